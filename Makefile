@@ -1,0 +1,102 @@
+# Two kinds of targets:
+#
+#   make, make install, make installcheck, make clean   as for any extension (PGXS)
+#   make check                       all test suites, from nothing, on private servers
+#   make check-regress check-isolation check-tap check-pgtap    one of them
+#       TESTS="a b*"                 only the tests of these names
+#       KEEP=1                       leave the temporary directory
+#   make demo [KEEP=1] [EVENTS=FILE] the demonstration
+#   make dev                         strict build in place, installed under PM_DEV_DIR
+#
+# PM_STRICT=1 builds with assertions on and every warning an error.
+
+EXTENSION = pm
+EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" pm.control)
+
+MODULE_big = pm
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+HEADER_FILES = $(wildcard src/*.h)
+PGFILEDESC = "pm - process managers for event sourcing"
+
+# The install script is made of modules; their names give the order.
+SQL_MODULES = $(sort $(wildcard src/sql/*.sql))
+SQL_SCRIPT = $(EXTENSION)--$(EXTVERSION).sql
+DATA = $(sort $(wildcard src/sql/upgrade/$(EXTENSION)--*--*.sql))
+DATA_built = $(SQL_SCRIPT)
+
+# pg_regress: these first, in this order; then whatever else is in sql/.
+REGRESS_FIRST =
+REGRESS_ALL = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
+REGRESS = $(filter $(REGRESS_ALL),$(REGRESS_FIRST)) $(filter-out $(REGRESS_FIRST),$(REGRESS_ALL))
+REGRESS_OPTS = --inputdir=. --load-extension=pm
+
+ISOLATION = $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test/isolation --outputdir=test/isolation --load-extension=pm
+
+PROVE_TESTS = $(sort $(wildcard test/t/*.pl))
+ifneq ($(PROVE_TESTS),)
+TAP_TESTS = 1
+export PERL5LIB := $(CURDIR)/test/t:$(PERL5LIB)
+endif
+
+EXTRA_CLEAN = $(EXTENSION)--*.sql .build-flags $(addprefix test/isolation/,results regression.diffs regression.out)
+
+PG_CPPFLAGS = -Isrc
+ifeq ($(PM_STRICT),1)
+PG_CPPFLAGS += -DUSE_ASSERT_CHECKING
+PG_CFLAGS += -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare
+endif
+
+PG_CONFIG ?= pg_config
+
+# ---- targets of our own need no PostgreSQL yet, so PGXS is read only for others
+
+OWN_TARGETS = check check-regress check-isolation check-tap check-pgtap demo dev
+GOALS = $(or $(MAKECMDGOALS),all)
+
+ifneq ($(filter-out $(OWN_TARGETS),$(GOALS)),)
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+
+# A server with JIT wants bitcode: go without it where its clang is missing.
+SERVER_CLANG := $(shell sed -n 's/^CLANG *= *//p' $(dir $(PGXS))../Makefile.global 2>/dev/null)
+ifeq ($(shell command -v $(or $(SERVER_CLANG),clang) 2>/dev/null),)
+override with_llvm = no
+endif
+
+include $(PGXS)
+
+# Objects follow the headers, and the flags and server they were built with.
+$(OBJS) $(OBJS:.o=.bc): $(HEADER_FILES) .build-flags
+
+BUILD_FLAGS = $(VERSION) $(includedir_server) strict=$(PM_STRICT) $(PG_CPPFLAGS) $(PG_CFLAGS) $(COPT)
+.build-flags: FORCE
+	@echo '$(BUILD_FLAGS)' | cmp -s - $@ || echo '$(BUILD_FLAGS)' > $@
+
+$(SQL_SCRIPT): $(SQL_MODULES) pm.control
+	{ printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit'; \
+	  cat /dev/null $(SQL_MODULES); } > $@.tmp && mv $@.tmp $@
+
+# Prints a variable, for the test scripts: make -s print-REGRESS
+print-%:
+	@echo $($*)
+
+endif
+
+# PGXS has a rule of this name, which only says that it cannot.
+ifneq ($(filter check,$(GOALS)),)
+check:
+	@TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/harness/check.sh regress isolation tap pgtap
+endif
+
+check-regress check-isolation check-tap check-pgtap: check-%:
+	@TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/harness/check.sh $*
+
+demo:
+	@KEEP='$(KEEP)' EVENTS='$(EVENTS)' bash examples/demo/run.sh
+
+dev:
+	@bash test/harness/dev.sh
+
+.PHONY: $(OWN_TARGETS) FORCE
+FORCE:

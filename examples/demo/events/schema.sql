@@ -1,0 +1,58 @@
+-- The file, as it is, and a log for each context in it.
+-- The logs go to a schema of their own, where their names cannot meet those of our tables.
+CREATE SCHEMA logs;
+ALTER ROLE replay SET search_path = logs, replay;
+SET search_path = logs, replay;
+
+CREATE TABLE replay.file (
+    line        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    log         text NOT NULL,
+    stream      text NOT NULL,
+    type        text NOT NULL,
+    occurred_at timestamptz,
+    data        jsonb
+);
+\copy replay.file (log, stream, type, occurred_at, data) FROM pstdin (FORMAT csv, HEADER match)
+ANALYZE replay.file;
+
+-- A log's name is also its table's: lower case, and nothing but letters, digits and _, a letter first.
+CREATE TABLE replay.context AS
+    SELECT log AS in_file,
+           regexp_replace(regexp_replace(left(lower(log), 50), '\W', '_', 'g'), '^(?=\d)', 'log_') AS log,
+           count(*) AS events
+    FROM replay.file GROUP BY log;
+ALTER TABLE replay.context ADD UNIQUE (log);
+
+SELECT pm.create_log(log) FROM replay.context ORDER BY log;
+
+-- All logs in one view.
+SELECT 'CREATE VIEW replay.events AS '
+    || string_agg(format('SELECT %L AS log, position, stream, type, data, (metadata ->> %L)::bigint AS line FROM logs.%I',
+                         log, 'line', log), ' UNION ALL ')
+FROM replay.context \gexec
+
+-- What follow-streams keeps: one row a stream.
+CREATE TABLE replay.stream_summary (
+    log        text,
+    stream     text,
+    events     bigint NOT NULL,
+    first_type text NOT NULL,
+    last_type  text NOT NULL,
+    PRIMARY KEY (log, stream)
+);
+
+-- What count-types keeps: one row a type.
+CREATE TABLE replay.type_count (
+    log    text,
+    type   text,
+    events bigint NOT NULL,
+    PRIMARY KEY (log, type)
+);
+
+-- The oracle: what follow-streams was called for, in the order of the calls. No key, so that an
+-- event handled twice would stand here twice.
+CREATE TABLE replay.handled (
+    call     bigint GENERATED ALWAYS AS IDENTITY,
+    log      text NOT NULL,
+    position bigint NOT NULL
+);

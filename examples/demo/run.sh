@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# run.sh: the demonstration, from nothing (`make demo`).
+#
+# Installs what is missing, builds pm in a temporary directory, and runs demo.sh there as an
+# unprivileged user, on a private server. Nothing but Debian packages goes into system folders.
+#
+#   KEEP=1         leaves the server up at the end, and says how to connect and how to remove it
+#   EVENTS=FILE    instead of the shop: the events of a CSV file, plain or gzip'ed, with the
+#                  columns log,stream,type,occurred_at,data
+#   PM_DEMO_SEED=1  PM_DEMO_ORDERS=2000  PM_DEMO_SPAN=12 (seconds)  PM_DEMO_LIMIT=60 (seconds
+#   without any progress, after which the demo gives up)
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../../test/harness/setup.sh"
+
+EVENTS=${EVENTS:-}
+[ "${KEEP:-}" != 0 ] || KEEP=
+if [ -n "$EVENTS" ] && { [ ! -f "$EVENTS" ] || [ ! -r "$EVENTS" ]; }; then
+	pm_die "EVENTS=$EVENTS: there is no such file, or it cannot be read"
+fi
+
+pm_say "pm demo: process managers inside PostgreSQL"
+pm_say
+pm_ensure_packages perl
+pm_workdir demo
+if [ -n "$EVENTS" ]; then
+	gzip -cdf -- "$EVENTS" | pm_as_user tee "$PM_WORK/events.csv" >/dev/null ||
+		pm_die "EVENTS=$EVENTS could not be unpacked"
+fi
+
+pm_say "  build      pm, with $("$PG_CONFIG" --version)"
+pm_copy_tree "$PM_WORK/src"
+pm_build "$PM_WORK/src" 0 "$PM_WORK/dest" || exit 1
+
+status=0
+pm_as_user_group bash "$PM_WORK/src/examples/demo/demo.sh" || status=$?
+
+# With KEEP the server stays, also after a check that failed: that is when one wants to look.
+if [ -n "${KEEP:-}" ] && [ -f "$PM_WORK/data/postmaster.pid" ]; then
+	PM_LEAVE_RUNNING=1
+	as=
+	[ "$(id -un)" = "$PM_USER" ] || as="runuser -u $PM_USER -- "
+	pm_say
+	pm_say "The server is still up. To look around, and to remove it:"
+	pm_say "  $PM_BINDIR/psql -h $PM_WORK -U $(cat "$PM_WORK/role") demo"
+	pm_say "  (cd $PM_WORK && ${as}$PM_BINDIR/pg_ctl -D $PM_WORK/data -m fast stop) && rm -rf $PM_WORK"
+fi
+exit "$status"

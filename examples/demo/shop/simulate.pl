@@ -1,0 +1,215 @@
+#!/usr/bin/perl
+# The order simulator: prints the SQL script of one client session, for psql to run.
+#
+#   simulate.pl customer 0 6     session 0 of 6 that place and cancel orders  (log orders)
+#   simulate.pl payer 2 3        session 2 of 3 that pay for them             (log payments)
+#   simulate.pl plan             what must come of each order: order,outcome  (CSV)
+#
+# SEED, ORDERS and SPAN (seconds over which the orders are spread) come from the environment.
+#
+# Deterministic: everything that decides the fate of an order is a hash of (seed, order), and the
+# shape of every transaction is a hash of (seed, session, transaction). What the sessions do to each
+# other (who commits first, whether the payment is there before the order) is left to chance: the
+# outcome must not depend on it, and the demo checks that it does not.
+#
+# The transactions are of the kinds that make a naive reader lose events: positions drawn long before
+# the commit, an xid taken long before the position, rollbacks, savepoints rolled back between two
+# inserts, prepared transactions committed later, COPY.
+
+use strict;
+use warnings;
+use Digest::MD5 qw(md5);
+
+my $SEED   = $ENV{SEED}   // 1;
+my $ORDERS = $ENV{ORDERS} // 2000;
+my $SPAN   = $ENV{SPAN}   // 12;
+
+# ---- chance, repeatable ----
+
+# A number in [0, 1) that depends on the seed and the arguments only.
+sub chance { return unpack('N', md5(join '/', $SEED, @_)) / 2**32 }
+sub between { my ($low, $high, @what) = @_; return $low + ($high - $low) * chance(@what) }
+
+# ---- the orders and what comes of them ----
+
+sub order
+{
+	my ($i) = @_;
+	my $at = $SPAN * $i / $ORDERS;
+	return {
+		id        => sprintf('order-%05d', $i),
+		amount    => sprintf('%.2f', between(5, 500, 'amount', $i)),
+		lost      => chance('lost', $i) < 0.05,        # rolled back for good: it never existed
+		discount  => chance('discount', $i) < 0.10,
+		declined  => chance('declined', $i) < 0.10,    # a first try to pay fails
+		paid      => chance('paid', $i) < 0.90,
+		cancelled => chance('cancelled', $i) < 0.15,
+		place_at  => $at,
+		pay_at    => $at + between(-0.5, 2.0, 'pay', $i),    # before the order is placed, at times
+		cancel_at => $at + between(0.1, 2.5, 'cancel', $i),
+	};
+}
+
+sub outcome
+{
+	my ($o) = @_;
+	return
+	    $o->{lost} ? 'lost'
+	  : $o->{cancelled} ? ($o->{paid} ? 'refunded' : 'cancelled')
+	  : $o->{paid} ? 'fulfilled'
+	  :              'unpaid';
+}
+
+# What one session has to write, by time. An item is one or two events of one stream;
+# "first" says that the stream does not exist before it.
+sub items
+{
+	my ($role, $session, $sessions) = @_;
+	my @items;
+	for my $i (grep { $_ % $sessions == $session } 1 .. $ORDERS)
+	{
+		my $o = order($i);
+		my $amount = qq({"amount": $o->{amount}});
+		if ($role eq 'customer')
+		{
+			my @placed = [ 'order placed', $amount ];
+			push @placed, [ 'discount granted', '{"percent": 5}' ] if $o->{discount};
+			push @items, { at => $o->{place_at}, order => $o, first => 1, events => \@placed };
+			push @items, { at => $o->{cancel_at}, order => $o, events => [ [ 'order cancelled', '{}' ] ] }
+			  if $o->{cancelled} && !$o->{lost};
+		}
+		elsif ($o->{paid} && !$o->{lost})
+		{
+			my @paid = [ 'payment received', $amount ];
+			unshift @paid, [ 'payment declined', $amount ] if $o->{declined};
+			push @items, { at => $o->{pay_at}, order => $o, first => 1, events => \@paid };
+		}
+	}
+	return sort { $a->{at} <=> $b->{at} or $a->{order}{id} cmp $b->{order}{id} } @items;
+}
+
+# ---- ways to write: each returns the SQL that writes the items ----
+
+sub rows { return map { my $item = $_; map { [ $item->{order}{id}, @$_ ] } @{ $item->{events} } } @_ }
+
+sub insert
+{
+	my ($log, @items) = @_;
+	return "INSERT INTO $log (stream, type, data) VALUES\n  "
+	  . join(",\n  ", map { "('$_->[0]', '$_->[1]', '$_->[2]')" } rows(@items)) . ";\n";
+}
+
+sub copy
+{
+	my ($log, @items) = @_;
+	return "COPY $log (stream, type, data) FROM stdin;\n"
+	  . join('', map { join("\t", @$_) . "\n" } rows(@items)) . "\\.\n";
+}
+
+sub append
+{
+	my ($log, $item) = @_;
+	my $version = 0;
+	return join '', map {
+		my $expected = $item->{first} ? ', expected_version => ' . $version++ : '';
+		"SELECT pm.append('$log', '$item->{order}{id}', '$_->[0]', '$_->[1]'$expected);\n"
+	} @{ $item->{events} };
+}
+
+sub append_all
+{
+	my ($log, $item) = @_;
+	my $events   = join ', ', map { qq({"type": "$_->[0]", "data": $_->[1]}) } @{ $item->{events} };
+	my $expected = $item->{first} ? ', expected_version => 0' : '';
+	return "SELECT pm.append_all('$log', '$item->{order}{id}', '[$events]'$expected);\n";
+}
+
+# The same once more, as by a double click: refused, because the stream exists already.
+sub append_again
+{
+	my ($log, $item) = @_;
+	return "DO \$\$ BEGIN PERFORM pm.append('$log', '$item->{order}{id}', '$item->{events}[0][0]', expected_version => 0);\n"
+	  . "  RAISE EXCEPTION 'a second $item->{order}{id} was accepted';\n"
+	  . "EXCEPTION WHEN SQLSTATE 'PM001' THEN NULL; END \$\$;\n";
+}
+
+my @kinds = (    # share, most items in one transaction, how it writes
+	[ 0.25, 1,  \&insert ],
+	[ 0.45, 5,  \&insert ],
+	[ 0.70, 1,  \&append ],
+	[ 0.85, 1,  \&append_all ],
+	[ 1.00, 10, \&copy ],
+);
+
+# ---- transactions ----
+
+sub pause { return sprintf "SELECT pg_sleep(%.3f);\n", between(@_) }
+
+# One transaction that writes the given items. What is lost is written too, and rolled back:
+# inside a savepoint where something else of the transaction stays.
+sub transaction
+{
+	my ($log, $write, $name, @items) = @_;
+	my @kept = grep { !$_->{order}{lost} } @items;
+	my @lost = grep { $_->{order}{lost} } @items;
+
+	my $begin = "BEGIN;\n";
+	$begin .= "SELECT pg_current_xact_id();\n" . pause(0, 0.05, 'early xid', $name)
+	  if chance('early', $name) < 0.3;
+
+	return $begin . insert($log, @lost) . pause(0, 0.1, 'lost', $name) . "ROLLBACK;\n" if !@kept;
+
+	my $body = '';
+	$body .= "SAVEPOINT s;\n" . insert($log, @lost) . "ROLLBACK TO s;\n" if @lost;
+	$body .= $write->($log, @kept);
+	$body .= append_again($log, $kept[0])
+	  if $write == \&append && $kept[0]{first} && chance('again', $name) < 0.2;
+	$body .= pause(0, 0.15, 'late commit', $name) if chance('late', $name) < 0.7;
+
+	my $gid = "$log $name";
+	my $commit =
+	  chance('prepared', $name) < 0.05
+	  ? "PREPARE TRANSACTION '$gid';\n" . pause(0, 0.3, 'prepared', $name) . "COMMIT PREPARED '$gid';\n"
+	  : "COMMIT;\n";
+
+	# One in ten is rolled back first, and done again.
+	my $again = chance('rollback', $name) < 0.1 ? "$begin${body}ROLLBACK;\n" : '';
+	return "$again$begin$body$commit";
+}
+
+sub session
+{
+	my ($role, $session, $sessions) = @_;
+	my $log   = $role eq 'customer' ? 'orders' : 'payments';
+	my @items = items($role, $session, $sessions);
+
+	print "\\set ON_ERROR_STOP on\n\\o /dev/null\n";
+	for (my $n = 0; @items; $n++)
+	{
+		my $name = "$role-$session-$n";
+		my $pick = chance('kind', $name);
+		my ($kind) = grep { $pick < $_->[0] } @kinds;
+		my (undef, $most, $write) = @$kind;
+		my @group = splice @items, 0, 1 + int($most * chance('size', $name));
+
+		printf "SELECT pg_sleep_until(:'started'::timestamptz + '%.3f s');\n", $group[0]{at}
+		  if $group[0]{at} > 0;
+		print transaction($log, $write, $name, @group);
+	}
+}
+
+# ---- main ----
+
+my $what = shift // '';
+if ($what eq 'plan')
+{
+	printf "%s,%s\n", $_->{id}, outcome($_) for map { order($_) } 1 .. $ORDERS;
+}
+elsif ($what =~ /^(customer|payer)$/ && @ARGV == 2)
+{
+	session($what, @ARGV);
+}
+else
+{
+	die "usage: simulate.pl plan | customer SESSION SESSIONS | payer SESSION SESSIONS\n";
+}

@@ -1,0 +1,332 @@
+/*
+ * append.c
+ *		pm.append and pm.append_all: an INSERT that counts the stream's versions.
+ *
+ * Writers of one stream are serialised by the unique index on (stream,
+ * version): the second to insert a version waits there for the first to end,
+ * and then takes the next one, or learns that its expectation was wrong.  No
+ * other lock is taken, and writers of different streams never meet.
+ *
+ * Runs with the caller's rights: INSERT and SELECT on the table.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "log.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+
+PG_FUNCTION_INFO_V1(pm_append);
+PG_FUNCTION_INFO_V1(pm_append_all);
+
+typedef struct AppendEvent
+{
+	Datum		type;			/* text */
+	Datum		data;			/* jsonb */
+	Datum		metadata;		/* jsonb */
+} AppendEvent;
+
+typedef struct AppendCall
+{
+	PmLog	   *log;
+	Datum		stream;
+	bool		expecting;
+	int64		expected;
+} AppendCall;
+
+static void
+append_not_null(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+}
+
+static Datum
+append_empty_object(void)
+{
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
+}
+
+static void
+append_require_object(Datum value, const char *what)
+{
+	if (!JB_ROOT_IS_OBJECT(DatumGetJsonbP(value)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a JSON object", what)));
+}
+
+/*
+ * The arguments that both functions have.
+ */
+static AppendCall
+append_begin(FunctionCallInfo fcinfo, int expected_arg)
+{
+	AppendCall append;
+	char	   *name = log_arg_name(fcinfo, 0);
+
+	append_not_null(fcinfo, 1, "stream");
+	append.log = log_get(name, false);
+	log_require_whole(append.log);
+	append.stream = PG_GETARG_DATUM(1);
+	append.expecting = !PG_ARGISNULL(expected_arg);
+	append.expected = append.expecting ? PG_GETARG_INT64(expected_arg) : 0;
+	if (append.expected < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("expected_version must not be negative"),
+				 errhint("0 means that the stream must not exist, NULL that any version will do.")));
+	return append;
+}
+
+static SPIPlanPtr
+append_plan(PmLog *log, int which, const char *sql)
+{
+	Oid			argtypes[5] = {TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID};
+
+	if (log->plans[which] == NULL)
+		log->plans[which] = exec_prepare(sql, 5, argtypes);
+	return log->plans[which];
+}
+
+/*
+ * Raises the version conflict.
+ */
+static void
+append_conflict(AppendCall *append)
+{
+	PmLog	   *log = append->log;
+	Oid			argtypes[1] = {TEXTOID};
+	int64		actual;
+	int64		rows;
+	bool		isnull;
+	char	   *stream = TextDatumGetCString(append->stream);
+
+	if (log->plans[LOG_PLAN_STREAM_VERSION] == NULL)
+		log->plans[LOG_PLAN_STREAM_VERSION] =
+			exec_prepare(psprintf("SELECT pg_catalog.max(%s), pg_catalog.count(*) FROM ONLY %s "
+								  "WHERE %s OPERATOR(pg_catalog.=) $1",
+								  log->version, log->table, log->stream),
+						 1, argtypes);
+	exec_plan(log->plans[LOG_PLAN_STREAM_VERSION], &append->stream, NULL, 0);
+	actual = DatumGetInt64(exec_value(0, 1, &isnull));
+	if (isnull)
+		actual = 0;
+	rows = DatumGetInt64(exec_value(0, 2, &isnull));
+	ereport(ERROR,
+			(errcode(ERRCODE_PM_VERSION_CONFLICT),
+			 errmsg("version conflict in stream \"%s\" of log \"%s\"", stream, log->name),
+			 actual == 0 && rows > 0 ?
+			 errdetail("Expected version %lld, the stream has events without a version.", (long long) append->expected) :
+			 errdetail("Expected version %lld, actual version %lld.", (long long) append->expected, (long long) actual),
+			 errhint("Read the stream again, decide again, and append with the version found.")));
+}
+
+/*
+ * Appends the first event and returns its position; *version is what it got.
+ * A row that another transaction has inserted meanwhile makes ON CONFLICT wait
+ * for that transaction and then insert nothing.  Needs an open caller scope.
+ */
+static int64
+append_first(AppendCall *append, AppendEvent *event, int64 *version)
+{
+	PmLog	   *log = append->log;
+	SPIPlanPtr	plan;
+	Datum		values[5];
+	bool		isnull;
+
+	if (append->expecting)
+		plan = append_plan(log, LOG_PLAN_APPEND_EXPECTING,
+						   psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) "
+									"SELECT $1, $2 OPERATOR(pg_catalog.+) 1, $3, $4, $5 "
+									"WHERE $2 OPERATOR(pg_catalog.=) coalesce((SELECT pg_catalog.max(%s) FROM ONLY %s "
+									"WHERE %s OPERATOR(pg_catalog.=) $1), 0) "
+									"AND ($2 OPERATOR(pg_catalog.>) 0 OR NOT EXISTS (SELECT FROM ONLY %s "
+									"WHERE %s OPERATOR(pg_catalog.=) $1)) "
+									"ON CONFLICT (%s, %s) DO NOTHING RETURNING %s, %s",
+									log->table, log->stream, log->version, log->type, log->data, log->metadata,
+									log->version, log->table, log->stream, log->table, log->stream,
+									log->stream, log->version, log->pos, log->version));
+	else
+		plan = append_plan(log, LOG_PLAN_APPEND,
+						   psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) "
+									"SELECT $1, coalesce((SELECT pg_catalog.max(%s) FROM ONLY %s "
+									"WHERE %s OPERATOR(pg_catalog.=) $1), $2) OPERATOR(pg_catalog.+) 1, $3, $4, $5 "
+									"ON CONFLICT (%s, %s) DO NOTHING RETURNING %s, %s",
+									log->table, log->stream, log->version, log->type, log->data, log->metadata,
+									log->version, log->table, log->stream,
+									log->stream, log->version, log->pos, log->version));
+
+	values[0] = append->stream;
+	values[1] = Int64GetDatum(append->expected);
+	values[2] = event->type;
+	values[3] = event->data;
+	values[4] = event->metadata;
+	while (exec_plan(plan, values, NULL, 0) == 0)
+	{
+		/* Somebody was first. */
+		if (append->expecting)
+			append_conflict(append);
+		CHECK_FOR_INTERRUPTS();
+		if (IsolationUsesXactSnapshot())
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not serialize access due to concurrent append"),
+					 errhint("The transaction might succeed if retried.")));
+	}
+	*version = DatumGetInt64(exec_value(0, 2, &isnull));
+	return DatumGetInt64(exec_value(0, 1, &isnull));
+}
+
+/*
+ * Appends a further event of the same call.  Its predecessor's row is not
+ * committed, so that no other pm.append can hold this version.
+ */
+static int64
+append_next(AppendCall *append, AppendEvent *event, int64 version)
+{
+	PmLog	   *log = append->log;
+	SPIPlanPtr	plan = append_plan(log, LOG_PLAN_APPEND_REST,
+								   psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) VALUES ($1, $2, $3, $4, $5) RETURNING %s",
+											log->table, log->stream, log->version, log->type, log->data,
+											log->metadata, log->pos));
+	Datum		values[5] = {append->stream, Int64GetDatum(version), event->type, event->data, event->metadata};
+	bool		isnull;
+
+	if (exec_plan(plan, values, NULL, 0) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("log \"%s\" did not take the event", log->name),
+				 errhint("A rule or trigger on the table swallows it.")));
+	return DatumGetInt64(exec_value(0, 1, &isnull));
+}
+
+/*
+ * pm.append(log, stream, type, data, metadata, expected_version)
+ */
+Datum
+pm_append(PG_FUNCTION_ARGS)
+{
+	AppendCall append = append_begin(fcinfo, 5);
+	AppendEvent event;
+	ExecScope	scope;
+	int64		version;
+	int64		position;
+
+	append_not_null(fcinfo, 2, "type");
+	event.type = PG_GETARG_DATUM(2);
+	event.data = PG_ARGISNULL(3) ? append_empty_object() : PG_GETARG_DATUM(3);
+	event.metadata = PG_ARGISNULL(4) ? append_empty_object() : PG_GETARG_DATUM(4);
+	append_require_object(event.metadata, "metadata");
+
+	exec_begin_caller(&scope);
+	position = append_first(&append, &event, &version);
+	exec_end(&scope);
+	PG_RETURN_INT64(position);
+}
+
+/*
+ * One element of "events", checked.
+ */
+static AppendEvent
+append_parse(JsonbValue *element, int number)
+{
+	AppendEvent event = {0, 0, 0};
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	key;
+	JsonbValue	value;
+
+	if (element->type != jbvBinary || !JsonContainerIsObject(element->val.binary.data))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("event %d is not a JSON object", number)));
+	it = JsonbIteratorInit(element->val.binary.data);
+	token = JsonbIteratorNext(&it, &key, true);
+	Assert(token == WJB_BEGIN_OBJECT);
+	while ((token = JsonbIteratorNext(&it, &key, true)) == WJB_KEY)
+	{
+		char	   *name = pnstrdup(key.val.string.val, key.val.string.len);
+
+		(void) JsonbIteratorNext(&it, &value, true);
+		if (strcmp(name, "type") == 0)
+		{
+			if (value.type != jbvString)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("the type of event %d is not a string", number)));
+			event.type = PointerGetDatum(cstring_to_text_with_len(value.val.string.val, value.val.string.len));
+		}
+		else if (strcmp(name, "data") == 0)
+			event.data = JsonbPGetDatum(JsonbValueToJsonb(&value));
+		else if (strcmp(name, "metadata") == 0)
+		{
+			event.metadata = JsonbPGetDatum(JsonbValueToJsonb(&value));
+			append_require_object(event.metadata, "metadata");
+		}
+		else
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("event %d has an unknown key \"%s\"", number, name),
+					 errhint("An event has \"type\", \"data\" and \"metadata\".")));
+	}
+	if (event.type == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("event %d has no type", number)));
+	if (event.data == 0)
+		event.data = append_empty_object();
+	if (event.metadata == 0)
+		event.metadata = append_empty_object();
+	return event;
+}
+
+/*
+ * pm.append_all(log, stream, events, expected_version)
+ */
+Datum
+pm_append_all(PG_FUNCTION_ARGS)
+{
+	AppendCall append = append_begin(fcinfo, 3);
+	Jsonb	   *events;
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	element;
+	AppendEvent *list;
+	Datum	   *positions;
+	int			count = 0;
+	int64		version;
+	ExecScope	scope;
+
+	append_not_null(fcinfo, 2, "events");
+	events = PG_GETARG_JSONB_P(2);
+	if (!JB_ROOT_IS_ARRAY(events) || JB_ROOT_IS_SCALAR(events))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("events must be a JSON array"),
+				 errhint("Like '[{\"type\": \"Placed\", \"data\": {}}]'.")));
+	list = palloc(sizeof(AppendEvent) * Max(JB_ROOT_COUNT(events), 1));
+	positions = palloc(sizeof(Datum) * Max(JB_ROOT_COUNT(events), 1));
+
+	it = JsonbIteratorInit(&events->root);
+	(void) JsonbIteratorNext(&it, &element, true);
+	while ((token = JsonbIteratorNext(&it, &element, true)) == WJB_ELEM)
+	{
+		list[count] = append_parse(&element, count + 1);
+		count++;
+	}
+	if (count == 0)
+		PG_RETURN_ARRAYTYPE_P(construct_empty_array(INT8OID));
+
+	exec_begin_caller(&scope);
+	positions[0] = Int64GetDatum(append_first(&append, &list[0], &version));
+	for (int i = 1; i < count; i++)
+		positions[i] = Int64GetDatum(append_next(&append, &list[i], version + i));
+	exec_end(&scope);
+	PG_RETURN_ARRAYTYPE_P(construct_array(positions, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}

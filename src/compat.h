@@ -1,0 +1,100 @@
+/*
+ * compat.h
+ *		Every difference between PostgreSQL versions that pm meets, one wrapper each.
+ *
+ * No other file tests PG_VERSION_NUM.
+ */
+#ifndef PM_COMPAT_H
+#define PM_COMPAT_H
+
+#include "access/htup_details.h"
+#include "access/twophase.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/sinvaladt.h"
+#include "utils/acl.h"
+#include "utils/rel.h"
+
+#if PG_VERSION_NUM < 150000
+#error "pm needs PostgreSQL 15 or later"
+#endif
+
+/*
+ * A virtual transaction id names a backend: by backend id until 16, by proc
+ * number from 17.  compat_vxid_index() is that number, below
+ * COMPAT_VXID_INDEX_MAX, or negative for a prepared transaction recovered
+ * after a restart.
+ */
+#if PG_VERSION_NUM >= 170000
+#define COMPAT_VXID_INDEX_MAX	MaxBackends
+#define compat_vxid_index(vxid)	((int) (vxid).procNumber)
+#define compat_vxid_proc(vxid)	ProcNumberGetProc((vxid).procNumber)
+#define compat_proc_lxid(proc)	((proc)->vxid.lxid)
+#define compat_my_index()		((int) MyProcNumber)
+static inline VirtualTransactionId
+compat_my_vxid(void)
+{
+	VirtualTransactionId vxid;
+
+	vxid.procNumber = MyProcNumber;
+	vxid.localTransactionId = MyProc->vxid.lxid;
+	return vxid;
+}
+#else
+#define COMPAT_VXID_INDEX_MAX	(MaxBackends + 1)
+#define compat_vxid_index(vxid)	((int) (vxid).backendId)
+#define compat_vxid_proc(vxid)	BackendIdGetProc((vxid).backendId)
+#define compat_proc_lxid(proc)	((proc)->lxid)
+#define compat_my_index()		((int) MyBackendId)
+static inline VirtualTransactionId
+compat_my_vxid(void)
+{
+	VirtualTransactionId vxid;
+
+	vxid.backendId = MyBackendId;
+	vxid.localTransactionId = MyProc->lxid;
+	return vxid;
+}
+#endif
+
+/* The sequence behind an identity column. */
+static inline Oid
+compat_identity_sequence(Relation rel, AttrNumber attnum)
+{
+#if PG_VERSION_NUM >= 170000
+	return getIdentitySequence(rel, attnum, true);
+#else
+	return getIdentitySequence(RelationGetRelid(rel), attnum, true);
+#endif
+}
+
+/* Does this backend hold exactly this lock?  (18 may count stronger ones.) */
+#if PG_VERSION_NUM >= 170000
+#define compat_lock_held_by_me(tag, mode)	LockHeldByMe(tag, mode, false)
+#else
+#define compat_lock_held_by_me(tag, mode)	LockHeldByMe(tag, mode)
+#endif
+
+/* Rights on functions, databases and tables: one generic function from 16. */
+#if PG_VERSION_NUM >= 160000
+#define compat_proc_aclcheck(oid, role, mode)	object_aclcheck(ProcedureRelationId, oid, role, mode)
+#define compat_namespace_aclcheck(oid, role, mode)	object_aclcheck(NamespaceRelationId, oid, role, mode)
+#define compat_database_aclcheck(oid, role, mode)	object_aclcheck(DatabaseRelationId, oid, role, mode)
+#define compat_database_ownercheck(oid, role)	object_ownercheck(DatabaseRelationId, oid, role)
+#define compat_class_ownercheck(oid, role)	object_ownercheck(RelationRelationId, oid, role)
+#else
+#define compat_proc_aclcheck(oid, role, mode)	pg_proc_aclcheck(oid, role, mode)
+#define compat_namespace_aclcheck(oid, role, mode)	pg_namespace_aclcheck(oid, role, mode)
+#define compat_database_aclcheck(oid, role, mode)	pg_database_aclcheck(oid, role, mode)
+#define compat_database_ownercheck(oid, role)	pg_database_ownercheck(oid, role)
+#define compat_class_ownercheck(oid, role)	pg_class_ownercheck(oid, role)
+#endif
+
+#endif							/* PM_COMPAT_H */

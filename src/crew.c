@@ -1,0 +1,167 @@
+/*
+ * crew.c
+ *		Starting workers and noticing their end; what all workers do alike.
+ *
+ * A worker gets its slot from who starts it, and finds it by the index in
+ * bgw_main_arg.  None but the launcher is restarted by the postmaster: who
+ * started a worker decides whether it is still wanted.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "crew.h"
+#include "guc.h"
+#include "libpq/pqsignal.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+static const char *const kinds[] = {"launcher", "scheduler", "dispatcher"};
+
+/*
+ * The first thing a worker does.  SIGUSR1 stays with the default handler,
+ * which takes part in barriers: DROP DATABASE elsewhere waits for that.
+ */
+void
+crew_begin(void)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+}
+
+/*
+ * Goes of its own accord: whoever started us may start another at once.
+ */
+void
+crew_leave(void)
+{
+	MyWorkerSlot->left = MyWorkerSlot->generation;
+	proc_exit(0);
+}
+
+/*
+ * Did a member that has ended leave so?
+ */
+bool
+crew_left(CrewMember *member)
+{
+	return Slots->workers[member->slot].left == member->generation;
+}
+
+/*
+ * Begins a transaction: READ COMMITTED whatever the role's defaults say, since
+ * the snapshots must be younger than the marks.
+ */
+void
+crew_transaction(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	XactDeferrable = false;
+}
+
+/*
+ * Takes in changed settings.
+ */
+void
+crew_reload(void)
+{
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+/*
+ * Sleeps until woken, at most ms (-1: for ever).
+ */
+void
+crew_nap(long ms)
+{
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (ms >= 0 ? WL_TIMEOUT : 0);
+
+	pgstat_report_activity(STATE_IDLE, NULL);
+	(void) WaitLatch(MyLatch, events, ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * Starts a worker for (database, role).  Its end will set our latch.
+ */
+CrewStart
+crew_start(List **crew, WorkerKind kind, Oid database, Oid role)
+{
+	BackgroundWorker worker;
+	CrewMember *member;
+	MemoryContext old;
+	BackgroundWorkerHandle *handle;
+	uint32		generation;
+	int			slot;
+
+	slot = slot_claim(kind, database, role, kind == WORKER_DISPATCHER ? guc_max_workers : 0, &generation);
+	if (slot < 0)
+		return CREW_NO_PLACE;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "pm", BGW_MAXLEN);
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "%s_main", kinds[kind]);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "pm %s", kinds[kind]);
+	snprintf(worker.bgw_type, BGW_MAXLEN, "pm %s", kinds[kind]);
+	worker.bgw_main_arg = Int32GetDatum(slot);
+	worker.bgw_notify_pid = MyProcPid;
+
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+	{
+		MemoryContextSwitchTo(old);
+		slot_unclaim(slot, generation);
+		return CREW_NO_SLOT;
+	}
+	member = palloc(sizeof(CrewMember));
+	member->slot = slot;
+	member->generation = generation;
+	member->database = database;
+	member->role = role;
+	member->started_at = GetCurrentTimestamp();
+	member->handle = handle;
+	*crew = lappend(*crew, member);
+	MemoryContextSwitchTo(old);
+	return CREW_STARTED;
+}
+
+/*
+ * A member that has ended, taken off the list, or NULL.  Its slot, if it did
+ * not give it up itself, is still claimed: slot_unclaim() and pfree() it.
+ */
+CrewMember *
+crew_gone(List **crew)
+{
+	ListCell   *lc;
+
+	foreach(lc, *crew)
+	{
+		CrewMember *member = lfirst(lc);
+		pid_t		pid;
+
+		if (GetBackgroundWorkerPid(member->handle, &pid) != BGWH_STOPPED)
+			continue;
+		*crew = foreach_delete_current(*crew, lc);
+		pfree(member->handle);
+		return member;
+	}
+	return NULL;
+}

@@ -1,0 +1,39 @@
+/*
+ * crew.h
+ *		Starting workers and noticing their end.
+ */
+#ifndef PM_CREW_H
+#define PM_CREW_H
+
+#include "nodes/pg_list.h"
+#include "postmaster/bgworker.h"
+#include "slot.h"
+
+/* A worker that this process has started. */
+typedef struct CrewMember
+{
+	int			slot;
+	uint32		generation;
+	Oid			database;
+	Oid			role;
+	TimestampTz started_at;
+	BackgroundWorkerHandle *handle;
+} CrewMember;
+
+typedef enum CrewStart
+{
+	CREW_STARTED,
+	CREW_NO_PLACE,				/* pm.max_workers are at work */
+	CREW_NO_SLOT				/* max_worker_processes are taken */
+} CrewStart;
+
+extern void crew_begin(void);
+extern void crew_leave(void) pg_attribute_noreturn();
+extern bool crew_left(CrewMember *member);
+extern void crew_transaction(void);
+extern void crew_reload(void);
+extern void crew_nap(long ms);
+extern CrewStart crew_start(List **crew, WorkerKind kind, Oid database, Oid role);
+extern CrewMember *crew_gone(List **crew);
+
+#endif							/* PM_CREW_H */

@@ -1,0 +1,137 @@
+/*
+ * cursor.c
+ *		Up to where a unit has handled each of its logs.
+ *
+ * A cursor is moved by who holds the unit's lock, in the transaction that
+ * handled the events: the effects and the move commit together or not at all.
+ */
+#include "pm.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "cursor.h"
+#include "exec.h"
+#include "utils/builtins.h"
+#include "wakeup.h"
+
+/* The rate is a moving average over about this many seconds. */
+#define CURSOR_RATE_SPAN	10.0
+
+/*
+ * A unit's cursors, and its state.  In the caller's memory context.
+ */
+List *
+cursor_read(ProcessManager *pm, int lane, LaneState *state)
+{
+	static ExecStatement read_cursors = {
+		NULL,
+		"SELECT c.log, c.position, c.rate, c.moved_at, l.state, l.attempts, l.retry_at, l.log, l.position "
+		"FROM pm_catalog.lane l LEFT JOIN pm_catalog.cursor c ON c.process_manager OPERATOR(pg_catalog.=) l.process_manager "
+		"AND c.lane OPERATOR(pg_catalog.=) l.lane "
+		"WHERE l.process_manager OPERATOR(pg_catalog.=) $1 AND l.lane OPERATOR(pg_catalog.=) $2 ORDER BY c.log",
+		2, {TEXTOID, INT4OID}
+	};
+	MemoryContext caller = CurrentMemoryContext;
+	ExecScope	scope;
+	Datum		values[2];
+	List	   *cursors = NIL;
+	bool		isnull;
+
+	memset(state, 0, sizeof(*state));
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lane);
+	exec_statement(&read_cursors, values, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		if (row == 0)
+		{
+			state->status = lane_status(exec_text(row, 5));
+			state->attempts = DatumGetInt32(exec_value(row, 6, &isnull));
+			state->retry_at = DatumGetTimestampTz(exec_value(row, 7, &isnull));
+			if (isnull)
+				state->retry_at = DT_NOBEGIN;
+			state->log = exec_text(row, 8);
+			state->position = DatumGetInt64(exec_value(row, 9, &isnull));
+		}
+		(void) exec_value(row, 1, &isnull);
+		if (!isnull)
+		{
+			Cursor	   *cursor = palloc0(sizeof(Cursor));
+
+			cursor->log = exec_text(row, 1);
+			cursor->position = DatumGetInt64(exec_value(row, 2, &isnull));
+			cursor->rate = DatumGetFloat8(exec_value(row, 3, &isnull));
+			cursor->moved_at = DatumGetTimestampTz(exec_value(row, 4, &isnull));
+			cursors = lappend(cursors, cursor);
+		}
+		MemoryContextSwitchTo(spi);
+	}
+	exec_end(&scope);
+	return cursors;
+}
+
+/*
+ * Moves a cursor.  The caller holds the unit's lock.
+ */
+void
+cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 position, int handled)
+{
+	static ExecStatement move_cursor = {
+		NULL,
+		"UPDATE pm_catalog.cursor SET position = $4, handled = handled OPERATOR(pg_catalog.+) $5, rate = $6, moved_at = $7 "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2 AND lane OPERATOR(pg_catalog.=) $3",
+		7, {TEXTOID, TEXTOID, INT4OID, INT8OID, INT8OID, FLOAT8OID, TIMESTAMPTZOID}
+	};
+	TimestampTz now = GetCurrentTimestamp();
+	double		elapsed = Max((now - cursor->moved_at) / 1000000.0, 0.000001);
+	double		weight = 1 - exp(-elapsed / CURSOR_RATE_SPAN);
+	ExecScope	scope;
+	Datum		values[7];
+
+	Assert(position >= cursor->position);
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = CStringGetTextDatum(cursor->log);
+	values[2] = Int32GetDatum(lane);
+	values[3] = Int64GetDatum(position);
+	values[4] = Int64GetDatum(handled);
+	values[5] = Float8GetDatum(cursor->rate + weight * (handled / elapsed - cursor->rate));
+	values[6] = TimestampTzGetDatum(now);
+	if (exec_statement(&move_cursor, values, NULL) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("process manager \"%s\" has lost its cursor in log \"%s\"", pm->name, cursor->log)));
+	exec_end(&scope);
+	wakeup_moved();
+}
+
+/*
+ * Starts following a log in every lane.  The caller holds the units' locks.
+ */
+void
+cursor_add(const char *manager, const char *log, int lanes, int64 position)
+{
+	static ExecStatement add_cursor = {
+		NULL,
+		"INSERT INTO pm_catalog.cursor (process_manager, log, lane, position) VALUES ($1, $2, $3, $4)",
+		4, {TEXTOID, TEXTOID, INT4OID, INT8OID}
+	};
+	ExecScope	scope;
+	Datum		values[4];
+
+	exec_begin_owner(&scope);
+	for (int lane = 0; lane < lanes; lane++)
+	{
+		values[0] = CStringGetTextDatum(manager);
+		values[1] = CStringGetTextDatum(log);
+		values[2] = Int32GetDatum(lane);
+		values[3] = Int64GetDatum(position);
+		exec_statement(&add_cursor, values, NULL);
+	}
+	exec_end(&scope);
+}

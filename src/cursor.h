@@ -1,0 +1,23 @@
+/*
+ * cursor.h
+ *		Up to where a unit has handled each of its logs, and its state.
+ */
+#ifndef PM_CURSOR_H
+#define PM_CURSOR_H
+
+#include "lane.h"
+#include "registry.h"
+
+typedef struct Cursor
+{
+	char	   *log;
+	int64		position;
+	double		rate;
+	TimestampTz moved_at;
+} Cursor;
+
+extern List *cursor_read(ProcessManager *pm, int lane, LaneState *state);
+extern void cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 position, int handled);
+extern void cursor_add(const char *manager, const char *log, int lanes, int64 position);
+
+#endif							/* PM_CURSOR_H */

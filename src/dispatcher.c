@@ -1,0 +1,523 @@
+/*
+ * dispatcher.c
+ *		One a database and owner role: runs that role's units.
+ *
+ * Connects as the owner, so that there is nothing to escape from for a
+ * handler.  The loop: wait on the latch, see which logs have moved, run a
+ * batch of each unit that follows one of them, until nothing is left.
+ *
+ * Wake-up: this worker's bit is set in each followed log's slot before the log
+ * is looked at, and a writer looks for bits after it has ended, so that either
+ * we see its event or it sees us (slot_log_interest is a full barrier).  What
+ * no wake-up announces (COMMIT PREPARED, the end of a transaction that holds
+ * a mark back and wrote nothing) is found by polling: soon while a mark is
+ * held back, else every pm.poll_interval.
+ *
+ * Idle, it holds no snapshot and no transaction, and writes nothing.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "commands/async.h"
+#include "commands/extension.h"
+#include "commands/prepare.h"
+#include "commands/sequence.h"
+#include "crew.h"
+#include "dispatch.h"
+#include "exec.h"
+#include "guc.h"
+#include "isolate.h"
+#include "handler.h"
+#include "lane.h"
+#include "launcher.h"
+#include "log.h"
+#include "pgstat.h"
+#include "sequence.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/relcache.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "access/relation.h"
+
+#define DISPATCHER_HELD_MIN		10	/* polling a mark that is held back, ms */
+#define DISPATCHER_HELD_MAX		100
+#define DISPATCHER_WAIT_MIN		500 /* looking again at what is wrong outside, ms */
+#define DISPATCHER_WAIT_MAX		5000
+#define DISPATCHER_SHARE		2000	/* run at least so long before making room, ms */
+#define DISPATCHER_AT_ONCE		10	/* deadlocks and the like, in a row, that do not count */
+
+typedef struct Unit
+{
+	ProcessManager *pm;
+	int			lane;
+	bool		dirty;			/* may have something to do */
+	TimestampTz not_before;		/* to look again, DT_NOEND: when woken */
+	Isolate		isolate;
+	int			at_once;		/* failures in a row that were not counted */
+	bool		polling;		/* not_before is for a mark or lock: a wake-up ends it */
+	long		held_nap;
+	long		wait_nap;
+	char	   *waiting_for;	/* the reason written to its row, or NULL */
+} Unit;
+
+/* A followed log: its last position when last looked at. */
+typedef struct Watch
+{
+	char	   *log;
+	Oid			seqid;
+	int64		last;
+	List	   *units;
+} Watch;
+
+static MemoryContext run_context;	/* outlives an aborted batch, not the next */
+static MemoryContext units_context;
+static List *units = NIL;
+static List *watches = NIL;
+static uint64 units_version = 0;
+static int	last_manager = 0;
+static volatile bool role_changed = false;
+
+static void
+dispatcher_role_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	role_changed = true;
+}
+
+/*
+ * May this role still connect?  (A dispatcher that goes is not started again
+ * until it may.)
+ */
+static bool
+dispatcher_may_stay(void)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(MyWorkerSlot->role));
+	bool		may;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	may = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin &&
+		compat_database_aclcheck(MyDatabaseId, MyWorkerSlot->role, ACL_CONNECT) == ACLCHECK_OK;
+	ReleaseSysCache(tuple);
+	return may;
+}
+
+static void
+dispatcher_watch(Unit *unit, char *name)
+{
+	ListCell   *lc;
+	Watch	   *watch = NULL;
+
+	foreach(lc, watches)
+		if (strcmp(((Watch *) lfirst(lc))->log, name) == 0)
+			watch = lfirst(lc);
+	if (watch == NULL)
+	{
+		PmLog	   *log = log_get(name, true);
+		LogSlot    *slot;
+
+		if (log == NULL)
+			return;
+		watch = palloc0(sizeof(Watch));
+		watch->log = name;
+		watch->seqid = log->seqid;
+		watches = lappend(watches, watch);
+		slot = slot_log(log->relid, true);
+		if (slot != NULL)
+			slot_log_interest(slot);
+	}
+	watch->units = lappend(watch->units, unit);
+}
+
+/*
+ * Loads this role's units when the registrations have changed.  What was known
+ * of a unit that is still there (how far the search for a failing event has
+ * come) is kept.
+ */
+static void
+dispatcher_load(void)
+{
+	MemoryContext fresh;
+	MemoryContext old;
+	List	   *managers;
+	List	   *before = units;
+	ListCell   *lc;
+
+	if (units_context != NULL && units_version == registry_version())
+		return;
+
+	crew_transaction();
+	if (!OidIsValid(get_extension_oid("pm", true)) || !OidIsValid(exec_catalog_relid("process_manager")) ||
+		!dispatcher_may_stay())
+	{
+		CommitTransactionCommand();
+		crew_leave();
+	}
+	fresh = AllocSetContextCreate(TopMemoryContext, "pm units", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(fresh);
+	units_version = registry_version();
+	managers = registry_load(MyWorkerSlot->role);
+	units = NIL;
+	watches = NIL;
+	foreach(lc, managers)
+	{
+		ProcessManager *pm = lfirst(lc);
+
+		if (pm->paused || !pm->at_home)
+			continue;
+		for (int lane = 0; lane < pm->lanes; lane++)
+		{
+			Unit	   *unit = palloc0(sizeof(Unit));
+			ListCell   *lc2;
+
+			unit->pm = pm;
+			unit->lane = lane;
+			unit->held_nap = DISPATCHER_HELD_MIN;
+			unit->wait_nap = DISPATCHER_WAIT_MIN;
+			foreach(lc2, before)
+			{
+				Unit	   *known = lfirst(lc2);
+
+				if (known->pm->id == pm->id && known->lane == lane)
+				{
+					unit->isolate = known->isolate;
+					unit->at_once = known->at_once;
+					unit->waiting_for = known->waiting_for ? pstrdup(known->waiting_for) : NULL;
+				}
+			}
+			unit->dirty = true;
+			units = lappend(units, unit);
+			foreach(lc2, pm->logs)
+				dispatcher_watch(unit, lfirst(lc2));
+		}
+	}
+	MemoryContextSwitchTo(old);
+	if (units_context != NULL)
+		MemoryContextDelete(units_context);
+	units_context = fresh;
+	CommitTransactionCommand();
+	if (units == NIL)
+		crew_leave();
+}
+
+/*
+ * Looks which logs have moved.  Costs a page read a log, no snapshot.
+ */
+static void
+dispatcher_look(void)
+{
+	ListCell   *lc;
+
+	crew_transaction();
+	foreach(lc, watches)
+	{
+		Watch	   *watch = lfirst(lc);
+		Relation	sequence = OidIsValid(watch->seqid) ? sequence_open_nowait(watch->seqid) : NULL;
+		int64		last;
+		ListCell   *lc2;
+
+		/* A sequence that cannot be read: let the batch find out why. */
+		if (sequence != NULL)
+		{
+			last = sequence_read(sequence);
+			relation_close(sequence, AccessShareLock);
+			if (last == watch->last)
+				continue;
+			watch->last = last;
+		}
+		foreach(lc2, watch->units)
+			((Unit *) lfirst(lc2))->dirty = true;
+	}
+	CommitTransactionCommand();
+}
+
+/*
+ * What a process manager may have left in the session is not for the next.
+ */
+static void
+dispatcher_clean(Unit *unit)
+{
+	Oid			temp;
+	Oid			temp_toast;
+
+	if (last_manager == unit->pm->id)
+		return;
+	if (last_manager != 0)
+	{
+		crew_transaction();
+		PortalHashTableDeleteAll();
+		DropAllPreparedStatements();
+		Async_UnlistenAll();
+		LockReleaseAll(USER_LOCKMETHOD, true);
+		ResetSequenceCaches();
+		GetTempNamespaceState(&temp, &temp_toast);
+		if (OidIsValid(temp))
+			ResetTempTableNamespace();
+		CommitTransactionCommand();
+	}
+	last_manager = unit->pm->id;
+}
+
+/*
+ * Somebody is in the way, and may go without waking us.
+ */
+static void
+dispatcher_poll(Unit *unit)
+{
+	unit->polling = true;
+	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->held_nap);
+	unit->held_nap = Min(unit->held_nap * 2, DISPATCHER_HELD_MAX);
+}
+
+/*
+ * Writes down what is wrong with a unit, in a transaction of its own.
+ */
+static void
+dispatcher_record(Unit *unit, ErrorData *error, bool blame)
+{
+	crew_transaction();
+	if (!registry_lock(unit->pm->id, unit->lane, true) || registry_version() != unit->pm->version)
+	{
+		/* Somebody is changing it: what to do is decided afresh. */
+		CommitTransactionCommand();
+		dispatcher_poll(unit);
+		return;
+	}
+	if (blame)
+	{
+		unit->not_before = lane_fail(unit->pm, unit->lane, DispatchCurrent.log, DispatchCurrent.position, error);
+		CommitTransactionCommand();
+		ereport(LOG,
+				(errmsg("process manager \"%s\" failed at position %lld of log \"%s\": %s",
+						unit->pm->name, (long long) DispatchCurrent.position, DispatchCurrent.log, error->message),
+				 error->detail ? errdetail_log("%s", error->detail) : 0,
+				 error->context ? errcontext("%s", error->context) : 0));
+		return;
+	}
+	if (unit->waiting_for == NULL || strcmp(unit->waiting_for, error->message) != 0)
+	{
+		lane_wait(unit->pm->name, unit->lane, error);
+		unit->waiting_for = MemoryContextStrdup(units_context, error->message);
+		ereport(LOG,
+				(errmsg("process manager \"%s\" waits: %s", unit->pm->name, error->message)));
+	}
+	CommitTransactionCommand();
+	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->wait_nap);
+	unit->wait_nap = Min(unit->wait_nap * 2, DISPATCHER_WAIT_MAX);
+}
+
+/*
+ * Runs something that may fail.  Returns the error that aborted it, or NULL.
+ */
+static ErrorData *
+dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		crew_transaction();
+		*result = dispatch_batch(request);
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		dispatch_abandon();
+		AbortCurrentTransaction();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	return error;
+}
+
+static void
+dispatcher_failed(Unit *unit, ErrorData *error)
+{
+	(void) dispatch_error(error, unit->pm);
+	unit->dirty = true;
+	if (DispatchCurrent.stage == STAGE_PREPARE)
+	{
+		if (dispatch_retry_at_once(error->sqlerrcode))
+			dispatcher_poll(unit);
+		else
+			dispatcher_record(unit, error, false);
+		return;
+	}
+	if (dispatch_retry_at_once(error->sqlerrcode) && unit->at_once < DISPATCHER_AT_ONCE)
+	{
+		unit->at_once++;
+		return;
+	}
+	if (isolate_failed(&unit->isolate, unit->pm->kind))
+		dispatcher_record(unit, error, true);
+}
+
+/*
+ * Runs one batch of a unit and notes when to look at it again.
+ */
+static void
+dispatcher_run(Unit *unit)
+{
+	DispatchRequest request = {unit->pm, unit->lane, 0, HIGHWATER_EVERYBODY, false};
+	DispatchResult result;
+	ErrorData  *error;
+
+	unit->not_before = 0;
+	unit->polling = false;
+	dispatcher_clean(unit);
+	pgstat_report_activity(STATE_RUNNING, unit->pm->name);
+	request.max_events = isolate_limit(&unit->isolate, unit->pm->batch_size);
+	MemoryContextSwitchTo(run_context);
+	error = dispatcher_try_batch(&request, &result);
+	if (error != NULL)
+		dispatcher_failed(unit, error);
+	MemoryContextSwitchTo(TopMemoryContext);
+	MemoryContextReset(run_context);
+	if (error != NULL)
+		return;
+
+	switch (result.outcome)
+	{
+		case DISPATCH_STALE:
+			return;
+		case DISPATCH_BUSY:
+			dispatcher_poll(unit);
+			return;
+		case DISPATCH_STOPPED:
+			unit->not_before = result.retry_at;
+			return;
+		case DISPATCH_IDLE:
+		case DISPATCH_DONE:
+		case DISPATCH_MORE:
+			break;
+	}
+	isolate_succeeded(&unit->isolate, result.handled);
+	unit->at_once = 0;
+	unit->waiting_for = NULL;
+	unit->wait_nap = DISPATCHER_WAIT_MIN;
+	if (result.handled > 0)
+		unit->held_nap = DISPATCHER_HELD_MIN;
+	unit->dirty = result.outcome == DISPATCH_MORE || unit->isolate.singles > 0;
+	if (!unit->dirty && result.held)
+	{
+		/* Somebody holds a mark back, and may end without waking us. */
+		unit->dirty = true;
+		dispatcher_poll(unit);
+	}
+}
+
+/*
+ * One batch of each unit that may have something to do.  Returns whether one
+ * is to be run again at once; else *due is when.
+ */
+static bool
+dispatcher_round(TimestampTz *due)
+{
+	ListCell   *lc;
+	bool		again = false;
+
+	foreach(lc, units)
+	{
+		Unit	   *unit = lfirst(lc);
+
+		if (!unit->dirty)
+			continue;
+		if (unit->not_before <= GetCurrentTimestamp())
+		{
+			dispatcher_run(unit);
+			CHECK_FOR_INTERRUPTS();
+			if (units_version != registry_version() || slot_asked_to_leave())
+				return true;
+		}
+		if (unit->dirty && unit->not_before == 0)
+			again = true;
+		else if (unit->dirty)
+			*due = Min(*due, unit->not_before);
+	}
+	return again;
+}
+
+/*
+ * A writer has ended: who waits for a mark looks at once, not when the poll is
+ * due.
+ */
+static void
+dispatcher_woken(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, units)
+	{
+		Unit	   *unit = lfirst(lc);
+
+		if (unit->polling)
+			unit->not_before = 0;
+	}
+}
+
+void
+dispatcher_main(Datum arg)
+{
+	TimestampTz began;
+
+	crew_begin();
+	slot_attach(DatumGetInt32(arg));
+	if (slot_held_out(MyWorkerSlot->database))
+		crew_leave();
+	BackgroundWorkerInitializeConnectionByOid(MyWorkerSlot->database, MyWorkerSlot->role, 0);
+	CacheRegisterSyscacheCallback(AUTHOID, dispatcher_role_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(DATABASEOID, dispatcher_role_callback, (Datum) 0);
+
+	/* Compiling a small batch's query costs more than running it. */
+	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_OVERRIDE);
+	/* In a deadlock with an application, this is to be the victim. */
+	SetConfigOption("deadlock_timeout", "100ms", PGC_SUSET, PGC_S_OVERRIDE);
+	handler_may_die = true;
+	run_context = AllocSetContextCreate(TopMemoryContext, "pm run", ALLOCSET_DEFAULT_SIZES);
+	began = GetCurrentTimestamp();
+
+	for (;;)
+	{
+		TimestampTz now;
+		TimestampTz due;
+		bool		again;
+
+		crew_reload();
+		if (role_changed)
+		{
+			role_changed = false;
+			units_version = 0;
+		}
+		dispatcher_load();
+		dispatcher_look();
+		due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval);
+		again = dispatcher_round(&due);
+		(void) pgstat_report_stat(false);
+
+		now = GetCurrentTimestamp();
+		if (slot_asked_to_leave() ||
+			(pg_atomic_read_u32(&Slots->waiting_roles) > 0 &&
+			 (!again || TimestampDifferenceExceeds(began, now, DISPATCHER_SHARE))))
+			crew_leave();
+		if (again)
+		{
+			CHECK_FOR_INTERRUPTS();
+			continue;
+		}
+		slot_activity(ACTIVITY_IDLE);
+		(void) pgstat_report_stat(true);
+		crew_nap(TimestampDifferenceMilliseconds(now, due));
+		dispatcher_woken();
+	}
+}

@@ -1,0 +1,186 @@
+/*
+ * exec.c
+ *		SPI with every code checked, and the one place that changes the role.
+ *
+ * Statements of pm run in one of three scopes.  The owner scope is for the
+ * private tables: it runs as the extension's owner, and only fixed statements
+ * whose names are all qualified run in it, never a word that a user wrote.
+ * The caller scope is for writing logs: it keeps the caller's rights and only
+ * pins the search path.  The reader scope is for reading logs: planning a
+ * query can run code that the table's owner wrote (an index predicate, say),
+ * so it runs as the table's owner, never as who follows the log.
+ *
+ * All open an SPI connection and a level of settings; on an error the
+ * (sub)transaction's abort undoes everything.
+ */
+#include "pm.h"
+
+#include "catalog/namespace.h"
+#include "exec.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+/*
+ * The OID of a private table, or InvalidOid when the extension is not there.
+ */
+Oid
+exec_catalog_relid(const char *relname)
+{
+	Oid			nsp = get_namespace_oid("pm_catalog", true);
+
+	return OidIsValid(nsp) ? get_relname_relid(relname, nsp) : InvalidOid;
+}
+
+/*
+ * The role that owns the extension, read off its main table: whatever
+ * REASSIGN OWNED did, it may write there.
+ */
+Oid
+exec_extension_owner(void)
+{
+	Oid			relid = exec_catalog_relid("process_manager");
+	HeapTuple	tuple;
+	Oid			owner;
+
+	tuple = OidIsValid(relid) ? SearchSysCache1(RELOID, ObjectIdGetDatum(relid)) : NULL;
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"pm\" does not exist in this database"),
+				 errhint("Run CREATE EXTENSION pm.")));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+static void
+exec_begin(ExecScope *scope, Oid role, int restriction)
+{
+	GetUserIdAndSecContext(&scope->user, &scope->sec_context);
+	scope->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (role != scope->user || restriction != 0)
+		SetUserIdAndSecContext(role, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE | restriction);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+}
+
+void
+exec_begin_owner(ExecScope *scope)
+{
+	exec_begin(scope, exec_extension_owner(), 0);
+}
+
+void
+exec_begin_caller(ExecScope *scope)
+{
+	exec_begin(scope, GetUserId(), 0);
+}
+
+/*
+ * For reading a table whose owner is somebody else: as that owner, in a
+ * restricted operation, as VACUUM does.  The caller has checked the rights of
+ * who asked.
+ */
+void
+exec_begin_reader(ExecScope *scope, Oid table_owner)
+{
+	exec_begin(scope, table_owner, SECURITY_RESTRICTED_OPERATION);
+}
+
+/*
+ * Ends the scope: what SPI returned is gone, the role and settings are those
+ * of before.
+ */
+void
+exec_end(ExecScope *scope)
+{
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	SetUserIdAndSecContext(scope->user, scope->sec_context);
+	AtEOXact_GUC(false, scope->guc_level);
+}
+
+/*
+ * A plan that outlives the transaction.  Needs an open scope.
+ */
+SPIPlanPtr
+exec_prepare(const char *sql, int nargs, Oid *argtypes)
+{
+	SPIPlanPtr	plan = SPI_prepare(sql, nargs, argtypes);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(plan) != 0)
+		elog(ERROR, "SPI_keepplan failed for \"%s\"", sql);
+	return plan;
+}
+
+/*
+ * Runs a plan under a snapshot of its own, taken now (never read_only: that
+ * would reuse the caller's older one).  Returns the number of rows.
+ */
+uint64
+exec_plan(SPIPlanPtr plan, Datum *values, const char *nulls, long limit)
+{
+	int			rc = SPI_execute_plan(plan, values, nulls, false, limit);
+
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/*
+ * Runs a fixed statement, planning it when this backend meets it first.
+ */
+uint64
+exec_statement(ExecStatement *statement, Datum *values, const char *nulls)
+{
+	if (statement->plan == NULL)
+		statement->plan = exec_prepare(statement->sql, statement->nargs, statement->argtypes);
+	return exec_plan(statement->plan, values, nulls, 0);
+}
+
+/*
+ * Runs a command without parameters (DDL).
+ */
+void
+exec_command(const char *sql)
+{
+	int			rc = SPI_execute(sql, false, 0);
+
+	if (rc < 0)
+		elog(ERROR, "SPI_execute failed for \"%s\": %s", sql, SPI_result_code_string(rc));
+}
+
+/*
+ * A value of the last result; columns count from 1.  Lives as long as the
+ * scope.
+ */
+Datum
+exec_value(uint64 row, int column, bool *isnull)
+{
+	Datum		value;
+
+	Assert(row < SPI_processed);
+	value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+	if (SPI_result < 0)
+		elog(ERROR, "SPI_getbinval failed: %s", SPI_result_code_string(SPI_result));
+	return value;
+}
+
+/*
+ * A text value of the last result as a C string, or NULL.
+ */
+char *
+exec_text(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = exec_value(row, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}

@@ -1,0 +1,45 @@
+/*
+ * exec.h
+ *		SPI with every code checked, and the one place that changes the role.
+ */
+#ifndef PM_EXEC_H
+#define PM_EXEC_H
+
+#include "executor/spi.h"
+
+/* Where exec_begin_* came from, for exec_end(). */
+typedef struct ExecScope
+{
+	Oid			user;
+	int			sec_context;
+	int			guc_level;
+} ExecScope;
+
+#define EXEC_MAX_ARGS	20
+
+/* A fixed statement: planned once a backend. */
+typedef struct ExecStatement
+{
+	SPIPlanPtr	plan;			/* NULL until then */
+	const char *sql;
+	int			nargs;
+	Oid			argtypes[EXEC_MAX_ARGS];
+} ExecStatement;
+
+extern Oid	exec_catalog_relid(const char *relname);
+extern Oid	exec_extension_owner(void);
+
+extern void exec_begin_owner(ExecScope *scope);
+extern void exec_begin_caller(ExecScope *scope);
+extern void exec_begin_reader(ExecScope *scope, Oid table_owner);
+extern void exec_end(ExecScope *scope);
+
+extern SPIPlanPtr exec_prepare(const char *sql, int nargs, Oid *argtypes);
+extern uint64 exec_plan(SPIPlanPtr plan, Datum *values, const char *nulls, long limit);
+extern uint64 exec_statement(ExecStatement *statement, Datum *values, const char *nulls);
+extern void exec_command(const char *sql);
+
+extern Datum exec_value(uint64 row, int column, bool *isnull);
+extern char *exec_text(uint64 row, int column);
+
+#endif							/* PM_EXEC_H */

@@ -1,0 +1,486 @@
+/*
+ * guard.c
+ *		Which positions a transaction may write into a log.
+ *
+ * The high-water mark (highwater.c) rests on one fact: who writes a position
+ * at or below the sequence's last value L has held its lock on the table since
+ * before L reached that position.  A position drawn by the identity column
+ * always has this property.  A position given explicitly (COPY does that as it
+ * likes, INSERT with OVERRIDING SYSTEM VALUE, nextval() beforehand, a rolled
+ * back savepoint's position used again, a session's cache of a sequence with
+ * CACHE 10) need not, and then a reader may be past it when it commits: the
+ * event would be lost.
+ *
+ * So each log carries a guard, which binds the table's owner too:
+ *
+ * - Before a statement writes, a trigger takes the transaction's floor: the
+ *	 last value of the sequence at a moment when the transaction already holds
+ *	 its lock.  The lock stays until the (sub)transaction ends, so every
+ *	 position above the floor has the property.  If the subtransaction that
+ *	 took the floor aborts, its lock may be gone: the floor is forgotten, and
+ *	 the next statement takes a new one.
+ * - A check constraint compares every new position: above the floor, and at
+ *	 most the sequence's last value (else the sequence would meet it later).
+ *	 It is NOT VALID, that is, for new rows only, and so that pg_dump restores
+ *	 it after the data.
+ * - An update of a position is refused; any other update passes, since the
+ *	 trigger tells the check which old position is about to come by.  TRUNCATE
+ *	 is refused.
+ *
+ * The floor is also what the transaction tells the others, once, as its hint:
+ * "nothing of mine is at or below it".  A hint once published is never raised,
+ * even if the floor was forgotten: lower is safe.
+ *
+ * The same trigger notes that the log's readers are to be woken.
+ */
+#include "pm.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_sequence.h"
+#include "catalog/pg_trigger.h"
+#include "commands/extension.h"
+#include "commands/trigger.h"
+#include "exec.h"
+#include "guard.h"
+#include "sequence.h"
+#include "slot.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "wakeup.h"
+
+typedef struct GuardEntry
+{
+	Oid			relid;			/* hash key */
+	bool		valid;			/* seqid and attnum are known */
+	Oid			seqid;
+	AttrNumber	attnum;
+	LogSlot    *slot;
+	uint64		slot_generation;
+
+	/* of the transaction "lxid" */
+	LocalTransactionId lxid;
+	bool		has_floor;
+	SubTransactionId subid;		/* that took the floor */
+	int64		floor;
+	int64		ceiling;		/* a last value seen: positions up to it exist */
+	bool		hinted;
+	bool		updating;		/* the next check sees this old position */
+	int64		updated;
+} GuardEntry;
+
+static HTAB *entries = NULL;
+
+/* What this transaction has touched, for the end of a subtransaction. */
+static LocalTransactionId touched_lxid = InvalidLocalTransactionId;
+static int	nhints = 0;
+
+PG_FUNCTION_INFO_V1(pm_guard_before_write);
+PG_FUNCTION_INFO_V1(pm_guard_before_update);
+PG_FUNCTION_INFO_V1(pm_guard_before_truncate);
+PG_FUNCTION_INFO_V1(pm_guard_position_is_new);
+
+static void
+guard_relcache_callback(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS scan;
+	GuardEntry *entry;
+
+	hash_seq_init(&scan, entries);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		if (relid == InvalidOid || relid == entry->relid || relid == entry->seqid)
+			entry->valid = false;
+}
+
+/*
+ * A floor does not outlive the subtransaction that took it, since the lock may
+ * not.  Subtransaction ids rise, so whatever was taken inside the aborted one
+ * has its id or a higher one.
+ */
+static void
+guard_subxact_callback(SubXactEvent event, SubTransactionId mysubid,
+					   SubTransactionId parent, void *arg)
+{
+	HASH_SEQ_STATUS scan;
+	GuardEntry *entry;
+
+	if (event != SUBXACT_EVENT_ABORT_SUB || touched_lxid != compat_proc_lxid(MyProc))
+		return;
+	hash_seq_init(&scan, entries);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		if (entry->has_floor && entry->subid >= mysubid)
+		{
+			entry->has_floor = false;
+			entry->updating = false;
+		}
+}
+
+void
+guard_install(void)
+{
+	HASHCTL		ctl;
+
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(GuardEntry);
+	entries = hash_create("pm guard", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+	CacheRegisterRelcacheCallback(guard_relcache_callback, (Datum) 0);
+	RegisterSubXactCallback(guard_subxact_callback, NULL);
+}
+
+/*
+ * This backend's entry for a log, its transaction part reset when it is of an
+ * earlier transaction.
+ */
+static GuardEntry *
+guard_entry(Oid relid)
+{
+	static GuardEntry *last = NULL;
+	GuardEntry *entry = last;
+	bool		found;
+
+	if (entry == NULL || entry->relid != relid)
+	{
+		entry = hash_search(entries, &relid, HASH_ENTER, &found);
+		if (!found)
+		{
+			memset((char *) entry + sizeof(Oid), 0, sizeof(GuardEntry) - sizeof(Oid));
+			entry->lxid = InvalidLocalTransactionId;
+		}
+		last = entry;
+	}
+	if (entry->lxid != compat_proc_lxid(MyProc))
+	{
+		entry->lxid = compat_proc_lxid(MyProc);
+		entry->has_floor = false;
+		entry->hinted = false;
+		entry->updating = false;
+	}
+	return entry;
+}
+
+static void
+guard_resolve(GuardEntry *entry, Relation rel)
+{
+	if (entry->valid)
+		return;
+	entry->seqid = sequence_of_log(rel, &entry->attnum);
+	if (!OidIsValid(entry->seqid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" is no event log", RelationGetRelationName(rel)),
+				 errdetail("It has no column that is GENERATED ALWAYS AS IDENTITY."),
+				 errhint("Make a log with pm.create_log, or drop the trigger \"%s\".", GUARD_WRITE_TRIGGER)));
+	entry->valid = true;
+}
+
+/*
+ * Takes this transaction's floor for the log, unless it has one, publishes the
+ * hint and arms the wake-up.  The caller's statement holds the writer's lock,
+ * and has drawn no position yet.
+ */
+void
+guard_enter(Relation rel)
+{
+	GuardEntry *entry = guard_entry(RelationGetRelid(rel));
+	int64		mark;
+
+	Assert(CheckRelationLockedByMe(rel, RowExclusiveLock, true));
+
+	if (entry->has_floor)
+		return;
+
+	guard_resolve(entry, rel);
+	entry->floor = sequence_last(entry->seqid);
+	entry->ceiling = entry->floor;
+
+	/*
+	 * A mark above the last value: the sequence was set back.  Nothing may be
+	 * written where readers have already been.
+	 */
+	entry->slot = slot_log_cached(entry->relid, entry->slot, &entry->slot_generation);
+	if (entry->slot != NULL)
+	{
+		mark = (int64) pg_atomic_read_u64(&entry->slot->mark);
+		entry->floor = Max(entry->floor, mark);
+	}
+	entry->subid = GetCurrentSubTransactionId();
+	entry->has_floor = true;
+
+	if (touched_lxid != entry->lxid)
+	{
+		touched_lxid = entry->lxid;
+		nhints = 0;
+	}
+	if (!entry->hinted)
+	{
+		entry->hinted = true;
+		if (Slots != NULL && nhints < SLOT_HINTS)
+			slot_hint_publish(nhints++, entry->relid, entry->floor);
+	}
+	wakeup_log(entry->relid);
+}
+
+/*
+ * The floor of this backend's own transaction, for its own view of the mark.
+ */
+bool
+guard_own_floor(Oid relid, int64 *floor)
+{
+	GuardEntry *entry = guard_entry(relid);
+
+	if (entry->has_floor)
+		*floor = entry->floor;
+	return entry->has_floor;
+}
+
+/* ---------- the triggers and the check ---------- */
+
+static TriggerData *
+guard_trigger_data(FunctionCallInfo fcinfo)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function was not called by trigger manager")));
+	return (TriggerData *) fcinfo->context;
+}
+
+/*
+ * BEFORE INSERT OR UPDATE OR DELETE FOR EACH STATEMENT.
+ */
+Datum
+pm_guard_before_write(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = guard_trigger_data(fcinfo);
+
+	if (!TRIGGER_FIRED_BEFORE(data->tg_event) || !TRIGGER_FIRED_FOR_STATEMENT(data->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" must fire before a statement", data->tg_trigger->tgname)));
+	guard_enter(data->tg_relation);
+	PG_RETURN_POINTER(NULL);
+}
+
+/*
+ * BEFORE UPDATE FOR EACH ROW: the position stays.
+ */
+Datum
+pm_guard_before_update(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = guard_trigger_data(fcinfo);
+	GuardEntry *entry;
+	bool		isnull;
+	int64		old_position;
+	int64		new_position;
+
+	if (!TRIGGER_FIRED_BEFORE(data->tg_event) || !TRIGGER_FIRED_FOR_ROW(data->tg_event) ||
+		!TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" must fire before the update of a row", data->tg_trigger->tgname)));
+
+	entry = guard_entry(RelationGetRelid(data->tg_relation));
+	guard_resolve(entry, data->tg_relation);
+	old_position = DatumGetInt64(heap_getattr(data->tg_trigtuple, entry->attnum,
+											  RelationGetDescr(data->tg_relation), &isnull));
+	new_position = DatumGetInt64(heap_getattr(data->tg_newtuple, entry->attnum,
+											  RelationGetDescr(data->tg_relation), &isnull));
+	if (isnull || new_position != old_position)
+		ereport(ERROR,
+				(errcode(ERRCODE_GENERATED_ALWAYS),
+				 errmsg("cannot change the position of an event in log \"%s\"",
+						RelationGetRelationName(data->tg_relation)),
+				 errhint("Append a new event instead.")));
+	entry->updating = true;
+	entry->updated = old_position;
+	PG_RETURN_POINTER(data->tg_newtuple);
+}
+
+/*
+ * BEFORE TRUNCATE FOR EACH STATEMENT.
+ */
+Datum
+pm_guard_before_truncate(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = guard_trigger_data(fcinfo);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot truncate event log \"%s\"", RelationGetRelationName(data->tg_relation)),
+			 errhint("Delete old events with pm.trim, or forget the log with pm.drop_log first.")));
+	PG_RETURN_POINTER(NULL);
+}
+
+static void
+guard_refuse(GuardEntry *entry, int64 position)
+{
+	char	   *name = get_rel_name(entry->relid);
+	HeapTuple	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(entry->seqid));
+	int64		cache = 1;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		cache = ((Form_pg_sequence) GETSTRUCT(tuple))->seqcache;
+		ReleaseSysCache(tuple);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_GENERATED_ALWAYS),
+			 errmsg("cannot write position %lld into log \"%s\"",
+					(long long) position, name ? name : "?"),
+			 errdetail("A position must be drawn from the log's sequence by the statement that inserts the event; "
+					   "a reader may already be past any other."),
+			 cache > 1 ?
+			 errhint("The sequence has CACHE %lld: ALTER TABLE ... ALTER COLUMN ... SET CACHE 1.", (long long) cache) :
+			 errhint("Leave the position out of the INSERT or COPY.")));
+}
+
+/*
+ * The check: position_is_new(tableoid, position).  Returns true or raises.
+ */
+Datum
+pm_guard_position_is_new(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	int64		position = PG_GETARG_INT64(1);
+	GuardEntry *entry = guard_entry(relid);
+
+	if (entry->updating)
+	{
+		entry->updating = false;
+		if (position == entry->updated)
+			PG_RETURN_BOOL(true);
+	}
+	if (!entry->has_floor)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot write into log \"%s\" past its trigger \"%s\"",
+						get_rel_name(relid) ? get_rel_name(relid) : "?", GUARD_WRITE_TRIGGER),
+				 errdetail("The trigger is disabled or missing, or the row comes through a partitioned table, "
+						   "logical replication or the validation of a constraint."),
+				 errhint("Enable it with ALTER TABLE ... ENABLE ALWAYS TRIGGER %s; a log takes events by INSERT, COPY and pm.append.",
+						 GUARD_WRITE_TRIGGER)));
+	if (position <= entry->floor)
+		guard_refuse(entry, position);
+	if (position > entry->ceiling)
+	{
+		entry->ceiling = sequence_last(entry->seqid);
+		if (position > entry->ceiling)
+			guard_refuse(entry, position);
+	}
+	PG_RETURN_BOOL(true);
+}
+
+/* ---------- is the guard whole? ---------- */
+
+static bool
+guard_has_trigger(Relation rel, const char *name, int16 type)
+{
+	TriggerDesc *desc = rel->trigdesc;
+
+	for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
+	{
+		Trigger    *trigger = &desc->triggers[i];
+
+		if (strcmp(trigger->tgname, name) == 0)
+			return trigger->tgtype == type && trigger->tgenabled == TRIGGER_FIRES_ALWAYS &&
+				trigger->tgqual == NULL && trigger->tgnattr == 0;
+	}
+	return false;
+}
+
+/*
+ * The first of the guard's objects that is missing or switched off, or NULL.
+ */
+const char *
+guard_missing(Relation rel)
+{
+	TupleConstr *constr = RelationGetDescr(rel)->constr;
+	bool		found = false;
+
+	if (!guard_has_trigger(rel, GUARD_WRITE_TRIGGER,
+						   TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE))
+		return GUARD_WRITE_TRIGGER;
+	if (!guard_has_trigger(rel, GUARD_UPDATE_TRIGGER,
+						   TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_ROW | TRIGGER_TYPE_UPDATE))
+		return GUARD_UPDATE_TRIGGER;
+	if (!guard_has_trigger(rel, GUARD_TRUNCATE_TRIGGER,
+						   TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_TRUNCATE))
+		return GUARD_TRUNCATE_TRIGGER;
+	for (int i = 0; constr != NULL && i < constr->num_check; i++)
+		if (strcmp(constr->check[i].ccname, GUARD_CHECK) == 0)
+			found = true;
+	return found ? NULL : GUARD_CHECK;
+}
+
+/*
+ * Makes the guard's objects that are missing or not as they should be.  Runs
+ * with the rights of the caller, who must own the table, and with the table
+ * closed (ALTER TABLE insists); needs an open scope.  Each object depends on
+ * the extension, so that DROP EXTENSION takes it and leaves the table.
+ */
+void
+guard_put_back(Oid relid, AttrNumber attnum)
+{
+	static const struct
+	{
+		const char *name;
+		const char *fires;
+		const char *calls;
+		int16		type;
+	}			triggers[] =
+	{
+		{GUARD_WRITE_TRIGGER, "INSERT OR UPDATE OR DELETE",
+			"FOR EACH STATEMENT EXECUTE FUNCTION pm_catalog.before_write()",
+		TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE},
+		{GUARD_UPDATE_TRIGGER, "UPDATE",
+			"FOR EACH ROW EXECUTE FUNCTION pm_catalog.before_update()",
+		TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_ROW | TRIGGER_TYPE_UPDATE},
+		{GUARD_TRUNCATE_TRIGGER, "TRUNCATE",
+			"FOR EACH STATEMENT EXECUTE FUNCTION pm_catalog.before_truncate()",
+		TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_TRUNCATE},
+	};
+	bool		present[lengthof(triggers)];
+	Relation	rel = table_open(relid, ShareRowExclusiveLock);
+	char	   *table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+												   RelationGetRelationName(rel));
+	ObjectAddress extension;
+	ObjectAddress constraint;
+
+	for (int i = 0; i < lengthof(triggers); i++)
+		present[i] = guard_has_trigger(rel, triggers[i].name, triggers[i].type);
+	table_close(rel, NoLock);
+
+	for (int i = 0; i < lengthof(triggers); i++)
+	{
+		if (present[i])
+			continue;
+		exec_command(psprintf("CREATE OR REPLACE TRIGGER %s BEFORE %s ON %s %s",
+							  triggers[i].name, triggers[i].fires, table, triggers[i].calls));
+		exec_command(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, triggers[i].name));
+		exec_command(psprintf("ALTER TRIGGER %s ON %s DEPENDS ON EXTENSION pm", triggers[i].name, table));
+	}
+	if (!OidIsValid(get_relation_constraint_oid(relid, GUARD_CHECK, true)))
+		exec_command(psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (pm_catalog.position_is_new(tableoid, %s)) NOT VALID",
+							  table, GUARD_CHECK, quote_identifier(get_attname(relid, attnum, false))));
+	CommandCounterIncrement();
+
+	/* What ALTER ... DEPENDS ON EXTENSION would do, had constraints one. */
+	ObjectAddressSet(constraint, ConstraintRelationId,
+					 get_relation_constraint_oid(relid, GUARD_CHECK, false));
+	ObjectAddressSet(extension, ExtensionRelationId, get_extension_oid("pm", false));
+	if (!list_member_oid(getAutoExtensionsOfObject(ConstraintRelationId, constraint.objectId),
+						 extension.objectId))
+		recordDependencyOn(&constraint, &extension, DEPENDENCY_AUTO_EXTENSION);
+}

@@ -1,0 +1,22 @@
+/*
+ * guard.h
+ *		Which positions a transaction may write into a log.
+ */
+#ifndef PM_GUARD_H
+#define PM_GUARD_H
+
+#include "utils/relcache.h"
+
+/* The guard's objects on a log's table. */
+#define GUARD_WRITE_TRIGGER		"pm_before_write"
+#define GUARD_UPDATE_TRIGGER	"pm_before_update"
+#define GUARD_TRUNCATE_TRIGGER	"pm_before_truncate"
+#define GUARD_CHECK				"pm_position_is_new"
+
+extern void guard_install(void);
+extern void guard_enter(Relation rel);
+extern bool guard_own_floor(Oid relid, int64 *floor);
+extern const char *guard_missing(Relation rel);
+extern void guard_put_back(Oid relid, AttrNumber attnum);
+
+#endif							/* PM_GUARD_H */

@@ -1,0 +1,297 @@
+/*
+ * handler.c
+ *		The function that is called for an event.
+ *
+ * A handler runs as the process manager's owner, in whose session (dispatcher)
+ * or call (pm.catch_up) this code is.  It is looked up again for every batch,
+ * so that a replaced function, a revoked right or a new owner counts at once.
+ *
+ * Each call is watched by a timeout of our own, since a handler can SET
+ * statement_timeout.  When it first fires it cancels the statement.  A handler
+ * can catch that (PL/pgSQL's WHEN OTHERS does not, WHEN query_canceled does),
+ * so a dispatcher ends itself when the same call runs for the same time again;
+ * the scheduler then counts the attempt.  The timer ticks a few times a
+ * timeout, instead of being set for each call: setting it costs a system call.
+ */
+#include "pm.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "handler.h"
+#include "miscadmin.h"
+#include "nodes/value.h"
+#include "slot.h"
+#include "storage/latch.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+#include "utils/timeout.h"
+#include "utils/varlena.h"
+#include "utils/fmgrprotos.h"
+
+#define HANDLER_TICKS	8		/* a timeout */
+#define HANDLER_HINT	"A handler is f(pm.event) or f(pm.event[])."
+
+/* May an overdue handler take its session with it?  Set in dispatchers. */
+bool		handler_may_die = false;
+
+static TimeoutId timeout_id = MAX_TIMEOUTS;
+static volatile sig_atomic_t running = false;
+static volatile sig_atomic_t timed_out = false;
+static volatile TimestampTz started;
+static volatile int64 limit_us;
+
+/*
+ * The OID of pm.event.
+ */
+Oid
+handler_event_type(void)
+{
+	Oid			type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("event"),
+									   ObjectIdGetDatum(get_namespace_oid("pm", false)));
+
+	if (!OidIsValid(type))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("type pm.event does not exist")));
+	return type;
+}
+
+/*
+ * Which kind of handler a function's arguments make, or 0.
+ */
+static char
+handler_kind(Oid function, Oid event_type)
+{
+	Oid		   *argtypes;
+	int			nargs;
+
+	(void) get_func_signature(function, &argtypes, &nargs);
+	if (nargs == 1 && argtypes[0] == event_type)
+		return HANDLER_EVENT;
+	if (nargs == 1 && argtypes[0] == get_array_type(event_type))
+		return HANDLER_BATCH;
+	return 0;
+}
+
+/*
+ * May this role's process manager call this function?
+ */
+static void
+handler_check(Oid function, Oid owner)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Form_pg_proc proc;
+	AclResult	acl;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	if (proc->prokind != PROKIND_FUNCTION || proc->proretset)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("%s cannot be a handler", format_procedure(function)),
+				 errdetail("It is a procedure, an aggregate, a window function or returns a set."),
+				 errhint(HANDLER_HINT)));
+	acl = compat_proc_aclcheck(function, owner, ACL_EXECUTE);
+	if (acl != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" may not execute %s", GetUserNameFromId(owner, true) ? GetUserNameFromId(owner, true) : "?",
+						format_procedure(function))));
+	if (superuser_arg(owner) && !superuser_arg(proc->proowner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("a superuser's process manager cannot call %s, which no superuser owns",
+						format_procedure(function)),
+				 errhint("Register it as the function's owner.")));
+	ReleaseSysCache(tuple);
+}
+
+/*
+ * Finds a handler by name or signature for a role.  Returns its qualified
+ * signature.
+ */
+char *
+handler_find(const char *name, Oid owner, HandlerKind *kind)
+{
+	Oid			event_type = handler_event_type();
+	Oid			found = InvalidOid;
+	int			matches = 0;
+
+	if (strchr(name, '(') != NULL)
+	{
+		found = DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(name)));
+		if (OidIsValid(found) && handler_kind(found, event_type) != 0)
+			matches = 1;
+	}
+	else
+	{
+		List	   *parts;
+		List	   *names = NIL;
+		ListCell   *lc;
+		FuncCandidateList candidates;
+
+		if (!SplitIdentifierString(pstrdup(name), '.', &parts) || parts == NIL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_NAME),
+					 errmsg("invalid name of a function: \"%s\"", name)));
+		foreach(lc, parts)
+			names = lappend(names, makeString(lfirst(lc)));
+		candidates = FuncnameGetCandidates(names, 1, NIL, false, false, false, true);
+		for (; candidates != NULL; candidates = candidates->next)
+		{
+			if (handler_kind(candidates->oid, event_type) == 0)
+				continue;
+			found = candidates->oid;
+			matches++;
+		}
+	}
+	if (matches == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("no handler \"%s\" exists", name),
+				 errhint(HANDLER_HINT)));
+	if (matches > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_AMBIGUOUS_FUNCTION),
+				 errmsg("handler \"%s\" is ambiguous", name),
+				 errhint("Give its signature, like %s(pm.event).", name)));
+	handler_check(found, owner);
+	*kind = (HandlerKind) handler_kind(found, event_type);
+	return format_procedure_qualified(found);
+}
+
+/*
+ * Makes a process manager's handler ready to be called in this batch.
+ */
+void
+handler_open(Handler *handler, ProcessManager *pm)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	Datum		function;
+
+	/* to_regprocedure() is NULL where the function does not exist. */
+	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = CStringGetTextDatum(pm->handler);
+	fcinfo->args[0].isnull = false;
+	function = to_regprocedure(fcinfo);
+
+	memset(handler, 0, sizeof(*handler));
+	if (fcinfo->isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("handler %s does not exist", pm->handler),
+				 errhint("Create it again, or register \"%s\" with another handler.", pm->name)));
+	handler_check(DatumGetObjectId(function), pm->owner);
+	fmgr_info(DatumGetObjectId(function), &handler->function);
+	handler->kind = pm->kind;
+	handler->event_type = handler_event_type();
+	handler->timeout = pm->handler_timeout;
+}
+
+/*
+ * Calls the handler with an event, or an array of events.
+ */
+void
+handler_call(Handler *handler, Datum argument)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+
+	InitFunctionCallInfoData(*fcinfo, &handler->function, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = argument;
+	fcinfo->args[0].isnull = false;
+
+	timed_out = false;
+	started = GetCurrentTimestamp();
+	running = true;
+	(void) FunctionCallInvoke(fcinfo);
+	running = false;
+
+	/* It came back in time after all: what was pending is not for the next. */
+	if (timed_out)
+	{
+		QueryCancelPending = false;
+		timed_out = false;
+	}
+}
+
+Datum
+handler_event_array(Handler *handler, Datum *events, int count)
+{
+	return PointerGetDatum(construct_array(events, count, handler->event_type, -1, false, TYPALIGN_DOUBLE));
+}
+
+/* ---------- the timeout ---------- */
+
+/*
+ * Runs in the signal handler.
+ */
+static void
+handler_tick(void)
+{
+	int64		ran;
+
+	if (!running)
+		return;
+	ran = GetCurrentTimestamp() - started;
+	if (ran < limit_us)
+		return;
+	if (!timed_out)
+	{
+		timed_out = true;
+		QueryCancelPending = true;
+	}
+	else if (handler_may_die && ran >= 2 * limit_us)
+	{
+		if (MyWorkerSlot != NULL)
+			MyWorkerSlot->now.overdue = true;
+		ProcDiePending = true;
+	}
+	else
+		return;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+}
+
+/*
+ * Watches the calls from here to handler_watch_end().
+ */
+void
+handler_watch_begin(Handler *handler)
+{
+	int64		tick = Max(handler->timeout / HANDLER_TICKS, 1);
+
+	if (timeout_id == MAX_TIMEOUTS)
+		timeout_id = RegisterTimeout(USER_TIMEOUT, handler_tick);
+	running = false;
+	timed_out = false;
+	limit_us = handler->timeout * 1000;
+	enable_timeout_every(timeout_id, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), tick), (int) Min(tick, PG_INT32_MAX));
+}
+
+/*
+ * Also to be called after an error, before anything else is run.
+ */
+void
+handler_watch_end(void)
+{
+	running = false;
+	if (timeout_id != MAX_TIMEOUTS)
+		disable_timeout(timeout_id, false);
+}
+
+/*
+ * Was the error that has just been caught a cancel of ours?  Clears the mark.
+ */
+bool
+handler_timed_out(void)
+{
+	bool		result = timed_out;
+
+	timed_out = false;
+	return result;
+}

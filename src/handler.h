@@ -1,0 +1,30 @@
+/*
+ * handler.h
+ *		The function that is called for an event.
+ */
+#ifndef PM_HANDLER_H
+#define PM_HANDLER_H
+
+#include "fmgr.h"
+#include "registry.h"
+
+typedef struct Handler
+{
+	FmgrInfo	function;
+	HandlerKind kind;
+	Oid			event_type;
+	int64		timeout;		/* ms */
+} Handler;
+
+extern Oid	handler_event_type(void);
+extern char *handler_find(const char *name, Oid owner, HandlerKind *kind);
+extern void handler_open(Handler *handler, ProcessManager *pm);
+extern void handler_call(Handler *handler, Datum argument);
+extern Datum handler_event_array(Handler *handler, Datum *events, int count);
+
+extern void handler_watch_begin(Handler *handler);
+extern void handler_watch_end(void);
+extern bool handler_timed_out(void);
+extern bool handler_may_die;
+
+#endif							/* PM_HANDLER_H */

@@ -1,0 +1,438 @@
+/*
+ * highwater.c
+ *		The high-water mark of a log: the largest position at or below which
+ *		nothing can appear any more.
+ *
+ * A sequence hands out positions before their transactions commit, so 7 can be
+ * visible while 6 is still running, and who reads 7 and goes on from there
+ * loses 6.  No wait is long enough to conclude that 6 is dead.  The lock
+ * manager knows:
+ *
+ * 1. L := the last value of the log's sequence.
+ * 2. H := the transactions that hold a lock on the table that a writer takes.
+ * 3. When every member of H has ended, L is settled.
+ * 4. Only then take the snapshot that reads up to L.
+ *
+ * Why nothing is missed.  Let a transaction T write position p <= L.  T took
+ * its lock on the table before p was drawn (guard.c sees to it), p was drawn
+ * before L was read, and H is read after L.  So T is in H, or T has ended (or
+ * rolled back to a savepoint before p, which releases the lock and kills the
+ * row).  T's locks move from its fast-path slots to the main table only, and
+ * GetLockConflicts() looks in this order, so T cannot slip through between.
+ * It leaves out transactions whose local xid is already cleared; that is
+ * cleared together with the xid, under ProcArrayLock, so a snapshot taken
+ * afterwards sees T's commit.
+ *
+ * Not waiting.  We keep generations (L, H) and never wait for them: each time
+ * a mark is asked for, every pending H is cut down to the transactions that
+ * hold their lock still; who is gone has ended, and when an H has become empty
+ * its L is settled.  When all generations are in use the newest is overwritten:
+ * the oldest is the one that will be settled first.
+ *
+ * Hints.  Generations alone hold back positions that were committed before a
+ * long transaction even began, if it began before we looked.  So writers
+ * publish "nothing of mine is at or below this floor" (guard.c).  When every
+ * member of H has a hint, everything up to min(L, their floors) is settled at
+ * once.  When a member has none (prepared and recovered, or more logs than
+ * hints in one transaction) the generations decide.
+ *
+ * What it rests on.  The sequence has CACHE 1, a positive increment and no
+ * CYCLE, and is not set back; the table is an ordinary logged one, not a
+ * partition (log.c checks these).  The reader's snapshot is younger than the
+ * mark, so callers with a transaction-wide snapshot are refused.  All readers
+ * of one log work on its generations one after another, under the slot's lock:
+ * cutting down a generation by an H taken before it was pushed would drop
+ * members that have not ended.  This runs on a primary only.
+ *
+ * Without shared memory each backend has generations of its own.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "access/relation.h"
+#include "access/xlog.h"
+#include "guard.h"
+#include "highwater.h"
+#include "port/pg_bitutils.h"
+#include "sequence.h"
+#include "slot.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+/* How long a session without shared memory waits for writers to end, in ms. */
+#define HIGHWATER_PATIENCE	5000
+
+/* The generations of a backend that has no shared memory for a log. */
+typedef struct LocalGenerations
+{
+	Oid			relid;			/* hash key */
+	Generations generations;
+} LocalGenerations;
+
+static HTAB *local_table = NULL;
+
+static Generations *
+highwater_local(Oid relid)
+{
+	LocalGenerations *local;
+	bool		found;
+
+	if (local_table == NULL)
+	{
+		HASHCTL		ctl;
+
+		memset(&ctl, 0, sizeof(ctl));
+		ctl.keysize = sizeof(Oid);
+		ctl.entrysize = sizeof(LocalGenerations);
+		local_table = hash_create("pm generations", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+	}
+	local = hash_search(local_table, &relid, HASH_ENTER, &found);
+	if (!found)
+	{
+		memset(&local->generations, 0, sizeof(local->generations));
+		local->generations.max_members = MaxBackends + max_prepared_xacts + 1;
+		local->generations.members =
+			MemoryContextAlloc(TopMemoryContext,
+							   sizeof(GenerationMember) * local->generations.max_members);
+	}
+	return &local->generations;
+}
+
+/*
+ * Does this transaction itself hold a lock that a writer takes?
+ */
+bool
+highwater_self_writes(Oid relid)
+{
+	LOCKTAG		tag;
+	static const LOCKMODE modes[] = {
+		RowExclusiveLock, ShareUpdateExclusiveLock, ShareRowExclusiveLock,
+		ExclusiveLock, AccessExclusiveLock
+	};
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	for (int i = 0; i < lengthof(modes); i++)
+		if (compat_lock_held_by_me(&tag, modes[i]))
+			return true;
+	return false;
+}
+
+/*
+ * A vacuum, an analyze by autovacuum or a concurrent index build holds a
+ * writer's lock and writes nothing.  The flags are of the transaction only if
+ * that is still the same after they were read.
+ */
+static bool
+highwater_is_maintenance(VirtualTransactionId vxid)
+{
+	PGPROC	   *proc;
+	uint8		flags;
+
+	if (compat_vxid_index(vxid) < 0)
+		return false;
+	proc = compat_vxid_proc(vxid);
+	if (proc == NULL)
+		return false;
+	flags = *((volatile uint8 *) &proc->statusFlags);
+	pg_memory_barrier();
+	return (flags & (PROC_IS_AUTOVACUUM | PROC_IN_VACUUM | PROC_IN_SAFE_IC)) != 0 &&
+		compat_proc_lxid(proc) == vxid.localTransactionId;
+}
+
+/*
+ * H, own transaction included if it writes.  *floor becomes the lowest hint,
+ * *hinted whether all have one; with HIGHWATER_OWN the own transaction does
+ * not count for these two.
+ */
+static VirtualTransactionId *
+highwater_holders(Oid relid, HighwaterView view, int *count, int64 *floor, bool *hinted)
+{
+	LOCKTAG		tag;
+	VirtualTransactionId *found;
+	int			nfound;
+	int			n = 0;
+	int64		value;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	found = GetLockConflicts(&tag, ShareLock, &nfound);
+
+	*floor = PG_INT64_MAX;
+	*hinted = true;
+	for (int i = 0; i < nfound; i++)
+	{
+		if (slot_hint(found[i], relid, &value))
+			*floor = Min(*floor, value);
+		else if (highwater_is_maintenance(found[i]))
+			continue;
+		else
+			*hinted = false;
+		found[n++] = found[i];
+	}
+	if (highwater_self_writes(relid))
+	{
+		if (view == HIGHWATER_EVERYBODY)
+		{
+			if (guard_own_floor(relid, &value))
+				*floor = Min(*floor, value);
+			else
+				*hinted = false;
+		}
+		/* There is room: the array has a terminator's place, of which we need none. */
+		found[n++] = compat_my_vxid();
+	}
+	*count = n;
+	return found;
+}
+
+/*
+ * Who may write the log now, for pm.blocker.
+ */
+VirtualTransactionId *
+highwater_writers(Oid relid, int *count)
+{
+	int64		floor;
+	bool		hinted;
+
+	return highwater_holders(relid, HIGHWATER_EVERYBODY, count, &floor, &hinted);
+}
+
+/*
+ * Drops from all generations who is not among the holders, and settles the
+ * generations that have become empty.
+ */
+static void
+generations_cut(Generations *generations, VirtualTransactionId *holders, int nholders)
+{
+	int			n = 0;
+	uint32		pending = 0;
+
+	for (int i = 0; i < generations->nmembers; i++)
+	{
+		GenerationMember *member = &generations->members[i];
+
+		for (int j = 0; j < nholders; j++)
+			if (VirtualTransactionIdEquals(holders[j], member->vxid))
+			{
+				pending |= member->generations;
+				generations->members[n++] = *member;
+				break;
+			}
+	}
+	generations->nmembers = n;
+	for (int g = 0; g < SLOT_GENERATIONS; g++)
+		if ((generations->used & ~pending) & (1U << g))
+			generations->mark = Max(generations->mark, generations->last[g]);
+	generations->used &= pending;
+}
+
+/*
+ * Adds the generation (last, holders); overwrites the newest when all are in
+ * use.
+ */
+static void
+generations_push(Generations *generations, int64 last, VirtualTransactionId *holders, int nholders)
+{
+	int			newest = -1;
+	int			g;
+
+	for (int i = 0; i < SLOT_GENERATIONS; i++)
+		if ((generations->used & (1U << i)) &&
+			(newest < 0 || generations->last[i] > generations->last[newest]))
+			newest = i;
+
+	/* The same L again would say less: its writers can only be more. */
+	if (newest >= 0 && generations->last[newest] == last)
+		return;
+
+	for (g = 0; g < SLOT_GENERATIONS; g++)
+		if (!(generations->used & (1U << g)))
+			break;
+	if (g == SLOT_GENERATIONS)
+	{
+		g = newest;
+		for (int i = 0; i < generations->nmembers; i++)
+			generations->members[i].generations &= ~(1U << g);
+	}
+	generations->used |= 1U << g;
+	generations->last[g] = last;
+	for (int i = 0; i < nholders; i++)
+	{
+		int			m;
+
+		for (m = 0; m < generations->nmembers; m++)
+			if (VirtualTransactionIdEquals(generations->members[m].vxid, holders[i]))
+				break;
+		if (m == generations->nmembers)
+		{
+			Assert(m < generations->max_members);
+			generations->members[m].vxid = holders[i];
+			generations->members[m].generations = 0;
+			generations->nmembers++;
+		}
+		generations->members[m].generations |= 1U << g;
+	}
+}
+
+/*
+ * The mark for a transaction that may read its own events: generations that
+ * wait for nobody else count as settled.
+ */
+static int64
+generations_own_mark(Generations *generations)
+{
+	VirtualTransactionId me = compat_my_vxid();
+	uint32		pending = 0;
+	int64		mark = generations->mark;
+
+	for (int i = 0; i < generations->nmembers; i++)
+		if (!VirtualTransactionIdEquals(generations->members[i].vxid, me))
+			pending |= generations->members[i].generations;
+	for (int g = 0; g < SLOT_GENERATIONS; g++)
+		if ((generations->used & ~pending) & (1U << g))
+			mark = Max(mark, generations->last[g]);
+	return mark;
+}
+
+/*
+ * One look: L, then H, then the generations.  Assumes that the caller keeps
+ * others off "generations" (the slot's lock, or they are local).
+ */
+static void
+highwater_look(Generations *generations, Oid relid, Relation sequence, HighwaterView view,
+			   Highwater *result)
+{
+	VirtualTransactionId *holders;
+	int			nholders;
+	int64		floor;
+	bool		hinted;
+
+	result->last = sequence_read(sequence);
+	if (result->last <= generations->mark)
+	{
+		result->status = result->last < generations->mark ? HIGHWATER_REWOUND : HIGHWATER_COMPLETE;
+		result->mark = generations->mark;
+		return;
+	}
+
+	holders = highwater_holders(relid, view, &nholders, &floor, &hinted);
+	generations_cut(generations, holders, nholders);
+	if (nholders == 0)
+		generations->mark = result->last;
+	else
+	{
+		/* The own view's floor leaves out a member: not for everybody. */
+		if (hinted && view == HIGHWATER_EVERYBODY)
+			generations->mark = Max(generations->mark, Min(result->last, floor));
+		if (generations->mark < result->last)
+			generations_push(generations, result->last, holders, nholders);
+	}
+	pfree(holders);
+
+	result->mark = generations->mark;
+	if (view == HIGHWATER_OWN)
+	{
+		result->mark = generations_own_mark(generations);
+		if (hinted)
+			result->mark = Max(result->mark, Min(result->last, floor));
+	}
+	result->status = result->mark < result->last ? HIGHWATER_HELD : HIGHWATER_COMPLETE;
+}
+
+/*
+ * The mark now, without waiting.  Take the snapshot that reads up to it
+ * afterwards.
+ */
+Highwater
+highwater_compute(Oid relid, Oid seqid, HighwaterView view)
+{
+	LogSlot    *slot;
+	Highwater	result;
+	Relation	sequence;
+
+	/* Opened outside the slot's lock: that must not wait for anything. */
+	sequence = sequence_open_nowait(seqid);
+	if (sequence == NULL)
+	{
+		result.status = HIGHWATER_UNKNOWN;
+		result.mark = result.last = 0;
+		return result;
+	}
+	while ((slot = slot_log(relid, true)) != NULL)
+	{
+		LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
+		if (slot->relid != relid || slot->database != MyDatabaseId)
+		{
+			/* It was given to another log between. */
+			LWLockRelease(&slot->lock);
+			continue;
+		}
+		highwater_look(&slot->generations, relid, sequence, view, &result);
+		pg_atomic_write_u64(&slot->mark, (uint64) slot->generations.mark);
+		LWLockRelease(&slot->lock);
+		break;
+	}
+	if (slot == NULL)
+		highwater_look(highwater_local(relid), relid, sequence, view, &result);
+	relation_close(sequence, AccessShareLock);
+	return result;
+}
+
+/*
+ * The mark for a caller that asks once.  Where shared memory keeps it this is
+ * highwater_compute(); elsewhere this backend has not been watching, knows of
+ * no writer when it began, and gives those of now some time to end.
+ */
+Highwater
+highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
+{
+	Highwater	result = highwater_compute(relid, seqid, view);
+	int64		wanted = result.last;
+	TimestampTz give_up;
+
+	if (Slots != NULL || result.status != HIGHWATER_HELD)
+		return result;
+
+	give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HIGHWATER_PATIENCE);
+	while (result.status == HIGHWATER_HELD && result.mark < wanted)
+	{
+		if (GetCurrentTimestamp() >= give_up)
+		{
+			ereport(NOTICE,
+					(errmsg("log \"%s\" is read up to position %lld only, a transaction that writes it is still open",
+							log, (long long) result.mark),
+					 errhint("See pm.blocker for who it is.")));
+			break;
+		}
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		result = highwater_compute(relid, seqid, view);
+	}
+	return result;
+}
+
+/*
+ * Refuses callers whose snapshot would be older than the mark, and standbys,
+ * whose lock table says nothing of the primary's writers.
+ */
+void
+highwater_require_fresh_snapshots(const char *function)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("%s cannot be used during recovery", function),
+				 errhint("Only the primary knows which writers are still running.")));
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("%s cannot be used in a %s transaction", function,
+						IsolationIsSerializable() ? "SERIALIZABLE" : "REPEATABLE READ"),
+				 errdetail("The transaction's snapshot is older than the high-water mark of now, and would hide events below it."),
+				 errhint("Use READ COMMITTED.")));
+}

@@ -1,0 +1,52 @@
+/*
+ * init.c
+ *		Loading the library.
+ */
+#include "pm.h"
+
+#include "guard.h"
+#include "guc.h"
+#include "launcher.h"
+#include "log.h"
+#include "miscadmin.h"
+#include "registry.h"
+#include "slot.h"
+#include "utility.h"
+#include "wakeup.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+/*
+ * Runs in the postmaster when preloaded, else in the first backend call.  With
+ * a preloaded library only, there is shared memory and anything runs in the
+ * background.
+ */
+void
+_PG_init(void)
+{
+	guc_define();
+	guard_install();
+	log_install();
+	registry_install();
+	wakeup_install();
+	if (process_shared_preload_libraries_in_progress)
+	{
+		slot_install_hooks();
+		utility_install_hook();
+		launcher_register();
+	}
+}
+
+PG_FUNCTION_INFO_V1(pm_announce);
+
+/*
+ * Called by the install script: the launcher shall look at this database.
+ */
+Datum
+pm_announce(PG_FUNCTION_ARGS)
+{
+	wakeup_announce();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,62 @@
+/*
+ * isolate.c
+ *		After a batch has failed: to which event it is due.
+ *
+ * Most batches have no failing event, so that they run without a
+ * subtransaction an event.  When one fails, everything it did is undone.  Then
+ * the events before the failing one are handled again, and the failing one
+ * alone, in a transaction of its own; only if it fails there is it to blame.
+ * Where the error does not say which event it was (an array of events, a
+ * deferred constraint at commit) all of the batch go one at a time.
+ */
+#include "pm.h"
+
+#include "dispatch.h"
+#include "isolate.h"
+
+/*
+ * How many events the next batch may have.
+ */
+int
+isolate_limit(Isolate *isolate, int batch_size)
+{
+	if (isolate->prefix > 0)
+		return Min(isolate->prefix, batch_size);
+	return isolate->singles > 0 ? 1 : batch_size;
+}
+
+/*
+ * A batch went through.
+ */
+void
+isolate_succeeded(Isolate *isolate, int handled)
+{
+	if (isolate->prefix > 0)
+		isolate->prefix = handled > 0 ? Max(isolate->prefix - handled, 0) : 0;
+	else if (isolate->singles > 0)
+		isolate->singles = handled > 0 ? isolate->singles - 1 : 0;
+}
+
+/*
+ * A batch failed; DispatchCurrent says where.  True if the event named there
+ * stood alone, so that it is to blame; otherwise what to do next is noted.
+ */
+bool
+isolate_failed(Isolate *isolate, HandlerKind kind)
+{
+	bool		known = DispatchCurrent.stage == STAGE_HANDLE && kind == HANDLER_EVENT;
+
+	Assert(DispatchCurrent.stage != STAGE_PREPARE);
+
+	isolate->prefix = isolate->singles = 0;
+	if (DispatchCurrent.count == 1 || (known && DispatchCurrent.index == 0))
+		return true;
+	if (known)
+	{
+		isolate->prefix = DispatchCurrent.index;
+		isolate->singles = 1;
+	}
+	else
+		isolate->singles = DispatchCurrent.count;
+	return false;
+}

@@ -1,0 +1,21 @@
+/*
+ * isolate.h
+ *		After a batch has failed: to which event it is due.
+ */
+#ifndef PM_ISOLATE_H
+#define PM_ISOLATE_H
+
+#include "registry.h"
+
+/* What a unit is to run next.  All zero: batches as usual. */
+typedef struct Isolate
+{
+	int			prefix;			/* so many events that went well before the failing one */
+	int			singles;		/* then so many, one at a time */
+} Isolate;
+
+extern int	isolate_limit(Isolate *isolate, int batch_size);
+extern void isolate_succeeded(Isolate *isolate, int handled);
+extern bool isolate_failed(Isolate *isolate, HandlerKind kind);
+
+#endif							/* PM_ISOLATE_H */

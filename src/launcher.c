@@ -1,0 +1,340 @@
+/*
+ * launcher.c
+ *		One a cluster: finds the databases that have pm, and keeps a scheduler
+ *		in each.
+ *
+ * Whether a database has the extension can only be seen from inside, so a
+ * scheduler is sent in: it stays, or finds nothing and goes.  That happens once
+ * for each database, and again when its CREATE EXTENSION (or pm.register, or
+ * pm.resume) announces itself.  One scheduler starts at a time, so that a
+ * cluster of many databases does not take all worker slots at its start.
+ *
+ * Templates are left alone: nobody could copy one with a worker in it.
+ *
+ * It has no database of its own, runs no SQL and never dies of a lack of
+ * slots.  It is the only worker that the postmaster restarts.
+ */
+#include "pm.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "crew.h"
+#include "guc.h"
+#include "launcher.h"
+#include "storage/ipc.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* How often it looks for databases that nobody announced, in ms. */
+#define LAUNCHER_SCAN		60000
+/* Between two starts in the same database, and after a lack of slots. */
+#define LAUNCHER_BACKOFF	1000
+#define LAUNCHER_BACKOFF_MAX	30000
+
+/* What this process remembers of a database. */
+typedef struct KnownDatabase
+{
+	Oid			database;		/* hash key */
+	bool		there;			/* in the last scan */
+	bool		looked;
+	TimestampTz not_before;		/* when to send the next scheduler */
+	long		backoff;
+	uint32		announced;		/* the last announcement taken in */
+} KnownDatabase;
+
+static HTAB *known;
+static List *crew = NIL;
+
+/*
+ * Reads pg_database; forgets what is gone.
+ */
+static void
+launcher_scan(void)
+{
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+	HASH_SEQ_STATUS seq;
+	KnownDatabase *db;
+
+	hash_seq_init(&seq, known);
+	while ((db = hash_seq_search(&seq)) != NULL)
+		db->there = false;
+
+	crew_transaction();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+		bool		found;
+
+		if (!form->datallowconn || form->datistemplate)
+			continue;
+		db = hash_search(known, &form->oid, HASH_ENTER, &found);
+		if (!found)
+		{
+			db->looked = false;
+			db->not_before = 0;
+			db->backoff = LAUNCHER_BACKOFF;
+			db->announced = 0;
+		}
+		db->there = true;
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+
+	hash_seq_init(&seq, known);
+	while ((db = hash_seq_search(&seq)) != NULL)
+	{
+		DatabaseSlot *slot;
+
+		if (db->there)
+			continue;
+		slot_forget_logs(db->database, InvalidOid);
+		LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+		slot = slot_database(db->database, false);
+		if (slot != NULL && slot->held_out_by == 0)
+			slot->database = InvalidOid;
+		LWLockRelease(&Slots->lock);
+		hash_search(known, &db->database, HASH_REMOVE, NULL);
+	}
+}
+
+/*
+ * Is a scheduler on its way?  Then the next one waits.
+ */
+static bool
+launcher_starting(void)
+{
+	bool		starting = false;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	for (int i = 0; i < Slots->nworkers; i++)
+		if (Slots->workers[i].in_use && Slots->workers[i].kind == WORKER_SCHEDULER &&
+			Slots->workers[i].now.activity == ACTIVITY_STARTING)
+			starting = true;
+	LWLockRelease(&Slots->lock);
+	return starting;
+}
+
+/*
+ * Does the database want a scheduler that it does not have?
+ */
+static bool
+launcher_wants(KnownDatabase *db, uint32 *announced)
+{
+	DatabaseSlot *slot;
+	bool		wants;
+	bool		has;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	slot = slot_database(db->database, false);
+	*announced = slot ? slot->announced : 0;
+	wants = !db->looked || (slot != NULL && (slot->active || slot->announced != slot->looked));
+	has = slot_find(WORKER_SCHEDULER, db->database, InvalidOid) != NULL;
+	LWLockRelease(&Slots->lock);
+	return wants && !has;
+}
+
+static void
+launcher_looked(KnownDatabase *db, uint32 announced)
+{
+	DatabaseSlot *slot;
+
+	db->looked = true;
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	slot = slot_database(db->database, false);
+	if (slot != NULL)
+		slot->looked = announced;
+	LWLockRelease(&Slots->lock);
+}
+
+/*
+ * Starts what is to be started.  Returns for how long to sleep, in ms.
+ */
+static long
+launcher_round(void)
+{
+	HASH_SEQ_STATUS seq;
+	KnownDatabase *db;
+	TimestampTz now = GetCurrentTimestamp();
+	long		nap = LAUNCHER_SCAN;
+
+	hash_seq_init(&seq, known);
+	while ((db = hash_seq_search(&seq)) != NULL)
+	{
+		uint32		announced;
+		CrewStart	start;
+
+		if (!launcher_wants(db, &announced))
+			continue;
+		if (announced != db->announced)
+		{
+			/* Somebody waits for it: now, whatever came before. */
+			db->announced = announced;
+			db->not_before = 0;
+			db->backoff = LAUNCHER_BACKOFF;
+		}
+		if (slot_held_out(db->database))
+		{
+			nap = Min(nap, LAUNCHER_BACKOFF);
+			continue;
+		}
+		if (db->not_before > now)
+		{
+			nap = Min(nap, TimestampDifferenceMilliseconds(now, db->not_before));
+			continue;
+		}
+		if (launcher_starting())
+		{
+			hash_seq_term(&seq);
+			return Min(nap, LAUNCHER_BACKOFF);
+		}
+		start = crew_start(&crew, WORKER_SCHEDULER, db->database, InvalidOid);
+		db->not_before = TimestampTzPlusMilliseconds(now, db->backoff);
+		if (start == CREW_STARTED)
+			launcher_looked(db, announced);
+		else
+		{
+			if (db->backoff == LAUNCHER_BACKOFF)
+				ereport(LOG,
+						(errmsg("pm finds no free background worker slot for database %u", db->database),
+						 errhint("Raise max_worker_processes; it is tried again.")));
+			nap = Min(nap, db->backoff);
+			db->backoff = Min(db->backoff * 2, LAUNCHER_BACKOFF_MAX);
+		}
+	}
+	return nap;
+}
+
+/*
+ * Notes which schedulers have ended.  One that left because it was asked to,
+ * or lived for a while, may be replaced at once; one that died young is given
+ * more time each time.
+ */
+static void
+launcher_reap(void)
+{
+	CrewMember *member;
+
+	while ((member = crew_gone(&crew)) != NULL)
+	{
+		KnownDatabase *db = hash_search(known, &member->database, HASH_FIND, NULL);
+		TimestampTz now = GetCurrentTimestamp();
+
+		slot_unclaim(member->slot, member->generation);
+		if (db != NULL)
+		{
+			if (crew_left(member))
+			{
+				db->backoff = LAUNCHER_BACKOFF;
+				db->not_before = 0;
+			}
+			else if (TimestampDifferenceMilliseconds(member->started_at, now) > LAUNCHER_BACKOFF_MAX)
+				db->backoff = LAUNCHER_BACKOFF;
+			else
+				db->backoff = Min(db->backoff * 2, LAUNCHER_BACKOFF_MAX);
+		}
+		pfree(member);
+	}
+}
+
+/*
+ * pm.launcher was switched off: everybody goes.
+ */
+static void
+launcher_dismiss(void)
+{
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (slot->in_use && slot->kind != WORKER_LAUNCHER)
+		{
+			pg_atomic_write_u32(&slot->leave, 1);
+			slot_wake(i);
+		}
+	}
+	LWLockRelease(&Slots->lock);
+}
+
+void
+launcher_main(Datum arg)
+{
+	HASHCTL		ctl;
+	uint32		generation;
+	int			slot;
+	TimestampTz scanned = 0;
+
+	crew_begin();
+	slot = slot_claim(WORKER_LAUNCHER, InvalidOid, InvalidOid, 1, &generation);
+	if (slot < 0)
+		proc_exit(1);
+	slot_attach(slot);
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(KnownDatabase);
+	known = hash_create("pm databases", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+	slot_activity(ACTIVITY_IDLE);
+
+	for (;;)
+	{
+		long		nap = LAUNCHER_SCAN;
+
+		crew_reload();
+		launcher_reap();
+		if (guc_launcher)
+		{
+			bool		announced = false;
+
+			LWLockAcquire(&Slots->lock, LW_SHARED);
+			for (int i = 0; i < SLOT_MAX_DATABASES; i++)
+				if (Slots->databases[i].announced != Slots->databases[i].looked)
+					announced = true;
+			LWLockRelease(&Slots->lock);
+			if (announced || TimestampDifferenceExceeds(scanned, GetCurrentTimestamp(), LAUNCHER_SCAN))
+			{
+				launcher_scan();
+				scanned = GetCurrentTimestamp();
+			}
+			nap = launcher_round();
+		}
+		else
+			launcher_dismiss();
+		crew_nap(nap);
+	}
+}
+
+/*
+ * Called from _PG_init while the postmaster preloads.
+ */
+void
+launcher_register(void)
+{
+	BackgroundWorker worker;
+
+	if (IsBinaryUpgrade)
+		return;
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 5;
+	strlcpy(worker.bgw_library_name, "pm", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "launcher_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, "pm launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "pm launcher", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}

@@ -1,0 +1,438 @@
+/*
+ * log.c
+ *		Event logs: from a name to a table, its columns and its read query.
+ *
+ * Each backend caches the logs it meets.  An entry is thrown away when the
+ * table, its sequence or the catalog of logs changes, and is built and checked
+ * anew at the next use: what the high-water mark rests on is looked at then.
+ */
+#include "pm.h"
+
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_sequence.h"
+#include "catalog/pg_type.h"
+#include "catalog/namespace.h"
+#include "guard.h"
+#include "log.h"
+#include "sequence.h"
+#include "nodes/value.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
+#include "utils/varlena.h"
+
+#define LOG_MAX_NAME 256
+
+typedef struct LogCacheEntry
+{
+	char		name[LOG_MAX_NAME]; /* hash key */
+	PmLog	   *log;			/* NULL: to be built */
+	Oid			relid;
+	Oid			seqid;
+} LogCacheEntry;
+
+static HTAB *cache = NULL;
+static Oid	catalog_relid = InvalidOid;
+
+static PmLog *doomed = NULL;
+
+/*
+ * Takes a log out of the cache.  Somebody up the stack may use it still, so it
+ * is freed at the end of the transaction.
+ */
+static void
+log_stale(LogCacheEntry *entry)
+{
+	if (entry->log == NULL)
+		return;
+	entry->log->next_doomed = doomed;
+	doomed = entry->log;
+	entry->log = NULL;
+}
+
+static void
+log_xact_callback(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	while (doomed != NULL)
+	{
+		PmLog	   *log = doomed;
+
+		doomed = log->next_doomed;
+		for (int i = 0; i < LOG_PLANS; i++)
+			if (log->plans[i] != NULL)
+				SPI_freeplan(log->plans[i]);
+		MemoryContextDelete(log->context);
+	}
+}
+
+static void
+log_relcache_callback(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS scan;
+	LogCacheEntry *entry;
+
+	hash_seq_init(&scan, cache);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		if (relid == InvalidOid || relid == catalog_relid ||
+			relid == entry->relid || relid == entry->seqid)
+			log_stale(entry);
+}
+
+static void
+log_syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	log_relcache_callback((Datum) 0, InvalidOid);
+}
+
+void
+log_install(void)
+{
+	HASHCTL		ctl;
+
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = LOG_MAX_NAME;
+	ctl.entrysize = sizeof(LogCacheEntry);
+	cache = hash_create("pm logs", 16, &ctl, HASH_ELEM | HASH_STRINGS);
+	CacheRegisterRelcacheCallback(log_relcache_callback, (Datum) 0);
+	RegisterXactCallback(log_xact_callback, NULL);
+	CacheRegisterSyscacheCallback(SEQRELID, log_syscache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, log_syscache_callback, (Datum) 0);
+}
+
+/*
+ * Tells every backend, at commit, that the catalog of logs has changed.
+ */
+void
+log_changed(void)
+{
+	CacheInvalidateRelcacheByRelid(exec_catalog_relid("log"));
+}
+
+static void
+log_problem(PmLog *log, const char *problem, const char *hint)
+{
+	if (log->problem != NULL)
+		return;
+	log->problem = MemoryContextStrdup(log->context, problem);
+	log->hint = hint ? MemoryContextStrdup(log->context, hint) : NULL;
+}
+
+/*
+ * A column of the log, quoted, after checking its type.
+ */
+static const char *
+log_column(PmLog *log, Relation rel, const char *name, Oid type)
+{
+	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), name);
+
+	if (attnum == InvalidAttrNumber)
+		log_problem(log, psprintf("column \"%s\" of log \"%s\" is missing", name, log->name),
+					"Give the column its name back.");
+	else if (TupleDescAttr(RelationGetDescr(rel), attnum - 1)->atttypid != type)
+		log_problem(log, psprintf("column \"%s\" of log \"%s\" is not of type %s", name, log->name,
+								  format_type_be(type)),
+					"Change the column's type back.");
+	return MemoryContextStrdup(log->context, quote_identifier(name));
+}
+
+/*
+ * What the high-water mark rests on (highwater.c), as far as it can be seen.
+ */
+static void
+log_check(PmLog *log, Relation rel, Oid known_file)
+{
+	HeapTuple	tuple;
+	Form_pg_sequence seq;
+	const char *missing;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition)
+		log_problem(log, psprintf("log \"%s\" is not an ordinary table", log->name),
+					"Partitions, partitioned tables and views cannot be logs.");
+	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+		log_problem(log, psprintf("log \"%s\" is not logged", log->name),
+					"Run ALTER TABLE ... SET LOGGED.");
+	if (!OidIsValid(log->seqid))
+	{
+		log_problem(log, psprintf("log \"%s\" has no identity column", log->name),
+					psprintf("Run ALTER TABLE ... ALTER COLUMN %s ADD GENERATED ALWAYS AS IDENTITY.", log->pos));
+		return;
+	}
+
+	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(log->seqid));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for sequence %u", log->seqid);
+	seq = (Form_pg_sequence) GETSTRUCT(tuple);
+	if (seq->seqcache != 1 || seq->seqincrement <= 0 || seq->seqcycle)
+		log_problem(log, psprintf("the sequence of log \"%s\" has CACHE %lld, INCREMENT %lld%s", log->name,
+								  (long long) seq->seqcache, (long long) seq->seqincrement,
+								  seq->seqcycle ? ", CYCLE" : ""),
+					psprintf("Run ALTER TABLE %s ALTER COLUMN %s SET CACHE 1 SET INCREMENT 1 SET NO CYCLE.",
+							 log->table, log->pos));
+	ReleaseSysCache(tuple);
+
+	missing = guard_missing(rel);
+	if (missing != NULL)
+		log_problem(log, psprintf("\"%s\" of log \"%s\" is missing or disabled, events may get lost", missing, log->name),
+					psprintf("As the table's owner, run SELECT pm.create_log('%s'): it puts back what is missing.", log->name));
+	if (sequence_file(log->seqid) != known_file)
+		log_problem(log, psprintf("the sequence of log \"%s\" was restarted or rebuilt", log->name),
+					psprintf("As the table's owner, run SELECT pm.create_log('%s'): it checks the sequence and accepts it.", log->name));
+}
+
+/*
+ * Builds a log from its row of the catalog, the last result's only one.
+ */
+static PmLog *
+log_build(const char *name)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pm log",
+												  ALLOCSET_SMALL_SIZES);
+	PmLog	   *log = MemoryContextAllocZero(context, sizeof(PmLog));
+	Relation	rel;
+	AttrNumber	attnum;
+	bool		isnull;
+	Oid			file;
+
+	log->context = context;
+	log->name = MemoryContextStrdup(context, name);
+	log->relid = DatumGetObjectId(exec_value(0, 1, &isnull));
+	log->pos = exec_text(0, 2);
+	file = DatumGetObjectId(exec_value(0, 9, &isnull));
+
+	rel = try_relation_open(log->relid, AccessShareLock);
+	if (rel == NULL)
+	{
+		log->table = "";
+		log_problem(log, psprintf("the table of log \"%s\" does not exist", name),
+					psprintf("Stop following it with pm.unfollow, then forget it with SELECT pm.drop_log('%s').", name));
+	}
+	else
+	{
+		log->table = MemoryContextStrdup(context,
+										 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+																	RelationGetRelationName(rel)));
+		log->owner = rel->rd_rel->relowner;
+		if (rel->rd_rel->relkind == RELKIND_RELATION)
+			log->seqid = sequence_of_log(rel, &attnum);
+		log->pos = log_column(log, rel, exec_text(0, 2), INT8OID);
+		log->stream = log_column(log, rel, exec_text(0, 3), TEXTOID);
+		log->version = log_column(log, rel, exec_text(0, 4), INT8OID);
+		log->type = log_column(log, rel, exec_text(0, 5), TEXTOID);
+		log->data = log_column(log, rel, exec_text(0, 6), JSONBOID);
+		log->metadata = log_column(log, rel, exec_text(0, 7), JSONBOID);
+		log->recorded_at = log_column(log, rel, exec_text(0, 8), TIMESTAMPTZOID);
+		log_check(log, rel, file);
+		log->columns = MemoryContextStrdup(context,
+										   psprintf("%s::pg_catalog.text, %s, %s, %s, %s, %s, %s, %s",
+													quote_literal_cstr(name), log->pos, log->stream,
+													log->version, log->type, log->data, log->metadata,
+													log->recorded_at));
+		relation_close(rel, AccessShareLock);
+	}
+	MemoryContextSetParent(context, CacheMemoryContext);
+	return log;
+}
+
+/*
+ * "Sales.Orders" is the log sales.orders, as a table's name would be.
+ */
+char *
+log_normalize(const char *name)
+{
+	List	   *names;
+
+	List	   *quoted = NIL;
+	ListCell   *lc;
+
+	if (!SplitIdentifierString(pstrdup(name), '.', &names) || names == NIL)
+		return NULL;
+	foreach(lc, names)
+		quoted = lappend(quoted, makeString(lfirst(lc)));
+	return NameListToQuotedString(quoted);
+}
+
+static PmLog *
+log_load(const char *name)
+{
+	static ExecStatement select_log = {
+		NULL,
+		"SELECT source::pg_catalog.oid, pos, stream, version, type, data, metadata, recorded_at, sequence_file "
+		"FROM pm_catalog.log WHERE name OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	};
+	LogCacheEntry *entry;
+	ExecScope	scope;
+	Datum		values[1];
+	PmLog	   *log = NULL;
+	bool		found;
+
+	if (strlen(name) >= LOG_MAX_NAME)
+		return NULL;
+	entry = hash_search(cache, name, HASH_FIND, NULL);
+	if (entry != NULL && entry->log != NULL)
+		return entry->log;
+
+	exec_begin_owner(&scope);
+	catalog_relid = exec_catalog_relid("log");
+	values[0] = CStringGetTextDatum(name);
+	if (exec_statement(&select_log, values, NULL) == 1)
+		log = log_build(name);
+	exec_end(&scope);
+	if (log == NULL)
+		return NULL;
+
+	entry = hash_search(cache, name, HASH_ENTER, &found);
+	if (found)
+		log_stale(entry);
+	entry->log = log;
+	entry->relid = log->relid;
+	entry->seqid = log->seqid;
+	return log;
+}
+
+/*
+ * The log of that name.  The name is taken literally first, then read as an
+ * SQL identifier.
+ */
+PmLog *
+log_get(const char *name, bool missing_ok)
+{
+	PmLog	   *log = log_load(name);
+	char	   *normal;
+
+	if (log == NULL && (normal = log_normalize(name)) != NULL && strcmp(normal, name) != 0)
+		log = log_load(normal);
+	if (log == NULL && !missing_ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("event log \"%s\" does not exist", name),
+				 errhint("SELECT name FROM pm.log lists the logs; pm.create_log makes one.")));
+	return log;
+}
+
+/*
+ * The same for reading in this transaction: locks the table first, so that
+ * what was checked stays as it is.  With nowait, NULL while somebody holds the
+ * table exclusively.
+ */
+PmLog *
+log_open(const char *name, bool nowait)
+{
+	PmLog	   *log = log_get(name, false);
+	Oid			relid = log->relid;
+
+	if (!nowait)
+		LockRelationOid(relid, AccessShareLock);
+	else if (!ConditionalLockRelationOid(relid, AccessShareLock))
+		return NULL;
+	/* Locking took in what changed before: look again. */
+	log = log_get(name, false);
+	if (log->relid != relid)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("event log \"%s\" was replaced", name)));
+	return log;
+}
+
+/*
+ * Refuses a log that cannot be relied on.
+ */
+void
+log_require_whole(PmLog *log)
+{
+	if (log->problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s", log->problem),
+				 log->hint ? errhint("%s", log->hint) : 0));
+}
+
+/*
+ * Refuses a role that may not read the log.
+ */
+void
+log_require_select(PmLog *log, Oid role)
+{
+	Oid			nsp = get_rel_namespace(log->relid);
+
+	if (!OidIsValid(nsp))
+		log_require_whole(log);
+	if (compat_namespace_aclcheck(nsp, role, ACL_USAGE) != ACLCHECK_OK ||
+		(pg_class_aclcheck(log->relid, role, ACL_SELECT) != ACLCHECK_OK &&
+		 pg_attribute_aclcheck_all(log->relid, role, ACL_SELECT, ACLMASK_ALL) != ACLCHECK_OK))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" may not read log \"%s\"", GetUserNameFromId(role, false), log->name),
+				 errhint("Run GRANT SELECT ON %s TO %s, and GRANT USAGE on its schema.", log->table,
+						 quote_identifier(GetUserNameFromId(role, false)))));
+	/* A row policy must not hide events from a reader without a word. */
+	if (check_enable_rls(log->relid, role, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("row-level security hides events of log \"%s\" from role \"%s\"", log->name,
+						GetUserNameFromId(role, false)),
+				 errhint("Switch it off for the table, or give the role BYPASSRLS.")));
+}
+
+/*
+ * Opens a scope for reading the log, after checking the rights of the current
+ * role.
+ */
+void
+log_begin_read(PmLog *log, ExecScope *scope)
+{
+	log_require_select(log, GetUserId());
+	exec_begin_reader(scope, log->owner);
+}
+
+/*
+ * Reads events with after < position <= up_to, at most max_count, into the SPI
+ * result: eight columns that make a pm.event.  "types" is a text[] or 0.
+ * Needs an open reading scope, and for the order in which the mark and the
+ * snapshot are taken: call it after highwater_compute(), it takes a snapshot
+ * of its own.
+ */
+uint64
+log_select(PmLog *log, int64 after, int64 up_to, int64 max_count, Datum types)
+{
+	Oid			argtypes[4] = {INT8OID, INT8OID, INT8OID, TEXTARRAYOID};
+	Datum		values[4];
+	SPIPlanPtr *plan = &log->plans[types ? LOG_PLAN_READ_TYPES : LOG_PLAN_READ];
+
+	if (*plan == NULL)
+		*plan = exec_prepare(psprintf("SELECT %s FROM ONLY %s "
+									  "WHERE %s OPERATOR(pg_catalog.>) $1 AND %s OPERATOR(pg_catalog.<=) $2 "
+									  "%s%s%s ORDER BY %s LIMIT $3",
+									  log->columns, log->table, log->pos, log->pos,
+									  types ? "AND " : "", types ? log->type : "",
+									  types ? " OPERATOR(pg_catalog.=) ANY ($4)" : "", log->pos),
+							 types ? 4 : 3, argtypes);
+	values[0] = Int64GetDatum(after);
+	values[1] = Int64GetDatum(up_to);
+	values[2] = Int64GetDatum(max_count);
+	values[3] = types;
+	return exec_plan(*plan, values, NULL, 0);
+}
+
+/*
+ * A log's name from an argument, refused when NULL.
+ */
+char *
+log_arg_name(FunctionCallInfo fcinfo, int arg)
+{
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("log must not be null")));
+	return text_to_cstring(PG_GETARG_TEXT_PP(arg));
+}

@@ -1,0 +1,64 @@
+/*
+ * log.h
+ *		Event logs: from a name to a table, its columns and its read query.
+ */
+#ifndef PM_LOG_H
+#define PM_LOG_H
+
+#include "exec.h"
+#include "highwater.h"
+
+/* The statements planned for each log, each by who needs it. */
+enum
+{
+	LOG_PLAN_READ,
+	LOG_PLAN_READ_TYPES,
+	LOG_PLAN_READ_STREAM,
+	LOG_PLAN_APPEND,
+	LOG_PLAN_APPEND_EXPECTING,
+	LOG_PLAN_APPEND_REST,
+	LOG_PLAN_STREAM_VERSION,
+	LOG_PLANS
+};
+
+/*
+ * A log as this backend knows it.  Owned by log.c; good until the end of the
+ * transaction.
+ */
+typedef struct PmLog
+{
+	const char *name;
+	Oid			relid;
+	Oid			seqid;
+	Oid			owner;			/* of the table */
+	const char *table;			/* qualified and quoted */
+	const char *stream;			/* the other columns, quoted */
+	const char *pos;
+	const char *version;
+	const char *type;
+	const char *data;
+	const char *metadata;
+	const char *recorded_at;
+	const char *columns;		/* a select list that makes a pm.event */
+
+	/* Why it cannot be read or relied on, NULL if nothing is wrong. */
+	const char *problem;
+	const char *hint;
+
+	MemoryContext context;
+	SPIPlanPtr	plans[LOG_PLANS];
+	struct PmLog *next_doomed;
+} PmLog;
+
+extern void log_install(void);
+extern PmLog *log_get(const char *name, bool missing_ok);
+extern PmLog *log_open(const char *name, bool nowait);
+extern void log_require_whole(PmLog *log);
+extern void log_require_select(PmLog *log, Oid role);
+extern void log_begin_read(PmLog *log, ExecScope *scope);
+extern void log_changed(void);
+extern char *log_normalize(const char *name);
+extern uint64 log_select(PmLog *log, int64 after, int64 up_to, int64 max_count, Datum types);
+extern char *log_arg_name(FunctionCallInfo fcinfo, int arg);
+
+#endif							/* PM_LOG_H */

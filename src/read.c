@@ -1,0 +1,186 @@
+/*
+ * read.c
+ *		Reading and trimming a log by hand: pm.read, pm.read_stream,
+ *		pm.high_water_mark, pm.trim.
+ *
+ * All of it with the caller's rights on the table.
+ */
+#include "pm.h"
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "log.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+
+#define EVENT_COLUMNS	8
+
+PG_FUNCTION_INFO_V1(pm_read);
+PG_FUNCTION_INFO_V1(pm_read_stream);
+PG_FUNCTION_INFO_V1(pm_high_water_mark);
+PG_FUNCTION_INFO_V1(pm_trim);
+
+static int64
+read_arg_count(FunctionCallInfo fcinfo, int arg)
+{
+	int32		count;
+
+	if (PG_ARGISNULL(arg))
+		return PG_INT64_MAX;
+	count = PG_GETARG_INT32(arg);
+	if (count < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_count must not be negative"),
+				 errhint("NULL means all.")));
+	return count;
+}
+
+static void
+read_return_events(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		values[EVENT_COLUMNS];
+	bool		nulls[EVENT_COLUMNS];
+
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		heap_deform_tuple(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, values, nulls);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+}
+
+/*
+ * pm.read(log, after, max_count, types)
+ */
+Datum
+pm_read(PG_FUNCTION_ARGS)
+{
+	char	   *name = log_arg_name(fcinfo, 0);
+	int64		after = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
+	int64		count = read_arg_count(fcinfo, 2);
+	Datum		types = PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3);
+	PmLog	   *log;
+	Highwater	mark;
+	ExecScope	scope;
+
+	highwater_require_fresh_snapshots("pm.read");
+	InitMaterializedSRF(fcinfo, 0);
+	log = log_open(name, false);
+	log_require_whole(log);
+	mark = highwater_await(log->relid, log->seqid, HIGHWATER_EVERYBODY, log->name);
+
+	log_begin_read(log, &scope);
+	log_select(log, after, mark.mark, count, types);
+	read_return_events(fcinfo);
+	exec_end(&scope);
+	return (Datum) 0;
+}
+
+/*
+ * pm.read_stream(log, stream, after_version, max_count)
+ *
+ * In version order; rows without a version come after the others, by position,
+ * and only when reading from the stream's beginning.
+ */
+Datum
+pm_read_stream(PG_FUNCTION_ARGS)
+{
+	char	   *name = log_arg_name(fcinfo, 0);
+	int64		after = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
+	int64		count = read_arg_count(fcinfo, 3);
+	Oid			argtypes[3] = {TEXTOID, INT8OID, INT8OID};
+	Datum		values[3];
+	PmLog	   *log;
+	ExecScope	scope;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("stream must not be null")));
+	log = log_open(name, false);
+	if (*log->table == '\0')
+		log_require_whole(log);
+
+	log_begin_read(log, &scope);
+	if (log->plans[LOG_PLAN_READ_STREAM] == NULL)
+		log->plans[LOG_PLAN_READ_STREAM] =
+			exec_prepare(psprintf("SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.=) $1 AND "
+								  "(%s OPERATOR(pg_catalog.>) $2 OR ($2 OPERATOR(pg_catalog.<=) 0 AND %s IS NULL)) "
+								  "ORDER BY %s, %s LIMIT $3",
+								  log->columns, log->table, log->stream,
+								  log->version, log->version, log->version, log->pos),
+						 3, argtypes);
+	values[0] = PG_GETARG_DATUM(1);
+	values[1] = Int64GetDatum(after);
+	values[2] = Int64GetDatum(count);
+	exec_plan(log->plans[LOG_PLAN_READ_STREAM], values, NULL, 0);
+	read_return_events(fcinfo);
+	exec_end(&scope);
+	return (Datum) 0;
+}
+
+/*
+ * pm.high_water_mark(log)
+ */
+Datum
+pm_high_water_mark(PG_FUNCTION_ARGS)
+{
+	PmLog	   *log;
+
+	highwater_require_fresh_snapshots("pm.high_water_mark");
+	log = log_get(log_arg_name(fcinfo, 0), false);
+	log_require_select(log, GetUserId());
+	log_require_whole(log);
+	PG_RETURN_INT64(highwater_await(log->relid, log->seqid, HIGHWATER_EVERYBODY, log->name).mark);
+}
+
+/*
+ * pm.trim(log, up_to, max_count)
+ *
+ * The lock keeps a cursor from being set back, or a follower from being added,
+ * to events that are about to go.
+ */
+Datum
+pm_trim(PG_FUNCTION_ARGS)
+{
+	static ExecStatement slowest = {
+		NULL,
+		"SELECT process_manager, position FROM pm_catalog.cursor "
+		"WHERE log OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.<) $2 "
+		"ORDER BY position LIMIT 1",
+		2, {TEXTOID, INT8OID}
+	};
+	PmLog	   *log = log_get(log_arg_name(fcinfo, 0), false);
+	int64		up_to = PG_GETARG_INT64(1);
+	int64		count = read_arg_count(fcinfo, 2);
+	Datum		values[2];
+	ExecScope	scope;
+	uint64		deleted;
+	bool		isnull;
+
+	log_require_whole(log);
+	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ShareLock);
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(log->name);
+	values[1] = Int64GetDatum(up_to);
+	if (exec_statement(&slowest, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot trim log \"%s\" up to position %lld", log->name, (long long) up_to),
+				 errdetail("Process manager \"%s\" has handled it up to position %lld only.",
+						   exec_text(0, 1), (long long) DatumGetInt64(exec_value(0, 2, &isnull)))));
+	exec_end(&scope);
+
+	exec_begin_caller(&scope);
+	exec_command(psprintf("DELETE FROM ONLY %s WHERE %s IN "
+						  "(SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.<=) " INT64_FORMAT
+						  " ORDER BY 1 LIMIT " INT64_FORMAT ")",
+						  log->table, log->pos, log->pos, log->table, log->pos, up_to, count));
+	deleted = SPI_processed;
+	exec_end(&scope);
+	PG_RETURN_INT64((int64) deleted);
+}

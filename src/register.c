@@ -1,0 +1,387 @@
+/*
+ * register.c
+ *		pm.register: the arguments, the owner, where to start.
+ *
+ * Who registers becomes the owner, and everything the process manager will do
+ * it does as that role; so all rights are looked at as the owner's.
+ */
+#include "pm.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "cursor.h"
+#include "dispatch.h"
+#include "exec.h"
+#include "guc.h"
+#include "handler.h"
+#include "log.h"
+#include "register.h"
+#include "slot.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "wakeup.h"
+
+#define REGISTER_MAX_BATCH	100000
+#define START_HINT \
+	"Give start_at => 'beginning', 'end', a position (the first event handled is the next one) or a timestamp."
+
+PG_FUNCTION_INFO_V1(pm_register);
+
+/* ---------- checking arguments ---------- */
+
+static void
+register_invalid(const char *message, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s", message),
+			 hint ? errhint("%s", hint) : 0));
+}
+
+static void
+register_not_null(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+}
+
+static void
+register_check_name(const char *name)
+{
+	if (*name == '\0' || strlen(name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid name of a process manager: \"%s\"", name),
+				 errhint("It has 1 to %d bytes.", NAMEDATALEN - 1)));
+}
+
+static void
+register_check_int(FunctionCallInfo fcinfo, int arg, const char *name, int min, int max)
+{
+	register_not_null(fcinfo, arg, name);
+	if (PG_GETARG_INT32(arg) < min || PG_GETARG_INT32(arg) > max)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be between %d and %d", name, min, max)));
+}
+
+static void
+register_check_interval(FunctionCallInfo fcinfo, int arg, const char *name, bool zero_ok)
+{
+	Interval   *interval;
+
+	register_not_null(fcinfo, arg, name);
+	interval = PG_GETARG_INTERVAL_P(arg);
+	if (interval->month != 0 || interval->day != 0 || interval->time < 0 ||
+		(interval->time < 1000 && !(zero_ok && interval->time == 0)) ||
+		interval->time > USECS_PER_DAY)
+		register_invalid(psprintf("%s must be between %s and 24 hours", name, zero_ok ? "0" : "1 ms"), NULL);
+}
+
+/*
+ * The names in a text[] argument, each once, no NULLs.
+ */
+static List *
+register_names(Datum array, const char *what)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+	List	   *names = NIL;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s must not contain nulls", what)));
+		names = lappend(names, TextDatumGetCString(elements[i]));
+	}
+	return names;
+}
+
+bool
+register_in(List *names, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * The owner must be able to log in: its dispatcher's session is its own.
+ */
+void
+register_check_owner(Oid owner)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner));
+	Form_pg_authid role;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for role %u", owner);
+	role = (Form_pg_authid) GETSTRUCT(tuple);
+	if (!role->rolcanlogin)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("role \"%s\" is not permitted to log in", NameStr(role->rolname)),
+				 errdetail("A process manager runs in sessions of the role that registers it."),
+				 errhint("Run ALTER ROLE %s LOGIN (a password is not needed), or register as a role that can log in.",
+						 quote_identifier(NameStr(role->rolname)))));
+	if (compat_database_aclcheck(MyDatabaseId, owner, ACL_CONNECT) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" may not connect to this database", NameStr(role->rolname)),
+				 errhint("Run GRANT CONNECT ON DATABASE ... TO %s.", quote_identifier(NameStr(role->rolname)))));
+	ReleaseSysCache(tuple);
+}
+
+void
+register_warn_unattended(const char *name)
+{
+	if (Slots == NULL)
+		ereport(WARNING,
+				(errmsg("no worker will run process manager \"%s\"", name),
+				 errdetail("The library of pm is not preloaded."),
+				 errhint("Add pm to shared_preload_libraries and restart the server, or call pm.catch_up now and then.")));
+	else if (!guc_launcher)
+		ereport(WARNING,
+				(errmsg("no worker will run process manager \"%s\"", name),
+				 errdetail("pm.launcher is off."),
+				 errhint("Set pm.launcher = on and reload, or call pm.catch_up now and then.")));
+}
+
+/* ---------- where to start ---------- */
+
+/*
+ * The position after which a process manager starts to handle a log it has not
+ * followed so far.
+ */
+static int64
+register_start(PmLog *log, const char *start_at)
+{
+	Highwater	mark;
+	ExecScope	scope;
+	bool		isnull;
+	int64		position;
+	char	   *end;
+	Datum		timestamp;
+	Oid			argtypes[1] = {TIMESTAMPTZOID};
+	SPIPlanPtr	plan;
+
+	if (start_at == NULL)
+	{
+		uint64		rows;
+
+		exec_begin_reader(&scope, log->owner);
+		exec_command(psprintf("SELECT 1 FROM ONLY %s LIMIT 1", log->table));
+		rows = SPI_processed;
+		exec_end(&scope);
+		if (rows > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("log \"%s\" already has events", log->name),
+					 errhint(START_HINT)));
+		return 0;
+	}
+	if (strcmp(start_at, "beginning") == 0)
+		return 0;
+
+	/*
+	 * What is above the mark is not settled yet: it will be handled, even
+	 * from 'end'.
+	 */
+	mark = highwater_await(log->relid, log->seqid, HIGHWATER_OWN, log->name);
+	if (strcmp(start_at, "end") == 0)
+		return mark.mark;
+
+	errno = 0;
+	position = strtoll(start_at, &end, 10);
+	if (end != start_at && *end == '\0')
+	{
+		if (errno != 0 || position < 0 || position > mark.last)
+			register_invalid(psprintf("position %s is not one of log \"%s\"", start_at, log->name),
+							 psprintf("Its last position is %lld.", (long long) mark.last));
+		return position;
+	}
+
+	timestamp = DirectFunctionCall3(timestamptz_in, CStringGetDatum(start_at),
+									ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	exec_begin_reader(&scope, log->owner);
+	plan = SPI_prepare(psprintf("SELECT pg_catalog.min(%s) FROM ONLY %s WHERE %s OPERATOR(pg_catalog.>=) $1",
+								log->pos, log->table, log->recorded_at), 1, argtypes);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	exec_plan(plan, &timestamp, NULL, 0);
+	position = DatumGetInt64(exec_value(0, 1, &isnull));
+	exec_end(&scope);
+	return isnull ? mark.mark : Min(position - 1, mark.mark);
+}
+
+/*
+ * Begins to follow a log.  The lock keeps pm.trim away until it is known from
+ * where.
+ */
+static void
+register_follow(const char *manager, Oid owner, const char *log_name, int lanes, const char *start_at)
+{
+	PmLog	   *log = log_open(log_name, false);
+
+	log_require_whole(log);
+	log_require_select(log, owner);
+	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);
+	cursor_add(manager, log->name, lanes, register_start(log, start_at));
+}
+
+/* ---------- pm.register ---------- */
+
+static void
+register_upsert(FunctionCallInfo fcinfo, const char *name, Oid owner, const char *handler, HandlerKind kind)
+{
+	static ExecStatement upsert = {
+		NULL,
+		"INSERT INTO pm_catalog.process_manager AS p (name, owner, owner_name, handler, handler_kind, types, on_failure, "
+		"max_attempts, backoff, handler_timeout, batch_size, lanes, park_limit, system_identifier, database) "
+		"VALUES ($1, $2, $3::pg_catalog.name, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) "
+		"ON CONFLICT (name) DO UPDATE SET handler = EXCLUDED.handler, handler_kind = EXCLUDED.handler_kind, "
+		"types = EXCLUDED.types, on_failure = EXCLUDED.on_failure, max_attempts = EXCLUDED.max_attempts, "
+		"backoff = EXCLUDED.backoff, handler_timeout = EXCLUDED.handler_timeout, batch_size = EXCLUDED.batch_size, "
+		"park_limit = EXCLUDED.park_limit",
+		15, {TEXTOID, OIDOID, TEXTOID, TEXTOID, CHAROID, TEXTARRAYOID, TEXTOID, INT4OID, INTERVALOID, INTERVALOID,
+		INT4OID, INT4OID, INT4OID, INT8OID, OIDOID}
+	};
+	ExecScope	scope;
+	Datum		values[15];
+	char		nulls[15];
+
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = CStringGetTextDatum(name);
+	values[1] = ObjectIdGetDatum(owner);
+	values[2] = CStringGetTextDatum(GetUserNameFromId(owner, false));
+	values[3] = CStringGetTextDatum(handler);
+	values[4] = CharGetDatum((char) kind);
+	values[5] = PG_GETARG_DATUM(4);
+	nulls[5] = PG_ARGISNULL(4) ? 'n' : ' ';
+	values[6] = PG_GETARG_DATUM(6);
+	values[7] = PG_GETARG_DATUM(7);
+	values[8] = PG_GETARG_DATUM(8);
+	values[9] = PG_GETARG_DATUM(9);
+	values[10] = PG_GETARG_DATUM(10);
+	values[11] = PG_GETARG_DATUM(11);
+	values[12] = PG_GETARG_DATUM(12);
+	values[13] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[14] = ObjectIdGetDatum(MyDatabaseId);
+	exec_begin_owner(&scope);
+	exec_statement(&upsert, values, nulls);
+	exec_end(&scope);
+}
+
+/*
+ * pm.register(name, handler, logs, correlate, types, start_at, on_failure,
+ *			   max_attempts, backoff, handler_timeout, batch_size, lanes,
+ *			   park_limit)
+ */
+Datum
+pm_register(PG_FUNCTION_ARGS)
+{
+	char	   *name;
+	char	   *on_failure;
+	char	   *start_at = PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5));
+	char	   *handler;
+	HandlerKind kind;
+	List	   *given;
+	List	   *logs = NIL;
+	ProcessManager *old;
+	Oid			owner;
+	ListCell   *lc;
+
+	highwater_require_fresh_snapshots("pm.register");
+	register_not_null(fcinfo, 0, "name");
+	register_not_null(fcinfo, 1, "handler");
+	register_not_null(fcinfo, 2, "logs");
+	register_not_null(fcinfo, 6, "on_failure");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	register_check_name(name);
+	dispatch_refuse_within(name);
+	given = register_names(PG_GETARG_DATUM(2), "logs");
+	if (given == NIL)
+		register_invalid("a process manager must follow a log", "Name one in logs.");
+	if (!PG_ARGISNULL(3))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("correlate is not supported by pm " PM_VERSION),
+				 errhint("Leave it out: the key of an event is its stream.")));
+	if (!PG_ARGISNULL(4))
+		(void) register_names(PG_GETARG_DATUM(4), "types");
+	on_failure = text_to_cstring(PG_GETARG_TEXT_PP(6));
+	if (strcmp(on_failure, "park") != 0 && strcmp(on_failure, "halt") != 0)
+		register_invalid(psprintf("invalid on_failure: \"%s\"", on_failure), "It is 'park' or 'halt'.");
+	register_check_int(fcinfo, 7, "max_attempts", 1, 1000000);
+	register_check_interval(fcinfo, 8, "backoff", true);
+	register_check_interval(fcinfo, 9, "handler_timeout", false);
+	register_check_int(fcinfo, 10, "batch_size", 1, REGISTER_MAX_BATCH);
+	register_check_int(fcinfo, 11, "lanes", 1, 1000);
+	if (PG_GETARG_INT32(11) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("more than one lane is not supported by pm " PM_VERSION),
+				 errhint("Leave lanes out.")));
+	register_check_int(fcinfo, 12, "park_limit", 1, PG_INT32_MAX);
+
+	foreach(lc, given)
+	{
+		PmLog	   *log = log_get(lfirst(lc), false);
+
+		if (!register_in(logs, log->name))
+			logs = lappend(logs, pstrdup(log->name));
+	}
+
+	/* Two sessions that register the same name go one after the other. */
+	{
+		ExecScope	scope;
+		Oid			catalog = exec_catalog_relid("process_manager");
+
+		exec_begin_owner(&scope);
+		LockRelationOid(catalog, ShareRowExclusiveLock);
+		exec_end(&scope);
+	}
+
+	old = registry_get(name, true);
+	if (old != NULL)
+	{
+		registry_require_owner(old);
+		registry_lock_all(old);
+		foreach(lc, old->logs)
+			if (!register_in(logs, lfirst(lc)))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("process manager \"%s\" follows log \"%s\", which is not among logs", name, (char *) lfirst(lc)),
+						 errhint("Name it too, or stop following it with SELECT pm.unfollow(%s, %s).",
+								 quote_literal_cstr(name), quote_literal_cstr(lfirst(lc)))));
+	}
+	owner = old ? old->owner : GetUserId();
+	register_check_owner(owner);
+	handler = handler_find(text_to_cstring(PG_GETARG_TEXT_PP(1)), owner, &kind);
+
+	register_upsert(fcinfo, name, owner, handler, kind);
+	if (old == NULL)
+		lane_add(name, PG_GETARG_INT32(11));
+	foreach(lc, logs)
+		if (old == NULL || !register_in(old->logs, lfirst(lc)))
+			register_follow(name, owner, lfirst(lc), PG_GETARG_INT32(11), start_at);
+
+	registry_changed();
+	wakeup_announce();
+	register_warn_unattended(name);
+	PG_RETURN_VOID();
+}

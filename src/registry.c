@@ -1,0 +1,212 @@
+/*
+ * registry.c
+ *		Process managers: catalog rows to structs, who may change them, locks.
+ *
+ * The unit of dispatch and of locking is (process manager, lane).  Whoever
+ * runs a unit, or changes what its run depends on (settings, cursors, state),
+ * holds its lock until the end of the transaction.  The lock is one of the
+ * lock manager's, on the object (process_manager table, id, lane): it can be
+ * tried without waiting, takes part in deadlock detection, shows in pg_locks
+ * and writes nothing.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "exec.h"
+#include "registry.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "wakeup.h"
+
+static uint64 version = 1;
+static Oid	catalog_relid = InvalidOid;
+static Oid	log_relid = InvalidOid;
+
+static void
+registry_relcache_callback(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == catalog_relid || relid == log_relid)
+		version++;
+}
+
+void
+registry_install(void)
+{
+	CacheRegisterRelcacheCallback(registry_relcache_callback, (Datum) 0);
+}
+
+/*
+ * Rises whenever what registry_load() returned may have changed.
+ */
+uint64
+registry_version(void)
+{
+	return version;
+}
+
+/*
+ * Tells every backend, at commit, that a registration has changed, and wakes
+ * the workers.
+ */
+void
+registry_changed(void)
+{
+	CacheInvalidateRelcacheByRelid(exec_catalog_relid("process_manager"));
+	wakeup_registry();
+}
+
+static int64
+registry_ms(Datum interval)
+{
+	Interval   *i = DatumGetIntervalP(interval);
+
+	return i->time / 1000 + (int64) i->day * (USECS_PER_DAY / 1000) + (int64) i->month * DAYS_PER_MONTH * (USECS_PER_DAY / 1000);
+}
+
+/*
+ * Process managers by owner or by name, whichever is given; both InvalidOid
+ * and NULL: all.  In the caller's memory context.
+ */
+static List *
+registry_select(Oid owner, const char *name)
+{
+	static ExecStatement select_managers = {
+		NULL,
+		"SELECT p.id, p.name, p.owner, p.owner_name::pg_catalog.text, p.handler, p.handler_kind, p.types, "
+		"p.on_failure, p.max_attempts, p.backoff, p.handler_timeout, p.batch_size, p.lanes, p.paused, "
+		"p.system_identifier, p.database, "
+		"(SELECT pg_catalog.array_agg(DISTINCT c.log) FROM pm_catalog.cursor c "
+		"WHERE c.process_manager OPERATOR(pg_catalog.=) p.name) "
+		"FROM pm_catalog.process_manager p "
+		"WHERE ($1 IS NULL OR p.owner OPERATOR(pg_catalog.=) $1) AND ($2 IS NULL OR p.name OPERATOR(pg_catalog.=) $2) "
+		"ORDER BY p.id",
+		2, {OIDOID, TEXTOID}
+	};
+	MemoryContext caller = CurrentMemoryContext;
+	ExecScope	scope;
+	Datum		values[2];
+	char		nulls[2];
+	List	   *result = NIL;
+	bool		isnull;
+	uint64		as_of = version;
+
+	exec_begin_owner(&scope);
+	catalog_relid = exec_catalog_relid("process_manager");
+	log_relid = exec_catalog_relid("log");
+	values[0] = ObjectIdGetDatum(owner);
+	nulls[0] = OidIsValid(owner) ? ' ' : 'n';
+	values[1] = name ? CStringGetTextDatum(name) : (Datum) 0;
+	nulls[1] = name ? ' ' : 'n';
+	exec_statement(&select_managers, values, nulls);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+		ProcessManager *pm = palloc0(sizeof(ProcessManager));
+		Datum		value;
+
+		pm->version = as_of;
+		pm->id = DatumGetInt32(exec_value(row, 1, &isnull));
+		pm->name = exec_text(row, 2);
+		pm->owner = DatumGetObjectId(exec_value(row, 3, &isnull));
+		pm->owner_name = exec_text(row, 4);
+		pm->handler = exec_text(row, 5);
+		pm->kind = (HandlerKind) DatumGetChar(exec_value(row, 6, &isnull));
+		value = exec_value(row, 7, &isnull);
+		pm->types = isnull ? (Datum) 0 : PointerGetDatum(DatumGetArrayTypePCopy(value));
+		pm->halt_on_failure = strcmp(exec_text(row, 8), "halt") == 0;
+		pm->max_attempts = DatumGetInt32(exec_value(row, 9, &isnull));
+		pm->backoff = registry_ms(exec_value(row, 10, &isnull));
+		pm->handler_timeout = registry_ms(exec_value(row, 11, &isnull));
+		pm->batch_size = DatumGetInt32(exec_value(row, 12, &isnull));
+		pm->lanes = DatumGetInt32(exec_value(row, 13, &isnull));
+		pm->paused = DatumGetBool(exec_value(row, 14, &isnull));
+		pm->at_home = DatumGetInt64(exec_value(row, 15, &isnull)) == (int64) GetSystemIdentifier() &&
+			DatumGetObjectId(exec_value(row, 16, &isnull)) == MyDatabaseId;
+		value = exec_value(row, 17, &isnull);
+		if (!isnull)
+		{
+			Datum	   *names;
+			int			count;
+
+			deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT,
+							  &names, NULL, &count);
+			for (int i = 0; i < count; i++)
+				pm->logs = lappend(pm->logs, TextDatumGetCString(names[i]));
+		}
+		result = lappend(result, pm);
+		MemoryContextSwitchTo(spi);
+	}
+	exec_end(&scope);
+	return result;
+}
+
+/*
+ * All process managers of a role, or of everybody (InvalidOid).
+ */
+List *
+registry_load(Oid owner)
+{
+	return registry_select(owner, NULL);
+}
+
+/*
+ * A process manager by name.
+ */
+ProcessManager *
+registry_get(const char *name, bool missing_ok)
+{
+	List	   *found = registry_select(InvalidOid, name);
+
+	if (found == NIL && !missing_ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("process manager \"%s\" does not exist", name),
+				 errhint("SELECT name FROM pm.process_manager lists them; pm.register makes one.")));
+	return found == NIL ? NULL : linitial(found);
+}
+
+/*
+ * Only members of the owner's role, and superusers, change a registration.
+ */
+void
+registry_require_owner(ProcessManager *pm)
+{
+	if (!has_privs_of_role(GetUserId(), pm->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of process manager \"%s\"", pm->name)));
+}
+
+/*
+ * Locks a unit until the end of the transaction.  With nowait, false when
+ * somebody else has it.
+ */
+bool
+registry_lock(int id, int lane, bool nowait)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, exec_catalog_relid("process_manager"), (Oid) id, (uint16) lane);
+	if (LockAcquire(&tag, ExclusiveLock, false, nowait) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	/* What the last holder committed is to be seen. */
+	AcceptInvalidationMessages();
+	return true;
+}
+
+/*
+ * Locks all units of a process manager, waiting for batches that run.
+ */
+void
+registry_lock_all(ProcessManager *pm)
+{
+	for (int lane = 0; lane < pm->lanes; lane++)
+		(void) registry_lock(pm->id, lane, false);
+}

@@ -1,0 +1,47 @@
+/*
+ * registry.h
+ *		Process managers: catalog rows to structs, who may change them, locks.
+ */
+#ifndef PM_REGISTRY_H
+#define PM_REGISTRY_H
+
+#include "nodes/pg_list.h"
+#include "utils/timestamp.h"
+
+typedef enum HandlerKind
+{
+	HANDLER_EVENT = 'e',		/* f(pm.event) */
+	HANDLER_BATCH = 'b'			/* f(pm.event[]) */
+} HandlerKind;
+
+typedef struct ProcessManager
+{
+	int			id;
+	char	   *name;
+	Oid			owner;
+	char	   *owner_name;
+	char	   *handler;
+	HandlerKind kind;
+	Datum		types;			/* text[], or 0 for all */
+	bool		halt_on_failure;
+	int			max_attempts;
+	int64		backoff;		/* ms */
+	int64		handler_timeout;	/* ms */
+	int			batch_size;
+	int			lanes;
+	bool		paused;
+	bool		at_home;		/* registered in this database of this cluster */
+	List	   *logs;			/* names of the logs followed */
+	uint64		version;		/* registry_version() when this was read */
+} ProcessManager;
+
+extern void registry_install(void);
+extern uint64 registry_version(void);
+extern void registry_changed(void);
+extern List *registry_load(Oid owner);
+extern ProcessManager *registry_get(const char *name, bool missing_ok);
+extern void registry_require_owner(ProcessManager *pm);
+extern bool registry_lock(int id, int lane, bool nowait);
+extern void registry_lock_all(ProcessManager *pm);
+
+#endif							/* PM_REGISTRY_H */

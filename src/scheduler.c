@@ -1,0 +1,480 @@
+/*
+ * scheduler.c
+ *		One a database: which roles have process managers to run, and who of
+ *		them gets a dispatcher.
+ *
+ * Every role with something registered gets a dispatcher as long as there are
+ * places (pm.max_workers, cluster-wide).  When there are more roles than
+ * places, those with work come first: the scheduler watches the logs of the
+ * roles without a dispatcher, counts itself as waiting when one of them has
+ * work, and dispatchers that are idle, or have run for their time, make room.
+ *
+ * Connects as the bootstrap superuser and runs no user's code.
+ */
+#include "pm.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "crew.h"
+#include "cursor.h"
+#include "dispatch.h"
+#include "exec.h"
+#include "guc.h"
+#include "launcher.h"
+#include "log.h"
+#include "sequence.h"
+#include "storage/ipc.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#define SCHEDULER_NAP			60000	/* all is well, ms */
+#define SCHEDULER_NAP_WAITING	100 /* a role waits for a place */
+#define SCHEDULER_BACKOFF		1000	/* before a role's dispatcher starts again */
+#define SCHEDULER_BACKOFF_MAX	30000
+#define SCHEDULER_YIELDED		300 /* who has made room stays away for, ms */
+
+/* A role that owns process managers here. */
+typedef struct Role
+{
+	Oid			role;			/* hash key */
+	bool		wanted;			/* something of it is to run */
+	bool		has_work;
+	TimestampTz waiting_since;	/* has work and no dispatcher, 0: not so */
+	TimestampTz not_before;
+	long		backoff;
+} Role;
+
+static HTAB *roles;
+static List *crew = NIL;
+static List *managers = NIL;
+static MemoryContext managers_context = NULL;
+static uint64 managers_version = 0;
+static Oid	extension = InvalidOid;
+static uint32 counted_waiting = 0;
+static bool watching = false;	/* logs of roles without a dispatcher */
+
+/*
+ * Is the extension there, the one we started with, and of our version?
+ */
+static bool
+scheduler_has_extension(void)
+{
+	Oid			oid = get_extension_oid("pm", true);
+	ExecScope	scope;
+	char	   *installed;
+	bool		same;
+
+	if (!OidIsValid(oid) || (OidIsValid(extension) && oid != extension) ||
+		!OidIsValid(exec_catalog_relid("process_manager")))
+		return false;
+	extension = oid;
+
+	exec_begin_owner(&scope);
+	exec_command("SELECT extversion FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'pm'");
+	installed = exec_text(0, 1);
+	same = strcmp(installed, PM_VERSION) == 0;
+	if (!same)
+		ereport(LOG,
+				(errmsg("pm does not run in database \"%s\": its version is %s, the library's is %s",
+						get_database_name(MyDatabaseId), installed, PM_VERSION),
+				 errhint("Run ALTER EXTENSION pm UPDATE, or restart the server with the new library.")));
+	exec_end(&scope);
+	return same;
+}
+
+/*
+ * Loads the registrations when they have changed.
+ */
+static void
+scheduler_load(void)
+{
+	HASH_SEQ_STATUS seq;
+	Role	   *role;
+	ListCell   *lc;
+	MemoryContext old;
+
+	if (managers_version == registry_version() && managers_context != NULL)
+		return;
+	if (managers_context == NULL)
+		managers_context = AllocSetContextCreate(TopMemoryContext, "pm managers", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(managers_context);
+	managers = NIL;
+	managers_version = registry_version();
+	old = MemoryContextSwitchTo(managers_context);
+	managers = registry_load(InvalidOid);
+	MemoryContextSwitchTo(old);
+
+	hash_seq_init(&seq, roles);
+	while ((role = hash_seq_search(&seq)) != NULL)
+		role->wanted = false;
+	foreach(lc, managers)
+	{
+		ProcessManager *pm = lfirst(lc);
+		bool		found;
+
+		if (pm->paused || !pm->at_home)
+			continue;
+		role = hash_search(roles, &pm->owner, HASH_ENTER, &found);
+		if (!found)
+		{
+			memset((char *) role + sizeof(Oid), 0, sizeof(Role) - sizeof(Oid));
+			role->backoff = SCHEDULER_BACKOFF;
+		}
+		role->wanted = true;
+	}
+}
+
+/*
+ * Could a dispatcher connect as this role?  pm.status tells why not.
+ */
+static bool
+scheduler_can_connect(Oid role)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool		can;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	can = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin &&
+		compat_database_aclcheck(MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK;
+	ReleaseSysCache(tuple);
+	return can;
+}
+
+/*
+ * Has a unit something to do now?  Looks at the cursors and the sequences, not
+ * at the logs.  *due is moved to when a retry is due.
+ */
+static bool
+scheduler_has_work(ProcessManager *pm, TimestampTz *due)
+{
+	for (int lane = 0; lane < pm->lanes; lane++)
+	{
+		LaneState	state;
+		List	   *cursors = cursor_read(pm, lane, &state);
+		ListCell   *lc;
+
+		if (state.status == LANE_HALTED)
+			continue;
+		if (state.status == LANE_RETRYING || state.status == LANE_WAITING)
+		{
+			if (state.retry_at <= GetCurrentTimestamp())
+				return true;
+			*due = Min(*due, state.retry_at);
+			continue;
+		}
+		foreach(lc, cursors)
+		{
+			Cursor	   *cursor = lfirst(lc);
+			PmLog	   *log = log_get(cursor->log, true);
+			LogSlot    *slot;
+			Relation	sequence;
+			int64		last;
+
+			if (log == NULL || log->problem != NULL)
+				continue;
+			slot = slot_log(log->relid, true);
+			if (slot != NULL)
+			{
+				slot_log_interest(slot);
+				watching = true;
+			}
+			sequence = sequence_open_nowait(log->seqid);
+			if (sequence == NULL)
+				continue;
+			last = sequence_read(sequence);
+			relation_close(sequence, AccessShareLock);
+			if (last > cursor->position)
+				return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Which roles without a dispatcher have work?  Returns how many.
+ */
+static uint32
+scheduler_find_work(TimestampTz *due)
+{
+	HASH_SEQ_STATUS seq;
+	Role	   *role;
+	uint32		waiting = 0;
+
+	if (watching)
+		slot_no_interest();
+	watching = false;
+
+	hash_seq_init(&seq, roles);
+	while ((role = hash_seq_search(&seq)) != NULL)
+	{
+		ListCell   *lc;
+		bool		served;
+
+		role->has_work = false;
+		LWLockAcquire(&Slots->lock, LW_SHARED);
+		served = slot_find(WORKER_DISPATCHER, MyDatabaseId, role->role) != NULL;
+		LWLockRelease(&Slots->lock);
+		if (!role->wanted || served || !scheduler_can_connect(role->role))
+		{
+			role->waiting_since = 0;
+			continue;
+		}
+		foreach(lc, managers)
+		{
+			ProcessManager *pm = lfirst(lc);
+
+			if (pm->owner == role->role && !pm->paused && pm->at_home && scheduler_has_work(pm, due))
+			{
+				role->has_work = true;
+				break;
+			}
+		}
+		if (!role->has_work)
+			role->waiting_since = 0;
+		else
+		{
+			if (role->waiting_since == 0)
+				role->waiting_since = GetCurrentTimestamp();
+			waiting++;
+		}
+	}
+	return waiting;
+}
+
+/*
+ * Tells the dispatchers of all databases how many roles wait here for a place.
+ */
+static void
+scheduler_count_waiting(uint32 waiting)
+{
+	if (waiting == counted_waiting)
+		return;
+	pg_atomic_fetch_add_u32(&Slots->waiting_roles, waiting - counted_waiting);
+	counted_waiting = waiting;
+	if (waiting > 0)
+		slot_wake_kind(WORKER_DISPATCHER, InvalidOid);
+}
+
+static void
+scheduler_uncount(int code, Datum arg)
+{
+	scheduler_count_waiting(0);
+}
+
+/*
+ * The next role to get a dispatcher: the one that has waited longest with
+ * work; else any, as long as nobody waits anywhere.
+ */
+static Role *
+scheduler_next(TimestampTz now, TimestampTz *due)
+{
+	HASH_SEQ_STATUS seq;
+	Role	   *role;
+	Role	   *next = NULL;
+
+	hash_seq_init(&seq, roles);
+	while ((role = hash_seq_search(&seq)) != NULL)
+	{
+		bool		served;
+
+		if (!role->wanted)
+			continue;
+		if (!role->has_work && pg_atomic_read_u32(&Slots->waiting_roles) > 0)
+			continue;
+		LWLockAcquire(&Slots->lock, LW_SHARED);
+		served = slot_find(WORKER_DISPATCHER, MyDatabaseId, role->role) != NULL;
+		LWLockRelease(&Slots->lock);
+		if (served || !scheduler_can_connect(role->role))
+			continue;
+		if (role->not_before > now)
+		{
+			*due = Min(*due, role->not_before);
+			continue;
+		}
+		if (next == NULL || (role->has_work && (!next->has_work || role->waiting_since < next->waiting_since)))
+			next = role;
+	}
+	return next;
+}
+
+/*
+ * Starts dispatchers while there are places.  Returns when to look again.
+ */
+static TimestampTz
+scheduler_start(TimestampTz due)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Role	   *role;
+
+	while ((role = scheduler_next(now, &due)) != NULL)
+	{
+		CrewStart	start = crew_start(&crew, WORKER_DISPATCHER, MyDatabaseId, role->role);
+
+		if (start == CREW_STARTED)
+		{
+			role->waiting_since = 0;
+			role->not_before = TimestampTzPlusMilliseconds(now, role->backoff);
+			if (role->has_work)
+			{
+				role->has_work = false;
+				scheduler_count_waiting(counted_waiting - 1);
+			}
+			continue;
+		}
+		if (start == CREW_NO_SLOT)
+		{
+			if (role->backoff == SCHEDULER_BACKOFF)
+				ereport(LOG,
+						(errmsg("pm finds no free background worker slot for a dispatcher"),
+						 errhint("Raise max_worker_processes; it is tried again.")));
+			role->not_before = TimestampTzPlusMilliseconds(now, role->backoff);
+			role->backoff = Min(role->backoff * 2, SCHEDULER_BACKOFF_MAX);
+			continue;
+		}
+		/* No place.  Whoever has work waits for one, the others for work. */
+		if (role->has_work)
+			due = Min(due, TimestampTzPlusMilliseconds(now, SCHEDULER_NAP_WAITING));
+		break;
+	}
+	return due;
+}
+
+/*
+ * A dispatcher has died of a handler that did not heed its timeout: that
+ * counts as an attempt.
+ */
+static void
+scheduler_bury(CrewMember *member)
+{
+	WorkerSlot *slot = &Slots->workers[member->slot];
+	ListCell   *lc;
+	ErrorData	error;
+
+	if (!slot->in_use || slot->generation != member->generation || !slot->casualty)
+		return;
+	foreach(lc, managers)
+	{
+		ProcessManager *pm = lfirst(lc);
+
+		if (pm->id != slot->now.manager)
+			continue;
+		memset(&error, 0, sizeof(error));
+		error.sqlerrcode = ERRCODE_QUERY_CANCELED;
+		error.message = psprintf("the handler did not return within handler_timeout (%lld ms), nor when it was cancelled",
+								 (long long) pm->handler_timeout);
+		if (registry_lock(pm->id, slot->now.lane, false) && slot->now.log[0] != '\0')
+			(void) lane_fail(pm, slot->now.lane, slot->now.log, slot->now.position, &error);
+		ereport(LOG,
+				(errmsg("process manager \"%s\" failed at position %lld of log \"%s\": %s", pm->name,
+						(long long) slot->now.position, slot->now.log, error.message)));
+	}
+}
+
+/*
+ * Notes which dispatchers have ended.
+ */
+static void
+scheduler_reap(void)
+{
+	CrewMember *member;
+
+	while ((member = crew_gone(&crew)) != NULL)
+	{
+		Role	   *role = hash_search(roles, &member->role, HASH_FIND, NULL);
+		TimestampTz now = GetCurrentTimestamp();
+
+		crew_transaction();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		scheduler_bury(member);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		slot_unclaim(member->slot, member->generation);
+		if (role != NULL)
+		{
+			if (pg_atomic_read_u32(&Slots->waiting_roles) > 0)
+				role->not_before = TimestampTzPlusMilliseconds(now, SCHEDULER_YIELDED);
+			else if (crew_left(member) ||
+					 TimestampDifferenceMilliseconds(member->started_at, now) > SCHEDULER_BACKOFF)
+			{
+				role->backoff = SCHEDULER_BACKOFF;
+				role->not_before = now;
+			}
+			else
+				role->backoff = Min(role->backoff * 2, SCHEDULER_BACKOFF_MAX);
+		}
+		pfree(member);
+	}
+}
+
+/*
+ * One round.  Returns when to look again.
+ */
+static TimestampTz
+scheduler_round(void)
+{
+	TimestampTz due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP);
+
+	crew_transaction();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!scheduler_has_extension())
+	{
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		slot_set_active(false);
+		slot_forget_logs(MyDatabaseId, InvalidOid);
+		crew_leave();
+	}
+	slot_set_active(true);
+	scheduler_load();
+	scheduler_count_waiting(scheduler_find_work(&due));
+	due = scheduler_start(due);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return due;
+}
+
+void
+scheduler_main(Datum arg)
+{
+	HASHCTL		ctl;
+
+	crew_begin();
+	slot_attach(DatumGetInt32(arg));
+	if (slot_held_out(MyWorkerSlot->database) || !guc_launcher)
+		crew_leave();
+	BackgroundWorkerInitializeConnectionByOid(MyWorkerSlot->database, InvalidOid, 0);
+	before_shmem_exit(scheduler_uncount, (Datum) 0);
+
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(Role);
+	roles = hash_create("pm roles", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+
+	for (;;)
+	{
+		TimestampTz due;
+
+		if (slot_asked_to_leave() || !guc_launcher)
+			crew_leave();
+		crew_reload();
+		scheduler_reap();
+		due = scheduler_round();
+		if (MyWorkerSlot->now.activity == ACTIVITY_STARTING)
+		{
+			slot_activity(ACTIVITY_IDLE);
+			slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
+		}
+		crew_nap(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due));
+	}
+}

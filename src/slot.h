@@ -1,0 +1,173 @@
+/*
+ * slot.h
+ *		Shared memory: the workers, the logs they wait for, the writers' hints.
+ *
+ * All of it can be lost at any time (a crash restart does): the tables and the
+ * lock manager are the authority, this is what makes them fast to ask.
+ */
+#ifndef PM_SLOT_H
+#define PM_SLOT_H
+
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/lock.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/spin.h"
+
+/* At most this many workers, whatever max_worker_processes is. */
+#define SLOT_MAX_WORKERS	256
+#define SLOT_WAKE_WORDS		(SLOT_MAX_WORKERS / 64)
+/* Logs whose mark is kept in shared memory; further ones are slower, not wrong. */
+#define SLOT_MAX_LOGS		1024
+/* Logs that one transaction can publish a hint for. */
+#define SLOT_HINTS			8
+/* Generations kept a log (highwater.c). */
+#define SLOT_GENERATIONS	16
+/* Databases that the launcher keeps an eye on or that are held out. */
+#define SLOT_MAX_DATABASES	256
+
+typedef enum WorkerKind
+{
+	WORKER_LAUNCHER,
+	WORKER_SCHEDULER,
+	WORKER_DISPATCHER
+} WorkerKind;
+
+typedef enum WorkerActivity
+{
+	ACTIVITY_STARTING,
+	ACTIVITY_IDLE,
+	ACTIVITY_READING,			/* locking, mark, reading */
+	ACTIVITY_HANDLING,			/* a handler runs */
+	ACTIVITY_COMMITTING
+} WorkerActivity;
+
+/*
+ * One background worker.  Claimed by who starts it, under SlotShared->lock;
+ * the worker itself attaches and gives it up.  "now" is written by the worker
+ * and read by the monitoring functions, under the spinlock.
+ */
+typedef struct WorkerSlot
+{
+	bool		in_use;
+	WorkerKind	kind;
+	uint32		generation;		/* of the claim: who waits for a start compares */
+	Oid			database;
+	Oid			role;
+	pid_t		pid;			/* 0 until attached */
+	PGPROC	   *proc;
+	TimestampTz started_at;
+	pg_atomic_uint32 leave;		/* asked to go, to make room or for good */
+
+	slock_t		mutex;
+	struct
+	{
+		WorkerActivity activity;
+		TimestampTz since;
+		int			manager;	/* its id, 0 for none */
+		int			lane;
+		char		name[NAMEDATALEN];
+		char		log[NAMEDATALEN];
+		int64		position;
+		bool		overdue;	/* the handler ignored its timeout's first firing */
+	}			now;
+	bool		casualty;		/* it has died of an overdue handler, see "now" */
+	uint32		left;			/* the generation that last left of its own accord */
+} WorkerSlot;
+
+/* A transaction that may still write below a generation's last position. */
+typedef struct GenerationMember
+{
+	VirtualTransactionId vxid;
+	uint32		generations;	/* bit g: it belongs to generation g */
+} GenerationMember;
+
+/* The generations of one log; highwater.c explains them. */
+typedef struct Generations
+{
+	int64		mark;			/* settled: nothing can appear at or below it */
+	uint32		used;			/* bit g: generation g is pending */
+	int64		last[SLOT_GENERATIONS];
+	int			nmembers;
+	int			max_members;
+	GenerationMember *members;
+} Generations;
+
+/*
+ * One log.  "lock" protects the generations; "interest" has a bit for every
+ * worker that wants to be woken when a writer of this log ends.
+ */
+typedef struct LogSlot
+{
+	LWLock		lock;
+	Oid			database;		/* InvalidOid: free */
+	Oid			relid;
+	pg_atomic_uint64 mark;		/* a copy of generations.mark, to read without the lock */
+	pg_atomic_uint64 interest[SLOT_WAKE_WORDS];
+	Generations generations;
+} LogSlot;
+
+/* What a writer says of itself (guard.c). */
+typedef struct WriterHint
+{
+	pg_atomic_uint32 lxid;		/* of the transaction that published, 0: none */
+	Oid			database;
+	Oid			relid;
+	int64		floor;			/* nothing of mine is at or below it */
+} WriterHint;
+
+/* A database that the launcher has looked at or should look at. */
+typedef struct DatabaseSlot
+{
+	Oid			database;		/* InvalidOid: free */
+	bool		active;			/* a scheduler has found pm in it */
+	uint32		announced;		/* counts: "this database has pm, look again" */
+	uint32		looked;			/* the count when a scheduler last started */
+	int			held_out_by;	/* pid of the backend that drops, renames or copies it */
+} DatabaseSlot;
+
+typedef struct SlotShared
+{
+	LWLock		lock;			/* workers, databases, which log has which slot */
+	int			nworkers;
+	int			nlogs;
+	pg_atomic_uint64 log_generation;	/* counts changes of "which log has which slot" */
+	pg_atomic_uint64 registry_generation;	/* counts commits that changed a registration */
+	pg_atomic_uint32 waiting_roles; /* roles with work and no dispatcher, cluster-wide */
+	ConditionVariable moved;	/* broadcast when a cursor has moved */
+	WorkerSlot	workers[SLOT_MAX_WORKERS];
+	DatabaseSlot databases[SLOT_MAX_DATABASES];
+} SlotShared;
+
+extern SlotShared *Slots;		/* NULL when the library is not preloaded */
+extern WorkerSlot *MyWorkerSlot;
+
+extern void slot_install_hooks(void);
+
+extern int	slot_claim(WorkerKind kind, Oid database, Oid role, int limit, uint32 *generation);
+extern void slot_unclaim(int index, uint32 generation);
+extern void slot_attach(int index);
+extern WorkerSlot *slot_find(WorkerKind kind, Oid database, Oid role);
+extern void slot_wake(int index);
+extern void slot_wake_kind(WorkerKind kind, Oid database);
+extern void slot_activity(WorkerActivity activity);
+extern void slot_handling(int manager, int lane, const char *name, const char *log, int64 position);
+
+extern LogSlot *slot_log(Oid relid, bool create);
+extern LogSlot *slot_log_cached(Oid relid, LogSlot *cached, uint64 *generation);
+extern void slot_log_interest(LogSlot *slot);
+extern void slot_no_interest(void);
+extern void slot_log_wake(LogSlot *slot);
+extern void slot_forget_logs(Oid database, Oid relid);
+
+extern void slot_hint_publish(int entry, Oid relid, int64 floor);
+extern bool slot_hint(VirtualTransactionId vxid, Oid relid, int64 *floor);
+
+extern DatabaseSlot *slot_database(Oid database, bool create);
+extern bool slot_held_out(Oid database);
+extern void slot_set_active(bool active);
+extern bool slot_asked_to_leave(void);
+
+#endif							/* PM_SLOT_H */

@@ -1,0 +1,30 @@
+-- Logs: making, reading, trimming them; what guards their positions.
+
+CREATE FUNCTION pm.create_log(log text) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_create_log';
+CREATE FUNCTION pm.drop_log(log text) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_drop_log';
+CREATE FUNCTION pm.read(log text, after bigint DEFAULT 0, max_count integer DEFAULT 100, types text[] DEFAULT NULL)
+	RETURNS SETOF pm.event LANGUAGE C ROWS 100 AS 'MODULE_PATHNAME', 'pm_read';
+CREATE FUNCTION pm.read_stream(log text, stream text, after_version bigint DEFAULT 0, max_count integer DEFAULT NULL)
+	RETURNS SETOF pm.event LANGUAGE C ROWS 100 AS 'MODULE_PATHNAME', 'pm_read_stream';
+CREATE FUNCTION pm.high_water_mark(log text) RETURNS bigint
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_high_water_mark';
+CREATE FUNCTION pm.trim(log text, up_to bigint, max_count integer DEFAULT 10000) RETURNS bigint
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_trim';
+
+CREATE FUNCTION pm.append(log text, stream text, type text, data jsonb DEFAULT '{}', metadata jsonb DEFAULT '{}',
+						  expected_version bigint DEFAULT NULL)
+	RETURNS bigint LANGUAGE C AS 'MODULE_PATHNAME', 'pm_append';
+CREATE FUNCTION pm.append_all(log text, stream text, events jsonb, expected_version bigint DEFAULT NULL)
+	RETURNS bigint[] LANGUAGE C AS 'MODULE_PATHNAME', 'pm_append_all';
+
+-- The guard of a log's positions: three triggers and a check on the table (src/guard.c says why).
+CREATE FUNCTION pm_catalog.before_write() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_guard_before_write';
+CREATE FUNCTION pm_catalog.before_update() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_guard_before_update';
+CREATE FUNCTION pm_catalog.before_truncate() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_guard_before_truncate';
+CREATE FUNCTION pm_catalog.position_is_new(log oid, "position" bigint) RETURNS boolean
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_guard_position_is_new';

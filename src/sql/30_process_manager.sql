@@ -1,0 +1,24 @@
+-- Process managers: registering and steering them, handling in the caller's session, waiting for them.
+
+CREATE FUNCTION pm.register(name text, handler text, logs text[], correlate text DEFAULT NULL, types text[] DEFAULT NULL,
+							start_at text DEFAULT NULL, on_failure text DEFAULT 'park', max_attempts integer DEFAULT 5,
+							backoff interval DEFAULT '1 s', handler_timeout interval DEFAULT '10 s',
+							batch_size integer DEFAULT 100, lanes integer DEFAULT 1, park_limit integer DEFAULT 1000)
+	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_register';
+CREATE FUNCTION pm.unfollow(name text, log text) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_unfollow';
+CREATE FUNCTION pm.unregister(name text) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_unregister';
+CREATE FUNCTION pm.pause(name text) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_pause';
+CREATE FUNCTION pm.resume(name text DEFAULT NULL) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_resume';
+CREATE FUNCTION pm.seek(name text, log text, after bigint, reset boolean DEFAULT false) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_seek';
+CREATE FUNCTION pm.catch_up(name text DEFAULT NULL, as_of timestamptz DEFAULT NULL, max_count bigint DEFAULT NULL,
+							on_failure text DEFAULT 'raise')
+	RETURNS bigint LANGUAGE C AS 'MODULE_PATHNAME', 'pm_catch_up';
+CREATE FUNCTION pm.now() RETURNS timestamptz
+	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'pm_now';
+CREATE FUNCTION pm.wait_for(name text, log text DEFAULT NULL, up_to bigint DEFAULT NULL, timeout interval DEFAULT '5 s')
+	RETURNS boolean LANGUAGE C AS 'MODULE_PATHNAME', 'pm_wait_for';

@@ -1,0 +1,32 @@
+-- What \d+ and \df+ say.
+
+COMMENT ON SCHEMA pm IS 'process managers: functions and views';
+COMMENT ON SCHEMA pm_catalog IS 'process managers: private tables and internal functions';
+COMMENT ON TYPE pm.event IS 'an event of a log, as handlers get it';
+
+COMMENT ON FUNCTION pm.create_log(text) IS 'make a table of this name and the event log of this name, or repair the guard of one';
+COMMENT ON FUNCTION pm.drop_log(text) IS 'forget an event log that nobody follows; its table stays';
+COMMENT ON FUNCTION pm.append(text, text, text, jsonb, jsonb, bigint) IS 'append an event to a stream, return its position';
+COMMENT ON FUNCTION pm.append_all(text, text, jsonb, bigint) IS 'append events to a stream, return their positions';
+COMMENT ON FUNCTION pm.read(text, bigint, integer, text[]) IS 'events after a position, never past the high-water mark';
+COMMENT ON FUNCTION pm.read_stream(text, text, bigint, integer) IS 'the events of a stream, all that are visible';
+COMMENT ON FUNCTION pm.high_water_mark(text) IS 'the largest position at or below which nothing can appear any more';
+COMMENT ON FUNCTION pm.trim(text, bigint, integer) IS 'delete old events that everybody has handled, return how many';
+
+COMMENT ON FUNCTION pm.register(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer)
+	IS 'register a process manager, or give it new settings';
+COMMENT ON FUNCTION pm.unfollow(text, text) IS 'stop following a log';
+COMMENT ON FUNCTION pm.unregister(text) IS 'forget a process manager and its cursors';
+COMMENT ON FUNCTION pm.pause(text) IS 'stop a process manager until pm.resume';
+COMMENT ON FUNCTION pm.resume(text) IS 'end a pause or a halt, adopt a copy; null: all that the caller may';
+COMMENT ON FUNCTION pm.seek(text, text, bigint, boolean) IS 'set a cursor: the next event is the first one after this position';
+COMMENT ON FUNCTION pm.catch_up(text, timestamptz, bigint, text) IS 'handle in this session what is there, return how many events';
+COMMENT ON FUNCTION pm.now() IS 'now(), or the as_of of the pm.catch_up that runs';
+COMMENT ON FUNCTION pm.wait_for(text, text, bigint, interval) IS 'wait until a process manager has handled what is there now; false on timeout';
+
+COMMENT ON VIEW pm.log IS 'the event logs, their tables and columns';
+COMMENT ON VIEW pm.process_manager IS 'the registrations, with owner and policy';
+COMMENT ON VIEW pm.cursor IS 'up to where each process manager has handled each log';
+COMMENT ON VIEW pm.status IS 'a row a cursor: how far it is, how it is, why, and what to do about it';
+COMMENT ON VIEW pm.worker IS 'the background workers and what they do now';
+COMMENT ON VIEW pm.blocker IS 'who holds back a high-water mark or is in a dispatcher''s way, and the SQL that ends it';

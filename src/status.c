@@ -1,0 +1,197 @@
+/*
+ * status.c
+ *		What the monitoring views ask of C: the workers, the marks, who holds
+ *		them, the library.
+ *
+ * These tell numbers and names only; the views decide who sees which rows.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "guc.h"
+#include "log.h"
+#include "slot.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(pm_status_library);
+PG_FUNCTION_INFO_V1(pm_status_workers);
+PG_FUNCTION_INFO_V1(pm_status_log);
+PG_FUNCTION_INFO_V1(pm_status_holders);
+PG_FUNCTION_INFO_V1(pm_status_oldest);
+
+static void
+status_put(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * pm_catalog.library(): preloaded, launcher, recovery, version,
+ * system_identifier
+ */
+Datum
+pm_status_library(PG_FUNCTION_ARGS)
+{
+	Datum		values[5];
+	bool		nulls[5] = {false, false, false, false, false};
+
+	InitMaterializedSRF(fcinfo, 0);
+	values[0] = BoolGetDatum(Slots != NULL);
+	values[1] = BoolGetDatum(guc_launcher);
+	values[2] = BoolGetDatum(RecoveryInProgress());
+	values[3] = CStringGetTextDatum(PM_VERSION);
+	values[4] = Int64GetDatum((int64) GetSystemIdentifier());
+	status_put(fcinfo, values, nulls);
+	return (Datum) 0;
+}
+
+/*
+ * pm_catalog.workers(): pid, kind, database, role, state, since,
+ * process_manager, lane, log, position, overdue, started_at
+ */
+Datum
+pm_status_workers(PG_FUNCTION_ARGS)
+{
+	static const char *const kinds[] = {"launcher", "scheduler", "dispatcher"};
+	static const char *const states[] = {"starting", "idle", "reading", "handling", "committing"};
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (Slots == NULL)
+		return (Datum) 0;
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+		WorkerSlot	copy;
+		Datum		values[12];
+		bool		nulls[12];
+
+		LWLockAcquire(&Slots->lock, LW_SHARED);
+		SpinLockAcquire(&slot->mutex);
+		copy = *slot;
+		SpinLockRelease(&slot->mutex);
+		LWLockRelease(&Slots->lock);
+		if (!copy.in_use)
+			continue;
+
+		memset(nulls, false, sizeof(nulls));
+		values[0] = Int32GetDatum(copy.pid);
+		nulls[0] = copy.pid == 0;
+		values[1] = CStringGetTextDatum(kinds[copy.kind]);
+		values[2] = ObjectIdGetDatum(copy.database);
+		nulls[2] = !OidIsValid(copy.database);
+		values[3] = ObjectIdGetDatum(copy.role);
+		nulls[3] = !OidIsValid(copy.role);
+		values[4] = CStringGetTextDatum(states[copy.now.activity]);
+		values[5] = TimestampTzGetDatum(copy.now.since);
+		nulls[6] = nulls[7] = copy.now.manager == 0;
+		values[6] = CStringGetTextDatum(copy.now.name);
+		values[7] = Int32GetDatum(copy.now.lane);
+		nulls[8] = nulls[9] = nulls[6] || copy.now.log[0] == '\0';
+		values[8] = CStringGetTextDatum(copy.now.log);
+		values[9] = Int64GetDatum(copy.now.position);
+		values[10] = BoolGetDatum(copy.now.overdue);
+		values[11] = TimestampTzGetDatum(copy.started_at);
+		status_put(fcinfo, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * pm_catalog.log_state(log): high_water_mark, last_position, problem, hint
+ */
+Datum
+pm_status_log(PG_FUNCTION_ARGS)
+{
+	PmLog	   *log = log_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
+	Datum		values[4];
+	bool		nulls[4] = {true, true, true, true};
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (log == NULL)
+		return (Datum) 0;
+	if (log->problem != NULL)
+	{
+		nulls[2] = false;
+		values[2] = CStringGetTextDatum(log->problem);
+		nulls[3] = log->hint == NULL;
+		if (log->hint != NULL)
+			values[3] = CStringGetTextDatum(log->hint);
+	}
+	if (OidIsValid(log->seqid) && !RecoveryInProgress())
+	{
+		Highwater	mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
+
+		if (mark.status != HIGHWATER_UNKNOWN)
+		{
+			nulls[0] = nulls[1] = false;
+			values[0] = Int64GetDatum(mark.mark);
+			values[1] = Int64GetDatum(mark.last);
+		}
+	}
+	status_put(fcinfo, values, nulls);
+	return (Datum) 0;
+}
+
+/*
+ * pm_catalog.mark_holders(log): virtual transactions, as pg_locks prints them
+ */
+Datum
+pm_status_holders(PG_FUNCTION_ARGS)
+{
+	PmLog	   *log = log_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
+	VirtualTransactionId *holders;
+	int			count;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (log == NULL || !OidIsValid(log->seqid) || RecoveryInProgress())
+		return (Datum) 0;
+	holders = highwater_writers(log->relid, &count);
+	for (int i = 0; i < count; i++)
+	{
+		Datum		values[1];
+		bool		nulls[1] = {false};
+
+		values[0] = CStringGetTextDatum(psprintf("%d/%u", compat_vxid_index(holders[i]),
+												 holders[i].localTransactionId));
+		status_put(fcinfo, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * pm_catalog.oldest_unhandled(log, position): when the first event above the
+ * position was recorded
+ */
+Datum
+pm_status_oldest(PG_FUNCTION_ARGS)
+{
+	PmLog	   *log = log_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
+	Oid			argtypes[1] = {INT8OID};
+	Datum		values[1];
+	Datum		result = (Datum) 0;
+	bool		isnull = true;
+	ExecScope	scope;
+	SPIPlanPtr	plan;
+
+	if (log == NULL || log->problem != NULL)
+		PG_RETURN_NULL();
+	exec_begin_reader(&scope, log->owner);
+	values[0] = PG_GETARG_DATUM(1);
+	plan = SPI_prepare(psprintf("SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.>) $1 ORDER BY %s LIMIT 1",
+								log->recorded_at, log->table, log->pos, log->pos), 1, argtypes);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	if (exec_plan(plan, values, NULL, 1) > 0)
+		result = exec_value(0, 1, &isnull);
+	exec_end(&scope);
+	if (isnull)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(result);
+}

@@ -1,0 +1,277 @@
+/*
+ * steer.c
+ *		Changing a process manager that exists: pause, resume, seek, unfollow,
+ *		unregister.
+ *
+ * Each waits for the batches that run, and is in force when its transaction
+ * commits.
+ */
+#include "pm.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "cursor.h"
+#include "dispatch.h"
+#include "exec.h"
+#include "log.h"
+#include "register.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "wakeup.h"
+
+PG_FUNCTION_INFO_V1(pm_unfollow);
+PG_FUNCTION_INFO_V1(pm_unregister);
+PG_FUNCTION_INFO_V1(pm_pause);
+PG_FUNCTION_INFO_V1(pm_resume);
+PG_FUNCTION_INFO_V1(pm_seek);
+
+/*
+ * A process manager that the caller may change, with its units locked.
+ */
+static ProcessManager *
+steer_take(char *name)
+{
+	ProcessManager *pm = registry_get(name, false);
+
+	registry_require_owner(pm);
+	dispatch_refuse_within(pm->name);
+	registry_lock_all(pm);
+	/* Again, now that nobody changes it. */
+	return registry_get(name, false);
+}
+
+static void
+steer_execute(ExecStatement *statement, const char *name, const char *log)
+{
+	ExecScope	scope;
+	Datum		values[2];
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(name);
+	if (log != NULL)
+		values[1] = CStringGetTextDatum(log);
+	exec_statement(statement, values, NULL);
+	exec_end(&scope);
+}
+
+/*
+ * The name under which a process manager follows a log.
+ */
+static char *
+steer_followed(ProcessManager *pm, char *given)
+{
+	char	   *normal = log_normalize(given);
+
+	if (register_in(pm->logs, given))
+		return given;
+	if (normal != NULL && register_in(pm->logs, normal))
+		return normal;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("process manager \"%s\" does not follow log \"%s\"", pm->name, given)));
+}
+
+/*
+ * pm.unfollow(name, log)
+ */
+Datum
+pm_unfollow(PG_FUNCTION_ARGS)
+{
+	static ExecStatement delete_cursor = {
+		NULL,
+		"DELETE FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2",
+		2, {TEXTOID, TEXTOID}
+	};
+	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	char	   *log = steer_followed(pm, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	LaneState	state;
+
+	if (list_length(pm->logs) == 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("log \"%s\" is the only one that process manager \"%s\" follows", log, pm->name),
+				 errhint("SELECT pm.unregister(%s) ends it altogether.", quote_literal_cstr(pm->name))));
+	steer_execute(&delete_cursor, pm->name, log);
+	for (int lane = 0; lane < pm->lanes; lane++)
+	{
+		/* What it failed at is not its business any more. */
+		(void) cursor_read(pm, lane, &state);
+		if (state.log != NULL && strcmp(state.log, log) == 0)
+			lane_clear(pm->name, lane);
+	}
+	registry_changed();
+	PG_RETURN_VOID();
+}
+
+/*
+ * pm.unregister(name)
+ */
+Datum
+pm_unregister(PG_FUNCTION_ARGS)
+{
+	static ExecStatement delete_manager = {
+		NULL,
+		"DELETE FROM pm_catalog.process_manager WHERE name OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	};
+	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+
+	steer_execute(&delete_manager, pm->name, NULL);
+	registry_changed();
+	PG_RETURN_VOID();
+}
+
+/*
+ * pm.pause(name)
+ */
+Datum
+pm_pause(PG_FUNCTION_ARGS)
+{
+	static ExecStatement pause = {
+		NULL,
+		"UPDATE pm_catalog.process_manager SET paused = true WHERE name OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	};
+	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+
+	steer_execute(&pause, pm->name, NULL);
+	registry_changed();
+	PG_RETURN_VOID();
+}
+
+/*
+ * Ends a pause, a halt, and the waiting of a copy: from now on it belongs to
+ * this database of this cluster, and to the role of its owner's name here.
+ */
+static void
+steer_resume(ProcessManager *pm)
+{
+	static ExecStatement resume = {
+		NULL,
+		"UPDATE pm_catalog.process_manager SET paused = false, owner = $2, owner_name = $3::pg_catalog.name, "
+		"system_identifier = $4, database = $5 WHERE name OPERATOR(pg_catalog.=) $1",
+		5, {TEXTOID, OIDOID, TEXTOID, INT8OID, OIDOID}
+	};
+	ExecScope	scope;
+	Datum		values[5];
+
+	if (pm->at_home)
+		register_check_owner(pm->owner);
+	else
+	{
+		pm->owner = get_role_oid(pm->owner_name, false);
+		registry_require_owner(pm);
+		register_check_owner(pm->owner);
+	}
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = ObjectIdGetDatum(pm->owner);
+	values[2] = CStringGetTextDatum(GetUserNameFromId(pm->owner, false));
+	values[3] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[4] = ObjectIdGetDatum(MyDatabaseId);
+	exec_statement(&resume, values, NULL);
+	exec_end(&scope);
+	for (int lane = 0; lane < pm->lanes; lane++)
+		lane_clear(pm->name, lane);
+	register_warn_unattended(pm->name);
+}
+
+/*
+ * May the caller resume it?  A copy's owner goes by name.
+ */
+static bool
+steer_may_resume(ProcessManager *pm)
+{
+	Oid			owner = pm->at_home ? pm->owner : get_role_oid(pm->owner_name, true);
+
+	return OidIsValid(owner) && has_privs_of_role(GetUserId(), owner);
+}
+
+/*
+ * pm.resume(name); NULL: all that the caller may
+ */
+Datum
+pm_resume(PG_FUNCTION_ARGS)
+{
+	List	   *managers;
+	ListCell   *lc;
+
+	if (PG_ARGISNULL(0))
+		managers = registry_load(InvalidOid);
+	else
+		managers = list_make1(registry_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), false));
+	foreach(lc, managers)
+	{
+		ProcessManager *pm = lfirst(lc);
+
+		if (!steer_may_resume(pm))
+		{
+			if (PG_ARGISNULL(0))
+				continue;
+			if (!pm->at_home)
+				pm->owner = get_role_oid(pm->owner_name, false);
+			registry_require_owner(pm);
+		}
+		dispatch_refuse_within(pm->name);
+		registry_lock_all(pm);
+		steer_resume(pm);
+	}
+	registry_changed();
+	wakeup_announce();
+	PG_RETURN_VOID();
+}
+
+/*
+ * pm.seek(name, log, after, reset)
+ */
+Datum
+pm_seek(PG_FUNCTION_ARGS)
+{
+	static ExecStatement seek = {
+		NULL,
+		"UPDATE pm_catalog.cursor SET position = $3, moved_at = pg_catalog.clock_timestamp() "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2",
+		3, {TEXTOID, TEXTOID, INT8OID}
+	};
+	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	char	   *name = steer_followed(pm, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	int64		after = PG_GETARG_INT64(2);
+	PmLog	   *log;
+	Highwater	mark;
+	LaneState	state;
+	ExecScope	scope;
+	Datum		values[3];
+
+	highwater_require_fresh_snapshots("pm.seek");
+	log = log_open(name, false);
+	log_require_whole(log);
+	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);
+
+	/* Past the mark it would skip what nobody has seen yet. */
+	mark = highwater_await(log->relid, log->seqid, HIGHWATER_OWN, log->name);
+	if (after < 0 || after > mark.mark)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("position %lld is not between 0 and the high-water mark of log \"%s\"", (long long) after, log->name),
+				 errdetail("The high-water mark is %lld.", (long long) mark.mark)));
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = CStringGetTextDatum(log->name);
+	values[2] = Int64GetDatum(after);
+	exec_statement(&seek, values, NULL);
+	exec_end(&scope);
+	for (int lane = 0; lane < pm->lanes; lane++)
+	{
+		/* It does not have to be handled any more, or is to be handled afresh. */
+		(void) cursor_read(pm, lane, &state);
+		if (state.log != NULL && strcmp(state.log, log->name) == 0)
+			lane_clear(pm->name, lane);
+	}
+	ereport(LOG,
+			(errmsg("process manager \"%s\" was set to position %lld of log \"%s\" by \"%s\"",
+					pm->name, (long long) after, log->name, GetUserNameFromId(GetUserId(), false))));
+	registry_changed();
+	PG_RETURN_VOID();
+}

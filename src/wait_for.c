@@ -1,0 +1,149 @@
+/*
+ * wait_for.c
+ *		pm.wait_for: until a process manager has handled what is there now.
+ *
+ * Needs only SELECT on the logs.  Says at once when waiting is in vain.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "dispatch.h"
+#include "cursor.h"
+#include "log.h"
+#include "slot.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+PG_FUNCTION_INFO_V1(pm_wait_for);
+
+/* Between two looks, in ms; shorter where no one tells us of a move. */
+#define WAIT_NAP		100
+#define WAIT_NAP_ALONE	10
+
+/*
+ * Has every lane got to the target?  Raises when one has halted before it.
+ */
+static bool
+wait_reached(const char *name, const char *log, int64 target)
+{
+	static ExecStatement look = {
+		NULL,
+		"SELECT c.position OPERATOR(pg_catalog.>=) $3, l.state OPERATOR(pg_catalog.=) 'halted', l.reason "
+		"FROM pm_catalog.cursor c JOIN pm_catalog.lane l ON l.process_manager OPERATOR(pg_catalog.=) c.process_manager "
+		"AND l.lane OPERATOR(pg_catalog.=) c.lane "
+		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.log OPERATOR(pg_catalog.=) $2",
+		3, {TEXTOID, TEXTOID, INT8OID}
+	};
+	ExecScope	scope;
+	Datum		values[3];
+	bool		reached = true;
+	bool		isnull;
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = CStringGetTextDatum(log);
+	values[2] = Int64GetDatum(target);
+	if (exec_statement(&look, values, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("process manager \"%s\" does not follow log \"%s\"", name, log)));
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		if (DatumGetBool(exec_value(row, 1, &isnull)))
+			continue;
+		reached = false;
+		if (DatumGetBool(exec_value(row, 2, &isnull)))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("process manager \"%s\" has halted", name),
+					 errdetail("It says: %s.", exec_text(row, 3)),
+					 errhint("Its owner ends that with pm.resume.")));
+	}
+	exec_end(&scope);
+	return reached;
+}
+
+static void
+wait_nap(long ms)
+{
+	if (Slots != NULL)
+	{
+		(void) ConditionVariableTimedSleep(&Slots->moved, Min(ms, WAIT_NAP), PG_WAIT_EXTENSION);
+		return;
+	}
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 Min(ms, WAIT_NAP_ALONE), PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * pm.wait_for(name, log, up_to, timeout)
+ */
+Datum
+pm_wait_for(PG_FUNCTION_ARGS)
+{
+	char	   *name;
+	ProcessManager *pm;
+	List	   *names = NIL;
+	ListCell   *lc;
+	TimestampTz until;
+	bool		reached = true;
+
+	highwater_require_fresh_snapshots("pm.wait_for");
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(3))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("name and timeout must not be null")));
+	if (PG_ARGISNULL(1) && !PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("up_to needs a log"),
+				 errhint("A position is one of a log: name it too.")));
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	pm = registry_get(name, false);
+	dispatch_refuse_within(name);
+	until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+													TimestampTzGetDatum(GetCurrentTimestamp()),
+													PG_GETARG_DATUM(3)));
+	if (PG_ARGISNULL(1))
+		names = pm->logs;
+	else
+		names = list_make1(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+
+	foreach(lc, names)
+	{
+		PmLog	   *log = log_get(lfirst(lc), false);
+		int64		target;
+
+		log_require_select(log, GetUserId());
+		log_require_whole(log);
+		if (highwater_self_writes(log->relid))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("cannot wait for log \"%s\", which this transaction has written", log->name),
+					 errdetail("Nobody handles its events before it commits."),
+					 errhint("Commit first, or handle them here with pm.catch_up.")));
+		target = !PG_ARGISNULL(2) ? PG_GETARG_INT64(2) :
+			highwater_await(log->relid, log->seqid, HIGHWATER_EVERYBODY, log->name).mark;
+		lfirst(lc) = pstrdup(log->name);
+
+		if (Slots != NULL)
+			ConditionVariablePrepareToSleep(&Slots->moved);
+		while (!(reached = wait_reached(name, lfirst(lc), target)))
+		{
+			long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+
+			if (left <= 0)
+				break;
+			wait_nap(left);
+		}
+		ConditionVariableCancelSleep();
+		if (!reached)
+			break;
+	}
+	PG_RETURN_BOOL(reached);
+}

@@ -1,0 +1,371 @@
+# shellcheck shell=bash
+# What `make check`, `make dev` and `make demo` share: packages, an unprivileged
+# user, a private copy of the tree, the build, and the settings a server needs to
+# load pm from there. Nothing is put into system folders except Debian packages.
+#
+# To be sourced by bash under `set -euo pipefail`; defines functions only. In order of use:
+#
+#   pm_ensure_packages [PACKAGE...]  server, headers, compiler and the named packages are
+#                                    there afterwards (@MAJOR@ in a name is the server's
+#                                    major version); then calls pm_locate_postgres
+#   pm_locate_postgres               sets PG_CONFIG (exported), PM_BINDIR, PM_PKGLIBDIR,
+#                                    PM_SHAREDIR, PM_MAJOR, PM_PGXS (its src/ directory)
+#   pm_unprivileged_user             prints who runs servers: the caller, or postgres for root
+#   pm_workdir NAME                  makes PM_WORK, a temporary directory (mode 700, with
+#                                    home/ and tmp/) of that user; pm_cleanup runs at exit
+#   pm_as_user COMMAND ARG...        runs it as that user, in the current directory if that
+#                                    user may enter it (else in PM_WORK), with a clean
+#                                    environment: PATH (PM_BINDIR first), HOME, TMPDIR, LANG,
+#                                    TERM and every exported PM_*, PG_TEST_*, PG_CONFIG, KEEP,
+#                                    TESTS, EVENTS
+#   pm_as_user_group COMMAND ARG...  the same in a process group of its own, which pm_cleanup
+#                                    ends: for the long main part of a run
+#   pm_copy_tree DIR                 copies the checkout (tracked and untracked files, not the
+#                                    ignored ones) to DIR, for that user
+#   pm_copy_data DIR                 copies ../shared/data, where there is one, to DIR and
+#                                    exports PM_TEST_DATA
+#   pm_build DIR STRICT DEST         builds DIR (STRICT 1: assertions, warnings are errors; 0:
+#                                    as a user would), then examples/*/ that have a Makefile,
+#                                    and installs under DEST
+#   pm_server_conf DEST [LIBRARIES]  prints the postgresql.conf lines with which a server finds
+#                                    what pm_build put under DEST, and what every test server
+#                                    needs; LIBRARIES: shared_preload_libraries (default pm,
+#                                    '' for no line)
+#   pm_stop_servers DIR              stops at once every server whose data directory is below DIR
+#   pm_cleanup                       ends the group, stops the servers below PM_WORK and removes
+#                                    it; with KEEP=1 it leaves PM_WORK and says where. Set
+#                                    PM_LEAVE_RUNNING=1 to leave everything alone.
+#
+# A typical caller:
+#   source test/harness/setup.sh
+#   pm_ensure_packages
+#   pm_workdir demo
+#   pm_copy_tree "$PM_WORK/src"
+#   pm_build "$PM_WORK/src" 0 "$PM_WORK/dest"
+#   pm_as_user initdb -D "$PM_WORK/data" -U postgres -A trust
+#   pm_server_conf "$PM_WORK/dest" | pm_as_user tee -a "$PM_WORK/data/postgresql.conf" >/dev/null
+#   pm_as_user pg_ctl -D "$PM_WORK/data" -l "$PM_WORK/log" -w start
+
+PM_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+PM_WORK=${PM_WORK:-}
+PM_GROUP=
+
+pm_say() { printf '%s\n' "$*"; }
+pm_die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# ---- packages ---------------------------------------------------------------
+
+# The major version to work with: PM_PG_MAJOR, else the newest installed server,
+# else the distribution's default.
+pm_major() {
+	local m
+	if [ -n "${PM_PG_MAJOR:-}" ]; then
+		pm_say "$PM_PG_MAJOR"
+		return
+	fi
+	m=$({ find /usr/lib/postgresql -path '*/bin/postgres' 2>/dev/null || true; } |
+		sed 's,^/usr/lib/postgresql/\([0-9]*\)/.*,\1,' | sort -n | tail -1)
+	if [ -z "$m" ]; then
+		m=$({ apt-cache depends postgresql 2>/dev/null || true; } |
+			sed -n 's/.*Depends: postgresql-\([0-9]\{1,\}\)$/\1/p' | sort -n | tail -1)
+	fi
+	pm_say "${m:-15}"
+}
+
+# Prints a package's installed version, nothing if it is not installed.
+pm_package_version() {
+	{ dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null || true; } |
+		sed -n 's/^installed //p'
+}
+
+pm_ensure_packages() {
+	local major p missing=() want server headers
+	want=(gcc libc6-dev make "$@")
+	if [ -z "${PG_CONFIG:-}" ]; then
+		command -v dpkg-query >/dev/null ||
+			pm_die "this is not a Debian system: set PG_CONFIG to the pg_config of a PostgreSQL 15 or later"
+		major=$(pm_major)
+		want=("postgresql-$major" "postgresql-server-dev-$major" "${want[@]}")
+	else
+		# A server of one's own: its pgtap is not Debian's business.
+		local kept=()
+		for p in "${want[@]}"; do
+			[[ $p == postgresql-* ]] || kept+=("$p")
+		done
+		want=("${kept[@]}")
+	fi
+
+	if command -v dpkg-query >/dev/null; then
+		for p in "${want[@]}"; do
+			p=${p//@MAJOR@/${major:-}}
+			[ -n "$(pm_package_version "$p")" ] || missing+=("$p")
+		done
+		if [ -n "${major:-}" ]; then
+			# Headers of another minor release do not fit the server: name both, so
+			# that they move together.
+			server=$(pm_package_version "postgresql-$major")
+			headers=$(pm_package_version "postgresql-server-dev-$major")
+			if [ "$server" != "$headers" ]; then
+				for p in "postgresql-$major" "postgresql-server-dev-$major"; do
+					[[ " ${missing[*]} " == *" $p "* ]] || missing+=("$p")
+				done
+			fi
+		fi
+		[ ${#missing[@]} -eq 0 ] || pm_install_packages "${missing[@]}"
+	fi
+	pm_locate_postgres
+}
+
+# One apt call. No default cluster is created, and no server started where none
+# runs now; the machine's own configuration is as before afterwards.
+pm_install_packages() {
+	local script
+	pm_say "installing: $*"
+	script=$(cat <<'ROOT'
+set -eu
+conf=/etc/postgresql-common/createcluster.conf
+template=/usr/share/postgresql-common/createcluster.conf
+policy=/usr/sbin/policy-rc.d
+saved=$(mktemp)
+had_conf=0 made_policy=0
+restore() {
+	if [ $had_conf = 1 ]; then cat "$saved" > $conf
+	elif [ -f $template ]; then cp $template $conf; rm -f $conf.ucf-dist
+	else rm -f $conf
+	fi
+	if [ $made_policy = 1 ]; then rm -f $policy; fi
+	rm -f "$saved"
+}
+trap restore EXIT
+trap 'exit 130' INT TERM
+if [ -f $conf ]; then had_conf=1; cat $conf > "$saved"; fi
+mkdir -p /etc/postgresql-common
+echo 'create_main_cluster = false' >> $conf
+if [ ! -e $policy ] && ! ls /run/postgresql/*.pid >/dev/null 2>&1; then
+	made_policy=1
+	printf '#!/bin/sh\nexit 101\n' > $policy
+	chmod 755 $policy
+fi
+export DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 NEEDRESTART_SUSPEND=1
+apt-get -q -o DPkg::Lock::Timeout=300 update
+apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install "$@"
+ROOT
+)
+	local log
+	log=$(mktemp)
+	local sudo=()
+	if [ "$(id -u)" -ne 0 ]; then
+		command -v sudo >/dev/null ||
+			pm_die "missing packages, and neither root nor sudo: as root, apt-get install $*"
+		sudo=(sudo)
+	fi
+	if ! "${sudo[@]}" bash -c "$script" pm-install "$@" >"$log" 2>&1; then
+		tail -n 40 "$log" >&2
+		rm -f "$log"
+		pm_die "could not install: $*"
+	fi
+	rm -f "$log"
+}
+
+pm_locate_postgres() {
+	if [ -z "${PG_CONFIG:-}" ]; then
+		PG_CONFIG=/usr/lib/postgresql/$(pm_major)/bin/pg_config
+	fi
+	PG_CONFIG=$(command -v "$PG_CONFIG") || pm_die "no such pg_config: $PG_CONFIG"
+	export PG_CONFIG
+	PM_BINDIR=$("$PG_CONFIG" --bindir)
+	PM_PKGLIBDIR=$("$PG_CONFIG" --pkglibdir)
+	PM_SHAREDIR=$("$PG_CONFIG" --sharedir)
+	PM_PGXS=$(dirname "$(dirname "$("$PG_CONFIG" --pgxs)")")
+	PM_MAJOR=$("$PG_CONFIG" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
+	[ -x "$PM_BINDIR/postgres" ] || pm_die "no server in $PM_BINDIR"
+}
+
+# ---- the unprivileged user --------------------------------------------------
+
+pm_unprivileged_user() {
+	if [ "$(id -u)" -ne 0 ]; then
+		id -un
+	elif getent passwd postgres >/dev/null; then
+		pm_say postgres
+	else
+		# Only with a server of one's own: Debian's packages bring the user.
+		getent passwd pm_test >/dev/null ||
+			useradd --system --no-create-home --shell /usr/sbin/nologin pm_test >&2
+		pm_say pm_test
+	fi
+}
+
+pm_workdir() {
+	PM_USER=$(pm_unprivileged_user)
+	PM_WORK=$(mktemp -d "${PM_TMPDIR:-/tmp}/pm-$1.XXXXXX")
+	export PM_WORK
+	trap pm_cleanup EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
+	mkdir "$PM_WORK/home" "$PM_WORK/tmp"
+	if [ "$(id -u)" -eq 0 ]; then
+		chown -R "$PM_USER:" "$PM_WORK"
+	fi
+}
+
+# Sets PM_CMD to the given command as the unprivileged user.
+pm_user_command() {
+	local v vars=()
+	for v in $(compgen -e); do
+		case $v in
+		PM_* | PG_TEST_* | PG_CONFIG | KEEP | TESTS | EVENTS | TERM) vars+=("$v=${!v}") ;;
+		esac
+	done
+	PM_CMD=()
+	if [ "$(id -u)" -eq 0 ]; then
+		PM_USER=${PM_USER:-$(pm_unprivileged_user)}
+		PM_CMD=(setpriv "--reuid=$PM_USER" "--regid=$(id -g "$PM_USER")" --init-groups)
+	fi
+	PM_CMD+=(env -i --default-signal=INT --default-signal=QUIT
+		"PATH=${PM_BINDIR:+$PM_BINDIR:}/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+		"HOME=${PM_WORK:-/tmp}${PM_WORK:+/home}" "TMPDIR=${PM_WORK:-/tmp}${PM_WORK:+/tmp}"
+		LANG=C.UTF-8 "${vars[@]}" "$@")
+}
+
+pm_as_user() {
+	local PM_CMD
+	pm_user_command "$@"
+	(
+		if [ "$(id -u)" -eq 0 ] &&
+			! setpriv "--reuid=$PM_USER" "--regid=$(id -g "$PM_USER")" --init-groups \
+				test -x . 2>/dev/null; then
+			cd "${PM_WORK:-/}" || exit
+		fi
+		exec "${PM_CMD[@]}"
+	)
+}
+
+pm_as_user_group() {
+	local PM_CMD rc=0
+	pm_user_command "$@"
+	(
+		cd "${PM_WORK:-/}" || exit
+		exec setsid "${PM_CMD[@]}"
+	) &
+	PM_GROUP=$!
+	wait "$PM_GROUP" || rc=$?
+	PM_GROUP=
+	return "$rc"
+}
+
+# ---- copy, build, settings --------------------------------------------------
+
+pm_copy_tree() {
+	pm_as_user mkdir -p "$1"
+	(
+		cd "$PM_ROOT" || exit
+		if [ -e .git ] && command -v git >/dev/null; then
+			# Listed but deleted files are left out; whoever owns the checkout is trusted
+			# as far as listing it goes.
+			git -c safe.directory='*' ls-files -z --cached --others --exclude-standard |
+				while IFS= read -r -d '' f; do
+					if [ -e "$f" ] || [ -L "$f" ]; then printf '%s\0' "$f"; fi
+				done | sort -zu | tar -c --null --no-recursion -T - -f -
+		else
+			tar -c --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' -f - .
+		fi
+	) | pm_as_user tar -x -C "$1" --no-same-owner -f -
+}
+
+pm_copy_data() {
+	local data=$PM_ROOT/../shared/data
+	[ -d "$data" ] || return 0
+	pm_as_user mkdir -p "$1"
+	tar -c -C "$data" -f - . | pm_as_user tar -x -C "$1" --no-same-owner -f -
+	pm_as_user chmod -R u+w "$1"
+	export PM_TEST_DATA=$1
+}
+
+# Where DESTDIR has to point: DEST itself, or nowhere if this server can load
+# extensions only from its own folders (a server built from plain source).
+pm_destdir() {
+	if [ "$PM_MAJOR" -ge 18 ] || grep -qa extension_destdir "$PM_BINDIR/postgres"; then
+		pm_say "$1"
+	elif pm_as_user test -w "$PM_PKGLIBDIR" -a -w "$PM_SHAREDIR/extension"; then
+		pm_say ''
+	else
+		pm_die "this server has no extension_destdir and its folders are not writable for $PM_USER"
+	fi
+}
+
+pm_build() {
+	local dir=$1 strict=$2 dest args log example
+	dest=$(pm_destdir "$3") || return 1
+	args=("PG_CONFIG=$PG_CONFIG" "PM_STRICT=$strict")
+	# Bitcode for inlining matters to nobody here, and takes as long as the rest.
+	args+=(with_llvm=no)
+	log=${PM_WORK:-${TMPDIR:-/tmp}}/build.log
+	if ! {
+		pm_as_user make -C "$dir" -j"$(nproc)" "${args[@]}" all &&
+			pm_as_user make -C "$dir" "${args[@]}" "DESTDIR=$dest" install &&
+			for example in "$dir"/examples/*/Makefile; do
+				[ -e "$example" ] || continue
+				pm_as_user make -C "$(dirname "$example")" "${args[@]}" all &&
+					pm_as_user make -C "$(dirname "$example")" "${args[@]}" "DESTDIR=$dest" install ||
+					exit 1
+			done
+	} 2>&1 | pm_as_user tee "$log" >/dev/null; then
+		if ! grep -E -A4 '(error|warning): ' "$log" | head -n 80 >&2; then
+			tail -n 30 "$log" >&2
+		fi
+		pm_say "the build failed" >&2
+		return 1
+	fi
+}
+
+pm_server_conf() {
+	local dest=$1 libraries=${2-pm}
+	if grep -qa extension_destdir "$PM_BINDIR/postgres"; then
+		pm_say "extension_destdir = '$dest'"
+		pm_say "dynamic_library_path = '$dest$PM_PKGLIBDIR:\$libdir'"
+	elif [ "$PM_MAJOR" -ge 18 ]; then
+		pm_say "extension_control_path = '$dest$PM_SHAREDIR:\$system'"
+		pm_say "dynamic_library_path = '$dest$PM_PKGLIBDIR:\$libdir'"
+	fi
+	[ -z "$libraries" ] || pm_say "shared_preload_libraries = '$libraries'"
+	pm_say "max_prepared_transactions = 20"
+	pm_say "max_worker_processes = 32"
+}
+
+# ---- the end ----------------------------------------------------------------
+
+pm_stop_servers() {
+	local pidfile pid data
+	find "$1" -name postmaster.pid 2>/dev/null | while IFS= read -r pidfile; do
+		data=$(dirname "$pidfile")
+		pid=$(head -n 1 "$pidfile" 2>/dev/null) || continue
+		[ -d "/proc/$pid" ] || continue
+		[ "$(readlink "/proc/$pid/cwd")" = "$data" ] || continue
+		pm_as_user pg_ctl -D "$data" -m immediate -t 20 -s stop </dev/null >/dev/null 2>&1 ||
+			kill -KILL "$pid" 2>/dev/null || true
+	done
+}
+
+pm_cleanup() {
+	local rc=$?
+	trap - EXIT
+	trap '' INT TERM HUP
+	[ -z "${PM_LEAVE_RUNNING:-}" ] || exit "$rc"
+	if [ -n "$PM_GROUP" ] && kill -TERM -- "-$PM_GROUP" 2>/dev/null; then
+		for _ in 1 2 3 4 5 6 7 8 9 10; do
+			kill -0 -- "-$PM_GROUP" 2>/dev/null || break
+			sleep 0.3
+		done
+		kill -KILL -- "-$PM_GROUP" 2>/dev/null || true
+	fi
+	if [ -n "$PM_WORK" ] && [ -d "$PM_WORK" ]; then
+		pm_stop_servers "$PM_WORK"
+		if [ -n "${KEEP:-}" ] && [ "${KEEP:-}" != 0 ]; then
+			pm_say "kept: $PM_WORK"
+		else
+			rm -rf "$PM_WORK"
+		fi
+	fi
+	exit "$rc"
+}
