@@ -21,6 +21,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 /*
@@ -65,6 +66,10 @@ exec_begin(ExecScope *scope, Oid role, int restriction)
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	if (role != scope->user || restriction != 0)
 		SetUserIdAndSecContext(role, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE | restriction);
+	/* In a worker there is no statement, whose snapshot SPI takes for granted. */
+	scope->snapshot = !ActiveSnapshotSet();
+	if (scope->snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 }
@@ -101,6 +106,8 @@ exec_end(ExecScope *scope)
 {
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
+	if (scope->snapshot)
+		PopActiveSnapshot();
 	SetUserIdAndSecContext(scope->user, scope->sec_context);
 	AtEOXact_GUC(false, scope->guc_level);
 }

@@ -13,6 +13,7 @@ typedef struct ExecScope
 	Oid			user;
 	int			sec_context;
 	int			guc_level;
+	bool		snapshot;		/* of its own, where the caller had none */
 } ExecScope;
 
 #define EXEC_MAX_ARGS	20

@@ -395,9 +395,7 @@ scheduler_reap(void)
 		TimestampTz now = GetCurrentTimestamp();
 
 		crew_transaction();
-		PushActiveSnapshot(GetTransactionSnapshot());
 		scheduler_bury(member);
-		PopActiveSnapshot();
 		CommitTransactionCommand();
 		slot_unclaim(member->slot, member->generation);
 		if (role != NULL)
@@ -426,10 +424,8 @@ scheduler_round(void)
 	TimestampTz due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP);
 
 	crew_transaction();
-	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!scheduler_has_extension())
 	{
-		PopActiveSnapshot();
 		CommitTransactionCommand();
 		slot_set_active(false);
 		slot_forget_logs(MyDatabaseId, InvalidOid);
@@ -439,7 +435,6 @@ scheduler_round(void)
 	scheduler_load();
 	scheduler_count_waiting(scheduler_find_work(&due));
 	due = scheduler_start(due);
-	PopActiveSnapshot();
 	CommitTransactionCommand();
 	return due;
 }
