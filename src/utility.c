@@ -192,23 +192,33 @@ utility_note(Node *statement)
 }
 
 static void
+utility_next(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+			 ProcessUtilityContext context, ParamListInfo params,
+			 QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	if (prev_process_utility)
+		prev_process_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	else
+		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+}
+
+static void
 utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo params,
 				QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
 {
-	ProcessUtility_hook_type next = prev_process_utility ? prev_process_utility : standard_ProcessUtility;
 	Oid			database = utility_exclusive(pstmt->utilityStmt);
 
 	utility_note(pstmt->utilityStmt);
 	if (!OidIsValid(database))
 	{
-		next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+		utility_next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 		return;
 	}
 	PG_TRY();
 	{
 		utility_hold_out(database);
-		next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+		utility_next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	}
 	PG_FINALLY();
 	{
