@@ -94,18 +94,25 @@ append_plan(PmLog *log, int which, const char *sql)
 	return log->plans[which];
 }
 
-/*
- * Raises the version conflict.
- */
 static void
-append_conflict(AppendCall *append)
+append_swallowed(AppendCall *append)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("log \"%s\" did not take the event", append->log->name),
+			 errhint("A rule or trigger on its table swallows it.")));
+}
+
+/*
+ * The stream's version now, 0 if it has none; *rows counts its events.
+ */
+static int64
+append_version(AppendCall *append, int64 *rows)
 {
 	PmLog	   *log = append->log;
 	Oid			argtypes[1] = {TEXTOID};
 	int64		actual;
-	int64		rows;
 	bool		isnull;
-	char	   *stream = TextDatumGetCString(append->stream);
 
 	if (log->plans[LOG_PLAN_STREAM_VERSION] == NULL)
 		log->plans[LOG_PLAN_STREAM_VERSION] =
@@ -114,13 +121,26 @@ append_conflict(AppendCall *append)
 								  log->version, log->table, log->stream),
 						 1, argtypes);
 	exec_plan(log->plans[LOG_PLAN_STREAM_VERSION], &append->stream, NULL, 0);
+	*rows = DatumGetInt64(exec_value(0, 2, &isnull));
 	actual = DatumGetInt64(exec_value(0, 1, &isnull));
-	if (isnull)
-		actual = 0;
-	rows = DatumGetInt64(exec_value(0, 2, &isnull));
+	return isnull ? 0 : actual;
+}
+
+/*
+ * Raises the version conflict.
+ */
+static void
+append_conflict(AppendCall *append)
+{
+	int64		rows;
+	int64		actual = append_version(append, &rows);
+
+	if (actual == append->expected && (actual > 0 || rows == 0))
+		append_swallowed(append);
 	ereport(ERROR,
 			(errcode(ERRCODE_PM_VERSION_CONFLICT),
-			 errmsg("version conflict in stream \"%s\" of log \"%s\"", stream, log->name),
+			 errmsg("version conflict in stream \"%s\" of log \"%s\"",
+					TextDatumGetCString(append->stream), append->log->name),
 			 actual == 0 && rows > 0 ?
 			 errdetail("Expected version %lld, the stream has events without a version.", (long long) append->expected) :
 			 errdetail("Expected version %lld, actual version %lld.", (long long) append->expected, (long long) actual),
@@ -139,6 +159,7 @@ append_first(AppendCall *append, AppendEvent *event, int64 *version)
 	SPIPlanPtr	plan;
 	Datum		values[5];
 	bool		isnull;
+	int64		seen = -1;
 
 	if (append->expecting)
 		plan = append_plan(log, LOG_PLAN_APPEND_EXPECTING,
@@ -169,9 +190,16 @@ append_first(AppendCall *append, AppendEvent *event, int64 *version)
 	values[4] = event->metadata;
 	while (exec_plan(plan, values, NULL, 0) == 0)
 	{
+		int64		rows;
+		int64		actual;
+
 		/* Somebody was first. */
 		if (append->expecting)
 			append_conflict(append);
+		actual = append_version(append, &rows);
+		if (actual == seen)
+			append_swallowed(append);
+		seen = actual;
 		CHECK_FOR_INTERRUPTS();
 		if (IsolationUsesXactSnapshot())
 			ereport(ERROR,
@@ -199,10 +227,7 @@ append_next(AppendCall *append, AppendEvent *event, int64 version)
 	bool		isnull;
 
 	if (exec_plan(plan, values, NULL, 0) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("log \"%s\" did not take the event", log->name),
-				 errhint("A rule or trigger on the table swallows it.")));
+		append_swallowed(append);
 	return DatumGetInt64(exec_value(0, 1, &isnull));
 }
 

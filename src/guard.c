@@ -24,8 +24,9 @@
  *	 It is NOT VALID, that is, for new rows only, and so that pg_dump restores
  *	 it after the data.
  * - An update of a position is refused; any other update passes, since the
- *	 trigger tells the check which old position is about to come by.  TRUNCATE
- *	 is refused.
+ *	 trigger tells the check which old position is about to come by, until the
+ *	 next statement on the log or the end of a subtransaction.  TRUNCATE is
+ *	 refused.
  *
  * The floor is also what the transaction tells the others, once, as its hint:
  * "nothing of mine is at or below it".  A hint once published is never raised,
@@ -119,11 +120,11 @@ guard_subxact_callback(SubXactEvent event, SubTransactionId mysubid,
 		return;
 	hash_seq_init(&scan, entries);
 	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		entry->updating = false;
 		if (entry->has_floor && entry->subid >= mysubid)
-		{
 			entry->has_floor = false;
-			entry->updating = false;
-		}
+	}
 }
 
 void
@@ -198,6 +199,8 @@ guard_enter(Relation rel)
 
 	Assert(CheckRelationLockedByMe(rel, RowExclusiveLock, true));
 
+	/* What an earlier statement was about to update is not for this one. */
+	entry->updating = false;
 	if (entry->has_floor)
 		return;
 

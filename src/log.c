@@ -190,26 +190,33 @@ log_check(PmLog *log, Relation rel, Oid known_file)
 }
 
 /*
- * Builds a log from its row of the catalog, the last result's only one.
+ * Builds a log from its row of the catalog, the last result's only one.  With
+ * nowait, NULL while somebody holds the table exclusively.
  */
 static PmLog *
-log_build(const char *name)
+log_build(const char *name, bool nowait)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pm log",
-												  ALLOCSET_SMALL_SIZES);
-	PmLog	   *log = MemoryContextAllocZero(context, sizeof(PmLog));
+	MemoryContext context;
+	PmLog	   *log;
 	Relation	rel;
 	AttrNumber	attnum;
 	bool		isnull;
+	Oid			relid = DatumGetObjectId(exec_value(0, 1, &isnull));
 	Oid			file;
 
+	if (!nowait)
+		LockRelationOid(relid, AccessShareLock);
+	else if (!ConditionalLockRelationOid(relid, AccessShareLock))
+		return NULL;
+	rel = try_relation_open(relid, NoLock);
+
+	context = AllocSetContextCreate(CurrentMemoryContext, "pm log", ALLOCSET_SMALL_SIZES);
+	log = MemoryContextAllocZero(context, sizeof(PmLog));
 	log->context = context;
 	log->name = MemoryContextStrdup(context, name);
-	log->relid = DatumGetObjectId(exec_value(0, 1, &isnull));
-	log->pos = exec_text(0, 2);
+	log->relid = relid;
 	file = DatumGetObjectId(exec_value(0, 9, &isnull));
 
-	rel = try_relation_open(log->relid, AccessShareLock);
 	if (rel == NULL)
 	{
 		log->table = "";
@@ -237,8 +244,9 @@ log_build(const char *name)
 													quote_literal_cstr(name), log->pos, log->stream,
 													log->version, log->type, log->data, log->metadata,
 													log->recorded_at));
-		relation_close(rel, AccessShareLock);
+		relation_close(rel, NoLock);
 	}
+	UnlockRelationOid(relid, AccessShareLock);
 	MemoryContextSetParent(context, CacheMemoryContext);
 	return log;
 }
@@ -262,7 +270,7 @@ log_normalize(const char *name)
 }
 
 static PmLog *
-log_load(const char *name)
+log_load(const char *name, bool nowait, bool *locked)
 {
 	static ExecStatement select_log = {
 		NULL,
@@ -276,6 +284,7 @@ log_load(const char *name)
 	PmLog	   *log = NULL;
 	bool		found;
 
+	*locked = false;
 	if (strlen(name) >= LOG_MAX_NAME)
 		return NULL;
 	entry = hash_search(cache, name, HASH_FIND, NULL);
@@ -286,7 +295,10 @@ log_load(const char *name)
 	catalog_relid = exec_catalog_relid("log");
 	values[0] = CStringGetTextDatum(name);
 	if (exec_statement(&select_log, values, NULL) == 1)
-		log = log_build(name);
+	{
+		log = log_build(name, nowait);
+		*locked = log == NULL;
+	}
 	exec_end(&scope);
 	if (log == NULL)
 		return NULL;
@@ -307,11 +319,12 @@ log_load(const char *name)
 PmLog *
 log_get(const char *name, bool missing_ok)
 {
-	PmLog	   *log = log_load(name);
+	bool		locked;
+	PmLog	   *log = log_load(name, false, &locked);
 	char	   *normal;
 
 	if (log == NULL && (normal = log_normalize(name)) != NULL && strcmp(normal, name) != 0)
-		log = log_load(normal);
+		log = log_load(normal, false, &locked);
 	if (log == NULL && !missing_ok)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -321,16 +334,32 @@ log_get(const char *name, bool missing_ok)
 }
 
 /*
- * The same for reading in this transaction: locks the table first, so that
- * what was checked stays as it is.  With nowait, NULL while somebody holds the
+ * The log of exactly that name, without waiting: NULL when it does not exist
+ * or, *locked, somebody holds its table exclusively.
+ */
+PmLog *
+log_get_nowait(const char *name, bool *locked)
+{
+	return log_load(name, true, locked);
+}
+
+/*
+ * A log for reading in this transaction: locks the table first, so that what
+ * was checked stays as it is.  With nowait, NULL while somebody holds the
  * table exclusively.
  */
 PmLog *
 log_open(const char *name, bool nowait)
 {
-	PmLog	   *log = log_get(name, false);
-	Oid			relid = log->relid;
+	bool		locked = false;
+	PmLog	   *log = nowait ? log_get_nowait(name, &locked) : log_get(name, false);
+	Oid			relid;
 
+	if (locked)
+		return NULL;
+	if (log == NULL)
+		log = log_get(name, false);
+	relid = log->relid;
 	if (!nowait)
 		LockRelationOid(relid, AccessShareLock);
 	else if (!ConditionalLockRelationOid(relid, AccessShareLock))
@@ -358,18 +387,28 @@ log_require_whole(PmLog *log)
 }
 
 /*
- * Refuses a role that may not read the log.
+ * Has the role the right to read the log's table?
+ */
+bool
+log_may_select(PmLog *log, Oid role)
+{
+	Oid			nsp = get_rel_namespace(log->relid);
+
+	return OidIsValid(nsp) &&
+		compat_namespace_aclcheck(nsp, role, ACL_USAGE) == ACLCHECK_OK &&
+		(pg_class_aclcheck(log->relid, role, ACL_SELECT) == ACLCHECK_OK ||
+		 pg_attribute_aclcheck_all(log->relid, role, ACL_SELECT, ACLMASK_ALL) == ACLCHECK_OK);
+}
+
+/*
+ * Refuses a role that may not read the log, or not all of it.
  */
 void
 log_require_select(PmLog *log, Oid role)
 {
-	Oid			nsp = get_rel_namespace(log->relid);
-
-	if (!OidIsValid(nsp))
+	if (*log->table == '\0')
 		log_require_whole(log);
-	if (compat_namespace_aclcheck(nsp, role, ACL_USAGE) != ACLCHECK_OK ||
-		(pg_class_aclcheck(log->relid, role, ACL_SELECT) != ACLCHECK_OK &&
-		 pg_attribute_aclcheck_all(log->relid, role, ACL_SELECT, ACLMASK_ALL) != ACLCHECK_OK))
+	if (!log_may_select(log, role))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("role \"%s\" may not read log \"%s\"", GetUserNameFromId(role, false), log->name),

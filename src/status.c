@@ -3,17 +3,21 @@
  *		What the monitoring views ask of C: the workers, the marks, who holds
  *		them, the library.
  *
- * These tell numbers and names only; the views decide who sees which rows.
+ * Everybody may call these functions, through the views or not: each tells
+ * only what the caller may know.
  */
 #include "pm.h"
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "guc.h"
 #include "log.h"
 #include "slot.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -30,6 +34,15 @@ status_put(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * May the caller hear of the log?
+ */
+static bool
+status_may_see(PmLog *log)
+{
+	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) || log_may_select(log, GetUserId());
 }
 
 /*
@@ -62,6 +75,8 @@ pm_status_workers(PG_FUNCTION_ARGS)
 	static const char *const kinds[] = {"launcher", "scheduler", "dispatcher"};
 	static const char *const states[] = {"starting", "idle", "reading", "handling", "committing"};
 
+	bool		monitor = has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+
 	InitMaterializedSRF(fcinfo, 0);
 	if (Slots == NULL)
 		return (Datum) 0;
@@ -77,7 +92,7 @@ pm_status_workers(PG_FUNCTION_ARGS)
 		copy = *slot;
 		SpinLockRelease(&slot->mutex);
 		LWLockRelease(&Slots->lock);
-		if (!copy.in_use)
+		if (!copy.in_use || !(monitor || (OidIsValid(copy.role) && has_privs_of_role(GetUserId(), copy.role))))
 			continue;
 
 		memset(nulls, false, sizeof(nulls));
@@ -109,13 +124,25 @@ pm_status_workers(PG_FUNCTION_ARGS)
 Datum
 pm_status_log(PG_FUNCTION_ARGS)
 {
-	PmLog	   *log = log_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
+	bool		locked;
+	PmLog	   *log = log_get_nowait(text_to_cstring(PG_GETARG_TEXT_PP(0)), &locked);
 	Datum		values[4];
 	bool		nulls[4] = {true, true, true, true};
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (log == NULL)
+	{
+		nulls[2] = nulls[3] = false;
+		values[2] = CStringGetTextDatum(locked ? "the log's table is locked" : "the log does not exist");
+		values[3] = CStringGetTextDatum(locked ? "SELECT * FROM pm.blocker shows who it is." : "Stop following it with pm.unfollow.");
+		status_put(fcinfo, values, nulls);
 		return (Datum) 0;
+	}
+	if (*log->table != '\0' && !status_may_see(log))
+	{
+		status_put(fcinfo, values, nulls);
+		return (Datum) 0;
+	}
 	if (log->problem != NULL)
 	{
 		nulls[2] = false;
@@ -124,7 +151,8 @@ pm_status_log(PG_FUNCTION_ARGS)
 		if (log->hint != NULL)
 			values[3] = CStringGetTextDatum(log->hint);
 	}
-	if (OidIsValid(log->seqid) && !RecoveryInProgress())
+	/* A mark of a log that cannot be relied on must not get into shared memory. */
+	if (log->problem == NULL && !RecoveryInProgress())
 	{
 		Highwater	mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
 
@@ -145,12 +173,13 @@ pm_status_log(PG_FUNCTION_ARGS)
 Datum
 pm_status_holders(PG_FUNCTION_ARGS)
 {
-	PmLog	   *log = log_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
+	bool		locked;
+	PmLog	   *log = log_get_nowait(text_to_cstring(PG_GETARG_TEXT_PP(0)), &locked);
 	VirtualTransactionId *holders;
 	int			count;
 
-	InitMaterializedSRF(fcinfo, 0);
-	if (log == NULL || !OidIsValid(log->seqid) || RecoveryInProgress())
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	if (log == NULL || log->problem != NULL || RecoveryInProgress() || !status_may_see(log))
 		return (Datum) 0;
 	holders = highwater_writers(log->relid, &count);
 	for (int i = 0; i < count; i++)
@@ -172,7 +201,8 @@ pm_status_holders(PG_FUNCTION_ARGS)
 Datum
 pm_status_oldest(PG_FUNCTION_ARGS)
 {
-	PmLog	   *log = log_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
+	bool		locked;
+	PmLog	   *log = log_get_nowait(text_to_cstring(PG_GETARG_TEXT_PP(0)), &locked);
 	Oid			argtypes[1] = {INT8OID};
 	Datum		values[1];
 	Datum		result = (Datum) 0;
@@ -180,7 +210,7 @@ pm_status_oldest(PG_FUNCTION_ARGS)
 	ExecScope	scope;
 	SPIPlanPtr	plan;
 
-	if (log == NULL || log->problem != NULL)
+	if (log == NULL || log->problem != NULL || !status_may_see(log) || !ConditionalLockRelationOid(log->relid, AccessShareLock))
 		PG_RETURN_NULL();
 	exec_begin_reader(&scope, log->owner);
 	values[0] = PG_GETARG_DATUM(1);

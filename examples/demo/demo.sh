@@ -6,7 +6,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/../../test/harness/setup.sh"
 pm_locate_postgres
 
-export SEED=${PM_DEMO_SEED:-1} ORDERS=${PM_DEMO_ORDERS:-2000} SPAN=${PM_DEMO_SPAN:-12}
+export SEED=${PM_DEMO_SEED:-1} ORDERS=${PM_DEMO_ORDERS:-2000} SPAN=${PM_DEMO_SPAN:-10}
 limit=${PM_DEMO_LIMIT:-60}
 export PGHOST=$PM_WORK PGDATABASE=demo PGOPTIONS='-c client_min_messages=warning'
 data=$PM_WORK/data log=$PM_WORK/server.log sessions=$PM_WORK/sessions

@@ -7,7 +7,7 @@
 #   KEEP=1         leaves the server up at the end, and says how to connect and how to remove it
 #   EVENTS=FILE    instead of the shop: the events of a CSV file, plain or gzip'ed, with the
 #                  columns log,stream,type,occurred_at,data
-#   PM_DEMO_SEED=1  PM_DEMO_ORDERS=2000  PM_DEMO_SPAN=12 (seconds)  PM_DEMO_LIMIT=60 (seconds
+#   PM_DEMO_SEED=1  PM_DEMO_ORDERS=2000  PM_DEMO_SPAN=10 (seconds)  PM_DEMO_LIMIT=60 (seconds
 #   without any progress, after which the demo gives up)
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../test/harness/setup.sh"

@@ -55,122 +55,161 @@ LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) w.role
 WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR
 	  (w.role IS NOT NULL AND r.oid IS NOT NULL AND pg_catalog.pg_has_role(w.role, 'USAGE'));
 
--- A row a cursor. The first condition that holds says how it is with its unit.
-CREATE VIEW pm.status WITH (security_barrier) AS
-SELECT c.process_manager, c.log, c.lane, c."position", s.high_water_mark,
-	   greatest(s.high_water_mark OPERATOR(pg_catalog.-) c."position", 0) AS lag,
-	   u.state, u.reason, u.hint, l.attempts, l.retry_at, c.handled, l.errors,
-	   pg_catalog.round(now_rate.rate::pg_catalog.numeric, 1) AS rate,
-	   CASE WHEN now_rate.rate OPERATOR(pg_catalog.>) 0.1 AND s.high_water_mark OPERATOR(pg_catalog.>) c."position"
-			THEN pg_catalog.make_interval(secs =>
-				 pg_catalog.round((((s.high_water_mark OPERATOR(pg_catalog.-) c."position")::pg_catalog.float8
-				 OPERATOR(pg_catalog./) now_rate.rate))::pg_catalog.numeric, 1)::pg_catalog.float8) END AS eta,
-	   CASE WHEN s.last_position OPERATOR(pg_catalog.>) c."position"
-			THEN pm_catalog.oldest_unhandled(c.log, c."position") END AS oldest_unhandled
+-- Who has a unit's lock, and is no worker of ours.
+CREATE VIEW pm_catalog.unit_holder AS
+SELECT k.objid::pg_catalog.int8::integer AS id, k.objsubid::integer AS lane, k.pid, k.virtualtransaction
+FROM pg_catalog.pg_locks k
+WHERE k.locktype OPERATOR(pg_catalog.=) 'object' AND k.granted
+  AND k.classid OPERATOR(pg_catalog.=) 'pm_catalog.process_manager'::pg_catalog.regclass
+  AND k.database OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database
+										 WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+  AND NOT EXISTS (SELECT FROM pm_catalog.workers() w WHERE w.pid OPERATOR(pg_catalog.=) k.pid);
+
+-- How it is with each unit, one row a cursor. The first condition that holds is the one that counts; what is
+-- dear to find out comes last.
+CREATE VIEW pm_catalog.unit_case AS
+SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at, p.owner, p.owner_name, r.rolname,
+	   l.state, l.reason, l.hint, l.attempts, l.retry_at, l.errors,
+	   s.high_water_mark, s.last_position, s.problem, s.hint AS problem_hint,
+	   CASE
+		   WHEN p.system_identifier OPERATOR(pg_catalog.<>) lib.system_identifier
+				OR p.database OPERATOR(pg_catalog.<>) here.oid THEN 'copy'
+		   WHEN p.paused THEN 'paused'
+		   WHEN l.state OPERATOR(pg_catalog.=) 'halted' THEN 'halted'
+		   WHEN lib.recovery THEN 'recovery'
+		   WHEN NOT lib.preloaded THEN 'library'
+		   WHEN NOT lib.launcher THEN 'launcher'
+		   WHEN lib.version OPERATOR(pg_catalog.<>) here.extversion THEN 'version'
+		   WHEN here.datistemplate THEN 'template'
+		   WHEN r.oid IS NULL THEN 'owner'
+		   WHEN NOT r.rolcanlogin THEN 'login'
+		   WHEN NOT pg_catalog.has_database_privilege(r.oid, here.oid, 'CONNECT') THEN 'connect'
+		   WHEN l.state OPERATOR(pg_catalog.=) 'retrying' THEN 'retrying'
+		   WHEN s.problem IS NOT NULL THEN 'problem'
+		   WHEN l.state OPERATOR(pg_catalog.=) 'waiting' THEN 'waiting'
+		   WHEN s.last_position OPERATOR(pg_catalog.<=) c."position" THEN 'idle'
+		   WHEN s.high_water_mark OPERATOR(pg_catalog.<=) c."position" THEN 'held'
+		   WHEN EXISTS (SELECT FROM pm_catalog.unit_holder h WHERE h.id OPERATOR(pg_catalog.=) p.id
+						AND h.lane OPERATOR(pg_catalog.=) c.lane) THEN 'taken'
+		   WHEN NOT EXISTS (SELECT FROM pm_catalog.workers() w
+							WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND w.database OPERATOR(pg_catalog.=) here.oid
+							AND w.role OPERATOR(pg_catalog.=) p.owner) THEN 'dispatcher'
+		   ELSE 'running'
+	   END AS kase
 FROM pm_catalog.cursor c
 JOIN pm_catalog.process_manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
 JOIN pm_catalog.lane l ON l.process_manager OPERATOR(pg_catalog.=) c.process_manager
 					  AND l.lane OPERATOR(pg_catalog.=) c.lane
 CROSS JOIN pm_catalog.library() lib
-CROSS JOIN (SELECT oid, datistemplate FROM pg_catalog.pg_database
-			WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) here
+CROSS JOIN (SELECT d.oid, d.datistemplate, x.extversion FROM pg_catalog.pg_database d, pg_catalog.pg_extension x
+			WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+			  AND x.extname OPERATOR(pg_catalog.=) 'pm') here
 LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
 CROSS JOIN LATERAL pm_catalog.log_state(c.log) s
-CROSS JOIN LATERAL (SELECT c.rate OPERATOR(pg_catalog.*) pg_catalog.exp(- least(greatest(extract(epoch FROM
-					pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) c.moved_at)::pg_catalog.float8, 0), 600)
-					OPERATOR(pg_catalog./) 10) AS rate) now_rate
-CROSS JOIN LATERAL (
-	SELECT v.state, v.reason, v.hint
-	FROM (VALUES
-		(1, p.system_identifier OPERATOR(pg_catalog.<>) lib.system_identifier OR p.database OPERATOR(pg_catalog.<>) here.oid,
-		 'waiting', 'this database is a copy',
-		 'SELECT pm.resume() adopts it: from then on handlers run here too.'),
-		(2, p.paused,
-		 'paused', 'it was paused with pm.pause',
-		 pg_catalog.format('SELECT pm.resume(%L) ends that.', p.name)),
-		(3, l.state OPERATOR(pg_catalog.=) 'halted',
-		 'halted', l.reason, l.hint),
-		(4, lib.recovery,
-		 'waiting', 'this server is in recovery',
-		 'Workers run on the primary.'),
-		(5, NOT lib.preloaded,
-		 'waiting', 'no worker runs, the library of pm is not preloaded',
-		 'Add pm to shared_preload_libraries and restart the server, or call pm.catch_up now and then.'),
-		(6, NOT lib.launcher,
-		 'waiting', 'no worker runs, pm.launcher is off',
-		 'Set pm.launcher = on and reload the configuration.'),
-		(7, lib.version OPERATOR(pg_catalog.<>) (SELECT extversion FROM pg_catalog.pg_extension
-												 WHERE extname OPERATOR(pg_catalog.=) 'pm'),
-		 'waiting', pg_catalog.format('the library is of version %s, the extension of another', lib.version),
-		 'Run ALTER EXTENSION pm UPDATE, or restart the server with the new library.'),
-		(8, here.datistemplate,
-		 'waiting', 'no worker runs in a template database',
-		 'Run ALTER DATABASE ... IS_TEMPLATE false.'),
-		(9, r.oid IS NULL,
-		 'waiting', pg_catalog.format('its owner, role "%s", does not exist any more', p.owner_name),
-		 pg_catalog.format('SELECT pm.unregister(%L), and register it as another role.', p.name)),
-		(10, NOT r.rolcanlogin,
-		 'waiting', pg_catalog.format('its owner, role "%s", is not permitted to log in', r.rolname),
-		 pg_catalog.format('Run ALTER ROLE %I LOGIN.', r.rolname)),
-		(11, NOT pg_catalog.has_database_privilege(r.oid, here.oid, 'CONNECT'),
-		 'waiting', pg_catalog.format('its owner, role "%s", may not connect to this database', r.rolname),
-		 pg_catalog.format('Run GRANT CONNECT ON DATABASE %I TO %I.', pg_catalog.current_database(), r.rolname)),
-		(12, l.state OPERATOR(pg_catalog.=) 'retrying',
-		 'retrying', l.reason, l.hint),
-		(13, s.problem IS NOT NULL,
-		 'waiting', s.problem, s.hint),
-		(14, l.state OPERATOR(pg_catalog.=) 'waiting',
-		 'waiting', l.reason, l.hint),
-		(15, s.high_water_mark OPERATOR(pg_catalog.>) c."position" AND NOT EXISTS (
-			 SELECT FROM pm_catalog.workers() w
-			 WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND w.database OPERATOR(pg_catalog.=) here.oid
-			   AND w.role OPERATOR(pg_catalog.=) p.owner),
-		 'waiting', pg_catalog.format('no dispatcher runs for role "%s"', r.rolname),
-		 'One is being started; if that lasts, raise pm.max_workers or max_worker_processes.'),
-		(16, s.high_water_mark OPERATOR(pg_catalog.>) c."position",
-		 'running', NULL, NULL),
-		(17, s.last_position OPERATOR(pg_catalog.>) s.high_water_mark,
-		 'waiting', 'a transaction that writes the log is still open',
-		 'SELECT * FROM pm.blocker shows who it is.'),
-		(18, true, 'idle', NULL, NULL)
-	) v(n, holds, state, reason, hint)
-	WHERE v.holds
-	ORDER BY v.n
-	LIMIT 1) u
 WHERE pm_catalog.may_see(p.owner);
 
+CREATE VIEW pm.status WITH (security_barrier) AS
+SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
+	   greatest(u.high_water_mark OPERATOR(pg_catalog.-) u."position", 0) AS lag,
+	   CASE u.kase WHEN 'idle' THEN 'idle' WHEN 'running' THEN 'running' WHEN 'paused' THEN 'paused'
+				   WHEN 'halted' THEN 'halted' WHEN 'retrying' THEN 'retrying' ELSE 'waiting' END AS state,
+	   CASE u.kase
+		   WHEN 'copy' THEN 'this database is a copy'
+		   WHEN 'paused' THEN 'it was paused with pm.pause'
+		   WHEN 'recovery' THEN 'this server is in recovery'
+		   WHEN 'library' THEN 'no worker runs, the library of pm is not preloaded'
+		   WHEN 'launcher' THEN 'no worker runs, pm.launcher is off'
+		   WHEN 'version' THEN 'no worker runs, the library and the extension are of different versions'
+		   WHEN 'template' THEN 'no worker runs in a template database'
+		   WHEN 'owner' THEN pg_catalog.format('its owner, role "%s", does not exist any more', u.owner_name)
+		   WHEN 'login' THEN pg_catalog.format('its owner, role "%s", is not permitted to log in', u.rolname)
+		   WHEN 'connect' THEN pg_catalog.format('its owner, role "%s", may not connect to this database', u.rolname)
+		   WHEN 'problem' THEN u.problem
+		   WHEN 'held' THEN 'a transaction that writes the log is still open'
+		   WHEN 'taken' THEN 'another session has it in hand'
+		   WHEN 'dispatcher' THEN pg_catalog.format('no dispatcher runs for role "%s"', u.rolname)
+		   WHEN 'idle' THEN NULL
+		   WHEN 'running' THEN NULL
+		   ELSE u.reason
+	   END AS reason,
+	   CASE u.kase
+		   WHEN 'copy' THEN 'SELECT pm.resume() adopts it: from then on handlers run here too.'
+		   WHEN 'paused' THEN pg_catalog.format('SELECT pm.resume(%L) ends that.', u.process_manager)
+		   WHEN 'recovery' THEN 'Workers run on the primary.'
+		   WHEN 'library' THEN 'Add pm to shared_preload_libraries and restart the server, or call pm.catch_up now and then.'
+		   WHEN 'launcher' THEN 'Set pm.launcher = on and reload the configuration.'
+		   WHEN 'version' THEN 'Run ALTER EXTENSION pm UPDATE, or restart the server with the new library.'
+		   WHEN 'template' THEN 'Run ALTER DATABASE ... IS_TEMPLATE false.'
+		   WHEN 'owner' THEN pg_catalog.format('SELECT pm.unregister(%L), and register it as another role.', u.process_manager)
+		   WHEN 'login' THEN pg_catalog.format('Run ALTER ROLE %I LOGIN.', u.rolname)
+		   WHEN 'connect' THEN pg_catalog.format('Run GRANT CONNECT ON DATABASE %I TO %I.', pg_catalog.current_database(), u.rolname)
+		   WHEN 'problem' THEN u.problem_hint
+		   WHEN 'held' THEN 'SELECT * FROM pm.blocker shows who it is.'
+		   WHEN 'taken' THEN 'SELECT * FROM pm.blocker shows who it is.'
+		   WHEN 'dispatcher' THEN 'One is being started; if that lasts, raise pm.max_workers or max_worker_processes.'
+		   WHEN 'idle' THEN NULL
+		   WHEN 'running' THEN NULL
+		   ELSE u.hint
+	   END AS hint,
+	   u.attempts, u.retry_at, u.handled, u.errors,
+	   pg_catalog.round(now_rate.rate::pg_catalog.numeric, 1) AS rate,
+	   CASE WHEN now_rate.rate OPERATOR(pg_catalog.>) 0.1 AND u.high_water_mark OPERATOR(pg_catalog.>) u."position"
+			THEN pg_catalog.make_interval(secs => pg_catalog.round((
+				 (u.high_water_mark OPERATOR(pg_catalog.-) u."position")::pg_catalog.float8
+				 OPERATOR(pg_catalog./) now_rate.rate)::pg_catalog.numeric, 1)::pg_catalog.float8) END AS eta,
+	   CASE WHEN u.last_position OPERATOR(pg_catalog.>) u."position"
+			THEN pm_catalog.oldest_unhandled(u.log, u."position") END AS oldest_unhandled
+FROM pm_catalog.unit_case u
+CROSS JOIN LATERAL (SELECT u.rate OPERATOR(pg_catalog.*) pg_catalog.exp(OPERATOR(pg_catalog.-) least(greatest(
+					extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) u.moved_at)::pg_catalog.float8,
+					0), 600) OPERATOR(pg_catalog./) 10) AS rate) now_rate;
+
 CREATE VIEW pm.blocker WITH (security_barrier) AS
-WITH held AS (
-	SELECT l.name AS log, h.vxid
-	FROM pm_catalog.log l
+WITH seen AS (			-- the logs that the role may hear of
+	SELECT l.name, l.source FROM pm_catalog.log l
+	WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR EXISTS (
+		SELECT FROM pm_catalog.cursor c
+		JOIN pm_catalog.process_manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
+		WHERE c.log OPERATOR(pg_catalog.=) l.name AND pg_catalog.pg_has_role(p.owner, 'USAGE'))
+), blocks AS (
+	SELECT 'high-water mark' AS blocks, l.name AS log, NULL::text AS process_manager, h.vxid
+	FROM seen l
 	CROSS JOIN LATERAL pm_catalog.log_state(l.name) s
 	CROSS JOIN LATERAL pm_catalog.mark_holders(l.name) h(vxid)
 	WHERE s.last_position OPERATOR(pg_catalog.>) s.high_water_mark
-	  AND (pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR EXISTS (
-		   SELECT FROM pm_catalog.cursor c
-		   JOIN pm_catalog.process_manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
-		   WHERE c.log OPERATOR(pg_catalog.=) l.name AND pg_catalog.pg_has_role(p.owner, 'USAGE')))
-), locks AS (
-	SELECT k.* FROM pg_catalog.pg_locks k WHERE k.virtualtransaction IN (SELECT vxid FROM held)
+	UNION ALL
+	SELECT 'log', l.name, NULL, k.virtualtransaction
+	FROM seen l
+	JOIN pg_catalog.pg_locks k ON k.locktype OPERATOR(pg_catalog.=) 'relation'
+		AND k.relation OPERATOR(pg_catalog.=) l.source::pg_catalog.oid
+		AND k.mode OPERATOR(pg_catalog.=) 'AccessExclusiveLock' AND k.granted
+	JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) k.database
+		AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+	UNION ALL
+	SELECT 'process manager', NULL, p.name, h.virtualtransaction
+	FROM pm_catalog.unit_holder h
+	JOIN pm_catalog.process_manager p ON p.id OPERATOR(pg_catalog.=) h.id
+	WHERE pm_catalog.may_see(p.owner)
+	UNION ALL
+	SELECT 'dispatcher', w.log, w.process_manager, k.virtualtransaction
+	FROM pm_catalog.workers() w
+	CROSS JOIN LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) b(pid)
+	JOIN pg_catalog.pg_locks k ON k.pid OPERATOR(pg_catalog.=) b.pid
+		AND k.locktype OPERATOR(pg_catalog.=) 'virtualxid' AND k.granted
+	WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND w.pid IS NOT NULL AND pm_catalog.may_see(w.role)
 )
-SELECT 'high-water mark' AS blocks, h.log, NULL::text AS process_manager,
-	   a.pid, NULL::text AS gid, a.usename AS role, a.xact_start AS since, a.state, a.query,
-	   pg_catalog.format('SELECT pg_terminate_backend(%s);', a.pid) AS hint
-FROM held h
-JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) (
-	SELECT k.pid FROM locks k WHERE k.virtualtransaction OPERATOR(pg_catalog.=) h.vxid AND k.pid IS NOT NULL LIMIT 1)
-UNION ALL
-SELECT 'high-water mark', h.log, NULL, NULL, x.gid, x.owner, x.prepared, 'prepared', NULL,
-	   pg_catalog.format('COMMIT PREPARED %L; or ROLLBACK PREPARED %L;', x.gid, x.gid)
-FROM held h
-JOIN locks k ON k.virtualtransaction OPERATOR(pg_catalog.=) h.vxid AND k.pid IS NULL
-			AND k.locktype OPERATOR(pg_catalog.=) 'transactionid'
-JOIN pg_catalog.pg_prepared_xacts x ON x.transaction OPERATOR(pg_catalog.=) k.transactionid
-UNION ALL
-SELECT 'dispatcher', w.log, w.process_manager, a.pid, NULL, a.usename, a.xact_start, a.state, a.query,
-	   pg_catalog.format('SELECT pg_terminate_backend(%s);', a.pid)
-FROM pm_catalog.workers() w
-CROSS JOIN LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) b(pid)
-JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) b.pid
-WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND w.pid IS NOT NULL
-  AND (pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR pg_catalog.pg_has_role(w.role, 'USAGE'));
+SELECT b.blocks, b.log, b.process_manager, a.pid, x.gid, coalesce(a.usename, x.owner) AS role,
+	   coalesce(a.xact_start, x.prepared) AS since, CASE WHEN x.gid IS NULL THEN a.state ELSE 'prepared' END AS state, a.query,
+	   CASE WHEN x.gid IS NULL THEN pg_catalog.format('SELECT pg_terminate_backend(%s);', a.pid)
+			ELSE pg_catalog.format('COMMIT PREPARED %L; or ROLLBACK PREPARED %L;', x.gid, x.gid) END AS hint
+FROM (SELECT DISTINCT * FROM blocks) b
+LEFT JOIN LATERAL (
+	SELECT k.pid FROM pg_catalog.pg_locks k
+	WHERE k.virtualtransaction OPERATOR(pg_catalog.=) b.vxid AND k.pid IS NOT NULL LIMIT 1) p ON true
+LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) p.pid
+LEFT JOIN LATERAL (
+	SELECT x.gid, x.owner, x.prepared FROM pg_catalog.pg_locks k
+	JOIN pg_catalog.pg_prepared_xacts x ON x.transaction OPERATOR(pg_catalog.=) k.transactionid
+	WHERE p.pid IS NULL AND k.virtualtransaction OPERATOR(pg_catalog.=) b.vxid AND k.pid IS NULL
+	  AND k.locktype OPERATOR(pg_catalog.=) 'transactionid' LIMIT 1) x ON true
+WHERE a.pid IS NOT NULL OR x.gid IS NOT NULL;

@@ -162,7 +162,7 @@ count_prove() {
 run_tap_file() {
 	local file=$1 name rc=0
 	name=$(test_name "$file")
-	timeout -k 20 "$file_timeout" prove --nocolor --merge "$file" \
+	timeout -k 20 "$file_timeout" prove --nocolor "$file" \
 		>"$out/tap/$name.output" 2>&1 </dev/null || rc=$?
 	pm_say "$rc" >"$out/tap/$name.status"
 	pm_say "   done  $file"

@@ -19,6 +19,10 @@ use Time::HiRes qw(sleep time);
 
 # A timeout ends a test with SIGTERM: die, so that its nodes are stopped.
 $SIG{TERM} = sub { die "terminated\n" };
+# A client that has gone is seen by its answer.
+$SIG{PIPE} = 'IGNORE';
+
+my $scripts = 0;
 
 # A new node. See above.
 sub node
@@ -61,14 +65,17 @@ sub wait_until
 }
 
 # Starts a psql that runs a script, beside the test; finish it with finish_psql.
+# The script may leave early with \q.
 sub start_psql
 {
 	my ($node, $sql, %opt) = @_;
-	my $run = { in => $sql, out => '', err => '' };
+	my $run = { in => '', out => '', err => '' };
+	my $file = $node->basedir . '/script-' . ++$scripts . '.sql';
 	my @cmd = (
 		$node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d',
-		$node->connstr($opt{dbname} // 'postgres'), '-f', '-');
+		$node->connstr($opt{dbname} // 'postgres'), '-f', $file);
 
+	append_to_file($file, $sql);
 	push @cmd, '-U', $opt{user} if defined $opt{user};
 	$run->{h} = IPC::Run::start(\@cmd, '<', \$run->{in}, '>', \$run->{out}, '2>', \$run->{err});
 	return $run;
@@ -81,6 +88,56 @@ sub finish_psql
 	$run->{h}->finish;
 	chomp($run->{out}, $run->{err});
 	return ($run->{h}->result(0), $run->{out}, $run->{err});
+}
+
+# A psql session beside the test, for transactions that stay open:
+#
+#   my $s = PmTest::session($node, user => 'alice', dbname => 'postgres');
+#   my $answer = $s->do('SELECT 1');     # waits; dies on an error unless may_fail => 1
+#   $s->send('SELECT pg_sleep(1)');      # does not wait; $s->wait does
+#   $s->quit;
+sub session
+{
+	my ($node, %opt) = @_;
+	return PmTest::Session->new($node, %opt);
+}
+
+# Starts any client program of the server beside the test (pgbench, say).
+sub start_program
+{
+	my ($node, @cmd) = @_;
+	my $run = { in => '', out => '', err => '' };
+
+	local %ENV = $node->_get_env();
+	$cmd[0] = $node->installed_command($cmd[0]);
+	$run->{h} = IPC::Run::start(\@cmd, '<', \$run->{in}, '>', \$run->{out}, '2>', \$run->{err});
+	return $run;
+}
+
+# Runs the SQL, which must succeed, and returns what wait_until waits for: its answer.
+sub answer
+{
+	my ($node, $sql, %opt) = @_;
+	return $node->safe_psql($opt{dbname} // 'postgres', $sql);
+}
+
+# All that was registered is idle and has handled everything. See wait_until.
+sub wait_idle
+{
+	my ($node, %opt) = @_;
+	return wait_until($node,
+		q{SELECT coalesce(string_agg(format('%s/%s: %s, lag %s: %s', process_manager, log, state, lag, reason), '; '), 'all idle')
+		  FROM pm.status WHERE state <> 'idle' OR lag > 0}, 'all idle', %opt);
+}
+
+# How long the code took, in seconds.
+sub seconds(&)
+{
+	my ($code) = @_;
+	my $began = time;
+
+	$code->();
+	return time - $began;
 }
 
 # The path of a file of real events, or undef where there is none.
@@ -100,6 +157,91 @@ sub no_crash_ok
 	my @bad = grep { /TRAP: |PANIC: |was terminated by signal (?:6|7|8|11)\b/ } split /\n/, $log;
 
 	is(join("\n", @bad), '', $name // 'no crash in the log');
+	return;
+}
+
+package PmTest::Session;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Time::HiRes qw(sleep time);
+
+sub new
+{
+	my ($class, $node, %opt) = @_;
+	my $self = { in => '', out => '', err => '', n => 0 };
+	my @cmd = (
+		$node->installed_command('psql'), '-XAtq', '-d', $node->connstr($opt{dbname} // 'postgres'),
+		'-f', '-');
+
+	push @cmd, '-U', $opt{user} if defined $opt{user};
+	$self->{h} = IPC::Run::start(\@cmd, '<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err});
+	bless $self, $class;
+	$self->{pid} = $self->do('SELECT pg_backend_pid()');
+	return $self;
+}
+
+sub pid { return $_[0]{pid}; }
+
+sub send
+{
+	my ($self, $sql) = @_;
+
+	$sql =~ s/[;\s]*\z/;/ unless $sql =~ /^\s*\\/m;
+	$self->{n}++;
+	$self->{in} .= "$sql\n\\echo \n\\echo done-$self->{n}\n";
+	$self->{h}->pump_nb;
+	return;
+}
+
+# Has what was sent last been answered?
+sub over
+{
+	my ($self) = @_;
+
+	$self->{h}->pump_nb if $self->{h}->pumpable;
+	return $self->{out} =~ /^done-$self->{n}$/m || !$self->{h}->pumpable;
+}
+
+sub wait
+{
+	my ($self, %opt) = @_;
+	my $deadline = time + ($opt{timeout} // $PostgreSQL::Test::Utils::timeout_default);
+	my ($out, $err);
+
+	until ($self->over)
+	{
+		die "a session did not answer: $self->{out}\n$self->{err}" if time > $deadline;
+		sleep 0.005;
+	}
+	$self->{h}->pump_nb if $self->{h}->pumpable;
+	($out, $err) = ($self->{out}, $self->{err});
+	$self->{out} = $self->{err} = '';
+	$self->{last_error} = $err;
+	die "a session failed: $err" if $err =~ /(?:ERROR|FATAL|PANIC|could not|server closed)/ && !$opt{may_fail};
+	$out =~ s/\n?^done-\d+\n?//mg;
+	$out =~ s/\n\z//;
+	return $out;
+}
+
+sub do
+{
+	my ($self, $sql, %opt) = @_;
+
+	$self->send($sql);
+	return $self->wait(%opt);
+}
+
+# What it wrote to standard error last: errors, warnings, notices.
+sub error { return $_[0]{last_error}; }
+
+sub quit
+{
+	my ($self) = @_;
+
+	$self->{in} .= "\\q\n";
+	eval { $self->{h}->finish; };
 	return;
 }
 

@@ -22,7 +22,7 @@ use Digest::MD5 qw(md5);
 
 my $SEED   = $ENV{SEED}   // 1;
 my $ORDERS = $ENV{ORDERS} // 2000;
-my $SPAN   = $ENV{SPAN}   // 12;
+my $SPAN   = $ENV{SPAN}   // 10;
 
 # ---- chance, repeatable ----
 
