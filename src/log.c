@@ -184,7 +184,8 @@ log_check(PmLog *log, Relation rel, Oid known_file)
 	if (missing != NULL)
 		log_problem(log, psprintf("\"%s\" of log \"%s\" is missing or disabled, events may get lost", missing, log->name),
 					psprintf("As the table's owner, run SELECT pm.create_log('%s'): it puts back what is missing.", log->name));
-	if (sequence_file(log->seqid) != known_file)
+	log->sequence_changed = sequence_file(log->seqid) != known_file;
+	if (log->sequence_changed)
 		log_problem(log, psprintf("the sequence of log \"%s\" was restarted or rebuilt", log->name),
 					psprintf("As the table's owner, run SELECT pm.create_log('%s'): it checks the sequence and accepts it.", log->name));
 }

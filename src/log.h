@@ -41,6 +41,8 @@ typedef struct PmLog
 	const char *recorded_at;
 	const char *columns;		/* a select list that makes a pm.event */
 
+	bool		sequence_changed;	/* since it was last accepted */
+
 	/* Why it cannot be read or relied on, NULL if nothing is wrong. */
 	const char *problem;
 	const char *hint;
@@ -61,6 +63,7 @@ extern void log_begin_read(PmLog *log, ExecScope *scope);
 extern void log_changed(void);
 extern char *log_normalize(const char *name);
 extern uint64 log_select(PmLog *log, int64 after, int64 up_to, int64 max_count, Datum types);
+extern void log_adopt(const char *name);
 extern char *log_arg_name(FunctionCallInfo fcinfo, int arg);
 
 #endif							/* PM_LOG_H */

@@ -60,6 +60,17 @@ log_followers(const char *name, int64 *furthest)
 	return names;
 }
 
+static AttrNumber
+log_position_attnum(PmLog *log)
+{
+	Relation	rel = relation_open(log->relid, NoLock);
+	AttrNumber	attnum;
+
+	(void) sequence_of_log(rel, &attnum);
+	relation_close(rel, NoLock);
+	return attnum;
+}
+
 static void
 log_insert(const char *name, Oid relid, Oid file)
 {
@@ -115,11 +126,11 @@ log_require_owner(PmLog *log)
 }
 
 /*
- * Puts back what is missing of a log's guard and accepts its sequence, if that
- * hands out nothing that a reader may be past.
+ * Accepts a sequence that was rebuilt, if it hands out nothing that a reader
+ * may be past.
  */
 static void
-log_repair(PmLog *log)
+log_accept_sequence(PmLog *log)
 {
 	static ExecStatement accept = {
 		NULL,
@@ -128,52 +139,73 @@ log_repair(PmLog *log)
 	};
 	ExecScope	scope;
 	Datum		values[2];
-	Relation	rel;
-	AttrNumber	attnum;
-	Oid			seqid = InvalidOid;
-	LogSlot    *slot;
-	bool		isnull;
-	int64		last;
+	LogSlot    *slot = slot_log(log->relid, false);
+	int64		last = sequence_last(log->seqid);
 	int64		needed;
 	int64		highest;
-
-	/* Nobody writes while the guard and the sequence are put right. */
-	rel = relation_open(log->relid, AccessExclusiveLock);
-	if (rel->rd_rel->relkind == RELKIND_RELATION)
-		seqid = sequence_of_log(rel, &attnum);
-	relation_close(rel, NoLock);
-	if (!OidIsValid(seqid))
-		log_require_whole(log);
+	bool		isnull;
 
 	(void) log_followers(log->name, &needed);
-	last = sequence_last(seqid);
-	slot = slot_log(log->relid, false);
 	if (slot != NULL)
 		needed = Max(needed, (int64) pg_atomic_read_u64(&slot->mark));
-
-	exec_begin_caller(&scope);
+	exec_begin_reader(&scope, log->owner);
 	exec_command(psprintf("SELECT pg_catalog.max(%s) FROM ONLY %s", log->pos, log->table));
 	highest = DatumGetInt64(exec_value(0, 1, &isnull));
 	if (!isnull)
 		needed = Max(needed, highest);
+	exec_end(&scope);
 	if (last < needed)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the sequence of log \"%s\" is at %lld, positions up to %lld have been used", log->name,
 						(long long) last, (long long) needed),
 				 errhint("SELECT pg_catalog.setval('%s', %lld), then try again.",
-						 quote_qualified_identifier(get_namespace_name(get_rel_namespace(seqid)), get_rel_name(seqid)),
+						 quote_qualified_identifier(get_namespace_name(get_rel_namespace(log->seqid)),
+													get_rel_name(log->seqid)),
 						 (long long) needed)));
-	guard_put_back(log->relid, attnum);
-	exec_end(&scope);
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(log->name);
-	values[1] = ObjectIdGetDatum(sequence_file(seqid));
+	values[1] = ObjectIdGetDatum(sequence_file(log->seqid));
 	exec_statement(&accept, values, NULL);
 	log_changed();
 	wakeup_registry();
 	exec_end(&scope);
+}
+
+/*
+ * Puts back what is missing of a log's guard, and accepts its sequence.
+ */
+static void
+log_repair(PmLog *log)
+{
+	ExecScope	scope;
+	AttrNumber	attnum;
+
+	/* Nobody writes while the guard and the sequence are put right. */
+	LockRelationOid(log->relid, AccessExclusiveLock);
+	if (!OidIsValid(log->seqid) || get_rel_relkind(log->relid) != RELKIND_RELATION)
+		log_require_whole(log);
+	log_accept_sequence(log);
+	attnum = log_position_attnum(log);
+	exec_begin_caller(&scope);
+	guard_put_back(log->relid, attnum);
+	exec_end(&scope);
+}
+
+/*
+ * A follower's database has become a copy's own: the restored sequence is
+ * taken for what it is.
+ */
+void
+log_adopt(const char *name)
+{
+	PmLog	   *log = log_get(name, false);
+
+	if (log->sequence_changed)
+		log_accept_sequence(log);
+	if (OidIsValid(log->seqid))
+		guard_adopt(log->relid);
 }
 
 /*

@@ -155,6 +155,7 @@ steer_resume(ProcessManager *pm)
 	};
 	ExecScope	scope;
 	Datum		values[5];
+	ListCell   *lc;
 
 	if (pm->at_home)
 		register_check_owner(pm->owner);
@@ -163,6 +164,8 @@ steer_resume(ProcessManager *pm)
 		pm->owner = get_role_oid(pm->owner_name, false);
 		registry_require_owner(pm);
 		register_check_owner(pm->owner);
+		foreach(lc, pm->logs)
+			log_adopt(lfirst(lc));
 	}
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
