@@ -36,29 +36,17 @@
  */
 #include "pm.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/relation.h"
-#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/pg_constraint.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_sequence.h"
-#include "catalog/pg_trigger.h"
-#include "commands/extension.h"
 #include "commands/trigger.h"
-#include "exec.h"
 #include "guard.h"
-#include "nodes/primnodes.h"
 #include "sequence.h"
 #include "slot.h"
 #include "storage/lmgr.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "wakeup.h"
 
@@ -81,23 +69,6 @@ typedef struct GuardEntry
 	bool		updating;		/* the next check sees this old position */
 	int64		updated;
 } GuardEntry;
-
-typedef struct GuardTrigger
-{
-	const char *name;
-	const char *events;
-	const char *function;
-	int16		type;
-} GuardTrigger;
-
-static const GuardTrigger guard_triggers[] = {
-	{GUARD_WRITE_TRIGGER, "INSERT OR UPDATE OR DELETE", "before_write",
-	TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE},
-	{GUARD_UPDATE_TRIGGER, "UPDATE", "before_update",
-	TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_ROW | TRIGGER_TYPE_UPDATE},
-	{GUARD_TRUNCATE_TRIGGER, "TRUNCATE", "before_truncate",
-	TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_TRUNCATE},
-};
 
 static HTAB *entries = NULL;
 
@@ -401,145 +372,4 @@ pm_guard_position_is_new(PG_FUNCTION_ARGS)
 			guard_refuse(entry, position);
 	}
 	PG_RETURN_BOOL(true);
-}
-
-/* ---------- is the guard whole? ---------- */
-
-/*
- * Is it the function of that name in pm_catalog?
- */
-static bool
-guard_is_ours(Oid function, const char *name)
-{
-	char	   *found = get_func_name(function);
-
-	return found != NULL && strcmp(found, name) == 0 &&
-		get_func_namespace(function) == get_namespace_oid("pm_catalog", true);
-}
-
-/*
- * Has the table this trigger, switched on for every statement?
- */
-static bool
-guard_has_trigger(Relation rel, const GuardTrigger *wanted)
-{
-	TriggerDesc *desc = rel->trigdesc;
-
-	for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
-	{
-		Trigger    *trigger = &desc->triggers[i];
-
-		if (strcmp(trigger->tgname, wanted->name) == 0)
-			return trigger->tgtype == wanted->type && trigger->tgenabled == TRIGGER_FIRES_ALWAYS &&
-				trigger->tgqual == NULL && trigger->tgnattr == 0 &&
-				guard_is_ours(trigger->tgfoid, wanted->function);
-	}
-	return false;
-}
-
-static bool
-guard_is_column(Node *node, AttrNumber attnum)
-{
-	return IsA(node, Var) && ((Var *) node)->varattno == attnum;
-}
-
-/*
- * Is the check position_is_new(tableoid, position), and nothing else?
- */
-static bool
-guard_has_check(Relation rel)
-{
-	TupleConstr *constr = RelationGetDescr(rel)->constr;
-	AttrNumber	attnum;
-
-	if (!OidIsValid(sequence_of_log(rel, &attnum)))
-		return false;
-	for (int i = 0; constr != NULL && i < constr->num_check; i++)
-	{
-		FuncExpr   *expr;
-
-		if (strcmp(constr->check[i].ccname, GUARD_CHECK) != 0)
-			continue;
-		expr = stringToNode(constr->check[i].ccbin);
-		return IsA(expr, FuncExpr) && guard_is_ours(expr->funcid, "position_is_new") &&
-			list_length(expr->args) == 2 &&
-			guard_is_column(linitial(expr->args), TableOidAttributeNumber) &&
-			guard_is_column(lsecond(expr->args), attnum);
-	}
-	return false;
-}
-
-/*
- * The first of the guard's objects that is missing, changed or switched off,
- * or NULL.
- */
-const char *
-guard_missing(Relation rel)
-{
-	for (int i = 0; i < lengthof(guard_triggers); i++)
-		if (!guard_has_trigger(rel, &guard_triggers[i]))
-			return guard_triggers[i].name;
-	return guard_has_check(rel) ? NULL : GUARD_CHECK;
-}
-
-/*
- * Makes the check depend on the extension: what ALTER ... DEPENDS ON EXTENSION
- * would do, had constraints one.  pg_dump cannot carry it, so that a restored
- * log needs it again.
- */
-void
-guard_adopt(Oid relid)
-{
-	ObjectAddress extension;
-	ObjectAddress constraint;
-	Oid			check = get_relation_constraint_oid(relid, GUARD_CHECK, true);
-
-	if (!OidIsValid(check))
-		return;
-	ObjectAddressSet(constraint, ConstraintRelationId, check);
-	ObjectAddressSet(extension, ExtensionRelationId, get_extension_oid("pm", false));
-	if (!list_member_oid(getAutoExtensionsOfObject(ConstraintRelationId, check), extension.objectId))
-		recordDependencyOn(&constraint, &extension, DEPENDENCY_AUTO_EXTENSION);
-}
-
-/*
- * Makes the guard's objects that are missing or not as they should be.  Runs
- * with the rights of the caller, who must own the table, and with the table
- * closed (ALTER TABLE insists); needs an open scope.  Each object depends on
- * the extension, so that DROP EXTENSION takes it and leaves the table.
- */
-void
-guard_put_back(Oid relid, AttrNumber attnum)
-{
-	bool		present[lengthof(guard_triggers)];
-	bool		check;
-	Relation	rel = table_open(relid, ShareRowExclusiveLock);
-	char	   *table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-												   RelationGetRelationName(rel));
-
-	for (int i = 0; i < lengthof(guard_triggers); i++)
-		present[i] = guard_has_trigger(rel, &guard_triggers[i]);
-	check = guard_has_check(rel);
-	table_close(rel, NoLock);
-
-	for (int i = 0; i < lengthof(guard_triggers); i++)
-	{
-		const GuardTrigger *trigger = &guard_triggers[i];
-
-		if (present[i])
-			continue;
-		exec_command(psprintf("CREATE OR REPLACE TRIGGER %s BEFORE %s ON %s FOR EACH %s EXECUTE FUNCTION pm_catalog.%s()",
-							  trigger->name, trigger->events, table,
-							  trigger->type & TRIGGER_TYPE_ROW ? "ROW" : "STATEMENT", trigger->function));
-		exec_command(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, trigger->name));
-		exec_command(psprintf("ALTER TRIGGER %s ON %s DEPENDS ON EXTENSION pm", trigger->name, table));
-	}
-	if (!check)
-	{
-		exec_command(psprintf("ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s", table, GUARD_CHECK));
-		exec_command(psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (pm_catalog.position_is_new(tableoid, %s)) NOT VALID",
-							  table, GUARD_CHECK, quote_identifier(get_attname(relid, attnum, false))));
-	}
-	CommandCounterIncrement();
-	guard_adopt(relid);
 }

@@ -155,6 +155,9 @@ extern void slot_wake_kind(WorkerKind kind, Oid database);
 extern void slot_activity(WorkerActivity activity);
 extern void slot_handling(int manager, int lane, const char *name, const char *log, int64 position);
 
+extern void slot_log_shmem_request(void);
+extern void slot_log_shmem_startup(void);
+extern void slot_clear_interest(int index);
 extern LogSlot *slot_log(Oid relid, bool create);
 extern LogSlot *slot_log_cached(Oid relid, LogSlot *cached, uint64 *generation);
 extern void slot_log_interest(LogSlot *slot);
