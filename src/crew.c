@@ -9,7 +9,10 @@
 #include "pm.h"
 
 #include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
 #include "crew.h"
+#include "exec.h"
 #include "guc.h"
 #include "libpq/pqsignal.h"
 #include "pgstat.h"
@@ -67,6 +70,37 @@ crew_transaction(void)
 	XactIsoLevel = XACT_READ_COMMITTED;
 	XactReadOnly = false;
 	XactDeferrable = false;
+}
+
+/*
+ * Is the extension there, the one this worker has seen first, and of the
+ * library's version?  In a transaction.
+ */
+bool
+crew_extension(void)
+{
+	static Oid	extension = InvalidOid;
+	Oid			oid = get_extension_oid("pm", true);
+	ExecScope	scope;
+	char	   *installed;
+	bool		same;
+
+	if (!OidIsValid(oid) || (OidIsValid(extension) && oid != extension) ||
+		!OidIsValid(exec_catalog_relid("process_manager")))
+		return false;
+	extension = oid;
+
+	exec_begin_owner(&scope);
+	exec_command("SELECT extversion FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'pm'");
+	installed = exec_text(0, 1);
+	same = strcmp(installed, PM_VERSION) == 0;
+	if (!same)
+		ereport(LOG,
+				(errmsg("pm does not run in database \"%s\": its version is %s, the library's is %s",
+						get_database_name(MyDatabaseId), installed, PM_VERSION),
+				 errhint("Run ALTER EXTENSION pm UPDATE, or restart the server with the new library.")));
+	exec_end(&scope);
+	return same;
 }
 
 /*

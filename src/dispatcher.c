@@ -21,7 +21,6 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "commands/async.h"
-#include "commands/extension.h"
 #include "commands/prepare.h"
 #include "commands/sequence.h"
 #include "crew.h"
@@ -152,8 +151,7 @@ dispatcher_load(void)
 		return;
 
 	crew_transaction();
-	if (!OidIsValid(get_extension_oid("pm", true)) || !OidIsValid(exec_catalog_relid("process_manager")) ||
-		!dispatcher_may_stay())
+	if (!crew_extension() || !dispatcher_may_stay())
 	{
 		CommitTransactionCommand();
 		crew_leave();

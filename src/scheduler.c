@@ -18,8 +18,6 @@
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
-#include "commands/dbcommands.h"
-#include "commands/extension.h"
 #include "crew.h"
 #include "cursor.h"
 #include "dispatch.h"
@@ -59,38 +57,8 @@ static List *crew = NIL;
 static List *managers = NIL;
 static MemoryContext managers_context = NULL;
 static uint64 managers_version = 0;
-static Oid	extension = InvalidOid;
 static uint32 counted_waiting = 0;
 static bool watching = false;	/* logs of roles without a dispatcher */
-
-/*
- * Is the extension there, the one we started with, and of our version?
- */
-static bool
-scheduler_has_extension(void)
-{
-	Oid			oid = get_extension_oid("pm", true);
-	ExecScope	scope;
-	char	   *installed;
-	bool		same;
-
-	if (!OidIsValid(oid) || (OidIsValid(extension) && oid != extension) ||
-		!OidIsValid(exec_catalog_relid("process_manager")))
-		return false;
-	extension = oid;
-
-	exec_begin_owner(&scope);
-	exec_command("SELECT extversion FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'pm'");
-	installed = exec_text(0, 1);
-	same = strcmp(installed, PM_VERSION) == 0;
-	if (!same)
-		ereport(LOG,
-				(errmsg("pm does not run in database \"%s\": its version is %s, the library's is %s",
-						get_database_name(MyDatabaseId), installed, PM_VERSION),
-				 errhint("Run ALTER EXTENSION pm UPDATE, or restart the server with the new library.")));
-	exec_end(&scope);
-	return same;
-}
 
 /*
  * Loads the registrations when they have changed.
@@ -424,7 +392,7 @@ scheduler_round(void)
 	TimestampTz due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP);
 
 	crew_transaction();
-	if (!scheduler_has_extension())
+	if (!crew_extension())
 	{
 		CommitTransactionCommand();
 		slot_set_active(false);

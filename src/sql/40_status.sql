@@ -94,6 +94,8 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 		   WHEN NOT EXISTS (SELECT FROM pm_catalog.workers() w
 							WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND w.database OPERATOR(pg_catalog.=) here.oid
 							AND w.role OPERATOR(pg_catalog.=) p.owner) THEN 'dispatcher'
+		   WHEN EXISTS (SELECT FROM pm_catalog.workers() w WHERE w.overdue
+						AND w.process_manager OPERATOR(pg_catalog.=) c.process_manager) THEN 'overdue'
 		   ELSE 'running'
 	   END AS kase
 FROM pm_catalog.cursor c
@@ -111,7 +113,7 @@ WHERE pm_catalog.may_see(p.owner);
 CREATE VIEW pm.status WITH (security_barrier) AS
 SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 	   greatest(u.high_water_mark OPERATOR(pg_catalog.-) u."position", 0) AS lag,
-	   CASE u.kase WHEN 'idle' THEN 'idle' WHEN 'running' THEN 'running' WHEN 'paused' THEN 'paused'
+	   CASE u.kase WHEN 'idle' THEN 'idle' WHEN 'running' THEN 'running' WHEN 'overdue' THEN 'running' WHEN 'paused' THEN 'paused'
 				   WHEN 'halted' THEN 'halted' WHEN 'retrying' THEN 'retrying' ELSE 'waiting' END AS state,
 	   CASE u.kase
 		   WHEN 'copy' THEN 'this database is a copy'
@@ -128,6 +130,7 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'held' THEN 'a transaction that writes the log is still open'
 		   WHEN 'taken' THEN 'another session has it in hand'
 		   WHEN 'dispatcher' THEN pg_catalog.format('no dispatcher runs for role "%s"', u.rolname)
+		   WHEN 'overdue' THEN 'the handler does not return, and does not heed its timeout'
 		   WHEN 'idle' THEN NULL
 		   WHEN 'running' THEN NULL
 		   ELSE u.reason
@@ -147,6 +150,7 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'held' THEN 'SELECT * FROM pm.blocker shows who it is.'
 		   WHEN 'taken' THEN 'SELECT * FROM pm.blocker shows who it is.'
 		   WHEN 'dispatcher' THEN 'One is being started; if that lasts, raise pm.max_workers or max_worker_processes.'
+		   WHEN 'overdue' THEN 'A loop in C without CHECK_FOR_INTERRUPTS cannot be ended from outside but by a restart.'
 		   WHEN 'idle' THEN NULL
 		   WHEN 'running' THEN NULL
 		   ELSE u.hint

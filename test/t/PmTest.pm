@@ -130,6 +130,67 @@ sub wait_idle
 		  FROM pm.status WHERE state <> 'idle' OR lag > 0}, 'all idle', %opt);
 }
 
+# Handlers of tests write what they get into public.seen, which has no unique key: what
+# is handled twice is seen.
+sub create_seen
+{
+	my ($node, %opt) = @_;
+
+	$node->safe_psql($opt{dbname} // 'postgres', <<'SQL');
+CREATE TABLE public.seen (pm text NOT NULL, log text, pos bigint, stream text, seq bigserial, pid int DEFAULT pg_backend_pid(),
+	at timestamptz DEFAULT clock_timestamp());
+GRANT INSERT, SELECT ON public.seen TO PUBLIC;
+GRANT USAGE ON SEQUENCE public.seen_seq_seq TO PUBLIC;
+SQL
+	return;
+}
+
+# A handler public.NAME(pm.event) that does so, as process manager NAME. Options: before,
+# after: PL/pgSQL statements, e is the event; declare; dbname; user: who creates it.
+sub create_handler
+{
+	my ($node, $name, %opt) = @_;
+	my ($declare, $before, $after) = map { $_ // '' } @opt{qw(declare before after)};
+
+	$node->safe_psql($opt{dbname} // 'postgres', <<"SQL", extra_params => $opt{user} ? [ '-U', $opt{user} ] : []);
+CREATE OR REPLACE FUNCTION public.$name(e pm.event) RETURNS void LANGUAGE plpgsql AS \$handler\$
+DECLARE
+	$declare
+BEGIN
+	$before
+	INSERT INTO public.seen (pm, log, pos, stream) VALUES ('$name', e.log, e.position, e.stream);
+	$after
+END
+\$handler\$;
+SQL
+	return;
+}
+
+# The process manager has recorded everything in the log (whose table has its name), once
+# and in order, and nothing else.
+sub exactly_once_ok
+{
+	my ($node, $pm, $log, $name, %opt) = @_;
+	my $where = $opt{where} // 'true';
+
+	is($node->safe_psql($opt{dbname} // 'postgres', <<"SQL"), '0|0|0|0', $name // "$pm: everything in $log once and in order");
+SELECT (SELECT count(*) FROM (SELECT position FROM $log WHERE $where EXCEPT SELECT pos FROM public.seen WHERE pm = '$pm' AND log = '$log') missing),
+	   (SELECT count(*) - count(DISTINCT pos) FROM public.seen WHERE pm = '$pm' AND log = '$log') AS twice,
+	   (SELECT count(*) FROM (SELECT pos < lag(pos) OVER (ORDER BY seq) AS bad FROM public.seen WHERE pm = '$pm' AND log = '$log') x
+		WHERE bad) AS out_of_order,
+	   (SELECT count(*) FROM (SELECT pos FROM public.seen WHERE pm = '$pm' AND log = '$log' EXCEPT SELECT position FROM $log WHERE $where) x) AS invented
+SQL
+	return;
+}
+
+# Waits until a process manager has recorded so many events.
+sub wait_seen
+{
+	my ($node, $pm, $count, %opt) = @_;
+
+	return wait_until($node, "SELECT count(*) FROM public.seen WHERE pm = '$pm'", $count, %opt);
+}
+
 # How long the code took, in seconds.
 sub seconds(&)
 {

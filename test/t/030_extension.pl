@@ -1,0 +1,84 @@
+# CREATE EXTENSION, handle, DROP EXTENSION, twenty times in one database: the tables of the
+# logs stay and take inserts, the workers leave, and the next round starts afresh.
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $node = PmTest::node('extension', extension => 0);
+
+$node->safe_psql('postgres', 'CREATE ROLE app LOGIN; GRANT CREATE ON SCHEMA public TO app');
+PmTest::create_seen($node);
+
+my $workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')";
+my ($slowest_start, $slowest_drop, $slowest_leave, $good) = (0, 0, 0, 0);
+for my $round (1 .. 20)
+{
+	my $log = "log_$round";
+	my $ok = 1;
+
+	$node->safe_psql('postgres', 'TRUNCATE seen; CREATE EXTENSION pm; GRANT USAGE ON SCHEMA pm TO app');
+	PmTest::create_handler($node, 'keep', user => 'app',
+		# in every other round a batch is under way when the extension is dropped
+		after => $round % 2 ? '' : "PERFORM pg_sleep(0.2) WHERE e.position > 3;");
+	$node->safe_psql('postgres', <<"SQL", extra_params => [ '-U', 'app' ]);
+SELECT pm.create_log('$log');
+SELECT pm.register('keep', 'keep', '{$log}', batch_size => 1);
+INSERT INTO $log (stream, type) SELECT 'a', 'A' FROM generate_series(1, 2);
+SELECT pm.append('$log', 'b', 'B');
+SQL
+	my $start = PmTest::seconds { $ok &&= PmTest::wait_seen($node, 'keep', 3, timeout => 20); };
+	$node->safe_psql('postgres', "INSERT INTO $log (stream, type) SELECT 'c', 'C' FROM generate_series(1, 4)",
+		extra_params => [ '-U', 'app' ]);
+	my $drop = PmTest::seconds { $node->safe_psql('postgres', 'SET client_min_messages = warning; DROP EXTENSION pm CASCADE'); };
+	# The table is there, with all its events, a plain one.
+	$node->safe_psql('postgres', "INSERT INTO $log (stream, type) VALUES ('d', 'D')", extra_params => [ '-U', 'app' ]);
+	my $answer = $node->safe_psql('postgres', <<"SQL");
+SELECT (SELECT count(*) FROM $log), (SELECT count(*) FROM pg_trigger WHERE tgrelid = '$log'::regclass),
+	   (SELECT count(*) FROM pg_constraint WHERE conrelid = '$log'::regclass AND contype = 'c'),
+	   (SELECT count(*) - count(DISTINCT pos) FROM seen)
+SQL
+	$ok &&= $answer eq '8|0|0|0' || (diag("round $round: $answer"), 0)[1];
+	my $leave = PmTest::seconds { $ok &&= PmTest::wait_until($node, $workers, '0', timeout => 20); };
+	$good++ if $ok;
+	($slowest_start, $slowest_drop, $slowest_leave) =
+	  map { $_->[0] > $_->[1] ? $_->[0] : $_->[1] } [ $slowest_start, $start ], [ $slowest_drop, $drop ], [ $slowest_leave, $leave ];
+}
+is($good, 20, '20 rounds of CREATE EXTENSION, register, append, handled, DROP EXTENSION');
+diag(sprintf('slowest: first events handled after %.2f s, DROP EXTENSION %.2f s, workers gone %.2f s later',
+	$slowest_start, $slowest_drop, $slowest_leave));
+cmp_ok($slowest_start, '<', 5, 'handled within 5 s of each CREATE EXTENSION');
+cmp_ok($slowest_drop, '<', 5, 'DROP EXTENSION does not wait long');
+cmp_ok($slowest_leave, '<', 5, 'workers leave at once');
+
+# Within one transaction, and rolled back.
+$node->safe_psql('postgres', 'TRUNCATE seen; CREATE EXTENSION pm');
+PmTest::create_handler($node, 'keep');
+$node->safe_psql('postgres', "SELECT pm.create_log('orders'); SELECT pm.register('keep', 'keep', '{orders}')");
+$node->safe_psql('postgres', "SET client_min_messages = warning; BEGIN; DROP EXTENSION pm CASCADE; ROLLBACK");
+$node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('x', 'X')");
+ok(PmTest::wait_seen($node, 'keep', 1, timeout => 20), 'a DROP EXTENSION that is rolled back changes nothing');
+$node->safe_psql('postgres', <<'SQL');
+SET client_min_messages = warning;
+BEGIN;
+DROP EXTENSION pm CASCADE;
+CREATE EXTENSION pm;
+COMMIT;
+SQL
+PmTest::create_handler($node, 'keep');
+$node->safe_psql('postgres', "SELECT pm.create_log('again'); SELECT pm.register('keep', 'keep', '{again}'); INSERT INTO again (stream, type) VALUES ('x', 'X')");
+ok(PmTest::wait_seen($node, 'keep', 2, timeout => 20), 'dropped and created in one transaction: goes on with the new one');
+$node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('y', 'Y')");
+is($node->safe_psql('postgres', 'SELECT count(*) FROM orders'), '2', 'the old table takes inserts');
+
+# In a schema-less rollback of CREATE EXTENSION nothing stays.
+$node->safe_psql('postgres', "CREATE DATABASE other");
+$node->safe_psql('other', 'BEGIN; CREATE EXTENSION pm; ROLLBACK');
+is($node->safe_psql('other', "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pm%'"), '0', 'CREATE EXTENSION rolled back');
+is($node->safe_psql('other', 'CREATE EXTENSION pm; SELECT count(*) FROM pm.status'), '0', 'and done');
+
+PmTest::no_crash_ok($node);
+$node->stop('fast');
+done_testing();

@@ -1,0 +1,212 @@
+# DROP, RENAME, SET TABLESPACE and TEMPLATE of a database in which workers run: they leave
+# when asked, and come back. Of another database: never delayed. A copy does not run.
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $node = PmTest::node('database', extension => 0, conf => "pm.max_workers = 8\nmax_connections = 40\n");
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE app LOGIN;
+CREATE ROLE dba LOGIN CREATEDB;
+CREATE ROLE stranger LOGIN CREATEDB;
+SQL
+
+# A database with pm in it, at work.
+sub database
+{
+	my ($name, %opt) = @_;
+	my $owner = $opt{owner} // 'postgres';
+
+	$node->safe_psql('postgres', "CREATE DATABASE $name OWNER $owner")
+	  if !$opt{exists};
+	$node->safe_psql($name, 'CREATE EXTENSION pm; GRANT USAGE ON SCHEMA pm TO app; GRANT CREATE ON SCHEMA public TO app');
+	PmTest::create_seen($node, dbname => $name);
+	PmTest::create_handler($node, 'keep', dbname => $name, user => 'app', after => $opt{after});
+	$node->safe_psql($name, <<'SQL', extra_params => [ '-U', 'app' ]);
+SELECT pm.create_log('orders');
+SELECT pm.register('keep', 'keep', '{orders}', batch_size => 5, handler_timeout => '60 s');
+INSERT INTO orders (stream, type) SELECT 'a', 'A' FROM generate_series(1, 3);
+SQL
+	return PmTest::wait_seen($node, 'keep', 3, dbname => $name, timeout => 20);
+}
+
+# Its workers' pids, each kind in order.
+sub workers
+{
+	my ($name) = @_;
+	return $node->safe_psql('postgres',
+		"SELECT string_agg(backend_type || ' ' || pid, ',' ORDER BY backend_type, pid) FROM pg_stat_activity WHERE datname = '$name' AND backend_type LIKE 'pm %'");
+}
+
+# Runs a command of the server as somebody; returns (worked, seconds, error).
+sub command
+{
+	my ($sql, %opt) = @_;
+	my ($rc, $err);
+	my $seconds = PmTest::seconds
+	{
+		($rc, undef, $err) = $node->psql($opt{dbname} // 'postgres', $sql, extra_params => $opt{user} ? [ '-U', $opt{user} ] : []);
+	};
+	return ($rc == 0, $seconds, $err);
+}
+
+# ---- DROP DATABASE of its own
+
+my %slowest;
+my $good = 0;
+for my $round (1 .. 20)
+{
+	my $kind = (qw(plain force owner sleeping busy))[ $round % 5 ];
+	my $name = "own_$round";
+	my $after = $kind eq 'sleeping' ? 'PERFORM pg_sleep(0.5) WHERE e.position > 3;' :
+	  $kind eq 'busy' ? "IF e.position > 3 THEN FOR i IN 1 .. 1000000000 LOOP END LOOP; END IF;" : '';
+	my $ready = database($name, after => $after, owner => $kind eq 'owner' ? 'dba' : 'postgres');
+
+	$node->safe_psql($name, "INSERT INTO orders (stream, type) SELECT 'b', 'B' FROM generate_series(1, 5)");
+	my ($ok, $seconds, $err) = command("DROP DATABASE $name" . ($kind eq 'force' ? ' WITH (FORCE)' : ''),
+		user => $kind eq 'owner' ? 'dba' : undef);
+	diag("round $round ($kind): $err") if !$ok;
+	$good++ if $ok && $ready;
+	$slowest{$kind} = $seconds if $seconds > ($slowest{$kind} // 0);
+}
+is($good, 20, '20 rounds of DROP DATABASE with workers in it');
+diag('slowest DROP DATABASE: ' . join(', ', map { sprintf('%s %.2f s', $_, $slowest{$_}) } sort keys %slowest));
+for my $kind (sort keys %slowest)
+{
+	cmp_ok($slowest{$kind}, '<', 5, "DROP DATABASE, $kind: within 5 s");
+}
+is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')"),
+	'0', 'no worker is left');
+
+# ---- of another database: never delayed
+
+ok(database('stays', after => 'IF e.position > 3 THEN FOR i IN 1 .. 2000000000 LOOP END LOOP; END IF;'), 'one database stays');
+$node->safe_psql('stays', "INSERT INTO orders (stream, type) VALUES ('b', 'B')");
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE state = 'handling'", 1, dbname => 'stays', timeout => 10),
+	'a handler computes there')
+  or diag($node->safe_psql('stays', 'SELECT * FROM pm.worker'));
+my $before = workers('stays');
+my $slow = 0;
+for my $round (1 .. 10)
+{
+	$node->safe_psql('postgres', 'CREATE DATABASE another');
+	my ($ok, $seconds) = command('DROP DATABASE another');
+	$slow = $seconds if $seconds > $slow;
+}
+cmp_ok($slow, '<', 1.5, sprintf('DROP DATABASE of another is not delayed (%.2f s)', $slow));
+is(workers('stays'), $before, 'and disturbs no worker');
+
+# ---- who may not, does not throw workers out
+
+$node->safe_psql('postgres', 'DROP DATABASE stays');
+ok(database('d', owner => 'dba'), 'a database of dba');
+$before = workers('d');
+like($before, qr/pm dispatcher \d+,pm scheduler \d+/, 'has a dispatcher and a scheduler');
+for my $sql ('DROP DATABASE d', 'DROP DATABASE d WITH (FORCE)', 'ALTER DATABASE d RENAME TO e', 'CREATE DATABASE e TEMPLATE d',
+	'ALTER DATABASE d SET TABLESPACE pg_default')
+{
+	my ($ok, undef, $err) = command($sql, user => 'stranger');
+	like($err, qr/must be owner|permission denied/, "$sql by a stranger is refused");
+}
+is(workers('d'), $before, 'and the workers are still there');
+
+# Somebody is in the way: the command says so, and the workers come back.
+my $session = PmTest::session($node, dbname => 'd');
+for my $sql ('DROP DATABASE d', 'ALTER DATABASE d RENAME TO e', 'CREATE DATABASE e TEMPLATE d')
+{
+	my ($ok, undef, $err) = command($sql);
+	like($err, qr/is being accessed by other users/, "$sql with a session in it");
+}
+$session->quit;
+$node->safe_psql('d', "INSERT INTO orders (stream, type) VALUES ('c', 'C')");
+ok(PmTest::wait_seen($node, 'keep', 4, dbname => 'd', timeout => 10), 'work goes on there');
+
+# ---- RENAME
+
+$slow = 0;
+$good = 0;
+my $name = 'd';
+my $n = 4;
+for my $round (1 .. 6)
+{
+	my $new = "renamed_$round";
+	my ($ok, $seconds, $err) = command("ALTER DATABASE $name RENAME TO $new", user => 'dba');
+	diag($err) if !$ok;
+	$name = $new if $ok;
+	$slow = $seconds if $seconds > $slow;
+	$node->safe_psql($name, "INSERT INTO orders (stream, type) VALUES ('r', 'R')");
+	$n++;
+	$good++ if $ok && PmTest::wait_seen($node, 'keep', $n, dbname => $name, timeout => 20);
+}
+is($good, 6, 'ALTER DATABASE RENAME in a loop: work goes on under the new name');
+cmp_ok($slow, '<', 5, sprintf('RENAME within 5 s (%.2f s)', $slow));
+
+# ---- SET TABLESPACE
+
+my $space = PostgreSQL::Test::Utils::tempdir_short;
+$node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION '$space'");
+{
+	my ($ok, $seconds, $err) = command("ALTER DATABASE $name SET TABLESPACE elsewhere");
+	ok($ok, 'SET TABLESPACE') or diag($err);
+	$node->safe_psql($name, "INSERT INTO orders (stream, type) VALUES ('t', 'T')");
+	$n++;
+	ok(PmTest::wait_seen($node, 'keep', $n, dbname => $name, timeout => 20), 'work goes on in another tablespace');
+	($ok, $seconds, $err) = command("ALTER DATABASE $name SET TABLESPACE pg_default");
+	ok($ok, 'and back') or diag($err);
+}
+
+# ---- TEMPLATE: a copy waits
+
+$slow = 0;
+$good = 0;
+for my $round (1 .. 6)
+{
+	my $strategy = $round % 2 ? 'wal_log' : 'file_copy';
+	my ($ok, $seconds, $err) = command("CREATE DATABASE copy_$round TEMPLATE $name STRATEGY $strategy", user => $round % 3 ? 'dba' : undef);
+	diag($err) if !$ok;
+	$good++ if $ok;
+	$slow = $seconds if $seconds > $slow;
+	$node->safe_psql($name, "INSERT INTO orders (stream, type) VALUES ('o', 'O')");
+	$n++;
+	$good-- if !PmTest::wait_seen($node, 'keep', $n, dbname => $name, timeout => 20);
+}
+is($good, 6, 'CREATE DATABASE ... TEMPLATE in a loop: the original goes on');
+cmp_ok($slow, '<', 8, sprintf('CREATE DATABASE ... TEMPLATE within 8 s (%.2f s)', $slow));
+
+my $copied = $node->safe_psql('copy_1', 'SELECT count(*) FROM orders');
+$node->safe_psql('copy_1', "INSERT INTO orders (stream, type) VALUES ('copy', 'C')");
+like(
+	$node->safe_psql('copy_1', 'SELECT state, reason, hint FROM pm.status'),
+	qr/^waiting\|this database is a copy\|SELECT pm\.resume\(\) adopts it/,
+	'pm.status of the copy says that it is one');
+# Somebody who comes with a new registration there must not start the old one.
+PmTest::create_handler($node, 'fresh', dbname => 'copy_1', user => 'app');
+$node->safe_psql('copy_1', "SELECT pm.register('fresh', 'fresh', '{orders}', start_at => 'end')", extra_params => [ '-U', 'app' ]);
+$node->safe_psql('copy_1', "INSERT INTO orders (stream, type) VALUES ('copy', 'C')");
+ok(PmTest::wait_seen($node, 'fresh', 1, dbname => 'copy_1', timeout => 20), 'a new registration in the copy runs');
+is($node->safe_psql('copy_1', "SELECT count(*) FROM seen WHERE stream = 'copy' AND pm = 'keep'"), '0', 'what was copied does not');
+my ($ok, undef, $err) = command("SELECT pm.catch_up('keep')", dbname => 'copy_1', user => 'app');
+like($err, qr/this database is a copy/, 'nor by pm.catch_up');
+($ok, undef, $err) = command("SELECT pm.resume('keep')", dbname => 'copy_1', user => 'stranger');
+ok(!$ok, 'a stranger may not resume it');
+$node->safe_psql('copy_1', 'SELECT pm.resume()', extra_params => [ '-U', 'app' ]);
+ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE stream = 'copy' AND pm = 'keep'", 2, dbname => 'copy_1', timeout => 20),
+	'pm.resume() adopts it: it goes on where it stood');
+PmTest::exactly_once_ok($node, 'keep', 'orders', 'in the copy everything was handled once', dbname => 'copy_1');
+PmTest::exactly_once_ok($node, 'keep', 'orders', 'and in the original', dbname => $name);
+is($node->safe_psql('copy_2', "SELECT state FROM pm.status"), 'waiting', 'another copy still waits');
+is(workers('copy_2') =~ /dispatcher/ ? 'runs' : '', '', 'and has no dispatcher');
+
+# ---- a template has no worker
+
+$node->safe_psql('postgres', "ALTER DATABASE copy_3 IS_TEMPLATE true");
+like($node->safe_psql('copy_3', 'SELECT reason FROM pm.status'), qr/copy|template/, 'a template database waits');
+
+PmTest::no_crash_ok($node);
+$node->stop('fast');
+done_testing();
