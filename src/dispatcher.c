@@ -79,6 +79,7 @@ static MemoryContext units_context;
 static List *units = NIL;
 static List *watches = NIL;
 static uint64 units_version = 0;
+static bool incomplete = false; /* a log's table was locked: load again */
 static int	last_manager = 0;
 static volatile bool role_changed = false;
 
@@ -117,9 +118,11 @@ dispatcher_watch(Unit *unit, char *name)
 			watch = lfirst(lc);
 	if (watch == NULL)
 	{
-		PmLog	   *log = log_get(name, true);
+		bool		locked;
+		PmLog	   *log = log_get_nowait(name, &locked);
 		LogSlot    *slot;
 
+		incomplete |= locked;
 		if (log == NULL)
 			return;
 		watch = palloc0(sizeof(Watch));
@@ -162,6 +165,7 @@ dispatcher_load(void)
 	managers = registry_load(MyWorkerSlot->role);
 	units = NIL;
 	watches = NIL;
+	incomplete = false;
 	foreach(lc, managers)
 	{
 		ProcessManager *pm = lfirst(lc);
@@ -501,6 +505,11 @@ dispatcher_main(Datum arg)
 		dispatcher_look();
 		due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval);
 		again = dispatcher_round(&due);
+		if (incomplete)
+		{
+			units_version = 0;
+			due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DISPATCHER_HELD_MAX));
+		}
 		(void) pgstat_report_stat(false);
 
 		now = GetCurrentTimestamp();

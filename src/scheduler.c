@@ -144,7 +144,8 @@ scheduler_has_work(ProcessManager *pm, TimestampTz *due)
 		foreach(lc, cursors)
 		{
 			Cursor	   *cursor = lfirst(lc);
-			PmLog	   *log = log_get(cursor->log, true);
+			bool		locked;
+			PmLog	   *log = log_get_nowait(cursor->log, &locked);
 			LogSlot    *slot;
 			Relation	sequence;
 			int64		last;

@@ -11,6 +11,7 @@
  */
 #include "pm.h"
 
+#include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "nodes/parsenodes.h"
@@ -31,6 +32,20 @@
 #define UTILITY_WAIT_FOR	10000
 
 static ProcessUtility_hook_type prev_process_utility;
+
+static bool
+utility_may_create(void)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	bool		may = superuser();
+
+	if (HeapTupleIsValid(tuple))
+	{
+		may = may || ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+		ReleaseSysCache(tuple);
+	}
+	return may;
+}
 
 /*
  * The database of that name, if the caller may do this to it.
@@ -53,7 +68,7 @@ utility_database(const char *name, bool copy)
 			may = may || ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
 			ReleaseSysCache(tuple);
 		}
-		may = may && have_createdb_privilege();
+		may = may && utility_may_create();
 	}
 	return may ? database : InvalidOid;
 }

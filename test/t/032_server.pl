@@ -1,0 +1,141 @@
+# The server's life: a fast stop with a handler asleep, restarts, crashes, workers that are
+# ended by hand. Work resumes each time; nothing is lost or done twice.
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $node = PmTest::node('server', conf => "restart_after_crash = on\nmax_prepared_transactions = 10\n");
+
+$node->safe_psql('postgres', 'CREATE ROLE app LOGIN; GRANT USAGE ON SCHEMA pm TO app; GRANT CREATE ON SCHEMA public TO app');
+PmTest::create_seen($node);
+PmTest::create_handler($node, 'keep', user => 'app', after => 'PERFORM pg_sleep(0.002);');
+PmTest::create_handler($node, 'copier', user => 'app',
+	after => "PERFORM pm.append('results', e.stream, 'Copied', jsonb_build_object('of', e.position));");
+$node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
+SELECT pm.create_log('orders');
+SELECT pm.create_log('results');
+SELECT pm.register('keep', 'keep', '{orders}', batch_size => 10);
+SELECT pm.register('copier', 'copier', '{orders}');
+SQL
+
+sub append
+{
+	my ($n) = @_;
+	$node->safe_psql('postgres', "INSERT INTO orders (stream, type) SELECT 's' || i % 7, 'A' FROM generate_series(1, $n) i");
+	return;
+}
+
+sub all_handled_ok
+{
+	my ($name, $timeout) = @_;
+	my $ok;
+	my $took = PmTest::seconds { $ok = PmTest::wait_idle($node, timeout => $timeout // 30); };
+
+	ok($ok, sprintf('%s: work resumes (%.1f s)', $name, $took));
+	PmTest::exactly_once_ok($node, 'keep', 'orders', "$name: nothing lost, nothing twice");
+	PmTest::exactly_once_ok($node, 'copier', 'orders', "$name: nor by who appends");
+	is( $node->safe_psql('postgres', "SELECT count(*) - count(DISTINCT data->>'of'), (SELECT count(*) FROM orders) - count(*) FROM results"),
+		'0|0', "$name: each appended once");
+	return;
+}
+
+# ---- restart and crash in the middle of work
+
+for my $mode (qw(fast immediate fast immediate immediate))
+{
+	append(300);
+	PmTest::wait_until($node, "SELECT count(*) > 0 FROM pm.status WHERE process_manager = 'keep' AND lag BETWEEN 1 AND 290", 't', timeout => 10);
+	my $handled = $node->safe_psql('postgres', "SELECT lag FROM pm.status WHERE process_manager = 'keep'");
+	$node->stop($mode);
+	$node->start;
+	all_handled_ok("stop $mode with $handled events to go");
+}
+
+# ---- a handler asleep
+
+PmTest::create_handler($node, 'sleeper', user => 'app', after => 'PERFORM pg_sleep(600) WHERE NOT EXISTS (SELECT FROM awake);');
+$node->safe_psql('postgres', "CREATE TABLE awake (); GRANT ALL ON awake TO app; SELECT pm.register('sleeper', 'sleeper', '{orders}', start_at => 'end', handler_timeout => '1 h')",
+	extra_params => [ '-U', 'app' ]);
+for my $round (1 .. 3)
+{
+	append(1);
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE process_manager = 'sleeper' AND state = 'handling'", 1, timeout => 20),
+		'a handler sleeps');
+	my $took = PmTest::seconds { $node->stop('fast'); };
+	cmp_ok($took, '<=', 5, sprintf('the server stops within 5 s (%.2f s)', $took));
+	$node->start;
+}
+# in a loop without a sleep, too
+PmTest::create_handler($node, 'sleeper', user => 'app', after => 'WHILE NOT EXISTS (SELECT FROM awake) LOOP END LOOP;');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE process_manager = 'sleeper' AND state = 'handling'", 1, timeout => 20),
+	'a handler computes');
+my $took = PmTest::seconds { $node->stop('fast'); };
+cmp_ok($took, '<=', 5, sprintf('the server stops within 5 s (%.2f s)', $took));
+$node->start;
+$node->safe_psql('postgres', 'ALTER TABLE awake ADD x int; INSERT INTO awake VALUES (1)');
+PmTest::create_handler($node, 'sleeper', user => 'app');
+all_handled_ok('after that');
+is($node->safe_psql('postgres', "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'sleeper'"), '3|3', 'the sleeper handled its events once');
+is($node->safe_psql('postgres', 'SELECT sum(errors) FROM pm.status'), '0', 'a stop of the server is no failed attempt');
+
+# ---- workers ended by hand
+
+my $pid = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pm %s'";
+for my $round (1 .. 2)
+{
+	for my $kind (qw(dispatcher scheduler launcher))
+	{
+		append(200);
+		my $old = $node->safe_psql('postgres', sprintf($pid, $kind));
+		is($node->safe_psql('postgres', "SELECT pg_terminate_backend($old)"), 't', "pg_terminate_backend of the $kind");
+		all_handled_ok("$kind terminated");
+		my $back;
+		$took = PmTest::seconds
+		{
+			$back = PmTest::wait_until($node, sprintf("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pm %s' AND pid <> $old", $kind), 1, timeout => 20);
+		};
+		ok($back, sprintf('another %s is there (%.1f s later)', $kind, $took));
+	}
+}
+append(100);
+$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'pm %'");
+all_handled_ok('all of them terminated');
+
+# pg_cancel_backend: what the worker does is tried again
+append(200);
+for (1 .. 20)
+{
+	$node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'pm %'");
+}
+all_handled_ok('cancelled many times', 60);
+
+# ---- a crash of a backend restarts the server
+
+for my $kind (qw(dispatcher client))
+{
+	append(200);
+	my $victim;
+	if ($kind eq 'client')
+	{
+		my $session = PmTest::session($node);
+		$session->do("BEGIN; INSERT INTO orders (stream, type) VALUES ('never', 'N')");
+		kill 'KILL', $session->pid;
+		eval { $session->quit };
+	}
+	else
+	{
+		kill 'KILL', $node->safe_psql('postgres', sprintf($pid, 'dispatcher'));
+	}
+	ok($node->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()'), 'the server is up again');
+	append(20);
+	all_handled_ok("kill -9 of a $kind");
+}
+is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE stream = 'never'"), '0', 'what was rolled back was never handled');
+
+PmTest::no_crash_ok($node);
+$node->stop('fast');
+done_testing();
