@@ -95,6 +95,9 @@ void
 exec_begin_reader(ExecScope *scope, Oid table_owner)
 {
 	exec_begin(scope, table_owner, SECURITY_RESTRICTED_OPERATION);
+	/* A policy forced on the owner is an error, not a filter. */
+	(void) set_config_option("row_security", "off",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 /*

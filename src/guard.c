@@ -15,8 +15,8 @@
  *
  * - Before a statement writes, a trigger takes the transaction's floor: the
  *	 last value of the sequence at a moment when the transaction already holds
- *	 its lock.  The lock stays until the (sub)transaction ends, so every
- *	 position above the floor has the property.  If the subtransaction that
+ *	 its lock, in its own name (guard_hold()).  The lock stays until the
+ *	 (sub)transaction ends, so every position above the floor has the property.  If the subtransaction that
  *	 took the floor aborts, its lock may be gone: the floor is forgotten, and
  *	 the next statement takes a new one.
  * - A check constraint compares every new position: above the floor, and at
@@ -47,6 +47,7 @@
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/resowner.h"
 #include "utils/syscache.h"
 #include "wakeup.h"
 
@@ -176,6 +177,21 @@ guard_resolve(GuardEntry *entry, Relation rel)
 }
 
 /*
+ * Takes the writer's lock once more, for the (sub)transaction itself.  So far
+ * it may belong to a cursor's portal only, and would be gone when that fails
+ * in a subtransaction, while rows that it wrote before live on.
+ */
+static void
+guard_hold(Oid relid)
+{
+	ResourceOwner caller = CurrentResourceOwner;
+
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	LockRelationOid(relid, RowExclusiveLock);
+	CurrentResourceOwner = caller;
+}
+
+/*
  * Takes this transaction's floor for the log, unless it has one, publishes the
  * hint and arms the wake-up.  The caller's statement holds the writer's lock,
  * and has drawn no position yet.
@@ -194,6 +210,7 @@ guard_enter(Relation rel)
 		return;
 
 	guard_resolve(entry, rel);
+	guard_hold(entry->relid);
 	entry->floor = sequence_last(entry->seqid);
 	entry->ceiling = entry->floor;
 

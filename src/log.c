@@ -422,6 +422,12 @@ log_require_select(PmLog *log, Oid role)
 				 errmsg("row-level security hides events of log \"%s\" from role \"%s\"", log->name,
 						GetUserNameFromId(role, false)),
 				 errhint("Switch it off for the table, or give the role BYPASSRLS.")));
+	/* It is read as the table's owner. */
+	if (check_enable_rls(log->relid, log->owner, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("row-level security is forced on the owner of log \"%s\"", log->name),
+				 errhint("Run ALTER TABLE %s NO FORCE ROW LEVEL SECURITY.", log->table)));
 }
 
 /*

@@ -1,0 +1,176 @@
+-- pm.append and pm.append_all: versions, expectations, bad events.
+\set SHOW_CONTEXT never
+SELECT pm.create_log('orders');
+
+-- ---- versions count per stream ----------------------------------------------
+
+SELECT pm.append('orders', 'o-1', 'Placed', '{"total": 5}', '{"user": "u"}');
+SELECT pm.append('orders', 'o-1', 'Paid');
+SELECT pm.append('orders', 'o-2', 'Placed');
+SELECT pm.append(log => 'orders', stream => 'o-2', type => 'Paid', expected_version => 1);
+SELECT pm.append('orders', 'o-2', 'Sent', NULL, NULL, NULL);
+SELECT "position", stream, version, type, data, metadata FROM pm.read('orders');
+-- a rolled back append leaves a gap in the positions, none in the versions
+BEGIN;
+SELECT pm.append('orders', 'o-1', 'Lost');
+ROLLBACK;
+SELECT pm.append('orders', 'o-1', 'Sent');
+SELECT "position", version, type FROM pm.read_stream('orders', 'o-1');
+-- several in one transaction, a savepoint between
+BEGIN;
+SELECT pm.append('orders', 'o-1', 'Four');
+SAVEPOINT s;
+SELECT pm.append('orders', 'o-1', 'Lost', expected_version => 4);
+ROLLBACK TO s;
+SELECT pm.append('orders', 'o-1', 'Five', expected_version => 4);
+COMMIT;
+SELECT version, type FROM pm.read_stream('orders', 'o-1', 3);
+-- several in one statement
+SELECT pm.append('orders', 'o-3', 'n' || i) > 0 AS appended FROM generate_series(1, 3) i;
+SELECT version, type FROM pm.read_stream('orders', 'o-3');
+-- any text is a stream or a type
+SELECT pm.append('orders', '', '') > 0 AS appended;
+SELECT pm.append('orders', repeat('x', 2000), repeat('y', 3000)) > 0 AS appended;
+SELECT version, length(type) FROM pm.read_stream('orders', repeat('x', 2000));
+-- an event is what the call says, whatever the search_path has to offer
+CREATE SCHEMA trap;
+CREATE FUNCTION trap.max(bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 40::bigint';
+CREATE FUNCTION trap.jsonb_in(cstring) RETURNS jsonb LANGUAGE internal IMMUTABLE STRICT AS 'jsonb_in';
+CREATE OPERATOR trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq);
+SET search_path = trap, public, pg_catalog;
+SELECT pm.append('public.orders', 'o-3', 'n4');
+SELECT pm.append('orders', 'o-3', 'n4') > 0 AS appended;
+RESET search_path;
+SELECT version, type FROM pm.read_stream('orders', 'o-3', 3);
+DROP SCHEMA trap CASCADE;
+
+-- ---- expectations -----------------------------------------------------------
+
+SELECT pm.append('orders', 'o-4', 'Placed', expected_version => 0) > 0 AS appended;
+SELECT pm.append('orders', 'o-4', 'Placed', expected_version => 0);
+SELECT pm.append('orders', 'o-4', 'Paid', expected_version => 2);
+SELECT pm.append('orders', 'o-4', 'Paid', expected_version => 1) > 0 AS appended;
+SELECT pm.append('orders', 'o-4', 'Paid', expected_version => 1);
+SELECT pm.append('orders', 'o-5', 'Placed', expected_version => 1);
+SELECT pm.append('orders', 'o-5', 'Placed', expected_version => -1);
+SELECT pm.append('orders', 'o-5', 'Placed', expected_version => 9223372036854775807);
+\set VERBOSITY sqlstate
+SELECT pm.append('orders', 'o-4', 'Paid', expected_version => 1);
+SELECT pm.append_all('orders', 'o-4', '[{"type": "Paid"}]', 0);
+\set VERBOSITY default
+-- it can be caught by its code
+DO $$
+DECLARE detail text;
+BEGIN
+	PERFORM pm.append('orders', 'o-4', 'Paid', expected_version => 7);
+EXCEPTION WHEN SQLSTATE 'PM001' THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+	RAISE NOTICE '% (%)', SQLERRM, detail;
+END $$;
+-- rows without a version: they count for 0, and have no place in the order
+INSERT INTO orders (stream, type) VALUES ('plain', 'Placed'), ('plain', 'Paid');
+SELECT pm.append('orders', 'plain', 'x', expected_version => 0);
+SELECT pm.append('orders', 'plain', 'x', expected_version => 1);
+SELECT pm.append('orders', 'plain', 'First') > 0 AS appended;
+SELECT pm.append('orders', 'plain', 'Second', expected_version => 1) > 0 AS appended;
+SELECT version, type FROM pm.read_stream('orders', 'plain');
+-- versions that somebody else has written
+INSERT INTO orders (stream, version, type) VALUES ('far', 41, 'Jumped');
+SELECT pm.append('orders', 'far', 'x', expected_version => 41) > 0 AS appended;
+SELECT version, type FROM pm.read_stream('orders', 'far');
+INSERT INTO orders (stream, version, type) VALUES ('far', 42, 'Twice');
+
+-- ---- bad arguments ----------------------------------------------------------
+
+SELECT pm.append(NULL, 's', 't');
+SELECT pm.append('orders', NULL, 't');
+SELECT pm.append('orders', 's', NULL);
+SELECT pm.append('orders', 's', 't', '{}', '[]');
+SELECT pm.append('orders', 's', 't', '{}', '5');
+SELECT pm.append('orders', 's', 't', '5') > 0 AS data_is_any_json;
+SELECT pm.append('orders', 's', 't', 'null') > 0 AS data_is_any_json;
+SELECT pm.append('nosuch', 's', 't');
+
+-- ---- pm.append_all ----------------------------------------------------------
+
+SELECT cardinality(pm.append_all('orders', 'all', '[{"type": "A", "data": {"n": 1}, "metadata": {"m": 1}}, {"type": "B"}, {"type": "C", "data": [1]}]'));
+SELECT version, type, data, metadata FROM pm.read_stream('orders', 'all');
+SELECT cardinality(pm.append_all('orders', 'all', '[{"type": "D"}, {"type": "E"}]', 3));
+SELECT pm.append_all('orders', 'all', '[{"type": "F"}, {"type": "G"}]', 3);
+SELECT pm.append_all('orders', 'all', '[]'), pm.append_all('orders', 'all', '[]', 5);
+SELECT pm.append_all('orders', 'all', '[]', 99);
+SELECT a.pos = array_agg(e."position" ORDER BY e.version) AS positions_in_order
+FROM (SELECT pm.append_all('orders', 'pos', '[{"type": "1"}, {"type": "2"}, {"type": "3"}]') AS pos) a,
+	LATERAL pm.read_stream('orders', 'pos') e GROUP BY a.pos;
+SELECT version, type FROM pm.read_stream('orders', 'pos');
+-- nothing of it, when one of them is bad
+SELECT pm.append_all('orders', 'bad', '[{"type": "A"}, {"data": {}}]');
+SELECT pm.append_all('orders', 'bad', '[{"type": "A"}, {"type": 5}]');
+SELECT pm.append_all('orders', 'bad', '[{"type": null}]');
+SELECT pm.append_all('orders', 'bad', '[{"type": "A", "version": 3}]');
+SELECT pm.append_all('orders', 'bad', '[{"type": "A", "metadata": []}]');
+SELECT pm.append_all('orders', 'bad', '[{"type": "A", "metadata": null}]');
+SELECT pm.append_all('orders', 'bad', '["A"]');
+SELECT pm.append_all('orders', 'bad', '[[{"type": "A"}]]');
+SELECT pm.append_all('orders', 'bad', '[null]');
+SELECT pm.append_all('orders', 'bad', '[{}]');
+SELECT pm.append_all('orders', 'bad', '{"type": "A"}');
+SELECT pm.append_all('orders', 'bad', '"A"');
+SELECT pm.append_all('orders', 'bad', 'null');
+SELECT pm.append_all('orders', 'bad', NULL);
+SELECT pm.append_all('orders', NULL, '[]');
+SELECT pm.append_all(NULL, 'bad', '[]');
+SELECT pm.append_all('nosuch', 'bad', '[{"type": "A"}]');
+SELECT pm.append_all('orders', 'bad', '[{"type": "A"}]', -1);
+SELECT count(*) FROM pm.read_stream('orders', 'bad');
+
+-- ---- plain INSERT is as good ------------------------------------------------
+
+INSERT INTO orders (stream, type) SELECT 'bulk', 'n' FROM generate_series(1, 100);
+WITH i AS (INSERT INTO orders (stream, type) VALUES ('cte', 'x') RETURNING "position")
+SELECT "position" > 0 AS drawn FROM i;
+SELECT stream, count(*), count(version) AS versions FROM pm.read('orders', max_count => NULL) WHERE stream IN ('bulk', 'cte') GROUP BY stream ORDER BY stream;
+
+-- ---- who is in the way ------------------------------------------------------
+
+-- a trigger that swallows the event, or a rule
+CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER swallow BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION swallow();
+SET statement_timeout = '20s';
+SELECT pm.append('orders', 'swallowed', 'x');
+SELECT pm.append('orders', 'swallowed', 'x', expected_version => 0);
+SELECT pm.append_all('orders', 'swallowed', '[{"type": "A"}]');
+RESET statement_timeout;
+DROP TRIGGER swallow ON orders;
+DROP FUNCTION swallow();
+-- triggers that refuse
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not today'; END $$;
+CREATE TRIGGER refuse AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION refuse();
+SELECT pm.append('orders', 'refused', 'x');
+DROP TRIGGER refuse ON orders;
+DROP FUNCTION refuse();
+SELECT count(*) FROM pm.read_stream('orders', 'refused');
+-- a row policy hides the versions that count
+CREATE ROLE regress_pm_carol;
+GRANT USAGE ON SCHEMA pm TO regress_pm_carol;
+GRANT SELECT, INSERT ON orders TO regress_pm_carol;
+ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
+CREATE POLICY hide ON orders FOR SELECT USING (type = 'mine');
+CREATE POLICY make ON orders FOR INSERT WITH CHECK (true);
+SET ROLE regress_pm_carol;
+SET statement_timeout = '20s';
+\set VERBOSITY sqlstate
+SELECT pm.append('orders', 'o-1', 'mine');
+\set VERBOSITY default
+RESET statement_timeout;
+RESET ROLE;
+ALTER TABLE orders DISABLE ROW LEVEL SECURITY;
+DROP OWNED BY regress_pm_carol;
+DROP ROLE regress_pm_carol;
+-- a read-only transaction
+BEGIN READ ONLY;
+SELECT pm.append('orders', 'o-1', 'x');
+ROLLBACK;
+
+SELECT pm.drop_log('orders');
+DROP TABLE orders;

@@ -1,0 +1,284 @@
+-- Logs: making and forgetting them, reading and trimming them.
+\set SHOW_CONTEXT never
+
+-- ---- names ------------------------------------------------------------------
+
+CREATE SCHEMA sales;
+CREATE SCHEMA "Odd One";
+SELECT pm.create_log('orders');
+SELECT pm.create_log('Payments');				-- folds as SQL does
+SELECT pm.create_log('"Refunds"');				-- unless quoted
+SELECT pm.create_log('sales.orders');
+SELECT pm.create_log('"Odd One"."a.b"');
+SELECT pm.create_log(' shipping ');				-- as SQL, too
+SELECT name, "table", pos, stream, version, type, data, metadata, recorded_at FROM pm.log ORDER BY name COLLATE "C";
+\d+ orders
+\d sales.orders
+
+-- not names
+SELECT pm.create_log('');
+SELECT pm.create_log('a.b.c');
+SELECT pm.create_log('two words');
+SELECT pm.create_log('"open');
+SELECT pm.create_log('a..b');
+SELECT pm.create_log('nowhere.orders');
+SELECT pm.create_log(repeat('x', 300));
+SELECT pm.create_log(NULL) IS NULL AS strict;
+-- a temporary table is nobody else's
+SELECT pm.create_log('pg_temp.orders');
+SET search_path = pg_temp, public;
+SELECT pm.create_log('temporary');
+RESET search_path;
+
+-- a name once, however it is written
+SELECT pm.create_log('orders');
+SELECT pm.create_log('ORDERS');
+SELECT pm.create_log('public.payments');		-- the same table is another log's already
+CREATE TABLE taken (i int);
+SELECT pm.create_log('taken');
+SELECT count(*) FROM pm.log WHERE name IN ('taken', 'temporary', 'public.payments');
+DROP TABLE taken;
+
+-- which log a name means
+SELECT pm.append('ORDERS', 'o-1', 'Placed'), pm.append('"orders"', 'o-1', 'Paid'), pm.append('sales.orders', 'o-1', 'Placed');
+SELECT pm.append('Refunds', 'r-1', 'Refunded'), pm.append('"Refunds"', 'r-1', 'Refunded');
+SELECT pm.append('refunds', 'r-1', 'Refunded');
+SELECT pm.append('nosuch', 'x', 'y');
+SELECT pm.append('"Odd One"."a.b"', 'x', 'y');
+SELECT log, "position", stream, version, type FROM pm.read('sales.orders');
+
+-- ---- dropping ---------------------------------------------------------------
+
+-- the table stays, without its guard
+SELECT pm.drop_log('"Refunds"');
+SELECT pm.drop_log('"Refunds"');
+SELECT count(*) FROM "Refunds";
+SELECT tgname FROM pg_trigger WHERE tgrelid = '"Refunds"'::regclass AND NOT tgisinternal;
+SELECT conname FROM pg_constraint WHERE conrelid = '"Refunds"'::regclass AND contype = 'c';
+INSERT INTO "Refunds" ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (99, 'r', 'free now');
+TRUNCATE "Refunds";
+SELECT pm.read('"Refunds"');
+-- it does not become a log again by its name
+SELECT pm.create_log('"Refunds"');
+DROP TABLE "Refunds";
+SELECT pm.create_log('"Refunds"');
+SELECT pm.append('"Refunds"', 'r-1', 'Refunded');
+
+-- the table is dropped first: the log says so, and its name is free
+DROP TABLE payments;
+SELECT name, "table" IS NULL AS gone FROM pm.log WHERE name = 'payments';
+SELECT pm.append('payments', 'p', 'Paid');
+SELECT pm.read('payments');
+SELECT pm.read_stream('payments', 'p');
+SELECT pm.high_water_mark('payments');
+SELECT pm.trim('payments', 1);
+SELECT pm.create_log('payments');
+SELECT pm.append('payments', 'p', 'Paid');
+SELECT "position", version, type FROM pm.read('payments');
+-- dropped and made again as something else
+DROP TABLE payments;
+CREATE TABLE payments (i int);
+SELECT pm.read('payments');
+SELECT pm.drop_log('payments');
+DROP TABLE payments;
+SELECT pm.create_log('payments');
+
+-- in a transaction that rolls back
+BEGIN;
+SELECT pm.create_log('passing');
+SELECT pm.append('passing', 's', 't');
+ROLLBACK;
+SELECT pm.read('passing');
+BEGIN;
+SELECT pm.append('orders', 'o-2', 'Placed');
+SELECT pm.drop_log('orders');
+ROLLBACK;
+SELECT pm.high_water_mark('orders');
+
+-- DROP SCHEMA CASCADE takes the table
+SELECT pm.drop_log('"Odd One"."a.b"');
+DROP SCHEMA "Odd One" CASCADE;
+
+-- renamed: the log keeps its name
+ALTER TABLE shipping RENAME TO shipments;
+SELECT pm.append('shipping', 's-1', 'Sent');
+SELECT log, "position", stream FROM pm.read('shipping');
+SELECT name, "table" FROM pm.log WHERE name = 'shipping';
+SELECT pm.drop_log('shipping');
+DROP TABLE shipments;
+
+-- columns that are not as they should be
+SELECT pm.create_log('crooked');
+ALTER TABLE crooked RENAME COLUMN stream TO stem;
+SELECT pm.read('crooked');
+SELECT pm.append('crooked', 's', 't');
+ALTER TABLE crooked RENAME COLUMN stem TO stream;
+ALTER TABLE crooked ADD COLUMN extra int, ALTER COLUMN data TYPE text;
+SELECT pm.read('crooked');
+ALTER TABLE crooked ALTER COLUMN data DROP DEFAULT, ALTER COLUMN data TYPE jsonb USING data::jsonb, ALTER COLUMN data SET DEFAULT '{}';
+ALTER TABLE crooked DROP COLUMN extra;
+SELECT pm.append('crooked', 's', 't');
+SELECT stream, version, type, data, metadata FROM pm.read('crooked');
+ALTER TABLE crooked DROP COLUMN version CASCADE;
+SELECT pm.append('crooked', 's', 't');
+SELECT pm.drop_log('crooked');
+DROP TABLE crooked;
+
+-- ---- pm.read ----------------------------------------------------------------
+
+SELECT pm.create_log('events');
+INSERT INTO events (stream, type, data, metadata) VALUES
+	('a', 'Placed', '{"n": 1}', '{"by": "me"}'), ('a', 'Paid', DEFAULT, DEFAULT), ('b', 'Placed', '[1, 2]', DEFAULT);
+SELECT pm.append('events', 'a', 'Sent'), pm.append('events', 'b', 'Sent');
+COPY events (stream, type, data) FROM stdin;
+c	Copied	{"from": "file"}
+c	Copied	"text"
+\.
+SELECT log, "position", stream, version, type, data, metadata, recorded_at IS NOT NULL AS recorded FROM pm.read('events');
+SELECT "position" FROM pm.read('events', 3);
+SELECT "position" FROM pm.read('events', after => 3, max_count => 2);
+SELECT "position" FROM pm.read('events', max_count => 0);
+SELECT count(*) FROM pm.read('events', max_count => NULL);
+SELECT "position" FROM pm.read('events', after => NULL, max_count => 1);
+SELECT "position" FROM pm.read('events', after => -5, max_count => 1);
+SELECT "position" FROM pm.read('events', after => 9223372036854775807);
+SELECT "position", type FROM pm.read('events', types => '{Sent,Copied}');
+SELECT "position", type FROM pm.read('events', 4, 2, '{Sent,Copied}');
+SELECT "position" FROM pm.read('events', types => '{}');
+SELECT "position", type FROM pm.read('events', types => '{Sent,NULL}');
+SELECT pm.read('events', max_count => -1);
+SELECT pm.read(NULL);
+-- its own transaction's events are not below the mark
+BEGIN;
+INSERT INTO events (stream, type) VALUES ('d', 'Open');
+SELECT pm.high_water_mark('events'), (SELECT max("position") FROM pm.read('events')) AS last_read, (SELECT max("position") FROM events) AS last_there;
+ROLLBACK;
+SELECT pm.high_water_mark('events'), (SELECT max("position") FROM pm.read('events')) AS last_read;
+SELECT pm.high_water_mark(NULL) IS NULL AS strict;
+SELECT pm.high_water_mark('nosuch');
+-- the order of the positions, whatever the plan
+SET enable_indexscan = off;
+SET enable_bitmapscan = off;
+SELECT array_agg("position") FROM pm.read('events');
+RESET enable_indexscan;
+RESET enable_bitmapscan;
+-- a dropped and an added column
+ALTER TABLE events ADD COLUMN note text DEFAULT 'n';
+SELECT "position", type FROM pm.read('events', max_count => 1);
+ALTER TABLE events DROP COLUMN note;
+SELECT "position", type FROM pm.read('events', max_count => 1);
+-- a child table is not part of the log
+CREATE TABLE child () INHERITS (events);
+INSERT INTO child ("position", stream, type) VALUES (1, 'child', 'x');
+SELECT count(*) FROM pm.read('events');
+DROP TABLE child;
+
+-- ---- pm.read_stream ---------------------------------------------------------
+
+SELECT "position", stream, version, type FROM pm.read_stream('events', 'a');
+SELECT "position", version, type FROM pm.read_stream('events', 'a', 1);
+INSERT INTO events (stream, version, type) VALUES ('e', 3, 'three'), ('e', NULL, 'none'), ('e', 1, 'one'), ('e', NULL, 'none');
+SELECT "position", version, type FROM pm.read_stream('events', 'e');
+SELECT "position", version, type FROM pm.read_stream('events', 'e', 1);
+SELECT "position", version, type FROM pm.read_stream('events', 'e', 0, 1);
+SELECT "position", version, type FROM pm.read_stream('events', 'e', max_count => 0);
+SELECT count(*) FROM pm.read_stream('events', 'e', NULL, NULL);
+SELECT count(*) FROM pm.read_stream('events', 'nobody');
+SELECT pm.read_stream('events', NULL);
+SELECT pm.read_stream(NULL, 'e');
+SELECT pm.read_stream('events', 'e', max_count => -1);
+-- all that is visible, its own transaction's events too
+BEGIN;
+SELECT pm.append('events', 'a', 'Open');
+SELECT "position", version, type FROM pm.read_stream('events', 'a', 1);
+ROLLBACK;
+
+-- ---- pm.trim ----------------------------------------------------------------
+
+SELECT count(*), min("position") FROM events;
+SELECT pm.trim('events', 2);
+SELECT pm.trim('events', 2);
+SELECT pm.trim('events', 7, 3);
+SELECT pm.trim('events', 7, 3);
+SELECT pm.trim('events', 7, 0);
+SELECT pm.trim('events', -1);
+SELECT pm.trim('events', 7, -1);
+SELECT pm.trim(NULL, 7) IS NULL AS strict;
+SELECT min("position") FROM pm.read('events');
+-- trimmed positions do not come again
+SELECT pm.append('events', 'f', 'next');
+SELECT pm.trim('events', 9223372036854775807);
+SELECT count(*) FROM events;
+SELECT pm.append('events', 'f', 'next');
+SELECT pm.high_water_mark('events');
+
+-- with a follower: not past its cursor
+CREATE FUNCTION nothing(e pm.event) RETURNS void LANGUAGE sql AS '';
+SET client_min_messages = error;
+SELECT pm.register('follower', 'nothing', '{events}', start_at => 'beginning');
+SELECT pm.pause('follower');
+RESET client_min_messages;
+SELECT pm.seek('follower', 'events', 5);
+SELECT pm.trim('events', 6);
+SELECT pm.trim('events', 5);
+SELECT pm.trim('sales.orders', 100);
+SELECT pm.drop_log('events');
+DROP TABLE events;
+SELECT pm.create_log('events');
+SELECT pm.unregister('follower');
+SELECT pm.create_log('events');
+SELECT pm.drop_log('events');
+
+-- ---- rights -----------------------------------------------------------------
+
+CREATE ROLE regress_pm_alice;
+CREATE ROLE regress_pm_bob;
+GRANT USAGE ON SCHEMA pm TO regress_pm_alice, regress_pm_bob;
+CREATE SCHEMA alice AUTHORIZATION regress_pm_alice;
+GRANT USAGE ON SCHEMA alice TO regress_pm_bob;
+SET ROLE regress_pm_alice;
+SELECT pm.create_log('alice.notes');
+SELECT pm.append('alice.notes', 'n', 'Noted');
+SELECT count(*) FROM pm.read('alice.notes');
+SELECT pm.create_log('sales.notes');
+SELECT name FROM pm.log WHERE name LIKE '%notes';
+RESET ROLE;
+SELECT tableowner FROM pg_tables WHERE tablename = 'notes';
+SET ROLE regress_pm_bob;
+SELECT pm.append('alice.notes', 'n', 'Noted');
+SELECT pm.read('alice.notes');
+SELECT pm.read_stream('alice.notes', 'n');
+SELECT pm.high_water_mark('alice.notes');
+SELECT pm.trim('alice.notes', 1);
+SELECT pm.drop_log('alice.notes');
+SELECT name FROM pm.log;
+RESET ROLE;
+GRANT INSERT ON alice.notes TO regress_pm_bob;
+SET ROLE regress_pm_bob;
+INSERT INTO alice.notes (stream, type) VALUES ('n', 'Noted');
+SELECT pm.append('alice.notes', 'n', 'Noted');		-- needs SELECT as well
+RESET ROLE;
+GRANT SELECT ON alice.notes TO regress_pm_bob;
+SET ROLE regress_pm_bob;
+SELECT pm.append('alice.notes', 'n', 'Noted');
+SELECT "position", version FROM pm.read('alice.notes');
+SELECT pm.high_water_mark('alice.notes');
+SELECT pm.trim('alice.notes', 1);
+SELECT pm.drop_log('alice.notes');
+RESET ROLE;
+-- a row policy would hide events without a word
+ALTER TABLE alice.notes ENABLE ROW LEVEL SECURITY;
+SET ROLE regress_pm_bob;
+SELECT pm.read('alice.notes');
+SELECT pm.high_water_mark('alice.notes');
+RESET ROLE;
+-- a superuser may everything
+SELECT pm.drop_log('alice.notes');
+DROP SCHEMA alice CASCADE;
+DROP OWNED BY regress_pm_alice, regress_pm_bob;
+DROP ROLE regress_pm_alice, regress_pm_bob;
+
+DO $$ DECLARE l record; BEGIN FOR l IN SELECT name, "table" FROM pm.log LOOP PERFORM pm.drop_log(l.name); EXECUTE 'DROP TABLE ' || l."table"; END LOOP; END $$;
+DROP TABLE events;
+DROP SCHEMA sales CASCADE;
+DROP FUNCTION nothing(pm.event);
