@@ -22,7 +22,6 @@ SELECT pm.create_log('two words');
 SELECT pm.create_log('"open');
 SELECT pm.create_log('a..b');
 SELECT pm.create_log('nowhere.orders');
-SELECT pm.create_log(repeat('x', 300));
 SELECT pm.create_log(NULL) IS NULL AS strict;
 -- a temporary table is nobody else's
 SELECT pm.create_log('pg_temp.orders');
@@ -66,7 +65,7 @@ SELECT pm.append('"Refunds"', 'r-1', 'Refunded');
 
 -- the table is dropped first: the log says so, and its name is free
 DROP TABLE payments;
-SELECT name, "table" IS NULL AS gone FROM pm.log WHERE name = 'payments';
+SELECT name FROM pm.log WHERE name = 'payments';
 SELECT pm.append('payments', 'p', 'Paid');
 SELECT pm.read('payments');
 SELECT pm.read_stream('payments', 'p');

@@ -155,7 +155,7 @@ crew_start(List **crew, WorkerKind kind, Oid database, Oid role)
 	snprintf(worker.bgw_function_name, BGW_MAXLEN, "%s_main", kinds[kind]);
 	snprintf(worker.bgw_name, BGW_MAXLEN, "pm %s", kinds[kind]);
 	snprintf(worker.bgw_type, BGW_MAXLEN, "pm %s", kinds[kind]);
-	worker.bgw_main_arg = Int32GetDatum(slot);
+	worker.bgw_main_arg = slot_arg(slot, generation);
 	worker.bgw_notify_pid = MyProcPid;
 
 	old = MemoryContextSwitchTo(TopMemoryContext);

@@ -193,6 +193,7 @@ batch_at(Batch *batch, int index)
 	DispatchCurrent.index = index;
 	strlcpy(DispatchCurrent.log, batch->from[index]->log->name, sizeof(DispatchCurrent.log));
 	DispatchCurrent.position = batch->events[index]->position;
+	slot_handling_event(DispatchCurrent.log, DispatchCurrent.position);
 }
 
 /*
@@ -212,8 +213,7 @@ batch_handle(Batch *batch)
 	handler_open(&handler, batch->pm);
 	guc_level = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	slot_handling(batch->pm->id, batch->request->lane, batch->pm->name, batch->from[0]->log->name,
-				  batch->events[0]->position);
+	slot_handling(batch->pm->id, batch->request->lane, batch->pm->name);
 	slot_activity(ACTIVITY_HANDLING);
 	within = batch->pm;
 	handler_watch_begin(&handler);
@@ -235,8 +235,6 @@ batch_handle(Batch *batch)
 		{
 			CHECK_FOR_INTERRUPTS();
 			batch_at(batch, batch->handled);
-			if (MyWorkerSlot != NULL)
-				MyWorkerSlot->now.position = DispatchCurrent.position;
 			handler_call(&handler, batch->events[batch->handled]->event);
 			CommandCounterIncrement();
 			UpdateActiveSnapshotCommandId();
@@ -284,6 +282,7 @@ batch_advance(Batch *batch)
 		}
 		if (position > b->cursor->position)
 			cursor_move(batch->pm, batch->request->lane, b->cursor, position, b->handled);
+		b->cursor->position = position;
 	}
 	return more;
 }
@@ -291,6 +290,7 @@ batch_advance(Batch *batch)
 /*
  * Has the batch shown that what was wrong with the unit is over?  A retry must
  * have got past the event that failed; to get this far is enough for a wait.
+ * Runs after the cursors have moved.
  */
 static bool
 batch_cures(Batch *batch, LaneState *state)
@@ -299,11 +299,10 @@ batch_cures(Batch *batch, LaneState *state)
 		return true;
 	if (state->status != LANE_RETRYING)
 		return false;
-	for (int i = 0; i < batch->handled; i++)
-		if (batch->events[i]->position == state->position &&
-			strcmp(batch->from[i]->log->name, state->log) == 0)
-			return true;
-	return false;
+	for (int i = 0; i < batch->nlogs; i++)
+		if (strcmp(batch->logs[i].log->name, state->log) == 0)
+			return batch->logs[i].cursor->position >= state->position;
+	return true;
 }
 
 /*

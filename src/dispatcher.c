@@ -79,6 +79,7 @@ static MemoryContext units_context;
 static List *units = NIL;
 static List *watches = NIL;
 static uint64 units_version = 0;
+static uint64 units_generation = 0;
 static bool incomplete = false; /* a log's table was locked: load again */
 static int	last_manager = 0;
 static volatile bool role_changed = false;
@@ -150,8 +151,14 @@ dispatcher_load(void)
 	List	   *before = units;
 	ListCell   *lc;
 
-	if (units_context != NULL && units_version == registry_version())
+	/*
+	 * The generation tells of a commit at once, the version when its
+	 * invalidation has come, which may be a little later.
+	 */
+	if (units_context != NULL && units_version == registry_version() &&
+		units_generation == slot_registry_generation())
 		return;
+	units_generation = slot_registry_generation();
 
 	crew_transaction();
 	if (!crew_extension() || !dispatcher_may_stay())
@@ -314,7 +321,8 @@ dispatcher_record(Unit *unit, ErrorData *error, bool blame)
 }
 
 /*
- * Runs something that may fail.  Returns the error that aborted it, or NULL.
+ * Runs a batch in a transaction of its own.  Returns the error that aborted
+ * it, or NULL.
  */
 static ErrorData *
 dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
@@ -336,11 +344,39 @@ dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
 		FlushErrorState();
 		dispatch_abandon();
 		AbortCurrentTransaction();
+		QueryCancelPending = false;
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	return error;
+}
+
+/*
+ * Writes down what is wrong.  If even that fails, the unit is run again soon,
+ * and comes here again.
+ */
+static void
+dispatcher_try_record(Unit *unit, ErrorData *failure, bool blame)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		dispatcher_record(unit, failure, blame);
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		QueryCancelPending = false;
+		RESUME_INTERRUPTS();
+		dispatcher_poll(unit);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
 }
 
 static void
@@ -353,7 +389,7 @@ dispatcher_failed(Unit *unit, ErrorData *error)
 		if (dispatch_retry_at_once(error->sqlerrcode))
 			dispatcher_poll(unit);
 		else
-			dispatcher_record(unit, error, false);
+			dispatcher_try_record(unit, error, false);
 		return;
 	}
 	if (dispatch_retry_at_once(error->sqlerrcode) && unit->at_once < DISPATCHER_AT_ONCE)
@@ -362,7 +398,7 @@ dispatcher_failed(Unit *unit, ErrorData *error)
 		return;
 	}
 	if (isolate_failed(&unit->isolate, unit->pm->kind))
-		dispatcher_record(unit, error, true);
+		dispatcher_try_record(unit, error, true);
 }
 
 /*
@@ -439,7 +475,8 @@ dispatcher_round(TimestampTz *due)
 		{
 			dispatcher_run(unit);
 			CHECK_FOR_INTERRUPTS();
-			if (units_version != registry_version() || slot_asked_to_leave())
+			if (units_version != registry_version() || units_generation != slot_registry_generation() ||
+				slot_asked_to_leave())
 				return true;
 		}
 		if (unit->dirty && unit->not_before == 0)
@@ -474,7 +511,7 @@ dispatcher_main(Datum arg)
 	TimestampTz began;
 
 	crew_begin();
-	slot_attach(DatumGetInt32(arg));
+	slot_attach(arg);
 	if (slot_held_out(MyWorkerSlot->database))
 		crew_leave();
 	BackgroundWorkerInitializeConnectionByOid(MyWorkerSlot->database, MyWorkerSlot->role, 0);

@@ -66,6 +66,7 @@ typedef struct GuardEntry
 	SubTransactionId subid;		/* that took the floor */
 	int64		floor;
 	int64		ceiling;		/* a last value seen: positions up to it exist */
+	int64		read_up_to;		/* this transaction has itself handled events up to here */
 	bool		hinted;
 	bool		updating;		/* the next check sees this old position */
 	int64		updated;
@@ -157,6 +158,7 @@ guard_entry(Oid relid)
 		entry->has_floor = false;
 		entry->hinted = false;
 		entry->updating = false;
+		entry->read_up_to = 0;
 	}
 	return entry;
 }
@@ -239,6 +241,18 @@ guard_enter(Relation rel)
 			slot_hint_publish(nhints++, entry->relid, entry->floor);
 	}
 	wakeup_log(entry->relid);
+}
+
+/*
+ * This transaction has counted its own events up to the mark as settled
+ * (pm.catch_up): it writes none there any more, whatever it rolls back.
+ */
+void
+guard_read_up_to(Oid relid, int64 mark)
+{
+	GuardEntry *entry = guard_entry(relid);
+
+	entry->read_up_to = Max(entry->read_up_to, mark);
 }
 
 /*
@@ -351,7 +365,8 @@ guard_refuse(GuardEntry *entry, int64 position)
 			 errdetail("A position must be drawn from the log's sequence by the statement that inserts the event; "
 					   "a reader may already be past any other."),
 			 cache > 1 ?
-			 errhint("The sequence has CACHE %lld: ALTER TABLE ... ALTER COLUMN ... SET CACHE 1.", (long long) cache) :
+			 errhint("The sequence has CACHE %lld: ALTER TABLE ... ALTER COLUMN ... SET CACHE 1, then call pm.create_log again.",
+					 (long long) cache) :
 			 errhint("Leave the position out of the INSERT or COPY.")));
 }
 
@@ -380,7 +395,7 @@ pm_guard_position_is_new(PG_FUNCTION_ARGS)
 						   "logical replication or the validation of a constraint."),
 				 errhint("Enable it with ALTER TABLE ... ENABLE ALWAYS TRIGGER %s; a log takes events by INSERT, COPY and pm.append.",
 						 GUARD_WRITE_TRIGGER)));
-	if (position <= entry->floor)
+	if (position <= entry->floor || position <= entry->read_up_to)
 		guard_refuse(entry, position);
 	if (position > entry->ceiling)
 	{

@@ -168,7 +168,8 @@ guard_put_back(Oid relid, AttrNumber attnum)
 	}
 	if (!check)
 	{
-		exec_command(psprintf("ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s", table, GUARD_CHECK));
+		if (OidIsValid(get_relation_constraint_oid(relid, GUARD_CHECK, true)))
+			exec_command(psprintf("ALTER TABLE %s DROP CONSTRAINT %s", table, GUARD_CHECK));
 		exec_command(psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (pm_catalog.position_is_new(tableoid, %s)) NOT VALID",
 							  table, GUARD_CHECK, quote_identifier(get_attname(relid, attnum, false))));
 	}

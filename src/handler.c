@@ -282,6 +282,9 @@ handler_watch_end(void)
 	running = false;
 	if (timeout_id != MAX_TIMEOUTS)
 		disable_timeout(timeout_id, false);
+	/* A cancel of ours that nobody has heeded is not for what comes next. */
+	if (timed_out)
+		QueryCancelPending = false;
 }
 
 /*

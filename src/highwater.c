@@ -343,6 +343,25 @@ highwater_look(Generations *generations, Oid relid, Relation sequence, Highwater
 }
 
 /*
+ * A statement of this session that writes the log has drawn positions that it
+ * has not written yet; in its midst, nothing of this transaction is settled.
+ */
+static void
+highwater_require_quiet(Oid relid)
+{
+	Relation	rel = relation_open(relid, AccessShareLock);
+	bool		quiet = rel->rd_refcnt == 1;
+	char	   *name = pstrdup(RelationGetRelationName(rel));
+
+	relation_close(rel, NoLock);
+	if (!quiet)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("log \"%s\" is in use by a statement of this session", name),
+				 errhint("Call this outside of triggers on the log, and after closing cursors on it.")));
+}
+
+/*
  * The mark now, without waiting.  Take the snapshot that reads up to it
  * afterwards.
  */
@@ -352,6 +371,9 @@ highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 	LogSlot    *slot;
 	Highwater	result;
 	Relation	sequence;
+
+	if (view == HIGHWATER_OWN)
+		highwater_require_quiet(relid);
 
 	/* Opened outside the slot's lock: that must not wait for anything. */
 	sequence = sequence_open_nowait(seqid);
@@ -378,6 +400,8 @@ highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 	if (slot == NULL)
 		highwater_look(highwater_local(relid), relid, sequence, view, &result);
 	relation_close(sequence, AccessShareLock);
+	if (view == HIGHWATER_OWN)
+		guard_read_up_to(relid, result.mark);
 	return result;
 }
 

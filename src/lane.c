@@ -141,7 +141,7 @@ lane_fail(ProcessManager *pm, int lane, const char *log, int64 position, ErrorDa
 						pm->max_attempts, quote_literal_cstr(pm->name), quote_literal_cstr(log), (long long) position);
 	}
 	lane_set(pm->name, lane, status,
-			 psprintf("the handler failed at position %lld of log \"%s\": %s", (long long) position, log, error->message),
+			 psprintf("the handler failed at position %lld of log \"%s\"", (long long) position, log),
 			 hint, attempts, retry_at, true, log, position, error);
 	return status == LANE_HALTED ? DT_NOEND : retry_at;
 }

@@ -146,6 +146,29 @@ launcher_wants(KnownDatabase *db, uint32 *announced)
 	return wants && !has;
 }
 
+/*
+ * Is there anything to start?  Then what databases there are is looked at
+ * first: one may have been dropped.
+ */
+static bool
+launcher_any_wanted(void)
+{
+	HASH_SEQ_STATUS seq;
+	KnownDatabase *db;
+	bool		wanted = false;
+	uint32		announced;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	for (int i = 0; i < SLOT_MAX_DATABASES; i++)
+		wanted |= Slots->databases[i].announced != Slots->databases[i].looked;
+	LWLockRelease(&Slots->lock);
+
+	hash_seq_init(&seq, known);
+	while ((db = hash_seq_search(&seq)) != NULL)
+		wanted |= launcher_wants(db, &announced);
+	return wanted;
+}
+
 static void
 launcher_looked(KnownDatabase *db, uint32 announced)
 {
@@ -226,6 +249,11 @@ static void
 launcher_reap(void)
 {
 	CrewMember *member;
+	int			orphan;
+
+	/* Of a launcher before us. */
+	while ((orphan = slot_orphan(WORKER_SCHEDULER, InvalidOid)) >= 0)
+		slot_unclaim(orphan, Slots->workers[orphan].generation);
 
 	while ((member = crew_gone(&crew)) != NULL)
 	{
@@ -281,7 +309,7 @@ launcher_main(Datum arg)
 	slot = slot_claim(WORKER_LAUNCHER, InvalidOid, InvalidOid, 1, &generation);
 	if (slot < 0)
 		proc_exit(1);
-	slot_attach(slot);
+	slot_attach(slot_arg(slot, generation));
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
 	memset(&ctl, 0, sizeof(ctl));
@@ -298,14 +326,7 @@ launcher_main(Datum arg)
 		launcher_reap();
 		if (guc_launcher)
 		{
-			bool		announced = false;
-
-			LWLockAcquire(&Slots->lock, LW_SHARED);
-			for (int i = 0; i < SLOT_MAX_DATABASES; i++)
-				if (Slots->databases[i].announced != Slots->databases[i].looked)
-					announced = true;
-			LWLockRelease(&Slots->lock);
-			if (announced || TimestampDifferenceExceeds(scanned, GetCurrentTimestamp(), LAUNCHER_SCAN))
+			if (launcher_any_wanted() || TimestampDifferenceExceeds(scanned, GetCurrentTimestamp(), LAUNCHER_SCAN))
 			{
 				launcher_scan();
 				scanned = GetCurrentTimestamp();

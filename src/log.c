@@ -43,6 +43,7 @@ static HTAB *cache = NULL;
 static Oid	catalog_relid = InvalidOid;
 
 static PmLog *doomed = NULL;
+static uint64 invalidations = 0;	/* seen so far, of whatever relation */
 
 /*
  * Takes a log out of the cache.  Somebody up the stack may use it still, so it
@@ -81,6 +82,7 @@ log_relcache_callback(Datum arg, Oid relid)
 	HASH_SEQ_STATUS scan;
 	LogCacheEntry *entry;
 
+	invalidations++;
 	hash_seq_init(&scan, cache);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		if (relid == InvalidOid || relid == catalog_relid ||
@@ -176,8 +178,8 @@ log_check(PmLog *log, Relation rel, Oid known_file)
 		log_problem(log, psprintf("the sequence of log \"%s\" has CACHE %lld, INCREMENT %lld%s", log->name,
 								  (long long) seq->seqcache, (long long) seq->seqincrement,
 								  seq->seqcycle ? ", CYCLE" : ""),
-					psprintf("Run ALTER TABLE %s ALTER COLUMN %s SET CACHE 1 SET INCREMENT 1 SET NO CYCLE.",
-							 log->table, log->pos));
+					psprintf("Run ALTER TABLE %s ALTER COLUMN %s SET CACHE 1 SET INCREMENT 1 SET NO CYCLE; SELECT pm.create_log('%s').",
+							 log->table, log->pos, log->name));
 	ReleaseSysCache(tuple);
 
 	missing = guard_missing(rel);
@@ -284,6 +286,7 @@ log_load(const char *name, bool nowait, bool *locked)
 	Datum		values[1];
 	PmLog	   *log = NULL;
 	bool		found;
+	uint64		seen;
 
 	*locked = false;
 	if (strlen(name) >= LOG_MAX_NAME)
@@ -292,17 +295,26 @@ log_load(const char *name, bool nowait, bool *locked)
 	if (entry != NULL && entry->log != NULL)
 		return entry->log;
 
-	exec_begin_owner(&scope);
-	catalog_relid = exec_catalog_relid("log");
-	values[0] = CStringGetTextDatum(name);
-	if (exec_statement(&select_log, values, NULL) == 1)
+	/* What becomes stale while it is built is built again. */
+	do
 	{
-		log = log_build(name, nowait);
-		*locked = log == NULL;
-	}
-	exec_end(&scope);
-	if (log == NULL)
-		return NULL;
+		seen = invalidations;
+		if (log != NULL)
+			MemoryContextDelete(log->context);
+		log = NULL;
+		exec_begin_owner(&scope);
+		catalog_relid = exec_catalog_relid("log");
+		values[0] = CStringGetTextDatum(name);
+		if (exec_statement(&select_log, values, NULL) == 1)
+		{
+			log = log_build(name, nowait);
+			*locked = log == NULL;
+		}
+		exec_end(&scope);
+		if (log == NULL)
+			return NULL;
+		CHECK_FOR_INTERRUPTS();
+	} while (seen != invalidations);
 
 	entry = hash_search(cache, name, HASH_ENTER, &found);
 	if (found)

@@ -209,6 +209,41 @@ log_adopt(const char *name)
 }
 
 /*
+ * The same for all logs whose tables the caller owns.
+ */
+void
+log_adopt_owned(void)
+{
+	static ExecStatement names = {
+		NULL,
+		"SELECT name FROM pm_catalog.log",
+		0, {InvalidOid}
+	};
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *logs = NIL;
+	ListCell   *lc;
+	ExecScope	scope;
+
+	exec_begin_owner(&scope);
+	exec_statement(&names, NULL, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		logs = lappend(logs, exec_text(row, 1));
+		MemoryContextSwitchTo(spi);
+	}
+	exec_end(&scope);
+	foreach(lc, logs)
+	{
+		PmLog	   *log = log_get(lfirst(lc), false);
+
+		if (log->sequence_changed && compat_class_ownercheck(log->relid, GetUserId()))
+			log_adopt(log->name);
+	}
+}
+
+/*
  * pm.create_log(log)
  *
  * Makes a table of that name and the log of that name.  On a log that exists

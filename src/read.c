@@ -154,13 +154,17 @@ pm_trim(PG_FUNCTION_ARGS)
 		2, {TEXTOID, INT8OID}
 	};
 	PmLog	   *log = log_get(log_arg_name(fcinfo, 0), false);
-	int64		up_to = PG_GETARG_INT64(1);
+	int64		up_to = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
 	int64		count = read_arg_count(fcinfo, 2);
 	Datum		values[2];
 	ExecScope	scope;
 	uint64		deleted;
 	bool		isnull;
 
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("up_to must not be null")));
 	log_require_whole(log);
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ShareLock);
 

@@ -287,6 +287,22 @@ register_upsert(FunctionCallInfo fcinfo, const char *name, Oid owner, const char
 }
 
 /*
+ * With new settings, what is being retried is tried afresh.  A halt stays.
+ */
+static void
+register_retry(ProcessManager *pm)
+{
+	LaneState	state;
+
+	for (int lane = 0; lane < pm->lanes; lane++)
+	{
+		(void) cursor_read(pm, lane, &state);
+		if (state.status == LANE_RETRYING || state.status == LANE_WAITING)
+			lane_clear(pm->name, lane);
+	}
+}
+
+/*
  * pm.register(name, handler, logs, correlate, types, start_at, on_failure,
  *			   max_attempts, backoff, handler_timeout, batch_size, lanes,
  *			   park_limit)
@@ -376,6 +392,8 @@ pm_register(PG_FUNCTION_ARGS)
 	register_upsert(fcinfo, name, owner, handler, kind);
 	if (old == NULL)
 		lane_add(name, PG_GETARG_INT32(11));
+	else
+		register_retry(old);
 	foreach(lc, logs)
 		if (old == NULL || !register_in(old->logs, lfirst(lc)))
 			register_follow(name, owner, lfirst(lc), PG_GETARG_INT32(11), start_at);

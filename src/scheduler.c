@@ -57,6 +57,7 @@ static List *crew = NIL;
 static List *managers = NIL;
 static MemoryContext managers_context = NULL;
 static uint64 managers_version = 0;
+static uint64 managers_generation = 0;
 static uint32 counted_waiting = 0;
 static bool watching = false;	/* logs of roles without a dispatcher */
 
@@ -71,8 +72,10 @@ scheduler_load(void)
 	ListCell   *lc;
 	MemoryContext old;
 
-	if (managers_version == registry_version() && managers_context != NULL)
+	if (managers_version == registry_version() && managers_generation == slot_registry_generation() &&
+		managers_context != NULL)
 		return;
+	managers_generation = slot_registry_generation();
 	if (managers_context == NULL)
 		managers_context = AllocSetContextCreate(TopMemoryContext, "pm managers", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextReset(managers_context);
@@ -171,14 +174,13 @@ scheduler_has_work(ProcessManager *pm, TimestampTz *due)
 }
 
 /*
- * Which roles without a dispatcher have work?  Returns how many.
+ * Which roles without a dispatcher have work?
  */
-static uint32
+static void
 scheduler_find_work(TimestampTz *due)
 {
 	HASH_SEQ_STATUS seq;
 	Role	   *role;
-	uint32		waiting = 0;
 
 	if (watching)
 		slot_no_interest();
@@ -211,14 +213,9 @@ scheduler_find_work(TimestampTz *due)
 		}
 		if (!role->has_work)
 			role->waiting_since = 0;
-		else
-		{
-			if (role->waiting_since == 0)
-				role->waiting_since = GetCurrentTimestamp();
-			waiting++;
-		}
+		else if (role->waiting_since == 0)
+			role->waiting_since = GetCurrentTimestamp();
 	}
-	return waiting;
 }
 
 /*
@@ -278,6 +275,23 @@ scheduler_next(TimestampTz now, TimestampTz *due)
 }
 
 /*
+ * How many roles have work and no dispatcher?
+ */
+static uint32
+scheduler_with_work(void)
+{
+	HASH_SEQ_STATUS seq;
+	Role	   *role;
+	uint32		count = 0;
+
+	hash_seq_init(&seq, roles);
+	while ((role = hash_seq_search(&seq)) != NULL)
+		if (role->wanted && role->has_work)
+			count++;
+	return count;
+}
+
+/*
  * Starts dispatchers while there are places.  Returns when to look again.
  */
 static TimestampTz
@@ -285,6 +299,7 @@ scheduler_start(TimestampTz due)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	Role	   *role;
+	uint32		waiting = 0;
 
 	while ((role = scheduler_next(now, &due)) != NULL)
 	{
@@ -294,11 +309,7 @@ scheduler_start(TimestampTz due)
 		{
 			role->waiting_since = 0;
 			role->not_before = TimestampTzPlusMilliseconds(now, role->backoff);
-			if (role->has_work)
-			{
-				role->has_work = false;
-				scheduler_count_waiting(counted_waiting - 1);
-			}
+			role->has_work = false;
 			continue;
 		}
 		if (start == CREW_NO_SLOT)
@@ -312,10 +323,12 @@ scheduler_start(TimestampTz due)
 			continue;
 		}
 		/* No place.  Whoever has work waits for one, the others for work. */
-		if (role->has_work)
+		waiting = scheduler_with_work();
+		if (waiting > 0)
 			due = Min(due, TimestampTzPlusMilliseconds(now, SCHEDULER_NAP_WAITING));
 		break;
 	}
+	scheduler_count_waiting(waiting);
 	return due;
 }
 
@@ -324,13 +337,13 @@ scheduler_start(TimestampTz due)
  * counts as an attempt.
  */
 static void
-scheduler_bury(CrewMember *member)
+scheduler_bury(int index, uint32 generation)
 {
-	WorkerSlot *slot = &Slots->workers[member->slot];
+	WorkerSlot *slot = &Slots->workers[index];
 	ListCell   *lc;
 	ErrorData	error;
 
-	if (!slot->in_use || slot->generation != member->generation || !slot->casualty)
+	if (!slot->in_use || slot->generation != generation || !slot->casualty)
 		return;
 	foreach(lc, managers)
 	{
@@ -364,7 +377,7 @@ scheduler_reap(void)
 		TimestampTz now = GetCurrentTimestamp();
 
 		crew_transaction();
-		scheduler_bury(member);
+		scheduler_bury(member->slot, member->generation);
 		CommitTransactionCommand();
 		slot_unclaim(member->slot, member->generation);
 		if (role != NULL)
@@ -381,6 +394,23 @@ scheduler_reap(void)
 				role->backoff = Min(role->backoff * 2, SCHEDULER_BACKOFF_MAX);
 		}
 		pfree(member);
+	}
+}
+
+/*
+ * The same for dispatchers of a scheduler before us.
+ */
+static void
+scheduler_adopt(void)
+{
+	int			orphan;
+
+	while ((orphan = slot_orphan(WORKER_DISPATCHER, MyDatabaseId)) >= 0)
+	{
+		uint32		generation = Slots->workers[orphan].generation;
+
+		scheduler_bury(orphan, generation);
+		slot_unclaim(orphan, generation);
 	}
 }
 
@@ -402,7 +432,8 @@ scheduler_round(void)
 	}
 	slot_set_active(true);
 	scheduler_load();
-	scheduler_count_waiting(scheduler_find_work(&due));
+	scheduler_adopt();
+	scheduler_find_work(&due);
 	due = scheduler_start(due);
 	CommitTransactionCommand();
 	return due;
@@ -414,7 +445,7 @@ scheduler_main(Datum arg)
 	HASHCTL		ctl;
 
 	crew_begin();
-	slot_attach(DatumGetInt32(arg));
+	slot_attach(arg);
 	if (slot_held_out(MyWorkerSlot->database) || !guc_launcher)
 		crew_leave();
 	BackgroundWorkerInitializeConnectionByOid(MyWorkerSlot->database, InvalidOid, 0);

@@ -117,6 +117,7 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int limit, uint32 *generatio
 		slot->generation++;
 		slot->database = database;
 		slot->role = role;
+		slot->claimer = MyProcPid;
 		slot->pid = 0;
 		slot->proc = NULL;
 		slot->started_at = GetCurrentTimestamp();
@@ -175,18 +176,34 @@ slot_detach(int code, Datum arg)
 	}
 	else
 		slot_unclaim(index, slot->generation);
+	/* Who has started us may be gone: tell who is there now. */
+	if (slot->kind == WORKER_DISPATCHER)
+		slot_wake_kind(WORKER_SCHEDULER, slot->database);
+	else if (slot->kind == WORKER_SCHEDULER)
+		slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
+}
+
+/*
+ * What a worker is told: its slot, and the claim that it is for.
+ */
+Datum
+slot_arg(int index, uint32 generation)
+{
+	return UInt64GetDatum(((uint64) generation << 32) | (uint32) index);
 }
 
 /*
  * Runs in a new worker: makes the claimed slot its own until it exits.
  */
 void
-slot_attach(int index)
+slot_attach(Datum arg)
 {
+	int			index = (int) (DatumGetUInt64(arg) & 0xffffffff);
+	uint32		generation = (uint32) (DatumGetUInt64(arg) >> 32);
 	WorkerSlot *slot = &Slots->workers[index];
 
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	if (!slot->in_use || slot->pid != 0)
+	if (!slot->in_use || slot->pid != 0 || slot->generation != generation)
 	{
 		LWLockRelease(&Slots->lock);
 		ereport(ERROR,
@@ -218,6 +235,29 @@ slot_find(WorkerKind kind, Oid database, Oid role)
 			return slot;
 	}
 	return NULL;
+}
+
+/*
+ * A slot whose worker is gone, or never came, and whose claimer is gone too;
+ * -1 if there is none.
+ */
+int
+slot_orphan(WorkerKind kind, Oid database)
+{
+	int			orphan = -1;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	for (int i = 0; i < Slots->nworkers && orphan < 0; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (slot->in_use && slot->kind == kind && slot->pid == 0 &&
+			(!OidIsValid(database) || slot->database == database) &&
+			slot->claimer != MyProcPid && BackendPidGetProc(slot->claimer) == NULL)
+			orphan = i;
+	}
+	LWLockRelease(&Slots->lock);
+	return orphan;
 }
 
 /*
@@ -271,10 +311,10 @@ slot_activity(WorkerActivity activity)
 }
 
 /*
- * Which unit and event this worker has in hand.  "log" may be NULL.
+ * Which unit this worker has in hand.
  */
 void
-slot_handling(int manager, int lane, const char *name, const char *log, int64 position)
+slot_handling(int manager, int lane, const char *name)
 {
 	WorkerSlot *slot = MyWorkerSlot;
 
@@ -284,9 +324,35 @@ slot_handling(int manager, int lane, const char *name, const char *log, int64 po
 	slot->now.manager = manager;
 	slot->now.lane = lane;
 	strlcpy(slot->now.name, name, NAMEDATALEN);
-	strlcpy(slot->now.log, log ? log : "", NAMEDATALEN);
+	slot->now.log[0] = '\0';
+	slot->now.position = 0;
+	SpinLockRelease(&slot->mutex);
+}
+
+/*
+ * And which event of it.
+ */
+void
+slot_handling_event(const char *log, int64 position)
+{
+	WorkerSlot *slot = MyWorkerSlot;
+
+	if (slot == NULL)
+		return;
+	SpinLockAcquire(&slot->mutex);
+	if (strcmp(slot->now.log, log) != 0)
+		strlcpy(slot->now.log, log, SLOT_LOG_NAME);
 	slot->now.position = position;
 	SpinLockRelease(&slot->mutex);
+}
+
+/*
+ * Counts commits that changed a registration.
+ */
+uint64
+slot_registry_generation(void)
+{
+	return Slots ? pg_atomic_read_u64(&Slots->registry_generation) : 0;
 }
 
 /* ---------- databases ---------- */

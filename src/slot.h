@@ -16,6 +16,8 @@
 #include "storage/proc.h"
 #include "storage/spin.h"
 
+/* Room for the name of a log. */
+#define SLOT_LOG_NAME		256
 /* At most this many workers, whatever max_worker_processes is. */
 #define SLOT_MAX_WORKERS	256
 #define SLOT_WAKE_WORDS		(SLOT_MAX_WORKERS / 64)
@@ -56,6 +58,7 @@ typedef struct WorkerSlot
 	uint32		generation;		/* of the claim: who waits for a start compares */
 	Oid			database;
 	Oid			role;
+	pid_t		claimer;		/* who starts it, and buries it */
 	pid_t		pid;			/* 0 until attached */
 	PGPROC	   *proc;
 	TimestampTz started_at;
@@ -69,7 +72,7 @@ typedef struct WorkerSlot
 		int			manager;	/* its id, 0 for none */
 		int			lane;
 		char		name[NAMEDATALEN];
-		char		log[NAMEDATALEN];
+		char		log[SLOT_LOG_NAME];
 		int64		position;
 		bool		overdue;	/* the handler ignored its timeout's first firing */
 	}			now;
@@ -148,12 +151,16 @@ extern void slot_install_hooks(void);
 
 extern int	slot_claim(WorkerKind kind, Oid database, Oid role, int limit, uint32 *generation);
 extern void slot_unclaim(int index, uint32 generation);
-extern void slot_attach(int index);
+extern void slot_attach(Datum arg);
+extern Datum slot_arg(int index, uint32 generation);
+extern int	slot_orphan(WorkerKind kind, Oid database);
 extern WorkerSlot *slot_find(WorkerKind kind, Oid database, Oid role);
 extern void slot_wake(int index);
+extern uint64 slot_registry_generation(void);
 extern void slot_wake_kind(WorkerKind kind, Oid database);
 extern void slot_activity(WorkerActivity activity);
-extern void slot_handling(int manager, int lane, const char *name, const char *log, int64 position);
+extern void slot_handling(int manager, int lane, const char *name);
+extern void slot_handling_event(const char *log, int64 position);
 
 extern void slot_log_shmem_request(void);
 extern void slot_log_shmem_startup(void);

@@ -220,6 +220,8 @@ pm_resume(PG_FUNCTION_ARGS)
 		registry_lock_all(pm);
 		steer_resume(pm);
 	}
+	if (PG_ARGISNULL(0))
+		log_adopt_owned();
 	registry_changed();
 	wakeup_announce();
 	PG_RETURN_VOID();

@@ -11,7 +11,7 @@ CREATE FUNCTION pm.read_stream(log text, stream text, after_version bigint DEFAU
 CREATE FUNCTION pm.high_water_mark(log text) RETURNS bigint
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_high_water_mark';
 CREATE FUNCTION pm.trim(log text, up_to bigint, max_count integer DEFAULT 10000) RETURNS bigint
-	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_trim';
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_trim';
 
 CREATE FUNCTION pm.append(log text, stream text, type text, data jsonb DEFAULT '{}', metadata jsonb DEFAULT '{}',
 						  expected_version bigint DEFAULT NULL)

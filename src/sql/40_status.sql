@@ -69,7 +69,7 @@ WHERE k.locktype OPERATOR(pg_catalog.=) 'object' AND k.granted
 -- dear to find out comes last.
 CREATE VIEW pm_catalog.unit_case AS
 SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at, p.owner, p.owner_name, r.rolname,
-	   l.state, l.reason, l.hint, l.attempts, l.retry_at, l.errors,
+	   l.state, l.reason, l.hint, CASE WHEN l.log IS NOT NULL THEN l.message END AS message, l.attempts, l.retry_at, l.errors,
 	   s.high_water_mark, s.last_position, s.problem, s.hint AS problem_hint,
 	   CASE
 		   WHEN p.system_identifier OPERATOR(pg_catalog.<>) lib.system_identifier
@@ -93,8 +93,8 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 						AND h.lane OPERATOR(pg_catalog.=) c.lane) THEN 'taken'
 		   WHEN NOT EXISTS (SELECT FROM pm_catalog.workers() w
 							WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND w.database OPERATOR(pg_catalog.=) here.oid
-							AND w.role OPERATOR(pg_catalog.=) p.owner) THEN 'dispatcher'
-		   WHEN EXISTS (SELECT FROM pm_catalog.workers() w WHERE w.overdue
+							AND w.role OPERATOR(pg_catalog.=) p.owner AND w.pid IS NOT NULL) THEN 'dispatcher'
+		   WHEN EXISTS (SELECT FROM pm_catalog.workers() w WHERE w.overdue AND w.database OPERATOR(pg_catalog.=) here.oid
 						AND w.process_manager OPERATOR(pg_catalog.=) c.process_manager) THEN 'overdue'
 		   ELSE 'running'
 	   END AS kase
@@ -133,7 +133,9 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'overdue' THEN 'the handler does not return, and does not heed its timeout'
 		   WHEN 'idle' THEN NULL
 		   WHEN 'running' THEN NULL
-		   ELSE u.reason
+		   -- What a handler says may hold data: it is for the owner.
+		   ELSE pg_catalog.concat(u.reason, CASE WHEN u.message IS NOT NULL AND pg_catalog.pg_has_role(u.owner, 'USAGE')
+												 THEN pg_catalog.concat(': ', u.message) END)
 	   END AS reason,
 	   CASE u.kase
 		   WHEN 'copy' THEN 'SELECT pm.resume() adopts it: from then on handlers run here too.'

@@ -1,0 +1,168 @@
+-- What workers do: handle after the commit, retry, halt, go on after pm.resume.
+\set SHOW_CONTEXT never
+ALTER SYSTEM RESET pm.launcher;
+-- the setting is in force when its scheduler is there
+DO $$ BEGIN PERFORM pg_reload_conf(); FOR i IN 1 .. 300 LOOP EXIT WHEN EXISTS (SELECT FROM pm.worker WHERE kind = 'scheduler' AND database = current_database()); PERFORM pg_sleep(0.1); END LOOP; END $$;
+\connect -
+CREATE PROCEDURE wait_until(query text, seconds int DEFAULT 60) LANGUAGE plpgsql AS $$
+DECLARE
+	result boolean;
+BEGIN
+	FOR i IN 1 .. seconds * 20 LOOP
+		EXECUTE query INTO result;
+		EXIT WHEN result;
+		COMMIT;
+		PERFORM pg_sleep(0.05);
+	END LOOP;
+	IF result IS NOT TRUE THEN RAISE WARNING 'waited in vain for: %', query; END IF;
+END $$;
+
+SELECT pm.create_log('orders'), pm.create_log('payments');
+CREATE TABLE handled (n serial, who text, stream text, type text);
+CREATE TABLE poison (type text);
+CREATE FUNCTION handle(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO handled (who, stream, type) VALUES (CASE WHEN current_user = session_user THEN current_user ELSE 'somebody else' END, e.stream, e.type);
+	IF e.type IN (SELECT p.type FROM poison p) THEN RAISE 'no % today', e.type USING DETAIL = 'it is poison'; END IF;
+END $$;
+
+-- ---- handled ----------------------------------------------------------------
+
+SELECT pm.register('m', 'handle', '{orders,payments}');
+SELECT pm.append('orders', 'o-1', 'Placed'), pm.append('payments', 'o-1', 'Paid');
+SELECT pm.wait_for('m', timeout => '60 s');
+SELECT who = current_user AS owner, string_agg(type, ' ' ORDER BY type) FROM handled GROUP BY who;
+SELECT log, state, lag, handled, errors, reason, hint FROM pm.status ORDER BY log;
+SELECT kind, database = current_database() AS here, role = current_user AS mine, process_manager, overdue FROM pm.worker WHERE kind = 'dispatcher' AND database = current_database();
+-- many in one transaction, and others rolled back, in order
+BEGIN;
+INSERT INTO orders (stream, type) SELECT 'bulk', 'b' || i FROM generate_series(1, 500) i;
+SAVEPOINT s;
+INSERT INTO orders (stream, type) VALUES ('bulk', 'undone');
+ROLLBACK TO s;
+INSERT INTO orders (stream, type) VALUES ('bulk', 'b501');
+COMMIT;
+SELECT pm.wait_for('m', 'orders', timeout => '60 s');
+SELECT count(*), count(DISTINCT type), array_agg(type ORDER BY n) = array_agg(type ORDER BY substr(type, 2)::int) AS in_order FROM handled WHERE stream = 'bulk';
+
+-- ---- pm.wait_for ------------------------------------------------------------
+
+SELECT pm.wait_for('m', 'payments', 1);
+SELECT pm.wait_for('m', up_to => 1);
+SELECT pm.wait_for('m', 'nosuch');
+SELECT pm.wait_for('nobody');
+SELECT pm.wait_for(NULL);
+SELECT pm.wait_for('m', 'payments', 99, '100 ms');
+BEGIN;
+SELECT pm.append('payments', 'own', 'Open') > 0 AS appended;
+SELECT pm.wait_for('m', 'payments');
+ROLLBACK;
+
+-- ---- paused, resumed --------------------------------------------------------
+
+SELECT pm.pause('m');
+SELECT pm.append('payments', 'paused', 'Paid') AS pos \gset
+SELECT pm.wait_for('m', 'payments', :pos, '300 ms');
+SELECT DISTINCT state, reason, hint FROM pm.status;
+SELECT count(*) FROM handled WHERE stream = 'paused';
+SELECT pm.resume('m');
+SELECT pm.wait_for('m', timeout => '60 s');
+SELECT count(*) FROM handled WHERE stream = 'paused';
+
+-- ---- retried, halted, mended ------------------------------------------------
+
+SELECT pm.register('m', 'handle', '{orders,payments}', max_attempts => 3, backoff => '50 ms');
+INSERT INTO poison VALUES ('Fish');
+BEGIN;
+SELECT pm.append('orders', 'before', 'Meat') AS before, pm.append('orders', 'bad', 'Fish') AS bad, pm.append('orders', 'behind', 'Meat') AS behind \gset
+COMMIT;
+CALL wait_until($$ SELECT bool_and(state = 'halted') FROM pm.status $$);
+SELECT DISTINCT process_manager, state, replace(reason, :'bad', 'N') AS reason, hint, attempts, retry_at, errors FROM pm.status;
+SELECT "position" = :before AS stands_before, lag FROM pm.status WHERE log = 'orders';
+SELECT stream, count(*) FROM handled WHERE stream IN ('before', 'bad', 'behind') GROUP BY stream ORDER BY stream;
+\set VERBOSITY sqlstate
+SELECT pm.wait_for('m', 'orders', :behind);
+\set VERBOSITY default
+SELECT pm.wait_for('m', 'orders', :before);
+-- resumed without being mended it halts again
+SELECT pm.resume('m');
+CALL wait_until($$ SELECT bool_and(state = 'halted' AND errors = 6) FROM pm.status $$);
+DELETE FROM poison;
+SELECT pm.resume('m');
+SELECT pm.wait_for('m', timeout => '60 s');
+SELECT stream, count(*) FROM handled WHERE stream IN ('before', 'bad', 'behind') GROUP BY stream ORDER BY stream;
+SELECT log, lag, state, attempts, reason FROM pm.status ORDER BY log;
+
+-- retrying, with the time of the next attempt
+SELECT pm.register('m', 'handle', '{orders,payments}', max_attempts => 3, backoff => '1 hour');
+INSERT INTO poison VALUES ('Fish');
+SELECT pm.append('orders', 'bad', 'Fish') AS bad \gset
+CALL wait_until($$ SELECT bool_and(state = 'retrying') FROM pm.status $$);
+SELECT DISTINCT state, replace(reason, :'bad', 'N') AS reason, replace(hint, :'bad', 'N') AS hint, attempts, retry_at > now() + '50 min' AS later FROM pm.status;
+SELECT pm.seek('m', 'orders', :bad);
+SELECT pm.wait_for('m', timeout => '60 s');
+SELECT count(*) FROM handled WHERE stream = 'bad';
+SELECT DISTINCT state, attempts FROM pm.status;
+
+-- ---- changed while it runs --------------------------------------------------
+
+CREATE OR REPLACE FUNCTION handle(e pm.event) RETURNS void LANGUAGE sql AS $$ INSERT INTO handled (who, stream, type) VALUES ('replaced', e.stream, e.type) $$;
+SELECT pm.append('orders', 'new', 'Meat') > 0 AS appended;
+SELECT pm.wait_for('m', timeout => '60 s');
+SELECT who FROM handled WHERE stream = 'new';
+-- dropped: it waits, and says for what
+DROP FUNCTION handle(pm.event);
+SELECT pm.append('orders', 'dropped', 'Meat') > 0 AS appended;
+CALL wait_until($$ SELECT bool_and(state = 'waiting') FROM pm.status $$);
+SELECT DISTINCT state, reason, hint FROM pm.status;
+CREATE FUNCTION handle(e pm.event) RETURNS void LANGUAGE sql AS $$ INSERT INTO handled (who, stream, type) VALUES ('made again', e.stream, e.type) $$;
+SELECT pm.wait_for('m', timeout => '60 s');
+SELECT who FROM handled WHERE stream = 'dropped';
+-- the guard is off: it waits, and loses nothing
+ALTER TABLE orders DISABLE TRIGGER pm_before_write;
+CALL wait_until($$ SELECT state = 'waiting' FROM pm.status WHERE log = 'orders' $$);
+SELECT state, reason, hint FROM pm.status WHERE log = 'orders';
+SELECT pm.create_log('orders');
+SELECT pm.append('orders', 'mended', 'Meat') > 0 AS appended;
+SELECT pm.wait_for('m', timeout => '60 s');
+SELECT count(*) FROM handled WHERE stream = 'mended';
+-- the log is dropped and made anew
+SELECT pm.unfollow('m', 'orders');
+SELECT pm.drop_log('orders');
+DROP TABLE orders;
+SELECT pm.create_log('orders');
+SELECT pm.register('m', 'handle', '{orders,payments}');
+SELECT pm.append('orders', 'anew', 'Meat');
+SELECT pm.wait_for('m', timeout => '60 s');
+SELECT count(*) FROM handled WHERE stream = 'anew';
+
+-- ---- as its owner, whoever that is ------------------------------------------
+
+CREATE ROLE regress_pm_alice LOGIN;
+GRANT USAGE ON SCHEMA pm TO regress_pm_alice;
+GRANT SELECT ON orders TO regress_pm_alice;
+CREATE FUNCTION as_whom(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN INSERT INTO handled (who, stream, type) VALUES (current_user || ' ' || session_user, e.stream, e.type); END $$;
+SET ROLE regress_pm_alice;
+SELECT pm.register('a', 'as_whom', '{orders}', start_at => 'end', max_attempts => 2, backoff => '50 ms');
+RESET ROLE;
+SELECT pm.append('orders', 'alice', 'Meat') > 0 AS appended;
+CALL wait_until($$ SELECT state = 'halted' FROM pm.status WHERE process_manager = 'a' $$);
+SELECT state, regexp_replace(reason, 'position \d+', 'position N') AS reason FROM pm.status WHERE process_manager = 'a';
+GRANT INSERT ON handled TO regress_pm_alice;
+GRANT USAGE ON SEQUENCE handled_n_seq TO regress_pm_alice;
+SELECT pm.resume('a');
+SELECT pm.wait_for('a', timeout => '60 s');
+SELECT who FROM handled WHERE who LIKE 'regress_pm_alice%';
+SELECT pm.unregister('a');
+CALL wait_until($$ SELECT NOT EXISTS (SELECT FROM pm.worker WHERE role = 'regress_pm_alice') $$);
+DROP OWNED BY regress_pm_alice;
+DROP ROLE regress_pm_alice;
+
+-- ---- the end ----------------------------------------------------------------
+
+SELECT pm.unregister('m');
+CALL wait_until($$ SELECT NOT EXISTS (SELECT FROM pm.worker WHERE kind = 'dispatcher' AND database = current_database()) $$);
+SELECT pm.drop_log('orders'), pm.drop_log('payments');
+DROP TABLE orders, payments, handled, poison;
+DROP FUNCTION handle(pm.event), as_whom(pm.event);
+DROP PROCEDURE wait_until(text, int);
