@@ -150,7 +150,7 @@ append_conflict(AppendCall *append)
 /*
  * Appends the first event and returns its position; *version is what it got.
  * A row that another transaction has inserted meanwhile makes ON CONFLICT wait
- * for that transaction and then insert nothing.  Needs an open caller scope.
+ * for that transaction and then insert nothing.  Needs an open writer scope.
  */
 static int64
 append_first(AppendCall *append, AppendEvent *event, int64 *version)
@@ -249,7 +249,7 @@ pm_append(PG_FUNCTION_ARGS)
 	event.metadata = PG_ARGISNULL(4) ? append_empty_object() : PG_GETARG_DATUM(4);
 	append_require_object(event.metadata, "metadata");
 
-	exec_begin_caller(&scope);
+	exec_begin_writer(&scope);
 	position = append_first(&append, &event, &version);
 	exec_end(&scope);
 	PG_RETURN_INT64(position);
@@ -348,7 +348,7 @@ pm_append_all(PG_FUNCTION_ARGS)
 	if (count == 0)
 		PG_RETURN_ARRAYTYPE_P(construct_empty_array(INT8OID));
 
-	exec_begin_caller(&scope);
+	exec_begin_writer(&scope);
 	positions[0] = Int64GetDatum(append_first(&append, &list[0], &version));
 	for (int i = 1; i < count; i++)
 		positions[i] = Int64GetDatum(append_next(&append, &list[i], version + i));

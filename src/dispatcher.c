@@ -196,7 +196,6 @@ dispatcher_load(void)
 				{
 					unit->isolate = known->isolate;
 					unit->at_once = known->at_once;
-					unit->waiting_for = known->waiting_for ? pstrdup(known->waiting_for) : NULL;
 				}
 			}
 			unit->dirty = true;

@@ -2,11 +2,12 @@
  * exec.c
  *		SPI with every code checked, and the one place that changes the role.
  *
- * Statements of pm run in one of three scopes.  The owner scope is for the
+ * Statements of pm run in one of four scopes.  The owner scope is for the
  * private tables: it runs as the extension's owner, and only fixed statements
  * whose names are all qualified run in it, never a word that a user wrote.
- * The caller scope is for writing logs: it keeps the caller's rights and only
- * pins the search path.  The reader scope is for reading logs: planning a
+ * The caller scope is for changing tables: it keeps the caller's rights and
+ * only pins the search path.  The writer scope is for writing logs: it keeps
+ * the search path too, for the sake of the table's triggers.  The reader scope is for reading logs: planning a
  * query can run code that the table's owner wrote (an index predicate, say),
  * so it runs as the table's owner, never as who follows the log.
  *
@@ -58,12 +59,13 @@ exec_extension_owner(void)
 }
 
 static void
-exec_begin(ExecScope *scope, Oid role, int restriction)
+exec_begin(ExecScope *scope, Oid role, int restriction, bool pin)
 {
 	GetUserIdAndSecContext(&scope->user, &scope->sec_context);
 	scope->guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp",
-							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (pin)
+		(void) set_config_option("search_path", "pg_catalog, pg_temp",
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	if (role != scope->user || restriction != 0)
 		SetUserIdAndSecContext(role, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE | restriction);
 	/* In a worker there is no statement, whose snapshot SPI takes for granted. */
@@ -77,13 +79,23 @@ exec_begin(ExecScope *scope, Oid role, int restriction)
 void
 exec_begin_owner(ExecScope *scope)
 {
-	exec_begin(scope, exec_extension_owner(), 0);
+	exec_begin(scope, exec_extension_owner(), 0, true);
 }
 
 void
 exec_begin_caller(ExecScope *scope)
 {
-	exec_begin(scope, GetUserId(), 0);
+	exec_begin(scope, GetUserId(), 0, true);
+}
+
+/*
+ * For writing a log as an application would: its triggers see the caller's
+ * search path.  Only for statements whose names are all qualified.
+ */
+void
+exec_begin_writer(ExecScope *scope)
+{
+	exec_begin(scope, GetUserId(), 0, false);
 }
 
 /*
@@ -94,7 +106,7 @@ exec_begin_caller(ExecScope *scope)
 void
 exec_begin_reader(ExecScope *scope, Oid table_owner)
 {
-	exec_begin(scope, table_owner, SECURITY_RESTRICTED_OPERATION);
+	exec_begin(scope, table_owner, SECURITY_RESTRICTED_OPERATION, true);
 	/* A policy forced on the owner is an error, not a filter. */
 	(void) set_config_option("row_security", "off",
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);

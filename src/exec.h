@@ -32,6 +32,7 @@ extern Oid	exec_extension_owner(void);
 
 extern void exec_begin_owner(ExecScope *scope);
 extern void exec_begin_caller(ExecScope *scope);
+extern void exec_begin_writer(ExecScope *scope);
 extern void exec_begin_reader(ExecScope *scope, Oid table_owner);
 extern void exec_end(ExecScope *scope);
 

@@ -43,7 +43,8 @@ static HTAB *cache = NULL;
 static Oid	catalog_relid = InvalidOid;
 
 static PmLog *doomed = NULL;
-static uint64 invalidations = 0;	/* seen so far, of whatever relation */
+static Oid	building[2];		/* a log's table and sequence, while it is built */
+static uint64 invalidations = 0;	/* seen so far of these and of the catalog */
 
 /*
  * Takes a log out of the cache.  Somebody up the stack may use it still, so it
@@ -82,7 +83,8 @@ log_relcache_callback(Datum arg, Oid relid)
 	HASH_SEQ_STATUS scan;
 	LogCacheEntry *entry;
 
-	invalidations++;
+	if (relid == InvalidOid || relid == catalog_relid || relid == building[0] || relid == building[1])
+		invalidations++;
 	hash_seq_init(&scan, cache);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		if (relid == InvalidOid || relid == catalog_relid ||
@@ -207,6 +209,8 @@ log_build(const char *name, bool nowait)
 	Oid			relid = DatumGetObjectId(exec_value(0, 1, &isnull));
 	Oid			file;
 
+	building[0] = relid;
+	building[1] = InvalidOid;
 	if (!nowait)
 		LockRelationOid(relid, AccessShareLock);
 	else if (!ConditionalLockRelationOid(relid, AccessShareLock))
@@ -233,7 +237,7 @@ log_build(const char *name, bool nowait)
 																	RelationGetRelationName(rel)));
 		log->owner = rel->rd_rel->relowner;
 		if (rel->rd_rel->relkind == RELKIND_RELATION)
-			log->seqid = sequence_of_log(rel, &attnum);
+			log->seqid = building[1] = sequence_of_log(rel, &attnum);
 		log->pos = log_column(log, rel, exec_text(0, 2), INT8OID);
 		log->stream = log_column(log, rel, exec_text(0, 3), TEXTOID);
 		log->version = log_column(log, rel, exec_text(0, 4), INT8OID);

@@ -179,11 +179,11 @@ pm_trim(PG_FUNCTION_ARGS)
 						   exec_text(0, 1), (long long) DatumGetInt64(exec_value(0, 2, &isnull)))));
 	exec_end(&scope);
 
-	exec_begin_caller(&scope);
-	exec_command(psprintf("DELETE FROM ONLY %s WHERE %s IN "
-						  "(SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.<=) " INT64_FORMAT
-						  " ORDER BY 1 LIMIT " INT64_FORMAT ")",
-						  log->table, log->pos, log->pos, log->table, log->pos, up_to, count));
+	exec_begin_writer(&scope);
+	exec_command(psprintf("DELETE FROM ONLY %s WHERE %s OPERATOR(pg_catalog.=) ANY (ARRAY("
+						  "SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.<=) " INT64_FORMAT
+						  " ORDER BY %s LIMIT " INT64_FORMAT "))",
+						  log->table, log->pos, log->pos, log->table, log->pos, up_to, log->pos, count));
 	deleted = SPI_processed;
 	exec_end(&scope);
 	PG_RETURN_INT64((int64) deleted);
