@@ -7,7 +7,6 @@
 \set ECHO all
 
 SELECT pm.create_log('orders');
-SELECT pm.create_log('sales.payments');
 CREATE SCHEMA sales;
 SELECT pm.create_log('sales.payments');
 CREATE TABLE handled (n serial, log text, "position" bigint);
@@ -88,15 +87,21 @@ SELECT pm.catch_up('f', on_failure => 'policy');
 SELECT attempts, errors FROM pm.status WHERE process_manager = 'f';
 -- its own due time does not stop the others
 SELECT pm.catch_up('m');
--- a second and a third attempt
+-- registered anew it is tried afresh, three times in all, and then no more
 SELECT pm.register('f', 'fail', '{orders}', max_attempts => 3, backoff => '0');
-UPDATE pm_catalog.lane SET retry_at = clock_timestamp() WHERE process_manager = 'f';
-SELECT pm.catch_up('f', on_failure => 'policy');
+SELECT attempts, errors FROM pm.status WHERE process_manager = 'f';
+CREATE PROCEDURE try_again() LANGUAGE plpgsql AS $$
+BEGIN
+	WHILE clock_timestamp() < (SELECT retry_at FROM pm.status WHERE process_manager = 'f') LOOP END LOOP;
+	PERFORM pm.catch_up('f', on_failure => 'policy');
+END $$;
+CALL try_again();
 SELECT attempts, errors, retry_at IS NOT NULL AS again FROM pm.status WHERE process_manager = 'f';
-DO $$ BEGIN WHILE clock_timestamp() < (SELECT retry_at FROM pm.status WHERE process_manager = 'f') LOOP END LOOP; END $$;
-SELECT pm.catch_up('f', on_failure => 'policy');
+CALL try_again();
+SELECT attempts, errors, retry_at IS NOT NULL AS again FROM pm.status WHERE process_manager = 'f';
+CALL try_again();
 SELECT process_manager, state, regexp_replace(reason, '\d+', 'N') AS reason, hint, attempts, retry_at, errors FROM pm.status WHERE process_manager = 'f';
-SELECT state, log, "position" = :bad AS bad, message, detail, context, sqlstate FROM pm_catalog.lane WHERE process_manager = 'f';
+SELECT state, log, "position" = :bad AS bad, message, detail, split_part(context, chr(10), 1) AS context, sqlstate FROM pm_catalog.lane WHERE process_manager = 'f';
 -- halted: it says so, and only when asked by name
 \set VERBOSITY sqlstate
 SELECT pm.catch_up('f');
@@ -234,4 +239,5 @@ SELECT pm.drop_log('orders');
 DROP VIEW s;
 DROP TABLE orders, handled;
 DROP FUNCTION handle(pm.event), fail(pm.event);
+DROP PROCEDURE try_again();
 DROP SCHEMA sales CASCADE;

@@ -338,6 +338,10 @@ dispatch_batch(DispatchRequest *request)
 	if (!batch_may_run(batch.pm, &state, &result))
 		return result;
 
+	/* What is retried is tried alone. */
+	if (state.status == LANE_RETRYING)
+		request->max_events = 1;
+
 	result.outcome = DISPATCH_BUSY;
 	if (!batch_mark(&batch, cursors, &result))
 		return result;

@@ -36,6 +36,8 @@
 /* Between two starts in the same database, and after a lack of slots. */
 #define LAUNCHER_BACKOFF	1000
 #define LAUNCHER_BACKOFF_MAX	30000
+/* How long a scheduler may take to start before others do. */
+#define LAUNCHER_PATIENCE	3000
 
 /* What this process remembers of a database. */
 typedef struct KnownDatabase
@@ -111,7 +113,8 @@ launcher_scan(void)
 }
 
 /*
- * Is a scheduler on its way?  Then the next one waits.
+ * Is a scheduler on its way?  Then the next one waits, but not for ever: it
+ * may find its database locked.
  */
 static bool
 launcher_starting(void)
@@ -121,7 +124,8 @@ launcher_starting(void)
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	for (int i = 0; i < Slots->nworkers; i++)
 		if (Slots->workers[i].in_use && Slots->workers[i].kind == WORKER_SCHEDULER &&
-			Slots->workers[i].now.activity == ACTIVITY_STARTING)
+			Slots->workers[i].now.activity == ACTIVITY_STARTING &&
+			!TimestampDifferenceExceeds(Slots->workers[i].started_at, GetCurrentTimestamp(), LAUNCHER_PATIENCE))
 			starting = true;
 	LWLockRelease(&Slots->lock);
 	return starting;

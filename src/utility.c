@@ -5,12 +5,14 @@
  * A connected worker blocks DROP DATABASE, ALTER DATABASE ... RENAME or SET
  * TABLESPACE of its database, and CREATE DATABASE ... TEMPLATE from it.  So
  * before one of these runs, after the caller's right to it has been checked,
- * the database's workers are asked to leave and held out until it is over.
+ * the database's workers are asked to leave and held out until its transaction
+ * is over.
  *
  * DROP and ALTER EXTENSION wake the workers when they commit.
  */
 #include "pm.h"
 
+#include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -32,6 +34,7 @@
 #define UTILITY_WAIT_FOR	10000
 
 static ProcessUtility_hook_type prev_process_utility;
+static bool holding = false;	/* this transaction holds workers out of a database */
 
 static bool
 utility_may_create(void)
@@ -147,6 +150,7 @@ utility_hold_out(Oid database)
 	DatabaseSlot *slot;
 	bool		insisted = false;
 
+	holding = true;
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
 	slot = slot_database(database, true);
 	if (slot != NULL)
@@ -168,15 +172,20 @@ utility_hold_out(Oid database)
 	}
 }
 
+/*
+ * The transaction is over: the workers may come back.  (ALTER DATABASE may
+ * stand in a transaction block, and locks the database until its end.)
+ */
 static void
-utility_let_in(Oid database)
+utility_xact_callback(XactEvent event, void *arg)
 {
-	DatabaseSlot *slot;
-
+	if (!holding || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
+		return;
+	holding = false;
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	slot = slot_database(database, false);
-	if (slot != NULL && slot->held_out_by == MyProcPid)
-		slot->held_out_by = 0;
+	for (int i = 0; i < SLOT_MAX_DATABASES; i++)
+		if (Slots->databases[i].held_out_by == MyProcPid)
+			Slots->databases[i].held_out_by = 0;
 	LWLockRelease(&Slots->lock);
 	slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
 }
@@ -207,17 +216,6 @@ utility_note(Node *statement)
 }
 
 static void
-utility_next(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-			 ProcessUtilityContext context, ParamListInfo params,
-			 QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
-{
-	if (prev_process_utility)
-		prev_process_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
-	else
-		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
-}
-
-static void
 utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo params,
 				QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
@@ -225,21 +223,12 @@ utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	Oid			database = utility_exclusive(pstmt->utilityStmt);
 
 	utility_note(pstmt->utilityStmt);
-	if (!OidIsValid(database))
-	{
-		utility_next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
-		return;
-	}
-	PG_TRY();
-	{
+	if (OidIsValid(database))
 		utility_hold_out(database);
-		utility_next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
-	}
-	PG_FINALLY();
-	{
-		utility_let_in(database);
-	}
-	PG_END_TRY();
+	if (prev_process_utility)
+		prev_process_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	else
+		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 }
 
 /*
@@ -250,4 +239,5 @@ utility_install_hook(void)
 {
 	prev_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = utility_process;
+	RegisterXactCallback(utility_xact_callback, NULL);
 }
