@@ -1,0 +1,119 @@
+-- The contract: what schema pm contains, word for word. A change here is a change for
+-- everybody who uses pm.
+BEGIN;
+SELECT no_plan();
+
+-- ---- functions --------------------------------------------------------------
+
+CREATE TEMP TABLE contract (name text, arguments text, result text, volatility text);
+INSERT INTO contract VALUES
+	('create_log', 'log text', 'void', 'volatile'),
+	('drop_log', 'log text', 'void', 'volatile'),
+	('append', 'log text, stream text, type text, data jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT ''{}''::jsonb, expected_version bigint DEFAULT NULL::bigint', 'bigint', 'volatile'),
+	('append_all', 'log text, stream text, events jsonb, expected_version bigint DEFAULT NULL::bigint', 'bigint[]', 'volatile'),
+	('read', 'log text, after bigint DEFAULT 0, max_count integer DEFAULT 100, types text[] DEFAULT NULL::text[]', 'SETOF pm.event', 'volatile'),
+	('read_stream', 'log text, stream text, after_version bigint DEFAULT 0, max_count integer DEFAULT NULL::integer', 'SETOF pm.event', 'volatile'),
+	('high_water_mark', 'log text', 'bigint', 'volatile'),
+	('trim', 'log text, up_to bigint, max_count integer DEFAULT 10000', 'bigint', 'volatile'),
+	('register', 'name text, handler text, logs text[], correlate text DEFAULT NULL::text, types text[] DEFAULT NULL::text[], start_at text DEFAULT NULL::text, '
+		'on_failure text DEFAULT ''park''::text, max_attempts integer DEFAULT 5, backoff interval DEFAULT ''@ 1 sec''::interval, '
+		'handler_timeout interval DEFAULT ''@ 10 secs''::interval, batch_size integer DEFAULT 100, lanes integer DEFAULT 1, park_limit integer DEFAULT 1000', 'void', 'volatile'),
+	('unfollow', 'name text, log text', 'void', 'volatile'),
+	('unregister', 'name text', 'void', 'volatile'),
+	('pause', 'name text', 'void', 'volatile'),
+	('resume', 'name text DEFAULT NULL::text', 'void', 'volatile'),
+	('seek', 'name text, log text, after bigint, reset boolean DEFAULT false', 'void', 'volatile'),
+	('catch_up', 'name text DEFAULT NULL::text, as_of timestamp with time zone DEFAULT NULL::timestamp with time zone, max_count bigint DEFAULT NULL::bigint, on_failure text DEFAULT ''raise''::text', 'bigint', 'volatile'),
+	('now', '', 'timestamp with time zone', 'stable'),
+	('wait_for', 'name text, log text DEFAULT NULL::text, up_to bigint DEFAULT NULL::bigint, timeout interval DEFAULT ''@ 5 secs''::interval', 'boolean', 'volatile');
+
+SET LOCAL intervalstyle = postgres_verbose;
+
+SELECT is(pg_get_function_arguments(p.oid), c.arguments, format('arguments of pm.%s', c.name))
+FROM contract c LEFT JOIN pg_proc p ON p.proname = c.name AND p.pronamespace = 'pm'::regnamespace ORDER BY c.name;
+SELECT is(pg_get_function_result(p.oid), c.result, format('result of pm.%s', c.name))
+FROM contract c LEFT JOIN pg_proc p ON p.proname = c.name AND p.pronamespace = 'pm'::regnamespace ORDER BY c.name;
+SELECT is(CASE p.provolatile WHEN 'v' THEN 'volatile' WHEN 's' THEN 'stable' ELSE 'immutable' END, c.volatility, format('volatility of pm.%s', c.name))
+FROM contract c LEFT JOIN pg_proc p ON p.proname = c.name AND p.pronamespace = 'pm'::regnamespace ORDER BY c.name;
+SELECT bag_eq(
+	$$ SELECT proname::text FROM pg_proc WHERE pronamespace = 'pm'::regnamespace $$, 'SELECT name FROM contract',
+	'schema pm has these functions, each once, and no others');
+SELECT is_empty($$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace IN ('pm'::regnamespace, 'pm_catalog'::regnamespace) AND prosecdef $$,
+	'no function is SECURITY DEFINER');
+SELECT is_empty($$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace IN ('pm'::regnamespace, 'pm_catalog'::regnamespace) AND proparallel <> 'u' $$,
+	'no function is for parallel workers');
+SELECT is_empty($$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pm'::regnamespace AND obj_description(oid, 'pg_proc') IS NULL $$,
+	'each function has a comment');
+-- SQL's named notation is part of it
+SELECT lives_ok($$ SELECT * FROM pm.read(log => 'x', after => 1, max_count => 1, types => '{a}') WHERE false $$, 'named arguments');
+
+-- ---- types ------------------------------------------------------------------
+
+SELECT is(
+	(SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'pm.event'::regclass AND attnum > 0),
+	'log text, position bigint, stream text, version bigint, type text, data jsonb, metadata jsonb, recorded_at timestamp with time zone',
+	'pm.event');
+SELECT isnt(obj_description('pm.event'::regtype, 'pg_type'), NULL, 'pm.event has a comment');
+
+-- ---- views ------------------------------------------------------------------
+
+CREATE TEMP TABLE columns (view text, n serial, name text, type text);
+INSERT INTO columns (view, name, type) VALUES
+	('log', 'name', 'text'), ('log', 'table', 'regclass'), ('log', 'pos', 'text'), ('log', 'stream', 'text'), ('log', 'version', 'text'),
+	('log', 'type', 'text'), ('log', 'data', 'text'), ('log', 'metadata', 'text'), ('log', 'recorded_at', 'text'), ('log', 'created_at', 'timestamp with time zone'),
+	('process_manager', 'name', 'text'), ('process_manager', 'owner', 'name'), ('process_manager', 'handler', 'text'), ('process_manager', 'logs', 'text[]'),
+	('process_manager', 'correlate', 'text'), ('process_manager', 'types', 'text[]'), ('process_manager', 'on_failure', 'text'),
+	('process_manager', 'max_attempts', 'integer'), ('process_manager', 'backoff', 'interval'), ('process_manager', 'handler_timeout', 'interval'),
+	('process_manager', 'batch_size', 'integer'), ('process_manager', 'lanes', 'integer'), ('process_manager', 'park_limit', 'integer'),
+	('process_manager', 'paused', 'boolean'), ('process_manager', 'registered_at', 'timestamp with time zone'),
+	('cursor', 'process_manager', 'text'), ('cursor', 'log', 'text'), ('cursor', 'lane', 'integer'), ('cursor', 'position', 'bigint'), ('cursor', 'moved_at', 'timestamp with time zone'),
+	('status', 'process_manager', 'text'), ('status', 'log', 'text'), ('status', 'lane', 'integer'), ('status', 'position', 'bigint'), ('status', 'high_water_mark', 'bigint'),
+	('status', 'lag', 'bigint'), ('status', 'state', 'text'), ('status', 'reason', 'text'), ('status', 'hint', 'text'), ('status', 'attempts', 'integer'),
+	('status', 'retry_at', 'timestamp with time zone'), ('status', 'handled', 'bigint'), ('status', 'errors', 'bigint'), ('status', 'rate', 'numeric'),
+	('status', 'eta', 'interval'), ('status', 'oldest_unhandled', 'timestamp with time zone'),
+	('worker', 'pid', 'integer'), ('worker', 'kind', 'text'), ('worker', 'database', 'name'), ('worker', 'role', 'name'), ('worker', 'state', 'text'),
+	('worker', 'since', 'timestamp with time zone'), ('worker', 'process_manager', 'text'), ('worker', 'lane', 'integer'), ('worker', 'log', 'text'),
+	('worker', 'position', 'bigint'), ('worker', 'overdue', 'boolean'), ('worker', 'started_at', 'timestamp with time zone'),
+	('blocker', 'blocks', 'text'), ('blocker', 'log', 'text'), ('blocker', 'process_manager', 'text'), ('blocker', 'pid', 'integer'), ('blocker', 'gid', 'text'),
+	('blocker', 'role', 'name'), ('blocker', 'since', 'timestamp with time zone'), ('blocker', 'state', 'text'), ('blocker', 'query', 'text'), ('blocker', 'hint', 'text');
+
+SELECT is(
+	(SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = to_regclass('pm.' || v.view) AND attnum > 0 AND NOT attisdropped),
+	(SELECT string_agg(name || ' ' || type, ', ' ORDER BY n) FROM columns c WHERE c.view = v.view),
+	'columns of pm.' || v.view)
+FROM (SELECT DISTINCT view FROM columns) v ORDER BY 1;
+SELECT bag_eq($$ SELECT relname::text FROM pg_class WHERE relnamespace = 'pm'::regnamespace AND relkind IN ('v', 'r', 'm', 'p', 'f', 'S') $$, 'SELECT DISTINCT view FROM columns',
+	'schema pm has these views, and no others and no tables');
+SELECT is_empty($$ SELECT oid::regclass FROM pg_class WHERE relnamespace = 'pm'::regnamespace AND relkind = 'v' AND NOT coalesce(reloptions @> '{security_barrier=true}', false) $$,
+	'each view is a security barrier');
+SELECT is_empty($$ SELECT oid::regclass FROM pg_class WHERE relnamespace = 'pm'::regnamespace AND relkind = 'v' AND obj_description(oid, 'pg_class') IS NULL $$,
+	'each view has a comment');
+SELECT is_empty($$ SELECT oid::regclass FROM pg_class WHERE relnamespace = 'pm_catalog'::regnamespace AND relrowsecurity $$,
+	'no row-level security, so that any role can dump');
+SELECT is(obj_description('pm'::regnamespace, 'pg_namespace') IS NOT NULL AND obj_description('pm_catalog'::regnamespace, 'pg_namespace') IS NOT NULL, true, 'the schemas have comments');
+-- not ours alone: every name in a view's or function's body is qualified
+SELECT is_empty($$ SELECT conname FROM pg_constraint WHERE connamespace = 'pm'::regnamespace $$, 'schema pm has nothing else');
+
+-- ---- settings ---------------------------------------------------------------
+
+SELECT is(
+	(SELECT string_agg(concat_ws(' ', name, boot_val || unit, vartype, context), ', ' ORDER BY name COLLATE "C") FROM pg_settings WHERE name LIKE 'pm.%' AND unit IS NOT NULL),
+	'pm.batch_duration 100ms integer sighup, pm.poll_interval 1000ms integer sighup', 'the settings with a unit');
+SELECT is(
+	(SELECT string_agg(concat_ws(' ', name, boot_val, vartype, context), ', ' ORDER BY name COLLATE "C") FROM pg_settings WHERE name LIKE 'pm.%' AND unit IS NULL),
+	'pm.launcher on bool sighup, pm.max_workers 4 integer postmaster', 'the settings without');
+SELECT throws_ok($$ SET pm.nosuch = 1 $$, '42602', NULL, 'an unknown setting is refused');
+SELECT throws_ok($$ SET pm.launcher = off $$, '55P02', NULL, 'a session cannot stop the workers');
+
+-- ---- the extension ----------------------------------------------------------
+
+SELECT is(extrelocatable, false, 'not relocatable') FROM pg_extension WHERE extname = 'pm';
+SELECT is(trusted, false, 'not trusted') FROM pg_available_extension_versions WHERE name = 'pm';
+SELECT is(superuser, true, 'a superuser installs it') FROM pg_available_extension_versions WHERE name = 'pm';
+SELECT bag_eq(
+	$$ SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE extname = 'pm' $$,
+	$$ SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'pm_catalog'::regnamespace AND relkind IN ('r', 'S') $$,
+	'all private tables and sequences are dumped');
+
+SELECT * FROM finish();
+ROLLBACK;

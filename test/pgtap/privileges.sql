@@ -1,0 +1,215 @@
+-- The privilege matrix: each public function and view, for a superuser, the owner, a member
+-- of the owner's role, a stranger who may use schema pm and an outsider who may not.
+BEGIN;
+SELECT no_plan();
+
+CREATE ROLE pmtest_alice LOGIN;
+CREATE ROLE pmtest_bob LOGIN;			-- a member of alice
+CREATE ROLE pmtest_carol LOGIN;			-- a stranger
+CREATE ROLE pmtest_dave LOGIN;			-- without USAGE
+CREATE ROLE pmtest_monitor LOGIN;
+CREATE ROLE pmtest_reader LOGIN;		-- may SELECT one log
+GRANT pmtest_alice TO pmtest_bob;
+GRANT pg_monitor TO pmtest_monitor;
+GRANT USAGE ON SCHEMA pm TO pmtest_alice, pmtest_carol, pmtest_monitor, pmtest_reader;
+CREATE SCHEMA a AUTHORIZATION pmtest_alice;
+CREATE SCHEMA su;
+GRANT USAGE ON SCHEMA su TO PUBLIC;
+
+CREATE FUNCTION su.nothing(e pm.event) RETURNS void LANGUAGE sql AS '';
+SET LOCAL SESSION AUTHORIZATION pmtest_alice;
+SELECT pm.create_log('a.orders');
+SELECT pm.create_log('a.payments');
+SELECT pm.create_log('a.loose');
+CREATE FUNCTION a.handle(e pm.event) RETURNS void LANGUAGE sql AS '';
+SELECT pm.append('a.orders', 'o-1', 'Placed', '{"secret": 1}');
+SELECT pm.register('m', 'a.handle', '{a.orders,a.payments}', start_at => 'beginning');
+RESET SESSION AUTHORIZATION;
+SELECT pm.create_log('su.private');
+SELECT pm.append('su.private', 'p-1', 'Secret');
+SELECT pm.register('s', 'su.nothing', '{su.private}', start_at => 'beginning');
+GRANT USAGE ON SCHEMA a TO pmtest_reader;
+GRANT SELECT ON a.payments TO pmtest_reader;
+
+-- The SQLSTATE of a statement as that role; whatever it does is undone.
+CREATE FUNCTION pg_temp.attempt(role text, statement text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	IF role <> 'super' THEN
+		EXECUTE format('SET LOCAL SESSION AUTHORIZATION %I', 'pmtest_' || role);
+	END IF;
+	EXECUTE statement;
+	RAISE SQLSTATE 'PMOK0';
+EXCEPTION WHEN OTHERS THEN
+	RETURN CASE SQLSTATE WHEN 'PMOK0' THEN '00000' ELSE SQLSTATE END;
+END $$;
+-- What a query says as that role, as text.
+CREATE FUNCTION pg_temp.answer(role text, query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	result text;
+BEGIN
+	BEGIN
+		IF role <> 'super' THEN
+			EXECUTE format('SET LOCAL SESSION AUTHORIZATION %I', 'pmtest_' || role);
+		END IF;
+		EXECUTE query INTO result;
+		RAISE SQLSTATE 'PMOK0';
+	EXCEPTION
+		WHEN SQLSTATE 'PMOK0' THEN NULL;
+		WHEN OTHERS THEN result := SQLSTATE;
+	END;
+	RETURN result;
+END $$;
+
+CREATE TEMP TABLE matrix (n serial, statement text, super text, alice text, bob text, carol text, dave text);
+INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
+	($$SELECT pm.create_log('a.more')$$,					'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.create_log('su.more')$$,					'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.drop_log('a.loose')$$,						'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.drop_log('a.orders')$$,					'2BP01', '2BP01', '2BP01', '42501', '42501'),
+	($$SELECT pm.append('a.orders', 's', 't')$$,			'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.append('su.private', 's', 't')$$,			'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.append_all('a.orders', 's', '[{"type": "t"}]')$$,	'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.append('a.orders', 'o-1', 't', expected_version => 7)$$,	'PM001', 'PM001', 'PM001', '42501', '42501'),
+	($$SELECT pm.read('a.orders')$$,						'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.read('su.private')$$,						'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.read_stream('a.orders', 'o-1')$$,			'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.high_water_mark('a.orders')$$,				'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.trim('a.loose', 0)$$,						'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.trim('a.orders', 1)$$,						'55000', '55000', '55000', '42501', '42501'),
+	-- a superuser's process manager takes only handlers that a superuser owns
+	($$SELECT pm.register('n', 'a.handle', '{a.orders}', start_at => 'end')$$,	'42501', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.register('n', 'su.nothing', '{a.orders}', start_at => 'end')$$,	'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.register('n', 'su.nothing', '{su.private}', start_at => 'end')$$,	'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.register('m', 'a.handle', '{a.orders,a.payments}')$$,	'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.register('s', 'su.nothing', '{su.private}')$$,	'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.unfollow('m', 'a.payments')$$,				'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.unregister('m')$$,							'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.unregister('s')$$,							'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.pause('m')$$,								'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.pause('s')$$,								'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.resume('m')$$,								'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.resume()$$,								'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT pm.seek('m', 'a.orders', 0)$$,				'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.seek('s', 'su.private', 0)$$,				'00000', '42501', '42501', '42501', '42501'),
+	-- only the owner itself runs its handlers
+	($$SELECT pm.catch_up('m')$$,							'42501', '00000', '42501', '42501', '42501'),
+	($$SELECT pm.catch_up('s')$$,							'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.catch_up()$$,								'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT pm.now()$$,									'00000', '00000', '00000', '00000', '42501'),
+	-- this transaction has written the logs
+	($$SELECT pm.wait_for('m')$$,							'55000', '55000', '55000', '42501', '42501'),
+	($$SELECT pm.wait_for('m', 'a.orders', 1, '0')$$,		'55000', '55000', '55000', '42501', '42501'),
+	($$SELECT * FROM pm.log$$,								'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT * FROM pm.process_manager$$,					'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT * FROM pm.cursor$$,							'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT * FROM pm.status$$,							'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT * FROM pm.worker$$,							'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT * FROM pm.blocker$$,							'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT NULL::pm.event$$,								'00000', '00000', '00000', '00000', '42501');
+-- no role but a superuser touches what is behind
+INSERT INTO matrix (statement, super, alice, bob, carol, dave)
+SELECT format(s, oid::regclass), CASE format(s, oid::regclass) WHEN 'DELETE FROM pm_catalog.log' THEN '23503' ELSE '00000' END, '42501', '42501', '42501', '42501'
+FROM pg_class, unnest('{SELECT * FROM %s,DELETE FROM %s,LOCK TABLE %s,TRUNCATE %s CASCADE}'::text[]) s
+WHERE relnamespace = 'pm_catalog'::regnamespace AND relkind = 'r';
+INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
+	($$UPDATE pm_catalog.process_manager SET owner = 10$$,	'00000', '42501', '42501', '42501', '42501'),
+	($$UPDATE pm_catalog.cursor SET "position" = 0$$,		'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT nextval('pm_catalog.process_manager_id_seq')$$,	'00000', '42501', '42501', '42501', '42501'),
+	($$CREATE TABLE pm.mine (i int)$$,						'00000', '42501', '42501', '42501', '42501'),
+	($$CREATE TABLE pm_catalog.mine (i int)$$,				'00000', '42501', '42501', '42501', '42501'),
+	($$CREATE FUNCTION pm_catalog.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'$$,	'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm_catalog.announce()$$,						'00000', '42501', '42501', '42501', '42501'),
+	-- the guard's functions do nothing for anybody
+	($$SELECT pm_catalog.before_write()$$,					'39P01', '39P01', '39P01', '39P01', '39P01'),
+	($$SELECT pm_catalog.before_update()$$,					'39P01', '39P01', '39P01', '39P01', '39P01'),
+	($$SELECT pm_catalog.before_truncate()$$,				'39P01', '39P01', '39P01', '39P01', '39P01');
+
+SELECT is(pg_temp.attempt(r.role, m.statement), r.expected, format('%s: %s', r.role, m.statement))
+FROM matrix m, LATERAL (VALUES ('super', m.super), ('alice', m.alice), ('bob', m.bob), ('carol', m.carol), ('dave', m.dave)) r(role, expected)
+ORDER BY m.n, r.role;
+SELECT is_empty(
+	$$ SELECT proname FROM pg_proc WHERE pronamespace = 'pm'::regnamespace AND NOT EXISTS (SELECT FROM matrix WHERE statement LIKE '%pm.' || proname || '(%') $$,
+	'the matrix has every function');
+SELECT is_empty(
+	$$ SELECT relname FROM pg_class WHERE relnamespace = 'pm'::regnamespace AND relkind = 'v' AND NOT EXISTS (SELECT FROM matrix WHERE statement LIKE '% pm.' || relname) $$,
+	'the matrix has every view');
+
+-- a view that can be written to would be a way around
+SELECT ok(pg_temp.attempt(r, s) IN ('42501', '55000'), format('%s: %s', r, s))
+FROM unnest('{alice,bob,carol,monitor}'::text[]) r,
+	unnest(ARRAY['UPDATE pm.log SET "table" = 0', 'DELETE FROM pm.log', 'INSERT INTO pm.log (name) VALUES (''x'')', 'UPDATE pm.process_manager SET owner = ''postgres''',
+		'DELETE FROM pm.process_manager', 'UPDATE pm.cursor SET "position" = 0', 'DELETE FROM pm.status']) s;
+
+-- ---- which rows -------------------------------------------------------------
+
+CREATE TEMP TABLE visible (role text, process_managers text, cursors text, states text, logs text);
+INSERT INTO visible VALUES
+	('super', '{m,s}', '{m:a.orders,m:a.payments,s:su.private}', '{m:a.orders,m:a.payments,s:su.private}', '{a.loose,a.orders,a.payments,su.private}'),
+	('alice', '{m}', '{m:a.orders,m:a.payments}', '{m:a.orders,m:a.payments}', '{a.loose,a.orders,a.payments}'),
+	('bob', '{m}', '{m:a.orders,m:a.payments}', '{m:a.orders,m:a.payments}', '{a.loose,a.orders,a.payments}'),
+	('carol', '{}', '{}', '{}', '{}'),
+	('reader', '{}', '{}', '{}', '{a.payments}'),
+	('monitor', '{m,s}', '{m:a.orders,m:a.payments,s:su.private}', '{m:a.orders,m:a.payments,s:su.private}', '{a.loose,a.orders,a.payments,su.private}');
+SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT name FROM pm.process_manager ORDER BY 1)'), process_managers, 'pm.process_manager as ' || role) FROM visible;
+SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || log FROM pm.cursor ORDER BY 1)$$), cursors, 'pm.cursor as ' || role) FROM visible;
+SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || log FROM pm.status ORDER BY 1)$$), states, 'pm.status as ' || role) FROM visible;
+SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT name FROM pm.log ORDER BY 1)'), logs, 'pm.log as ' || role) FROM visible;
+-- this transaction holds the marks back: not a stranger's business
+SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT DISTINCT log FROM pm.blocker ORDER BY 1)'), b, 'pm.blocker as ' || role)
+FROM (VALUES ('carol', '{}'), ('reader', '{}')) v(role, b);
+SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.worker'), '0', 'pm.worker as a stranger');
+-- a leaky function of one's own sees nothing of foreign rows either
+CREATE FUNCTION pg_temp.leak(t text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN IF t IN ('s', 'su.private') THEN RAISE SQLSTATE 'PMLEA'; END IF; RETURN true; END $$;
+SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.process_manager WHERE pg_temp.leak(name)'), '0', 'no leak of pm.process_manager');
+SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.cursor WHERE pg_temp.leak(process_manager)'), '0', 'no leak of pm.cursor');
+SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.status WHERE pg_temp.leak(process_manager)'), '0', 'no leak of pm.status');
+SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.log WHERE pg_temp.leak(name)'), '0', 'no leak of pm.log');
+
+-- ---- internal functions tell strangers nothing -------------------------------
+
+SELECT ok(coalesce(pg_temp.answer(r, q), '42501') IN ('42501', '42883', '0', 'false'), format('%s learns nothing from %s', r, q))
+FROM unnest('{carol,dave}'::text[]) r,
+	unnest(ARRAY[
+		$$SELECT count(*) FROM pm_catalog.log_state('su.private') WHERE high_water_mark IS NOT NULL OR last_position IS NOT NULL$$,
+		$$SELECT count(*) FROM pm_catalog.mark_holders('su.private')$$,
+		$$SELECT pm_catalog.oldest_unhandled('su.private', 0)$$,
+		$$SELECT count(*) FROM pm_catalog.workers() WHERE process_manager IS NOT NULL OR log IS NOT NULL$$,
+		$$SELECT pm_catalog.may_see(10)$$]) q;
+SELECT ok(pg_temp.answer('carol', q) IN ('42501', '55000', '42883'), 'refused: ' || q)
+FROM unnest(ARRAY[$$SELECT pm_catalog.position_is_new('a.orders'::regclass, 1)$$, $$SELECT pm_catalog.position_is_new(0::oid, 1)$$]) q;
+SELECT is_empty(
+	$$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pm_catalog'::regnamespace AND has_function_privilege('pmtest_carol', oid, 'EXECUTE')
+		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'position_is_new', 'library', 'workers', 'log_state', 'mark_holders', 'oldest_unhandled', 'may_see') $$,
+	'no internal function is executable but those known to be harmless');
+
+-- ---- what was granted -------------------------------------------------------
+
+SELECT ok(NOT has_schema_privilege('pmtest_dave', 'pm', 'USAGE'), 'USAGE on schema pm is the administrator''s to grant');
+SELECT is_empty(
+	$$ SELECT relname FROM pg_class WHERE relnamespace = 'pm'::regnamespace AND relkind = 'v'
+		AND (NOT has_table_privilege('pmtest_carol', oid, 'SELECT') OR has_table_privilege('pmtest_carol', oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')) $$,
+	'everybody has SELECT on the views, and no more');
+SELECT is_empty(
+	$$ SELECT relname FROM pg_class WHERE relnamespace = 'pm_catalog'::regnamespace AND relkind IN ('r', 'p', 'v')
+		AND (has_table_privilege('pmtest_carol', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER') OR has_table_privilege('pmtest_monitor', oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')) $$,
+	'nobody has a right on the private tables');
+-- pg_monitor changes nothing
+SELECT is(pg_temp.attempt('monitor', s), '42501', 'pg_monitor: ' || s)
+FROM unnest(ARRAY[$$SELECT pm.pause('m')$$, $$SELECT pm.seek('m', 'a.orders', 0)$$, $$SELECT pm.unregister('m')$$, $$SELECT pm.read('a.orders')$$, $$SELECT pm.append('a.orders', 's', 't')$$]) s;
+-- a stranger's resume() resumes nothing
+SELECT pm.pause('m');
+SELECT pm.pause('s');
+SET LOCAL SESSION AUTHORIZATION pmtest_carol;
+SELECT pm.resume();
+SET LOCAL SESSION AUTHORIZATION pmtest_bob;
+SELECT pm.resume();
+RESET SESSION AUTHORIZATION;
+SELECT results_eq('SELECT name, paused FROM pm.process_manager ORDER BY name', $$ VALUES ('m', false), ('s', true) $$, 'pm.resume() is for one''s own');
+-- somebody who loses the membership loses the rights
+REVOKE pmtest_alice FROM pmtest_bob;
+GRANT USAGE ON SCHEMA pm TO pmtest_bob;
+SELECT is(pg_temp.attempt('bob', $$SELECT pm.pause('m')$$), '42501', 'no member any more');
+SELECT is(pg_temp.answer('bob', 'SELECT count(*) FROM pm.process_manager'), '0', 'and sees nothing');
+
+SELECT * FROM finish();
+ROLLBACK;
