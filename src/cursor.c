@@ -26,7 +26,7 @@ cursor_read(ProcessManager *pm, int lane, LaneState *state)
 {
 	static ExecStatement read_cursors = {
 		NULL,
-		"SELECT c.log, c.position, c.rate, c.moved_at, l.state, l.attempts, l.retry_at, l.log, l.position "
+		"SELECT c.log, c.position, c.rate, c.moved_at, l.state, l.attempts, l.retry_at, l.log, l.position, l.reason "
 		"FROM pm_catalog.lane l LEFT JOIN pm_catalog.cursor c ON c.process_manager OPERATOR(pg_catalog.=) l.process_manager "
 		"AND c.lane OPERATOR(pg_catalog.=) l.lane "
 		"WHERE l.process_manager OPERATOR(pg_catalog.=) $1 AND l.lane OPERATOR(pg_catalog.=) $2 ORDER BY c.log",
@@ -56,6 +56,7 @@ cursor_read(ProcessManager *pm, int lane, LaneState *state)
 				state->retry_at = DT_NOBEGIN;
 			state->log = exec_text(row, 8);
 			state->position = DatumGetInt64(exec_value(row, 9, &isnull));
+			state->reason = exec_text(row, 10);
 		}
 		(void) exec_value(row, 1, &isnull);
 		if (!isnull)

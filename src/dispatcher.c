@@ -24,6 +24,7 @@
 #include "commands/prepare.h"
 #include "commands/sequence.h"
 #include "crew.h"
+#include "cursor.h"
 #include "dispatch.h"
 #include "exec.h"
 #include "guc.h"
@@ -62,13 +63,13 @@ typedef struct Unit
 	bool		polling;		/* not_before is for a mark or lock: a wake-up ends it */
 	long		held_nap;
 	long		wait_nap;
-	char	   *waiting_for;	/* the reason written to its row, or NULL */
 } Unit;
 
 /* A followed log: its last position when last looked at. */
 typedef struct Watch
 {
 	char	   *log;
+	bool		watching;		/* false while its table is locked: not known yet */
 	Oid			seqid;
 	int64		last;
 	List	   *units;
@@ -80,7 +81,7 @@ static List *units = NIL;
 static List *watches = NIL;
 static uint64 units_version = 0;
 static uint64 units_generation = 0;
-static bool incomplete = false; /* a log's table was locked: load again */
+static bool incomplete = false; /* some log is not watched yet */
 static int	last_manager = 0;
 static volatile bool role_changed = false;
 
@@ -108,6 +109,26 @@ dispatcher_may_stay(void)
 	return may;
 }
 
+/*
+ * Begins to watch a log, unless its table is locked just now.
+ */
+static void
+dispatcher_begin_watch(Watch *watch)
+{
+	bool		locked;
+	PmLog	   *log = log_get_nowait(watch->log, &locked);
+	LogSlot    *slot;
+
+	incomplete |= locked;
+	if (log == NULL)
+		return;
+	watch->watching = true;
+	watch->seqid = log->seqid;
+	slot = slot_log(log->relid, true);
+	if (slot != NULL)
+		slot_log_interest(slot);
+}
+
 static void
 dispatcher_watch(Unit *unit, char *name)
 {
@@ -119,20 +140,10 @@ dispatcher_watch(Unit *unit, char *name)
 			watch = lfirst(lc);
 	if (watch == NULL)
 	{
-		bool		locked;
-		PmLog	   *log = log_get_nowait(name, &locked);
-		LogSlot    *slot;
-
-		incomplete |= locked;
-		if (log == NULL)
-			return;
 		watch = palloc0(sizeof(Watch));
 		watch->log = name;
-		watch->seqid = log->seqid;
 		watches = lappend(watches, watch);
-		slot = slot_log(log->relid, true);
-		if (slot != NULL)
-			slot_log_interest(slot);
+		dispatcher_begin_watch(watch);
 	}
 	watch->units = lappend(watch->units, unit);
 }
@@ -172,7 +183,6 @@ dispatcher_load(void)
 	managers = registry_load(MyWorkerSlot->role);
 	units = NIL;
 	watches = NIL;
-	incomplete = false;
 	foreach(lc, managers)
 	{
 		ProcessManager *pm = lfirst(lc);
@@ -196,6 +206,7 @@ dispatcher_load(void)
 				{
 					unit->isolate = known->isolate;
 					unit->at_once = known->at_once;
+					unit->wait_nap = known->wait_nap;
 				}
 			}
 			unit->dirty = true;
@@ -222,14 +233,19 @@ dispatcher_look(void)
 	ListCell   *lc;
 
 	crew_transaction();
+	incomplete = false;
 	foreach(lc, watches)
 	{
 		Watch	   *watch = lfirst(lc);
-		Relation	sequence = OidIsValid(watch->seqid) ? sequence_open_nowait(watch->seqid) : NULL;
+		Relation	sequence;
 		int64		last;
 		ListCell   *lc2;
 
-		/* A sequence that cannot be read: let the batch find out why. */
+		if (!watch->watching)
+			dispatcher_begin_watch(watch);
+		sequence = OidIsValid(watch->seqid) ? sequence_open_nowait(watch->seqid) : NULL;
+
+		/* A sequence that cannot be read: let the batch find out why, in its time. */
 		if (sequence != NULL)
 		{
 			last = sequence_read(sequence);
@@ -288,6 +304,8 @@ dispatcher_poll(Unit *unit)
 static void
 dispatcher_record(Unit *unit, ErrorData *error, bool blame)
 {
+	LaneState	state;
+
 	crew_transaction();
 	if (!registry_lock(unit->pm->id, unit->lane, true) || registry_version() != unit->pm->version)
 	{
@@ -307,10 +325,10 @@ dispatcher_record(Unit *unit, ErrorData *error, bool blame)
 				 error->context ? errcontext("%s", error->context) : 0));
 		return;
 	}
-	if (unit->waiting_for == NULL || strcmp(unit->waiting_for, error->message) != 0)
+	(void) cursor_read(unit->pm, unit->lane, &state);
+	if (state.status != LANE_WAITING || strcmp(state.reason, error->message) != 0)
 	{
 		lane_wait(unit->pm->name, unit->lane, error);
-		unit->waiting_for = MemoryContextStrdup(units_context, error->message);
 		ereport(LOG,
 				(errmsg("process manager \"%s\" waits: %s", unit->pm->name, error->message)));
 	}
@@ -441,7 +459,6 @@ dispatcher_run(Unit *unit)
 	}
 	isolate_succeeded(&unit->isolate, result.handled);
 	unit->at_once = 0;
-	unit->waiting_for = NULL;
 	unit->wait_nap = DISPATCHER_WAIT_MIN;
 	if (result.handled > 0)
 		unit->held_nap = DISPATCHER_HELD_MIN;
@@ -542,10 +559,7 @@ dispatcher_main(Datum arg)
 		due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval);
 		again = dispatcher_round(&due);
 		if (incomplete)
-		{
-			units_version = 0;
 			due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DISPATCHER_HELD_MAX));
-		}
 		(void) pgstat_report_stat(false);
 
 		now = GetCurrentTimestamp();

@@ -406,6 +406,34 @@ highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 }
 
 /*
+ * The transactions that may write the log now, in words.
+ */
+static char *
+highwater_name_writers(Oid relid)
+{
+	VirtualTransactionId *writers;
+	StringInfoData names;
+	int			count;
+
+	writers = highwater_writers(relid, &count);
+	initStringInfo(&names);
+	for (int i = 0; i < count; i++)
+	{
+		PGPROC	   *proc = compat_vxid_index(writers[i]) < 0 ? NULL : compat_vxid_proc(writers[i]);
+		int			pid = proc ? proc->pid : 0;
+
+		if (i > 0)
+			appendStringInfoString(&names, ", ");
+		/* A prepared transaction keeps its vxid, but its session goes on. */
+		if (pid != 0 && compat_proc_lxid(proc) == writers[i].localTransactionId)
+			appendStringInfo(&names, "process %d", pid);
+		else
+			appendStringInfoString(&names, "a prepared transaction (see pg_prepared_xacts)");
+	}
+	return count > 0 ? names.data : pstrdup("nobody any more");
+}
+
+/*
  * The mark for a caller that asks once.  Where shared memory keeps it this is
  * highwater_compute(); elsewhere this backend has not been watching, knows of
  * no writer when it began, and gives those of now some time to end.
@@ -426,9 +454,9 @@ highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
 		if (GetCurrentTimestamp() >= give_up)
 		{
 			ereport(NOTICE,
-					(errmsg("log \"%s\" is read up to position %lld only, a transaction that writes it is still open",
-							log, (long long) result.mark),
-					 errhint("See pm.blocker for who it is.")));
+					(errmsg("log \"%s\" is not read to its end, a transaction that writes it is still open", log),
+					 errdetail("It is held back by %s.", highwater_name_writers(relid)),
+					 errhint("The rest is read when that has ended.")));
 			break;
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,

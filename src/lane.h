@@ -27,6 +27,7 @@ typedef struct LaneState
 	LaneStatus	status;
 	int			attempts;
 	TimestampTz retry_at;
+	char	   *reason;
 	char	   *log;			/* the event that failed */
 	int64		position;
 } LaneState;

@@ -64,6 +64,7 @@ launcher_scan(void)
 	HeapTuple	tuple;
 	HASH_SEQ_STATUS seq;
 	KnownDatabase *db;
+	List	   *there = NIL;
 
 	hash_seq_init(&seq, known);
 	while ((db = hash_seq_search(&seq)) != NULL)
@@ -78,6 +79,7 @@ launcher_scan(void)
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
 		bool		found;
 
+		there = lappend_oid(there, form->oid);
 		if (!form->datallowconn || form->datistemplate)
 			continue;
 		db = hash_search(known, &form->oid, HASH_ENTER, &found);
@@ -92,24 +94,26 @@ launcher_scan(void)
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < SLOT_MAX_DATABASES; i++)
+	{
+		DatabaseSlot *slot = &Slots->databases[i];
+
+		if (OidIsValid(slot->database) && !list_member_oid(there, slot->database) &&
+			(slot->held_out_by == 0 || BackendPidGetProc(slot->held_out_by) == NULL))
+			slot->database = InvalidOid;
+	}
+	LWLockRelease(&Slots->lock);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 
 	hash_seq_init(&seq, known);
 	while ((db = hash_seq_search(&seq)) != NULL)
-	{
-		DatabaseSlot *slot;
-
-		if (db->there)
-			continue;
-		slot_forget_logs(db->database, InvalidOid);
-		LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-		slot = slot_database(db->database, false);
-		if (slot != NULL && slot->held_out_by == 0)
-			slot->database = InvalidOid;
-		LWLockRelease(&Slots->lock);
-		hash_search(known, &db->database, HASH_REMOVE, NULL);
-	}
+		if (!db->there)
+		{
+			slot_forget_logs(db->database, InvalidOid);
+			hash_search(known, &db->database, HASH_REMOVE, NULL);
+		}
 }
 
 /*
@@ -164,7 +168,8 @@ launcher_any_wanted(void)
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	for (int i = 0; i < SLOT_MAX_DATABASES; i++)
-		wanted |= Slots->databases[i].announced != Slots->databases[i].looked;
+		wanted |= OidIsValid(Slots->databases[i].database) &&
+			Slots->databases[i].announced != Slots->databases[i].looked;
 	LWLockRelease(&Slots->lock);
 
 	hash_seq_init(&seq, known);
@@ -256,7 +261,7 @@ launcher_reap(void)
 	int			orphan;
 
 	/* Of a launcher before us. */
-	while ((orphan = slot_orphan(WORKER_SCHEDULER, InvalidOid)) >= 0)
+	while ((orphan = slot_orphan(WORKER_SCHEDULER, InvalidOid, 0)) >= 0)
 		slot_unclaim(orphan, Slots->workers[orphan].generation);
 
 	while ((member = crew_gone(&crew)) != NULL)

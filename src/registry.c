@@ -129,6 +129,9 @@ registry_select(Oid owner, const char *name)
 		pm->paused = DatumGetBool(exec_value(row, 14, &isnull));
 		pm->at_home = DatumGetInt64(exec_value(row, 15, &isnull)) == (int64) GetSystemIdentifier() &&
 			DatumGetObjectId(exec_value(row, 16, &isnull)) == MyDatabaseId;
+		/* In a copy the OID is somebody else's, the owner goes by name. */
+		if (!pm->at_home)
+			pm->owner = get_role_oid(pm->owner_name, true);
 		value = exec_value(row, 17, &isnull);
 		if (!isnull)
 		{
@@ -178,7 +181,7 @@ registry_get(const char *name, bool missing_ok)
 void
 registry_require_owner(ProcessManager *pm)
 {
-	if (!has_privs_of_role(GetUserId(), pm->owner))
+	if (!OidIsValid(pm->owner) ? !superuser() : !has_privs_of_role(GetUserId(), pm->owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of process manager \"%s\"", pm->name)));

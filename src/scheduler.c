@@ -334,9 +334,9 @@ scheduler_start(TimestampTz due)
 
 /*
  * A dispatcher has died of a handler that did not heed its timeout: that
- * counts as an attempt.
+ * counts as an attempt.  False while somebody else has the unit.
  */
-static void
+static bool
 scheduler_bury(int index, uint32 generation)
 {
 	WorkerSlot *slot = &Slots->workers[index];
@@ -344,7 +344,7 @@ scheduler_bury(int index, uint32 generation)
 	ErrorData	error;
 
 	if (!slot->in_use || slot->generation != generation || !slot->casualty)
-		return;
+		return true;
 	foreach(lc, managers)
 	{
 		ProcessManager *pm = lfirst(lc);
@@ -355,12 +355,15 @@ scheduler_bury(int index, uint32 generation)
 		error.sqlerrcode = ERRCODE_QUERY_CANCELED;
 		error.message = psprintf("the handler did not return within handler_timeout (%lld ms), nor when it was cancelled",
 								 (long long) pm->handler_timeout);
-		if (registry_lock(pm->id, slot->now.lane, false) && slot->now.log[0] != '\0')
+		if (!registry_lock(pm->id, slot->now.lane, true))
+			return false;
+		if (slot->now.log[0] != '\0')
 			(void) lane_fail(pm, slot->now.lane, slot->now.log, slot->now.position, &error);
 		ereport(LOG,
 				(errmsg("process manager \"%s\" failed at position %lld of log \"%s\": %s", pm->name,
 						(long long) slot->now.position, slot->now.log, error.message)));
 	}
+	return true;
 }
 
 /*
@@ -377,9 +380,12 @@ scheduler_reap(void)
 		TimestampTz now = GetCurrentTimestamp();
 
 		crew_transaction();
-		scheduler_bury(member->slot, member->generation);
+		if (scheduler_bury(member->slot, member->generation))
+			slot_unclaim(member->slot, member->generation);
+		else
+			/* An orphan, to be buried in a later round. */
+			Slots->workers[member->slot].claimer = 0;
 		CommitTransactionCommand();
-		slot_unclaim(member->slot, member->generation);
 		if (role != NULL)
 		{
 			if (pg_atomic_read_u32(&Slots->waiting_roles) > 0)
@@ -398,19 +404,22 @@ scheduler_reap(void)
 }
 
 /*
- * The same for dispatchers of a scheduler before us.
+ * The same for dispatchers of a scheduler before us, and for those that could
+ * not be buried at once.
  */
 static void
-scheduler_adopt(void)
+scheduler_adopt(TimestampTz *due)
 {
-	int			orphan;
+	int			orphan = -1;
 
-	while ((orphan = slot_orphan(WORKER_DISPATCHER, MyDatabaseId)) >= 0)
+	while ((orphan = slot_orphan(WORKER_DISPATCHER, MyDatabaseId, orphan + 1)) >= 0)
 	{
 		uint32		generation = Slots->workers[orphan].generation;
 
-		scheduler_bury(orphan, generation);
-		slot_unclaim(orphan, generation);
+		if (scheduler_bury(orphan, generation))
+			slot_unclaim(orphan, generation);
+		else
+			*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP_WAITING));
 	}
 }
 
@@ -421,8 +430,10 @@ static TimestampTz
 scheduler_round(void)
 {
 	TimestampTz due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP);
+	uint32		announced;
 
 	crew_transaction();
+	announced = slot_announced();
 	if (!crew_extension())
 	{
 		CommitTransactionCommand();
@@ -431,8 +442,9 @@ scheduler_round(void)
 		crew_leave();
 	}
 	slot_set_active(true);
+	slot_set_looked(announced);
 	scheduler_load();
-	scheduler_adopt();
+	scheduler_adopt(&due);
 	scheduler_find_work(&due);
 	due = scheduler_start(due);
 	CommitTransactionCommand();

@@ -238,22 +238,23 @@ slot_find(WorkerKind kind, Oid database, Oid role)
 }
 
 /*
- * A slot whose worker is gone, or never came, and whose claimer is gone too;
- * -1 if there is none.
+ * The first slot from an index on whose worker is gone, or never came, and
+ * whose claimer is gone too; -1 if there is none.
  */
 int
-slot_orphan(WorkerKind kind, Oid database)
+slot_orphan(WorkerKind kind, Oid database, int from)
 {
 	int			orphan = -1;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
-	for (int i = 0; i < Slots->nworkers && orphan < 0; i++)
+	for (int i = from; i < Slots->nworkers && orphan < 0; i++)
 	{
 		WorkerSlot *slot = &Slots->workers[i];
 
 		if (slot->in_use && slot->kind == kind && slot->pid == 0 &&
 			(!OidIsValid(database) || slot->database == database) &&
-			slot->claimer != MyProcPid && BackendPidGetProc(slot->claimer) == NULL)
+			slot->claimer != MyProcPid &&
+			(slot->claimer == 0 || BackendPidGetProc(slot->claimer) == NULL))
 			orphan = i;
 	}
 	LWLockRelease(&Slots->lock);
@@ -412,6 +413,37 @@ slot_set_active(bool active)
 	slot = slot_database(MyDatabaseId, active);
 	if (slot != NULL)
 		slot->active = active;
+	LWLockRelease(&Slots->lock);
+}
+
+/*
+ * How often this database has been announced to the launcher.
+ */
+uint32
+slot_announced(void)
+{
+	DatabaseSlot *slot;
+	uint32		announced;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	slot = slot_database(MyDatabaseId, false);
+	announced = slot ? slot->announced : 0;
+	LWLockRelease(&Slots->lock);
+	return announced;
+}
+
+/*
+ * Its scheduler has taken in so many of these.
+ */
+void
+slot_set_looked(uint32 announced)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	slot = slot_database(MyDatabaseId, false);
+	if (slot != NULL)
+		slot->looked = announced;
 	LWLockRelease(&Slots->lock);
 }
 

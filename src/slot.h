@@ -153,7 +153,9 @@ extern int	slot_claim(WorkerKind kind, Oid database, Oid role, int limit, uint32
 extern void slot_unclaim(int index, uint32 generation);
 extern void slot_attach(Datum arg);
 extern Datum slot_arg(int index, uint32 generation);
-extern int	slot_orphan(WorkerKind kind, Oid database);
+extern int	slot_orphan(WorkerKind kind, Oid database, int from);
+extern uint32 slot_announced(void);
+extern void slot_set_looked(uint32 announced);
 extern WorkerSlot *slot_find(WorkerKind kind, Oid database, Oid role);
 extern void slot_wake(int index);
 extern uint64 slot_registry_generation(void);

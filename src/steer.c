@@ -157,16 +157,12 @@ steer_resume(ProcessManager *pm)
 	Datum		values[5];
 	ListCell   *lc;
 
-	if (pm->at_home)
-		register_check_owner(pm->owner);
-	else
-	{
-		pm->owner = get_role_oid(pm->owner_name, false);
-		registry_require_owner(pm);
-		register_check_owner(pm->owner);
+	if (!OidIsValid(pm->owner))
+		(void) get_role_oid(pm->owner_name, false);
+	register_check_owner(pm->owner);
+	if (!pm->at_home)
 		foreach(lc, pm->logs)
 			log_adopt(lfirst(lc));
-	}
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = ObjectIdGetDatum(pm->owner);
@@ -178,17 +174,6 @@ steer_resume(ProcessManager *pm)
 	for (int lane = 0; lane < pm->lanes; lane++)
 		lane_clear(pm->name, lane);
 	register_warn_unattended(pm->name);
-}
-
-/*
- * May the caller resume it?  A copy's owner goes by name.
- */
-static bool
-steer_may_resume(ProcessManager *pm)
-{
-	Oid			owner = pm->at_home ? pm->owner : get_role_oid(pm->owner_name, true);
-
-	return OidIsValid(owner) && has_privs_of_role(GetUserId(), owner);
 }
 
 /*
@@ -208,14 +193,9 @@ pm_resume(PG_FUNCTION_ARGS)
 	{
 		ProcessManager *pm = lfirst(lc);
 
-		if (!steer_may_resume(pm))
-		{
-			if (PG_ARGISNULL(0))
-				continue;
-			if (!pm->at_home)
-				pm->owner = get_role_oid(pm->owner_name, false);
-			registry_require_owner(pm);
-		}
+		if (PG_ARGISNULL(0) && (!OidIsValid(pm->owner) || !has_privs_of_role(GetUserId(), pm->owner)))
+			continue;
+		registry_require_owner(pm);
 		dispatch_refuse_within(pm->name);
 		registry_lock_all(pm);
 		steer_resume(pm);

@@ -184,8 +184,15 @@ utility_xact_callback(XactEvent event, void *arg)
 	holding = false;
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < SLOT_MAX_DATABASES; i++)
-		if (Slots->databases[i].held_out_by == MyProcPid)
-			Slots->databases[i].held_out_by = 0;
+	{
+		DatabaseSlot *slot = &Slots->databases[i];
+
+		if (slot->held_out_by != MyProcPid)
+			continue;
+		slot->held_out_by = 0;
+		if (!slot->active && slot->announced == slot->looked)
+			slot->database = InvalidOid;
+	}
 	LWLockRelease(&Slots->lock);
 	slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
 }

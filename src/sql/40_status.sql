@@ -20,6 +20,19 @@ CREATE FUNCTION pm_catalog.may_see(owner oid) RETURNS boolean
 	LANGUAGE sql STABLE
 	RETURN pg_catalog.pg_has_role(owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 
+-- The registrations with their owner here: in a copy the OID is somebody else's, the owner goes by name.
+CREATE VIEW pm_catalog.manager AS
+SELECT p.name, p.id, p.owner_name, p.handler, p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff,
+	   p.handler_timeout, p.batch_size, p.lanes, p.park_limit, p.paused, p.registered_at, h.at_home,
+	   CASE WHEN h.at_home THEN p.owner
+			ELSE coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(p.owner_name))::pg_catalog.oid, 0) END AS owner
+FROM pm_catalog.process_manager p
+CROSS JOIN pm_catalog.library() lib
+CROSS JOIN (SELECT oid FROM pg_catalog.pg_database
+			WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) here
+CROSS JOIN LATERAL (SELECT p.system_identifier OPERATOR(pg_catalog.=) lib.system_identifier
+						   AND p.database OPERATOR(pg_catalog.=) here.oid AS at_home) h;
+
 CREATE VIEW pm.log WITH (security_barrier) AS
 SELECT l.name, l.source AS "table", l.pos, l.stream, l.version, l.type, l.data, l.metadata, l.recorded_at, l.created_at
 FROM pm_catalog.log l
@@ -31,14 +44,14 @@ SELECT p.name, coalesce(r.rolname, p.owner_name) AS owner, p.handler,
 		WHERE c.process_manager OPERATOR(pg_catalog.=) p.name) AS logs,
 	   p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff, p.handler_timeout, p.batch_size, p.lanes,
 	   p.park_limit, p.paused, p.registered_at
-FROM pm_catalog.process_manager p
+FROM pm_catalog.manager p
 LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
 WHERE pm_catalog.may_see(p.owner);
 
 CREATE VIEW pm.cursor WITH (security_barrier) AS
 SELECT c.process_manager, c.log, c.lane, c."position", c.moved_at
 FROM pm_catalog.cursor c
-JOIN pm_catalog.process_manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
+JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
 WHERE pm_catalog.may_see(p.owner);
 
 CREATE VIEW pm.worker WITH (security_barrier) AS
@@ -72,8 +85,7 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 	   l.state, l.reason, l.hint, CASE WHEN l.log IS NOT NULL THEN l.message END AS message, l.attempts, l.retry_at, l.errors,
 	   s.high_water_mark, s.last_position, s.problem, s.hint AS problem_hint,
 	   CASE
-		   WHEN p.system_identifier OPERATOR(pg_catalog.<>) lib.system_identifier
-				OR p.database OPERATOR(pg_catalog.<>) here.oid THEN 'copy'
+		   WHEN NOT p.at_home THEN 'copy'
 		   WHEN p.paused THEN 'paused'
 		   WHEN l.state OPERATOR(pg_catalog.=) 'halted' THEN 'halted'
 		   WHEN lib.recovery THEN 'recovery'
@@ -99,7 +111,7 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 		   ELSE 'running'
 	   END AS kase
 FROM pm_catalog.cursor c
-JOIN pm_catalog.process_manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
+JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
 JOIN pm_catalog.lane l ON l.process_manager OPERATOR(pg_catalog.=) c.process_manager
 					  AND l.lane OPERATOR(pg_catalog.=) c.lane
 CROSS JOIN pm_catalog.library() lib
@@ -175,7 +187,7 @@ WITH seen AS (			-- the logs that the role may hear of
 	SELECT l.name, l.source FROM pm_catalog.log l
 	WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR EXISTS (
 		SELECT FROM pm_catalog.cursor c
-		JOIN pm_catalog.process_manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
+		JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
 		WHERE c.log OPERATOR(pg_catalog.=) l.name AND pg_catalog.pg_has_role(p.owner, 'USAGE'))
 ), blocks AS (
 	SELECT 'high-water mark' AS blocks, l.name AS log, NULL::text AS process_manager, h.vxid
@@ -194,7 +206,7 @@ WITH seen AS (			-- the logs that the role may hear of
 	UNION ALL
 	SELECT 'process manager', NULL, p.name, h.virtualtransaction
 	FROM pm_catalog.unit_holder h
-	JOIN pm_catalog.process_manager p ON p.id OPERATOR(pg_catalog.=) h.id
+	JOIN pm_catalog.manager p ON p.id OPERATOR(pg_catalog.=) h.id
 	WHERE pm_catalog.may_see(p.owner)
 	UNION ALL
 	SELECT 'dispatcher', w.log, w.process_manager, k.virtualtransaction
