@@ -83,6 +83,9 @@ catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
 	Isolate		isolate = {0, 0};
 	int64		handled = 0;
 
+	/* In the caller's transaction: a failed batch must not give it back. */
+	(void) registry_lock(pm->id, lane, false);
+
 	while (run->left > 0)
 	{
 		DispatchRequest request = {pm, lane, 0, HIGHWATER_OWN, true};

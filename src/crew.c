@@ -127,6 +127,8 @@ crew_nap(long ms)
 	pgstat_report_activity(STATE_IDLE, NULL);
 	(void) WaitLatch(MyLatch, events, ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
+	/* There is nothing here to cancel. */
+	QueryCancelPending = false;
 	CHECK_FOR_INTERRUPTS();
 }
 

@@ -404,6 +404,17 @@ dispatch_retry_at_once(int sqlerrcode)
 }
 
 /*
+ * Errors that the server makes of its own trouble (no space, no memory, no
+ * connections): no attempt of the handler, it waits until they are over.
+ */
+bool
+dispatch_servers_fault(int sqlerrcode)
+{
+	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ||
+		ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_SYSTEM_ERROR;
+}
+
+/*
  * Was an error that dispatch_batch() has raised a cancel of our timeout?  Then
  * it says so from now on.
  */

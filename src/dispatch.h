@@ -61,6 +61,7 @@ extern void dispatch_abandon(void);
 extern bool dispatch_within(void);
 extern void dispatch_refuse_within(const char *name);
 extern bool dispatch_retry_at_once(int sqlerrcode);
+extern bool dispatch_servers_fault(int sqlerrcode);
 extern bool dispatch_error(ErrorData *error, ProcessManager *pm);
 
 /* pm.now() */

@@ -401,12 +401,18 @@ dispatcher_failed(Unit *unit, ErrorData *error)
 {
 	(void) dispatch_error(error, unit->pm);
 	unit->dirty = true;
-	if (DispatchCurrent.stage == STAGE_PREPARE)
+	/* What the failed attempt left in the session is not for the next. */
+	last_manager = -1;
+	if (DispatchCurrent.stage == STAGE_PREPARE && dispatch_retry_at_once(error->sqlerrcode) &&
+		unit->at_once < DISPATCHER_AT_ONCE)
 	{
-		if (dispatch_retry_at_once(error->sqlerrcode))
-			dispatcher_poll(unit);
-		else
-			dispatcher_try_record(unit, error, false);
+		unit->at_once++;
+		dispatcher_poll(unit);
+		return;
+	}
+	if (DispatchCurrent.stage == STAGE_PREPARE || dispatch_servers_fault(error->sqlerrcode))
+	{
+		dispatcher_try_record(unit, error, false);
 		return;
 	}
 	if (dispatch_retry_at_once(error->sqlerrcode) && unit->at_once < DISPATCHER_AT_ONCE)

@@ -40,6 +40,7 @@
 #include "access/xact.h"
 #include "catalog/pg_sequence.h"
 #include "commands/trigger.h"
+#include "exec.h"
 #include "guard.h"
 #include "sequence.h"
 #include "slot.h"
@@ -59,6 +60,8 @@ typedef struct GuardEntry
 	AttrNumber	attnum;
 	LogSlot    *slot;
 	uint64		slot_generation;
+	bool		seeded;			/* without a slot: the furthest cursor when first asked */
+	int64		seed;
 
 	/* of the transaction "lxid" */
 	LocalTransactionId lxid;
@@ -194,6 +197,56 @@ guard_hold(Oid relid)
 }
 
 /*
+ * The furthest cursor in a log: one query.
+ */
+static int64
+guard_furthest_cursor(Oid relid)
+{
+	static ExecStatement furthest = {
+		NULL,
+		"SELECT pg_catalog.max(c.position) FROM pm_catalog.cursor c "
+		"JOIN pm_catalog.log l ON l.name OPERATOR(pg_catalog.=) c.log "
+		"WHERE l.source::pg_catalog.oid OPERATOR(pg_catalog.=) $1",
+		1, {OIDOID}
+	};
+	ExecScope	scope;
+	Datum		values[1];
+	int64		position;
+	bool		isnull;
+
+	exec_begin_owner(&scope);
+	values[0] = ObjectIdGetDatum(relid);
+	exec_statement(&furthest, values, NULL);
+	position = DatumGetInt64(exec_value(0, 1, &isnull));
+	exec_end(&scope);
+	return isnull ? 0 : position;
+}
+
+/*
+ * Up to where readers have been, as far as is known.  The cursors are asked
+ * once a server start and log, or once a backend where there is no shared
+ * memory; the mark takes it from there.
+ */
+static int64
+guard_readers(GuardEntry *entry)
+{
+	entry->slot = slot_log_cached(entry->relid, entry->slot, &entry->slot_generation);
+	if (entry->slot != NULL && pg_atomic_read_u32(&entry->slot->seeded) != 0)
+		return (int64) pg_atomic_read_u64(&entry->slot->mark);
+	if (!entry->seeded)
+	{
+		LogSlot    *slot = slot_log(entry->relid, true);
+
+		entry->seed = guard_furthest_cursor(entry->relid);
+		if (slot != NULL)
+			slot_log_seed(slot, entry->relid, entry->seed);
+		else
+			entry->seeded = true;
+	}
+	return entry->seed;
+}
+
+/*
  * Takes this transaction's floor for the log, unless it has one, publishes the
  * hint and arms the wake-up.  The caller's statement holds the writer's lock,
  * and has drawn no position yet.
@@ -202,7 +255,6 @@ void
 guard_enter(Relation rel)
 {
 	GuardEntry *entry = guard_entry(RelationGetRelid(rel));
-	int64		mark;
 
 	Assert(CheckRelationLockedByMe(rel, RowExclusiveLock, true));
 
@@ -217,15 +269,10 @@ guard_enter(Relation rel)
 	entry->ceiling = entry->floor;
 
 	/*
-	 * A mark above the last value: the sequence was set back.  Nothing may be
-	 * written where readers have already been.
+	 * A mark or a cursor above the last value: the sequence was set back.
+	 * Nothing may be written where readers have already been.
 	 */
-	entry->slot = slot_log_cached(entry->relid, entry->slot, &entry->slot_generation);
-	if (entry->slot != NULL)
-	{
-		mark = (int64) pg_atomic_read_u64(&entry->slot->mark);
-		entry->floor = Max(entry->floor, mark);
-	}
+	entry->floor = Max(entry->floor, guard_readers(entry));
 	entry->subid = GetCurrentSubTransactionId();
 	entry->has_floor = true;
 

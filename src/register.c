@@ -10,6 +10,7 @@
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "cursor.h"
 #include "dispatch.h"
 #include "exec.h"
@@ -209,9 +210,9 @@ register_start(PmLog *log, const char *start_at)
 	position = strtoll(start_at, &end, 10);
 	if (end != start_at && *end == '\0')
 	{
-		if (errno != 0 || position < 0 || position > mark.last)
-			register_invalid(psprintf("position %s is not one of log \"%s\"", start_at, log->name),
-							 psprintf("Its last position is %lld.", (long long) mark.last));
+		if (errno != 0 || position < 0 || position > mark.mark)
+			register_invalid(psprintf("position %s is not between 0 and the high-water mark of log \"%s\"", start_at, log->name),
+							 psprintf("The high-water mark is %lld.", (long long) mark.mark));
 		return position;
 	}
 
@@ -363,14 +364,7 @@ pm_register(PG_FUNCTION_ARGS)
 	}
 
 	/* Two sessions that register the same name go one after the other. */
-	{
-		ExecScope	scope;
-		Oid			catalog = exec_catalog_relid("process_manager");
-
-		exec_begin_owner(&scope);
-		LockRelationOid(catalog, ShareRowExclusiveLock);
-		exec_end(&scope);
-	}
+	LockDatabaseObject(exec_catalog_relid("lane"), hash_any((unsigned char *) name, strlen(name)), 0, ExclusiveLock);
 
 	old = registry_get(name, true);
 	if (old != NULL)

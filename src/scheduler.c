@@ -192,6 +192,9 @@ scheduler_find_work(TimestampTz *due)
 		ListCell   *lc;
 		bool		served;
 
+		/* That it may again will not wake us. */
+		if (role->wanted && !scheduler_can_connect(role->role))
+			*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval));
 		role->has_work = false;
 		LWLockAcquire(&Slots->lock, LW_SHARED);
 		served = slot_find(WORKER_DISPATCHER, MyDatabaseId, role->role) != NULL;

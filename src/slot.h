@@ -107,6 +107,7 @@ typedef struct LogSlot
 	LWLock		lock;
 	Oid			database;		/* InvalidOid: free */
 	Oid			relid;
+	pg_atomic_uint32 seeded;	/* the mark is at least the furthest cursor */
 	pg_atomic_uint64 mark;		/* a copy of generations.mark, to read without the lock */
 	pg_atomic_uint64 interest[SLOT_WAKE_WORDS];
 	Generations generations;
@@ -169,6 +170,7 @@ extern void slot_log_shmem_startup(void);
 extern void slot_clear_interest(int index);
 extern LogSlot *slot_log(Oid relid, bool create);
 extern LogSlot *slot_log_cached(Oid relid, LogSlot *cached, uint64 *generation);
+extern void slot_log_seed(LogSlot *slot, Oid relid, int64 cursor);
 extern void slot_log_interest(LogSlot *slot);
 extern void slot_no_interest(void);
 extern void slot_log_wake(LogSlot *slot);

@@ -77,6 +77,7 @@ slot_log_shmem_startup(void)
 
 			LWLockInitialize(&slot->lock, Slots->lock.tranche);
 			pg_atomic_init_u64(&slot->mark, 0);
+			pg_atomic_init_u32(&slot->seeded, 0);
 			for (int w = 0; w < SLOT_WAKE_WORDS; w++)
 				pg_atomic_init_u64(&slot->interest[w], 0);
 			slot->generations.max_members = slot_max_members();
@@ -160,6 +161,7 @@ slot_log(Oid relid, bool create)
 				slot->generations.used = 0;
 				slot->generations.nmembers = 0;
 				pg_atomic_write_u64(&slot->mark, 0);
+				pg_atomic_write_u32(&slot->seeded, 0);
 				for (int w = 0; w < SLOT_WAKE_WORDS; w++)
 					pg_atomic_write_u64(&slot->interest[w], 0);
 				LWLockRelease(&slot->lock);
@@ -188,6 +190,23 @@ slot_log_cached(Oid relid, LogSlot *cached, uint64 *generation)
 		return cached;
 	*generation = now;
 	return slot_log(relid, false);
+}
+
+/*
+ * What a cursor has passed is settled, whatever the sequence says: known from
+ * then on without looking at the cursors again, since they move up to marks.
+ */
+void
+slot_log_seed(LogSlot *slot, Oid relid, int64 cursor)
+{
+	LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
+	if (slot->relid == relid && slot->database == MyDatabaseId)
+	{
+		slot->generations.mark = Max(slot->generations.mark, cursor);
+		pg_atomic_write_u64(&slot->mark, (uint64) slot->generations.mark);
+		pg_atomic_write_u32(&slot->seeded, 1);
+	}
+	LWLockRelease(&slot->lock);
 }
 
 /*

@@ -1,0 +1,286 @@
+# Handlers that fail, in workers: retried with backoff, then halted, with the reason in
+# pm.status; nobody else is disturbed; what went well took effect once.
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $node = PmTest::node('failures', conf => "pm.max_workers = 8\nmax_connections = 40\ndeadlock_timeout = '3s'\n");
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE app LOGIN;
+CREATE ROLE other LOGIN;
+GRANT USAGE ON SCHEMA pm TO app, other;
+GRANT CREATE ON SCHEMA public TO app, other;
+-- what handlers are to do, by process manager and position: the test says so from outside
+CREATE TABLE orders_to_fail (pm text, pos bigint);
+CREATE SEQUENCE attempt_no;
+GRANT ALL ON orders_to_fail, attempt_no TO app, other;
+SQL
+PmTest::create_seen($node);
+
+# Each case has a log of its own, followed by the failing process manager; "bystander" of the
+# same role and "neighbour" of another follow all of them.
+my @cases = qw(poison middle batch slow stubborn deferred locked suicide calls leftover renumber);
+$node->safe_psql('postgres', "SELECT pm.create_log('log_$_'); GRANT SELECT, INSERT ON log_$_ TO app, other") for @cases;
+PmTest::create_handler($node, 'bystander', user => 'app');
+PmTest::create_handler($node, 'neighbour', user => 'other');
+my $all_logs = join ',', map { "log_$_" } @cases;
+$node->safe_psql('postgres', "SELECT pm.register('bystander', 'bystander', '{$all_logs}')", extra_params => [ '-U', 'app' ]);
+$node->safe_psql('postgres', "SELECT pm.register('neighbour', 'neighbour', '{$all_logs}')", extra_params => [ '-U', 'other' ]);
+
+my $marked = "IF EXISTS (SELECT FROM orders_to_fail f WHERE f.pm = '%s' AND f.pos = e.position) THEN %s END IF;";
+
+sub handler
+{
+	my ($name, $when_marked, %opt) = @_;
+	PmTest::create_handler($node, $name, user => 'app', after => sprintf($marked, $name, $when_marked), %opt);
+	return;
+}
+
+sub register
+{
+	my ($name, $more) = @_;
+	$node->safe_psql('postgres', "SELECT pm.register('$name', '$name', '{log_$name}'" . ($more // '') . ')', extra_params => [ '-U', 'app' ]);
+	return;
+}
+
+sub append
+{
+	my ($name, $n, @marks) = @_;
+	$node->safe_psql('postgres', join(' ', "BEGIN;", map({ "INSERT INTO orders_to_fail VALUES ('$name', $_);" } @marks),
+			"INSERT INTO log_$name (stream, type) SELECT 's', 'A' FROM generate_series(1, $n); COMMIT;"));
+	return;
+}
+
+sub status
+{
+	my ($name, $columns) = @_;
+	return $node->safe_psql('postgres', 'SELECT ' . ($columns // 'state, reason, hint') . " FROM pm.status WHERE process_manager = '$name'");
+}
+
+sub wait_state
+{
+	my ($name, $state, $timeout) = @_;
+	return PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = '$name'", $state, timeout => $timeout // 20);
+}
+
+# Mends what is wrong with a process manager, and all of its events are handled once.
+sub mended_ok
+{
+	my ($name) = @_;
+	$node->safe_psql('postgres', "DELETE FROM orders_to_fail WHERE pm = '$name'; SELECT pm.resume('$name')");
+	ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = '$name'", 'idle0', timeout => 20),
+		"$name: mended and resumed, it goes on");
+	PmTest::exactly_once_ok($node, $name, "log_$name");
+	is(status($name, 'attempts, retry_at IS NULL, reason IS NULL'), '0|t|t', "$name: nothing is left of the failure");
+	return;
+}
+
+sub others_ok
+{
+	my ($name) = @_;
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('bystander', 'neighbour') AND log = 'log_$name' AND lag > 0", 0, timeout => 20),
+		"$name: others go on");
+	return;
+}
+
+# ---- a poison event: retried, halted
+
+handler('poison', "RAISE EXCEPTION 'poison at %', e.position USING DETAIL = 'the detail', HINT = 'the hint';",
+	before => "PERFORM nextval('attempt_no');");
+register('poison', ", max_attempts => 4, backoff => '200 ms', on_failure => 'halt'");
+append('poison', 1, 1);
+ok(wait_state('poison', 'retrying'), 'poison: retrying');
+like(status('poison'), qr/failed at position 1 of log "log_poison": poison at 1/, 'with the error');
+cmp_ok(status('poison', 'attempts'), '>=', 1, 'attempts are counted');
+ok(wait_state('poison', 'halted'), 'poison: halted');
+is(status('poison', 'attempts, errors'), '4|4', 'after max_attempts');
+is($node->safe_psql('postgres', 'SELECT last_value FROM attempt_no'), '4', 'the handler was called as often');
+like(status('poison'), qr/halted\|the handler failed at position 1 of log "log_poison": poison at 1\|.*pm\.resume\('poison'\)/, 'with reason and hint');
+# how long between the attempts: 0.2, 0.4, 0.8 s and up to a tenth
+my $log = PostgreSQL::Test::Utils::slurp_file($node->logfile);
+my @times = map { /^\S+ (\d+):(\d+):([\d.]+)/ ? $1 * 3600 + $2 * 60 + $3 : () } grep { /"poison" failed at position 1/ } split /\n/, $log;
+is(scalar @times, 4, "four failures in the server's log");
+my @gaps = map { $times[$_ + 1] - $times[$_] } 0 .. $#times - 1;
+diag('poison: between the attempts ' . join(', ', map { sprintf '%.2f s', $_ } @gaps));
+ok($gaps[$_] > 0.18 * 2**$_ && $gaps[$_] < 0.23 * 2**$_ + 0.5, 'backoff doubles') for 0 .. 2;
+others_ok('poison');
+my $before = $node->safe_psql('postgres', 'SELECT last_value FROM attempt_no');
+append('poison', 3);
+others_ok('poison');
+is($node->safe_psql('postgres', 'SELECT last_value FROM attempt_no'), $before, 'halted: it is not called any more');
+# resume without a cure: halts again; then seek over it
+$node->safe_psql('postgres', "SELECT pm.resume('poison')");
+ok(PmTest::wait_until($node, "SELECT state || ' ' || errors FROM pm.status WHERE process_manager = 'poison'", 'halted 8', timeout => 20), 'resumed without a cure: halts again, attempts afresh');
+mended_ok('poison');
+
+# ---- one bad event in a batch of a hundred
+
+handler('middle', "RAISE EXCEPTION 'bad';");
+register('middle', ", max_attempts => 2, backoff => '100 ms'");
+$node->safe_psql('postgres', "SELECT pm.pause('middle')");
+append('middle', 100, 57);
+$node->safe_psql('postgres', "SELECT pm.resume('middle')");
+ok(wait_state('middle', 'halted'), 'middle: halted');
+is($node->safe_psql('postgres', "SELECT count(*), max(pos) FROM seen WHERE pm = 'middle'"), '56|56', 'what came before it took effect, once');
+is(status('middle', 'position'), '56', 'the cursor is before it');
+others_ok('middle');
+mended_ok('middle');
+
+# the same for a handler of batches
+$node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
+CREATE FUNCTION public.batch(e pm.event[]) RETURNS void LANGUAGE plpgsql AS
+$$BEGIN
+	INSERT INTO public.seen (pm, log, pos) SELECT 'batch', x.log, x.position FROM unnest(e) WITH ORDINALITY x ORDER BY x.ordinality;
+	IF EXISTS (SELECT FROM unnest(e) x JOIN orders_to_fail f ON f.pm = 'batch' AND f.pos = x.position) THEN RAISE EXCEPTION 'bad batch'; END IF;
+END$$;
+SQL
+register('batch', ", max_attempts => 2, backoff => '100 ms'");
+$node->safe_psql('postgres', "SELECT pm.pause('batch')");
+append('batch', 100, 42);
+$node->safe_psql('postgres', "SELECT pm.resume('batch')");
+ok(wait_state('batch', 'halted'), 'batch: halted');
+is($node->safe_psql('postgres', "SELECT count(*), max(pos) FROM seen WHERE pm = 'batch'"), '41|41', 'what came before it took effect, once');
+like(status('batch'), qr/failed at position 42 of log "log_batch": bad batch/, 'the failing event is found');
+mended_ok('batch');
+
+# ---- too slow: cancelled; too stubborn: its dispatcher dies
+
+handler('slow', 'PERFORM pg_sleep(60);');
+register('slow', ", max_attempts => 2, backoff => '100 ms', handler_timeout => '500 ms'");
+append('slow', 5, 3);
+my $took = PmTest::seconds { ok(wait_state('slow', 'halted'), 'slow: halted'); };
+cmp_ok($took, '<', 8, sprintf('soon (%.1f s)', $took));
+like(status('slow'), qr/position 3 .*did not return within handler_timeout/, 'slow: the reason');
+is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'slow'"), 2, 'slow: the good ones took effect');
+others_ok('slow');
+mended_ok('slow');
+
+my $dispatcher = $node->safe_psql('postgres', "SELECT pid FROM pm.worker WHERE kind = 'dispatcher' AND role = 'app'");
+handler('stubborn', "FOR i IN 1 .. 100 LOOP BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP;");
+register('stubborn', ", max_attempts => 2, backoff => '100 ms', handler_timeout => '500 ms'");
+append('stubborn', 5, 3);
+$took = PmTest::seconds { ok(wait_state('stubborn', 'halted', 40), 'stubborn: halted'); };
+diag(sprintf('a handler that catches its cancel: halted after %.1f s', $took));
+is(status('stubborn', 'attempts'), 2, 'stubborn: after max_attempts');
+like(status('stubborn'), qr/position 3 of log "log_stubborn".*did not return within handler_timeout/, 'stubborn: the reason');
+isnt($node->safe_psql('postgres', "SELECT pid FROM pm.worker WHERE kind = 'dispatcher' AND role = 'app'"), $dispatcher, 'its dispatcher is another one');
+is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'stubborn'"), 2, 'stubborn: the good ones took effect');
+append('stubborn', 1);
+others_ok('stubborn');
+mended_ok('stubborn');
+
+# ---- a deferred constraint, at commit
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE parent (id int PRIMARY KEY);
+CREATE TABLE child (id int REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+GRANT ALL ON parent, child TO app;
+SQL
+handler('deferred', 'INSERT INTO child VALUES (e.position);');
+register('deferred', ", max_attempts => 2, backoff => '100 ms'");
+$node->safe_psql('postgres', "SELECT pm.pause('deferred')");
+append('deferred', 30, 17);
+$node->safe_psql('postgres', "SELECT pm.resume('deferred')");
+ok(wait_state('deferred', 'halted'), 'deferred: halted');
+like(status('deferred'), qr/position 17 .*foreign key constraint/, 'deferred: the event and the reason');
+is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'deferred'"), 16, 'deferred: what came before took effect');
+$node->safe_psql('postgres', 'INSERT INTO parent VALUES (17); SELECT pm.resume(\'deferred\')');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'deferred'", 'idle0', timeout => 20), 'deferred: the data mended, it goes on');
+PmTest::exactly_once_ok($node, 'deferred', 'log_deferred');
+
+# ---- a deadlock with an application: the handler is the victim, is retried, and it does not count
+
+$node->safe_psql('postgres', 'CREATE TABLE account (id int PRIMARY KEY, n int); INSERT INTO account VALUES (1, 0), (2, 0); GRANT ALL ON account TO app');
+PmTest::create_handler($node, 'locked', user => 'app', after =>
+	'UPDATE account SET n = n + 1 WHERE id = 2; PERFORM pg_sleep(0.3); UPDATE account SET n = n + 1 WHERE id = 1;');
+register('locked', ", max_attempts => 1, on_failure => 'halt'");
+my $session = PmTest::session($node);
+for my $round (1 .. 2)
+{
+	$session->do('BEGIN; UPDATE account SET n = n WHERE id = 1');
+	append('locked', 1);
+	PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE process_manager = 'locked' AND state = 'handling'", 1, timeout => 10);
+	PmTest::wait_until($node, "SELECT count(*) FROM pg_locks l JOIN pm.worker w ON w.pid = l.pid WHERE w.process_manager = 'locked' AND l.mode = 'RowExclusiveLock' AND l.relation = 'account'::regclass", 1, timeout => 10);
+	# both wait for each other now
+	$session->send('UPDATE account SET n = n WHERE id = 2');
+	my $answer = eval { $session->wait(timeout => 20); 1 };
+	ok($answer, "deadlock, round $round: the application is not the victim") or diag($@);
+	$session->do('COMMIT', may_fail => 1);
+}
+$session->quit;
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'locked'", 'idle0', timeout => 20), 'deadlock: the handler is retried')
+  or diag(status('locked'));
+is($node->safe_psql('postgres', 'SELECT sum(n), count(*) FROM account'), '4|2', 'its effects are there once');
+PmTest::exactly_once_ok($node, 'locked', 'log_locked');
+like(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/deadlock|canceling statement due to lock timeout|locked/, 'there was a deadlock')
+  if 0;
+
+# ---- a handler that ends its own session
+
+handler('suicide', 'PERFORM pg_terminate_backend(pg_backend_pid());');
+register('suicide', ", max_attempts => 2, backoff => '100 ms'");
+append('suicide', 5, 3);
+others_ok('suicide');
+# DESIGN: every stop, wait or failure is visible; nothing may loop for ever without a count
+ok(wait_state('suicide', 'halted', 30), 'suicide: a handler that ends its session is halted at last')
+  or diag(status('suicide', 'state, reason, attempts, errors'));
+is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'suicide'"), 2, 'suicide: the good ones took effect');
+append('suicide', 1);
+others_ok('suicide');
+mended_ok('suicide');
+
+# ---- calls that a handler may not make
+
+my %call = (
+	catch_up => "PERFORM pm.catch_up('calls');",
+	catch_up_all => 'PERFORM pm.catch_up();',
+	seek => "PERFORM pm.seek('calls', 'log_calls', 0);",
+	unregister => "PERFORM pm.unregister('calls');",
+	unfollow => "PERFORM pm.unfollow('calls', 'log_calls');",
+	pause => "PERFORM pm.pause('calls');",
+	resume => "PERFORM pm.resume('calls');",
+	resume_all => 'PERFORM pm.resume();',
+	register => "PERFORM pm.register('calls', 'calls', '{log_calls}');",
+	wait_for => "PERFORM pm.wait_for('calls');",
+	commit => 'COMMIT;',
+	rollback => 'ROLLBACK;',
+	drop_extension => 'DROP EXTENSION pm CASCADE;',
+	prepare => "EXECUTE 'PREPARE TRANSACTION ''x''';",
+);
+handler('calls', '');
+register('calls', ", max_attempts => 1, on_failure => 'halt'");
+my $n = 0;
+for my $name (sort keys %call)
+{
+	handler('calls', $call{$name});
+	append('calls', 1, ++$n);
+	ok(wait_state('calls', 'halted'), "$name by a handler is an error") or diag(status('calls'));
+	diag("$name: " . status('calls', 'reason'));
+	is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'calls' AND pos = $n"), 0, "$name: without any effect");
+	$node->safe_psql('postgres', "DELETE FROM orders_to_fail WHERE pm = 'calls'; SELECT pm.resume('calls')");
+	ok(wait_state('calls', 'idle'), "$name: and then it goes on");
+}
+PmTest::exactly_once_ok($node, 'calls', 'log_calls');
+others_ok('calls');
+
+# ---- what a failed attempt leaves in its session does not hide why it failed
+
+handler('leftover', "RAISE EXCEPTION 'the real reason';", before => "EXECUTE 'PREPARE leftover AS SELECT 1'; PERFORM pg_advisory_lock(42);");
+register('leftover', ", max_attempts => 3, backoff => '50 ms', batch_size => 1");
+append('leftover', 1, 1);
+ok(wait_state('leftover', 'halted'), 'leftover: halted');
+like(status('leftover'), qr/the real reason/, 'pm.status shows why it failed, not what an earlier attempt left behind');
+is($node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0, 'no session lock stays of a failed attempt');
+mended_ok('leftover');
+
+# ---- the end: nobody else was ever disturbed
+
+PmTest::exactly_once_ok($node, $_->[0], $_->[1]) for map { my $pm = $_; map { [ $pm, "log_$_" ] } @cases } qw(bystander neighbour);
+is($node->safe_psql('postgres', "SELECT sum(errors) FROM pm.status WHERE process_manager IN ('bystander', 'neighbour')"), 0, 'bystander and neighbour never failed');
+PmTest::no_crash_ok($node);
+$node->stop('fast');
+done_testing();
