@@ -178,6 +178,12 @@ guard_resolve(GuardEntry *entry, Relation rel)
 				 errmsg("table \"%s\" is no event log", RelationGetRelationName(rel)),
 				 errdetail("It has no column that is GENERATED ALWAYS AS IDENTITY."),
 				 errhint("Make a log with pm.create_log, or drop the trigger \"%s\".", GUARD_WRITE_TRIGGER)));
+	if (!guard_has_check(rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("check constraint \"%s\" of log \"%s\" is missing or changed", GUARD_CHECK,
+						RelationGetRelationName(rel)),
+				 errhint("As the table's owner, call pm.create_log for it: it puts back what is missing.")));
 	entry->valid = true;
 }
 

@@ -17,6 +17,7 @@ extern void guard_install(void);
 extern void guard_enter(Relation rel);
 extern void guard_read_up_to(Oid relid, int64 mark);
 extern bool guard_own_floor(Oid relid, int64 *floor);
+extern bool guard_has_check(Relation rel);
 extern const char *guard_missing(Relation rel);
 extern void guard_adopt(Oid relid);
 extern void guard_put_back(Oid relid, AttrNumber attnum);

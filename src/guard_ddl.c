@@ -78,7 +78,7 @@ guard_is_column(Node *node, AttrNumber attnum)
 /*
  * Is the check position_is_new(tableoid, position), and nothing else?
  */
-static bool
+bool
 guard_has_check(Relation rel)
 {
 	TupleConstr *constr = RelationGetDescr(rel)->constr;

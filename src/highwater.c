@@ -379,8 +379,11 @@ highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 	sequence = sequence_open_nowait(seqid);
 	if (sequence == NULL)
 	{
+		/* What was settled is settled still. */
+		slot = slot_log(relid, false);
 		result.status = HIGHWATER_UNKNOWN;
-		result.mark = result.last = 0;
+		result.mark = slot ? (int64) pg_atomic_read_u64(&slot->mark) : highwater_local(relid)->mark;
+		result.last = result.mark;
 		return result;
 	}
 	while ((slot = slot_log(relid, true)) != NULL)

@@ -161,6 +161,8 @@ pm_trim(PG_FUNCTION_ARGS)
 	uint64		deleted;
 	bool		isnull;
 
+	/* An old snapshot would not see where the cursors are. */
+	highwater_require_fresh_snapshots("pm.trim");
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

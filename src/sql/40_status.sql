@@ -124,7 +124,8 @@ WHERE pm_catalog.may_see(p.owner);
 
 CREATE VIEW pm.status WITH (security_barrier) AS
 SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
-	   greatest(u.high_water_mark OPERATOR(pg_catalog.-) u."position", 0) AS lag,
+	   CASE WHEN u.high_water_mark IS NOT NULL
+			THEN greatest(u.high_water_mark OPERATOR(pg_catalog.-) u."position", 0) END AS lag,
 	   CASE u.kase WHEN 'idle' THEN 'idle' WHEN 'running' THEN 'running' WHEN 'overdue' THEN 'running' WHEN 'paused' THEN 'paused'
 				   WHEN 'halted' THEN 'halted' WHEN 'retrying' THEN 'retrying' ELSE 'waiting' END AS state,
 	   CASE u.kase

@@ -1,0 +1,113 @@
+# A prepared transaction holds the high-water mark, also across a crash, is named in
+# pm.blocker, and nothing is lost or waits long when it ends.
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $node = PmTest::node('prepared', conf => "max_prepared_transactions = 10\n");
+
+$node->safe_psql('postgres', 'CREATE ROLE app LOGIN; GRANT USAGE ON SCHEMA pm TO app; GRANT CREATE ON SCHEMA public TO app');
+PmTest::create_seen($node);
+PmTest::create_handler($node, 'keep', user => 'app');
+PmTest::create_handler($node, 'beside', user => 'app');
+$node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
+SELECT pm.create_log('orders');
+SELECT pm.create_log('payments');
+SELECT pm.register('keep', 'keep', '{orders}');
+SELECT pm.register('beside', 'beside', '{payments}');
+SQL
+
+my $n = 0;
+for my $end ('COMMIT PREPARED', 'ROLLBACK PREPARED')
+{
+	for my $restart ('', 'immediate', 'fast')
+	{
+		my $name = "$end after " . ($restart ? "a restart ($restart)" : 'no restart');
+		my $gid = 'tx ' . ++$n;
+
+		$node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('a', 'before')", extra_params => [ '-U', 'app' ]);
+		$node->safe_psql('postgres', <<"SQL", extra_params => [ '-U', 'app' ]);
+BEGIN;
+INSERT INTO orders (stream, type) VALUES ('a', 'prepared'), ('b', 'prepared');
+PREPARE TRANSACTION '$gid';
+SQL
+		$node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('a', 'after')", extra_params => [ '-U', 'app' ]);
+		my $mark = $node->safe_psql('postgres', "SELECT max(position) FROM orders WHERE type = 'before'");
+		if ($restart)
+		{
+			$node->stop($restart);
+			$node->start;
+		}
+		$node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('a', 'after')");
+		$node->safe_psql('postgres', "INSERT INTO payments (stream, type) VALUES ('p', 'P')");
+		ok(PmTest::wait_until($node, "SELECT position FROM pm.cursor WHERE process_manager = 'keep'", $mark, timeout => 20),
+			"$name: all before it is handled");
+		ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'beside'", 0, timeout => 20),
+			"$name: another log is not held back");
+		is($node->safe_psql('postgres', "SELECT pm.high_water_mark('orders')"), $mark, "$name: it holds the mark, which is not behind the cursor");
+		is($node->safe_psql('postgres', "SELECT count(*) FROM pm.read('orders', 0, 1000) WHERE position > $mark"), 0, "$name: pm.read does not go past it");
+		is($node->safe_psql('postgres', "SELECT pm.wait_for('keep', timeout => '200 ms')"), 't', "$name: pm.wait_for waits for the mark only");
+		is( $node->safe_psql('postgres', "SELECT blocks, log, pid IS NULL, gid, role, since < now(), hint FROM pm.blocker"),
+			"high-water mark|orders|t|$gid|app|t|COMMIT PREPARED '$gid'; or ROLLBACK PREPARED '$gid';",
+			"$name: pm.blocker names it");
+		like( $node->safe_psql('postgres', "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'keep'"),
+			qr/^waiting\|a transaction that writes the log is still open\|.*pm\.blocker/, "$name: pm.status says so");
+
+		$node->safe_psql('postgres', "$end '$gid'");
+		my $ok;
+		my $took = PmTest::seconds
+		{
+			$ok = PmTest::wait_until($node, "SELECT count(*) FROM orders o WHERE NOT EXISTS (SELECT FROM seen s WHERE s.pm = 'keep' AND s.pos = o.position)",
+				0, timeout => 20, every => 0.02);
+		};
+		ok($ok, "$name: it goes on");
+		cmp_ok($took, '<', 2, sprintf('%s: within 2 s (%.2f s)', $name, $took));
+		is($node->safe_psql('postgres', 'SELECT count(*) FROM pm.blocker'), 0, "$name: nobody is in the way any more");
+		PmTest::exactly_once_ok($node, 'keep', 'orders', "$name: nothing lost, nothing twice, in order");
+	}
+}
+is($node->safe_psql('postgres', "SELECT count(*) FROM orders WHERE type = 'prepared'"), 6, 'what was committed is there');
+
+# A prepared transaction that only locked the log, and one that rolled back to a savepoint.
+$node->safe_psql('postgres', <<'SQL');
+BEGIN;
+SAVEPOINT a;
+INSERT INTO orders (stream, type) VALUES ('a', 'rolled back');
+ROLLBACK TO a;
+INSERT INTO payments (stream, type) VALUES ('a', 'prepared');
+PREPARE TRANSACTION 'other log';
+INSERT INTO orders (stream, type) VALUES ('a', 'after');
+SQL
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep'", 'idle0', timeout => 20),
+	'a savepoint rolled back does not hold the mark of its log');
+is($node->safe_psql('postgres', 'SELECT string_agg(log, $$,$$) FROM pm.blocker'), 'payments', 'only that of the other');
+$node->stop('immediate');
+$node->start;
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep'", 'idle0', timeout => 20), 'nor after a crash');
+is($node->safe_psql('postgres', 'SELECT gid FROM pm.blocker'), 'other log', 'pm.blocker still names it');
+$node->safe_psql('postgres', "COMMIT PREPARED 'other log'");
+ok(PmTest::wait_idle($node, timeout => 20), 'all idle');
+PmTest::exactly_once_ok($node, 'keep', 'orders');
+PmTest::exactly_once_ok($node, 'beside', 'payments');
+
+# A session that is in the way has its pid in pm.blocker, and a backend that reuses the slot of
+# one that prepared is not taken for it.
+my $session = PmTest::session($node);
+$session->do("BEGIN; INSERT INTO orders (stream, type) VALUES ('x', 'X'); PREPARE TRANSACTION 'same backend'");
+$session->do('BEGIN; SELECT 1');
+$node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('y', 'Y')");
+is($node->safe_psql('postgres', 'SELECT pid IS NULL, gid FROM pm.blocker'), 't|same backend', 'the session that prepared is not named, the transaction is');
+$session->do("INSERT INTO orders (stream, type) VALUES ('z', 'Z')");
+is($node->safe_psql('postgres', 'SELECT coalesce(pid::text, gid) FROM pm.blocker ORDER BY pid NULLS LAST'), $session->pid . "\nsame backend", 'both are named');
+$session->do('COMMIT');
+$node->safe_psql('postgres', "ROLLBACK PREPARED 'same backend'");
+$session->quit;
+ok(PmTest::wait_idle($node, timeout => 20), 'all idle');
+PmTest::exactly_once_ok($node, 'keep', 'orders');
+
+PmTest::no_crash_ok($node);
+$node->stop('fast');
+done_testing();

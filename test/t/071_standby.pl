@@ -1,0 +1,84 @@
+# No worker runs on a standby; after promotion work goes on within 5 s, and nothing is lost,
+# prepared transactions and what the old primary had not handled included.
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $primary = PmTest::node('primary', init => [ allows_streaming => 1 ], conf => <<'CONF');
+max_connections = 30
+max_prepared_transactions = 10
+CONF
+
+$primary->safe_psql('postgres', 'CREATE ROLE app LOGIN; GRANT USAGE ON SCHEMA pm TO app; GRANT CREATE ON SCHEMA public TO app');
+PmTest::create_seen($primary);
+PmTest::create_handler($primary, 'keep', user => 'app', after => 'PERFORM pg_sleep(0.005);');
+$primary->safe_psql('postgres', "SELECT pm.create_log('orders'); SELECT pm.register('keep', 'keep', '{orders}', batch_size => 10)",
+	extra_params => [ '-U', 'app' ]);
+$primary->safe_psql('postgres', "INSERT INTO orders (stream, type) SELECT 'a', 'A' FROM generate_series(1, 100)");
+$primary->backup('backup');
+
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($primary, 'backup', has_streaming => 1);
+$standby->start;
+
+sub on_standby { return $standby->safe_psql('postgres', $_[0]); }
+
+# ---- in recovery
+
+ok(PmTest::wait_idle($primary, timeout => 20), 'the primary handles');
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+is(on_standby("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pm %'"), 0, 'no worker in recovery');
+is(on_standby('SELECT state, reason, hint FROM pm.status'), 'waiting|this server is in recovery|Workers run on the primary.', 'pm.status on the standby says so');
+is(on_standby('SELECT count(*) FROM pm.worker'), 0, 'pm.worker is empty');
+is(on_standby('SELECT count(*) FROM pm.blocker'), 0, 'pm.blocker can be read');
+is(on_standby('SELECT count(*) FROM pm.log') . on_standby('SELECT count(*) FROM pm.process_manager') . on_standby('SELECT position FROM pm.cursor'),
+	'11100', 'the other views, too');
+for my $call ("pm.high_water_mark('orders')", "pm.read('orders')", "pm.catch_up('keep')", "pm.pause('keep')",
+	"pm.register('x', 'keep', '{orders}', start_at => 'end')", "pm.append('orders', 's', 'T')", "pm.wait_for('keep')")
+{
+	my ($rc, undef, $err) = $standby->psql('postgres', "SELECT $call", extra_params => [ '-U', 'app' ]);
+	isnt($rc, 0, "$call on a standby is refused");
+	like($err, qr/recovery|read-only|primary/, 'and says why');
+}
+
+# ---- promotion, while there is work and a prepared transaction is open
+
+my $session = PmTest::session($primary);
+$primary->safe_psql('postgres', "INSERT INTO orders (stream, type) SELECT 'b', 'B' FROM generate_series(1, 50)");
+$primary->safe_psql('postgres', "BEGIN; INSERT INTO orders (stream, type) VALUES ('p', 'prepared'); PREPARE TRANSACTION 'over there'");
+$session->do("BEGIN; INSERT INTO orders (stream, type) VALUES ('lost', 'open when the primary died')");
+$primary->safe_psql('postgres', "INSERT INTO orders (stream, type) SELECT 'c', 'C' FROM generate_series(1, 200)");
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+$primary->stop('immediate');
+$session->quit;
+
+my ($before, $events) = split /\|/, on_standby("SELECT (SELECT count(*) FROM seen), (SELECT count(*) FROM orders)");
+diag("handled when the primary died: $before of $events events, one more prepared");
+my $began = time;
+$standby->promote;
+my $ok = PmTest::wait_until($standby, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pm dispatcher'", 1, timeout => 20);
+my $took = time - $began;
+ok($ok, sprintf('promoted: a dispatcher runs (%.1f s)', $took));
+cmp_ok($took, '<=', 5, 'within 5 s');
+is(on_standby("SELECT gid FROM pm.blocker"), 'over there', 'the prepared transaction is in the way, and named');
+on_standby("INSERT INTO orders (stream, type) SELECT 'd', 'D' FROM generate_series(1, 20)");
+# What was before it may have to wait, too: nobody here has seen it begin.
+like(on_standby('SELECT state, reason FROM pm.status'), qr/^(?:waiting\|a transaction that writes the log is still open|running\|)$/, 'pm.status says what it waits for');
+is(on_standby("SELECT coalesce(max(pos), 0) FROM seen WHERE stream IN ('c', 'd')"), 0, 'nothing after it is handled');
+on_standby("COMMIT PREPARED 'over there'");
+ok(PmTest::wait_idle($standby, timeout => 20), 'then everything');
+PmTest::exactly_once_ok($standby, 'keep', 'orders', 'nothing lost, nothing twice, in order, across the promotion');
+is(on_standby("SELECT count(*) FROM orders WHERE stream IN ('a', 'b', 'c', 'd', 'p')"), 371, 'all committed events are there');
+is(on_standby("SELECT count(*) - count(DISTINCT position), min(position) > 0 FROM orders"), '0|t', 'positions are unique');
+is(on_standby("SELECT count(*) FROM orders WHERE stream = 'lost'"), 0, 'what was open is not');
+is(on_standby('SELECT sum(errors) FROM pm.status'), 0, 'no error');
+
+# A copy of the cluster with another identifier would wait; a promoted standby has the same.
+is(on_standby('SELECT state FROM pm.status'), 'idle', 'it is no copy');
+
+PmTest::no_crash_ok($standby);
+$standby->stop('fast');
+done_testing();

@@ -1,0 +1,175 @@
+# Dump and restore, into another cluster and into another database of the same one: the
+# guards of the logs work, the registrations wait as a copy, pm.resume() adopts them, and they go
+# on where the dump stood.
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $from = PmTest::node('from', conf => "max_connections = 30\n");
+my $to = PmTest::node('to', extension => 0, conf => "max_connections = 30\n");
+my $dir = PostgreSQL::Test::Utils::tempdir;
+
+# Another OID for each role in the other cluster.
+$to->safe_psql('postgres', 'CREATE ROLE filler; CREATE ROLE other LOGIN');
+for my $node ($from, $to)
+{
+	$node->safe_psql('postgres', 'CREATE ROLE app LOGIN; CREATE ROLE clerk LOGIN');
+}
+
+# ---- the original
+
+$from->safe_psql('postgres', <<'SQL');
+GRANT USAGE ON SCHEMA pm TO app, clerk;
+GRANT CREATE ON SCHEMA public TO app, clerk;
+CREATE SCHEMA sales AUTHORIZATION app;
+SQL
+PmTest::create_seen($from);
+PmTest::create_handler($from, 'keep', user => 'app');
+PmTest::create_handler($from, 'halting', user => 'clerk', after => "IF e.position = 2 AND current_database() = 'postgres' THEN RAISE EXCEPTION 'only here'; END IF;");
+PmTest::create_handler($from, 'paused', user => 'app');
+$from->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
+SELECT pm.create_log('orders');
+SELECT pm.create_log('sales."Odd Name"');
+GRANT SELECT, INSERT ON orders TO clerk;
+SELECT pm.register('keep', 'keep', '{orders,"sales.\"Odd Name\""}', batch_size => 7, types => NULL, backoff => '2 s');
+SELECT pm.register('paused', 'paused', '{orders}', types => '{A,B}');
+SELECT pm.pause('paused');
+INSERT INTO orders (stream, type) SELECT 'a', 'A' FROM generate_series(1, 20);
+SELECT pm.append('orders', 'v', 'B', '{"n": 1}');
+SELECT pm.append('orders', 'v', 'B', '{"n": 2}');
+INSERT INTO sales."Odd Name" (stream, type) VALUES ('odd', 'O');
+SQL
+$from->safe_psql('postgres', "SELECT pm.register('halting', 'halting', '{orders}', start_at => 'beginning', max_attempts => 1, on_failure => 'halt')", extra_params => [ '-U', 'clerk' ]);
+# positions with gaps, the last ones rolled back
+$from->safe_psql('postgres', "BEGIN; INSERT INTO orders (stream, type) SELECT 'gap', 'G' FROM generate_series(1, 5); ROLLBACK");
+ok(PmTest::wait_until($from, "SELECT state FROM pm.status WHERE process_manager = 'halting'", 'halted', timeout => 20), 'one has halted');
+ok(PmTest::wait_until($from, "SELECT count(*) FROM pm.status WHERE process_manager = 'keep' AND (state <> 'idle' OR lag > 0)", 0, timeout => 20), 'one is idle');
+# what is not handled yet when the dump is made
+$from->safe_psql('postgres', "SELECT pm.pause('keep')");
+$from->safe_psql('postgres', "INSERT INTO orders (stream, type) SELECT 'later', 'L' FROM generate_series(1, 10)");
+
+my $look = <<'SQL';
+SELECT name, owner, handler, logs, types, on_failure, max_attempts, backoff, handler_timeout, batch_size, lanes, park_limit, paused
+FROM pm.process_manager ORDER BY name;
+SELECT process_manager, log, lane, position FROM pm.cursor ORDER BY 1, 2;
+SELECT name, "table", pos, stream, version, type, data, metadata, recorded_at FROM pm.log ORDER BY 1;
+SELECT position, stream, version, type, data, metadata, recorded_at FROM orders ORDER BY 1;
+SELECT last_value FROM orders_position_seq;
+SELECT tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'orders'::regclass ORDER BY 1;
+SELECT conname, convalidated, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'orders'::regclass ORDER BY 1;
+SQL
+my $original = $from->safe_psql('postgres', $look);
+
+$from->safe_psql('postgres', "SELECT pm.resume('keep')");
+ok(PmTest::wait_until($from, "SELECT count(*) FROM seen WHERE pm = 'keep' AND stream = 'later'", 10, timeout => 20), 'the original goes on');
+my $handled = $from->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'keep'");
+
+# ---- dumps, made while the original works: plain, custom, as an ordinary role cannot
+
+# The dump shall stand before those ten: made of a copy of the database as it was.
+$from->safe_psql('postgres', "SELECT pm.pause('keep'); SELECT pm.seek('keep', 'orders', (SELECT max(position) FROM orders WHERE stream = 'v')); DELETE FROM seen WHERE pm = 'keep' AND stream = 'later'");
+$from->command_ok([ 'pg_dump', '-Fp', '-f', "$dir/plain.sql", $from->connstr('postgres') ], 'pg_dump, plain');
+$from->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/custom", $from->connstr('postgres') ], 'pg_dump, custom');
+unlike(slurp_file("$dir/plain.sql"), qr/CREATE FUNCTION pm/, 'the extension is dumped as one');
+$from->safe_psql('postgres', "SELECT pm.resume('keep')");
+ok(PmTest::wait_until($from, "SELECT count(*) FROM seen WHERE pm = 'keep' AND stream = 'later'", 10, timeout => 20), 'the original goes on');
+
+# ---- restored: into another cluster, and into another database of the same one
+
+$to->safe_psql('postgres', 'CREATE DATABASE plain TEMPLATE template0');
+$to->safe_psql('postgres', 'CREATE DATABASE custom TEMPLATE template0');
+$from->safe_psql('postgres', 'CREATE DATABASE beside TEMPLATE template0');
+$to->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $to->connstr('plain'), '-f', "$dir/plain.sql" ], 'restored with psql');
+$to->command_ok([ 'pg_restore', '-e', '-j', '2', '-d', $to->connstr('custom'), "$dir/custom" ], 'restored with pg_restore -j 2');
+$from->command_ok([ 'pg_restore', '-e', '-1', '-d', $from->connstr('beside'), "$dir/custom" ], 'restored with pg_restore -1');
+
+for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
+{
+	my ($node, $db) = @$copy;
+	my $sql = sub { $node->safe_psql($db, $_[0], extra_params => $_[1] ? [ '-U', $_[1] ] : []) };
+
+	# ---- it is all there
+	is($sql->($look), $original, "$db: logs, registrations and cursors are those of the dump");
+	is($sql->("SELECT count(*) FROM seen WHERE pm = 'keep'"), $handled - 10, "$db: with what was handled");
+
+	# ---- and it waits
+	is($sql->("SELECT count(*) FROM pm.status WHERE reason = 'this database is a copy' AND state = 'waiting'"), 4, "$db: everything waits as a copy");
+	is($sql->("SELECT count(*) FROM pm_catalog.process_manager"), 3, "$db: three of them");
+
+	# ---- the guard works
+	my (undef, undef, $err) = $node->psql($db, "INSERT INTO orders (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (3, 'x', 'X')");
+	like($err, qr/cannot write position 3 into log "orders"|duplicate key/, "$db: the guard works (a position used)");
+	(undef, undef, $err) = $node->psql($db, "INSERT INTO orders (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (24, 'x', 'X')");
+	like($err, qr/cannot write position 24 into log "orders"/, "$db: the guard works (a gap)");
+	(undef, undef, $err) = $node->psql($db, 'TRUNCATE orders');
+	like($err, qr/cannot truncate event log/, "$db: the guard works (TRUNCATE)");
+	(undef, undef, $err) = $node->psql($db, 'UPDATE orders SET position = DEFAULT');
+	like($err, qr/cannot change the position/, "$db: the guard works (UPDATE)");
+	$sql->("INSERT INTO orders (stream, type) VALUES ('new', 'N')", 'app');
+	is($sql->("SELECT position - (SELECT max(position) FROM orders WHERE stream = 'later') FROM orders WHERE stream = 'new'"), 1, "$db: positions go on");
+	is($sql->("SELECT pm.append('orders', 'v', 'B', '{\"n\": 3}', expected_version => 2) > 0", 'app'), 't', "$db: versions go on");
+	my $copies = "SELECT count(*) FROM seen WHERE stream IN ('later', 'new')";
+
+	# ---- nobody has handled anything; a registration made here runs, and the copied ones do not
+	$sql->("SELECT pm.register('fresh', 'keep', '{orders}', start_at => 'end')", 'app');
+	$sql->("INSERT INTO orders (stream, type) VALUES ('fresh', 'N')", 'app');
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE stream = 'fresh'", 1, dbname => $db, timeout => 20), "$db: a new registration runs");
+	is($sql->($copies), 0, "$db: the copied ones do not");
+	$sql->("SELECT pm.unregister('fresh'); DELETE FROM seen WHERE stream = 'fresh'");
+
+	# ---- until they are adopted
+	if ($db eq 'plain')
+	{
+		my ($rc) = $node->psql($db, "SELECT pm.resume('keep')", extra_params => [ '-U', 'other' ]);
+		isnt($rc, 0, "$db: somebody else may not adopt them");
+		is($sql->("SELECT count(*) FROM pm.status", 'other'), 0, "$db: nor see them") if 0;
+		$sql->('SELECT pm.resume()', 'app');
+		is($sql->("SELECT state FROM pm.status WHERE process_manager = 'halting'"), 'waiting', "$db: resume() is for one's own");
+		$sql->("SELECT pm.resume('halting')", 'clerk');
+	}
+	else
+	{
+		$sql->('SELECT pm.resume()');
+	}
+	ok(PmTest::wait_idle($node, dbname => $db, timeout => 20), "$db: adopted, they go on")
+	  or diag($sql->('SELECT * FROM pm.status'));
+	is($sql->("SELECT string_agg(DISTINCT owner, ',' ORDER BY owner) FROM pm.process_manager"), 'app,clerk', "$db: the owners are those of the names here");
+	PmTest::exactly_once_ok($node, 'keep', 'orders', "$db: where the dump stood, nothing lost, nothing twice", dbname => $db);
+	PmTest::exactly_once_ok($node, 'halting', 'orders', "$db: so did the one that had halted", dbname => $db);
+	is($sql->("SELECT count(*) FROM seen WHERE pm = 'paused'"), $sql->("SELECT count(*) FROM orders WHERE type IN ('A', 'B')"), "$db: and the one that was paused");
+	is($sql->("SELECT count(*) FROM seen WHERE pm = 'keep' AND log LIKE 'sales%'"), 1, "$db: the log with the odd name");
+	$sql->("INSERT INTO sales.\"Odd Name\" (stream, type) VALUES ('odd', 'P')", 'app');
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'keep' AND log LIKE 'sales%'", 2, dbname => $db, timeout => 20), "$db: which goes on");
+}
+
+# The original was not disturbed.
+PmTest::wait_until($from, "SELECT count(*) FROM pm.status WHERE process_manager = 'keep' AND lag > 0", 0);
+PmTest::exactly_once_ok($from, 'keep', 'orders', 'the original handled everything once');
+is($from->safe_psql('postgres', "SELECT state FROM pm.status WHERE process_manager = 'halting'"), 'halted', 'what had halted there has halted still');
+
+# ---- parts of it: schema only, data only, one table
+
+$to->safe_psql('postgres', 'CREATE DATABASE parts TEMPLATE template0');
+$from->command_ok([ 'pg_dump', '-s', '-f', "$dir/schema.sql", $from->connstr('postgres') ], 'pg_dump -s');
+$from->command_ok([ 'pg_dump', '-a', '-t', 'orders', '-f', "$dir/data.sql", $from->connstr('postgres') ], 'pg_dump -a -t orders');
+$to->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $to->connstr('parts'), '-f', "$dir/schema.sql" ], 'the schema is restored');
+is($to->safe_psql('parts', "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders'::regclass"), 3, 'with the guard');
+# Positions that are given are refused with the reason (a reader may be past them), never lost.
+my ($rc, undef, $err) = $to->psql('parts', slurp_file("$dir/data.sql"));
+isnt($rc, 0, 'data alone, into a guarded log, is refused');
+like($err, qr/cannot write position|trigger/, 'with the reason');
+is($to->safe_psql('parts', 'SELECT count(*) FROM orders'), 0, 'nothing of it is in the log');
+
+# ---- DROP EXTENSION and the dump of what is left
+
+$to->safe_psql('plain', 'SET client_min_messages = warning; DROP EXTENSION pm CASCADE');
+$to->command_ok([ 'pg_dump', '-f', "$dir/left.sql", $to->connstr('plain') ], 'a dump after DROP EXTENSION');
+unlike(slurp_file("$dir/left.sql"), qr/pm_/, 'has nothing of pm');
+
+PmTest::no_crash_ok($_) for $from, $to;
+$_->stop('fast') for $from, $to;
+done_testing();

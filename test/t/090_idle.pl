@@ -1,0 +1,99 @@
+# Idle costs nothing: with fifty process managers registered and nothing to do, no WAL is
+# written, no snapshot and no transaction id is held, and next to no CPU is used.
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $seconds = $ENV{PM_IDLE_SECONDS} || 10;
+my $node = PmTest::node('idle', conf => <<'CONF');
+max_connections = 30
+pm.max_workers = 8
+autovacuum = off
+checkpoint_timeout = 1h
+wal_level = replica
+bgwriter_lru_maxpages = 0
+CONF
+
+$node->safe_psql('postgres', join(' ', map { "CREATE ROLE app_$_ LOGIN; GRANT USAGE ON SCHEMA pm TO app_$_; GRANT CREATE ON SCHEMA public TO app_$_;" } 1 .. 5));
+PmTest::create_seen($node);
+$node->safe_psql('postgres', "SELECT pm.create_log('log_' || i) FROM generate_series(1, 10) i");
+$node->safe_psql('postgres', join(' ', map { "GRANT SELECT ON log_$_ TO PUBLIC;" } 1 .. 10));
+for my $role (1 .. 5)
+{
+	PmTest::create_handler($node, "keep_$role", user => "app_$role");
+	$node->safe_psql('postgres', "SELECT pm.register('pm_${role}_' || i, 'keep_$role', ARRAY['log_' || i, 'log_' || (i % 10 + 1)]) FROM generate_series(1, 10) i",
+		extra_params => [ '-U', "app_$role" ]);
+}
+is($node->safe_psql('postgres', 'SELECT count(*) FROM pm.process_manager'), 50, 'fifty are registered');
+$node->safe_psql('postgres', "INSERT INTO log_$_ (stream, type) SELECT 'a', 'A' FROM generate_series(1, 5)") for 1 .. 10;
+ok(PmTest::wait_idle($node, timeout => 30), 'all are idle');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM seen'), 500, 'after they have handled what there was');
+
+# CPU time of a process so far, in seconds.
+sub cpu
+{
+	my ($pid) = @_;
+	open my $f, '<', "/proc/$pid/stat" or return undef;
+	my @fields = split ' ', (<$f> =~ s/^.*\) //r);
+	close $f;
+	return ($fields[11] + $fields[12]) / 100;
+}
+
+# The last flush of the statistics, and the standby snapshot that follows activity
+# (LogStandbySnapshot, every 15 s while there is something new), are behind us.
+$node->safe_psql('postgres', 'CHECKPOINT; SELECT pg_log_standby_snapshot()') if 0;
+$node->safe_psql('postgres', 'CHECKPOINT');
+my $settled = time + 20;
+my $lsn = '';
+while (time < $settled)
+{
+	# five seconds without a byte: the server itself has come to rest
+	my $now = $node->safe_psql('postgres', 'SELECT pg_current_wal_lsn()');
+	last if $now eq $lsn;
+	$lsn = $now;
+	sleep 5;
+}
+
+my @pids = split /\n/, $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'pm %' ORDER BY pid");
+is(scalar @pids, 7, 'a launcher, a scheduler, five dispatchers');
+my %before = map { $_ => cpu($_) } @pids;
+my $began = time;
+my ($held, $looks) = (0, 0);
+$lsn = $node->safe_psql('postgres', 'SELECT pg_current_wal_lsn()');
+my $xid = $node->safe_psql('postgres', 'SELECT pg_snapshot_xmax(pg_current_snapshot())');
+my $session = PmTest::session($node);
+while (time - $began < $seconds)
+{
+	$held += $session->do("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pm %' AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL OR xact_start IS NOT NULL)");
+	$looks++;
+	sleep 0.1;
+}
+my $lasted = time - $began;
+is($node->safe_psql('postgres', 'SELECT pg_current_wal_lsn()'), $lsn, sprintf('no WAL in %.0f s', $lasted));
+is($node->safe_psql('postgres', 'SELECT pg_snapshot_xmax(pg_current_snapshot())'), $xid, 'no transaction id');
+# A poll may be seen at work; it must not hold anything for long.
+cmp_ok($held, '<=', $looks / 20, "no worker holds a snapshot or transaction ($held sightings in $looks looks)");
+is(join(' ', split /\n/, $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'pm %' ORDER BY pid")), "@pids", 'the same workers');
+SKIP:
+{
+	skip 'no /proc', 1 unless defined $before{ $pids[0] };
+	my $cpu = 0;
+	$cpu += cpu($_) - $before{$_} for @pids;
+	diag(sprintf('%d workers used %.2f s of CPU in %.0f s (%.2f %%)', scalar @pids, $cpu, $lasted, 100 * $cpu / $lasted));
+	cmp_ok($cpu / $lasted, '<', 0.02, 'less than 2 % of a CPU for all of them');
+}
+
+# and they are awake at once
+my $took = PmTest::seconds
+{
+	$node->safe_psql('postgres', "INSERT INTO log_1 (stream, type) VALUES ('b', 'B')");
+	PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE stream = 'b'", 10, timeout => 10, every => 0.01);
+};
+cmp_ok($took, '<', 1, sprintf('an event is handled by ten at once (%.2f s)', $took));
+$session->quit;
+PmTest::no_crash_ok($node);
+$node->stop('fast');
+done_testing();
