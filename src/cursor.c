@@ -136,3 +136,29 @@ cursor_add(const char *manager, const char *log, int lanes, int64 position)
 	}
 	exec_end(&scope);
 }
+
+/*
+ * The furthest cursor in a log, by its table: 0 if nobody follows it.
+ */
+int64
+cursor_furthest(Oid relid)
+{
+	static ExecStatement furthest = {
+		NULL,
+		"SELECT pg_catalog.max(c.position) FROM pm_catalog.cursor c "
+		"JOIN pm_catalog.log l ON l.name OPERATOR(pg_catalog.=) c.log "
+		"WHERE l.source::pg_catalog.oid OPERATOR(pg_catalog.=) $1",
+		1, {OIDOID}
+	};
+	ExecScope	scope;
+	Datum		values[1];
+	int64		position;
+	bool		isnull;
+
+	exec_begin_owner(&scope);
+	values[0] = ObjectIdGetDatum(relid);
+	exec_statement(&furthest, values, NULL);
+	position = DatumGetInt64(exec_value(0, 1, &isnull));
+	exec_end(&scope);
+	return isnull ? 0 : position;
+}

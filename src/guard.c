@@ -40,7 +40,7 @@
 #include "access/xact.h"
 #include "catalog/pg_sequence.h"
 #include "commands/trigger.h"
-#include "exec.h"
+#include "cursor.h"
 #include "guard.h"
 #include "sequence.h"
 #include "slot.h"
@@ -203,32 +203,6 @@ guard_hold(Oid relid)
 }
 
 /*
- * The furthest cursor in a log: one query.
- */
-static int64
-guard_furthest_cursor(Oid relid)
-{
-	static ExecStatement furthest = {
-		NULL,
-		"SELECT pg_catalog.max(c.position) FROM pm_catalog.cursor c "
-		"JOIN pm_catalog.log l ON l.name OPERATOR(pg_catalog.=) c.log "
-		"WHERE l.source::pg_catalog.oid OPERATOR(pg_catalog.=) $1",
-		1, {OIDOID}
-	};
-	ExecScope	scope;
-	Datum		values[1];
-	int64		position;
-	bool		isnull;
-
-	exec_begin_owner(&scope);
-	values[0] = ObjectIdGetDatum(relid);
-	exec_statement(&furthest, values, NULL);
-	position = DatumGetInt64(exec_value(0, 1, &isnull));
-	exec_end(&scope);
-	return isnull ? 0 : position;
-}
-
-/*
  * Up to where readers have been, as far as is known.  The cursors are asked
  * once a server start and log, or once a backend where there is no shared
  * memory; the mark takes it from there.
@@ -243,7 +217,7 @@ guard_readers(GuardEntry *entry)
 	{
 		LogSlot    *slot = slot_log(entry->relid, true);
 
-		entry->seed = guard_furthest_cursor(entry->relid);
+		entry->seed = cursor_furthest(entry->relid);
 		if (slot != NULL)
 			slot_log_seed(slot, entry->relid, entry->seed);
 		else

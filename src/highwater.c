@@ -51,6 +51,7 @@
 #include "access/xact.h"
 #include "access/relation.h"
 #include "access/xlog.h"
+#include "cursor.h"
 #include "guard.h"
 #include "highwater.h"
 #include "port/pg_bitutils.h"
@@ -100,6 +101,19 @@ highwater_local(Oid relid)
 							   sizeof(GenerationMember) * local->generations.max_members);
 	}
 	return &local->generations;
+}
+
+/*
+ * The same, knowing that what a cursor has passed is settled.
+ */
+static Generations *
+highwater_seeded(Oid relid)
+{
+	Generations *generations = highwater_local(relid);
+
+	if (generations->mark == 0)
+		generations->mark = cursor_furthest(relid);
+	return generations;
 }
 
 /*
@@ -349,10 +363,17 @@ highwater_look(Generations *generations, Oid relid, Relation sequence, Highwater
 static void
 highwater_require_quiet(Oid relid)
 {
-	Relation	rel = relation_open(relid, AccessShareLock);
-	bool		quiet = rel->rd_refcnt == 1;
-	char	   *name = pstrdup(RelationGetRelationName(rel));
+	Relation	rel;
+	int64		floor;
+	bool		quiet;
+	char	   *name;
 
+	/* Who has drawn a position has a floor. */
+	if (!guard_own_floor(relid, &floor))
+		return;
+	rel = relation_open(relid, AccessShareLock);
+	quiet = rel->rd_refcnt == 1;
+	name = pstrdup(RelationGetRelationName(rel));
 	relation_close(rel, NoLock);
 	if (!quiet)
 		ereport(ERROR,
@@ -388,6 +409,8 @@ highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 	}
 	while ((slot = slot_log(relid, true)) != NULL)
 	{
+		if (pg_atomic_read_u32(&slot->seeded) == 0)
+			slot_log_seed(slot, relid, cursor_furthest(relid));
 		LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
 		if (slot->relid != relid || slot->database != MyDatabaseId)
 		{
@@ -401,7 +424,7 @@ highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 		break;
 	}
 	if (slot == NULL)
-		highwater_look(highwater_local(relid), relid, sequence, view, &result);
+		highwater_look(highwater_seeded(relid), relid, sequence, view, &result);
 	relation_close(sequence, AccessShareLock);
 	if (view == HIGHWATER_OWN)
 		guard_read_up_to(relid, result.mark);

@@ -11,6 +11,7 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_sequence.h"
 #include "catalog/pg_type.h"
 #include "catalog/namespace.h"
@@ -153,11 +154,13 @@ log_column(PmLog *log, Relation rel, const char *name, Oid type)
  * What the high-water mark rests on (highwater.c), as far as it can be seen.
  */
 static void
-log_check(PmLog *log, Relation rel, Oid known_file)
+log_check(PmLog *log, Relation rel, Oid known_file, bool at_home)
 {
 	HeapTuple	tuple;
 	Form_pg_sequence seq;
 	const char *missing;
+	int64		last;
+	int64		needed;
 
 	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition)
 		log_problem(log, psprintf("log \"%s\" is not an ordinary table", log->name),
@@ -188,8 +191,9 @@ log_check(PmLog *log, Relation rel, Oid known_file)
 	if (missing != NULL)
 		log_problem(log, psprintf("\"%s\" of log \"%s\" is missing or disabled, events may get lost", missing, log->name),
 					psprintf("As the table's owner, run SELECT pm.create_log('%s'): it puts back what is missing.", log->name));
-	log->sequence_changed = sequence_file(log->seqid) != known_file;
-	if (log->sequence_changed)
+	log->sequence_changed = !at_home || sequence_file(log->seqid) != known_file;
+	/* In a copy nobody has read further than the copied cursors. */
+	if (log->sequence_changed && (at_home || !log_sequence_fits(log, &last, &needed)))
 		log_problem(log, psprintf("the sequence of log \"%s\" was restarted or rebuilt", log->name),
 					psprintf("As the table's owner, run SELECT pm.create_log('%s'): it checks the sequence and accepts it.", log->name));
 }
@@ -208,6 +212,7 @@ log_build(const char *name, bool nowait)
 	bool		isnull;
 	Oid			relid = DatumGetObjectId(exec_value(0, 1, &isnull));
 	Oid			file;
+	bool		at_home;
 
 	building[0] = relid;
 	building[1] = InvalidOid;
@@ -223,6 +228,8 @@ log_build(const char *name, bool nowait)
 	log->name = MemoryContextStrdup(context, name);
 	log->relid = relid;
 	file = DatumGetObjectId(exec_value(0, 9, &isnull));
+	at_home = DatumGetInt64(exec_value(0, 10, &isnull)) == (int64) GetSystemIdentifier() &&
+		DatumGetObjectId(exec_value(0, 11, &isnull)) == MyDatabaseId;
 
 	if (rel == NULL)
 	{
@@ -245,7 +252,7 @@ log_build(const char *name, bool nowait)
 		log->data = log_column(log, rel, exec_text(0, 6), JSONBOID);
 		log->metadata = log_column(log, rel, exec_text(0, 7), JSONBOID);
 		log->recorded_at = log_column(log, rel, exec_text(0, 8), TIMESTAMPTZOID);
-		log_check(log, rel, file);
+		log_check(log, rel, file, at_home);
 		log->columns = MemoryContextStrdup(context,
 										   psprintf("%s::pg_catalog.text, %s, %s, %s, %s, %s, %s, %s",
 													quote_literal_cstr(name), log->pos, log->stream,
@@ -281,7 +288,8 @@ log_load(const char *name, bool nowait, bool *locked)
 {
 	static ExecStatement select_log = {
 		NULL,
-		"SELECT source::pg_catalog.oid, pos, stream, version, type, data, metadata, recorded_at, sequence_file "
+		"SELECT source::pg_catalog.oid, pos, stream, version, type, data, metadata, recorded_at, sequence_file, "
+		"system_identifier, database "
 		"FROM pm_catalog.log WHERE name OPERATOR(pg_catalog.=) $1",
 		1, {TEXTOID}
 	};

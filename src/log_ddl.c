@@ -9,8 +9,10 @@
 #include "pm.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "cursor.h"
 #include "guard.h"
 #include "log.h"
 #include "nodes/makefuncs.h"
@@ -29,23 +31,20 @@ PG_FUNCTION_INFO_V1(pm_create_log);
 PG_FUNCTION_INFO_V1(pm_drop_log);
 
 /*
- * Who follows the log, for a message; NULL if nobody.  Also the furthest
- * cursor.
+ * Who follows the log, for a message; NULL if nobody.
  */
 static char *
-log_followers(const char *name, int64 *furthest)
+log_followers(const char *name)
 {
 	static ExecStatement followers = {
 		NULL,
-		"SELECT pg_catalog.string_agg(DISTINCT process_manager, ', '), pg_catalog.max(position) "
-		"FROM pm_catalog.cursor WHERE log OPERATOR(pg_catalog.=) $1",
+		"SELECT pg_catalog.string_agg(DISTINCT process_manager, ', ') FROM pm_catalog.cursor WHERE log OPERATOR(pg_catalog.=) $1",
 		1, {TEXTOID}
 	};
 	ExecScope	scope;
 	Datum		values[1];
 	MemoryContext caller = CurrentMemoryContext;
 	char	   *names;
-	bool		isnull;
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(name);
@@ -53,9 +52,6 @@ log_followers(const char *name, int64 *furthest)
 	names = exec_text(0, 1);
 	if (names != NULL)
 		names = MemoryContextStrdup(caller, names);
-	*furthest = DatumGetInt64(exec_value(0, 2, &isnull));
-	if (isnull)
-		*furthest = 0;
 	exec_end(&scope);
 	return names;
 }
@@ -76,18 +72,20 @@ log_insert(const char *name, Oid relid, Oid file)
 {
 	static ExecStatement insert_log = {
 		NULL,
-		"INSERT INTO pm_catalog.log (name, source, pos, stream, version, type, data, metadata, recorded_at, sequence_file) "
-		"VALUES ($1, $2::pg_catalog.oid::pg_catalog.regclass, 'position', 'stream', 'version', 'type', 'data', 'metadata', "
-		"'recorded_at', $3)",
-		3, {TEXTOID, OIDOID, OIDOID}
+		"INSERT INTO pm_catalog.log (name, source, pos, stream, version, type, data, metadata, recorded_at, sequence_file, "
+		"system_identifier, database) VALUES ($1, $2::pg_catalog.oid::pg_catalog.regclass, 'position', 'stream', 'version', 'type', 'data', 'metadata', "
+		"'recorded_at', $3, $4, $5)",
+		5, {TEXTOID, OIDOID, OIDOID, INT8OID, OIDOID}
 	};
 	ExecScope	scope;
-	Datum		values[3];
+	Datum		values[5];
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(name);
 	values[1] = ObjectIdGetDatum(relid);
 	values[2] = ObjectIdGetDatum(file);
+	values[3] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[4] = ObjectIdGetDatum(MyDatabaseId);
 	exec_statement(&insert_log, values, NULL);
 	log_changed();
 	exec_end(&scope);
@@ -126,35 +124,47 @@ log_require_owner(PmLog *log)
 }
 
 /*
- * Accepts a sequence that was rebuilt, if it hands out nothing that a reader
- * may be past.
+ * Does the sequence hand out nothing that was used, or that a reader is past?
+ */
+bool
+log_sequence_fits(PmLog *log, int64 *last, int64 *needed)
+{
+	LogSlot    *slot = slot_log(log->relid, false);
+	ExecScope	scope;
+	int64		highest;
+	bool		isnull;
+
+	*last = sequence_last(log->seqid);
+	*needed = cursor_furthest(log->relid);
+	if (slot != NULL)
+		*needed = Max(*needed, (int64) pg_atomic_read_u64(&slot->mark));
+	exec_begin_reader(&scope, log->owner);
+	exec_command(psprintf("SELECT pg_catalog.max(%s) FROM ONLY %s", log->pos, log->table));
+	highest = DatumGetInt64(exec_value(0, 1, &isnull));
+	if (!isnull)
+		*needed = Max(*needed, highest);
+	exec_end(&scope);
+	return *last >= *needed;
+}
+
+/*
+ * Accepts a sequence that was rebuilt, if it fits.
  */
 static void
 log_accept_sequence(PmLog *log)
 {
 	static ExecStatement accept = {
 		NULL,
-		"UPDATE pm_catalog.log SET sequence_file = $2 WHERE name OPERATOR(pg_catalog.=) $1",
-		2, {TEXTOID, OIDOID}
+		"UPDATE pm_catalog.log SET sequence_file = $2, system_identifier = $3, database = $4 "
+		"WHERE name OPERATOR(pg_catalog.=) $1",
+		4, {TEXTOID, OIDOID, INT8OID, OIDOID}
 	};
 	ExecScope	scope;
-	Datum		values[2];
-	LogSlot    *slot = slot_log(log->relid, false);
-	int64		last = sequence_last(log->seqid);
+	Datum		values[4];
+	int64		last;
 	int64		needed;
-	int64		highest;
-	bool		isnull;
 
-	(void) log_followers(log->name, &needed);
-	if (slot != NULL)
-		needed = Max(needed, (int64) pg_atomic_read_u64(&slot->mark));
-	exec_begin_reader(&scope, log->owner);
-	exec_command(psprintf("SELECT pg_catalog.max(%s) FROM ONLY %s", log->pos, log->table));
-	highest = DatumGetInt64(exec_value(0, 1, &isnull));
-	if (!isnull)
-		needed = Max(needed, highest);
-	exec_end(&scope);
-	if (last < needed)
+	if (!log_sequence_fits(log, &last, &needed))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the sequence of log \"%s\" is at %lld, positions up to %lld have been used", log->name,
@@ -167,6 +177,8 @@ log_accept_sequence(PmLog *log)
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(log->name);
 	values[1] = ObjectIdGetDatum(sequence_file(log->seqid));
+	values[2] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[3] = ObjectIdGetDatum(MyDatabaseId);
 	exec_statement(&accept, values, NULL);
 	log_changed();
 	wakeup_registry();
@@ -263,7 +275,6 @@ pm_create_log(PG_FUNCTION_ARGS)
 	Relation	rel;
 	ExecScope	scope;
 	char	   *table;
-	int64		furthest;
 	char	   *followers;
 
 	if (name == NULL || !SplitIdentifierString(pstrdup(given), '.', &parts) || list_length(parts) > 2)
@@ -288,7 +299,7 @@ pm_create_log(PG_FUNCTION_ARGS)
 	if (log != NULL)
 	{
 		/* The table was dropped.  The name is free, once nobody waits for it. */
-		followers = log_followers(log->name, &furthest);
+		followers = log_followers(log->name);
 		if (followers != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
@@ -343,12 +354,11 @@ pm_drop_log(PG_FUNCTION_ARGS)
 {
 	PmLog	   *log = log_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
 	ExecScope	scope;
-	int64		furthest;
 	char	   *followers;
 
 	log_require_owner(log);
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);
-	followers = log_followers(log->name, &furthest);
+	followers = log_followers(log->name);
 	if (followers != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),

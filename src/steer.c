@@ -112,6 +112,8 @@ pm_unregister(PG_FUNCTION_ARGS)
 {
 	static ExecStatement delete_manager = {
 		NULL,
+		"WITH c AS (DELETE FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1), "
+		"l AS (DELETE FROM pm_catalog.lane WHERE process_manager OPERATOR(pg_catalog.=) $1) "
 		"DELETE FROM pm_catalog.process_manager WHERE name OPERATOR(pg_catalog.=) $1",
 		1, {TEXTOID}
 	};

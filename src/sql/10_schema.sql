@@ -21,6 +21,7 @@ CREATE TYPE pm.event AS (
 	recorded_at timestamptz
 );
 
+-- No foreign keys between these: a parallel pg_restore would not know in which order to load them.
 CREATE TABLE pm_catalog.log (
 	name          text PRIMARY KEY,
 	source        regclass NOT NULL,
@@ -32,6 +33,8 @@ CREATE TABLE pm_catalog.log (
 	metadata      text,
 	recorded_at   text,
 	sequence_file oid NOT NULL,		-- relfilenode of the sequence when last looked at: a rewind changes it
+	system_identifier bigint NOT NULL,	-- with the database: where that was
+	database      oid NOT NULL,
 	created_at    timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 
@@ -59,8 +62,8 @@ CREATE TABLE pm_catalog.process_manager (
 
 -- Updated by every batch: room on the page keeps the updates HOT.
 CREATE TABLE pm_catalog.cursor (
-	process_manager text NOT NULL REFERENCES pm_catalog.process_manager ON DELETE CASCADE,
-	log             text NOT NULL REFERENCES pm_catalog.log,
+	process_manager text NOT NULL,
+	log             text NOT NULL,
 	lane            integer NOT NULL DEFAULT 0,
 	"position"      bigint NOT NULL,
 	handled         bigint NOT NULL DEFAULT 0,
@@ -71,7 +74,7 @@ CREATE TABLE pm_catalog.cursor (
 
 -- The unit of dispatch and of locking, and what keeps it from running, if anything does.
 CREATE TABLE pm_catalog.lane (
-	process_manager text NOT NULL REFERENCES pm_catalog.process_manager ON DELETE CASCADE,
+	process_manager text NOT NULL,
 	lane            integer NOT NULL DEFAULT 0,
 	state           text NOT NULL DEFAULT 'ok' CHECK (state IN ('ok', 'retrying', 'halted', 'waiting')),
 	reason          text,

@@ -276,6 +276,19 @@ like(status('leftover'), qr/the real reason/, 'pm.status shows why it failed, no
 is($node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0, 'no session lock stays of a failed attempt');
 mended_ok('leftover');
 
+# ---- skipping on purpose, as one writes it
+
+append('renumber', 5, 3);
+handler('renumber', "RAISE EXCEPTION 'never';");
+register('renumber', ", max_attempts => 1, start_at => 'beginning'");
+ok(wait_state('renumber', 'halted'), 'renumber: halted');
+my (undef, undef, $err) = $node->psql('postgres',
+	"SELECT pm.seek('renumber', 'log_renumber', (SELECT min(position) FROM log_renumber WHERE position > 2))");
+is($err, '', 'pm.seek to a position that the same statement looks up in the log');
+$node->safe_psql('postgres', "SELECT pm.seek('renumber', 'log_renumber', 3)");
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'renumber'", 'idle0', timeout => 20), 'it goes on after the event that was skipped');
+is($node->safe_psql('postgres', "SELECT string_agg(pos::text, ',' ORDER BY seq) FROM seen WHERE pm = 'renumber'"), '1,2,4,5', 'and handles the others once');
+
 # ---- the end: nobody else was ever disturbed
 
 PmTest::exactly_once_ok($node, $_->[0], $_->[1]) for map { my $pm = $_; map { [ $pm, "log_$_" ] } @cases } qw(bystander neighbour);

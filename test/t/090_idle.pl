@@ -44,7 +44,6 @@ sub cpu
 
 # The last flush of the statistics, and the standby snapshot that follows activity
 # (LogStandbySnapshot, every 15 s while there is something new), are behind us.
-$node->safe_psql('postgres', 'CHECKPOINT; SELECT pg_log_standby_snapshot()') if 0;
 $node->safe_psql('postgres', 'CHECKPOINT');
 my $settled = time + 20;
 my $lsn = '';
