@@ -170,8 +170,9 @@ log_check(PmLog *log, Relation rel, Oid known_file, bool at_home)
 					"Run ALTER TABLE ... SET LOGGED.");
 	if (!OidIsValid(log->seqid))
 	{
-		log_problem(log, psprintf("log \"%s\" has no identity column", log->name),
-					psprintf("Run ALTER TABLE ... ALTER COLUMN %s ADD GENERATED ALWAYS AS IDENTITY.", log->pos));
+		log_problem(log, psprintf("log \"%s\" has no column that is GENERATED ALWAYS AS IDENTITY", log->name),
+					psprintf("Run ALTER TABLE %s ALTER COLUMN %s ADD GENERATED ALWAYS AS IDENTITY, or SET GENERATED ALWAYS.",
+							 log->table, log->pos));
 		return;
 	}
 

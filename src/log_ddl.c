@@ -268,6 +268,7 @@ pm_create_log(PG_FUNCTION_ARGS)
 	char	   *name = log_normalize(given);
 	PmLog	   *log;
 	List	   *parts;
+	ListCell   *lc;
 	RangeVar   *range;
 	Oid			nsp;
 	Oid			relid;
@@ -277,11 +278,19 @@ pm_create_log(PG_FUNCTION_ARGS)
 	char	   *table;
 	char	   *followers;
 
+	highwater_require_fresh_snapshots("pm.create_log");
 	if (name == NULL || !SplitIdentifierString(pstrdup(given), '.', &parts) || list_length(parts) > 2)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("invalid name of a log: \"%s\"", given),
 				 errhint("A log is named as its table: name or schema.name, in double quotes where SQL needs them.")));
+
+	foreach(lc, parts)
+		if (strlen(given) >= NAMEDATALEN && strlen(lfirst(lc)) >= NAMEDATALEN - 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_NAME_TOO_LONG),
+					 errmsg("name of a log is too long: \"%s\"", given),
+					 errdetail("An identifier has at most %d bytes.", NAMEDATALEN - 1)));
 
 	log = log_get(name, true);
 	if (log != NULL && get_rel_relkind(log->relid) != '\0')
@@ -356,6 +365,8 @@ pm_drop_log(PG_FUNCTION_ARGS)
 	ExecScope	scope;
 	char	   *followers;
 
+	/* An old snapshot would not see who follows it. */
+	highwater_require_fresh_snapshots("pm.drop_log");
 	log_require_owner(log);
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);
 	followers = log_followers(log->name);

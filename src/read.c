@@ -11,6 +11,7 @@
 #include "funcapi.h"
 #include "log.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
@@ -158,6 +159,7 @@ pm_trim(PG_FUNCTION_ARGS)
 	int64		count = read_arg_count(fcinfo, 2);
 	Datum		values[2];
 	ExecScope	scope;
+	AclResult	acl;
 	uint64		deleted;
 	bool		isnull;
 
@@ -167,6 +169,10 @@ pm_trim(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("up_to must not be null")));
+	log_require_select(log, GetUserId());
+	acl = pg_class_aclcheck(log->relid, GetUserId(), ACL_DELETE);
+	if (acl != ACLCHECK_OK)
+		aclcheck_error(acl, OBJECT_TABLE, log->name);
 	log_require_whole(log);
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ShareLock);
 

@@ -165,6 +165,33 @@ register_warn_unattended(const char *name)
 /* ---------- where to start ---------- */
 
 /*
+ * Reads start_at as a timestamp.
+ */
+static Datum
+register_timestamp(const char *start_at)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Datum		result = (Datum) 0;
+
+	PG_TRY();
+	{
+		result = DirectFunctionCall3(timestamptz_in, CStringGetDatum(start_at),
+									 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	}
+	PG_CATCH();
+	{
+		/* It has done nothing that would have to be undone. */
+		MemoryContextSwitchTo(caller);
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		FlushErrorState();
+		register_invalid(psprintf("invalid start_at: \"%s\"", start_at), START_HINT);
+	}
+	PG_END_TRY();
+	return result;
+}
+
+/*
  * The position after which a process manager starts to handle a log it has not
  * followed so far.
  */
@@ -216,8 +243,7 @@ register_start(PmLog *log, const char *start_at)
 		return position;
 	}
 
-	timestamp = DirectFunctionCall3(timestamptz_in, CStringGetDatum(start_at),
-									ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	timestamp = register_timestamp(start_at);
 	exec_begin_reader(&scope, log->owner);
 	plan = SPI_prepare(psprintf("SELECT pg_catalog.min(%s) FROM ONLY %s WHERE %s OPERATOR(pg_catalog.>=) $1",
 								log->pos, log->table, log->recorded_at), 1, argtypes);

@@ -30,10 +30,12 @@ PG_FUNCTION_INFO_V1(pm_seek);
  * A process manager that the caller may change, with its units locked.
  */
 static ProcessManager *
-steer_take(char *name)
+steer_take(char *name, const char *function)
 {
-	ProcessManager *pm = registry_get(name, false);
+	ProcessManager *pm;
 
+	highwater_require_fresh_snapshots(function);
+	pm = registry_get(name, false);
 	registry_require_owner(pm);
 	dispatch_refuse_within(pm->name);
 	registry_lock_all(pm);
@@ -83,7 +85,7 @@ pm_unfollow(PG_FUNCTION_ARGS)
 		"DELETE FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2",
 		2, {TEXTOID, TEXTOID}
 	};
-	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.unfollow");
 	char	   *log = steer_followed(pm, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	LaneState	state;
 
@@ -117,7 +119,7 @@ pm_unregister(PG_FUNCTION_ARGS)
 		"DELETE FROM pm_catalog.process_manager WHERE name OPERATOR(pg_catalog.=) $1",
 		1, {TEXTOID}
 	};
-	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.unregister");
 
 	steer_execute(&delete_manager, pm->name, NULL);
 	registry_changed();
@@ -135,7 +137,7 @@ pm_pause(PG_FUNCTION_ARGS)
 		"UPDATE pm_catalog.process_manager SET paused = true WHERE name OPERATOR(pg_catalog.=) $1",
 		1, {TEXTOID}
 	};
-	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.pause");
 
 	steer_execute(&pause, pm->name, NULL);
 	registry_changed();
@@ -187,6 +189,7 @@ pm_resume(PG_FUNCTION_ARGS)
 	List	   *managers;
 	ListCell   *lc;
 
+	highwater_require_fresh_snapshots("pm.resume");
 	if (PG_ARGISNULL(0))
 		managers = registry_load(InvalidOid);
 	else
@@ -221,7 +224,7 @@ pm_seek(PG_FUNCTION_ARGS)
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2",
 		3, {TEXTOID, TEXTOID, INT8OID}
 	};
-	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.seek");
 	char	   *name = steer_followed(pm, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	int64		after = PG_GETARG_INT64(2);
 	PmLog	   *log;
@@ -230,7 +233,6 @@ pm_seek(PG_FUNCTION_ARGS)
 	ExecScope	scope;
 	Datum		values[3];
 
-	highwater_require_fresh_snapshots("pm.seek");
 	log = log_open(name, false);
 	log_require_whole(log);
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);

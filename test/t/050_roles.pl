@@ -293,7 +293,6 @@ for my $round (1 .. 3)
 	$same++ if said('leaves', 'pid') eq said('finds', 'pid');
 	my $found = $node->safe_psql('postgres',
 		"SELECT string_agg(key || '=' || value, ' ' ORDER BY key) FROM said WHERE pm = 'finds' AND key <> 'pid'");
-	my $default = $node->safe_psql('postgres', "SELECT boot_val || 'kB' FROM pg_settings WHERE name = 'work_mem'");
 	is($found, 'cursor=0 lastval=none listen=0 lock=0 my.left=none prepared=0 search_path="$user", public table=none tables=0 work_mem=4MB',
 		"round $round: it finds nothing of it");
 }

@@ -114,13 +114,6 @@ sub start_program
 	return $run;
 }
 
-# Runs the SQL, which must succeed, and returns what wait_until waits for: its answer.
-sub answer
-{
-	my ($node, $sql, %opt) = @_;
-	return $node->safe_psql($opt{dbname} // 'postgres', $sql);
-}
-
 # All that was registered is idle and has handled everything. See wait_until.
 sub wait_idle
 {
