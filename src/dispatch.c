@@ -213,7 +213,8 @@ batch_handle(Batch *batch)
 	handler_open(&handler, batch->pm);
 	guc_level = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	slot_handling(batch->pm->id, batch->request->lane, batch->pm->name);
+	slot_handling(batch->pm->id, batch->request->lane, batch->pm->name,
+				  handler.kind == HANDLER_BATCH && batch->count > 1);
 	slot_activity(ACTIVITY_HANDLING);
 	within = batch->pm;
 	handler_watch_begin(&handler);

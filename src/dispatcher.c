@@ -261,30 +261,28 @@ dispatcher_look(void)
 }
 
 /*
- * What a process manager may have left in the session is not for the next.
+ * What a process manager may have left in the session is not for the next, nor
+ * what a failed attempt has left for the next one.
  */
 static void
-dispatcher_clean(Unit *unit)
+dispatcher_clean(void)
 {
 	Oid			temp;
 	Oid			temp_toast;
 
-	if (last_manager == unit->pm->id)
+	if (last_manager == 0)
 		return;
-	if (last_manager != 0)
-	{
-		crew_transaction();
-		PortalHashTableDeleteAll();
-		DropAllPreparedStatements();
-		Async_UnlistenAll();
-		LockReleaseAll(USER_LOCKMETHOD, true);
-		ResetSequenceCaches();
-		GetTempNamespaceState(&temp, &temp_toast);
-		if (OidIsValid(temp))
-			ResetTempTableNamespace();
-		CommitTransactionCommand();
-	}
-	last_manager = unit->pm->id;
+	last_manager = 0;
+	crew_transaction();
+	PortalHashTableDeleteAll();
+	DropAllPreparedStatements();
+	Async_UnlistenAll();
+	LockReleaseAll(USER_LOCKMETHOD, true);
+	ResetSequenceCaches();
+	GetTempNamespaceState(&temp, &temp_toast);
+	if (OidIsValid(temp))
+		ResetTempTableNamespace();
+	CommitTransactionCommand();
 }
 
 /*
@@ -401,8 +399,7 @@ dispatcher_failed(Unit *unit, ErrorData *error)
 {
 	(void) dispatch_error(error, unit->pm);
 	unit->dirty = true;
-	/* What the failed attempt left in the session is not for the next. */
-	last_manager = -1;
+	dispatcher_clean();
 	if (DispatchCurrent.stage == STAGE_PREPARE && dispatch_retry_at_once(error->sqlerrcode) &&
 		unit->at_once < DISPATCHER_AT_ONCE)
 	{
@@ -436,7 +433,9 @@ dispatcher_run(Unit *unit)
 
 	unit->not_before = 0;
 	unit->polling = false;
-	dispatcher_clean(unit);
+	if (last_manager != unit->pm->id)
+		dispatcher_clean();
+	last_manager = unit->pm->id;
 	pgstat_report_activity(STATE_RUNNING, unit->pm->name);
 	request.max_events = isolate_limit(&unit->isolate, unit->pm->batch_size);
 	MemoryContextSwitchTo(run_context);

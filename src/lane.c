@@ -103,6 +103,18 @@ lane_wait(const char *manager, int lane, ErrorData *error)
 }
 
 /*
+ * An array of events failed in a way that does not say which: they are run one
+ * at a time, none of them blamed so far.
+ */
+void
+lane_suspect(const char *manager, int lane, const char *log, int64 position, ErrorData *error)
+{
+	lane_set(manager, lane, LANE_RETRYING,
+			 psprintf("the handler failed for several events from position %lld of log \"%s\"", (long long) position, log),
+			 "They are tried one at a time.", 0, DT_NOBEGIN, true, log, position, error);
+}
+
+/*
  * An event's handler failed, alone.  Returns when to try again, DT_NOEND when
  * the unit has halted.
  */

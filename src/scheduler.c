@@ -336,8 +336,8 @@ scheduler_start(TimestampTz due)
 }
 
 /*
- * A dispatcher has died of a handler that did not heed its timeout: that
- * counts as an attempt.  False while somebody else has the unit.
+ * A dispatcher has died in the midst of a handler, which ended the session or
+ * did not heed its timeout: that counts as an attempt.  False while somebody else has the unit.
  */
 static bool
 scheduler_bury(int index, uint32 generation)
@@ -355,12 +355,15 @@ scheduler_bury(int index, uint32 generation)
 		if (pm->id != slot->now.manager)
 			continue;
 		memset(&error, 0, sizeof(error));
-		error.sqlerrcode = ERRCODE_QUERY_CANCELED;
-		error.message = psprintf("the handler did not return within handler_timeout (%lld ms), nor when it was cancelled",
-								 (long long) pm->handler_timeout);
+		error.sqlerrcode = slot->now.overdue ? ERRCODE_QUERY_CANCELED : ERRCODE_ADMIN_SHUTDOWN;
+		error.message = !slot->now.overdue ? pstrdup("the session ended while the handler ran") :
+			psprintf("the handler did not return within handler_timeout (%lld ms), nor when it was cancelled",
+					 (long long) pm->handler_timeout);
 		if (!registry_lock(pm->id, slot->now.lane, true))
 			return false;
-		if (slot->now.log[0] != '\0')
+		if (slot->now.several)
+			lane_suspect(pm->name, slot->now.lane, slot->now.log, slot->now.position, &error);
+		else if (slot->now.log[0] != '\0')
 			(void) lane_fail(pm, slot->now.lane, slot->now.log, slot->now.position, &error);
 		ereport(LOG,
 				(errmsg("process manager \"%s\" failed at position %lld of log \"%s\": %s", pm->name,
@@ -381,6 +384,8 @@ scheduler_reap(void)
 	{
 		Role	   *role = hash_search(roles, &member->role, HASH_FIND, NULL);
 		TimestampTz now = GetCurrentTimestamp();
+		WorkerSlot *slot = &Slots->workers[member->slot];
+		bool		casualty = slot->in_use && slot->generation == member->generation && slot->casualty;
 
 		crew_transaction();
 		if (scheduler_bury(member->slot, member->generation))
@@ -393,7 +398,7 @@ scheduler_reap(void)
 		{
 			if (pg_atomic_read_u32(&Slots->waiting_roles) > 0)
 				role->not_before = TimestampTzPlusMilliseconds(now, SCHEDULER_YIELDED);
-			else if (crew_left(member) ||
+			else if (crew_left(member) || casualty ||
 					 TimestampDifferenceMilliseconds(member->started_at, now) > SCHEDULER_BACKOFF)
 			{
 				role->backoff = SCHEDULER_BACKOFF;

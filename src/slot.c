@@ -153,8 +153,9 @@ slot_unclaim(int index, uint32 generation)
 }
 
 /*
- * At exit.  Who dies of an overdue handler leaves the slot, with what it had
- * in hand, for its scheduler to bury.
+ * At exit.  Who dies in the midst of a handler leaves the slot, with what it
+ * had in hand, for its scheduler to bury.  (In a stopping server the scheduler
+ * dies too, and nobody is blamed.)
  */
 static void
 slot_detach(int code, Datum arg)
@@ -165,7 +166,7 @@ slot_detach(int code, Datum arg)
 	if (slot == NULL)
 		return;
 	MyWorkerSlot = NULL;
-	if (slot->now.overdue)
+	if (slot->now.activity == ACTIVITY_HANDLING && pg_atomic_read_u32(&slot->leave) == 0)
 	{
 		LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
 		slot_clear_interest(index);
@@ -312,10 +313,11 @@ slot_activity(WorkerActivity activity)
 }
 
 /*
- * Which unit this worker has in hand.
+ * Which unit this worker has in hand, and whether its handler gets several
+ * events in one call.
  */
 void
-slot_handling(int manager, int lane, const char *name)
+slot_handling(int manager, int lane, const char *name, bool several)
 {
 	WorkerSlot *slot = MyWorkerSlot;
 
@@ -324,6 +326,7 @@ slot_handling(int manager, int lane, const char *name)
 	SpinLockAcquire(&slot->mutex);
 	slot->now.manager = manager;
 	slot->now.lane = lane;
+	slot->now.several = several;
 	strlcpy(slot->now.name, name, NAMEDATALEN);
 	slot->now.log[0] = '\0';
 	slot->now.position = 0;

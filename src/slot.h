@@ -71,12 +71,13 @@ typedef struct WorkerSlot
 		TimestampTz since;
 		int			manager;	/* its id, 0 for none */
 		int			lane;
+		bool		several;	/* events in one call: which one, is not known */
 		char		name[NAMEDATALEN];
 		char		log[SLOT_LOG_NAME];
 		int64		position;
 		bool		overdue;	/* the handler ignored its timeout's first firing */
 	}			now;
-	bool		casualty;		/* it has died of an overdue handler, see "now" */
+	bool		casualty;		/* it has died in the midst of a handler, see "now" */
 	uint32		left;			/* the generation that last left of its own accord */
 } WorkerSlot;
 
@@ -162,7 +163,7 @@ extern void slot_wake(int index);
 extern uint64 slot_registry_generation(void);
 extern void slot_wake_kind(WorkerKind kind, Oid database);
 extern void slot_activity(WorkerActivity activity);
-extern void slot_handling(int manager, int lane, const char *name);
+extern void slot_handling(int manager, int lane, const char *name, bool several);
 extern void slot_handling_event(const char *log, int64 position);
 
 extern void slot_log_shmem_request(void);

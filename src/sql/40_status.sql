@@ -34,8 +34,7 @@ CROSS JOIN LATERAL (SELECT p.system_identifier OPERATOR(pg_catalog.=) lib.system
 						   AND p.database OPERATOR(pg_catalog.=) here.oid AS at_home) h;
 
 CREATE VIEW pm.log WITH (security_barrier) AS
-SELECT l.name, CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_class t WHERE t.oid OPERATOR(pg_catalog.=) l.source)
-					THEN l.source END AS "table", l.pos, l.stream, l.version, l.type, l.data, l.metadata, l.recorded_at, l.created_at
+SELECT l.name, l.source AS "table", l.pos, l.stream, l.version, l.type, l.data, l.metadata, l.recorded_at, l.created_at
 FROM pm_catalog.log l
 WHERE coalesce(pg_catalog.has_table_privilege(l.source, 'SELECT'), true) OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 
