@@ -19,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "within.h"
 
 PG_FUNCTION_INFO_V1(pm_catch_up);
 
@@ -90,6 +91,7 @@ catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
 	{
 		DispatchRequest request = {pm, lane, 0, HIGHWATER_OWN, true};
 		DispatchResult result;
+		LaneState	state;
 		ErrorData  *error;
 
 		CHECK_FOR_INTERRUPTS();
@@ -109,7 +111,8 @@ catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
 			}
 			if (!isolate_failed(&isolate, pm->kind))
 				continue;
-			(void) lane_fail(pm, lane, DispatchCurrent.log, DispatchCurrent.position, error);
+			(void) cursor_read(pm, lane, &state);
+			(void) lane_fail(pm, lane, &state, DispatchCurrent.log, DispatchCurrent.position, error);
 			break;
 		}
 		if (result.outcome == DISPATCH_STALE)
@@ -228,7 +231,7 @@ pm_catch_up(PG_FUNCTION_ARGS)
 	int64		handled;
 
 	highwater_require_fresh_snapshots("pm.catch_up");
-	if (dispatch_within())
+	if (within_handler())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("pm.catch_up cannot be called by a handler")));
@@ -258,7 +261,7 @@ pm_catch_up(PG_FUNCTION_ARGS)
 
 	run.batch_context = AllocSetContextCreate(CurrentMemoryContext, "pm catch up", ALLOCSET_DEFAULT_SIZES);
 	if (!PG_ARGISNULL(1))
-		dispatch_set_now(PG_GETARG_TIMESTAMPTZ(1));
+		within_set_time(PG_GETARG_TIMESTAMPTZ(1));
 	PG_TRY();
 	{
 		do
@@ -277,7 +280,7 @@ pm_catch_up(PG_FUNCTION_ARGS)
 	}
 	PG_FINALLY();
 	{
-		dispatch_clear_now();
+		within_clear_time();
 	}
 	PG_END_TRY();
 	PG_RETURN_INT64(total);

@@ -23,6 +23,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
+#include "within.h"
 
 #define EVENT_POSITION		2
 #define EVENT_RECORDED_AT	8
@@ -60,12 +61,6 @@ typedef struct Batch
 } Batch;
 
 DispatchProgress DispatchCurrent;
-
-static ProcessManager *within = NULL;	/* whose handler runs in this backend */
-static bool now_is_set = false;
-static TimestampTz now_as_of;
-
-PG_FUNCTION_INFO_V1(pm_now);
 
 /* ---------- the batch ---------- */
 
@@ -216,7 +211,7 @@ batch_handle(Batch *batch)
 	slot_handling(batch->pm->id, batch->request->lane, batch->pm->name,
 				  handler.kind == HANDLER_BATCH && batch->count > 1);
 	slot_activity(ACTIVITY_HANDLING);
-	within = batch->pm;
+	within_enter(batch->pm);
 	handler_watch_begin(&handler);
 	MemoryContextSwitchTo(per_event);
 
@@ -248,7 +243,7 @@ batch_handle(Batch *batch)
 
 	MemoryContextSwitchTo(caller);
 	handler_watch_end();
-	within = NULL;
+	within_leave();
 	DispatchCurrent.stage = STAGE_COMMIT;
 	PopActiveSnapshot();
 	AtEOXact_GUC(false, guc_level);
@@ -319,7 +314,7 @@ dispatch_batch(DispatchRequest *request)
 	List	   *cursors;
 
 	Assert(!IsolationUsesXactSnapshot());
-	Assert(within == NULL);
+	Assert(!within_handler());
 	memset(&batch, 0, sizeof(batch));
 	memset(&result, 0, sizeof(result));
 	memset(&DispatchCurrent, 0, sizeof(DispatchCurrent));
@@ -367,32 +362,10 @@ void
 dispatch_abandon(void)
 {
 	handler_watch_end();
-	within = NULL;
+	within_leave();
 }
 
-/* ---------- what handlers may not do, and what errors mean ---------- */
-
-/*
- * Does a handler run in this backend?
- */
-bool
-dispatch_within(void)
-{
-	return within != NULL;
-}
-
-/*
- * A handler may not change the process manager that it runs for: the batch has
- * its cursors in hand.
- */
-void
-dispatch_refuse_within(const char *name)
-{
-	if (within != NULL && strcmp(within->name, name) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("process manager \"%s\" cannot be changed by its own handler", name)));
-}
+/* ---------- what errors mean ---------- */
 
 /*
  * Errors that say nothing of the event: the same again may well succeed.
@@ -428,25 +401,4 @@ dispatch_error(ErrorData *error, ProcessManager *pm)
 							  (long long) pm->handler_timeout);
 	error->hint = pstrdup("Make it faster, or register with a longer handler_timeout.");
 	return true;
-}
-
-/* ---------- pm.now() ---------- */
-
-void
-dispatch_set_now(TimestampTz now)
-{
-	now_is_set = true;
-	now_as_of = now;
-}
-
-void
-dispatch_clear_now(void)
-{
-	now_is_set = false;
-}
-
-Datum
-pm_now(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_TIMESTAMPTZ(now_is_set ? now_as_of : GetCurrentTransactionStartTimestamp());
 }

@@ -58,14 +58,8 @@ extern DispatchProgress DispatchCurrent;
 
 extern DispatchResult dispatch_batch(DispatchRequest *request);
 extern void dispatch_abandon(void);
-extern bool dispatch_within(void);
-extern void dispatch_refuse_within(const char *name);
 extern bool dispatch_retry_at_once(int sqlerrcode);
 extern bool dispatch_servers_fault(int sqlerrcode);
 extern bool dispatch_error(ErrorData *error, ProcessManager *pm);
-
-/* pm.now() */
-extern void dispatch_set_now(TimestampTz now);
-extern void dispatch_clear_now(void);
 
 #endif							/* PM_DISPATCH_H */

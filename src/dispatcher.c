@@ -19,7 +19,6 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_authid.h"
 #include "commands/async.h"
 #include "commands/prepare.h"
 #include "commands/sequence.h"
@@ -28,237 +27,24 @@
 #include "dispatch.h"
 #include "exec.h"
 #include "guc.h"
-#include "isolate.h"
 #include "handler.h"
 #include "lane.h"
 #include "launcher.h"
-#include "log.h"
 #include "pgstat.h"
-#include "sequence.h"
 #include "storage/ipc.h"
+#include "unit.h"
 #include "utils/guc.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
-#include "utils/relcache.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
-#include "access/relation.h"
 
-#define DISPATCHER_HELD_MIN		10	/* polling a mark that is held back, ms */
-#define DISPATCHER_HELD_MAX		100
-#define DISPATCHER_WAIT_MIN		500 /* looking again at what is wrong outside, ms */
-#define DISPATCHER_WAIT_MAX		5000
+#define DISPATCHER_HELD_MAX		100 /* polling a mark that is held back, at most, ms */
+#define DISPATCHER_WAIT_MAX		5000	/* looking again at what is wrong outside, at most, ms */
 #define DISPATCHER_SHARE		2000	/* run at least so long before making room, ms */
 #define DISPATCHER_AT_ONCE		10	/* deadlocks and the like, in a row, that do not count */
 
-typedef struct Unit
-{
-	ProcessManager *pm;
-	int			lane;
-	bool		dirty;			/* may have something to do */
-	TimestampTz not_before;		/* to look again, DT_NOEND: when woken */
-	Isolate		isolate;
-	int			at_once;		/* failures in a row that were not counted */
-	bool		polling;		/* not_before is for a mark or lock: a wake-up ends it */
-	long		held_nap;
-	long		wait_nap;
-} Unit;
-
-/* A followed log: its last position when last looked at. */
-typedef struct Watch
-{
-	char	   *log;
-	bool		watching;		/* false while its table is locked: not known yet */
-	Oid			seqid;
-	int64		last;
-	List	   *units;
-} Watch;
-
 static MemoryContext run_context;	/* outlives an aborted batch, not the next */
-static MemoryContext units_context;
-static List *units = NIL;
-static List *watches = NIL;
-static uint64 units_version = 0;
-static uint64 units_generation = 0;
-static bool incomplete = false; /* some log is not watched yet */
 static int	last_manager = 0;
-static volatile bool role_changed = false;
-
-static void
-dispatcher_role_callback(Datum arg, int cacheid, uint32 hashvalue)
-{
-	role_changed = true;
-}
-
-/*
- * May this role still connect?  (A dispatcher that goes is not started again
- * until it may.)
- */
-static bool
-dispatcher_may_stay(void)
-{
-	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(MyWorkerSlot->role));
-	bool		may;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	may = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin &&
-		compat_database_aclcheck(MyDatabaseId, MyWorkerSlot->role, ACL_CONNECT) == ACLCHECK_OK;
-	ReleaseSysCache(tuple);
-	return may;
-}
-
-/*
- * Begins to watch a log, unless its table is locked just now.
- */
-static void
-dispatcher_begin_watch(Watch *watch)
-{
-	bool		locked;
-	PmLog	   *log = log_get_nowait(watch->log, &locked);
-	LogSlot    *slot;
-
-	incomplete |= locked;
-	if (log == NULL)
-		return;
-	watch->watching = true;
-	watch->seqid = log->seqid;
-	slot = slot_log(log->relid, true);
-	if (slot != NULL)
-		slot_log_interest(slot);
-}
-
-static void
-dispatcher_watch(Unit *unit, char *name)
-{
-	ListCell   *lc;
-	Watch	   *watch = NULL;
-
-	foreach(lc, watches)
-		if (strcmp(((Watch *) lfirst(lc))->log, name) == 0)
-			watch = lfirst(lc);
-	if (watch == NULL)
-	{
-		watch = palloc0(sizeof(Watch));
-		watch->log = name;
-		watches = lappend(watches, watch);
-		dispatcher_begin_watch(watch);
-	}
-	watch->units = lappend(watch->units, unit);
-}
-
-/*
- * Loads this role's units when the registrations have changed.  What was known
- * of a unit that is still there (how far the search for a failing event has
- * come) is kept.
- */
-static void
-dispatcher_load(void)
-{
-	MemoryContext fresh;
-	MemoryContext old;
-	List	   *managers;
-	List	   *before = units;
-	ListCell   *lc;
-
-	/*
-	 * The generation tells of a commit at once, the version when its
-	 * invalidation has come, which may be a little later.
-	 */
-	if (units_context != NULL && units_version == registry_version() &&
-		units_generation == slot_registry_generation())
-		return;
-	units_generation = slot_registry_generation();
-
-	crew_transaction();
-	if (!crew_extension() || !dispatcher_may_stay())
-	{
-		CommitTransactionCommand();
-		crew_leave();
-	}
-	fresh = AllocSetContextCreate(TopMemoryContext, "pm units", ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(fresh);
-	units_version = registry_version();
-	managers = registry_load(MyWorkerSlot->role);
-	units = NIL;
-	watches = NIL;
-	foreach(lc, managers)
-	{
-		ProcessManager *pm = lfirst(lc);
-
-		if (pm->paused || !pm->at_home)
-			continue;
-		for (int lane = 0; lane < pm->lanes; lane++)
-		{
-			Unit	   *unit = palloc0(sizeof(Unit));
-			ListCell   *lc2;
-
-			unit->pm = pm;
-			unit->lane = lane;
-			unit->held_nap = DISPATCHER_HELD_MIN;
-			unit->wait_nap = DISPATCHER_WAIT_MIN;
-			foreach(lc2, before)
-			{
-				Unit	   *known = lfirst(lc2);
-
-				if (known->pm->id == pm->id && known->lane == lane)
-				{
-					unit->isolate = known->isolate;
-					unit->at_once = known->at_once;
-					unit->wait_nap = known->wait_nap;
-				}
-			}
-			unit->dirty = true;
-			units = lappend(units, unit);
-			foreach(lc2, pm->logs)
-				dispatcher_watch(unit, lfirst(lc2));
-		}
-	}
-	MemoryContextSwitchTo(old);
-	if (units_context != NULL)
-		MemoryContextDelete(units_context);
-	units_context = fresh;
-	CommitTransactionCommand();
-	if (units == NIL)
-		crew_leave();
-}
-
-/*
- * Looks which logs have moved.  Costs a page read a log, no snapshot.
- */
-static void
-dispatcher_look(void)
-{
-	ListCell   *lc;
-
-	crew_transaction();
-	incomplete = false;
-	foreach(lc, watches)
-	{
-		Watch	   *watch = lfirst(lc);
-		Relation	sequence;
-		int64		last;
-		ListCell   *lc2;
-
-		if (!watch->watching)
-			dispatcher_begin_watch(watch);
-		sequence = OidIsValid(watch->seqid) ? sequence_open_nowait(watch->seqid) : NULL;
-
-		/* A sequence that cannot be read: let the batch find out why, in its time. */
-		if (sequence != NULL)
-		{
-			last = sequence_read(sequence);
-			relation_close(sequence, AccessShareLock);
-			if (last == watch->last)
-				continue;
-			watch->last = last;
-		}
-		foreach(lc2, watch->units)
-			((Unit *) lfirst(lc2))->dirty = true;
-	}
-	CommitTransactionCommand();
-}
 
 /*
  * What a process manager may have left in the session is not for the next, nor
@@ -312,9 +98,10 @@ dispatcher_record(Unit *unit, ErrorData *error, bool blame)
 		dispatcher_poll(unit);
 		return;
 	}
+	(void) cursor_read(unit->pm, unit->lane, &state);
 	if (blame)
 	{
-		unit->not_before = lane_fail(unit->pm, unit->lane, DispatchCurrent.log, DispatchCurrent.position, error);
+		unit->not_before = lane_fail(unit->pm, unit->lane, &state, DispatchCurrent.log, DispatchCurrent.position, error);
 		CommitTransactionCommand();
 		ereport(LOG,
 				(errmsg("process manager \"%s\" failed at position %lld of log \"%s\": %s",
@@ -323,7 +110,6 @@ dispatcher_record(Unit *unit, ErrorData *error, bool blame)
 				 error->context ? errcontext("%s", error->context) : 0));
 		return;
 	}
-	(void) cursor_read(unit->pm, unit->lane, &state);
 	if (state.status != LANE_WAITING || strcmp(state.reason, error->message) != 0)
 	{
 		lane_wait(unit->pm->name, unit->lane, error);
@@ -464,9 +250,9 @@ dispatcher_run(Unit *unit)
 	}
 	isolate_succeeded(&unit->isolate, result.handled);
 	unit->at_once = 0;
-	unit->wait_nap = DISPATCHER_WAIT_MIN;
+	unit->wait_nap = UNIT_WAIT_MIN;
 	if (result.handled > 0)
-		unit->held_nap = DISPATCHER_HELD_MIN;
+		unit->held_nap = UNIT_HELD_MIN;
 	unit->dirty = result.outcome == DISPATCH_MORE || unit->isolate.singles > 0;
 	if (!unit->dirty && result.held)
 	{
@@ -486,7 +272,7 @@ dispatcher_round(TimestampTz *due)
 	ListCell   *lc;
 	bool		again = false;
 
-	foreach(lc, units)
+	foreach(lc, Units)
 	{
 		Unit	   *unit = lfirst(lc);
 
@@ -496,8 +282,7 @@ dispatcher_round(TimestampTz *due)
 		{
 			dispatcher_run(unit);
 			CHECK_FOR_INTERRUPTS();
-			if (units_version != registry_version() || units_generation != slot_registry_generation() ||
-				slot_asked_to_leave())
+			if (unit_stale() || slot_asked_to_leave())
 				return true;
 		}
 		if (unit->dirty && unit->not_before == 0)
@@ -517,7 +302,7 @@ dispatcher_woken(void)
 {
 	ListCell   *lc;
 
-	foreach(lc, units)
+	foreach(lc, Units)
 	{
 		Unit	   *unit = lfirst(lc);
 
@@ -536,8 +321,7 @@ dispatcher_main(Datum arg)
 	if (slot_held_out(MyWorkerSlot->database))
 		crew_leave();
 	BackgroundWorkerInitializeConnectionByOid(MyWorkerSlot->database, MyWorkerSlot->role, 0);
-	CacheRegisterSyscacheCallback(AUTHOID, dispatcher_role_callback, (Datum) 0);
-	CacheRegisterSyscacheCallback(DATABASEOID, dispatcher_role_callback, (Datum) 0);
+	unit_install();
 
 	/* Compiling a small batch's query costs more than running it. */
 	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_OVERRIDE);
@@ -554,16 +338,11 @@ dispatcher_main(Datum arg)
 		bool		again;
 
 		crew_reload();
-		if (role_changed)
-		{
-			role_changed = false;
-			units_version = 0;
-		}
-		dispatcher_load();
-		dispatcher_look();
+		unit_load();
+		unit_look();
 		due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval);
 		again = dispatcher_round(&due);
-		if (incomplete)
+		if (unit_incomplete())
 			due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DISPATCHER_HELD_MAX));
 		(void) pgstat_report_stat(false);
 

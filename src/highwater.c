@@ -52,6 +52,7 @@
 #include "access/relation.h"
 #include "access/xlog.h"
 #include "cursor.h"
+#include "generations.h"
 #include "guard.h"
 #include "highwater.h"
 #include "port/pg_bitutils.h"
@@ -67,49 +68,14 @@
 /* How long a session without shared memory waits for writers to end, in ms. */
 #define HIGHWATER_PATIENCE	5000
 
-/* The generations of a backend that has no shared memory for a log. */
-typedef struct LocalGenerations
-{
-	Oid			relid;			/* hash key */
-	Generations generations;
-} LocalGenerations;
-
-static HTAB *local_table = NULL;
-
-static Generations *
-highwater_local(Oid relid)
-{
-	LocalGenerations *local;
-	bool		found;
-
-	if (local_table == NULL)
-	{
-		HASHCTL		ctl;
-
-		memset(&ctl, 0, sizeof(ctl));
-		ctl.keysize = sizeof(Oid);
-		ctl.entrysize = sizeof(LocalGenerations);
-		local_table = hash_create("pm generations", 16, &ctl, HASH_ELEM | HASH_BLOBS);
-	}
-	local = hash_search(local_table, &relid, HASH_ENTER, &found);
-	if (!found)
-	{
-		memset(&local->generations, 0, sizeof(local->generations));
-		local->generations.max_members = MaxBackends + max_prepared_xacts + 1;
-		local->generations.members =
-			MemoryContextAlloc(TopMemoryContext,
-							   sizeof(GenerationMember) * local->generations.max_members);
-	}
-	return &local->generations;
-}
-
 /*
- * The same, knowing that what a cursor has passed is settled.
+ * This backend's own generations, knowing that what a cursor has passed is
+ * settled.
  */
 static Generations *
 highwater_seeded(Oid relid)
 {
-	Generations *generations = highwater_local(relid);
+	Generations *generations = generations_local(relid);
 
 	if (generations->mark == 0)
 		generations->mark = cursor_furthest(relid);
@@ -215,103 +181,6 @@ highwater_writers(Oid relid, int *count)
 }
 
 /*
- * Drops from all generations who is not among the holders, and settles the
- * generations that have become empty.
- */
-static void
-generations_cut(Generations *generations, VirtualTransactionId *holders, int nholders)
-{
-	int			n = 0;
-	uint32		pending = 0;
-
-	for (int i = 0; i < generations->nmembers; i++)
-	{
-		GenerationMember *member = &generations->members[i];
-
-		for (int j = 0; j < nholders; j++)
-			if (VirtualTransactionIdEquals(holders[j], member->vxid))
-			{
-				pending |= member->generations;
-				generations->members[n++] = *member;
-				break;
-			}
-	}
-	generations->nmembers = n;
-	for (int g = 0; g < SLOT_GENERATIONS; g++)
-		if ((generations->used & ~pending) & (1U << g))
-			generations->mark = Max(generations->mark, generations->last[g]);
-	generations->used &= pending;
-}
-
-/*
- * Adds the generation (last, holders); overwrites the newest when all are in
- * use.
- */
-static void
-generations_push(Generations *generations, int64 last, VirtualTransactionId *holders, int nholders)
-{
-	int			newest = -1;
-	int			g;
-
-	for (int i = 0; i < SLOT_GENERATIONS; i++)
-		if ((generations->used & (1U << i)) &&
-			(newest < 0 || generations->last[i] > generations->last[newest]))
-			newest = i;
-
-	/* The same L again would say less: its writers can only be more. */
-	if (newest >= 0 && generations->last[newest] == last)
-		return;
-
-	for (g = 0; g < SLOT_GENERATIONS; g++)
-		if (!(generations->used & (1U << g)))
-			break;
-	if (g == SLOT_GENERATIONS)
-	{
-		g = newest;
-		for (int i = 0; i < generations->nmembers; i++)
-			generations->members[i].generations &= ~(1U << g);
-	}
-	generations->used |= 1U << g;
-	generations->last[g] = last;
-	for (int i = 0; i < nholders; i++)
-	{
-		int			m;
-
-		for (m = 0; m < generations->nmembers; m++)
-			if (VirtualTransactionIdEquals(generations->members[m].vxid, holders[i]))
-				break;
-		if (m == generations->nmembers)
-		{
-			Assert(m < generations->max_members);
-			generations->members[m].vxid = holders[i];
-			generations->members[m].generations = 0;
-			generations->nmembers++;
-		}
-		generations->members[m].generations |= 1U << g;
-	}
-}
-
-/*
- * The mark for a transaction that may read its own events: generations that
- * wait for nobody else count as settled.
- */
-static int64
-generations_own_mark(Generations *generations)
-{
-	VirtualTransactionId me = compat_my_vxid();
-	uint32		pending = 0;
-	int64		mark = generations->mark;
-
-	for (int i = 0; i < generations->nmembers; i++)
-		if (!VirtualTransactionIdEquals(generations->members[i].vxid, me))
-			pending |= generations->members[i].generations;
-	for (int g = 0; g < SLOT_GENERATIONS; g++)
-		if ((generations->used & ~pending) & (1U << g))
-			mark = Max(mark, generations->last[g]);
-	return mark;
-}
-
-/*
  * One look: L, then H, then the generations.  Assumes that the caller keeps
  * others off "generations" (the slot's lock, or they are local).
  */
@@ -403,7 +272,7 @@ highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 		/* What was settled is settled still. */
 		slot = slot_log(relid, false);
 		result.status = HIGHWATER_UNKNOWN;
-		result.mark = slot ? (int64) pg_atomic_read_u64(&slot->mark) : highwater_local(relid)->mark;
+		result.mark = slot ? (int64) pg_atomic_read_u64(&slot->mark) : generations_local(relid)->mark;
 		result.last = result.mark;
 		return result;
 	}

@@ -8,8 +8,8 @@
 
 #include "catalog/pg_type.h"
 #include "common/pg_prng.h"
-#include "cursor.h"
 #include "exec.h"
+#include "lane.h"
 #include "utils/builtins.h"
 #include "wakeup.h"
 
@@ -115,23 +115,21 @@ lane_suspect(const char *manager, int lane, const char *log, int64 position, Err
 }
 
 /*
- * An event's handler failed, alone.  Returns when to try again, DT_NOEND when
+ * An event's handler failed, alone, in a unit of that state.  Returns when to try again, DT_NOEND when
  * the unit has halted.
  */
 TimestampTz
-lane_fail(ProcessManager *pm, int lane, const char *log, int64 position, ErrorData *error)
+lane_fail(ProcessManager *pm, int lane, LaneState *state, const char *log, int64 position, ErrorData *error)
 {
-	LaneState	state;
 	LaneStatus	status;
 	TimestampTz retry_at;
 	int			attempts;
 	int64		delay = Max(pm->backoff, 1);
 	char	   *hint;
 
-	(void) cursor_read(pm, lane, &state);
 	attempts = 1;
-	if (state.log != NULL && strcmp(state.log, log) == 0 && state.position == position)
-		attempts = state.attempts + 1;
+	if (state->log != NULL && strcmp(state->log, log) == 0 && state->position == position)
+		attempts = state->attempts + 1;
 
 	/* Doubles each time; a tenth of chance keeps failing units apart. */
 	for (int i = 1; i < attempts && delay < LANE_MAX_BACKOFF; i++)

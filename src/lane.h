@@ -36,7 +36,8 @@ extern LaneStatus lane_status(const char *text);
 extern void lane_clear(const char *manager, int lane);
 extern void lane_wait(const char *manager, int lane, ErrorData *error);
 extern void lane_suspect(const char *manager, int lane, const char *log, int64 position, ErrorData *error);
-extern TimestampTz lane_fail(ProcessManager *pm, int lane, const char *log, int64 position, ErrorData *error);
+extern TimestampTz lane_fail(ProcessManager *pm, int lane, LaneState *state, const char *log, int64 position,
+							 ErrorData *error);
 extern void lane_add(const char *manager, int lanes);
 
 #endif							/* PM_LANE_H */

@@ -63,7 +63,6 @@ extern void log_begin_read(PmLog *log, ExecScope *scope);
 extern void log_changed(void);
 extern char *log_normalize(const char *name);
 extern uint64 log_select(PmLog *log, int64 after, int64 up_to, int64 max_count, Datum types);
-extern bool log_sequence_fits(PmLog *log, int64 *last, int64 *needed);
 extern void log_adopt(const char *name);
 extern void log_adopt_owned(void);
 extern char *log_arg_name(FunctionCallInfo fcinfo, int arg);

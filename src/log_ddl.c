@@ -15,6 +15,7 @@
 #include "cursor.h"
 #include "guard.h"
 #include "log.h"
+#include "log_check.h"
 #include "nodes/makefuncs.h"
 #include "sequence.h"
 #include "slot.h"
@@ -121,30 +122,6 @@ log_require_owner(PmLog *log)
 	}
 	else if (!compat_class_ownercheck(log->relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, log->name);
-}
-
-/*
- * Does the sequence hand out nothing that was used, or that a reader is past?
- */
-bool
-log_sequence_fits(PmLog *log, int64 *last, int64 *needed)
-{
-	LogSlot    *slot = slot_log(log->relid, false);
-	ExecScope	scope;
-	int64		highest;
-	bool		isnull;
-
-	*last = sequence_last(log->seqid);
-	*needed = cursor_furthest(log->relid);
-	if (slot != NULL)
-		*needed = Max(*needed, (int64) pg_atomic_read_u64(&slot->mark));
-	exec_begin_reader(&scope, log->owner);
-	exec_command(psprintf("SELECT pg_catalog.max(%s) FROM ONLY %s", log->pos, log->table));
-	highest = DatumGetInt64(exec_value(0, 1, &isnull));
-	if (!isnull)
-		*needed = Max(*needed, highest);
-	exec_end(&scope);
-	return *last >= *needed;
 }
 
 /*

@@ -12,7 +12,6 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "cursor.h"
-#include "dispatch.h"
 #include "exec.h"
 #include "guc.h"
 #include "handler.h"
@@ -26,6 +25,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "wakeup.h"
+#include "within.h"
 
 #define REGISTER_MAX_BATCH	100000
 #define START_HINT \
@@ -355,7 +355,7 @@ pm_register(PG_FUNCTION_ARGS)
 	register_not_null(fcinfo, 6, "on_failure");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	register_check_name(name);
-	dispatch_refuse_within(name);
+	within_refuse(name);
 	given = register_names(PG_GETARG_DATUM(2), "logs");
 	if (given == NIL)
 		register_invalid("a process manager must follow a log", "Name one in logs.");

@@ -344,6 +344,7 @@ scheduler_bury(int index, uint32 generation)
 {
 	WorkerSlot *slot = &Slots->workers[index];
 	ListCell   *lc;
+	LaneState	state;
 	ErrorData	error;
 
 	if (!slot->in_use || slot->generation != generation || !slot->casualty)
@@ -364,7 +365,10 @@ scheduler_bury(int index, uint32 generation)
 		if (slot->now.several)
 			lane_suspect(pm->name, slot->now.lane, slot->now.log, slot->now.position, &error);
 		else if (slot->now.log[0] != '\0')
-			(void) lane_fail(pm, slot->now.lane, slot->now.log, slot->now.position, &error);
+		{
+			(void) cursor_read(pm, slot->now.lane, &state);
+			(void) lane_fail(pm, slot->now.lane, &state, slot->now.log, slot->now.position, &error);
+		}
 		ereport(LOG,
 				(errmsg("process manager \"%s\" failed at position %lld of log \"%s\": %s", pm->name,
 						(long long) slot->now.position, slot->now.log, error.message)));

@@ -11,7 +11,6 @@
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "cursor.h"
-#include "dispatch.h"
 #include "exec.h"
 #include "log.h"
 #include "register.h"
@@ -19,6 +18,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "wakeup.h"
+#include "within.h"
 
 PG_FUNCTION_INFO_V1(pm_unfollow);
 PG_FUNCTION_INFO_V1(pm_unregister);
@@ -37,7 +37,7 @@ steer_take(char *name, const char *function)
 	highwater_require_fresh_snapshots(function);
 	pm = registry_get(name, false);
 	registry_require_owner(pm);
-	dispatch_refuse_within(pm->name);
+	within_refuse(pm->name);
 	registry_lock_all(pm);
 	/* Again, now that nobody changes it. */
 	return registry_get(name, false);
@@ -201,7 +201,7 @@ pm_resume(PG_FUNCTION_ARGS)
 		if (PG_ARGISNULL(0) && (!OidIsValid(pm->owner) || !has_privs_of_role(GetUserId(), pm->owner)))
 			continue;
 		registry_require_owner(pm);
-		dispatch_refuse_within(pm->name);
+		within_refuse(pm->name);
 		registry_lock_all(pm);
 		steer_resume(pm);
 	}

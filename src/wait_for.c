@@ -8,7 +8,6 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "dispatch.h"
 #include "cursor.h"
 #include "log.h"
 #include "slot.h"
@@ -16,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
+#include "within.h"
 
 PG_FUNCTION_INFO_V1(pm_wait_for);
 
@@ -105,7 +105,7 @@ pm_wait_for(PG_FUNCTION_ARGS)
 				 errhint("A position is one of a log: name it too.")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	pm = registry_get(name, false);
-	dispatch_refuse_within(name);
+	within_refuse(name);
 	until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 													TimestampTzGetDatum(GetCurrentTimestamp()),
 													PG_GETARG_DATUM(3)));

@@ -1,0 +1,121 @@
+/*
+ * log_check.c
+ *		Can a log be relied on?
+ *
+ * Looked at whenever a backend builds its picture of a log (log.c).
+ */
+#include "pm.h"
+
+#include "catalog/pg_sequence.h"
+#include "cursor.h"
+#include "guard.h"
+#include "log_check.h"
+#include "sequence.h"
+#include "slot.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+/*
+ * Notes what is wrong with a log, the first thing only.
+ */
+void
+log_problem(PmLog *log, const char *problem, const char *hint)
+{
+	if (log->problem != NULL)
+		return;
+	log->problem = MemoryContextStrdup(log->context, problem);
+	log->hint = hint ? MemoryContextStrdup(log->context, hint) : NULL;
+}
+
+/*
+ * A column of the log, quoted, after checking its type.
+ */
+const char *
+log_column(PmLog *log, Relation rel, const char *name, Oid type)
+{
+	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), name);
+
+	if (attnum == InvalidAttrNumber)
+		log_problem(log, psprintf("column \"%s\" of log \"%s\" is missing", name, log->name),
+					"Give the column its name back.");
+	else if (TupleDescAttr(RelationGetDescr(rel), attnum - 1)->atttypid != type)
+		log_problem(log, psprintf("column \"%s\" of log \"%s\" is not of type %s", name, log->name,
+								  format_type_be(type)),
+					"Change the column's type back.");
+	return MemoryContextStrdup(log->context, quote_identifier(name));
+}
+
+/*
+ * Does the sequence hand out nothing that was used, or that a reader is past?
+ */
+bool
+log_sequence_fits(PmLog *log, int64 *last, int64 *needed)
+{
+	LogSlot    *slot = slot_log(log->relid, false);
+	ExecScope	scope;
+	int64		highest;
+	bool		isnull;
+
+	*last = sequence_last(log->seqid);
+	*needed = cursor_furthest(log->relid);
+	if (slot != NULL)
+		*needed = Max(*needed, (int64) pg_atomic_read_u64(&slot->mark));
+	exec_begin_reader(&scope, log->owner);
+	exec_command(psprintf("SELECT pg_catalog.max(%s) FROM ONLY %s", log->pos, log->table));
+	highest = DatumGetInt64(exec_value(0, 1, &isnull));
+	if (!isnull)
+		*needed = Max(*needed, highest);
+	exec_end(&scope);
+	return *last >= *needed;
+}
+
+/*
+ * What the high-water mark rests on (highwater.c), as far as it can be seen.
+ */
+void
+log_check(PmLog *log, Relation rel, Oid known_file, bool at_home)
+{
+	HeapTuple	tuple;
+	Form_pg_sequence seq;
+	const char *missing;
+	int64		last;
+	int64		needed;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition)
+		log_problem(log, psprintf("log \"%s\" is not an ordinary table", log->name),
+					"Partitions, partitioned tables and views cannot be logs.");
+	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+		log_problem(log, psprintf("log \"%s\" is not logged", log->name),
+					"Run ALTER TABLE ... SET LOGGED.");
+	if (!OidIsValid(log->seqid))
+	{
+		log_problem(log, psprintf("log \"%s\" has no column that is GENERATED ALWAYS AS IDENTITY", log->name),
+					psprintf("Run ALTER TABLE %s ALTER COLUMN %s ADD GENERATED ALWAYS AS IDENTITY, or SET GENERATED ALWAYS.",
+							 log->table, log->pos));
+		return;
+	}
+
+	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(log->seqid));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for sequence %u", log->seqid);
+	seq = (Form_pg_sequence) GETSTRUCT(tuple);
+	if (seq->seqcache != 1 || seq->seqincrement <= 0 || seq->seqcycle)
+		log_problem(log, psprintf("the sequence of log \"%s\" has CACHE %lld, INCREMENT %lld%s", log->name,
+								  (long long) seq->seqcache, (long long) seq->seqincrement,
+								  seq->seqcycle ? ", CYCLE" : ""),
+					psprintf("Run ALTER TABLE %s ALTER COLUMN %s SET CACHE 1 SET INCREMENT 1 SET NO CYCLE; SELECT pm.create_log('%s').",
+							 log->table, log->pos, log->name));
+	ReleaseSysCache(tuple);
+
+	missing = guard_missing(rel);
+	if (missing != NULL)
+		log_problem(log, psprintf("\"%s\" of log \"%s\" is missing or disabled, events may get lost", missing, log->name),
+					psprintf("As the table's owner, run SELECT pm.create_log('%s'): it puts back what is missing.", log->name));
+	log->sequence_changed = !at_home || sequence_file(log->seqid) != known_file;
+	/* In a copy nobody has read further than the copied cursors. */
+	if (log->sequence_changed && (at_home || !log_sequence_fits(log, &last, &needed)))
+		log_problem(log, psprintf("the sequence of log \"%s\" was restarted or rebuilt", log->name),
+					psprintf("As the table's owner, run SELECT pm.create_log('%s'): it checks the sequence and accepts it.", log->name));
+}

@@ -1,0 +1,241 @@
+/*
+ * unit.c
+ *		What a dispatcher knows of the units it runs and the logs they follow.
+ *
+ * Loaded when the registrations change.  A followed log is watched: this
+ * worker's bit in its slot asks for wake-ups, and its sequence tells whether
+ * it has moved since it was last looked at.
+ */
+#include "pm.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "crew.h"
+#include "log.h"
+#include "sequence.h"
+#include "unit.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+/* A followed log: its last position when last looked at. */
+typedef struct Watch
+{
+	char	   *log;
+	bool		watching;		/* false while its table is locked: not known yet */
+	Oid			seqid;
+	int64		last;
+	List	   *units;
+} Watch;
+
+List	   *Units = NIL;
+
+static MemoryContext units_context;
+static List *watches = NIL;
+static uint64 units_version = 0;
+static uint64 units_generation = 0;
+static bool incomplete = false; /* some log is not watched yet */
+static volatile bool role_changed = false;
+
+static void
+unit_role_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	role_changed = true;
+}
+
+/*
+ * May this role still connect?  (A dispatcher that goes is not started again
+ * until it may.)
+ */
+static bool
+unit_may_stay(void)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(MyWorkerSlot->role));
+	bool		may;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	may = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin &&
+		compat_database_aclcheck(MyDatabaseId, MyWorkerSlot->role, ACL_CONNECT) == ACLCHECK_OK;
+	ReleaseSysCache(tuple);
+	return may;
+}
+
+/*
+ * Begins to watch a log, unless its table is locked just now.
+ */
+static void
+unit_begin_watch(Watch *watch)
+{
+	bool		locked;
+	PmLog	   *log = log_get_nowait(watch->log, &locked);
+	LogSlot    *slot;
+
+	incomplete |= locked;
+	if (log == NULL)
+		return;
+	watch->watching = true;
+	watch->seqid = log->seqid;
+	slot = slot_log(log->relid, true);
+	if (slot != NULL)
+		slot_log_interest(slot);
+}
+
+static void
+unit_watch(Unit *unit, char *name)
+{
+	ListCell   *lc;
+	Watch	   *watch = NULL;
+
+	foreach(lc, watches)
+		if (strcmp(((Watch *) lfirst(lc))->log, name) == 0)
+			watch = lfirst(lc);
+	if (watch == NULL)
+	{
+		watch = palloc0(sizeof(Watch));
+		watch->log = name;
+		watches = lappend(watches, watch);
+		unit_begin_watch(watch);
+	}
+	watch->units = lappend(watch->units, unit);
+}
+
+/*
+ * Has a registration changed since, or the role?
+ */
+bool
+unit_stale(void)
+{
+	return role_changed || units_version != registry_version() ||
+		units_generation != slot_registry_generation();
+}
+
+/*
+ * Loads this role's units when the registrations have changed.  What was known
+ * of a unit that is still there (how far the search for a failing event has
+ * come) is kept.
+ */
+void
+unit_load(void)
+{
+	MemoryContext fresh;
+	MemoryContext old;
+	List	   *managers;
+	List	   *before = Units;
+	ListCell   *lc;
+
+	/*
+	 * The generation tells of a commit at once, the version when its
+	 * invalidation has come, which may be a little later.
+	 */
+	if (units_context != NULL && !unit_stale())
+		return;
+	role_changed = false;
+	units_generation = slot_registry_generation();
+
+	crew_transaction();
+	if (!crew_extension() || !unit_may_stay())
+	{
+		CommitTransactionCommand();
+		crew_leave();
+	}
+	fresh = AllocSetContextCreate(TopMemoryContext, "pm units", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(fresh);
+	units_version = registry_version();
+	managers = registry_load(MyWorkerSlot->role);
+	Units = NIL;
+	watches = NIL;
+	foreach(lc, managers)
+	{
+		ProcessManager *pm = lfirst(lc);
+
+		if (pm->paused || !pm->at_home)
+			continue;
+		for (int lane = 0; lane < pm->lanes; lane++)
+		{
+			Unit	   *unit = palloc0(sizeof(Unit));
+			ListCell   *lc2;
+
+			unit->pm = pm;
+			unit->lane = lane;
+			unit->held_nap = UNIT_HELD_MIN;
+			unit->wait_nap = UNIT_WAIT_MIN;
+			foreach(lc2, before)
+			{
+				Unit	   *known = lfirst(lc2);
+
+				if (known->pm->id == pm->id && known->lane == lane)
+				{
+					unit->isolate = known->isolate;
+					unit->at_once = known->at_once;
+					unit->wait_nap = known->wait_nap;
+				}
+			}
+			unit->dirty = true;
+			Units = lappend(Units, unit);
+			foreach(lc2, pm->logs)
+				unit_watch(unit, lfirst(lc2));
+		}
+	}
+	MemoryContextSwitchTo(old);
+	if (units_context != NULL)
+		MemoryContextDelete(units_context);
+	units_context = fresh;
+	CommitTransactionCommand();
+	if (Units == NIL)
+		crew_leave();
+}
+
+/*
+ * Looks which logs have moved.  Costs a page read a log, no snapshot.
+ */
+void
+unit_look(void)
+{
+	ListCell   *lc;
+
+	crew_transaction();
+	incomplete = false;
+	foreach(lc, watches)
+	{
+		Watch	   *watch = lfirst(lc);
+		Relation	sequence;
+		int64		last;
+		ListCell   *lc2;
+
+		if (!watch->watching)
+			unit_begin_watch(watch);
+		sequence = OidIsValid(watch->seqid) ? sequence_open_nowait(watch->seqid) : NULL;
+
+		/* A sequence that cannot be read: let the batch find out why, in its time. */
+		if (sequence != NULL)
+		{
+			last = sequence_read(sequence);
+			relation_close(sequence, AccessShareLock);
+			if (last == watch->last)
+				continue;
+			watch->last = last;
+		}
+		foreach(lc2, watch->units)
+			((Unit *) lfirst(lc2))->dirty = true;
+	}
+	CommitTransactionCommand();
+}
+
+/*
+ * Is there a log that is not watched yet, since its table is locked?
+ */
+bool
+unit_incomplete(void)
+{
+	return incomplete;
+}
+
+void
+unit_install(void)
+{
+	CacheRegisterSyscacheCallback(AUTHOID, unit_role_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(DATABASEOID, unit_role_callback, (Datum) 0);
+}

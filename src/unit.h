@@ -1,0 +1,35 @@
+/*
+ * unit.h
+ *		What a dispatcher knows of the units it runs and the logs they follow.
+ */
+#ifndef PM_UNIT_H
+#define PM_UNIT_H
+
+#include "isolate.h"
+#include "registry.h"
+
+#define UNIT_HELD_MIN	10		/* polling a mark that is held back, ms */
+#define UNIT_WAIT_MIN	500		/* looking again at what is wrong outside, ms */
+
+typedef struct Unit
+{
+	ProcessManager *pm;
+	int			lane;
+	bool		dirty;			/* may have something to do */
+	TimestampTz not_before;		/* to look again, DT_NOEND: when woken */
+	Isolate		isolate;
+	int			at_once;		/* failures in a row that were not counted */
+	bool		polling;		/* not_before is for a mark or lock: a wake-up ends it */
+	long		held_nap;
+	long		wait_nap;
+} Unit;
+
+extern List *Units;
+
+extern void unit_install(void);
+extern void unit_load(void);
+extern bool unit_stale(void);
+extern bool unit_incomplete(void);
+extern void unit_look(void);
+
+#endif							/* PM_UNIT_H */

@@ -1,0 +1,18 @@
+/*
+ * within.h
+ *		Whose handler runs in this backend, and at what time it lives.
+ */
+#ifndef PM_WITHIN_H
+#define PM_WITHIN_H
+
+#include "registry.h"
+
+extern void within_enter(ProcessManager *pm);
+extern void within_leave(void);
+extern bool within_handler(void);
+extern void within_refuse(const char *name);
+
+extern void within_set_time(TimestampTz as_of);
+extern void within_clear_time(void);
+
+#endif							/* PM_WITHIN_H */
