@@ -118,7 +118,7 @@ my $nap = "\\set d random_exponential(0, 300000, 14)\n\\sleep :d us\n";
 my $end = "\\set r random(1, 100)\n\\if :r <= 10\nROLLBACK;\n\\else\nCOMMIT;\n\\endif\n";
 my $one = "INSERT INTO orders (stream, type, data) VALUES ('o' || :s, CASE WHEN :s % 3 = 0 THEN 'Placed' ELSE 'Changed' END, '{\"n\": 1}');\n";
 my $pay = "INSERT INTO payments (stream, type) VALUES ('p' || :s, 'Paid');\n";
-my $stream = "\\set s random(1, 1000000)\n";
+my $stream = "\\set s random(1, 1000000000000)\n";
 my %script = (
 	single => "$stream BEGIN;\n$one$nap$end",
 	autocommit => "$stream$one$pay$nap",
@@ -135,7 +135,7 @@ my %script = (
 	lock_first => "$stream BEGIN;\nLOCK orders IN ROW EXCLUSIVE MODE;\n$nap$one$nap$end",
 	append => "$stream BEGIN;\nSELECT pm.append('orders', 'v' || :s % 50, 'Placed', '{\"by\": \"append\"}');\n"
 	  . "SELECT pm.append_all('payments', 'w' || :s, '[{\"type\": \"Paid\"}, {\"type\": \"Checked\"}]', 0);\n\\sleep 3 ms\n$end",
-	prepared => "$stream\\set n random(1, 1000000000)\nBEGIN;\n$one$nap$pay$one PREPARE TRANSACTION 'g-:client_id-:n';\n$nap",
+	prepared => "$stream\\set n random(1, 1000000000000)\nBEGIN;\n$one$nap$pay$one PREPARE TRANSACTION 'g-:client_id-:n';\n$nap",
 );
 my @files;
 for my $name (sort keys %script)

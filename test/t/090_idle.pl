@@ -13,7 +13,8 @@ max_connections = 30
 pm.max_workers = 8
 autovacuum = off
 checkpoint_timeout = 1h
-wal_level = replica
+wal_level = minimal
+max_wal_senders = 0
 bgwriter_lru_maxpages = 0
 CONF
 
