@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
+#include "within.h"
 
 PG_FUNCTION_INFO_V1(pm_append);
 PG_FUNCTION_INFO_V1(pm_append_all);
@@ -248,6 +249,7 @@ pm_append(PG_FUNCTION_ARGS)
 	event.data = PG_ARGISNULL(3) ? append_empty_object() : PG_GETARG_DATUM(3);
 	event.metadata = PG_ARGISNULL(4) ? append_empty_object() : PG_GETARG_DATUM(4);
 	append_require_object(event.metadata, "metadata");
+	event.metadata = within_cause(event.metadata);
 
 	exec_begin_writer(&scope);
 	position = append_first(&append, &event, &version);
@@ -308,6 +310,7 @@ append_parse(JsonbValue *element, int number)
 		event.data = append_empty_object();
 	if (event.metadata == 0)
 		event.metadata = append_empty_object();
+	event.metadata = within_cause(event.metadata);
 	return event;
 }
 

@@ -231,6 +231,8 @@ batch_handle(Batch *batch)
 		{
 			CHECK_FOR_INTERRUPTS();
 			batch_at(batch, batch->handled);
+			within_event(batch->from[batch->handled]->log->name, batch->events[batch->handled]->position,
+						 batch->events[batch->handled]->event);
 			handler_call(&handler, batch->events[batch->handled]->event);
 			CommandCounterIncrement();
 			UpdateActiveSnapshotCommandId();

@@ -198,19 +198,18 @@ log_adopt(const char *name)
 }
 
 /*
- * The same for all logs whose tables the caller owns.
+ * The names of all logs.
  */
-void
-log_adopt_owned(void)
+List *
+log_names(void)
 {
 	static ExecStatement names = {
 		NULL,
-		"SELECT name FROM pm_catalog.log",
+		"SELECT name FROM pm_catalog.log ORDER BY name",
 		0, {InvalidOid}
 	};
 	MemoryContext caller = CurrentMemoryContext;
 	List	   *logs = NIL;
-	ListCell   *lc;
 	ExecScope	scope;
 
 	exec_begin_owner(&scope);
@@ -223,7 +222,18 @@ log_adopt_owned(void)
 		MemoryContextSwitchTo(spi);
 	}
 	exec_end(&scope);
-	foreach(lc, logs)
+	return logs;
+}
+
+/*
+ * Adopts all logs whose tables the caller owns.
+ */
+void
+log_adopt_owned(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, log_names())
 	{
 		PmLog	   *log = log_get(lfirst(lc), false);
 

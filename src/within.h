@@ -8,9 +8,11 @@
 #include "registry.h"
 
 extern void within_enter(ProcessManager *pm);
+extern void within_event(const char *log, int64 position, Datum event);
 extern void within_leave(void);
 extern bool within_handler(void);
 extern void within_refuse(const char *name);
+extern Datum within_cause(Datum metadata);
 
 extern void within_set_time(TimestampTz as_of);
 extern void within_clear_time(void);

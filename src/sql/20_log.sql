@@ -19,6 +19,11 @@ CREATE FUNCTION pm.append(log text, stream text, type text, data jsonb DEFAULT '
 CREATE FUNCTION pm.append_all(log text, stream text, events jsonb, expected_version bigint DEFAULT NULL)
 	RETURNS bigint[] LANGUAGE C AS 'MODULE_PATHNAME', 'pm_append_all';
 
+CREATE FUNCTION pm.trace(log text, pos bigint)
+	RETURNS TABLE (depth integer, event_log text, "position" bigint, stream text, type text, recorded_at timestamptz,
+				   cause_log text, cause_position bigint)
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_trace';
+
 -- The guard of a log's positions: three triggers and a check on the table (src/guard.c says why).
 CREATE FUNCTION pm_catalog.before_write() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_guard_before_write';

@@ -11,6 +11,7 @@ COMMENT ON FUNCTION pm.append_all(text, text, jsonb, bigint) IS 'append events t
 COMMENT ON FUNCTION pm.read(text, bigint, integer, text[]) IS 'events after a position, never past the high-water mark';
 COMMENT ON FUNCTION pm.read_stream(text, text, bigint, integer) IS 'the events of a stream, all that are visible';
 COMMENT ON FUNCTION pm.high_water_mark(text) IS 'the largest position at or below which nothing can appear any more';
+COMMENT ON FUNCTION pm.trace(text, bigint) IS 'the tree of what one event caused, as far as the caller may read';
 COMMENT ON FUNCTION pm.trim(text, bigint, integer) IS 'delete old events that everybody has handled, return how many';
 
 COMMENT ON FUNCTION pm.register(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer)

@@ -14,6 +14,7 @@ INSERT INTO contract VALUES
 	('read', 'log text, after bigint DEFAULT 0, max_count integer DEFAULT 100, types text[] DEFAULT NULL::text[]', 'SETOF pm.event', 'volatile'),
 	('read_stream', 'log text, stream text, after_version bigint DEFAULT 0, max_count integer DEFAULT NULL::integer', 'SETOF pm.event', 'volatile'),
 	('high_water_mark', 'log text', 'bigint', 'volatile'),
+	('trace', 'log text, pos bigint', 'TABLE(depth integer, event_log text, "position" bigint, stream text, type text, recorded_at timestamp with time zone, cause_log text, cause_position bigint)', 'volatile'),
 	('trim', 'log text, up_to bigint, max_count integer DEFAULT 10000', 'bigint', 'volatile'),
 	('register', 'name text, handler text, logs text[], correlate text DEFAULT NULL::text, types text[] DEFAULT NULL::text[], start_at text DEFAULT NULL::text, '
 		'on_failure text DEFAULT ''park''::text, max_attempts integer DEFAULT 5, backoff interval DEFAULT ''@ 1 sec''::interval, '

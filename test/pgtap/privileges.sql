@@ -74,6 +74,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.read('su.private')$$,						'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.read_stream('a.orders', 'o-1')$$,			'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.high_water_mark('a.orders')$$,				'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.trace('a.orders', 1)$$,					'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.trim('a.loose', 0)$$,						'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.trim('a.orders', 1)$$,						'55000', '55000', '55000', '42501', '42501'),
 	-- a superuser's process manager takes only handlers that a superuser owns
