@@ -12,8 +12,14 @@ SELECT pm.create_log('sales.orders');
 SELECT pm.create_log('"Odd One"."a.b"');
 SELECT pm.create_log(' shipping ');				-- as SQL, too
 SELECT name, "table", pos, stream, version, type, data, metadata, recorded_at FROM pm.log ORDER BY name COLLATE "C";
-\d+ orders
-\d sales.orders
+SELECT a.attname, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull, a.attidentity, pg_get_expr(d.adbin, d.adrelid) AS "default" FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attrelid = 'orders'::regclass AND a.attnum > 0 ORDER BY a.attnum;
+SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'orders'::regclass ORDER BY 1;
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'orders'::regclass AND contype = 'c';
+SELECT pg_get_triggerdef(oid), tgenabled FROM pg_trigger WHERE tgrelid = 'orders'::regclass AND NOT tgisinternal ORDER BY tgname;
+SELECT a.attname, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull, a.attidentity, pg_get_expr(d.adbin, d.adrelid) AS "default" FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attrelid = 'sales.orders'::regclass AND a.attnum > 0 ORDER BY a.attnum;
+SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'sales.orders'::regclass ORDER BY 1;
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'sales.orders'::regclass AND contype = 'c';
+SELECT pg_get_triggerdef(oid), tgenabled FROM pg_trigger WHERE tgrelid = 'sales.orders'::regclass AND NOT tgisinternal ORDER BY tgname;
 
 -- not names
 SELECT pm.create_log('');

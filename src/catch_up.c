@@ -23,6 +23,9 @@
 
 PG_FUNCTION_INFO_V1(pm_catch_up);
 
+/* Deadlocks and the like, in a unit, that do not count as failures. */
+#define CATCH_UP_AT_ONCE	10
+
 typedef struct CatchUp
 {
 	int64		left;			/* events that may still be handled */
@@ -83,6 +86,7 @@ catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
 {
 	Isolate		isolate = {0, 0};
 	int64		handled = 0;
+	int			at_once = 0;
 
 	/* In the caller's transaction: a failed batch must not give it back. */
 	(void) registry_lock(pm->id, lane, false);
@@ -104,14 +108,16 @@ catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
 			/* The caller's own cancel is not the handler's failure. */
 			if (run->raise || (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !ours))
 				catch_up_raise(error, pm);
-			if (DispatchCurrent.stage == STAGE_PREPARE)
+			(void) cursor_read(pm, lane, &state);
+			if (dispatch_retry_at_once(error->sqlerrcode) && at_once++ < CATCH_UP_AT_ONCE)
+				continue;
+			if (DispatchCurrent.stage == STAGE_PREPARE || dispatch_servers_fault(error->sqlerrcode))
 			{
-				lane_wait(pm->name, lane, error);
+				dispatch_wait(pm, lane, &state, error);
 				break;
 			}
 			if (!isolate_failed(&isolate, pm->kind))
 				continue;
-			(void) cursor_read(pm, lane, &state);
 			(void) lane_fail(pm, lane, &state, DispatchCurrent.log, DispatchCurrent.position, error);
 			break;
 		}

@@ -391,6 +391,24 @@ dispatch_servers_fault(int sqlerrcode)
 }
 
 /*
+ * Writes down that a unit waits, and why, unless that is known already.  What
+ * was raised before the handler ran is ours, and may be told.
+ */
+void
+dispatch_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error)
+{
+	bool		ours = DispatchCurrent.stage == STAGE_PREPARE;
+	char	   *reason = ours ? error->message :
+		psprintf("the handler met trouble of the server (SQLSTATE %s)", unpack_sql_state(error->sqlerrcode));
+
+	if (state->status == LANE_WAITING && strcmp(state->reason, reason) == 0)
+		return;
+	lane_wait(pm->name, lane, reason, ours ? error->hint : "It is tried again. The server's log tells more.", error);
+	ereport(LOG,
+			(errmsg("process manager \"%s\" waits: %s", pm->name, error->message)));
+}
+
+/*
  * Was an error that dispatch_batch() has raised a cancel of our timeout?  Then
  * it says so from now on.
  */

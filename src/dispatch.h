@@ -6,6 +6,7 @@
 #define PM_DISPATCH_H
 
 #include "highwater.h"
+#include "lane.h"
 #include "registry.h"
 #include "utils/elog.h"
 
@@ -60,6 +61,7 @@ extern DispatchResult dispatch_batch(DispatchRequest *request);
 extern void dispatch_abandon(void);
 extern bool dispatch_retry_at_once(int sqlerrcode);
 extern bool dispatch_servers_fault(int sqlerrcode);
+extern void dispatch_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error);
 extern bool dispatch_error(ErrorData *error, ProcessManager *pm);
 
 #endif							/* PM_DISPATCH_H */

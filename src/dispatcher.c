@@ -110,12 +110,7 @@ dispatcher_record(Unit *unit, ErrorData *error, bool blame)
 				 error->context ? errcontext("%s", error->context) : 0));
 		return;
 	}
-	if (state.status != LANE_WAITING || strcmp(state.reason, error->message) != 0)
-	{
-		lane_wait(unit->pm->name, unit->lane, error);
-		ereport(LOG,
-				(errmsg("process manager \"%s\" waits: %s", unit->pm->name, error->message)));
-	}
+	dispatch_wait(unit->pm, unit->lane, &state, error);
 	CommitTransactionCommand();
 	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->wait_nap);
 	unit->wait_nap = Min(unit->wait_nap * 2, DISPATCHER_WAIT_MAX);

@@ -7,9 +7,10 @@
  * whose names are all qualified run in it, never a word that a user wrote.
  * The caller scope is for changing tables: it keeps the caller's rights and
  * only pins the search path.  The writer scope is for writing logs: it keeps
- * the search path too, for the sake of the table's triggers.  The reader scope is for reading logs: planning a
- * query can run code that the table's owner wrote (an index predicate, say),
- * so it runs as the table's owner, never as who follows the log.
+ * the search path too, for the sake of the table's triggers.  The reader scope
+ * is for reading logs: planning a query can run code that the table's owner
+ * wrote (an index predicate, say), so it runs as the table's owner, never as
+ * who follows the log.
  *
  * All open an SPI connection and a level of settings; on an error the
  * (sub)transaction's abort undoes everything.

@@ -16,9 +16,9 @@
  * - Before a statement writes, a trigger takes the transaction's floor: the
  *	 last value of the sequence at a moment when the transaction already holds
  *	 its lock, in its own name (guard_hold()).  The lock stays until the
- *	 (sub)transaction ends, so every position above the floor has the property.  If the subtransaction that
- *	 took the floor aborts, its lock may be gone: the floor is forgotten, and
- *	 the next statement takes a new one.
+ *	 (sub)transaction ends, so every position above the floor has the
+ *	 property.  If the subtransaction that took the floor aborts, its lock may
+ *	 be gone: the floor is forgotten, and the next statement takes a new one.
  * - A check constraint compares every new position: above the floor, and at
  *	 most the sequence's last value (else the sequence would meet it later).
  *	 It is NOT VALID, that is, for new rows only, and so that pg_dump restores

@@ -3,7 +3,7 @@
  *		The guard's objects on a log's table: are they whole, put them back.
  *
  * guard.c says what they are for.  The table's owner can drop or change them;
- * then whoever reads the log is refused until they are back (log.c).
+ * then whoever reads or writes the log is refused until they are back.
  */
 #include "pm.h"
 

@@ -92,12 +92,13 @@ lane_clear(const char *manager, int lane)
 }
 
 /*
- * The unit cannot run, through no fault of an event.
+ * The unit cannot run, through no fault of an event.  The reason is for all who
+ * may see the unit; the error's own words, which may be a handler's, are not.
  */
 void
-lane_wait(const char *manager, int lane, ErrorData *error)
+lane_wait(const char *manager, int lane, const char *reason, const char *hint, ErrorData *error)
 {
-	lane_set(manager, lane, LANE_WAITING, error->message, error->hint, 0,
+	lane_set(manager, lane, LANE_WAITING, reason, hint, 0,
 			 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LANE_WAIT), true,
 			 NULL, 0, error);
 }

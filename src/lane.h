@@ -34,7 +34,7 @@ typedef struct LaneState
 
 extern LaneStatus lane_status(const char *text);
 extern void lane_clear(const char *manager, int lane);
-extern void lane_wait(const char *manager, int lane, ErrorData *error);
+extern void lane_wait(const char *manager, int lane, const char *reason, const char *hint, ErrorData *error);
 extern void lane_suspect(const char *manager, int lane, const char *log, int64 position, ErrorData *error);
 extern TimestampTz lane_fail(ProcessManager *pm, int lane, LaneState *state, const char *log, int64 position,
 							 ErrorData *error);

@@ -41,6 +41,7 @@ typedef struct PmLog
 	const char *recorded_at;
 	const char *columns;		/* a select list that makes a pm.event */
 
+	bool		at_home;		/* its sequence was last looked at in this database */
 	bool		sequence_changed;	/* since it was last accepted */
 
 	/* Why it cannot be read or relied on, NULL if nothing is wrong. */

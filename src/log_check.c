@@ -113,6 +113,7 @@ log_check(PmLog *log, Relation rel, Oid known_file, bool at_home)
 	if (missing != NULL)
 		log_problem(log, psprintf("\"%s\" of log \"%s\" is missing or disabled, events may get lost", missing, log->name),
 					psprintf("As the table's owner, run SELECT pm.create_log('%s'): it puts back what is missing.", log->name));
+	log->at_home = at_home;
 	log->sequence_changed = !at_home || sequence_file(log->seqid) != known_file;
 	/* In a copy nobody has read further than the copied cursors. */
 	if (log->sequence_changed && (at_home || !log_sequence_fits(log, &last, &needed)))

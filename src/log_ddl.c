@@ -226,7 +226,7 @@ log_names(void)
 }
 
 /*
- * Adopts all logs whose tables the caller owns.
+ * Adopts the copied logs whose tables the caller owns.
  */
 void
 log_adopt_owned(void)
@@ -237,7 +237,9 @@ log_adopt_owned(void)
 	{
 		PmLog	   *log = log_get(lfirst(lc), false);
 
-		if (log->sequence_changed && compat_class_ownercheck(log->relid, GetUserId()))
+		/* One that does not fit says so itself, whenever it is used. */
+		if (OidIsValid(log->seqid) && !log->at_home && log->problem == NULL &&
+			compat_class_ownercheck(log->relid, GetUserId()))
 			log_adopt(log->name);
 	}
 }

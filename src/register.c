@@ -192,6 +192,19 @@ register_timestamp(const char *start_at)
 }
 
 /*
+ * Is start_at something that can be meant?
+ */
+static void
+register_check_start(const char *start_at)
+{
+	size_t		digits = strspn(start_at, "+-0123456789");
+
+	if (strcmp(start_at, "beginning") != 0 && strcmp(start_at, "end") != 0 &&
+		(digits == 0 || start_at[digits] != '\0'))
+		(void) register_timestamp(start_at);
+}
+
+/*
  * The position after which a process manager starts to handle a log it has not
  * followed so far.
  */
@@ -380,6 +393,9 @@ pm_register(PG_FUNCTION_ARGS)
 				 errmsg("more than one lane is not supported by pm " PM_VERSION),
 				 errhint("Leave lanes out.")));
 	register_check_int(fcinfo, 12, "park_limit", 1, PG_INT32_MAX);
+
+	if (start_at != NULL)
+		register_check_start(start_at);
 
 	foreach(lc, given)
 	{

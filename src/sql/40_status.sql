@@ -82,7 +82,7 @@ WHERE k.locktype OPERATOR(pg_catalog.=) 'object' AND k.granted
 -- dear to find out comes last.
 CREATE VIEW pm_catalog.unit_case AS
 SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at, p.owner, p.owner_name, r.rolname,
-	   l.state, l.reason, l.hint, CASE WHEN l.log IS NOT NULL THEN l.message END AS message, l.attempts, l.retry_at, l.errors,
+	   l.state, l.reason, l.hint, CASE WHEN l.message IS DISTINCT FROM l.reason THEN l.message END AS message, l.attempts, l.retry_at, l.errors,
 	   s.high_water_mark, s.last_position, s.problem, s.hint AS problem_hint,
 	   CASE
 		   WHEN NOT p.at_home THEN 'copy'
