@@ -352,6 +352,17 @@ log_may_select(PmLog *log, Oid role)
 }
 
 /*
+ * Can the table's owner read all of it?  (An owner can revoke that, and force
+ * row policies on himself.)
+ */
+bool
+log_owner_can_read(PmLog *log)
+{
+	return log_may_select(log, log->owner) &&
+		check_enable_rls(log->relid, log->owner, true) != RLS_ENABLED;
+}
+
+/*
  * Refuses a role that may not read the log, or not all of it.
  */
 void
@@ -373,11 +384,12 @@ log_require_select(PmLog *log, Oid role)
 						GetUserNameFromId(role, false)),
 				 errhint("Switch it off for the table, or give the role BYPASSRLS.")));
 	/* It is read as the table's owner. */
-	if (check_enable_rls(log->relid, log->owner, true) == RLS_ENABLED)
+	if (!log_owner_can_read(log))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("row-level security is forced on the owner of log \"%s\"", log->name),
-				 errhint("Run ALTER TABLE %s NO FORCE ROW LEVEL SECURITY.", log->table)));
+				 errmsg("the owner of log \"%s\" may not read all of it", log->name),
+				 errdetail("Row-level security is forced on the owner, or the right is revoked."),
+				 errhint("Run ALTER TABLE %s NO FORCE ROW LEVEL SECURITY, and GRANT SELECT to its owner.", log->table)));
 }
 
 /*

@@ -59,6 +59,7 @@ extern PmLog *log_get_nowait(const char *name, bool *locked);
 extern PmLog *log_open(const char *name, bool nowait);
 extern void log_require_whole(PmLog *log);
 extern bool log_may_select(PmLog *log, Oid role);
+extern bool log_owner_can_read(PmLog *log);
 extern void log_require_select(PmLog *log, Oid role);
 extern void log_begin_read(PmLog *log, ExecScope *scope);
 extern void log_changed(void);

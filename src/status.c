@@ -210,7 +210,8 @@ pm_status_oldest(PG_FUNCTION_ARGS)
 	ExecScope	scope;
 	SPIPlanPtr	plan;
 
-	if (log == NULL || log->problem != NULL || !status_may_see(log) || !ConditionalLockRelationOid(log->relid, AccessShareLock))
+	/* It is read as the table's owner, who may not be able to. */
+	if (log == NULL || log->problem != NULL || !status_may_see(log) || !log_owner_can_read(log) || !ConditionalLockRelationOid(log->relid, AccessShareLock))
 		PG_RETURN_NULL();
 	exec_begin_reader(&scope, log->owner);
 	values[0] = PG_GETARG_DATUM(1);
