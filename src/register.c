@@ -408,11 +408,9 @@ pm_register(PG_FUNCTION_ARGS)
 	/* Two sessions that register the same name go one after the other. */
 	LockDatabaseObject(exec_catalog_relid("lane"), hash_any((unsigned char *) name, strlen(name)), 0, ExclusiveLock);
 
-	old = registry_get(name, true);
+	old = registry_take(name, true);
 	if (old != NULL)
 	{
-		registry_require_owner(old);
-		registry_lock_all(old);
 		foreach(lc, old->logs)
 			if (!register_in(logs, lfirst(lc)))
 				ereport(ERROR,

@@ -205,11 +205,29 @@ registry_lock(int id, int lane, bool nowait)
 }
 
 /*
- * Locks all units of a process manager, waiting for batches that run.
+ * A process manager that the caller may change, with all its units locked,
+ * which waits for batches that run.  While we wait, it can be changed, or
+ * another one can take its name: what counts is what is there once the locks
+ * are held.
  */
-void
-registry_lock_all(ProcessManager *pm)
+ProcessManager *
+registry_take(const char *name, bool missing_ok)
 {
-	for (int lane = 0; lane < pm->lanes; lane++)
-		(void) registry_lock(pm->id, lane, false);
+	ProcessManager *pm = registry_get(name, missing_ok);
+
+	while (pm != NULL)
+	{
+		ProcessManager *taken = pm;
+
+		registry_require_owner(pm);
+		for (int lane = 0; lane < pm->lanes; lane++)
+			(void) registry_lock(pm->id, lane, false);
+		pm = registry_get(name, missing_ok);
+		if (pm != NULL && pm->id == taken->id && pm->lanes == taken->lanes)
+		{
+			registry_require_owner(pm);
+			break;
+		}
+	}
+	return pm;
 }

@@ -42,6 +42,6 @@ extern List *registry_load(Oid owner);
 extern ProcessManager *registry_get(const char *name, bool missing_ok);
 extern void registry_require_owner(ProcessManager *pm);
 extern bool registry_lock(int id, int lane, bool nowait);
-extern void registry_lock_all(ProcessManager *pm);
+extern ProcessManager *registry_take(const char *name, bool missing_ok);
 
 #endif							/* PM_REGISTRY_H */

@@ -32,15 +32,9 @@ PG_FUNCTION_INFO_V1(pm_seek);
 static ProcessManager *
 steer_take(char *name, const char *function)
 {
-	ProcessManager *pm;
-
 	highwater_require_fresh_snapshots(function);
-	pm = registry_get(name, false);
-	registry_require_owner(pm);
-	within_refuse(pm->name);
-	registry_lock_all(pm);
-	/* Again, now that nobody changes it. */
-	return registry_get(name, false);
+	within_refuse(name);
+	return registry_take(name, false);
 }
 
 static void
@@ -154,8 +148,8 @@ steer_resume(ProcessManager *pm)
 	static ExecStatement resume = {
 		NULL,
 		"UPDATE pm_catalog.process_manager SET paused = false, owner = $2, owner_name = $3::pg_catalog.name, "
-		"system_identifier = $4, database = $5 WHERE name OPERATOR(pg_catalog.=) $1",
-		5, {TEXTOID, OIDOID, TEXTOID, INT8OID, OIDOID}
+		"system_identifier = $4, database = $5 WHERE id OPERATOR(pg_catalog.=) $1",
+		5, {INT4OID, OIDOID, TEXTOID, INT8OID, OIDOID}
 	};
 	ExecScope	scope;
 	Datum		values[5];
@@ -168,7 +162,7 @@ steer_resume(ProcessManager *pm)
 		foreach(lc, pm->logs)
 			log_adopt(lfirst(lc));
 	exec_begin_owner(&scope);
-	values[0] = CStringGetTextDatum(pm->name);
+	values[0] = Int32GetDatum(pm->id);
 	values[1] = ObjectIdGetDatum(pm->owner);
 	values[2] = CStringGetTextDatum(GetUserNameFromId(pm->owner, false));
 	values[3] = Int64GetDatum((int64) GetSystemIdentifier());
@@ -200,10 +194,10 @@ pm_resume(PG_FUNCTION_ARGS)
 
 		if (PG_ARGISNULL(0) && (!OidIsValid(pm->owner) || !has_privs_of_role(GetUserId(), pm->owner)))
 			continue;
-		registry_require_owner(pm);
 		within_refuse(pm->name);
-		registry_lock_all(pm);
-		steer_resume(pm);
+		pm = registry_take(pm->name, PG_ARGISNULL(0));
+		if (pm != NULL)
+			steer_resume(pm);
 	}
 	if (PG_ARGISNULL(0))
 		log_adopt_owned();
