@@ -111,13 +111,18 @@ catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
 			(void) cursor_read(pm, lane, &state);
 			if (dispatch_retry_at_once(error->sqlerrcode) && at_once++ < CATCH_UP_AT_ONCE)
 				continue;
-			if (DispatchCurrent.stage == STAGE_PREPARE || dispatch_servers_fault(error->sqlerrcode))
+			if (DispatchCurrent.stage == STAGE_PREPARE)
 			{
 				dispatch_wait(pm, lane, &state, error);
 				break;
 			}
 			if (!isolate_failed(&isolate, pm->kind))
 				continue;
+			if (dispatch_servers_fault(error->sqlerrcode))
+			{
+				dispatch_wait(pm, lane, &state, error);
+				break;
+			}
 			(void) lane_fail(pm, lane, &state, DispatchCurrent.log, DispatchCurrent.position, error);
 			break;
 		}

@@ -45,6 +45,7 @@ crew_begin(void)
 void
 crew_leave(void)
 {
+	slot_activity(ACTIVITY_IDLE);
 	MyWorkerSlot->left = MyWorkerSlot->generation;
 	proc_exit(0);
 }

@@ -221,7 +221,8 @@ batch_handle(Batch *batch)
 
 		for (int i = 0; i < batch->count; i++)
 			events[i] = batch->events[i]->event;
-		batch_at(batch, 0);
+		/* Which event it is about, is not known before the last is done. */
+		batch_at(batch, batch->count - 1);
 		handler_call(&handler, handler_event_array(&handler, events, batch->count));
 		batch->handled = batch->count;
 	}
@@ -244,9 +245,12 @@ batch_handle(Batch *batch)
 	}
 
 	MemoryContextSwitchTo(caller);
+	DispatchCurrent.stage = STAGE_COMMIT;
+	/* In a subtransaction they wait for the commit of the caller's transaction. */
+	if (GetCurrentTransactionNestLevel() == 1)
+		handler_fire_deferred();
 	handler_watch_end();
 	within_leave();
-	DispatchCurrent.stage = STAGE_COMMIT;
 	PopActiveSnapshot();
 	AtEOXact_GUC(false, guc_level);
 	MemoryContextDelete(per_event);
@@ -365,6 +369,8 @@ dispatch_abandon(void)
 {
 	handler_watch_end();
 	within_leave();
+	/* No handler runs any more: who dies from here on dies of something else. */
+	slot_activity(ACTIVITY_READING);
 }
 
 /* ---------- what errors mean ---------- */
@@ -381,13 +387,14 @@ dispatch_retry_at_once(int sqlerrcode)
 
 /*
  * Errors that the server makes of its own trouble (no space, no memory, no
- * connections): no attempt of the handler, it waits until they are over.
+ * connections, input and output): no attempt of the handler at first, it waits
+ * until they are over.
  */
 bool
 dispatch_servers_fault(int sqlerrcode)
 {
-	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ||
-		ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_SYSTEM_ERROR;
+	return sqlerrcode == ERRCODE_DISK_FULL || sqlerrcode == ERRCODE_OUT_OF_MEMORY ||
+		sqlerrcode == ERRCODE_TOO_MANY_CONNECTIONS || sqlerrcode == ERRCODE_IO_ERROR;
 }
 
 /*

@@ -41,6 +41,7 @@
 #define DISPATCHER_HELD_MAX		100 /* polling a mark that is held back, at most, ms */
 #define DISPATCHER_WAIT_MAX		5000	/* looking again at what is wrong outside, at most, ms */
 #define DISPATCHER_SHARE		2000	/* run at least so long before making room, ms */
+#define DISPATCHER_FAULTS		60	/* waits for the server's own trouble, about five minutes */
 #define DISPATCHER_AT_ONCE		10	/* deadlocks and the like, in a row, that do not count */
 
 static MemoryContext run_context;	/* outlives an aborted batch, not the next */
@@ -188,7 +189,7 @@ dispatcher_failed(Unit *unit, ErrorData *error)
 		dispatcher_poll(unit);
 		return;
 	}
-	if (DispatchCurrent.stage == STAGE_PREPARE || dispatch_servers_fault(error->sqlerrcode))
+	if (DispatchCurrent.stage == STAGE_PREPARE)
 	{
 		dispatcher_try_record(unit, error, false);
 		return;
@@ -198,7 +199,15 @@ dispatcher_failed(Unit *unit, ErrorData *error)
 		unit->at_once++;
 		return;
 	}
-	if (isolate_failed(&unit->isolate, unit->pm->kind))
+	if (!isolate_failed(&unit->isolate, unit->pm->kind))
+		return;
+	/* A handler can raise what looks like the server's trouble: not for ever. */
+	if (dispatch_servers_fault(error->sqlerrcode) && unit->servers_faults < DISPATCHER_FAULTS)
+	{
+		unit->servers_faults++;
+		dispatcher_try_record(unit, error, false);
+	}
+	else
 		dispatcher_try_record(unit, error, true);
 }
 
@@ -245,6 +254,8 @@ dispatcher_run(Unit *unit)
 	}
 	isolate_succeeded(&unit->isolate, result.handled);
 	unit->at_once = 0;
+	if (result.handled > 0 && unit->isolate.prefix == 0)
+		unit->servers_faults = 0;
 	unit->wait_nap = UNIT_WAIT_MIN;
 	if (result.handled > 0)
 		unit->held_nap = UNIT_HELD_MIN;

@@ -17,6 +17,7 @@
 
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "handler.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
@@ -255,6 +256,25 @@ handler_tick(void)
 		return;
 	InterruptPending = true;
 	SetLatch(MyLatch);
+}
+
+/*
+ * Fires the deferred triggers that the calls have left for the commit, under
+ * the same watch: they are part of what a handler does.
+ */
+void
+handler_fire_deferred(void)
+{
+	timed_out = false;
+	started = GetCurrentTimestamp();
+	running = true;
+	AfterTriggerFireDeferred();
+	running = false;
+	if (timed_out)
+	{
+		QueryCancelPending = false;
+		timed_out = false;
+	}
 }
 
 /*

@@ -22,6 +22,7 @@ extern void handler_open(Handler *handler, ProcessManager *pm);
 extern void handler_call(Handler *handler, Datum argument);
 extern Datum handler_event_array(Handler *handler, Datum *events, int count);
 
+extern void handler_fire_deferred(void);
 extern void handler_watch_begin(Handler *handler);
 extern void handler_watch_end(void);
 extern bool handler_timed_out(void);

@@ -61,6 +61,7 @@
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "utils/hsearch.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -337,8 +338,21 @@ Highwater
 highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
 {
 	Highwater	result = highwater_compute(relid, seqid, view);
-	int64		wanted = result.last;
+	int64		wanted;
 	TimestampTz give_up;
+
+	/* Somebody has the sequence: wait for it, as nextval() would. */
+	while (result.status == HIGHWATER_UNKNOWN)
+	{
+		LockRelationOid(seqid, AccessShareLock);
+		UnlockRelationOid(seqid, AccessShareLock);
+		if (get_rel_relkind(seqid) == '\0')
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the sequence of log \"%s\" is gone", log)));
+		result = highwater_compute(relid, seqid, view);
+	}
+	wanted = result.last;
 
 	if (Slots != NULL || result.status != HIGHWATER_HELD)
 		return result;

@@ -111,7 +111,7 @@ void
 lane_suspect(const char *manager, int lane, const char *log, int64 position, ErrorData *error)
 {
 	lane_set(manager, lane, LANE_RETRYING,
-			 psprintf("the handler failed for several events from position %lld of log \"%s\"", (long long) position, log),
+			 psprintf("the handler failed for several events up to position %lld of log \"%s\"", (long long) position, log),
 			 "They are tried one at a time.", 0, DT_NOBEGIN, true, log, position, error);
 }
 

@@ -116,7 +116,8 @@ log_check(PmLog *log, Relation rel, Oid known_file, bool at_home)
 	log->at_home = at_home;
 	log->sequence_changed = !at_home || sequence_file(log->seqid) != known_file;
 	/* In a copy nobody has read further than the copied cursors. */
-	if (log->sequence_changed && (at_home || !log_sequence_fits(log, &last, &needed)))
+	if (log->sequence_changed && log->problem == NULL &&
+		(at_home || !log_owner_can_read(log) || !log_sequence_fits(log, &last, &needed)))
 		log_problem(log, psprintf("the sequence of log \"%s\" was restarted or rebuilt", log->name),
 					psprintf("As the table's owner, run SELECT pm.create_log('%s'): it checks the sequence and accepts it.", log->name));
 }

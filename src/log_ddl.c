@@ -375,6 +375,6 @@ pm_drop_log(PG_FUNCTION_ARGS)
 		exec_end(&scope);
 	}
 	log_delete(log->name);
-	slot_forget_logs(MyDatabaseId, log->relid);
+	wakeup_forget(log->relid);
 	PG_RETURN_VOID();
 }

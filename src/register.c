@@ -7,6 +7,7 @@
  */
 #include "pm.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
@@ -279,6 +280,13 @@ register_follow(const char *manager, Oid owner, const char *log_name, int lanes,
 
 	log_require_whole(log);
 	log_require_select(log, owner);
+	if (!log->at_home)
+	{
+		/* Copied, and used here from now on. */
+		log_adopt(log->name);
+		CommandCounterIncrement();
+		log = log_open(log_name, false);
+	}
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);
 	cursor_add(manager, log->name, lanes, register_start(log, start_at));
 }

@@ -25,6 +25,7 @@ typedef struct Watch
 {
 	char	   *log;
 	bool		watching;		/* false while its table is locked: not known yet */
+	Oid			relid;
 	Oid			seqid;
 	int64		last;
 	List	   *units;
@@ -36,6 +37,7 @@ static MemoryContext units_context;
 static List *watches = NIL;
 static uint64 units_version = 0;
 static uint64 units_generation = 0;
+static uint64 log_generation = 0;
 static bool incomplete = false; /* some log is not watched yet */
 static volatile bool role_changed = false;
 
@@ -63,6 +65,15 @@ unit_may_stay(void)
 	return may;
 }
 
+static void
+unit_ask_wakeup(Watch *watch)
+{
+	LogSlot    *slot = slot_log(watch->relid, true);
+
+	if (slot != NULL)
+		slot_log_interest(slot);
+}
+
 /*
  * Begins to watch a log, unless its table is locked just now.
  */
@@ -71,16 +82,14 @@ unit_begin_watch(Watch *watch)
 {
 	bool		locked;
 	PmLog	   *log = log_get_nowait(watch->log, &locked);
-	LogSlot    *slot;
 
 	incomplete |= locked;
 	if (log == NULL)
 		return;
 	watch->watching = true;
+	watch->relid = log->relid;
 	watch->seqid = log->seqid;
-	slot = slot_log(log->relid, true);
-	if (slot != NULL)
-		slot_log_interest(slot);
+	unit_ask_wakeup(watch);
 }
 
 static void
@@ -170,6 +179,7 @@ unit_load(void)
 				{
 					unit->isolate = known->isolate;
 					unit->at_once = known->at_once;
+					unit->servers_faults = known->servers_faults;
 					unit->wait_nap = known->wait_nap;
 				}
 			}
@@ -195,6 +205,15 @@ void
 unit_look(void)
 {
 	ListCell   *lc;
+
+	/* A log may have lost its slot, and with it what we asked for. */
+	if (log_generation != pg_atomic_read_u64(&Slots->log_generation))
+	{
+		foreach(lc, watches)
+			if (((Watch *) lfirst(lc))->watching)
+				unit_ask_wakeup(lfirst(lc));
+		log_generation = pg_atomic_read_u64(&Slots->log_generation);
+	}
 
 	crew_transaction();
 	incomplete = false;

@@ -19,6 +19,7 @@ typedef struct Unit
 	TimestampTz not_before;		/* to look again, DT_NOEND: when woken */
 	Isolate		isolate;
 	int			at_once;		/* failures in a row that were not counted */
+	int			servers_faults; /* and those that look like the server's own trouble */
 	bool		polling;		/* not_before is for a mark or lock: a wake-up ends it */
 	long		held_nap;
 	long		wait_nap;

@@ -38,6 +38,8 @@ static bool overflow = false;
 static bool registry_changed = false;
 static bool announced = false;
 static bool moved = false;
+static Oid	forgotten[WAKEUP_MAX_LOGS];
+static int	nforgotten = 0;
 
 static void
 wakeup_clear(void)
@@ -45,6 +47,7 @@ wakeup_clear(void)
 	for (int i = 0; i < nlogs; i++)
 		logs[i].armed = false;
 	any_armed = overflow = registry_changed = announced = moved = false;
+	nforgotten = 0;
 }
 
 /*
@@ -80,6 +83,8 @@ wakeup_at_end(bool commit)
 		slot_wake_kind(WORKER_DISPATCHER, MyDatabaseId);
 	if (!commit)
 		return;
+	for (int i = 0; i < nforgotten; i++)
+		slot_forget_logs(MyDatabaseId, forgotten[i]);
 	if (registry_changed)
 	{
 		pg_atomic_fetch_add_u64(&Slots->registry_generation, 1);
@@ -153,6 +158,18 @@ void
 wakeup_announce(void)
 {
 	any_armed = announced = true;
+}
+
+/*
+ * This transaction drops a log: its slot goes if it commits.  Beyond what
+ * there is room for, slots stay, unused, until the server restarts.
+ */
+void
+wakeup_forget(Oid relid)
+{
+	if (nforgotten < WAKEUP_MAX_LOGS)
+		forgotten[nforgotten++] = relid;
+	any_armed = true;
 }
 
 /*

@@ -10,5 +10,6 @@ extern void wakeup_log(Oid relid);
 extern void wakeup_registry(void);
 extern void wakeup_announce(void);
 extern void wakeup_moved(void);
+extern void wakeup_forget(Oid relid);
 
 #endif							/* PM_WAKEUP_H */
