@@ -60,7 +60,7 @@ typedef struct GuardEntry
 	AttrNumber	attnum;
 	LogSlot    *slot;
 	uint64		slot_generation;
-	bool		seeded;			/* without a slot: the furthest cursor when first asked */
+	bool		seeded;			/* without a slot: the furthest cursor, of this transaction */
 	int64		seed;
 
 	/* of the transaction "lxid" */
@@ -162,6 +162,7 @@ guard_entry(Oid relid)
 		entry->hinted = false;
 		entry->updating = false;
 		entry->read_up_to = 0;
+		entry->seeded = false;
 	}
 	return entry;
 }
@@ -204,8 +205,8 @@ guard_hold(Oid relid)
 
 /*
  * Up to where readers have been, as far as is known.  The cursors are asked
- * once a server start and log, or once a backend where there is no shared
- * memory; the mark takes it from there.
+ * once a server start and log, and the mark takes it from there; without
+ * shared memory, once a transaction.
  */
 static int64
 guard_readers(GuardEntry *entry)

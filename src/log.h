@@ -68,6 +68,7 @@ extern uint64 log_select(PmLog *log, int64 after, int64 up_to, int64 max_count, 
 extern void log_adopt(const char *name);
 extern void log_adopt_owned(void);
 extern List *log_names(void);
+extern List *log_relids(void);
 extern char *log_arg_name(FunctionCallInfo fcinfo, int arg);
 
 #endif							/* PM_LOG_H */

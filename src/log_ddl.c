@@ -226,6 +226,35 @@ log_names(void)
 }
 
 /*
+ * The tables of all logs.
+ */
+List *
+log_relids(void)
+{
+	static ExecStatement relids = {
+		NULL,
+		"SELECT source::pg_catalog.oid FROM pm_catalog.log",
+		0, {InvalidOid}
+	};
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *result = NIL;
+	ExecScope	scope;
+	bool		isnull;
+
+	exec_begin_owner(&scope);
+	exec_statement(&relids, NULL, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		result = lappend_oid(result, DatumGetObjectId(exec_value(row, 1, &isnull)));
+		MemoryContextSwitchTo(spi);
+	}
+	exec_end(&scope);
+	return result;
+}
+
+/*
  * Adopts the copied logs whose tables the caller owns.
  */
 void

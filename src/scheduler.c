@@ -455,6 +455,7 @@ scheduler_round(void)
 	}
 	slot_set_active(true);
 	slot_set_looked(announced);
+	slot_sweep_logs(log_relids());
 	scheduler_load();
 	scheduler_adopt(&due);
 	scheduler_find_work(&due);

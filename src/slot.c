@@ -102,7 +102,7 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int limit, uint32 *generatio
 				free_slot = i;
 			continue;
 		}
-		if (slot->kind != kind)
+		if (slot->kind != kind || slot->casualty)
 			continue;
 		count++;
 		if (slot->database == database && slot->role == role)
@@ -231,8 +231,9 @@ slot_find(WorkerKind kind, Oid database, Oid role)
 	{
 		WorkerSlot *slot = &Slots->workers[i];
 
+		/* One that waits to be buried serves nobody. */
 		if (slot->in_use && slot->kind == kind && slot->database == database &&
-			slot->role == role)
+			slot->role == role && !slot->casualty)
 			return slot;
 	}
 	return NULL;

@@ -9,6 +9,7 @@
 #define PM_SLOT_H
 
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/lock.h"
@@ -176,6 +177,7 @@ extern void slot_log_interest(LogSlot *slot);
 extern void slot_no_interest(void);
 extern void slot_log_wake(LogSlot *slot);
 extern void slot_forget_logs(Oid database, Oid relid);
+extern void slot_sweep_logs(List *relids);
 
 extern void slot_hint_publish(int entry, Oid relid, int64 floor);
 extern bool slot_hint(VirtualTransactionId vxid, Oid relid, int64 *floor);

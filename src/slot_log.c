@@ -120,6 +120,7 @@ slot_clear_interest(int index)
 LogSlot *
 slot_log(Oid relid, bool create)
 {
+	static bool warned = false;
 	LogKey		key = {MyDatabaseId, relid};
 	LogEntry   *entry;
 	LogSlot    *slot = NULL;
@@ -171,6 +172,13 @@ slot_log(Oid relid, bool create)
 		}
 	}
 	LWLockRelease(&Slots->lock);
+	if (slot == NULL && !warned)
+	{
+		warned = true;
+		ereport(LOG,
+				(errmsg("pm keeps %d logs in shared memory, and there are more", SLOT_MAX_LOGS),
+				 errdetail("Further logs are found by polling.")));
+	}
 	return slot;
 }
 
@@ -280,6 +288,34 @@ slot_forget_logs(Oid database, Oid relid)
 		pg_atomic_fetch_add_u64(&Slots->log_generation, 1);
 	}
 	LWLockRelease(&Slots->lock);
+}
+
+/*
+ * Frees the slots of this database that belong to none of these logs: of
+ * tables that were dropped, or whose creation was rolled back.  Who is about
+ * to commit one gets a new slot.
+ */
+void
+slot_sweep_logs(List *relids)
+{
+	Oid			stale[16];
+	int			n;
+
+	do
+	{
+		n = 0;
+		LWLockAcquire(&Slots->lock, LW_SHARED);
+		for (int i = 0; i < Slots->nlogs && n < lengthof(stale); i++)
+		{
+			LogSlot    *slot = slot_log_at(i);
+
+			if (slot->database == MyDatabaseId && !list_member_oid(relids, slot->relid))
+				stale[n++] = slot->relid;
+		}
+		LWLockRelease(&Slots->lock);
+		for (int i = 0; i < n; i++)
+			slot_forget_logs(MyDatabaseId, stale[i]);
+	} while (n == lengthof(stale));
 }
 
 /*
