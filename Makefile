@@ -5,6 +5,7 @@
 #   make check-regress check-isolation check-tap check-pgtap    one of them
 #       TESTS="a b*"                 only the tests of these names
 #       KEEP=1                       leave the temporary directory
+#   make soak [SOAK=seconds]         the stress test for ten minutes, or so long
 #   make demo [KEEP=1] [EVENTS=FILE] the demonstration
 #   make dev                         strict build in place, installed under PM_DEV_DIR
 #
@@ -51,7 +52,7 @@ PG_CONFIG ?= pg_config
 
 # ---- targets of our own need no PostgreSQL yet, so PGXS is read only for others
 
-OWN_TARGETS = check check-regress check-isolation check-tap check-pgtap demo dev
+OWN_TARGETS = check check-regress check-isolation check-tap check-pgtap soak demo dev
 GOALS = $(or $(MAKECMDGOALS),all)
 
 ifneq ($(filter-out $(OWN_TARGETS),$(GOALS)),)
@@ -91,6 +92,11 @@ endif
 
 check-regress check-isolation check-tap check-pgtap: check-%:
 	@TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/harness/check.sh $*
+
+# The stress test for SOAK seconds, ten minutes unless told otherwise.
+soak:
+	@PM_STRESS_SECONDS='$(or $(SOAK),600)' PM_FILE_TIMEOUT='$(shell echo $$(($(or $(SOAK),600) + 600)))' TESTS=010_stress KEEP='$(KEEP)' \
+		bash test/harness/check.sh tap
 
 demo:
 	@KEEP='$(KEEP)' EVENTS='$(EVENTS)' bash examples/demo/run.sh
