@@ -429,9 +429,12 @@ scheduler_adopt(TimestampTz *due)
 		uint32		generation = Slots->workers[orphan].generation;
 
 		if (scheduler_bury(orphan, generation))
+		{
 			slot_unclaim(orphan, generation);
-		else
-			*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP_WAITING));
+			continue;
+		}
+		Slots->workers[orphan].claimer = 0;
+		*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP_WAITING));
 	}
 }
 

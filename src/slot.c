@@ -81,6 +81,15 @@ slot_install_hooks(void)
 /* ---------- workers ---------- */
 
 /*
+ * Is it a casualty that waits to be buried, since somebody has its unit?
+ */
+static bool
+slot_unburied(WorkerSlot *slot)
+{
+	return slot->casualty && slot->claimer == 0;
+}
+
+/*
  * Claims a slot for a worker about to be started.  At most "limit" workers of
  * this kind (0: no limit), and at most one a (database, role).  Returns its
  * index, or -1.
@@ -102,7 +111,7 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int limit, uint32 *generatio
 				free_slot = i;
 			continue;
 		}
-		if (slot->kind != kind || slot->casualty)
+		if (slot->kind != kind || slot_unburied(slot))
 			continue;
 		count++;
 		if (slot->database == database && slot->role == role)
@@ -231,9 +240,9 @@ slot_find(WorkerKind kind, Oid database, Oid role)
 	{
 		WorkerSlot *slot = &Slots->workers[i];
 
-		/* One that waits to be buried serves nobody. */
+		/* One that could not be buried at once serves nobody. */
 		if (slot->in_use && slot->kind == kind && slot->database == database &&
-			slot->role == role && !slot->casualty)
+			slot->role == role && !slot_unburied(slot))
 			return slot;
 	}
 	return NULL;

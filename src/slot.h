@@ -59,7 +59,7 @@ typedef struct WorkerSlot
 	uint32		generation;		/* of the claim: who waits for a start compares */
 	Oid			database;
 	Oid			role;
-	pid_t		claimer;		/* who starts it, and buries it */
+	pid_t		claimer;		/* who starts it, and buries it; 0: to be buried by whoever can */
 	pid_t		pid;			/* 0 until attached */
 	PGPROC	   *proc;
 	TimestampTz started_at;

@@ -197,7 +197,7 @@ PmTest::exactly_once_ok($node, 'deferred', 'log_deferred');
 
 $node->safe_psql('postgres', 'CREATE TABLE account (id int PRIMARY KEY, n int); INSERT INTO account VALUES (1, 0), (2, 0); GRANT ALL ON account TO app');
 PmTest::create_handler($node, 'locked', user => 'app', after =>
-	'UPDATE account SET n = n + 1 WHERE id = 2; PERFORM pg_sleep(0.3); UPDATE account SET n = n + 1 WHERE id = 1;');
+	'UPDATE account SET n = n + 1 WHERE id = 2; PERFORM pg_sleep(2); UPDATE account SET n = n + 1 WHERE id = 1;');
 register('locked', ", max_attempts => 1, on_failure => 'halt'");
 my $session = PmTest::session($node);
 for my $round (1 .. 2)
