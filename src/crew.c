@@ -8,7 +8,9 @@
  */
 #include "pm.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "crew.h"
@@ -22,6 +24,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -102,6 +105,23 @@ crew_extension(void)
 				 errhint("Run ALTER EXTENSION pm UPDATE, or restart the server with the new library.")));
 	exec_end(&scope);
 	return same;
+}
+
+/*
+ * May a dispatcher connect as this role, or stay?  pm.status tells why not.
+ */
+bool
+crew_can_connect(Oid role)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool		can;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	can = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin &&
+		compat_database_aclcheck(MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK;
+	ReleaseSysCache(tuple);
+	return can;
 }
 
 /*

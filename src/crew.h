@@ -32,6 +32,7 @@ extern void crew_leave(void);
 extern bool crew_left(CrewMember *member);
 extern void crew_transaction(void);
 extern bool crew_extension(void);
+extern bool crew_can_connect(Oid role);
 extern void crew_reload(void);
 extern void crew_nap(long ms);
 extern CrewStart crew_start(List **crew, WorkerKind kind, Oid database, Oid role);

@@ -13,10 +13,8 @@
  */
 #include "pm.h"
 
-#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
-#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "crew.h"
 #include "cursor.h"
@@ -32,7 +30,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #define SCHEDULER_NAP			60000	/* all is well, ms */
@@ -106,23 +103,6 @@ scheduler_load(void)
 }
 
 /*
- * Could a dispatcher connect as this role?  pm.status tells why not.
- */
-static bool
-scheduler_can_connect(Oid role)
-{
-	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
-	bool		can;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	can = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin &&
-		compat_database_aclcheck(MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK;
-	ReleaseSysCache(tuple);
-	return can;
-}
-
-/*
  * Has a unit something to do now?  Looks at the cursors and the sequences, not
  * at the logs.  *due is moved to when a retry is due.
  */
@@ -193,13 +173,13 @@ scheduler_find_work(TimestampTz *due)
 		bool		served;
 
 		/* That it may again will not wake us. */
-		if (role->wanted && !scheduler_can_connect(role->role))
+		if (role->wanted && !crew_can_connect(role->role))
 			*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval));
 		role->has_work = false;
 		LWLockAcquire(&Slots->lock, LW_SHARED);
 		served = slot_find(WORKER_DISPATCHER, MyDatabaseId, role->role) != NULL;
 		LWLockRelease(&Slots->lock);
-		if (!role->wanted || served || !scheduler_can_connect(role->role))
+		if (!role->wanted || served || !crew_can_connect(role->role))
 		{
 			role->waiting_since = 0;
 			continue;
@@ -264,7 +244,7 @@ scheduler_next(TimestampTz now, TimestampTz *due)
 		LWLockAcquire(&Slots->lock, LW_SHARED);
 		served = slot_find(WORKER_DISPATCHER, MyDatabaseId, role->role) != NULL;
 		LWLockRelease(&Slots->lock);
-		if (served || !scheduler_can_connect(role->role))
+		if (served || !crew_can_connect(role->role))
 			continue;
 		if (role->not_before > now)
 		{

@@ -8,10 +8,8 @@
  */
 #include "pm.h"
 
-#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
-#include "catalog/pg_authid.h"
 #include "crew.h"
 #include "log.h"
 #include "sequence.h"
@@ -45,24 +43,6 @@ static void
 unit_role_callback(Datum arg, int cacheid, uint32 hashvalue)
 {
 	role_changed = true;
-}
-
-/*
- * May this role still connect?  (A dispatcher that goes is not started again
- * until it may.)
- */
-static bool
-unit_may_stay(void)
-{
-	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(MyWorkerSlot->role));
-	bool		may;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	may = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin &&
-		compat_database_aclcheck(MyDatabaseId, MyWorkerSlot->role, ACL_CONNECT) == ACLCHECK_OK;
-	ReleaseSysCache(tuple);
-	return may;
 }
 
 static void
@@ -145,7 +125,7 @@ unit_load(void)
 	units_generation = slot_registry_generation();
 
 	crew_transaction();
-	if (!crew_extension() || !unit_may_stay())
+	if (!crew_extension() || !crew_can_connect(MyWorkerSlot->role))
 	{
 		CommitTransactionCommand();
 		crew_leave();
