@@ -12,6 +12,7 @@
 #include "pm.h"
 
 #include "access/xact.h"
+#include "blame.h"
 #include "cursor.h"
 #include "dispatch.h"
 #include "isolate.h"
@@ -29,6 +30,8 @@ PG_FUNCTION_INFO_V1(pm_catch_up);
 typedef struct CatchUp
 {
 	int64		left;			/* events that may still be handled */
+	int64		handled;
+	bool		changed;		/* something will be due: tell the dispatchers */
 	bool		raise;			/* on_failure => 'raise' */
 	MemoryContext batch_context;
 } CatchUp;
@@ -69,62 +72,82 @@ catch_up_batch(CatchUp *run, DispatchRequest *request, DispatchResult *result)
 static void
 catch_up_raise(ErrorData *error, ProcessManager *pm)
 {
+	Handling   *what = &DispatchCurrent.handling;
 	char	   *where = DispatchCurrent.stage == STAGE_PREPARE ?
 		psprintf("process manager \"%s\"", pm->name) :
+		what->log[0] == '\0' ? psprintf("process manager \"%s\", at a timer", pm->name) :
 		psprintf("process manager \"%s\", position %lld of log \"%s\"", pm->name,
-				 (long long) DispatchCurrent.position, DispatchCurrent.log);
+				 (long long) what->position, what->log);
 
 	error->context = error->context ? psprintf("%s\n%s", error->context, where) : where;
 	ReThrowError(error);
 }
 
 /*
- * Handles what one unit has to do.  Returns the number of events.
+ * A batch was undone by an error.  Returns whether the unit can go on.
+ */
+static bool
+catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, int *at_once, ErrorData *error)
+{
+	bool		ours = blame_timeout(error, pm);
+	LaneState	state;
+	TimestampTz look_at;
+
+	/* The caller's own cancel is not the handler's failure. */
+	if (run->raise || (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !ours))
+		catch_up_raise(error, pm);
+	(void) cursor_read(pm, lane, &state);
+	if (blame_nobody(error->sqlerrcode) && (*at_once)++ < CATCH_UP_AT_ONCE)
+		return true;
+	if (DispatchCurrent.stage == STAGE_PREPARE)
+	{
+		blame_wait(pm, lane, &state, error, true);
+		return false;
+	}
+	if (!isolate_failed(isolate, pm->kind))
+		return true;
+	if (blame_server(error->sqlerrcode))
+	{
+		blame_wait(pm, lane, &state, error, false);
+		return false;
+	}
+	*at_once = 0;
+	look_at = blame(pm, &state, &DispatchCurrent.handling, error, BLAME_ERROR);
+	run->changed = true;
+	return look_at == 0;
+}
+
+/*
+ * Handles what one unit has to do.  Returns how many events and timers it got
+ * past; run->handled counts those that a handler got.
  */
 static int64
 catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
 {
-	Isolate		isolate = {0, 0};
-	int64		handled = 0;
+	Isolate		isolate = {0, 0, 0};
+	int64		done = 0;
 	int			at_once = 0;
+	bool		leave_parked = false;
 
 	/* In the caller's transaction: a failed batch must not give it back. */
 	(void) registry_lock(pm->id, lane, false);
 
 	while (run->left > 0)
 	{
-		DispatchRequest request = {pm, lane, 0, HIGHWATER_OWN, true};
+		DispatchRequest request = {pm, lane, 0, 0, leave_parked, HIGHWATER_OWN, true};
 		DispatchResult result;
-		LaneState	state;
 		ErrorData  *error;
 
 		CHECK_FOR_INTERRUPTS();
 		request.max_events = Min(run->left, isolate_limit(&isolate, pm->batch_size));
+		request.max_parked = (int) Min(run->left, isolate_limit_parked(&isolate, pm->batch_size));
 		error = catch_up_batch(run, &request, &result);
 		if (error != NULL)
 		{
-			bool		ours = dispatch_error(error, pm);
-
-			/* The caller's own cancel is not the handler's failure. */
-			if (run->raise || (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !ours))
-				catch_up_raise(error, pm);
-			(void) cursor_read(pm, lane, &state);
-			if (dispatch_retry_at_once(error->sqlerrcode) && at_once++ < CATCH_UP_AT_ONCE)
-				continue;
-			if (DispatchCurrent.stage == STAGE_PREPARE)
-			{
-				dispatch_wait(pm, lane, &state, error);
+			if (!catch_up_failed(run, pm, lane, &isolate, &at_once, error))
 				break;
-			}
-			if (!isolate_failed(&isolate, pm->kind))
-				continue;
-			if (dispatch_servers_fault(error->sqlerrcode))
-			{
-				dispatch_wait(pm, lane, &state, error);
-				break;
-			}
-			(void) lane_fail(pm, lane, &state, DispatchCurrent.log, DispatchCurrent.position, error);
-			break;
+			done++;
+			continue;
 		}
 		if (result.outcome == DISPATCH_STALE)
 		{
@@ -135,13 +158,17 @@ catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
 			pm = again;
 			continue;
 		}
-		isolate_succeeded(&isolate, result.handled);
-		handled += result.handled;
+		isolate_succeeded(&isolate, result.done, result.parked);
+		at_once = 0;
+		leave_parked = result.parked;
+		done += result.done;
+		run->handled += result.handled;
 		run->left -= result.handled;
+		run->changed |= result.due != DT_NOEND;
 		if (result.outcome != DISPATCH_DONE && result.outcome != DISPATCH_MORE)
 			break;
 	}
-	return handled;
+	return done;
 }
 
 /*
@@ -195,6 +222,7 @@ catch_up_halted(ProcessManager *pm, int lane, bool named)
 	if (named)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 state.log == NULL ? errmsg("process manager \"%s\" has halted", pm->name) :
 				 errmsg("process manager \"%s\" has halted at position %lld of log \"%s\"", pm->name,
 						(long long) state.position, state.log),
 				 errhint("SELECT reason FROM pm.status tells why; pm.resume ends it.")));
@@ -233,13 +261,13 @@ Datum
 pm_catch_up(PG_FUNCTION_ARGS)
 {
 	bool		named = !PG_ARGISNULL(0);
-	CatchUp		run;
+	CatchUp		run = {0};
 	char	   *on_failure = PG_ARGISNULL(3) ? "raise" : text_to_cstring(PG_GETARG_TEXT_PP(3));
 	List	   *managers = NIL;
 	List	   *all;
 	ListCell   *lc;
-	int64		total = 0;
-	int64		handled;
+	int64		done;
+	bool		first = true;
 
 	highwater_require_fresh_snapshots("pm.catch_up");
 	if (within_handler())
@@ -277,22 +305,24 @@ pm_catch_up(PG_FUNCTION_ARGS)
 	{
 		do
 		{
-			handled = 0;
+			done = 0;
 			foreach(lc, managers)
 			{
 				ProcessManager *pm = lfirst(lc);
 
 				for (int lane = 0; lane < pm->lanes; lane++)
-					if (!catch_up_halted(pm, lane, named && total == 0))
-						handled += catch_up_unit(&run, pm, lane);
+					if (!catch_up_halted(pm, lane, named && first))
+						done += catch_up_unit(&run, pm, lane);
 			}
-			total += handled;
-		} while (handled > 0 && run.left > 0);
+			first = false;
+		} while (done > 0 && run.left > 0);
 	}
 	PG_FINALLY();
 	{
 		within_clear_time();
 	}
 	PG_END_TRY();
-	PG_RETURN_INT64(total);
+	if (run.changed)
+		registry_changed();
+	PG_RETURN_INT64(run.handled);
 }

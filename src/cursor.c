@@ -19,6 +19,42 @@
 #define CURSOR_RATE_SPAN	10.0
 
 /*
+ * The state of the lane in the last result of cursor_read().
+ */
+static void
+cursor_lane(LaneState *state)
+{
+	char	   *sqlstate;
+	bool		isnull;
+
+	state->status = lane_status(exec_text(0, 5));
+	state->attempts = DatumGetInt32(exec_value(0, 6, &isnull));
+	state->retry_at = DatumGetTimestampTz(exec_value(0, 7, &isnull));
+	if (isnull)
+		state->retry_at = DT_NOBEGIN;
+	state->log = exec_text(0, 8);
+	state->position = DatumGetInt64(exec_value(0, 9, &isnull));
+	if (isnull)
+		state->position = 0;
+	state->reason = exec_text(0, 10);
+	state->error.message = exec_text(0, 11);
+	state->error.detail = exec_text(0, 12);
+	state->error.context = exec_text(0, 13);
+	sqlstate = exec_text(0, 14);
+	if (sqlstate != NULL && strlen(sqlstate) == 5)
+		state->error.sqlerrcode = MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
+	state->crashes = DatumGetInt32(exec_value(0, 15, &isnull));
+	state->in_a_row = DatumGetInt32(exec_value(0, 16, &isnull));
+	state->has_parked = DatumGetBool(exec_value(0, 17, &isnull));
+	state->parked_due = DatumGetTimestampTz(exec_value(0, 18, &isnull));
+	if (isnull)
+		state->parked_due = DT_NOEND;
+	state->timer_due = DatumGetTimestampTz(exec_value(0, 19, &isnull));
+	if (isnull)
+		state->timer_due = DT_NOEND;
+}
+
+/*
  * A unit's cursors, and its state.  In the caller's memory context.
  */
 List *
@@ -26,7 +62,14 @@ cursor_read(ProcessManager *pm, int lane, LaneState *state)
 {
 	static ExecStatement read_cursors = {
 		NULL,
-		"SELECT c.log, c.position, c.rate, c.moved_at, l.state, l.attempts, l.retry_at, l.log, l.position, l.reason "
+		"SELECT c.log, c.position, c.rate, c.moved_at, l.state, l.attempts, l.retry_at, l.log, l.position, l.reason, "
+		"l.message, l.detail, l.context, l.sqlstate, l.crashes, l.in_a_row, "
+		"EXISTS (SELECT FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND k.lane OPERATOR(pg_catalog.=) $2), "
+		"(SELECT k.retry_at FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND k.lane OPERATOR(pg_catalog.=) $2 AND k.retry_at IS NOT NULL ORDER BY k.retry_at LIMIT 1), "
+		"(SELECT t.due FROM pm_catalog.timer t WHERE t.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND t.lane OPERATOR(pg_catalog.=) $2 ORDER BY t.due LIMIT 1) "
 		"FROM pm_catalog.lane l LEFT JOIN pm_catalog.cursor c ON c.process_manager OPERATOR(pg_catalog.=) l.process_manager "
 		"AND c.lane OPERATOR(pg_catalog.=) l.lane "
 		"WHERE l.process_manager OPERATOR(pg_catalog.=) $1 AND l.lane OPERATOR(pg_catalog.=) $2 ORDER BY c.log",
@@ -48,16 +91,7 @@ cursor_read(ProcessManager *pm, int lane, LaneState *state)
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 
 		if (row == 0)
-		{
-			state->status = lane_status(exec_text(row, 5));
-			state->attempts = DatumGetInt32(exec_value(row, 6, &isnull));
-			state->retry_at = DatumGetTimestampTz(exec_value(row, 7, &isnull));
-			if (isnull)
-				state->retry_at = DT_NOBEGIN;
-			state->log = exec_text(row, 8);
-			state->position = DatumGetInt64(exec_value(row, 9, &isnull));
-			state->reason = exec_text(row, 10);
-		}
+			cursor_lane(state);
 		(void) exec_value(row, 1, &isnull);
 		if (!isnull)
 		{
@@ -109,6 +143,30 @@ cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 position, int ha
 				 errmsg("process manager \"%s\" has lost its cursor in log \"%s\"", pm->name, cursor->log)));
 	exec_end(&scope);
 	wakeup_moved();
+}
+
+/*
+ * Counts an event of a log that was handled without moving the cursor: it was
+ * parked.
+ */
+void
+cursor_count(ProcessManager *pm, int lane, const char *log)
+{
+	static ExecStatement count_handled = {
+		NULL,
+		"UPDATE pm_catalog.cursor SET handled = handled OPERATOR(pg_catalog.+) 1 "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2 AND lane OPERATOR(pg_catalog.=) $3",
+		3, {TEXTOID, TEXTOID, INT4OID}
+	};
+	ExecScope	scope;
+	Datum		values[3];
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = CStringGetTextDatum(log);
+	values[2] = Int32GetDatum(lane);
+	exec_statement(&count_handled, values, NULL);
+	exec_end(&scope);
 }
 
 /*

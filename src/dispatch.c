@@ -5,305 +5,523 @@
  * Called by dispatchers in a transaction of their own, and by pm.catch_up in a
  * subtransaction of its caller's.  The order is what makes it right: lock the
  * unit, compute the marks, only then take the snapshot that reads, handle,
- * move the cursors, and leave the commit to the caller.  A batch that fails
- * leaves nothing behind; DispatchCurrent says which event to blame.
+ * save the instances, move the cursors, and leave the commit to the caller.  A
+ * batch that fails leaves nothing behind; DispatchCurrent says which event to
+ * blame.
+ *
+ * A batch handles either what the logs and timers have, or the queue of one
+ * parked key.
  */
 #include "pm.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
+#include "batch.h"
+#include "catalog/pg_extension.h"
+#include "crash.h"
 #include "cursor.h"
 #include "dispatch.h"
+#include "event.h"
 #include "guc.h"
 #include "handler.h"
-#include "log.h"
+#include "instance.h"
+#include "park.h"
 #include "slot.h"
+#include "storage/lmgr.h"
+#include "timer.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/typcache.h"
 #include "within.h"
 
-#define EVENT_POSITION		2
-#define EVENT_RECORDED_AT	8
-
-typedef struct BatchEvent
-{
-	int64		position;
-	TimestampTz recorded_at;
-	Datum		event;			/* a pm.event */
-} BatchEvent;
-
-/* One followed log in a batch. */
-typedef struct BatchLog
-{
-	Cursor	   *cursor;
-	PmLog	   *log;
-	Highwater	mark;
-	int			count;			/* events read */
-	int			taken;			/* of these, into the batch */
-	int			handled;
-	bool		more;			/* there are more below the mark */
-	BatchEvent *events;
-} BatchLog;
-
-typedef struct Batch
-{
-	DispatchRequest *request;
-	ProcessManager *pm;
-	int			nlogs;
-	BatchLog   *logs;
-	int			count;			/* events in the batch, in the order to handle */
-	BatchLog  **from;
-	BatchEvent **events;
-	int			handled;
-} Batch;
+/* How soon to look again whether a suspect may run, ms. */
+#define DISPATCH_SUSPECT_NAP	50
 
 DispatchProgress DispatchCurrent;
 
-/* ---------- the batch ---------- */
+/* The session in which the handlers of a batch are called. */
+typedef struct Session
+{
+	Handler		handler;
+	MemoryContext caller;
+	MemoryContext per_event;
+	TimestampTz deadline;
+	int			guc_level;
+} Session;
+
+/* ---------- calling the handler ---------- */
+
+/*
+ * What the handlers set is undone at the end, so that they cannot disturb
+ * whoever comes next.
+ */
+static void
+session_begin(Session *session, Batch *batch)
+{
+	session->caller = CurrentMemoryContext;
+	session->per_event = AllocSetContextCreate(CurrentMemoryContext, "pm event", ALLOCSET_DEFAULT_SIZES);
+	session->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_batch_duration);
+	handler_open(&session->handler, batch->pm);
+	batch->has_timers = session->handler.kind == HANDLER_INSTANCE;
+	session->guc_level = NewGUCNestLevel();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	/* Nothing in hand yet, in particular not what the last batch had. */
+	slot_handling(&DispatchCurrent.handling, batch->pm->name);
+	slot_activity(ACTIVITY_HANDLING);
+	within_enter(batch->pm, batch->lane);
+	timer_begin();
+	handler_watch_begin(&session->handler);
+}
+
+static void
+session_end(Session *session, Batch *batch)
+{
+	TimestampTz earliest;
+
+	DispatchCurrent.stage = STAGE_COMMIT;
+	instance_save(batch->pm, &batch->keys);
+	/* In a subtransaction they wait for the commit of the caller's transaction. */
+	if (GetCurrentTransactionNestLevel() == 1)
+		handler_fire_deferred();
+	DispatchCurrent.stage = STAGE_PREPARE;
+	if (timer_was_set(&earliest))
+		batch->due = Min(batch->due, earliest);
+	handler_watch_end();
+	within_leave();
+	crash_unmark();
+	PopActiveSnapshot();
+	AtEOXact_GUC(false, session->guc_level);
+	MemoryContextDelete(session->per_event);
+}
+
+/*
+ * What the next event does is seen by what comes after it.
+ */
+static void
+session_step(Session *session)
+{
+	CommandCounterIncrement();
+	UpdateActiveSnapshotCommandId();
+	MemoryContextReset(session->per_event);
+}
+
+/*
+ * From here on, this item is to blame.
+ */
+static void
+dispatch_at(Batch *batch, BatchItem *item, bool correlating, bool several)
+{
+	Handling   *handling = &DispatchCurrent.handling;
+
+	DispatchCurrent.stage = STAGE_HANDLE;
+	DispatchCurrent.index = batch->done;
+	DispatchCurrent.count = batch->done + 1;
+	handling->manager = batch->pm->id;
+	handling->lane = batch->lane;
+	handling->source = item->source;
+	handling->several = several;
+	handling->correlating = correlating;
+	handling->position = item->position;
+	handling->id = item->id;
+	if (item->log_name == NULL)
+		handling->log[0] = '\0';
+	else if (strcmp(handling->log, item->log_name) != 0)
+		strlcpy(handling->log, item->log_name, sizeof(handling->log));
+	slot_handling(handling, batch->pm->name);
+	crash_mark(handling);
+}
+
+/*
+ * Finds out an item's key.  False if the event is not for this process
+ * manager.
+ */
+static bool
+dispatch_correlate(Batch *batch, Session *session, BatchItem *item)
+{
+	MemoryContext caller;
+	Datum		name;
+	bool		isnull;
+
+	if (item->key != NULL)
+		return true;
+	if (item->passed)
+		return false;
+	if (session->handler.correlates)
+	{
+		dispatch_at(batch, item, true, false);
+		within_event(item->log_name, item->position, item->event, NULL);
+		caller = MemoryContextSwitchTo(session->per_event);
+		name = handler_call_correlate(&session->handler, item->event, &isnull);
+		MemoryContextSwitchTo(caller);
+		item->passed = isnull;
+	}
+	else
+	{
+		EventFields fields;
+
+		event_deform(item->event, &fields);
+		isnull = fields.nulls[EVENT_STREAM - 1];
+		name = isnull ? CStringGetTextDatum("") : fields.values[EVENT_STREAM - 1];
+	}
+	if (!item->passed)
+		item->key = key_get(&batch->keys, name);
+	DispatchCurrent.stage = STAGE_PREPARE;
+	return !item->passed;
+}
+
+/*
+ * Calls the handler for an item, whose key is known if it keeps instances.
+ */
+static void
+dispatch_call(Batch *batch, Session *session, BatchItem *item)
+{
+	Handler    *handler = &session->handler;
+	MemoryContext caller;
+	TimestampTz earliest;
+	bool		ended = false;
+
+	if (handler->kind == HANDLER_INSTANCE)
+		instance_load(batch->pm, item->key);
+	caller = MemoryContextSwitchTo(session->per_event);
+	dispatch_at(batch, item, false, false);
+	within_event(item->log_name, item->position, item->event,
+				 handler->kind == HANDLER_INSTANCE ? item->key->name : NULL);
+	if (handler->kind == HANDLER_INSTANCE)
+	{
+		bool		isnull;
+		Datum		result;
+
+		result = handler_call_instance(handler, item->event, item->key->state, !item->key->live, &isnull);
+		ended = instance_returned(&batch->keys, item->key, batch->pm, result, isnull);
+	}
+	else if (handler->kind == HANDLER_BATCH)
+		handler_call(handler, handler_event_array(handler, &item->event, 1));
+	else
+		handler_call(handler, item->event);
+	MemoryContextSwitchTo(caller);
+	session_step(session);
+
+	if (timer_was_set(&earliest) && !ended)
+	{
+		if (!item->key->live && timer_exists(batch->pm, item->key->name))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("handler %s set a timer where there is no instance", batch->pm->handler),
+					 errhint("Return a state, which makes the instance that the timer is for.")));
+		batch->due = Min(batch->due, earliest);
+		if (earliest <= batch->now)
+			batch->timers_stale = true;
+		timer_begin();
+	}
+	DispatchCurrent.stage = STAGE_PREPARE;
+	if (ended)
+	{
+		timer_end(batch->pm, batch->lane, item->key->name);
+		timer_begin();
+		CommandCounterIncrement();
+		UpdateActiveSnapshotCommandId();
+	}
+}
+
+/* ---------- logs and timers ---------- */
+
+/*
+ * Has the last batch failed at this item, so that it is to be set aside now?
+ */
+static bool
+dispatch_condemned(Batch *batch, BatchItem *item)
+{
+	Handling	what;
+
+	if (batch->state.status != LANE_PARKING)
+		return false;
+	memset(&what, 0, sizeof(what));
+	what.source = item->source;
+	what.id = item->id;
+	what.position = item->position;
+	strlcpy(what.log, item->log_name ? item->log_name : "", sizeof(what.log));
+	return lane_is_about(&batch->state, &what);
+}
+
+/*
+ * Sets the item aside that has failed, unless too many have.
+ */
+static void
+dispatch_park(Batch *batch, BatchItem *item)
+{
+	char	   *refused = batch->state.crashes > 0 ? NULL : park_refused(batch->pm, &batch->state, batch->lane);
+
+	if (refused != NULL)
+	{
+		Handling	what;
+
+		memset(&what, 0, sizeof(what));
+		what.lane = batch->lane;
+		what.position = item->position;
+		strlcpy(what.log, item->log_name, sizeof(what.log));
+		lane_halt(batch->pm, &what, refused, &batch->state.error);
+		batch->halted = true;
+		ereport(LOG,
+				(errmsg("process manager \"%s\" has halted: %s", batch->pm->name, refused)));
+		return;
+	}
+	park_failed(batch->pm, batch->lane, item->key->name, item->event, batch->state.attempts, batch->state.crashes,
+				&batch->state.error);
+	batch->again = true;
+}
+
+/*
+ * Gets past one item: handles it, or sets it aside, or finds that there is
+ * nothing to do.
+ */
+static void
+dispatch_item(Batch *batch, Session *session, BatchItem *item)
+{
+	bool		condemned = dispatch_condemned(batch, item);
+	bool		handled = false;
+
+	if (item->source == HANDLING_TIMER && !timer_take(item->id))
+	{
+		/* Cancelled or replaced since it was read. */
+		batch_done(batch, item, false);
+		return;
+	}
+	if (item->source == HANDLING_TIMER)
+	{
+		batch->again = true;
+		instance_load(batch->pm, item->key);
+		if (!item->key->live)
+		{
+			batch_done(batch, item, false);
+			return;
+		}
+	}
+
+	if ((session->handler.correlates || session->handler.kind == HANDLER_INSTANCE ||
+		 batch->state.has_parked || condemned) && !dispatch_correlate(batch, session, item))
+		;
+	else if (batch->state.has_parked && park_has(batch->pm, batch->lane, item->key))
+		park_behind(batch->pm, batch->lane, item->key->name, item->event);
+	else if (condemned)
+		dispatch_park(batch, item);
+	else
+	{
+		dispatch_call(batch, session, item);
+		handled = true;
+	}
+	if (!batch->halted)
+		batch_done(batch, item, handled);
+}
+
+/*
+ * Gets past a batch in one call of the handler.
+ */
+static void
+dispatch_array(Batch *batch, Session *session)
+{
+	Datum	   *events = palloc(sizeof(Datum) * Max(batch->count, 1));
+	BatchItem **items = palloc(sizeof(BatchItem *) * Max(batch->count, 1));
+	BatchItem  *item;
+	int			count = 0;
+
+	while ((item = batch_next(batch)) != NULL)
+	{
+		if ((session->handler.correlates || batch->state.has_parked) && !dispatch_correlate(batch, session, item))
+			batch_done(batch, item, false);
+		else if (batch->state.has_parked && park_has(batch->pm, batch->lane, item->key))
+		{
+			park_behind(batch->pm, batch->lane, item->key->name, item->event);
+			batch_done(batch, item, false);
+		}
+		else
+		{
+			events[count] = item->event;
+			items[count++] = item;
+			batch_done(batch, item, true);
+		}
+	}
+	if (count == 0)
+		return;
+
+	/* Which event it is about, is not known before the last is done. */
+	batch->done--;
+	dispatch_at(batch, items[count - 1], false, count > 1);
+	batch->done++;
+	DispatchCurrent.count = batch->done;
+	MemoryContextSwitchTo(session->per_event);
+	handler_call(&session->handler, handler_event_array(&session->handler, events, count));
+	MemoryContextSwitchTo(session->caller);
+	session_step(session);
+	DispatchCurrent.stage = STAGE_PREPARE;
+}
+
+/*
+ * Where the keys can be told without asking the items before, what is kept of
+ * them is read at once.
+ */
+static void
+dispatch_foretell(Batch *batch, Session *session)
+{
+	if (!session->handler.foretells || batch->count < 2 ||
+		!(session->handler.kind == HANDLER_INSTANCE || batch->state.has_parked))
+		return;
+	for (int i = 0; i < batch->count; i++)
+	{
+		/* An error here is found to be due to its event, as if it were its turn. */
+		batch->done = i;
+		(void) dispatch_correlate(batch, session, batch->events[i]);
+	}
+	batch->done = 0;
+	if (session->handler.kind == HANDLER_INSTANCE)
+		instance_prefetch(batch->pm, batch->keys.all);
+	if (batch->state.has_parked)
+		park_prefetch(batch->pm, batch->lane, batch->keys.all);
+}
+
+/*
+ * Has the batch shown that what was wrong with the unit is over?  A retry must
+ * have got past the item that failed; to get this far is enough for a wait.
+ * Runs after the cursors have moved.
+ */
+static bool
+dispatch_cures(Batch *batch)
+{
+	LaneState  *state = &batch->state;
+
+	if (batch->halted)
+		return false;
+	if (state->status == LANE_WAITING)
+		return true;
+	if (state->status != LANE_RETRYING && state->status != LANE_PARKING)
+		return false;
+	if (state->log == NULL)
+		return timer_get(batch->pm, state->position) == NULL;
+	for (int i = 0; i < batch->nlogs; i++)
+		if (strcmp(batch->logs[i].log->name, state->log) == 0)
+			return batch->logs[i].cursor->position >= state->position;
+	return true;
+}
+
+/*
+ * A batch of events and timers.  Stops early, between two of them, when it has
+ * lasted long enough.
+ */
+static void
+dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
+{
+	Session		session;
+	BatchItem  *item;
+	bool		more;
+
+	result->outcome = DISPATCH_BUSY;
+	if (!batch_mark(batch, cursors, result))
+		return;
+	batch_read(batch);
+	batch->timers_stale = batch->pm->kind == HANDLER_INSTANCE && batch->state.timer_due <= batch->now;
+	if (batch->count > 0 || batch->timers_stale)
+	{
+		session_begin(&session, batch);
+		dispatch_foretell(batch, &session);
+		if (session.handler.kind == HANDLER_BATCH && batch->state.status != LANE_PARKING)
+			dispatch_array(batch, &session);
+		else
+			while (!batch->halted && (item = batch_next(batch)) != NULL)
+			{
+				CHECK_FOR_INTERRUPTS();
+				dispatch_item(batch, &session, item);
+				if (GetCurrentTimestamp() >= session.deadline)
+					break;
+			}
+		batch->again |= batch->has_timers && (batch->timers_stale || batch->timers_more ||
+											  batch->next_timer < list_length(batch->timers));
+		session_end(&session, batch);
+	}
+
+	more = batch_advance(batch) || batch->again;
+	if (dispatch_cures(batch))
+		lane_clear(batch->pm->name, batch->lane);
+	result->outcome = batch->halted ? DISPATCH_STOPPED :
+		more ? DISPATCH_MORE : batch->done > 0 ? DISPATCH_DONE : DISPATCH_IDLE;
+}
+
+/* ---------- parked events ---------- */
+
+/*
+ * May a parked event run that was there when the server crashed?  One at a
+ * time in the whole cluster, so that the next crash tells who it was.
+ */
+static bool
+dispatch_may_suspect(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, ExtensionRelationId, InvalidOid, 0);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * A batch of one parked key, whose head is due.  What has failed before runs
+ * alone; when it succeeds the next of the queue follow.
+ */
+static void
+dispatch_parked(Batch *batch, Parked *head, DispatchResult *result)
+{
+	Session		session;
+	List	   *queue = park_read(batch->pm, batch->lane, head->key, head->attempts > 0 ? 1 : batch->request->max_parked);
+	ListCell   *lc;
+
+	result->parked = true;
+	session_begin(&session, batch);
+	foreach(lc, queue)
+	{
+		Parked	   *parked = lfirst(lc);
+		BatchItem	item;
+
+		CHECK_FOR_INTERRUPTS();
+		memset(&item, 0, sizeof(item));
+		item.source = HANDLING_PARKED;
+		item.id = parked->id;
+		item.position = parked->position;
+		item.log_name = parked->log;
+		item.event = parked->event;
+		item.key = key_get_text(&batch->keys, parked->key);
+		/* A timer may have been cancelled by what ran before it. */
+		if (park_take(parked->id))
+		{
+			if (parked->log == NULL)
+				instance_load(batch->pm, item.key);
+			if (parked->log != NULL || item.key->live)
+			{
+				dispatch_call(batch, &session, &item);
+				if (parked->log != NULL)
+					cursor_count(batch->pm, batch->lane, parked->log);
+				batch->handled++;
+			}
+		}
+		batch->done++;
+		if (GetCurrentTimestamp() >= session.deadline)
+			break;
+	}
+	session_end(&session, batch);
+	park_promote(batch->pm, batch->lane, head->key);
+	result->outcome = DISPATCH_MORE;
+}
+
+/* ---------- a batch ---------- */
 
 /*
  * May the unit run now?
  */
 static bool
-batch_may_run(ProcessManager *pm, LaneState *state, DispatchResult *result)
+dispatch_may_run(ProcessManager *pm, LaneState *state, DispatchResult *result)
 {
-	result->retry_at = DT_NOEND;
 	if (pm->paused || !pm->at_home || state->status == LANE_HALTED)
 		return false;
-	if (state->status == LANE_RETRYING && state->retry_at > GetCurrentTimestamp())
+	if (state->status == LANE_RETRYING && !lane_is_due(state->retry_at, within_time()))
 	{
-		result->retry_at = state->retry_at;
+		result->due = state->retry_at;
 		return false;
 	}
-	return true;
-}
-
-/*
- * Computes the mark of each log.  False when one cannot be looked at now.
- */
-static bool
-batch_mark(Batch *batch, List *cursors, DispatchResult *result)
-{
-	ListCell   *lc;
-
-	batch->logs = palloc0(sizeof(BatchLog) * Max(list_length(cursors), 1));
-	foreach(lc, cursors)
-	{
-		BatchLog   *b = &batch->logs[batch->nlogs++];
-
-		b->cursor = lfirst(lc);
-		b->log = log_open(b->cursor->log, !batch->request->wait);
-		if (b->log == NULL)
-			return false;
-		log_require_whole(b->log);
-		b->mark = highwater_compute(b->log->relid, b->log->seqid, batch->request->view);
-		if (b->mark.status == HIGHWATER_UNKNOWN)
-			return false;
-		if (b->mark.status == HIGHWATER_REWOUND || b->mark.last < b->cursor->position)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the sequence of log \"%s\" was set back to %lld, behind position %lld", b->log->name,
-							(long long) b->mark.last, (long long) Max(b->mark.mark, b->cursor->position)),
-					 errhint("Set it to %lld or higher with pg_catalog.setval; new events would be taken for old ones.",
-							 (long long) Max(b->mark.mark, b->cursor->position))));
-		if (b->mark.status == HIGHWATER_HELD)
-			result->held = true;
-	}
-	return true;
-}
-
-/*
- * Reads a log's next events, up to the mark.
- */
-static void
-batch_read_log(Batch *batch, BatchLog *b, int limit, TupleDesc event_desc)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	ExecScope	scope;
-
-	log_begin_read(b->log, &scope);
-	b->count = (int) log_select(b->log, b->cursor->position, b->mark.mark, limit, batch->pm->types);
-	b->more = b->count == limit;
-	b->events = MemoryContextAlloc(caller, sizeof(BatchEvent) * Max(b->count, 1));
-	for (int i = 0; i < b->count; i++)
-	{
-		BatchEvent *e = &b->events[i];
-		MemoryContext spi;
-		bool		isnull;
-
-		e->position = DatumGetInt64(exec_value(i, EVENT_POSITION, &isnull));
-		e->recorded_at = DatumGetTimestampTz(exec_value(i, EVENT_RECORDED_AT, &isnull));
-		spi = MemoryContextSwitchTo(caller);
-		e->event = heap_copy_tuple_as_datum(SPI_tuptable->vals[i], event_desc);
-		MemoryContextSwitchTo(spi);
-	}
-	exec_end(&scope);
-}
-
-/*
- * Reads all logs that are behind, and merges them by recorded_at.  Stops where
- * one runs out although it has more: what would come next is not known.
- */
-static void
-batch_read(Batch *batch)
-{
-	TupleDesc	event_desc = lookup_rowtype_tupdesc(handler_event_type(), -1);
-	int			limit = (int) Min(batch->request->max_events, batch->pm->batch_size);
-	bool		more = true;
-
-	for (int i = 0; i < batch->nlogs; i++)
-		if (batch->logs[i].mark.mark > batch->logs[i].cursor->position)
-			batch_read_log(batch, &batch->logs[i], limit, event_desc);
-	ReleaseTupleDesc(event_desc);
-
-	batch->events = palloc(sizeof(BatchEvent *) * limit);
-	batch->from = palloc(sizeof(BatchLog *) * limit);
-	while (more && batch->count < limit)
-	{
-		BatchLog   *oldest = NULL;
-
-		for (int i = 0; i < batch->nlogs; i++)
-		{
-			BatchLog   *b = &batch->logs[i];
-
-			if (b->taken < b->count &&
-				(oldest == NULL || b->events[b->taken].recorded_at < oldest->events[oldest->taken].recorded_at))
-				oldest = b;
-		}
-		if (oldest == NULL)
-			break;
-		batch->from[batch->count] = oldest;
-		batch->events[batch->count++] = &oldest->events[oldest->taken++];
-		more = oldest->taken < oldest->count || !oldest->more;
-	}
-}
-
-static void
-batch_at(Batch *batch, int index)
-{
-	DispatchCurrent.stage = STAGE_HANDLE;
-	DispatchCurrent.index = index;
-	strlcpy(DispatchCurrent.log, batch->from[index]->log->name, sizeof(DispatchCurrent.log));
-	DispatchCurrent.position = batch->events[index]->position;
-	slot_handling_event(DispatchCurrent.log, DispatchCurrent.position);
-}
-
-/*
- * Calls the handler for each event, or once for all.  Stops early, between two
- * events, when the batch has lasted long enough.  What the handlers set is
- * undone at the end, so that they cannot disturb whoever comes next.
- */
-static void
-batch_handle(Batch *batch)
-{
-	Handler		handler;
-	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext per_event = AllocSetContextCreate(caller, "pm event", ALLOCSET_DEFAULT_SIZES);
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_batch_duration);
-	int			guc_level;
-
-	handler_open(&handler, batch->pm);
-	guc_level = NewGUCNestLevel();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	slot_handling(batch->pm->id, batch->request->lane, batch->pm->name,
-				  handler.kind == HANDLER_BATCH && batch->count > 1);
-	slot_activity(ACTIVITY_HANDLING);
-	within_enter(batch->pm);
-	handler_watch_begin(&handler);
-	MemoryContextSwitchTo(per_event);
-
-	if (handler.kind == HANDLER_BATCH)
-	{
-		Datum	   *events = palloc(sizeof(Datum) * batch->count);
-
-		for (int i = 0; i < batch->count; i++)
-			events[i] = batch->events[i]->event;
-		/* Which event it is about, is not known before the last is done. */
-		batch_at(batch, batch->count - 1);
-		handler_call(&handler, handler_event_array(&handler, events, batch->count));
-		batch->handled = batch->count;
-	}
-	else
-	{
-		while (batch->handled < batch->count)
-		{
-			CHECK_FOR_INTERRUPTS();
-			batch_at(batch, batch->handled);
-			within_event(batch->from[batch->handled]->log->name, batch->events[batch->handled]->position,
-						 batch->events[batch->handled]->event);
-			handler_call(&handler, batch->events[batch->handled]->event);
-			CommandCounterIncrement();
-			UpdateActiveSnapshotCommandId();
-			MemoryContextReset(per_event);
-			batch->handled++;
-			if (GetCurrentTimestamp() >= deadline)
-				break;
-		}
-	}
-
-	MemoryContextSwitchTo(caller);
-	DispatchCurrent.stage = STAGE_COMMIT;
-	/* In a subtransaction they wait for the commit of the caller's transaction. */
-	if (GetCurrentTransactionNestLevel() == 1)
-		handler_fire_deferred();
-	handler_watch_end();
-	within_leave();
-	PopActiveSnapshot();
-	AtEOXact_GUC(false, guc_level);
-	MemoryContextDelete(per_event);
-}
-
-/*
- * Moves the cursors: to the last event handled, or to the mark where all
- * there was has been handled.
- */
-static bool
-batch_advance(Batch *batch)
-{
-	bool		more = false;
-
-	for (int i = 0; i < batch->handled; i++)
-		batch->from[i]->handled++;
-	for (int i = 0; i < batch->nlogs; i++)
-	{
-		BatchLog   *b = &batch->logs[i];
-		int64		position = b->cursor->position;
-
-		if (b->mark.mark <= position)
-			continue;
-		if (b->handled == b->count && !b->more)
-			position = b->mark.mark;
-		else
-		{
-			more = true;
-			if (b->handled > 0)
-				position = b->events[b->handled - 1].position;
-		}
-		if (position > b->cursor->position)
-			cursor_move(batch->pm, batch->request->lane, b->cursor, position, b->handled);
-		b->cursor->position = position;
-	}
-	return more;
-}
-
-/*
- * Has the batch shown that what was wrong with the unit is over?  A retry must
- * have got past the event that failed; to get this far is enough for a wait.
- * Runs after the cursors have moved.
- */
-static bool
-batch_cures(Batch *batch, LaneState *state)
-{
-	if (state->status == LANE_WAITING)
-		return true;
-	if (state->status != LANE_RETRYING)
-		return false;
-	for (int i = 0; i < batch->nlogs; i++)
-		if (strcmp(batch->logs[i].log->name, state->log) == 0)
-			return batch->logs[i].cursor->position >= state->position;
 	return true;
 }
 
@@ -316,8 +534,8 @@ dispatch_batch(DispatchRequest *request)
 {
 	Batch		batch;
 	DispatchResult result;
-	LaneState	state;
 	List	   *cursors;
+	Parked	   *head = NULL;
 
 	Assert(!IsolationUsesXactSnapshot());
 	Assert(!within_handler());
@@ -326,6 +544,9 @@ dispatch_batch(DispatchRequest *request)
 	memset(&DispatchCurrent, 0, sizeof(DispatchCurrent));
 	batch.request = request;
 	batch.pm = request->pm;
+	batch.lane = request->lane;
+	batch.now = within_time();
+	result.due = DT_NOEND;
 	slot_activity(ACTIVITY_READING);
 
 	result.outcome = DISPATCH_BUSY;
@@ -335,27 +556,39 @@ dispatch_batch(DispatchRequest *request)
 	if (registry_version() != request->pm->version)
 		return result;
 
-	cursors = cursor_read(batch.pm, request->lane, &state);
+	cursors = cursor_read(batch.pm, request->lane, &batch.state);
 	result.outcome = DISPATCH_STOPPED;
-	if (!batch_may_run(batch.pm, &state, &result))
+	if (!dispatch_may_run(batch.pm, &batch.state, &result))
 		return result;
 
-	/* What is retried is tried alone. */
-	if (state.status == LANE_RETRYING)
-		request->max_events = 1;
+	key_begin(&batch.keys);
+	/* What is retried, or about to be set aside, is alone. */
+	batch.limit = batch.state.status == LANE_RETRYING || batch.state.status == LANE_PARKING ? 1 :
+		(int) Min(request->max_events, request->pm->batch_size);
+	batch.due = batch.state.parked_due;
+	if (batch.pm->kind == HANDLER_INSTANCE)
+		batch.due = Min(batch.due, batch.state.timer_due);
 
-	result.outcome = DISPATCH_BUSY;
-	if (!batch_mark(&batch, cursors, &result))
-		return result;
-	batch_read(&batch);
-	DispatchCurrent.count = batch.count;
-	if (batch.count > 0)
-		batch_handle(&batch);
-	result.outcome = batch_advance(&batch) ? DISPATCH_MORE : batch.count > 0 ? DISPATCH_DONE : DISPATCH_IDLE;
+	if (!request->leave_parked && batch.state.status != LANE_PARKING && request->max_parked > 0)
+		head = park_due(batch.pm, batch.lane, batch.now);
+	if (head != NULL && head->crashes > 0 && !dispatch_may_suspect())
+	{
+		head = NULL;
+		batch.due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DISPATCH_SUSPECT_NAP);
+	}
+	if (head != NULL)
+		dispatch_parked(&batch, head, &result);
+	else
+		dispatch_logs(&batch, cursors, &result);
+
+	if (batch.handled > 0 && batch.state.in_a_row > 0 && !batch.halted)
+		lane_handled(batch.pm->name, batch.lane);
+	result.done = batch.done;
 	result.handled = batch.handled;
-
-	if (batch_cures(&batch, &state))
-		lane_clear(batch.pm->name, request->lane);
+	result.due = batch.halted ? DT_NOEND : batch.due;
+	if ((result.outcome == DISPATCH_IDLE || result.outcome == DISPATCH_DONE) &&
+		request->leave_parked && lane_is_due(batch.state.parked_due, batch.now))
+		result.outcome = DISPATCH_MORE;
 	slot_activity(ACTIVITY_COMMITTING);
 	return result;
 }
@@ -369,63 +602,7 @@ dispatch_abandon(void)
 {
 	handler_watch_end();
 	within_leave();
+	crash_unmark();
 	/* No handler runs any more: who dies from here on dies of something else. */
 	slot_activity(ACTIVITY_READING);
-}
-
-/* ---------- what errors mean ---------- */
-
-/*
- * Errors that say nothing of the event: the same again may well succeed.
- */
-bool
-dispatch_retry_at_once(int sqlerrcode)
-{
-	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK ||
-		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
-}
-
-/*
- * Errors that the server makes of its own trouble (no space, no memory, no
- * connections, input and output): no attempt of the handler at first, it waits
- * until they are over.
- */
-bool
-dispatch_servers_fault(int sqlerrcode)
-{
-	return sqlerrcode == ERRCODE_DISK_FULL || sqlerrcode == ERRCODE_OUT_OF_MEMORY ||
-		sqlerrcode == ERRCODE_TOO_MANY_CONNECTIONS || sqlerrcode == ERRCODE_IO_ERROR;
-}
-
-/*
- * Writes down that a unit waits, and why, unless that is known already.  What
- * was raised before the handler ran is ours, and may be told.
- */
-void
-dispatch_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error)
-{
-	bool		ours = DispatchCurrent.stage == STAGE_PREPARE;
-	char	   *reason = ours ? error->message :
-		psprintf("the handler met trouble of the server (SQLSTATE %s)", unpack_sql_state(error->sqlerrcode));
-
-	if (state->status == LANE_WAITING && strcmp(state->reason, reason) == 0)
-		return;
-	lane_wait(pm->name, lane, reason, ours ? error->hint : "It is tried again. The server's log tells more.", error);
-	ereport(LOG,
-			(errmsg("process manager \"%s\" waits: %s", pm->name, error->message)));
-}
-
-/*
- * Was an error that dispatch_batch() has raised a cancel of our timeout?  Then
- * it says so from now on.
- */
-bool
-dispatch_error(ErrorData *error, ProcessManager *pm)
-{
-	if (!handler_timed_out() || error->sqlerrcode != ERRCODE_QUERY_CANCELED)
-		return false;
-	error->message = psprintf("the handler did not return within handler_timeout (%lld ms)",
-							  (long long) pm->handler_timeout);
-	error->hint = pstrdup("Make it faster, or register with a longer handler_timeout.");
-	return true;
 }

@@ -6,9 +6,8 @@
 #define PM_DISPATCH_H
 
 #include "highwater.h"
-#include "lane.h"
 #include "registry.h"
-#include "utils/elog.h"
+#include "slot.h"
 
 typedef enum DispatchOutcome
 {
@@ -23,9 +22,11 @@ typedef enum DispatchOutcome
 typedef struct DispatchResult
 {
 	DispatchOutcome outcome;
-	int			handled;		/* events */
+	int			done;			/* events and timers got past: handled, parked, not for us */
+	int			handled;		/* of these, by the handler */
+	bool		parked;			/* they were parked ones */
 	bool		held;			/* a mark is held back by a writer */
-	TimestampTz retry_at;		/* of a stopped unit, DT_NOEND: not by itself */
+	TimestampTz due;			/* when there will be something without a new event, DT_NOEND: never */
 } DispatchResult;
 
 typedef struct DispatchRequest
@@ -33,6 +34,8 @@ typedef struct DispatchRequest
 	ProcessManager *pm;
 	int			lane;
 	int64		max_events;		/* at most this many, and one at a time if 1 */
+	int			max_parked;		/* the same for parked ones */
+	bool		leave_parked;	/* the logs come first this time */
 	HighwaterView view;
 	bool		wait;			/* for who has the unit */
 } DispatchRequest;
@@ -41,17 +44,16 @@ typedef struct DispatchRequest
 typedef enum DispatchStage
 {
 	STAGE_PREPARE,				/* no handler is to blame */
-	STAGE_HANDLE,				/* the handler, at event "index" */
-	STAGE_COMMIT				/* some event of the batch: deferred constraints */
+	STAGE_HANDLE,				/* the handler, or correlate, at item "index" */
+	STAGE_COMMIT				/* some item of the batch: deferred constraints */
 } DispatchStage;
 
 typedef struct DispatchProgress
 {
 	DispatchStage stage;
-	int			index;			/* of the failing event, events before it went well */
-	int			count;			/* events read */
-	char		log[256];		/* the failing event, or the only one */
-	int64		position;
+	int			index;			/* of the failing item, those before it went well */
+	int			count;			/* items in the batch so far */
+	Handling	handling;		/* the failing item, or the last one */
 } DispatchProgress;
 
 /* Of the batch that runs or has failed last. */
@@ -59,9 +61,5 @@ extern DispatchProgress DispatchCurrent;
 
 extern DispatchResult dispatch_batch(DispatchRequest *request);
 extern void dispatch_abandon(void);
-extern bool dispatch_retry_at_once(int sqlerrcode);
-extern bool dispatch_servers_fault(int sqlerrcode);
-extern void dispatch_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error);
-extern bool dispatch_error(ErrorData *error, ProcessManager *pm);
 
 #endif							/* PM_DISPATCH_H */

@@ -22,6 +22,8 @@
 #include "commands/async.h"
 #include "commands/prepare.h"
 #include "commands/sequence.h"
+#include "blame.h"
+#include "crash.h"
 #include "crew.h"
 #include "cursor.h"
 #include "dispatch.h"
@@ -84,12 +86,14 @@ dispatcher_poll(Unit *unit)
 }
 
 /*
- * Writes down what is wrong with a unit, in a transaction of its own.
+ * Writes down what is wrong with a unit, in a transaction of its own.  "culprit"
+ * is what stood alone when the handler failed, NULL: nobody is to blame.
  */
 static void
-dispatcher_record(Unit *unit, ErrorData *error, bool blame)
+dispatcher_record(Unit *unit, ErrorData *error, const Handling *culprit)
 {
 	LaneState	state;
+	TimestampTz look_at;
 
 	crew_transaction();
 	if (!registry_lock(unit->pm->id, unit->lane, true) || registry_version() != unit->pm->version)
@@ -100,18 +104,14 @@ dispatcher_record(Unit *unit, ErrorData *error, bool blame)
 		return;
 	}
 	(void) cursor_read(unit->pm, unit->lane, &state);
-	if (blame)
+	if (culprit != NULL)
 	{
-		unit->not_before = lane_fail(unit->pm, unit->lane, &state, DispatchCurrent.log, DispatchCurrent.position, error);
+		look_at = blame(unit->pm, &state, culprit, error, BLAME_ERROR);
 		CommitTransactionCommand();
-		ereport(LOG,
-				(errmsg("process manager \"%s\" failed at position %lld of log \"%s\": %s",
-						unit->pm->name, (long long) DispatchCurrent.position, DispatchCurrent.log, error->message),
-				 error->detail ? errdetail_log("%s", error->detail) : 0,
-				 error->context ? errcontext("%s", error->context) : 0));
+		unit->not_before = look_at;
 		return;
 	}
-	dispatch_wait(unit->pm, unit->lane, &state, error);
+	blame_wait(unit->pm, unit->lane, &state, error, DispatchCurrent.stage == STAGE_PREPARE);
 	CommitTransactionCommand();
 	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->wait_nap);
 	unit->wait_nap = Min(unit->wait_nap * 2, DISPATCHER_WAIT_MAX);
@@ -150,65 +150,101 @@ dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
 }
 
 /*
- * Writes down what is wrong.  If even that fails, the unit is run again soon,
- * and comes here again.
+ * Says that what is wrong could not be written down.
  */
 static void
-dispatcher_try_record(Unit *unit, ErrorData *failure, bool blame)
+dispatcher_record_trouble(Unit *unit, ErrorData *trouble, const Handling *culprit)
+{
+	LaneState	state;
+
+	crew_transaction();
+	if (registry_lock(unit->pm->id, unit->lane, true) && registry_version() == unit->pm->version)
+	{
+		(void) cursor_read(unit->pm, unit->lane, &state);
+		trouble->message = psprintf("a failure of the handler could not be recorded: %s", trouble->message);
+		blame_wait(unit->pm, unit->lane, &state, trouble, true);
+	}
+	CommitTransactionCommand();
+}
+
+/*
+ * Runs a function that writes something down; the error that kept it from
+ * that, or NULL.
+ */
+static ErrorData *
+dispatcher_try(void (*write) (Unit *unit, ErrorData *error, const Handling *culprit),
+			   Unit *unit, ErrorData *error, const Handling *culprit)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	ErrorData  *volatile trouble = NULL;
 
 	PG_TRY();
 	{
-		dispatcher_record(unit, failure, blame);
+		write(unit, error, culprit);
 	}
 	PG_CATCH();
 	{
 		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(caller);
 		EmitErrorReport();
+		trouble = CopyErrorData();
 		FlushErrorState();
 		AbortCurrentTransaction();
 		QueryCancelPending = false;
 		RESUME_INTERRUPTS();
-		dispatcher_poll(unit);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
+	return trouble;
+}
+
+/*
+ * Writes down what is wrong.  If that fails, that is what is written down; if
+ * even that fails, the unit is run again after a while, and comes here again.
+ */
+static void
+dispatcher_try_record(Unit *unit, ErrorData *failure, const Handling *culprit)
+{
+	ErrorData  *trouble = dispatcher_try(dispatcher_record, unit, failure, culprit);
+
+	if (trouble == NULL)
+		return;
+	(void) dispatcher_try(dispatcher_record_trouble, unit, trouble, NULL);
+	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->wait_nap);
+	unit->wait_nap = Min(unit->wait_nap * 2, DISPATCHER_WAIT_MAX);
 }
 
 static void
 dispatcher_failed(Unit *unit, ErrorData *error)
 {
-	(void) dispatch_error(error, unit->pm);
+	Handling	culprit = DispatchCurrent.handling;
+
+	(void) blame_timeout(error, unit->pm);
 	unit->dirty = true;
 	dispatcher_clean();
-	if (DispatchCurrent.stage == STAGE_PREPARE && dispatch_retry_at_once(error->sqlerrcode) &&
-		unit->at_once < DISPATCHER_AT_ONCE)
+	if (blame_nobody(error->sqlerrcode) && unit->at_once < DISPATCHER_AT_ONCE)
 	{
 		unit->at_once++;
-		dispatcher_poll(unit);
+		if (DispatchCurrent.stage == STAGE_PREPARE)
+			dispatcher_poll(unit);
 		return;
 	}
 	if (DispatchCurrent.stage == STAGE_PREPARE)
 	{
-		dispatcher_try_record(unit, error, false);
-		return;
-	}
-	if (dispatch_retry_at_once(error->sqlerrcode) && unit->at_once < DISPATCHER_AT_ONCE)
-	{
-		unit->at_once++;
+		dispatcher_try_record(unit, error, NULL);
 		return;
 	}
 	if (!isolate_failed(&unit->isolate, unit->pm->kind))
 		return;
 	/* A handler can raise what looks like the server's trouble: not for ever. */
-	if (dispatch_servers_fault(error->sqlerrcode) && unit->servers_faults < DISPATCHER_FAULTS)
+	if (blame_server(error->sqlerrcode) && unit->servers_faults < DISPATCHER_FAULTS)
 	{
 		unit->servers_faults++;
-		dispatcher_try_record(unit, error, false);
+		dispatcher_try_record(unit, error, NULL);
+		return;
 	}
-	else
-		dispatcher_try_record(unit, error, true);
+	unit->at_once = 0;
+	dispatcher_try_record(unit, error, &culprit);
 }
 
 /*
@@ -217,17 +253,19 @@ dispatcher_failed(Unit *unit, ErrorData *error)
 static void
 dispatcher_run(Unit *unit)
 {
-	DispatchRequest request = {unit->pm, unit->lane, 0, HIGHWATER_EVERYBODY, false};
+	DispatchRequest request = {unit->pm, unit->lane, 0, 0, unit->leave_parked, HIGHWATER_EVERYBODY, false};
 	DispatchResult result;
 	ErrorData  *error;
 
 	unit->not_before = 0;
+	unit->due = DT_NOEND;
 	unit->polling = false;
 	if (last_manager != unit->pm->id)
 		dispatcher_clean();
 	last_manager = unit->pm->id;
 	pgstat_report_activity(STATE_RUNNING, unit->pm->name);
 	request.max_events = isolate_limit(&unit->isolate, unit->pm->batch_size);
+	request.max_parked = isolate_limit_parked(&unit->isolate, unit->pm->batch_size);
 	MemoryContextSwitchTo(run_context);
 	error = dispatcher_try_batch(&request, &result);
 	if (error != NULL)
@@ -245,21 +283,24 @@ dispatcher_run(Unit *unit)
 			dispatcher_poll(unit);
 			return;
 		case DISPATCH_STOPPED:
-			unit->not_before = result.retry_at;
+			unit->not_before = result.due;
 			return;
 		case DISPATCH_IDLE:
 		case DISPATCH_DONE:
 		case DISPATCH_MORE:
 			break;
 	}
-	isolate_succeeded(&unit->isolate, result.handled);
+	isolate_succeeded(&unit->isolate, result.done, result.parked);
+	unit->leave_parked = result.parked;
+	unit->due = result.due;
 	unit->at_once = 0;
 	if (result.handled > 0 && unit->isolate.prefix == 0)
 		unit->servers_faults = 0;
-	unit->wait_nap = UNIT_WAIT_MIN;
-	if (result.handled > 0)
+	if (!result.parked)
+		unit->wait_nap = UNIT_WAIT_MIN;
+	if (result.done > 0)
 		unit->held_nap = UNIT_HELD_MIN;
-	unit->dirty = result.outcome == DISPATCH_MORE || unit->isolate.singles > 0;
+	unit->dirty = result.outcome == DISPATCH_MORE || isolate_busy(&unit->isolate);
 	if (!unit->dirty && result.held)
 	{
 		/* Somebody holds a mark back, and may end without waking us. */
@@ -282,8 +323,16 @@ dispatcher_round(TimestampTz *due)
 	{
 		Unit	   *unit = lfirst(lc);
 
+		if (!unit->dirty && unit->due <= GetCurrentTimestamp())
+		{
+			unit->dirty = true;
+			unit->not_before = 0;
+		}
 		if (!unit->dirty)
+		{
+			*due = Min(*due, unit->due);
 			continue;
+		}
 		if (unit->not_before <= GetCurrentTimestamp())
 		{
 			dispatcher_run(unit);
@@ -293,8 +342,8 @@ dispatcher_round(TimestampTz *due)
 		}
 		if (unit->dirty && unit->not_before == 0)
 			again = true;
-		else if (unit->dirty)
-			*due = Min(*due, unit->not_before);
+		else
+			*due = Min(*due, Min(unit->due, unit->dirty ? unit->not_before : DT_NOEND));
 	}
 	return again;
 }
@@ -317,6 +366,25 @@ dispatcher_woken(void)
 	}
 }
 
+/*
+ * The clock was set back: what is due, and when, is to be found out again.
+ */
+static void
+dispatcher_check_clock(void)
+{
+	static TimestampTz last = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *lc;
+
+	if (now < last)
+		foreach(lc, Units)
+	{
+		((Unit *) lfirst(lc))->dirty = true;
+		((Unit *) lfirst(lc))->not_before = 0;
+	}
+	last = now;
+}
+
 void
 dispatcher_main(Datum arg)
 {
@@ -334,6 +402,7 @@ dispatcher_main(Datum arg)
 	/* In a deadlock with an application, this is to be the victim. */
 	SetConfigOption("deadlock_timeout", "100ms", PGC_SUSET, PGC_S_OVERRIDE);
 	handler_may_die = true;
+	crash_attach();
 	run_context = AllocSetContextCreate(TopMemoryContext, "pm run", ALLOCSET_DEFAULT_SIZES);
 	began = GetCurrentTimestamp();
 
@@ -346,6 +415,7 @@ dispatcher_main(Datum arg)
 		crew_reload();
 		unit_load();
 		unit_look();
+		dispatcher_check_clock();
 		due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval);
 		again = dispatcher_round(&due);
 		if (unit_incomplete())

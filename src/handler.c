@@ -1,6 +1,6 @@
 /*
  * handler.c
- *		The function that is called for an event.
+ *		The function that is called for an event, and the one that tells its key.
  *
  * A handler runs as the process manager's owner, in whose session (dispatcher)
  * or call (pm.catch_up) this code is.  It is looked up again for every batch,
@@ -17,7 +17,9 @@
 
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "catalog/pg_proc.h"
 #include "commands/trigger.h"
+#include "event.h"
 #include "handler.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
@@ -34,7 +36,8 @@
 #include "utils/fmgrprotos.h"
 
 #define HANDLER_TICKS	8		/* a timeout */
-#define HANDLER_HINT	"A handler is f(pm.event) or f(pm.event[])."
+#define HANDLER_HINT	"A handler is f(pm.event), f(pm.event, jsonb) RETURNS jsonb, or f(pm.event[])."
+#define CORRELATE_HINT	"A correlate function is f(pm.event) RETURNS text."
 
 /* May an overdue handler take its session with it?  Set in dispatchers. */
 bool		handler_may_die = false;
@@ -45,44 +48,41 @@ static volatile sig_atomic_t timed_out = false;
 static volatile TimestampTz started;
 static volatile int64 limit_us;
 
-/*
- * The OID of pm.event.
- */
-Oid
-handler_event_type(void)
-{
-	Oid			type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("event"),
-									   ObjectIdGetDatum(get_namespace_oid("pm", false)));
-
-	if (!OidIsValid(type))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("type pm.event does not exist")));
-	return type;
-}
+/* What is looked for: the kinds that a function's arguments can make. */
+typedef char (*HandlerMatch) (Oid function);
 
 /*
  * Which kind of handler a function's arguments make, or 0.
  */
 static char
-handler_kind(Oid function, Oid event_type)
+handler_match(Oid function)
 {
+	Oid			event = event_type();
 	Oid		   *argtypes;
 	int			nargs;
 
 	(void) get_func_signature(function, &argtypes, &nargs);
-	if (nargs == 1 && argtypes[0] == event_type)
+	if (nargs == 1 && argtypes[0] == event)
 		return HANDLER_EVENT;
-	if (nargs == 1 && argtypes[0] == get_array_type(event_type))
+	if (nargs == 1 && argtypes[0] == get_array_type(event))
 		return HANDLER_BATCH;
+	if (nargs == 2 && argtypes[0] == event && argtypes[1] == JSONBOID)
+		return HANDLER_INSTANCE;
 	return 0;
 }
 
+static char
+handler_match_correlate(Oid function)
+{
+	return handler_match(function) == HANDLER_EVENT && get_func_rettype(function) == TEXTOID ? HANDLER_EVENT : 0;
+}
+
 /*
- * May this role's process manager call this function?
+ * May this role's process manager call this function, and as what it is meant
+ * for?
  */
 static void
-handler_check(Oid function, Oid owner)
+handler_check(Oid function, Oid owner, HandlerMatch match, const char *hint)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc proc;
@@ -96,7 +96,14 @@ handler_check(Oid function, Oid owner)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("%s cannot be a handler", format_procedure(function)),
 				 errdetail("It is a procedure, an aggregate, a window function or returns a set."),
-				 errhint(HANDLER_HINT)));
+				 errhint("%s", hint)));
+	if (match(function) == HANDLER_INSTANCE && (proc->prorettype != JSONBOID || proc->proisstrict))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+				 errmsg("%s cannot be a handler", format_procedure(function)),
+				 errdetail(proc->proisstrict ? "It is STRICT: it would not be called for a key that has no instance yet." :
+						   "It does not return jsonb."),
+				 errhint("%s", hint)));
 	acl = compat_proc_aclcheck(function, owner, ACL_EXECUTE);
 	if (acl != ACLCHECK_OK)
 		ereport(ERROR,
@@ -113,20 +120,18 @@ handler_check(Oid function, Oid owner)
 }
 
 /*
- * Finds a handler by name or signature for a role.  Returns its qualified
- * signature.
+ * Finds a function by name or signature for a role.
  */
-char *
-handler_find(const char *name, Oid owner, HandlerKind *kind)
+static Oid
+handler_search(const char *name, Oid owner, HandlerMatch match, const char *what, const char *hint)
 {
-	Oid			event_type = handler_event_type();
 	Oid			found = InvalidOid;
 	int			matches = 0;
 
 	if (strchr(name, '(') != NULL)
 	{
 		found = DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(name)));
-		if (OidIsValid(found) && handler_kind(found, event_type) != 0)
+		if (OidIsValid(found) && match(found) != 0)
 			matches = 1;
 	}
 	else
@@ -142,10 +147,10 @@ handler_find(const char *name, Oid owner, HandlerKind *kind)
 					 errmsg("invalid name of a function: \"%s\"", name)));
 		foreach(lc, parts)
 			names = lappend(names, makeString(lfirst(lc)));
-		candidates = FuncnameGetCandidates(names, 1, NIL, false, false, false, true);
+		candidates = FuncnameGetCandidates(names, -1, NIL, false, false, false, true);
 		for (; candidates != NULL; candidates = candidates->next)
 		{
-			if (handler_kind(candidates->oid, event_type) == 0)
+			if (match(candidates->oid) == 0)
 				continue;
 			found = candidates->oid;
 			matches++;
@@ -154,16 +159,61 @@ handler_find(const char *name, Oid owner, HandlerKind *kind)
 	if (matches == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("no handler \"%s\" exists", name),
-				 errhint(HANDLER_HINT)));
+				 errmsg("no %s \"%s\" exists", what, name),
+				 errhint("%s", hint)));
 	if (matches > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_AMBIGUOUS_FUNCTION),
-				 errmsg("handler \"%s\" is ambiguous", name),
+				 errmsg("%s \"%s\" is ambiguous", what, name),
 				 errhint("Give its signature, like %s(pm.event).", name)));
-	handler_check(found, owner);
-	*kind = (HandlerKind) handler_kind(found, event_type);
+	handler_check(found, owner, match, hint);
+	return found;
+}
+
+/*
+ * Finds a handler by name or signature for a role.  Returns its qualified
+ * signature.
+ */
+char *
+handler_find(const char *name, Oid owner, HandlerKind *kind)
+{
+	Oid			found = handler_search(name, owner, handler_match, "handler", HANDLER_HINT);
+
+	*kind = (HandlerKind) handler_match(found);
 	return format_procedure_qualified(found);
+}
+
+/*
+ * The same for a correlate function.
+ */
+char *
+handler_find_correlate(const char *name, Oid owner)
+{
+	return format_procedure_qualified(handler_search(name, owner, handler_match_correlate,
+													 "correlate function", CORRELATE_HINT));
+}
+
+/*
+ * Looks a function up again by its signature.
+ */
+static Oid
+handler_lookup(ProcessManager *pm, const char *signature, HandlerMatch match, const char *what, const char *hint)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	Datum		function;
+
+	/* to_regprocedure() is NULL where the function does not exist. */
+	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = CStringGetTextDatum(signature);
+	fcinfo->args[0].isnull = false;
+	function = to_regprocedure(fcinfo);
+	if (fcinfo->isnull || match(DatumGetObjectId(function)) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("%s %s does not exist", what, signature),
+				 errhint("Create it again, or register \"%s\" with another one.", pm->name)));
+	handler_check(DatumGetObjectId(function), pm->owner, match, hint);
+	return DatumGetObjectId(function);
 }
 
 /*
@@ -172,26 +222,47 @@ handler_find(const char *name, Oid owner, HandlerKind *kind)
 void
 handler_open(Handler *handler, ProcessManager *pm)
 {
-	LOCAL_FCINFO(fcinfo, 1);
-	Datum		function;
-
-	/* to_regprocedure() is NULL where the function does not exist. */
-	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = CStringGetTextDatum(pm->handler);
-	fcinfo->args[0].isnull = false;
-	function = to_regprocedure(fcinfo);
-
 	memset(handler, 0, sizeof(*handler));
-	if (fcinfo->isnull)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("handler %s does not exist", pm->handler),
-				 errhint("Create it again, or register \"%s\" with another handler.", pm->name)));
-	handler_check(DatumGetObjectId(function), pm->owner);
-	fmgr_info(DatumGetObjectId(function), &handler->function);
+	fmgr_info(handler_lookup(pm, pm->handler, handler_match, "handler", HANDLER_HINT), &handler->function);
 	handler->kind = pm->kind;
-	handler->event_type = handler_event_type();
+	handler->event_type = event_type();
 	handler->timeout = pm->handler_timeout;
+	if (pm->correlate != NULL)
+	{
+		Oid			correlate = handler_lookup(pm, pm->correlate, handler_match_correlate,
+											   "correlate function", CORRELATE_HINT);
+
+		fmgr_info(correlate, &handler->correlate);
+		handler->correlates = true;
+		handler->foretells = func_volatile(correlate) == PROVOLATILE_IMMUTABLE;
+	}
+	else
+		handler->foretells = true;
+}
+
+/* ---------- calling ---------- */
+
+/*
+ * Calls a function under the watch.
+ */
+static Datum
+handler_invoke(FunctionCallInfo fcinfo)
+{
+	Datum		result;
+
+	timed_out = false;
+	started = GetCurrentTimestamp();
+	running = true;
+	result = FunctionCallInvoke(fcinfo);
+	running = false;
+
+	/* It came back in time after all: what was pending is not for the next. */
+	if (timed_out)
+	{
+		QueryCancelPending = false;
+		timed_out = false;
+	}
+	return result;
 }
 
 /*
@@ -205,19 +276,43 @@ handler_call(Handler *handler, Datum argument)
 	InitFunctionCallInfoData(*fcinfo, &handler->function, 1, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = argument;
 	fcinfo->args[0].isnull = false;
+	(void) handler_invoke(fcinfo);
+}
 
-	timed_out = false;
-	started = GetCurrentTimestamp();
-	running = true;
-	(void) FunctionCallInvoke(fcinfo);
-	running = false;
+/*
+ * Calls the handler of an instance.  Returns its new state.
+ */
+Datum
+handler_call_instance(Handler *handler, Datum event, Datum state, bool no_state, bool *isnull)
+{
+	LOCAL_FCINFO(fcinfo, 2);
+	Datum		result;
 
-	/* It came back in time after all: what was pending is not for the next. */
-	if (timed_out)
-	{
-		QueryCancelPending = false;
-		timed_out = false;
-	}
+	InitFunctionCallInfoData(*fcinfo, &handler->function, 2, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = event;
+	fcinfo->args[0].isnull = false;
+	fcinfo->args[1].value = state;
+	fcinfo->args[1].isnull = no_state;
+	result = handler_invoke(fcinfo);
+	*isnull = fcinfo->isnull;
+	return result;
+}
+
+/*
+ * Asks for an event's key.
+ */
+Datum
+handler_call_correlate(Handler *handler, Datum event, bool *isnull)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	Datum		result;
+
+	InitFunctionCallInfoData(*fcinfo, &handler->correlate, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = event;
+	fcinfo->args[0].isnull = false;
+	result = handler_invoke(fcinfo);
+	*isnull = fcinfo->isnull;
+	return result;
 }
 
 Datum

@@ -12,14 +12,19 @@ typedef struct Handler
 {
 	FmgrInfo	function;
 	HandlerKind kind;
+	bool		correlates;
+	bool		foretells;		/* correlate depends on nothing but the event */
+	FmgrInfo	correlate;
 	Oid			event_type;
 	int64		timeout;		/* ms */
 } Handler;
 
-extern Oid	handler_event_type(void);
 extern char *handler_find(const char *name, Oid owner, HandlerKind *kind);
+extern char *handler_find_correlate(const char *name, Oid owner);
 extern void handler_open(Handler *handler, ProcessManager *pm);
 extern void handler_call(Handler *handler, Datum argument);
+extern Datum handler_call_instance(Handler *handler, Datum event, Datum state, bool no_state, bool *isnull);
+extern Datum handler_call_correlate(Handler *handler, Datum event, bool *isnull);
 extern Datum handler_event_array(Handler *handler, Datum *events, int count);
 
 extern void handler_fire_deferred(void);

@@ -25,16 +25,33 @@ isolate_limit(Isolate *isolate, int batch_size)
 	return isolate->singles > 0 ? 1 : batch_size;
 }
 
+int
+isolate_limit_parked(Isolate *isolate, int batch_size)
+{
+	return isolate->parked_singles > 0 ? 1 : batch_size;
+}
+
 /*
- * A batch went through.
+ * A batch got past so many events, parked ones or others.
  */
 void
-isolate_succeeded(Isolate *isolate, int handled)
+isolate_succeeded(Isolate *isolate, int done, bool parked)
 {
-	if (isolate->prefix > 0)
-		isolate->prefix = handled > 0 ? Max(isolate->prefix - handled, 0) : 0;
+	if (parked)
+		isolate->parked_singles = Max(isolate->parked_singles - 1, 0);
+	else if (isolate->prefix > 0)
+		isolate->prefix = done > 0 ? Max(isolate->prefix - done, 0) : 0;
 	else if (isolate->singles > 0)
-		isolate->singles = handled > 0 ? isolate->singles - 1 : 0;
+		isolate->singles = done > 0 ? isolate->singles - 1 : 0;
+}
+
+/*
+ * Is a search going on?
+ */
+bool
+isolate_busy(Isolate *isolate)
+{
+	return isolate->prefix > 0 || isolate->singles > 0;
 }
 
 /*
@@ -44,19 +61,29 @@ isolate_succeeded(Isolate *isolate, int handled)
 bool
 isolate_failed(Isolate *isolate, HandlerKind kind)
 {
-	bool		known = DispatchCurrent.stage == STAGE_HANDLE && kind == HANDLER_EVENT;
+	bool		parked = DispatchCurrent.handling.source == HANDLING_PARKED;
+	bool		known = DispatchCurrent.stage == STAGE_HANDLE &&
+		(kind != HANDLER_BATCH || parked || DispatchCurrent.handling.correlating);
 
 	Assert(DispatchCurrent.stage != STAGE_PREPARE);
 
-	isolate->prefix = isolate->singles = 0;
 	if (DispatchCurrent.count == 1 || (known && DispatchCurrent.index == 0))
+	{
+		if (!parked)
+			isolate->prefix = isolate->singles = 0;
 		return true;
-	if (known)
+	}
+	if (parked)
+		isolate->parked_singles = known ? DispatchCurrent.index + 1 : DispatchCurrent.count;
+	else if (known)
 	{
 		isolate->prefix = DispatchCurrent.index;
 		isolate->singles = 1;
 	}
 	else
+	{
+		isolate->prefix = 0;
 		isolate->singles = DispatchCurrent.count;
+	}
 	return false;
 }

@@ -12,10 +12,13 @@ typedef struct Isolate
 {
 	int			prefix;			/* so many events that went well before the failing one */
 	int			singles;		/* then so many, one at a time */
+	int			parked_singles; /* so many parked ones, one at a time */
 } Isolate;
 
 extern int	isolate_limit(Isolate *isolate, int batch_size);
-extern void isolate_succeeded(Isolate *isolate, int handled);
+extern int	isolate_limit_parked(Isolate *isolate, int batch_size);
+extern void isolate_succeeded(Isolate *isolate, int done, bool parked);
 extern bool isolate_failed(Isolate *isolate, HandlerKind kind);
+extern bool isolate_busy(Isolate *isolate);
 
 #endif							/* PM_ISOLATE_H */

@@ -12,6 +12,7 @@
 #include "lane.h"
 #include "utils/builtins.h"
 #include "wakeup.h"
+#include "within.h"
 
 /* The longest time between two attempts, in ms. */
 #define LANE_MAX_BACKOFF	(INT64CONST(3600) * 1000)
@@ -19,7 +20,10 @@
 /* When a unit that waits is worth a dispatcher again, in ms. */
 #define LANE_WAIT			5000
 
-static const char *const lane_names[] = {"ok", "retrying", "halted", "waiting"};
+/* A retry further away than this: the clock was set back meanwhile. */
+#define LANE_TOO_FAR		(2 * LANE_MAX_BACKOFF)
+
+static const char *const lane_names[] = {"ok", "retrying", "parking", "halted", "waiting"};
 
 LaneStatus
 lane_status(const char *text)
@@ -38,48 +42,109 @@ lane_text(const char *text, char *null)
 }
 
 /*
+ * When to try again what has failed so many times: the delay doubles each
+ * time, and a tenth of chance keeps those apart that failed together.
+ */
+TimestampTz
+lane_retry_at(ProcessManager *pm, int attempts)
+{
+	int64		delay = Max(pm->backoff, 1);
+
+	for (int i = 1; i < attempts && delay < LANE_MAX_BACKOFF; i++)
+		delay *= 2;
+	delay = Min(delay, LANE_MAX_BACKOFF);
+	delay += (int64) (delay * 0.1 * pg_prng_double(&pg_global_prng_state));
+	return TimestampTzPlusMilliseconds(within_time(), delay);
+}
+
+/*
+ * Is a retry due?
+ */
+bool
+lane_is_due(TimestampTz at, TimestampTz now)
+{
+	return at <= now || (!TIMESTAMP_IS_NOEND(at) && at > TimestampTzPlusMilliseconds(now, LANE_TOO_FAR));
+}
+
+/* What lane_set() writes; all zero: nothing is wrong. */
+typedef struct LaneChange
+{
+	LaneStatus	status;
+	const char *reason;
+	const char *hint;
+	int			attempts;
+	int			crashes;
+	TimestampTz retry_at;		/* 0: at once, or never */
+	const Handling *what;		/* has failed */
+	const char *log;			/* or of an event: */
+	int64		position;
+	ErrorData  *error;			/* counts */
+} LaneChange;
+
+/*
  * The one transition.
  */
 static void
-lane_set(const char *manager, int lane, LaneStatus status, const char *reason, const char *hint,
-		 int attempts, TimestampTz retry_at, bool count_error,
-		 const char *log, int64 position, ErrorData *error)
+lane_set(const char *manager, int lane, LaneChange *change)
 {
 	static ExecStatement set_lane = {
 		NULL,
 		"UPDATE pm_catalog.lane SET state = $3, reason = $4, hint = $5, attempts = $6, retry_at = $7, "
 		"errors = errors OPERATOR(pg_catalog.+) $8, log = $9, position = $10, message = $11, detail = $12, context = $13, "
-		"sqlstate = $14, since = CASE WHEN state OPERATOR(pg_catalog.=) $3 AND reason IS NOT DISTINCT FROM $4 "
+		"sqlstate = $14, crashes = $15, since = CASE WHEN state OPERATOR(pg_catalog.=) $3 AND reason IS NOT DISTINCT FROM $4 "
 		"THEN since ELSE pg_catalog.clock_timestamp() END "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2",
-		14, {TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID,
-		INT8OID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+		15, {TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID,
+		INT8OID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID}
 	};
+	const Handling *what = change->what;
+	ErrorData  *error = change->error;
+	const char *log = change->log;
+	int64		position = change->position;
 	ExecScope	scope;
-	Datum		values[14];
-	char		nulls[14];
+	Datum		values[15];
+	char		nulls[15];
 
+	if (what != NULL)
+	{
+		log = what->source == HANDLING_TIMER ? NULL : what->log;
+		position = what->source == HANDLING_TIMER ? what->id : what->position;
+	}
 	memset(nulls, ' ', sizeof(nulls));
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(manager);
 	values[1] = Int32GetDatum(lane);
-	values[2] = CStringGetTextDatum(lane_names[status]);
-	values[3] = lane_text(reason, &nulls[3]);
-	values[4] = lane_text(hint, &nulls[4]);
-	values[5] = Int32GetDatum(attempts);
-	values[6] = TimestampTzGetDatum(retry_at);
-	nulls[6] = TIMESTAMP_IS_NOBEGIN(retry_at) ? 'n' : ' ';
-	values[7] = Int64GetDatum(count_error ? 1 : 0);
+	values[2] = CStringGetTextDatum(lane_names[change->status]);
+	values[3] = lane_text(change->reason, &nulls[3]);
+	values[4] = lane_text(change->hint, &nulls[4]);
+	values[5] = Int32GetDatum(change->attempts);
+	values[6] = TimestampTzGetDatum(change->retry_at);
+	nulls[6] = change->retry_at == 0 ? 'n' : ' ';
+	values[7] = Int64GetDatum(error ? 1 : 0);
 	values[8] = lane_text(log, &nulls[8]);
 	values[9] = Int64GetDatum(position);
-	nulls[9] = log ? ' ' : 'n';
+	nulls[9] = position == 0 ? 'n' : ' ';
 	values[10] = lane_text(error ? error->message : NULL, &nulls[10]);
 	values[11] = lane_text(error ? error->detail : NULL, &nulls[11]);
 	values[12] = lane_text(error ? error->context : NULL, &nulls[12]);
 	values[13] = lane_text(error ? unpack_sql_state(error->sqlerrcode) : NULL, &nulls[13]);
+	values[14] = Int32GetDatum(change->crashes);
 	exec_statement(&set_lane, values, nulls);
 	exec_end(&scope);
 	wakeup_moved();
+}
+
+static void
+lane_execute(ExecStatement *statement, const char *manager, int lane)
+{
+	ExecScope	scope;
+	Datum		values[2];
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(manager);
+	values[1] = Int32GetDatum(lane);
+	exec_statement(statement, values, NULL);
+	exec_end(&scope);
 }
 
 /*
@@ -88,7 +153,57 @@ lane_set(const char *manager, int lane, LaneStatus status, const char *reason, c
 void
 lane_clear(const char *manager, int lane)
 {
-	lane_set(manager, lane, LANE_OK, NULL, NULL, 0, DT_NOBEGIN, false, NULL, 0, NULL);
+	LaneChange	change = {.status = LANE_OK};
+
+	lane_set(manager, lane, &change);
+}
+
+/*
+ * Something has been handled: the row of failing keys ends.
+ */
+void
+lane_handled(const char *manager, int lane)
+{
+	static ExecStatement handled = {
+		NULL,
+		"UPDATE pm_catalog.lane SET in_a_row = 0 "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2",
+		2, {TEXTOID, INT4OID}
+	};
+
+	lane_execute(&handled, manager, lane);
+}
+
+/*
+ * One more key has failed.
+ */
+void
+lane_parked(const char *manager, int lane)
+{
+	static ExecStatement parked = {
+		NULL,
+		"UPDATE pm_catalog.lane SET in_a_row = in_a_row OPERATOR(pg_catalog.+) 1 "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2",
+		2, {TEXTOID, INT4OID}
+	};
+
+	lane_execute(&parked, manager, lane);
+}
+
+/*
+ * A failure that says nothing of the lane.
+ */
+void
+lane_error(const char *manager, int lane)
+{
+	static ExecStatement count_error = {
+		NULL,
+		"UPDATE pm_catalog.lane SET errors = errors OPERATOR(pg_catalog.+) 1 "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2",
+		2, {TEXTOID, INT4OID}
+	};
+
+	lane_execute(&count_error, manager, lane);
 }
 
 /*
@@ -98,9 +213,11 @@ lane_clear(const char *manager, int lane)
 void
 lane_wait(const char *manager, int lane, const char *reason, const char *hint, ErrorData *error)
 {
-	lane_set(manager, lane, LANE_WAITING, reason, hint, 0,
-			 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LANE_WAIT), true,
-			 NULL, 0, error);
+	LaneChange	change = {.status = LANE_WAITING, .reason = reason, .hint = hint};
+
+	change.retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LANE_WAIT);
+	change.error = error;
+	lane_set(manager, lane, &change);
 }
 
 /*
@@ -110,51 +227,96 @@ lane_wait(const char *manager, int lane, const char *reason, const char *hint, E
 void
 lane_suspect(const char *manager, int lane, const char *log, int64 position, ErrorData *error)
 {
-	lane_set(manager, lane, LANE_RETRYING,
-			 psprintf("the handler failed for several events up to position %lld of log \"%s\"", (long long) position, log),
-			 "They are tried one at a time.", 0, DT_NOBEGIN, true, log, position, error);
+	LaneChange	change = {.status = LANE_RETRYING};
+
+	change.reason = psprintf("the handler failed for several events up to position %lld of log \"%s\"", (long long) position, log);
+	change.hint = "They are tried one at a time.";
+	change.log = log;
+	change.position = position;
+	change.error = error;
+	lane_set(manager, lane, &change);
+}
+
+static char *
+lane_halt_hint(ProcessManager *pm)
+{
+	return psprintf("Mend the handler or the data, then SELECT pm.resume(%s).", quote_literal_cstr(pm->name));
 }
 
 /*
- * An event's handler failed, alone, in a unit of that state.  Returns when to try again, DT_NOEND when
- * the unit has halted.
+ * Is it this that has failed?
+ */
+bool
+lane_is_about(LaneState *state, const Handling *what)
+{
+	if (what->source == HANDLING_TIMER)
+		return state->log == NULL && state->position != 0 && state->position == what->id;
+	return state->log != NULL && state->position == what->position && strcmp(state->log, what->log) == 0;
+}
+
+/*
+ * The handler of a unit in that state has failed for an event, alone: "failed"
+ * says so in words.  It is tried again in its place, max_attempts times.
+ * Returns when, DT_NOEND when the unit has halted.
  */
 TimestampTz
-lane_fail(ProcessManager *pm, int lane, LaneState *state, const char *log, int64 position, ErrorData *error)
+lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
+		  ErrorData *error, int max_attempts, bool crash)
 {
-	LaneStatus	status;
-	TimestampTz retry_at;
-	int			attempts;
-	int64		delay = Max(pm->backoff, 1);
-	char	   *hint;
+	LaneChange	change = {.status = LANE_RETRYING, .reason = failed};
+	bool		again = lane_is_about(state, what);
 
-	attempts = 1;
-	if (state->log != NULL && strcmp(state->log, log) == 0 && state->position == position)
-		attempts = state->attempts + 1;
-
-	/* Doubles each time; a tenth of chance keeps failing units apart. */
-	for (int i = 1; i < attempts && delay < LANE_MAX_BACKOFF; i++)
-		delay *= 2;
-	delay = Min(delay, LANE_MAX_BACKOFF);
-	delay += (int64) (delay * 0.1 * pg_prng_double(&pg_global_prng_state));
-
-	if (attempts >= pm->max_attempts)
+	change.what = what;
+	change.error = error;
+	change.attempts = again ? state->attempts + 1 : 1;
+	change.crashes = (again ? state->crashes : 0) + (crash ? 1 : 0);
+	if (crash)
+		/* It may only have been there when something else went wrong. */
+		max_attempts = Min(max_attempts, change.crashes < 2 ? change.attempts + 1 : change.attempts);
+	if (change.attempts >= max_attempts)
 	{
-		status = LANE_HALTED;
-		retry_at = DT_NOBEGIN;
-		hint = psprintf("Mend the handler or the data, then SELECT pm.resume(%s).", quote_literal_cstr(pm->name));
+		change.status = LANE_HALTED;
+		change.hint = lane_halt_hint(pm);
+		lane_set(pm->name, what->lane, &change);
+		return DT_NOEND;
 	}
+	change.retry_at = crash ? within_time() : lane_retry_at(pm, change.attempts);
+	if (what->source == HANDLING_TIMER)
+		change.hint = psprintf("It is tried again until it has failed %d times.", max_attempts);
 	else
-	{
-		status = LANE_RETRYING;
-		retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay);
-		hint = psprintf("It is tried again until it has failed %d times. To skip the event, SELECT pm.seek(%s, %s, %lld).",
-						pm->max_attempts, quote_literal_cstr(pm->name), quote_literal_cstr(log), (long long) position);
-	}
-	lane_set(pm->name, lane, status,
-			 psprintf("the handler failed at position %lld of log \"%s\"", (long long) position, log),
-			 hint, attempts, retry_at, true, log, position, error);
-	return status == LANE_HALTED ? DT_NOEND : retry_at;
+		change.hint = psprintf("It is tried again until it has failed %d times. To skip the event, SELECT pm.seek(%s, %s, %lld).",
+							   max_attempts, quote_literal_cstr(pm->name), quote_literal_cstr(what->log), (long long) what->position);
+	lane_set(pm->name, what->lane, &change);
+	return change.retry_at;
+}
+
+/*
+ * The next batch is to set this event aside: only the owner's session may ask
+ * for its key.
+ */
+void
+lane_condemn(ProcessManager *pm, const Handling *what, const char *failed, ErrorData *error, bool crash)
+{
+	LaneChange	change = {.status = LANE_PARKING, .reason = failed, .hint = "The event is about to be parked."};
+
+	change.what = what;
+	change.error = error;
+	change.attempts = 1;
+	change.crashes = crash ? 1 : 0;
+	lane_set(pm->name, what->lane, &change);
+}
+
+/*
+ * The unit stops before an event (or timer), until pm.resume.
+ */
+void
+lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorData *error)
+{
+	LaneChange	change = {.status = LANE_HALTED, .reason = reason, .hint = lane_halt_hint(pm)};
+
+	change.what = what;
+	change.error = error;
+	lane_set(pm->name, what->lane, &change);
 }
 
 /*

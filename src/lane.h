@@ -6,11 +6,14 @@
 #define PM_LANE_H
 
 #include "registry.h"
+#include "slot.h"
 #include "utils/elog.h"
 
 /*
  * ok -> retrying: a handler failed, again after a while
  * retrying -> halted: it failed max_attempts times
+ * ok -> parking: a handler failed, the next batch sets its event aside
+ * parking -> ok, halted: it has; or too many have failed
  * any -> waiting: something outside is wrong (a right, a log); looked at again
  * any -> ok: a batch went through, or pm.resume
  */
@@ -18,26 +21,42 @@ typedef enum LaneStatus
 {
 	LANE_OK,
 	LANE_RETRYING,
+	LANE_PARKING,
 	LANE_HALTED,
 	LANE_WAITING
 } LaneStatus;
 
+/* As cursor_read() finds it. */
 typedef struct LaneState
 {
 	LaneStatus	status;
 	int			attempts;
-	TimestampTz retry_at;
+	int			crashes;		/* of these */
+	int			in_a_row;		/* keys that failed since something was handled */
+	TimestampTz retry_at;		/* DT_NOBEGIN: at once */
 	char	   *reason;
-	char	   *log;			/* the event that failed */
-	int64		position;
+	char	   *log;			/* the event that failed; NULL: a timer, by its id */
+	int64		position;		/* 0: none */
+	ErrorData	error;			/* how */
+	bool		has_parked;
+	TimestampTz parked_due;		/* the next retry, DT_NOEND: none */
+	TimestampTz timer_due;		/* the next timer, DT_NOEND: none */
 } LaneState;
 
 extern LaneStatus lane_status(const char *text);
+extern TimestampTz lane_retry_at(ProcessManager *pm, int attempts);
+extern bool lane_is_due(TimestampTz at, TimestampTz now);
 extern void lane_clear(const char *manager, int lane);
+extern void lane_handled(const char *manager, int lane);
+extern void lane_parked(const char *manager, int lane);
+extern void lane_error(const char *manager, int lane);
 extern void lane_wait(const char *manager, int lane, const char *reason, const char *hint, ErrorData *error);
 extern void lane_suspect(const char *manager, int lane, const char *log, int64 position, ErrorData *error);
-extern TimestampTz lane_fail(ProcessManager *pm, int lane, LaneState *state, const char *log, int64 position,
-							 ErrorData *error);
+extern bool lane_is_about(LaneState *state, const Handling *what);
+extern TimestampTz lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
+							 ErrorData *error, int max_attempts, bool crash);
+extern void lane_condemn(ProcessManager *pm, const Handling *what, const char *failed, ErrorData *error, bool crash);
+extern void lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorData *error);
 extern void lane_add(const char *manager, int lanes);
 
 #endif							/* PM_LANE_H */

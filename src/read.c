@@ -154,6 +154,13 @@ pm_trim(PG_FUNCTION_ARGS)
 		"ORDER BY position LIMIT 1",
 		2, {TEXTOID, INT8OID}
 	};
+	static ExecStatement oldest_parked = {
+		NULL,
+		"SELECT process_manager, position FROM pm_catalog.parked "
+		"WHERE log OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.<=) $2 "
+		"ORDER BY position LIMIT 1",
+		2, {TEXTOID, INT8OID}
+	};
 	PmLog	   *log = log_get(log_arg_name(fcinfo, 0), false);
 	int64		up_to = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
 	int64		count = read_arg_count(fcinfo, 2);
@@ -184,6 +191,12 @@ pm_trim(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot trim log \"%s\" up to position %lld", log->name, (long long) up_to),
 				 errdetail("Process manager \"%s\" has handled it up to position %lld only.",
+						   exec_text(0, 1), (long long) DatumGetInt64(exec_value(0, 2, &isnull)))));
+	if (exec_statement(&oldest_parked, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot trim log \"%s\" up to position %lld", log->name, (long long) up_to),
+				 errdetail("Process manager \"%s\" has parked the event at position %lld.",
 						   exec_text(0, 1), (long long) DatumGetInt64(exec_value(0, 2, &isnull)))));
 	exec_end(&scope);
 

@@ -17,8 +17,10 @@
 #include "guc.h"
 #include "handler.h"
 #include "log.h"
+#include "park.h"
 #include "register.h"
 #include "slot.h"
+#include "steer.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -294,23 +296,24 @@ register_follow(const char *manager, Oid owner, const char *log_name, int lanes,
 /* ---------- pm.register ---------- */
 
 static void
-register_upsert(FunctionCallInfo fcinfo, const char *name, Oid owner, const char *handler, HandlerKind kind)
+register_upsert(FunctionCallInfo fcinfo, const char *name, Oid owner, const char *handler, HandlerKind kind,
+				const char *correlate)
 {
 	static ExecStatement upsert = {
 		NULL,
 		"INSERT INTO pm_catalog.process_manager AS p (name, owner, owner_name, handler, handler_kind, types, on_failure, "
-		"max_attempts, backoff, handler_timeout, batch_size, lanes, park_limit, system_identifier, database) "
-		"VALUES ($1, $2, $3::pg_catalog.name, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) "
+		"max_attempts, backoff, handler_timeout, batch_size, lanes, park_limit, system_identifier, database, correlate) "
+		"VALUES ($1, $2, $3::pg_catalog.name, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) "
 		"ON CONFLICT (name) DO UPDATE SET handler = EXCLUDED.handler, handler_kind = EXCLUDED.handler_kind, "
 		"types = EXCLUDED.types, on_failure = EXCLUDED.on_failure, max_attempts = EXCLUDED.max_attempts, "
 		"backoff = EXCLUDED.backoff, handler_timeout = EXCLUDED.handler_timeout, batch_size = EXCLUDED.batch_size, "
-		"park_limit = EXCLUDED.park_limit",
-		15, {TEXTOID, OIDOID, TEXTOID, TEXTOID, CHAROID, TEXTARRAYOID, TEXTOID, INT4OID, INTERVALOID, INTERVALOID,
-		INT4OID, INT4OID, INT4OID, INT8OID, OIDOID}
+		"park_limit = EXCLUDED.park_limit, correlate = EXCLUDED.correlate",
+		16, {TEXTOID, OIDOID, TEXTOID, TEXTOID, CHAROID, TEXTARRAYOID, TEXTOID, INT4OID, INTERVALOID, INTERVALOID,
+		INT4OID, INT4OID, INT4OID, INT8OID, OIDOID, TEXTOID}
 	};
 	ExecScope	scope;
-	Datum		values[15];
-	char		nulls[15];
+	Datum		values[16];
+	char		nulls[16];
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = CStringGetTextDatum(name);
@@ -329,6 +332,8 @@ register_upsert(FunctionCallInfo fcinfo, const char *name, Oid owner, const char
 	values[12] = PG_GETARG_DATUM(12);
 	values[13] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[14] = ObjectIdGetDatum(MyDatabaseId);
+	nulls[15] = correlate ? ' ' : 'n';
+	values[15] = correlate ? CStringGetTextDatum(correlate) : (Datum) 0;
 	exec_begin_owner(&scope);
 	exec_statement(&upsert, values, nulls);
 	exec_end(&scope);
@@ -345,9 +350,35 @@ register_retry(ProcessManager *pm)
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
 		(void) cursor_read(pm, lane, &state);
-		if (state.status == LANE_RETRYING || state.status == LANE_WAITING)
+		if (state.status == LANE_RETRYING || state.status == LANE_PARKING || state.status == LANE_WAITING)
 			lane_clear(pm->name, lane);
+		park_retry_all(pm, lane, 0);
 	}
+}
+
+/*
+ * What is kept for keys is kept for what correlate calls keys, and states are
+ * for handlers that have them.
+ */
+static void
+register_check_change(ProcessManager *old, HandlerKind kind, const char *correlate)
+{
+	bool		same_keys = old->correlate == NULL || correlate == NULL ? old->correlate == correlate :
+		strcmp(old->correlate, correlate) == 0;
+	SteerKept	kept;
+
+	if (same_keys && (kind == HANDLER_INSTANCE) == (old->kind == HANDLER_INSTANCE))
+		return;
+	kept = steer_kept(old->name);
+	if (kept.instances + kept.timers + kept.parked == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 same_keys ? errmsg("process manager \"%s\" cannot change to this kind of handler", old->name) :
+			 errmsg("process manager \"%s\" cannot change to another correlate function", old->name),
+			 errdetail("It has %lld instances, %lld timers and %lld parked events.", (long long) kept.instances,
+					   (long long) kept.timers, (long long) kept.parked),
+			 errhint("Register it under another name, or let pm.seek delete them with reset => true.")));
 }
 
 /*
@@ -362,6 +393,7 @@ pm_register(PG_FUNCTION_ARGS)
 	char	   *on_failure;
 	char	   *start_at = PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5));
 	char	   *handler;
+	char	   *correlate = NULL;
 	HandlerKind kind;
 	List	   *given;
 	List	   *logs = NIL;
@@ -380,11 +412,6 @@ pm_register(PG_FUNCTION_ARGS)
 	given = register_names(PG_GETARG_DATUM(2), "logs");
 	if (given == NIL)
 		register_invalid("a process manager must follow a log", "Name one in logs.");
-	if (!PG_ARGISNULL(3))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("correlate is not supported by pm " PM_VERSION),
-				 errhint("Leave it out: the key of an event is its stream.")));
 	if (!PG_ARGISNULL(4))
 		(void) register_names(PG_GETARG_DATUM(4), "types");
 	on_failure = text_to_cstring(PG_GETARG_TEXT_PP(6));
@@ -431,7 +458,12 @@ pm_register(PG_FUNCTION_ARGS)
 	register_check_owner(owner);
 	handler = handler_find(text_to_cstring(PG_GETARG_TEXT_PP(1)), owner, &kind);
 
-	register_upsert(fcinfo, name, owner, handler, kind);
+	if (!PG_ARGISNULL(3))
+		correlate = handler_find_correlate(text_to_cstring(PG_GETARG_TEXT_PP(3)), owner);
+	if (old != NULL)
+		register_check_change(old, kind, correlate);
+
+	register_upsert(fcinfo, name, owner, handler, kind, correlate);
 	if (old == NULL)
 		lane_add(name, PG_GETARG_INT32(11));
 	else

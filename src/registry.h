@@ -11,7 +11,8 @@
 typedef enum HandlerKind
 {
 	HANDLER_EVENT = 'e',		/* f(pm.event) */
-	HANDLER_BATCH = 'b'			/* f(pm.event[]) */
+	HANDLER_BATCH = 'b',		/* f(pm.event[]) */
+	HANDLER_INSTANCE = 's'		/* f(pm.event, jsonb) RETURNS jsonb */
 } HandlerKind;
 
 typedef struct ProcessManager
@@ -22,6 +23,7 @@ typedef struct ProcessManager
 	char	   *owner_name;
 	char	   *handler;
 	HandlerKind kind;
+	char	   *correlate;		/* NULL: the key is the stream */
 	Datum		types;			/* text[], or 0 for all */
 	bool		halt_on_failure;
 	int			max_attempts;
@@ -29,6 +31,7 @@ typedef struct ProcessManager
 	int64		handler_timeout;	/* ms */
 	int			batch_size;
 	int			lanes;
+	int			park_limit;
 	bool		paused;
 	bool		at_home;		/* registered in this database of this cluster */
 	List	   *logs;			/* names of the logs followed */

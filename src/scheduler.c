@@ -16,6 +16,8 @@
 #include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "blame.h"
+#include "crash.h"
 #include "crew.h"
 #include "cursor.h"
 #include "dispatch.h"
@@ -57,6 +59,8 @@ static uint64 managers_version = 0;
 static uint64 managers_generation = 0;
 static uint32 counted_waiting = 0;
 static bool watching = false;	/* logs of roles without a dispatcher */
+static int	buried[SLOT_MAX_WORKERS];	/* marks of crash.c, taken in this round */
+static int	nburied = 0;
 
 /*
  * Loads the registrations when they have changed.
@@ -103,6 +107,28 @@ scheduler_load(void)
 }
 
 /*
+ * Is it time?  If not, look again then, and now and then before, since the
+ * clock can be set.
+ */
+static bool
+scheduler_timer_due(TimestampTz at, TimestampTz *due)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (at <= now)
+		return true;
+	if (!TIMESTAMP_IS_NOEND(at))
+		*due = Min(*due, Min(at, TimestampTzPlusMilliseconds(now, guc_poll_interval)));
+	return false;
+}
+
+static bool
+scheduler_due(TimestampTz at, TimestampTz *due)
+{
+	return lane_is_due(at, GetCurrentTimestamp()) || scheduler_timer_due(at, due);
+}
+
+/*
  * Has a unit something to do now?  Looks at the cursors and the sequences, not
  * at the logs.  *due is moved to when a retry is due.
  */
@@ -119,11 +145,13 @@ scheduler_has_work(ProcessManager *pm, TimestampTz *due)
 			continue;
 		if (state.status == LANE_RETRYING || state.status == LANE_WAITING)
 		{
-			if (state.retry_at <= GetCurrentTimestamp())
+			if (scheduler_due(state.retry_at, due))
 				return true;
-			*due = Min(*due, state.retry_at);
 			continue;
 		}
+		if (state.status == LANE_PARKING || scheduler_due(state.parked_due, due) ||
+			(pm->kind == HANDLER_INSTANCE && scheduler_timer_due(state.timer_due, due)))
+			return true;
 		foreach(lc, cursors)
 		{
 			Cursor	   *cursor = lfirst(lc);
@@ -316,44 +344,72 @@ scheduler_start(TimestampTz due)
 }
 
 /*
- * A dispatcher has died in the midst of a handler, which ended the session or
- * did not heed its timeout: that counts as an attempt.  False while somebody else has the unit.
+ * What a handler had in hand that ended its session, did not heed its timeout,
+ * or took part in a crash of the server: that counts as an attempt.  False
+ * while somebody else has the unit.
+ */
+static bool
+scheduler_blame(const Handling *what, BlameCause cause, bool overdue)
+{
+	ListCell   *lc;
+
+	foreach(lc, managers)
+	{
+		ProcessManager *pm = lfirst(lc);
+		LaneState	state;
+		ErrorData	error;
+
+		if (pm->id != what->manager || !pm->at_home)
+			continue;
+		memset(&error, 0, sizeof(error));
+		error.sqlerrcode = cause == BLAME_CRASH ? ERRCODE_CRASH_SHUTDOWN :
+			overdue ? ERRCODE_QUERY_CANCELED : ERRCODE_ADMIN_SHUTDOWN;
+		if (cause == BLAME_CRASH)
+			error.message = pstrdup("the server crashed while the handler ran");
+		else if (overdue)
+			error.message = psprintf("the handler did not return within handler_timeout (%lld ms), nor when it was cancelled",
+									 (long long) pm->handler_timeout);
+		else
+			error.message = pstrdup("the session ended while the handler ran");
+		if (!registry_lock(pm->id, what->lane, true))
+			return false;
+		(void) cursor_read(pm, what->lane, &state);
+		(void) blame(pm, &state, what, &error, cause);
+	}
+	return true;
+}
+
+/*
+ * A dispatcher has died in the midst of a handler.
  */
 static bool
 scheduler_bury(int index, uint32 generation)
 {
 	WorkerSlot *slot = &Slots->workers[index];
-	ListCell   *lc;
-	LaneState	state;
-	ErrorData	error;
 
 	if (!slot->in_use || slot->generation != generation || !slot->casualty)
 		return true;
-	foreach(lc, managers)
-	{
-		ProcessManager *pm = lfirst(lc);
+	return scheduler_blame(&slot->now.handling, BLAME_SESSION, slot->now.overdue);
+}
 
-		if (pm->id != slot->now.manager)
-			continue;
-		memset(&error, 0, sizeof(error));
-		error.sqlerrcode = slot->now.overdue ? ERRCODE_QUERY_CANCELED : ERRCODE_ADMIN_SHUTDOWN;
-		error.message = !slot->now.overdue ? pstrdup("the session ended while the handler ran") :
-			psprintf("the handler did not return within handler_timeout (%lld ms), nor when it was cancelled",
-					 (long long) pm->handler_timeout);
-		if (!registry_lock(pm->id, slot->now.lane, true))
-			return false;
-		if (slot->now.several)
-			lane_suspect(pm->name, slot->now.lane, slot->now.log, slot->now.position, &error);
-		else if (slot->now.log[0] != '\0')
-		{
-			(void) cursor_read(pm, slot->now.lane, &state);
-			(void) lane_fail(pm, slot->now.lane, &state, slot->now.log, slot->now.position, &error);
-		}
-		ereport(LOG,
-				(errmsg("process manager \"%s\" failed at position %lld of log \"%s\": %s", pm->name,
-						(long long) slot->now.position, slot->now.log, error.message)));
+/*
+ * The server has crashed, and these were there.  To be forgotten when what
+ * follows is committed.
+ */
+static void
+scheduler_bury_crashed(TimestampTz *due)
+{
+	Handling	what;
+	int			entry = -1;
+
+	nburied = 0;
+	while (nburied < lengthof(buried) && (entry = crash_next(MyDatabaseId, entry + 1, &what)) >= 0)
+	{
+		if (scheduler_blame(&what, BLAME_CRASH, false))
+			buried[nburied++] = entry;
+		else
+			*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP_WAITING));
 	}
-	return true;
 }
 
 /*
@@ -441,9 +497,13 @@ scheduler_round(void)
 	slot_sweep_logs(log_relids());
 	scheduler_load();
 	scheduler_adopt(&due);
+	/* Before a dispatcher calls the same handler again. */
+	scheduler_bury_crashed(&due);
 	scheduler_find_work(&due);
 	due = scheduler_start(due);
 	CommitTransactionCommand();
+	for (int i = 0; i < nburied; i++)
+		crash_forget(buried[i]);
 	return due;
 }
 
@@ -457,6 +517,7 @@ scheduler_main(Datum arg)
 	if (slot_held_out(MyWorkerSlot->database) || !guc_launcher)
 		crew_leave();
 	BackgroundWorkerInitializeConnectionByOid(MyWorkerSlot->database, InvalidOid, 0);
+	crash_attach();
 	before_shmem_exit(scheduler_uncount, (Datum) 0);
 
 	memset(&ctl, 0, sizeof(ctl));

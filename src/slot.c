@@ -8,6 +8,7 @@
  */
 #include "pm.h"
 
+#include "crash.h"
 #include "postmaster/bgworker.h"
 #include "slot.h"
 #include "storage/ipc.h"
@@ -64,6 +65,8 @@ slot_shmem_startup(void)
 
 	slot_log_shmem_startup();
 	LWLockRelease(AddinShmemInitLock);
+	if (!found)
+		crash_startup();
 }
 
 /*
@@ -175,6 +178,7 @@ slot_detach(int code, Datum arg)
 	if (slot == NULL)
 		return;
 	MyWorkerSlot = NULL;
+	crash_unmark();
 	if (slot->now.activity == ACTIVITY_HANDLING && pg_atomic_read_u32(&slot->leave) == 0)
 	{
 		LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
@@ -318,45 +322,24 @@ slot_activity(WorkerActivity activity)
 	slot->now.since = GetCurrentTimestamp();
 	slot->now.overdue = false;
 	if (activity == ACTIVITY_IDLE)
-		slot->now.manager = 0;
+		slot->now.handling.manager = 0;
 	SpinLockRelease(&slot->mutex);
 }
 
 /*
- * Which unit this worker has in hand, and whether its handler gets several
- * events in one call.
+ * What this worker is about to call a handler for.
  */
 void
-slot_handling(int manager, int lane, const char *name, bool several)
+slot_handling(const Handling *handling, const char *name)
 {
 	WorkerSlot *slot = MyWorkerSlot;
 
 	if (slot == NULL)
 		return;
 	SpinLockAcquire(&slot->mutex);
-	slot->now.manager = manager;
-	slot->now.lane = lane;
-	slot->now.several = several;
-	strlcpy(slot->now.name, name, NAMEDATALEN);
-	slot->now.log[0] = '\0';
-	slot->now.position = 0;
-	SpinLockRelease(&slot->mutex);
-}
-
-/*
- * And which event of it.
- */
-void
-slot_handling_event(const char *log, int64 position)
-{
-	WorkerSlot *slot = MyWorkerSlot;
-
-	if (slot == NULL)
-		return;
-	SpinLockAcquire(&slot->mutex);
-	if (strcmp(slot->now.log, log) != 0)
-		strlcpy(slot->now.log, log, SLOT_LOG_NAME);
-	slot->now.position = position;
+	if (slot->now.handling.manager != handling->manager)
+		strlcpy(slot->now.name, name, NAMEDATALEN);
+	slot->now.handling = *handling;
 	SpinLockRelease(&slot->mutex);
 }
 

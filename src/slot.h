@@ -47,6 +47,29 @@ typedef enum WorkerActivity
 	ACTIVITY_COMMITTING
 } WorkerActivity;
 
+typedef enum HandlingSource
+{
+	HANDLING_EVENT,				/* of a log */
+	HANDLING_TIMER,
+	HANDLING_PARKED				/* an event or timer that is tried again */
+} HandlingSource;
+
+/*
+ * What the handler has in hand that runs: whoever outlives it knows whom to
+ * blame.
+ */
+typedef struct Handling
+{
+	int			manager;		/* its id, 0 for none */
+	int			lane;
+	HandlingSource source;
+	bool		several;		/* events in one call: which one, is not known */
+	bool		correlating;	/* its key is being asked for */
+	char		log[SLOT_LOG_NAME]; /* empty for a timer */
+	int64		position;
+	int64		id;				/* of a timer's or a parked event's row */
+} Handling;
+
 /*
  * One background worker.  Claimed by who starts it, under SlotShared->lock;
  * the worker itself attaches and gives it up.  "now" is written by the worker
@@ -70,12 +93,8 @@ typedef struct WorkerSlot
 	{
 		WorkerActivity activity;
 		TimestampTz since;
-		int			manager;	/* its id, 0 for none */
-		int			lane;
-		bool		several;	/* events in one call: which one, is not known */
-		char		name[NAMEDATALEN];
-		char		log[SLOT_LOG_NAME];
-		int64		position;
+		Handling	handling;
+		char		name[NAMEDATALEN];	/* of the process manager */
 		bool		overdue;	/* the handler ignored its timeout's first firing */
 	}			now;
 	bool		casualty;		/* it has died in the midst of a handler, see "now" */
@@ -164,8 +183,7 @@ extern void slot_wake(int index);
 extern uint64 slot_registry_generation(void);
 extern void slot_wake_kind(WorkerKind kind, Oid database);
 extern void slot_activity(WorkerActivity activity);
-extern void slot_handling(int manager, int lane, const char *name, bool several);
-extern void slot_handling_event(const char *log, int64 position);
+extern void slot_handling(const Handling *handling, const char *name);
 
 extern void slot_log_shmem_request(void);
 extern void slot_log_shmem_startup(void);

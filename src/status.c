@@ -105,12 +105,12 @@ pm_status_workers(PG_FUNCTION_ARGS)
 		nulls[3] = !OidIsValid(copy.role);
 		values[4] = CStringGetTextDatum(states[copy.now.activity]);
 		values[5] = TimestampTzGetDatum(copy.now.since);
-		nulls[6] = nulls[7] = copy.now.manager == 0;
+		nulls[6] = nulls[7] = copy.now.handling.manager == 0;
 		values[6] = CStringGetTextDatum(copy.now.name);
-		values[7] = Int32GetDatum(copy.now.lane);
-		nulls[8] = nulls[9] = nulls[6] || copy.now.log[0] == '\0';
-		values[8] = CStringGetTextDatum(copy.now.log);
-		values[9] = Int64GetDatum(copy.now.position);
+		values[7] = Int32GetDatum(copy.now.handling.lane);
+		nulls[8] = nulls[9] = nulls[6] || copy.now.handling.log[0] == '\0';
+		values[8] = CStringGetTextDatum(copy.now.handling.log);
+		values[9] = Int64GetDatum(copy.now.handling.position);
 		values[10] = BoolGetDatum(copy.now.overdue);
 		values[11] = TimestampTzGetDatum(copy.started_at);
 		status_put(fcinfo, values, nulls);

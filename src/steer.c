@@ -13,7 +13,9 @@
 #include "cursor.h"
 #include "exec.h"
 #include "log.h"
+#include "park.h"
 #include "register.h"
+#include "steer.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -52,6 +54,50 @@ steer_execute(ExecStatement *statement, const char *name, const char *log)
 }
 
 /*
+ * How much there is besides the cursors.
+ */
+SteerKept
+steer_kept(const char *manager)
+{
+	static ExecStatement count_kept = {
+		NULL,
+		"SELECT (SELECT pg_catalog.count(*) FROM pm_catalog.instance WHERE process_manager OPERATOR(pg_catalog.=) $1), "
+		"(SELECT pg_catalog.count(*) FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1), "
+		"(SELECT pg_catalog.count(*) FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1)",
+		1, {TEXTOID}
+	};
+	SteerKept	kept;
+	ExecScope	scope;
+	Datum		values[1] = {CStringGetTextDatum(manager)};
+	bool		isnull;
+
+	exec_begin_owner(&scope);
+	exec_statement(&count_kept, values, NULL);
+	kept.instances = DatumGetInt64(exec_value(0, 1, &isnull));
+	kept.timers = DatumGetInt64(exec_value(0, 2, &isnull));
+	kept.parked = DatumGetInt64(exec_value(0, 3, &isnull));
+	exec_end(&scope);
+	return kept;
+}
+
+/*
+ * Deletes it.
+ */
+static void
+steer_forget(const char *manager)
+{
+	static ExecStatement forget = {
+		NULL,
+		"WITH i AS (DELETE FROM pm_catalog.instance WHERE process_manager OPERATOR(pg_catalog.=) $1), "
+		"t AS (DELETE FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1) "
+		"DELETE FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	};
+
+	steer_execute(&forget, manager, NULL);
+}
+
+/*
  * The name under which a process manager follows a log.
  */
 static char *
@@ -66,6 +112,38 @@ steer_followed(ProcessManager *pm, char *given)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("process manager \"%s\" does not follow log \"%s\"", pm->name, given)));
+}
+
+/*
+ * Parked events of a log have not been handled: nobody gives them up by
+ * accident.
+ */
+static void
+steer_refuse_parked(ProcessManager *pm, const char *log)
+{
+	static ExecStatement oldest_parked = {
+		NULL,
+		"SELECT pg_catalog.min(position), pg_catalog.count(*) FROM pm_catalog.parked "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2",
+		2, {TEXTOID, TEXTOID}
+	};
+	ExecScope	scope;
+	Datum		values[2] = {CStringGetTextDatum(pm->name), CStringGetTextDatum(log)};
+	int64		position;
+	int64		count;
+	bool		isnull;
+
+	exec_begin_owner(&scope);
+	exec_statement(&oldest_parked, values, NULL);
+	position = DatumGetInt64(exec_value(0, 1, &isnull));
+	count = DatumGetInt64(exec_value(0, 2, &isnull));
+	exec_end(&scope);
+	if (count > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("process manager \"%s\" has parked events of log \"%s\"", pm->name, log),
+				 errdetail("There are %lld of them, the first at position %lld.", (long long) count, (long long) position),
+				 errhint("Have them handled with pm.retry, or give them up with pm.discard.")));
 }
 
 /*
@@ -88,6 +166,7 @@ pm_unfollow(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("log \"%s\" is the only one that process manager \"%s\" follows", log, pm->name),
 				 errhint("SELECT pm.unregister(%s) ends it altogether.", quote_literal_cstr(pm->name))));
+	steer_refuse_parked(pm, log);
 	steer_execute(&delete_cursor, pm->name, log);
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
@@ -115,6 +194,7 @@ pm_unregister(PG_FUNCTION_ARGS)
 	};
 	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.unregister");
 
+	steer_forget(pm->name);
 	steer_execute(&delete_manager, pm->name, NULL);
 	registry_changed();
 	PG_RETURN_VOID();
@@ -170,7 +250,15 @@ steer_resume(ProcessManager *pm)
 	exec_statement(&resume, values, NULL);
 	exec_end(&scope);
 	for (int lane = 0; lane < pm->lanes; lane++)
+	{
+		LaneState	state;
+
+		/* If it has halted since every key failed, they were not to blame: nor were those that are dead by now. */
+		(void) cursor_read(pm, lane, &state);
+		park_retry_all(pm, lane, state.status == LANE_HALTED ? state.in_a_row : 0);
 		lane_clear(pm->name, lane);
+		lane_handled(pm->name, lane);
+	}
 	register_warn_unattended(pm->name);
 }
 
@@ -207,6 +295,40 @@ pm_resume(PG_FUNCTION_ARGS)
 }
 
 /*
+ * What is kept besides the cursors follows from the events handled so far, and
+ * would be wrong when some of them are handled again.
+ */
+static void
+steer_seek_kept(ProcessManager *pm, const char *log, int64 after, bool reset)
+{
+	SteerKept	kept = steer_kept(pm->name);
+	LaneState	state;
+	bool		back = false;
+	ListCell   *lc;
+
+	if (kept.instances + kept.timers + kept.parked == 0)
+		return;
+	for (int lane = 0; lane < pm->lanes; lane++)
+		foreach(lc, cursor_read(pm, lane, &state))
+		if (strcmp(((Cursor *) lfirst(lc))->log, log) == 0 && ((Cursor *) lfirst(lc))->position > after)
+			back = true;
+	if (reset)
+	{
+		steer_forget(pm->name);
+		ereport(NOTICE,
+				(errmsg("deleted of process manager \"%s\": %lld instances, %lld timers, %lld parked events", pm->name,
+						(long long) kept.instances, (long long) kept.timers, (long long) kept.parked)));
+	}
+	else if (back)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot set process manager \"%s\" back to position %lld of log \"%s\"", pm->name, (long long) after, log),
+				 errdetail("It has %lld instances, %lld timers and %lld parked events.", (long long) kept.instances,
+						   (long long) kept.timers, (long long) kept.parked),
+				 errhint("With reset => true they are deleted, those of its other logs too.")));
+}
+
+/*
  * pm.seek(name, log, after, reset)
  */
 Datum
@@ -239,6 +361,7 @@ pm_seek(PG_FUNCTION_ARGS)
 				 errmsg("position %lld is not between 0 and the high-water mark of log \"%s\"", (long long) after, log->name),
 				 errdetail("The high-water mark is %lld.", (long long) mark.mark)));
 
+	steer_seek_kept(pm, log->name, after, PG_GETARG_BOOL(3));
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = CStringGetTextDatum(log->name);

@@ -149,6 +149,7 @@ unit_load(void)
 
 			unit->pm = pm;
 			unit->lane = lane;
+			unit->due = DT_NOEND;
 			unit->held_nap = UNIT_HELD_MIN;
 			unit->wait_nap = UNIT_WAIT_MIN;
 			foreach(lc2, before)

@@ -17,6 +17,8 @@ typedef struct Unit
 	int			lane;
 	bool		dirty;			/* may have something to do */
 	TimestampTz not_before;		/* to look again, DT_NOEND: when woken */
+	TimestampTz due;			/* a timer or retry, DT_NOEND: none */
+	bool		leave_parked;	/* the logs come first this time */
 	Isolate		isolate;
 	int			at_once;		/* failures in a row that were not counted */
 	int			servers_faults; /* and those that look like the server's own trouble */

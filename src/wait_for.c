@@ -66,6 +66,35 @@ wait_reached(const char *name, const char *log, int64 target)
 	return reached;
 }
 
+/*
+ * Raises when an event at or below the target has been parked.
+ */
+static void
+wait_refuse_parked(const char *name, const char *log, int64 target)
+{
+	static ExecStatement oldest_parked = {
+		NULL,
+		"SELECT position FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND log OPERATOR(pg_catalog.=) $2 AND position OPERATOR(pg_catalog.<=) $3 ORDER BY position LIMIT 1",
+		3, {TEXTOID, TEXTOID, INT8OID}
+	};
+	ExecScope	scope;
+	Datum		values[3];
+	bool		isnull;
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = CStringGetTextDatum(log);
+	values[2] = Int64GetDatum(target);
+	if (exec_statement(&oldest_parked, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("process manager \"%s\" has parked the event at position %lld of log \"%s\"", name,
+						(long long) DatumGetInt64(exec_value(0, 1, &isnull)), log),
+				 errhint("Its owner sees it in pm.parked; pm.retry has it handled.")));
+	exec_end(&scope);
+}
+
 static void
 wait_nap(long ms)
 {
@@ -144,6 +173,7 @@ pm_wait_for(PG_FUNCTION_ARGS)
 		ConditionVariableCancelSleep();
 		if (!reached)
 			break;
+		wait_refuse_parked(name, lfirst(lc), target);
 	}
 	PG_RETURN_BOOL(reached);
 }

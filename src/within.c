@@ -7,7 +7,7 @@
 #include "pm.h"
 
 #include "access/xact.h"
-#include "executor/executor.h"
+#include "event.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "utils/fmgrprotos.h"
@@ -17,32 +17,38 @@
 #include "within.h"
 
 static ProcessManager *current = NULL;
-static const char *current_log;
+static int	current_lane;
+static const char *current_log; /* NULL for a timer */
 static int64 current_position;
 static Datum current_event;		/* a pm.event, 0 for an array of them */
+static const char *current_key; /* of the instance that is called, or NULL */
 static bool time_is_set = false;
 static TimestampTz time_as_of;
 
 PG_FUNCTION_INFO_V1(pm_now);
 
 void
-within_enter(ProcessManager *pm)
+within_enter(ProcessManager *pm, int lane)
 {
 	Assert(current == NULL);
 	current = pm;
+	current_lane = lane;
 	current_event = (Datum) 0;
+	current_key = NULL;
 }
 
 /*
- * The event that the handler gets next.  Not called for an array of events:
- * which of them causes what is not known.
+ * The event that the handler gets next, of which instance (NULL: it keeps
+ * none).  Not called for an array of events: which of them causes what is not
+ * known.
  */
 void
-within_event(const char *log, int64 position, Datum event)
+within_event(const char *log, int64 position, Datum event, const char *key)
 {
 	current_log = log;
 	current_position = position;
 	current_event = event;
+	current_key = key;
 }
 
 void
@@ -74,46 +80,86 @@ within_refuse(const char *name)
 }
 
 /*
- * The metadata of an event that a handler appends: adds which event caused it,
- * and passes that one's correlation on.  Outside of a handler, the metadata as
- * it is.
+ * The name of the process manager whose handler runs.
+ */
+const char *
+within_manager(void)
+{
+	Assert(current != NULL);
+	return current->name;
+}
+
+/*
+ * The key of the instance whose handler calls a function that only those may
+ * call.
+ */
+const char *
+within_instance(const char *function, int *lane)
+{
+	if (current == NULL || current_key == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s can only be called by the handler of an instance", function),
+				 errhint("That is a handler f(pm.event, jsonb) RETURNS jsonb, while it runs.")));
+	*lane = current_lane;
+	return current_key;
+}
+
+/*
+ * Adds a field of one object to another, which keeps its own one if it may.
+ */
+static Datum
+within_pass_on(Datum to, Jsonb *from, const char *name, bool keep)
+{
+	JsonbValue	found;
+	Jsonb	   *value;
+	StringInfoData add;
+
+	if (keep && getKeyJsonValueFromContainer(&DatumGetJsonbP(to)->root, name, strlen(name), &found) != NULL)
+		return to;
+	if (getKeyJsonValueFromContainer(&from->root, name, strlen(name), &found) == NULL)
+		return to;
+	value = JsonbValueToJsonb(&found);
+	initStringInfo(&add);
+	appendStringInfo(&add, "{\"%s\": %s}", name, JsonbToCString(NULL, &value->root, VARSIZE(value)));
+	return DirectFunctionCall2(jsonb_concat, to, DirectFunctionCall1(jsonb_in, CStringGetDatum(add.data)));
+}
+
+/*
+ * The metadata of an event that a handler appends, or of a timer that it sets:
+ * adds which event caused it, and passes that one's correlation on.  What a
+ * timer causes was caused by the event that set it.  Outside of a handler, the
+ * metadata as it is.
  */
 Datum
 within_cause(Datum metadata)
 {
-	bool		isnull;
-	Datum		value;
-	Jsonb	   *ours = DatumGetJsonbP(metadata);
+	EventFields fields;
 	Jsonb	   *theirs = NULL;
-	JsonbValue	found;
 	StringInfoData add;
 
 	if (current == NULL || current_event == (Datum) 0)
 		return metadata;
 
-	value = GetAttributeByName(DatumGetHeapTupleHeader(current_event), "metadata", &isnull);
+	event_deform(current_event, &fields);
 	/* A plain INSERT may have stored anything as metadata. */
-	if (!isnull && JB_ROOT_IS_OBJECT(DatumGetJsonbP(value)))
-		theirs = DatumGetJsonbP(value);
+	if (!fields.nulls[EVENT_METADATA - 1] && JB_ROOT_IS_OBJECT(DatumGetJsonbP(fields.values[EVENT_METADATA - 1])))
+		theirs = DatumGetJsonbP(fields.values[EVENT_METADATA - 1]);
 
-	initStringInfo(&add);
-	appendStringInfoString(&add, "{\"causation\": {\"log\": ");
-	escape_json(&add, current_log);
-	appendStringInfo(&add, ", \"position\": " INT64_FORMAT "}", current_position);
-	if (theirs != NULL &&
-		getKeyJsonValueFromContainer(&theirs->root, "correlation", 11, &found) != NULL &&
-		getKeyJsonValueFromContainer(&ours->root, "correlation", 11, &found) == NULL)
+	if (current_log != NULL)
 	{
-		Jsonb	   *correlation;
-
-		getKeyJsonValueFromContainer(&theirs->root, "correlation", 11, &found);
-		correlation = JsonbValueToJsonb(&found);
-		appendStringInfo(&add, ", \"correlation\": %s",
-						 JsonbToCString(NULL, &correlation->root, VARSIZE(correlation)));
+		initStringInfo(&add);
+		appendStringInfoString(&add, "{\"causation\": {\"log\": ");
+		escape_json(&add, current_log);
+		appendStringInfo(&add, ", \"position\": " INT64_FORMAT "}}", current_position);
+		metadata = DirectFunctionCall2(jsonb_concat, metadata,
+									   DirectFunctionCall1(jsonb_in, CStringGetDatum(add.data)));
 	}
-	appendStringInfoChar(&add, '}');
-	return DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(ours),
-							   DirectFunctionCall1(jsonb_in, CStringGetDatum(add.data)));
+	if (theirs != NULL && current_log == NULL)
+		metadata = within_pass_on(metadata, theirs, "causation", false);
+	if (theirs != NULL)
+		metadata = within_pass_on(metadata, theirs, "correlation", true);
+	return metadata;
 }
 
 void
@@ -127,6 +173,15 @@ void
 within_clear_time(void)
 {
 	time_is_set = false;
+}
+
+/*
+ * The time that timers and retries go by: the clock's, or as_of.
+ */
+TimestampTz
+within_time(void)
+{
+	return time_is_set ? time_as_of : GetCurrentTimestamp();
 }
 
 /*

@@ -7,14 +7,17 @@
 
 #include "registry.h"
 
-extern void within_enter(ProcessManager *pm);
-extern void within_event(const char *log, int64 position, Datum event);
+extern void within_enter(ProcessManager *pm, int lane);
+extern void within_event(const char *log, int64 position, Datum event, const char *key);
 extern void within_leave(void);
 extern bool within_handler(void);
 extern void within_refuse(const char *name);
+extern const char *within_manager(void);
+extern const char *within_instance(const char *function, int *lane);
 extern Datum within_cause(Datum metadata);
 
 extern void within_set_time(TimestampTz as_of);
 extern void within_clear_time(void);
+extern TimestampTz within_time(void);
 
 #endif							/* PM_WITHIN_H */

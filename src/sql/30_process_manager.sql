@@ -1,4 +1,5 @@
--- Process managers: registering and steering them, handling in the caller's session, waiting for them.
+-- Process managers: registering and steering them, what their handlers call, what a person does about parked
+-- events, handling in the caller's session, waiting for them.
 
 CREATE FUNCTION pm.register(name text, handler text, logs text[], correlate text DEFAULT NULL, types text[] DEFAULT NULL,
 							start_at text DEFAULT NULL, on_failure text DEFAULT 'park', max_attempts integer DEFAULT 5,
@@ -15,6 +16,16 @@ CREATE FUNCTION pm.resume(name text DEFAULT NULL) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_resume';
 CREATE FUNCTION pm.seek(name text, log text, after bigint, reset boolean DEFAULT false) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_seek';
+CREATE FUNCTION pm.retry(name text, log text, pos bigint) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_retry';
+CREATE FUNCTION pm.discard(name text, log text, pos bigint) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_discard';
+CREATE FUNCTION pm.set_timer(type text, due timestamptz, data jsonb DEFAULT '{}') RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_set_timer';
+CREATE FUNCTION pm.cancel_timer(type text) RETURNS boolean
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_cancel_timer';
+CREATE FUNCTION pm.done() RETURNS jsonb
+	LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pm_done';
 CREATE FUNCTION pm.catch_up(name text DEFAULT NULL, as_of timestamptz DEFAULT NULL, max_count bigint DEFAULT NULL,
 							on_failure text DEFAULT 'raise')
 	RETURNS bigint LANGUAGE C AS 'MODULE_PATHNAME', 'pm_catch_up';

@@ -54,6 +54,28 @@ FROM pm_catalog.cursor c
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
 WHERE pm_catalog.may_see(p.owner);
 
+-- What is in events and states is for the owner, not for pg_monitor.
+CREATE VIEW pm.instance WITH (security_barrier) AS
+SELECT i.process_manager, i.key, i.state, i.started_at, i.updated_at
+FROM pm_catalog.instance i
+JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) i.process_manager
+WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
+
+CREATE VIEW pm.timer WITH (security_barrier) AS
+SELECT t.process_manager, t.key, t.type, t.due, t.data
+FROM pm_catalog.timer t
+JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) t.process_manager
+WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
+
+-- A timer has no position: its row's number stands in for one, to name it by.
+CREATE VIEW pm.parked WITH (security_barrier) AS
+SELECT k.process_manager, k.log, CASE WHEN k.log IS NULL THEN k.id ELSE k."position" END AS "position", k.key, k.state,
+	   ROW(k.log, k."position", k.stream, k.version, k.type, k.data, k.metadata, k.recorded_at)::pm.event AS event,
+	   k.attempts, k.message, k.detail, k.context, k.sqlstate, k.retry_at, k.parked_at
+FROM pm_catalog.parked k
+JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) k.process_manager
+WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
+
 CREATE VIEW pm.worker WITH (security_barrier) AS
 SELECT w.pid, w.kind, d.datname AS database, r.rolname AS role, w.state, w.since,
 	   CASE WHEN w.database OPERATOR(pg_catalog.=) here.oid THEN w.process_manager END AS process_manager,
@@ -83,7 +105,7 @@ WHERE k.locktype OPERATOR(pg_catalog.=) 'object' AND k.granted
 CREATE VIEW pm_catalog.unit_case AS
 SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at, p.owner, p.owner_name, r.rolname,
 	   l.state, l.reason, l.hint, CASE WHEN l.message IS DISTINCT FROM l.reason THEN l.message END AS message, l.attempts, l.retry_at, l.errors,
-	   s.high_water_mark, s.last_position, s.problem, s.hint AS problem_hint,
+	   s.high_water_mark, s.last_position, s.problem, s.hint AS problem_hint, k.parked, k.next_retry,
 	   CASE
 		   WHEN NOT p.at_home THEN 'copy'
 		   WHEN p.paused THEN 'paused'
@@ -96,7 +118,7 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 		   WHEN r.oid IS NULL THEN 'owner'
 		   WHEN NOT r.rolcanlogin THEN 'login'
 		   WHEN NOT pg_catalog.has_database_privilege(r.oid, here.oid, 'CONNECT') THEN 'connect'
-		   WHEN l.state OPERATOR(pg_catalog.=) 'retrying' THEN 'retrying'
+		   WHEN l.state OPERATOR(pg_catalog.=) ANY (ARRAY['retrying', 'parking']) THEN 'retrying'
 		   WHEN s.problem IS NOT NULL THEN 'problem'
 		   WHEN l.state OPERATOR(pg_catalog.=) 'waiting' THEN 'waiting'
 		   WHEN s.last_position OPERATOR(pg_catalog.<=) c."position" THEN 'idle'
@@ -120,6 +142,14 @@ CROSS JOIN (SELECT d.oid, d.datistemplate, x.extversion FROM pg_catalog.pg_datab
 			  AND x.extname OPERATOR(pg_catalog.=) 'pm') here
 LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
 CROSS JOIN LATERAL pm_catalog.log_state(c.log) s
+-- Timers belong to no log: they count with the first one.
+CROSS JOIN LATERAL (
+	SELECT pg_catalog.count(*) AS parked, pg_catalog.min(k.retry_at) AS next_retry
+	FROM pm_catalog.parked k
+	WHERE k.process_manager OPERATOR(pg_catalog.=) c.process_manager AND k.lane OPERATOR(pg_catalog.=) c.lane
+	  AND coalesce(k.log, (SELECT pg_catalog.min(f.log) FROM pm_catalog.cursor f
+						   WHERE f.process_manager OPERATOR(pg_catalog.=) c.process_manager
+							 AND f.lane OPERATOR(pg_catalog.=) c.lane)) OPERATOR(pg_catalog.=) c.log) k
 WHERE pm_catalog.may_see(p.owner);
 
 CREATE VIEW pm.status WITH (security_barrier) AS
@@ -144,8 +174,8 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'taken' THEN 'another session has it in hand'
 		   WHEN 'dispatcher' THEN pg_catalog.format('no dispatcher runs for role "%s"', u.rolname)
 		   WHEN 'overdue' THEN 'the handler does not return, and does not heed its timeout'
-		   WHEN 'idle' THEN NULL
-		   WHEN 'running' THEN NULL
+		   WHEN 'idle' THEN p.reason
+		   WHEN 'running' THEN p.reason
 		   -- What a handler says may hold data: it is for the owner.
 		   ELSE pg_catalog.concat(u.reason, CASE WHEN u.message IS NOT NULL AND pg_catalog.pg_has_role(u.owner, 'USAGE')
 												 THEN pg_catalog.concat(': ', u.message) END)
@@ -166,11 +196,11 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'taken' THEN 'SELECT * FROM pm.blocker shows who it is.'
 		   WHEN 'dispatcher' THEN 'One is being started; if that lasts, raise pm.max_workers or max_worker_processes.'
 		   WHEN 'overdue' THEN 'A loop in C without CHECK_FOR_INTERRUPTS cannot be ended from outside but by a restart.'
-		   WHEN 'idle' THEN NULL
-		   WHEN 'running' THEN NULL
+		   WHEN 'idle' THEN p.hint
+		   WHEN 'running' THEN p.hint
 		   ELSE u.hint
 	   END AS hint,
-	   u.attempts, u.retry_at, u.handled, u.errors,
+	   u.attempts, coalesce(u.retry_at, u.next_retry) AS retry_at, u.parked, u.handled, u.errors,
 	   pg_catalog.round(now_rate.rate::pg_catalog.numeric, 1) AS rate,
 	   CASE WHEN now_rate.rate OPERATOR(pg_catalog.>) 0.1 AND u.high_water_mark OPERATOR(pg_catalog.>) u."position"
 			THEN pg_catalog.make_interval(secs => pg_catalog.round((
@@ -179,6 +209,11 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 	   CASE WHEN u.last_position OPERATOR(pg_catalog.>) u."position"
 			THEN pm_catalog.oldest_unhandled(u.log, u."position") END AS oldest_unhandled
 FROM pm_catalog.unit_case u
+CROSS JOIN LATERAL (SELECT CASE WHEN u.parked OPERATOR(pg_catalog.>) 0 THEN
+						   pg_catalog.format('%s of its events are parked', u.parked) END AS reason,
+						   CASE WHEN u.parked OPERATOR(pg_catalog.>) 0 THEN
+						   pg_catalog.format('SELECT * FROM pm.parked WHERE process_manager = %L; then pm.retry or pm.discard.',
+											 u.process_manager) END AS hint) p
 CROSS JOIN LATERAL (SELECT u.rate OPERATOR(pg_catalog.*) pg_catalog.exp(OPERATOR(pg_catalog.-) least(greatest(
 					extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) u.moved_at)::pg_catalog.float8,
 					0), 600) OPERATOR(pg_catalog./) 10) AS rate) now_rate;

@@ -1,0 +1,223 @@
+/*
+ * batch.c
+ *		What a batch of a unit handles, and in which order.
+ *
+ * The events of all followed logs up to their marks, merged by recorded_at,
+ * and among them the timers that are due, each before the events recorded
+ * later: as if each had been handled at its time, whatever the size of the
+ * batch.  Timers that handlers set or cancel while the batch runs take part,
+ * so that the next item is only known when it is asked for.
+ */
+#include "pm.h"
+
+#include "access/htup_details.h"
+#include "batch.h"
+#include "event.h"
+#include "highwater.h"
+#include "timer.h"
+#include "utils/typcache.h"
+
+/*
+ * Computes the mark of each log.  False when one cannot be looked at now.
+ */
+bool
+batch_mark(Batch *batch, List *cursors, DispatchResult *result)
+{
+	ListCell   *lc;
+
+	batch->logs = palloc0(sizeof(BatchLog) * Max(list_length(cursors), 1));
+	foreach(lc, cursors)
+	{
+		BatchLog   *b = &batch->logs[batch->nlogs++];
+
+		b->cursor = lfirst(lc);
+		b->log = log_open(b->cursor->log, !batch->request->wait);
+		if (b->log == NULL)
+			return false;
+		log_require_whole(b->log);
+		b->mark = highwater_compute(b->log->relid, b->log->seqid, batch->request->view);
+		if (b->mark.status == HIGHWATER_UNKNOWN)
+			return false;
+		if (b->mark.status == HIGHWATER_REWOUND || b->mark.last < b->cursor->position)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the sequence of log \"%s\" was set back to %lld, behind position %lld", b->log->name,
+							(long long) b->mark.last, (long long) Max(b->mark.mark, b->cursor->position)),
+					 errhint("Set it to %lld or higher with pg_catalog.setval; new events would be taken for old ones.",
+							 (long long) Max(b->mark.mark, b->cursor->position))));
+		if (b->mark.status == HIGHWATER_HELD)
+			result->held = true;
+	}
+	return true;
+}
+
+/*
+ * Reads a log's next events, up to the mark.
+ */
+static void
+batch_read_log(Batch *batch, BatchLog *b, TupleDesc event_desc)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ExecScope	scope;
+
+	log_begin_read(b->log, &scope);
+	b->count = (int) log_select(b->log, b->cursor->position, b->mark.mark, batch->limit, batch->pm->types);
+	b->more = b->count == batch->limit;
+	b->events = MemoryContextAllocZero(caller, sizeof(BatchItem) * Max(b->count, 1));
+	for (int i = 0; i < b->count; i++)
+	{
+		BatchItem  *item = &b->events[i];
+		MemoryContext spi;
+		bool		isnull;
+
+		item->source = HANDLING_EVENT;
+		item->log = b;
+		item->log_name = b->log->name;
+		item->position = DatumGetInt64(exec_value(i, EVENT_POSITION, &isnull));
+		item->time = DatumGetTimestampTz(exec_value(i, EVENT_RECORDED_AT, &isnull));
+		spi = MemoryContextSwitchTo(caller);
+		item->event = heap_copy_tuple_as_datum(SPI_tuptable->vals[i], event_desc);
+		MemoryContextSwitchTo(spi);
+	}
+	exec_end(&scope);
+}
+
+/*
+ * Reads all logs that are behind, and merges them by recorded_at.  Stops where
+ * one runs out although it has more: what would come next is not known.
+ */
+void
+batch_read(Batch *batch)
+{
+	TupleDesc	event_desc = lookup_rowtype_tupdesc(event_type(), -1);
+
+	for (int i = 0; i < batch->nlogs; i++)
+		if (batch->logs[i].mark.mark > batch->logs[i].cursor->position)
+			batch_read_log(batch, &batch->logs[i], event_desc);
+	ReleaseTupleDesc(event_desc);
+
+	batch->events = palloc(sizeof(BatchItem *) * batch->limit);
+	while (batch->count < batch->limit)
+	{
+		BatchLog   *oldest = NULL;
+
+		for (int i = 0; i < batch->nlogs; i++)
+		{
+			BatchLog   *b = &batch->logs[i];
+
+			if (b->taken < b->count &&
+				(oldest == NULL || b->events[b->taken].time < oldest->events[oldest->taken].time))
+				oldest = b;
+		}
+		if (oldest == NULL)
+			return;
+		batch->events[batch->count++] = &oldest->events[oldest->taken++];
+		if (oldest->taken == oldest->count && oldest->more)
+			break;
+	}
+	batch->cut = true;
+}
+
+/*
+ * Reads the timers that are due.
+ */
+static void
+batch_read_timers(Batch *batch)
+{
+	MemoryContext caller = MemoryContextSwitchTo(batch->keys.context);
+	ListCell   *lc;
+
+	batch->timers_stale = false;
+	batch->timers = NIL;
+	batch->next_timer = 0;
+	foreach(lc, timer_read(batch->pm, batch->lane, batch->now, batch->limit))
+	{
+		Timer	   *timer = lfirst(lc);
+		BatchItem  *item = palloc0(sizeof(BatchItem));
+
+		item->source = HANDLING_TIMER;
+		item->id = timer->id;
+		item->time = timer->due;
+		item->event = timer->event;
+		item->key = key_get_text(&batch->keys, timer->key);
+		batch->timers = lappend(batch->timers, item);
+	}
+	batch->timers_more = list_length(batch->timers) == batch->limit;
+	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * What is to be handled next, or NULL.
+ */
+BatchItem *
+batch_next(Batch *batch)
+{
+	BatchItem  *event = batch->next < batch->count ? batch->events[batch->next] : NULL;
+	BatchItem  *timer = NULL;
+
+	if (batch->done >= batch->limit)
+		return NULL;
+	if (batch->has_timers)
+	{
+		if (batch->timers_stale || (batch->timers_more && batch->next_timer == list_length(batch->timers)))
+			batch_read_timers(batch);
+		if (batch->next_timer < list_length(batch->timers))
+			timer = list_nth(batch->timers, batch->next_timer);
+	}
+	if (timer != NULL && (event != NULL ? timer->time < event->time : !batch->cut))
+	{
+		batch->next_timer++;
+		return timer;
+	}
+	if (event != NULL)
+		batch->next++;
+	return event;
+}
+
+/*
+ * The batch has got past an event or timer.
+ */
+void
+batch_done(Batch *batch, BatchItem *item, bool handled)
+{
+	batch->done++;
+	if (handled)
+		batch->handled++;
+	if (item->log == NULL)
+		return;
+	item->log->done++;
+	item->log->position = item->position;
+	if (handled)
+		item->log->handled++;
+}
+
+/*
+ * Moves the cursors: to the last event got past, or to the mark where all
+ * there was has been.  Returns whether there is more.
+ */
+bool
+batch_advance(Batch *batch)
+{
+	bool		more = false;
+
+	for (int i = 0; i < batch->nlogs; i++)
+	{
+		BatchLog   *b = &batch->logs[i];
+		int64		position = b->cursor->position;
+
+		if (b->mark.mark <= position)
+			continue;
+		if (b->done == b->count && !b->more)
+			position = b->mark.mark;
+		else
+		{
+			more = true;
+			if (b->done > 0)
+				position = b->position;
+		}
+		if (position > b->cursor->position)
+			cursor_move(batch->pm, batch->lane, b->cursor, position, b->handled);
+		b->cursor->position = position;
+	}
+	return more;
+}

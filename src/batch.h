@@ -1,0 +1,78 @@
+/*
+ * batch.h
+ *		What a batch of a unit handles, and in which order.
+ */
+#ifndef PM_BATCH_H
+#define PM_BATCH_H
+
+#include "cursor.h"
+#include "dispatch.h"
+#include "key.h"
+#include "log.h"
+
+/* One followed log in a batch. */
+typedef struct BatchLog
+{
+	Cursor	   *cursor;
+	PmLog	   *log;
+	Highwater	mark;
+	int			count;			/* events read */
+	int			taken;			/* of these, into the batch */
+	int			done;			/* of these, got past */
+	int			handled;		/* of these, by the handler */
+	int64		position;		/* of the last one got past */
+	bool		more;			/* there are more below the mark */
+	struct BatchItem *events;
+} BatchLog;
+
+/* One event or timer. */
+typedef struct BatchItem
+{
+	HandlingSource source;
+	BatchLog   *log;			/* of an event of a log */
+	int64		position;
+	int64		id;				/* of a timer's or a parked event's row */
+	const char *log_name;		/* NULL for a timer */
+	TimestampTz time;			/* recorded or due at */
+	Datum		event;			/* a pm.event */
+	Key		   *key;			/* NULL: not asked for yet, or not for us */
+	bool		passed;			/* not for us */
+} BatchItem;
+
+typedef struct Batch
+{
+	DispatchRequest *request;
+	ProcessManager *pm;
+	int			lane;
+	LaneState	state;
+	TimestampTz now;			/* what timers and retries go by */
+	int			limit;
+
+	int			nlogs;
+	BatchLog   *logs;
+	int			count;			/* events, in the order to handle */
+	BatchItem **events;
+	int			next;			/* of these */
+	bool		cut;			/* what comes after the last is not known */
+
+	bool		has_timers;		/* the handler is one that sets them */
+	bool		timers_stale;	/* to be read (again) */
+	bool		timers_more;	/* there are more due than have been read */
+	List	   *timers;			/* of BatchItem, those due, in order */
+	int			next_timer;
+
+	Keys		keys;
+	int			done;			/* events and timers got past */
+	int			handled;		/* of these, by the handler */
+	bool		again;			/* look again at once: timers have fired, events been parked */
+	bool		halted;
+	TimestampTz due;			/* of the earliest timer set */
+} Batch;
+
+extern bool batch_mark(Batch *batch, List *cursors, DispatchResult *result);
+extern void batch_read(Batch *batch);
+extern BatchItem *batch_next(Batch *batch);
+extern void batch_done(Batch *batch, BatchItem *item, bool handled);
+extern bool batch_advance(Batch *batch);
+
+#endif							/* PM_BATCH_H */

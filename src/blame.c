@@ -1,0 +1,146 @@
+/*
+ * blame.c
+ *		A handler has failed: what the error means, and what follows.
+ *
+ * Called by dispatchers, by pm.catch_up, and by the scheduler for those that
+ * did not live to say it.  The caller holds the unit's lock, in a transaction
+ * in which no user's code has run.
+ */
+#include "pm.h"
+
+#include "blame.h"
+#include "handler.h"
+#include "park.h"
+#include "timer.h"
+
+/* ---------- what errors mean ---------- */
+
+/*
+ * Errors that say nothing of the event: the same again may well succeed.
+ */
+bool
+blame_nobody(int sqlerrcode)
+{
+	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK ||
+		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
+/*
+ * Errors that the server makes of its own trouble (no space, no memory, no
+ * connections, input and output): no attempt of the handler at first, it waits
+ * until they are over.
+ */
+bool
+blame_server(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_DISK_FULL || sqlerrcode == ERRCODE_OUT_OF_MEMORY ||
+		sqlerrcode == ERRCODE_TOO_MANY_CONNECTIONS || sqlerrcode == ERRCODE_IO_ERROR;
+}
+
+/*
+ * Was an error that dispatch_batch() has raised a cancel of our timeout?  Then
+ * it says so from now on.
+ */
+bool
+blame_timeout(ErrorData *error, ProcessManager *pm)
+{
+	if (!handler_timed_out() || error->sqlerrcode != ERRCODE_QUERY_CANCELED)
+		return false;
+	error->message = psprintf("the handler did not return within handler_timeout (%lld ms)",
+							  (long long) pm->handler_timeout);
+	error->hint = pstrdup("Make it faster, or register with a longer handler_timeout.");
+	return true;
+}
+
+/*
+ * Writes down that a unit waits, and why, unless that is known already.  What
+ * was raised before the handler ran is ours, and may be told.
+ */
+void
+blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, bool ours)
+{
+	char	   *reason = ours ? error->message :
+		psprintf("the handler met trouble of the server (SQLSTATE %s)", unpack_sql_state(error->sqlerrcode));
+
+	if (state->status == LANE_WAITING && strcmp(state->reason, reason) == 0)
+		return;
+	lane_wait(pm->name, lane, reason, ours ? error->hint : "It is tried again. The server's log tells more.", error);
+	ereport(LOG,
+			(errmsg("process manager \"%s\" waits: %s", pm->name, error->message)));
+}
+
+/* ---------- what follows ---------- */
+
+/*
+ * Which call failed, in words that all who may see the unit may read.
+ */
+char *
+blame_words(ProcessManager *pm, const Handling *what)
+{
+	Timer	   *timer;
+
+	if (what->log[0] != '\0')
+		return psprintf("%s failed at position %lld of log \"%s\"", what->correlating ? "correlate" : "the handler",
+						(long long) what->position, what->log);
+	timer = what->source == HANDLING_TIMER ? timer_get(pm, what->id) : NULL;
+	if (timer == NULL)
+		return pstrdup("the handler failed at a timer");
+	return psprintf("the handler failed at a timer of type \"%s\"", timer->type);
+}
+
+/*
+ * A timer's handler failed: it is set aside, under its instance's key.
+ */
+static void
+blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorData *error, bool crash)
+{
+	Timer	   *timer = timer_get(pm, what->id);
+	char	   *refused = crash ? NULL : park_refused(pm, state, what->lane);
+
+	if (timer == NULL)
+		return;
+	if (refused != NULL)
+	{
+		lane_halt(pm, what, refused, error);
+		return;
+	}
+	(void) timer_take(timer->id);
+	park_failed(pm, what->lane, timer->key, timer->event, 1, crash ? 1 : 0, error);
+	lane_error(pm->name, what->lane);
+}
+
+/*
+ * The handler of a unit in that state failed for this, alone, unless it was
+ * for several at once.  Returns when the unit is worth another look: DT_NOEND
+ * when it has halted.
+ */
+TimestampTz
+blame(ProcessManager *pm, LaneState *state, const Handling *what, ErrorData *error, BlameCause cause)
+{
+	bool		crash = cause == BLAME_CRASH;
+	char	   *words = blame_words(pm, what);
+	TimestampTz look_at = 0;
+
+	if (what->several)
+		lane_suspect(pm->name, what->lane, what->log, what->position, error);
+	else if (what->source == HANDLING_PARKED)
+	{
+		if (park_failed_again(pm, what->id, error, crash))
+			lane_error(pm->name, what->lane);
+	}
+	else if (what->correlating)
+		/* There is no key to park it under. */
+		look_at = lane_fail(pm, state, what, words, error, crash ? pm->max_attempts : 1, crash);
+	else if (pm->halt_on_failure)
+		look_at = lane_fail(pm, state, what, words, error, pm->max_attempts, crash);
+	else if (what->source == HANDLING_TIMER)
+		blame_timer(pm, state, what, error, crash);
+	else
+		lane_condemn(pm, what, words, error, crash);
+
+	ereport(LOG,
+			(errmsg("process manager \"%s\": %s: %s", pm->name, words, error->message),
+			 error->detail ? errdetail_log("%s", error->detail) : 0,
+			 error->context ? errcontext("%s", error->context) : 0));
+	return look_at;
+}

@@ -1,0 +1,26 @@
+/*
+ * blame.h
+ *		A handler has failed: what the error means, and what follows.
+ */
+#ifndef PM_BLAME_H
+#define PM_BLAME_H
+
+#include "lane.h"
+#include "slot.h"
+#include "utils/elog.h"
+
+typedef enum BlameCause
+{
+	BLAME_ERROR,				/* it raised an error */
+	BLAME_SESSION,				/* its session ended */
+	BLAME_CRASH					/* the server crashed */
+} BlameCause;
+
+extern bool blame_nobody(int sqlerrcode);
+extern bool blame_server(int sqlerrcode);
+extern bool blame_timeout(ErrorData *error, ProcessManager *pm);
+extern void blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, bool ours);
+extern char *blame_words(ProcessManager *pm, const Handling *what);
+extern TimestampTz blame(ProcessManager *pm, LaneState *state, const Handling *what, ErrorData *error, BlameCause cause);
+
+#endif							/* PM_BLAME_H */

@@ -1,0 +1,16 @@
+/*
+ * instance.h
+ *		The state that a process manager keeps for a key.
+ */
+#ifndef PM_INSTANCE_H
+#define PM_INSTANCE_H
+
+#include "key.h"
+#include "registry.h"
+
+extern void instance_prefetch(ProcessManager *pm, List *keys);
+extern void instance_load(ProcessManager *pm, Key *key);
+extern bool instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum result, bool isnull);
+extern void instance_save(ProcessManager *pm, Keys *keys);
+
+#endif							/* PM_INSTANCE_H */

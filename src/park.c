@@ -1,0 +1,423 @@
+/*
+ * park.c
+ *		Events set aside, in order, because they failed or an earlier one of
+ *		their key did.
+ *
+ * Those of one key form a queue in the order of their ids.  Its first one, the
+ * head, is failing (to be tried again at retry_at) or dead (failed
+ * max_attempts times, waits for a person); the others are behind it and have
+ * not been tried.  While a key has a queue its events and timers join it, and
+ * when the queue is empty the key is free again.  All is done by who holds the
+ * unit's lock, so that a key cannot be freed while an event joins its queue.
+ */
+#include "pm.h"
+
+#include "catalog/pg_type.h"
+#include "event.h"
+#include "exec.h"
+#include "park.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "wakeup.h"
+#include "within.h"
+
+/* So many keys may fail in a row, with nothing handled between. */
+#define PARK_IN_A_ROW	20
+
+/* ---------- which keys have a queue ---------- */
+
+/*
+ * Finds out at once which of some keys have one.
+ */
+void
+park_prefetch(ProcessManager *pm, int lane, List *keys)
+{
+	static ExecStatement select_keys = {
+		NULL,
+		"SELECT w.number::pg_catalog.int4 FROM pg_catalog.unnest($3) WITH ORDINALITY w(key, number) "
+		"WHERE EXISTS (SELECT FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND k.lane OPERATOR(pg_catalog.=) $2 AND k.key OPERATOR(pg_catalog.=) w.key)",
+		3, {TEXTOID, INT4OID, TEXTARRAYOID}
+	};
+	ExecScope	scope;
+	Datum		values[3];
+	ListCell   *lc;
+	bool		isnull;
+
+	foreach(lc, keys)
+		((Key *) lfirst(lc))->parked_known = true;
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lane);
+	values[2] = key_array(keys);
+	exec_statement(&select_keys, values, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		((Key *) list_nth(keys, DatumGetInt32(exec_value(row, 1, &isnull)) - 1))->parked = true;
+	exec_end(&scope);
+}
+
+bool
+park_has(ProcessManager *pm, int lane, Key *key)
+{
+	if (!key->parked_known)
+		park_prefetch(pm, lane, list_make1(key));
+	return key->parked;
+}
+
+/* ---------- joining a queue ---------- */
+
+static Datum
+park_text(const char *text, char *null)
+{
+	*null = text ? ' ' : 'n';
+	return text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+/*
+ * Sets an event aside.
+ */
+static void
+park_insert(ProcessManager *pm, int lane, const char *key, Datum event, const char *state,
+			int attempts, int crashes, TimestampTz retry_at, ErrorData *error)
+{
+	static ExecStatement insert_parked = {
+		NULL,
+		"INSERT INTO pm_catalog.parked (log, position, stream, version, type, data, metadata, recorded_at, process_manager, "
+		"lane, key, state, attempts, crashes, retry_at, message, detail, context, sqlstate) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+		19, {TEXTOID, INT8OID, TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, TEXTOID,
+		INT4OID, TEXTOID, TEXTOID, INT4OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+	};
+	ExecScope	scope;
+	EventFields fields;
+	Datum		values[19];
+	char		nulls[19];
+
+	memset(nulls, ' ', sizeof(nulls));
+	event_deform(event, &fields);
+	for (int i = 0; i < EVENT_ATTRIBUTES; i++)
+	{
+		values[i] = fields.values[i];
+		nulls[i] = fields.nulls[i] ? 'n' : ' ';
+	}
+	values[8] = CStringGetTextDatum(pm->name);
+	values[9] = Int32GetDatum(lane);
+	values[10] = CStringGetTextDatum(key);
+	values[11] = CStringGetTextDatum(state);
+	values[12] = Int32GetDatum(attempts);
+	values[13] = Int32GetDatum(crashes);
+	values[14] = TimestampTzGetDatum(retry_at);
+	nulls[14] = TIMESTAMP_IS_NOEND(retry_at) ? 'n' : ' ';
+	values[15] = park_text(error ? error->message : NULL, &nulls[15]);
+	values[16] = park_text(error ? error->detail : NULL, &nulls[16]);
+	values[17] = park_text(error ? error->context : NULL, &nulls[17]);
+	values[18] = park_text(error ? unpack_sql_state(error->sqlerrcode) : NULL, &nulls[18]);
+	exec_begin_owner(&scope);
+	exec_statement(&insert_parked, values, nulls);
+	exec_end(&scope);
+	wakeup_moved();
+}
+
+/*
+ * An event of a key that has a queue.
+ */
+void
+park_behind(ProcessManager *pm, int lane, const char *key, Datum event)
+{
+	park_insert(pm, lane, key, event, "behind", 0, 0, DT_NOEND, NULL);
+}
+
+/*
+ * What follows from so many attempts.  One crash of the server is not held
+ * against an event: it is tried again at once, alone.  After two it is left to
+ * a person.
+ */
+static const char *
+park_verdict(ProcessManager *pm, int attempts, int crashes, bool crash, TimestampTz *retry_at)
+{
+	if (attempts >= pm->max_attempts || (crash && crashes >= 2))
+	{
+		*retry_at = DT_NOEND;
+		return "dead";
+	}
+	*retry_at = crash ? within_time() : lane_retry_at(pm, attempts);
+	return "failing";
+}
+
+/*
+ * The first event of its key to fail.
+ */
+void
+park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int attempts, int crashes,
+			ErrorData *error)
+{
+	TimestampTz retry_at;
+	const char *state = park_verdict(pm, attempts, crashes, crashes > 0, &retry_at);
+
+	park_insert(pm, lane, key, event, state, attempts, crashes, retry_at, error);
+	/* Who merely was there when the server crashed, says nothing of the handler. */
+	if (crashes == 0)
+		lane_parked(pm->name, lane);
+}
+
+/*
+ * A parked event has failed once more.  False if it is gone.
+ */
+bool
+park_failed_again(ProcessManager *pm, int64 id, ErrorData *error, bool crash)
+{
+	static ExecStatement select_parked = {
+		NULL,
+		"SELECT attempts, crashes FROM pm_catalog.parked "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
+		2, {TEXTOID, INT8OID}
+	};
+	static ExecStatement update_parked = {
+		NULL,
+		"UPDATE pm_catalog.parked SET state = $2, attempts = $3, crashes = $4, retry_at = $5, message = $6, detail = $7, "
+		"context = $8, sqlstate = $9 WHERE id OPERATOR(pg_catalog.=) $1",
+		9, {INT8OID, TEXTOID, INT4OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+	};
+	ExecScope	scope;
+	Datum		values[9];
+	char		nulls[9];
+	int			attempts;
+	int			crashes;
+	TimestampTz retry_at;
+	bool		isnull;
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int64GetDatum(id);
+	if (exec_statement(&select_parked, values, NULL) == 0)
+	{
+		exec_end(&scope);
+		return false;
+	}
+	attempts = DatumGetInt32(exec_value(0, 1, &isnull)) + 1;
+	crashes = DatumGetInt32(exec_value(0, 2, &isnull)) + (crash ? 1 : 0);
+
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int64GetDatum(id);
+	values[1] = CStringGetTextDatum(park_verdict(pm, attempts, crashes, crash, &retry_at));
+	values[2] = Int32GetDatum(attempts);
+	values[3] = Int32GetDatum(crashes);
+	values[4] = TimestampTzGetDatum(retry_at);
+	nulls[4] = TIMESTAMP_IS_NOEND(retry_at) ? 'n' : ' ';
+	values[5] = park_text(error->message, &nulls[5]);
+	values[6] = park_text(error->detail, &nulls[6]);
+	values[7] = park_text(error->context, &nulls[7]);
+	values[8] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
+	exec_statement(&update_parked, values, nulls);
+	exec_end(&scope);
+	return true;
+}
+
+/*
+ * Why no further key may be parked, or NULL: so many failures are not the
+ * events' fault.
+ */
+char *
+park_refused(ProcessManager *pm, LaneState *state, int lane)
+{
+	static ExecStatement count_heads = {
+		NULL,
+		"SELECT pg_catalog.count(*) FROM (SELECT FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND lane OPERATOR(pg_catalog.=) $2 AND state OPERATOR(pg_catalog.=) ANY (ARRAY['failing', 'dead']) LIMIT $3) k",
+		3, {TEXTOID, INT4OID, INT8OID}
+	};
+	ExecScope	scope;
+	Datum		values[3];
+	int64		heads;
+	bool		isnull;
+
+	if (state->in_a_row >= PARK_IN_A_ROW - 1)
+		return psprintf("the handler failed for %d keys in a row", PARK_IN_A_ROW);
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lane);
+	values[2] = Int64GetDatum(pm->park_limit);
+	exec_statement(&count_heads, values, NULL);
+	heads = DatumGetInt64(exec_value(0, 1, &isnull));
+	exec_end(&scope);
+	if (heads >= pm->park_limit)
+		return psprintf("the handler failed for one more key than park_limit (%d)", pm->park_limit);
+	return NULL;
+}
+
+/* ---------- trying again ---------- */
+
+/*
+ * The event in a row of the last result, in the current memory context.
+ */
+static Parked *
+park_form(uint64 row)
+{
+	Parked	   *parked = palloc0(sizeof(Parked));
+	EventFields fields;
+	bool		isnull;
+
+	for (int i = 0; i < EVENT_ATTRIBUTES; i++)
+		fields.values[i] = exec_value(row, i + 1, &fields.nulls[i]);
+	parked->log = exec_text(row, 1);
+	parked->position = DatumGetInt64(exec_value(row, 2, &isnull));
+	if (isnull)
+		parked->position = 0;
+	parked->type = exec_text(row, 5);
+	parked->id = DatumGetInt64(exec_value(row, 9, &isnull));
+	parked->key = exec_text(row, 10);
+	parked->attempts = DatumGetInt32(exec_value(row, 11, &isnull));
+	parked->crashes = DatumGetInt32(exec_value(row, 12, &isnull));
+	parked->event = event_form(&fields);
+	return parked;
+}
+
+#define PARK_COLUMNS \
+	"log, position, stream, version, type, data, metadata, recorded_at, id, key, attempts, crashes"
+
+/*
+ * The head to be tried again next, if it is due, without its event.
+ */
+Parked *
+park_due(ProcessManager *pm, int lane, TimestampTz now)
+{
+	static ExecStatement select_due = {
+		NULL,
+		"SELECT id, key, attempts, crashes, retry_at FROM pm_catalog.parked "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 AND retry_at IS NOT NULL "
+		"ORDER BY retry_at LIMIT 1",
+		2, {TEXTOID, INT4OID}
+	};
+	MemoryContext caller = CurrentMemoryContext;
+	ExecScope	scope;
+	Datum		values[2];
+	Parked	   *head = NULL;
+	bool		isnull;
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lane);
+	if (exec_statement(&select_due, values, NULL) > 0 &&
+		lane_is_due(DatumGetTimestampTz(exec_value(0, 5, &isnull)), now))
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		head = palloc0(sizeof(Parked));
+		head->id = DatumGetInt64(exec_value(0, 1, &isnull));
+		head->key = exec_text(0, 2);
+		head->attempts = DatumGetInt32(exec_value(0, 3, &isnull));
+		head->crashes = DatumGetInt32(exec_value(0, 4, &isnull));
+		MemoryContextSwitchTo(spi);
+	}
+	exec_end(&scope);
+	return head;
+}
+
+/*
+ * The first events of a key's queue.
+ */
+List *
+park_read(ProcessManager *pm, int lane, const char *key, int limit)
+{
+	static ExecStatement select_queue = {
+		NULL,
+		"SELECT " PARK_COLUMNS " FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND lane OPERATOR(pg_catalog.=) $2 AND key OPERATOR(pg_catalog.=) $3 ORDER BY id LIMIT $4",
+		4, {TEXTOID, INT4OID, TEXTOID, INT8OID}
+	};
+	MemoryContext caller = CurrentMemoryContext;
+	ExecScope	scope;
+	Datum		values[4];
+	List	   *queue = NIL;
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lane);
+	values[2] = CStringGetTextDatum(key);
+	values[3] = Int64GetDatum(limit);
+	exec_statement(&select_queue, values, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		queue = lappend(queue, park_form(row));
+		MemoryContextSwitchTo(spi);
+	}
+	exec_end(&scope);
+	return queue;
+}
+
+/*
+ * Takes an event out of its queue in order to handle it.  False if it is gone.
+ */
+bool
+park_take(int64 id)
+{
+	static ExecStatement delete_parked = {
+		NULL,
+		"DELETE FROM pm_catalog.parked WHERE id OPERATOR(pg_catalog.=) $1",
+		1, {INT8OID}
+	};
+	ExecScope	scope;
+	Datum		values[1] = {Int64GetDatum(id)};
+	bool		taken;
+
+	exec_begin_owner(&scope);
+	taken = exec_statement(&delete_parked, values, NULL) > 0;
+	exec_end(&scope);
+	wakeup_moved();
+	return taken;
+}
+
+/*
+ * A queue whose head has gone: the next is due now.
+ */
+void
+park_promote(ProcessManager *pm, int lane, const char *key)
+{
+	static ExecStatement promote = {
+		NULL,
+		"UPDATE pm_catalog.parked SET state = 'failing', retry_at = $4 WHERE state OPERATOR(pg_catalog.=) 'behind' "
+		"AND id OPERATOR(pg_catalog.=) (SELECT id FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND lane OPERATOR(pg_catalog.=) $2 AND key OPERATOR(pg_catalog.=) $3 ORDER BY id LIMIT 1)",
+		4, {TEXTOID, INT4OID, TEXTOID, TIMESTAMPTZOID}
+	};
+	ExecScope	scope;
+	Datum		values[4];
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lane);
+	values[2] = CStringGetTextDatum(key);
+	values[3] = TimestampTzGetDatum(within_time());
+	exec_statement(&promote, values, NULL);
+	exec_end(&scope);
+}
+
+/*
+ * Failing events are due now, and are tried afresh; so are the dead ones among
+ * the last "revive" keys that have failed.
+ */
+void
+park_retry_all(ProcessManager *pm, int lane, int revive)
+{
+	static ExecStatement retry_all = {
+		NULL,
+		"UPDATE pm_catalog.parked SET state = 'failing', attempts = 0, crashes = 0, retry_at = $4 "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 "
+		"AND (state OPERATOR(pg_catalog.=) 'failing' OR id OPERATOR(pg_catalog.=) ANY (ARRAY("
+		"SELECT id FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 "
+		"AND state OPERATOR(pg_catalog.=) ANY (ARRAY['failing', 'dead']) ORDER BY id DESC LIMIT $3)))",
+		4, {TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID}
+	};
+	ExecScope	scope;
+	Datum		values[4];
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lane);
+	values[2] = Int64GetDatum(revive);
+	values[3] = TimestampTzGetDatum(within_time());
+	exec_statement(&retry_all, values, NULL);
+	exec_end(&scope);
+}

@@ -1,0 +1,39 @@
+/*
+ * park.h
+ *		Events set aside, in order, because they failed or an earlier one of
+ *		their key did.
+ */
+#ifndef PM_PARK_H
+#define PM_PARK_H
+
+#include "key.h"
+#include "lane.h"
+#include "registry.h"
+
+/* One parked event or timer. */
+typedef struct Parked
+{
+	int64		id;
+	char	   *key;
+	char	   *log;			/* NULL: a timer */
+	int64		position;
+	char	   *type;
+	int			attempts;
+	int			crashes;
+	Datum		event;			/* a pm.event, 0 where it was not asked for */
+} Parked;
+
+extern void park_prefetch(ProcessManager *pm, int lane, List *keys);
+extern bool park_has(ProcessManager *pm, int lane, Key *key);
+extern void park_behind(ProcessManager *pm, int lane, const char *key, Datum event);
+extern void park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int attempts, int crashes,
+						ErrorData *error);
+extern bool park_failed_again(ProcessManager *pm, int64 id, ErrorData *error, bool crash);
+extern char *park_refused(ProcessManager *pm, LaneState *state, int lane);
+extern Parked *park_due(ProcessManager *pm, int lane, TimestampTz now);
+extern List *park_read(ProcessManager *pm, int lane, const char *key, int limit);
+extern bool park_take(int64 id);
+extern void park_promote(ProcessManager *pm, int lane, const char *key);
+extern void park_retry_all(ProcessManager *pm, int lane, int revive);
+
+#endif							/* PM_PARK_H */

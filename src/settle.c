@@ -1,0 +1,157 @@
+/*
+ * settle.c
+ *		What a person does about parked events: pm.retry, pm.discard.
+ *
+ * Each waits for the batch that runs, and is in force when its transaction
+ * commits.  An event is named by its position, a timer, which has none, by the
+ * number of its row, with log NULL.
+ */
+#include "pm.h"
+
+#include "catalog/pg_type.h"
+#include "exec.h"
+#include "highwater.h"
+#include "log.h"
+#include "miscadmin.h"
+#include "park.h"
+#include "registry.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "wakeup.h"
+#include "within.h"
+
+PG_FUNCTION_INFO_V1(pm_retry);
+PG_FUNCTION_INFO_V1(pm_discard);
+
+/* The parked event that the arguments name. */
+typedef struct Settle
+{
+	ProcessManager *pm;
+	char	   *words;
+	int64		id;
+	int			lane;
+	char	   *key;
+	bool		behind;
+	char	   *head;			/* in words, what it is behind */
+} Settle;
+
+static char *
+settle_words(const char *log, int64 number)
+{
+	if (log == NULL)
+		return psprintf("the timer with number %lld", (long long) number);
+	return psprintf("the event at position %lld of log \"%s\"", (long long) number, log);
+}
+
+/*
+ * Finds the event, with the units locked.
+ */
+static Settle
+settle_find(FunctionCallInfo fcinfo, const char *function)
+{
+	static ExecStatement find_parked = {
+		NULL,
+		"SELECT k.id, k.lane, k.key, k.state OPERATOR(pg_catalog.=) 'behind', h.log, coalesce(h.position, h.id) "
+		"FROM pm_catalog.parked k CROSS JOIN LATERAL (SELECT f.id, f.log, f.position FROM pm_catalog.parked f "
+		"WHERE f.process_manager OPERATOR(pg_catalog.=) k.process_manager AND f.lane OPERATOR(pg_catalog.=) k.lane "
+		"AND f.key OPERATOR(pg_catalog.=) k.key ORDER BY f.id LIMIT 1) h "
+		"WHERE k.process_manager OPERATOR(pg_catalog.=) $1 AND CASE WHEN $2 IS NULL "
+		"THEN k.log IS NULL AND k.id OPERATOR(pg_catalog.=) $3 "
+		"ELSE k.log OPERATOR(pg_catalog.=) $2 AND k.position OPERATOR(pg_catalog.=) $3 END",
+		3, {TEXTOID, TEXTOID, INT8OID}
+	};
+	Settle		settle;
+	char	   *name;
+	char	   *log;
+	MemoryContext caller = CurrentMemoryContext;
+	ExecScope	scope;
+	Datum		values[3];
+	char		nulls[3] = {' ', ' ', ' '};
+	bool		isnull;
+
+	highwater_require_fresh_snapshots(function);
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("name and pos must not be null")));
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	log = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	within_refuse(name);
+	memset(&settle, 0, sizeof(settle));
+	settle.pm = registry_take(name, false);
+	if (log != NULL)
+	{
+		PmLog	   *known = log_get(log, true);
+
+		log = known ? pstrdup(known->name) : log;
+	}
+	settle.words = settle_words(log, PG_GETARG_INT64(2));
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = log ? CStringGetTextDatum(log) : (Datum) 0;
+	nulls[1] = log ? ' ' : 'n';
+	values[2] = PG_GETARG_DATUM(2);
+	if (exec_statement(&find_parked, values, nulls) > 0)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		settle.id = DatumGetInt64(exec_value(0, 1, &isnull));
+		settle.lane = DatumGetInt32(exec_value(0, 2, &isnull));
+		settle.key = exec_text(0, 3);
+		settle.behind = DatumGetBool(exec_value(0, 4, &isnull));
+		settle.head = settle_words(exec_text(0, 5), DatumGetInt64(exec_value(0, 6, &isnull)));
+		MemoryContextSwitchTo(spi);
+	}
+	exec_end(&scope);
+	if (settle.id == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("process manager \"%s\" has not parked %s", name, settle.words),
+				 errhint("SELECT * FROM pm.parked shows what it has.")));
+	return settle;
+}
+
+/*
+ * pm.retry(name, log, pos)
+ */
+Datum
+pm_retry(PG_FUNCTION_ARGS)
+{
+	static ExecStatement retry = {
+		NULL,
+		"UPDATE pm_catalog.parked SET state = 'failing', attempts = 0, crashes = 0, retry_at = $2 WHERE id OPERATOR(pg_catalog.=) $1",
+		2, {INT8OID, TIMESTAMPTZOID}
+	};
+	Settle		settle = settle_find(fcinfo, "pm.retry");
+	ExecScope	scope;
+	Datum		values[2] = {Int64GetDatum(settle.id), TimestampTzGetDatum(GetCurrentTimestamp())};
+
+	if (settle.behind)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s is parked behind %s", settle.words, settle.head),
+				 errhint("Retry or discard that one; the rest of its key follows.")));
+	exec_begin_owner(&scope);
+	exec_statement(&retry, values, NULL);
+	exec_end(&scope);
+	registry_changed();
+	PG_RETURN_VOID();
+}
+
+/*
+ * pm.discard(name, log, pos)
+ */
+Datum
+pm_discard(PG_FUNCTION_ARGS)
+{
+	Settle		settle = settle_find(fcinfo, "pm.discard");
+
+	(void) park_take(settle.id);
+	park_promote(settle.pm, settle.lane, settle.key);
+	ereport(LOG,
+			(errmsg("process manager \"%s\": %s was discarded by \"%s\"", settle.pm->name, settle.words,
+					GetUserNameFromId(GetUserId(), false))));
+	registry_changed();
+	PG_RETURN_VOID();
+}

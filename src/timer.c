@@ -1,0 +1,302 @@
+/*
+ * timer.c
+ *		Events that an instance sends to itself at a due time.
+ *
+ * A timer is a row until it is due.  The batch that handles it deletes it
+ * first, so that what its handler sets anew is a timer of its own, and one
+ * that has been cancelled or replaced meanwhile is found gone.  One that waits
+ * behind a parked event is a row of pm_catalog.parked instead: what cancels,
+ * replaces or ends reaches it there too.
+ *
+ * Only the unit's own handlers set and cancel timers, under the unit's lock.
+ */
+#include "pm.h"
+
+#include "catalog/pg_type.h"
+#include "event.h"
+#include "exec.h"
+#include "key.h"
+#include "timer.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+#include "within.h"
+
+PG_FUNCTION_INFO_V1(pm_set_timer);
+PG_FUNCTION_INFO_V1(pm_cancel_timer);
+
+/* The columns of a timer, in the order that timer_form() wants. */
+#define TIMER_COLUMNS	"id, key, type, due, data, metadata"
+
+/* The earliest that has been set since timer_begin(). */
+static bool was_set = false;
+static TimestampTz earliest_set;
+
+/*
+ * The timer in a row of the last result, in the current memory context.
+ */
+static Timer *
+timer_form(uint64 row)
+{
+	Timer	   *timer = palloc0(sizeof(Timer));
+	EventFields fields;
+	bool		isnull;
+
+	timer->id = DatumGetInt64(exec_value(row, 1, &isnull));
+	timer->key = exec_text(row, 2);
+	timer->type = exec_text(row, 3);
+	timer->due = DatumGetTimestampTz(exec_value(row, 4, &isnull));
+	memset(fields.nulls, false, sizeof(fields.nulls));
+	fields.nulls[EVENT_LOG - 1] = fields.nulls[EVENT_POSITION - 1] = fields.nulls[EVENT_VERSION - 1] = true;
+	fields.values[EVENT_STREAM - 1] = exec_value(row, 2, &isnull);
+	fields.values[EVENT_TYPE - 1] = exec_value(row, 3, &isnull);
+	fields.values[EVENT_RECORDED_AT - 1] = TimestampTzGetDatum(timer->due);
+	fields.values[EVENT_DATA - 1] = exec_value(row, 5, &isnull);
+	fields.values[EVENT_METADATA - 1] = exec_value(row, 6, &isnull);
+	timer->event = event_form(&fields);
+	return timer;
+}
+
+/*
+ * Timers that are due, the earliest first.
+ */
+List *
+timer_read(ProcessManager *pm, int lane, TimestampTz now, int limit)
+{
+	static ExecStatement select_timers = {
+		NULL,
+		"SELECT " TIMER_COLUMNS " FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND lane OPERATOR(pg_catalog.=) $2 AND due OPERATOR(pg_catalog.<=) $3 ORDER BY due, id LIMIT $4",
+		4, {TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID}
+	};
+	MemoryContext caller = CurrentMemoryContext;
+	ExecScope	scope;
+	Datum		values[4];
+	List	   *timers = NIL;
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lane);
+	values[2] = TimestampTzGetDatum(now);
+	values[3] = Int64GetDatum(limit);
+	exec_statement(&select_timers, values, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		timers = lappend(timers, timer_form(row));
+		MemoryContextSwitchTo(spi);
+	}
+	exec_end(&scope);
+	return timers;
+}
+
+/*
+ * A timer by its id, or NULL.
+ */
+Timer *
+timer_get(ProcessManager *pm, int64 id)
+{
+	static ExecStatement select_timer = {
+		NULL,
+		"SELECT " TIMER_COLUMNS " FROM pm_catalog.timer "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
+		2, {TEXTOID, INT8OID}
+	};
+	MemoryContext caller = CurrentMemoryContext;
+	ExecScope	scope;
+	Datum		values[2];
+	Timer	   *timer = NULL;
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int64GetDatum(id);
+	if (exec_statement(&select_timer, values, NULL) > 0)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		timer = timer_form(0);
+		MemoryContextSwitchTo(spi);
+	}
+	exec_end(&scope);
+	return timer;
+}
+
+/*
+ * Deletes a timer in order to handle it.  False if it is gone.
+ */
+bool
+timer_take(int64 id)
+{
+	static ExecStatement delete_timer = {
+		NULL,
+		"DELETE FROM pm_catalog.timer WHERE id OPERATOR(pg_catalog.=) $1",
+		1, {INT8OID}
+	};
+	ExecScope	scope;
+	Datum		values[1] = {Int64GetDatum(id)};
+	bool		taken;
+
+	exec_begin_owner(&scope);
+	taken = exec_statement(&delete_timer, values, NULL) > 0;
+	exec_end(&scope);
+	return taken;
+}
+
+/*
+ * Deletes a key's timer of a type (NULL: all), wherever it is.
+ */
+static bool
+timer_remove(const char *manager, int lane, const char *key, Datum type)
+{
+	static ExecStatement delete_timers = {
+		NULL,
+		"WITH t AS (DELETE FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND key OPERATOR(pg_catalog.=) $2 AND ($3 IS NULL OR type OPERATOR(pg_catalog.=) $3) RETURNING 1), "
+		"k AS (DELETE FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND lane OPERATOR(pg_catalog.=) $4 AND key OPERATOR(pg_catalog.=) $2 "
+		"AND log IS NULL AND ($3 IS NULL OR type OPERATOR(pg_catalog.=) $3) RETURNING 1) "
+		"SELECT FROM t UNION ALL SELECT FROM k",
+		4, {TEXTOID, TEXTOID, TEXTOID, INT4OID}
+	};
+	ExecScope	scope;
+	Datum		values[4];
+	char		nulls[4] = {' ', ' ', type ? ' ' : 'n', ' '};
+	bool		deleted;
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(manager);
+	values[1] = CStringGetTextDatum(key);
+	values[2] = type;
+	values[3] = Int32GetDatum(lane);
+	deleted = exec_statement(&delete_timers, values, nulls) > 0;
+	exec_end(&scope);
+	return deleted;
+}
+
+/*
+ * An instance has ended: its timers go with it.
+ */
+void
+timer_end(ProcessManager *pm, int lane, const char *key)
+{
+	(void) timer_remove(pm->name, lane, key, (Datum) 0);
+}
+
+bool
+timer_exists(ProcessManager *pm, const char *key)
+{
+	static ExecStatement any_timer = {
+		NULL,
+		"SELECT FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2 LIMIT 1",
+		2, {TEXTOID, TEXTOID}
+	};
+	ExecScope	scope;
+	Datum		values[2];
+	bool		exists;
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = CStringGetTextDatum(key);
+	exists = exec_statement(&any_timer, values, NULL) > 0;
+	exec_end(&scope);
+	return exists;
+}
+
+/*
+ * From here on timer_was_set() counts.
+ */
+void
+timer_begin(void)
+{
+	was_set = false;
+}
+
+/*
+ * Has a handler set a timer?  It may have undone that since, in a
+ * subtransaction.
+ */
+bool
+timer_was_set(TimestampTz *earliest)
+{
+	*earliest = earliest_set;
+	return was_set;
+}
+
+/* ---------- what handlers call ---------- */
+
+static void
+timer_check_type(FunctionCallInfo fcinfo)
+{
+	text	   *type = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
+
+	if (type == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("type must not be null")));
+	if (VARSIZE_ANY_EXHDR(type) == 0 || VARSIZE_ANY_EXHDR(type) > KEY_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid type of a timer"),
+				 errdetail("It has 1 to %d bytes.", KEY_MAX)));
+}
+
+/*
+ * pm.set_timer(type, due, data)
+ */
+Datum
+pm_set_timer(PG_FUNCTION_ARGS)
+{
+	static ExecStatement insert_timer = {
+		NULL,
+		"INSERT INTO pm_catalog.timer (process_manager, lane, key, type, due, data, metadata) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		7, {TEXTOID, INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, JSONBOID, JSONBOID}
+	};
+	int			lane;
+	const char *key = within_instance("pm.set_timer", &lane);
+	TimestampTz due;
+	ExecScope	scope;
+	Datum		values[7];
+
+	timer_check_type(fcinfo);
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("due must not be null")));
+	due = PG_GETARG_TIMESTAMPTZ(1);
+	if (TIMESTAMP_NOT_FINITE(due))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("due must be finite"),
+				 errhint("pm.cancel_timer takes a timer away.")));
+
+	(void) timer_remove(within_manager(), lane, key, PG_GETARG_DATUM(0));
+	values[0] = CStringGetTextDatum(within_manager());
+	values[1] = Int32GetDatum(lane);
+	values[2] = CStringGetTextDatum(key);
+	values[3] = PG_GETARG_DATUM(0);
+	values[4] = TimestampTzGetDatum(due);
+	values[5] = PG_ARGISNULL(2) ? DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")) : PG_GETARG_DATUM(2);
+	values[6] = within_cause(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	exec_begin_owner(&scope);
+	exec_statement(&insert_timer, values, NULL);
+	exec_end(&scope);
+
+	earliest_set = was_set ? Min(earliest_set, due) : due;
+	was_set = true;
+	PG_RETURN_VOID();
+}
+
+/*
+ * pm.cancel_timer(type)
+ */
+Datum
+pm_cancel_timer(PG_FUNCTION_ARGS)
+{
+	int			lane;
+	const char *key = within_instance("pm.cancel_timer", &lane);
+
+	timer_check_type(fcinfo);
+	PG_RETURN_BOOL(timer_remove(within_manager(), lane, key, PG_GETARG_DATUM(0)));
+}
