@@ -8,6 +8,7 @@
  */
 #include "pm.h"
 
+#include "access/xact.h"
 #include "blame.h"
 #include "handler.h"
 #include "park.h"
@@ -121,11 +122,14 @@ blame(ProcessManager *pm, LaneState *state, const Handling *what, ErrorData *err
 	char	   *words = blame_words(pm, what);
 	TimestampTz look_at = 0;
 
+	/* It is about to be tried again: the next crash must not undo this. */
+	if (crash)
+		ForceSyncCommit();
 	if (what->several)
 		lane_suspect(pm->name, what->lane, what->log, what->position, error);
 	else if (what->source == HANDLING_PARKED)
 	{
-		if (park_failed_again(pm, what->id, error, crash))
+		if (park_failed_again(pm, what, error, crash))
 			lane_error(pm->name, what->lane);
 	}
 	else if (what->correlating)

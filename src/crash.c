@@ -50,6 +50,8 @@ static volatile CrashEntry *mine = NULL;
 
 /*
  * Maps the file, NULL if that is not possible: then crashes are not counted.
+ * All its space is taken at once, since a mapped page that cannot be written
+ * ends the process.
  */
 static CrashFile *
 crash_map(bool create)
@@ -61,7 +63,7 @@ crash_map(bool create)
 	if (fd >= 0)
 	{
 		if (fstat(fd, &st) == 0 &&
-			(st.st_size == sizeof(CrashFile) || (create && ftruncate(fd, 0) == 0 && ftruncate(fd, sizeof(CrashFile)) == 0)))
+			(st.st_size == sizeof(CrashFile) || (create && ftruncate(fd, 0) == 0 && posix_fallocate(fd, 0, sizeof(CrashFile)) == 0)))
 			map = mmap(NULL, sizeof(CrashFile), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		(void) close(fd);
 	}

@@ -265,6 +265,9 @@ dispatch_park(Batch *batch, BatchItem *item)
 				(errmsg("process manager \"%s\" has halted: %s", batch->pm->name, refused)));
 		return;
 	}
+	/* It is about to be tried again: the next crash must not undo this. */
+	if (batch->state.crashes > 0)
+		ForceSyncCommit();
 	park_failed(batch->pm, batch->lane, item->key->name, item->event, batch->state.attempts, batch->state.crashes,
 				&batch->state.error);
 	batch->again = true;
@@ -565,8 +568,9 @@ dispatch_batch(DispatchRequest *request)
 	/* What is retried, or about to be set aside, is alone. */
 	batch.limit = batch.state.status == LANE_RETRYING || batch.state.status == LANE_PARKING ? 1 :
 		(int) Min(request->max_events, request->pm->batch_size);
-	batch.due = batch.state.parked_due;
-	if (batch.pm->kind == HANDLER_INSTANCE)
+	/* Until the verdict is carried out, nothing else counts. */
+	batch.due = batch.state.status == LANE_PARKING ? DT_NOEND : batch.state.parked_due;
+	if (batch.pm->kind == HANDLER_INSTANCE && batch.state.status != LANE_PARKING)
 		batch.due = Min(batch.due, batch.state.timer_due);
 
 	if (!request->leave_parked && batch.state.status != LANE_PARKING && request->max_parked > 0)

@@ -323,7 +323,7 @@ dispatcher_round(TimestampTz *due)
 	{
 		Unit	   *unit = lfirst(lc);
 
-		if (!unit->dirty && unit->due <= GetCurrentTimestamp())
+		if (unit->due <= GetCurrentTimestamp())
 		{
 			unit->dirty = true;
 			unit->not_before = 0;

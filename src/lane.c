@@ -280,7 +280,7 @@ lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char
 		lane_set(pm->name, what->lane, &change);
 		return DT_NOEND;
 	}
-	change.retry_at = crash ? within_time() : lane_retry_at(pm, change.attempts);
+	change.retry_at = crash ? 0 : lane_retry_at(pm, change.attempts);
 	if (what->source == HANDLING_TIMER)
 		change.hint = psprintf("It is tried again until it has failed %d times.", max_attempts);
 	else

@@ -140,7 +140,7 @@ park_verdict(ProcessManager *pm, int attempts, int crashes, bool crash, Timestam
 		*retry_at = DT_NOEND;
 		return "dead";
 	}
-	*retry_at = crash ? within_time() : lane_retry_at(pm, attempts);
+	*retry_at = crash ? DT_NOBEGIN : lane_retry_at(pm, attempts);
 	return "failing";
 }
 
@@ -164,13 +164,13 @@ park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int atte
  * A parked event has failed once more.  False if it is gone.
  */
 bool
-park_failed_again(ProcessManager *pm, int64 id, ErrorData *error, bool crash)
+park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bool crash)
 {
 	static ExecStatement select_parked = {
 		NULL,
-		"SELECT attempts, crashes FROM pm_catalog.parked "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
-		2, {TEXTOID, INT8OID}
+		"SELECT attempts, crashes FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND id OPERATOR(pg_catalog.=) $2 AND coalesce(log, '') OPERATOR(pg_catalog.=) $3 AND coalesce(position, 0) OPERATOR(pg_catalog.=) $4",
+		4, {TEXTOID, INT8OID, TEXTOID, INT8OID}
 	};
 	static ExecStatement update_parked = {
 		NULL,
@@ -188,7 +188,10 @@ park_failed_again(ProcessManager *pm, int64 id, ErrorData *error, bool crash)
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = Int64GetDatum(id);
+	values[1] = Int64GetDatum(what->id);
+	/* After a crash that lost a commit, the number may be another event's. */
+	values[2] = CStringGetTextDatum(what->log);
+	values[3] = Int64GetDatum(what->position);
 	if (exec_statement(&select_parked, values, NULL) == 0)
 	{
 		exec_end(&scope);
@@ -198,7 +201,7 @@ park_failed_again(ProcessManager *pm, int64 id, ErrorData *error, bool crash)
 	crashes = DatumGetInt32(exec_value(0, 2, &isnull)) + (crash ? 1 : 0);
 
 	memset(nulls, ' ', sizeof(nulls));
-	values[0] = Int64GetDatum(id);
+	values[0] = Int64GetDatum(what->id);
 	values[1] = CStringGetTextDatum(park_verdict(pm, attempts, crashes, crash, &retry_at));
 	values[2] = Int32GetDatum(attempts);
 	values[3] = Int32GetDatum(crashes);
@@ -377,19 +380,18 @@ park_promote(ProcessManager *pm, int lane, const char *key)
 {
 	static ExecStatement promote = {
 		NULL,
-		"UPDATE pm_catalog.parked SET state = 'failing', retry_at = $4 WHERE state OPERATOR(pg_catalog.=) 'behind' "
+		"UPDATE pm_catalog.parked SET state = 'failing', retry_at = '-infinity' WHERE state OPERATOR(pg_catalog.=) 'behind' "
 		"AND id OPERATOR(pg_catalog.=) (SELECT id FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND lane OPERATOR(pg_catalog.=) $2 AND key OPERATOR(pg_catalog.=) $3 ORDER BY id LIMIT 1)",
-		4, {TEXTOID, INT4OID, TEXTOID, TIMESTAMPTZOID}
+		3, {TEXTOID, INT4OID, TEXTOID}
 	};
 	ExecScope	scope;
-	Datum		values[4];
+	Datum		values[3];
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
 	values[2] = CStringGetTextDatum(key);
-	values[3] = TimestampTzGetDatum(within_time());
 	exec_statement(&promote, values, NULL);
 	exec_end(&scope);
 }
@@ -403,21 +405,20 @@ park_retry_all(ProcessManager *pm, int lane, int revive)
 {
 	static ExecStatement retry_all = {
 		NULL,
-		"UPDATE pm_catalog.parked SET state = 'failing', attempts = 0, crashes = 0, retry_at = $4 "
+		"UPDATE pm_catalog.parked SET state = 'failing', attempts = 0, crashes = 0, retry_at = '-infinity' "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 "
 		"AND (state OPERATOR(pg_catalog.=) 'failing' OR id OPERATOR(pg_catalog.=) ANY (ARRAY("
 		"SELECT id FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 "
 		"AND state OPERATOR(pg_catalog.=) ANY (ARRAY['failing', 'dead']) ORDER BY id DESC LIMIT $3)))",
-		4, {TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID}
+		3, {TEXTOID, INT4OID, INT8OID}
 	};
 	ExecScope	scope;
-	Datum		values[4];
+	Datum		values[3];
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
 	values[2] = Int64GetDatum(revive);
-	values[3] = TimestampTzGetDatum(within_time());
 	exec_statement(&retry_all, values, NULL);
 	exec_end(&scope);
 }

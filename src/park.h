@@ -28,7 +28,7 @@ extern bool park_has(ProcessManager *pm, int lane, Key *key);
 extern void park_behind(ProcessManager *pm, int lane, const char *key, Datum event);
 extern void park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int attempts, int crashes,
 						ErrorData *error);
-extern bool park_failed_again(ProcessManager *pm, int64 id, ErrorData *error, bool crash);
+extern bool park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bool crash);
 extern char *park_refused(ProcessManager *pm, LaneState *state, int lane);
 extern Parked *park_due(ProcessManager *pm, int lane, TimestampTz now);
 extern List *park_read(ProcessManager *pm, int lane, const char *key, int limit);

@@ -120,12 +120,13 @@ pm_retry(PG_FUNCTION_ARGS)
 {
 	static ExecStatement retry = {
 		NULL,
-		"UPDATE pm_catalog.parked SET state = 'failing', attempts = 0, crashes = 0, retry_at = $2 WHERE id OPERATOR(pg_catalog.=) $1",
-		2, {INT8OID, TIMESTAMPTZOID}
+		"UPDATE pm_catalog.parked SET state = 'failing', attempts = 0, crashes = 0, retry_at = '-infinity' "
+		"WHERE id OPERATOR(pg_catalog.=) $1",
+		1, {INT8OID}
 	};
 	Settle		settle = settle_find(fcinfo, "pm.retry");
 	ExecScope	scope;
-	Datum		values[2] = {Int64GetDatum(settle.id), TimestampTzGetDatum(GetCurrentTimestamp())};
+	Datum		values[1] = {Int64GetDatum(settle.id)};
 
 	if (settle.behind)
 		ereport(ERROR,

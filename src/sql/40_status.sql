@@ -71,7 +71,7 @@ WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
 CREATE VIEW pm.parked WITH (security_barrier) AS
 SELECT k.process_manager, k.log, CASE WHEN k.log IS NULL THEN k.id ELSE k."position" END AS "position", k.key, k.state,
 	   ROW(k.log, k."position", k.stream, k.version, k.type, k.data, k.metadata, k.recorded_at)::pm.event AS event,
-	   k.attempts, k.message, k.detail, k.context, k.sqlstate, k.retry_at, k.parked_at
+	   k.attempts, k.message, k.detail, k.context, k.sqlstate, CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END AS retry_at, k.parked_at
 FROM pm_catalog.parked k
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) k.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
@@ -144,7 +144,7 @@ LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
 CROSS JOIN LATERAL pm_catalog.log_state(c.log) s
 -- Timers belong to no log: they count with the first one.
 CROSS JOIN LATERAL (
-	SELECT pg_catalog.count(*) AS parked, pg_catalog.min(k.retry_at) AS next_retry
+	SELECT pg_catalog.count(*) AS parked, pg_catalog.min(CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END) AS next_retry
 	FROM pm_catalog.parked k
 	WHERE k.process_manager OPERATOR(pg_catalog.=) c.process_manager AND k.lane OPERATOR(pg_catalog.=) c.lane
 	  AND coalesce(k.log, (SELECT pg_catalog.min(f.log) FROM pm_catalog.cursor f
