@@ -78,6 +78,8 @@ session_end(Session *session, Batch *batch)
 {
 	TimestampTz earliest;
 
+	/* What deferred triggers do is no single event's doing. */
+	within_event(NULL, 0, (Datum) 0, NULL);
 	DispatchCurrent.stage = STAGE_COMMIT;
 	instance_save(batch->pm, &batch->keys);
 	/* In a subtransaction they wait for the commit of the caller's transaction. */
@@ -165,6 +167,7 @@ dispatch_correlate(Batch *batch, Session *session, BatchItem *item)
 	}
 	if (!item->passed)
 		item->key = key_get(&batch->keys, name);
+	MemoryContextReset(session->per_event);
 	DispatchCurrent.stage = STAGE_PREPARE;
 	return !item->passed;
 }

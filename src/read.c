@@ -156,9 +156,10 @@ pm_trim(PG_FUNCTION_ARGS)
 	};
 	static ExecStatement oldest_parked = {
 		NULL,
-		"SELECT process_manager, position FROM pm_catalog.parked "
-		"WHERE log OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.<=) $2 "
-		"ORDER BY position LIMIT 1",
+		"SELECT p.name, k.position FROM pm_catalog.process_manager p CROSS JOIN LATERAL "
+		"(SELECT position FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) p.name "
+		"AND log OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.<=) $2 ORDER BY position LIMIT 1) k "
+		"ORDER BY k.position LIMIT 1",
 		2, {TEXTOID, INT8OID}
 	};
 	PmLog	   *log = log_get(log_arg_name(fcinfo, 0), false);
