@@ -43,12 +43,12 @@ blame_server(int sqlerrcode)
  * it says so from now on.
  */
 bool
-blame_timeout(ErrorData *error, ProcessManager *pm)
+blame_timeout(ErrorData *error, ProcessManager *pm, const Handling *what)
 {
 	if (!handler_timed_out() || error->sqlerrcode != ERRCODE_QUERY_CANCELED)
 		return false;
-	error->message = psprintf("the handler did not return within handler_timeout (%lld ms)",
-							  (long long) pm->handler_timeout);
+	error->message = psprintf("%s did not return within handler_timeout (%lld ms)",
+							  what->correlating ? "correlate" : "the handler", (long long) pm->handler_timeout);
 	error->hint = pstrdup("Make it faster, or register with a longer handler_timeout.");
 	return true;
 }

@@ -89,7 +89,7 @@ catch_up_raise(ErrorData *error, ProcessManager *pm)
 static bool
 catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, int *at_once, ErrorData *error)
 {
-	bool		ours = blame_timeout(error, pm);
+	bool		ours = blame_timeout(error, pm, &DispatchCurrent.handling);
 	LaneState	state;
 	TimestampTz look_at;
 

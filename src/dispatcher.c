@@ -219,7 +219,7 @@ dispatcher_failed(Unit *unit, ErrorData *error)
 {
 	Handling	culprit = DispatchCurrent.handling;
 
-	(void) blame_timeout(error, unit->pm);
+	(void) blame_timeout(error, unit->pm, &culprit);
 	unit->dirty = true;
 	dispatcher_clean();
 	if (blame_nobody(error->sqlerrcode) && unit->at_once < DISPATCHER_AT_ONCE)

@@ -36,8 +36,6 @@
 #include "utils/fmgrprotos.h"
 
 #define HANDLER_TICKS	8		/* a timeout */
-#define HANDLER_HINT	"A handler is f(pm.event), f(pm.event, jsonb) RETURNS jsonb, or f(pm.event[])."
-#define CORRELATE_HINT	"A correlate function is f(pm.event) RETURNS text."
 
 /* May an overdue handler take its session with it?  Set in dispatchers. */
 bool		handler_may_die = false;
@@ -48,8 +46,13 @@ static volatile sig_atomic_t timed_out = false;
 static volatile TimestampTz started;
 static volatile int64 limit_us;
 
-/* What is looked for: the kinds that a function's arguments can make. */
-typedef char (*HandlerMatch) (Oid function);
+/* What is looked for. */
+typedef struct HandlerRole
+{
+	const char *what;
+	const char *hint;
+	char		(*match) (Oid function);	/* the kind it makes, or 0 */
+} HandlerRole;
 
 /*
  * Which kind of handler a function's arguments make, or 0.
@@ -77,12 +80,19 @@ handler_match_correlate(Oid function)
 	return handler_match(function) == HANDLER_EVENT && get_func_rettype(function) == TEXTOID ? HANDLER_EVENT : 0;
 }
 
+static const HandlerRole handler_role = {
+	"handler", "A handler is f(pm.event), f(pm.event, jsonb) RETURNS jsonb, or f(pm.event[]).", handler_match
+};
+static const HandlerRole correlate_role = {
+	"correlate function", "A correlate function is f(pm.event) RETURNS text.", handler_match_correlate
+};
+
 /*
  * May this role's process manager call this function, and as what it is meant
  * for?
  */
 static void
-handler_check(Oid function, Oid owner, HandlerMatch match, const char *hint)
+handler_check(Oid function, Oid owner, const HandlerRole *role)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc proc;
@@ -94,16 +104,16 @@ handler_check(Oid function, Oid owner, HandlerMatch match, const char *hint)
 	if (proc->prokind != PROKIND_FUNCTION || proc->proretset)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s cannot be a handler", format_procedure(function)),
+				 errmsg("%s cannot be a %s", format_procedure(function), role->what),
 				 errdetail("It is a procedure, an aggregate, a window function or returns a set."),
-				 errhint("%s", hint)));
-	if (match(function) == HANDLER_INSTANCE && (proc->prorettype != JSONBOID || proc->proisstrict))
+				 errhint("%s", role->hint)));
+	if (role->match(function) == HANDLER_INSTANCE && (proc->prorettype != JSONBOID || proc->proisstrict))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
 				 errmsg("%s cannot be a handler", format_procedure(function)),
 				 errdetail(proc->proisstrict ? "It is STRICT: it would not be called for a key that has no instance yet." :
 						   "It does not return jsonb."),
-				 errhint("%s", hint)));
+				 errhint("%s", role->hint)));
 	acl = compat_proc_aclcheck(function, owner, ACL_EXECUTE);
 	if (acl != ACLCHECK_OK)
 		ereport(ERROR,
@@ -123,7 +133,7 @@ handler_check(Oid function, Oid owner, HandlerMatch match, const char *hint)
  * Finds a function by name or signature for a role.
  */
 static Oid
-handler_search(const char *name, Oid owner, HandlerMatch match, const char *what, const char *hint)
+handler_search(const char *name, Oid owner, const HandlerRole *role)
 {
 	Oid			found = InvalidOid;
 	int			matches = 0;
@@ -131,7 +141,7 @@ handler_search(const char *name, Oid owner, HandlerMatch match, const char *what
 	if (strchr(name, '(') != NULL)
 	{
 		found = DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(name)));
-		if (OidIsValid(found) && match(found) != 0)
+		if (OidIsValid(found) && role->match(found) != 0)
 			matches = 1;
 	}
 	else
@@ -150,7 +160,7 @@ handler_search(const char *name, Oid owner, HandlerMatch match, const char *what
 		candidates = FuncnameGetCandidates(names, -1, NIL, false, false, false, true);
 		for (; candidates != NULL; candidates = candidates->next)
 		{
-			if (match(candidates->oid) == 0)
+			if (role->match(candidates->oid) == 0)
 				continue;
 			found = candidates->oid;
 			matches++;
@@ -159,14 +169,14 @@ handler_search(const char *name, Oid owner, HandlerMatch match, const char *what
 	if (matches == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("no %s \"%s\" exists", what, name),
-				 errhint("%s", hint)));
+				 errmsg("no %s \"%s\" exists", role->what, name),
+				 errhint("%s", role->hint)));
 	if (matches > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_AMBIGUOUS_FUNCTION),
-				 errmsg("%s \"%s\" is ambiguous", what, name),
+				 errmsg("%s \"%s\" is ambiguous", role->what, name),
 				 errhint("Give its signature, like %s(pm.event).", name)));
-	handler_check(found, owner, match, hint);
+	handler_check(found, owner, role);
 	return found;
 }
 
@@ -177,7 +187,7 @@ handler_search(const char *name, Oid owner, HandlerMatch match, const char *what
 char *
 handler_find(const char *name, Oid owner, HandlerKind *kind)
 {
-	Oid			found = handler_search(name, owner, handler_match, "handler", HANDLER_HINT);
+	Oid			found = handler_search(name, owner, &handler_role);
 
 	*kind = (HandlerKind) handler_match(found);
 	return format_procedure_qualified(found);
@@ -189,15 +199,14 @@ handler_find(const char *name, Oid owner, HandlerKind *kind)
 char *
 handler_find_correlate(const char *name, Oid owner)
 {
-	return format_procedure_qualified(handler_search(name, owner, handler_match_correlate,
-													 "correlate function", CORRELATE_HINT));
+	return format_procedure_qualified(handler_search(name, owner, &correlate_role));
 }
 
 /*
  * Looks a function up again by its signature.
  */
 static Oid
-handler_lookup(ProcessManager *pm, const char *signature, HandlerMatch match, const char *what, const char *hint)
+handler_lookup(ProcessManager *pm, const char *signature, const HandlerRole *role)
 {
 	LOCAL_FCINFO(fcinfo, 1);
 	Datum		function;
@@ -207,12 +216,12 @@ handler_lookup(ProcessManager *pm, const char *signature, HandlerMatch match, co
 	fcinfo->args[0].value = CStringGetTextDatum(signature);
 	fcinfo->args[0].isnull = false;
 	function = to_regprocedure(fcinfo);
-	if (fcinfo->isnull || match(DatumGetObjectId(function)) == 0)
+	if (fcinfo->isnull || role->match(DatumGetObjectId(function)) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("%s %s does not exist", what, signature),
+				 errmsg("%s %s does not exist", role->what, signature),
 				 errhint("Create it again, or register \"%s\" with another one.", pm->name)));
-	handler_check(DatumGetObjectId(function), pm->owner, match, hint);
+	handler_check(DatumGetObjectId(function), pm->owner, role);
 	return DatumGetObjectId(function);
 }
 
@@ -223,14 +232,13 @@ void
 handler_open(Handler *handler, ProcessManager *pm)
 {
 	memset(handler, 0, sizeof(*handler));
-	fmgr_info(handler_lookup(pm, pm->handler, handler_match, "handler", HANDLER_HINT), &handler->function);
+	fmgr_info(handler_lookup(pm, pm->handler, &handler_role), &handler->function);
 	handler->kind = pm->kind;
 	handler->event_type = event_type();
 	handler->timeout = pm->handler_timeout;
 	if (pm->correlate != NULL)
 	{
-		Oid			correlate = handler_lookup(pm, pm->correlate, handler_match_correlate,
-											   "correlate function", CORRELATE_HINT);
+		Oid			correlate = handler_lookup(pm, pm->correlate, &correlate_role);
 
 		fmgr_info(correlate, &handler->correlate);
 		handler->correlates = true;

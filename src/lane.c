@@ -238,9 +238,10 @@ lane_suspect(const char *manager, int lane, const char *log, int64 position, Err
 }
 
 static char *
-lane_halt_hint(ProcessManager *pm)
+lane_halt_hint(ProcessManager *pm, const Handling *what)
 {
-	return psprintf("Mend the handler or the data, then SELECT pm.resume(%s).", quote_literal_cstr(pm->name));
+	return psprintf("Mend %s or the data, then SELECT pm.resume(%s).",
+					what->correlating ? "the correlate function" : "the handler", quote_literal_cstr(pm->name));
 }
 
 /*
@@ -276,7 +277,7 @@ lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char
 	if (change.attempts >= max_attempts)
 	{
 		change.status = LANE_HALTED;
-		change.hint = lane_halt_hint(pm);
+		change.hint = lane_halt_hint(pm, what);
 		lane_set(pm->name, what->lane, &change);
 		return DT_NOEND;
 	}
@@ -312,7 +313,7 @@ lane_condemn(ProcessManager *pm, const Handling *what, const char *failed, Error
 void
 lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorData *error)
 {
-	LaneChange	change = {.status = LANE_HALTED, .reason = reason, .hint = lane_halt_hint(pm)};
+	LaneChange	change = {.status = LANE_HALTED, .reason = reason, .hint = lane_halt_hint(pm, what)};
 
 	change.what = what;
 	change.error = error;

@@ -376,7 +376,7 @@ register_check_change(ProcessManager *old, HandlerKind kind, const char *correla
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 same_keys ? errmsg("process manager \"%s\" cannot change to this kind of handler", old->name) :
 			 errmsg("process manager \"%s\" cannot change to another correlate function", old->name),
-			 errdetail("It has %lld instances, %lld timers and %lld parked events.", (long long) kept.instances,
+			 errdetail("It has instances: %lld, timers: %lld, parked events: %lld.", (long long) kept.instances,
 					   (long long) kept.timers, (long long) kept.parked),
 			 errhint("Register it under another name, or let pm.seek delete them with reset => true.")));
 }

@@ -356,6 +356,7 @@ scheduler_blame(const Handling *what, BlameCause cause, bool overdue)
 	foreach(lc, managers)
 	{
 		ProcessManager *pm = lfirst(lc);
+		const char *function = what->correlating ? "correlate" : "the handler";
 		LaneState	state;
 		ErrorData	error;
 
@@ -365,12 +366,12 @@ scheduler_blame(const Handling *what, BlameCause cause, bool overdue)
 		error.sqlerrcode = cause == BLAME_CRASH ? ERRCODE_CRASH_SHUTDOWN :
 			overdue ? ERRCODE_QUERY_CANCELED : ERRCODE_ADMIN_SHUTDOWN;
 		if (cause == BLAME_CRASH)
-			error.message = pstrdup("the server crashed while the handler ran");
+			error.message = psprintf("the server crashed while %s ran", function);
 		else if (overdue)
-			error.message = psprintf("the handler did not return within handler_timeout (%lld ms), nor when it was cancelled",
-									 (long long) pm->handler_timeout);
+			error.message = psprintf("%s did not return within handler_timeout (%lld ms), nor when it was cancelled",
+									 function, (long long) pm->handler_timeout);
 		else
-			error.message = pstrdup("the session ended while the handler ran");
+			error.message = psprintf("the session ended while %s ran", function);
 		if (!registry_lock(pm->id, what->lane, true))
 			return false;
 		(void) cursor_read(pm, what->lane, &state);

@@ -316,14 +316,14 @@ steer_seek_kept(ProcessManager *pm, const char *log, int64 after, bool reset)
 	{
 		steer_forget(pm->name);
 		ereport(NOTICE,
-				(errmsg("deleted of process manager \"%s\": %lld instances, %lld timers, %lld parked events", pm->name,
+				(errmsg("deleted of process manager \"%s\": instances: %lld, timers: %lld, parked events: %lld", pm->name,
 						(long long) kept.instances, (long long) kept.timers, (long long) kept.parked)));
 	}
 	else if (back)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot set process manager \"%s\" back to position %lld of log \"%s\"", pm->name, (long long) after, log),
-				 errdetail("It has %lld instances, %lld timers and %lld parked events.", (long long) kept.instances,
+				 errdetail("It has instances: %lld, timers: %lld, parked events: %lld.", (long long) kept.instances,
 						   (long long) kept.timers, (long long) kept.parked),
 				 errhint("With reset => true they are deleted, those of its other logs too.")));
 }
