@@ -61,6 +61,9 @@ session_begin(Session *session, Batch *batch)
 	session->caller = CurrentMemoryContext;
 	session->per_event = AllocSetContextCreate(CurrentMemoryContext, "pm event", ALLOCSET_DEFAULT_SIZES);
 	session->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_batch_duration);
+	/* What is appended from here on was not recorded before the events that have been read. */
+	if (GetCurrentTransactionNestLevel() == 1)
+		SetCurrentStatementStartTimestamp();
 	handler_open(&session->handler, batch->pm);
 	batch->has_timers = session->handler.kind == HANDLER_INSTANCE;
 	session->guc_level = NewGUCNestLevel();
