@@ -102,7 +102,7 @@ blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorDat
 		return;
 	if (refused != NULL)
 	{
-		lane_halt(pm, what, refused, error);
+		lane_halt(pm, what, refused, error, true);
 		return;
 	}
 	(void) timer_take(timer->id);
@@ -126,7 +126,7 @@ blame(ProcessManager *pm, LaneState *state, const Handling *what, ErrorData *err
 	if (crash)
 		ForceSyncCommit();
 	if (what->several)
-		lane_suspect(pm->name, what->lane, what->log, what->position, error);
+		lane_suspect(pm->name, what, error, crash);
 	else if (what->source == HANDLING_PARKED)
 	{
 		if (park_failed_again(pm, what, error, crash))

@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/timestamp.h"
 #include "within.h"
 
 PG_FUNCTION_INFO_V1(pm_catch_up);
@@ -84,10 +85,12 @@ catch_up_raise(ErrorData *error, ProcessManager *pm)
 }
 
 /*
- * A batch was undone by an error.  Returns whether the unit can go on.
+ * A batch was undone by an error.  Returns whether the unit can go on;
+ * *settled, whether more has come of it than a narrower search.
  */
 static bool
-catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, int *at_once, ErrorData *error)
+catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, int *at_once, ErrorData *error,
+				bool *settled)
 {
 	bool		ours = blame_timeout(error, pm, &DispatchCurrent.handling);
 	LaneState	state;
@@ -96,6 +99,7 @@ catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, in
 	/* The caller's own cancel is not the handler's failure. */
 	if (run->raise || (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !ours))
 		catch_up_raise(error, pm);
+	*settled = false;
 	(void) cursor_read(pm, lane, &state);
 	if (blame_nobody(error->sqlerrcode) && (*at_once)++ < CATCH_UP_AT_ONCE)
 		return true;
@@ -113,7 +117,7 @@ catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, in
 	}
 	*at_once = 0;
 	look_at = blame(pm, &state, &DispatchCurrent.handling, error, BLAME_ERROR);
-	run->changed = true;
+	run->changed = *settled = true;
 	return look_at == 0;
 }
 
@@ -144,9 +148,11 @@ catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
 		error = catch_up_batch(run, &request, &result);
 		if (error != NULL)
 		{
-			if (!catch_up_failed(run, pm, lane, &isolate, &at_once, error))
+			bool		settled;
+
+			if (!catch_up_failed(run, pm, lane, &isolate, &at_once, error, &settled))
 				break;
-			done++;
+			done += settled ? 1 : 0;
 			continue;
 		}
 		if (result.outcome == DISPATCH_STALE)
@@ -290,6 +296,11 @@ pm_catch_up(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_count must not be negative")));
+
+	if (!PG_ARGISNULL(1) && TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(1)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("as_of must be finite")));
 
 	all = named ? list_make1(registry_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), false)) :
 		registry_load(GetUserId());

@@ -83,12 +83,10 @@ session_end(Session *session, Batch *batch)
 
 	/* What deferred triggers do is no single event's doing. */
 	within_event(NULL, 0, (Datum) 0, NULL);
-	DispatchCurrent.stage = STAGE_COMMIT;
 	instance_save(batch->pm, &batch->keys);
 	/* In a subtransaction they wait for the commit of the caller's transaction. */
 	if (GetCurrentTransactionNestLevel() == 1)
 		handler_fire_deferred();
-	DispatchCurrent.stage = STAGE_PREPARE;
 	if (timer_was_set(&earliest))
 		batch->due = Min(batch->due, earliest);
 	handler_watch_end();
@@ -137,6 +135,17 @@ dispatch_at(Batch *batch, BatchItem *item, bool correlating, bool several)
 }
 
 /*
+ * User's code has run.  It may have left settings, or triggers for the commit,
+ * at which something of ours fails: that is some item's fault, not known whose.
+ */
+static void
+dispatch_called(void)
+{
+	DispatchCurrent.stage = STAGE_COMMIT;
+	DispatchCurrent.handling.correlating = false;
+}
+
+/*
  * Finds out an item's key.  False if the event is not for this process
  * manager.
  */
@@ -158,6 +167,7 @@ dispatch_correlate(Batch *batch, Session *session, BatchItem *item)
 		caller = MemoryContextSwitchTo(session->per_event);
 		name = handler_call_correlate(&session->handler, item->event, &isnull);
 		MemoryContextSwitchTo(caller);
+		dispatch_called();
 		item->passed = isnull;
 	}
 	else
@@ -171,7 +181,6 @@ dispatch_correlate(Batch *batch, Session *session, BatchItem *item)
 	if (!item->passed)
 		item->key = key_get(&batch->keys, name);
 	MemoryContextReset(session->per_event);
-	DispatchCurrent.stage = STAGE_PREPARE;
 	return !item->passed;
 }
 
@@ -219,7 +228,7 @@ dispatch_call(Batch *batch, Session *session, BatchItem *item)
 			batch->timers_stale = true;
 		timer_begin();
 	}
-	DispatchCurrent.stage = STAGE_PREPARE;
+	dispatch_called();
 	if (ended)
 	{
 		timer_end(batch->pm, batch->lane, item->key->name);
@@ -265,7 +274,7 @@ dispatch_park(Batch *batch, BatchItem *item)
 		what.lane = batch->lane;
 		what.position = item->position;
 		strlcpy(what.log, item->log_name, sizeof(what.log));
-		lane_halt(batch->pm, &what, refused, &batch->state.error);
+		lane_halt(batch->pm, &what, refused, &batch->state.error, false);
 		batch->halted = true;
 		ereport(LOG,
 				(errmsg("process manager \"%s\" has halted: %s", batch->pm->name, refused)));
@@ -289,6 +298,7 @@ dispatch_item(Batch *batch, Session *session, BatchItem *item)
 	bool		condemned = dispatch_condemned(batch, item);
 	bool		handled = false;
 
+	DispatchCurrent.count = batch->done + 1;
 	if (item->source == HANDLING_TIMER && !timer_take(item->id))
 	{
 		/* Cancelled or replaced since it was read. */
@@ -361,7 +371,7 @@ dispatch_array(Batch *batch, Session *session)
 	handler_call(&session->handler, handler_event_array(&session->handler, events, count));
 	MemoryContextSwitchTo(session->caller);
 	session_step(session);
-	DispatchCurrent.stage = STAGE_PREPARE;
+	dispatch_called();
 }
 
 /*
@@ -382,7 +392,7 @@ dispatch_foretell(Batch *batch, Session *session)
 	}
 	batch->done = 0;
 	if (session->handler.kind == HANDLER_INSTANCE)
-		instance_prefetch(batch->pm, batch->keys.all);
+		instance_prefetch(batch->pm, &batch->keys);
 	if (batch->state.has_parked)
 		park_prefetch(batch->pm, batch->lane, batch->keys.all);
 }
@@ -456,19 +466,6 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 /* ---------- parked events ---------- */
 
 /*
- * May a parked event run that was there when the server crashed?  One at a
- * time in the whole cluster, so that the next crash tells who it was.
- */
-static bool
-dispatch_may_suspect(void)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, InvalidOid, ExtensionRelationId, InvalidOid, 0);
-	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
-}
-
-/*
  * A batch of one parked key, whose head is due.  What has failed before runs
  * alone; when it succeeds the next of the queue follow.
  */
@@ -487,6 +484,7 @@ dispatch_parked(Batch *batch, Parked *head, DispatchResult *result)
 		BatchItem	item;
 
 		CHECK_FOR_INTERRUPTS();
+		DispatchCurrent.count = batch->done + 1;
 		memset(&item, 0, sizeof(item));
 		item.source = HANDLING_PARKED;
 		item.id = parked->id;
@@ -519,6 +517,19 @@ dispatch_parked(Batch *batch, Parked *head, DispatchResult *result)
 /* ---------- a batch ---------- */
 
 /*
+ * May something run that was there when the server crashed?  One at a
+ * time in the whole cluster, so that the next crash tells who it was.
+ */
+static bool
+dispatch_may_suspect(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, ExtensionRelationId, InvalidOid, 0);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
  * May the unit run now?
  */
 static bool
@@ -529,6 +540,11 @@ dispatch_may_run(ProcessManager *pm, LaneState *state, DispatchResult *result)
 	if (state->status == LANE_RETRYING && !lane_is_due(state->retry_at, within_time()))
 	{
 		result->due = state->retry_at;
+		return false;
+	}
+	if (state->status == LANE_RETRYING && state->crashes > 0 && !dispatch_may_suspect())
+	{
+		result->due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DISPATCH_SUSPECT_NAP);
 		return false;
 	}
 	return true;

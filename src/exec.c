@@ -19,6 +19,7 @@
 
 #include "catalog/namespace.h"
 #include "exec.h"
+#include "optimizer/cost.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -158,14 +159,29 @@ exec_plan(SPIPlanPtr plan, Datum *values, const char *nulls, long limit)
 }
 
 /*
- * Runs a fixed statement, planning it when this backend meets it first.
+ * Runs a fixed statement, planning it when this backend meets it first.  The
+ * private tables have an index for each, and are empty when many are planned:
+ * a plan that scans such a table would be kept while it grows.
  */
 uint64
 exec_statement(ExecStatement *statement, Datum *values, const char *nulls)
 {
+	bool		seqscan = enable_seqscan;
+	uint64		rows = 0;
+
 	if (statement->plan == NULL)
 		statement->plan = exec_prepare(statement->sql, statement->nargs, statement->argtypes);
-	return exec_plan(statement->plan, values, nulls, 0);
+	enable_seqscan = false;
+	PG_TRY();
+	{
+		rows = exec_plan(statement->plan, values, nulls, 0);
+	}
+	PG_FINALLY();
+	{
+		enable_seqscan = seqscan;
+	}
+	PG_END_TRY();
+	return rows;
 }
 
 /*

@@ -50,12 +50,14 @@ instance_is_done(Datum state)
  * Reads the instances of keys that the batch does not know yet, at once.
  */
 void
-instance_prefetch(ProcessManager *pm, List *keys)
+instance_prefetch(ProcessManager *pm, Keys *keys)
 {
 	static ExecStatement select_instances = {
 		NULL,
-		"SELECT w.number::pg_catalog.int4, i.state, i.started_at, i.updated_at FROM pg_catalog.unnest($2) WITH ORDINALITY w(key, number) "
-		"JOIN pm_catalog.instance i ON i.process_manager OPERATOR(pg_catalog.=) $1 AND i.key OPERATOR(pg_catalog.=) w.key",
+		/* LIMIT makes it a lookup for each key, however the planner thinks of the table. */
+		"SELECT i.key, i.state, i.started_at, i.updated_at FROM pg_catalog.unnest($2) w(key) CROSS JOIN LATERAL "
+		"(SELECT * FROM pm_catalog.instance WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND key OPERATOR(pg_catalog.=) w.key LIMIT 1) i",
 		2, {TEXTOID, TEXTARRAYOID}
 	};
 	MemoryContext caller = CurrentMemoryContext;
@@ -65,7 +67,7 @@ instance_prefetch(ProcessManager *pm, List *keys)
 	Datum		values[2];
 	bool		isnull;
 
-	foreach(lc, keys)
+	foreach(lc, keys->all)
 	{
 		Key		   *key = lfirst(lc);
 
@@ -82,7 +84,7 @@ instance_prefetch(ProcessManager *pm, List *keys)
 	exec_statement(&select_instances, values, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		Key		   *key = list_nth(unknown, DatumGetInt32(exec_value(row, 1, &isnull)) - 1);
+		Key		   *key = key_get_text(keys, exec_text(row, 1));
 		Datum		state = exec_value(row, 2, &isnull);
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 
@@ -212,7 +214,9 @@ instance_delete(ProcessManager *pm, List *keys)
 {
 	static ExecStatement delete_instances = {
 		NULL,
-		"DELETE FROM pm_catalog.instance WHERE process_manager OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) ANY ($2)",
+		"DELETE FROM pm_catalog.instance d USING (SELECT i.ctid FROM pg_catalog.unnest($2) w(key) CROSS JOIN LATERAL "
+		"(SELECT ctid FROM pm_catalog.instance WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND key OPERATOR(pg_catalog.=) w.key LIMIT 1) i) g WHERE d.ctid OPERATOR(pg_catalog.=) g.ctid",
 		2, {TEXTOID, TEXTARRAYOID}
 	};
 	ExecScope	scope;

@@ -8,7 +8,7 @@
 #include "key.h"
 #include "registry.h"
 
-extern void instance_prefetch(ProcessManager *pm, List *keys);
+extern void instance_prefetch(ProcessManager *pm, Keys *keys);
 extern void instance_load(ProcessManager *pm, Key *key);
 extern bool instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum result, bool isnull);
 extern void instance_save(ProcessManager *pm, Keys *keys);

@@ -76,9 +76,8 @@ typedef struct LaneChange
 	int			crashes;
 	TimestampTz retry_at;		/* 0: at once, or never */
 	const Handling *what;		/* has failed */
-	const char *log;			/* or of an event: */
-	int64		position;
-	ErrorData  *error;			/* counts */
+	ErrorData  *error;
+	bool		count;			/* the error */
 } LaneChange;
 
 /*
@@ -99,8 +98,8 @@ lane_set(const char *manager, int lane, LaneChange *change)
 	};
 	const Handling *what = change->what;
 	ErrorData  *error = change->error;
-	const char *log = change->log;
-	int64		position = change->position;
+	const char *log = NULL;
+	int64		position = 0;
 	ExecScope	scope;
 	Datum		values[15];
 	char		nulls[15];
@@ -120,7 +119,7 @@ lane_set(const char *manager, int lane, LaneChange *change)
 	values[5] = Int32GetDatum(change->attempts);
 	values[6] = TimestampTzGetDatum(change->retry_at);
 	nulls[6] = change->retry_at == 0 ? 'n' : ' ';
-	values[7] = Int64GetDatum(error ? 1 : 0);
+	values[7] = Int64GetDatum(change->count ? 1 : 0);
 	values[8] = lane_text(log, &nulls[8]);
 	values[9] = Int64GetDatum(position);
 	nulls[9] = position == 0 ? 'n' : ' ';
@@ -217,6 +216,7 @@ lane_wait(const char *manager, int lane, const char *reason, const char *hint, E
 
 	change.retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LANE_WAIT);
 	change.error = error;
+	change.count = true;
 	lane_set(manager, lane, &change);
 }
 
@@ -225,16 +225,17 @@ lane_wait(const char *manager, int lane, const char *reason, const char *hint, E
  * at a time, none of them blamed so far.
  */
 void
-lane_suspect(const char *manager, int lane, const char *log, int64 position, ErrorData *error)
+lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool crash)
 {
 	LaneChange	change = {.status = LANE_RETRYING};
 
-	change.reason = psprintf("the handler failed for several events up to position %lld of log \"%s\"", (long long) position, log);
+	change.reason = psprintf("the handler failed for several events up to position %lld of log \"%s\"", (long long) what->position, what->log);
 	change.hint = "They are tried one at a time.";
-	change.log = log;
-	change.position = position;
+	change.what = what;
+	change.crashes = crash ? 1 : 0;
 	change.error = error;
-	lane_set(manager, lane, &change);
+	change.count = true;
+	lane_set(manager, what->lane, &change);
 }
 
 static char *
@@ -269,11 +270,12 @@ lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char
 
 	change.what = what;
 	change.error = error;
+	change.count = true;
 	change.attempts = again ? state->attempts + 1 : 1;
 	change.crashes = (again ? state->crashes : 0) + (crash ? 1 : 0);
 	if (crash)
 		/* It may only have been there when something else went wrong. */
-		max_attempts = Min(max_attempts, change.crashes < 2 ? change.attempts + 1 : change.attempts);
+		max_attempts = change.crashes < 2 ? change.attempts + 1 : change.attempts;
 	if (change.attempts >= max_attempts)
 	{
 		change.status = LANE_HALTED;
@@ -302,21 +304,24 @@ lane_condemn(ProcessManager *pm, const Handling *what, const char *failed, Error
 
 	change.what = what;
 	change.error = error;
+	change.count = true;
 	change.attempts = 1;
 	change.crashes = crash ? 1 : 0;
 	lane_set(pm->name, what->lane, &change);
 }
 
 /*
- * The unit stops before an event (or timer), until pm.resume.
+ * The unit stops before an event (or timer), until pm.resume.  The error may
+ * have been counted already.
  */
 void
-lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorData *error)
+lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorData *error, bool count)
 {
 	LaneChange	change = {.status = LANE_HALTED, .reason = reason, .hint = lane_halt_hint(pm, what)};
 
 	change.what = what;
 	change.error = error;
+	change.count = count;
 	lane_set(pm->name, what->lane, &change);
 }
 

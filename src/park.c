@@ -35,8 +35,8 @@ park_prefetch(ProcessManager *pm, int lane, List *keys)
 	static ExecStatement select_keys = {
 		NULL,
 		"SELECT w.number::pg_catalog.int4 FROM pg_catalog.unnest($3) WITH ORDINALITY w(key, number) "
-		"WHERE EXISTS (SELECT FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND k.lane OPERATOR(pg_catalog.=) $2 AND k.key OPERATOR(pg_catalog.=) w.key)",
+		"CROSS JOIN LATERAL (SELECT FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND k.lane OPERATOR(pg_catalog.=) $2 AND k.key OPERATOR(pg_catalog.=) w.key LIMIT 1) k",
 		3, {TEXTOID, INT4OID, TEXTARRAYOID}
 	};
 	ExecScope	scope;
@@ -135,7 +135,7 @@ park_behind(ProcessManager *pm, int lane, const char *key, Datum event)
 static const char *
 park_verdict(ProcessManager *pm, int attempts, int crashes, bool crash, TimestampTz *retry_at)
 {
-	if (attempts >= pm->max_attempts || (crash && crashes >= 2))
+	if (crash ? crashes >= 2 : attempts >= pm->max_attempts)
 	{
 		*retry_at = DT_NOEND;
 		return "dead";

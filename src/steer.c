@@ -253,11 +253,14 @@ steer_resume(ProcessManager *pm)
 	{
 		LaneState	state;
 
-		/* If it has halted since every key failed, they were not to blame: nor were those that are dead by now. */
+		/*
+		 * If it has halted since every key failed, they were not to blame,
+		 * nor were those that are dead by now.  The row of failures goes on:
+		 * if nothing can be handled still, it halts again at once.
+		 */
 		(void) cursor_read(pm, lane, &state);
 		park_retry_all(pm, lane, state.status == LANE_HALTED ? state.in_a_row : 0);
 		lane_clear(pm->name, lane);
-		lane_handled(pm->name, lane);
 	}
 	register_warn_unattended(pm->name);
 }
@@ -372,8 +375,11 @@ pm_seek(PG_FUNCTION_ARGS)
 	{
 		/* It does not have to be handled any more, or is to be handled afresh. */
 		(void) cursor_read(pm, lane, &state);
-		if (state.log != NULL && strcmp(state.log, log->name) == 0)
+		if ((state.log != NULL && strcmp(state.log, log->name) == 0) ||
+			(state.log == NULL && state.position != 0 && PG_GETARG_BOOL(3)))
 			lane_clear(pm->name, lane);
+		if (PG_GETARG_BOOL(3))
+			lane_handled(pm->name, lane);
 	}
 	ereport(LOG,
 			(errmsg("process manager \"%s\" was set to position %lld of log \"%s\" by \"%s\"",
