@@ -17,6 +17,9 @@
 #include "timer.h"
 #include "utils/typcache.h"
 
+/* So many timers are read at once. */
+#define BATCH_TIMERS	256
+
 /*
  * Computes the mark of each log.  False when one cannot be looked at now.
  */
@@ -118,8 +121,21 @@ batch_read(Batch *batch)
 	batch->cut = true;
 }
 
+static BatchItem *
+batch_timer_item(Batch *batch, Timer *timer)
+{
+	BatchItem  *item = palloc0(sizeof(BatchItem));
+
+	item->source = HANDLING_TIMER;
+	item->id = timer->id;
+	item->time = timer->due;
+	item->event = timer->event;
+	item->key = key_get_text(&batch->keys, timer->key);
+	return item;
+}
+
 /*
- * Reads the timers that are due.
+ * Reads the next timers that are due.
  */
 static void
 batch_read_timers(Batch *batch)
@@ -127,22 +143,49 @@ batch_read_timers(Batch *batch)
 	MemoryContext caller = MemoryContextSwitchTo(batch->keys.context);
 	ListCell   *lc;
 
-	batch->timers_stale = false;
+	batch->timers_unread = false;
 	batch->timers = NIL;
 	batch->next_timer = 0;
-	foreach(lc, timer_read(batch->pm, batch->lane, batch->now, batch->limit))
-	{
-		Timer	   *timer = lfirst(lc);
-		BatchItem  *item = palloc0(sizeof(BatchItem));
+	foreach(lc, timer_read(batch->pm, batch->lane, batch->now, BATCH_TIMERS))
+		batch->timers = lappend(batch->timers, batch_timer_item(batch, lfirst(lc)));
+	batch->timers_more = list_length(batch->timers) == BATCH_TIMERS;
+	MemoryContextSwitchTo(caller);
+}
 
-		item->source = HANDLING_TIMER;
-		item->id = timer->id;
-		item->time = timer->due;
-		item->event = timer->event;
-		item->key = key_get_text(&batch->keys, timer->key);
-		batch->timers = lappend(batch->timers, item);
+/*
+ * A handler has set a timer that is due already: it takes its place among
+ * those that have been read, unless it comes after them and will be read with
+ * the rest.
+ */
+void
+batch_timer_set(Batch *batch, int64 id)
+{
+	MemoryContext caller = MemoryContextSwitchTo(batch->keys.context);
+	Timer	   *timer = timer_get(batch->pm, id);
+	int			place = list_length(batch->timers);
+	bool		last = true;
+
+	/* It may have been undone, or replaced. */
+	if (timer == NULL)
+	{
+		MemoryContextSwitchTo(caller);
+		return;
 	}
-	batch->timers_more = list_length(batch->timers) == batch->limit;
+	/* It has been set last: at a tie it comes last. */
+	while (place > batch->next_timer && ((BatchItem *) list_nth(batch->timers, place - 1))->time > timer->due)
+	{
+		place--;
+		last = false;
+	}
+	if (!last || !(batch->timers_more || batch->timers_unread))
+	{
+		batch->timers = list_insert_nth(batch->timers, place, batch_timer_item(batch, timer));
+		if (list_length(batch->timers) - batch->next_timer > BATCH_TIMERS)
+		{
+			batch->timers = list_delete_last(batch->timers);
+			batch->timers_more = true;
+		}
+	}
 	MemoryContextSwitchTo(caller);
 }
 
@@ -159,7 +202,7 @@ batch_next(Batch *batch)
 		return NULL;
 	if (batch->has_timers)
 	{
-		if (batch->timers_stale || (batch->timers_more && batch->next_timer == list_length(batch->timers)))
+		if (batch->timers_unread || (batch->timers_more && batch->next_timer == list_length(batch->timers)))
 			batch_read_timers(batch);
 		if (batch->next_timer < list_length(batch->timers))
 			timer = list_nth(batch->timers, batch->next_timer);

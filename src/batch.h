@@ -56,9 +56,9 @@ typedef struct Batch
 	bool		cut;			/* what comes after the last is not known */
 
 	bool		has_timers;		/* the handler is one that sets them */
-	bool		timers_stale;	/* to be read (again) */
-	bool		timers_more;	/* there are more due than have been read */
-	List	   *timers;			/* of BatchItem, those due, in order */
+	bool		timers_unread;	/* some are due, none has been read */
+	bool		timers_more;	/* there may be more due after those that have been read */
+	List	   *timers;			/* of BatchItem, by due and id */
 	int			next_timer;
 
 	Keys		keys;
@@ -72,6 +72,7 @@ typedef struct Batch
 extern bool batch_mark(Batch *batch, List *cursors, DispatchResult *result);
 extern void batch_read(Batch *batch);
 extern BatchItem *batch_next(Batch *batch);
+extern void batch_timer_set(Batch *batch, int64 id);
 extern void batch_done(Batch *batch, BatchItem *item, bool handled);
 extern bool batch_advance(Batch *batch);
 

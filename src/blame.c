@@ -13,6 +13,11 @@
 #include "handler.h"
 #include "park.h"
 #include "timer.h"
+#include "utils/timestamp.h"
+#include "within.h"
+
+/* When a parked event that met trouble of the server is tried again, ms. */
+#define BLAME_POSTPONE	5000
 
 /* ---------- what errors mean ---------- */
 
@@ -55,17 +60,24 @@ blame_timeout(ErrorData *error, ProcessManager *pm, const Handling *what)
 
 /*
  * Writes down that a unit waits, and why, unless that is known already.  What
- * was raised before the handler ran is ours, and may be told.
+ * was raised before a handler ran is ours, and may be told; else "met" says
+ * which call met trouble of the server.  A parked event keeps nobody waiting.
  */
 void
-blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, bool ours)
+blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, const Handling *met)
 {
-	char	   *reason = ours ? error->message :
+	char	   *reason = met == NULL ? error->message :
 		psprintf("the handler met trouble of the server (SQLSTATE %s)", unpack_sql_state(error->sqlerrcode));
 
-	if (state->status == LANE_WAITING && strcmp(state->reason, reason) == 0)
+	if (met != NULL && met->source == HANDLING_PARKED)
+	{
+		park_postpone(met->id, TimestampTzPlusMilliseconds(within_time(), BLAME_POSTPONE));
+		lane_error(pm->name, lane);
+	}
+	else if (state->status == LANE_WAITING && strcmp(state->reason, reason) == 0)
 		return;
-	lane_wait(pm->name, lane, reason, ours ? error->hint : "It is tried again. The server's log tells more.", error);
+	else
+		lane_wait(pm->name, lane, reason, met == NULL ? error->hint : "It is tried again. The server's log tells more.", error);
 	ereport(LOG,
 			(errmsg("process manager \"%s\" waits: %s", pm->name, error->message)));
 }

@@ -105,15 +105,16 @@ catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, in
 		return true;
 	if (DispatchCurrent.stage == STAGE_PREPARE)
 	{
-		blame_wait(pm, lane, &state, error, true);
+		blame_wait(pm, lane, &state, error, NULL);
 		return false;
 	}
 	if (!isolate_failed(isolate, pm->kind))
 		return true;
 	if (blame_server(error->sqlerrcode))
 	{
-		blame_wait(pm, lane, &state, error, false);
-		return false;
+		blame_wait(pm, lane, &state, error, &DispatchCurrent.handling);
+		run->changed = true;
+		return DispatchCurrent.handling.source == HANDLING_PARKED;
 	}
 	*at_once = 0;
 	look_at = blame(pm, &state, &DispatchCurrent.handling, error, BLAME_ERROR);
@@ -153,6 +154,7 @@ catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
 			if (!catch_up_failed(run, pm, lane, &isolate, &at_once, error, &settled))
 				break;
 			done += settled ? 1 : 0;
+			leave_parked = DispatchCurrent.handling.source == HANDLING_PARKED;
 			continue;
 		}
 		if (result.outcome == DISPATCH_STALE)

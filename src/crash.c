@@ -62,20 +62,26 @@ crash_map(bool create)
 
 	if (fd >= 0)
 	{
-		if (fstat(fd, &st) == 0 &&
-			(st.st_size == sizeof(CrashFile) || (create && ftruncate(fd, 0) == 0 && posix_fallocate(fd, 0, sizeof(CrashFile)) == 0)))
+		bool		whole = fstat(fd, &st) == 0 && st.st_size == sizeof(CrashFile);
+
+		if (!whole && create && ftruncate(fd, 0) == 0)
+		{
+			errno = posix_fallocate(fd, 0, sizeof(CrashFile));
+			whole = errno == 0;
+		}
+		if (whole)
 			map = mmap(NULL, sizeof(CrashFile), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		(void) close(fd);
 	}
-	if (map == MAP_FAILED)
-	{
+	if (map != MAP_FAILED)
+		return (CrashFile *) map;
+	/* Said once, by the postmaster. */
+	if (create)
 		ereport(LOG,
 				(errcode_for_file_access(),
 				 errmsg("could not map file \"%s\": %m", CRASH_FILE),
 				 errdetail("A handler that crashes the server is not recognised.")));
-		return NULL;
-	}
-	return (CrashFile *) map;
+	return NULL;
 }
 
 /*

@@ -193,6 +193,8 @@ dispatch_call(Batch *batch, Session *session, BatchItem *item)
 	Handler    *handler = &session->handler;
 	MemoryContext caller;
 	TimestampTz earliest;
+	int64	   *ids;
+	int			count;
 	bool		ended = false;
 
 	if (handler->kind == HANDLER_INSTANCE)
@@ -224,8 +226,9 @@ dispatch_call(Batch *batch, Session *session, BatchItem *item)
 					 errmsg("handler %s set a timer where there is no instance", batch->pm->handler),
 					 errhint("Return a state, which makes the instance that the timer is for.")));
 		batch->due = Min(batch->due, earliest);
-		if (earliest <= batch->now)
-			batch->timers_stale = true;
+		count = timer_set_due(&ids);
+		for (int i = 0; i < count; i++)
+			batch_timer_set(batch, ids[i]);
 		timer_begin();
 	}
 	dispatch_called();
@@ -436,8 +439,8 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 	if (!batch_mark(batch, cursors, result))
 		return;
 	batch_read(batch);
-	batch->timers_stale = batch->pm->kind == HANDLER_INSTANCE && batch->state.timer_due <= batch->now;
-	if (batch->count > 0 || batch->timers_stale)
+	batch->timers_unread = batch->pm->kind == HANDLER_INSTANCE && batch->state.timer_due <= batch->now;
+	if (batch->count > 0 || batch->timers_unread)
 	{
 		session_begin(&session, batch);
 		dispatch_foretell(batch, &session);
@@ -451,7 +454,7 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 				if (GetCurrentTimestamp() >= session.deadline)
 					break;
 			}
-		batch->again |= batch->has_timers && (batch->timers_stale || batch->timers_more ||
+		batch->again |= batch->has_timers && (batch->timers_unread || batch->timers_more ||
 											  batch->next_timer < list_length(batch->timers));
 		session_end(&session, batch);
 	}
@@ -476,12 +479,17 @@ dispatch_parked(Batch *batch, Parked *head, DispatchResult *result)
 	List	   *queue = park_read(batch->pm, batch->lane, head->key, head->attempts > 0 ? 1 : batch->request->max_parked);
 	ListCell   *lc;
 
+	if (((Parked *) linitial(queue))->id != head->id)
+		elog(ERROR, "parked event %lld is not the first of its key", (long long) head->id);
 	result->parked = true;
 	session_begin(&session, batch);
 	foreach(lc, queue)
 	{
 		Parked	   *parked = lfirst(lc);
 		BatchItem	item;
+
+		if (parked->attempts > 0 && batch->done > 0)
+			break;
 
 		CHECK_FOR_INTERRUPTS();
 		DispatchCurrent.count = batch->done + 1;

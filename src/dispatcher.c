@@ -87,10 +87,11 @@ dispatcher_poll(Unit *unit)
 
 /*
  * Writes down what is wrong with a unit, in a transaction of its own.  "culprit"
- * is what stood alone when the handler failed, NULL: nobody is to blame.
+ * is what stood alone when the handler failed; "met", what met trouble of the
+ * server; neither: no handler was to do with it.
  */
 static void
-dispatcher_record(Unit *unit, ErrorData *error, const Handling *culprit)
+dispatcher_record(Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met)
 {
 	LaneState	state;
 	TimestampTz look_at;
@@ -111,8 +112,10 @@ dispatcher_record(Unit *unit, ErrorData *error, const Handling *culprit)
 		unit->not_before = look_at;
 		return;
 	}
-	blame_wait(unit->pm, unit->lane, &state, error, DispatchCurrent.stage == STAGE_PREPARE);
+	blame_wait(unit->pm, unit->lane, &state, error, met);
 	CommitTransactionCommand();
+	if (met != NULL && met->source == HANDLING_PARKED)
+		return;
 	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->wait_nap);
 	unit->wait_nap = Min(unit->wait_nap * 2, DISPATCHER_WAIT_MAX);
 }
@@ -153,7 +156,7 @@ dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
  * Says that what is wrong could not be written down.
  */
 static void
-dispatcher_record_trouble(Unit *unit, ErrorData *trouble, const Handling *culprit)
+dispatcher_record_trouble(Unit *unit, ErrorData *trouble, const Handling *culprit, const Handling *met)
 {
 	LaneState	state;
 
@@ -162,7 +165,7 @@ dispatcher_record_trouble(Unit *unit, ErrorData *trouble, const Handling *culpri
 	{
 		(void) cursor_read(unit->pm, unit->lane, &state);
 		trouble->message = psprintf("a failure of the handler could not be recorded: %s", trouble->message);
-		blame_wait(unit->pm, unit->lane, &state, trouble, true);
+		blame_wait(unit->pm, unit->lane, &state, trouble, NULL);
 	}
 	CommitTransactionCommand();
 }
@@ -172,15 +175,15 @@ dispatcher_record_trouble(Unit *unit, ErrorData *trouble, const Handling *culpri
  * that, or NULL.
  */
 static ErrorData *
-dispatcher_try(void (*write) (Unit *unit, ErrorData *error, const Handling *culprit),
-			   Unit *unit, ErrorData *error, const Handling *culprit)
+dispatcher_try(void (*write) (Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met),
+			   Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ErrorData  *volatile trouble = NULL;
 
 	PG_TRY();
 	{
-		write(unit, error, culprit);
+		write(unit, error, culprit, met);
 	}
 	PG_CATCH();
 	{
@@ -203,13 +206,13 @@ dispatcher_try(void (*write) (Unit *unit, ErrorData *error, const Handling *culp
  * even that fails, the unit is run again after a while, and comes here again.
  */
 static void
-dispatcher_try_record(Unit *unit, ErrorData *failure, const Handling *culprit)
+dispatcher_try_record(Unit *unit, ErrorData *failure, const Handling *culprit, const Handling *met)
 {
-	ErrorData  *trouble = dispatcher_try(dispatcher_record, unit, failure, culprit);
+	ErrorData  *trouble = dispatcher_try(dispatcher_record, unit, failure, culprit, met);
 
 	if (trouble == NULL)
 		return;
-	(void) dispatcher_try(dispatcher_record_trouble, unit, trouble, NULL);
+	(void) dispatcher_try(dispatcher_record_trouble, unit, trouble, NULL, NULL);
 	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->wait_nap);
 	unit->wait_nap = Min(unit->wait_nap * 2, DISPATCHER_WAIT_MAX);
 }
@@ -219,6 +222,7 @@ dispatcher_failed(Unit *unit, ErrorData *error)
 {
 	Handling	culprit = DispatchCurrent.handling;
 
+	unit->leave_parked = culprit.source == HANDLING_PARKED;
 	(void) blame_timeout(error, unit->pm, &culprit);
 	unit->dirty = true;
 	dispatcher_clean();
@@ -231,7 +235,7 @@ dispatcher_failed(Unit *unit, ErrorData *error)
 	}
 	if (DispatchCurrent.stage == STAGE_PREPARE)
 	{
-		dispatcher_try_record(unit, error, NULL);
+		dispatcher_try_record(unit, error, NULL, NULL);
 		return;
 	}
 	if (!isolate_failed(&unit->isolate, unit->pm->kind))
@@ -239,12 +243,12 @@ dispatcher_failed(Unit *unit, ErrorData *error)
 	/* A handler can raise what looks like the server's trouble: not for ever. */
 	if (blame_server(error->sqlerrcode) && unit->servers_faults < DISPATCHER_FAULTS)
 	{
-		unit->servers_faults++;
-		dispatcher_try_record(unit, error, NULL);
+		unit->servers_faults += culprit.source == HANDLING_PARKED ? 0 : 1;
+		dispatcher_try_record(unit, error, NULL, &culprit);
 		return;
 	}
 	unit->at_once = 0;
-	dispatcher_try_record(unit, error, &culprit);
+	dispatcher_try_record(unit, error, &culprit, NULL);
 }
 
 /*
@@ -280,6 +284,7 @@ dispatcher_run(Unit *unit)
 		case DISPATCH_STALE:
 			return;
 		case DISPATCH_BUSY:
+			unit->leave_parked = false;
 			dispatcher_poll(unit);
 			return;
 		case DISPATCH_STOPPED:

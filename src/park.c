@@ -145,7 +145,8 @@ park_verdict(ProcessManager *pm, int attempts, int crashes, bool crash, Timestam
 }
 
 /*
- * The first event of its key to fail.
+ * An event that has failed, by itself the first of its key, unless a queue has
+ * come to be meanwhile.
  */
 void
 park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int attempts, int crashes,
@@ -153,7 +154,13 @@ park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int atte
 {
 	TimestampTz retry_at;
 	const char *state = park_verdict(pm, attempts, crashes, crashes > 0, &retry_at);
+	Key			known = {.name = key};
 
+	if (park_has(pm, lane, &known))
+	{
+		park_insert(pm, lane, key, event, "behind", attempts, crashes, DT_NOEND, error);
+		return;
+	}
 	park_insert(pm, lane, key, event, state, attempts, crashes, retry_at, error);
 	/* Who merely was there when the server crashed, says nothing of the handler. */
 	if (crashes == 0)
@@ -168,7 +175,7 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 {
 	static ExecStatement select_parked = {
 		NULL,
-		"SELECT attempts, crashes FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"SELECT attempts, crashes, state OPERATOR(pg_catalog.=) 'behind' FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND id OPERATOR(pg_catalog.=) $2 AND coalesce(log, '') OPERATOR(pg_catalog.=) $3 AND coalesce(position, 0) OPERATOR(pg_catalog.=) $4",
 		4, {TEXTOID, INT8OID, TEXTOID, INT8OID}
 	};
@@ -183,6 +190,8 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 	char		nulls[9];
 	int			attempts;
 	int			crashes;
+	bool		behind;
+	const char *state;
 	TimestampTz retry_at;
 	bool		isnull;
 
@@ -199,10 +208,18 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 	}
 	attempts = DatumGetInt32(exec_value(0, 1, &isnull)) + 1;
 	crashes = DatumGetInt32(exec_value(0, 2, &isnull)) + (crash ? 1 : 0);
+	behind = DatumGetBool(exec_value(0, 3, &isnull));
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(what->id);
-	values[1] = CStringGetTextDatum(park_verdict(pm, attempts, crashes, crash, &retry_at));
+	state = park_verdict(pm, attempts, crashes, crash, &retry_at);
+	/* It failed in the train of its head, which was undone: it will run alone when it is the head. */
+	if (behind)
+	{
+		state = "behind";
+		retry_at = DT_NOEND;
+	}
+	values[1] = CStringGetTextDatum(state);
 	values[2] = Int32GetDatum(attempts);
 	values[3] = Int32GetDatum(crashes);
 	values[4] = TimestampTzGetDatum(retry_at);
@@ -214,6 +231,25 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 	exec_statement(&update_parked, values, nulls);
 	exec_end(&scope);
 	return true;
+}
+
+/*
+ * A parked event met trouble of the server: no attempt, but later.
+ */
+void
+park_postpone(int64 id, TimestampTz until)
+{
+	static ExecStatement postpone = {
+		NULL,
+		"UPDATE pm_catalog.parked SET retry_at = $2 WHERE id OPERATOR(pg_catalog.=) $1 AND retry_at IS NOT NULL",
+		2, {INT8OID, TIMESTAMPTZOID}
+	};
+	ExecScope	scope;
+	Datum		values[2] = {Int64GetDatum(id), TimestampTzGetDatum(until)};
+
+	exec_begin_owner(&scope);
+	exec_statement(&postpone, values, NULL);
+	exec_end(&scope);
 }
 
 /*

@@ -19,6 +19,7 @@
 #include "timer.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "within.h"
 
@@ -28,9 +29,12 @@ PG_FUNCTION_INFO_V1(pm_cancel_timer);
 /* The columns of a timer, in the order that timer_form() wants. */
 #define TIMER_COLUMNS	"id, key, type, due, data, metadata"
 
-/* The earliest that has been set since timer_begin(). */
+/* What has been set since timer_begin(): the earliest, and the ids of those that are due already. */
 static bool was_set = false;
 static TimestampTz earliest_set;
+static int64 *due_ids = NULL;
+static int	ndue = 0;
+static int	max_due = 0;
 
 /*
  * The timer in a row of the last result, in the current memory context.
@@ -210,6 +214,7 @@ void
 timer_begin(void)
 {
 	was_set = false;
+	ndue = 0;
 }
 
 /*
@@ -221,6 +226,32 @@ timer_was_set(TimestampTz *earliest)
 {
 	*earliest = earliest_set;
 	return was_set;
+}
+
+/*
+ * The timers that have been set and are due already, in the order of setting.
+ */
+int
+timer_set_due(int64 **ids)
+{
+	*ids = due_ids;
+	return ndue;
+}
+
+static void
+timer_note(int64 id, TimestampTz due)
+{
+	earliest_set = was_set ? Min(earliest_set, due) : due;
+	was_set = true;
+	if (due > within_time())
+		return;
+	if (ndue == max_due)
+	{
+		max_due = Max(64, max_due * 2);
+		due_ids = due_ids == NULL ? MemoryContextAllocHuge(TopMemoryContext, sizeof(int64) * max_due) :
+			repalloc_huge(due_ids, sizeof(int64) * max_due);
+	}
+	due_ids[ndue++] = id;
 }
 
 /* ---------- what handlers call ---------- */
@@ -250,12 +281,14 @@ pm_set_timer(PG_FUNCTION_ARGS)
 	static ExecStatement insert_timer = {
 		NULL,
 		"INSERT INTO pm_catalog.timer (process_manager, lane, key, type, due, data, metadata) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		"VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
 		7, {TEXTOID, INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, JSONBOID, JSONBOID}
 	};
 	int			lane;
 	const char *key = within_instance("pm.set_timer", &lane);
 	TimestampTz due;
+	int64		id;
+	bool		isnull;
 	ExecScope	scope;
 	Datum		values[7];
 
@@ -281,10 +314,9 @@ pm_set_timer(PG_FUNCTION_ARGS)
 	values[6] = within_cause(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
 	exec_begin_owner(&scope);
 	exec_statement(&insert_timer, values, NULL);
+	id = DatumGetInt64(exec_value(0, 1, &isnull));
 	exec_end(&scope);
-
-	earliest_set = was_set ? Min(earliest_set, due) : due;
-	was_set = true;
+	timer_note(id, due);
 	PG_RETURN_VOID();
 }
 

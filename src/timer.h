@@ -24,5 +24,6 @@ extern void timer_end(ProcessManager *pm, int lane, const char *key);
 extern bool timer_exists(ProcessManager *pm, const char *key);
 extern void timer_begin(void);
 extern bool timer_was_set(TimestampTz *earliest);
+extern int	timer_set_due(int64 **ids);
 
 #endif							/* PM_TIMER_H */
