@@ -218,6 +218,18 @@ batch_next(Batch *batch)
 }
 
 /*
+ * Not yet: what batch_next() has returned last.
+ */
+void
+batch_put_back(Batch *batch, BatchItem *item)
+{
+	if (item->source == HANDLING_TIMER)
+		batch->next_timer--;
+	else
+		batch->next--;
+}
+
+/*
  * The batch has got past an event or timer.
  */
 void

@@ -72,6 +72,7 @@ typedef struct Batch
 extern bool batch_mark(Batch *batch, List *cursors, DispatchResult *result);
 extern void batch_read(Batch *batch);
 extern BatchItem *batch_next(Batch *batch);
+extern void batch_put_back(Batch *batch, BatchItem *item);
 extern void batch_timer_set(Batch *batch, int64 id);
 extern void batch_done(Batch *batch, BatchItem *item, bool handled);
 extern bool batch_advance(Batch *batch);

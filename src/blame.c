@@ -10,6 +10,7 @@
 
 #include "access/xact.h"
 #include "blame.h"
+#include "cursor.h"
 #include "handler.h"
 #include "park.h"
 #include "timer.h"
@@ -69,15 +70,17 @@ blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, con
 	char	   *reason = met == NULL ? error->message :
 		psprintf("the handler met trouble of the server (SQLSTATE %s)", unpack_sql_state(error->sqlerrcode));
 
+	if (state->status == LANE_HALTED)
+		return;
 	if (met != NULL && met->source == HANDLING_PARKED)
 	{
 		park_postpone(met->id, TimestampTzPlusMilliseconds(within_time(), BLAME_POSTPONE));
 		lane_error(pm->name, lane);
 	}
-	else if (state->status == LANE_WAITING && strcmp(state->reason, reason) == 0)
+	else if (state->reason != NULL && strcmp(state->reason, reason) == 0)
 		return;
 	else
-		lane_wait(pm->name, lane, reason, met == NULL ? error->hint : "It is tried again. The server's log tells more.", error);
+		lane_wait(pm->name, lane, state, reason, met == NULL ? error->hint : "It is tried again. The server's log tells more.", error);
 	ereport(LOG,
 			(errmsg("process manager \"%s\" waits: %s", pm->name, error->message)));
 }
@@ -123,34 +126,65 @@ blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorDat
 }
 
 /*
- * The handler of a unit in that state failed for this, alone, unless it was
- * for several at once.  Returns when the unit is worth another look: DT_NOEND
- * when it has halted.
+ * Has it been got past meanwhile?  Between the death of a session and this,
+ * another one may have had the unit.
+ */
+static bool
+blame_too_late(ProcessManager *pm, List *cursors, const Handling *what)
+{
+	ListCell   *lc;
+
+	if (what->source == HANDLING_TIMER)
+		return timer_get(pm, what->id) == NULL;
+	if (what->source == HANDLING_PARKED)
+		return false;
+	foreach(lc, cursors)
+	{
+		Cursor	   *cursor = lfirst(lc);
+
+		if (strcmp(cursor->log, what->log) == 0)
+			return cursor->position >= what->position;
+	}
+	return true;
+}
+
+/*
+ * The handler of a unit failed for this, alone, unless it was for several at
+ * once.  Returns when the unit is worth another look: DT_NOEND when it has
+ * halted.
  */
 TimestampTz
-blame(ProcessManager *pm, LaneState *state, const Handling *what, ErrorData *error, BlameCause cause)
+blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cause)
 {
 	bool		crash = cause == BLAME_CRASH;
 	char	   *words = blame_words(pm, what);
 	TimestampTz look_at = 0;
+	LaneState	state;
+	List	   *cursors = cursor_read(pm, what->lane, &state);
+
+	if (state.status == LANE_HALTED)
+		return DT_NOEND;
+	if (blame_too_late(pm, cursors, what))
+		return 0;
 
 	/* It is about to be tried again: the next crash must not undo this. */
 	if (crash)
 		ForceSyncCommit();
-	if (what->several)
-		lane_suspect(pm->name, what, error, crash);
-	else if (what->source == HANDLING_PARKED)
+	if (what->source == HANDLING_PARKED)
 	{
+		/* Of a train it is the last: it is tried alone next time, which narrows the search. */
 		if (park_failed_again(pm, what, error, crash))
 			lane_error(pm->name, what->lane);
 	}
+	else if (what->several)
+		lane_suspect(pm->name, what, error, crash);
 	else if (what->correlating)
 		/* There is no key to park it under. */
-		look_at = lane_fail(pm, state, what, words, error, crash ? pm->max_attempts : 1, crash);
+		look_at = lane_fail(pm, &state, what, words, error, crash ? pm->max_attempts : 1, crash);
 	else if (pm->halt_on_failure)
-		look_at = lane_fail(pm, state, what, words, error, pm->max_attempts, crash);
+		look_at = lane_fail(pm, &state, what, words, error, pm->max_attempts, crash);
 	else if (what->source == HANDLING_TIMER)
-		blame_timer(pm, state, what, error, crash);
+		blame_timer(pm, &state, what, error, crash);
 	else
 		lane_condemn(pm, what, words, error, crash);
 

@@ -117,7 +117,7 @@ catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, in
 		return DispatchCurrent.handling.source == HANDLING_PARKED;
 	}
 	*at_once = 0;
-	look_at = blame(pm, &state, &DispatchCurrent.handling, error, BLAME_ERROR);
+	look_at = blame(pm, &DispatchCurrent.handling, error, BLAME_ERROR);
 	run->changed = *settled = true;
 	return look_at == 0;
 }

@@ -52,6 +52,35 @@ typedef struct Session
 /* ---------- calling the handler ---------- */
 
 /*
+ * Who outlives this session is to know what it had in hand.
+ */
+static void
+dispatch_publish(Batch *batch)
+{
+	slot_handling(&DispatchCurrent.handling, batch->pm->name);
+	crash_mark(&DispatchCurrent.handling);
+}
+
+/*
+ * User's code has run.  It may have left settings, or triggers for the commit,
+ * at which something of ours fails: that is some item's fault, not known whose.
+ * If the session dies of something else from here on, it is nobody's.
+ */
+static void
+dispatch_called(Batch *batch)
+{
+	Handling   *handling = &DispatchCurrent.handling;
+
+	/* If the call has asked for the end of its session, it is to blame for it. */
+	CHECK_FOR_INTERRUPTS();
+	DispatchCurrent.stage = STAGE_COMMIT;
+	handling->correlating = false;
+	handling->manager = 0;
+	slot_handling(handling, batch->pm->name);
+	crash_unmark();
+}
+
+/*
  * What the handlers set is undone at the end, so that they cannot disturb
  * whoever comes next.
  */
@@ -85,8 +114,14 @@ session_end(Session *session, Batch *batch)
 	within_event(NULL, 0, (Datum) 0, NULL);
 	instance_save(batch->pm, &batch->keys);
 	/* In a subtransaction they wait for the commit of the caller's transaction. */
-	if (GetCurrentTransactionNestLevel() == 1)
+	if (GetCurrentTransactionNestLevel() == 1 && DispatchCurrent.stage == STAGE_COMMIT)
+	{
+		DispatchCurrent.handling.manager = batch->pm->id;
+		DispatchCurrent.handling.several = batch->handled > 1;
+		dispatch_publish(batch);
 		handler_fire_deferred();
+		dispatch_called(batch);
+	}
 	if (timer_was_set(&earliest))
 		batch->due = Min(batch->due, earliest);
 	handler_watch_end();
@@ -130,19 +165,7 @@ dispatch_at(Batch *batch, BatchItem *item, bool correlating, bool several)
 		handling->log[0] = '\0';
 	else if (strcmp(handling->log, item->log_name) != 0)
 		strlcpy(handling->log, item->log_name, sizeof(handling->log));
-	slot_handling(handling, batch->pm->name);
-	crash_mark(handling);
-}
-
-/*
- * User's code has run.  It may have left settings, or triggers for the commit,
- * at which something of ours fails: that is some item's fault, not known whose.
- */
-static void
-dispatch_called(void)
-{
-	DispatchCurrent.stage = STAGE_COMMIT;
-	DispatchCurrent.handling.correlating = false;
+	dispatch_publish(batch);
 }
 
 /*
@@ -167,7 +190,7 @@ dispatch_correlate(Batch *batch, Session *session, BatchItem *item)
 		caller = MemoryContextSwitchTo(session->per_event);
 		name = handler_call_correlate(&session->handler, item->event, &isnull);
 		MemoryContextSwitchTo(caller);
-		dispatch_called();
+		dispatch_called(batch);
 		item->passed = isnull;
 	}
 	else
@@ -217,21 +240,24 @@ dispatch_call(Batch *batch, Session *session, BatchItem *item)
 		handler_call(handler, item->event);
 	MemoryContextSwitchTo(caller);
 	session_step(session);
+	dispatch_called(batch);
 
 	if (timer_was_set(&earliest) && !ended)
 	{
 		if (!item->key->live && timer_exists(batch->pm, item->key->name))
+		{
+			DispatchCurrent.stage = STAGE_HANDLE;
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("handler %s set a timer where there is no instance", batch->pm->handler),
 					 errhint("Return a state, which makes the instance that the timer is for.")));
+		}
 		batch->due = Min(batch->due, earliest);
 		count = timer_set_due(&ids);
 		for (int i = 0; i < count; i++)
 			batch_timer_set(batch, ids[i]);
 		timer_begin();
 	}
-	dispatch_called();
 	if (ended)
 	{
 		timer_end(batch->pm, batch->lane, item->key->name);
@@ -244,14 +270,14 @@ dispatch_call(Batch *batch, Session *session, BatchItem *item)
 /* ---------- logs and timers ---------- */
 
 /*
- * Has the last batch failed at this item, so that it is to be set aside now?
+ * Is this what has failed, and is to be tried again or set aside now?
  */
 static bool
-dispatch_condemned(Batch *batch, BatchItem *item)
+dispatch_has_failed(Batch *batch, BatchItem *item)
 {
 	Handling	what;
 
-	if (batch->state.status != LANE_PARKING)
+	if (batch->state.status != LANE_PARKING && batch->state.status != LANE_RETRYING)
 		return false;
 	memset(&what, 0, sizeof(what));
 	what.source = item->source;
@@ -298,7 +324,7 @@ dispatch_park(Batch *batch, BatchItem *item)
 static void
 dispatch_item(Batch *batch, Session *session, BatchItem *item)
 {
-	bool		condemned = dispatch_condemned(batch, item);
+	bool		condemned = batch->state.status == LANE_PARKING && dispatch_has_failed(batch, item);
 	bool		handled = false;
 
 	DispatchCurrent.count = batch->done + 1;
@@ -374,7 +400,7 @@ dispatch_array(Batch *batch, Session *session)
 	handler_call(&session->handler, handler_event_array(&session->handler, events, count));
 	MemoryContextSwitchTo(session->caller);
 	session_step(session);
-	dispatch_called();
+	dispatch_called(batch);
 }
 
 /*
@@ -449,9 +475,17 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 		else
 			while (!batch->halted && (item = batch_next(batch)) != NULL)
 			{
+				bool		alone = dispatch_has_failed(batch, item);
+
 				CHECK_FOR_INTERRUPTS();
+				batch->again |= alone;
+				if (alone && batch->done > 0)
+				{
+					batch_put_back(batch, item);
+					break;
+				}
 				dispatch_item(batch, &session, item);
-				if (GetCurrentTimestamp() >= session.deadline)
+				if (alone || GetCurrentTimestamp() >= session.deadline)
 					break;
 			}
 		batch->again |= batch->has_timers && (batch->timers_unread || batch->timers_more ||
@@ -595,9 +629,10 @@ dispatch_batch(DispatchRequest *request)
 		return result;
 
 	key_begin(&batch.keys);
-	/* What is retried, or about to be set aside, is alone. */
-	batch.limit = batch.state.status == LANE_RETRYING || batch.state.status == LANE_PARKING ? 1 :
-		(int) Min(request->max_events, request->pm->batch_size);
+	batch.limit = (int) Min(request->max_events, request->pm->batch_size);
+	/* Where it is not known which of several has failed, or the handler takes several, one at a time. */
+	if (batch.state.status == LANE_RETRYING && (batch.state.attempts == 0 || batch.pm->kind == HANDLER_BATCH))
+		batch.limit = 1;
 	/* Until the verdict is carried out, nothing else counts. */
 	batch.due = batch.state.status == LANE_PARKING ? DT_NOEND : batch.state.parked_due;
 	if (batch.pm->kind == HANDLER_INSTANCE && batch.state.status != LANE_PARKING)

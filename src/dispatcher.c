@@ -107,7 +107,7 @@ dispatcher_record(Unit *unit, ErrorData *error, const Handling *culprit, const H
 	(void) cursor_read(unit->pm, unit->lane, &state);
 	if (culprit != NULL)
 	{
-		look_at = blame(unit->pm, &state, culprit, error, BLAME_ERROR);
+		look_at = blame(unit->pm, culprit, error, BLAME_ERROR);
 		CommitTransactionCommand();
 		unit->not_before = look_at;
 		return;

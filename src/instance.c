@@ -14,6 +14,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "within.h"
 
 /* So many instances, or bytes of state, are written in one statement. */
@@ -47,6 +48,22 @@ instance_is_done(Datum state)
 }
 
 /*
+ * Takes the instance in a row of the last result into the current memory
+ * context.
+ */
+static void
+instance_found(Key *key, uint64 row)
+{
+	bool		isnull;
+
+	key->stored = key->live = true;
+	key->state = PointerGetDatum(PG_DETOAST_DATUM_COPY(exec_value(row, 2, &isnull)));
+	key->started_at = DatumGetTimestampTz(exec_value(row, 3, &isnull));
+	key->updated_at = DatumGetTimestampTz(exec_value(row, 4, &isnull));
+	key->tid = *(ItemPointer) DatumGetPointer(exec_value(row, 5, &isnull));
+}
+
+/*
  * Reads the instances of keys that the batch does not know yet, at once.
  */
 void
@@ -55,8 +72,8 @@ instance_prefetch(ProcessManager *pm, Keys *keys)
 	static ExecStatement select_instances = {
 		NULL,
 		/* LIMIT makes it a lookup for each key, however the planner thinks of the table. */
-		"SELECT i.key, i.state, i.started_at, i.updated_at FROM pg_catalog.unnest($2) w(key) CROSS JOIN LATERAL "
-		"(SELECT * FROM pm_catalog.instance WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"SELECT i.key, i.state, i.started_at, i.updated_at, i.tid FROM pg_catalog.unnest($2) w(key) CROSS JOIN LATERAL "
+		"(SELECT *, ctid AS tid FROM pm_catalog.instance WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND key OPERATOR(pg_catalog.=) w.key LIMIT 1) i",
 		2, {TEXTOID, TEXTARRAYOID}
 	};
@@ -65,7 +82,6 @@ instance_prefetch(ProcessManager *pm, Keys *keys)
 	ListCell   *lc;
 	ExecScope	scope;
 	Datum		values[2];
-	bool		isnull;
 
 	foreach(lc, keys->all)
 	{
@@ -85,13 +101,9 @@ instance_prefetch(ProcessManager *pm, Keys *keys)
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		Key		   *key = key_get_text(keys, exec_text(row, 1));
-		Datum		state = exec_value(row, 2, &isnull);
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 
-		key->stored = key->live = true;
-		key->state = PointerGetDatum(PG_DETOAST_DATUM_COPY(state));
-		key->started_at = DatumGetTimestampTz(exec_value(row, 3, &isnull));
-		key->updated_at = DatumGetTimestampTz(exec_value(row, 4, &isnull));
+		instance_found(key, row);
 		MemoryContextSwitchTo(spi);
 	}
 	exec_end(&scope);
@@ -105,14 +117,13 @@ instance_load(ProcessManager *pm, Key *key)
 {
 	static ExecStatement select_instance = {
 		NULL,
-		"SELECT state, started_at, updated_at FROM pm_catalog.instance "
+		"SELECT key, state, started_at, updated_at, ctid FROM pm_catalog.instance "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2",
 		2, {TEXTOID, TEXTOID}
 	};
 	MemoryContext caller = CurrentMemoryContext;
 	ExecScope	scope;
 	Datum		values[2];
-	bool		isnull;
 
 	if (key->loaded)
 		return;
@@ -122,13 +133,9 @@ instance_load(ProcessManager *pm, Key *key)
 	values[1] = CStringGetTextDatum(key->name);
 	if (exec_statement(&select_instance, values, NULL) > 0)
 	{
-		Datum		state = exec_value(0, 1, &isnull);
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 
-		key->stored = key->live = true;
-		key->state = PointerGetDatum(PG_DETOAST_DATUM_COPY(state));
-		key->started_at = DatumGetTimestampTz(exec_value(0, 2, &isnull));
-		key->updated_at = DatumGetTimestampTz(exec_value(0, 3, &isnull));
+		instance_found(key, 0);
 		MemoryContextSwitchTo(spi);
 	}
 	exec_end(&scope);
@@ -171,20 +178,42 @@ instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum result, bool i
 	return false;
 }
 
-static void
-instance_write(ProcessManager *pm, List *keys)
+static Datum
+instance_array(Datum *values, int count, Oid type)
 {
-	static ExecStatement upsert = {
+	int16		len;
+	bool		byval;
+	char		align;
+
+	get_typlenbyvalalign(type, &len, &byval, &align);
+	return PointerGetDatum(construct_array(values, count, type, len, byval, align));
+}
+
+/*
+ * Writes rows: new ones by key, those that have been read by where they are,
+ * since nobody else writes them while the unit is locked.
+ */
+static void
+instance_write(ProcessManager *pm, List *keys, bool stored)
+{
+	static ExecStatement insert_instances = {
 		NULL,
 		"INSERT INTO pm_catalog.instance (process_manager, key, state, started_at, updated_at) "
 		"SELECT $1, u.key, u.state, u.started_at, u.updated_at "
 		"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) "
-		"u(key, state, started_at, updated_at) "
-		"ON CONFLICT (process_manager, key) DO UPDATE SET state = EXCLUDED.state, started_at = EXCLUDED.started_at, "
-		"updated_at = EXCLUDED.updated_at",
+		"u(key, state, started_at, updated_at)",
 		5, {TEXTOID, TEXTARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}
 	};
+	static ExecStatement update_instances = {
+		NULL,
+		"UPDATE pm_catalog.instance i SET state = u.state, started_at = u.started_at, updated_at = u.updated_at "
+		"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) "
+		"u(tid, state, started_at, updated_at) "
+		"WHERE i.ctid OPERATOR(pg_catalog.=) u.tid AND i.process_manager OPERATOR(pg_catalog.=) $1",
+		5, {TEXTOID, TIDARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}
+	};
 	int			count = list_length(keys);
+	Datum	   *tids = palloc(sizeof(Datum) * count);
 	Datum	   *states = palloc(sizeof(Datum) * count);
 	Datum	   *started = palloc(sizeof(Datum) * count);
 	Datum	   *updated = palloc(sizeof(Datum) * count);
@@ -195,17 +224,21 @@ instance_write(ProcessManager *pm, List *keys)
 	{
 		Key		   *key = list_nth(keys, i);
 
+		tids[i] = PointerGetDatum(&key->tid);
 		states[i] = key->state;
 		started[i] = TimestampTzGetDatum(key->started_at);
 		updated[i] = TimestampTzGetDatum(key->updated_at);
 	}
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = key_array(keys);
-	values[2] = PointerGetDatum(construct_array(states, count, JSONBOID, -1, false, TYPALIGN_INT));
-	values[3] = PointerGetDatum(construct_array(started, count, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	values[4] = PointerGetDatum(construct_array(updated, count, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	exec_statement(&upsert, values, NULL);
+	values[1] = stored ? instance_array(tids, count, TIDOID) : key_array(keys);
+	values[2] = instance_array(states, count, JSONBOID);
+	values[3] = instance_array(started, count, TIMESTAMPTZOID);
+	values[4] = instance_array(updated, count, TIMESTAMPTZOID);
+	if (exec_statement(stored ? &update_instances : &insert_instances, values, NULL) != count)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("instances of process manager \"%s\" have been changed by somebody else", pm->name)));
 	exec_end(&scope);
 }
 
@@ -214,30 +247,33 @@ instance_delete(ProcessManager *pm, List *keys)
 {
 	static ExecStatement delete_instances = {
 		NULL,
-		"DELETE FROM pm_catalog.instance d USING (SELECT i.ctid FROM pg_catalog.unnest($2) w(key) CROSS JOIN LATERAL "
-		"(SELECT ctid FROM pm_catalog.instance WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND key OPERATOR(pg_catalog.=) w.key LIMIT 1) i) g WHERE d.ctid OPERATOR(pg_catalog.=) g.ctid",
-		2, {TEXTOID, TEXTARRAYOID}
+		"DELETE FROM pm_catalog.instance i USING pg_catalog.unnest($2) u(tid) "
+		"WHERE i.ctid OPERATOR(pg_catalog.=) u.tid AND i.process_manager OPERATOR(pg_catalog.=) $1",
+		2, {TEXTOID, TIDARRAYOID}
 	};
+	int			count = list_length(keys);
+	Datum	   *tids = palloc(sizeof(Datum) * count);
 	ExecScope	scope;
 	Datum		values[2];
 
+	for (int i = 0; i < count; i++)
+		tids[i] = PointerGetDatum(&((Key *) list_nth(keys, i))->tid);
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = key_array(keys);
+	values[1] = instance_array(tids, count, TIDOID);
 	exec_statement(&delete_instances, values, NULL);
 	exec_end(&scope);
 }
 
 /*
- * Writes what the batch has changed.
+ * Writes what the batch has changed, so many rows at a time.
  */
 void
 instance_save(ProcessManager *pm, Keys *keys)
 {
-	List	   *changed = NIL;
-	List	   *ended = NIL;
+	List	   *rows[2] = {NIL, NIL};	/* new, stored */
 	Size		bytes = 0;
+	List	   *ended = NIL;
 	ListCell   *lc;
 
 	foreach(lc, keys->all)
@@ -247,22 +283,24 @@ instance_save(ProcessManager *pm, Keys *keys)
 		if (!key->changed)
 			continue;
 		key->changed = false;
-		key->stored = key->live;
 		if (!key->live)
 		{
 			ended = lappend(ended, key);
 			continue;
 		}
-		changed = lappend(changed, key);
+		rows[key->stored] = lappend(rows[key->stored], key);
 		bytes += VARSIZE_ANY(DatumGetPointer(key->state));
-		if (list_length(changed) < INSTANCE_CHUNK && bytes < INSTANCE_CHUNK_BYTES)
+		if (list_length(rows[key->stored]) < INSTANCE_CHUNK && bytes < INSTANCE_CHUNK_BYTES)
 			continue;
-		instance_write(pm, changed);
-		changed = NIL;
+		for (int stored = 0; stored < 2; stored++)
+			if (rows[stored] != NIL)
+				instance_write(pm, rows[stored], stored);
+		rows[0] = rows[1] = NIL;
 		bytes = 0;
 	}
-	if (changed != NIL)
-		instance_write(pm, changed);
+	for (int stored = 0; stored < 2; stored++)
+		if (rows[stored] != NIL)
+			instance_write(pm, rows[stored], stored);
 	if (ended != NIL)
 		instance_delete(pm, ended);
 }

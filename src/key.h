@@ -7,6 +7,7 @@
 
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
+#include "storage/itemptr.h"
 
 /* A key in bytes; longer ones go by their hash. */
 #define KEY_MAX		1000
@@ -20,7 +21,8 @@ typedef struct Key
 	bool		parked;			/* an event of it is */
 
 	bool		loaded;
-	bool		stored;			/* there is a row */
+	bool		stored;			/* there is a row: */
+	ItemPointerData tid;
 	bool		live;			/* there is an instance */
 	bool		changed;		/* the row is not as it should be */
 	Datum		state;			/* jsonb */

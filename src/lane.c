@@ -76,6 +76,8 @@ typedef struct LaneChange
 	int			crashes;
 	TimestampTz retry_at;		/* 0: at once, or never */
 	const Handling *what;		/* has failed */
+	const char *log;			/* or, as in LaneState */
+	int64		position;
 	ErrorData  *error;
 	bool		count;			/* the error */
 } LaneChange;
@@ -98,8 +100,8 @@ lane_set(const char *manager, int lane, LaneChange *change)
 	};
 	const Handling *what = change->what;
 	ErrorData  *error = change->error;
-	const char *log = NULL;
-	int64		position = 0;
+	const char *log = change->log;
+	int64		position = change->position;
 	ExecScope	scope;
 	Datum		values[15];
 	char		nulls[15];
@@ -208,12 +210,21 @@ lane_error(const char *manager, int lane)
 /*
  * The unit cannot run, through no fault of an event.  The reason is for all who
  * may see the unit; the error's own words, which may be a handler's, are not.
+ * What has failed before, and how often, is not forgotten over it.
  */
 void
-lane_wait(const char *manager, int lane, const char *reason, const char *hint, ErrorData *error)
+lane_wait(const char *manager, int lane, LaneState *state, const char *reason, const char *hint, ErrorData *error)
 {
-	LaneChange	change = {.status = LANE_WAITING, .reason = reason, .hint = hint};
+	bool		failed = state->status == LANE_RETRYING || state->status == LANE_PARKING;
+	LaneChange	change = {.status = failed ? state->status : LANE_WAITING, .reason = reason, .hint = hint};
 
+	if (failed)
+	{
+		change.attempts = state->attempts;
+		change.crashes = state->crashes;
+		change.log = state->log;
+		change.position = state->position;
+	}
 	change.retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LANE_WAIT);
 	change.error = error;
 	change.count = true;

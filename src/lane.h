@@ -50,7 +50,7 @@ extern void lane_clear(const char *manager, int lane);
 extern void lane_handled(const char *manager, int lane);
 extern void lane_parked(const char *manager, int lane);
 extern void lane_error(const char *manager, int lane);
-extern void lane_wait(const char *manager, int lane, const char *reason, const char *hint, ErrorData *error);
+extern void lane_wait(const char *manager, int lane, LaneState *state, const char *reason, const char *hint, ErrorData *error);
 extern void lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool crash);
 extern bool lane_is_about(LaneState *state, const Handling *what);
 extern TimestampTz lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,

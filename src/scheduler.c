@@ -357,7 +357,6 @@ scheduler_blame(const Handling *what, BlameCause cause, bool overdue)
 	{
 		ProcessManager *pm = lfirst(lc);
 		const char *function = what->correlating ? "correlate" : "the handler";
-		LaneState	state;
 		ErrorData	error;
 
 		if (pm->id != what->manager || !pm->at_home)
@@ -374,8 +373,7 @@ scheduler_blame(const Handling *what, BlameCause cause, bool overdue)
 			error.message = psprintf("the session ended while %s ran", function);
 		if (!registry_lock(pm->id, what->lane, true))
 			return false;
-		(void) cursor_read(pm, what->lane, &state);
-		(void) blame(pm, &state, what, &error, cause);
+		(void) blame(pm, what, &error, cause);
 	}
 	return true;
 }

@@ -287,6 +287,7 @@ pm_set_timer(PG_FUNCTION_ARGS)
 	int			lane;
 	const char *key = within_instance("pm.set_timer", &lane);
 	TimestampTz due;
+	TimestampTz now_due;
 	int64		id;
 	bool		isnull;
 	ExecScope	scope;
@@ -303,6 +304,12 @@ pm_set_timer(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("due must be finite"),
 				 errhint("pm.cancel_timer takes a timer away.")));
+
+	/* It would be handled at once, before any event of another key, and again, for ever. */
+	if (within_timer(&now_due) && due <= now_due)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a timer set for a timer must be due later than that one")));
 
 	(void) timer_remove(within_manager(), lane, key, PG_GETARG_DATUM(0));
 	values[0] = CStringGetTextDatum(within_manager());

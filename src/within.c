@@ -106,6 +106,21 @@ within_instance(const char *function, int *lane)
 }
 
 /*
+ * Has the handler been called for a timer?
+ */
+bool
+within_timer(TimestampTz *due)
+{
+	EventFields fields;
+
+	if (current_event == (Datum) 0 || current_log != NULL)
+		return false;
+	event_deform(current_event, &fields);
+	*due = DatumGetTimestampTz(fields.values[EVENT_RECORDED_AT - 1]);
+	return true;
+}
+
+/*
  * Adds a field of one object to another, which keeps its own one if it may.
  */
 static Datum

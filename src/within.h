@@ -14,6 +14,7 @@ extern bool within_handler(void);
 extern void within_refuse(const char *name);
 extern const char *within_manager(void);
 extern const char *within_instance(const char *function, int *lane);
+extern bool within_timer(TimestampTz *due);
 extern Datum within_cause(Datum metadata);
 
 extern void within_set_time(TimestampTz as_of);

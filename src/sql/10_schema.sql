@@ -102,7 +102,7 @@ CREATE TABLE pm_catalog.instance (
 	started_at      timestamptz NOT NULL,
 	updated_at      timestamptz NOT NULL,
 	PRIMARY KEY (process_manager, key)
-) WITH (fillfactor = 80);
+) WITH (fillfactor = 50);
 
 -- What instances have asked to be told later. Setting one again gives it a new id.
 CREATE TABLE pm_catalog.timer (
