@@ -139,7 +139,7 @@ catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
 
 	while (run->left > 0)
 	{
-		DispatchRequest request = {pm, lane, 0, 0, leave_parked, HIGHWATER_OWN, true};
+		DispatchRequest request = {pm, lane, 0, 0, leave_parked, HIGHWATER_OWN, true, run->raise};
 		DispatchResult result;
 		ErrorData  *error;
 
@@ -161,7 +161,8 @@ catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
 		{
 			ProcessManager *again = registry_get(pm->name, true);
 
-			if (again == NULL)
+			/* Another one may have taken its name. */
+			if (again == NULL || again->id != pm->id || again->owner != pm->owner)
 				break;
 			pm = again;
 			continue;

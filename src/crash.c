@@ -28,7 +28,7 @@
 #include "storage/fd.h"
 
 #define CRASH_FILE		"pg_stat_tmp/pm_handling"
-#define CRASH_MAGIC		0x706d0001
+#define CRASH_MAGIC		0x706d0001	/* another one when Handling changes */
 #define CRASH_ENTRIES	(2 * SLOT_MAX_WORKERS)
 
 typedef struct CrashEntry

@@ -324,7 +324,7 @@ dispatch_park(Batch *batch, BatchItem *item)
 static void
 dispatch_item(Batch *batch, Session *session, BatchItem *item)
 {
-	bool		condemned = batch->state.status == LANE_PARKING && dispatch_has_failed(batch, item);
+	bool		condemned = batch->state.status == LANE_PARKING && !batch->request->raise && dispatch_has_failed(batch, item);
 	bool		handled = false;
 
 	DispatchCurrent.count = batch->done + 1;
@@ -443,7 +443,12 @@ dispatch_cures(Batch *batch)
 	if (state->status != LANE_RETRYING && state->status != LANE_PARKING)
 		return false;
 	if (state->log == NULL)
-		return timer_get(batch->pm, state->position) == NULL;
+	{
+		Timer	   *timer = timer_get(batch->pm, state->position);
+
+		/* It may have failed at a time that is still to come. */
+		return timer == NULL || timer->due > batch->now;
+	}
 	for (int i = 0; i < batch->nlogs; i++)
 		if (strcmp(batch->logs[i].log->name, state->log) == 0)
 			return batch->logs[i].cursor->position >= state->position;
@@ -563,10 +568,13 @@ dispatch_parked(Batch *batch, Parked *head, DispatchResult *result)
  * time in the whole cluster, so that the next crash tells who it was.
  */
 static bool
-dispatch_may_suspect(void)
+dispatch_may_suspect(DispatchRequest *request)
 {
 	LOCKTAG		tag;
 
+	/* A caller of pm.catch_up would keep the lock until his transaction ends. */
+	if (request->wait)
+		return true;
 	SET_LOCKTAG_OBJECT(tag, InvalidOid, ExtensionRelationId, InvalidOid, 0);
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
@@ -575,8 +583,10 @@ dispatch_may_suspect(void)
  * May the unit run now?
  */
 static bool
-dispatch_may_run(ProcessManager *pm, LaneState *state, DispatchResult *result)
+dispatch_may_run(DispatchRequest *request, LaneState *state, DispatchResult *result)
 {
+	ProcessManager *pm = request->pm;
+
 	if (pm->paused || !pm->at_home || state->status == LANE_HALTED)
 		return false;
 	if (state->status == LANE_RETRYING && !lane_is_due(state->retry_at, within_time()))
@@ -584,7 +594,7 @@ dispatch_may_run(ProcessManager *pm, LaneState *state, DispatchResult *result)
 		result->due = state->retry_at;
 		return false;
 	}
-	if (state->status == LANE_RETRYING && state->crashes > 0 && !dispatch_may_suspect())
+	if (state->status == LANE_RETRYING && state->crashes > 0 && !dispatch_may_suspect(request))
 	{
 		result->due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DISPATCH_SUSPECT_NAP);
 		return false;
@@ -625,7 +635,7 @@ dispatch_batch(DispatchRequest *request)
 
 	cursors = cursor_read(batch.pm, request->lane, &batch.state);
 	result.outcome = DISPATCH_STOPPED;
-	if (!dispatch_may_run(batch.pm, &batch.state, &result))
+	if (!dispatch_may_run(request, &batch.state, &result))
 		return result;
 
 	key_begin(&batch.keys);
@@ -639,10 +649,10 @@ dispatch_batch(DispatchRequest *request)
 		batch.due = Min(batch.due, batch.state.timer_due);
 
 	if (!request->leave_parked && batch.state.status != LANE_PARKING && request->max_parked > 0)
-		head = park_due(batch.pm, batch.lane, batch.now);
-	if (head != NULL && head->crashes > 0 && !dispatch_may_suspect())
+		head = park_due(batch.pm, batch.lane, batch.now, true);
+	if (head != NULL && head->crashes > 0 && !dispatch_may_suspect(request))
 	{
-		head = NULL;
+		head = park_due(batch.pm, batch.lane, batch.now, false);
 		batch.due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DISPATCH_SUSPECT_NAP);
 	}
 	if (head != NULL)

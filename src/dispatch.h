@@ -38,6 +38,7 @@ typedef struct DispatchRequest
 	bool		leave_parked;	/* the logs come first this time */
 	HighwaterView view;
 	bool		wait;			/* for who has the unit */
+	bool		raise;			/* errors go to the caller: nothing is set aside */
 } DispatchRequest;
 
 /* Where an error has interrupted a batch. */

@@ -315,27 +315,29 @@ park_form(uint64 row)
 	"log, position, stream, version, type, data, metadata, recorded_at, id, key, attempts, crashes"
 
 /*
- * The head to be tried again next, if it is due, without its event.
+ * The head to be tried again next, if it is due, without its event; with or
+ * without those that were there when the server crashed.
  */
 Parked *
-park_due(ProcessManager *pm, int lane, TimestampTz now)
+park_due(ProcessManager *pm, int lane, TimestampTz now, bool suspects)
 {
 	static ExecStatement select_due = {
 		NULL,
 		"SELECT id, key, attempts, crashes, retry_at FROM pm_catalog.parked "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 AND retry_at IS NOT NULL "
-		"ORDER BY retry_at LIMIT 1",
-		2, {TEXTOID, INT4OID}
+		"AND ($3 OR crashes OPERATOR(pg_catalog.=) 0) ORDER BY retry_at LIMIT 1",
+		3, {TEXTOID, INT4OID, BOOLOID}
 	};
 	MemoryContext caller = CurrentMemoryContext;
 	ExecScope	scope;
-	Datum		values[2];
+	Datum		values[3];
 	Parked	   *head = NULL;
 	bool		isnull;
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
+	values[2] = BoolGetDatum(suspects);
 	if (exec_statement(&select_due, values, NULL) > 0 &&
 		lane_is_due(DatumGetTimestampTz(exec_value(0, 5, &isnull)), now))
 	{
@@ -433,7 +435,8 @@ park_promote(ProcessManager *pm, int lane, const char *key)
 }
 
 /*
- * Failing events are due now, and are tried afresh; so are the dead ones among
+ * Failing events are due now, and are tried afresh (who has crashed the server
+ * does not get two more crashes); so are the dead ones among
  * the last "revive" keys that have failed.
  */
 void
@@ -441,7 +444,7 @@ park_retry_all(ProcessManager *pm, int lane, int revive)
 {
 	static ExecStatement retry_all = {
 		NULL,
-		"UPDATE pm_catalog.parked SET state = 'failing', attempts = 0, crashes = 0, retry_at = '-infinity' "
+		"UPDATE pm_catalog.parked SET state = 'failing', attempts = 0, crashes = least(crashes, 1), retry_at = '-infinity' "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 "
 		"AND (state OPERATOR(pg_catalog.=) 'failing' OR id OPERATOR(pg_catalog.=) ANY (ARRAY("
 		"SELECT id FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 "

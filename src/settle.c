@@ -120,7 +120,7 @@ pm_retry(PG_FUNCTION_ARGS)
 {
 	static ExecStatement retry = {
 		NULL,
-		"UPDATE pm_catalog.parked SET state = 'failing', attempts = 0, crashes = 0, retry_at = '-infinity' "
+		"UPDATE pm_catalog.parked SET state = 'failing', attempts = 0, crashes = least(crashes, 1), retry_at = '-infinity' "
 		"WHERE id OPERATOR(pg_catalog.=) $1",
 		1, {INT8OID}
 	};
