@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "blame.h"
+#include "call.h"
 #include "cursor.h"
 #include "dispatch.h"
 #include "isolate.h"
@@ -60,7 +61,7 @@ catch_up_batch(CatchUp *run, DispatchRequest *request, DispatchResult *result)
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();
 		FlushErrorState();
-		dispatch_abandon();
+		call_abandon();
 		RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
@@ -73,8 +74,8 @@ catch_up_batch(CatchUp *run, DispatchRequest *request, DispatchResult *result)
 static void
 catch_up_raise(ErrorData *error, ProcessManager *pm)
 {
-	Handling   *what = &DispatchCurrent.handling;
-	char	   *where = DispatchCurrent.stage == STAGE_PREPARE ?
+	Handling   *what = &CallCurrent.handling;
+	char	   *where = CallCurrent.stage == STAGE_PREPARE ?
 		psprintf("process manager \"%s\"", pm->name) :
 		what->log[0] == '\0' ? psprintf("process manager \"%s\", at a timer", pm->name) :
 		psprintf("process manager \"%s\", position %lld of log \"%s\"", pm->name,
@@ -92,7 +93,7 @@ static bool
 catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, int *at_once, ErrorData *error,
 				bool *settled)
 {
-	bool		ours = blame_timeout(error, pm, &DispatchCurrent.handling);
+	bool		ours = blame_timeout(error, pm, &CallCurrent.handling);
 	LaneState	state;
 	TimestampTz look_at;
 
@@ -103,7 +104,7 @@ catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, in
 	(void) cursor_read(pm, lane, &state);
 	if (blame_nobody(error->sqlerrcode) && (*at_once)++ < CATCH_UP_AT_ONCE)
 		return true;
-	if (DispatchCurrent.stage == STAGE_PREPARE)
+	if (CallCurrent.stage == STAGE_PREPARE)
 	{
 		blame_wait(pm, lane, &state, error, NULL);
 		return false;
@@ -112,12 +113,12 @@ catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, in
 		return true;
 	if (blame_server(error->sqlerrcode))
 	{
-		blame_wait(pm, lane, &state, error, &DispatchCurrent.handling);
+		blame_wait(pm, lane, &state, error, &CallCurrent.handling);
 		run->changed = true;
-		return DispatchCurrent.handling.source == HANDLING_PARKED;
+		return CallCurrent.handling.source == HANDLING_PARKED;
 	}
 	*at_once = 0;
-	look_at = blame(pm, &DispatchCurrent.handling, error, BLAME_ERROR);
+	look_at = blame(pm, &CallCurrent.handling, error, BLAME_ERROR);
 	run->changed = *settled = true;
 	return look_at == 0;
 }
@@ -154,7 +155,7 @@ catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
 			if (!catch_up_failed(run, pm, lane, &isolate, &at_once, error, &settled))
 				break;
 			done += settled ? 1 : 0;
-			leave_parked = DispatchCurrent.handling.source == HANDLING_PARKED;
+			leave_parked = CallCurrent.handling.source == HANDLING_PARKED;
 			continue;
 		}
 		if (result.outcome == DISPATCH_STALE)

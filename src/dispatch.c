@@ -6,7 +6,7 @@
  * subtransaction of its caller's.  The order is what makes it right: lock the
  * unit, compute the marks, only then take the snapshot that reads, handle,
  * save the instances, move the cursors, and leave the commit to the caller.  A
- * batch that fails leaves nothing behind; DispatchCurrent says which event to
+ * batch that fails leaves nothing behind; CallCurrent says which event to
  * blame.
  *
  * A batch handles either what the logs and timers have, or the queue of one
@@ -16,256 +16,19 @@
 
 #include "access/xact.h"
 #include "batch.h"
+#include "call.h"
 #include "catalog/pg_extension.h"
-#include "crash.h"
 #include "cursor.h"
 #include "dispatch.h"
-#include "event.h"
-#include "guc.h"
 #include "handler.h"
 #include "instance.h"
 #include "park.h"
-#include "slot.h"
 #include "storage/lmgr.h"
 #include "timer.h"
-#include "utils/builtins.h"
-#include "utils/guc.h"
-#include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "within.h"
 
 /* How soon to look again whether a suspect may run, ms. */
 #define DISPATCH_SUSPECT_NAP	50
-
-DispatchProgress DispatchCurrent;
-
-/* The session in which the handlers of a batch are called. */
-typedef struct Session
-{
-	Handler		handler;
-	MemoryContext caller;
-	MemoryContext per_event;
-	TimestampTz deadline;
-	int			guc_level;
-} Session;
-
-/* ---------- calling the handler ---------- */
-
-/*
- * Who outlives this session is to know what it had in hand.
- */
-static void
-dispatch_publish(Batch *batch)
-{
-	slot_handling(&DispatchCurrent.handling, batch->pm->name);
-	crash_mark(&DispatchCurrent.handling);
-}
-
-/*
- * User's code has run.  It may have left settings, or triggers for the commit,
- * at which something of ours fails: that is some item's fault, not known whose.
- * If the session dies of something else from here on, it is nobody's.
- */
-static void
-dispatch_called(Batch *batch)
-{
-	Handling   *handling = &DispatchCurrent.handling;
-
-	/* If the call has asked for the end of its session, it is to blame for it. */
-	CHECK_FOR_INTERRUPTS();
-	DispatchCurrent.stage = STAGE_COMMIT;
-	handling->correlating = false;
-	handling->manager = 0;
-	slot_handling(handling, batch->pm->name);
-	crash_unmark();
-}
-
-/*
- * What the handlers set is undone at the end, so that they cannot disturb
- * whoever comes next.
- */
-static void
-session_begin(Session *session, Batch *batch)
-{
-	session->caller = CurrentMemoryContext;
-	session->per_event = AllocSetContextCreate(CurrentMemoryContext, "pm event", ALLOCSET_DEFAULT_SIZES);
-	session->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_batch_duration);
-	/* What is appended from here on was not recorded before the events that have been read. */
-	if (GetCurrentTransactionNestLevel() == 1)
-		SetCurrentStatementStartTimestamp();
-	handler_open(&session->handler, batch->pm);
-	batch->has_timers = session->handler.kind == HANDLER_INSTANCE;
-	session->guc_level = NewGUCNestLevel();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	/* Nothing in hand yet, in particular not what the last batch had. */
-	slot_handling(&DispatchCurrent.handling, batch->pm->name);
-	slot_activity(ACTIVITY_HANDLING);
-	within_enter(batch->pm, batch->lane);
-	timer_begin();
-	handler_watch_begin(&session->handler);
-}
-
-static void
-session_end(Session *session, Batch *batch)
-{
-	TimestampTz earliest;
-
-	/* What deferred triggers do is no single event's doing. */
-	within_event(NULL, 0, (Datum) 0, NULL);
-	instance_save(batch->pm, &batch->keys);
-	/* In a subtransaction they wait for the commit of the caller's transaction. */
-	if (GetCurrentTransactionNestLevel() == 1 && DispatchCurrent.stage == STAGE_COMMIT)
-	{
-		DispatchCurrent.handling.manager = batch->pm->id;
-		DispatchCurrent.handling.several = batch->handled > 1;
-		dispatch_publish(batch);
-		handler_fire_deferred();
-		dispatch_called(batch);
-	}
-	if (timer_was_set(&earliest))
-		batch->due = Min(batch->due, earliest);
-	handler_watch_end();
-	within_leave();
-	crash_unmark();
-	PopActiveSnapshot();
-	AtEOXact_GUC(false, session->guc_level);
-	MemoryContextDelete(session->per_event);
-}
-
-/*
- * What the next event does is seen by what comes after it.
- */
-static void
-session_step(Session *session)
-{
-	CommandCounterIncrement();
-	UpdateActiveSnapshotCommandId();
-	MemoryContextReset(session->per_event);
-}
-
-/*
- * From here on, this item is to blame.
- */
-static void
-dispatch_at(Batch *batch, BatchItem *item, bool correlating, bool several)
-{
-	Handling   *handling = &DispatchCurrent.handling;
-
-	DispatchCurrent.stage = STAGE_HANDLE;
-	DispatchCurrent.index = batch->done;
-	DispatchCurrent.count = batch->done + 1;
-	handling->manager = batch->pm->id;
-	handling->lane = batch->lane;
-	handling->source = item->source;
-	handling->several = several;
-	handling->correlating = correlating;
-	handling->position = item->position;
-	handling->id = item->id;
-	if (item->log_name == NULL)
-		handling->log[0] = '\0';
-	else if (strcmp(handling->log, item->log_name) != 0)
-		strlcpy(handling->log, item->log_name, sizeof(handling->log));
-	dispatch_publish(batch);
-}
-
-/*
- * Finds out an item's key.  False if the event is not for this process
- * manager.
- */
-static bool
-dispatch_correlate(Batch *batch, Session *session, BatchItem *item)
-{
-	MemoryContext caller;
-	Datum		name;
-	bool		isnull;
-
-	if (item->key != NULL)
-		return true;
-	if (item->passed)
-		return false;
-	if (session->handler.correlates)
-	{
-		dispatch_at(batch, item, true, false);
-		within_event(item->log_name, item->position, item->event, NULL);
-		caller = MemoryContextSwitchTo(session->per_event);
-		name = handler_call_correlate(&session->handler, item->event, &isnull);
-		MemoryContextSwitchTo(caller);
-		dispatch_called(batch);
-		item->passed = isnull;
-	}
-	else
-	{
-		EventFields fields;
-
-		event_deform(item->event, &fields);
-		isnull = fields.nulls[EVENT_STREAM - 1];
-		name = isnull ? CStringGetTextDatum("") : fields.values[EVENT_STREAM - 1];
-	}
-	if (!item->passed)
-		item->key = key_get(&batch->keys, name);
-	MemoryContextReset(session->per_event);
-	return !item->passed;
-}
-
-/*
- * Calls the handler for an item, whose key is known if it keeps instances.
- */
-static void
-dispatch_call(Batch *batch, Session *session, BatchItem *item)
-{
-	Handler    *handler = &session->handler;
-	MemoryContext caller;
-	TimestampTz earliest;
-	int64	   *ids;
-	int			count;
-	bool		ended = false;
-
-	if (handler->kind == HANDLER_INSTANCE)
-		instance_load(batch->pm, item->key);
-	caller = MemoryContextSwitchTo(session->per_event);
-	dispatch_at(batch, item, false, false);
-	within_event(item->log_name, item->position, item->event,
-				 handler->kind == HANDLER_INSTANCE ? item->key->name : NULL);
-	if (handler->kind == HANDLER_INSTANCE)
-	{
-		bool		isnull;
-		Datum		result;
-
-		result = handler_call_instance(handler, item->event, item->key->state, !item->key->live, &isnull);
-		ended = instance_returned(&batch->keys, item->key, batch->pm, result, isnull);
-	}
-	else if (handler->kind == HANDLER_BATCH)
-		handler_call(handler, handler_event_array(handler, &item->event, 1));
-	else
-		handler_call(handler, item->event);
-	MemoryContextSwitchTo(caller);
-	session_step(session);
-	dispatch_called(batch);
-
-	if (timer_was_set(&earliest) && !ended)
-	{
-		if (!item->key->live && timer_exists(batch->pm, item->key->name))
-		{
-			DispatchCurrent.stage = STAGE_HANDLE;
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("handler %s set a timer where there is no instance", batch->pm->handler),
-					 errhint("Return a state, which makes the instance that the timer is for.")));
-		}
-		batch->due = Min(batch->due, earliest);
-		count = timer_set_due(&ids);
-		for (int i = 0; i < count; i++)
-			batch_timer_set(batch, ids[i]);
-		timer_begin();
-	}
-	if (ended)
-	{
-		timer_end(batch->pm, batch->lane, item->key->name);
-		timer_begin();
-		CommandCounterIncrement();
-		UpdateActiveSnapshotCommandId();
-	}
-}
 
 /* ---------- logs and timers ---------- */
 
@@ -322,12 +85,12 @@ dispatch_park(Batch *batch, BatchItem *item)
  * nothing to do.
  */
 static void
-dispatch_item(Batch *batch, Session *session, BatchItem *item)
+dispatch_item(Batch *batch, Calls *calls, BatchItem *item)
 {
 	bool		condemned = batch->state.status == LANE_PARKING && !batch->request->raise && dispatch_has_failed(batch, item);
 	bool		handled = false;
 
-	DispatchCurrent.count = batch->done + 1;
+	CallCurrent.count = batch->done + 1;
 	if (item->source == HANDLING_TIMER && !timer_take(item->id))
 	{
 		/* Cancelled or replaced since it was read. */
@@ -345,8 +108,8 @@ dispatch_item(Batch *batch, Session *session, BatchItem *item)
 		}
 	}
 
-	if ((session->handler.correlates || session->handler.kind == HANDLER_INSTANCE ||
-		 batch->state.has_parked || condemned) && !dispatch_correlate(batch, session, item))
+	if ((calls->handler.correlates || calls->handler.kind == HANDLER_INSTANCE ||
+		 batch->state.has_parked || condemned) && !call_correlate(batch, calls, item))
 		;
 	else if (batch->state.has_parked && park_has(batch->pm, batch->lane, item->key))
 		park_behind(batch->pm, batch->lane, item->key->name, item->event);
@@ -354,7 +117,7 @@ dispatch_item(Batch *batch, Session *session, BatchItem *item)
 		dispatch_park(batch, item);
 	else
 	{
-		dispatch_call(batch, session, item);
+		call_handler(batch, calls, item);
 		handled = true;
 	}
 	if (!batch->halted)
@@ -365,16 +128,15 @@ dispatch_item(Batch *batch, Session *session, BatchItem *item)
  * Gets past a batch in one call of the handler.
  */
 static void
-dispatch_array(Batch *batch, Session *session)
+dispatch_array(Batch *batch, Calls *calls)
 {
-	Datum	   *events = palloc(sizeof(Datum) * Max(batch->count, 1));
 	BatchItem **items = palloc(sizeof(BatchItem *) * Max(batch->count, 1));
 	BatchItem  *item;
 	int			count = 0;
 
 	while ((item = batch_next(batch)) != NULL)
 	{
-		if ((session->handler.correlates || batch->state.has_parked) && !dispatch_correlate(batch, session, item))
+		if ((calls->handler.correlates || batch->state.has_parked) && !call_correlate(batch, calls, item))
 			batch_done(batch, item, false);
 		else if (batch->state.has_parked && park_has(batch->pm, batch->lane, item->key))
 		{
@@ -383,7 +145,6 @@ dispatch_array(Batch *batch, Session *session)
 		}
 		else
 		{
-			events[count] = item->event;
 			items[count++] = item;
 			batch_done(batch, item, true);
 		}
@@ -391,16 +152,7 @@ dispatch_array(Batch *batch, Session *session)
 	if (count == 0)
 		return;
 
-	/* Which event it is about, is not known before the last is done. */
-	batch->done--;
-	dispatch_at(batch, items[count - 1], false, count > 1);
-	batch->done++;
-	DispatchCurrent.count = batch->done;
-	MemoryContextSwitchTo(session->per_event);
-	handler_call(&session->handler, handler_event_array(&session->handler, events, count));
-	MemoryContextSwitchTo(session->caller);
-	session_step(session);
-	dispatch_called(batch);
+	call_array(batch, calls, items, count);
 }
 
 /*
@@ -408,19 +160,19 @@ dispatch_array(Batch *batch, Session *session)
  * them is read at once.
  */
 static void
-dispatch_foretell(Batch *batch, Session *session)
+dispatch_foretell(Batch *batch, Calls *calls)
 {
-	if (!session->handler.foretells || batch->count < 2 ||
-		!(session->handler.kind == HANDLER_INSTANCE || batch->state.has_parked))
+	if (!calls->handler.foretells || batch->count < 2 ||
+		!(calls->handler.kind == HANDLER_INSTANCE || batch->state.has_parked))
 		return;
 	for (int i = 0; i < batch->count; i++)
 	{
 		/* An error here is found to be due to its event, as if it were its turn. */
 		batch->done = i;
-		(void) dispatch_correlate(batch, session, batch->events[i]);
+		(void) call_correlate(batch, calls, batch->events[i]);
 	}
 	batch->done = 0;
-	if (session->handler.kind == HANDLER_INSTANCE)
+	if (calls->handler.kind == HANDLER_INSTANCE)
 		instance_prefetch(batch->pm, &batch->keys);
 	if (batch->state.has_parked)
 		park_prefetch(batch->pm, batch->lane, batch->keys.all);
@@ -462,7 +214,7 @@ dispatch_cures(Batch *batch)
 static void
 dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 {
-	Session		session;
+	Calls		calls;
 	BatchItem  *item;
 	bool		more;
 
@@ -473,10 +225,10 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 	batch->timers_unread = batch->pm->kind == HANDLER_INSTANCE && batch->state.timer_due <= batch->now;
 	if (batch->count > 0 || batch->timers_unread)
 	{
-		session_begin(&session, batch);
-		dispatch_foretell(batch, &session);
-		if (session.handler.kind == HANDLER_BATCH && batch->state.status != LANE_PARKING)
-			dispatch_array(batch, &session);
+		call_begin(&calls, batch);
+		dispatch_foretell(batch, &calls);
+		if (calls.handler.kind == HANDLER_BATCH && batch->state.status != LANE_PARKING)
+			dispatch_array(batch, &calls);
 		else
 			while (!batch->halted && (item = batch_next(batch)) != NULL)
 			{
@@ -489,13 +241,13 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 					batch_put_back(batch, item);
 					break;
 				}
-				dispatch_item(batch, &session, item);
-				if (alone || GetCurrentTimestamp() >= session.deadline)
+				dispatch_item(batch, &calls, item);
+				if (alone || GetCurrentTimestamp() >= calls.deadline)
 					break;
 			}
 		batch->again |= batch->has_timers && (batch->timers_unread || batch->timers_more ||
 											  batch->next_timer < list_length(batch->timers));
-		session_end(&session, batch);
+		call_end(&calls, batch);
 	}
 
 	more = batch_advance(batch) || batch->again;
@@ -514,14 +266,14 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 static void
 dispatch_parked(Batch *batch, Parked *head, DispatchResult *result)
 {
-	Session		session;
+	Calls		calls;
 	List	   *queue = park_read(batch->pm, batch->lane, head->key, head->attempts > 0 ? 1 : batch->request->max_parked);
 	ListCell   *lc;
 
 	if (((Parked *) linitial(queue))->id != head->id)
 		elog(ERROR, "parked event %lld is not the first of its key", (long long) head->id);
 	result->parked = true;
-	session_begin(&session, batch);
+	call_begin(&calls, batch);
 	foreach(lc, queue)
 	{
 		Parked	   *parked = lfirst(lc);
@@ -531,7 +283,7 @@ dispatch_parked(Batch *batch, Parked *head, DispatchResult *result)
 			break;
 
 		CHECK_FOR_INTERRUPTS();
-		DispatchCurrent.count = batch->done + 1;
+		CallCurrent.count = batch->done + 1;
 		memset(&item, 0, sizeof(item));
 		item.source = HANDLING_PARKED;
 		item.id = parked->id;
@@ -546,17 +298,17 @@ dispatch_parked(Batch *batch, Parked *head, DispatchResult *result)
 				instance_load(batch->pm, item.key);
 			if (parked->log != NULL || item.key->live)
 			{
-				dispatch_call(batch, &session, &item);
+				call_handler(batch, &calls, &item);
 				if (parked->log != NULL)
 					cursor_count(batch->pm, batch->lane, parked->log);
 				batch->handled++;
 			}
 		}
 		batch->done++;
-		if (GetCurrentTimestamp() >= session.deadline)
+		if (GetCurrentTimestamp() >= calls.deadline)
 			break;
 	}
-	session_end(&session, batch);
+	call_end(&calls, batch);
 	park_promote(batch->pm, batch->lane, head->key);
 	result->outcome = DISPATCH_MORE;
 }
@@ -618,7 +370,7 @@ dispatch_batch(DispatchRequest *request)
 	Assert(!within_handler());
 	memset(&batch, 0, sizeof(batch));
 	memset(&result, 0, sizeof(result));
-	memset(&DispatchCurrent, 0, sizeof(DispatchCurrent));
+	memset(&CallCurrent, 0, sizeof(CallCurrent));
 	batch.request = request;
 	batch.pm = request->pm;
 	batch.lane = request->lane;
@@ -670,18 +422,4 @@ dispatch_batch(DispatchRequest *request)
 		result.outcome = DISPATCH_MORE;
 	slot_activity(ACTIVITY_COMMITTING);
 	return result;
-}
-
-/*
- * To be called first when an error has left dispatch_batch(), before anything
- * else is run.
- */
-void
-dispatch_abandon(void)
-{
-	handler_watch_end();
-	within_leave();
-	crash_unmark();
-	/* No handler runs any more: who dies from here on dies of something else. */
-	slot_activity(ACTIVITY_READING);
 }

@@ -7,7 +7,6 @@
 
 #include "highwater.h"
 #include "registry.h"
-#include "slot.h"
 
 typedef enum DispatchOutcome
 {
@@ -41,26 +40,6 @@ typedef struct DispatchRequest
 	bool		raise;			/* errors go to the caller: nothing is set aside */
 } DispatchRequest;
 
-/* Where an error has interrupted a batch. */
-typedef enum DispatchStage
-{
-	STAGE_PREPARE,				/* no handler is to blame */
-	STAGE_HANDLE,				/* the handler, or correlate, at item "index" */
-	STAGE_COMMIT				/* some item of the batch: deferred constraints */
-} DispatchStage;
-
-typedef struct DispatchProgress
-{
-	DispatchStage stage;
-	int			index;			/* of the failing item, those before it went well */
-	int			count;			/* items in the batch so far */
-	Handling	handling;		/* the failing item, or the last one */
-} DispatchProgress;
-
-/* Of the batch that runs or has failed last. */
-extern DispatchProgress DispatchCurrent;
-
 extern DispatchResult dispatch_batch(DispatchRequest *request);
-extern void dispatch_abandon(void);
 
 #endif							/* PM_DISPATCH_H */

@@ -23,6 +23,7 @@
 #include "commands/prepare.h"
 #include "commands/sequence.h"
 #include "blame.h"
+#include "call.h"
 #include "crash.h"
 #include "crew.h"
 #include "cursor.h"
@@ -142,7 +143,7 @@ dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();
 		FlushErrorState();
-		dispatch_abandon();
+		call_abandon();
 		AbortCurrentTransaction();
 		QueryCancelPending = false;
 		RESUME_INTERRUPTS();
@@ -220,7 +221,7 @@ dispatcher_try_record(Unit *unit, ErrorData *failure, const Handling *culprit, c
 static void
 dispatcher_failed(Unit *unit, ErrorData *error)
 {
-	Handling	culprit = DispatchCurrent.handling;
+	Handling	culprit = CallCurrent.handling;
 
 	unit->leave_parked = culprit.source == HANDLING_PARKED;
 	(void) blame_timeout(error, unit->pm, &culprit);
@@ -229,11 +230,11 @@ dispatcher_failed(Unit *unit, ErrorData *error)
 	if (blame_nobody(error->sqlerrcode) && unit->at_once < DISPATCHER_AT_ONCE)
 	{
 		unit->at_once++;
-		if (DispatchCurrent.stage == STAGE_PREPARE)
+		if (CallCurrent.stage == STAGE_PREPARE)
 			dispatcher_poll(unit);
 		return;
 	}
-	if (DispatchCurrent.stage == STAGE_PREPARE)
+	if (CallCurrent.stage == STAGE_PREPARE)
 	{
 		dispatcher_try_record(unit, error, NULL, NULL);
 		return;

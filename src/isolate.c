@@ -11,7 +11,7 @@
  */
 #include "pm.h"
 
-#include "dispatch.h"
+#include "call.h"
 #include "isolate.h"
 
 /*
@@ -55,35 +55,35 @@ isolate_busy(Isolate *isolate)
 }
 
 /*
- * A batch failed; DispatchCurrent says where.  True if the event named there
+ * A batch failed; CallCurrent says where.  True if the event named there
  * stood alone, so that it is to blame; otherwise what to do next is noted.
  */
 bool
 isolate_failed(Isolate *isolate, HandlerKind kind)
 {
-	bool		parked = DispatchCurrent.handling.source == HANDLING_PARKED;
-	bool		known = DispatchCurrent.stage == STAGE_HANDLE &&
-		(kind != HANDLER_BATCH || parked || DispatchCurrent.handling.correlating);
+	bool		parked = CallCurrent.handling.source == HANDLING_PARKED;
+	bool		known = CallCurrent.stage == STAGE_HANDLE &&
+		(kind != HANDLER_BATCH || parked || CallCurrent.handling.correlating);
 
-	Assert(DispatchCurrent.stage != STAGE_PREPARE);
+	Assert(CallCurrent.stage != STAGE_PREPARE);
 
-	if (DispatchCurrent.count == 1 || (known && DispatchCurrent.index == 0))
+	if (CallCurrent.count == 1 || (known && CallCurrent.index == 0))
 	{
 		if (!parked)
 			isolate->prefix = isolate->singles = 0;
 		return true;
 	}
 	if (parked)
-		isolate->parked_singles = known ? DispatchCurrent.index + 1 : DispatchCurrent.count;
+		isolate->parked_singles = known ? CallCurrent.index + 1 : CallCurrent.count;
 	else if (known)
 	{
-		isolate->prefix = DispatchCurrent.index;
+		isolate->prefix = CallCurrent.index;
 		isolate->singles = 1;
 	}
 	else
 	{
 		isolate->prefix = 0;
-		isolate->singles = DispatchCurrent.count;
+		isolate->singles = CallCurrent.count;
 	}
 	return false;
 }

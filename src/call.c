@@ -1,0 +1,277 @@
+/*
+ * call.c
+ *		Calling the handler for the items of a batch, and who is to blame for
+ *		what comes of it.
+ *
+ * While user's code runs, CallCurrent, this worker's slot and the crash mark
+ * say for what; so that who catches the error, or finds the session or the
+ * server gone, knows.  Between two calls they say nothing: what goes wrong
+ * there is nobody's fault, or that of some item before.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "call.h"
+#include "crash.h"
+#include "event.h"
+#include "guc.h"
+#include "instance.h"
+#include "miscadmin.h"
+#include "timer.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "within.h"
+
+CallProgress CallCurrent;
+
+/*
+ * Who outlives this session is to know what it had in hand.
+ */
+static void
+call_publish(Batch *batch)
+{
+	slot_handling(&CallCurrent.handling, batch->pm->name);
+	crash_mark(&CallCurrent.handling);
+}
+
+/*
+ * User's code has run.  It may have left settings, or triggers for the commit,
+ * at which something of ours fails: that is some item's fault, not known whose.
+ * If the session dies of something else from here on, it is nobody's.
+ */
+static void
+call_over(Batch *batch)
+{
+	Handling   *handling = &CallCurrent.handling;
+
+	/* If the call has asked for the end of its session, it is to blame for it. */
+	CHECK_FOR_INTERRUPTS();
+	CallCurrent.stage = STAGE_COMMIT;
+	handling->correlating = false;
+	handling->manager = 0;
+	slot_handling(handling, batch->pm->name);
+	crash_unmark();
+}
+
+/*
+ * What the handlers set is undone at the end, so that they cannot disturb
+ * whoever comes next.
+ */
+void
+call_begin(Calls *calls, Batch *batch)
+{
+	calls->caller = CurrentMemoryContext;
+	calls->per_event = AllocSetContextCreate(CurrentMemoryContext, "pm event", ALLOCSET_DEFAULT_SIZES);
+	calls->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_batch_duration);
+	/* What is appended from here on was not recorded before the events that have been read. */
+	if (GetCurrentTransactionNestLevel() == 1)
+		SetCurrentStatementStartTimestamp();
+	handler_open(&calls->handler, batch->pm);
+	batch->has_timers = calls->handler.kind == HANDLER_INSTANCE;
+	calls->guc_level = NewGUCNestLevel();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	/* Nothing in hand yet, in particular not what the last batch had. */
+	slot_handling(&CallCurrent.handling, batch->pm->name);
+	slot_activity(ACTIVITY_HANDLING);
+	within_enter(batch->pm, batch->lane);
+	timer_begin();
+	handler_watch_begin(&calls->handler);
+}
+
+void
+call_end(Calls *calls, Batch *batch)
+{
+	TimestampTz earliest;
+
+	/* What deferred triggers do is no single event's doing. */
+	within_event(NULL, 0, (Datum) 0, NULL);
+	instance_save(batch->pm, &batch->keys);
+	/* In a subtransaction they wait for the commit of the caller's transaction. */
+	if (GetCurrentTransactionNestLevel() == 1 && CallCurrent.stage == STAGE_COMMIT)
+	{
+		CallCurrent.handling.manager = batch->pm->id;
+		CallCurrent.handling.several = batch->handled > 1;
+		call_publish(batch);
+		handler_fire_deferred();
+		call_over(batch);
+	}
+	if (timer_was_set(&earliest))
+		batch->due = Min(batch->due, earliest);
+	handler_watch_end();
+	within_leave();
+	crash_unmark();
+	PopActiveSnapshot();
+	AtEOXact_GUC(false, calls->guc_level);
+	MemoryContextDelete(calls->per_event);
+}
+
+/*
+ * What the next event does is seen by what comes after it.
+ */
+static void
+call_step(Calls *calls)
+{
+	CommandCounterIncrement();
+	UpdateActiveSnapshotCommandId();
+	MemoryContextReset(calls->per_event);
+}
+
+/*
+ * From here on, this item is to blame.
+ */
+static void
+call_at(Batch *batch, BatchItem *item, bool correlating, bool several)
+{
+	Handling   *handling = &CallCurrent.handling;
+
+	CallCurrent.stage = STAGE_HANDLE;
+	CallCurrent.index = batch->done;
+	CallCurrent.count = batch->done + 1;
+	handling->manager = batch->pm->id;
+	handling->lane = batch->lane;
+	handling->source = item->source;
+	handling->several = several;
+	handling->correlating = correlating;
+	handling->position = item->position;
+	handling->id = item->id;
+	if (item->log_name == NULL)
+		handling->log[0] = '\0';
+	else if (strcmp(handling->log, item->log_name) != 0)
+		strlcpy(handling->log, item->log_name, sizeof(handling->log));
+	call_publish(batch);
+}
+
+/*
+ * Finds out an item's key.  False if the event is not for this process
+ * manager.
+ */
+bool
+call_correlate(Batch *batch, Calls *calls, BatchItem *item)
+{
+	MemoryContext caller;
+	Datum		name;
+	bool		isnull;
+
+	if (item->key != NULL)
+		return true;
+	if (item->passed)
+		return false;
+	if (calls->handler.correlates)
+	{
+		call_at(batch, item, true, false);
+		within_event(item->log_name, item->position, item->event, NULL);
+		caller = MemoryContextSwitchTo(calls->per_event);
+		name = handler_call_correlate(&calls->handler, item->event, &isnull);
+		MemoryContextSwitchTo(caller);
+		call_over(batch);
+		item->passed = isnull;
+	}
+	else
+	{
+		EventFields fields;
+
+		event_deform(item->event, &fields);
+		isnull = fields.nulls[EVENT_STREAM - 1];
+		name = isnull ? CStringGetTextDatum("") : fields.values[EVENT_STREAM - 1];
+	}
+	if (!item->passed)
+		item->key = key_get(&batch->keys, name);
+	MemoryContextReset(calls->per_event);
+	return !item->passed;
+}
+
+/*
+ * Calls the handler for an item, whose key is known if it keeps instances.
+ */
+void
+call_handler(Batch *batch, Calls *calls, BatchItem *item)
+{
+	Handler    *handler = &calls->handler;
+	MemoryContext caller;
+	TimestampTz earliest;
+	int64	   *ids;
+	int			count;
+	bool		ended = false;
+
+	if (handler->kind == HANDLER_INSTANCE)
+		instance_load(batch->pm, item->key);
+	caller = MemoryContextSwitchTo(calls->per_event);
+	call_at(batch, item, false, false);
+	within_event(item->log_name, item->position, item->event,
+				 handler->kind == HANDLER_INSTANCE ? item->key->name : NULL);
+	if (handler->kind == HANDLER_INSTANCE)
+	{
+		bool		isnull;
+		Datum		result;
+
+		result = handler_call_instance(handler, item->event, item->key->state, !item->key->live, &isnull);
+		ended = instance_returned(&batch->keys, item->key, batch->pm, result, isnull);
+	}
+	else if (handler->kind == HANDLER_BATCH)
+		handler_call(handler, handler_event_array(handler, &item->event, 1));
+	else
+		handler_call(handler, item->event);
+	MemoryContextSwitchTo(caller);
+	call_step(calls);
+	call_over(batch);
+
+	if (timer_was_set(&earliest) && !ended)
+	{
+		if (!item->key->live && timer_exists(batch->pm, item->key->name))
+		{
+			CallCurrent.stage = STAGE_HANDLE;
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("handler %s set a timer where there is no instance", batch->pm->handler),
+					 errhint("Return a state, which makes the instance that the timer is for.")));
+		}
+		batch->due = Min(batch->due, earliest);
+		count = timer_set_due(&ids);
+		for (int i = 0; i < count; i++)
+			batch_timer_set(batch, ids[i]);
+		timer_begin();
+	}
+	if (ended)
+	{
+		timer_end(batch->pm, batch->lane, item->key->name);
+		timer_begin();
+		CommandCounterIncrement();
+		UpdateActiveSnapshotCommandId();
+	}
+}
+
+/*
+ * Calls the handler once for several items, which the batch has got past
+ * already.
+ */
+void
+call_array(Batch *batch, Calls *calls, BatchItem **items, int count)
+{
+	Datum	   *events = palloc(sizeof(Datum) * count);
+
+	for (int i = 0; i < count; i++)
+		events[i] = items[i]->event;
+	/* Which event it is about, is not known before the last is done. */
+	call_at(batch, items[count - 1], false, count > 1);
+	CallCurrent.count = batch->done;
+	MemoryContextSwitchTo(calls->per_event);
+	handler_call(&calls->handler, handler_event_array(&calls->handler, events, count));
+	MemoryContextSwitchTo(calls->caller);
+	call_step(calls);
+	call_over(batch);
+}
+
+/*
+ * To be called first when an error has left the batch.
+ */
+void
+call_abandon(void)
+{
+	handler_watch_end();
+	within_leave();
+	crash_unmark();
+	/* No handler runs any more: who dies from here on dies of something else. */
+	slot_activity(ACTIVITY_READING);
+}

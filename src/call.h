@@ -1,0 +1,49 @@
+/*
+ * call.h
+ *		Calling the handler for the items of a batch, and who is to blame for
+ *		what comes of it.
+ */
+#ifndef PM_CALL_H
+#define PM_CALL_H
+
+#include "batch.h"
+#include "handler.h"
+#include "slot.h"
+
+/* Where an error has interrupted a batch. */
+typedef enum CallStage
+{
+	STAGE_PREPARE,				/* no handler is to blame */
+	STAGE_HANDLE,				/* the handler, or correlate, at item "index" */
+	STAGE_COMMIT				/* some item of the batch: deferred constraints */
+} CallStage;
+
+typedef struct CallProgress
+{
+	CallStage stage;
+	int			index;			/* of the failing item, those before it went well */
+	int			count;			/* items in the batch so far */
+	Handling	handling;		/* the failing item, or the last one */
+} CallProgress;
+
+/* Of the batch that runs or has failed last. */
+extern CallProgress CallCurrent;
+
+/* The calls of one batch. */
+typedef struct Calls
+{
+	Handler		handler;
+	MemoryContext caller;
+	MemoryContext per_event;
+	TimestampTz deadline;
+	int			guc_level;
+} Calls;
+
+extern void call_begin(Calls *calls, Batch *batch);
+extern void call_end(Calls *calls, Batch *batch);
+extern void call_abandon(void);
+extern bool call_correlate(Batch *batch, Calls *calls, BatchItem *item);
+extern void call_handler(Batch *batch, Calls *calls, BatchItem *item);
+extern void call_array(Batch *batch, Calls *calls, BatchItem **items, int count);
+
+#endif							/* PM_CALL_H */
