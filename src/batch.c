@@ -131,6 +131,9 @@ batch_timer_item(Batch *batch, Timer *timer)
 	item->time = timer->due;
 	item->event = timer->event;
 	item->key = key_get_text(&batch->keys, timer->key);
+	/* Nobody else sets this unit's timers: their ids rise. */
+	if (batch->first_set != 0 && timer->id >= batch->first_set)
+		item->set_by = batch->first_set_by;
 	return item;
 }
 
@@ -158,13 +161,19 @@ batch_read_timers(Batch *batch)
  * the rest.
  */
 void
-batch_timer_set(Batch *batch, int64 id)
+batch_timer_set(Batch *batch, int64 id, BatchItem *by)
 {
 	MemoryContext caller = MemoryContextSwitchTo(batch->keys.context);
 	Timer	   *timer = timer_get(batch->pm, id);
 	int			place = list_length(batch->timers);
 	bool		last = true;
 
+	by = by->set_by ? by->set_by : by;
+	if (batch->first_set == 0)
+	{
+		batch->first_set = id;
+		batch->first_set_by = by;
+	}
 	/* It may have been undone, or replaced. */
 	if (timer == NULL)
 	{
@@ -179,7 +188,10 @@ batch_timer_set(Batch *batch, int64 id)
 	}
 	if (!last || !(batch->timers_more || batch->timers_unread))
 	{
-		batch->timers = list_insert_nth(batch->timers, place, batch_timer_item(batch, timer));
+		BatchItem  *item = batch_timer_item(batch, timer);
+
+		item->set_by = by;
+		batch->timers = list_insert_nth(batch->timers, place, item);
 		if (list_length(batch->timers) - batch->next_timer > BATCH_TIMERS)
 		{
 			batch->timers = list_delete_last(batch->timers);

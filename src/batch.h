@@ -36,6 +36,7 @@ typedef struct BatchItem
 	TimestampTz time;			/* recorded or due at */
 	Datum		event;			/* a pm.event */
 	Key		   *key;			/* NULL: not asked for yet, or not for us */
+	struct BatchItem *set_by;	/* of a timer that this batch has set: by what, in the end */
 	bool		passed;			/* not for us */
 } BatchItem;
 
@@ -60,6 +61,8 @@ typedef struct Batch
 	bool		timers_more;	/* there may be more due after those that have been read */
 	List	   *timers;			/* of BatchItem, by due and id */
 	int			next_timer;
+	int64		first_set;		/* the first timer that this batch has set, 0: none */
+	BatchItem  *first_set_by;
 
 	Keys		keys;
 	int			done;			/* events and timers got past */
@@ -73,7 +76,7 @@ extern bool batch_mark(Batch *batch, List *cursors, DispatchResult *result);
 extern void batch_read(Batch *batch);
 extern BatchItem *batch_next(Batch *batch);
 extern void batch_put_back(Batch *batch, BatchItem *item);
-extern void batch_timer_set(Batch *batch, int64 id);
+extern void batch_timer_set(Batch *batch, int64 id, BatchItem *by);
 extern void batch_done(Batch *batch, BatchItem *item, bool handled);
 extern bool batch_advance(Batch *batch);
 

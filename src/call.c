@@ -30,10 +30,10 @@ CallProgress CallCurrent;
  * Who outlives this session is to know what it had in hand.
  */
 static void
-call_publish(Batch *batch)
+call_publish(Batch *batch, const Handling *handling)
 {
-	slot_handling(&CallCurrent.handling, batch->pm->name);
-	crash_mark(&CallCurrent.handling);
+	slot_handling(handling, batch->pm->name);
+	crash_mark(handling);
 }
 
 /*
@@ -93,7 +93,7 @@ call_end(Calls *calls, Batch *batch)
 	{
 		CallCurrent.handling.manager = batch->pm->id;
 		CallCurrent.handling.several = batch->handled > 1;
-		call_publish(batch);
+		call_publish(batch, &CallCurrent.handling);
 		handler_fire_deferred();
 		call_over(batch);
 	}
@@ -118,6 +118,18 @@ call_step(Calls *calls)
 	MemoryContextReset(calls->per_event);
 }
 
+static void
+call_name(Handling *handling, BatchItem *item)
+{
+	handling->source = item->source;
+	handling->position = item->position;
+	handling->id = item->id;
+	if (item->log_name == NULL)
+		handling->log[0] = '\0';
+	else if (strcmp(handling->log, item->log_name) != 0)
+		strlcpy(handling->log, item->log_name, sizeof(handling->log));
+}
+
 /*
  * From here on, this item is to blame.
  */
@@ -131,16 +143,20 @@ call_at(Batch *batch, BatchItem *item, bool correlating, bool several)
 	CallCurrent.count = batch->done + 1;
 	handling->manager = batch->pm->id;
 	handling->lane = batch->lane;
-	handling->source = item->source;
 	handling->several = several;
 	handling->correlating = correlating;
-	handling->position = item->position;
-	handling->id = item->id;
-	if (item->log_name == NULL)
-		handling->log[0] = '\0';
-	else if (strcmp(handling->log, item->log_name) != 0)
-		strlcpy(handling->log, item->log_name, sizeof(handling->log));
-	call_publish(batch);
+	call_name(handling, item);
+	if (item->set_by != NULL)
+	{
+		/* Who outlives us will not find this timer, only what has set it. */
+		Handling	found = *handling;
+
+		call_name(&found, item->set_by);
+		found.several = true;
+		call_publish(batch, &found);
+		return;
+	}
+	call_publish(batch, handling);
 }
 
 /*
@@ -230,7 +246,7 @@ call_handler(Batch *batch, Calls *calls, BatchItem *item)
 		batch->due = Min(batch->due, earliest);
 		count = timer_set_due(&ids);
 		for (int i = 0; i < count; i++)
-			batch_timer_set(batch, ids[i]);
+			batch_timer_set(batch, ids[i], item);
 		timer_begin();
 	}
 	if (ended)

@@ -232,15 +232,16 @@ lane_wait(const char *manager, int lane, LaneState *state, const char *reason, c
 }
 
 /*
- * An array of events failed in a way that does not say which: they are run one
- * at a time, none of them blamed so far.
+ * Several events, or timers, failed in a way that does not say which: they are
+ * run one at a time, none of them blamed so far.
  */
 void
 lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool crash)
 {
 	LaneChange	change = {.status = LANE_RETRYING};
 
-	change.reason = psprintf("the handler failed for several events up to position %lld of log \"%s\"", (long long) what->position, what->log);
+	change.reason = what->log[0] == '\0' ? "the handler failed for several timers" :
+		psprintf("the handler failed for several events up to position %lld of log \"%s\"", (long long) what->position, what->log);
 	change.hint = "They are tried one at a time.";
 	change.what = what;
 	change.crashes = crash ? 1 : 0;
