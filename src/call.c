@@ -244,7 +244,8 @@ call_handler(Batch *batch, Calls *calls, BatchItem *item)
 					 errhint("Return a state, which makes the instance that the timer is for.")));
 		}
 		batch->due = Min(batch->due, earliest);
-		count = timer_set_due(&ids);
+		/* A batch of parked ones leaves timers to the next. */
+		count = item->source == HANDLING_PARKED ? 0 : timer_set_due(&ids);
 		for (int i = 0; i < count; i++)
 			batch_timer_set(batch, ids[i], item);
 		timer_begin();
