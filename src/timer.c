@@ -287,7 +287,7 @@ pm_set_timer(PG_FUNCTION_ARGS)
 	int			lane;
 	const char *key = within_instance("pm.set_timer", &lane);
 	TimestampTz due;
-	TimestampTz now_due;
+	TimestampTz own_due;
 	int64		id;
 	bool		isnull;
 	ExecScope	scope;
@@ -305,11 +305,12 @@ pm_set_timer(PG_FUNCTION_ARGS)
 				 errmsg("due must be finite"),
 				 errhint("pm.cancel_timer takes a timer away.")));
 
-	/* It would be handled at once, before any event of another key, and again, for ever. */
-	if (within_timer(&now_due) && due <= now_due)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a timer set for a timer must be due later than that one")));
+	/*
+	 * A timer that sets one for the same time or before would keep time from
+	 * moving on, and all that is recorded later from being handled.
+	 */
+	if (within_timer(&own_due) && due <= own_due)
+		due = Max(due, within_time());
 
 	(void) timer_remove(within_manager(), lane, key, PG_GETARG_DATUM(0));
 	values[0] = CStringGetTextDatum(within_manager());
