@@ -120,7 +120,7 @@ BEGIN
 	INSERT INTO handled (who, type) SELECT 'batch of ' || cardinality(e), x.type FROM unnest(e) x;
 	IF EXISTS (SELECT FROM unnest(e) x WHERE x.data ? 'poison') THEN RAISE 'poison'; END IF;
 END $$;
-SELECT pm.register('b', 'all_or_none', '{orders}', start_at => 'end', batch_size => 4, max_attempts => 2, backoff => '0');
+SELECT pm.register('b', 'all_or_none', '{orders}', start_at => 'end', batch_size => 4, on_failure => 'halt', max_attempts => 2, backoff => '0');
 INSERT INTO orders (stream, type, data) SELECT 'b', 'b' || i, CASE WHEN i = 6 THEN '{"poison": 1}' ELSE '{}' END::jsonb FROM generate_series(1, 9) i;
 \set VERBOSITY sqlstate
 SELECT pm.catch_up('b');
@@ -161,7 +161,7 @@ DECLARE
 	result text;
 BEGIN
 	DELETE FROM handled;
-	PERFORM pm.register('r', 'risky', '{orders}', start_at => 'end', batch_size => fail_at.batch_size, max_attempts => 1);
+	PERFORM pm.register('r', 'risky', '{orders}', start_at => 'end', batch_size => fail_at.batch_size, on_failure => 'halt', max_attempts => 1);
 	INSERT INTO orders (stream, type, data)
 		SELECT 'r', 'r' || i, CASE WHEN i = failing THEN jsonb_build_object('fails', how) ELSE '{}' END FROM generate_series(1, 5) i;
 	first := pm.catch_up('r', on_failure => 'policy');
@@ -207,7 +207,7 @@ SELECT pm.unregister('d');
 
 -- ---- on_failure => 'policy' leaves the transaction usable -------------------
 
-SELECT pm.register('r', 'risky', '{orders}', start_at => 'end', max_attempts => 1);
+SELECT pm.register('r', 'risky', '{orders}', start_at => 'end', on_failure => 'halt', max_attempts => 1);
 SELECT pm.register('m', 'note', '{orders}', start_at => 'end');
 SELECT reset_handled();
 BEGIN;
@@ -267,7 +267,7 @@ BEGIN
 	INSERT INTO handled (type) VALUES (e.type);
 	IF e.data ? 'slow' THEN PERFORM pg_sleep(60); END IF;
 END $$;
-SELECT pm.register('slow', 'slow', '{orders}', start_at => 'end', handler_timeout => '200 ms', max_attempts => 1);
+SELECT pm.register('slow', 'slow', '{orders}', start_at => 'end', handler_timeout => '200 ms', on_failure => 'halt', max_attempts => 1);
 INSERT INTO orders (stream, type, data) VALUES ('x', 's1', '{}'), ('x', 's2', '{"slow": 1}'), ('x', 's3', '{}');
 \set VERBOSITY terse
 SELECT pm.catch_up('slow');
@@ -276,7 +276,7 @@ SELECT pm.catch_up('slow', on_failure => 'policy');
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
 SELECT state, regexp_replace(reason, '\d+', 'N') AS reason, sqlstate FROM pm_catalog.lane;
 -- the caller's own timeout is not the handler's failure
-SELECT pm.register('slow', 'slow', '{orders}', handler_timeout => '60 s', max_attempts => 1);
+SELECT pm.register('slow', 'slow', '{orders}', handler_timeout => '60 s', on_failure => 'halt', max_attempts => 1);
 SELECT pm.resume('slow');
 CREATE OR REPLACE FUNCTION slow(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); END $$;
 SET statement_timeout = '300 ms';

@@ -10,6 +10,7 @@ SELECT pm.create_log('orders');
 SELECT pm.create_log('payments');
 CREATE FUNCTION handle(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
 CREATE FUNCTION handle_all(e pm.event[]) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
+CREATE FUNCTION key_of(e pm.event) RETURNS text LANGUAGE sql AS 'SELECT e.type';
 
 -- ---- it works, and what it stores -------------------------------------------
 
@@ -19,14 +20,14 @@ SELECT process_manager, log, lane, "position" FROM pm.cursor;
 -- again, with everything: the settings are the new ones, the cursor stays
 SELECT pm.append('orders', 'o', 't'), pm.append('orders', 'o', 't');
 SELECT pm.seek('m', 'orders', 1);
-SELECT pm.register(name => 'm', handler => 'public.handle_all(pm.event[])', logs => '{payments,ORDERS,orders}', types => '{A,B}',
+SELECT pm.register(name => 'm', handler => 'public.handle_all(pm.event[])', logs => '{payments,ORDERS,orders}', correlate => 'key_of', types => '{A,B}',
 	start_at => 'end', on_failure => 'halt', max_attempts => 2, backoff => '2 s', handler_timeout => '3 s', batch_size => 7, lanes => 1, park_limit => 9);
-SELECT name, handler, logs, types, on_failure, max_attempts, backoff, handler_timeout, batch_size, lanes, park_limit FROM pm.process_manager;
+SELECT name, handler, logs, correlate, types, on_failure, max_attempts, backoff, handler_timeout, batch_size, lanes, park_limit FROM pm.process_manager;
 SELECT process_manager, log, lane, "position" FROM pm.cursor ORDER BY log;
 -- what is left out is its default; a log that is left out is an error
 SELECT pm.register('m', 'handle', '{orders}');
 SELECT pm.register('m', 'handle', '{orders,payments}');
-SELECT name, handler, logs, types, on_failure, max_attempts, backoff, handler_timeout, batch_size, lanes, park_limit FROM pm.process_manager;
+SELECT name, handler, logs, correlate, types, on_failure, max_attempts, backoff, handler_timeout, batch_size, lanes, park_limit FROM pm.process_manager;
 SELECT process_manager, log, lane, "position" FROM pm.cursor ORDER BY log;
 -- paused it stays
 SELECT pm.pause('m');
@@ -244,7 +245,7 @@ DROP ROLE regress_pm_nologin, regress_pm_alice, regress_pm_bob, regress_pm_team;
 REVOKE USAGE ON SCHEMA pm FROM PUBLIC;
 SELECT pm.drop_log('orders'), pm.drop_log('payments');
 DROP TABLE orders, payments;
-DROP FUNCTION handle(pm.event), handle_all(pm.event[]), starts(text), either(pm.event), either(pm.event[]), either(text), "Odd Name"(pm.event),
+DROP FUNCTION handle(pm.event), handle_all(pm.event[]), key_of(pm.event), starts(text), either(pm.event), either(pm.event[]), either(text), "Odd Name"(pm.event),
 	no_argument(), other_argument(jsonb), two_arguments(pm.event, int), a_set(pm.event), defaulted(pm.event, int), many(pm.event[]),
 	anything(anyelement), an_output(pm.event), a_trigger();
 DROP PROCEDURE a_procedure(pm.event);

@@ -77,7 +77,7 @@ BEGIN
 	INSERT INTO handled (log, "position") VALUES (e.log, e."position");
 END $$;
 TRUNCATE handled;
-SELECT pm.register('f', 'fail', '{orders}', start_at => 'end', max_attempts => 3, backoff => '1 hour');
+SELECT pm.register('f', 'fail', '{orders}', start_at => 'end', on_failure => 'halt', max_attempts => 3, backoff => '1 hour');
 SELECT pm.append('orders', 'good', 'Fish') AS good, pm.append('orders', 'bad', 'Fish', '{"poison": 1}') AS bad, pm.append('orders', 'good', 'Fish') AS behind \gset
 SELECT pm.catch_up('f', on_failure => 'policy');
 SELECT array_agg("position" = :good) FROM handled;
@@ -88,7 +88,7 @@ SELECT attempts, errors FROM pm.status WHERE process_manager = 'f';
 -- its own due time does not stop the others
 SELECT pm.catch_up('m');
 -- registered anew it is tried afresh, three times in all, and then no more
-SELECT pm.register('f', 'fail', '{orders}', max_attempts => 3, backoff => '0');
+SELECT pm.register('f', 'fail', '{orders}', on_failure => 'halt', max_attempts => 3, backoff => '0');
 SELECT attempts, errors FROM pm.status WHERE process_manager = 'f';
 CREATE PROCEDURE try_again() LANGUAGE plpgsql AS $$
 BEGIN
@@ -124,7 +124,7 @@ BEGIN
 	IF e.data ? 'poison' THEN RAISE 'no % today', e.type; END IF;
 	INSERT INTO handled (log, "position") VALUES (e.log, e."position");
 END $$;
-SELECT pm.register('f', 'fail', '{orders}', max_attempts => 1);
+SELECT pm.register('f', 'fail', '{orders}', on_failure => 'halt', max_attempts => 1);
 SELECT pm.append('orders', 'bad', 'Meat', '{"poison": 1}') AS bad, pm.append('orders', 'good', 'Meat') AS good \gset
 SELECT pm.catch_up('f', on_failure => 'policy');
 SELECT state, attempts FROM pm.status WHERE process_manager = 'f';

@@ -71,7 +71,7 @@ SELECT count(*) FROM handled WHERE stream = 'paused';
 
 -- ---- retried, halted, mended ------------------------------------------------
 
-SELECT pm.register('m', 'handle', '{orders,payments}', max_attempts => 3, backoff => '50 ms');
+SELECT pm.register('m', 'handle', '{orders,payments}', on_failure => 'halt', max_attempts => 3, backoff => '50 ms');
 INSERT INTO poison VALUES ('Fish');
 BEGIN;
 SELECT pm.append('orders', 'before', 'Meat') AS before, pm.append('orders', 'bad', 'Fish') AS bad, pm.append('orders', 'behind', 'Meat') AS behind \gset
@@ -94,7 +94,7 @@ SELECT stream, count(*) FROM handled WHERE stream IN ('before', 'bad', 'behind')
 SELECT log, lag, state, attempts, reason FROM pm.status ORDER BY log;
 
 -- retrying, with the time of the next attempt
-SELECT pm.register('m', 'handle', '{orders,payments}', max_attempts => 3, backoff => '1 hour');
+SELECT pm.register('m', 'handle', '{orders,payments}', on_failure => 'halt', max_attempts => 3, backoff => '1 hour');
 INSERT INTO poison VALUES ('Fish');
 SELECT pm.append('orders', 'bad', 'Fish') AS bad \gset
 CALL wait_until($$ SELECT bool_and(state = 'retrying') FROM pm.status $$);
@@ -103,6 +103,72 @@ SELECT pm.seek('m', 'orders', :bad);
 SELECT pm.wait_for('m', timeout => '60 s');
 SELECT count(*) FROM handled WHERE stream = 'bad';
 SELECT DISTINCT state, attempts FROM pm.status;
+
+-- ---- parked, tried again, dead, mended -------------------------------------
+
+SELECT pm.register('m', 'handle', '{orders,payments}', backoff => '1 hour');
+BEGIN;
+SELECT pm.append('orders', 'park', 'Fish') AS bad, pm.append('orders', 'park', 'Meat') AS behind, pm.append('orders', 'other', 'Meat') AS other \gset
+COMMIT;
+CALL wait_until($$ SELECT parked = 2 AND lag = 0 FROM pm.status WHERE log = 'orders' $$);
+SELECT log, state, lag, parked, reason, hint, attempts, retry_at > now() + '50 min' AS later FROM pm.status ORDER BY log;
+SELECT key, (event).type, state, attempts, message FROM pm.parked ORDER BY "position";
+SELECT stream, count(*) FROM handled WHERE stream IN ('park', 'other') GROUP BY stream ORDER BY stream;
+\set VERBOSITY sqlstate
+SELECT pm.wait_for('m', timeout => '60 s');
+\set VERBOSITY default
+-- tried again by its dispatcher at once, in vain
+SELECT max(errors) AS errors FROM pm.status \gset
+SELECT pm.retry('m', 'orders', :bad);
+CALL wait_until(format($$ SELECT bool_and(errors > %s) FROM pm.status $$, :errors));
+SELECT state, attempts, retry_at > now() + '50 min' AS later FROM pm.parked ORDER BY "position";
+-- and by itself, until it has failed often enough
+SELECT pm.register('m', 'handle', '{orders,payments}', max_attempts => 3, backoff => '50 ms');
+CALL wait_until($$ SELECT state = 'dead' FROM pm.parked ORDER BY "position" LIMIT 1 $$);
+SELECT state, attempts, retry_at FROM pm.parked ORDER BY "position";
+DELETE FROM poison;
+SELECT pm.retry('m', 'orders', :bad);
+CALL wait_until($$ SELECT NOT EXISTS (SELECT FROM pm.parked) $$);
+SELECT type FROM handled WHERE stream = 'park' ORDER BY n;
+SELECT pm.wait_for('m', timeout => '60 s');
+-- given up: the one behind it goes on at once
+INSERT INTO poison VALUES ('Fish');
+SELECT pm.register('m', 'handle', '{orders,payments}', backoff => '1 hour');
+BEGIN;
+SELECT pm.append('orders', 'give up', 'Fish') AS bad, pm.append('orders', 'give up', 'Meat') AS behind \gset
+COMMIT;
+CALL wait_until($$ SELECT count(*) = 2 FROM pm.parked $$);
+SELECT pm.discard('m', 'orders', :bad);
+CALL wait_until($$ SELECT NOT EXISTS (SELECT FROM pm.parked) $$);
+SELECT type FROM handled WHERE stream = 'give up' ORDER BY n;
+DELETE FROM poison;
+SELECT log, state, parked, reason FROM pm.status ORDER BY log;
+
+-- ---- instances and their timers ---------------------------------------------
+
+CREATE FUNCTION remind(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO handled (who, stream, type) VALUES ('remind', e.stream, e.type);
+	CASE e.type
+		WHEN 'Placed' THEN PERFORM pm.set_timer('Overdue', clock_timestamp() + (e.data->>'after')::interval);
+		WHEN 'Paid' THEN RETURN pm.done();
+		WHEN 'Overdue' THEN
+			IF clock_timestamp() < e.recorded_at THEN RAISE WARNING 'too early'; END IF;
+			PERFORM pm.set_timer('Lost', '2100-01-01');
+		ELSE NULL;
+	END CASE;
+	RETURN coalesce(state, '[]') || to_jsonb(e.type);
+END $$;
+SELECT pm.register('r', 'remind', '{orders,payments}', start_at => 'end');
+SELECT pm.append('orders', 't-1', 'Placed', '{"after": "300 ms"}') > 0, pm.append('orders', 't-2', 'Placed', '{"after": "1 hour"}') > 0;
+SELECT pm.wait_for('r', timeout => '60 s');
+SELECT pm.append('payments', 't-2', 'Paid') > 0 AS appended;
+CALL wait_until($$ SELECT EXISTS (SELECT FROM pm.timer WHERE type = 'Lost') $$);
+SELECT pm.wait_for('r', timeout => '60 s');
+SELECT key, state FROM pm.instance WHERE process_manager = 'r';
+SELECT key, type, due FROM pm.timer;
+SELECT stream, string_agg(type, ' ' ORDER BY n) FROM handled WHERE who = 'remind' GROUP BY stream ORDER BY stream;
+SELECT pm.unregister('r');
 
 -- ---- changed while it runs --------------------------------------------------
 
@@ -143,7 +209,7 @@ GRANT USAGE ON SCHEMA pm TO regress_pm_alice;
 GRANT SELECT ON orders TO regress_pm_alice;
 CREATE FUNCTION as_whom(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN INSERT INTO handled (who, stream, type) VALUES (current_user || ' ' || session_user, e.stream, e.type); END $$;
 SET ROLE regress_pm_alice;
-SELECT pm.register('a', 'as_whom', '{orders}', start_at => 'end', max_attempts => 2, backoff => '50 ms');
+SELECT pm.register('a', 'as_whom', '{orders}', start_at => 'end', on_failure => 'halt', max_attempts => 2, backoff => '50 ms');
 RESET ROLE;
 SELECT pm.append('orders', 'alice', 'Meat') > 0 AS appended;
 CALL wait_until($$ SELECT state = 'halted' FROM pm.status WHERE process_manager = 'a' $$);
@@ -164,5 +230,5 @@ SELECT pm.unregister('m');
 CALL wait_until($$ SELECT NOT EXISTS (SELECT FROM pm.worker WHERE kind = 'dispatcher' AND database = current_database()) $$);
 SELECT pm.drop_log('orders'), pm.drop_log('payments');
 DROP TABLE orders, payments, handled, poison;
-DROP FUNCTION handle(pm.event), as_whom(pm.event);
+DROP FUNCTION handle(pm.event), as_whom(pm.event), remind(pm.event, jsonb);
 DROP PROCEDURE wait_until(text, int);

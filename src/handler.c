@@ -77,7 +77,7 @@ handler_match(Oid function)
 static char
 handler_match_correlate(Oid function)
 {
-	return handler_match(function) == HANDLER_EVENT && get_func_rettype(function) == TEXTOID ? HANDLER_EVENT : 0;
+	return handler_match(function) == HANDLER_EVENT ? HANDLER_EVENT : 0;
 }
 
 static const HandlerRole handler_role = {
@@ -96,6 +96,7 @@ handler_check(Oid function, Oid owner, const HandlerRole *role)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc proc;
+	Oid			wanted;
 	AclResult	acl;
 
 	if (!HeapTupleIsValid(tuple))
@@ -107,12 +108,18 @@ handler_check(Oid function, Oid owner, const HandlerRole *role)
 				 errmsg("%s cannot be a %s", format_procedure(function), role->what),
 				 errdetail("It is a procedure, an aggregate, a window function or returns a set."),
 				 errhint("%s", role->hint)));
-	if (role->match(function) == HANDLER_INSTANCE && (proc->prorettype != JSONBOID || proc->proisstrict))
+	wanted = role == &correlate_role ? TEXTOID : role->match(function) == HANDLER_INSTANCE ? JSONBOID : InvalidOid;
+	if (OidIsValid(wanted) && proc->prorettype != wanted)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
-				 errmsg("%s cannot be a handler", format_procedure(function)),
-				 errdetail(proc->proisstrict ? "It is STRICT: it would not be called for a key that has no instance yet." :
-						   "It does not return jsonb."),
+				 errmsg("%s cannot be a %s", format_procedure(function), role->what),
+				 errdetail("It returns %s, not %s.", format_type_be(proc->prorettype), format_type_be(wanted)),
+				 errhint("%s", role->hint)));
+	if (wanted == JSONBOID && proc->proisstrict)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+				 errmsg("%s cannot be a %s", format_procedure(function), role->what),
+				 errdetail("It is STRICT: it would not be called for a key that has no instance yet."),
 				 errhint("%s", role->hint)));
 	acl = compat_proc_aclcheck(function, owner, ACL_EXECUTE);
 	if (acl != ACLCHECK_OK)

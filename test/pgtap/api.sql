@@ -24,6 +24,11 @@ INSERT INTO contract VALUES
 	('pause', 'name text', 'void', 'volatile'),
 	('resume', 'name text DEFAULT NULL::text', 'void', 'volatile'),
 	('seek', 'name text, log text, after bigint, reset boolean DEFAULT false', 'void', 'volatile'),
+	('retry', 'name text, log text, pos bigint', 'void', 'volatile'),
+	('discard', 'name text, log text, pos bigint', 'void', 'volatile'),
+	('set_timer', 'type text, due timestamp with time zone, data jsonb DEFAULT ''{}''::jsonb', 'void', 'volatile'),
+	('cancel_timer', 'type text', 'boolean', 'volatile'),
+	('done', '', 'jsonb', 'immutable'),
 	('catch_up', 'name text DEFAULT NULL::text, as_of timestamp with time zone DEFAULT NULL::timestamp with time zone, max_count bigint DEFAULT NULL::bigint, on_failure text DEFAULT ''raise''::text', 'bigint', 'volatile'),
 	('now', '', 'timestamp with time zone', 'stable'),
 	('wait_for', 'name text, log text DEFAULT NULL::text, up_to bigint DEFAULT NULL::bigint, timeout interval DEFAULT ''@ 5 secs''::interval', 'boolean', 'volatile');
@@ -41,12 +46,16 @@ SELECT bag_eq(
 	'schema pm has these functions, each once, and no others');
 SELECT is_empty($$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace IN ('pm'::regnamespace, 'pm_catalog'::regnamespace) AND prosecdef $$,
 	'no function is SECURITY DEFINER');
-SELECT is_empty($$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace IN ('pm'::regnamespace, 'pm_catalog'::regnamespace) AND proparallel <> 'u' $$,
-	'no function is for parallel workers');
+SELECT results_eq($$ SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace IN ('pm'::regnamespace, 'pm_catalog'::regnamespace) AND proparallel <> 'u' $$,
+	$$ VALUES ('pm.done()') $$, 'no function is for parallel workers, but the constant');
 SELECT is_empty($$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pm'::regnamespace AND obj_description(oid, 'pg_proc') IS NULL $$,
 	'each function has a comment');
 -- SQL's named notation is part of it
 SELECT lives_ok($$ SELECT * FROM pm.read(log => 'x', after => 1, max_count => 1, types => '{a}') WHERE false $$, 'named arguments');
+SELECT throws_ok($$ SELECT pm.retry(name => 'nobody', log => 'x', pos => 1) $$, '42704', NULL, 'named arguments of pm.retry');
+SELECT throws_ok($$ SELECT pm.discard(name => 'nobody', log => NULL, pos => 1) $$, '42704', NULL, 'named arguments of pm.discard');
+SELECT throws_ok($$ SELECT pm.set_timer(type => 'x', due => '2030-01-01', data => '{}') $$, '55000', NULL, 'named arguments of pm.set_timer');
+SELECT throws_ok($$ SELECT pm.cancel_timer(type => 'x') $$, '55000', NULL, 'named arguments of pm.cancel_timer');
 
 -- ---- types ------------------------------------------------------------------
 
@@ -70,8 +79,14 @@ INSERT INTO columns (view, name, type) VALUES
 	('cursor', 'process_manager', 'text'), ('cursor', 'log', 'text'), ('cursor', 'lane', 'integer'), ('cursor', 'position', 'bigint'), ('cursor', 'moved_at', 'timestamp with time zone'),
 	('status', 'process_manager', 'text'), ('status', 'log', 'text'), ('status', 'lane', 'integer'), ('status', 'position', 'bigint'), ('status', 'high_water_mark', 'bigint'),
 	('status', 'lag', 'bigint'), ('status', 'state', 'text'), ('status', 'reason', 'text'), ('status', 'hint', 'text'), ('status', 'attempts', 'integer'),
-	('status', 'retry_at', 'timestamp with time zone'), ('status', 'handled', 'bigint'), ('status', 'errors', 'bigint'), ('status', 'rate', 'numeric'),
+	('status', 'retry_at', 'timestamp with time zone'), ('status', 'parked', 'bigint'), ('status', 'handled', 'bigint'), ('status', 'errors', 'bigint'), ('status', 'rate', 'numeric'),
 	('status', 'eta', 'interval'), ('status', 'oldest_unhandled', 'timestamp with time zone'),
+	('instance', 'process_manager', 'text'), ('instance', 'key', 'text'), ('instance', 'state', 'jsonb'), ('instance', 'started_at', 'timestamp with time zone'),
+	('instance', 'updated_at', 'timestamp with time zone'),
+	('timer', 'process_manager', 'text'), ('timer', 'key', 'text'), ('timer', 'type', 'text'), ('timer', 'due', 'timestamp with time zone'), ('timer', 'data', 'jsonb'),
+	('parked', 'process_manager', 'text'), ('parked', 'log', 'text'), ('parked', 'position', 'bigint'), ('parked', 'key', 'text'), ('parked', 'state', 'text'),
+	('parked', 'event', 'pm.event'), ('parked', 'attempts', 'integer'), ('parked', 'message', 'text'), ('parked', 'detail', 'text'), ('parked', 'context', 'text'),
+	('parked', 'sqlstate', 'text'), ('parked', 'retry_at', 'timestamp with time zone'), ('parked', 'parked_at', 'timestamp with time zone'),
 	('worker', 'pid', 'integer'), ('worker', 'kind', 'text'), ('worker', 'database', 'name'), ('worker', 'role', 'name'), ('worker', 'state', 'text'),
 	('worker', 'since', 'timestamp with time zone'), ('worker', 'process_manager', 'text'), ('worker', 'lane', 'integer'), ('worker', 'log', 'text'),
 	('worker', 'position', 'bigint'), ('worker', 'overdue', 'boolean'), ('worker', 'started_at', 'timestamp with time zone'),

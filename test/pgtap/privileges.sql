@@ -24,10 +24,23 @@ SELECT pm.create_log('a.loose');
 CREATE FUNCTION a.handle(e pm.event) RETURNS void LANGUAGE sql AS '';
 SELECT pm.append('a.orders', 'o-1', 'Placed', '{"secret": 1}');
 SELECT pm.register('m', 'a.handle', '{a.orders,a.payments}', start_at => 'beginning');
+-- with an instance, a timer and parked events
+CREATE FUNCTION a.keep(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	IF e.type = 'Bad' THEN RAISE 'no secret %', e.data; END IF;
+	PERFORM pm.set_timer('remind', '2100-01-01', e.data);
+	RETURN e.data;
+END $$;
+SELECT pm.append('a.orders', 'o-2', 'Bad', '{"secret": 2}') AS bad, pm.append('a.orders', 'o-2', 'Placed', '{"secret": 3}') AS behind \gset
+SELECT pm.register('i', 'a.keep', '{a.orders}', start_at => 'beginning', backoff => '1 hour');
+SELECT pm.catch_up('i', on_failure => 'policy');
 RESET SESSION AUTHORIZATION;
 SELECT pm.create_log('su.private');
 SELECT pm.append('su.private', 'p-1', 'Secret');
+CREATE FUNCTION su.keep(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN PERFORM pm.set_timer('remind', '2100-01-01'); RETURN '{}'; END $$;
 SELECT pm.register('s', 'su.nothing', '{su.private}', start_at => 'beginning');
+SELECT pm.register('si', 'su.keep', '{su.private}', start_at => 'beginning');
+SELECT pm.catch_up('si');
 GRANT USAGE ON SCHEMA a TO pmtest_reader;
 GRANT SELECT ON a.payments TO pmtest_reader;
 
@@ -92,6 +105,23 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.resume()$$,								'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT pm.seek('m', 'a.orders', 0)$$,				'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.seek('s', 'su.private', 0)$$,				'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.seek('i', 'a.orders', 0)$$,				'55000', '55000', '55000', '42501', '42501'),
+	($$SELECT pm.seek('i', 'a.orders', 0, true)$$,			'00000', '00000', '00000', '42501', '42501'),
+	-- a stranger does not learn what is parked
+	(format($$SELECT pm.retry('i', 'a.orders', %s)$$, :bad),	'00000', '00000', '00000', '42501', '42501'),
+	(format($$SELECT pm.retry('i', 'a.orders', %s)$$, :behind),	'55000', '55000', '55000', '42501', '42501'),
+	($$SELECT pm.retry('i', 'a.orders', 999999)$$,			'42704', '42704', '42704', '42501', '42501'),
+	($$SELECT pm.retry('i', NULL, 999999)$$,				'42704', '42704', '42704', '42501', '42501'),
+	($$SELECT pm.retry('s', 'su.private', 1)$$,				'42704', '42501', '42501', '42501', '42501'),
+	(format($$SELECT pm.discard('i', 'a.orders', %s)$$, :bad),	'00000', '00000', '00000', '42501', '42501'),
+	(format($$SELECT pm.discard('i', 'a.orders', %s)$$, :behind),	'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.discard('i', 'a.orders', 999999)$$,		'42704', '42704', '42704', '42501', '42501'),
+	($$SELECT pm.discard('i', NULL, 999999)$$,				'42704', '42704', '42704', '42501', '42501'),
+	($$SELECT pm.discard('s', 'su.private', 1)$$,			'42704', '42501', '42501', '42501', '42501'),
+	-- outside of a handler
+	($$SELECT pm.set_timer('t', '2100-01-01')$$,			'55000', '55000', '55000', '55000', '42501'),
+	($$SELECT pm.cancel_timer('t')$$,						'55000', '55000', '55000', '55000', '42501'),
+	($$SELECT pm.done()$$,									'00000', '00000', '00000', '00000', '42501'),
 	-- only the owner itself runs its handlers
 	($$SELECT pm.catch_up('m')$$,							'42501', '00000', '42501', '42501', '42501'),
 	($$SELECT pm.catch_up('s')$$,							'00000', '42501', '42501', '42501', '42501'),
@@ -104,6 +134,9 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT * FROM pm.process_manager$$,					'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.cursor$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.status$$,							'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT * FROM pm.instance$$,							'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT * FROM pm.timer$$,							'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT * FROM pm.parked$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.worker$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.blocker$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT NULL::pm.event$$,								'00000', '00000', '00000', '00000', '42501');
@@ -115,6 +148,11 @@ WHERE relnamespace = 'pm_catalog'::regnamespace AND relkind = 'r';
 INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$UPDATE pm_catalog.process_manager SET owner = 10$$,	'00000', '42501', '42501', '42501', '42501'),
 	($$UPDATE pm_catalog.cursor SET "position" = 0$$,		'00000', '42501', '42501', '42501', '42501'),
+	($$UPDATE pm_catalog.instance SET state = '{}'$$,		'00000', '42501', '42501', '42501', '42501'),
+	($$UPDATE pm_catalog.timer SET due = now()$$,			'00000', '42501', '42501', '42501', '42501'),
+	($$UPDATE pm_catalog.parked SET state = 'dead'$$,		'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT nextval('pm_catalog.parked_id_seq')$$,		'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT nextval('pm_catalog.timer_id_seq')$$,			'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT nextval('pm_catalog.process_manager_id_seq')$$,	'00000', '42501', '42501', '42501', '42501'),
 	($$CREATE TABLE pm.mine (i int)$$,						'00000', '42501', '42501', '42501', '42501'),
 	($$CREATE TABLE pm_catalog.mine (i int)$$,				'00000', '42501', '42501', '42501', '42501'),
@@ -139,32 +177,46 @@ SELECT is_empty(
 SELECT ok(pg_temp.attempt(r, s) IN ('42501', '55000'), format('%s: %s', r, s))
 FROM unnest('{alice,bob,carol,monitor}'::text[]) r,
 	unnest(ARRAY['UPDATE pm.log SET "table" = 0', 'DELETE FROM pm.log', 'INSERT INTO pm.log (name) VALUES (''x'')', 'UPDATE pm.process_manager SET owner = ''postgres''',
-		'DELETE FROM pm.process_manager', 'UPDATE pm.cursor SET "position" = 0', 'DELETE FROM pm.status']) s;
+		'DELETE FROM pm.process_manager', 'UPDATE pm.cursor SET "position" = 0', 'DELETE FROM pm.status',
+		'UPDATE pm.instance SET state = ''{}''', 'DELETE FROM pm.timer', 'DELETE FROM pm.parked', 'UPDATE pm.parked SET state = ''dead''']) s;
 
 -- ---- which rows -------------------------------------------------------------
 
-CREATE TEMP TABLE visible (role text, process_managers text, cursors text, states text, logs text);
+CREATE TEMP TABLE visible (role text, process_managers text, cursors text, logs text, instances text, timers text, parked text);
 INSERT INTO visible VALUES
-	('super', '{m,s}', '{m:a.orders,m:a.payments,s:su.private}', '{m:a.orders,m:a.payments,s:su.private}', '{a.loose,a.orders,a.payments,su.private}'),
-	('alice', '{m}', '{m:a.orders,m:a.payments}', '{m:a.orders,m:a.payments}', '{a.loose,a.orders,a.payments}'),
-	('bob', '{m}', '{m:a.orders,m:a.payments}', '{m:a.orders,m:a.payments}', '{a.loose,a.orders,a.payments}'),
-	('carol', '{}', '{}', '{}', '{}'),
-	('reader', '{}', '{}', '{}', '{a.payments}'),
-	('monitor', '{m,s}', '{m:a.orders,m:a.payments,s:su.private}', '{m:a.orders,m:a.payments,s:su.private}', '{a.loose,a.orders,a.payments,su.private}');
+	('super', '{i,m,s,si}', '{i:a.orders,m:a.orders,m:a.payments,s:su.private,si:su.private}', '{a.loose,a.orders,a.payments,su.private}', '{i:o-1,si:p-1}', '{i:o-1:remind,si:p-1:remind}', '{i:o-2:behind,i:o-2:failing}'),
+	('alice', '{i,m}', '{i:a.orders,m:a.orders,m:a.payments}', '{a.loose,a.orders,a.payments}', '{i:o-1}', '{i:o-1:remind}', '{i:o-2:behind,i:o-2:failing}'),
+	('bob', '{i,m}', '{i:a.orders,m:a.orders,m:a.payments}', '{a.loose,a.orders,a.payments}', '{i:o-1}', '{i:o-1:remind}', '{i:o-2:behind,i:o-2:failing}'),
+	('carol', '{}', '{}', '{}', '{}', '{}', '{}'),
+	('reader', '{}', '{}', '{a.payments}', '{}', '{}', '{}'),
+	-- how far all are, but not what is in events and states
+	('monitor', '{i,m,s,si}', '{i:a.orders,m:a.orders,m:a.payments,s:su.private,si:su.private}', '{a.loose,a.orders,a.payments,su.private}', '{}', '{}', '{}');
 SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT name FROM pm.process_manager ORDER BY 1)'), process_managers, 'pm.process_manager as ' || role) FROM visible;
 SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || log FROM pm.cursor ORDER BY 1)$$), cursors, 'pm.cursor as ' || role) FROM visible;
-SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || log FROM pm.status ORDER BY 1)$$), states, 'pm.status as ' || role) FROM visible;
+SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || log FROM pm.status ORDER BY 1)$$), cursors, 'pm.status as ' || role) FROM visible;
 SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT name FROM pm.log ORDER BY 1)'), logs, 'pm.log as ' || role) FROM visible;
+SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || key FROM pm.instance ORDER BY 1)$$), instances, 'pm.instance as ' || role) FROM visible;
+SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || key || ':' || type FROM pm.timer ORDER BY 1)$$), timers, 'pm.timer as ' || role) FROM visible;
+SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || key || ':' || state FROM pm.parked ORDER BY 1)$$), parked, 'pm.parked as ' || role) FROM visible;
+-- how many are parked is no payload, but what the handler said is
+SELECT is(pg_temp.answer('monitor', $$SELECT parked FROM pm.status WHERE process_manager = 'i'$$), '2', 'pg_monitor sees how many events are parked');
+SELECT is(pg_temp.answer(role, $$SELECT count(*) FROM pm.status s WHERE s::text LIKE '%secret%'$$), '0', 'pm.status tells no secrets to ' || role) FROM visible WHERE role IN ('carol', 'reader', 'monitor');
 -- this transaction holds the marks back: not a stranger's business
 SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT DISTINCT log FROM pm.blocker ORDER BY 1)'), b, 'pm.blocker as ' || role)
 FROM (VALUES ('carol', '{}'), ('reader', '{}')) v(role, b);
 SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.worker'), '0', 'pm.worker as a stranger');
 -- a leaky function of one's own sees nothing of foreign rows either
-CREATE FUNCTION pg_temp.leak(t text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN IF t IN ('s', 'su.private') THEN RAISE SQLSTATE 'PMLEA'; END IF; RETURN true; END $$;
+CREATE FUNCTION pg_temp.leak(t text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN IF t IN ('s', 'si', 'su.private') THEN RAISE SQLSTATE 'PMLEA'; END IF; RETURN true; END $$;
 SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.process_manager WHERE pg_temp.leak(name)'), '0', 'no leak of pm.process_manager');
 SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.cursor WHERE pg_temp.leak(process_manager)'), '0', 'no leak of pm.cursor');
 SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.status WHERE pg_temp.leak(process_manager)'), '0', 'no leak of pm.status');
 SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.log WHERE pg_temp.leak(name)'), '0', 'no leak of pm.log');
+-- nor of what pg_monitor may not see
+CREATE FUNCTION pg_temp.leak_any(t text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN RAISE SQLSTATE 'PMLEA'; END $$;
+SELECT is(pg_temp.answer(r, format('SELECT count(*) FROM pm.%s v WHERE pg_temp.leak_any(v::text)', v)), '0', format('no leak of pm.%s to %s', v, r))
+FROM unnest('{carol,monitor}'::text[]) r, unnest('{instance,timer,parked}'::text[]) v;
+SELECT is(pg_temp.answer('alice', format('SELECT count(*) > 0 FROM pm.%s WHERE pg_temp.leak(process_manager)', v)), 'true', 'alice''s own function sees her own rows only of pm.' || v)
+FROM unnest('{instance,timer,parked}'::text[]) v;
 
 -- ---- internal functions tell strangers nothing -------------------------------
 
@@ -196,7 +248,8 @@ SELECT is_empty(
 	'nobody has a right on the private tables');
 -- pg_monitor changes nothing
 SELECT is(pg_temp.attempt('monitor', s), '42501', 'pg_monitor: ' || s)
-FROM unnest(ARRAY[$$SELECT pm.pause('m')$$, $$SELECT pm.seek('m', 'a.orders', 0)$$, $$SELECT pm.unregister('m')$$, $$SELECT pm.read('a.orders')$$, $$SELECT pm.append('a.orders', 's', 't')$$]) s;
+FROM unnest(ARRAY[$$SELECT pm.pause('m')$$, $$SELECT pm.seek('m', 'a.orders', 0)$$, $$SELECT pm.unregister('m')$$, $$SELECT pm.read('a.orders')$$, $$SELECT pm.append('a.orders', 's', 't')$$,
+	format($$SELECT pm.retry('i', 'a.orders', %s)$$, :bad), format($$SELECT pm.discard('i', 'a.orders', %s)$$, :bad)]) s;
 -- a stranger's resume() resumes nothing
 SELECT pm.pause('m');
 SELECT pm.pause('s');
@@ -205,12 +258,14 @@ SELECT pm.resume();
 SET LOCAL SESSION AUTHORIZATION pmtest_bob;
 SELECT pm.resume();
 RESET SESSION AUTHORIZATION;
-SELECT results_eq('SELECT name, paused FROM pm.process_manager ORDER BY name', $$ VALUES ('m', false), ('s', true) $$, 'pm.resume() is for one''s own');
+SELECT results_eq('SELECT name, paused FROM pm.process_manager ORDER BY name', $$ VALUES ('i', false), ('m', false), ('s', true), ('si', false) $$, 'pm.resume() is for one''s own');
 -- somebody who loses the membership loses the rights
 REVOKE pmtest_alice FROM pmtest_bob;
 GRANT USAGE ON SCHEMA pm TO pmtest_bob;
 SELECT is(pg_temp.attempt('bob', $$SELECT pm.pause('m')$$), '42501', 'no member any more');
 SELECT is(pg_temp.answer('bob', 'SELECT count(*) FROM pm.process_manager'), '0', 'and sees nothing');
+SELECT is(pg_temp.answer('bob', 'SELECT (SELECT count(*) FROM pm.instance) + (SELECT count(*) FROM pm.timer) + (SELECT count(*) FROM pm.parked)'), '0', 'of what is kept and parked either');
+SELECT is(pg_temp.attempt('bob', format($$SELECT pm.discard('i', 'a.orders', %s)$$, :bad)), '42501', 'and gives nothing up');
 
 SELECT * FROM finish();
 ROLLBACK;
