@@ -5,7 +5,7 @@
 #   make check-regress check-isolation check-tap check-pgtap    one of them
 #       TESTS="a b*"                 only the tests of these names
 #       KEEP=1                       leave the temporary directory
-#   make soak [SOAK=seconds]         the stress test for ten minutes, or so long
+#   make soak [SOAK=seconds]         the stress test for ten minutes, or so long, and fifty crashes
 #   make demo [KEEP=1] [EVENTS=FILE] the demonstration
 #   make dev                         strict build in place, installed under PM_DEV_DIR
 #
@@ -93,9 +93,9 @@ endif
 check-regress check-isolation check-tap check-pgtap: check-%:
 	@TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/harness/check.sh $*
 
-# The stress test for SOAK seconds, ten minutes unless told otherwise.
+# The stress test for SOAK seconds, ten minutes unless told otherwise; the crash test with fifty crashes.
 soak:
-	@PM_STRESS_SECONDS='$(or $(SOAK),600)' PM_FILE_TIMEOUT='$(shell echo $$(($(or $(SOAK),600) + 600)))' TESTS=010_stress KEEP='$(KEEP)' \
+	@PM_STRESS_SECONDS='$(or $(SOAK),600)' PM_FILE_TIMEOUT='$(shell echo $$(($(or $(SOAK),600) + 600)))' PM_SOAK=1 TESTS='010_stress 043_crash' KEEP='$(KEEP)' \
 		bash test/harness/check.sh tap
 
 demo:

@@ -13,7 +13,8 @@ typedef enum BlameCause
 {
 	BLAME_ERROR,				/* it raised an error */
 	BLAME_SESSION,				/* its session ended */
-	BLAME_CRASH					/* the server crashed */
+	BLAME_CRASH,				/* the server crashed, nobody else had anything in hand */
+	BLAME_CRASH_SHARED			/* the server crashed, others had too */
 } BlameCause;
 
 extern bool blame_nobody(int sqlerrcode);

@@ -28,12 +28,13 @@
 #include "storage/fd.h"
 
 #define CRASH_FILE		"pg_stat_tmp/pm_handling"
-#define CRASH_MAGIC		0x706d0001	/* another one when Handling changes */
+#define CRASH_MAGIC		0x706d0002	/* another one when Handling changes */
 #define CRASH_ENTRIES	(2 * SLOT_MAX_WORKERS)
 
 typedef struct CrashEntry
 {
 	uint32		valid;			/* set last, cleared first */
+	bool		alone;			/* nobody else had anything in hand */
 	Oid			database;
 	Handling	handling;
 } CrashEntry;
@@ -93,6 +94,7 @@ crash_startup(void)
 {
 	CrashFile  *f = crash_map(true);
 	int			aside = SLOT_MAX_WORKERS;
+	int			found = 0;
 
 	if (f == NULL)
 		return;
@@ -102,6 +104,8 @@ crash_startup(void)
 		f->magic = CRASH_MAGIC;
 		f->size = sizeof(CrashFile);
 	}
+	for (int i = 0; i < SLOT_MAX_WORKERS; i++)
+		found += f->entries[i].valid ? 1 : 0;
 	for (int i = 0; i < SLOT_MAX_WORKERS; i++)
 	{
 		CrashEntry *entry = &f->entries[i];
@@ -113,7 +117,8 @@ crash_startup(void)
 			aside++;
 		if (aside == CRASH_ENTRIES)
 			aside = SLOT_MAX_WORKERS;
-		f->entries[aside++] = *entry;
+		f->entries[aside] = *entry;
+		f->entries[aside++].alone = found == 1;
 		entry->valid = 0;
 	}
 	(void) munmap(f, sizeof(CrashFile));
@@ -163,7 +168,7 @@ crash_unmark(void)
  * server started; -1 if there is none.
  */
 int
-crash_next(Oid database, int from, Handling *handling)
+crash_next(Oid database, int from, Handling *handling, bool *alone)
 {
 	if (file == NULL)
 		return -1;
@@ -171,6 +176,7 @@ crash_next(Oid database, int from, Handling *handling)
 		if (file->entries[i].valid && file->entries[i].database == database)
 		{
 			*handling = file->entries[i].handling;
+			*alone = file->entries[i].alone;
 			return i;
 		}
 	return -1;

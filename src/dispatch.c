@@ -328,7 +328,10 @@ dispatch_may_suspect(DispatchRequest *request)
 	if (request->wait)
 		return true;
 	SET_LOCKTAG_OBJECT(tag, InvalidOid, ExtensionRelationId, InvalidOid, 0);
-	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	slot_begin_trial();
+	return true;
 }
 
 /*
@@ -420,6 +423,7 @@ dispatch_batch(DispatchRequest *request)
 	if ((result.outcome == DISPATCH_IDLE || result.outcome == DISPATCH_DONE) &&
 		request->leave_parked && lane_is_due(batch.state.parked_due, batch.now))
 		result.outcome = DISPATCH_MORE;
+	slot_end_trial();
 	slot_activity(ACTIVITY_COMMITTING);
 	return result;
 }

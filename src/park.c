@@ -133,7 +133,7 @@ park_behind(ProcessManager *pm, int lane, const char *key, Datum event)
  * a person.
  */
 static const char *
-park_verdict(ProcessManager *pm, int attempts, int crashes, bool crash, TimestampTz *retry_at)
+park_verdict(ProcessManager *pm, int attempts, int crashes, CrashKind crash, TimestampTz *retry_at)
 {
 	if (crash ? crashes >= 2 : attempts >= pm->max_attempts)
 	{
@@ -153,7 +153,7 @@ park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int atte
 			ErrorData *error)
 {
 	TimestampTz retry_at;
-	const char *state = park_verdict(pm, attempts, crashes, crashes > 0, &retry_at);
+	const char *state = park_verdict(pm, attempts, crashes, crashes > 0 ? CRASH_ALONE : NO_CRASH, &retry_at);
 	Key			known = {.name = key};
 
 	if (park_has(pm, lane, &known))
@@ -171,7 +171,7 @@ park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int atte
  * A parked event has failed once more.  False if it is gone.
  */
 bool
-park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bool crash)
+park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, CrashKind crash)
 {
 	static ExecStatement select_parked = {
 		NULL,
@@ -207,7 +207,7 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 		return false;
 	}
 	attempts = DatumGetInt32(exec_value(0, 1, &isnull)) + 1;
-	crashes = DatumGetInt32(exec_value(0, 2, &isnull)) + (crash ? 1 : 0);
+	crashes = CRASHES_NOW(DatumGetInt32(exec_value(0, 2, &isnull)), crash);
 	behind = DatumGetBool(exec_value(0, 3, &isnull));
 
 	memset(nulls, ' ', sizeof(nulls));

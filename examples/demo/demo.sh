@@ -14,6 +14,7 @@ data=$PM_WORK/data log=$PM_WORK/server.log sessions=$PM_WORK/sessions
 say() { printf '  %-9s  %s\n' "$1" "$2"; }
 as_postgres() { psql -XqAt -v ON_ERROR_STOP=1 -U postgres "$@"; }
 as_role() { psql -XqAt -v ON_ERROR_STOP=1 -U "$role" "$@"; }
+as_table() { as_role -A -P format=aligned -P footer=off -P tuples_only=off -c "$1" | sed '/^$/d; s/^/  /; s/ *$//'; }
 
 # ---- when something goes wrong ----
 
@@ -121,7 +122,7 @@ progress() {
 		fi
 	elif [ $((SECONDS - moved)) -ge "$limit" ]; then
 		as_role -c "SELECT format('  %s, %s: %s', process_manager, log, concat_ws('; ', state, reason, hint)) FROM pm.status" >&2
-		as_role -x -c "SELECT * FROM pm.blocker" >&2
+		as_role -x -c "SELECT * FROM pm.parked LIMIT 3" -c "SELECT * FROM pm.blocker" >&2
 		fail "nothing has moved for $limit s"
 	fi
 }
@@ -152,9 +153,8 @@ wait_for_handlers() {
 
 show_status() {
 	printf '\nSELECT … FROM pm.status\n'
-	as_role -A -P format=aligned -P footer=off -P tuples_only=off -c "
-		SELECT process_manager, log, position, high_water_mark, lag, state, handled, errors
-		FROM pm.status ORDER BY process_manager, log LIMIT 12" | sed '/^$/d; s/^/ /'
+	as_table "SELECT process_manager, log, position, high_water_mark, lag, state, handled, errors
+		FROM pm.status ORDER BY process_manager, log LIMIT 12"
 }
 
 check() {
@@ -172,20 +172,31 @@ shop() {
 	scenario=$here/shop
 	set_up shop
 	as_role -f "$scenario/schema.sql" >/dev/null
-	say logs "orders, payments, shipping"
+	say logs "orders, payments, warehouse"
 	as_role -f "$scenario/handler.sql" >/dev/null
-	say handlers "order-fulfilment: follows all three, an event a call; asks for shipments and refunds"
-	say "" "turnover: follows orders and payments, a batch a call; keeps the books"
+	say process "order-fulfilment: follows all three, an instance an order (shop/handler.sql)"
+	cat <<-'END'
+
+	      order placed ───▶ reservation requested ··▶ stock reserved ──┐
+	           │                          payment received in time ────┴─▶ shipment requested
+	           │                                                              ··▶ parcel sent ──▶ order shipped
+	           └── timer: no payment within 2 s (+ 2) ──▶ order cancelled, release requested ··▶ stock released
+	      payment received ── timer: no order within 3 s (+ 2) ──▶ refund requested ··▶ payment refunded
+
+	      ──▶ the process manager    ··▶ a warehouse and a bank, in sessions of their own
+
+	END
+	say beside "turnover: follows orders and payments, a batch a call; keeps the books"
 	as_role -f "$scenario/services.sql"
-	perl "$scenario/simulate.pl" plan | as_role -c "COPY plan FROM stdin (FORMAT csv)"
-	say traffic "$ORDERS orders, seed $SEED: 6 sessions place and cancel, 5 pay, a warehouse and a bank answer;"
+	say traffic "$ORDERS orders, seed $SEED: 6 sessions place them, 5 pay; one order is poisoned;"
 	say "" "INSERT, COPY, pm.append; late commits, rollbacks, savepoints, prepared transactions"
 
-	printf '\n      s  events  handled   lag:  orders payments shipping   orders: fulfilled cancelled refunded\n'
+	printf '\n      s  events  handled   lag   instances timers parked   orders: shipped cancelled\n'
 	began=$SECONDS
 	started=$(as_role -c "SELECT now()")
-	session warehouse -c "CALL serve('shipping', '{\"shipment requested\": \"parcel sent\", \"shipment recalled\": \"parcel returned\"}')"
-	session bank -c "CALL serve('payments', '{\"refund requested\": \"payment refunded\"}')"
+	service warehouse warehouse '{"reservation requested": "stock reserved", "release requested": "stock released",
+		"shipment requested": "parcel sent"}'
+	service bank payments '{"refund requested": "payment refunded"}'
 	session naive -c "CALL read_naively()"
 	for i in 0 1 2 3 4 5; do
 		session "client-customer-$i" -v started="$started" -f <(perl "$scenario/simulate.pl" customer "$i" 6)
@@ -193,11 +204,14 @@ shop() {
 	for i in 0 1 2 3 4; do
 		session "client-payer-$i" -v started="$started" -f <(perl "$scenario/simulate.pl" payer "$i" 5)
 	done
-	wait_for_sessions client
+	until ! at_work client && [ "$poisoned" = mended ] && all_ended; do
+		sleep 1
+		progress
+		look_after_sessions
+		look_after_poisoned
+	done
 
-	# All is ordered and paid. What follows from it is now asked for; then it can be answered, and
-	# then the answers can be handled.
-	wait_for_handlers order-fulfilment
+	# All is asked for; now it can be answered, and then the answers can be handled.
 	as_role -c "INSERT INTO closing_time VALUES ('services')"
 	wait_for_sessions warehouse
 	wait_for_sessions bank
@@ -207,7 +221,67 @@ shop() {
 	progress now
 
 	show_status
+	show_trace
 	check "the raw logs" "$ORDERS orders in $((SECONDS - began)) s"
+}
+
+# A session that answers what is asked in a log, every 20 ms, until the shop closes.
+service() {
+	session "$1" -v log="$2" -v answers="$3" -v last=0 -f <(yes '
+		CALL serve(:'"'log'"', :'"'answers'"', :last, false) \gset
+		\if :closed
+			\quit
+		\endif
+		\o /dev/null
+		SELECT pg_sleep(0.02);
+		\o')
+}
+
+# Every order has ended: no instance, nothing parked, nothing to handle.
+all_ended() {
+	[ "$(as_role -c "SELECT NOT EXISTS (SELECT FROM pm.instance) AND NOT EXISTS (SELECT FROM pm.parked)
+	                    AND NOT EXISTS (SELECT FROM pm.status WHERE lag > 0)")" = t ]
+}
+
+# The poisoned order: when it has failed for good, and its payment waits behind it (or does not
+# come), what is parked is shown. The others go on. After three seconds the handler is mended and the order retried.
+poisoned=expected
+look_after_poisoned() {
+	local head
+	case $poisoned in
+	expected)
+		[ "$(as_role -c "SELECT EXISTS (SELECT FROM pm.parked WHERE state = 'dead' AND parked_at < now() - interval '5 s')
+		                     OR (SELECT count(DISTINCT state) FROM pm.parked WHERE state IN ('dead', 'behind')) = 2")" = t ] ||
+			return 0
+		printf '\n  The handler fails at the quantity of an order. That order is parked, the others go on:\n'
+		as_role -c "INSERT INTO was_parked (order_id, log, position)
+		            SELECT key, log, position FROM pm.parked ORDER BY parked_at, position"
+		as_table "SELECT key, log, position, (event).type, state, attempts, message FROM pm.parked ORDER BY parked_at, position"
+		echo
+		poisoned=parked since=$SECONDS
+		;;
+	parked)
+		[ $((SECONDS - since)) -ge 3 ] || return 0
+		head=$(as_role -c "SELECT format('%L, %L, %s', process_manager, log, position) FROM pm.parked WHERE state = 'dead'")
+		printf '\n  The handler is mended (CREATE OR REPLACE FUNCTION, shop/fix.sql), and the order retried:\n'
+		printf '   SELECT pm.retry(%s);\n\n' "$head"
+		as_role -f "$scenario/fix.sql"
+		as_role -c "SELECT pm.retry($head)" >/dev/null
+		poisoned=mended
+		;;
+	esac
+}
+
+# What came of one order that was not paid, all of it by its first event.
+show_trace() {
+	local root
+	root=$(as_role -c "SELECT min(position) FROM orders WHERE type = 'order placed'
+	                   AND stream IN (SELECT stream FROM orders WHERE type = 'order cancelled')")
+	[ -n "$root" ] || return 0
+	printf "\nSELECT … FROM pm.trace('orders', %s), an order that was not paid in time\n" "$root"
+	as_table "SELECT repeat('  ', depth) || type AS event, event_log AS log, position, stream,
+	                 recorded_at - min(recorded_at) OVER () AS after
+	          FROM pm.trace('orders', $root) ORDER BY recorded_at, depth"
 }
 
 events() {

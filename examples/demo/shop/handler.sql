@@ -1,53 +1,81 @@
 -- The process managers of the shop, and their registration.
 
--- order-fulfilment, called once for each event of the three logs.
+-- Which order an event belongs to: the key of the instance. A payment is a stream of its own and
+-- names its order; in the other logs the order is the stream. It depends on nothing but the event:
+-- IMMUTABLE, so that pm may ask for the keys of a whole batch first, and read their instances at once.
+CREATE FUNCTION order_of(e pm.event) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(e.data ->> 'order', e.stream)
+$$;
+
+-- How many pieces. It does not expect "2 pcs", which one order will say; see fix.sql.
+CREATE FUNCTION quantity_of(e pm.event) RETURNS int
+LANGUAGE sql AS $$
+    SELECT (e.data ->> 'quantity')::int
+$$;
+
+-- order-fulfilment: one instance an order. "o" is what is known about the order so far, NULL for
+-- one that is not known or has ended; what is returned is known from now on.
 --
 -- Inside one log events come in order; across logs they may come in any. A payment can be here
--- before its order, a cancellation after the parcel has left. So the function notes what the event
--- says, and then asks for whatever follows from all that is known by now and was not asked for yet.
--- The note, the commands and the move of the cursor commit together or not at all.
-CREATE FUNCTION fulfil_order(e pm.event) RETURNS void
+-- before its order. Note, commands, timers and the move of the cursor commit together or not at all.
+CREATE FUNCTION fulfil_order(e pm.event, o jsonb) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
-    o shop.order_progress;
+    id text := shop.order_of(e);
 BEGIN
-    INSERT INTO shop.handled (log, position) VALUES (e.log, e.position);
+    INSERT INTO shop.handled (order_id, type, log, position) VALUES (id, e.type, e.log, e.position);
 
-    INSERT INTO shop.order_progress AS p (order_id, amount, placed, paid, cancelled, sent, returned, refunded)
-    VALUES (e.stream,
-            CASE WHEN e.type = 'payment received' THEN (e.data ->> 'amount')::numeric END,
-            e.type = 'order placed',
-            e.type = 'payment received',
-            e.type = 'order cancelled',
-            e.type = 'parcel sent',
-            e.type = 'parcel returned',
-            e.type = 'payment refunded')
-    ON CONFLICT (order_id) DO UPDATE SET
-        amount    = coalesce(excluded.amount, p.amount),
-        placed    = p.placed    OR excluded.placed,
-        paid      = p.paid      OR excluded.paid,
-        cancelled = p.cancelled OR excluded.cancelled,
-        sent      = p.sent      OR excluded.sent,
-        returned  = p.returned  OR excluded.returned,
-        refunded  = p.refunded  OR excluded.refunded
-    RETURNING * INTO o;
+    CASE e.type
+    WHEN 'order placed' THEN
+        PERFORM pm.append('warehouse', id, 'reservation requested',
+                          jsonb_build_object('quantity', shop.quantity_of(e)));
+        IF o ? 'paid' THEN
+            PERFORM pm.cancel_timer('order missing');
+        ELSE
+            -- Two seconds more, for a payment whose transaction is still open at the deadline.
+            PERFORM pm.set_timer('payment overdue',
+                                 e.recorded_at + (e.data ->> 'pay_within')::interval + '2 s');
+        END IF;
+        o := coalesce(o, '{}') || '{"placed": true}';
 
-    IF o.placed AND o.paid AND NOT o.cancelled AND NOT o.shipment_requested THEN
-        PERFORM pm.append('shipping', o.order_id, 'shipment requested');
-        UPDATE shop.order_progress SET shipment_requested = true WHERE order_id = o.order_id;
+    WHEN 'payment received' THEN
+        IF o ? 'placed' THEN
+            PERFORM pm.cancel_timer('payment overdue');
+        ELSE
+            PERFORM pm.set_timer('order missing',
+                                 e.recorded_at + (e.data ->> 'valid_for')::interval + '2 s');
+        END IF;
+        o := coalesce(o, '{}') || jsonb_build_object('paid', e.data, 'payment', e.stream);
+
+    WHEN 'stock reserved' THEN
+        o := o || '{"reserved": true}';         -- NULL stays NULL: cancelled meanwhile
+
+    WHEN 'parcel sent' THEN
+        PERFORM pm.append('orders', id, 'order shipped');
+        RETURN pm.done();
+
+    WHEN 'payment overdue' THEN                 -- a timer
+        PERFORM pm.append('orders', id, 'order cancelled');
+        PERFORM pm.append('warehouse', id, 'release requested');
+        RETURN pm.done();
+
+    WHEN 'order missing' THEN                   -- a timer: no such order, or it was cancelled
+        PERFORM pm.append('payments', o ->> 'payment', 'refund requested', o -> 'paid');
+        RETURN pm.done();
+    END CASE;
+
+    IF o ?& '{placed,paid,reserved}' THEN
+        PERFORM pm.append('warehouse', id, 'shipment requested');
     END IF;
-
-    IF o.cancelled AND o.shipment_requested AND NOT o.shipment_recalled THEN
-        PERFORM pm.append('shipping', o.order_id, 'shipment recalled');
-        UPDATE shop.order_progress SET shipment_recalled = true WHERE order_id = o.order_id;
-    END IF;
-
-    IF o.cancelled AND o.paid AND NOT o.refund_requested THEN
-        PERFORM pm.append('payments', o.order_id, 'refund requested', jsonb_build_object('amount', o.amount));
-        UPDATE shop.order_progress SET refund_requested = true WHERE order_id = o.order_id;
-    END IF;
+    RETURN o;
 END
 $$;
+
+SELECT pm.register('order-fulfilment', 'shop.fulfil_order', '{orders,payments,warehouse}',
+                   correlate => 'shop.order_of',
+                   types => '{order placed,payment received,stock reserved,parcel sent}',
+                   max_attempts => 3, backoff => '0.5 s');
 
 -- turnover, called with a batch of events at a time: set-based work.
 CREATE FUNCTION keep_books(events pm.event[]) RETURNS void
@@ -61,7 +89,5 @@ LANGUAGE sql AS $$
         amount  = t.amount  + excluded.amount
 $$;
 
-SELECT pm.register('order-fulfilment', 'shop.fulfil_order(pm.event)', '{orders,payments,shipping}');
-
-SELECT pm.register('turnover', 'shop.keep_books(pm.event[])', '{orders,payments}',
+SELECT pm.register('turnover', 'shop.keep_books', '{orders,payments}',
                    types => '{order placed,payment received,payment refunded}');

@@ -1,0 +1,5 @@
+-- What order-fulfilment should have been from the beginning.
+CREATE OR REPLACE FUNCTION quantity_of(e pm.event) RETURNS int
+LANGUAGE sql AS $$
+    SELECT substring(e.data ->> 'quantity' FROM '\d+')::int
+$$;
