@@ -169,7 +169,8 @@ catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
 			continue;
 		}
 		isolate_succeeded(&isolate, result.done, result.parked);
-		at_once = 0;
+		if (!leave_parked)
+			at_once = 0;
 		leave_parked = result.parked;
 		done += result.done;
 		run->handled += result.handled;

@@ -299,7 +299,9 @@ dispatcher_run(Unit *unit)
 	isolate_succeeded(&unit->isolate, result.done, result.parked);
 	unit->leave_parked = result.parked;
 	unit->due = result.due;
-	unit->at_once = 0;
+	/* With parked events left alone it says nothing of the one that has failed. */
+	if (!request.leave_parked)
+		unit->at_once = 0;
 	if (result.handled > 0 && unit->isolate.prefix == 0)
 		unit->servers_faults = 0;
 	if (!result.parked)
