@@ -108,7 +108,7 @@ blame_words(ProcessManager *pm, const Handling *what)
  * A timer's handler failed: it is set aside, under its instance's key.
  */
 static void
-blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorData *error, CrashKind crash)
+blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorData *error, bool crash)
 {
 	Timer	   *timer = timer_get(pm, what->id);
 	char	   *refused = crash ? NULL : park_refused(pm, state, what->lane);
@@ -156,7 +156,7 @@ blame_too_late(ProcessManager *pm, List *cursors, const Handling *what)
 TimestampTz
 blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cause)
 {
-	CrashKind	crash = cause == BLAME_CRASH ? CRASH_ALONE : cause == BLAME_CRASH_SHARED ? CRASH_SHARED : NO_CRASH;
+	bool		crash = cause == BLAME_CRASH;
 	char	   *words = blame_words(pm, what);
 	TimestampTz look_at = 0;
 	LaneState	state;

@@ -13,8 +13,7 @@ typedef enum BlameCause
 {
 	BLAME_ERROR,				/* it raised an error */
 	BLAME_SESSION,				/* its session ended */
-	BLAME_CRASH,				/* the server crashed, nobody else had anything in hand */
-	BLAME_CRASH_SHARED			/* the server crashed, others had too */
+	BLAME_CRASH					/* the server crashed with it */
 } BlameCause;
 
 extern bool blame_nobody(int sqlerrcode);

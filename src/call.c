@@ -17,18 +17,12 @@
 #include "guc.h"
 #include "instance.h"
 #include "miscadmin.h"
-#include "storage/latch.h"
 #include "timer.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/wait_event.h"
 #include "within.h"
-
-/* Who tries a suspect waits so long for the others' batches to end, ms. */
-#define CALL_PATIENCE	10000
-#define CALL_NAP		2
 
 CallProgress CallCurrent;
 
@@ -62,25 +56,6 @@ call_over(Batch *batch)
 }
 
 /*
- * Where something is tried that was there when the server crashed, everybody
- * else waits, and who tries it waits for everybody else, though not for ever.
- */
-static void
-call_await_trial(void)
-{
-	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), CALL_PATIENCE);
-
-	while (slot_hinders_trial() || (slot_trial_hindered() && GetCurrentTimestamp() < until))
-	{
-		if (slot_hinders_trial())
-			slot_activity(ACTIVITY_READING);
-		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, CALL_NAP, PG_WAIT_EXTENSION);
-		CHECK_FOR_INTERRUPTS();
-		slot_activity(ACTIVITY_HANDLING);
-	}
-}
-
-/*
  * What the handlers set is undone at the end, so that they cannot disturb
  * whoever comes next.
  */
@@ -100,7 +75,6 @@ call_begin(Calls *calls, Batch *batch)
 	/* Nothing in hand yet, in particular not what the last batch had. */
 	slot_handling(&CallCurrent.handling, batch->pm->name);
 	slot_activity(ACTIVITY_HANDLING);
-	call_await_trial();
 	within_enter(batch->pm, batch->lane);
 	timer_begin();
 	handler_watch_begin(&calls->handler);
@@ -315,7 +289,6 @@ call_abandon(void)
 	handler_watch_end();
 	within_leave();
 	crash_unmark();
-	slot_end_trial();
 	/* No handler runs any more: who dies from here on dies of something else. */
 	slot_activity(ACTIVITY_READING);
 }

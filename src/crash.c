@@ -7,6 +7,10 @@
  * about to call a handler for: that costs a copy in memory and no commit, and
  * it survives the crash, which shared memory does not.
  *
+ * When one process crashes, the postmaster quits the others (SIGQUIT), as it
+ * does in an immediate shutdown; these clear their marks.  So the mark that
+ * stays is that of whoever crashed, or was killed.
+ *
  * When the server starts, the postmaster sets the marks it finds aside, in the
  * second half of the file, since new dispatchers will use the first.  Each
  * database's scheduler then takes its own, before it starts a dispatcher, and
@@ -24,17 +28,17 @@
 
 #include "common/file_perm.h"
 #include "crash.h"
+#include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 
 #define CRASH_FILE		"pg_stat_tmp/pm_handling"
-#define CRASH_MAGIC		0x706d0002	/* another one when Handling changes */
+#define CRASH_MAGIC		0x706d0001	/* another one when Handling changes */
 #define CRASH_ENTRIES	(2 * SLOT_MAX_WORKERS)
 
 typedef struct CrashEntry
 {
 	uint32		valid;			/* set last, cleared first */
-	bool		alone;			/* nobody else had anything in hand */
 	Oid			database;
 	Handling	handling;
 } CrashEntry;
@@ -94,7 +98,6 @@ crash_startup(void)
 {
 	CrashFile  *f = crash_map(true);
 	int			aside = SLOT_MAX_WORKERS;
-	int			found = 0;
 
 	if (f == NULL)
 		return;
@@ -104,8 +107,6 @@ crash_startup(void)
 		f->magic = CRASH_MAGIC;
 		f->size = sizeof(CrashFile);
 	}
-	for (int i = 0; i < SLOT_MAX_WORKERS; i++)
-		found += f->entries[i].valid ? 1 : 0;
 	for (int i = 0; i < SLOT_MAX_WORKERS; i++)
 	{
 		CrashEntry *entry = &f->entries[i];
@@ -117,11 +118,21 @@ crash_startup(void)
 			aside++;
 		if (aside == CRASH_ENTRIES)
 			aside = SLOT_MAX_WORKERS;
-		f->entries[aside] = *entry;
-		f->entries[aside++].alone = found == 1;
+		f->entries[aside++] = *entry;
 		entry->valid = 0;
 	}
 	(void) munmap(f, sizeof(CrashFile));
+}
+
+/*
+ * The SIGQUIT handler: as PostgreSQL's own one, but for the mark.
+ */
+static void
+crash_quit(SIGNAL_ARGS)
+{
+	if (mine != NULL)
+		mine->valid = 0;
+	_exit(2);
 }
 
 /*
@@ -132,7 +143,10 @@ crash_attach(void)
 {
 	file = crash_map(false);
 	if (file != NULL && file->magic == CRASH_MAGIC && file->size == sizeof(CrashFile))
+	{
 		mine = &file->entries[MyWorkerSlot - Slots->workers];
+		pqsignal(SIGQUIT, crash_quit);
+	}
 	else
 		file = NULL;
 }
@@ -168,7 +182,7 @@ crash_unmark(void)
  * server started; -1 if there is none.
  */
 int
-crash_next(Oid database, int from, Handling *handling, bool *alone)
+crash_next(Oid database, int from, Handling *handling)
 {
 	if (file == NULL)
 		return -1;
@@ -176,7 +190,6 @@ crash_next(Oid database, int from, Handling *handling, bool *alone)
 		if (file->entries[i].valid && file->entries[i].database == database)
 		{
 			*handling = file->entries[i].handling;
-			*alone = file->entries[i].alone;
 			return i;
 		}
 	return -1;

@@ -11,7 +11,7 @@ extern void crash_startup(void);
 extern void crash_attach(void);
 extern void crash_mark(const Handling *handling);
 extern void crash_unmark(void);
-extern int	crash_next(Oid database, int from, Handling *handling, bool *alone);
+extern int	crash_next(Oid database, int from, Handling *handling);
 extern void crash_forget(int entry);
 
 #endif							/* PM_CRASH_H */

@@ -17,18 +17,13 @@
 #include "access/xact.h"
 #include "batch.h"
 #include "call.h"
-#include "catalog/pg_extension.h"
 #include "cursor.h"
 #include "dispatch.h"
 #include "handler.h"
 #include "instance.h"
 #include "park.h"
-#include "storage/lmgr.h"
 #include "timer.h"
 #include "within.h"
-
-/* How soon to look again whether a suspect may run, ms. */
-#define DISPATCH_SUSPECT_NAP	50
 
 /* ---------- logs and timers ---------- */
 
@@ -316,42 +311,16 @@ dispatch_parked(Batch *batch, Parked *head, DispatchResult *result)
 /* ---------- a batch ---------- */
 
 /*
- * May something run that was there when the server crashed?  One at a
- * time in the whole cluster, so that the next crash tells who it was.
- */
-static bool
-dispatch_may_suspect(DispatchRequest *request)
-{
-	LOCKTAG		tag;
-
-	/* A caller of pm.catch_up would keep the lock until his transaction ends. */
-	if (request->wait)
-		return true;
-	SET_LOCKTAG_OBJECT(tag, InvalidOid, ExtensionRelationId, InvalidOid, 0);
-	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
-		return false;
-	slot_begin_trial();
-	return true;
-}
-
-/*
  * May the unit run now?
  */
 static bool
-dispatch_may_run(DispatchRequest *request, LaneState *state, DispatchResult *result)
+dispatch_may_run(ProcessManager *pm, LaneState *state, DispatchResult *result)
 {
-	ProcessManager *pm = request->pm;
-
 	if (pm->paused || !pm->at_home || state->status == LANE_HALTED)
 		return false;
 	if (state->status == LANE_RETRYING && !lane_is_due(state->retry_at, within_time()))
 	{
 		result->due = state->retry_at;
-		return false;
-	}
-	if (state->status == LANE_RETRYING && state->crashes > 0 && !dispatch_may_suspect(request))
-	{
-		result->due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DISPATCH_SUSPECT_NAP);
 		return false;
 	}
 	return true;
@@ -390,7 +359,7 @@ dispatch_batch(DispatchRequest *request)
 
 	cursors = cursor_read(batch.pm, request->lane, &batch.state);
 	result.outcome = DISPATCH_STOPPED;
-	if (!dispatch_may_run(request, &batch.state, &result))
+	if (!dispatch_may_run(batch.pm, &batch.state, &result))
 		return result;
 
 	key_begin(&batch.keys);
@@ -404,12 +373,7 @@ dispatch_batch(DispatchRequest *request)
 		batch.due = Min(batch.due, batch.state.timer_due);
 
 	if (!request->leave_parked && batch.state.status != LANE_PARKING && request->max_parked > 0)
-		head = park_due(batch.pm, batch.lane, batch.now, true);
-	if (head != NULL && head->crashes > 0 && !dispatch_may_suspect(request))
-	{
-		head = park_due(batch.pm, batch.lane, batch.now, false);
-		batch.due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DISPATCH_SUSPECT_NAP);
-	}
+		head = park_due(batch.pm, batch.lane, batch.now);
 	if (head != NULL)
 		dispatch_parked(&batch, head, &result);
 	else
@@ -423,7 +387,6 @@ dispatch_batch(DispatchRequest *request)
 	if ((result.outcome == DISPATCH_IDLE || result.outcome == DISPATCH_DONE) &&
 		request->leave_parked && lane_is_due(batch.state.parked_due, batch.now))
 		result.outcome = DISPATCH_MORE;
-	slot_end_trial();
 	slot_activity(ACTIVITY_COMMITTING);
 	return result;
 }

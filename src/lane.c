@@ -236,7 +236,7 @@ lane_wait(const char *manager, int lane, LaneState *state, const char *reason, c
  * run one at a time, none of them blamed so far.
  */
 void
-lane_suspect(const char *manager, const Handling *what, ErrorData *error, CrashKind crash)
+lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool crash)
 {
 	LaneChange	change = {.status = LANE_RETRYING};
 
@@ -275,7 +275,7 @@ lane_is_about(LaneState *state, const Handling *what)
  */
 TimestampTz
 lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
-		  ErrorData *error, int max_attempts, CrashKind crash)
+		  ErrorData *error, int max_attempts, bool crash)
 {
 	LaneChange	change = {.status = LANE_RETRYING, .reason = failed};
 	bool		again = lane_is_about(state, what);
@@ -284,9 +284,9 @@ lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char
 	change.error = error;
 	change.count = true;
 	change.attempts = again ? state->attempts + 1 : 1;
-	change.crashes = CRASHES_NOW(again ? state->crashes : 0, crash);
+	change.crashes = (again ? state->crashes : 0) + (crash ? 1 : 0);
 	if (crash)
-		/* It may only have been there when something else went wrong. */
+		/* Somebody may have killed its dispatcher. */
 		max_attempts = change.crashes < 2 ? change.attempts + 1 : change.attempts;
 	if (change.attempts >= max_attempts)
 	{
@@ -310,7 +310,7 @@ lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char
  * for its key.
  */
 void
-lane_condemn(ProcessManager *pm, const Handling *what, const char *failed, ErrorData *error, CrashKind crash)
+lane_condemn(ProcessManager *pm, const Handling *what, const char *failed, ErrorData *error, bool crash)
 {
 	LaneChange	change = {.status = LANE_PARKING, .reason = failed, .hint = "The event is about to be parked."};
 

@@ -51,11 +51,11 @@ extern void lane_handled(const char *manager, int lane);
 extern void lane_parked(const char *manager, int lane);
 extern void lane_error(const char *manager, int lane);
 extern void lane_wait(const char *manager, int lane, LaneState *state, const char *reason, const char *hint, ErrorData *error);
-extern void lane_suspect(const char *manager, const Handling *what, ErrorData *error, CrashKind crash);
+extern void lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool crash);
 extern bool lane_is_about(LaneState *state, const Handling *what);
 extern TimestampTz lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
-							 ErrorData *error, int max_attempts, CrashKind crash);
-extern void lane_condemn(ProcessManager *pm, const Handling *what, const char *failed, ErrorData *error, CrashKind crash);
+							 ErrorData *error, int max_attempts, bool crash);
+extern void lane_condemn(ProcessManager *pm, const Handling *what, const char *failed, ErrorData *error, bool crash);
 extern void lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorData *error, bool count);
 extern void lane_add(const char *manager, int lanes);
 

@@ -129,11 +129,11 @@ park_behind(ProcessManager *pm, int lane, const char *key, Datum event)
 
 /*
  * What follows from so many attempts.  One crash of the server is not held
- * against an event: it is tried again at once, alone.  After two it is left to
- * a person.
+ * against an event (somebody may have killed its dispatcher): it is tried again
+ * at once, alone.  After two it is left to a person.
  */
 static const char *
-park_verdict(ProcessManager *pm, int attempts, int crashes, CrashKind crash, TimestampTz *retry_at)
+park_verdict(ProcessManager *pm, int attempts, int crashes, bool crash, TimestampTz *retry_at)
 {
 	if (crash ? crashes >= 2 : attempts >= pm->max_attempts)
 	{
@@ -153,7 +153,7 @@ park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int atte
 			ErrorData *error)
 {
 	TimestampTz retry_at;
-	const char *state = park_verdict(pm, attempts, crashes, crashes > 0 ? CRASH_ALONE : NO_CRASH, &retry_at);
+	const char *state = park_verdict(pm, attempts, crashes, crashes > 0, &retry_at);
 	Key			known = {.name = key};
 
 	if (park_has(pm, lane, &known))
@@ -171,7 +171,7 @@ park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int atte
  * A parked event has failed once more.  False if it is gone.
  */
 bool
-park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, CrashKind crash)
+park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bool crash)
 {
 	static ExecStatement select_parked = {
 		NULL,
@@ -207,7 +207,7 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, Cr
 		return false;
 	}
 	attempts = DatumGetInt32(exec_value(0, 1, &isnull)) + 1;
-	crashes = CRASHES_NOW(DatumGetInt32(exec_value(0, 2, &isnull)), crash);
+	crashes = DatumGetInt32(exec_value(0, 2, &isnull)) + (crash ? 1 : 0);
 	behind = DatumGetBool(exec_value(0, 3, &isnull));
 
 	memset(nulls, ' ', sizeof(nulls));
@@ -315,31 +315,29 @@ park_form(uint64 row)
 	"log, position, stream, version, type, data, metadata, recorded_at, id, key, attempts, crashes"
 
 /*
- * The head to be tried again next, if it is due, without its event; with or
- * without those that were there when the server crashed.
+ * The head to be tried again next, if it is due, without its event.
  */
 Parked *
-park_due(ProcessManager *pm, int lane, TimestampTz now, bool suspects)
+park_due(ProcessManager *pm, int lane, TimestampTz now)
 {
 	static ExecStatement select_due = {
 		NULL,
-		"SELECT id, key, attempts, crashes, retry_at FROM pm_catalog.parked "
+		"SELECT id, key, attempts, retry_at FROM pm_catalog.parked "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 AND retry_at IS NOT NULL "
-		"AND ($3 OR crashes OPERATOR(pg_catalog.=) 0) ORDER BY retry_at LIMIT 1",
-		3, {TEXTOID, INT4OID, BOOLOID}
+		"ORDER BY retry_at LIMIT 1",
+		2, {TEXTOID, INT4OID}
 	};
 	MemoryContext caller = CurrentMemoryContext;
 	ExecScope	scope;
-	Datum		values[3];
+	Datum		values[2];
 	Parked	   *head = NULL;
 	bool		isnull;
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
-	values[2] = BoolGetDatum(suspects);
 	if (exec_statement(&select_due, values, NULL) > 0 &&
-		lane_is_due(DatumGetTimestampTz(exec_value(0, 5, &isnull)), now))
+		lane_is_due(DatumGetTimestampTz(exec_value(0, 4, &isnull)), now))
 	{
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 
@@ -347,7 +345,6 @@ park_due(ProcessManager *pm, int lane, TimestampTz now, bool suspects)
 		head->id = DatumGetInt64(exec_value(0, 1, &isnull));
 		head->key = exec_text(0, 2);
 		head->attempts = DatumGetInt32(exec_value(0, 3, &isnull));
-		head->crashes = DatumGetInt32(exec_value(0, 4, &isnull));
 		MemoryContextSwitchTo(spi);
 	}
 	exec_end(&scope);

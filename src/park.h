@@ -29,9 +29,9 @@ extern void park_behind(ProcessManager *pm, int lane, const char *key, Datum eve
 extern void park_postpone(int64 id, TimestampTz until);
 extern void park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int attempts, int crashes,
 						ErrorData *error);
-extern bool park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, CrashKind crash);
+extern bool park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bool crash);
 extern char *park_refused(ProcessManager *pm, LaneState *state, int lane);
-extern Parked *park_due(ProcessManager *pm, int lane, TimestampTz now, bool suspects);
+extern Parked *park_due(ProcessManager *pm, int lane, TimestampTz now);
 extern List *park_read(ProcessManager *pm, int lane, const char *key, int limit);
 extern bool park_take(int64 id);
 extern void park_promote(ProcessManager *pm, int lane, const char *key);

@@ -362,9 +362,9 @@ scheduler_blame(const Handling *what, BlameCause cause, bool overdue)
 		if (pm->id != what->manager || !pm->at_home)
 			continue;
 		memset(&error, 0, sizeof(error));
-		error.sqlerrcode = cause >= BLAME_CRASH ? ERRCODE_CRASH_SHUTDOWN :
+		error.sqlerrcode = cause == BLAME_CRASH ? ERRCODE_CRASH_SHUTDOWN :
 			overdue ? ERRCODE_QUERY_CANCELED : ERRCODE_ADMIN_SHUTDOWN;
-		if (cause >= BLAME_CRASH)
+		if (cause == BLAME_CRASH)
 			error.message = psprintf("the server crashed while %s ran", function);
 		else if (overdue)
 			error.message = psprintf("%s did not return within handler_timeout (%lld ms), nor when it was cancelled",
@@ -399,13 +399,12 @@ static void
 scheduler_bury_crashed(TimestampTz *due)
 {
 	Handling	what;
-	bool		alone;
 	int			entry = -1;
 
 	nburied = 0;
-	while (nburied < lengthof(buried) && (entry = crash_next(MyDatabaseId, entry + 1, &what, &alone)) >= 0)
+	while (nburied < lengthof(buried) && (entry = crash_next(MyDatabaseId, entry + 1, &what)) >= 0)
 	{
-		if (scheduler_blame(&what, alone ? BLAME_CRASH : BLAME_CRASH_SHARED, false))
+		if (scheduler_blame(&what, BLAME_CRASH, false))
 			buried[nburied++] = entry;
 		else
 			*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP_WAITING));

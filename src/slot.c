@@ -54,7 +54,6 @@ slot_shmem_startup(void)
 		pg_atomic_init_u64(&Slots->log_generation, 1);
 		pg_atomic_init_u64(&Slots->registry_generation, 1);
 		pg_atomic_init_u32(&Slots->waiting_roles, 0);
-		pg_atomic_init_u32(&Slots->trial, 0);
 		ConditionVariableInit(&Slots->moved);
 		for (int i = 0; i < SLOT_MAX_WORKERS; i++)
 		{
@@ -178,7 +177,6 @@ slot_detach(int code, Datum arg)
 
 	if (slot == NULL)
 		return;
-	slot_end_trial();
 	MyWorkerSlot = NULL;
 	crash_unmark();
 	if (slot->now.activity == ACTIVITY_HANDLING && pg_atomic_read_u32(&slot->leave) == 0)
@@ -343,66 +341,6 @@ slot_handling(const Handling *handling, const char *name)
 		strlcpy(slot->now.name, name, NAMEDATALEN);
 	slot->now.handling = *handling;
 	SpinLockRelease(&slot->mutex);
-}
-
-/*
- * This worker is about to try what was there when the server crashed: nobody
- * else shall call a handler meanwhile, so that another crash tells who it was.
- * The caller holds the lock that lets one at a time do this.
- */
-void
-slot_begin_trial(void)
-{
-	if (MyWorkerSlot != NULL)
-		pg_atomic_write_u32(&Slots->trial, (uint32) (MyWorkerSlot - Slots->workers) + 1);
-}
-
-void
-slot_end_trial(void)
-{
-	uint32		mine;
-
-	if (MyWorkerSlot == NULL)
-		return;
-	mine = (uint32) (MyWorkerSlot - Slots->workers) + 1;
-	(void) pg_atomic_compare_exchange_u32(&Slots->trial, &mine, 0);
-}
-
-/*
- * Would this worker hinder somebody's trial?  It has said that it is handling
- * before it asks, and who tries says so before he looks who is handling: one
- * of them sees the other.
- */
-bool
-slot_hinders_trial(void)
-{
-	uint32		trial;
-
-	if (MyWorkerSlot == NULL)
-		return false;
-	pg_memory_barrier();
-	trial = pg_atomic_read_u32(&Slots->trial);
-	return trial != 0 && trial != (uint32) (MyWorkerSlot - Slots->workers) + 1;
-}
-
-/*
- * Is a trial of this worker's hindered by others?
- */
-bool
-slot_trial_hindered(void)
-{
-	if (MyWorkerSlot == NULL || pg_atomic_read_u32(&Slots->trial) != (uint32) (MyWorkerSlot - Slots->workers) + 1)
-		return false;
-	pg_memory_barrier();
-	for (int i = 0; i < Slots->nworkers; i++)
-	{
-		WorkerSlot *slot = &Slots->workers[i];
-
-		if (slot != MyWorkerSlot && slot->in_use && slot->pid != 0 &&
-			((volatile WorkerSlot *) slot)->now.activity == ACTIVITY_HANDLING)
-			return true;
-	}
-	return false;
 }
 
 /*

@@ -70,18 +70,6 @@ typedef struct Handling
 	int64		id;				/* of a timer's or a parked event's row */
 } Handling;
 
-/* Was it there when the server crashed, and was it the only one? */
-typedef enum CrashKind
-{
-	NO_CRASH,
-	CRASH_SHARED,
-	CRASH_ALONE
-} CrashKind;
-
-/* So many crashes are held against it, of so many before: a shared one says nothing new. */
-#define CRASHES_NOW(before, kind) \
-	((kind) == NO_CRASH ? (before) : (kind) == CRASH_ALONE ? (before) + 1 : Max(before, 1))
-
 /*
  * One background worker.  Claimed by who starts it, under SlotShared->lock;
  * the worker itself attaches and gives it up.  "now" is written by the worker
@@ -173,7 +161,6 @@ typedef struct SlotShared
 	pg_atomic_uint64 log_generation;	/* counts changes of "which log has which slot" */
 	pg_atomic_uint64 registry_generation;	/* counts commits that changed a registration */
 	pg_atomic_uint32 waiting_roles; /* roles with work and no dispatcher, cluster-wide */
-	pg_atomic_uint32 trial;		/* 1 + index of the worker that tries a suspect, 0: none */
 	ConditionVariable moved;	/* broadcast when a cursor has moved */
 	WorkerSlot	workers[SLOT_MAX_WORKERS];
 	DatabaseSlot databases[SLOT_MAX_DATABASES];
@@ -197,10 +184,6 @@ extern uint64 slot_registry_generation(void);
 extern void slot_wake_kind(WorkerKind kind, Oid database);
 extern void slot_activity(WorkerActivity activity);
 extern void slot_handling(const Handling *handling, const char *name);
-extern void slot_begin_trial(void);
-extern void slot_end_trial(void);
-extern bool slot_hinders_trial(void);
-extern bool slot_trial_hindered(void);
 
 extern void slot_log_shmem_request(void);
 extern void slot_log_shmem_startup(void);
