@@ -49,6 +49,8 @@ call_over(Batch *batch)
 	/* If the call has asked for the end of its session, it is to blame for it. */
 	CHECK_FOR_INTERRUPTS();
 	CallCurrent.stage = STAGE_COMMIT;
+	/* What arrays and deferred triggers do is no single event's doing. */
+	within_event(NULL, 0, (Datum) 0, NULL);
 	handling->correlating = false;
 	handling->manager = 0;
 	slot_handling(handling, batch->pm->name);
@@ -85,15 +87,13 @@ call_end(Calls *calls, Batch *batch)
 {
 	TimestampTz earliest;
 
-	/* What deferred triggers do is no single event's doing. */
-	within_event(NULL, 0, (Datum) 0, NULL);
 	instance_save(batch->pm, &batch->keys);
 	/* In a subtransaction they wait for the commit of the caller's transaction. */
 	if (GetCurrentTransactionNestLevel() == 1 && CallCurrent.stage == STAGE_COMMIT)
 	{
-		CallCurrent.handling.manager = batch->pm->id;
-		CallCurrent.handling.several = batch->handled > 1;
-		call_publish(batch, &CallCurrent.handling);
+		CallCurrent.found.correlating = false;
+		CallCurrent.found.several |= batch->handled > 1;
+		call_publish(batch, &CallCurrent.found);
 		handler_fire_deferred();
 		call_over(batch);
 	}
@@ -146,17 +146,14 @@ call_at(Batch *batch, BatchItem *item, bool correlating, bool several)
 	handling->several = several;
 	handling->correlating = correlating;
 	call_name(handling, item);
+	CallCurrent.found = *handling;
 	if (item->set_by != NULL)
 	{
 		/* Who outlives us will not find this timer, only what has set it. */
-		Handling	found = *handling;
-
-		call_name(&found, item->set_by);
-		found.several = true;
-		call_publish(batch, &found);
-		return;
+		call_name(&CallCurrent.found, item->set_by);
+		CallCurrent.found.several = true;
 	}
-	call_publish(batch, handling);
+	call_publish(batch, &CallCurrent.found);
 }
 
 /*

@@ -24,6 +24,7 @@ typedef struct CallProgress
 	int			index;			/* of the failing item, those before it went well */
 	int			count;			/* items in the batch so far */
 	Handling	handling;		/* the failing item, or the last one */
+	Handling	found;			/* what of it outlives a rollback */
 } CallProgress;
 
 /* Of the batch that runs or has failed last. */

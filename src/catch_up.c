@@ -35,6 +35,7 @@ typedef struct CatchUp
 	int64		handled;
 	bool		changed;		/* something will be due: tell the dispatchers */
 	bool		raise;			/* on_failure => 'raise' */
+	TimestampTz now;			/* what is due by then: the same in the whole call, so that it ends */
 	MemoryContext batch_context;
 } CatchUp;
 
@@ -140,7 +141,7 @@ catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
 
 	while (run->left > 0)
 	{
-		DispatchRequest request = {pm, lane, 0, 0, leave_parked, HIGHWATER_OWN, true, run->raise};
+		DispatchRequest request = {pm, lane, 0, 0, leave_parked, HIGHWATER_OWN, true, run->now, run->raise};
 		DispatchResult result;
 		ErrorData  *error;
 
@@ -317,6 +318,7 @@ pm_catch_up(PG_FUNCTION_ARGS)
 	run.batch_context = AllocSetContextCreate(CurrentMemoryContext, "pm catch up", ALLOCSET_DEFAULT_SIZES);
 	if (!PG_ARGISNULL(1))
 		within_set_time(PG_GETARG_TIMESTAMPTZ(1));
+	run.now = within_time();
 	PG_TRY();
 	{
 		do

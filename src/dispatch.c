@@ -346,7 +346,7 @@ dispatch_batch(DispatchRequest *request)
 	batch.request = request;
 	batch.pm = request->pm;
 	batch.lane = request->lane;
-	batch.now = within_time();
+	batch.now = request->now != 0 ? request->now : within_time();
 	result.due = DT_NOEND;
 	slot_activity(ACTIVITY_READING);
 

@@ -37,6 +37,7 @@ typedef struct DispatchRequest
 	bool		leave_parked;	/* the logs come first this time */
 	HighwaterView view;
 	bool		wait;			/* for who has the unit */
+	TimestampTz now;			/* what is due by then; 0: by the clock */
 	bool		raise;			/* errors go to the caller: nothing is set aside */
 } DispatchRequest;
 

@@ -258,7 +258,7 @@ dispatcher_failed(Unit *unit, ErrorData *error)
 static void
 dispatcher_run(Unit *unit)
 {
-	DispatchRequest request = {unit->pm, unit->lane, 0, 0, unit->leave_parked, HIGHWATER_EVERYBODY, false, false};
+	DispatchRequest request = {unit->pm, unit->lane, 0, 0, unit->leave_parked, HIGHWATER_EVERYBODY, false, 0, false};
 	DispatchResult result;
 	ErrorData  *error;
 

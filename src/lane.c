@@ -216,17 +216,17 @@ void
 lane_wait(const char *manager, int lane, LaneState *state, const char *reason, const char *hint, ErrorData *error)
 {
 	bool		failed = state->status == LANE_RETRYING || state->status == LANE_PARKING;
-	LaneChange	change = {.status = failed ? state->status : LANE_WAITING, .reason = reason, .hint = hint};
+	LaneChange	change = {.status = failed ? state->status : LANE_WAITING, .reason = reason, .hint = hint, .error = error};
 
 	if (failed)
 	{
+		change.error = &state->error;
 		change.attempts = state->attempts;
 		change.crashes = state->crashes;
 		change.log = state->log;
 		change.position = state->position;
 	}
 	change.retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LANE_WAIT);
-	change.error = error;
 	change.count = true;
 	lane_set(manager, lane, &change);
 }

@@ -307,10 +307,11 @@ pm_set_timer(PG_FUNCTION_ARGS)
 
 	/*
 	 * A timer that sets one for the same time or before would keep time from
-	 * moving on, and all that is recorded later from being handled.
+	 * moving on, and all that is recorded later from being handled; and
+	 * pm.catch_up from ending.
 	 */
 	if (within_timer(&own_due) && due <= own_due)
-		due = Max(due, within_time());
+		due = Max(due, within_time() + 1);
 
 	(void) timer_remove(within_manager(), lane, key, PG_GETARG_DATUM(0));
 	values[0] = CStringGetTextDatum(within_manager());
