@@ -225,8 +225,6 @@ SELECT type, note FROM handled ORDER BY n;
 -- one timer sets the next
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:01"}, "with": {"set": {"U": "2020-01-01 10:03"}, "with": {"set": {"T": "2020-01-01 10:05"}}}}'), at('10:02', 'a', 'a2'), at('10:04', 'a', 'a3'), at('10:06', 'a', 'a4') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:01"}, "with": {"set": {"T": "2020-01-01 10:01:00.000001"}, "with": {"set": {"T": "2020-01-01 10:03"}}}}'), at('10:01', 'a', 'a2'), at('10:04', 'a', 'a3') $$);
--- one set for its own time or before is due now, after what has been recorded until now
-SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:01"}, "with": {"set": {"U": "2020-01-01 10:01"}}}'), at('10:01', 'a', 'a2'), at('10:04', 'a', 'a3') $$);
 -- never after the instance has ended, not even in one that has begun anew
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05"}}'), at('10:02', 'a', 'a2', '{"end": true}'), at('10:06', 'b', 'b1') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05"}}'), at('10:02', 'a', 'a2', '{"end": true}'), at('10:03', 'a', 'a3'), at('10:06', 'b', 'b1') $$);
@@ -312,6 +310,17 @@ SELECT pm.pause('m');
 SELECT pm.catch_up();
 SELECT pm.unregister('m');
 SELECT count(*) FROM pm_catalog.timer;
+SELECT reset_handled();
+
+-- one that sets itself for its own time, or before, is due now: after the call, which ends
+CREATE FUNCTION comes_back(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN PERFORM pm.set_timer('Z', e.recorded_at); RETURN coalesce(state, '0')::int + 1; END $$;
+SELECT pm.register('m', 'comes_back', '{orders}', start_at => 'end');
+SELECT at('10:50', 'd', 'd1');
+SELECT pm.catch_up('m'), pm.catch_up('m');
+SELECT state, due > '2026-01-01' AS now FROM pm.instance JOIN pm.timer USING (key) WHERE key = 'd';
+SELECT pm.catch_up('m', as_of => '2050-01-01');
+SELECT state, due FROM pm.instance JOIN pm.timer USING (key) WHERE key = 'd';
+SELECT pm.unregister('m');
 SELECT reset_handled();
 
 -- ---- types, correlate, names ------------------------------------------------

@@ -174,8 +174,8 @@ batch_timer_set(Batch *batch, int64 id, BatchItem *by)
 		batch->first_set = id;
 		batch->first_set_by = by;
 	}
-	/* It may have been undone, or replaced. */
-	if (timer == NULL)
+	/* It may have been undone, or replaced; or the clock has gone on. */
+	if (timer == NULL || timer->due > batch->now)
 	{
 		MemoryContextSwitchTo(caller);
 		return;

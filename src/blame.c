@@ -178,11 +178,16 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 	}
 	else if (what->several)
 		lane_suspect(pm->name, what, error, crash);
-	else if (what->correlating)
-		/* There is no key to park it under. */
-		look_at = lane_fail(pm, &state, what, words, error, crash ? pm->max_attempts : 1, crash);
-	else if (pm->halt_on_failure)
-		look_at = lane_fail(pm, &state, what, words, error, pm->max_attempts, crash);
+	else if (what->correlating || pm->halt_on_failure)
+	{
+		/* For who has no key there is no queue, nor another attempt. */
+		int			attempts = what->correlating ? 1 : pm->max_attempts;
+
+		/* What went before it was undone with the session, and is to be handled first. */
+		if (cause == BLAME_SESSION)
+			attempts = Max(attempts, 2);
+		look_at = lane_fail(pm, &state, what, words, error, attempts, crash);
+	}
 	else if (what->source == HANDLING_TIMER)
 		blame_timer(pm, &state, what, error, crash);
 	else
