@@ -71,7 +71,9 @@ crash_map(bool create)
 
 		if (!whole && create && ftruncate(fd, 0) == 0)
 		{
-			errno = posix_fallocate(fd, 0, sizeof(CrashFile));
+			do
+				errno = posix_fallocate(fd, 0, sizeof(CrashFile));
+			while (errno == EINTR);
 			whole = errno == 0;
 		}
 		if (whole)

@@ -157,6 +157,9 @@ dispatch_array(Batch *batch, Calls *calls)
 static void
 dispatch_foretell(Batch *batch, Calls *calls)
 {
+	/* Who is to be alone is asked alone. */
+	if (batch->state.status == LANE_RETRYING || batch->state.status == LANE_PARKING)
+		return;
 	if (!calls->handler.foretells || batch->count < 2 ||
 		!(calls->handler.kind == HANDLER_INSTANCE || batch->state.has_parked))
 		return;
@@ -314,11 +317,14 @@ dispatch_parked(Batch *batch, Parked *head, DispatchResult *result)
  * May the unit run now?
  */
 static bool
-dispatch_may_run(ProcessManager *pm, LaneState *state, DispatchResult *result)
+dispatch_may_run(DispatchRequest *request, LaneState *state, DispatchResult *result)
 {
+	ProcessManager *pm = request->pm;
+
 	if (pm->paused || !pm->at_home || state->status == LANE_HALTED)
 		return false;
-	if (state->status == LANE_RETRYING && !lane_is_due(state->retry_at, within_time()))
+	/* Who wants to see the error wants it now. */
+	if (state->status == LANE_RETRYING && !request->raise && !lane_is_due(state->retry_at, within_time()))
 	{
 		result->due = state->retry_at;
 		return false;
@@ -359,7 +365,7 @@ dispatch_batch(DispatchRequest *request)
 
 	cursors = cursor_read(batch.pm, request->lane, &batch.state);
 	result.outcome = DISPATCH_STOPPED;
-	if (!dispatch_may_run(batch.pm, &batch.state, &result))
+	if (!dispatch_may_run(request, &batch.state, &result))
 		return result;
 
 	key_begin(&batch.keys);
@@ -380,7 +386,7 @@ dispatch_batch(DispatchRequest *request)
 		dispatch_logs(&batch, cursors, &result);
 
 	if (batch.handled > 0 && batch.state.in_a_row > 0 && !batch.halted)
-		lane_handled(batch.pm->name, batch.lane);
+		lane_in_a_row(batch.pm->name, batch.lane, 0, false);
 	result.done = batch.done;
 	result.handled = batch.handled;
 	result.due = batch.halted ? DT_NOEND : batch.due;

@@ -190,6 +190,18 @@ instance_array(Datum *values, int count, Oid type)
 }
 
 /*
+ * Only by hand can a row change that a batch has read: it is read again.
+ */
+static void
+instance_require(ProcessManager *pm, bool unchanged)
+{
+	if (!unchanged)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("instances of process manager \"%s\" have been changed by somebody else", pm->name)));
+}
+
+/*
  * Writes rows: new ones by key, those that have been read by where they are,
  * since nobody else writes them while the unit is locked.
  */
@@ -235,10 +247,7 @@ instance_write(ProcessManager *pm, List *keys, bool stored)
 	values[2] = instance_array(states, count, JSONBOID);
 	values[3] = instance_array(started, count, TIMESTAMPTZOID);
 	values[4] = instance_array(updated, count, TIMESTAMPTZOID);
-	if (exec_statement(stored ? &update_instances : &insert_instances, values, NULL) != count)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("instances of process manager \"%s\" have been changed by somebody else", pm->name)));
+	instance_require(pm, exec_statement(stored ? &update_instances : &insert_instances, values, NULL) == count);
 	exec_end(&scope);
 }
 
@@ -261,7 +270,7 @@ instance_delete(ProcessManager *pm, List *keys)
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = instance_array(tids, count, TIDOID);
-	exec_statement(&delete_instances, values, NULL);
+	instance_require(pm, exec_statement(&delete_instances, values, NULL) == count);
 	exec_end(&scope);
 }
 

@@ -135,19 +135,6 @@ lane_set(const char *manager, int lane, LaneChange *change)
 	wakeup_moved();
 }
 
-static void
-lane_execute(ExecStatement *statement, const char *manager, int lane)
-{
-	ExecScope	scope;
-	Datum		values[2];
-
-	exec_begin_owner(&scope);
-	values[0] = CStringGetTextDatum(manager);
-	values[1] = Int32GetDatum(lane);
-	exec_statement(statement, values, NULL);
-	exec_end(&scope);
-}
-
 /*
  * Nothing is wrong any more.
  */
@@ -160,35 +147,27 @@ lane_clear(const char *manager, int lane)
 }
 
 /*
- * Something has been handled: the row of failing keys ends.
+ * So many keys have failed since something was handled, or so many more.
  */
 void
-lane_handled(const char *manager, int lane)
+lane_in_a_row(const char *manager, int lane, int keys, bool more)
 {
-	static ExecStatement handled = {
+	static ExecStatement set_in_a_row = {
 		NULL,
-		"UPDATE pm_catalog.lane SET in_a_row = 0 "
+		"UPDATE pm_catalog.lane SET in_a_row = CASE WHEN $4 THEN in_a_row ELSE 0 END OPERATOR(pg_catalog.+) $3 "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2",
-		2, {TEXTOID, INT4OID}
+		4, {TEXTOID, INT4OID, INT4OID, BOOLOID}
 	};
+	ExecScope	scope;
+	Datum		values[4];
 
-	lane_execute(&handled, manager, lane);
-}
-
-/*
- * One more key has failed.
- */
-void
-lane_parked(const char *manager, int lane)
-{
-	static ExecStatement parked = {
-		NULL,
-		"UPDATE pm_catalog.lane SET in_a_row = in_a_row OPERATOR(pg_catalog.+) 1 "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2",
-		2, {TEXTOID, INT4OID}
-	};
-
-	lane_execute(&parked, manager, lane);
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(manager);
+	values[1] = Int32GetDatum(lane);
+	values[2] = Int32GetDatum(keys);
+	values[3] = BoolGetDatum(more);
+	exec_statement(&set_in_a_row, values, NULL);
+	exec_end(&scope);
 }
 
 /*
@@ -203,8 +182,14 @@ lane_error(const char *manager, int lane)
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2",
 		2, {TEXTOID, INT4OID}
 	};
+	ExecScope	scope;
+	Datum		values[2];
 
-	lane_execute(&count_error, manager, lane);
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(manager);
+	values[1] = Int32GetDatum(lane);
+	exec_statement(&count_error, values, NULL);
+	exec_end(&scope);
 }
 
 /*

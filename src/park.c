@@ -164,7 +164,7 @@ park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int atte
 	park_insert(pm, lane, key, event, state, attempts, crashes, retry_at, error);
 	/* Who merely was there when the server crashed, says nothing of the handler. */
 	if (crashes == 0)
-		lane_parked(pm->name, lane);
+		lane_in_a_row(pm->name, lane, 1, true);
 }
 
 /*
@@ -324,7 +324,7 @@ park_due(ProcessManager *pm, int lane, TimestampTz now)
 		NULL,
 		"SELECT id, key, attempts, retry_at FROM pm_catalog.parked "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 AND retry_at IS NOT NULL "
-		"ORDER BY retry_at LIMIT 1",
+		"AND state OPERATOR(pg_catalog.=) 'failing' ORDER BY retry_at LIMIT 1",
 		2, {TEXTOID, INT4OID}
 	};
 	MemoryContext caller = CurrentMemoryContext;
@@ -434,9 +434,9 @@ park_promote(ProcessManager *pm, int lane, const char *key)
 /*
  * Failing events are due now, and are tried afresh (who has crashed the server
  * does not get two more crashes); so are the dead ones among
- * the last "revive" keys that have failed.
+ * the last "revive" keys that have failed.  Returns how many.
  */
-void
+int
 park_retry_all(ProcessManager *pm, int lane, int revive)
 {
 	static ExecStatement retry_all = {
@@ -450,11 +450,13 @@ park_retry_all(ProcessManager *pm, int lane, int revive)
 	};
 	ExecScope	scope;
 	Datum		values[3];
+	int			retried;
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
 	values[2] = Int64GetDatum(revive);
-	exec_statement(&retry_all, values, NULL);
+	retried = (int) exec_statement(&retry_all, values, NULL);
 	exec_end(&scope);
+	return retried;
 }

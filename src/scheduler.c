@@ -424,7 +424,8 @@ scheduler_reap(void)
 		Role	   *role = hash_search(roles, &member->role, HASH_FIND, NULL);
 		TimestampTz now = GetCurrentTimestamp();
 		WorkerSlot *slot = &Slots->workers[member->slot];
-		bool		casualty = slot->in_use && slot->generation == member->generation && slot->casualty;
+		bool		casualty = slot->in_use && slot->generation == member->generation && slot->casualty &&
+			slot->now.handling.manager != 0;
 
 		crew_transaction();
 		if (scheduler_bury(member->slot, member->generation))

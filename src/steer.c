@@ -252,6 +252,7 @@ steer_resume(ProcessManager *pm)
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
 		LaneState	state;
+		int			retried;
 
 		/*
 		 * If it has halted since every key failed, they were not to blame,
@@ -259,8 +260,9 @@ steer_resume(ProcessManager *pm)
 		 * if nothing can be handled still, it halts again at once.
 		 */
 		(void) cursor_read(pm, lane, &state);
-		park_retry_all(pm, lane, state.status == LANE_HALTED ? state.in_a_row : 0);
+		retried = park_retry_all(pm, lane, state.status == LANE_HALTED ? state.in_a_row : 0);
 		lane_clear(pm->name, lane);
+		lane_in_a_row(pm->name, lane, Min(state.in_a_row, retried), false);
 	}
 	register_warn_unattended(pm->name);
 }
@@ -378,8 +380,7 @@ pm_seek(PG_FUNCTION_ARGS)
 		if ((state.log != NULL && strcmp(state.log, log->name) == 0) ||
 			(state.log == NULL && state.position != 0 && PG_GETARG_BOOL(3)))
 			lane_clear(pm->name, lane);
-		if (PG_GETARG_BOOL(3))
-			lane_handled(pm->name, lane);
+		lane_in_a_row(pm->name, lane, 0, false);
 	}
 	ereport(LOG,
 			(errmsg("process manager \"%s\" was set to position %lld of log \"%s\" by \"%s\"",
