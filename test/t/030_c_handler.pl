@@ -25,7 +25,7 @@ sub clerk
 
 clerk(q{SELECT pm.create_log('orders')});
 clerk(q{SELECT pm.register('recorder', 'recording.record_event', '{orders}', batch_size => 70,
-	max_attempts => 2, backoff => '10 ms')});
+	on_failure => 'halt', max_attempts => 2, backoff => '10 ms')});
 is(clerk(q{SELECT handler FROM pm.process_manager}), 'recording.record_event(pm.event)', 'registered');
 
 # ---- 1,000 events, in several ways, some positions rolled back

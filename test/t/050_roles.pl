@@ -172,7 +172,7 @@ like($err, qr/not permitted to log in.*HINT: .*ALTER ROLE boss LOGIN/s, 'a role 
 
 PmTest::create_handler($node, 'keep_bob', user => 'bob');
 PmTest::create_handler($node, 'keep_carol', user => 'carol');
-as('bob', "SELECT pm.register('keep_bob', 'keep_bob', '{orders}', start_at => 'beginning')");
+as('bob', "SELECT pm.register('keep_bob', 'keep_bob', '{orders}', start_at => 'beginning', on_failure => 'halt')");
 as('carol', "SELECT pm.register('keep_carol', 'keep_carol', '{orders}', start_at => 'beginning')");
 ok(PmTest::wait_idle($node, timeout => 20), 'all idle');
 

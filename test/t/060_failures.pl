@@ -1,5 +1,6 @@
-# Handlers that fail, in workers: retried with backoff, then halted, with the reason in
-# pm.status; nobody else is disturbed; what went well took effect once.
+# Handlers that fail, in workers, under on_failure => 'halt': retried with backoff, then halted, with
+# the reason in pm.status; nobody else is disturbed; what went well took effect once. (Under 'park':
+# 041 and 047.)
 use strict;
 use warnings FATAL => 'all';
 
@@ -44,7 +45,7 @@ sub handler
 sub register
 {
 	my ($name, $more) = @_;
-	$node->safe_psql('postgres', "SELECT pm.register('$name', '$name', '{log_$name}'" . ($more // '') . ')', extra_params => [ '-U', 'app' ]);
+	$node->safe_psql('postgres', "SELECT pm.register('$name', '$name', '{log_$name}', on_failure => 'halt'" . ($more // '') . ')', extra_params => [ '-U', 'app' ]);
 	return;
 }
 
@@ -92,7 +93,7 @@ sub others_ok
 
 handler('poison', "RAISE EXCEPTION 'poison at %', e.position USING DETAIL = 'the detail', HINT = 'the hint';",
 	before => "PERFORM nextval('attempt_no');");
-register('poison', ", max_attempts => 4, backoff => '200 ms', on_failure => 'halt'");
+register('poison', ", max_attempts => 4, backoff => '200 ms'");
 append('poison', 1, 1);
 ok(wait_state('poison', 'retrying'), 'poison: retrying');
 like(status('poison'), qr/failed at position 1 of log "log_poison": poison at 1/, 'with the error');
@@ -103,7 +104,7 @@ is($node->safe_psql('postgres', 'SELECT last_value FROM attempt_no'), '4', 'the 
 like(status('poison'), qr/halted\|the handler failed at position 1 of log "log_poison": poison at 1\|.*pm\.resume\('poison'\)/, 'with reason and hint');
 # how long between the attempts: 0.2, 0.4, 0.8 s and up to a tenth
 my $log = PostgreSQL::Test::Utils::slurp_file($node->logfile);
-my @times = map { /^\S+ (\d+):(\d+):([\d.]+)/ ? $1 * 3600 + $2 * 60 + $3 : () } grep { /"poison" failed at position 1/ } split /\n/, $log;
+my @times = map { /^\S+ (\d+):(\d+):([\d.]+)/ ? $1 * 3600 + $2 * 60 + $3 : () } grep { /"poison": the handler failed at position 1 / } split /\n/, $log;
 is(scalar @times, 4, "four failures in the server's log");
 my @gaps = map { $times[$_ + 1] - $times[$_] } 0 .. $#times - 1;
 diag('poison: between the attempts ' . join(', ', map { sprintf '%.2f s', $_ } @gaps));
@@ -198,7 +199,7 @@ PmTest::exactly_once_ok($node, 'deferred', 'log_deferred');
 $node->safe_psql('postgres', 'CREATE TABLE account (id int PRIMARY KEY, n int); INSERT INTO account VALUES (1, 0), (2, 0); GRANT ALL ON account TO app');
 PmTest::create_handler($node, 'locked', user => 'app', after =>
 	'UPDATE account SET n = n + 1 WHERE id = 2; PERFORM pg_sleep(2); UPDATE account SET n = n + 1 WHERE id = 1;');
-register('locked', ", max_attempts => 1, on_failure => 'halt'");
+register('locked', ", max_attempts => 1");
 my $session = PmTest::session($node);
 for my $round (1 .. 2)
 {
@@ -251,7 +252,7 @@ my %call = (
 	prepare => "EXECUTE 'PREPARE TRANSACTION ''x''';",
 );
 handler('calls', '');
-register('calls', ", max_attempts => 1, on_failure => 'halt'");
+register('calls', ", max_attempts => 1");
 my $n = 0;
 for my $name (sort keys %call)
 {

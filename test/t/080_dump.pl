@@ -1,6 +1,6 @@
 # Dump and restore, into another cluster and into another database of the same one: the
-# guards of the logs work, the registrations wait as a copy, pm.resume() adopts them, and they go
-# on where the dump stood.
+# guards of the logs work, the registrations wait as a copy, with their instances, timers and parked
+# events; pm.resume() adopts them, and they go on where the dump stood.
 use strict;
 use warnings FATAL => 'all';
 
@@ -44,6 +44,27 @@ SELECT pm.append('orders', 'v', 'B', '{"n": 2}');
 INSERT INTO sales."Odd Name" (stream, type) VALUES ('odd', 'O');
 SQL
 $from->safe_psql('postgres', "SELECT pm.register('halting', 'halting', '{orders}', start_at => 'beginning', max_attempts => 1, on_failure => 'halt')", extra_params => [ '-U', 'clerk' ]);
+# Instances, timers and parked events. It is paused as soon as they are there: one of the timers is due,
+# and has not fired.
+$from->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
+CREATE FUNCTION public.inst(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $f$
+BEGIN
+	INSERT INTO public.seen (pm, log, pos, stream, key, type) VALUES ('inst', e.log, e.position, e.stream, e.stream, e.type);
+	IF e.type = 'bad' AND current_database() = 'postgres' OR e.type = 'always bad' THEN RAISE EXCEPTION 'not here'; END IF;
+	IF e.type = 'arm' THEN PERFORM pm.set_timer('ring', (e.data->>'due')::timestamptz, '{"from": "the dump"}'); END IF;
+	RETURN coalesce(state, '{}') || jsonb_build_object(e.type, coalesce((state->>e.type)::int, 0) + 1);
+END $f$;
+SELECT pm.create_log('cases');
+BEGIN;
+SELECT pm.register('inst', 'inst', '{cases}', max_attempts => 3, backoff => '1 h');
+INSERT INTO cases (stream, type, data) VALUES ('bad', 'plain', '{}'), ('bad', 'bad', '{}'), ('bad', 'plain', '{}'), ('bad', 'plain', '{}'), ('good', 'plain', '{}'),
+	('far', 'arm', '{"due": "2999-01-01 12:00Z"}'), ('due', 'arm', '{"due": "2020-01-01 12:00Z"}');
+SELECT pm.catch_up('inst', as_of => '2019-01-01', on_failure => 'policy');
+SELECT pm.pause('inst');
+COMMIT;
+SQL
+is($from->safe_psql('postgres', "SELECT (SELECT count(*) FROM pm.instance), (SELECT count(*) FROM pm.timer), (SELECT string_agg(state, ' ' ORDER BY position) FROM pm.parked)"),
+	'4|2|failing behind behind', 'instances, timers and parked events');
 # positions with gaps, the last ones rolled back
 $from->safe_psql('postgres', "BEGIN; INSERT INTO orders (stream, type) SELECT 'gap', 'G' FROM generate_series(1, 5); ROLLBACK");
 ok(PmTest::wait_until($from, "SELECT state FROM pm.status WHERE process_manager = 'halting'", 'halted', timeout => 20), 'one has halted');
@@ -58,6 +79,10 @@ FROM pm.process_manager ORDER BY name;
 SELECT process_manager, log, lane, position FROM pm.cursor ORDER BY 1, 2;
 SELECT name, "table", pos, stream, version, type, data, metadata, recorded_at FROM pm.log ORDER BY 1;
 SELECT position, stream, version, type, data, metadata, recorded_at FROM orders ORDER BY 1;
+SELECT process_manager, key, state, started_at, updated_at FROM pm.instance ORDER BY 1, 2;
+SELECT process_manager, key, type, due, data FROM pm.timer ORDER BY 1, 2, 3;
+SELECT process_manager, log, position, key, state, event, attempts, message, detail, sqlstate, retry_at FROM pm.parked ORDER BY 1, 2, 3;
+SELECT process_manager, log, parked FROM pm.status ORDER BY 1, 2;
 SELECT last_value FROM orders_position_seq;
 SELECT tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'orders'::regclass ORDER BY 1;
 SELECT conname, convalidated, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'orders'::regclass ORDER BY 1;
@@ -104,8 +129,8 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	is($sql->("SELECT count(*) FROM seen WHERE pm = 'keep'"), $handled - 10, "$db: with what was handled");
 
 	# ---- and it waits
-	is($sql->("SELECT count(*) FROM pm.status WHERE reason = 'this database is a copy' AND state = 'waiting'"), 4, "$db: everything waits as a copy");
-	is($sql->("SELECT count(*) FROM pm_catalog.process_manager"), 3, "$db: three of them");
+	is($sql->("SELECT count(*) FROM pm.status WHERE reason = 'this database is a copy' AND state = 'waiting'"), 5, "$db: everything waits as a copy");
+	is($sql->("SELECT count(*) FROM pm_catalog.process_manager"), 4, "$db: four of them");
 
 	# ---- the guard works
 	my (undef, undef, $err) = $node->psql($db, "INSERT INTO orders (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (3, 'x', 'X')");
@@ -127,6 +152,7 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	$sql->("INSERT INTO orders (stream, type) VALUES ('fresh', 'N')", 'app');
 	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE stream = 'fresh'", 1, dbname => $db, timeout => 10), "$db: a new registration runs");
 	is($sql->($copies), 0, "$db: the copied ones do not");
+	is($sql->("SELECT count(*) FROM seen WHERE pm = 'inst' AND (log IS NULL OR type = 'bad')"), 0, "$db: no timer fires, and nothing that is parked is tried");
 	$sql->("SELECT pm.unregister('fresh'); DELETE FROM seen WHERE stream = 'fresh'");
 
 	# ---- until they are adopted
@@ -148,12 +174,25 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	PmTest::exactly_once_ok($node, 'keep', 'orders', "$db: where the dump stood, nothing lost, nothing twice", dbname => $db);
 	PmTest::exactly_once_ok($node, 'halting', 'orders', "$db: so did the one that had halted", dbname => $db);
 	is($sql->("SELECT count(*) FROM seen WHERE pm = 'paused'"), $sql->("SELECT count(*) FROM orders WHERE type IN ('A', 'B')"), "$db: and the one that was paused");
+	# what was parked is tried, as it would be after any pm.resume, and the timer that is due fires
+	ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'inst' AND log IS NULL)", '0|1', dbname => $db, timeout => 20), "$db: parked events and timers go on")
+	  or diag($sql->('SELECT * FROM pm.parked') . $sql->('SELECT * FROM pm.timer'));
+	PmTest::once_in_key_order_ok($node, 'inst', "SELECT 'cases' AS log, position AS pos, stream AS key FROM cases", "$db: each once and in order", dbname => $db);
+	is($sql->("SELECT string_agg(key || ' ' || state, ', ' ORDER BY key) FROM pm.instance WHERE process_manager = 'inst'"),
+		'bad {"bad": 1, "plain": 3}, due {"arm": 1, "ring": 1}, far {"arm": 1}, good {"plain": 1}', "$db: with their instances");
+	is($sql->("SELECT string_agg(key || ' ' || data, ', ') FROM pm.timer"), 'far {"from": "the dump"}', "$db: the other timer is still to come");
+	# new ones do not collide with those that were restored
+	$sql->("INSERT INTO cases (stream, type, data) SELECT 'new ' || i % 5, t, '{\"due\": \"2999-01-01 12:00Z\"}' FROM generate_series(1, 10) i, unnest('{arm,always bad}'::text[]) t ORDER BY i, t DESC", 'app');
+	ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked WHERE key LIKE 'new%'), (SELECT count(*) FROM pm.timer WHERE key LIKE 'new%')", '15|5', dbname => $db, timeout => 20), "$db: others are parked and set beside")
+	  or diag($sql->('SELECT * FROM pm.status') . $sql->('SELECT * FROM pm.parked'));
 	is($sql->("SELECT count(*) FROM seen WHERE pm = 'keep' AND log LIKE 'sales%'"), 1, "$db: the log with the odd name");
 	$sql->("INSERT INTO sales.\"Odd Name\" (stream, type) VALUES ('odd', 'P')", 'app');
 	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'keep' AND log LIKE 'sales%'", 2, dbname => $db, timeout => 20), "$db: which goes on");
 }
 
 # The original was not disturbed.
+is($from->safe_psql('postgres', "SELECT (SELECT count(*) FROM pm.timer), (SELECT string_agg(state, ' ' ORDER BY position) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'inst' AND log IS NULL)"),
+	'2|failing behind behind|0', 'what is paused there has not gone on');
 PmTest::wait_until($from, "SELECT count(*) FROM pm.status WHERE process_manager = 'keep' AND lag > 0", 0);
 PmTest::exactly_once_ok($from, 'keep', 'orders', 'the original handled everything once');
 is($from->safe_psql('postgres', "SELECT state FROM pm.status WHERE process_manager = 'halting'"), 'halted', 'what had halted there has halted still');

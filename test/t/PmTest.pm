@@ -130,8 +130,8 @@ sub create_seen
 	my ($node, %opt) = @_;
 
 	$node->safe_psql($opt{dbname} // 'postgres', <<'SQL');
-CREATE TABLE public.seen (pm text NOT NULL, log text, pos bigint, stream text, seq bigserial, pid int DEFAULT pg_backend_pid(),
-	at timestamptz DEFAULT clock_timestamp());
+CREATE TABLE public.seen (pm text NOT NULL, log text, pos bigint, stream text, key text, type text, seq bigserial,
+	pid int DEFAULT pg_backend_pid(), xid xid8 DEFAULT pg_current_xact_id(), at timestamptz DEFAULT clock_timestamp());
 GRANT INSERT, SELECT ON public.seen TO PUBLIC;
 GRANT USAGE ON SEQUENCE public.seen_seq_seq TO PUBLIC;
 SQL
@@ -151,7 +151,7 @@ DECLARE
 	$declare
 BEGIN
 	$before
-	INSERT INTO public.seen (pm, log, pos, stream) VALUES ('$name', e.log, e.position, e.stream);
+	INSERT INTO public.seen (pm, log, pos, stream, key) VALUES ('$name', e.log, e.position, e.stream, e.stream);
 	$after
 END
 \$handler\$;
@@ -176,12 +176,106 @@ SQL
 	return;
 }
 
+# The process manager has recorded what a query returns as (log, pos, key): nothing is missing,
+# nothing is there twice, nothing is out of order within a key of a log, and nothing else is there.
+# Handlers of timers record them with log NULL, which are not looked at here.
+sub once_in_key_order_ok
+{
+	my ($node, $pm, $expected, $name, %opt) = @_;
+	my $answer = $node->safe_psql($opt{dbname} // 'postgres', <<"SQL");
+CREATE TEMP TABLE expected AS $expected;
+CREATE TEMP TABLE got AS SELECT log, pos, key, seq FROM public.seen WHERE pm = '$pm' AND log IS NOT NULL;
+SELECT (SELECT count(*) FROM (SELECT log, pos, key FROM expected EXCEPT SELECT log, pos, key FROM got) x),
+	   (SELECT count(*) FROM got) - (SELECT count(*) FROM (SELECT DISTINCT log, pos FROM got) x),
+	   (SELECT count(*) FROM (SELECT pos <= lag(pos) OVER (PARTITION BY log, key ORDER BY seq) AS bad FROM got) x WHERE bad),
+	   (SELECT count(*) FROM (SELECT log, pos, key FROM got EXCEPT SELECT log, pos, key FROM expected) x),
+	   (SELECT count(*) FROM expected)
+SQL
+	my ($missing, $twice, $order, $invented, $n) = split /\|/, $answer;
+
+	note("$pm: $n expected, missing $missing, twice $twice, out of order $order, invented $invented");
+	is("missing $missing, twice $twice, out of order $order, invented $invented",
+		'missing 0, twice 0, out of order 0, invented 0', $name // "$pm: everything once and in order within each key");
+	cmp_ok($n, '>', 0, "$pm had something to do");
+	return;
+}
+
 # Waits until a process manager has recorded so many events.
 sub wait_seen
 {
 	my ($node, $pm, $count, %opt) = @_;
 
 	return wait_until($node, "SELECT count(*) FROM public.seen WHERE pm = '$pm'", $count, %opt);
+}
+
+# Kills the postmaster, and starts the server again as soon as what it left behind has gone.
+sub kill_postmaster
+{
+	my ($node, %opt) = @_;
+	my $deadline = time + ($opt{timeout} // 60);
+	my $pid = $node->{_pid};
+
+	$node->kill9;
+	sleep 0.01 while kill(0, $pid) && time < $deadline;
+	until ($node->start(fail_ok => 1))
+	{
+		die "the server does not start again\n" if time > $deadline;
+		$node->stop('fast', fail_ok => 1);
+		sleep 0.1;
+	}
+	return;
+}
+
+# How often a crash has made the server start afresh.
+sub restarts_in_log
+{
+	my ($node) = @_;
+	return scalar(() = slurp_file($node->logfile) =~ /all server processes terminated; reinitializing/g);
+}
+
+# Kills a process of a server that has restart_after_crash on, and waits until the server has
+# restarted and takes connections. True if it did so in time.
+sub crash
+{
+	my ($node, $pid, %opt) = @_;
+	my $deadline = time + ($opt{timeout} // 60);
+	my $before = restarts_in_log($node);
+
+	kill('KILL', $pid) == 1 or return 0;
+	while (restarts_in_log($node) == $before)
+	{
+		return 0 if time > $deadline;
+		sleep 0.02;
+	}
+	return wait_until($node, 'SELECT NOT pg_is_in_recovery()', 't', timeout => $opt{timeout} // 60);
+}
+
+# How many of the server's processes a signal has ended so far.
+sub signals_in_log
+{
+	my ($node, $signal) = @_;
+	return scalar(() = slurp_file($node->logfile) =~ /was terminated by signal $signal\b/g);
+}
+
+# Builds a C source of the test's own into a library; returns its path, without suffix, as
+# CREATE FUNCTION ... AS and dynamic loading take it.
+sub build_library
+{
+	my ($name, $source) = @_;
+	my $dir = PostgreSQL::Test::Utils::tempdir;
+
+	append_to_file("$dir/$name.c", $source);
+	append_to_file("$dir/Makefile", <<"MAKE");
+MODULES = $name
+PG_CONFIG ?= pg_config
+PGXS := \$(shell \$(PG_CONFIG) --pgxs)
+override with_llvm = no
+PG_CFLAGS = -Wall -Werror
+include \$(PGXS)
+MAKE
+	PostgreSQL::Test::Utils::system_or_bail('make', '-s', '-C', $dir, 'all');
+	chmod 0755, $dir;
+	return "$dir/$name";
 }
 
 # How long the code took, in seconds.

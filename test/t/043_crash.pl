@@ -1,0 +1,238 @@
+# P1, P2, P3, P4 across crashes. While writers write, dispatchers are killed, the postmaster is killed
+# and the server is stopped at once, in random order at random points, again and again. In the end
+# everything drains, and instances, cursors, parked events, timers and effects agree with what one
+# session of pm.catch_up computes from the same logs. What merely shared a crash is not left parked.
+#
+#   PM_CRASHES=12           how many crashes (50 with PM_SOAK=1)
+#   PM_CRASH_SEED           the order and the points of a run: it is printed
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $crashes = $ENV{PM_CRASHES} || ($ENV{PM_SOAK} ? 50 : 12);
+my $seed = $ENV{PM_CRASH_SEED} || int(rand(1e6));
+srand($seed);
+note("PM_CRASH_SEED=$seed, $crashes crashes");
+
+my $keys = 40 * $crashes;
+my $node = PmTest::node('crash', conf => <<'CONF');
+restart_after_crash = on
+max_connections = 40
+shared_buffers = 32MB
+max_wal_size = 1GB
+checkpoint_timeout = 30s
+CONF
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE app LOGIN;
+CREATE ROLE other LOGIN;
+GRANT USAGE ON SCHEMA pm TO app, other;
+GRANT CREATE ON SCHEMA public TO app, other;
+SQL
+PmTest::create_seen($node);
+
+# Instances whose result does not depend on the order between logs or on when a timer fires, and does
+# depend on every event and timer of the key, once, and on the order in a log:
+#   n and h of each log    how many events, and a number that depends on their order
+#   rung                   which of its timers have fired, how often
+# 'arm' sets a timer that is due soon, of a name of its own. 'remind' sets one that is due long after the
+# test; 'settle', later in the same log, replaces or cancels it, and so pm.timer has to agree, too.
+my $logic = <<'SQL';
+CREATE OR REPLACE FUNCTION public.%1$s(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $handler$
+DECLARE
+	s jsonb := coalesce(state, '{}');
+BEGIN
+	INSERT INTO public.seen (pm, log, pos, stream, key, type) VALUES ('%1$s', e.log, e.position, e.stream, coalesce(e.data->>'key', e.stream), e.type);
+	IF e.log IS NULL THEN
+		RETURN jsonb_set(s, '{rung}', coalesce(s->'rung', '{}') || jsonb_build_object(e.type, coalesce((s#>>ARRAY['rung', e.type])::int, 0) + 1));
+	END IF;
+	IF e.type = 'poison' AND EXISTS (SELECT FROM public.broken) THEN RAISE EXCEPTION 'poison'; END IF;
+	IF e.type = 'arm' THEN
+		PERFORM pm.set_timer(e.log || ' ' || e.position, e.recorded_at + e.position %% 1500 * interval '1 ms');
+	ELSIF e.type = 'remind' THEN
+		PERFORM pm.set_timer('remind ' || e.log, e.recorded_at + interval '1 day', jsonb_build_object('by', e.position));
+	ELSIF e.type = 'settle' AND e.position %% 2 = 0 THEN
+		PERFORM pm.cancel_timer('remind ' || e.log);
+	ELSIF e.type = 'settle' THEN
+		PERFORM pm.set_timer('remind ' || e.log, e.recorded_at + interval '2 days', jsonb_build_object('by', e.position));
+	END IF;
+	RETURN s || jsonb_build_object(e.log, jsonb_build_object('n', coalesce((s#>>ARRAY[e.log, 'n'])::int, 0) + 1,
+		'h', (coalesce((s#>>ARRAY[e.log, 'h'])::bigint, 0) * 31 + e.position) %% 1000000007));
+END
+$handler$;
+SQL
+$node->safe_psql('postgres', <<"SQL", extra_params => [ '-U', 'app' ]);
+SELECT pm.create_log(l) FROM unnest('{orders,payments,shipping}'::text[]) l;
+GRANT SELECT, INSERT ON orders, payments, shipping TO other;
+CREATE TABLE broken AS SELECT true AS yes;
+CREATE FUNCTION key_of(e pm.event) RETURNS text LANGUAGE sql IMMUTABLE AS \$\$ SELECT coalesce(e.data->>'key', e.stream) \$\$;
+CREATE VIEW events AS
+	SELECT 'orders' AS log, position AS pos, coalesce(data->>'key', stream) AS key, type, recorded_at FROM orders
+	UNION ALL SELECT 'payments', position, coalesce(data->>'key', stream), type, recorded_at FROM payments
+	UNION ALL SELECT 'shipping', position, coalesce(data->>'key', stream), type, recorded_at FROM shipping;
+GRANT SELECT ON events TO other;
+-- Writes until it is stopped: some events of random keys a transaction. Every fiftieth key is a poisoned
+-- one: one of its orders, once, is poison.
+CREATE TABLE poison (key text PRIMARY KEY);
+CREATE PROCEDURE feed(w int, until timestamptz) LANGUAGE plpgsql AS
+\$\$
+DECLARE
+	k int;
+	mine text;
+	kind text;
+BEGIN
+	WHILE clock_timestamp() < until LOOP
+		FOR i IN 1 .. (random() * 8)::int LOOP
+			k := 4 * (random() * $keys / 4)::int + w;
+			mine := 'key-' || k;
+			kind := (ARRAY['plain', 'plain', 'arm', 'remind', 'settle'])[1 + floor(random() * 5)::int];
+			CASE floor(random() * 3)::int
+			WHEN 0 THEN
+				IF k % 50 = 0 AND NOT EXISTS (SELECT FROM poison p WHERE p.key = mine) THEN
+					INSERT INTO poison VALUES (mine);
+					kind := 'poison';
+				END IF;
+				PERFORM pm.append('orders', mine, kind);
+			WHEN 1 THEN INSERT INTO payments (stream, type, data) VALUES ('pay-' || k, kind, jsonb_build_object('key', mine));
+			ELSE INSERT INTO shipping (stream, type, data) VALUES ('ship-' || k, kind, jsonb_build_object('key', mine));
+			END CASE;
+		END LOOP;
+		IF random() < 0.1 THEN ROLLBACK; ELSE COMMIT; END IF;
+		PERFORM pg_sleep(random() * 0.01);	-- the load
+	END LOOP;
+END
+\$\$;
+SQL
+$node->safe_psql('postgres', sprintf($logic, 'main') . sprintf($logic, 'control') . <<'SQL', extra_params => [ '-U', 'app' ]);
+SELECT pm.register('main', 'main', '{orders,payments,shipping}', correlate => 'key_of', max_attempts => 3, backoff => '200 ms', batch_size => 50);
+SQL
+# Others: of the same role, and of another one, which halts if it is blamed.
+PmTest::create_handler($node, 'beside', user => 'app');
+PmTest::create_handler($node, 'neighbour', user => 'other');
+$node->safe_psql('postgres', "SELECT pm.register('beside', 'beside', '{orders}')", extra_params => [ '-U', 'app' ]);
+$node->safe_psql('postgres', "SELECT pm.register('neighbour', 'neighbour', '{orders,payments,shipping}', on_failure => 'halt')", extra_params => [ '-U', 'other' ]);
+
+my $expected = 'SELECT log, pos, key FROM events';
+
+sub answer
+{
+	my ($sql, $role) = @_;
+	return $node->safe_psql('postgres', $sql, extra_params => $role ? [ '-U', $role ] : []);
+}
+
+# ---- crashes
+
+my %done;
+my @kinds = map { (qw(dispatcher postmaster immediate))[ $_ % 3 ] } 0 .. $crashes - 1;
+# in random order
+for my $i (reverse 1 .. $#kinds)
+{
+	my $j = int(rand($i + 1));
+	@kinds[ $i, $j ] = @kinds[ $j, $i ];
+}
+my $began = time;
+my $slowest = 0;
+for my $kind (@kinds)
+{
+	my @runs = map { PmTest::start_psql($node, "CALL feed($_, clock_timestamp() + interval '20 s');", user => 'app') } 0 .. 3;
+
+	# The point: when so many more events and timers have been handled since, and then a moment later.
+	my $target = answer("SELECT count(*) FROM seen WHERE pm = 'main'") + 50 + int(rand(400));
+	ok(PmTest::wait_until($node, "SELECT count(*) >= $target FROM seen WHERE pm = 'main'", 't', timeout => 30, every => 0.02), "$kind: there is progress before it")
+	  or do { diag(answer('SELECT * FROM pm.status')); last };
+	sleep rand(0.03);
+	if ($kind eq 'dispatcher')
+	{
+		my @pids = split /\n/, answer("SELECT pid FROM pg_stat_activity WHERE backend_type = 'pm dispatcher'");
+		ok(PmTest::crash($node, $pids[ int(rand(@pids)) ]), 'the server is up again');
+	}
+	elsif ($kind eq 'postmaster')
+	{
+		my $down = PmTest::seconds { PmTest::kill_postmaster($node); };
+		$slowest = $down if $down > $slowest;
+	}
+	else
+	{
+		$node->stop('immediate');
+		$node->start;
+	}
+	$done{$kind}++;
+	# The writers have lost their server, and have seen no other error.
+	for my $run (@runs)
+	{
+		eval { $run->{h}->finish; };
+		my @errors = grep { /ERROR/ } split /\n/, $run->{err};
+		is("@errors", '', 'a writer wrote until then');
+	}
+}
+note(sprintf('%s, in %.0f s; slowest start after a killed postmaster: %.1f s', join(', ', map { "$_ $done{$_}" } sort keys %done), time - $began, $slowest));
+
+# ---- what is true while the poison is there
+
+my $events = answer('SELECT count(*) FROM events');
+my $bad = answer("SELECT count(*) FROM poison p WHERE EXISTS (SELECT FROM events e WHERE e.key = p.key AND e.type = 'poison')");
+my $all_due = "(SELECT count(*) FROM pm.timer WHERE due < now() AND key NOT IN (SELECT key FROM poison))";
+my $drained;
+my $drain = PmTest::seconds { $drained = PmTest::wait_until($node,
+	"SELECT (SELECT count(*) FROM pm.status WHERE lag > 0 OR state NOT IN ('idle', 'running')), $all_due, (SELECT count(*) FROM pm.parked WHERE state = 'failing')", '0|0|0', timeout => 90); };
+ok($drained, sprintf('everything drains (%.1f s)', $drain))
+  or diag(answer('SELECT process_manager, log, state, reason, lag, attempts FROM pm.status') . "\n" . answer('SELECT process_manager, log, position, key, state, attempts, message, retry_at FROM pm.parked WHERE state <> $$behind$$'));
+note("$events events, $bad poisoned keys, " . answer("SELECT count(*) FROM seen WHERE pm = 'main' AND log IS NULL") . ' timers fired');
+cmp_ok($bad, '>', 0, 'there is poison');
+is(answer("SELECT process_manager, count(*) FROM pm.parked WHERE state <> 'behind' AND key NOT IN (SELECT key FROM poison) GROUP BY 1"), '', 'no healthy event is left parked');
+is(answer("SELECT log, pos, key FROM events WHERE type = 'poison' ORDER BY 1, 2"), answer("SELECT log, position, key FROM pm.parked WHERE state <> 'behind' ORDER BY 1, 2"),
+	'the heads are the poison events');
+is(answer("SELECT DISTINCT state FROM pm.parked WHERE process_manager = 'main' AND state <> 'behind'"), 'dead', 'which have failed max_attempts times');
+PmTest::once_in_key_order_ok($node, 'main', "$expected WHERE key NOT IN (SELECT key FROM poison) UNION ALL SELECT log, pos, key FROM seen WHERE pm = 'main' AND key IN (SELECT key FROM poison) AND log IS NOT NULL",
+	'main: every event of a healthy key once and in order');
+is(answer(<<'SQL'), '0|0|0', 'main: an event of a poisoned key is either handled or parked, in order');
+CREATE TEMP TABLE e AS SELECT log, pos, key FROM events WHERE key IN (SELECT key FROM poison);
+CREATE TEMP TABLE s AS SELECT log, pos, key FROM seen WHERE pm = 'main' AND log IS NOT NULL AND key IN (SELECT key FROM poison);
+CREATE TEMP TABLE p AS SELECT log, position AS pos, key FROM pm.parked WHERE process_manager = 'main' AND log IS NOT NULL;
+SELECT (SELECT count(*) FROM (TABLE e EXCEPT ALL (TABLE s UNION ALL TABLE p)) x), (SELECT count(*) FROM ((TABLE s UNION ALL TABLE p) EXCEPT ALL TABLE e) x),
+	   (SELECT count(*) FROM s JOIN p USING (log, key) WHERE s.pos > p.pos)
+SQL
+PmTest::exactly_once_ok($node, $_->[0], $_->[1], "$_->[0]: everything in $_->[1] once")
+  for [ 'neighbour', 'orders' ], [ 'neighbour', 'payments' ], [ 'neighbour', 'shipping' ];
+PmTest::once_in_key_order_ok($node, 'beside', "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders", 'beside: everything in orders once');
+
+# ---- mended: everything agrees with one session that computes it from the logs
+
+answer("DELETE FROM broken; SELECT count(pm.retry(process_manager, log, position)) FROM pm.parked WHERE state = 'dead'");
+ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer WHERE due < now())", '0|0', timeout => 60), 'mended and retried, nothing is parked')
+  or diag(answer('SELECT process_manager, log, position, key, state, attempts, message FROM pm.parked WHERE state <> $$behind$$ LIMIT 20'));
+PmTest::once_in_key_order_ok($node, 'main', $expected, 'main: every event once and in order');
+$node->safe_psql('postgres', 'ALTER SYSTEM SET pm.launcher = off');
+$node->reload;
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')", 0, timeout => 20), 'no workers');
+my $counted;
+my $again = PmTest::seconds { $counted = answer("SET client_min_messages = error; SELECT pm.register('control', 'control', '{orders,payments,shipping}', correlate => 'key_of', start_at => 'beginning'); SELECT pm.catch_up('control')", 'app'); };
+$counted =~ s/\s//g;
+note(sprintf('pm.catch_up: %d events and timers in %.1f s', $counted, $again));
+PmTest::once_in_key_order_ok($node, 'control', $expected, 'control: pm.catch_up handles all of them');
+
+sub agree_ok
+{
+	my ($sql, $name) = @_;
+	my ($main, $control) = map { sprintf($sql, $_) } qw(main control);
+	my $answer = answer("SELECT (SELECT count(*) FROM ($main EXCEPT ALL $control) x), (SELECT count(*) FROM ($control EXCEPT ALL $main) x), (SELECT count(*) FROM ($main) x) > 0");
+	is($answer, '0|0|t', "$name agree")
+	  or diag(answer("($main EXCEPT ALL $control) LIMIT 5") . "\n-- control:\n" . answer("($control EXCEPT ALL $main) LIMIT 5"));
+	return;
+}
+agree_ok("SELECT key, state FROM pm.instance WHERE process_manager = '%s'", 'instances');
+agree_ok("SELECT log, position, lane FROM pm.cursor WHERE process_manager = '%s'", 'cursors');
+agree_ok("SELECT key, type, due, data FROM pm.timer WHERE process_manager = '%s'", 'timers to come');
+agree_ok("SELECT key, type FROM seen WHERE pm = '%s' AND log IS NULL", 'timers fired');
+agree_ok("SELECT log, pos, key, type FROM seen WHERE pm = '%s' AND log IS NOT NULL", 'effects');
+is(answer("SELECT count(*) FROM (SELECT key, type FROM seen WHERE pm = 'main' AND log IS NULL EXCEPT ALL SELECT key, log || ' ' || pos FROM events WHERE type = 'arm') x"), 0, 'each timer that was set fired once');
+is(answer("SELECT count(*) FROM (SELECT key, log || ' ' || pos FROM events WHERE type = 'arm' EXCEPT ALL SELECT key, type FROM seen WHERE pm = 'main' AND log IS NULL) x"), 0, 'and none is missing');
+is(answer("SELECT count(*) FROM pm.parked"), 0, 'nothing is parked');
+
+PmTest::no_crash_ok($node);
+$node->stop('fast');
+done_testing();

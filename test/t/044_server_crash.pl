@@ -1,0 +1,237 @@
+# P4: a handler that crashes the server. A handler in C calls abort() for some events: after at most
+# two restarts of the server the event is set aside (park) or its process manager halted (halt). Who
+# merely shared the crash, in the same role and in another one, goes on and is not blamed.
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $module = PmTest::build_library('crash_handler', <<'C');
+#include "postgres.h"
+
+#include <sys/resource.h>
+
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+PG_MODULE_MAGIC;
+
+PG_FUNCTION_INFO_V1(crash_event);
+PG_FUNCTION_INFO_V1(crash);
+
+/* Ends the server, without a core file. */
+Datum
+crash(PG_FUNCTION_ARGS)
+{
+	struct rlimit none = {0, 0};
+
+	setrlimit(RLIMIT_CORE, &none);
+	abort();
+}
+
+/* A handler: records the event, and then ends the server if its type is 'abort' and public.armed has a row. */
+Datum
+crash_event(PG_FUNCTION_ARGS)
+{
+	HeapTupleHeader event = PG_GETARG_HEAPTUPLEHEADER(0);
+	Oid			types[4] = {TEXTOID, TEXTOID, INT8OID, TEXTOID};
+	Datum		values[4];
+	bool		isnull;
+	char	   *type = TextDatumGetCString(GetAttributeByName(event, "type", &isnull));
+
+	values[0] = CStringGetTextDatum(get_func_name(fcinfo->flinfo->fn_oid));
+	values[1] = GetAttributeByName(event, "log", &isnull);
+	values[2] = GetAttributeByName(event, "position", &isnull);
+	values[3] = GetAttributeByName(event, "stream", &isnull);
+	if (SPI_connect() != SPI_OK_CONNECT ||
+		SPI_execute_with_args("INSERT INTO public.seen (pm, log, pos, stream, key) VALUES ($1, $2, $3, $4, $4)",
+							  4, types, values, NULL, false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not record the event");
+	if (strcmp(type, "abort") == 0)
+	{
+		if (SPI_execute("SELECT FROM public.armed", false, 1) != SPI_OK_SELECT)
+			elog(ERROR, "could not look");
+		if (SPI_processed > 0)
+			crash(fcinfo);
+	}
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "could not finish");
+	PG_RETURN_VOID();
+}
+C
+
+my $node = PmTest::node('abort', conf => "restart_after_crash = on\nmax_connections = 40\n");
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE app LOGIN;
+CREATE ROLE other LOGIN;
+GRANT USAGE ON SCHEMA pm TO app, other;
+GRANT CREATE ON SCHEMA public TO app, other;
+CREATE TABLE armed AS SELECT true AS yes;
+GRANT SELECT ON armed TO app, other;
+SELECT pm.create_log(l) FROM unnest('{orders,timed}'::text[]) l;
+GRANT SELECT, INSERT ON orders, timed TO app, other;
+SQL
+PmTest::create_seen($node);
+$node->safe_psql('postgres', "CREATE FUNCTION $_(pm.event) RETURNS void LANGUAGE C AS '$module', 'crash_event'") for qw(parks halts);
+$node->safe_psql('postgres', "CREATE FUNCTION crash() RETURNS void LANGUAGE C AS '$module', 'crash'");
+# Bystanders are slow, so that they are in the midst of an event whenever the server crashes.
+for my $pm ([ 'same_park', 'app' ], [ 'same_halt', 'app' ], [ 'other_park', 'other' ], [ 'other_halt', 'other' ])
+{
+	PmTest::create_handler($node, $pm->[0], user => $pm->[1], after => 'PERFORM pg_sleep(0.005);');
+	my ($policy) = $pm->[0] =~ /_(.*)/;
+	$node->safe_psql('postgres', "SELECT pm.register('$pm->[0]', '$pm->[0]', '{orders}', on_failure => '$policy', batch_size => 20, max_attempts => 2)", extra_params => [ '-U', $pm->[1] ]);
+}
+
+sub answer
+{
+	my ($sql) = @_;
+	return $node->safe_psql('postgres', $sql);
+}
+
+# The others have handled everything, once, and nobody blames them.
+sub others_ok
+{
+	my ($name) = @_;
+
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager ~ '^(same|other)_' AND (lag > 0 OR state <> 'idle' OR parked > 0)", 0, timeout => 60), "$name: the others go on")
+	  or diag(answer('SELECT process_manager, state, reason, lag, attempts, parked FROM pm.status') . "\n" . answer('SELECT process_manager, position, key, state, attempts, message FROM pm.parked'));
+	PmTest::once_in_key_order_ok($node, $_, "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders", "$name: $_ handled everything once") for qw(same_park other_park);
+	PmTest::exactly_once_ok($node, $_, 'orders', "$name: $_ handled everything once") for qw(same_halt other_halt);
+	is(answer("SELECT count(*) FROM pm.parked WHERE process_manager ~ '^(same|other)_'"), 0, "$name: nothing of theirs is parked");
+	return;
+}
+
+# Appends: a while of events, the one that crashes, a while of events of its key and others.
+sub append
+{
+	return answer(<<'SQL');
+BEGIN;
+INSERT INTO orders (stream, type) SELECT 's' || i % 7, 'A' FROM generate_series(1, 40) i;
+INSERT INTO orders (stream, type) VALUES ('s3', 'abort') RETURNING position;
+INSERT INTO orders (stream, type) SELECT 's' || i % 7, 'A' FROM generate_series(1, 40) i;
+COMMIT;
+SQL
+}
+
+# ---- park
+
+answer("SELECT pm.register('parks', 'parks', '{orders}', max_attempts => 3, backoff => '100 ms')");
+my ($restarts, $bad_keys) = (0);
+for my $round (1 .. 2)
+{
+	my $bad = append();
+	my $began = time;
+	if ($round == 1)
+	{
+		ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'parks' AND position = $bad AND state = 'dead'", 1, timeout => 90), 'park: the event is set aside')
+		  or diag(answer('SELECT * FROM pm.status') . answer('SELECT * FROM pm.parked'));
+		like(answer("SELECT message || ' ' || coalesce(detail, '') FROM pm.parked WHERE process_manager = 'parks' AND position = $bad"), qr/crash|terminated|ended/i,
+			'pm.parked says that it was a crash');
+	}
+	ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'parks'", 'idle0', timeout => 60), "park, round $round: its process manager goes on");
+	my $took = time - $began;
+	PmTest::once_in_key_order_ok($node, 'parks', "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders WHERE stream <> 's3' OR position < (SELECT min(position) FROM orders WHERE type = 'abort')",
+		"park, round $round: with everything that is of other keys");
+	others_ok("park, round $round");
+	my $crashes = PmTest::restarts_in_log($node) - $restarts;
+	$restarts += $crashes;
+	note(sprintf('park, round %d: %d restarts of the server, %.1f s', $round, $crashes, $took));
+	if ($round == 1)
+	{
+		cmp_ok($crashes, '>=', 1, 'the handler did crash the server');
+		cmp_ok($crashes, '<=', 2, 'twice at most');
+	}
+	else
+	{
+		is($crashes, 0, 'another such event of a key that is parked does not crash the server');
+	}
+}
+is(answer("SELECT string_agg(DISTINCT key, ','), count(*) FILTER (WHERE state <> 'behind') FROM pm.parked WHERE process_manager = 'parks'"), 's3|1', 'one key is parked');
+# mended
+answer("DELETE FROM armed; SELECT pm.retry(process_manager, log, position) FROM pm.parked WHERE state = 'dead'");
+ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.parked', 0, timeout => 30), 'mended and retried, nothing is parked');
+PmTest::once_in_key_order_ok($node, 'parks', "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders");
+answer("SELECT pm.unregister('parks'); INSERT INTO armed VALUES (true)");
+
+# ---- several keys: each of them twice at most, and the others are not blamed for any
+
+$bad_keys = 3;
+answer("SELECT pm.register('parks', 'parks', '{orders}', start_at => 'end', max_attempts => 3, backoff => '100 ms')");
+my $from = 1 + answer('SELECT max(position) FROM orders');
+answer(<<"SQL");
+INSERT INTO orders (stream, type) SELECT 's' || i % 7, CASE WHEN i IN (40, 41, 60) THEN 'abort' ELSE 'A' END FROM generate_series(1, 100) i;
+SQL
+ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked WHERE process_manager = 'parks' AND state = 'dead'), (SELECT state || lag FROM pm.status WHERE process_manager = 'parks')", "$bad_keys|idle0", timeout => 90), 'several keys: each is set aside')
+  or diag(answer('SELECT * FROM pm.status') . answer('SELECT * FROM pm.parked'));
+others_ok('several keys');
+my $several = PmTest::restarts_in_log($node) - $restarts;
+$restarts += $several;
+note("several keys: $several restarts of the server");
+cmp_ok($several, '<=', 2 * $bad_keys, 'twice at most for each');
+is(answer("SELECT count(*) FROM pm.parked WHERE process_manager = 'parks' AND state <> 'behind' AND (event).type <> 'abort'"), 0, 'no other event of the process manager itself is blamed');
+answer("DELETE FROM armed; SELECT pm.retry(process_manager, log, position) FROM pm.parked WHERE state = 'dead'");
+ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.parked', 0, timeout => 30), 'mended and retried, nothing is parked');
+is(answer("SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'parks' AND pos >= $from"), '100|100', 'everything once');
+answer("SELECT pm.unregister('parks'); INSERT INTO armed VALUES (true)");
+
+# ---- halt
+
+answer("SELECT pm.register('halts', 'halts', '{orders}', start_at => 'end', on_failure => 'halt', max_attempts => 2, backoff => '100 ms')");
+my $bad = append();
+my $began = time;
+ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'halts'", 'halted', timeout => 90), 'halt: halted')
+  or diag(answer('SELECT * FROM pm.status'));
+my $crashes = PmTest::restarts_in_log($node) - $restarts;
+$restarts += $crashes;
+note(sprintf('halt: %d restarts of the server, %.1f s', $crashes, time - $began));
+cmp_ok($crashes, '>=', 1, 'the handler did crash the server');
+cmp_ok($crashes, '<=', 2, 'twice at most');
+like(answer("SELECT reason FROM pm.status WHERE process_manager = 'halts'"), qr/position $bad of log "orders"/, 'pm.status names the event');
+is(answer("SELECT position FROM pm.cursor WHERE process_manager = 'halts'"), $bad - 1, 'the cursor is before it');
+is(answer("SELECT count(*), max(pos) FROM seen WHERE pm = 'halts'"), '40|' . ($bad - 1), 'what came before took effect once');
+others_ok('halt');
+is(PmTest::restarts_in_log($node), $restarts, 'and it does not crash the server again');
+answer("DELETE FROM armed; SELECT pm.resume('halts')");
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'halts'", 'idle0', timeout => 30), 'mended and resumed, it goes on');
+PmTest::once_in_key_order_ok($node, 'halts', "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders WHERE position >= $bad - 40");
+answer("SELECT pm.unregister('halts'); INSERT INTO armed VALUES (true)");
+
+# ---- a timer whose handler crashes, and an instance
+
+$node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
+CREATE FUNCTION timed(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $f$
+BEGIN
+	INSERT INTO seen (pm, log, pos, stream, key, type) VALUES ('timed', e.log, e.position, e.stream, e.stream, e.type);
+	IF e.type = 'arm' THEN PERFORM pm.set_timer('ring', pm.now());
+	ELSIF e.type = 'ring' AND e.stream = 'bad' AND EXISTS (SELECT FROM armed) THEN PERFORM crash();
+	END IF;
+	RETURN jsonb_build_object('n', coalesce((state->>'n')::int, 0) + 1);
+END $f$;
+SELECT pm.register('timed', 'timed', '{timed}', max_attempts => 2, backoff => '100 ms');
+SQL
+answer("INSERT INTO orders (stream, type) SELECT 's' || i % 7, 'A' FROM generate_series(1, 40) i; INSERT INTO timed (stream, type) SELECT CASE i WHEN 5 THEN 'bad' ELSE 'k' || i END, 'arm' FROM generate_series(1, 20) i");
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'timed' AND key = 'bad' AND log IS NULL AND state = 'dead'", 1, timeout => 90), 'a timer whose handler crashes is parked')
+  or diag(answer('SELECT * FROM pm.status') . answer('SELECT * FROM pm.parked'));
+$crashes = PmTest::restarts_in_log($node) - $restarts;
+$restarts += $crashes;
+note("timer: $crashes restarts of the server");
+# The first crash undoes the timer with the batch that has set it: then it is the event that is tried alone, and sets it once more.
+cmp_ok($crashes, '<=', 3, 'after three crashes at most');
+ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT key) FROM seen WHERE pm = 'timed' AND log IS NULL", '19|19', timeout => 30), 'the timers of other keys fire, once');
+others_ok('timer');
+is(answer("SELECT count(*) FROM pm.timer"), 0, 'no timer is left over');
+answer("DELETE FROM armed; SELECT pm.retry(process_manager, log, position) FROM pm.parked WHERE state = 'dead'");
+ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'timed' AND log IS NULL)", '0|20', timeout => 30), 'mended and retried, it fires, too');
+is(answer("SELECT count(*), count(DISTINCT key), bool_and(state = '{\"n\": 2}') FROM pm.instance"), '20|20|t', 'each instance has had its two events');
+
+note("$restarts restarts of the server in all");
+is(PmTest::signals_in_log($node, 6), $restarts, 'every one of them was one of these crashes');
+unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/TRAP: |PANIC: |was terminated by signal (?:7|8|11)\b/, 'and no other');
+$node->stop('fast');
+done_testing();
