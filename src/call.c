@@ -42,7 +42,7 @@ call_publish(Batch *batch, const Handling *handling)
  * If the session dies of something else from here on, it is nobody's.
  */
 static void
-call_over(Batch *batch)
+call_over(void)
 {
 	Handling   *handling = &CallCurrent.handling;
 
@@ -52,8 +52,7 @@ call_over(Batch *batch)
 	/* What arrays and deferred triggers do is no single event's doing. */
 	within_event(NULL, 0, (Datum) 0, NULL);
 	handling->correlating = false;
-	handling->manager = 0;
-	slot_handling(handling, batch->pm->name);
+	slot_handled();
 	crash_unmark();
 }
 
@@ -91,11 +90,13 @@ call_end(Calls *calls, Batch *batch)
 	/* In a subtransaction they wait for the commit of the caller's transaction. */
 	if (GetCurrentTransactionNestLevel() == 1 && CallCurrent.stage == STAGE_COMMIT)
 	{
-		CallCurrent.found.correlating = false;
-		CallCurrent.found.several |= batch->handled > 1;
-		call_publish(batch, &CallCurrent.found);
+		Handling	last = *CallCurrent.published;
+
+		last.manager = batch->pm->id;
+		last.several |= batch->handled > 1;
+		call_publish(batch, &last);
 		handler_fire_deferred();
-		call_over(batch);
+		call_over();
 	}
 	if (timer_was_set(&earliest))
 		batch->due = Min(batch->due, earliest);
@@ -146,14 +147,16 @@ call_at(Batch *batch, BatchItem *item, bool correlating, bool several)
 	handling->several = several;
 	handling->correlating = correlating;
 	call_name(handling, item);
-	CallCurrent.found = *handling;
+	CallCurrent.published = handling;
 	if (item->set_by != NULL)
 	{
 		/* Who outlives us will not find this timer, only what has set it. */
-		call_name(&CallCurrent.found, item->set_by);
-		CallCurrent.found.several = true;
+		CallCurrent.set_by = *handling;
+		call_name(&CallCurrent.set_by, item->set_by);
+		CallCurrent.set_by.several = true;
+		CallCurrent.published = &CallCurrent.set_by;
 	}
-	call_publish(batch, &CallCurrent.found);
+	call_publish(batch, CallCurrent.published);
 }
 
 /*
@@ -178,7 +181,7 @@ call_correlate(Batch *batch, Calls *calls, BatchItem *item)
 		caller = MemoryContextSwitchTo(calls->per_event);
 		name = handler_call_correlate(&calls->handler, item->event, &isnull);
 		MemoryContextSwitchTo(caller);
-		call_over(batch);
+		call_over();
 		item->passed = isnull;
 	}
 	else
@@ -228,7 +231,7 @@ call_handler(Batch *batch, Calls *calls, BatchItem *item)
 		handler_call(handler, item->event);
 	MemoryContextSwitchTo(caller);
 	call_step(calls);
-	call_over(batch);
+	call_over();
 
 	if (timer_was_set(&earliest) && !ended)
 	{
@@ -274,7 +277,7 @@ call_array(Batch *batch, Calls *calls, BatchItem **items, int count)
 	handler_call(&calls->handler, handler_event_array(&calls->handler, events, count));
 	MemoryContextSwitchTo(calls->caller);
 	call_step(calls);
-	call_over(batch);
+	call_over();
 }
 
 /*

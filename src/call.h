@@ -24,7 +24,8 @@ typedef struct CallProgress
 	int			index;			/* of the failing item, those before it went well */
 	int			count;			/* items in the batch so far */
 	Handling	handling;		/* the failing item, or the last one */
-	Handling	found;			/* what of it outlives a rollback */
+	const Handling *published;	/* what of it outlives a rollback */
+	Handling	set_by;			/* room for that, where it is not the item itself */
 } CallProgress;
 
 /* Of the batch that runs or has failed last. */

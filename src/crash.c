@@ -33,7 +33,7 @@
 #include "storage/fd.h"
 
 #define CRASH_FILE		"pg_stat_tmp/pm_handling"
-#define CRASH_MAGIC		0x706d0001	/* another one when Handling changes */
+#define CRASH_MAGIC		0x706d0003	/* another one when Handling changes */
 #define CRASH_ENTRIES	(2 * SLOT_MAX_WORKERS)
 
 typedef struct CrashEntry
@@ -164,7 +164,7 @@ crash_mark(const Handling *handling)
 	mine->valid = 0;
 	pg_write_barrier();
 	mine->database = MyDatabaseId;
-	memcpy((void *) &mine->handling, handling, sizeof(Handling));
+	handling_copy((Handling *) &mine->handling, handling);
 	pg_write_barrier();
 	mine->valid = 1;
 }

@@ -337,10 +337,20 @@ slot_handling(const Handling *handling, const char *name)
 	if (slot == NULL)
 		return;
 	SpinLockAcquire(&slot->mutex);
-	if (slot->now.handling.manager != handling->manager)
+	if (strcmp(slot->now.name, name) != 0)
 		strlcpy(slot->now.name, name, NAMEDATALEN);
-	slot->now.handling = *handling;
+	handling_copy(&slot->now.handling, handling);
 	SpinLockRelease(&slot->mutex);
+}
+
+/*
+ * It has returned.
+ */
+void
+slot_handled(void)
+{
+	if (MyWorkerSlot != NULL)
+		((volatile WorkerSlot *) MyWorkerSlot)->now.handling.manager = 0;
 }
 
 /*

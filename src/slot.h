@@ -65,10 +65,19 @@ typedef struct Handling
 	HandlingSource source;
 	bool		several;		/* events in one call: which one, is not known */
 	bool		correlating;	/* its key is being asked for */
-	char		log[SLOT_LOG_NAME]; /* empty for a timer */
 	int64		position;
 	int64		id;				/* of a timer's or a parked event's row */
+	char		log[SLOT_LOG_NAME]; /* empty for a timer */
 } Handling;
+
+/* Copies one over another: most often the log is the same, and is not copied. */
+static inline void
+handling_copy(Handling *to, const Handling *from)
+{
+	memcpy(to, from, offsetof(Handling, log));
+	if (strcmp(to->log, from->log) != 0)
+		strlcpy(to->log, from->log, SLOT_LOG_NAME);
+}
 
 /*
  * One background worker.  Claimed by who starts it, under SlotShared->lock;
@@ -184,6 +193,7 @@ extern uint64 slot_registry_generation(void);
 extern void slot_wake_kind(WorkerKind kind, Oid database);
 extern void slot_activity(WorkerActivity activity);
 extern void slot_handling(const Handling *handling, const char *name);
+extern void slot_handled(void);
 
 extern void slot_log_shmem_request(void);
 extern void slot_log_shmem_startup(void);

@@ -57,7 +57,6 @@ for my $mode (qw(fast immediate fast immediate immediate))
 
 # ---- a handler asleep
 
-my $errors = $node->safe_psql('postgres', 'SELECT sum(errors) FROM pm.status');
 PmTest::create_handler($node, 'sleeper', user => 'app', after => 'PERFORM pg_sleep(600) WHERE NOT EXISTS (SELECT FROM awake);');
 $node->safe_psql('postgres', "CREATE TABLE awake (); GRANT ALL ON awake TO app; SELECT pm.register('sleeper', 'sleeper', '{orders}', start_at => 'end', handler_timeout => '1 h')",
 	extra_params => [ '-U', 'app' ]);
@@ -81,7 +80,7 @@ $node->safe_psql('postgres', 'INSERT INTO awake DEFAULT VALUES');
 PmTest::create_handler($node, 'sleeper', user => 'app');
 all_handled_ok('after that');
 is($node->safe_psql('postgres', "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'sleeper'"), '3|3', 'the sleeper handled its events once');
-is($node->safe_psql('postgres', 'SELECT sum(errors) FROM pm.status'), $errors, 'a fast stop of the server is no failed attempt');
+is($node->safe_psql('postgres', 'SELECT sum(errors) FROM pm.status'), '0', 'a stop of the server is no failed attempt');
 
 # ---- workers ended by hand
 

@@ -104,6 +104,7 @@ sub others_ok
 	PmTest::once_in_key_order_ok($node, $_, "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders", "$name: $_ handled everything once") for qw(same_park other_park);
 	PmTest::exactly_once_ok($node, $_, 'orders', "$name: $_ handled everything once") for qw(same_halt other_halt);
 	is(answer("SELECT count(*) FROM pm.parked WHERE process_manager ~ '^(same|other)_'"), 0, "$name: nothing of theirs is parked");
+	is(answer("SELECT sum(errors) FROM pm.status WHERE process_manager ~ '^(same|other)_'"), 0, "$name: no failure of theirs is counted");
 	return;
 }
 

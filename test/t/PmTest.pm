@@ -55,7 +55,9 @@ sub wait_until
 	$expected = 't' unless defined $expected;
 	while (1)
 	{
-		($rc, $stdout, $stderr) = $node->psql($opt{dbname} // 'postgres', $sql);
+		# A psql that finds no server is gone before it has read the query, and IPC::Run dies of that.
+		eval { ($rc, $stdout, $stderr) = $node->psql($opt{dbname} // 'postgres', $sql); 1 }
+		  or ($rc, $stdout, $stderr) = (2, '', $@);
 		return 1 if $rc == 0 && $stdout eq $expected;
 		last if time > $deadline;
 		sleep($opt{every} // 0.05);
@@ -361,7 +363,7 @@ sub wait
 	until ($self->over)
 	{
 		die "a session did not answer: $self->{out}\n$self->{err}" if time > $deadline;
-		sleep 0.005;
+		sleep 0.001;
 	}
 	$self->{h}->pump_nb if $self->{h}->pumpable;
 	($out, $err) = ($self->{out}, $self->{err});
