@@ -6,6 +6,7 @@
 #       TESTS="a b*"                 only the tests of these names
 #       KEEP=1                       leave the temporary directory
 #   make soak [SOAK=seconds]         the stress test for ten minutes, or so long, and fifty crashes
+#   make bench [QUICK=1] [FULL=1] [ROUNDS=n]   the benchmark, into bench/results
 #   make demo [KEEP=1] [EVENTS=FILE] the demonstration
 #   make dev                         strict build in place, installed under PM_DEV_DIR
 #
@@ -52,7 +53,7 @@ PG_CONFIG ?= pg_config
 
 # ---- targets of our own need no PostgreSQL yet, so PGXS is read only for others
 
-OWN_TARGETS = check check-regress check-isolation check-tap check-pgtap soak demo dev
+OWN_TARGETS = check check-regress check-isolation check-tap check-pgtap soak bench demo dev
 GOALS = $(or $(MAKECMDGOALS),all)
 
 ifneq ($(filter-out $(OWN_TARGETS),$(GOALS)),)
@@ -100,6 +101,9 @@ soak:
 
 demo:
 	@KEEP='$(KEEP)' EVENTS='$(EVENTS)' bash examples/demo/run.sh
+
+bench:
+	@QUICK='$(QUICK)' FULL='$(FULL)' ROUNDS='$(ROUNDS)' KEEP='$(KEEP)' bash bench/run.sh
 
 dev:
 	@bash test/harness/dev.sh

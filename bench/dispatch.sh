@@ -1,0 +1,106 @@
+# shellcheck shell=bash
+# dispatch.sh: how fast a backlog is worked off.
+#
+# One log of so many events, and for each case a process manager that starts at its beginning, against
+#   do:         a DO loop by hand: a procedure in PL/pgSQL, batches of the same size
+#   c:          the bare loop in C (cloop/): the ceiling
+#   set_loop:   INSERT ... SELECT of so many events at a time, with a cursor
+#   all:        INSERT ... SELECT of the whole backlog, one transaction
+# with the same handlers. The rate is taken from outside, from the cursors that move. Synchronous
+# commits. All cases of a round follow each other, in every round in the same order.
+
+dispatch_poll() { printf 'SELECT position FROM bench.cursor WHERE name = '\''%s'\' "$1"; }
+
+dispatch_before() {
+	tell "TRUNCATE bench.effect, bench.cursor"
+	tell "INSERT INTO bench.cursor VALUES ('c', 0), ('do', 0), ('set_loop', 0)"
+}
+
+# Nothing may have been lost or doubled: a fast wrong answer is none.
+dispatch_after() {
+	[[ $1 == *insert* || $1 == *batch* || $1 == set_loop ]] || return 0
+	ask "SELECT count(*) || '|' || count(DISTINCT position) FROM bench.effect"
+	[ "$answer" = "$events|$events" ] || say "   $1: effects $answer instead of $events"
+}
+
+dispatch_pm() {
+	local batch=$1 handler=$2
+	dispatch_before
+	as_bench "SELECT pm.register('it', 'bench.$handler', ARRAY['bench.backlog'], start_at => 'end', batch_size => $batch)"
+	tell "SELECT pm.pause('it')"
+	tell "SELECT pm.seek('it', 'bench.backlog', 0, reset => true)"
+	drain "SELECT position FROM pm.cursor WHERE process_manager = 'it'" "$target" tell "SELECT pm.resume('it')"
+	dispatch_after "$handler"
+	tell "SELECT pm.unregister('it')"
+	sample dispatch "$batch" "pm:$handler" rate "$rate"
+}
+
+dispatch_do() {
+	local batch=$1 handler=$2
+	dispatch_before
+	as_bench "CALL bench.make_do_loop('do', 'bench.backlog', 'bench.$handler', $batch)"
+	drain "$(dispatch_poll 'do')" "$target" start_loop 'CALL bench."do"()'
+	end_loop
+	dispatch_after "$handler"
+	sample dispatch "$batch" "do:$handler" rate "$rate"
+}
+
+dispatch_c() {
+	local batch=$1 handler=$2
+	dispatch_before
+	drain "$(dispatch_poll c)" "$target" start_loop "CALL bench.c_loop('bench.backlog', 'bench.$handler(pm.event)', $batch, 'c')"
+	end_loop
+	dispatch_after "$handler"
+	sample dispatch "$batch" "c:$handler" rate "$rate"
+}
+
+dispatch_set() {
+	local batch=$1
+	dispatch_before
+	drain "$(dispatch_poll set_loop)" "$target" start_loop "CALL bench.set_loop($batch)"
+	end_loop
+	dispatch_after set_loop
+	sample dispatch "$batch" insert_select rate "$rate"
+}
+
+dispatch_all() {
+	local began
+	dispatch_before
+	now_us; began=$now
+	tell "INSERT INTO bench.effect (position, stream, amount)
+		SELECT position, stream, (data ->> 'amount')::int FROM bench.backlog WHERE position > 0 ORDER BY position"
+	now_us
+	sample dispatch all insert_select rate $((events * 1000000 / (now - began)))
+}
+
+dispatch_round() {
+	local h batch
+	tell CHECKPOINT
+	dispatch_all "$events"
+	for batch in 100 1000; do
+		for h in "${handlers[@]}"; do
+			[[ $h != instance* && $h != batch* ]] || { dispatch_pm "$batch" "$h"; continue; }
+			dispatch_do "$batch" "$h"
+			dispatch_pm "$batch" "$h"
+			dispatch_c "$batch" "$h"
+		done
+		dispatch_set "$batch"
+	done
+}
+
+run_dispatch() {
+	local events handlers target
+	events=$(pick 40000 200000)
+	handlers=(insert_plpgsql noop_c instance_plpgsql batch_sql)
+	if quick; then
+		skip "dispatch: handlers noop_plpgsql noop_sql insert_sql insert_c (QUICK), and ${events} events instead of 200000"
+	else
+		handlers+=(noop_plpgsql noop_sql insert_sql insert_c)
+	fi
+	database dispatch
+	as_bench "SELECT pm.create_log('bench.backlog')"
+	as_bench "CALL bench.fill('bench.backlog', $events)"
+	tell "VACUUM ANALYZE bench.backlog"
+	ask "SELECT max(position) FROM bench.backlog"; target=$answer
+	rounds "$ROUNDS" dispatch_round
+}

@@ -1,0 +1,156 @@
+# shellcheck shell=bash
+# lib.sh: what the sections share. To be sourced by bash under `set -euo pipefail`.
+#
+#   say, die, skip              messages; skip also notes it for the results
+#   quick, pick QUICK FULL      is it a quick run; one of two values
+#   rounds N COMMAND...         calls the command for each round, with ROUND set
+#   sample SECTION CASE VARIANT METRIC VALUE     one measurement of this round
+#   database NAME               a fresh database with pm and all of sql/, and a session in it
+#   tell SQL, ask SQL           in that session, as a superuser; ask leaves the answer in $answer
+#   as_bench SQL                the same as the role that owns the logs and handlers
+#   psql_do DB ARG...           a psql of its own
+#   drain POLL TARGET START...  how fast a cursor gets to a position: sets $rate
+#   now_us                      the time in microseconds, in $now
+
+BENCH_WORK=$PM_WORK
+BENCH_RESULTS=$PM_WORK/results
+BENCH_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export PGHOST=$BENCH_WORK/socket PGUSER=postgres PGDATABASE=postgres PGOPTIONS='-c client_min_messages=warning'
+export PGAPPNAME=bench
+unset PGPORT PGSERVICE
+
+say() { printf '%s\n' "$*"; }
+die() {
+	printf 'error: %s\n' "$*" >&2
+	tail -n 5 "$BENCH_WORK/server.log" >&2 2>/dev/null || true
+	exit 1
+}
+skip() {
+	say "   skipped: $*"
+	printf '%s\n' "$*" >>"$BENCH_RESULTS/skipped.txt"
+}
+quick() { [ "${PM_BENCH_QUICK:-0}" != 0 ]; }
+full() { [ "${PM_BENCH_FULL:-0}" != 0 ]; }
+pick() { if quick; then printf '%s' "$1"; else printf '%s' "$2"; fi; }
+
+ROUNDS=${PM_BENCH_ROUNDS:-}
+ROUNDS=${ROUNDS:-$(pick 2 5)}
+ROUND=0
+rounds() {
+	local n=$1
+	shift
+	for ((ROUND = 1; ROUND <= n; ROUND++)); do "$@"; done
+}
+
+sample() {
+	printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" "$ROUND" "$5" >>"$BENCH_RESULTS/raw.tsv"
+}
+
+now_us() { now=${EPOCHREALTIME/./}; }
+
+# ---- one session that stays -------------------------------------------------
+# A psql behind two pipes: a question costs little more than its statement, and no
+# statement lasts, so that nothing here holds back pruning.
+
+session_pid=
+session_open() {
+	session_close
+	rm -f "$BENCH_WORK/ask" "$BENCH_WORK/answer"
+	mkfifo "$BENCH_WORK/ask" "$BENCH_WORK/answer"
+	psql -XAtq -v ON_ERROR_STOP=1 -d "$1" -f - <"$BENCH_WORK/ask" >"$BENCH_WORK/answer" 2>"$BENCH_WORK/session.err" &
+	session_pid=$!
+	exec {ask_fd}>"$BENCH_WORK/ask" {answer_fd}<"$BENCH_WORK/answer"
+}
+session_close() {
+	[ -n "$session_pid" ] || return 0
+	exec {ask_fd}>&- {answer_fd}<&-
+	wait "$session_pid" 2>/dev/null || true
+	session_pid=
+}
+ask() {
+	local line
+	answer=
+	printf '%s\n;\n\\echo .\n' "$1" >&"$ask_fd"
+	while IFS= read -r line <&"$answer_fd" || session_failed "$1"; do
+		[ "$line" != . ] || break
+		answer+=${answer:+$'\n'}$line
+	done
+}
+tell() { ask "$1"; }
+as_bench() { ask "SET ROLE bench; $1; RESET ROLE"; }
+session_failed() {
+	cat "$BENCH_WORK/session.err" >&2
+	die "this failed: $1"
+}
+
+psql_do() {
+	local db=$1
+	shift
+	psql -XAtq -v ON_ERROR_STOP=1 -d "$db" "$@" || die "psql failed"
+}
+
+# The last one goes, so that nobody else's workers are in the way; with KEEP the last of all stays.
+database_name=
+database() {
+	database_gone
+	database_name=$1
+	dropdb --if-exists --force "$1"
+	createdb "$1"
+	psql_do "$1" -f "$BENCH_DIR/sql/tables.sql" -f "$BENCH_DIR/sql/setup.sql" \
+		-f "$BENCH_DIR/sql/handlers.sql" -f "$BENCH_DIR/sql/loops.sql"
+	session_open "$1"
+	export PGDATABASE=$1
+}
+
+database_gone() {
+	session_close
+	export PGDATABASE=postgres
+	[ -z "$database_name" ] || [ -n "${KEEP:-}" ] || dropdb --force "$database_name"
+	database_name=
+}
+
+# A fraction of a second without a process.
+exec {nap_fd}<> <(:)
+nap() { read -rt "$1" -u "$nap_fd" _ || true; }
+
+# ---- how fast ---------------------------------------------------------------
+
+# drain POLL TARGET START...: POLL is a query of one number, START what makes it rise, which returns at
+# once. Looks from outside, every other millisecond. The rate counts from the first move that was seen,
+# so that starting up costs nobody anything; it is 0 if nothing moves for a minute.
+drain() {
+	local poll=$1 target=$2 first=0 first_at=0 at=0 position=0 last=0 last_at
+	shift 2
+	tell "PREPARE poll AS SELECT ($poll) || '|' || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+	now_us; first_at=$now last_at=$now
+	"$@"
+	while :; do
+		ask "EXECUTE poll"
+		position=${answer%|*} at=${answer#*|}
+		if ((position > last)); then
+			if ((first == 0 && position < target)); then first=$position first_at=$at; fi
+			last=$position last_at=$at
+		fi
+		if ((position >= target || at - last_at > 60000000)); then break; fi
+		nap 0.002
+	done
+	tell "DEALLOCATE poll"
+	rate=0
+	if ((position >= target && at > first_at)); then
+		rate=$(((target - first) * 1000000 / (at - first_at)))
+	elif ((position < target)); then
+		say "   stuck at $position of $target"
+	fi
+}
+
+# START for what is a procedure: it runs in a psql of its own.
+loop_pid=
+start_loop() { psql_do "$database_name" -U bench -c "$1" & loop_pid=$!; }
+end_loop() { wait "$loop_pid" || true; }
+
+# Percentiles in milliseconds of numbers in microseconds, one a line.
+percentiles() {
+	{ grep . || true; } | sort -n | awk '{ v[NR] = $1 }
+		function p(q) { i = int(q * NR + 0.999999); return v[i < 1 ? 1 : i] / 1000 }
+		END { if (NR) printf "%.3f %.3f %.3f %.3f\n", p(.5), p(.95), p(.99), p(.999); else print "nan nan nan nan" }'
+}

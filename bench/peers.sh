@@ -1,0 +1,138 @@
+# shellcheck shell=bash
+# peers.sh: pm beside others that do the same: one INSERT into bench.seen for each event of about 200 bytes.
+#
+#   pm           f(pm.event) in PL/pgSQL, batches of 1000
+#   by_hand      a PL/pgSQL loop in a session, batches of 1000 in position order, a cursor, a commit a batch, every
+#                10 ms when there is nothing: the DO loop of dispatch.sh. It loses events when transactions commit out of order
+#   poll         the same as a client would do it (poll.c, libpq): an INSERT for each event, every 10 ms when there is nothing
+#   pgq          PgQ with pgqd, tuned: a tick every 10 ms (default 1 s or more), a consumer in PL/pgSQL in a session that
+#                looks every 10 ms; in the backlog a tick every 1000 events
+#   message_db   a consumer in PL/pgSQL in a session: get_category_messages, 1000 at a time, its position, a commit; every 10 ms
+#   graphile     graphile-worker, tuned, 10 jobs at a time; in the backlog a local queue of 500 and completions in batches of
+#                10 ms; for latency woken by NOTIFY, without them
+#   emmett       Emmett's PostgreSQL consumer: batches of 1000, looks every 10 ms (default 50)
+#
+# All on the same server, synchronous commits, one consumer each, and each only while it is its turn. The
+# consumers of PgQ and message-db work inside of the server, which is the best that can be done for them. Rates and latencies come from bench.seen: of each row it is
+# known when its transaction committed (track_commit_timestamp).
+#   drain/rate      rows after the first transaction, by the time from then to the last one
+#   latency-N/p50   from clock_timestamp() in the statement that sends the event to the commit of its effect (see latency.sh)
+#   latency-N/lost  events without an effect when none has come for ten seconds
+
+source "$BENCH_DIR/latency.sh"
+for peer_file in "$BENCH_DIR"/peers/*.bash; do source "$peer_file"; done
+
+# What a peer is made of, in peers/NAME.bash:
+#   NAME_missing    prints why it cannot be had, nothing if it can
+#   NAME_setup      in its database, which has sql/tables.sql
+#   NAME_fill N     N events wait; no consumer runs
+#   NAME_start drain|latency, NAME_stop    the consumer; peer_run and peer_loop start processes that peer_end ends
+#   NAME_send       prints the pgbench script that sends an event; :n is a random number to 1000
+#   NAME_size       prints how large a backlog it gets
+
+peer_pids=()
+peer_run() {
+	"$@" >>"$BENCH_WORK/peer.log" 2>&1 &
+	peer_pids+=($!)
+}
+# A CALL that never ends: its session is ended from outside.
+peer_loop() { PGAPPNAME=peer peer_run psql -XAtq -d "$database_name" -c "$1"; }
+peer_end() {
+	local pid
+	tell "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'peer'"
+	for pid in ${peer_pids[@]+"${peer_pids[@]}"}; do
+		kill "$pid" 2>/dev/null || true
+		wait "$pid" 2>/dev/null || true
+	done
+	peer_pids=()
+}
+
+peer_use() {
+	database_name=peer_$1
+	session_open "$database_name"
+}
+
+peer_drain() {
+	local peer=$1 n
+	peer_use "$peer"
+	n=$("${peer}_size")
+	tell "TRUNCATE bench.seen"
+	"${peer}_fill" "$n"
+	"${peer}_start" drain
+	if latency_settle "$n"; then
+		ask "SELECT (count(*) FILTER (WHERE at > first) / extract(epoch FROM max(at) - min(at)))::bigint || '|' || count(*)
+			FROM (SELECT pg_xact_commit_timestamp(xmin) AS at, min(pg_xact_commit_timestamp(xmin)) OVER () AS first FROM bench.seen) x"
+		sample peers drain "$(peer_label "$peer")" rate "${answer%|*}"
+		[ "${answer#*|}" = "$n" ] || say "   $peer: ${answer#*|} effects of $n events"
+	fi
+	"${peer}_stop"
+	peer_end
+}
+
+# by_hand is no peer: nobody's product, and dispatch.sh has its own bound for it.
+peer_label() { case $1 in pm | by_hand) echo "$1" ;; *) echo "peer-$1" ;; esac; }
+
+peer_latency() {
+	local peer=$1 rate=$2 sent client_ms effect_ms lost=0
+	peer_use "$peer"
+	tell "TRUNCATE bench.seen"
+	{ echo '\set n random(1, 1000)'; "${peer}_send"; } >"$BENCH_WORK/peer-$peer.sql"
+	"${peer}_start" latency
+	# One event first, to see that the consumer is there.
+	pgbench -n -c 1 -t 1 -f "$BENCH_WORK/peer-$peer.sql" "$database_name" >/dev/null 2>&1 || die "pgbench failed: $peer"
+	if latency_settle 1; then tell "TRUNCATE bench.seen"; fi
+	latency_load "$rate" "$seconds" "$BENCH_WORK/peer-$peer.sql" "$peer"
+	if ! latency_settle "$sent"; then
+		lost=$((sent - answer))
+	fi
+	latency_effects
+	latency_sample peers "latency-$rate" "$(peer_label "$peer")" "$effect_ms"
+	sample peers "latency-$rate" "$(peer_label "$peer")" lost "$lost"
+	"${peer}_stop"
+	peer_end
+}
+
+peers_round() {
+	local peer
+	tell CHECKPOINT
+	for peer in "${peers[@]}"; do peer_drain "$peer"; done
+	for rate in $rates; do
+		for peer in "${peers[@]}"; do peer_latency "$peer" "$rate"; done
+	done
+}
+
+run_peers() {
+	local peer why rate rates seconds n=$ROUNDS latency_user=postgres
+	rates=$(pick 1000 '100 1000')
+	seconds=$(pick 1 5)
+	peers=()
+	if quick; then
+		n=1
+		skip "peers: 1 round, smaller backlogs, latency at 1000/s only; message_db, graphile, emmett (QUICK)"
+		set -- pm by_hand poll pgq
+	else
+		set -- pm by_hand poll pgq message_db graphile emmett
+	fi
+	for peer in "$@"; do
+		why=$("${peer}_missing")
+		if [ -n "$why" ]; then
+			skip "peer $peer: $why"
+			continue
+		fi
+		dropdb --if-exists --force "peer_$peer"
+		createdb "peer_$peer"
+		psql_do "peer_$peer" -f "$BENCH_DIR/sql/tables.sql"
+		peer_use "$peer"
+		if "${peer}_setup" >"$BENCH_WORK/peer-$peer.log" 2>&1; then
+			peers+=("$peer")
+		else
+			tail -n 5 "$BENCH_WORK/peer-$peer.log"
+			skip "peer $peer: it cannot be set up"
+		fi
+	done
+	rounds "$n" peers_round
+	peer_use "${peers[0]}"
+	session_close
+	database_name=
+	[ -n "${KEEP:-}" ] || for peer in "${peers[@]}"; do dropdb --force "peer_$peer"; done
+}

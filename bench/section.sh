@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# section.sh NAME: runs one section against the server that measure.sh has started. A process of its
+# own, so that one that fails takes none of the others with it.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$here/lib.sh"
+source "$here/$1.sh"
+"run_$1"
+database_gone
