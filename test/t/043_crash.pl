@@ -50,6 +50,8 @@ BEGIN
 	IF e.log IS NULL THEN
 		RETURN jsonb_set(s, '{rung}', coalesce(s->'rung', '{}') || jsonb_build_object(e.type, coalesce((s#>>ARRAY['rung', e.type])::int, 0) + 1));
 	END IF;
+	-- a dispatcher that is killed is killed in one of these
+	PERFORM pg_sleep(0.1) WHERE '%1$s' = 'main' AND e.position %% 200 = 7;
 	IF e.type = 'poison' AND EXISTS (SELECT FROM public.broken) THEN RAISE EXCEPTION 'poison'; END IF;
 	IF e.type = 'arm' THEN
 		PERFORM pm.set_timer(e.log || ' ' || e.position, e.recorded_at + e.position %% 1500 * interval '1 ms');
@@ -75,6 +77,21 @@ CREATE VIEW events AS
 	UNION ALL SELECT 'payments', position, coalesce(data->>'key', stream), type, recorded_at FROM payments
 	UNION ALL SELECT 'shipping', position, coalesce(data->>'key', stream), type, recorded_at FROM shipping;
 GRANT SELECT ON events TO other;
+-- A dispatcher that is in the midst of a handler, or after a while any.
+CREATE FUNCTION busy() RETURNS int LANGUAGE plpgsql AS
+\$\$
+DECLARE
+	found int;
+BEGIN
+	FOR i IN 1 .. 5000 LOOP
+		SELECT pid INTO found FROM pg_stat_activity WHERE backend_type = 'pm dispatcher' AND wait_event = 'PgSleep';
+		EXIT WHEN found IS NOT NULL;
+		PERFORM pg_sleep(0.001);
+		PERFORM pg_stat_clear_snapshot();
+	END LOOP;
+	RETURN coalesce(found, (SELECT pid FROM pg_stat_activity WHERE backend_type = 'pm dispatcher' LIMIT 1));
+END
+\$\$;
 -- Writes until it is stopped: some events of random keys a transaction. Every fiftieth key is a poisoned
 -- one: one of its orders, once, is poison.
 CREATE TABLE poison (key text PRIMARY KEY);
@@ -147,8 +164,7 @@ for my $kind (@kinds)
 	sleep rand(0.03);
 	if ($kind eq 'dispatcher')
 	{
-		my @pids = split /\n/, answer("SELECT pid FROM pg_stat_activity WHERE backend_type = 'pm dispatcher'");
-		ok(PmTest::crash($node, $pids[ int(rand(@pids)) ]), 'the server is up again');
+		ok(PmTest::crash($node, answer('SELECT busy()')), 'the server is up again');
 	}
 	elsif ($kind eq 'postmaster')
 	{
@@ -170,6 +186,10 @@ for my $kind (@kinds)
 	}
 }
 note(sprintf('%s, in %.0f s; slowest start after a killed postmaster: %.1f s', join(', ', map { "$_ $done{$_}" } sort keys %done), time - $began, $slowest));
+
+my $suspects = () = PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ /"(?:main|beside)": the handler failed .*the server crashed while the handler ran/g;
+note("$suspects events were in hand of those that were killed");
+cmp_ok($suspects, '>', 0, 'dispatchers were killed in the midst of a handler');
 
 # ---- what is true while the poison is there
 
