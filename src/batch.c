@@ -21,6 +21,21 @@
 #define BATCH_TIMERS	256
 
 /*
+ * What an item is called by those who are told of it.
+ */
+void
+batch_name(const BatchItem *item, Handling *what)
+{
+	what->source = item->source;
+	what->position = item->position;
+	what->id = item->id;
+	if (item->log_name == NULL)
+		what->log[0] = '\0';
+	else if (strcmp(what->log, item->log_name) != 0)
+		strlcpy(what->log, item->log_name, sizeof(what->log));
+}
+
+/*
  * Computes the mark of each log.  False when one cannot be looked at now.
  */
 bool

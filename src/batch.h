@@ -72,6 +72,7 @@ typedef struct Batch
 	TimestampTz due;			/* of the earliest timer set */
 } Batch;
 
+extern void batch_name(const BatchItem *item, Handling *what);
 extern bool batch_mark(Batch *batch, List *cursors, DispatchResult *result);
 extern void batch_read(Batch *batch);
 extern BatchItem *batch_next(Batch *batch);

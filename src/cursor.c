@@ -146,27 +146,24 @@ cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 position, int ha
 }
 
 /*
- * Counts an event of a log that was handled without moving the cursor: it was
- * parked.
+ * Counts parked events of a log that were handled, which moves no cursor.
  */
 void
-cursor_count(ProcessManager *pm, int lane, const char *log)
+cursor_count(ProcessManager *pm, int lane, Cursor *cursor)
 {
 	static ExecStatement count_handled = {
 		NULL,
-		"UPDATE pm_catalog.cursor SET handled = handled OPERATOR(pg_catalog.+) 1 "
+		"UPDATE pm_catalog.cursor SET handled = handled OPERATOR(pg_catalog.+) $4 "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2 AND lane OPERATOR(pg_catalog.=) $3",
-		3, {TEXTOID, TEXTOID, INT4OID}
+		4, {TEXTOID, TEXTOID, INT4OID, INT8OID}
 	};
-	ExecScope	scope;
-	Datum		values[3];
+	Datum		values[4];
 
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = CStringGetTextDatum(log);
+	values[1] = CStringGetTextDatum(cursor->log);
 	values[2] = Int32GetDatum(lane);
-	exec_statement(&count_handled, values, NULL);
-	exec_end(&scope);
+	values[3] = Int64GetDatum(cursor->parked);
+	(void) exec_as_owner(&count_handled, values, NULL);
 }
 
 /*

@@ -38,10 +38,7 @@ dispatch_has_failed(Batch *batch, BatchItem *item)
 	if (batch->state.status != LANE_PARKING && batch->state.status != LANE_RETRYING)
 		return false;
 	memset(&what, 0, sizeof(what));
-	what.source = item->source;
-	what.id = item->id;
-	what.position = item->position;
-	strlcpy(what.log, item->log_name ? item->log_name : "", sizeof(what.log));
+	batch_name(item, &what);
 	return lane_is_about(&batch->state, &what);
 }
 
@@ -59,8 +56,7 @@ dispatch_park(Batch *batch, BatchItem *item)
 
 		memset(&what, 0, sizeof(what));
 		what.lane = batch->lane;
-		what.position = item->position;
-		strlcpy(what.log, item->log_name, sizeof(what.log));
+		batch_name(item, &what);
 		lane_halt(batch->pm, &what, refused, &batch->state.error, false);
 		batch->halted = true;
 		ereport(LOG,
@@ -84,6 +80,7 @@ dispatch_item(Batch *batch, Calls *calls, BatchItem *item)
 {
 	bool		condemned = batch->state.status == LANE_PARKING && !batch->request->raise && dispatch_has_failed(batch, item);
 	bool		handled = false;
+	bool		keyed;
 
 	CallCurrent.count = batch->done + 1;
 	if (item->source == HANDLING_TIMER && !timer_take(item->id))
@@ -103,10 +100,14 @@ dispatch_item(Batch *batch, Calls *calls, BatchItem *item)
 		}
 	}
 
-	if ((calls->handler.correlates || calls->handler.kind == HANDLER_INSTANCE ||
-		 batch->state.has_parked || condemned) && !call_correlate(batch, calls, item))
-		;
-	else if (batch->state.has_parked && park_has(batch->pm, batch->lane, item->key))
+	keyed = calls->handler.correlates || calls->handler.kind == HANDLER_INSTANCE ||
+		batch->state.has_parked || condemned;
+	if (keyed && !call_correlate(batch, calls, item))
+	{
+		batch_done(batch, item, false);
+		return;
+	}
+	if (batch->state.has_parked && park_has(batch->pm, batch->lane, item->key))
 		park_behind(batch->pm, batch->lane, item->key->name, item->event);
 	else if (condemned)
 		dispatch_park(batch, item);
@@ -257,12 +258,22 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 
 /* ---------- parked events ---------- */
 
+static void
+dispatch_count_parked(List *cursors, const char *log)
+{
+	ListCell   *lc;
+
+	foreach(lc, cursors)
+		if (log != NULL && strcmp(((Cursor *) lfirst(lc))->log, log) == 0)
+			((Cursor *) lfirst(lc))->parked++;
+}
+
 /*
  * A batch of one parked key, whose head is due.  What has failed before runs
  * alone; when it succeeds the next of the queue follow.
  */
 static void
-dispatch_parked(Batch *batch, Parked *head, DispatchResult *result)
+dispatch_parked(Batch *batch, List *cursors, Parked *head, DispatchResult *result)
 {
 	Calls		calls;
 	List	   *queue = park_read(batch->pm, batch->lane, head->key, head->attempts > 0 ? 1 : batch->request->max_parked);
@@ -297,8 +308,7 @@ dispatch_parked(Batch *batch, Parked *head, DispatchResult *result)
 			if (parked->log != NULL || item.key->live)
 			{
 				call_handler(batch, &calls, &item);
-				if (parked->log != NULL)
-					cursor_count(batch->pm, batch->lane, parked->log);
+				dispatch_count_parked(cursors, parked->log);
 				batch->handled++;
 			}
 		}
@@ -307,6 +317,9 @@ dispatch_parked(Batch *batch, Parked *head, DispatchResult *result)
 			break;
 	}
 	call_end(&calls, batch);
+	foreach(lc, cursors)
+		if (((Cursor *) lfirst(lc))->parked > 0)
+			cursor_count(batch->pm, batch->lane, lfirst(lc));
 	park_promote(batch->pm, batch->lane, head->key);
 	result->outcome = DISPATCH_MORE;
 }
@@ -381,7 +394,7 @@ dispatch_batch(DispatchRequest *request)
 	if (!request->leave_parked && batch.state.status != LANE_PARKING && request->max_parked > 0)
 		head = park_due(batch.pm, batch.lane, batch.now);
 	if (head != NULL)
-		dispatch_parked(&batch, head, &result);
+		dispatch_parked(&batch, cursors, head, &result);
 	else
 		dispatch_logs(&batch, cursors, &result);
 

@@ -17,9 +17,8 @@ typedef struct Parked
 	char	   *key;
 	char	   *log;			/* NULL: a timer */
 	int64		position;
-	char	   *type;
 	int			attempts;
-	int			crashes;
+	TimestampTz retry_at;		/* of the head, where only that was asked for */
 	Datum		event;			/* a pm.event, 0 where it was not asked for */
 } Parked;
 

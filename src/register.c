@@ -311,7 +311,6 @@ register_upsert(FunctionCallInfo fcinfo, const char *name, Oid owner, const char
 		16, {TEXTOID, OIDOID, TEXTOID, TEXTOID, CHAROID, TEXTARRAYOID, TEXTOID, INT4OID, INTERVALOID, INTERVALOID,
 		INT4OID, INT4OID, INT4OID, INT8OID, OIDOID, TEXTOID}
 	};
-	ExecScope	scope;
 	Datum		values[16];
 	char		nulls[16];
 
@@ -334,9 +333,7 @@ register_upsert(FunctionCallInfo fcinfo, const char *name, Oid owner, const char
 	values[14] = ObjectIdGetDatum(MyDatabaseId);
 	nulls[15] = correlate ? ' ' : 'n';
 	values[15] = correlate ? CStringGetTextDatum(correlate) : (Datum) 0;
-	exec_begin_owner(&scope);
-	exec_statement(&upsert, values, nulls);
-	exec_end(&scope);
+	(void) exec_as_owner(&upsert, values, nulls);
 }
 
 /*

@@ -16,7 +16,7 @@
 #include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "blame.h"
+#include "bury.h"
 #include "crash.h"
 #include "crew.h"
 #include "cursor.h"
@@ -59,8 +59,6 @@ static uint64 managers_version = 0;
 static uint64 managers_generation = 0;
 static uint32 counted_waiting = 0;
 static bool watching = false;	/* logs of roles without a dispatcher */
-static int	buried[SLOT_MAX_WORKERS];	/* marks of crash.c, taken in this round */
-static int	nburied = 0;
 
 /*
  * Loads the registrations when they have changed.
@@ -344,74 +342,6 @@ scheduler_start(TimestampTz due)
 }
 
 /*
- * What a handler had in hand that ended its session, did not heed its timeout,
- * or took part in a crash of the server: that counts as an attempt.  False
- * while somebody else has the unit.
- */
-static bool
-scheduler_blame(const Handling *what, BlameCause cause, bool overdue)
-{
-	ListCell   *lc;
-
-	foreach(lc, managers)
-	{
-		ProcessManager *pm = lfirst(lc);
-		const char *function = what->correlating ? "correlate" : "the handler";
-		ErrorData	error;
-
-		if (pm->id != what->manager || !pm->at_home)
-			continue;
-		memset(&error, 0, sizeof(error));
-		error.sqlerrcode = cause == BLAME_CRASH ? ERRCODE_CRASH_SHUTDOWN :
-			overdue ? ERRCODE_QUERY_CANCELED : ERRCODE_ADMIN_SHUTDOWN;
-		if (cause == BLAME_CRASH)
-			error.message = psprintf("the server crashed while %s ran", function);
-		else if (overdue)
-			error.message = psprintf("%s did not return within handler_timeout (%lld ms), nor when it was cancelled",
-									 function, (long long) pm->handler_timeout);
-		else
-			error.message = psprintf("the session ended while %s ran", function);
-		if (!registry_lock(pm->id, what->lane, true))
-			return false;
-		(void) blame(pm, what, &error, cause);
-	}
-	return true;
-}
-
-/*
- * A dispatcher has died in the midst of a handler.
- */
-static bool
-scheduler_bury(int index, uint32 generation)
-{
-	WorkerSlot *slot = &Slots->workers[index];
-
-	if (!slot->in_use || slot->generation != generation || !slot->casualty)
-		return true;
-	return scheduler_blame(&slot->now.handling, BLAME_SESSION, slot->now.overdue);
-}
-
-/*
- * The server has crashed, and these were there.  To be forgotten when what
- * follows is committed.
- */
-static void
-scheduler_bury_crashed(TimestampTz *due)
-{
-	Handling	what;
-	int			entry = -1;
-
-	nburied = 0;
-	while (nburied < lengthof(buried) && (entry = crash_next(MyDatabaseId, entry + 1, &what)) >= 0)
-	{
-		if (scheduler_blame(&what, BLAME_CRASH, false))
-			buried[nburied++] = entry;
-		else
-			*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP_WAITING));
-	}
-}
-
-/*
  * Notes which dispatchers have ended.
  */
 static void
@@ -428,7 +358,7 @@ scheduler_reap(void)
 			slot->now.handling.manager != 0;
 
 		crew_transaction();
-		if (scheduler_bury(member->slot, member->generation))
+		if (bury_dispatcher(managers, member->slot, member->generation))
 			slot_unclaim(member->slot, member->generation);
 		else
 			/* An orphan, to be buried in a later round. */
@@ -464,7 +394,7 @@ scheduler_adopt(TimestampTz *due)
 	{
 		uint32		generation = Slots->workers[orphan].generation;
 
-		if (scheduler_bury(orphan, generation))
+		if (bury_dispatcher(managers, orphan, generation))
 		{
 			slot_unclaim(orphan, generation);
 			continue;
@@ -498,12 +428,12 @@ scheduler_round(void)
 	scheduler_load();
 	scheduler_adopt(&due);
 	/* Before a dispatcher calls the same handler again. */
-	scheduler_bury_crashed(&due);
+	if (!bury_crashed(managers))
+		due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP_WAITING));
 	scheduler_find_work(&due);
 	due = scheduler_start(due);
 	CommitTransactionCommand();
-	for (int i = 0; i < nburied; i++)
-		crash_forget(buried[i]);
+	bury_forget();
 	return due;
 }
 

@@ -231,7 +231,6 @@ steer_resume(ProcessManager *pm)
 		"system_identifier = $4, database = $5 WHERE id OPERATOR(pg_catalog.=) $1",
 		5, {INT4OID, OIDOID, TEXTOID, INT8OID, OIDOID}
 	};
-	ExecScope	scope;
 	Datum		values[5];
 	ListCell   *lc;
 
@@ -241,14 +240,12 @@ steer_resume(ProcessManager *pm)
 	if (!pm->at_home)
 		foreach(lc, pm->logs)
 			log_adopt(lfirst(lc));
-	exec_begin_owner(&scope);
 	values[0] = Int32GetDatum(pm->id);
 	values[1] = ObjectIdGetDatum(pm->owner);
 	values[2] = CStringGetTextDatum(GetUserNameFromId(pm->owner, false));
 	values[3] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[4] = ObjectIdGetDatum(MyDatabaseId);
-	exec_statement(&resume, values, NULL);
-	exec_end(&scope);
+	(void) exec_as_owner(&resume, values, NULL);
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
 		LaneState	state;
@@ -351,7 +348,6 @@ pm_seek(PG_FUNCTION_ARGS)
 	PmLog	   *log;
 	Highwater	mark;
 	LaneState	state;
-	ExecScope	scope;
 	Datum		values[3];
 
 	log = log_open(name, false);
@@ -367,12 +363,10 @@ pm_seek(PG_FUNCTION_ARGS)
 				 errdetail("The high-water mark is %lld.", (long long) mark.mark)));
 
 	steer_seek_kept(pm, log->name, after, PG_GETARG_BOOL(3));
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = CStringGetTextDatum(log->name);
 	values[2] = Int64GetDatum(after);
-	exec_statement(&seek, values, NULL);
-	exec_end(&scope);
+	(void) exec_as_owner(&seek, values, NULL);
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
 		/* It does not have to be handled any more, or is to be handled afresh. */
