@@ -14,8 +14,12 @@
 #include "batch.h"
 #include "event.h"
 #include "highwater.h"
+#include "recut.h"
 #include "timer.h"
 #include "utils/typcache.h"
+
+/* So many events are read at once, where some are not this lane's, unless a batch is greater. */
+#define BATCH_ROWS		10000
 
 /* So many timers are read at once. */
 #define BATCH_TIMERS	256
@@ -42,6 +46,7 @@ bool
 batch_mark(Batch *batch, List *cursors, DispatchResult *result)
 {
 	ListCell   *lc;
+	ListCell   *lc2;
 
 	batch->logs = palloc0(sizeof(BatchLog) * Max(list_length(cursors), 1));
 	foreach(lc, cursors)
@@ -65,39 +70,112 @@ batch_mark(Batch *batch, List *cursors, DispatchResult *result)
 							 (long long) Max(b->mark.mark, b->cursor->position))));
 		if (b->mark.status == HIGHWATER_HELD)
 			result->held = true;
+		foreach(lc2, batch->pm->recuts)
+		{
+			Recut	   *past = lfirst(lc2);
+
+			if (past->position > b->cursor->position && strcmp(past->log, b->log->name) == 0)
+				b->recuts = lappend(b->recuts, past);
+		}
 	}
 	return true;
 }
 
 /*
- * Reads a log's next events, up to the mark.
+ * The hash of the key, of an event in the last result whose stream it is.
+ */
+static uint32
+batch_hash_stream(uint64 row)
+{
+	bool		isnull;
+	Datum		stream = exec_value(row, EVENT_STREAM, &isnull);
+
+	return isnull ? key_hash("", 0) : key_hash_text(stream);
+}
+
+/*
+ * Are there events that are not this lane's, or that it has got past under
+ * another number?
+ */
+static bool
+batch_has_others(Batch *batch, BatchLog *b)
+{
+	return batch->pm->lanes > 1 || b->recuts != NIL;
+}
+
+/*
+ * Is an event this lane's to handle, whose key has that hash?
+ */
+static bool
+batch_owns(Batch *batch, BatchLog *b, uint32 hash, int64 position)
+{
+	return hash % batch->pm->lanes == batch->lane && !recut_handled(b->recuts, hash, position);
+}
+
+/*
+ * The same of an item whose key has been found out to be this text.
+ */
+bool
+batch_is_ours(Batch *batch, BatchItem *item, Datum key)
+{
+	return item->log == NULL || !batch_has_others(batch, item->log) ||
+		batch_owns(batch, item->log, key_hash_text(key), item->position);
+}
+
+/*
+ * Reads a log's next events, up to the mark.  Where the stream is the key, those
+ * of other lanes are left out at once, and more are read to make up for them.
  */
 static void
 batch_read_log(Batch *batch, BatchLog *b, TupleDesc event_desc)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	bool		leave_out = batch->pm->correlate == NULL && batch_has_others(batch, b);
+	int			limit = batch->limit;
+	int			rows;
 	ExecScope	scope;
 
+	if (leave_out)
+		limit = Max(limit, Min(limit * batch->pm->lanes, BATCH_ROWS));
 	log_begin_read(b->log, &scope);
-	b->count = (int) log_select(b->log, b->cursor->position, b->mark.mark, batch->limit, batch->pm->types);
-	b->more = b->count == batch->limit;
-	b->events = MemoryContextAllocZero(caller, sizeof(BatchItem) * Max(b->count, 1));
-	for (int i = 0; i < b->count; i++)
+	rows = (int) log_select(b->log, b->cursor->position, b->mark.mark, limit, batch->pm->types);
+	b->more = rows == limit;
+	b->events = MemoryContextAllocZero(caller, sizeof(BatchItem) * Max(rows, 1));
+	for (int i = 0; i < rows; i++)
 	{
-		BatchItem  *item = &b->events[i];
+		BatchItem  *item = &b->events[b->count];
 		MemoryContext spi;
 		bool		isnull;
 
+		b->read_to = DatumGetInt64(exec_value(i, EVENT_POSITION, &isnull));
+		b->read_time = DatumGetTimestampTz(exec_value(i, EVENT_RECORDED_AT, &isnull));
+		if (leave_out && !batch_owns(batch, b, batch_hash_stream(i), b->read_to))
+			continue;
+		b->count++;
 		item->source = HANDLING_EVENT;
 		item->log = b;
 		item->log_name = b->log->name;
-		item->position = DatumGetInt64(exec_value(i, EVENT_POSITION, &isnull));
-		item->time = DatumGetTimestampTz(exec_value(i, EVENT_RECORDED_AT, &isnull));
+		item->position = b->read_to;
+		item->time = b->read_time;
 		spi = MemoryContextSwitchTo(caller);
 		item->event = heap_copy_tuple_as_datum(SPI_tuptable->vals[i], event_desc);
 		MemoryContextSwitchTo(spi);
 	}
 	exec_end(&scope);
+}
+
+/*
+ * The earliest time at which a log that has run out may have more.
+ */
+static TimestampTz
+batch_known_to(Batch *batch)
+{
+	TimestampTz known_to = DT_NOEND;
+
+	for (int i = 0; i < batch->nlogs; i++)
+		if (batch->logs[i].more && batch->logs[i].taken == batch->logs[i].count)
+			known_to = Min(known_to, batch->logs[i].read_time);
+	return known_to;
 }
 
 /*
@@ -117,6 +195,7 @@ batch_read(Batch *batch)
 	batch->events = palloc(sizeof(BatchItem *) * batch->limit);
 	while (batch->count < batch->limit)
 	{
+		TimestampTz known_to = batch_known_to(batch);
 		BatchLog   *oldest = NULL;
 
 		for (int i = 0; i < batch->nlogs; i++)
@@ -127,11 +206,11 @@ batch_read(Batch *batch)
 				(oldest == NULL || b->events[b->taken].time < oldest->events[oldest->taken].time))
 				oldest = b;
 		}
-		if (oldest == NULL)
+		if (oldest == NULL && known_to == DT_NOEND)
 			return;
-		batch->events[batch->count++] = &oldest->events[oldest->taken++];
-		if (oldest->taken == oldest->count && oldest->more)
+		if (oldest == NULL || oldest->events[oldest->taken].time >= known_to)
 			break;
+		batch->events[batch->count++] = &oldest->events[oldest->taken++];
 	}
 	batch->cut = true;
 }
@@ -294,7 +373,9 @@ batch_advance(Batch *batch)
 		else
 		{
 			more = true;
-			if (b->done > 0)
+			if (b->done == b->count)
+				position = b->read_to;
+			else if (b->done > 0)
 				position = b->position;
 		}
 		if (position > b->cursor->position)

@@ -58,7 +58,8 @@ bury(List *managers, const Handling *what, BlameCause cause, bool overdue)
 	{
 		ProcessManager *pm = lfirst(lc);
 
-		if (pm->id != what->manager || !pm->at_home)
+		/* After a re-cut it is not known whose it is: it will be tried again, and counted then. */
+		if (pm->id != what->manager || pm->lanes != what->lanes || !pm->at_home)
 			continue;
 		if (!registry_lock(pm->id, what->lane, true))
 			return false;

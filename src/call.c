@@ -132,6 +132,7 @@ call_at(Batch *batch, BatchItem *item, bool correlating, bool several)
 	CallCurrent.count = batch->done + 1;
 	handling->manager = batch->pm->id;
 	handling->lane = batch->lane;
+	handling->lanes = batch->pm->lanes;
 	handling->several = several;
 	handling->correlating = correlating;
 	batch_name(item, handling);
@@ -180,6 +181,8 @@ call_correlate(Batch *batch, Calls *calls, BatchItem *item)
 		isnull = fields.nulls[EVENT_STREAM - 1];
 		name = isnull ? CStringGetTextDatum("") : fields.values[EVENT_STREAM - 1];
 	}
+	if (!item->passed && !batch_is_ours(batch, item, name))
+		item->passed = true;
 	if (!item->passed)
 		item->key = key_get(&batch->keys, name);
 	MemoryContextReset(calls->per_event);

@@ -23,6 +23,7 @@
 #include "instance.h"
 #include "park.h"
 #include "timer.h"
+#include "utils/guc.h"
 #include "within.h"
 
 /* ---------- logs and timers ---------- */
@@ -406,6 +407,10 @@ dispatch_batch(DispatchRequest *request)
 	if ((result.outcome == DISPATCH_IDLE || result.outcome == DISPATCH_DONE) &&
 		request->leave_parked && lane_is_due(batch.state.parked_due, batch.now))
 		result.outcome = DISPATCH_MORE;
+	/* That events of others were passed over may be lost: they are passed over again. */
+	if (batch.done == 0 && result.outcome != DISPATCH_STOPPED && GetCurrentTransactionNestLevel() == 1)
+		(void) set_config_option("synchronous_commit", "off",
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	slot_activity(ACTIVITY_COMMITTING);
 	return result;
 }

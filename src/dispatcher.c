@@ -296,7 +296,7 @@ dispatcher_run(Unit *unit)
 		case DISPATCH_MORE:
 			break;
 	}
-	isolate_succeeded(&unit->isolate, result.done, result.parked);
+	isolate_succeeded(&unit->isolate, &result);
 	unit->leave_parked = result.parked;
 	unit->due = result.due;
 	/* With parked events left alone it says nothing of the one that has failed. */

@@ -303,25 +303,44 @@ lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorDat
 }
 
 /*
- * The rows of a new process manager's lanes.
+ * The rows of lanes from a number on.
  */
 void
-lane_add(const char *manager, int lanes)
+lane_add(const char *manager, int from, int lanes)
 {
-	static ExecStatement add_lane = {
+	static ExecStatement add_lanes = {
 		NULL,
-		"INSERT INTO pm_catalog.lane (process_manager, lane) VALUES ($1, $2)",
+		"INSERT INTO pm_catalog.lane (process_manager, lane) "
+		"SELECT $1, n FROM pg_catalog.generate_series($2, $3 OPERATOR(pg_catalog.-) 1) n",
+		3, {TEXTOID, INT4OID, INT4OID}
+	};
+	Datum		values[3];
+
+	values[0] = CStringGetTextDatum(manager);
+	values[1] = Int32GetDatum(from);
+	values[2] = Int32GetDatum(lanes);
+	(void) exec_as_owner(&add_lanes, values, NULL);
+}
+
+/*
+ * Makes it so many lanes.  What those that go have counted stays.
+ */
+void
+lane_recut(ProcessManager *pm, int lanes)
+{
+	static ExecStatement delete_lanes = {
+		NULL,
+		"WITH gone AS (DELETE FROM pm_catalog.lane WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND lane OPERATOR(pg_catalog.>=) $2 RETURNING errors) "
+		"UPDATE pm_catalog.lane SET errors = errors OPERATOR(pg_catalog.+) "
+		"coalesce((SELECT pg_catalog.sum(gone.errors) FROM gone), 0)::pg_catalog.int8 "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) 0",
 		2, {TEXTOID, INT4OID}
 	};
-	ExecScope	scope;
 	Datum		values[2];
 
-	exec_begin_owner(&scope);
-	for (int lane = 0; lane < lanes; lane++)
-	{
-		values[0] = CStringGetTextDatum(manager);
-		values[1] = Int32GetDatum(lane);
-		exec_statement(&add_lane, values, NULL);
-	}
-	exec_end(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lanes);
+	(void) exec_as_owner(&delete_lanes, values, NULL);
+	lane_add(pm->name, pm->lanes, lanes);
 }

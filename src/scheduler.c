@@ -4,7 +4,8 @@
  *		them gets a dispatcher.
  *
  * Every role with something registered gets a dispatcher as long as there are
- * places (pm.max_workers, cluster-wide).  When there are more roles than
+ * places (pm.max_workers, cluster-wide), and one for each further lane of its
+ * process managers where there still are.  When there are more roles than
  * places, those with work come first: the scheduler watches the logs of the
  * roles without a dispatcher, counts itself as waiting when one of them has
  * work, and dispatchers that are idle, or have run for their time, make room.
@@ -45,6 +46,7 @@ typedef struct Role
 {
 	Oid			role;			/* hash key */
 	bool		wanted;			/* something of it is to run */
+	int			lanes;			/* the most that one of its process managers has */
 	bool		has_work;
 	TimestampTz waiting_since;	/* has work and no dispatcher, 0: not so */
 	TimestampTz not_before;
@@ -86,7 +88,10 @@ scheduler_load(void)
 
 	hash_seq_init(&seq, roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
+	{
 		role->wanted = false;
+		role->lanes = 0;
+	}
 	foreach(lc, managers)
 	{
 		ProcessManager *pm = lfirst(lc);
@@ -101,6 +106,7 @@ scheduler_load(void)
 			role->backoff = SCHEDULER_BACKOFF;
 		}
 		role->wanted = true;
+		role->lanes = Max(role->lanes, pm->lanes);
 	}
 }
 
@@ -180,6 +186,21 @@ scheduler_has_work(ProcessManager *pm, TimestampTz *due)
 }
 
 /*
+ * How many dispatchers a role has, or will have: one that has gone counts until
+ * it is known why.
+ */
+static int
+scheduler_serving(Role *role)
+{
+	int			count;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	count = slot_count(WORKER_DISPATCHER, MyDatabaseId, role->role);
+	LWLockRelease(&Slots->lock);
+	return Max(count, crew_count(crew, role->role));
+}
+
+/*
  * Which roles without a dispatcher have work?
  */
 static void
@@ -196,16 +217,12 @@ scheduler_find_work(TimestampTz *due)
 	while ((role = hash_seq_search(&seq)) != NULL)
 	{
 		ListCell   *lc;
-		bool		served;
 
 		/* That it may again will not wake us. */
 		if (role->wanted && !crew_can_connect(role->role))
 			*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval));
 		role->has_work = false;
-		LWLockAcquire(&Slots->lock, LW_SHARED);
-		served = slot_find(WORKER_DISPATCHER, MyDatabaseId, role->role) != NULL;
-		LWLockRelease(&Slots->lock);
-		if (!role->wanted || served || !crew_can_connect(role->role))
+		if (!role->wanted || scheduler_serving(role) > 0 || !crew_can_connect(role->role))
 		{
 			role->waiting_since = 0;
 			continue;
@@ -248,8 +265,20 @@ scheduler_uncount(int code, Datum arg)
 }
 
 /*
+ * Does one role come before another?  "serving" are the dispatchers that it
+ * has.
+ */
+static bool
+scheduler_before(Role *role, int serving, Role *other, int others)
+{
+	if (role->has_work != other->has_work)
+		return role->has_work;
+	return role->has_work ? role->waiting_since < other->waiting_since : serving < others;
+}
+
+/*
  * The next role to get a dispatcher: the one that has waited longest with
- * work; else any, as long as nobody waits anywhere.
+ * work; else, as long as nobody waits anywhere, the one with the fewest.
  */
 static Role *
 scheduler_next(TimestampTz now, TimestampTz *due)
@@ -257,28 +286,28 @@ scheduler_next(TimestampTz now, TimestampTz *due)
 	HASH_SEQ_STATUS seq;
 	Role	   *role;
 	Role	   *next = NULL;
+	int			nexts = 0;
 
 	hash_seq_init(&seq, roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
 	{
-		bool		served;
+		int			serving = scheduler_serving(role);
 
 		if (!role->wanted)
 			continue;
 		if (!role->has_work && pg_atomic_read_u32(&Slots->waiting_roles) > 0)
 			continue;
-		LWLockAcquire(&Slots->lock, LW_SHARED);
-		served = slot_find(WORKER_DISPATCHER, MyDatabaseId, role->role) != NULL;
-		LWLockRelease(&Slots->lock);
-		if (served || !crew_can_connect(role->role))
+		if (serving >= role->lanes || !crew_can_connect(role->role))
 			continue;
 		if (role->not_before > now)
 		{
 			*due = Min(*due, role->not_before);
 			continue;
 		}
-		if (next == NULL || (role->has_work && (!next->has_work || role->waiting_since < next->waiting_since)))
-			next = role;
+		if (next != NULL && !scheduler_before(role, serving, next, nexts))
+			continue;
+		next = role;
+		nexts = serving;
 	}
 	return next;
 }
@@ -312,12 +341,11 @@ scheduler_start(TimestampTz due)
 
 	while ((role = scheduler_next(now, &due)) != NULL)
 	{
-		CrewStart	start = crew_start(&crew, WORKER_DISPATCHER, MyDatabaseId, role->role);
+		CrewStart	start = crew_start(&crew, WORKER_DISPATCHER, MyDatabaseId, role->role, role->lanes);
 
 		if (start == CREW_STARTED)
 		{
 			role->waiting_since = 0;
-			role->not_before = TimestampTzPlusMilliseconds(now, role->backoff);
 			role->has_work = false;
 			continue;
 		}
@@ -362,7 +390,7 @@ scheduler_reap(void)
 			slot_unclaim(member->slot, member->generation);
 		else
 			/* An orphan, to be buried in a later round. */
-			Slots->workers[member->slot].claimer = 0;
+			slot_unbury(member->slot);
 		CommitTransactionCommand();
 		if (role != NULL)
 		{
@@ -375,7 +403,10 @@ scheduler_reap(void)
 				role->not_before = now;
 			}
 			else
+			{
+				role->not_before = TimestampTzPlusMilliseconds(member->started_at, role->backoff);
 				role->backoff = Min(role->backoff * 2, SCHEDULER_BACKOFF_MAX);
+			}
 		}
 		pfree(member);
 	}
@@ -399,7 +430,7 @@ scheduler_adopt(TimestampTz *due)
 			slot_unclaim(orphan, generation);
 			continue;
 		}
-		Slots->workers[orphan].claimer = 0;
+		slot_unbury(orphan);
 		*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP_WAITING));
 	}
 }

@@ -14,6 +14,7 @@
 #include "exec.h"
 #include "log.h"
 #include "park.h"
+#include "recut.h"
 #include "register.h"
 #include "steer.h"
 #include "storage/lmgr.h"
@@ -168,6 +169,7 @@ pm_unfollow(PG_FUNCTION_ARGS)
 				 errhint("SELECT pm.unregister(%s) ends it altogether.", quote_literal_cstr(pm->name))));
 	steer_refuse_parked(pm, log);
 	steer_execute(&delete_cursor, pm->name, log);
+	recut_forget(pm->name, log);
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
 		/* What it failed at is not its business any more. */
@@ -195,6 +197,7 @@ pm_unregister(PG_FUNCTION_ARGS)
 	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.unregister");
 
 	steer_forget(pm->name);
+	recut_forget(pm->name, NULL);
 	steer_execute(&delete_manager, pm->name, NULL);
 	registry_changed();
 	PG_RETURN_VOID();
@@ -314,6 +317,9 @@ steer_seek_kept(ProcessManager *pm, const char *log, int64 after, bool reset)
 		foreach(lc, cursor_read(pm, lane, &state))
 		if (strcmp(((Cursor *) lfirst(lc))->log, log) == 0 && ((Cursor *) lfirst(lc))->position > after)
 			back = true;
+	foreach(lc, pm->recuts)
+		if (strcmp(((Recut *) lfirst(lc))->log, log) == 0 && ((Recut *) lfirst(lc))->position > after)
+			back = true;
 	if (reset)
 	{
 		steer_forget(pm->name);
@@ -367,6 +373,7 @@ pm_seek(PG_FUNCTION_ARGS)
 	values[1] = CStringGetTextDatum(log->name);
 	values[2] = Int64GetDatum(after);
 	(void) exec_as_owner(&seek, values, NULL);
+	recut_forget(pm->name, log->name);
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
 		/* It does not have to be handled any more, or is to be handled afresh. */
