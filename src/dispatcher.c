@@ -1,6 +1,7 @@
 /*
  * dispatcher.c
- *		One a database and owner role: runs that role's units.
+ *		One a database and owner role, or several where there are lanes: runs that
+ *		role's units.
  *
  * Connects as the owner, so that there is nothing to escape from for a
  * handler.  The loop: wait on the latch, see which logs have moved, run a
