@@ -13,10 +13,13 @@
 #include "access/htup_details.h"
 #include "batch.h"
 #include "event.h"
+#include "funcapi.h"
 #include "highwater.h"
 #include "timer.h"
 #include "utils/typcache.h"
 
+/* Room for so many events of a log to begin with. */
+#define BATCH_ROOM		64
 /* So many timers are read at once. */
 #define BATCH_TIMERS	256
 
@@ -54,34 +57,74 @@ batch_mark(Batch *batch, List *cursors, DispatchResult *result)
 	return true;
 }
 
+/* Makes items of the rows that a query returns. */
+typedef struct BatchReceiver
+{
+	DestReceiver pub;
+	BatchLog   *log;
+	TupleDesc	event_desc;
+	MemoryContext context;		/* the batch's */
+	int			room;
+} BatchReceiver;
+
+static void
+batch_receive_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+	Assert(desc->natts == EVENT_ATTRIBUTES);
+}
+
+/*
+ * A row becomes an event and an item at once, without a copy in between.
+ */
+static bool
+batch_receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	BatchReceiver *receiver = (BatchReceiver *) self;
+	BatchLog   *b = receiver->log;
+	MemoryContext caller = MemoryContextSwitchTo(receiver->context);
+	HeapTuple	tuple;
+	BatchItem  *item;
+
+	if (b->count == receiver->room)
+	{
+		receiver->room = Max(receiver->room * 2, BATCH_ROOM);
+		b->events = b->events == NULL ? palloc(sizeof(BatchItem) * receiver->room) :
+			repalloc(b->events, sizeof(BatchItem) * receiver->room);
+	}
+	slot_getallattrs(slot);
+	tuple = heap_form_tuple(receiver->event_desc, slot->tts_values, slot->tts_isnull);
+	item = &b->events[b->count++];
+	memset(item, 0, sizeof(BatchItem));
+	item->source = HANDLING_EVENT;
+	item->log = b;
+	item->log_name = b->log->name;
+	item->position = DatumGetInt64(slot->tts_values[EVENT_POSITION - 1]);
+	item->time = DatumGetTimestampTz(slot->tts_values[EVENT_RECORDED_AT - 1]);
+	item->event = HeapTupleGetDatum(tuple);
+	MemoryContextSwitchTo(caller);
+	return true;
+}
+
+static void
+batch_receive_nothing(DestReceiver *self)
+{
+}
+
 /*
  * Reads a log's next events, up to the mark.
  */
 static void
 batch_read_log(Batch *batch, BatchLog *b, TupleDesc event_desc)
 {
-	MemoryContext caller = CurrentMemoryContext;
+	BatchReceiver receiver = {
+		{batch_receive, batch_receive_startup, batch_receive_nothing, batch_receive_nothing, DestNone},
+		b, event_desc, CurrentMemoryContext, 0
+	};
 	ExecScope	scope;
 
 	log_begin_read(b->log, &scope);
-	b->count = (int) log_select(b->log, b->cursor->position, b->mark.mark, batch->limit, batch->pm->types);
+	(void) log_select(b->log, b->cursor->position, b->mark.mark, batch->limit, batch->pm->types, &receiver.pub);
 	b->more = b->count == batch->limit;
-	b->events = MemoryContextAllocZero(caller, sizeof(BatchItem) * Max(b->count, 1));
-	for (int i = 0; i < b->count; i++)
-	{
-		BatchItem  *item = &b->events[i];
-		MemoryContext spi;
-		bool		isnull;
-
-		item->source = HANDLING_EVENT;
-		item->log = b;
-		item->log_name = b->log->name;
-		item->position = DatumGetInt64(exec_value(i, EVENT_POSITION, &isnull));
-		item->time = DatumGetTimestampTz(exec_value(i, EVENT_RECORDED_AT, &isnull));
-		spi = MemoryContextSwitchTo(caller);
-		item->event = heap_copy_tuple_as_datum(SPI_tuptable->vals[i], event_desc);
-		MemoryContextSwitchTo(spi);
-	}
 	exec_end(&scope);
 }
 
