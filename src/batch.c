@@ -13,10 +13,14 @@
 #include "access/htup_details.h"
 #include "batch.h"
 #include "event.h"
+#include "funcapi.h"
 #include "highwater.h"
 #include "recut.h"
 #include "timer.h"
 #include "utils/typcache.h"
+
+/* Room for so many events of a log to begin with. */
+#define BATCH_ROOM		64
 
 /* So many events are read at once, where some are not this lane's, unless a batch is greater. */
 #define BATCH_ROWS		10000
@@ -82,15 +86,12 @@ batch_mark(Batch *batch, List *cursors, DispatchResult *result)
 }
 
 /*
- * The hash of the key, of an event in the last result whose stream it is.
+ * The hash of the key, of an event whose stream it is.
  */
 static uint32
-batch_hash_stream(uint64 row)
+batch_hash_stream(TupleTableSlot *event)
 {
-	bool		isnull;
-	Datum		stream = exec_value(row, EVENT_STREAM, &isnull);
-
-	return isnull ? key_hash("", 0) : key_hash_text(stream);
+	return event->tts_isnull[EVENT_STREAM - 1] ? key_hash("", 0) : key_hash_text(event->tts_values[EVENT_STREAM - 1]);
 }
 
 /*
@@ -122,6 +123,67 @@ batch_is_ours(Batch *batch, BatchItem *item, Datum key)
 		batch_owns(batch, item->log, key_hash_text(key), item->position);
 }
 
+/* Makes items of the rows that a query returns. */
+typedef struct BatchReceiver
+{
+	DestReceiver pub;
+	Batch	   *batch;
+	BatchLog   *log;
+	TupleDesc	event_desc;
+	MemoryContext context;		/* the batch's */
+	int			room;
+	bool		leave_out;		/* events of other lanes */
+} BatchReceiver;
+
+static void
+batch_receive_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+	Assert(desc->natts == EVENT_ATTRIBUTES);
+}
+
+/*
+ * A row becomes an event and an item at once, without a copy in between.
+ */
+static bool
+batch_receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	BatchReceiver *receiver = (BatchReceiver *) self;
+	BatchLog   *b = receiver->log;
+	MemoryContext caller;
+	HeapTuple	tuple;
+	BatchItem  *item;
+
+	slot_getallattrs(slot);
+	b->read_to = DatumGetInt64(slot->tts_values[EVENT_POSITION - 1]);
+	b->read_time = DatumGetTimestampTz(slot->tts_values[EVENT_RECORDED_AT - 1]);
+	if (receiver->leave_out && !batch_owns(receiver->batch, b, batch_hash_stream(slot), b->read_to))
+		return true;
+
+	caller = MemoryContextSwitchTo(receiver->context);
+	if (b->count == receiver->room)
+	{
+		receiver->room = Max(receiver->room * 2, BATCH_ROOM);
+		b->events = b->events == NULL ? palloc(sizeof(BatchItem) * receiver->room) :
+			repalloc(b->events, sizeof(BatchItem) * receiver->room);
+	}
+	tuple = heap_form_tuple(receiver->event_desc, slot->tts_values, slot->tts_isnull);
+	item = &b->events[b->count++];
+	memset(item, 0, sizeof(BatchItem));
+	item->source = HANDLING_EVENT;
+	item->log = b;
+	item->log_name = b->log->name;
+	item->position = b->read_to;
+	item->time = b->read_time;
+	item->event = HeapTupleGetDatum(tuple);
+	MemoryContextSwitchTo(caller);
+	return true;
+}
+
+static void
+batch_receive_nothing(DestReceiver *self)
+{
+}
+
 /*
  * Reads a log's next events, up to the mark.  Where the stream is the key, those
  * of other lanes are left out at once, and more are read to make up for them.
@@ -129,38 +191,17 @@ batch_is_ours(Batch *batch, BatchItem *item, Datum key)
 static void
 batch_read_log(Batch *batch, BatchLog *b, TupleDesc event_desc)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	bool		leave_out = batch->pm->correlate == NULL && batch_has_others(batch, b);
+	BatchReceiver receiver = {
+		{batch_receive, batch_receive_startup, batch_receive_nothing, batch_receive_nothing, DestNone},
+		batch, b, event_desc, CurrentMemoryContext, 0, batch->pm->correlate == NULL && batch_has_others(batch, b)
+	};
 	int			limit = batch->limit;
-	int			rows;
 	ExecScope	scope;
 
-	if (leave_out)
+	if (receiver.leave_out)
 		limit = Max(limit, Min(limit * batch->pm->lanes, BATCH_ROWS));
 	log_begin_read(b->log, &scope);
-	rows = (int) log_select(b->log, b->cursor->position, b->mark.mark, limit, batch->pm->types);
-	b->more = rows == limit;
-	b->events = MemoryContextAllocZero(caller, sizeof(BatchItem) * Max(rows, 1));
-	for (int i = 0; i < rows; i++)
-	{
-		BatchItem  *item = &b->events[b->count];
-		MemoryContext spi;
-		bool		isnull;
-
-		b->read_to = DatumGetInt64(exec_value(i, EVENT_POSITION, &isnull));
-		b->read_time = DatumGetTimestampTz(exec_value(i, EVENT_RECORDED_AT, &isnull));
-		if (leave_out && !batch_owns(batch, b, batch_hash_stream(i), b->read_to))
-			continue;
-		b->count++;
-		item->source = HANDLING_EVENT;
-		item->log = b;
-		item->log_name = b->log->name;
-		item->position = b->read_to;
-		item->time = b->read_time;
-		spi = MemoryContextSwitchTo(caller);
-		item->event = heap_copy_tuple_as_datum(SPI_tuptable->vals[i], event_desc);
-		MemoryContextSwitchTo(spi);
-	}
+	b->more = log_select(b->log, b->cursor->position, b->mark.mark, limit, batch->pm->types, &receiver.pub) == limit;
 	exec_end(&scope);
 }
 

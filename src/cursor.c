@@ -46,12 +46,20 @@ cursor_lane(LaneState *state)
 	state->crashes = DatumGetInt32(exec_value(0, 15, &isnull));
 	state->in_a_row = DatumGetInt32(exec_value(0, 16, &isnull));
 	state->has_parked = DatumGetBool(exec_value(0, 17, &isnull));
-	state->parked_due = DatumGetTimestampTz(exec_value(0, 18, &isnull));
-	if (isnull)
-		state->parked_due = DT_NOEND;
-	state->timer_due = DatumGetTimestampTz(exec_value(0, 19, &isnull));
-	if (isnull)
-		state->timer_due = DT_NOEND;
+}
+
+/*
+ * The time that a statement returns, DT_NOEND if none.
+ */
+static TimestampTz
+cursor_due(ExecStatement *statement, Datum *unit)
+{
+	TimestampTz due = DT_NOEND;
+	bool		isnull;
+
+	if (exec_statement(statement, unit, NULL) > 0)
+		due = DatumGetTimestampTz(exec_value(0, 1, &isnull));
+	return due;
 }
 
 /*
@@ -65,14 +73,23 @@ cursor_read(ProcessManager *pm, int lane, LaneState *state)
 		"SELECT c.log, c.position, c.rate, c.moved_at, l.state, l.attempts, l.retry_at, l.log, l.position, l.reason, "
 		"l.message, l.detail, l.context, l.sqlstate, l.crashes, l.in_a_row, "
 		"EXISTS (SELECT FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND k.lane OPERATOR(pg_catalog.=) $2), "
-		"(SELECT k.retry_at FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND k.lane OPERATOR(pg_catalog.=) $2 AND k.retry_at IS NOT NULL ORDER BY k.retry_at LIMIT 1), "
-		"(SELECT t.due FROM pm_catalog.timer t WHERE t.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND t.lane OPERATOR(pg_catalog.=) $2 ORDER BY t.due LIMIT 1) "
+		"AND k.lane OPERATOR(pg_catalog.=) $2) "
 		"FROM pm_catalog.lane l LEFT JOIN pm_catalog.cursor c ON c.process_manager OPERATOR(pg_catalog.=) l.process_manager "
 		"AND c.lane OPERATOR(pg_catalog.=) l.lane "
 		"WHERE l.process_manager OPERATOR(pg_catalog.=) $1 AND l.lane OPERATOR(pg_catalog.=) $2 ORDER BY c.log",
+		2, {TEXTOID, INT4OID}
+	};
+	/* Asked only where there may be one: every batch comes here. */
+	static ExecStatement parked_due = {
+		NULL,
+		"SELECT k.retry_at FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND k.lane OPERATOR(pg_catalog.=) $2 AND k.retry_at IS NOT NULL ORDER BY k.retry_at LIMIT 1",
+		2, {TEXTOID, INT4OID}
+	};
+	static ExecStatement timer_due = {
+		NULL,
+		"SELECT t.due FROM pm_catalog.timer t WHERE t.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND t.lane OPERATOR(pg_catalog.=) $2 ORDER BY t.due LIMIT 1",
 		2, {TEXTOID, INT4OID}
 	};
 	MemoryContext caller = CurrentMemoryContext;
@@ -105,6 +122,8 @@ cursor_read(ProcessManager *pm, int lane, LaneState *state)
 		}
 		MemoryContextSwitchTo(spi);
 	}
+	state->parked_due = state->has_parked ? cursor_due(&parked_due, values) : DT_NOEND;
+	state->timer_due = pm->kind == HANDLER_INSTANCE ? cursor_due(&timer_due, values) : DT_NOEND;
 	exec_end(&scope);
 	return cursors;
 }

@@ -392,7 +392,8 @@ dispatch_batch(DispatchRequest *request)
 	if (batch.pm->kind == HANDLER_INSTANCE && batch.state.status != LANE_PARKING)
 		batch.due = Min(batch.due, batch.state.timer_due);
 
-	if (!request->leave_parked && batch.state.status != LANE_PARKING && request->max_parked > 0)
+	if (!request->leave_parked && batch.state.status != LANE_PARKING && request->max_parked > 0 &&
+		lane_is_due(batch.state.parked_due, batch.now))
 		head = park_due(batch.pm, batch.lane, batch.now);
 	if (head != NULL)
 		dispatch_parked(&batch, cursors, head, &result);

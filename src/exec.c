@@ -145,6 +145,21 @@ exec_prepare(const char *sql, int nargs, Oid *argtypes)
 }
 
 /*
+ * The same, planned once whatever its parameters are.
+ */
+SPIPlanPtr
+exec_prepare_generic(const char *sql, int nargs, Oid *argtypes)
+{
+	SPIPlanPtr	plan = SPI_prepare_cursor(sql, nargs, argtypes, CURSOR_OPT_GENERIC_PLAN);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare_cursor failed for \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(plan) != 0)
+		elog(ERROR, "SPI_keepplan failed for \"%s\"", sql);
+	return plan;
+}
+
+/*
  * Runs a plan under a snapshot of its own, taken now (never read_only: that
  * would reuse the caller's older one).  Returns the number of rows.
  */
@@ -159,6 +174,60 @@ exec_plan(SPIPlanPtr plan, Datum *values, const char *nulls, long limit)
 }
 
 /*
+ * The same, and its rows go to a receiver, one by one.
+ */
+uint64
+exec_plan_to(SPIPlanPtr plan, int nargs, const Oid *argtypes, const Datum *values, DestReceiver *dest)
+{
+	SPIExecuteOptions options;
+	int			rc;
+
+	memset(&options, 0, sizeof(options));
+	options.params = makeParamList(nargs);
+	options.dest = dest;
+	for (int i = 0; i < nargs; i++)
+	{
+		ParamExternData *param = &options.params->params[i];
+
+		param->value = values[i];
+		param->isnull = false;
+		param->pflags = PARAM_FLAG_CONST;
+		param->ptype = argtypes[i];
+	}
+	rc = SPI_execute_plan_extended(plan, &options);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/*
+ * The same for a statement that asks for few rows in the order of an index,
+ * which is how it is to be done, whatever the planner thinks of the table.
+ */
+uint64
+exec_along_index(SPIPlanPtr plan, int nargs, const Oid *argtypes, const Datum *values, DestReceiver *dest)
+{
+	bool		seqscan = enable_seqscan;
+	bool		bitmapscan = enable_bitmapscan;
+	bool		sort = enable_sort;
+	uint64		rows = 0;
+
+	enable_seqscan = enable_bitmapscan = enable_sort = false;
+	PG_TRY();
+	{
+		rows = exec_plan_to(plan, nargs, argtypes, values, dest);
+	}
+	PG_FINALLY();
+	{
+		enable_seqscan = seqscan;
+		enable_bitmapscan = bitmapscan;
+		enable_sort = sort;
+	}
+	PG_END_TRY();
+	return rows;
+}
+
+/*
  * Runs a fixed statement, planning it when this backend meets it first.  The
  * private tables have an index for each, and are empty when many are planned:
  * a plan that scans such a table would be kept while it grows.
@@ -170,7 +239,7 @@ exec_statement(ExecStatement *statement, Datum *values, const char *nulls)
 	uint64		rows = 0;
 
 	if (statement->plan == NULL)
-		statement->plan = exec_prepare(statement->sql, statement->nargs, statement->argtypes);
+		statement->plan = exec_prepare_generic(statement->sql, statement->nargs, statement->argtypes);
 	enable_seqscan = false;
 	PG_TRY();
 	{

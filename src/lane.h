@@ -40,7 +40,7 @@ typedef struct LaneState
 	ErrorData	error;			/* how */
 	bool		has_parked;
 	TimestampTz parked_due;		/* the next retry, DT_NOEND: none */
-	TimestampTz timer_due;		/* the next timer, DT_NOEND: none */
+	TimestampTz timer_due;		/* the next timer of instances, DT_NOEND: none */
 } LaneState;
 
 extern LaneStatus lane_status(const char *text);
