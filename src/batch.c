@@ -10,20 +10,17 @@
  */
 #include "pm.h"
 
-#include "access/htup_details.h"
 #include "batch.h"
 #include "event.h"
-#include "funcapi.h"
 #include "highwater.h"
 #include "recut.h"
 #include "timer.h"
-#include "utils/typcache.h"
 
-/* Room for so many events of a log to begin with. */
-#define BATCH_ROOM		64
+/* Of each of several logs so many events are read at once, at least. */
+#define BATCH_CHUNK		32
 
-/* So many events are read at once, where some are not this lane's, unless a batch is greater. */
-#define BATCH_ROWS		10000
+/* So many events of other lanes are passed over in one batch, unless it is greater. */
+#define BATCH_OTHERS	10000
 
 /* So many timers are read at once. */
 #define BATCH_TIMERS	256
@@ -44,36 +41,26 @@ batch_name(const BatchItem *item, Handling *what)
 }
 
 /*
- * Computes the mark of each log.  False when one cannot be looked at now.
+ * Opens the logs.  False when one cannot be looked at now.
  */
 bool
-batch_mark(Batch *batch, List *cursors, DispatchResult *result)
+batch_open(Batch *batch, List *cursors)
 {
+	bool		shared = batch->pm->types == (Datum) 0 && batch->pm->lanes == 1;
 	ListCell   *lc;
-	ListCell   *lc2;
 
+	reading_begin(batch->request->view == HIGHWATER_EVERYBODY);
 	batch->logs = palloc0(sizeof(BatchLog) * Max(list_length(cursors), 1));
 	foreach(lc, cursors)
 	{
 		BatchLog   *b = &batch->logs[batch->nlogs++];
+		ListCell   *lc2;
 
 		b->cursor = lfirst(lc);
 		b->log = log_open(b->cursor->log, !batch->request->wait);
 		if (b->log == NULL)
 			return false;
 		log_require_whole(b->log);
-		b->mark = highwater_compute(b->log->relid, b->log->seqid, batch->request->view);
-		if (b->mark.status == HIGHWATER_UNKNOWN)
-			return false;
-		if (b->mark.status == HIGHWATER_REWOUND || b->mark.last < b->cursor->position)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the sequence of log \"%s\" was set back to %lld, behind position %lld", b->log->name,
-							(long long) b->mark.last, (long long) Max(b->mark.mark, b->cursor->position)),
-					 errhint("Set it to %lld or higher with pg_catalog.setval; new events would be taken for old ones.",
-							 (long long) Max(b->mark.mark, b->cursor->position))));
-		if (b->mark.status == HIGHWATER_HELD)
-			result->held = true;
 		foreach(lc2, batch->pm->recuts)
 		{
 			Recut	   *past = lfirst(lc2);
@@ -81,27 +68,40 @@ batch_mark(Batch *batch, List *cursors, DispatchResult *result)
 			if (past->position > b->cursor->position && strcmp(past->log, b->log->name) == 0)
 				b->recuts = lappend(b->recuts, past);
 		}
+		b->others = batch->pm->lanes > 1 || b->recuts != NIL;
+		b->key.relid = b->log->relid;
+		if (!shared || b->others)
+		{
+			b->key.manager = batch->pm->id;
+			b->key.lane = batch->lane;
+		}
+		b->reading = reading_find(&b->key, b->cursor->position, &b->next);
+		if (b->reading != NULL)
+			log_require_select(b->log, GetUserId());
 	}
 	return true;
 }
 
 /*
- * The hash of the key, of an event whose stream it is.
- */
-static uint32
-batch_hash_stream(TupleTableSlot *event)
-{
-	return event->tts_isnull[EVENT_STREAM - 1] ? key_hash("", 0) : key_hash_text(event->tts_values[EVENT_STREAM - 1]);
-}
-
-/*
- * Are there events that are not this lane's, or that it has got past under
- * another number?
+ * Computes the mark of a log.  False when that cannot be done now.
  */
 static bool
-batch_has_others(Batch *batch, BatchLog *b)
+batch_mark(Batch *batch, BatchLog *b, DispatchResult *result)
 {
-	return batch->pm->lanes > 1 || b->recuts != NIL;
+	b->mark = highwater_compute(b->log->relid, b->log->seqid, batch->request->view);
+	if (b->mark.status == HIGHWATER_UNKNOWN)
+		return false;
+	if (b->mark.status == HIGHWATER_REWOUND || b->mark.last < b->cursor->position)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the sequence of log \"%s\" was set back to %lld, behind position %lld", b->log->name,
+						(long long) b->mark.last, (long long) Max(b->mark.mark, b->cursor->position)),
+				 errhint("Set it to %lld or higher with pg_catalog.setval; new events would be taken for old ones.",
+						 (long long) Max(b->mark.mark, b->cursor->position))));
+	if (b->mark.status == HIGHWATER_HELD)
+		result->held = true;
+	b->marked = true;
+	return true;
 }
 
 /*
@@ -119,141 +119,151 @@ batch_owns(Batch *batch, BatchLog *b, uint32 hash, int64 position)
 bool
 batch_is_ours(Batch *batch, BatchItem *item, Datum key)
 {
-	return item->log == NULL || !batch_has_others(batch, item->log) ||
+	return item->log == NULL || !item->log->others ||
 		batch_owns(batch, item->log, key_hash_text(key), item->position);
 }
 
-/* Makes items of the rows that a query returns. */
-typedef struct BatchReceiver
+/* Whose events are wanted. */
+typedef struct BatchWants
 {
-	DestReceiver pub;
 	Batch	   *batch;
 	BatchLog   *log;
-	TupleDesc	event_desc;
-	MemoryContext context;		/* the batch's */
-	int			room;
-	bool		leave_out;		/* events of other lanes */
-} BatchReceiver;
+} BatchWants;
 
-static void
-batch_receive_startup(DestReceiver *self, int operation, TupleDesc desc)
+/*
+ * The same of an event whose key is its stream.
+ */
+static bool
+batch_wants(void *arg, TupleTableSlot *event)
 {
-	Assert(desc->natts == EVENT_ATTRIBUTES);
+	BatchWants *wants = arg;
+	uint32		hash = event->tts_isnull[EVENT_STREAM - 1] ? key_hash("", 0) :
+		key_hash_text(event->tts_values[EVENT_STREAM - 1]);
+
+	return batch_owns(wants->batch, wants->log, hash, DatumGetInt64(event->tts_values[EVENT_POSITION - 1]));
 }
 
 /*
- * A row becomes an event and an item at once, without a copy in between.
+ * Reads a log on from a position to its mark.  Where the stream is the key, the
+ * events of other lanes are left out at once, and more are read to make up for
+ * them.
  */
-static bool
-batch_receive(TupleTableSlot *slot, DestReceiver *self)
+static void
+batch_read_on(Batch *batch, BatchLog *b, int64 after)
 {
-	BatchReceiver *receiver = (BatchReceiver *) self;
-	BatchLog   *b = receiver->log;
-	MemoryContext caller;
-	HeapTuple	tuple;
-	BatchItem  *item;
+	BatchWants	wants = {batch, b};
+	ReadingRequest request = {b->key, after, b->mark.mark, batch->limit, batch->pm->types, NULL, &wants};
 
-	slot_getallattrs(slot);
-	b->read_to = DatumGetInt64(slot->tts_values[EVENT_POSITION - 1]);
-	b->read_time = DatumGetTimestampTz(slot->tts_values[EVENT_RECORDED_AT - 1]);
-	if (receiver->leave_out && !batch_owns(receiver->batch, b, batch_hash_stream(slot), b->read_to))
-		return true;
-
-	caller = MemoryContextSwitchTo(receiver->context);
-	if (b->count == receiver->room)
+	if (batch->nlogs > 1)
+		request.rows = Min(batch->limit, Max(batch->limit / batch->nlogs, BATCH_CHUNK));
+	if (b->others && batch->pm->correlate == NULL)
 	{
-		receiver->room = Max(receiver->room * 2, BATCH_ROOM);
-		b->events = b->events == NULL ? palloc(sizeof(BatchItem) * receiver->room) :
-			repalloc(b->events, sizeof(BatchItem) * receiver->room);
+		request.wants = batch_wants;
+		request.rows = Max(request.rows, Min(request.rows * batch->pm->lanes, BATCH_OTHERS));
 	}
-	tuple = heap_form_tuple(receiver->event_desc, slot->tts_values, slot->tts_isnull);
-	item = &b->events[b->count++];
-	memset(item, 0, sizeof(BatchItem));
+	b->reading = reading_read(b->log, &request);
+	b->next = 0;
+	b->rows += request.rows;
+}
+
+static bool
+batch_has_read(BatchLog *b)
+{
+	return b->reading != NULL && b->next < b->reading->count;
+}
+
+/*
+ * How far the log has been read: nothing of ours is between the last event
+ * taken and that, when none is left.
+ */
+static int64
+batch_read_to(BatchLog *b)
+{
+	return b->reading != NULL ? b->reading->up_to : b->cursor->position;
+}
+
+/*
+ * Sees to it that a log's next event is known, or that there is none, unless
+ * that cannot be found out now.  The mark is computed before what it settles is
+ * read.
+ */
+static void
+batch_look(Batch *batch, BatchLog *b, DispatchResult *result)
+{
+	while (!batch_has_read(b) && !b->unknown)
+	{
+		if (!b->marked && !batch_mark(batch, b, result))
+			b->unknown = true;
+		else if (batch_read_to(b) >= b->mark.mark)
+			return;
+		else if (b->rows > Max(batch->limit, BATCH_OTHERS))
+			b->unknown = true;
+		else
+			batch_read_on(batch, b, batch_read_to(b));
+	}
+}
+
+static void
+batch_take(Batch *batch, BatchLog *b)
+{
+	ReadingEvent *event = &b->reading->events[b->next++];
+	BatchItem  *item = palloc0(sizeof(BatchItem));
+
 	item->source = HANDLING_EVENT;
 	item->log = b;
 	item->log_name = b->log->name;
-	item->position = b->read_to;
-	item->time = b->read_time;
-	item->event = HeapTupleGetDatum(tuple);
-	MemoryContextSwitchTo(caller);
-	return true;
-}
-
-static void
-batch_receive_nothing(DestReceiver *self)
-{
+	item->position = event->position;
+	item->time = event->time;
+	item->event = event->event;
+	batch->events[batch->count++] = item;
+	b->taken++;
 }
 
 /*
- * Reads a log's next events, up to the mark.  Where the stream is the key, those
- * of other lanes are left out at once, and more are read to make up for them.
+ * Reads what the logs have, merged by recorded_at.  Stops where it is not known
+ * what would come next.  False when no log can be looked at now.
  */
-static void
-batch_read_log(Batch *batch, BatchLog *b, TupleDesc event_desc)
+bool
+batch_read(Batch *batch, DispatchResult *result)
 {
-	BatchReceiver receiver = {
-		{batch_receive, batch_receive_startup, batch_receive_nothing, batch_receive_nothing, DestNone},
-		batch, b, event_desc, CurrentMemoryContext, 0, batch->pm->correlate == NULL && batch_has_others(batch, b)
-	};
-	int			limit = batch->limit;
-	ExecScope	scope;
-
-	if (receiver.leave_out)
-		limit = Max(limit, Min(limit * batch->pm->lanes, BATCH_ROWS));
-	log_begin_read(b->log, &scope);
-	b->more = log_select(b->log, b->cursor->position, b->mark.mark, limit, batch->pm->types, &receiver.pub) == limit;
-	exec_end(&scope);
-}
-
-/*
- * The earliest time at which a log that has run out may have more.
- */
-static TimestampTz
-batch_known_to(Batch *batch)
-{
-	TimestampTz known_to = DT_NOEND;
-
-	for (int i = 0; i < batch->nlogs; i++)
-		if (batch->logs[i].more && batch->logs[i].taken == batch->logs[i].count)
-			known_to = Min(known_to, batch->logs[i].read_time);
-	return known_to;
-}
-
-/*
- * Reads all logs that are behind, and merges them by recorded_at.  Stops where
- * one runs out although it has more: what would come next is not known.
- */
-void
-batch_read(Batch *batch)
-{
-	TupleDesc	event_desc = lookup_rowtype_tupdesc(event_type(), -1);
-
-	for (int i = 0; i < batch->nlogs; i++)
-		if (batch->logs[i].mark.mark > batch->logs[i].cursor->position)
-			batch_read_log(batch, &batch->logs[i], event_desc);
-	ReleaseTupleDesc(event_desc);
+	TimestampTz known_to = 0;
+	bool		blind = false;	/* after known_to */
+	BatchLog   *oldest = NULL;
 
 	batch->events = palloc(sizeof(BatchItem *) * batch->limit);
+	for (int i = 0; i < batch->nlogs; i++)
+	{
+		batch_look(batch, &batch->logs[i], result);
+		if (batch->logs[i].unknown && batch->logs[i].reading == NULL)
+			return false;
+	}
 	while (batch->count < batch->limit)
 	{
-		TimestampTz known_to = batch_known_to(batch);
-		BatchLog   *oldest = NULL;
-
+		/* Only the log that an event was taken from has another one next. */
+		if (oldest != NULL)
+			batch_look(batch, oldest, result);
+		oldest = NULL;
 		for (int i = 0; i < batch->nlogs; i++)
 		{
 			BatchLog   *b = &batch->logs[i];
 
-			if (b->taken < b->count &&
-				(oldest == NULL || b->events[b->taken].time < oldest->events[oldest->taken].time))
+			if (b->unknown && !batch_has_read(b))
+			{
+				known_to = blind ? Min(known_to, b->reading->last_time) : b->reading->last_time;
+				blind = true;
+			}
+			else if (batch_has_read(b) &&
+					 (oldest == NULL || b->reading->events[b->next].time < oldest->reading->events[oldest->next].time))
 				oldest = b;
 		}
-		if (oldest == NULL && known_to == DT_NOEND)
-			return;
-		if (oldest == NULL || oldest->events[oldest->taken].time >= known_to)
+		if (oldest == NULL && !blind)
+			return true;
+		if (oldest == NULL || (blind && oldest->reading->events[oldest->next].time >= known_to))
 			break;
-		batch->events[batch->count++] = &oldest->events[oldest->taken++];
+		batch_take(batch, oldest);
 	}
 	batch->cut = true;
+	return true;
 }
 
 static BatchItem *
@@ -394,8 +404,8 @@ batch_done(Batch *batch, BatchItem *item, bool handled)
 }
 
 /*
- * Moves the cursors: to the last event got past, or to the mark where all
- * there was has been.  Returns whether there is more.
+ * Moves the cursors: to the last event got past, or to where the log was read
+ * where all there was has been.  Returns whether there is more.
  */
 bool
 batch_advance(Batch *batch)
@@ -407,16 +417,16 @@ batch_advance(Batch *batch)
 		BatchLog   *b = &batch->logs[i];
 		int64		position = b->cursor->position;
 
-		if (b->mark.mark <= position)
-			continue;
-		if (b->done == b->count && !b->more)
-			position = b->mark.mark;
+		if (b->done == b->taken && !batch_has_read(b))
+		{
+			position = batch_read_to(b);
+			/* Without a mark of now it is not known that this is all. */
+			more |= !b->marked || position < b->mark.mark;
+		}
 		else
 		{
 			more = true;
-			if (b->done == b->count)
-				position = b->read_to;
-			else if (b->done > 0)
+			if (b->done > 0)
 				position = b->position;
 		}
 		if (position > b->cursor->position)

@@ -9,23 +9,26 @@
 #include "dispatch.h"
 #include "key.h"
 #include "log.h"
+#include "reading.h"
 
 /* One followed log in a batch. */
 typedef struct BatchLog
 {
 	Cursor	   *cursor;
 	PmLog	   *log;
+	ReadingKey	key;
+	Reading    *reading;		/* what has been read of it, NULL: nothing */
+	int			next;			/* event of that */
+	bool		marked;			/* the mark has been computed, which is */
 	Highwater	mark;
-	int			count;			/* events read */
-	int			taken;			/* of these, into the batch */
+	bool		unknown;		/* what comes after what was read cannot be found out now */
+	int			rows;			/* that were asked for */
+	int			taken;			/* events, into the batch */
 	int			done;			/* of these, got past */
 	int			handled;		/* of these, by the handler */
 	int64		position;		/* of the last one got past */
-	int64		read_to;		/* how far the read got, where there are more */
-	TimestampTz read_time;		/* recorded_at of the last event that was read */
 	List	   *recuts;			/* those that say something of what is to come */
-	bool		more;			/* there are more below the mark */
-	struct BatchItem *events;
+	bool		others;			/* there are events that are not this lane's, or handled by one of the past */
 } BatchLog;
 
 /* One event or timer. */
@@ -76,9 +79,9 @@ typedef struct Batch
 } Batch;
 
 extern void batch_name(const BatchItem *item, Handling *what);
-extern bool batch_mark(Batch *batch, List *cursors, DispatchResult *result);
+extern bool batch_open(Batch *batch, List *cursors);
 extern bool batch_is_ours(Batch *batch, BatchItem *item, Datum key);
-extern void batch_read(Batch *batch);
+extern bool batch_read(Batch *batch, DispatchResult *result);
 extern BatchItem *batch_next(Batch *batch);
 extern void batch_put_back(Batch *batch, BatchItem *item);
 extern void batch_timer_set(Batch *batch, int64 id, BatchItem *by);

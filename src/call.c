@@ -63,13 +63,17 @@ call_over(void)
 void
 call_begin(Calls *calls, Batch *batch)
 {
+	bool		lanes = false;
+
 	calls->caller = CurrentMemoryContext;
 	calls->per_event = AllocSetContextCreate(CurrentMemoryContext, "pm event", ALLOCSET_DEFAULT_SIZES);
 	calls->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_batch_duration);
 	/* What is appended from here on was not recorded before the events that have been read. */
 	if (GetCurrentTransactionNestLevel() == 1)
 		SetCurrentStatementStartTimestamp();
-	handler_open(&calls->handler, batch->pm);
+	for (int i = 0; i < batch->nlogs; i++)
+		lanes |= batch->logs[i].others;
+	handler_open(&calls->handler, batch->pm, lanes);
 	batch->has_timers = calls->handler.kind == HANDLER_INSTANCE;
 	calls->guc_level = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());

@@ -219,9 +219,8 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 	bool		more;
 
 	result->outcome = DISPATCH_BUSY;
-	if (!batch_mark(batch, cursors, result))
+	if (!batch_open(batch, cursors) || !batch_read(batch, result))
 		return;
-	batch_read(batch);
 	batch->timers_unread = batch->pm->kind == HANDLER_INSTANCE && batch->state.timer_due <= batch->now;
 	if (batch->count > 0 || batch->timers_unread)
 	{

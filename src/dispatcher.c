@@ -39,6 +39,7 @@
 #include "lane.h"
 #include "launcher.h"
 #include "pgstat.h"
+#include "reading.h"
 #include "storage/ipc.h"
 #include "unit.h"
 #include "utils/guc.h"
@@ -462,6 +463,7 @@ dispatcher_main(Datum arg)
 			continue;
 		}
 		slot_activity(ACTIVITY_IDLE);
+		reading_forget();
 		(void) pgstat_report_stat(true);
 		crew_nap(TimestampDifferenceMilliseconds(now, due));
 		dispatcher_woken();

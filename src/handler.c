@@ -253,10 +253,11 @@ handler_lookup(ProcessManager *pm, const char *signature, const HandlerRole *rol
 }
 
 /*
- * Makes a process manager's handler ready to be called in this batch.
+ * Makes a process manager's handler ready to be called in this batch, which is
+ * of one lane among others, or not.
  */
 void
-handler_open(Handler *handler, ProcessManager *pm)
+handler_open(Handler *handler, ProcessManager *pm, bool lanes)
 {
 	memset(handler, 0, sizeof(*handler));
 	fmgr_info(handler_lookup(pm, pm->handler, &handler_role), &handler->function);
@@ -267,7 +268,7 @@ handler_open(Handler *handler, ProcessManager *pm)
 	{
 		Oid			correlate = handler_lookup(pm, pm->correlate, &correlate_role);
 
-		if (pm->lanes > 1 || pm->recuts != NIL)
+		if (lanes)
 			handler_require_immutable(correlate);
 		fmgr_info(correlate, &handler->correlate);
 		handler->correlates = true;

@@ -17,6 +17,7 @@
 #include "access/xact.h"
 #include "crew.h"
 #include "log.h"
+#include "reading.h"
 #include "sequence.h"
 #include "unit.h"
 #include "utils/inval.h"
@@ -154,6 +155,7 @@ unit_load(void)
 	(void) unit_share_changed();
 	share_changed = false;
 	units_generation = slot_registry_generation();
+	reading_forget();
 
 	crew_transaction();
 	if (!crew_extension() || !crew_can_connect(MyWorkerSlot->role))
