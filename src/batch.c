@@ -152,18 +152,19 @@ static void
 batch_read_on(Batch *batch, BatchLog *b, int64 after)
 {
 	BatchWants	wants = {batch, b};
-	ReadingRequest request = {b->key, after, b->mark.mark, batch->limit, batch->pm->types, NULL, &wants};
+	ReadingRequest request = {b->key, after, b->mark.mark, batch->limit, 0, batch->pm->types, NULL, &wants};
 
 	if (batch->nlogs > 1)
-		request.rows = Min(batch->limit, Max(batch->limit / batch->nlogs, BATCH_CHUNK));
+		request.limit = Min(batch->limit, Max(batch->limit / batch->nlogs, BATCH_CHUNK));
+	request.rows = request.limit;
 	if (b->others && batch->pm->correlate == NULL)
 	{
 		request.wants = batch_wants;
-		request.rows = Max(request.rows, Min(request.rows * batch->pm->lanes, BATCH_OTHERS));
+		request.rows = Max(request.limit, BATCH_OTHERS);
 	}
 	b->reading = reading_read(b->log, &request);
 	b->next = 0;
-	b->rows += request.rows;
+	b->looked_at += b->reading->looked_at;
 }
 
 static bool
@@ -196,7 +197,7 @@ batch_look(Batch *batch, BatchLog *b, DispatchResult *result)
 			b->unknown = true;
 		else if (batch_read_to(b) >= b->mark.mark)
 			return;
-		else if (b->rows > Max(batch->limit, BATCH_OTHERS))
+		else if (b->looked_at > Max(batch->limit, BATCH_OTHERS))
 			b->unknown = true;
 		else
 			batch_read_on(batch, b, batch_read_to(b));

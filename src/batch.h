@@ -22,7 +22,7 @@ typedef struct BatchLog
 	bool		marked;			/* the mark has been computed, which is */
 	Highwater	mark;
 	bool		unknown;		/* what comes after what was read cannot be found out now */
-	int			rows;			/* that were asked for */
+	int			looked_at;		/* events, in this batch */
 	int			taken;			/* events, into the batch */
 	int			done;			/* of these, got past */
 	int			handled;		/* of these, by the handler */

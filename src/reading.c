@@ -99,6 +99,7 @@ typedef struct ReadingReceiver
 	Reading    *reading;
 	TupleDesc	event_desc;
 	int64		last_position;	/* wanted or not */
+	bool		enough;
 } ReadingReceiver;
 
 static void
@@ -119,6 +120,7 @@ reading_receive(TupleTableSlot *slot, DestReceiver *self)
 	ReadingEvent *event;
 
 	slot_getallattrs(slot);
+	reading->looked_at++;
 	receiver->last_position = DatumGetInt64(slot->tts_values[EVENT_POSITION - 1]);
 	reading->last_time = DatumGetTimestampTz(slot->tts_values[EVENT_RECORDED_AT - 1]);
 	if (receiver->request->wants != NULL && !receiver->request->wants(receiver->request->arg, slot))
@@ -136,7 +138,9 @@ reading_receive(TupleTableSlot *slot, DestReceiver *self)
 	event->time = reading->last_time;
 	event->event = HeapTupleGetDatum(heap_form_tuple(receiver->event_desc, slot->tts_values, slot->tts_isnull));
 	MemoryContextSwitchTo(caller);
-	return true;
+	/* The query ends there. */
+	receiver->enough = reading->count >= receiver->request->limit;
+	return !receiver->enough;
 }
 
 static void
@@ -156,11 +160,10 @@ reading_read(PmLog *log, const ReadingRequest *request)
 	Reading    *reading = hash_search(readings, &request->key, HASH_ENTER, &found);
 	ReadingReceiver receiver = {
 		{reading_receive, reading_receive_startup, reading_receive_nothing, reading_receive_nothing, DestNone},
-		request, reading, NULL, 0
+		request, reading, NULL, 0, false
 	};
 	uint64		version = log_version();
 	ExecScope	scope;
-	uint64		rows;
 
 	if (found && reading->version != 0)
 		MemoryContextSetParent(reading->context, batch_context);
@@ -172,8 +175,8 @@ reading_read(PmLog *log, const ReadingRequest *request)
 	log_begin_read(log, &scope);
 	/* While it is incomplete it belongs to this batch, which may fail here. */
 	reading->context = AllocSetContextCreate(batch_context, "pm reading", ALLOCSET_DEFAULT_SIZES);
-	rows = log_select(log, request->after, request->up_to, request->rows, request->types, &receiver.pub);
-	reading->up_to = rows < request->rows ? request->up_to : receiver.last_position;
+	(void) log_select(log, request->after, request->up_to, request->rows, request->types, &receiver.pub);
+	reading->up_to = receiver.enough || reading->looked_at == request->rows ? receiver.last_position : request->up_to;
 	exec_end(&scope);
 	ReleaseTupleDesc(receiver.event_desc);
 	MemoryContextSetParent(reading->context, readings_context);

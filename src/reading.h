@@ -33,6 +33,7 @@ typedef struct Reading
 	int64		after;
 	int64		up_to;
 	TimestampTz last_time;		/* recorded_at of the last event, wanted or not */
+	int			looked_at;		/* events, wanted or not */
 	int			count;
 	int			room;
 	ReadingEvent *events;
@@ -41,12 +42,16 @@ typedef struct Reading
 /* Which events are wanted; NULL: all. */
 typedef bool (*ReadingWants) (void *arg, TupleTableSlot *event);
 
-/* What to read: the next so many events up to a settled position. */
+/*
+ * What to read up to a settled position: so many events that are wanted, or so
+ * many at all.
+ */
 typedef struct ReadingRequest
 {
 	ReadingKey	key;
 	int64		after;
 	int64		up_to;
+	int			limit;
 	int			rows;
 	Datum		types;			/* text[], or 0 for all */
 	ReadingWants wants;

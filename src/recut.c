@@ -115,7 +115,25 @@ recut_forget(const char *manager, const char *log)
 }
 
 /*
- * Writes down what the lanes have got past, and drops what all of them have.
+ * Drops the notes that all lanes are past.
+ */
+void
+recut_drop_passed(ProcessManager *pm)
+{
+	static ExecStatement drop_passed = {
+		NULL,
+		"DELETE FROM pm_catalog.recut r WHERE process_manager OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.<=) "
+		"(SELECT pg_catalog.min(c.position) FROM pm_catalog.cursor c WHERE c.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND c.log OPERATOR(pg_catalog.=) r.log)",
+		1, {TEXTOID}
+	};
+	Datum		values[1] = {CStringGetTextDatum(pm->name)};
+
+	(void) exec_as_owner(&drop_passed, values, NULL);
+}
+
+/*
+ * Writes down what the lanes have got past.
  */
 static void
 recut_note(ProcessManager *pm)
@@ -127,19 +145,11 @@ recut_note(ProcessManager *pm)
 		"ON CONFLICT (process_manager, log, lanes, lane) DO UPDATE SET position = greatest(r.position, EXCLUDED.position)",
 		2, {TEXTOID, INT4OID}
 	};
-	static ExecStatement drop_passed = {
-		NULL,
-		"DELETE FROM pm_catalog.recut r WHERE process_manager OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.<=) "
-		"(SELECT pg_catalog.min(c.position) FROM pm_catalog.cursor c WHERE c.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND c.log OPERATOR(pg_catalog.=) r.log)",
-		1, {TEXTOID}
-	};
 	Datum		values[2];
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(pm->lanes);
 	(void) exec_as_owner(&note, values, NULL);
-	(void) exec_as_owner(&drop_passed, values, NULL);
 }
 
 /*

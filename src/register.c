@@ -463,7 +463,7 @@ pm_register(PG_FUNCTION_ARGS)
 
 	if (!PG_ARGISNULL(3))
 		correlate = handler_find_correlate(text_to_cstring(PG_GETARG_TEXT_PP(3)), owner,
-										   lanes > 1 || (old != NULL && old->lanes > 1));
+										   lanes > 1 || (old != NULL && (old->lanes > 1 || !cursor_level(old))));
 	if (old != NULL)
 		register_check_change(old, kind, correlate);
 
@@ -475,6 +475,7 @@ pm_register(PG_FUNCTION_ARGS)
 		register_retry(old);
 		if (lanes != old->lanes)
 			recut(old, lanes);
+		recut_drop_passed(old);
 	}
 	foreach(lc, logs)
 		if (old == NULL || !register_in(old->logs, lfirst(lc)))
