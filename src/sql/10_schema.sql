@@ -105,7 +105,8 @@ CREATE TABLE pm_catalog.recut (
 	PRIMARY KEY (process_manager, log, lanes, lane)
 );
 CREATE FUNCTION pm_catalog.lane_of(key text, lanes integer) RETURNS integer
-	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pm_lane_of';
+	LANGUAGE C IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'pm_lane_of';
+REVOKE EXECUTE ON FUNCTION pm_catalog.lane_of(text, integer) FROM PUBLIC;
 
 -- What a process manager keeps for each key.
 CREATE TABLE pm_catalog.instance (
