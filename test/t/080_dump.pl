@@ -1,6 +1,6 @@
 # Dump and restore, into another cluster and into another database of the same one: the
 # guards of the logs work, the registrations wait as a copy, with their instances, timers and parked
-# events; pm.resume() adopts them, and they go on where the dump stood.
+# events, and with lanes that are apart; pm.resume() adopts them, and they go on where the dump stood.
 use strict;
 use warnings FATAL => 'all';
 
@@ -65,6 +65,23 @@ COMMIT;
 SQL
 is($from->safe_psql('postgres', "SELECT (SELECT count(*) FROM pm.instance), (SELECT count(*) FROM pm.timer), (SELECT string_agg(state, ' ' ORDER BY position) FROM pm.parked)"),
 	'4|2|failing behind behind', 'instances, timers and parked events');
+# Lanes that are apart, cut anew: what they had got past is known.
+PmTest::create_handler($from, 'laned', user => 'app');
+$from->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
+SELECT pm.create_log('moves');
+BEGIN;
+SELECT pm.register('laned', 'laned', '{moves}', lanes => 4, batch_size => 5);
+INSERT INTO moves (stream, type) SELECT 'm' || i % 12, 'M' FROM generate_series(1, 60) i;
+SELECT pm.catch_up('laned', max_count => 20);
+SELECT pm.register('laned', 'laned', '{moves}', lanes => 3, batch_size => 5);
+SELECT pm.catch_up('laned', max_count => 4);
+SELECT pm.register('laned', 'laned', '{moves}', lanes => 2, batch_size => 5);
+SELECT pm.catch_up('laned', max_count => 1);
+SELECT pm.pause('laned');
+COMMIT;
+SQL
+is($from->safe_psql('postgres', "SELECT count(DISTINCT lanes), bool_or(r.position > (SELECT min(position) FROM pm_catalog.cursor c WHERE c.process_manager = 'laned')), (SELECT count(*) FROM seen WHERE pm = 'laned') FROM pm_catalog.recut r"),
+	'2|t|25', 'lanes are apart, and notes of two cuts');
 # positions with gaps, the last ones rolled back
 $from->safe_psql('postgres', "BEGIN; INSERT INTO orders (stream, type) SELECT 'gap', 'G' FROM generate_series(1, 5); ROLLBACK");
 ok(PmTest::wait_until($from, "SELECT state FROM pm.status WHERE process_manager = 'halting'", 'halted', timeout => 20), 'one has halted');
@@ -76,7 +93,8 @@ $from->safe_psql('postgres', "INSERT INTO orders (stream, type) SELECT 'later', 
 my $look = <<'SQL';
 SELECT name, owner, handler, logs, types, on_failure, max_attempts, backoff, handler_timeout, batch_size, lanes, park_limit, paused
 FROM pm.process_manager ORDER BY name;
-SELECT process_manager, log, lane, position FROM pm.cursor ORDER BY 1, 2;
+SELECT process_manager, log, lane, position FROM pm.cursor ORDER BY 1, 2, 3;
+SELECT process_manager, log, lanes, lane, position FROM pm_catalog.recut ORDER BY 1, 2, 3, 4;
 SELECT name, "table", pos, stream, version, type, data, metadata, recorded_at FROM pm.log ORDER BY 1;
 SELECT position, stream, version, type, data, metadata, recorded_at FROM orders ORDER BY 1;
 SELECT process_manager, key, state, started_at, updated_at FROM pm.instance ORDER BY 1, 2;
@@ -129,8 +147,8 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	is($sql->("SELECT count(*) FROM seen WHERE pm = 'keep'"), $handled - 10, "$db: with what was handled");
 
 	# ---- and it waits
-	is($sql->("SELECT count(*) FROM pm.status WHERE reason = 'this database is a copy' AND state = 'waiting'"), 5, "$db: everything waits as a copy");
-	is($sql->("SELECT count(*) FROM pm_catalog.process_manager"), 4, "$db: four of them");
+	is($sql->("SELECT count(*) FROM pm.status WHERE reason = 'this database is a copy' AND state = 'waiting'"), 7, "$db: everything waits as a copy");
+	is($sql->("SELECT count(*) FROM pm_catalog.process_manager"), 5, "$db: five of them");
 
 	# ---- the guard works
 	my (undef, undef, $err) = $node->psql($db, "INSERT INTO orders (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (3, 'x', 'X')");
@@ -174,6 +192,11 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	PmTest::exactly_once_ok($node, 'keep', 'orders', "$db: where the dump stood, nothing lost, nothing twice", dbname => $db);
 	PmTest::exactly_once_ok($node, 'halting', 'orders', "$db: so did the one that had halted", dbname => $db);
 	is($sql->("SELECT count(*) FROM seen WHERE pm = 'paused'"), $sql->("SELECT count(*) FROM orders WHERE type IN ('A', 'B')"), "$db: and the one that was paused");
+	# the lanes pass over what those before them had handled, also when they are cut once more
+	PmTest::once_in_key_order_ok($node, 'laned', "SELECT 'moves' AS log, position AS pos, stream AS key FROM moves", "$db: lanes that were apart: each once and in order", dbname => $db);
+	$sql->("INSERT INTO moves (stream, type) SELECT 'm' || i % 12, 'N' FROM generate_series(1, 30) i; SELECT pm.register('laned', 'laned', '{moves}', lanes => 4)", 'app');
+	ok(PmTest::wait_until($node, "SELECT sum(lag), count(*) FROM pm.status WHERE process_manager = 'laned'", '0|4', dbname => $db, timeout => 20), "$db: cut once more, they go on");
+	PmTest::once_in_key_order_ok($node, 'laned', "SELECT 'moves' AS log, position AS pos, stream AS key FROM moves", "$db: each once and in order still", dbname => $db);
 	# what was parked is tried, as it would be after any pm.resume, and the timer that is due fires
 	ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'inst' AND log IS NULL)", '0|1', dbname => $db, timeout => 20), "$db: parked events and timers go on")
 	  or diag($sql->('SELECT * FROM pm.parked') . $sql->('SELECT * FROM pm.timer'));
@@ -193,6 +216,7 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 # The original was not disturbed.
 is($from->safe_psql('postgres', "SELECT (SELECT count(*) FROM pm.timer), (SELECT string_agg(state, ' ' ORDER BY position) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'inst' AND log IS NULL)"),
 	'2|failing behind behind|0', 'what is paused there has not gone on');
+is($from->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'laned'"), 25, 'nor have its lanes');
 PmTest::wait_until($from, "SELECT count(*) FROM pm.status WHERE process_manager = 'keep' AND lag > 0", 0);
 PmTest::exactly_once_ok($from, 'keep', 'orders', 'the original handled everything once');
 is($from->safe_psql('postgres', "SELECT state FROM pm.status WHERE process_manager = 'halting'"), 'halted', 'what had halted there has halted still');
