@@ -57,6 +57,7 @@ log_stale(LogCacheEntry *entry)
 {
 	if (entry->log == NULL)
 		return;
+	entry->log->stale = true;
 	entry->log->next_doomed = doomed;
 	doomed = entry->log;
 	entry->log = NULL;
