@@ -10,158 +10,261 @@
  */
 #include "pm.h"
 
-#include "access/htup_details.h"
 #include "batch.h"
 #include "event.h"
-#include "funcapi.h"
 #include "highwater.h"
+#include "recut.h"
 #include "timer.h"
-#include "utils/typcache.h"
 
-/* Room for so many events of a log to begin with. */
-#define BATCH_ROOM		64
+/* Of each of several logs so many events are read at once, at least. */
+#define BATCH_CHUNK		32
+
+/* So many events of other lanes are passed over in one batch, unless it is greater. */
+#define BATCH_OTHERS	10000
+
 /* So many timers are read at once. */
 #define BATCH_TIMERS	256
 
 /*
- * Computes the mark of each log.  False when one cannot be looked at now.
+ * What an item is called by those who are told of it.
+ */
+void
+batch_name(const BatchItem *item, Handling *what)
+{
+	what->source = item->source;
+	what->position = item->position;
+	what->id = item->id;
+	if (item->log_name == NULL)
+		what->log[0] = '\0';
+	else if (strcmp(what->log, item->log_name) != 0)
+		strlcpy(what->log, item->log_name, sizeof(what->log));
+}
+
+/*
+ * Opens the logs.  False when one cannot be looked at now.
  */
 bool
-batch_mark(Batch *batch, List *cursors, DispatchResult *result)
+batch_open(Batch *batch, List *cursors)
 {
+	bool		shared = batch->pm->types == (Datum) 0 && batch->pm->lanes == 1;
 	ListCell   *lc;
 
+	reading_begin(batch->request->view == HIGHWATER_EVERYBODY);
 	batch->logs = palloc0(sizeof(BatchLog) * Max(list_length(cursors), 1));
 	foreach(lc, cursors)
 	{
 		BatchLog   *b = &batch->logs[batch->nlogs++];
+		ListCell   *lc2;
 
 		b->cursor = lfirst(lc);
 		b->log = log_open(b->cursor->log, !batch->request->wait);
 		if (b->log == NULL)
 			return false;
 		log_require_whole(b->log);
-		b->mark = highwater_compute(b->log->relid, b->log->seqid, batch->request->view);
-		if (b->mark.status == HIGHWATER_UNKNOWN)
-			return false;
-		if (b->mark.status == HIGHWATER_REWOUND || b->mark.last < b->cursor->position)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the sequence of log \"%s\" was set back to %lld, behind position %lld", b->log->name,
-							(long long) b->mark.last, (long long) Max(b->mark.mark, b->cursor->position)),
-					 errhint("Set it to %lld or higher with pg_catalog.setval; new events would be taken for old ones.",
-							 (long long) Max(b->mark.mark, b->cursor->position))));
-		if (b->mark.status == HIGHWATER_HELD)
-			result->held = true;
+		foreach(lc2, batch->pm->recuts)
+		{
+			Recut	   *past = lfirst(lc2);
+
+			if (past->position > b->cursor->position && strcmp(past->log, b->log->name) == 0)
+				b->recuts = lappend(b->recuts, past);
+		}
+		b->others = batch->pm->lanes > 1 || b->recuts != NIL;
+		b->key.relid = b->log->relid;
+		if (!shared || b->others)
+		{
+			b->key.manager = batch->pm->id;
+			b->key.lane = batch->lane;
+		}
+		b->reading = reading_find(&b->key, b->cursor->position, &b->next);
+		if (b->reading != NULL)
+			log_require_select(b->log, GetUserId());
 	}
 	return true;
 }
 
-/* Makes items of the rows that a query returns. */
-typedef struct BatchReceiver
+/*
+ * Computes the mark of a log.  False when that cannot be done now.
+ */
+static bool
+batch_mark(Batch *batch, BatchLog *b, DispatchResult *result)
 {
-	DestReceiver pub;
-	BatchLog   *log;
-	TupleDesc	event_desc;
-	MemoryContext context;		/* the batch's */
-	int			room;
-} BatchReceiver;
-
-static void
-batch_receive_startup(DestReceiver *self, int operation, TupleDesc desc)
-{
-	Assert(desc->natts == EVENT_ATTRIBUTES);
+	b->mark = highwater_compute(b->log->relid, b->log->seqid, batch->request->view);
+	if (b->mark.status == HIGHWATER_UNKNOWN)
+		return false;
+	if (b->mark.status == HIGHWATER_REWOUND || b->mark.last < b->cursor->position)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the sequence of log \"%s\" was set back to %lld, behind position %lld", b->log->name,
+						(long long) b->mark.last, (long long) Max(b->mark.mark, b->cursor->position)),
+				 errhint("Set it to %lld or higher with pg_catalog.setval; new events would be taken for old ones.",
+						 (long long) Max(b->mark.mark, b->cursor->position))));
+	if (b->mark.status == HIGHWATER_HELD)
+		result->held = true;
+	b->marked = true;
+	return true;
 }
 
 /*
- * A row becomes an event and an item at once, without a copy in between.
+ * Is an event this lane's to handle, whose key has that hash?
  */
 static bool
-batch_receive(TupleTableSlot *slot, DestReceiver *self)
+batch_owns(Batch *batch, BatchLog *b, uint32 hash, int64 position)
 {
-	BatchReceiver *receiver = (BatchReceiver *) self;
-	BatchLog   *b = receiver->log;
-	MemoryContext caller = MemoryContextSwitchTo(receiver->context);
-	HeapTuple	tuple;
-	BatchItem  *item;
+	return hash % batch->pm->lanes == batch->lane && !recut_handled(b->recuts, hash, position);
+}
 
-	if (b->count == receiver->room)
+/*
+ * The same of an item whose key has been found out to be this text.
+ */
+bool
+batch_is_ours(Batch *batch, BatchItem *item, Datum key)
+{
+	return item->log == NULL || !item->log->others ||
+		batch_owns(batch, item->log, key_hash_text(key), item->position);
+}
+
+/* Whose events are wanted. */
+typedef struct BatchWants
+{
+	Batch	   *batch;
+	BatchLog   *log;
+} BatchWants;
+
+/*
+ * The same of an event whose key is its stream.
+ */
+static bool
+batch_wants(void *arg, TupleTableSlot *event)
+{
+	BatchWants *wants = arg;
+	uint32		hash = event->tts_isnull[EVENT_STREAM - 1] ? key_hash("", 0) :
+		key_hash_text(event->tts_values[EVENT_STREAM - 1]);
+
+	return batch_owns(wants->batch, wants->log, hash, DatumGetInt64(event->tts_values[EVENT_POSITION - 1]));
+}
+
+/*
+ * Reads a log on from a position to its mark.  Where the stream is the key, the
+ * events of other lanes are left out at once, and more are read to make up for
+ * them.
+ */
+static void
+batch_read_on(Batch *batch, BatchLog *b, int64 after)
+{
+	BatchWants	wants = {batch, b};
+	ReadingRequest request = {b->key, after, b->mark.mark, batch->limit, 0, batch->pm->types, NULL, &wants};
+
+	if (batch->nlogs > 1)
+		request.limit = Min(batch->limit, Max(batch->limit / batch->nlogs, BATCH_CHUNK));
+	request.rows = request.limit;
+	if (b->others && batch->pm->correlate == NULL)
 	{
-		receiver->room = Max(receiver->room * 2, BATCH_ROOM);
-		b->events = b->events == NULL ? palloc(sizeof(BatchItem) * receiver->room) :
-			repalloc(b->events, sizeof(BatchItem) * receiver->room);
+		request.wants = batch_wants;
+		request.rows = Max(request.limit, BATCH_OTHERS);
 	}
-	slot_getallattrs(slot);
-	tuple = heap_form_tuple(receiver->event_desc, slot->tts_values, slot->tts_isnull);
-	item = &b->events[b->count++];
-	memset(item, 0, sizeof(BatchItem));
+	b->reading = reading_read(b->log, &request);
+	b->next = 0;
+	b->looked_at += b->reading->looked_at;
+}
+
+static bool
+batch_has_read(BatchLog *b)
+{
+	return b->reading != NULL && b->next < b->reading->count;
+}
+
+/*
+ * How far the log has been read: nothing of ours is between the last event
+ * taken and that, when none is left.
+ */
+static int64
+batch_read_to(BatchLog *b)
+{
+	return b->reading != NULL ? b->reading->up_to : b->cursor->position;
+}
+
+/*
+ * Sees to it that a log's next event is known, or that there is none, unless
+ * that cannot be found out now.  The mark is computed before what it settles is
+ * read.
+ */
+static void
+batch_look(Batch *batch, BatchLog *b, DispatchResult *result)
+{
+	while (!batch_has_read(b) && !b->unknown)
+	{
+		if (!b->marked && !batch_mark(batch, b, result))
+			b->unknown = true;
+		else if (batch_read_to(b) >= b->mark.mark)
+			return;
+		else if (b->looked_at > Max(batch->limit, BATCH_OTHERS))
+			b->unknown = true;
+		else
+			batch_read_on(batch, b, batch_read_to(b));
+	}
+}
+
+static void
+batch_take(Batch *batch, BatchLog *b)
+{
+	ReadingEvent *event = &b->reading->events[b->next++];
+	BatchItem  *item = palloc0(sizeof(BatchItem));
+
 	item->source = HANDLING_EVENT;
 	item->log = b;
 	item->log_name = b->log->name;
-	item->position = DatumGetInt64(slot->tts_values[EVENT_POSITION - 1]);
-	item->time = DatumGetTimestampTz(slot->tts_values[EVENT_RECORDED_AT - 1]);
-	item->event = HeapTupleGetDatum(tuple);
-	MemoryContextSwitchTo(caller);
-	return true;
-}
-
-static void
-batch_receive_nothing(DestReceiver *self)
-{
+	item->position = event->position;
+	item->time = event->time;
+	item->event = event->event;
+	batch->events[batch->count++] = item;
+	b->taken++;
 }
 
 /*
- * Reads a log's next events, up to the mark.
+ * Reads what the logs have, merged by recorded_at.  Stops where it is not known
+ * what would come next.  False when no log can be looked at now.
  */
-static void
-batch_read_log(Batch *batch, BatchLog *b, TupleDesc event_desc)
+bool
+batch_read(Batch *batch, DispatchResult *result)
 {
-	BatchReceiver receiver = {
-		{batch_receive, batch_receive_startup, batch_receive_nothing, batch_receive_nothing, DestNone},
-		b, event_desc, CurrentMemoryContext, 0
-	};
-	ExecScope	scope;
-
-	log_begin_read(b->log, &scope);
-	(void) log_select(b->log, b->cursor->position, b->mark.mark, batch->limit, batch->pm->types, &receiver.pub);
-	b->more = b->count == batch->limit;
-	exec_end(&scope);
-}
-
-/*
- * Reads all logs that are behind, and merges them by recorded_at.  Stops where
- * one runs out although it has more: what would come next is not known.
- */
-void
-batch_read(Batch *batch)
-{
-	TupleDesc	event_desc = lookup_rowtype_tupdesc(event_type(), -1);
-
-	for (int i = 0; i < batch->nlogs; i++)
-		if (batch->logs[i].mark.mark > batch->logs[i].cursor->position)
-			batch_read_log(batch, &batch->logs[i], event_desc);
-	ReleaseTupleDesc(event_desc);
+	TimestampTz known_to = 0;
+	bool		blind = false;	/* after known_to */
+	BatchLog   *oldest = NULL;
 
 	batch->events = palloc(sizeof(BatchItem *) * batch->limit);
+	for (int i = 0; i < batch->nlogs; i++)
+	{
+		batch_look(batch, &batch->logs[i], result);
+		if (batch->logs[i].unknown && batch->logs[i].reading == NULL)
+			return false;
+	}
 	while (batch->count < batch->limit)
 	{
-		BatchLog   *oldest = NULL;
-
+		/* Only the log that an event was taken from has another one next. */
+		if (oldest != NULL)
+			batch_look(batch, oldest, result);
+		oldest = NULL;
 		for (int i = 0; i < batch->nlogs; i++)
 		{
 			BatchLog   *b = &batch->logs[i];
 
-			if (b->taken < b->count &&
-				(oldest == NULL || b->events[b->taken].time < oldest->events[oldest->taken].time))
+			if (b->unknown && !batch_has_read(b))
+			{
+				known_to = blind ? Min(known_to, b->reading->last_time) : b->reading->last_time;
+				blind = true;
+			}
+			else if (batch_has_read(b) &&
+					 (oldest == NULL || b->reading->events[b->next].time < oldest->reading->events[oldest->next].time))
 				oldest = b;
 		}
-		if (oldest == NULL)
-			return;
-		batch->events[batch->count++] = &oldest->events[oldest->taken++];
-		if (oldest->taken == oldest->count && oldest->more)
+		if (oldest == NULL && !blind)
+			return true;
+		if (oldest == NULL || (blind && oldest->reading->events[oldest->next].time >= known_to))
 			break;
+		batch_take(batch, oldest);
 	}
 	batch->cut = true;
+	return true;
 }
 
 static BatchItem *
@@ -302,8 +405,8 @@ batch_done(Batch *batch, BatchItem *item, bool handled)
 }
 
 /*
- * Moves the cursors: to the last event got past, or to the mark where all
- * there was has been.  Returns whether there is more.
+ * Moves the cursors: to the last event got past, or to where the log was read
+ * where all there was has been.  Returns whether there is more.
  */
 bool
 batch_advance(Batch *batch)
@@ -315,10 +418,12 @@ batch_advance(Batch *batch)
 		BatchLog   *b = &batch->logs[i];
 		int64		position = b->cursor->position;
 
-		if (b->mark.mark <= position)
-			continue;
-		if (b->done == b->count && !b->more)
-			position = b->mark.mark;
+		if (b->done == b->taken && !batch_has_read(b))
+		{
+			position = batch_read_to(b);
+			/* Without a mark of now it is not known that this is all. */
+			more |= !b->marked || position < b->mark.mark;
+		}
 		else
 		{
 			more = true;

@@ -9,20 +9,26 @@
 #include "dispatch.h"
 #include "key.h"
 #include "log.h"
+#include "reading.h"
 
 /* One followed log in a batch. */
 typedef struct BatchLog
 {
 	Cursor	   *cursor;
 	PmLog	   *log;
+	ReadingKey	key;
+	Reading    *reading;		/* what has been read of it, NULL: nothing */
+	int			next;			/* event of that */
+	bool		marked;			/* the mark has been computed, which is */
 	Highwater	mark;
-	int			count;			/* events read */
-	int			taken;			/* of these, into the batch */
+	bool		unknown;		/* what comes after what was read cannot be found out now */
+	int			looked_at;		/* events, in this batch */
+	int			taken;			/* events, into the batch */
 	int			done;			/* of these, got past */
 	int			handled;		/* of these, by the handler */
 	int64		position;		/* of the last one got past */
-	bool		more;			/* there are more below the mark */
-	struct BatchItem *events;
+	List	   *recuts;			/* those that say something of what is to come */
+	bool		others;			/* there are events that are not this lane's, or handled by one of the past */
 } BatchLog;
 
 /* One event or timer. */
@@ -72,8 +78,10 @@ typedef struct Batch
 	TimestampTz due;			/* of the earliest timer set */
 } Batch;
 
-extern bool batch_mark(Batch *batch, List *cursors, DispatchResult *result);
-extern void batch_read(Batch *batch);
+extern void batch_name(const BatchItem *item, Handling *what);
+extern bool batch_open(Batch *batch, List *cursors);
+extern bool batch_is_ours(Batch *batch, BatchItem *item, Datum key);
+extern bool batch_read(Batch *batch, DispatchResult *result);
 extern BatchItem *batch_next(Batch *batch);
 extern void batch_put_back(Batch *batch, BatchItem *item);
 extern void batch_timer_set(Batch *batch, int64 id, BatchItem *by);

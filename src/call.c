@@ -63,13 +63,17 @@ call_over(void)
 void
 call_begin(Calls *calls, Batch *batch)
 {
+	bool		lanes = false;
+
 	calls->caller = CurrentMemoryContext;
 	calls->per_event = AllocSetContextCreate(CurrentMemoryContext, "pm event", ALLOCSET_DEFAULT_SIZES);
 	calls->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_batch_duration);
 	/* What is appended from here on was not recorded before the events that have been read. */
 	if (GetCurrentTransactionNestLevel() == 1)
 		SetCurrentStatementStartTimestamp();
-	handler_open(&calls->handler, batch->pm);
+	for (int i = 0; i < batch->nlogs; i++)
+		lanes |= batch->logs[i].others;
+	handler_open(&calls->handler, batch->pm, lanes);
 	batch->has_timers = calls->handler.kind == HANDLER_INSTANCE;
 	calls->guc_level = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -119,18 +123,6 @@ call_step(Calls *calls)
 	MemoryContextReset(calls->per_event);
 }
 
-static void
-call_name(Handling *handling, BatchItem *item)
-{
-	handling->source = item->source;
-	handling->position = item->position;
-	handling->id = item->id;
-	if (item->log_name == NULL)
-		handling->log[0] = '\0';
-	else if (strcmp(handling->log, item->log_name) != 0)
-		strlcpy(handling->log, item->log_name, sizeof(handling->log));
-}
-
 /*
  * From here on, this item is to blame.
  */
@@ -144,15 +136,16 @@ call_at(Batch *batch, BatchItem *item, bool correlating, bool several)
 	CallCurrent.count = batch->done + 1;
 	handling->manager = batch->pm->id;
 	handling->lane = batch->lane;
+	handling->lanes = batch->pm->lanes;
 	handling->several = several;
 	handling->correlating = correlating;
-	call_name(handling, item);
+	batch_name(item, handling);
 	CallCurrent.published = handling;
 	if (item->set_by != NULL)
 	{
 		/* Who outlives us will not find this timer, only what has set it. */
 		CallCurrent.set_by = *handling;
-		call_name(&CallCurrent.set_by, item->set_by);
+		batch_name(item->set_by, &CallCurrent.set_by);
 		CallCurrent.set_by.several = true;
 		CallCurrent.published = &CallCurrent.set_by;
 	}
@@ -192,6 +185,8 @@ call_correlate(Batch *batch, Calls *calls, BatchItem *item)
 		isnull = fields.nulls[EVENT_STREAM - 1];
 		name = isnull ? CStringGetTextDatum("") : fields.values[EVENT_STREAM - 1];
 	}
+	if (!item->passed && !batch_is_ours(batch, item, name))
+		item->passed = true;
 	if (!item->passed)
 		item->key = key_get(&batch->keys, name);
 	MemoryContextReset(calls->per_event);

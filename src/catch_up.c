@@ -126,11 +126,13 @@ catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, in
 
 /*
  * Handles what one unit has to do.  Returns how many events and timers it got
- * past; run->handled counts those that a handler got.
+ * past; run->handled counts those that a handler got.  The process manager is
+ * loaded again when its registration has changed.
  */
 static int64
-catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
+catch_up_unit(CatchUp *run, ProcessManager **manager, int lane)
 {
+	ProcessManager *pm = *manager;
 	Isolate		isolate = {0, 0, 0};
 	int64		done = 0;
 	int			at_once = 0;
@@ -164,12 +166,12 @@ catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
 			ProcessManager *again = registry_get(pm->name, true);
 
 			/* Another one may have taken its name. */
-			if (again == NULL || again->id != pm->id || again->owner != pm->owner)
+			if (again == NULL || again->id != pm->id || again->owner != pm->owner || lane >= again->lanes)
 				break;
-			pm = again;
+			pm = *manager = again;
 			continue;
 		}
-		isolate_succeeded(&isolate, result.done, result.parked);
+		isolate_succeeded(&isolate, &result);
 		if (!leave_parked)
 			at_once = 0;
 		leave_parked = result.parked;
@@ -328,9 +330,11 @@ pm_catch_up(PG_FUNCTION_ARGS)
 			{
 				ProcessManager *pm = lfirst(lc);
 
+				/* A change of the lanes is taken up while they are gone through. */
 				for (int lane = 0; lane < pm->lanes; lane++)
 					if (!catch_up_halted(pm, lane, named && first))
-						done += catch_up_unit(&run, pm, lane);
+						done += catch_up_unit(&run, &pm, lane);
+				lfirst(lc) = pm;
 			}
 			first = false;
 		} while (done > 0 && run.left > 0);

@@ -165,27 +165,24 @@ cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 position, int ha
 }
 
 /*
- * Counts an event of a log that was handled without moving the cursor: it was
- * parked.
+ * Counts parked events of a log that were handled, which moves no cursor.
  */
 void
-cursor_count(ProcessManager *pm, int lane, const char *log)
+cursor_count(ProcessManager *pm, int lane, Cursor *cursor)
 {
 	static ExecStatement count_handled = {
 		NULL,
-		"UPDATE pm_catalog.cursor SET handled = handled OPERATOR(pg_catalog.+) 1 "
+		"UPDATE pm_catalog.cursor SET handled = handled OPERATOR(pg_catalog.+) $4 "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2 AND lane OPERATOR(pg_catalog.=) $3",
-		3, {TEXTOID, TEXTOID, INT4OID}
+		4, {TEXTOID, TEXTOID, INT4OID, INT8OID}
 	};
-	ExecScope	scope;
-	Datum		values[3];
+	Datum		values[4];
 
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = CStringGetTextDatum(log);
+	values[1] = CStringGetTextDatum(cursor->log);
 	values[2] = Int32GetDatum(lane);
-	exec_statement(&count_handled, values, NULL);
-	exec_end(&scope);
+	values[3] = Int64GetDatum(cursor->parked);
+	(void) exec_as_owner(&count_handled, values, NULL);
 }
 
 /*
@@ -212,6 +209,65 @@ cursor_add(const char *manager, const char *log, int lanes, int64 position)
 		exec_statement(&add_cursor, values, NULL);
 	}
 	exec_end(&scope);
+}
+
+/*
+ * Have all lanes of a process manager come equally far, in each log?  The
+ * caller holds the units' locks.
+ */
+bool
+cursor_level(ProcessManager *pm)
+{
+	static ExecStatement select_apart = {
+		NULL,
+		"SELECT FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 GROUP BY log "
+		"HAVING pg_catalog.min(position) OPERATOR(pg_catalog.<) pg_catalog.max(position) "
+		"UNION ALL SELECT FROM pm_catalog.recut r WHERE r.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND r.position OPERATOR(pg_catalog.>) ANY (SELECT c.position FROM pm_catalog.cursor c "
+		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.log OPERATOR(pg_catalog.=) r.log)",
+		1, {TEXTOID}
+	};
+	Datum		values[1] = {CStringGetTextDatum(pm->name)};
+
+	return exec_as_owner(&select_apart, values, NULL) == 0;
+}
+
+/*
+ * Makes it so many lanes, which all start where the last one was.
+ */
+void
+cursor_recut(ProcessManager *pm, int lanes)
+{
+	static ExecStatement set_back = {
+		NULL,
+		"UPDATE pm_catalog.cursor c SET position = o.position, handled = CASE c.lane WHEN 0 THEN c.handled OPERATOR(pg_catalog.+) o.others "
+		"ELSE c.handled END, rate = 0 "
+		"FROM (SELECT log, pg_catalog.min(position) AS position, "
+		"coalesce(pg_catalog.sum(handled) FILTER (WHERE lane OPERATOR(pg_catalog.>=) $2), 0)::pg_catalog.int8 AS others "
+		"FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 GROUP BY log) o "
+		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.log OPERATOR(pg_catalog.=) o.log",
+		2, {TEXTOID, INT4OID}
+	};
+	static ExecStatement delete_lanes = {
+		NULL,
+		"DELETE FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.>=) $2",
+		2, {TEXTOID, INT4OID}
+	};
+	static ExecStatement add_lanes = {
+		NULL,
+		"INSERT INTO pm_catalog.cursor (process_manager, log, lane, position) SELECT c.process_manager, c.log, n, c.position "
+		"FROM pm_catalog.cursor c, pg_catalog.generate_series($3, $2 OPERATOR(pg_catalog.-) 1) n "
+		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.lane OPERATOR(pg_catalog.=) 0",
+		3, {TEXTOID, INT4OID, INT4OID}
+	};
+	Datum		values[3];
+
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lanes);
+	values[2] = Int32GetDatum(pm->lanes);
+	(void) exec_as_owner(&set_back, values, NULL);
+	(void) exec_as_owner(&delete_lanes, values, NULL);
+	(void) exec_as_owner(&add_lanes, values, NULL);
 }
 
 /*

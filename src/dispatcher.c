@@ -1,6 +1,7 @@
 /*
  * dispatcher.c
- *		One a database and owner role: runs that role's units.
+ *		One a database and owner role, or several where there are lanes: runs that
+ *		role's units.
  *
  * Connects as the owner, so that there is nothing to escape from for a
  * handler.  The loop: wait on the latch, see which logs have moved, run a
@@ -38,6 +39,7 @@
 #include "lane.h"
 #include "launcher.h"
 #include "pgstat.h"
+#include "reading.h"
 #include "storage/ipc.h"
 #include "unit.h"
 #include "utils/guc.h"
@@ -302,7 +304,7 @@ dispatcher_run(Unit *unit)
 		case DISPATCH_MORE:
 			break;
 	}
-	isolate_succeeded(&unit->isolate, result.done, result.parked);
+	isolate_succeeded(&unit->isolate, &result);
 	unit->leave_parked = result.parked;
 	unit->due = result.due;
 	/* With parked events left alone it says nothing of the one that has failed. */
@@ -461,6 +463,7 @@ dispatcher_main(Datum arg)
 			continue;
 		}
 		slot_activity(ACTIVITY_IDLE);
+		reading_forget();
 		(void) pgstat_report_stat(true);
 		crew_nap(TimestampDifferenceMilliseconds(now, due));
 		dispatcher_woken();

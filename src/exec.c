@@ -254,6 +254,46 @@ exec_statement(ExecStatement *statement, Datum *values, const char *nulls)
 }
 
 /*
+ * Runs a fixed statement in an owner scope of its own, where the number of
+ * rows is all that is asked of it.
+ */
+uint64
+exec_as_owner(ExecStatement *statement, Datum *values, const char *nulls)
+{
+	ExecScope	scope;
+	uint64		rows;
+
+	exec_begin_owner(&scope);
+	rows = exec_statement(statement, values, nulls);
+	exec_end(&scope);
+	return rows;
+}
+
+/*
+ * The same, where each row is to be made something of, in the caller's memory
+ * context.
+ */
+List *
+exec_list(ExecStatement *statement, Datum *values, const char *nulls, void *(*form) (uint64 row))
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ExecScope	scope;
+	List	   *list = NIL;
+
+	exec_begin_owner(&scope);
+	exec_statement(statement, values, nulls);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		list = lappend(list, form(row));
+		MemoryContextSwitchTo(spi);
+	}
+	exec_end(&scope);
+	return list;
+}
+
+/*
  * Runs a command without parameters (DDL).
  */
 void
@@ -291,4 +331,27 @@ exec_text(uint64 row, int column)
 	Datum		value = exec_value(row, column, &isnull);
 
 	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/*
+ * A text argument of a statement, which may be NULL.
+ */
+Datum
+exec_text_arg(const char *text, char *null)
+{
+	*null = text ? ' ' : 'n';
+	return text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+/*
+ * Four text arguments: the message, detail, context and SQLSTATE of an error,
+ * which may be NULL.
+ */
+void
+exec_error_args(ErrorData *error, Datum *values, char *nulls)
+{
+	values[0] = exec_text_arg(error ? error->message : NULL, &nulls[0]);
+	values[1] = exec_text_arg(error ? error->detail : NULL, &nulls[1]);
+	values[2] = exec_text_arg(error ? error->context : NULL, &nulls[2]);
+	values[3] = exec_text_arg(error ? unpack_sql_state(error->sqlerrcode) : NULL, &nulls[3]);
 }

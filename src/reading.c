@@ -1,0 +1,185 @@
+/*
+ * reading.c
+ *		What has been read of a log: for a batch, and for the next.
+ *
+ * A dispatcher runs many units one after the other.  Those that follow one log
+ * and are equally far want the same events, and one that follows many logs
+ * needs only a few of each in one batch.  So what was read is kept for a
+ * moment, in memory of this process.  That is allowed since it was settled when
+ * it was read: at or below the mark, where nothing can appear any more and
+ * nothing is changed.  (An event that is deleted meanwhile is handled as if it
+ * had been before.)  Whoever uses it has checked the owner's rights afresh, and
+ * computes the mark afresh for what is beyond.
+ *
+ * pm.catch_up keeps nothing from batch to batch: it reads what its own
+ * transaction has written, which a savepoint can undo.
+ */
+#include "pm.h"
+
+#include "access/htup_details.h"
+#include "event.h"
+#include "funcapi.h"
+#include "reading.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+
+/* For how long it is kept, ms, and how much at the most, bytes. */
+#define READING_AGE		1000
+#define READING_BYTES	((Size) 32 * 1024 * 1024)
+
+/* Room for so many events to begin with. */
+#define READING_ROOM	64
+
+static HTAB *readings = NULL;
+static MemoryContext readings_context = NULL;	/* parent of those that are kept */
+static MemoryContext batch_context = NULL;	/* of those that only this batch still uses */
+
+/*
+ * At the beginning of a batch: what none uses any more is freed.  Without
+ * "keep", what earlier batches have read is forgotten too.
+ */
+void
+reading_begin(bool keep)
+{
+	if (batch_context == NULL)
+		batch_context = AllocSetContextCreate(TopMemoryContext, "pm reading of this batch", ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(batch_context);
+	if (readings != NULL && (!keep || MemoryContextMemAllocated(readings_context, true) > READING_BYTES))
+		reading_forget();
+	if (readings == NULL)
+	{
+		HASHCTL		ctl;
+
+		readings_context = AllocSetContextCreate(TopMemoryContext, "pm readings", ALLOCSET_SMALL_SIZES);
+		memset(&ctl, 0, sizeof(ctl));
+		ctl.keysize = sizeof(ReadingKey);
+		ctl.entrysize = sizeof(Reading);
+		ctl.hcxt = readings_context;
+		readings = hash_create("pm readings", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+}
+
+/*
+ * Forgets all, in between two batches.
+ */
+void
+reading_forget(void)
+{
+	if (readings != NULL)
+		MemoryContextDelete(readings_context);
+	readings = NULL;
+}
+
+/*
+ * A reading that has some event after a position, and *next, the first of them;
+ * NULL if there is none.
+ */
+Reading *
+reading_find(const ReadingKey *key, int64 after, int *next)
+{
+	Reading    *reading = hash_search(readings, key, HASH_FIND, NULL);
+
+	*next = 0;
+	if (reading == NULL || reading->version != log_version() ||
+		after < reading->after || after >= reading->up_to ||
+		TimestampDifferenceExceeds(reading->read_at, GetCurrentTimestamp(), READING_AGE))
+		return NULL;
+	while (*next < reading->count && reading->events[*next].position <= after)
+		(*next)++;
+	return *next < reading->count ? reading : NULL;
+}
+
+/* Makes events of the rows that a query returns. */
+typedef struct ReadingReceiver
+{
+	DestReceiver pub;
+	const ReadingRequest *request;
+	Reading    *reading;
+	TupleDesc	event_desc;
+	int64		last_position;	/* wanted or not */
+	bool		enough;
+} ReadingReceiver;
+
+static void
+reading_receive_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+	Assert(desc->natts == EVENT_ATTRIBUTES);
+}
+
+/*
+ * A row becomes an event at once, without a copy in between.
+ */
+static bool
+reading_receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	ReadingReceiver *receiver = (ReadingReceiver *) self;
+	Reading    *reading = receiver->reading;
+	MemoryContext caller;
+	ReadingEvent *event;
+
+	slot_getallattrs(slot);
+	reading->looked_at++;
+	receiver->last_position = DatumGetInt64(slot->tts_values[EVENT_POSITION - 1]);
+	reading->last_time = DatumGetTimestampTz(slot->tts_values[EVENT_RECORDED_AT - 1]);
+	if (receiver->request->wants != NULL && !receiver->request->wants(receiver->request->arg, slot))
+		return true;
+
+	caller = MemoryContextSwitchTo(reading->context);
+	if (reading->count == reading->room)
+	{
+		reading->room = Max(reading->room * 2, READING_ROOM);
+		reading->events = reading->events == NULL ? palloc(sizeof(ReadingEvent) * reading->room) :
+			repalloc_huge(reading->events, sizeof(ReadingEvent) * reading->room);
+	}
+	event = &reading->events[reading->count++];
+	event->position = receiver->last_position;
+	event->time = reading->last_time;
+	event->event = HeapTupleGetDatum(heap_form_tuple(receiver->event_desc, slot->tts_values, slot->tts_isnull));
+	MemoryContextSwitchTo(caller);
+	/* The query ends there. */
+	receiver->enough = reading->count >= receiver->request->limit;
+	return !receiver->enough;
+}
+
+static void
+reading_receive_nothing(DestReceiver *self)
+{
+}
+
+/*
+ * Reads, in place of what has been read before for the same key; who has that
+ * in use may go on using it until the end of the batch.  Runs after the mark
+ * was computed that "up_to" does not exceed, under a snapshot of its own.
+ */
+Reading *
+reading_read(PmLog *log, const ReadingRequest *request)
+{
+	bool		found;
+	Reading    *reading = hash_search(readings, &request->key, HASH_ENTER, &found);
+	ReadingReceiver receiver = {
+		{reading_receive, reading_receive_startup, reading_receive_nothing, reading_receive_nothing, DestNone},
+		request, reading, NULL, 0, false
+	};
+	uint64		version = log_version();
+	ExecScope	scope;
+
+	if (found && reading->version != 0)
+		MemoryContextSetParent(reading->context, batch_context);
+	memset((char *) reading + sizeof(ReadingKey), 0, sizeof(Reading) - sizeof(ReadingKey));
+	reading->read_at = GetCurrentTimestamp();
+	reading->after = request->after;
+
+	receiver.event_desc = lookup_rowtype_tupdesc(event_type(), -1);
+	log_begin_read(log, &scope);
+	/* While it is incomplete it belongs to this batch, which may fail here. */
+	reading->context = AllocSetContextCreate(batch_context, "pm reading", ALLOCSET_DEFAULT_SIZES);
+	(void) log_select(log, request->after, request->up_to, request->rows, request->types, &receiver.pub);
+	reading->up_to = receiver.enough || reading->looked_at == request->rows ? receiver.last_position : request->up_to;
+	exec_end(&scope);
+	ReleaseTupleDesc(receiver.event_desc);
+	MemoryContextSetParent(reading->context, readings_context);
+	reading->version = version;
+	return reading;
+}
