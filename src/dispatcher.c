@@ -53,7 +53,7 @@
 #define DISPATCHER_FAULTS		60	/* waits for the server's own trouble, about five minutes */
 #define DISPATCHER_AT_ONCE		10	/* deadlocks and the like, in a row, that do not count */
 
-#define DISPATCHER_KEEPS		(4 * 1024 * 1024)	/* memory kept from batch to batch, at most, bytes */
+#define DISPATCHER_KEEPS		(16 * 1024 * 1024)	/* memory kept from batch to batch, at most, bytes */
 
 static MemoryContext run_context;	/* outlives an aborted batch, not the next */
 static int	last_manager = 0;
