@@ -193,7 +193,7 @@ unit_load(void)
 			{
 				Unit	   *known = lfirst(lc2);
 
-				if (known->pm->id == pm->id && known->lane == lane)
+				if (known->pm->id == pm->id && known->pm->lanes == pm->lanes && known->lane == lane)
 				{
 					unit->isolate = known->isolate;
 					unit->at_once = known->at_once;
