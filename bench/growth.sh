@@ -72,6 +72,7 @@ growth_behind() {
 		tell "VACUUM ANALYZE bench.log_$s"
 	done
 	tell CHECKPOINT
+	say "   filled ($SECONDS s)"
 	rounds "$n" growth_behind_round
 }
 
@@ -196,32 +197,6 @@ growth_keyed() {
 	rounds "$n" growth_keyed_round
 }
 
-# ---- lanes ----
-
-growth_lanes_round() {
-	local l
-	for l in 1 2; do
-		as_bench "SELECT pm.register('it', 'bench.compute', ARRAY['bench.log'], start_at => 'end', lanes => $l)"
-		growth_pause
-		tell "SELECT pm.seek('it', 'bench.log', 0)"
-		drain "SELECT min(position) FROM pm.cursor" "$events" growth_resume
-		sample growth lanes "$l" rate "$rate"
-		tell "SELECT pm.unregister('it')"
-	done
-}
-growth_lanes() {
-	local events
-	events=$(pick 4000 40000)
-	database growth
-	as_bench "SELECT pm.create_log('bench.log')"
-	if ! psql -XAtq -U bench -d "$database_name" -c "BEGIN; SELECT pm.register('it', 'bench.compute', ARRAY['bench.log'], lanes => 2); ROLLBACK" >/dev/null 2>&1; then
-		skip "growth: lanes (this version takes no more than one)"
-		return
-	fi
-	as_bench "CALL bench.fill('bench.log', $events)"
-	rounds "$n" growth_lanes_round
-}
-
 run_growth() {
 	local n
 	n=$(pick 1 "$ROUNDS")
@@ -236,5 +211,4 @@ run_growth() {
 		growth_keyed timers instance_timer 1000 1000000
 		growth_keyed parked insert_unless_bad 100 10000
 	fi
-	growth_lanes
 }

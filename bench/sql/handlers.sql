@@ -27,6 +27,12 @@ CREATE FUNCTION bench.batch_sql(events pm.event[]) RETURNS void LANGUAGE sql AS 
   SELECT position, stream, (data ->> 'amount')::int FROM unnest(events)
 $$;
 
+CREATE FUNCTION bench.batch_plpgsql(events pm.event[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO bench.effect (position, stream, amount)
+  SELECT position, stream, (data ->> 'amount')::int FROM unnest(events);
+END $$;
+
 -- For latency: which event, and when it was sent.
 CREATE FUNCTION bench.see(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
