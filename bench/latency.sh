@@ -58,20 +58,24 @@ latency_settle() {
 	done
 }
 
+# How many effects an event has.
+latency_fan=1
+
 # latency_warm SCRIPT: one event, to see that somebody is there who handles it.
 latency_warm() {
 	tell "TRUNCATE bench.seen"
 	pgbench -U "${latency_user:-bench}" -n -c 1 -t 1 -f "$1" "$database_name" >/dev/null 2>&1 || die "pgbench failed: $1"
-	latency_settle 1 || die "nobody handles the events of $1"
+	latency_settle "$latency_fan" || return 1
 	tell "TRUNCATE bench.seen"
 }
 
 # latency_followed RATE SECONDS SCRIPT [PATIENCE]: the load, and what became of it: $client_ms, $effect_ms and $lost.
+# False if nobody is there.
 latency_followed() {
-	latency_warm "$3"
+	latency_warm "$3" || return 1
 	latency_load "$1" "$2" "$3"
 	lost=0
-	latency_settle "$sent" "${4:-}" || lost=$((sent - answer))
+	latency_settle $((sent * latency_fan)) "${4:-}" || lost=$((sent * latency_fan - answer))
 	latency_effects
 }
 
@@ -95,7 +99,7 @@ latency_variant() {
 		return
 	fi
 	ask "SELECT coalesce(max(position), 0) FROM bench.$variant"; before=$answer
-	latency_followed "$rate" "$seconds" "$script" 2
+	latency_followed "$rate" "$seconds" "$script" 2 || die "nobody handles the events of $variant"
 	latency_sample latency "$rate" "$variant-writer" "$client_ms"
 	latency_sample latency "$rate" "$variant" "$effect_ms"
 	ask "SELECT (extract(epoch FROM pg_xact_commit_timestamp(s.xmin) - pg_xact_commit_timestamp(e.xmin)) * 1000000)::bigint

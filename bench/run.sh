@@ -8,10 +8,12 @@
 # temporary directory, starts a private server there as an unprivileged user, and measures. What
 # cannot be had is skipped, with a line that says so. Results go to bench/results/ :
 #
-#   results.txt    settings, ratios, all medians, what was skipped, the checks
+#   results.txt    settings, what counts and its bounds, what was left out, all medians and what they mean
+#   results.md     the tables of doc/performance.md; perl bench/report.pl --into doc/performance.md bench/results
+#                  puts them there
 #   raw.tsv        every single measurement: section, case, variant, metric, round, value
 #   medians.tsv    section, case, variant, metric, median, minimum, maximum, rounds
-#   *.png          plots
+#   *.png, plots.txt      plots, as pictures and as text
 #
 #   QUICK=1        small sizes and few rounds: under two minutes, once everything is installed
 #   ROUNDS=n       so many rounds (5; QUICK 2)
