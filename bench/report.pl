@@ -190,7 +190,7 @@ sub short
 sub markdown
 {
 	my $out = join('', map { "$_  \n" } grep { !/^settings/ } settings()) . "\n";
-	$out .= head('what', 'measured', 'asked for');
+	$out .= head('what', 'measured', 'goal');
 	$out .= row($_->[0], $_->[1] || $_->[3], $_->[2] . ($_->[3] eq 'MISSED' ? ' (missed)' : '')) for ratios();
 	my @templates;
 	for (slurp("$here/figures.tsv"))
