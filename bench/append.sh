@@ -15,7 +15,7 @@
 #   follow-N  a log with N followers that run, with a no-op handler in C: they and the writers share the processors.
 #             lag: how many events the last of them was behind when the writers stopped
 #   reader    the bare table with the bare reader of cloop/, the same handler: what any follower takes from the writers
-# with 1, 4 and 16 clients (case: async-4 and so on). Each run gets a table of its own, freshly made. The rate is in events a second.
+# with 1, 4 and 16 clients (case: async-4 and so on; all of it with 4, not everything with 10 followers else). Each run gets a table of its own, freshly made. The rate is in events a second.
 
 append_scripts() {
 	local dir=$BENCH_WORK/append note data i
@@ -89,15 +89,15 @@ append_round() {
 	tell CHECKPOINT
 	for commit in $commits; do
 		for clients in $client_counts; do
-			seconds=1
-			runs=(insert:bare insert:log insert:follow-1 insert:follow-10)
-			if [ "$clients" = 4 ]; then
-				# bare twice: its rate is the measure for the most
-				runs=(insert:bare insert:log insert:paused-1 insert:follow-1 insert:reader insert:bare insert:paused-10 insert:follow-10)
-				quick || [ "$commit" = on ] || seconds=2
+			seconds=1 runs=(insert:{bare,log,follow-1,follow-10} version:bare {expected,append}:{log,follow-1} {rows100,copy}:{bare,log,follow-1})
+			if quick; then
+				runs=(insert:{bare,paused-1,follow-1,reader} version:bare expected:log)
+			elif [ "$clients" = 4 ]; then
+				runs=(insert:{bare,log,paused-1,follow-1,reader,paused-10,follow-10} version:bare
+					{expected,append}:{log,follow-1,follow-10} {rows100,copy}:{bare,log,follow-1,follow-10})
+				# What the bounds are about: there and back.
+				[ "$commit" = on ] || runs=(insert:{follow-1,paused-1,log,bare} expected:log version:bare "${runs[@]}") seconds=2
 			fi
-			runs+=(version:bare {expected,append}:{log,follow-1,follow-10} {rows100,copy}:{bare,log,follow-1,follow-10})
-			! quick || runs=(insert:bare insert:paused-1 insert:follow-1 insert:reader version:bare expected:log)
 			turn "${runs[@]}"
 			for run in "${in_turn[@]}"; do append_run "$commit" "$clients" "${run%%:*}" "${run#*:}"; done
 		done

@@ -158,7 +158,7 @@ growth_logs_round() {
 growth_logs() {
 	local sizes total
 	read -ra sizes <<<"$(pick '1 20' '1 10 100 1000')"
-	total=$(pick 20000 100000)
+	total=$(pick 20000 50000)
 	database growth
 	# As many events as it needs for the smallest number of logs that it is among.
 	as_bench "DO \$\$ DECLARE events bigint; BEGIN FOR i IN 1 .. ${sizes[-1]} LOOP
@@ -225,8 +225,8 @@ run_growth() {
 	local n=$ROUNDS part
 	if quick; then
 		n=1
-		skip "growth: 1 round, smaller sizes; no timers and parked keys (QUICK)"
-		set -- behind managers logs "keyed instances instance_plpgsql instance_see 1000 10000"
+		skip "growth: 1 round, smaller sizes; logs, timers and parked keys (QUICK)"
+		set -- behind managers "keyed instances instance_plpgsql instance_see 1000 10000"
 	else
 		set -- behind managers logs "keyed instances instance_plpgsql instance_see 1000 100000 1000000" \
 			"keyed timers instance_timer instance_see 1000 1000000" "keyed parked insert_unless_bad see 100 10000"

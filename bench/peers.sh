@@ -111,8 +111,8 @@ run_peers() {
 	peers=()
 	if quick; then
 		n=1
-		skip "peers: 1 round, smaller backlogs, latency at 1000/s only; message_db, graphile, emmett (QUICK)"
-		set -- pm by_hand poll pgq
+		skip "peers: 1 round, smaller backlogs, latency at 1000/s only; by_hand, message_db, graphile, emmett (QUICK)"
+		set -- pm poll pgq
 	else
 		set -- pm by_hand poll pgq message_db graphile emmett
 	fi
