@@ -2,6 +2,7 @@
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
+\set reload :abs_srcdir '/sql/reload.inc'
 \set ECHO none
 -- a batch ends after batch_size events, however slow the machine is
 ALTER SYSTEM SET pm.batch_duration = '1h';
@@ -474,8 +475,11 @@ SELECT count(DISTINCT result) AS results FROM runs WHERE handler <> 'keep';
 SELECT line FROM runs, string_to_table(result, E'\n') WITH ORDINALITY l(line, n) WHERE handler = 'keep' AND batch_size = 3 ORDER BY n;
 -- nor does it matter where a batch ends because it has lasted long enough
 ALTER SYSTEM SET pm.batch_duration = '1ms';
-SELECT pg_reload_conf();
-SELECT pg_sleep(0.2);
+\set ECHO none
+\set setting pm.batch_duration
+\set value 1ms
+\i :reload
+\set ECHO all
 SELECT handler FROM runs WHERE batch_size = 100 AND run(handler, batch_size) <> result;
 ALTER SYSTEM SET pm.batch_duration = '1h';
 SELECT pg_reload_conf();

@@ -2,6 +2,7 @@
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
+\set reload :abs_srcdir '/sql/reload.inc'
 \set ECHO none
 -- a batch ends after batch_size events, however slow the machine is
 ALTER SYSTEM SET pm.batch_duration = '1h';
@@ -273,8 +274,11 @@ INSERT INTO chance SELECT seed, results, one_of_them FROM generate_series(11, 18
 SELECT seed, results, length(result) > 100 AS long, result ~ 'T' AS with_timers, result ~ 'failing' AS with_parked, result ~ 'behind' AS with_behind FROM chance ORDER BY seed;
 -- nor does it matter where a batch ends because it has lasted long enough
 ALTER SYSTEM SET pm.batch_duration = '1ms';
-SELECT pg_reload_conf();
-SELECT pg_sleep(0.2);
+\set ECHO none
+\set setting pm.batch_duration
+\set value 1ms
+\i :reload
+\set ECHO all
 SELECT seed FROM chance WHERE seed > 10 AND run(format('CALL by_chance(%s)', seed), 100) <> result;
 DELETE FROM poison;
 SELECT seed FROM chance WHERE seed < 10 AND run(format('CALL by_chance(%s)', seed), 100) <> result;

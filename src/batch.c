@@ -13,12 +13,35 @@
 #include "access/htup_details.h"
 #include "batch.h"
 #include "event.h"
+#include "funcapi.h"
 #include "highwater.h"
+#include "recut.h"
 #include "timer.h"
 #include "utils/typcache.h"
 
+/* Room for so many events of a log to begin with. */
+#define BATCH_ROOM		64
+
+/* So many events are read at once, where some are not this lane's, unless a batch is greater. */
+#define BATCH_ROWS		10000
+
 /* So many timers are read at once. */
 #define BATCH_TIMERS	256
+
+/*
+ * What an item is called by those who are told of it.
+ */
+void
+batch_name(const BatchItem *item, Handling *what)
+{
+	what->source = item->source;
+	what->position = item->position;
+	what->id = item->id;
+	if (item->log_name == NULL)
+		what->log[0] = '\0';
+	else if (strcmp(what->log, item->log_name) != 0)
+		strlcpy(what->log, item->log_name, sizeof(what->log));
+}
 
 /*
  * Computes the mark of each log.  False when one cannot be looked at now.
@@ -27,6 +50,7 @@ bool
 batch_mark(Batch *batch, List *cursors, DispatchResult *result)
 {
 	ListCell   *lc;
+	ListCell   *lc2;
 
 	batch->logs = palloc0(sizeof(BatchLog) * Max(list_length(cursors), 1));
 	foreach(lc, cursors)
@@ -50,39 +74,149 @@ batch_mark(Batch *batch, List *cursors, DispatchResult *result)
 							 (long long) Max(b->mark.mark, b->cursor->position))));
 		if (b->mark.status == HIGHWATER_HELD)
 			result->held = true;
+		foreach(lc2, batch->pm->recuts)
+		{
+			Recut	   *past = lfirst(lc2);
+
+			if (past->position > b->cursor->position && strcmp(past->log, b->log->name) == 0)
+				b->recuts = lappend(b->recuts, past);
+		}
 	}
 	return true;
 }
 
 /*
- * Reads a log's next events, up to the mark.
+ * The hash of the key, of an event whose stream it is.
+ */
+static uint32
+batch_hash_stream(TupleTableSlot *event)
+{
+	return event->tts_isnull[EVENT_STREAM - 1] ? key_hash("", 0) : key_hash_text(event->tts_values[EVENT_STREAM - 1]);
+}
+
+/*
+ * Are there events that are not this lane's, or that it has got past under
+ * another number?
+ */
+static bool
+batch_has_others(Batch *batch, BatchLog *b)
+{
+	return batch->pm->lanes > 1 || b->recuts != NIL;
+}
+
+/*
+ * Is an event this lane's to handle, whose key has that hash?
+ */
+static bool
+batch_owns(Batch *batch, BatchLog *b, uint32 hash, int64 position)
+{
+	return hash % batch->pm->lanes == batch->lane && !recut_handled(b->recuts, hash, position);
+}
+
+/*
+ * The same of an item whose key has been found out to be this text.
+ */
+bool
+batch_is_ours(Batch *batch, BatchItem *item, Datum key)
+{
+	return item->log == NULL || !batch_has_others(batch, item->log) ||
+		batch_owns(batch, item->log, key_hash_text(key), item->position);
+}
+
+/* Makes items of the rows that a query returns. */
+typedef struct BatchReceiver
+{
+	DestReceiver pub;
+	Batch	   *batch;
+	BatchLog   *log;
+	TupleDesc	event_desc;
+	MemoryContext context;		/* the batch's */
+	int			room;
+	bool		leave_out;		/* events of other lanes */
+} BatchReceiver;
+
+static void
+batch_receive_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+	Assert(desc->natts == EVENT_ATTRIBUTES);
+}
+
+/*
+ * A row becomes an event and an item at once, without a copy in between.
+ */
+static bool
+batch_receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	BatchReceiver *receiver = (BatchReceiver *) self;
+	BatchLog   *b = receiver->log;
+	MemoryContext caller;
+	HeapTuple	tuple;
+	BatchItem  *item;
+
+	slot_getallattrs(slot);
+	b->read_to = DatumGetInt64(slot->tts_values[EVENT_POSITION - 1]);
+	b->read_time = DatumGetTimestampTz(slot->tts_values[EVENT_RECORDED_AT - 1]);
+	if (receiver->leave_out && !batch_owns(receiver->batch, b, batch_hash_stream(slot), b->read_to))
+		return true;
+
+	caller = MemoryContextSwitchTo(receiver->context);
+	if (b->count == receiver->room)
+	{
+		receiver->room = Max(receiver->room * 2, BATCH_ROOM);
+		b->events = b->events == NULL ? palloc(sizeof(BatchItem) * receiver->room) :
+			repalloc(b->events, sizeof(BatchItem) * receiver->room);
+	}
+	tuple = heap_form_tuple(receiver->event_desc, slot->tts_values, slot->tts_isnull);
+	item = &b->events[b->count++];
+	memset(item, 0, sizeof(BatchItem));
+	item->source = HANDLING_EVENT;
+	item->log = b;
+	item->log_name = b->log->name;
+	item->position = b->read_to;
+	item->time = b->read_time;
+	item->event = HeapTupleGetDatum(tuple);
+	MemoryContextSwitchTo(caller);
+	return true;
+}
+
+static void
+batch_receive_nothing(DestReceiver *self)
+{
+}
+
+/*
+ * Reads a log's next events, up to the mark.  Where the stream is the key, those
+ * of other lanes are left out at once, and more are read to make up for them.
  */
 static void
 batch_read_log(Batch *batch, BatchLog *b, TupleDesc event_desc)
 {
-	MemoryContext caller = CurrentMemoryContext;
+	BatchReceiver receiver = {
+		{batch_receive, batch_receive_startup, batch_receive_nothing, batch_receive_nothing, DestNone},
+		batch, b, event_desc, CurrentMemoryContext, 0, batch->pm->correlate == NULL && batch_has_others(batch, b)
+	};
+	int			limit = batch->limit;
 	ExecScope	scope;
 
+	if (receiver.leave_out)
+		limit = Max(limit, Min(limit * batch->pm->lanes, BATCH_ROWS));
 	log_begin_read(b->log, &scope);
-	b->count = (int) log_select(b->log, b->cursor->position, b->mark.mark, batch->limit, batch->pm->types);
-	b->more = b->count == batch->limit;
-	b->events = MemoryContextAllocZero(caller, sizeof(BatchItem) * Max(b->count, 1));
-	for (int i = 0; i < b->count; i++)
-	{
-		BatchItem  *item = &b->events[i];
-		MemoryContext spi;
-		bool		isnull;
-
-		item->source = HANDLING_EVENT;
-		item->log = b;
-		item->log_name = b->log->name;
-		item->position = DatumGetInt64(exec_value(i, EVENT_POSITION, &isnull));
-		item->time = DatumGetTimestampTz(exec_value(i, EVENT_RECORDED_AT, &isnull));
-		spi = MemoryContextSwitchTo(caller);
-		item->event = heap_copy_tuple_as_datum(SPI_tuptable->vals[i], event_desc);
-		MemoryContextSwitchTo(spi);
-	}
+	b->more = log_select(b->log, b->cursor->position, b->mark.mark, limit, batch->pm->types, &receiver.pub) == limit;
 	exec_end(&scope);
+}
+
+/*
+ * The earliest time at which a log that has run out may have more.
+ */
+static TimestampTz
+batch_known_to(Batch *batch)
+{
+	TimestampTz known_to = DT_NOEND;
+
+	for (int i = 0; i < batch->nlogs; i++)
+		if (batch->logs[i].more && batch->logs[i].taken == batch->logs[i].count)
+			known_to = Min(known_to, batch->logs[i].read_time);
+	return known_to;
 }
 
 /*
@@ -102,6 +236,7 @@ batch_read(Batch *batch)
 	batch->events = palloc(sizeof(BatchItem *) * batch->limit);
 	while (batch->count < batch->limit)
 	{
+		TimestampTz known_to = batch_known_to(batch);
 		BatchLog   *oldest = NULL;
 
 		for (int i = 0; i < batch->nlogs; i++)
@@ -112,11 +247,11 @@ batch_read(Batch *batch)
 				(oldest == NULL || b->events[b->taken].time < oldest->events[oldest->taken].time))
 				oldest = b;
 		}
-		if (oldest == NULL)
+		if (oldest == NULL && known_to == DT_NOEND)
 			return;
-		batch->events[batch->count++] = &oldest->events[oldest->taken++];
-		if (oldest->taken == oldest->count && oldest->more)
+		if (oldest == NULL || oldest->events[oldest->taken].time >= known_to)
 			break;
+		batch->events[batch->count++] = &oldest->events[oldest->taken++];
 	}
 	batch->cut = true;
 }
@@ -279,7 +414,9 @@ batch_advance(Batch *batch)
 		else
 		{
 			more = true;
-			if (b->done > 0)
+			if (b->done == b->count)
+				position = b->read_to;
+			else if (b->done > 0)
 				position = b->position;
 		}
 		if (position > b->cursor->position)

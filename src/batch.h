@@ -21,6 +21,9 @@ typedef struct BatchLog
 	int			done;			/* of these, got past */
 	int			handled;		/* of these, by the handler */
 	int64		position;		/* of the last one got past */
+	int64		read_to;		/* how far the read got, where there are more */
+	TimestampTz read_time;		/* recorded_at of the last event that was read */
+	List	   *recuts;			/* those that say something of what is to come */
 	bool		more;			/* there are more below the mark */
 	struct BatchItem *events;
 } BatchLog;
@@ -72,7 +75,9 @@ typedef struct Batch
 	TimestampTz due;			/* of the earliest timer set */
 } Batch;
 
+extern void batch_name(const BatchItem *item, Handling *what);
 extern bool batch_mark(Batch *batch, List *cursors, DispatchResult *result);
+extern bool batch_is_ours(Batch *batch, BatchItem *item, Datum key);
 extern void batch_read(Batch *batch);
 extern BatchItem *batch_next(Batch *batch);
 extern void batch_put_back(Batch *batch, BatchItem *item);

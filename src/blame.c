@@ -90,7 +90,7 @@ blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, con
 /*
  * Which call failed, in words that all who may see the unit may read.
  */
-char *
+static char *
 blame_words(ProcessManager *pm, const Handling *what)
 {
 	Timer	   *timer;
@@ -111,10 +111,11 @@ static void
 blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorData *error, bool crash)
 {
 	Timer	   *timer = timer_get(pm, what->id);
-	char	   *refused = crash ? NULL : park_refused(pm, state, what->lane);
+	char	   *refused;
 
 	if (timer == NULL)
 		return;
+	refused = crash ? NULL : park_refused(pm, state, what->lane);
 	if (refused != NULL)
 	{
 		lane_halt(pm, what, refused, error, true);

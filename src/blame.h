@@ -20,7 +20,6 @@ extern bool blame_nobody(int sqlerrcode);
 extern bool blame_server(int sqlerrcode);
 extern bool blame_timeout(ErrorData *error, ProcessManager *pm, const Handling *what);
 extern void blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, const Handling *met);
-extern char *blame_words(ProcessManager *pm, const Handling *what);
 extern TimestampTz blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cause);
 
 #endif							/* PM_BLAME_H */

@@ -119,18 +119,6 @@ call_step(Calls *calls)
 	MemoryContextReset(calls->per_event);
 }
 
-static void
-call_name(Handling *handling, BatchItem *item)
-{
-	handling->source = item->source;
-	handling->position = item->position;
-	handling->id = item->id;
-	if (item->log_name == NULL)
-		handling->log[0] = '\0';
-	else if (strcmp(handling->log, item->log_name) != 0)
-		strlcpy(handling->log, item->log_name, sizeof(handling->log));
-}
-
 /*
  * From here on, this item is to blame.
  */
@@ -144,15 +132,16 @@ call_at(Batch *batch, BatchItem *item, bool correlating, bool several)
 	CallCurrent.count = batch->done + 1;
 	handling->manager = batch->pm->id;
 	handling->lane = batch->lane;
+	handling->lanes = batch->pm->lanes;
 	handling->several = several;
 	handling->correlating = correlating;
-	call_name(handling, item);
+	batch_name(item, handling);
 	CallCurrent.published = handling;
 	if (item->set_by != NULL)
 	{
 		/* Who outlives us will not find this timer, only what has set it. */
 		CallCurrent.set_by = *handling;
-		call_name(&CallCurrent.set_by, item->set_by);
+		batch_name(item->set_by, &CallCurrent.set_by);
 		CallCurrent.set_by.several = true;
 		CallCurrent.published = &CallCurrent.set_by;
 	}
@@ -192,6 +181,8 @@ call_correlate(Batch *batch, Calls *calls, BatchItem *item)
 		isnull = fields.nulls[EVENT_STREAM - 1];
 		name = isnull ? CStringGetTextDatum("") : fields.values[EVENT_STREAM - 1];
 	}
+	if (!item->passed && !batch_is_ours(batch, item, name))
+		item->passed = true;
 	if (!item->passed)
 		item->key = key_get(&batch->keys, name);
 	MemoryContextReset(calls->per_event);

@@ -164,12 +164,12 @@ catch_up_unit(CatchUp *run, ProcessManager *pm, int lane)
 			ProcessManager *again = registry_get(pm->name, true);
 
 			/* Another one may have taken its name. */
-			if (again == NULL || again->id != pm->id || again->owner != pm->owner)
+			if (again == NULL || again->id != pm->id || again->owner != pm->owner || lane >= again->lanes)
 				break;
 			pm = again;
 			continue;
 		}
-		isolate_succeeded(&isolate, result.done, result.parked);
+		isolate_succeeded(&isolate, &result);
 		if (!leave_parked)
 			at_once = 0;
 		leave_parked = result.parked;

@@ -154,10 +154,11 @@ crew_nap(long ms)
 }
 
 /*
- * Starts a worker for (database, role).  Its end will set our latch.
+ * Starts a worker for (database, role), where there are to be so many.  Its end
+ * will set our latch.
  */
 CrewStart
-crew_start(List **crew, WorkerKind kind, Oid database, Oid role)
+crew_start(List **crew, WorkerKind kind, Oid database, Oid role, int colleagues)
 {
 	BackgroundWorker worker;
 	CrewMember *member;
@@ -166,7 +167,7 @@ crew_start(List **crew, WorkerKind kind, Oid database, Oid role)
 	uint32		generation;
 	int			slot;
 
-	slot = slot_claim(kind, database, role, kind == WORKER_DISPATCHER ? guc_max_workers : 0, &generation);
+	slot = slot_claim(kind, database, role, kind == WORKER_DISPATCHER ? guc_max_workers : 0, colleagues, &generation);
 	if (slot < 0)
 		return CREW_NO_PLACE;
 
@@ -198,6 +199,22 @@ crew_start(List **crew, WorkerKind kind, Oid database, Oid role)
 	*crew = lappend(*crew, member);
 	MemoryContextSwitchTo(old);
 	return CREW_STARTED;
+}
+
+/*
+ * How many members for a role have been started and are not known to have
+ * ended.
+ */
+int
+crew_count(List *crew, Oid role)
+{
+	ListCell   *lc;
+	int			count = 0;
+
+	foreach(lc, crew)
+		if (((CrewMember *) lfirst(lc))->role == role)
+			count++;
+	return count;
 }
 
 /*

@@ -35,7 +35,8 @@ extern bool crew_extension(void);
 extern bool crew_can_connect(Oid role);
 extern void crew_reload(void);
 extern void crew_nap(long ms);
-extern CrewStart crew_start(List **crew, WorkerKind kind, Oid database, Oid role);
+extern CrewStart crew_start(List **crew, WorkerKind kind, Oid database, Oid role, int colleagues);
+extern int	crew_count(List *crew, Oid role);
 extern CrewMember *crew_gone(List **crew);
 
 #endif							/* PM_CREW_H */

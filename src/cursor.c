@@ -46,12 +46,20 @@ cursor_lane(LaneState *state)
 	state->crashes = DatumGetInt32(exec_value(0, 15, &isnull));
 	state->in_a_row = DatumGetInt32(exec_value(0, 16, &isnull));
 	state->has_parked = DatumGetBool(exec_value(0, 17, &isnull));
-	state->parked_due = DatumGetTimestampTz(exec_value(0, 18, &isnull));
-	if (isnull)
-		state->parked_due = DT_NOEND;
-	state->timer_due = DatumGetTimestampTz(exec_value(0, 19, &isnull));
-	if (isnull)
-		state->timer_due = DT_NOEND;
+}
+
+/*
+ * The time that a statement returns, DT_NOEND if none.
+ */
+static TimestampTz
+cursor_due(ExecStatement *statement, Datum *unit)
+{
+	TimestampTz due = DT_NOEND;
+	bool		isnull;
+
+	if (exec_statement(statement, unit, NULL) > 0)
+		due = DatumGetTimestampTz(exec_value(0, 1, &isnull));
+	return due;
 }
 
 /*
@@ -65,14 +73,23 @@ cursor_read(ProcessManager *pm, int lane, LaneState *state)
 		"SELECT c.log, c.position, c.rate, c.moved_at, l.state, l.attempts, l.retry_at, l.log, l.position, l.reason, "
 		"l.message, l.detail, l.context, l.sqlstate, l.crashes, l.in_a_row, "
 		"EXISTS (SELECT FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND k.lane OPERATOR(pg_catalog.=) $2), "
-		"(SELECT k.retry_at FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND k.lane OPERATOR(pg_catalog.=) $2 AND k.retry_at IS NOT NULL ORDER BY k.retry_at LIMIT 1), "
-		"(SELECT t.due FROM pm_catalog.timer t WHERE t.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND t.lane OPERATOR(pg_catalog.=) $2 ORDER BY t.due LIMIT 1) "
+		"AND k.lane OPERATOR(pg_catalog.=) $2) "
 		"FROM pm_catalog.lane l LEFT JOIN pm_catalog.cursor c ON c.process_manager OPERATOR(pg_catalog.=) l.process_manager "
 		"AND c.lane OPERATOR(pg_catalog.=) l.lane "
 		"WHERE l.process_manager OPERATOR(pg_catalog.=) $1 AND l.lane OPERATOR(pg_catalog.=) $2 ORDER BY c.log",
+		2, {TEXTOID, INT4OID}
+	};
+	/* Asked only where there may be one: every batch comes here. */
+	static ExecStatement parked_due = {
+		NULL,
+		"SELECT k.retry_at FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND k.lane OPERATOR(pg_catalog.=) $2 AND k.retry_at IS NOT NULL ORDER BY k.retry_at LIMIT 1",
+		2, {TEXTOID, INT4OID}
+	};
+	static ExecStatement timer_due = {
+		NULL,
+		"SELECT t.due FROM pm_catalog.timer t WHERE t.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND t.lane OPERATOR(pg_catalog.=) $2 ORDER BY t.due LIMIT 1",
 		2, {TEXTOID, INT4OID}
 	};
 	MemoryContext caller = CurrentMemoryContext;
@@ -105,6 +122,8 @@ cursor_read(ProcessManager *pm, int lane, LaneState *state)
 		}
 		MemoryContextSwitchTo(spi);
 	}
+	state->parked_due = state->has_parked ? cursor_due(&parked_due, values) : DT_NOEND;
+	state->timer_due = pm->kind == HANDLER_INSTANCE ? cursor_due(&timer_due, values) : DT_NOEND;
 	exec_end(&scope);
 	return cursors;
 }
@@ -146,27 +165,24 @@ cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 position, int ha
 }
 
 /*
- * Counts an event of a log that was handled without moving the cursor: it was
- * parked.
+ * Counts parked events of a log that were handled, which moves no cursor.
  */
 void
-cursor_count(ProcessManager *pm, int lane, const char *log)
+cursor_count(ProcessManager *pm, int lane, Cursor *cursor)
 {
 	static ExecStatement count_handled = {
 		NULL,
-		"UPDATE pm_catalog.cursor SET handled = handled OPERATOR(pg_catalog.+) 1 "
+		"UPDATE pm_catalog.cursor SET handled = handled OPERATOR(pg_catalog.+) $4 "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2 AND lane OPERATOR(pg_catalog.=) $3",
-		3, {TEXTOID, TEXTOID, INT4OID}
+		4, {TEXTOID, TEXTOID, INT4OID, INT8OID}
 	};
-	ExecScope	scope;
-	Datum		values[3];
+	Datum		values[4];
 
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = CStringGetTextDatum(log);
+	values[1] = CStringGetTextDatum(cursor->log);
 	values[2] = Int32GetDatum(lane);
-	exec_statement(&count_handled, values, NULL);
-	exec_end(&scope);
+	values[3] = Int64GetDatum(cursor->parked);
+	(void) exec_as_owner(&count_handled, values, NULL);
 }
 
 /*
@@ -193,6 +209,65 @@ cursor_add(const char *manager, const char *log, int lanes, int64 position)
 		exec_statement(&add_cursor, values, NULL);
 	}
 	exec_end(&scope);
+}
+
+/*
+ * Have all lanes of a process manager come equally far, in each log?  The
+ * caller holds the units' locks.
+ */
+bool
+cursor_level(ProcessManager *pm)
+{
+	static ExecStatement select_apart = {
+		NULL,
+		"SELECT FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 GROUP BY log "
+		"HAVING pg_catalog.min(position) OPERATOR(pg_catalog.<) pg_catalog.max(position) "
+		"UNION ALL SELECT FROM pm_catalog.recut r WHERE r.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND r.position OPERATOR(pg_catalog.>) ANY (SELECT c.position FROM pm_catalog.cursor c "
+		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.log OPERATOR(pg_catalog.=) r.log)",
+		1, {TEXTOID}
+	};
+	Datum		values[1] = {CStringGetTextDatum(pm->name)};
+
+	return exec_as_owner(&select_apart, values, NULL) == 0;
+}
+
+/*
+ * Makes it so many lanes, which all start where the last one was.
+ */
+void
+cursor_recut(ProcessManager *pm, int lanes)
+{
+	static ExecStatement set_back = {
+		NULL,
+		"UPDATE pm_catalog.cursor c SET position = o.position, handled = CASE c.lane WHEN 0 THEN c.handled OPERATOR(pg_catalog.+) o.others "
+		"ELSE c.handled END, rate = 0 "
+		"FROM (SELECT log, pg_catalog.min(position) AS position, "
+		"coalesce(pg_catalog.sum(handled) FILTER (WHERE lane OPERATOR(pg_catalog.>=) $2), 0)::pg_catalog.int8 AS others "
+		"FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 GROUP BY log) o "
+		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.log OPERATOR(pg_catalog.=) o.log",
+		2, {TEXTOID, INT4OID}
+	};
+	static ExecStatement delete_lanes = {
+		NULL,
+		"DELETE FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.>=) $2",
+		2, {TEXTOID, INT4OID}
+	};
+	static ExecStatement add_lanes = {
+		NULL,
+		"INSERT INTO pm_catalog.cursor (process_manager, log, lane, position) SELECT c.process_manager, c.log, n, c.position "
+		"FROM pm_catalog.cursor c, pg_catalog.generate_series($3, $2 OPERATOR(pg_catalog.-) 1) n "
+		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.lane OPERATOR(pg_catalog.=) 0",
+		3, {TEXTOID, INT4OID, INT4OID}
+	};
+	Datum		values[3];
+
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lanes);
+	values[2] = Int32GetDatum(pm->lanes);
+	(void) exec_as_owner(&set_back, values, NULL);
+	(void) exec_as_owner(&delete_lanes, values, NULL);
+	(void) exec_as_owner(&add_lanes, values, NULL);
 }
 
 /*

@@ -14,11 +14,14 @@ typedef struct Cursor
 	int64		position;
 	double		rate;
 	TimestampTz moved_at;
+	int			parked;			/* parked events of this log that a batch has handled */
 } Cursor;
 
 extern List *cursor_read(ProcessManager *pm, int lane, LaneState *state);
 extern void cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 position, int handled);
-extern void cursor_count(ProcessManager *pm, int lane, const char *log);
+extern void cursor_count(ProcessManager *pm, int lane, Cursor *cursor);
+extern bool cursor_level(ProcessManager *pm);
+extern void cursor_recut(ProcessManager *pm, int lanes);
 extern int64 cursor_furthest(Oid relid);
 extern void cursor_add(const char *manager, const char *log, int lanes, int64 position);
 

@@ -23,6 +23,7 @@
 #include "instance.h"
 #include "park.h"
 #include "timer.h"
+#include "utils/guc.h"
 #include "within.h"
 
 /* ---------- logs and timers ---------- */
@@ -38,10 +39,7 @@ dispatch_has_failed(Batch *batch, BatchItem *item)
 	if (batch->state.status != LANE_PARKING && batch->state.status != LANE_RETRYING)
 		return false;
 	memset(&what, 0, sizeof(what));
-	what.source = item->source;
-	what.id = item->id;
-	what.position = item->position;
-	strlcpy(what.log, item->log_name ? item->log_name : "", sizeof(what.log));
+	batch_name(item, &what);
 	return lane_is_about(&batch->state, &what);
 }
 
@@ -59,8 +57,7 @@ dispatch_park(Batch *batch, BatchItem *item)
 
 		memset(&what, 0, sizeof(what));
 		what.lane = batch->lane;
-		what.position = item->position;
-		strlcpy(what.log, item->log_name, sizeof(what.log));
+		batch_name(item, &what);
 		lane_halt(batch->pm, &what, refused, &batch->state.error, false);
 		batch->halted = true;
 		ereport(LOG,
@@ -84,6 +81,7 @@ dispatch_item(Batch *batch, Calls *calls, BatchItem *item)
 {
 	bool		condemned = batch->state.status == LANE_PARKING && !batch->request->raise && dispatch_has_failed(batch, item);
 	bool		handled = false;
+	bool		keyed;
 
 	CallCurrent.count = batch->done + 1;
 	if (item->source == HANDLING_TIMER && !timer_take(item->id))
@@ -103,10 +101,14 @@ dispatch_item(Batch *batch, Calls *calls, BatchItem *item)
 		}
 	}
 
-	if ((calls->handler.correlates || calls->handler.kind == HANDLER_INSTANCE ||
-		 batch->state.has_parked || condemned) && !call_correlate(batch, calls, item))
-		;
-	else if (batch->state.has_parked && park_has(batch->pm, batch->lane, item->key))
+	keyed = calls->handler.correlates || calls->handler.kind == HANDLER_INSTANCE ||
+		batch->state.has_parked || condemned;
+	if (keyed && !call_correlate(batch, calls, item))
+	{
+		batch_done(batch, item, false);
+		return;
+	}
+	if (batch->state.has_parked && park_has(batch->pm, batch->lane, item->key))
 		park_behind(batch->pm, batch->lane, item->key->name, item->event);
 	else if (condemned)
 		dispatch_park(batch, item);
@@ -257,12 +259,22 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 
 /* ---------- parked events ---------- */
 
+static void
+dispatch_count_parked(List *cursors, const char *log)
+{
+	ListCell   *lc;
+
+	foreach(lc, cursors)
+		if (log != NULL && strcmp(((Cursor *) lfirst(lc))->log, log) == 0)
+			((Cursor *) lfirst(lc))->parked++;
+}
+
 /*
  * A batch of one parked key, whose head is due.  What has failed before runs
  * alone; when it succeeds the next of the queue follow.
  */
 static void
-dispatch_parked(Batch *batch, Parked *head, DispatchResult *result)
+dispatch_parked(Batch *batch, List *cursors, Parked *head, DispatchResult *result)
 {
 	Calls		calls;
 	List	   *queue = park_read(batch->pm, batch->lane, head->key, head->attempts > 0 ? 1 : batch->request->max_parked);
@@ -297,8 +309,7 @@ dispatch_parked(Batch *batch, Parked *head, DispatchResult *result)
 			if (parked->log != NULL || item.key->live)
 			{
 				call_handler(batch, &calls, &item);
-				if (parked->log != NULL)
-					cursor_count(batch->pm, batch->lane, parked->log);
+				dispatch_count_parked(cursors, parked->log);
 				batch->handled++;
 			}
 		}
@@ -307,6 +318,9 @@ dispatch_parked(Batch *batch, Parked *head, DispatchResult *result)
 			break;
 	}
 	call_end(&calls, batch);
+	foreach(lc, cursors)
+		if (((Cursor *) lfirst(lc))->parked > 0)
+			cursor_count(batch->pm, batch->lane, lfirst(lc));
 	park_promote(batch->pm, batch->lane, head->key);
 	result->outcome = DISPATCH_MORE;
 }
@@ -378,10 +392,11 @@ dispatch_batch(DispatchRequest *request)
 	if (batch.pm->kind == HANDLER_INSTANCE && batch.state.status != LANE_PARKING)
 		batch.due = Min(batch.due, batch.state.timer_due);
 
-	if (!request->leave_parked && batch.state.status != LANE_PARKING && request->max_parked > 0)
+	if (!request->leave_parked && batch.state.status != LANE_PARKING && request->max_parked > 0 &&
+		lane_is_due(batch.state.parked_due, batch.now))
 		head = park_due(batch.pm, batch.lane, batch.now);
 	if (head != NULL)
-		dispatch_parked(&batch, head, &result);
+		dispatch_parked(&batch, cursors, head, &result);
 	else
 		dispatch_logs(&batch, cursors, &result);
 
@@ -393,6 +408,10 @@ dispatch_batch(DispatchRequest *request)
 	if ((result.outcome == DISPATCH_IDLE || result.outcome == DISPATCH_DONE) &&
 		request->leave_parked && lane_is_due(batch.state.parked_due, batch.now))
 		result.outcome = DISPATCH_MORE;
+	/* That events of others were passed over may be lost: they are passed over again. */
+	if (batch.done == 0 && result.outcome != DISPATCH_STOPPED && GetCurrentTransactionNestLevel() == 1)
+		(void) set_config_option("synchronous_commit", "off",
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	slot_activity(ACTIVITY_COMMITTING);
 	return result;
 }

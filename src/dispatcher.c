@@ -1,6 +1,7 @@
 /*
  * dispatcher.c
- *		One a database and owner role: runs that role's units.
+ *		One a database and owner role, or several where there are lanes: runs that
+ *		role's units.
  *
  * Connects as the owner, so that there is nothing to escape from for a
  * handler.  The loop: wait on the latch, see which logs have moved, run a
@@ -16,6 +17,10 @@
  * Idle, it holds no snapshot and no transaction, and writes nothing.
  */
 #include "pm.h"
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
@@ -46,6 +51,8 @@
 #define DISPATCHER_SHARE		2000	/* run at least so long before making room, ms */
 #define DISPATCHER_FAULTS		60	/* waits for the server's own trouble, about five minutes */
 #define DISPATCHER_AT_ONCE		10	/* deadlocks and the like, in a row, that do not count */
+
+#define DISPATCHER_KEEPS		(4 * 1024 * 1024)	/* memory kept from batch to batch, at most, bytes */
 
 static MemoryContext run_context;	/* outlives an aborted batch, not the next */
 static int	last_manager = 0;
@@ -296,7 +303,7 @@ dispatcher_run(Unit *unit)
 		case DISPATCH_MORE:
 			break;
 	}
-	isolate_succeeded(&unit->isolate, result.done, result.parked);
+	isolate_succeeded(&unit->isolate, &result);
 	unit->leave_parked = result.parked;
 	unit->due = result.due;
 	/* With parked events left alone it says nothing of the one that has failed. */
@@ -393,6 +400,19 @@ dispatcher_check_clock(void)
 	last = now;
 }
 
+/*
+ * Each batch needs about as much memory as the last.  Left alone, malloc gives
+ * it back to the system in between, and gets it again page by page.
+ */
+static void
+dispatcher_keep_memory(void)
+{
+#ifdef __GLIBC__
+	(void) mallopt(M_MMAP_THRESHOLD, DISPATCHER_KEEPS);
+	(void) mallopt(M_TRIM_THRESHOLD, DISPATCHER_KEEPS);
+#endif
+}
+
 void
 dispatcher_main(Datum arg)
 {
@@ -409,6 +429,7 @@ dispatcher_main(Datum arg)
 	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	/* In a deadlock with an application, this is to be the victim. */
 	SetConfigOption("deadlock_timeout", "100ms", PGC_SUSET, PGC_S_OVERRIDE);
+	dispatcher_keep_memory();
 	handler_may_die = true;
 	crash_attach();
 	run_context = AllocSetContextCreate(TopMemoryContext, "pm run", ALLOCSET_DEFAULT_SIZES);

@@ -145,6 +145,21 @@ exec_prepare(const char *sql, int nargs, Oid *argtypes)
 }
 
 /*
+ * The same, planned once whatever its parameters are.
+ */
+SPIPlanPtr
+exec_prepare_generic(const char *sql, int nargs, Oid *argtypes)
+{
+	SPIPlanPtr	plan = SPI_prepare_cursor(sql, nargs, argtypes, CURSOR_OPT_GENERIC_PLAN);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare_cursor failed for \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(plan) != 0)
+		elog(ERROR, "SPI_keepplan failed for \"%s\"", sql);
+	return plan;
+}
+
+/*
  * Runs a plan under a snapshot of its own, taken now (never read_only: that
  * would reuse the caller's older one).  Returns the number of rows.
  */
@@ -159,6 +174,60 @@ exec_plan(SPIPlanPtr plan, Datum *values, const char *nulls, long limit)
 }
 
 /*
+ * The same, and its rows go to a receiver, one by one.
+ */
+uint64
+exec_plan_to(SPIPlanPtr plan, int nargs, const Oid *argtypes, const Datum *values, DestReceiver *dest)
+{
+	SPIExecuteOptions options;
+	int			rc;
+
+	memset(&options, 0, sizeof(options));
+	options.params = makeParamList(nargs);
+	options.dest = dest;
+	for (int i = 0; i < nargs; i++)
+	{
+		ParamExternData *param = &options.params->params[i];
+
+		param->value = values[i];
+		param->isnull = false;
+		param->pflags = PARAM_FLAG_CONST;
+		param->ptype = argtypes[i];
+	}
+	rc = SPI_execute_plan_extended(plan, &options);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/*
+ * The same for a statement that asks for few rows in the order of an index,
+ * which is how it is to be done, whatever the planner thinks of the table.
+ */
+uint64
+exec_along_index(SPIPlanPtr plan, int nargs, const Oid *argtypes, const Datum *values, DestReceiver *dest)
+{
+	bool		seqscan = enable_seqscan;
+	bool		bitmapscan = enable_bitmapscan;
+	bool		sort = enable_sort;
+	uint64		rows = 0;
+
+	enable_seqscan = enable_bitmapscan = enable_sort = false;
+	PG_TRY();
+	{
+		rows = exec_plan_to(plan, nargs, argtypes, values, dest);
+	}
+	PG_FINALLY();
+	{
+		enable_seqscan = seqscan;
+		enable_bitmapscan = bitmapscan;
+		enable_sort = sort;
+	}
+	PG_END_TRY();
+	return rows;
+}
+
+/*
  * Runs a fixed statement, planning it when this backend meets it first.  The
  * private tables have an index for each, and are empty when many are planned:
  * a plan that scans such a table would be kept while it grows.
@@ -170,7 +239,7 @@ exec_statement(ExecStatement *statement, Datum *values, const char *nulls)
 	uint64		rows = 0;
 
 	if (statement->plan == NULL)
-		statement->plan = exec_prepare(statement->sql, statement->nargs, statement->argtypes);
+		statement->plan = exec_prepare_generic(statement->sql, statement->nargs, statement->argtypes);
 	enable_seqscan = false;
 	PG_TRY();
 	{
@@ -182,6 +251,46 @@ exec_statement(ExecStatement *statement, Datum *values, const char *nulls)
 	}
 	PG_END_TRY();
 	return rows;
+}
+
+/*
+ * Runs a fixed statement in an owner scope of its own, where the number of
+ * rows is all that is asked of it.
+ */
+uint64
+exec_as_owner(ExecStatement *statement, Datum *values, const char *nulls)
+{
+	ExecScope	scope;
+	uint64		rows;
+
+	exec_begin_owner(&scope);
+	rows = exec_statement(statement, values, nulls);
+	exec_end(&scope);
+	return rows;
+}
+
+/*
+ * The same, where each row is to be made something of, in the caller's memory
+ * context.
+ */
+List *
+exec_list(ExecStatement *statement, Datum *values, const char *nulls, void *(*form) (uint64 row))
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ExecScope	scope;
+	List	   *list = NIL;
+
+	exec_begin_owner(&scope);
+	exec_statement(statement, values, nulls);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		list = lappend(list, form(row));
+		MemoryContextSwitchTo(spi);
+	}
+	exec_end(&scope);
+	return list;
 }
 
 /*
@@ -222,4 +331,27 @@ exec_text(uint64 row, int column)
 	Datum		value = exec_value(row, column, &isnull);
 
 	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/*
+ * A text argument of a statement, which may be NULL.
+ */
+Datum
+exec_text_arg(const char *text, char *null)
+{
+	*null = text ? ' ' : 'n';
+	return text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+/*
+ * Four text arguments: the message, detail, context and SQLSTATE of an error,
+ * which may be NULL.
+ */
+void
+exec_error_args(ErrorData *error, Datum *values, char *nulls)
+{
+	values[0] = exec_text_arg(error ? error->message : NULL, &nulls[0]);
+	values[1] = exec_text_arg(error ? error->detail : NULL, &nulls[1]);
+	values[2] = exec_text_arg(error ? error->context : NULL, &nulls[2]);
+	values[3] = exec_text_arg(error ? unpack_sql_state(error->sqlerrcode) : NULL, &nulls[3]);
 }

@@ -37,11 +37,18 @@ extern void exec_begin_reader(ExecScope *scope, Oid table_owner);
 extern void exec_end(ExecScope *scope);
 
 extern SPIPlanPtr exec_prepare(const char *sql, int nargs, Oid *argtypes);
+extern SPIPlanPtr exec_prepare_generic(const char *sql, int nargs, Oid *argtypes);
 extern uint64 exec_plan(SPIPlanPtr plan, Datum *values, const char *nulls, long limit);
+extern uint64 exec_plan_to(SPIPlanPtr plan, int nargs, const Oid *argtypes, const Datum *values, DestReceiver *dest);
+extern uint64 exec_along_index(SPIPlanPtr plan, int nargs, const Oid *argtypes, const Datum *values, DestReceiver *dest);
 extern uint64 exec_statement(ExecStatement *statement, Datum *values, const char *nulls);
+extern uint64 exec_as_owner(ExecStatement *statement, Datum *values, const char *nulls);
+extern List *exec_list(ExecStatement *statement, Datum *values, const char *nulls, void *(*form) (uint64 row));
 extern void exec_command(const char *sql);
 
 extern Datum exec_value(uint64 row, int column, bool *isnull);
 extern char *exec_text(uint64 row, int column);
+extern Datum exec_text_arg(const char *text, char *null);
+extern void exec_error_args(ErrorData *error, Datum *values, char *nulls);
 
 #endif							/* PM_EXEC_H */

@@ -201,12 +201,32 @@ handler_find(const char *name, Oid owner, HandlerKind *kind)
 }
 
 /*
+ * Each lane asks for the key of each event, to find its own: two answers, and
+ * none would handle it, or two.
+ */
+static void
+handler_require_immutable(Oid correlate)
+{
+	if (func_volatile(correlate) != PROVOLATILE_IMMUTABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+				 errmsg("correlate function %s must be IMMUTABLE to be used with lanes", format_procedure(correlate)),
+				 errdetail("An event is handled by the lane of its key, which must always be the same."),
+				 errhint("If its result depends on the event alone, run ALTER FUNCTION %s IMMUTABLE.",
+						 format_procedure_qualified(correlate))));
+}
+
+/*
  * The same for a correlate function.
  */
 char *
-handler_find_correlate(const char *name, Oid owner)
+handler_find_correlate(const char *name, Oid owner, bool lanes)
 {
-	return format_procedure_qualified(handler_search(name, owner, &correlate_role));
+	Oid			found = handler_search(name, owner, &correlate_role);
+
+	if (lanes)
+		handler_require_immutable(found);
+	return format_procedure_qualified(found);
 }
 
 /*
@@ -247,6 +267,8 @@ handler_open(Handler *handler, ProcessManager *pm)
 	{
 		Oid			correlate = handler_lookup(pm, pm->correlate, &correlate_role);
 
+		if (pm->lanes > 1 || pm->recuts != NIL)
+			handler_require_immutable(correlate);
 		fmgr_info(correlate, &handler->correlate);
 		handler->correlates = true;
 		handler->foretells = func_volatile(correlate) == PROVOLATILE_IMMUTABLE;

@@ -20,7 +20,7 @@ typedef struct Handler
 } Handler;
 
 extern char *handler_find(const char *name, Oid owner, HandlerKind *kind);
-extern char *handler_find_correlate(const char *name, Oid owner);
+extern char *handler_find_correlate(const char *name, Oid owner, bool lanes);
 extern void handler_open(Handler *handler, ProcessManager *pm);
 extern void handler_call(Handler *handler, Datum argument);
 extern Datum handler_call_instance(Handler *handler, Datum event, Datum state, bool no_state, bool *isnull);

@@ -32,17 +32,20 @@ isolate_limit_parked(Isolate *isolate, int batch_size)
 }
 
 /*
- * A batch got past so many events, parked ones or others.
+ * A batch went well.
  */
 void
-isolate_succeeded(Isolate *isolate, int done, bool parked)
+isolate_succeeded(Isolate *isolate, DispatchResult *result)
 {
-	if (parked)
+	/* It has met events of other lanes only. */
+	if (result->done == 0 && result->outcome == DISPATCH_MORE)
+		return;
+	if (result->parked)
 		isolate->parked_singles = Max(isolate->parked_singles - 1, 0);
 	else if (isolate->prefix > 0)
-		isolate->prefix = done > 0 ? Max(isolate->prefix - done, 0) : 0;
+		isolate->prefix = result->done > 0 ? Max(isolate->prefix - result->done, 0) : 0;
 	else if (isolate->singles > 0)
-		isolate->singles = done > 0 ? isolate->singles - 1 : 0;
+		isolate->singles = result->done > 0 ? isolate->singles - 1 : 0;
 }
 
 /*

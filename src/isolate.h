@@ -5,6 +5,7 @@
 #ifndef PM_ISOLATE_H
 #define PM_ISOLATE_H
 
+#include "dispatch.h"
 #include "registry.h"
 
 /* What a unit is to run next.  All zero: batches as usual. */
@@ -17,7 +18,7 @@ typedef struct Isolate
 
 extern int	isolate_limit(Isolate *isolate, int batch_size);
 extern int	isolate_limit_parked(Isolate *isolate, int batch_size);
-extern void isolate_succeeded(Isolate *isolate, int done, bool parked);
+extern void isolate_succeeded(Isolate *isolate, DispatchResult *result);
 extern bool isolate_failed(Isolate *isolate, HandlerKind kind);
 extern bool isolate_busy(Isolate *isolate);
 

@@ -13,8 +13,11 @@
 #include "common/hashfn.h"
 #include "common/sha2.h"
 #include "key.h"
+#include "port/pg_crc32c.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(pm_lane_of);
 
 typedef struct KeySlot
 {
@@ -99,6 +102,49 @@ key_get(Keys *keys, Datum name)
 	size_t		len = VARSIZE_ANY_EXHDR(value);
 
 	return key_get_text(keys, len > KEY_MAX ? key_shorten(VARDATA_ANY(value), len) : text_to_cstring(value));
+}
+
+/*
+ * Which lane a key belongs to follows from this.  It is kept, in what a re-cut
+ * writes down and in the lanes of timers and parked events, so that it must be
+ * the same on every machine and in every version: CRC-32C, its bits mixed.
+ */
+uint32
+key_hash(const char *name, size_t len)
+{
+	pg_crc32c	crc;
+
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, name, len);
+	FIN_CRC32C(crc);
+	return murmurhash32(crc);
+}
+
+/*
+ * The same, given the key as the text that the user's code made.
+ */
+uint32
+key_hash_text(Datum name)
+{
+	text	   *value = DatumGetTextPP(name);
+	size_t		len = VARSIZE_ANY_EXHDR(value);
+	char	   *shorter;
+
+	if (len <= KEY_MAX)
+		return key_hash(VARDATA_ANY(value), len);
+	shorter = key_shorten(VARDATA_ANY(value), len);
+	return key_hash(shorter, strlen(shorter));
+}
+
+/*
+ * pm_catalog.lane_of(key, lanes)
+ */
+Datum
+pm_lane_of(PG_FUNCTION_ARGS)
+{
+	text	   *name = PG_GETARG_TEXT_PP(0);
+
+	PG_RETURN_INT32(key_hash(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) % PG_GETARG_INT32(1));
 }
 
 /*

@@ -34,13 +34,6 @@ lane_status(const char *text)
 	elog(ERROR, "unknown state \"%s\" of a lane", text);
 }
 
-static Datum
-lane_text(const char *text, char *null)
-{
-	*null = text ? ' ' : 'n';
-	return text ? CStringGetTextDatum(text) : (Datum) 0;
-}
-
 /*
  * When to try again what has failed so many times: the delay doubles each
  * time, and a tenth of chance keeps those apart that failed together.
@@ -99,10 +92,8 @@ lane_set(const char *manager, int lane, LaneChange *change)
 		INT8OID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID}
 	};
 	const Handling *what = change->what;
-	ErrorData  *error = change->error;
 	const char *log = change->log;
 	int64		position = change->position;
-	ExecScope	scope;
 	Datum		values[15];
 	char		nulls[15];
 
@@ -112,26 +103,21 @@ lane_set(const char *manager, int lane, LaneChange *change)
 		position = what->source == HANDLING_TIMER ? what->id : what->position;
 	}
 	memset(nulls, ' ', sizeof(nulls));
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(manager);
 	values[1] = Int32GetDatum(lane);
 	values[2] = CStringGetTextDatum(lane_names[change->status]);
-	values[3] = lane_text(change->reason, &nulls[3]);
-	values[4] = lane_text(change->hint, &nulls[4]);
+	values[3] = exec_text_arg(change->reason, &nulls[3]);
+	values[4] = exec_text_arg(change->hint, &nulls[4]);
 	values[5] = Int32GetDatum(change->attempts);
 	values[6] = TimestampTzGetDatum(change->retry_at);
 	nulls[6] = change->retry_at == 0 ? 'n' : ' ';
 	values[7] = Int64GetDatum(change->count ? 1 : 0);
-	values[8] = lane_text(log, &nulls[8]);
+	values[8] = exec_text_arg(log, &nulls[8]);
 	values[9] = Int64GetDatum(position);
 	nulls[9] = position == 0 ? 'n' : ' ';
-	values[10] = lane_text(error ? error->message : NULL, &nulls[10]);
-	values[11] = lane_text(error ? error->detail : NULL, &nulls[11]);
-	values[12] = lane_text(error ? error->context : NULL, &nulls[12]);
-	values[13] = lane_text(error ? unpack_sql_state(error->sqlerrcode) : NULL, &nulls[13]);
+	exec_error_args(change->error, &values[10], &nulls[10]);
 	values[14] = Int32GetDatum(change->crashes);
-	exec_statement(&set_lane, values, nulls);
-	exec_end(&scope);
+	(void) exec_as_owner(&set_lane, values, nulls);
 	wakeup_moved();
 }
 
@@ -158,16 +144,13 @@ lane_in_a_row(const char *manager, int lane, int keys, bool more)
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2",
 		4, {TEXTOID, INT4OID, INT4OID, BOOLOID}
 	};
-	ExecScope	scope;
 	Datum		values[4];
 
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(manager);
 	values[1] = Int32GetDatum(lane);
 	values[2] = Int32GetDatum(keys);
 	values[3] = BoolGetDatum(more);
-	exec_statement(&set_in_a_row, values, NULL);
-	exec_end(&scope);
+	(void) exec_as_owner(&set_in_a_row, values, NULL);
 }
 
 /*
@@ -182,14 +165,11 @@ lane_error(const char *manager, int lane)
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2",
 		2, {TEXTOID, INT4OID}
 	};
-	ExecScope	scope;
 	Datum		values[2];
 
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(manager);
 	values[1] = Int32GetDatum(lane);
-	exec_statement(&count_error, values, NULL);
-	exec_end(&scope);
+	(void) exec_as_owner(&count_error, values, NULL);
 }
 
 /*
@@ -323,25 +303,44 @@ lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorDat
 }
 
 /*
- * The rows of a new process manager's lanes.
+ * The rows of lanes from a number on.
  */
 void
-lane_add(const char *manager, int lanes)
+lane_add(const char *manager, int from, int lanes)
 {
-	static ExecStatement add_lane = {
+	static ExecStatement add_lanes = {
 		NULL,
-		"INSERT INTO pm_catalog.lane (process_manager, lane) VALUES ($1, $2)",
+		"INSERT INTO pm_catalog.lane (process_manager, lane) "
+		"SELECT $1, n FROM pg_catalog.generate_series($2, $3 OPERATOR(pg_catalog.-) 1) n",
+		3, {TEXTOID, INT4OID, INT4OID}
+	};
+	Datum		values[3];
+
+	values[0] = CStringGetTextDatum(manager);
+	values[1] = Int32GetDatum(from);
+	values[2] = Int32GetDatum(lanes);
+	(void) exec_as_owner(&add_lanes, values, NULL);
+}
+
+/*
+ * Makes it so many lanes.  What those that go have counted stays.
+ */
+void
+lane_recut(ProcessManager *pm, int lanes)
+{
+	static ExecStatement delete_lanes = {
+		NULL,
+		"WITH gone AS (DELETE FROM pm_catalog.lane WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND lane OPERATOR(pg_catalog.>=) $2 RETURNING errors) "
+		"UPDATE pm_catalog.lane SET errors = errors OPERATOR(pg_catalog.+) "
+		"coalesce((SELECT pg_catalog.sum(gone.errors) FROM gone), 0)::pg_catalog.int8 "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) 0",
 		2, {TEXTOID, INT4OID}
 	};
-	ExecScope	scope;
 	Datum		values[2];
 
-	exec_begin_owner(&scope);
-	for (int lane = 0; lane < lanes; lane++)
-	{
-		values[0] = CStringGetTextDatum(manager);
-		values[1] = Int32GetDatum(lane);
-		exec_statement(&add_lane, values, NULL);
-	}
-	exec_end(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lanes);
+	(void) exec_as_owner(&delete_lanes, values, NULL);
+	lane_add(pm->name, pm->lanes, lanes);
 }

@@ -40,7 +40,7 @@ typedef struct LaneState
 	ErrorData	error;			/* how */
 	bool		has_parked;
 	TimestampTz parked_due;		/* the next retry, DT_NOEND: none */
-	TimestampTz timer_due;		/* the next timer, DT_NOEND: none */
+	TimestampTz timer_due;		/* the next timer of instances, DT_NOEND: none */
 } LaneState;
 
 extern LaneStatus lane_status(const char *text);
@@ -56,6 +56,7 @@ extern TimestampTz lane_fail(ProcessManager *pm, LaneState *state, const Handlin
 							 ErrorData *error, int max_attempts, bool crash);
 extern void lane_condemn(ProcessManager *pm, const Handling *what, const char *failed, ErrorData *error, bool crash);
 extern void lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorData *error, bool count);
-extern void lane_add(const char *manager, int lanes);
+extern void lane_add(const char *manager, int from, int lanes);
+extern void lane_recut(ProcessManager *pm, int lanes);
 
 #endif							/* PM_LANE_H */

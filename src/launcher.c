@@ -149,7 +149,7 @@ launcher_wants(KnownDatabase *db, uint32 *announced)
 	slot = slot_database(db->database, false);
 	*announced = slot ? slot->announced : 0;
 	wants = !db->looked || (slot != NULL && (slot->active || slot->announced != slot->looked));
-	has = slot_find(WORKER_SCHEDULER, db->database, InvalidOid) != NULL;
+	has = slot_count(WORKER_SCHEDULER, db->database, InvalidOid) > 0;
 	LWLockRelease(&Slots->lock);
 	return wants && !has;
 }
@@ -232,7 +232,7 @@ launcher_round(void)
 			hash_seq_term(&seq);
 			return Min(nap, LAUNCHER_BACKOFF);
 		}
-		start = crew_start(&crew, WORKER_SCHEDULER, db->database, InvalidOid);
+		start = crew_start(&crew, WORKER_SCHEDULER, db->database, InvalidOid, 1);
 		db->not_before = TimestampTzPlusMilliseconds(now, db->backoff);
 		if (start == CREW_STARTED)
 			launcher_looked(db, announced);
@@ -315,7 +315,7 @@ launcher_main(Datum arg)
 	TimestampTz scanned = 0;
 
 	crew_begin();
-	slot = slot_claim(WORKER_LAUNCHER, InvalidOid, InvalidOid, 1, &generation);
+	slot = slot_claim(WORKER_LAUNCHER, InvalidOid, InvalidOid, 1, 1, &generation);
 	if (slot < 0)
 		proc_exit(1);
 	slot_attach(slot_arg(slot, generation));

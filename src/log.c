@@ -404,32 +404,40 @@ log_begin_read(PmLog *log, ExecScope *scope)
 }
 
 /*
- * Reads events with after < position <= up_to, at most max_count, into the SPI
- * result: eight columns that make a pm.event.  "types" is a text[] or 0.
- * Needs an open reading scope, and for the order in which the mark and the
- * snapshot are taken: call it after highwater_compute(), it takes a snapshot
- * of its own.
+ * Reads events with after < position <= up_to, at most max_count, into "dest",
+ * NULL for the SPI result: eight columns that make a pm.event.  "types" is a
+ * text[] or 0.  Needs an open reading scope, and for the order in which the
+ * mark and the snapshot are taken: call it after highwater_compute(), it takes
+ * a snapshot of its own.
+ *
+ * Reading all types goes along the index of the positions, whatever there was
+ * when it was planned.  For some of them the planner may know a better way,
+ * and is asked each time.
  */
 uint64
-log_select(PmLog *log, int64 after, int64 up_to, int64 max_count, Datum types)
+log_select(PmLog *log, int64 after, int64 up_to, int64 max_count, Datum types, DestReceiver *dest)
 {
-	Oid			argtypes[4] = {INT8OID, INT8OID, INT8OID, TEXTARRAYOID};
-	Datum		values[4];
-	SPIPlanPtr *plan = &log->plans[types ? LOG_PLAN_READ_TYPES : LOG_PLAN_READ];
+	static const Oid argtypes[4] = {INT8OID, INT8OID, INT8OID, TEXTARRAYOID};
+	Datum		values[4] = {Int64GetDatum(after), Int64GetDatum(up_to), Int64GetDatum(max_count), types};
 
-	if (*plan == NULL)
-		*plan = exec_prepare(psprintf("SELECT %s FROM ONLY %s "
-									  "WHERE %s OPERATOR(pg_catalog.>) $1 AND %s OPERATOR(pg_catalog.<=) $2 "
-									  "%s%s%s ORDER BY %s LIMIT $3",
-									  log->columns, log->table, log->pos, log->pos,
-									  types ? "AND " : "", types ? log->type : "",
-									  types ? " OPERATOR(pg_catalog.=) ANY ($4)" : "", log->pos),
-							 types ? 4 : 3, argtypes);
-	values[0] = Int64GetDatum(after);
-	values[1] = Int64GetDatum(up_to);
-	values[2] = Int64GetDatum(max_count);
-	values[3] = types;
-	return exec_plan(*plan, values, NULL, 0);
+	if (types)
+	{
+		if (log->plans[LOG_PLAN_READ_TYPES] == NULL)
+			log->plans[LOG_PLAN_READ_TYPES] =
+				exec_prepare(psprintf("SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.>) $1 "
+									  "AND %s OPERATOR(pg_catalog.<=) $2 AND %s OPERATOR(pg_catalog.=) ANY ($4) "
+									  "ORDER BY %s LIMIT $3",
+									  log->columns, log->table, log->pos, log->pos, log->type, log->pos),
+							 4, (Oid *) argtypes);
+		return exec_plan_to(log->plans[LOG_PLAN_READ_TYPES], 4, argtypes, values, dest);
+	}
+	if (log->plans[LOG_PLAN_READ] == NULL)
+		log->plans[LOG_PLAN_READ] =
+			exec_prepare_generic(psprintf("SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.>) $1 "
+										  "AND %s OPERATOR(pg_catalog.<=) $2 ORDER BY %s LIMIT $3",
+										  log->columns, log->table, log->pos, log->pos, log->pos),
+								 3, (Oid *) argtypes);
+	return exec_along_index(log->plans[LOG_PLAN_READ], 3, argtypes, values, dest);
 }
 
 /*

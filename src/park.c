@@ -66,13 +66,6 @@ park_has(ProcessManager *pm, int lane, Key *key)
 
 /* ---------- joining a queue ---------- */
 
-static Datum
-park_text(const char *text, char *null)
-{
-	*null = text ? ' ' : 'n';
-	return text ? CStringGetTextDatum(text) : (Datum) 0;
-}
-
 /*
  * Sets an event aside.
  */
@@ -88,7 +81,6 @@ park_insert(ProcessManager *pm, int lane, const char *key, Datum event, const ch
 		19, {TEXTOID, INT8OID, TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, TEXTOID,
 		INT4OID, TEXTOID, TEXTOID, INT4OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
 	};
-	ExecScope	scope;
 	EventFields fields;
 	Datum		values[19];
 	char		nulls[19];
@@ -108,13 +100,8 @@ park_insert(ProcessManager *pm, int lane, const char *key, Datum event, const ch
 	values[13] = Int32GetDatum(crashes);
 	values[14] = TimestampTzGetDatum(retry_at);
 	nulls[14] = TIMESTAMP_IS_NOEND(retry_at) ? 'n' : ' ';
-	values[15] = park_text(error ? error->message : NULL, &nulls[15]);
-	values[16] = park_text(error ? error->detail : NULL, &nulls[16]);
-	values[17] = park_text(error ? error->context : NULL, &nulls[17]);
-	values[18] = park_text(error ? unpack_sql_state(error->sqlerrcode) : NULL, &nulls[18]);
-	exec_begin_owner(&scope);
-	exec_statement(&insert_parked, values, nulls);
-	exec_end(&scope);
+	exec_error_args(error, &values[15], &nulls[15]);
+	(void) exec_as_owner(&insert_parked, values, nulls);
 	wakeup_moved();
 }
 
@@ -224,10 +211,7 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 	values[3] = Int32GetDatum(crashes);
 	values[4] = TimestampTzGetDatum(retry_at);
 	nulls[4] = TIMESTAMP_IS_NOEND(retry_at) ? 'n' : ' ';
-	values[5] = park_text(error->message, &nulls[5]);
-	values[6] = park_text(error->detail, &nulls[6]);
-	values[7] = park_text(error->context, &nulls[7]);
-	values[8] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
+	exec_error_args(error, &values[5], &nulls[5]);
 	exec_statement(&update_parked, values, nulls);
 	exec_end(&scope);
 	return true;
@@ -244,12 +228,9 @@ park_postpone(int64 id, TimestampTz until)
 		"UPDATE pm_catalog.parked SET retry_at = $2 WHERE id OPERATOR(pg_catalog.=) $1 AND retry_at IS NOT NULL",
 		2, {INT8OID, TIMESTAMPTZOID}
 	};
-	ExecScope	scope;
 	Datum		values[2] = {Int64GetDatum(id), TimestampTzGetDatum(until)};
 
-	exec_begin_owner(&scope);
-	exec_statement(&postpone, values, NULL);
-	exec_end(&scope);
+	(void) exec_as_owner(&postpone, values, NULL);
 }
 
 /*
@@ -289,7 +270,7 @@ park_refused(ProcessManager *pm, LaneState *state, int lane)
 /*
  * The event in a row of the last result, in the current memory context.
  */
-static Parked *
+static void *
 park_form(uint64 row)
 {
 	Parked	   *parked = palloc0(sizeof(Parked));
@@ -302,20 +283,34 @@ park_form(uint64 row)
 	parked->position = DatumGetInt64(exec_value(row, 2, &isnull));
 	if (isnull)
 		parked->position = 0;
-	parked->type = exec_text(row, 5);
 	parked->id = DatumGetInt64(exec_value(row, 9, &isnull));
 	parked->key = exec_text(row, 10);
 	parked->attempts = DatumGetInt32(exec_value(row, 11, &isnull));
-	parked->crashes = DatumGetInt32(exec_value(row, 12, &isnull));
 	parked->event = event_form(&fields);
 	return parked;
 }
 
 #define PARK_COLUMNS \
-	"log, position, stream, version, type, data, metadata, recorded_at, id, key, attempts, crashes"
+	"log, position, stream, version, type, data, metadata, recorded_at, id, key, attempts"
 
 /*
- * The head to be tried again next, if it is due, without its event.
+ * A head in a row of the last result, without its event.
+ */
+static void *
+park_form_head(uint64 row)
+{
+	Parked	   *head = palloc0(sizeof(Parked));
+	bool		isnull;
+
+	head->id = DatumGetInt64(exec_value(row, 1, &isnull));
+	head->key = exec_text(row, 2);
+	head->attempts = DatumGetInt32(exec_value(row, 3, &isnull));
+	head->retry_at = DatumGetTimestampTz(exec_value(row, 4, &isnull));
+	return head;
+}
+
+/*
+ * The head to be tried again next, if it is due.
  */
 Parked *
 park_due(ProcessManager *pm, int lane, TimestampTz now)
@@ -327,28 +322,15 @@ park_due(ProcessManager *pm, int lane, TimestampTz now)
 		"AND state OPERATOR(pg_catalog.=) 'failing' ORDER BY retry_at LIMIT 1",
 		2, {TEXTOID, INT4OID}
 	};
-	MemoryContext caller = CurrentMemoryContext;
-	ExecScope	scope;
 	Datum		values[2];
-	Parked	   *head = NULL;
-	bool		isnull;
+	List	   *heads;
 
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
-	if (exec_statement(&select_due, values, NULL) > 0 &&
-		lane_is_due(DatumGetTimestampTz(exec_value(0, 4, &isnull)), now))
-	{
-		MemoryContext spi = MemoryContextSwitchTo(caller);
-
-		head = palloc0(sizeof(Parked));
-		head->id = DatumGetInt64(exec_value(0, 1, &isnull));
-		head->key = exec_text(0, 2);
-		head->attempts = DatumGetInt32(exec_value(0, 3, &isnull));
-		MemoryContextSwitchTo(spi);
-	}
-	exec_end(&scope);
-	return head;
+	heads = exec_list(&select_due, values, NULL, park_form_head);
+	if (heads == NIL || !lane_is_due(((Parked *) linitial(heads))->retry_at, now))
+		return NULL;
+	return linitial(heads);
 }
 
 /*
@@ -363,26 +345,13 @@ park_read(ProcessManager *pm, int lane, const char *key, int limit)
 		"AND lane OPERATOR(pg_catalog.=) $2 AND key OPERATOR(pg_catalog.=) $3 ORDER BY id LIMIT $4",
 		4, {TEXTOID, INT4OID, TEXTOID, INT8OID}
 	};
-	MemoryContext caller = CurrentMemoryContext;
-	ExecScope	scope;
 	Datum		values[4];
-	List	   *queue = NIL;
 
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
 	values[2] = CStringGetTextDatum(key);
 	values[3] = Int64GetDatum(limit);
-	exec_statement(&select_queue, values, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		MemoryContext spi = MemoryContextSwitchTo(caller);
-
-		queue = lappend(queue, park_form(row));
-		MemoryContextSwitchTo(spi);
-	}
-	exec_end(&scope);
-	return queue;
+	return exec_list(&select_queue, values, NULL, park_form);
 }
 
 /*
@@ -396,15 +365,10 @@ park_take(int64 id)
 		"DELETE FROM pm_catalog.parked WHERE id OPERATOR(pg_catalog.=) $1",
 		1, {INT8OID}
 	};
-	ExecScope	scope;
 	Datum		values[1] = {Int64GetDatum(id)};
-	bool		taken;
 
-	exec_begin_owner(&scope);
-	taken = exec_statement(&delete_parked, values, NULL) > 0;
-	exec_end(&scope);
 	wakeup_moved();
-	return taken;
+	return exec_as_owner(&delete_parked, values, NULL) > 0;
 }
 
 /*
@@ -420,15 +384,12 @@ park_promote(ProcessManager *pm, int lane, const char *key)
 		"AND lane OPERATOR(pg_catalog.=) $2 AND key OPERATOR(pg_catalog.=) $3 ORDER BY id LIMIT 1)",
 		3, {TEXTOID, INT4OID, TEXTOID}
 	};
-	ExecScope	scope;
 	Datum		values[3];
 
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
 	values[2] = CStringGetTextDatum(key);
-	exec_statement(&promote, values, NULL);
-	exec_end(&scope);
+	(void) exec_as_owner(&promote, values, NULL);
 }
 
 /*
@@ -448,15 +409,28 @@ park_retry_all(ProcessManager *pm, int lane, int revive)
 		"AND state OPERATOR(pg_catalog.=) ANY (ARRAY['failing', 'dead']) ORDER BY id DESC LIMIT $3)))",
 		3, {TEXTOID, INT4OID, INT8OID}
 	};
-	ExecScope	scope;
 	Datum		values[3];
-	int			retried;
 
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
 	values[2] = Int64GetDatum(revive);
-	retried = (int) exec_statement(&retry_all, values, NULL);
-	exec_end(&scope);
-	return retried;
+	return (int) exec_as_owner(&retry_all, values, NULL);
+}
+
+/*
+ * Queues go with their keys, of which so many lanes have others.
+ */
+void
+park_recut(ProcessManager *pm, int lanes)
+{
+	static ExecStatement set_lane = {
+		NULL,
+		"UPDATE pm_catalog.parked SET lane = pm_catalog.lane_of(key, $2) WHERE process_manager OPERATOR(pg_catalog.=) $1",
+		2, {TEXTOID, INT4OID}
+	};
+	Datum		values[2];
+
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lanes);
+	(void) exec_as_owner(&set_lane, values, NULL);
 }

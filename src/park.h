@@ -17,9 +17,8 @@ typedef struct Parked
 	char	   *key;
 	char	   *log;			/* NULL: a timer */
 	int64		position;
-	char	   *type;
 	int			attempts;
-	int			crashes;
+	TimestampTz retry_at;		/* of the head, where only that was asked for */
 	Datum		event;			/* a pm.event, 0 where it was not asked for */
 } Parked;
 
@@ -35,6 +34,7 @@ extern Parked *park_due(ProcessManager *pm, int lane, TimestampTz now);
 extern List *park_read(ProcessManager *pm, int lane, const char *key, int limit);
 extern bool park_take(int64 id);
 extern void park_promote(ProcessManager *pm, int lane, const char *key);
+extern void park_recut(ProcessManager *pm, int lanes);
 extern int	park_retry_all(ProcessManager *pm, int lane, int revive);
 
 #endif							/* PM_PARK_H */

@@ -73,7 +73,7 @@ pm_read(PG_FUNCTION_ARGS)
 	mark = highwater_await(log->relid, log->seqid, HIGHWATER_EVERYBODY, log->name);
 
 	log_begin_read(log, &scope);
-	log_select(log, after, mark.mark, count, types);
+	log_select(log, after, mark.mark, count, types, NULL);
 	read_return_events(fcinfo);
 	exec_end(&scope);
 	return (Datum) 0;

@@ -18,6 +18,7 @@
 #include "handler.h"
 #include "log.h"
 #include "park.h"
+#include "recut.h"
 #include "register.h"
 #include "slot.h"
 #include "steer.h"
@@ -31,6 +32,7 @@
 #include "within.h"
 
 #define REGISTER_MAX_BATCH	100000
+#define REGISTER_MAX_LANES	256
 #define START_HINT \
 	"Give start_at => 'beginning', 'end', a position (the first event handled is the next one) or a timestamp."
 
@@ -306,12 +308,11 @@ register_upsert(FunctionCallInfo fcinfo, const char *name, Oid owner, const char
 		"VALUES ($1, $2, $3::pg_catalog.name, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) "
 		"ON CONFLICT (name) DO UPDATE SET handler = EXCLUDED.handler, handler_kind = EXCLUDED.handler_kind, "
 		"types = EXCLUDED.types, on_failure = EXCLUDED.on_failure, max_attempts = EXCLUDED.max_attempts, "
-		"backoff = EXCLUDED.backoff, handler_timeout = EXCLUDED.handler_timeout, batch_size = EXCLUDED.batch_size, "
+		"backoff = EXCLUDED.backoff, handler_timeout = EXCLUDED.handler_timeout, batch_size = EXCLUDED.batch_size, lanes = EXCLUDED.lanes, "
 		"park_limit = EXCLUDED.park_limit, correlate = EXCLUDED.correlate",
 		16, {TEXTOID, OIDOID, TEXTOID, TEXTOID, CHAROID, TEXTARRAYOID, TEXTOID, INT4OID, INTERVALOID, INTERVALOID,
 		INT4OID, INT4OID, INT4OID, INT8OID, OIDOID, TEXTOID}
 	};
-	ExecScope	scope;
 	Datum		values[16];
 	char		nulls[16];
 
@@ -334,9 +335,7 @@ register_upsert(FunctionCallInfo fcinfo, const char *name, Oid owner, const char
 	values[14] = ObjectIdGetDatum(MyDatabaseId);
 	nulls[15] = correlate ? ' ' : 'n';
 	values[15] = correlate ? CStringGetTextDatum(correlate) : (Datum) 0;
-	exec_begin_owner(&scope);
-	exec_statement(&upsert, values, nulls);
-	exec_end(&scope);
+	(void) exec_as_owner(&upsert, values, nulls);
 }
 
 /*
@@ -367,6 +366,13 @@ register_check_change(ProcessManager *old, HandlerKind kind, const char *correla
 		strcmp(old->correlate, correlate) == 0;
 	SteerKept	kept;
 
+	if (!same_keys && !cursor_level(old))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("process manager \"%s\" cannot change to another correlate function while its lanes are apart",
+						old->name),
+				 errdetail("Each has handled the events of its keys up to another position."),
+				 errhint("Try again when it has caught up, or register it under another name.")));
 	if (same_keys && (kind == HANDLER_INSTANCE) == (old->kind == HANDLER_INSTANCE))
 		return;
 	kept = steer_kept(old->name);
@@ -395,6 +401,7 @@ pm_register(PG_FUNCTION_ARGS)
 	char	   *handler;
 	char	   *correlate = NULL;
 	HandlerKind kind;
+	int			lanes;
 	List	   *given;
 	List	   *logs = NIL;
 	ProcessManager *old;
@@ -421,12 +428,8 @@ pm_register(PG_FUNCTION_ARGS)
 	register_check_interval(fcinfo, 8, "backoff", true);
 	register_check_interval(fcinfo, 9, "handler_timeout", false);
 	register_check_int(fcinfo, 10, "batch_size", 1, REGISTER_MAX_BATCH);
-	register_check_int(fcinfo, 11, "lanes", 1, 1000);
-	if (PG_GETARG_INT32(11) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("more than one lane is not supported by pm " PM_VERSION),
-				 errhint("Leave lanes out.")));
+	register_check_int(fcinfo, 11, "lanes", 1, REGISTER_MAX_LANES);
+	lanes = PG_GETARG_INT32(11);
 	register_check_int(fcinfo, 12, "park_limit", 1, PG_INT32_MAX);
 
 	if (start_at != NULL)
@@ -459,18 +462,23 @@ pm_register(PG_FUNCTION_ARGS)
 	handler = handler_find(text_to_cstring(PG_GETARG_TEXT_PP(1)), owner, &kind);
 
 	if (!PG_ARGISNULL(3))
-		correlate = handler_find_correlate(text_to_cstring(PG_GETARG_TEXT_PP(3)), owner);
+		correlate = handler_find_correlate(text_to_cstring(PG_GETARG_TEXT_PP(3)), owner,
+										   lanes > 1 || (old != NULL && old->lanes > 1));
 	if (old != NULL)
 		register_check_change(old, kind, correlate);
 
 	register_upsert(fcinfo, name, owner, handler, kind, correlate);
 	if (old == NULL)
-		lane_add(name, PG_GETARG_INT32(11));
+		lane_add(name, 0, lanes);
 	else
+	{
 		register_retry(old);
+		if (lanes != old->lanes)
+			recut(old, lanes);
+	}
 	foreach(lc, logs)
 		if (old == NULL || !register_in(old->logs, lfirst(lc)))
-			register_follow(name, owner, lfirst(lc), PG_GETARG_INT32(11), start_at);
+			register_follow(name, owner, lfirst(lc), lanes, start_at);
 
 	registry_changed();
 	wakeup_announce();

@@ -15,6 +15,7 @@
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "exec.h"
+#include "recut.h"
 #include "registry.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -149,6 +150,7 @@ registry_select(Oid owner, const char *name)
 		MemoryContextSwitchTo(spi);
 	}
 	exec_end(&scope);
+	recut_load(result, name);
 	return result;
 }
 

@@ -15,6 +15,18 @@ typedef enum HandlerKind
 	HANDLER_INSTANCE = 's'		/* f(pm.event, jsonb) RETURNS jsonb */
 } HandlerKind;
 
+/*
+ * When the lanes were so many, this one of them had got past a log up to there
+ * (recut.c).
+ */
+typedef struct Recut
+{
+	char	   *log;
+	int			lanes;
+	int			lane;
+	int64		position;
+} Recut;
+
 typedef struct ProcessManager
 {
 	int			id;
@@ -35,6 +47,7 @@ typedef struct ProcessManager
 	bool		paused;
 	bool		at_home;		/* registered in this database of this cluster */
 	List	   *logs;			/* names of the logs followed */
+	List	   *recuts;			/* of Recut */
 	uint64		version;		/* registry_version() when this was read */
 } ProcessManager;
 

@@ -4,7 +4,8 @@
  *		them gets a dispatcher.
  *
  * Every role with something registered gets a dispatcher as long as there are
- * places (pm.max_workers, cluster-wide).  When there are more roles than
+ * places (pm.max_workers, cluster-wide), and one for each further lane of its
+ * process managers where there still are.  When there are more roles than
  * places, those with work come first: the scheduler watches the logs of the
  * roles without a dispatcher, counts itself as waiting when one of them has
  * work, and dispatchers that are idle, or have run for their time, make room.
@@ -16,7 +17,7 @@
 #include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "blame.h"
+#include "bury.h"
 #include "crash.h"
 #include "crew.h"
 #include "cursor.h"
@@ -45,6 +46,7 @@ typedef struct Role
 {
 	Oid			role;			/* hash key */
 	bool		wanted;			/* something of it is to run */
+	int			lanes;			/* the most that one of its process managers has */
 	bool		has_work;
 	TimestampTz waiting_since;	/* has work and no dispatcher, 0: not so */
 	TimestampTz not_before;
@@ -59,8 +61,6 @@ static uint64 managers_version = 0;
 static uint64 managers_generation = 0;
 static uint32 counted_waiting = 0;
 static bool watching = false;	/* logs of roles without a dispatcher */
-static int	buried[SLOT_MAX_WORKERS];	/* marks of crash.c, taken in this round */
-static int	nburied = 0;
 
 /*
  * Loads the registrations when they have changed.
@@ -88,7 +88,10 @@ scheduler_load(void)
 
 	hash_seq_init(&seq, roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
+	{
 		role->wanted = false;
+		role->lanes = 0;
+	}
 	foreach(lc, managers)
 	{
 		ProcessManager *pm = lfirst(lc);
@@ -103,6 +106,7 @@ scheduler_load(void)
 			role->backoff = SCHEDULER_BACKOFF;
 		}
 		role->wanted = true;
+		role->lanes = Max(role->lanes, pm->lanes);
 	}
 }
 
@@ -182,6 +186,21 @@ scheduler_has_work(ProcessManager *pm, TimestampTz *due)
 }
 
 /*
+ * How many dispatchers a role has, or will have: one that has gone counts until
+ * it is known why.
+ */
+static int
+scheduler_serving(Role *role)
+{
+	int			count;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	count = slot_count(WORKER_DISPATCHER, MyDatabaseId, role->role);
+	LWLockRelease(&Slots->lock);
+	return Max(count, crew_count(crew, role->role));
+}
+
+/*
  * Which roles without a dispatcher have work?
  */
 static void
@@ -198,16 +217,12 @@ scheduler_find_work(TimestampTz *due)
 	while ((role = hash_seq_search(&seq)) != NULL)
 	{
 		ListCell   *lc;
-		bool		served;
 
 		/* That it may again will not wake us. */
 		if (role->wanted && !crew_can_connect(role->role))
 			*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval));
 		role->has_work = false;
-		LWLockAcquire(&Slots->lock, LW_SHARED);
-		served = slot_find(WORKER_DISPATCHER, MyDatabaseId, role->role) != NULL;
-		LWLockRelease(&Slots->lock);
-		if (!role->wanted || served || !crew_can_connect(role->role))
+		if (!role->wanted || scheduler_serving(role) > 0 || !crew_can_connect(role->role))
 		{
 			role->waiting_since = 0;
 			continue;
@@ -250,8 +265,20 @@ scheduler_uncount(int code, Datum arg)
 }
 
 /*
+ * Does one role come before another?  "serving" are the dispatchers that it
+ * has.
+ */
+static bool
+scheduler_before(Role *role, int serving, Role *other, int others)
+{
+	if (role->has_work != other->has_work)
+		return role->has_work;
+	return role->has_work ? role->waiting_since < other->waiting_since : serving < others;
+}
+
+/*
  * The next role to get a dispatcher: the one that has waited longest with
- * work; else any, as long as nobody waits anywhere.
+ * work; else, as long as nobody waits anywhere, the one with the fewest.
  */
 static Role *
 scheduler_next(TimestampTz now, TimestampTz *due)
@@ -259,28 +286,28 @@ scheduler_next(TimestampTz now, TimestampTz *due)
 	HASH_SEQ_STATUS seq;
 	Role	   *role;
 	Role	   *next = NULL;
+	int			nexts = 0;
 
 	hash_seq_init(&seq, roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
 	{
-		bool		served;
+		int			serving = scheduler_serving(role);
 
 		if (!role->wanted)
 			continue;
 		if (!role->has_work && pg_atomic_read_u32(&Slots->waiting_roles) > 0)
 			continue;
-		LWLockAcquire(&Slots->lock, LW_SHARED);
-		served = slot_find(WORKER_DISPATCHER, MyDatabaseId, role->role) != NULL;
-		LWLockRelease(&Slots->lock);
-		if (served || !crew_can_connect(role->role))
+		if (serving >= role->lanes || !crew_can_connect(role->role))
 			continue;
 		if (role->not_before > now)
 		{
 			*due = Min(*due, role->not_before);
 			continue;
 		}
-		if (next == NULL || (role->has_work && (!next->has_work || role->waiting_since < next->waiting_since)))
-			next = role;
+		if (next != NULL && !scheduler_before(role, serving, next, nexts))
+			continue;
+		next = role;
+		nexts = serving;
 	}
 	return next;
 }
@@ -314,12 +341,11 @@ scheduler_start(TimestampTz due)
 
 	while ((role = scheduler_next(now, &due)) != NULL)
 	{
-		CrewStart	start = crew_start(&crew, WORKER_DISPATCHER, MyDatabaseId, role->role);
+		CrewStart	start = crew_start(&crew, WORKER_DISPATCHER, MyDatabaseId, role->role, role->lanes);
 
 		if (start == CREW_STARTED)
 		{
 			role->waiting_since = 0;
-			role->not_before = TimestampTzPlusMilliseconds(now, role->backoff);
 			role->has_work = false;
 			continue;
 		}
@@ -344,74 +370,6 @@ scheduler_start(TimestampTz due)
 }
 
 /*
- * What a handler had in hand that ended its session, did not heed its timeout,
- * or took part in a crash of the server: that counts as an attempt.  False
- * while somebody else has the unit.
- */
-static bool
-scheduler_blame(const Handling *what, BlameCause cause, bool overdue)
-{
-	ListCell   *lc;
-
-	foreach(lc, managers)
-	{
-		ProcessManager *pm = lfirst(lc);
-		const char *function = what->correlating ? "correlate" : "the handler";
-		ErrorData	error;
-
-		if (pm->id != what->manager || !pm->at_home)
-			continue;
-		memset(&error, 0, sizeof(error));
-		error.sqlerrcode = cause == BLAME_CRASH ? ERRCODE_CRASH_SHUTDOWN :
-			overdue ? ERRCODE_QUERY_CANCELED : ERRCODE_ADMIN_SHUTDOWN;
-		if (cause == BLAME_CRASH)
-			error.message = psprintf("the server crashed while %s ran", function);
-		else if (overdue)
-			error.message = psprintf("%s did not return within handler_timeout (%lld ms), nor when it was cancelled",
-									 function, (long long) pm->handler_timeout);
-		else
-			error.message = psprintf("the session ended while %s ran", function);
-		if (!registry_lock(pm->id, what->lane, true))
-			return false;
-		(void) blame(pm, what, &error, cause);
-	}
-	return true;
-}
-
-/*
- * A dispatcher has died in the midst of a handler.
- */
-static bool
-scheduler_bury(int index, uint32 generation)
-{
-	WorkerSlot *slot = &Slots->workers[index];
-
-	if (!slot->in_use || slot->generation != generation || !slot->casualty)
-		return true;
-	return scheduler_blame(&slot->now.handling, BLAME_SESSION, slot->now.overdue);
-}
-
-/*
- * The server has crashed, and these were there.  To be forgotten when what
- * follows is committed.
- */
-static void
-scheduler_bury_crashed(TimestampTz *due)
-{
-	Handling	what;
-	int			entry = -1;
-
-	nburied = 0;
-	while (nburied < lengthof(buried) && (entry = crash_next(MyDatabaseId, entry + 1, &what)) >= 0)
-	{
-		if (scheduler_blame(&what, BLAME_CRASH, false))
-			buried[nburied++] = entry;
-		else
-			*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP_WAITING));
-	}
-}
-
-/*
  * Notes which dispatchers have ended.
  */
 static void
@@ -428,11 +386,11 @@ scheduler_reap(void)
 			slot->now.handling.manager != 0;
 
 		crew_transaction();
-		if (scheduler_bury(member->slot, member->generation))
+		if (bury_dispatcher(managers, member->slot, member->generation))
 			slot_unclaim(member->slot, member->generation);
 		else
 			/* An orphan, to be buried in a later round. */
-			Slots->workers[member->slot].claimer = 0;
+			slot_unbury(member->slot);
 		CommitTransactionCommand();
 		if (role != NULL)
 		{
@@ -445,7 +403,10 @@ scheduler_reap(void)
 				role->not_before = now;
 			}
 			else
+			{
+				role->not_before = TimestampTzPlusMilliseconds(member->started_at, role->backoff);
 				role->backoff = Min(role->backoff * 2, SCHEDULER_BACKOFF_MAX);
+			}
 		}
 		pfree(member);
 	}
@@ -464,12 +425,12 @@ scheduler_adopt(TimestampTz *due)
 	{
 		uint32		generation = Slots->workers[orphan].generation;
 
-		if (scheduler_bury(orphan, generation))
+		if (bury_dispatcher(managers, orphan, generation))
 		{
 			slot_unclaim(orphan, generation);
 			continue;
 		}
-		Slots->workers[orphan].claimer = 0;
+		slot_unbury(orphan);
 		*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP_WAITING));
 	}
 }
@@ -498,12 +459,12 @@ scheduler_round(void)
 	scheduler_load();
 	scheduler_adopt(&due);
 	/* Before a dispatcher calls the same handler again. */
-	scheduler_bury_crashed(&due);
+	if (!bury_crashed(managers))
+		due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP_WAITING));
 	scheduler_find_work(&due);
 	due = scheduler_start(due);
 	CommitTransactionCommand();
-	for (int i = 0; i < nburied; i++)
-		crash_forget(buried[i]);
+	bury_forget();
 	return due;
 }
 

@@ -125,7 +125,6 @@ pm_retry(PG_FUNCTION_ARGS)
 		1, {INT8OID}
 	};
 	Settle		settle = settle_find(fcinfo, "pm.retry");
-	ExecScope	scope;
 	Datum		values[1] = {Int64GetDatum(settle.id)};
 
 	if (settle.behind)
@@ -133,9 +132,7 @@ pm_retry(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("%s is parked behind %s", settle.words, settle.head),
 				 errhint("Retry or discard that one; the rest of its key follows.")));
-	exec_begin_owner(&scope);
-	exec_statement(&retry, values, NULL);
-	exec_end(&scope);
+	(void) exec_as_owner(&retry, values, NULL);
 	registry_changed();
 	PG_RETURN_VOID();
 }

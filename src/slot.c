@@ -53,6 +53,7 @@ slot_shmem_startup(void)
 		Slots->nworkers = Min(max_worker_processes, SLOT_MAX_WORKERS);
 		pg_atomic_init_u64(&Slots->log_generation, 1);
 		pg_atomic_init_u64(&Slots->registry_generation, 1);
+		pg_atomic_init_u64(&Slots->crew_generation, 1);
 		pg_atomic_init_u32(&Slots->waiting_roles, 0);
 		ConditionVariableInit(&Slots->moved);
 		for (int i = 0; i < SLOT_MAX_WORKERS; i++)
@@ -94,11 +95,11 @@ slot_unburied(WorkerSlot *slot)
 
 /*
  * Claims a slot for a worker about to be started.  At most "limit" workers of
- * this kind (0: no limit), and at most one a (database, role).  Returns its
- * index, or -1.
+ * this kind (0: no limit), and so many a (database, role).  Returns its index,
+ * or -1.
  */
 int
-slot_claim(WorkerKind kind, Oid database, Oid role, int limit, uint32 *generation)
+slot_claim(WorkerKind kind, Oid database, Oid role, int limit, int colleagues, uint32 *generation)
 {
 	int			free_slot = -1;
 	int			count = 0;
@@ -118,9 +119,9 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int limit, uint32 *generatio
 			continue;
 		count++;
 		if (slot->database == database && slot->role == role)
-			limit = -1;
+			colleagues--;
 	}
-	if (free_slot >= 0 && (limit == 0 || count < limit))
+	if (free_slot >= 0 && colleagues > 0 && (limit == 0 || count < limit))
 	{
 		WorkerSlot *slot = &Slots->workers[free_slot];
 
@@ -146,6 +147,25 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int limit, uint32 *generatio
 }
 
 /*
+ * A dispatcher has come or gone: those of its role share out the units anew.
+ */
+static void
+slot_crew_changed(WorkerSlot *changed)
+{
+	if (changed->kind != WORKER_DISPATCHER)
+		return;
+	pg_atomic_fetch_add_u64(&Slots->crew_generation, 1);
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (slot->in_use && slot->kind == WORKER_DISPATCHER && slot->database == changed->database &&
+			slot->role == changed->role)
+			slot_wake(i);
+	}
+}
+
+/*
  * Gives up a claim whose worker is known to be gone.
  */
 void
@@ -162,6 +182,18 @@ slot_unclaim(int index, uint32 generation)
 		slot->proc = NULL;
 	}
 	LWLockRelease(&Slots->lock);
+	slot_crew_changed(slot);
+}
+
+/*
+ * Somebody else has the unit of a dispatcher that is to be buried: others may
+ * go on with its units meanwhile.
+ */
+void
+slot_unbury(int index)
+{
+	Slots->workers[index].claimer = 0;
+	slot_crew_changed(&Slots->workers[index]);
 }
 
 /*
@@ -228,28 +260,62 @@ slot_attach(Datum arg)
 	slot->proc = MyProc;
 	MyWorkerSlot = slot;
 	LWLockRelease(&Slots->lock);
+	slot_crew_changed(slot);
 
 	before_shmem_exit(slot_detach, Int32GetDatum(index));
 }
 
 /*
- * The slot of the worker that serves (database, role), or NULL.
- * Caller holds Slots->lock.
+ * Does it serve (database, role), or will it?  One that could not be buried at
+ * once serves nobody.
  */
-WorkerSlot *
-slot_find(WorkerKind kind, Oid database, Oid role)
+static bool
+slot_serves(WorkerSlot *slot, WorkerKind kind, Oid database, Oid role)
 {
+	return slot->in_use && slot->kind == kind && slot->database == database && slot->role == role &&
+		!slot_unburied(slot);
+}
+
+/*
+ * How many workers serve (database, role).  Caller holds Slots->lock.
+ */
+int
+slot_count(WorkerKind kind, Oid database, Oid role)
+{
+	int			count = 0;
+
 	Assert(LWLockHeldByMe(&Slots->lock));
+	for (int i = 0; i < Slots->nworkers; i++)
+		if (slot_serves(&Slots->workers[i], kind, database, role))
+			count++;
+	return count;
+}
+
+/*
+ * Which of the dispatchers of its role this one is, of *count.  One that is
+ * about to start has no part yet; one that died in the midst of a handler keeps
+ * its part until it is buried, so that nobody calls that handler again before.
+ */
+int
+slot_rank(int *count)
+{
+	int			rank = 0;
+
+	*count = 0;
+	LWLockAcquire(&Slots->lock, LW_SHARED);
 	for (int i = 0; i < Slots->nworkers; i++)
 	{
 		WorkerSlot *slot = &Slots->workers[i];
 
-		/* One that could not be buried at once serves nobody. */
-		if (slot->in_use && slot->kind == kind && slot->database == database &&
-			slot->role == role && !slot_unburied(slot))
-			return slot;
+		if (!slot_serves(slot, WORKER_DISPATCHER, MyWorkerSlot->database, MyWorkerSlot->role) ||
+			(slot->pid == 0 && !slot->casualty))
+			continue;
+		if (slot == MyWorkerSlot)
+			rank = *count;
+		(*count)++;
 	}
-	return NULL;
+	LWLockRelease(&Slots->lock);
+	return rank;
 }
 
 /*

@@ -62,6 +62,7 @@ typedef struct Handling
 {
 	int			manager;		/* its id, 0 for none */
 	int			lane;
+	int			lanes;			/* of how many */
 	HandlingSource source;
 	bool		several;		/* events in one call: which one, is not known */
 	bool		correlating;	/* its key is being asked for */
@@ -169,6 +170,7 @@ typedef struct SlotShared
 	int			nlogs;
 	pg_atomic_uint64 log_generation;	/* counts changes of "which log has which slot" */
 	pg_atomic_uint64 registry_generation;	/* counts commits that changed a registration */
+	pg_atomic_uint64 crew_generation;	/* counts comings and goings of dispatchers */
 	pg_atomic_uint32 waiting_roles; /* roles with work and no dispatcher, cluster-wide */
 	ConditionVariable moved;	/* broadcast when a cursor has moved */
 	WorkerSlot	workers[SLOT_MAX_WORKERS];
@@ -180,14 +182,16 @@ extern WorkerSlot *MyWorkerSlot;
 
 extern void slot_install_hooks(void);
 
-extern int	slot_claim(WorkerKind kind, Oid database, Oid role, int limit, uint32 *generation);
+extern int	slot_claim(WorkerKind kind, Oid database, Oid role, int limit, int colleagues, uint32 *generation);
 extern void slot_unclaim(int index, uint32 generation);
 extern void slot_attach(Datum arg);
 extern Datum slot_arg(int index, uint32 generation);
 extern int	slot_orphan(WorkerKind kind, Oid database, int from);
 extern uint32 slot_announced(void);
 extern void slot_set_looked(uint32 announced);
-extern WorkerSlot *slot_find(WorkerKind kind, Oid database, Oid role);
+extern int	slot_count(WorkerKind kind, Oid database, Oid role);
+extern void slot_unbury(int index);
+extern int	slot_rank(int *count);
 extern void slot_wake(int index);
 extern uint64 slot_registry_generation(void);
 extern void slot_wake_kind(WorkerKind kind, Oid database);

@@ -14,6 +14,7 @@
 #include "exec.h"
 #include "log.h"
 #include "park.h"
+#include "recut.h"
 #include "register.h"
 #include "steer.h"
 #include "storage/lmgr.h"
@@ -168,6 +169,7 @@ pm_unfollow(PG_FUNCTION_ARGS)
 				 errhint("SELECT pm.unregister(%s) ends it altogether.", quote_literal_cstr(pm->name))));
 	steer_refuse_parked(pm, log);
 	steer_execute(&delete_cursor, pm->name, log);
+	recut_forget(pm->name, log);
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
 		/* What it failed at is not its business any more. */
@@ -195,6 +197,7 @@ pm_unregister(PG_FUNCTION_ARGS)
 	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.unregister");
 
 	steer_forget(pm->name);
+	recut_forget(pm->name, NULL);
 	steer_execute(&delete_manager, pm->name, NULL);
 	registry_changed();
 	PG_RETURN_VOID();
@@ -231,7 +234,6 @@ steer_resume(ProcessManager *pm)
 		"system_identifier = $4, database = $5 WHERE id OPERATOR(pg_catalog.=) $1",
 		5, {INT4OID, OIDOID, TEXTOID, INT8OID, OIDOID}
 	};
-	ExecScope	scope;
 	Datum		values[5];
 	ListCell   *lc;
 
@@ -241,14 +243,12 @@ steer_resume(ProcessManager *pm)
 	if (!pm->at_home)
 		foreach(lc, pm->logs)
 			log_adopt(lfirst(lc));
-	exec_begin_owner(&scope);
 	values[0] = Int32GetDatum(pm->id);
 	values[1] = ObjectIdGetDatum(pm->owner);
 	values[2] = CStringGetTextDatum(GetUserNameFromId(pm->owner, false));
 	values[3] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[4] = ObjectIdGetDatum(MyDatabaseId);
-	exec_statement(&resume, values, NULL);
-	exec_end(&scope);
+	(void) exec_as_owner(&resume, values, NULL);
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
 		LaneState	state;
@@ -317,6 +317,9 @@ steer_seek_kept(ProcessManager *pm, const char *log, int64 after, bool reset)
 		foreach(lc, cursor_read(pm, lane, &state))
 		if (strcmp(((Cursor *) lfirst(lc))->log, log) == 0 && ((Cursor *) lfirst(lc))->position > after)
 			back = true;
+	foreach(lc, pm->recuts)
+		if (strcmp(((Recut *) lfirst(lc))->log, log) == 0 && ((Recut *) lfirst(lc))->position > after)
+			back = true;
 	if (reset)
 	{
 		steer_forget(pm->name);
@@ -351,7 +354,6 @@ pm_seek(PG_FUNCTION_ARGS)
 	PmLog	   *log;
 	Highwater	mark;
 	LaneState	state;
-	ExecScope	scope;
 	Datum		values[3];
 
 	log = log_open(name, false);
@@ -367,12 +369,11 @@ pm_seek(PG_FUNCTION_ARGS)
 				 errdetail("The high-water mark is %lld.", (long long) mark.mark)));
 
 	steer_seek_kept(pm, log->name, after, PG_GETARG_BOOL(3));
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = CStringGetTextDatum(log->name);
 	values[2] = Int64GetDatum(after);
-	exec_statement(&seek, values, NULL);
-	exec_end(&scope);
+	(void) exec_as_owner(&seek, values, NULL);
+	recut_forget(pm->name, log->name);
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
 		/* It does not have to be handled any more, or is to be handled afresh. */

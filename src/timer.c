@@ -39,7 +39,7 @@ static int	max_due = 0;
 /*
  * The timer in a row of the last result, in the current memory context.
  */
-static Timer *
+static void *
 timer_form(uint64 row)
 {
 	Timer	   *timer = palloc0(sizeof(Timer));
@@ -73,26 +73,13 @@ timer_read(ProcessManager *pm, int lane, TimestampTz now, int limit)
 		"AND lane OPERATOR(pg_catalog.=) $2 AND due OPERATOR(pg_catalog.<=) $3 ORDER BY due, id LIMIT $4",
 		4, {TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID}
 	};
-	MemoryContext caller = CurrentMemoryContext;
-	ExecScope	scope;
 	Datum		values[4];
-	List	   *timers = NIL;
 
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
 	values[2] = TimestampTzGetDatum(now);
 	values[3] = Int64GetDatum(limit);
-	exec_statement(&select_timers, values, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		MemoryContext spi = MemoryContextSwitchTo(caller);
-
-		timers = lappend(timers, timer_form(row));
-		MemoryContextSwitchTo(spi);
-	}
-	exec_end(&scope);
-	return timers;
+	return exec_list(&select_timers, values, NULL, timer_form);
 }
 
 /*
@@ -107,23 +94,13 @@ timer_get(ProcessManager *pm, int64 id)
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
 		2, {TEXTOID, INT8OID}
 	};
-	MemoryContext caller = CurrentMemoryContext;
-	ExecScope	scope;
 	Datum		values[2];
-	Timer	   *timer = NULL;
+	List	   *timers;
 
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int64GetDatum(id);
-	if (exec_statement(&select_timer, values, NULL) > 0)
-	{
-		MemoryContext spi = MemoryContextSwitchTo(caller);
-
-		timer = timer_form(0);
-		MemoryContextSwitchTo(spi);
-	}
-	exec_end(&scope);
-	return timer;
+	timers = exec_list(&select_timer, values, NULL, timer_form);
+	return timers == NIL ? NULL : linitial(timers);
 }
 
 /*
@@ -137,14 +114,9 @@ timer_take(int64 id)
 		"DELETE FROM pm_catalog.timer WHERE id OPERATOR(pg_catalog.=) $1",
 		1, {INT8OID}
 	};
-	ExecScope	scope;
 	Datum		values[1] = {Int64GetDatum(id)};
-	bool		taken;
 
-	exec_begin_owner(&scope);
-	taken = exec_statement(&delete_timer, values, NULL) > 0;
-	exec_end(&scope);
-	return taken;
+	return exec_as_owner(&delete_timer, values, NULL) > 0;
 }
 
 /*
@@ -163,19 +135,14 @@ timer_remove(const char *manager, int lane, const char *key, Datum type)
 		"SELECT FROM t UNION ALL SELECT FROM k",
 		4, {TEXTOID, TEXTOID, TEXTOID, INT4OID}
 	};
-	ExecScope	scope;
 	Datum		values[4];
 	char		nulls[4] = {' ', ' ', type ? ' ' : 'n', ' '};
-	bool		deleted;
 
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(manager);
 	values[1] = CStringGetTextDatum(key);
 	values[2] = type;
 	values[3] = Int32GetDatum(lane);
-	deleted = exec_statement(&delete_timers, values, nulls) > 0;
-	exec_end(&scope);
-	return deleted;
+	return exec_as_owner(&delete_timers, values, nulls) > 0;
 }
 
 /*
@@ -195,16 +162,29 @@ timer_exists(ProcessManager *pm, const char *key)
 		"SELECT FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2 LIMIT 1",
 		2, {TEXTOID, TEXTOID}
 	};
-	ExecScope	scope;
 	Datum		values[2];
-	bool		exists;
 
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = CStringGetTextDatum(key);
-	exists = exec_statement(&any_timer, values, NULL) > 0;
-	exec_end(&scope);
-	return exists;
+	return exec_as_owner(&any_timer, values, NULL) > 0;
+}
+
+/*
+ * Timers go with their keys, of which so many lanes have others.
+ */
+void
+timer_recut(ProcessManager *pm, int lanes)
+{
+	static ExecStatement set_lane = {
+		NULL,
+		"UPDATE pm_catalog.timer SET lane = pm_catalog.lane_of(key, $2) WHERE process_manager OPERATOR(pg_catalog.=) $1",
+		2, {TEXTOID, INT4OID}
+	};
+	Datum		values[2];
+
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lanes);
+	(void) exec_as_owner(&set_lane, values, NULL);
 }
 
 /*

@@ -5,6 +5,11 @@
  * Loaded when the registrations change.  A followed log is watched: this
  * worker's bit in its slot asks for wake-ups, and its sequence tells whether
  * it has moved since it was last looked at.
+ *
+ * Where a role has several dispatchers, for the sake of lanes, they share out
+ * its units by their order in shared memory.  For a moment two may think that a
+ * unit is theirs, or none: the first is what the unit's lock is for, and the
+ * last to know is woken.
  */
 #include "pm.h"
 
@@ -38,6 +43,10 @@ static uint64 units_generation = 0;
 static uint64 log_generation = 0;
 static bool incomplete = false; /* some log is not watched yet */
 static volatile bool role_changed = false;
+static uint64 crew_generation = 0;
+static bool share_changed = false;
+static int	rank = 0;			/* among this role's dispatchers, */
+static int	colleagues = 1;		/* of so many */
 
 static void
 unit_role_callback(Datum arg, int cacheid, uint32 hashvalue)
@@ -92,12 +101,31 @@ unit_watch(Unit *unit, char *name)
 }
 
 /*
- * Has a registration changed since, or the role?
+ * Do others run some of the units, or have they ceased to?
+ */
+static bool
+unit_share_changed(void)
+{
+	uint64		generation = pg_atomic_read_u64(&Slots->crew_generation);
+	int			was_rank = rank;
+	int			was = colleagues;
+
+	if (generation != crew_generation)
+	{
+		crew_generation = generation;
+		rank = slot_rank(&colleagues);
+		share_changed |= rank != was_rank || colleagues != was;
+	}
+	return share_changed;
+}
+
+/*
+ * Has a registration changed since, or the role, or this dispatcher's share?
  */
 bool
 unit_stale(void)
 {
-	return role_changed || units_version != registry_version() ||
+	return unit_share_changed() || role_changed || units_version != registry_version() ||
 		units_generation != slot_registry_generation();
 }
 
@@ -113,6 +141,7 @@ unit_load(void)
 	MemoryContext old;
 	List	   *managers;
 	List	   *before = Units;
+	int			lanes = 0;
 	ListCell   *lc;
 
 	/*
@@ -122,6 +151,8 @@ unit_load(void)
 	if (units_context != NULL && !unit_stale())
 		return;
 	role_changed = false;
+	(void) unit_share_changed();
+	share_changed = false;
 	units_generation = slot_registry_generation();
 
 	crew_transaction();
@@ -142,11 +173,15 @@ unit_load(void)
 
 		if (pm->paused || !pm->at_home)
 			continue;
+		lanes = Max(lanes, pm->lanes);
 		for (int lane = 0; lane < pm->lanes; lane++)
 		{
-			Unit	   *unit = palloc0(sizeof(Unit));
+			Unit	   *unit;
 			ListCell   *lc2;
 
+			if ((pm->id + lane) % colleagues != rank)
+				continue;
+			unit = palloc0(sizeof(Unit));
 			unit->pm = pm;
 			unit->lane = lane;
 			unit->due = DT_NOEND;
@@ -175,7 +210,8 @@ unit_load(void)
 		MemoryContextDelete(units_context);
 	units_context = fresh;
 	CommitTransactionCommand();
-	if (Units == NIL)
+	/* There is a dispatcher for each lane, at most. */
+	if (rank >= lanes)
 		crew_leave();
 }
 

@@ -94,6 +94,19 @@ CREATE TABLE pm_catalog.lane (
 	PRIMARY KEY (process_manager, lane)
 ) WITH (fillfactor = 50);
 
+-- What the lanes had got past when their number was changed: an event whose key belongs to this lane of so many is not
+-- handled again up to the position. For as long as some lane has a cursor before that.
+CREATE TABLE pm_catalog.recut (
+	process_manager text NOT NULL,
+	log             text NOT NULL,
+	lanes           integer NOT NULL,
+	lane            integer NOT NULL,
+	"position"      bigint NOT NULL,
+	PRIMARY KEY (process_manager, log, lanes, lane)
+);
+CREATE FUNCTION pm_catalog.lane_of(key text, lanes integer) RETURNS integer
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pm_lane_of';
+
 -- What a process manager keeps for each key.
 CREATE TABLE pm_catalog.instance (
 	process_manager text NOT NULL,
@@ -153,6 +166,7 @@ SELECT pg_catalog.pg_extension_config_dump('pm_catalog.process_manager', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.process_manager_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.cursor', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.lane', '');
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.recut', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.instance', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.timer', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.timer_id_seq', '');

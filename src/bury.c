@@ -1,0 +1,116 @@
+/*
+ * bury.c
+ *		Dispatchers that died in the midst of a handler.
+ *
+ * What a handler had in hand that ended its session, did not heed its timeout,
+ * or took part in a crash of the server, is told by the worker's slot and by
+ * the crash marks: that counts as an attempt.  Run by the scheduler, in a
+ * transaction, before it starts a dispatcher that would call the same handler
+ * again.
+ */
+#include "pm.h"
+
+#include "blame.h"
+#include "bury.h"
+#include "crash.h"
+#include "miscadmin.h"
+
+static int	taken[SLOT_MAX_WORKERS];	/* crash marks that are dealt with in this transaction */
+static int	ntaken = 0;
+
+/*
+ * The words for what has happened.
+ */
+static ErrorData *
+bury_error(ProcessManager *pm, const Handling *what, BlameCause cause, bool overdue)
+{
+	const char *function = what->correlating ? "correlate" : "the handler";
+	ErrorData  *error = palloc0(sizeof(ErrorData));
+
+	if (cause == BLAME_CRASH)
+	{
+		error->sqlerrcode = ERRCODE_CRASH_SHUTDOWN;
+		error->message = psprintf("the server crashed while %s ran", function);
+	}
+	else if (overdue)
+	{
+		error->sqlerrcode = ERRCODE_QUERY_CANCELED;
+		error->message = psprintf("%s did not return within handler_timeout (%lld ms), nor when it was cancelled",
+								  function, (long long) pm->handler_timeout);
+	}
+	else
+	{
+		error->sqlerrcode = ERRCODE_ADMIN_SHUTDOWN;
+		error->message = psprintf("the session ended while %s ran", function);
+	}
+	return error;
+}
+
+/*
+ * False while somebody else has the unit.
+ */
+static bool
+bury(List *managers, const Handling *what, BlameCause cause, bool overdue)
+{
+	ListCell   *lc;
+
+	foreach(lc, managers)
+	{
+		ProcessManager *pm = lfirst(lc);
+
+		/* After a re-cut it is not known whose it is: it will be tried again, and counted then. */
+		if (pm->id != what->manager || pm->lanes != what->lanes || !pm->at_home)
+			continue;
+		if (!registry_lock(pm->id, what->lane, true))
+			return false;
+		(void) blame(pm, what, bury_error(pm, what, cause, overdue), cause);
+	}
+	return true;
+}
+
+/*
+ * A dispatcher has ended; if that was in the midst of a handler, blame it.
+ * False: not yet possible.
+ */
+bool
+bury_dispatcher(List *managers, int index, uint32 generation)
+{
+	WorkerSlot *slot = &Slots->workers[index];
+
+	if (!slot->in_use || slot->generation != generation || !slot->casualty)
+		return true;
+	return bury(managers, &slot->now.handling, BLAME_SESSION, slot->now.overdue);
+}
+
+/*
+ * The server has crashed: so for those who were there.  False if some are to be
+ * looked at again.
+ */
+bool
+bury_crashed(List *managers)
+{
+	Handling	what;
+	int			entry = -1;
+	bool		all = true;
+
+	ntaken = 0;
+	while (ntaken < lengthof(taken) && (entry = crash_next(MyDatabaseId, entry + 1, &what)) >= 0)
+	{
+		if (bury(managers, &what, BLAME_CRASH, false))
+			taken[ntaken++] = entry;
+		else
+			all = false;
+	}
+	return all;
+}
+
+/*
+ * What bury_crashed() has written down is committed.
+ */
+void
+bury_forget(void)
+{
+	for (int i = 0; i < ntaken; i++)
+		crash_forget(taken[i]);
+	ntaken = 0;
+}

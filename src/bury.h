@@ -1,0 +1,14 @@
+/*
+ * bury.h
+ *		Dispatchers that died in the midst of a handler.
+ */
+#ifndef PM_BURY_H
+#define PM_BURY_H
+
+#include "nodes/pg_list.h"
+
+extern bool bury_dispatcher(List *managers, int index, uint32 generation);
+extern bool bury_crashed(List *managers);
+extern void bury_forget(void);
+
+#endif							/* PM_BURY_H */
