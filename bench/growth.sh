@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # growth.sh: what becomes of drain rate and latency when there is much of something.
 #
-#   behind     events that are handled already, below the cursor
+#   behind     events that are handled already, below the cursor; those above it are in memory
 #   managers   process managers on one log, all behind: event x manager a second, together
 #   logs       one-N: logs that one process manager follows, all with a backlog; own-N: each with a process manager of
 #              its own; beside-N: a backlog in one of them, N process managers, of which all others have nothing to do
@@ -61,6 +61,8 @@ growth_behind_round() {
 		growth_register insert_plpgsql 1 "'bench.log_$s'"
 		growth_pause
 		tell "SELECT pm.seek('m1', 'bench.log_$s', $((top - tail)))"
+		# What has just been written is in memory.
+		ask "SELECT count(data) FROM (SELECT data FROM bench.log_$s WHERE position > $top - $tail ORDER BY position) x"
 		growth_drain
 		effects_check "growth behind $s" "$tail"
 		sample growth behind "$s" rate "$rate"

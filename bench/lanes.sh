@@ -15,7 +15,7 @@ lanes_round() {
 			as_bench "SELECT pm.register('it', 'bench.$h', ARRAY['bench.log'], start_at => 'end', lanes => $l)"
 			tell "SELECT pm.pause('it')"
 			tell "SELECT pm.seek('it', 'bench.log', $((fast - events)))"
-			drain "SELECT sum(least(position, $fast) - $((fast - events))) / $l FROM pm.cursor" "$events" tell "SELECT pm.resume('it')"
+			drain "SELECT (sum(least(position, $fast) - $((fast - events))) / $l)::bigint FROM pm.cursor" "$events" tell "SELECT pm.resume('it')"
 			effects_check "lanes $l" $([ $h = compute ] && echo 0 || echo "$events")
 			sample lanes "${h%_*}" "$l" rate "$rate"
 			tell "SELECT pm.unregister('it')"

@@ -112,7 +112,9 @@ sub ratios
 		my @v = !$d ? values %$n : map { $d->{$_} ? $n->{$_} / $d->{$_} : () } grep { exists $d->{$_} } keys %$n;
 		my $v = median(@v);
 		my $verdict = $op eq '-' ? '' : !@v ? 'not measured' : ($op eq '>=' ? $v >= $bound : $v <= $bound) ? 'ok' : 'MISSED';
-		push @rows, [ $label, show_range(@v), $op eq '-' ? '' : "$op $bound", $verdict ] if @v || $op ne '-';
+		my ($section) = $above =~ m{^(?:\w+:)?(\w+/)};
+		push @rows, [ $label, show_range(@v), $op eq '-' ? '' : "$op $bound", $verdict ]
+		  if @v || ($op ne '-' && grep { /^$section/ } @keys);
 	}
 	return @rows;
 }
