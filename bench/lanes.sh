@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # lanes.sh: one process manager in one and in two lanes, a backlog, batches of 100.
 #
-#   compute   a handler that only computes, for about a tenth of a millisecond
+#   compute   a handler that only computes, for some tenths of a millisecond
 #   insert    one INSERT in PL/pgSQL: the lanes' commits wait for the same disk
 # case: the handler; variant: so many lanes. The looks at the cursors take a little of the processors too.
 
@@ -25,7 +25,7 @@ lanes_round() {
 
 run_lanes() {
 	local slow fast
-	slow=$(pick 4000 40000) fast=$(pick 40000 200000)
+	slow=$(pick 2000 20000) fast=$(pick 40000 200000)
 	database lanes
 	as_bench "SELECT pm.create_log('bench.log')"
 	if ! psql -XAtq -U bench -d "$database_name" -c "BEGIN; SELECT pm.register('it', 'bench.compute', ARRAY['bench.log'], lanes => 2); ROLLBACK" >/dev/null 2>&1; then

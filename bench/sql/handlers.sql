@@ -40,7 +40,7 @@ BEGIN
 END $$;
 
 -- For growth: an instance that counts, and says when it was called; an instance with a timer that does not come; one
--- that fails when it is told to; for lanes: one that only computes, for about a tenth of a millisecond.
+-- that fails when it is told to; for lanes: one that only computes, for some tenths of a millisecond.
 CREATE FUNCTION bench.instance_see(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO bench.seen (position, sent_at) VALUES (e.position, (e.data ->> 'sent_at')::timestamptz);
