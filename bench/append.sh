@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # append.sh: what it costs to write events.
 #
-# pgbench, prepared statements, a transaction a statement, for a second each (two with 4 clients and asynchronous commits):
+# pgbench, prepared statements, a transaction a statement, for a second each (what the bounds are about twice in each round, there and back):
 #   insert    plain INSERT of one event without a version
 #   version   an INSERT with stream and version, streams of ten events: fills the same indexes as
 #   append    pm.append without expected version, and
@@ -70,7 +70,7 @@ append_run() {
 	case=$([ "$commit" = on ] && echo sync || echo async)-$clients
 	case $op in rows100) rows=100 ;; copy) rows=1000 ;; esac
 	append_target "$target"
-	out=$(PGOPTIONS="-c synchronous_commit=$commit" pgbench -U bench -n -M prepared -c "$clients" -j 2 -T "$seconds" \
+	out=$(PGOPTIONS="-c synchronous_commit=$commit" pgbench -U bench -n -M prepared -c "$clients" -j 2 -T 1 \
 		-D v=0 -D s=0 -f "$BENCH_WORK/append/$op.sql" "$database_name" 2>"$BENCH_WORK/pgbench.err") ||
 		{ cat "$BENCH_WORK/pgbench.err" >&2; die "pgbench failed: $op into $target"; }
 	tps=$(sed -n 's/^tps = \([0-9.]*\).*/\1/p' <<<"$out")
@@ -85,18 +85,18 @@ append_run() {
 }
 
 append_round() {
-	local commit clients run runs seconds
+	local commit clients run runs
 	tell CHECKPOINT
 	for commit in $commits; do
 		for clients in $client_counts; do
-			seconds=1 runs=(insert:{bare,log,follow-1,follow-10} version:bare {expected,append}:{log,follow-1} {rows100,copy}:{bare,log,follow-1})
+			runs=(insert:{bare,log,follow-1,follow-10} version:bare {expected,append}:{log,follow-1} {rows100,copy}:{bare,log,follow-1})
 			if quick; then
 				runs=(insert:{bare,paused-1,follow-1,reader} version:bare expected:log)
 			elif [ "$clients" = 4 ]; then
 				runs=(insert:{bare,log,paused-1,follow-1,reader,paused-10,follow-10} version:bare
 					{expected,append}:{log,follow-1,follow-10} {rows100,copy}:{bare,log,follow-1,follow-10})
 				# What the bounds are about: there and back.
-				[ "$commit" = on ] || runs=(insert:{follow-1,paused-1,log,bare} expected:log version:bare "${runs[@]}") seconds=2
+				[ "$commit" = on ] || runs=(insert:{follow-1,paused-1,log,bare} expected:log version:bare "${runs[@]}")
 			fi
 			turn "${runs[@]}"
 			for run in "${in_turn[@]}"; do append_run "$commit" "$clients" "${run%%:*}" "${run#*:}"; done

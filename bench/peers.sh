@@ -20,6 +20,7 @@
 # known when its transaction committed (track_commit_timestamp).
 #   drain/rate      rows after the first transaction, by the time from then to the last one
 #   latency-N/p50   from clock_timestamp() in the statement that sends the event to the commit of its effect (see latency.sh)
+#                   (who cannot keep up with N events a second gets later and later)
 #   latency-N/lost  events without an effect when none has come for three seconds
 
 source "$BENCH_DIR/latency.sh"
@@ -107,7 +108,7 @@ peers_round() {
 run_peers() {
 	local peer why rates seconds n=$ROUNDS latency_user=postgres
 	rates=$(pick 1000 '100 1000')
-	seconds=$(pick 1 4)
+	seconds=$(pick 1 3)
 	peers=()
 	if quick; then
 		n=1
