@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # append.sh: what it costs to write events.
 #
-# pgbench, prepared statements, a transaction a statement, for a second each (what the bounds are about twice in each round, there and back):
+# pgbench, prepared statements, a transaction a statement, for a second each; what the bounds are about twice in each
+# round, there and back:
 #   insert    plain INSERT of one event without a version
 #   version   an INSERT with stream and version, streams of ten events: fills the same indexes as
 #   append    pm.append without expected version, and
