@@ -11,8 +11,9 @@
 #              this is also the time from when the event is visible until its effect is
 #   variant pm      a process manager
 #   variant reader  the bare reader of cloop/: a worker that the writer wakes as in pm, which handles and commits in the same
-#                   way but has no mark and looks after nothing. lost: how many events it has therefore missed (a few:
-#                   of writers that commit out of order it takes the later one and never sees the other)
+#                   way but has no mark and looks after nothing. lost: how many events it has therefore missed (of writers
+#                   that commit out of order it takes the later one and never sees the other). Its times are those of
+#                   the events that it has seen; what pm waits for is among the others
 #   variant bare    nobody reads: the same INSERT into the same table without pm. Its p50 ... are the time of the
 #                   statement with its commit as the client sees it (from pgbench's log)
 #   variants pm-writer, reader-writer: the same, of the writers in the runs with pm and reader
