@@ -100,15 +100,6 @@ compat_identity_sequence(Relation rel, AttrNumber attnum)
 	ExecCheckIndexConstraints(target, slot, estate, tid, arbiters)
 #endif
 
-/* Where a relation's file is. */
-#if PG_VERSION_NUM >= 160000
-typedef RelFileLocator CompatFile;
-#define compat_rel_file(rel)	((rel)->rd_locator)
-#else
-typedef RelFileNode CompatFile;
-#define compat_rel_file(rel)	((rel)->rd_node)
-#endif
-
 /* Does this backend hold exactly this lock?  (18 may count stronger ones.) */
 #if PG_VERSION_NUM >= 170000
 #define compat_lock_held_by_me(tag, mode)	LockHeldByMe(tag, mode, false)

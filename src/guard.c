@@ -58,7 +58,6 @@ typedef struct GuardEntry
 	bool		valid;			/* seqid and attnum are known */
 	Oid			seqid;
 	AttrNumber	attnum;
-	SequencePage page;
 	LogSlot    *slot;
 	uint64		slot_generation;
 	bool		seeded;			/* without a slot: the furthest cursor, of this transaction */
@@ -96,10 +95,7 @@ guard_relcache_callback(Datum arg, Oid relid)
 	hash_seq_init(&scan, entries);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		if (relid == InvalidOid || relid == entry->relid || relid == entry->seqid)
-		{
 			entry->valid = false;
-			entry->page.buffer = InvalidBuffer;
-		}
 }
 
 /*
@@ -250,7 +246,7 @@ guard_enter(Relation rel)
 
 	guard_resolve(entry, rel);
 	guard_hold(entry->relid);
-	entry->floor = sequence_last_again(entry->seqid, &entry->page);
+	entry->floor = sequence_last(entry->seqid);
 	entry->ceiling = entry->floor;
 
 	/*
@@ -446,7 +442,7 @@ pm_guard_position_is_new(PG_FUNCTION_ARGS)
 		guard_refuse(entry, position);
 	if (position > entry->ceiling)
 	{
-		entry->ceiling = sequence_last_again(entry->seqid, &entry->page);
+		entry->ceiling = sequence_last(entry->seqid);
 		if (position > entry->ceiling)
 			guard_refuse(entry, position);
 	}

@@ -19,17 +19,21 @@
 #include "utils/syscache.h"
 
 /*
+ * The last position handed out by an open sequence.
+ *
  * The page of a sequence holds one tuple, changed in place under the buffer's
  * lock; all its columns are fixed-width and not null.
  */
-static int64
-sequence_read_buffer(Buffer buffer)
+int64
+sequence_read(Relation rel)
 {
+	Buffer		buffer;
 	Page		page;
 	HeapTupleHeader tuple;
 	FormData_pg_sequence_data *data;
 	int64		last;
 
+	buffer = ReadBuffer(rel, 0);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(buffer);
 	tuple = (HeapTupleHeader) PageGetItem(page, PageGetItemId(page, FirstOffsetNumber));
@@ -38,15 +42,6 @@ sequence_read_buffer(Buffer buffer)
 	last = data->is_called ? data->last_value : data->last_value - 1;
 	UnlockReleaseBuffer(buffer);
 	return last;
-}
-
-/*
- * The last position handed out by an open sequence.
- */
-int64
-sequence_read(Relation rel)
-{
-	return sequence_read_buffer(ReadBuffer(rel, 0));
 }
 
 /*
@@ -61,24 +56,6 @@ sequence_last(Oid seqid)
 
 	relation_close(rel, NoLock);
 	return last;
-}
-
-/*
- * The same for who asks often: looks first where the page was the last time.
- */
-int64
-sequence_last_again(Oid seqid, SequencePage *page)
-{
-	LockRelationOid(seqid, AccessShareLock);
-	if (!BufferIsValid(page->buffer) || !ReadRecentBuffer(page->file, MAIN_FORKNUM, 0, page->buffer))
-	{
-		Relation	rel = relation_open(seqid, NoLock);
-
-		page->buffer = ReadBuffer(rel, 0);
-		page->file = compat_rel_file(rel);
-		relation_close(rel, NoLock);
-	}
-	return sequence_read_buffer(page->buffer);
 }
 
 /*
