@@ -6,7 +6,8 @@
 #       TESTS="a b*"                 only the tests of these names
 #       KEEP=1                       leave the temporary directory
 #   make soak [SOAK=seconds]         the stress test for ten minutes, or so long, and fifty crashes
-#   make bench [QUICK=1] [FULL=1] [ROUNDS=n]   the benchmark, into bench/results
+#   make bench [QUICK=1] [ROUNDS=n]  the benchmark, into bench/results
+#       ONLY="dispatch idle"         only these sections
 #   make demo [KEEP=1] [EVENTS=FILE] the demonstration
 #   make dev                         strict build in place, installed under PM_DEV_DIR
 #
@@ -103,7 +104,7 @@ demo:
 	@KEEP='$(KEEP)' EVENTS='$(EVENTS)' bash examples/demo/run.sh
 
 bench:
-	@QUICK='$(QUICK)' FULL='$(FULL)' ROUNDS='$(ROUNDS)' KEEP='$(KEEP)' bash bench/run.sh
+	@QUICK='$(QUICK)' ROUNDS='$(ROUNDS)' KEEP='$(KEEP)' bash bench/run.sh $(ONLY)
 
 dev:
 	@bash test/harness/dev.sh

@@ -7,7 +7,7 @@
 #   set_loop:   INSERT ... SELECT of so many events at a time, with a cursor
 #   all:        INSERT ... SELECT of the whole backlog, one transaction
 # with the same handlers. The rate is taken from outside, from the cursors that move. Synchronous
-# commits. All cases of a round follow each other, in every round in the same order.
+# commits. pm, DO loop and C loop with the same handler come next to each other, in every other round backwards.
 
 dispatch_poll() { printf 'SELECT position FROM bench.cursor WHERE name = '\''%s'\' "$1"; }
 
@@ -16,11 +16,14 @@ dispatch_before() {
 	tell "INSERT INTO bench.cursor VALUES ('c', 0), ('do', 0), ('set_loop', 0)"
 }
 
-# Nothing may have been lost or doubled: a fast wrong answer is none.
 dispatch_after() {
-	[[ $1 == *insert* || $1 == *batch* || $1 == set_loop ]] || return 0
-	ask "SELECT count(*) || '|' || count(DISTINCT position) FROM bench.effect"
-	[ "$answer" = "$events|$events" ] || say "   $1: effects $answer instead of $events"
+	case $1 in
+	*insert* | batch* | set_loop) effects_check "dispatch $1" "$events" ;;
+	instance*)
+		ask "SELECT coalesce(sum((state ->> 'n')::int), 0) FROM pm.instance"
+		[ "$answer" = "$events" ] || skip "WRONG: dispatch $1 has counted $answer events instead of $events"
+		;;
+	esac
 }
 
 dispatch_pm() {
@@ -74,24 +77,28 @@ dispatch_all() {
 }
 
 dispatch_round() {
-	local h batch
+	local run batch h
+	tell VACUUM
 	tell CHECKPOINT
-	dispatch_all "$events"
+	dispatch_all
 	for batch in 100 1000; do
 		for h in "${handlers[@]}"; do
-			[[ $h != instance* && $h != batch* ]] || { dispatch_pm "$batch" "$h"; continue; }
-			dispatch_do "$batch" "$h"
-			dispatch_pm "$batch" "$h"
-			dispatch_c "$batch" "$h"
+			turn do pm c
+			for run in "${in_turn[@]}"; do "dispatch_$run" "$batch" "$h"; done
 		done
-		dispatch_set "$batch"
+		turn instance_plpgsql batch_sql set batch_plpgsql
+		for run in "${in_turn[@]}"; do
+			if [ "$run" = set ]; then dispatch_set "$batch"; else dispatch_pm "$batch" "$run"; fi
+		done
 	done
+	dispatch_pm 10000 batch_sql
+	dispatch_set 10000
 }
 
 run_dispatch() {
 	local events handlers target
 	events=$(pick 40000 200000)
-	handlers=(insert_plpgsql noop_c instance_plpgsql batch_sql)
+	handlers=(insert_plpgsql noop_c)
 	if quick; then
 		skip "dispatch: handlers noop_plpgsql noop_sql insert_sql insert_c (QUICK), and ${events} events instead of 200000"
 	else

@@ -1,69 +1,81 @@
 # shellcheck shell=bash
-# growth.sh: what becomes of the drain rate (and latency) when there is much of something.
+# growth.sh: what becomes of drain rate and latency when there is much of something.
 #
-#   behind     events that are handled already, below the cursor
+#   behind     events that are handled already, below the cursor; those above it are in memory
 #   managers   process managers on one log, all behind: event x manager a second, together
-#   logs       logs that one process manager follows; own: each with a process manager of its own
+#   logs       one-N: logs that one process manager follows, all with a backlog; own-N: each with a process manager of
+#              its own; beside-N: a backlog in one of them, N process managers, of which all others have nothing to do
 #   instances  instances that one process manager has; create_rate: how fast they come to be
 #   timers     the same, and each of them has a timer pending
-#   parked     keys that are parked; create_rate: how fast events are parked, every second one good
-#   lanes      1 and 2 lanes with a handler that only computes
+#   parked     keys that are parked; create_rate: how fast events are handled, every second of which fails and is parked
 #
-# Handler: one INSERT in PL/pgSQL unless said otherwise, batches of 100. Rates as in dispatch.sh. The sizes
-# follow each other in each round.
+# Handler: one INSERT in PL/pgSQL unless said otherwise, batches of 100. Rates as in dispatch.sh. The sizes follow each other in
+# each round, in every other one backwards. p50 and p95: insert -> effect in ms as in latency.sh, events at 1000/s into one of
+# the logs; where there are N managers, at 1000/N a second, so that 1000 effects a second come of it.
 
 source "$BENCH_DIR/latency.sh"
 
 growth_resume() { tell "SELECT pm.resume(name) FROM pm.process_manager"; }
 growth_pause() { tell "SELECT pm.pause(name) FROM pm.process_manager"; }
 
-# growth_drain TARGET: what all cursors together have moved since they were noted in bench.growth.
+# growth_drain [NAMES]: how fast the cursors of these together move from where they are to the marks.
 growth_drain() {
-	drain "SELECT coalesce(sum(c.position - g.position), 0) FROM pm.cursor c JOIN bench.growth g USING (process_manager, log)" \
-		"$1" growth_resume
-	growth_pause
-}
-growth_note() {
 	tell "DROP TABLE IF EXISTS bench.growth"
-	tell "CREATE TABLE bench.growth AS SELECT process_manager, log, min(position) AS position FROM pm.cursor GROUP BY 1, 2"
-}
-growth_to() {
+	tell "CREATE TABLE bench.growth AS SELECT process_manager, log, min(position) AS position FROM pm.cursor
+		WHERE process_manager LIKE '${1:-%}' GROUP BY 1, 2"
 	ask "SELECT sum(m.mark - g.position) FROM bench.growth g JOIN
 		(SELECT name AS log, pm.high_water_mark(name) AS mark FROM pm.log) m USING (log)"
+	drain "SELECT coalesce(sum(c.position - g.position), 0) FROM pm.cursor c JOIN bench.growth g USING (process_manager, log)" \
+		"$answer" tell "SELECT pm.resume(name) FROM pm.process_manager WHERE name LIKE '${1:-%}'"
+	growth_pause
 }
+
+# growth_latency CASE VARIANT LOG [MANAGERS]: they run already, with handlers that fill bench.seen.
+growth_latency() {
+	local sent client_ms effect_ms lost p
+	latency_script "$3"
+	latency_fan=${4:-1}
+	latency_followed $((1000 / latency_fan)) "$(pick 1 $((latency_fan > 100 ? 5 : 2)))" "$BENCH_WORK/latency-$3.sql" ||
+		die "nobody handles the events of $3"
+	[ "$lost" = 0 ] || skip "WRONG: growth $1 $2: $lost effects of $((sent * latency_fan)) have not come"
+	latency_fan=1
+	read -ra p <<<"$effect_ms"
+	sample growth "$1" "$2" p50 "${p[0]}"
+	sample growth "$1" "$2" p95 "${p[1]}"
+}
+
+# growth_register HANDLER N LOG: managers m1 ... mN on LOG; i in it is the number of each.
+growth_register() {
+	as_bench "SELECT count(pm.register('m' || i, 'bench.$1', ARRAY[$3], start_at => 'end')) FROM generate_series(1, $2) i"
+}
+growth_forget() { tell "SELECT count(pm.unregister(name)) FROM pm.process_manager"; }
 
 # ---- events behind the cursor ----
 
 growth_behind_round() {
 	local s top
-	for s in "${sizes[@]}"; do
-		tell "TRUNCATE bench.effect, bench.seen"
+	turn "${sizes[@]}"
+	for s in "${in_turn[@]}"; do
+		tell "TRUNCATE bench.effect"
 		ask "SELECT pm.high_water_mark('bench.log_$s')"; top=$answer
-		as_bench "SELECT pm.register('it', 'bench.insert_plpgsql', ARRAY['bench.log_$s'], start_at => 'end')"
+		growth_register insert_plpgsql 1 "'bench.log_$s'"
 		growth_pause
-		tell "SELECT pm.seek('it', 'bench.log_$s', $((top - tail)))"
-		growth_note
-		growth_drain "$tail"
+		tell "SELECT pm.seek('m1', 'bench.log_$s', $((top - tail)))"
+		# What has just been written is in memory.
+		ask "SELECT count(data) FROM (SELECT data FROM bench.log_$s WHERE position > $top - $tail ORDER BY position) x"
+		growth_drain
+		effects_check "growth behind $s" "$tail"
 		sample growth behind "$s" rate "$rate"
-		tell "SELECT pm.unregister('it')"
+		growth_forget
 
-		as_bench "SELECT pm.register('see', 'bench.see', ARRAY['bench.log_$s'], start_at => 'end')"
-		latency_script "log_$s"
-		latency_load 1000 "$(pick 1 5)" "$BENCH_WORK/latency-log_$s.sql" "behind $s"
-		if latency_settle "$sent"; then
-			latency_effects
-			read -ra p <<<"$effect_ms"
-			sample growth behind "$s" p50 "${p[0]}"
-			sample growth behind "$s" p95 "${p[1]}"
-		fi
-		tell "SELECT pm.unregister('see')"
+		growth_register see 1 "'bench.log_$s'"
+		growth_latency behind "$s" "log_$s"
+		growth_forget
 	done
 }
 growth_behind() {
-	local sizes tail s sent client_ms effect_ms p
-	read -ra sizes <<<"$(pick '10000 100000' '10000 1000000')"
-	! full || sizes+=(10000000)
-	full || skip "growth: 10000000 events behind the cursor (FULL=1 does that)"
+	local sizes tail s
+	read -ra sizes <<<"$(pick '10000 100000' '10000 1000000 10000000')"
 	tail=$(pick 10000 50000)
 	database growth
 	for s in "${sizes[@]}"; do
@@ -79,16 +91,20 @@ growth_behind() {
 
 growth_managers_round() {
 	local m
-	for m in "${sizes[@]}"; do
+	turn "${sizes[@]}"
+	for m in "${in_turn[@]}"; do
 		tell "TRUNCATE bench.effect"
-		as_bench "DO \$\$ BEGIN FOR i IN 1 .. $m LOOP
-			PERFORM pm.register('m' || i, 'bench.insert_plpgsql', ARRAY['bench.log'], start_at => 'end'); END LOOP; END \$\$"
+		growth_register insert_plpgsql "$m" "'bench.log'"
 		growth_pause
-		tell "SELECT pm.seek(name, 'bench.log', $((total - total / m))) FROM pm.process_manager"
-		growth_note
-		growth_drain "$total"
+		tell "SELECT count(pm.seek(name, 'bench.log', pm.high_water_mark('bench.log') - $((total / m)))) FROM pm.process_manager"
+		growth_drain
+		effects_check "growth managers $m" "$total" $((total / m))
 		sample growth managers "$m" rate "$rate"
-		tell "SELECT pm.unregister(name) FROM pm.process_manager"
+		growth_forget
+
+		growth_register see "$m" "'bench.log'"
+		growth_latency managers "$m" log "$m"
+		growth_forget
 	done
 }
 growth_managers() {
@@ -104,31 +120,47 @@ growth_managers() {
 
 # ---- logs ----
 
-growth_logs_case() {
-	local l=$1 variant=$2
-	tell "TRUNCATE bench.effect"
-	if [ "$variant" = own ]; then
-		as_bench "DO \$\$ BEGIN FOR i IN 1 .. $l LOOP
-			PERFORM pm.register('m' || i, 'bench.insert_plpgsql', ARRAY['bench.log_' || i], start_at => 'end'); END LOOP; END \$\$"
+# growth_logs_register HANDLER VARIANT LOGS
+growth_logs_register() {
+	if [ "$2" = one ]; then
+		as_bench "SELECT pm.register('it', 'bench.$1', array_agg('bench.log_' || i), start_at => 'end') FROM generate_series(1, $3) i"
 	else
-		as_bench "SELECT pm.register('it', 'bench.insert_plpgsql', array_agg('bench.log_' || i), start_at => 'end') FROM generate_series(1, $l) i"
+		growth_register "$1" "$3" "'bench.log_' || i"
 	fi
-	growth_pause
-	tell "SELECT pm.seek(process_manager, log, position - $total / $l) FROM pm.cursor"
-	growth_note
-	growth_drain $((total / l * l))
-	sample growth logs "$variant-$l" rate "$rate"
-	tell "SELECT pm.unregister(name) FROM pm.process_manager"
+}
+growth_logs_case() {
+	local variant=${1%-*} l=${1#*-} busy=%
+	tell "TRUNCATE bench.effect"
+	growth_logs_register insert_plpgsql "$variant" "$l"
+	if [ "$variant" = beside ]; then
+		# The others run, with nothing to do.
+		busy=m1
+		nap 1
+		tell "SELECT pm.pause('m1')"
+		tell "SELECT pm.seek('m1', 'bench.log_1', pm.high_water_mark('bench.log_1') - $total)"
+	else
+		growth_pause
+		tell "SELECT count(pm.seek(process_manager, log, pm.high_water_mark(log) - $((total / l)))) FROM pm.cursor"
+	fi
+	growth_drain "$busy"
+	ask "SELECT count(*) FROM bench.effect"
+	((answer == total / l * l)) || skip "WRONG: growth logs $1 has left $answer effects"
+	sample growth logs "$1" rate "$rate"
+	growth_forget
+
+	growth_logs_register see "$variant" "$l"
+	[ "$variant" = own ] || growth_latency logs "$1" log_1
+	growth_forget
 }
 growth_logs_round() {
-	local l
-	for l in "${sizes[@]}"; do growth_logs_case "$l" one; done
-	growth_logs_case "${sizes[-1]}" own
+	local case most=${sizes[-1]}
+	turn "${sizes[@]/#/one-}" "own-$most" "beside-$most"
+	for case in "${in_turn[@]}"; do growth_logs_case "$case"; done
 }
 growth_logs() {
 	local sizes total
 	read -ra sizes <<<"$(pick '1 20' '1 10 100 1000')"
-	total=$(pick 20000 100000)
+	total=$(pick 20000 50000)
 	database growth
 	# As many events as it needs for the smallest number of logs that it is among.
 	as_bench "DO \$\$ DECLARE events bigint; BEGIN FOR i IN 1 .. ${sizes[-1]} LOOP
@@ -142,99 +174,68 @@ growth_logs() {
 
 # ---- instances, timers, parked keys ----
 
+growth_keyed_register() {
+	as_bench "SELECT pm.register('it-$1', 'bench.$2', ARRAY['bench.log_$1'], start_at => 'beginning', batch_size => ${3:-100},
+		max_attempts => 1, park_limit => 1000000)"
+}
 growth_keyed_round() {
 	local k
-	for k in "${sizes[@]}"; do
+	turn "${sizes[@]}"
+	for k in "${in_turn[@]}"; do
 		as_bench "INSERT INTO bench.log_$k (stream, type, data) SELECT 'stream-' || (random() * $k)::int % $k, 'placed', '{\"amount\": 17}'
 			FROM generate_series(1, $events)"
-		tell "TRUNCATE bench.effect"
-		# Only this one is to go on.
-		as_bench "SELECT pm.register('it-$k', 'bench.$handler', ARRAY['bench.log_$k'], max_attempts => 1, park_limit => 1000000)"
-		tell "DROP TABLE IF EXISTS bench.growth"
-		tell "CREATE TABLE bench.growth AS SELECT process_manager, log, position FROM pm.cursor WHERE process_manager = 'it-$k'"
-		growth_to
-		drain "SELECT c.position - g.position FROM pm.cursor c JOIN bench.growth g USING (process_manager, log)" \
-			"$answer" tell "SELECT pm.resume('it-$k')"
-		growth_pause
+		growth_keyed_register "$k" "$handler"
+		growth_drain "it-$k"
 		sample growth "$kind" "$k" rate "$rate"
+
+		growth_keyed_register "$k" "$see"
+		tell "SELECT pm.resume('it-$k')"
+		growth_latency "$kind" "$k" "log_$k"
+		growth_pause
 	done
 }
+# growth_keyed KIND HANDLER SEE SIZE...: SEE is a handler with the same instances that fills bench.seen
 growth_keyed() {
-	local kind=$1 handler=$2 k sizes events data=
-	shift 2
+	local kind=$1 handler=$2 see=$3 k sizes events data
+	shift 3
 	sizes=("$@")
 	events=$(pick 10000 50000)
 	database growth
 	for k in "${sizes[@]}"; do
 		as_bench "SELECT pm.create_log('bench.log_$k')"
-		as_bench "SELECT pm.register('it-$k', 'bench.$handler', ARRAY['bench.log_$k'], batch_size => 1000, max_attempts => 1, park_limit => 1000000)"
+		growth_keyed_register "$k" "$handler" 1000
 		growth_pause
 		if [ "$kind" = parked ]; then
-			# Every second one fails; the keys of those that do are no others' keys.
-			data="INSERT INTO bench.log_$k (stream, type, data) SELECT CASE i % 2 WHEN 0 THEN 'bad-' ELSE 'good-' END || i, 'placed',
+			# The keys of those that fail are no others' keys.
+			data="SELECT CASE i % 2 WHEN 0 THEN 'bad-' ELSE 'good-' END || i, 'placed',
 				jsonb_build_object('amount', 17, 'bad', i % 2 = 0) FROM generate_series(1, 2 * $k) i"
 		else
-			data="INSERT INTO bench.log_$k (stream, type, data) SELECT 'stream-' || i - 1, 'placed', '{\"amount\": 17}' FROM generate_series(1, $k) i"
+			data="SELECT 'stream-' || i - 1, 'placed', '{\"amount\": 17}' FROM generate_series(1, $k) i"
 		fi
-		as_bench "$data"
-		growth_note
-		tell "DELETE FROM bench.growth WHERE process_manager <> 'it-$k'"
-		growth_to
-		drain "SELECT c.position - g.position FROM pm.cursor c JOIN bench.growth g USING (process_manager, log)" \
-			"$answer" tell "SELECT pm.resume('it-$k')"
+		as_bench "INSERT INTO bench.log_$k (stream, type, data) $data"
+		growth_drain "it-$k"
 		ROUND=1 sample growth "$kind" "$k" create_rate "$rate"
-		growth_pause
+		ask "SELECT count(*) FROM pm.${kind%s} WHERE process_manager = 'it-$k'"
+		[ "$answer" = "$k" ] || skip "WRONG: growth $kind: there are $answer, not $k"
 	done
-	case $kind in
-	parked) ask "SELECT string_agg(n::text, ' ' ORDER BY n) FROM (SELECT count(*) n FROM pm.parked GROUP BY process_manager) x" ;;
-	timers) ask "SELECT string_agg(n::text, ' ' ORDER BY n) FROM (SELECT count(*) n FROM pm.timer GROUP BY process_manager) x" ;;
-	*) ask "SELECT string_agg(n::text, ' ' ORDER BY n) FROM (SELECT count(*) n FROM pm.instance GROUP BY process_manager) x" ;;
-	esac
-	say "   $kind: there are $answer"
 	tell "VACUUM ANALYZE"
 	tell CHECKPOINT
 	rounds "$n" growth_keyed_round
 }
 
-# ---- lanes ----
-
-growth_lanes_round() {
-	local l
-	for l in 1 2; do
-		as_bench "SELECT pm.register('it', 'bench.compute', ARRAY['bench.log'], start_at => 'end', lanes => $l)"
-		growth_pause
-		tell "SELECT pm.seek('it', 'bench.log', 0)"
-		drain "SELECT min(position) FROM pm.cursor" "$events" growth_resume
-		sample growth lanes "$l" rate "$rate"
-		tell "SELECT pm.unregister('it')"
-	done
-}
-growth_lanes() {
-	local events
-	events=$(pick 4000 40000)
-	database growth
-	as_bench "SELECT pm.create_log('bench.log')"
-	if ! psql -XAtq -U bench -d "$database_name" -c "BEGIN; SELECT pm.register('it', 'bench.compute', ARRAY['bench.log'], lanes => 2); ROLLBACK" >/dev/null 2>&1; then
-		skip "growth: lanes (this version takes no more than one)"
-		return
-	fi
-	as_bench "CALL bench.fill('bench.log', $events)"
-	rounds "$n" growth_lanes_round
-}
-
 run_growth() {
-	local n
-	n=$(pick 1 "$ROUNDS")
-	growth_behind
-	growth_managers
-	growth_logs
+	local n=$ROUNDS part
 	if quick; then
-		skip "growth: 1 round; 1000 managers, 1000 logs, 1M instances, timers, parked keys (QUICK)"
-		growth_keyed instances instance_plpgsql 1000 10000
+		n=1
+		skip "growth: 1 round, smaller sizes; logs, timers and parked keys (QUICK)"
+		set -- behind managers "keyed instances instance_plpgsql instance_see 1000 10000"
 	else
-		growth_keyed instances instance_plpgsql 1000 100000 1000000
-		growth_keyed timers instance_timer 1000 1000000
-		growth_keyed parked insert_unless_bad 100 10000
+		set -- behind managers logs "keyed instances instance_plpgsql instance_see 1000 100000 1000000" \
+			"keyed timers instance_timer instance_see 1000 1000000" "keyed parked insert_unless_bad see 100 10000"
 	fi
-	growth_lanes
+	for part in "$@"; do
+		# shellcheck disable=SC2086
+		growth_$part
+		say "   ${part%% instance*}: until $SECONDS s"
+	done
 }

@@ -2,47 +2,67 @@
 # idle.sh: what process managers cost that have nothing to do.
 #
 # N process managers, each of them on one of ten logs that nobody writes. When they have settled, for a minute:
-#   cpu_s        CPU time of all of pm's workers (utime + stime in /proc), in seconds
+#   cpu_s        CPU time of all of pm's workers, in seconds
 #   wakeups      their voluntary context switches
-#   wal_bytes    WAL written by the whole server meanwhile
-#   snapshots    pm's workers that had a snapshot or a transaction id at any of ten looks
-# Nobody else is connected but the one session that looks.
+#   wal_bytes    WAL written by the whole server meanwhile, but for the list of running transactions that the server
+#                itself writes after any other WAL, for standbys
+#   snapshots    pm's workers that had a snapshot or a transaction id at any of sixty looks
+# Nobody else is connected but the one session that looks. With 0, what pm costs a database that has it.
 
 idle_look() {
 	local pid stat
-	cpu=0 switches=0
+	cpu_ns=0 switches=0
 	ask "SELECT pid FROM pm.worker WHERE pid IS NOT NULL"
 	for pid in $answer; do
-		stat=$(cat "/proc/$pid/stat" 2>/dev/null) || continue
-		stat=${stat##*) }
-		# shellcheck disable=SC2086
-		set -- $stat
-		cpu=$((cpu + ${12} + ${13}))
+		# Nanoseconds where the kernel counts them, else ticks.
+		if [ -r "/proc/$pid/schedstat" ]; then
+			read -r stat _ <"/proc/$pid/schedstat"
+		else
+			stat=$(awk -v hz="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); printf "%.0f", ($12 + $13) / hz * 1e9 }' "/proc/$pid/stat")
+		fi
+		cpu_ns=$((cpu_ns + stat))
 		switches=$((switches + $(awk '/^voluntary/ { print $2 }' "/proc/$pid/status")))
 	done
-	ask "SELECT pg_current_wal_insert_lsn() - '0/0'"
-	wal=$answer
+}
+
+idle_held() {
+	ask "SELECT count(*) FROM pg_stat_activity JOIN pm.worker USING (pid) WHERE backend_xmin IS NOT NULL OR backend_xid IS NOT NULL"
+}
+idle_lsn() { ask "SELECT pg_current_wal_insert_lsn()"; }
+
+# idle_wal FROM TO
+idle_wal() {
+	answer=0
+	[ "$1" = "$2" ] || ask "SELECT coalesce(sum(record_length + fpi_length), 0) FROM pg_get_wal_records_info('$1', '$2')
+		WHERE (resource_manager, record_type) <> ('Standby', 'RUNNING_XACTS')"
 }
 
 idle_run() {
-	local n=$1 i cpu switches wal cpu_0 switches_0 wal_0 held=0
-	as_bench "DO \$\$ BEGIN
-		FOR i IN 1 .. $n LOOP
-			PERFORM pm.register('idle-' || i, 'bench.insert_plpgsql', ARRAY['bench.log_' || i % 10], start_at => 'end');
-		END LOOP; END \$\$"
-	nap "$(pick 2 5)"
+	local n=$1 i cpu_ns switches cpu_0 switches_0 from to held=0
+	as_bench "SELECT count(pm.register('idle-' || i, 'bench.insert_plpgsql', ARRAY['bench.log_' || i % 10], start_at => 'end'))
+		FROM generate_series(1, $n) i"
+	nap "$(pick 4 5)"
+	# So that the looks find nothing to tidy up.
+	tell VACUUM
+	idle_held
+	idle_look
 	tell CHECKPOINT
 	nap 1
-	idle_look; cpu_0=$cpu switches_0=$switches wal_0=$wal
-	for ((i = 0; i < 10; i++)); do
-		nap "$(awk -v s="$seconds" 'BEGIN { print s / 10 }')"
-		ask "SELECT count(*) FROM pg_stat_activity JOIN pm.worker USING (pid) WHERE backend_xmin IS NOT NULL OR backend_xid IS NOT NULL"
+	idle_lsn; from=$answer
+	idle_look; cpu_0=$cpu_ns switches_0=$switches
+	for ((i = 0; i < 60; i++)); do
+		nap "$nap"
+		idle_held
 		held=$((held + answer))
 	done
 	idle_look
-	sample idle "$n" pm cpu_s "$(awk -v t=$((cpu - cpu_0)) -v hz="$(getconf CLK_TCK)" 'BEGIN { printf "%.2f", t / hz }')"
+	idle_lsn; to=$answer
+	# What is read must have been flushed.
+	tell CHECKPOINT
+	idle_wal "$from" "$to"
+	sample idle "$n" pm wal_bytes "$answer"
+	sample idle "$n" pm cpu_s "$(awk -v ns=$((cpu_ns - cpu_0)) 'BEGIN { printf "%.4f", ns / 1e9 }')"
 	sample idle "$n" pm wakeups $((switches - switches_0))
-	sample idle "$n" pm wal_bytes $((wal - wal_0))
 	sample idle "$n" pm snapshots "$held"
 	tell "SELECT pm.unregister(name) FROM pm.process_manager"
 }
@@ -53,12 +73,17 @@ idle_round() {
 }
 
 run_idle() {
-	local seconds i sizes
-	sizes=$(pick '0 1000' '0 10 1000')
-	# nap reads from a pipe that nobody writes, for at most so many seconds.
-	seconds=$(pick 4 60)
-	! quick || skip "idle: $seconds s instead of 60, 10 process managers (QUICK)"
+	local nap i sizes
+	sizes=$(pick 1000 '0 10 1000')
+	# nap reads from a pipe that nobody writes.
+	nap=$(pick 0.07 1)
+	if quick; then
+		skip "idle: 4 s instead of 60, 0 and 10 process managers (QUICK)"
+	else
+		skip "idle: one round of a minute each"
+	fi
 	database idle
+	tell "CREATE EXTENSION pg_walinspect"
 	for ((i = 0; i < 10; i++)); do
 		as_bench "SELECT pm.create_log('bench.log_$i')"
 		as_bench "CALL bench.fill('bench.log_$i', 10)"

@@ -9,20 +9,26 @@
 #              the handler, and the commit without its flush
 #   commit_p50 ...   effect's commit - event's commit, both as noted before the flush: as both flushes take as long,
 #              this is also the time from when the event is visible until its effect is
-#   variant bare:  no process manager, the same INSERT into the same table without pm; its p50 ... are the time
-#              of the statement with its commit as the client sees it (from pgbench's log)
-#   variant pm-writer: the same, of the writers in the run with the process manager
+#   variant pm      a process manager
+#   variant reader  the bare reader of cloop/: a worker that the writer wakes as in pm, which handles and commits in the same
+#                   way but has no mark and looks after nothing. lost: how many events it has therefore missed (of writers
+#                   that commit out of order it takes the later one and never sees the other). Its times are those of
+#                   the events that it has seen; what pm waits for is among the others
+#   variant bare    nobody reads: the same INSERT into the same table without pm. Its p50 ... are the time of the
+#                   statement with its commit as the client sees it (from pgbench's log)
+#   variants pm-writer, reader-writer: the same, of the writers in the runs with pm and reader
 #
+# At 100/s a round has some 800 events: its p99.9 is the slowest of them.
 # Nobody polls for the effect. What peers do is measured in the same way (peers.sh).
 
-# latency_load RATE SECONDS SCRIPT NAME: sends events, leaves the clients' own times in $client_ms and how
+# latency_load RATE SECONDS SCRIPT: sends events, leaves the clients' own times in $client_ms and how
 # many were sent in $sent.
 latency_load() {
-	local rate=$1 secs=$2 script=$3 name=$4 dir=$BENCH_WORK/latency
+	local rate=$1 secs=$2 script=$3 dir=$BENCH_WORK/latency
 	rm -rf "$dir"
 	mkdir -p "$dir"
 	(cd "$dir" && pgbench -U "${latency_user:-bench}" -n -M prepared -c 8 -j 2 -R "$rate" -T "$secs" -f "$script" --log "$database_name") \
-		>"$dir/out" 2>&1 || { cat "$dir/out" >&2; die "pgbench failed: $name"; }
+		>"$dir/out" 2>&1 || { cat "$dir/out" >&2; die "pgbench failed: $script"; }
 	sent=$(cat "$dir"/pgbench_log.* | wc -l)
 	# Column 3 counts from when it should have been sent, column 7 says how late it was.
 	client_ms=$(cat "$dir"/pgbench_log.* | awk '{ print $3 - $7 }' | percentiles)
@@ -38,21 +44,40 @@ latency_sample() {
 	sample "$1" "$2" "$3" "${5:-}p99.9" "${p[3]}"
 }
 
-# latency_settle COUNT: waits until so many effects are there. False, and it says so, when none has come for a while.
+# latency_settle COUNT [PATIENCE]: waits until so many effects are there. False when none has come for so many seconds.
 latency_settle() {
-	local last=-1 since=$SECONDS patience
-	patience=$(pick 2 10)
+	local last=-1 since=$SECONDS patience=${2:-10}
 	while :; do
 		ask "SELECT count(*) FROM bench.seen"
 		[ "$answer" != "$1" ] || return 0
 		if [ "$answer" != "$last" ]; then
 			last=$answer since=$SECONDS
 		elif ((SECONDS - since > patience)); then
-			say "   effects: $answer instead of $1"
 			return 1
 		fi
 		nap 0.1
 	done
+}
+
+# How many effects an event has.
+latency_fan=1
+
+# latency_warm SCRIPT: one event, to see that somebody is there who handles it.
+latency_warm() {
+	tell "TRUNCATE bench.seen"
+	pgbench -U "${latency_user:-bench}" -n -c 1 -t 1 -f "$1" "$database_name" >/dev/null 2>&1 || die "pgbench failed: $1"
+	latency_settle "$latency_fan" || return 1
+	tell "TRUNCATE bench.seen"
+}
+
+# latency_followed RATE SECONDS SCRIPT [PATIENCE]: the load, and what became of it: $client_ms, $effect_ms and $lost.
+# False if nobody is there.
+latency_followed() {
+	latency_warm "$3" || return 1
+	latency_load "$1" "$2" "$3"
+	lost=0
+	latency_settle $((sent * latency_fan)) "${4:-}" || lost=$((sent * latency_fan - answer))
+	latency_effects
 }
 
 latency_effects() {
@@ -67,40 +92,48 @@ latency_script() {
 	SQL
 }
 
+latency_variant() {
+	local variant=$1 script=$BENCH_WORK/latency-$1.sql client_ms effect_ms sent lost before
+	if [ "$variant" = bare ]; then
+		latency_load "$rate" "$seconds" "$script"
+		latency_sample latency "$rate" bare "$client_ms"
+		return
+	fi
+	ask "SELECT coalesce(max(position), 0) FROM bench.$variant"; before=$answer
+	latency_followed "$rate" "$seconds" "$script" 2 || die "nobody handles the events of $variant"
+	latency_sample latency "$rate" "$variant-writer" "$client_ms"
+	latency_sample latency "$rate" "$variant" "$effect_ms"
+	ask "SELECT (extract(epoch FROM pg_xact_commit_timestamp(s.xmin) - pg_xact_commit_timestamp(e.xmin)) * 1000000)::bigint
+		FROM bench.seen s JOIN bench.$variant e USING (position) WHERE e.position > $before"
+	latency_sample latency "$rate" "$variant" "$(percentiles <<<"$answer")" commit_
+	sample latency "$rate" "$variant" lost "$lost"
+}
+
 latency_round() {
-	local rate effect_ms client_ms sent
+	local rate variant seconds
 	tell CHECKPOINT
 	for rate in 100 1000 5000; do
-		tell "TRUNCATE bench.bare"
-		latency_load "$rate" "$seconds" "$BENCH_WORK/latency-bare.sql" bare
-		latency_sample latency "$rate" bare "$client_ms"
-
-		tell "TRUNCATE bench.seen"
-		ask "SELECT coalesce(max(position), 0) FROM bench.sent"
-		local before=$answer
-		latency_load "$rate" "$seconds" "$BENCH_WORK/latency-sent.sql" pm
-		latency_sample latency "$rate" pm-writer "$client_ms"
-		latency_settle "$sent" || continue
-		latency_effects
-		latency_sample latency "$rate" pm "$effect_ms"
-		ask "SELECT (extract(epoch FROM pg_xact_commit_timestamp(s.xmin) - pg_xact_commit_timestamp(e.xmin)) * 1000000)::bigint
-			FROM bench.seen s JOIN bench.sent e USING (position) WHERE e.position > $before"
-		latency_sample latency "$rate" pm "$(percentiles <<<"$answer")" commit_
+		case $rate in 100) seconds=$(pick 2 8) ;; *) seconds=$(pick 1 5) ;; esac
+		turn bare reader pm
+		for variant in "${in_turn[@]}"; do latency_variant "$variant"; done
 	done
 }
 
 run_latency() {
-	local seconds n=$ROUNDS
-	seconds=$(pick 2 10)
+	local n=$ROUNDS
 	if quick; then
 		n=1
-		skip "latency: 1 round of $seconds s instead of $ROUNDS of 10 s (QUICK)"
+		skip "latency: 1 round of 1 to 2 s instead of $ROUNDS of 5 to 8 s (QUICK)"
 	fi
 	database latency
-	as_bench "SELECT pm.create_log('bench.sent')"
+	as_bench "SELECT pm.create_log('bench.pm')"
 	as_bench "CALL bench.create_bare('bench.bare')"
-	as_bench "SELECT pm.register('see', 'bench.see', ARRAY['bench.sent'])"
+	as_bench "CALL bench.create_bare('bench.reader')"
+	as_bench "SELECT pm.register('see', 'bench.see', ARRAY['bench.pm'])"
+	reader_start bench.reader bench.see
 	latency_script bare
-	latency_script sent
+	latency_script reader
+	latency_script pm
 	rounds "$n" latency_round
+	reader_stop
 }

@@ -2,14 +2,18 @@
 # lib.sh: what the sections share. To be sourced by bash under `set -euo pipefail`.
 #
 #   say, die, skip              messages; skip also notes it for the results
-#   quick, pick QUICK FULL      is it a quick run; one of two values
+#   quick, pick QUICK ELSE      is it a quick run; one of two values
 #   rounds N COMMAND...         calls the command for each round, with ROUND set
 #   sample SECTION CASE VARIANT METRIC VALUE     one measurement of this round
 #   database NAME               a fresh database with pm and all of sql/, and a session in it
 #   tell SQL, ask SQL           in that session, as a superuser; ask leaves the answer in $answer
 #   as_bench SQL                the same as the role that owns the logs and handlers
 #   psql_do DB ARG...           a psql of its own
+#   turn ITEM...                the items in ${in_turn[@]}, every other round from the last to the first, so that
+#                               nothing always comes behind the same other
+#   reader_start TABLE HANDLER, reader_stop      the bare reader (cloop/) follows TABLE from its end
 #   drain POLL TARGET START...  how fast a cursor gets to a position: sets $rate
+#   effects_check WHAT COUNT [EVENTS]    says so when bench.effect has not this many rows, of as many events (or of EVENTS)
 #   now_us                      the time in microseconds, in $now
 
 BENCH_WORK=$PM_WORK
@@ -30,7 +34,6 @@ skip() {
 	printf '%s\n' "$*" >>"$BENCH_RESULTS/skipped.txt"
 }
 quick() { [ "${PM_BENCH_QUICK:-0}" != 0 ]; }
-full() { [ "${PM_BENCH_FULL:-0}" != 0 ]; }
 pick() { if quick; then printf '%s' "$1"; else printf '%s' "$2"; fi; }
 
 ROUNDS=${PM_BENCH_ROUNDS:-}
@@ -40,6 +43,12 @@ rounds() {
 	local n=$1
 	shift
 	for ((ROUND = 1; ROUND <= n; ROUND++)); do "$@"; done
+}
+
+turn() {
+	local i
+	in_turn=("$@")
+	((ROUND % 2 == 1)) || for ((i = 1; i <= $#; i++)); do in_turn[$# - i]=${!i}; done
 }
 
 sample() {
@@ -116,23 +125,28 @@ nap() { read -rt "$1" -u "$nap_fd" _ || true; }
 # ---- how fast ---------------------------------------------------------------
 
 # drain POLL TARGET START...: POLL is a query of one number, START what makes it rise, which returns at
-# once. Looks from outside, every other millisecond. The rate counts from the first move that was seen,
+# once. Looks from outside, every other millisecond, or less often where looking takes long: at most a fifth of a processor
+# goes into it. The rate counts from the first move that was seen,
 # so that starting up costs nobody anything; it is 0 if nothing moves for a minute.
 drain() {
-	local poll=$1 target=$2 first=0 first_at=0 at=0 position=0 last=0 last_at
+	local poll=$1 target=$2 first=0 first_at=0 at=0 position=0 last=0 last_at asked pause
 	shift 2
 	tell "PREPARE poll AS SELECT ($poll) || '|' || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 	now_us; first_at=$now last_at=$now
 	"$@"
 	while :; do
+		now_us; asked=$now
 		ask "EXECUTE poll"
+		now_us; pause=$(((now - asked) * 4))
+		[[ $answer =~ ^-?[0-9]+\|[0-9]+$ ]] || die "no position: $answer"
 		position=${answer%|*} at=${answer#*|}
 		if ((position > last)); then
 			if ((first == 0 && position < target)); then first=$position first_at=$at; fi
 			last=$position last_at=$at
 		fi
 		if ((position >= target || at - last_at > 60000000)); then break; fi
-		nap 0.002
+		printf -v pause '0.%06d' $((pause < 2000 ? 2000 : pause > 500000 ? 500000 : pause))
+		nap "$pause"
 	done
 	tell "DEALLOCATE poll"
 	rate=0
@@ -141,6 +155,20 @@ drain() {
 	elif ((position < target)); then
 		say "   stuck at $position of $target"
 	fi
+}
+
+reader_start() {
+	tell "CREATE OR REPLACE TRIGGER wake BEFORE INSERT ON $1 FOR EACH STATEMENT EXECUTE FUNCTION bench.wake()"
+	tell "DELETE FROM bench.cursor WHERE name = 'reader'"
+	tell "INSERT INTO bench.cursor SELECT 'reader', coalesce(max(position), 0) FROM $1"
+	as_bench "SELECT bench.start_reader('$1', '$2(pm.event)', 100, 'reader')"
+}
+reader_stop() { tell "CALL bench.stop_reader()"; }
+
+# Nothing may have been lost or doubled: a fast wrong answer is none.
+effects_check() {
+	ask "SELECT count(*) || '|' || count(DISTINCT position) FROM bench.effect"
+	[ "$answer" = "$2|${3:-$2}" ] || skip "WRONG: $1 has left $answer effects|events instead of $2"
 }
 
 # START for what is a procedure: it runs in a psql of its own.

@@ -23,13 +23,9 @@ done
 server_describe >"$BENCH_RESULTS/settings.txt"
 [ -n "${KEEP:-}" ] || server_stop
 
-perl "$here/report.pl" "$here/ratios.tsv" "$BENCH_RESULTS" >"$BENCH_RESULTS/results.txt"
-if command -v gnuplot >/dev/null; then
-	bash "$here/plot.sh" "$BENCH_RESULTS" || say "gnuplot failed"
-else
-	say "no plots: gnuplot cannot be had"
-fi
-rm -f "$BENCH_RESULTS"/*.dat
+perl "$here/report.pl" "$BENCH_RESULTS" >"$BENCH_RESULTS/results.txt"
+perl "$here/report.pl" --markdown "$BENCH_RESULTS" >"$BENCH_RESULTS/results.md"
+bash "$here/plot.sh" "$BENCH_RESULTS"
 say
 cat "$BENCH_RESULTS/results.txt"
 exit "$failed"

@@ -1,15 +1,22 @@
-# report.pl: raw measurements to medians.tsv and, on standard output, the table of results.
+# report.pl: raw measurements to medians.tsv and, on standard output, the results.
 #
-#   perl report.pl ratios.tsv RESULTS_DIR
+#   perl report.pl RESULTS_DIR                 everything, as text
+#   perl report.pl --markdown RESULTS_DIR      the tables for doc/performance.md: ratios.tsv, and what figures.tsv says
+#   perl report.pl --into FILE RESULTS_DIR     puts these into FILE, between its two marker lines
 #
 # ratios.tsv: label, numerator, denominator (or -), comparison and bound (or - -). Numerator and denominator are
 # section/case/variant/metric; with max: or min: before them they may have * in them. A ratio is taken in each
 # round, and the median of these is what counts: what slows a whole round down slows both sides.
+# figures.tsv: see there.
 use strict;
 use warnings;
+use FindBin;
 
-my ($ratios, $dir) = @ARGV;
-my (%value, @keys, @lines);
+my $mode = @ARGV && $ARGV[0] =~ /^--/ ? shift : '';
+my $into = $mode eq '--into' ? shift : undef;
+my ($dir) = @ARGV;
+my $here = $FindBin::Bin;
+my (%value, @keys);
 
 sub median
 {
@@ -27,7 +34,13 @@ sub show
 	return sprintf('%.2f', $v);
 }
 
-# Every row, aligned; the first column and, where asked, more of them to the left.
+sub show_range
+{
+	my @v = sort { $a <=> $b } @_;
+	return !@v ? '' : @v == 1 ? show($v[0]) : show(median(@v)) . ' (' . show($v[0]) . '..' . show($v[-1]) . ')';
+}
+
+# Every row, aligned; the first columns, so many, to the left.
 sub table
 {
 	my ($left, @rows) = @_;
@@ -65,6 +78,13 @@ for (slurp("$dir/raw.tsv"))
 	push @{ $value{$key}{$round} }, $v;
 }
 
+# What was measured under a key: a value each round.
+sub values_of
+{
+	my ($key) = @_;
+	return map { median(@$_) } values %{ $value{$key} // {} };
+}
+
 # A value of each round for a key, or for the largest or smallest of several.
 sub by_round
 {
@@ -79,67 +99,129 @@ sub by_round
 	return { map { my @v = sort { $a <=> $b } @{ $all{$_} }; ($_ => ($how // '') eq 'max' ? $v[-1] : $v[0]) } keys %all };
 }
 
-my (@shown, @checks);
-for (slurp($ratios))
+# What ratios.tsv asks for: label, value with its range, bound, verdict.
+sub ratios
 {
-	next if /^\s*(?:#|$)/;
-	my ($label, $above, $below, $op, $bound) = split /\t+/;
-	my $n = by_round($above);
-	my $ratio;
-	if ($below eq '-')
+	my @rows;
+	for (slurp("$here/ratios.tsv"))
 	{
-		$ratio = median(values %$n);
+		next if /^\s*(?:#|$)/;
+		my ($label, $above, $below, $op, $bound) = split /\t+/;
+		my $n = by_round($above);
+		my $d = $below eq '-' ? undef : by_round($below);
+		my @v = !$d ? values %$n : map { $d->{$_} ? $n->{$_} / $d->{$_} : () } grep { exists $d->{$_} } keys %$n;
+		my $v = median(@v);
+		my $verdict = $op eq '-' ? '' : !@v ? 'not measured' : ($op eq '>=' ? $v >= $bound : $v <= $bound) ? 'ok' : 'MISSED';
+		my ($section) = $above =~ m{^(?:\w+:)?(\w+/)};
+		push @rows, [ $label, show_range(@v), $op eq '-' ? '' : "$op $bound", $verdict ]
+		  if @v || ($op ne '-' && grep { /^$section/ } @keys);
 	}
-	else
-	{
-		my $d = by_round($below);
-		$ratio = median(map { $d->{$_} + 0 ? $n->{$_} / $d->{$_} : () } grep { exists $d->{$_} } keys %$n);
-	}
-	my $verdict = !defined $ratio ? 'not measured'
-	  : $op eq '-' ? ''
-	  : ($op eq '>=' ? $ratio >= $bound : $ratio <= $bound) ? 'ok' : 'MISSED';
-	push @shown, [ $label, show($ratio), $op eq '-' ? '' : "$op $bound" ] if defined $ratio && $below ne '-';
-	push @checks, "$label: " . (defined $ratio ? show($ratio) . " vs $op $bound: $verdict" : $verdict) if $op ne '-';
+	return @rows;
 }
 
-print "pm: results of the benchmark\n\n";
-print map { "$_\n" } slurp("$dir/settings.txt");
-print "\nRatios (medians of the ratios of each round)\n";
-table(1, [ 'what', 'ratio', 'bound' ], @shown);
+sub settings { return slurp("$dir/settings.txt"); }
+sub skipped { my %seen; return grep { !$seen{$_}++ } slurp("$dir/skipped.txt"); }
 
-open my $tsv, '>', "$dir/medians.tsv" or die $!;
-print $tsv join("\t", qw(section case variant metric median minimum maximum rounds)), "\n";
-my (%section, @sections);
-for my $key (@keys)
+sub medians_file
 {
-	my ($section, $case, $variant, $metric) = split m{/}, $key;
-	my @v = sort { $a <=> $b } map { @$_ } values %{ $value{$key} };
-	print $tsv join("\t", $section, $case, $variant, $metric, median(@v), $v[0], $v[-1], scalar @v), "\n";
-	push @sections, $section unless $section{$section};
-	my $s = $section{$section} //= { metrics => [], rows => [] };
-	push @{ $s->{metrics} }, $metric unless grep { $_ eq $metric } @{ $s->{metrics} };
-	push @{ $s->{rows} }, [ $case, $variant ] unless $s->{seen}{"$case/$variant"}++;
-}
-close $tsv;
-
-# A column a metric, with the smallest and the largest beside the median where there are several rounds.
-for my $section (@sections)
-{
-	my $s = $section{$section};
-	my @rows = [ 'case', 'variant', @{ $s->{metrics} } ];
-	for my $row (@{ $s->{rows} })
+	open my $tsv, '>', "$dir/medians.tsv" or die $!;
+	print $tsv join("\t", qw(section case variant metric median minimum maximum rounds)), "\n";
+	for my $key (@keys)
 	{
-		push @rows, [ @$row, map
-			{
-				my $rounds = $value{"$section/$row->[0]/$row->[1]/$_"};
-				my @v = $rounds ? sort { $a <=> $b } map { @$_ } values %$rounds : ();
-				!@v ? '' : @v == 1 ? show($v[0]) : show(median(@v)) . ' (' . show($v[0]) . '..' . show($v[-1]) . ')';
-			} @{ $s->{metrics} } ];
+		my @v = sort { $a <=> $b } values_of($key);
+		print $tsv join("\t", split(m{/}, $key), median(@v), $v[0], $v[-1], scalar @v), "\n";
 	}
-	print "\n\u$section: medians\n";
-	table(2, @rows);
+	close $tsv;
+	return;
 }
 
-my @skipped = slurp("$dir/skipped.txt");
-print "\nSkipped\n", map { "  $_\n" } @skipped if @skipped;
-print "\nChecks\n", map { "  $_\n" } @checks;
+# ---- text ----
+
+sub text
+{
+	print "pm: results of the benchmark\n\n";
+	print map { "$_\n" } settings();
+	print "\nWhat counts: medians over the rounds, ratios taken within each round (smallest..largest)\n";
+	table(1, [ 'what', 'measured', 'bound', '' ], ratios());
+	my @skipped = skipped();
+	print "\nLeft out, or wrong\n", map { "  $_\n" } @skipped if @skipped;
+
+	my (%section, @sections);
+	for my $key (@keys)
+	{
+		my ($section, $case, $variant, $metric) = split m{/}, $key;
+		push @sections, $section unless $section{$section};
+		my $s = $section{$section} //= { metrics => [], rows => [] };
+		push @{ $s->{metrics} }, $metric unless grep { $_ eq $metric } @{ $s->{metrics} };
+		push @{ $s->{rows} }, [ $case, $variant ] unless $s->{seen}{"$case/$variant"}++;
+	}
+	for my $section (@sections)
+	{
+		my $s = $section{$section};
+		print "\n\u$section: medians (smallest..largest)\n\n";
+		# The head of the section's script says what all this is.
+		for (slurp("$here/$section.sh"))
+		{
+			last unless /^#/;
+			print "  $_\n" if !/shellcheck/ && s/^# ?//;
+		}
+		print "\n";
+		table(2, [ 'case', 'variant', @{ $s->{metrics} } ],
+			map { my $row = $_; [ @$row, map { show_range(values_of("$section/$row->[0]/$row->[1]/$_")) } @{ $s->{metrics} } ] } @{ $s->{rows} });
+	}
+	return;
+}
+
+# ---- Markdown ----
+
+sub row { return '| ' . join(' | ', @_) . " |\n"; }
+
+sub head { return row(@_) . '|---' . ('|---:' x $#_) . "|\n"; }
+
+# 1234567 -> 1,235k: nobody needs more of it.
+sub short
+{
+	my ($v) = @_;
+	return '' unless defined $v;
+	return show($v) if $v < 10000;
+	my $s = sprintf '%.0f', $v / 1000;
+	1 while $s =~ s/^(\d+)(\d{3})/$1,$2/;
+	return "${s}k";
+}
+
+sub markdown
+{
+	my $out = join('', map { "$_  \n" } grep { !/^settings/ } settings()) . "\n";
+	$out .= head('what', 'measured', 'goal');
+	$out .= row($_->[0], $_->[1] || $_->[3], $_->[2] . ($_->[3] eq 'MISSED' ? ' (missed)' : '')) for ratios();
+	my @templates;
+	for (slurp("$here/figures.tsv"))
+	{
+		next if /^#/ || /^\s*$/;
+		my ($what, @f) = split /\t+/;
+		if ($what eq 'title') { $out .= "\n**$f[0]**\n\n"; }
+		elsif ($what eq 'columns') { $out .= head(@f); }
+		elsif ($what eq 'cells') { @templates = @f; }
+		else
+		{
+			my $with = $f[0] // $what;
+			my @cells = map { (my $key = $_) =~ s/%/$with/; short(median(values_of($key))) } @templates;
+			$out .= row($what, @cells) if grep { $_ ne '' } @cells;
+		}
+	}
+	my @skipped = skipped();
+	$out .= "\nLeft out: " . join('; ', @skipped) . ".\n" if @skipped;
+	return $out;
+}
+
+if (defined $into)
+{
+	my $all = join '', map { "$_\n" } slurp($into);
+	my $new = markdown();
+	$all =~ s/^(<!-- figures begin.*?-->\n).*?^(<!-- figures end)/$1\n$new\n$2/ms or die "$into has no marker lines\n";
+	open my $fh, '>', $into or die "$into: $!\n";
+	print $fh $all;
+	close $fh;
+}
+elsif ($mode eq '--markdown') { print markdown(); }
+else { medians_file(); text(); }

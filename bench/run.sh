@@ -1,30 +1,30 @@
 #!/usr/bin/env bash
-# run.sh: the benchmark, from nothing (`make bench`, `make bench QUICK=1`).
+# run.sh: the benchmark, from nothing (`make bench`, `make bench QUICK=1`, `make bench ONLY=idle`).
 #
-#   bash bench/run.sh [SECTION...]     append dispatch latency idle growth peers; all of them by default
+#   bash bench/run.sh [SECTION...]     append dispatch latency idle growth lanes peers; all of them by default
 #
 # Installs what is missing (server, headers, compiler, gnuplot; for the section peers also PgQ from
 # Debian, and from npm, where node is, what is there), builds pm from a copy of the tree in a
 # temporary directory, starts a private server there as an unprivileged user, and measures. What
 # cannot be had is skipped, with a line that says so. Results go to bench/results/ :
 #
-#   results.txt    settings, ratios, all medians, what was skipped, the checks
+#   results.txt    settings, what counts and its bounds, what was left out, all medians and what they mean
+#   results.md     the tables of doc/performance.md; perl bench/report.pl --into doc/performance.md bench/results
+#                  puts them there
 #   raw.tsv        every single measurement: section, case, variant, metric, round, value
 #   medians.tsv    section, case, variant, metric, median, minimum, maximum, rounds
-#   *.png          plots
+#   *.png, plots.txt      plots, as pictures and as text
 #
 #   QUICK=1        small sizes and few rounds: under two minutes, once everything is installed
-#   FULL=1         also what takes very long: 10 million events behind the cursor
 #   ROUNDS=n       so many rounds (5; QUICK 2)
 #   KEEP=1         leaves the server up at the end, and says how to connect and how to remove it
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../test/harness/setup.sh"
 
-export PM_BENCH_QUICK=${QUICK:-0} PM_BENCH_FULL=${FULL:-0} PM_BENCH_ROUNDS=${ROUNDS:-}
+export PM_BENCH_QUICK=${QUICK:-0} PM_BENCH_ROUNDS=${ROUNDS:-}
 [ -n "$PM_BENCH_QUICK" ] || PM_BENCH_QUICK=0
-[ -n "$PM_BENCH_FULL" ] || PM_BENCH_FULL=0
 [ "${KEEP:-}" != 0 ] || KEEP=
-all=(append dispatch latency idle growth peers)
+all=(append dispatch latency idle growth lanes peers)
 [ $# -gt 0 ] || set -- "${all[@]}"
 for section in "$@"; do
 	[[ " ${all[*]} " == *" $section "* ]] || pm_die "no such section: $section (there are: ${all[*]})"
@@ -59,7 +59,7 @@ pm_build "$PM_WORK/src" 0 "$PM_WORK/dest" || exit 1
 dest=$(pm_destdir "$PM_WORK/dest")
 pm_as_user make -s -C "$PM_WORK/src/bench/cloop" "PG_CONFIG=$PG_CONFIG" with_llvm=no "DESTDIR=$dest" install \
 	>"$PM_WORK/cloop.log" 2>&1 || { cat "$PM_WORK/cloop.log" >&2; pm_die "the build of bench/cloop failed"; }
-pm_server_conf "$PM_WORK/dest" | pm_as_user tee "$PM_WORK/server.conf" >/dev/null
+pm_server_conf "$PM_WORK/dest" pm,pm_bench_cloop | pm_as_user tee "$PM_WORK/server.conf" >/dev/null
 export PM_BENCH_COMMIT
 PM_BENCH_COMMIT=$(git -c safe.directory='*' -C "$PM_ROOT" describe --always --dirty 2>/dev/null || echo unknown)
 

@@ -38,12 +38,12 @@ server_stop() {
 # What the figures were measured on and with.
 server_describe() {
 	printf 'pm %s, %s\n' "${PM_BENCH_COMMIT:-}" "$(psql -XAtq -d postgres -c 'SHOW server_version' | sed 's/^/PostgreSQL /')"
-	printf '%s, %s processors, %s, load before %s, at the end %s\n' "$(uname -sr)" "$(nproc)" \
+	printf '%s, %s processors, %s, load before %s, at the end %s\n' "$(uname -sr | cut -d. -f1,2)" "$(nproc)" \
 		"$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo | awk '{printf "%.1f GB", $1 / 1048576}')" \
 		"${PM_BENCH_LOAD:-}" "$(cut -d' ' -f1-3 /proc/loadavg)"
 	printf 'a write and fsync of 8 kB: %s\n' "$(pg_test_fsync -s 1 -f "$BENCH_WORK/fsync" 2>/dev/null |
 		awk '/^ *fdatasync/ { print $(NF-1), "us"; exit }')"
-	printf '%s rounds, interleaved; QUICK=%s FULL=%s; %s\n' "$ROUNDS" "${PM_BENCH_QUICK:-0}" "${PM_BENCH_FULL:-0}" "$(date -u +%F)"
+	printf '%s rounds, interleaved; QUICK=%s; %s\n' "$ROUNDS" "${PM_BENCH_QUICK:-0}" "$(date -u +%F)"
 	psql -XAtq -d postgres -c "
 		SELECT 'settings: ' || string_agg(format('%s = %s', name, current_setting(name)), ', ' ORDER BY name)
 		FROM pg_settings

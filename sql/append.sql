@@ -131,6 +131,44 @@ WITH i AS (INSERT INTO orders (stream, type) VALUES ('cte', 'x') RETURNING "posi
 SELECT "position" > 0 AS drawn FROM i;
 SELECT stream, count(*), count(version) AS versions FROM pm.read('orders', max_count => NULL) WHERE stream IN ('bulk', 'cte') GROUP BY stream ORDER BY stream;
 
+-- ---- a table that its owner has changed --------------------------------------
+
+ALTER TABLE orders ADD COLUMN note text DEFAULT 'none', ADD CONSTRAINT allowed CHECK (type <> 'forbidden'),
+	ALTER COLUMN recorded_at SET DEFAULT '2001-01-01 00:00Z';
+CREATE UNIQUE INDEX only_one ON orders (type) WHERE type = 'only one';
+SELECT pm.append('orders', 'changed', 'a', expected_version => 0) > 0 AS appended;
+SELECT version, note, recorded_at = '2001-01-01 00:00Z' AS by_default FROM orders WHERE stream = 'changed';
+\set VERBOSITY terse
+SELECT pm.append('orders', 'changed', 'forbidden');
+\set VERBOSITY default
+SELECT pm.append('orders', 'changed', 'only one') > 0 AS appended;
+SELECT pm.append('orders', 'changed', 'only one');
+-- and changed back
+ALTER TABLE orders DROP COLUMN note, DROP CONSTRAINT allowed, ALTER COLUMN recorded_at SET DEFAULT statement_timestamp();
+SELECT pm.append('orders', 'changed', 'forbidden', expected_version => 2) > 0 AS appended;
+SELECT pm.append('orders', 'changed', 'only one');
+SELECT pm.append('orders', 'changed', 'b', expected_version => 2);
+SELECT version, type, recorded_at > '2001-01-01 00:00Z' AS now FROM pm.read_stream('orders', 'changed');
+DROP INDEX only_one;
+-- a version that a plain INSERT has taken
+INSERT INTO orders (stream, version, type) VALUES ('taken', 2, 'plain');
+SELECT pm.append_all('orders', 'taken', '[{"type": "A"}]', 0);
+SELECT cardinality(pm.append_all('orders', 'taken', '[{"type": "A"}, {"type": "B"}]', 2));
+SELECT version, type FROM pm.read_stream('orders', 'taken');
+-- who may write some columns only
+CREATE ROLE regress_pm_dave;
+GRANT USAGE ON SCHEMA pm TO regress_pm_dave;
+GRANT INSERT (stream, version, type, data, metadata), SELECT ON orders TO regress_pm_dave;
+SET ROLE regress_pm_dave;
+SELECT pm.append('orders', 'by column', 'a', expected_version => 0) > 0 AS appended;
+RESET ROLE;
+REVOKE INSERT (version) ON orders FROM regress_pm_dave;
+SET ROLE regress_pm_dave;
+SELECT pm.append('orders', 'by column', 'b', expected_version => 1);
+RESET ROLE;
+DROP OWNED BY regress_pm_dave;
+DROP ROLE regress_pm_dave;
+
 -- ---- who is in the way ------------------------------------------------------
 
 -- a trigger that swallows the event, or a rule

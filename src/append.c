@@ -7,12 +7,15 @@
  * and then takes the next one, or learns that its expectation was wrong.  No
  * other lock is taken, and writers of different streams never meet.
  *
- * Runs with the caller's rights: INSERT and SELECT on the table.
+ * Runs with the caller's rights: INSERT and SELECT on the table.  An ordinary
+ * log is written directly (insert.c), any other by an INSERT, which does the
+ * same.
  */
 #include "pm.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "insert.h"
 #include "log.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -36,6 +39,9 @@ typedef struct AppendCall
 	Datum		stream;
 	bool		expecting;
 	int64		expected;
+	bool		direct;			/* by insert.c */
+	Insert		insert;
+	ExecScope	scope;			/* otherwise */
 } AppendCall;
 
 static void
@@ -85,6 +91,26 @@ append_begin(FunctionCallInfo fcinfo, int expected_arg)
 	return append;
 }
 
+/*
+ * Ready to write the log.
+ */
+static void
+append_open(AppendCall *append)
+{
+	append->direct = insert_begin(&append->insert, append->log);
+	if (!append->direct)
+		exec_begin_writer(&append->scope);
+}
+
+static void
+append_close(AppendCall *append)
+{
+	if (append->direct)
+		insert_end(&append->insert);
+	else
+		exec_end(&append->scope);
+}
+
 static SPIPlanPtr
 append_plan(PmLog *log, int which, const char *sql)
 {
@@ -128,30 +154,65 @@ append_version(AppendCall *append, int64 *rows)
 }
 
 /*
- * Raises the version conflict.
+ * Raises the version conflict, if it is one.
  */
 static void
-append_conflict(AppendCall *append)
+append_compare(AppendCall *append, int64 actual, bool any)
 {
-	int64		rows;
-	int64		actual = append_version(append, &rows);
-
-	if (actual == append->expected && (actual > 0 || rows == 0))
-		append_swallowed(append);
+	if (actual == append->expected && (actual > 0 || !any))
+		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_PM_VERSION_CONFLICT),
 			 errmsg("version conflict in stream \"%s\" of log \"%s\"",
 					TextDatumGetCString(append->stream), append->log->name),
-			 actual == 0 && rows > 0 ?
+			 actual == 0 && any ?
 			 errdetail("Expected version %lld, the stream has events without a version.", (long long) append->expected) :
 			 errdetail("Expected version %lld, actual version %lld.", (long long) append->expected, (long long) actual),
 			 errhint("Read the stream again, decide again, and append with the version found.")));
 }
 
 /*
+ * Somebody was first, and this transaction's snapshot does not show it.
+ */
+static void
+append_not_serializable(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent update"),
+			 errhint("The transaction might succeed if retried.")));
+}
+
+/*
+ * Appends the first event, as append_first() does.
+ */
+static int64
+append_first_directly(AppendCall *append, AppendEvent *event, int64 *version)
+{
+	InsertEvent row = {append->stream, event->type, event->data, event->metadata};
+
+	for (;;)
+	{
+		bool		any;
+		int64		actual = insert_version(&append->insert, append->stream, &any);
+		int64		position;
+
+		if (append->expecting)
+			append_compare(append, actual, any);
+		*version = actual + 1;
+		position = insert_event(&append->insert, &row, *version);
+		if (position != 0)
+			return position;
+		CHECK_FOR_INTERRUPTS();
+		if (IsolationUsesXactSnapshot())
+			append_not_serializable();
+	}
+}
+
+/*
  * Appends the first event and returns its position; *version is what it got.
  * A row that another transaction has inserted meanwhile makes ON CONFLICT wait
- * for that transaction and then insert nothing.  Needs an open writer scope.
+ * for that transaction and then insert nothing.
  */
 static int64
 append_first(AppendCall *append, AppendEvent *event, int64 *version)
@@ -162,6 +223,8 @@ append_first(AppendCall *append, AppendEvent *event, int64 *version)
 	bool		isnull;
 	int64		seen = -1;
 
+	if (append->direct)
+		return append_first_directly(append, event, version);
 	if (append->expecting)
 		plan = append_plan(log, LOG_PLAN_APPEND_EXPECTING,
 						   psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) "
@@ -195,18 +258,15 @@ append_first(AppendCall *append, AppendEvent *event, int64 *version)
 		int64		actual;
 
 		/* Somebody was first. */
-		if (append->expecting)
-			append_conflict(append);
 		actual = append_version(append, &rows);
-		if (actual == seen)
+		if (append->expecting)
+			append_compare(append, actual, rows > 0);
+		if (append->expecting || actual == seen)
 			append_swallowed(append);
 		seen = actual;
 		CHECK_FOR_INTERRUPTS();
 		if (IsolationUsesXactSnapshot())
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("could not serialize access due to concurrent append"),
-					 errhint("The transaction might succeed if retried.")));
+			append_not_serializable();
 	}
 	*version = DatumGetInt64(exec_value(0, 2, &isnull));
 	return DatumGetInt64(exec_value(0, 1, &isnull));
@@ -220,13 +280,26 @@ static int64
 append_next(AppendCall *append, AppendEvent *event, int64 version)
 {
 	PmLog	   *log = append->log;
-	SPIPlanPtr	plan = append_plan(log, LOG_PLAN_APPEND_REST,
-								   psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) VALUES ($1, $2, $3, $4, $5) RETURNING %s",
-											log->table, log->stream, log->version, log->type, log->data,
-											log->metadata, log->pos));
+	SPIPlanPtr	plan;
 	Datum		values[5] = {append->stream, Int64GetDatum(version), event->type, event->data, event->metadata};
 	bool		isnull;
 
+	if (append->direct)
+	{
+		InsertEvent row = {append->stream, event->type, event->data, event->metadata};
+		int64		position = insert_event(&append->insert, &row, version);
+
+		if (position == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNIQUE_VIOLATION),
+					 errmsg("version %lld of stream \"%s\" of log \"%s\" exists already", (long long) version,
+							TextDatumGetCString(append->stream), log->name)));
+		return position;
+	}
+	plan = append_plan(log, LOG_PLAN_APPEND_REST,
+					   psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) VALUES ($1, $2, $3, $4, $5) RETURNING %s",
+								log->table, log->stream, log->version, log->type, log->data,
+								log->metadata, log->pos));
 	if (exec_plan(plan, values, NULL, 0) != 1)
 		append_swallowed(append);
 	return DatumGetInt64(exec_value(0, 1, &isnull));
@@ -240,7 +313,6 @@ pm_append(PG_FUNCTION_ARGS)
 {
 	AppendCall append = append_begin(fcinfo, 5);
 	AppendEvent event;
-	ExecScope	scope;
 	int64		version;
 	int64		position;
 
@@ -251,9 +323,9 @@ pm_append(PG_FUNCTION_ARGS)
 	append_require_object(event.metadata, "metadata");
 	event.metadata = within_cause(event.metadata);
 
-	exec_begin_writer(&scope);
+	append_open(&append);
 	position = append_first(&append, &event, &version);
-	exec_end(&scope);
+	append_close(&append);
 	PG_RETURN_INT64(position);
 }
 
@@ -329,7 +401,6 @@ pm_append_all(PG_FUNCTION_ARGS)
 	Datum	   *positions;
 	int			count = 0;
 	int64		version;
-	ExecScope	scope;
 
 	append_not_null(fcinfo, 2, "events");
 	events = PG_GETARG_JSONB_P(2);
@@ -351,10 +422,10 @@ pm_append_all(PG_FUNCTION_ARGS)
 	if (count == 0)
 		PG_RETURN_ARRAYTYPE_P(construct_empty_array(INT8OID));
 
-	exec_begin_writer(&scope);
+	append_open(&append);
 	positions[0] = Int64GetDatum(append_first(&append, &list[0], &version));
 	for (int i = 1; i < count; i++)
 		positions[i] = Int64GetDatum(append_next(&append, &list[i], version + i));
-	exec_end(&scope);
+	append_close(&append);
 	PG_RETURN_ARRAYTYPE_P(construct_array(positions, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }

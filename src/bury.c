@@ -47,7 +47,7 @@ bury_error(ProcessManager *pm, const Handling *what, BlameCause cause, bool over
 }
 
 /*
- * False while somebody else has the unit.
+ * False while somebody else has the unit, or has changed it since it was loaded.
  */
 static bool
 bury(List *managers, const Handling *what, BlameCause cause, bool overdue)
@@ -61,7 +61,8 @@ bury(List *managers, const Handling *what, BlameCause cause, bool overdue)
 		/* After a re-cut it is not known whose it is: it will be tried again, and counted then. */
 		if (pm->id != what->manager || pm->lanes != what->lanes || !pm->at_home)
 			continue;
-		if (!registry_lock(pm->id, what->lane, true))
+		/* What is known of it may be of before whoever had the lock. */
+		if (!registry_lock(pm->id, what->lane, true) || registry_version() != pm->version)
 			return false;
 		(void) blame(pm, what, bury_error(pm, what, cause, overdue), cause);
 	}

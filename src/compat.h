@@ -75,6 +75,40 @@ compat_identity_sequence(Relation rel, AttrNumber attnum)
 #endif
 }
 
+/* Begins to scan a table by an index. */
+#if PG_VERSION_NUM >= 180000
+#define compat_index_beginscan(rel, index, snapshot, nkeys)	index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
+#else
+#define compat_index_beginscan(rel, index, snapshot, nkeys)	index_beginscan(rel, index, snapshot, nkeys, 0)
+#endif
+
+/* Puts a row into the indexes of its table. */
+#if PG_VERSION_NUM >= 160000
+#define compat_insert_index_tuples(target, slot, estate, no_error, conflict, arbiters) \
+	ExecInsertIndexTuples(target, slot, estate, false, no_error, conflict, arbiters, false)
+#else
+#define compat_insert_index_tuples(target, slot, estate, no_error, conflict, arbiters) \
+	ExecInsertIndexTuples(target, slot, estate, false, no_error, conflict, arbiters)
+#endif
+
+/* Waits for who may hold the same key; is it free then?  (18 can leave out the row itself.) */
+#if PG_VERSION_NUM >= 180000
+#define compat_check_index_constraints(target, slot, estate, tid, arbiters) \
+	(ItemPointerSetInvalid(tid), ExecCheckIndexConstraints(target, slot, estate, tid, tid, arbiters))
+#else
+#define compat_check_index_constraints(target, slot, estate, tid, arbiters) \
+	ExecCheckIndexConstraints(target, slot, estate, tid, arbiters)
+#endif
+
+/* Where a relation's file is. */
+#if PG_VERSION_NUM >= 160000
+typedef RelFileLocator CompatFile;
+#define compat_rel_file(rel)	((rel)->rd_locator)
+#else
+typedef RelFileNode CompatFile;
+#define compat_rel_file(rel)	((rel)->rd_node)
+#endif
+
 /* Does this backend hold exactly this lock?  (18 may count stronger ones.) */
 #if PG_VERSION_NUM >= 170000
 #define compat_lock_held_by_me(tag, mode)	LockHeldByMe(tag, mode, false)

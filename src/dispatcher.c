@@ -27,6 +27,7 @@
 #include "commands/async.h"
 #include "commands/prepare.h"
 #include "commands/sequence.h"
+#include "common/pg_prng.h"
 #include "blame.h"
 #include "call.h"
 #include "crash.h"
@@ -53,10 +54,13 @@
 #define DISPATCHER_FAULTS		60	/* waits for the server's own trouble, about five minutes */
 #define DISPATCHER_AT_ONCE		10	/* deadlocks and the like, in a row, that do not count */
 
-#define DISPATCHER_KEEPS		(4 * 1024 * 1024)	/* memory kept from batch to batch, at most, bytes */
+#define DISPATCHER_KEEPS		(16 * 1024 * 1024)	/* memory kept from batch to batch, at most, bytes */
 
 static MemoryContext run_context;	/* outlives an aborted batch, not the next */
 static int	last_manager = 0;
+static TimestampTz began;
+static int	turn_manager = 0;	/* the unit that had its turn last, 0: none yet */
+static int	turn_lane = 0;
 
 /*
  * What a process manager may have left in the session is not for the next, nor
@@ -326,18 +330,51 @@ dispatcher_run(Unit *unit)
 }
 
 /*
+ * The unit whose turn it is.  The round goes on where it was, although it was
+ * interrupted or the units have been loaded again; and since one that makes
+ * room may come back soon, a new one begins anywhere.
+ */
+static int
+dispatcher_turn(void)
+{
+	int			count = list_length(Units);
+
+	if (turn_manager == 0)
+		return (int) pg_prng_uint64_range(&pg_global_prng_state, 0, Max(count - 1, 0));
+	for (int i = 0; i < count; i++)
+	{
+		Unit	   *unit = list_nth(Units, i);
+
+		if (unit->pm->id > turn_manager || (unit->pm->id == turn_manager && unit->lane > turn_lane))
+			return i;
+	}
+	return 0;
+}
+
+/*
+ * Has it run for its time, and does somebody wait for its place?
+ */
+static bool
+dispatcher_share_used(void)
+{
+	return pg_atomic_read_u32(&Slots->waiting_roles) > 0 &&
+		TimestampDifferenceExceeds(began, GetCurrentTimestamp(), DISPATCHER_SHARE);
+}
+
+/*
  * One batch of each unit that may have something to do.  Returns whether one
  * is to be run again at once; else *due is when.
  */
 static bool
 dispatcher_round(TimestampTz *due)
 {
-	ListCell   *lc;
+	int			turn = dispatcher_turn();
+	int			count = list_length(Units);
 	bool		again = false;
 
-	foreach(lc, Units)
+	for (int i = 0; i < count; i++)
 	{
-		Unit	   *unit = lfirst(lc);
+		Unit	   *unit = list_nth(Units, (turn + i) % count);
 
 		if (unit->due <= GetCurrentTimestamp())
 		{
@@ -351,9 +388,11 @@ dispatcher_round(TimestampTz *due)
 		}
 		if (unit->not_before <= GetCurrentTimestamp())
 		{
+			turn_manager = unit->pm->id;
+			turn_lane = unit->lane;
 			dispatcher_run(unit);
 			CHECK_FOR_INTERRUPTS();
-			if (unit_stale() || slot_asked_to_leave())
+			if (unit_stale() || slot_asked_to_leave() || dispatcher_share_used())
 				return true;
 		}
 		if (unit->dirty && unit->not_before == 0)
@@ -417,8 +456,6 @@ dispatcher_keep_memory(void)
 void
 dispatcher_main(Datum arg)
 {
-	TimestampTz began;
-
 	crew_begin();
 	slot_attach(arg);
 	if (slot_held_out(MyWorkerSlot->database))
@@ -435,6 +472,7 @@ dispatcher_main(Datum arg)
 	crash_attach();
 	run_context = AllocSetContextCreate(TopMemoryContext, "pm run", ALLOCSET_DEFAULT_SIZES);
 	began = GetCurrentTimestamp();
+	slot_serve();
 
 	for (;;)
 	{
@@ -454,8 +492,7 @@ dispatcher_main(Datum arg)
 
 		now = GetCurrentTimestamp();
 		if (slot_asked_to_leave() ||
-			(pg_atomic_read_u32(&Slots->waiting_roles) > 0 &&
-			 (!again || TimestampDifferenceExceeds(began, now, DISPATCHER_SHARE))))
+			((!again || dispatcher_share_used()) && slot_make_room(guc_max_workers)))
 			crew_leave();
 		if (again)
 		{

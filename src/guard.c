@@ -58,6 +58,7 @@ typedef struct GuardEntry
 	bool		valid;			/* seqid and attnum are known */
 	Oid			seqid;
 	AttrNumber	attnum;
+	SequencePage page;
 	LogSlot    *slot;
 	uint64		slot_generation;
 	bool		seeded;			/* without a slot: the furthest cursor, of this transaction */
@@ -95,7 +96,10 @@ guard_relcache_callback(Datum arg, Oid relid)
 	hash_seq_init(&scan, entries);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		if (relid == InvalidOid || relid == entry->relid || relid == entry->seqid)
+		{
 			entry->valid = false;
+			entry->page.buffer = InvalidBuffer;
+		}
 }
 
 /*
@@ -246,7 +250,7 @@ guard_enter(Relation rel)
 
 	guard_resolve(entry, rel);
 	guard_hold(entry->relid);
-	entry->floor = sequence_last(entry->seqid);
+	entry->floor = sequence_last_again(entry->seqid, &entry->page);
 	entry->ceiling = entry->floor;
 
 	/*
@@ -399,6 +403,21 @@ guard_refuse(GuardEntry *entry, int64 position)
 }
 
 /*
+ * The check of a position that has just been drawn from the sequence, after
+ * guard_enter().
+ */
+void
+guard_drawn(Oid relid, int64 position)
+{
+	GuardEntry *entry = guard_entry(relid);
+
+	Assert(entry->has_floor);
+	if (position <= entry->floor || position <= entry->read_up_to)
+		guard_refuse(entry, position);
+	entry->ceiling = Max(entry->ceiling, position);
+}
+
+/*
  * The check: position_is_new(tableoid, position).  Returns true or raises.
  */
 Datum
@@ -427,7 +446,7 @@ pm_guard_position_is_new(PG_FUNCTION_ARGS)
 		guard_refuse(entry, position);
 	if (position > entry->ceiling)
 	{
-		entry->ceiling = sequence_last(entry->seqid);
+		entry->ceiling = sequence_last_again(entry->seqid, &entry->page);
 		if (position > entry->ceiling)
 			guard_refuse(entry, position);
 	}

@@ -15,6 +15,7 @@
 
 extern void guard_install(void);
 extern void guard_enter(Relation rel);
+extern void guard_drawn(Oid relid, int64 position);
 extern void guard_read_up_to(Oid relid, int64 mark);
 extern bool guard_own_floor(Oid relid, int64 *floor);
 extern bool guard_has_check(Relation rel);

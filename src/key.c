@@ -13,6 +13,7 @@
 #include "common/hashfn.h"
 #include "common/sha2.h"
 #include "key.h"
+#include "mb/pg_wchar.h"
 #include "port/pg_crc32c.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -51,6 +52,26 @@ key_begin(Keys *keys)
 	keys->all = NIL;
 }
 
+/*
+ * What a key is known by must not change when it is dumped and restored in
+ * another encoding: all is computed from its form in UTF-8.
+ */
+static const char *
+key_in_utf8(const char *name, size_t *len)
+{
+	char	   *converted;
+
+	if (GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII)
+		return name;
+	converted = pg_server_to_any(name, (int) *len, PG_UTF8);
+	if (converted != name)
+		*len = strlen(converted);
+	return converted;
+}
+
+/*
+ * "name" is in UTF-8.
+ */
 static char *
 key_shorten(const char *name, size_t len)
 {
@@ -100,8 +121,9 @@ key_get(Keys *keys, Datum name)
 {
 	text	   *value = DatumGetTextPP(name);
 	size_t		len = VARSIZE_ANY_EXHDR(value);
+	const char *utf8 = key_in_utf8(VARDATA_ANY(value), &len);
 
-	return key_get_text(keys, len > KEY_MAX ? key_shorten(VARDATA_ANY(value), len) : text_to_cstring(value));
+	return key_get_text(keys, len > KEY_MAX ? key_shorten(utf8, len) : text_to_cstring(value));
 }
 
 /*
@@ -112,10 +134,11 @@ key_get(Keys *keys, Datum name)
 uint32
 key_hash(const char *name, size_t len)
 {
+	const char *utf8 = key_in_utf8(name, &len);
 	pg_crc32c	crc;
 
 	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, name, len);
+	COMP_CRC32C(crc, utf8, len);
 	FIN_CRC32C(crc);
 	return murmurhash32(crc);
 }
@@ -128,11 +151,12 @@ key_hash_text(Datum name)
 {
 	text	   *value = DatumGetTextPP(name);
 	size_t		len = VARSIZE_ANY_EXHDR(value);
+	const char *utf8 = key_in_utf8(VARDATA_ANY(value), &len);
 	char	   *shorter;
 
 	if (len <= KEY_MAX)
-		return key_hash(VARDATA_ANY(value), len);
-	shorter = key_shorten(VARDATA_ANY(value), len);
+		return key_hash(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+	shorter = key_shorten(utf8, len);
 	return key_hash(shorter, strlen(shorter));
 }
 

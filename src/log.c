@@ -59,6 +59,7 @@ log_stale(LogCacheEntry *entry)
 	version++;
 	if (entry->log == NULL)
 		return;
+	entry->log->stale = true;
 	entry->log->next_doomed = doomed;
 	doomed = entry->log;
 	entry->log = NULL;

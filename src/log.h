@@ -21,6 +21,21 @@ enum
 	LOG_PLANS
 };
 
+/* Where a plain log has its columns; insert.c says what is plain. */
+typedef struct LogShape
+{
+	bool		known;			/* looked at already */
+	bool		plain;
+	AttrNumber	pos;
+	AttrNumber	stream;
+	AttrNumber	version;
+	AttrNumber	type;
+	AttrNumber	data;
+	AttrNumber	metadata;
+	AttrNumber	recorded_at;
+	Oid			stream_index;	/* unique on (stream, version) */
+} LogShape;
+
 /*
  * A log as this backend knows it.  Owned by log.c; good until the end of the
  * transaction.
@@ -48,6 +63,8 @@ typedef struct PmLog
 	const char *problem;
 	const char *hint;
 
+	bool		stale;			/* it may have changed since */
+	LogShape	shape;
 	MemoryContext context;
 	SPIPlanPtr	plans[LOG_PLANS];
 	struct PmLog *next_doomed;

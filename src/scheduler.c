@@ -313,10 +313,10 @@ scheduler_next(TimestampTz now, TimestampTz *due)
 }
 
 /*
- * How many roles have work and no dispatcher?
+ * How many roles have work and no dispatcher, and lack nothing but a place?
  */
 static uint32
-scheduler_with_work(void)
+scheduler_lacking(TimestampTz now)
 {
 	HASH_SEQ_STATUS seq;
 	Role	   *role;
@@ -324,7 +324,7 @@ scheduler_with_work(void)
 
 	hash_seq_init(&seq, roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
-		if (role->wanted && role->has_work)
+		if (role->wanted && role->has_work && role->not_before <= now)
 			count++;
 	return count;
 }
@@ -360,7 +360,7 @@ scheduler_start(TimestampTz due)
 			continue;
 		}
 		/* No place.  Whoever has work waits for one, the others for work. */
-		waiting = scheduler_with_work();
+		waiting = scheduler_lacking(now);
 		if (waiting > 0)
 			due = Min(due, TimestampTzPlusMilliseconds(now, SCHEDULER_NAP_WAITING));
 		break;
@@ -402,8 +402,9 @@ scheduler_reap(void)
 				role->backoff = SCHEDULER_BACKOFF;
 				role->not_before = now;
 			}
-			else
+			else if (role->not_before <= member->started_at)
 			{
+				/* Once for all who died together. */
 				role->not_before = TimestampTzPlusMilliseconds(member->started_at, role->backoff);
 				role->backoff = Min(role->backoff * 2, SCHEDULER_BACKOFF_MAX);
 			}

@@ -19,21 +19,17 @@
 #include "utils/syscache.h"
 
 /*
- * The last position handed out by an open sequence.
- *
  * The page of a sequence holds one tuple, changed in place under the buffer's
  * lock; all its columns are fixed-width and not null.
  */
-int64
-sequence_read(Relation rel)
+static int64
+sequence_read_buffer(Buffer buffer)
 {
-	Buffer		buffer;
 	Page		page;
 	HeapTupleHeader tuple;
 	FormData_pg_sequence_data *data;
 	int64		last;
 
-	buffer = ReadBuffer(rel, 0);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(buffer);
 	tuple = (HeapTupleHeader) PageGetItem(page, PageGetItemId(page, FirstOffsetNumber));
@@ -42,6 +38,15 @@ sequence_read(Relation rel)
 	last = data->is_called ? data->last_value : data->last_value - 1;
 	UnlockReleaseBuffer(buffer);
 	return last;
+}
+
+/*
+ * The last position handed out by an open sequence.
+ */
+int64
+sequence_read(Relation rel)
+{
+	return sequence_read_buffer(ReadBuffer(rel, 0));
 }
 
 /*
@@ -56,6 +61,24 @@ sequence_last(Oid seqid)
 
 	relation_close(rel, NoLock);
 	return last;
+}
+
+/*
+ * The same for who asks often: looks first where the page was the last time.
+ */
+int64
+sequence_last_again(Oid seqid, SequencePage *page)
+{
+	LockRelationOid(seqid, AccessShareLock);
+	if (!BufferIsValid(page->buffer) || !ReadRecentBuffer(page->file, MAIN_FORKNUM, 0, page->buffer))
+	{
+		Relation	rel = relation_open(seqid, NoLock);
+
+		page->buffer = ReadBuffer(rel, 0);
+		page->file = compat_rel_file(rel);
+		relation_close(rel, NoLock);
+	}
+	return sequence_read_buffer(page->buffer);
 }
 
 /*

@@ -5,9 +5,18 @@
 #ifndef PM_SEQUENCE_H
 #define PM_SEQUENCE_H
 
+#include "storage/buf.h"
 #include "utils/relcache.h"
 
+/* Where a sequence's page was last found.  To be forgotten when the sequence is invalidated. */
+typedef struct SequencePage
+{
+	CompatFile	file;
+	Buffer		buffer;			/* InvalidBuffer: not known */
+} SequencePage;
+
 extern int64 sequence_last(Oid seqid);
+extern int64 sequence_last_again(Oid seqid, SequencePage *page);
 extern Relation sequence_open_nowait(Oid seqid);
 extern int64 sequence_read(Relation rel);
 extern Oid	sequence_of_log(Relation rel, AttrNumber *attnum);

@@ -134,7 +134,7 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int limit, int colleagues, u
 		slot->pid = 0;
 		slot->proc = NULL;
 		slot->started_at = GetCurrentTimestamp();
-		slot->casualty = false;
+		slot->casualty = slot->serving = slot->makes_room = false;
 		pg_atomic_write_u32(&slot->leave, 0);
 		memset(&slot->now, 0, sizeof(slot->now));
 		slot->now.since = slot->started_at;
@@ -150,17 +150,16 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int limit, int colleagues, u
  * A dispatcher has come or gone: those of its role share out the units anew.
  */
 static void
-slot_crew_changed(WorkerSlot *changed)
+slot_crew_changed(WorkerKind kind, Oid database, Oid role)
 {
-	if (changed->kind != WORKER_DISPATCHER)
+	if (kind != WORKER_DISPATCHER)
 		return;
 	pg_atomic_fetch_add_u64(&Slots->crew_generation, 1);
 	for (int i = 0; i < Slots->nworkers; i++)
 	{
 		WorkerSlot *slot = &Slots->workers[i];
 
-		if (slot->in_use && slot->kind == WORKER_DISPATCHER && slot->database == changed->database &&
-			slot->role == changed->role)
+		if (slot->in_use && slot->kind == WORKER_DISPATCHER && slot->database == database && slot->role == role)
 			slot_wake(i);
 	}
 }
@@ -172,9 +171,14 @@ void
 slot_unclaim(int index, uint32 generation)
 {
 	WorkerSlot *slot = &Slots->workers[index];
+	WorkerKind	kind = slot->kind;
+	Oid			database = slot->database;
+	Oid			role = slot->role;
+	bool		ours;
 
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	if (slot->in_use && slot->generation == generation)
+	ours = slot->in_use && slot->generation == generation;
+	if (ours)
 	{
 		slot_clear_interest(index);
 		slot->in_use = false;
@@ -182,7 +186,8 @@ slot_unclaim(int index, uint32 generation)
 		slot->proc = NULL;
 	}
 	LWLockRelease(&Slots->lock);
-	slot_crew_changed(slot);
+	if (ours)
+		slot_crew_changed(kind, database, role);
 }
 
 /*
@@ -192,8 +197,12 @@ slot_unclaim(int index, uint32 generation)
 void
 slot_unbury(int index)
 {
-	Slots->workers[index].claimer = 0;
-	slot_crew_changed(&Slots->workers[index]);
+	WorkerSlot *slot = &Slots->workers[index];
+
+	if (slot->claimer == 0)
+		return;
+	slot->claimer = 0;
+	slot_crew_changed(slot->kind, slot->database, slot->role);
 }
 
 /*
@@ -260,7 +269,6 @@ slot_attach(Datum arg)
 	slot->proc = MyProc;
 	MyWorkerSlot = slot;
 	LWLockRelease(&Slots->lock);
-	slot_crew_changed(slot);
 
 	before_shmem_exit(slot_detach, Int32GetDatum(index));
 }
@@ -292,6 +300,42 @@ slot_count(WorkerKind kind, Oid database, Oid role)
 }
 
 /*
+ * This dispatcher is ready to run its share of its role's units.
+ */
+void
+slot_serve(void)
+{
+	MyWorkerSlot->serving = true;
+	slot_crew_changed(WORKER_DISPATCHER, MyWorkerSlot->database, MyWorkerSlot->role);
+}
+
+/*
+ * Is this dispatcher to leave, since more roles wait for a place than there
+ * are, or will be when others have left?  Then it has to.
+ */
+bool
+slot_make_room(int limit)
+{
+	uint32		waiting = pg_atomic_read_u32(&Slots->waiting_roles);
+	int			places = limit;
+
+	if (waiting == 0)
+		return false;
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (slot->in_use && slot->kind == WORKER_DISPATCHER && !slot_unburied(slot) && !slot->makes_room)
+			places--;
+	}
+	if (places < (int) waiting)
+		MyWorkerSlot->makes_room = true;
+	LWLockRelease(&Slots->lock);
+	return MyWorkerSlot->makes_room;
+}
+
+/*
  * Which of the dispatchers of its role this one is, of *count.  One that is
  * about to start has no part yet; one that died in the midst of a handler keeps
  * its part until it is buried, so that nobody calls that handler again before.
@@ -308,7 +352,7 @@ slot_rank(int *count)
 		WorkerSlot *slot = &Slots->workers[i];
 
 		if (!slot_serves(slot, WORKER_DISPATCHER, MyWorkerSlot->database, MyWorkerSlot->role) ||
-			(slot->pid == 0 && !slot->casualty))
+			!slot->serving)
 			continue;
 		if (slot == MyWorkerSlot)
 			rank = *count;

@@ -108,6 +108,8 @@ typedef struct WorkerSlot
 		bool		overdue;	/* the handler ignored its timeout's first firing */
 	}			now;
 	bool		casualty;		/* it has died in the midst of a handler, see "now" */
+	bool		serving;		/* a dispatcher has its share of its role's units */
+	bool		makes_room;		/* it is about to leave, for somebody who waits */
 	uint32		left;			/* the generation that last left of its own accord */
 } WorkerSlot;
 
@@ -191,7 +193,9 @@ extern uint32 slot_announced(void);
 extern void slot_set_looked(uint32 announced);
 extern int	slot_count(WorkerKind kind, Oid database, Oid role);
 extern void slot_unbury(int index);
+extern void slot_serve(void);
 extern int	slot_rank(int *count);
+extern bool slot_make_room(int limit);
 extern void slot_wake(int index);
 extern uint64 slot_registry_generation(void);
 extern void slot_wake_kind(WorkerKind kind, Oid database);

@@ -193,7 +193,7 @@ unit_load(void)
 			{
 				Unit	   *known = lfirst(lc2);
 
-				if (known->pm->id == pm->id && known->lane == lane)
+				if (known->pm->id == pm->id && known->pm->lanes == pm->lanes && known->lane == lane)
 				{
 					unit->isolate = known->isolate;
 					unit->at_once = known->at_once;
@@ -218,7 +218,22 @@ unit_load(void)
 }
 
 /*
- * Looks which logs have moved.  Costs a page read a log, no snapshot.
+ * Are all of them to be run anyway?
+ */
+static bool
+unit_all_dirty(List *units)
+{
+	ListCell   *lc;
+
+	foreach(lc, units)
+		if (!((Unit *) lfirst(lc))->dirty)
+			return false;
+	return true;
+}
+
+/*
+ * Looks which logs have moved, where that is news to somebody.  Costs a page
+ * read a log, no snapshot.
  */
 void
 unit_look(void)
@@ -245,6 +260,8 @@ unit_look(void)
 
 		if (!watch->watching)
 			unit_begin_watch(watch);
+		if (unit_all_dirty(watch->units))
+			continue;
 		sequence = OidIsValid(watch->seqid) ? sequence_open_nowait(watch->seqid) : NULL;
 
 		/* A sequence that cannot be read: let the batch find out why, in its time. */

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Emmett's event store on PostgreSQL, from npm, with its consumer.
 emmett_missing() { cat "$BENCH_WORK/npm/emmett.missing" 2>/dev/null || true; }
-emmett_size() { pick 2000 20000; }
+emmett_size() { pick 2000 10000; }
 emmett_url() { printf 'postgresql://postgres@localhost/%s?host=%s' "$database_name" "$PGHOST"; }
 emmett_setup() {
 	cp "$BENCH_DIR/peers/emmett.mjs" "$BENCH_WORK/npm/emmett/"
@@ -15,7 +15,6 @@ emmett_fill() {
 			array_agg('{}'::jsonb) metas, array_agg('1'::text) versions, array_agg('placed'::text) types, array_agg('E'::text) kinds
 			FROM generate_series(1, 20) i) x,
 			emt_append_to_stream(ids, datas, metas, versions, types, kinds, 'stream-' || s || gen_random_uuid(), 'stream', NULL, 'emt:default') a) y"
-	tell "ANALYZE"
 }
 emmett_start() {
 	[ "$1" = drain ] || tell "TRUNCATE emt_messages, emt_streams"

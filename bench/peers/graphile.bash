@@ -9,7 +9,6 @@ graphile_setup() {
 }
 graphile_fill() {
 	tell "SELECT count(graphile_worker.add_job('see', json_build_object('position', i, 'amount', i % 100, 'note', repeat('x', 100)))) FROM generate_series(1, $1) i"
-	tell "VACUUM ANALYZE"
 }
 graphile_start() {
 	export PGDATABASE=$database_name

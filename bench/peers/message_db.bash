@@ -42,7 +42,6 @@ message_db_fill() {
 	tell "INSERT INTO message_store.messages (id, stream_name, position, type, data)
 		SELECT gen_random_uuid(), 'stream-' || gen_random_uuid(), 0, 'placed', jsonb_build_object('amount', i % 100, 'note', repeat('x', 100))
 		FROM generate_series(1, $1) i"
-	tell "ANALYZE message_store.messages"
 }
 message_db_start() { peer_loop "CALL bench.consume()"; }
 message_db_stop() { :; }

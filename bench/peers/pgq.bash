@@ -60,7 +60,7 @@ pgq_setup() {
 }
 pgq_fill() { tell "CALL bench.fill_pgq($1)"; }
 pgq_start() {
-	peer_run pgqd -q "$BENCH_WORK/pgqd.ini"
+	[ "$1" = drain ] || peer_run pgqd -q "$BENCH_WORK/pgqd.ini"
 	peer_loop "CALL bench.consume()"
 }
 pgq_stop() { :; }

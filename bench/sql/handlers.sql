@@ -27,14 +27,26 @@ CREATE FUNCTION bench.batch_sql(events pm.event[]) RETURNS void LANGUAGE sql AS 
   SELECT position, stream, (data ->> 'amount')::int FROM unnest(events)
 $$;
 
+CREATE FUNCTION bench.batch_plpgsql(events pm.event[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO bench.effect (position, stream, amount)
+  SELECT position, stream, (data ->> 'amount')::int FROM unnest(events);
+END $$;
+
 -- For latency: which event, and when it was sent.
 CREATE FUNCTION bench.see(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO bench.seen (position, sent_at) VALUES (e.position, (e.data ->> 'sent_at')::timestamptz);
 END $$;
 
--- For growth: an instance with a timer that does not come; one that fails when it is told to; one that
--- only computes, for about a tenth of a millisecond.
+-- For growth: an instance that counts, and says when it was called; an instance with a timer that does not come; one
+-- that fails when it is told to; for lanes: one that only computes, for some tenths of a millisecond.
+CREATE FUNCTION bench.instance_see(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO bench.seen (position, sent_at) VALUES (e.position, (e.data ->> 'sent_at')::timestamptz);
+  RETURN jsonb_build_object('n', coalesce((state ->> 'n')::int, 0) + 1);
+END $$;
+
 CREATE FUNCTION bench.instance_timer(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
   IF state IS NULL THEN

@@ -5,6 +5,15 @@ RESET ROLE;
 CREATE PROCEDURE bench.c_loop(log text, handler regprocedure, batch int, name text) LANGUAGE c
 AS 'pm_bench_cloop', 'bench_c_loop';
 
+-- The same as events come: a background worker on a table whose writers wake it. One at a time in the cluster.
+CREATE FUNCTION bench.wake() RETURNS trigger LANGUAGE c AS 'pm_bench_cloop', 'bench_wake';
+CREATE FUNCTION bench.start_reader(log text, handler regprocedure, batch int, name text) RETURNS int LANGUAGE c
+AS 'pm_bench_cloop', 'bench_start_reader';
+CREATE PROCEDURE bench.stop_reader() LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'bench reader';
+END $$;
+
 SET ROLE bench;
 -- EXECUTE would plan each call anew, so the loop is written out for its log and handler.
 CREATE PROCEDURE bench.make_do_loop(name text, log text, handler text, batch int) LANGUAGE plpgsql AS $make$
