@@ -92,9 +92,9 @@ ok(PmTest::wait_until($node, "SELECT (SELECT is_called FROM ends), ($others_lag)
 answer("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE kind = 'dispatcher' AND state = 'idle' LIMIT 1");
 ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher' AND state = 'idle'", 2, timeout => 20), 'and another one');
 answer("INSERT INTO visits (stream, type) SELECT 's' || i % 20, 'good' FROM generate_series(1, 60) i", 'app');
-ok(PmTest::wait_until($node, $others_lag, 0, timeout => 20), 'two dispatchers have three lanes')
+ok(PmTest::wait_until($node, "SELECT count(*) > 0 FROM pm.status WHERE process_manager = 'suicide' AND lag = 0 AND lane <> $bad_lane", 't', timeout => 20), 'those that are left go on')
   or diag(answer('SELECT * FROM pm.worker') . answer('SELECT * FROM pm.status'));
-is(answer('SELECT last_value FROM ends'), 1, 'nobody has touched the fourth');
+is(answer('SELECT last_value FROM ends'), 1, 'nobody has touched the lane of the first');
 kill('CONT', $scheduler) == 1 or die "no scheduler\n";
 ok(PmTest::wait_until($node, "SELECT state, attempts FROM pm.parked WHERE process_manager = 'suicide' AND position = $bad", 'dead|3', timeout => 30), 'a handler that ends its session is parked after max_attempts')
   or diag(answer('SELECT * FROM pm.status') . answer('SELECT * FROM pm.parked'));
