@@ -79,12 +79,27 @@ $node->safe_psql('postgres', 'CREATE SEQUENCE ends; GRANT ALL ON ends TO app');
 PmTest::create_handler($node, 'suicide', user => 'app', after => "IF e.type = 'bad' THEN PERFORM nextval('ends'), pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(10); END IF;");
 answer("SELECT pm.register('suicide', 'suicide', '{visits}', lanes => 4, start_at => 'end', max_attempts => 3, backoff => '300 ms')", 'app');
 wait_dispatchers('app', 4, 'a dispatcher for each lane');
+# Until that is counted, its lane is nobody's, also when the others share out the lanes anew: the scheduler, which counts
+# it, is stopped for a while, and another dispatcher goes.
+my $scheduler = answer("SELECT pid FROM pm.worker WHERE kind = 'scheduler'");
+kill('STOP', $scheduler) == 1 or die "no scheduler\n";
 answer("INSERT INTO visits (stream, type) SELECT 's' || i % 20, CASE WHEN i = 25 THEN 'bad' ELSE 'good' END FROM generate_series(1, 60) i", 'app');
 my $bad = answer("SELECT position FROM visits WHERE type = 'bad'");
+my $bad_lane = answer("SELECT pm_catalog.lane_of('s5', 4)");
+my $others_lag = "SELECT coalesce(sum(lag), 0) FROM pm.status WHERE process_manager = 'suicide' AND lane <> $bad_lane";
+ok(PmTest::wait_until($node, "SELECT (SELECT is_called FROM ends), ($others_lag), (SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher' AND state = 'idle')", 't|0|3', timeout => 20), 'a dispatcher is ended, and the other lanes go on')
+  or diag(answer('SELECT * FROM pm.worker') . answer('SELECT * FROM pm.status'));
+answer("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE kind = 'dispatcher' AND state = 'idle' LIMIT 1");
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher' AND state = 'idle'", 2, timeout => 20), 'and another one');
+answer("INSERT INTO visits (stream, type) SELECT 's' || i % 20, 'good' FROM generate_series(1, 60) i", 'app');
+ok(PmTest::wait_until($node, "SELECT count(*) > 0 FROM pm.status WHERE process_manager = 'suicide' AND lag = 0 AND lane <> $bad_lane", 't', timeout => 20), 'those that are left go on')
+  or diag(answer('SELECT * FROM pm.worker') . answer('SELECT * FROM pm.status'));
+is(answer('SELECT last_value FROM ends'), 1, 'nobody has touched the lane of the first');
+kill('CONT', $scheduler) == 1 or die "no scheduler\n";
 ok(PmTest::wait_until($node, "SELECT state, attempts FROM pm.parked WHERE process_manager = 'suicide' AND position = $bad", 'dead|3', timeout => 30), 'a handler that ends its session is parked after max_attempts')
   or diag(answer('SELECT * FROM pm.status') . answer('SELECT * FROM pm.parked'));
 is(answer('SELECT last_value FROM ends'), 3, 'and has ended so many: no other dispatcher has tried it in between');
-ok(PmTest::wait_until($node, "SELECT sum(lag), sum(parked), sum(errors) FROM pm.status WHERE process_manager = 'suicide'", '0|2|3', timeout => 20), 'it is counted, and the others have gone on');
+ok(PmTest::wait_until($node, "SELECT sum(lag), sum(parked), sum(errors) FROM pm.status WHERE process_manager = 'suicide'", '0|5|3', timeout => 20), 'it is counted, and the others have gone on');
 PmTest::once_in_key_order_ok($node, 'suicide', "SELECT 'visits' AS log, position AS pos, stream AS key FROM visits WHERE stream LIKE 's%' AND (stream <> 's5' OR position < $bad)", 'all other keys once and in order');
 wait_dispatchers('app', 4, 'all dispatchers are there again');
 answer("SELECT pm.unregister('suicide')", 'app');
