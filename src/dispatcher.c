@@ -277,6 +277,12 @@ dispatcher_run(Unit *unit)
 	unit->not_before = 0;
 	unit->due = DT_NOEND;
 	unit->polling = false;
+	if (slot_in_limbo(unit->pm->id, unit->lane))
+	{
+		/* The scheduler will bury it soon. */
+		dispatcher_poll(unit);
+		return;
+	}
 	if (last_manager != unit->pm->id)
 		dispatcher_clean();
 	last_manager = unit->pm->id;

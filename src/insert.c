@@ -83,12 +83,13 @@ insert_plain_columns(Relation rel, LogShape *shape)
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 		AttrNumber	attnum = i + 1;
 
+		if (att->attgenerated != '\0' || (att->attidentity != '\0' && attnum != shape->pos))
+			return false;
 		if (att->attisdropped || attnum == shape->pos || attnum == shape->stream || attnum == shape->version ||
 			attnum == shape->type || attnum == shape->data || attnum == shape->metadata)
 			continue;
-		if (attnum == shape->recorded_at ? att->attgenerated != '\0' :
-			att->attnotnull || att->atthasdef || att->attidentity != '\0' ||
-			getBaseType(att->atttypid) != att->atttypid)
+		if (attnum != shape->recorded_at &&
+			(att->attnotnull || att->atthasdef || getBaseType(att->atttypid) != att->atttypid))
 			return false;
 	}
 	now = build_column_default(rel, shape->recorded_at);
@@ -112,7 +113,8 @@ insert_is_stream_index(Relation index, Relation rel, LogShape *shape)
 }
 
 /*
- * Finds that index; and no other may want more than a row being put into it.
+ * Finds that index; and no other may want more than a row being put into it, so
+ * that only the version can be taken.
  */
 static bool
 insert_plain_indexes(Relation rel, LogShape *shape)
@@ -128,8 +130,11 @@ insert_plain_indexes(Relation rel, LogShape *shape)
 		if (!index->rd_index->indisvalid || !index->rd_index->indisready ||
 			!index->rd_index->indimmediate || index->rd_index->indisexclusion)
 			plain = false;
-		else if (insert_is_stream_index(index, rel, shape))
+		else if (!OidIsValid(shape->stream_index) && insert_is_stream_index(index, rel, shape))
 			shape->stream_index = RelationGetRelid(index);
+		else if (index->rd_index->indisunique &&
+				 !(index->rd_index->indnkeyatts == 1 && index->rd_index->indkey.values[0] == shape->pos))
+			plain = false;
 		index_close(index, AccessShareLock);
 	}
 	list_free(indexes);
@@ -161,6 +166,17 @@ insert_is_plain(PmLog *log, Relation rel)
 /* ---------- writing ---------- */
 
 /*
+ * May the caller write all of the table, and does nobody but PostgreSQL want to
+ * be asked?
+ */
+static bool
+insert_may(PmLog *log)
+{
+	return ExecutorCheckPerms_hook == NULL && log_may_select(log, GetUserId()) &&
+		pg_class_aclcheck(log->relid, GetUserId(), ACL_INSERT) == ACLCHECK_OK;
+}
+
+/*
  * Begins to write the log.  False where only an INSERT can do it; it also
  * raises the errors, when something is not allowed.
  */
@@ -170,12 +186,11 @@ insert_begin(Insert *insert, PmLog *log)
 	Relation	rel;
 	MemoryContext caller;
 
-	if ((log->shape.known && !log->shape.plain) || XactReadOnly || IsInParallelMode() ||
-		!log_may_select(log, GetUserId()) || pg_class_aclcheck(log->relid, GetUserId(), ACL_INSERT) != ACLCHECK_OK)
+	if ((log->shape.known && !log->shape.plain) || XactReadOnly || IsInParallelMode() || !insert_may(log))
 		return false;
 	rel = table_open(log->relid, RowExclusiveLock);
-	/* Locking may have taken in what makes the log another one. */
-	if (log->stale || !insert_is_plain(log, rel))
+	/* Locking may have taken in what makes the log another one, or a right that is lost. */
+	if (log->stale || !insert_may(log) || !insert_is_plain(log, rel))
 	{
 		table_close(rel, NoLock);
 		return false;

@@ -225,9 +225,11 @@ slot_detach(int code, Datum arg)
 		LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
 		slot_clear_interest(index);
 		slot->casualty = true;
+		slot->serving = false;
 		slot->pid = 0;
 		slot->proc = NULL;
 		LWLockRelease(&Slots->lock);
+		slot_crew_changed(slot->kind, slot->database, slot->role);
 	}
 	else
 		slot_unclaim(index, slot->generation);
@@ -336,9 +338,30 @@ slot_make_room(int limit)
 }
 
 /*
+ * Has a dispatcher died in the midst of this unit's handler, and is not buried?
+ * Then that is to be counted first, before the handler is called again.
+ */
+bool
+slot_in_limbo(int manager, int lane)
+{
+	bool		found = false;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (slot->in_use && slot->casualty && slot->database == MyWorkerSlot->database &&
+			slot->now.handling.manager == manager && slot->now.handling.lane == lane)
+			found = true;
+	}
+	LWLockRelease(&Slots->lock);
+	return found;
+}
+
+/*
  * Which of the dispatchers of its role this one is, of *count.  One that is
- * about to start has no part yet; one that died in the midst of a handler keeps
- * its part until it is buried, so that nobody calls that handler again before.
+ * about to start has no part yet.
  */
 int
 slot_rank(int *count)

@@ -194,6 +194,7 @@ extern void slot_set_looked(uint32 announced);
 extern int	slot_count(WorkerKind kind, Oid database, Oid role);
 extern void slot_unbury(int index);
 extern void slot_serve(void);
+extern bool slot_in_limbo(int manager, int lane);
 extern int	slot_rank(int *count);
 extern bool slot_make_room(int limit);
 extern void slot_wake(int index);
