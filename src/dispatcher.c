@@ -376,13 +376,14 @@ dispatcher_round(TimestampTz *due)
 {
 	int			turn = dispatcher_turn();
 	int			count = list_length(Units);
+	TimestampTz now = GetCurrentTimestamp();
 	bool		again = false;
 
 	for (int i = 0; i < count; i++)
 	{
 		Unit	   *unit = list_nth(Units, (turn + i) % count);
 
-		if (unit->due <= GetCurrentTimestamp())
+		if (unit->due <= now)
 		{
 			unit->dirty = true;
 			unit->not_before = 0;
@@ -392,7 +393,7 @@ dispatcher_round(TimestampTz *due)
 			*due = Min(*due, unit->due);
 			continue;
 		}
-		if (unit->not_before <= GetCurrentTimestamp())
+		if (unit->not_before <= now)
 		{
 			turn_manager = unit->pm->id;
 			turn_lane = unit->lane;
@@ -400,6 +401,7 @@ dispatcher_round(TimestampTz *due)
 			CHECK_FOR_INTERRUPTS();
 			if (unit_stale() || slot_asked_to_leave() || dispatcher_share_used())
 				return true;
+			now = GetCurrentTimestamp();
 		}
 		if (unit->dirty && unit->not_before == 0)
 			again = true;

@@ -143,6 +143,7 @@ typedef struct LogSlot
 	pg_atomic_uint32 seeded;	/* the mark is at least the furthest cursor */
 	pg_atomic_uint64 mark;		/* a copy of generations.mark, to read without the lock */
 	pg_atomic_uint64 interest[SLOT_WAKE_WORDS];
+	pg_atomic_uint64 wakes;		/* counts ends of writers while somebody was to be woken */
 	Generations generations;
 } LogSlot;
 

@@ -80,6 +80,7 @@ slot_log_shmem_startup(void)
 			pg_atomic_init_u32(&slot->seeded, 0);
 			for (int w = 0; w < SLOT_WAKE_WORDS; w++)
 				pg_atomic_init_u64(&slot->interest[w], 0);
+			pg_atomic_init_u64(&slot->wakes, 0);
 			slot->generations.max_members = slot_max_members();
 			slot->generations.members = (GenerationMember *) ((char *) slot + MAXALIGN(sizeof(LogSlot)));
 		}
@@ -247,6 +248,14 @@ slot_no_interest(void)
 void
 slot_log_wake(LogSlot *slot)
 {
+	bool		anybody = false;
+
+	for (int w = 0; w < SLOT_WAKE_WORDS; w++)
+		anybody |= pg_atomic_read_u64(&slot->interest[w]) != 0;
+	if (!anybody)
+		return;
+	/* Before they are woken: who finds the same count again has missed nobody. */
+	pg_atomic_fetch_add_u64(&slot->wakes, 1);
 	for (int w = 0; w < SLOT_WAKE_WORDS; w++)
 	{
 		uint64		bits = pg_atomic_read_u64(&slot->interest[w]);

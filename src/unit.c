@@ -16,6 +16,7 @@
 #include "access/relation.h"
 #include "access/xact.h"
 #include "crew.h"
+#include "guc.h"
 #include "log.h"
 #include "reading.h"
 #include "sequence.h"
@@ -31,6 +32,8 @@ typedef struct Watch
 	bool		watching;		/* false while its table is locked: not known yet */
 	Oid			relid;
 	Oid			seqid;
+	LogSlot    *slot;			/* NULL: nobody wakes us for it */
+	uint64		wakes;			/* of the slot when the sequence was last looked at */
 	int64		last;
 	List	   *units;
 } Watch;
@@ -58,10 +61,9 @@ unit_role_callback(Datum arg, int cacheid, uint32 hashvalue)
 static void
 unit_ask_wakeup(Watch *watch)
 {
-	LogSlot    *slot = slot_log(watch->relid, true);
-
-	if (slot != NULL)
-		slot_log_interest(slot);
+	watch->slot = slot_log(watch->relid, true);
+	if (watch->slot != NULL)
+		slot_log_interest(watch->slot);
 }
 
 /*
@@ -232,14 +234,43 @@ unit_all_dirty(List *units)
 }
 
 /*
- * Looks which logs have moved, where that is news to somebody.  Costs a page
- * read a log, no snapshot.
+ * Does a log have to be looked at?  Not if no writer of it has ended since, nor
+ * for units that run anyway.  What no writer's end tells of is looked for now
+ * and then ("all").
+ */
+static bool
+unit_may_have_moved(Watch *watch, bool all)
+{
+	uint64		wakes;
+
+	if (watch->watching && unit_all_dirty(watch->units))
+		return false;
+	if (!watch->watching || watch->slot == NULL)
+		return true;
+	/* Read before the sequence. */
+	wakes = pg_atomic_read_u64(&watch->slot->wakes);
+	if (!all && wakes == watch->wakes)
+		return false;
+	watch->wakes = wakes;
+	pg_memory_barrier();
+	return true;
+}
+
+/*
+ * Looks which logs have moved.  Costs a page read a log that may have, no
+ * snapshot.
  */
 void
 unit_look(void)
 {
+	static TimestampTz looked_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		all = now < looked_at || TimestampDifferenceExceeds(looked_at, now, guc_poll_interval);
+	bool		begun = false;
 	ListCell   *lc;
 
+	if (all)
+		looked_at = now;
 	/* A log may have lost its slot, and with it what we asked for. */
 	if (log_generation != pg_atomic_read_u64(&Slots->log_generation))
 	{
@@ -247,9 +278,9 @@ unit_look(void)
 			if (((Watch *) lfirst(lc))->watching)
 				unit_ask_wakeup(lfirst(lc));
 		log_generation = pg_atomic_read_u64(&Slots->log_generation);
+		all = true;
 	}
 
-	crew_transaction();
 	incomplete = false;
 	foreach(lc, watches)
 	{
@@ -258,10 +289,13 @@ unit_look(void)
 		int64		last;
 		ListCell   *lc2;
 
+		if (!unit_may_have_moved(watch, all))
+			continue;
+		if (!begun)
+			crew_transaction();
+		begun = true;
 		if (!watch->watching)
 			unit_begin_watch(watch);
-		if (unit_all_dirty(watch->units))
-			continue;
 		sequence = OidIsValid(watch->seqid) ? sequence_open_nowait(watch->seqid) : NULL;
 
 		/* A sequence that cannot be read: let the batch find out why, in its time. */
@@ -276,7 +310,8 @@ unit_look(void)
 		foreach(lc2, watch->units)
 			((Unit *) lfirst(lc2))->dirty = true;
 	}
-	CommitTransactionCommand();
+	if (begun)
+		CommitTransactionCommand();
 }
 
 /*
