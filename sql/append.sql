@@ -155,6 +155,19 @@ INSERT INTO orders (stream, version, type) VALUES ('taken', 2, 'plain');
 SELECT pm.append_all('orders', 'taken', '[{"type": "A"}]', 0);
 SELECT cardinality(pm.append_all('orders', 'taken', '[{"type": "A"}, {"type": "B"}]', 2));
 SELECT version, type FROM pm.read_stream('orders', 'taken');
+-- another unique index, a generated column: it is as if it were an INSERT
+CREATE UNIQUE INDEX once ON orders ((data ->> 'id'));
+SELECT pm.append('orders', 'once', 'a', '{"id": 1}', expected_version => 0) > 0 AS appended;
+SELECT pm.append('orders', 'once', 'a', '{"id": 1}', expected_version => 0);
+DROP INDEX once;
+CREATE UNIQUE INDEX twin ON orders (stream, version);
+SELECT pm.append('orders', 'once', 'b', expected_version => 1) > 0 AS appended;
+DROP INDEX twin;
+SELECT pm.create_log('generated');
+ALTER TABLE generated DROP COLUMN type, ADD COLUMN type text NOT NULL GENERATED ALWAYS AS (data ->> 't') STORED;
+SELECT pm.append('generated', 's', 'lie', '{"t": "truth"}');
+SELECT pm.drop_log('generated');
+DROP TABLE generated;
 -- who may write some columns only
 CREATE ROLE regress_pm_dave;
 GRANT USAGE ON SCHEMA pm TO regress_pm_dave;
