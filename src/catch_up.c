@@ -18,6 +18,7 @@
 #include "dispatch.h"
 #include "isolate.h"
 #include "log.h"
+#include "reading.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -342,6 +343,7 @@ pm_catch_up(PG_FUNCTION_ARGS)
 	PG_FINALLY();
 	{
 		within_clear_time();
+		reading_forget();
 	}
 	PG_END_TRY();
 	if (run.changed)

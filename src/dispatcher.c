@@ -42,6 +42,7 @@
 #include "pgstat.h"
 #include "reading.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
 #include "unit.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -54,6 +55,11 @@
 #define DISPATCHER_FAULTS		60	/* waits for the server's own trouble, about five minutes */
 #define DISPATCHER_AT_ONCE		10	/* deadlocks and the like, in a row, that do not count */
 
+/* When to let some more events come together: after so many rounds without sleep, of so few events a batch, for so long, ms. */
+#define DISPATCHER_PACE_AFTER	8
+#define DISPATCHER_PACE_EVENTS	32
+#define DISPATCHER_PACE			1
+
 #define DISPATCHER_KEEPS		(16 * 1024 * 1024)	/* memory kept from batch to batch, at most, bytes */
 
 static MemoryContext run_context;	/* outlives an aborted batch, not the next */
@@ -61,6 +67,8 @@ static int	last_manager = 0;
 static TimestampTz began;
 static int	turn_manager = 0;	/* the unit that had its turn last, 0: none yet */
 static int	turn_lane = 0;
+static int	round_batches;		/* of the present round */
+static int64 round_events;
 
 /*
  * What a process manager may have left in the session is not for the next, nor
@@ -315,6 +323,8 @@ dispatcher_run(Unit *unit)
 			break;
 	}
 	isolate_succeeded(&unit->isolate, &result);
+	round_batches++;
+	round_events += result.done;
 	unit->leave_parked = result.parked;
 	unit->due = result.due;
 	/* With parked events left alone it says nothing of the one that has failed. */
@@ -449,6 +459,22 @@ dispatcher_check_clock(void)
 }
 
 /*
+ * Writers that end all the time keep waking us for an event or two, and pay for
+ * our transactions with their processor.  After a while of that it is better to
+ * let some more come together.  Who comes now and then is served at once.
+ */
+static void
+dispatcher_pace(void)
+{
+	static int	sleepless = 0;
+
+	if (!MyLatch->is_set)
+		sleepless = 0;
+	else if (++sleepless > DISPATCHER_PACE_AFTER && round_events < (int64) round_batches * DISPATCHER_PACE_EVENTS)
+		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, DISPATCHER_PACE, PG_WAIT_EXTENSION);
+}
+
+/*
  * Each batch needs about as much memory as the last.  Left alone, malloc gives
  * it back to the system in between, and gets it again page by page.
  */
@@ -493,6 +519,8 @@ dispatcher_main(Datum arg)
 		unit_look();
 		dispatcher_check_clock();
 		due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval);
+		round_batches = 0;
+		round_events = 0;
 		again = dispatcher_round(&due);
 		if (unit_incomplete())
 			due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DISPATCHER_HELD_MAX));
@@ -507,6 +535,7 @@ dispatcher_main(Datum arg)
 			CHECK_FOR_INTERRUPTS();
 			continue;
 		}
+		dispatcher_pace();
 		slot_activity(ACTIVITY_IDLE);
 		reading_forget();
 		(void) pgstat_report_stat(true);

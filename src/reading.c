@@ -7,8 +7,8 @@
  * needs only a few of each in one batch.  So what was read is kept for a
  * moment, in memory of this process.  That is allowed since it was settled when
  * it was read: at or below the mark, where nothing can appear any more and
- * nothing is changed.  (An event that is deleted meanwhile is handled as if it
- * had been before.)  Whoever uses it has checked the owner's rights afresh, and
+ * nothing is changed.  (An event that is deleted or updated all the same is
+ * handled as if that had come later.)  Whoever uses it has checked the owner's rights afresh, and
  * computes the mark afresh for what is beyond.
  *
  * pm.catch_up keeps nothing from batch to batch: it reads what its own
@@ -67,6 +67,8 @@ reading_begin(bool keep)
 void
 reading_forget(void)
 {
+	if (batch_context != NULL)
+		MemoryContextReset(batch_context);
 	if (readings != NULL)
 		MemoryContextDelete(readings_context);
 	readings = NULL;
@@ -80,11 +82,12 @@ Reading *
 reading_find(const ReadingKey *key, int64 after, int *next)
 {
 	Reading    *reading = hash_search(readings, key, HASH_FIND, NULL);
+	TimestampTz now = GetCurrentTimestamp();
 
 	*next = 0;
 	if (reading == NULL || reading->version != log_version() ||
 		after < reading->after || after >= reading->up_to ||
-		TimestampDifferenceExceeds(reading->read_at, GetCurrentTimestamp(), READING_AGE))
+		now < reading->read_at || TimestampDifferenceExceeds(reading->read_at, now, READING_AGE))
 		return NULL;
 	while (*next < reading->count && reading->events[*next].position <= after)
 		(*next)++;
