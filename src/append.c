@@ -26,13 +26,6 @@
 PG_FUNCTION_INFO_V1(pm_append);
 PG_FUNCTION_INFO_V1(pm_append_all);
 
-typedef struct AppendEvent
-{
-	Datum		type;			/* text */
-	Datum		data;			/* jsonb */
-	Datum		metadata;		/* jsonb */
-} AppendEvent;
-
 typedef struct AppendCall
 {
 	PmLog	   *log;
@@ -187,10 +180,8 @@ append_not_serializable(void)
  * Appends the first event, as append_first() does.
  */
 static int64
-append_first_directly(AppendCall *append, AppendEvent *event, int64 *version)
+append_first_directly(AppendCall *append, InsertEvent *event, int64 *version)
 {
-	InsertEvent row = {append->stream, event->type, event->data, event->metadata};
-
 	for (;;)
 	{
 		bool		any;
@@ -200,7 +191,7 @@ append_first_directly(AppendCall *append, AppendEvent *event, int64 *version)
 		if (append->expecting)
 			append_compare(append, actual, any);
 		*version = actual + 1;
-		position = insert_event(&append->insert, &row, *version);
+		position = insert_event(&append->insert, append->stream, event, *version);
 		if (position != 0)
 			return position;
 		CHECK_FOR_INTERRUPTS();
@@ -215,7 +206,7 @@ append_first_directly(AppendCall *append, AppendEvent *event, int64 *version)
  * for that transaction and then insert nothing.
  */
 static int64
-append_first(AppendCall *append, AppendEvent *event, int64 *version)
+append_first(AppendCall *append, InsertEvent *event, int64 *version)
 {
 	PmLog	   *log = append->log;
 	SPIPlanPtr	plan;
@@ -277,7 +268,7 @@ append_first(AppendCall *append, AppendEvent *event, int64 *version)
  * committed, so that no other pm.append can hold this version.
  */
 static int64
-append_next(AppendCall *append, AppendEvent *event, int64 version)
+append_next(AppendCall *append, InsertEvent *event, int64 version)
 {
 	PmLog	   *log = append->log;
 	SPIPlanPtr	plan;
@@ -286,8 +277,7 @@ append_next(AppendCall *append, AppendEvent *event, int64 version)
 
 	if (append->direct)
 	{
-		InsertEvent row = {append->stream, event->type, event->data, event->metadata};
-		int64		position = insert_event(&append->insert, &row, version);
+		int64		position = insert_event(&append->insert, append->stream, event, version);
 
 		if (position == 0)
 			ereport(ERROR,
@@ -312,7 +302,7 @@ Datum
 pm_append(PG_FUNCTION_ARGS)
 {
 	AppendCall append = append_begin(fcinfo, 5);
-	AppendEvent event;
+	InsertEvent event;
 	int64		version;
 	int64		position;
 
@@ -332,10 +322,10 @@ pm_append(PG_FUNCTION_ARGS)
 /*
  * One element of "events", checked.
  */
-static AppendEvent
+static InsertEvent
 append_parse(JsonbValue *element, int number)
 {
-	AppendEvent event = {0, 0, 0};
+	InsertEvent event = {0, 0, 0};
 	JsonbIterator *it;
 	JsonbIteratorToken token;
 	JsonbValue	key;
@@ -397,7 +387,7 @@ pm_append_all(PG_FUNCTION_ARGS)
 	JsonbIterator *it;
 	JsonbIteratorToken token;
 	JsonbValue	element;
-	AppendEvent *list;
+	InsertEvent *list;
 	Datum	   *positions;
 	int			count = 0;
 	int64		version;
@@ -409,7 +399,7 @@ pm_append_all(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("events must be a JSON array"),
 				 errhint("Like '[{\"type\": \"Placed\", \"data\": {}}]'.")));
-	list = palloc(sizeof(AppendEvent) * Max(JB_ROOT_COUNT(events), 1));
+	list = palloc(sizeof(InsertEvent) * Max(JB_ROOT_COUNT(events), 1));
 	positions = palloc(sizeof(Datum) * Max(JB_ROOT_COUNT(events), 1));
 
 	it = JsonbIteratorInit(&events->root);

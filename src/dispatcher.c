@@ -28,16 +28,13 @@
 #include "commands/prepare.h"
 #include "commands/sequence.h"
 #include "common/pg_prng.h"
-#include "blame.h"
 #include "call.h"
 #include "crash.h"
 #include "crew.h"
-#include "cursor.h"
 #include "dispatch.h"
-#include "exec.h"
+#include "failed.h"
 #include "guc.h"
 #include "handler.h"
-#include "lane.h"
 #include "launcher.h"
 #include "pgstat.h"
 #include "reading.h"
@@ -49,11 +46,7 @@
 #include "utils/portal.h"
 #include "utils/timestamp.h"
 
-#define DISPATCHER_HELD_MAX		100 /* polling a mark that is held back, at most, ms */
-#define DISPATCHER_WAIT_MAX		5000	/* looking again at what is wrong outside, at most, ms */
 #define DISPATCHER_SHARE		2000	/* run at least so long before making room, ms */
-#define DISPATCHER_FAULTS		60	/* waits for the server's own trouble, about five minutes */
-#define DISPATCHER_AT_ONCE		10	/* deadlocks and the like, in a row, that do not count */
 
 /* When to let some more events come together: after so many rounds without sleep, of so few events a batch, for so long, ms. */
 #define DISPATCHER_PACE_AFTER	8
@@ -96,52 +89,6 @@ dispatcher_clean(void)
 }
 
 /*
- * Somebody is in the way, and may go without waking us.
- */
-static void
-dispatcher_poll(Unit *unit)
-{
-	unit->polling = true;
-	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->held_nap);
-	unit->held_nap = Min(unit->held_nap * 2, DISPATCHER_HELD_MAX);
-}
-
-/*
- * Writes down what is wrong with a unit, in a transaction of its own.  "culprit"
- * is what stood alone when the handler failed; "met", what met trouble of the
- * server; neither: no handler was to do with it.
- */
-static void
-dispatcher_record(Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met)
-{
-	LaneState	state;
-	TimestampTz look_at;
-
-	crew_transaction();
-	if (!registry_lock(unit->pm->id, unit->lane, true) || registry_version() != unit->pm->version)
-	{
-		/* Somebody is changing it: what to do is decided afresh. */
-		CommitTransactionCommand();
-		dispatcher_poll(unit);
-		return;
-	}
-	(void) cursor_read(unit->pm, unit->lane, &state);
-	if (culprit != NULL)
-	{
-		look_at = blame(unit->pm, culprit, error, BLAME_ERROR);
-		CommitTransactionCommand();
-		unit->not_before = look_at;
-		return;
-	}
-	blame_wait(unit->pm, unit->lane, &state, error, met);
-	CommitTransactionCommand();
-	if (met != NULL && met->source == HANDLING_PARKED)
-		return;
-	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->wait_nap);
-	unit->wait_nap = Min(unit->wait_nap * 2, DISPATCHER_WAIT_MAX);
-}
-
-/*
  * Runs a batch in a transaction of its own.  Returns the error that aborted
  * it, or NULL.
  */
@@ -174,105 +121,6 @@ dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
 }
 
 /*
- * Says that what is wrong could not be written down.
- */
-static void
-dispatcher_record_trouble(Unit *unit, ErrorData *trouble, const Handling *culprit, const Handling *met)
-{
-	LaneState	state;
-
-	crew_transaction();
-	if (registry_lock(unit->pm->id, unit->lane, true) && registry_version() == unit->pm->version)
-	{
-		(void) cursor_read(unit->pm, unit->lane, &state);
-		trouble->message = psprintf("a failure of the handler could not be recorded: %s", trouble->message);
-		blame_wait(unit->pm, unit->lane, &state, trouble, NULL);
-	}
-	CommitTransactionCommand();
-}
-
-/*
- * Runs a function that writes something down; the error that kept it from
- * that, or NULL.
- */
-static ErrorData *
-dispatcher_try(void (*write) (Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met),
-			   Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	ErrorData  *volatile trouble = NULL;
-
-	PG_TRY();
-	{
-		write(unit, error, culprit, met);
-	}
-	PG_CATCH();
-	{
-		HOLD_INTERRUPTS();
-		MemoryContextSwitchTo(caller);
-		EmitErrorReport();
-		trouble = CopyErrorData();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		QueryCancelPending = false;
-		RESUME_INTERRUPTS();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	return trouble;
-}
-
-/*
- * Writes down what is wrong.  If that fails, that is what is written down; if
- * even that fails, the unit is run again after a while, and comes here again.
- */
-static void
-dispatcher_try_record(Unit *unit, ErrorData *failure, const Handling *culprit, const Handling *met)
-{
-	ErrorData  *trouble = dispatcher_try(dispatcher_record, unit, failure, culprit, met);
-
-	if (trouble == NULL)
-		return;
-	(void) dispatcher_try(dispatcher_record_trouble, unit, trouble, NULL, NULL);
-	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->wait_nap);
-	unit->wait_nap = Min(unit->wait_nap * 2, DISPATCHER_WAIT_MAX);
-}
-
-static void
-dispatcher_failed(Unit *unit, ErrorData *error)
-{
-	Handling	culprit = CallCurrent.handling;
-
-	unit->leave_parked = culprit.source == HANDLING_PARKED;
-	(void) blame_timeout(error, unit->pm, &culprit);
-	unit->dirty = true;
-	dispatcher_clean();
-	if (blame_nobody(error->sqlerrcode) && unit->at_once < DISPATCHER_AT_ONCE)
-	{
-		unit->at_once++;
-		if (CallCurrent.stage == STAGE_PREPARE)
-			dispatcher_poll(unit);
-		return;
-	}
-	if (CallCurrent.stage == STAGE_PREPARE)
-	{
-		dispatcher_try_record(unit, error, NULL, NULL);
-		return;
-	}
-	if (!isolate_failed(&unit->isolate, unit->pm->kind))
-		return;
-	/* A handler can raise what looks like the server's trouble: not for ever. */
-	if (blame_server(error->sqlerrcode) && unit->servers_faults < DISPATCHER_FAULTS)
-	{
-		unit->servers_faults += culprit.source == HANDLING_PARKED ? 0 : 1;
-		dispatcher_try_record(unit, error, NULL, &culprit);
-		return;
-	}
-	unit->at_once = 0;
-	dispatcher_try_record(unit, error, &culprit, NULL);
-}
-
-/*
  * Runs one batch of a unit and notes when to look at it again.
  */
 static void
@@ -288,7 +136,7 @@ dispatcher_run(Unit *unit)
 	if (slot_in_limbo(unit->pm->id, unit->lane))
 	{
 		/* The scheduler will bury it soon. */
-		dispatcher_poll(unit);
+		unit_poll(unit);
 		return;
 	}
 	if (last_manager != unit->pm->id)
@@ -300,7 +148,10 @@ dispatcher_run(Unit *unit)
 	MemoryContextSwitchTo(run_context);
 	error = dispatcher_try_batch(&request, &result);
 	if (error != NULL)
-		dispatcher_failed(unit, error);
+	{
+		dispatcher_clean();
+		failed_batch(unit, error);
+	}
 	MemoryContextSwitchTo(TopMemoryContext);
 	MemoryContextReset(run_context);
 	if (error != NULL)
@@ -312,7 +163,7 @@ dispatcher_run(Unit *unit)
 			return;
 		case DISPATCH_BUSY:
 			unit->leave_parked = false;
-			dispatcher_poll(unit);
+			unit_poll(unit);
 			return;
 		case DISPATCH_STOPPED:
 			unit->not_before = result.due;
@@ -341,7 +192,7 @@ dispatcher_run(Unit *unit)
 	{
 		/* Somebody holds a mark back, and may end without waking us. */
 		unit->dirty = true;
-		dispatcher_poll(unit);
+		unit_poll(unit);
 	}
 }
 
@@ -523,7 +374,7 @@ dispatcher_main(Datum arg)
 		round_events = 0;
 		again = dispatcher_round(&due);
 		if (unit_incomplete())
-			due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DISPATCHER_HELD_MAX));
+			due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), UNIT_HELD_MAX));
 		(void) pgstat_report_stat(false);
 
 		now = GetCurrentTimestamp();

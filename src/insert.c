@@ -314,7 +314,7 @@ insert_row(Insert *insert)
  * version first.  Later commands see it.
  */
 int64
-insert_event(Insert *insert, InsertEvent *event, int64 version)
+insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version)
 {
 	PmLog	   *log = insert->log;
 	LogShape   *shape = &log->shape;
@@ -334,7 +334,7 @@ insert_event(Insert *insert, InsertEvent *event, int64 version)
 #define INSERT_SET(column, value) \
 	(slot->tts_values[shape->column - 1] = (value), slot->tts_isnull[shape->column - 1] = false)
 	INSERT_SET(pos, Int64GetDatum(position));
-	INSERT_SET(stream, event->stream);
+	INSERT_SET(stream, stream);
 	INSERT_SET(version, Int64GetDatum(version));
 	INSERT_SET(type, event->type);
 	INSERT_SET(data, event->data);

@@ -11,7 +11,6 @@
 /* An event to be written; the metadata are final. */
 typedef struct InsertEvent
 {
-	Datum		stream;			/* text */
 	Datum		type;			/* text */
 	Datum		data;			/* jsonb */
 	Datum		metadata;		/* jsonb */
@@ -29,7 +28,7 @@ typedef struct Insert
 
 extern bool insert_begin(Insert *insert, PmLog *log);
 extern int64 insert_version(Insert *insert, Datum stream, bool *any);
-extern int64 insert_event(Insert *insert, InsertEvent *event, int64 version);
+extern int64 insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version);
 extern void insert_end(Insert *insert);
 
 #endif							/* PM_INSERT_H */

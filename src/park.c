@@ -416,21 +416,3 @@ park_retry_all(ProcessManager *pm, int lane, int revive)
 	values[2] = Int64GetDatum(revive);
 	return (int) exec_as_owner(&retry_all, values, NULL);
 }
-
-/*
- * Queues go with their keys, of which so many lanes have others.
- */
-void
-park_recut(ProcessManager *pm, int lanes)
-{
-	static ExecStatement set_lane = {
-		NULL,
-		"UPDATE pm_catalog.parked SET lane = pm_catalog.lane_of(key, $2) WHERE process_manager OPERATOR(pg_catalog.=) $1",
-		2, {TEXTOID, INT4OID}
-	};
-	Datum		values[2];
-
-	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = Int32GetDatum(lanes);
-	(void) exec_as_owner(&set_lane, values, NULL);
-}

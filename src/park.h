@@ -34,7 +34,6 @@ extern Parked *park_due(ProcessManager *pm, int lane, TimestampTz now);
 extern List *park_read(ProcessManager *pm, int lane, const char *key, int limit);
 extern bool park_take(int64 id);
 extern void park_promote(ProcessManager *pm, int lane, const char *key);
-extern void park_recut(ProcessManager *pm, int lanes);
 extern int	park_retry_all(ProcessManager *pm, int lane, int revive);
 
 #endif							/* PM_PARK_H */

@@ -33,6 +33,7 @@
 #define READING_ROOM	64
 
 static HTAB *readings = NULL;
+static Size kept = 0;			/* bytes in them */
 static MemoryContext readings_context = NULL;	/* parent of those that are kept */
 static MemoryContext batch_context = NULL;	/* of those that only this batch still uses */
 
@@ -46,7 +47,7 @@ reading_begin(bool keep)
 	if (batch_context == NULL)
 		batch_context = AllocSetContextCreate(TopMemoryContext, "pm reading of this batch", ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(batch_context);
-	if (readings != NULL && (!keep || MemoryContextMemAllocated(readings_context, true) > READING_BYTES))
+	if (readings != NULL && (!keep || kept > READING_BYTES))
 		reading_forget();
 	if (readings == NULL)
 	{
@@ -72,6 +73,7 @@ reading_forget(void)
 	if (readings != NULL)
 		MemoryContextDelete(readings_context);
 	readings = NULL;
+	kept = 0;
 }
 
 /*
@@ -169,7 +171,10 @@ reading_read(PmLog *log, const ReadingRequest *request)
 	ExecScope	scope;
 
 	if (found && reading->version != 0)
+	{
 		MemoryContextSetParent(reading->context, batch_context);
+		kept -= reading->bytes;
+	}
 	memset((char *) reading + sizeof(ReadingKey), 0, sizeof(Reading) - sizeof(ReadingKey));
 	reading->read_at = GetCurrentTimestamp();
 	reading->after = request->after;
@@ -183,6 +188,8 @@ reading_read(PmLog *log, const ReadingRequest *request)
 	exec_end(&scope);
 	ReleaseTupleDesc(receiver.event_desc);
 	MemoryContextSetParent(reading->context, readings_context);
+	reading->bytes = MemoryContextMemAllocated(reading->context, false);
+	kept += reading->bytes;
 	reading->version = version;
 	return reading;
 }

@@ -28,6 +28,7 @@ typedef struct Reading
 {
 	ReadingKey	key;			/* of the hash table */
 	MemoryContext context;
+	Size		bytes;			/* in it */
 	uint64		version;		/* log_version(), 0: incomplete */
 	TimestampTz read_at;
 	int64		after;

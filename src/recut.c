@@ -23,9 +23,7 @@
 #include "cursor.h"
 #include "exec.h"
 #include "lane.h"
-#include "park.h"
 #include "recut.h"
-#include "timer.h"
 #include "utils/builtins.h"
 
 /*
@@ -153,6 +151,25 @@ recut_note(ProcessManager *pm)
 }
 
 /*
+ * Timers and queues of parked events go with their keys.
+ */
+static void
+recut_keys(ProcessManager *pm, int lanes)
+{
+	static ExecStatement set_lanes = {
+		NULL,
+		"WITH t AS (UPDATE pm_catalog.timer SET lane = pm_catalog.lane_of(key, $2) WHERE process_manager OPERATOR(pg_catalog.=) $1) "
+		"UPDATE pm_catalog.parked SET lane = pm_catalog.lane_of(key, $2) WHERE process_manager OPERATOR(pg_catalog.=) $1",
+		2, {TEXTOID, INT4OID}
+	};
+	Datum		values[2];
+
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lanes);
+	(void) exec_as_owner(&set_lanes, values, NULL);
+}
+
+/*
  * From now on so many lanes.
  */
 void
@@ -174,6 +191,5 @@ recut(ProcessManager *pm, int lanes)
 	recut_note(pm);
 	cursor_recut(pm, lanes);
 	lane_recut(pm, lanes);
-	timer_recut(pm, lanes);
-	park_recut(pm, lanes);
+	recut_keys(pm, lanes);
 }

@@ -14,235 +14,24 @@
  */
 #include "pm.h"
 
-#include "access/relation.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "bury.h"
 #include "crash.h"
 #include "crew.h"
-#include "cursor.h"
-#include "dispatch.h"
-#include "exec.h"
 #include "guc.h"
 #include "launcher.h"
 #include "log.h"
-#include "sequence.h"
+#include "role.h"
 #include "storage/ipc.h"
-#include "utils/builtins.h"
-#include "utils/hsearch.h"
-#include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #define SCHEDULER_NAP			60000	/* all is well, ms */
 #define SCHEDULER_NAP_WAITING	100 /* a role waits for a place */
-#define SCHEDULER_BACKOFF		1000	/* before a role's dispatcher starts again */
 #define SCHEDULER_BACKOFF_MAX	30000
 #define SCHEDULER_YIELDED		300 /* who has made room stays away for, ms */
 
-/* A role that owns process managers here. */
-typedef struct Role
-{
-	Oid			role;			/* hash key */
-	bool		wanted;			/* something of it is to run */
-	int			lanes;			/* the most that one of its process managers has */
-	bool		has_work;
-	TimestampTz waiting_since;	/* has work and no dispatcher, 0: not so */
-	TimestampTz not_before;
-	long		backoff;
-} Role;
-
-static HTAB *roles;
 static List *crew = NIL;
-static List *managers = NIL;
-static MemoryContext managers_context = NULL;
-static uint64 managers_version = 0;
-static uint64 managers_generation = 0;
 static uint32 counted_waiting = 0;
-static bool watching = false;	/* logs of roles without a dispatcher */
-
-/*
- * Loads the registrations when they have changed.
- */
-static void
-scheduler_load(void)
-{
-	HASH_SEQ_STATUS seq;
-	Role	   *role;
-	ListCell   *lc;
-	MemoryContext old;
-
-	if (managers_version == registry_version() && managers_generation == slot_registry_generation() &&
-		managers_context != NULL)
-		return;
-	managers_generation = slot_registry_generation();
-	if (managers_context == NULL)
-		managers_context = AllocSetContextCreate(TopMemoryContext, "pm managers", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextReset(managers_context);
-	managers = NIL;
-	managers_version = registry_version();
-	old = MemoryContextSwitchTo(managers_context);
-	managers = registry_load(InvalidOid);
-	MemoryContextSwitchTo(old);
-
-	hash_seq_init(&seq, roles);
-	while ((role = hash_seq_search(&seq)) != NULL)
-	{
-		role->wanted = false;
-		role->lanes = 0;
-	}
-	foreach(lc, managers)
-	{
-		ProcessManager *pm = lfirst(lc);
-		bool		found;
-
-		if (pm->paused || !pm->at_home)
-			continue;
-		role = hash_search(roles, &pm->owner, HASH_ENTER, &found);
-		if (!found)
-		{
-			memset((char *) role + sizeof(Oid), 0, sizeof(Role) - sizeof(Oid));
-			role->backoff = SCHEDULER_BACKOFF;
-		}
-		role->wanted = true;
-		role->lanes = Max(role->lanes, pm->lanes);
-	}
-}
-
-/*
- * Is it time?  If not, look again then, and now and then before, since the
- * clock can be set.
- */
-static bool
-scheduler_timer_due(TimestampTz at, TimestampTz *due)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (at <= now)
-		return true;
-	if (!TIMESTAMP_IS_NOEND(at))
-		*due = Min(*due, Min(at, TimestampTzPlusMilliseconds(now, guc_poll_interval)));
-	return false;
-}
-
-static bool
-scheduler_due(TimestampTz at, TimestampTz *due)
-{
-	return lane_is_due(at, GetCurrentTimestamp()) || scheduler_timer_due(at, due);
-}
-
-/*
- * Has a unit something to do now?  Looks at the cursors and the sequences, not
- * at the logs.  *due is moved to when a retry is due.
- */
-static bool
-scheduler_has_work(ProcessManager *pm, TimestampTz *due)
-{
-	for (int lane = 0; lane < pm->lanes; lane++)
-	{
-		LaneState	state;
-		List	   *cursors = cursor_read(pm, lane, &state);
-		ListCell   *lc;
-
-		if (state.status == LANE_HALTED)
-			continue;
-		if (state.status == LANE_RETRYING || state.status == LANE_WAITING)
-		{
-			if (scheduler_due(state.retry_at, due))
-				return true;
-			continue;
-		}
-		if (state.status == LANE_PARKING || scheduler_due(state.parked_due, due) ||
-			(pm->kind == HANDLER_INSTANCE && scheduler_timer_due(state.timer_due, due)))
-			return true;
-		foreach(lc, cursors)
-		{
-			Cursor	   *cursor = lfirst(lc);
-			bool		locked;
-			PmLog	   *log = log_get_nowait(cursor->log, &locked);
-			LogSlot    *slot;
-			Relation	sequence;
-			int64		last;
-
-			if (log == NULL || log->problem != NULL)
-				continue;
-			slot = slot_log(log->relid, true);
-			if (slot != NULL)
-			{
-				slot_log_interest(slot);
-				watching = true;
-			}
-			sequence = sequence_open_nowait(log->seqid);
-			if (sequence == NULL)
-				continue;
-			last = sequence_read(sequence);
-			relation_close(sequence, AccessShareLock);
-			if (last > cursor->position)
-				return true;
-		}
-	}
-	return false;
-}
-
-/*
- * How many dispatchers a role has, or will have: one that has gone counts until
- * it is known why.
- */
-static int
-scheduler_serving(Role *role)
-{
-	int			count;
-
-	LWLockAcquire(&Slots->lock, LW_SHARED);
-	count = slot_count(WORKER_DISPATCHER, MyDatabaseId, role->role);
-	LWLockRelease(&Slots->lock);
-	return Max(count, crew_count(crew, role->role));
-}
-
-/*
- * Which roles without a dispatcher have work?
- */
-static void
-scheduler_find_work(TimestampTz *due)
-{
-	HASH_SEQ_STATUS seq;
-	Role	   *role;
-
-	if (watching)
-		slot_no_interest();
-	watching = false;
-
-	hash_seq_init(&seq, roles);
-	while ((role = hash_seq_search(&seq)) != NULL)
-	{
-		ListCell   *lc;
-
-		/* That it may again will not wake us. */
-		if (role->wanted && !crew_can_connect(role->role))
-			*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval));
-		role->has_work = false;
-		if (!role->wanted || scheduler_serving(role) > 0 || !crew_can_connect(role->role))
-		{
-			role->waiting_since = 0;
-			continue;
-		}
-		foreach(lc, managers)
-		{
-			ProcessManager *pm = lfirst(lc);
-
-			if (pm->owner == role->role && !pm->paused && pm->at_home && scheduler_has_work(pm, due))
-			{
-				role->has_work = true;
-				break;
-			}
-		}
-		if (!role->has_work)
-			role->waiting_since = 0;
-		else if (role->waiting_since == 0)
-			role->waiting_since = GetCurrentTimestamp();
-	}
-}
 
 /*
  * Tells the dispatchers of all databases how many roles wait here for a place.
@@ -288,10 +77,10 @@ scheduler_next(TimestampTz now, TimestampTz *due)
 	Role	   *next = NULL;
 	int			nexts = 0;
 
-	hash_seq_init(&seq, roles);
+	hash_seq_init(&seq, Roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
 	{
-		int			serving = scheduler_serving(role);
+		int			serving = role_serving(role, crew);
 
 		if (!role->wanted)
 			continue;
@@ -322,7 +111,7 @@ scheduler_lacking(TimestampTz now)
 	Role	   *role;
 	uint32		count = 0;
 
-	hash_seq_init(&seq, roles);
+	hash_seq_init(&seq, Roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
 		if (role->wanted && role->has_work && role->not_before <= now)
 			count++;
@@ -351,7 +140,7 @@ scheduler_start(TimestampTz due)
 		}
 		if (start == CREW_NO_SLOT)
 		{
-			if (role->backoff == SCHEDULER_BACKOFF)
+			if (role->backoff == ROLE_BACKOFF)
 				ereport(LOG,
 						(errmsg("pm finds no free background worker slot for a dispatcher"),
 						 errhint("Raise max_worker_processes; it is tried again.")));
@@ -379,14 +168,14 @@ scheduler_reap(void)
 
 	while ((member = crew_gone(&crew)) != NULL)
 	{
-		Role	   *role = hash_search(roles, &member->role, HASH_FIND, NULL);
+		Role	   *role = hash_search(Roles, &member->role, HASH_FIND, NULL);
 		TimestampTz now = GetCurrentTimestamp();
 		WorkerSlot *slot = &Slots->workers[member->slot];
 		bool		casualty = slot->in_use && slot->generation == member->generation && slot->casualty &&
 			slot->now.handling.manager != 0;
 
 		crew_transaction();
-		if (bury_dispatcher(managers, member->slot, member->generation))
+		if (bury_dispatcher(Managers, member->slot, member->generation))
 			slot_unclaim(member->slot, member->generation);
 		else
 			/* An orphan, to be buried in a later round. */
@@ -397,9 +186,9 @@ scheduler_reap(void)
 			if (pg_atomic_read_u32(&Slots->waiting_roles) > 0)
 				role->not_before = TimestampTzPlusMilliseconds(now, SCHEDULER_YIELDED);
 			else if (crew_left(member) || casualty ||
-					 TimestampDifferenceMilliseconds(member->started_at, now) > SCHEDULER_BACKOFF)
+					 TimestampDifferenceMilliseconds(member->started_at, now) > ROLE_BACKOFF)
 			{
-				role->backoff = SCHEDULER_BACKOFF;
+				role->backoff = ROLE_BACKOFF;
 				role->not_before = now;
 			}
 			else if (role->not_before <= member->started_at)
@@ -426,7 +215,7 @@ scheduler_adopt(TimestampTz *due)
 	{
 		uint32		generation = Slots->workers[orphan].generation;
 
-		if (bury_dispatcher(managers, orphan, generation))
+		if (bury_dispatcher(Managers, orphan, generation))
 		{
 			slot_unclaim(orphan, generation);
 			continue;
@@ -457,12 +246,12 @@ scheduler_round(void)
 	slot_set_active(true);
 	slot_set_looked(announced);
 	slot_sweep_logs(log_relids());
-	scheduler_load();
+	role_load();
 	scheduler_adopt(&due);
 	/* Before a dispatcher calls the same handler again. */
-	if (!bury_crashed(managers))
+	if (!bury_crashed(Managers))
 		due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP_WAITING));
-	scheduler_find_work(&due);
+	role_find_work(crew, &due);
 	due = scheduler_start(due);
 	CommitTransactionCommand();
 	bury_forget();
@@ -472,8 +261,6 @@ scheduler_round(void)
 void
 scheduler_main(Datum arg)
 {
-	HASHCTL		ctl;
-
 	crew_begin();
 	slot_attach(arg);
 	if (slot_held_out(MyWorkerSlot->database) || !guc_launcher)
@@ -481,11 +268,7 @@ scheduler_main(Datum arg)
 	BackgroundWorkerInitializeConnectionByOid(MyWorkerSlot->database, InvalidOid, 0);
 	crash_attach();
 	before_shmem_exit(scheduler_uncount, (Datum) 0);
-
-	memset(&ctl, 0, sizeof(ctl));
-	ctl.keysize = sizeof(Oid);
-	ctl.entrysize = sizeof(Role);
-	roles = hash_create("pm roles", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+	role_begin();
 
 	for (;;)
 	{

@@ -85,15 +85,6 @@ slot_install_hooks(void)
 /* ---------- workers ---------- */
 
 /*
- * Is it a casualty that waits to be buried, since somebody has its unit?
- */
-static bool
-slot_unburied(WorkerSlot *slot)
-{
-	return slot->casualty && slot->claimer == 0;
-}
-
-/*
  * Claims a slot for a worker about to be started.  At most "limit" workers of
  * this kind (0: no limit), and so many a (database, role).  Returns its index,
  * or -1.
@@ -147,24 +138,6 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int limit, int colleagues, u
 }
 
 /*
- * A dispatcher has come or gone: those of its role share out the units anew.
- */
-static void
-slot_crew_changed(WorkerKind kind, Oid database, Oid role)
-{
-	if (kind != WORKER_DISPATCHER)
-		return;
-	pg_atomic_fetch_add_u64(&Slots->crew_generation, 1);
-	for (int i = 0; i < Slots->nworkers; i++)
-	{
-		WorkerSlot *slot = &Slots->workers[i];
-
-		if (slot->in_use && slot->kind == WORKER_DISPATCHER && slot->database == database && slot->role == role)
-			slot_wake(i);
-	}
-}
-
-/*
  * Gives up a claim whose worker is known to be gone.
  */
 void
@@ -188,21 +161,6 @@ slot_unclaim(int index, uint32 generation)
 	LWLockRelease(&Slots->lock);
 	if (ours)
 		slot_crew_changed(kind, database, role);
-}
-
-/*
- * Somebody else has the unit of a dispatcher that is to be buried: others may
- * go on with its units meanwhile.
- */
-void
-slot_unbury(int index)
-{
-	WorkerSlot *slot = &Slots->workers[index];
-
-	if (slot->claimer == 0)
-		return;
-	slot->claimer = 0;
-	slot_crew_changed(slot->kind, slot->database, slot->role);
 }
 
 /*
@@ -276,17 +234,6 @@ slot_attach(Datum arg)
 }
 
 /*
- * Does it serve (database, role), or will it?  One that could not be buried at
- * once serves nobody.
- */
-static bool
-slot_serves(WorkerSlot *slot, WorkerKind kind, Oid database, Oid role)
-{
-	return slot->in_use && slot->kind == kind && slot->database == database && slot->role == role &&
-		!slot_unburied(slot);
-}
-
-/*
  * How many workers serve (database, role).  Caller holds Slots->lock.
  */
 int
@@ -299,90 +246,6 @@ slot_count(WorkerKind kind, Oid database, Oid role)
 		if (slot_serves(&Slots->workers[i], kind, database, role))
 			count++;
 	return count;
-}
-
-/*
- * This dispatcher is ready to run its share of its role's units.
- */
-void
-slot_serve(void)
-{
-	MyWorkerSlot->serving = true;
-	slot_crew_changed(WORKER_DISPATCHER, MyWorkerSlot->database, MyWorkerSlot->role);
-}
-
-/*
- * Is this dispatcher to leave, since more roles wait for a place than there
- * are, or will be when others have left?  Then it has to.
- */
-bool
-slot_make_room(int limit)
-{
-	uint32		waiting = pg_atomic_read_u32(&Slots->waiting_roles);
-	int			places = limit;
-
-	if (waiting == 0)
-		return false;
-	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < Slots->nworkers; i++)
-	{
-		WorkerSlot *slot = &Slots->workers[i];
-
-		if (slot->in_use && slot->kind == WORKER_DISPATCHER && !slot_unburied(slot) && !slot->makes_room)
-			places--;
-	}
-	if (places < (int) waiting)
-		MyWorkerSlot->makes_room = true;
-	LWLockRelease(&Slots->lock);
-	return MyWorkerSlot->makes_room;
-}
-
-/*
- * Has a dispatcher died in the midst of this unit's handler, and is not buried?
- * Then that is to be counted first, before the handler is called again.
- */
-bool
-slot_in_limbo(int manager, int lane)
-{
-	bool		found = false;
-
-	LWLockAcquire(&Slots->lock, LW_SHARED);
-	for (int i = 0; i < Slots->nworkers; i++)
-	{
-		WorkerSlot *slot = &Slots->workers[i];
-
-		if (slot->in_use && slot->casualty && slot->database == MyWorkerSlot->database &&
-			slot->now.handling.manager == manager && slot->now.handling.lane == lane)
-			found = true;
-	}
-	LWLockRelease(&Slots->lock);
-	return found;
-}
-
-/*
- * Which of the dispatchers of its role this one is, of *count.  One that is
- * about to start has no part yet.
- */
-int
-slot_rank(int *count)
-{
-	int			rank = 0;
-
-	*count = 0;
-	LWLockAcquire(&Slots->lock, LW_SHARED);
-	for (int i = 0; i < Slots->nworkers; i++)
-	{
-		WorkerSlot *slot = &Slots->workers[i];
-
-		if (!slot_serves(slot, WORKER_DISPATCHER, MyWorkerSlot->database, MyWorkerSlot->role) ||
-			!slot->serving)
-			continue;
-		if (slot == MyWorkerSlot)
-			rank = *count;
-		(*count)++;
-	}
-	LWLockRelease(&Slots->lock);
-	return rank;
 }
 
 /*

@@ -113,6 +113,26 @@ typedef struct WorkerSlot
 	uint32		left;			/* the generation that last left of its own accord */
 } WorkerSlot;
 
+/*
+ * Is it a casualty that waits to be buried, since somebody has its unit?
+ */
+static inline bool
+slot_unburied(WorkerSlot *slot)
+{
+	return slot->casualty && slot->claimer == 0;
+}
+
+/*
+ * Does it serve (database, role), or will it?  One that could not be buried at
+ * once serves nobody.
+ */
+static inline bool
+slot_serves(WorkerSlot *slot, WorkerKind kind, Oid database, Oid role)
+{
+	return slot->in_use && slot->kind == kind && slot->database == database && slot->role == role &&
+		!slot_unburied(slot);
+}
+
 /* A transaction that may still write below a generation's last position. */
 typedef struct GenerationMember
 {
@@ -193,6 +213,7 @@ extern int	slot_orphan(WorkerKind kind, Oid database, int from);
 extern uint32 slot_announced(void);
 extern void slot_set_looked(uint32 announced);
 extern int	slot_count(WorkerKind kind, Oid database, Oid role);
+extern void slot_crew_changed(WorkerKind kind, Oid database, Oid role);
 extern void slot_unbury(int index);
 extern void slot_serve(void);
 extern bool slot_in_limbo(int manager, int lane);

@@ -170,24 +170,6 @@ timer_exists(ProcessManager *pm, const char *key)
 }
 
 /*
- * Timers go with their keys, of which so many lanes have others.
- */
-void
-timer_recut(ProcessManager *pm, int lanes)
-{
-	static ExecStatement set_lane = {
-		NULL,
-		"UPDATE pm_catalog.timer SET lane = pm_catalog.lane_of(key, $2) WHERE process_manager OPERATOR(pg_catalog.=) $1",
-		2, {TEXTOID, INT4OID}
-	};
-	Datum		values[2];
-
-	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = Int32GetDatum(lanes);
-	(void) exec_as_owner(&set_lane, values, NULL);
-}
-
-/*
  * From here on timer_was_set() counts.
  */
 void

@@ -22,7 +22,6 @@ extern Timer *timer_get(ProcessManager *pm, int64 id);
 extern bool timer_take(int64 id);
 extern void timer_end(ProcessManager *pm, int lane, const char *key);
 extern bool timer_exists(ProcessManager *pm, const char *key);
-extern void timer_recut(ProcessManager *pm, int lanes);
 extern void timer_begin(void);
 extern bool timer_was_set(TimestampTz *earliest);
 extern int	timer_set_due(int64 **ids);

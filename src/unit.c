@@ -329,3 +329,14 @@ unit_install(void)
 	CacheRegisterSyscacheCallback(AUTHOID, unit_role_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(DATABASEOID, unit_role_callback, (Datum) 0);
 }
+
+/*
+ * Somebody is in the way, and may go without waking us.
+ */
+void
+unit_poll(Unit *unit)
+{
+	unit->polling = true;
+	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->held_nap);
+	unit->held_nap = Min(unit->held_nap * 2, UNIT_HELD_MAX);
+}

@@ -9,6 +9,7 @@
 #include "registry.h"
 
 #define UNIT_HELD_MIN	10		/* polling a mark that is held back, ms */
+#define UNIT_HELD_MAX	100		/* and at most */
 #define UNIT_WAIT_MIN	500		/* looking again at what is wrong outside, ms */
 
 typedef struct Unit
@@ -32,6 +33,7 @@ extern List *Units;
 extern void unit_install(void);
 extern void unit_load(void);
 extern bool unit_stale(void);
+extern void unit_poll(Unit *unit);
 extern bool unit_incomplete(void);
 extern void unit_look(void);
 

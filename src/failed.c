@@ -1,0 +1,156 @@
+/*
+ * failed.c
+ *		A dispatcher's batch has failed: who is to blame is written down, or
+ *		looked for, and the unit looked at again in time.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "blame.h"
+#include "call.h"
+#include "crew.h"
+#include "cursor.h"
+#include "failed.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#define FAILED_WAIT_MAX		5000	/* looking again at what is wrong outside, at most, ms */
+#define FAILED_FAULTS		60	/* waits for the server's own trouble, about five minutes */
+#define FAILED_AT_ONCE		10	/* deadlocks and the like, in a row, that do not count */
+
+/*
+ * Writes down what is wrong with a unit, in a transaction of its own.  "culprit"
+ * is what stood alone when the handler failed; "met", what met trouble of the
+ * server; neither: no handler was to do with it.
+ */
+static void
+failed_record(Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met)
+{
+	LaneState	state;
+	TimestampTz look_at;
+
+	crew_transaction();
+	if (!registry_lock(unit->pm->id, unit->lane, true) || registry_version() != unit->pm->version)
+	{
+		/* Somebody is changing it: what to do is decided afresh. */
+		CommitTransactionCommand();
+		unit_poll(unit);
+		return;
+	}
+	(void) cursor_read(unit->pm, unit->lane, &state);
+	if (culprit != NULL)
+	{
+		look_at = blame(unit->pm, culprit, error, BLAME_ERROR);
+		CommitTransactionCommand();
+		unit->not_before = look_at;
+		return;
+	}
+	blame_wait(unit->pm, unit->lane, &state, error, met);
+	CommitTransactionCommand();
+	if (met != NULL && met->source == HANDLING_PARKED)
+		return;
+	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->wait_nap);
+	unit->wait_nap = Min(unit->wait_nap * 2, FAILED_WAIT_MAX);
+}
+
+/*
+ * Says that what is wrong could not be written down.
+ */
+static void
+failed_record_trouble(Unit *unit, ErrorData *trouble, const Handling *culprit, const Handling *met)
+{
+	LaneState	state;
+
+	crew_transaction();
+	if (registry_lock(unit->pm->id, unit->lane, true) && registry_version() == unit->pm->version)
+	{
+		(void) cursor_read(unit->pm, unit->lane, &state);
+		trouble->message = psprintf("a failure of the handler could not be recorded: %s", trouble->message);
+		blame_wait(unit->pm, unit->lane, &state, trouble, NULL);
+	}
+	CommitTransactionCommand();
+}
+
+/*
+ * Runs a function that writes something down; the error that kept it from
+ * that, or NULL.
+ */
+static ErrorData *
+failed_try(void (*write) (Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met),
+			   Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ErrorData  *volatile trouble = NULL;
+
+	PG_TRY();
+	{
+		write(unit, error, culprit, met);
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(caller);
+		EmitErrorReport();
+		trouble = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		QueryCancelPending = false;
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	return trouble;
+}
+
+/*
+ * Writes down what is wrong.  If that fails, that is what is written down; if
+ * even that fails, the unit is run again after a while, and comes here again.
+ */
+static void
+failed_try_record(Unit *unit, ErrorData *failure, const Handling *culprit, const Handling *met)
+{
+	ErrorData  *trouble = failed_try(failed_record, unit, failure, culprit, met);
+
+	if (trouble == NULL)
+		return;
+	(void) failed_try(failed_record_trouble, unit, trouble, NULL, NULL);
+	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->wait_nap);
+	unit->wait_nap = Min(unit->wait_nap * 2, FAILED_WAIT_MAX);
+}
+
+/*
+ * A batch of a unit has raised an error and was rolled back; CallCurrent says
+ * where it was.  Runs in no transaction.
+ */
+void
+failed_batch(Unit *unit, ErrorData *error)
+{
+	Handling	culprit = CallCurrent.handling;
+
+	unit->leave_parked = culprit.source == HANDLING_PARKED;
+	(void) blame_timeout(error, unit->pm, &culprit);
+	unit->dirty = true;
+	if (blame_nobody(error->sqlerrcode) && unit->at_once < FAILED_AT_ONCE)
+	{
+		unit->at_once++;
+		if (CallCurrent.stage == STAGE_PREPARE)
+			unit_poll(unit);
+		return;
+	}
+	if (CallCurrent.stage == STAGE_PREPARE)
+	{
+		failed_try_record(unit, error, NULL, NULL);
+		return;
+	}
+	if (!isolate_failed(&unit->isolate, unit->pm->kind))
+		return;
+	/* A handler can raise what looks like the server's trouble: not for ever. */
+	if (blame_server(error->sqlerrcode) && unit->servers_faults < FAILED_FAULTS)
+	{
+		unit->servers_faults += culprit.source == HANDLING_PARKED ? 0 : 1;
+		failed_try_record(unit, error, NULL, &culprit);
+		return;
+	}
+	unit->at_once = 0;
+	failed_try_record(unit, error, &culprit, NULL);
+}

@@ -1,0 +1,128 @@
+/*
+ * slot_share.c
+ *		Shared memory: how the dispatchers of a role share out its units, and
+ *		make room for other roles.
+ *
+ * Only lanes make a role have more than one.  The order of their slots is the
+ * order of their shares; whoever comes or goes says so to the others.
+ */
+#include "pm.h"
+
+#include "slot.h"
+
+/*
+ * A dispatcher has come or gone: those of its role share out the units anew.
+ */
+void
+slot_crew_changed(WorkerKind kind, Oid database, Oid role)
+{
+	if (kind != WORKER_DISPATCHER)
+		return;
+	pg_atomic_fetch_add_u64(&Slots->crew_generation, 1);
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (slot->in_use && slot->kind == WORKER_DISPATCHER && slot->database == database && slot->role == role)
+			slot_wake(i);
+	}
+}
+
+/*
+ * Somebody else has the unit of a dispatcher that is to be buried: others may
+ * go on with its units meanwhile.
+ */
+void
+slot_unbury(int index)
+{
+	WorkerSlot *slot = &Slots->workers[index];
+
+	if (slot->claimer == 0)
+		return;
+	slot->claimer = 0;
+	slot_crew_changed(slot->kind, slot->database, slot->role);
+}
+
+/*
+ * This dispatcher is ready to run its share of its role's units.
+ */
+void
+slot_serve(void)
+{
+	MyWorkerSlot->serving = true;
+	slot_crew_changed(WORKER_DISPATCHER, MyWorkerSlot->database, MyWorkerSlot->role);
+}
+
+/*
+ * Is this dispatcher to leave, since more roles wait for a place than there
+ * are, or will be when others have left?  Then it has to.
+ */
+bool
+slot_make_room(int limit)
+{
+	uint32		waiting = pg_atomic_read_u32(&Slots->waiting_roles);
+	int			places = limit;
+
+	if (waiting == 0)
+		return false;
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (slot->in_use && slot->kind == WORKER_DISPATCHER && !slot_unburied(slot) && !slot->makes_room)
+			places--;
+	}
+	if (places < (int) waiting)
+		MyWorkerSlot->makes_room = true;
+	LWLockRelease(&Slots->lock);
+	return MyWorkerSlot->makes_room;
+}
+
+/*
+ * Has a dispatcher died in the midst of this unit's handler, and is not buried?
+ * Then that is to be counted first, before the handler is called again.
+ */
+bool
+slot_in_limbo(int manager, int lane)
+{
+	bool		found = false;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (slot->in_use && slot->casualty && slot->database == MyWorkerSlot->database &&
+			slot->now.handling.manager == manager && slot->now.handling.lane == lane)
+			found = true;
+	}
+	LWLockRelease(&Slots->lock);
+	return found;
+}
+
+/*
+ * Which of the dispatchers of its role this one is, of *count.  One that is
+ * about to start has no part yet.
+ */
+int
+slot_rank(int *count)
+{
+	int			rank = 0;
+
+	*count = 0;
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (!slot_serves(slot, WORKER_DISPATCHER, MyWorkerSlot->database, MyWorkerSlot->role) ||
+			!slot->serving)
+			continue;
+		if (slot == MyWorkerSlot)
+			rank = *count;
+		(*count)++;
+	}
+	LWLockRelease(&Slots->lock);
+	return rank;
+}
