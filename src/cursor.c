@@ -9,56 +9,107 @@
 
 #include <math.h>
 
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_type.h"
 #include "cursor.h"
 #include "exec.h"
+#include "scan.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
 #include "wakeup.h"
 
 /* The rate is a moving average over about this many seconds. */
 #define CURSOR_RATE_SPAN	10.0
 
 /*
- * The state of the lane in the last result of cursor_read().
+ * Columns of the private tables, in the order in which CREATE TABLE has them.
+ */
+enum
+{
+	CURSOR_MANAGER = 1, CURSOR_LOG, CURSOR_LANE, CURSOR_POSITION, CURSOR_HANDLED, CURSOR_RATE, CURSOR_MOVED_AT
+};
+enum
+{
+	LANE_MANAGER = 1, LANE_LANE, LANE_STATE, LANE_REASON, LANE_HINT, LANE_ATTEMPTS, LANE_RETRY_AT, LANE_ERRORS,
+	LANE_IN_A_ROW, LANE_CRASHES, LANE_LOG, LANE_POSITION, LANE_MESSAGE, LANE_DETAIL, LANE_CONTEXT, LANE_SQLSTATE
+};
+enum
+{
+	PARKED_MANAGER = 2, PARKED_LANE
+};
+enum
+{
+	TIMER_MANAGER = 2, TIMER_LANE, TIMER_KEY, TIMER_TYPE, TIMER_DUE
+};
+
+/*
+ * A unit's rows of a table, which has these in these columns.
  */
 static void
-cursor_lane(LaneState *state)
+cursor_scan(RowScan *scan, const char *table, const char *index, AttrNumber manager, AttrNumber lane,
+			ProcessManager *pm, int which)
 {
-	char	   *sqlstate;
-	bool		isnull;
-
-	state->status = lane_status(exec_text(0, 5));
-	state->attempts = DatumGetInt32(exec_value(0, 6, &isnull));
-	state->retry_at = DatumGetTimestampTz(exec_value(0, 7, &isnull));
-	if (isnull)
-		state->retry_at = DT_NOBEGIN;
-	state->log = exec_text(0, 8);
-	state->position = DatumGetInt64(exec_value(0, 9, &isnull));
-	if (isnull)
-		state->position = 0;
-	state->reason = exec_text(0, 10);
-	state->error.message = exec_text(0, 11);
-	state->error.detail = exec_text(0, 12);
-	state->error.context = exec_text(0, 13);
-	sqlstate = exec_text(0, 14);
-	if (sqlstate != NULL && strlen(sqlstate) == 5)
-		state->error.sqlerrcode = MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
-	state->crashes = DatumGetInt32(exec_value(0, 15, &isnull));
-	state->in_a_row = DatumGetInt32(exec_value(0, 16, &isnull));
-	state->has_parked = DatumGetBool(exec_value(0, 17, &isnull));
+	scan_begin(scan, table, index, AccessShareLock);
+	scan_where_text(scan, manager, pm->name);
+	scan_where_int4(scan, lane, which);
 }
 
 /*
- * The time that a statement returns, DT_NOEND if none.
+ * The state of the lane.
+ */
+static void
+cursor_lane(ProcessManager *pm, int lane, LaneState *state)
+{
+	RowScan		scan;
+	char	   *sqlstate;
+
+	cursor_scan(&scan, "lane", "lane_pkey", LANE_MANAGER, LANE_LANE, pm, lane);
+	if (scan_next(&scan))
+	{
+		state->status = lane_status(scan_text(&scan, LANE_STATE));
+		state->attempts = DatumGetInt32(scan.values[LANE_ATTEMPTS - 1]);
+		state->retry_at = scan.nulls[LANE_RETRY_AT - 1] ? DT_NOBEGIN :
+			DatumGetTimestampTz(scan.values[LANE_RETRY_AT - 1]);
+		state->log = scan_text(&scan, LANE_LOG);
+		state->position = scan.nulls[LANE_POSITION - 1] ? 0 : DatumGetInt64(scan.values[LANE_POSITION - 1]);
+		state->reason = scan_text(&scan, LANE_REASON);
+		state->error.message = scan_text(&scan, LANE_MESSAGE);
+		state->error.detail = scan_text(&scan, LANE_DETAIL);
+		state->error.context = scan_text(&scan, LANE_CONTEXT);
+		sqlstate = scan_text(&scan, LANE_SQLSTATE);
+		if (sqlstate != NULL && strlen(sqlstate) == 5)
+			state->error.sqlerrcode = MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
+		state->crashes = DatumGetInt32(scan.values[LANE_CRASHES - 1]);
+		state->in_a_row = DatumGetInt32(scan.values[LANE_IN_A_ROW - 1]);
+	}
+	scan_end(&scan);
+}
+
+/*
+ * The next retry of a parked event, DT_NOEND: none.
  */
 static TimestampTz
-cursor_due(ExecStatement *statement, Datum *unit)
+cursor_parked_due(ProcessManager *pm, int lane)
 {
+	static ExecStatement parked_due = {
+		NULL,
+		"SELECT k.retry_at FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND k.lane OPERATOR(pg_catalog.=) $2 AND k.retry_at IS NOT NULL ORDER BY k.retry_at LIMIT 1",
+		2, {TEXTOID, INT4OID}
+	};
+	ExecScope	scope;
+	Datum		values[2];
 	TimestampTz due = DT_NOEND;
 	bool		isnull;
 
-	if (exec_statement(statement, unit, NULL) > 0)
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lane);
+	if (exec_statement(&parked_due, values, NULL) > 0)
 		due = DatumGetTimestampTz(exec_value(0, 1, &isnull));
+	exec_end(&scope);
 	return due;
 }
 
@@ -68,99 +119,78 @@ cursor_due(ExecStatement *statement, Datum *unit)
 List *
 cursor_read(ProcessManager *pm, int lane, LaneState *state)
 {
-	static ExecStatement read_cursors = {
-		NULL,
-		"SELECT c.log, c.position, c.rate, c.moved_at, l.state, l.attempts, l.retry_at, l.log, l.position, l.reason, "
-		"l.message, l.detail, l.context, l.sqlstate, l.crashes, l.in_a_row, "
-		"EXISTS (SELECT FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND k.lane OPERATOR(pg_catalog.=) $2) "
-		"FROM pm_catalog.lane l LEFT JOIN pm_catalog.cursor c ON c.process_manager OPERATOR(pg_catalog.=) l.process_manager "
-		"AND c.lane OPERATOR(pg_catalog.=) l.lane "
-		"WHERE l.process_manager OPERATOR(pg_catalog.=) $1 AND l.lane OPERATOR(pg_catalog.=) $2 ORDER BY c.log",
-		2, {TEXTOID, INT4OID}
-	};
-	/* Asked only where there may be one: every batch comes here. */
-	static ExecStatement parked_due = {
-		NULL,
-		"SELECT k.retry_at FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND k.lane OPERATOR(pg_catalog.=) $2 AND k.retry_at IS NOT NULL ORDER BY k.retry_at LIMIT 1",
-		2, {TEXTOID, INT4OID}
-	};
-	static ExecStatement timer_due = {
-		NULL,
-		"SELECT t.due FROM pm_catalog.timer t WHERE t.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND t.lane OPERATOR(pg_catalog.=) $2 ORDER BY t.due LIMIT 1",
-		2, {TEXTOID, INT4OID}
-	};
-	MemoryContext caller = CurrentMemoryContext;
-	ExecScope	scope;
-	Datum		values[2];
+	RowScan		scan;
 	List	   *cursors = NIL;
-	bool		isnull;
 
 	memset(state, 0, sizeof(*state));
-	exec_begin_owner(&scope);
-	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = Int32GetDatum(lane);
-	exec_statement(&read_cursors, values, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	state->parked_due = state->timer_due = DT_NOEND;
+	cursor_lane(pm, lane, state);
+
+	cursor_scan(&scan, "cursor", "cursor_pkey", CURSOR_MANAGER, CURSOR_LANE, pm, lane);
+	while (scan_next(&scan))
 	{
-		MemoryContext spi = MemoryContextSwitchTo(caller);
+		Cursor	   *cursor = palloc0(sizeof(Cursor));
 
-		if (row == 0)
-			cursor_lane(state);
-		(void) exec_value(row, 1, &isnull);
-		if (!isnull)
-		{
-			Cursor	   *cursor = palloc0(sizeof(Cursor));
-
-			cursor->log = exec_text(row, 1);
-			cursor->position = DatumGetInt64(exec_value(row, 2, &isnull));
-			cursor->rate = DatumGetFloat8(exec_value(row, 3, &isnull));
-			cursor->moved_at = DatumGetTimestampTz(exec_value(row, 4, &isnull));
-			cursors = lappend(cursors, cursor);
-		}
-		MemoryContextSwitchTo(spi);
+		cursor->log = scan_text(&scan, CURSOR_LOG);
+		cursor->position = DatumGetInt64(scan.values[CURSOR_POSITION - 1]);
+		cursor->rate = DatumGetFloat8(scan.values[CURSOR_RATE - 1]);
+		cursor->moved_at = DatumGetTimestampTz(scan.values[CURSOR_MOVED_AT - 1]);
+		cursors = lappend(cursors, cursor);
 	}
-	state->parked_due = state->has_parked ? cursor_due(&parked_due, values) : DT_NOEND;
-	state->timer_due = pm->kind == HANDLER_INSTANCE ? cursor_due(&timer_due, values) : DT_NOEND;
-	exec_end(&scope);
+	scan_end(&scan);
+
+	cursor_scan(&scan, "parked", "parked_key", PARKED_MANAGER, PARKED_LANE, pm, lane);
+	state->has_parked = scan_next(&scan);
+	scan_end(&scan);
+	/* Asked only where there may be one: every batch comes here. */
+	if (state->has_parked)
+		state->parked_due = cursor_parked_due(pm, lane);
+	if (pm->kind == HANDLER_INSTANCE)
+	{
+		cursor_scan(&scan, "timer", "timer_due", TIMER_MANAGER, TIMER_LANE, pm, lane);
+		if (scan_next(&scan))
+			state->timer_due = DatumGetTimestampTz(scan.values[TIMER_DUE - 1]);
+		scan_end(&scan);
+	}
 	return cursors;
 }
 
 /*
- * Moves a cursor.  The caller holds the unit's lock.
+ * Moves a cursor.  The caller holds the unit's lock, so nobody else changes
+ * its row.
  */
 void
 cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 position, int handled)
 {
-	static ExecStatement move_cursor = {
-		NULL,
-		"UPDATE pm_catalog.cursor SET position = $4, handled = handled OPERATOR(pg_catalog.+) $5, rate = $6, moved_at = $7 "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2 AND lane OPERATOR(pg_catalog.=) $3",
-		7, {TEXTOID, TEXTOID, INT4OID, INT8OID, INT8OID, FLOAT8OID, TIMESTAMPTZOID}
-	};
 	TimestampTz now = GetCurrentTimestamp();
 	double		elapsed = Max((now - cursor->moved_at) / 1000000.0, 0.000001);
 	double		weight = 1 - exp(-elapsed / CURSOR_RATE_SPAN);
-	ExecScope	scope;
-	Datum		values[7];
+	RowScan		scan;
+	HeapTuple	tuple;
+	bool	   *replace;
 
 	Assert(position >= cursor->position);
 
-	exec_begin_owner(&scope);
-	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = CStringGetTextDatum(cursor->log);
-	values[2] = Int32GetDatum(lane);
-	values[3] = Int64GetDatum(position);
-	values[4] = Int64GetDatum(handled);
-	values[5] = Float8GetDatum(cursor->rate + weight * (handled / elapsed - cursor->rate));
-	values[6] = TimestampTzGetDatum(now);
-	if (exec_statement(&move_cursor, values, NULL) != 1)
+	scan_begin(&scan, "cursor", "cursor_pkey", RowExclusiveLock);
+	scan_where_text(&scan, CURSOR_MANAGER, pm->name);
+	scan_where_text(&scan, CURSOR_LOG, cursor->log);
+	scan_where_int4(&scan, CURSOR_LANE, lane);
+	if (!scan_next(&scan))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("process manager \"%s\" has lost its cursor in log \"%s\"", pm->name, cursor->log)));
-	exec_end(&scope);
+	replace = palloc0(sizeof(bool) * RelationGetNumberOfAttributes(scan.rel));
+	replace[CURSOR_POSITION - 1] = replace[CURSOR_HANDLED - 1] = replace[CURSOR_RATE - 1] = replace[CURSOR_MOVED_AT - 1] = true;
+	scan.values[CURSOR_POSITION - 1] = Int64GetDatum(position);
+	scan.values[CURSOR_HANDLED - 1] = Int64GetDatum(DatumGetInt64(scan.values[CURSOR_HANDLED - 1]) + handled);
+	scan.values[CURSOR_RATE - 1] = Float8GetDatum(cursor->rate + weight * (handled / elapsed - cursor->rate));
+	scan.values[CURSOR_MOVED_AT - 1] = TimestampTzGetDatum(now);
+	tuple = heap_modify_tuple(scan.tuple, RelationGetDescr(scan.rel), scan.values, scan.nulls, replace);
+	CatalogTupleUpdate(scan.rel, &scan.tuple->t_self, tuple);
+	scan_end(&scan);
+	heap_freetuple(tuple);
+	pfree(replace);
+	CommandCounterIncrement();
 	wakeup_moved();
 }
 

@@ -28,7 +28,7 @@
 #include "utils/syscache.h"
 
 /*
- * The OID of a private table, or InvalidOid when the extension is not there.
+ * The OID of a private table or index, or InvalidOid when the extension is not there.
  */
 Oid
 exec_catalog_relid(const char *relname)
@@ -39,22 +39,34 @@ exec_catalog_relid(const char *relname)
 }
 
 /*
+ * The same, or an error.
+ */
+Oid
+exec_require_relid(const char *relname)
+{
+	Oid			relid = exec_catalog_relid(relname);
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"pm\" does not exist in this database"),
+				 errhint("Run CREATE EXTENSION pm.")));
+	return relid;
+}
+
+/*
  * The role that owns the extension, read off its main table: whatever
  * REASSIGN OWNED did, it may write there.
  */
 Oid
 exec_extension_owner(void)
 {
-	Oid			relid = exec_catalog_relid("process_manager");
-	HeapTuple	tuple;
+	Oid			relid = exec_require_relid("process_manager");
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Oid			owner;
 
-	tuple = OidIsValid(relid) ? SearchSysCache1(RELOID, ObjectIdGetDatum(relid)) : NULL;
 	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("extension \"pm\" does not exist in this database"),
-				 errhint("Run CREATE EXTENSION pm.")));
+		elog(ERROR, "cache lookup failed for relation %u", relid);
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return owner;

@@ -28,6 +28,7 @@ typedef struct ExecStatement
 } ExecStatement;
 
 extern Oid	exec_catalog_relid(const char *relname);
+extern Oid	exec_require_relid(const char *relname);
 extern Oid	exec_extension_owner(void);
 
 extern void exec_begin_owner(ExecScope *scope);

@@ -1,0 +1,37 @@
+/*
+ * scan.h
+ *		Rows of a private table, along one of its indexes.
+ */
+#ifndef PM_SCAN_H
+#define PM_SCAN_H
+
+#include "access/genam.h"
+#include "access/skey.h"
+#include "storage/lockdefs.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+
+#define SCAN_MAX_KEYS	3
+
+typedef struct RowScan
+{
+	Relation	rel;
+	Relation	index;
+	LOCKMODE	lock;
+	ScanKeyData keys[SCAN_MAX_KEYS];
+	int			nkeys;
+	Snapshot	snapshot;
+	SysScanDesc scan;			/* NULL until the first row is asked for */
+	HeapTuple	tuple;			/* the row found last, */
+	Datum	   *values;			/* and its columns */
+	bool	   *nulls;
+} RowScan;
+
+extern void scan_begin(RowScan *scan, const char *table, const char *index, LOCKMODE lock);
+extern void scan_where_text(RowScan *scan, AttrNumber column, const char *value);
+extern void scan_where_int4(RowScan *scan, AttrNumber column, int32 value);
+extern bool scan_next(RowScan *scan);
+extern char *scan_text(RowScan *scan, AttrNumber column);
+extern void scan_end(RowScan *scan);
+
+#endif							/* PM_SCAN_H */
