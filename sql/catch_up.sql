@@ -376,6 +376,18 @@ ROLLBACK;
 SELECT pm.catch_up('m', on_failure => 'skip');
 SELECT pm.catch_up('m', on_failure => NULL);
 SELECT pm.catch_up('nobody');
+-- what a savepoint has undone is not kept for another process manager
+SELECT pm.register('first', 'note', '{orders}', start_at => 'end'), pm.register('second', 'note', '{orders}', start_at => 'end');
+BEGIN;
+SAVEPOINT s;
+INSERT INTO orders (stream, type) VALUES ('o-9', 'Undone');
+SELECT pm.catch_up('first');
+ROLLBACK TO s;
+INSERT INTO orders (stream, type) VALUES ('o-9', 'Real');
+SELECT pm.catch_up();
+SELECT type, count(*) FROM handled WHERE stream = 'o-9' GROUP BY type;
+ROLLBACK;
+SELECT pm.unregister('first'), pm.unregister('second');
 -- in a cursor, in PL/pgSQL, in a DO block, in a procedure that commits
 CREATE PROCEDURE handle_each() LANGUAGE plpgsql AS $$
 BEGIN

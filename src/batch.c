@@ -49,7 +49,7 @@ batch_open(Batch *batch, List *cursors)
 	bool		shared = batch->pm->types == (Datum) 0 && batch->pm->lanes == 1;
 	ListCell   *lc;
 
-	reading_begin(batch->request->view == HIGHWATER_EVERYBODY);
+	reading_begin();
 	batch->logs = palloc0(sizeof(BatchLog) * Max(list_length(cursors), 1));
 	foreach(lc, cursors)
 	{

@@ -3,8 +3,9 @@
  *		The function that is called for an event, and the one that tells its key.
  *
  * A handler runs as the process manager's owner, in whose session (dispatcher)
- * or call (pm.catch_up) this code is.  It is looked up again for every batch,
- * so that a replaced function, a revoked right or a new owner counts at once.
+ * or call (pm.catch_up) this code is.  What may be called is asked again for
+ * every batch, so that a replaced function, a revoked right or a new owner
+ * counts at once.
  *
  * Each call is watched by a timeout of our own, since a handler can SET
  * statement_timeout.  When it first fires it cancels the statement.  A handler
@@ -34,11 +35,15 @@
 #include "utils/timeout.h"
 #include "utils/varlena.h"
 #include "utils/fmgrprotos.h"
+#include "utils/inval.h"
 
 #define HANDLER_TICKS	8		/* a timeout */
 
 /* May an overdue handler take its session with it?  Set in dispatchers. */
 bool		handler_may_die = false;
+
+/* Rises whenever a signature may come to mean another function. */
+static uint64 lookup_version = 1;
 
 static TimeoutId timeout_id = MAX_TIMEOUTS;
 static volatile sig_atomic_t running = false;
@@ -230,14 +235,41 @@ handler_find_correlate(const char *name, Oid owner, bool lanes)
 }
 
 /*
- * Looks a function up again by its signature.
+ * What a signature means may have changed: functions, types, schemas or the
+ * rights to use them.
+ */
+static void
+handler_syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	lookup_version++;
+}
+
+void
+handler_install(void)
+{
+	static const int caches[] = {PROCOID, TYPEOID, NAMESPACEOID, AUTHOID, AUTHMEMROLEMEM};
+
+	for (int i = 0; i < lengthof(caches); i++)
+		CacheRegisterSyscacheCallback(caches[i], handler_syscache_callback, (Datum) 0);
+}
+
+/*
+ * Looks a function up again by its signature, unless nothing can have changed;
+ * whether it may be called is asked each time.
  */
 static Oid
-handler_lookup(ProcessManager *pm, const char *signature, const HandlerRole *role)
+handler_lookup(ProcessManager *pm, const char *signature, FoundFunction *found, const HandlerRole *role)
 {
 	LOCAL_FCINFO(fcinfo, 1);
+	uint64		version = lookup_version;
 	Datum		function;
 
+	Assert(GetUserId() == pm->owner);
+	if (found->version == version)
+	{
+		handler_check(found->oid, pm->owner, role);
+		return found->oid;
+	}
 	/* to_regprocedure() is NULL where the function does not exist. */
 	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = CStringGetTextDatum(signature);
@@ -249,7 +281,9 @@ handler_lookup(ProcessManager *pm, const char *signature, const HandlerRole *rol
 				 errmsg("%s %s does not exist", role->what, signature),
 				 errhint("Create it again, or register \"%s\" with another one.", pm->name)));
 	handler_check(DatumGetObjectId(function), pm->owner, role);
-	return DatumGetObjectId(function);
+	found->oid = DatumGetObjectId(function);
+	found->version = version;
+	return found->oid;
 }
 
 /*
@@ -260,13 +294,13 @@ void
 handler_open(Handler *handler, ProcessManager *pm, bool lanes)
 {
 	memset(handler, 0, sizeof(*handler));
-	fmgr_info(handler_lookup(pm, pm->handler, &handler_role), &handler->function);
+	fmgr_info(handler_lookup(pm, pm->handler, &pm->found_handler, &handler_role), &handler->function);
 	handler->kind = pm->kind;
 	handler->event_type = event_type();
 	handler->timeout = pm->handler_timeout;
 	if (pm->correlate != NULL)
 	{
-		Oid			correlate = handler_lookup(pm, pm->correlate, &correlate_role);
+		Oid			correlate = handler_lookup(pm, pm->correlate, &pm->found_correlate, &correlate_role);
 
 		if (lanes)
 			handler_require_immutable(correlate);

@@ -19,6 +19,7 @@ typedef struct Handler
 	int64		timeout;		/* ms */
 } Handler;
 
+extern void handler_install(void);
 extern char *handler_find(const char *name, Oid owner, HandlerKind *kind);
 extern char *handler_find_correlate(const char *name, Oid owner, bool lanes);
 extern void handler_open(Handler *handler, ProcessManager *pm, bool lanes);

@@ -6,6 +6,7 @@
 
 #include "guard.h"
 #include "guc.h"
+#include "handler.h"
 #include "launcher.h"
 #include "log.h"
 #include "miscadmin.h"
@@ -29,6 +30,7 @@ _PG_init(void)
 	guc_define();
 	guard_install();
 	log_install();
+	handler_install();
 	registry_install();
 	wakeup_install();
 	if (process_shared_preload_libraries_in_progress)

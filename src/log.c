@@ -46,7 +46,6 @@ static Oid	catalog_relid = InvalidOid;
 
 static PmLog *doomed = NULL;
 static Oid	building[2];		/* a log's table and sequence, while it is built */
-static uint64 version = 1;		/* rises when one of them becomes stale */
 static uint64 invalidations = 0;	/* seen so far of these and of the catalog */
 
 /*
@@ -56,7 +55,6 @@ static uint64 invalidations = 0;	/* seen so far of these and of the catalog */
 static void
 log_stale(LogCacheEntry *entry)
 {
-	version++;
 	if (entry->log == NULL)
 		return;
 	entry->log->stale = true;
@@ -192,15 +190,6 @@ log_build(const char *name, bool nowait)
 	UnlockRelationOid(relid, AccessShareLock);
 	MemoryContextSetParent(context, CacheMemoryContext);
 	return log;
-}
-
-/*
- * Rises whenever what is known of some log may have changed.
- */
-uint64
-log_version(void)
-{
-	return version;
 }
 
 /*

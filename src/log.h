@@ -80,7 +80,6 @@ extern bool log_owner_can_read(PmLog *log);
 extern void log_require_select(PmLog *log, Oid role);
 extern void log_begin_read(PmLog *log, ExecScope *scope);
 extern void log_changed(void);
-extern uint64 log_version(void);
 extern char *log_normalize(const char *name);
 extern uint64 log_select(PmLog *log, int64 after, int64 up_to, int64 max_count, Datum types, DestReceiver *dest);
 extern void log_adopt(const char *name);

@@ -8,11 +8,11 @@
  * moment, in memory of this process.  That is allowed since it was settled when
  * it was read: at or below the mark, where nothing can appear any more and
  * nothing is changed.  (An event that is deleted or updated all the same is
- * handled as if that had come later.)  Whoever uses it has checked the owner's rights afresh, and
- * computes the mark afresh for what is beyond.
+ * handled as if that had come later.)  Whoever uses it has checked the owner's
+ * rights afresh, and computes the mark afresh for what is beyond.
  *
- * pm.catch_up keeps nothing from batch to batch: it reads what its own
- * transaction has written, which a savepoint can undo.
+ * pm.catch_up keeps nothing when it returns: it reads what its own transaction
+ * has written, which a savepoint can undo.
  */
 #include "pm.h"
 
@@ -38,16 +38,15 @@ static MemoryContext readings_context = NULL;	/* parent of those that are kept *
 static MemoryContext batch_context = NULL;	/* of those that only this batch still uses */
 
 /*
- * At the beginning of a batch: what none uses any more is freed.  Without
- * "keep", what earlier batches have read is forgotten too.
+ * At the beginning of a batch: what none uses any more is freed.
  */
 void
-reading_begin(bool keep)
+reading_begin(void)
 {
 	if (batch_context == NULL)
 		batch_context = AllocSetContextCreate(TopMemoryContext, "pm reading of this batch", ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(batch_context);
-	if (readings != NULL && (!keep || kept > READING_BYTES))
+	if (readings != NULL && kept > READING_BYTES)
 		reading_forget();
 	if (readings == NULL)
 	{
@@ -87,7 +86,7 @@ reading_find(const ReadingKey *key, int64 after, int *next)
 	TimestampTz now = GetCurrentTimestamp();
 
 	*next = 0;
-	if (reading == NULL || reading->version != log_version() ||
+	if (reading == NULL || !reading->complete ||
 		after < reading->after || after >= reading->up_to ||
 		now < reading->read_at || TimestampDifferenceExceeds(reading->read_at, now, READING_AGE))
 		return NULL;
@@ -167,10 +166,9 @@ reading_read(PmLog *log, const ReadingRequest *request)
 		{reading_receive, reading_receive_startup, reading_receive_nothing, reading_receive_nothing, DestNone},
 		request, reading, NULL, 0, false
 	};
-	uint64		version = log_version();
 	ExecScope	scope;
 
-	if (found && reading->version != 0)
+	if (found && reading->complete)
 	{
 		MemoryContextSetParent(reading->context, batch_context);
 		kept -= reading->bytes;
@@ -190,6 +188,6 @@ reading_read(PmLog *log, const ReadingRequest *request)
 	MemoryContextSetParent(reading->context, readings_context);
 	reading->bytes = MemoryContextMemAllocated(reading->context, false);
 	kept += reading->bytes;
-	reading->version = version;
+	reading->complete = true;
 	return reading;
 }

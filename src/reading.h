@@ -29,7 +29,7 @@ typedef struct Reading
 	ReadingKey	key;			/* of the hash table */
 	MemoryContext context;
 	Size		bytes;			/* in it */
-	uint64		version;		/* log_version(), 0: incomplete */
+	bool		complete;		/* an error has not ended it early */
 	TimestampTz read_at;
 	int64		after;
 	int64		up_to;
@@ -59,7 +59,7 @@ typedef struct ReadingRequest
 	void	   *arg;
 } ReadingRequest;
 
-extern void reading_begin(bool keep);
+extern void reading_begin(void);
 extern Reading *reading_find(const ReadingKey *key, int64 after, int *next);
 extern Reading *reading_read(PmLog *log, const ReadingRequest *request);
 extern void reading_forget(void);

@@ -27,6 +27,15 @@ typedef struct Recut
 	int64		position;
 } Recut;
 
+/*
+ * A function that was found by its signature, and when (handler.c).
+ */
+typedef struct FoundFunction
+{
+	Oid			oid;
+	uint64		version;		/* 0: not looked up yet */
+} FoundFunction;
+
 typedef struct ProcessManager
 {
 	int			id;
@@ -34,8 +43,10 @@ typedef struct ProcessManager
 	Oid			owner;
 	char	   *owner_name;
 	char	   *handler;
+	FoundFunction found_handler;
 	HandlerKind kind;
 	char	   *correlate;		/* NULL: the key is the stream */
+	FoundFunction found_correlate;
 	Datum		types;			/* text[], or 0 for all */
 	bool		halt_on_failure;
 	int			max_attempts;
