@@ -53,6 +53,7 @@ log_column(PmLog *log, Relation rel, const char *name, Oid type)
 bool
 log_sequence_fits(PmLog *log, int64 *last, int64 *needed)
 {
+	static const Oid types[] = {INT8OID};
 	LogSlot    *slot = slot_log(log->relid, false);
 	ExecScope	scope;
 	int64		highest;
@@ -64,6 +65,7 @@ log_sequence_fits(PmLog *log, int64 *last, int64 *needed)
 		*needed = Max(*needed, (int64) pg_atomic_read_u64(&slot->mark));
 	exec_begin_reader(&scope, log->owner);
 	exec_command(psprintf("SELECT pg_catalog.max(%s) FROM ONLY %s", log->pos, log->table));
+	log_require_types(log, SPI_tuptable->tupdesc, 1, types);
 	highest = DatumGetInt64(exec_value(0, 1, &isnull));
 	if (!isnull)
 		*needed = Max(*needed, highest);
