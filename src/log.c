@@ -164,7 +164,7 @@ log_build(const char *name, bool nowait)
 	{
 		log->table = "";
 		log_problem(log, psprintf("the table of log \"%s\" does not exist", name),
-					psprintf("Stop following it with pm.unfollow, then forget it with SELECT pm.drop_log('%s').", name));
+					psprintf("Stop following it with pm.unfollow, then forget it with SELECT pm.drop_log(%s).", quote_literal_cstr(name)));
 	}
 	else
 	{
