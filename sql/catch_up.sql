@@ -307,6 +307,8 @@ SELECT reset_handled();
 
 -- ---- who may, and where -----------------------------------------------------
 
+-- Each connects as itself.
+SELECT current_user AS super \gset
 CREATE ROLE regress_pm_alice LOGIN;
 GRANT USAGE ON SCHEMA pm TO regress_pm_alice;
 GRANT SELECT ON orders TO regress_pm_alice;
@@ -324,34 +326,50 @@ SELECT pm.catch_up('a');											-- nor in disguise
 SELECT pm.catch_up();
 RESET ROLE;
 SET SESSION AUTHORIZATION regress_pm_alice;
+SELECT pm.catch_up('a');											-- whose handler could reset that
+SELECT pm.catch_up();
+RESET SESSION AUTHORIZATION;
+\c - regress_pm_alice
+SET client_min_messages = error;
 SELECT pm.catch_up('a');
 -- nor in a SECURITY DEFINER function
-RESET SESSION AUTHORIZATION;
+\c - :super
+SET client_min_messages = error;
 CREATE FUNCTION definer() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT pm.catch_up()';
-SET SESSION AUTHORIZATION regress_pm_alice;
+\c - regress_pm_alice
+SET client_min_messages = error;
 SELECT definer();
-RESET SESSION AUTHORIZATION;
+\c - :super
+SET client_min_messages = error;
 SELECT who FROM handled;
 -- rights count when it runs, not when it was registered
 SELECT pm.append('orders', 'x', 't') > 0 AS appended;
 REVOKE SELECT ON orders FROM regress_pm_alice;
-SET SESSION AUTHORIZATION regress_pm_alice;
+\c - regress_pm_alice
+SET client_min_messages = error;
 SELECT pm.catch_up('a');
-RESET SESSION AUTHORIZATION;
+\c - :super
+SET client_min_messages = error;
 GRANT SELECT ON orders TO regress_pm_alice;
 REVOKE EXECUTE ON FUNCTION who(pm.event) FROM PUBLIC;
-SET SESSION AUTHORIZATION regress_pm_alice;
+\c - regress_pm_alice
+SET client_min_messages = error;
 SELECT pm.catch_up('a');
-RESET SESSION AUTHORIZATION;
+\c - :super
+SET client_min_messages = error;
 GRANT EXECUTE ON FUNCTION who(pm.event) TO PUBLIC;
 REVOKE INSERT ON handled FROM regress_pm_alice;
-SET SESSION AUTHORIZATION regress_pm_alice;
+\c - regress_pm_alice
+SET client_min_messages = error;
 SELECT pm.catch_up('a');
-RESET SESSION AUTHORIZATION;
+\c - :super
+SET client_min_messages = error;
 GRANT INSERT ON handled TO regress_pm_alice;
-SET SESSION AUTHORIZATION regress_pm_alice;
+\c - regress_pm_alice
+SET client_min_messages = error;
 SELECT pm.catch_up('a');
-RESET SESSION AUTHORIZATION;
+\c - :super
+SET client_min_messages = error;
 -- a superuser's: the function must be a superuser's still
 SELECT pm.register('s', 'who', '{orders}', start_at => 'end');
 ALTER FUNCTION who(pm.event) OWNER TO regress_pm_alice;
@@ -400,9 +418,11 @@ END $$;
 CALL handle_each();
 SELECT count(*), count(DISTINCT "position") FROM handled WHERE type LIKE 'p_';
 SELECT pm.unregister('m');
-SET SESSION AUTHORIZATION regress_pm_alice;
+\c - regress_pm_alice
+SET client_min_messages = error;
 SELECT pm.unregister('a');
-RESET SESSION AUTHORIZATION;
+\c - :super
+SET client_min_messages = error;
 
 DROP OWNED BY regress_pm_alice;
 DROP ROLE regress_pm_alice;

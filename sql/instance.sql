@@ -576,23 +576,29 @@ SELECT pm.unregister('m');
 
 -- ---- whose instances are seen -----------------------------------------------
 
+-- Each connects as itself.
+SELECT current_user AS super \gset
 CREATE ROLE regress_pm_bob LOGIN;
 CREATE ROLE regress_pm_monitor LOGIN;
 GRANT USAGE ON SCHEMA pm TO regress_pm_bob, regress_pm_monitor;
 GRANT pg_monitor TO regress_pm_monitor;
 GRANT INSERT ON handled TO regress_pm_alice;
 GRANT USAGE ON SEQUENCE handled_n_seq TO regress_pm_alice;
-SET SESSION AUTHORIZATION regress_pm_alice;
+\c - regress_pm_alice
+SET client_min_messages = error;
 SELECT pm.register('a', 'count_events', '{orders}', start_at => 'end');
-RESET SESSION AUTHORIZATION;
+\c - :super
+SET client_min_messages = error;
 SELECT pm.register('m', 'count_events', '{orders}', start_at => 'end');
 SELECT pm.append('orders', 'shared', 'one') > 0 AS appended;
 SELECT pm.catch_up('m');
-SET SESSION AUTHORIZATION regress_pm_alice;
+\c - regress_pm_alice
+SET client_min_messages = error;
 SELECT pm.catch_up();
 SELECT process_manager, key, state FROM pm.instance;
 SELECT count(*) FROM pm_catalog.instance;
-RESET SESSION AUTHORIZATION;
+\c - :super
+SET client_min_messages = error;
 SELECT process_manager, key, state FROM pm.instance ORDER BY 1;
 SET SESSION AUTHORIZATION regress_pm_bob;
 SELECT process_manager, key, state FROM pm.instance;

@@ -678,22 +678,32 @@ SELECT pm.unregister('m');
 
 -- ---- whose timers are seen --------------------------------------------------
 
+-- Each connects as itself.
+SELECT current_user AS super \gset
 CREATE ROLE regress_pm_alice LOGIN;
 CREATE ROLE regress_pm_monitor LOGIN;
 GRANT USAGE ON SCHEMA pm TO regress_pm_alice, regress_pm_monitor;
 GRANT pg_monitor TO regress_pm_monitor;
 GRANT SELECT ON orders TO regress_pm_alice;
 CREATE FUNCTION sets(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN PERFORM pm.set_timer('T', '2030-01-01'); RETURN '{}'; END $$;
-SET SESSION AUTHORIZATION regress_pm_alice;
+\c - regress_pm_alice
+SET client_min_messages = error;
+SET timezone = 'UTC';
 SELECT pm.register('a', 'sets', '{orders}', start_at => 'end');
-RESET SESSION AUTHORIZATION;
+\c - :super
+SET client_min_messages = error;
+SET timezone = 'UTC';
 SELECT pm.register('m', 'sets', '{orders}', start_at => 'end');
 SELECT at('10:00', 'x', 'x1');
 SELECT pm.catch_up();
-SET SESSION AUTHORIZATION regress_pm_alice;
+\c - regress_pm_alice
+SET client_min_messages = error;
+SET timezone = 'UTC';
 SELECT pm.catch_up();
 SELECT process_manager, key, type, due FROM pm.timer;
-RESET SESSION AUTHORIZATION;
+\c - :super
+SET client_min_messages = error;
+SET timezone = 'UTC';
 SELECT process_manager, key, type, due FROM pm.timer ORDER BY 1;
 SET SESSION AUTHORIZATION regress_pm_monitor;
 SELECT count(*) FROM pm.timer;

@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/portal.h"
 #include "utils/snapmgr.h"
 #include "within.h"
 
@@ -100,6 +101,8 @@ call_end(Calls *calls, Batch *batch)
 		last.several |= batch->handled > 1;
 		call_publish(batch, &last);
 		handler_fire_deferred();
+		/* A cursor WITH HOLD would run its query at the commit, where nothing watches it, and nobody is to find it. */
+		PortalHashTableDeleteAll();
 		call_over();
 	}
 	if (timer_was_set(&earliest))

@@ -8,6 +8,8 @@
  * internal subtransaction, so that a failing one can be undone.
  *
  * Runs only for whom it would run in the background: the owner, undisguised.
+ * In a superuser's session after SET SESSION AUTHORIZATION, a handler could say
+ * RESET SESSION AUTHORIZATION.
  */
 #include "pm.h"
 
@@ -289,11 +291,11 @@ pm_catch_up(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("pm.catch_up cannot be called by a handler")));
-	if (GetUserId() != GetSessionUserId() || InSecurityRestrictedOperation())
+	if (GetUserId() != GetAuthenticatedUserId() || GetUserId() != GetSessionUserId() || InSecurityRestrictedOperation())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("pm.catch_up must be called by the session's own role"),
-				 errhint("Not after SET ROLE, nor in a SECURITY DEFINER function.")));
+				 errhint("Connect as that role. Not after SET ROLE or SET SESSION AUTHORIZATION, nor in a SECURITY DEFINER function.")));
 	if (strcmp(on_failure, "raise") != 0 && strcmp(on_failure, "policy") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

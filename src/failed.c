@@ -8,6 +8,7 @@
 #include "access/xact.h"
 #include "blame.h"
 #include "call.h"
+#include "common/pg_prng.h"
 #include "crew.h"
 #include "cursor.h"
 #include "failed.h"
@@ -17,6 +18,36 @@
 #define FAILED_WAIT_MAX		5000	/* looking again at what is wrong outside, at most, ms */
 #define FAILED_FAULTS		60	/* waits for the server's own trouble, about five minutes */
 #define FAILED_AT_ONCE		10	/* deadlocks and the like, in a row, that do not count */
+#define FAILED_PAUSE_MIN	5	/* before trying again after one of these, ms; longer each time */
+#define FAILED_PAUSE_MAX	20
+
+static bool
+failed_same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/*
+ * Locks the unit, and returns its registration if it is still what the batch
+ * ran under; NULL if somebody changes it, or has changed it.  That something
+ * was changed does not say so: it may have been the handler itself, which has
+ * changed another registration before it failed, and was undone.
+ */
+static ProcessManager *
+failed_take(Unit *unit)
+{
+	ProcessManager *pm = unit->pm;
+	ProcessManager *now;
+
+	if (!registry_lock(pm->id, unit->lane, true))
+		return NULL;
+	if (registry_version() == pm->version)
+		return pm;
+	now = registry_get(pm->name, true);
+	return now != NULL && now->id == pm->id && now->lanes == pm->lanes && now->kind == pm->kind && !now->paused &&
+		now->at_home && strcmp(now->handler, pm->handler) == 0 && failed_same_text(now->correlate, pm->correlate) ?
+		now : NULL;
+}
 
 /*
  * Writes down what is wrong with a unit, in a transaction of its own.  "culprit"
@@ -26,26 +57,28 @@
 static void
 failed_record(Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met)
 {
+	ProcessManager *pm;
 	LaneState	state;
 	TimestampTz look_at;
 
 	crew_transaction();
-	if (!registry_lock(unit->pm->id, unit->lane, true) || registry_version() != unit->pm->version)
+	pm = failed_take(unit);
+	if (pm == NULL)
 	{
-		/* Somebody is changing it: what to do is decided afresh. */
+		/* What to do is decided afresh. */
 		CommitTransactionCommand();
 		unit_poll(unit);
 		return;
 	}
-	(void) cursor_read(unit->pm, unit->lane, &state);
+	(void) cursor_read(pm, unit->lane, &state);
 	if (culprit != NULL)
 	{
-		look_at = blame(unit->pm, culprit, error, BLAME_ERROR);
+		look_at = blame(pm, culprit, error, BLAME_ERROR);
 		CommitTransactionCommand();
 		unit->not_before = look_at;
 		return;
 	}
-	blame_wait(unit->pm, unit->lane, &state, error, met);
+	blame_wait(pm, unit->lane, &state, error, met);
 	CommitTransactionCommand();
 	if (met != NULL && met->source == HANDLING_PARKED)
 		return;
@@ -59,14 +92,16 @@ failed_record(Unit *unit, ErrorData *error, const Handling *culprit, const Handl
 static void
 failed_record_trouble(Unit *unit, ErrorData *trouble, const Handling *culprit, const Handling *met)
 {
+	ProcessManager *pm;
 	LaneState	state;
 
 	crew_transaction();
-	if (registry_lock(unit->pm->id, unit->lane, true) && registry_version() == unit->pm->version)
+	pm = failed_take(unit);
+	if (pm != NULL)
 	{
-		(void) cursor_read(unit->pm, unit->lane, &state);
+		(void) cursor_read(pm, unit->lane, &state);
 		trouble->message = psprintf("a failure of the handler could not be recorded: %s", trouble->message);
-		blame_wait(unit->pm, unit->lane, &state, trouble, NULL);
+		blame_wait(pm, unit->lane, &state, trouble, NULL);
 	}
 	CommitTransactionCommand();
 }
@@ -119,6 +154,19 @@ failed_try_record(Unit *unit, ErrorData *failure, const Handling *culprit, const
 }
 
 /*
+ * Who has lost a deadlock and comes back at once takes its locks again before
+ * the other one, which has waited for them, is awake: it would lose again.
+ */
+static void
+failed_pause(Unit *unit)
+{
+	uint64		pause = pg_prng_uint64_range(&pg_global_prng_state, FAILED_PAUSE_MIN * unit->at_once,
+											 FAILED_PAUSE_MAX * unit->at_once);
+
+	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) pause);
+}
+
+/*
  * A batch of a unit has raised an error and was rolled back; CallCurrent says
  * where it was.  Runs in no transaction.
  */
@@ -135,6 +183,8 @@ failed_batch(Unit *unit, ErrorData *error)
 		unit->at_once++;
 		if (CallCurrent.stage == STAGE_PREPARE)
 			unit_poll(unit);
+		else
+			failed_pause(unit);
 		return;
 	}
 	if (CallCurrent.stage == STAGE_PREPARE)

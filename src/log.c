@@ -162,7 +162,7 @@ log_build(const char *name, bool nowait)
 	{
 		log->table = "";
 		log_problem(log, psprintf("the table of log \"%s\" does not exist", name),
-					psprintf("Stop following it with pm.unfollow, then forget it with SELECT pm.drop_log('%s').", name));
+					psprintf("Stop following it with pm.unfollow, then forget it with SELECT pm.drop_log(%s).", quote_literal_cstr(name)));
 	}
 	else
 	{
@@ -364,6 +364,16 @@ log_owner_can_read(PmLog *log)
 }
 
 /*
+ * May the role read the log, and all of it?
+ */
+bool
+log_may_read(PmLog *log, Oid role)
+{
+	return log_may_select(log, role) && check_enable_rls(log->relid, role, true) != RLS_ENABLED &&
+		log_owner_can_read(log);
+}
+
+/*
  * Refuses a role that may not read the log, or not all of it.
  */
 void
@@ -402,6 +412,37 @@ log_begin_read(PmLog *log, ExecScope *scope)
 {
 	log_require_select(log, GetUserId());
 	exec_begin_reader(scope, log->owner);
+}
+
+/*
+ * Refuses a result whose columns are not of the types that the reader takes
+ * them for.  The table may have changed since it was checked, though it is
+ * locked: planning a query can run code that the table's owner wrote, which may
+ * change any other table of his, in this very session.
+ */
+void
+log_require_types(PmLog *log, TupleDesc desc, int count, const Oid *types)
+{
+	bool		same = desc->natts == count;
+
+	for (int i = 0; same && i < count; i++)
+		same = TupleDescAttr(desc, i)->atttypid == types[i];
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a column of log \"%s\" is not of the type that it must have", log->name),
+				 errhint("Change the column's type back.")));
+}
+
+/*
+ * The same for the columns of a pm.event.
+ */
+void
+log_require_event(PmLog *log, TupleDesc desc)
+{
+	static const Oid types[] = {TEXTOID, INT8OID, TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID};
+
+	log_require_types(log, desc, lengthof(types), types);
 }
 
 /*

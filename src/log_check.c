@@ -53,6 +53,7 @@ log_column(PmLog *log, Relation rel, const char *name, Oid type)
 bool
 log_sequence_fits(PmLog *log, int64 *last, int64 *needed)
 {
+	static const Oid types[] = {INT8OID};
 	LogSlot    *slot = slot_log(log->relid, false);
 	ExecScope	scope;
 	int64		highest;
@@ -64,6 +65,7 @@ log_sequence_fits(PmLog *log, int64 *last, int64 *needed)
 		*needed = Max(*needed, (int64) pg_atomic_read_u64(&slot->mark));
 	exec_begin_reader(&scope, log->owner);
 	exec_command(psprintf("SELECT pg_catalog.max(%s) FROM ONLY %s", log->pos, log->table));
+	log_require_types(log, SPI_tuptable->tupdesc, 1, types);
 	highest = DatumGetInt64(exec_value(0, 1, &isnull));
 	if (!isnull)
 		*needed = Max(*needed, highest);
@@ -105,19 +107,21 @@ log_check(PmLog *log, Relation rel, Oid known_file, bool at_home)
 		log_problem(log, psprintf("the sequence of log \"%s\" has CACHE %lld, INCREMENT %lld%s", log->name,
 								  (long long) seq->seqcache, (long long) seq->seqincrement,
 								  seq->seqcycle ? ", CYCLE" : ""),
-					psprintf("Run ALTER TABLE %s ALTER COLUMN %s SET CACHE 1 SET INCREMENT 1 SET NO CYCLE; SELECT pm.create_log('%s').",
-							 log->table, log->pos, log->name));
+					psprintf("Run ALTER TABLE %s ALTER COLUMN %s SET CACHE 1 SET INCREMENT 1 SET NO CYCLE; SELECT pm.create_log(%s).",
+							 log->table, log->pos, quote_literal_cstr(log->name)));
 	ReleaseSysCache(tuple);
 
 	missing = guard_missing(rel);
 	if (missing != NULL)
 		log_problem(log, psprintf("\"%s\" of log \"%s\" is missing or disabled, events may get lost", missing, log->name),
-					psprintf("As the table's owner, run SELECT pm.create_log('%s'): it puts back what is missing.", log->name));
+					psprintf("As the table's owner, run SELECT pm.create_log(%s): it puts back what is missing.",
+							 quote_literal_cstr(log->name)));
 	log->at_home = at_home;
 	log->sequence_changed = !at_home || sequence_file(log->seqid) != known_file;
 	/* In a copy nobody has read further than the copied cursors. */
 	if (log->sequence_changed && log->problem == NULL &&
 		(at_home || !log_owner_can_read(log) || !log_sequence_fits(log, &last, &needed)))
 		log_problem(log, psprintf("the sequence of log \"%s\" was restarted or rebuilt", log->name),
-					psprintf("As the table's owner, run SELECT pm.create_log('%s'): it checks the sequence and accepts it.", log->name));
+					psprintf("As the table's owner, run SELECT pm.create_log(%s): it checks the sequence and accepts it.",
+							 quote_literal_cstr(log->name)));
 }

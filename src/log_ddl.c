@@ -146,9 +146,9 @@ log_accept_sequence(PmLog *log)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the sequence of log \"%s\" is at %lld, positions up to %lld have been used", log->name,
 						(long long) last, (long long) needed),
-				 errhint("SELECT pg_catalog.setval('%s', %lld), then try again.",
-						 quote_qualified_identifier(get_namespace_name(get_rel_namespace(log->seqid)),
-													get_rel_name(log->seqid)),
+				 errhint("SELECT pg_catalog.setval(%s, %lld), then try again.",
+						 quote_literal_cstr(quote_qualified_identifier(get_namespace_name(get_rel_namespace(log->seqid)),
+																	   get_rel_name(log->seqid))),
 						 (long long) needed)));
 
 	exec_begin_owner(&scope);

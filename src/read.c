@@ -39,12 +39,13 @@ read_arg_count(FunctionCallInfo fcinfo, int arg)
 }
 
 static void
-read_return_events(FunctionCallInfo fcinfo)
+read_return_events(FunctionCallInfo fcinfo, PmLog *log)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Datum		values[EVENT_COLUMNS];
 	bool		nulls[EVENT_COLUMNS];
 
+	log_require_event(log, SPI_tuptable->tupdesc);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		heap_deform_tuple(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, values, nulls);
@@ -74,7 +75,7 @@ pm_read(PG_FUNCTION_ARGS)
 
 	log_begin_read(log, &scope);
 	log_select(log, after, mark.mark, count, types, NULL);
-	read_return_events(fcinfo);
+	read_return_events(fcinfo, log);
 	exec_end(&scope);
 	return (Datum) 0;
 }
@@ -118,7 +119,7 @@ pm_read_stream(PG_FUNCTION_ARGS)
 	values[1] = Int64GetDatum(after);
 	values[2] = Int64GetDatum(count);
 	exec_plan(log->plans[LOG_PLAN_READ_STREAM], values, NULL, 0);
-	read_return_events(fcinfo);
+	read_return_events(fcinfo, log);
 	exec_end(&scope);
 	return (Datum) 0;
 }

@@ -99,6 +99,7 @@ reading_find(const ReadingKey *key, int64 after, int *next)
 typedef struct ReadingReceiver
 {
 	DestReceiver pub;
+	PmLog	   *log;
 	const ReadingRequest *request;
 	Reading    *reading;
 	TupleDesc	event_desc;
@@ -109,7 +110,7 @@ typedef struct ReadingReceiver
 static void
 reading_receive_startup(DestReceiver *self, int operation, TupleDesc desc)
 {
-	Assert(desc->natts == EVENT_ATTRIBUTES);
+	log_require_event(((ReadingReceiver *) self)->log, desc);
 }
 
 /*
@@ -164,7 +165,7 @@ reading_read(PmLog *log, const ReadingRequest *request)
 	Reading    *reading = hash_search(readings, &request->key, HASH_ENTER, &found);
 	ReadingReceiver receiver = {
 		{reading_receive, reading_receive_startup, reading_receive_nothing, reading_receive_nothing, DestNone},
-		request, reading, NULL, 0, false
+		log, request, reading, NULL, 0, false
 	};
 	ExecScope	scope;
 

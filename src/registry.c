@@ -14,6 +14,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "exec.h"
 #include "recut.h"
 #include "registry.h"
@@ -25,6 +26,8 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "wakeup.h"
+
+PG_FUNCTION_INFO_V1(pm_registry_before_change);
 
 static uint64 version = 1;
 static Oid	catalog_relid = InvalidOid;
@@ -234,4 +237,27 @@ registry_take(const char *name, bool missing_ok)
 		}
 	}
 	return pm;
+}
+
+/*
+ * BEFORE INSERT OR UPDATE OR DELETE FOR EACH STATEMENT on the table of the
+ * registrations.  Nobody has been granted these rights, but pg_write_all_data
+ * has them on every table; and whoever writes there has a function of his run
+ * as whom he likes.
+ */
+Datum
+pm_registry_before_change(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function was not called by trigger manager")));
+	if (!compat_class_ownercheck(RelationGetRelid(data->tg_relation), GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of table \"%s\"", RelationGetRelationName(data->tg_relation)),
+				 errhint("Process managers are changed with pm.register and its like.")));
+	PG_RETURN_POINTER(NULL);
 }

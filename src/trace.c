@@ -96,6 +96,7 @@ trace_put(Trace *trace, PmLog *log)
 static void
 trace_read(Trace *trace, PmLog *log, const char *condition, Oid argtype, Datum arg)
 {
+	static const Oid types[] = {INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, INT8OID};
 	ExecScope	scope;
 	SPIPlanPtr	plan;
 	Datum		values[1] = {arg};
@@ -113,6 +114,7 @@ trace_read(Trace *trace, PmLog *log, const char *condition, Oid argtype, Datum a
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	exec_plan(plan, values, NULL, 0);
+	log_require_types(log, SPI_tuptable->tupdesc, lengthof(types), types);
 	trace_put(trace, log);
 	exec_end(&scope);
 }
@@ -130,7 +132,7 @@ trace_logs(void)
 	{
 		PmLog	   *log = log_get(lfirst(lc), false);
 
-		if (log->problem == NULL && log_may_select(log, GetUserId()))
+		if (log->problem == NULL && log_may_read(log, GetUserId()))
 			logs = lappend(logs, log);
 	}
 	return logs;

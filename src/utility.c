@@ -95,7 +95,7 @@ utility_option(List *options, const char *name)
  * The database that a command needs for itself, if any.
  */
 static Oid
-utility_exclusive(Node *statement)
+utility_wanted(Node *statement)
 {
 	switch (nodeTag(statement))
 	{
@@ -114,6 +114,20 @@ utility_exclusive(Node *statement)
 		default:
 			return InvalidOid;
 	}
+}
+
+/*
+ * The same, unless it cannot be had: but for copying it, the session's own
+ * database is refused, and one of our workers (a handler) is in it itself.
+ */
+static Oid
+utility_exclusive(Node *statement)
+{
+	Oid			database = utility_wanted(statement);
+
+	if (database == MyDatabaseId && (MyWorkerSlot != NULL || !IsA(statement, CreatedbStmt)))
+		return InvalidOid;
+	return database;
 }
 
 /*

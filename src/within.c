@@ -10,6 +10,7 @@
 #include "event.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
@@ -91,12 +92,13 @@ within_manager(void)
 
 /*
  * The key of the instance whose handler calls a function that only those may
- * call.
+ * call.  What runs in a restricted operation meanwhile (the function of an
+ * index, when the handler reads somebody's log) is not the handler.
  */
 const char *
 within_instance(const char *function, int *lane)
 {
-	if (current == NULL || current_key == NULL)
+	if (current == NULL || current_key == NULL || InSecurityRestrictedOperation())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("%s can only be called by the handler of an instance", function),
@@ -143,8 +145,8 @@ within_pass_on(Datum to, Jsonb *from, const char *name, bool keep)
 /*
  * The metadata of an event that a handler appends, or of a timer that it sets:
  * adds which event caused it, and passes that one's correlation on.  What a
- * timer causes was caused by the event that set it.  Outside of a handler, the
- * metadata as it is.
+ * timer causes was caused by the event that set it.  Outside of a handler, and
+ * for whoever is not to know of its event (see above), the metadata as it is.
  */
 Datum
 within_cause(Datum metadata)
@@ -153,7 +155,7 @@ within_cause(Datum metadata)
 	Jsonb	   *theirs = NULL;
 	StringInfoData add;
 
-	if (current == NULL || current_event == (Datum) 0)
+	if (current == NULL || current_event == (Datum) 0 || InSecurityRestrictedOperation())
 		return metadata;
 
 	event_deform(current_event, &fields);

@@ -1,6 +1,13 @@
 -- Process managers: registering and steering them, what their handlers call, what a person does about parked
 -- events, handling in the caller's session, waiting for them.
 
+-- What a process manager runs, and as whom: pg_write_all_data does not make one its owner.
+CREATE FUNCTION pm_catalog.before_change() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_registry_before_change';
+REVOKE EXECUTE ON FUNCTION pm_catalog.before_change() FROM PUBLIC;
+CREATE TRIGGER before_change BEFORE INSERT OR UPDATE OR DELETE ON pm_catalog.process_manager
+	FOR EACH STATEMENT EXECUTE FUNCTION pm_catalog.before_change();
+
 CREATE FUNCTION pm.register(name text, handler text, logs text[], correlate text DEFAULT NULL, types text[] DEFAULT NULL,
 							start_at text DEFAULT NULL, on_failure text DEFAULT 'park', max_attempts integer DEFAULT 5,
 							backoff interval DEFAULT '1 s', handler_timeout interval DEFAULT '10 s',

@@ -36,7 +36,12 @@ CROSS JOIN LATERAL (SELECT p.system_identifier OPERATOR(pg_catalog.=) lib.system
 CREATE VIEW pm.log WITH (security_barrier) AS
 SELECT l.name, l.source AS "table", l.pos, l.stream, l.version, l.type, l.data, l.metadata, l.recorded_at, l.created_at
 FROM pm_catalog.log l
-WHERE coalesce(pg_catalog.has_table_privilege(l.source, 'SELECT'), true) OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+-- Where the table is gone, who follows it still.
+WHERE coalesce(pg_catalog.has_table_privilege(l.source, 'SELECT'), EXISTS (
+		SELECT FROM pm_catalog.cursor c
+		JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
+		WHERE c.log OPERATOR(pg_catalog.=) l.name AND pg_catalog.pg_has_role(p.owner, 'USAGE')))
+   OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 
 CREATE VIEW pm.process_manager WITH (security_barrier) AS
 SELECT p.name, coalesce(r.rolname, p.owner_name) AS owner, p.handler,
