@@ -95,9 +95,10 @@ endif
 check-regress check-isolation check-tap check-pgtap: check-%:
 	@TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/harness/check.sh $*
 
-# The stress test for SOAK seconds, ten minutes unless told otherwise; the crash test with fifty crashes.
+# The stress test for SOAK seconds, ten minutes unless told otherwise; the crash test with fifty crashes; the fuzz test for
+# ten minutes.
 soak:
-	@PM_STRESS_SECONDS='$(or $(SOAK),600)' PM_FILE_TIMEOUT='$(shell echo $$(($(or $(SOAK),600) + 600)))' PM_SOAK=1 TESTS='010_stress 043_crash' KEEP='$(KEEP)' \
+	@PM_STRESS_SECONDS='$(or $(SOAK),600)' PM_FILE_TIMEOUT='$(shell echo $$(($(or $(SOAK),600) + 600)))' PM_SOAK=1 TESTS='010_stress 043_crash 085_fuzz' KEEP='$(KEEP)' \
 		bash test/harness/check.sh tap
 
 demo:
