@@ -6,6 +6,10 @@
 #       TESTS="a b*"                 only the tests of these names
 #       KEEP=1                       leave the temporary directory
 #   make soak [SOAK=seconds]         the stress test for ten minutes, or so long, and fifty crashes
+#   make check-majors [MAJORS="17 18"]   the suites on other major versions, in chroots, as root
+#   make check-assert                the suites on a server built with assertions
+#   make check-valgrind              the regress suite on such a server, under valgrind
+#   make lint                        clang-tidy and cppcheck
 #   make bench [QUICK=1] [ROUNDS=n]  the benchmark, into bench/results
 #       ONLY="dispatch idle"         only these sections
 #   make demo [KEEP=1] [EVENTS=FILE] the demonstration
@@ -54,7 +58,7 @@ PG_CONFIG ?= pg_config
 
 # ---- targets of our own need no PostgreSQL yet, so PGXS is read only for others
 
-OWN_TARGETS = check check-regress check-isolation check-tap check-pgtap soak bench demo dev
+OWN_TARGETS = check check-majors check-assert check-valgrind lint check-regress check-isolation check-tap check-pgtap soak bench demo dev
 GOALS = $(or $(MAKECMDGOALS),all)
 
 ifneq ($(filter-out $(OWN_TARGETS),$(GOALS)),)
@@ -94,6 +98,18 @@ endif
 
 check-regress check-isolation check-tap check-pgtap: check-%:
 	@TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/harness/check.sh $*
+
+check-majors:
+	@TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/harness/majors.sh $(MAJORS)
+
+check-assert:
+	@TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/harness/assert.sh
+
+check-valgrind:
+	@TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/harness/assert.sh valgrind regress
+
+lint:
+	@bash test/harness/lint.sh
 
 # The stress test for SOAK seconds, ten minutes unless told otherwise; the crash test with fifty crashes; the fuzz test for
 # ten minutes.
