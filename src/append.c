@@ -327,7 +327,6 @@ append_parse(JsonbValue *element, int number)
 {
 	InsertEvent event = {0, 0, 0};
 	JsonbIterator *it;
-	JsonbIteratorToken token;
 	JsonbValue	key;
 	JsonbValue	value;
 
@@ -336,9 +335,8 @@ append_parse(JsonbValue *element, int number)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("event %d is not a JSON object", number)));
 	it = JsonbIteratorInit(element->val.binary.data);
-	token = JsonbIteratorNext(&it, &key, true);
-	Assert(token == WJB_BEGIN_OBJECT);
-	while ((token = JsonbIteratorNext(&it, &key, true)) == WJB_KEY)
+	(void) JsonbIteratorNext(&it, &key, true);
+	while (JsonbIteratorNext(&it, &key, true) == WJB_KEY)
 	{
 		char	   *name = pnstrdup(key.val.string.val, key.val.string.len);
 
@@ -385,7 +383,6 @@ pm_append_all(PG_FUNCTION_ARGS)
 	AppendCall append = append_begin(fcinfo, 3);
 	Jsonb	   *events;
 	JsonbIterator *it;
-	JsonbIteratorToken token;
 	JsonbValue	element;
 	InsertEvent *list;
 	Datum	   *positions;
@@ -404,7 +401,7 @@ pm_append_all(PG_FUNCTION_ARGS)
 
 	it = JsonbIteratorInit(&events->root);
 	(void) JsonbIteratorNext(&it, &element, true);
-	while ((token = JsonbIteratorNext(&it, &element, true)) == WJB_ELEM)
+	while (JsonbIteratorNext(&it, &element, true) == WJB_ELEM)
 	{
 		list[count] = append_parse(&element, count + 1);
 		count++;

@@ -147,7 +147,7 @@ catch_up_unit(CatchUp *run, ProcessManager **manager, int lane)
 	while (run->left > 0)
 	{
 		DispatchRequest request = {pm, lane, 0, 0, leave_parked, HIGHWATER_OWN, true, run->now, run->raise};
-		DispatchResult result;
+		DispatchResult result = {0};
 		ErrorData  *error;
 
 		CHECK_FOR_INTERRUPTS();

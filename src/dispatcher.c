@@ -44,6 +44,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #define DISPATCHER_SHARE		2000	/* run at least so long before making room, ms */
@@ -84,7 +85,12 @@ dispatcher_clean(void)
 	ResetSequenceCaches();
 	GetTempNamespaceState(&temp, &temp_toast);
 	if (OidIsValid(temp))
+	{
+		/* It deletes rows of the catalog, which may be toasted. */
+		PushActiveSnapshot(GetTransactionSnapshot());
 		ResetTempTableNamespace();
+		PopActiveSnapshot();
+	}
 	CommitTransactionCommand();
 }
 
