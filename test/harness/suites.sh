@@ -173,6 +173,7 @@ run_tap() {
 	mkdir -p "$out/tap"
 	pm_server_conf "$dest" '' >"$out/tap/temp.conf"
 	export TEMP_CONFIG=$out/tap/temp.conf TESTDIR=$out/tap
+	export TESTDATADIR=$out/tap/tmp_check TESTLOGDIR=$out/tap/tmp_check/log   # from 16
 	export PG_REGRESS=$PM_PGXS/test/regress/pg_regress
 	export PERL5LIB=$PM_PGXS/test/perl:$PM_ROOT/test/t
 	export PM_TEST_ROOT=$PM_ROOT PM_TEST_LIBDIR=$dest$PM_PKGLIBDIR
