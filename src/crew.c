@@ -96,9 +96,10 @@ crew_extension(void)
 
 	exec_begin_owner(&scope);
 	exec_command("SELECT extversion FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'pm'");
-	installed = exec_text(0, 1);
-	same = strcmp(installed, PM_VERSION) == 0;
-	if (!same)
+	/* It may have been dropped since: the cache above can be older (18), the query's snapshot is younger. */
+	installed = SPI_processed > 0 ? exec_text(0, 1) : NULL;
+	same = installed != NULL && strcmp(installed, PM_VERSION) == 0;
+	if (installed != NULL && !same)
 		ereport(LOG,
 				(errmsg("pm does not run in database \"%s\": its version is %s, the library's is %s",
 						get_database_name(MyDatabaseId), installed, PM_VERSION),
