@@ -19,6 +19,7 @@
 
 #include "catalog/namespace.h"
 #include "exec.h"
+#include "jit/jit.h"
 #include "optimizer/cost.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -222,9 +223,11 @@ exec_along_index(SPIPlanPtr plan, int nargs, const Oid *argtypes, const Datum *v
 	bool		seqscan = enable_seqscan;
 	bool		bitmapscan = enable_bitmapscan;
 	bool		sort = enable_sort;
+	bool		jit = jit_enabled;
 	uint64		rows = 0;
 
-	enable_seqscan = enable_bitmapscan = enable_sort = false;
+	/* What is disabled seems so dear, where it is done all the same, that it would be compiled. */
+	enable_seqscan = enable_bitmapscan = enable_sort = jit_enabled = false;
 	PG_TRY();
 	{
 		rows = exec_plan_to(plan, nargs, argtypes, values, dest);
@@ -234,6 +237,7 @@ exec_along_index(SPIPlanPtr plan, int nargs, const Oid *argtypes, const Datum *v
 		enable_seqscan = seqscan;
 		enable_bitmapscan = bitmapscan;
 		enable_sort = sort;
+		jit_enabled = jit;
 	}
 	PG_END_TRY();
 	return rows;
@@ -248,11 +252,12 @@ uint64
 exec_statement(ExecStatement *statement, Datum *values, const char *nulls)
 {
 	bool		seqscan = enable_seqscan;
+	bool		jit = jit_enabled;
 	uint64		rows = 0;
 
 	if (statement->plan == NULL)
 		statement->plan = exec_prepare_generic(statement->sql, statement->nargs, statement->argtypes);
-	enable_seqscan = false;
+	enable_seqscan = jit_enabled = false;
 	PG_TRY();
 	{
 		rows = exec_plan(statement->plan, values, nulls, 0);
@@ -260,6 +265,7 @@ exec_statement(ExecStatement *statement, Datum *values, const char *nulls)
 	PG_FINALLY();
 	{
 		enable_seqscan = seqscan;
+		jit_enabled = jit;
 	}
 	PG_END_TRY();
 	return rows;
