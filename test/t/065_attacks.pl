@@ -317,18 +317,35 @@ nothing_ok('what runs beside a handler of alice');
 
 # ---- disguises for pm.catch_up
 
-answer("SELECT pm.pause('escape'); INSERT INTO mallory.own (stream, type) VALUES ('s', 'T')", 'mallory');
-answer("SELECT pm.resume('escape'); SELECT pm.catch_up('escape')", 'mallory');
-answer("CREATE FUNCTION mallory.definer_catch_up() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT pm.catch_up()'", 'mallory');
-answer("SELECT pm.pause('escape'); INSERT INTO mallory.own (stream, type) VALUES ('s', 'T')", 'mallory');
-my $before = answer("SELECT count(*) FROM loot WHERE place = 'handler'");
-for my $try ("SET SESSION AUTHORIZATION mallory; SELECT pm.catch_up('escape')", "SET SESSION AUTHORIZATION mallory; SELECT pm.catch_up()", "BEGIN; SET LOCAL SESSION AUTHORIZATION mallory; SELECT pm.catch_up('escape'); COMMIT",
-	"SET ROLE mallory; SELECT pm.catch_up('escape')", "SELECT mallory.definer_catch_up()", "SELECT pm.catch_up('escape')")
+# A handler that would take off a superuser's disguise, and put it on again.
+answer(<<'SQL', 'mallory');
+SELECT pm.unregister('escape');
+CREATE FUNCTION mallory.unmask(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO public.loot VALUES ('unmask', current_user, session_user);
+	EXECUTE 'RESET SESSION AUTHORIZATION';
+	IF current_user <> 'mallory' THEN
+		INSERT INTO public.gained VALUES ('unmask', 'RESET SESSION AUTHORIZATION', current_user, session_user);
+		EXECUTE 'SET SESSION AUTHORIZATION mallory';
+	END IF;
+END $$;
+CREATE FUNCTION mallory.definer_catch_up() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT pm.catch_up()';
+SELECT pm.register('unmask', 'mallory.unmask', '{mallory.own}', start_at => 'end');
+BEGIN;
+SELECT pm.pause('unmask');
+INSERT INTO mallory.own (stream, type) VALUES ('s', 'T');
+COMMIT;
+SQL
+for my $try ("SET SESSION AUTHORIZATION mallory; SELECT pm.catch_up('unmask')", "SET SESSION AUTHORIZATION mallory; SELECT pm.catch_up()", "SET LOCAL SESSION AUTHORIZATION mallory; SELECT pm.catch_up('unmask')",
+	"SET ROLE mallory; SELECT pm.catch_up('unmask')", "SELECT mallory.definer_catch_up()", "SELECT pm.catch_up('unmask')")
 {
-	is(sqlstate("BEGIN; SELECT pm.resume('escape'); $try; COMMIT"), '42501', "a superuser does not run mallory's handler: $try");
+	my (undef, undef, $err) = $node->psql('postgres', "BEGIN; SELECT pm.resume('unmask'); $try; RESET SESSION AUTHORIZATION; SELECT pm.pause('unmask'); COMMIT");
+	like($err, qr/must be called by the session's own role|can only be run by its owner/, "a superuser does not run mallory's handler: $try");
 }
-is(answer("SELECT count(*) FROM loot WHERE place = 'handler'"), $before, 'not once');
-answer("SELECT pm.unregister('escape')", 'mallory');
+ran_as('unmask', 'not at all');
+answer("BEGIN; SELECT pm.resume('unmask'); SELECT pm.catch_up('unmask'); COMMIT", 'mallory');
+ran_as('unmask', 'mallory');
+answer("SELECT pm.unregister('unmask')", 'mallory');
 nothing_ok('pm.catch_up in disguise');
 
 # ---- a superuser's process manager calls what a superuser owns, a role what it may execute
