@@ -19,6 +19,8 @@
 # the server, which is the best that can be done for them. Rates and latencies come from bench.seen: of each row it is
 # known when its transaction committed (track_commit_timestamp).
 #   drain/rate      rows after the first transaction, by the time from then to the last one
+#   sets/rate       the same where pm, PgQ and message-db insert all events of a batch in one statement: f(pm.event[]), INSERT
+#                   ... SELECT from get_batch_events(), from get_category_messages()
 #   latency-N/p50   from clock_timestamp() in the statement that sends the event to the commit of its effect (see latency.sh)
 #                   (who cannot keep up with N events a second gets later and later)
 #   latency-N/lost  events without an effect when none has come for three seconds
@@ -29,8 +31,8 @@ for peer_file in "$BENCH_DIR"/peers/*.bash; do source "$peer_file"; done
 # What a peer is made of, in peers/NAME.bash:
 #   NAME_missing    prints why it cannot be had, nothing if it can
 #   NAME_setup      in its database, which has sql/tables.sql
-#   NAME_fill N     N events wait; no consumer runs
-#   NAME_start drain|latency, NAME_stop    the consumer; peer_run and peer_loop start processes that peer_end ends
+#   NAME_fill N     N events wait; no consumer runs (what was there has been handled)
+#   NAME_start drain|sets|latency, NAME_stop    the consumer; peer_run and peer_loop start processes that peer_end ends
 #   NAME_send       prints the pgbench script that sends an event; :n is a random number to 1000
 #   NAME_size       prints how large a backlog it gets
 
@@ -57,17 +59,17 @@ peer_use() {
 }
 
 peer_drain() {
-	local peer=$1 n
+	local peer=$1 how=$2 n
 	peer_use "$peer"
 	n=$("${peer}_size")
 	tell "TRUNCATE bench.seen"
 	"${peer}_fill" "$n"
 	tell "VACUUM ANALYZE"
-	"${peer}_start" drain
+	"${peer}_start" "$how"
 	if latency_settle "$n"; then
 		ask "SELECT (count(*) FILTER (WHERE at > first) / extract(epoch FROM max(at) - min(at)))::bigint || '|' || count(*)
 			FROM (SELECT pg_xact_commit_timestamp(xmin) AS at, min(pg_xact_commit_timestamp(xmin)) OVER () AS first FROM bench.seen) x"
-		sample peers drain "$(peer_label "$peer")" rate "${answer%|*}"
+		sample peers "$how" "$(peer_label "$peer")" rate "${answer%|*}"
 		[ "${answer#*|}" = "$n" ] || skip "   $peer: ${answer#*|} effects of $n events"
 	else
 		skip "peer $peer: has stopped at $answer of $n events (round $ROUND)"
@@ -99,7 +101,10 @@ peers_round() {
 	local peer rate
 	tell CHECKPOINT
 	turn "${peers[@]}"
-	for peer in "${in_turn[@]}"; do peer_drain "$peer"; done
+	for peer in "${in_turn[@]}"; do peer_drain "$peer" drain; done
+	for peer in "${in_turn[@]}"; do
+		case $peer in pm | pgq | message_db) peer_drain "$peer" sets ;; esac
+	done
 	for rate in $rates; do
 		for peer in "${in_turn[@]}"; do peer_latency "$peer" "$rate"; done
 	done

@@ -134,13 +134,13 @@ typedef struct BatchWants
  * The same of an event whose key is its stream.
  */
 static bool
-batch_wants(void *arg, TupleTableSlot *event)
+batch_wants(void *arg, const EventFields *event)
 {
 	BatchWants *wants = arg;
-	uint32		hash = event->tts_isnull[EVENT_STREAM - 1] ? key_hash("", 0) :
-		key_hash_text(event->tts_values[EVENT_STREAM - 1]);
+	uint32		hash = event->nulls[EVENT_STREAM - 1] ? key_hash("", 0) :
+		key_hash_text(event->values[EVENT_STREAM - 1]);
 
-	return batch_owns(wants->batch, wants->log, hash, DatumGetInt64(event->tts_values[EVENT_POSITION - 1]));
+	return batch_owns(wants->batch, wants->log, hash, DatumGetInt64(event->values[EVENT_POSITION - 1]));
 }
 
 /*

@@ -53,25 +53,10 @@ insert_plain_triggers(Relation rel)
 }
 
 /*
- * The column of that quoted name.
- */
-static AttrNumber
-insert_column(Relation rel, const char *quoted)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-
-	for (int i = 0; i < desc->natts; i++)
-		if (!TupleDescAttr(desc, i)->attisdropped &&
-			strcmp(quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)), quoted) == 0)
-			return i + 1;
-	return InvalidAttrNumber;
-}
-
-/*
  * Are the log's columns all that an INSERT would have to think of?
  */
 static bool
-insert_plain_columns(Relation rel, LogShape *shape)
+insert_plain_columns(Relation rel, const AttrNumber *column)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	Node	   *now;
@@ -83,16 +68,16 @@ insert_plain_columns(Relation rel, LogShape *shape)
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 		AttrNumber	attnum = i + 1;
 
-		if (att->attgenerated != '\0' || (att->attidentity != '\0' && attnum != shape->pos))
+		if (att->attgenerated != '\0' || (att->attidentity != '\0' && attnum != column[EVENT_POSITION]))
 			return false;
-		if (att->attisdropped || attnum == shape->pos || attnum == shape->stream || attnum == shape->version ||
-			attnum == shape->type || attnum == shape->data || attnum == shape->metadata)
+		if (att->attisdropped || attnum == column[EVENT_POSITION] || attnum == column[EVENT_STREAM] || attnum == column[EVENT_VERSION] ||
+			attnum == column[EVENT_TYPE] || attnum == column[EVENT_DATA] || attnum == column[EVENT_METADATA])
 			continue;
-		if (attnum != shape->recorded_at &&
+		if (attnum != column[EVENT_RECORDED_AT] &&
 			(att->attnotnull || att->atthasdef || getBaseType(att->atttypid) != att->atttypid))
 			return false;
 	}
-	now = build_column_default(rel, shape->recorded_at);
+	now = build_column_default(rel, column[EVENT_RECORDED_AT]);
 	return now != NULL && IsA(now, FuncExpr) && ((FuncExpr *) now)->funcid == F_STATEMENT_TIMESTAMP;
 }
 
@@ -100,14 +85,14 @@ insert_plain_columns(Relation rel, LogShape *shape)
  * Is this the unique index on (stream, version), to be searched as it stands?
  */
 static bool
-insert_is_stream_index(Relation index, Relation rel, LogShape *shape)
+insert_is_stream_index(Relation index, Relation rel, const AttrNumber *column)
 {
 	Form_pg_index form = index->rd_index;
 
 	return form->indisunique && form->indnkeyatts == 2 && index->rd_rel->relam == BTREE_AM_OID &&
-		form->indkey.values[0] == shape->stream && form->indkey.values[1] == shape->version &&
+		form->indkey.values[0] == column[EVENT_STREAM] && form->indkey.values[1] == column[EVENT_VERSION] &&
 		index->rd_indoption[0] == 0 && index->rd_indoption[1] == 0 &&
-		index->rd_indcollation[0] == TupleDescAttr(RelationGetDescr(rel), shape->stream - 1)->attcollation &&
+		index->rd_indcollation[0] == TupleDescAttr(RelationGetDescr(rel), column[EVENT_STREAM] - 1)->attcollation &&
 		index->rd_opcintype[0] == TEXTOID && index->rd_opcintype[1] == INT8OID &&
 		RelationGetIndexPredicate(index) == NIL;
 }
@@ -117,8 +102,9 @@ insert_is_stream_index(Relation index, Relation rel, LogShape *shape)
  * that only the version can be taken.
  */
 static bool
-insert_plain_indexes(Relation rel, LogShape *shape)
+insert_plain_indexes(Relation rel, PmLog *log)
 {
+	LogShape   *shape = &log->shape;
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *lc;
 	bool		plain = true;
@@ -130,10 +116,10 @@ insert_plain_indexes(Relation rel, LogShape *shape)
 		if (!index->rd_index->indisvalid || !index->rd_index->indisready ||
 			!index->rd_index->indimmediate || index->rd_index->indisexclusion)
 			plain = false;
-		else if (!OidIsValid(shape->stream_index) && insert_is_stream_index(index, rel, shape))
+		else if (!OidIsValid(shape->stream_index) && insert_is_stream_index(index, rel, log->attnum))
 			shape->stream_index = RelationGetRelid(index);
 		else if (index->rd_index->indisunique &&
-				 !(index->rd_index->indnkeyatts == 1 && index->rd_index->indkey.values[0] == shape->pos))
+				 !(index->rd_index->indnkeyatts == 1 && index->rd_index->indkey.values[0] == log->attnum[EVENT_POSITION]))
 			plain = false;
 		index_close(index, AccessShareLock);
 	}
@@ -149,16 +135,7 @@ insert_is_plain(PmLog *log, Relation rel)
 	if (shape->known)
 		return shape->plain;
 	if (rel->rd_rules == NULL && !rel->rd_rel->relrowsecurity && insert_plain_triggers(rel))
-	{
-		shape->pos = insert_column(rel, log->pos);
-		shape->stream = insert_column(rel, log->stream);
-		shape->version = insert_column(rel, log->version);
-		shape->type = insert_column(rel, log->type);
-		shape->data = insert_column(rel, log->data);
-		shape->metadata = insert_column(rel, log->metadata);
-		shape->recorded_at = insert_column(rel, log->recorded_at);
-		shape->plain = insert_plain_columns(rel, shape) && insert_plain_indexes(rel, shape);
-	}
+		shape->plain = insert_plain_columns(rel, log->attnum) && insert_plain_indexes(rel, log);
 	shape->known = true;
 	return shape->plain;
 }
@@ -228,7 +205,6 @@ insert_stream_index(Insert *insert)
 int64
 insert_version(Insert *insert, Datum stream, bool *any)
 {
-	LogShape   *shape = &insert->log->shape;
 	Relation	index = insert->target->ri_IndexRelationDescs[insert_stream_index(insert)];
 	Snapshot	snapshot;
 	IndexScanDesc scan;
@@ -246,7 +222,7 @@ insert_version(Insert *insert, Datum stream, bool *any)
 	index_rescan(scan, keys, 2, NULL, 0);
 	*any = index_getnext_slot(scan, BackwardScanDirection, insert->slot);
 	if (*any)
-		version = DatumGetInt64(slot_getattr(insert->slot, shape->version, &isnull));
+		version = DatumGetInt64(slot_getattr(insert->slot, insert->log->attnum[EVENT_VERSION], &isnull));
 	index_endscan(scan);
 	if (!*any)
 	{
@@ -317,7 +293,6 @@ int64
 insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version)
 {
 	PmLog	   *log = insert->log;
-	LogShape   *shape = &log->shape;
 	TupleTableSlot *slot = insert->slot;
 	MemoryContext caller;
 	int64		position;
@@ -331,15 +306,15 @@ insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version)
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts);
 	memset(slot->tts_values, 0, sizeof(Datum) * slot->tts_tupleDescriptor->natts);
-#define INSERT_SET(column, value) \
-	(slot->tts_values[shape->column - 1] = (value), slot->tts_isnull[shape->column - 1] = false)
-	INSERT_SET(pos, Int64GetDatum(position));
-	INSERT_SET(stream, stream);
-	INSERT_SET(version, Int64GetDatum(version));
-	INSERT_SET(type, event->type);
-	INSERT_SET(data, event->data);
-	INSERT_SET(metadata, event->metadata);
-	INSERT_SET(recorded_at, TimestampTzGetDatum(GetCurrentStatementStartTimestamp()));
+#define INSERT_SET(attribute, value) \
+	(slot->tts_values[log->attnum[attribute] - 1] = (value), slot->tts_isnull[log->attnum[attribute] - 1] = false)
+	INSERT_SET(EVENT_POSITION, Int64GetDatum(position));
+	INSERT_SET(EVENT_STREAM, stream);
+	INSERT_SET(EVENT_VERSION, Int64GetDatum(version));
+	INSERT_SET(EVENT_TYPE, event->type);
+	INSERT_SET(EVENT_DATA, event->data);
+	INSERT_SET(EVENT_METADATA, event->metadata);
+	INSERT_SET(EVENT_RECORDED_AT, TimestampTzGetDatum(GetCurrentStatementStartTimestamp()));
 	ExecStoreVirtualTuple(slot);
 	slot->tts_tableOid = log->relid;
 	written = insert_row(insert);

@@ -172,13 +172,13 @@ log_build(const char *name, bool nowait)
 		log->owner = rel->rd_rel->relowner;
 		if (rel->rd_rel->relkind == RELKIND_RELATION)
 			log->seqid = building[1] = sequence_of_log(rel, &attnum);
-		log->pos = log_column(log, rel, exec_text(0, 2), INT8OID);
-		log->stream = log_column(log, rel, exec_text(0, 3), TEXTOID);
-		log->version = log_column(log, rel, exec_text(0, 4), INT8OID);
-		log->type = log_column(log, rel, exec_text(0, 5), TEXTOID);
-		log->data = log_column(log, rel, exec_text(0, 6), JSONBOID);
-		log->metadata = log_column(log, rel, exec_text(0, 7), JSONBOID);
-		log->recorded_at = log_column(log, rel, exec_text(0, 8), TIMESTAMPTZOID);
+		log->pos = log_column(log, rel, EVENT_POSITION, exec_text(0, 2), INT8OID);
+		log->stream = log_column(log, rel, EVENT_STREAM, exec_text(0, 3), TEXTOID);
+		log->version = log_column(log, rel, EVENT_VERSION, exec_text(0, 4), INT8OID);
+		log->type = log_column(log, rel, EVENT_TYPE, exec_text(0, 5), TEXTOID);
+		log->data = log_column(log, rel, EVENT_DATA, exec_text(0, 6), JSONBOID);
+		log->metadata = log_column(log, rel, EVENT_METADATA, exec_text(0, 7), JSONBOID);
+		log->recorded_at = log_column(log, rel, EVENT_RECORDED_AT, exec_text(0, 8), TIMESTAMPTZOID);
 		log_check(log, rel, file, at_home);
 		log->columns = MemoryContextStrdup(context,
 										   psprintf("%s::pg_catalog.text, %s, %s, %s, %s, %s, %s, %s",
@@ -414,6 +414,15 @@ log_begin_read(PmLog *log, ExecScope *scope)
 	exec_begin_reader(scope, log->owner);
 }
 
+void
+log_refuse_types(PmLog *log)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("a column of log \"%s\" is not of the type that it must have", log->name),
+			 errhint("Change the column's type back.")));
+}
+
 /*
  * Refuses a result whose columns are not of the types that the reader takes
  * them for.  The table may have changed since it was checked, though it is
@@ -428,10 +437,7 @@ log_require_types(PmLog *log, TupleDesc desc, int count, const Oid *types)
 	for (int i = 0; same && i < count; i++)
 		same = TupleDescAttr(desc, i)->atttypid == types[i];
 	if (!same)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a column of log \"%s\" is not of the type that it must have", log->name),
-				 errhint("Change the column's type back.")));
+		log_refuse_types(log);
 }
 
 /*
@@ -454,7 +460,8 @@ log_require_event(PmLog *log, TupleDesc desc)
  *
  * Reading all types goes along the index of the positions, whatever there was
  * when it was planned.  For some of them the planner may know a better way,
- * and is asked each time.
+ * and is asked each time.  (Dispatchers read all types without any of this:
+ * log_index.c.)
  */
 uint64
 log_select(PmLog *log, int64 after, int64 up_to, int64 max_count, Datum types, DestReceiver *dest)

@@ -5,6 +5,7 @@
 #ifndef PM_LOG_H
 #define PM_LOG_H
 
+#include "event.h"
 #include "exec.h"
 #include "highwater.h"
 
@@ -21,18 +22,11 @@ enum
 	LOG_PLANS
 };
 
-/* Where a plain log has its columns; insert.c says what is plain. */
+/* Is it a plain log?  insert.c says what that is. */
 typedef struct LogShape
 {
 	bool		known;			/* looked at already */
 	bool		plain;
-	AttrNumber	pos;
-	AttrNumber	stream;
-	AttrNumber	version;
-	AttrNumber	type;
-	AttrNumber	data;
-	AttrNumber	metadata;
-	AttrNumber	recorded_at;
 	Oid			stream_index;	/* unique on (stream, version) */
 } LogShape;
 
@@ -55,6 +49,7 @@ typedef struct PmLog
 	const char *metadata;
 	const char *recorded_at;
 	const char *columns;		/* a select list that makes a pm.event */
+	AttrNumber	attnum[EVENT_ATTRIBUTES + 1];	/* of them, by EVENT_POSITION and so on */
 
 	bool		at_home;		/* its sequence was last looked at in this database */
 	bool		sequence_changed;	/* since it was last accepted */
@@ -82,6 +77,7 @@ extern void log_require_select(PmLog *log, Oid role);
 extern void log_begin_read(PmLog *log, ExecScope *scope);
 extern void log_changed(void);
 extern char *log_normalize(const char *name);
+extern void log_refuse_types(PmLog *log) pg_attribute_noreturn();
 extern void log_require_types(PmLog *log, TupleDesc desc, int count, const Oid *types);
 extern void log_require_event(PmLog *log, TupleDesc desc);
 extern uint64 log_select(PmLog *log, int64 after, int64 up_to, int64 max_count, Datum types, DestReceiver *dest);

@@ -30,10 +30,11 @@ log_problem(PmLog *log, const char *problem, const char *hint)
 }
 
 /*
- * A column of the log, quoted, after checking its type.
+ * The column of the log that is this attribute of an event, quoted, after
+ * checking its type.
  */
 const char *
-log_column(PmLog *log, Relation rel, const char *name, Oid type)
+log_column(PmLog *log, Relation rel, int attribute, const char *name, Oid type)
 {
 	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), name);
 
@@ -44,6 +45,7 @@ log_column(PmLog *log, Relation rel, const char *name, Oid type)
 		log_problem(log, psprintf("column \"%s\" of log \"%s\" is not of type %s", name, log->name,
 								  format_type_be(type)),
 					"Change the column's type back.");
+	log->attnum[attribute] = attnum;
 	return MemoryContextStrdup(log->context, quote_identifier(name));
 }
 

@@ -9,7 +9,7 @@
 #include "utils/relcache.h"
 
 extern void log_problem(PmLog *log, const char *problem, const char *hint);
-extern const char *log_column(PmLog *log, Relation rel, const char *name, Oid type);
+extern const char *log_column(PmLog *log, Relation rel, int attribute, const char *name, Oid type);
 extern bool log_sequence_fits(PmLog *log, int64 *last, int64 *needed);
 extern void log_check(PmLog *log, Relation rel, Oid known_file, bool at_home);
 

@@ -19,6 +19,7 @@
 #include "access/htup_details.h"
 #include "event.h"
 #include "funcapi.h"
+#include "log_index.h"
 #include "reading.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -95,10 +96,10 @@ reading_find(const ReadingKey *key, int64 after, int *next)
 	return *next < reading->count ? reading : NULL;
 }
 
-/* Makes events of the rows that a query returns. */
+/* Makes events of rows. */
 typedef struct ReadingReceiver
 {
-	DestReceiver pub;
+	DestReceiver pub;			/* where a query returns them */
 	PmLog	   *log;
 	const ReadingRequest *request;
 	Reading    *reading;
@@ -107,28 +108,22 @@ typedef struct ReadingReceiver
 	bool		enough;
 } ReadingReceiver;
 
-static void
-reading_receive_startup(DestReceiver *self, int operation, TupleDesc desc)
-{
-	log_require_event(((ReadingReceiver *) self)->log, desc);
-}
-
 /*
- * A row becomes an event at once, without a copy in between.
+ * A row becomes an event at once, without a copy in between.  False when
+ * nothing more is needed.
  */
 static bool
-reading_receive(TupleTableSlot *slot, DestReceiver *self)
+reading_take(void *arg, EventFields *fields)
 {
-	ReadingReceiver *receiver = (ReadingReceiver *) self;
+	ReadingReceiver *receiver = (ReadingReceiver *) arg;
 	Reading    *reading = receiver->reading;
 	MemoryContext caller;
 	ReadingEvent *event;
 
-	slot_getallattrs(slot);
 	reading->looked_at++;
-	receiver->last_position = DatumGetInt64(slot->tts_values[EVENT_POSITION - 1]);
-	reading->last_time = DatumGetTimestampTz(slot->tts_values[EVENT_RECORDED_AT - 1]);
-	if (receiver->request->wants != NULL && !receiver->request->wants(receiver->request->arg, slot))
+	receiver->last_position = DatumGetInt64(fields->values[EVENT_POSITION - 1]);
+	reading->last_time = DatumGetTimestampTz(fields->values[EVENT_RECORDED_AT - 1]);
+	if (receiver->request->wants != NULL && !receiver->request->wants(receiver->request->arg, fields))
 		return true;
 
 	caller = MemoryContextSwitchTo(reading->context);
@@ -141,16 +136,46 @@ reading_receive(TupleTableSlot *slot, DestReceiver *self)
 	event = &reading->events[reading->count++];
 	event->position = receiver->last_position;
 	event->time = reading->last_time;
-	event->event = HeapTupleGetDatum(heap_form_tuple(receiver->event_desc, slot->tts_values, slot->tts_isnull));
+	event->event = HeapTupleGetDatum(heap_form_tuple(receiver->event_desc, fields->values, fields->nulls));
 	MemoryContextSwitchTo(caller);
-	/* The query ends there. */
 	receiver->enough = reading->count >= receiver->request->limit;
 	return !receiver->enough;
 }
 
 static void
+reading_receive_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+	log_require_event(((ReadingReceiver *) self)->log, desc);
+}
+
+static bool
+reading_receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	EventFields fields;
+
+	slot_getallattrs(slot);
+	memcpy(fields.values, slot->tts_values, sizeof(fields.values));
+	memcpy(fields.nulls, slot->tts_isnull, sizeof(fields.nulls));
+	return reading_take(self, &fields);
+}
+
+static void
 reading_receive_nothing(DestReceiver *self)
 {
+}
+
+/*
+ * Reads by a query: for some types only, or where there is no index.
+ */
+static void
+reading_query(ReadingReceiver *receiver)
+{
+	const ReadingRequest *request = receiver->request;
+	ExecScope	scope;
+
+	log_begin_read(receiver->log, &scope);
+	(void) log_select(receiver->log, request->after, request->up_to, request->rows, request->types, &receiver->pub);
+	exec_end(&scope);
 }
 
 /*
@@ -167,7 +192,6 @@ reading_read(PmLog *log, const ReadingRequest *request)
 		{reading_receive, reading_receive_startup, reading_receive_nothing, reading_receive_nothing, DestNone},
 		log, request, reading, NULL, 0, false
 	};
-	ExecScope	scope;
 
 	if (found && reading->complete)
 	{
@@ -178,13 +202,14 @@ reading_read(PmLog *log, const ReadingRequest *request)
 	reading->read_at = GetCurrentTimestamp();
 	reading->after = request->after;
 
+	log_require_select(log, GetUserId());
 	receiver.event_desc = lookup_rowtype_tupdesc(event_type(), -1);
-	log_begin_read(log, &scope);
 	/* While it is incomplete it belongs to this batch, which may fail here. */
 	reading->context = AllocSetContextCreate(batch_context, "pm reading", ALLOCSET_DEFAULT_SIZES);
-	(void) log_select(log, request->after, request->up_to, request->rows, request->types, &receiver.pub);
+	if (request->types ||
+		!log_index_read(log, request->after, request->up_to, request->rows, reading_take, &receiver))
+		reading_query(&receiver);
 	reading->up_to = receiver.enough || reading->looked_at == request->rows ? receiver.last_position : request->up_to;
-	exec_end(&scope);
 	ReleaseTupleDesc(receiver.event_desc);
 	MemoryContextSetParent(reading->context, readings_context);
 	reading->bytes = MemoryContextMemAllocated(reading->context, false);

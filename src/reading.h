@@ -5,7 +5,6 @@
 #ifndef PM_READING_H
 #define PM_READING_H
 
-#include "executor/tuptable.h"
 #include "log.h"
 
 /* Who may use it: all who follow the log, or one unit alone. */
@@ -41,7 +40,7 @@ typedef struct Reading
 } Reading;
 
 /* Which events are wanted; NULL: all. */
-typedef bool (*ReadingWants) (void *arg, TupleTableSlot *event);
+typedef bool (*ReadingWants) (void *arg, const EventFields *event);
 
 /*
  * What to read up to a settled position: so many events that are wanted, or so

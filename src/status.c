@@ -8,26 +8,18 @@
  */
 #include "pm.h"
 
-#include "access/genam.h"
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_authid.h"
-#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
-#include "executor/tuptable.h"
 #include "funcapi.h"
 #include "guc.h"
 #include "log.h"
+#include "log_index.h"
 #include "slot.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
@@ -204,82 +196,6 @@ pm_status_holders(PG_FUNCTION_ARGS)
 }
 
 /*
- * The column of that quoted name.
- */
-static AttrNumber
-status_column(Relation rel, const char *quoted)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-
-	for (int i = 0; i < desc->natts; i++)
-		if (!TupleDescAttr(desc, i)->attisdropped &&
-			strcmp(quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)), quoted) == 0)
-			return i + 1;
-	return InvalidAttrNumber;
-}
-
-/*
- * An index along a log's positions that has all of them, or NULL.
- */
-static Relation
-status_index(Relation rel, AttrNumber pos)
-{
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *lc;
-
-	foreach(lc, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-
-		if (index->rd_index->indisvalid && !index->rd_index->indcheckxmin && index->rd_index->indkey.values[0] == pos &&
-			index->rd_rel->relam == BTREE_AM_OID && index->rd_opcintype[0] == INT8OID &&
-			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
-			return index;
-		index_close(index, AccessShareLock);
-	}
-	return NULL;
-}
-
-/*
- * When the first event above the position was recorded.  False if there is
- * none.
- *
- * Everybody asks this of everybody's logs.  So the index is looked at without
- * planning a query, which could run code that the table's owner wrote: it would
- * fail, or sleep, for all who look at pm.status.
- */
-static bool
-status_first(PmLog *log, int64 position, TimestampTz *recorded_at)
-{
-	Relation	rel = table_open(log->relid, NoLock);
-	AttrNumber	pos = status_column(rel, log->pos);
-	AttrNumber	recorded = status_column(rel, log->recorded_at);
-	Relation	index = status_index(rel, pos);
-	bool		found = false;
-
-	if (index != NULL && recorded != InvalidAttrNumber)
-	{
-		TupleTableSlot *slot = table_slot_create(rel, NULL);
-		IndexScanDesc scan = compat_index_beginscan(rel, index, GetActiveSnapshot(), 1);
-		ScanKeyData key;
-		bool		isnull = true;
-
-		ScanKeyEntryInitialize(&key, 0, 1, BTGreaterStrategyNumber, InvalidOid, InvalidOid, F_INT8GT,
-							   Int64GetDatum(position));
-		index_rescan(scan, &key, 1, NULL, 0);
-		if (index_getnext_slot(scan, ForwardScanDirection, slot))
-			*recorded_at = DatumGetTimestampTz(slot_getattr(slot, recorded, &isnull));
-		found = !isnull;
-		index_endscan(scan);
-		ExecDropSingleTupleTableSlot(slot);
-	}
-	if (index != NULL)
-		index_close(index, AccessShareLock);
-	table_close(rel, NoLock);
-	return found;
-}
-
-/*
  * pm_catalog.oldest_unhandled(log, position): when the first event above the
  * position was recorded
  */
@@ -303,7 +219,7 @@ pm_status_oldest(PG_FUNCTION_ARGS)
 			PG_RETURN_NULL();
 		log = again;
 	}
-	if (!status_first(log, PG_GETARG_INT64(1), &recorded_at))
+	if (!log_index_first(log, PG_GETARG_INT64(1), &recorded_at))
 		PG_RETURN_NULL();
 	PG_RETURN_TIMESTAMPTZ(recorded_at);
 }

@@ -16,7 +16,7 @@ pgq_setup() {
 	BEGIN
 	  INSERT INTO bench.seen (position, sent_at) VALUES (id, (data::jsonb ->> 'sent_at')::timestamptz);
 	END $$;
-	CREATE PROCEDURE bench.consume() LANGUAGE plpgsql AS $$
+	CREATE PROCEDURE bench.consume(sets boolean) LANGUAGE plpgsql AS $$
 	DECLARE
 	  b bigint;
 	  e record;
@@ -29,9 +29,14 @@ pgq_setup() {
 	      COMMIT;
 	      CONTINUE;
 	    END IF;
-	    FOR e IN SELECT ev_id, ev_data FROM pgq.get_batch_events(b) LOOP
-	      PERFORM bench.see(e.ev_id, e.ev_data);
-	    END LOOP;
+	    IF sets THEN
+	      INSERT INTO bench.seen (position, sent_at)
+	      SELECT ev_id, (ev_data::jsonb ->> 'sent_at')::timestamptz FROM pgq.get_batch_events(b);
+	    ELSE
+	      FOR e IN SELECT ev_id, ev_data FROM pgq.get_batch_events(b) LOOP
+	        PERFORM bench.see(e.ev_id, e.ev_data);
+	      END LOOP;
+	    END IF;
 	    PERFORM pgq.finish_batch(b);
 	    COMMIT;
 	  END LOOP;
@@ -60,8 +65,8 @@ pgq_setup() {
 }
 pgq_fill() { tell "CALL bench.fill_pgq($1)"; }
 pgq_start() {
-	[ "$1" = drain ] || peer_run pgqd -q "$BENCH_WORK/pgqd.ini"
-	peer_loop "CALL bench.consume()"
+	[ "$1" != latency ] || peer_run pgqd -q "$BENCH_WORK/pgqd.ini"
+	peer_loop "CALL bench.consume('$1' = 'sets')"
 }
 pgq_stop() { :; }
 pgq_send() {

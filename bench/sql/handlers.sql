@@ -39,6 +39,11 @@ BEGIN
   INSERT INTO bench.seen (position, sent_at) VALUES (e.position, (e.data ->> 'sent_at')::timestamptz);
 END $$;
 
+CREATE FUNCTION bench.see_batch(events pm.event[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO bench.seen (position, sent_at) SELECT position, (data ->> 'sent_at')::timestamptz FROM unnest(events);
+END $$;
+
 -- For growth: an instance that counts, and says when it was called; an instance with a timer that does not come; one
 -- that fails when it is told to; for lanes: one that only computes, for some tenths of a millisecond.
 CREATE FUNCTION bench.instance_see(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
