@@ -76,6 +76,56 @@ SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
 SELECT pm.unregister('m');
 SELECT reset_handled();
 
+-- ---- by whatever way the log can be read -------------------------------------
+
+CREATE FUNCTION of_user(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN upper($1); END $$;
+CREATE FUNCTION note_some(e pm.event) RETURNS void LANGUAGE sql AS
+$$ INSERT INTO handled (who, log, "position", stream, type) VALUES ('some', e.log, e."position", e.stream, e.type) $$;
+SELECT pm.create_log('odd');
+INSERT INTO odd (stream, type) SELECT 's' || i, chr(96 + 1 + i % 3) FROM generate_series(1, 30) i;
+SELECT pm.register('all', 'note', '{odd}', start_at => 'beginning', batch_size => 4),
+	pm.register('some', 'note_some', '{odd}', types => '{a,c}', start_at => 'beginning', batch_size => 4),
+	pm.register('in lanes', 'note_some', '{odd}', types => '{b}', start_at => 'beginning', batch_size => 4, lanes => 3);
+CREATE PROCEDURE again() LANGUAGE plpgsql AS $$
+DECLARE
+	r record;
+BEGIN
+	PERFORM reset_handled();
+	PERFORM pm.pause(name), pm.seek(name, 'odd', 0), pm.resume(name) FROM pm.process_manager;
+	PERFORM pm.catch_up();
+	FOR r IN SELECT who, type, count(*) AS events, count(DISTINCT "position") AS positions,
+		array_agg("position" ORDER BY n) = array_agg("position" ORDER BY "position") AS in_order FROM handled GROUP BY 1, 2 ORDER BY 1, 2
+	LOOP
+		RAISE INFO '% % %', r.who, r.type, CASE WHEN r.events = r.positions AND (r.in_order OR r.type = 'b') THEN r.events::text ELSE r::text END;
+	END LOOP;
+END $$;
+-- along the index of positions, and by a query for some types
+CALL again();
+-- a user's code in an index, in statistics, in a check that the planner would look at: along the index of positions
+CREATE INDEX odd_of_user ON odd (of_user(stream));
+CALL again();
+ALTER TABLE odd DROP CONSTRAINT odd_pkey;
+-- without that one nothing is left
+CALL again();
+DROP INDEX odd_of_user;
+CREATE INDEX odd_partly ON odd (type) WHERE stream > 's2';
+CREATE INDEX odd_down ON odd (position DESC) WHERE position > 0;
+-- PostgreSQL's own functions do no harm: by a query
+CALL again();
+CREATE STATISTICS odd_statistics ON (of_user(stream)), type FROM odd;
+CALL again();
+DROP STATISTICS odd_statistics;
+SET constraint_exclusion = on;
+CALL again();
+RESET constraint_exclusion;
+ALTER TABLE odd ADD PRIMARY KEY (position);
+CALL again();
+SELECT pm.unregister('all'), pm.unregister('some'), pm.unregister('in lanes'), pm.drop_log('odd');
+DROP TABLE odd;
+DROP PROCEDURE again();
+DROP FUNCTION of_user(text), note_some(pm.event);
+SELECT reset_handled();
+
 -- ---- max_count --------------------------------------------------------------
 
 SELECT pm.register('m', 'note', '{orders}', start_at => 'end', batch_size => 2);

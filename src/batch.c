@@ -11,10 +11,15 @@
 #include "pm.h"
 
 #include "batch.h"
+#include "catalog/pg_type.h"
 #include "event.h"
 #include "highwater.h"
+#include "log_index.h"
 #include "recut.h"
 #include "timer.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 /* Of each of several logs so many events are read at once, at least. */
 #define BATCH_CHUNK		32
@@ -123,41 +128,77 @@ batch_is_ours(Batch *batch, BatchItem *item, Datum key)
 		batch_owns(batch, item->log, key_hash_text(key), item->position);
 }
 
-/* Whose events are wanted. */
+/* Which events are wanted. */
 typedef struct BatchWants
 {
 	Batch	   *batch;
 	BatchLog   *log;
+	bool		ours;			/* the key is the stream: only those of this lane */
+	Datum	   *types;			/* only these, unless it is NULL */
+	int			ntypes;
+	Oid			collation;
 } BatchWants;
 
 /*
- * The same of an event whose key is its stream.
+ * Only some types are wanted.
+ */
+static void
+batch_want_types(BatchWants *wants, BatchLog *b, Datum types)
+{
+	Oid			type;
+	int32		typmod;
+
+	deconstruct_array(DatumGetArrayTypeP(types), TEXTOID, -1, false, TYPALIGN_INT, &wants->types, NULL, &wants->ntypes);
+	get_atttypetypmodcoll(b->log->relid, b->log->attnum[EVENT_TYPE], &type, &typmod, &wants->collation);
+}
+
+static bool
+batch_wants_type(BatchWants *wants, const EventFields *event)
+{
+	for (int i = 0; i < wants->ntypes && !event->nulls[EVENT_TYPE - 1]; i++)
+		if (DatumGetBool(DirectFunctionCall2Coll(texteq, wants->collation, event->values[EVENT_TYPE - 1], wants->types[i])))
+			return true;
+	return false;
+}
+
+/*
+ * Is it wanted?
  */
 static bool
 batch_wants(void *arg, const EventFields *event)
 {
 	BatchWants *wants = arg;
-	uint32		hash = event->nulls[EVENT_STREAM - 1] ? key_hash("", 0) :
-		key_hash_text(event->values[EVENT_STREAM - 1]);
+	uint32		hash;
 
+	if (wants->types != NULL && !batch_wants_type(wants, event))
+		return false;
+	if (!wants->ours)
+		return true;
+	hash = event->nulls[EVENT_STREAM - 1] ? key_hash("", 0) :
+		key_hash_text(event->values[EVENT_STREAM - 1]);
 	return batch_owns(wants->batch, wants->log, hash, DatumGetInt64(event->values[EVENT_POSITION - 1]));
 }
 
 /*
  * Reads a log on from a position to its mark.  Where the stream is the key, the
  * events of other lanes are left out at once, and more are read to make up for
- * them.
+ * them.  So are those of other types, unless a query does that, which may find
+ * an index of types.
  */
 static void
 batch_read_on(Batch *batch, BatchLog *b, int64 after)
 {
-	BatchWants	wants = {batch, b};
-	ReadingRequest request = {b->key, after, b->mark.mark, batch->limit, 0, batch->pm->types, NULL, &wants};
+	BatchWants	wants = {batch, b, b->others && batch->pm->correlate == NULL, NULL, 0, InvalidOid};
+	ReadingRequest request = {b->key, after, b->mark.mark, batch->limit, 0, 0, NULL, &wants};
 
 	if (batch->nlogs > 1)
 		request.limit = Min(batch->limit, Max(batch->limit / batch->nlogs, BATCH_CHUNK));
 	request.rows = request.limit;
-	if (b->others && batch->pm->correlate == NULL)
+	if (batch->pm->types && log_index_may_plan(b->log))
+		request.types = batch->pm->types;
+	else if (batch->pm->types)
+		batch_want_types(&wants, b, batch->pm->types);
+	if (wants.ours || wants.types != NULL)
 	{
 		request.wants = batch_wants;
 		request.rows = Max(request.limit, BATCH_OTHERS);

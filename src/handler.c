@@ -192,15 +192,29 @@ handler_search(const char *name, Oid owner, const HandlerRole *role)
 	return found;
 }
 
+static Oid
+handler_owner(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
 /*
  * Finds a handler by name or signature for a role.  Returns its qualified
  * signature.
  */
 char *
-handler_find(const char *name, Oid owner, HandlerKind *kind)
+handler_find(const char *name, Oid owner, HandlerKind *kind, Oid *function_owner)
 {
 	Oid			found = handler_search(name, owner, &handler_role);
 
+	*function_owner = handler_owner(found);
 	*kind = (HandlerKind) handler_match(found);
 	return format_procedure_qualified(found);
 }
@@ -225,10 +239,11 @@ handler_require_immutable(Oid correlate)
  * The same for a correlate function.
  */
 char *
-handler_find_correlate(const char *name, Oid owner, bool lanes)
+handler_find_correlate(const char *name, Oid owner, bool lanes, Oid *function_owner)
 {
 	Oid			found = handler_search(name, owner, &correlate_role);
 
+	*function_owner = handler_owner(found);
 	if (lanes)
 		handler_require_immutable(found);
 	return format_procedure_qualified(found);
@@ -251,6 +266,27 @@ handler_install(void)
 
 	for (int i = 0; i < lengthof(caches); i++)
 		CacheRegisterSyscacheCallback(caches[i], handler_syscache_callback, (Datum) 0);
+}
+
+/*
+ * Whoever may create functions in that schema can put another one in the place
+ * of one that was dropped, and it would run as the process manager's owner.  So
+ * it must belong to who owned it when it was registered, or to who may do all
+ * that the process manager's owner may.
+ */
+static void
+handler_check_owner(ProcessManager *pm, const char *signature, Oid owner, Oid registered_owner)
+{
+	char	   *name;
+
+	if (owner == registered_owner || has_privs_of_role(owner, pm->owner))
+		return;
+	name = GetUserNameFromId(owner, true);
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("%s belongs to role \"%s\", and did not when process manager \"%s\" was registered",
+					signature, name ? name : "?", pm->name),
+			 errhint("If it is the right function, register \"%s\" again.", pm->name)));
 }
 
 /*
@@ -281,6 +317,7 @@ handler_lookup(ProcessManager *pm, const char *signature, FoundFunction *found, 
 				 errmsg("%s %s does not exist", role->what, signature),
 				 errhint("Create it again, or register \"%s\" with another one.", pm->name)));
 	handler_check(DatumGetObjectId(function), pm->owner, role);
+	handler_check_owner(pm, signature, handler_owner(DatumGetObjectId(function)), found->registered_owner);
 	found->oid = DatumGetObjectId(function);
 	found->version = version;
 	return found->oid;

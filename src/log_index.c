@@ -5,25 +5,31 @@
  * For dispatchers, which read a few events many times a second, and for
  * pm.status, which everybody may ask about everybody's logs.  No query is
  * planned or run: that would cost more than the reading, and planning can run
- * code that the table's owner wrote.  Here nothing but PostgreSQL's own code
- * for a btree of bigints is called, so no role has to be changed either.
+ * code that the table's owner wrote, for as long as it likes.  Here nothing but
+ * PostgreSQL's own code for a btree of bigints is called, so no role has to be
+ * changed either.
  */
 #include "pm.h"
 
 #include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "log_index.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/cost.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /* A scan of a log's events after a position. */
 typedef struct LogIndexScan
@@ -61,6 +67,80 @@ log_index_open(Relation rel, AttrNumber pos)
 	}
 	list_free(indexes);
 	return NULL;
+}
+
+static bool
+log_index_users_function(Oid function, void *context)
+{
+	return function >= FirstNormalObjectId;
+}
+
+static bool
+log_index_users_code(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	/* A domain has checks. */
+	if (IsA(node, CoerceToDomain) || check_functions_in_node(node, log_index_users_function, context))
+		return true;
+	return expression_tree_walker(node, log_index_users_code, context);
+}
+
+/*
+ * Does the index have an expression or a predicate with a user's code?  Looked
+ * at as they are stored: the relation cache would simplify them.
+ */
+static bool
+log_index_has_users_code(Relation index)
+{
+	static const AttrNumber trees[] = {Anum_pg_index_indexprs, Anum_pg_index_indpred};
+
+	for (int i = 0; i < lengthof(trees); i++)
+	{
+		bool		isnull;
+		Datum		tree = SysCacheGetAttr(INDEXRELID, index->rd_indextuple, trees[i], &isnull);
+
+		if (!isnull && log_index_users_code(stringToNode(TextDatumGetCString(tree)), NULL))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Can a query that reads the log be planned without running code of its owner's?
+ * The planner simplifies, and so may call, what is in the table's indexes,
+ * statistics and checks.
+ */
+bool
+log_index_may_plan(PmLog *log)
+{
+	Relation	rel = table_open(log->relid, NoLock);
+	List	   *indexes = RelationGetIndexList(rel);
+	bool		may = constraint_exclusion != CONSTRAINT_EXCLUSION_ON && RelationGetStatExtList(rel) == NIL;
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		may = may && !log_index_has_users_code(index);
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
+	table_close(rel, NoLock);
+	return may;
+}
+
+/*
+ * Refuses a log that can only be read by a query, which may not be planned.
+ */
+void
+log_index_refuse(PmLog *log)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("log \"%s\" has no index of its positions", log->name),
+			 errhint("Run ALTER TABLE %s ADD PRIMARY KEY (%s).", log->table, log->pos)));
 }
 
 /*

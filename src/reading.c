@@ -18,6 +18,7 @@
 
 #include "access/htup_details.h"
 #include "event.h"
+#include "executor/executor.h"
 #include "funcapi.h"
 #include "log_index.h"
 #include "reading.h"
@@ -165,7 +166,9 @@ reading_receive_nothing(DestReceiver *self)
 }
 
 /*
- * Reads by a query: for some types only, or where there is no index.
+ * Reads by a query: for some types only, since there may be an index of types;
+ * where somebody wants to be asked about queries (an audit); or where there is
+ * no index of positions.
  */
 static void
 reading_query(ReadingReceiver *receiver)
@@ -173,6 +176,7 @@ reading_query(ReadingReceiver *receiver)
 	const ReadingRequest *request = receiver->request;
 	ExecScope	scope;
 
+	Assert(log_index_may_plan(receiver->log));
 	log_begin_read(receiver->log, &scope);
 	(void) log_select(receiver->log, request->after, request->up_to, request->rows, request->types, &receiver->pub);
 	exec_end(&scope);
@@ -206,9 +210,14 @@ reading_read(PmLog *log, const ReadingRequest *request)
 	receiver.event_desc = lookup_rowtype_tupdesc(event_type(), -1);
 	/* While it is incomplete it belongs to this batch, which may fail here. */
 	reading->context = AllocSetContextCreate(batch_context, "pm reading", ALLOCSET_DEFAULT_SIZES);
-	if (request->types ||
-		!log_index_read(log, request->after, request->up_to, request->rows, reading_take, &receiver))
+	if (request->types || (ExecutorCheckPerms_hook != NULL && log_index_may_plan(log)))
 		reading_query(&receiver);
+	else if (!log_index_read(log, request->after, request->up_to, request->rows, reading_take, &receiver))
+	{
+		if (!log_index_may_plan(log))
+			log_index_refuse(log);
+		reading_query(&receiver);
+	}
 	reading->up_to = receiver.enough || reading->looked_at == request->rows ? receiver.last_position : request->up_to;
 	ReleaseTupleDesc(receiver.event_desc);
 	MemoryContextSetParent(reading->context, readings_context);

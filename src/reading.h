@@ -53,7 +53,7 @@ typedef struct ReadingRequest
 	int64		up_to;
 	int			limit;
 	int			rows;
-	Datum		types;			/* text[], or 0 for all */
+	Datum		types;			/* text[], of a query; 0: all */
 	ReadingWants wants;
 	void	   *arg;
 } ReadingRequest;

@@ -299,22 +299,24 @@ register_follow(const char *manager, Oid owner, const char *log_name, int lanes,
 
 static void
 register_upsert(FunctionCallInfo fcinfo, const char *name, Oid owner, const char *handler, HandlerKind kind,
-				const char *correlate)
+				Oid handler_owner, const char *correlate, Oid correlate_owner)
 {
 	static ExecStatement upsert = {
 		NULL,
 		"INSERT INTO pm_catalog.process_manager AS p (name, owner, owner_name, handler, handler_kind, types, on_failure, "
-		"max_attempts, backoff, handler_timeout, batch_size, lanes, park_limit, system_identifier, database, correlate) "
-		"VALUES ($1, $2, $3::pg_catalog.name, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) "
+		"max_attempts, backoff, handler_timeout, batch_size, lanes, park_limit, system_identifier, database, correlate, "
+		"handler_owner, correlate_owner) "
+		"VALUES ($1, $2, $3::pg_catalog.name, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) "
 		"ON CONFLICT (name) DO UPDATE SET handler = EXCLUDED.handler, handler_kind = EXCLUDED.handler_kind, "
 		"types = EXCLUDED.types, on_failure = EXCLUDED.on_failure, max_attempts = EXCLUDED.max_attempts, "
 		"backoff = EXCLUDED.backoff, handler_timeout = EXCLUDED.handler_timeout, batch_size = EXCLUDED.batch_size, lanes = EXCLUDED.lanes, "
-		"park_limit = EXCLUDED.park_limit, correlate = EXCLUDED.correlate",
-		16, {TEXTOID, OIDOID, TEXTOID, TEXTOID, CHAROID, TEXTARRAYOID, TEXTOID, INT4OID, INTERVALOID, INTERVALOID,
-		INT4OID, INT4OID, INT4OID, INT8OID, OIDOID, TEXTOID}
+		"park_limit = EXCLUDED.park_limit, correlate = EXCLUDED.correlate, "
+		"handler_owner = EXCLUDED.handler_owner, correlate_owner = EXCLUDED.correlate_owner",
+		18, {TEXTOID, OIDOID, TEXTOID, TEXTOID, CHAROID, TEXTARRAYOID, TEXTOID, INT4OID, INTERVALOID, INTERVALOID,
+		INT4OID, INT4OID, INT4OID, INT8OID, OIDOID, TEXTOID, OIDOID, OIDOID}
 	};
-	Datum		values[16];
-	char		nulls[16];
+	Datum		values[18];
+	char		nulls[18];
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = CStringGetTextDatum(name);
@@ -335,6 +337,9 @@ register_upsert(FunctionCallInfo fcinfo, const char *name, Oid owner, const char
 	values[14] = ObjectIdGetDatum(MyDatabaseId);
 	nulls[15] = correlate ? ' ' : 'n';
 	values[15] = correlate ? CStringGetTextDatum(correlate) : (Datum) 0;
+	values[16] = ObjectIdGetDatum(handler_owner);
+	nulls[17] = nulls[15];
+	values[17] = ObjectIdGetDatum(correlate_owner);
 	(void) exec_as_owner(&upsert, values, nulls);
 }
 
@@ -406,6 +411,8 @@ pm_register(PG_FUNCTION_ARGS)
 	List	   *logs = NIL;
 	ProcessManager *old;
 	Oid			owner;
+	Oid			handler_owner;
+	Oid			correlate_owner = InvalidOid;
 	ListCell   *lc;
 
 	highwater_require_fresh_snapshots("pm.register");
@@ -459,15 +466,16 @@ pm_register(PG_FUNCTION_ARGS)
 	}
 	owner = old ? old->owner : GetUserId();
 	register_check_owner(owner);
-	handler = handler_find(text_to_cstring(PG_GETARG_TEXT_PP(1)), owner, &kind);
+	handler = handler_find(text_to_cstring(PG_GETARG_TEXT_PP(1)), owner, &kind, &handler_owner);
 
 	if (!PG_ARGISNULL(3))
 		correlate = handler_find_correlate(text_to_cstring(PG_GETARG_TEXT_PP(3)), owner,
-										   lanes > 1 || (old != NULL && (old->lanes > 1 || !cursor_level(old))));
+										   lanes > 1 || (old != NULL && (old->lanes > 1 || !cursor_level(old))),
+										   &correlate_owner);
 	if (old != NULL)
 		register_check_change(old, kind, correlate);
 
-	register_upsert(fcinfo, name, owner, handler, kind, correlate);
+	register_upsert(fcinfo, name, owner, handler, kind, handler_owner, correlate, correlate_owner);
 	if (old == NULL)
 		lane_add(name, 0, lanes);
 	else

@@ -87,7 +87,8 @@ registry_select(Oid owner, const char *name)
 		"p.on_failure, p.max_attempts, p.backoff, p.handler_timeout, p.batch_size, p.lanes, p.paused, "
 		"p.system_identifier, p.database, "
 		"(SELECT pg_catalog.array_agg(DISTINCT c.log) FROM pm_catalog.cursor c "
-		"WHERE c.process_manager OPERATOR(pg_catalog.=) p.name), p.correlate, p.park_limit "
+		"WHERE c.process_manager OPERATOR(pg_catalog.=) p.name), p.correlate, p.park_limit, "
+		"p.handler_owner, p.correlate_owner "
 		"FROM pm_catalog.process_manager p "
 		"WHERE ($1 IS NULL OR p.owner OPERATOR(pg_catalog.=) $1) AND ($2 IS NULL OR p.name OPERATOR(pg_catalog.=) $2) "
 		"ORDER BY p.id",
@@ -138,6 +139,10 @@ registry_select(Oid owner, const char *name)
 			pm->owner = get_role_oid(pm->owner_name, true);
 		pm->correlate = exec_text(row, 18);
 		pm->park_limit = DatumGetInt32(exec_value(row, 19, &isnull));
+		value = exec_value(row, 20, &isnull);
+		pm->found_handler.registered_owner = isnull ? InvalidOid : DatumGetObjectId(value);
+		value = exec_value(row, 21, &isnull);
+		pm->found_correlate.registered_owner = isnull ? InvalidOid : DatumGetObjectId(value);
 		value = exec_value(row, 17, &isnull);
 		if (!isnull)
 		{

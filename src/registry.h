@@ -32,6 +32,7 @@ typedef struct Recut
  */
 typedef struct FoundFunction
 {
+	Oid			registered_owner;	/* who owned it then, 0 if that is not known */
 	Oid			oid;
 	uint64		version;		/* 0: not looked up yet */
 } FoundFunction;

@@ -234,16 +234,30 @@ steer_resume(ProcessManager *pm)
 		"system_identifier = $4, database = $5 WHERE id OPERATOR(pg_catalog.=) $1",
 		5, {INT4OID, OIDOID, TEXTOID, INT8OID, OIDOID}
 	};
+	/* The functions belong to other roles here, or to roles with other OIDs. */
+	static ExecStatement adopt = {
+		NULL,
+		"UPDATE pm_catalog.process_manager m SET "
+		"handler_owner = (SELECT p.proowner FROM pg_catalog.pg_proc p "
+		"WHERE p.oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure(m.handler)::pg_catalog.oid), "
+		"correlate_owner = (SELECT p.proowner FROM pg_catalog.pg_proc p "
+		"WHERE p.oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure(m.correlate)::pg_catalog.oid) "
+		"WHERE m.id OPERATOR(pg_catalog.=) $1",
+		1, {INT4OID}
+	};
 	Datum		values[5];
 	ListCell   *lc;
 
 	if (!OidIsValid(pm->owner))
 		(void) get_role_oid(pm->owner_name, false);
 	register_check_owner(pm->owner);
+	values[0] = Int32GetDatum(pm->id);
 	if (!pm->at_home)
+	{
 		foreach(lc, pm->logs)
 			log_adopt(lfirst(lc));
-	values[0] = Int32GetDatum(pm->id);
+		(void) exec_as_owner(&adopt, values, NULL);
+	}
 	values[1] = ObjectIdGetDatum(pm->owner);
 	values[2] = CStringGetTextDatum(GetUserNameFromId(pm->owner, false));
 	values[3] = Int64GetDatum((int64) GetSystemIdentifier());

@@ -8,12 +8,14 @@
  */
 #include "pm.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
-#include "log.h"
+#include "log_index.h"
 #include "nodes/pg_list.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
@@ -57,70 +59,157 @@ trace_note(const char *log, int64 position)
 }
 
 /*
- * Puts out the events of the last result, and notes them as parents of the
- * next generation.
+ * What the event says caused it: a field of that, or NULL.
  */
-static void
-trace_put(Trace *trace, PmLog *log)
+static char *
+trace_cause(EventFields *event, const char *field)
 {
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		Datum		values[TRACE_COLUMNS];
-		bool		nulls[TRACE_COLUMNS];
-		MemoryContext spi;
-		TraceKey	key = {0};
-		bool		found;
+	LOCAL_FCINFO(fcinfo, 2);
+	Datum		path[2] = {CStringGetTextDatum("causation"), CStringGetTextDatum(field)};
+	Datum		result;
 
-		key.relid = log->relid;
-		key.position = DatumGetInt64(exec_value(row, 1, &nulls[2]));
-		(void) hash_search(trace->seen, &key, HASH_ENTER, &found);
-		if (found)
-			continue;
-
-		values[0] = Int32GetDatum(trace->depth);
-		values[1] = CStringGetTextDatum(log->name);
-		nulls[0] = nulls[1] = false;
-		for (int column = 1; column <= TRACE_COLUMNS - 2; column++)
-			values[column + 1] = exec_value(row, column, &nulls[column + 1]);
-		tuplestore_putvalues(trace->rsinfo->setResult, trace->rsinfo->setDesc, values, nulls);
-
-		spi = MemoryContextSwitchTo(trace->context);
-		trace->notes = lappend(trace->notes, DatumGetPointer(trace_note(log->name, DatumGetInt64(values[2]))));
-		MemoryContextSwitchTo(spi);
-	}
+	if (event->nulls[EVENT_METADATA - 1])
+		return NULL;
+	InitFunctionCallInfoData(*fcinfo, NULL, 2, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = event->values[EVENT_METADATA - 1];
+	fcinfo->args[0].isnull = false;
+	fcinfo->args[1].value = PointerGetDatum(construct_array(path, 2, TEXTOID, -1, false, TYPALIGN_INT));
+	fcinfo->args[1].isnull = false;
+	result = jsonb_extract_path_text(fcinfo);
+	return fcinfo->isnull ? NULL : TextDatumGetCString(result);
 }
 
 /*
- * Reads the events of a log for which a condition on $1 holds.
+ * Puts out an event, and notes it as a parent of the next generation.
  */
 static void
-trace_read(Trace *trace, PmLog *log, const char *condition, Oid argtype, Datum arg)
+trace_put(Trace *trace, PmLog *log, EventFields *event)
 {
-	static const Oid types[] = {INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, INT8OID};
+	static const int columns[] = {EVENT_POSITION, EVENT_STREAM, EVENT_TYPE, EVENT_RECORDED_AT};
+	Datum		values[TRACE_COLUMNS];
+	bool		nulls[TRACE_COLUMNS];
+	char	   *cause_log = trace_cause(event, "log");
+	char	   *cause_position = trace_cause(event, "position");
+	size_t		digits = cause_position ? strspn(cause_position, "0123456789") : 0;
+	MemoryContext caller;
+	TraceKey	key = {0};
+	bool		found;
+
+	key.relid = log->relid;
+	key.position = DatumGetInt64(event->values[EVENT_POSITION - 1]);
+	(void) hash_search(trace->seen, &key, HASH_ENTER, &found);
+	if (found)
+		return;
+
+	values[0] = Int32GetDatum(trace->depth);
+	values[1] = CStringGetTextDatum(log->name);
+	nulls[0] = nulls[1] = false;
+	for (int i = 0; i < lengthof(columns); i++)
+	{
+		values[i + 2] = event->values[columns[i] - 1];
+		nulls[i + 2] = event->nulls[columns[i] - 1];
+	}
+	nulls[6] = cause_log == NULL;
+	values[6] = cause_log ? CStringGetTextDatum(cause_log) : (Datum) 0;
+	/* Metadata can be anything. */
+	nulls[7] = digits < 1 || digits > 18 || cause_position[digits] != '\0';
+	values[7] = nulls[7] ? (Datum) 0 : Int64GetDatum(strtoll(cause_position, NULL, 10));
+	tuplestore_putvalues(trace->rsinfo->setResult, trace->rsinfo->setDesc, values, nulls);
+
+	caller = MemoryContextSwitchTo(trace->context);
+	trace->notes = lappend(trace->notes, DatumGetPointer(trace_note(log->name, key.position)));
+	MemoryContextSwitchTo(caller);
+}
+
+/* What of a log is looked for, where no query does that. */
+typedef struct TraceWanted
+{
+	Trace	   *trace;
+	PmLog	   *log;
+	List	   *notes;			/* with one of these; NIL: any event */
+	MemoryContext context;		/* reset for each event */
+} TraceWanted;
+
+static bool
+trace_take(void *arg, EventFields *event)
+{
+	TraceWanted *wanted = arg;
+	MemoryContext caller = MemoryContextSwitchTo(wanted->context);
+	bool		found = wanted->notes == NIL;
+	ListCell   *lc;
+
+	foreach(lc, wanted->notes)
+	{
+		if (found || event->nulls[EVENT_METADATA - 1])
+			break;
+		found = DatumGetBool(DirectFunctionCall2(jsonb_contains, event->values[EVENT_METADATA - 1], PointerGetDatum(lfirst(lc))));
+	}
+	if (found)
+		trace_put(wanted->trace, wanted->log, event);
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(wanted->context);
+	return true;
+}
+
+/*
+ * Reads the events of a log whose metadata has one of the notes, or, without
+ * notes, the one at a position.
+ *
+ * A query would find an index of the metadata.  But everybody's logs are read:
+ * where planning a query can run code of the table's owner, which could keep
+ * all others from tracing anything, it is read through instead.  False when
+ * there is no index to do that along.
+ */
+static bool
+trace_read(Trace *trace, PmLog *log, List *notes, int64 position)
+{
+	Oid			argtypes[1] = {notes ? JSONBARRAYOID : INT8OID};
+	Datum		args[1] = {Int64GetDatum(position)};
 	ExecScope	scope;
 	SPIPlanPtr	plan;
-	Datum		values[1] = {arg};
-	Oid			argtypes[1] = {argtype};
+
+	if (!log_index_may_plan(log))
+	{
+		TraceWanted wanted = {trace, log, notes, AllocSetContextCreate(CurrentMemoryContext, "pm trace", ALLOCSET_DEFAULT_SIZES)};
+		bool		read;
+
+		log_require_select(log, GetUserId());
+		read = log_index_read(log, notes ? 0 : Max(position, 1) - 1, notes ? PG_INT64_MAX : position, PG_INT64_MAX, trace_take, &wanted);
+		MemoryContextDelete(wanted.context);
+		return read;
+	}
 
 	log_begin_read(log, &scope);
-	plan = SPI_prepare(psprintf("SELECT %s, %s, %s, %s, "
-								"%s OPERATOR(pg_catalog.#>>) '{causation,log}', "
-								"CASE WHEN (%s OPERATOR(pg_catalog.#>>) '{causation,position}') OPERATOR(pg_catalog.~) '^[0-9]{1,18}$' "
-								"THEN (%s OPERATOR(pg_catalog.#>>) '{causation,position}')::pg_catalog.int8 END "
-								"FROM ONLY %s WHERE %s ORDER BY 1",
-								log->pos, log->stream, log->type, log->recorded_at, log->metadata,
-								log->metadata, log->metadata, log->table, condition),
+	if (notes != NIL)
+	{
+		Datum	   *elements = palloc(sizeof(Datum) * list_length(notes));
+		ListCell   *lc;
+
+		foreach(lc, notes)
+			elements[foreach_current_index(lc)] = PointerGetDatum(lfirst(lc));
+		args[0] = PointerGetDatum(construct_array(elements, list_length(notes), JSONBOID, -1, false, TYPALIGN_INT));
+	}
+	plan = SPI_prepare(psprintf("SELECT %s FROM ONLY %s WHERE %s ORDER BY %s", log->columns, log->table,
+								notes ? psprintf("%s OPERATOR(pg_catalog.@>) ANY ($1)", log->metadata) :
+								psprintf("%s OPERATOR(pg_catalog.=) $1", log->pos), log->pos),
 					   1, argtypes);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	exec_plan(plan, values, NULL, 0);
-	log_require_types(log, SPI_tuptable->tupdesc, lengthof(types), types);
-	trace_put(trace, log);
+	exec_plan(plan, args, NULL, 0);
+	log_require_event(log, SPI_tuptable->tupdesc);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		EventFields event;
+
+		heap_deform_tuple(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, event.values, event.nulls);
+		trace_put(trace, log, &event);
+	}
 	exec_end(&scope);
+	return true;
 }
 
 /*
- * The logs that the caller may read.
+ * The logs that the caller may read, and that can be relied on.
  */
 static List *
 trace_logs(void)
@@ -130,7 +219,7 @@ trace_logs(void)
 
 	foreach(lc, log_names())
 	{
-		PmLog	   *log = log_get(lfirst(lc), false);
+		PmLog	   *log = log_open(lfirst(lc), false);
 
 		if (log->problem == NULL && log_may_read(log, GetUserId()))
 			logs = lappend(logs, log);
@@ -160,7 +249,8 @@ pm_trace(PG_FUNCTION_ARGS)
 	ctl.keysize = ctl.entrysize = sizeof(TraceKey);
 	ctl.hcxt = CurrentMemoryContext;
 	trace.seen = hash_create("pm trace", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	trace_read(&trace, root, psprintf("%s OPERATOR(pg_catalog.=) $1", root->pos), INT8OID, PG_GETARG_DATUM(1));
+	if (!trace_read(&trace, root, NIL, PG_GETARG_INT64(1)))
+		log_index_refuse(root);
 	if (trace.notes == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
@@ -168,23 +258,13 @@ pm_trace(PG_FUNCTION_ARGS)
 
 	while (trace.notes != NIL)
 	{
-		Datum	   *notes = palloc(sizeof(Datum) * list_length(trace.notes));
-		Datum		array;
-		int			count = 0;
+		List	   *notes = trace.notes;
 
 		CHECK_FOR_INTERRUPTS();
-		foreach(lc, trace.notes)
-			notes[count++] = PointerGetDatum(lfirst(lc));
-		array = PointerGetDatum(construct_array(notes, count, JSONBOID, -1, false, TYPALIGN_INT));
 		trace.notes = NIL;
 		trace.depth++;
 		foreach(lc, trace.logs)
-		{
-			PmLog	   *log = lfirst(lc);
-
-			trace_read(&trace, log, psprintf("%s OPERATOR(pg_catalog.@>) ANY ($1)", log->metadata),
-					   JSONBARRAYOID, array);
-		}
+			(void) trace_read(&trace, lfirst(lc), notes, 0);
 	}
 	return (Datum) 0;
 }

@@ -45,7 +45,9 @@ CREATE TABLE pm_catalog.process_manager (
 	owner_name        name NOT NULL,	-- for a copy in another cluster, where OIDs differ
 	handler           text NOT NULL,
 	handler_kind      "char" NOT NULL CHECK (handler_kind IN ('e', 'b', 's')),	-- event, batch, instance (with state)
+	handler_owner     oid,				-- who owned the function when it was registered: another one may not be called
 	correlate         text,
+	correlate_owner   oid,
 	types             text[],
 	on_failure        text NOT NULL CHECK (on_failure IN ('park', 'halt')),
 	max_attempts      integer NOT NULL,
