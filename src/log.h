@@ -77,7 +77,7 @@ extern void log_require_select(PmLog *log, Oid role);
 extern void log_begin_read(PmLog *log, ExecScope *scope);
 extern void log_changed(void);
 extern char *log_normalize(const char *name);
-extern void log_refuse_types(PmLog *log) pg_attribute_noreturn();
+extern void log_refuse_types(PmLog *log);
 extern void log_require_types(PmLog *log, TupleDesc desc, int count, const Oid *types);
 extern void log_require_event(PmLog *log, TupleDesc desc);
 extern uint64 log_select(PmLog *log, int64 after, int64 up_to, int64 max_count, Datum types, DestReceiver *dest);

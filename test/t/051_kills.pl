@@ -107,10 +107,16 @@ for my $kind (@todo)
 	my $since;
 	if ($kind eq 'dispatcher' || $kind eq 'backend')
 	{
-		my $victims = $kind eq 'dispatcher' ? "SELECT pid FROM pm.worker WHERE kind = 'dispatcher' ORDER BY random() LIMIT 1"
-		  : "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL feed%' AND backend_type = 'client backend' ORDER BY backend_xid IS NULL, random() LIMIT 1";
-		my $pid = answer($victims);
-		$in_midst{$kind}++ if $kind eq 'dispatcher' || answer("SELECT backend_xid IS NOT NULL FROM pg_stat_activity WHERE pid = $pid") eq 't';
+		# a backend that sleeps between an append and the commit, if there is one in a moment
+		my $victims = $kind eq 'dispatcher' ? "SELECT pid, true FROM pm.worker WHERE kind = 'dispatcher' ORDER BY random() LIMIT 1"
+		  : "SELECT pid, backend_xid IS NOT NULL AND wait_event = 'PgSleep' AS ready FROM pg_stat_activity WHERE query LIKE 'CALL feed%' AND backend_type = 'client backend' ORDER BY 2 DESC, random() LIMIT 1";
+		my ($pid, $ready);
+		for (1 .. 20)
+		{
+			($pid, $ready) = split /\|/, answer($victims);
+			last if $ready eq 't';
+		}
+		$in_midst{$kind}++ if $ready eq 't';
 		$since = time;
 		PmTest::crash($node, $pid) or fail("$kind: the server is not up again after it was killed");
 		delete $before{ $node->{_pid} };
