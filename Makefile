@@ -5,7 +5,7 @@
 #   make check-regress check-isolation check-tap check-pgtap    one of them
 #       TESTS="a b*"                 only the tests of these names
 #       KEEP=1                       leave the temporary directory
-#   make soak [SOAK=seconds]         the stress test for ten minutes, or so long, and fifty crashes
+#   make soak [SOAK=seconds]         the long form of the tests that have one: ten minutes, or so long, each
 #   make check-majors [MAJORS="17 18"]   the suites on other major versions, in chroots, as root
 #   make check-assert                the suites on a server built with assertions
 #   make check-valgrind              the regress suite on such a server, under valgrind
@@ -111,10 +111,13 @@ check-valgrind:
 lint:
 	@bash test/harness/lint.sh
 
-# The stress test for SOAK seconds, ten minutes unless told otherwise; the crash test with fifty crashes; the fuzz test for
-# ten minutes.
+# The long form of every test that has one, which is to say that it looks at PM_SOAK, one after the other. SOAK is for how
+# long those go on that go by the clock.
+SOAK_TESTS = $(sort $(patsubst test/t/%.pl,%,$(shell grep -l PM_SOAK test/t/*.pl)))
+SOAK_CLOCKS = PM_STRESS_SECONDS PM_LATE_SECONDS PM_HELD_SECONDS PM_FUZZ_SECONDS
 soak:
-	@PM_STRESS_SECONDS='$(or $(SOAK),600)' PM_FILE_TIMEOUT='$(shell echo $$(($(or $(SOAK),600) + 600)))' PM_SOAK=1 TESTS='010_stress 043_crash 085_fuzz' KEEP='$(KEEP)' \
+	@PM_SOAK=1 $(if $(SOAK),$(addsuffix ='$(SOAK)',$(SOAK_CLOCKS))) PM_FILE_TIMEOUT=$$(($(or $(SOAK),600) + 1800)) \
+		PM_TAP_JOBS=$${PM_TAP_JOBS:-1} TESTS='$(or $(TESTS),$(SOAK_TESTS))' KEEP='$(KEEP)' \
 		bash test/harness/check.sh tap
 
 demo:

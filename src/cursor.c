@@ -13,12 +13,16 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "cursor.h"
 #include "exec.h"
 #include "scan.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "wakeup.h"
+
+/* So many cursors a backend remembers the places of. */
+#define CURSOR_PLACES	256
 
 /* The rate is a moving average over about this many seconds. */
 #define CURSOR_RATE_SPAN	10.0
@@ -114,29 +118,83 @@ cursor_parked_due(ProcessManager *pm, int lane)
 }
 
 /*
+ * Where a cursor's row was when this backend saw or wrote it last.  While
+ * another session holds a snapshot, each batch adds a version of the row that
+ * cannot be removed, and an index leads to all of them.
+ */
+static ItemPointer
+cursor_place(ProcessManager *pm, int lane, const char *log)
+{
+	static ItemPointerData places[CURSOR_PLACES];
+	uint32		hash = hash_bytes((const unsigned char *) log, strlen(log));
+
+	hash = hash_combine(hash, murmurhash32((uint32) pm->id));
+	hash = hash_combine(hash, murmurhash32((uint32) lane));
+	return &places[hash % CURSOR_PLACES];
+}
+
+static Cursor *
+cursor_form(RowScan *scan)
+{
+	Cursor	   *cursor = palloc0(sizeof(Cursor));
+
+	cursor->log = scan_text(scan, CURSOR_LOG);
+	cursor->position = DatumGetInt64(scan->values[CURSOR_POSITION - 1]);
+	cursor->rate = DatumGetFloat8(scan->values[CURSOR_RATE - 1]);
+	cursor->moved_at = DatumGetTimestampTz(scan->values[CURSOR_MOVED_AT - 1]);
+	return cursor;
+}
+
+/*
+ * A unit's cursors, from where they were last.  NIL if one of them is not there
+ * any more.
+ */
+static List *
+cursor_recall(RowScan *scan, ProcessManager *pm, int lane)
+{
+	List	   *cursors = NIL;
+	ListCell   *lc;
+
+	/* Else its logs may be others now. */
+	if (pm->version != registry_version())
+		return NIL;
+	foreach(lc, pm->logs)
+	{
+		Cursor	   *cursor;
+
+		if (!scan_at(scan, cursor_place(pm, lane, lfirst(lc))))
+			return NIL;
+		cursor = cursor_form(scan);
+		if (strcmp(cursor->log, lfirst(lc)) != 0)
+			return NIL;
+		cursors = lappend(cursors, cursor);
+	}
+	return cursors;
+}
+
+/*
  * A unit's cursors, and its state.  In the caller's memory context.
  */
 List *
 cursor_read(ProcessManager *pm, int lane, LaneState *state)
 {
 	RowScan		scan;
-	List	   *cursors = NIL;
+	List	   *cursors;
 
 	memset(state, 0, sizeof(*state));
 	state->parked_due = state->timer_due = DT_NOEND;
 	cursor_lane(pm, lane, state);
 
-	cursor_scan(&scan, "cursor", "cursor_pkey", CURSOR_MANAGER, CURSOR_LANE, pm, lane);
-	while (scan_next(&scan))
-	{
-		Cursor	   *cursor = palloc0(sizeof(Cursor));
+	cursor_scan(&scan, "cursor", "cursor_key", CURSOR_MANAGER, CURSOR_LANE, pm, lane);
+	cursors = cursor_recall(&scan, pm, lane);
+	if (cursors == NIL)
+		while (scan_next(&scan))
+		{
+			Cursor	   *cursor = cursor_form(&scan);
 
-		cursor->log = scan_text(&scan, CURSOR_LOG);
-		cursor->position = DatumGetInt64(scan.values[CURSOR_POSITION - 1]);
-		cursor->rate = DatumGetFloat8(scan.values[CURSOR_RATE - 1]);
-		cursor->moved_at = DatumGetTimestampTz(scan.values[CURSOR_MOVED_AT - 1]);
-		cursors = lappend(cursors, cursor);
-	}
+			*cursor_place(pm, lane, cursor->log) = scan.tuple->t_self;
+			cursors = lappend(cursors, cursor);
+		}
 	scan_end(&scan);
 
 	cursor_scan(&scan, "parked", "parked_key", PARKED_MANAGER, PARKED_LANE, pm, lane);
@@ -156,41 +214,62 @@ cursor_read(ProcessManager *pm, int lane, LaneState *state)
 }
 
 /*
- * Moves a cursor.  The caller holds the unit's lock, so nobody else changes
- * its row.
+ * Writes a cursor's row: how many events more were handled, and, unless the
+ * position is NULL, up to where and how fast.  False if there is no such row.
+ * The caller holds the unit's lock, so nobody else changes it.
+ */
+static bool
+cursor_write(ProcessManager *pm, int lane, Cursor *cursor, int handled, const int64 *position, double rate)
+{
+	ItemPointer place = cursor_place(pm, lane, cursor->log);
+	RowScan		scan;
+	HeapTuple	tuple;
+	bool	   *replace;
+	bool		found;
+
+	scan_begin(&scan, "cursor", "cursor_key", RowExclusiveLock);
+	scan_where_text(&scan, CURSOR_MANAGER, pm->name);
+	scan_where_text(&scan, CURSOR_LOG, cursor->log);
+	scan_where_int4(&scan, CURSOR_LANE, lane);
+	found = scan_at(&scan, place) || scan_next(&scan);
+	if (found)
+	{
+		replace = palloc0(sizeof(bool) * RelationGetNumberOfAttributes(scan.rel));
+		replace[CURSOR_HANDLED - 1] = true;
+		scan.values[CURSOR_HANDLED - 1] = Int64GetDatum(DatumGetInt64(scan.values[CURSOR_HANDLED - 1]) + handled);
+		if (position != NULL)
+		{
+			replace[CURSOR_POSITION - 1] = replace[CURSOR_RATE - 1] = replace[CURSOR_MOVED_AT - 1] = true;
+			scan.values[CURSOR_POSITION - 1] = Int64GetDatum(*position);
+			scan.values[CURSOR_RATE - 1] = Float8GetDatum(rate);
+			scan.values[CURSOR_MOVED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+		}
+		tuple = heap_modify_tuple(scan.tuple, RelationGetDescr(scan.rel), scan.values, scan.nulls, replace);
+		CatalogTupleUpdate(scan.rel, &scan.tuple->t_self, tuple);
+		*place = tuple->t_self;
+		heap_freetuple(tuple);
+		pfree(replace);
+	}
+	scan_end(&scan);
+	CommandCounterIncrement();
+	return found;
+}
+
+/*
+ * Moves a cursor.  The caller holds the unit's lock.
  */
 void
 cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 position, int handled)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	double		elapsed = Max((now - cursor->moved_at) / 1000000.0, 0.000001);
+	double		elapsed = Max((GetCurrentTimestamp() - cursor->moved_at) / 1000000.0, 0.000001);
 	double		weight = 1 - exp(-elapsed / CURSOR_RATE_SPAN);
-	RowScan		scan;
-	HeapTuple	tuple;
-	bool	   *replace;
 
 	Assert(position >= cursor->position);
 
-	scan_begin(&scan, "cursor", "cursor_pkey", RowExclusiveLock);
-	scan_where_text(&scan, CURSOR_MANAGER, pm->name);
-	scan_where_text(&scan, CURSOR_LOG, cursor->log);
-	scan_where_int4(&scan, CURSOR_LANE, lane);
-	if (!scan_next(&scan))
+	if (!cursor_write(pm, lane, cursor, handled, &position, cursor->rate + weight * (handled / elapsed - cursor->rate)))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("process manager \"%s\" has lost its cursor in log \"%s\"", pm->name, cursor->log)));
-	replace = palloc0(sizeof(bool) * RelationGetNumberOfAttributes(scan.rel));
-	replace[CURSOR_POSITION - 1] = replace[CURSOR_HANDLED - 1] = replace[CURSOR_RATE - 1] = replace[CURSOR_MOVED_AT - 1] = true;
-	scan.values[CURSOR_POSITION - 1] = Int64GetDatum(position);
-	scan.values[CURSOR_HANDLED - 1] = Int64GetDatum(DatumGetInt64(scan.values[CURSOR_HANDLED - 1]) + handled);
-	scan.values[CURSOR_RATE - 1] = Float8GetDatum(cursor->rate + weight * (handled / elapsed - cursor->rate));
-	scan.values[CURSOR_MOVED_AT - 1] = TimestampTzGetDatum(now);
-	tuple = heap_modify_tuple(scan.tuple, RelationGetDescr(scan.rel), scan.values, scan.nulls, replace);
-	CatalogTupleUpdate(scan.rel, &scan.tuple->t_self, tuple);
-	scan_end(&scan);
-	heap_freetuple(tuple);
-	pfree(replace);
-	CommandCounterIncrement();
 	wakeup_moved();
 }
 
@@ -200,19 +279,7 @@ cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 position, int ha
 void
 cursor_count(ProcessManager *pm, int lane, Cursor *cursor)
 {
-	static ExecStatement count_handled = {
-		NULL,
-		"UPDATE pm_catalog.cursor SET handled = handled OPERATOR(pg_catalog.+) $4 "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2 AND lane OPERATOR(pg_catalog.=) $3",
-		4, {TEXTOID, TEXTOID, INT4OID, INT8OID}
-	};
-	Datum		values[4];
-
-	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = CStringGetTextDatum(cursor->log);
-	values[2] = Int32GetDatum(lane);
-	values[3] = Int64GetDatum(cursor->parked);
-	(void) exec_as_owner(&count_handled, values, NULL);
+	(void) cursor_write(pm, lane, cursor, cursor->parked, NULL, 0);
 }
 
 /*

@@ -12,10 +12,13 @@
  */
 #include "pm.h"
 
+#include "access/heapam.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "catalog/namespace.h"
 #include "exec.h"
 #include "scan.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -58,6 +61,59 @@ scan_where_int4(RowScan *scan, AttrNumber column, int32 value)
 	scan_where(scan, column, F_INT4EQ, Int32GetDatum(value));
 }
 
+static void
+scan_snapshot(RowScan *scan)
+{
+	if (scan->snapshot == NULL)
+		scan->snapshot = RegisterSnapshot(GetTransactionSnapshot());
+}
+
+static bool
+scan_fits(RowScan *scan)
+{
+	for (int i = 0; i < scan->nkeys; i++)
+	{
+		ScanKey		key = &scan->keys[i];
+
+		if (scan->nulls[key->sk_attno - 1] ||
+			!DatumGetBool(FunctionCall2Coll(&key->sk_func, key->sk_collation, scan->values[key->sk_attno - 1],
+											key->sk_argument)))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Is a row that is asked for where the caller thinks it may be?  Only a guess:
+ * there may be anything there, or nothing.  Not to be asked after scan_next.
+ *
+ * Along the index, every old version of the row that somebody's snapshot keeps
+ * from being removed would be looked at.
+ */
+bool
+scan_at(RowScan *scan, ItemPointer tid)
+{
+	Buffer		buffer;
+
+	Assert(scan->scan == NULL);
+	if (!ItemPointerIsValid(tid) || ItemPointerGetBlockNumber(tid) >= RelationGetNumberOfBlocks(scan->rel))
+		return false;
+	scan_snapshot(scan);
+	if (scan->slot == NULL)
+		scan->slot = table_slot_create(scan->rel, NULL);
+
+	/* As whoever comes along the index does: room for the next version. */
+	buffer = ReadBuffer(scan->rel, ItemPointerGetBlockNumber(tid));
+	heap_page_prune_opt(scan->rel, buffer);
+	ReleaseBuffer(buffer);
+
+	if (!table_tuple_fetch_row_version(scan->rel, tid, scan->snapshot, scan->slot))
+		return false;
+	scan->tuple = ExecFetchSlotHeapTuple(scan->slot, false, NULL);
+	heap_deform_tuple(scan->tuple, RelationGetDescr(scan->rel), scan->values, scan->nulls);
+	return scan_fits(scan);
+}
+
 /*
  * The next row, in the order of the index.
  */
@@ -66,7 +122,7 @@ scan_next(RowScan *scan)
 {
 	if (scan->scan == NULL)
 	{
-		scan->snapshot = RegisterSnapshot(GetTransactionSnapshot());
+		scan_snapshot(scan);
 		scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, scan->nkeys, scan->keys);
 	}
 	scan->tuple = systable_getnext_ordered(scan->scan, ForwardScanDirection);
@@ -92,10 +148,11 @@ void
 scan_end(RowScan *scan)
 {
 	if (scan->scan != NULL)
-	{
 		systable_endscan_ordered(scan->scan);
+	if (scan->slot != NULL)
+		ExecDropSingleTupleTableSlot(scan->slot);
+	if (scan->snapshot != NULL)
 		UnregisterSnapshot(scan->snapshot);
-	}
 	index_close(scan->index, AccessShareLock);
 	table_close(scan->rel, scan->lock >= RowExclusiveLock ? NoLock : scan->lock);
 	pfree(scan->values);

@@ -7,6 +7,8 @@
 
 #include "access/genam.h"
 #include "access/skey.h"
+#include "executor/tuptable.h"
+#include "storage/itemptr.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
@@ -20,8 +22,9 @@ typedef struct RowScan
 	LOCKMODE	lock;
 	ScanKeyData keys[SCAN_MAX_KEYS];
 	int			nkeys;
-	Snapshot	snapshot;
-	SysScanDesc scan;			/* NULL until the first row is asked for */
+	Snapshot	snapshot;		/* NULL until the first row is asked for */
+	SysScanDesc scan;			/* NULL until the index is */
+	TupleTableSlot *slot;		/* of scan_at */
 	HeapTuple	tuple;			/* the row found last, */
 	Datum	   *values;			/* and its columns */
 	bool	   *nulls;
@@ -30,6 +33,7 @@ typedef struct RowScan
 extern void scan_begin(RowScan *scan, const char *table, const char *index, LOCKMODE lock);
 extern void scan_where_text(RowScan *scan, AttrNumber column, const char *value);
 extern void scan_where_int4(RowScan *scan, AttrNumber column, int32 value);
+extern bool scan_at(RowScan *scan, ItemPointer tid);
 extern bool scan_next(RowScan *scan);
 extern char *scan_text(RowScan *scan, AttrNumber column);
 extern void scan_end(RowScan *scan);

@@ -70,9 +70,11 @@ CREATE TABLE pm_catalog.cursor (
 	"position"      bigint NOT NULL,
 	handled         bigint NOT NULL DEFAULT 0,
 	rate            double precision NOT NULL DEFAULT 0,	-- events a second, a moving average as of moved_at
-	moved_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
-	PRIMARY KEY (process_manager, log, lane)
+	moved_at        timestamptz NOT NULL DEFAULT pg_catalog.now()
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+-- Not unique, though its keys are: while another session holds a snapshot, the check would look at all versions of a row
+-- each time that one goes to a new page. Who adds a row holds the locks of its units.
+CREATE INDEX cursor_key ON pm_catalog.cursor (process_manager, log, lane);
 
 -- The unit of dispatch and of locking, and what keeps it from running, if anything does.
 CREATE TABLE pm_catalog.lane (

@@ -16,6 +16,7 @@ pgtap_timeout=${PM_PGTAP_TIMEOUT:-120}    # one pgTAP file
 passed=0
 failed=()
 skipped=()
+figures=()
 broken=0      # a suite that has tests ran none, or a selection matched nothing
 selected=0
 
@@ -186,7 +187,9 @@ run_tap() {
 	for file in "${files[@]}"; do
 		name=$(test_name "$file")
 		rc=$(cat "$out/tap/$name.status" 2>/dev/null || echo 125)
-		if ! count_prove tap "$file" "$rc" "$out/tap/$name.output"; then
+		if count_prove tap "$file" "$rc" "$out/tap/$name.output"; then
+			mapfile -t -O ${#figures[@]} figures < <(sed -n "s/^.*# figure: /$name: /p" "$out/tap/tmp_check/log/regress_log_$name")
+		else
 			show_tail "$out/tap/tmp_check/log/regress_log_$name" 40
 			for log in "$out/tap/tmp_check/log/${name}_"*.log; do
 				show_tail "$log" 25
@@ -256,6 +259,11 @@ run_pgtap() {
 
 closing() {
 	local t
+	# what a test that has passed says by PmTest::figure
+	if [ ${#figures[@]} -gt 0 ]; then
+		heading figures
+		printf '%s\n' "${figures[@]}"
+	fi
 	pm_say
 	for t in ${skipped[@]+"${skipped[@]}"}; do pm_say "skipped: $t"; done
 	for t in ${failed[@]+"${failed[@]}"}; do pm_say "failed: $t"; done

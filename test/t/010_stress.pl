@@ -3,7 +3,7 @@
 # without any unique key; in the end the logs say what should be there: missing 0,
 # twice 0, out of order 0. A naive reader beside them loses events, so the oracle can see.
 #
-#   PM_STRESS_SECONDS=60   for how long the writers write
+#   PM_STRESS_SECONDS=60   for how long the writers write (600 with PM_SOAK=1)
 use strict;
 use warnings FATAL => 'all';
 
@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $seconds = $ENV{PM_STRESS_SECONDS} || 60;
+my $seconds = $ENV{PM_STRESS_SECONDS} || ($ENV{PM_SOAK} ? 600 : 60);
 my $node = PmTest::node('stress', conf => <<'CONF');
 max_connections = 60
 max_prepared_transactions = 300
@@ -240,13 +240,13 @@ SELECT round(1000 * percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FR
 FROM seen s JOIN orders o ON o.position = s.pos WHERE s.pm = 'single' AND s.log = 'orders'
 SQL
 
-diag("$seconds s, 12 writers: $transactions transactions; $orders orders ($gaps positions of rollbacks), $payments payments, $shipping shipping");
-diag(sprintf('drained in %.1f s; from insert to handled p50 / p95: %s ms (late commits included)', $drain, $latency));
+PmTest::figure("$seconds s, 12 writers: $transactions transactions; $orders orders ($gaps positions of rollbacks), $payments payments, $shipping shipping");
+PmTest::figure(sprintf('drained in %.1f s; from insert to handled p50 / p95: %s ms (late commits included)', $drain, $latency));
 for my $line (split /\n/, $verdict)
 {
 	my ($pm, $missing, $twice, $order, $invented, $n) = split /\|/, $line;
 
-	diag("$pm: $n handled, missing $missing, twice $twice, out of order $order, rolled back $invented");
+	PmTest::figure("$pm: $n handled, missing $missing, twice $twice, out of order $order, rolled back $invented");
 	is("missing $missing, twice $twice, out of order $order, rolled back $invented",
 		'missing 0, twice 0, out of order 0, rolled back 0', "$pm: everything once and in order");
 	cmp_ok($n, '>', 0, "$pm had something to do");
@@ -288,7 +288,7 @@ SQL
 my $lost = $node->safe_psql('postgres', <<'SQL');
 SELECT count(*) FROM (SELECT position FROM orders WHERE position <= (SELECT max(pos) FROM naive_seen) EXCEPT SELECT pos FROM naive_seen) x
 SQL
-diag("the naive reader lost $lost of $orders orders");
+PmTest::figure("the naive reader lost $lost of $orders orders");
 cmp_ok($lost, '>', 0, 'a naive reader beside it loses events');
 
 is($node->safe_psql('postgres', "SELECT coalesce(sum(errors), 0) FROM pm.status"), '0', 'no handler failed');

@@ -56,7 +56,7 @@ my ($rc, undef, $err) = PmTest::finish_psql($pgbench);
 is($rc, 0, 'the writers wrote') or diag($err);
 my ($last, $there) = drawn();
 my $rolled_back = 1 - $there / $last;
-note(sprintf('%d events, %.0f %% of the positions rolled back', $there, 100 * $rolled_back));
+PmTest::figure(sprintf('%d events, %.0f %% of the positions rolled back', $there, 100 * $rolled_back));
 ok($rolled_back > 0.4 && $rolled_back < 0.6, 'half of them were rolled back');
 is($node->safe_psql('postgres', 'SELECT count(DISTINCT type) FROM orders'), scalar(@levels), 'there are events of each isolation level');
 ok(PmTest::wait_idle($node), 'all is handled');
@@ -102,7 +102,7 @@ for my $round (1 .. $crashes)
 	my ($now, $is) = drawn();
 	$skipped += $now - $before - ($is - $was);
 }
-note("$crashes crashes skipped $skipped positions");
+PmTest::figure("$crashes crashes skipped $skipped positions");
 cmp_ok($skipped, '>=', 16 * $crashes, 'the crashes skipped positions');
 ok(PmTest::wait_idle($node), 'all is handled');
 PmTest::exactly_once_ok($node, 'keep', 'orders', 'crashes: everything once and in order');

@@ -185,10 +185,10 @@ for my $kind (@kinds)
 		is("@errors", '', 'a writer wrote until then');
 	}
 }
-note(sprintf('%s, in %.0f s; slowest start after a killed postmaster: %.1f s', join(', ', map { "$_ $done{$_}" } sort keys %done), time - $began, $slowest));
+PmTest::figure(sprintf('%s, in %.0f s; slowest start after a killed postmaster: %.1f s', join(', ', map { "$_ $done{$_}" } sort keys %done), time - $began, $slowest));
 
 my $suspects = () = PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ /"(?:main|beside)": the handler failed .*the server crashed while the handler ran/g;
-note("$suspects events were in hand of those that were killed");
+PmTest::figure("$suspects events were in hand of those that were killed");
 cmp_ok($suspects, '>', 0, 'dispatchers were killed in the midst of a handler');
 
 # ---- what is true while the poison is there
@@ -201,7 +201,7 @@ my $drain = PmTest::seconds { $drained = PmTest::wait_until($node,
 	"SELECT (SELECT count(*) FROM pm.status WHERE lag > 0 OR state NOT IN ('idle', 'running')), $all_due, (SELECT count(*) FROM pm.parked WHERE state = 'failing')", '0|0|0', timeout => 90); };
 ok($drained, sprintf('everything drains (%.1f s)', $drain))
   or diag(answer('SELECT process_manager, log, state, reason, lag, attempts FROM pm.status') . "\n" . answer('SELECT process_manager, log, position, key, state, attempts, message, retry_at FROM pm.parked WHERE state <> $$behind$$'));
-note("$events events, $bad poisoned keys, " . answer("SELECT count(*) FROM seen WHERE pm = 'main' AND log IS NULL") . ' timers fired');
+PmTest::figure("$events events, $bad poisoned keys, " . answer("SELECT count(*) FROM seen WHERE pm = 'main' AND log IS NULL") . ' timers fired');
 cmp_ok($bad, '>', 0, 'there is poison');
 is(answer("SELECT process_manager, count(*) FROM pm.parked WHERE state <> 'behind' AND key NOT IN (SELECT key FROM poison) GROUP BY 1"), '', 'no healthy event is left parked');
 is(answer("SELECT log, pos, key FROM events WHERE type = 'poison' ORDER BY 1, 2"), answer("SELECT log, position, key FROM pm.parked WHERE state <> 'behind' ORDER BY 1, 2"),
@@ -232,7 +232,7 @@ ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backen
 my $counted;
 my $again = PmTest::seconds { $counted = answer("SET client_min_messages = error; SELECT pm.register('control', 'control', '{orders,payments,shipping}', correlate => 'key_of', start_at => 'beginning'); SELECT pm.catch_up('control')", 'app'); };
 $counted =~ s/\s//g;
-note(sprintf('pm.catch_up: %d events and timers in %.1f s', $counted, $again));
+PmTest::figure(sprintf('pm.catch_up: %d events and timers in %.1f s', $counted, $again));
 PmTest::once_in_key_order_ok($node, 'control', $expected, 'control: pm.catch_up handles all of them');
 
 sub agree_ok

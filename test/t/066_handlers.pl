@@ -184,7 +184,7 @@ WITH lag AS (
 SELECT count(*), round(percentile_disc(0.5) WITHIN GROUP (ORDER BY lag)::numeric, 4), round(percentile_disc(0.95) WITHIN GROUP (ORDER BY lag)::numeric, 4), round(max(lag)::numeric, 3) FROM lag
 SQL
 	$lag{$name} = $p95;
-	diag(sprintf('%s: commit to effect, %d events, p50 %.1f ms, p95 %.1f ms, max %.0f ms', $name, $count, $p50 * 1000, $p95 * 1000, $max * 1000));
+	PmTest::figure(sprintf('%s: commit to effect, %d events, p50 %.1f ms, p95 %.1f ms, max %.0f ms', $name, $count, $p50 * 1000, $p95 * 1000, $max * 1000));
 	cmp_ok($count, '>', 100, "$name: enough of them to say so");
 }
 cmp_ok($lag{neighbour}, '<', 1, 'others are unaffected: p95 below a second');

@@ -162,20 +162,21 @@ SQL
 }
 
 # The process manager has recorded everything in the log (whose table has its name), once
-# and in order, and nothing else.
+# and in order, and nothing else. Returns what it has found, for a figure.
 sub exactly_once_ok
 {
 	my ($node, $pm, $log, $name, %opt) = @_;
 	my $where = $opt{where} // 'true';
 
-	is($node->safe_psql($opt{dbname} // 'postgres', <<"SQL"), '0|0|0|0', $name // "$pm: everything in $log once and in order");
+	my $answer = $node->safe_psql($opt{dbname} // 'postgres', <<"SQL");
 SELECT (SELECT count(*) FROM (SELECT position FROM $log WHERE $where EXCEPT SELECT pos FROM public.seen WHERE pm = '$pm' AND log = '$log') missing),
 	   (SELECT count(*) - count(DISTINCT pos) FROM public.seen WHERE pm = '$pm' AND log = '$log') AS twice,
 	   (SELECT count(*) FROM (SELECT pos < lag(pos) OVER (ORDER BY seq) AS bad FROM public.seen WHERE pm = '$pm' AND log = '$log') x
 		WHERE bad) AS out_of_order,
 	   (SELECT count(*) FROM (SELECT pos FROM public.seen WHERE pm = '$pm' AND log = '$log' EXCEPT SELECT position FROM $log WHERE $where) x) AS invented
 SQL
-	return;
+	is($answer, '0|0|0|0', $name // "$pm: everything in $log once and in order");
+	return sprintf('missing %d, twice %d, out of order %d, invented %d', split /\|/, $answer);
 }
 
 # The process manager has recorded what a query returns as (log, pos, key): nothing is missing,
@@ -195,11 +196,11 @@ SELECT (SELECT count(*) FROM (SELECT log, pos, key FROM expected EXCEPT SELECT l
 SQL
 	my ($missing, $twice, $order, $invented, $n) = split /\|/, $answer;
 
-	note("$pm: $n expected, missing $missing, twice $twice, out of order $order, invented $invented");
+	figure("$pm: $n expected, missing $missing, twice $twice, out of order $order, invented $invented");
 	is("missing $missing, twice $twice, out of order $order, invented $invented",
 		'missing 0, twice 0, out of order 0, invented 0', $name // "$pm: everything once and in order within each key");
 	cmp_ok($n, '>', 0, "$pm had something to do");
-	return;
+	return "missing $missing, twice $twice, out of order $order, invented $invented";
 }
 
 # Waits until a process manager has recorded so many events.
@@ -278,6 +279,15 @@ MAKE
 	PostgreSQL::Test::Utils::system_or_bail('make', '-s', '-C', $dir, 'all');
 	chmod 0755, $dir;
 	return "$dir/$name";
+}
+
+# A figure that the summary of the run shows, if the test passes.
+sub figure
+{
+	my ($text) = @_;
+
+	note("figure: $text");
+	return;
 }
 
 # How long the code took, in seconds.

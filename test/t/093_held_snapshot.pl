@@ -1,0 +1,160 @@
+# A session that holds a snapshot keeps the old versions of the cursors' rows from being
+# removed, and each batch adds one. Process managers go on all the same, at half of the speed
+# that they had before, at the least, and what they handle is complete, once and in order.
+#
+# One moves its cursor for each event, and always has more to do: so many versions come
+# together in no other way. One has the usual settings, and is woken by each of its events.
+#
+#   PM_SOAK=1                 the snapshot is held for ten minutes
+#   PM_HELD_SECONDS=12        or for so long
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $hold = $ENV{PM_HELD_SECONDS} || ($ENV{PM_SOAK} ? 600 : 12);
+my $window = $ENV{PM_SOAK} ? 20 : 4;
+my $node = PmTest::node('held', conf => <<'CONF');
+max_connections = 40
+shared_buffers = 256MB
+max_wal_size = 4GB
+CONF
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE alice LOGIN;
+CREATE ROLE bob LOGIN;
+GRANT USAGE ON SCHEMA pm TO alice, bob;
+GRANT CREATE ON SCHEMA public TO alice, bob;
+SELECT pm.create_log('backlog'), pm.create_log('trickle');
+GRANT SELECT ON backlog, trickle TO alice, bob;
+
+-- Keeps a few thousand events ahead of who handles them.
+CREATE PROCEDURE feed() LANGUAGE plpgsql AS
+$$DECLARE
+	ahead bigint := 0;
+BEGIN
+	LOOP
+		SELECT l.last_value - s.last_value INTO ahead FROM backlog_position_seq l, seen_single s;
+		IF ahead < 5000 THEN
+			INSERT INTO backlog (stream, type) SELECT 's' || i, 'A' FROM generate_series(1, 2000) i;
+		ELSE
+			PERFORM pg_sleep(0.02);
+		END IF;
+		COMMIT;
+		EXIT WHEN (SELECT is_called FROM fed);
+	END LOOP;
+END$$;
+-- Once this has been called, it ends.
+CREATE SEQUENCE fed;
+CREATE SEQUENCE seen_single;
+CREATE SEQUENCE seen_usual;
+GRANT USAGE ON SEQUENCE seen_single, seen_usual TO PUBLIC;
+SQL
+PmTest::create_seen($node);
+# A sequence tells how far they are without a look at a table.
+PmTest::create_handler($node, 'single', user => 'alice', after => "PERFORM nextval('public.seen_single');");
+PmTest::create_handler($node, 'usual', user => 'bob', after => "PERFORM nextval('public.seen_usual');");
+$node->safe_psql('postgres', "SELECT pm.register('single', 'single', '{backlog}', batch_size => 1, on_failure => 'halt')",
+	extra_params => [ '-U', 'alice' ]);
+$node->safe_psql('postgres', "SELECT pm.register('usual', 'usual', '{trickle}', on_failure => 'halt')",
+	extra_params => [ '-U', 'bob' ]);
+
+my $script = PostgreSQL::Test::Utils::tempdir . '/trickle.sql';
+PostgreSQL::Test::Utils::append_to_file($script, "INSERT INTO trickle (stream, type) VALUES ('t', 'A');\n");
+my $feeder = PmTest::start_psql($node, 'CALL feed();');
+my $writers = PmTest::start_program($node, 'pgbench', '-n', '-c', 4, '-R', 400, '-T', 100000, '-f', $script, $node->connstr('postgres'));
+my $session = PmTest::session($node);
+
+sub pid_of
+{
+	my ($role) = @_;
+	return $session->do("SELECT pid FROM pg_stat_activity WHERE backend_type = 'pm dispatcher' AND usename = '$role'");
+}
+
+# CPU time of a process so far, in seconds.
+sub cpu
+{
+	my ($pid) = @_;
+	open my $f, '<', "/proc/$pid/stat" or die "no /proc/$pid/stat\n";
+	my @fields = split ' ', (<$f> =~ s/^.*\) //r);
+	close $f;
+	return ($fields[11] + $fields[12]) / 100;
+}
+
+ok(PmTest::wait_until($node, "SELECT s.last_value > 1000 AND u.last_value > 100 FROM seen_single s, seen_usual u"), 'both are at work');
+my %pid = (single => pid_of('alice'), usual => pid_of('bob'));
+
+# How much each handles from now on: events a second, and a second of its CPU time.
+sub look
+{
+	my ($what, $seconds) = @_;
+	my (%before, %rate);
+	my $sql = 'SELECT s.last_value, u.last_value FROM seen_single s, seen_usual u';
+	my $began = time;
+
+	@before{qw(single usual)} = split /\|/, $session->do($sql);
+	$before{"cpu $_"} = cpu($pid{$_}) for keys %pid;
+	sleep $seconds;
+	my %after;
+	@after{qw(single usual)} = split /\|/, $session->do($sql);
+	for my $pm (qw(single usual))
+	{
+		my $n = $after{$pm} - $before{$pm};
+		my $cpu = cpu($pid{$pm}) - $before{"cpu $pm"};
+
+		$rate{$pm} = $n / (time - $began);
+		$rate{"$pm cpu"} = $n / ($cpu || 0.01);
+	}
+	my $pages = $session->do("SELECT pg_relation_size('pm_catalog.cursor') / 8192");
+	note(sprintf('%-22s single: %6.0f events/s, %6.0f a CPU second; usual: %4.0f events/s, %6.0f a CPU second; cursor: %d pages',
+			$what, @rate{'single', 'single cpu', 'usual', 'usual cpu'}, $pages));
+	return \%rate;
+}
+
+my $before = look('before', $window);
+my $holder = PmTest::session($node);
+$holder->do('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class;');
+my $began = time;
+my $held;
+while (1)
+{
+	my $rest = $began + $hold - time;
+
+	# the last look ends with the holding
+	$held = look(sprintf('held for %d s', time - $began), $rest < 2 * $window ? ($rest > 1 ? $rest : 1) : $window);
+	last if $rest < 2 * $window;
+	sleep($rest - 2 * $window < 40 ? 0 : 40);
+}
+$holder->do('COMMIT');
+$holder->quit;
+my $after = look('after', $window);
+
+# A row is looked for where it was last: after this, something else is there, or nothing.
+for my $n (1 .. 3)
+{
+	$session->do('VACUUM FULL pm_catalog.cursor');
+	my $was = $session->do('SELECT last_value FROM seen_single');
+	ok(PmTest::wait_until($node, "SELECT last_value > $was + 100 FROM seen_single", 't', timeout => 20), "rows that were moved are found ($n)");
+}
+
+$session->do("SELECT nextval('fed')");
+PmTest::finish_psql($feeder);
+$writers->{h}->signal('INT');
+PmTest::finish_psql($writers);
+ok(PmTest::wait_idle($node, timeout => 120), 'everything was handled in the end');
+
+for my $pm (qw(single usual))
+{
+	cmp_ok($held->{"$pm cpu"}, '>=', 0.5 * $before->{"$pm cpu"}, "$pm: a second of CPU time does half of what it did before, or more");
+	cmp_ok($held->{$pm}, '>=', 0.5 * $before->{$pm}, "$pm: at half of the speed or more") if $ENV{PM_SOAK};
+	PmTest::figure(sprintf('%s, a snapshot held for %d s: %.0f events/s before, %.0f at its end, %.0f after', $pm, $hold,
+			$before->{$pm}, $held->{$pm}, $after->{$pm}));
+}
+PmTest::figure('single: ' . PmTest::exactly_once_ok($node, 'single', 'backlog'));
+PmTest::figure('usual: ' . PmTest::exactly_once_ok($node, 'usual', 'trickle'));
+$session->quit;
+PmTest::no_crash_ok($node);
+$node->stop('fast');
+done_testing();
