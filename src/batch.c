@@ -27,6 +27,9 @@
 /* So many events of other lanes are passed over in one batch, unless it is greater. */
 #define BATCH_OTHERS	10000
 
+/* When so many bytes have been read, the batch ends with them. */
+#define BATCH_BYTES		((Size) 64 * 1024 * 1024)
+
 /* So many timers are read at once. */
 #define BATCH_TIMERS	256
 
@@ -206,6 +209,7 @@ batch_read_on(Batch *batch, BatchLog *b, int64 after)
 	b->reading = reading_read(b->log, &request);
 	b->next = 0;
 	b->looked_at += b->reading->looked_at;
+	batch->bytes += b->reading->bytes;
 }
 
 static bool
@@ -238,7 +242,7 @@ batch_look(Batch *batch, BatchLog *b, DispatchResult *result)
 			b->unknown = true;
 		else if (batch_read_to(b) >= b->mark.mark)
 			return;
-		else if (b->looked_at > Max(batch->limit, BATCH_OTHERS))
+		else if (b->looked_at > Max(batch->limit, BATCH_OTHERS) || (b->reading != NULL && batch->bytes > BATCH_BYTES))
 			b->unknown = true;
 		else
 			batch_read_on(batch, b, batch_read_to(b));
@@ -257,6 +261,7 @@ batch_take(Batch *batch, BatchLog *b)
 	item->position = event->position;
 	item->time = event->time;
 	item->event = event->event;
+	item->too_large = event->too_large;
 	batch->events[batch->count++] = item;
 	b->taken++;
 }

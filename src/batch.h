@@ -41,6 +41,7 @@ typedef struct BatchItem
 	const char *log_name;		/* NULL for a timer */
 	TimestampTz time;			/* recorded or due at */
 	Datum		event;			/* a pm.event */
+	int64		too_large;		/* 0, or its size: a stub stands for it */
 	Key		   *key;			/* NULL: not asked for yet, or not for us */
 	struct BatchItem *set_by;	/* of a timer that this batch has set: by what, in the end */
 	bool		passed;			/* not for us */
@@ -54,6 +55,7 @@ typedef struct Batch
 	LaneState	state;
 	TimestampTz now;			/* what timers and retries go by */
 	int			limit;
+	Size		bytes;			/* of events that were read */
 
 	int			nlogs;
 	BatchLog   *logs;

@@ -156,6 +156,20 @@ call_at(Batch *batch, BatchItem *item, bool correlating, bool several)
 }
 
 /*
+ * No value can hold it, so no function can be called with it.
+ */
+static void
+call_require_size(BatchItem *item)
+{
+	if (item->too_large > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the event at position %lld of log \"%s\" is too large for a function: %lld bytes",
+						(long long) item->position, item->log_name, (long long) item->too_large),
+				 errhint("Do by hand what is to be done, then use pm.discard.")));
+}
+
+/*
  * Finds out an item's key.  False if the event is not for this process
  * manager.
  */
@@ -170,7 +184,8 @@ call_correlate(Batch *batch, Calls *calls, BatchItem *item)
 		return true;
 	if (item->passed)
 		return false;
-	if (calls->handler.correlates)
+	/* Nobody can be asked about an event that is too large: it goes by its stream. */
+	if (calls->handler.correlates && item->too_large == 0)
 	{
 		call_at(batch, item, true, false);
 		within_event(item->log_name, item->position, item->event, NULL);
@@ -213,6 +228,7 @@ call_handler(Batch *batch, Calls *calls, BatchItem *item)
 		instance_load(batch->pm, item->key);
 	caller = MemoryContextSwitchTo(calls->per_event);
 	call_at(batch, item, false, false);
+	call_require_size(item);
 	within_event(item->log_name, item->position, item->event,
 				 handler->kind == HANDLER_INSTANCE ? item->key->name : NULL);
 	if (handler->kind == HANDLER_INSTANCE)
@@ -271,6 +287,8 @@ call_array(Batch *batch, Calls *calls, BatchItem **items, int count)
 	/* Which event it is about, is not known before the last is done. */
 	call_at(batch, items[count - 1], false, count > 1);
 	CallCurrent.count = batch->done;
+	for (int i = 0; i < count; i++)
+		call_require_size(items[i]);
 	MemoryContextSwitchTo(calls->per_event);
 	handler_call(&calls->handler, handler_event_array(&calls->handler, events, count));
 	MemoryContextSwitchTo(calls->caller);

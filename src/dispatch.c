@@ -299,6 +299,7 @@ dispatch_parked(Batch *batch, List *cursors, Parked *head, DispatchResult *resul
 		item.position = parked->position;
 		item.log_name = parked->log;
 		item.event = parked->event;
+		item.too_large = parked->too_large;
 		item.key = key_get_text(&batch->keys, parked->key);
 		/* A timer may have been cancelled by what ran before it. */
 		if (park_take(parked->id))

@@ -4,11 +4,16 @@
  */
 #include "pm.h"
 
+#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "event.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
@@ -60,4 +65,77 @@ event_form(EventFields *fields)
 	event = heap_copy_tuple_as_datum(heap_form_tuple(desc, fields->values, fields->nulls), desc);
 	ReleaseTupleDesc(desc);
 	return event;
+}
+
+/* ---------- events that are too large for one value ---------- */
+
+/* Room for the other columns; a column of a stub gets a quarter of it. */
+#define EVENT_ROOM		(64 * 1024)
+#define EVENT_STUB_KEY	"pm.too_large"
+
+static const int event_texts[] = {EVENT_STREAM, EVENT_TYPE, EVENT_DATA, EVENT_METADATA};
+
+/*
+ * A row can be larger than any value may be: its columns are kept outside of
+ * it, a pm.event has them in it.  Returns its size if it is, else 0.
+ */
+int64
+event_excess(const EventFields *fields)
+{
+	int64		size = 0;
+	bool		outside = false;
+
+	for (int i = 0; i < lengthof(event_texts); i++)
+	{
+		struct varlena *value = (struct varlena *) DatumGetPointer(fields->values[event_texts[i] - 1]);
+
+		outside |= !fields->nulls[event_texts[i] - 1] && (VARATT_IS_EXTERNAL(value) || VARATT_IS_COMPRESSED(value));
+	}
+	/* What is in the row itself has found room there. */
+	if (!outside)
+		return 0;
+	for (int i = 0; i < lengthof(event_texts); i++)
+		if (!fields->nulls[event_texts[i] - 1])
+			size += toast_raw_datum_size(fields->values[event_texts[i] - 1]);
+	return size > (int64) MaxAllocSize - EVENT_ROOM ? size : 0;
+}
+
+/*
+ * What stands for such an event: without its data, which no event of a log is
+ * else, and the size in its metadata.  The handler is never called with it.
+ */
+Datum
+event_form_stub(EventFields *fields, int64 size)
+{
+	EventFields stub = *fields;
+	char	   *note = psprintf("{\"" EVENT_STUB_KEY "\": " INT64_FORMAT "}", size);
+
+	for (int i = 0; i < lengthof(event_texts); i++)
+	{
+		int			column = event_texts[i] - 1;
+
+		if (!stub.nulls[column] && toast_raw_datum_size(stub.values[column]) > EVENT_ROOM / 4)
+			stub.nulls[column] = true;
+	}
+	stub.nulls[EVENT_DATA - 1] = true;
+	stub.nulls[EVENT_METADATA - 1] = false;
+	stub.values[EVENT_METADATA - 1] = DirectFunctionCall1(jsonb_in, CStringGetDatum(note));
+	return event_form(&stub);
+}
+
+/*
+ * The size of the event that this one stands for, 0 if it stands for itself.
+ */
+int64
+event_stub_size(const EventFields *fields)
+{
+	JsonbValue	value;
+	JsonbValue *found;
+
+	if (!fields->nulls[EVENT_DATA - 1] || fields->nulls[EVENT_METADATA - 1])
+		return 0;
+	found = getKeyJsonValueFromContainer(&DatumGetJsonbP(fields->values[EVENT_METADATA - 1])->root,
+										 EVENT_STUB_KEY, strlen(EVENT_STUB_KEY), &value);
+	return found == NULL || found->type != jbvNumeric ? 0 :
+		DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(found->val.numeric)));
 }

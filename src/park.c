@@ -287,6 +287,7 @@ park_form(uint64 row)
 	parked->key = exec_text(row, 10);
 	parked->attempts = DatumGetInt32(exec_value(row, 11, &isnull));
 	parked->event = event_form(&fields);
+	parked->too_large = parked->log != NULL ? event_stub_size(&fields) : 0;
 	return parked;
 }
 

@@ -20,6 +20,7 @@ typedef struct Parked
 	int			attempts;
 	TimestampTz retry_at;		/* of the head, where only that was asked for */
 	Datum		event;			/* a pm.event, 0 where it was not asked for */
+	int64		too_large;		/* 0, or its size: a stub stands for it */
 } Parked;
 
 extern void park_prefetch(ProcessManager *pm, int lane, List *keys);

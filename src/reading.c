@@ -137,9 +137,12 @@ reading_take(void *arg, EventFields *fields)
 	event = &reading->events[reading->count++];
 	event->position = receiver->last_position;
 	event->time = reading->last_time;
-	event->event = HeapTupleGetDatum(heap_form_tuple(receiver->event_desc, fields->values, fields->nulls));
+	event->too_large = event_excess(fields);
+	event->event = event->too_large > 0 ? event_form_stub(fields, event->too_large) :
+		HeapTupleGetDatum(heap_form_tuple(receiver->event_desc, fields->values, fields->nulls));
 	MemoryContextSwitchTo(caller);
-	receiver->enough = reading->count >= receiver->request->limit;
+	receiver->enough = reading->count >= receiver->request->limit ||
+		MemoryContextMemAllocated(reading->context, false) > READING_BYTES;
 	return !receiver->enough;
 }
 

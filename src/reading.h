@@ -20,6 +20,7 @@ typedef struct ReadingEvent
 	int64		position;
 	TimestampTz time;			/* recorded_at */
 	Datum		event;			/* a pm.event */
+	int64		too_large;		/* 0, or its size: a stub stands for it */
 } ReadingEvent;
 
 /* All wanted events with after < position <= up_to. */

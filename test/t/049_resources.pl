@@ -220,6 +220,23 @@ for (1 .. 100)
 cmp_ok(rss($pid), '<', $before + 20, sprintf('and has given the memory back: %.0f MB before, %.0f MB at the most, %.0f MB now', $before, $peak, rss($pid)));
 PmTest::figure(sprintf('an event of %d MB: handled in %.1f s, worker %.0f MB before, %.0f MB at the most, %.0f MB after', $mb, $took, $before, $peak, rss($pid)));
 
+# Many of them: no more of them are in memory at a time than need be.
+$mb = 40;
+$length = $mb * 1024 * 1024;
+answer("INSERT INTO large (stream, type, data, metadata) SELECT 'large', 'T', jsonb_build_object('x', repeat('x', $length)), jsonb_build_object('length', $length) FROM generate_series(1, 12)", 'app');
+$peak = 0;
+{
+	my $deadline = time + 120;
+	while (time < $deadline)
+	{
+		my $now = rss($pid);
+		$peak = $now if $now > $peak;
+		last if answer("SELECT count(*) FROM seen WHERE pm = 'large'") == 19;
+	}
+}
+PmTest::exactly_once_ok($node, 'large', 'large', "twelve events of $mb MB are handled");
+cmp_ok($peak, '<', 8 * $mb, sprintf('with %.0f MB of memory at the most', $peak));
+
 # One that PostgreSQL can keep, in pieces, but not put into one value.
 if ($ENV{PM_SOAK})
 {
