@@ -199,7 +199,7 @@ trace_read(Trace *trace, PmLog *log, List *notes, int64 position)
 	log_require_event(log, SPI_tuptable->tupdesc);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		EventFields event;
+		EventFields event = {0};
 
 		heap_deform_tuple(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, event.values, event.nulls);
 		trace_put(trace, log, &event);

@@ -111,13 +111,30 @@ sub others_ok
 # Appends: a while of events, the one that crashes, a while of events of its key and others.
 sub append
 {
-	return answer(<<'SQL');
+	return crashing(<<'SQL', "SELECT max(position) FROM orders WHERE type = 'abort'");
 BEGIN;
 INSERT INTO orders (stream, type) SELECT 's' || i % 7, 'A' FROM generate_series(1, 40) i;
-INSERT INTO orders (stream, type) VALUES ('s3', 'abort') RETURNING position;
+INSERT INTO orders (stream, type) VALUES ('s3', 'abort');
 INSERT INTO orders (stream, type) SELECT 's' || i % 7, 'A' FROM generate_series(1, 40) i;
 COMMIT;
 SQL
+}
+
+# Writes what will crash the server, perhaps before this session has ended; then asks, until there is an answer.
+sub crashing
+{
+	my ($sql, $question) = @_;
+	my $deadline = time + 60;
+	my $answer;
+
+	eval { answer($sql); 1 } or $@ =~ /connection error/ or die $@;
+	return unless defined $question;
+	until (eval { $answer = answer($question); 1 })
+	{
+		die $@ if time > $deadline;
+		sleep 0.05;
+	}
+	return $answer;
 }
 
 # ---- park
@@ -165,7 +182,7 @@ answer("SELECT pm.unregister('parks'); INSERT INTO armed VALUES (true)");
 $bad_keys = 3;
 answer("SELECT pm.register('parks', 'parks', '{orders}', start_at => 'end', max_attempts => 3, backoff => '100 ms')");
 my $from = 1 + answer('SELECT max(position) FROM orders');
-answer(<<"SQL");
+crashing(<<"SQL");
 INSERT INTO orders (stream, type) SELECT 's' || i % 7, CASE WHEN i IN (40, 41, 60) THEN 'abort' ELSE 'A' END FROM generate_series(1, 100) i;
 SQL
 ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked WHERE process_manager = 'parks' AND state = 'dead'), (SELECT state || lag FROM pm.status WHERE process_manager = 'parks')", "$bad_keys|idle0", timeout => 90), 'several keys: each is set aside')
@@ -216,7 +233,7 @@ BEGIN
 END $f$;
 SELECT pm.register('timed', 'timed', '{timed}', max_attempts => 2, backoff => '100 ms');
 SQL
-answer("INSERT INTO orders (stream, type) SELECT 's' || i % 7, 'A' FROM generate_series(1, 40) i; INSERT INTO timed (stream, type) SELECT CASE i WHEN 5 THEN 'bad' ELSE 'k' || i END, 'arm' FROM generate_series(1, 20) i");
+crashing("INSERT INTO orders (stream, type) SELECT 's' || i % 7, 'A' FROM generate_series(1, 40) i; INSERT INTO timed (stream, type) SELECT CASE i WHEN 5 THEN 'bad' ELSE 'k' || i END, 'arm' FROM generate_series(1, 20) i");
 ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'timed' AND key = 'bad' AND log IS NULL AND state = 'dead'", 1, timeout => 90), 'a timer whose handler crashes is parked')
   or diag(answer('SELECT * FROM pm.status') . answer('SELECT * FROM pm.parked'));
 $crashes = PmTest::restarts_in_log($node) - $restarts;

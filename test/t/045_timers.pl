@@ -282,7 +282,7 @@ SQL
 	is(answer('SELECT count(*) FROM rung', $clock), 0, 'they have not fired');
 	set_clock(3600);
 	my $took = PmTest::seconds { ok(PmTest::wait_until($clock, "SELECT string_agg(key, ',') FROM rung", 'half an hour', timeout => 15), 'the clock jumps an hour forward: what was due in half an hour has fired'); };
-	note(sprintf('it fired %.1f s after the jump', $took));
+	PmTest::figure(sprintf('the clock jumps an hour forward: what has become due fires %.1f s after', $took));
 	cmp_ok($took, '<', 8, 'within seconds');
 	is(answer("SELECT string_agg(key, ',') FROM pm.timer", $clock), 'half a day', 'and nothing else');
 
@@ -298,7 +298,7 @@ SQL
 		ok(PmTest::wait_until($clock, "SELECT (SELECT count(*) FROM pm.parked), (SELECT state || lag FROM pm.status WHERE process_manager = 'halts')", '0|idle0', timeout => 30), 'they are tried all the same')
 		  or diag(answer('SELECT * FROM pm.status', $clock) . answer('SELECT * FROM pm.parked', $clock) . answer('SELECT now()', $clock));
 	};
-	note(sprintf('they were tried %.1f s after the jump', $took));
+	PmTest::figure(sprintf('the clock jumps a year back: what had failed is tried %.1f s after', $took));
 	is(answer("SELECT string_agg(stream || pos, ',' ORDER BY stream, seq) FROM seen WHERE pm = 'parks'", $clock), answer("SELECT string_agg(stream || position, ',' ORDER BY stream, position) FROM bad", $clock), 'parks: once, in order within a key');
 	PmTest::exactly_once_ok($clock, 'halts', 'bad');
 	ok(PmTest::wait_until($clock, "SELECT count(*) FROM rung WHERE key = 'soon'", 1, timeout => 15), 'a timer that is set now fires');
