@@ -107,7 +107,10 @@ catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, in
 	*settled = false;
 	(void) cursor_read(pm, lane, &state);
 	if (blame_nobody(error->sqlerrcode) && (*at_once)++ < CATCH_UP_AT_ONCE)
+	{
+		lane_conflicts(pm->name, lane, 1);
 		return true;
+	}
 	if (CallCurrent.stage == STAGE_PREPARE)
 	{
 		blame_wait(pm, lane, &state, error, NULL);

@@ -13,6 +13,7 @@
 #include "cursor.h"
 #include "failed.h"
 #include "miscadmin.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #define FAILED_WAIT_MAX		5000	/* looking again at what is wrong outside, at most, ms */
@@ -167,6 +168,28 @@ failed_pause(Unit *unit)
 }
 
 /*
+ * Adds the unit's conflicts to those that pm.status shows.  The batches that
+ * met them were undone, so this is a transaction of its own; nobody waits for
+ * it to reach the disk.  While somebody else has the unit, they are kept for
+ * the next time.
+ */
+static void
+failed_record_conflicts(Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met)
+{
+	crew_transaction();
+	if (failed_take(unit) != NULL)
+	{
+		lane_conflicts(unit->pm->name, unit->lane, unit->conflicts);
+		(void) set_config_option("synchronous_commit", "off",
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+		CommitTransactionCommand();
+		unit->conflicts = 0;
+	}
+	else
+		CommitTransactionCommand();
+}
+
+/*
  * A batch of a unit has raised an error and was rolled back; CallCurrent says
  * where it was.  Runs in no transaction.
  */
@@ -181,6 +204,8 @@ failed_batch(Unit *unit, ErrorData *error)
 	if (blame_nobody(error->sqlerrcode) && unit->at_once < FAILED_AT_ONCE)
 	{
 		unit->at_once++;
+		unit->conflicts++;
+		(void) failed_try(failed_record_conflicts, unit, error, NULL, NULL);
 		if (CallCurrent.stage == STAGE_PREPARE)
 			unit_poll(unit);
 		else

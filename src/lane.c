@@ -173,6 +173,26 @@ lane_error(const char *manager, int lane)
 }
 
 /*
+ * Deadlocks and the like, which undid a batch and are no failures.
+ */
+void
+lane_conflicts(const char *manager, int lane, int count)
+{
+	static ExecStatement count_conflicts = {
+		NULL,
+		"UPDATE pm_catalog.lane SET conflicts = conflicts OPERATOR(pg_catalog.+) $3 "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2",
+		3, {TEXTOID, INT4OID, INT4OID}
+	};
+	Datum		values[3];
+
+	values[0] = CStringGetTextDatum(manager);
+	values[1] = Int32GetDatum(lane);
+	values[2] = Int32GetDatum(count);
+	(void) exec_as_owner(&count_conflicts, values, NULL);
+}
+
+/*
  * The unit cannot run, through no fault of an event.  The reason is for all who
  * may see the unit; the error's own words, which may be a handler's, are not.
  * What has failed before, and how often, is not forgotten over it.
@@ -331,9 +351,11 @@ lane_recut(ProcessManager *pm, int lanes)
 	static ExecStatement delete_lanes = {
 		NULL,
 		"WITH gone AS (DELETE FROM pm_catalog.lane WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND lane OPERATOR(pg_catalog.>=) $2 RETURNING errors) "
+		"AND lane OPERATOR(pg_catalog.>=) $2 RETURNING errors, conflicts) "
 		"UPDATE pm_catalog.lane SET errors = errors OPERATOR(pg_catalog.+) "
-		"coalesce((SELECT pg_catalog.sum(gone.errors) FROM gone), 0)::pg_catalog.int8 "
+		"coalesce((SELECT pg_catalog.sum(gone.errors) FROM gone), 0)::pg_catalog.int8, "
+		"conflicts = conflicts OPERATOR(pg_catalog.+) "
+		"coalesce((SELECT pg_catalog.sum(gone.conflicts) FROM gone), 0)::pg_catalog.int8 "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) 0",
 		2, {TEXTOID, INT4OID}
 	};

@@ -49,6 +49,7 @@ extern bool lane_is_due(TimestampTz at, TimestampTz now);
 extern void lane_clear(const char *manager, int lane);
 extern void lane_in_a_row(const char *manager, int lane, int keys, bool more);
 extern void lane_error(const char *manager, int lane);
+extern void lane_conflicts(const char *manager, int lane, int count);
 extern void lane_wait(const char *manager, int lane, LaneState *state, const char *reason, const char *hint, ErrorData *error);
 extern void lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool crash);
 extern bool lane_is_about(LaneState *state, const Handling *what);

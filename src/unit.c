@@ -199,6 +199,7 @@ unit_load(void)
 				{
 					unit->isolate = known->isolate;
 					unit->at_once = known->at_once;
+					unit->conflicts = known->conflicts;
 					unit->servers_faults = known->servers_faults;
 					unit->wait_nap = known->wait_nap;
 				}

@@ -22,6 +22,7 @@ typedef struct Unit
 	bool		leave_parked;	/* the logs come first this time */
 	Isolate		isolate;
 	int			at_once;		/* failures in a row that were not counted */
+	int			conflicts;		/* of these, not yet written down */
 	int			servers_faults; /* and those that look like the server's own trouble */
 	bool		polling;		/* not_before is for a mark or lock: a wake-up ends it */
 	long		held_nap;

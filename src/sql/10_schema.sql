@@ -95,6 +95,7 @@ CREATE TABLE pm_catalog.lane (
 	context         text,
 	sqlstate        text,
 	since           timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	conflicts       bigint NOT NULL DEFAULT 0,	-- deadlocks and the like, tried again without counting as errors
 	PRIMARY KEY (process_manager, lane)
 ) WITH (fillfactor = 50);
 

@@ -109,7 +109,7 @@ WHERE k.locktype OPERATOR(pg_catalog.=) 'object' AND k.granted
 -- dear to find out comes last.
 CREATE VIEW pm_catalog.unit_case AS
 SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at, p.owner, p.owner_name, r.rolname,
-	   l.state, l.reason, l.hint, CASE WHEN l.message IS DISTINCT FROM l.reason THEN l.message END AS message, l.attempts, l.retry_at, l.errors,
+	   l.state, l.reason, l.hint, CASE WHEN l.message IS DISTINCT FROM l.reason THEN l.message END AS message, l.attempts, l.retry_at, l.errors, l.conflicts,
 	   s.high_water_mark, s.last_position, s.problem, s.hint AS problem_hint, k.parked, k.next_retry,
 	   CASE
 		   WHEN NOT p.at_home THEN 'copy'
@@ -212,7 +212,8 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 				 (u.high_water_mark OPERATOR(pg_catalog.-) u."position")::pg_catalog.float8
 				 OPERATOR(pg_catalog./) now_rate.rate)::pg_catalog.numeric, 1)::pg_catalog.float8) END AS eta,
 	   CASE WHEN u.last_position OPERATOR(pg_catalog.>) u."position"
-			THEN pm_catalog.oldest_unhandled(u.log, u."position") END AS oldest_unhandled
+			THEN pm_catalog.oldest_unhandled(u.log, u."position") END AS oldest_unhandled,
+	   u.conflicts
 FROM pm_catalog.unit_case u
 CROSS JOIN LATERAL (SELECT CASE WHEN u.parked OPERATOR(pg_catalog.>) 0 THEN
 						   pg_catalog.format('%s of its events are parked', u.parked) END AS reason,

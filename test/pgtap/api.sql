@@ -80,7 +80,7 @@ INSERT INTO columns (view, name, type) VALUES
 	('status', 'process_manager', 'text'), ('status', 'log', 'text'), ('status', 'lane', 'integer'), ('status', 'position', 'bigint'), ('status', 'high_water_mark', 'bigint'),
 	('status', 'lag', 'bigint'), ('status', 'state', 'text'), ('status', 'reason', 'text'), ('status', 'hint', 'text'), ('status', 'attempts', 'integer'),
 	('status', 'retry_at', 'timestamp with time zone'), ('status', 'parked', 'bigint'), ('status', 'handled', 'bigint'), ('status', 'errors', 'bigint'), ('status', 'rate', 'numeric'),
-	('status', 'eta', 'interval'), ('status', 'oldest_unhandled', 'timestamp with time zone'),
+	('status', 'eta', 'interval'), ('status', 'oldest_unhandled', 'timestamp with time zone'), ('status', 'conflicts', 'bigint'),
 	('instance', 'process_manager', 'text'), ('instance', 'key', 'text'), ('instance', 'state', 'jsonb'), ('instance', 'started_at', 'timestamp with time zone'),
 	('instance', 'updated_at', 'timestamp with time zone'),
 	('timer', 'process_manager', 'text'), ('timer', 'key', 'text'), ('timer', 'type', 'text'), ('timer', 'due', 'timestamp with time zone'), ('timer', 'data', 'jsonb'),
