@@ -107,6 +107,13 @@ compat_identity_sequence(Relation rel, AttrNumber attnum)
 #define compat_lock_held_by_me(tag, mode)	LockHeldByMe(tag, mode)
 #endif
 
+/* The setting that makes plans parallel for the sake of tests. */
+#if PG_VERSION_NUM >= 160000
+#define COMPAT_FORCE_PARALLEL	"debug_parallel_query"
+#else
+#define COMPAT_FORCE_PARALLEL	"force_parallel_mode"
+#endif
+
 /* Rights on functions, databases and tables: one generic function from 16. */
 #if PG_VERSION_NUM >= 160000
 #define compat_proc_aclcheck(oid, role, mode)	object_aclcheck(ProcedureRelationId, oid, role, mode)

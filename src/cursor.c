@@ -100,7 +100,7 @@ cursor_parked_due(ProcessManager *pm, int lane)
 	static ExecStatement parked_due = {
 		NULL,
 		"SELECT k.retry_at FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND k.lane OPERATOR(pg_catalog.=) $2 AND k.retry_at IS NOT NULL ORDER BY k.retry_at LIMIT 1",
+		"AND k.lane OPERATOR(pg_catalog.=) $2 AND k.retry_at IS NOT NULL ORDER BY k.retry_at, k.id LIMIT 1",
 		2, {TEXTOID, INT4OID}
 	};
 	ExecScope	scope;

@@ -25,6 +25,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -79,8 +80,14 @@ exec_begin(ExecScope *scope, Oid role, int restriction, bool pin)
 	GetUserIdAndSecContext(&scope->user, &scope->sec_context);
 	scope->guc_level = NewGUCNestLevel();
 	if (pin)
+	{
 		(void) set_config_option("search_path", "pg_catalog, pg_temp",
 								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		/* It would plan each call of a fixed statement anew, by whatever the settings are. */
+		if (plan_cache_mode == PLAN_CACHE_MODE_FORCE_CUSTOM_PLAN)
+			(void) set_config_option("plan_cache_mode", "auto",
+									 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	}
 	if (role != scope->user || restriction != 0)
 		SetUserIdAndSecContext(role, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE | restriction);
 	/* In a worker there is no statement, whose snapshot SPI takes for granted. */
@@ -244,31 +251,20 @@ exec_along_index(SPIPlanPtr plan, int nargs, const Oid *argtypes, const Datum *v
 }
 
 /*
- * Runs a fixed statement, planning it when this backend meets it first.  The
- * private tables have an index for each, and are empty when many are planned:
- * a plan that scans such a table would be kept while it grows.
+ * Runs a fixed statement, under a plan that does not depend on statistics and
+ * settings.  A plan that the plan cache has made by itself is given up.
  */
 uint64
 exec_statement(ExecStatement *statement, Datum *values, const char *nulls)
 {
-	bool		seqscan = enable_seqscan;
-	bool		jit = jit_enabled;
-	uint64		rows = 0;
-
+	if (statement->plan != NULL && !pinned_holds(statement->plan))
+	{
+		pinned_free(statement->plan);
+		statement->plan = NULL;
+	}
 	if (statement->plan == NULL)
-		statement->plan = exec_prepare_generic(statement->sql, statement->nargs, statement->argtypes);
-	enable_seqscan = jit_enabled = false;
-	PG_TRY();
-	{
-		rows = exec_plan(statement->plan, values, nulls, 0);
-	}
-	PG_FINALLY();
-	{
-		enable_seqscan = seqscan;
-		jit_enabled = jit;
-	}
-	PG_END_TRY();
-	return rows;
+		statement->plan = pinned_make(exec_prepare_generic(statement->sql, statement->nargs, statement->argtypes));
+	return exec_plan(statement->plan->plan, values, nulls, 0);
 }
 
 /*

@@ -6,6 +6,7 @@
 #define PM_EXEC_H
 
 #include "executor/spi.h"
+#include "pinned.h"
 
 /* Where exec_begin_* came from, for exec_end(). */
 typedef struct ExecScope
@@ -21,7 +22,7 @@ typedef struct ExecScope
 /* A fixed statement: planned once a backend. */
 typedef struct ExecStatement
 {
-	SPIPlanPtr	plan;			/* NULL until then */
+	PinnedPlan *plan;			/* NULL until then */
 	const char *sql;
 	int			nargs;
 	Oid			argtypes[EXEC_MAX_ARGS];

@@ -10,6 +10,7 @@
 #include "launcher.h"
 #include "log.h"
 #include "miscadmin.h"
+#include "pinned.h"
 #include "registry.h"
 #include "slot.h"
 #include "utility.h"
@@ -31,6 +32,7 @@ _PG_init(void)
 	guard_install();
 	log_install();
 	handler_install();
+	pinned_install();
 	registry_install();
 	wakeup_install();
 	if (process_shared_preload_libraries_in_progress)

@@ -320,7 +320,7 @@ park_due(ProcessManager *pm, int lane, TimestampTz now)
 		NULL,
 		"SELECT id, key, attempts, retry_at FROM pm_catalog.parked "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 AND retry_at IS NOT NULL "
-		"AND state OPERATOR(pg_catalog.=) 'failing' ORDER BY retry_at LIMIT 1",
+		"AND state OPERATOR(pg_catalog.=) 'failing' ORDER BY retry_at, id LIMIT 1",
 		2, {TEXTOID, INT4OID}
 	};
 	Datum		values[2];

@@ -164,7 +164,7 @@ CREATE TABLE pm_catalog.parked (
 	UNIQUE (process_manager, log, "position")
 );
 CREATE INDEX parked_key ON pm_catalog.parked (process_manager, lane, key, id);
-CREATE INDEX parked_retry ON pm_catalog.parked (process_manager, lane, retry_at) WHERE retry_at IS NOT NULL;
+CREATE INDEX parked_retry ON pm_catalog.parked (process_manager, lane, retry_at, id) WHERE retry_at IS NOT NULL;
 CREATE INDEX parked_head ON pm_catalog.parked (process_manager, lane, id) WHERE state IN ('failing', 'dead');
 
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.log', '');
