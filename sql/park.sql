@@ -739,6 +739,42 @@ BEGIN
 END $$;
 SELECT s, t, tried(s, t) FROM unnest('{40P01,40001,55P03,P0001}'::text[]) s, unnest('{0,1,9,1000000}'::int[]) t ORDER BY s, t;
 
+-- all that are dead, at once
+SELECT reset_handled();
+TRUNCATE poison;
+INSERT INTO poison VALUES ('bad');
+SELECT pm.register('m', 'handle', '{orders}', start_at => 'end', backoff => '1 hour', max_attempts => 1);
+SELECT pm.register('other', 'handle', '{orders}', start_at => 'end', backoff => '1 hour', max_attempts => 1);
+INSERT INTO orders (stream, type) VALUES ('a', 'bad'), ('b', 'bad'), ('a', 'a2'), ('c', 'c1'), ('b', 'b2');
+SELECT pm.catch_up(on_failure => 'policy');
+SELECT pm, key, type, state FROM aside;
+-- they fail again
+SELECT pm.retry('m');
+SELECT pm, key, type, state, attempts, later FROM aside WHERE pm = 'm';
+SELECT pm.catch_up('m', on_failure => 'policy');
+SELECT pm, key, type, state, attempts FROM aside WHERE pm = 'm';
+TRUNCATE poison;
+-- the rest of their keys follows; those of another are left alone
+SELECT pm.retry('m');
+SELECT pm.catch_up('m', on_failure => 'policy');
+SELECT pm.discard('other');
+SELECT pm, key, type, state, later FROM aside;
+SELECT pm.catch_up('other', on_failure => 'policy');
+SELECT * FROM aside;
+SELECT how, key, type FROM handled ORDER BY n;
+-- there are none
+SELECT pm.retry('m'), pm.discard('m');
+-- what is failing is not dead
+INSERT INTO poison VALUES ('bad');
+SELECT pm.register('m', 'handle', '{orders}', backoff => '1 hour', max_attempts => 2);
+SELECT pm.append('orders', 'a', 'bad') > 0 AS appended;
+SELECT pm.catch_up('m', on_failure => 'policy');
+SELECT pm.retry('m'), pm.discard('m');
+SELECT pm, key, type, state, attempts, later FROM aside WHERE pm = 'm';
+SELECT pm.retry('nobody');
+SELECT pm.discard('nobody');
+SELECT pm.unregister('m'), pm.unregister('other');
+
 SELECT pm.drop_log('orders'), pm.drop_log('payments');
 DROP VIEW aside, s;
 DROP TABLE orders, payments, handled, poison;

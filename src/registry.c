@@ -74,6 +74,16 @@ registry_ms(Datum interval)
 	return i->time / 1000 + (int64) i->day * (USECS_PER_DAY / 1000) + (int64) i->month * DAYS_PER_MONTH * (USECS_PER_DAY / 1000);
 }
 
+/* The columns that registry_select() takes apart. */
+#define REGISTRY_SELECT \
+	"SELECT p.id, p.name, p.owner, p.owner_name::pg_catalog.text, p.handler, p.handler_kind, p.types, " \
+	"p.on_failure, p.max_attempts, p.backoff, p.handler_timeout, p.batch_size, p.lanes, p.paused, " \
+	"p.system_identifier, p.database, " \
+	"(SELECT pg_catalog.array_agg(DISTINCT c.log) FROM pm_catalog.cursor c " \
+	"WHERE c.process_manager OPERATOR(pg_catalog.=) p.name), p.correlate, p.park_limit, " \
+	"p.handler_owner, p.correlate_owner " \
+	"FROM pm_catalog.process_manager p"
+
 /*
  * Process managers by owner or by name, whichever is given; both InvalidOid
  * and NULL: all.  In the caller's memory context.
@@ -81,23 +91,19 @@ registry_ms(Datum interval)
 static List *
 registry_select(Oid owner, const char *name)
 {
-	static ExecStatement select_managers = {
-		NULL,
-		"SELECT p.id, p.name, p.owner, p.owner_name::pg_catalog.text, p.handler, p.handler_kind, p.types, "
-		"p.on_failure, p.max_attempts, p.backoff, p.handler_timeout, p.batch_size, p.lanes, p.paused, "
-		"p.system_identifier, p.database, "
-		"(SELECT pg_catalog.array_agg(DISTINCT c.log) FROM pm_catalog.cursor c "
-		"WHERE c.process_manager OPERATOR(pg_catalog.=) p.name), p.correlate, p.park_limit, "
-		"p.handler_owner, p.correlate_owner "
-		"FROM pm_catalog.process_manager p "
-		"WHERE ($1 IS NULL OR p.owner OPERATOR(pg_catalog.=) $1) AND ($2 IS NULL OR p.name OPERATOR(pg_catalog.=) $2) "
-		"ORDER BY p.id",
-		2, {OIDOID, TEXTOID}
+	/* One each, so that every one of them goes along an index. */
+	static ExecStatement select_all = {
+		NULL, REGISTRY_SELECT " ORDER BY p.id", 0, {0}
+	};
+	static ExecStatement select_by_owner = {
+		NULL, REGISTRY_SELECT " WHERE p.owner OPERATOR(pg_catalog.=) $1 ORDER BY p.id", 1, {OIDOID}
+	};
+	static ExecStatement select_by_name = {
+		NULL, REGISTRY_SELECT " WHERE p.name OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}
 	};
 	MemoryContext caller = CurrentMemoryContext;
 	ExecScope	scope;
-	Datum		values[2];
-	char		nulls[2];
+	Datum		values[1] = {name ? CStringGetTextDatum(name) : ObjectIdGetDatum(owner)};
 	List	   *result = NIL;
 	bool		isnull;
 	uint64		as_of = version;
@@ -105,11 +111,7 @@ registry_select(Oid owner, const char *name)
 	exec_begin_owner(&scope);
 	catalog_relid = exec_catalog_relid("process_manager");
 	log_relid = exec_catalog_relid("log");
-	values[0] = ObjectIdGetDatum(owner);
-	nulls[0] = OidIsValid(owner) ? ' ' : 'n';
-	values[1] = name ? CStringGetTextDatum(name) : (Datum) 0;
-	nulls[1] = name ? ' ' : 'n';
-	exec_statement(&select_managers, values, nulls);
+	exec_statement(name ? &select_by_name : OidIsValid(owner) ? &select_by_owner : &select_all, values, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		MemoryContext spi = MemoryContextSwitchTo(caller);

@@ -2,7 +2,7 @@
  * settle.c
  *		What a person does about parked events: pm.retry, pm.discard.
  *
- * Each waits for the batch that runs, and is in force when its transaction
+ * With a name only they are about all that are dead.  Each waits for the batch that runs, and is in force when its transaction
  * commits.  An event is named by its position, a timer, which has none, by the
  * number of its row, with log NULL.
  */
@@ -22,6 +22,8 @@
 
 PG_FUNCTION_INFO_V1(pm_retry);
 PG_FUNCTION_INFO_V1(pm_discard);
+PG_FUNCTION_INFO_V1(pm_retry_dead);
+PG_FUNCTION_INFO_V1(pm_discard_dead);
 
 /* The parked event that the arguments name. */
 typedef struct Settle
@@ -43,21 +45,34 @@ settle_words(const char *log, int64 number)
 	return psprintf("the event at position %lld of log \"%s\"", (long long) number, log);
 }
 
+/* To be tried afresh, now; whatever has crashed the server does not get two more crashes. */
+#define SETTLE_RETRY \
+	"state = 'failing', attempts = 0, crashes = least(crashes, 1), retry_at = '-infinity' "
+
+/* The next of a key, which has not been tried. */
+#define SETTLE_PROMOTE \
+	"state = 'failing', retry_at = '-infinity' "
+
+/* A parked event, and the first one of its key. */
+#define SETTLE_FIND \
+	"SELECT k.id, k.lane, k.key, k.state OPERATOR(pg_catalog.=) 'behind', h.log, coalesce(h.position, h.id) " \
+	"FROM pm_catalog.parked k CROSS JOIN LATERAL (SELECT f.id, f.log, f.position FROM pm_catalog.parked f " \
+	"WHERE f.process_manager OPERATOR(pg_catalog.=) k.process_manager AND f.lane OPERATOR(pg_catalog.=) k.lane " \
+	"AND f.key OPERATOR(pg_catalog.=) k.key ORDER BY f.id LIMIT 1) h " \
+	"WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
+
 /*
  * Finds the event, with the units locked.
  */
 static Settle
 settle_find(FunctionCallInfo fcinfo, const char *function)
 {
-	static ExecStatement find_parked = {
-		NULL,
-		"SELECT k.id, k.lane, k.key, k.state OPERATOR(pg_catalog.=) 'behind', h.log, coalesce(h.position, h.id) "
-		"FROM pm_catalog.parked k CROSS JOIN LATERAL (SELECT f.id, f.log, f.position FROM pm_catalog.parked f "
-		"WHERE f.process_manager OPERATOR(pg_catalog.=) k.process_manager AND f.lane OPERATOR(pg_catalog.=) k.lane "
-		"AND f.key OPERATOR(pg_catalog.=) k.key ORDER BY f.id LIMIT 1) h "
-		"WHERE k.process_manager OPERATOR(pg_catalog.=) $1 AND CASE WHEN $2 IS NULL "
-		"THEN k.log IS NULL AND k.id OPERATOR(pg_catalog.=) $3 "
-		"ELSE k.log OPERATOR(pg_catalog.=) $2 AND k.position OPERATOR(pg_catalog.=) $3 END",
+	static ExecStatement find_event = {
+		NULL, SETTLE_FIND "AND k.log OPERATOR(pg_catalog.=) $2 AND k.position OPERATOR(pg_catalog.=) $3",
+		3, {TEXTOID, TEXTOID, INT8OID}
+	};
+	static ExecStatement find_timer = {
+		NULL, SETTLE_FIND "AND k.log IS NULL AND k.id OPERATOR(pg_catalog.=) $3",
 		3, {TEXTOID, TEXTOID, INT8OID}
 	};
 	Settle		settle;
@@ -92,7 +107,7 @@ settle_find(FunctionCallInfo fcinfo, const char *function)
 	values[1] = log ? CStringGetTextDatum(log) : (Datum) 0;
 	nulls[1] = log ? ' ' : 'n';
 	values[2] = PG_GETARG_DATUM(2);
-	if (exec_statement(&find_parked, values, nulls) > 0)
+	if (exec_statement(log ? &find_event : &find_timer, values, nulls) > 0)
 	{
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 
@@ -120,7 +135,7 @@ pm_retry(PG_FUNCTION_ARGS)
 {
 	static ExecStatement retry = {
 		NULL,
-		"UPDATE pm_catalog.parked SET state = 'failing', attempts = 0, crashes = least(crashes, 1), retry_at = '-infinity' "
+		"UPDATE pm_catalog.parked SET " SETTLE_RETRY
 		"WHERE id OPERATOR(pg_catalog.=) $1",
 		1, {INT8OID}
 	};
@@ -152,4 +167,77 @@ pm_discard(PG_FUNCTION_ARGS)
 					GetUserNameFromId(GetUserId(), false))));
 	registry_changed();
 	PG_RETURN_VOID();
+}
+
+/* ---------- all that are dead ---------- */
+
+/*
+ * The process manager, with its units locked, and what a statement does to its
+ * dead events: it returns how many there were.
+ */
+static int64
+settle_dead(FunctionCallInfo fcinfo, const char *function, ExecStatement *statement)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ExecScope	scope;
+	Datum		values[1] = {PG_GETARG_DATUM(0)};
+	int64		count;
+	bool		isnull;
+
+	highwater_require_fresh_snapshots(function);
+	within_refuse(name);
+	(void) registry_take(name, false);
+	exec_begin_owner(&scope);
+	exec_statement(statement, values, NULL);
+	count = DatumGetInt64(exec_value(0, 1, &isnull));
+	exec_end(&scope);
+	wakeup_moved();
+	registry_changed();
+	return count;
+}
+
+/*
+ * pm.retry(name)
+ */
+Datum
+pm_retry_dead(PG_FUNCTION_ARGS)
+{
+	static ExecStatement retry_dead = {
+		NULL,
+		"WITH k AS (UPDATE pm_catalog.parked SET " SETTLE_RETRY
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'dead' RETURNING 1) "
+		"SELECT pg_catalog.count(*) FROM k",
+		1, {TEXTOID}
+	};
+
+	PG_RETURN_INT64(settle_dead(fcinfo, "pm.retry", &retry_dead));
+}
+
+/*
+ * pm.discard(name)
+ */
+Datum
+pm_discard_dead(PG_FUNCTION_ARGS)
+{
+	/* The rest of a key does not see that its first one has gone. */
+	static ExecStatement discard_dead = {
+		NULL,
+		"WITH gone AS (DELETE FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND state OPERATOR(pg_catalog.=) 'dead' RETURNING lane, key, id), "
+		"next AS (UPDATE pm_catalog.parked SET " SETTLE_PROMOTE
+		"WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT n.id FROM gone CROSS JOIN LATERAL ("
+		"SELECT k.id FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND k.lane OPERATOR(pg_catalog.=) gone.lane AND k.key OPERATOR(pg_catalog.=) gone.key "
+		"AND k.id OPERATOR(pg_catalog.>) gone.id ORDER BY k.id LIMIT 1) n))) "
+		"SELECT pg_catalog.count(*) FROM gone",
+		1, {TEXTOID}
+	};
+	int64		count = settle_dead(fcinfo, "pm.discard", &discard_dead);
+
+	if (count > 0)
+		ereport(LOG,
+				(errmsg("process manager \"%s\": all %lld dead events were discarded by \"%s\"",
+						text_to_cstring(PG_GETARG_TEXT_PP(0)), (long long) count,
+						GetUserNameFromId(GetUserId(), false))));
+	PG_RETURN_INT64(count);
 }

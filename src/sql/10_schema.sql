@@ -61,6 +61,7 @@ CREATE TABLE pm_catalog.process_manager (
 	database          oid NOT NULL,
 	registered_at     timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
+CREATE INDEX process_manager_owner ON pm_catalog.process_manager (owner);
 
 -- Updated by every batch: room on the page keeps the updates HOT.
 CREATE TABLE pm_catalog.cursor (

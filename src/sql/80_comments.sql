@@ -23,6 +23,8 @@ COMMENT ON FUNCTION pm.resume(text) IS 'end a pause or a halt, adopt a copy; nul
 COMMENT ON FUNCTION pm.seek(text, text, bigint, boolean) IS 'set a cursor: the next event is the first one after this position';
 COMMENT ON FUNCTION pm.retry(text, text, bigint) IS 'have a parked event, and then the rest of its key, retried now';
 COMMENT ON FUNCTION pm.discard(text, text, bigint) IS 'give up a parked event';
+COMMENT ON FUNCTION pm.retry(text) IS 'have all dead events of a process manager, and then the rest of their keys, retried now';
+COMMENT ON FUNCTION pm.discard(text) IS 'give up all dead events of a process manager';
 COMMENT ON FUNCTION pm.set_timer(text, timestamptz, jsonb) IS 'in an instance''s handler: have it called with an event of this type when it is due';
 COMMENT ON FUNCTION pm.cancel_timer(text) IS 'in an instance''s handler: forget a timer; false if there is none';
 COMMENT ON FUNCTION pm.done() IS 'what an instance''s handler returns to end the instance';

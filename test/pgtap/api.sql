@@ -26,6 +26,8 @@ INSERT INTO contract VALUES
 	('seek', 'name text, log text, after bigint, reset boolean DEFAULT false', 'void', 'volatile'),
 	('retry', 'name text, log text, pos bigint', 'void', 'volatile'),
 	('discard', 'name text, log text, pos bigint', 'void', 'volatile'),
+	('retry', 'name text', 'bigint', 'volatile'),
+	('discard', 'name text', 'bigint', 'volatile'),
 	('set_timer', 'type text, due timestamp with time zone, data jsonb DEFAULT ''{}''::jsonb', 'void', 'volatile'),
 	('cancel_timer', 'type text', 'boolean', 'volatile'),
 	('done', '', 'jsonb', 'immutable'),
@@ -36,11 +38,11 @@ INSERT INTO contract VALUES
 SET LOCAL intervalstyle = postgres_verbose;
 
 SELECT is(pg_get_function_arguments(p.oid), c.arguments, format('arguments of pm.%s', c.name))
-FROM contract c LEFT JOIN pg_proc p ON p.proname = c.name AND p.pronamespace = 'pm'::regnamespace ORDER BY c.name;
+FROM contract c LEFT JOIN pg_proc p ON p.proname = c.name AND p.pronamespace = 'pm'::regnamespace AND pg_get_function_arguments(p.oid) = c.arguments ORDER BY c.name;
 SELECT is(pg_get_function_result(p.oid), c.result, format('result of pm.%s', c.name))
-FROM contract c LEFT JOIN pg_proc p ON p.proname = c.name AND p.pronamespace = 'pm'::regnamespace ORDER BY c.name;
+FROM contract c LEFT JOIN pg_proc p ON p.proname = c.name AND p.pronamespace = 'pm'::regnamespace AND pg_get_function_arguments(p.oid) = c.arguments ORDER BY c.name;
 SELECT is(CASE p.provolatile WHEN 'v' THEN 'volatile' WHEN 's' THEN 'stable' ELSE 'immutable' END, c.volatility, format('volatility of pm.%s', c.name))
-FROM contract c LEFT JOIN pg_proc p ON p.proname = c.name AND p.pronamespace = 'pm'::regnamespace ORDER BY c.name;
+FROM contract c LEFT JOIN pg_proc p ON p.proname = c.name AND p.pronamespace = 'pm'::regnamespace AND pg_get_function_arguments(p.oid) = c.arguments ORDER BY c.name;
 SELECT bag_eq(
 	$$ SELECT proname::text FROM pg_proc WHERE pronamespace = 'pm'::regnamespace $$, 'SELECT name FROM contract',
 	'schema pm has these functions, each once, and no others');
