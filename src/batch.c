@@ -100,12 +100,7 @@ batch_mark(Batch *batch, BatchLog *b, DispatchResult *result)
 	if (b->mark.status == HIGHWATER_UNKNOWN)
 		return false;
 	if (b->mark.status == HIGHWATER_REWOUND || b->mark.last < b->cursor->position)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the sequence of log \"%s\" was set back to %lld, behind position %lld", b->log->name,
-						(long long) b->mark.last, (long long) Max(b->mark.mark, b->cursor->position)),
-				 errhint("Set it to %lld or higher with pg_catalog.setval; new events would be taken for old ones.",
-						 (long long) Max(b->mark.mark, b->cursor->position))));
+		highwater_refuse(b->log->name, b->mark.last, Max(b->mark.reached, b->cursor->position));
 	if (b->mark.status == HIGHWATER_HELD)
 		result->held = true;
 	b->marked = true;

@@ -64,6 +64,15 @@ compat_my_vxid(void)
 }
 #endif
 
+/* Has this transaction given a relation that was there before a new file? */
+#if PG_VERSION_NUM >= 160000
+#define compat_file_is_new(rel)	((rel)->rd_createSubid == InvalidSubTransactionId && \
+								 (rel)->rd_firstRelfilelocatorSubid != InvalidSubTransactionId)
+#else
+#define compat_file_is_new(rel)	((rel)->rd_createSubid == InvalidSubTransactionId && \
+								 (rel)->rd_firstRelfilenodeSubid != InvalidSubTransactionId)
+#endif
+
 /* The sequence behind an identity column. */
 static inline Oid
 compat_identity_sequence(Relation rel, AttrNumber attnum)

@@ -54,6 +54,16 @@ generations_local(Oid relid)
 }
 
 /*
+ * Forgets what waits for somebody: it settles with what is seen from now on.
+ */
+void
+generations_forget(Generations *generations)
+{
+	generations->used = 0;
+	generations->nmembers = 0;
+}
+
+/*
  * Drops from all generations who is not among the holders, and settles the
  * generations that have become empty.
  */

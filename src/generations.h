@@ -8,6 +8,7 @@
 #include "slot.h"
 
 extern Generations *generations_local(Oid relid);
+extern void generations_forget(Generations *generations);
 extern void generations_cut(Generations *generations, VirtualTransactionId *holders, int nholders);
 extern void generations_push(Generations *generations, int64 last, VirtualTransactionId *holders, int nholders);
 extern int64 generations_own_mark(Generations *generations);

@@ -14,10 +14,11 @@
  * So each log carries a guard, which binds the table's owner too:
  *
  * - Before a statement writes, a trigger takes the transaction's floor: the
- *	 last value of the sequence at a moment when the transaction already holds
- *	 its lock, in its own name (guard_hold()).  The lock stays until the
- *	 (sub)transaction ends, so every position above the floor has the
- *	 property.  If the subtransaction that took the floor aborts, its lock may
+ *	 last value of the sequence, or the highest one that a reader has seen, at
+ *	 a moment when the transaction already holds its lock, in its own name
+ *	 (guard_hold()).  The two differ where the sequence was set back.  The lock
+ *	 stays until the (sub)transaction ends, so every position above the floor
+ *	 has the property.  If the subtransaction that took the floor aborts, its lock may
  *	 be gone: the floor is forgotten, and the next statement takes a new one.
  * - A check constraint compares every new position: above the floor, and at
  *	 most the sequence's last value (else the sequence would meet it later).
@@ -30,7 +31,8 @@
  *
  * The floor is also what the transaction tells the others, once, as its hint:
  * "nothing of mine is at or below it".  A hint once published is never raised,
- * even if the floor was forgotten: lower is safe.
+ * even if the floor was forgotten: lower is safe.  And a floor taken anew is
+ * never below the hint, though the sequence may be.
  *
  * The same trigger notes that the log's readers are to be woken.
  */
@@ -71,6 +73,7 @@ typedef struct GuardEntry
 	int64		ceiling;		/* a last value seen: positions up to it exist */
 	int64		read_up_to;		/* this transaction has itself handled events up to here */
 	bool		hinted;
+	int64		hint;			/* what the others were told, then */
 	bool		updating;		/* the next check sees this old position */
 	int64		updated;
 } GuardEntry;
@@ -204,8 +207,8 @@ guard_hold(Oid relid)
 }
 
 /*
- * Up to where readers have been, as far as is known.  The cursors are asked
- * once a server start and log, and the mark takes it from there; without
+ * Up to where readers have looked, as far as is known.  The cursors are asked
+ * once a server start and log, and the slot takes it from there; without
  * shared memory, once a transaction.
  */
 static int64
@@ -213,16 +216,20 @@ guard_readers(GuardEntry *entry)
 {
 	entry->slot = slot_log_cached(entry->relid, entry->slot, &entry->slot_generation);
 	if (entry->slot != NULL && pg_atomic_read_u32(&entry->slot->seeded) != 0)
-		return (int64) pg_atomic_read_u64(&entry->slot->mark);
+		return (int64) pg_atomic_read_u64(&entry->slot->reached);
 	if (!entry->seeded)
 	{
 		LogSlot    *slot = slot_log(entry->relid, true);
 
 		entry->seed = cursor_furthest(entry->relid);
-		if (slot != NULL)
-			slot_log_seed(slot, entry->relid, entry->seed);
-		else
+		if (slot == NULL)
 			entry->seeded = true;
+		else
+		{
+			slot_log_seed(slot, entry->relid, entry->seed);
+			/* Somebody may have looked meanwhile. */
+			return Max(entry->seed, (int64) pg_atomic_read_u64(&slot->reached));
+		}
 	}
 	return entry->seed;
 }
@@ -250,10 +257,13 @@ guard_enter(Relation rel)
 	entry->ceiling = entry->floor;
 
 	/*
-	 * A mark or a cursor above the last value: the sequence was set back.
-	 * Nothing may be written where readers have already been.
+	 * Readers have seen the sequence further than it is: it was set back.
+	 * Nothing may be written where they have been, or wait for others than
+	 * us; nor where we have said that we do not write.
 	 */
 	entry->floor = Max(entry->floor, guard_readers(entry));
+	if (entry->hinted)
+		entry->floor = Max(entry->floor, entry->hint);
 	entry->subid = GetCurrentSubTransactionId();
 	entry->has_floor = true;
 
@@ -265,6 +275,7 @@ guard_enter(Relation rel)
 	if (!entry->hinted)
 	{
 		entry->hinted = true;
+		entry->hint = entry->floor;
 		if (Slots != NULL && nhints < SLOT_HINTS)
 			slot_hint_publish(nhints++, entry->relid, entry->floor);
 	}

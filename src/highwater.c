@@ -23,6 +23,22 @@
  * cleared together with the xid, under ProcArrayLock, so a snapshot taken
  * afterwards sees T's commit.
  *
+ * When the sequence is set back.  The owner can do that with setval, at any
+ * time and as often as he likes, and p <= L may be drawn after L was read.  So
+ * between step 1 and step 2 each look writes L down: "reached" is the highest
+ * L of all looks.  A writer reads it after it has taken its lock, and its floor
+ * is never below it (guard.c).  Now let T write p <= L.  If T had its lock when
+ * H was read, T is in H.  If not, T took the lock, or took it again after a
+ * savepoint, later; so it read "reached" after L was written down, its floor
+ * is at or above L, and p is refused.  This does not ask when p was drawn.
+ * Where the last value is below "reached", the sequence has been set back and
+ * not yet forward again: readers stop and say so, since what was drawn above it
+ * before would be met again.
+ *
+ * An open transaction that has restarted the sequence (ALTER SEQUENCE) sees a
+ * file of its own, which nobody else will see if it rolls back.  What it sees
+ * there is nothing to write down: its looks settle nothing.
+ *
  * Not waiting.  We keep generations (L, H) and never wait for them: each time
  * a mark is asked for, every pending H is cut down to the transactions that
  * hold their lock still; who is gone has ended, and when an H has become empty
@@ -34,17 +50,22 @@
  * publish "nothing of mine is at or below this floor" (guard.c).  When every
  * member of H has a hint, everything up to min(L, their floors) is settled at
  * once.  When a member has none (prepared and recovered, or more logs than
- * hints in one transaction) the generations decide.
+ * hints in one transaction) the generations decide.  A transaction writes
+ * nothing at or below its hint, even when the sequence is set back and a
+ * rolled back savepoint has cost it its floor: the next one is not lower.
  *
- * What it rests on.  The sequence has CACHE 1, a positive increment and no
- * CYCLE, and is not set back; the table is an ordinary logged one, not a
- * partition (log.c checks these).  The reader's snapshot is younger than the
+ * What it rests on.  The sequence is logged, has CACHE 1, a positive increment
+ * and no CYCLE; the table is an ordinary logged one, not a partition
+ * (log_check.c looks at these).  The reader's snapshot is younger than the
  * mark, so callers with a transaction-wide snapshot are refused.  All readers
  * of one log work on its generations one after another, under the slot's lock:
  * cutting down a generation by an H taken before it was pushed would drop
  * members that have not ended.  This runs on a primary only.
  *
- * Without shared memory each backend has generations of its own.
+ * Without shared memory each backend has generations of its own, and nowhere to
+ * write down for the others what it has seen.  It notices a sequence that was
+ * set back, and forgets its generations then; one that was set back and forward
+ * again between two of its looks it does not notice.
  */
 #include "pm.h"
 
@@ -80,6 +101,7 @@ highwater_seeded(Oid relid)
 
 	if (generations->mark == 0)
 		generations->mark = cursor_furthest(relid);
+	generations->reached = Max(generations->reached, generations->mark);
 	return generations;
 }
 
@@ -182,23 +204,28 @@ highwater_writers(Oid relid, int *count)
 }
 
 /*
- * One look: L, then H, then the generations.  Assumes that the caller keeps
- * others off "generations" (the slot's lock, or they are local).
+ * One look, where L is known already: H, then the generations.  Assumes that
+ * the caller keeps others off "generations" (the slot's lock, or they are
+ * local), and has written L down.
  */
 static void
-highwater_look(Generations *generations, Oid relid, Relation sequence, HighwaterView view,
-			   Highwater *result)
+highwater_look(Generations *generations, Oid relid, HighwaterView view, Highwater *result)
 {
 	VirtualTransactionId *holders;
 	int			nholders;
 	int64		floor;
 	bool		hinted;
 
-	result->last = sequence_read(sequence);
-	if (result->last <= generations->mark)
+	result->mark = generations->mark;
+	result->reached = generations->reached;
+	if (result->last < generations->reached)
 	{
-		result->status = result->last < generations->mark ? HIGHWATER_REWOUND : HIGHWATER_COMPLETE;
-		result->mark = generations->mark;
+		result->status = HIGHWATER_REWOUND;
+		return;
+	}
+	if (result->last == generations->mark)
+	{
+		result->status = HIGHWATER_COMPLETE;
 		return;
 	}
 
@@ -224,6 +251,18 @@ highwater_look(Generations *generations, Oid relid, Relation sequence, Highwater
 			result->mark = Max(result->mark, Min(result->last, floor));
 	}
 	result->status = result->mark < result->last ? HIGHWATER_HELD : HIGHWATER_COMPLETE;
+}
+
+/*
+ * A look at a file that the sequence has only for this transaction.
+ */
+static void
+highwater_own_file(Generations *generations, Highwater *result)
+{
+	result->mark = generations->mark;
+	result->reached = Max(generations->reached, result->last);
+	result->status = result->last < generations->reached ? HIGHWATER_REWOUND :
+		result->last == generations->mark ? HIGHWATER_COMPLETE : HIGHWATER_HELD;
 }
 
 /*
@@ -274,7 +313,7 @@ highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 		slot = slot_log(relid, false);
 		result.status = HIGHWATER_UNKNOWN;
 		result.mark = slot ? (int64) pg_atomic_read_u64(&slot->mark) : generations_local(relid)->mark;
-		result.last = result.mark;
+		result.last = result.reached = result.mark;
 		return result;
 	}
 	while ((slot = slot_log(relid, true)) != NULL)
@@ -288,13 +327,33 @@ highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 			LWLockRelease(&slot->lock);
 			continue;
 		}
-		highwater_look(&slot->generations, relid, sequence, view, &result);
+		result.last = sequence_read(sequence);
+		if (compat_file_is_new(sequence))
+			highwater_own_file(&slot->generations, &result);
+		else
+		{
+			slot_log_reach(slot, result.last);
+			highwater_look(&slot->generations, relid, view, &result);
+		}
 		pg_atomic_write_u64(&slot->mark, (uint64) slot->generations.mark);
 		LWLockRelease(&slot->lock);
 		break;
 	}
 	if (slot == NULL)
-		highwater_look(highwater_seeded(relid), relid, sequence, view, &result);
+	{
+		Generations *generations = highwater_seeded(relid);
+
+		result.last = sequence_read(sequence);
+		if (compat_file_is_new(sequence))
+			highwater_own_file(generations, &result);
+		else
+		{
+			if (result.last < generations->reached)
+				generations_forget(generations);
+			generations->reached = Max(generations->reached, result.last);
+			highwater_look(generations, relid, view, &result);
+		}
+	}
 	relation_close(sequence, AccessShareLock);
 	if (view == HIGHWATER_OWN)
 		guard_read_up_to(relid, result.mark);
@@ -375,6 +434,33 @@ highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
 		result = highwater_compute(relid, seqid, view);
 	}
 	return result;
+}
+
+/*
+ * What to say of a log whose sequence was set back.
+ */
+char *
+highwater_set_back(const char *log, int64 last, int64 reached, char **hint)
+{
+	*hint = psprintf("Set it to %lld or higher with pg_catalog.setval; new events would be taken for old ones.",
+					 (long long) reached);
+	return psprintf("the sequence of log \"%s\" was set back to %lld, behind position %lld", log,
+					(long long) last, (long long) reached);
+}
+
+/*
+ * Refuses such a log.
+ */
+void
+highwater_refuse(const char *log, int64 last, int64 reached)
+{
+	char	   *hint;
+	char	   *problem = highwater_set_back(log, last, reached, &hint);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("%s", problem),
+			 errhint("%s", hint)));
 }
 
 /*

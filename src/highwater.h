@@ -18,7 +18,7 @@ typedef enum HighwaterStatus
 	HIGHWATER_COMPLETE,			/* the mark is the last position */
 	HIGHWATER_HELD,				/* a writer holds it back */
 	HIGHWATER_UNKNOWN,			/* the sequence is locked: try again */
-	HIGHWATER_REWOUND			/* the sequence has gone back behind the mark */
+	HIGHWATER_REWOUND			/* the sequence was set back behind what has been seen of it */
 } HighwaterStatus;
 
 typedef struct Highwater
@@ -26,12 +26,15 @@ typedef struct Highwater
 	HighwaterStatus status;
 	int64		mark;
 	int64		last;			/* of the sequence */
+	int64		reached;		/* the highest last that anybody has seen */
 } Highwater;
 
 extern Highwater highwater_compute(Oid relid, Oid seqid, HighwaterView view);
 extern Highwater highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log);
 extern VirtualTransactionId *highwater_writers(Oid relid, int *count);
 extern bool highwater_self_writes(Oid relid);
+extern char *highwater_set_back(const char *log, int64 last, int64 reached, char **hint);
+extern void highwater_refuse(const char *log, int64 last, int64 reached) pg_attribute_noreturn();
 extern void highwater_require_fresh_snapshots(const char *function);
 
 #endif							/* PM_HIGHWATER_H */

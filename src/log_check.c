@@ -64,7 +64,7 @@ log_sequence_fits(PmLog *log, int64 *last, int64 *needed)
 	*last = sequence_last(log->seqid);
 	*needed = cursor_furthest(log->relid);
 	if (slot != NULL)
-		*needed = Max(*needed, (int64) pg_atomic_read_u64(&slot->mark));
+		*needed = Max(*needed, (int64) pg_atomic_read_u64(&slot->reached));
 	exec_begin_reader(&scope, log->owner);
 	exec_command(psprintf("SELECT pg_catalog.max(%s) FROM ONLY %s", log->pos, log->table));
 	log_require_types(log, SPI_tuptable->tupdesc, 1, types);

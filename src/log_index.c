@@ -228,6 +228,24 @@ log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at)
 }
 
 /*
+ * The last position after another that has an event, 0 if there is none.
+ */
+int64
+log_index_last(PmLog *log, int64 after)
+{
+	LogIndexScan scan;
+	int64		position = 0;
+	bool		isnull;
+
+	if (!log_index_begin(&scan, log, after, PG_INT64_MAX))
+		return 0;
+	if (index_getnext_slot(scan.scan, BackwardScanDirection, scan.slot))
+		position = DatumGetInt64(slot_getattr(scan.slot, log->attnum[EVENT_POSITION], &isnull));
+	log_index_end(&scan);
+	return position;
+}
+
+/*
  * Reads events with after < position <= up_to in their order, at most
  * max_count.  False when there is no index to go along.
  *

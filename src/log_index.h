@@ -13,6 +13,7 @@ typedef bool (*LogIndexTake) (void *arg, EventFields *event);
 
 extern bool log_index_may_plan(PmLog *log);
 extern void log_index_refuse(PmLog *log);
+extern int64 log_index_last(PmLog *log, int64 after);
 extern bool log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at);
 extern bool log_index_read(PmLog *log, int64 after, int64 up_to, int64 max_count, LogIndexTake take, void *arg);
 

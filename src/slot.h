@@ -144,6 +144,7 @@ typedef struct GenerationMember
 typedef struct Generations
 {
 	int64		mark;			/* settled: nothing can appear at or below it */
+	int64		reached;		/* the highest last value that a look has seen, or a cursor */
 	uint32		used;			/* bit g: generation g is pending */
 	int64		last[SLOT_GENERATIONS];
 	int			nmembers;
@@ -161,7 +162,8 @@ typedef struct LogSlot
 	Oid			database;		/* InvalidOid: free */
 	Oid			relid;
 	pg_atomic_uint32 seeded;	/* the mark is at least the furthest cursor */
-	pg_atomic_uint64 mark;		/* a copy of generations.mark, to read without the lock */
+	pg_atomic_uint64 mark;		/* copies of generations.mark and generations.reached, */
+	pg_atomic_uint64 reached;	/* to read without the lock */
 	pg_atomic_uint64 interest[SLOT_WAKE_WORDS];
 	pg_atomic_uint64 wakes;		/* counts ends of writers while somebody was to be woken */
 	Generations generations;
@@ -232,6 +234,7 @@ extern void slot_clear_interest(int index);
 extern LogSlot *slot_log(Oid relid, bool create);
 extern LogSlot *slot_log_cached(Oid relid, LogSlot *cached, uint64 *generation);
 extern void slot_log_seed(LogSlot *slot, Oid relid, int64 cursor);
+extern void slot_log_reach(LogSlot *slot, int64 last);
 extern void slot_log_interest(LogSlot *slot);
 extern void slot_no_interest(void);
 extern void slot_log_wake(LogSlot *slot);

@@ -77,6 +77,7 @@ slot_log_shmem_startup(void)
 
 			LWLockInitialize(&slot->lock, Slots->lock.tranche);
 			pg_atomic_init_u64(&slot->mark, 0);
+			pg_atomic_init_u64(&slot->reached, 0);
 			pg_atomic_init_u32(&slot->seeded, 0);
 			for (int w = 0; w < SLOT_WAKE_WORDS; w++)
 				pg_atomic_init_u64(&slot->interest[w], 0);
@@ -160,9 +161,11 @@ slot_log(Oid relid, bool create)
 				slot->database = MyDatabaseId;
 				slot->relid = relid;
 				slot->generations.mark = 0;
+				slot->generations.reached = 0;
 				slot->generations.used = 0;
 				slot->generations.nmembers = 0;
 				pg_atomic_write_u64(&slot->mark, 0);
+				pg_atomic_write_u64(&slot->reached, 0);
 				pg_atomic_write_u32(&slot->seeded, 0);
 				for (int w = 0; w < SLOT_WAKE_WORDS; w++)
 					pg_atomic_write_u64(&slot->interest[w], 0);
@@ -213,9 +216,26 @@ slot_log_seed(LogSlot *slot, Oid relid, int64 cursor)
 	{
 		slot->generations.mark = Max(slot->generations.mark, cursor);
 		pg_atomic_write_u64(&slot->mark, (uint64) slot->generations.mark);
+		slot_log_reach(slot, cursor);
 		pg_atomic_write_u32(&slot->seeded, 1);
 	}
 	LWLockRelease(&slot->lock);
+}
+
+/*
+ * A look has seen the sequence at "last": from here on no writer goes below
+ * that.  The caller holds the slot's lock, and reads who holds the table's lock
+ * only afterwards (highwater.c).
+ */
+void
+slot_log_reach(LogSlot *slot, int64 last)
+{
+	Assert(LWLockHeldByMeInMode(&slot->lock, LW_EXCLUSIVE));
+	if (last <= slot->generations.reached)
+		return;
+	slot->generations.reached = last;
+	pg_atomic_write_u64(&slot->reached, (uint64) last);
+	pg_memory_barrier();
 }
 
 /*

@@ -120,6 +120,29 @@ pm_status_workers(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Was the log's sequence set back?  Readers notice where it is below what they
+ * have seen.  Where nobody had looked yet, an event above the last value shows
+ * it, once it has turned out that the sequence has not gone on to there.
+ */
+static bool
+status_set_back(PmLog *log, Highwater *mark)
+{
+	int64		position;
+
+	if (mark->status == HIGHWATER_REWOUND)
+		return true;
+	if (mark->status == HIGHWATER_UNKNOWN || !ConditionalLockRelationOid(log->relid, AccessShareLock))
+		return false;
+	position = log->stale ? 0 : log_index_last(log, mark->last);
+	UnlockRelationOid(log->relid, AccessShareLock);
+	if (position == 0)
+		return false;
+	*mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
+	mark->reached = Max(mark->reached, position);
+	return mark->status != HIGHWATER_UNKNOWN && mark->last < position;
+}
+
+/*
  * pm_catalog.log_state(log): high_water_mark, last_position, problem, hint
  */
 Datum
@@ -156,12 +179,21 @@ pm_status_log(PG_FUNCTION_ARGS)
 	if (log->problem == NULL && !RecoveryInProgress())
 	{
 		Highwater	mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
+		bool		set_back = status_set_back(log, &mark);
 
 		if (mark.status != HIGHWATER_UNKNOWN)
 		{
 			nulls[0] = nulls[1] = false;
 			values[0] = Int64GetDatum(mark.mark);
 			values[1] = Int64GetDatum(mark.last);
+		}
+		if (set_back)
+		{
+			char	   *hint;
+
+			nulls[2] = nulls[3] = false;
+			values[2] = CStringGetTextDatum(highwater_set_back(log->name, mark.last, mark.reached, &hint));
+			values[3] = CStringGetTextDatum(hint);
 		}
 	}
 	status_put(fcinfo, values, nulls);
