@@ -252,6 +252,13 @@ guard_enter(Relation rel)
 		return;
 
 	guard_resolve(entry, rel);
+	/* Readers do not wait for these (highwater.c). */
+	if (MyProc->statusFlags & GUARD_NEVER_WRITES)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot write log \"%s\" in a vacuum, an automatic analyze or a concurrent index build",
+						RelationGetRelationName(rel)),
+				 errhint("Index expressions, and what else these call, must not write.")));
 	guard_hold(entry->relid);
 	entry->floor = sequence_last(entry->seqid);
 	entry->ceiling = entry->floor;

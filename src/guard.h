@@ -13,6 +13,9 @@
 #define GUARD_TRUNCATE_TRIGGER	"pm_before_truncate"
 #define GUARD_CHECK				"pm_position_is_new"
 
+/* A transaction with one of these flags writes no log: guard_enter() sees to it. */
+#define GUARD_NEVER_WRITES	(PROC_IS_AUTOVACUUM | PROC_IN_VACUUM | PROC_IN_SAFE_IC)
+
 extern void guard_install(void);
 extern void guard_enter(Relation rel);
 extern void guard_drawn(Oid relid, int64 position);

@@ -126,7 +126,9 @@ highwater_self_writes(Oid relid)
 
 /*
  * A vacuum, an analyze by autovacuum or a concurrent index build holds a
- * writer's lock and writes nothing.  The flags are of the transaction only if
+ * writer's lock and writes nothing: what it calls (index expressions) may want
+ * to, and is refused by the guard.  The flags are set before a transaction
+ * locks anything and stay until its end.  They are of the transaction only if
  * that is still the same after they were read.
  */
 static bool
@@ -142,7 +144,7 @@ highwater_is_maintenance(VirtualTransactionId vxid)
 		return false;
 	flags = *((volatile uint8 *) &proc->statusFlags);
 	pg_memory_barrier();
-	return (flags & (PROC_IS_AUTOVACUUM | PROC_IN_VACUUM | PROC_IN_SAFE_IC)) != 0 &&
+	return (flags & GUARD_NEVER_WRITES) != 0 &&
 		compat_proc_lxid(proc) == vxid.localTransactionId;
 }
 
