@@ -239,7 +239,7 @@ BEGIN
 	PERFORM pm.catch_up('r');
 EXCEPTION WHEN raise_exception THEN
 	GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
-	RAISE WARNING '% / %', SQLERRM, substring(context FROM 'process manager[^\n]*') ~ '^process manager "r", position \d+ of log "orders"$';
+	RAISE WARNING '% / %', SQLERRM, substring(context FROM 'process manager[^\n]*') ~ '^process manager "r", position \d+ of log "orders", type "[^"]*", stream "[^"]*"$';
 END $$;
 SET client_min_messages = error;
 SELECT count(*) FROM handled;

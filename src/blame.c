@@ -13,6 +13,7 @@
 #include "cursor.h"
 #include "handler.h"
 #include "park.h"
+#include "report.h"
 #include "timer.h"
 #include "utils/timestamp.h"
 #include "within.h"
@@ -60,6 +61,23 @@ blame_timeout(ErrorData *error, ProcessManager *pm, const Handling *what)
 }
 
 /*
+ * Which call failed, in words that all who may see the unit may read.
+ */
+static char *
+blame_words(ProcessManager *pm, const Handling *what)
+{
+	Timer	   *timer;
+
+	if (what->log[0] != '\0')
+		return psprintf("%s failed at position %lld of log \"%s\"", what->correlating ? "correlate" : "the handler",
+						(long long) what->position, what->log);
+	timer = what->source == HANDLING_TIMER ? timer_get(pm, what->id) : NULL;
+	if (timer == NULL)
+		return pstrdup("the handler failed at a timer");
+	return psprintf("the handler failed at a timer of type \"%s\"", timer->type);
+}
+
+/*
  * Writes down that a unit waits, and why, unless that is known already.  What
  * was raised before a handler ran is ours, and may be told; else "met" says
  * which call met trouble of the server.  A parked event keeps nobody waiting.
@@ -81,28 +99,17 @@ blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, con
 		return;
 	else
 		lane_wait(pm->name, lane, state, reason, met == NULL ? error->hint : "It is tried again. The server's log tells more.", error);
-	ereport(LOG,
-			(errmsg("process manager \"%s\" waits: %s", pm->name, error->message)));
+	if (report_may(pm->owner, REPORT_FAILURE))
+		ereport(LOG,
+				(met == NULL ?
+				 errmsg("process manager \"%s\" in database \"%s\" waits: %s", pm->name, report_database(),
+						report_cut(error->message, REPORT_LOGGED)) :
+				 errmsg("process manager \"%s\" in database \"%s\" waits, since %s: %s", pm->name, report_database(),
+						blame_words(pm, met), report_cut(error->message, REPORT_LOGGED)),
+				 report_error(error)));
 }
 
 /* ---------- what follows ---------- */
-
-/*
- * Which call failed, in words that all who may see the unit may read.
- */
-static char *
-blame_words(ProcessManager *pm, const Handling *what)
-{
-	Timer	   *timer;
-
-	if (what->log[0] != '\0')
-		return psprintf("%s failed at position %lld of log \"%s\"", what->correlating ? "correlate" : "the handler",
-						(long long) what->position, what->log);
-	timer = what->source == HANDLING_TIMER ? timer_get(pm, what->id) : NULL;
-	if (timer == NULL)
-		return pstrdup("the handler failed at a timer");
-	return psprintf("the handler failed at a timer of type \"%s\"", timer->type);
-}
 
 /*
  * A timer's handler failed: it is set aside, under its instance's key.
@@ -194,9 +201,10 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 	else
 		lane_condemn(pm, what, words, error, crash);
 
-	ereport(LOG,
-			(errmsg("process manager \"%s\": %s: %s", pm->name, words, error->message),
-			 error->detail ? errdetail_log("%s", error->detail) : 0,
-			 error->context ? errcontext("%s", error->context) : 0));
+	if (report_may(pm->owner, REPORT_FAILURE))
+		ereport(LOG,
+				(errmsg("process manager \"%s\" in database \"%s\": %s: %s", pm->name, report_database(), words,
+						report_cut(error->message, REPORT_LOGGED)),
+				 report_error(error)));
 	return look_at;
 }

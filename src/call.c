@@ -16,6 +16,7 @@
 #include "event.h"
 #include "guc.h"
 #include "instance.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "timer.h"
 #include "utils/builtins.h"
@@ -25,7 +26,98 @@
 #include "utils/snapmgr.h"
 #include "within.h"
 
+#define CALL_SHOWN	200			/* bytes of a type, stream or key in the context of an error */
+
 CallProgress CallCurrent;
+
+static BatchItem *call_item = NULL; /* what user's code runs for just now */
+
+/* ---------- what an error says of the event ---------- */
+
+/*
+ * A text on one line, as much as is shown of it.
+ */
+static char *
+call_shown_text(const char *text, int length)
+{
+	int			shown = pg_mbcliplen(text, length, CALL_SHOWN);
+	char	   *line = psprintf("%.*s%s", shown, text, shown < length ? "..." : "");
+
+	for (char *c = line; *c != '\0'; c++)
+		if ((unsigned char) *c < ' ')
+			*c = ' ';
+	return line;
+}
+
+/*
+ * A text of the event.  Looks nothing up, and unpacks nothing: something has
+ * failed already.
+ */
+static char *
+call_shown(const EventFields *fields, int attribute)
+{
+	struct varlena *value = (struct varlena *) DatumGetPointer(fields->values[attribute - 1]);
+
+	if (fields->nulls[attribute - 1] || VARATT_IS_EXTERNAL(value) || VARATT_IS_COMPRESSED(value))
+		return pstrdup("...");
+	return call_shown_text(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+}
+
+/*
+ * The key as far as it is known and is not the stream.
+ */
+static char *
+call_shown_key(const char *stream)
+{
+	char	   *key;
+
+	if (call_item->key == NULL)
+		return NULL;
+	key = call_shown_text(call_item->key->name, strlen(call_item->key->name));
+	return strcmp(key, stream) == 0 ? NULL : key;
+}
+
+/*
+ * The line of an error's context that says what was being handled.
+ */
+static void
+call_context(void *arg)
+{
+	Batch	   *batch = arg;
+	Handling   *what = &CallCurrent.handling;
+	EventFields fields;
+	char	   *type;
+	char	   *stream;
+	char	   *key;
+
+	if (CallCurrent.stage == STAGE_PREPARE)
+		return;
+	if (what->several)
+		errcontext("process manager \"%s\", several events up to position %lld of log \"%s\"", batch->pm->name,
+				   (long long) what->position, what->log);
+	else if (call_item == NULL && what->log[0] != '\0')
+		errcontext("process manager \"%s\", position %lld of log \"%s\"", batch->pm->name,
+				   (long long) what->position, what->log);
+	else if (call_item == NULL)
+		errcontext("process manager \"%s\", at a timer", batch->pm->name);
+	if (call_item == NULL || what->several)
+		return;
+
+	event_deform(call_item->event, &fields);
+	type = call_shown(&fields, EVENT_TYPE);
+	stream = call_shown(&fields, EVENT_STREAM);
+	key = call_shown_key(stream);
+	if (what->log[0] == '\0')
+		errcontext("process manager \"%s\", at a timer of type \"%s\", key \"%s\"", batch->pm->name, type, stream);
+	else if (key == NULL)
+		errcontext("process manager \"%s\", position %lld of log \"%s\", type \"%s\", stream \"%s\"",
+				   batch->pm->name, (long long) what->position, what->log, type, stream);
+	else
+		errcontext("process manager \"%s\", position %lld of log \"%s\", type \"%s\", stream \"%s\", key \"%s\"",
+				   batch->pm->name, (long long) what->position, what->log, type, stream, key);
+}
+
+/* ---------- calling ---------- */
 
 /*
  * Who outlives this session is to know what it had in hand.
@@ -50,6 +142,7 @@ call_over(void)
 	/* If the call has asked for the end of its session, it is to blame for it. */
 	CHECK_FOR_INTERRUPTS();
 	CallCurrent.stage = STAGE_COMMIT;
+	call_item = NULL;
 	/* What arrays and deferred triggers do is no single event's doing. */
 	within_event(NULL, 0, (Datum) 0, NULL);
 	handling->correlating = false;
@@ -66,6 +159,11 @@ call_begin(Calls *calls, Batch *batch)
 {
 	bool		lanes = false;
 
+	call_item = NULL;
+	calls->context.callback = call_context;
+	calls->context.arg = batch;
+	calls->context.previous = error_context_stack;
+	error_context_stack = &calls->context;
 	calls->caller = CurrentMemoryContext;
 	calls->per_event = AllocSetContextCreate(CurrentMemoryContext, "pm event", ALLOCSET_DEFAULT_SIZES);
 	calls->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_batch_duration);
@@ -113,6 +211,7 @@ call_end(Calls *calls, Batch *batch)
 	PopActiveSnapshot();
 	AtEOXact_GUC(false, calls->guc_level);
 	MemoryContextDelete(calls->per_event);
+	error_context_stack = calls->context.previous;
 }
 
 /*
@@ -137,6 +236,7 @@ call_at(Batch *batch, BatchItem *item, bool correlating, bool several)
 	CallCurrent.stage = STAGE_HANDLE;
 	CallCurrent.index = batch->done;
 	CallCurrent.count = batch->done + 1;
+	call_item = item;
 	handling->manager = batch->pm->id;
 	handling->lane = batch->lane;
 	handling->lanes = batch->pm->lanes;

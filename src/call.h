@@ -39,6 +39,7 @@ typedef struct Calls
 	MemoryContext per_event;
 	TimestampTz deadline;
 	int			guc_level;
+	ErrorContextCallback context;	/* says in errors what was being handled */
 } Calls;
 
 extern void call_begin(Calls *calls, Batch *batch);

@@ -75,17 +75,19 @@ catch_up_batch(CatchUp *run, DispatchRequest *request, DispatchResult *result)
 	return error;
 }
 
+/*
+ * Raises what has undone a batch.  Where a handler ran, the context says for
+ * what (call.c).
+ */
 static void
 catch_up_raise(ErrorData *error, ProcessManager *pm)
 {
-	Handling   *what = &CallCurrent.handling;
-	char	   *where = CallCurrent.stage == STAGE_PREPARE ?
-		psprintf("process manager \"%s\"", pm->name) :
-		what->log[0] == '\0' ? psprintf("process manager \"%s\", at a timer", pm->name) :
-		psprintf("process manager \"%s\", position %lld of log \"%s\"", pm->name,
-				 (long long) what->position, what->log);
+	if (CallCurrent.stage == STAGE_PREPARE)
+	{
+		char	   *where = psprintf("process manager \"%s\"", pm->name);
 
-	error->context = error->context ? psprintf("%s\n%s", error->context, where) : where;
+		error->context = error->context ? psprintf("%s\n%s", error->context, where) : where;
+	}
 	ReThrowError(error);
 }
 

@@ -60,8 +60,6 @@ dispatch_park(Batch *batch, BatchItem *item)
 		batch_name(item, &what);
 		lane_halt(batch->pm, &what, refused, &batch->state.error, false);
 		batch->halted = true;
-		ereport(LOG,
-				(errmsg("process manager \"%s\" has halted: %s", batch->pm->name, refused)));
 		return;
 	}
 	/* It is about to be tried again: the next crash must not undo this. */

@@ -38,6 +38,7 @@
 #include "launcher.h"
 #include "pgstat.h"
 #include "reading.h"
+#include "report.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "unit.h"
@@ -332,6 +333,21 @@ dispatcher_pace(void)
 }
 
 /*
+ * Lines of the log that were left out are told of when their minute is over.
+ */
+static void
+dispatcher_report(TimestampTz *due)
+{
+	if (report_due() <= GetCurrentTimestamp())
+	{
+		crew_transaction();
+		report_dropped(MyWorkerSlot->role);
+		CommitTransactionCommand();
+	}
+	*due = Min(*due, report_due());
+}
+
+/*
  * Each batch needs about as much memory as the last.  Left alone, malloc gives
  * it back to the system in between, and gets it again page by page.
  */
@@ -363,6 +379,9 @@ dispatcher_main(Datum arg)
 	crash_attach();
 	run_context = AllocSetContextCreate(TopMemoryContext, "pm run", ALLOCSET_DEFAULT_SIZES);
 	began = GetCurrentTimestamp();
+	crew_transaction();
+	report_begin();
+	CommitTransactionCommand();
 	slot_serve();
 
 	for (;;)
@@ -381,6 +400,7 @@ dispatcher_main(Datum arg)
 		again = dispatcher_round(&due);
 		if (unit_incomplete())
 			due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), UNIT_HELD_MAX));
+		dispatcher_report(&due);
 		(void) pgstat_report_stat(false);
 
 		now = GetCurrentTimestamp();

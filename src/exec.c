@@ -21,6 +21,7 @@
 #include "exec.h"
 #include "jit/jit.h"
 #include "optimizer/cost.h"
+#include "report.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -359,13 +360,13 @@ exec_text_arg(const char *text, char *null)
 
 /*
  * Four text arguments: the message, detail, context and SQLSTATE of an error,
- * which may be NULL.
+ * which may be NULL.  What is too long to be kept is cut.
  */
 void
 exec_error_args(ErrorData *error, Datum *values, char *nulls)
 {
-	values[0] = exec_text_arg(error ? error->message : NULL, &nulls[0]);
-	values[1] = exec_text_arg(error ? error->detail : NULL, &nulls[1]);
-	values[2] = exec_text_arg(error ? error->context : NULL, &nulls[2]);
+	values[0] = exec_text_arg(error ? report_cut(error->message, REPORT_KEPT) : NULL, &nulls[0]);
+	values[1] = exec_text_arg(error ? report_cut(error->detail, REPORT_KEPT) : NULL, &nulls[1]);
+	values[2] = exec_text_arg(error ? report_cut_context(error->context, REPORT_KEPT) : NULL, &nulls[2]);
 	values[3] = exec_text_arg(error ? unpack_sql_state(error->sqlerrcode) : NULL, &nulls[3]);
 }

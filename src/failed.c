@@ -13,6 +13,7 @@
 #include "cursor.h"
 #include "failed.h"
 #include "miscadmin.h"
+#include "report.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
@@ -108,6 +109,20 @@ failed_record_trouble(Unit *unit, ErrorData *trouble, const Handling *culprit, c
 }
 
 /*
+ * Logs that something could not be written down.  Looks nothing up: that may
+ * be what fails.
+ */
+static void
+failed_say_trouble(Unit *unit, ErrorData *trouble)
+{
+	if (report_may(unit->pm->owner, REPORT_FAILURE))
+		ereport(LOG,
+				(errmsg("process manager \"%s\" in database \"%s\": a failure could not be recorded: %s",
+						unit->pm->name, report_database(), report_cut(trouble->message, REPORT_LOGGED)),
+				 report_error(trouble)));
+}
+
+/*
  * Runs a function that writes something down; the error that kept it from
  * that, or NULL.
  */
@@ -126,7 +141,6 @@ failed_try(void (*write) (Unit *unit, ErrorData *error, const Handling *culprit,
 	{
 		HOLD_INTERRUPTS();
 		MemoryContextSwitchTo(caller);
-		EmitErrorReport();
 		trouble = CopyErrorData();
 		FlushErrorState();
 		AbortCurrentTransaction();
@@ -135,6 +149,8 @@ failed_try(void (*write) (Unit *unit, ErrorData *error, const Handling *culprit,
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
+	if (trouble != NULL)
+		failed_say_trouble(unit, trouble);
 	return trouble;
 }
 

@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "pinned.h"
 #include "registry.h"
+#include "report.h"
 #include "slot.h"
 #include "utility.h"
 #include "wakeup.h"
@@ -38,6 +39,7 @@ _PG_init(void)
 	if (process_shared_preload_libraries_in_progress)
 	{
 		slot_install_hooks();
+		report_install_hooks();
 		utility_install_hook();
 		launcher_register();
 	}

@@ -10,6 +10,7 @@
 #include "common/pg_prng.h"
 #include "exec.h"
 #include "lane.h"
+#include "report.h"
 #include "utils/builtins.h"
 #include "wakeup.h"
 #include "within.h"
@@ -106,8 +107,8 @@ lane_set(const char *manager, int lane, LaneChange *change)
 	values[0] = CStringGetTextDatum(manager);
 	values[1] = Int32GetDatum(lane);
 	values[2] = CStringGetTextDatum(lane_names[change->status]);
-	values[3] = exec_text_arg(change->reason, &nulls[3]);
-	values[4] = exec_text_arg(change->hint, &nulls[4]);
+	values[3] = exec_text_arg(report_cut(change->reason, REPORT_KEPT), &nulls[3]);
+	values[4] = exec_text_arg(report_cut(change->hint, REPORT_KEPT), &nulls[4]);
 	values[5] = Int32GetDatum(change->attempts);
 	values[6] = TimestampTzGetDatum(change->retry_at);
 	nulls[6] = change->retry_at == 0 ? 'n' : ' ';
@@ -243,6 +244,18 @@ lane_halt_hint(ProcessManager *pm, const Handling *what)
 }
 
 /*
+ * It is said once that a unit has halted.
+ */
+static void
+lane_say_halted(ProcessManager *pm, const char *reason)
+{
+	if (report_may(pm->owner, REPORT_OUTCOME))
+		ereport(LOG,
+				(errmsg("process manager \"%s\" in database \"%s\" has halted: %s", pm->name, report_database(),
+						report_cut(reason, REPORT_LOGGED))));
+}
+
+/*
  * Is it this that has failed?
  */
 bool
@@ -278,6 +291,7 @@ lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char
 		change.status = LANE_HALTED;
 		change.hint = lane_halt_hint(pm, what);
 		lane_set(pm->name, what->lane, &change);
+		lane_say_halted(pm, failed);
 		return DT_NOEND;
 	}
 	change.retry_at = crash ? 0 : lane_retry_at(pm, change.attempts);
@@ -320,6 +334,7 @@ lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorDat
 	change.error = error;
 	change.count = count;
 	lane_set(pm->name, what->lane, &change);
+	lane_say_halted(pm, reason);
 }
 
 /*

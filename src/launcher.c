@@ -22,6 +22,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "commands/dbcommands.h"
 #include "crew.h"
 #include "guc.h"
 #include "launcher.h"
@@ -191,6 +192,20 @@ launcher_looked(KnownDatabase *db, uint32 announced)
 	LWLockRelease(&Slots->lock);
 }
 
+static void
+launcher_say_no_slot(Oid database)
+{
+	char	   *name;
+
+	crew_transaction();
+	name = get_database_name(database);
+	if (name != NULL)
+		ereport(LOG,
+				(errmsg("pm finds no free background worker slot for a scheduler of database \"%s\"", name),
+				 errhint("Raise max_worker_processes; it is tried again.")));
+	CommitTransactionCommand();
+}
+
 /*
  * Starts what is to be started.  Returns for how long to sleep, in ms.
  */
@@ -239,9 +254,7 @@ launcher_round(void)
 		else
 		{
 			if (db->backoff == LAUNCHER_BACKOFF)
-				ereport(LOG,
-						(errmsg("pm finds no free background worker slot for database %u", db->database),
-						 errhint("Raise max_worker_processes; it is tried again.")));
+				launcher_say_no_slot(db->database);
 			nap = Min(nap, db->backoff);
 			db->backoff = Min(db->backoff * 2, LAUNCHER_BACKOFF_MAX);
 		}

@@ -16,6 +16,7 @@
 #include "event.h"
 #include "exec.h"
 #include "park.h"
+#include "report.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "wakeup.h"
@@ -132,6 +133,24 @@ park_verdict(ProcessManager *pm, int attempts, int crashes, bool crash, Timestam
 }
 
 /*
+ * It is said once that an event is dead, and waits for a person.
+ */
+static void
+park_say_dead(ProcessManager *pm, const char *log, int64 number, const char *key, int attempts, ErrorData *error)
+{
+	if (!report_may(pm->owner, REPORT_OUTCOME))
+		return;
+	ereport(LOG,
+			(log != NULL ?
+			 errmsg("process manager \"%s\" in database \"%s\": the event at position %lld of log \"%s\" is dead: %s",
+					pm->name, report_database(), (long long) number, log, report_cut(error->message, REPORT_LOGGED)) :
+			 errmsg("process manager \"%s\" in database \"%s\": a timer of key \"%s\" is dead: %s",
+					pm->name, report_database(), key, report_cut(error->message, REPORT_LOGGED)),
+			 errdetail_log_plural("It has failed %d time.", "It has failed %d times.", attempts, attempts),
+			 errhint("pm.retry has it tried again, pm.discard gives it up.")));
+}
+
+/*
  * An event that has failed, by itself the first of its key, unless a queue has
  * come to be meanwhile.
  */
@@ -149,6 +168,16 @@ park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int atte
 		return;
 	}
 	park_insert(pm, lane, key, event, state, attempts, crashes, retry_at, error);
+	if (TIMESTAMP_IS_NOEND(retry_at))
+	{
+		EventFields fields;
+		bool		timer;
+
+		event_deform(event, &fields);
+		timer = fields.nulls[EVENT_LOG - 1];
+		park_say_dead(pm, timer ? NULL : TextDatumGetCString(fields.values[EVENT_LOG - 1]),
+					  timer ? 0 : DatumGetInt64(fields.values[EVENT_POSITION - 1]), key, attempts, error);
+	}
 	/* Who merely was there when the server crashed, says nothing of the handler. */
 	if (crashes == 0)
 		lane_in_a_row(pm->name, lane, 1, true);
@@ -162,7 +191,7 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 {
 	static ExecStatement select_parked = {
 		NULL,
-		"SELECT attempts, crashes, state OPERATOR(pg_catalog.=) 'behind' FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"SELECT attempts, crashes, state OPERATOR(pg_catalog.=) 'behind', key FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND id OPERATOR(pg_catalog.=) $2 AND coalesce(log, '') OPERATOR(pg_catalog.=) $3 AND coalesce(position, 0) OPERATOR(pg_catalog.=) $4",
 		4, {TEXTOID, INT8OID, TEXTOID, INT8OID}
 	};
@@ -179,6 +208,7 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 	int			crashes;
 	bool		behind;
 	const char *state;
+	char	   *key;
 	TimestampTz retry_at;
 	bool		isnull;
 
@@ -212,7 +242,10 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 	values[4] = TimestampTzGetDatum(retry_at);
 	nulls[4] = TIMESTAMP_IS_NOEND(retry_at) ? 'n' : ' ';
 	exec_error_args(error, &values[5], &nulls[5]);
+	key = exec_text(0, 4);
 	exec_statement(&update_parked, values, nulls);
+	if (!behind && TIMESTAMP_IS_NOEND(retry_at))
+		park_say_dead(pm, what->log[0] == '\0' ? NULL : what->log, what->position, key, attempts, error);
 	exec_end(&scope);
 	return true;
 }

@@ -18,6 +18,7 @@ typedef struct Role
 	int			lanes;			/* the most that one of its process managers has */
 	bool		has_work;
 	TimestampTz waiting_since;	/* has work and no dispatcher, 0: not so */
+	TimestampTz said_starving;	/* in the log, at that time */
 	TimestampTz not_before;
 	long		backoff;
 } Role;

@@ -21,6 +21,7 @@
 #include "guc.h"
 #include "launcher.h"
 #include "log.h"
+#include "report.h"
 #include "role.h"
 #include "storage/ipc.h"
 #include "utils/timestamp.h"
@@ -29,6 +30,8 @@
 #define SCHEDULER_NAP_WAITING	100 /* a role waits for a place */
 #define SCHEDULER_BACKOFF_MAX	30000
 #define SCHEDULER_YIELDED		300 /* who has made room stays away for, ms */
+#define SCHEDULER_STARVES		10000	/* a role that has waited so long is named in the log, ms */
+#define SCHEDULER_SILENCE		(3600 * 1000)	/* and again after so long, ms */
 
 static List *crew = NIL;
 static uint32 counted_waiting = 0;
@@ -119,6 +122,33 @@ scheduler_lacking(TimestampTz now)
 }
 
 /*
+ * Says once in a while of a role that it starves: it has had work for some time,
+ * and no dispatcher.
+ */
+static void
+scheduler_say_starving(TimestampTz now)
+{
+	HASH_SEQ_STATUS seq;
+	Role	   *role;
+
+	hash_seq_init(&seq, Roles);
+	while ((role = hash_seq_search(&seq)) != NULL)
+	{
+		if (!role->wanted || !role->has_work || role->waiting_since == 0 ||
+			!TimestampDifferenceExceeds(role->waiting_since, now, SCHEDULER_STARVES) ||
+			!TimestampDifferenceExceeds(role->said_starving, now, SCHEDULER_SILENCE))
+			continue;
+		role->said_starving = now;
+		if (report_may(role->role, REPORT_OUTCOME))
+			ereport(LOG,
+					(errmsg("role \"%s\" in database \"%s\" starves: it has had work for %d seconds and no dispatcher",
+							GetUserNameFromId(role->role, false), report_database(), SCHEDULER_STARVES / 1000),
+					 errdetail_log("Dispatchers of other roles use all places."),
+					 errhint("Raise pm.max_workers and restart the server.")));
+	}
+}
+
+/*
  * Starts dispatchers while there are places.  Returns when to look again.
  */
 static TimestampTz
@@ -140,9 +170,10 @@ scheduler_start(TimestampTz due)
 		}
 		if (start == CREW_NO_SLOT)
 		{
-			if (role->backoff == ROLE_BACKOFF)
+			if (role->backoff == ROLE_BACKOFF && report_may(role->role, REPORT_FAILURE))
 				ereport(LOG,
-						(errmsg("pm finds no free background worker slot for a dispatcher"),
+						(errmsg("pm finds no free background worker slot for a dispatcher of role \"%s\" in database \"%s\"",
+								GetUserNameFromId(role->role, false), report_database()),
 						 errhint("Raise max_worker_processes; it is tried again.")));
 			role->not_before = TimestampTzPlusMilliseconds(now, role->backoff);
 			role->backoff = Min(role->backoff * 2, SCHEDULER_BACKOFF_MAX);
@@ -155,6 +186,8 @@ scheduler_start(TimestampTz due)
 		break;
 	}
 	scheduler_count_waiting(waiting);
+	if (waiting > 0)
+		scheduler_say_starving(now);
 	return due;
 }
 
@@ -267,6 +300,9 @@ scheduler_main(Datum arg)
 		crew_leave();
 	BackgroundWorkerInitializeConnectionByOid(MyWorkerSlot->database, InvalidOid, 0);
 	crash_attach();
+	crew_transaction();
+	report_begin();
+	CommitTransactionCommand();
 	before_shmem_exit(scheduler_uncount, (Datum) 0);
 	role_begin();
 

@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "park.h"
 #include "registry.h"
+#include "report.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "wakeup.h"
@@ -163,8 +164,8 @@ pm_discard(PG_FUNCTION_ARGS)
 	(void) park_take(settle.id);
 	park_promote(settle.pm, settle.lane, settle.key);
 	ereport(LOG,
-			(errmsg("process manager \"%s\": %s was discarded by \"%s\"", settle.pm->name, settle.words,
-					GetUserNameFromId(GetUserId(), false))));
+			(errmsg("process manager \"%s\" in database \"%s\": %s was discarded by \"%s\"", settle.pm->name,
+					report_database(), settle.words, GetUserNameFromId(GetUserId(), false))));
 	registry_changed();
 	PG_RETURN_VOID();
 }

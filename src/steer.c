@@ -16,6 +16,7 @@
 #include "park.h"
 #include "recut.h"
 #include "register.h"
+#include "report.h"
 #include "steer.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -398,8 +399,8 @@ pm_seek(PG_FUNCTION_ARGS)
 		lane_in_a_row(pm->name, lane, 0, false);
 	}
 	ereport(LOG,
-			(errmsg("process manager \"%s\" was set to position %lld of log \"%s\" by \"%s\"",
-					pm->name, (long long) after, log->name, GetUserNameFromId(GetUserId(), false))));
+			(errmsg("process manager \"%s\" in database \"%s\" was set to position %lld of log \"%s\" by \"%s\"",
+					pm->name, report_database(), (long long) after, log->name, GetUserNameFromId(GetUserId(), false))));
 	registry_changed();
 	PG_RETURN_VOID();
 }
