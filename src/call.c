@@ -10,6 +10,7 @@
  */
 #include "pm.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "call.h"
 #include "crash.h"
@@ -24,6 +25,7 @@
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
+#include "utils/typcache.h"
 #include "within.h"
 
 #define CALL_SHOWN	200			/* bytes of a type, stream or key in the context of an error */
@@ -83,8 +85,10 @@ call_shown_key(const char *stream)
 static void
 call_context(void *arg)
 {
-	Batch	   *batch = arg;
+	Calls	   *calls = arg;
+	const char *manager = calls->manager;
 	Handling   *what = &CallCurrent.handling;
+	HeapTupleData tuple;
 	EventFields fields;
 	char	   *type;
 	char	   *stream;
@@ -93,28 +97,33 @@ call_context(void *arg)
 	if (CallCurrent.stage == STAGE_PREPARE)
 		return;
 	if (what->several)
-		errcontext("process manager \"%s\", several events up to position %lld of log \"%s\"", batch->pm->name,
-				   (long long) what->position, what->log);
+		errcontext("process manager \"%s\", several events up to position %lld of log \"%s\"",
+				   manager, (long long) what->position, what->log);
 	else if (call_item == NULL && what->log[0] != '\0')
-		errcontext("process manager \"%s\", position %lld of log \"%s\"", batch->pm->name,
-				   (long long) what->position, what->log);
+		errcontext("process manager \"%s\", position %lld of log \"%s\"",
+				   manager, (long long) what->position, what->log);
 	else if (call_item == NULL)
-		errcontext("process manager \"%s\", at a timer", batch->pm->name);
+		errcontext("process manager \"%s\", at a timer", manager);
 	if (call_item == NULL || what->several)
 		return;
 
-	event_deform(call_item->event, &fields);
+	tuple.t_data = DatumGetHeapTupleHeader(call_item->event);
+	tuple.t_len = HeapTupleHeaderGetDatumLength(tuple.t_data);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	heap_deform_tuple(&tuple, calls->event_desc, fields.values, fields.nulls);
 	type = call_shown(&fields, EVENT_TYPE);
 	stream = call_shown(&fields, EVENT_STREAM);
 	key = call_shown_key(stream);
 	if (what->log[0] == '\0')
-		errcontext("process manager \"%s\", at a timer of type \"%s\", key \"%s\"", batch->pm->name, type, stream);
+		errcontext("process manager \"%s\", at a timer of type \"%s\", key \"%s\"", manager, type, stream);
 	else if (key == NULL)
 		errcontext("process manager \"%s\", position %lld of log \"%s\", type \"%s\", stream \"%s\"",
-				   batch->pm->name, (long long) what->position, what->log, type, stream);
+				   manager, (long long) what->position, what->log, type, stream);
 	else
-		errcontext("process manager \"%s\", position %lld of log \"%s\", type \"%s\", stream \"%s\", key \"%s\"",
-				   batch->pm->name, (long long) what->position, what->log, type, stream, key);
+		errcontext("process manager \"%s\", position %lld of log \"%s\", type \"%s\", "
+				   "stream \"%s\", key \"%s\"",
+				   manager, (long long) what->position, what->log, type, stream, key);
 }
 
 /* ---------- calling ---------- */
@@ -161,7 +170,8 @@ call_begin(Calls *calls, Batch *batch)
 
 	call_item = NULL;
 	calls->context.callback = call_context;
-	calls->context.arg = batch;
+	calls->context.arg = calls;
+	calls->manager = batch->pm->name;
 	calls->context.previous = error_context_stack;
 	error_context_stack = &calls->context;
 	calls->caller = CurrentMemoryContext;
@@ -173,6 +183,7 @@ call_begin(Calls *calls, Batch *batch)
 	for (int i = 0; i < batch->nlogs; i++)
 		lanes |= batch->logs[i].others;
 	handler_open(&calls->handler, batch->pm, lanes);
+	calls->event_desc = lookup_rowtype_tupdesc(calls->handler.event_type, -1);
 	batch->has_timers = calls->handler.kind == HANDLER_INSTANCE;
 	calls->guc_level = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -212,6 +223,7 @@ call_end(Calls *calls, Batch *batch)
 	AtEOXact_GUC(false, calls->guc_level);
 	MemoryContextDelete(calls->per_event);
 	error_context_stack = calls->context.previous;
+	ReleaseTupleDesc(calls->event_desc);
 }
 
 /*

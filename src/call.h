@@ -39,7 +39,9 @@ typedef struct Calls
 	MemoryContext per_event;
 	TimestampTz deadline;
 	int			guc_level;
-	ErrorContextCallback context;	/* says in errors what was being handled */
+	ErrorContextCallback context;	/* says in errors what was being handled, */
+	const char *manager;		/* by this process manager, */
+	TupleDesc	event_desc;		/* and how such an event is taken apart */
 } Calls;
 
 extern void call_begin(Calls *calls, Batch *batch);

@@ -106,7 +106,8 @@ report_length(const char *text, size_t length)
 	int			end = 0;
 
 	if (length > REPORT_KEPT - MAX_MULTIBYTE_CHAR_LEN && mark != NULL &&
-		sscanf(mark, "[cut: it has %zu bytes]%n", &was, &end) == 1 && end > 0 && mark[end] == '\0' && was > length)
+		sscanf(mark, "[cut: it has %zu bytes]%n", &was, &end) == 1 &&
+		end > 0 && mark[end] == '\0' && was > length)
 		return was;
 	return length;
 }
@@ -150,7 +151,8 @@ report_cut_context(const char *context, int limit)
 	if (last == NULL || strlen(last) > (size_t) limit / 2)
 		return report_cut(context, limit);
 	left = limit - (int) strlen(last);
-	first = pnstrdup(context, pg_mbcliplen(context, Min(length, (size_t) left + MAX_MULTIBYTE_CHAR_LEN), left));
+	left = pg_mbcliplen(context, Min(length, (size_t) left + MAX_MULTIBYTE_CHAR_LEN), left);
+	first = pnstrdup(context, left);
 	return psprintf("%s [cut: it has %zu bytes]%s", first, length, last);
 }
 
@@ -255,7 +257,8 @@ report_say_dropped(Oid role, int64 dropped)
 	char	   *name = GetUserNameFromId(role, true);
 
 	ereport(LOG,
-			(errmsg("%lld further messages about process managers of role \"%s\" in database \"%s\" were not logged",
+			(errmsg("%lld further messages about process managers of role \"%s\" in database \"%s\" "
+					"were not logged",
 					(long long) dropped, name ? name : "?", report_database()),
 			 errhint("pm.status and pm.parked show what has failed.")));
 }

@@ -237,8 +237,8 @@ pm_discard_dead(PG_FUNCTION_ARGS)
 
 	if (count > 0)
 		ereport(LOG,
-				(errmsg("process manager \"%s\": all %lld dead events were discarded by \"%s\"",
-						text_to_cstring(PG_GETARG_TEXT_PP(0)), (long long) count,
+				(errmsg("process manager \"%s\" in database \"%s\": all %lld dead events were discarded by \"%s\"",
+						text_to_cstring(PG_GETARG_TEXT_PP(0)), report_database(), (long long) count,
 						GetUserNameFromId(GetUserId(), false))));
 	PG_RETURN_INT64(count);
 }

@@ -187,7 +187,7 @@ for my $kind (@kinds)
 }
 PmTest::figure(sprintf('%s, in %.0f s; slowest start after a killed postmaster: %.1f s', join(', ', map { "$_ $done{$_}" } sort keys %done), time - $began, $slowest));
 
-my $suspects = () = PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ /"(?:main|beside)": the handler failed .*the server crashed while the handler ran/g;
+my $suspects = () = PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ /"(?:main|beside)" in database "postgres": the handler failed .*the server crashed while the handler ran/g;
 PmTest::figure("$suspects events were in hand of those that were killed");
 cmp_ok($suspects, '>', 0, 'dispatchers were killed in the midst of a handler');
 

@@ -104,7 +104,7 @@ is($node->safe_psql('postgres', 'SELECT last_value FROM attempt_no'), '4', 'the 
 like(status('poison'), qr/halted\|the handler failed at position 1 of log "log_poison": poison at 1\|.*pm\.resume\('poison'\)/, 'with reason and hint');
 # how long between the attempts: 0.2, 0.4, 0.8 s and up to a tenth
 my $log = PostgreSQL::Test::Utils::slurp_file($node->logfile);
-my @times = map { /^\S+ (\d+):(\d+):([\d.]+)/ ? $1 * 3600 + $2 * 60 + $3 : () } grep { /"poison": the handler failed at position 1 / } split /\n/, $log;
+my @times = map { /^\S+ (\d+):(\d+):([\d.]+)/ ? $1 * 3600 + $2 * 60 + $3 : () } grep { /"poison" in database "postgres": the handler failed at position 1 / } split /\n/, $log;
 is(scalar @times, 4, "four failures in the server's log");
 my @gaps = map { $times[$_ + 1] - $times[$_] } 0 .. $#times - 1;
 diag('poison: between the attempts ' . join(', ', map { sprintf '%.2f s', $_ } @gaps));
