@@ -188,8 +188,10 @@ crew_start(List **crew, WorkerKind kind, Oid database, Oid role, int colleagues)
 	{
 		MemoryContextSwitchTo(old);
 		slot_unclaim(slot, generation);
+		slot_refused(database, true);
 		return CREW_NO_SLOT;
 	}
+	slot_refused(database, false);
 	member = palloc(sizeof(CrewMember));
 	member->slot = slot;
 	member->generation = generation;

@@ -352,6 +352,19 @@ handler_open(Handler *handler, ProcessManager *pm, bool lanes)
 /* ---------- calling ---------- */
 
 /*
+ * User's code runs from here on.
+ */
+static inline void
+handler_start(void)
+{
+	timed_out = false;
+	started = GetCurrentTimestamp();
+	if (MyWorkerSlot != NULL)
+		MyWorkerSlot->now.called_at = started;
+	running = true;
+}
+
+/*
  * Calls a function under the watch.
  */
 static Datum
@@ -359,9 +372,7 @@ handler_invoke(FunctionCallInfo fcinfo)
 {
 	Datum		result;
 
-	timed_out = false;
-	started = GetCurrentTimestamp();
-	running = true;
+	handler_start();
 	result = FunctionCallInvoke(fcinfo);
 	running = false;
 
@@ -469,9 +480,7 @@ handler_tick(void)
 void
 handler_fire_deferred(void)
 {
-	timed_out = false;
-	started = GetCurrentTimestamp();
-	running = true;
+	handler_start();
 	AfterTriggerFireDeferred();
 	running = false;
 	if (timed_out)

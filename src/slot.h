@@ -106,6 +106,7 @@ typedef struct WorkerSlot
 		Handling	handling;
 		char		name[NAMEDATALEN];	/* of the process manager */
 		bool		overdue;	/* the handler ignored its timeout's first firing */
+		TimestampTz called_at;	/* the handler, last; written without the lock */
 	}			now;
 	bool		casualty;		/* it has died in the midst of a handler, see "now" */
 	bool		serving;		/* a dispatcher has its share of its role's units */
@@ -186,6 +187,7 @@ typedef struct DatabaseSlot
 	uint32		announced;		/* counts: "this database has pm, look again" */
 	uint32		looked;			/* the count when a scheduler last started */
 	int			held_out_by;	/* pid of the backend that drops, renames or copies it */
+	TimestampTz refused_at;		/* there was no process for a worker, 0: there was, last time */
 } DatabaseSlot;
 
 typedef struct SlotShared
@@ -246,6 +248,7 @@ extern bool slot_hint(VirtualTransactionId vxid, Oid relid, int64 *floor);
 
 extern DatabaseSlot *slot_database(Oid database, bool create);
 extern bool slot_held_out(Oid database);
+extern void slot_refused(Oid database, bool refused);
 extern void slot_set_active(bool active);
 extern bool slot_asked_to_leave(void);
 

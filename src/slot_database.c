@@ -7,6 +7,7 @@
 
 #include "slot.h"
 #include "storage/procarray.h"
+#include "utils/timestamp.h"
 
 /*
  * The launcher's note on a database.  Caller holds Slots->lock, exclusively to
@@ -49,6 +50,22 @@ slot_held_out(Oid database)
 	pid = slot != NULL ? slot->held_out_by : 0;
 	LWLockRelease(&Slots->lock);
 	return pid != 0 && BackendPidGetProc(pid) != NULL;
+}
+
+/*
+ * A worker of the database could not be started, since there was no process for
+ * it, or could: for pm.status.
+ */
+void
+slot_refused(Oid database, bool refused)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	slot = slot_database(database, false);
+	if (slot != NULL)
+		slot->refused_at = refused ? GetCurrentTimestamp() : 0;
+	LWLockRelease(&Slots->lock);
 }
 
 /*

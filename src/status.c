@@ -17,11 +17,15 @@
 #include "log.h"
 #include "log_index.h"
 #include "slot.h"
+#include "status.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
+#include "utils/wait_event.h"
 
 PG_FUNCTION_INFO_V1(pm_status_library);
 PG_FUNCTION_INFO_V1(pm_status_workers);
@@ -29,12 +33,46 @@ PG_FUNCTION_INFO_V1(pm_status_log);
 PG_FUNCTION_INFO_V1(pm_status_holders);
 PG_FUNCTION_INFO_V1(pm_status_oldest);
 
-static void
+void
 status_put(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * The process whose transaction that is, 0 for a prepared one: that keeps its
+ * virtual id, but its session goes on to other things.
+ */
+int
+status_session(VirtualTransactionId vxid)
+{
+	PGPROC	   *proc = compat_vxid_index(vxid) < 0 ? NULL : compat_vxid_proc(vxid);
+
+	return proc != NULL && compat_proc_lxid(proc) == vxid.localTransactionId ? proc->pid : 0;
+}
+
+/*
+ * What a process waits for just now.
+ */
+uint32
+status_wait_event(PGPROC *proc)
+{
+	return *((volatile uint32 *) &proc->wait_event_info);
+}
+
+/*
+ * As pg_stat_activity has it: type, name.
+ */
+void
+status_put_wait_event(uint32 info, Datum *values, bool *nulls)
+{
+	nulls[0] = nulls[1] = info == 0;
+	if (info == 0)
+		return;
+	values[0] = CStringGetTextDatum(pgstat_get_wait_event_type(info));
+	values[1] = CStringGetTextDatum(pgstat_get_wait_event(info));
 }
 
 /*
@@ -68,7 +106,8 @@ pm_status_library(PG_FUNCTION_ARGS)
 
 /*
  * pm_catalog.workers(): pid, kind, database, role, state, since,
- * process_manager, lane, log, position, overdue, started_at
+ * process_manager, lane, log, position, overdue, started_at, wait_event_type,
+ * wait_event
  */
 Datum
 pm_status_workers(PG_FUNCTION_ARGS)
@@ -85,8 +124,8 @@ pm_status_workers(PG_FUNCTION_ARGS)
 	{
 		WorkerSlot *slot = &Slots->workers[i];
 		WorkerSlot	copy;
-		Datum		values[12];
-		bool		nulls[12];
+		Datum		values[14];
+		bool		nulls[14];
 
 		LWLockAcquire(&Slots->lock, LW_SHARED);
 		SpinLockAcquire(&slot->mutex);
@@ -114,9 +153,30 @@ pm_status_workers(PG_FUNCTION_ARGS)
 		values[9] = Int64GetDatum(copy.now.handling.position);
 		values[10] = BoolGetDatum(copy.now.overdue);
 		values[11] = TimestampTzGetDatum(copy.started_at);
+		status_put_wait_event(copy.proc != NULL && copy.proc->pid == copy.pid ?
+							  status_wait_event(copy.proc) : 0, &values[12], &nulls[12]);
 		status_put(fcinfo, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+/* What pm_catalog.log_state() has found out of a log. */
+#define STATUS_LOG_COLUMNS	5
+typedef struct StatusLog
+{
+	char		name[SLOT_LOG_NAME];	/* hash key */
+	Datum		values[STATUS_LOG_COLUMNS];
+	bool		nulls[STATUS_LOG_COLUMNS];
+} StatusLog;
+
+static void
+status_log_problem(StatusLog *state, const char *problem, const char *hint)
+{
+	state->values[2] = CStringGetTextDatum(problem);
+	state->nulls[2] = false;
+	state->nulls[3] = hint == NULL;
+	if (hint != NULL)
+		state->values[3] = CStringGetTextDatum(hint);
 }
 
 /*
@@ -143,65 +203,133 @@ status_set_back(PmLog *log, Highwater *mark)
 }
 
 /*
- * pm_catalog.log_state(log): high_water_mark, last_position, problem, hint
+ * By whom is the mark held back?  "standby": by nobody but transactions that
+ * are committed and wait for a synchronous standby.  "prepared": by nobody but
+ * prepared transactions.  "writer": by others, too.
+ */
+static const char *
+status_held_by(Oid relid)
+{
+	VirtualTransactionId *holders;
+	int			count;
+	int			standby = 0;
+	int			prepared = 0;
+
+	holders = highwater_writers(relid, &count);
+	for (int i = 0; i < count; i++)
+	{
+		int			pid = status_session(holders[i]);
+		PGPROC	   *proc = pid == 0 ? NULL : BackendPidGetProc(pid);
+
+		if (pid == 0)
+			prepared++;
+		else if (proc != NULL && status_wait_event(proc) == WAIT_EVENT_SYNC_REP)
+			standby++;
+	}
+	if (count == 0)
+		return NULL;
+	return standby == count ? "standby" : prepared == count ? "prepared" : "writer";
+}
+
+/*
+ * The mark of a log that can be relied on.
+ */
+static void
+status_log_mark(StatusLog *state, PmLog *log)
+{
+	Highwater	mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
+	bool		set_back = status_set_back(log, &mark);
+	const char *held_by;
+	char	   *hint;
+
+	if (mark.status == HIGHWATER_UNKNOWN)
+	{
+		status_log_problem(state, psprintf("the sequence of log \"%s\" is locked", log->name),
+						   "SELECT * FROM pm.blocker shows who it is.");
+		return;
+	}
+	state->nulls[0] = state->nulls[1] = false;
+	state->values[0] = Int64GetDatum(mark.mark);
+	state->values[1] = Int64GetDatum(mark.last);
+	if (set_back)
+	{
+		const char *problem = highwater_set_back(log->name, mark.last, mark.reached, &hint);
+
+		status_log_problem(state, problem, hint);
+	}
+	held_by = mark.status == HIGHWATER_HELD ? status_held_by(log->relid) : NULL;
+	state->nulls[4] = held_by == NULL;
+	if (held_by != NULL)
+		state->values[4] = CStringGetTextDatum(held_by);
+}
+
+static void
+status_log_look(StatusLog *state, const char *name)
+{
+	bool		locked;
+	PmLog	   *log = log_get_nowait(name, &locked);
+
+	memset(state->nulls, true, sizeof(state->nulls));
+	if (log == NULL)
+		status_log_problem(state, locked ? "the log's table is locked" : "the log does not exist",
+						   locked ? "SELECT * FROM pm.blocker shows who it is." : "Stop following it with pm.unfollow.");
+	else if (*log->table != '\0' && !status_may_see(log))
+		return;
+	else if (log->problem != NULL)
+		status_log_problem(state, log->problem, log->hint);
+	/* A mark of a log that cannot be relied on must not get into shared memory. */
+	else if (!RecoveryInProgress())
+		status_log_mark(state, log);
+}
+
+/*
+ * pm_catalog.log_state(log): high_water_mark, last_position, problem, hint,
+ * held_by
+ *
+ * Many process managers may follow the same log: each is looked at once a query.
  */
 Datum
 pm_status_log(PG_FUNCTION_ARGS)
 {
-	bool		locked;
-	PmLog	   *log = log_get_nowait(text_to_cstring(PG_GETARG_TEXT_PP(0)), &locked);
-	Datum		values[4];
-	bool		nulls[4] = {true, true, true, true};
+	FmgrInfo   *flinfo = fcinfo->flinfo;
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	StatusLog  *state;
+	bool		found = false;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (log == NULL)
+	/* No log has such a name. */
+	if (strlen(name) >= SLOT_LOG_NAME)
+		name[SLOT_LOG_NAME - 1] = '\0';
+	if (flinfo->fn_extra == NULL)
 	{
-		nulls[2] = nulls[3] = false;
-		values[2] = CStringGetTextDatum(locked ? "the log's table is locked" : "the log does not exist");
-		values[3] = CStringGetTextDatum(locked ? "SELECT * FROM pm.blocker shows who it is." : "Stop following it with pm.unfollow.");
-		status_put(fcinfo, values, nulls);
-		return (Datum) 0;
-	}
-	if (*log->table != '\0' && !status_may_see(log))
-	{
-		status_put(fcinfo, values, nulls);
-		return (Datum) 0;
-	}
-	if (log->problem != NULL)
-	{
-		nulls[2] = false;
-		values[2] = CStringGetTextDatum(log->problem);
-		nulls[3] = log->hint == NULL;
-		if (log->hint != NULL)
-			values[3] = CStringGetTextDatum(log->hint);
-	}
-	/* A mark of a log that cannot be relied on must not get into shared memory. */
-	if (log->problem == NULL && !RecoveryInProgress())
-	{
-		Highwater	mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
-		bool		set_back = status_set_back(log, &mark);
+		HASHCTL		ctl;
 
-		if (mark.status != HIGHWATER_UNKNOWN)
-		{
-			nulls[0] = nulls[1] = false;
-			values[0] = Int64GetDatum(mark.mark);
-			values[1] = Int64GetDatum(mark.last);
-		}
-		if (set_back)
-		{
-			char	   *hint;
-
-			nulls[2] = nulls[3] = false;
-			values[2] = CStringGetTextDatum(highwater_set_back(log->name, mark.last, mark.reached, &hint));
-			values[3] = CStringGetTextDatum(hint);
-		}
+		memset(&ctl, 0, sizeof(ctl));
+		ctl.keysize = SLOT_LOG_NAME;
+		ctl.entrysize = sizeof(StatusLog);
+		ctl.hcxt = flinfo->fn_mcxt;
+		flinfo->fn_extra = hash_create("pm log states", 64, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	}
-	status_put(fcinfo, values, nulls);
+	state = hash_search(flinfo->fn_extra, name, HASH_FIND, NULL);
+	if (state == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(flinfo->fn_mcxt);
+		StatusLog	fresh;
+
+		/* Entered when it is whole: an error may come between. */
+		status_log_look(&fresh, name);
+		state = hash_search(flinfo->fn_extra, name, HASH_ENTER, &found);
+		memcpy(state->values, fresh.values, sizeof(fresh.values));
+		memcpy(state->nulls, fresh.nulls, sizeof(fresh.nulls));
+		MemoryContextSwitchTo(old);
+	}
+	status_put(fcinfo, state->values, state->nulls);
 	return (Datum) 0;
 }
 
 /*
- * pm_catalog.mark_holders(log): virtual transactions, as pg_locks prints them
+ * pm_catalog.mark_holders(log): virtual transaction, as pg_locks prints it, pid
+ * (NULL: prepared)
  */
 Datum
 pm_status_holders(PG_FUNCTION_ARGS)
@@ -211,17 +339,19 @@ pm_status_holders(PG_FUNCTION_ARGS)
 	VirtualTransactionId *holders;
 	int			count;
 
-	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	InitMaterializedSRF(fcinfo, 0);
 	if (log == NULL || log->problem != NULL || RecoveryInProgress() || !status_may_see(log))
 		return (Datum) 0;
 	holders = highwater_writers(log->relid, &count);
 	for (int i = 0; i < count; i++)
 	{
-		Datum		values[1];
-		bool		nulls[1] = {false};
+		int			pid = status_session(holders[i]);
+		Datum		values[2];
+		bool		nulls[2] = {false, pid == 0};
 
 		values[0] = CStringGetTextDatum(psprintf("%d/%u", compat_vxid_index(holders[i]),
 												 holders[i].localTransactionId));
+		values[1] = Int32GetDatum(pid);
 		status_put(fcinfo, values, nulls);
 	}
 	return (Datum) 0;

@@ -6,15 +6,22 @@ CREATE FUNCTION pm_catalog.library(OUT preloaded boolean, OUT launcher boolean, 
 	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_status_library';
 CREATE FUNCTION pm_catalog.workers(OUT pid integer, OUT kind text, OUT database oid, OUT role oid, OUT state text,
 								   OUT since timestamptz, OUT process_manager text, OUT lane integer, OUT log text,
-								   OUT "position" bigint, OUT overdue boolean, OUT started_at timestamptz)
+								   OUT "position" bigint, OUT overdue boolean, OUT started_at timestamptz,
+								   OUT wait_event_type text, OUT wait_event text)
 	RETURNS SETOF record LANGUAGE C STRICT ROWS 10 AS 'MODULE_PATHNAME', 'pm_status_workers';
 CREATE FUNCTION pm_catalog.log_state(log text, OUT high_water_mark bigint, OUT last_position bigint, OUT problem text,
-									 OUT hint text)
+									 OUT hint text, OUT held_by text)
 	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_status_log';
-CREATE FUNCTION pm_catalog.mark_holders(log text) RETURNS SETOF text
-	LANGUAGE C STRICT ROWS 10 AS 'MODULE_PATHNAME', 'pm_status_holders';
+CREATE FUNCTION pm_catalog.mark_holders(log text, OUT virtualtransaction text, OUT pid integer)
+	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_status_holders';
 CREATE FUNCTION pm_catalog.oldest_unhandled(log text, "position" bigint) RETURNS timestamptz
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_status_oldest';
+CREATE FUNCTION pm_catalog.unit_now(manager integer, lane integer, owner oid, OUT kase text, OUT reason text, OUT hint text)
+	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_status_unit';
+CREATE FUNCTION pm_catalog.waits_for(pid integer, OUT virtualtransaction text, OUT blocker integer)
+	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_blocker_waits_for';
+CREATE FUNCTION pm_catalog.session(pid integer, OUT worker text, OUT wait_event_type text, OUT wait_event text)
+	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_blocker_session';
 
 CREATE FUNCTION pm_catalog.may_see(owner oid) RETURNS boolean
 	LANGUAGE sql STABLE
@@ -22,7 +29,7 @@ CREATE FUNCTION pm_catalog.may_see(owner oid) RETURNS boolean
 
 -- The registrations with their owner here: in a copy the OID is somebody else's, the owner goes by name.
 CREATE VIEW pm_catalog.manager AS
-SELECT p.name, p.id, p.owner_name, p.handler, p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff,
+SELECT p.name, p.id, p.owner_name, p.handler, p.handler_kind, p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff,
 	   p.handler_timeout, p.batch_size, p.lanes, p.park_limit, p.paused, p.registered_at, h.at_home,
 	   CASE WHEN h.at_home THEN p.owner
 			ELSE coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(p.owner_name))::pg_catalog.oid, 0) END AS owner
@@ -87,7 +94,7 @@ SELECT w.pid, w.kind, d.datname AS database, r.rolname AS role, w.state, w.since
 	   CASE WHEN w.database OPERATOR(pg_catalog.=) here.oid THEN w.lane END AS lane,
 	   CASE WHEN w.database OPERATOR(pg_catalog.=) here.oid THEN w.log END AS log,
 	   CASE WHEN w.database OPERATOR(pg_catalog.=) here.oid THEN w."position" END AS "position",
-	   w.overdue, w.started_at
+	   w.overdue, w.started_at, w.wait_event_type, w.wait_event
 FROM pm_catalog.workers() w
 CROSS JOIN (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) here
 LEFT JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) w.database
@@ -105,12 +112,15 @@ WHERE k.locktype OPERATOR(pg_catalog.=) 'object' AND k.granted
 										 WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
   AND NOT EXISTS (SELECT FROM pm_catalog.workers() w WHERE w.pid OPERATOR(pg_catalog.=) k.pid);
 
--- How it is with each unit, one row a cursor. The first condition that holds is the one that counts; what is
--- dear to find out comes last.
-CREATE VIEW pm_catalog.unit_case AS
-SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at, p.owner, p.owner_name, r.rolname,
+-- What there is to know of each unit, one row a cursor. What is parked and which timers are overdue is counted along an
+-- index; timers belong to no log: they count with the first one.
+CREATE VIEW pm_catalog.unit_row AS
+SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at, p.id, p.owner, p.owner_name, r.rolname,
 	   l.state, l.reason, l.hint, CASE WHEN l.message IS DISTINCT FROM l.reason THEN l.message END AS message, l.attempts, l.retry_at, l.errors, l.conflicts,
-	   s.high_water_mark, s.last_position, s.problem, s.hint AS problem_hint, k.parked, k.next_retry,
+	   s.high_water_mark, s.last_position, s.problem, s.hint AS problem_hint, s.held_by,
+	   k.parked OPERATOR(pg_catalog.+) kt.parked AS parked, k.dead OPERATOR(pg_catalog.+) kt.dead AS dead,
+	   least(k.next_retry, kt.next_retry) AS next_retry, t.overdue, t.oldest, seen.at AS seen_at,
+	   -- What keeps it from running for good, whatever there is to do.
 	   CASE
 		   WHEN NOT p.at_home THEN 'copy'
 		   WHEN p.paused THEN 'paused'
@@ -120,49 +130,73 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 		   WHEN NOT lib.launcher THEN 'launcher'
 		   WHEN lib.version OPERATOR(pg_catalog.<>) here.extversion THEN 'version'
 		   WHEN here.datistemplate THEN 'template'
+		   WHEN NOT here.datallowconn THEN 'closed'
 		   WHEN r.oid IS NULL THEN 'owner'
 		   WHEN NOT r.rolcanlogin THEN 'login'
 		   WHEN NOT pg_catalog.has_database_privilege(r.oid, here.oid, 'CONNECT') THEN 'connect'
-		   WHEN l.state OPERATOR(pg_catalog.=) ANY (ARRAY['retrying', 'parking']) THEN 'retrying'
-		   WHEN s.problem IS NOT NULL THEN 'problem'
-		   WHEN l.state OPERATOR(pg_catalog.=) 'waiting' THEN 'waiting'
-		   WHEN s.last_position OPERATOR(pg_catalog.<=) c."position" THEN 'idle'
-		   WHEN s.high_water_mark OPERATOR(pg_catalog.<=) c."position" THEN 'held'
-		   WHEN EXISTS (SELECT FROM pm_catalog.unit_holder h WHERE h.id OPERATOR(pg_catalog.=) p.id
-						AND h.lane OPERATOR(pg_catalog.=) c.lane) THEN 'taken'
-		   WHEN NOT EXISTS (SELECT FROM pm_catalog.workers() w
-							WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND w.database OPERATOR(pg_catalog.=) here.oid
-							AND w.role OPERATOR(pg_catalog.=) p.owner AND w.pid IS NOT NULL) THEN 'dispatcher'
-		   WHEN EXISTS (SELECT FROM pm_catalog.workers() w WHERE w.overdue AND w.database OPERATOR(pg_catalog.=) here.oid
-						AND w.process_manager OPERATOR(pg_catalog.=) c.process_manager) THEN 'overdue'
-		   ELSE 'running'
-	   END AS kase
-FROM pm_catalog.cursor c
+	   END AS stopped,
+	   -- Is there something to do now?
+	   (l.state OPERATOR(pg_catalog.=) ANY (ARRAY['retrying', 'parking', 'waiting']) AND
+		coalesce(l.retry_at, seen.at) OPERATOR(pg_catalog.<=) seen.at) AS lane_due,
+	   (coalesce(least(k.next_retry, kt.next_retry) OPERATOR(pg_catalog.<=) seen.at, false) OR t.overdue OPERATOR(pg_catalog.>) 0) AS queue_due,
+	   coalesce(s.high_water_mark OPERATOR(pg_catalog.>) c."position", false) AS log_due
+FROM (SELECT f.*, pg_catalog.min(f.log) OVER (PARTITION BY f.process_manager, f.lane) OPERATOR(pg_catalog.=) f.log AS first
+	  FROM pm_catalog.cursor f) c
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
 JOIN pm_catalog.lane l ON l.process_manager OPERATOR(pg_catalog.=) c.process_manager
 					  AND l.lane OPERATOR(pg_catalog.=) c.lane
 CROSS JOIN pm_catalog.library() lib
-CROSS JOIN (SELECT d.oid, d.datistemplate, x.extversion FROM pg_catalog.pg_database d, pg_catalog.pg_extension x
+CROSS JOIN (SELECT d.oid, d.datistemplate, d.datallowconn, x.extversion FROM pg_catalog.pg_database d, pg_catalog.pg_extension x
 			WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
 			  AND x.extname OPERATOR(pg_catalog.=) 'pm') here
+CROSS JOIN (SELECT pg_catalog.clock_timestamp() AS at OFFSET 0) seen
 LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
 CROSS JOIN LATERAL pm_catalog.log_state(c.log) s
--- Timers belong to no log: they count with the first one.
+-- The lane is not for the index: it would lead to what is parked of all logs, for each log.
 CROSS JOIN LATERAL (
-	SELECT pg_catalog.count(*) AS parked, pg_catalog.min(CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END) AS next_retry
+	SELECT pg_catalog.count(*) AS parked, pg_catalog.count(*) FILTER (WHERE k.state OPERATOR(pg_catalog.=) 'dead') AS dead,
+		   pg_catalog.min(CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END) AS next_retry
 	FROM pm_catalog.parked k
-	WHERE k.process_manager OPERATOR(pg_catalog.=) c.process_manager AND k.lane OPERATOR(pg_catalog.=) c.lane
-	  AND coalesce(k.log, (SELECT pg_catalog.min(f.log) FROM pm_catalog.cursor f
-						   WHERE f.process_manager OPERATOR(pg_catalog.=) c.process_manager
-							 AND f.lane OPERATOR(pg_catalog.=) c.lane)) OPERATOR(pg_catalog.=) c.log) k
+	WHERE k.process_manager OPERATOR(pg_catalog.=) c.process_manager AND k.log OPERATOR(pg_catalog.=) c.log
+	  AND k.lane OPERATOR(pg_catalog.+) 0 OPERATOR(pg_catalog.=) c.lane) k
+CROSS JOIN LATERAL (
+	SELECT pg_catalog.count(*) AS parked, pg_catalog.count(*) FILTER (WHERE k.state OPERATOR(pg_catalog.=) 'dead') AS dead,
+		   pg_catalog.min(CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END) AS next_retry
+	FROM pm_catalog.parked k
+	WHERE k.process_manager OPERATOR(pg_catalog.=) CASE WHEN c.first THEN c.process_manager END AND k.log IS NULL
+	  AND k.lane OPERATOR(pg_catalog.+) 0 OPERATOR(pg_catalog.=) c.lane) kt
+CROSS JOIN LATERAL (
+	SELECT pg_catalog.count(*) AS overdue, pg_catalog.min(t.due) AS oldest
+	FROM pm_catalog.timer t
+	WHERE t.process_manager OPERATOR(pg_catalog.=) CASE WHEN c.first AND p.handler_kind OPERATOR(pg_catalog.=) 's' THEN c.process_manager END
+	  AND t.lane OPERATOR(pg_catalog.=) c.lane AND t.due OPERATOR(pg_catalog.<=) seen.at) t
 WHERE pm_catalog.may_see(p.owner);
+
+-- How it is with each of them. The first condition that holds is the one that counts. Who runs it, or why nobody does, is
+-- asked where there is something to do (now_...).
+CREATE VIEW pm_catalog.unit_case AS
+SELECT u.*, n.kase AS now_kase, n.reason AS now_reason, n.hint AS now_hint,
+	   CASE
+		   WHEN u.stopped IS NOT NULL THEN u.stopped
+		   WHEN u.state OPERATOR(pg_catalog.=) ANY (ARRAY['retrying', 'parking']) THEN 'retrying'
+		   WHEN u.problem IS NOT NULL THEN 'problem'
+		   WHEN u.state OPERATOR(pg_catalog.=) 'waiting' THEN 'waiting'
+		   WHEN u.last_position IS NULL THEN 'hidden'
+		   WHEN u.log_due OR u.queue_due THEN coalesce(n.kase, 'running')
+		   WHEN u.last_position OPERATOR(pg_catalog.<=) u."position" THEN 'idle'
+		   ELSE coalesce(u.held_by, 'running')
+	   END AS kase
+FROM pm_catalog.unit_row u
+LEFT JOIN LATERAL pm_catalog.unit_now(
+	CASE WHEN u.stopped IS NULL AND (u.lane_due OR u.queue_due OR u.log_due) THEN u.id END, u.lane, u.owner) n ON true;
 
 CREATE VIEW pm.status WITH (security_barrier) AS
 SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
-	   CASE WHEN u.high_water_mark IS NOT NULL
-			THEN greatest(u.high_water_mark OPERATOR(pg_catalog.-) u."position", 0) END AS lag,
-	   CASE u.kase WHEN 'idle' THEN 'idle' WHEN 'running' THEN 'running' WHEN 'overdue' THEN 'running' WHEN 'paused' THEN 'paused'
-				   WHEN 'halted' THEN 'halted' WHEN 'retrying' THEN 'retrying' ELSE 'waiting' END AS state,
+	   CASE WHEN u.last_position IS NOT NULL
+			THEN greatest(u.last_position OPERATOR(pg_catalog.-) u."position", 0) END AS lag,
+	   CASE WHEN u.kase OPERATOR(pg_catalog.=) ANY (ARRAY['idle', 'running', 'paused', 'halted', 'retrying']) THEN u.kase
+			WHEN u.kase OPERATOR(pg_catalog.=) ANY (ARRAY['stuck', 'overdue']) THEN 'running'
+			ELSE 'waiting' END AS state,
 	   CASE u.kase
 		   WHEN 'copy' THEN 'this database is a copy'
 		   WHEN 'paused' THEN 'it was paused with pm.pause'
@@ -171,19 +205,25 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'launcher' THEN 'no worker runs, pm.launcher is off'
 		   WHEN 'version' THEN 'no worker runs, the library and the extension are of different versions'
 		   WHEN 'template' THEN 'no worker runs in a template database'
+		   WHEN 'closed' THEN 'no worker runs, this database takes no connections'
 		   WHEN 'owner' THEN pg_catalog.format('its owner, role "%s", does not exist any more', u.owner_name)
 		   WHEN 'login' THEN pg_catalog.format('its owner, role "%s", is not permitted to log in', u.rolname)
 		   WHEN 'connect' THEN pg_catalog.format('its owner, role "%s", may not connect to this database', u.rolname)
 		   WHEN 'problem' THEN u.problem
-		   WHEN 'held' THEN 'a transaction that writes the log is still open'
-		   WHEN 'taken' THEN 'another session has it in hand'
-		   WHEN 'dispatcher' THEN pg_catalog.format('no dispatcher runs for role "%s"', u.rolname)
-		   WHEN 'overdue' THEN 'the handler does not return, and does not heed its timeout'
+		   WHEN 'hidden' THEN pg_catalog.format('its owner, role "%s", may not read the log', u.rolname)
+		   WHEN 'writer' THEN 'a transaction that may write the log is still open'
+		   WHEN 'prepared' THEN 'a prepared transaction that may have written the log is still open'
+		   WHEN 'standby' THEN 'a transaction that wrote the log waits for a synchronous standby'
 		   WHEN 'idle' THEN p.reason
 		   WHEN 'running' THEN p.reason
+		   WHEN 'taken' THEN u.now_reason
+		   WHEN 'dispatcher' THEN u.now_reason
+		   WHEN 'busy' THEN u.now_reason
+		   WHEN 'stuck' THEN u.now_reason
+		   WHEN 'overdue' THEN u.now_reason
 		   -- What a handler says may hold data: it is for the owner.
 		   ELSE pg_catalog.concat(u.reason, CASE WHEN u.message IS NOT NULL AND pg_catalog.pg_has_role(u.owner, 'USAGE')
-												 THEN pg_catalog.concat(': ', u.message) END)
+												 THEN pg_catalog.concat(': ', u.message) END, d.due)
 	   END AS reason,
 	   CASE u.kase
 		   WHEN 'copy' THEN 'SELECT pm.resume() adopts it: from then on handlers run here too.'
@@ -193,83 +233,137 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'launcher' THEN 'Set pm.launcher = on and reload the configuration.'
 		   WHEN 'version' THEN 'Run ALTER EXTENSION pm UPDATE, or restart the server with the new library.'
 		   WHEN 'template' THEN 'Run ALTER DATABASE ... IS_TEMPLATE false.'
+		   WHEN 'closed' THEN 'Run ALTER DATABASE ... ALLOW_CONNECTIONS true.'
 		   WHEN 'owner' THEN pg_catalog.format('SELECT pm.unregister(%L), and register it as another role.', u.process_manager)
 		   WHEN 'login' THEN pg_catalog.format('Run ALTER ROLE %I LOGIN.', u.rolname)
 		   WHEN 'connect' THEN pg_catalog.format('Run GRANT CONNECT ON DATABASE %I TO %I.', pg_catalog.current_database(), u.rolname)
 		   WHEN 'problem' THEN u.problem_hint
-		   WHEN 'held' THEN 'SELECT * FROM pm.blocker shows who it is.'
-		   WHEN 'taken' THEN 'SELECT * FROM pm.blocker shows who it is.'
-		   WHEN 'dispatcher' THEN 'One is being started; if that lasts, raise pm.max_workers or max_worker_processes.'
-		   WHEN 'overdue' THEN 'A loop in C without CHECK_FOR_INTERRUPTS cannot be ended from outside but by a restart.'
+		   WHEN 'hidden' THEN pg_catalog.format('Run GRANT SELECT on its table, and GRANT USAGE on its schema, TO %I.', u.rolname)
+		   WHEN 'writer' THEN 'SELECT * FROM pm.blocker shows who it is.'
+		   WHEN 'prepared' THEN 'SELECT * FROM pm.blocker shows which it is.'
+		   WHEN 'standby' THEN 'Bring the standby back, or take it out of synchronous_standby_names and reload the configuration.'
 		   WHEN 'idle' THEN p.hint
 		   WHEN 'running' THEN p.hint
-		   ELSE u.hint
+		   WHEN 'taken' THEN u.now_hint
+		   WHEN 'dispatcher' THEN u.now_hint
+		   WHEN 'busy' THEN u.now_hint
+		   WHEN 'stuck' THEN u.now_hint
+		   WHEN 'overdue' THEN u.now_hint
+		   ELSE CASE WHEN d.due IS NULL OR u.now_hint IS NULL THEN u.hint ELSE u.now_hint END
 	   END AS hint,
-	   u.attempts, coalesce(u.retry_at, u.next_retry) AS retry_at, u.parked, u.handled, u.errors,
+	   u.attempts,
+	   -- When the next look at what is wrong outside is due, is not written down each time.
+	   CASE WHEN u.kase OPERATOR(pg_catalog.=) ANY (ARRAY['copy', 'paused', 'halted']) THEN NULL
+			WHEN u.state OPERATOR(pg_catalog.=) 'waiting' AND u.lane_due THEN u.next_retry
+			ELSE coalesce(u.retry_at, u.next_retry) END AS retry_at,
+	   u.parked, u.handled, u.errors,
 	   pg_catalog.round(now_rate.rate::pg_catalog.numeric, 1) AS rate,
-	   CASE WHEN now_rate.rate OPERATOR(pg_catalog.>) 0.1 AND u.high_water_mark OPERATOR(pg_catalog.>) u."position"
+	   -- Where it stands still, nobody can tell.
+	   CASE WHEN u.kase OPERATOR(pg_catalog.=) 'running' AND now_rate.rate OPERATOR(pg_catalog.>) 0.1
+				 AND u.high_water_mark OPERATOR(pg_catalog.>) u."position"
+				 AND u.seen_at OPERATOR(pg_catalog.-) u.moved_at OPERATOR(pg_catalog.<) '10 s'::pg_catalog.interval
 			THEN pg_catalog.make_interval(secs => pg_catalog.round((
 				 (u.high_water_mark OPERATOR(pg_catalog.-) u."position")::pg_catalog.float8
 				 OPERATOR(pg_catalog./) now_rate.rate)::pg_catalog.numeric, 1)::pg_catalog.float8) END AS eta,
 	   CASE WHEN u.last_position OPERATOR(pg_catalog.>) u."position"
 			THEN pm_catalog.oldest_unhandled(u.log, u."position") END AS oldest_unhandled,
-	   u.conflicts
+	   u.conflicts, u.dead, u.overdue AS timers_overdue, u.oldest AS oldest_overdue
 FROM pm_catalog.unit_case u
-CROSS JOIN LATERAL (SELECT CASE WHEN u.parked OPERATOR(pg_catalog.>) 0 THEN
-						   pg_catalog.format('%s of its events are parked', u.parked) END AS reason,
-						   CASE WHEN u.parked OPERATOR(pg_catalog.>) 0 THEN
-						   pg_catalog.format('SELECT * FROM pm.parked WHERE process_manager = %L; then pm.retry or pm.discard.',
-											 u.process_manager) END AS hint) p
+CROSS JOIN LATERAL (
+	SELECT nullif(pg_catalog.concat_ws('; ',
+			   CASE WHEN u.oldest OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
+					THEN pg_catalog.format('%s of its timers are overdue', u.overdue) END,
+			   CASE WHEN u.parked OPERATOR(pg_catalog.=) 0 THEN NULL
+					WHEN u.dead OPERATOR(pg_catalog.=) 0 THEN pg_catalog.format('%s of its events are parked', u.parked)
+					ELSE pg_catalog.format('%s of its events are parked, %s of them dead', u.parked, u.dead) END,
+			   CASE WHEN u.next_retry OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
+					THEN 'a retry is due' END), '') AS reason,
+		   CASE WHEN u.parked OPERATOR(pg_catalog.>) 0 THEN
+				pg_catalog.format('SELECT * FROM pm.parked WHERE process_manager = %L; then pm.retry or pm.discard.', u.process_manager)
+				WHEN u.overdue OPERATOR(pg_catalog.>) 0 THEN 'They come in their turn: SELECT * FROM pm.worker shows what its dispatcher does.'
+		   END AS hint) p
+-- What it waits for is over, or the time of its retry has come, and it does not run still.
+CROSS JOIN LATERAL (
+	SELECT CASE WHEN NOT u.lane_due OR u.stopped IS NOT NULL THEN NULL
+				WHEN u.now_reason IS NOT NULL THEN pg_catalog.concat('; it is due, but ', u.now_reason)
+				WHEN u.state OPERATOR(pg_catalog.<>) 'waiting'
+					 AND u.retry_at OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
+				THEN '; it is due, and waits for its dispatcher' END AS due) d
 CROSS JOIN LATERAL (SELECT u.rate OPERATOR(pg_catalog.*) pg_catalog.exp(OPERATOR(pg_catalog.-) least(greatest(
-					extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) u.moved_at)::pg_catalog.float8,
+					extract(epoch FROM u.seen_at OPERATOR(pg_catalog.-) u.moved_at)::pg_catalog.float8,
 					0), 600) OPERATOR(pg_catalog./) 10) AS rate) now_rate;
 
 CREATE VIEW pm.blocker WITH (security_barrier) AS
-WITH seen AS (			-- the logs that the role may hear of
+WITH RECURSIVE seen AS (			-- the logs that the role may hear of
 	SELECT l.name, l.source FROM pm_catalog.log l
 	WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR EXISTS (
 		SELECT FROM pm_catalog.cursor c
 		JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
 		WHERE c.log OPERATOR(pg_catalog.=) l.name AND pg_catalog.pg_has_role(p.owner, 'USAGE'))
-), blocks AS (
-	SELECT 'high-water mark' AS blocks, l.name AS log, NULL::text AS process_manager, h.vxid
+), relations AS (		-- their tables and sequences
+	SELECT l.name, l.source::pg_catalog.oid AS relid FROM seen l
+	UNION ALL
+	SELECT l.name, d.objid FROM seen l
+	JOIN pg_catalog.pg_depend d ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+		AND d.refobjid OPERATOR(pg_catalog.=) l.source::pg_catalog.oid AND d.deptype OPERATOR(pg_catalog.=) 'i'
+		AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+	JOIN pg_catalog.pg_sequence s ON s.seqrelid OPERATOR(pg_catalog.=) d.objid
+), direct AS (
+	SELECT 'high-water mark' AS blocks, l.name AS log, NULL::text AS process_manager, h.virtualtransaction AS vxid, h.pid
 	FROM seen l
 	CROSS JOIN LATERAL pm_catalog.log_state(l.name) s
-	CROSS JOIN LATERAL pm_catalog.mark_holders(l.name) h(vxid)
+	CROSS JOIN LATERAL pm_catalog.mark_holders(l.name) h
 	WHERE s.last_position OPERATOR(pg_catalog.>) s.high_water_mark
 	UNION ALL
-	SELECT 'log', l.name, NULL, k.virtualtransaction
-	FROM seen l
+	-- Held, or waited for: nobody comes past the first who waits.
+	SELECT 'log', r.name, NULL, k.virtualtransaction, k.pid
+	FROM relations r
 	JOIN pg_catalog.pg_locks k ON k.locktype OPERATOR(pg_catalog.=) 'relation'
-		AND k.relation OPERATOR(pg_catalog.=) l.source::pg_catalog.oid
-		AND k.mode OPERATOR(pg_catalog.=) 'AccessExclusiveLock' AND k.granted
+		AND k.relation OPERATOR(pg_catalog.=) r.relid
+		AND k.mode OPERATOR(pg_catalog.=) 'AccessExclusiveLock'
 	JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) k.database
 		AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
 	UNION ALL
-	SELECT 'process manager', NULL, p.name, h.virtualtransaction
+	SELECT 'process manager', NULL, p.name, h.virtualtransaction, h.pid
 	FROM pm_catalog.unit_holder h
 	JOIN pm_catalog.manager p ON p.id OPERATOR(pg_catalog.=) h.id
 	WHERE pm_catalog.may_see(p.owner)
 	UNION ALL
-	SELECT 'dispatcher', w.log, w.process_manager, k.virtualtransaction
+	SELECT 'dispatcher', w.log, w.process_manager, b.virtualtransaction, b.blocker
 	FROM pm_catalog.workers() w
-	CROSS JOIN LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) b(pid)
-	JOIN pg_catalog.pg_locks k ON k.pid OPERATOR(pg_catalog.=) b.pid
-		AND k.locktype OPERATOR(pg_catalog.=) 'virtualxid' AND k.granted
-	WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND w.pid IS NOT NULL AND pm_catalog.may_see(w.role)
+	CROSS JOIN LATERAL pm_catalog.waits_for(w.pid) b
+	WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND pm_catalog.may_see(w.role)
+	  AND w.database OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database
+											 WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+), blocks AS (			-- and whom they wait for themselves
+	SELECT * FROM direct
+	UNION
+	SELECT x.blocks, x.log, x.process_manager, b.virtualtransaction, b.blocker
+	FROM blocks x CROSS JOIN LATERAL pm_catalog.waits_for(x.pid) b
+), prepared AS (
+	SELECT k.virtualtransaction AS vxid, x.gid, x.owner, x.prepared
+	FROM pg_catalog.pg_prepared_xacts x
+	JOIN pg_catalog.pg_locks k ON k.transactionid OPERATOR(pg_catalog.=) x.transaction
+		AND k.locktype OPERATOR(pg_catalog.=) 'transactionid' AND k.granted AND k.pid IS NULL
 )
 SELECT b.blocks, b.log, b.process_manager, a.pid, x.gid, coalesce(a.usename, x.owner) AS role,
 	   coalesce(a.xact_start, x.prepared) AS since, CASE WHEN x.gid IS NULL THEN a.state ELSE 'prepared' END AS state, a.query,
-	   CASE WHEN x.gid IS NULL THEN pg_catalog.format('SELECT pg_terminate_backend(%s);', a.pid)
-			ELSE pg_catalog.format('COMMIT PREPARED %L; or ROLLBACK PREPARED %L;', x.gid, x.gid) END AS hint
+	   CASE
+		   WHEN x.gid IS NOT NULL THEN pg_catalog.format('COMMIT PREPARED %L; or ROLLBACK PREPARED %L;', x.gid, x.gid)
+		   WHEN a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() THEN 'It is this session: COMMIT or ROLLBACK its transaction.'
+		   WHEN s.wait_event OPERATOR(pg_catalog.=) 'SyncRep' THEN 'Its transaction is committed and waits for a synchronous standby: bring that back, or take it out of synchronous_standby_names and reload the configuration.'
+		   WHEN s.wait_event_type OPERATOR(pg_catalog.=) 'Lock' AND s.worker IS NOT NULL THEN 'It is a worker of pm, which waits for another one that has a row here too. Do not terminate it: the event that it handles would be blamed.'
+		   WHEN s.worker IS NOT NULL THEN 'It is a worker of pm, and its transaction ends by itself. Do not terminate it: the event that it handles would be blamed.'
+		   WHEN s.wait_event_type OPERATOR(pg_catalog.=) 'Lock' THEN 'It waits for another one, which has a row here too.'
+		   WHEN a.usesysid IS NULL THEN 'It is a process of the server itself, and ends by itself.'
+		   WHEN pg_catalog.pg_has_role(a.usesysid, 'USAGE') OR (pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')
+				AND NOT (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.oid OPERATOR(pg_catalog.=) a.usesysid))
+		   THEN pg_catalog.format('SELECT pg_terminate_backend(%s);', a.pid)
+		   ELSE pg_catalog.format('Have role "%s" end its transaction, or a superuser run SELECT pg_terminate_backend(%s);', a.usename, a.pid)
+	   END AS hint,
+	   s.wait_event_type, s.wait_event
 FROM (SELECT DISTINCT * FROM blocks) b
-LEFT JOIN LATERAL (
-	SELECT k.pid FROM pg_catalog.pg_locks k
-	WHERE k.virtualtransaction OPERATOR(pg_catalog.=) b.vxid AND k.pid IS NOT NULL LIMIT 1) p ON true
-LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) p.pid
-LEFT JOIN LATERAL (
-	SELECT x.gid, x.owner, x.prepared FROM pg_catalog.pg_locks k
-	JOIN pg_catalog.pg_prepared_xacts x ON x.transaction OPERATOR(pg_catalog.=) k.transactionid
-	WHERE p.pid IS NULL AND k.virtualtransaction OPERATOR(pg_catalog.=) b.vxid AND k.pid IS NULL
-	  AND k.locktype OPERATOR(pg_catalog.=) 'transactionid' LIMIT 1) x ON true
+LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) b.pid
+LEFT JOIN LATERAL pm_catalog.session(b.pid) s ON true
+LEFT JOIN prepared x ON b.pid IS NULL AND x.vxid OPERATOR(pg_catalog.=) b.vxid
 WHERE a.pid IS NOT NULL OR x.gid IS NOT NULL;

@@ -82,7 +82,7 @@ INSERT INTO columns (view, name, type) VALUES
 	('status', 'process_manager', 'text'), ('status', 'log', 'text'), ('status', 'lane', 'integer'), ('status', 'position', 'bigint'), ('status', 'high_water_mark', 'bigint'),
 	('status', 'lag', 'bigint'), ('status', 'state', 'text'), ('status', 'reason', 'text'), ('status', 'hint', 'text'), ('status', 'attempts', 'integer'),
 	('status', 'retry_at', 'timestamp with time zone'), ('status', 'parked', 'bigint'), ('status', 'handled', 'bigint'), ('status', 'errors', 'bigint'), ('status', 'rate', 'numeric'),
-	('status', 'eta', 'interval'), ('status', 'oldest_unhandled', 'timestamp with time zone'), ('status', 'conflicts', 'bigint'),
+	('status', 'eta', 'interval'), ('status', 'oldest_unhandled', 'timestamp with time zone'), ('status', 'conflicts', 'bigint'), ('status', 'dead', 'bigint'), ('status', 'timers_overdue', 'bigint'), ('status', 'oldest_overdue', 'timestamp with time zone'),
 	('instance', 'process_manager', 'text'), ('instance', 'key', 'text'), ('instance', 'state', 'jsonb'), ('instance', 'started_at', 'timestamp with time zone'),
 	('instance', 'updated_at', 'timestamp with time zone'),
 	('timer', 'process_manager', 'text'), ('timer', 'key', 'text'), ('timer', 'type', 'text'), ('timer', 'due', 'timestamp with time zone'), ('timer', 'data', 'jsonb'),
@@ -92,8 +92,10 @@ INSERT INTO columns (view, name, type) VALUES
 	('worker', 'pid', 'integer'), ('worker', 'kind', 'text'), ('worker', 'database', 'name'), ('worker', 'role', 'name'), ('worker', 'state', 'text'),
 	('worker', 'since', 'timestamp with time zone'), ('worker', 'process_manager', 'text'), ('worker', 'lane', 'integer'), ('worker', 'log', 'text'),
 	('worker', 'position', 'bigint'), ('worker', 'overdue', 'boolean'), ('worker', 'started_at', 'timestamp with time zone'),
+	('worker', 'wait_event_type', 'text'), ('worker', 'wait_event', 'text'),
 	('blocker', 'blocks', 'text'), ('blocker', 'log', 'text'), ('blocker', 'process_manager', 'text'), ('blocker', 'pid', 'integer'), ('blocker', 'gid', 'text'),
-	('blocker', 'role', 'name'), ('blocker', 'since', 'timestamp with time zone'), ('blocker', 'state', 'text'), ('blocker', 'query', 'text'), ('blocker', 'hint', 'text');
+	('blocker', 'role', 'name'), ('blocker', 'since', 'timestamp with time zone'), ('blocker', 'state', 'text'), ('blocker', 'query', 'text'), ('blocker', 'hint', 'text'),
+	('blocker', 'wait_event_type', 'text'), ('blocker', 'wait_event', 'text');
 
 SELECT is(
 	(SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = to_regclass('pm.' || v.view) AND attnum > 0 AND NOT attisdropped),

@@ -195,6 +195,9 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm_catalog.log_state('su.private')$$,			'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.mark_holders('su.private')$$,		'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.oldest_unhandled('su.private', 0)$$,	'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.unit_now(1, 0, 10)$$,				'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.waits_for(1)$$,					'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.session(1)$$,						'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.may_see(10)$$,						'00000', '00000', '00000', '00000', '00000');
 
 SELECT is(pg_temp.attempt(r.role, m.statement), r.expected, format('%s: %s', r.role, m.statement))
@@ -297,10 +300,14 @@ FROM unnest('{carol,dave}'::text[]) r,
 		$$SELECT count(*) FROM pm_catalog.mark_holders('su.private')$$,
 		$$SELECT pm_catalog.oldest_unhandled('su.private', 0)$$,
 		$$SELECT count(*) FROM pm_catalog.workers() WHERE process_manager IS NOT NULL OR log IS NOT NULL$$,
+		$$SELECT count(*) FROM pm_catalog.unit_now((SELECT min(id) FROM pm_catalog.process_manager), 0, 10)$$,
+		$$SELECT count(*) FROM generate_series(1, 50) i, pm_catalog.unit_now(i, 0, 10)$$,
+		$$SELECT count(*) FROM pg_stat_activity a, pm_catalog.session(a.pid) s WHERE a.usesysid IS DISTINCT FROM current_user::regrole
+			AND s.wait_event_type <> 'Lock' AND s.wait_event <> 'SyncRep'$$,
 		$$SELECT pm_catalog.may_see(10)$$]) q;
 SELECT is_empty(
 	$$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pm_catalog'::regnamespace AND has_function_privilege('pmtest_carol', oid, 'EXECUTE')
-		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'position_is_new', 'library', 'workers', 'log_state', 'mark_holders', 'oldest_unhandled', 'may_see') $$,
+		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'position_is_new', 'library', 'workers', 'log_state', 'mark_holders', 'oldest_unhandled', 'may_see', 'unit_now', 'waits_for', 'session') $$,
 	'no internal function is executable but those known to be harmless');
 
 -- ---- what was granted -------------------------------------------------------
