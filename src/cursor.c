@@ -19,6 +19,7 @@
 #include "scan.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "wakeup.h"
 
 /* So many cursors a backend remembers the places of. */
@@ -33,6 +34,10 @@
 enum
 {
 	CURSOR_MANAGER = 1, CURSOR_LOG, CURSOR_LANE, CURSOR_POSITION, CURSOR_HANDLED, CURSOR_RATE, CURSOR_MOVED_AT
+};
+enum
+{
+	LOG_NAME = 1, LOG_SOURCE
 };
 enum
 {
@@ -368,27 +373,47 @@ cursor_recut(ProcessManager *pm, int lanes)
 }
 
 /*
+ * The furthest cursor in a log, by its name.
+ */
+static int64
+cursor_furthest_of(const char *log, Snapshot snapshot)
+{
+	RowScan		scan;
+	int64		furthest = 0;
+
+	scan_begin(&scan, "cursor", "cursor_log", AccessShareLock);
+	scan_where_text(&scan, CURSOR_LOG, log);
+	scan_use_snapshot(&scan, snapshot);
+	while (scan_next(&scan))
+		furthest = Max(furthest, DatumGetInt64(scan.values[CURSOR_POSITION - 1]));
+	scan_end(&scan);
+	return furthest;
+}
+
+/*
  * The furthest cursor in a log, by its table: 0 if nobody follows it.
+ *
+ * What this transaction has done itself counts only with "own".  It may have
+ * handled its own events, which are settled for nobody else.
  */
 int64
-cursor_furthest(Oid relid)
+cursor_furthest(Oid relid, bool own)
 {
-	static ExecStatement furthest = {
-		NULL,
-		"SELECT pg_catalog.max(c.position) FROM pm_catalog.cursor c "
-		"JOIN pm_catalog.log l ON l.name OPERATOR(pg_catalog.=) c.log "
-		"WHERE l.source::pg_catalog.oid OPERATOR(pg_catalog.=) $1",
-		1, {OIDOID}
-	};
-	ExecScope	scope;
-	Datum		values[1];
-	int64		position;
-	bool		isnull;
+	Snapshot	snapshot;
+	RowScan		scan;
+	int64		furthest = 0;
 
-	exec_begin_owner(&scope);
-	values[0] = ObjectIdGetDatum(relid);
-	exec_statement(&furthest, values, NULL);
-	position = DatumGetInt64(exec_value(0, 1, &isnull));
-	exec_end(&scope);
-	return isnull ? 0 : position;
+	/* The latest, whatever the isolation level; a copy, which can be changed. */
+	(void) GetTransactionSnapshot();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (!own)
+		snapshot->curcid = FirstCommandId;
+
+	scan_begin(&scan, "log", "log_source", AccessShareLock);
+	scan_where_oid(&scan, LOG_SOURCE, relid);
+	while (scan_next(&scan))
+		furthest = Max(furthest, cursor_furthest_of(scan_text(&scan, LOG_NAME), snapshot));
+	scan_end(&scan);
+	UnregisterSnapshot(snapshot);
+	return furthest;
 }

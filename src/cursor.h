@@ -22,7 +22,7 @@ extern void cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 posi
 extern void cursor_count(ProcessManager *pm, int lane, Cursor *cursor);
 extern bool cursor_level(ProcessManager *pm);
 extern void cursor_recut(ProcessManager *pm, int lanes);
-extern int64 cursor_furthest(Oid relid);
+extern int64 cursor_furthest(Oid relid, bool own);
 extern void cursor_add(const char *manager, const char *log, int lanes, int64 position);
 
 #endif							/* PM_CURSOR_H */

@@ -14,20 +14,27 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-/* The generations of a backend that has no shared memory for a log. */
+/*
+ * The generations of a backend: of a log that has none in shared memory, or those
+ * that had no room there.
+ */
 typedef struct LocalGenerations
 {
 	Oid			relid;			/* hash key */
+	bool		seeded;			/* the mark was at least the furthest cursor */
+	uint64		incarnation;	/* of the slot that had no room for them, 0: there was no slot */
 	Generations generations;
 } LocalGenerations;
 
 static HTAB *local_table = NULL;
 
 /*
- * The generations of this backend for a log that has none in shared memory.
+ * The generations of this backend for a log, which has none in shared memory
+ * (incarnation 0) or not all.  They are good for as long as the log has the same
+ * slot, or none: writers go by what shared memory knows.
  */
 Generations *
-generations_local(Oid relid)
+generations_local(Oid relid, uint64 incarnation, bool **seeded)
 {
 	LocalGenerations *local;
 	bool		found;
@@ -43,13 +50,17 @@ generations_local(Oid relid)
 	}
 	local = hash_search(local_table, &relid, HASH_ENTER, &found);
 	if (!found)
+		memset((char *) local + sizeof(Oid), 0, sizeof(LocalGenerations) - sizeof(Oid));
+	else if (local->incarnation != incarnation)
 	{
-		memset(&local->generations, 0, sizeof(local->generations));
-		local->generations.max_members = MaxBackends + max_prepared_xacts + 1;
-		local->generations.members =
-			MemoryContextAlloc(TopMemoryContext,
-							   sizeof(GenerationMember) * local->generations.max_members);
+		local->seeded = false;
+		local->generations.mark = 0;
+		local->generations.reached = 0;
+		generations_forget(&local->generations);
 	}
+	local->incarnation = incarnation;
+	if (seeded != NULL)
+		*seeded = &local->seeded;
 	return &local->generations;
 }
 
@@ -61,6 +72,48 @@ generations_forget(Generations *generations)
 {
 	generations->used = 0;
 	generations->nmembers = 0;
+}
+
+/*
+ * Those that wait, of a log, if this backend has any.
+ */
+Generations *
+generations_spilled(Oid relid, uint64 incarnation)
+{
+	LocalGenerations *local = local_table ? hash_search(local_table, &relid, HASH_FIND, NULL) : NULL;
+
+	return local != NULL && local->incarnation == incarnation && local->generations.used != 0 ?
+		&local->generations : NULL;
+}
+
+/*
+ * Makes room for this many members, unless it is fixed: in shared memory.
+ */
+static bool
+generations_make_room(Generations *generations, int nmembers)
+{
+	Size		size;
+
+	if (nmembers <= generations->max_members)
+		return true;
+	if (generations->fixed)
+		return false;
+	size = sizeof(GenerationMember) * Max(nmembers, 2 * SLOT_MEMBERS);
+	generations->members = generations->members == NULL ? MemoryContextAlloc(TopMemoryContext, size) :
+		repalloc(generations->members, size);
+	generations->max_members = size / sizeof(GenerationMember);
+	return true;
+}
+
+static int
+generations_find(Generations *generations, VirtualTransactionId vxid)
+{
+	int			m;
+
+	for (m = 0; m < generations->nmembers; m++)
+		if (VirtualTransactionIdEquals(generations->members[m].vxid, vxid))
+			break;
+	return m;
 }
 
 /*
@@ -94,12 +147,13 @@ generations_cut(Generations *generations, VirtualTransactionId *holders, int nho
 
 /*
  * Adds the generation (last, holders); overwrites the newest when all are in
- * use.
+ * use.  False if there is no room for all of the holders.
  */
-void
+bool
 generations_push(Generations *generations, int64 last, VirtualTransactionId *holders, int nholders)
 {
 	int			newest = -1;
+	int			unknown = 0;
 	int			g;
 
 	for (int i = 0; i < SLOT_GENERATIONS; i++)
@@ -109,7 +163,13 @@ generations_push(Generations *generations, int64 last, VirtualTransactionId *hol
 
 	/* The same L again would say less: its writers can only be more. */
 	if (newest >= 0 && generations->last[newest] == last)
-		return;
+		return true;
+
+	for (int i = 0; i < nholders; i++)
+		if (generations_find(generations, holders[i]) == generations->nmembers)
+			unknown++;
+	if (!generations_make_room(generations, generations->nmembers + unknown))
+		return false;
 
 	for (g = 0; g < SLOT_GENERATIONS; g++)
 		if (!(generations->used & (1U << g)))
@@ -124,11 +184,8 @@ generations_push(Generations *generations, int64 last, VirtualTransactionId *hol
 	generations->last[g] = last;
 	for (int i = 0; i < nholders; i++)
 	{
-		int			m;
+		int			m = generations_find(generations, holders[i]);
 
-		for (m = 0; m < generations->nmembers; m++)
-			if (VirtualTransactionIdEquals(generations->members[m].vxid, holders[i]))
-				break;
 		if (m == generations->nmembers)
 		{
 			Assert(m < generations->max_members);
@@ -138,6 +195,7 @@ generations_push(Generations *generations, int64 last, VirtualTransactionId *hol
 		}
 		generations->members[m].generations |= 1U << g;
 	}
+	return true;
 }
 
 /*

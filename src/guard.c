@@ -60,8 +60,7 @@ typedef struct GuardEntry
 	bool		valid;			/* seqid and attnum are known */
 	Oid			seqid;
 	AttrNumber	attnum;
-	LogSlot    *slot;
-	uint64		slot_generation;
+	LogRef		slot;
 	bool		seeded;			/* without a slot: the furthest cursor, of this transaction */
 	int64		seed;
 
@@ -82,7 +81,6 @@ static HTAB *entries = NULL;
 
 /* What this transaction has touched, for the end of a subtransaction. */
 static LocalTransactionId touched_lxid = InvalidLocalTransactionId;
-static int	nhints = 0;
 
 PG_FUNCTION_INFO_V1(pm_guard_before_write);
 PG_FUNCTION_INFO_V1(pm_guard_before_update);
@@ -208,28 +206,32 @@ guard_hold(Oid relid)
 
 /*
  * Up to where readers have looked, as far as is known.  The cursors are asked
- * once a server start and log, and the slot takes it from there; without
- * shared memory, once a transaction.
+ * once for a slot of shared memory, and the slot takes it from there; without
+ * one, once a transaction.
  */
 static int64
 guard_readers(GuardEntry *entry)
 {
-	entry->slot = slot_log_cached(entry->relid, entry->slot, &entry->slot_generation);
-	if (entry->slot != NULL && pg_atomic_read_u32(&entry->slot->seeded) != 0)
-		return (int64) pg_atomic_read_u64(&entry->slot->reached);
+	int64		mark;
+	int64		reached;
+
+	for (;;)
+	{
+		if (!slot_log_valid(&entry->slot))
+			slot_log_ref(entry->relid, true, &entry->slot);
+		if (entry->slot.slot == NULL)
+			break;
+		if (slot_log_read(&entry->slot, &mark, &reached))
+		{
+			slot_log_used(entry->slot.slot);
+			return reached;
+		}
+		slot_log_seed(entry->slot.slot, entry->relid, cursor_furthest(entry->relid, false));
+	}
 	if (!entry->seeded)
 	{
-		LogSlot    *slot = slot_log(entry->relid, true);
-
-		entry->seed = cursor_furthest(entry->relid);
-		if (slot == NULL)
-			entry->seeded = true;
-		else
-		{
-			slot_log_seed(slot, entry->relid, entry->seed);
-			/* Somebody may have looked meanwhile. */
-			return Max(entry->seed, (int64) pg_atomic_read_u64(&slot->reached));
-		}
+		entry->seed = cursor_furthest(entry->relid, false);
+		entry->seeded = true;
 	}
 	return entry->seed;
 }
@@ -274,17 +276,13 @@ guard_enter(Relation rel)
 	entry->subid = GetCurrentSubTransactionId();
 	entry->has_floor = true;
 
-	if (touched_lxid != entry->lxid)
-	{
-		touched_lxid = entry->lxid;
-		nhints = 0;
-	}
+	touched_lxid = entry->lxid;
 	if (!entry->hinted)
 	{
 		entry->hinted = true;
 		entry->hint = entry->floor;
-		if (Slots != NULL && nhints < SLOT_HINTS)
-			slot_hint_publish(nhints++, entry->relid, entry->floor);
+		if (Slots != NULL)
+			slot_hint_publish(entry->relid, entry->floor);
 	}
 	wakeup_log(entry->relid);
 }

@@ -3,7 +3,8 @@
  *		The settings.
  *
  * pm.max_workers is read when the server starts, since it sizes nothing but is
- * promised to be cluster-wide; the others may change with a reload.
+ * promised to be cluster-wide, and pm.max_logs, since it sizes shared memory; the
+ * others may change with a reload.
  */
 #include "pm.h"
 
@@ -11,6 +12,7 @@
 #include "utils/guc.h"
 
 int			guc_max_workers = 4;
+int			guc_max_logs = 16384;
 int			guc_poll_interval = 1000;
 int			guc_batch_duration = 100;
 bool		guc_launcher = true;
@@ -26,6 +28,12 @@ guc_define(void)
 							"Maximum number of dispatchers that run at once in the cluster.",
 							"The launcher and one scheduler a database come on top; all are taken from max_worker_processes.",
 							&guc_max_workers, 4, 1, 250,
+							process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP,
+							0, NULL, NULL, NULL);
+	DefineCustomIntVariable("pm.max_logs",
+							"Number of event logs whose marks can be kept in shared memory, in the whole cluster.",
+							"Events of further logs are found by polling.",
+							&guc_max_logs, 16384, 16, 1024 * 1024,
 							process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP,
 							0, NULL, NULL, NULL);
 	DefineCustomIntVariable("pm.poll_interval",

@@ -6,6 +6,7 @@
 #define PM_GUC_H
 
 extern int	guc_max_workers;
+extern int	guc_max_logs;
 extern int	guc_poll_interval;	/* ms */
 extern int	guc_batch_duration; /* ms */
 extern bool guc_launcher;

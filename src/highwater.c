@@ -63,7 +63,8 @@
  * members that have not ended.  This runs on a primary only.
  *
  * Without shared memory each backend has generations of its own, and nowhere to
- * write down for the others what it has seen.  It notices a sequence that was
+ * write down for the others what it has seen.  So it is for a log that gets no
+ * slot there (slot_log.c).  It notices a sequence that was
  * set back, and forgets its generations then; one that was set back and forward
  * again between two of its looks it does not notice.
  */
@@ -97,11 +98,15 @@
 static Generations *
 highwater_seeded(Oid relid)
 {
-	Generations *generations = generations_local(relid);
+	bool	   *seeded;
+	Generations *generations = generations_local(relid, 0, &seeded);
 
-	if (generations->mark == 0)
-		generations->mark = cursor_furthest(relid);
-	generations->reached = Max(generations->reached, generations->mark);
+	if (!*seeded)
+	{
+		generations->mark = Max(generations->mark, cursor_furthest(relid, false));
+		generations->reached = Max(generations->reached, generations->mark);
+		*seeded = true;
+	}
 	return generations;
 }
 
@@ -206,13 +211,27 @@ highwater_writers(Oid relid, int *count)
 }
 
 /*
- * One look, where L is known already: H, then the generations.  Assumes that
- * the caller keeps others off "generations" (the slot's lock, or they are
- * local), and has written L down.
+ * Keeps (L, H) until H has ended; in this backend, if shared memory has no room
+ * for an H so large.  Generations that are this backend's own are looked at by
+ * nobody else, so that these too are cut down one after another.
  */
 static void
-highwater_look(Generations *generations, Oid relid, HighwaterView view, Highwater *result)
+highwater_keep(Generations *generations, Oid relid, uint64 incarnation, int64 last,
+			   VirtualTransactionId *holders, int nholders)
 {
+	if (!generations_push(generations, last, holders, nholders))
+		(void) generations_push(generations_local(relid, incarnation, NULL), last, holders, nholders);
+}
+
+/*
+ * One look, where L is known already: H, then the generations.  Assumes that
+ * the caller keeps others off "generations" (the lock of the slot of this
+ * incarnation, or they are local: 0), and has written L down.
+ */
+static void
+highwater_look(Generations *generations, Oid relid, uint64 incarnation, HighwaterView view, Highwater *result)
+{
+	Generations *spilled = generations_spilled(relid, incarnation);
 	VirtualTransactionId *holders;
 	int			nholders;
 	int64		floor;
@@ -233,6 +252,11 @@ highwater_look(Generations *generations, Oid relid, HighwaterView view, Highwate
 
 	holders = highwater_holders(relid, view, &nholders, &floor, &hinted);
 	generations_cut(generations, holders, nholders);
+	if (spilled != NULL && spilled != generations)
+	{
+		generations_cut(spilled, holders, nholders);
+		generations->mark = Max(generations->mark, spilled->mark);
+	}
 	if (nholders == 0)
 		generations->mark = result->last;
 	else
@@ -241,7 +265,7 @@ highwater_look(Generations *generations, Oid relid, HighwaterView view, Highwate
 		if (hinted && view == HIGHWATER_EVERYBODY)
 			generations->mark = Max(generations->mark, Min(result->last, floor));
 		if (generations->mark < result->last)
-			generations_push(generations, result->last, holders, nholders);
+			highwater_keep(generations, relid, incarnation, result->last, holders, nholders);
 	}
 	pfree(holders);
 
@@ -249,6 +273,8 @@ highwater_look(Generations *generations, Oid relid, HighwaterView view, Highwate
 	if (view == HIGHWATER_OWN)
 	{
 		result->mark = generations_own_mark(generations);
+		if (spilled != NULL)
+			result->mark = Max(result->mark, generations_own_mark(spilled));
 		if (hinted)
 			result->mark = Max(result->mark, Min(result->last, floor));
 	}
@@ -294,13 +320,100 @@ highwater_require_quiet(Oid relid)
 }
 
 /*
+ * What was settled is settled still, while the sequence cannot be read.
+ */
+static Highwater
+highwater_unknown(Oid relid)
+{
+	Highwater	result;
+	LogRef		ref;
+
+	result.status = HIGHWATER_UNKNOWN;
+	slot_log_ref(relid, false, &ref);
+	if (!slot_log_read(&ref, &result.mark, &result.reached))
+		result.mark = ref.slot != NULL ? 0 : generations_local(relid, 0, NULL)->mark;
+	result.last = result.reached = result.mark;
+	return result;
+}
+
+/*
+ * A look at the generations in shared memory.  Caller holds the slot's lock.
+ */
+static void
+highwater_look_at(LogSlot *slot, Relation sequence, HighwaterView view, Highwater *result)
+{
+	result->last = sequence_read(sequence);
+	if (compat_file_is_new(sequence))
+		highwater_own_file(&slot->generations, result);
+	else
+	{
+		slot_log_reach(slot, result->last);
+		highwater_look(&slot->generations, slot->relid, pg_atomic_read_u64(&slot->incarnation), view, result);
+	}
+	pg_atomic_write_u64(&slot->mark, (uint64) slot->generations.mark);
+	/* Somebody may move a cursor to this mark. */
+	slot_pin(slot);
+}
+
+/*
+ * The same, where the log has a slot or gets one; else false.
+ */
+static bool
+highwater_look_shared(Oid relid, Relation sequence, HighwaterView view, Highwater *result)
+{
+	LogSlot    *slot;
+
+	while ((slot = slot_log(relid, true)) != NULL)
+	{
+		bool		ours;
+		bool		seeded;
+
+		LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
+		/* It may have been given to another log between, and even back to this one. */
+		ours = slot->relid == relid && slot->database == MyDatabaseId;
+		seeded = pg_atomic_read_u32(&slot->seeded) != 0;
+		if (ours && seeded)
+			highwater_look_at(slot, sequence, view, result);
+		LWLockRelease(&slot->lock);
+		if (ours && seeded)
+		{
+			slot_log_used(slot);
+			return true;
+		}
+		if (ours)
+			slot_log_seed(slot, relid, cursor_furthest(relid, false));
+		CHECK_FOR_INTERRUPTS();
+	}
+	return false;
+}
+
+/*
+ * The same at this backend's own generations.
+ */
+static void
+highwater_look_local(Oid relid, Relation sequence, HighwaterView view, Highwater *result)
+{
+	Generations *generations = highwater_seeded(relid);
+
+	result->last = sequence_read(sequence);
+	if (compat_file_is_new(sequence))
+	{
+		highwater_own_file(generations, result);
+		return;
+	}
+	if (result->last < generations->reached)
+		generations_forget(generations);
+	generations->reached = Max(generations->reached, result->last);
+	highwater_look(generations, relid, 0, view, result);
+}
+
+/*
  * The mark now, without waiting.  Take the snapshot that reads up to it
  * afterwards.
  */
 Highwater
 highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 {
-	LogSlot    *slot;
 	Highwater	result;
 	Relation	sequence;
 
@@ -310,52 +423,9 @@ highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 	/* Opened outside the slot's lock: that must not wait for anything. */
 	sequence = sequence_open_nowait(seqid);
 	if (sequence == NULL)
-	{
-		/* What was settled is settled still. */
-		slot = slot_log(relid, false);
-		result.status = HIGHWATER_UNKNOWN;
-		result.mark = slot ? (int64) pg_atomic_read_u64(&slot->mark) : generations_local(relid)->mark;
-		result.last = result.reached = result.mark;
-		return result;
-	}
-	while ((slot = slot_log(relid, true)) != NULL)
-	{
-		if (pg_atomic_read_u32(&slot->seeded) == 0)
-			slot_log_seed(slot, relid, cursor_furthest(relid));
-		LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
-		if (slot->relid != relid || slot->database != MyDatabaseId)
-		{
-			/* It was given to another log between. */
-			LWLockRelease(&slot->lock);
-			continue;
-		}
-		result.last = sequence_read(sequence);
-		if (compat_file_is_new(sequence))
-			highwater_own_file(&slot->generations, &result);
-		else
-		{
-			slot_log_reach(slot, result.last);
-			highwater_look(&slot->generations, relid, view, &result);
-		}
-		pg_atomic_write_u64(&slot->mark, (uint64) slot->generations.mark);
-		LWLockRelease(&slot->lock);
-		break;
-	}
-	if (slot == NULL)
-	{
-		Generations *generations = highwater_seeded(relid);
-
-		result.last = sequence_read(sequence);
-		if (compat_file_is_new(sequence))
-			highwater_own_file(generations, &result);
-		else
-		{
-			if (result.last < generations->reached)
-				generations_forget(generations);
-			generations->reached = Max(generations->reached, result.last);
-			highwater_look(generations, relid, view, &result);
-		}
-	}
+		return highwater_unknown(relid);
+	if (!highwater_look_shared(relid, sequence, view, &result))
+		highwater_look_local(relid, sequence, view, &result);
 	relation_close(sequence, AccessShareLock);
 	if (view == HIGHWATER_OWN)
 		guard_read_up_to(relid, result.mark);

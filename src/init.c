@@ -36,6 +36,7 @@ _PG_init(void)
 	pinned_install();
 	registry_install();
 	wakeup_install();
+	slot_pin_install();
 	if (process_shared_preload_libraries_in_progress)
 	{
 		slot_install_hooks();

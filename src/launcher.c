@@ -112,7 +112,7 @@ launcher_scan(void)
 	while ((db = hash_seq_search(&seq)) != NULL)
 		if (!db->there)
 		{
-			slot_forget_logs(db->database, InvalidOid);
+			slot_forget_database(db->database);
 			hash_search(known, &db->database, HASH_REMOVE, NULL);
 		}
 }

@@ -56,15 +56,18 @@ bool
 log_sequence_fits(PmLog *log, int64 *last, int64 *needed)
 {
 	static const Oid types[] = {INT8OID};
-	LogSlot    *slot = slot_log(log->relid, false);
+	LogRef		slot;
+	int64		mark;
+	int64		reached;
 	ExecScope	scope;
 	int64		highest;
 	bool		isnull;
 
 	*last = sequence_last(log->seqid);
-	*needed = cursor_furthest(log->relid);
-	if (slot != NULL)
-		*needed = Max(*needed, (int64) pg_atomic_read_u64(&slot->reached));
+	*needed = cursor_furthest(log->relid, true);
+	slot_log_ref(log->relid, false, &slot);
+	if (slot_log_read(&slot, &mark, &reached))
+		*needed = Max(*needed, reached);
 	exec_begin_reader(&scope, log->owner);
 	exec_command(psprintf("SELECT pg_catalog.max(%s) FROM ONLY %s", log->pos, log->table));
 	log_require_types(log, SPI_tuptable->tupdesc, 1, types);

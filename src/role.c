@@ -136,18 +136,14 @@ role_has_work(ProcessManager *pm, TimestampTz *due)
 			Cursor	   *cursor = lfirst(lc);
 			bool		locked;
 			PmLog	   *log = log_get_nowait(cursor->log, &locked);
-			LogSlot    *slot;
+			LogRef		slot = {NULL, 0};
 			Relation	sequence;
 			int64		last;
 
 			if (log == NULL || log->problem != NULL)
 				continue;
-			slot = slot_log(log->relid, true);
-			if (slot != NULL)
-			{
-				slot_log_interest(slot);
-				watching = true;
-			}
+			slot_log_interest(log->relid, &slot);
+			watching |= slot.slot != NULL;
 			sequence = sequence_open_nowait(log->seqid);
 			if (sequence == NULL)
 				continue;

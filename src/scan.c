@@ -61,6 +61,21 @@ scan_where_int4(RowScan *scan, AttrNumber column, int32 value)
 	scan_where(scan, column, F_INT4EQ, Int32GetDatum(value));
 }
 
+void
+scan_where_oid(RowScan *scan, AttrNumber column, Oid value)
+{
+	scan_where(scan, column, F_OIDEQ, ObjectIdGetDatum(value));
+}
+
+/*
+ * Sees what this snapshot sees, which stays the caller's.
+ */
+void
+scan_use_snapshot(RowScan *scan, Snapshot snapshot)
+{
+	scan->snapshot = RegisterSnapshot(snapshot);
+}
+
 static void
 scan_snapshot(RowScan *scan)
 {

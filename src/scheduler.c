@@ -259,6 +259,21 @@ scheduler_adopt(TimestampTz *due)
 }
 
 /*
+ * Gives back what shared memory keeps for logs that are gone.  A look at all logs,
+ * so only when one may have gone.
+ */
+static void
+scheduler_sweep(void)
+{
+	static uint64 swept = 0;
+
+	if (swept == registry_version())
+		return;
+	swept = registry_version();
+	slot_sweep_logs(log_relids());
+}
+
+/*
  * One round.  Returns when to look again.
  */
 static TimestampTz
@@ -273,12 +288,12 @@ scheduler_round(void)
 	{
 		CommitTransactionCommand();
 		slot_set_active(false);
-		slot_forget_logs(MyDatabaseId, InvalidOid);
+		slot_forget_database(MyDatabaseId);
 		crew_leave();
 	}
 	slot_set_active(true);
 	slot_set_looked(announced);
-	slot_sweep_logs(log_relids());
+	scheduler_sweep();
 	role_load();
 	scheduler_adopt(&due);
 	/* Before a dispatcher calls the same handler again. */

@@ -30,6 +30,7 @@ slot_shmem_request(void)
 
 	RequestAddinShmemSpace(MAXALIGN(sizeof(SlotShared)));
 	slot_log_shmem_request();
+	slot_hint_shmem_request();
 }
 
 static void
@@ -51,7 +52,6 @@ slot_shmem_startup(void)
 		LWLockRegisterTranche(tranche, "pm");
 		LWLockInitialize(&Slots->lock, tranche);
 		Slots->nworkers = Min(max_worker_processes, SLOT_MAX_WORKERS);
-		pg_atomic_init_u64(&Slots->log_generation, 1);
 		pg_atomic_init_u64(&Slots->registry_generation, 1);
 		pg_atomic_init_u64(&Slots->crew_generation, 1);
 		pg_atomic_init_u32(&Slots->waiting_roles, 0);
@@ -65,6 +65,7 @@ slot_shmem_startup(void)
 	LWLockRegisterTranche(Slots->lock.tranche, "pm");
 
 	slot_log_shmem_startup();
+	slot_hint_shmem_startup();
 	LWLockRelease(AddinShmemInitLock);
 	if (!found)
 		crash_startup();

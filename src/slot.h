@@ -22,12 +22,12 @@
 /* At most this many workers, whatever max_worker_processes is. */
 #define SLOT_MAX_WORKERS	256
 #define SLOT_WAKE_WORDS		(SLOT_MAX_WORKERS / 64)
-/* Logs whose mark is kept in shared memory; further ones are slower, not wrong. */
-#define SLOT_MAX_LOGS		1024
-/* Logs that one transaction can publish a hint for. */
-#define SLOT_HINTS			8
-/* Generations kept a log (highwater.c). */
+/* A backend's hints for logs: this many sets of this many; a log belongs to one set. */
+#define SLOT_HINT_SETS		16
+#define SLOT_HINT_WAYS		4
+/* Generations kept a log (highwater.c), and transactions in them. */
 #define SLOT_GENERATIONS	16
+#define SLOT_MEMBERS		16
 /* Databases that the launcher keeps an eye on or that are held out. */
 #define SLOT_MAX_DATABASES	256
 
@@ -150,34 +150,44 @@ typedef struct Generations
 	int64		last[SLOT_GENERATIONS];
 	int			nmembers;
 	int			max_members;
+	bool		fixed;			/* there is room for no more */
 	GenerationMember *members;
 } Generations;
 
 /*
  * One log.  "lock" protects the generations; "interest" has a bit for every
  * worker that wants to be woken when a writer of this log ends.
+ *
+ * A slot can be taken away and given to another log at any time.  Each time,
+ * "incarnation" rises before anything else changes.  It changes hands under its
+ * lock; without the lock, compare the incarnation afterwards.
  */
 typedef struct LogSlot
 {
 	LWLock		lock;
+	pg_atomic_uint64 incarnation;
 	Oid			database;		/* InvalidOid: free */
 	Oid			relid;
+	Oid			owner;			/* of the table, when the slot was given: it is of this role's share */
+	int			index;			/* of this slot */
+	int			next_free;
 	pg_atomic_uint32 seeded;	/* the mark is at least the furthest cursor */
+	pg_atomic_uint32 pins;		/* transactions that have used its mark and go on */
+	pg_atomic_uint32 used_at;	/* when somebody last read or wrote the log, s since 2000 */
 	pg_atomic_uint64 mark;		/* copies of generations.mark and generations.reached, */
 	pg_atomic_uint64 reached;	/* to read without the lock */
 	pg_atomic_uint64 interest[SLOT_WAKE_WORDS];
-	pg_atomic_uint64 wakes;		/* counts ends of writers while somebody was to be woken */
+	pg_atomic_uint64 wakes;		/* counts ends of writers while somebody was to be woken; never set back */
 	Generations generations;
+	GenerationMember members[SLOT_MEMBERS];
 } LogSlot;
 
-/* What a writer says of itself (guard.c). */
-typedef struct WriterHint
+/* A log's slot, as somebody remembers it. */
+typedef struct LogRef
 {
-	pg_atomic_uint32 lxid;		/* of the transaction that published, 0: none */
-	Oid			database;
-	Oid			relid;
-	int64		floor;			/* nothing of mine is at or below it */
-} WriterHint;
+	LogSlot    *slot;			/* NULL: none */
+	uint64		incarnation;
+} LogRef;
 
 /* A database that the launcher has looked at or should look at. */
 typedef struct DatabaseSlot
@@ -192,10 +202,8 @@ typedef struct DatabaseSlot
 
 typedef struct SlotShared
 {
-	LWLock		lock;			/* workers, databases, which log has which slot */
+	LWLock		lock;			/* workers, databases */
 	int			nworkers;
-	int			nlogs;
-	pg_atomic_uint64 log_generation;	/* counts changes of "which log has which slot" */
 	pg_atomic_uint64 registry_generation;	/* counts commits that changed a registration */
 	pg_atomic_uint64 crew_generation;	/* counts comings and goings of dispatchers */
 	pg_atomic_uint32 waiting_roles; /* roles with work and no dispatcher, cluster-wide */
@@ -234,16 +242,27 @@ extern void slot_log_shmem_request(void);
 extern void slot_log_shmem_startup(void);
 extern void slot_clear_interest(int index);
 extern LogSlot *slot_log(Oid relid, bool create);
-extern LogSlot *slot_log_cached(Oid relid, LogSlot *cached, uint64 *generation);
+extern void slot_log_ref(Oid relid, bool create, LogRef *ref);
+extern bool slot_log_valid(const LogRef *ref);
+extern bool slot_log_read(const LogRef *ref, int64 *mark, int64 *reached);
+extern void slot_log_used(LogSlot *slot);
+extern void slot_pin_install(void);
+extern void slot_pin(LogSlot *slot);
 extern void slot_log_seed(LogSlot *slot, Oid relid, int64 cursor);
 extern void slot_log_reach(LogSlot *slot, int64 last);
-extern void slot_log_interest(LogSlot *slot);
+extern LogSlot *slot_log_nth(int n);
+extern void slot_log_interest(Oid relid, LogRef *ref);
 extern void slot_no_interest(void);
 extern void slot_log_wake(LogSlot *slot);
-extern void slot_forget_logs(Oid database, Oid relid);
+extern bool slot_wake_wanted(LogSlot *slot);
+extern void slot_wake_bits(const uint64 *words);
+extern void slot_forget_log(Oid relid);
+extern void slot_forget_database(Oid database);
 extern void slot_sweep_logs(List *relids);
 
-extern void slot_hint_publish(int entry, Oid relid, int64 floor);
+extern void slot_hint_shmem_request(void);
+extern void slot_hint_shmem_startup(void);
+extern void slot_hint_publish(Oid relid, int64 floor);
 extern bool slot_hint(VirtualTransactionId vxid, Oid relid, int64 *floor);
 
 extern DatabaseSlot *slot_database(Oid database, bool create);

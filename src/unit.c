@@ -21,9 +21,13 @@
 #include "reading.h"
 #include "sequence.h"
 #include "unit.h"
+#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+
+/* A log without a slot asks for one again after this time, ms. */
+#define UNIT_ASK	10000
 
 /* A followed log: its last position when last looked at. */
 typedef struct Watch
@@ -32,11 +36,18 @@ typedef struct Watch
 	bool		watching;		/* false while its table is locked: not known yet */
 	Oid			relid;
 	Oid			seqid;
-	LogSlot    *slot;			/* NULL: nobody wakes us for it */
+	LogRef		slot;			/* none: nobody wakes us for it */
 	uint64		wakes;			/* of the slot when the sequence was last looked at */
 	int64		last;
-	List	   *units;
+	List	   *follows;		/* of Follow */
 } Watch;
+
+/* A watch by its log's name. */
+typedef struct WatchEntry
+{
+	char		log[SLOT_LOG_NAME]; /* hash key */
+	Watch	   *watch;
+} WatchEntry;
 
 List	   *Units = NIL;
 
@@ -44,7 +55,6 @@ static MemoryContext units_context;
 static List *watches = NIL;
 static uint64 units_version = 0;
 static uint64 units_generation = 0;
-static uint64 log_generation = 0;
 static bool incomplete = false; /* some log is not watched yet */
 static volatile bool role_changed = false;
 static uint64 crew_generation = 0;
@@ -56,14 +66,6 @@ static void
 unit_role_callback(Datum arg, int cacheid, uint32 hashvalue)
 {
 	role_changed = true;
-}
-
-static void
-unit_ask_wakeup(Watch *watch)
-{
-	watch->slot = slot_log(watch->relid, true);
-	if (watch->slot != NULL)
-		slot_log_interest(watch->slot);
 }
 
 /*
@@ -81,26 +83,72 @@ unit_begin_watch(Watch *watch)
 	watch->watching = true;
 	watch->relid = log->relid;
 	watch->seqid = log->seqid;
-	unit_ask_wakeup(watch);
+	slot_log_interest(watch->relid, &watch->slot);
 }
 
 static void
-unit_watch(Unit *unit, char *name)
+unit_watch(HTAB *known, Unit *unit, int which)
 {
-	ListCell   *lc;
-	Watch	   *watch = NULL;
+	char	   *name = list_nth(unit->pm->logs, which);
+	bool		found;
+	WatchEntry *entry = hash_search(known, name, HASH_ENTER, &found);
 
-	foreach(lc, watches)
-		if (strcmp(((Watch *) lfirst(lc))->log, name) == 0)
-			watch = lfirst(lc);
-	if (watch == NULL)
+	if (!found)
 	{
-		watch = palloc0(sizeof(Watch));
-		watch->log = name;
-		watches = lappend(watches, watch);
-		unit_begin_watch(watch);
+		entry->watch = palloc0(sizeof(Watch));
+		entry->watch->log = name;
+		entry->watch->wakes = PG_UINT64_MAX;	/* not looked at yet */
+		watches = lappend(watches, entry->watch);
+		unit_begin_watch(entry->watch);
 	}
-	watch->units = lappend(watch->units, unit);
+	unit->follows[which].unit = unit;
+	entry->watch->follows = lappend(entry->watch->follows, &unit->follows[which]);
+}
+
+static HTAB *
+unit_watches(void)
+{
+	HASHCTL		ctl;
+
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = SLOT_LOG_NAME;
+	ctl.entrysize = sizeof(WatchEntry);
+	ctl.hcxt = CurrentMemoryContext;
+	return hash_create("pm watches", 64, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+}
+
+/*
+ * A unit, with what was known of it.  "before" has the units known before, from
+ * *next on, in the same order.
+ */
+static Unit *
+unit_make(ProcessManager *pm, int lane, List *before, int *next)
+{
+	Unit	   *unit = palloc0(sizeof(Unit));
+
+	unit->pm = pm;
+	unit->lane = lane;
+	unit->due = DT_NOEND;
+	unit->held_nap = UNIT_HELD_MIN;
+	unit->wait_nap = UNIT_WAIT_MIN;
+	unit->follows = palloc0(sizeof(Follow) * Max(list_length(pm->logs), 1));
+	unit->dirty = true;
+	for (; *next < list_length(before); (*next)++)
+	{
+		Unit	   *known = list_nth(before, *next);
+
+		if (known->pm->id > pm->id || (known->pm->id == pm->id && known->lane > lane))
+			break;
+		if (known->pm->id == pm->id && known->lane == lane && known->pm->lanes == pm->lanes)
+		{
+			unit->isolate = known->isolate;
+			unit->at_once = known->at_once;
+			unit->conflicts = known->conflicts;
+			unit->servers_faults = known->servers_faults;
+			unit->wait_nap = known->wait_nap;
+		}
+	}
+	return unit;
 }
 
 /*
@@ -144,6 +192,8 @@ unit_load(void)
 	MemoryContext old;
 	List	   *managers;
 	List	   *before = Units;
+	HTAB	   *known;
+	int			next = 0;
 	int			lanes = 0;
 	ListCell   *lc;
 
@@ -169,8 +219,11 @@ unit_load(void)
 	old = MemoryContextSwitchTo(fresh);
 	units_version = registry_version();
 	managers = registry_load(MyWorkerSlot->role);
+	/* All are run after this, and find what the writers have not said meanwhile. */
+	slot_no_interest();
 	Units = NIL;
 	watches = NIL;
+	known = unit_watches();
 	foreach(lc, managers)
 	{
 		ProcessManager *pm = lfirst(lc);
@@ -181,35 +234,16 @@ unit_load(void)
 		for (int lane = 0; lane < pm->lanes; lane++)
 		{
 			Unit	   *unit;
-			ListCell   *lc2;
 
 			if ((pm->id + lane) % colleagues != rank)
 				continue;
-			unit = palloc0(sizeof(Unit));
-			unit->pm = pm;
-			unit->lane = lane;
-			unit->due = DT_NOEND;
-			unit->held_nap = UNIT_HELD_MIN;
-			unit->wait_nap = UNIT_WAIT_MIN;
-			foreach(lc2, before)
-			{
-				Unit	   *known = lfirst(lc2);
-
-				if (known->pm->id == pm->id && known->pm->lanes == pm->lanes && known->lane == lane)
-				{
-					unit->isolate = known->isolate;
-					unit->at_once = known->at_once;
-					unit->conflicts = known->conflicts;
-					unit->servers_faults = known->servers_faults;
-					unit->wait_nap = known->wait_nap;
-				}
-			}
-			unit->dirty = true;
+			unit = unit_make(pm, lane, before, &next);
 			Units = lappend(Units, unit);
-			foreach(lc2, pm->logs)
-				unit_watch(unit, lfirst(lc2));
+			for (int i = 0; i < list_length(pm->logs); i++)
+				unit_watch(known, unit, i);
 		}
 	}
+	hash_destroy(known);
 	MemoryContextSwitchTo(old);
 	if (units_context != NULL)
 		MemoryContextDelete(units_context);
@@ -221,73 +255,82 @@ unit_load(void)
 }
 
 /*
- * Are all of them to be run anyway?
- */
-static bool
-unit_all_dirty(List *units)
-{
-	ListCell   *lc;
-
-	foreach(lc, units)
-		if (!((Unit *) lfirst(lc))->dirty)
-			return false;
-	return true;
-}
-
-/*
- * Does a log have to be looked at?  Not if no writer of it has ended since, nor
- * for units that run anyway.  What no writer's end tells of is looked for now
- * and then ("all").
+ * Does a log have to be looked at?  Not if no writer of it has ended since.  What
+ * no writer's end tells of is looked for now and then ("all").
  */
 static bool
 unit_may_have_moved(Watch *watch, bool all)
 {
-	uint64		wakes;
-
-	if (watch->watching && unit_all_dirty(watch->units))
-		return false;
-	if (!watch->watching || watch->slot == NULL)
+	if (all || !watch->watching)
 		return true;
-	/* Read before the sequence. */
-	wakes = pg_atomic_read_u64(&watch->slot->wakes);
-	if (!all && wakes == watch->wakes)
+	if (watch->slot.slot == NULL)
 		return false;
-	watch->wakes = wakes;
+	return !slot_log_valid(&watch->slot) || pg_atomic_read_u64(&watch->slot.slot->wakes) != watch->wakes;
+}
+
+/*
+ * Looks whether a log has moved.  It may have lost its slot, and with it what we
+ * asked for; with "ask", also one that had none may get one now.
+ */
+static bool
+unit_look_at(Watch *watch, bool ask)
+{
+	Relation	sequence;
+	int64		last;
+
+	if (!watch->watching)
+		unit_begin_watch(watch);
+	else if (watch->slot.slot != NULL ? !slot_log_valid(&watch->slot) : ask)
+		slot_log_interest(watch->relid, &watch->slot);
+
+	/* Read before the sequence. */
+	if (watch->slot.slot != NULL)
+		watch->wakes = pg_atomic_read_u64(&watch->slot.slot->wakes);
 	pg_memory_barrier();
+	sequence = OidIsValid(watch->seqid) ? sequence_open_nowait(watch->seqid) : NULL;
+
+	/* A sequence that cannot be read: let the batch find out why, in its time. */
+	if (sequence == NULL)
+		return true;
+	last = sequence_read(sequence);
+	relation_close(sequence, AccessShareLock);
+	if (last == watch->last)
+		return false;
+	watch->last = last;
 	return true;
 }
 
 /*
- * Looks which logs have moved.  Costs a page read a log that may have, no
- * snapshot.
+ * Has it been so long?  Then it begins again.
+ */
+static bool
+unit_time_again(TimestampTz *since, TimestampTz now, int ms)
+{
+	if (now >= *since && !TimestampDifferenceExceeds(*since, now, ms))
+		return false;
+	*since = now;
+	return true;
+}
+
+/*
+ * Looks which logs have moved, all that have.  Costs a page read a log that may
+ * have, no snapshot.
  */
 void
 unit_look(void)
 {
 	static TimestampTz looked_at = 0;
+	static TimestampTz asked_at = 0;
 	TimestampTz now = GetCurrentTimestamp();
-	bool		all = now < looked_at || TimestampDifferenceExceeds(looked_at, now, guc_poll_interval);
+	bool		all = unit_time_again(&looked_at, now, guc_poll_interval);
+	bool		ask = all && unit_time_again(&asked_at, now, UNIT_ASK);
 	bool		begun = false;
 	ListCell   *lc;
-
-	if (all)
-		looked_at = now;
-	/* A log may have lost its slot, and with it what we asked for. */
-	if (log_generation != pg_atomic_read_u64(&Slots->log_generation))
-	{
-		foreach(lc, watches)
-			if (((Watch *) lfirst(lc))->watching)
-				unit_ask_wakeup(lfirst(lc));
-		log_generation = pg_atomic_read_u64(&Slots->log_generation);
-		all = true;
-	}
 
 	incomplete = false;
 	foreach(lc, watches)
 	{
 		Watch	   *watch = lfirst(lc);
-		Relation	sequence;
-		int64		last;
 		ListCell   *lc2;
 
 		if (!unit_may_have_moved(watch, all))
@@ -295,21 +338,15 @@ unit_look(void)
 		if (!begun)
 			crew_transaction();
 		begun = true;
-		if (!watch->watching)
-			unit_begin_watch(watch);
-		sequence = OidIsValid(watch->seqid) ? sequence_open_nowait(watch->seqid) : NULL;
-
-		/* A sequence that cannot be read: let the batch find out why, in its time. */
-		if (sequence != NULL)
+		if (!unit_look_at(watch, ask))
+			continue;
+		foreach(lc2, watch->follows)
 		{
-			last = sequence_read(sequence);
-			relation_close(sequence, AccessShareLock);
-			if (last == watch->last)
-				continue;
-			watch->last = last;
+			Follow	   *follow = lfirst(lc2);
+
+			follow->moved = true;
+			follow->unit->dirty = true;
 		}
-		foreach(lc2, watch->units)
-			((Unit *) lfirst(lc2))->dirty = true;
 	}
 	if (begun)
 		CommitTransactionCommand();

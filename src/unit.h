@@ -12,6 +12,15 @@
 #define UNIT_HELD_MAX	100		/* and at most */
 #define UNIT_WAIT_MIN	500		/* looking again at what is wrong outside, ms */
 
+struct Unit;
+
+/* A log that a unit follows. */
+typedef struct Follow
+{
+	struct Unit *unit;
+	bool		moved;			/* since the unit last looked at it */
+} Follow;
+
 typedef struct Unit
 {
 	ProcessManager *pm;
@@ -27,6 +36,7 @@ typedef struct Unit
 	bool		polling;		/* not_before is for a mark or lock: a wake-up ends it */
 	long		held_nap;
 	long		wait_nap;
+	Follow	   *follows;		/* of each of pm->logs */
 } Unit;
 
 extern List *Units;

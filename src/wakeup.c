@@ -18,36 +18,58 @@
 
 #include "access/xact.h"
 #include "slot.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
 #include "wakeup.h"
 
-/* Logs known to this backend; further ones wake every dispatcher. */
-#define WAKEUP_MAX_LOGS 64
-
+/* A log that this backend has written. */
 typedef struct WakeupLog
 {
-	Oid			relid;
+	Oid			relid;			/* hash key */
 	bool		armed;
-	LogSlot    *slot;
-	uint64		generation;
+	LogRef		slot;
 } WakeupLog;
 
-static WakeupLog logs[WAKEUP_MAX_LOGS];
-static int	nlogs = 0;
+/* A list that keeps its memory: there is none to be had at the end. */
+typedef struct WakeupList
+{
+	int			count;
+	int			room;
+	void	   *elements;
+} WakeupList;
+
+static HTAB *logs = NULL;
+static WakeupList armed;		/* of WakeupLog *, those that this transaction writes */
+static WakeupList forgotten;	/* of Oid, those that it drops */
 static bool any_armed = false;
-static bool overflow = false;
 static bool registry_changed = false;
 static bool announced = false;
 static bool moved = false;
-static Oid	forgotten[WAKEUP_MAX_LOGS];
-static int	nforgotten = 0;
+
+/*
+ * The place of one more element.
+ */
+static void *
+wakeup_add(WakeupList *list, Size size)
+{
+	if (list->count == list->room)
+	{
+		int			room = Max(16, list->room * 2);
+
+		list->elements = list->elements == NULL ? MemoryContextAlloc(TopMemoryContext, size * room) :
+			repalloc_huge(list->elements, size * room);
+		list->room = room;
+	}
+	return (char *) list->elements + size * list->count++;
+}
 
 static void
 wakeup_clear(void)
 {
-	for (int i = 0; i < nlogs; i++)
-		logs[i].armed = false;
-	any_armed = overflow = registry_changed = announced = moved = false;
-	nforgotten = 0;
+	for (int i = 0; i < armed.count; i++)
+		((WakeupLog **) armed.elements)[i]->armed = false;
+	any_armed = registry_changed = announced = moved = false;
+	armed.count = forgotten.count = 0;
 }
 
 /*
@@ -69,22 +91,20 @@ wakeup_launcher(void)
 static void
 wakeup_at_end(bool commit)
 {
-	for (int i = 0; i < nlogs; i++)
+	for (int i = 0; i < armed.count; i++)
 	{
-		WakeupLog  *log = &logs[i];
+		WakeupLog  *log = ((WakeupLog **) armed.elements)[i];
 
-		if (!log->armed)
-			continue;
-		log->slot = slot_log_cached(log->relid, log->slot, &log->generation);
-		if (log->slot != NULL)
-			slot_log_wake(log->slot);
+		/* It may have another slot now, which whoever waits for it has asked in. */
+		if (!slot_log_valid(&log->slot))
+			slot_log_ref(log->relid, false, &log->slot);
+		if (log->slot.slot != NULL)
+			slot_log_wake(log->slot.slot);
 	}
-	if (overflow)
-		slot_wake_kind(WORKER_DISPATCHER, MyDatabaseId);
 	if (!commit)
 		return;
-	for (int i = 0; i < nforgotten; i++)
-		slot_forget_logs(MyDatabaseId, forgotten[i]);
+	for (int i = 0; i < forgotten.count; i++)
+		slot_forget_log(((Oid *) forgotten.elements)[i]);
 	if (registry_changed)
 	{
 		pg_atomic_fetch_add_u64(&Slots->registry_generation, 1);
@@ -123,23 +143,34 @@ wakeup_install(void)
 void
 wakeup_log(Oid relid)
 {
-	any_armed = true;
-	for (int i = 0; i < nlogs; i++)
-		if (logs[i].relid == relid)
-		{
-			logs[i].armed = true;
-			return;
-		}
-	if (nlogs == WAKEUP_MAX_LOGS)
+	static WakeupLog *last = NULL;
+	WakeupLog  *log = last;
+	bool		found;
+
+	if (logs == NULL)
 	{
-		overflow = true;
-		return;
+		HASHCTL		ctl;
+
+		memset(&ctl, 0, sizeof(ctl));
+		ctl.keysize = sizeof(Oid);
+		ctl.entrysize = sizeof(WakeupLog);
+		logs = hash_create("pm wake-ups", 16, &ctl, HASH_ELEM | HASH_BLOBS);
 	}
-	logs[nlogs].relid = relid;
-	logs[nlogs].armed = true;
-	logs[nlogs].slot = NULL;
-	logs[nlogs].generation = 0;
-	nlogs++;
+	if (log == NULL || log->relid != relid)
+	{
+		log = hash_search(logs, &relid, HASH_ENTER, &found);
+		if (!found)
+		{
+			log->armed = false;
+			log->slot.slot = NULL;
+		}
+		last = log;
+	}
+	any_armed = true;
+	if (log->armed)
+		return;
+	*(WakeupLog **) wakeup_add(&armed, sizeof(WakeupLog *)) = log;
+	log->armed = true;
 }
 
 /*
@@ -161,14 +192,12 @@ wakeup_announce(void)
 }
 
 /*
- * This transaction drops a log: its slot goes if it commits.  Beyond what
- * there is room for, slots stay, unused, until the server restarts.
+ * This transaction drops a log: its slot goes if it commits.
  */
 void
 wakeup_forget(Oid relid)
 {
-	if (nforgotten < WAKEUP_MAX_LOGS)
-		forgotten[nforgotten++] = relid;
+	*(Oid *) wakeup_add(&forgotten, sizeof(Oid)) = relid;
 	any_armed = true;
 }
 

@@ -121,7 +121,7 @@ SELECT is(
 	'pm.batch_duration 100ms integer sighup, pm.poll_interval 1000ms integer sighup', 'the settings with a unit');
 SELECT is(
 	(SELECT string_agg(concat_ws(' ', name, boot_val, vartype, context), ', ' ORDER BY name COLLATE "C") FROM pg_settings WHERE name LIKE 'pm.%' AND unit IS NULL),
-	'pm.launcher on bool sighup, pm.max_workers 4 integer postmaster', 'the settings without');
+	'pm.launcher on bool sighup, pm.max_logs 16384 integer postmaster, pm.max_workers 4 integer postmaster', 'the settings without');
 SELECT throws_ok($$ SET pm.nosuch = 1 $$, '42602', NULL, 'an unknown setting is refused');
 SELECT throws_ok($$ SET pm.launcher = off $$, '55P02', NULL, 'a session cannot stop the workers');
 
