@@ -129,7 +129,7 @@ blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorDat
 		return;
 	}
 	(void) timer_take(timer->id);
-	park_failed(pm, what->lane, timer->key, timer->event, 1, crash ? 1 : 0, error);
+	park_failed(pm, what->lane, timer->key, timer->event, 0, 1, crash ? 1 : 0, error);
 	lane_error(pm->name, what->lane);
 }
 

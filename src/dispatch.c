@@ -65,8 +65,8 @@ dispatch_park(Batch *batch, BatchItem *item)
 	/* It is about to be tried again: the next crash must not undo this. */
 	if (batch->state.crashes > 0)
 		ForceSyncCommit();
-	park_failed(batch->pm, batch->lane, item->key->name, item->event, batch->state.attempts, batch->state.crashes,
-				&batch->state.error);
+	park_failed(batch->pm, batch->lane, item->key->name, item->event, item->too_large, batch->state.attempts,
+				batch->state.crashes, &batch->state.error);
 	batch->again = true;
 }
 
@@ -107,7 +107,7 @@ dispatch_item(Batch *batch, Calls *calls, BatchItem *item)
 		return;
 	}
 	if (batch->state.has_parked && park_has(batch->pm, batch->lane, item->key))
-		park_behind(batch->pm, batch->lane, item->key->name, item->event);
+		park_behind(batch->pm, batch->lane, item->key->name, item->event, item->too_large);
 	else if (condemned)
 		dispatch_park(batch, item);
 	else
@@ -135,7 +135,7 @@ dispatch_array(Batch *batch, Calls *calls)
 			batch_done(batch, item, false);
 		else if (batch->state.has_parked && park_has(batch->pm, batch->lane, item->key))
 		{
-			park_behind(batch->pm, batch->lane, item->key->name, item->event);
+			park_behind(batch->pm, batch->lane, item->key->name, item->event, item->too_large);
 			batch_done(batch, item, false);
 		}
 		else

@@ -71,7 +71,6 @@ event_form(EventFields *fields)
 
 /* Room for the other columns; a column of a stub gets a quarter of it. */
 #define EVENT_ROOM		(64 * 1024)
-#define EVENT_STUB_KEY	"pm.too_large"
 
 static const int event_texts[] = {EVENT_STREAM, EVENT_TYPE, EVENT_DATA, EVENT_METADATA};
 
@@ -101,14 +100,14 @@ event_excess(const EventFields *fields)
 }
 
 /*
- * What stands for such an event: without its data, which no event of a log is
- * else, and the size in its metadata.  The handler is never called with it.
+ * What stands for such an event: without its large columns.  The handler is
+ * never called with it, since whoever keeps the stub keeps the size beside it.
+ * The stub itself carries no mark: a user's event could carry the same.
  */
 Datum
-event_form_stub(EventFields *fields, int64 size)
+event_form_stub(EventFields *fields)
 {
 	EventFields stub = *fields;
-	char	   *note = psprintf("{\"" EVENT_STUB_KEY "\": " INT64_FORMAT "}", size);
 
 	for (int i = 0; i < lengthof(event_texts); i++)
 	{
@@ -117,25 +116,5 @@ event_form_stub(EventFields *fields, int64 size)
 		if (!stub.nulls[column] && toast_raw_datum_size(stub.values[column]) > EVENT_ROOM / 4)
 			stub.nulls[column] = true;
 	}
-	stub.nulls[EVENT_DATA - 1] = true;
-	stub.nulls[EVENT_METADATA - 1] = false;
-	stub.values[EVENT_METADATA - 1] = DirectFunctionCall1(jsonb_in, CStringGetDatum(note));
 	return event_form(&stub);
-}
-
-/*
- * The size of the event that this one stands for, 0 if it stands for itself.
- */
-int64
-event_stub_size(const EventFields *fields)
-{
-	JsonbValue	value;
-	JsonbValue *found;
-
-	if (!fields->nulls[EVENT_DATA - 1] || fields->nulls[EVENT_METADATA - 1])
-		return 0;
-	found = getKeyJsonValueFromContainer(&DatumGetJsonbP(fields->values[EVENT_METADATA - 1])->root,
-										 EVENT_STUB_KEY, strlen(EVENT_STUB_KEY), &value);
-	return found == NULL || found->type != jbvNumeric ? 0 :
-		DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(found->val.numeric)));
 }

@@ -30,7 +30,6 @@ extern Oid	event_type(void);
 extern void event_deform(Datum event, EventFields *fields);
 extern Datum event_form(EventFields *fields);
 extern int64 event_excess(const EventFields *fields);
-extern Datum event_form_stub(EventFields *fields, int64 size);
-extern int64 event_stub_size(const EventFields *fields);
+extern Datum event_form_stub(EventFields *fields);
 
 #endif							/* PM_EVENT_H */

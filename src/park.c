@@ -71,20 +71,20 @@ park_has(ProcessManager *pm, int lane, Key *key)
  * Sets an event aside.
  */
 static void
-park_insert(ProcessManager *pm, int lane, const char *key, Datum event, const char *state,
+park_insert(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large, const char *state,
 			int attempts, int crashes, TimestampTz retry_at, ErrorData *error)
 {
 	static ExecStatement insert_parked = {
 		NULL,
 		"INSERT INTO pm_catalog.parked (log, position, stream, version, type, data, metadata, recorded_at, process_manager, "
-		"lane, key, state, attempts, crashes, retry_at, message, detail, context, sqlstate) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
-		19, {TEXTOID, INT8OID, TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, TEXTOID,
-		INT4OID, TEXTOID, TEXTOID, INT4OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+		"lane, key, state, attempts, crashes, retry_at, message, detail, context, sqlstate, too_large) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+		20, {TEXTOID, INT8OID, TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, TEXTOID,
+		INT4OID, TEXTOID, TEXTOID, INT4OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID}
 	};
 	EventFields fields;
-	Datum		values[19];
-	char		nulls[19];
+	Datum		values[20];
+	char		nulls[20];
 
 	memset(nulls, ' ', sizeof(nulls));
 	event_deform(event, &fields);
@@ -102,6 +102,7 @@ park_insert(ProcessManager *pm, int lane, const char *key, Datum event, const ch
 	values[14] = TimestampTzGetDatum(retry_at);
 	nulls[14] = TIMESTAMP_IS_NOEND(retry_at) ? 'n' : ' ';
 	exec_error_args(error, &values[15], &nulls[15]);
+	values[19] = Int64GetDatum(too_large);
 	(void) exec_as_owner(&insert_parked, values, nulls);
 	wakeup_moved();
 }
@@ -110,9 +111,9 @@ park_insert(ProcessManager *pm, int lane, const char *key, Datum event, const ch
  * An event of a key that has a queue.
  */
 void
-park_behind(ProcessManager *pm, int lane, const char *key, Datum event)
+park_behind(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large)
 {
-	park_insert(pm, lane, key, event, "behind", 0, 0, DT_NOEND, NULL);
+	park_insert(pm, lane, key, event, too_large, "behind", 0, 0, DT_NOEND, NULL);
 }
 
 /*
@@ -155,8 +156,8 @@ park_say_dead(ProcessManager *pm, const char *log, int64 number, const char *key
  * come to be meanwhile.
  */
 void
-park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int attempts, int crashes,
-			ErrorData *error)
+park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large,
+			int attempts, int crashes, ErrorData *error)
 {
 	TimestampTz retry_at;
 	const char *state = park_verdict(pm, attempts, crashes, crashes > 0, &retry_at);
@@ -164,10 +165,10 @@ park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int atte
 
 	if (park_has(pm, lane, &known))
 	{
-		park_insert(pm, lane, key, event, "behind", attempts, crashes, DT_NOEND, error);
+		park_insert(pm, lane, key, event, too_large, "behind", attempts, crashes, DT_NOEND, error);
 		return;
 	}
-	park_insert(pm, lane, key, event, state, attempts, crashes, retry_at, error);
+	park_insert(pm, lane, key, event, too_large, state, attempts, crashes, retry_at, error);
 	if (TIMESTAMP_IS_NOEND(retry_at))
 	{
 		EventFields fields;
@@ -320,12 +321,12 @@ park_form(uint64 row)
 	parked->key = exec_text(row, 10);
 	parked->attempts = DatumGetInt32(exec_value(row, 11, &isnull));
 	parked->event = event_form(&fields);
-	parked->too_large = parked->log != NULL ? event_stub_size(&fields) : 0;
+	parked->too_large = DatumGetInt64(exec_value(row, 12, &isnull));
 	return parked;
 }
 
 #define PARK_COLUMNS \
-	"log, position, stream, version, type, data, metadata, recorded_at, id, key, attempts"
+	"log, position, stream, version, type, data, metadata, recorded_at, id, key, attempts, too_large"
 
 /*
  * A head in a row of the last result, without its event.

@@ -25,10 +25,10 @@ typedef struct Parked
 
 extern void park_prefetch(ProcessManager *pm, int lane, List *keys);
 extern bool park_has(ProcessManager *pm, int lane, Key *key);
-extern void park_behind(ProcessManager *pm, int lane, const char *key, Datum event);
+extern void park_behind(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large);
 extern void park_postpone(int64 id, TimestampTz until);
-extern void park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int attempts, int crashes,
-						ErrorData *error);
+extern void park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large,
+						int attempts, int crashes, ErrorData *error);
 extern bool park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bool crash);
 extern char *park_refused(ProcessManager *pm, LaneState *state, int lane);
 extern Parked *park_due(ProcessManager *pm, int lane, TimestampTz now);

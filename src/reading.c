@@ -138,7 +138,7 @@ reading_take(void *arg, EventFields *fields)
 	event->position = receiver->last_position;
 	event->time = reading->last_time;
 	event->too_large = event_excess(fields);
-	event->event = event->too_large > 0 ? event_form_stub(fields, event->too_large) :
+	event->event = event->too_large > 0 ? event_form_stub(fields) :
 		HeapTupleGetDatum(heap_form_tuple(receiver->event_desc, fields->values, fields->nulls));
 	MemoryContextSwitchTo(caller);
 	receiver->enough = reading->count >= receiver->request->limit ||

@@ -157,6 +157,7 @@ CREATE TABLE pm_catalog.parked (
 	data            jsonb,
 	metadata        jsonb,
 	recorded_at     timestamptz,
+	too_large       bigint NOT NULL DEFAULT 0,	-- its size, where it is too large for a value: this row has what fits
 	attempts        integer NOT NULL DEFAULT 0,
 	crashes         integer NOT NULL DEFAULT 0,	-- of these, in which the server crashed
 	retry_at        timestamptz,
