@@ -14,6 +14,7 @@
 #include "access/xact.h"
 #include "call.h"
 #include "crash.h"
+#include "done.h"
 #include "event.h"
 #include "guc.h"
 #include "instance.h"
@@ -348,6 +349,7 @@ call_handler(Batch *batch, Calls *calls, BatchItem *item)
 		bool		isnull;
 		Datum		result;
 
+		done_begin();
 		result = handler_call_instance(handler, item->event, item->key->state, !item->key->live, &isnull);
 		ended = instance_returned(&batch->keys, item->key, batch->pm, result, isnull);
 	}

@@ -9,43 +9,17 @@
 #include "pm.h"
 
 #include "catalog/pg_type.h"
+#include "done.h"
 #include "exec.h"
 #include "instance.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "within.h"
 
 /* So many instances, or bytes of state, are written in one statement. */
 #define INSTANCE_CHUNK			1000
 #define INSTANCE_CHUNK_BYTES	(16 * 1024 * 1024)
-
-PG_FUNCTION_INFO_V1(pm_done);
-
-static Datum
-instance_marker(void)
-{
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"$pm\": \"done\"}"));
-}
-
-/*
- * pm.done(): a value that no process keeps as its state.
- */
-Datum
-pm_done(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_DATUM(instance_marker());
-}
-
-static bool
-instance_is_done(Datum state)
-{
-	Jsonb	   *a = DatumGetJsonbP(state);
-	Jsonb	   *b = DatumGetJsonbP(instance_marker());
-
-	return VARSIZE(a) == VARSIZE(b) && compareJsonbContainers(&a->root, &b->root) == 0;
-}
 
 /*
  * Takes the instance in a row of the last result into the current memory
@@ -158,7 +132,7 @@ instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum result, bool i
 				 errhint("Return the new state, or pm.done() to end the instance.")));
 	if (isnull)
 		return false;
-	if (instance_is_done(result))
+	if (done_is(result, pm->handler))
 	{
 		key->changed = key->stored;
 		key->live = false;

@@ -4,10 +4,12 @@
  *
  * A key is a text of the user's: what correlate returns, or the stream.  It is
  * kept in indexes, which take no long values, so that a long key goes by its
- * SHA-256.
+ * SHA-256.  So does one that reads as if it were such a hash: no two keys may
+ * share a name.
  */
 #include "pm.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "common/cryptohash.h"
 #include "common/hashfn.h"
@@ -17,8 +19,11 @@
 #include "port/pg_crc32c.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(pm_lane_of);
+
+#define KEY_HASHED	"sha256:"
 
 typedef struct KeySlot
 {
@@ -54,19 +59,31 @@ key_begin(Keys *keys)
 
 /*
  * What a key is known by must not change when it is dumped and restored in
- * another encoding: all is computed from its form in UTF-8.
+ * another encoding: all is computed from its form in UTF-8.  A text that has
+ * none, since it holds bytes that are no character, cannot be restored in
+ * another encoding, and goes by its bytes: it must not be an error, which would
+ * keep all other events from being handled.
  */
 static const char *
 key_in_utf8(const char *name, size_t *len)
 {
-	char	   *converted;
+	int			encoding = GetDatabaseEncoding();
+	Oid			conversion;
+	size_t		room = *len * MAX_CONVERSION_GROWTH + 1;
+	unsigned char *converted;
 
-	if (GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII)
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII || *len == 0)
 		return name;
-	converted = pg_server_to_any(name, (int) *len, PG_UTF8);
-	if (converted != name)
-		*len = strlen(converted);
-	return converted;
+	conversion = FindDefaultConversionProc(encoding, PG_UTF8);
+	if (!OidIsValid(conversion) || room > PG_INT32_MAX)
+		return name;
+	converted = MemoryContextAllocHuge(CurrentMemoryContext, room);
+	if (pg_do_encoding_conversion_buf(conversion, encoding, PG_UTF8,
+									  (unsigned char *) unconstify(char *, name), (int) *len,
+									  converted, (int) room, true) != (int) *len)
+		return name;
+	*len = strlen((char *) converted);
+	return (char *) converted;
 }
 
 /*
@@ -77,7 +94,7 @@ key_shorten(const char *name, size_t len)
 {
 	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
 	uint8		digest[PG_SHA256_DIGEST_LENGTH];
-	char	   *result = palloc(sizeof("sha256:") + 2 * PG_SHA256_DIGEST_LENGTH);
+	char	   *result = palloc(sizeof(KEY_HASHED) + 2 * PG_SHA256_DIGEST_LENGTH);
 	char	   *at;
 
 	if (pg_cryptohash_init(ctx) < 0 ||
@@ -85,7 +102,7 @@ key_shorten(const char *name, size_t len)
 		pg_cryptohash_final(ctx, digest, sizeof(digest)) < 0)
 		elog(ERROR, "could not compute the hash of a key: %s", pg_cryptohash_error(ctx));
 	pg_cryptohash_free(ctx);
-	at = stpcpy(result, "sha256:");
+	at = stpcpy(result, KEY_HASHED);
 	at += hex_encode((const char *) digest, sizeof(digest), at);
 	*at = '\0';
 	return result;
@@ -114,16 +131,31 @@ key_get_text(Keys *keys, const char *name)
 }
 
 /*
+ * The name under which a key is kept, given as the text that the user's code
+ * made: its hash, or NULL where it is the text itself.
+ */
+static char *
+key_hashed(text *value)
+{
+	size_t		len = VARSIZE_ANY_EXHDR(value);
+	const char *utf8 = key_in_utf8(VARDATA_ANY(value), &len);
+	size_t		prefix = strlen(KEY_HASHED);
+
+	if (len > KEY_MAX || (len >= prefix && memcmp(utf8, KEY_HASHED, prefix) == 0))
+		return key_shorten(utf8, len);
+	return NULL;
+}
+
+/*
  * The entry of a key, given as the text that the user's code made.
  */
 Key *
 key_get(Keys *keys, Datum name)
 {
 	text	   *value = DatumGetTextPP(name);
-	size_t		len = VARSIZE_ANY_EXHDR(value);
-	const char *utf8 = key_in_utf8(VARDATA_ANY(value), &len);
+	char	   *hashed = key_hashed(value);
 
-	return key_get_text(keys, len > KEY_MAX ? key_shorten(utf8, len) : text_to_cstring(value));
+	return key_get_text(keys, hashed ? hashed : text_to_cstring(value));
 }
 
 /*
@@ -150,14 +182,11 @@ uint32
 key_hash_text(Datum name)
 {
 	text	   *value = DatumGetTextPP(name);
-	size_t		len = VARSIZE_ANY_EXHDR(value);
-	const char *utf8 = key_in_utf8(VARDATA_ANY(value), &len);
-	char	   *shorter;
+	char	   *hashed = key_hashed(value);
 
-	if (len <= KEY_MAX)
-		return key_hash(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
-	shorter = key_shorten(utf8, len);
-	return key_hash(shorter, strlen(shorter));
+	if (hashed != NULL)
+		return key_hash(hashed, strlen(hashed));
+	return key_hash(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 }
 
 /*
@@ -168,6 +197,10 @@ pm_lane_of(PG_FUNCTION_ARGS)
 {
 	text	   *name = PG_GETARG_TEXT_PP(0);
 
+	if (PG_GETARG_INT32(1) < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("lanes must be at least 1")));
 	PG_RETURN_INT32(key_hash(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) % PG_GETARG_INT32(1));
 }
 

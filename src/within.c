@@ -91,14 +91,24 @@ within_manager(void)
 }
 
 /*
+ * Does the handler of an instance run, and is it the handler that asks?  What
+ * runs in a restricted operation meanwhile (the function of an index, when the
+ * handler reads somebody's log) is not the handler.
+ */
+bool
+within_has_instance(void)
+{
+	return current != NULL && current_key != NULL && !InSecurityRestrictedOperation();
+}
+
+/*
  * The key of the instance whose handler calls a function that only those may
- * call.  What runs in a restricted operation meanwhile (the function of an
- * index, when the handler reads somebody's log) is not the handler.
+ * call.
  */
 const char *
 within_instance(const char *function, int *lane)
 {
-	if (current == NULL || current_key == NULL || InSecurityRestrictedOperation())
+	if (!within_has_instance())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("%s can only be called by the handler of an instance", function),

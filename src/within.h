@@ -13,6 +13,7 @@ extern void within_leave(void);
 extern bool within_handler(void);
 extern void within_refuse(const char *name);
 extern const char *within_manager(void);
+extern bool within_has_instance(void);
 extern const char *within_instance(const char *function, int *lane);
 extern bool within_timer(TimestampTz *due);
 extern Datum within_cause(Datum metadata);
