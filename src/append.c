@@ -165,6 +165,23 @@ append_compare(AppendCall *append, int64 actual, bool any)
 }
 
 /*
+ * Refuses to count further than a version can be, "count" events after one of
+ * that version.
+ */
+static void
+append_require_room(AppendCall *append, int64 version, int count)
+{
+	if (version > PG_INT64_MAX - count)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("stream \"%s\" of log \"%s\" has no version left", TextDatumGetCString(append->stream),
+						append->log->name),
+				 errdetail("Its version is %lld; the largest is %lld.", (long long) version,
+						   (long long) PG_INT64_MAX),
+				 errhint("Append to another stream.")));
+}
+
+/*
  * Somebody was first, and this transaction's snapshot does not show it.
  */
 static void
@@ -190,6 +207,7 @@ append_first_directly(AppendCall *append, InsertEvent *event, int64 *version)
 
 		if (append->expecting)
 			append_compare(append, actual, any);
+		append_require_room(append, actual, 1);
 		*version = actual + 1;
 		position = insert_event(&append->insert, append->stream, event, *version);
 		if (position != 0)
@@ -216,6 +234,14 @@ append_first(AppendCall *append, InsertEvent *event, int64 *version)
 
 	if (append->direct)
 		return append_first_directly(append, event, version);
+	if (append->expecting && append->expected == PG_INT64_MAX)
+	{
+		int64		rows;
+		int64		actual = append_version(append, &rows);
+
+		append_compare(append, actual, rows > 0);
+		append_require_room(append, actual, 1);
+	}
 	if (append->expecting)
 		plan = append_plan(log, LOG_PLAN_APPEND_EXPECTING,
 						   psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) "
@@ -411,6 +437,7 @@ pm_append_all(PG_FUNCTION_ARGS)
 
 	append_open(&append);
 	positions[0] = Int64GetDatum(append_first(&append, &list[0], &version));
+	append_require_room(&append, version, count - 1);
 	for (int i = 1; i < count; i++)
 		positions[i] = Int64GetDatum(append_next(&append, &list[i], version + i));
 	append_close(&append);

@@ -48,7 +48,7 @@ lane_retry_at(ProcessManager *pm, int attempts)
 		delay *= 2;
 	delay = Min(delay, LANE_MAX_BACKOFF);
 	delay += (int64) (delay * 0.1 * pg_prng_double(&pg_global_prng_state));
-	return TimestampTzPlusMilliseconds(within_time(), delay);
+	return within_later(delay);
 }
 
 /*

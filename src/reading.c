@@ -123,7 +123,9 @@ reading_take(void *arg, EventFields *fields)
 
 	reading->looked_at++;
 	receiver->last_position = DatumGetInt64(fields->values[EVENT_POSITION - 1]);
-	reading->last_time = DatumGetTimestampTz(fields->values[EVENT_RECORDED_AT - 1]);
+	/* The table's owner can have allowed NULL: that comes before all that has a time. */
+	reading->last_time = fields->nulls[EVENT_RECORDED_AT - 1] ? DT_NOBEGIN :
+		DatumGetTimestampTz(fields->values[EVENT_RECORDED_AT - 1]);
 	if (receiver->request->wants != NULL && !receiver->request->wants(receiver->request->arg, fields))
 		return true;
 

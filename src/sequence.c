@@ -39,7 +39,9 @@ sequence_read(Relation rel)
 	tuple = (HeapTupleHeader) PageGetItem(page, PageGetItemId(page, FirstOffsetNumber));
 	data = (FormData_pg_sequence_data *) ((char *) tuple + tuple->t_hoff);
 	/* Before the first nextval(), last_value is the next one, not the last. */
-	last = data->is_called ? data->last_value : data->last_value - 1;
+	last = data->last_value;
+	if (!data->is_called && last > PG_INT64_MIN)
+		last--;
 	UnlockReleaseBuffer(buffer);
 	return last;
 }

@@ -274,6 +274,11 @@ pm_set_timer(PG_FUNCTION_ARGS)
 	 */
 	if (within_timer(&own_due) && due <= own_due)
 		due = Max(due, within_time() + 1);
+	if (!IS_VALID_TIMESTAMP(due))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp out of range"),
+				 errdetail("A timer that a timer sets is due later than that.")));
 
 	(void) timer_remove(within_manager(), lane, key, PG_GETARG_DATUM(0));
 	values[0] = CStringGetTextDatum(within_manager());

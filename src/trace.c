@@ -8,6 +8,8 @@
  */
 #include "pm.h"
 
+#include <ctype.h>
+
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -90,7 +92,8 @@ trace_put(Trace *trace, PmLog *log, EventFields *event)
 	bool		nulls[TRACE_COLUMNS];
 	char	   *cause_log = trace_cause(event, "log");
 	char	   *cause_position = trace_cause(event, "position");
-	size_t		digits = cause_position ? strspn(cause_position, "0123456789") : 0;
+	int64		position = 0;
+	char	   *end = NULL;
 	MemoryContext caller;
 	TraceKey	key = {0};
 	bool		found;
@@ -112,8 +115,11 @@ trace_put(Trace *trace, PmLog *log, EventFields *event)
 	nulls[6] = cause_log == NULL;
 	values[6] = cause_log ? CStringGetTextDatum(cause_log) : (Datum) 0;
 	/* Metadata can be anything. */
-	nulls[7] = digits < 1 || digits > 18 || cause_position[digits] != '\0';
-	values[7] = nulls[7] ? (Datum) 0 : Int64GetDatum(strtoll(cause_position, NULL, 10));
+	errno = 0;
+	if (cause_position != NULL && isdigit((unsigned char) cause_position[0]))
+		position = strtoll(cause_position, &end, 10);
+	nulls[7] = end == NULL || *end != '\0' || errno != 0;
+	values[7] = Int64GetDatum(position);
 	tuplestore_putvalues(trace->rsinfo->setResult, trace->rsinfo->setDesc, values, nulls);
 
 	caller = MemoryContextSwitchTo(trace->context);

@@ -23,6 +23,9 @@ PG_FUNCTION_INFO_V1(pm_wait_for);
 #define WAIT_NAP		100
 #define WAIT_NAP_ALONE	10
 
+/* A timeout of more days than this is none. */
+#define WAIT_FOREVER	36500
+
 /*
  * Has every lane got to the target?  Raises when one has halted before it.
  */
@@ -110,6 +113,24 @@ wait_nap(long ms)
 }
 
 /*
+ * When a timeout is over that begins now.  It may be longer than time goes.
+ */
+static TimestampTz
+wait_until(Interval *timeout)
+{
+	double		days = timeout->month * (double) DAYS_PER_MONTH + timeout->day +
+		timeout->time / (double) USECS_PER_DAY;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (days > WAIT_FOREVER)
+		return DT_NOEND;
+	if (days <= 0)
+		return now;
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
+												   IntervalPGetDatum(timeout)));
+}
+
+/*
  * pm.wait_for(name, log, up_to, timeout)
  */
 Datum
@@ -135,9 +156,7 @@ pm_wait_for(PG_FUNCTION_ARGS)
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	pm = registry_get(name, false);
 	within_refuse(name);
-	until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-													TimestampTzGetDatum(GetCurrentTimestamp()),
-													PG_GETARG_DATUM(3)));
+	until = wait_until(PG_GETARG_INTERVAL_P(3));
 	if (PG_ARGISNULL(1))
 		names = pm->logs;
 	else
@@ -164,7 +183,8 @@ pm_wait_for(PG_FUNCTION_ARGS)
 			ConditionVariablePrepareToSleep(&Slots->moved);
 		while (!(reached = wait_reached(name, lfirst(lc), target)))
 		{
-			long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+			long		left = TIMESTAMP_IS_NOEND(until) ? WAIT_NAP :
+				TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
 
 			if (left <= 0)
 				break;

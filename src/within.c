@@ -212,6 +212,16 @@ within_time(void)
 }
 
 /*
+ * So many milliseconds later, or the last time that there is: what is beyond
+ * could be stored, and not be read again from a dump.
+ */
+TimestampTz
+within_later(int64 ms)
+{
+	return Min(TimestampTzPlusMilliseconds(within_time(), ms), END_TIMESTAMP - 1);
+}
+
+/*
  * pm.now()
  */
 Datum

@@ -21,5 +21,6 @@ extern Datum within_cause(Datum metadata);
 extern void within_set_time(TimestampTz as_of);
 extern void within_clear_time(void);
 extern TimestampTz within_time(void);
+extern TimestampTz within_later(int64 ms);
 
 #endif							/* PM_WITHIN_H */

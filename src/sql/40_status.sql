@@ -262,9 +262,9 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 	   CASE WHEN u.kase OPERATOR(pg_catalog.=) 'running' AND now_rate.rate OPERATOR(pg_catalog.>) 0.1
 				 AND u.high_water_mark OPERATOR(pg_catalog.>) u."position"
 				 AND u.seen_at OPERATOR(pg_catalog.-) u.moved_at OPERATOR(pg_catalog.<) '10 s'::pg_catalog.interval
-			THEN pg_catalog.make_interval(secs => pg_catalog.round((
+			THEN pg_catalog.make_interval(secs => pg_catalog.round(least(
 				 (u.high_water_mark OPERATOR(pg_catalog.-) u."position")::pg_catalog.float8
-				 OPERATOR(pg_catalog./) now_rate.rate)::pg_catalog.numeric, 1)::pg_catalog.float8) END AS eta,
+				 OPERATOR(pg_catalog./) now_rate.rate, 1e11)::pg_catalog.numeric, 1)::pg_catalog.float8) END AS eta,
 	   CASE WHEN u.last_position OPERATOR(pg_catalog.>) u."position"
 			THEN pm_catalog.oldest_unhandled(u.log, u."position") END AS oldest_unhandled,
 	   u.conflicts, u.dead, u.overdue AS timers_overdue, u.oldest AS oldest_overdue
