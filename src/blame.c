@@ -21,6 +21,9 @@
 /* When a parked event that met trouble of the server is tried again, ms. */
 #define BLAME_POSTPONE	5000
 
+/* For how long trouble of the server is no attempt, ms.  (A handler can raise the same.) */
+#define BLAME_PATIENCE	(5 * 60 * 1000)
+
 /* ---------- what errors mean ---------- */
 
 /*
@@ -81,6 +84,7 @@ blame_words(ProcessManager *pm, const Handling *what)
  * Writes down that a unit waits, and why, unless that is known already.  What
  * was raised before a handler ran is ours, and may be told; else "met" says
  * which call met trouble of the server.  A parked event keeps nobody waiting.
+ * After a while of that it is an attempt like any other.
  */
 void
 blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, const Handling *met)
@@ -92,11 +96,19 @@ blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, con
 		return;
 	if (met != NULL && met->source == HANDLING_PARKED)
 	{
-		park_postpone(met->id, TimestampTzPlusMilliseconds(within_time(), BLAME_POSTPONE));
+		if (!park_postpone(met->id, within_later(BLAME_POSTPONE), BLAME_PATIENCE))
+		{
+			(void) blame(pm, met, error, BLAME_ERROR);
+			return;
+		}
 		lane_error(pm->name, lane);
 	}
 	else if (state->reason != NULL && strcmp(state->reason, reason) == 0)
+	{
+		if (met != NULL && TimestampDifferenceExceeds(state->since, GetCurrentTimestamp(), BLAME_PATIENCE))
+			(void) blame(pm, met, error, BLAME_ERROR);
 		return;
+	}
 	else
 		lane_wait(pm->name, lane, state, reason, met == NULL ? error->hint : "It is tried again. The server's log tells more.", error);
 	if (report_may(pm->owner, REPORT_FAILURE))

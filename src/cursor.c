@@ -42,7 +42,7 @@ enum
 enum
 {
 	LANE_MANAGER = 1, LANE_LANE, LANE_STATE, LANE_REASON, LANE_HINT, LANE_ATTEMPTS, LANE_RETRY_AT, LANE_ERRORS,
-	LANE_IN_A_ROW, LANE_CRASHES, LANE_LOG, LANE_POSITION, LANE_MESSAGE, LANE_DETAIL, LANE_CONTEXT, LANE_SQLSTATE
+	LANE_IN_A_ROW, LANE_CRASHES, LANE_LOG, LANE_POSITION, LANE_MESSAGE, LANE_DETAIL, LANE_CONTEXT, LANE_SQLSTATE, LANE_SINCE
 };
 enum
 {
@@ -92,6 +92,7 @@ cursor_lane(ProcessManager *pm, int lane, LaneState *state)
 			state->error.sqlerrcode = MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
 		state->crashes = DatumGetInt32(scan.values[LANE_CRASHES - 1]);
 		state->in_a_row = DatumGetInt32(scan.values[LANE_IN_A_ROW - 1]);
+		state->since = DatumGetTimestampTz(scan.values[LANE_SINCE - 1]);
 	}
 	scan_end(&scan);
 }

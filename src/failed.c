@@ -236,7 +236,8 @@ failed_batch(Unit *unit, ErrorData *error)
 	if (!isolate_failed(&unit->isolate, unit->pm->kind))
 		return;
 	/* A handler can raise what looks like the server's trouble: not for ever. */
-	if (blame_server(error->sqlerrcode) && unit->servers_faults < FAILED_FAULTS)
+	if (blame_server(error->sqlerrcode) &&
+		(culprit.source == HANDLING_PARKED || unit->servers_faults < FAILED_FAULTS))
 	{
 		unit->servers_faults += culprit.source == HANDLING_PARKED ? 0 : 1;
 		failed_try_record(unit, error, NULL, &culprit);

@@ -252,19 +252,29 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 }
 
 /*
- * A parked event met trouble of the server: no attempt, but later.
+ * A parked event met trouble of the server: no attempt, but later.  False if it
+ * has met it for so long (ms) that it is an attempt.
  */
-void
-park_postpone(int64 id, TimestampTz until)
+bool
+park_postpone(int64 id, TimestampTz until, int patience)
 {
 	static ExecStatement postpone = {
 		NULL,
-		"UPDATE pm_catalog.parked SET retry_at = $2 WHERE id OPERATOR(pg_catalog.=) $1 AND retry_at IS NOT NULL",
-		2, {INT8OID, TIMESTAMPTZOID}
+		"UPDATE pm_catalog.parked SET retry_at = $2, trouble_since = coalesce(trouble_since, $3) "
+		"WHERE id OPERATOR(pg_catalog.=) $1 AND retry_at IS NOT NULL RETURNING trouble_since",
+		3, {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	Datum		values[2] = {Int64GetDatum(id), TimestampTzGetDatum(until)};
+	TimestampTz now = GetCurrentTimestamp();
+	Datum		values[3] = {Int64GetDatum(id), TimestampTzGetDatum(until), TimestampTzGetDatum(now)};
+	TimestampTz since = now;
+	ExecScope	scope;
+	bool		isnull;
 
-	(void) exec_as_owner(&postpone, values, NULL);
+	exec_begin_owner(&scope);
+	if (exec_statement(&postpone, values, NULL) > 0)
+		since = DatumGetTimestampTz(exec_value(0, 1, &isnull));
+	exec_end(&scope);
+	return !TimestampDifferenceExceeds(since, now, patience);
 }
 
 /*
@@ -341,6 +351,10 @@ park_form_head(uint64 row)
 	head->key = exec_text(row, 2);
 	head->attempts = DatumGetInt32(exec_value(row, 3, &isnull));
 	head->retry_at = DatumGetTimestampTz(exec_value(row, 4, &isnull));
+	head->log = exec_text(row, 5);
+	head->position = DatumGetInt64(exec_value(row, 6, &isnull));
+	if (isnull)
+		head->position = 0;
 	return head;
 }
 
@@ -352,7 +366,7 @@ park_due(ProcessManager *pm, int lane, TimestampTz now)
 {
 	static ExecStatement select_due = {
 		NULL,
-		"SELECT id, key, attempts, retry_at FROM pm_catalog.parked "
+		"SELECT id, key, attempts, retry_at, log, position FROM pm_catalog.parked "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 AND retry_at IS NOT NULL "
 		"AND state OPERATOR(pg_catalog.=) 'failing' ORDER BY retry_at, id LIMIT 1",
 		2, {TEXTOID, INT4OID}
@@ -437,7 +451,7 @@ park_retry_all(ProcessManager *pm, int lane, int revive)
 {
 	static ExecStatement retry_all = {
 		NULL,
-		"UPDATE pm_catalog.parked SET state = 'failing', attempts = 0, crashes = least(crashes, 1), retry_at = '-infinity' "
+		"UPDATE pm_catalog.parked SET state = 'failing', attempts = 0, crashes = least(crashes, 1), retry_at = '-infinity', trouble_since = NULL "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 "
 		"AND (state OPERATOR(pg_catalog.=) 'failing' OR id OPERATOR(pg_catalog.=) ANY (ARRAY("
 		"SELECT id FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 "

@@ -48,7 +48,7 @@ settle_words(const char *log, int64 number)
 
 /* To be tried afresh, now; whatever has crashed the server does not get two more crashes. */
 #define SETTLE_RETRY \
-	"state = 'failing', attempts = 0, crashes = least(crashes, 1), retry_at = '-infinity' "
+	"state = 'failing', attempts = 0, crashes = least(crashes, 1), retry_at = '-infinity', trouble_since = NULL "
 
 /* The next of a key, which has not been tried. */
 #define SETTLE_PROMOTE \

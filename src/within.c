@@ -138,18 +138,24 @@ within_timer(TimestampTz *due)
 static Datum
 within_pass_on(Datum to, Jsonb *from, const char *name, bool keep)
 {
+	JsonbParseState *state = NULL;
 	JsonbValue	found;
-	Jsonb	   *value;
-	StringInfoData add;
+	JsonbValue	key;
+	JsonbValue *add;
 
 	if (keep && getKeyJsonValueFromContainer(&DatumGetJsonbP(to)->root, name, strlen(name), &found) != NULL)
 		return to;
 	if (getKeyJsonValueFromContainer(&from->root, name, strlen(name), &found) == NULL)
 		return to;
-	value = JsonbValueToJsonb(&found);
-	initStringInfo(&add);
-	appendStringInfo(&add, "{\"%s\": %s}", name, JsonbToCString(NULL, &value->root, VARSIZE(value)));
-	return DirectFunctionCall2(jsonb_concat, to, DirectFunctionCall1(jsonb_in, CStringGetDatum(add.data)));
+	/* Not by way of its text, which can be larger than any value may be. */
+	key.type = jbvString;
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = strlen(name);
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	(void) pushJsonbValue(&state, WJB_KEY, &key);
+	(void) pushJsonbValue(&state, WJB_VALUE, &found);
+	add = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return DirectFunctionCall2(jsonb_concat, to, JsonbPGetDatum(JsonbValueToJsonb(add)));
 }
 
 /*

@@ -161,6 +161,7 @@ CREATE TABLE pm_catalog.parked (
 	attempts        integer NOT NULL DEFAULT 0,
 	crashes         integer NOT NULL DEFAULT 0,	-- of these, in which the server crashed
 	retry_at        timestamptz,
+	trouble_since   timestamptz,			-- it has met trouble of the server
 	message         text,
 	detail          text,
 	context         text,
