@@ -12,6 +12,7 @@
 
 #include "batch.h"
 #include "catalog/pg_type.h"
+#include "crash.h"
 #include "event.h"
 #include "highwater.h"
 #include "log_index.h"
@@ -46,6 +47,25 @@ batch_name(const BatchItem *item, Handling *what)
 		what->log[0] = '\0';
 	else if (strcmp(what->log, item->log_name) != 0)
 		strlcpy(what->log, item->log_name, sizeof(what->log));
+}
+
+/*
+ * If the server crashes from here to crash_unmark(), it is what we do with this
+ * item.  Errors and ended sessions say nothing of it.
+ */
+void
+batch_mark(const Batch *batch, const BatchItem *item)
+{
+	static Handling what;
+
+	if (!crash_marks())
+		return;
+	what.manager = batch->pm->id;
+	what.lane = batch->lane;
+	what.lanes = batch->pm->lanes;
+	what.outside = true;
+	batch_name(item, &what);
+	crash_mark(&what);
 }
 
 /*
@@ -94,7 +114,7 @@ batch_open(Batch *batch, List *cursors)
  * Computes the mark of a log.  False when that cannot be done now.
  */
 static bool
-batch_mark(Batch *batch, BatchLog *b, DispatchResult *result)
+batch_compute_mark(Batch *batch, BatchLog *b, DispatchResult *result)
 {
 	b->mark = highwater_compute(b->log->relid, b->log->seqid, batch->request->view);
 	if (b->mark.status == HIGHWATER_UNKNOWN)
@@ -178,6 +198,22 @@ batch_wants(void *arg, const EventFields *event)
 }
 
 /*
+ * Up to where a log may be read now.  What has crashed the server is read alone,
+ * after what comes before it: if it was in the reading, that is to be found out,
+ * and nothing before it is to be skipped with it.
+ */
+static int64
+batch_up_to(Batch *batch, BatchLog *b)
+{
+	LaneState  *state = &batch->state;
+
+	if (state->status != LANE_RETRYING || state->crashes == 0 || state->log == NULL ||
+		b->cursor->position >= state->position || strcmp(state->log, b->log->name) != 0)
+		return b->mark.mark;
+	return Min(b->mark.mark, b->cursor->position < state->position - 1 ? state->position - 1 : state->position);
+}
+
+/*
  * Reads a log on from a position to its mark.  Where the stream is the key, the
  * events of other lanes are left out at once, and more are read to make up for
  * them.  So are those of other types, unless a query does that, which may find
@@ -187,7 +223,8 @@ static void
 batch_read_on(Batch *batch, BatchLog *b, int64 after)
 {
 	BatchWants	wants = {batch, b, b->others && batch->pm->correlate == NULL, NULL, 0, InvalidOid};
-	ReadingRequest request = {b->key, after, b->mark.mark, batch->limit, 0, 0, NULL, &wants};
+	ReadingRequest request = {b->key, after, batch_up_to(batch, b), batch->limit, 0, 0, NULL, &wants};
+	BatchItem	first = {.source = HANDLING_EVENT, .position = after + 1, .log_name = b->log->name};
 
 	if (batch->nlogs > 1)
 		request.limit = Min(batch->limit, Max(batch->limit / batch->nlogs, BATCH_CHUNK));
@@ -201,7 +238,10 @@ batch_read_on(Batch *batch, BatchLog *b, int64 after)
 		request.wants = batch_wants;
 		request.rows = Max(request.limit, BATCH_OTHERS);
 	}
+	/* Each event says that it is the one, as far as that can be told (log_index.c). */
+	batch_mark(batch, &first);
 	b->reading = reading_read(b->log, &request);
+	crash_unmark();
 	b->next = 0;
 	b->looked_at += b->reading->looked_at;
 	batch->bytes += b->reading->bytes;
@@ -233,10 +273,12 @@ batch_look(Batch *batch, BatchLog *b, DispatchResult *result)
 {
 	while (!batch_has_read(b) && !b->unknown)
 	{
-		if (!b->marked && !batch_mark(batch, b, result))
+		if (!b->marked && !batch_compute_mark(batch, b, result))
 			b->unknown = true;
 		else if (batch_read_to(b) >= b->mark.mark)
 			return;
+		else if (batch_read_to(b) >= batch_up_to(batch, b))
+			b->unknown = true;
 		else if (b->looked_at > Max(batch->limit, BATCH_OTHERS) || (b->reading != NULL && batch->bytes > BATCH_BYTES))
 			b->unknown = true;
 		else

@@ -81,6 +81,7 @@ typedef struct Batch
 } Batch;
 
 extern void batch_name(const BatchItem *item, Handling *what);
+extern void batch_mark(const Batch *batch, const BatchItem *item);
 extern bool batch_open(Batch *batch, List *cursors);
 extern bool batch_is_ours(Batch *batch, BatchItem *item, Datum key);
 extern bool batch_read(Batch *batch, DispatchResult *result);

@@ -71,6 +71,10 @@ blame_words(ProcessManager *pm, const Handling *what)
 {
 	Timer	   *timer;
 
+	if (what->outside)
+		return what->log[0] == '\0' ? pstrdup("a timer could not be set aside") :
+			psprintf("the event at position %lld of log \"%s\" could not be read or set aside",
+					 (long long) what->position, what->log);
 	if (what->log[0] != '\0')
 		return psprintf("%s failed at position %lld of log \"%s\"", what->correlating ? "correlate" : "the handler",
 						(long long) what->position, what->log);
@@ -198,10 +202,10 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 	}
 	else if (what->several)
 		lane_suspect(pm->name, what, error, crash);
-	else if (what->correlating || pm->halt_on_failure)
+	else if (what->correlating || what->outside || pm->halt_on_failure)
 	{
-		/* For who has no key there is no queue, nor another attempt. */
-		int			attempts = what->correlating ? 1 : pm->max_attempts;
+		/* For what has no key, or cannot be set aside, there is no queue, nor another attempt. */
+		int			attempts = what->correlating || what->outside ? 1 : pm->max_attempts;
 
 		/* What went before it was undone with the session, and is to be handled first. */
 		if (cause == BLAME_SESSION)
@@ -211,7 +215,7 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 	else if (what->source == HANDLING_TIMER)
 		blame_timer(pm, &state, what, error, crash);
 	else
-		lane_condemn(pm, what, words, error, crash);
+		lane_condemn(pm, &state, what, words, error, crash);
 
 	if (report_may(pm->owner, REPORT_FAILURE))
 		ereport(LOG,

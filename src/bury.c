@@ -30,7 +30,8 @@ bury_error(ProcessManager *pm, const Handling *what, BlameCause cause, bool over
 	if (cause == BLAME_CRASH)
 	{
 		error->sqlerrcode = ERRCODE_CRASH_SHUTDOWN;
-		error->message = psprintf("the server crashed while %s ran", function);
+		error->message = what->outside ? pstrdup("the server crashed while the event was read or set aside") :
+			psprintf("the server crashed while %s ran", function);
 	}
 	else if (overdue)
 	{

@@ -199,16 +199,22 @@ call_begin(Calls *calls, Batch *batch)
 void
 call_end(Calls *calls, Batch *batch)
 {
+	bool		called = CallCurrent.stage == STAGE_COMMIT;
+	Handling	last;
 	TimestampTz earliest;
 
-	instance_save(batch->pm, &batch->keys);
-	/* In a subtransaction they wait for the commit of the caller's transaction. */
-	if (GetCurrentTransactionNestLevel() == 1 && CallCurrent.stage == STAGE_COMMIT)
+	if (called)
 	{
-		Handling	last = *CallCurrent.published;
-
+		last = *CallCurrent.published;
 		last.manager = batch->pm->id;
 		last.several |= batch->handled > 1;
+		crash_mark(&last);
+	}
+	instance_save(batch->pm, &batch->keys);
+	crash_unmark();
+	/* In a subtransaction they wait for the commit of the caller's transaction. */
+	if (GetCurrentTransactionNestLevel() == 1 && called)
+	{
 		call_publish(batch, &last);
 		handler_fire_deferred();
 		/* A cursor WITH HOLD would run its query at the commit, where nothing watches it, and nobody is to find it. */
@@ -312,14 +318,17 @@ call_correlate(Batch *batch, Calls *calls, BatchItem *item)
 	{
 		EventFields fields;
 
+		batch_mark(batch, item);
 		event_deform(item->event, &fields);
 		isnull = fields.nulls[EVENT_STREAM - 1];
 		name = isnull ? CStringGetTextDatum("") : fields.values[EVENT_STREAM - 1];
 	}
+	batch_mark(batch, item);
 	if (!item->passed && !batch_is_ours(batch, item, name))
 		item->passed = true;
 	if (!item->passed)
 		item->key = key_get(&batch->keys, name);
+	crash_unmark();
 	MemoryContextReset(calls->per_event);
 	return !item->passed;
 }

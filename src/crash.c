@@ -5,7 +5,10 @@
  * A handler in C can take the whole server with it, and the server comes back
  * and calls it again.  So every dispatcher marks, in a mapped file, what it is
  * about to call a handler for: that costs a copy in memory and no commit, and
- * it survives the crash, which shared memory does not.
+ * it survives the crash, which shared memory does not.  What we do with an
+ * event ourselves (reading it, computing its key, setting it aside, saving the
+ * state) is marked too: an event that crashes the server there does so again
+ * after each restart.
  *
  * When one process crashes, the postmaster quits the others (SIGQUIT), as it
  * does in an immediate shutdown; these clear their marks.  So the mark that
@@ -33,7 +36,7 @@
 #include "storage/fd.h"
 
 #define CRASH_FILE		"pg_stat_tmp/pm_handling"
-#define CRASH_MAGIC		0x706d0003	/* another one when Handling changes */
+#define CRASH_MAGIC		0x706d0004	/* another one when Handling changes */
 #define CRASH_ENTRIES	(2 * SLOT_MAX_WORKERS)
 
 typedef struct CrashEntry
@@ -154,7 +157,16 @@ crash_attach(void)
 }
 
 /*
- * A handler is about to be called for this.
+ * Does this process mark anything?
+ */
+bool
+crash_marks(void)
+{
+	return mine != NULL;
+}
+
+/*
+ * A handler is about to be called for this, or it is worked on otherwise.
  */
 void
 crash_mark(const Handling *handling)
@@ -170,7 +182,17 @@ crash_mark(const Handling *handling)
 }
 
 /*
- * No handler runs any more.
+ * Of the log that is marked, the event at this position is read next.
+ */
+void
+crash_mark_position(int64 position)
+{
+	if (mine != NULL)
+		mine->handling.position = position;
+}
+
+/*
+ * Nothing is in hand any more.
  */
 void
 crash_unmark(void)

@@ -17,6 +17,7 @@
 #include "access/xact.h"
 #include "batch.h"
 #include "call.h"
+#include "crash.h"
 #include "cursor.h"
 #include "dispatch.h"
 #include "handler.h"
@@ -65,9 +66,22 @@ dispatch_park(Batch *batch, BatchItem *item)
 	/* It is about to be tried again: the next crash must not undo this. */
 	if (batch->state.crashes > 0)
 		ForceSyncCommit();
+	batch_mark(batch, item);
 	park_failed(batch->pm, batch->lane, item->key->name, item->event, item->too_large, batch->state.attempts,
 				batch->state.crashes, &batch->state.error);
+	crash_unmark();
 	batch->again = true;
+}
+
+/*
+ * Sets an item aside whose key has a queue.
+ */
+static void
+dispatch_behind(Batch *batch, BatchItem *item)
+{
+	batch_mark(batch, item);
+	park_behind(batch->pm, batch->lane, item->key->name, item->event, item->too_large);
+	crash_unmark();
 }
 
 /*
@@ -107,7 +121,7 @@ dispatch_item(Batch *batch, Calls *calls, BatchItem *item)
 		return;
 	}
 	if (batch->state.has_parked && park_has(batch->pm, batch->lane, item->key))
-		park_behind(batch->pm, batch->lane, item->key->name, item->event, item->too_large);
+		dispatch_behind(batch, item);
 	else if (condemned)
 		dispatch_park(batch, item);
 	else
@@ -135,7 +149,7 @@ dispatch_array(Batch *batch, Calls *calls)
 			batch_done(batch, item, false);
 		else if (batch->state.has_parked && park_has(batch->pm, batch->lane, item->key))
 		{
-			park_behind(batch->pm, batch->lane, item->key->name, item->event, item->too_large);
+			dispatch_behind(batch, item);
 			batch_done(batch, item, false);
 		}
 		else
@@ -274,9 +288,13 @@ static void
 dispatch_parked(Batch *batch, List *cursors, Parked *head, DispatchResult *result)
 {
 	Calls		calls;
-	List	   *queue = park_read(batch->pm, batch->lane, head->key, head->attempts > 0 ? 1 : batch->request->max_parked);
+	BatchItem	first = {.source = HANDLING_PARKED, .id = head->id, .position = head->position, .log_name = head->log};
+	List	   *queue;
 	ListCell   *lc;
 
+	batch_mark(batch, &first);
+	queue = park_read(batch->pm, batch->lane, head->key, head->attempts > 0 ? 1 : batch->request->max_parked);
+	crash_unmark();
 	if (((Parked *) linitial(queue))->id != head->id)
 		elog(ERROR, "parked event %lld is not the first of its key", (long long) head->id);
 	result->parked = true;

@@ -239,6 +239,10 @@ lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool c
 static char *
 lane_halt_hint(ProcessManager *pm, const Handling *what)
 {
+	if (what->outside && what->log[0] != '\0')
+		return psprintf("Correct the data, then SELECT pm.resume(%s). To skip the event, SELECT pm.seek(%s, %s, %lld).",
+						quote_literal_cstr(pm->name), quote_literal_cstr(pm->name), quote_literal_cstr(what->log),
+						(long long) what->position);
 	return psprintf("Mend %s or the data, then SELECT pm.resume(%s).",
 					what->correlating ? "the correlate function" : "the handler", quote_literal_cstr(pm->name));
 }
@@ -306,18 +310,21 @@ lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char
 
 /*
  * The next batch is to set this event aside: only the owner's session may ask
- * for its key.
+ * for its key.  If the server has crashed over that before, this is not
+ * forgotten.
  */
 void
-lane_condemn(ProcessManager *pm, const Handling *what, const char *failed, ErrorData *error, bool crash)
+lane_condemn(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
+			 ErrorData *error, bool crash)
 {
+	int			before = state->attempts > 0 && lane_is_about(state, what) ? state->crashes : 0;
 	LaneChange	change = {.status = LANE_PARKING, .reason = failed, .hint = "The event is about to be parked."};
 
 	change.what = what;
 	change.error = error;
 	change.count = true;
 	change.attempts = 1;
-	change.crashes = crash ? 1 : 0;
+	change.crashes = before + (crash ? 1 : 0);
 	lane_set(pm->name, what->lane, &change);
 }
 

@@ -34,6 +34,7 @@ typedef struct LaneState
 	int			crashes;		/* of these */
 	int			in_a_row;		/* keys that failed since something was handled */
 	TimestampTz retry_at;		/* DT_NOBEGIN: at once */
+	TimestampTz since;			/* it is in this state, for this reason */
 	char	   *reason;
 	char	   *log;			/* the event that failed; NULL: a timer, by its id */
 	int64		position;		/* 0: none */
@@ -55,7 +56,8 @@ extern void lane_suspect(const char *manager, const Handling *what, ErrorData *e
 extern bool lane_is_about(LaneState *state, const Handling *what);
 extern TimestampTz lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
 							 ErrorData *error, int max_attempts, bool crash);
-extern void lane_condemn(ProcessManager *pm, const Handling *what, const char *failed, ErrorData *error, bool crash);
+extern void lane_condemn(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
+						 ErrorData *error, bool crash);
 extern void lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorData *error, bool count);
 extern void lane_add(const char *manager, int from, int lanes);
 extern void lane_recut(ProcessManager *pm, int lanes);

@@ -19,6 +19,7 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_type.h"
+#include "crash.h"
 #include "executor/tuptable.h"
 #include "log_index.h"
 #include "nodes/nodeFuncs.h"
@@ -266,6 +267,10 @@ log_index_read(PmLog *log, int64 after, int64 up_to, int64 max_count, LogIndexTa
 	event.nulls[EVENT_LOG - 1] = false;
 	for (int64 count = 0; more && count < max_count && log_index_next(&scan); count++)
 	{
+		bool		isnull;
+
+		/* Before anything else of it is looked at. */
+		crash_mark_position(DatumGetInt64(slot_getattr(scan.slot, log->attnum[EVENT_POSITION], &isnull)));
 		slot_getallattrs(scan.slot);
 		for (int i = EVENT_POSITION; i <= EVENT_ATTRIBUTES; i++)
 		{

@@ -17,6 +17,7 @@
 #include "pm.h"
 
 #include "access/htup_details.h"
+#include "crash.h"
 #include "event.h"
 #include "executor/executor.h"
 #include "funcapi.h"
@@ -160,6 +161,7 @@ reading_receive(TupleTableSlot *slot, DestReceiver *self)
 	EventFields fields;
 
 	slot_getallattrs(slot);
+	crash_mark_position(DatumGetInt64(slot->tts_values[EVENT_POSITION - 1]));
 	memcpy(fields.values, slot->tts_values, sizeof(fields.values));
 	memcpy(fields.nulls, slot->tts_isnull, sizeof(fields.nulls));
 	return reading_take(self, &fields);

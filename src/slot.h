@@ -66,6 +66,7 @@ typedef struct Handling
 	HandlingSource source;
 	bool		several;		/* events in one call: which one, is not known */
 	bool		correlating;	/* its key is being asked for */
+	bool		outside;		/* no function of a user runs: it is being read, or set aside */
 	int64		position;
 	int64		id;				/* of a timer's or a parked event's row */
 	char		log[SLOT_LOG_NAME]; /* empty for a timer */

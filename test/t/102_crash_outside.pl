@@ -1,0 +1,239 @@
+# P4: an event at which the server crashes while no handler runs (it is read, its key is asked for or
+# computed, it is set aside, its state is saved) is found out too: after a few restarts it is dead, or
+# its process manager has halted before it. What comes before it is handled, and others go on.
+#
+# Nothing that an ordinary role can do is known to crash the server there. So the test does it as a
+# superuser: triggers in C on the private tables, and a damaged page of a log.
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $module = PmTest::build_library('crash_outside', <<'C');
+#include "postgres.h"
+
+#include <sys/resource.h>
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "storage/bufmgr.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+PG_MODULE_MAGIC;
+
+PG_FUNCTION_INFO_V1(crash_at_row);
+PG_FUNCTION_INFO_V1(crash_correlate);
+PG_FUNCTION_INFO_V1(damage);
+
+/* Ends the server, without a core file, if public.armed has a row. */
+static void
+crash(void)
+{
+	struct rlimit none = {0, 0};
+
+	if (SPI_connect() != SPI_OK_CONNECT || SPI_execute("SELECT FROM public.armed", false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look");
+	if (SPI_processed > 0)
+	{
+		setrlimit(RLIMIT_CORE, &none);
+		abort();
+	}
+	SPI_finish();
+}
+
+/* A trigger: ends the server at a row whose key is 'bad'. */
+Datum
+crash_at_row(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	HeapTuple	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
+	char	   *key = SPI_getvalue(row, RelationGetDescr(data->tg_relation),
+								   SPI_fnumber(RelationGetDescr(data->tg_relation), "key"));
+
+	if (strcmp(key, "bad") == 0)
+		crash();
+	return PointerGetDatum(row);
+}
+
+/* A correlate function that does so for such a stream. */
+Datum
+crash_correlate(PG_FUNCTION_ARGS)
+{
+	bool		isnull;
+	Datum		stream = GetAttributeByName(PG_GETARG_HEAPTUPLEHEADER(0), "stream", &isnull);
+
+	if (strcmp(TextDatumGetCString(stream), "bad") == 0)
+		crash();
+	PG_RETURN_DATUM(stream);
+}
+
+/* Makes a column of a row on disk claim to be half a gigabyte long: who looks at what comes after it crashes. */
+Datum
+damage(PG_FUNCTION_ARGS)
+{
+	Relation	rel = table_open(PG_GETARG_OID(0), AccessShareLock);
+	ItemPointer tid = (ItemPointer) PG_GETARG_POINTER(1);
+	Buffer		buffer = ReadBuffer(rel, ItemPointerGetBlockNumber(tid));
+	HeapTupleData tuple;
+	ItemId		item;
+	bool		isnull;
+	struct varlena *value;
+
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	item = PageGetItemId(BufferGetPage(buffer), ItemPointerGetOffsetNumber(tid));
+	tuple.t_data = (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item);
+	tuple.t_len = ItemIdGetLength(item);
+	value = (struct varlena *) DatumGetPointer(heap_getattr(&tuple, PG_GETARG_INT32(2), RelationGetDescr(rel), &isnull));
+	if (isnull || !VARATT_IS_4B_U(value))
+		elog(ERROR, "the column must be a long one");
+	SET_VARSIZE(value, 512 * 1024 * 1024);
+	MarkBufferDirty(buffer);
+	UnlockReleaseBuffer(buffer);
+	table_close(rel, AccessShareLock);
+	PG_RETURN_VOID();
+}
+C
+
+# No vacuum or analyze is to look at the damaged row.
+my $node = PmTest::node('outside', conf => "restart_after_crash = on\nautovacuum = off\n");
+$node->safe_psql('postgres', <<"SQL");
+CREATE ROLE other LOGIN;
+GRANT USAGE ON SCHEMA pm TO other;
+GRANT CREATE ON SCHEMA public TO other;
+CREATE TABLE armed AS SELECT true AS yes;
+GRANT SELECT ON armed TO PUBLIC;
+SELECT pm.create_log(l) FROM unnest('{theirs,aside,behind,saved,parked,asked,torn}'::text[]) l;
+GRANT SELECT ON theirs TO other;
+CREATE FUNCTION crash_at_row() RETURNS trigger LANGUAGE C AS '$module';
+CREATE FUNCTION crash_correlate(pm.event) RETURNS text LANGUAGE C IMMUTABLE AS '$module';
+CREATE FUNCTION damage(regclass, tid, int) RETURNS void LANGUAGE C STRICT AS '$module';
+CREATE TABLE ill (pm text);
+CREATE FUNCTION keep(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS \$\$
+BEGIN
+	INSERT INTO seen (pm, log, pos, stream, key) VALUES ('keep', e.log, e.position, e.stream, e.stream);
+	RETURN coalesce(state, '[]') || to_jsonb(e.position);
+END \$\$;
+SQL
+PmTest::create_seen($node);
+PmTest::create_handler($node, 'other', user => 'other', after => 'PERFORM pg_sleep(0.002);');
+$node->safe_psql('postgres', "SELECT pm.register('other', 'other', '{theirs}')", extra_params => [ '-U', 'other' ]);
+PmTest::create_handler($node, $_, before => qq{IF e.stream = 'bad' AND EXISTS (SELECT FROM ill WHERE pm = '$_') THEN RAISE 'ill'; END IF;}) for qw(aside behind asked torn);
+
+sub answer
+{
+	my ($sql) = @_;
+	return $node->safe_psql('postgres', $sql);
+}
+
+# The state of a lane, without looking at logs.
+sub lane
+{
+	my ($pm) = @_;
+	return "SELECT l.state || ' ' || coalesce(l.position::text, '') || ' ' || coalesce(l.message, '') || ' ' || min(c.position) FROM pm_catalog.lane l JOIN pm_catalog.cursor c USING (process_manager) WHERE process_manager = '$pm' GROUP BY l.state, l.position, l.message";
+}
+
+# Events of good keys, one of the bad key, and others. The server may crash before this session has its answer.
+my $theirs = 0;
+sub append
+{
+	my ($log, $bad) = @_;
+
+	$theirs += 50;
+	eval { answer("INSERT INTO theirs (stream, type) SELECT 's', 't' FROM generate_series(1, 50)"); 1 } or $theirs -= 50;
+	eval { answer("INSERT INTO $log (stream, type, data) SELECT CASE WHEN i = ANY ('{$bad}') THEN 'bad' ELSE 's' || i % 5 END, 't', jsonb_build_object('long', repeat('x', 500)) FROM generate_series(1, 40) i"); 1 }
+	  or $@ =~ /connection error/ or die $@;
+	return;
+}
+
+# How often the server has crashed since this was asked last, once another role's process manager has handled all.
+my $crashes = 0;
+sub crashes_ok
+{
+	my ($least, $most, $name) = @_;
+	my $deadline = time + 60;
+
+	ok(PmTest::wait_until($node, "SELECT count(DISTINCT pos) = (SELECT count(*) FROM theirs) FROM seen WHERE pm = 'other'", 't', timeout => 60), "$name: another role's process manager goes on");
+	my $now = PmTest::restarts_in_log($node);
+	my $new = $now - $crashes;
+	$crashes = $now;
+	cmp_ok($new, '>=', $least, "$name: the server did crash");
+	cmp_ok($new, '<=', $most, "$name: $most times at most");
+	PmTest::figure("$name: $new restarts of the server");
+	return;
+}
+
+# ---- setting an event aside
+
+answer("CREATE TRIGGER crash BEFORE INSERT ON pm_catalog.parked FOR EACH ROW EXECUTE FUNCTION crash_at_row(); INSERT INTO ill VALUES ('aside'), ('behind')");
+answer("SELECT pm.register('aside', 'aside', '{aside}', backoff => '50 ms')");
+append('aside', '20');
+ok(PmTest::wait_until($node, lane('aside'), 'halted 20 the server crashed while the event was read or set aside 19', timeout => 90), 'set aside: its process manager halts before the event');
+is(answer("SELECT count(*), count(DISTINCT pos), max(pos) FROM seen WHERE pm = 'aside'"), '19|19|19', 'set aside: what comes before it is handled, once');
+crashes_ok(2, 2, 'set aside');
+like(answer("SELECT reason || ' ' || hint FROM pm.status WHERE process_manager = 'aside'"), qr/position 20 .* could not be read or set aside.*pm\.seek\('aside', 'aside', 20\)/s, 'set aside: pm.status says what has happened, and what to do');
+# following the hint helps
+answer("SELECT pm.seek('aside', 'aside', 20); SELECT pm.resume('aside')");
+ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'aside'", '39|39'), 'set aside: past it, the others are handled');
+
+# ---- setting one aside behind another of its key
+
+answer('DELETE FROM armed');
+answer("SELECT pm.register('behind', 'behind', '{behind}', max_attempts => 1)");
+append('behind', '10');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'behind' AND state = 'dead'", 1), 'behind: a key is parked');
+ok(PmTest::wait_until($node, lane('behind'), 'ok   40'), 'behind: the others are handled');
+answer('INSERT INTO armed VALUES (true)');
+append('behind', '7');
+ok(PmTest::wait_until($node, lane('behind'), 'halted 47 the server crashed while the event was read or set aside 46', timeout => 90), 'behind: its process manager halts before the event');
+crashes_ok(2, 2, 'behind');
+# without what was wrong, it goes on
+answer('DELETE FROM armed; DELETE FROM ill');
+answer("SELECT pm.resume('behind'), pm.retry('behind', 'behind', 10)");
+ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'behind'", '80|80'), 'behind: mended and resumed, all is handled');
+answer('DROP TRIGGER crash ON pm_catalog.parked');
+
+# ---- saving the state
+
+answer("CREATE TRIGGER crash BEFORE INSERT OR UPDATE ON pm_catalog.instance FOR EACH ROW EXECUTE FUNCTION crash_at_row(); INSERT INTO armed VALUES (true)");
+answer("SELECT pm.register('keep', 'keep', '{saved}', backoff => '50 ms')");
+append('saved', '15,30');
+ok(PmTest::wait_until($node, "SELECT string_agg(position || ' ' || state, ',' ORDER BY position) FROM pm.parked WHERE process_manager = 'keep'", '15 dead,30 behind', timeout => 90), 'saved: the event is dead, the others of its key are behind it');
+ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'keep'", '38|38'), 'saved: all others are handled, once');
+is(answer("SELECT sum(jsonb_array_length(state)), count(*) FROM pm.instance WHERE process_manager = 'keep'"), '38|5', 'saved: and their states kept');
+crashes_ok(2, 3, 'saved');
+answer('DELETE FROM armed');
+answer("SELECT pm.retry('keep', 'saved', 15)");
+ok(PmTest::wait_until($node, "SELECT state FROM pm.instance WHERE process_manager = 'keep' AND key = 'bad'", '[15, 30]'), 'saved: mended and retried, they are handled in order');
+answer('DROP TRIGGER crash ON pm_catalog.instance; INSERT INTO armed VALUES (true)');
+
+# ---- asking for the key
+
+answer("SELECT pm.register('asked', 'asked', '{asked}', correlate => 'crash_correlate')");
+append('asked', '25');
+ok(PmTest::wait_until($node, lane('asked'), 'halted 25 the server crashed while correlate ran 24', timeout => 90), 'asked: its process manager halts before the event');
+is(answer("SELECT count(*), count(DISTINCT pos), max(pos) FROM seen WHERE pm = 'asked'"), '24|24|24', 'asked: what comes before it is handled, once');
+crashes_ok(2, 2, 'asked');
+
+# ---- reading
+
+answer("SELECT pm.register('torn', 'torn', '{torn}'); SELECT pm.pause('torn')");
+append('torn', '33');
+answer('CHECKPOINT');
+answer("SELECT damage('torn', ctid, (SELECT attnum FROM pg_attribute WHERE attrelid = 'torn'::regclass AND attname = 'data')) FROM torn WHERE position = 33; CHECKPOINT");
+eval { answer("SELECT pm.resume('torn')") };
+ok(PmTest::wait_until($node, lane('torn'), 'halted 33 the server crashed while the event was read or set aside 32', timeout => 90), 'read: its process manager halts before the event');
+is(answer("SELECT count(*), count(DISTINCT pos), max(pos) FROM seen WHERE pm = 'torn'"), '32|32|32', 'read: what comes before it is handled, once');
+crashes_ok(2, 2, 'read');
+answer("SELECT pm.seek('torn', 'torn', 33); SELECT pm.resume('torn')");
+ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'torn'", '39|39'), 'read: past it, the others are handled');
+is(PmTest::restarts_in_log($node), $crashes, 'read: and the server has not crashed again');
+
+$node->stop;
+done_testing();
