@@ -86,20 +86,24 @@ status_may_see(PmLog *log)
 
 /*
  * pm_catalog.library(): preloaded, launcher, recovery, version,
- * system_identifier
+ * system_identifier, served (this database has workers)
  */
 Datum
 pm_status_library(PG_FUNCTION_ARGS)
 {
-	Datum		values[5];
-	bool		nulls[5] = {false, false, false, false, false};
+	Datum		values[6];
+	bool		nulls[6] = {false, false, false, false, false, false};
+	bool		served = false;
 
 	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; Slots != NULL && i < Slots->nworkers; i++)
+		served |= Slots->workers[i].in_use && Slots->workers[i].database == MyDatabaseId && Slots->workers[i].pid != 0;
 	values[0] = BoolGetDatum(Slots != NULL);
 	values[1] = BoolGetDatum(guc_launcher);
 	values[2] = BoolGetDatum(RecoveryInProgress());
 	values[3] = CStringGetTextDatum(PM_VERSION);
 	values[4] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[5] = BoolGetDatum(served);
 	status_put(fcinfo, values, nulls);
 	return (Datum) 0;
 }

@@ -44,7 +44,6 @@ typedef struct UnitView
 	int			nworkers;
 	WorkerSlot *workers;
 	Verdict    *doing;			/* of each worker: kase NULL until it is known */
-	int			held_out_by;	/* who keeps workers out of this database, 0: nobody */
 	TimestampTz refused_at;		/* no process was free for a worker of this database */
 } UnitView;
 
@@ -79,14 +78,8 @@ status_unit_view(FmgrInfo *flinfo)
 		SpinLockRelease(&Slots->workers[i].mutex);
 	}
 	database = slot_database(MyDatabaseId, false);
-	if (database != NULL)
-	{
-		view->held_out_by = database->held_out_by;
-		view->refused_at = database->refused_at;
-	}
+	view->refused_at = database != NULL ? database->refused_at : 0;
 	LWLockRelease(&Slots->lock);
-	if (view->held_out_by != 0 && BackendPidGetProc(view->held_out_by) == NULL)
-		view->held_out_by = 0;
 	MemoryContextSwitchTo(old);
 	flinfo->fn_extra = view;
 	return view;
@@ -290,12 +283,7 @@ status_unit_no_dispatcher(UnitView *view, StatusUnit *unit, Verdict *verdict)
 	int			dispatchers = status_unit_count(view, WORKER_DISPATCHER, InvalidOid);
 
 	verdict->kase = "dispatcher";
-	if (view->held_out_by != 0)
-	{
-		verdict->reason = psprintf("process %d keeps the workers out of this database", view->held_out_by);
-		verdict->hint = "It drops, renames, moves or copies the database. They come back when its transaction has ended.";
-	}
-	else if (status_unit_count(view, WORKER_LAUNCHER, InvalidOid) == 0)
+	if (status_unit_count(view, WORKER_LAUNCHER, InvalidOid) == 0)
 	{
 		verdict->reason = "no worker runs, there is no launcher";
 		verdict->hint = psprintf("It comes back within 5 s of a failure. If it does not, max_worker_processes, now %d, left no place for it: raise that and restart the server.",

@@ -2,7 +2,7 @@
 -- pg_monitor sees all of them, without payloads.
 
 CREATE FUNCTION pm_catalog.library(OUT preloaded boolean, OUT launcher boolean, OUT recovery boolean, OUT version text,
-								   OUT system_identifier bigint)
+								   OUT system_identifier bigint, OUT served boolean)
 	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_status_library';
 CREATE FUNCTION pm_catalog.workers(OUT pid integer, OUT kind text, OUT database oid, OUT role oid, OUT state text,
 								   OUT since timestamptz, OUT process_manager text, OUT lane integer, OUT log text,
@@ -129,8 +129,9 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 		   WHEN NOT lib.preloaded THEN 'library'
 		   WHEN NOT lib.launcher THEN 'launcher'
 		   WHEN lib.version OPERATOR(pg_catalog.<>) here.extversion THEN 'version'
-		   WHEN here.datistemplate THEN 'template'
-		   WHEN NOT here.datallowconn THEN 'closed'
+		   -- Workers that are there stay.
+		   WHEN here.datistemplate AND NOT lib.served THEN 'template'
+		   WHEN NOT here.datallowconn AND NOT lib.served THEN 'closed'
 		   WHEN r.oid IS NULL THEN 'owner'
 		   WHEN NOT r.rolcanlogin THEN 'login'
 		   WHEN NOT pg_catalog.has_database_privilege(r.oid, here.oid, 'CONNECT') THEN 'connect'
@@ -232,8 +233,8 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'library' THEN 'Add pm to shared_preload_libraries and restart the server, or call pm.catch_up now and then.'
 		   WHEN 'launcher' THEN 'Set pm.launcher = on and reload the configuration.'
 		   WHEN 'version' THEN 'Run ALTER EXTENSION pm UPDATE, or restart the server with the new library.'
-		   WHEN 'template' THEN 'Run ALTER DATABASE ... IS_TEMPLATE false.'
-		   WHEN 'closed' THEN 'Run ALTER DATABASE ... ALLOW_CONNECTIONS true.'
+		   WHEN 'template' THEN pg_catalog.format('Run ALTER DATABASE %I IS_TEMPLATE false.', pg_catalog.current_database())
+		   WHEN 'closed' THEN pg_catalog.format('Run ALTER DATABASE %I ALLOW_CONNECTIONS true.', pg_catalog.current_database())
 		   WHEN 'owner' THEN pg_catalog.format('SELECT pm.unregister(%L), and register it as another role.', u.process_manager)
 		   WHEN 'login' THEN pg_catalog.format('Run ALTER ROLE %I LOGIN.', u.rolname)
 		   WHEN 'connect' THEN pg_catalog.format('Run GRANT CONNECT ON DATABASE %I TO %I.', pg_catalog.current_database(), u.rolname)
