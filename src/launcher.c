@@ -49,6 +49,7 @@ typedef struct KnownDatabase
 	TimestampTz not_before;		/* when to send the next scheduler */
 	long		backoff;
 	uint32		announced;		/* the last announcement taken in */
+	bool		refused;		/* there was no worker slot, which is to be said */
 } KnownDatabase;
 
 static HTAB *known;
@@ -90,6 +91,7 @@ launcher_scan(void)
 			db->not_before = 0;
 			db->backoff = LAUNCHER_BACKOFF;
 			db->announced = 0;
+			db->refused = false;
 		}
 		db->there = true;
 	}
@@ -192,17 +194,28 @@ launcher_looked(KnownDatabase *db, uint32 announced)
 	LWLockRelease(&Slots->lock);
 }
 
+/*
+ * Says for which databases there was no worker slot.  Not in the midst of
+ * launcher_round(): the end of a transaction ends all scans of hash tables.
+ */
 static void
-launcher_say_no_slot(Oid database)
+launcher_say_no_slot(void)
 {
-	char	   *name;
+	HASH_SEQ_STATUS seq;
+	KnownDatabase *db;
 
 	crew_transaction();
-	name = get_database_name(database);
-	if (name != NULL)
-		ereport(LOG,
-				(errmsg("pm finds no free background worker slot for a scheduler of database \"%s\"", name),
-				 errhint("Raise max_worker_processes; it is tried again.")));
+	hash_seq_init(&seq, known);
+	while ((db = hash_seq_search(&seq)) != NULL)
+	{
+		char	   *name = db->refused ? get_database_name(db->database) : NULL;
+
+		db->refused = false;
+		if (name != NULL)
+			ereport(LOG,
+					(errmsg("pm finds no free background worker slot for a scheduler of database \"%s\"", name),
+					 errhint("Raise max_worker_processes; it is tried again.")));
+	}
 	CommitTransactionCommand();
 }
 
@@ -216,6 +229,7 @@ launcher_round(void)
 	KnownDatabase *db;
 	TimestampTz now = GetCurrentTimestamp();
 	long		nap = LAUNCHER_SCAN;
+	bool		refused = false;
 
 	hash_seq_init(&seq, known);
 	while ((db = hash_seq_search(&seq)) != NULL)
@@ -245,7 +259,8 @@ launcher_round(void)
 		if (launcher_starting())
 		{
 			hash_seq_term(&seq);
-			return Min(nap, LAUNCHER_BACKOFF);
+			nap = Min(nap, LAUNCHER_BACKOFF);
+			break;
 		}
 		start = crew_start(&crew, WORKER_SCHEDULER, db->database, InvalidOid, 1);
 		db->not_before = TimestampTzPlusMilliseconds(now, db->backoff);
@@ -253,12 +268,15 @@ launcher_round(void)
 			launcher_looked(db, announced);
 		else
 		{
-			if (db->backoff == LAUNCHER_BACKOFF)
-				launcher_say_no_slot(db->database);
+			/* Said once, until it has got one. */
+			db->refused = db->backoff == LAUNCHER_BACKOFF;
+			refused |= db->refused;
 			nap = Min(nap, db->backoff);
 			db->backoff = Min(db->backoff * 2, LAUNCHER_BACKOFF_MAX);
 		}
 	}
+	if (refused)
+		launcher_say_no_slot();
 	return nap;
 }
 
