@@ -9,6 +9,7 @@
 #include "pm.h"
 
 #include "access/xact.h"
+#include "advice.h"
 #include "blame.h"
 #include "cursor.h"
 #include "handler.h"
@@ -95,6 +96,7 @@ blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, con
 {
 	char	   *reason = met == NULL ? error->message :
 		psprintf("the handler met trouble of the server (SQLSTATE %s)", unpack_sql_state(error->sqlerrcode));
+	char	   *advice = advice_for(pm->handler, pm->correlate, pm->owner, error->sqlerrcode);
 
 	if (state->status == LANE_HALTED)
 		return;
@@ -122,7 +124,7 @@ blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, con
 						report_cut(error->message, REPORT_LOGGED)) :
 				 errmsg("process manager \"%s\" in database \"%s\" waits, since %s: %s", pm->name, report_database(),
 						blame_words(pm, met), report_cut(error->message, REPORT_LOGGED)),
-				 report_error(error)));
+				 report_error(error), advice ? errhint("%s", advice) : 0));
 }
 
 /* ---------- what follows ---------- */
@@ -182,6 +184,7 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 {
 	bool		crash = cause == BLAME_CRASH;
 	char	   *words = blame_words(pm, what);
+	char	   *advice = advice_for(pm->handler, pm->correlate, pm->owner, error->sqlerrcode);
 	TimestampTz look_at = 0;
 	LaneState	state;
 	List	   *cursors = cursor_read(pm, what->lane, &state);
@@ -221,6 +224,6 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 		ereport(LOG,
 				(errmsg("process manager \"%s\" in database \"%s\": %s: %s", pm->name, report_database(), words,
 						report_cut(error->message, REPORT_LOGGED)),
-				 report_error(error)));
+				 report_error(error), advice ? errhint("%s", advice) : 0));
 	return look_at;
 }

@@ -20,6 +20,8 @@
 #include "storage/procarray.h"
 #include "storage/sinvaladt.h"
 #include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/guc_tables.h"
 #include "utils/rel.h"
 
 #if PG_VERSION_NUM < 150000
@@ -137,5 +139,21 @@ compat_identity_sequence(Relation rel, AttrNumber attnum)
 #define compat_database_ownercheck(oid, role)	pg_database_ownercheck(oid, role)
 #define compat_class_ownercheck(oid, role)	pg_class_ownercheck(oid, role)
 #endif
+
+/* A setting by its name, NULL if there is none. */
+static inline struct config_generic *
+compat_find_setting(const char *name)
+{
+#if PG_VERSION_NUM >= 160000
+	return find_option(name, false, true, 0);
+#else
+	struct config_generic **settings = get_guc_variables();
+
+	for (int i = 0; i < GetNumConfigOptions(); i++)
+		if (strcmp(settings[i]->name, name) == 0)
+			return settings[i];
+	return NULL;
+#endif
+}
 
 #endif							/* PM_COMPAT_H */

@@ -47,6 +47,7 @@
 #include "sequence.h"
 #include "slot.h"
 #include "storage/lmgr.h"
+#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -185,7 +186,9 @@ guard_resolve(GuardEntry *entry, Relation rel)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("check constraint \"%s\" of log \"%s\" is missing or changed", GUARD_CHECK,
 						RelationGetRelationName(rel)),
-				 errhint("As the table's owner, call pm.create_log for it: it puts back what is missing.")));
+				 errhint("As the table's owner, run SELECT pm.create_log(name) FROM pm.log WHERE \"table\" = %s::regclass: "
+						 "it puts back what is missing.",
+						 quote_literal_cstr(guard_qualified_name(RelationGetRelid(rel))))));
 	entry->valid = true;
 }
 
@@ -394,24 +397,15 @@ static void
 guard_refuse(GuardEntry *entry, int64 position)
 {
 	char	   *name = get_rel_name(entry->relid);
-	HeapTuple	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(entry->seqid));
-	int64		cache = 1;
 
-	if (HeapTupleIsValid(tuple))
-	{
-		cache = ((Form_pg_sequence) GETSTRUCT(tuple))->seqcache;
-		ReleaseSysCache(tuple);
-	}
 	ereport(ERROR,
 			(errcode(ERRCODE_GENERATED_ALWAYS),
 			 errmsg("cannot write position %lld into log \"%s\"",
 					(long long) position, name ? name : "?"),
 			 errdetail("A position must be drawn from the log's sequence by the statement that inserts the event; "
 					   "a reader may already be past any other."),
-			 cache > 1 ?
-			 errhint("The sequence has CACHE %lld: ALTER TABLE ... ALTER COLUMN ... SET CACHE 1, then call pm.create_log again.",
-					 (long long) cache) :
-			 errhint("Leave the position out of the INSERT or COPY.")));
+			 errhint("%s", guard_hint(entry->relid, entry->seqid, entry->attnum,
+									  Max(entry->floor, entry->read_up_to)))));
 }
 
 /*
@@ -452,8 +446,9 @@ pm_guard_position_is_new(PG_FUNCTION_ARGS)
 						get_rel_name(relid) ? get_rel_name(relid) : "?", GUARD_WRITE_TRIGGER),
 				 errdetail("The trigger is disabled or missing, or the row comes through a partitioned table, "
 						   "logical replication or the validation of a constraint."),
-				 errhint("Enable it with ALTER TABLE ... ENABLE ALWAYS TRIGGER %s; a log takes events by INSERT, COPY and pm.append.",
-						 GUARD_WRITE_TRIGGER)));
+				 errhint("A log takes events by INSERT, COPY and pm.append. If the trigger is off, run "
+						 "ALTER TABLE %s ENABLE ALWAYS TRIGGER %s as the table's owner.",
+						 guard_qualified_name(relid), GUARD_WRITE_TRIGGER)));
 	if (position <= entry->floor || position <= entry->read_up_to)
 		guard_refuse(entry, position);
 	if (position > entry->ceiling)

@@ -25,5 +25,7 @@ extern bool guard_has_check(Relation rel);
 extern const char *guard_missing(Relation rel);
 extern void guard_adopt(Oid relid);
 extern void guard_put_back(Oid relid, AttrNumber attnum);
+extern const char *guard_qualified_name(Oid relid);
+extern char *guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used);
 
 #endif							/* PM_GUARD_H */

@@ -11,6 +11,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_sequence.h"
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
 #include "exec.h"
@@ -19,6 +20,7 @@
 #include "sequence.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 typedef struct GuardTrigger
 {
@@ -175,4 +177,50 @@ guard_put_back(Oid relid, AttrNumber attnum)
 	}
 	CommandCounterIncrement();
 	guard_adopt(relid);
+}
+
+/* ---------- what helps ---------- */
+
+/*
+ * The qualified name of a table or sequence, which may be gone.
+ */
+const char *
+guard_qualified_name(Oid relid)
+{
+	char	   *name = get_rel_name(relid);
+	char	   *schema = name == NULL ? NULL : get_namespace_name(get_rel_namespace(relid));
+
+	return schema == NULL ? "?" : quote_qualified_identifier(schema, name);
+}
+
+/*
+ * What helps who may not write a position, where readers may be past "used".
+ */
+char *
+guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used)
+{
+	HeapTuple	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(seqid));
+	const char *table = guard_qualified_name(relid);
+	const char *column = get_attname(relid, attnum, true);
+	int64		cache = 1;
+	int64		increment = 1;
+
+	column = column == NULL ? "?" : quote_identifier(column);
+	if (HeapTupleIsValid(tuple))
+	{
+		cache = ((Form_pg_sequence) GETSTRUCT(tuple))->seqcache;
+		increment = ((Form_pg_sequence) GETSTRUCT(tuple))->seqincrement;
+		ReleaseSysCache(tuple);
+	}
+	if (cache > 1 || increment <= 0)
+		return psprintf("The sequence has CACHE %lld, INCREMENT %lld. As the table's owner, run ALTER TABLE %s "
+						"ALTER COLUMN %s SET CACHE 1 SET INCREMENT 1 SET NO CYCLE; "
+						"SELECT pm.create_log(name) FROM pm.log WHERE \"table\" = %s::regclass.",
+						(long long) cache, (long long) increment, table, column, quote_literal_cstr(table));
+	/* It was drawn as it must be, but readers have seen the sequence further. */
+	if (sequence_last(seqid) < used)
+		return psprintf("The sequence was set back. As the table's owner, run SELECT pg_catalog.setval(%s, "
+						"greatest(%lld, (SELECT pg_catalog.max(%s) FROM %s))).",
+						quote_literal_cstr(guard_qualified_name(seqid)), (long long) used, column, table);
+	return pstrdup("Leave the position out of the INSERT or COPY.");
 }

@@ -23,6 +23,7 @@
 #include "event.h"
 #include "handler.h"
 #include "miscadmin.h"
+#include "misfit.h"
 #include "nodes/value.h"
 #include "slot.h"
 #include "storage/latch.h"
@@ -131,13 +132,17 @@ handler_check(Oid function, Oid owner, const HandlerRole *role)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("role \"%s\" may not execute %s", GetUserNameFromId(owner, true) ? GetUserNameFromId(owner, true) : "?",
-						format_procedure(function))));
+						format_procedure(function)),
+				 errhint("Run GRANT EXECUTE ON FUNCTION %s TO %s.", format_procedure_qualified(function),
+						 quote_identifier(GetUserNameFromId(owner, false)))));
 	if (superuser_arg(owner) && !superuser_arg(proc->proowner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("a superuser's process manager cannot call %s, which no superuser owns",
 						format_procedure(function)),
-				 errhint("Register it as the function's owner.")));
+				 errhint("Register it as the function's owner, or have a superuser own it: "
+						 "ALTER FUNCTION %s OWNER TO %s.", format_procedure_qualified(function),
+						 quote_identifier(GetUserNameFromId(owner, false)))));
 	ReleaseSysCache(tuple);
 }
 
@@ -179,10 +184,15 @@ handler_search(const char *name, Oid owner, const HandlerRole *role)
 		}
 	}
 	if (matches == 0)
+	{
+		char	   *why = misfit_explain(name, found, GetUserId(), role == &correlate_role);
+
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("no %s \"%s\" exists", role->what, name),
+				 why ? errdetail("%s", why) : 0,
 				 errhint("%s", role->hint)));
+	}
 	if (matches > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_AMBIGUOUS_FUNCTION),

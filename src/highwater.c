@@ -82,6 +82,7 @@
 #include "slot.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -514,8 +515,9 @@ highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
 char *
 highwater_set_back(const char *log, int64 last, int64 reached, char **hint)
 {
-	*hint = psprintf("Set it to %lld or higher with pg_catalog.setval; new events would be taken for old ones.",
-					 (long long) reached);
+	*hint = psprintf("New events would be taken for old ones. As the owner of its table, run "
+					 "SELECT pg_catalog.setval(pg_catalog.pg_get_serial_sequence(\"table\"::text, pos), %lld) "
+					 "FROM pm.log WHERE name = %s.", (long long) reached, quote_literal_cstr(log));
 	return psprintf("the sequence of log \"%s\" was set back to %lld, behind position %lld", log,
 					(long long) last, (long long) reached);
 }

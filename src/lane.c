@@ -243,8 +243,16 @@ lane_halt_hint(ProcessManager *pm, const Handling *what)
 		return psprintf("Correct the data, then SELECT pm.resume(%s). To skip the event, SELECT pm.seek(%s, %s, %lld).",
 						quote_literal_cstr(pm->name), quote_literal_cstr(pm->name), quote_literal_cstr(what->log),
 						(long long) what->position);
-	return psprintf("Mend %s or the data, then SELECT pm.resume(%s).",
-					what->correlating ? "the correlate function" : "the handler", quote_literal_cstr(pm->name));
+	if (what->correlating)
+		return psprintf("Correct the correlate function, or the event in the log, then SELECT pm.resume(%s).",
+						quote_literal_cstr(pm->name));
+	if (what->log[0] == '\0')
+		return psprintf("Correct the handler, then SELECT pm.resume(%s).", quote_literal_cstr(pm->name));
+	if (pm->halt_on_failure)
+		return psprintf("Correct the handler, or the event in the log, then SELECT pm.resume(%s).",
+						quote_literal_cstr(pm->name));
+	return psprintf("Correct the handler, then SELECT pm.resume(%s): what is parked is tried again as it was "
+					"when it was parked.", quote_literal_cstr(pm->name));
 }
 
 /*

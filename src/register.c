@@ -9,6 +9,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "advice.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
@@ -426,8 +427,8 @@ pm_register(PG_FUNCTION_ARGS)
 	given = register_names(PG_GETARG_DATUM(2), "logs");
 	if (given == NIL)
 		register_invalid("a process manager must follow a log", "Name one in logs.");
-	if (!PG_ARGISNULL(4))
-		(void) register_names(PG_GETARG_DATUM(4), "types");
+	if (!PG_ARGISNULL(4) && register_names(PG_GETARG_DATUM(4), "types") == NIL)
+		register_invalid("types must not be empty", "Name a type of events, or leave types out: then all are handled.");
 	on_failure = text_to_cstring(PG_GETARG_TEXT_PP(6));
 	if (strcmp(on_failure, "park") != 0 && strcmp(on_failure, "halt") != 0)
 		register_invalid(psprintf("invalid on_failure: \"%s\"", on_failure), "It is 'park' or 'halt'.");
@@ -492,5 +493,6 @@ pm_register(PG_FUNCTION_ARGS)
 	registry_changed();
 	wakeup_announce();
 	register_warn_unattended(name);
+	advice_warn_path(name, handler, correlate, owner);
 	PG_RETURN_VOID();
 }

@@ -23,6 +23,9 @@ CREATE FUNCTION pm_catalog.waits_for(pid integer, OUT virtualtransaction text, O
 CREATE FUNCTION pm_catalog.session(pid integer, OUT worker text, OUT wait_event_type text, OUT wait_event text)
 	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_blocker_session';
 
+CREATE FUNCTION pm_catalog.advice(handler text, correlate text, owner oid, sqlstate text) RETURNS text
+	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'pm_advice';
+
 CREATE FUNCTION pm_catalog.may_see(owner oid) RETURNS boolean
 	LANGUAGE sql STABLE
 	RETURN pg_catalog.pg_has_role(owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
@@ -83,7 +86,8 @@ WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
 CREATE VIEW pm.parked WITH (security_barrier) AS
 SELECT k.process_manager, k.log, CASE WHEN k.log IS NULL THEN k.id ELSE k."position" END AS "position", k.key, k.state,
 	   ROW(k.log, k."position", k.stream, k.version, k.type, k.data, k.metadata, k.recorded_at)::pm.event AS event,
-	   k.attempts, k.message, k.detail, k.context, k.sqlstate, CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END AS retry_at, k.parked_at
+	   k.attempts, k.message, k.detail, k.context, k.sqlstate, CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END AS retry_at, k.parked_at,
+	   pm_catalog.advice(p.handler, p.correlate, p.owner, k.sqlstate) AS hint
 FROM pm_catalog.parked k
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) k.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
@@ -116,7 +120,9 @@ WHERE k.locktype OPERATOR(pg_catalog.=) 'object' AND k.granted
 -- index; timers belong to no log: they count with the first one.
 CREATE VIEW pm_catalog.unit_row AS
 SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at, p.id, p.owner, p.owner_name, r.rolname,
-	   l.state, l.reason, l.hint, CASE WHEN l.message IS DISTINCT FROM l.reason THEN l.message END AS message, l.attempts, l.retry_at, l.errors, l.conflicts,
+	   l.state, l.reason,
+	   nullif(pg_catalog.concat_ws(' ', l.hint, pm_catalog.advice(p.handler, p.correlate, p.owner, l.sqlstate)), '') AS hint,
+	   CASE WHEN l.message IS DISTINCT FROM l.reason THEN l.message END AS message, l.attempts, l.retry_at, l.errors, l.conflicts,
 	   s.high_water_mark, s.last_position, s.problem, s.hint AS problem_hint, s.held_by,
 	   k.parked OPERATOR(pg_catalog.+) kt.parked AS parked, k.dead OPERATOR(pg_catalog.+) kt.dead AS dead,
 	   least(k.next_retry, kt.next_retry) AS next_retry, t.overdue, t.oldest, seen.at AS seen_at,
