@@ -292,6 +292,7 @@ CROSS JOIN LATERAL (
 -- What it waits for is over, or the time of its retry has come, and it does not run still.
 CROSS JOIN LATERAL (
 	SELECT CASE WHEN NOT u.lane_due OR u.stopped IS NOT NULL THEN NULL
+				WHEN u.now_kase OPERATOR(pg_catalog.=) ANY (ARRAY['stuck', 'overdue']) THEN pg_catalog.concat('; it is tried now: ', u.now_reason)
 				WHEN u.now_reason IS NOT NULL THEN pg_catalog.concat('; it is due, but ', u.now_reason)
 				WHEN u.state OPERATOR(pg_catalog.<>) 'waiting'
 					 AND u.retry_at OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)

@@ -1,0 +1,167 @@
+# The reasons of pm.status that are seldom met: each is made to happen, and its hint followed.
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use Test::More;
+use Time::HiRes qw(sleep);
+
+my $library = PmTest::build_library('deaf', <<'C');
+#include "postgres.h"
+#include "fmgr.h"
+PG_MODULE_MAGIC;
+PG_FUNCTION_INFO_V1(deaf);
+Datum
+deaf(PG_FUNCTION_ARGS)
+{
+	/* It is ended by SIGQUIT alone. */
+	for (int i = 0; i < 6000; i++)
+		pg_usleep(10000L);
+	PG_RETURN_VOID();
+}
+C
+
+my $node = PmTest::node('reasons', conf => <<'CONF');
+max_connections = 40
+max_worker_processes = 30
+pm.max_workers = 16
+CONF
+
+sub answer { my ($sql, $user) = @_; return $node->safe_psql('postgres', $sql, extra_params => $user ? [ '-U', $user ] : []); }
+
+sub wait_for
+{
+	my ($sql, $expected, $name, %opt) = @_;
+	return ok(PmTest::wait_until($node, $sql, $expected, timeout => 30, %opt), $name)
+	  || diag(answer('SELECT * FROM pm.status') . "\n" . answer('SELECT * FROM pm.worker') . "\n" . answer('SELECT * FROM pm.blocker'));
+}
+
+sub status { my ($name, $columns, $user) = @_; return answer("SELECT $columns FROM pm.status WHERE process_manager = '$name'", $user); }
+sub wait_idle { my ($name) = @_; return wait_for("SELECT state || lag || coalesce(reason, '') FROM pm.status WHERE process_manager = '$name'", 'idle0', "$name goes on"); }
+
+sub role { my ($name) = @_; answer("CREATE ROLE r_$name LOGIN; GRANT USAGE ON SCHEMA pm TO r_$name; GRANT CREATE ON SCHEMA public TO r_$name"); return; }
+
+sub make
+{
+	my ($name, $body, %opt) = @_;
+	role($name);
+	answer("CREATE FUNCTION $name(@{[ $opt{argument} // 'e pm.event' ]}) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN $body END \$\$;
+		SELECT pm.create_log('log_$name'); SELECT pm.register('$name', '$name', '{log_$name}'" . ($opt{settings} ? ", $opt{settings}" : '') . ')', "r_$name");
+	return;
+}
+
+sub replace
+{
+	my ($name, $body, %opt) = @_;
+	answer("CREATE OR REPLACE FUNCTION $name(@{[ $opt{argument} // 'e pm.event' ]}) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN $body END \$\$", "r_$name");
+	return;
+}
+
+# ---- before a dispatcher has noticed
+
+make('reads', '');
+wait_idle('reads');
+answer('ALTER TABLE log_reads OWNER TO postgres');
+is(status('reads', 'state, reason', 'r_reads'), 'waiting|its owner, role "r_reads", may not read the log', 'a right is gone, and nothing to do yet: its owner is told');
+answer('GRANT SELECT ON log_reads TO r_reads; GRANT USAGE ON SCHEMA public TO r_reads');
+is(status('reads', 'state', 'r_reads'), 'idle', 'the hint, followed');
+
+# ---- trouble of the server
+
+make('trouble', "RAISE 'no room' USING ERRCODE = '53100';");
+answer("INSERT INTO log_trouble (stream, type) VALUES ('a', 'A')");
+wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'trouble'", 'waiting|the handler met trouble of the server (SQLSTATE 53100): no room', 'trouble of the server');
+is(status('trouble', 'state, reason', 'postgres'), 'waiting|the handler met trouble of the server (SQLSTATE 53100): no room', 'with its words for the owner');
+answer('CREATE ROLE watcher LOGIN IN ROLE pg_monitor; GRANT USAGE ON SCHEMA pm TO watcher');
+is(status('trouble', 'reason', 'watcher'), 'the handler met trouble of the server (SQLSTATE 53100)', 'without them for others');
+replace('trouble', '');
+wait_idle('trouble');
+
+# ---- an array of events whose dispatcher dies
+
+make('arrays', 'PERFORM pg_sleep(60);', argument => 'e pm.event[]');
+answer("INSERT INTO log_arrays (stream, type) VALUES ('a', 'A'), ('a', 'B'), ('a', 'C')");
+wait_for("SELECT position FROM pm.worker WHERE process_manager = 'arrays' AND state = 'handling'", 3, 'an array is handled');
+answer("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE process_manager = 'arrays'");
+ok(PmTest::wait_until($node, "SELECT state || (reason ~ '^the handler failed for several events up to position 3 of log \"log_arrays\".*; it is tried now: the handler has been running for [0-9]+ s at position 1 of') FROM pm.status WHERE process_manager = 'arrays'", 'retryingtrue', timeout => 30), 'several have failed: the first of them is tried, alone')
+  or diag(status('arrays', '*'));
+replace('arrays', '', argument => 'e pm.event[]');
+answer("SELECT pg_cancel_backend(pid) FROM pm.worker WHERE process_manager = 'arrays'");
+wait_for("SELECT lag FROM pm.status WHERE process_manager = 'arrays'", 0, 'then they are handled');
+
+# ---- about to be parked: its key is asked for
+
+role('keys');
+answer(<<'SQL', 'r_keys');
+CREATE FUNCTION keys(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+CREATE TABLE slow ();
+GRANT ALL ON slow TO PUBLIC;
+CREATE FUNCTION key_of(e pm.event) RETURNS text LANGUAGE plpgsql AS $$ BEGIN IF EXISTS (SELECT FROM pm.status WHERE process_manager = 'keys' AND state = 'retrying') THEN LOCK TABLE slow; END IF; RETURN e.stream; END $$;
+SELECT pm.create_log('log_keys');
+SELECT pm.register('keys', 'keys', '{log_keys}', 'key_of', backoff => '1 hour');
+SQL
+my $gate = PmTest::session($node);
+$gate->do('BEGIN; LOCK TABLE slow IN ACCESS SHARE MODE');
+answer("INSERT INTO log_keys (stream, type) VALUES ('a', 'A')");
+ok(PmTest::wait_until($node, "SELECT state || (reason ~ '^the handler failed at position 1 of log \"log_keys\": no; it is tried now: the handler has waited for a lock') FROM pm.status WHERE process_manager = 'keys'", 'retryingtrue', timeout => 30), 'about to be parked, it waits for a lock')
+  or diag(status('keys', '*'));
+answer(answer("SELECT hint FROM pm.blocker WHERE process_manager = 'keys' AND hint ~ 'pg_terminate'"));
+$gate->quit;
+wait_for("SELECT state, reason, parked, dead FROM pm.status WHERE process_manager = 'keys'", 'idle|1 of its events are parked|1|0', 'then it is parked');
+
+# ---- a dispatcher that waits before it calls a handler
+
+make('waits', '');
+answer("INSERT INTO log_waits (stream, type) VALUES ('a', 'A')");
+wait_idle('waits');
+my $locker = PmTest::session($node);
+$locker->do('BEGIN; LOCK TABLE pm_catalog.parked IN ACCESS EXCLUSIVE MODE');
+answer("INSERT INTO log_waits (stream, type) VALUES ('a', 'A')");
+ok(PmTest::wait_until($node, "SELECT state || wait_event_type FROM pm.worker WHERE role = 'r_waits'", 'readingLock', timeout => 30), 'a dispatcher waits for a lock before it reads');
+$locker->do('COMMIT');
+wait_idle('waits');
+
+# ---- a dispatcher that cannot start
+
+my $starts = PmTest::session($node);
+make('starts', '');
+answer("SELECT pm.pause('starts')");
+wait_for("SELECT count(*) FROM pm.worker WHERE role = 'r_starts'", 0, 'no dispatcher');
+answer("INSERT INTO log_starts (stream, type) VALUES ('a', 'A')");
+my $resumes = PmTest::session($node);
+$starts->do('BEGIN; LOCK TABLE pg_catalog.pg_db_role_setting IN ACCESS EXCLUSIVE MODE');
+$resumes->do("SELECT pm.resume('starts')");
+my $said = '';
+for (1 .. 200)
+{
+	$said = $starts->do("SELECT state, reason FROM pm.status WHERE process_manager = 'starts'");
+	last if $said =~ /started/;
+	sleep 0.05;
+}
+is($said, 'waiting|its dispatcher is being started', 'a dispatcher that is being started');
+$starts->do('COMMIT');
+wait_idle('starts');
+
+# ---- library and extension
+
+answer("UPDATE pg_catalog.pg_extension SET extversion = '0.0.9' WHERE extname = 'pm'");
+is(status('waits', 'state, reason'), 'waiting|no worker runs, the library and the extension are of different versions', 'another version');
+answer("UPDATE pg_catalog.pg_extension SET extversion = '0.1.0' WHERE extname = 'pm'; SELECT pm.pause('waits'); SELECT pm.resume('waits')");
+wait_idle('waits');
+
+# ---- a handler that does not heed anything: the hint says what helps
+
+role('deaf');
+answer("CREATE FUNCTION deaf(pm.event) RETURNS void LANGUAGE C AS '$library'; SELECT pm.create_log('log_deaf'); GRANT ALL ON log_deaf TO r_deaf;
+	SELECT pm.register('deaf', 'deaf', '{log_deaf}', handler_timeout => '500 ms')");
+answer("INSERT INTO log_deaf (stream, type) VALUES ('a', 'A')");
+wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'deaf'", 'running|the handler does not return at position 1 of log "log_deaf", and does not heed its timeout', 'a handler that cannot be ended');
+like(status('deaf', 'hint'), qr/pg_ctl restart -m immediate/, 'with a hint');
+answer('CREATE OR REPLACE FUNCTION deaf(pm.event) RETURNS void LANGUAGE sql AS $$ SELECT $$');
+$node->stop('immediate');
+$node->start;
+wait_for("SELECT state || lag FROM pm.status WHERE process_manager = 'deaf'", 'idle0', 'replaced, and the server restarted at once: it goes on');
+
+PmTest::no_crash_ok($node);
+$node->stop('immediate');
+done_testing();
