@@ -52,7 +52,7 @@ sub follow
 {
 	my ($hint, $log) = @_;
 
-	return "SELECT pg_catalog.setval(pg_get_serial_sequence('$log', 'position'), $1)" if $hint =~ /^Set it to (\d+) or higher with pg_catalog.setval/;
+	return $1 if $hint =~ /As the owner of its table, run (SELECT pg_catalog.setval\(.*\) FROM pm.log WHERE name = '[^']*')\.$/;
 	return $1 if $hint =~ /^(?:As the table's owner, run |Run )(SELECT pm.create_log\('[^']*'\))/;
 	if ($hint =~ /^Run (ALTER TABLE \S+ ALTER COLUMN \S+ ADD GENERATED ALWAYS AS IDENTITY)/) { return $1; }
 	if ($hint =~ /^Run (GRANT SELECT ON \S+ TO \S+?),? and/) { return $1; }
