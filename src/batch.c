@@ -69,6 +69,16 @@ batch_mark(const Batch *batch, const BatchItem *item)
 }
 
 /*
+ * What was read for a unit alone serves for as long as its registration stays
+ * the same: types and lanes say which events those are.
+ */
+static uint64
+batch_version(Batch *batch, BatchLog *b)
+{
+	return b->key.manager == 0 ? 0 : batch->pm->version;
+}
+
+/*
  * Opens the logs.  False when one cannot be looked at now.
  */
 bool
@@ -103,7 +113,7 @@ batch_open(Batch *batch, List *cursors)
 			b->key.manager = batch->pm->id;
 			b->key.lane = batch->lane;
 		}
-		b->reading = reading_find(&b->key, b->cursor->position, &b->next);
+		b->reading = reading_find(&b->key, batch_version(batch, b), b->cursor->position, &b->next);
 		if (b->reading != NULL)
 			log_require_select(b->log, GetUserId());
 	}
@@ -223,7 +233,7 @@ static void
 batch_read_on(Batch *batch, BatchLog *b, int64 after)
 {
 	BatchWants	wants = {batch, b, b->others && batch->pm->correlate == NULL, NULL, 0, InvalidOid};
-	ReadingRequest request = {b->key, after, batch_up_to(batch, b), batch->limit, 0, 0, NULL, &wants};
+	ReadingRequest request = {b->key, batch_version(batch, b), after, batch_up_to(batch, b), batch->limit, 0, 0, NULL, &wants};
 	BatchItem	first = {.source = HANDLING_EVENT, .position = after + 1, .log_name = b->log->name};
 
 	if (batch->nlogs > 1)

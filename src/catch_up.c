@@ -133,67 +133,6 @@ catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, in
 }
 
 /*
- * Handles what one unit has to do.  Returns how many events and timers it got
- * past; run->handled counts those that a handler got.  The process manager is
- * loaded again when its registration has changed.
- */
-static int64
-catch_up_unit(CatchUp *run, ProcessManager **manager, int lane)
-{
-	ProcessManager *pm = *manager;
-	Isolate		isolate = {0, 0, 0};
-	int64		done = 0;
-	int			at_once = 0;
-	bool		leave_parked = false;
-
-	/* In the caller's transaction: a failed batch must not give it back. */
-	(void) registry_lock(pm->id, lane, false);
-
-	while (run->left > 0)
-	{
-		DispatchRequest request = {pm, lane, 0, 0, leave_parked, HIGHWATER_OWN, true, run->now, run->raise};
-		DispatchResult result = {0};
-		ErrorData  *error;
-
-		CHECK_FOR_INTERRUPTS();
-		request.max_events = Min(run->left, isolate_limit(&isolate, pm->batch_size));
-		request.max_parked = (int) Min(run->left, isolate_limit_parked(&isolate, pm->batch_size));
-		error = catch_up_batch(run, &request, &result);
-		if (error != NULL)
-		{
-			bool		settled;
-
-			if (!catch_up_failed(run, pm, lane, &isolate, &at_once, error, &settled))
-				break;
-			done += settled ? 1 : 0;
-			leave_parked = CallCurrent.handling.source == HANDLING_PARKED;
-			continue;
-		}
-		if (result.outcome == DISPATCH_STALE)
-		{
-			ProcessManager *again = registry_get(pm->name, true);
-
-			/* Another one may have taken its name. */
-			if (again == NULL || again->id != pm->id || again->owner != pm->owner || lane >= again->lanes)
-				break;
-			pm = *manager = again;
-			continue;
-		}
-		isolate_succeeded(&isolate, &result);
-		if (!leave_parked)
-			at_once = 0;
-		leave_parked = result.parked;
-		done += result.done;
-		run->handled += result.handled;
-		run->left -= result.handled;
-		run->changed |= result.due != DT_NOEND;
-		if (result.outcome != DISPATCH_DONE && result.outcome != DISPATCH_MORE)
-			break;
-	}
-	return done;
-}
-
-/*
  * May this session run the process manager's handler?
  */
 static bool
@@ -252,6 +191,105 @@ catch_up_halted(ProcessManager *pm, int lane, bool named)
 }
 
 /*
+ * The process manager as it is now, NULL when there is none any more that has
+ * such a lane: another one may have taken its name.
+ */
+static ProcessManager *
+catch_up_reload(ProcessManager *pm, int lane)
+{
+	ProcessManager *again = registry_get(pm->name, true);
+
+	if (again == NULL || again->id != pm->id || again->owner != pm->owner || lane >= again->lanes)
+		return NULL;
+	return again;
+}
+
+/*
+ * Locks a unit, in the caller's transaction: a failed batch must not give the
+ * lock back.  While we waited for it the process manager can have been paused,
+ * or halted, or registered anew, so all of that is looked at afterwards.  False
+ * when the unit is not to be run.
+ */
+static bool
+catch_up_lock(ProcessManager **manager, int lane, bool named)
+{
+	ProcessManager *again = *manager;
+
+	(void) registry_lock(again->id, lane, false);
+	if (registry_version() != again->version)
+	{
+		again = catch_up_reload(*manager, lane);
+		if (again == NULL && named)
+			(void) registry_get((*manager)->name, false);
+		if (again == NULL || !catch_up_may(again, named))
+			return false;
+		*manager = again;
+	}
+	return !catch_up_halted(again, lane, named);
+}
+
+/*
+ * Handles what one unit has to do.  Returns how many events and timers it got
+ * past; run->handled counts those that a handler got.  The process manager is
+ * loaded again when its registration has changed.
+ */
+static int64
+catch_up_unit(CatchUp *run, ProcessManager **manager, int lane, bool named)
+{
+	ProcessManager *pm;
+	Isolate		isolate = {0, 0, 0};
+	int64		done = 0;
+	int			at_once = 0;
+	bool		leave_parked = false;
+
+	if (!catch_up_lock(manager, lane, named))
+		return 0;
+	pm = *manager;
+
+	while (run->left > 0)
+	{
+		DispatchRequest request = {pm, lane, 0, 0, leave_parked, HIGHWATER_OWN, true, run->now, run->raise};
+		DispatchResult result = {0};
+		ErrorData  *error;
+
+		CHECK_FOR_INTERRUPTS();
+		request.max_events = Min(run->left, isolate_limit(&isolate, pm->batch_size));
+		request.max_parked = (int) Min(run->left, isolate_limit_parked(&isolate, pm->batch_size));
+		error = catch_up_batch(run, &request, &result);
+		if (error != NULL)
+		{
+			bool		settled;
+
+			if (!catch_up_failed(run, pm, lane, &isolate, &at_once, error, &settled))
+				break;
+			done += settled ? 1 : 0;
+			leave_parked = CallCurrent.handling.source == HANDLING_PARKED;
+			continue;
+		}
+		if (result.outcome == DISPATCH_STALE)
+		{
+			ProcessManager *again = catch_up_reload(pm, lane);
+
+			if (again == NULL)
+				break;
+			pm = *manager = again;
+			continue;
+		}
+		isolate_succeeded(&isolate, &result);
+		if (!leave_parked)
+			at_once = 0;
+		leave_parked = result.parked;
+		done += result.done;
+		run->handled += result.handled;
+		run->left -= result.handled;
+		run->changed |= result.due != DT_NOEND;
+		if (result.outcome != DISPATCH_DONE && result.outcome != DISPATCH_MORE)
+			break;
+	}
+	return done;
+}
+
+/*
  * Without shared memory nobody has watched the writers: give those of now some
  * time to end, so that a single call handles what is there.
  */
@@ -292,6 +330,7 @@ pm_catch_up(PG_FUNCTION_ARGS)
 	bool		first = true;
 
 	highwater_require_fresh_snapshots("pm.catch_up");
+	exec_require_writable("pm.catch_up");
 	if (within_handler())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -340,8 +379,7 @@ pm_catch_up(PG_FUNCTION_ARGS)
 
 				/* A change of the lanes is taken up while they are gone through. */
 				for (int lane = 0; lane < pm->lanes; lane++)
-					if (!catch_up_halted(pm, lane, named && first))
-						done += catch_up_unit(&run, &pm, lane);
+					done += catch_up_unit(&run, &pm, lane, named && first);
 				lfirst(lc) = pm;
 			}
 			first = false;

@@ -75,6 +75,16 @@ exec_extension_owner(void)
 	return owner;
 }
 
+/*
+ * Refuses a READ ONLY transaction, for what does not write by statements alone.
+ */
+void
+exec_require_writable(const char *function)
+{
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+}
+
 static void
 exec_begin(ExecScope *scope, Oid role, int restriction, bool pin)
 {

@@ -31,6 +31,7 @@ typedef struct ExecStatement
 extern Oid	exec_catalog_relid(const char *relname);
 extern Oid	exec_require_relid(const char *relname);
 extern Oid	exec_extension_owner(void);
+extern void exec_require_writable(const char *function);
 
 extern void exec_begin_owner(ExecScope *scope);
 extern void exec_begin_caller(ExecScope *scope);

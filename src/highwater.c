@@ -462,18 +462,14 @@ highwater_name_writers(Oid relid)
 }
 
 /*
- * The mark for a caller that asks once.  Where shared memory keeps it this is
- * highwater_compute(); elsewhere this backend has not been watching, knows of
- * no writer when it began, and gives those of now some time to end.
+ * The mark now, known: somebody who has the sequence is waited for, as
+ * nextval() would.
  */
 Highwater
-highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
+highwater_known(Oid relid, Oid seqid, HighwaterView view, const char *log)
 {
 	Highwater	result = highwater_compute(relid, seqid, view);
-	int64		wanted;
-	TimestampTz give_up;
 
-	/* Somebody has the sequence: wait for it, as nextval() would. */
 	while (result.status == HIGHWATER_UNKNOWN)
 	{
 		LockRelationOid(seqid, AccessShareLock);
@@ -484,7 +480,20 @@ highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
 					 errmsg("the sequence of log \"%s\" is gone", log)));
 		result = highwater_compute(relid, seqid, view);
 	}
-	wanted = result.last;
+	return result;
+}
+
+/*
+ * The mark for a caller that asks once.  Where shared memory keeps it this is
+ * highwater_compute(); elsewhere this backend has not been watching, knows of
+ * no writer when it began, and gives those of now some time to end.
+ */
+Highwater
+highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
+{
+	Highwater	result = highwater_known(relid, seqid, view, log);
+	int64		wanted = result.last;
+	TimestampTz give_up;
 
 	if (Slots != NULL || result.status != HIGHWATER_HELD)
 		return result;

@@ -30,6 +30,7 @@ typedef struct Highwater
 } Highwater;
 
 extern Highwater highwater_compute(Oid relid, Oid seqid, HighwaterView view);
+extern Highwater highwater_known(Oid relid, Oid seqid, HighwaterView view, const char *log);
 extern Highwater highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log);
 extern VirtualTransactionId *highwater_writers(Oid relid, int *count);
 extern bool highwater_self_writes(Oid relid);

@@ -104,6 +104,17 @@ log_check(PmLog *log, Relation rel, Oid known_file, bool at_home)
 		return;
 	}
 
+	/* After a crash it would begin again. */
+	if (get_rel_persistence(log->seqid) != RELPERSISTENCE_PERMANENT)
+	{
+		char	   *sequence = quote_qualified_identifier(get_namespace_name(get_rel_namespace(log->seqid)),
+														  get_rel_name(log->seqid));
+
+		log_problem(log, psprintf("the sequence of log \"%s\" is not logged", log->name),
+					psprintf("Run ALTER SEQUENCE %s SET LOGGED; SELECT pm.create_log(%s).", sequence,
+							 quote_literal_cstr(log->name)));
+	}
+
 	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(log->seqid));
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for sequence %u", log->seqid);

@@ -297,6 +297,7 @@ pm_create_log(PG_FUNCTION_ARGS)
 	char	   *followers;
 
 	highwater_require_fresh_snapshots("pm.create_log");
+	exec_require_writable("pm.create_log");
 	if (name == NULL || !SplitIdentifierString(pstrdup(given), '.', &parts) || list_length(parts) > 2)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
@@ -385,6 +386,7 @@ pm_drop_log(PG_FUNCTION_ARGS)
 
 	/* An old snapshot would not see who follows it. */
 	highwater_require_fresh_snapshots("pm.drop_log");
+	exec_require_writable("pm.drop_log");
 	log_require_owner(log);
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);
 	followers = log_followers(log->name);

@@ -174,6 +174,7 @@ pm_trim(PG_FUNCTION_ARGS)
 
 	/* An old snapshot would not see where the cursors are. */
 	highwater_require_fresh_snapshots("pm.trim");
+	exec_require_writable("pm.trim");
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

@@ -83,13 +83,13 @@ reading_forget(void)
  * NULL if there is none.
  */
 Reading *
-reading_find(const ReadingKey *key, int64 after, int *next)
+reading_find(const ReadingKey *key, uint64 version, int64 after, int *next)
 {
 	Reading    *reading = hash_search(readings, key, HASH_FIND, NULL);
 	TimestampTz now = GetCurrentTimestamp();
 
 	*next = 0;
-	if (reading == NULL || !reading->complete ||
+	if (reading == NULL || !reading->complete || reading->version != version ||
 		after < reading->after || after >= reading->up_to ||
 		now < reading->read_at || TimestampDifferenceExceeds(reading->read_at, now, READING_AGE))
 		return NULL;
@@ -211,6 +211,7 @@ reading_read(PmLog *log, const ReadingRequest *request)
 	}
 	memset((char *) reading + sizeof(ReadingKey), 0, sizeof(Reading) - sizeof(ReadingKey));
 	reading->read_at = GetCurrentTimestamp();
+	reading->version = request->version;
 	reading->after = request->after;
 
 	log_require_select(log, GetUserId());

@@ -30,6 +30,7 @@ typedef struct Reading
 	MemoryContext context;
 	Size		bytes;			/* in it */
 	bool		complete;		/* an error has not ended it early */
+	uint64		version;		/* of the registration that said what is wanted; 0: all is */
 	TimestampTz read_at;
 	int64		after;
 	int64		up_to;
@@ -50,6 +51,7 @@ typedef bool (*ReadingWants) (void *arg, const EventFields *event);
 typedef struct ReadingRequest
 {
 	ReadingKey	key;
+	uint64		version;
 	int64		after;
 	int64		up_to;
 	int			limit;
@@ -60,7 +62,7 @@ typedef struct ReadingRequest
 } ReadingRequest;
 
 extern void reading_begin(void);
-extern Reading *reading_find(const ReadingKey *key, int64 after, int *next);
+extern Reading *reading_find(const ReadingKey *key, uint64 version, int64 after, int *next);
 extern Reading *reading_read(PmLog *log, const ReadingRequest *request);
 extern void reading_forget(void);
 

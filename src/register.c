@@ -417,6 +417,7 @@ pm_register(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 
 	highwater_require_fresh_snapshots("pm.register");
+	exec_require_writable("pm.register");
 	register_not_null(fcinfo, 0, "name");
 	register_not_null(fcinfo, 1, "handler");
 	register_not_null(fcinfo, 2, "logs");

@@ -86,6 +86,7 @@ settle_find(FunctionCallInfo fcinfo, const char *function)
 	bool		isnull;
 
 	highwater_require_fresh_snapshots(function);
+	exec_require_writable(function);
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -186,6 +187,7 @@ settle_dead(FunctionCallInfo fcinfo, const char *function, ExecStatement *statem
 	bool		isnull;
 
 	highwater_require_fresh_snapshots(function);
+	exec_require_writable(function);
 	within_refuse(name);
 	(void) registry_take(name, false);
 	exec_begin_owner(&scope);

@@ -37,6 +37,7 @@ static ProcessManager *
 steer_take(char *name, const char *function)
 {
 	highwater_require_fresh_snapshots(function);
+	exec_require_writable(function);
 	within_refuse(name);
 	return registry_take(name, false);
 }
@@ -292,6 +293,7 @@ pm_resume(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 
 	highwater_require_fresh_snapshots("pm.resume");
+	exec_require_writable("pm.resume");
 	if (PG_ARGISNULL(0))
 		managers = registry_load(InvalidOid);
 	else

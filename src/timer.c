@@ -255,6 +255,7 @@ pm_set_timer(PG_FUNCTION_ARGS)
 	ExecScope	scope;
 	Datum		values[7];
 
+	exec_require_writable("pm.set_timer");
 	timer_check_type(fcinfo);
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
@@ -305,6 +306,7 @@ pm_cancel_timer(PG_FUNCTION_ARGS)
 	int			lane;
 	const char *key = within_instance("pm.cancel_timer", &lane);
 
+	exec_require_writable("pm.cancel_timer");
 	timer_check_type(fcinfo);
 	PG_RETURN_BOOL(timer_remove(within_manager(), lane, key, PG_GETARG_DATUM(0)));
 }

@@ -2,7 +2,10 @@
  * wait_for.c
  *		pm.wait_for: until a process manager has handled what is there now.
  *
- * Needs only SELECT on the logs.  Says at once when waiting is in vain.
+ * "What is there" is every position that has been drawn by the time of the call,
+ * of writers that are still open too: the caller's own event may be behind
+ * theirs, and is not handled before they have ended.  Needs only SELECT on the
+ * logs.  Says at once when waiting is in vain.
  */
 #include "pm.h"
 
@@ -116,7 +119,7 @@ wait_nap(long ms)
  * When a timeout is over that begins now.  It may be longer than time goes.
  */
 static TimestampTz
-wait_until(Interval *timeout)
+wait_deadline(Interval *timeout)
 {
 	double		days = timeout->month * (double) DAYS_PER_MONTH + timeout->day +
 		timeout->time / (double) USECS_PER_DAY;
@@ -131,6 +134,58 @@ wait_until(Interval *timeout)
 }
 
 /*
+ * Up to where a log is to be handled: to the last position that has been drawn,
+ * unless it is given.  Its name becomes the one that it has in the catalog.
+ */
+static int64
+wait_target(char **name, const int64 *up_to)
+{
+	PmLog	   *log = log_get(*name, false);
+	Highwater	mark;
+
+	log_require_select(log, GetUserId());
+	log_require_whole(log);
+	if (highwater_self_writes(log->relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot wait for log \"%s\", which this transaction has written", log->name),
+				 errdetail("Nobody handles its events before it commits."),
+				 errhint("Commit first, or handle them here with pm.catch_up.")));
+	*name = pstrdup(log->name);
+	if (up_to != NULL)
+		return *up_to;
+	mark = highwater_known(log->relid, log->seqid, HIGHWATER_EVERYBODY, *name);
+	if (mark.status == HIGHWATER_REWOUND)
+		highwater_refuse(*name, mark.last, mark.reached);
+	return mark.last;
+}
+
+/*
+ * Waits until a log is handled up to the target.  False when the time is up.
+ */
+static bool
+wait_log(const char *name, const char *log, int64 target, TimestampTz until)
+{
+	bool		reached;
+
+	if (Slots != NULL)
+		ConditionVariablePrepareToSleep(&Slots->moved);
+	while (!(reached = wait_reached(name, log, target)))
+	{
+		long		left = TIMESTAMP_IS_NOEND(until) ? WAIT_NAP :
+			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+
+		if (left <= 0)
+			break;
+		wait_nap(left);
+	}
+	ConditionVariableCancelSleep();
+	if (reached)
+		wait_refuse_parked(name, log, target);
+	return reached;
+}
+
+/*
  * pm.wait_for(name, log, up_to, timeout)
  */
 Datum
@@ -141,7 +196,8 @@ pm_wait_for(PG_FUNCTION_ARGS)
 	List	   *names = NIL;
 	ListCell   *lc;
 	TimestampTz until;
-	bool		reached = true;
+	int64	   *targets;
+	int64		up_to = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
 
 	highwater_require_fresh_snapshots("pm.wait_for");
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(3))
@@ -156,44 +212,23 @@ pm_wait_for(PG_FUNCTION_ARGS)
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	pm = registry_get(name, false);
 	within_refuse(name);
-	until = wait_until(PG_GETARG_INTERVAL_P(3));
+	until = wait_deadline(PG_GETARG_INTERVAL_P(3));
 	if (PG_ARGISNULL(1))
 		names = pm->logs;
 	else
 		names = list_make1(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 
+	/* All of them first: what is drawn while it waits is not waited for. */
+	targets = palloc(sizeof(int64) * list_length(names));
 	foreach(lc, names)
 	{
-		PmLog	   *log = log_get(lfirst(lc), false);
-		int64		target;
+		char	   *log = lfirst(lc);
 
-		log_require_select(log, GetUserId());
-		log_require_whole(log);
-		if (highwater_self_writes(log->relid))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("cannot wait for log \"%s\", which this transaction has written", log->name),
-					 errdetail("Nobody handles its events before it commits."),
-					 errhint("Commit first, or handle them here with pm.catch_up.")));
-		target = !PG_ARGISNULL(2) ? PG_GETARG_INT64(2) :
-			highwater_await(log->relid, log->seqid, HIGHWATER_EVERYBODY, log->name).mark;
-		lfirst(lc) = pstrdup(log->name);
-
-		if (Slots != NULL)
-			ConditionVariablePrepareToSleep(&Slots->moved);
-		while (!(reached = wait_reached(name, lfirst(lc), target)))
-		{
-			long		left = TIMESTAMP_IS_NOEND(until) ? WAIT_NAP :
-				TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
-
-			if (left <= 0)
-				break;
-			wait_nap(left);
-		}
-		ConditionVariableCancelSleep();
-		if (!reached)
-			break;
-		wait_refuse_parked(name, lfirst(lc), target);
+		targets[foreach_current_index(lc)] = wait_target(&log, PG_ARGISNULL(2) ? NULL : &up_to);
+		lfirst(lc) = log;
 	}
-	PG_RETURN_BOOL(reached);
+	foreach(lc, names)
+		if (!wait_log(name, lfirst(lc), targets[foreach_current_index(lc)], until))
+			PG_RETURN_BOOL(false);
+	PG_RETURN_BOOL(true);
 }
