@@ -2,6 +2,8 @@
  * append.c
  *		pm.append and pm.append_all: an INSERT that counts the stream's versions.
  *
+ * A stream whose events pm.trim has deleted goes on where it was (trimmed.c).
+ *
  * Writers of one stream are serialised by the unique index on (stream,
  * version): the second to insert a version waits there for the first to end,
  * and then takes the next one, or learns that its expectation was wrong.  No
@@ -17,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "insert.h"
 #include "log.h"
+#include "trimmed.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -32,6 +35,7 @@ typedef struct AppendCall
 	Datum		stream;
 	bool		expecting;
 	int64		expected;
+	bool		trimmed;		/* the stream had events, and has none with a version any more */
 	bool		direct;			/* by insert.c */
 	Insert		insert;
 	ExecScope	scope;			/* otherwise */
@@ -74,6 +78,7 @@ append_begin(FunctionCallInfo fcinfo, int expected_arg)
 	append.log = log_get(name, false);
 	log_require_whole(append.log);
 	append.stream = PG_GETARG_DATUM(1);
+	append.trimmed = false;
 	append.expecting = !PG_ARGISNULL(expected_arg);
 	append.expected = append.expecting ? PG_GETARG_INT64(expected_arg) : 0;
 	if (append.expected < 0)
@@ -107,10 +112,10 @@ append_close(AppendCall *append)
 static SPIPlanPtr
 append_plan(PmLog *log, int which, const char *sql)
 {
-	Oid			argtypes[5] = {TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID};
+	Oid			argtypes[6] = {TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, INT8OID};
 
 	if (log->plans[which] == NULL)
-		log->plans[which] = exec_prepare(sql, 5, argtypes);
+		log->plans[which] = exec_prepare(sql, 6, argtypes);
 	return log->plans[which];
 }
 
@@ -124,10 +129,22 @@ append_swallowed(AppendCall *append)
 }
 
 /*
- * The stream's version now, 0 if it has none; *rows counts its events.
+ * The version of the stream's events, 0 if they have none, or of those that it
+ * had.  Called after a look at the events.
  */
 static int64
-append_version(AppendCall *append, int64 *rows)
+append_trimmed(AppendCall *append, int64 version, bool *any)
+{
+	append->trimmed = version == 0 && trimmed_find(append->log->name, append->stream, &version);
+	*any |= append->trimmed;
+	return version;
+}
+
+/*
+ * The stream's version now, 0 if it has none; *any whether it has events.
+ */
+static int64
+append_version(AppendCall *append, bool *any)
 {
 	PmLog	   *log = append->log;
 	Oid			argtypes[1] = {TEXTOID};
@@ -141,9 +158,9 @@ append_version(AppendCall *append, int64 *rows)
 								  log->version, log->table, log->stream),
 						 1, argtypes);
 	exec_plan(log->plans[LOG_PLAN_STREAM_VERSION], &append->stream, NULL, 0);
-	*rows = DatumGetInt64(exec_value(0, 2, &isnull));
+	*any = DatumGetInt64(exec_value(0, 2, &isnull)) > 0;
 	actual = DatumGetInt64(exec_value(0, 1, &isnull));
-	return isnull ? 0 : actual;
+	return append_trimmed(append, isnull ? 0 : actual, any);
 }
 
 /*
@@ -154,6 +171,16 @@ append_compare(AppendCall *append, int64 actual, bool any)
 {
 	if (actual == append->expected && (actual > 0 || !any))
 		return;
+	if (append->trimmed)
+		ereport(ERROR,
+				(errcode(ERRCODE_PM_VERSION_CONFLICT),
+				 errmsg("version conflict in stream \"%s\" of log \"%s\"",
+						TextDatumGetCString(append->stream), append->log->name),
+				 errdetail("Expected version %lld, actual version %lld; the events up to that have been trimmed.",
+						   (long long) append->expected, (long long) actual),
+				 actual == 0 ?
+				 errhint("Its events had no versions: append without an expected version.") :
+				 errhint("Decide again, and append with this version.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_PM_VERSION_CONFLICT),
 			 errmsg("version conflict in stream \"%s\" of log \"%s\"",
@@ -194,6 +221,20 @@ append_not_serializable(void)
 }
 
 /*
+ * Between the look at a stream without events and the insertion somebody else
+ * may have appended, committed and been trimmed.  From the insertion on nobody
+ * else can take the version.
+ */
+static void
+append_verify(AppendCall *append, int64 version)
+{
+	int64		trimmed;
+
+	if (trimmed_find(append->log->name, append->stream, &trimmed) && trimmed >= version)
+		append_not_serializable();
+}
+
+/*
  * Appends the first event, as append_first() does.
  */
 static int64
@@ -205,11 +246,14 @@ append_first_directly(AppendCall *append, InsertEvent *event, int64 *version)
 		int64		actual = insert_version(&append->insert, append->stream, &any);
 		int64		position;
 
+		actual = append_trimmed(append, actual, &any);
 		if (append->expecting)
 			append_compare(append, actual, any);
 		append_require_room(append, actual, 1);
 		*version = actual + 1;
 		position = insert_event(&append->insert, append->stream, event, *version);
+		if (position != 0 && (actual == 0 || append->trimmed))
+			append_verify(append, *version);
 		if (position != 0)
 			return position;
 		CHECK_FOR_INTERRUPTS();
@@ -228,26 +272,26 @@ append_first(AppendCall *append, InsertEvent *event, int64 *version)
 {
 	PmLog	   *log = append->log;
 	SPIPlanPtr	plan;
-	Datum		values[5];
+	Datum		values[6];
 	bool		isnull;
+	bool		any = false;
+	int64		base = 0;
 	int64		seen = -1;
 
 	if (append->direct)
 		return append_first_directly(append, event, version);
-	if (append->expecting && append->expected == PG_INT64_MAX)
-	{
-		int64		rows;
-		int64		actual = append_version(append, &rows);
-
-		append_compare(append, actual, rows > 0);
-		append_require_room(append, actual, 1);
-	}
+	/* Its events first: the INSERT looks at them again, and may find them trimmed. */
+	if (trimmed_any() || (append->expecting && append->expected == PG_INT64_MAX))
+		base = append_version(append, &any);
+	if (append->expecting && (append->trimmed || append->expected == PG_INT64_MAX))
+		append_compare(append, base, any);
+	append_require_room(append, append->expecting ? append->expected : base, 1);
 	if (append->expecting)
 		plan = append_plan(log, LOG_PLAN_APPEND_EXPECTING,
 						   psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) "
 									"SELECT $1, $2 OPERATOR(pg_catalog.+) 1, $3, $4, $5 "
-									"WHERE $2 OPERATOR(pg_catalog.=) coalesce((SELECT pg_catalog.max(%s) FROM ONLY %s "
-									"WHERE %s OPERATOR(pg_catalog.=) $1), 0) "
+									"WHERE $2 OPERATOR(pg_catalog.=) greatest((SELECT pg_catalog.max(%s) FROM ONLY %s "
+									"WHERE %s OPERATOR(pg_catalog.=) $1), $6) "
 									"AND ($2 OPERATOR(pg_catalog.>) 0 OR NOT EXISTS (SELECT FROM ONLY %s "
 									"WHERE %s OPERATOR(pg_catalog.=) $1)) "
 									"ON CONFLICT (%s, %s) DO NOTHING RETURNING %s, %s",
@@ -257,8 +301,8 @@ append_first(AppendCall *append, InsertEvent *event, int64 *version)
 	else
 		plan = append_plan(log, LOG_PLAN_APPEND,
 						   psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) "
-									"SELECT $1, coalesce((SELECT pg_catalog.max(%s) FROM ONLY %s "
-									"WHERE %s OPERATOR(pg_catalog.=) $1), $2) OPERATOR(pg_catalog.+) 1, $3, $4, $5 "
+									"SELECT $1, greatest((SELECT pg_catalog.max(%s) FROM ONLY %s "
+									"WHERE %s OPERATOR(pg_catalog.=) $1), $6) OPERATOR(pg_catalog.+) 1, $3, $4, $5 "
 									"ON CONFLICT (%s, %s) DO NOTHING RETURNING %s, %s",
 									log->table, log->stream, log->version, log->type, log->data, log->metadata,
 									log->version, log->table, log->stream,
@@ -269,15 +313,16 @@ append_first(AppendCall *append, InsertEvent *event, int64 *version)
 	values[2] = event->type;
 	values[3] = event->data;
 	values[4] = event->metadata;
+	values[5] = Int64GetDatum(base);
 	while (exec_plan(plan, values, NULL, 0) == 0)
 	{
-		int64		rows;
 		int64		actual;
 
 		/* Somebody was first. */
-		actual = append_version(append, &rows);
+		actual = append_version(append, &any);
+		values[5] = Int64GetDatum(actual);
 		if (append->expecting)
-			append_compare(append, actual, rows > 0);
+			append_compare(append, actual, any);
 		if (append->expecting || actual == seen)
 			append_swallowed(append);
 		seen = actual;
@@ -286,6 +331,7 @@ append_first(AppendCall *append, InsertEvent *event, int64 *version)
 			append_not_serializable();
 	}
 	*version = DatumGetInt64(exec_value(0, 2, &isnull));
+	append_verify(append, *version);
 	return DatumGetInt64(exec_value(0, 1, &isnull));
 }
 
@@ -298,7 +344,7 @@ append_next(AppendCall *append, InsertEvent *event, int64 version)
 {
 	PmLog	   *log = append->log;
 	SPIPlanPtr	plan;
-	Datum		values[5] = {append->stream, Int64GetDatum(version), event->type, event->data, event->metadata};
+	Datum		values[6] = {append->stream, Int64GetDatum(version), event->type, event->data, event->metadata, 0};
 	bool		isnull;
 
 	if (append->direct)

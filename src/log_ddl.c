@@ -20,6 +20,7 @@
 #include "sequence.h"
 #include "slot.h"
 #include "storage/lmgr.h"
+#include "trimmed.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -108,6 +109,7 @@ log_delete(const char *name)
 	exec_statement(&delete_log, values, NULL);
 	log_changed();
 	exec_end(&scope);
+	trimmed_forget(name);
 }
 
 static void

@@ -11,11 +11,15 @@
 #include "funcapi.h"
 #include "log.h"
 #include "storage/lmgr.h"
+#include "trimmed.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
 #define EVENT_COLUMNS	8
+
+/* The versions of so many streams are kept at once. */
+#define READ_KEEP_CHUNK	1000
 
 PG_FUNCTION_INFO_V1(pm_read);
 PG_FUNCTION_INFO_V1(pm_read_stream);
@@ -140,6 +144,54 @@ pm_high_water_mark(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Deletes events.  The result is how many, and with it, a row each, the streams
+ * that have none left, with their last versions.
+ */
+static char *
+read_trim_statement(PmLog *log, int64 up_to, int64 count)
+{
+	return psprintf("WITH d AS (DELETE FROM ONLY %s WHERE %s OPERATOR(pg_catalog.=) ANY (ARRAY("
+					"SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.<=) " INT64_FORMAT
+					" ORDER BY %s LIMIT " INT64_FORMAT ")) RETURNING %s AS stream, %s AS version), "
+					"s AS (SELECT d.stream, coalesce(pg_catalog.max(d.version), 0) AS version FROM d GROUP BY d.stream) "
+					"SELECT n.count, e.stream, e.version FROM (SELECT pg_catalog.count(*) AS count FROM d) n "
+					"LEFT JOIN (SELECT s.stream, s.version FROM s "
+	/* LIMIT makes it a lookup for each stream. */
+					"WHERE (SELECT 1 FROM ONLY %s r WHERE r.%s OPERATOR(pg_catalog.=) s.stream "
+					"AND r.%s OPERATOR(pg_catalog.>) s.version LIMIT 1) IS NULL) e ON true",
+					log->table, log->pos, log->pos, log->table, log->pos, up_to, log->pos, count,
+					log->stream, log->version, log->table, log->stream, log->version);
+}
+
+/*
+ * Keeps the versions that the statement above has returned.
+ */
+static void
+read_keep_versions(PmLog *log)
+{
+	uint64		rows = SPI_processed;
+	Datum	   *streams = palloc(sizeof(Datum) * READ_KEEP_CHUNK);
+	Datum	   *versions = palloc(sizeof(Datum) * READ_KEEP_CHUNK);
+	int			count = 0;
+
+	for (uint64 row = 0; row < rows; row++)
+	{
+		bool		isnull;
+
+		streams[count] = exec_value(row, 2, &isnull);
+		if (isnull)
+			continue;
+		versions[count] = exec_value(row, 3, &isnull);
+		if (++count < READ_KEEP_CHUNK)
+			continue;
+		trimmed_keep(log->name, streams, versions, count);
+		count = 0;
+		CHECK_FOR_INTERRUPTS();
+	}
+	trimmed_keep(log->name, streams, versions, count);
+}
+
+/*
  * pm.trim(log, up_to, max_count)
  *
  * The lock keeps a cursor from being set back, or a follower from being added,
@@ -204,11 +256,9 @@ pm_trim(PG_FUNCTION_ARGS)
 	exec_end(&scope);
 
 	exec_begin_writer(&scope);
-	exec_command(psprintf("DELETE FROM ONLY %s WHERE %s OPERATOR(pg_catalog.=) ANY (ARRAY("
-						  "SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.<=) " INT64_FORMAT
-						  " ORDER BY %s LIMIT " INT64_FORMAT "))",
-						  log->table, log->pos, log->pos, log->table, log->pos, up_to, log->pos, count));
-	deleted = SPI_processed;
+	exec_command(read_trim_statement(log, up_to, count));
+	deleted = (uint64) DatumGetInt64(exec_value(0, 1, &isnull));
+	read_keep_versions(log);
 	exec_end(&scope);
 	PG_RETURN_INT64((int64) deleted);
 }

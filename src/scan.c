@@ -56,6 +56,12 @@ scan_where_text(RowScan *scan, AttrNumber column, const char *value)
 }
 
 void
+scan_where_bytea(RowScan *scan, AttrNumber column, Datum value)
+{
+	scan_where(scan, column, F_BYTEAEQ, value);
+}
+
+void
 scan_where_int4(RowScan *scan, AttrNumber column, int32 value)
 {
 	scan_where(scan, column, F_INT4EQ, Int32GetDatum(value));

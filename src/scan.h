@@ -34,6 +34,7 @@ extern void scan_begin(RowScan *scan, const char *table, const char *index, LOCK
 extern void scan_where_text(RowScan *scan, AttrNumber column, const char *value);
 extern void scan_where_oid(RowScan *scan, AttrNumber column, Oid value);
 extern void scan_use_snapshot(RowScan *scan, Snapshot snapshot);
+extern void scan_where_bytea(RowScan *scan, AttrNumber column, Datum value);
 extern void scan_where_int4(RowScan *scan, AttrNumber column, int32 value);
 extern bool scan_at(RowScan *scan, ItemPointer tid);
 extern bool scan_next(RowScan *scan);

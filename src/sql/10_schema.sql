@@ -117,6 +117,14 @@ CREATE FUNCTION pm_catalog.lane_of(key text, lanes integer) RETURNS integer
 	LANGUAGE C IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'pm_lane_of';
 REVOKE EXECUTE ON FUNCTION pm_catalog.lane_of(text, integer) FROM PUBLIC;
 
+-- The last versions of streams whose events pm.trim has deleted, all of them: pm.append goes on from there. 0: they had none.
+CREATE TABLE pm_catalog.trimmed (
+	log             text NOT NULL,
+	stream          bytea NOT NULL,		-- SHA-256 of its name in UTF-8: a name may be too long for an index
+	version         bigint NOT NULL,
+	PRIMARY KEY (log, stream)
+);
+
 -- What a process manager keeps for each key.
 CREATE TABLE pm_catalog.instance (
 	process_manager text NOT NULL,
@@ -174,6 +182,7 @@ CREATE INDEX parked_retry ON pm_catalog.parked (process_manager, lane, retry_at,
 CREATE INDEX parked_head ON pm_catalog.parked (process_manager, lane, id) WHERE state IN ('failing', 'dead');
 
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.log', '');
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.trimmed', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.process_manager', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.process_manager_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.cursor', '');
