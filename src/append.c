@@ -285,7 +285,8 @@ append_first(AppendCall *append, InsertEvent *event, int64 *version)
 		base = append_version(append, &any);
 	if (append->expecting && (append->trimmed || append->expected == PG_INT64_MAX))
 		append_compare(append, base, any);
-	append_require_room(append, append->expecting ? append->expected : base, 1);
+	if (append->expecting)
+		append_require_room(append, append->expected, 1);
 	if (append->expecting)
 		plan = append_plan(log, LOG_PLAN_APPEND_EXPECTING,
 						   psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) "

@@ -20,6 +20,7 @@
 #include "instance.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "pending.h"
 #include "timer.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -192,6 +193,7 @@ call_begin(Calls *calls, Batch *batch)
 	slot_handling(&CallCurrent.handling, batch->pm->name);
 	slot_activity(ACTIVITY_HANDLING);
 	within_enter(batch->pm, batch->lane);
+	pending_begin(batch->pm, &batch->keys);
 	timer_begin();
 	handler_watch_begin(&calls->handler);
 }
@@ -224,6 +226,7 @@ call_end(Calls *calls, Batch *batch)
 	if (timer_was_set(&earliest))
 		batch->due = Min(batch->due, earliest);
 	handler_watch_end();
+	pending_end();
 	within_leave();
 	crash_unmark();
 	PopActiveSnapshot();
@@ -394,6 +397,8 @@ call_handler(Batch *batch, Calls *calls, BatchItem *item)
 		CommandCounterIncrement();
 		UpdateActiveSnapshotCommandId();
 	}
+	if (handler->kind == HANDLER_INSTANCE)
+		pending_handled(item->key);
 }
 
 /*
@@ -426,6 +431,7 @@ void
 call_abandon(void)
 {
 	handler_watch_end();
+	pending_end();
 	within_leave();
 	crash_unmark();
 	/* No handler runs any more: who dies from here on dies of something else. */

@@ -8,6 +8,7 @@
  */
 #include "pm.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "done.h"
 #include "exec.h"
@@ -15,6 +16,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 #include "within.h"
 
 /* So many instances, or bytes of state, are written in one statement. */
@@ -249,17 +251,17 @@ instance_delete(ProcessManager *pm, List *keys)
 }
 
 /*
- * Writes what the batch has changed, so many rows at a time.
+ * Writes what has changed of these keys, so many rows at a time.
  */
-void
-instance_save(ProcessManager *pm, Keys *keys)
+static void
+instance_save_list(ProcessManager *pm, List *keys)
 {
 	List	   *rows[2] = {NIL, NIL};	/* new, stored */
 	Size		bytes = 0;
 	List	   *ended = NIL;
 	ListCell   *lc;
 
-	foreach(lc, keys->all)
+	foreach(lc, keys)
 	{
 		Key		   *key = lfirst(lc);
 
@@ -286,4 +288,43 @@ instance_save(ProcessManager *pm, Keys *keys)
 			instance_write(pm, rows[stored], stored);
 	if (ended != NIL)
 		instance_delete(pm, ended);
+}
+
+/*
+ * Writes what the batch has changed.
+ */
+void
+instance_save(ProcessManager *pm, Keys *keys)
+{
+	instance_save_list(pm, keys->all);
+}
+
+/*
+ * Writes what has changed of these keys in the midst of a batch.  Where the rows
+ * are then, is not known: what is needed again is read again.
+ */
+void
+instance_flush(ProcessManager *pm, List *keys)
+{
+	List	   *flushed = NIL;
+	ListCell   *lc;
+
+	foreach(lc, keys)
+		if (((Key *) lfirst(lc))->changed)
+			flushed = lappend(flushed, lfirst(lc));
+	if (flushed == NIL)
+		return;
+	instance_save_list(pm, flushed);
+	foreach(lc, flushed)
+	{
+		Key		   *key = lfirst(lc);
+
+		if (key->live)
+			pfree(DatumGetPointer(key->state));
+		key->state = (Datum) 0;
+		key->loaded = key->stored = key->live = false;
+	}
+	list_free(flushed);
+	CommandCounterIncrement();
+	UpdateActiveSnapshotCommandId();
 }

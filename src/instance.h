@@ -12,5 +12,6 @@ extern void instance_prefetch(ProcessManager *pm, Keys *keys);
 extern void instance_load(ProcessManager *pm, Key *key);
 extern bool instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum result, bool isnull);
 extern void instance_save(ProcessManager *pm, Keys *keys);
+extern void instance_flush(ProcessManager *pm, List *keys);
 
 #endif							/* PM_INSTANCE_H */

@@ -109,6 +109,17 @@ key_shorten(const char *name, size_t len)
 }
 
 /*
+ * The entry of a key that the batch has met, by its stored name, or NULL.
+ */
+Key *
+key_find(Keys *keys, const char *name)
+{
+	KeySlot    *slot = keyslot_lookup(keys->table, name);
+
+	return slot != NULL ? slot->key : NULL;
+}
+
+/*
  * The entry of a key, by its stored name.
  */
 Key *

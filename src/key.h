@@ -42,6 +42,7 @@ typedef struct Keys
 extern void key_begin(Keys *keys);
 extern Key *key_get(Keys *keys, Datum name);
 extern Key *key_get_text(Keys *keys, const char *name);
+extern Key *key_find(Keys *keys, const char *name);
 extern uint32 key_hash(const char *name, size_t len);
 extern uint32 key_hash_text(Datum name);
 extern Datum key_array(List *keys);

@@ -70,9 +70,18 @@ JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
 WHERE pm_catalog.may_see(p.owner);
 
 -- What is in events and states is for the owner, not for pg_monitor.
+-- In a handler, what its batch has not written yet is taken from memory (src/pending.c).
+CREATE FUNCTION pm_catalog.pending(process_manager text, key text) RETURNS boolean
+	LANGUAGE C STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pm_pending';
+CREATE FUNCTION pm_catalog.pending_instances(OUT process_manager text, OUT key text, OUT state jsonb,
+											 OUT started_at timestamptz, OUT updated_at timestamptz)
+	RETURNS SETOF record LANGUAGE C STABLE STRICT PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'pm_pending_instances';
 CREATE VIEW pm.instance WITH (security_barrier) AS
 SELECT i.process_manager, i.key, i.state, i.started_at, i.updated_at
-FROM pm_catalog.instance i
+FROM (SELECT s.process_manager, s.key, s.state, s.started_at, s.updated_at FROM pm_catalog.instance s
+	  WHERE NOT pm_catalog.pending(s.process_manager, s.key)
+	  UNION ALL
+	  SELECT n.process_manager, n.key, n.state, n.started_at, n.updated_at FROM pm_catalog.pending_instances() n) i
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) i.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
 
