@@ -72,10 +72,10 @@ WHERE pm_catalog.may_see(p.owner);
 -- What is in events and states is for the owner, not for pg_monitor.
 -- In a handler, what its batch has not written yet is taken from memory (src/pending.c).
 CREATE FUNCTION pm_catalog.pending(process_manager text, key text) RETURNS boolean
-	LANGUAGE C STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pm_pending';
+	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'pm_pending';
 CREATE FUNCTION pm_catalog.pending_instances(OUT process_manager text, OUT key text, OUT state jsonb,
 											 OUT started_at timestamptz, OUT updated_at timestamptz)
-	RETURNS SETOF record LANGUAGE C STABLE STRICT PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'pm_pending_instances';
+	RETURNS SETOF record LANGUAGE C STABLE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_pending_instances';
 CREATE VIEW pm.instance WITH (security_barrier) AS
 SELECT i.process_manager, i.key, i.state, i.started_at, i.updated_at
 FROM (SELECT s.process_manager, s.key, s.state, s.started_at, s.updated_at FROM pm_catalog.instance s
