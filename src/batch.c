@@ -17,7 +17,6 @@
 #include "highwater.h"
 #include "log_index.h"
 #include "recut.h"
-#include "timer.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -30,9 +29,6 @@
 
 /* When so many bytes have been read, the batch ends with them. */
 #define BATCH_BYTES		((Size) 64 * 1024 * 1024)
-
-/* So many timers are read at once. */
-#define BATCH_TIMERS	256
 
 /*
  * What an item is called by those who are told of it.
@@ -360,86 +356,6 @@ batch_read(Batch *batch, DispatchResult *result)
 	return true;
 }
 
-static BatchItem *
-batch_timer_item(Batch *batch, Timer *timer)
-{
-	BatchItem  *item = palloc0(sizeof(BatchItem));
-
-	item->source = HANDLING_TIMER;
-	item->id = timer->id;
-	item->time = timer->due;
-	item->event = timer->event;
-	item->key = key_get_text(&batch->keys, timer->key);
-	/* Nobody else sets this unit's timers: their ids rise. */
-	if (batch->first_set != 0 && timer->id >= batch->first_set)
-		item->set_by = batch->first_set_by;
-	return item;
-}
-
-/*
- * Reads the next timers that are due.
- */
-static void
-batch_read_timers(Batch *batch)
-{
-	MemoryContext caller = MemoryContextSwitchTo(batch->keys.context);
-	ListCell   *lc;
-
-	batch->timers_unread = false;
-	batch->timers = NIL;
-	batch->next_timer = 0;
-	foreach(lc, timer_read(batch->pm, batch->lane, batch->now, BATCH_TIMERS))
-		batch->timers = lappend(batch->timers, batch_timer_item(batch, lfirst(lc)));
-	batch->timers_more = list_length(batch->timers) == BATCH_TIMERS;
-	MemoryContextSwitchTo(caller);
-}
-
-/*
- * A handler has set a timer that is due already: it takes its place among
- * those that have been read, unless it comes after them and will be read with
- * the rest.
- */
-void
-batch_timer_set(Batch *batch, int64 id, BatchItem *by)
-{
-	MemoryContext caller = MemoryContextSwitchTo(batch->keys.context);
-	Timer	   *timer = timer_get(batch->pm, id);
-	int			place = list_length(batch->timers);
-	bool		last = true;
-
-	by = by->set_by ? by->set_by : by;
-	if (batch->first_set == 0)
-	{
-		batch->first_set = id;
-		batch->first_set_by = by;
-	}
-	/* It may have been undone, or replaced; or the clock has gone on. */
-	if (timer == NULL || timer->due > batch->now)
-	{
-		MemoryContextSwitchTo(caller);
-		return;
-	}
-	/* It has been set last: at a tie it comes last. */
-	while (place > batch->next_timer && ((BatchItem *) list_nth(batch->timers, place - 1))->time > timer->due)
-	{
-		place--;
-		last = false;
-	}
-	if (!last || !(batch->timers_more || batch->timers_unread))
-	{
-		BatchItem  *item = batch_timer_item(batch, timer);
-
-		item->set_by = by;
-		batch->timers = list_insert_nth(batch->timers, place, item);
-		if (list_length(batch->timers) - batch->next_timer > BATCH_TIMERS)
-		{
-			batch->timers = list_delete_last(batch->timers);
-			batch->timers_more = true;
-		}
-	}
-	MemoryContextSwitchTo(caller);
-}
-
 /*
  * What is to be handled next, or NULL.
  */
@@ -454,7 +370,7 @@ batch_next(Batch *batch)
 	if (batch->has_timers)
 	{
 		if (batch->timers_unread || (batch->timers_more && batch->next_timer == list_length(batch->timers)))
-			batch_read_timers(batch);
+			batch_timer_read(batch);
 		if (batch->next_timer < list_length(batch->timers))
 			timer = list_nth(batch->timers, batch->next_timer);
 	}

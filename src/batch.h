@@ -87,6 +87,7 @@ extern bool batch_is_ours(Batch *batch, BatchItem *item, Datum key);
 extern bool batch_read(Batch *batch, DispatchResult *result);
 extern BatchItem *batch_next(Batch *batch);
 extern void batch_put_back(Batch *batch, BatchItem *item);
+extern void batch_timer_read(Batch *batch);
 extern void batch_timer_set(Batch *batch, int64 id, BatchItem *by);
 extern void batch_done(Batch *batch, BatchItem *item, bool handled);
 extern bool batch_advance(Batch *batch);

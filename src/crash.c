@@ -182,12 +182,13 @@ crash_mark(const Handling *handling)
 }
 
 /*
- * Of the log that is marked, the event at this position is read next.
+ * Of the log that is marked, the event at this position is read next.  (A
+ * handler that reads a log is marked itself, for its own event.)
  */
 void
 crash_mark_position(int64 position)
 {
-	if (mine != NULL)
+	if (mine != NULL && mine->handling.outside)
 		mine->handling.position = position;
 }
 

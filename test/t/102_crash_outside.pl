@@ -30,6 +30,7 @@ PG_MODULE_MAGIC;
 
 PG_FUNCTION_INFO_V1(crash_at_row);
 PG_FUNCTION_INFO_V1(crash_correlate);
+PG_FUNCTION_INFO_V1(crash_now);
 PG_FUNCTION_INFO_V1(damage);
 
 /* Ends the server, without a core file, if public.armed has a row. */
@@ -74,6 +75,14 @@ crash_correlate(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(stream);
 }
 
+/* Does so whenever it is called. */
+Datum
+crash_now(PG_FUNCTION_ARGS)
+{
+	crash();
+	PG_RETURN_VOID();
+}
+
 /* Makes a column of a row on disk claim to be half a gigabyte long: who looks at what comes after it crashes. */
 Datum
 damage(PG_FUNCTION_ARGS)
@@ -109,10 +118,11 @@ GRANT USAGE ON SCHEMA pm TO other;
 GRANT CREATE ON SCHEMA public TO other;
 CREATE TABLE armed AS SELECT true AS yes;
 GRANT SELECT ON armed TO PUBLIC;
-SELECT pm.create_log(l) FROM unnest('{theirs,aside,behind,saved,parked,asked,torn}'::text[]) l;
+SELECT pm.create_log(l) FROM unnest('{theirs,aside,behind,saved,asked,torn,traced}'::text[]) l;
 GRANT SELECT ON theirs TO other;
 CREATE FUNCTION crash_at_row() RETURNS trigger LANGUAGE C AS '$module';
 CREATE FUNCTION crash_correlate(pm.event) RETURNS text LANGUAGE C IMMUTABLE AS '$module';
+CREATE FUNCTION crash_now() RETURNS void LANGUAGE C AS '$module';
 CREATE FUNCTION damage(regclass, tid, int) RETURNS void LANGUAGE C STRICT AS '$module';
 CREATE TABLE ill (pm text);
 CREATE FUNCTION keep(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS \$\$
@@ -220,6 +230,16 @@ append('asked', '25');
 ok(PmTest::wait_until($node, lane('asked'), 'halted 25 the server crashed while correlate ran 24', timeout => 90), 'asked: its process manager halts before the event');
 is(answer("SELECT count(*), count(DISTINCT pos), max(pos) FROM seen WHERE pm = 'asked'"), '24|24|24', 'asked: what comes before it is handled, once');
 crashes_ok(2, 2, 'asked');
+
+# ---- a handler that reads a log has its own event in hand, not what it reads
+
+answer("CREATE FUNCTION mine(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN \$1; END'; CREATE INDEX ON traced (mine(stream))");
+PmTest::create_handler($node, 'traces', before => q{IF e.stream = 'bad' THEN PERFORM pm.trace('traced', 3); PERFORM crash_now(); END IF;});
+answer("SELECT pm.register('traces', 'traces', '{traced}')");
+append('traced', '25');
+ok(PmTest::wait_until($node, "SELECT string_agg(position || ' ' || state, ',') FROM pm.parked WHERE process_manager = 'traces'", '25 dead', timeout => 90), 'traces: its event is dead');
+ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'traces'", '39|39'), 'traces: all others are handled, once');
+crashes_ok(2, 2, 'traces');
 
 # ---- reading
 
