@@ -143,7 +143,8 @@ call_publish(Batch *batch, const Handling *handling)
 /*
  * User's code has run.  It may have left settings, or triggers for the commit,
  * at which something of ours fails: that is some item's fault, not known whose.
- * If the session dies of something else from here on, it is nobody's.
+ * If the session dies of something else from here on, it is nobody's.  The
+ * crash mark stays for what is done with the item now.
  */
 static void
 call_over(void)
@@ -158,7 +159,6 @@ call_over(void)
 	within_event(NULL, 0, (Datum) 0, NULL);
 	handling->correlating = false;
 	slot_handled();
-	crash_unmark();
 }
 
 /*
@@ -399,6 +399,7 @@ call_handler(Batch *batch, Calls *calls, BatchItem *item)
 	}
 	if (handler->kind == HANDLER_INSTANCE)
 		pending_handled(item->key);
+	crash_unmark();
 }
 
 /*
@@ -422,6 +423,7 @@ call_array(Batch *batch, Calls *calls, BatchItem **items, int count)
 	MemoryContextSwitchTo(calls->caller);
 	call_step(calls);
 	call_over();
+	crash_unmark();
 }
 
 /*
