@@ -63,13 +63,14 @@ SELECT conname FROM pg_constraint WHERE conrelid = '"Refunds"'::regclass AND con
 INSERT INTO "Refunds" ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (99, 'r', 'free now');
 TRUNCATE "Refunds";
 SELECT pm.read('"Refunds"');
--- it does not become a log again by its name
+-- it becomes a log again, and its positions go on
 SELECT pm.create_log('"Refunds"');
+SELECT pm.append('"Refunds"', 'r-1', 'Refunded');
 DROP TABLE "Refunds";
 SELECT pm.create_log('"Refunds"');
 SELECT pm.append('"Refunds"', 'r-1', 'Refunded');
 
--- the table is dropped first: the log says so, and its name is free
+-- the log goes with its table, and its name is free
 DROP TABLE payments;
 SELECT name FROM pm.log WHERE name = 'payments';
 SELECT pm.append('payments', 'p', 'Paid');
@@ -230,6 +231,8 @@ SELECT pm.trim('sales.orders', 100);
 SELECT pm.drop_log('events');
 DROP TABLE events;
 SELECT pm.create_log('events');
+DROP TABLE events CASCADE;
+SELECT name, logs FROM pm.process_manager;
 SELECT pm.unregister('follower');
 SELECT pm.create_log('events');
 SELECT pm.drop_log('events');

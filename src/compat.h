@@ -156,4 +156,11 @@ compat_find_setting(const char *name)
 #endif
 }
 
+/* Refuses a role that cannot SET ROLE to the other one. */
+#if PG_VERSION_NUM >= 160000
+#define compat_check_can_set_role(member, role)	check_can_set_role(member, role)
+#else
+#define compat_check_can_set_role(member, role)	check_is_member_of_role(member, role)
+#endif
+
 #endif							/* PM_COMPAT_H */

@@ -43,6 +43,24 @@ crew_begin(void)
 }
 
 /*
+ * Connects, as this role and no other: ALTER ROLE or ALTER DATABASE ... SET may
+ * have made the session one of another role, which a person can leave as well.
+ * What RESET goes back to is the role itself, too.
+ */
+void
+crew_connect(Oid database, Oid role)
+{
+	BackgroundWorkerInitializeConnectionByOid(database, role, 0);
+	StartTransactionCommand();
+	if (GetSessionUserId() != GetAuthenticatedUserId())
+		SetConfigOption("session_authorization", GetUserNameFromId(GetAuthenticatedUserId(), false),
+						PGC_USERSET, PGC_S_OVERRIDE);
+	if (GetUserId() != GetSessionUserId())
+		SetConfigOption("role", "none", PGC_USERSET, PGC_S_OVERRIDE);
+	CommitTransactionCommand();
+}
+
+/*
  * Goes of its own accord: whoever started us may start another at once.
  */
 void

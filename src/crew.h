@@ -28,6 +28,7 @@ typedef enum CrewStart
 } CrewStart;
 
 extern void crew_begin(void);
+extern void crew_connect(Oid database, Oid role);
 extern void crew_leave(void);
 extern bool crew_left(CrewMember *member);
 extern void crew_transaction(void);

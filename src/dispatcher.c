@@ -367,7 +367,7 @@ dispatcher_main(Datum arg)
 	slot_attach(arg);
 	if (slot_held_out(MyWorkerSlot->database))
 		crew_leave();
-	BackgroundWorkerInitializeConnectionByOid(MyWorkerSlot->database, MyWorkerSlot->role, 0);
+	crew_connect(MyWorkerSlot->database, MyWorkerSlot->role);
 	unit_install();
 
 	/* Compiling a small batch's query costs more than running it. */

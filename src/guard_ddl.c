@@ -117,6 +117,34 @@ guard_missing(Relation rel)
 }
 
 /*
+ * Has the table any of the guard's objects?
+ */
+bool
+guard_has_any(Relation rel)
+{
+	TriggerDesc *desc = rel->trigdesc;
+
+	for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
+		for (int j = 0; j < lengthof(guard_triggers); j++)
+			if (strcmp(desc->triggers[i].tgname, guard_triggers[j].name) == 0 &&
+				guard_is_ours(desc->triggers[i].tgfoid, guard_triggers[j].function))
+				return true;
+	return OidIsValid(get_relation_constraint_oid(RelationGetRelid(rel), GUARD_CHECK, true));
+}
+
+/*
+ * Takes the guard off a table, given qualified and quoted.  Runs with the
+ * rights of the caller; needs an open scope.
+ */
+void
+guard_take_off(const char *table)
+{
+	for (int i = 0; i < lengthof(guard_triggers); i++)
+		exec_command(psprintf("DROP TRIGGER IF EXISTS %s ON %s", guard_triggers[i].name, table));
+	exec_command(psprintf("ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s", table, GUARD_CHECK));
+}
+
+/*
  * Makes the check depend on the extension: what ALTER ... DEPENDS ON EXTENSION
  * would do, had constraints one.  pg_dump cannot carry it, so that a restored
  * log needs it again.

@@ -22,9 +22,9 @@
 #include "commands/trigger.h"
 #include "event.h"
 #include "handler.h"
+#include "identifier.h"
 #include "miscadmin.h"
 #include "misfit.h"
-#include "nodes/value.h"
 #include "slot.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
@@ -34,7 +34,6 @@
 #include "utils/regproc.h"
 #include "utils/syscache.h"
 #include "utils/timeout.h"
-#include "utils/varlena.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 
@@ -154,26 +153,25 @@ handler_search(const char *name, Oid owner, const HandlerRole *role)
 {
 	Oid			found = InvalidOid;
 	int			matches = 0;
+	const char *arguments = identifier_arguments(name);
 
-	if (strchr(name, '(') != NULL)
+	if (arguments != NULL)
 	{
+		/* regprocedurein() would cut a name that is too long. */
+		(void) identifier_split(pnstrdup(name, arguments - name));
 		found = DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(name)));
 		if (OidIsValid(found) && role->match(found) != 0)
 			matches = 1;
 	}
 	else
 	{
-		List	   *parts;
-		List	   *names = NIL;
-		ListCell   *lc;
+		List	   *names = identifier_values(name);
 		FuncCandidateList candidates;
 
-		if (!SplitIdentifierString(pstrdup(name), '.', &parts) || parts == NIL)
+		if (names == NIL)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_NAME),
 					 errmsg("invalid name of a function: \"%s\"", name)));
-		foreach(lc, parts)
-			names = lappend(names, makeString(lfirst(lc)));
 		candidates = FuncnameGetCandidates(names, -1, NIL, false, false, false, true);
 		for (; candidates != NULL; candidates = candidates->next)
 		{
@@ -300,15 +298,63 @@ handler_check_owner(ProcessManager *pm, const char *signature, Oid owner, Oid re
 }
 
 /*
+ * The function behind a signature, if it can still be what it is for.
+ */
+static Oid
+handler_resolve(const char *signature, const HandlerRole *role)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	Datum		function;
+
+	/* to_regprocedure() is NULL where the function does not exist. */
+	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = CStringGetTextDatum(signature);
+	fcinfo->args[0].isnull = false;
+	function = to_regprocedure(fcinfo);
+	return fcinfo->isnull || role->match(DatumGetObjectId(function)) == 0 ? InvalidOid : DatumGetObjectId(function);
+}
+
+/*
+ * Refuses a role that may not execute the functions of the process manager
+ * that it is to own.
+ */
+void
+handler_admit(ProcessManager *pm, Oid role)
+{
+	const char *signatures[2] = {pm->handler, pm->correlate};
+	const HandlerRole *roles[2] = {&handler_role, &correlate_role};
+
+	for (int i = 0; i < 2; i++)
+	{
+		Oid			user;
+		int			context;
+		Oid			function;
+
+		if (signatures[i] == NULL)
+			continue;
+		/* Whether the schema may be used is asked of the current user. */
+		GetUserIdAndSecContext(&user, &context);
+		SetUserIdAndSecContext(role, context | SECURITY_LOCAL_USERID_CHANGE);
+		function = handler_resolve(signatures[i], roles[i]);
+		SetUserIdAndSecContext(user, context);
+		if (OidIsValid(function))
+			handler_check(function, role, roles[i]);
+		else
+			ereport(WARNING,
+					(errmsg("%s %s does not exist", roles[i]->what, signatures[i]),
+					 errhint("Create it again, or register \"%s\" with another one.", pm->name)));
+	}
+}
+
+/*
  * Looks a function up again by its signature, unless nothing can have changed;
  * whether it may be called is asked each time.
  */
 static Oid
 handler_lookup(ProcessManager *pm, const char *signature, FoundFunction *found, const HandlerRole *role)
 {
-	LOCAL_FCINFO(fcinfo, 1);
 	uint64		version = lookup_version;
-	Datum		function;
+	Oid			function;
 
 	Assert(GetUserId() == pm->owner);
 	if (found->version == version)
@@ -316,19 +362,15 @@ handler_lookup(ProcessManager *pm, const char *signature, FoundFunction *found, 
 		handler_check(found->oid, pm->owner, role);
 		return found->oid;
 	}
-	/* to_regprocedure() is NULL where the function does not exist. */
-	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = CStringGetTextDatum(signature);
-	fcinfo->args[0].isnull = false;
-	function = to_regprocedure(fcinfo);
-	if (fcinfo->isnull || role->match(DatumGetObjectId(function)) == 0)
+	function = handler_resolve(signature, role);
+	if (!OidIsValid(function))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("%s %s does not exist", role->what, signature),
 				 errhint("Create it again, or register \"%s\" with another one.", pm->name)));
-	handler_check(DatumGetObjectId(function), pm->owner, role);
-	handler_check_owner(pm, signature, handler_owner(DatumGetObjectId(function)), found->registered_owner);
-	found->oid = DatumGetObjectId(function);
+	handler_check(function, pm->owner, role);
+	handler_check_owner(pm, signature, handler_owner(function), found->registered_owner);
+	found->oid = function;
 	found->version = version;
 	return found->oid;
 }

@@ -22,6 +22,7 @@ typedef struct Handler
 extern void handler_install(void);
 extern char *handler_find(const char *name, Oid owner, HandlerKind *kind, Oid *function_owner);
 extern char *handler_find_correlate(const char *name, Oid owner, bool lanes, Oid *function_owner);
+extern void handler_admit(ProcessManager *pm, Oid role);
 extern void handler_open(Handler *handler, ProcessManager *pm, bool lanes);
 extern void handler_call(Handler *handler, Datum argument);
 extern Datum handler_call_instance(Handler *handler, Datum event, Datum state, bool no_state, bool *isnull);

@@ -16,10 +16,11 @@
 #include "catalog/pg_type.h"
 #include "catalog/namespace.h"
 #include "guard.h"
+#include "identifier.h"
 #include "log.h"
 #include "log_check.h"
 #include "sequence.h"
-#include "nodes/value.h"
+#include "slot.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -29,9 +30,8 @@
 #include "utils/memutils.h"
 #include "utils/rls.h"
 #include "utils/syscache.h"
-#include "utils/varlena.h"
 
-#define LOG_MAX_NAME 256
+#define LOG_MAX_NAME SLOT_LOG_NAME
 
 typedef struct LogCacheEntry
 {
@@ -198,16 +198,9 @@ log_build(const char *name, bool nowait)
 char *
 log_normalize(const char *name)
 {
-	List	   *names;
+	List	   *parts = identifier_values(name);
 
-	List	   *quoted = NIL;
-	ListCell   *lc;
-
-	if (!SplitIdentifierString(pstrdup(name), '.', &names) || names == NIL)
-		return NULL;
-	foreach(lc, names)
-		quoted = lappend(quoted, makeString(lfirst(lc)));
-	return NameListToQuotedString(quoted);
+	return parts == NIL ? NULL : NameListToQuotedString(parts);
 }
 
 static PmLog *

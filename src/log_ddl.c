@@ -8,14 +8,16 @@
  */
 #include "pm.h"
 
+#include "access/relation.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "cursor.h"
 #include "guard.h"
+#include "identifier.h"
 #include "log.h"
-#include "log_check.h"
+#include "log_adopt.h"
 #include "nodes/makefuncs.h"
 #include "sequence.h"
 #include "slot.h"
@@ -25,9 +27,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/varlena.h"
 #include "wakeup.h"
-#include "access/relation.h"
 
 PG_FUNCTION_INFO_V1(pm_create_log);
 PG_FUNCTION_INFO_V1(pm_drop_log);
@@ -58,18 +58,7 @@ log_followers(const char *name)
 	return names;
 }
 
-static AttrNumber
-log_position_attnum(PmLog *log)
-{
-	Relation	rel = relation_open(log->relid, NoLock);
-	AttrNumber	attnum;
-
-	(void) sequence_of_log(rel, &attnum);
-	relation_close(rel, NoLock);
-	return attnum;
-}
-
-static void
+void
 log_insert(const char *name, Oid relid, Oid file)
 {
 	static ExecStatement insert_log = {
@@ -93,7 +82,7 @@ log_insert(const char *name, Oid relid, Oid file)
 	exec_end(&scope);
 }
 
-static void
+void
 log_delete(const char *name)
 {
 	static ExecStatement delete_log = {
@@ -124,79 +113,6 @@ log_require_owner(PmLog *log)
 	}
 	else if (!compat_class_ownercheck(log->relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, log->name);
-}
-
-/*
- * Accepts a sequence that was rebuilt, if it fits.
- */
-static void
-log_accept_sequence(PmLog *log)
-{
-	static ExecStatement accept = {
-		NULL,
-		"UPDATE pm_catalog.log SET sequence_file = $2, system_identifier = $3, database = $4 "
-		"WHERE name OPERATOR(pg_catalog.=) $1",
-		4, {TEXTOID, OIDOID, INT8OID, OIDOID}
-	};
-	ExecScope	scope;
-	Datum		values[4];
-	int64		last;
-	int64		needed;
-
-	if (!log_sequence_fits(log, &last, &needed))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the sequence of log \"%s\" is at %lld, positions up to %lld have been used", log->name,
-						(long long) last, (long long) needed),
-				 errhint("SELECT pg_catalog.setval(%s, %lld), then try again.",
-						 quote_literal_cstr(quote_qualified_identifier(get_namespace_name(get_rel_namespace(log->seqid)),
-																	   get_rel_name(log->seqid))),
-						 (long long) needed)));
-
-	exec_begin_owner(&scope);
-	values[0] = CStringGetTextDatum(log->name);
-	values[1] = ObjectIdGetDatum(sequence_file(log->seqid));
-	values[2] = Int64GetDatum((int64) GetSystemIdentifier());
-	values[3] = ObjectIdGetDatum(MyDatabaseId);
-	exec_statement(&accept, values, NULL);
-	log_changed();
-	wakeup_registry();
-	exec_end(&scope);
-}
-
-/*
- * Puts back what is missing of a log's guard, and accepts its sequence.
- */
-static void
-log_repair(PmLog *log)
-{
-	ExecScope	scope;
-	AttrNumber	attnum;
-
-	/* Nobody writes while the guard and the sequence are put right. */
-	LockRelationOid(log->relid, AccessExclusiveLock);
-	if (!OidIsValid(log->seqid) || get_rel_relkind(log->relid) != RELKIND_RELATION)
-		log_require_whole(log);
-	log_accept_sequence(log);
-	attnum = log_position_attnum(log);
-	exec_begin_caller(&scope);
-	guard_put_back(log->relid, attnum);
-	exec_end(&scope);
-}
-
-/*
- * A follower's database has become a copy's own: the restored sequence is
- * taken for what it is.
- */
-void
-log_adopt(const char *name)
-{
-	PmLog	   *log = log_get(name, false);
-
-	if (log->sequence_changed)
-		log_accept_sequence(log);
-	if (OidIsValid(log->seqid))
-		guard_adopt(log->relid);
 }
 
 /*
@@ -257,64 +173,39 @@ log_relids(void)
 }
 
 /*
- * Adopts the copied logs whose tables the caller owns.
+ * The name of the log that a table is, or NULL.
  */
-void
-log_adopt_owned(void)
+static char *
+log_of_table(Oid relid)
 {
-	ListCell   *lc;
+	static ExecStatement of_table = {
+		NULL,
+		"SELECT name FROM pm_catalog.log WHERE source OPERATOR(pg_catalog.=) $1::pg_catalog.oid::pg_catalog.regclass",
+		1, {OIDOID}
+	};
+	MemoryContext caller = CurrentMemoryContext;
+	Datum		values[1] = {ObjectIdGetDatum(relid)};
+	ExecScope	scope;
+	char	   *name = NULL;
 
-	foreach(lc, log_names())
-	{
-		PmLog	   *log = log_get(lfirst(lc), false);
-
-		/* One that does not fit says so itself, whenever it is used. */
-		if (OidIsValid(log->seqid) && !log->at_home && log->problem == NULL &&
-			compat_class_ownercheck(log->relid, GetUserId()))
-			log_adopt(log->name);
-	}
+	exec_begin_owner(&scope);
+	if (exec_statement(&of_table, values, NULL) > 0)
+		name = MemoryContextStrdup(caller, exec_text(0, 1));
+	exec_end(&scope);
+	return name;
 }
 
 /*
- * pm.create_log(log)
- *
- * Makes a table of that name and the log of that name.  On a log that exists
- * it repairs what log_check() complains of, and refuses if nothing is wrong.
+ * pm.create_log on a log that exists: repairs it if its table is there, else
+ * frees its name.
  */
-Datum
-pm_create_log(PG_FUNCTION_ARGS)
+static void
+log_create_again(PmLog *log)
 {
-	char	   *given = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char	   *name = log_normalize(given);
-	PmLog	   *log;
-	List	   *parts;
-	ListCell   *lc;
-	RangeVar   *range;
-	Oid			nsp;
-	Oid			relid;
-	AttrNumber	attnum;
-	Relation	rel;
-	ExecScope	scope;
-	char	   *table;
+	const char *name = pstrdup(log->name);
 	char	   *followers;
 
-	highwater_require_fresh_snapshots("pm.create_log");
-	exec_require_writable("pm.create_log");
-	if (name == NULL || !SplitIdentifierString(pstrdup(given), '.', &parts) || list_length(parts) > 2)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("invalid name of a log: \"%s\"", given),
-				 errhint("A log is named as its table: name or schema.name, in double quotes where SQL needs them.")));
-
-	foreach(lc, parts)
-		if (strlen(given) >= NAMEDATALEN && strlen(lfirst(lc)) >= NAMEDATALEN - 1)
-			ereport(ERROR,
-					(errcode(ERRCODE_NAME_TOO_LONG),
-					 errmsg("name of a log is too long: \"%s\"", given),
-					 errdetail("An identifier has at most %d bytes.", NAMEDATALEN - 1)));
-
-	log = log_get(name, true);
-	if (log != NULL && get_rel_relkind(log->relid) != '\0')
+	if (get_rel_relkind(log->relid) != '\0')
 	{
 		if (log->problem == NULL)
 			ereport(ERROR,
@@ -324,31 +215,31 @@ pm_create_log(PG_FUNCTION_ARGS)
 		log_repair(log);
 		CommandCounterIncrement();
 		log_require_whole(log_get(name, false));
-		PG_RETURN_VOID();
+		return;
 	}
-	if (log != NULL)
-	{
-		/* The table was dropped.  The name is free, once nobody waits for it. */
-		followers = log_followers(log->name);
-		if (followers != NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-					 errmsg("the table of log \"%s\" was dropped, but the log is followed still", log->name),
-					 errdetail("It is followed by: %s.", followers),
-					 errhint("End that with pm.unfollow first.")));
-		log_delete(log->name);
-		CommandCounterIncrement();
-	}
-
-	range = list_length(parts) == 1 ? makeRangeVar(NULL, linitial(parts), -1) :
-		makeRangeVar(linitial(parts), lsecond(parts), -1);
-	nsp = RangeVarGetCreationNamespace(range);
-	if (isTempNamespace(nsp))
+	/* The table was dropped past the event trigger. */
+	followers = log_followers(name);
+	if (followers != NULL)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				 errmsg("an event log cannot be a temporary table"),
-				 errhint("Name a schema, or change the search_path.")));
-	table = quote_qualified_identifier(get_namespace_name(nsp), range->relname);
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("the table of log \"%s\" was dropped, but the log is followed still", name),
+				 errdetail("It is followed by: %s.", followers),
+				 errhint("End that with pm.unfollow first.")));
+	log_delete(name);
+	CommandCounterIncrement();
+}
+
+/*
+ * Makes the table of a log, with its guard.
+ */
+static void
+log_create_table(const char *name, const char *relname, Oid nsp)
+{
+	char	   *table = quote_qualified_identifier(get_namespace_name(nsp), relname);
+	ExecScope	scope;
+	AttrNumber	attnum;
+	Oid			relid;
+	Relation	rel;
 
 	exec_begin_caller(&scope);
 	exec_command(psprintf("CREATE TABLE %s ("
@@ -360,18 +251,113 @@ pm_create_log(PG_FUNCTION_ARGS)
 						  "metadata jsonb NOT NULL DEFAULT '{}', "
 						  "recorded_at timestamptz NOT NULL DEFAULT pg_catalog.statement_timestamp(), "
 						  "UNIQUE (stream, version))", table));
-	relid = get_relname_relid(range->relname, nsp);
+	relid = get_relname_relid(relname, nsp);
 	rel = relation_open(relid, AccessExclusiveLock);
 	(void) sequence_of_log(rel, &attnum);
 	relation_close(rel, NoLock);
 	guard_put_back(relid, attnum);
 	CommandCounterIncrement();
 	rel = relation_open(relid, AccessExclusiveLock);
-	relid = sequence_of_log(rel, &attnum);
-	log_insert(name, RelationGetRelid(rel), sequence_file(relid));
+	log_insert(name, relid, sequence_file(sequence_of_log(rel, &attnum)));
 	relation_close(rel, NoLock);
 	exec_end(&scope);
+}
+
+static RangeVar *
+log_range(List *parts)
+{
+	return list_length(parts) == 1 ? makeRangeVar(NULL, linitial(parts), -1) :
+		makeRangeVar(linitial(parts), lsecond(parts), -1);
+}
+
+/*
+ * pm.create_log(log)
+ *
+ * Makes a table of that name and the log of that name.  On a log that exists
+ * it repairs what log_check() complains of, and refuses if nothing is wrong; a
+ * table that exists and has all that a log needs becomes the log.
+ */
+Datum
+pm_create_log(PG_FUNCTION_ARGS)
+{
+	char	   *given = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	List	   *parts = identifier_split(given);
+	char	   *name = log_normalize(given);
+	PmLog	   *log;
+	RangeVar   *range;
+	Oid			nsp;
+	Oid			relid;
+	char	   *other;
+
+	highwater_require_fresh_snapshots("pm.create_log");
+	exec_require_writable("pm.create_log");
+	if (parts == NIL || list_length(parts) > 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid name of a log: \"%s\"", given),
+				 errhint("A log is named as its table: name or schema.name, in double quotes where SQL needs them.")));
+
+	log = log_get(name, true);
+	if (log != NULL)
+	{
+		bool		repaired = get_rel_relkind(log->relid) != '\0';
+
+		log_create_again(log);
+		if (repaired)
+			PG_RETURN_VOID();
+	}
+
+	range = log_range(parts);
+	nsp = RangeVarGetCreationNamespace(range);
+	if (isTempNamespace(nsp))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("an event log cannot be a temporary table"),
+				 errhint("Name a schema, or change the search_path.")));
+	relid = get_relname_relid(range->relname, nsp);
+	if (!OidIsValid(relid))
+		log_create_table(name, range->relname, nsp);
+	else if ((other = log_of_table(relid)) != NULL)
+		log_create_again(log_get(other, false));
+	else
+		log_adopt_table(name, relid);
 	PG_RETURN_VOID();
+}
+
+/*
+ * The table of that name, if it has the guard of a log and is none, else
+ * InvalidOid.  (The whole of a log's guard is restored with one schema of a
+ * dump, its check is copied with CREATE TABLE ... LIKE.)
+ */
+static Oid
+log_stray_guard(const char *name)
+{
+	List	   *parts = identifier_split(name);
+	Oid			relid;
+	Relation	rel;
+	bool		guarded;
+
+	if (parts == NIL || list_length(parts) > 2)
+		return InvalidOid;
+	relid = RangeVarGetRelid(log_range(parts), NoLock, true);
+	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_RELATION || log_of_table(relid) != NULL)
+		return InvalidOid;
+	if (!compat_class_ownercheck(relid, GetUserId()))
+		return InvalidOid;
+	rel = relation_open(relid, AccessShareLock);
+	guarded = guard_has_any(rel);
+	relation_close(rel, NoLock);
+	return guarded ? relid : InvalidOid;
+}
+
+static void
+log_take_guard_off(const char *table)
+{
+	ExecScope	scope;
+
+	exec_begin_caller(&scope);
+	guard_take_off(table);
+	exec_end(&scope);
 }
 
 /*
@@ -382,13 +368,22 @@ pm_create_log(PG_FUNCTION_ARGS)
 Datum
 pm_drop_log(PG_FUNCTION_ARGS)
 {
-	PmLog	   *log = log_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
-	ExecScope	scope;
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	PmLog	   *log = log_get(name, true);
 	char	   *followers;
 
 	/* An old snapshot would not see who follows it. */
 	highwater_require_fresh_snapshots("pm.drop_log");
 	exec_require_writable("pm.drop_log");
+	if (log == NULL)
+	{
+		Oid			stray = log_stray_guard(name);
+
+		if (!OidIsValid(stray))
+			(void) log_get(name, false);
+		log_take_guard_off(quote_qualified_identifier(get_namespace_name(get_rel_namespace(stray)), get_rel_name(stray)));
+		PG_RETURN_VOID();
+	}
 	log_require_owner(log);
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);
 	followers = log_followers(log->name);
@@ -399,14 +394,7 @@ pm_drop_log(PG_FUNCTION_ARGS)
 				 errdetail("It is followed by: %s.", followers),
 				 errhint("End that with pm.unfollow or pm.unregister first.")));
 	if (get_rel_relkind(log->relid) != '\0')
-	{
-		exec_begin_caller(&scope);
-		exec_command(psprintf("DROP TRIGGER IF EXISTS %s ON %s", GUARD_WRITE_TRIGGER, log->table));
-		exec_command(psprintf("DROP TRIGGER IF EXISTS %s ON %s", GUARD_UPDATE_TRIGGER, log->table));
-		exec_command(psprintf("DROP TRIGGER IF EXISTS %s ON %s", GUARD_TRUNCATE_TRIGGER, log->table));
-		exec_command(psprintf("ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s", log->table, GUARD_CHECK));
-		exec_end(&scope);
-	}
+		log_take_guard_off(log->table);
 	log_delete(log->name);
 	wakeup_forget(log->relid);
 	PG_RETURN_VOID();

@@ -12,6 +12,7 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "event.h"
+#include "identifier.h"
 #include "misfit.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -19,7 +20,6 @@
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
-#include "utils/varlena.h"
 
 #define MISFIT_SHOWN	5		/* functions that are named, at most */
 
@@ -93,7 +93,6 @@ misfit_explain(const char *name, Oid function, Oid role, bool correlate)
 {
 	StringInfoData lines;
 	List	   *parts;
-	char	   *copy = pstrdup(name);
 
 	initStringInfo(&lines);
 	if (OidIsValid(function))
@@ -108,7 +107,8 @@ misfit_explain(const char *name, Oid function, Oid role, bool correlate)
 		}
 		return why;
 	}
-	if (!SplitIdentifierString(copy, '.', &parts) || parts == NIL)
+	parts = identifier_split(name);
+	if (parts == NIL)
 		return NULL;
 	(void) misfit_named(&lines, llast(parts), role, list_length(parts) > 1, correlate);
 	/* SQL reads a name without quotes as one in lower case. */

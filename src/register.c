@@ -18,6 +18,8 @@
 #include "guc.h"
 #include "handler.h"
 #include "log.h"
+#include "log_adopt.h"
+#include "owner.h"
 #include "park.h"
 #include "recut.h"
 #include "register.h"
@@ -136,7 +138,9 @@ register_check_owner(Oid owner)
 	Form_pg_authid role;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for role %u", owner);
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role with OID %u does not exist", owner)));
 	role = (Form_pg_authid) GETSTRUCT(tuple);
 	if (!role->rolcanlogin)
 		ereport(ERROR,
@@ -151,6 +155,21 @@ register_check_owner(Oid owner)
 				 errmsg("role \"%s\" may not connect to this database", NameStr(role->rolname)),
 				 errhint("Run GRANT CONNECT ON DATABASE ... TO %s.", quote_identifier(NameStr(role->rolname)))));
 	ReleaseSysCache(tuple);
+}
+
+/*
+ * The same for the owner of one that exists.
+ */
+void
+register_require_owner(ProcessManager *pm)
+{
+	if (!OidIsValid(pm->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\", the owner of process manager \"%s\", does not exist", pm->owner_name, pm->name),
+				 errhint("A superuser can give it to another role with SELECT pm.set_owner(%s, ...).",
+						 quote_literal_cstr(pm->name))));
+	register_check_owner(pm->owner);
 }
 
 void
@@ -294,6 +313,7 @@ register_follow(const char *manager, Oid owner, const char *log_name, int lanes,
 	}
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);
 	cursor_add(manager, log->name, lanes, register_start(log, start_at));
+	owner_follow(manager, log->relid);
 }
 
 /* ---------- pm.register ---------- */
@@ -466,6 +486,8 @@ pm_register(PG_FUNCTION_ARGS)
 						 errhint("Name it too, or stop following it with SELECT pm.unfollow(%s, %s).",
 								 quote_literal_cstr(name), quote_literal_cstr(lfirst(lc)))));
 	}
+	if (old != NULL)
+		register_require_owner(old);
 	owner = old ? old->owner : GetUserId();
 	register_check_owner(owner);
 	handler = handler_find(text_to_cstring(PG_GETARG_TEXT_PP(1)), owner, &kind, &handler_owner);
@@ -478,6 +500,7 @@ pm_register(PG_FUNCTION_ARGS)
 		register_check_change(old, kind, correlate);
 
 	register_upsert(fcinfo, name, owner, handler, kind, handler_owner, correlate, correlate_owner);
+	owner_record(name, owner);
 	if (old == NULL)
 		lane_add(name, 0, lanes);
 	else

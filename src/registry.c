@@ -13,11 +13,13 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "exec.h"
 #include "recut.h"
 #include "registry.h"
+#include "slot.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -25,6 +27,7 @@
 #include "utils/datum.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 #include "wakeup.h"
 
 PG_FUNCTION_INFO_V1(pm_registry_before_change);
@@ -74,6 +77,38 @@ registry_ms(Datum interval)
 	return i->time / 1000 + (int64) i->day * (USECS_PER_DAY / 1000) + (int64) i->month * DAYS_PER_MONTH * (USECS_PER_DAY / 1000);
 }
 
+/*
+ * The type that stands for a process manager (owner.c), or InvalidOid.
+ */
+Oid
+registry_type(const char *name)
+{
+	Oid			nsp = get_namespace_oid(REGISTRY_TYPES, true);
+
+	return !OidIsValid(nsp) ? InvalidOid :
+		GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(name), ObjectIdGetDatum(nsp));
+}
+
+/*
+ * The role whose process manager it is in this database, or InvalidOid.
+ */
+static Oid
+registry_owner(ProcessManager *pm, Oid registered)
+{
+	HeapTuple	tuple;
+
+	/* In a copy the OID is somebody else's, the owner goes by name. */
+	if (!pm->at_home)
+		return get_role_oid(pm->owner_name, true);
+	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(registry_type(pm->name)));
+	if (HeapTupleIsValid(tuple))
+	{
+		registered = ((Form_pg_type) GETSTRUCT(tuple))->typowner;
+		ReleaseSysCache(tuple);
+	}
+	return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(registered)) ? registered : InvalidOid;
+}
+
 /* The columns that registry_select() takes apart. */
 #define REGISTRY_SELECT \
 	"SELECT p.id, p.name, p.owner, p.owner_name::pg_catalog.text, p.handler, p.handler_kind, p.types, " \
@@ -121,7 +156,6 @@ registry_select(Oid owner, const char *name)
 		pm->version = as_of;
 		pm->id = DatumGetInt32(exec_value(row, 1, &isnull));
 		pm->name = exec_text(row, 2);
-		pm->owner = DatumGetObjectId(exec_value(row, 3, &isnull));
 		pm->owner_name = exec_text(row, 4);
 		pm->handler = exec_text(row, 5);
 		pm->kind = (HandlerKind) DatumGetChar(exec_value(row, 6, &isnull));
@@ -136,9 +170,7 @@ registry_select(Oid owner, const char *name)
 		pm->paused = DatumGetBool(exec_value(row, 14, &isnull));
 		pm->at_home = DatumGetInt64(exec_value(row, 15, &isnull)) == (int64) GetSystemIdentifier() &&
 			DatumGetObjectId(exec_value(row, 16, &isnull)) == MyDatabaseId;
-		/* In a copy the OID is somebody else's, the owner goes by name. */
-		if (!pm->at_home)
-			pm->owner = get_role_oid(pm->owner_name, true);
+		pm->owner = registry_owner(pm, DatumGetObjectId(exec_value(row, 3, &isnull)));
 		pm->correlate = exec_text(row, 18);
 		pm->park_limit = DatumGetInt32(exec_value(row, 19, &isnull));
 		value = exec_value(row, 20, &isnull);
@@ -170,7 +202,14 @@ registry_select(Oid owner, const char *name)
 List *
 registry_load(Oid owner)
 {
-	return registry_select(owner, NULL);
+	/* Without the preloaded library the owner can change past the row. */
+	List	   *managers = registry_select(Slots == NULL ? InvalidOid : owner, NULL);
+	ListCell   *lc;
+
+	foreach(lc, managers)
+		if (OidIsValid(owner) && ((ProcessManager *) lfirst(lc))->owner != owner)
+			managers = foreach_delete_current(managers, lc);
+	return managers;
 }
 
 /*
@@ -219,13 +258,12 @@ registry_lock(int id, int lane, bool nowait)
 }
 
 /*
- * A process manager that the caller may change, with all its units locked,
- * which waits for batches that run.  While we wait, it can be changed, or
- * another one can take its name: what counts is what is there once the locks
- * are held.
+ * A process manager with all its units locked, which waits for batches that
+ * run.  While we wait, it can be changed, or another one can take its name:
+ * what counts is what is there once the locks are held.
  */
-ProcessManager *
-registry_take(const char *name, bool missing_ok)
+static ProcessManager *
+registry_lock_all(const char *name, bool missing_ok, bool require_owner)
 {
 	ProcessManager *pm = registry_get(name, missing_ok);
 
@@ -233,17 +271,38 @@ registry_take(const char *name, bool missing_ok)
 	{
 		ProcessManager *taken = pm;
 
-		registry_require_owner(pm);
+		if (require_owner)
+			registry_require_owner(pm);
 		for (int lane = 0; lane < pm->lanes; lane++)
 			(void) registry_lock(pm->id, lane, false);
 		pm = registry_get(name, missing_ok);
 		if (pm != NULL && pm->id == taken->id && pm->lanes == taken->lanes)
 		{
-			registry_require_owner(pm);
+			if (require_owner)
+				registry_require_owner(pm);
 			break;
 		}
 	}
 	return pm;
+}
+
+/*
+ * One that the caller may change.
+ */
+ProcessManager *
+registry_take(const char *name, bool missing_ok)
+{
+	return registry_lock_all(name, missing_ok, true);
+}
+
+/*
+ * One that changes with what the caller does to an object of the server; NULL
+ * if there is none.
+ */
+ProcessManager *
+registry_seize(const char *name)
+{
+	return registry_lock_all(name, true, false);
 }
 
 /*

@@ -63,6 +63,10 @@ typedef struct ProcessManager
 	uint64		version;		/* registry_version() when this was read */
 } ProcessManager;
 
+/* The schema of the types that stand for process managers. */
+#define REGISTRY_TYPES "pm_process_manager"
+
+extern Oid	registry_type(const char *name);
 extern void registry_install(void);
 extern uint64 registry_version(void);
 extern void registry_changed(void);
@@ -70,6 +74,7 @@ extern List *registry_load(Oid owner);
 extern ProcessManager *registry_get(const char *name, bool missing_ok);
 extern void registry_require_owner(ProcessManager *pm);
 extern bool registry_lock(int id, int lane, bool nowait);
+extern ProcessManager *registry_seize(const char *name);
 extern ProcessManager *registry_take(const char *name, bool missing_ok);
 
 #endif							/* PM_REGISTRY_H */

@@ -72,7 +72,7 @@ role_load(void)
 		ProcessManager *pm = lfirst(lc);
 		bool		found;
 
-		if (pm->paused || !pm->at_home)
+		if (pm->paused || !pm->at_home || !OidIsValid(pm->owner))
 			continue;
 		role = hash_search(Roles, &pm->owner, HASH_ENTER, &found);
 		if (!found)

@@ -313,7 +313,7 @@ scheduler_main(Datum arg)
 	slot_attach(arg);
 	if (slot_held_out(MyWorkerSlot->database) || !guc_launcher)
 		crew_leave();
-	BackgroundWorkerInitializeConnectionByOid(MyWorkerSlot->database, InvalidOid, 0);
+	crew_connect(MyWorkerSlot->database, InvalidOid);
 	crash_attach();
 	crew_transaction();
 	report_begin();

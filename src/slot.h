@@ -18,7 +18,7 @@
 #include "storage/spin.h"
 
 /* Room for the name of a log. */
-#define SLOT_LOG_NAME		256
+#define SLOT_LOG_NAME		264	/* two identifiers of 63 bytes, all of them quotes, quoted */
 /* At most this many workers, whatever max_worker_processes is. */
 #define SLOT_MAX_WORKERS	256
 #define SLOT_WAKE_WORDS		(SLOT_MAX_WORKERS / 64)

@@ -13,6 +13,8 @@
 #include "cursor.h"
 #include "exec.h"
 #include "log.h"
+#include "log_adopt.h"
+#include "owner.h"
 #include "park.h"
 #include "recut.h"
 #include "register.h"
@@ -150,26 +152,26 @@ steer_refuse_parked(ProcessManager *pm, const char *log)
 }
 
 /*
- * pm.unfollow(name, log)
+ * Ends the following of a log.  Returns how many parked events went with it.
  */
-Datum
-pm_unfollow(PG_FUNCTION_ARGS)
+int64
+steer_unfollow(ProcessManager *pm, const char *log)
 {
 	static ExecStatement delete_cursor = {
 		NULL,
 		"DELETE FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2",
 		2, {TEXTOID, TEXTOID}
 	};
-	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.unfollow");
-	char	   *log = steer_followed(pm, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	static ExecStatement delete_parked = {
+		NULL,
+		"DELETE FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {CStringGetTextDatum(pm->name), CStringGetTextDatum(log)};
 	LaneState	state;
+	int64		parked;
 
-	if (list_length(pm->logs) == 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("log \"%s\" is the only one that process manager \"%s\" follows", log, pm->name),
-				 errhint("SELECT pm.unregister(%s) ends it altogether.", quote_literal_cstr(pm->name))));
-	steer_refuse_parked(pm, log);
+	parked = (int64) exec_as_owner(&delete_parked, values, NULL);
 	steer_execute(&delete_cursor, pm->name, log);
 	recut_forget(pm->name, log);
 	for (int lane = 0; lane < pm->lanes; lane++)
@@ -180,14 +182,36 @@ pm_unfollow(PG_FUNCTION_ARGS)
 			lane_clear(pm->name, lane);
 	}
 	registry_changed();
+	return parked;
+}
+
+/*
+ * pm.unfollow(name, log)
+ */
+Datum
+pm_unfollow(PG_FUNCTION_ARGS)
+{
+	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.unfollow");
+	char	   *log = steer_followed(pm, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	PmLog	   *followed = log_get(log, true);
+
+	if (list_length(pm->logs) == 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("log \"%s\" is the only one that process manager \"%s\" follows", log, pm->name),
+				 errhint("SELECT pm.unregister(%s) ends it altogether.", quote_literal_cstr(pm->name))));
+	steer_refuse_parked(pm, log);
+	(void) steer_unfollow(pm, log);
+	if (followed != NULL)
+		owner_unfollow(pm->name, followed->relid);
 	PG_RETURN_VOID();
 }
 
 /*
- * pm.unregister(name)
+ * Forgets a process manager, whose units are locked.
  */
-Datum
-pm_unregister(PG_FUNCTION_ARGS)
+void
+steer_unregister(ProcessManager *pm)
 {
 	static ExecStatement delete_manager = {
 		NULL,
@@ -196,12 +220,21 @@ pm_unregister(PG_FUNCTION_ARGS)
 		"DELETE FROM pm_catalog.process_manager WHERE name OPERATOR(pg_catalog.=) $1",
 		1, {TEXTOID}
 	};
-	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.unregister");
 
 	steer_forget(pm->name);
 	recut_forget(pm->name, NULL);
 	steer_execute(&delete_manager, pm->name, NULL);
+	owner_forget(pm->name);
 	registry_changed();
+}
+
+/*
+ * pm.unregister(name)
+ */
+Datum
+pm_unregister(PG_FUNCTION_ARGS)
+{
+	steer_unregister(steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.unregister"));
 	PG_RETURN_VOID();
 }
 
@@ -250,9 +283,7 @@ steer_resume(ProcessManager *pm)
 	Datum		values[5];
 	ListCell   *lc;
 
-	if (!OidIsValid(pm->owner))
-		(void) get_role_oid(pm->owner_name, false);
-	register_check_owner(pm->owner);
+	register_require_owner(pm);
 	values[0] = Int32GetDatum(pm->id);
 	if (!pm->at_home)
 	{
@@ -265,6 +296,9 @@ steer_resume(ProcessManager *pm)
 	values[3] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[4] = ObjectIdGetDatum(MyDatabaseId);
 	(void) exec_as_owner(&resume, values, NULL);
+	owner_record(pm->name, pm->owner);
+	if (!pm->at_home)
+		owner_follow_all(pm->name);
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
 		LaneState	state;

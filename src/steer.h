@@ -5,6 +5,8 @@
 #ifndef PM_STEER_H
 #define PM_STEER_H
 
+#include "registry.h"
+
 typedef struct SteerKept
 {
 	int64		instances;
@@ -12,6 +14,8 @@ typedef struct SteerKept
 	int64		parked;
 } SteerKept;
 
+extern void steer_unregister(ProcessManager *pm);
+extern int64 steer_unfollow(ProcessManager *pm, const char *log);
 extern SteerKept steer_kept(const char *manager);
 
 #endif							/* PM_STEER_H */

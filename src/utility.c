@@ -9,6 +9,8 @@
  * is over.
  *
  * DROP and ALTER EXTENSION wake the workers when they commit.
+ *
+ * REASSIGN OWNED gives process managers to another role (owner.c).
  */
 #include "pm.h"
 
@@ -17,6 +19,7 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "nodes/parsenodes.h"
+#include "owner.h"
 #include "slot.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
@@ -242,7 +245,11 @@ utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
 {
 	Oid			database = utility_exclusive(pstmt->utilityStmt);
+	ReassignOwnedStmt *reassign = NULL;
 
+	/* What is in a plan may be gone when the command has run. */
+	if (IsA(pstmt->utilityStmt, ReassignOwnedStmt))
+		reassign = copyObject((ReassignOwnedStmt *) pstmt->utilityStmt);
 	utility_note(pstmt->utilityStmt);
 	if (OidIsValid(database))
 		utility_hold_out(database);
@@ -250,6 +257,8 @@ utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		prev_process_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	else
 		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	if (reassign != NULL)
+		owner_reassigned(reassign);
 }
 
 /*

@@ -21,6 +21,8 @@ CREATE FUNCTION pm.pause(name text) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_pause';
 CREATE FUNCTION pm.resume(name text DEFAULT NULL) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_resume';
+CREATE FUNCTION pm.set_owner(name text, role text) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_set_owner';
 CREATE FUNCTION pm.seek(name text, log text, after bigint, reset boolean DEFAULT false) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_seek';
 CREATE FUNCTION pm.retry(name text, log text, pos bigint) RETURNS void

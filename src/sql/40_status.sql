@@ -34,7 +34,13 @@ CREATE FUNCTION pm_catalog.may_see(owner oid) RETURNS boolean
 CREATE VIEW pm_catalog.manager AS
 SELECT p.name, p.id, p.owner_name, p.handler, p.handler_kind, p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff,
 	   p.handler_timeout, p.batch_size, p.lanes, p.park_limit, p.paused, p.registered_at, h.at_home,
-	   CASE WHEN h.at_home THEN p.owner
+	   -- The owner of the type that stands for it (src/owner.c).
+	   CASE WHEN h.at_home
+			THEN coalesce((SELECT t.typowner FROM pg_catalog.pg_type t
+						   WHERE t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name
+							 AND t.typnamespace OPERATOR(pg_catalog.=) (
+								 SELECT n.oid FROM pg_catalog.pg_namespace n
+								 WHERE n.nspname OPERATOR(pg_catalog.=) 'pm_process_manager')), p.owner)
 			ELSE coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(p.owner_name))::pg_catalog.oid, 0) END AS owner
 FROM pm_catalog.process_manager p
 CROSS JOIN pm_catalog.library() lib
@@ -250,7 +256,7 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'version' THEN 'Run ALTER EXTENSION pm UPDATE, or restart the server with the new library.'
 		   WHEN 'template' THEN pg_catalog.format('Run ALTER DATABASE %I IS_TEMPLATE false.', pg_catalog.current_database())
 		   WHEN 'closed' THEN pg_catalog.format('Run ALTER DATABASE %I ALLOW_CONNECTIONS true.', pg_catalog.current_database())
-		   WHEN 'owner' THEN pg_catalog.format('SELECT pm.unregister(%L), and register it as another role.', u.process_manager)
+		   WHEN 'owner' THEN pg_catalog.format('A superuser can give it to another role with SELECT pm.set_owner(%L, ...).', u.process_manager)
 		   WHEN 'login' THEN pg_catalog.format('Run ALTER ROLE %I LOGIN.', u.rolname)
 		   WHEN 'connect' THEN pg_catalog.format('Run GRANT CONNECT ON DATABASE %I TO %I.', pg_catalog.current_database(), u.rolname)
 		   WHEN 'problem' THEN u.problem_hint

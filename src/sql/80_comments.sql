@@ -2,6 +2,7 @@
 
 COMMENT ON SCHEMA pm IS 'process managers: functions and views';
 COMMENT ON SCHEMA pm_catalog IS 'process managers: private tables and internal functions';
+COMMENT ON SCHEMA pm_process_manager IS 'process managers: a type for each, by which PostgreSQL knows its owner and its logs';
 COMMENT ON TYPE pm.event IS 'an event of a log, as handlers get it';
 
 COMMENT ON FUNCTION pm.create_log(text) IS 'make a table of this name and the event log of this name, or repair the guard of one';
@@ -20,6 +21,7 @@ COMMENT ON FUNCTION pm.unfollow(text, text) IS 'stop following a log';
 COMMENT ON FUNCTION pm.unregister(text) IS 'forget a process manager and its cursors';
 COMMENT ON FUNCTION pm.pause(text) IS 'stop a process manager until pm.resume';
 COMMENT ON FUNCTION pm.resume(text) IS 'end a pause or a halt, adopt a copy; null: all that the caller may';
+COMMENT ON FUNCTION pm.set_owner(text, text) IS 'give a process manager to another role';
 COMMENT ON FUNCTION pm.seek(text, text, bigint, boolean) IS 'set a cursor: the next event is the first one after this position';
 COMMENT ON FUNCTION pm.retry(text, text, bigint) IS 'have a parked event, and then the rest of its key, retried now';
 COMMENT ON FUNCTION pm.discard(text, text, bigint) IS 'give up a parked event';

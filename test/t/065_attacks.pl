@@ -224,7 +224,7 @@ DROP TABLE mallory.view;
 CREATE VIEW mallory.view AS SELECT 1::bigint AS position, 's' AS stream, mallory.grab_quietly('view')::text AS type;
 SQL
 like(sqlstate("SELECT * FROM pm.read('mallory.policy')", 'alice'), qr/^42501$/, 'a row policy hides nothing from alice without a word, and is not asked');
-is(sqlstate("SELECT * FROM pm.read('mallory.view')"), '55000', 'a view that has taken the place of a log is none');
+is(sqlstate("SELECT * FROM pm.read('mallory.view')"), '42704', 'a view that has taken the place of a log is none');
 answer("SELECT * FROM pm.read('mallory.policy')");
 ran_as($_, 'not at all') for ('policy', 'view');
 is(sqlstate("SELECT pm.append('alice.private', 'a', 'Root'); SELECT * FROM pm.trace('alice.private', 1)", 'alice'), '', "a log that hides its events from alice does not spoil her pm.trace");

@@ -1,0 +1,165 @@
+/*
+ * drop.c
+ *		What becomes of logs and process managers when objects of the server are
+ *		dropped.
+ *
+ * The event trigger pm_after_drop sees every object that a command drops.  A
+ * table that is a log takes the log with it.  A process manager that follows
+ * the log depends on the table (owner.c), so either the command said CASCADE,
+ * and the process manager stops following, or there is none.  A type that
+ * stands for a process manager and is dropped itself (DROP OWNED by its owner)
+ * takes the process manager with it; one that goes along with a log's table
+ * is made again, since the process manager stays.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/event_trigger.h"
+#include "exec.h"
+#include "highwater.h"
+#include "log.h"
+#include "owner.h"
+#include "steer.h"
+#include "utils/builtins.h"
+#include "wakeup.h"
+#include "within.h"
+
+PG_FUNCTION_INFO_V1(pm_drop_after_drop);
+
+/* Something of ours that has been dropped. */
+typedef struct Dropped
+{
+	Oid			relid;			/* of a log's table, or InvalidOid */
+	char	   *name;			/* of the log or the process manager */
+	bool		itself;			/* it was to be dropped, not what it depends on */
+} Dropped;
+
+static void *
+drop_form(uint64 row)
+{
+	Dropped    *dropped = palloc(sizeof(Dropped));
+	bool		isnull;
+
+	dropped->relid = DatumGetObjectId(exec_value(row, 1, &isnull));
+	dropped->name = exec_text(row, 2);
+	dropped->itself = DatumGetBool(exec_value(row, 3, &isnull));
+	return dropped;
+}
+
+/*
+ * What the command has dropped that is ours.
+ */
+static List *
+drop_list(void)
+{
+	static ExecStatement select_dropped = {
+		NULL,
+		"SELECT d.objid, l.name, d.original FROM pg_catalog.pg_event_trigger_dropped_objects() d "
+		"JOIN pm_catalog.log l ON l.source::pg_catalog.oid OPERATOR(pg_catalog.=) d.objid "
+		"WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid "
+		"AND d.objsubid OPERATOR(pg_catalog.=) 0 "
+		"UNION ALL "
+		"SELECT 0::pg_catalog.oid, d.object_name, d.original FROM pg_catalog.pg_event_trigger_dropped_objects() d "
+		"WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid "
+		"AND d.schema_name OPERATOR(pg_catalog.=) 'pm_process_manager'",
+		0, {InvalidOid}
+	};
+
+	return exec_list(&select_dropped, NULL, NULL, drop_form);
+}
+
+static void *
+drop_follower(uint64 row)
+{
+	return exec_text(row, 1);
+}
+
+/*
+ * The log's table is gone: nobody follows it any more.
+ */
+static void
+drop_log(const char *log, Oid relid)
+{
+	static ExecStatement followers = {
+		NULL,
+		"SELECT DISTINCT process_manager FROM pm_catalog.cursor WHERE log OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	};
+	Datum		values[1] = {CStringGetTextDatum(log)};
+	ListCell   *lc;
+
+	foreach(lc, exec_list(&followers, values, NULL, drop_follower))
+	{
+		ProcessManager *pm;
+		int64		parked;
+
+		within_refuse(lfirst(lc));
+		pm = registry_seize(lfirst(lc));
+		if (pm == NULL)
+			continue;
+		parked = steer_unfollow(pm, log);
+		ereport(NOTICE,
+				(errmsg("process manager \"%s\" does not follow log \"%s\" any more", pm->name, log),
+				 parked > 0 ? errdetail("Parked events that were discarded: %lld.", (long long) parked) : 0));
+	}
+	log_delete(log);
+	wakeup_forget(relid);
+}
+
+/*
+ * The type of a process manager was dropped.
+ */
+static void
+drop_manager(Dropped *dropped)
+{
+	ProcessManager *pm;
+
+	within_refuse(dropped->name);
+	pm = registry_seize(dropped->name);
+	if (pm == NULL)
+		return;
+	if (!dropped->itself)
+	{
+		if (OidIsValid(pm->owner))
+			owner_record(pm->name, pm->owner);
+		owner_follow_all(pm->name);
+		return;
+	}
+	steer_unregister(pm);
+	ereport(NOTICE,
+			(errmsg("process manager \"%s\" is unregistered", pm->name)));
+}
+
+/*
+ * The event trigger pm_after_drop.
+ */
+Datum
+pm_drop_after_drop(PG_FUNCTION_ARGS)
+{
+	List	   *all;
+	ListCell   *lc;
+
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function was not called by event trigger manager")));
+	all = drop_list();
+	if (all == NIL)
+		PG_RETURN_NULL();
+	highwater_require_fresh_snapshots("dropping an event log or a process manager");
+
+	/* What goes altogether first, then what it would have followed. */
+	foreach(lc, all)
+		if (!OidIsValid(((Dropped *) lfirst(lc))->relid) && ((Dropped *) lfirst(lc))->itself)
+			drop_manager(lfirst(lc));
+	foreach(lc, all)
+		if (OidIsValid(((Dropped *) lfirst(lc))->relid))
+			drop_log(((Dropped *) lfirst(lc))->name, ((Dropped *) lfirst(lc))->relid);
+	CommandCounterIncrement();
+	foreach(lc, all)
+		if (!OidIsValid(((Dropped *) lfirst(lc))->relid) && !((Dropped *) lfirst(lc))->itself)
+			drop_manager(lfirst(lc));
+	registry_changed();
+	PG_RETURN_NULL();
+}

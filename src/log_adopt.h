@@ -1,0 +1,15 @@
+/*
+ * log_adopt.h
+ *		Making logs of what is there.
+ */
+#ifndef PM_LOG_ADOPT_H
+#define PM_LOG_ADOPT_H
+
+#include "log.h"
+
+extern void log_adopt(const char *name);
+extern void log_adopt_owned(void);
+extern void log_repair(PmLog *log);
+extern void log_adopt_table(const char *name, Oid relid);
+
+#endif							/* PM_LOG_ADOPT_H */

@@ -1,0 +1,182 @@
+# The owner of a process manager is an owner as PostgreSQL knows them: DROP ROLE is refused in every
+# database, REASSIGN OWNED and DROP OWNED do what they say, and pm.set_owner gives it to another role.
+# Where the owner is gone all the same, a superuser can take it over. A handler runs as the owner and
+# nobody else, whatever ALTER ROLE and ALTER DATABASE say.
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PmTest::node('owners', conf => "pm.poll_interval = '200ms'\nmax_connections = 40\nmax_worker_processes = 20\n");
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE alice LOGIN;
+CREATE ROLE bob LOGIN;
+CREATE ROLE carol LOGIN;
+CREATE ROLE gone LOGIN;
+CREATE ROLE stays_out NOLOGIN;
+CREATE ROLE grp;
+GRANT grp TO bob;
+GRANT USAGE ON SCHEMA pm TO alice, bob, carol, gone, grp;
+GRANT CREATE ON SCHEMA public TO alice, bob, carol, gone;
+SELECT pm.create_log('orders'), pm.create_log('payments');
+GRANT SELECT, INSERT ON orders, payments TO alice, bob, carol, gone;
+CREATE DATABASE elsewhere;
+CREATE TABLE who (pm text, type text, session_role text, role text, at timestamptz DEFAULT clock_timestamp());
+GRANT INSERT, SELECT ON who TO PUBLIC;
+SQL
+
+# The answer, or the error with its SQLSTATE.
+sub answer
+{
+	my ($sql, $role, $db) = @_;
+	my ($rc, $out, $err) = $node->psql($db // 'postgres', $sql, on_error_stop => 1,
+		extra_params => [ '-v', 'VERBOSITY=verbose', '-U', $role // 'postgres' ]);
+	return $rc == 0 ? $out : $err;
+}
+
+sub owner
+{
+	my ($pm) = @_;
+	return answer("SELECT owner FROM pm.process_manager WHERE name = '$pm'");
+}
+
+sub register
+{
+	my ($role, $pm, $more) = @_;
+
+	answer("CREATE OR REPLACE FUNCTION public.$pm(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN INSERT INTO public.who VALUES ('$pm', e.type, session_user, current_user); END \$\$", $role);
+	return answer("SELECT pm.register('$pm', '$pm', '{orders}', start_at => 'end'" . ($more // '') . ')', $role);
+}
+
+# An event of this type has been handled, by this role.
+sub handled_by
+{
+	my ($pm, $type, $role, $name) = @_;
+
+	answer("SELECT pm.append('orders', 's', '$type')");
+	ok(PmTest::wait_until($node, "SELECT string_agg(session_role || ' ' || role, ',') FROM who WHERE pm = '$pm' AND type = '$type'", "$role $role", timeout => 20), $name);
+	return;
+}
+
+# ---- DROP ROLE, REASSIGN OWNED, DROP OWNED
+
+is(register('alice', 'm'), '', 'alice registers one');
+for my $db ('postgres', 'elsewhere')
+{
+	like(answer('DROP ROLE alice', undef, $db), qr/2BP01.*(?:owner of type pm_process_manager\.m\b|objects in database postgres)/s, "$db: DROP ROLE of an owner is refused");
+}
+handled_by('m', 'first', 'alice', 'it runs as alice');
+like(answer('REASSIGN OWNED BY alice TO bob', 'alice'), qr/42501/, 'alice cannot give it to a role that she is no member of');
+is(answer('REASSIGN OWNED BY alice TO bob'), '', 'REASSIGN OWNED');
+is(owner('m'), 'bob', 'makes it the property of the new owner');
+is(answer("SELECT owner_name FROM pm_catalog.process_manager WHERE name = 'm'"), 'bob', 'in a dump as well');
+handled_by('m', 'reassigned', 'bob', 'as whom it goes on');
+like(answer("SELECT pm.pause('m')", 'alice'), qr/42501/, 'it is not hers any more');
+is(answer("REASSIGN OWNED BY alice TO carol; SELECT owner FROM pm.process_manager"), 'bob', 'what she has not is not reassigned');
+# by a role that is a member of both, and no superuser
+answer('CREATE ROLE dora LOGIN; GRANT bob, carol TO dora');
+is(answer('REASSIGN OWNED BY bob TO carol', 'dora'), '', 'REASSIGN OWNED by a member of both roles');
+is(owner('m'), 'carol', 'does the same');
+handled_by('m', 'again', 'carol', 'it goes on as that role');
+is(answer('BEGIN; REASSIGN OWNED BY carol TO bob; ROLLBACK'), '', 'REASSIGN OWNED, rolled back');
+is(owner('m'), 'carol', 'changes nothing');
+is(answer('ALTER TYPE pm_process_manager.m OWNER TO bob'), '', 'what ALTER TYPE says of its type');
+is(owner('m'), 'bob', 'is said of the process manager');
+for my $alter ('RENAME TO n', 'SET SCHEMA public')
+{
+	like(answer("ALTER TYPE pm_process_manager.m $alter"), qr/ERROR/, "its type cannot be separated from it: $alter");
+}
+like(answer("CREATE TYPE pm_process_manager.squat", 'bob'), qr/42501|42601/, 'nor can others put one there');
+is(answer("SELECT pm.register('m', 'm', '{orders}', max_attempts => 7); SELECT max_attempts FROM pm.process_manager WHERE name = 'm'", 'bob'), "\n7", 'the new owner can change it');
+
+answer('DROP OWNED BY alice');
+is(answer('DROP ROLE alice'), '', 'alice, who owns nothing now, can be dropped');
+register('gone', 'g', ", lanes => 3");
+handled_by('g', 'one', 'gone', "one of another role's");
+is(answer('DROP OWNED BY gone; DROP ROLE gone'), '', 'DROP OWNED, DROP ROLE');
+is(answer("SELECT (SELECT count(*) FROM pm_catalog.process_manager WHERE name = 'g'), (SELECT count(*) FROM pm_catalog.cursor WHERE process_manager = 'g'), (SELECT count(*) FROM pm_catalog.lane WHERE process_manager = 'g')"), '0|0|0', 'have taken its process managers');
+is(answer("SELECT pm.unregister('m'); SELECT count(*) FROM pg_type WHERE typnamespace = 'pm_process_manager'::regnamespace", 'bob'), "\n0", 'pm.unregister leaves nothing');
+register('bob', 'm');
+
+# ---- pm.set_owner
+
+answer('GRANT bob TO carol; REVOKE INSERT, SELECT ON orders FROM carol; CREATE ROLE stranger LOGIN; GRANT USAGE ON SCHEMA pm TO stranger');
+like(answer("SELECT pm.set_owner('m', 'stranger')", 'bob'), qr/42501.*"stranger"/s, 'to a role that one cannot be: refused');
+like(answer("SELECT pm.set_owner('m', 'stranger')", 'stranger'), qr/42501.*must be owner/s, "what is somebody else's: refused");
+answer('CREATE ROLE blind LOGIN; GRANT USAGE ON SCHEMA pm TO blind');
+like(answer("SELECT pm.set_owner('m', 'blind')"), qr/42501.*may not read log "orders"/s, 'to a role that may not read the log: refused');
+like(answer("SELECT pm.set_owner('m', 'stays_out')"), qr/28000.*ALTER ROLE stays_out LOGIN/s, 'to a role that may not log in: refused');
+like(answer("SELECT pm.set_owner('m', 'nobody')"), qr/42704/, 'to a role that does not exist: refused');
+answer('GRANT SELECT ON orders TO carol, stranger; REVOKE EXECUTE ON FUNCTION m(pm.event) FROM PUBLIC');
+like(answer("SELECT pm.set_owner('m', 'stranger')"), qr/42501/, 'to a role that may not execute the handler: refused');
+answer('GRANT EXECUTE ON FUNCTION m(pm.event) TO carol');
+like(answer("SELECT pm.set_owner('m', 'postgres')"), qr/42501.*no superuser owns/s, "a superuser does not get somebody's handler");
+is(answer("SELECT pm.set_owner('m', 'carol')", 'carol'), '', 'a member of both gives it to herself');
+is(owner('m'), 'carol', 'it is hers');
+handled_by('m', 'set', 'carol', 'it runs as her');
+like(answer("DROP OWNED BY bob; DROP ROLE carol"), qr/owner of type pm_process_manager\.m\b/, 'whom DROP ROLE spares');
+like(answer('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pm.set_owner(\'m\', \'carol\')'), qr/25000/, 'not under an old snapshot');
+
+# ---- an owner that is gone all the same
+
+sub lose_owner
+{
+	my ($pm, $role) = @_;
+
+	answer("DELETE FROM pg_shdepend WHERE refobjid = '$role'::regrole; DROP ROLE $role");
+	return;
+}
+answer("CREATE ROLE lost LOGIN; GRANT USAGE ON SCHEMA pm TO lost; GRANT CREATE ON SCHEMA public TO lost; GRANT SELECT ON orders TO lost");
+answer('CREATE FUNCTION count_up(e pm.event, state jsonb) RETURNS jsonb LANGUAGE sql RETURN to_jsonb(coalesce(state::int, 0) + 1)');
+is(answer("SELECT pm.register('orphan', 'count_up', '{orders}', start_at => 'end')", 'lost'), '', 'one whose owner will be gone');
+answer("SELECT pm.append('orders', 'k', 'x')");
+ok(PmTest::wait_until($node, "SELECT state FROM pm.instance WHERE process_manager = 'orphan' AND key = 'k'", 1, timeout => 20), 'it has an instance');
+lose_owner('orphan', 'lost');
+for my $call ("pm.resume('orphan')", "pm.register('orphan', 'count_up', '{orders}')")
+{
+	like(answer("SELECT $call"), qr/42704: role "lost", the owner of process manager "orphan", does not exist.*pm\.set_owner\('orphan'/s, "$call says whose it was, and what to do");
+	like(answer("SELECT $call", 'bob'), qr/42501/, "$call is not for others");
+}
+is(answer('SELECT pm.resume()'), '', 'pm.resume() goes on without it');
+is(answer('SELECT pm.resume()', 'carol'), '', 'for others too');
+is(answer("SELECT reason LIKE '%\"lost\", does not exist%', hint LIKE '%pm.set_owner(''orphan''%' FROM pm.status WHERE process_manager = 'orphan'"), 't|t', 'pm.status says it as well');
+like(answer("SELECT pm.set_owner('orphan', 'carol')", 'carol'), qr/42501/, 'nobody but a superuser takes it over');
+is(answer("SELECT pm.set_owner('orphan', 'carol')"), '', 'a superuser does, with pm.set_owner');
+answer("SELECT pm.append('orders', 'k', 'x')");
+ok(PmTest::wait_until($node, "SELECT state FROM pm.instance WHERE process_manager = 'orphan' AND key = 'k'", 2, timeout => 20), 'and its instances go on');
+like(answer('DROP ROLE carol'), qr/owner of type pm_process_manager\.orphan/, 'with an owner that PostgreSQL knows');
+# a type that a superuser has dropped past us is made again
+answer("ALTER EVENT TRIGGER pm_after_drop DISABLE; DROP TYPE pm_process_manager.orphan; ALTER EVENT TRIGGER pm_after_drop ENABLE ALWAYS");
+is(answer("SELECT pm.resume('orphan')", 'carol'), '', 'pm.resume records the owner again');
+like(answer('DROP ROLE carol'), qr/owner of type pm_process_manager\.orphan/, 'so that DROP ROLE is refused');
+is(answer("DROP TYPE pm_process_manager.orphan; SELECT count(*) FROM pm.process_manager WHERE name = 'orphan'"), 0, 'DROP of its type is a pm.unregister');
+
+# ---- as the owner, whatever is SET for the role or the database
+
+answer('GRANT SELECT, INSERT ON orders TO bob, grp; GRANT CREATE ON SCHEMA public TO bob; GRANT USAGE ON SCHEMA pm TO bob');
+is(register('bob', 'b'), '', "bob's");
+handled_by('b', 'plain', 'bob', 'it runs as bob');
+my %as = (
+	'ALTER ROLE bob SET role = grp' => 'ALTER ROLE bob RESET role',
+	'ALTER ROLE bob IN DATABASE postgres SET role = grp' => 'ALTER ROLE bob IN DATABASE postgres RESET role',
+	'ALTER DATABASE postgres SET role = grp' => 'ALTER DATABASE postgres RESET role');
+my $n = 0;
+for my $set (sort keys %as)
+{
+	answer("$set; SELECT pg_terminate_backend(pid) FROM pm.worker WHERE kind <> 'launcher'");
+	handled_by('b', 'set' . ++$n, 'bob', "$set: it runs as bob");
+	answer("SET ROLE NONE; $as{$set}");
+}
+# a superuser's session can be made somebody else's
+answer('CREATE ROLE boss SUPERUSER LOGIN');
+is(register('boss', 'super'), '', "a superuser's");
+answer("ALTER ROLE boss SET session_authorization = bob; SELECT pg_terminate_backend(pid) FROM pm.worker WHERE role = 'boss'");
+handled_by('super', 'boss', 'boss', 'ALTER ROLE ... SET session_authorization: it runs as its owner');
+
+PmTest::no_crash_ok($node);
+unlike(slurp_file($node->logfile), qr/cache lookup failed|unexpected classid/, 'nothing is looked up in vain');
+$node->stop('fast');
+done_testing();
