@@ -23,6 +23,7 @@ INSERT INTO contract VALUES
 	('unregister', 'name text', 'void', 'volatile'),
 	('pause', 'name text', 'void', 'volatile'),
 	('resume', 'name text DEFAULT NULL::text', 'void', 'volatile'),
+	('set_owner', 'name text, role text', 'void', 'volatile'),
 	('seek', 'name text, log text, after bigint, reset boolean DEFAULT false', 'void', 'volatile'),
 	('retry', 'name text, log text, pos bigint', 'void', 'volatile'),
 	('discard', 'name text, log text, pos bigint', 'void', 'volatile'),
