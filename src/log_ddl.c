@@ -116,6 +116,27 @@ log_require_owner(PmLog *log)
 }
 
 /*
+ * The log, locked against everybody.  What has changed while we waited counts,
+ * the owner too.
+ */
+static PmLog *
+log_take(PmLog *log)
+{
+	Oid			relid = log->relid;
+
+	LockRelationOid(relid, AccessExclusiveLock);
+	if (!log->stale)
+		return log;
+	log = log_get(log->name, false);
+	if (log->relid != relid)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("event log \"%s\" was replaced", log->name)));
+	log_require_owner(log);
+	return log;
+}
+
+/*
  * The names of all logs.
  */
 List *
@@ -212,7 +233,7 @@ log_create_again(PmLog *log)
 					(errcode(ERRCODE_DUPLICATE_OBJECT),
 					 errmsg("event log \"%s\" already exists", log->name)));
 		log_require_owner(log);
-		log_repair(log);
+		log_repair(log_take(log));
 		CommandCounterIncrement();
 		log_require_whole(log_get(name, false));
 		return;
@@ -361,6 +382,20 @@ log_take_guard_off(const char *table)
 }
 
 /*
+ * No log has the name, but a table has its guard.
+ */
+static void
+log_drop_stray(const char *name)
+{
+	Oid			stray = log_stray_guard(name);
+
+	if (!OidIsValid(stray))
+		(void) log_get(name, false);
+	log_take_guard_off(quote_qualified_identifier(get_namespace_name(get_rel_namespace(stray)),
+												  get_rel_name(stray)));
+}
+
+/*
  * pm.drop_log(log)
  *
  * Forgets the log and takes the guard off; the table stays.
@@ -369,23 +404,24 @@ Datum
 pm_drop_log(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	PmLog	   *log = log_get(name, true);
+	PmLog	   *log;
 	char	   *followers;
 
 	/* An old snapshot would not see who follows it. */
 	highwater_require_fresh_snapshots("pm.drop_log");
 	exec_require_writable("pm.drop_log");
-	if (log == NULL)
+	/* While we wait it can be dropped, or another one can take its name. */
+	do
 	{
-		Oid			stray = log_stray_guard(name);
-
-		if (!OidIsValid(stray))
-			(void) log_get(name, false);
-		log_take_guard_off(quote_qualified_identifier(get_namespace_name(get_rel_namespace(stray)), get_rel_name(stray)));
-		PG_RETURN_VOID();
-	}
-	log_require_owner(log);
-	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);
+		log = log_get(name, true);
+		if (log == NULL)
+		{
+			log_drop_stray(name);
+			PG_RETURN_VOID();
+		}
+		log_require_owner(log);
+		LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);
+	} while (log->stale);
 	followers = log_followers(log->name);
 	if (followers != NULL)
 		ereport(ERROR,
