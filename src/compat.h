@@ -75,6 +75,13 @@ compat_my_vxid(void)
 								 (rel)->rd_firstRelfilenodeSubid != InvalidSubTransactionId)
 #endif
 
+/* A function that does not return; before its declaration. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_NORETURN	pg_noreturn
+#else
+#define COMPAT_NORETURN	pg_attribute_noreturn()
+#endif
+
 /* The sequence behind an identity column. */
 static inline Oid
 compat_identity_sequence(Relation rel, AttrNumber attnum)

@@ -35,7 +35,7 @@ extern Highwater highwater_await(Oid relid, Oid seqid, HighwaterView view, const
 extern VirtualTransactionId *highwater_writers(Oid relid, int *count);
 extern bool highwater_self_writes(Oid relid);
 extern char *highwater_set_back(const char *log, int64 last, int64 reached, char **hint);
-extern void highwater_refuse(const char *log, int64 last, int64 reached) pg_attribute_noreturn();
+COMPAT_NORETURN extern void highwater_refuse(const char *log, int64 last, int64 reached);
 extern void highwater_require_fresh_snapshots(const char *function);
 
 #endif							/* PM_HIGHWATER_H */
