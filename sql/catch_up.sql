@@ -99,9 +99,9 @@ BEGIN
 		RAISE INFO '% % %', r.who, r.type, CASE WHEN r.events = r.positions AND (r.in_order OR r.type = 'b') THEN r.events::text ELSE r::text END;
 	END LOOP;
 END $$;
--- along the index of positions, and by a query for some types
+-- along the index of positions, for some types too
 CALL again();
--- a user's code in an index, in statistics, in a check that the planner would look at: along the index of positions
+-- a user's code in an index, which the planner would run
 CREATE INDEX odd_of_user ON odd (of_user(stream));
 CALL again();
 ALTER TABLE odd DROP CONSTRAINT odd_pkey;
@@ -110,7 +110,7 @@ CALL again();
 DROP INDEX odd_of_user;
 CREATE INDEX odd_partly ON odd (type) WHERE stream > 's2';
 CREATE INDEX odd_down ON odd (position DESC) WHERE position > 0;
--- PostgreSQL's own functions do no harm: by a query
+-- PostgreSQL's own functions can take their time too: nothing is planned
 CALL again();
 CREATE STATISTICS odd_statistics ON (of_user(stream)), type FROM odd;
 CALL again();

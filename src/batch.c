@@ -11,15 +11,11 @@
 #include "pm.h"
 
 #include "batch.h"
-#include "catalog/pg_type.h"
 #include "crash.h"
 #include "event.h"
 #include "highwater.h"
-#include "log_index.h"
+#include "log_read.h"
 #include "recut.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
-#include "utils/lsyscache.h"
 
 /* Of each of several logs so many events are read at once, at least. */
 #define BATCH_CHUNK		32
@@ -75,9 +71,27 @@ batch_version(Batch *batch, BatchLog *b)
 }
 
 /*
- * Opens the logs.  False when one cannot be looked at now.
+ * Opens a log.  What keeps it from being read is noted.
  */
-bool
+static void
+batch_open_log(Batch *batch, BatchLog *b)
+{
+	const char *name = b->cursor->log;
+	bool		locked = false;
+
+	b->log = batch->request->wait_for_logs ? log_open(name) : log_open_nowait(name, &locked);
+	if (b->log == NULL && locked)
+		log_trouble_locked(&b->trouble, name);
+	else if (b->log == NULL)
+		log_trouble_missing(&b->trouble, name);
+	else
+		(void) log_trouble(&b->trouble, b->log, GetUserId());
+}
+
+/*
+ * Opens the logs.
+ */
+void
 batch_open(Batch *batch, List *cursors)
 {
 	bool		shared = batch->pm->types == (Datum) 0 && batch->pm->lanes == 1;
@@ -91,10 +105,9 @@ batch_open(Batch *batch, List *cursors)
 		ListCell   *lc2;
 
 		b->cursor = lfirst(lc);
-		b->log = log_open(b->cursor->log, !batch->request->wait);
-		if (b->log == NULL)
-			return false;
-		log_require_whole(b->log);
+		batch_open_log(batch, b);
+		if (b->trouble.message != NULL)
+			continue;
 		foreach(lc2, batch->pm->recuts)
 		{
 			Recut	   *past = lfirst(lc2);
@@ -110,10 +123,7 @@ batch_open(Batch *batch, List *cursors)
 			b->key.lane = batch->lane;
 		}
 		b->reading = reading_find(&b->key, batch_version(batch, b), b->cursor->position, &b->next);
-		if (b->reading != NULL)
-			log_require_select(b->log, GetUserId());
 	}
-	return true;
 }
 
 /*
@@ -122,11 +132,16 @@ batch_open(Batch *batch, List *cursors)
 static bool
 batch_compute_mark(Batch *batch, BatchLog *b, DispatchResult *result)
 {
+	int64		needed;
+
 	b->mark = highwater_compute(b->log->relid, b->log->seqid, batch->request->view);
+	needed = Max(b->mark.reached, b->cursor->position);
 	if (b->mark.status == HIGHWATER_UNKNOWN)
+		log_trouble_locked(&b->trouble, b->log->name);
+	else if (b->mark.status == HIGHWATER_REWOUND || b->mark.last < b->cursor->position)
+		log_trouble_rewound(&b->trouble, b->log, b->mark.last, needed);
+	if (b->trouble.message != NULL)
 		return false;
-	if (b->mark.status == HIGHWATER_REWOUND || b->mark.last < b->cursor->position)
-		highwater_refuse(b->log->name, b->mark.last, Max(b->mark.reached, b->cursor->position));
 	if (b->mark.status == HIGHWATER_HELD)
 		result->held = true;
 	b->marked = true;
@@ -158,32 +173,8 @@ typedef struct BatchWants
 	Batch	   *batch;
 	BatchLog   *log;
 	bool		ours;			/* the key is the stream: only those of this lane */
-	Datum	   *types;			/* only these, unless it is NULL */
-	int			ntypes;
-	Oid			collation;
+	LogTypes   *types;			/* only these, unless it is NULL */
 } BatchWants;
-
-/*
- * Only some types are wanted.
- */
-static void
-batch_want_types(BatchWants *wants, BatchLog *b, Datum types)
-{
-	Oid			type;
-	int32		typmod;
-
-	deconstruct_array(DatumGetArrayTypeP(types), TEXTOID, -1, false, TYPALIGN_INT, &wants->types, NULL, &wants->ntypes);
-	get_atttypetypmodcoll(b->log->relid, b->log->attnum[EVENT_TYPE], &type, &typmod, &wants->collation);
-}
-
-static bool
-batch_wants_type(BatchWants *wants, const EventFields *event)
-{
-	for (int i = 0; i < wants->ntypes && !event->nulls[EVENT_TYPE - 1]; i++)
-		if (DatumGetBool(DirectFunctionCall2Coll(texteq, wants->collation, event->values[EVENT_TYPE - 1], wants->types[i])))
-			return true;
-	return false;
-}
 
 /*
  * Is it wanted?
@@ -194,7 +185,7 @@ batch_wants(void *arg, const EventFields *event)
 	BatchWants *wants = arg;
 	uint32		hash;
 
-	if (wants->types != NULL && !batch_wants_type(wants, event))
+	if (wants->types != NULL && !log_types_have(wants->types, event))
 		return false;
 	if (!wants->ours)
 		return true;
@@ -222,23 +213,25 @@ batch_up_to(Batch *batch, BatchLog *b)
 /*
  * Reads a log on from a position to its mark.  Where the stream is the key, the
  * events of other lanes are left out at once, and more are read to make up for
- * them.  So are those of other types, unless a query does that, which may find
- * an index of types.
+ * them.  So are those of other types.
  */
 static void
 batch_read_on(Batch *batch, BatchLog *b, int64 after)
 {
-	BatchWants	wants = {batch, b, b->others && batch->pm->correlate == NULL, NULL, 0, InvalidOid};
-	ReadingRequest request = {b->key, batch_version(batch, b), after, batch_up_to(batch, b), batch->limit, 0, 0, NULL, &wants};
+	Reading    *reading;
+	LogTypes	types;
+	BatchWants	wants = {batch, b, b->others && batch->pm->correlate == NULL, NULL};
+	ReadingRequest request = {b->key, batch_version(batch, b), after, batch_up_to(batch, b), batch->limit, 0, NULL, &wants};
 	BatchItem	first = {.source = HANDLING_EVENT, .position = after + 1, .log_name = b->log->name};
 
 	if (batch->nlogs > 1)
 		request.limit = Min(batch->limit, Max(batch->limit / batch->nlogs, BATCH_CHUNK));
 	request.rows = request.limit;
-	if (batch->pm->types && log_index_may_plan(b->log))
-		request.types = batch->pm->types;
-	else if (batch->pm->types)
-		batch_want_types(&wants, b, batch->pm->types);
+	if (batch->pm->types)
+	{
+		log_types_begin(&types, b->log, batch->pm->types);
+		wants.types = &types;
+	}
 	if (wants.ours || wants.types != NULL)
 	{
 		request.wants = batch_wants;
@@ -246,8 +239,16 @@ batch_read_on(Batch *batch, BatchLog *b, int64 after)
 	}
 	/* Each event says that it is the one, as far as that can be told (log_index.c). */
 	batch_mark(batch, &first);
-	b->reading = reading_read(b->log, &request);
+	reading = reading_read(b->log, &request);
 	crash_unmark();
+	if (reading == NULL)
+	{
+		/* What there was of it is gone. */
+		b->reading = NULL;
+		log_trouble_no_index(&b->trouble, b->log);
+		return;
+	}
+	b->reading = reading;
 	b->next = 0;
 	b->looked_at += b->reading->looked_at;
 	batch->bytes += b->reading->bytes;
@@ -277,10 +278,10 @@ batch_read_to(BatchLog *b)
 static void
 batch_look(Batch *batch, BatchLog *b, DispatchResult *result)
 {
-	while (!batch_has_read(b) && !b->unknown)
+	while (!batch_has_read(b) && !b->unknown && b->trouble.message == NULL)
 	{
 		if (!b->marked && !batch_compute_mark(batch, b, result))
-			b->unknown = true;
+			b->unknown = b->reading != NULL;
 		else if (batch_read_to(b) >= b->mark.mark)
 			return;
 		else if (batch_read_to(b) >= batch_up_to(batch, b))
@@ -310,8 +311,54 @@ batch_take(Batch *batch, BatchLog *b)
 }
 
 /*
+ * Is the log left out of the batch?  One that has been read to some point is
+ * not: the next batch will find out.
+ */
+static bool
+batch_leaves_out(BatchLog *b)
+{
+	return b->trouble.message != NULL && b->reading == NULL;
+}
+
+/*
+ * Some logs cannot be read.  May the batch do without?  It waits for them for a
+ * while, for the sake of the order in which events were recorded.  Then the
+ * others go on: else the owner of one log could keep a follower from the events
+ * of all.
+ */
+static bool
+batch_do_without(Batch *batch, DispatchResult *result)
+{
+	BatchLog   *broken = NULL;
+	bool		lasting = true;
+
+	for (int i = 0; i < batch->nlogs; i++)
+	{
+		BatchLog   *b = &batch->logs[i];
+
+		if (!batch_leaves_out(b))
+		{
+			log_trouble_over(b->cursor->log);
+			continue;
+		}
+		batch->left_out++;
+		lasting &= log_trouble_lasts(b->cursor->log);
+		result->held |= b->trouble.locked;
+		result->left_out |= !b->trouble.locked;
+		if (broken == NULL && !b->trouble.locked)
+			broken = b;
+	}
+	if (batch->left_out == 0)
+		return true;
+	/* That no log is left, or what the caller wants to see, is an error. */
+	if (broken != NULL && (batch->left_out == batch->nlogs || batch->request->raise))
+		log_trouble_raise(&broken->trouble);
+	return batch->left_out < batch->nlogs && (lasting || batch->request->wait);
+}
+
+/*
  * Reads what the logs have, merged by recorded_at.  Stops where it is not known
- * what would come next.  False when no log can be looked at now.
+ * what would come next.  False when it is not to be handled now.
  */
 bool
 batch_read(Batch *batch, DispatchResult *result)
@@ -322,11 +369,9 @@ batch_read(Batch *batch, DispatchResult *result)
 
 	batch->events = palloc(sizeof(BatchItem *) * batch->limit);
 	for (int i = 0; i < batch->nlogs; i++)
-	{
 		batch_look(batch, &batch->logs[i], result);
-		if (batch->logs[i].unknown && batch->logs[i].reading == NULL)
-			return false;
-	}
+	if (!batch_do_without(batch, result))
+		return false;
 	while (batch->count < batch->limit)
 	{
 		/* Only the log that an event was taken from has another one next. */
@@ -337,6 +382,8 @@ batch_read(Batch *batch, DispatchResult *result)
 		{
 			BatchLog   *b = &batch->logs[i];
 
+			if (batch_leaves_out(b))
+				continue;
 			if (b->unknown && !batch_has_read(b))
 			{
 				known_to = blind ? Min(known_to, b->reading->last_time) : b->reading->last_time;
@@ -367,7 +414,8 @@ batch_next(Batch *batch)
 
 	if (batch->done >= batch->limit)
 		return NULL;
-	if (batch->has_timers)
+	/* A log that cannot be read may have what comes before a timer. */
+	if (batch->has_timers && batch->left_out == 0)
 	{
 		if (batch->timers_unread || (batch->timers_more && batch->next_timer == list_length(batch->timers)))
 			batch_timer_read(batch);
@@ -427,6 +475,8 @@ batch_advance(Batch *batch)
 		BatchLog   *b = &batch->logs[i];
 		int64		position = b->cursor->position;
 
+		if (batch_leaves_out(b))
+			continue;
 		if (b->done == b->taken && !batch_has_read(b))
 		{
 			position = batch_read_to(b);

@@ -8,7 +8,7 @@
 #include "cursor.h"
 #include "dispatch.h"
 #include "key.h"
-#include "log.h"
+#include "log_trouble.h"
 #include "reading.h"
 
 /* One followed log in a batch. */
@@ -22,6 +22,7 @@ typedef struct BatchLog
 	bool		marked;			/* the mark has been computed, which is */
 	Highwater	mark;
 	bool		unknown;		/* what comes after what was read cannot be found out now */
+	LogTrouble	trouble;		/* why nothing of it can be read; then it is left out */
 	int			looked_at;		/* events, in this batch */
 	int			taken;			/* events, into the batch */
 	int			done;			/* of these, got past */
@@ -63,6 +64,7 @@ typedef struct Batch
 	BatchItem **events;
 	int			next;			/* of these */
 	bool		cut;			/* what comes after the last is not known */
+	int			left_out;		/* logs */
 
 	bool		has_timers;		/* the handler is one that sets them */
 	bool		timers_unread;	/* some are due, none has been read */
@@ -82,7 +84,7 @@ typedef struct Batch
 
 extern void batch_name(const BatchItem *item, Handling *what);
 extern void batch_mark(const Batch *batch, const BatchItem *item);
-extern bool batch_open(Batch *batch, List *cursors);
+extern void batch_open(Batch *batch, List *cursors);
 extern bool batch_is_ours(Batch *batch, BatchItem *item, Datum key);
 extern bool batch_read(Batch *batch, DispatchResult *result);
 extern BatchItem *batch_next(Batch *batch);

@@ -38,6 +38,7 @@ typedef struct CatchUp
 	int64		handled;
 	bool		changed;		/* something will be due: tell the dispatchers */
 	bool		raise;			/* on_failure => 'raise' */
+	bool		named;			/* a process manager was asked for */
 	TimestampTz now;			/* what is due by then: the same in the whole call, so that it ends */
 	MemoryContext batch_context;
 } CatchUp;
@@ -248,7 +249,7 @@ catch_up_unit(CatchUp *run, ProcessManager **manager, int lane, bool named)
 
 	while (run->left > 0)
 	{
-		DispatchRequest request = {pm, lane, 0, 0, leave_parked, HIGHWATER_OWN, true, run->now, run->raise};
+		DispatchRequest request = {pm, lane, 0, 0, leave_parked, HIGHWATER_OWN, true, run->named, run->now, run->raise};
 		DispatchResult result = {0};
 		ErrorData  *error;
 
@@ -294,7 +295,7 @@ catch_up_unit(CatchUp *run, ProcessManager **manager, int lane, bool named)
  * time to end, so that a single call handles what is there.
  */
 static void
-catch_up_await(List *managers)
+catch_up_await(List *managers, bool named)
 {
 	List	   *seen = NIL;
 	ListCell   *lc;
@@ -303,9 +304,15 @@ catch_up_await(List *managers)
 	foreach(lc, managers)
 		foreach(lc2, ((ProcessManager *) lfirst(lc))->logs)
 	{
-		PmLog	   *log = log_get(lfirst(lc2), false);
+		bool		locked;
+		PmLog	   *log = named ? log_get(lfirst(lc2), true) : log_get_nowait(lfirst(lc2), &locked);
 
-		if (log->problem != NULL || list_member_oid(seen, log->relid))
+		/* Nobody has asked for it by name: it is not waited for. */
+		if (log == NULL && !named && locked)
+			ereport(NOTICE,
+					(errmsg("log \"%s\" is locked, and left out", (char *) lfirst(lc2)),
+					 errhint("Call pm.catch_up with the name of a process manager to wait for its logs.")));
+		if (log == NULL || log->problem != NULL || list_member_oid(seen, log->relid))
 			continue;
 		seen = lappend_oid(seen, log->relid);
 		(void) highwater_await(log->relid, log->seqid, HIGHWATER_OWN, log->name);
@@ -362,7 +369,8 @@ pm_catch_up(PG_FUNCTION_ARGS)
 	foreach(lc, all)
 		if (catch_up_may(lfirst(lc), named))
 			managers = lappend(managers, lfirst(lc));
-	catch_up_await(managers);
+	run.named = named;
+	catch_up_await(managers, named);
 
 	run.batch_context = AllocSetContextCreate(CurrentMemoryContext, "pm catch up", ALLOCSET_DEFAULT_SIZES);
 	if (!PG_ARGISNULL(1))

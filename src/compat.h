@@ -15,6 +15,9 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "miscadmin.h"
+#include "nodes/plannodes.h"
+#include "nodes/tidbitmap.h"
+#include "parser/parse_relation.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
@@ -98,6 +101,73 @@ compat_identity_sequence(Relation rel, AttrNumber attnum)
 #define compat_index_beginscan(rel, index, snapshot, nkeys)	index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
 #else
 #define compat_index_beginscan(rel, index, snapshot, nkeys)	index_beginscan(rel, index, snapshot, nkeys, 0)
+#endif
+
+/* The same for a bitmap of the rows. */
+#if PG_VERSION_NUM >= 180000
+#define compat_index_beginscan_bitmap(index, snapshot, nkeys) \
+	index_beginscan_bitmap(index, snapshot, NULL, nkeys)
+#else
+#define compat_index_beginscan_bitmap(index, snapshot, nkeys) \
+	index_beginscan_bitmap(index, snapshot, nkeys)
+#endif
+
+/*
+ * The pages of a bitmap: begin, next, end.  compat_bitmap_next() returns false
+ * at the end; *count is that of the offsets on the page, or -1: any row of it
+ * may be meant.
+ */
+#if PG_VERSION_NUM >= 180000
+#define CompatBitmapIterator	TBMPrivateIterator
+#define compat_bitmap_begin(bitmap)	tbm_begin_private_iterate(bitmap)
+#define compat_bitmap_end(iterator)	tbm_end_private_iterate(iterator)
+static inline bool
+compat_bitmap_next(TBMPrivateIterator *iterator, BlockNumber *block, OffsetNumber *offsets,
+				   int *count)
+{
+	TBMIterateResult page;
+
+	if (!tbm_private_iterate(iterator, &page))
+		return false;
+	*block = page.blockno;
+	*count = page.lossy ? -1 : tbm_extract_page_tuple(&page, offsets, MaxHeapTuplesPerPage);
+	return true;
+}
+#else
+#define CompatBitmapIterator	TBMIterator
+#define compat_bitmap_begin(bitmap)	tbm_begin_iterate(bitmap)
+#define compat_bitmap_end(iterator)	tbm_end_iterate(iterator)
+static inline bool
+compat_bitmap_next(TBMIterator *iterator, BlockNumber *block, OffsetNumber *offsets, int *count)
+{
+	TBMIterateResult *page = tbm_iterate(iterator);
+
+	if (page == NULL)
+		return false;
+	*block = page->blockno;
+	*count = page->ntuples;
+	if (page->ntuples > 0)
+		memcpy(offsets, page->offsets, sizeof(OffsetNumber) * page->ntuples);
+	return true;
+}
+#endif
+
+/* A statement asks for SELECT on one of its tables. */
+static inline void
+compat_ask_select(PlannedStmt *statement, RangeTblEntry *table)
+{
+#if PG_VERSION_NUM >= 160000
+	addRTEPermissionInfo(&statement->permInfos, table)->requiredPerms = ACL_SELECT;
+#else
+	table->requiredPerms = ACL_SELECT;
+#endif
+}
+
+/* A generated column whose values are not in the table: from 18. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_GENERATED_VIRTUAL	ATTRIBUTE_GENERATED_VIRTUAL
+#else
+#define COMPAT_GENERATED_VIRTUAL	'v'
 #endif
 
 /* Puts a row into the indexes of its table. */

@@ -214,7 +214,7 @@ dispatch_cures(Batch *batch)
 		return timer == NULL || timer->due > batch->now;
 	}
 	for (int i = 0; i < batch->nlogs; i++)
-		if (strcmp(batch->logs[i].log->name, state->log) == 0)
+		if (strcmp(batch->logs[i].cursor->log, state->log) == 0)
 			return batch->logs[i].cursor->position >= state->position;
 	return true;
 }
@@ -231,9 +231,11 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 	bool		more;
 
 	result->outcome = DISPATCH_BUSY;
-	if (!batch_open(batch, cursors) || !batch_read(batch, result))
+	batch_open(batch, cursors);
+	if (!batch_read(batch, result))
 		return;
-	batch->timers_unread = batch->pm->kind == HANDLER_INSTANCE && batch->state.timer_due <= batch->now;
+	batch->timers_unread = batch->pm->kind == HANDLER_INSTANCE && batch->left_out == 0 &&
+		batch->state.timer_due <= batch->now;
 	if (batch->count > 0 || batch->timers_unread)
 	{
 		call_begin(&calls, batch);
@@ -256,7 +258,7 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 				if (alone || GetCurrentTimestamp() >= calls.deadline)
 					break;
 			}
-		batch->again |= batch->has_timers && (batch->timers_unread || batch->timers_more ||
+		batch->again |= batch->has_timers && batch->left_out == 0 && (batch->timers_unread || batch->timers_more ||
 											  batch->next_timer < list_length(batch->timers));
 		call_end(&calls, batch);
 	}
@@ -420,7 +422,8 @@ dispatch_batch(DispatchRequest *request)
 		lane_in_a_row(batch.pm->name, batch.lane, 0, false);
 	result.done = batch.done;
 	result.handled = batch.handled;
-	result.due = batch.halted ? DT_NOEND : batch.due;
+	/* Without all logs no timer is fired. */
+	result.due = batch.halted ? DT_NOEND : batch.left_out > 0 ? batch.state.parked_due : batch.due;
 	if ((result.outcome == DISPATCH_IDLE || result.outcome == DISPATCH_DONE) &&
 		request->leave_parked && lane_is_due(batch.state.parked_due, batch.now))
 		result.outcome = DISPATCH_MORE;

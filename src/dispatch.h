@@ -24,7 +24,8 @@ typedef struct DispatchResult
 	int			done;			/* events and timers got past: handled, parked, not for us */
 	int			handled;		/* of these, by the handler */
 	bool		parked;			/* they were parked ones */
-	bool		held;			/* a mark is held back by a writer */
+	bool		held;			/* a mark is held back by a writer, or a log is locked */
+	bool		left_out;		/* something is wrong with a log */
 	TimestampTz due;			/* when there will be something without a new event, DT_NOEND: never */
 } DispatchResult;
 
@@ -37,6 +38,7 @@ typedef struct DispatchRequest
 	bool		leave_parked;	/* the logs come first this time */
 	HighwaterView view;
 	bool		wait;			/* for who has the unit */
+	bool		wait_for_logs;	/* that are locked */
 	TimestampTz now;			/* what is due by then; 0: by the clock */
 	bool		raise;			/* errors go to the caller: nothing is set aside */
 } DispatchRequest;

@@ -133,7 +133,7 @@ dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
 static void
 dispatcher_run(Unit *unit)
 {
-	DispatchRequest request = {unit->pm, unit->lane, 0, 0, unit->leave_parked, HIGHWATER_EVERYBODY, false, 0, false};
+	DispatchRequest request = {unit->pm, unit->lane, 0, 0, unit->leave_parked, HIGHWATER_EVERYBODY, false, false, 0, false};
 	DispatchResult result;
 	ErrorData  *error;
 
@@ -190,7 +190,7 @@ dispatcher_run(Unit *unit)
 		unit->at_once = 0;
 	if (result.handled > 0 && unit->isolate.prefix == 0)
 		unit->servers_faults = 0;
-	if (!result.parked)
+	if (!result.parked && !result.left_out)
 		unit->wait_nap = UNIT_WAIT_MIN;
 	if (result.done > 0)
 		unit->held_nap = UNIT_HELD_MIN;
@@ -200,6 +200,11 @@ dispatcher_run(Unit *unit)
 		/* Somebody holds a mark back, and may end without waking us. */
 		unit->dirty = true;
 		unit_poll(unit);
+	}
+	else if (!unit->dirty && result.left_out)
+	{
+		unit->dirty = true;
+		unit_wait(unit);
 	}
 }
 

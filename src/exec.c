@@ -7,10 +7,9 @@
  * whose names are all qualified run in it, never a word that a user wrote.
  * The caller scope is for changing tables: it keeps the caller's rights and
  * only pins the search path.  The writer scope is for writing logs: it keeps
- * the search path too, for the sake of the table's triggers.  The reader scope
- * is for reading logs: planning a query can run code that the table's owner
- * wrote (an index predicate, say), so it runs as the table's owner, never as
- * who follows the log.
+ * the search path too, for the sake of the table's triggers.  The restricted
+ * scope is for deleting from another role's table: it runs as the table's owner
+ * what that has put there, as VACUUM does.
  *
  * All open an SPI connection and a level of settings; on an error the
  * (sub)transaction's abort undoes everything.
@@ -19,8 +18,6 @@
 
 #include "catalog/namespace.h"
 #include "exec.h"
-#include "jit/jit.h"
-#include "optimizer/cost.h"
 #include "report.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -132,12 +129,11 @@ exec_begin_writer(ExecScope *scope)
 }
 
 /*
- * For reading a table whose owner is somebody else: as that owner, in a
- * restricted operation, as VACUUM does.  The caller has checked the rights of
- * who asked.
+ * For a table whose owner is somebody else: as that owner, in a restricted
+ * operation, as VACUUM does.  The caller has checked the rights of who asked.
  */
 void
-exec_begin_reader(ExecScope *scope, Oid table_owner)
+exec_begin_restricted(ExecScope *scope, Oid table_owner)
 {
 	exec_begin(scope, table_owner, SECURITY_RESTRICTED_OPERATION, true);
 	/* A policy forced on the owner is an error, not a filter. */
@@ -202,63 +198,6 @@ exec_plan(SPIPlanPtr plan, Datum *values, const char *nulls, long limit)
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
 	return SPI_processed;
-}
-
-/*
- * The same, and its rows go to a receiver, one by one.
- */
-uint64
-exec_plan_to(SPIPlanPtr plan, int nargs, const Oid *argtypes, const Datum *values, DestReceiver *dest)
-{
-	SPIExecuteOptions options;
-	int			rc;
-
-	memset(&options, 0, sizeof(options));
-	options.params = makeParamList(nargs);
-	options.dest = dest;
-	for (int i = 0; i < nargs; i++)
-	{
-		ParamExternData *param = &options.params->params[i];
-
-		param->value = values[i];
-		param->isnull = false;
-		param->pflags = PARAM_FLAG_CONST;
-		param->ptype = argtypes[i];
-	}
-	rc = SPI_execute_plan_extended(plan, &options);
-	if (rc < 0)
-		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
-	return SPI_processed;
-}
-
-/*
- * The same for a statement that asks for few rows in the order of an index,
- * which is how it is to be done, whatever the planner thinks of the table.
- */
-uint64
-exec_along_index(SPIPlanPtr plan, int nargs, const Oid *argtypes, const Datum *values, DestReceiver *dest)
-{
-	bool		seqscan = enable_seqscan;
-	bool		bitmapscan = enable_bitmapscan;
-	bool		sort = enable_sort;
-	bool		jit = jit_enabled;
-	uint64		rows = 0;
-
-	/* What is disabled seems so dear, where it is done all the same, that it would be compiled. */
-	enable_seqscan = enable_bitmapscan = enable_sort = jit_enabled = false;
-	PG_TRY();
-	{
-		rows = exec_plan_to(plan, nargs, argtypes, values, dest);
-	}
-	PG_FINALLY();
-	{
-		enable_seqscan = seqscan;
-		enable_bitmapscan = bitmapscan;
-		enable_sort = sort;
-		jit_enabled = jit;
-	}
-	PG_END_TRY();
-	return rows;
 }
 
 /*

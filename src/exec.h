@@ -36,14 +36,12 @@ extern void exec_require_writable(const char *function);
 extern void exec_begin_owner(ExecScope *scope);
 extern void exec_begin_caller(ExecScope *scope);
 extern void exec_begin_writer(ExecScope *scope);
-extern void exec_begin_reader(ExecScope *scope, Oid table_owner);
+extern void exec_begin_restricted(ExecScope *scope, Oid table_owner);
 extern void exec_end(ExecScope *scope);
 
 extern SPIPlanPtr exec_prepare(const char *sql, int nargs, Oid *argtypes);
 extern SPIPlanPtr exec_prepare_generic(const char *sql, int nargs, Oid *argtypes);
 extern uint64 exec_plan(SPIPlanPtr plan, Datum *values, const char *nulls, long limit);
-extern uint64 exec_plan_to(SPIPlanPtr plan, int nargs, const Oid *argtypes, const Datum *values, DestReceiver *dest);
-extern uint64 exec_along_index(SPIPlanPtr plan, int nargs, const Oid *argtypes, const Datum *values, DestReceiver *dest);
 extern uint64 exec_statement(ExecStatement *statement, Datum *values, const char *nulls);
 extern uint64 exec_as_owner(ExecStatement *statement, Datum *values, const char *nulls);
 extern List *exec_list(ExecStatement *statement, Datum *values, const char *nulls, void *(*form) (uint64 row));

@@ -1,6 +1,6 @@
 /*
  * log.c
- *		Event logs: from a name to a table, its columns and its read query.
+ *		Event logs: from a name to a table and its columns.
  *
  * Each backend caches the logs it meets.  An entry is thrown away when the
  * table, its sequence or the catalog of logs changes, and is built and checked
@@ -19,6 +19,7 @@
 #include "identifier.h"
 #include "log.h"
 #include "log_check.h"
+#include "log_trouble.h"
 #include "sequence.h"
 #include "slot.h"
 #include "storage/lmgr.h"
@@ -30,8 +31,6 @@
 #include "utils/memutils.h"
 #include "utils/rls.h"
 #include "utils/syscache.h"
-
-#define LOG_MAX_NAME SLOT_LOG_NAME
 
 typedef struct LogCacheEntry
 {
@@ -179,12 +178,19 @@ log_build(const char *name, bool nowait)
 		log->data = log_column(log, rel, EVENT_DATA, exec_text(0, 6), JSONBOID);
 		log->metadata = log_column(log, rel, EVENT_METADATA, exec_text(0, 7), JSONBOID);
 		log->recorded_at = log_column(log, rel, EVENT_RECORDED_AT, exec_text(0, 8), TIMESTAMPTZOID);
-		log_check(log, rel, file, at_home);
-		log->columns = MemoryContextStrdup(context,
-										   psprintf("%s::pg_catalog.text, %s, %s, %s, %s, %s, %s, %s",
-													quote_literal_cstr(name), log->pos, log->stream,
-													log->version, log->type, log->data, log->metadata,
-													log->recorded_at));
+		while (!log_check(log, rel, file, at_home))
+		{
+			/* Somebody has the sequence. */
+			if (nowait)
+			{
+				relation_close(rel, NoLock);
+				UnlockRelationOid(relid, AccessShareLock);
+				MemoryContextDelete(context);
+				return NULL;
+			}
+			LockRelationOid(log->seqid, AccessShareLock);
+			UnlockRelationOid(log->seqid, AccessShareLock);
+		}
 		relation_close(rel, NoLock);
 	}
 	UnlockRelationOid(relid, AccessShareLock);
@@ -257,6 +263,15 @@ log_load(const char *name, bool nowait, bool *locked)
 	return log;
 }
 
+static void
+log_refuse_missing(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("event log \"%s\" does not exist", name),
+			 errhint("SELECT name FROM pm.log lists the logs; pm.create_log makes one.")));
+}
+
 /*
  * The log of that name.  The name is taken literally first, then read as an
  * SQL identifier.
@@ -271,11 +286,67 @@ log_get(const char *name, bool missing_ok)
 	if (log == NULL && (normal = log_normalize(name)) != NULL && strcmp(normal, name) != 0)
 		log = log_load(normal, false, &locked);
 	if (log == NULL && !missing_ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("event log \"%s\" does not exist", name),
-				 errhint("SELECT name FROM pm.log lists the logs; pm.create_log makes one.")));
+		log_refuse_missing(name);
 	return log;
+}
+
+/*
+ * The table of the log of exactly that name, without locking it.
+ */
+static Oid
+log_source(const char *name)
+{
+	static ExecStatement select_source = {
+		NULL,
+		"SELECT source::pg_catalog.oid FROM pm_catalog.log WHERE name OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	};
+	LogCacheEntry *entry = NULL;
+	ExecScope	scope;
+	Datum		values[1];
+	Oid			relid = InvalidOid;
+	bool		isnull;
+
+	if (strlen(name) < LOG_MAX_NAME)
+		entry = hash_search(cache, name, HASH_FIND, NULL);
+	if (entry != NULL && entry->log != NULL)
+		return entry->relid;
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(name);
+	if (exec_statement(&select_source, values, NULL) == 1)
+		relid = DatumGetObjectId(exec_value(0, 1, &isnull));
+	exec_end(&scope);
+	return relid;
+}
+
+/*
+ * The full name of a log and its table, without locking it.
+ */
+char *
+log_find(const char *name, Oid *relid)
+{
+	char	   *found = pstrdup(name);
+
+	*relid = log_source(found);
+	if (!OidIsValid(*relid) && (found = log_normalize(name)) != NULL)
+		*relid = log_source(found);
+	if (!OidIsValid(*relid))
+		log_refuse_missing(name);
+	return found;
+}
+
+/*
+ * The log of that name, for a role that may read it.  Rights first: whoever
+ * has none does not wait for the table, nor keep others waiting for it.
+ */
+PmLog *
+log_get_as(const char *name, Oid role)
+{
+	Oid			relid;
+	char	   *found = log_find(name, &relid);
+
+	log_require_right(found, relid, role);
+	return log_get(found, false);
 }
 
 /*
@@ -290,25 +361,15 @@ log_get_nowait(const char *name, bool *locked)
 
 /*
  * A log for reading in this transaction: locks the table first, so that what
- * was checked stays as it is.  With nowait, NULL while somebody holds the
- * table exclusively.
+ * was checked stays as it is.
  */
 PmLog *
-log_open(const char *name, bool nowait)
+log_open(const char *name)
 {
-	bool		locked = false;
-	PmLog	   *log = nowait ? log_get_nowait(name, &locked) : log_get(name, false);
-	Oid			relid;
+	PmLog	   *log = log_get(name, false);
+	Oid			relid = log->relid;
 
-	if (locked)
-		return NULL;
-	if (log == NULL)
-		log = log_get(name, false);
-	relid = log->relid;
-	if (!nowait)
-		LockRelationOid(relid, AccessShareLock);
-	else if (!ConditionalLockRelationOid(relid, AccessShareLock))
-		return NULL;
+	LockRelationOid(relid, AccessShareLock);
 	/* Locking took in what changed before: look again. */
 	log = log_get(name, false);
 	if (log->relid != relid)
@@ -316,6 +377,48 @@ log_open(const char *name, bool nowait)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("event log \"%s\" was replaced", name)));
 	return log;
+}
+
+/*
+ * The same without waiting, for exactly that name: NULL when it does not exist
+ * or, *locked, somebody holds its table exclusively.
+ */
+PmLog *
+log_open_nowait(const char *name, bool *locked)
+{
+	PmLog	   *log = log_get_nowait(name, locked);
+	Oid			relid;
+
+	if (log == NULL)
+		return NULL;
+	relid = log->relid;
+	*locked = !ConditionalLockRelationOid(relid, AccessShareLock);
+	if (*locked)
+		return NULL;
+	/* Locking took in what changed before: look again. */
+	if (log->stale)
+		log = log_get_nowait(name, locked);
+	if (log == NULL || log->relid != relid)
+	{
+		/* It was replaced. */
+		*locked |= log != NULL;
+		UnlockRelationOid(relid, AccessShareLock);
+		return NULL;
+	}
+	return log;
+}
+
+/*
+ * The same, for a role that may read the log.
+ */
+PmLog *
+log_open_as(const char *name, Oid role)
+{
+	Oid			relid;
+	char	   *found = log_find(name, &relid);
+
+	log_require_right(found, relid, role);
+	return log_open(found);
 }
 
 /*
@@ -332,17 +435,44 @@ log_require_whole(PmLog *log)
 }
 
 /*
- * Has the role the right to read the log's table?
+ * Has the role the right to read the table of a log?
  */
 bool
-log_may_select(PmLog *log, Oid role)
+log_has_right(Oid relid, Oid role)
 {
-	Oid			nsp = get_rel_namespace(log->relid);
+	Oid			nsp = get_rel_namespace(relid);
 
 	return OidIsValid(nsp) &&
 		compat_namespace_aclcheck(nsp, role, ACL_USAGE) == ACLCHECK_OK &&
-		(pg_class_aclcheck(log->relid, role, ACL_SELECT) == ACLCHECK_OK ||
-		 pg_attribute_aclcheck_all(log->relid, role, ACL_SELECT, ACLMASK_ALL) == ACLCHECK_OK);
+		(pg_class_aclcheck(relid, role, ACL_SELECT) == ACLCHECK_OK ||
+		 pg_attribute_aclcheck_all(relid, role, ACL_SELECT, ACLMASK_ALL) == ACLCHECK_OK);
+}
+
+/*
+ * Refuses a role that has not.  Asks the catalog only, so the table need not
+ * be locked; whether there is one is not asked here.
+ */
+void
+log_require_right(const char *name, Oid relid, Oid role)
+{
+	char	   *table = get_rel_name(relid);
+	char	   *user;
+
+	if (table == NULL || log_has_right(relid, role))
+		return;
+	user = GetUserNameFromId(role, false);
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("role \"%s\" may not read log \"%s\"", user, name),
+			 errhint("Run GRANT SELECT ON %s TO %s, and GRANT USAGE on its schema.",
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), table),
+					 quote_identifier(user))));
+}
+
+bool
+log_may_select(PmLog *log, Oid role)
+{
+	return log_has_right(log->relid, role);
 }
 
 /*
@@ -372,39 +502,12 @@ log_may_read(PmLog *log, Oid role)
 void
 log_require_select(PmLog *log, Oid role)
 {
+	LogTrouble	trouble;
+
 	if (*log->table == '\0')
 		log_require_whole(log);
-	if (!log_may_select(log, role))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" may not read log \"%s\"", GetUserNameFromId(role, false), log->name),
-				 errhint("Run GRANT SELECT ON %s TO %s, and GRANT USAGE on its schema.", log->table,
-						 quote_identifier(GetUserNameFromId(role, false)))));
-	/* A row policy must not hide events from a reader without a word. */
-	if (check_enable_rls(log->relid, role, true) == RLS_ENABLED)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("row-level security hides events of log \"%s\" from role \"%s\"", log->name,
-						GetUserNameFromId(role, false)),
-				 errhint("Switch it off for the table, or give the role BYPASSRLS.")));
-	/* It is read as the table's owner. */
-	if (!log_owner_can_read(log))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("the owner of log \"%s\" may not read all of it", log->name),
-				 errdetail("Row-level security is forced on the owner, or the right is revoked."),
-				 errhint("Run ALTER TABLE %s NO FORCE ROW LEVEL SECURITY, and GRANT SELECT to its owner.", log->table)));
-}
-
-/*
- * Opens a scope for reading the log, after checking the rights of the current
- * role.
- */
-void
-log_begin_read(PmLog *log, ExecScope *scope)
-{
-	log_require_select(log, GetUserId());
-	exec_begin_reader(scope, log->owner);
+	if (log_trouble_rights(&trouble, log, role))
+		log_trouble_raise(&trouble);
 }
 
 void
@@ -414,72 +517,6 @@ log_refuse_types(PmLog *log)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("a column of log \"%s\" is not of the type that it must have", log->name),
 			 errhint("Change the column's type back.")));
-}
-
-/*
- * Refuses a result whose columns are not of the types that the reader takes
- * them for.  The table may have changed since it was checked, though it is
- * locked: planning a query can run code that the table's owner wrote, which may
- * change any other table of his, in this very session.
- */
-void
-log_require_types(PmLog *log, TupleDesc desc, int count, const Oid *types)
-{
-	bool		same = desc->natts == count;
-
-	for (int i = 0; same && i < count; i++)
-		same = TupleDescAttr(desc, i)->atttypid == types[i];
-	if (!same)
-		log_refuse_types(log);
-}
-
-/*
- * The same for the columns of a pm.event.
- */
-void
-log_require_event(PmLog *log, TupleDesc desc)
-{
-	static const Oid types[] = {TEXTOID, INT8OID, TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID};
-
-	log_require_types(log, desc, lengthof(types), types);
-}
-
-/*
- * Reads events with after < position <= up_to, at most max_count, into "dest",
- * NULL for the SPI result: eight columns that make a pm.event.  "types" is a
- * text[] or 0.  Needs an open reading scope, and for the order in which the
- * mark and the snapshot are taken: call it after highwater_compute(), it takes
- * a snapshot of its own.
- *
- * Reading all types goes along the index of the positions, whatever there was
- * when it was planned.  For some of them the planner may know a better way,
- * and is asked each time.  (Dispatchers read all types without any of this:
- * log_index.c.)
- */
-uint64
-log_select(PmLog *log, int64 after, int64 up_to, int64 max_count, Datum types, DestReceiver *dest)
-{
-	static const Oid argtypes[4] = {INT8OID, INT8OID, INT8OID, TEXTARRAYOID};
-	Datum		values[4] = {Int64GetDatum(after), Int64GetDatum(up_to), Int64GetDatum(max_count), types};
-
-	if (types)
-	{
-		if (log->plans[LOG_PLAN_READ_TYPES] == NULL)
-			log->plans[LOG_PLAN_READ_TYPES] =
-				exec_prepare(psprintf("SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.>) $1 "
-									  "AND %s OPERATOR(pg_catalog.<=) $2 AND %s OPERATOR(pg_catalog.=) ANY ($4) "
-									  "ORDER BY %s LIMIT $3",
-									  log->columns, log->table, log->pos, log->pos, log->type, log->pos),
-							 4, (Oid *) argtypes);
-		return exec_plan_to(log->plans[LOG_PLAN_READ_TYPES], 4, argtypes, values, dest);
-	}
-	if (log->plans[LOG_PLAN_READ] == NULL)
-		log->plans[LOG_PLAN_READ] =
-			exec_prepare_generic(psprintf("SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.>) $1 "
-										  "AND %s OPERATOR(pg_catalog.<=) $2 ORDER BY %s LIMIT $3",
-										  log->columns, log->table, log->pos, log->pos, log->pos),
-								 3, (Oid *) argtypes);
-	return exec_along_index(log->plans[LOG_PLAN_READ], 3, argtypes, values, dest);
 }
 
 /*

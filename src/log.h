@@ -1,6 +1,6 @@
 /*
  * log.h
- *		Event logs: from a name to a table, its columns and its read query.
+ *		Event logs: from a name to a table and its columns.
  */
 #ifndef PM_LOG_H
 #define PM_LOG_H
@@ -8,13 +8,14 @@
 #include "event.h"
 #include "exec.h"
 #include "highwater.h"
+#include "slot.h"
+
+/* A name has fewer bytes. */
+#define LOG_MAX_NAME	SLOT_LOG_NAME
 
 /* The statements planned for each log, each by who needs it. */
 enum
 {
-	LOG_PLAN_READ,
-	LOG_PLAN_READ_TYPES,
-	LOG_PLAN_READ_STREAM,
 	LOG_PLAN_APPEND,
 	LOG_PLAN_APPEND_EXPECTING,
 	LOG_PLAN_APPEND_REST,
@@ -48,7 +49,6 @@ typedef struct PmLog
 	const char *data;
 	const char *metadata;
 	const char *recorded_at;
-	const char *columns;		/* a select list that makes a pm.event */
 	AttrNumber	attnum[EVENT_ATTRIBUTES + 1];	/* of them, by EVENT_POSITION and so on */
 
 	bool		at_home;		/* its sequence was last looked at in this database */
@@ -65,25 +65,35 @@ typedef struct PmLog
 	struct PmLog *next_doomed;
 } PmLog;
 
+/* A log that may not have been looked at yet. */
+typedef struct LogSource
+{
+	char	   *name;
+	Oid			relid;
+	bool		at_home;		/* its sequence was last looked at in this database */
+} LogSource;
+
 extern void log_install(void);
 extern PmLog *log_get(const char *name, bool missing_ok);
 extern PmLog *log_get_nowait(const char *name, bool *locked);
-extern PmLog *log_open(const char *name, bool nowait);
+extern PmLog *log_open(const char *name);
+extern PmLog *log_open_nowait(const char *name, bool *locked);
+extern char *log_find(const char *name, Oid *relid);
+extern PmLog *log_get_as(const char *name, Oid role);
+extern PmLog *log_open_as(const char *name, Oid role);
+extern bool log_has_right(Oid relid, Oid role);
+extern void log_require_right(const char *name, Oid relid, Oid role);
 extern void log_require_whole(PmLog *log);
 extern bool log_may_select(PmLog *log, Oid role);
 extern bool log_owner_can_read(PmLog *log);
 extern bool log_may_read(PmLog *log, Oid role);
 extern void log_require_select(PmLog *log, Oid role);
-extern void log_begin_read(PmLog *log, ExecScope *scope);
 extern void log_changed(void);
 extern char *log_normalize(const char *name);
 extern void log_refuse_types(PmLog *log);
-extern void log_require_types(PmLog *log, TupleDesc desc, int count, const Oid *types);
-extern void log_require_event(PmLog *log, TupleDesc desc);
-extern uint64 log_select(PmLog *log, int64 after, int64 up_to, int64 max_count, Datum types, DestReceiver *dest);
 extern void log_insert(const char *name, Oid relid, Oid file);
 extern void log_delete(const char *name);
-extern List *log_names(void);
+extern List *log_sources(void);
 extern List *log_relids(void);
 extern char *log_arg_name(FunctionCallInfo fcinfo, int arg);
 

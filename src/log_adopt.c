@@ -14,6 +14,7 @@
 #include "log.h"
 #include "log_adopt.h"
 #include "log_check.h"
+#include "log_index.h"
 #include "sequence.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -34,10 +35,30 @@ log_position_attnum(PmLog *log)
 }
 
 /*
- * Accepts a sequence that was rebuilt, if it fits.
+ * Does the log's sequence fit?  Waits for whoever holds it exclusively, unless
+ * the caller does not want that.
  */
-static void
-log_accept_sequence(PmLog *log)
+static SequenceFit
+log_adopt_fit(PmLog *log, int64 *last, int64 *needed, bool nowait)
+{
+	SequenceFit fit;
+
+	while ((fit = log_sequence_fits(log, last, needed)) == SEQUENCE_LOCKED && !nowait)
+	{
+		LockRelationOid(log->seqid, AccessShareLock);
+		UnlockRelationOid(log->seqid, AccessShareLock);
+	}
+	if (fit == SEQUENCE_UNKNOWN)
+		log_index_refuse(log);
+	return fit;
+}
+
+/*
+ * Accepts a sequence that was rebuilt, if it fits.  With nowait, false while
+ * somebody holds it exclusively.
+ */
+static bool
+log_accept_sequence(PmLog *log, bool nowait)
 {
 	static ExecStatement accept = {
 		NULL,
@@ -49,8 +70,11 @@ log_accept_sequence(PmLog *log)
 	Datum		values[4];
 	int64		last;
 	int64		needed;
+	SequenceFit fit = log_adopt_fit(log, &last, &needed, nowait);
 
-	if (!log_sequence_fits(log, &last, &needed))
+	if (fit == SEQUENCE_LOCKED)
+		return false;
+	if (fit == SEQUENCE_BEHIND)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the sequence of log \"%s\" is at %lld, positions up to %lld have been used", log->name,
@@ -69,6 +93,7 @@ log_accept_sequence(PmLog *log)
 	log_changed();
 	wakeup_registry();
 	exec_end(&scope);
+	return true;
 }
 
 /*
@@ -84,7 +109,7 @@ log_repair(PmLog *log)
 	LockRelationOid(log->relid, AccessExclusiveLock);
 	if (!OidIsValid(log->seqid) || get_rel_relkind(log->relid) != RELKIND_RELATION)
 		log_require_whole(log);
-	log_accept_sequence(log);
+	(void) log_accept_sequence(log, false);
 	attnum = log_position_attnum(log);
 	exec_begin_caller(&scope);
 	guard_put_back(log->relid, attnum);
@@ -93,35 +118,53 @@ log_repair(PmLog *log)
 
 /*
  * A follower's database has become a copy's own: the restored sequence is
- * taken for what it is.
+ * taken for what it is.  With nowait, false while somebody holds the table or
+ * the sequence exclusively.
  */
-void
-log_adopt(const char *name)
+bool
+log_adopt(const char *name, bool nowait)
 {
-	PmLog	   *log = log_get(name, false);
+	bool		locked = false;
+	PmLog	   *log = nowait ? log_open_nowait(name, &locked) : log_open(name);
 
-	if (log->sequence_changed)
-		log_accept_sequence(log);
+	if (locked)
+		return false;
+	if (log == NULL)
+		log = log_get(name, false);
+	if (log->sequence_changed && !log_accept_sequence(log, nowait))
+		return false;
 	if (OidIsValid(log->seqid))
 		guard_adopt(log->relid);
+	return true;
 }
 
 /*
- * Adopts the copied logs whose tables the caller owns.
+ * Adopts the copied logs whose tables the caller owns.  None is waited for:
+ * nobody has asked for one by name.
  */
 void
 log_adopt_owned(void)
 {
 	ListCell   *lc;
 
-	foreach(lc, log_names())
+	foreach(lc, log_sources())
 	{
-		PmLog	   *log = log_get(lfirst(lc), false);
+		LogSource  *source = lfirst(lc);
+		PmLog	   *log;
+		bool		locked;
 
+		if (source->at_home || get_rel_relkind(source->relid) == '\0' ||
+			!compat_class_ownercheck(source->relid, GetUserId()))
+			continue;
+		log = log_get_nowait(source->name, &locked);
 		/* One that does not fit says so itself, whenever it is used. */
-		if (OidIsValid(log->seqid) && !log->at_home && log->problem == NULL &&
-			compat_class_ownercheck(log->relid, GetUserId()))
-			log_adopt(log->name);
+		if (log != NULL && (!OidIsValid(log->seqid) || log->problem != NULL))
+			continue;
+		locked |= log != NULL && !log_adopt(source->name, true);
+		if (locked)
+			ereport(NOTICE,
+					(errmsg("log \"%s\" is locked, and was left as it is", source->name),
+					 errhint("Call pm.resume again when it is free.")));
 	}
 }
 
@@ -157,8 +200,10 @@ log_adopt_has_unique(Relation rel, int count, const AttrNumber *columns)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 		Form_pg_index form = index->rd_index;
+		/* Not by the relation cache, which would simplify the predicate and so run it. */
 		bool		same = form->indisunique && form->indisvalid && form->indimmediate &&
-			form->indnkeyatts == count && RelationGetIndexPredicate(index) == NIL;
+			form->indnkeyatts == count &&
+			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 
 		for (int i = 0; same && i < count; i++)
 			same = form->indkey.values[i] == columns[i];
@@ -219,20 +264,24 @@ log_adopt_lacks(Relation rel, const char *table, char **hint)
 	return NULL;
 }
 
+static bool
+log_adopt_found(void *arg, EventFields *event)
+{
+	*(bool *) arg = true;
+	return false;
+}
+
 /*
  * Cursors start at 0, so that nobody would handle what is not above it.
  */
 static void
 log_adopt_check_positions(PmLog *log)
 {
-	ExecScope	scope;
-	uint64		rows;
+	bool		found = false;
 
-	exec_begin_reader(&scope, log->owner);
-	exec_command(psprintf("SELECT 1 FROM ONLY %s WHERE %s OPERATOR(pg_catalog.<=) 0 LIMIT 1", log->table, log->pos));
-	rows = SPI_processed;
-	exec_end(&scope);
-	if (rows > 0)
+	if (!log_index_read(log, PG_INT64_MIN, 0, 1, log_adopt_found, &found))
+		log_index_refuse(log);
+	if (found)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table %s cannot be made a log", log->table),
@@ -250,7 +299,8 @@ log_adopt_sequence(PmLog *log)
 	int64		last;
 	int64		needed;
 
-	if (log_sequence_fits(log, &last, &needed))
+	/* Nobody else can have the sequence, but for a moment. */
+	if (log_adopt_fit(log, &last, &needed, false) == SEQUENCE_FITS)
 		return;
 	exec_begin_caller(&scope);
 	exec_command(psprintf("SELECT pg_catalog.setval(%u::pg_catalog.oid::pg_catalog.regclass, %lld)", log->seqid,

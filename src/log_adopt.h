@@ -7,7 +7,7 @@
 
 #include "log.h"
 
-extern void log_adopt(const char *name);
+extern bool log_adopt(const char *name, bool nowait);
 extern void log_adopt_owned(void);
 extern void log_repair(PmLog *log);
 extern void log_adopt_table(const char *name, Oid relid);

@@ -6,10 +6,12 @@
  */
 #include "pm.h"
 
+#include "access/relation.h"
 #include "catalog/pg_sequence.h"
 #include "cursor.h"
 #include "guard.h"
 #include "log_check.h"
+#include "log_index.h"
 #include "sequence.h"
 #include "slot.h"
 #include "utils/builtins.h"
@@ -45,50 +47,75 @@ log_column(PmLog *log, Relation rel, int attribute, const char *name, Oid type)
 		log_problem(log, psprintf("column \"%s\" of log \"%s\" is not of type %s", name, log->name,
 								  format_type_be(type)),
 					"Change the column's type back.");
+	else if (TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attgenerated == COMPAT_GENERATED_VIRTUAL)
+		log_problem(log, psprintf("column \"%s\" of log \"%s\" is a virtual generated column", name, log->name),
+					"Its values are not in the table. Make it an ordinary column, or a STORED one.");
 	log->attnum[attribute] = attnum;
 	return MemoryContextStrdup(log->context, quote_identifier(name));
 }
 
 /*
- * Does the sequence hand out nothing that was used, or that a reader is past?
+ * Does the sequence fit what is in the log, and where its readers are?
  */
-bool
+SequenceFit
 log_sequence_fits(PmLog *log, int64 *last, int64 *needed)
 {
-	static const Oid types[] = {INT8OID};
 	LogRef		slot;
 	int64		mark;
 	int64		reached;
-	ExecScope	scope;
+	Relation	sequence = sequence_open_nowait(log->seqid);
 	int64		highest;
-	bool		isnull;
+	bool		known;
 
-	*last = sequence_last(log->seqid);
+	if (sequence == NULL)
+		return SEQUENCE_LOCKED;
+	*last = sequence_read(sequence);
+	relation_close(sequence, AccessShareLock);
 	*needed = cursor_furthest(log->relid, true);
 	slot_log_ref(log->relid, false, &slot);
 	if (slot_log_read(&slot, &mark, &reached))
 		*needed = Max(*needed, reached);
-	exec_begin_reader(&scope, log->owner);
-	exec_command(psprintf("SELECT pg_catalog.max(%s) FROM ONLY %s", log->pos, log->table));
-	log_require_types(log, SPI_tuptable->tupdesc, 1, types);
-	highest = DatumGetInt64(exec_value(0, 1, &isnull));
-	if (!isnull)
+	if (log_index_last(log, PG_INT64_MIN, &highest, &known))
 		*needed = Max(*needed, highest);
-	exec_end(&scope);
-	return *last >= *needed;
+	if (!known)
+		return SEQUENCE_UNKNOWN;
+	return *last >= *needed ? SEQUENCE_FITS : SEQUENCE_BEHIND;
+}
+
+/*
+ * Notes what is wrong with a sequence whose file is not the one that was last
+ * accepted.  In a copy it is taken as it is when it fits: nobody has read
+ * further there than the copied cursors.  False when that cannot be found out
+ * now.
+ */
+static bool
+log_check_sequence(PmLog *log)
+{
+	int64		last;
+	int64		needed;
+	SequenceFit fit = log->at_home ? SEQUENCE_BEHIND : log_sequence_fits(log, &last, &needed);
+
+	if (fit == SEQUENCE_BEHIND)
+		log_problem(log, psprintf("the sequence of log \"%s\" was restarted or rebuilt", log->name),
+					psprintf("As the table's owner, run SELECT pm.create_log(%s): it checks the sequence and accepts it.",
+							 quote_literal_cstr(log->name)));
+	else if (fit == SEQUENCE_UNKNOWN)
+		log_problem(log, psprintf("log \"%s\" has no index of its positions", log->name),
+					psprintf("Run ALTER TABLE %s ADD PRIMARY KEY (%s).", log->table, log->pos));
+	return fit != SEQUENCE_LOCKED;
 }
 
 /*
  * What the high-water mark rests on (highwater.c), as far as it can be seen.
+ * False when it cannot be seen now, since somebody has the sequence.  Nothing
+ * is waited for here, nor is code of the table's owner run.
  */
-void
+bool
 log_check(PmLog *log, Relation rel, Oid known_file, bool at_home)
 {
 	HeapTuple	tuple;
 	Form_pg_sequence seq;
 	const char *missing;
-	int64		last;
-	int64		needed;
 
 	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition)
 		log_problem(log, psprintf("log \"%s\" is not an ordinary table", log->name),
@@ -101,7 +128,7 @@ log_check(PmLog *log, Relation rel, Oid known_file, bool at_home)
 		log_problem(log, psprintf("log \"%s\" has no column that is GENERATED ALWAYS AS IDENTITY", log->name),
 					psprintf("Run ALTER TABLE %s ALTER COLUMN %s ADD GENERATED ALWAYS AS IDENTITY, or SET GENERATED ALWAYS.",
 							 log->table, log->pos));
-		return;
+		return true;
 	}
 
 	/* After a crash it would begin again. */
@@ -134,10 +161,5 @@ log_check(PmLog *log, Relation rel, Oid known_file, bool at_home)
 							 quote_literal_cstr(log->name)));
 	log->at_home = at_home;
 	log->sequence_changed = !at_home || sequence_file(log->seqid) != known_file;
-	/* In a copy nobody has read further than the copied cursors. */
-	if (log->sequence_changed && log->problem == NULL &&
-		(at_home || !log_owner_can_read(log) || !log_sequence_fits(log, &last, &needed)))
-		log_problem(log, psprintf("the sequence of log \"%s\" was restarted or rebuilt", log->name),
-					psprintf("As the table's owner, run SELECT pm.create_log(%s): it checks the sequence and accepts it.",
-							 quote_literal_cstr(log->name)));
+	return !log->sequence_changed || log->problem != NULL || log_check_sequence(log);
 }

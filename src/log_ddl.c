@@ -136,32 +136,33 @@ log_take(PmLog *log)
 	return log;
 }
 
+static void *
+log_form_source(uint64 row)
+{
+	LogSource  *source = palloc(sizeof(LogSource));
+	bool		isnull;
+
+	source->name = exec_text(row, 1);
+	source->relid = DatumGetObjectId(exec_value(row, 2, &isnull));
+	source->at_home = DatumGetInt64(exec_value(row, 3, &isnull)) == (int64) GetSystemIdentifier() &&
+		DatumGetObjectId(exec_value(row, 4, &isnull)) == MyDatabaseId;
+	return source;
+}
+
 /*
- * The names of all logs.
+ * All logs, of which none is locked.
  */
 List *
-log_names(void)
+log_sources(void)
 {
-	static ExecStatement names = {
+	static ExecStatement sources = {
 		NULL,
-		"SELECT name FROM pm_catalog.log ORDER BY name",
+		"SELECT name, source::pg_catalog.oid, system_identifier, database FROM pm_catalog.log "
+		"ORDER BY name",
 		0, {InvalidOid}
 	};
-	MemoryContext caller = CurrentMemoryContext;
-	List	   *logs = NIL;
-	ExecScope	scope;
 
-	exec_begin_owner(&scope);
-	exec_statement(&names, NULL, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		MemoryContext spi = MemoryContextSwitchTo(caller);
-
-		logs = lappend(logs, exec_text(row, 1));
-		MemoryContextSwitchTo(spi);
-	}
-	exec_end(&scope);
-	return logs;
+	return exec_list(&sources, NULL, NULL, log_form_source);
 }
 
 /*

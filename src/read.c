@@ -7,16 +7,15 @@
  */
 #include "pm.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
-#include "log.h"
+#include "log_read.h"
 #include "storage/lmgr.h"
 #include "trimmed.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
-
-#define EVENT_COLUMNS	8
 
 /* The versions of so many streams are kept at once. */
 #define READ_KEEP_CHUNK	1000
@@ -42,19 +41,40 @@ read_arg_count(FunctionCallInfo fcinfo, int arg)
 	return count;
 }
 
-static void
-read_return_events(FunctionCallInfo fcinfo, PmLog *log)
+/*
+ * A log that the caller may read.  What its transaction has written so far is
+ * to be seen.
+ */
+static PmLog *
+read_open(const char *name)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Datum		values[EVENT_COLUMNS];
-	bool		nulls[EVENT_COLUMNS];
+	PmLog	   *log = log_open_as(name, GetUserId());
 
-	log_require_event(log, SPI_tuptable->tupdesc);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	log_require_select(log, GetUserId());
+	CommandCounterIncrement();
+	return log;
+}
+
+/* What is to be returned. */
+typedef struct ReadWanted
+{
+	ReturnSetInfo *rsinfo;
+	LogTypes   *types;			/* NULL: all */
+	int64		left;			/* so many more */
+} ReadWanted;
+
+static bool
+read_take(void *arg, EventFields *event)
+{
+	ReadWanted *wanted = arg;
+
+	if (wanted->types == NULL || log_types_have(wanted->types, event))
 	{
-		heap_deform_tuple(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, values, nulls);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		tuplestore_putvalues(wanted->rsinfo->setResult, wanted->rsinfo->setDesc, event->values,
+							 event->nulls);
+		wanted->left--;
 	}
+	return wanted->left > 0;
 }
 
 /*
@@ -65,66 +85,48 @@ pm_read(PG_FUNCTION_ARGS)
 {
 	char	   *name = log_arg_name(fcinfo, 0);
 	int64		after = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
-	int64		count = read_arg_count(fcinfo, 2);
-	Datum		types = PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3);
+	ReadWanted	wanted = {(ReturnSetInfo *) fcinfo->resultinfo, NULL, read_arg_count(fcinfo, 2)};
+	LogTypes	types;
 	PmLog	   *log;
 	Highwater	mark;
-	ExecScope	scope;
 
 	highwater_require_fresh_snapshots("pm.read");
 	InitMaterializedSRF(fcinfo, 0);
-	log = log_open(name, false);
+	log = read_open(name);
 	log_require_whole(log);
+	if (!PG_ARGISNULL(3))
+	{
+		log_types_begin(&types, log, PG_GETARG_DATUM(3));
+		wanted.types = &types;
+	}
 	mark = highwater_await(log->relid, log->seqid, HIGHWATER_EVERYBODY, log->name);
-
-	log_begin_read(log, &scope);
-	log_select(log, after, mark.mark, count, types, NULL);
-	read_return_events(fcinfo, log);
-	exec_end(&scope);
+	if (wanted.left > 0 &&
+		!log_index_read(log, after, mark.mark, PG_INT64_MAX, read_take, &wanted))
+		log_index_refuse(log);
 	return (Datum) 0;
 }
 
 /*
  * pm.read_stream(log, stream, after_version, max_count)
- *
- * In version order; rows without a version come after the others, by position,
- * and only when reading from the stream's beginning.
  */
 Datum
 pm_read_stream(PG_FUNCTION_ARGS)
 {
 	char	   *name = log_arg_name(fcinfo, 0);
 	int64		after = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
-	int64		count = read_arg_count(fcinfo, 3);
-	Oid			argtypes[3] = {TEXTOID, INT8OID, INT8OID};
-	Datum		values[3];
+	ReadWanted	wanted = {(ReturnSetInfo *) fcinfo->resultinfo, NULL, read_arg_count(fcinfo, 3)};
 	PmLog	   *log;
-	ExecScope	scope;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("stream must not be null")));
-	log = log_open(name, false);
+	log = read_open(name);
 	if (*log->table == '\0')
 		log_require_whole(log);
-
-	log_begin_read(log, &scope);
-	if (log->plans[LOG_PLAN_READ_STREAM] == NULL)
-		log->plans[LOG_PLAN_READ_STREAM] =
-			exec_prepare(psprintf("SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.=) $1 AND "
-								  "(%s OPERATOR(pg_catalog.>) $2 OR ($2 OPERATOR(pg_catalog.<=) 0 AND %s IS NULL)) "
-								  "ORDER BY %s, %s LIMIT $3",
-								  log->columns, log->table, log->stream,
-								  log->version, log->version, log->version, log->pos),
-						 3, argtypes);
-	values[0] = PG_GETARG_DATUM(1);
-	values[1] = Int64GetDatum(after);
-	values[2] = Int64GetDatum(count);
-	exec_plan(log->plans[LOG_PLAN_READ_STREAM], values, NULL, 0);
-	read_return_events(fcinfo, log);
-	exec_end(&scope);
+	if (wanted.left > 0)
+		log_read_stream(log, PG_GETARG_DATUM(1), after, wanted.left, read_take, &wanted);
 	return (Datum) 0;
 }
 
@@ -137,7 +139,7 @@ pm_high_water_mark(PG_FUNCTION_ARGS)
 	PmLog	   *log;
 
 	highwater_require_fresh_snapshots("pm.high_water_mark");
-	log = log_get(log_arg_name(fcinfo, 0), false);
+	log = log_get_as(log_arg_name(fcinfo, 0), GetUserId());
 	log_require_select(log, GetUserId());
 	log_require_whole(log);
 	PG_RETURN_INT64(highwater_await(log->relid, log->seqid, HIGHWATER_EVERYBODY, log->name).mark);
@@ -173,7 +175,11 @@ read_keep_versions(PmLog *log)
 	Datum	   *streams = palloc(sizeof(Datum) * READ_KEEP_CHUNK);
 	Datum	   *versions = palloc(sizeof(Datum) * READ_KEEP_CHUNK);
 	int			count = 0;
+	TupleDesc	desc = SPI_tuptable->tupdesc;
 
+	/* Planning it may have run code of the table's owner. */
+	if (TupleDescAttr(desc, 1)->atttypid != TEXTOID || TupleDescAttr(desc, 2)->atttypid != INT8OID)
+		log_refuse_types(log);
 	for (uint64 row = 0; row < rows; row++)
 	{
 		bool		isnull;
@@ -215,7 +221,7 @@ pm_trim(PG_FUNCTION_ARGS)
 		"ORDER BY k.position LIMIT 1",
 		2, {TEXTOID, INT8OID}
 	};
-	PmLog	   *log = log_get(log_arg_name(fcinfo, 0), false);
+	PmLog	   *log = log_get_as(log_arg_name(fcinfo, 0), GetUserId());
 	int64		up_to = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
 	int64		count = read_arg_count(fcinfo, 2);
 	Datum		values[2];
@@ -255,7 +261,14 @@ pm_trim(PG_FUNCTION_ARGS)
 						   exec_text(0, 1), (long long) DatumGetInt64(exec_value(0, 2, &isnull)))));
 	exec_end(&scope);
 
-	exec_begin_writer(&scope);
+	/*
+	 * The owner's triggers do not run with the rights, nor with the search
+	 * path, of another role.
+	 */
+	if (GetUserId() == log->owner)
+		exec_begin_writer(&scope);
+	else
+		exec_begin_restricted(&scope, log->owner);
 	exec_command(read_trim_statement(log, up_to, count));
 	deleted = (uint64) DatumGetInt64(exec_value(0, 1, &isnull));
 	read_keep_versions(log);

@@ -17,9 +17,7 @@
 #include "pm.h"
 
 #include "access/htup_details.h"
-#include "crash.h"
 #include "event.h"
-#include "executor/executor.h"
 #include "funcapi.h"
 #include "log_index.h"
 #include "reading.h"
@@ -101,8 +99,6 @@ reading_find(const ReadingKey *key, uint64 version, int64 after, int *next)
 /* Makes events of rows. */
 typedef struct ReadingReceiver
 {
-	DestReceiver pub;			/* where a query returns them */
-	PmLog	   *log;
 	const ReadingRequest *request;
 	Reading    *reading;
 	TupleDesc	event_desc;
@@ -117,7 +113,7 @@ typedef struct ReadingReceiver
 static bool
 reading_take(void *arg, EventFields *fields)
 {
-	ReadingReceiver *receiver = (ReadingReceiver *) arg;
+	ReadingReceiver *receiver = arg;
 	Reading    *reading = receiver->reading;
 	MemoryContext caller;
 	ReadingEvent *event;
@@ -149,60 +145,18 @@ reading_take(void *arg, EventFields *fields)
 	return !receiver->enough;
 }
 
-static void
-reading_receive_startup(DestReceiver *self, int operation, TupleDesc desc)
-{
-	log_require_event(((ReadingReceiver *) self)->log, desc);
-}
-
-static bool
-reading_receive(TupleTableSlot *slot, DestReceiver *self)
-{
-	EventFields fields;
-
-	slot_getallattrs(slot);
-	crash_mark_position(DatumGetInt64(slot->tts_values[EVENT_POSITION - 1]));
-	memcpy(fields.values, slot->tts_values, sizeof(fields.values));
-	memcpy(fields.nulls, slot->tts_isnull, sizeof(fields.nulls));
-	return reading_take(self, &fields);
-}
-
-static void
-reading_receive_nothing(DestReceiver *self)
-{
-}
-
-/*
- * Reads by a query: for some types only, since there may be an index of types;
- * where somebody wants to be asked about queries (an audit); or where there is
- * no index of positions.
- */
-static void
-reading_query(ReadingReceiver *receiver)
-{
-	const ReadingRequest *request = receiver->request;
-	ExecScope	scope;
-
-	Assert(log_index_may_plan(receiver->log));
-	log_begin_read(receiver->log, &scope);
-	(void) log_select(receiver->log, request->after, request->up_to, request->rows, request->types, &receiver->pub);
-	exec_end(&scope);
-}
-
 /*
  * Reads, in place of what has been read before for the same key; who has that
  * in use may go on using it until the end of the batch.  Runs after the mark
- * was computed that "up_to" does not exceed, under a snapshot of its own.
+ * was computed that "up_to" does not exceed, under a snapshot of its own, with
+ * the rights checked.  NULL when the log has no index to go along.
  */
 Reading *
 reading_read(PmLog *log, const ReadingRequest *request)
 {
 	bool		found;
 	Reading    *reading = hash_search(readings, &request->key, HASH_ENTER, &found);
-	ReadingReceiver receiver = {
-		{reading_receive, reading_receive_startup, reading_receive_nothing, reading_receive_nothing, DestNone},
-		log, request, reading, NULL, 0, false
-	};
+	ReadingReceiver receiver = {request, reading, NULL, 0, false};
 
 	if (found && reading->complete)
 	{
@@ -214,17 +168,13 @@ reading_read(PmLog *log, const ReadingRequest *request)
 	reading->version = request->version;
 	reading->after = request->after;
 
-	log_require_select(log, GetUserId());
 	receiver.event_desc = lookup_rowtype_tupdesc(event_type(), -1);
 	/* While it is incomplete it belongs to this batch, which may fail here. */
 	reading->context = AllocSetContextCreate(batch_context, "pm reading", ALLOCSET_DEFAULT_SIZES);
-	if (request->types || (ExecutorCheckPerms_hook != NULL && log_index_may_plan(log)))
-		reading_query(&receiver);
-	else if (!log_index_read(log, request->after, request->up_to, request->rows, reading_take, &receiver))
+	if (!log_index_read(log, request->after, request->up_to, request->rows, reading_take, &receiver))
 	{
-		if (!log_index_may_plan(log))
-			log_index_refuse(log);
-		reading_query(&receiver);
+		ReleaseTupleDesc(receiver.event_desc);
+		return NULL;
 	}
 	reading->up_to = receiver.enough || reading->looked_at == request->rows ? receiver.last_position : request->up_to;
 	ReleaseTupleDesc(receiver.event_desc);

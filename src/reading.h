@@ -56,7 +56,6 @@ typedef struct ReadingRequest
 	int64		up_to;
 	int			limit;
 	int			rows;
-	Datum		types;			/* text[], of a query; 0: all */
 	ReadingWants wants;
 	void	   *arg;
 } ReadingRequest;

@@ -12,13 +12,12 @@
 #include "advice.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "cursor.h"
 #include "exec.h"
 #include "guc.h"
 #include "handler.h"
-#include "log.h"
 #include "log_adopt.h"
+#include "log_index.h"
 #include "owner.h"
 #include "park.h"
 #include "recut.h"
@@ -237,23 +236,12 @@ static int64
 register_start(PmLog *log, const char *start_at)
 {
 	Highwater	mark;
-	ExecScope	scope;
-	bool		isnull;
 	int64		position;
 	char	   *end;
-	Datum		timestamp;
-	Oid			argtypes[1] = {TIMESTAMPTZOID};
-	SPIPlanPtr	plan;
 
 	if (start_at == NULL)
 	{
-		uint64		rows;
-
-		exec_begin_reader(&scope, log->owner);
-		exec_command(psprintf("SELECT 1 FROM ONLY %s LIMIT 1", log->table));
-		rows = SPI_processed;
-		exec_end(&scope);
-		if (rows > 0)
+		if (log_index_last(log, PG_INT64_MIN, &position, NULL))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("log \"%s\" already has events", log->name),
@@ -281,58 +269,60 @@ register_start(PmLog *log, const char *start_at)
 		return position;
 	}
 
-	timestamp = register_timestamp(start_at);
-	exec_begin_reader(&scope, log->owner);
-	plan = SPI_prepare(psprintf("SELECT pg_catalog.min(%s) FROM ONLY %s WHERE %s OPERATOR(pg_catalog.>=) $1",
-								log->pos, log->table, log->recorded_at), 1, argtypes);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	exec_plan(plan, &timestamp, NULL, 0);
-	position = DatumGetInt64(exec_value(0, 1, &isnull));
-	exec_end(&scope);
-	return isnull ? mark.mark : Min(position - 1, mark.mark);
+	if (!log_index_since(log, DatumGetTimestampTz(register_timestamp(start_at)), &position))
+		return mark.mark;
+	return Min(position - 1, mark.mark);
 }
 
 /*
  * Begins to follow a log.  The lock keeps pm.trim away until it is known from
- * where.
+ * where, and nobody else who follows the log.
  */
 static void
 register_follow(const char *manager, Oid owner, const char *log_name, int lanes, const char *start_at)
 {
-	PmLog	   *log = log_open(log_name, false);
+	PmLog	   *log = log_open_as(log_name, owner);
 
 	log_require_whole(log);
 	log_require_select(log, owner);
 	if (!log->at_home)
 	{
 		/* Copied, and used here from now on. */
-		log_adopt(log->name);
+		(void) log_adopt(log->name, false);
 		CommandCounterIncrement();
-		log = log_open(log_name, false);
+		log = log_open(log_name);
 	}
-	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);
+	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, RowExclusiveLock);
 	cursor_add(manager, log->name, lanes, register_start(log, start_at));
 	owner_follow(manager, log->relid);
 }
 
 /* ---------- pm.register ---------- */
 
-static void
-register_upsert(FunctionCallInfo fcinfo, const char *name, Oid owner, const char *handler, HandlerKind kind,
-				Oid handler_owner, const char *correlate, Oid correlate_owner)
+/*
+ * Writes the registration: changes the one that there is, whose units the
+ * caller has locked, or adds it.  False when another session adds one of that
+ * name first, which is waited for here, and only for that name.
+ */
+static bool
+register_write(bool change, FunctionCallInfo fcinfo, const char *name, Oid owner, const char *handler,
+			   HandlerKind kind, Oid handler_owner, const char *correlate, Oid correlate_owner)
 {
-	static ExecStatement upsert = {
+	static ExecStatement add = {
 		NULL,
-		"INSERT INTO pm_catalog.process_manager AS p (name, owner, owner_name, handler, handler_kind, types, on_failure, "
+		"INSERT INTO pm_catalog.process_manager (name, owner, owner_name, handler, handler_kind, types, on_failure, "
 		"max_attempts, backoff, handler_timeout, batch_size, lanes, park_limit, system_identifier, database, correlate, "
 		"handler_owner, correlate_owner) "
 		"VALUES ($1, $2, $3::pg_catalog.name, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) "
-		"ON CONFLICT (name) DO UPDATE SET handler = EXCLUDED.handler, handler_kind = EXCLUDED.handler_kind, "
-		"types = EXCLUDED.types, on_failure = EXCLUDED.on_failure, max_attempts = EXCLUDED.max_attempts, "
-		"backoff = EXCLUDED.backoff, handler_timeout = EXCLUDED.handler_timeout, batch_size = EXCLUDED.batch_size, lanes = EXCLUDED.lanes, "
-		"park_limit = EXCLUDED.park_limit, correlate = EXCLUDED.correlate, "
-		"handler_owner = EXCLUDED.handler_owner, correlate_owner = EXCLUDED.correlate_owner",
+		"ON CONFLICT (name) DO NOTHING",
+		18, {TEXTOID, OIDOID, TEXTOID, TEXTOID, CHAROID, TEXTARRAYOID, TEXTOID, INT4OID, INTERVALOID, INTERVALOID,
+		INT4OID, INT4OID, INT4OID, INT8OID, OIDOID, TEXTOID, OIDOID, OIDOID}
+	};
+	static ExecStatement update = {
+		NULL,
+		"UPDATE pm_catalog.process_manager SET handler = $4, handler_kind = $5, types = $6, on_failure = $7, "
+		"max_attempts = $8, backoff = $9, handler_timeout = $10, batch_size = $11, lanes = $12, park_limit = $13, "
+		"correlate = $16, handler_owner = $17, correlate_owner = $18 WHERE name OPERATOR(pg_catalog.=) $1",
 		18, {TEXTOID, OIDOID, TEXTOID, TEXTOID, CHAROID, TEXTARRAYOID, TEXTOID, INT4OID, INTERVALOID, INTERVALOID,
 		INT4OID, INT4OID, INT4OID, INT8OID, OIDOID, TEXTOID, OIDOID, OIDOID}
 	};
@@ -361,7 +351,7 @@ register_upsert(FunctionCallInfo fcinfo, const char *name, Oid owner, const char
 	values[16] = ObjectIdGetDatum(handler_owner);
 	nulls[17] = nulls[15];
 	values[17] = ObjectIdGetDatum(correlate_owner);
-	(void) exec_as_owner(&upsert, values, nulls);
+	return exec_as_owner(change ? &update : &add, values, nulls) == 1;
 }
 
 /*
@@ -466,15 +456,14 @@ pm_register(PG_FUNCTION_ARGS)
 
 	foreach(lc, given)
 	{
-		PmLog	   *log = log_get(lfirst(lc), false);
+		Oid			relid;
+		char	   *log = log_find(lfirst(lc), &relid);
 
-		if (!register_in(logs, log->name))
-			logs = lappend(logs, pstrdup(log->name));
+		if (!register_in(logs, log))
+			logs = lappend(logs, log);
 	}
 
-	/* Two sessions that register the same name go one after the other. */
-	LockDatabaseObject(exec_catalog_relid("lane"), hash_any((unsigned char *) name, strlen(name)), 0, ExclusiveLock);
-
+again:
 	old = registry_take(name, true);
 	if (old != NULL)
 	{
@@ -499,7 +488,12 @@ pm_register(PG_FUNCTION_ARGS)
 	if (old != NULL)
 		register_check_change(old, kind, correlate);
 
-	register_upsert(fcinfo, name, owner, handler, kind, handler_owner, correlate, correlate_owner);
+	if (!register_write(old != NULL, fcinfo, name, owner, handler, kind, handler_owner, correlate, correlate_owner))
+	{
+		/* Another session has registered the name first, or has let go of it. */
+		CHECK_FOR_INTERRUPTS();
+		goto again;
+	}
 	owner_record(name, owner);
 	if (old == NULL)
 		lane_add(name, 0, lanes);

@@ -32,6 +32,9 @@
 
 PG_FUNCTION_INFO_V1(pm_registry_before_change);
 
+/* Between two tries to lock a unit, ms. */
+#define REGISTRY_NAP	10
+
 static uint64 version = 1;
 static Oid	catalog_relid = InvalidOid;
 static Oid	log_relid = InvalidOid;
@@ -258,25 +261,64 @@ registry_lock(int id, int lane, bool nowait)
 }
 
 /*
+ * Gives the lock back, once.
+ */
+static void
+registry_unlock(int id, int lane)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, exec_catalog_relid("process_manager"), (Oid) id, (uint16) lane);
+	(void) LockRelease(&tag, ExclusiveLock, false);
+}
+
+/*
+ * Locks all units.  With a time to give up, false when it has come, and then
+ * none is locked.
+ */
+static bool
+registry_lock_units(ProcessManager *pm, TimestampTz until)
+{
+	for (int lane = 0; lane < pm->lanes; lane++)
+		while (!registry_lock(pm->id, lane, until != DT_NOEND))
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (GetCurrentTimestamp() < until)
+			{
+				pg_usleep(REGISTRY_NAP * 1000L);
+				continue;
+			}
+			while (--lane >= 0)
+				registry_unlock(pm->id, lane);
+			return false;
+		}
+	return true;
+}
+
+/*
  * A process manager with all its units locked, which waits for batches that
- * run.  While we wait, it can be changed, or another one can take its name:
- * what counts is what is there once the locks are held.
+ * run, until a time: *taken is false then.  While we wait, it can be changed,
+ * or another one can take its name: what counts is what is there once the locks
+ * are held.
  */
 static ProcessManager *
-registry_lock_all(const char *name, bool missing_ok, bool require_owner)
+registry_lock_all(const char *name, bool missing_ok, bool require_owner, TimestampTz until,
+				  bool *taken)
 {
 	ProcessManager *pm = registry_get(name, missing_ok);
 
+	*taken = true;
 	while (pm != NULL)
 	{
-		ProcessManager *taken = pm;
+		ProcessManager *before = pm;
 
 		if (require_owner)
 			registry_require_owner(pm);
-		for (int lane = 0; lane < pm->lanes; lane++)
-			(void) registry_lock(pm->id, lane, false);
+		*taken = registry_lock_units(pm, until);
+		if (!*taken)
+			return pm;
 		pm = registry_get(name, missing_ok);
-		if (pm != NULL && pm->id == taken->id && pm->lanes == taken->lanes)
+		if (pm != NULL && pm->id == before->id && pm->lanes == before->lanes)
 		{
 			if (require_owner)
 				registry_require_owner(pm);
@@ -292,7 +334,19 @@ registry_lock_all(const char *name, bool missing_ok, bool require_owner)
 ProcessManager *
 registry_take(const char *name, bool missing_ok)
 {
-	return registry_lock_all(name, missing_ok, true);
+	bool		taken;
+
+	return registry_lock_all(name, missing_ok, true, DT_NOEND, &taken);
+}
+
+/*
+ * The same for a caller who has not asked for it by name: gives up at a time,
+ * with *taken false, while somebody has one of its units.
+ */
+ProcessManager *
+registry_try_take(const char *name, TimestampTz until, bool *taken)
+{
+	return registry_lock_all(name, true, true, until, taken);
 }
 
 /*
@@ -302,7 +356,9 @@ registry_take(const char *name, bool missing_ok)
 ProcessManager *
 registry_seize(const char *name)
 {
-	return registry_lock_all(name, true, false);
+	bool		taken;
+
+	return registry_lock_all(name, true, false, DT_NOEND, &taken);
 }
 
 /*

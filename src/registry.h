@@ -76,5 +76,6 @@ extern void registry_require_owner(ProcessManager *pm);
 extern bool registry_lock(int id, int lane, bool nowait);
 extern ProcessManager *registry_seize(const char *name);
 extern ProcessManager *registry_take(const char *name, bool missing_ok);
+extern ProcessManager *registry_try_take(const char *name, TimestampTz until, bool *taken);
 
 #endif							/* PM_REGISTRY_H */

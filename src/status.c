@@ -16,6 +16,7 @@
 #include "guc.h"
 #include "log.h"
 #include "log_index.h"
+#include "log_trouble.h"
 #include "slot.h"
 #include "status.h"
 #include "storage/lmgr.h"
@@ -30,6 +31,7 @@
 PG_FUNCTION_INFO_V1(pm_status_library);
 PG_FUNCTION_INFO_V1(pm_status_workers);
 PG_FUNCTION_INFO_V1(pm_status_log);
+PG_FUNCTION_INFO_V1(pm_status_denied);
 PG_FUNCTION_INFO_V1(pm_status_holders);
 PG_FUNCTION_INFO_V1(pm_status_oldest);
 
@@ -192,14 +194,11 @@ static bool
 status_set_back(PmLog *log, Highwater *mark)
 {
 	int64		position;
+	bool		known;
 
 	if (mark->status == HIGHWATER_REWOUND)
 		return true;
-	if (mark->status == HIGHWATER_UNKNOWN || !ConditionalLockRelationOid(log->relid, AccessShareLock))
-		return false;
-	position = log->stale ? 0 : log_index_last(log, mark->last);
-	UnlockRelationOid(log->relid, AccessShareLock);
-	if (position == 0)
+	if (mark->status == HIGHWATER_UNKNOWN || !log_index_last(log, mark->last, &position, &known))
 		return false;
 	*mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
 	mark->reached = Max(mark->reached, position);
@@ -271,19 +270,31 @@ static void
 status_log_look(StatusLog *state, const char *name)
 {
 	bool		locked;
-	PmLog	   *log = log_get_nowait(name, &locked);
+	PmLog	   *log = log_open_nowait(name, &locked);
+	LogTrouble	trouble;
 
 	memset(state->nulls, true, sizeof(state->nulls));
 	if (log == NULL)
+	{
 		status_log_problem(state, locked ? "the log's table is locked" : "the log does not exist",
 						   locked ? "SELECT * FROM pm.blocker shows who it is." : "Stop following it with pm.unfollow.");
-	else if (*log->table != '\0' && !status_may_see(log))
 		return;
+	}
+	if (*log->table != '\0' && !status_may_see(log))
+		 /* nothing is told */ ;
 	else if (log->problem != NULL)
 		status_log_problem(state, log->problem, log->hint);
 	/* A mark of a log that cannot be relied on must not get into shared memory. */
 	else if (!RecoveryInProgress())
+	{
 		status_log_mark(state, log);
+		if (state->nulls[2] && !log_index_exists(log))
+		{
+			log_trouble_no_index(&trouble, log);
+			status_log_problem(state, trouble.message, trouble.hint);
+		}
+	}
+	UnlockRelationOid(log->relid, AccessShareLock);
 }
 
 /*
@@ -332,6 +343,31 @@ pm_status_log(PG_FUNCTION_ARGS)
 }
 
 /*
+ * pm_catalog.log_denied(log, reader): problem, hint; the right that a role lacks
+ * to read the log
+ */
+Datum
+pm_status_denied(PG_FUNCTION_ARGS)
+{
+	bool		locked;
+	PmLog	   *log = log_get_nowait(text_to_cstring(PG_GETARG_TEXT_PP(0)), &locked);
+	Oid			reader = PG_GETARG_OID(1);
+	LogTrouble	trouble;
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (log == NULL || log->problem != NULL ||
+		!(has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) || has_privs_of_role(GetUserId(), reader)) ||
+		!log_trouble_rights(&trouble, log, reader))
+		return (Datum) 0;
+	values[0] = CStringGetTextDatum(trouble.message);
+	values[1] = CStringGetTextDatum(trouble.hint);
+	status_put(fcinfo, values, nulls);
+	return (Datum) 0;
+}
+
+/*
  * pm_catalog.mark_holders(log): virtual transaction, as pg_locks prints it, pid
  * (NULL: prepared)
  */
@@ -368,24 +404,18 @@ pm_status_holders(PG_FUNCTION_ARGS)
 Datum
 pm_status_oldest(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	bool		locked;
-	PmLog	   *log = log_get_nowait(name, &locked);
+	bool		found = false;
+	PmLog	   *log = log_open_nowait(text_to_cstring(PG_GETARG_TEXT_PP(0)), &locked);
 	TimestampTz recorded_at;
 
-	if (log == NULL || log->problem != NULL || !status_may_see(log) ||
-		!ConditionalLockRelationOid(log->relid, AccessShareLock))
-		PG_RETURN_NULL();
-	/* Locking took in what changed before. */
-	if (log->stale)
+	if (log != NULL)
 	{
-		PmLog	   *again = log_get_nowait(name, &locked);
-
-		if (again == NULL || again->relid != log->relid || again->problem != NULL || !status_may_see(again))
-			PG_RETURN_NULL();
-		log = again;
+		found = log->problem == NULL && status_may_see(log) &&
+			log_index_first(log, PG_GETARG_INT64(1), &recorded_at);
+		UnlockRelationOid(log->relid, AccessShareLock);
 	}
-	if (!log_index_first(log, PG_GETARG_INT64(1), &recorded_at))
+	if (!found)
 		PG_RETURN_NULL();
 	PG_RETURN_TIMESTAMPTZ(recorded_at);
 }

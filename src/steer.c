@@ -32,6 +32,9 @@ PG_FUNCTION_INFO_V1(pm_pause);
 PG_FUNCTION_INFO_V1(pm_resume);
 PG_FUNCTION_INFO_V1(pm_seek);
 
+/* For so long pm.resume without a name waits, for all that is at work, ms. */
+#define STEER_PATIENCE	2000
+
 /*
  * A process manager that the caller may change, with its units locked.
  */
@@ -261,7 +264,7 @@ pm_pause(PG_FUNCTION_ARGS)
  * this database of this cluster, and to the role of its owner's name here.
  */
 static void
-steer_resume(ProcessManager *pm)
+steer_resume(ProcessManager *pm, bool named)
 {
 	static ExecStatement resume = {
 		NULL,
@@ -288,7 +291,15 @@ steer_resume(ProcessManager *pm)
 	if (!pm->at_home)
 	{
 		foreach(lc, pm->logs)
-			log_adopt(lfirst(lc));
+		{
+			if (log_adopt(lfirst(lc), !named))
+				continue;
+			ereport(NOTICE,
+					(errmsg("process manager \"%s\" was left as it is: log \"%s\" is locked", pm->name,
+							(char *) lfirst(lc)),
+					 errhint("Call pm.resume again when it is free.")));
+			return;
+		}
 		(void) exec_as_owner(&adopt, values, NULL);
 	}
 	values[1] = ObjectIdGetDatum(pm->owner);
@@ -323,27 +334,37 @@ steer_resume(ProcessManager *pm)
 Datum
 pm_resume(PG_FUNCTION_ARGS)
 {
+	bool		named = !PG_ARGISNULL(0);
+	TimestampTz until = DT_NOEND;
 	List	   *managers;
 	ListCell   *lc;
 
 	highwater_require_fresh_snapshots("pm.resume");
 	exec_require_writable("pm.resume");
-	if (PG_ARGISNULL(0))
+	if (!named)
+		until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), STEER_PATIENCE);
+	if (!named)
 		managers = registry_load(InvalidOid);
 	else
 		managers = list_make1(registry_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), false));
 	foreach(lc, managers)
 	{
 		ProcessManager *pm = lfirst(lc);
+		bool		taken;
 
-		if (PG_ARGISNULL(0) && (!OidIsValid(pm->owner) || !has_privs_of_role(GetUserId(), pm->owner)))
+		if (!named && (!OidIsValid(pm->owner) || !has_privs_of_role(GetUserId(), pm->owner)))
 			continue;
 		within_refuse(pm->name);
-		pm = registry_take(pm->name, PG_ARGISNULL(0));
-		if (pm != NULL)
-			steer_resume(pm);
+		taken = true;
+		pm = named ? registry_take(pm->name, false) : registry_try_take(pm->name, until, &taken);
+		if (!taken)
+			ereport(NOTICE,
+					(errmsg("process manager \"%s\" was left as it is: it is at work", pm->name),
+					 errhint("Call pm.resume for it by name, which waits.")));
+		else if (pm != NULL)
+			steer_resume(pm, named);
 	}
-	if (PG_ARGISNULL(0))
+	if (!named)
 		log_adopt_owned();
 	registry_changed();
 	wakeup_announce();
@@ -407,9 +428,9 @@ pm_seek(PG_FUNCTION_ARGS)
 	LaneState	state;
 	Datum		values[3];
 
-	log = log_open(name, false);
+	log = log_open_as(name, pm->owner);
 	log_require_whole(log);
-	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);
+	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, RowExclusiveLock);
 
 	/* Past the mark it would skip what nobody has seen yet. */
 	mark = highwater_await(log->relid, log->seqid, HIGHWATER_OWN, log->name);

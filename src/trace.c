@@ -5,16 +5,21 @@
  * pm.append in a handler writes into the new event's metadata which event
  * caused it.  This follows these notes downwards, a generation at a time, in
  * all logs that the caller may read.
+ *
+ * The caller has named one log only.  No other is waited for, or locked for
+ * longer than it is read, nor locked at all by who may not read it; one that
+ * cannot be read now is left out, and said to be.
  */
 #include "pm.h"
 
 #include <ctype.h>
 
-#include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
-#include "log_index.h"
+#include "log_read.h"
 #include "nodes/pg_list.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -24,6 +29,9 @@
 #include "utils/tuplestore.h"
 
 #define TRACE_COLUMNS	8
+
+/* So many logs that were left out are named. */
+#define TRACE_NAMES		10
 
 PG_FUNCTION_INFO_V1(pm_trace);
 
@@ -38,7 +46,6 @@ typedef struct TraceKey
 typedef struct Trace
 {
 	ReturnSetInfo *rsinfo;
-	List	   *logs;			/* of PmLog, those that may be read */
 	HTAB	   *seen;			/* events put out: metadata can be forged into a circle */
 	int			depth;
 	List	   *notes;			/* of Datum, jsonb */
@@ -111,6 +118,9 @@ trace_put(Trace *trace, PmLog *log, EventFields *event)
 	{
 		values[i + 2] = event->values[columns[i] - 1];
 		nulls[i + 2] = event->nulls[columns[i] - 1];
+		/* The table may be gone before the result is looked at. */
+		if (!nulls[i + 2] && (columns[i] == EVENT_STREAM || columns[i] == EVENT_TYPE))
+			values[i + 2] = PointerGetDatum(PG_DETOAST_DATUM(values[i + 2]));
 	}
 	nulls[6] = cause_log == NULL;
 	values[6] = cause_log ? CStringGetTextDatum(cause_log) : (Datum) 0;
@@ -127,14 +137,33 @@ trace_put(Trace *trace, PmLog *log, EventFields *event)
 	MemoryContextSwitchTo(caller);
 }
 
-/* What of a log is looked for, where no query does that. */
+/* What of a log is looked for. */
 typedef struct TraceWanted
 {
 	Trace	   *trace;
 	PmLog	   *log;
 	List	   *notes;			/* with one of these; NIL: any event */
 	MemoryContext context;		/* reset for each event */
+	bool		note;			/* the positions only */
+	int64	   *positions;
+	int			count;
+	int			room;
 } TraceWanted;
+
+/*
+ * Notes an event that was found, for later.
+ */
+static void
+trace_note_position(TraceWanted *wanted, int64 position)
+{
+	if (wanted->count == wanted->room)
+	{
+		wanted->room = Max(wanted->room * 2, 64);
+		wanted->positions = wanted->positions == NULL ? palloc(sizeof(int64) * wanted->room) :
+			repalloc_huge(wanted->positions, sizeof(int64) * wanted->room);
+	}
+	wanted->positions[wanted->count++] = position;
+}
 
 static bool
 trace_take(void *arg, EventFields *event)
@@ -148,89 +177,112 @@ trace_take(void *arg, EventFields *event)
 	{
 		if (found || event->nulls[EVENT_METADATA - 1])
 			break;
-		found = DatumGetBool(DirectFunctionCall2(jsonb_contains, event->values[EVENT_METADATA - 1], PointerGetDatum(lfirst(lc))));
+		found = DatumGetBool(DirectFunctionCall2(jsonb_contains, event->values[EVENT_METADATA - 1],
+												 PointerGetDatum(lfirst(lc))));
 	}
-	if (found)
+	if (found && !wanted->note)
 		trace_put(wanted->trace, wanted->log, event);
 	MemoryContextSwitchTo(caller);
+	if (found && wanted->note)
+		trace_note_position(wanted, DatumGetInt64(event->values[EVENT_POSITION - 1]));
 	MemoryContextReset(wanted->context);
 	return true;
 }
 
-/*
- * Reads the events of a log whose metadata has one of the notes, or, without
- * notes, the one at a position.
- *
- * A query would find an index of the metadata.  But everybody's logs are read:
- * where planning a query can run code of the table's owner, which could keep
- * all others from tracing anything, it is read through instead.  False when
- * there is no index to do that along.
- */
-static bool
-trace_read(Trace *trace, PmLog *log, List *notes, int64 position)
+static int
+trace_compare(const void *a, const void *b)
 {
-	Oid			argtypes[1] = {notes ? JSONBARRAYOID : INT8OID};
-	Datum		args[1] = {Int64GetDatum(position)};
-	ExecScope	scope;
-	SPIPlanPtr	plan;
+	int64		one = *(const int64 *) a;
+	int64		other = *(const int64 *) b;
 
-	if (!log_index_may_plan(log))
-	{
-		TraceWanted wanted = {trace, log, notes, AllocSetContextCreate(CurrentMemoryContext, "pm trace", ALLOCSET_DEFAULT_SIZES)};
-		bool		read;
-
-		log_require_select(log, GetUserId());
-		read = log_index_read(log, notes ? 0 : Max(position, 1) - 1, notes ? PG_INT64_MAX : position, PG_INT64_MAX, trace_take, &wanted);
-		MemoryContextDelete(wanted.context);
-		return read;
-	}
-
-	log_begin_read(log, &scope);
-	if (notes != NIL)
-	{
-		Datum	   *elements = palloc(sizeof(Datum) * list_length(notes));
-		ListCell   *lc;
-
-		foreach(lc, notes)
-			elements[foreach_current_index(lc)] = PointerGetDatum(lfirst(lc));
-		args[0] = PointerGetDatum(construct_array(elements, list_length(notes), JSONBOID, -1, false, TYPALIGN_INT));
-	}
-	plan = SPI_prepare(psprintf("SELECT %s FROM ONLY %s WHERE %s ORDER BY %s", log->columns, log->table,
-								notes ? psprintf("%s OPERATOR(pg_catalog.@>) ANY ($1)", log->metadata) :
-								psprintf("%s OPERATOR(pg_catalog.=) $1", log->pos), log->pos),
-					   1, argtypes);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	exec_plan(plan, args, NULL, 0);
-	log_require_event(log, SPI_tuptable->tupdesc);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		EventFields event = {0};
-
-		heap_deform_tuple(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, event.values, event.nulls);
-		trace_put(trace, log, &event);
-	}
-	exec_end(&scope);
-	return true;
+	return one < other ? -1 : one > other ? 1 : 0;
 }
 
 /*
- * The logs that the caller may read, and that can be relied on.
+ * Reads the event at a position.  False when the log has no index for that.
  */
-static List *
-trace_logs(void)
+static bool
+trace_read_one(TraceWanted *wanted, int64 position)
 {
-	List	   *logs = NIL;
+	return log_index_read(wanted->log, Max(position, PG_INT64_MIN + 1) - 1, position, 1,
+						  trace_take, wanted);
+}
+
+/*
+ * Reads the events of a log whose metadata has one of the notes, in their
+ * order.  Without an index of the metadata the log is read through.  False when
+ * there is no index to do that along.
+ */
+static bool
+trace_read(Trace *trace, PmLog *log, List *notes)
+{
+	TraceWanted wanted = {trace, log, notes, NULL, true, NULL, 0, 0};
+	bool		read = true;
+
+	wanted.context = AllocSetContextCreate(CurrentMemoryContext, "pm trace", ALLOCSET_DEFAULT_SIZES);
+	if (log_read_containing(log, notes, trace_take, &wanted))
+	{
+		wanted.note = false;
+		if (wanted.count > 1)
+			qsort(wanted.positions, wanted.count, sizeof(int64), trace_compare);
+		for (int i = 0; read && i < wanted.count; i++)
+			read = trace_read_one(&wanted, wanted.positions[i]);
+	}
+	else
+	{
+		wanted.note = false;
+		read = log_index_read(log, PG_INT64_MIN, PG_INT64_MAX, PG_INT64_MAX, trace_take, &wanted);
+	}
+	MemoryContextDelete(wanted.context);
+	return read;
+}
+
+/*
+ * Reads a log for the next generation, unless the caller may not.  False when
+ * that cannot be done now.
+ */
+static bool
+trace_generation(Trace *trace, LogSource *source, List *notes)
+{
+	PmLog	   *log;
+	bool		locked;
+	bool		read = true;
+
+	if (!log_has_right(source->relid, GetUserId()))
+		return true;
+	log = log_open_nowait(source->name, &locked);
+	if (log == NULL)
+		return !locked;
+	/* What is wrong with a log pm.status says, to those that it concerns. */
+	if (log->problem == NULL && log_may_read(log, GetUserId()))
+		read = trace_read(trace, log, notes);
+	UnlockRelationOid(log->relid, AccessShareLock);
+	return read;
+}
+
+/*
+ * Says which logs were left out.
+ */
+static void
+trace_report(List *left_out)
+{
+	StringInfoData names;
 	ListCell   *lc;
 
-	foreach(lc, log_names())
+	if (left_out == NIL)
+		return;
+	initStringInfo(&names);
+	foreach(lc, left_out)
 	{
-		PmLog	   *log = log_open(lfirst(lc), false);
-
-		if (log->problem == NULL && log_may_read(log, GetUserId()))
-			logs = lappend(logs, log);
+		if (foreach_current_index(lc) == TRACE_NAMES)
+			appendStringInfo(&names, " and %d more", list_length(left_out) - TRACE_NAMES);
+		if (foreach_current_index(lc) < TRACE_NAMES)
+			appendStringInfo(&names, "%s\"%s\"", foreach_current_index(lc) > 0 ? ", " : "",
+							 (char *) lfirst(lc));
 	}
-	return logs;
+	ereport(NOTICE,
+			(errmsg("pm.trace has left out logs that cannot be read now: %s", names.data),
+			 errhint("SELECT * FROM pm.blocker shows who locks a log.")));
 }
 
 /*
@@ -239,29 +291,32 @@ trace_logs(void)
 Datum
 pm_trace(PG_FUNCTION_ARGS)
 {
-	PmLog	   *root = log_open(log_arg_name(fcinfo, 0), false);
-	Trace		trace;
+	PmLog	   *root = log_open_as(log_arg_name(fcinfo, 0), GetUserId());
+	Trace		trace = {(ReturnSetInfo *) fcinfo->resultinfo, NULL, 0, NIL, CurrentMemoryContext};
+	TraceWanted wanted = {&trace, root, NIL, NULL, false, NULL, 0, 0};
+	List	   *sources;
+	List	   *left_out = NIL;
 	HASHCTL		ctl;
 	ListCell   *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
+	log_require_select(root, GetUserId());
 	log_require_whole(root);
-	trace.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	trace.logs = trace_logs();
-	trace.depth = 0;
-	trace.notes = NIL;
-	trace.context = CurrentMemoryContext;
+	/* What this transaction has written so far is to be seen. */
+	CommandCounterIncrement();
 	memset(&ctl, 0, sizeof(ctl));
 	ctl.keysize = ctl.entrysize = sizeof(TraceKey);
 	ctl.hcxt = CurrentMemoryContext;
 	trace.seen = hash_create("pm trace", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	if (!trace_read(&trace, root, NIL, PG_GETARG_INT64(1)))
+	wanted.context = AllocSetContextCreate(CurrentMemoryContext, "pm trace", ALLOCSET_DEFAULT_SIZES);
+	if (!trace_read_one(&wanted, PG_GETARG_INT64(1)))
 		log_index_refuse(root);
 	if (trace.notes == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("log \"%s\" has no event at position %lld", root->name, (long long) PG_GETARG_INT64(1))));
 
+	sources = log_sources();
 	while (trace.notes != NIL)
 	{
 		List	   *notes = trace.notes;
@@ -269,8 +324,16 @@ pm_trace(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 		trace.notes = NIL;
 		trace.depth++;
-		foreach(lc, trace.logs)
-			(void) trace_read(&trace, lfirst(lc), notes, 0);
+		foreach(lc, sources)
+		{
+			LogSource  *source = lfirst(lc);
+
+			if (trace_generation(&trace, source, notes))
+				continue;
+			left_out = lappend(left_out, source->name);
+			sources = foreach_delete_current(sources, lc);
+		}
 	}
+	trace_report(left_out);
 	return (Datum) 0;
 }

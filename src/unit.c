@@ -378,3 +378,14 @@ unit_poll(Unit *unit)
 	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->held_nap);
 	unit->held_nap = Min(unit->held_nap * 2, UNIT_HELD_MAX);
 }
+
+/*
+ * Something is wrong with one of several logs.  The others wake us meanwhile.
+ */
+void
+unit_wait(Unit *unit)
+{
+	unit->polling = true;
+	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->wait_nap);
+	unit->wait_nap = Min(unit->wait_nap * 2, UNIT_WAIT_MAX);
+}

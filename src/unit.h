@@ -11,6 +11,7 @@
 #define UNIT_HELD_MIN	10		/* polling a mark that is held back, ms */
 #define UNIT_HELD_MAX	100		/* and at most */
 #define UNIT_WAIT_MIN	500		/* looking again at what is wrong outside, ms */
+#define UNIT_WAIT_MAX	5000	/* and at most */
 
 struct Unit;
 
@@ -45,6 +46,7 @@ extern void unit_install(void);
 extern void unit_load(void);
 extern bool unit_stale(void);
 extern void unit_poll(Unit *unit);
+extern void unit_wait(Unit *unit);
 extern bool unit_incomplete(void);
 extern void unit_look(void);
 

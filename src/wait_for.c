@@ -14,6 +14,7 @@
 #include "cursor.h"
 #include "log.h"
 #include "slot.h"
+#include "storage/lmgr.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -28,6 +29,9 @@ PG_FUNCTION_INFO_V1(pm_wait_for);
 
 /* A timeout of more days than this is none. */
 #define WAIT_FOREVER	36500
+
+/* No position: the log is locked. */
+#define WAIT_LOCKED		PG_INT64_MIN
 
 /*
  * Has every lane got to the target?  Raises when one has halted before it.
@@ -134,15 +138,46 @@ wait_deadline(Interval *timeout)
 }
 
 /*
+ * A log that the caller may read.  One that is locked is waited for until the
+ * time is up: NULL then.
+ */
+static PmLog *
+wait_open(const char *name, TimestampTz until)
+{
+	Oid			relid;
+	char	   *found = log_find(name, &relid);
+	PmLog	   *log;
+	bool		locked;
+
+	log_require_right(found, relid, GetUserId());
+	while ((log = log_open_nowait(found, &locked)) == NULL)
+	{
+		long		left = TIMESTAMP_IS_NOEND(until) ? WAIT_NAP :
+			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+
+		if (!locked)
+			return log_get(found, false);
+		if (left <= 0)
+			return NULL;
+		wait_nap(left);
+	}
+	UnlockRelationOid(log->relid, AccessShareLock);
+	return log;
+}
+
+/*
  * Up to where a log is to be handled: to the last position that has been drawn,
- * unless it is given.  Its name becomes the one that it has in the catalog.
+ * unless it is given; WAIT_LOCKED when the time is up before that is known.  Its
+ * name becomes the one that it has in the catalog.
  */
 static int64
-wait_target(char **name, const int64 *up_to)
+wait_target(char **name, const int64 *up_to, TimestampTz until)
 {
-	PmLog	   *log = log_get(*name, false);
+	PmLog	   *log = wait_open(*name, until);
 	Highwater	mark;
 
+	if (log == NULL)
+		return WAIT_LOCKED;
 	log_require_select(log, GetUserId());
 	log_require_whole(log);
 	if (highwater_self_writes(log->relid))
@@ -153,7 +188,7 @@ wait_target(char **name, const int64 *up_to)
 				 errhint("Commit first, or handle them here with pm.catch_up.")));
 	*name = pstrdup(log->name);
 	if (up_to != NULL)
-		return *up_to;
+		return Max(*up_to, WAIT_LOCKED + 1);
 	mark = highwater_known(log->relid, log->seqid, HIGHWATER_EVERYBODY, *name);
 	if (mark.status == HIGHWATER_REWOUND)
 		highwater_refuse(*name, mark.last, mark.reached);
@@ -224,7 +259,9 @@ pm_wait_for(PG_FUNCTION_ARGS)
 	{
 		char	   *log = lfirst(lc);
 
-		targets[foreach_current_index(lc)] = wait_target(&log, PG_ARGISNULL(2) ? NULL : &up_to);
+		targets[foreach_current_index(lc)] = wait_target(&log, PG_ARGISNULL(2) ? NULL : &up_to, until);
+		if (targets[foreach_current_index(lc)] == WAIT_LOCKED)
+			PG_RETURN_BOOL(false);
 		lfirst(lc) = log;
 	}
 	foreach(lc, names)

@@ -12,6 +12,8 @@ CREATE FUNCTION pm_catalog.workers(OUT pid integer, OUT kind text, OUT database 
 CREATE FUNCTION pm_catalog.log_state(log text, OUT high_water_mark bigint, OUT last_position bigint, OUT problem text,
 									 OUT hint text, OUT held_by text)
 	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_status_log';
+CREATE FUNCTION pm_catalog.log_denied(log text, reader oid, OUT problem text, OUT hint text)
+	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_status_denied';
 CREATE FUNCTION pm_catalog.mark_holders(log text, OUT virtualtransaction text, OUT pid integer)
 	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_status_holders';
 CREATE FUNCTION pm_catalog.oldest_unhandled(log text, "position" bigint) RETURNS timestamptz
@@ -138,7 +140,7 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 	   l.state, l.reason,
 	   nullif(pg_catalog.concat_ws(' ', l.hint, pm_catalog.advice(p.handler, p.correlate, p.owner, l.sqlstate)), '') AS hint,
 	   CASE WHEN l.message IS DISTINCT FROM l.reason THEN l.message END AS message, l.attempts, l.retry_at, l.errors, l.conflicts,
-	   s.high_water_mark, s.last_position, s.problem, s.hint AS problem_hint, s.held_by,
+	   s.high_water_mark, s.last_position, coalesce(s.problem, d.problem) AS problem, coalesce(s.hint, d.hint) AS problem_hint, s.held_by,
 	   k.parked OPERATOR(pg_catalog.+) kt.parked AS parked, k.dead OPERATOR(pg_catalog.+) kt.dead AS dead,
 	   least(k.next_retry, kt.next_retry) AS next_retry, t.overdue, t.oldest, seen.at AS seen_at,
 	   -- What keeps it from running for good, whatever there is to do.
@@ -174,6 +176,7 @@ CROSS JOIN (SELECT d.oid, d.datistemplate, d.datallowconn, x.extversion FROM pg_
 CROSS JOIN (SELECT pg_catalog.clock_timestamp() AS at OFFSET 0) seen
 LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
 CROSS JOIN LATERAL pm_catalog.log_state(c.log) s
+LEFT JOIN LATERAL pm_catalog.log_denied(CASE WHEN s.problem IS NULL THEN c.log END, r.oid) d ON true
 -- The lane is not for the index: it would lead to what is parked of all logs, for each log.
 CROSS JOIN LATERAL (
 	SELECT pg_catalog.count(*) AS parked, pg_catalog.count(*) FILTER (WHERE k.state OPERATOR(pg_catalog.=) 'dead') AS dead,

@@ -197,6 +197,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm_catalog.library()$$,						'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.workers()$$,						'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.log_state('su.private')$$,			'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.log_denied('su.private', 10)$$,	'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.mark_holders('su.private')$$,		'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.oldest_unhandled('su.private', 0)$$,	'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.pending('p', 'k')$$,		'00000', '00000', '00000', '00000', '00000'),
@@ -314,7 +315,7 @@ FROM unnest('{carol,dave}'::text[]) r,
 		$$SELECT pm_catalog.may_see(10)$$]) q;
 SELECT is_empty(
 	$$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pm_catalog'::regnamespace AND has_function_privilege('pmtest_carol', oid, 'EXECUTE')
-		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'position_is_new', 'library', 'workers', 'log_state', 'mark_holders', 'oldest_unhandled', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session') $$,
+		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'position_is_new', 'library', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session') $$,
 	'no internal function is executable but those known to be harmless');
 
 -- ---- what was granted -------------------------------------------------------

@@ -1,0 +1,12 @@
+/*
+ * log_audit.h
+ *		Tells who audits queries that a log is read.
+ */
+#ifndef PM_LOG_AUDIT_H
+#define PM_LOG_AUDIT_H
+
+#include "log.h"
+
+extern void log_audit(PmLog *log);
+
+#endif							/* PM_LOG_AUDIT_H */

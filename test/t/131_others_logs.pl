@@ -1,0 +1,160 @@
+# P6: another's log keeps nobody from one's own. Whatever its owner does with it (locks it, takes its guard off,
+# revokes the right, sets its sequence back, drops its index), a follower's other logs are handled; and no function of
+# pm waits for a table that was not asked for by name, or keeps a lock on one that the caller may not read.
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $node = PmTest::node('others_logs', conf => "pm.poll_interval = '200ms'\nmax_connections = 40\nautovacuum = off\n");
+
+# As a role, in a session of its own that does not wait for ever. Returns (answer, messages).
+sub ask
+{
+	my ($sql, $role, %opt) = @_;
+	my (undef, $out, $err) = $node->psql('postgres', "SET statement_timeout = '20 s';\n$sql", extra_params => $role ? [ '-U', $role ] : []);
+
+	return ($out, $err);
+}
+
+sub answer
+{
+	my ($out, $err) = ask(@_);
+
+	die "$_[0]\n$err" if $err =~ /ERROR|FATAL/;
+	return $out;
+}
+
+answer(<<'SQL');
+CREATE ROLE alice LOGIN;
+CREATE ROLE mallory LOGIN;
+GRANT USAGE ON SCHEMA pm TO alice, mallory;
+CREATE SCHEMA mallory AUTHORIZATION mallory;
+CREATE SCHEMA alice AUTHORIZATION alice;
+GRANT USAGE ON SCHEMA mallory TO alice;
+SQL
+PmTest::create_seen($node);
+answer("SELECT pm.create_log('mallory.shared'), pm.create_log('mallory.secret'); GRANT SELECT ON mallory.shared TO alice", 'mallory');
+answer(<<'SQL', 'alice');
+SELECT pm.create_log('alice.own');
+CREATE FUNCTION alice.handle(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO public.seen (pm, log, pos, stream) VALUES ('alice', e.log, e.position, e.stream); END $$;
+SELECT pm.register('alice', 'alice.handle', '{alice.own,mallory.shared}');
+SQL
+my $sent = 0;
+
+# An event of alice's own log is handled, and one of mallory's only when that can be read again.
+sub others_go_on
+{
+	my ($what, $spoil, $mend, $reason, %opt) = @_;
+	my $mallory = PmTest::session($node, user => 'mallory');
+
+	answer("SELECT pm.append('alice.own', 'before', 'T')", 'alice');
+	$sent++;
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = 'alice.own'", $sent, timeout => 20), "$what: before");
+	$mallory->do($spoil);
+	my $began = time;
+	for my $i (1 .. 3)
+	{
+		answer("SELECT pm.append('alice.own', '$what', 'T')", 'alice');
+		$sent++;
+		ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = 'alice.own'", $sent, timeout => 20), "$what: event $i of alice's own log is handled");
+	}
+	my $took = time - $began;
+	diag(sprintf("%s: three events after %.1f s", $what, $took));
+	cmp_ok($took, '<', 10, "$what: soon") if $took >= 10;
+	ok(PmTest::wait_until($node, "SELECT coalesce(reason, 'none') ~ '$reason' FROM pm.status WHERE log = 'mallory.shared'", 't', timeout => 20), "$what: pm.status says what is wrong with the other")
+	  or diag(answer("SELECT log, state, reason FROM pm.status"));
+	is(answer("SELECT state FROM pm.status WHERE log = 'alice.own'", 'alice'), 'idle', "$what: and not of alice's own");
+	$mallory->do($mend);
+	$mallory->quit;
+	my $events = answer("SELECT count(*) FROM mallory.shared");
+	answer("INSERT INTO mallory.shared (stream, type) VALUES ('$what', 'T')", 'mallory');
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = 'mallory.shared'", $events + 1, timeout => 20), "$what: when it can be read again it is");
+	ok(PmTest::wait_idle($node, timeout => 20), "$what: all idle");
+	return;
+}
+
+others_go_on('locked', 'BEGIN; LOCK TABLE mallory.shared', 'COMMIT', 'is locked');
+others_go_on('sequence locked', 'BEGIN; ALTER SEQUENCE mallory.shared_position_seq RENAME TO other', 'ROLLBACK', 'is locked');
+others_go_on('guard off', 'ALTER TABLE mallory.shared DISABLE TRIGGER pm_before_write', "SELECT pm.create_log('mallory.shared')", 'missing or disabled');
+others_go_on('revoked', 'REVOKE SELECT ON mallory.shared FROM alice', 'GRANT SELECT ON mallory.shared TO alice', 'may not read');
+others_go_on('row security', 'ALTER TABLE mallory.shared ENABLE ROW LEVEL SECURITY', 'ALTER TABLE mallory.shared DISABLE ROW LEVEL SECURITY', 'row-level security');
+others_go_on('set back', "SELECT setval('mallory.shared_position_seq', 1)", "SELECT setval('mallory.shared_position_seq', 1000)", 'set back');
+answer("INSERT INTO mallory.shared (stream, type) VALUES ('more', 'T')", 'mallory');
+others_go_on('no index', "ALTER TABLE mallory.shared DROP CONSTRAINT shared_pkey; INSERT INTO mallory.shared (stream, type) VALUES ('no index', 'T')", 'ALTER TABLE mallory.shared ADD PRIMARY KEY (position)', 'no index of its positions');
+PmTest::exactly_once_ok($node, 'alice', 'alice.own');
+PmTest::exactly_once_ok($node, 'alice', 'mallory.shared');
+
+# ---- a log is locked: nobody else's functions wait for it
+
+my $lock = PmTest::session($node, user => 'mallory');
+$lock->do('BEGIN; LOCK TABLE mallory.shared; LOCK TABLE mallory.secret');
+my $position = answer("SELECT max(position) FROM alice.own");
+for my $role ('postgres', 'alice')
+{
+	my ($out, $err) = ask("BEGIN; SELECT count(*) FROM pm.trace('alice.own', $position); SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND relation IN ('mallory.secret'::regclass, 'mallory.shared'::regclass); COMMIT", $role);
+	is($out, "1\n0", "pm.trace of one's own log ($role): answers, and keeps no lock on the others");
+	like($err, $role eq 'alice' ? qr/NOTICE:.*left out.*"mallory.shared"/ : qr/NOTICE:.*left out.*"mallory.secret", "mallory.shared"/, 'it says which it could not read');
+	unlike($err, qr/secret/, 'and not those that the caller may not read') if $role eq 'alice';
+	($out, $err) = ask("SELECT pm.resume()", $role);
+	is($err =~ /ERROR/ ? $err : '', '', "pm.resume() ($role): ends");
+	($out, $err) = ask("SELECT pm.catch_up(on_failure => 'policy')", $role);
+	is($err =~ /ERROR/ ? $err : '', '', "pm.catch_up() ($role): ends");
+	($out, $err) = ask("SELECT count(*) FROM pm.status; SELECT count(*) FROM pm.blocker; SELECT count(*) FROM pm.log", $role);
+	is($err =~ /ERROR/ ? $err : '', '', "the views ($role): answer");
+}
+# By name, but without the right: refused at once, not after the lock.
+for my $call ("pm.read('mallory.secret')", "pm.read_stream('mallory.secret', 's')", "pm.trace('mallory.secret', 1)", "pm.high_water_mark('mallory.secret')", "pm.trim('mallory.secret', 1)",
+	"pm.register('hers', 'alice.handle', '{mallory.secret}')")
+{
+	my ($out, $err) = ask("SELECT $call", 'alice');
+	like($err, qr/permission denied|may not read/, "$call: rights first");
+}
+is(answer("SELECT pm.wait_for('alice', timeout => '500 ms')", 'alice'), 'f', 'pm.wait_for waits for a locked log no longer than it is told');
+$lock->do('COMMIT');
+$lock->quit;
+
+# ---- somebody else's process manager is at work: pm.resume() does not wait for it
+
+answer(<<'SQL', 'mallory');
+CREATE FUNCTION mallory.sleep(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3600); END $$;
+SELECT pm.register('sleeps', 'mallory.sleep', '{mallory.secret}', handler_timeout => '1 h');
+SELECT pm.append('mallory.secret', 's', 'T');
+SQL
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE state = 'handling' AND process_manager = 'sleeps'", '1', timeout => 20), 'a handler of mallory sleeps');
+my ($out, $err) = ask("SELECT pm.resume()");
+unlike($err, qr/ERROR/, 'pm.resume() of a superuser ends');
+like($err, qr/NOTICE:.*"sleeps"/, 'and says what it left as it is');
+answer("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE process_manager = 'sleeps'; DROP FUNCTION mallory.sleep(pm.event)");
+
+# ---- names that have the same hash: registrations of strangers do not wait for each other
+
+# hash_any() of the two is the same.
+my ($one, $other) = ('n' . 'aaaa', 'n' . 'bbbb');
+my $open = PmTest::session($node, user => 'mallory');
+answer("CREATE FUNCTION mallory.ignore(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'", 'mallory');
+$open->do("BEGIN; SELECT pm.register('$one', 'mallory.ignore', '{mallory.shared}', start_at => 'end')");
+is(answer("SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND classid = 'pm_catalog.lane'::regclass"), 0, 'pm.register takes no lock by the hash of a name');
+is(answer("SELECT pm.register('$other', 'alice.handle', '{mallory.shared}', start_at => 'end'); SELECT pm.unregister('$other')", 'alice'), "\n", 'a registration for the same log does not wait for a stranger\'s');
+# The same name: the second one waits for the first, and is then refused or changes what there is.
+my $second = PmTest::start_psql($node, "SELECT pm.register('$one', 'alice.handle', '{mallory.shared}', start_at => 'end')", user => 'alice');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%$one%'", '1', timeout => 20), 'the same name is waited for');
+$open->do('COMMIT');
+my ($rc, undef, $refused) = PmTest::finish_psql($second);
+like($refused, qr/must be owner of process manager "$one"/, 'and it is another\'s then');
+is(answer("SELECT owner || ' ' || handler FROM pm.process_manager WHERE name = '$one'"), 'mallory mallory.ignore(pm.event)', 'which is as it was');
+$open->do("BEGIN; SELECT pm.unregister('$one')");
+$second = PmTest::start_psql($node, "SELECT pm.register('$one', 'mallory.ignore', '{mallory.shared}', start_at => 'end', batch_size => 7)", user => 'mallory');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%batch_size%'", '1', timeout => 20), 'a change waits for who unregisters it');
+$open->do('COMMIT');
+($rc, undef, $refused) = PmTest::finish_psql($second);
+is($refused, '', 'and registers it anew');
+is(answer("SELECT batch_size FROM pm.process_manager WHERE name = '$one'"), 7, 'with its settings');
+$open->quit;
+
+PmTest::no_crash_ok($node);
+$node->stop('fast');
+done_testing();

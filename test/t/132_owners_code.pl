@@ -1,0 +1,151 @@
+# P6: what a log's owner has attached to its table does not run in anybody else's session, and burns nobody's time:
+# whatever reads the log goes along an index without a query. What pm.trim has to run it runs as the table's owner.
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $node = PmTest::node('owners_code', conf => "pm.poll_interval = '200ms'\nmax_connections = 40\n");
+
+sub ask
+{
+	my ($sql, $role) = @_;
+	my (undef, $out, $err) = $node->psql('postgres', "SET statement_timeout = '20 s';\n$sql", extra_params => $role ? [ '-U', $role ] : []);
+
+	return ($out, $err);
+}
+
+sub answer
+{
+	my ($out, $err) = ask(@_);
+
+	die "$_[0]\n$err" if $err =~ /ERROR|FATAL/;
+	return $out;
+}
+
+answer(<<'SQL');
+CREATE ROLE alice LOGIN;
+CREATE ROLE mallory LOGIN;
+GRANT USAGE ON SCHEMA pm TO alice, mallory;
+CREATE SCHEMA mallory AUTHORIZATION mallory;
+CREATE SCHEMA alice AUTHORIZATION alice;
+GRANT USAGE ON SCHEMA mallory TO alice;
+CREATE TABLE loot (place text, who text, session text);
+GRANT INSERT, SELECT ON loot TO PUBLIC;
+SQL
+PmTest::create_seen($node);
+answer(<<'SQL', 'alice');
+SELECT pm.create_log('alice.own');
+CREATE FUNCTION alice.handle(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO public.seen (pm, log, pos, stream) VALUES ('alice', e.log, e.position, e.stream); END $$;
+CREATE FUNCTION alice.handle_types(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO public.seen (pm, log, pos, stream) VALUES ('types', e.log, e.position, e.stream); END $$;
+SQL
+
+# A log whose index predicate does harm to a session that plans a query over it.
+answer(<<'SQL', 'mallory');
+SELECT pm.create_log('mallory.trap');
+INSERT INTO mallory.trap (stream, type, metadata) SELECT 's' || i % 2, chr(97 + i % 3), '{"causation": {"log": "mallory.trap", "position": 1}}' FROM generate_series(1, 9) i;
+SELECT pm.append('mallory.trap', 'versions', 'a', metadata => '{"causation": {"log": "mallory.trap", "position": 2}}') FROM generate_series(1, 3);
+GRANT SELECT, DELETE ON mallory.trap TO alice;
+CREATE FUNCTION mallory.harm(place text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO public.loot VALUES (place, current_user, session_user);
+	PERFORM pg_advisory_unlock_all();
+	BEGIN EXECUTE 'FETCH 1 FROM readers'; EXCEPTION WHEN OTHERS THEN NULL; END;
+END $$;
+CREATE FUNCTION mallory.predicate() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN true; END';
+CREATE INDEX ON mallory.trap (position) WHERE mallory.predicate();
+CREATE OR REPLACE FUNCTION mallory.predicate() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM mallory.harm('predicate'); RETURN true; END $$;
+CREATE INDEX ON mallory.trap USING gin (metadata jsonb_path_ops);
+SQL
+for my $role ('postgres', 'alice')
+{
+	for my $read ("count(*) FROM pm.read('mallory.trap')", "count(*) FROM pm.read('mallory.trap', types => '{b}')", "count(*) FROM pm.read_stream('mallory.trap', 's1')",
+		"count(*) FROM pm.trace('mallory.trap', 1)", "pm.high_water_mark('mallory.trap')", "count(*) FROM pm.status", "count(*) FROM pm.blocker")
+	{
+		my ($out, $err) = ask(<<"SQL", $role);
+BEGIN;
+SELECT pg_advisory_lock(7);
+DECLARE readers CURSOR FOR SELECT generate_series(1, 3);
+SELECT $read;
+FETCH 1 FROM readers;
+SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory';
+SHOW enable_seqscan;
+COMMIT;
+SQL
+		like($out, qr/\A\n?\d+\n1\n1\non\z/, "$role: $read: cursors, advisory locks and settings are the reader's own") or diag($err);
+	}
+}
+is(answer('SELECT count(*) FROM loot'), 0, 'nothing of mallory has run');
+
+# They read what they should.
+is(answer("SELECT string_agg(position::text, ' ') FROM pm.read('mallory.trap', 3, 4)", 'alice'), '4 5 6 7', 'pm.read');
+is(answer("SELECT string_agg(position::text, ' ') FROM pm.read('mallory.trap', max_count => 2, types => '{b,nosuch,NULL}')", 'alice'), '1 4', 'pm.read of some types, at most so many');
+is(answer("SELECT string_agg(position::text, ' ') FROM pm.read('mallory.trap', max_count => 0)", 'alice'), '', 'pm.read of none');
+is(answer("SELECT string_agg(version || ':' || position, ' ') FROM pm.read_stream('mallory.trap', 'versions', 1)", 'alice'), '2:11 3:12', 'pm.read_stream by version');
+is(answer("SELECT string_agg(position::text, ' ') FROM pm.read_stream('mallory.trap', 's1')", 'alice'), '1 3 5 7 9', 'pm.read_stream of events without a version');
+is(answer("SELECT string_agg(position::text, ' ') FROM pm.read_stream('mallory.trap', 's1', 1)", 'alice'), '', 'only from the beginning of the stream');
+is(answer("SELECT string_agg(depth || ':' || position, ' ') FROM pm.trace('mallory.trap', 1)", 'alice'), '0:1 1:2 1:3 1:4 1:5 1:6 1:7 1:8 1:9 2:10 2:11 2:12', 'pm.trace by the index of the metadata');
+answer('DROP INDEX mallory.trap_metadata_idx; ALTER TABLE mallory.trap DROP CONSTRAINT trap_stream_version_key', 'mallory');
+is(answer("SELECT string_agg(depth || ':' || position, ' ') FROM pm.trace('mallory.trap', 1)", 'alice'), '0:1 1:2 1:3 1:4 1:5 1:6 1:7 1:8 1:9 2:10 2:11 2:12', 'and without one');
+is(answer("SELECT string_agg(version || ':' || position, ' ') FROM pm.read_stream('mallory.trap', 'versions', 1, 1)", 'alice'), '2:11', 'pm.read_stream without an index of the streams');
+is(answer("SELECT string_agg(position::text, ' ') FROM pm.read_stream('mallory.trap', 's1')", 'alice'), '1 3 5 7 9', 'of events without a version too');
+is(answer("BEGIN; INSERT INTO alice.own (stream, type) VALUES ('mine', 'T'); SELECT count(*) FROM pm.read_stream('alice.own', 'mine'); ROLLBACK", 'alice'), 1, 'pm.read_stream shows what the caller has written');
+
+# A predicate of built-in functions that the planner would compute for a while each time.
+answer(<<'SQL', 'mallory');
+SELECT pm.create_log('mallory.slow');
+GRANT SELECT ON mallory.slow TO alice;
+INSERT INTO mallory.slow (stream, type) VALUES ('s', 'T');
+DO $$ BEGIN EXECUTE (SELECT 'CREATE INDEX ON mallory.slow (type) WHERE ' || string_agg('factorial(12000 - ' || i || ') > 0', ' AND ') FROM generate_series(1, 2) i); END $$;
+SQL
+answer("SELECT pm.register('alice', 'alice.handle', '{alice.own}', start_at => 'end'), pm.register('types', 'alice.handle_types', '{mallory.slow,mallory.trap}', types => '{T,a}', start_at => '2000-01-01')", 'alice');
+answer("SELECT pm.append('alice.own', 's', 'T')", 'alice');
+ok(PmTest::wait_seen($node, 'alice', 1, timeout => 20), "alice's own log is handled");
+ok(PmTest::wait_seen($node, 'types', 7, timeout => 20), 'and some types of events of logs with such an index');
+my $began = time;
+is(answer("SELECT count(*) FROM pm.read('mallory.slow', types => '{T}')", 'alice'), 1, 'pm.read') for 1 .. 5;
+cmp_ok(time - $began, '<', 2, 'soon');
+diag(sprintf('five times in %.1f s', time - $began));
+is(answer('SELECT count(*) FROM loot'), 0, 'nothing of mallory has run');
+
+# pm.trim: the triggers run as the owner of the table, whoever calls it.
+answer(<<'SQL', 'mallory');
+CREATE FUNCTION mallory.trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.harm('trigger'); RETURN OLD; END $$;
+CREATE TRIGGER t BEFORE DELETE ON mallory.trap FOR EACH ROW EXECUTE FUNCTION mallory.trigger();
+SQL
+answer("SELECT pm.unregister('types')", 'alice');
+for my $role ('postgres', 'alice', 'mallory')
+{
+	answer('TRUNCATE loot');
+	is(answer("SELECT pm.trim('mallory.trap', 100, 2)", $role), 2, "pm.trim by $role");
+	is(answer("SELECT DISTINCT place || ' ' || who || ' ' || session FROM loot WHERE place = 'trigger'"), "trigger mallory $role", "runs the table's trigger as the table's owner");
+	is(answer("SELECT count(*) FROM loot WHERE who <> 'mallory'"), 0, 'and nothing as anybody else');
+}
+answer('REVOKE DELETE ON mallory.trap FROM alice', 'mallory');
+like((ask("SELECT pm.trim('mallory.trap', 100, 2)", 'alice'))[1], qr/permission denied/, "pm.trim needs the caller's right, too");
+# What the caller has in its search_path is not called as the owner.
+answer(<<'SQL', 'mallory');
+CREATE OR REPLACE FUNCTION mallory.trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM innocent(); RETURN OLD; END $$;
+GRANT DELETE ON mallory.trap TO alice;
+SQL
+answer(q{CREATE FUNCTION alice.innocent() RETURNS void LANGUAGE sql AS $$ INSERT INTO public.loot VALUES ('trojan', current_user, session_user) $$; GRANT USAGE ON SCHEMA alice TO mallory}, 'alice');
+like((ask("SET search_path = alice; SELECT pm.trim('mallory.trap', 100, 1)", 'alice'))[1], qr/function innocent\(\) does not exist/, "the caller's search_path is not the owner's");
+
+# The sequence of a copied log is looked at without running anything.
+answer(<<'SQL', 'mallory');
+CREATE OR REPLACE FUNCTION mallory.trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN OLD; END $$;
+CREATE OR REPLACE FUNCTION mallory.predicate() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM pg_sleep(3600); RETURN true; END $$;
+SQL
+answer("TRUNCATE loot; UPDATE pm_catalog.log SET system_identifier = 1; UPDATE pm_catalog.process_manager SET system_identifier = 1; SELECT pg_terminate_backend(pid) FROM pm.worker WHERE kind <> 'launcher'");
+is(answer("SELECT count(*) FROM pm.status"), 1, 'pm.status of a copy answers');
+is(answer('SELECT pm.resume()'), '', 'pm.resume() adopts all');
+is(answer("SELECT count(*) FROM pm_catalog.log WHERE system_identifier = 1"), 0, "mallory's logs too");
+is(answer('SELECT count(*) FROM loot'), 0, 'and runs nothing of them');
+
+PmTest::no_crash_ok($node);
+$node->stop('fast');
+done_testing();
