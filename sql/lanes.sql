@@ -289,7 +289,7 @@ SELECT z();
 SELECT pm.unregister('m');
 
 -- Queues: failing, dead, and what is behind, events and timers.
-CREATE FUNCTION make_due(up_to text DEFAULT 'z') RETURNS void LANGUAGE sql AS $$ UPDATE pm_catalog.parked SET retry_at = clock_timestamp() WHERE retry_at IS NOT NULL AND key <= up_to $$;
+CREATE FUNCTION make_due(up_to text DEFAULT 'z') RETURNS void LANGUAGE sql AS $$ UPDATE pm_catalog.lane SET lane = lane; UPDATE pm_catalog.parked SET retry_at = clock_timestamp() WHERE retry_at IS NOT NULL AND key <= up_to $$;
 CREATE FUNCTION cut(lanes int) RETURNS void LANGUAGE sql AS $$ SELECT pm.register('m', 'keep', '{orders,payments}', lanes => cut.lanes, max_attempts => 2, backoff => '1 hour') $$;
 SELECT begin_anew();
 SELECT pm.register('m', 'keep', '{orders,payments}', start_at => 'end', lanes => 3, max_attempts => 2, backoff => '1 hour');
@@ -305,6 +305,7 @@ INSERT INTO payments (stream, type) SELECT 'q' || i, 'behind' FROM generate_seri
 SELECT pm.catch_up('m', on_failure => 'policy');
 DELETE FROM poison WHERE key = 'q5';
 UPDATE pm_catalog.timer SET due = clock_timestamp();
+UPDATE pm_catalog.lane SET lane = lane;
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT * FROM aside;
 SELECT count(*) FROM pm.timer;

@@ -37,7 +37,7 @@ BEGIN
 END $$;
 CREATE FUNCTION reset_handled() RETURNS void LANGUAGE sql AS $$ TRUNCATE handled; ALTER SEQUENCE handled_n_seq RESTART $$;
 -- What failed is due now.
-CREATE FUNCTION make_due() RETURNS void LANGUAGE sql AS $$ UPDATE pm_catalog.parked SET retry_at = clock_timestamp() WHERE retry_at IS NOT NULL $$;
+CREATE FUNCTION make_due() RETURNS void LANGUAGE sql AS $$ UPDATE pm_catalog.lane SET lane = lane; UPDATE pm_catalog.parked SET retry_at = clock_timestamp() WHERE retry_at IS NOT NULL $$;
 CREATE VIEW aside AS SELECT v.process_manager AS pm, v.log, v.key, (v.event).type, v.state, v.attempts, v.message, v.sqlstate, v.retry_at > clock_timestamp() AS later
 	FROM pm.parked v JOIN pm_catalog.parked k ON k.process_manager = v.process_manager AND k.log IS NOT DISTINCT FROM v.log AND (v.log IS NULL OR k.position = v.position) AND (v.log IS NOT NULL OR k.id = v.position)
 	ORDER BY v.process_manager, v.key, k.id;

@@ -42,7 +42,7 @@ SELECT "position", instances, string_agg(by, ', ' ORDER BY n) AS by FROM seen GR
 SELECT process_manager, key, state FROM pm.instance ORDER BY key;
 -- outside of a handler it is a lookup
 SET enable_seqscan = off;
-EXPLAIN (COSTS OFF) SELECT state FROM (SELECT * FROM pm.instance) i WHERE process_manager = 'fan' AND key = 'a' \g |grep -c "Index Scan using instance_pkey"
+EXPLAIN (COSTS OFF) SELECT state FROM (SELECT * FROM pm.instance) i WHERE process_manager = 'fan' AND key = 'a' \g |grep -c "Index Scan using instance_key"
 RESET enable_seqscan;
 -- who is not the owner does not see it, whatever runs
 CREATE ROLE pending_spy;

@@ -31,7 +31,7 @@ BEGIN
 	RETURN CASE WHEN e.data ? 'end' THEN pm.done() WHEN e.data ? 'none' THEN NULL ELSE coalesce(state, '[]') || to_jsonb(e.type) END;
 END $$;
 CREATE FUNCTION reset_handled() RETURNS void LANGUAGE sql AS $$ TRUNCATE handled; ALTER SEQUENCE handled_n_seq RESTART $$;
-CREATE FUNCTION make_due() RETURNS void LANGUAGE sql AS $$ UPDATE pm_catalog.parked SET retry_at = clock_timestamp() WHERE retry_at IS NOT NULL $$;
+CREATE FUNCTION make_due() RETURNS void LANGUAGE sql AS $$ UPDATE pm_catalog.lane SET lane = lane; UPDATE pm_catalog.parked SET retry_at = clock_timestamp() WHERE retry_at IS NOT NULL $$;
 -- An event of orders, at a time of 1 January 2020.
 CREATE FUNCTION at(hour text, stream text, type text, data jsonb DEFAULT '{}') RETURNS void LANGUAGE sql AS
 $$ INSERT INTO orders (stream, type, data, recorded_at) VALUES (stream, type, data, ('2020-01-01 ' || hour || ' UTC')::timestamptz) $$;

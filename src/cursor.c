@@ -13,17 +13,15 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "cursor.h"
 #include "exec.h"
+#include "head.h"
+#include "place.h"
 #include "scan.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "wakeup.h"
-
-/* So many cursors a backend remembers the places of. */
-#define CURSOR_PLACES	256
 
 /* The rate is a moving average over about this many seconds. */
 #define CURSOR_RATE_SPAN	10.0
@@ -39,104 +37,14 @@ enum
 {
 	LOG_NAME = 1, LOG_SOURCE
 };
-enum
-{
-	LANE_MANAGER = 1, LANE_LANE, LANE_STATE, LANE_REASON, LANE_HINT, LANE_ATTEMPTS, LANE_RETRY_AT, LANE_ERRORS,
-	LANE_IN_A_ROW, LANE_CRASHES, LANE_LOG, LANE_POSITION, LANE_MESSAGE, LANE_DETAIL, LANE_CONTEXT, LANE_SQLSTATE, LANE_SINCE
-};
-enum
-{
-	PARKED_MANAGER = 2, PARKED_LANE
-};
-enum
-{
-	TIMER_MANAGER = 2, TIMER_LANE, TIMER_KEY, TIMER_TYPE, TIMER_DUE
-};
 
 /*
- * A unit's rows of a table, which has these in these columns.
- */
-static void
-cursor_scan(RowScan *scan, const char *table, const char *index, AttrNumber manager, AttrNumber lane,
-			ProcessManager *pm, int which)
-{
-	scan_begin(scan, table, index, AccessShareLock);
-	scan_where_text(scan, manager, pm->name);
-	scan_where_int4(scan, lane, which);
-}
-
-/*
- * The state of the lane.
- */
-static void
-cursor_lane(ProcessManager *pm, int lane, LaneState *state)
-{
-	RowScan		scan;
-	char	   *sqlstate;
-
-	cursor_scan(&scan, "lane", "lane_pkey", LANE_MANAGER, LANE_LANE, pm, lane);
-	if (scan_next(&scan))
-	{
-		state->status = lane_status(scan_text(&scan, LANE_STATE));
-		state->attempts = DatumGetInt32(scan.values[LANE_ATTEMPTS - 1]);
-		state->retry_at = scan.nulls[LANE_RETRY_AT - 1] ? DT_NOBEGIN :
-			DatumGetTimestampTz(scan.values[LANE_RETRY_AT - 1]);
-		state->log = scan_text(&scan, LANE_LOG);
-		state->position = scan.nulls[LANE_POSITION - 1] ? 0 : DatumGetInt64(scan.values[LANE_POSITION - 1]);
-		state->reason = scan_text(&scan, LANE_REASON);
-		state->error.message = scan_text(&scan, LANE_MESSAGE);
-		state->error.detail = scan_text(&scan, LANE_DETAIL);
-		state->error.context = scan_text(&scan, LANE_CONTEXT);
-		sqlstate = scan_text(&scan, LANE_SQLSTATE);
-		if (sqlstate != NULL && strlen(sqlstate) == 5)
-			state->error.sqlerrcode = MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
-		state->crashes = DatumGetInt32(scan.values[LANE_CRASHES - 1]);
-		state->in_a_row = DatumGetInt32(scan.values[LANE_IN_A_ROW - 1]);
-		state->since = DatumGetTimestampTz(scan.values[LANE_SINCE - 1]);
-	}
-	scan_end(&scan);
-}
-
-/*
- * The next retry of a parked event, DT_NOEND: none.
- */
-static TimestampTz
-cursor_parked_due(ProcessManager *pm, int lane)
-{
-	static ExecStatement parked_due = {
-		NULL,
-		"SELECT k.retry_at FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND k.lane OPERATOR(pg_catalog.=) $2 AND k.retry_at IS NOT NULL ORDER BY k.retry_at, k.id LIMIT 1",
-		2, {TEXTOID, INT4OID}
-	};
-	ExecScope	scope;
-	Datum		values[2];
-	TimestampTz due = DT_NOEND;
-	bool		isnull;
-
-	exec_begin_owner(&scope);
-	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = Int32GetDatum(lane);
-	if (exec_statement(&parked_due, values, NULL) > 0)
-		due = DatumGetTimestampTz(exec_value(0, 1, &isnull));
-	exec_end(&scope);
-	return due;
-}
-
-/*
- * Where a cursor's row was when this backend saw or wrote it last.  While
- * another session holds a snapshot, each batch adds a version of the row that
- * cannot be removed, and an index leads to all of them.
+ * Where a cursor's row was when this backend saw or wrote it last.
  */
 static ItemPointer
 cursor_place(ProcessManager *pm, int lane, const char *log)
 {
-	static ItemPointerData places[CURSOR_PLACES];
-	uint32		hash = hash_bytes((const unsigned char *) log, strlen(log));
-
-	hash = hash_combine(hash, murmurhash32((uint32) pm->id));
-	hash = hash_combine(hash, murmurhash32((uint32) lane));
-	return &places[hash % CURSOR_PLACES];
+	return place_of(PLACE_CURSOR, pm->name, lane, log, "");
 }
 
 static Cursor *
@@ -189,9 +97,11 @@ cursor_read(ProcessManager *pm, int lane, LaneState *state)
 
 	memset(state, 0, sizeof(*state));
 	state->parked_due = state->timer_due = DT_NOEND;
-	cursor_lane(pm, lane, state);
+	lane_read(pm->name, lane, state);
 
-	cursor_scan(&scan, "cursor", "cursor_key", CURSOR_MANAGER, CURSOR_LANE, pm, lane);
+	scan_begin(&scan, "cursor", "cursor_key", AccessShareLock);
+	scan_where_text(&scan, CURSOR_MANAGER, pm->name);
+	scan_where_int4(&scan, CURSOR_LANE, lane);
 	cursors = cursor_recall(&scan, pm, lane);
 	if (cursors == NIL)
 		while (scan_next(&scan))
@@ -203,19 +113,12 @@ cursor_read(ProcessManager *pm, int lane, LaneState *state)
 		}
 	scan_end(&scan);
 
-	cursor_scan(&scan, "parked", "parked_key", PARKED_MANAGER, PARKED_LANE, pm, lane);
-	state->has_parked = scan_next(&scan);
-	scan_end(&scan);
+	state->has_parked = head_parked(pm->name, lane);
 	/* Asked only where there may be one: every batch comes here. */
 	if (state->has_parked)
-		state->parked_due = cursor_parked_due(pm, lane);
+		state->parked_due = head_retry(pm->name, lane);
 	if (pm->kind == HANDLER_INSTANCE)
-	{
-		cursor_scan(&scan, "timer", "timer_due", TIMER_MANAGER, TIMER_LANE, pm, lane);
-		if (scan_next(&scan))
-			state->timer_due = DatumGetTimestampTz(scan.values[TIMER_DUE - 1]);
-		scan_end(&scan);
-	}
+		state->timer_due = head_timer(pm->name, lane);
 	return cursors;
 }
 

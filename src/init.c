@@ -7,6 +7,7 @@
 #include "guard.h"
 #include "guc.h"
 #include "handler.h"
+#include "head.h"
 #include "launcher.h"
 #include "log.h"
 #include "miscadmin.h"
@@ -33,6 +34,7 @@ _PG_init(void)
 	guard_install();
 	log_install();
 	handler_install();
+	head_install();
 	pinned_install();
 	registry_install();
 	wakeup_install();

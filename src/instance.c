@@ -12,7 +12,10 @@
 #include "catalog/pg_type.h"
 #include "done.h"
 #include "exec.h"
+#include "executor/instrument.h"
 #include "instance.h"
+#include "place.h"
+#include "scan.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -39,6 +42,78 @@ instance_found(Key *key, uint64 row)
 	key->tid = *(ItemPointer) DatumGetPointer(exec_value(row, 5, &isnull));
 }
 
+/* ---------- where they were last ---------- */
+
+/* Pages read for an instance, above which its place is remembered. */
+#define INSTANCE_COSTLY		12
+
+static bool any_places = false;
+
+static ItemPointer
+instance_place(ProcessManager *pm, Key *key)
+{
+	return place_of(PLACE_INSTANCE, pm->name, 0, key->name, "");
+}
+
+/*
+ * Takes instances from where they were last, into the current memory context.
+ * Returns the keys of the others.  Only where reading along the index has
+ * turned out to be costly: that is when many old versions cannot be removed.
+ */
+static List *
+instance_recall(ProcessManager *pm, List *keys)
+{
+	List	   *others = NIL;
+	RowScan		scan;
+	ListCell   *lc;
+
+	if (!any_places)
+		return keys;
+	scan_begin(&scan, "instance", "instance_key", AccessShareLock);
+	foreach(lc, keys)
+	{
+		Key		   *key = lfirst(lc);
+
+		scan_reset(&scan);
+		scan_where_text(&scan, scan_column(&scan, "key"), key->name);
+		scan_where_text(&scan, scan_column(&scan, "process_manager"), pm->name);
+		if (!scan_at(&scan, instance_place(pm, key)))
+		{
+			others = lappend(others, key);
+			continue;
+		}
+		key->stored = key->live = true;
+		key->state = PointerGetDatum(PG_DETOAST_DATUM_COPY(scan.values[scan_column(&scan, "state") - 1]));
+		key->started_at = DatumGetTimestampTz(scan.values[scan_column(&scan, "started_at") - 1]);
+		key->updated_at = DatumGetTimestampTz(scan.values[scan_column(&scan, "updated_at") - 1]);
+		key->tid = scan.tuple->t_self;
+	}
+	scan_end(&scan);
+	return others;
+}
+
+static int64
+instance_pages(void)
+{
+	return pgBufferUsage.shared_blks_hit + pgBufferUsage.shared_blks_read;
+}
+
+/*
+ * The keys have been looked up along the index, since a count of pages.
+ */
+static void
+instance_looked_up(ProcessManager *pm, List *keys, int64 before)
+{
+	ListCell   *lc;
+
+	if (instance_pages() - before < INSTANCE_COSTLY * (list_length(keys) + 1))
+		return;
+	any_places = true;
+	foreach(lc, keys)
+		if (((Key *) lfirst(lc))->stored)
+			*instance_place(pm, lfirst(lc)) = ((Key *) lfirst(lc))->tid;
+}
+
 /*
  * Reads the instances of keys that the batch does not know yet, at once.
  */
@@ -58,6 +133,7 @@ instance_prefetch(ProcessManager *pm, Keys *keys)
 	ListCell   *lc;
 	ExecScope	scope;
 	Datum		values[2];
+	int64		before;
 
 	foreach(lc, keys->all)
 	{
@@ -68,8 +144,10 @@ instance_prefetch(ProcessManager *pm, Keys *keys)
 		key->loaded = true;
 		unknown = lappend(unknown, key);
 	}
+	unknown = instance_recall(pm, unknown);
 	if (unknown == NIL)
 		return;
+	before = instance_pages();
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = key_array(unknown);
@@ -83,6 +161,7 @@ instance_prefetch(ProcessManager *pm, Keys *keys)
 		MemoryContextSwitchTo(spi);
 	}
 	exec_end(&scope);
+	instance_looked_up(pm, unknown, before);
 }
 
 /*
@@ -100,10 +179,14 @@ instance_load(ProcessManager *pm, Key *key)
 	MemoryContext caller = CurrentMemoryContext;
 	ExecScope	scope;
 	Datum		values[2];
+	int64		before;
 
 	if (key->loaded)
 		return;
 	key->loaded = true;
+	if (instance_recall(pm, list_make1(key)) == NIL)
+		return;
+	before = instance_pages();
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = CStringGetTextDatum(key->name);
@@ -115,6 +198,7 @@ instance_load(ProcessManager *pm, Key *key)
 		MemoryContextSwitchTo(spi);
 	}
 	exec_end(&scope);
+	instance_looked_up(pm, list_make1(key), before);
 }
 
 /*

@@ -6,12 +6,19 @@
  */
 #include "pm.h"
 
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_type.h"
 #include "common/pg_prng.h"
 #include "exec.h"
+#include "head.h"
 #include "lane.h"
 #include "report.h"
+#include "place.h"
+#include "scan.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
 #include "wakeup.h"
 #include "within.h"
 
@@ -26,7 +33,7 @@
 
 static const char *const lane_names[] = {"ok", "retrying", "parking", "halted", "waiting"};
 
-LaneStatus
+static LaneStatus
 lane_status(const char *text)
 {
 	for (int i = 0; i < lengthof(lane_names); i++)
@@ -76,49 +83,180 @@ typedef struct LaneChange
 	bool		count;			/* the error */
 } LaneChange;
 
+/* ---------- the row ---------- */
+
+/* Its columns, in the order in which CREATE TABLE has them. */
+enum
+{
+	LANE_MANAGER = 1, LANE_LANE, LANE_STATE, LANE_REASON, LANE_HINT, LANE_ATTEMPTS, LANE_RETRY_AT, LANE_ERRORS,
+	LANE_IN_A_ROW, LANE_CRASHES, LANE_LOG, LANE_POSITION, LANE_MESSAGE, LANE_DETAIL, LANE_CONTEXT, LANE_SQLSTATE,
+	LANE_SINCE, LANE_CONFLICTS
+};
+#define LANE_COLUMNS	LANE_CONFLICTS
+
+/* A lane's row, and what is to be written into it. */
+typedef struct LaneRow
+{
+	const char *manager;
+	int			lane;
+	RowScan		scan;
+	bool		found;
+	bool		write;
+	bool		replace[LANE_COLUMNS];
+} LaneRow;
+
+static void
+lane_row_open(LaneRow *row, const char *manager, int lane, LOCKMODE lock)
+{
+	ItemPointer place = place_of(PLACE_LANE, manager, lane, "", "");
+
+	row->manager = manager;
+	row->lane = lane;
+	row->write = false;
+	memset(row->replace, false, sizeof(row->replace));
+	scan_begin(&row->scan, "lane", "lane_key", lock);
+	scan_where_text(&row->scan, LANE_MANAGER, manager);
+	scan_where_int4(&row->scan, LANE_LANE, lane);
+	row->found = scan_at(&row->scan, place) || scan_next(&row->scan);
+	if (!row->found)
+		return;
+	*place = row->scan.tuple->t_self;
+	head_lane_seen(manager, lane, row->scan.tuple);
+}
+
+static void
+lane_row_set(LaneRow *row, AttrNumber column, Datum value, bool isnull)
+{
+	if (!row->found)
+		return;
+	row->scan.values[column - 1] = value;
+	row->scan.nulls[column - 1] = isnull;
+	row->replace[column - 1] = row->write = true;
+}
+
+static void
+lane_row_set_text(LaneRow *row, AttrNumber column, const char *value)
+{
+	lane_row_set(row, column, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
+}
+
+static void
+lane_row_add(LaneRow *row, AttrNumber column, int64 count)
+{
+	if (row->found)
+		lane_row_set(row, column, Int64GetDatum(DatumGetInt64(row->scan.values[column - 1]) + count), false);
+}
+
+static void
+lane_row_close(LaneRow *row)
+{
+	RowScan    *scan = &row->scan;
+
+	if (row->write)
+	{
+		HeapTuple	tuple = heap_modify_tuple(scan->tuple, RelationGetDescr(scan->rel), scan->values, scan->nulls,
+											  row->replace);
+
+		CatalogTupleUpdate(scan->rel, &scan->tuple->t_self, tuple);
+		*place_of(PLACE_LANE, row->manager, row->lane, "", "") = tuple->t_self;
+		head_lane_written(row->manager, row->lane, scan->tuple, tuple);
+		heap_freetuple(tuple);
+	}
+	scan_end(scan);
+	if (row->write)
+		CommandCounterIncrement();
+}
+
+/*
+ * The state of a lane.
+ */
+void
+lane_read(const char *manager, int lane, LaneState *state)
+{
+	LaneRow		row;
+	RowScan    *scan = &row.scan;
+	char	   *sqlstate;
+
+	lane_row_open(&row, manager, lane, AccessShareLock);
+	if (row.found)
+	{
+		state->status = lane_status(scan_text(scan, LANE_STATE));
+		state->attempts = DatumGetInt32(scan->values[LANE_ATTEMPTS - 1]);
+		state->retry_at = scan->nulls[LANE_RETRY_AT - 1] ? DT_NOBEGIN :
+			DatumGetTimestampTz(scan->values[LANE_RETRY_AT - 1]);
+		state->log = scan_text(scan, LANE_LOG);
+		state->position = scan->nulls[LANE_POSITION - 1] ? 0 : DatumGetInt64(scan->values[LANE_POSITION - 1]);
+		state->reason = scan_text(scan, LANE_REASON);
+		state->error.message = scan_text(scan, LANE_MESSAGE);
+		state->error.detail = scan_text(scan, LANE_DETAIL);
+		state->error.context = scan_text(scan, LANE_CONTEXT);
+		sqlstate = scan_text(scan, LANE_SQLSTATE);
+		if (sqlstate != NULL && strlen(sqlstate) == 5)
+			state->error.sqlerrcode = MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
+		state->crashes = DatumGetInt32(scan->values[LANE_CRASHES - 1]);
+		state->in_a_row = DatumGetInt32(scan->values[LANE_IN_A_ROW - 1]);
+		state->since = DatumGetTimestampTz(scan->values[LANE_SINCE - 1]);
+	}
+	lane_row_close(&row);
+}
+
+/*
+ * Something of the unit has been added, or is due earlier: a new version of
+ * the row tells other backends (head.c).  Once a transaction is enough.
+ */
+void
+lane_touch(const char *manager, int lane)
+{
+	LaneRow		row;
+
+	if (head_touched(manager, lane))
+		return;
+	lane_row_open(&row, manager, lane, RowExclusiveLock);
+	row.write = row.found;
+	lane_row_close(&row);
+}
+
 /*
  * The one transition.
  */
 static void
 lane_set(const char *manager, int lane, LaneChange *change)
 {
-	static ExecStatement set_lane = {
-		NULL,
-		"UPDATE pm_catalog.lane SET state = $3, reason = $4, hint = $5, attempts = $6, retry_at = $7, "
-		"errors = errors OPERATOR(pg_catalog.+) $8, log = $9, position = $10, message = $11, detail = $12, context = $13, "
-		"sqlstate = $14, crashes = $15, since = CASE WHEN state OPERATOR(pg_catalog.=) $3 AND reason IS NOT DISTINCT FROM $4 "
-		"THEN since ELSE pg_catalog.clock_timestamp() END "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2",
-		15, {TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID,
-		INT8OID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID}
-	};
 	const Handling *what = change->what;
 	const char *log = change->log;
 	int64		position = change->position;
-	Datum		values[15];
-	char		nulls[15];
+	const char *reason = report_cut(change->reason, REPORT_KEPT);
+	const char *was;
+	Datum		error[4];
+	char		nulls[4];
+	LaneRow		row;
 
 	if (what != NULL)
 	{
 		log = what->source == HANDLING_TIMER ? NULL : what->log;
 		position = what->source == HANDLING_TIMER ? what->id : what->position;
 	}
-	memset(nulls, ' ', sizeof(nulls));
-	values[0] = CStringGetTextDatum(manager);
-	values[1] = Int32GetDatum(lane);
-	values[2] = CStringGetTextDatum(lane_names[change->status]);
-	values[3] = exec_text_arg(report_cut(change->reason, REPORT_KEPT), &nulls[3]);
-	values[4] = exec_text_arg(report_cut(change->hint, REPORT_KEPT), &nulls[4]);
-	values[5] = Int32GetDatum(change->attempts);
-	values[6] = TimestampTzGetDatum(change->retry_at);
-	nulls[6] = change->retry_at == 0 ? 'n' : ' ';
-	values[7] = Int64GetDatum(change->count ? 1 : 0);
-	values[8] = exec_text_arg(log, &nulls[8]);
-	values[9] = Int64GetDatum(position);
-	nulls[9] = position == 0 ? 'n' : ' ';
-	exec_error_args(change->error, &values[10], &nulls[10]);
-	values[14] = Int32GetDatum(change->crashes);
-	(void) exec_as_owner(&set_lane, values, nulls);
+	lane_row_open(&row, manager, lane, RowExclusiveLock);
+	if (row.found)
+	{
+		was = scan_text(&row.scan, LANE_REASON);
+		if (strcmp(scan_text(&row.scan, LANE_STATE), lane_names[change->status]) != 0 ||
+			(was == NULL) != (reason == NULL) || (was != NULL && strcmp(was, reason) != 0))
+			lane_row_set(&row, LANE_SINCE, TimestampTzGetDatum(GetCurrentTimestamp()), false);
+	}
+	lane_row_set_text(&row, LANE_STATE, lane_names[change->status]);
+	lane_row_set_text(&row, LANE_REASON, reason);
+	lane_row_set_text(&row, LANE_HINT, report_cut(change->hint, REPORT_KEPT));
+	lane_row_set(&row, LANE_ATTEMPTS, Int32GetDatum(change->attempts), false);
+	lane_row_set(&row, LANE_CRASHES, Int32GetDatum(change->crashes), false);
+	lane_row_set(&row, LANE_RETRY_AT, TimestampTzGetDatum(change->retry_at), change->retry_at == 0);
+	lane_row_set_text(&row, LANE_LOG, log);
+	lane_row_set(&row, LANE_POSITION, Int64GetDatum(position), position == 0);
+	exec_error_args(change->error, error, nulls);
+	for (int i = 0; i < lengthof(error); i++)
+		lane_row_set(&row, LANE_MESSAGE + i, error[i], nulls[i] == 'n');
+	lane_row_add(&row, LANE_ERRORS, change->count ? 1 : 0);
+	lane_row_close(&row);
 	wakeup_moved();
 }
 
@@ -139,19 +277,23 @@ lane_clear(const char *manager, int lane)
 void
 lane_in_a_row(const char *manager, int lane, int keys, bool more)
 {
-	static ExecStatement set_in_a_row = {
-		NULL,
-		"UPDATE pm_catalog.lane SET in_a_row = CASE WHEN $4 THEN in_a_row ELSE 0 END OPERATOR(pg_catalog.+) $3 "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2",
-		4, {TEXTOID, INT4OID, INT4OID, BOOLOID}
-	};
-	Datum		values[4];
+	LaneRow		row;
 
-	values[0] = CStringGetTextDatum(manager);
-	values[1] = Int32GetDatum(lane);
-	values[2] = Int32GetDatum(keys);
-	values[3] = BoolGetDatum(more);
-	(void) exec_as_owner(&set_in_a_row, values, NULL);
+	lane_row_open(&row, manager, lane, RowExclusiveLock);
+	if (row.found && more)
+		keys += DatumGetInt32(row.scan.values[LANE_IN_A_ROW - 1]);
+	lane_row_set(&row, LANE_IN_A_ROW, Int32GetDatum(keys), false);
+	lane_row_close(&row);
+}
+
+static void
+lane_count(const char *manager, int lane, AttrNumber column, int count)
+{
+	LaneRow		row;
+
+	lane_row_open(&row, manager, lane, RowExclusiveLock);
+	lane_row_add(&row, column, count);
+	lane_row_close(&row);
 }
 
 /*
@@ -160,17 +302,7 @@ lane_in_a_row(const char *manager, int lane, int keys, bool more)
 void
 lane_error(const char *manager, int lane)
 {
-	static ExecStatement count_error = {
-		NULL,
-		"UPDATE pm_catalog.lane SET errors = errors OPERATOR(pg_catalog.+) 1 "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2",
-		2, {TEXTOID, INT4OID}
-	};
-	Datum		values[2];
-
-	values[0] = CStringGetTextDatum(manager);
-	values[1] = Int32GetDatum(lane);
-	(void) exec_as_owner(&count_error, values, NULL);
+	lane_count(manager, lane, LANE_ERRORS, 1);
 }
 
 /*
@@ -179,18 +311,7 @@ lane_error(const char *manager, int lane)
 void
 lane_conflicts(const char *manager, int lane, int count)
 {
-	static ExecStatement count_conflicts = {
-		NULL,
-		"UPDATE pm_catalog.lane SET conflicts = conflicts OPERATOR(pg_catalog.+) $3 "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2",
-		3, {TEXTOID, INT4OID, INT4OID}
-	};
-	Datum		values[3];
-
-	values[0] = CStringGetTextDatum(manager);
-	values[1] = Int32GetDatum(lane);
-	values[2] = Int32GetDatum(count);
-	(void) exec_as_owner(&count_conflicts, values, NULL);
+	lane_count(manager, lane, LANE_CONFLICTS, count);
 }
 
 /*

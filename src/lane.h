@@ -44,7 +44,8 @@ typedef struct LaneState
 	TimestampTz timer_due;		/* the next timer of instances, DT_NOEND: none */
 } LaneState;
 
-extern LaneStatus lane_status(const char *text);
+extern void lane_read(const char *manager, int lane, LaneState *state);
+extern void lane_touch(const char *manager, int lane);
 extern TimestampTz lane_retry_at(ProcessManager *pm, int attempts);
 extern bool lane_is_due(TimestampTz at, TimestampTz now);
 extern void lane_clear(const char *manager, int lane);

@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "event.h"
 #include "exec.h"
+#include "head.h"
 #include "park.h"
 #include "report.h"
 #include "utils/builtins.h"
@@ -68,6 +69,16 @@ park_has(ProcessManager *pm, int lane, Key *key)
 /* ---------- joining a queue ---------- */
 
 /*
+ * An event has become the first of its key, or is due at another time.
+ */
+static void
+park_added(ProcessManager *pm, int lane, int64 id, TimestampTz retry_at)
+{
+	head_add_parked(pm->name, lane, id, retry_at);
+	lane_touch(pm->name, lane);
+}
+
+/*
  * Sets an event aside.
  */
 static void
@@ -78,13 +89,17 @@ park_insert(ProcessManager *pm, int lane, const char *key, Datum event, int64 to
 		NULL,
 		"INSERT INTO pm_catalog.parked (log, position, stream, version, type, data, metadata, recorded_at, process_manager, "
 		"lane, key, state, attempts, crashes, retry_at, message, detail, context, sqlstate, too_large) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) "
+		"RETURNING id",
 		20, {TEXTOID, INT8OID, TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, TEXTOID,
 		INT4OID, TEXTOID, TEXTOID, INT4OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID}
 	};
 	EventFields fields;
+	ExecScope	scope;
 	Datum		values[20];
 	char		nulls[20];
+	int64		id;
+	bool		isnull;
 
 	memset(nulls, ' ', sizeof(nulls));
 	event_deform(event, &fields);
@@ -103,7 +118,12 @@ park_insert(ProcessManager *pm, int lane, const char *key, Datum event, int64 to
 	nulls[14] = TIMESTAMP_IS_NOEND(retry_at) ? 'n' : ' ';
 	exec_error_args(error, &values[15], &nulls[15]);
 	values[19] = Int64GetDatum(too_large);
-	(void) exec_as_owner(&insert_parked, values, nulls);
+	exec_begin_owner(&scope);
+	exec_statement(&insert_parked, values, nulls);
+	id = DatumGetInt64(exec_value(0, 1, &isnull));
+	exec_end(&scope);
+	if (strcmp(state, "behind") != 0)
+		park_added(pm, lane, id, retry_at);
 	wakeup_moved();
 }
 
@@ -248,6 +268,8 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 	if (!behind && TIMESTAMP_IS_NOEND(retry_at))
 		park_say_dead(pm, what->log[0] == '\0' ? NULL : what->log, what->position, key, attempts, error);
 	exec_end(&scope);
+	if (!behind)
+		park_added(pm, what->lane, what->id, retry_at);
 	return true;
 }
 
@@ -287,11 +309,12 @@ park_refused(ProcessManager *pm, LaneState *state, int lane)
 	static ExecStatement count_heads = {
 		NULL,
 		"SELECT pg_catalog.count(*) FROM (SELECT FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND lane OPERATOR(pg_catalog.=) $2 AND state OPERATOR(pg_catalog.=) ANY (ARRAY['failing', 'dead']) LIMIT $3) k",
-		3, {TEXTOID, INT4OID, INT8OID}
+		"AND lane OPERATOR(pg_catalog.=) $2 AND state OPERATOR(pg_catalog.=) ANY (ARRAY['failing', 'dead']) "
+		"AND id OPERATOR(pg_catalog.>=) $4 LIMIT $3) k",
+		4, {TEXTOID, INT4OID, INT8OID, INT8OID}
 	};
 	ExecScope	scope;
-	Datum		values[3];
+	Datum		values[4];
 	int64		heads;
 	bool		isnull;
 
@@ -301,6 +324,7 @@ park_refused(ProcessManager *pm, LaneState *state, int lane)
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
 	values[2] = Int64GetDatum(pm->park_limit);
+	values[3] = Int64GetDatum(head_parked_from(pm->name, lane));
 	exec_statement(&count_heads, values, NULL);
 	heads = DatumGetInt64(exec_value(0, 1, &isnull));
 	exec_end(&scope);
@@ -368,14 +392,18 @@ park_due(ProcessManager *pm, int lane, TimestampTz now)
 		NULL,
 		"SELECT id, key, attempts, retry_at, log, position FROM pm_catalog.parked "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 AND retry_at IS NOT NULL "
-		"AND state OPERATOR(pg_catalog.=) 'failing' ORDER BY retry_at, id LIMIT 1",
-		2, {TEXTOID, INT4OID}
+		"AND state OPERATOR(pg_catalog.=) 'failing' AND ROW(retry_at, id) OPERATOR(pg_catalog.>=) ROW($3, $4) "
+		"ORDER BY retry_at, id LIMIT 1",
+		4, {TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID}
 	};
-	Datum		values[2];
+	HeadPoint	from = head_retry_from(pm->name, lane);
+	Datum		values[4];
 	List	   *heads;
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
+	values[2] = TimestampTzGetDatum(from.time);
+	values[3] = Int64GetDatum(from.id);
 	heads = exec_list(&select_due, values, NULL, park_form_head);
 	if (heads == NIL || !lane_is_due(((Parked *) linitial(heads))->retry_at, now))
 		return NULL;
@@ -430,15 +458,24 @@ park_promote(ProcessManager *pm, int lane, const char *key)
 		NULL,
 		"UPDATE pm_catalog.parked SET state = 'failing', retry_at = '-infinity' WHERE state OPERATOR(pg_catalog.=) 'behind' "
 		"AND id OPERATOR(pg_catalog.=) (SELECT id FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND lane OPERATOR(pg_catalog.=) $2 AND key OPERATOR(pg_catalog.=) $3 ORDER BY id LIMIT 1)",
+		"AND lane OPERATOR(pg_catalog.=) $2 AND key OPERATOR(pg_catalog.=) $3 ORDER BY id LIMIT 1) "
+		"RETURNING id",
 		3, {TEXTOID, INT4OID, TEXTOID}
 	};
+	ExecScope	scope;
 	Datum		values[3];
+	int64		id = 0;
+	bool		isnull;
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
 	values[2] = CStringGetTextDatum(key);
-	(void) exec_as_owner(&promote, values, NULL);
+	exec_begin_owner(&scope);
+	if (exec_statement(&promote, values, NULL) > 0)
+		id = DatumGetInt64(exec_value(0, 1, &isnull));
+	exec_end(&scope);
+	if (id != 0)
+		park_added(pm, lane, id, DT_NOBEGIN);
 }
 
 /*
@@ -463,5 +500,7 @@ park_retry_all(ProcessManager *pm, int lane, int revive)
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
 	values[2] = Int64GetDatum(revive);
+	head_forget(pm->name, lane);
+	lane_touch(pm->name, lane);
 	return (int) exec_as_owner(&retry_all, values, NULL);
 }

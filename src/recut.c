@@ -22,6 +22,8 @@
 #include "catalog/pg_type.h"
 #include "cursor.h"
 #include "exec.h"
+#include "head.h"
+#include "lane.h"
 #include "lane.h"
 #include "recut.h"
 #include "utils/builtins.h"
@@ -167,6 +169,11 @@ recut_keys(ProcessManager *pm, int lanes)
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lanes);
 	(void) exec_as_owner(&set_lanes, values, NULL);
+	for (int lane = 0; lane < lanes; lane++)
+	{
+		head_forget(pm->name, lane);
+		lane_touch(pm->name, lane);
+	}
 }
 
 /*

@@ -82,6 +82,64 @@ scan_use_snapshot(RowScan *scan, Snapshot snapshot)
 	scan->snapshot = RegisterSnapshot(snapshot);
 }
 
+/*
+ * Only rows whose id is not below this one.
+ */
+void
+scan_from_id(RowScan *scan, AttrNumber column, int64 id)
+{
+	Assert(scan->scan == NULL && scan->nkeys < SCAN_MAX_KEYS);
+	ScanKeyInit(&scan->keys[scan->nkeys++], column, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(id));
+}
+
+/*
+ * A member of the comparison of rows below, which names the index's column.
+ */
+static void
+scan_from_member(RowScan *scan, int member, AttrNumber column, RegProcedure compare, Datum value)
+{
+	ScanKey		key = &scan->from[member];
+	AttrNumber	attno = 1;
+
+	while (scan->index->rd_index->indkey.values[attno - 1] != column)
+		attno++;
+	ScanKeyEntryInitialize(key, SK_ROW_MEMBER | (member == 1 ? SK_ROW_END : 0), attno, BTGreaterEqualStrategyNumber,
+						   InvalidOid, InvalidOid, compare, value);
+}
+
+/*
+ * Only rows that are not before this time and, among those of the time, this
+ * id: the columns follow each other in the index.
+ */
+void
+scan_from(RowScan *scan, AttrNumber time_column, TimestampTz time, AttrNumber id_column, int64 id)
+{
+	ScanKey		key = &scan->keys[scan->nkeys++];
+
+	Assert(scan->scan == NULL && scan->nkeys <= SCAN_MAX_KEYS);
+	scan_from_member(scan, 0, time_column, F_TIMESTAMPTZ_CMP, TimestampTzGetDatum(time));
+	scan_from_member(scan, 1, id_column, F_BTINT8CMP, Int64GetDatum(id));
+	MemSet(key, 0, sizeof(ScanKeyData));
+	key->sk_flags = SK_ROW_HEADER;
+	key->sk_attno = time_column;
+	key->sk_strategy = BTGreaterEqualStrategyNumber;
+	key->sk_argument = PointerGetDatum(scan->from);
+}
+
+/*
+ * The number of a column.
+ */
+AttrNumber
+scan_column(RowScan *scan, const char *name)
+{
+	TupleDesc	desc = RelationGetDescr(scan->rel);
+
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped && strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
+			return i + 1;
+	elog(ERROR, "table \"%s\" has no column \"%s\"", RelationGetRelationName(scan->rel), name);
+}
+
 static void
 scan_snapshot(RowScan *scan)
 {
@@ -105,8 +163,9 @@ scan_fits(RowScan *scan)
 }
 
 /*
- * Is a row that is asked for where the caller thinks it may be?  Only a guess:
- * there may be anything there, or nothing.  Not to be asked after scan_next.
+ * Is a row that is asked for where the caller thinks it may be, or was it
+ * there?  Then *tid becomes where it is.  Only a guess: there may be anything
+ * there, or nothing.  Not to be asked after scan_next.
  *
  * Along the index, every old version of the row that somebody's snapshot keeps
  * from being removed would be looked at.
@@ -129,7 +188,15 @@ scan_at(RowScan *scan, ItemPointer tid)
 	ReleaseBuffer(buffer);
 
 	if (!table_tuple_fetch_row_version(scan->rel, tid, scan->snapshot, scan->slot))
-		return false;
+	{
+		TableScanDesc latest = table_beginscan_tid(scan->rel, scan->snapshot);
+
+		/* It has been changed since: the versions lead to the last one. */
+		table_tuple_get_latest_tid(latest, tid);
+		table_endscan(latest);
+		if (!table_tuple_fetch_row_version(scan->rel, tid, scan->snapshot, scan->slot))
+			return false;
+	}
 	scan->tuple = ExecFetchSlotHeapTuple(scan->slot, false, NULL);
 	heap_deform_tuple(scan->tuple, RelationGetDescr(scan->rel), scan->values, scan->nulls);
 	return scan_fits(scan);
@@ -160,6 +227,18 @@ char *
 scan_text(RowScan *scan, AttrNumber column)
 {
 	return scan->nulls[column - 1] ? NULL : TextDatumGetCString(scan->values[column - 1]);
+}
+
+/*
+ * Forgets which row was asked for, in order to ask for another.
+ */
+void
+scan_reset(RowScan *scan)
+{
+	if (scan->scan != NULL)
+		systable_endscan_ordered(scan->scan);
+	scan->scan = NULL;
+	scan->nkeys = 0;
 }
 
 /*

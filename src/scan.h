@@ -7,6 +7,7 @@
 
 #include "access/genam.h"
 #include "access/skey.h"
+#include "datatype/timestamp.h"
 #include "executor/tuptable.h"
 #include "storage/itemptr.h"
 #include "storage/lockdefs.h"
@@ -22,6 +23,7 @@ typedef struct RowScan
 	LOCKMODE	lock;
 	ScanKeyData keys[SCAN_MAX_KEYS];
 	int			nkeys;
+	ScanKeyData from[2];		/* of scan_from */
 	Snapshot	snapshot;		/* NULL until the first row is asked for */
 	SysScanDesc scan;			/* NULL until the index is */
 	TupleTableSlot *slot;		/* of scan_at */
@@ -36,9 +38,13 @@ extern void scan_where_oid(RowScan *scan, AttrNumber column, Oid value);
 extern void scan_use_snapshot(RowScan *scan, Snapshot snapshot);
 extern void scan_where_bytea(RowScan *scan, AttrNumber column, Datum value);
 extern void scan_where_int4(RowScan *scan, AttrNumber column, int32 value);
+extern void scan_from_id(RowScan *scan, AttrNumber column, int64 id);
+extern void scan_from(RowScan *scan, AttrNumber time_column, TimestampTz time, AttrNumber id_column, int64 id);
+extern AttrNumber scan_column(RowScan *scan, const char *name);
 extern bool scan_at(RowScan *scan, ItemPointer tid);
 extern bool scan_next(RowScan *scan);
 extern char *scan_text(RowScan *scan, AttrNumber column);
+extern void scan_reset(RowScan *scan);
 extern void scan_end(RowScan *scan);
 
 #endif							/* PM_SCAN_H */

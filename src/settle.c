@@ -10,6 +10,7 @@
 
 #include "catalog/pg_type.h"
 #include "exec.h"
+#include "head.h"
 #include "highwater.h"
 #include "log.h"
 #include "miscadmin.h"
@@ -150,6 +151,8 @@ pm_retry(PG_FUNCTION_ARGS)
 				 errmsg("%s is parked behind %s", settle.words, settle.head),
 				 errhint("Retry or discard that one; the rest of its key follows.")));
 	(void) exec_as_owner(&retry, values, NULL);
+	head_add_parked(settle.pm->name, settle.lane, settle.id, DT_NOBEGIN);
+	lane_touch(settle.pm->name, settle.lane);
 	registry_changed();
 	PG_RETURN_VOID();
 }
@@ -181,6 +184,7 @@ static int64
 settle_dead(FunctionCallInfo fcinfo, const char *function, ExecStatement *statement)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ProcessManager *pm;
 	ExecScope	scope;
 	Datum		values[1] = {PG_GETARG_DATUM(0)};
 	int64		count;
@@ -189,11 +193,16 @@ settle_dead(FunctionCallInfo fcinfo, const char *function, ExecStatement *statem
 	highwater_require_fresh_snapshots(function);
 	exec_require_writable(function);
 	within_refuse(name);
-	(void) registry_take(name, false);
+	pm = registry_take(name, false);
 	exec_begin_owner(&scope);
 	exec_statement(statement, values, NULL);
 	count = DatumGetInt64(exec_value(0, 1, &isnull));
 	exec_end(&scope);
+	for (int lane = 0; count > 0 && lane < pm->lanes; lane++)
+	{
+		head_forget(name, lane);
+		lane_touch(name, lane);
+	}
 	wakeup_moved();
 	registry_changed();
 	return count;

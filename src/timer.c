@@ -15,7 +15,10 @@
 #include "catalog/pg_type.h"
 #include "event.h"
 #include "exec.h"
+#include "head.h"
 #include "key.h"
+#include "lane.h"
+#include "place.h"
 #include "timer.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -70,15 +73,19 @@ timer_read(ProcessManager *pm, int lane, TimestampTz now, int limit)
 	static ExecStatement select_timers = {
 		NULL,
 		"SELECT " TIMER_COLUMNS " FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND lane OPERATOR(pg_catalog.=) $2 AND due OPERATOR(pg_catalog.<=) $3 ORDER BY due, id LIMIT $4",
-		4, {TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID}
+		"AND lane OPERATOR(pg_catalog.=) $2 AND due OPERATOR(pg_catalog.<=) $3 "
+		"AND ROW(due, id) OPERATOR(pg_catalog.>=) ROW($5, $6) ORDER BY due, id LIMIT $4",
+		6, {TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID}
 	};
-	Datum		values[4];
+	HeadPoint	from = head_timer_from(pm->name, lane);
+	Datum		values[6];
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
 	values[2] = TimestampTzGetDatum(now);
 	values[3] = Int64GetDatum(limit);
+	values[4] = TimestampTzGetDatum(from.time);
+	values[5] = Int64GetDatum(from.id);
 	return exec_list(&select_timers, values, NULL, timer_form);
 }
 
@@ -120,29 +127,89 @@ timer_take(int64 id)
 }
 
 /*
- * Deletes a key's timer of a type (NULL: all), wherever it is.
+ * Deletes a key's timers of a type, or all (0), where they are parked.
+ */
+static bool
+timer_remove_parked(const char *manager, int lane, const char *key, Datum type)
+{
+	static ExecStatement delete_parked = {
+		NULL,
+		"DELETE FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND lane OPERATOR(pg_catalog.=) $4 AND key OPERATOR(pg_catalog.=) $2 "
+		"AND log IS NULL AND ($3 IS NULL OR type OPERATOR(pg_catalog.=) $3)",
+		4, {TEXTOID, TEXTOID, TEXTOID, INT4OID}
+	};
+	Datum		values[4];
+	char		nulls[4] = {' ', ' ', type ? ' ' : 'n', ' '};
+
+	/* The lane has been read when the batch began: this says that nothing is parked. */
+	if (head_parked_from(manager, lane) == PG_INT64_MAX)
+		return false;
+	values[0] = CStringGetTextDatum(manager);
+	values[1] = CStringGetTextDatum(key);
+	values[2] = type;
+	values[3] = Int32GetDatum(lane);
+	return exec_as_owner(&delete_parked, values, nulls) > 0;
+}
+
+/*
+ * Where this backend has put a key's timer.
+ */
+static ItemPointer
+timer_place(const char *manager, const char *key, Datum type)
+{
+	return place_of(PLACE_TIMER, manager, 0, key, TextDatumGetCString(type));
+}
+
+/*
+ * Deletes a key's timer of a type where this backend has put it.  Along the
+ * index it would pass all those by that were set before it.
+ */
+static bool
+timer_remove_at(const char *manager, const char *key, Datum type)
+{
+	static ExecStatement delete_at = {
+		NULL,
+		"DELETE FROM pm_catalog.timer WHERE ctid OPERATOR(pg_catalog.=) $4 "
+		"AND process_manager OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2 "
+		"AND type OPERATOR(pg_catalog.=) $3",
+		4, {TEXTOID, TEXTOID, TEXTOID, TIDOID}
+	};
+	ItemPointer place = timer_place(manager, key, type);
+	Datum		values[4];
+
+	if (!ItemPointerIsValid(place))
+		return false;
+	values[0] = CStringGetTextDatum(manager);
+	values[1] = CStringGetTextDatum(key);
+	values[2] = type;
+	values[3] = PointerGetDatum(place);
+	return exec_as_owner(&delete_at, values, NULL) > 0;
+}
+
+/*
+ * Deletes a key's timer of a type, or all (0), wherever it is.
  */
 static bool
 timer_remove(const char *manager, int lane, const char *key, Datum type)
 {
 	static ExecStatement delete_timers = {
 		NULL,
-		"WITH t AS (DELETE FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND key OPERATOR(pg_catalog.=) $2 AND ($3 IS NULL OR type OPERATOR(pg_catalog.=) $3) RETURNING 1), "
-		"k AS (DELETE FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND lane OPERATOR(pg_catalog.=) $4 AND key OPERATOR(pg_catalog.=) $2 "
-		"AND log IS NULL AND ($3 IS NULL OR type OPERATOR(pg_catalog.=) $3) RETURNING 1) "
-		"SELECT FROM t UNION ALL SELECT FROM k",
-		4, {TEXTOID, TEXTOID, TEXTOID, INT4OID}
+		"DELETE FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND key OPERATOR(pg_catalog.=) $2 AND ($3 IS NULL OR type OPERATOR(pg_catalog.=) $3)",
+		3, {TEXTOID, TEXTOID, TEXTOID}
 	};
-	Datum		values[4];
-	char		nulls[4] = {' ', ' ', type ? ' ' : 'n', ' '};
+	Datum		values[3];
+	char		nulls[3] = {' ', ' ', type ? ' ' : 'n'};
+	bool		removed = timer_remove_parked(manager, lane, key, type);
 
+	/* There is one of a type, at most. */
+	if (type != (Datum) 0 && timer_remove_at(manager, key, type))
+		return true;
 	values[0] = CStringGetTextDatum(manager);
 	values[1] = CStringGetTextDatum(key);
 	values[2] = type;
-	values[3] = Int32GetDatum(lane);
-	return exec_as_owner(&delete_timers, values, nulls) > 0;
+	return exec_as_owner(&delete_timers, values, nulls) > 0 || removed;
 }
 
 /*
@@ -243,7 +310,7 @@ pm_set_timer(PG_FUNCTION_ARGS)
 	static ExecStatement insert_timer = {
 		NULL,
 		"INSERT INTO pm_catalog.timer (process_manager, lane, key, type, due, data, metadata) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
+		"VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id, ctid",
 		7, {TEXTOID, INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, JSONBOID, JSONBOID}
 	};
 	int			lane;
@@ -281,7 +348,9 @@ pm_set_timer(PG_FUNCTION_ARGS)
 				 errmsg("timestamp out of range"),
 				 errdetail("A timer that a timer sets is due later than that.")));
 
-	(void) timer_remove(within_manager(), lane, key, PG_GETARG_DATUM(0));
+	/* The one that is being handled has gone, and this call has set none so far. */
+	if (was_set || !within_is_timer(PG_GETARG_TEXT_PP(0)))
+		(void) timer_remove(within_manager(), lane, key, PG_GETARG_DATUM(0));
 	values[0] = CStringGetTextDatum(within_manager());
 	values[1] = Int32GetDatum(lane);
 	values[2] = CStringGetTextDatum(key);
@@ -292,7 +361,10 @@ pm_set_timer(PG_FUNCTION_ARGS)
 	exec_begin_owner(&scope);
 	exec_statement(&insert_timer, values, NULL);
 	id = DatumGetInt64(exec_value(0, 1, &isnull));
+	*timer_place(within_manager(), key, PG_GETARG_DATUM(0)) = *(ItemPointer) DatumGetPointer(exec_value(0, 2, &isnull));
 	exec_end(&scope);
+	head_add_timer(within_manager(), lane, due, id);
+	lane_touch(within_manager(), lane);
 	timer_note(id, due);
 	PG_RETURN_VOID();
 }

@@ -133,6 +133,23 @@ within_timer(TimestampTz *due)
 }
 
 /*
+ * Has the handler been called for a timer of this type?
+ */
+bool
+within_is_timer(text *type)
+{
+	EventFields fields;
+	text	   *own;
+
+	if (current_event == (Datum) 0 || current_log != NULL)
+		return false;
+	event_deform(current_event, &fields);
+	own = DatumGetTextPP(fields.values[EVENT_TYPE - 1]);
+	return VARSIZE_ANY_EXHDR(own) == VARSIZE_ANY_EXHDR(type) &&
+		memcmp(VARDATA_ANY(own), VARDATA_ANY(type), VARSIZE_ANY_EXHDR(own)) == 0;
+}
+
+/*
  * Adds a field of one object to another, which keeps its own one if it may.
  */
 static Datum

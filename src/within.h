@@ -16,6 +16,7 @@ extern const char *within_manager(void);
 extern bool within_has_instance(void);
 extern const char *within_instance(const char *function, int *lane);
 extern bool within_timer(TimestampTz *due);
+extern bool within_is_timer(text *type);
 extern Datum within_cause(Datum metadata);
 
 extern void within_set_time(TimestampTz as_of);

@@ -99,9 +99,9 @@ CREATE TABLE pm_catalog.lane (
 	context         text,
 	sqlstate        text,
 	since           timestamptz NOT NULL DEFAULT pg_catalog.now(),
-	conflicts       bigint NOT NULL DEFAULT 0,	-- deadlocks and the like, tried again without counting as errors
-	PRIMARY KEY (process_manager, lane)
+	conflicts       bigint NOT NULL DEFAULT 0	-- deadlocks and the like, tried again without counting as errors
 ) WITH (fillfactor = 50);
+CREATE INDEX lane_key ON pm_catalog.lane (process_manager, lane);	-- not unique, like cursor_key
 
 -- What the lanes had got past when their number was changed: an event whose key belongs to this lane of so many is not
 -- handled again up to the position. For as long as some lane has a cursor before that.
@@ -131,9 +131,9 @@ CREATE TABLE pm_catalog.instance (
 	key             text NOT NULL,
 	state           jsonb NOT NULL,
 	started_at      timestamptz NOT NULL,
-	updated_at      timestamptz NOT NULL,
-	PRIMARY KEY (key, process_manager)	-- keys differ sooner
+	updated_at      timestamptz NOT NULL
 ) WITH (fillfactor = 50);
+CREATE INDEX instance_key ON pm_catalog.instance (key, process_manager);	-- keys differ sooner; not unique, like cursor_key
 
 -- What instances have asked to be told later. Setting one again gives it a new id.
 CREATE TABLE pm_catalog.timer (
@@ -144,9 +144,9 @@ CREATE TABLE pm_catalog.timer (
 	type            text NOT NULL,
 	due             timestamptz NOT NULL,
 	data            jsonb NOT NULL,
-	metadata        jsonb NOT NULL,
-	PRIMARY KEY (process_manager, key, type)
+	metadata        jsonb NOT NULL
 );
+CREATE INDEX timer_key ON pm_catalog.timer (process_manager, key, type);	-- not unique, like cursor_key
 CREATE INDEX timer_due ON pm_catalog.timer (process_manager, lane, due, id);
 
 -- Events and timers set aside. Those of one key are handled in the order of id; only the first of them, the head,

@@ -1,0 +1,20 @@
+/*
+ * place.h
+ *		Where private rows were when this backend saw them last.
+ */
+#ifndef PM_PLACE_H
+#define PM_PLACE_H
+
+#include "storage/itemptr.h"
+
+typedef enum PlaceTable
+{
+	PLACE_CURSOR,
+	PLACE_LANE,
+	PLACE_INSTANCE,
+	PLACE_TIMER
+} PlaceTable;
+
+extern ItemPointer place_of(PlaceTable table, const char *manager, int lane, const char *a, const char *b);
+
+#endif							/* PM_PLACE_H */
