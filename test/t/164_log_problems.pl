@@ -102,10 +102,15 @@ for my $problem (@problems)
 
 # A table that is gone, or no ordinary one any more.
 answer("SELECT pm.create_log('part'); GRANT SELECT ON part TO app; SET SESSION AUTHORIZATION app; SELECT pm.register('part', 'keep', '{part}')");
-answer("CREATE TABLE whole (LIKE part INCLUDING DEFAULTS) PARTITION BY RANGE (position); ALTER TABLE whole ATTACH PARTITION part DEFAULT");
-wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'part'", 'waiting|log "part" is not an ordinary table', 'a partition: pm.status says so');
-answer('ALTER TABLE whole DETACH PARTITION part');
-wait_for("SELECT state || coalesce(reason, '') FROM pm.status WHERE process_manager = 'part'", 'idle', 'detached, it goes on');
+# (From 17 on, a table with an identity cannot become a partition.)
+SKIP:
+{
+	skip 'no partition has an identity', 2
+	  if $node->psql('postgres', 'CREATE TABLE whole (LIKE part INCLUDING DEFAULTS) PARTITION BY RANGE (position); ALTER TABLE whole ATTACH PARTITION part DEFAULT') != 0;
+	wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'part'", 'waiting|log "part" is not an ordinary table', 'a partition: pm.status says so');
+	answer('ALTER TABLE whole DETACH PARTITION part');
+	wait_for("SELECT state || coalesce(reason, '') FROM pm.status WHERE process_manager = 'part'", 'idle', 'detached, it goes on');
+}
 
 PmTest::no_crash_ok($node);
 $node->stop('immediate');
