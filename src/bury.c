@@ -17,6 +17,12 @@
 
 static int	taken[SLOT_MAX_WORKERS];	/* crash marks that are dealt with in this transaction */
 static int	ntaken = 0;
+static struct
+{
+	int			index;
+	uint64		number;
+}			counted[SLOT_MAX_LOST]; /* lost calls, likewise */
+static int	ncounted = 0;
 
 /*
  * The words for what has happened.
@@ -71,17 +77,28 @@ bury(List *managers, const Handling *what, BlameCause cause, bool overdue)
 }
 
 /*
- * A dispatcher has ended; if that was in the midst of a handler, blame it.
- * False: not yet possible.
+ * Counts what dispatchers had in hand that have died.  False if some are to be
+ * looked at again, since a session has the unit.
  */
 bool
-bury_dispatcher(List *managers, int index, uint32 generation)
+bury_lost(List *managers)
 {
-	WorkerSlot *slot = &Slots->workers[index];
+	LostCall	call;
+	int			index = -1;
+	bool		all = true;
 
-	if (!slot->in_use || slot->generation != generation || !slot->casualty)
-		return true;
-	return bury(managers, &slot->now.handling, BLAME_SESSION, slot->now.overdue);
+	ncounted = 0;
+	while (ncounted < lengthof(counted) && (index = slot_lost_next(index + 1, &call)) >= 0)
+	{
+		if (bury(managers, &call.handling, BLAME_SESSION, call.overdue))
+		{
+			counted[ncounted].index = index;
+			counted[ncounted++].number = call.number;
+		}
+		else
+			all = false;
+	}
+	return all;
 }
 
 /*
@@ -107,11 +124,14 @@ bury_crashed(List *managers)
 }
 
 /*
- * What bury_crashed() has written down is committed.
+ * What bury_lost() and bury_crashed() have written down is committed.
  */
 void
 bury_forget(void)
 {
+	for (int i = 0; i < ncounted; i++)
+		slot_lost_forget(counted[i].index, counted[i].number);
+	ncounted = 0;
 	for (int i = 0; i < ntaken; i++)
 		crash_forget(taken[i]);
 	ntaken = 0;

@@ -7,7 +7,7 @@
 
 #include "nodes/pg_list.h"
 
-extern bool bury_dispatcher(List *managers, int index, uint32 generation);
+extern bool bury_lost(List *managers);
 extern bool bury_crashed(List *managers);
 extern void bury_forget(void);
 

@@ -28,6 +28,8 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+static uint32 wakes_seen = 0;
+
 static const char *const kinds[] = {"launcher", "scheduler", "dispatcher"};
 
 /*
@@ -78,6 +80,15 @@ bool
 crew_left(CrewMember *member)
 {
 	return Slots->workers[member->slot].left == member->generation;
+}
+
+/*
+ * Or has it died in the midst of a handler?
+ */
+bool
+crew_lost(CrewMember *member)
+{
+	return Slots->workers[member->slot].lost == member->generation;
 }
 
 /*
@@ -144,11 +155,14 @@ crew_can_connect(Oid role)
 }
 
 /*
- * Takes in changed settings.
+ * A round of a worker's loop begins: what wakes it from here on keeps it from
+ * sleeping at the round's end.  Takes in changed settings.
  */
 void
-crew_reload(void)
+crew_begin_round(void)
 {
+	wakes_seen = pg_atomic_read_u32(&MyWorkerSlot->wakes);
+	pg_memory_barrier();
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
@@ -157,15 +171,32 @@ crew_reload(void)
 }
 
 /*
- * Sleeps until woken, at most ms (-1: for ever).
+ * Has something happened since the round began?  The latch does not say: what
+ * the round has done may have waited on it, and reset it.
+ */
+static bool
+crew_woken(List *crew)
+{
+	ListCell   *lc;
+	pid_t		pid;
+
+	if (pg_atomic_read_u32(&MyWorkerSlot->wakes) != wakes_seen || ConfigReloadPending)
+		return true;
+	foreach(lc, crew)
+		if (GetBackgroundWorkerPid(((CrewMember *) lfirst(lc))->handle, &pid) == BGWH_STOPPED)
+			return true;
+	return false;
+}
+
+/*
+ * Sleeps until woken, or until a member of the crew ends; at most ms.
  */
 void
-crew_nap(long ms)
+crew_nap(long ms, List *crew)
 {
-	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (ms >= 0 ? WL_TIMEOUT : 0);
-
 	pgstat_report_activity(STATE_IDLE, NULL);
-	(void) WaitLatch(MyLatch, events, ms, PG_WAIT_EXTENSION);
+	if (!crew_woken(crew))
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	/* There is nothing here to cancel. */
 	QueryCancelPending = false;

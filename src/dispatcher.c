@@ -140,9 +140,9 @@ dispatcher_run(Unit *unit)
 	unit->not_before = 0;
 	unit->due = DT_NOEND;
 	unit->polling = false;
-	if (slot_in_limbo(unit->pm->id, unit->lane))
+	if (slot_lost_unit(unit->pm->id, unit->lane))
 	{
-		/* The scheduler will bury it soon. */
+		/* The scheduler will count it soon. */
 		unit_poll(unit);
 		return;
 	}
@@ -395,7 +395,7 @@ dispatcher_main(Datum arg)
 		TimestampTz due;
 		bool		again;
 
-		crew_reload();
+		crew_begin_round();
 		unit_load();
 		unit_look();
 		dispatcher_check_clock();
@@ -421,7 +421,7 @@ dispatcher_main(Datum arg)
 		slot_activity(ACTIVITY_IDLE);
 		reading_forget();
 		(void) pgstat_report_stat(true);
-		crew_nap(TimestampDifferenceMilliseconds(now, due));
+		crew_nap(TimestampDifferenceMilliseconds(now, due), NIL);
 		dispatcher_woken();
 	}
 }

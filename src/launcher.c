@@ -115,6 +115,7 @@ launcher_scan(void)
 		if (!db->there)
 		{
 			slot_forget_database(db->database);
+			slot_lost_forget_database(db->database);
 			hash_search(known, &db->database, HASH_REMOVE, NULL);
 		}
 }
@@ -362,7 +363,7 @@ launcher_main(Datum arg)
 	{
 		long		nap = LAUNCHER_SCAN;
 
-		crew_reload();
+		crew_begin_round();
 		launcher_reap();
 		if (guc_launcher)
 		{
@@ -375,7 +376,7 @@ launcher_main(Datum arg)
 		}
 		else
 			launcher_dismiss();
-		crew_nap(nap);
+		crew_nap(nap, crew);
 	}
 }
 

@@ -28,6 +28,7 @@
 
 #define SCHEDULER_NAP			60000	/* all is well, ms */
 #define SCHEDULER_NAP_WAITING	100 /* a role waits for a place */
+#define SCHEDULER_NAP_LOST		1000	/* an attempt cannot be counted yet: looking again, at most */
 #define SCHEDULER_BACKOFF_MAX	30000
 #define SCHEDULER_YIELDED		300 /* who has made room stays away for, ms */
 #define SCHEDULER_STARVES		10000	/* a role that has waited so long is named in the log, ms */
@@ -35,6 +36,7 @@
 
 static List *crew = NIL;
 static uint32 counted_waiting = 0;
+static long lost_nap = SCHEDULER_NAP_WAITING;
 
 /*
  * Tells the dispatchers of all databases how many roles wait here for a place.
@@ -203,22 +205,13 @@ scheduler_reap(void)
 	{
 		Role	   *role = hash_search(Roles, &member->role, HASH_FIND, NULL);
 		TimestampTz now = GetCurrentTimestamp();
-		WorkerSlot *slot = &Slots->workers[member->slot];
-		bool		casualty = slot->in_use && slot->generation == member->generation && slot->casualty &&
-			slot->now.handling.manager != 0;
 
-		crew_transaction();
-		if (bury_dispatcher(Managers, member->slot, member->generation))
-			slot_unclaim(member->slot, member->generation);
-		else
-			/* An orphan, to be buried in a later round. */
-			slot_unbury(member->slot);
-		CommitTransactionCommand();
+		slot_unclaim(member->slot, member->generation);
 		if (role != NULL)
 		{
 			if (pg_atomic_read_u32(&Slots->waiting_roles) > 0)
 				role->not_before = TimestampTzPlusMilliseconds(now, SCHEDULER_YIELDED);
-			else if (crew_left(member) || casualty ||
+			else if (crew_left(member) || crew_lost(member) ||
 					 TimestampDifferenceMilliseconds(member->started_at, now) > ROLE_BACKOFF)
 			{
 				role->backoff = ROLE_BACKOFF;
@@ -236,26 +229,28 @@ scheduler_reap(void)
 }
 
 /*
- * The same for dispatchers of a scheduler before us, and for those that could
- * not be buried at once.
+ * The same for dispatchers of a scheduler before us.
  */
 static void
-scheduler_adopt(TimestampTz *due)
+scheduler_adopt(void)
 {
 	int			orphan = -1;
 
 	while ((orphan = slot_orphan(WORKER_DISPATCHER, MyDatabaseId, orphan + 1)) >= 0)
-	{
-		uint32		generation = Slots->workers[orphan].generation;
+		slot_unclaim(orphan, Slots->workers[orphan].generation);
+}
 
-		if (bury_dispatcher(Managers, orphan, generation))
-		{
-			slot_unclaim(orphan, generation);
-			continue;
-		}
-		slot_unbury(orphan);
-		*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP_WAITING));
-	}
+/*
+ * Counts as attempts what died with its dispatcher, or in a crash.  False if
+ * some of it is to be looked at again.
+ */
+static bool
+scheduler_count_dead(void)
+{
+	bool		lost = bury_lost(Managers);
+	bool		crashed = bury_crashed(Managers);
+
+	return lost && crashed;
 }
 
 /*
@@ -295,10 +290,16 @@ scheduler_round(void)
 	slot_set_looked(announced);
 	scheduler_sweep();
 	role_load();
-	scheduler_adopt(&due);
+	scheduler_adopt();
 	/* Before a dispatcher calls the same handler again. */
-	if (!bury_crashed(Managers))
-		due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP_WAITING));
+	if (scheduler_count_dead())
+		lost_nap = SCHEDULER_NAP_WAITING;
+	else
+	{
+		/* Somebody has the unit, who need not hurry. */
+		due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), lost_nap));
+		lost_nap = Min(lost_nap * 2, SCHEDULER_NAP_LOST);
+	}
 	role_find_work(crew, &due);
 	due = scheduler_start(due);
 	CommitTransactionCommand();
@@ -325,9 +326,9 @@ scheduler_main(Datum arg)
 	{
 		TimestampTz due;
 
+		crew_begin_round();
 		if (slot_asked_to_leave() || !guc_launcher)
 			crew_leave();
-		crew_reload();
 		scheduler_reap();
 		due = scheduler_round();
 		if (MyWorkerSlot->now.activity == ACTIVITY_STARTING)
@@ -335,6 +336,6 @@ scheduler_main(Datum arg)
 			slot_activity(ACTIVITY_IDLE);
 			slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
 		}
-		crew_nap(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due));
+		crew_nap(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due), crew);
 	}
 }

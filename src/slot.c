@@ -55,11 +55,13 @@ slot_shmem_startup(void)
 		pg_atomic_init_u64(&Slots->registry_generation, 1);
 		pg_atomic_init_u64(&Slots->crew_generation, 1);
 		pg_atomic_init_u32(&Slots->waiting_roles, 0);
+		pg_atomic_init_u32(&Slots->nlost, 0);
 		ConditionVariableInit(&Slots->moved);
 		for (int i = 0; i < SLOT_MAX_WORKERS; i++)
 		{
 			SpinLockInit(&Slots->workers[i].mutex);
 			pg_atomic_init_u32(&Slots->workers[i].leave, 0);
+			pg_atomic_init_u32(&Slots->workers[i].wakes, 0);
 		}
 	}
 	LWLockRegisterTranche(Slots->lock.tranche, "pm");
@@ -107,7 +109,7 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int limit, int colleagues, u
 				free_slot = i;
 			continue;
 		}
-		if (slot->kind != kind || slot_unburied(slot))
+		if (slot->kind != kind)
 			continue;
 		count++;
 		if (slot->database == database && slot->role == role)
@@ -126,7 +128,7 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int limit, int colleagues, u
 		slot->pid = 0;
 		slot->proc = NULL;
 		slot->started_at = GetCurrentTimestamp();
-		slot->casualty = slot->serving = slot->makes_room = false;
+		slot->serving = slot->makes_room = false;
 		pg_atomic_write_u32(&slot->leave, 0);
 		memset(&slot->now, 0, sizeof(slot->now));
 		slot->now.since = slot->started_at;
@@ -165,8 +167,8 @@ slot_unclaim(int index, uint32 generation)
 }
 
 /*
- * At exit.  Who dies in the midst of a handler leaves the slot, with what it
- * had in hand, for its scheduler to bury.  (In a stopping server the scheduler
+ * At exit.  What a dispatcher had in hand that dies in the midst of a handler
+ * is noted, for the scheduler to count.  (In a stopping server the scheduler
  * dies too, and nobody is blamed.)
  */
 static void
@@ -181,17 +183,10 @@ slot_detach(int code, Datum arg)
 	crash_unmark();
 	if (slot->now.activity == ACTIVITY_HANDLING && pg_atomic_read_u32(&slot->leave) == 0)
 	{
-		LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-		slot_clear_interest(index);
-		slot->casualty = true;
-		slot->serving = false;
-		slot->pid = 0;
-		slot->proc = NULL;
-		LWLockRelease(&Slots->lock);
-		slot_crew_changed(slot->kind, slot->database, slot->role);
+		slot->lost = slot->generation;
+		slot_lost_add(slot);
 	}
-	else
-		slot_unclaim(index, slot->generation);
+	slot_unclaim(index, slot->generation);
 	/* Who has started us may be gone: tell who is there now. */
 	if (slot->kind == WORKER_DISPATCHER)
 		slot_wake_kind(WORKER_SCHEDULER, slot->database);
@@ -266,7 +261,7 @@ slot_orphan(WorkerKind kind, Oid database, int from)
 		if (slot->in_use && slot->kind == kind && slot->pid == 0 &&
 			(!OidIsValid(database) || slot->database == database) &&
 			slot->claimer != MyProcPid &&
-			(slot->claimer == 0 || BackendPidGetProc(slot->claimer) == NULL))
+			BackendPidGetProc(slot->claimer) == NULL)
 			orphan = i;
 	}
 	LWLockRelease(&Slots->lock);
@@ -274,14 +269,17 @@ slot_orphan(WorkerKind kind, Oid database, int from)
 }
 
 /*
- * Sets a worker's latch.  Takes no lock, so that it can run in a transaction
- * callback: PGPROCs are never freed, and a latch set for nothing costs a look.
+ * Wakes a worker.  Takes no lock, so that it can run in a transaction callback:
+ * PGPROCs are never freed, and a latch set for nothing costs a look.  What the
+ * worker does may wait on the same latch and reset it (a parallel query, a
+ * lock, a condition variable): the count tells it before it sleeps.
  */
 void
 slot_wake(int index)
 {
 	PGPROC	   *proc = ((volatile WorkerSlot *) &Slots->workers[index])->proc;
 
+	pg_atomic_fetch_add_u32(&Slots->workers[index].wakes, 1);
 	if (proc != NULL)
 		SetLatch(&proc->procLatch);
 }

@@ -28,6 +28,8 @@
 /* Generations kept a log (highwater.c), and transactions in them. */
 #define SLOT_GENERATIONS	16
 #define SLOT_MEMBERS		16
+/* Calls of handlers that died with their dispatcher, until they are counted. */
+#define SLOT_MAX_LOST		128
 /* Databases that the launcher keeps an eye on or that are held out. */
 #define SLOT_MAX_DATABASES	256
 
@@ -93,11 +95,12 @@ typedef struct WorkerSlot
 	uint32		generation;		/* of the claim: who waits for a start compares */
 	Oid			database;
 	Oid			role;
-	pid_t		claimer;		/* who starts it, and buries it; 0: to be buried by whoever can */
+	pid_t		claimer;		/* who starts it */
 	pid_t		pid;			/* 0 until attached */
 	PGPROC	   *proc;
 	TimestampTz started_at;
 	pg_atomic_uint32 leave;		/* asked to go, to make room or for good */
+	pg_atomic_uint32 wakes;		/* counts wake-ups: a latch can be reset by others' waits */
 
 	slock_t		mutex;
 	struct
@@ -109,31 +112,35 @@ typedef struct WorkerSlot
 		bool		overdue;	/* the handler ignored its timeout's first firing */
 		TimestampTz called_at;	/* the handler, last; written without the lock */
 	}			now;
-	bool		casualty;		/* it has died in the midst of a handler, see "now" */
 	bool		serving;		/* a dispatcher has its share of its role's units */
 	bool		makes_room;		/* it is about to leave, for somebody who waits */
 	uint32		left;			/* the generation that last left of its own accord */
+	uint32		lost;			/* the generation that last died in the midst of a handler */
 } WorkerSlot;
 
 /*
- * Is it a casualty that waits to be buried, since somebody has its unit?
- */
-static inline bool
-slot_unburied(WorkerSlot *slot)
-{
-	return slot->casualty && slot->claimer == 0;
-}
-
-/*
- * Does it serve (database, role), or will it?  One that could not be buried at
- * once serves nobody.
+ * Does it serve (database, role), or will it?
  */
 static inline bool
 slot_serves(WorkerSlot *slot, WorkerKind kind, Oid database, Oid role)
 {
-	return slot->in_use && slot->kind == kind && slot->database == database && slot->role == role &&
-		!slot_unburied(slot);
+	return slot->in_use && slot->kind == kind && slot->database == database && slot->role == role;
 }
+
+/*
+ * What a dispatcher had in hand that has died in the midst of a handler, until
+ * that is counted as an attempt.  It is kept apart from the workers' slots: a
+ * session may hold the unit's lock for as long as it likes, and no worker has
+ * to wait for that.
+ */
+typedef struct LostCall
+{
+	Oid			database;		/* InvalidOid: free */
+	Oid			role;
+	uint64		number;			/* rises: the oldest has the lowest */
+	bool		overdue;		/* the handler ignored its timeout */
+	Handling	handling;
+} LostCall;
 
 /* A transaction that may still write below a generation's last position. */
 typedef struct GenerationMember
@@ -210,6 +217,9 @@ typedef struct SlotShared
 	pg_atomic_uint32 waiting_roles; /* roles with work and no dispatcher, cluster-wide */
 	ConditionVariable moved;	/* broadcast when a cursor has moved */
 	WorkerSlot	workers[SLOT_MAX_WORKERS];
+	pg_atomic_uint32 nlost;
+	uint64		lost_number;	/* of the last lost call */
+	LostCall	lost[SLOT_MAX_LOST];
 	DatabaseSlot databases[SLOT_MAX_DATABASES];
 } SlotShared;
 
@@ -227,9 +237,12 @@ extern uint32 slot_announced(void);
 extern void slot_set_looked(uint32 announced);
 extern int	slot_count(WorkerKind kind, Oid database, Oid role);
 extern void slot_crew_changed(WorkerKind kind, Oid database, Oid role);
-extern void slot_unbury(int index);
 extern void slot_serve(void);
-extern bool slot_in_limbo(int manager, int lane);
+extern void slot_lost_add(WorkerSlot *slot);
+extern bool slot_lost_unit(int manager, int lane);
+extern int	slot_lost_next(int from, LostCall *call);
+extern void slot_lost_forget(int index, uint64 number);
+extern void slot_lost_forget_database(Oid database);
 extern int	slot_rank(int *count);
 extern bool slot_make_room(int limit);
 extern void slot_wake(int index);

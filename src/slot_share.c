@@ -29,21 +29,6 @@ slot_crew_changed(WorkerKind kind, Oid database, Oid role)
 }
 
 /*
- * Somebody else has the unit of a dispatcher that is to be buried: others may
- * go on with its units meanwhile.
- */
-void
-slot_unbury(int index)
-{
-	WorkerSlot *slot = &Slots->workers[index];
-
-	if (slot->claimer == 0)
-		return;
-	slot->claimer = 0;
-	slot_crew_changed(slot->kind, slot->database, slot->role);
-}
-
-/*
  * This dispatcher is ready to run its share of its role's units.
  */
 void
@@ -70,35 +55,13 @@ slot_make_room(int limit)
 	{
 		WorkerSlot *slot = &Slots->workers[i];
 
-		if (slot->in_use && slot->kind == WORKER_DISPATCHER && !slot_unburied(slot) && !slot->makes_room)
+		if (slot->in_use && slot->kind == WORKER_DISPATCHER && !slot->makes_room)
 			places--;
 	}
 	if (places < (int) waiting)
 		MyWorkerSlot->makes_room = true;
 	LWLockRelease(&Slots->lock);
 	return MyWorkerSlot->makes_room;
-}
-
-/*
- * Has a dispatcher died in the midst of this unit's handler, and is not buried?
- * Then that is to be counted first, before the handler is called again.
- */
-bool
-slot_in_limbo(int manager, int lane)
-{
-	bool		found = false;
-
-	LWLockAcquire(&Slots->lock, LW_SHARED);
-	for (int i = 0; i < Slots->nworkers; i++)
-	{
-		WorkerSlot *slot = &Slots->workers[i];
-
-		if (slot->in_use && slot->casualty && slot->database == MyWorkerSlot->database &&
-			slot->now.handling.manager == manager && slot->now.handling.lane == lane)
-			found = true;
-	}
-	LWLockRelease(&Slots->lock);
-	return found;
 }
 
 /*
