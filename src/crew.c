@@ -83,6 +83,15 @@ crew_left(CrewMember *member)
 }
 
 /*
+ * Or was it asked to give way to others?
+ */
+bool
+crew_gave_way(CrewMember *member)
+{
+	return Slots->workers[member->slot].gave_way == member->generation;
+}
+
+/*
  * Or has it died in the midst of a handler?
  */
 bool
@@ -217,9 +226,9 @@ crew_start(List **crew, WorkerKind kind, Oid database, Oid role, int colleagues)
 	uint32		generation;
 	int			slot;
 
-	slot = slot_claim(kind, database, role, kind == WORKER_DISPATCHER ? guc_max_workers : 0, colleagues, &generation);
+	slot = slot_claim(kind, database, role, colleagues, &generation);
 	if (slot < 0)
-		return CREW_NO_PLACE;
+		return slot == SLOT_SHARE_TAKEN ? CREW_SHARE_TAKEN : CREW_NO_PLACE;
 
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -238,6 +247,7 @@ crew_start(List **crew, WorkerKind kind, Oid database, Oid role, int colleagues)
 		MemoryContextSwitchTo(old);
 		slot_unclaim(slot, generation);
 		slot_refused(database, true);
+		slot_place_scarce();
 		return CREW_NO_SLOT;
 	}
 	slot_refused(database, false);

@@ -24,6 +24,7 @@ typedef enum CrewStart
 {
 	CREW_STARTED,
 	CREW_NO_PLACE,				/* pm.max_workers are at work */
+	CREW_SHARE_TAKEN,			/* the role has all that it may have */
 	CREW_NO_SLOT				/* max_worker_processes are taken */
 } CrewStart;
 
@@ -34,6 +35,7 @@ extern bool crew_left(CrewMember *member);
 extern void crew_transaction(void);
 extern bool crew_extension(void);
 extern bool crew_can_connect(Oid role);
+extern bool crew_gave_way(CrewMember *member);
 extern bool crew_lost(CrewMember *member);
 extern void crew_begin_round(void);
 extern void crew_nap(long ms, List *crew);

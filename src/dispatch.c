@@ -255,7 +255,7 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 					break;
 				}
 				dispatch_item(batch, &calls, item);
-				if (alone || GetCurrentTimestamp() >= calls.deadline)
+				if (alone || GetCurrentTimestamp() >= calls.deadline || slot_asked_to_leave())
 					break;
 			}
 		batch->again |= batch->has_timers && batch->left_out == 0 && (batch->timers_unread || batch->timers_more ||
@@ -332,7 +332,7 @@ dispatch_parked(Batch *batch, List *cursors, Parked *head, DispatchResult *resul
 			}
 		}
 		batch->done++;
-		if (GetCurrentTimestamp() >= calls.deadline)
+		if (GetCurrentTimestamp() >= calls.deadline || slot_asked_to_leave())
 			break;
 	}
 	call_end(&calls, batch);

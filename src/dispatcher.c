@@ -36,6 +36,8 @@
 #include "guc.h"
 #include "handler.h"
 #include "launcher.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
 #include "pgstat.h"
 #include "reading.h"
 #include "report.h"
@@ -48,7 +50,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#define DISPATCHER_SHARE		2000	/* run at least so long before making room, ms */
+#define DISPATCHER_SHARE		500 /* run at least so long before making room, ms */
 
 /* When to let some more events come together: after so many rounds without sleep, of so few events a batch, for so long, ms. */
 #define DISPATCHER_PACE_AFTER	8
@@ -154,7 +156,8 @@ dispatcher_run(Unit *unit)
 	request.max_parked = isolate_limit_parked(&unit->isolate, unit->pm->batch_size);
 	MemoryContextSwitchTo(run_context);
 	error = dispatcher_try_batch(&request, &result);
-	if (error != NULL)
+	/* What was cancelled for the sake of others is no failure: it is handled again. */
+	if (error != NULL && !slot_gives_way())
 	{
 		dispatcher_clean();
 		failed_batch(unit, error);
@@ -236,7 +239,7 @@ dispatcher_turn(void)
 static bool
 dispatcher_share_used(void)
 {
-	return pg_atomic_read_u32(&Slots->waiting_roles) > 0 &&
+	return pg_atomic_read_u32(&Slots->waiting) > 0 &&
 		TimestampDifferenceExceeds(began, GetCurrentTimestamp(), DISPATCHER_SHARE);
 }
 
@@ -365,10 +368,29 @@ dispatcher_keep_memory(void)
 #endif
 }
 
+/*
+ * SIGUSR2: the place is needed, and what is being done lasts.  A commit is not
+ * disturbed.
+ */
+static void
+dispatcher_give_way(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	if (MyWorkerSlot != NULL && slot_gives_way() && MyWorkerSlot->now.activity != ACTIVITY_COMMITTING)
+	{
+		InterruptPending = true;
+		QueryCancelPending = true;
+		SetLatch(MyLatch);
+	}
+	errno = save_errno;
+}
+
 void
 dispatcher_main(Datum arg)
 {
 	crew_begin();
+	pqsignal(SIGUSR2, dispatcher_give_way);
 	slot_attach(arg);
 	if (slot_held_out(MyWorkerSlot->database))
 		crew_leave();
@@ -410,7 +432,7 @@ dispatcher_main(Datum arg)
 
 		now = GetCurrentTimestamp();
 		if (slot_asked_to_leave() ||
-			((!again || dispatcher_share_used()) && slot_make_room(guc_max_workers)))
+			((!again || dispatcher_share_used()) && slot_place_make_room()))
 			crew_leave();
 		if (again)
 		{

@@ -9,6 +9,13 @@
  * pm.resume) announces itself.  One scheduler starts at a time, so that a
  * cluster of many databases does not take all worker slots at its start.
  *
+ * Where there are too few worker slots for a scheduler in each database, they
+ * take turns.  One that has nothing to do leaves as soon as somebody waits for a
+ * slot, and leaves behind when something is due; a writer that finds it away
+ * says so (slot_database.c).  Databases where something has happened, or is due,
+ * get a scheduler in the order in which that became so.  The others get one when
+ * there are slots to spare, and are looked at once a minute.
+ *
  * Templates are left alone: nobody could copy one with a worker in it.
  *
  * It has no database of its own, runs no SQL and never dies of a lack of
@@ -38,7 +45,11 @@
 #define LAUNCHER_BACKOFF	1000
 #define LAUNCHER_BACKOFF_MAX	30000
 /* How long a scheduler may take to start before others do. */
-#define LAUNCHER_PATIENCE	3000
+#define LAUNCHER_PATIENCE	500
+/* While a database waits for a worker slot, ms. */
+#define LAUNCHER_NAP		50
+/* Before it complains of that, ms. */
+#define LAUNCHER_COMPLAINS	5000
 
 /* What this process remembers of a database. */
 typedef struct KnownDatabase
@@ -49,8 +60,17 @@ typedef struct KnownDatabase
 	TimestampTz not_before;		/* when to send the next scheduler */
 	long		backoff;
 	uint32		announced;		/* the last announcement taken in */
-	bool		refused;		/* there was no worker slot, which is to be said */
+	TimestampTz urgent_since;	/* something is to be done in it, 0: nothing is known */
+	TimestampTz sent_at;		/* the last scheduler */
 } KnownDatabase;
+
+/* Does a database want a scheduler that it does not have? */
+typedef enum LauncherWants
+{
+	WANTS_NONE,
+	WANTS_SOME_TIME,			/* if there is a worker slot to spare */
+	WANTS_NOW
+} LauncherWants;
 
 static HTAB *known;
 static List *crew = NIL;
@@ -91,7 +111,7 @@ launcher_scan(void)
 			db->not_before = 0;
 			db->backoff = LAUNCHER_BACKOFF;
 			db->announced = 0;
-			db->refused = false;
+			db->urgent_since = db->sent_at = 0;
 		}
 		db->there = true;
 	}
@@ -140,22 +160,38 @@ launcher_starting(void)
 }
 
 /*
- * Does the database want a scheduler that it does not have?
+ * Has something happened in a database whose scheduler has left, or is it due?
+ * Now and then it is looked at anyway: the clock can be set.
  */
 static bool
-launcher_wants(KnownDatabase *db, uint32 *announced)
+launcher_is_due(KnownDatabase *db, DatabaseSlot *slot, TimestampTz now)
+{
+	return pg_atomic_read_u32(&slot->away) == 0 || pg_atomic_read_u32(&slot->wanted) != 0 ||
+		slot->due <= now || db->sent_at > now ||
+		TimestampDifferenceExceeds(db->sent_at, now, LAUNCHER_SCAN);
+}
+
+static LauncherWants
+launcher_wants(KnownDatabase *db, uint32 *announced, TimestampTz *due)
 {
 	DatabaseSlot *slot;
-	bool		wants;
-	bool		has;
+	TimestampTz now = GetCurrentTimestamp();
+	LauncherWants wants = WANTS_NONE;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	slot = slot_database(db->database, false);
 	*announced = slot ? slot->announced : 0;
-	wants = !db->looked || (slot != NULL && (slot->active || slot->announced != slot->looked));
-	has = slot_count(WORKER_SCHEDULER, db->database, InvalidOid) > 0;
+	if (slot_count(WORKER_SCHEDULER, db->database, InvalidOid) > 0)
+		wants = WANTS_NONE;
+	else if (!db->looked || (slot != NULL && slot->announced != slot->looked))
+		wants = WANTS_NOW;
+	else if (slot != NULL && slot->active)
+	{
+		wants = launcher_is_due(db, slot, now) ? WANTS_NOW : WANTS_SOME_TIME;
+		*due = Min(*due, slot->due);
+	}
 	LWLockRelease(&Slots->lock);
-	return wants && !has;
+	return wants;
 }
 
 /*
@@ -168,6 +204,7 @@ launcher_any_wanted(void)
 	HASH_SEQ_STATUS seq;
 	KnownDatabase *db;
 	bool		wanted = false;
+	TimestampTz due = DT_NOEND;
 	uint32		announced;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
@@ -178,7 +215,7 @@ launcher_any_wanted(void)
 
 	hash_seq_init(&seq, known);
 	while ((db = hash_seq_search(&seq)) != NULL)
-		wanted |= launcher_wants(db, &announced);
+		wanted |= launcher_wants(db, &announced, &due) == WANTS_NOW;
 	return wanted;
 }
 
@@ -196,89 +233,128 @@ launcher_looked(KnownDatabase *db, uint32 announced)
 }
 
 /*
- * Says for which databases there was no worker slot.  Not in the midst of
- * launcher_round(): the end of a transaction ends all scans of hash tables.
+ * Not in the midst of a scan of the databases: the end of a transaction ends all
+ * scans of hash tables.
  */
 static void
-launcher_say_no_slot(void)
+launcher_say_no_slot(Oid database)
 {
-	HASH_SEQ_STATUS seq;
-	KnownDatabase *db;
+	char	   *name;
 
 	crew_transaction();
-	hash_seq_init(&seq, known);
-	while ((db = hash_seq_search(&seq)) != NULL)
-	{
-		char	   *name = db->refused ? get_database_name(db->database) : NULL;
-
-		db->refused = false;
-		if (name != NULL)
-			ereport(LOG,
-					(errmsg("pm finds no free background worker slot for a scheduler of database \"%s\"", name),
-					 errhint("Raise max_worker_processes; it is tried again.")));
-	}
+	name = get_database_name(database);
+	if (name != NULL)
+		ereport(LOG,
+				(errmsg("pm finds no free background worker slot for a scheduler of database \"%s\"", name),
+				 errhint("Raise max_worker_processes; it is tried again.")));
 	CommitTransactionCommand();
 }
 
 /*
- * Starts what is to be started.  Returns for how long to sleep, in ms.
+ * The database that is to get a scheduler next, or NULL.  *due is moved to when
+ * to look again.
  */
-static long
-launcher_round(void)
+static KnownDatabase *
+launcher_next(TimestampTz *due, uint32 *announced)
 {
 	HASH_SEQ_STATUS seq;
 	KnownDatabase *db;
+	KnownDatabase *next = NULL;
 	TimestampTz now = GetCurrentTimestamp();
-	long		nap = LAUNCHER_SCAN;
-	bool		refused = false;
+	bool		spare = !slot_place_is_scarce() && pg_atomic_read_u32(&Slots->waiting) == 0;
 
 	hash_seq_init(&seq, known);
 	while ((db = hash_seq_search(&seq)) != NULL)
 	{
-		uint32		announced;
-		CrewStart	start;
+		uint32		count;
+		LauncherWants wants = launcher_wants(db, &count, due);
 
-		if (!launcher_wants(db, &announced))
+		if (wants == WANTS_NOW && db->urgent_since == 0)
+			db->urgent_since = now;
+		else if (wants != WANTS_NOW)
+			db->urgent_since = 0;
+		if (wants == WANTS_NONE)
 			continue;
-		if (announced != db->announced)
+		if (count != db->announced)
 		{
 			/* Somebody waits for it: now, whatever came before. */
-			db->announced = announced;
+			db->announced = count;
 			db->not_before = 0;
 			db->backoff = LAUNCHER_BACKOFF;
 		}
 		if (slot_held_out(db->database))
+			*due = Min(*due, TimestampTzPlusMilliseconds(now, LAUNCHER_BACKOFF));
+		else if (wants == WANTS_SOME_TIME && !spare)
+			*due = Min(*due, TimestampTzPlusMilliseconds(now, LAUNCHER_BACKOFF));
+		else if (db->not_before > now)
+			*due = Min(*due, db->not_before);
+		else if (next == NULL || (wants == WANTS_NOW && (next->urgent_since == 0 || db->urgent_since < next->urgent_since)))
 		{
-			nap = Min(nap, LAUNCHER_BACKOFF);
-			continue;
-		}
-		if (db->not_before > now)
-		{
-			nap = Min(nap, TimestampDifferenceMilliseconds(now, db->not_before));
-			continue;
-		}
-		if (launcher_starting())
-		{
-			hash_seq_term(&seq);
-			nap = Min(nap, LAUNCHER_BACKOFF);
-			break;
-		}
-		start = crew_start(&crew, WORKER_SCHEDULER, db->database, InvalidOid, 1);
-		db->not_before = TimestampTzPlusMilliseconds(now, db->backoff);
-		if (start == CREW_STARTED)
-			launcher_looked(db, announced);
-		else
-		{
-			/* Said once, until it has got one. */
-			db->refused = db->backoff == LAUNCHER_BACKOFF;
-			refused |= db->refused;
-			nap = Min(nap, db->backoff);
-			db->backoff = Min(db->backoff * 2, LAUNCHER_BACKOFF_MAX);
+			next = db;
+			*announced = count;
 		}
 	}
-	if (refused)
-		launcher_say_no_slot();
-	return nap;
+	return next;
+}
+
+/*
+ * There is no worker slot for a database where something is to be done.  That is
+ * nothing to tell of while they take turns.
+ */
+static void
+launcher_complain(KnownDatabase *db, TimestampTz now)
+{
+	static TimestampTz complained = 0;
+
+	if (now - db->urgent_since < LAUNCHER_COMPLAINS * INT64CONST(1000) ||
+		(complained > db->urgent_since && complained <= now))
+		return;
+	complained = now;
+	launcher_say_no_slot(db->database);
+}
+
+/*
+ * Starts what is to be started.  Returns when to look again.
+ */
+static TimestampTz
+launcher_round(void)
+{
+	KnownDatabase *db;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz due = TimestampTzPlusMilliseconds(now, LAUNCHER_SCAN);
+	uint32		announced;
+	bool		lacks = false;
+
+	while ((db = launcher_next(&due, &announced)) != NULL)
+	{
+		CrewStart	start;
+
+		if (launcher_starting())
+		{
+			due = Min(due, TimestampTzPlusMilliseconds(now, LAUNCHER_NAP));
+			break;
+		}
+		/* A scheduler that is there already gets its dispatcher first. */
+		start = slot_place_schedulers_wait() ? CREW_NO_SLOT :
+			crew_start(&crew, WORKER_SCHEDULER, db->database, InvalidOid, 1);
+		if (start == CREW_STARTED)
+		{
+			db->not_before = TimestampTzPlusMilliseconds(now, db->backoff);
+			db->sent_at = now;
+			db->urgent_since = 0;
+			launcher_looked(db, announced);
+			continue;
+		}
+		lacks = db->urgent_since != 0;
+		if (lacks)
+			launcher_complain(db, now);
+		due = Min(due, TimestampTzPlusMilliseconds(now, lacks ? LAUNCHER_NAP : LAUNCHER_BACKOFF));
+		break;
+	}
+	slot_place_wait(lacks ? 1 : 0, true, lacks ? db->urgent_since : 0);
+	if (lacks)
+		slot_place_press();
+	return due;
 }
 
 /*
@@ -331,7 +407,7 @@ launcher_dismiss(void)
 
 		if (slot->in_use && slot->kind != WORKER_LAUNCHER)
 		{
-			pg_atomic_write_u32(&slot->leave, 1);
+			pg_atomic_write_u32(&slot->leave, LEAVE_FOR_GOOD);
 			slot_wake(i);
 		}
 	}
@@ -347,7 +423,7 @@ launcher_main(Datum arg)
 	TimestampTz scanned = 0;
 
 	crew_begin();
-	slot = slot_claim(WORKER_LAUNCHER, InvalidOid, InvalidOid, 1, 1, &generation);
+	slot = slot_claim(WORKER_LAUNCHER, InvalidOid, InvalidOid, 1, &generation);
 	if (slot < 0)
 		proc_exit(1);
 	slot_attach(slot_arg(slot, generation));
@@ -372,10 +448,13 @@ launcher_main(Datum arg)
 				launcher_scan();
 				scanned = GetCurrentTimestamp();
 			}
-			nap = launcher_round();
+			nap = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), launcher_round());
 		}
 		else
+		{
+			slot_place_wait(0, true, 0);
 			launcher_dismiss();
+		}
 		crew_nap(nap, crew);
 	}
 }

@@ -12,6 +12,7 @@
 #include "crew.h"
 #include "cursor.h"
 #include "guc.h"
+#include "highwater.h"
 #include "log.h"
 #include "miscadmin.h"
 #include "role.h"
@@ -19,6 +20,8 @@
 #include "utils/memutils.h"
 
 HTAB	   *Roles;
+int			Nroles = 0;
+Oid			ARole = InvalidOid;
 List	   *Managers = NIL;
 
 static MemoryContext managers_context = NULL;
@@ -61,6 +64,7 @@ role_load(void)
 	Managers = registry_load(InvalidOid);
 	MemoryContextSwitchTo(old);
 
+	Nroles = 0;
 	hash_seq_init(&seq, Roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
 	{
@@ -80,6 +84,8 @@ role_load(void)
 			memset((char *) role + sizeof(Oid), 0, sizeof(Role) - sizeof(Oid));
 			role->backoff = ROLE_BACKOFF;
 		}
+		Nroles += role->wanted ? 0 : 1;
+		ARole = pm->owner;
 		role->wanted = true;
 		role->lanes = Max(role->lanes, pm->lanes);
 	}
@@ -105,6 +111,22 @@ static bool
 role_due(TimestampTz at, TimestampTz *due)
 {
 	return lane_is_due(at, GetCurrentTimestamp()) || role_timer_due(at, due);
+}
+
+/*
+ * Is all above a position held back by writers that are still open?  Then a
+ * dispatcher would find nothing; one is worth it when they have ended, of which
+ * not all ends tell.
+ */
+static bool
+role_held(PmLog *log, int64 position, TimestampTz *due)
+{
+	Highwater	mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
+
+	if (mark.status == HIGHWATER_REWOUND || (mark.status != HIGHWATER_UNKNOWN && mark.mark > position))
+		return false;
+	*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Max(guc_poll_interval, ROLE_HELD_MIN)));
+	return true;
 }
 
 /*
@@ -149,7 +171,7 @@ role_has_work(ProcessManager *pm, TimestampTz *due)
 				continue;
 			last = sequence_read(sequence);
 			relation_close(sequence, AccessShareLock);
-			if (last > cursor->position)
+			if (last > cursor->position && !role_held(log, cursor->position, due))
 				return true;
 		}
 	}
@@ -192,7 +214,7 @@ role_find_work(List *crew, TimestampTz *due)
 		/* That it may again will not wake us. */
 		if (role->wanted && !crew_can_connect(role->role))
 			*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval));
-		role->has_work = false;
+		role->has_work = role->has_share = false;
 		if (!role->wanted || role_serving(role, crew) > 0 || !crew_can_connect(role->role))
 		{
 			role->waiting_since = 0;

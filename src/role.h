@@ -8,6 +8,7 @@
 #include "registry.h"
 #include "utils/hsearch.h"
 
+#define ROLE_HELD_MIN	100		/* looking again at a mark that is held back, at least, ms */
 #define ROLE_BACKOFF	1000	/* before a role's dispatcher starts again, ms */
 
 /* A role that owns process managers here. */
@@ -17,12 +18,17 @@ typedef struct Role
 	bool		wanted;			/* something of it is to run */
 	int			lanes;			/* the most that one of its process managers has */
 	bool		has_work;
+	bool		has_share;		/* of the places: it gets no more of them in this round */
 	TimestampTz waiting_since;	/* has work and no dispatcher, 0: not so */
 	TimestampTz said_starving;	/* in the log, at that time */
 	TimestampTz not_before;
 	long		backoff;
+	TimestampTz yields_until;	/* stays behind others who wait */
+	int			gave_way;		/* so many times in a row */
 } Role;
 
+extern int	Nroles;				/* roles of which something is to run, */
+extern Oid	ARole;				/* one of them */
 extern HTAB *Roles;				/* of Role, by its OID */
 extern List *Managers;			/* all process managers of the database */
 

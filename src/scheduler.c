@@ -8,7 +8,9 @@
  * process managers where there still are.  When there are more roles than
  * places, those with work come first: the scheduler watches the logs of the
  * roles without a dispatcher, counts itself as waiting when one of them has
- * work, and dispatchers that are idle, or have run for their time, make room.
+ * work, and dispatchers that are idle, or have run for their time, make room
+ * (slot_place.c).  So does the scheduler itself, where worker slots are scarce
+ * and it has nothing to do: the launcher sends another one when it has.
  *
  * Connects as the bootstrap superuser and runs no user's code.
  */
@@ -30,33 +32,17 @@
 #define SCHEDULER_NAP_WAITING	100 /* a role waits for a place */
 #define SCHEDULER_NAP_LOST		1000	/* an attempt cannot be counted yet: looking again, at most */
 #define SCHEDULER_BACKOFF_MAX	30000
-#define SCHEDULER_YIELDED		300 /* who has made room stays away for, ms */
+#define SCHEDULER_YIELDED		300 /* a role that has made room stays behind others for, ms */
+#define SCHEDULER_YIELDS		1000	/* one that was made to, at first; twice as long each time */
+#define SCHEDULER_ALLOWANCE		INT64CONST(5000)	/* its handlers may run for, the same way, ms */
+#define SCHEDULER_ALLOWANCE_MAX	INT64CONST(60000)
+#define SCHEDULER_COMPLAINS		5000	/* of a lack of worker slots, after, ms */
+#define SCHEDULER_STAYS			200 /* for its dispatchers, while others wait for a worker slot, ms */
 #define SCHEDULER_STARVES		10000	/* a role that has waited so long is named in the log, ms */
 #define SCHEDULER_SILENCE		(3600 * 1000)	/* and again after so long, ms */
 
 static List *crew = NIL;
-static uint32 counted_waiting = 0;
 static long lost_nap = SCHEDULER_NAP_WAITING;
-
-/*
- * Tells the dispatchers of all databases how many roles wait here for a place.
- */
-static void
-scheduler_count_waiting(uint32 waiting)
-{
-	if (waiting == counted_waiting)
-		return;
-	pg_atomic_fetch_add_u32(&Slots->waiting_roles, waiting - counted_waiting);
-	counted_waiting = waiting;
-	if (waiting > 0)
-		slot_wake_kind(WORKER_DISPATCHER, InvalidOid);
-}
-
-static void
-scheduler_uncount(int code, Datum arg)
-{
-	scheduler_count_waiting(0);
-}
 
 /*
  * Does one role come before another?  "serving" are the dispatchers that it
@@ -81,16 +67,22 @@ scheduler_next(TimestampTz now, TimestampTz *due)
 	Role	   *role;
 	Role	   *next = NULL;
 	int			nexts = 0;
+	bool		others = pg_atomic_read_u32(&Slots->waiting) > 0;
 
 	hash_seq_init(&seq, Roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
 	{
 		int			serving = role_serving(role, crew);
 
-		if (!role->wanted)
+		if (!role->wanted || role->has_share)
 			continue;
-		if (!role->has_work && pg_atomic_read_u32(&Slots->waiting_roles) > 0)
+		if (!role->has_work && (others || slot_place_is_scarce()))
 			continue;
+		if (role->yields_until > now && others)
+		{
+			*due = Min(*due, role->yields_until);
+			continue;
+		}
 		if (serving >= role->lanes || !crew_can_connect(role->role))
 			continue;
 		if (role->not_before > now)
@@ -107,10 +99,11 @@ scheduler_next(TimestampTz now, TimestampTz *due)
 }
 
 /*
- * How many roles have work and no dispatcher, and lack nothing but a place?
+ * How many roles have work and no dispatcher, and lack nothing but a place, or
+ * a worker slot?  One that has given way waits until its time has come.
  */
 static uint32
-scheduler_lacking(TimestampTz now)
+scheduler_lacking(TimestampTz now, TimestampTz *since)
 {
 	HASH_SEQ_STATUS seq;
 	Role	   *role;
@@ -118,8 +111,11 @@ scheduler_lacking(TimestampTz now)
 
 	hash_seq_init(&seq, Roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
-		if (role->wanted && role->has_work && role->not_before <= now)
+		if (role->wanted && role->has_work && role->not_before <= now && role->yields_until <= now)
+		{
+			*since = Min(*since, Max(role->waiting_since, role->yields_until));
 			count++;
+		}
 	return count;
 }
 
@@ -136,7 +132,7 @@ scheduler_say_starving(TimestampTz now)
 	hash_seq_init(&seq, Roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
 	{
-		if (!role->wanted || !role->has_work || role->waiting_since == 0 ||
+		if (!role->wanted || !role->has_work || role->waiting_since == 0 || role->gave_way > 0 ||
 			!TimestampDifferenceExceeds(role->waiting_since, now, SCHEDULER_STARVES) ||
 			!TimestampDifferenceExceeds(role->said_starving, now, SCHEDULER_SILENCE))
 			continue;
@@ -151,14 +147,34 @@ scheduler_say_starving(TimestampTz now)
 }
 
 /*
+ * There is no worker slot.  That is nothing to tell of while workers take turns.
+ */
+static void
+scheduler_complain(TimestampTz since, TimestampTz now)
+{
+	static TimestampTz complained = 0;
+
+	if (now - since < SCHEDULER_COMPLAINS * INT64CONST(1000) ||
+		(complained > since && complained <= now))
+		return;
+	complained = now;
+	ereport(LOG,
+			(errmsg("pm finds no free background worker slot for a dispatcher in database \"%s\"",
+					report_database()),
+			 errhint("Raise max_worker_processes; it is tried again.")));
+}
+
+/*
  * Starts dispatchers while there are places.  Returns when to look again.
  */
 static TimestampTz
 scheduler_start(TimestampTz due)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz since = DT_NOEND;
 	Role	   *role;
 	uint32		waiting = 0;
+	bool		no_slot = false;
 
 	while ((role = scheduler_next(now, &due)) != NULL)
 	{
@@ -166,29 +182,32 @@ scheduler_start(TimestampTz due)
 
 		if (start == CREW_STARTED)
 		{
+			Slots->workers[((CrewMember *) llast(crew))->slot].allowance =
+				Min(SCHEDULER_ALLOWANCE << Min(role->gave_way, 8), SCHEDULER_ALLOWANCE_MAX);
 			role->waiting_since = 0;
 			role->has_work = false;
 			continue;
 		}
-		if (start == CREW_NO_SLOT)
+		if (start == CREW_SHARE_TAKEN)
 		{
-			if (role->backoff == ROLE_BACKOFF && report_may(role->role, REPORT_FAILURE))
-				ereport(LOG,
-						(errmsg("pm finds no free background worker slot for a dispatcher of role \"%s\" in database \"%s\"",
-								GetUserNameFromId(role->role, false), report_database()),
-						 errhint("Raise max_worker_processes; it is tried again.")));
-			role->not_before = TimestampTzPlusMilliseconds(now, role->backoff);
-			role->backoff = Min(role->backoff * 2, SCHEDULER_BACKOFF_MAX);
+			role->has_share = true;
 			continue;
 		}
-		/* No place.  Whoever has work waits for one, the others for work. */
-		waiting = scheduler_lacking(now);
+		/* Whoever has work waits, the others for work. */
+		waiting = scheduler_lacking(now, &since);
+		no_slot = start == CREW_NO_SLOT;
 		if (waiting > 0)
+		{
 			due = Min(due, TimestampTzPlusMilliseconds(now, SCHEDULER_NAP_WAITING));
+			if (no_slot)
+				scheduler_complain(since, now);
+		}
 		break;
 	}
-	scheduler_count_waiting(waiting);
+	slot_place_wait(waiting, no_slot, since);
 	if (waiting > 0)
+		slot_place_press();
+	if (waiting > 0 && !no_slot)
 		scheduler_say_starving(now);
 	return due;
 }
@@ -209,8 +228,19 @@ scheduler_reap(void)
 		slot_unclaim(member->slot, member->generation);
 		if (role != NULL)
 		{
-			if (pg_atomic_read_u32(&Slots->waiting_roles) > 0)
-				role->not_before = TimestampTzPlusMilliseconds(now, SCHEDULER_YIELDED);
+			if (crew_gave_way(member))
+			{
+				role->yields_until = TimestampTzPlusMilliseconds(now, Min(SCHEDULER_YIELDS << Min(role->gave_way, 8),
+																	   SCHEDULER_BACKOFF_MAX));
+				role->gave_way++;
+			}
+			else if (crew_left(member))
+				role->gave_way = 0;
+			if (crew_gave_way(member) || pg_atomic_read_u32(&Slots->waiting) > 0)
+			{
+				role->yields_until = Max(role->yields_until, TimestampTzPlusMilliseconds(now, SCHEDULER_YIELDED));
+				role->not_before = now;
+			}
 			else if (crew_left(member) || crew_lost(member) ||
 					 TimestampDifferenceMilliseconds(member->started_at, now) > ROLE_BACKOFF)
 			{
@@ -282,14 +312,15 @@ scheduler_round(void)
 	if (!crew_extension())
 	{
 		CommitTransactionCommand();
-		slot_set_active(false);
+		slot_set_active(false, 0, InvalidOid);
 		slot_forget_database(MyDatabaseId);
+		slot_lost_forget_database(MyDatabaseId);
 		crew_leave();
 	}
-	slot_set_active(true);
+	role_load();
+	slot_set_active(true, Nroles, ARole);
 	slot_set_looked(announced);
 	scheduler_sweep();
-	role_load();
 	scheduler_adopt();
 	/* Before a dispatcher calls the same handler again. */
 	if (scheduler_count_dead())
@@ -307,6 +338,64 @@ scheduler_round(void)
 	return due;
 }
 
+/*
+ * Has a role work that no dispatcher is there for?
+ */
+static bool
+scheduler_has_work(void)
+{
+	HASH_SEQ_STATUS seq;
+	Role	   *role;
+	bool		has_work = false;
+
+	hash_seq_init(&seq, Roles);
+	while ((role = hash_seq_search(&seq)) != NULL)
+		has_work |= role->wanted && role->has_work;
+	return has_work;
+}
+
+/*
+ * May this database do without a scheduler for a while?  Its dispatchers, if
+ * there are any, go on by themselves.
+ */
+static bool
+scheduler_may_leave(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, crew)
+		if (Slots->workers[((CrewMember *) lfirst(lc))->slot].pid == 0)
+			return false;		/* it is starting, or its end is to be seen to */
+	return crew == NIL || slot_place_waited(SCHEDULER_STAYS);
+}
+
+/*
+ * Others wait for a worker slot: leaves, if it can.  What happens here from now
+ * on makes the launcher send another one, and so does the time.
+ */
+static void
+scheduler_make_room(TimestampTz due)
+{
+	TimestampTz later = due;
+
+	if (MyWorkerSlot->waits > 0)
+	{
+		/* Schedulers alone get nothing done: those that have come later leave. */
+		if (crew != NIL || !slot_place_waited(SCHEDULER_STAYS) || !slot_place_others_first())
+			return;
+		slot_database_leave(GetCurrentTimestamp());
+		crew_leave();
+	}
+	if (!scheduler_may_leave() || scheduler_has_work() || !slot_place_make_room())
+		return;
+	slot_database_leave(due);
+	crew_transaction();
+	role_find_work(crew, &later);
+	CommitTransactionCommand();
+	slot_database_due(scheduler_has_work() ? GetCurrentTimestamp() : later);
+	crew_leave();
+}
+
 void
 scheduler_main(Datum arg)
 {
@@ -319,7 +408,6 @@ scheduler_main(Datum arg)
 	crew_transaction();
 	report_begin();
 	CommitTransactionCommand();
-	before_shmem_exit(scheduler_uncount, (Datum) 0);
 	role_begin();
 
 	for (;;)
@@ -336,6 +424,7 @@ scheduler_main(Datum arg)
 			slot_activity(ACTIVITY_IDLE);
 			slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
 		}
+		scheduler_make_room(due);
 		crew_nap(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due), crew);
 	}
 }

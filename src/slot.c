@@ -54,7 +54,8 @@ slot_shmem_startup(void)
 		Slots->nworkers = Min(max_worker_processes, SLOT_MAX_WORKERS);
 		pg_atomic_init_u64(&Slots->registry_generation, 1);
 		pg_atomic_init_u64(&Slots->crew_generation, 1);
-		pg_atomic_init_u32(&Slots->waiting_roles, 0);
+		pg_atomic_init_u32(&Slots->waiting, 0);
+		pg_atomic_init_u64(&Slots->scarce_until, 0);
 		pg_atomic_init_u32(&Slots->nlost, 0);
 		ConditionVariableInit(&Slots->moved);
 		for (int i = 0; i < SLOT_MAX_WORKERS; i++)
@@ -88,34 +89,28 @@ slot_install_hooks(void)
 /* ---------- workers ---------- */
 
 /*
- * Claims a slot for a worker about to be started.  At most "limit" workers of
- * this kind (0: no limit), and so many a (database, role).  Returns its index,
- * or -1.
+ * Claims a slot for a worker about to be started, of which there are to be so
+ * many for (database, role).  Returns its index, or a SlotRefusal.
  */
 int
-slot_claim(WorkerKind kind, Oid database, Oid role, int limit, int colleagues, uint32 *generation)
+slot_claim(WorkerKind kind, Oid database, Oid role, int colleagues, uint32 *generation)
 {
-	int			free_slot = -1;
-	int			count = 0;
+	int			free_slot = SLOT_NO_PLACE;
+	bool		share_taken = false;
 
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < Slots->nworkers; i++)
 	{
 		WorkerSlot *slot = &Slots->workers[i];
 
-		if (!slot->in_use)
-		{
-			if (free_slot < 0)
-				free_slot = i;
-			continue;
-		}
-		if (slot->kind != kind)
-			continue;
-		count++;
-		if (slot->database == database && slot->role == role)
+		if (!slot->in_use && free_slot < 0)
+			free_slot = i;
+		if (slot_serves(slot, kind, database, role))
 			colleagues--;
 	}
-	if (free_slot >= 0 && colleagues > 0 && (limit == 0 || count < limit))
+	if (colleagues <= 0 || (kind == WORKER_DISPATCHER && !slot_place_free(role, &share_taken)))
+		free_slot = colleagues <= 0 || share_taken ? SLOT_SHARE_TAKEN : SLOT_NO_PLACE;
+	if (free_slot >= 0)
 	{
 		WorkerSlot *slot = &Slots->workers[free_slot];
 
@@ -130,12 +125,14 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int limit, int colleagues, u
 		slot->started_at = GetCurrentTimestamp();
 		slot->serving = slot->makes_room = false;
 		pg_atomic_write_u32(&slot->leave, 0);
+		slot->waits = 0;
+		slot->pressed_at = 0;
+		slot->pressed = 0;
+		slot->allowance = 0;
 		memset(&slot->now, 0, sizeof(slot->now));
 		slot->now.since = slot->started_at;
 		*generation = slot->generation;
 	}
-	else
-		free_slot = -1;
 	LWLockRelease(&Slots->lock);
 	return free_slot;
 }
@@ -157,6 +154,8 @@ slot_unclaim(int index, uint32 generation)
 	if (ours)
 	{
 		slot_clear_interest(index);
+		pg_atomic_fetch_sub_u32(&Slots->waiting, slot->waits);
+		slot->waits = 0;
 		slot->in_use = false;
 		slot->pid = 0;
 		slot->proc = NULL;
@@ -181,15 +180,18 @@ slot_detach(int code, Datum arg)
 		return;
 	MyWorkerSlot = NULL;
 	crash_unmark();
-	if (slot->now.activity == ACTIVITY_HANDLING && pg_atomic_read_u32(&slot->leave) == 0)
+	if (slot->now.activity == ACTIVITY_HANDLING && pg_atomic_read_u32(&slot->leave) == LEAVE_NOT)
 	{
 		slot->lost = slot->generation;
 		slot_lost_add(slot);
 	}
 	slot_unclaim(index, slot->generation);
-	/* Who has started us may be gone: tell who is there now. */
+	/* Who has started us may be gone: tell who is there now, or is to be. */
 	if (slot->kind == WORKER_DISPATCHER)
+	{
 		slot_wake_kind(WORKER_SCHEDULER, slot->database);
+		slot_database_touch(slot->database);
+	}
 	else if (slot->kind == WORKER_SCHEDULER)
 		slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
 }
@@ -358,10 +360,19 @@ slot_registry_generation(void)
 }
 
 /*
- * Shall this worker go?
+ * Shall this worker go?  False in sessions.
  */
 bool
 slot_asked_to_leave(void)
 {
-	return pg_atomic_read_u32(&MyWorkerSlot->leave) != 0;
+	return MyWorkerSlot != NULL && pg_atomic_read_u32(&MyWorkerSlot->leave) != LEAVE_NOT;
+}
+
+/*
+ * And that for others, who have waited for too long?
+ */
+bool
+slot_gives_way(void)
+{
+	return MyWorkerSlot != NULL && pg_atomic_read_u32(&MyWorkerSlot->leave) == LEAVE_FOR_OTHERS;
 }

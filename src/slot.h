@@ -31,7 +31,7 @@
 /* Calls of handlers that died with their dispatcher, until they are counted. */
 #define SLOT_MAX_LOST		128
 /* Databases that the launcher keeps an eye on or that are held out. */
-#define SLOT_MAX_DATABASES	256
+#define SLOT_MAX_DATABASES	1024
 
 typedef enum WorkerKind
 {
@@ -48,6 +48,13 @@ typedef enum WorkerActivity
 	ACTIVITY_HANDLING,			/* a handler runs */
 	ACTIVITY_COMMITTING
 } WorkerActivity;
+
+typedef enum LeaveReason
+{
+	LEAVE_NOT,
+	LEAVE_FOR_GOOD,				/* the database is needed, or pm.launcher is off */
+	LEAVE_FOR_OTHERS			/* somebody has waited for too long for its place */
+} LeaveReason;
 
 typedef enum HandlingSource
 {
@@ -99,7 +106,7 @@ typedef struct WorkerSlot
 	pid_t		pid;			/* 0 until attached */
 	PGPROC	   *proc;
 	TimestampTz started_at;
-	pg_atomic_uint32 leave;		/* asked to go, to make room or for good */
+	pg_atomic_uint32 leave;		/* a LeaveReason */
 	pg_atomic_uint32 wakes;		/* counts wake-ups: a latch can be reset by others' waits */
 
 	slock_t		mutex;
@@ -114,6 +121,15 @@ typedef struct WorkerSlot
 	}			now;
 	bool		serving;		/* a dispatcher has its share of its role's units */
 	bool		makes_room;		/* it is about to leave, for somebody who waits */
+
+	/* slot_place.c, under SlotShared->lock */
+	uint32		waits;			/* starts that lack a place or a worker slot: launcher, schedulers */
+	bool		waits_slot;		/* what they lack is a worker slot */
+	TimestampTz waits_since;
+	TimestampTz pressed_at;		/* when it was asked to give way, 0: not so */
+	int			pressed;		/* how hard */
+	uint32		gave_way;		/* the generation that was last asked to */
+	int64		allowance;		/* a handler runs so long before it is the first to give way, ms */
 	uint32		left;			/* the generation that last left of its own accord */
 	uint32		lost;			/* the generation that last died in the midst of a handler */
 } WorkerSlot;
@@ -190,6 +206,13 @@ typedef struct LogSlot
 	GenerationMember members[SLOT_MEMBERS];
 } LogSlot;
 
+/* Why slot_claim() gives none. */
+typedef enum SlotRefusal
+{
+	SLOT_NO_PLACE = -1,			/* pm.max_workers are at work */
+	SLOT_SHARE_TAKEN = -2		/* the role has all that it may have */
+} SlotRefusal;
+
 /* A log's slot, as somebody remembers it. */
 typedef struct LogRef
 {
@@ -202,6 +225,11 @@ typedef struct DatabaseSlot
 {
 	Oid			database;		/* InvalidOid: free */
 	bool		active;			/* a scheduler has found pm in it */
+	pg_atomic_uint32 away;		/* its scheduler has left, to make room */
+	pg_atomic_uint32 wanted;	/* and something has happened since */
+	TimestampTz due;			/* when to send one back at the latest */
+	int			nroles;			/* that own process managers in it, */
+	Oid			role;			/* one of them */
 	uint32		announced;		/* counts: "this database has pm, look again" */
 	uint32		looked;			/* the count when a scheduler last started */
 	int			held_out_by;	/* pid of the backend that drops, renames or copies it */
@@ -214,7 +242,8 @@ typedef struct SlotShared
 	int			nworkers;
 	pg_atomic_uint64 registry_generation;	/* counts commits that changed a registration */
 	pg_atomic_uint64 crew_generation;	/* counts comings and goings of dispatchers */
-	pg_atomic_uint32 waiting_roles; /* roles with work and no dispatcher, cluster-wide */
+	pg_atomic_uint32 waiting;	/* the sum of the workers' "waits" */
+	pg_atomic_uint64 scarce_until;	/* there are too few worker slots, a TimestampTz */
 	ConditionVariable moved;	/* broadcast when a cursor has moved */
 	WorkerSlot	workers[SLOT_MAX_WORKERS];
 	pg_atomic_uint32 nlost;
@@ -228,7 +257,7 @@ extern WorkerSlot *MyWorkerSlot;
 
 extern void slot_install_hooks(void);
 
-extern int	slot_claim(WorkerKind kind, Oid database, Oid role, int limit, int colleagues, uint32 *generation);
+extern int	slot_claim(WorkerKind kind, Oid database, Oid role, int colleagues, uint32 *generation);
 extern void slot_unclaim(int index, uint32 generation);
 extern void slot_attach(Datum arg);
 extern Datum slot_arg(int index, uint32 generation);
@@ -244,7 +273,17 @@ extern int	slot_lost_next(int from, LostCall *call);
 extern void slot_lost_forget(int index, uint64 number);
 extern void slot_lost_forget_database(Oid database);
 extern int	slot_rank(int *count);
-extern bool slot_make_room(int limit);
+
+extern bool slot_place_free(Oid role, bool *share_taken);
+extern void slot_place_wait(uint32 waits, bool for_slot, TimestampTz since);
+extern bool slot_place_make_room(void);
+extern void slot_place_press(void);
+extern bool slot_place_waited(int64 ms);
+extern bool slot_place_others_first(void);
+extern bool slot_place_schedulers_wait(void);
+extern void slot_place_scarce(void);
+extern bool slot_place_is_scarce(void);
+
 extern void slot_wake(int index);
 extern uint64 slot_registry_generation(void);
 extern void slot_wake_kind(WorkerKind kind, Oid database);
@@ -282,7 +321,12 @@ extern bool slot_hint(VirtualTransactionId vxid, Oid relid, int64 *floor);
 extern DatabaseSlot *slot_database(Oid database, bool create);
 extern bool slot_held_out(Oid database);
 extern void slot_refused(Oid database, bool refused);
-extern void slot_set_active(bool active);
+extern void slot_set_active(bool active, int nroles, Oid role);
+extern void slot_database_leave(TimestampTz due);
+extern void slot_database_due(TimestampTz due);
+extern void slot_database_touch(Oid database);
+extern bool slot_database_others(Oid role);
 extern bool slot_asked_to_leave(void);
+extern bool slot_gives_way(void);
 
 #endif							/* PM_SLOT_H */

@@ -31,6 +31,8 @@ slot_database(Oid database, bool create)
 	if (!create || free_slot == NULL)
 		return NULL;
 	memset(free_slot, 0, sizeof(*free_slot));
+	pg_atomic_init_u32(&free_slot->away, 0);
+	pg_atomic_init_u32(&free_slot->wanted, 0);
 	free_slot->database = database;
 	return free_slot;
 }
@@ -69,18 +71,104 @@ slot_refused(Oid database, bool refused)
 }
 
 /*
- * A scheduler says whether its database has pm.
+ * A scheduler says whether its database has pm, that it is there, and of how
+ * many roles, and one of them.
  */
 void
-slot_set_active(bool active)
+slot_set_active(bool active, int nroles, Oid role)
 {
 	DatabaseSlot *slot;
 
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
 	slot = slot_database(MyDatabaseId, active);
 	if (slot != NULL)
+	{
 		slot->active = active;
+		slot->nroles = active ? nroles : 0;
+		slot->role = role;
+		pg_atomic_write_u32(&slot->away, 0);
+		pg_atomic_write_u32(&slot->wanted, 0);
+	}
 	LWLockRelease(&Slots->lock);
+}
+
+/*
+ * Its scheduler is about to leave, to make room.  What happens from here on
+ * sends another one, and so does the time.  A full barrier: the scheduler looks
+ * for work once more afterwards, so that either it sees what a transaction has
+ * done or that transaction sees that it is away.
+ */
+void
+slot_database_leave(TimestampTz due)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	slot = slot_database(MyDatabaseId, false);
+	if (slot != NULL)
+	{
+		slot->due = due;
+		pg_atomic_write_u32(&slot->wanted, 0);
+		pg_atomic_write_u32(&slot->away, 1);
+	}
+	LWLockRelease(&Slots->lock);
+	pg_memory_barrier();
+}
+
+/*
+ * What that look has found: when another one is to be sent.
+ */
+void
+slot_database_due(TimestampTz due)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	slot = slot_database(MyDatabaseId, false);
+	if (slot != NULL)
+		slot->due = Min(slot->due, due);
+	LWLockRelease(&Slots->lock);
+}
+
+/*
+ * Something has happened in a database: if its scheduler is away, one is to be
+ * sent.  Runs in transaction callbacks.
+ */
+void
+slot_database_touch(Oid database)
+{
+	static DatabaseSlot *known = NULL;
+
+	if (known == NULL || known->database != database)
+	{
+		LWLockAcquire(&Slots->lock, LW_SHARED);
+		known = slot_database(database, false);
+		LWLockRelease(&Slots->lock);
+	}
+	if (known == NULL)
+		return;
+	pg_memory_barrier();
+	if (pg_atomic_read_u32(&known->away) != 0 && pg_atomic_read_u32(&known->wanted) == 0 &&
+		pg_atomic_exchange_u32(&known->wanted, 1) == 0)
+		slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
+}
+
+/*
+ * Do others than this role own process managers, in any database?  Caller holds
+ * Slots->lock.
+ */
+bool
+slot_database_others(Oid role)
+{
+	for (int i = 0; i < SLOT_MAX_DATABASES; i++)
+	{
+		DatabaseSlot *slot = &Slots->databases[i];
+
+		if (OidIsValid(slot->database) && slot->active &&
+			(slot->nroles > 1 || (slot->nroles == 1 && slot->role != role)))
+			return true;
+	}
+	return false;
 }
 
 /*

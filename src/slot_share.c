@@ -1,7 +1,6 @@
 /*
  * slot_share.c
- *		Shared memory: how the dispatchers of a role share out its units, and
- *		make room for other roles.
+ *		Shared memory: how the dispatchers of a role share out its units.
  *
  * Only lanes make a role have more than one.  The order of their slots is the
  * order of their shares; whoever comes or goes says so to the others.
@@ -36,32 +35,6 @@ slot_serve(void)
 {
 	MyWorkerSlot->serving = true;
 	slot_crew_changed(WORKER_DISPATCHER, MyWorkerSlot->database, MyWorkerSlot->role);
-}
-
-/*
- * Is this dispatcher to leave, since more roles wait for a place than there
- * are, or will be when others have left?  Then it has to.
- */
-bool
-slot_make_room(int limit)
-{
-	uint32		waiting = pg_atomic_read_u32(&Slots->waiting_roles);
-	int			places = limit;
-
-	if (waiting == 0)
-		return false;
-	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < Slots->nworkers; i++)
-	{
-		WorkerSlot *slot = &Slots->workers[i];
-
-		if (slot->in_use && slot->kind == WORKER_DISPATCHER && !slot->makes_room)
-			places--;
-	}
-	if (places < (int) waiting)
-		MyWorkerSlot->makes_room = true;
-	LWLockRelease(&Slots->lock);
-	return MyWorkerSlot->makes_room;
 }
 
 /*

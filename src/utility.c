@@ -151,7 +151,7 @@ utility_ask(Oid database, bool insist)
 		if (!slot->in_use || slot->database != database || slot->pid == 0)
 			continue;
 		there = true;
-		pg_atomic_write_u32(&slot->leave, 1);
+		pg_atomic_write_u32(&slot->leave, LEAVE_FOR_GOOD);
 		slot_wake(i);
 		if (insist)
 			(void) kill(slot->pid, SIGTERM);

@@ -11,8 +11,9 @@
  * passes over lock holders whose transaction has ended.  It may not fail, so
  * it allocates nothing.
  *
- * PREPARE TRANSACTION wakes nobody: the writer lives on, and nobody hears of
- * its end.  Readers that wait for it poll.
+ * PREPARE TRANSACTION wakes no reader: the writer lives on, and nobody hears of
+ * its end.  Readers that wait for it poll; a database whose scheduler is away
+ * gets one, which knows then when to look again.
  */
 #include "pm.h"
 
@@ -101,6 +102,7 @@ wakeup_at_end(bool commit)
 		if (log->slot.slot != NULL)
 			slot_log_wake(log->slot.slot);
 	}
+	slot_database_touch(MyDatabaseId);
 	if (!commit)
 		return;
 	for (int i = 0; i < forgotten.count; i++)
@@ -126,7 +128,9 @@ wakeup_xact_callback(XactEvent event, void *arg)
 		return;
 	if (!any_armed)
 		return;
-	if (Slots != NULL && event != XACT_EVENT_PREPARE)
+	if (Slots != NULL && event == XACT_EVENT_PREPARE)
+		slot_database_touch(MyDatabaseId);
+	else if (Slots != NULL)
 		wakeup_at_end(commit);
 	wakeup_clear();
 }
