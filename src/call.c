@@ -13,6 +13,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "call.h"
+#include "catalog/namespace.h"
 #include "crash.h"
 #include "done.h"
 #include "event.h"
@@ -198,6 +199,22 @@ call_begin(Calls *calls, Batch *batch)
 	handler_watch_begin(&calls->handler);
 }
 
+/*
+ * Temporary tables go with the batch, before anybody else can see them.  Others
+ * of the role could lock them later, and this session, which drops them when it
+ * ends, would wait for that where nothing can interrupt it.
+ */
+static void
+call_drop_temporary(void)
+{
+	Oid			temp;
+	Oid			temp_toast;
+
+	GetTempNamespaceState(&temp, &temp_toast);
+	if (OidIsValid(temp))
+		ResetTempTableNamespace();
+}
+
 void
 call_end(Calls *calls, Batch *batch)
 {
@@ -221,6 +238,8 @@ call_end(Calls *calls, Batch *batch)
 		handler_fire_deferred();
 		/* A cursor WITH HOLD would run its query at the commit, where nothing watches it, and nobody is to find it. */
 		PortalHashTableDeleteAll();
+		if (MyWorkerSlot != NULL)
+			call_drop_temporary();
 		call_over();
 	}
 	if (timer_was_set(&earliest))
