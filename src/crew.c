@@ -83,7 +83,7 @@ crew_left(CrewMember *member)
 }
 
 /*
- * Or was it asked to give way to others?
+ * Or was its handler cancelled to give way to others?
  */
 bool
 crew_gave_way(CrewMember *member)

@@ -83,6 +83,7 @@ role_load(void)
 		{
 			memset((char *) role + sizeof(Oid), 0, sizeof(Role) - sizeof(Oid));
 			role->backoff = ROLE_BACKOFF;
+			role->gave_way = slot_database_gave_way();
 		}
 		Nroles += role->wanted ? 0 : 1;
 		ARole = pm->owner;
@@ -91,24 +92,40 @@ role_load(void)
 	}
 }
 
+static void
+role_look_at(RoleDue *due, TimestampTz at)
+{
+	due->at = Min(due->at, at);
+}
+
+/*
+ * Nothing will wake us: look again after a while.
+ */
+static void
+role_poll(RoleDue *due, long away)
+{
+	role_look_at(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  due->leaving ? Max(away, guc_poll_interval) : guc_poll_interval));
+}
+
 /*
  * Is it time?  If not, look again then, and now and then before, since the
  * clock can be set.
  */
 static bool
-role_timer_due(TimestampTz at, TimestampTz *due)
+role_timer_due(TimestampTz at, RoleDue *due)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (at <= now)
 		return true;
 	if (!TIMESTAMP_IS_NOEND(at))
-		*due = Min(*due, Min(at, TimestampTzPlusMilliseconds(now, guc_poll_interval)));
+		role_look_at(due, due->leaving ? at : Min(at, TimestampTzPlusMilliseconds(now, guc_poll_interval)));
 	return false;
 }
 
 static bool
-role_due(TimestampTz at, TimestampTz *due)
+role_due(TimestampTz at, RoleDue *due)
 {
 	return lane_is_due(at, GetCurrentTimestamp()) || role_timer_due(at, due);
 }
@@ -119,13 +136,13 @@ role_due(TimestampTz at, TimestampTz *due)
  * not all ends tell.
  */
 static bool
-role_held(PmLog *log, int64 position, TimestampTz *due)
+role_held(PmLog *log, int64 position, RoleDue *due)
 {
 	Highwater	mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
 
 	if (mark.status == HIGHWATER_REWOUND || (mark.status != HIGHWATER_UNKNOWN && mark.mark > position))
 		return false;
-	*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Max(guc_poll_interval, ROLE_HELD_MIN)));
+	role_poll(due, ROLE_AWAY_HELD);
 	return true;
 }
 
@@ -134,7 +151,7 @@ role_held(PmLog *log, int64 position, TimestampTz *due)
  * at the logs.  *due is moved to when a retry is due.
  */
 static bool
-role_has_work(ProcessManager *pm, TimestampTz *due)
+role_has_work(ProcessManager *pm, RoleDue *due)
 {
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
@@ -197,7 +214,7 @@ role_serving(Role *role, List *crew)
  * Which roles without a dispatcher have work?
  */
 void
-role_find_work(List *crew, TimestampTz *due)
+role_find_work(List *crew, RoleDue *due)
 {
 	HASH_SEQ_STATUS seq;
 	Role	   *role;
@@ -213,7 +230,7 @@ role_find_work(List *crew, TimestampTz *due)
 
 		/* That it may again will not wake us. */
 		if (role->wanted && !crew_can_connect(role->role))
-			*due = Min(*due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval));
+			role_poll(due, ROLE_AWAY);
 		role->has_work = role->has_share = false;
 		if (!role->wanted || role_serving(role, crew) > 0 || !crew_can_connect(role->role))
 		{

@@ -8,7 +8,11 @@
 #include "registry.h"
 #include "utils/hsearch.h"
 
-#define ROLE_HELD_MIN	100		/* looking again at a mark that is held back, at least, ms */
+/* A scheduler that leaves is back at the latest, to look at a mark that is held back, and at
+ * other things, ms. */
+#define ROLE_AWAY_HELD	3000
+#define ROLE_AWAY		10000
+
 #define ROLE_BACKOFF	1000	/* before a role's dispatcher starts again, ms */
 
 /* A role that owns process managers here. */
@@ -29,12 +33,19 @@ typedef struct Role
 
 extern int	Nroles;				/* roles of which something is to run, */
 extern Oid	ARole;				/* one of them */
+/* When to look again. */
+typedef struct RoleDue
+{
+	TimestampTz at;
+	bool		leaving;		/* it costs the start of another scheduler */
+} RoleDue;
+
 extern HTAB *Roles;				/* of Role, by its OID */
 extern List *Managers;			/* all process managers of the database */
 
 extern void role_begin(void);
 extern void role_load(void);
 extern int	role_serving(Role *role, List *crew);
-extern void role_find_work(List *crew, TimestampTz *due);
+extern void role_find_work(List *crew, RoleDue *due);
 
 #endif							/* PM_ROLE_H */

@@ -26,14 +26,17 @@
 #include "report.h"
 #include "role.h"
 #include "storage/ipc.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #define SCHEDULER_NAP			60000	/* all is well, ms */
 #define SCHEDULER_NAP_WAITING	100 /* a role waits for a place */
+#define SCHEDULER_NAP_YIELDS	250 /* a role stays behind others: are there any? */
 #define SCHEDULER_NAP_LOST		1000	/* an attempt cannot be counted yet: looking again, at most */
 #define SCHEDULER_BACKOFF_MAX	30000
 #define SCHEDULER_YIELDED		300 /* a role that has made room stays behind others for, ms */
 #define SCHEDULER_YIELDS		1000	/* one that was made to, at first; twice as long each time */
+#define SCHEDULER_YIELDS_MAX	4000
 #define SCHEDULER_ALLOWANCE		INT64CONST(5000)	/* its handlers may run for, the same way, ms */
 #define SCHEDULER_ALLOWANCE_MAX	INT64CONST(60000)
 #define SCHEDULER_COMPLAINS		5000	/* of a lack of worker slots, after, ms */
@@ -78,9 +81,9 @@ scheduler_next(TimestampTz now, TimestampTz *due)
 			continue;
 		if (!role->has_work && (others || slot_place_is_scarce()))
 			continue;
-		if (role->yields_until > now && others)
+		if (role->yields_until > now && (others || slot_place_last()))
 		{
-			*due = Min(*due, role->yields_until);
+			*due = Min(*due, Min(role->yields_until, TimestampTzPlusMilliseconds(now, SCHEDULER_NAP_YIELDS)));
 			continue;
 		}
 		if (serving >= role->lanes || !crew_can_connect(role->role))
@@ -231,7 +234,7 @@ scheduler_reap(void)
 			if (crew_gave_way(member))
 			{
 				role->yields_until = TimestampTzPlusMilliseconds(now, Min(SCHEDULER_YIELDS << Min(role->gave_way, 8),
-																	   SCHEDULER_BACKOFF_MAX));
+																	   SCHEDULER_YIELDS_MAX));
 				role->gave_way++;
 			}
 			else if (crew_left(member))
@@ -305,6 +308,7 @@ static TimestampTz
 scheduler_round(void)
 {
 	TimestampTz due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP);
+	RoleDue		look = {.leaving = false};
 	uint32		announced;
 
 	crew_transaction();
@@ -331,26 +335,39 @@ scheduler_round(void)
 		due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), lost_nap));
 		lost_nap = Min(lost_nap * 2, SCHEDULER_NAP_LOST);
 	}
-	role_find_work(crew, &due);
-	due = scheduler_start(due);
+	look.at = due;
+	role_find_work(crew, &look);
+	due = scheduler_start(look.at);
 	CommitTransactionCommand();
 	bury_forget();
 	return due;
 }
 
 /*
- * Has a role work that no dispatcher is there for?
+ * Has a role work now that no dispatcher is there for?  *due is moved to when one
+ * that stays behind others is to have its turn.
  */
 static bool
-scheduler_has_work(void)
+scheduler_has_work(TimestampTz *due, int *gave_way)
 {
 	HASH_SEQ_STATUS seq;
 	Role	   *role;
+	TimestampTz now = GetCurrentTimestamp();
 	bool		has_work = false;
 
 	hash_seq_init(&seq, Roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
-		has_work |= role->wanted && role->has_work;
+	{
+		if (!role->wanted)
+			continue;
+		*gave_way = Max(*gave_way, role->gave_way);
+		if (!role->has_work)
+			continue;
+		if (role->yields_until > now)
+			*due = Min(*due, role->yields_until);
+		else
+			has_work = true;
+	}
 	return has_work;
 }
 
@@ -374,25 +391,31 @@ scheduler_may_leave(void)
  * on makes the launcher send another one, and so does the time.
  */
 static void
-scheduler_make_room(TimestampTz due)
+scheduler_make_room(void)
 {
-	TimestampTz later = due;
+	RoleDue		due = {.at = DT_NOEND, .leaving = true};
+	int			gave_way = 0;
+	bool		has_work = scheduler_has_work(&due.at, &gave_way);
 
 	if (MyWorkerSlot->waits > 0)
 	{
 		/* Schedulers alone get nothing done: those that have come later leave. */
 		if (crew != NIL || !slot_place_waited(SCHEDULER_STAYS) || !slot_place_others_first())
 			return;
-		slot_database_leave(GetCurrentTimestamp());
+		slot_database_leave(GetCurrentTimestamp(), gave_way);
 		crew_leave();
 	}
-	if (!scheduler_may_leave() || scheduler_has_work() || !slot_place_make_room())
+	if (has_work || !scheduler_may_leave() || !slot_place_make_room())
 		return;
-	slot_database_leave(due);
+	slot_database_leave(due.at, gave_way);
 	crew_transaction();
-	role_find_work(crew, &later);
+	role_find_work(crew, &due);
 	CommitTransactionCommand();
-	slot_database_due(scheduler_has_work() ? GetCurrentTimestamp() : later);
+	if (lost_nap > SCHEDULER_NAP_WAITING)
+		due.at = Min(due.at, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ROLE_AWAY_HELD));
+	if (scheduler_has_work(&due.at, &gave_way))
+		due.at = GetCurrentTimestamp();
+	slot_database_due(due.at);
 	crew_leave();
 }
 
@@ -404,6 +427,8 @@ scheduler_main(Datum arg)
 	if (slot_held_out(MyWorkerSlot->database) || !guc_launcher)
 		crew_leave();
 	crew_connect(MyWorkerSlot->database, InvalidOid);
+	/* Nobody who has a lock on the private tables keeps a worker slot with it. */
+	SetConfigOption("lock_timeout", "1s", PGC_USERSET, PGC_S_OVERRIDE);
 	crash_attach();
 	crew_transaction();
 	report_begin();
@@ -424,7 +449,7 @@ scheduler_main(Datum arg)
 			slot_activity(ACTIVITY_IDLE);
 			slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
 		}
-		scheduler_make_room(due);
+		scheduler_make_room();
 		crew_nap(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due), crew);
 	}
 }

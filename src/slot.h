@@ -128,7 +128,7 @@ typedef struct WorkerSlot
 	TimestampTz waits_since;
 	TimestampTz pressed_at;		/* when it was asked to give way, 0: not so */
 	int			pressed;		/* how hard */
-	uint32		gave_way;		/* the generation that was last asked to */
+	uint32		gave_way;		/* the generation that last had its handler cancelled for that */
 	int64		allowance;		/* a handler runs so long before it is the first to give way, ms */
 	uint32		left;			/* the generation that last left of its own accord */
 	uint32		lost;			/* the generation that last died in the midst of a handler */
@@ -228,6 +228,7 @@ typedef struct DatabaseSlot
 	pg_atomic_uint32 away;		/* its scheduler has left, to make room */
 	pg_atomic_uint32 wanted;	/* and something has happened since */
 	TimestampTz due;			/* when to send one back at the latest */
+	int			gave_way;		/* how often a role has had to, in a row */
 	int			nroles;			/* that own process managers in it, */
 	Oid			role;			/* one of them */
 	uint32		announced;		/* counts: "this database has pm, look again" */
@@ -279,6 +280,7 @@ extern void slot_place_wait(uint32 waits, bool for_slot, TimestampTz since);
 extern bool slot_place_make_room(void);
 extern void slot_place_press(void);
 extern bool slot_place_waited(int64 ms);
+extern bool slot_place_last(void);
 extern bool slot_place_others_first(void);
 extern bool slot_place_schedulers_wait(void);
 extern void slot_place_scarce(void);
@@ -322,7 +324,8 @@ extern DatabaseSlot *slot_database(Oid database, bool create);
 extern bool slot_held_out(Oid database);
 extern void slot_refused(Oid database, bool refused);
 extern void slot_set_active(bool active, int nroles, Oid role);
-extern void slot_database_leave(TimestampTz due);
+extern void slot_database_leave(TimestampTz due, int gave_way);
+extern int	slot_database_gave_way(void);
 extern void slot_database_due(TimestampTz due);
 extern void slot_database_touch(Oid database);
 extern bool slot_database_others(Oid role);

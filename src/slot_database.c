@@ -99,7 +99,7 @@ slot_set_active(bool active, int nroles, Oid role)
  * done or that transaction sees that it is away.
  */
 void
-slot_database_leave(TimestampTz due)
+slot_database_leave(TimestampTz due, int gave_way)
 {
 	DatabaseSlot *slot;
 
@@ -108,11 +108,28 @@ slot_database_leave(TimestampTz due)
 	if (slot != NULL)
 	{
 		slot->due = due;
+		slot->gave_way = gave_way;
 		pg_atomic_write_u32(&slot->wanted, 0);
 		pg_atomic_write_u32(&slot->away, 1);
 	}
 	LWLockRelease(&Slots->lock);
 	pg_memory_barrier();
+}
+
+/*
+ * What the scheduler before this one has left behind.
+ */
+int
+slot_database_gave_way(void)
+{
+	DatabaseSlot *slot;
+	int			gave_way;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	slot = slot_database(MyDatabaseId, false);
+	gave_way = slot != NULL ? slot->gave_way : 0;
+	LWLockRelease(&Slots->lock);
+	return gave_way;
 }
 
 /*

@@ -190,6 +190,7 @@ slot_place_insist(TimestampTz now)
 		if (slot->pressed == PRESSED_ASKED && ms >= PLACE_CANCEL)
 		{
 			slot->pressed = PRESSED_CANCELLED;
+			slot->gave_way = slot->generation;
 			(void) kill(slot->pid, SIGUSR2);
 		}
 		else if (slot->pressed == PRESSED_CANCELLED && ms >= PLACE_END)
@@ -277,7 +278,6 @@ slot_place_press(void)
 		victim->makes_room = true;
 		victim->pressed_at = now;
 		victim->pressed = PRESSED_ASKED;
-		victim->gave_way = victim->generation;
 		pg_atomic_write_u32(&victim->leave, LEAVE_FOR_OTHERS);
 		slot_wake(victim - Slots->workers);
 	}
@@ -298,6 +298,20 @@ slot_place_waited(int64 ms)
 	slot_place_count(&count);
 	LWLockRelease(&Slots->lock);
 	return count.since <= GetCurrentTimestamp() - ms * 1000;
+}
+
+/*
+ * Is at most one place free?
+ */
+bool
+slot_place_last(void)
+{
+	PlaceCount	count;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	slot_place_count(&count);
+	LWLockRelease(&Slots->lock);
+	return count.places <= 1;
 }
 
 /*

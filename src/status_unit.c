@@ -241,7 +241,7 @@ status_unit_count(UnitView *view, WorkerKind kind, Oid database)
 	{
 		WorkerSlot *slot = &view->workers[i];
 
-		if (slot->in_use && slot->kind == kind && !slot_unburied(slot) &&
+		if (slot->in_use && slot->kind == kind &&
 			(!OidIsValid(database) || slot->database == database))
 			count++;
 	}

@@ -102,7 +102,8 @@ wakeup_at_end(bool commit)
 		if (log->slot.slot != NULL)
 			slot_log_wake(log->slot.slot);
 	}
-	slot_database_touch(MyDatabaseId);
+	if (armed.count > 0 || registry_changed)
+		slot_database_touch(MyDatabaseId);
 	if (!commit)
 		return;
 	for (int i = 0; i < forgotten.count; i++)
