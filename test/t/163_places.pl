@@ -119,12 +119,15 @@ $node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pm.worker WHERE
 
 # ---- max_worker_processes: no process for a scheduler
 
-answer('CREATE DATABASE second');
+# What is idle would make room.
+$node->safe_psql('postgres', $_) for 'CREATE DATABASE second', 'ALTER SYSTEM SET pm.launcher = off', 'SELECT pg_reload_conf()';
+wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')", 0, 'no worker of pm is there');
 my $taken = take_all();
 cmp_ok($taken, '>', 0, "others take all worker processes that are free ($taken)");
 answer('CREATE EXTENSION pm; GRANT USAGE ON SCHEMA pm TO stranger', dbname => 'second');
 make('late', '', dbname => 'second');
 answer("INSERT INTO log_late (stream, type) VALUES ('a', 'A')", dbname => 'second');
+$node->safe_psql('postgres', $_) for 'ALTER SYSTEM RESET pm.launcher', 'SELECT pg_reload_conf()';
 my $ours = "(SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pm %')";
 wait_for("SELECT state || ' ' || regexp_replace(reason, 'pm has .*', '') FROM pm.status", 'waiting no background worker process is free for a scheduler of this database: of 8, ', 'no process for a scheduler: that is said', dbname => 'second');
 my ($pm, $others, $hint) = answer("SELECT reason || '|' || hint FROM pm.status", dbname => 'second', user => 'r_late') =~ /pm has (\d+) \(\d+ schedulers, \d+ dispatchers\), others have (\d+)\|(.*)/;
