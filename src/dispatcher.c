@@ -111,6 +111,9 @@ dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
 	{
 		crew_transaction();
 		*result = dispatch_batch(request);
+		/* Asked to give way, and about to: the commit is not to be cancelled, nor what comes then. */
+		if (slot_gives_way())
+			QueryCancelPending = false;
 		CommitTransactionCommand();
 	}
 	PG_CATCH();

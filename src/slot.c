@@ -193,7 +193,12 @@ slot_detach(int code, Datum arg)
 		slot_database_touch(slot->database);
 	}
 	else if (slot->kind == WORKER_SCHEDULER)
+	{
+		/* It may have been about to leave, and failed. */
+		if (slot->left != slot->generation)
+			slot_database_touch(slot->database);
 		slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
+	}
 }
 
 /*

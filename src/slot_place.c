@@ -36,6 +36,8 @@
 #define PLACE_CANCEL		100
 #define PLACE_END			400
 #define PLACE_GIVE_UP		1500
+/* Those that may make room are told again after, ms. */
+#define PLACE_TELL			200
 /* After a lack of worker slots, ms. */
 #define PLACE_SCARCE		10000
 
@@ -133,11 +135,15 @@ slot_place_free(Oid role, bool *share_taken)
 
 /*
  * So many starts of this worker's lack a place, or a worker slot; 0: none does
- * any more.  Those that may make room are told, again and again.
+ * any more.  Those that may make room are told, now and then again.
  */
 void
 slot_place_wait(uint32 waits, bool for_slot, TimestampTz since)
 {
+	static TimestampTz told = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		more = waits > MyWorkerSlot->waits;
+
 	if (waits == 0 && MyWorkerSlot->waits == 0)
 		return;
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
@@ -146,8 +152,9 @@ slot_place_wait(uint32 waits, bool for_slot, TimestampTz since)
 	MyWorkerSlot->waits_slot = for_slot;
 	MyWorkerSlot->waits_since = since;
 	LWLockRelease(&Slots->lock);
-	if (waits == 0)
+	if (waits == 0 || (!more && now >= told && !TimestampDifferenceExceeds(told, now, PLACE_TELL)))
 		return;
+	told = now;
 	slot_wake_kind(WORKER_DISPATCHER, InvalidOid);
 	if (for_slot)
 		slot_wake_kind(WORKER_SCHEDULER, InvalidOid);
