@@ -262,6 +262,8 @@ status_unit_no_process(UnitView *view, const char *what, Verdict *verdict)
 		!TimestampDifferenceExceeds(view->refused_at, view->now, STATUS_UNIT_REFUSED);
 	bool		full = true;
 
+	/* The launcher asks for one database at a time. */
+	refused |= slot_place_is_scarce();
 	for (int i = 0; i < view->nworkers; i++)
 		full = full && view->workers[i].in_use;
 	if (!refused && !full)
