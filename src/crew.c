@@ -205,7 +205,8 @@ crew_nap(long ms, List *crew)
 {
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (!crew_woken(crew))
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
+						 PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	/* There is nothing here to cancel. */
 	QueryCancelPending = false;

@@ -111,7 +111,7 @@ dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
 	{
 		crew_transaction();
 		*result = dispatch_batch(request);
-		/* Asked to give way, and about to: the commit is not to be cancelled, nor what comes then. */
+		/* It is about to give way: the commit is not to be cancelled, nor what follows. */
 		if (slot_gives_way())
 			QueryCancelPending = false;
 		CommitTransactionCommand();
@@ -380,7 +380,7 @@ dispatcher_give_way(SIGNAL_ARGS)
 {
 	int			save_errno = errno;
 
-	if (MyWorkerSlot != NULL && slot_gives_way() && MyWorkerSlot->now.activity != ACTIVITY_COMMITTING)
+	if (slot_gives_way() && MyWorkerSlot->now.activity != ACTIVITY_COMMITTING)
 	{
 		InterruptPending = true;
 		QueryCancelPending = true;

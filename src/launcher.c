@@ -245,7 +245,8 @@ launcher_say_no_slot(Oid database)
 	name = get_database_name(database);
 	if (name != NULL)
 		ereport(LOG,
-				(errmsg("pm finds no free background worker slot for a scheduler of database \"%s\"", name),
+				(errmsg("pm finds no free background worker slot for a scheduler of database \"%s\"",
+						name),
 				 errhint("Raise max_worker_processes; it is tried again.")));
 	CommitTransactionCommand();
 }
@@ -288,7 +289,9 @@ launcher_next(TimestampTz *due, uint32 *announced)
 			*due = Min(*due, TimestampTzPlusMilliseconds(now, LAUNCHER_BACKOFF));
 		else if (db->not_before > now)
 			*due = Min(*due, db->not_before);
-		else if (next == NULL || (wants == WANTS_NOW && (next->urgent_since == 0 || db->urgent_since < next->urgent_since)))
+		else if (next == NULL ||
+				 (wants == WANTS_NOW &&
+				  (next->urgent_since == 0 || db->urgent_since < next->urgent_since)))
 		{
 			next = db;
 			*announced = count;

@@ -104,8 +104,9 @@ role_look_at(RoleDue *due, TimestampTz at)
 static void
 role_poll(RoleDue *due, long away)
 {
-	role_look_at(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												  due->leaving ? Max(away, guc_poll_interval) : guc_poll_interval));
+	long		ms = due->leaving ? Max(away, guc_poll_interval) : guc_poll_interval;
+
+	role_look_at(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms));
 }
 
 /*
@@ -119,8 +120,9 @@ role_timer_due(TimestampTz at, RoleDue *due)
 
 	if (at <= now)
 		return true;
-	if (!TIMESTAMP_IS_NOEND(at))
-		role_look_at(due, due->leaving ? at : Min(at, TimestampTzPlusMilliseconds(now, guc_poll_interval)));
+	if (!TIMESTAMP_IS_NOEND(at) && !due->leaving)
+		at = Min(at, TimestampTzPlusMilliseconds(now, guc_poll_interval));
+	role_look_at(due, at);
 	return false;
 }
 
@@ -140,7 +142,8 @@ role_held(PmLog *log, int64 position, RoleDue *due)
 {
 	Highwater	mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
 
-	if (mark.status == HIGHWATER_REWOUND || (mark.status != HIGHWATER_UNKNOWN && mark.mark > position))
+	if (mark.status == HIGHWATER_REWOUND ||
+		(mark.status != HIGHWATER_UNKNOWN && mark.mark > position))
 		return false;
 	role_poll(due, ROLE_AWAY_HELD);
 	return true;

@@ -32,15 +32,15 @@
 #define SCHEDULER_NAP			60000	/* all is well, ms */
 #define SCHEDULER_NAP_WAITING	100 /* a role waits for a place */
 #define SCHEDULER_NAP_YIELDS	250 /* a role stays behind others: are there any? */
-#define SCHEDULER_NAP_LOST		1000	/* an attempt cannot be counted yet: looking again, at most */
+#define SCHEDULER_NAP_LOST		1000	/* an attempt cannot be counted yet, at most */
 #define SCHEDULER_BACKOFF_MAX	30000
 #define SCHEDULER_YIELDED		300 /* a role that has made room stays behind others for, ms */
-#define SCHEDULER_YIELDS		1000	/* one that was made to, at first; twice as long each time */
+#define SCHEDULER_YIELDS		1000	/* one that was made to, at first; doubles */
 #define SCHEDULER_YIELDS_MAX	4000
-#define SCHEDULER_ALLOWANCE		INT64CONST(5000)	/* its handlers may run for, the same way, ms */
+#define SCHEDULER_ALLOWANCE		INT64CONST(5000)	/* its handlers may run for; doubles */
 #define SCHEDULER_ALLOWANCE_MAX	INT64CONST(60000)
 #define SCHEDULER_COMPLAINS		5000	/* of a lack of worker slots, after, ms */
-#define SCHEDULER_STAYS			200 /* for its dispatchers, while others wait for a worker slot, ms */
+#define SCHEDULER_STAYS			200 /* for its dispatchers, while others want its slot, ms */
 #define SCHEDULER_STARVES		10000	/* a role that has waited so long is named in the log, ms */
 #define SCHEDULER_SILENCE		(3600 * 1000)	/* and again after so long, ms */
 
@@ -83,7 +83,8 @@ scheduler_next(TimestampTz now, TimestampTz *due)
 			continue;
 		if (role->yields_until > now && (others || slot_place_last()))
 		{
-			*due = Min(*due, Min(role->yields_until, TimestampTzPlusMilliseconds(now, SCHEDULER_NAP_YIELDS)));
+			*due = Min(*due, role->yields_until);
+			*due = Min(*due, TimestampTzPlusMilliseconds(now, SCHEDULER_NAP_YIELDS));
 			continue;
 		}
 		if (serving >= role->lanes || !crew_can_connect(role->role))
@@ -233,15 +234,18 @@ scheduler_reap(void)
 		{
 			if (crew_gave_way(member))
 			{
-				role->yields_until = TimestampTzPlusMilliseconds(now, Min(SCHEDULER_YIELDS << Min(role->gave_way, 8),
-																	   SCHEDULER_YIELDS_MAX));
+				long		ms = SCHEDULER_YIELDS << Min(role->gave_way, 8);
+
+				ms = Min(ms, SCHEDULER_YIELDS_MAX);
+				role->yields_until = TimestampTzPlusMilliseconds(now, ms);
 				role->gave_way++;
 			}
 			else if (crew_left(member))
 				role->gave_way = 0;
 			if (crew_gave_way(member) || pg_atomic_read_u32(&Slots->waiting) > 0)
 			{
-				role->yields_until = Max(role->yields_until, TimestampTzPlusMilliseconds(now, SCHEDULER_YIELDED));
+				role->yields_until = Max(role->yields_until,
+										 TimestampTzPlusMilliseconds(now, SCHEDULER_YIELDED));
 				role->not_before = now;
 			}
 			else if (crew_left(member) || crew_lost(member) ||

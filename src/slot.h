@@ -123,13 +123,13 @@ typedef struct WorkerSlot
 	bool		makes_room;		/* it is about to leave, for somebody who waits */
 
 	/* slot_place.c, under SlotShared->lock */
-	uint32		waits;			/* starts that lack a place or a worker slot: launcher, schedulers */
+	uint32		waits;			/* starts that lack a place or a worker slot */
 	bool		waits_slot;		/* what they lack is a worker slot */
 	TimestampTz waits_since;
 	TimestampTz pressed_at;		/* when it was asked to give way, 0: not so */
 	int			pressed;		/* how hard */
 	uint32		gave_way;		/* the generation that last had its handler cancelled for that */
-	int64		allowance;		/* a handler runs so long before it is the first to give way, ms */
+	int64		allowance;		/* what a handler may take before others' do give way, ms */
 	uint32		left;			/* the generation that last left of its own accord */
 	uint32		lost;			/* the generation that last died in the midst of a handler */
 } WorkerSlot;
@@ -258,7 +258,8 @@ extern WorkerSlot *MyWorkerSlot;
 
 extern void slot_install_hooks(void);
 
-extern int	slot_claim(WorkerKind kind, Oid database, Oid role, int colleagues, uint32 *generation);
+extern int	slot_claim(WorkerKind kind, Oid database, Oid role, int colleagues,
+					   uint32 *generation);
 extern void slot_unclaim(int index, uint32 generation);
 extern void slot_attach(Datum arg);
 extern Datum slot_arg(int index, uint32 generation);

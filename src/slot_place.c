@@ -67,6 +67,15 @@ slot_place_is_dispatcher(WorkerSlot *slot)
 }
 
 /*
+ * One that cannot be ended takes no place of others.
+ */
+static inline bool
+slot_place_taken(WorkerSlot *slot)
+{
+	return slot_place_is_dispatcher(slot) && slot->pressed != PRESSED_GIVEN_UP;
+}
+
+/*
  * Caller holds Slots->lock.
  */
 static void
@@ -81,7 +90,7 @@ slot_place_count(PlaceCount *count)
 
 		if (!slot->in_use)
 			continue;
-		if (slot->kind == WORKER_DISPATCHER && !slot->makes_room && slot->pressed != PRESSED_GIVEN_UP)
+		if (slot_place_taken(slot) && !slot->makes_room)
 			count->places--;
 		if (slot->makes_room && slot->pressed != PRESSED_GIVEN_UP)
 			count->leaving++;
@@ -126,8 +135,7 @@ slot_place_free(Oid role, bool *share_taken)
 	int			taken = 0;
 
 	for (int i = 0; i < Slots->nworkers; i++)
-		if (slot_place_is_dispatcher(&Slots->workers[i]) && Slots->workers[i].pressed != PRESSED_GIVEN_UP)
-			taken++;
+		taken += slot_place_taken(&Slots->workers[i]) ? 1 : 0;
 	*share_taken = guc_max_workers > 1 && slot_place_of_role(role) >= guc_max_workers - 1 &&
 		slot_database_others(role);
 	return taken < guc_max_workers && !*share_taken;
@@ -172,7 +180,8 @@ slot_place_make_room(void)
 		return false;
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
 	slot_place_count(&count);
-	if (MyWorkerSlot->kind == WORKER_DISPATCHER ? slot_place_lacking(&count) : count.leaving < count.wanted_slots)
+	if (MyWorkerSlot->kind == WORKER_DISPATCHER ? slot_place_lacking(&count) :
+		count.leaving < count.wanted_slots)
 		MyWorkerSlot->makes_room = true;
 	LWLockRelease(&Slots->lock);
 	return MyWorkerSlot->makes_room;
@@ -238,7 +247,8 @@ static WorkerSlot *
 slot_place_victim(PlaceCount *count, TimestampTz now)
 {
 	WorkerSlot *victim = NULL;
-	int			share = Max(guc_max_workers / Max(slot_place_roles() + count->wanted_roles, 1), 1);
+	int			roles = Max(slot_place_roles() + count->wanted_roles, 1);
+	int			share = Max(guc_max_workers / roles, 1);
 	int			most = 0;		/* places of the victim's role, beyond the share */
 	int64		over = 0;		/* the victim's time, beyond its allowance */
 
@@ -249,14 +259,16 @@ slot_place_victim(PlaceCount *count, TimestampTz now)
 		int			beyond;
 		int64		slot_over;
 
-		if (!slot_place_is_dispatcher(slot) || slot->makes_room || slot->pid == 0 || ran < PLACE_MIN_RUN ||
+		if (!slot_place_is_dispatcher(slot) || slot->makes_room || slot->pid == 0 ||
+			ran < PLACE_MIN_RUN ||
 			(slot->now.activity != ACTIVITY_HANDLING && slot->now.activity != ACTIVITY_READING))
 			continue;
 		beyond = Max(slot_place_of_role(slot->role) - share, 0);
 		slot_over = Max(ran - slot->allowance, 0);
 		if (victim != NULL &&
 			(beyond != most ? beyond < most :
-			 beyond == 0 && slot_over != over ? slot_over < over : slot->now.since < victim->now.since))
+			 beyond == 0 && slot_over != over ? slot_over < over :
+			 slot->now.since < victim->now.since))
 			continue;
 		victim = slot;
 		most = beyond;
@@ -321,6 +333,12 @@ slot_place_last(void)
 	return count.places <= 1;
 }
 
+static inline bool
+slot_place_lacks_slot(WorkerSlot *slot)
+{
+	return slot->in_use && slot->kind == WORKER_SCHEDULER && slot->waits > 0 && slot->waits_slot;
+}
+
 /*
  * Does another scheduler wait for a worker slot, and has waited longer than this
  * one does?  If all slots were schedulers', none would get any further.
@@ -335,9 +353,8 @@ slot_place_others_first(void)
 	{
 		WorkerSlot *slot = &Slots->workers[i];
 
-		if (slot->in_use && slot->kind == WORKER_SCHEDULER && slot != MyWorkerSlot && slot->waits > 0 &&
-			slot->waits_slot && slot->waits_since < MyWorkerSlot->waits_since)
-			found = true;
+		found |= slot_place_lacks_slot(slot) && slot != MyWorkerSlot &&
+			slot->waits_since < MyWorkerSlot->waits_since;
 	}
 	LWLockRelease(&Slots->lock);
 	return found;
@@ -357,7 +374,7 @@ slot_place_schedulers_wait(void)
 	{
 		WorkerSlot *slot = &Slots->workers[i];
 
-		found |= slot->in_use && slot->kind == WORKER_SCHEDULER && slot->waits > 0 && slot->waits_slot;
+		found |= slot_place_lacks_slot(slot);
 	}
 	LWLockRelease(&Slots->lock);
 	return found;
