@@ -1,0 +1,160 @@
+# Hints are followed, and help: each is read from the error, from pm.status or pm.parked, what it says to run is
+# run by whom it says, and what was refused goes through. (164 does so for what can be wrong with a log.)
+# Also: where a worker looks for names, said before anything fails and when it does.
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use Test::More;
+
+my $node = PmTest::node('hints', conf => "pm.max_workers = 4\n");
+
+sub run
+{
+	my ($user, $sql) = @_;
+	my ($rc, $out, $err) = $node->psql('postgres', $sql, extra_params => [ '-U', $user ], on_error_stop => 1);
+	return ($rc, $out, $err);
+}
+sub as { my ($user, $sql) = @_; my ($rc, $out, $err) = run($user, $sql); die "$sql: $err" if $rc != 0; return $out; }
+
+as('postgres', <<'SQL');
+CREATE ROLE shop LOGIN;
+CREATE ROLE office LOGIN;
+CREATE ROLE nobody_logs_in;
+GRANT USAGE ON SCHEMA pm TO shop, office, nobody_logs_in;
+CREATE SCHEMA shop AUTHORIZATION shop;
+CREATE SCHEMA hidden;
+CREATE FUNCTION hidden.far(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
+CREATE FUNCTION public.boss(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
+REVOKE EXECUTE ON FUNCTION public.boss FROM PUBLIC;
+SQL
+as('shop', <<'SQL');
+SELECT pm.create_log('orders'), pm.create_log('refunds');
+CREATE FUNCTION shop.ok(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
+CREATE FUNCTION shop."Upper"(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
+CREATE FUNCTION shop.ok2(e pm.event, s json) RETURNS json LANGUAGE sql AS 'SELECT s';
+CREATE FUNCTION shop.two(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
+CREATE FUNCTION shop.two(e pm.event[]) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
+CREATE FUNCTION shop.key(e pm.event) RETURNS text LANGUAGE sql STABLE AS 'SELECT (e).stream';
+CREATE FUNCTION shop.bad(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE 'bad'; END $$;
+SELECT pm.register('m', 'shop.ok', '{orders,refunds}');
+SQL
+
+# What is tried, by whom; the error; the hint (and what of it is run, by whom), or the detail; and what goes
+# through then. Where nothing is tried again, it is what was tried.
+my @cases = (
+	# [ name, role, SQL, message, hint or detail, role who follows, SQL: from $1 of the hint if undef, tried again ]
+	[ 'the sequence was set back', 'shop', "SELECT pm.append('orders', 'a', 'x'); SELECT pm.append('orders', 'a', 'x'); SELECT pm.append('orders', 'a', 'x'); SELECT pm.high_water_mark('orders');
+		SELECT setval('orders_position_seq', 1); INSERT INTO orders (stream, type) VALUES ('a', 'x')", qr/cannot write position 2 into log "orders"/, qr/run (SELECT .*)\.$/m, 'shop', undef,
+		"INSERT INTO shop.orders (stream, type) VALUES ('a', 'x'); SELECT pm.append('orders', 'a', 'x')" ],
+	[ 'a position is written', 'shop', "INSERT INTO orders (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (2, 'a', 'x')", qr/cannot write position 2/, qr/Leave the position out/,
+		'shop', "INSERT INTO shop.orders (stream, type) VALUES ('a', 'x')", 'SELECT 1' ],
+	[ 'CACHE', 'shop', "ALTER TABLE orders ALTER position SET CACHE 5; INSERT INTO orders (stream, type) VALUES ('a', 'x'); INSERT INTO orders (stream, type) VALUES ('b', 'x')", qr/cannot write position/, qr/run (ALTER .*)\.$/m, 'shop', undef,
+		"INSERT INTO shop.orders (stream, type) VALUES ('a', 'x'); SELECT pm.append('orders', 'a', 'x')" ],
+	[ 'the trigger is off', 'shop', "ALTER TABLE orders DISABLE TRIGGER pm_before_write; INSERT INTO orders (stream, type) VALUES ('a', 'x')", qr/past its trigger/, qr/run (ALTER TABLE .*) as the table's owner/, 'shop', undef,
+		"INSERT INTO shop.orders (stream, type) VALUES ('a', 'x')" ],
+	[ 'the check is gone', 'shop', "ALTER TABLE orders DROP CONSTRAINT pm_position_is_new; INSERT INTO orders (stream, type) VALUES ('a', 'x')", qr/is missing or changed/, qr/run (SELECT .*): it puts back/, 'shop', undef,
+		"INSERT INTO shop.orders (stream, type) VALUES ('a', 'x')" ],
+	[ 'no such handler', 'shop', "SELECT pm.register('n', 'ok2', '{orders}', start_at => 'end')", qr/no handler "ok2" exists/, qr/DETAIL:  There is shop.ok2\(pm.event,pg_catalog.json\). Its second argument is of type json/,
+		'shop', 'CREATE FUNCTION shop.ok2(e pm.event, s jsonb) RETURNS jsonb LANGUAGE sql AS $$SELECT s$$' ],
+	[ 'its schema is missing', 'shop', "SET search_path = public; SELECT pm.register('n2', 'ok', '{orders}', start_at => 'end')", qr/no handler "ok" exists/, qr/DETAIL:  There is shop.ok\(pm.event\). Its schema is not in the search_path/,
+		'shop', 'SELECT 1', "SELECT pm.register('n2', 'shop.ok', '{orders}', start_at => 'end')" ],
+	[ 'its schema may not be used', 'shop', "SET search_path = hidden, public; SELECT pm.register('n3', 'far', '{orders}', start_at => 'end')", qr/no handler "far" exists/, qr/DETAIL:  There is hidden.far\(pm.event\). Role "shop" lacks USAGE on its schema/,
+		'postgres', 'GRANT USAGE ON SCHEMA hidden TO shop' ],
+	[ 'upper case', 'shop', "SELECT pm.register('n4', 'Upper', '{orders}', start_at => 'end')", qr/no handler "Upper" exists/, qr/A name in upper case must be given in double quotes/,
+		'shop', 'SELECT 1', q{SELECT pm.register('n4', '"Upper"', '{orders}', start_at => 'end')} ],
+	[ 'ambiguous', 'shop', "SELECT pm.register('n5', 'two', '{orders}', start_at => 'end')", qr/ambiguous/, qr/like two\(pm.event\)/, 'shop', 'SELECT 1', "SELECT pm.register('n5', 'two(pm.event)', '{orders}', start_at => 'end')" ],
+	[ 'EXECUTE', 'shop', "SELECT pm.register('n6', 'boss', '{orders}', start_at => 'end')", qr/may not execute/, qr/Run (GRANT .*)\.$/m, 'postgres', undef ],
+	[ 'a superuser registers', 'postgres', "SELECT pm.register('n7', 'shop.ok', '{orders}', start_at => 'end')", qr/which no superuser owns/, qr/Register it as the function's owner/, 'shop', 'SELECT 1',
+		"SET ROLE shop; SELECT pm.register('n7', 'shop.ok', '{orders}', start_at => 'end')" ],
+	[ 'lanes', 'shop', "SELECT pm.register('n8', 'shop.ok', '{orders}', correlate => 'shop.key', start_at => 'end', lanes => 2)", qr/must be IMMUTABLE/, qr/run (ALTER FUNCTION .*)\.$/m, 'shop', undef ],
+	[ 'types is empty', 'shop', "SELECT pm.register('n9', 'shop.ok', '{orders}', start_at => 'end', types => '{}')", qr/types must not be empty/, qr/leave types out/, 'shop', 'SELECT 1', "SELECT pm.register('n9', 'shop.ok', '{orders}', start_at => 'end')" ],
+	[ 'where to start', 'shop', "SELECT pm.register('n10', 'shop.ok', '{orders}')", qr/already has events/, qr/Give (start_at => 'beginning')/, 'shop', 'SELECT 1', "SELECT pm.register('n10', 'shop.ok', '{orders}', start_at => 'beginning')" ],
+	[ 'a log is left out', 'shop', "SELECT pm.register('m', 'shop.ok', '{orders}')", qr/which is not among logs/, qr/(SELECT pm.unfollow\(.*?\))/, 'shop', undef ],
+	[ 'the only log', 'shop', "SELECT pm.unfollow('n10', 'orders')", qr/is the only one/, qr/(SELECT pm.unregister\(.*?\))/, 'shop', undef, 'SELECT 1' ],
+	[ 'no LOGIN', 'postgres', "SET ROLE nobody_logs_in; SELECT pm.register('n11', 'hidden.far', '{orders}', start_at => 'end')", qr/permission denied for schema hidden|not permitted to log in/, qr/Run (ALTER ROLE nobody_logs_in LOGIN)/, 'postgres', undef,
+		"GRANT USAGE ON SCHEMA hidden TO nobody_logs_in; GRANT USAGE ON SCHEMA shop TO nobody_logs_in; GRANT SELECT ON shop.orders TO nobody_logs_in; SET ROLE nobody_logs_in; SELECT pm.register('n11', 'hidden.far', '{orders}', start_at => 'end')" ],
+	[ 'no right to read', 'office', "SELECT pm.high_water_mark('orders')", qr/may not read log/, qr/Run (GRANT SELECT ON \S+ TO \S+);?/, 'shop', undef ],
+	[ 'somebody waits in vain', 'shop', "BEGIN; SELECT pm.append('orders', 'w', 'x'); SELECT pm.wait_for('m', 'orders')", qr/which this transaction has written/, qr/Commit first/, 'shop', 'SELECT 1', "SELECT pm.append('orders', 'w', 'x'); SELECT pm.wait_for('m', 'orders', timeout => '60 s')" ],
+	[ 'isolation', 'shop', "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pm.read('orders')", qr/REPEATABLE READ/, qr/Use READ COMMITTED/, 'shop', 'SELECT 1', "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT count(*) FROM pm.read('orders')" ],
+	[ 'no such process manager', 'shop', "SELECT pm.pause('nm')", qr/does not exist/, qr/(SELECT name FROM pm.process_manager)/, 'shop', undef, "SELECT pm.pause('n'); SELECT pm.resume('n')" ],
+	[ 'no such log', 'shop', "SELECT pm.append('ordres', 'a', 'x')", qr/does not exist/, qr/(SELECT name FROM pm.log)/, 'shop', undef, "SELECT pm.append('orders', 'a', 'x')" ],
+	[ 'TRUNCATE', 'shop', 'TRUNCATE refunds', qr/cannot truncate/, qr/forget the log with pm.drop_log first/, 'shop', "SELECT pm.drop_log('refunds')" ],
+);
+
+for my $case (@cases)
+{
+	my ($name, $role, $sql, $message, $hint, $follower, $follow, $again) = @$case;
+	my ($rc, undef, $err) = run($role, $sql);
+
+	isnt($rc, 0, "$name: is refused");
+	like($err, $message, "$name: says why");
+	my $found = $err =~ $hint;
+	my $run = $follow // $1;
+	ok($found, "$name: and what helps") or diag($err);
+	next unless $found && defined $run;
+	($rc, undef, $err) = run($follower, $run);
+	is($rc, 0, "$name: that can be done") or diag("$run: $err");
+	($rc, undef, $err) = run($role, $again // $sql);
+	is($rc, 0, "$name: and helps") or diag($err);
+}
+
+# ---- in a worker
+
+sub status { return as('postgres', "SELECT $_[1] FROM pm.status WHERE process_manager = '$_[0]'"); }
+
+# USAGE on schema pm is taken away from an owner.
+as('postgres', "REVOKE USAGE ON SCHEMA pm FROM shop; INSERT INTO shop.orders (stream, type) VALUES ('g', 'x')");
+ok(PmTest::wait_until($node, "SELECT hint ~ 'GRANT' FROM pm.status WHERE process_manager = 'm'", 't', timeout => 20), 'no USAGE on schema pm: pm.status has the GRANT');
+like(status('m', 'state || reason || hint'), qr/^waiting.*permission denied for schema pm.*Run (GRANT USAGE ON SCHEMA pm TO shop)\.$/, 'and says why');
+as('postgres', status('m', "substring(hint FROM 'Run (GRANT.*)\\.\$')"));
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'm'", 'idle0'), 'that helps');
+
+# What pm.catch_up finds by a SET search_path, a worker does not.
+as('postgres', 'CREATE SCHEMA desk AUTHORIZATION office; GRANT USAGE ON SCHEMA shop TO office; GRANT SELECT ON shop.orders TO office');
+as('office', "CREATE TABLE desk.seen (pos bigint); CREATE FUNCTION desk.note(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN INSERT INTO seen VALUES (e.position); END';
+	CREATE FUNCTION desk.sets(e pm.event) RETURNS void LANGUAGE plpgsql SET search_path = desk AS 'BEGIN INSERT INTO seen VALUES (e.position); END';
+	CREATE FUNCTION desk.parsed(e pm.event) RETURNS void LANGUAGE sql BEGIN ATOMIC INSERT INTO desk.seen VALUES ((e).position); END");
+sub register
+{
+	my ($function, $before) = @_;
+	my (undef, undef, $err) = run('office', ($before // '') . "SELECT pm.register('o', '$function', '{orders}', start_at => 'end', max_attempts => 1)");
+	return $err;
+}
+is(register('desk.note'), '', 'the search_path that a worker has: no warning');
+is(register('desk.note', 'SET search_path = "$user", public, nowhere, pg_temp;'), '', 'nor where it comes to the same');
+like(register('note', 'SET search_path = desk, public;'), qr/WARNING:.*desk\.note\(pm\.event\).*\nDETAIL:.*looks for names in desk, public; a worker, as role "office", looks in public\.\nHINT:.*ALTER FUNCTION desk\.note\(pm\.event\) SET search_path FROM CURRENT/, 'another one: a warning says which');
+is(register('sets', 'SET search_path = desk, public;'), '', 'a handler with its own: no warning');
+is(register('parsed', 'SET search_path = desk, public;'), '', 'nor one whose names are looked up already');
+for my $setting ('ALTER ROLE office SET search_path = desk, public', 'ALTER DATABASE postgres SET search_path = desk, public', 'ALTER ROLE office IN DATABASE postgres SET search_path = desk, public')
+{
+	as('postgres', $setting);
+	is(register('note', 'SET search_path = desk, public;'), '', "$setting: no warning where the session has the same");
+	like(register('desk.note', 'SET search_path = public;'), qr/a worker, as role "office", looks in desk, public/, 'and one where it has not');
+	(my $reset = $setting) =~ s/SET search_path.*/RESET search_path/;
+	as('postgres', $reset);
+}
+register('desk.note');
+as('postgres', "SELECT pg_terminate_backend(pid) FROM pm.worker WHERE role = 'office'; INSERT INTO shop.orders (stream, type) VALUES ('s', 'x')");
+ok(PmTest::wait_until($node, "SELECT state FROM pm.parked WHERE process_manager = 'o'", 'dead'), 'a worker does not find it');
+like(as('postgres', "SELECT message, hint FROM pm.parked WHERE process_manager = 'o'"),
+	qr/relation "seen" does not exist\|A worker, as role "office", looks for names in public\. .* (ALTER FUNCTION desk\.note\(pm\.event\) SET search_path FROM CURRENT) in a session/, 'pm.parked says where it looks');
+as('office', 'SET search_path = desk, public; ALTER FUNCTION desk.note(pm.event) SET search_path FROM CURRENT; SELECT pm.retry(process_manager, log, position) FROM pm.parked');
+ok(PmTest::wait_until($node, 'SELECT count(*) FROM desk.seen', 1), 'that helps');
+is(as('postgres', 'SELECT count(*) FROM pm.parked'), 0, 'nothing is parked any more');
+
+# Under halt pm.status says it, and the server's log.
+as('office', "ALTER FUNCTION desk.note(pm.event) RESET search_path; SELECT pm.register('o', 'desk.note', '{orders}', max_attempts => 1, on_failure => 'halt')");
+as('postgres', "INSERT INTO shop.orders (stream, type) VALUES ('s', 'x')");
+ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'o'", 'halted'), 'under halt');
+like(status('o', 'hint'), qr/^Correct the handler, or the event in the log, then SELECT pm\.resume\('o'\)\. A worker, as role "office", looks for names in public\./, 'pm.status says it too');
+like(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/HINT:  A worker, as role "office", looks for names in public\./, "and the server's log");
+
+# What is said of data: under halt the log is read again; what is parked is a copy.
+as('postgres', "UPDATE shop.orders SET type = 'good' WHERE position = (SELECT max(position) FROM shop.orders)");
+as('office', "CREATE OR REPLACE FUNCTION desk.note(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN IF e.type <> 'good' THEN RAISE 'not good'; END IF; INSERT INTO desk.seen VALUES (e.position); END \$\$; SELECT pm.resume('o')");
+ok(PmTest::wait_until($node, 'SELECT count(*) FROM desk.seen', 2), 'halted: an event that was corrected in the log is handled');
+
+PmTest::no_crash_ok($node);
+$node->stop;
+done_testing();
