@@ -449,6 +449,21 @@ log_has_right(Oid relid, Oid role)
 }
 
 /*
+ * What gives a role the rights to read a table, in SQL.
+ */
+char *
+log_grants(Oid relid, const char *role)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(relid));
+	char	   *table = get_rel_name(relid);
+
+	if (schema == NULL || table == NULL)
+		return "";
+	return psprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %s", quote_identifier(schema),
+					quote_identifier(role), quote_qualified_identifier(schema, table), quote_identifier(role));
+}
+
+/*
  * Refuses a role that has not.  Asks the catalog only, so the table need not
  * be locked; whether there is one is not asked here.
  */
@@ -464,9 +479,7 @@ log_require_right(const char *name, Oid relid, Oid role)
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("role \"%s\" may not read log \"%s\"", user, name),
-			 errhint("Run GRANT SELECT ON %s TO %s, and GRANT USAGE on its schema.",
-					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), table),
-					 quote_identifier(user))));
+			 errhint("Run %s.", log_grants(relid, user))));
 }
 
 bool

@@ -82,6 +82,7 @@ extern char *log_find(const char *name, Oid *relid);
 extern PmLog *log_get_as(const char *name, Oid role);
 extern PmLog *log_open_as(const char *name, Oid role);
 extern bool log_has_right(Oid relid, Oid role);
+extern char *log_grants(Oid relid, const char *role);
 extern void log_require_right(const char *name, Oid relid, Oid role);
 extern void log_require_whole(PmLog *log);
 extern bool log_may_select(PmLog *log, Oid role);

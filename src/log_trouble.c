@@ -41,21 +41,21 @@ log_trouble_rights(LogTrouble *trouble, PmLog *log, Oid role)
 	if (!log_may_select(log, role))
 		log_trouble_note(trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
 						 psprintf("role \"%s\" may not read log \"%s\"", user, log->name), NULL,
-						 psprintf("Run GRANT SELECT ON %s TO %s, and GRANT USAGE on its schema.",
-								  log->table, quote_identifier(user)));
+						 psprintf("Run %s.", log_grants(log->relid, user)));
 	/* A row policy must not hide events from a reader without a word. */
 	else if (check_enable_rls(log->relid, role, true) == RLS_ENABLED)
 		log_trouble_note(trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
 						 psprintf("row-level security hides events of log \"%s\" from role \"%s\"",
 								  log->name, user), NULL,
-						 "Switch it off for the table, or give the role BYPASSRLS.");
+						 psprintf("Run ALTER TABLE %s DISABLE ROW LEVEL SECURITY, or ALTER ROLE %s BYPASSRLS.",
+								  log->table, quote_identifier(user)));
 	/* It is trimmed as the table's owner. */
 	else if (!log_owner_can_read(log))
 		log_trouble_note(trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
 						 psprintf("the owner of log \"%s\" may not read all of it", log->name),
 						 "Row-level security is forced on the owner, or the right is revoked.",
-						 psprintf("Run ALTER TABLE %s NO FORCE ROW LEVEL SECURITY, and GRANT SELECT to its owner.",
-								  log->table));
+						 psprintf("Run ALTER TABLE %s NO FORCE ROW LEVEL SECURITY; %s.", log->table,
+								  log_grants(log->relid, GetUserNameFromId(log->owner, false))));
 	else
 		return false;
 	return true;

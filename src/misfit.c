@@ -8,7 +8,7 @@
  */
 #include "pm.h"
 
-#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "event.h"
@@ -68,13 +68,17 @@ static int
 misfit_named(StringInfo lines, const char *name, Oid role, bool qualified, bool correlate)
 {
 	CatCList   *list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(name));
-	int			count = list->n_members;
+	int			count = 0;
 
-	for (int i = 0; i < Min(count, MISFIT_SHOWN); i++)
+	for (int i = 0; i < list->n_members && count < MISFIT_SHOWN; i++)
 	{
 		Form_pg_proc function = (Form_pg_proc) GETSTRUCT(&list->members[i]->tuple);
 		char	   *why = misfit_arguments(function, correlate);
 
+		/* Nobody means PostgreSQL's own ones. */
+		if (function->pronamespace == PG_CATALOG_NAMESPACE)
+			continue;
+		count++;
 		if (why == NULL)
 			why = misfit_place(function, role, qualified);
 		appendStringInfo(lines, "%sThere is %s. %s", lines->len > 0 ? "\n" : "",
@@ -112,7 +116,7 @@ misfit_explain(const char *name, Oid function, Oid role, bool correlate)
 		return NULL;
 	(void) misfit_named(&lines, llast(parts), role, list_length(parts) > 1, correlate);
 	/* SQL reads a name without quotes as one in lower case. */
-	if (lines.len == 0 && strcmp(name, llast(parts)) != 0 && list_length(parts) == 1 && strlen(name) < NAMEDATALEN &&
+	if (strcmp(name, llast(parts)) != 0 && list_length(parts) == 1 && strlen(name) < NAMEDATALEN &&
 		misfit_named(&lines, name, role, false, correlate) > 0)
 		appendStringInfo(&lines, "\nA name in upper case must be given in double quotes.");
 	return lines.len > 0 ? lines.data : NULL;

@@ -192,7 +192,7 @@ recut(ProcessManager *pm, int lanes)
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("process manager \"%s\" cannot change its lanes while one has halted", pm->name),
 					 errdetail("Lane %d: %s.", lane, state.reason),
-					 errhint("Mend what is wrong with the present number of lanes, which is %d, and end the halt with SELECT pm.resume(%s).",
+					 errhint("Keep lanes => %d, correct what has failed, and end the halt with SELECT pm.resume(%s) first.",
 							 pm->lanes, quote_literal_cstr(pm->name))));
 	}
 	recut_note(pm);

@@ -56,7 +56,7 @@ sub follow
 	return $1 if $hint =~ /^(?:As the table's owner, run |Run )(SELECT pm.create_log\('[^']*'\))/;
 	if ($hint =~ /^Run (ALTER TABLE \S+ ALTER COLUMN \S+ ADD GENERATED ALWAYS AS IDENTITY)/) { return $1; }
 	if ($hint =~ /^Run (GRANT SELECT ON \S+ TO \S+?),? and/) { return $1; }
-	return $1 if $hint =~ /^Run (.*)\.$/;
+	return $1 if $hint =~ /^Run (.*?)(?:, or .*)?\.$/;
 	return undef;
 }
 
