@@ -446,9 +446,13 @@ pm_guard_position_is_new(PG_FUNCTION_ARGS)
 						get_rel_name(relid) ? get_rel_name(relid) : "?", GUARD_WRITE_TRIGGER),
 				 errdetail("The trigger is disabled or missing, or the row comes through a partitioned table, "
 						   "logical replication or the validation of a constraint."),
+				 OidIsValid(get_trigger_oid(relid, GUARD_WRITE_TRIGGER, true)) ?
 				 errhint("A log takes events by INSERT, COPY and pm.append. If the trigger is off, run "
 						 "ALTER TABLE %s ENABLE ALWAYS TRIGGER %s as the table's owner.",
-						 guard_qualified_name(relid), GUARD_WRITE_TRIGGER)));
+						 guard_qualified_name(relid), GUARD_WRITE_TRIGGER) :
+				 errhint("As the table's owner, run SELECT pm.create_log(%s): it puts back what is missing of a log, "
+						 "and makes another table one. If it is to be none, run SELECT pm.drop_log(%s).",
+						 quote_literal_cstr(guard_qualified_name(relid)), quote_literal_cstr(guard_qualified_name(relid)))));
 	if (position <= entry->floor || position <= entry->read_up_to)
 		guard_refuse(entry, position);
 	if (position > entry->ceiling)
