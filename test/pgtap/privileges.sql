@@ -203,6 +203,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm_catalog.pending('p', 'k')$$,		'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.pending_instances()$$,		'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.unit_now(1, 0, 10)$$,				'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.advice('a.h(pm.event)', NULL, 10, '42P01')$$,	'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.waits_for(1)$$,					'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.session(1)$$,						'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.may_see(10)$$,						'00000', '00000', '00000', '00000', '00000');
@@ -315,7 +316,7 @@ FROM unnest('{carol,dave}'::text[]) r,
 		$$SELECT pm_catalog.may_see(10)$$]) q;
 SELECT is_empty(
 	$$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pm_catalog'::regnamespace AND has_function_privilege('pmtest_carol', oid, 'EXECUTE')
-		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'position_is_new', 'library', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session') $$,
+		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'position_is_new', 'library', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'advice') $$,
 	'no internal function is executable but those known to be harmless');
 
 -- ---- what was granted -------------------------------------------------------
