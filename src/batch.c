@@ -16,12 +16,16 @@
 #include "highwater.h"
 #include "log_read.h"
 #include "recut.h"
+#include "storage/lmgr.h"
 
 /* Of each of several logs so many events are read at once, at least. */
 #define BATCH_CHUNK		32
 
 /* So many events of other lanes are passed over in one batch, unless it is greater. */
 #define BATCH_OTHERS	10000
+
+/* This many logs a batch keeps locked; of more, each only while it is looked at. */
+#define BATCH_LOCKS		64
 
 /* When so many bytes have been read, the batch ends with them. */
 #define BATCH_BYTES		((Size) 64 * 1024 * 1024)
@@ -71,6 +75,17 @@ batch_version(Batch *batch, BatchLog *b)
 }
 
 /*
+ * Where there are many logs, each is locked only while it is looked at: the lock
+ * table is everybody's.  What has been read of it is good without the lock.
+ */
+static void
+batch_leave(Batch *batch, BatchLog *b)
+{
+	if (batch->many)
+		UnlockRelationOid(b->log->relid, AccessShareLock);
+}
+
+/*
  * Opens a log.  What keeps it from being read is noted.
  */
 static void
@@ -98,6 +113,7 @@ batch_open(Batch *batch, List *cursors)
 	ListCell   *lc;
 
 	reading_begin();
+	batch->many = list_length(cursors) > BATCH_LOCKS;
 	batch->logs = palloc0(sizeof(BatchLog) * Max(list_length(cursors), 1));
 	foreach(lc, cursors)
 	{
@@ -107,7 +123,11 @@ batch_open(Batch *batch, List *cursors)
 		b->cursor = lfirst(lc);
 		batch_open_log(batch, b);
 		if (b->trouble.message != NULL)
+		{
+			if (b->log != NULL)
+				batch_leave(batch, b);
 			continue;
+		}
 		foreach(lc2, batch->pm->recuts)
 		{
 			Recut	   *past = lfirst(lc2);
@@ -123,7 +143,32 @@ batch_open(Batch *batch, List *cursors)
 			b->key.lane = batch->lane;
 		}
 		b->reading = reading_find(&b->key, batch_version(batch, b), b->cursor->position, &b->next);
+		batch_leave(batch, b);
 	}
+}
+
+/*
+ * Locks a log again.  False if it cannot be looked at now.
+ */
+static bool
+batch_enter(Batch *batch, BatchLog *b)
+{
+	PmLog	   *before = b->log;
+
+	if (!batch->many)
+		return true;
+	batch_open_log(batch, b);
+	if (b->log != NULL && (b->trouble.message != NULL || b->log->relid != before->relid))
+	{
+		batch_leave(batch, b);
+		if (b->trouble.message == NULL)
+			log_trouble_missing(&b->trouble, b->cursor->log);
+		b->log = NULL;
+	}
+	if (b->log != NULL)
+		return true;
+	b->log = before;
+	return false;
 }
 
 /*
@@ -278,12 +323,19 @@ batch_read_to(BatchLog *b)
 static void
 batch_look(Batch *batch, BatchLog *b, DispatchResult *result)
 {
+	if (batch_has_read(b) || b->unknown || b->trouble.message != NULL)
+		return;
+	if (!batch_enter(batch, b))
+	{
+		b->unknown = b->reading != NULL;
+		return;
+	}
 	while (!batch_has_read(b) && !b->unknown && b->trouble.message == NULL)
 	{
 		if (!b->marked && !batch_compute_mark(batch, b, result))
 			b->unknown = b->reading != NULL;
 		else if (batch_read_to(b) >= b->mark.mark)
-			return;
+			break;
 		else if (batch_read_to(b) >= batch_up_to(batch, b))
 			b->unknown = true;
 		else if (b->looked_at > Max(batch->limit, BATCH_OTHERS) || (b->reading != NULL && batch->bytes > BATCH_BYTES))
@@ -291,6 +343,7 @@ batch_look(Batch *batch, BatchLog *b, DispatchResult *result)
 		else
 			batch_read_on(batch, b, batch_read_to(b));
 	}
+	batch_leave(batch, b);
 }
 
 static void
@@ -414,8 +467,8 @@ batch_next(Batch *batch)
 
 	if (batch->done >= batch->limit)
 		return NULL;
-	/* A log that cannot be read may have what comes before a timer. */
-	if (batch->has_timers && batch->left_out == 0)
+	/* A log that is not looked at may have what comes before a timer. */
+	if (batch->has_timers && !batch->some && batch->left_out == 0)
 	{
 		if (batch->timers_unread || (batch->timers_more && batch->next_timer == list_length(batch->timers)))
 			batch_timer_read(batch);
@@ -463,25 +516,31 @@ batch_done(Batch *batch, BatchItem *item, bool handled)
 
 /*
  * Moves the cursors: to the last event got past, or to where the log was read
- * where all there was has been.  Returns whether there is more.
+ * where all there was has been.  Returns whether there is more, and in
+ * result->rest, where.
  */
 bool
-batch_advance(Batch *batch)
+batch_advance(Batch *batch, DispatchResult *result)
 {
-	bool		more = false;
+	bool		any = false;
 
 	for (int i = 0; i < batch->nlogs; i++)
 	{
 		BatchLog   *b = &batch->logs[i];
 		int64		position = b->cursor->position;
+		bool		more;
 
 		if (batch_leaves_out(b))
+		{
+			if (b->cursor->which >= 0)
+				result->rest = bms_add_member(result->rest, b->cursor->which);
 			continue;
+		}
 		if (b->done == b->taken && !batch_has_read(b))
 		{
 			position = batch_read_to(b);
 			/* Without a mark of now it is not known that this is all. */
-			more |= !b->marked || position < b->mark.mark;
+			more = !b->marked || position < b->mark.mark;
 		}
 		else
 		{
@@ -492,6 +551,9 @@ batch_advance(Batch *batch)
 		if (position > b->cursor->position)
 			cursor_move(batch->pm, batch->lane, b->cursor, position, b->handled);
 		b->cursor->position = position;
+		any |= more;
+		if ((more || b->mark.status == HIGHWATER_HELD) && b->cursor->which >= 0)
+			result->rest = bms_add_member(result->rest, b->cursor->which);
 	}
-	return more;
+	return any;
 }

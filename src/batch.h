@@ -58,6 +58,8 @@ typedef struct Batch
 	int			limit;
 	Size		bytes;			/* of events that were read */
 
+	bool		many;			/* too many logs to keep them all locked */
+	bool		some;			/* not all of the logs are looked at: no timer is fired */
 	int			nlogs;
 	BatchLog   *logs;
 	int			count;			/* events, in the order to handle */
@@ -92,6 +94,6 @@ extern void batch_put_back(Batch *batch, BatchItem *item);
 extern void batch_timer_read(Batch *batch);
 extern void batch_timer_set(Batch *batch, int64 id, BatchItem *by);
 extern void batch_done(Batch *batch, BatchItem *item, bool handled);
-extern bool batch_advance(Batch *batch);
+extern bool batch_advance(Batch *batch, DispatchResult *result);
 
 #endif							/* PM_BATCH_H */

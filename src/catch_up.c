@@ -108,7 +108,7 @@ catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, in
 	if (run->raise || (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !ours))
 		catch_up_raise(error, pm);
 	*settled = false;
-	(void) cursor_read(pm, lane, &state);
+	cursor_state(pm, lane, &state);
 	if (blame_nobody(error->sqlerrcode) && (*at_once)++ < CATCH_UP_AT_ONCE)
 	{
 		lane_conflicts(pm->name, lane, 1);
@@ -178,7 +178,7 @@ catch_up_halted(ProcessManager *pm, int lane, bool named)
 {
 	LaneState	state;
 
-	(void) cursor_read(pm, lane, &state);
+	cursor_state(pm, lane, &state);
 	if (state.status != LANE_HALTED)
 		return false;
 	if (named)
@@ -249,7 +249,7 @@ catch_up_unit(CatchUp *run, ProcessManager **manager, int lane, bool named)
 
 	while (run->left > 0)
 	{
-		DispatchRequest request = {pm, lane, 0, 0, leave_parked, HIGHWATER_OWN, true, run->named, run->now, run->raise};
+		DispatchRequest request = {pm, lane, 0, 0, leave_parked, HIGHWATER_OWN, true, run->named, run->now, run->raise, false, NULL};
 		DispatchResult result = {0};
 		ErrorData  *error;
 

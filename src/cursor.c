@@ -20,7 +20,6 @@
 #include "scan.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "wakeup.h"
 
 /* The rate is a moving average over about this many seconds. */
@@ -32,10 +31,6 @@
 enum
 {
 	CURSOR_MANAGER = 1, CURSOR_LOG, CURSOR_LANE, CURSOR_POSITION, CURSOR_HANDLED, CURSOR_RATE, CURSOR_MOVED_AT
-};
-enum
-{
-	LOG_NAME = 1, LOG_SOURCE
 };
 
 /*
@@ -60,11 +55,86 @@ cursor_form(RowScan *scan)
 }
 
 /*
- * A unit's cursors, from where they were last.  NIL if one of them is not there
- * any more.
+ * A unit's rows.
+ */
+static void
+cursor_scan(RowScan *scan, ProcessManager *pm, int lane)
+{
+	scan_begin(scan, "cursor", "cursor_key", AccessShareLock);
+	scan_where_text(scan, CURSOR_MANAGER, pm->name);
+	scan_where_int4(scan, CURSOR_LANE, lane);
+}
+
+/*
+ * The cursor in one log, from where it was last.  NULL if it is not there any
+ * more.
+ */
+static Cursor *
+cursor_recall(RowScan *scan, ProcessManager *pm, int lane, const char *log)
+{
+	Cursor	   *cursor;
+
+	if (!scan_at(scan, cursor_place(pm, lane, log)))
+		return NULL;
+	cursor = cursor_form(scan);
+	return strcmp(cursor->log, log) == 0 ? cursor : NULL;
+}
+
+/*
+ * The cursor in one log, along the index.  NULL if there is none.
+ */
+static Cursor *
+cursor_find(ProcessManager *pm, int lane, const char *log)
+{
+	Cursor	   *cursor = NULL;
+	RowScan		scan;
+
+	scan_begin(&scan, "cursor", "cursor_key", AccessShareLock);
+	scan_where_text(&scan, CURSOR_MANAGER, pm->name);
+	scan_where_text(&scan, CURSOR_LOG, log);
+	scan_where_int4(&scan, CURSOR_LANE, lane);
+	if (scan_next(&scan))
+	{
+		cursor = cursor_form(&scan);
+		*cursor_place(pm, lane, log) = scan.tuple->t_self;
+	}
+	scan_end(&scan);
+	return cursor;
+}
+
+/*
+ * A unit's cursors in some of its logs, numbers in pm->logs.  The registration
+ * must be the one of now.
+ */
+List *
+cursor_list_some(ProcessManager *pm, int lane, const Bitmapset *logs)
+{
+	List	   *cursors = NIL;
+	RowScan		scan;
+	int			which = -1;
+
+	cursor_scan(&scan, pm, lane);
+	while ((which = bms_next_member(logs, which)) >= 0)
+	{
+		const char *log = list_nth(pm->logs, which);
+		Cursor	   *cursor = cursor_recall(&scan, pm, lane, log);
+
+		if (cursor == NULL)
+			cursor = cursor_find(pm, lane, log);
+		if (cursor == NULL)
+			continue;
+		cursor->which = which;
+		cursors = lappend(cursors, cursor);
+	}
+	scan_end(&scan);
+	return cursors;
+}
+
+/*
+ * A unit's cursors, all of them.  NIL if one of them is not where it was last.
  */
 static List *
-cursor_recall(RowScan *scan, ProcessManager *pm, int lane)
+cursor_recall_all(RowScan *scan, ProcessManager *pm, int lane)
 {
 	List	   *cursors = NIL;
 	ListCell   *lc;
@@ -74,44 +144,64 @@ cursor_recall(RowScan *scan, ProcessManager *pm, int lane)
 		return NIL;
 	foreach(lc, pm->logs)
 	{
-		Cursor	   *cursor;
+		Cursor	   *cursor = cursor_recall(scan, pm, lane, lfirst(lc));
 
-		if (!scan_at(scan, cursor_place(pm, lane, lfirst(lc))))
+		if (cursor == NULL)
 			return NIL;
-		cursor = cursor_form(scan);
-		if (strcmp(cursor->log, lfirst(lc)) != 0)
-			return NIL;
+		cursor->which = foreach_current_index(lc);
 		cursors = lappend(cursors, cursor);
 	}
 	return cursors;
 }
 
 /*
- * A unit's cursors, and its state.  In the caller's memory context.
+ * The number of a log in pm->logs, -1 if it is not there.  Most often it is the
+ * one that is expected.
+ */
+static int
+cursor_which(ProcessManager *pm, const char *log, int expected)
+{
+	int			count = list_length(pm->logs);
+
+	for (int i = 0; i < count; i++)
+		if (strcmp(list_nth(pm->logs, (expected + i) % count), log) == 0)
+			return (expected + i) % count;
+	return -1;
+}
+
+/*
+ * A unit's cursors, in the caller's memory context.
  */
 List *
-cursor_read(ProcessManager *pm, int lane, LaneState *state)
+cursor_list(ProcessManager *pm, int lane)
 {
 	RowScan		scan;
 	List	   *cursors;
 
-	memset(state, 0, sizeof(*state));
-	state->parked_due = state->timer_due = DT_NOEND;
-	lane_read(pm->name, lane, state);
-
-	scan_begin(&scan, "cursor", "cursor_key", AccessShareLock);
-	scan_where_text(&scan, CURSOR_MANAGER, pm->name);
-	scan_where_int4(&scan, CURSOR_LANE, lane);
-	cursors = cursor_recall(&scan, pm, lane);
+	cursor_scan(&scan, pm, lane);
+	cursors = cursor_recall_all(&scan, pm, lane);
 	if (cursors == NIL)
 		while (scan_next(&scan))
 		{
 			Cursor	   *cursor = cursor_form(&scan);
 
 			*cursor_place(pm, lane, cursor->log) = scan.tuple->t_self;
+			cursor->which = cursor_which(pm, cursor->log, list_length(cursors));
 			cursors = lappend(cursors, cursor);
 		}
 	scan_end(&scan);
+	return cursors;
+}
+
+/*
+ * The state of a unit.
+ */
+void
+cursor_state(ProcessManager *pm, int lane, LaneState *state)
+{
+	memset(state, 0, sizeof(*state));
+	state->parked_due = state->timer_due = DT_NOEND;
+	lane_read(pm->name, lane, state);
 
 	state->has_parked = head_parked(pm->name, lane);
 	/* Asked only where there may be one: every batch comes here. */
@@ -119,7 +209,16 @@ cursor_read(ProcessManager *pm, int lane, LaneState *state)
 		state->parked_due = head_retry(pm->name, lane);
 	if (pm->kind == HANDLER_INSTANCE)
 		state->timer_due = head_timer(pm->name, lane);
-	return cursors;
+}
+
+/*
+ * Both.
+ */
+List *
+cursor_read(ProcessManager *pm, int lane, LaneState *state)
+{
+	cursor_state(pm, lane, state);
+	return cursor_list(pm, lane);
 }
 
 /*
@@ -274,50 +373,4 @@ cursor_recut(ProcessManager *pm, int lanes)
 	(void) exec_as_owner(&set_back, values, NULL);
 	(void) exec_as_owner(&delete_lanes, values, NULL);
 	(void) exec_as_owner(&add_lanes, values, NULL);
-}
-
-/*
- * The furthest cursor in a log, by its name.
- */
-static int64
-cursor_furthest_of(const char *log, Snapshot snapshot)
-{
-	RowScan		scan;
-	int64		furthest = 0;
-
-	scan_begin(&scan, "cursor", "cursor_log", AccessShareLock);
-	scan_where_text(&scan, CURSOR_LOG, log);
-	scan_use_snapshot(&scan, snapshot);
-	while (scan_next(&scan))
-		furthest = Max(furthest, DatumGetInt64(scan.values[CURSOR_POSITION - 1]));
-	scan_end(&scan);
-	return furthest;
-}
-
-/*
- * The furthest cursor in a log, by its table: 0 if nobody follows it.
- *
- * What this transaction has done itself counts only with "own".  It may have
- * handled its own events, which are settled for nobody else.
- */
-int64
-cursor_furthest(Oid relid, bool own)
-{
-	Snapshot	snapshot;
-	RowScan		scan;
-	int64		furthest = 0;
-
-	/* The latest, whatever the isolation level; a copy, which can be changed. */
-	(void) GetTransactionSnapshot();
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	if (!own)
-		snapshot->curcid = FirstCommandId;
-
-	scan_begin(&scan, "log", "log_source", AccessShareLock);
-	scan_where_oid(&scan, LOG_SOURCE, relid);
-	while (scan_next(&scan))
-		furthest = Max(furthest, cursor_furthest_of(scan_text(&scan, LOG_NAME), snapshot));
-	scan_end(&scan);
-	UnregisterSnapshot(snapshot);
-	return furthest;
 }

@@ -263,7 +263,7 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 		call_end(&calls, batch);
 	}
 
-	more = batch_advance(batch) || batch->again;
+	more = batch_advance(batch, result) || batch->again;
 	if (dispatch_cures(batch))
 		lane_clear(batch->pm->name, batch->lane);
 	result->outcome = batch->halted ? DISPATCH_STOPPED :
@@ -365,6 +365,22 @@ dispatch_may_run(DispatchRequest *request, LaneState *state, DispatchResult *res
 }
 
 /*
+ * The cursors of the logs to look at.  All of them, where more than new events is
+ * to be decided on: what has failed is in some log, and before a timer go the
+ * events of all logs that were recorded before.
+ */
+static List *
+dispatch_cursors(Batch *batch)
+{
+	DispatchRequest *request = batch->request;
+
+	batch->some = request->some && batch->state.status == LANE_OK &&
+		(batch->pm->kind != HANDLER_INSTANCE || batch->state.timer_due > batch->now);
+	return batch->some ? cursor_list_some(batch->pm, batch->lane, request->logs) :
+		cursor_list(batch->pm, batch->lane);
+}
+
+/*
  * Runs one batch of a unit in the current (sub)transaction, which must be
  * fresh: READ COMMITTED, no snapshot in use that is older than the marks.
  */
@@ -373,7 +389,6 @@ dispatch_batch(DispatchRequest *request)
 {
 	Batch		batch;
 	DispatchResult result;
-	List	   *cursors;
 	Parked	   *head = NULL;
 
 	Assert(!IsolationUsesXactSnapshot());
@@ -395,7 +410,7 @@ dispatch_batch(DispatchRequest *request)
 	if (registry_version() != request->pm->version)
 		return result;
 
-	cursors = cursor_read(batch.pm, request->lane, &batch.state);
+	cursor_state(batch.pm, request->lane, &batch.state);
 	result.outcome = DISPATCH_STOPPED;
 	if (!dispatch_may_run(request, &batch.state, &result))
 		return result;
@@ -414,9 +429,10 @@ dispatch_batch(DispatchRequest *request)
 		lane_is_due(batch.state.parked_due, batch.now))
 		head = park_due(batch.pm, batch.lane, batch.now);
 	if (head != NULL)
-		dispatch_parked(&batch, cursors, head, &result);
+		dispatch_parked(&batch, cursor_list(batch.pm, batch.lane), head, &result);
 	else
-		dispatch_logs(&batch, cursors, &result);
+		dispatch_logs(&batch, dispatch_cursors(&batch), &result);
+	result.all = !batch.some;
 
 	if (batch.handled > 0 && batch.state.in_a_row > 0 && !batch.halted)
 		lane_in_a_row(batch.pm->name, batch.lane, 0, false);

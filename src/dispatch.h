@@ -6,6 +6,7 @@
 #define PM_DISPATCH_H
 
 #include "highwater.h"
+#include "nodes/bitmapset.h"
 #include "registry.h"
 
 typedef enum DispatchOutcome
@@ -26,6 +27,8 @@ typedef struct DispatchResult
 	bool		parked;			/* they were parked ones */
 	bool		held;			/* a mark is held back by a writer, or a log is locked */
 	bool		left_out;		/* something is wrong with a log */
+	bool		all;			/* logs have been looked at, not some */
+	Bitmapset  *rest;			/* logs that were looked at and have more, are held back, or left out */
 	TimestampTz due;			/* when there will be something without a new event, DT_NOEND: never */
 } DispatchResult;
 
@@ -41,6 +44,8 @@ typedef struct DispatchRequest
 	bool		wait_for_logs;	/* that are locked */
 	TimestampTz now;			/* what is due by then; 0: by the clock */
 	bool		raise;			/* errors go to the caller: nothing is set aside */
+	bool		some;			/* only these logs have to be looked at, */
+	Bitmapset  *logs;			/* numbers in pm->logs, if nothing but events is due */
 } DispatchRequest;
 
 extern DispatchResult dispatch_batch(DispatchRequest *request);

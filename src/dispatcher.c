@@ -111,6 +111,8 @@ dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
 	{
 		crew_transaction();
 		*result = dispatch_batch(request);
+		MemoryContextSwitchTo(caller);
+		result->rest = bms_copy(result->rest);
 		/* It is about to give way: the commit is not to be cancelled, nor what follows. */
 		if (slot_gives_way())
 			QueryCancelPending = false;
@@ -138,7 +140,7 @@ dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
 static void
 dispatcher_run(Unit *unit)
 {
-	DispatchRequest request = {unit->pm, unit->lane, 0, 0, unit->leave_parked, HIGHWATER_EVERYBODY, false, false, 0, false};
+	DispatchRequest request = {unit->pm, unit->lane, 0, 0, unit->leave_parked, HIGHWATER_EVERYBODY, false, false, 0, false, false, NULL};
 	DispatchResult result;
 	ErrorData  *error;
 
@@ -158,6 +160,7 @@ dispatcher_run(Unit *unit)
 	request.max_events = isolate_limit(&unit->isolate, unit->pm->batch_size);
 	request.max_parked = isolate_limit_parked(&unit->isolate, unit->pm->batch_size);
 	MemoryContextSwitchTo(run_context);
+	request.some = unit_moved(unit, &request.logs);
 	error = dispatcher_try_batch(&request, &result);
 	/* What was cancelled for the sake of others is no failure: it is handled again. */
 	if (error != NULL && !slot_gives_way())
@@ -165,6 +168,9 @@ dispatcher_run(Unit *unit)
 		dispatcher_clean();
 		failed_batch(unit, error);
 	}
+	if (error == NULL && !result.parked &&
+		(result.outcome == DISPATCH_IDLE || result.outcome == DISPATCH_DONE || result.outcome == DISPATCH_MORE))
+		unit_looked(unit, result.all, request.logs, result.rest);
 	MemoryContextSwitchTo(TopMemoryContext);
 	MemoryContextReset(run_context);
 	if (error != NULL)
@@ -321,7 +327,7 @@ dispatcher_check_clock(void)
 	if (now < last)
 		foreach(lc, Units)
 	{
-		((Unit *) lfirst(lc))->dirty = true;
+		((Unit *) lfirst(lc))->dirty = ((Unit *) lfirst(lc))->all = true;
 		((Unit *) lfirst(lc))->not_before = 0;
 	}
 	last = now;

@@ -72,7 +72,7 @@ failed_record(Unit *unit, ErrorData *error, const Handling *culprit, const Handl
 		unit_poll(unit);
 		return;
 	}
-	(void) cursor_read(pm, unit->lane, &state);
+	cursor_state(pm, unit->lane, &state);
 	if (culprit != NULL)
 	{
 		look_at = blame(pm, culprit, error, BLAME_ERROR);
@@ -101,7 +101,7 @@ failed_record_trouble(Unit *unit, ErrorData *trouble, const Handling *culprit, c
 	pm = failed_take(unit);
 	if (pm != NULL)
 	{
-		(void) cursor_read(pm, unit->lane, &state);
+		cursor_state(pm, unit->lane, &state);
 		trouble->message = psprintf("a failure of the handler could not be recorded: %s", trouble->message);
 		blame_wait(pm, unit->lane, &state, trouble, NULL);
 	}

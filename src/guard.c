@@ -42,7 +42,7 @@
 #include "access/xact.h"
 #include "catalog/pg_sequence.h"
 #include "commands/trigger.h"
-#include "cursor.h"
+#include "furthest.h"
 #include "guard.h"
 #include "sequence.h"
 #include "slot.h"
@@ -229,11 +229,11 @@ guard_readers(GuardEntry *entry)
 			slot_log_used(entry->slot.slot);
 			return reached;
 		}
-		slot_log_seed(entry->slot.slot, entry->relid, cursor_furthest(entry->relid, false));
+		slot_log_seed(entry->slot.slot, entry->relid, furthest_cursor(entry->relid, false));
 	}
 	if (!entry->seeded)
 	{
-		entry->seed = cursor_furthest(entry->relid, false);
+		entry->seed = furthest_cursor(entry->relid, false);
 		entry->seeded = true;
 	}
 	return entry->seed;

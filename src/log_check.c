@@ -8,7 +8,7 @@
 
 #include "access/relation.h"
 #include "catalog/pg_sequence.h"
-#include "cursor.h"
+#include "furthest.h"
 #include "guard.h"
 #include "log_check.h"
 #include "log_index.h"
@@ -71,7 +71,7 @@ log_sequence_fits(PmLog *log, int64 *last, int64 *needed)
 		return SEQUENCE_LOCKED;
 	*last = sequence_read(sequence);
 	relation_close(sequence, AccessShareLock);
-	*needed = cursor_furthest(log->relid, true);
+	*needed = furthest_cursor(log->relid, true);
 	slot_log_ref(log->relid, false, &slot);
 	if (slot_log_read(&slot, &mark, &reached))
 		*needed = Max(*needed, reached);

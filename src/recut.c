@@ -186,7 +186,7 @@ recut(ProcessManager *pm, int lanes)
 	{
 		LaneState	state;
 
-		(void) cursor_read(pm, lane, &state);
+		cursor_state(pm, lane, &state);
 		if (state.status == LANE_HALTED)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

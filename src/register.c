@@ -364,7 +364,7 @@ register_retry(ProcessManager *pm)
 
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
-		(void) cursor_read(pm, lane, &state);
+		cursor_state(pm, lane, &state);
 		if (state.status == LANE_RETRYING || state.status == LANE_PARKING || state.status == LANE_WAITING)
 			lane_clear(pm->name, lane);
 		park_retry_all(pm, lane, 0);

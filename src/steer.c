@@ -180,7 +180,7 @@ steer_unfollow(ProcessManager *pm, const char *log)
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
 		/* What it failed at is not its business any more. */
-		(void) cursor_read(pm, lane, &state);
+		cursor_state(pm, lane, &state);
 		if (state.log != NULL && strcmp(state.log, log) == 0)
 			lane_clear(pm->name, lane);
 	}
@@ -320,7 +320,7 @@ steer_resume(ProcessManager *pm, bool named)
 		 * nor were those that are dead by now.  The row of failures goes on:
 		 * if nothing can be handled still, it halts again at once.
 		 */
-		(void) cursor_read(pm, lane, &state);
+		cursor_state(pm, lane, &state);
 		retried = park_retry_all(pm, lane, state.status == LANE_HALTED ? state.in_a_row : 0);
 		lane_clear(pm->name, lane);
 		lane_in_a_row(pm->name, lane, Min(state.in_a_row, retried), false);
@@ -449,7 +449,7 @@ pm_seek(PG_FUNCTION_ARGS)
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
 		/* It does not have to be handled any more, or is to be handled afresh. */
-		(void) cursor_read(pm, lane, &state);
+		cursor_state(pm, lane, &state);
 		if ((state.log != NULL && strcmp(state.log, log->name) == 0) ||
 			(state.log == NULL && state.position != 0 && PG_GETARG_BOOL(3)))
 			lane_clear(pm->name, lane);

@@ -26,6 +26,9 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+/* With so many logs, a batch looks at all of them. */
+#define UNIT_FEW	64
+
 /* A log without a slot asks for one again after this time, ms. */
 #define UNIT_ASK	10000
 
@@ -132,7 +135,7 @@ unit_make(ProcessManager *pm, int lane, List *before, int *next)
 	unit->held_nap = UNIT_HELD_MIN;
 	unit->wait_nap = UNIT_WAIT_MIN;
 	unit->follows = palloc0(sizeof(Follow) * Max(list_length(pm->logs), 1));
-	unit->dirty = true;
+	unit->dirty = unit->all = true;
 	for (; *next < list_length(before); (*next)++)
 	{
 		Unit	   *known = list_nth(before, *next);
@@ -350,6 +353,46 @@ unit_look(void)
 	}
 	if (begun)
 		CommitTransactionCommand();
+}
+
+/*
+ * Which logs are to be looked at?  False: all of them, which is best as long as
+ * they are few.
+ */
+bool
+unit_moved(Unit *unit, Bitmapset **logs)
+{
+	int			count = list_length(unit->pm->logs);
+
+	*logs = NULL;
+	if (unit->all || count <= UNIT_FEW)
+		return false;
+	for (int i = 0; i < count; i++)
+		if (unit->follows[i].moved)
+			*logs = bms_add_member(*logs, i);
+	return true;
+}
+
+/*
+ * A batch has looked at all logs, or at some, and found more in the rest.
+ */
+void
+unit_looked(Unit *unit, bool all, const Bitmapset *logs, const Bitmapset *rest)
+{
+	int			which = -1;
+
+	if (all)
+	{
+		unit->all = false;
+		for (int i = 0; i < list_length(unit->pm->logs); i++)
+			unit->follows[i].moved = false;
+	}
+	else
+		while ((which = bms_next_member(logs, which)) >= 0)
+			unit->follows[which].moved = false;
+	which = -1;
+	while ((which = bms_next_member(rest, which)) >= 0)
+		unit->follows[which].moved = true;
 }
 
 /*

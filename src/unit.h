@@ -6,6 +6,7 @@
 #define PM_UNIT_H
 
 #include "isolate.h"
+#include "nodes/bitmapset.h"
 #include "registry.h"
 
 #define UNIT_HELD_MIN	10		/* polling a mark that is held back, ms */
@@ -38,6 +39,7 @@ typedef struct Unit
 	long		held_nap;
 	long		wait_nap;
 	Follow	   *follows;		/* of each of pm->logs */
+	bool		all;			/* look at all logs next time, not at those that have moved */
 } Unit;
 
 extern List *Units;
@@ -49,5 +51,7 @@ extern void unit_poll(Unit *unit);
 extern void unit_wait(Unit *unit);
 extern bool unit_incomplete(void);
 extern void unit_look(void);
+extern bool unit_moved(Unit *unit, Bitmapset **logs);
+extern void unit_looked(Unit *unit, bool all, const Bitmapset *logs, const Bitmapset *rest);
 
 #endif							/* PM_UNIT_H */
