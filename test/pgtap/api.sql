@@ -31,7 +31,7 @@ INSERT INTO contract VALUES
 	('discard', 'name text', 'bigint', 'volatile'),
 	('set_timer', 'type text, due timestamp with time zone, data jsonb DEFAULT ''{}''::jsonb', 'void', 'volatile'),
 	('cancel_timer', 'type text', 'boolean', 'volatile'),
-	('done', '', 'jsonb', 'immutable'),
+	('done', '', 'jsonb', 'stable'),
 	('catch_up', 'name text DEFAULT NULL::text, as_of timestamp with time zone DEFAULT NULL::timestamp with time zone, max_count bigint DEFAULT NULL::bigint, on_failure text DEFAULT ''raise''::text', 'bigint', 'volatile'),
 	('now', '', 'timestamp with time zone', 'stable'),
 	('wait_for', 'name text, log text DEFAULT NULL::text, up_to bigint DEFAULT NULL::bigint, timeout interval DEFAULT ''@ 5 secs''::interval', 'boolean', 'volatile');
