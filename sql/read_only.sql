@@ -24,7 +24,7 @@ SELECT statement, attempt('SELECT ' || statement) FROM unnest(ARRAY[
 	$$pm.append_all('orders', 's', '[{"type": "t"}]')$$, $$pm.trim('orders', 0)$$, $$pm.register('m', 'note', '{orders}')$$,
 	$$pm.unfollow('m', 'orders')$$, $$pm.unregister('m')$$, $$pm.pause('m')$$, $$pm.resume('m')$$, $$pm.resume()$$,
 	$$pm.seek('m', 'orders', 0)$$, $$pm.retry('m', 'orders', 1)$$, $$pm.discard('m', 'orders', 1)$$,
-	$$pm.retry('m')$$, $$pm.discard('m')$$]) WITH ORDINALITY s(statement, n) ORDER BY n;
+	$$pm.retry('m')$$, $$pm.discard('m')$$, $$pm.set_owner('m', current_user::text)$$]) WITH ORDINALITY s(statement, n) ORDER BY n;
 -- to look is no change
 SELECT count(*) FROM pm.read('orders');
 SELECT count(*) FROM pm.read_stream('orders', 's');
