@@ -141,7 +141,8 @@ head_lane_seen(const char *manager, int lane, HeapTuple tuple)
 	TransactionId xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (!ItemPointerEquals(&head->tid, &tuple->t_self) || head->xmin != xmin ||
+	if (!ItemPointerIsValid(&head->tid) ||
+		!ItemPointerEquals(&head->tid, &tuple->t_self) || head->xmin != xmin ||
 		!head_holds(head) || now < head->known_at ||
 		TimestampDifferenceExceeds(head->known_at, now, HEAD_AGE))
 		head_reset(head);
@@ -159,7 +160,7 @@ head_lane_written(const char *manager, int lane, HeapTuple before, HeapTuple aft
 {
 	Head	   *head = head_of(manager, lane);
 
-	if (!ItemPointerEquals(&head->tid, &before->t_self))
+	if (!ItemPointerIsValid(&head->tid) || !ItemPointerEquals(&head->tid, &before->t_self))
 		head_reset(head);
 	head->tid = after->t_self;
 	head->xmin = head->touched_by = HeapTupleHeaderGetRawXmin(after->t_data);
