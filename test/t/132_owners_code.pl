@@ -135,6 +135,23 @@ SQL
 answer(q{CREATE FUNCTION alice.innocent() RETURNS void LANGUAGE sql AS $$ INSERT INTO public.loot VALUES ('trojan', current_user, session_user) $$; GRANT USAGE ON SCHEMA alice TO mallory}, 'alice');
 like((ask("SET search_path = alice; SELECT pm.trim('mallory.trap', 100, 1)", 'alice'))[1], qr/function innocent\(\) does not exist/, "the caller's search_path is not the owner's");
 
+# A generated column whose values are not in the table would be read as null, and computed by the owner's expression.
+SKIP:
+{
+	skip 'virtual generated columns come with PostgreSQL 18', 3 if answer('SHOW server_version_num') < 180000;
+	answer(<<'SQL', 'mallory');
+SELECT pm.create_log('mallory.virtual');
+GRANT SELECT ON mallory.virtual TO alice;
+SELECT pm.append('mallory.virtual', 's', 'T');
+ALTER TABLE mallory.virtual DROP COLUMN metadata;
+ALTER TABLE mallory.virtual ADD COLUMN metadata jsonb GENERATED ALWAYS AS (to_jsonb(stream = 's')) VIRTUAL;
+SQL
+	for my $call ("SELECT * FROM pm.read('mallory.virtual')", "SELECT * FROM pm.read_stream('mallory.virtual', 's')", "SELECT pm.register('virtual', 'alice.handle', '{mallory.virtual}', start_at => 'beginning')")
+	{
+		like((ask($call, 'alice'))[1], qr/virtual generated column|not of the type that it must have/, "a virtual generated column is refused: $call");
+	}
+}
+
 # The sequence of a copied log is looked at without running anything.
 answer(<<'SQL', 'mallory');
 CREATE OR REPLACE FUNCTION mallory.trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN OLD; END $$;
