@@ -384,6 +384,7 @@ batch_do_without(Batch *batch, DispatchResult *result)
 {
 	BatchLog   *broken = NULL;
 	bool		lasting = true;
+	bool		none;
 
 	for (int i = 0; i < batch->nlogs; i++)
 	{
@@ -404,9 +405,10 @@ batch_do_without(Batch *batch, DispatchResult *result)
 	if (batch->left_out == 0)
 		return true;
 	/* That no log is left, or what the caller wants to see, is an error. */
-	if (broken != NULL && (batch->left_out == batch->nlogs || batch->request->raise))
+	none = batch->left_out == batch->nlogs && !batch->some;
+	if (broken != NULL && (none || batch->request->raise))
 		log_trouble_raise(&broken->trouble);
-	return batch->left_out < batch->nlogs && (lasting || batch->request->wait);
+	return !none && (lasting || batch->request->wait);
 }
 
 /*
