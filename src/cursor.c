@@ -301,10 +301,19 @@ cursor_add(const char *manager, const char *log, int lanes, int64 position)
 		"INSERT INTO pm_catalog.cursor (process_manager, log, lane, position) VALUES ($1, $2, $3, $4)",
 		4, {TEXTOID, TEXTOID, INT4OID, INT8OID}
 	};
+	static ExecStatement add_log = {
+		NULL,
+		"UPDATE pm_catalog.process_manager SET logs = pg_catalog.array_append(logs, $2) "
+		"WHERE name OPERATOR(pg_catalog.=) $1",
+		2, {TEXTOID, TEXTOID}
+	};
 	ExecScope	scope;
 	Datum		values[4];
 
 	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(manager);
+	values[1] = CStringGetTextDatum(log);
+	exec_statement(&add_log, values, NULL);
 	for (int lane = 0; lane < lanes; lane++)
 	{
 		values[0] = CStringGetTextDatum(manager);

@@ -44,7 +44,7 @@ typedef struct Head
 	TransactionId xmin;
 	TimestampTz known_at;
 	TransactionId raised_by;	/* a transaction that may have deleted rows */
-	SubTransactionId raised_in; /* of that */
+	SubTransactionId raised_in; /* of that, this or an earlier one had deleted them */
 	TransactionId touched_by;	/* that has written the lane's row for others to see */
 	HeadPoint	timer;			/* there are no timers before, */
 	HeadPoint	retry;			/* no retries, */
@@ -116,6 +116,9 @@ head_raised(Head *head)
 {
 	head->raised_by = GetTopTransactionIdIfAny();
 	head->raised_in = GetCurrentSubTransactionId();
+	/* A subtransaction that has written nothing so far has deleted nothing. */
+	if (!TransactionIdIsValid(GetCurrentTransactionIdIfAny()))
+		head->raised_in--;
 	any_raised |= TransactionIdIsValid(head->raised_by);
 }
 

@@ -117,8 +117,7 @@ registry_owner(ProcessManager *pm, Oid registered)
 	"SELECT p.id, p.name, p.owner, p.owner_name::pg_catalog.text, p.handler, p.handler_kind, p.types, " \
 	"p.on_failure, p.max_attempts, p.backoff, p.handler_timeout, p.batch_size, p.lanes, p.paused, " \
 	"p.system_identifier, p.database, " \
-	"(SELECT pg_catalog.array_agg(DISTINCT c.log) FROM pm_catalog.cursor c " \
-	"WHERE c.process_manager OPERATOR(pg_catalog.=) p.name), p.correlate, p.park_limit, " \
+	"p.logs, p.correlate, p.park_limit, " \
 	"p.handler_owner, p.correlate_owner " \
 	"FROM pm_catalog.process_manager p"
 

@@ -162,7 +162,10 @@ steer_unfollow(ProcessManager *pm, const char *log)
 {
 	static ExecStatement delete_cursor = {
 		NULL,
-		"DELETE FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2",
+		"WITH c AS (DELETE FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND log OPERATOR(pg_catalog.=) $2) "
+		"UPDATE pm_catalog.process_manager SET logs = pg_catalog.array_remove(logs, $2) "
+		"WHERE name OPERATOR(pg_catalog.=) $1",
 		2, {TEXTOID, TEXTOID}
 	};
 	static ExecStatement delete_parked = {

@@ -50,6 +50,7 @@ CREATE TABLE pm_catalog.process_manager (
 	handler_owner     oid,				-- who owned the function when it was registered: another one may not be called
 	correlate         text,
 	correlate_owner   oid,
+	logs              text[] NOT NULL DEFAULT '{}',	-- that it has cursors in, without a look at these
 	types             text[],
 	on_failure        text NOT NULL CHECK (on_failure IN ('park', 'halt')),
 	max_attempts      integer NOT NULL,
