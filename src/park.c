@@ -392,7 +392,7 @@ park_due(ProcessManager *pm, int lane, TimestampTz now)
 		NULL,
 		"SELECT id, key, attempts, retry_at, log, position FROM pm_catalog.parked "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 AND retry_at IS NOT NULL "
-		"AND state OPERATOR(pg_catalog.=) 'failing' AND ROW(retry_at, id) OPERATOR(pg_catalog.>=) ROW($3, $4) "
+		"AND ROW(retry_at, id) OPERATOR(pg_catalog.>=) ROW($3, $4) "
 		"ORDER BY retry_at, id LIMIT 1",
 		4, {TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID}
 	};

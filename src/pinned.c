@@ -33,8 +33,6 @@
 /* What a private table looks like to the planner. */
 #define PINNED_PAGES	1000000
 #define PINNED_TUPLES	100000000.0
-/* Of these, in a partial index. */
-#define PINNED_PARTIAL	0.01
 
 /* The planner's settings while it plans a fixed statement. */
 static const struct
@@ -98,10 +96,10 @@ pinned_relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *r
 	foreach(lc, rel->indexlist)
 	{
 		IndexOptInfo *index = lfirst_node(IndexOptInfo, lc);
-		double		part = index->indpred == NIL ? 1 : PINNED_PARTIAL;
 
-		index->pages = (BlockNumber) (PINNED_PAGES / 4 * part);
-		index->tuples = PINNED_TUPLES * part;
+		/* A partial one too: its order must seem worth more than its size. */
+		index->pages = PINNED_PAGES / 4;
+		index->tuples = PINNED_TUPLES;
 		index->tree_height = 3;
 	}
 }

@@ -24,9 +24,11 @@
 #include "exec.h"
 #include "head.h"
 #include "lane.h"
-#include "lane.h"
 #include "recut.h"
 #include "utils/builtins.h"
+
+#define RECUT_SELECT \
+	"SELECT process_manager, log, lanes, lane, position FROM pm_catalog.recut"
 
 /*
  * Adds what is known of past lanes to process managers that have just been
@@ -35,21 +37,19 @@
 void
 recut_load(List *managers, const char *name)
 {
-	static ExecStatement select_recuts = {
-		NULL,
-		"SELECT process_manager, log, lanes, lane, position FROM pm_catalog.recut "
-		"WHERE $1 IS NULL OR process_manager OPERATOR(pg_catalog.=) $1",
-		1, {TEXTOID}
+	static ExecStatement select_all = {
+		NULL, RECUT_SELECT, 0, {0}
+	};
+	static ExecStatement select_by_name = {
+		NULL, RECUT_SELECT " WHERE process_manager OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}
 	};
 	MemoryContext caller = CurrentMemoryContext;
 	ExecScope	scope;
-	Datum		values[1];
-	char		nulls[1];
+	Datum		values[1] = {name ? CStringGetTextDatum(name) : (Datum) 0};
 	bool		isnull;
 
 	exec_begin_owner(&scope);
-	values[0] = exec_text_arg(name, &nulls[0]);
-	exec_statement(&select_recuts, values, nulls);
+	exec_statement(name ? &select_by_name : &select_all, values, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		char	   *manager = exec_text(row, 1);
