@@ -45,6 +45,23 @@ misfit_arguments(Form_pg_proc function, bool correlate)
 }
 
 /*
+ * A function with its schema; its types as they are written most often.
+ */
+static char *
+misfit_signature(Form_pg_proc function)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "%s(", quote_qualified_identifier(get_namespace_name(function->pronamespace),
+															  NameStr(function->proname)));
+	for (int i = 0; i < function->pronargs; i++)
+		appendStringInfo(&text, "%s%s", i > 0 ? "," : "", format_type_be(function->proargtypes.values[i]));
+	appendStringInfoChar(&text, ')');
+	return text.data;
+}
+
+/*
  * Why a function is not found under the name that was given, although it fits.
  */
 static char *
@@ -82,7 +99,7 @@ misfit_named(StringInfo lines, const char *name, Oid role, bool qualified, bool 
 		if (why == NULL)
 			why = misfit_place(function, role, qualified);
 		appendStringInfo(lines, "%sThere is %s. %s", lines->len > 0 ? "\n" : "",
-						 format_procedure_qualified(function->oid), why);
+						 misfit_signature(function), why);
 	}
 	ReleaseSysCacheList(list);
 	return count;

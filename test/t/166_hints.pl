@@ -55,7 +55,7 @@ my @cases = (
 		"INSERT INTO shop.orders (stream, type) VALUES ('a', 'x')" ],
 	[ 'the check is gone', 'shop', "ALTER TABLE orders DROP CONSTRAINT pm_position_is_new; INSERT INTO orders (stream, type) VALUES ('a', 'x')", qr/is missing or changed/, qr/run (SELECT .*): it puts back/, 'shop', undef,
 		"INSERT INTO shop.orders (stream, type) VALUES ('a', 'x')" ],
-	[ 'no such handler', 'shop', "SELECT pm.register('n', 'ok2', '{orders}', start_at => 'end')", qr/no handler "ok2" exists/, qr/DETAIL:  There is shop.ok2\(pm.event,pg_catalog.json\). Its second argument is of type json/,
+	[ 'no such handler', 'shop', "SELECT pm.register('n', 'ok2', '{orders}', start_at => 'end')", qr/no handler "ok2" exists/, qr/DETAIL:  There is shop.ok2\(pm.event,json\). Its second argument is of type json/,
 		'shop', 'CREATE FUNCTION shop.ok2(e pm.event, s jsonb) RETURNS jsonb LANGUAGE sql AS $$SELECT s$$' ],
 	[ 'its schema is missing', 'shop', "SET search_path = public; SELECT pm.register('n2', 'ok', '{orders}', start_at => 'end')", qr/no handler "ok" exists/, qr/DETAIL:  There is shop.ok\(pm.event\). Its schema is not in the search_path/,
 		'shop', 'SELECT 1', "SELECT pm.register('n2', 'shop.ok', '{orders}', start_at => 'end')" ],
