@@ -14,9 +14,8 @@
 #include "exec.h"
 #include "head.h"
 #include "lane.h"
+#include "lane_row.h"
 #include "report.h"
-#include "place.h"
-#include "scan.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "wakeup.h"
@@ -82,90 +81,6 @@ typedef struct LaneChange
 	ErrorData  *error;
 	bool		count;			/* the error */
 } LaneChange;
-
-/* ---------- the row ---------- */
-
-/* Its columns, in the order in which CREATE TABLE has them. */
-enum
-{
-	LANE_MANAGER = 1, LANE_LANE, LANE_STATE, LANE_REASON, LANE_HINT, LANE_ATTEMPTS, LANE_RETRY_AT, LANE_ERRORS,
-	LANE_IN_A_ROW, LANE_CRASHES, LANE_LOG, LANE_POSITION, LANE_MESSAGE, LANE_DETAIL, LANE_CONTEXT, LANE_SQLSTATE,
-	LANE_SINCE, LANE_CONFLICTS
-};
-#define LANE_COLUMNS	LANE_CONFLICTS
-
-/* A lane's row, and what is to be written into it. */
-typedef struct LaneRow
-{
-	const char *manager;
-	int			lane;
-	RowScan		scan;
-	bool		found;
-	bool		write;
-	bool		replace[LANE_COLUMNS];
-} LaneRow;
-
-static void
-lane_row_open(LaneRow *row, const char *manager, int lane, LOCKMODE lock)
-{
-	ItemPointer place = place_of(PLACE_LANE, manager, lane, "", "");
-
-	row->manager = manager;
-	row->lane = lane;
-	row->write = false;
-	memset(row->replace, false, sizeof(row->replace));
-	scan_begin(&row->scan, "lane", "lane_key", lock);
-	scan_where_text(&row->scan, LANE_MANAGER, manager);
-	scan_where_int4(&row->scan, LANE_LANE, lane);
-	row->found = scan_at(&row->scan, place) || scan_next(&row->scan);
-	if (!row->found)
-		return;
-	*place = row->scan.tuple->t_self;
-	head_lane_seen(manager, lane, row->scan.tuple);
-}
-
-static void
-lane_row_set(LaneRow *row, AttrNumber column, Datum value, bool isnull)
-{
-	if (!row->found)
-		return;
-	row->scan.values[column - 1] = value;
-	row->scan.nulls[column - 1] = isnull;
-	row->replace[column - 1] = row->write = true;
-}
-
-static void
-lane_row_set_text(LaneRow *row, AttrNumber column, const char *value)
-{
-	lane_row_set(row, column, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
-}
-
-static void
-lane_row_add(LaneRow *row, AttrNumber column, int64 count)
-{
-	if (row->found)
-		lane_row_set(row, column, Int64GetDatum(DatumGetInt64(row->scan.values[column - 1]) + count), false);
-}
-
-static void
-lane_row_close(LaneRow *row)
-{
-	RowScan    *scan = &row->scan;
-
-	if (row->write)
-	{
-		HeapTuple	tuple = heap_modify_tuple(scan->tuple, RelationGetDescr(scan->rel), scan->values, scan->nulls,
-											  row->replace);
-
-		CatalogTupleUpdate(scan->rel, &scan->tuple->t_self, tuple);
-		*place_of(PLACE_LANE, row->manager, row->lane, "", "") = tuple->t_self;
-		head_lane_written(row->manager, row->lane, scan->tuple, tuple);
-		heap_freetuple(tuple);
-	}
-	scan_end(scan);
-	if (row->write)
-		CommandCounterIncrement();
-}
 
 /*
  * The state of a lane.
