@@ -10,10 +10,16 @@
  */
 #include "pm.h"
 
+#include <signal.h>
+
 #include "blame.h"
 #include "bury.h"
 #include "crash.h"
 #include "miscadmin.h"
+#include "utils/timestamp.h"
+
+/* How long the end of a process may take, at most, ms. */
+#define BURY_GOING		10000
 
 static int	taken[SLOT_MAX_WORKERS];	/* crash marks that are dealt with in this transaction */
 static int	ntaken = 0;
@@ -77,6 +83,18 @@ bury(List *managers, const Handling *what, BlameCause cause, bool overdue)
 }
 
 /*
+ * Has the postmaster not yet seen the end of the process?  When it stops the
+ * server, it may have ended the dispatcher and be about to end us, and then
+ * nobody is to blame.  (Another process may get the same number, in time.)
+ */
+static bool
+bury_is_going(LostCall *call)
+{
+	return kill(call->pid, 0) == 0 &&
+		!TimestampDifferenceExceeds(call->died_at, GetCurrentTimestamp(), BURY_GOING);
+}
+
+/*
  * Counts what dispatchers had in hand that have died.  False if some are to be
  * looked at again, since a session has the unit.
  */
@@ -90,7 +108,9 @@ bury_lost(List *managers)
 	ncounted = 0;
 	while (ncounted < lengthof(counted) && (index = slot_lost_next(index + 1, &call)) >= 0)
 	{
-		if (bury(managers, &call.handling, BLAME_SESSION, call.overdue))
+		if (bury_is_going(&call))
+			all = false;
+		else if (bury(managers, &call.handling, BLAME_SESSION, call.overdue))
 		{
 			counted[ncounted].index = index;
 			counted[ncounted++].number = call.number;

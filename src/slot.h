@@ -154,6 +154,8 @@ typedef struct LostCall
 	Oid			database;		/* InvalidOid: free */
 	Oid			role;
 	uint64		number;			/* rises: the oldest has the lowest */
+	pid_t		pid;			/* of the dispatcher */
+	TimestampTz died_at;
 	bool		overdue;		/* the handler ignored its timeout */
 	Handling	handling;
 } LostCall;

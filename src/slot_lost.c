@@ -12,7 +12,9 @@
  */
 #include "pm.h"
 
+#include "miscadmin.h"
 #include "slot.h"
+#include "utils/timestamp.h"
 
 /*
  * How many notes a role has.  Caller holds Slots->lock.
@@ -80,6 +82,8 @@ slot_lost_add(WorkerSlot *slot)
 	call->database = slot->database;
 	call->role = slot->role;
 	call->number = ++Slots->lost_number;
+	call->pid = MyProcPid;
+	call->died_at = GetCurrentTimestamp();
 	call->overdue = slot->now.overdue;
 	call->handling = slot->now.handling;
 	LWLockRelease(&Slots->lock);
