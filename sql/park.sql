@@ -775,6 +775,25 @@ SELECT pm.retry('nobody');
 SELECT pm.discard('nobody');
 SELECT pm.unregister('m'), pm.unregister('other');
 
+-- a log goes, and with it the first of a key: what was behind it in another log goes on
+SELECT reset_handled();
+SELECT pm.create_log('gone');
+SELECT pm.register('m', 'handle', '{gone,orders}', start_at => 'end', backoff => '1 hour', max_attempts => 1);
+INSERT INTO gone (stream, type) VALUES ('a', 'bad'), ('a', 'gone'), ('b', 'bad');
+SELECT pm.catch_up('m', on_failure => 'policy');
+INSERT INTO orders (stream, type) VALUES ('a', 'a1'), ('a', 'a2'), ('c', 'bad'), ('c', 'c1');
+SELECT pm.catch_up('m', on_failure => 'policy');
+SELECT log, key, type, state FROM aside;
+SET client_min_messages = warning;
+DROP TABLE gone CASCADE;
+RESET client_min_messages;
+SELECT log, key, type, state FROM aside;
+INSERT INTO orders (stream, type) VALUES ('a', 'a3');
+SELECT pm.catch_up('m', on_failure => 'policy');
+SELECT key, type FROM handled ORDER BY n;
+SELECT log, key, type, state FROM aside;
+SELECT pm.unregister('m');
+
 SELECT pm.drop_log('orders'), pm.drop_log('payments');
 DROP VIEW aside, s;
 DROP TABLE orders, payments, handled, poison;

@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "park.h"
 #include "registry.h"
+#include "settle.h"
 #include "report.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -174,7 +175,56 @@ pm_discard(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* ---------- all that are dead ---------- */
+/* ---------- several at once ---------- */
+
+/*
+ * Rows have become the first of their keys, or due, in any lane.
+ */
+static void
+settle_changed(ProcessManager *pm)
+{
+	for (int lane = 0; lane < pm->lanes; lane++)
+	{
+		head_forget(pm->name, lane);
+		lane_touch(pm->name, lane);
+	}
+	wakeup_moved();
+}
+
+/*
+ * All events of a log are given up: the process manager does not follow it any
+ * more.  What was behind them goes on.  Returns how many there were.
+ */
+int64
+settle_give_up(ProcessManager *pm, const char *log)
+{
+	/* The rest of a key does not see what has gone. */
+	static ExecStatement give_up = {
+		NULL,
+		"WITH gone AS (DELETE FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND log OPERATOR(pg_catalog.=) $2 RETURNING lane, key), "
+		"next AS (UPDATE pm_catalog.parked SET " SETTLE_PROMOTE
+		"WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT n.id FROM (SELECT DISTINCT lane, key FROM gone) g "
+		"CROSS JOIN LATERAL (SELECT k.id, k.state FROM pm_catalog.parked k "
+		"WHERE k.process_manager OPERATOR(pg_catalog.=) $1 AND k.lane OPERATOR(pg_catalog.=) g.lane "
+		"AND k.key OPERATOR(pg_catalog.=) g.key AND k.log IS DISTINCT FROM $2 ORDER BY k.id LIMIT 1) n "
+		"WHERE n.state OPERATOR(pg_catalog.=) 'behind'))) "
+		"SELECT pg_catalog.count(*) FROM gone",
+		2, {TEXTOID, TEXTOID}
+	};
+	ExecScope	scope;
+	Datum		values[2] = {CStringGetTextDatum(pm->name), CStringGetTextDatum(log)};
+	int64		count;
+	bool		isnull;
+
+	exec_begin_owner(&scope);
+	exec_statement(&give_up, values, NULL);
+	count = DatumGetInt64(exec_value(0, 1, &isnull));
+	exec_end(&scope);
+	if (count > 0)
+		settle_changed(pm);
+	return count;
+}
 
 /*
  * The process manager, with its units locked, and what a statement does to its
@@ -198,12 +248,8 @@ settle_dead(FunctionCallInfo fcinfo, const char *function, ExecStatement *statem
 	exec_statement(statement, values, NULL);
 	count = DatumGetInt64(exec_value(0, 1, &isnull));
 	exec_end(&scope);
-	for (int lane = 0; count > 0 && lane < pm->lanes; lane++)
-	{
-		head_forget(name, lane);
-		lane_touch(name, lane);
-	}
-	wakeup_moved();
+	if (count > 0)
+		settle_changed(pm);
 	registry_changed();
 	return count;
 }

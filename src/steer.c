@@ -19,6 +19,7 @@
 #include "recut.h"
 #include "register.h"
 #include "report.h"
+#include "settle.h"
 #include "steer.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -168,16 +169,10 @@ steer_unfollow(ProcessManager *pm, const char *log)
 		"WHERE name OPERATOR(pg_catalog.=) $1",
 		2, {TEXTOID, TEXTOID}
 	};
-	static ExecStatement delete_parked = {
-		NULL,
-		"DELETE FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2",
-		2, {TEXTOID, TEXTOID}
-	};
-	Datum		values[2] = {CStringGetTextDatum(pm->name), CStringGetTextDatum(log)};
 	LaneState	state;
 	int64		parked;
 
-	parked = (int64) exec_as_owner(&delete_parked, values, NULL);
+	parked = settle_give_up(pm, log);
 	steer_execute(&delete_cursor, pm->name, log);
 	recut_forget(pm->name, log);
 	for (int lane = 0; lane < pm->lanes; lane++)
