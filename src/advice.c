@@ -22,6 +22,7 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "exec.h"
+#include "extension.h"
 #include "miscadmin.h"
 #include "registry.h"
 #include "utils/acl.h"
@@ -279,8 +280,8 @@ advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode
 
 	if (role == NULL)
 		return NULL;
-	if (sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && OidIsValid(get_namespace_oid("pm", true)) &&
-		compat_namespace_aclcheck(get_namespace_oid("pm", true), owner, ACL_USAGE) != ACLCHECK_OK)
+	if (sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && OidIsValid(extension_schema("pm")) &&
+		compat_namespace_aclcheck(extension_schema("pm"), owner, ACL_USAGE) != ACLCHECK_OK)
 		return psprintf("Run GRANT USAGE ON SCHEMA pm TO %s.", quote_identifier(role));
 	if (sqlerrcode != ERRCODE_UNDEFINED_TABLE && sqlerrcode != ERRCODE_UNDEFINED_FUNCTION &&
 		sqlerrcode != ERRCODE_UNDEFINED_OBJECT && sqlerrcode != ERRCODE_UNDEFINED_SCHEMA)

@@ -9,6 +9,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "event.h"
+#include "extension.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
@@ -24,7 +25,7 @@ Oid
 event_type(void)
 {
 	Oid			type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("event"),
-									   ObjectIdGetDatum(get_namespace_oid("pm", false)));
+									   ObjectIdGetDatum(extension_schema("pm")));
 
 	if (!OidIsValid(type))
 		ereport(ERROR,

@@ -18,6 +18,7 @@
 
 #include "catalog/namespace.h"
 #include "exec.h"
+#include "extension.h"
 #include "report.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -33,7 +34,7 @@
 Oid
 exec_catalog_relid(const char *relname)
 {
-	Oid			nsp = get_namespace_oid("pm_catalog", true);
+	Oid			nsp = extension_schema("pm_catalog");
 
 	return OidIsValid(nsp) ? get_relname_relid(relname, nsp) : InvalidOid;
 }

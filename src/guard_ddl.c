@@ -15,6 +15,7 @@
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
 #include "exec.h"
+#include "extension.h"
 #include "guard.h"
 #include "nodes/primnodes.h"
 #include "sequence.h"
@@ -48,7 +49,7 @@ guard_is_ours(Oid function, const char *name)
 	char	   *found = get_func_name(function);
 
 	return found != NULL && strcmp(found, name) == 0 &&
-		get_func_namespace(function) == get_namespace_oid("pm_catalog", true);
+		get_func_namespace(function) == extension_schema("pm_catalog");
 }
 
 /*

@@ -4,6 +4,7 @@
  */
 #include "pm.h"
 
+#include "extension.h"
 #include "guard.h"
 #include "guc.h"
 #include "handler.h"
@@ -31,6 +32,7 @@ void
 _PG_init(void)
 {
 	guc_define();
+	extension_install();
 	guard_install();
 	log_install();
 	handler_install();

@@ -30,6 +30,7 @@
 #include "commands/extension.h"
 #include "commands/typecmds.h"
 #include "exec.h"
+#include "extension.h"
 #include "handler.h"
 #include "highwater.h"
 #include "log.h"
@@ -74,7 +75,7 @@ owner_record(const char *manager, Oid role)
 	if (owner_type(manager, &address))
 		AlterTypeOwner_oid(address.objectId, role, true);
 	else
-		address = TypeShellMake(manager, get_namespace_oid(REGISTRY_TYPES, false), role);
+		address = TypeShellMake(manager, extension_schema(REGISTRY_TYPES), role);
 	ObjectAddressSet(extension, ExtensionRelationId, pm);
 	if (!list_member_oid(getAutoExtensionsOfObject(TypeRelationId, address.objectId), pm))
 		recordDependencyOn(&address, &extension, DEPENDENCY_AUTO_EXTENSION);

@@ -21,6 +21,7 @@
 #include "pm.h"
 
 #include "catalog/namespace.h"
+#include "extension.h"
 #include "nodes/pathnodes.h"
 #include "optimizer/plancat.h"
 #include "pinned.h"
@@ -74,7 +75,7 @@ static get_relation_stats_hook_type prev_relation_stats = NULL;
 static bool
 pinned_is_private(Oid relid)
 {
-	return get_rel_namespace(relid) == get_namespace_oid("pm_catalog", true);
+	return get_rel_namespace(relid) == extension_schema("pm_catalog");
 }
 
 /*

@@ -17,6 +17,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "exec.h"
+#include "extension.h"
 #include "recut.h"
 #include "registry.h"
 #include "slot.h"
@@ -86,7 +87,7 @@ registry_ms(Datum interval)
 Oid
 registry_type(const char *name)
 {
-	Oid			nsp = get_namespace_oid(REGISTRY_TYPES, true);
+	Oid			nsp = extension_schema(REGISTRY_TYPES);
 
 	return !OidIsValid(nsp) ? InvalidOid :
 		GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(name), ObjectIdGetDatum(nsp));

@@ -164,6 +164,23 @@ is(answer('SELECT pm.resume()'), '', 'pm.resume() adopts all');
 is(answer("SELECT count(*) FROM pm_catalog.log WHERE system_identifier = 1"), 0, "mallory's logs too");
 is(answer('SELECT count(*) FROM loot'), 0, 'and runs nothing of them');
 
+# The library's hooks run in every database. Where there is no pm, its names are anybody's.
+answer('CREATE ROLE leaver; CREATE DATABASE nopm OWNER mallory');
+$node->safe_psql('nopm', <<'SQL', extra_params => [ '-U', 'mallory' ]);
+CREATE SCHEMA pm;
+CREATE SCHEMA pm_process_manager;
+CREATE SCHEMA pm_catalog;
+CREATE TABLE pm_catalog.loot (who text);
+CREATE FUNCTION pm_catalog.f() RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO pm_catalog.loot VALUES (current_user); RETURN 'x'; END $$;
+CREATE VIEW pm_catalog.process_manager AS SELECT 'x'::text AS name, 1 AS id, 0::oid AS owner, 0::bigint AS system_identifier, 0::oid AS database, rolname AS owner_name, '{}'::text[] AS logs
+	FROM pg_roles WHERE pm_catalog.f() IS NULL;
+CREATE VIEW pm_catalog.log AS SELECT 'x'::text AS name, 0::regclass AS source FROM pg_roles WHERE pm_catalog.f() IS NULL;
+CREATE VIEW pm_catalog.cursor AS SELECT 'x'::text AS process_manager, 'x'::text AS log FROM pg_roles WHERE pm_catalog.f() IS NULL;
+CREATE TABLE t (i int);
+SQL
+$node->safe_psql('nopm', 'REASSIGN OWNED BY leaver TO postgres; DROP OWNED BY leaver; ALTER TABLE t RENAME TO t2; DROP TABLE t2; DROP SCHEMA pm_process_manager');
+is($node->safe_psql('nopm', 'SELECT count(*) FROM pm_catalog.loot'), 0, 'where there is no extension, nothing in schemas of its names is run');
+
 PmTest::no_crash_ok($node);
 $node->stop('fast');
 done_testing();
