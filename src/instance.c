@@ -69,7 +69,8 @@ instance_recall(ProcessManager *pm, List *keys)
 
 	if (!any_places)
 		return keys;
-	scan_begin(&scan, "instance", "instance_key", AccessShareLock);
+	/* The lock stays: a row that has been read is written by where it is. */
+	scan_begin(&scan, "instance", "instance_key", RowExclusiveLock);
 	foreach(lc, keys)
 	{
 		Key		   *key = lfirst(lc);
@@ -279,10 +280,11 @@ instance_write(ProcessManager *pm, List *keys, bool stored)
 	static ExecStatement update_instances = {
 		NULL,
 		"UPDATE pm_catalog.instance i SET state = u.state, started_at = u.started_at, updated_at = u.updated_at "
-		"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) "
-		"u(tid, state, started_at, updated_at) "
-		"WHERE i.ctid OPERATOR(pg_catalog.=) u.tid AND i.process_manager OPERATOR(pg_catalog.=) $1",
-		5, {TEXTOID, TIDARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}
+		"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), "
+		"pg_catalog.unnest($6)) u(tid, state, started_at, updated_at, key) "
+		"WHERE i.ctid OPERATOR(pg_catalog.=) u.tid AND i.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND i.key OPERATOR(pg_catalog.=) u.key",
+		6, {TEXTOID, TIDARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}
 	};
 	int			count = list_length(keys);
 	Datum	   *tids = palloc(sizeof(Datum) * count);
@@ -290,7 +292,7 @@ instance_write(ProcessManager *pm, List *keys, bool stored)
 	Datum	   *started = palloc(sizeof(Datum) * count);
 	Datum	   *updated = palloc(sizeof(Datum) * count);
 	ExecScope	scope;
-	Datum		values[5];
+	Datum		values[6];
 
 	for (int i = 0; i < count; i++)
 	{
@@ -307,6 +309,7 @@ instance_write(ProcessManager *pm, List *keys, bool stored)
 	values[2] = instance_array(states, count, JSONBOID);
 	values[3] = instance_array(started, count, TIMESTAMPTZOID);
 	values[4] = instance_array(updated, count, TIMESTAMPTZOID);
+	values[5] = key_array(keys);
 	instance_require(pm, exec_statement(stored ? &update_instances : &insert_instances, values, NULL) == count);
 	exec_end(&scope);
 }
@@ -316,20 +319,22 @@ instance_delete(ProcessManager *pm, List *keys)
 {
 	static ExecStatement delete_instances = {
 		NULL,
-		"DELETE FROM pm_catalog.instance i USING pg_catalog.unnest($2) u(tid) "
-		"WHERE i.ctid OPERATOR(pg_catalog.=) u.tid AND i.process_manager OPERATOR(pg_catalog.=) $1",
-		2, {TEXTOID, TIDARRAYOID}
+		"DELETE FROM pm_catalog.instance i USING ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) u(tid, key) "
+		"WHERE i.ctid OPERATOR(pg_catalog.=) u.tid AND i.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND i.key OPERATOR(pg_catalog.=) u.key",
+		3, {TEXTOID, TIDARRAYOID, TEXTARRAYOID}
 	};
 	int			count = list_length(keys);
 	Datum	   *tids = palloc(sizeof(Datum) * count);
 	ExecScope	scope;
-	Datum		values[2];
+	Datum		values[3];
 
 	for (int i = 0; i < count; i++)
 		tids[i] = PointerGetDatum(&((Key *) list_nth(keys, i))->tid);
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = instance_array(tids, count, TIDOID);
+	values[2] = key_array(keys);
 	instance_require(pm, exec_statement(&delete_instances, values, NULL) == count);
 	exec_end(&scope);
 }

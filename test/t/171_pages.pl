@@ -31,6 +31,9 @@ BEGIN
 	IF e.type = 'set' THEN PERFORM pm.set_timer('t', pm.now() + interval '1 day');
 	ELSIF e.type = 'soon' THEN PERFORM pm.set_timer('t', pm.now() - interval '1 s');
 	ELSIF e.type = 'cancel' THEN PERFORM pm.cancel_timer('t');
+	ELSIF e.type = 'locked' THEN
+		-- a row is written by where it is: the table must not be rewritten meanwhile
+		RETURN jsonb_build_object('locked', (SELECT array_agg(mode) FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'pm_catalog.instance'::regclass));
 	ELSIF e.type = 'again' THEN PERFORM pm.set_timer('again', pm.now() + interval '1 day');
 	ELSIF e.type = 'end' OR e.log IS NULL THEN RETURN pm.done();
 	ELSIF e.type = 'fail' THEN RAISE 'no'; END IF;
@@ -123,6 +126,10 @@ sub grow
 		cmp_ok($last, '<=', 2 * $first{ $op->{name} }, "$how: $op->{name}, $last pages after $op->{n} of them, $first{$op->{name}} before");
 		PmTest::figure("$how: $op->{name}: pages $first{$op->{name}} -> $last");
 	}
+
+	append($s, 'one', 'locked', 1, 'hot');
+	$s->do("SELECT pm.catch_up('one')");
+	isnt($s->do("SELECT coalesce(state->>'locked', '') FROM pm.instance WHERE process_manager = 'one' AND key = 'hot'"), '', "$how: the table of instances is locked while a handler runs");
 
 	# Parked events: failing, tried again, given up. One that is handled between: else it halts.
 	my $park = sub {
