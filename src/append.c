@@ -96,8 +96,13 @@ static void
 append_open(AppendCall *append)
 {
 	append->direct = insert_begin(&append->insert, append->log);
-	if (!append->direct)
-		exec_begin_writer(&append->scope);
+	if (append->direct)
+		return;
+	/* An INSERT goes by the name, which is the log's while that is locked. */
+	if (!XactReadOnly)
+		append->log = log_lock(append->log, RowExclusiveLock);
+	log_require_whole(append->log);
+	exec_begin_writer(&append->scope);
 }
 
 static void

@@ -163,6 +163,13 @@ compat_ask_select(PlannedStmt *statement, RangeTblEntry *table)
 #endif
 }
 
+/* Runs a statement to its end. */
+#if PG_VERSION_NUM >= 180000
+#define compat_executor_run(query)	ExecutorRun(query, ForwardScanDirection, 0)
+#else
+#define compat_executor_run(query)	ExecutorRun(query, ForwardScanDirection, 0, true)
+#endif
+
 /* A generated column whose values are not in the table: from 18. */
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_GENERATED_VIRTUAL	ATTRIBUTE_GENERATED_VIRTUAL

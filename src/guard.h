@@ -24,7 +24,7 @@ extern bool guard_own_floor(Oid relid, int64 *floor);
 extern bool guard_has_check(Relation rel);
 extern const char *guard_missing(Relation rel);
 extern bool guard_has_any(Relation rel);
-extern void guard_take_off(const char *table);
+extern void guard_take_off(Oid relid);
 extern void guard_adopt(Oid relid);
 extern void guard_put_back(Oid relid, AttrNumber attnum);
 extern const char *guard_qualified_name(Oid relid);

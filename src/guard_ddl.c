@@ -8,6 +8,7 @@
 #include "pm.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_extension.h"
@@ -134,15 +135,36 @@ guard_has_any(Relation rel)
 }
 
 /*
- * Takes the guard off a table, given qualified and quoted.  Runs with the
+ * The commands that change the guard name the table, whose schema can be renamed
+ * although the table is locked.  Were they about another one, they are undone.
+ */
+static void
+guard_require_done(Relation rel, bool done)
+{
+	if (!done)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the guard of log \"%s\" could not be changed", RelationGetRelationName(rel)),
+				 errhint("If its schema has just been renamed, try again.")));
+}
+
+/*
+ * Takes the guard off a table, which the caller has locked.  Runs with the
  * rights of the caller; needs an open scope.
  */
 void
-guard_take_off(const char *table)
+guard_take_off(Oid relid)
 {
+	const char *table = guard_qualified_name(relid);
+	Relation	rel;
+
 	for (int i = 0; i < lengthof(guard_triggers); i++)
 		exec_command(psprintf("DROP TRIGGER IF EXISTS %s ON %s", guard_triggers[i].name, table));
 	exec_command(psprintf("ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s", table, GUARD_CHECK));
+	CommandCounterIncrement();
+	rel = table_open(relid, NoLock);
+	guard_require_done(rel, !guard_has_any(rel));
+	table_close(rel, NoLock);
 }
 
 /*
@@ -205,6 +227,9 @@ guard_put_back(Oid relid, AttrNumber attnum)
 							  table, GUARD_CHECK, quote_identifier(get_attname(relid, attnum, false))));
 	}
 	CommandCounterIncrement();
+	rel = table_open(relid, NoLock);
+	guard_require_done(rel, guard_missing(rel) == NULL);
+	table_close(rel, NoLock);
 	guard_adopt(relid);
 }
 

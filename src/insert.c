@@ -165,7 +165,9 @@ insert_begin(Insert *insert, PmLog *log)
 
 	if ((log->shape.known && !log->shape.plain) || XactReadOnly || IsInParallelMode() || !insert_may(log))
 		return false;
-	rel = table_open(log->relid, RowExclusiveLock);
+	rel = try_table_open(log->relid, RowExclusiveLock);
+	if (rel == NULL)
+		return false;
 	/* Locking may have taken in what makes the log another one, or a right that is lost. */
 	if (log->stale || !insert_may(log) || !insert_is_plain(log, rel))
 	{

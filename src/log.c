@@ -360,68 +360,6 @@ log_get_nowait(const char *name, bool *locked)
 }
 
 /*
- * A log for reading in this transaction: locks the table first, so that what
- * was checked stays as it is.
- */
-PmLog *
-log_open(const char *name)
-{
-	PmLog	   *log = log_get(name, false);
-	Oid			relid = log->relid;
-
-	LockRelationOid(relid, AccessShareLock);
-	/* Locking took in what changed before: look again. */
-	log = log_get(name, false);
-	if (log->relid != relid)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("event log \"%s\" was replaced", name)));
-	return log;
-}
-
-/*
- * The same without waiting, for exactly that name: NULL when it does not exist
- * or, *locked, somebody holds its table exclusively.
- */
-PmLog *
-log_open_nowait(const char *name, bool *locked)
-{
-	PmLog	   *log = log_get_nowait(name, locked);
-	Oid			relid;
-
-	if (log == NULL)
-		return NULL;
-	relid = log->relid;
-	*locked = !ConditionalLockRelationOid(relid, AccessShareLock);
-	if (*locked)
-		return NULL;
-	/* Locking took in what changed before: look again. */
-	if (log->stale)
-		log = log_get_nowait(name, locked);
-	if (log == NULL || log->relid != relid)
-	{
-		/* It was replaced. */
-		*locked |= log != NULL;
-		UnlockRelationOid(relid, AccessShareLock);
-		return NULL;
-	}
-	return log;
-}
-
-/*
- * The same, for a role that may read the log.
- */
-PmLog *
-log_open_as(const char *name, Oid role)
-{
-	Oid			relid;
-	char	   *found = log_find(name, &relid);
-
-	log_require_right(found, relid, role);
-	return log_open(found);
-}
-
-/*
  * Refuses a log that cannot be relied on.
  */
 void
@@ -543,4 +481,23 @@ log_arg_name(FunctionCallInfo fcinfo, int arg)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("log must not be null")));
 	return text_to_cstring(PG_GETARG_TEXT_PP(arg));
+}
+
+/*
+ * How many events at most, from an argument; NULL is no limit.
+ */
+int64
+log_arg_count(FunctionCallInfo fcinfo, int arg)
+{
+	int32		count;
+
+	if (PG_ARGISNULL(arg))
+		return PG_INT64_MAX;
+	count = PG_GETARG_INT32(arg);
+	if (count < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_count must not be negative"),
+				 errhint("NULL means all.")));
+	return count;
 }

@@ -9,6 +9,7 @@
 #include "exec.h"
 #include "highwater.h"
 #include "slot.h"
+#include "storage/lockdefs.h"
 
 /* A name has fewer bytes. */
 #define LOG_MAX_NAME	SLOT_LOG_NAME
@@ -76,6 +77,7 @@ typedef struct LogSource
 extern void log_install(void);
 extern PmLog *log_get(const char *name, bool missing_ok);
 extern PmLog *log_get_nowait(const char *name, bool *locked);
+extern PmLog *log_lock(PmLog *log, LOCKMODE mode);
 extern PmLog *log_open(const char *name);
 extern PmLog *log_open_nowait(const char *name, bool *locked);
 extern char *log_find(const char *name, Oid *relid);
@@ -97,5 +99,6 @@ extern void log_delete(const char *name);
 extern List *log_sources(void);
 extern List *log_relids(void);
 extern char *log_arg_name(FunctionCallInfo fcinfo, int arg);
+extern int64 log_arg_count(FunctionCallInfo fcinfo, int arg);
 
 #endif							/* PM_LOG_H */

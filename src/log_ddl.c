@@ -122,16 +122,7 @@ log_require_owner(PmLog *log)
 static PmLog *
 log_take(PmLog *log)
 {
-	Oid			relid = log->relid;
-
-	LockRelationOid(relid, AccessExclusiveLock);
-	if (!log->stale)
-		return log;
-	log = log_get(log->name, false);
-	if (log->relid != relid)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("event log \"%s\" was replaced", log->name)));
+	log = log_lock(log, AccessExclusiveLock);
 	log_require_owner(log);
 	return log;
 }
@@ -373,12 +364,12 @@ log_stray_guard(const char *name)
 }
 
 static void
-log_take_guard_off(const char *table)
+log_take_guard_off(Oid relid)
 {
 	ExecScope	scope;
 
 	exec_begin_caller(&scope);
-	guard_take_off(table);
+	guard_take_off(relid);
 	exec_end(&scope);
 }
 
@@ -390,10 +381,29 @@ log_drop_stray(const char *name)
 {
 	Oid			stray = log_stray_guard(name);
 
+	if (OidIsValid(stray))
+		LockRelationOid(stray, AccessExclusiveLock);
 	if (!OidIsValid(stray))
 		(void) log_get(name, false);
-	log_take_guard_off(quote_qualified_identifier(get_namespace_name(get_rel_namespace(stray)),
-												  get_rel_name(stray)));
+	/* As with a log, what is there now counts. */
+	if (!OidIsValid(stray) || log_stray_guard(name) != stray)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("event log \"%s\" was replaced", name)));
+	log_take_guard_off(stray);
+}
+
+static void
+log_require_unfollowed(PmLog *log)
+{
+	char	   *followers = log_followers(log->name);
+
+	if (followers != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot drop log \"%s\" while it is followed", log->name),
+				 errdetail("It is followed by: %s.", followers),
+				 errhint("End that with pm.unfollow or pm.unregister first.")));
 }
 
 /*
@@ -406,32 +416,24 @@ pm_drop_log(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	PmLog	   *log;
-	char	   *followers;
 
 	/* An old snapshot would not see who follows it. */
 	highwater_require_fresh_snapshots("pm.drop_log");
 	exec_require_writable("pm.drop_log");
-	/* While we wait it can be dropped, or another one can take its name. */
-	do
+	log = log_get(name, true);
+	if (log == NULL)
 	{
-		log = log_get(name, true);
-		if (log == NULL)
-		{
-			log_drop_stray(name);
-			PG_RETURN_VOID();
-		}
-		log_require_owner(log);
-		LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);
-	} while (log->stale);
-	followers = log_followers(log->name);
-	if (followers != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("cannot drop log \"%s\" while it is followed", log->name),
-				 errdetail("It is followed by: %s.", followers),
-				 errhint("End that with pm.unfollow or pm.unregister first.")));
+		log_drop_stray(name);
+		PG_RETURN_VOID();
+	}
+	log_require_owner(log);
+	/* Nobody is held up where this is known already. */
+	log_require_unfollowed(log);
+	log = log_take(log);
+	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);
+	log_require_unfollowed(log);
 	if (get_rel_relkind(log->relid) != '\0')
-		log_take_guard_off(log->table);
+		log_take_guard_off(log->relid);
 	log_delete(log->name);
 	wakeup_forget(log->relid);
 	PG_RETURN_VOID();
