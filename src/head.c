@@ -15,8 +15,8 @@
  * added anything.  What this backend adds itself lowers its points.
  *
  * A point that was raised past rows which this transaction has deleted is only
- * as good as the transaction.  It is forgotten when that has not committed, or
- * when a subtransaction aborts that had begun before the point was raised.
+ * as good as the transaction.  It is forgotten when that aborts, or when a
+ * subtransaction aborts that had begun before the point was raised.
  *
  * Rows changed by hand are found HEAD_AGE later.
  */
@@ -43,7 +43,7 @@ typedef struct Head
 	ItemPointerData tid;		/* the version of the lane's row */
 	TransactionId xmin;
 	TimestampTz known_at;
-	TransactionId raised_by;	/* a transaction that may have deleted rows */
+	TransactionId raised_by;	/* this transaction, which may have deleted rows */
 	SubTransactionId raised_in; /* of that, this or an earlier one had deleted them */
 	TransactionId touched_by;	/* that has written the lane's row for others to see */
 	HeadPoint	timer;			/* there are no timers before, */
@@ -85,26 +85,55 @@ head_of(const char *manager, int lane)
 	return head;
 }
 
+/*
+ * Forgets the points that were raised in a (sub)transaction which has aborted,
+ * or since it began.
+ */
 static void
-head_subxact_callback(SubXactEvent event, SubTransactionId mysubid, SubTransactionId parent, void *arg)
+head_undo(SubTransactionId subid)
 {
-	if (event != SUBXACT_EVENT_ABORT_SUB || !any_raised)
-		return;
 	any_raised = false;
 	for (int i = 0; i < HEADS; i++)
 	{
 		if (!TransactionIdIsValid(heads[i].raised_by))
 			continue;
-		if (mysubid <= heads[i].raised_in)
+		if (subid <= heads[i].raised_in)
 			head_reset(&heads[i]);
 		else
 			any_raised = true;
 	}
 }
 
+static void
+head_subxact_callback(SubXactEvent event, SubTransactionId mysubid, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB && any_raised)
+		head_undo(mysubid);
+}
+
+/*
+ * What a transaction that has committed has deleted is gone.  What becomes of
+ * one that was prepared is not known.
+ */
+static void
+head_xact_callback(XactEvent event, void *arg)
+{
+	if (!any_raised)
+		return;
+	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		head_undo(InvalidSubTransactionId);
+	else if (event == XACT_EVENT_COMMIT)
+	{
+		for (int i = 0; i < HEADS; i++)
+			heads[i].raised_by = InvalidTransactionId;
+		any_raised = false;
+	}
+}
+
 void
 head_install(void)
 {
+	RegisterXactCallback(head_xact_callback, NULL);
 	RegisterSubXactCallback(head_subxact_callback, NULL);
 }
 
@@ -123,17 +152,6 @@ head_raised(Head *head)
 }
 
 /*
- * Has the transaction that raised a unit's points committed, or is it this one?
- */
-static bool
-head_holds(Head *head)
-{
-	TransactionId xid = head->raised_by;
-
-	return !TransactionIdIsValid(xid) || TransactionIdIsCurrentTransactionId(xid) || TransactionIdDidCommit(xid);
-}
-
-/*
  * The version of the lane's row that there is now.  The caller holds the
  * unit's lock, or only wants to show what is there.
  */
@@ -146,11 +164,9 @@ head_lane_seen(const char *manager, int lane, HeapTuple tuple)
 
 	if (!ItemPointerIsValid(&head->tid) ||
 		!ItemPointerEquals(&head->tid, &tuple->t_self) || head->xmin != xmin ||
-		!head_holds(head) || now < head->known_at ||
+		now < head->known_at ||
 		TimestampDifferenceExceeds(head->known_at, now, HEAD_AGE))
 		head_reset(head);
-	if (!TransactionIdIsCurrentTransactionId(head->raised_by))
-		head->raised_by = InvalidTransactionId;
 	head->tid = tuple->t_self;
 	head->xmin = xmin;
 }
