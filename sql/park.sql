@@ -794,6 +794,19 @@ SELECT key, type FROM handled ORDER BY n;
 SELECT log, key, type, state FROM aside;
 SELECT pm.unregister('m');
 
+-- what was to be tried in a year meets trouble of the server, and is tried soon
+SELECT reset_handled();
+SELECT pm.register('m', 'handle', '{orders}', start_at => 'end', backoff => '1 hour');
+SELECT pm.append('orders', 'a', 'bad') > 0 AS appended;
+SELECT pm.catch_up('m', as_of => now() + interval '1 year', on_failure => 'policy');
+CREATE OR REPLACE PROCEDURE refuse_poison(type text) LANGUAGE plpgsql AS $$ BEGIN RAISE 'no space' USING ERRCODE = '53100'; END $$;
+SELECT pm.catch_up('m', on_failure => 'policy');
+SELECT key, attempts, retry_at < clock_timestamp() + interval '1 hour' AS soon FROM pm.parked;
+CREATE OR REPLACE PROCEDURE refuse_poison(type text) LANGUAGE plpgsql AS $$ BEGIN END $$;
+SELECT pm.catch_up('m', as_of => now() + interval '1 hour', on_failure => 'policy');
+SELECT * FROM aside;
+SELECT pm.unregister('m');
+
 SELECT pm.drop_log('orders'), pm.drop_log('payments');
 DROP VIEW aside, s;
 DROP TABLE orders, payments, handled, poison;

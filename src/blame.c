@@ -102,7 +102,7 @@ blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, con
 		return;
 	if (met != NULL && met->source == HANDLING_PARKED)
 	{
-		if (!park_postpone(met->id, within_later(BLAME_POSTPONE), BLAME_PATIENCE))
+		if (!park_postpone(pm, lane, met->id, within_later(BLAME_POSTPONE), BLAME_PATIENCE))
 		{
 			(void) blame(pm, met, error, BLAME_ERROR);
 			return;

@@ -278,7 +278,7 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
  * has met it for so long (ms) that it is an attempt.
  */
 bool
-park_postpone(int64 id, TimestampTz until, int patience)
+park_postpone(ProcessManager *pm, int lane, int64 id, TimestampTz until, int patience)
 {
 	static ExecStatement postpone = {
 		NULL,
@@ -290,12 +290,17 @@ park_postpone(int64 id, TimestampTz until, int patience)
 	Datum		values[3] = {Int64GetDatum(id), TimestampTzGetDatum(until), TimestampTzGetDatum(now)};
 	TimestampTz since = now;
 	ExecScope	scope;
+	bool		found;
 	bool		isnull;
 
 	exec_begin_owner(&scope);
-	if (exec_statement(&postpone, values, NULL) > 0)
+	found = exec_statement(&postpone, values, NULL) > 0;
+	if (found)
 		since = DatumGetTimestampTz(exec_value(0, 1, &isnull));
 	exec_end(&scope);
+	/* It may have been due far in the future, by a clock that was set back. */
+	if (found)
+		park_added(pm, lane, id, until);
 	return !TimestampDifferenceExceeds(since, now, patience);
 }
 

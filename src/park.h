@@ -26,7 +26,7 @@ typedef struct Parked
 extern void park_prefetch(ProcessManager *pm, int lane, List *keys);
 extern bool park_has(ProcessManager *pm, int lane, Key *key);
 extern void park_behind(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large);
-extern bool park_postpone(int64 id, TimestampTz until, int patience);
+extern bool park_postpone(ProcessManager *pm, int lane, int64 id, TimestampTz until, int patience);
 extern void park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large,
 						int attempts, int crashes, ErrorData *error);
 extern bool park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bool crash);
