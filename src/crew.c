@@ -229,7 +229,8 @@ crew_start(List **crew, WorkerKind kind, Oid database, Oid role, int colleagues)
 
 	slot = slot_claim(kind, database, role, colleagues, &generation);
 	if (slot < 0)
-		return slot == SLOT_SHARE_TAKEN ? CREW_SHARE_TAKEN : CREW_NO_PLACE;
+		return slot == SLOT_SHARE_TAKEN ? CREW_SHARE_TAKEN :
+			slot == SLOT_ROLE_FULL ? CREW_ROLE_FULL : CREW_NO_PLACE;
 
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;

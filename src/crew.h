@@ -24,7 +24,8 @@ typedef enum CrewStart
 {
 	CREW_STARTED,
 	CREW_NO_PLACE,				/* pm.max_workers are at work */
-	CREW_SHARE_TAKEN,			/* the role has all that it may have */
+	CREW_SHARE_TAKEN,			/* the role has all that it may have in this database */
+	CREW_ROLE_FULL,				/* or in all of them together */
 	CREW_NO_SLOT				/* max_worker_processes are taken */
 } CrewStart;
 

@@ -354,7 +354,7 @@ launcher_round(void)
 		due = Min(due, TimestampTzPlusMilliseconds(now, lacks ? LAUNCHER_NAP : LAUNCHER_BACKOFF));
 		break;
 	}
-	slot_place_wait(lacks ? 1 : 0, true, lacks ? db->urgent_since : 0);
+	slot_place_wait(lacks ? 1 : 0, true, InvalidOid, lacks ? db->urgent_since : 0);
 	if (lacks)
 		slot_place_press();
 	return due;
@@ -455,7 +455,7 @@ launcher_main(Datum arg)
 		}
 		else
 		{
-			slot_place_wait(0, true, 0);
+			slot_place_wait(0, true, InvalidOid, 0);
 			launcher_dismiss();
 		}
 		crew_nap(nap, crew);

@@ -177,6 +177,7 @@ scheduler_start(TimestampTz due)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz since = DT_NOEND;
 	Role	   *role;
+	Oid			full = InvalidOid;
 	uint32		waiting = 0;
 	bool		no_slot = false;
 
@@ -192,9 +193,16 @@ scheduler_start(TimestampTz due)
 			role->has_work = false;
 			continue;
 		}
-		if (start == CREW_SHARE_TAKEN)
+		if (start == CREW_SHARE_TAKEN || start == CREW_ROLE_FULL)
 		{
 			role->has_share = true;
+			/* Its dispatchers in other databases make room for the first one here. */
+			if (start == CREW_ROLE_FULL && role->has_work && !OidIsValid(full))
+			{
+				full = role->role;
+				since = Min(since, Max(role->waiting_since, role->yields_until));
+				due = Min(due, TimestampTzPlusMilliseconds(now, SCHEDULER_NAP_WAITING));
+			}
 			continue;
 		}
 		/* Whoever has work waits, the others for work. */
@@ -208,8 +216,8 @@ scheduler_start(TimestampTz due)
 		}
 		break;
 	}
-	slot_place_wait(waiting, no_slot, since);
-	if (waiting > 0)
+	slot_place_wait(waiting, no_slot, full, since);
+	if (waiting > 0 || OidIsValid(full))
 		slot_place_press();
 	if (waiting > 0 && !no_slot)
 		scheduler_say_starving(now);

@@ -109,7 +109,7 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int colleagues, uint32 *gene
 			colleagues--;
 	}
 	if (colleagues <= 0 || (kind == WORKER_DISPATCHER && !slot_place_free(role, &share_taken)))
-		free_slot = colleagues <= 0 || share_taken ? SLOT_SHARE_TAKEN : SLOT_NO_PLACE;
+		free_slot = colleagues <= 0 ? SLOT_SHARE_TAKEN : share_taken ? SLOT_ROLE_FULL : SLOT_NO_PLACE;
 	if (free_slot >= 0)
 	{
 		WorkerSlot *slot = &Slots->workers[free_slot];
@@ -126,6 +126,7 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int colleagues, uint32 *gene
 		slot->serving = slot->makes_room = false;
 		pg_atomic_write_u32(&slot->leave, 0);
 		slot->waits = 0;
+		slot->waits_role = InvalidOid;
 		slot->pressed_at = 0;
 		slot->pressed = 0;
 		slot->allowance = 0;
@@ -154,8 +155,9 @@ slot_unclaim(int index, uint32 generation)
 	if (ours)
 	{
 		slot_clear_interest(index);
-		pg_atomic_fetch_sub_u32(&Slots->waiting, slot->waits);
+		pg_atomic_fetch_sub_u32(&Slots->waiting, slot_waits(slot));
 		slot->waits = 0;
+		slot->waits_role = InvalidOid;
 		slot->in_use = false;
 		slot->pid = 0;
 		slot->proc = NULL;

@@ -125,6 +125,7 @@ typedef struct WorkerSlot
 	/* slot_place.c, under SlotShared->lock */
 	uint32		waits;			/* starts that lack a place or a worker slot */
 	bool		waits_slot;		/* what they lack is a worker slot */
+	Oid			waits_role;		/* a role that has its share of places, all in other databases */
 	TimestampTz waits_since;
 	TimestampTz pressed_at;		/* when it was asked to give way, 0: not so */
 	int			pressed;		/* how hard */
@@ -141,6 +142,15 @@ static inline bool
 slot_serves(WorkerSlot *slot, WorkerKind kind, Oid database, Oid role)
 {
 	return slot->in_use && slot->kind == kind && slot->database == database && slot->role == role;
+}
+
+/*
+ * How many starts a worker waits for.
+ */
+static inline uint32
+slot_waits(WorkerSlot *slot)
+{
+	return slot->waits + (OidIsValid(slot->waits_role) ? 1 : 0);
 }
 
 /*
@@ -212,7 +222,8 @@ typedef struct LogSlot
 typedef enum SlotRefusal
 {
 	SLOT_NO_PLACE = -1,			/* pm.max_workers are at work */
-	SLOT_SHARE_TAKEN = -2		/* the role has all that it may have */
+	SLOT_SHARE_TAKEN = -2,		/* the role has all that it may have in this database */
+	SLOT_ROLE_FULL = -3			/* or in all of them together */
 } SlotRefusal;
 
 /* A log's slot, as somebody remembers it. */
@@ -245,7 +256,7 @@ typedef struct SlotShared
 	int			nworkers;
 	pg_atomic_uint64 registry_generation;	/* counts commits that changed a registration */
 	pg_atomic_uint64 crew_generation;	/* counts comings and goings of dispatchers */
-	pg_atomic_uint32 waiting;	/* the sum of the workers' "waits" */
+	pg_atomic_uint32 waiting;	/* the sum of what slot_waits() says of the workers */
 	pg_atomic_uint64 scarce_until;	/* there are too few worker slots, a TimestampTz */
 	ConditionVariable moved;	/* broadcast when a cursor has moved */
 	WorkerSlot	workers[SLOT_MAX_WORKERS];
@@ -279,7 +290,7 @@ extern void slot_lost_forget_database(Oid database);
 extern int	slot_rank(int *count);
 
 extern bool slot_place_free(Oid role, bool *share_taken);
-extern void slot_place_wait(uint32 waits, bool for_slot, TimestampTz since);
+extern void slot_place_wait(uint32 waits, bool for_slot, Oid role, TimestampTz since);
 extern bool slot_place_make_room(void);
 extern void slot_place_press(void);
 extern bool slot_place_waited(int64 ms);

@@ -9,7 +9,9 @@
  *
  * - Workers that are idle leave, as many as are waited for.  So do dispatchers
  *   that have run for a while, when their batch is over.
- * - One role never takes the last place, if there are other roles at all.
+ * - One role never takes the last place, if there are other roles at all.  Where
+ *   it has its share in some databases and needs a place in another, its own
+ *   dispatchers make room.
  * - Where none leaves of its own accord, a dispatcher is pressed: it ends its
  *   batch after the event in hand, soon after that its handler is cancelled, and
  *   at last its session is ended.  What it did is undone and counts as no
@@ -113,6 +115,31 @@ slot_place_lacking(PlaceCount *count)
 }
 
 /*
+ * Does a role wait in some database for one of its own places?  "since" becomes
+ * since when.  Caller holds Slots->lock.
+ */
+static bool
+slot_place_role_waits(Oid role, TimestampTz *since)
+{
+	int			waits = 0;
+
+	*since = DT_NOEND;
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (slot->in_use && slot->waits_role == role)
+		{
+			waits++;
+			*since = Min(*since, slot->waits_since);
+		}
+		else if (slot_place_taken(slot) && slot->role == role && slot->makes_room)
+			waits--;
+	}
+	return waits > 0;
+}
+
+/*
  * How many dispatchers a role has, in all databases.  Caller holds Slots->lock.
  */
 static int
@@ -143,24 +170,28 @@ slot_place_free(Oid role, bool *share_taken)
 
 /*
  * So many starts of this worker's lack a place, or a worker slot; 0: none does
- * any more.  Those that may make room are told, now and then again.
+ * any more.  One more is for a role that has its share of places, but none here.
+ * Those that may make room are told, now and then again.
  */
 void
-slot_place_wait(uint32 waits, bool for_slot, TimestampTz since)
+slot_place_wait(uint32 waits, bool for_slot, Oid role, TimestampTz since)
 {
 	static TimestampTz told = 0;
 	TimestampTz now = GetCurrentTimestamp();
-	bool		more = waits > MyWorkerSlot->waits;
+	uint32		before = slot_waits(MyWorkerSlot);
+	bool		more;
 
-	if (waits == 0 && MyWorkerSlot->waits == 0)
+	if (waits == 0 && !OidIsValid(role) && before == 0)
 		return;
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	pg_atomic_fetch_add_u32(&Slots->waiting, waits - MyWorkerSlot->waits);
 	MyWorkerSlot->waits = waits;
 	MyWorkerSlot->waits_slot = for_slot;
+	MyWorkerSlot->waits_role = role;
 	MyWorkerSlot->waits_since = since;
+	pg_atomic_fetch_add_u32(&Slots->waiting, slot_waits(MyWorkerSlot) - before);
 	LWLockRelease(&Slots->lock);
-	if (waits == 0 || (!more && now >= told && !TimestampDifferenceExceeds(told, now, PLACE_TELL)))
+	more = slot_waits(MyWorkerSlot) > before;
+	if (slot_waits(MyWorkerSlot) == 0 || (!more && now >= told && !TimestampDifferenceExceeds(told, now, PLACE_TELL)))
 		return;
 	told = now;
 	slot_wake_kind(WORKER_DISPATCHER, InvalidOid);
@@ -175,12 +206,14 @@ bool
 slot_place_make_room(void)
 {
 	PlaceCount	count;
+	TimestampTz since;
 
 	if (pg_atomic_read_u32(&Slots->waiting) == 0)
 		return false;
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
 	slot_place_count(&count);
-	if (MyWorkerSlot->kind == WORKER_DISPATCHER ? slot_place_lacking(&count) :
+	if (MyWorkerSlot->kind == WORKER_DISPATCHER ?
+		slot_place_lacking(&count) || slot_place_role_waits(MyWorkerSlot->role, &since) :
 		count.leaving < count.wanted_slots)
 		MyWorkerSlot->makes_room = true;
 	LWLockRelease(&Slots->lock);
@@ -240,11 +273,11 @@ slot_place_roles(void)
 }
 
 /*
- * The one to be pressed; NULL if none has been at its batch for long.  Caller
- * holds Slots->lock.
+ * The one to be pressed, of a role or of any (InvalidOid); NULL if none has been
+ * at its batch for long.  Caller holds Slots->lock.
  */
 static WorkerSlot *
-slot_place_victim(PlaceCount *count, TimestampTz now)
+slot_place_victim(PlaceCount *count, Oid role, TimestampTz now)
 {
 	WorkerSlot *victim = NULL;
 	int			roles = Max(slot_place_roles() + count->wanted_roles, 1);
@@ -260,7 +293,7 @@ slot_place_victim(PlaceCount *count, TimestampTz now)
 		int64		slot_over;
 
 		if (!slot_place_is_dispatcher(slot) || slot->makes_room || slot->pid == 0 ||
-			ran < PLACE_MIN_RUN ||
+			ran < PLACE_MIN_RUN || (OidIsValid(role) && slot->role != role) ||
 			(slot->now.activity != ACTIVITY_HANDLING && slot->now.activity != ACTIVITY_READING))
 			continue;
 		beyond = Max(slot_place_of_role(slot->role) - share, 0);
@@ -285,14 +318,20 @@ void
 slot_place_press(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz before = now - PLACE_PATIENCE * INT64CONST(1000);
+	TimestampTz since;
 	PlaceCount	count;
-	WorkerSlot *victim;
+	WorkerSlot *victim = NULL;
 
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
 	slot_place_insist(now);
 	slot_place_count(&count);
-	if (slot_place_lacking(&count) && count.since <= now - PLACE_PATIENCE * INT64CONST(1000) &&
-		(victim = slot_place_victim(&count, now)) != NULL)
+	if (slot_place_lacking(&count) && count.since <= before)
+		victim = slot_place_victim(&count, InvalidOid, now);
+	else if (OidIsValid(MyWorkerSlot->waits_role) &&
+			 slot_place_role_waits(MyWorkerSlot->waits_role, &since) && since <= before)
+		victim = slot_place_victim(&count, MyWorkerSlot->waits_role, now);
+	if (victim != NULL)
 	{
 		victim->makes_room = true;
 		victim->pressed_at = now;
