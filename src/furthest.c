@@ -3,6 +3,11 @@
  *		How far the furthest cursor in a log is.
  *
  * Asked when shared memory begins to keep a log's mark, which is not below that.
+ *
+ * A transaction that is prepared may have moved a cursor.  That settles nothing
+ * for others, who may not pass what it has written itself.  But once it commits,
+ * readers have been there: no writer may use these positions again, if the
+ * sequence is set back meanwhile.  So there are two answers.
  */
 #include "pm.h"
 
@@ -22,7 +27,8 @@ enum
 };
 
 /*
- * The furthest cursor in a log, by its name.
+ * The furthest cursor in a log, by its name; without a snapshot, also where
+ * transactions have moved cursors to that are not over.
  */
 static int64
 furthest_in(const char *log, Snapshot snapshot)
@@ -32,7 +38,10 @@ furthest_in(const char *log, Snapshot snapshot)
 
 	scan_begin(&scan, "cursor", "cursor_log", AccessShareLock);
 	scan_where_text(&scan, CURSOR_LOG, log);
-	scan_use_snapshot(&scan, snapshot);
+	if (snapshot != NULL)
+		scan_use_snapshot(&scan, snapshot);
+	else
+		scan_use_dirty(&scan);
 	while (scan_next(&scan))
 		furthest = Max(furthest, DatumGetInt64(scan.values[CURSOR_POSITION - 1]));
 	scan_end(&scan);
@@ -64,5 +73,23 @@ furthest_cursor(Oid relid, bool own)
 		furthest = Max(furthest, furthest_in(scan_text(&scan, LOG_NAME), snapshot));
 	scan_end(&scan);
 	UnregisterSnapshot(snapshot);
+	return furthest;
+}
+
+/*
+ * Where a cursor in a log is or may come to be, whoever has moved it.  At least
+ * what furthest_cursor() says.
+ */
+int64
+furthest_moved(Oid relid)
+{
+	RowScan		scan;
+	int64		furthest = 0;
+
+	scan_begin(&scan, "log", "log_source", AccessShareLock);
+	scan_where_oid(&scan, LOG_SOURCE, relid);
+	while (scan_next(&scan))
+		furthest = Max(furthest, furthest_in(scan_text(&scan, LOG_NAME), NULL));
+	scan_end(&scan);
 	return furthest;
 }

@@ -5,6 +5,7 @@
 #ifndef PM_FURTHEST_H
 #define PM_FURTHEST_H
 
+extern int64 furthest_moved(Oid relid);
 extern int64 furthest_cursor(Oid relid, bool own);
 
 #endif							/* PM_FURTHEST_H */

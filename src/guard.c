@@ -229,11 +229,12 @@ guard_readers(GuardEntry *entry)
 			slot_log_used(entry->slot.slot);
 			return reached;
 		}
-		slot_log_seed(entry->slot.slot, entry->relid, furthest_cursor(entry->relid, false));
+		slot_log_seed(entry->slot.slot, entry->relid, furthest_cursor(entry->relid, false),
+					  furthest_moved(entry->relid));
 	}
 	if (!entry->seeded)
 	{
-		entry->seed = furthest_cursor(entry->relid, false);
+		entry->seed = furthest_moved(entry->relid);
 		entry->seeded = true;
 	}
 	return entry->seed;

@@ -95,7 +95,7 @@ highwater_seeded(Oid relid)
 	if (!*seeded)
 	{
 		generations->mark = Max(generations->mark, furthest_cursor(relid, false));
-		generations->reached = Max(generations->reached, generations->mark);
+		generations->reached = Max(Max(generations->reached, generations->mark), furthest_moved(relid));
 		*seeded = true;
 	}
 	return generations;
@@ -372,7 +372,7 @@ highwater_look_shared(Oid relid, Relation sequence, HighwaterView view, Highwate
 			return true;
 		}
 		if (ours)
-			slot_log_seed(slot, relid, furthest_cursor(relid, false));
+			slot_log_seed(slot, relid, furthest_cursor(relid, false), furthest_moved(relid));
 		CHECK_FOR_INTERRUPTS();
 	}
 	return false;

@@ -74,6 +74,16 @@ scan_where_oid(RowScan *scan, AttrNumber column, Oid value)
 }
 
 /*
+ * Sees also what transactions have written that are not over.
+ */
+void
+scan_use_dirty(RowScan *scan)
+{
+	InitDirtySnapshot(scan->dirty);
+	scan->snapshot = &scan->dirty;
+}
+
+/*
  * Sees what this snapshot sees, which stays the caller's.
  */
 void
@@ -251,7 +261,7 @@ scan_end(RowScan *scan)
 		systable_endscan_ordered(scan->scan);
 	if (scan->slot != NULL)
 		ExecDropSingleTupleTableSlot(scan->slot);
-	if (scan->snapshot != NULL)
+	if (scan->snapshot != NULL && scan->snapshot != &scan->dirty)
 		UnregisterSnapshot(scan->snapshot);
 	index_close(scan->index, AccessShareLock);
 	table_close(scan->rel, scan->lock >= RowExclusiveLock ? NoLock : scan->lock);

@@ -25,6 +25,7 @@ typedef struct RowScan
 	int			nkeys;
 	ScanKeyData from[2];		/* of scan_from */
 	Snapshot	snapshot;		/* NULL until the first row is asked for */
+	SnapshotData dirty;			/* of scan_use_dirty */
 	SysScanDesc scan;			/* NULL until the index is */
 	TupleTableSlot *slot;		/* of scan_at */
 	HeapTuple	tuple;			/* the row found last, */
@@ -35,6 +36,7 @@ typedef struct RowScan
 extern void scan_begin(RowScan *scan, const char *table, const char *index, LOCKMODE lock);
 extern void scan_where_text(RowScan *scan, AttrNumber column, const char *value);
 extern void scan_where_oid(RowScan *scan, AttrNumber column, Oid value);
+extern void scan_use_dirty(RowScan *scan);
 extern void scan_use_snapshot(RowScan *scan, Snapshot snapshot);
 extern void scan_where_bytea(RowScan *scan, AttrNumber column, Datum value);
 extern void scan_where_int4(RowScan *scan, AttrNumber column, int32 value);

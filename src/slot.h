@@ -317,7 +317,7 @@ extern bool slot_log_read(const LogRef *ref, int64 *mark, int64 *reached);
 extern void slot_log_used(LogSlot *slot);
 extern void slot_pin_install(void);
 extern void slot_pin(LogSlot *slot);
-extern void slot_log_seed(LogSlot *slot, Oid relid, int64 cursor);
+extern void slot_log_seed(LogSlot *slot, Oid relid, int64 cursor, int64 moved);
 extern void slot_log_reach(LogSlot *slot, int64 last);
 extern LogSlot *slot_log_nth(int n);
 extern void slot_log_interest(Oid relid, LogRef *ref);

@@ -441,14 +441,14 @@ slot_log_used(LogSlot *slot)
  * then on without looking at the cursors again, since they move up to marks.
  */
 void
-slot_log_seed(LogSlot *slot, Oid relid, int64 cursor)
+slot_log_seed(LogSlot *slot, Oid relid, int64 cursor, int64 moved)
 {
 	LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
 	if (slot->relid == relid && slot->database == MyDatabaseId)
 	{
 		slot->generations.mark = Max(slot->generations.mark, cursor);
 		pg_atomic_write_u64(&slot->mark, (uint64) slot->generations.mark);
-		slot_log_reach(slot, cursor);
+		slot_log_reach(slot, Max(cursor, moved));
 		pg_write_barrier();
 		pg_atomic_write_u32(&slot->seeded, 1);
 	}

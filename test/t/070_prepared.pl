@@ -127,6 +127,37 @@ $session->quit;
 ok(PmTest::wait_idle($node, timeout => 20), 'all idle');
 PmTest::exactly_once_ok($node, 'keep', 'orders');
 
+# pm.catch_up in a transaction that is prepared has read up to a position that nobody may use again, also when the
+# sequence is set back after a restart. Each event is delivered or refused.
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE reader LOGIN;
+GRANT USAGE ON SCHEMA pm TO reader;
+GRANT CREATE ON SCHEMA public TO reader;
+SQL
+$node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'reader' ]);
+SELECT pm.create_log('late');
+CREATE TABLE late_seen (pos bigint);
+CREATE FUNCTION late(e pm.event) RETURNS void LANGUAGE sql AS $$ INSERT INTO late_seen VALUES (e.position) $$;
+SELECT pm.register('late', 'late', '{late}');
+SELECT pm.pause('late');
+INSERT INTO late (stream, type) SELECT 's', 'T' FROM generate_series(1, 5);
+BEGIN;
+INSERT INTO late (stream, type) SELECT 's', 'T' FROM generate_series(1, 5);
+ROLLBACK;
+BEGIN;
+SELECT pm.resume('late');
+SELECT pm.catch_up('late');
+PREPARE TRANSACTION 'caught up';
+SQL
+$node->stop('fast');
+$node->start;
+my ($rc, undef, $refused) = $node->psql('postgres', "SELECT setval('late_position_seq', 5); INSERT INTO late (stream, type) VALUES ('new', 'T')", extra_params => [ '-U', 'reader' ]);
+isnt($rc, 0, 'a position that a prepared transaction has read past is refused after a restart');
+like($refused, qr/set back/, 'and it is said that the sequence was set back');
+$node->safe_psql('postgres', "COMMIT PREPARED 'caught up'; SELECT pm.resume('late')", extra_params => [ '-U', 'reader' ]);
+$node->safe_psql('postgres', "SELECT setval('late_position_seq', 10); INSERT INTO late (stream, type) VALUES ('new', 'T')", extra_params => [ '-U', 'reader' ]);
+ok(PmTest::wait_until($node, 'SELECT string_agg(position::text, $$ $$ ORDER BY position) = (SELECT string_agg(pos::text, $$ $$ ORDER BY pos) FROM late_seen) FROM late', 't', timeout => 20), 'each event was handled');
+
 PmTest::no_crash_ok($node);
 $node->stop('fast');
 done_testing();
