@@ -291,14 +291,16 @@ dispatch_parked(Batch *batch, List *cursors, Parked *head, DispatchResult *resul
 {
 	Calls		calls;
 	BatchItem	first = {.source = HANDLING_PARKED, .id = head->id, .position = head->position, .log_name = head->log};
+	int64		last = head->id;
 	List	   *queue;
 	ListCell   *lc;
 
 	batch_mark(batch, &first);
-	queue = park_read(batch->pm, batch->lane, head->key, head->attempts > 0 ? 1 : batch->request->max_parked);
+	queue = park_read(batch->pm, batch->lane, head->key, head->id,
+					  head->attempts > 0 ? 1 : batch->request->max_parked);
 	crash_unmark();
-	if (((Parked *) linitial(queue))->id != head->id)
-		elog(ERROR, "parked event %lld is not the first of its key", (long long) head->id);
+	if (queue == NIL || ((Parked *) linitial(queue))->id != head->id)
+		elog(ERROR, "parked event %lld is gone", (long long) head->id);
 	result->parked = true;
 	call_begin(&calls, batch);
 	foreach(lc, queue)
@@ -319,6 +321,7 @@ dispatch_parked(Batch *batch, List *cursors, Parked *head, DispatchResult *resul
 		item.event = parked->event;
 		item.too_large = parked->too_large;
 		item.key = key_get_text(&batch->keys, parked->key);
+		last = parked->id;
 		/* A timer may have been cancelled by what ran before it. */
 		if (park_take(parked->id))
 		{
@@ -339,7 +342,7 @@ dispatch_parked(Batch *batch, List *cursors, Parked *head, DispatchResult *resul
 	foreach(lc, cursors)
 		if (((Cursor *) lfirst(lc))->parked > 0)
 			cursor_count(batch->pm, batch->lane, lfirst(lc));
-	park_promote(batch->pm, batch->lane, head->key);
+	park_promote(batch->pm, batch->lane, head->key, last);
 	result->outcome = DISPATCH_MORE;
 }
 

@@ -38,11 +38,12 @@ park_prefetch(ProcessManager *pm, int lane, List *keys)
 		NULL,
 		"SELECT w.number::pg_catalog.int4 FROM pg_catalog.unnest($3) WITH ORDINALITY w(key, number) "
 		"CROSS JOIN LATERAL (SELECT FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND k.lane OPERATOR(pg_catalog.=) $2 AND k.key OPERATOR(pg_catalog.=) w.key LIMIT 1) k",
-		3, {TEXTOID, INT4OID, TEXTARRAYOID}
+		"AND k.lane OPERATOR(pg_catalog.=) $2 AND k.key OPERATOR(pg_catalog.=) w.key "
+		"AND k.id OPERATOR(pg_catalog.>=) $4 LIMIT 1) k",
+		4, {TEXTOID, INT4OID, TEXTARRAYOID, INT8OID}
 	};
 	ExecScope	scope;
-	Datum		values[3];
+	Datum		values[4];
 	ListCell   *lc;
 	bool		isnull;
 
@@ -52,6 +53,8 @@ park_prefetch(ProcessManager *pm, int lane, List *keys)
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
 	values[2] = key_array(keys);
+	/* The first of each key is not before this, nor is what is behind it. */
+	values[3] = Int64GetDatum(head_parked_from(pm->name, lane));
 	exec_statement(&select_keys, values, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
 		((Key *) list_nth(keys, DatumGetInt32(exec_value(row, 1, &isnull)) - 1))->parked = true;
@@ -416,23 +419,25 @@ park_due(ProcessManager *pm, int lane, TimestampTz now)
 }
 
 /*
- * The first events of a key's queue.
+ * The first events of a key's queue, whose head is known.
  */
 List *
-park_read(ProcessManager *pm, int lane, const char *key, int limit)
+park_read(ProcessManager *pm, int lane, const char *key, int64 first, int limit)
 {
 	static ExecStatement select_queue = {
 		NULL,
 		"SELECT " PARK_COLUMNS " FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND lane OPERATOR(pg_catalog.=) $2 AND key OPERATOR(pg_catalog.=) $3 ORDER BY id LIMIT $4",
-		4, {TEXTOID, INT4OID, TEXTOID, INT8OID}
+		"AND lane OPERATOR(pg_catalog.=) $2 AND key OPERATOR(pg_catalog.=) $3 "
+		"AND id OPERATOR(pg_catalog.>=) $5 ORDER BY id LIMIT $4",
+		5, {TEXTOID, INT4OID, TEXTOID, INT8OID, INT8OID}
 	};
-	Datum		values[4];
+	Datum		values[5];
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
 	values[2] = CStringGetTextDatum(key);
 	values[3] = Int64GetDatum(limit);
+	values[4] = Int64GetDatum(first);
 	return exec_list(&select_queue, values, NULL, park_form);
 }
 
@@ -454,27 +459,29 @@ park_take(int64 id)
 }
 
 /*
- * A queue whose head has gone: the next is due now.
+ * A queue whose head has gone, and the events after it up to this one: the next
+ * is due now.
  */
 void
-park_promote(ProcessManager *pm, int lane, const char *key)
+park_promote(ProcessManager *pm, int lane, const char *key, int64 gone)
 {
 	static ExecStatement promote = {
 		NULL,
 		"UPDATE pm_catalog.parked SET state = 'failing', retry_at = '-infinity' WHERE state OPERATOR(pg_catalog.=) 'behind' "
 		"AND id OPERATOR(pg_catalog.=) (SELECT id FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND lane OPERATOR(pg_catalog.=) $2 AND key OPERATOR(pg_catalog.=) $3 ORDER BY id LIMIT 1) "
-		"RETURNING id",
-		3, {TEXTOID, INT4OID, TEXTOID}
+		"AND lane OPERATOR(pg_catalog.=) $2 AND key OPERATOR(pg_catalog.=) $3 "
+		"AND id OPERATOR(pg_catalog.>) $4 ORDER BY id LIMIT 1) RETURNING id",
+		4, {TEXTOID, INT4OID, TEXTOID, INT8OID}
 	};
 	ExecScope	scope;
-	Datum		values[3];
+	Datum		values[4];
 	int64		id = 0;
 	bool		isnull;
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
 	values[2] = CStringGetTextDatum(key);
+	values[3] = Int64GetDatum(gone);
 	exec_begin_owner(&scope);
 	if (exec_statement(&promote, values, NULL) > 0)
 		id = DatumGetInt64(exec_value(0, 1, &isnull));

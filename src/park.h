@@ -32,9 +32,9 @@ extern void park_failed(ProcessManager *pm, int lane, const char *key, Datum eve
 extern bool park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bool crash);
 extern char *park_refused(ProcessManager *pm, LaneState *state, int lane);
 extern Parked *park_due(ProcessManager *pm, int lane, TimestampTz now);
-extern List *park_read(ProcessManager *pm, int lane, const char *key, int limit);
+extern List *park_read(ProcessManager *pm, int lane, const char *key, int64 first, int limit);
 extern bool park_take(int64 id);
-extern void park_promote(ProcessManager *pm, int lane, const char *key);
+extern void park_promote(ProcessManager *pm, int lane, const char *key, int64 gone);
 extern int	park_retry_all(ProcessManager *pm, int lane, int revive);
 
 #endif							/* PM_PARK_H */

@@ -167,7 +167,8 @@ pm_discard(PG_FUNCTION_ARGS)
 	Settle		settle = settle_find(fcinfo, "pm.discard");
 
 	(void) park_take(settle.id);
-	park_promote(settle.pm, settle.lane, settle.key);
+	if (!settle.behind)
+		park_promote(settle.pm, settle.lane, settle.key, settle.id);
 	ereport(LOG,
 			(errmsg("process manager \"%s\" in database \"%s\": %s was discarded by \"%s\"", settle.pm->name,
 					report_database(), settle.words, GetUserNameFromId(GetUserId(), false))));
