@@ -713,6 +713,40 @@ SELECT pm.unregister('a'), pm.unregister('m');
 DROP OWNED BY regress_pm_alice, regress_pm_monitor;
 DROP ROLE regress_pm_alice, regress_pm_monitor;
 
+-- what is undone has set nothing: one timer of a type is left, whatever was rolled back
+CREATE FUNCTION again(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pm.set_timer('t', '2100-01-01');
+	BEGIN
+		PERFORM pm.set_timer('t', '2100-01-02');
+		RAISE 'undo';
+	EXCEPTION WHEN raise_exception THEN
+		IF e.type = 'leave' THEN RETURN '1'; END IF;
+	END;
+	PERFORM pm.set_timer('t', '2100-01-03');
+	RETURN '1';
+END $$;
+SELECT pm.register('m', 'again', '{orders}', start_at => 'end');
+SELECT at('10:00', 'x', 'leave');
+SELECT pm.catch_up();
+SELECT key, type, due FROM pm.timer;
+SELECT at('10:01', 'x', 'once more');
+SELECT pm.catch_up();
+SELECT key, type, due FROM pm.timer;
+BEGIN;
+SELECT at('10:02', 'x', 'leave');
+SAVEPOINT s;
+SELECT pm.catch_up();
+ROLLBACK TO s;
+SELECT pm.catch_up();
+SELECT key, type, due FROM pm.timer;
+ROLLBACK;
+SELECT at('10:03', 'x', 'once more');
+SELECT pm.catch_up();
+SELECT key, type, due FROM pm.timer;
+SELECT pm.unregister('m');
+DROP FUNCTION again(pm.event, jsonb);
+
 SELECT pm.drop_log('orders'), pm.drop_log('payments');
 DROP VIEW aside;
 DROP TABLE orders, payments, handled, poison, chance, reminders;

@@ -16,6 +16,7 @@
 #include "registry.h"
 #include "report.h"
 #include "slot.h"
+#include "timer_floor.h"
 #include "utility.h"
 #include "wakeup.h"
 
@@ -37,6 +38,7 @@ _PG_init(void)
 	log_install();
 	handler_install();
 	head_install();
+	timer_floor_install();
 	pinned_install();
 	registry_install();
 	wakeup_install();

@@ -11,8 +11,7 @@ typedef enum PlaceTable
 {
 	PLACE_CURSOR,
 	PLACE_LANE,
-	PLACE_INSTANCE,
-	PLACE_TIMER
+	PLACE_INSTANCE
 } PlaceTable;
 
 extern ItemPointer place_of(PlaceTable table, const char *manager, int lane, const char *a, const char *b);

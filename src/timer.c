@@ -18,8 +18,8 @@
 #include "head.h"
 #include "key.h"
 #include "lane.h"
-#include "place.h"
 #include "timer.h"
+#include "timer_floor.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
@@ -153,63 +153,34 @@ timer_remove_parked(const char *manager, int lane, const char *key, Datum type)
 }
 
 /*
- * Where this backend has put a key's timer.
- */
-static ItemPointer
-timer_place(const char *manager, const char *key, Datum type)
-{
-	return place_of(PLACE_TIMER, manager, 0, key, TextDatumGetCString(type));
-}
-
-/*
- * Deletes a key's timer of a type where this backend has put it.  Along the
- * index it would pass all those by that were set before it.
- */
-static bool
-timer_remove_at(const char *manager, const char *key, Datum type)
-{
-	static ExecStatement delete_at = {
-		NULL,
-		"DELETE FROM pm_catalog.timer WHERE ctid OPERATOR(pg_catalog.=) $4 "
-		"AND process_manager OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2 "
-		"AND type OPERATOR(pg_catalog.=) $3",
-		4, {TEXTOID, TEXTOID, TEXTOID, TIDOID}
-	};
-	ItemPointer place = timer_place(manager, key, type);
-	Datum		values[4];
-
-	if (!ItemPointerIsValid(place))
-		return false;
-	values[0] = CStringGetTextDatum(manager);
-	values[1] = CStringGetTextDatum(key);
-	values[2] = type;
-	values[3] = PointerGetDatum(place);
-	return exec_as_owner(&delete_at, values, NULL) > 0;
-}
-
-/*
  * Deletes a key's timer of a type, or all (0), wherever it is.
  */
 static bool
 timer_remove(const char *manager, int lane, const char *key, Datum type)
 {
+	static ExecStatement delete_timer = {
+		NULL,
+		"DELETE FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND key OPERATOR(pg_catalog.=) $2 AND type OPERATOR(pg_catalog.=) $3 AND id OPERATOR(pg_catalog.>=) $4",
+		4, {TEXTOID, TEXTOID, TEXTOID, INT8OID}
+	};
 	static ExecStatement delete_timers = {
 		NULL,
 		"DELETE FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND key OPERATOR(pg_catalog.=) $2 AND ($3 IS NULL OR type OPERATOR(pg_catalog.=) $3)",
-		3, {TEXTOID, TEXTOID, TEXTOID}
+		"AND key OPERATOR(pg_catalog.=) $2",
+		2, {TEXTOID, TEXTOID}
 	};
-	Datum		values[3];
-	char		nulls[3] = {' ', ' ', type ? ' ' : 'n'};
+	Datum		values[4];
 	bool		removed = timer_remove_parked(manager, lane, key, type);
 
-	/* There is one of a type, at most. */
-	if (type != (Datum) 0 && timer_remove_at(manager, key, type))
-		return true;
 	values[0] = CStringGetTextDatum(manager);
 	values[1] = CStringGetTextDatum(key);
-	values[2] = type;
-	return exec_as_owner(&delete_timers, values, nulls) > 0 || removed;
+	if (type != (Datum) 0)
+	{
+		values[2] = type;
+		values[3] = Int64GetDatum(timer_floor(manager, key, type));
+	}
+	return exec_as_owner(type != (Datum) 0 ? &delete_timer : &delete_timers, values, NULL) > 0 || removed;
 }
 
 /*
@@ -310,7 +281,7 @@ pm_set_timer(PG_FUNCTION_ARGS)
 	static ExecStatement insert_timer = {
 		NULL,
 		"INSERT INTO pm_catalog.timer (process_manager, lane, key, type, due, data, metadata) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id, ctid",
+		"VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
 		7, {TEXTOID, INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, JSONBOID, JSONBOID}
 	};
 	int			lane;
@@ -361,8 +332,8 @@ pm_set_timer(PG_FUNCTION_ARGS)
 	exec_begin_owner(&scope);
 	exec_statement(&insert_timer, values, NULL);
 	id = DatumGetInt64(exec_value(0, 1, &isnull));
-	*timer_place(within_manager(), key, PG_GETARG_DATUM(0)) = *(ItemPointer) DatumGetPointer(exec_value(0, 2, &isnull));
 	exec_end(&scope);
+	timer_floor_raise(within_manager(), key, PG_GETARG_DATUM(0), id);
 	head_add_timer(within_manager(), lane, due, id);
 	lane_touch(within_manager(), lane);
 	timer_note(id, due);

@@ -147,7 +147,7 @@ CREATE TABLE pm_catalog.timer (
 	data            jsonb NOT NULL,
 	metadata        jsonb NOT NULL
 );
-CREATE INDEX timer_key ON pm_catalog.timer (process_manager, key, type);	-- not unique, like cursor_key
+CREATE INDEX timer_key ON pm_catalog.timer (process_manager, key, type, id);	-- not unique, like cursor_key
 CREATE INDEX timer_due ON pm_catalog.timer (process_manager, lane, due, id);
 
 -- Events and timers set aside. Those of one key are handled in the order of id; only the first of them, the head,

@@ -32,6 +32,8 @@ CREATE FUNCTION h(e pm.event, s jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	IF e.type = 'set' THEN PERFORM pm.set_timer('t', pm.now() + interval '1 day');
 	ELSIF e.type = 'soon' THEN PERFORM pm.set_timer('t', pm.now() - interval '1 s');
+	ELSIF e.type = 'flip' THEN
+		IF NOT pm.cancel_timer('t') THEN PERFORM pm.set_timer('t', pm.now() + interval '1 day'); END IF;
 	ELSIF e.type = 'cancel' THEN PERFORM pm.cancel_timer('t');
 	ELSIF e.type = 'locked' THEN
 		-- a row is written by where it is: the table must not be rewritten meanwhile
@@ -103,6 +105,7 @@ sub grow
 		{ name => 'a batch', pm => 'one', type => 'touch', n => $batches },
 		{ name => 'the same instance again', pm => 'one', type => 'touch', key => 'hot', n => $batches },
 		{ name => 'the same timer set again', pm => 'one', type => 'again', key => 'hotter', n => $batches },
+		{ name => 'a timer set after it was cancelled', pm => 'one', type => 'flip', key => 'flipped', n => 2 * $batches },
 		{ name => 'a timer cancelled that was set', pm => 'many', type => 'cancel', key => 'cancelled', n => $batches });
 	for my $op (@ops)
 	{
