@@ -22,7 +22,7 @@ typedef struct BatchLog
 	bool		marked;			/* the mark has been computed, which is */
 	Highwater	mark;
 	bool		unknown;		/* what comes after what was read cannot be found out now */
-	LogTrouble	trouble;		/* why nothing of it can be read; then it is left out */
+	LogTrouble	trouble;		/* why it cannot be read now */
 	int			looked_at;		/* events, in this batch */
 	int			taken;			/* events, into the batch */
 	int			done;			/* of these, got past */
@@ -93,6 +93,12 @@ extern BatchItem *batch_next(Batch *batch);
 extern void batch_put_back(Batch *batch, BatchItem *item);
 extern void batch_timer_read(Batch *batch);
 extern void batch_timer_set(Batch *batch, int64 id, BatchItem *by);
+extern void batch_log_begin(Batch *batch, BatchLog *b);
+extern bool batch_log_owns(Batch *batch, BatchLog *b, uint32 hash, int64 position);
+extern bool batch_log_has_read(BatchLog *b);
+extern int64 batch_log_read_to(BatchLog *b);
+extern void batch_log_look(Batch *batch, BatchLog *b, DispatchResult *result);
+extern bool batch_log_left_out(BatchLog *b);
 extern void batch_done(Batch *batch, BatchItem *item, bool handled);
 extern bool batch_advance(Batch *batch, DispatchResult *result);
 

@@ -122,22 +122,43 @@ log_trouble_raise(const LogTrouble *trouble)
 
 /* ---------- since when ---------- */
 
+/*
+ * Of each unit alone: one that is further in the log, or has not to look at it
+ * now, does not find what keeps another from it.
+ */
+typedef struct LogTroubleKey
+{
+	int			manager;
+	int			lane;
+	char		name[LOG_MAX_NAME];
+} LogTroubleKey;
+
 typedef struct LogTroubleEntry
 {
-	char		name[LOG_MAX_NAME]; /* hash key */
+	LogTroubleKey key;			/* hash key */
 	TimestampTz since;
 } LogTroubleEntry;
 
 static HTAB *troubles = NULL;
 
+static void
+log_trouble_key(LogTroubleKey *key, int manager, int lane, const char *name)
+{
+	memset(key, 0, sizeof(*key));
+	key->manager = manager;
+	key->lane = lane;
+	strlcpy(key->name, name, sizeof(key->name));
+}
+
 /*
- * This backend cannot read a log.  Has it found so for long enough to go on
- * without it?
+ * This backend cannot read a log for a unit.  Has it found so for long enough to
+ * go on without it?
  */
 bool
-log_trouble_lasts(const char *name)
+log_trouble_lasts(int manager, int lane, const char *name)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	LogTroubleKey key;
 	LogTroubleEntry *entry;
 	bool		found;
 
@@ -146,11 +167,12 @@ log_trouble_lasts(const char *name)
 		HASHCTL		ctl;
 
 		memset(&ctl, 0, sizeof(ctl));
-		ctl.keysize = LOG_MAX_NAME;
+		ctl.keysize = sizeof(LogTroubleKey);
 		ctl.entrysize = sizeof(LogTroubleEntry);
-		troubles = hash_create("pm log troubles", 16, &ctl, HASH_ELEM | HASH_STRINGS);
+		troubles = hash_create("pm log troubles", 16, &ctl, HASH_ELEM | HASH_BLOBS);
 	}
-	entry = hash_search(troubles, name, HASH_ENTER, &found);
+	log_trouble_key(&key, manager, lane, name);
+	entry = hash_search(troubles, &key, HASH_ENTER, &found);
 	/* The clock may have been set back. */
 	if (!found || entry->since > now)
 		entry->since = now;
@@ -161,8 +183,12 @@ log_trouble_lasts(const char *name)
  * It can read the log.
  */
 void
-log_trouble_over(const char *name)
+log_trouble_over(int manager, int lane, const char *name)
 {
-	if (troubles != NULL && hash_get_num_entries(troubles) > 0)
-		(void) hash_search(troubles, name, HASH_REMOVE, NULL);
+	LogTroubleKey key;
+
+	if (troubles == NULL || hash_get_num_entries(troubles) == 0)
+		return;
+	log_trouble_key(&key, manager, lane, name);
+	(void) hash_search(troubles, &key, HASH_REMOVE, NULL);
 }

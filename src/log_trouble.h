@@ -24,7 +24,7 @@ extern void log_trouble_rewound(LogTrouble *trouble, PmLog *log, int64 last, int
 extern void log_trouble_no_index(LogTrouble *trouble, PmLog *log);
 extern void log_trouble_raise(const LogTrouble *trouble);
 
-extern bool log_trouble_lasts(const char *name);
-extern void log_trouble_over(const char *name);
+extern bool log_trouble_lasts(int manager, int lane, const char *name);
+extern void log_trouble_over(int manager, int lane, const char *name);
 
 #endif							/* PM_LOG_TROUBLE_H */

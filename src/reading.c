@@ -87,7 +87,7 @@ reading_find(const ReadingKey *key, uint64 version, int64 after, int *next)
 	TimestampTz now = GetCurrentTimestamp();
 
 	*next = 0;
-	if (reading == NULL || !reading->complete || reading->version != version ||
+	if (reading == NULL || reading->version != version ||
 		after < reading->after || after >= reading->up_to ||
 		now < reading->read_at || TimestampDifferenceExceeds(reading->read_at, now, READING_AGE))
 		return NULL;
@@ -146,41 +146,55 @@ reading_take(void *arg, EventFields *fields)
 }
 
 /*
- * Reads, in place of what has been read before for the same key; who has that
- * in use may go on using it until the end of the batch.  Runs after the mark
- * was computed that "up_to" does not exceed, under a snapshot of its own, with
- * the rights checked.  NULL when the log has no index to go along.
+ * Keeps a reading in place of what was read before for the same key, whose events
+ * may be in use until the end of the batch.
  */
-Reading *
-reading_read(PmLog *log, const ReadingRequest *request)
+static Reading *
+reading_keep(const Reading *fresh)
 {
 	bool		found;
-	Reading    *reading = hash_search(readings, &request->key, HASH_ENTER, &found);
-	ReadingReceiver receiver = {request, reading, NULL, 0, false};
+	Reading    *reading = hash_search(readings, &fresh->key, HASH_ENTER, &found);
 
-	if (found && reading->complete)
+	if (found)
 	{
 		MemoryContextSetParent(reading->context, batch_context);
 		kept -= reading->bytes;
 	}
-	memset((char *) reading + sizeof(ReadingKey), 0, sizeof(Reading) - sizeof(ReadingKey));
-	reading->read_at = GetCurrentTimestamp();
-	reading->version = request->version;
-	reading->after = request->after;
-
-	receiver.event_desc = lookup_rowtype_tupdesc(event_type(), -1);
-	/* While it is incomplete it belongs to this batch, which may fail here. */
-	reading->context = AllocSetContextCreate(batch_context, "pm reading", ALLOCSET_DEFAULT_SIZES);
-	if (!log_index_read(log, request->after, request->up_to, request->rows, reading_take, &receiver))
-	{
-		ReleaseTupleDesc(receiver.event_desc);
-		return NULL;
-	}
-	reading->up_to = receiver.enough || reading->looked_at == request->rows ? receiver.last_position : request->up_to;
-	ReleaseTupleDesc(receiver.event_desc);
+	*reading = *fresh;
 	MemoryContextSetParent(reading->context, readings_context);
-	reading->bytes = MemoryContextMemAllocated(reading->context, false);
 	kept += reading->bytes;
-	reading->complete = true;
 	return reading;
+}
+
+/*
+ * Reads, in place of what has been read before for the same key; who has that
+ * in use may go on using its events until the end of the batch.  Runs after the
+ * mark was computed that "up_to" does not exceed, under a snapshot of its own,
+ * with the rights checked.  NULL when the log has no index to go along: then, as
+ * after an error, what was read before is as it was.
+ */
+Reading *
+reading_read(PmLog *log, const ReadingRequest *request)
+{
+	Reading		reading;
+	ReadingReceiver receiver = {request, &reading, NULL, 0, false};
+	bool		has_index;
+
+	memset(&reading, 0, sizeof(reading));
+	reading.key = request->key;
+	reading.read_at = GetCurrentTimestamp();
+	reading.version = request->version;
+	reading.after = request->after;
+	receiver.event_desc = lookup_rowtype_tupdesc(event_type(), -1);
+	/* Until it is complete it belongs to this batch, which may fail here. */
+	reading.context = AllocSetContextCreate(batch_context, "pm reading", ALLOCSET_DEFAULT_SIZES);
+	has_index = log_index_read(log, request->after, request->up_to, request->rows,
+							   reading_take, &receiver);
+	ReleaseTupleDesc(receiver.event_desc);
+	if (!has_index)
+		return NULL;
+	reading.up_to = receiver.enough || reading.looked_at == request->rows ?
+		receiver.last_position : request->up_to;
+	reading.bytes = MemoryContextMemAllocated(reading.context, false);
+	return reading_keep(&reading);
 }

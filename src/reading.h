@@ -29,7 +29,6 @@ typedef struct Reading
 	ReadingKey	key;			/* of the hash table */
 	MemoryContext context;
 	Size		bytes;			/* in it */
-	bool		complete;		/* an error has not ended it early */
 	uint64		version;		/* of the registration that said what is wanted; 0: all is */
 	TimestampTz read_at;
 	int64		after;

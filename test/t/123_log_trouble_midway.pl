@@ -1,0 +1,89 @@
+# A log that is found out to be in trouble after events of it have been taken into the batch: these
+# are handled once, and when the trouble is over the unit goes on, though nobody appends anything.
+# And that one unit can do with a log says nothing of how long another cannot.
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use Test::More;
+
+my $node = PmTest::node('midway', conf => "pm.poll_interval = '1h'\nautovacuum = off\n");
+
+PmTest::create_seen($node);
+
+# Two logs whose events alternate: a batch of 21 reads 21 of the first one's 30 and all 20 of the
+# other's, and handles about ten of each. One of these takes the first one's index away, so that the
+# next batch has what was read before, and finds no index when it is to read on.
+sub two_logs
+{
+	my ($name) = @_;
+
+	$node->safe_psql('postgres', "SELECT pm.create_log('$_')") for "${name}a", "${name}b";
+	$node->safe_psql('postgres', join '', map { my $i = $_; map { "INSERT INTO $_ (stream, type) VALUES ('s$i', 't');\n" } "${name}a", $i <= 20 ? "${name}b" : () } 1 .. 30);
+	PmTest::create_handler($node, $name, after => "IF e.log = '${name}b' AND e.stream = 's5' THEN ALTER TABLE ${name}a DROP CONSTRAINT ${name}a_pkey; END IF;");
+	return;
+}
+
+sub register
+{
+	my ($name) = @_;
+	return "SELECT pm.register('$name', '$name', '{${name}a,${name}b}', batch_size => 21, start_at => 'beginning')";
+}
+
+sub once
+{
+	my ($name, $what) = @_;
+
+	PmTest::exactly_once_ok($node, $name, "$name$_", "$what: everything in $name$_ once") for 'a', 'b';
+	return;
+}
+
+# ---- a dispatcher
+
+two_logs('d');
+$node->safe_psql('postgres', register('d'));
+ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'd' AND log = 'db'", 20, timeout => 15), 'the other log is handled');
+ok(PmTest::wait_until($node, "SELECT reason ~ 'no index of its positions' FROM pm.status WHERE process_manager = 'd' AND log = 'da'", 't', timeout => 15), 'pm.status says what is wrong');
+is($node->safe_psql('postgres', "SELECT count(*) - count(DISTINCT (log, pos)) FROM seen"), 0, 'nothing twice');
+$node->safe_psql('postgres', 'ALTER TABLE da ADD PRIMARY KEY (position)');
+ok(PmTest::wait_until($node, "SELECT count(DISTINCT pos) FROM seen WHERE pm = 'd' AND log = 'da'", 30, timeout => 15), 'with an index again it goes on by itself');
+ok(PmTest::wait_idle($node, timeout => 20), 'and is idle');
+once('d', 'a dispatcher');
+
+# ---- how long a log is in trouble is a matter of each unit
+
+$node->safe_psql('postgres', "SELECT pm.create_log('$_')") for 'x', 'y', 'z';
+PmTest::create_handler($node, $_) for 'one', 'two';
+$node->safe_psql('postgres', "SELECT pm.register('one', 'one', '{x,y}'), pm.register('two', 'two', '{x,z}')");
+$node->safe_psql('postgres', "SELECT pm.pause('two')");
+$node->safe_psql('postgres', "SELECT pm.append('x', 's', 't')");
+ok(PmTest::wait_seen($node, 'one', 1, timeout => 15), 'one has handled all of x, which the other has not');
+$node->safe_psql('postgres', 'ALTER TABLE x DROP CONSTRAINT x_pkey');
+my $busy = PmTest::session($node);
+$busy->send("DO \$\$ BEGIN FOR i IN 1 .. 400 LOOP PERFORM pm.append('y', 's', 't'); COMMIT; PERFORM pg_sleep(0.05); EXIT WHEN EXISTS (SELECT FROM seen WHERE pm = 'two'); END LOOP; END \$\$");
+$node->safe_psql('postgres', "SELECT pm.append('z', 's', 't')");
+$node->safe_psql('postgres', "SELECT pm.resume('two')");
+ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'two' AND log = 'z'", 1, timeout => 15), 'the other goes on without x, though the first one goes on with it all the time');
+$node->safe_psql('postgres', 'ALTER TABLE x ADD PRIMARY KEY (position)');
+$busy->wait;
+$busy->quit;
+ok(PmTest::wait_idle($node, timeout => 20), 'all idle');
+
+# ---- pm.catch_up
+
+$node->safe_psql('postgres', "ALTER SYSTEM SET pm.launcher = off; SELECT pg_reload_conf()");
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher'", '0', timeout => 15), 'no dispatchers');
+two_logs('c');
+$node->safe_psql('postgres', register('c'));
+my (undef, undef, $err) = $node->psql('postgres', "SELECT pm.catch_up('c')");
+like($err, qr/no index of its positions/, 'pm.catch_up raises it');
+is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'c'"), 0, 'and nothing has happened');
+$node->safe_psql('postgres', "SELECT pm.catch_up('c', on_failure => 'policy')");
+is($node->safe_psql('postgres', "SELECT count(*) FILTER (WHERE log = 'cb'), count(*) - count(DISTINCT (log, pos)) FROM seen WHERE pm = 'c'"), '20|0', 'by the policy it handles what it can, once');
+$node->safe_psql('postgres', 'ALTER TABLE ca ADD PRIMARY KEY (position)');
+$node->safe_psql('postgres', "SELECT pm.catch_up('c')");
+once('c', 'pm.catch_up');
+
+PmTest::no_crash_ok($node);
+$node->stop('fast');
+done_testing();
