@@ -170,7 +170,7 @@ BEGIN
 	INSERT INTO handled (who, type) SELECT 'batch of ' || cardinality(e), x.type FROM unnest(e) x;
 	IF EXISTS (SELECT FROM unnest(e) x WHERE x.data ? 'poison') THEN RAISE 'poison'; END IF;
 END $$;
-SELECT pm.register('b', 'all_or_none', '{orders}', start_at => 'end', batch_size => 4, on_failure => 'halt', max_attempts => 2, backoff => '0');
+SELECT pm.register('b', 'all_or_none', '{orders}', start_at => 'end', batch_size => 4, on_failure => 'halt', max_attempts => 2, backoff => '1 hour');
 INSERT INTO orders (stream, type, data) SELECT 'b', 'b' || i, CASE WHEN i = 6 THEN '{"poison": 1}' ELSE '{}' END::jsonb FROM generate_series(1, 9) i;
 \set VERBOSITY sqlstate
 SELECT pm.catch_up('b');
@@ -181,7 +181,7 @@ SELECT pm.catch_up('b', on_failure => 'policy');
 SELECT who, string_agg(type, ' ' ORDER BY n) FROM handled GROUP BY who ORDER BY who;
 SELECT state, attempts FROM pm_catalog.lane;
 UPDATE orders SET data = '{}' WHERE type = 'b6';
-DO $$ BEGIN WHILE clock_timestamp() < (SELECT retry_at FROM pm.status) LOOP END LOOP; END $$;
+UPDATE pm_catalog.lane SET retry_at = clock_timestamp();
 SELECT pm.catch_up('b', on_failure => 'policy');
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
 SELECT state, attempts FROM pm_catalog.lane;
