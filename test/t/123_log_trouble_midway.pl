@@ -12,15 +12,15 @@ my $node = PmTest::node('midway', conf => "pm.poll_interval = '1h'\nautovacuum =
 PmTest::create_seen($node);
 
 # Two logs whose events alternate: a batch of 21 reads 21 of the first one's 30 and all 20 of the
-# other's, and handles about ten of each. One of these takes the first one's index away, so that the
-# next batch has what was read before, and finds no index when it is to read on.
+# other's, and handles about ten of each. One of these spoils the first log, so that the next batch
+# has what was read before, and finds that out when it is to read on.
 sub two_logs
 {
-	my ($name) = @_;
+	my ($name, $spoil) = @_;
 
 	$node->safe_psql('postgres', "SELECT pm.create_log('$_')") for "${name}a", "${name}b";
 	$node->safe_psql('postgres', join '', map { my $i = $_; map { "INSERT INTO $_ (stream, type) VALUES ('s$i', 't');\n" } "${name}a", $i <= 20 ? "${name}b" : () } 1 .. 30);
-	PmTest::create_handler($node, $name, after => "IF e.log = '${name}b' AND e.stream = 's5' THEN ALTER TABLE ${name}a DROP CONSTRAINT ${name}a_pkey; END IF;");
+	PmTest::create_handler($node, $name, after => "IF e.log = '${name}b' AND e.stream = 's5' THEN $spoil; END IF;");
 	return;
 }
 
@@ -40,15 +40,24 @@ sub once
 
 # ---- a dispatcher
 
-two_logs('d');
-$node->safe_psql('postgres', register('d'));
-ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'd' AND log = 'db'", 20, timeout => 15), 'the other log is handled');
-ok(PmTest::wait_until($node, "SELECT reason ~ 'no index of its positions' FROM pm.status WHERE process_manager = 'd' AND log = 'da'", 't', timeout => 15), 'pm.status says what is wrong');
-is($node->safe_psql('postgres', "SELECT count(*) - count(DISTINCT (log, pos)) FROM seen"), 0, 'nothing twice');
-$node->safe_psql('postgres', 'ALTER TABLE da ADD PRIMARY KEY (position)');
-ok(PmTest::wait_until($node, "SELECT count(DISTINCT pos) FROM seen WHERE pm = 'd' AND log = 'da'", 30, timeout => 15), 'with an index again it goes on by itself');
-ok(PmTest::wait_idle($node, timeout => 20), 'and is idle');
-once('d', 'a dispatcher');
+for (
+	[ 'd', 'ALTER TABLE da DROP CONSTRAINT da_pkey', 'no index of its positions', 'ALTER TABLE da ADD PRIMARY KEY (position)' ],
+	[ 'r', "PERFORM setval('ra_position_seq', 1)", 'set back', "SELECT setval('ra_position_seq', 1000)" ],
+	[ 'g', 'ALTER TABLE ga DISABLE TRIGGER pm_before_write', 'missing or disabled', "SELECT pm.create_log('ga')" ])
+{
+	my ($name, $spoil, $reason, $mend) = @$_;
+
+	two_logs($name, $spoil);
+	$node->safe_psql('postgres', register($name));
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = '$name' AND log = '${name}b'", 20, timeout => 15), "$reason: the other log is handled");
+	ok(PmTest::wait_until($node, "SELECT reason ~ '$reason' FROM pm.status WHERE process_manager = '$name' AND log = '${name}a'", 't', timeout => 15), "$reason: pm.status says so")
+	  or diag($node->safe_psql('postgres', 'SELECT process_manager, log, state, reason FROM pm.status'));
+	is($node->safe_psql('postgres', "SELECT count(*) - count(DISTINCT (log, pos)) FROM seen"), 0, "$reason: nothing twice");
+	$node->safe_psql('postgres', $mend);
+	ok(PmTest::wait_until($node, "SELECT count(DISTINCT pos) FROM seen WHERE pm = '$name' AND log = '${name}a'", 30, timeout => 15), "$reason: when that is over it goes on by itself");
+	ok(PmTest::wait_until($node, "SELECT bool_and(lag = 0 AND state = 'idle') FROM pm.status WHERE process_manager = '$name'", 't', timeout => 20), "$reason: and is idle");
+	once($name, $reason);
+}
 
 # ---- how long a log is in trouble is a matter of each unit
 
@@ -73,7 +82,7 @@ ok(PmTest::wait_idle($node, timeout => 20), 'all idle');
 
 $node->safe_psql('postgres', "ALTER SYSTEM SET pm.launcher = off; SELECT pg_reload_conf()");
 ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher'", '0', timeout => 15), 'no dispatchers');
-two_logs('c');
+two_logs('c', 'ALTER TABLE ca DROP CONSTRAINT ca_pkey');
 $node->safe_psql('postgres', register('c'));
 my (undef, undef, $err) = $node->psql('postgres', "SELECT pm.catch_up('c')");
 like($err, qr/no index of its positions/, 'pm.catch_up raises it');
