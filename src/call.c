@@ -171,6 +171,7 @@ call_begin(Calls *calls, Batch *batch)
 {
 	bool		lanes = false;
 
+	CallCurrent.suspected = batch->state.status == LANE_RETRYING;
 	call_item = NULL;
 	calls->context.callback = call_context;
 	calls->context.arg = calls;
@@ -446,7 +447,29 @@ call_array(Batch *batch, Calls *calls, BatchItem **items, int count)
 }
 
 /*
- * To be called first when an error has left the batch.
+ * To be called right before the batch is committed, and by call_abandon() before
+ * it is undone; crash_unmark() after.  What the calls have left for that (a
+ * library's callbacks) may crash the server: that is some item's fault, not known
+ * whose, before each is tried alone.
+ */
+void
+call_ends(void)
+{
+	Handling	last;
+
+	if (CallCurrent.stage == STAGE_PREPARE)
+	{
+		crash_unmark();
+		return;
+	}
+	last = *CallCurrent.published;
+	last.several |= !CallCurrent.suspected || CallCurrent.count > 1;
+	crash_mark(&last);
+}
+
+/*
+ * To be called first when an error has left the batch.  The crash mark stays
+ * until it is undone.
  */
 void
 call_abandon(void)
@@ -454,7 +477,7 @@ call_abandon(void)
 	handler_watch_end();
 	pending_end();
 	within_leave();
-	crash_unmark();
+	call_ends();
 	/* No handler runs any more: who dies from here on dies of something else. */
 	slot_activity(ACTIVITY_READING);
 }

@@ -23,6 +23,7 @@ typedef struct CallProgress
 	CallStage stage;
 	int			index;			/* of the failing item, those before it went well */
 	int			count;			/* items in the batch so far */
+	bool		suspected;		/* the unit's items go one at a time, to find the one to blame */
 	Handling	handling;		/* the failing item, or the last one */
 	const Handling *published;	/* what of it outlives a rollback */
 	Handling	set_by;			/* room for that, where it is not the item itself */
@@ -47,6 +48,7 @@ typedef struct Calls
 extern void call_begin(Calls *calls, Batch *batch);
 extern void call_end(Calls *calls, Batch *batch);
 extern void call_abandon(void);
+extern void call_ends(void);
 extern bool call_correlate(Batch *batch, Calls *calls, BatchItem *item);
 extern void call_handler(Batch *batch, Calls *calls, BatchItem *item);
 extern void call_array(Batch *batch, Calls *calls, BatchItem **items, int count);

@@ -107,6 +107,7 @@ dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
 	MemoryContext caller = CurrentMemoryContext;
 	ErrorData  *volatile error = NULL;
 
+	CallCurrent.stage = STAGE_PREPARE;
 	PG_TRY();
 	{
 		crew_transaction();
@@ -116,7 +117,9 @@ dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
 		/* It is about to give way: the commit is not to be cancelled, nor what follows. */
 		if (slot_gives_way())
 			QueryCancelPending = false;
+		call_ends();
 		CommitTransactionCommand();
+		crash_unmark();
 	}
 	PG_CATCH();
 	{
@@ -126,6 +129,7 @@ dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
 		FlushErrorState();
 		call_abandon();
 		AbortCurrentTransaction();
+		crash_unmark();
 		QueryCancelPending = false;
 		RESUME_INTERRUPTS();
 	}

@@ -1,5 +1,5 @@
 # P4: an event at which the server crashes while no handler runs (it is read, its key is asked for or
-# computed, it is set aside, its state is saved) is found out too: after a few restarts it is dead, or
+# computed, it is set aside, its state is saved, its batch commits or is undone) is found out too: after a few restarts it is dead, or
 # its process manager has halted before it. What comes before it is handled, and others go on.
 #
 # Nothing that an ordinary role can do is known to crash the server there. So the test does it as a
@@ -18,6 +18,7 @@ my $module = PmTest::build_library('crash_outside', <<'C');
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
@@ -31,21 +32,26 @@ PG_MODULE_MAGIC;
 PG_FUNCTION_INFO_V1(crash_at_row);
 PG_FUNCTION_INFO_V1(crash_correlate);
 PG_FUNCTION_INFO_V1(crash_now);
+PG_FUNCTION_INFO_V1(at_end);
 PG_FUNCTION_INFO_V1(damage);
+
+static void
+crash_at_once(void)
+{
+	struct rlimit none = {0, 0};
+
+	setrlimit(RLIMIT_CORE, &none);
+	abort();
+}
 
 /* Ends the server, without a core file, if public.armed has a row. */
 static void
 crash(void)
 {
-	struct rlimit none = {0, 0};
-
 	if (SPI_connect() != SPI_OK_CONNECT || SPI_execute("SELECT FROM public.armed", false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not look");
 	if (SPI_processed > 0)
-	{
-		setrlimit(RLIMIT_CORE, &none);
-		abort();
-	}
+		crash_at_once();
 	SPI_finish();
 }
 
@@ -80,6 +86,34 @@ Datum
 crash_now(PG_FUNCTION_ARGS)
 {
 	crash();
+	PG_RETURN_VOID();
+}
+
+static int	end_how = 0;
+
+static void
+end_callback(XactEvent event, void *arg)
+{
+	int			how = end_how;
+
+	if (event == XACT_EVENT_PRE_COMMIT && how == 3)
+		pg_usleep(1500000L);
+	if ((event == XACT_EVENT_PRE_COMMIT && how == 1) || (event == XACT_EVENT_ABORT && how == 2))
+		crash_at_once();
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+		end_how = 0;
+}
+
+/* The transaction ends the server when it commits (1) or is undone (2), or takes long to commit (3). */
+Datum
+at_end(PG_FUNCTION_ARGS)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterXactCallback(end_callback, NULL);
+	registered = true;
+	end_how = PG_GETARG_INT32(0);
 	PG_RETURN_VOID();
 }
 
@@ -118,11 +152,12 @@ GRANT USAGE ON SCHEMA pm TO other;
 GRANT CREATE ON SCHEMA public TO other;
 CREATE TABLE armed AS SELECT true AS yes;
 GRANT SELECT ON armed TO PUBLIC;
-SELECT pm.create_log(l) FROM unnest('{theirs,aside,behind,saved,asked,torn,traced}'::text[]) l;
+SELECT pm.create_log(l) FROM unnest('{theirs,aside,behind,saved,asked,torn,traced,commits,undone,slow}'::text[]) l;
 GRANT SELECT ON theirs TO other;
 CREATE FUNCTION crash_at_row() RETURNS trigger LANGUAGE C AS '$module';
 CREATE FUNCTION crash_correlate(pm.event) RETURNS text LANGUAGE C IMMUTABLE AS '$module';
 CREATE FUNCTION crash_now() RETURNS void LANGUAGE C AS '$module';
+CREATE FUNCTION at_end(int) RETURNS void LANGUAGE C AS '$module';
 CREATE FUNCTION damage(regclass, tid, int) RETURNS void LANGUAGE C STRICT AS '$module';
 CREATE TABLE ill (pm text);
 CREATE FUNCTION keep(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS \$\$
@@ -240,6 +275,43 @@ append('traced', '25');
 ok(PmTest::wait_until($node, "SELECT string_agg(position || ' ' || state, ',') FROM pm.parked WHERE process_manager = 'traces'", '25 dead', timeout => 90), 'traces: its event is dead');
 ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'traces'", '39|39'), 'traces: all others are handled, once');
 crashes_ok(2, 2, 'traces');
+
+# ---- the commit, and the undoing, of its batch
+
+PmTest::create_handler($node, 'commits', before => q{IF e.stream = 'bad' AND EXISTS (SELECT FROM armed) THEN PERFORM at_end(1); END IF;});
+PmTest::create_handler($node, 'undone', before => q{IF e.stream = 'bad' AND EXISTS (SELECT FROM armed) THEN PERFORM at_end(2); RAISE 'ill'; END IF;});
+for my $pm (qw(commits undone))
+{
+	answer("SELECT pm.register('$pm', '$pm', '{$pm}', backoff => '50 ms')");
+	append($pm, '17');
+	ok(PmTest::wait_until($node, "SELECT string_agg(position || ' ' || state, ',') FROM pm.parked WHERE process_manager = '$pm'", '17 dead', timeout => 60), "$pm: the event is dead")
+	  or do { answer('ALTER SYSTEM SET pm.launcher = off'); $node->stop('immediate'); $node->start; diag(answer('TABLE pm_catalog.lane')); };
+	ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = '$pm'", '39|39'), "$pm: all others are handled, once");
+	crashes_ok(2, 3, $pm);
+}
+answer('DELETE FROM armed; SELECT pm.retry(process_manager, log, position) FROM pm.parked WHERE process_manager ~ $$^(commits|undone)$$');
+ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT (pm, pos)) FROM seen WHERE pm ~ '^(commits|undone)\$'", '80|80'), 'mended and retried, they are handled');
+answer('INSERT INTO armed VALUES (true)');
+
+# ---- what is being committed when the server is ended from without is nobody's fault
+
+PmTest::create_handler($node, 'slow', before => q{IF e.type = 'slow' THEN PERFORM at_end(3); END IF;});
+answer("SELECT pm.register('slow', 'slow', '{slow}', on_failure => 'halt', max_attempts => 1)");
+for my $end ('crash of another session', 'immediate stop', 'kill of the postmaster')
+{
+	answer("INSERT INTO slow (stream, type) SELECT 's', CASE i WHEN 3 THEN 'slow' ELSE 't' END FROM generate_series(1, 3) i");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE role = 'postgres' AND state = 'committing'", 1, every => 0.01, timeout => 10), "$end: a batch is being committed");
+	if ($end =~ /^crash/)
+	{
+		my $s = PmTest::session($node);
+		PmTest::crash($node, $s->do('SELECT pg_backend_pid()'));
+		$crashes++;
+	}
+	elsif ($end =~ /^immediate/) { $node->stop('immediate'); $node->start; }
+	else { PmTest::kill_postmaster($node); }
+	ok(PmTest::wait_until($node, "SELECT state || lag || errors FROM pm.status WHERE process_manager = 'slow'", 'idle00', timeout => 60), "$end: it is handled, and nobody is blamed");
+}
+PmTest::exactly_once_ok($node, 'slow', 'slow');
 
 # ---- reading
 
