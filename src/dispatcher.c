@@ -57,10 +57,14 @@
 #define DISPATCHER_PACE_EVENTS	32
 #define DISPATCHER_PACE			1
 
+/* After so many events the session is cleaned, however busy it is. */
+#define DISPATCHER_CLEAN_AFTER	1000
+
 #define DISPATCHER_KEEPS		(16 * 1024 * 1024)	/* memory kept from batch to batch, at most, bytes */
 
 static MemoryContext run_context;	/* outlives an aborted batch, not the next */
 static int	last_manager = 0;
+static int64 uncleaned = 0;		/* items that user's code has run for, since the session was cleaned */
 static TimestampTz began;
 static int	turn_manager = 0;	/* the unit that had its turn last, 0: none yet */
 static int	turn_lane = 0;
@@ -69,7 +73,8 @@ static int64 round_events;
 
 /*
  * What a process manager may have left in the session is not for the next, nor
- * what a failed attempt has left for the next one.
+ * what a failed attempt has left for the next one.  And it does not pile up,
+ * nor stay while there is nothing to do: the session may last for months.
  */
 static void
 dispatcher_clean(void)
@@ -77,9 +82,9 @@ dispatcher_clean(void)
 	Oid			temp;
 	Oid			temp_toast;
 
-	if (last_manager == 0)
+	if (uncleaned == 0)
 		return;
-	last_manager = 0;
+	uncleaned = 0;
 	crew_transaction();
 	PortalHashTableDeleteAll();
 	DropAllPreparedStatements();
@@ -157,7 +162,7 @@ dispatcher_run(Unit *unit)
 		unit_poll(unit);
 		return;
 	}
-	if (last_manager != unit->pm->id)
+	if (last_manager != unit->pm->id || uncleaned >= DISPATCHER_CLEAN_AFTER)
 		dispatcher_clean();
 	last_manager = unit->pm->id;
 	pgstat_report_activity(STATE_RUNNING, unit->pm->name);
@@ -166,6 +171,8 @@ dispatcher_run(Unit *unit)
 	MemoryContextSwitchTo(run_context);
 	request.some = unit_moved(unit, &request.logs);
 	error = dispatcher_try_batch(&request, &result);
+	if (error != NULL || CallCurrent.stage != STAGE_PREPARE)
+		uncleaned += Max(CallCurrent.count, 1);
 	/* What was cancelled for the sake of others is no failure: it is handled again. */
 	if (error != NULL && !slot_gives_way())
 	{
@@ -453,6 +460,8 @@ dispatcher_main(Datum arg)
 			continue;
 		}
 		dispatcher_pace();
+		if (!MyLatch->is_set)
+			dispatcher_clean();
 		slot_activity(ACTIVITY_IDLE);
 		reading_forget();
 		(void) pgstat_report_stat(true);
