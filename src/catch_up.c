@@ -216,6 +216,7 @@ catch_up_lock(ProcessManager **manager, int lane, bool named)
 {
 	ProcessManager *again = *manager;
 
+	registry_queue(again->id);
 	(void) registry_lock(again->id, lane, false);
 	if (registry_version() != again->version)
 	{

@@ -33,6 +33,9 @@
 
 PG_FUNCTION_INFO_V1(pm_registry_before_change);
 
+/* In the place of a lane: the lock that registry_queue() takes. */
+#define REGISTRY_QUEUE	0x7FFF
+
 /* Between two tries to lock a unit, ms. */
 #define REGISTRY_NAP	10
 
@@ -273,26 +276,56 @@ registry_unlock(int id, int lane)
 }
 
 /*
+ * Waits for a unit's lock, until a time.
+ */
+static bool
+registry_await(int id, int lane, TimestampTz until)
+{
+	while (!registry_lock(id, lane, until != DT_NOEND))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (GetCurrentTimestamp() >= until)
+			return false;
+		pg_usleep(REGISTRY_NAP * 1000L);
+	}
+	return true;
+}
+
+/*
+ * To be held by whoever is to wait for one unit while it holds another, so that
+ * no two do that in different orders.
+ */
+void
+registry_queue(int id)
+{
+	(void) registry_lock(id, REGISTRY_QUEUE, false);
+}
+
+/*
  * Locks all units.  With a time to give up, false when it has come, and then
- * none is locked.
+ * none is locked.  First those that are free, so that no batch of them begins
+ * any more: then only what runs already is waited for, not one batch of each.
  */
 static bool
 registry_lock_units(ProcessManager *pm, TimestampTz until)
 {
+	bool	   *locked = palloc0(sizeof(bool) * pm->lanes);
+	bool		all = true;
+
+	if (!registry_await(pm->id, REGISTRY_QUEUE, until))
+		return false;
 	for (int lane = 0; lane < pm->lanes; lane++)
-		while (!registry_lock(pm->id, lane, until != DT_NOEND))
-		{
-			CHECK_FOR_INTERRUPTS();
-			if (GetCurrentTimestamp() < until)
-			{
-				pg_usleep(REGISTRY_NAP * 1000L);
-				continue;
-			}
-			while (--lane >= 0)
-				registry_unlock(pm->id, lane);
-			return false;
-		}
-	return true;
+		locked[lane] = registry_lock(pm->id, lane, true);
+	for (int lane = 0; lane < pm->lanes && all; lane++)
+		if (!locked[lane])
+			all = locked[lane] = registry_await(pm->id, lane, until);
+	for (int lane = 0; lane < pm->lanes && !all; lane++)
+		if (locked[lane])
+			registry_unlock(pm->id, lane);
+	if (!all)
+		registry_unlock(pm->id, REGISTRY_QUEUE);
+	pfree(locked);
+	return all;
 }
 
 /*

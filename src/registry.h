@@ -74,6 +74,7 @@ extern List *registry_load(Oid owner);
 extern ProcessManager *registry_get(const char *name, bool missing_ok);
 extern void registry_require_owner(ProcessManager *pm);
 extern bool registry_lock(int id, int lane, bool nowait);
+extern void registry_queue(int id);
 extern ProcessManager *registry_seize(const char *name);
 extern ProcessManager *registry_take(const char *name, bool missing_ok);
 extern ProcessManager *registry_try_take(const char *name, TimestampTz until, bool *taken);

@@ -1,0 +1,46 @@
+# P3, P7: whoever steers a process manager with many lanes waits for the batches that run, not for one of each
+# lane in turn. And those who steer and catch up at once are in no deadlock.
+use strict;
+use warnings FATAL => 'all';
+
+use PmTest;
+use Test::More;
+
+my $node = PmTest::node('steer', conf => "pm.max_workers = 1\n");
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE app LOGIN;
+GRANT USAGE ON SCHEMA pm TO app;
+GRANT CREATE ON SCHEMA public TO app;
+SQL
+PmTest::create_seen($node);
+
+sub answer
+{
+	my ($sql) = @_;
+	return $node->safe_psql('postgres', $sql, extra_params => [ '-U', 'app' ]);
+}
+
+PmTest::create_handler($node, 'slow', user => 'app', after => "PERFORM pg_sleep(0.3);");
+answer("SELECT pm.create_log('orders'); SELECT pm.register('slow', 'slow', '{orders}', lanes => 8, batch_size => 1)");
+answer("INSERT INTO orders (stream, type) SELECT 's' || i, 't' FROM generate_series(1, 200) i");
+my $first = "SELECT count(*) FROM pm.worker WHERE process_manager = 'slow' AND lane = 0 AND state = 'handling'";
+for my $steer ("pm.pause('slow')", "pm.seek('slow', 'orders', 0)", "pm.unregister('slow')")
+{
+	ok(PmTest::wait_until($node, $first, 1, timeout => 20, every => 0.01), "$steer: the first lane is at work");
+	my $before = answer('SELECT count(*) FROM seen');
+	my $took = PmTest::seconds { answer("SELECT $steer") };
+	cmp_ok(answer('SELECT count(*) FROM seen') - $before, '<=', 2, sprintf('%s waits for what runs already (%.2f s)', $steer, $took));
+	answer("SELECT pm.resume('slow')") if $steer =~ /pause/;
+}
+
+PmTest::create_handler($node, 'fast', user => 'app');
+answer("SELECT pm.register('fast', 'fast', '{orders}', start_at => 'end', lanes => 8, batch_size => 2)");
+my @runs = map { PmTest::start_psql($node, $_ x 20, user => 'app') } (
+	"SELECT pm.seek('fast', 'orders', 50);\nSELECT pm.resume('fast');\n", "SELECT pm.resume('fast');\nSELECT pm.catch_up();\n",
+	"BEGIN;\nSELECT pm.catch_up('fast', max_count => 5);\nSELECT pm.seek('fast', 'orders', 0);\nCOMMIT;\n") x 2;
+my @errors = map { my (undef, undef, $err) = PmTest::finish_psql($_); grep { /ERROR/ } split /\n/, $err } @runs;
+is("@errors", '', 'steering and catching up at once: nobody is in a deadlock');
+
+PmTest::no_crash_ok($node);
+$node->stop('fast');
+done_testing();
