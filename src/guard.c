@@ -69,6 +69,7 @@ typedef struct GuardEntry
 	LocalTransactionId lxid;
 	bool		has_floor;
 	SubTransactionId subid;		/* that took the floor */
+	int64		start;			/* the sequence's last value when the floor was taken */
 	int64		floor;
 	int64		ceiling;		/* a last value seen: positions up to it exist */
 	int64		read_up_to;		/* this transaction has itself handled events up to here */
@@ -266,7 +267,8 @@ guard_enter(Relation rel)
 						RelationGetRelationName(rel)),
 				 errhint("Index expressions, and what else these call, must not write.")));
 	guard_hold(entry->relid);
-	entry->floor = sequence_last(entry->seqid);
+	entry->start = sequence_last(entry->seqid);
+	entry->floor = entry->start;
 	entry->ceiling = entry->floor;
 
 	/*
@@ -394,6 +396,19 @@ pm_guard_before_truncate(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(NULL);
 }
 
+/*
+ * Was the sequence set back?  Then readers, or this transaction, have seen it
+ * further than it was when the floor was taken, or than it is now.  To compare
+ * the position with it would not do: the last one can also be written by hand.
+ */
+static bool
+guard_set_back(GuardEntry *entry)
+{
+	int64		seen = Max(entry->ceiling, Max(entry->floor, entry->read_up_to));
+
+	return entry->start < entry->floor || sequence_last(entry->seqid) < seen;
+}
+
 static void
 guard_refuse(GuardEntry *entry, int64 position)
 {
@@ -406,7 +421,7 @@ guard_refuse(GuardEntry *entry, int64 position)
 			 errdetail("A position must be drawn from the log's sequence by the statement that inserts the event; "
 					   "a reader may already be past any other."),
 			 errhint("%s", guard_hint(entry->relid, entry->seqid, entry->attnum,
-									  Max(entry->floor, entry->read_up_to)))));
+									  Max(entry->floor, entry->read_up_to), guard_set_back(entry)))));
 }
 
 /*

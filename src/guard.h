@@ -28,6 +28,6 @@ extern void guard_take_off(Oid relid);
 extern void guard_adopt(Oid relid);
 extern void guard_put_back(Oid relid, AttrNumber attnum);
 extern const char *guard_qualified_name(Oid relid);
-extern char *guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used);
+extern char *guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used, bool set_back);
 
 #endif							/* PM_GUARD_H */

@@ -251,7 +251,7 @@ guard_qualified_name(Oid relid)
  * What helps who may not write a position, where readers may be past "used".
  */
 char *
-guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used)
+guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used, bool set_back)
 {
 	HeapTuple	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(seqid));
 	const char *table = guard_qualified_name(relid);
@@ -272,7 +272,7 @@ guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used)
 						"SELECT pm.create_log(name) FROM pm.log WHERE \"table\" = %s::regclass.",
 						(long long) cache, (long long) increment, table, column, quote_literal_cstr(table));
 	/* It was drawn as it must be, but readers have seen the sequence further. */
-	if (sequence_last(seqid) < used)
+	if (set_back)
 		return psprintf("The sequence was set back. As the table's owner, run SELECT pg_catalog.setval(%s, "
 						"greatest(%lld, (SELECT pg_catalog.max(%s) FROM %s))).",
 						quote_literal_cstr(guard_qualified_name(seqid)), (long long) used, column, table);
