@@ -25,7 +25,7 @@ CREATE FUNCTION pm_catalog.waits_for(pid integer, OUT virtualtransaction text, O
 CREATE FUNCTION pm_catalog.session(pid integer, OUT worker text, OUT wait_event_type text, OUT wait_event text)
 	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_blocker_session';
 
-CREATE FUNCTION pm_catalog.advice(handler text, correlate text, owner oid, sqlstate text) RETURNS text
+CREATE FUNCTION pm_catalog.advice(handler text, correlate text, owner oid, sqlstate text, called boolean) RETURNS text
 	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'pm_advice';
 
 CREATE FUNCTION pm_catalog.may_see(owner oid) RETURNS boolean
@@ -104,7 +104,7 @@ CREATE VIEW pm.parked WITH (security_barrier) AS
 SELECT k.process_manager, k.log, CASE WHEN k.log IS NULL THEN k.id ELSE k."position" END AS "position", k.key, k.state,
 	   ROW(k.log, k."position", k.stream, k.version, k.type, k.data, k.metadata, k.recorded_at)::pm.event AS event,
 	   k.attempts, k.message, k.detail, k.context, k.sqlstate, CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END AS retry_at, k.parked_at,
-	   pm_catalog.advice(p.handler, p.correlate, p.owner, k.sqlstate) AS hint
+	   pm_catalog.advice(p.handler, p.correlate, p.owner, k.sqlstate, true) AS hint
 FROM pm_catalog.parked k
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) k.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
@@ -138,7 +138,9 @@ WHERE k.locktype OPERATOR(pg_catalog.=) 'object' AND k.granted
 CREATE VIEW pm_catalog.unit_row AS
 SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at, p.id, p.owner, p.owner_name, r.rolname,
 	   l.state, l.reason,
-	   nullif(pg_catalog.concat_ws(' ', l.hint, pm_catalog.advice(p.handler, p.correlate, p.owner, l.sqlstate)), '') AS hint,
+	   -- Where it waits, no handler has looked for what is missing.
+	   nullif(pg_catalog.concat_ws(' ', l.hint, pm_catalog.advice(p.handler, p.correlate, p.owner, l.sqlstate,
+																  l.state OPERATOR(pg_catalog.<>) 'waiting')), '') AS hint,
 	   CASE WHEN l.message IS DISTINCT FROM l.reason THEN l.message END AS message, l.attempts, l.retry_at, l.errors, l.conflicts,
 	   s.high_water_mark, s.last_position, coalesce(s.problem, d.problem) AS problem, coalesce(s.hint, d.hint) AS problem_hint, s.held_by,
 	   k.parked OPERATOR(pg_catalog.+) kt.parked AS parked, k.dead OPERATOR(pg_catalog.+) kt.dead AS dead,
@@ -156,8 +158,13 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 		   WHEN here.datistemplate AND NOT lib.served THEN 'template'
 		   WHEN NOT here.datallowconn AND NOT lib.served THEN 'closed'
 		   WHEN r.oid IS NULL THEN 'owner'
+		   WHEN r.rolcanlogin AND pg_catalog.has_database_privilege(r.oid, here.oid, 'CONNECT') THEN NULL
+		   -- A dispatcher that is there stays, too.
+		   WHEN EXISTS (SELECT FROM pm_catalog.workers() w
+						WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND w.pid IS NOT NULL
+						  AND w.role OPERATOR(pg_catalog.=) r.oid AND w.database OPERATOR(pg_catalog.=) here.oid) THEN NULL
 		   WHEN NOT r.rolcanlogin THEN 'login'
-		   WHEN NOT pg_catalog.has_database_privilege(r.oid, here.oid, 'CONNECT') THEN 'connect'
+		   ELSE 'connect'
 	   END AS stopped,
 	   -- Is there something to do now?
 	   (l.state OPERATOR(pg_catalog.=) ANY (ARRAY['retrying', 'parking', 'waiting']) AND

@@ -176,12 +176,14 @@ as('bob', "SELECT pm.register('keep_bob', 'keep_bob', '{orders}', start_at => 'b
 as('carol', "SELECT pm.register('keep_carol', 'keep_carol', '{orders}', start_at => 'beginning')");
 ok(PmTest::wait_idle($node, timeout => 20), 'all idle');
 
+my $end = "SELECT pg_terminate_backend(pid, 10000) FROM pm.worker WHERE role = 'carol' AND kind = 'dispatcher'";
 my @changes = (
 	[ 'REVOKE SELECT', 'REVOKE SELECT ON orders FROM carol', 'GRANT SELECT ON orders TO carol', qr/permission denied|SELECT|may not read/ ],
 	[ 'REVOKE EXECUTE', 'REVOKE EXECUTE ON FUNCTION keep_carol(pm.event) FROM PUBLIC, carol',
 		'GRANT EXECUTE ON FUNCTION keep_carol(pm.event) TO carol', qr/may not execute/ ],
-	[ 'NOLOGIN', 'ALTER ROLE carol NOLOGIN', 'ALTER ROLE carol LOGIN', qr/"carol", is not permitted to log in.*ALTER ROLE carol LOGIN/s ],
-	[ 'REVOKE CONNECT', 'REVOKE CONNECT ON DATABASE postgres FROM PUBLIC; GRANT CONNECT ON DATABASE postgres TO alice, bob, dave',
+	# Its dispatcher that is there would go on.
+	[ 'NOLOGIN', "ALTER ROLE carol NOLOGIN; $end", 'ALTER ROLE carol LOGIN', qr/"carol", is not permitted to log in.*ALTER ROLE carol LOGIN/s ],
+	[ 'REVOKE CONNECT', "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC; GRANT CONNECT ON DATABASE postgres TO alice, bob, dave; $end",
 		'GRANT CONNECT ON DATABASE postgres TO PUBLIC', qr/"carol", may not connect.*GRANT CONNECT ON DATABASE postgres TO carol/s ],
 	[ 'DROP FUNCTION', 'DROP FUNCTION keep_carol(pm.event)', undef, qr/handler .*keep_carol.* does not exist/ ]);
 for my $change (@changes)

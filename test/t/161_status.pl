@@ -191,6 +191,31 @@ is(status('held', 'retry_at IS NULL OR retry_at > clock_timestamp()'), 't', 'no 
 answer("ALTER FUNCTION gone(pm.event) RENAME TO held", 'r_held');
 wait_idle('held');
 
+# ---- the right to connect, or to log in, is taken away: a dispatcher that is there goes on
+
+make('connects', "UPDATE gate SET n = n + 1 WHERE name = 'connects';");
+answer("INSERT INTO gate VALUES ('connects')");
+for my $right ([ 'REVOKE CONNECT ON DATABASE postgres FROM PUBLIC', 'may not connect to this database' ], [ 'ALTER ROLE r_connects NOLOGIN', 'is not permitted to log in' ])
+{
+	my ($revoke, $reason) = @$right;
+
+	$locker = PmTest::session($node);
+	$locker->do("BEGIN; UPDATE gate SET n = 0 WHERE name = 'connects'");
+	answer("INSERT INTO log_connects (stream, type) VALUES ('a', 'A')");
+	wait_for("SELECT state FROM pm.worker WHERE process_manager = 'connects'", 'handling', 'its handler runs');
+	answer($revoke);
+	is(status('connects', 'state'), 'running', "$revoke: it runs");
+	unlike(status('connects', 'reason'), qr/may not|not permitted/, 'and nothing else is said');
+	$locker->quit;
+	wait_idle('connects');
+	answer("SELECT pg_terminate_backend(pid, 10000) FROM pm.worker WHERE role = 'r_connects'");
+	wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'connects'", qq{waiting|its owner, role "r_connects", $reason}, 'without a dispatcher it waits');
+	answer("INSERT INTO log_connects (stream, type) VALUES ('a', 'A')");
+	answer(status('connects', "substring(hint FROM 'Run (.*)\\.\$')"));
+	wait_idle('connects');
+}
+answer('GRANT CONNECT ON DATABASE postgres TO PUBLIC');
+
 # ---- eta: of what moves only
 
 make('slow', 'PERFORM pg_sleep(0.01);', 'batch_size => 5');
