@@ -68,7 +68,7 @@ advice_setting(Datum settings)
  * no right: to_regprocedure() would raise where the caller has none on the
  * schema.
  */
-static Oid
+Oid
 advice_function(const char *signature)
 {
 	char	   *name = pstrdup(signature);
@@ -99,6 +99,24 @@ advice_function(const char *signature)
 	}
 	ReleaseSysCacheList(list);
 	return found;
+}
+
+/*
+ * Refuses a schema that the current user may not look into, as PostgreSQL
+ * would, and says what helps.
+ */
+void
+advice_require_usage(Oid schema)
+{
+	char	   *name = OidIsValid(schema) ? get_namespace_name(schema) : NULL;
+
+	if (name == NULL || compat_namespace_aclcheck(schema, GetUserId(), ACL_USAGE) == ACLCHECK_OK)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for schema %s", name),
+			 errhint("Run GRANT USAGE ON SCHEMA %s TO %s.", quote_identifier(name),
+					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 }
 
 /*
@@ -269,10 +287,11 @@ advice_warn_path(const char *name, const char *handler, const char *correlate, O
 
 /*
  * What may help against such an error of a process manager's handler, as a
- * sentence; NULL: nothing is known.
+ * sentence; NULL: nothing is known.  "called": a handler or correlate function
+ * was running; what pm itself looks up does not depend on a search_path.
  */
 char *
-advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode)
+advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode, bool called)
 {
 	Oid			schemas[ADVICE_SCHEMAS];
 	char	   *role = OidIsValid(owner) ? GetUserNameFromId(owner, true) : NULL;
@@ -283,6 +302,8 @@ advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode
 	if (sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && OidIsValid(extension_schema("pm")) &&
 		compat_namespace_aclcheck(extension_schema("pm"), owner, ACL_USAGE) != ACLCHECK_OK)
 		return psprintf("Run GRANT USAGE ON SCHEMA pm TO %s.", quote_identifier(role));
+	if (!called)
+		return NULL;
 	if (sqlerrcode != ERRCODE_UNDEFINED_TABLE && sqlerrcode != ERRCODE_UNDEFINED_FUNCTION &&
 		sqlerrcode != ERRCODE_UNDEFINED_OBJECT && sqlerrcode != ERRCODE_UNDEFINED_SCHEMA)
 		return NULL;
@@ -295,7 +316,7 @@ advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode
 }
 
 /*
- * pm_catalog.advice(handler, correlate, owner, sqlstate): the same, for the views
+ * pm_catalog.advice(handler, correlate, owner, sqlstate, called): the same, for the views
  */
 Datum
 pm_advice(PG_FUNCTION_ARGS)
@@ -303,14 +324,15 @@ pm_advice(PG_FUNCTION_ARGS)
 	char	   *sqlstate;
 	char	   *advice;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(2) || PG_ARGISNULL(3) || PG_ARGISNULL(4))
 		PG_RETURN_NULL();
 	sqlstate = text_to_cstring(PG_GETARG_TEXT_PP(3));
 	if (strlen(sqlstate) != 5)
 		PG_RETURN_NULL();
 	advice = advice_for(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 						PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)), PG_GETARG_OID(2),
-						MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]));
+						MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]),
+						PG_GETARG_BOOL(4));
 	if (advice == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(advice));

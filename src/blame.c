@@ -86,6 +86,20 @@ blame_words(ProcessManager *pm, const Handling *what)
 }
 
 /*
+ * What helps, for a line of the log; NULL: nothing is known.  A hint of the
+ * handler's own is not for it, but one of ours is.
+ */
+static const char *
+blame_hint(ProcessManager *pm, ErrorData *error, bool called)
+{
+	char	   *advice = advice_for(pm->handler, pm->correlate, pm->owner, error->sqlerrcode, called);
+
+	const char *hint = called ? NULL : report_cut(error->hint, REPORT_LOGGED);
+
+	return hint == NULL ? advice : advice == NULL ? hint : psprintf("%s %s", hint, advice);
+}
+
+/*
  * Writes down that a unit waits, and why, unless that is known already.  What
  * was raised before a handler ran is ours, and may be told; else "met" says
  * which call met trouble of the server.  A parked event keeps nobody waiting.
@@ -96,7 +110,7 @@ blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, con
 {
 	char	   *reason = met == NULL ? error->message :
 		psprintf("the handler met trouble of the server (SQLSTATE %s)", unpack_sql_state(error->sqlerrcode));
-	char	   *advice = advice_for(pm->handler, pm->correlate, pm->owner, error->sqlerrcode);
+	const char *hint = blame_hint(pm, error, met != NULL);
 
 	if (state->status == LANE_HALTED)
 		return;
@@ -124,7 +138,7 @@ blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, con
 						report_cut(error->message, REPORT_LOGGED)) :
 				 errmsg("process manager \"%s\" in database \"%s\" waits, since %s: %s", pm->name, report_database(),
 						blame_words(pm, met), report_cut(error->message, REPORT_LOGGED)),
-				 report_error(error), advice ? errhint("%s", advice) : 0));
+				 report_error(error), hint ? errhint("%s", hint) : 0));
 }
 
 /* ---------- what follows ---------- */
@@ -184,7 +198,7 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 {
 	bool		crash = cause == BLAME_CRASH;
 	char	   *words = blame_words(pm, what);
-	char	   *advice = advice_for(pm->handler, pm->correlate, pm->owner, error->sqlerrcode);
+	const char *hint = blame_hint(pm, error, !what->outside);
 	TimestampTz look_at = 0;
 	LaneState	state;
 	List	   *cursors = cursor_read(pm, what->lane, &state);
@@ -193,6 +207,13 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 		return DT_NOEND;
 	if (blame_too_late(pm, cursors, what))
 		return 0;
+
+	/* Before what follows from it is logged. */
+	if (report_may(pm->owner, REPORT_FAILURE))
+		ereport(LOG,
+				(errmsg("process manager \"%s\" in database \"%s\": %s: %s", pm->name, report_database(), words,
+						report_cut(error->message, REPORT_LOGGED)),
+				 report_error(error), hint ? errhint("%s", hint) : 0));
 
 	/* It is about to be tried again: the next crash must not undo this. */
 	if (crash)
@@ -219,11 +240,5 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 		blame_timer(pm, &state, what, error, crash);
 	else
 		lane_condemn(pm, &state, what, words, error, crash);
-
-	if (report_may(pm->owner, REPORT_FAILURE))
-		ereport(LOG,
-				(errmsg("process manager \"%s\" in database \"%s\": %s: %s", pm->name, report_database(), words,
-						report_cut(error->message, REPORT_LOGGED)),
-				 report_error(error), advice ? errhint("%s", advice) : 0));
 	return look_at;
 }

@@ -16,6 +16,7 @@
  */
 #include "pm.h"
 
+#include "advice.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "catalog/pg_proc.h"
@@ -93,6 +94,26 @@ static const HandlerRole correlate_role = {
 };
 
 /*
+ * Why something of this kind is never called, as the end of a message, which
+ * pm.status shows; NULL: it is a plain function.
+ */
+static const char *
+handler_misfit(Form_pg_proc proc)
+{
+	switch (proc->prokind)
+	{
+		case PROKIND_PROCEDURE:
+			return "is a procedure";
+		case PROKIND_AGGREGATE:
+			return "is an aggregate function";
+		case PROKIND_WINDOW:
+			return "is a window function";
+		default:
+			return proc->proretset ? "returns a set" : NULL;
+	}
+}
+
+/*
  * May this role's process manager call this function, and as what it is meant
  * for?
  */
@@ -102,29 +123,30 @@ handler_check(Oid function, Oid owner, const HandlerRole *role)
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc proc;
 	Oid			wanted;
+	const char *misfit;
 	AclResult	acl;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for function %u", function);
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
-	if (proc->prokind != PROKIND_FUNCTION || proc->proretset)
+	misfit = handler_misfit(proc);
+	if (misfit != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s cannot be a %s", format_procedure(function), role->what),
-				 errdetail("It is a procedure, an aggregate, a window function or returns a set."),
+				 errmsg("%s cannot be a %s: it %s", format_procedure(function), role->what, misfit),
 				 errhint("%s", role->hint)));
 	wanted = role == &correlate_role ? TEXTOID : role->match(function) == HANDLER_INSTANCE ? JSONBOID : InvalidOid;
 	if (OidIsValid(wanted) && proc->prorettype != wanted)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
-				 errmsg("%s cannot be a %s", format_procedure(function), role->what),
-				 errdetail("It returns %s, not %s.", format_type_be(proc->prorettype), format_type_be(wanted)),
+				 errmsg("%s cannot be a %s: it returns %s, not %s", format_procedure(function), role->what,
+						format_type_be(proc->prorettype), format_type_be(wanted)),
 				 errhint("%s", role->hint)));
 	if (wanted == JSONBOID && proc->proisstrict)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
-				 errmsg("%s cannot be a %s", format_procedure(function), role->what),
-				 errdetail("It is STRICT: it would not be called for a key that has no instance yet."),
+				 errmsg("%s cannot be a %s: it is STRICT", format_procedure(function), role->what),
+				 errdetail("It would not be called for a key that has no instance yet."),
 				 errhint("%s", role->hint)));
 	acl = compat_proc_aclcheck(function, owner, ACL_EXECUTE);
 	if (acl != ACLCHECK_OK)
@@ -158,7 +180,10 @@ handler_search(const char *name, Oid owner, const HandlerRole *role)
 	if (arguments != NULL)
 	{
 		/* regprocedurein() would cut a name that is too long. */
-		(void) identifier_split(pnstrdup(name, arguments - name));
+		List	   *parts = identifier_split(pnstrdup(name, arguments - name));
+
+		if (list_length(parts) == 2)
+			advice_require_usage(get_namespace_oid(linitial(parts), true));
 		found = DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(name)));
 		if (OidIsValid(found) && role->match(found) != 0)
 			matches = 1;
@@ -172,6 +197,8 @@ handler_search(const char *name, Oid owner, const HandlerRole *role)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_NAME),
 					 errmsg("invalid name of a function: \"%s\"", name)));
+		if (list_length(names) == 2)
+			advice_require_usage(get_namespace_oid(strVal(linitial(names)), true));
 		candidates = FuncnameGetCandidates(names, -1, NIL, false, false, false, true);
 		for (; candidates != NULL; candidates = candidates->next)
 		{
@@ -304,7 +331,12 @@ static Oid
 handler_resolve(const char *signature, const HandlerRole *role)
 {
 	LOCAL_FCINFO(fcinfo, 1);
+	Oid			named = advice_function(signature);
 	Datum		function;
+
+	/* It would raise this without saying what helps. */
+	if (OidIsValid(named))
+		advice_require_usage(get_func_namespace(named));
 
 	/* to_regprocedure() is NULL where the function does not exist. */
 	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);

@@ -25,6 +25,10 @@ GRANT USAGE ON SCHEMA pm TO shop, office, nobody_logs_in;
 CREATE SCHEMA shop AUTHORIZATION shop;
 CREATE SCHEMA hidden;
 CREATE FUNCTION hidden.far(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
+CREATE SCHEMA hidden2;
+CREATE FUNCTION hidden2.far(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
+CREATE SCHEMA hidden3;
+CREATE FUNCTION hidden3.far(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
 CREATE FUNCTION public.boss(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
 REVOKE EXECUTE ON FUNCTION public.boss FROM PUBLIC;
 SQL
@@ -47,6 +51,20 @@ my @cases = (
 	[ 'the sequence was set back', 'shop', "SELECT pm.append('orders', 'a', 'x'); SELECT pm.append('orders', 'a', 'x'); SELECT pm.append('orders', 'a', 'x'); SELECT pm.high_water_mark('orders');
 		SELECT setval('orders_position_seq', 1); INSERT INTO orders (stream, type) VALUES ('a', 'x')", qr/cannot write position 2 into log "orders"/, qr/run (SELECT .*)\.$/m, 'shop', undef,
 		"INSERT INTO shop.orders (stream, type) VALUES ('a', 'x'); SELECT pm.append('orders', 'a', 'x')" ],
+	[ 'it was set back by one', 'shop', "SELECT pm.append('orders', 'a', 'x'); SELECT pm.append('orders', 'a', 'x'); SELECT pm.high_water_mark('orders');
+		SELECT setval('orders_position_seq', (SELECT max(position) - 1 FROM orders)); INSERT INTO orders (stream, type) VALUES ('a', 'x')", qr/cannot write position/, qr/The sequence was set back\..*run (SELECT .*)\.$/m, 'shop', undef,
+		"INSERT INTO shop.orders (stream, type) VALUES ('a', 'x'); SELECT pm.append('orders', 'a', 'x')" ],
+	[ 'it was set to the last one, not called', 'shop', "SELECT pm.append('orders', 'a', 'x'); SELECT pm.append('orders', 'a', 'x'); SELECT pm.high_water_mark('orders');
+		SELECT setval('orders_position_seq', (SELECT max(position) FROM orders), false); INSERT INTO orders (stream, type) VALUES ('a', 'x')", qr/cannot write position/, qr/The sequence was set back\..*run (SELECT .*)\.$/m, 'shop', undef,
+		"INSERT INTO shop.orders (stream, type) VALUES ('a', 'x'); SELECT pm.append('orders', 'a', 'x')" ],
+	[ 'set back by one, pm.append', 'shop', "SELECT pm.append('orders', 'a', 'x'); SELECT pm.append('orders', 'a', 'x'); SELECT pm.high_water_mark('orders');
+		SELECT setval('orders_position_seq', (SELECT max(position) - 1 FROM orders)); SELECT pm.append('orders', 'a', 'x')", qr/cannot write position/, qr/The sequence was set back\..*run (SELECT .*)\.$/m, 'shop', undef,
+		"INSERT INTO shop.orders (stream, type) VALUES ('a', 'x'); SELECT pm.append('orders', 'a', 'x')" ],
+	[ 'set back in the transaction', 'shop', "BEGIN; SELECT pm.append('orders', 'a', 'x'); SELECT pm.append('orders', 'a', 'x'); SELECT pm.high_water_mark('orders');
+		SELECT setval('orders_position_seq', (SELECT max(position) - 3 FROM orders)); INSERT INTO orders (stream, type) VALUES ('a', 'x')", qr/cannot write position/, qr/The sequence was set back\..*run (SELECT .*)\.$/m, 'shop', undef,
+		"INSERT INTO shop.orders (stream, type) VALUES ('a', 'x'); SELECT pm.append('orders', 'a', 'x')" ],
+	[ 'the last position is written', 'shop', "SELECT pm.append('orders', 'a', 'x'); SELECT pm.append('orders', 'a', 'x'); SELECT pm.high_water_mark('orders'); INSERT INTO orders (position, stream, type) OVERRIDING SYSTEM VALUE SELECT max(position), 'a', 'x' FROM orders", qr/cannot write position/, qr/Leave the position out/,
+		'shop', "INSERT INTO shop.orders (stream, type) VALUES ('a', 'x')", 'SELECT 1' ],
 	[ 'a position is written', 'shop', "INSERT INTO orders (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (2, 'a', 'x')", qr/cannot write position 2/, qr/Leave the position out/,
 		'shop', "INSERT INTO shop.orders (stream, type) VALUES ('a', 'x')", 'SELECT 1' ],
 	[ 'CACHE', 'shop', "ALTER TABLE orders ALTER position SET CACHE 5; INSERT INTO orders (stream, type) VALUES ('a', 'x'); INSERT INTO orders (stream, type) VALUES ('b', 'x')", qr/cannot write position/, qr/run (ALTER .*)\.$/m, 'shop', undef,
@@ -61,6 +79,8 @@ my @cases = (
 		'shop', 'SELECT 1', "SELECT pm.register('n2', 'shop.ok', '{orders}', start_at => 'end')" ],
 	[ 'its schema may not be used', 'shop', "SET search_path = hidden, public; SELECT pm.register('n3', 'far', '{orders}', start_at => 'end')", qr/no handler "far" exists/, qr/DETAIL:  There is hidden.far\(pm.event\). Role "shop" lacks USAGE on its schema/,
 		'postgres', 'GRANT USAGE ON SCHEMA hidden TO shop' ],
+	[ 'a schema that is named may not be used', 'shop', "SELECT pm.register('n3b', 'hidden2.far', '{orders}', start_at => 'end')", qr/permission denied for schema hidden2/, qr/Run (GRANT USAGE ON SCHEMA hidden2 TO shop)\.$/m, 'postgres', undef ],
+	[ 'and with a signature', 'shop', "SELECT pm.register('n3c', 'hidden3.far(pm.event)', '{orders}', start_at => 'end')", qr/permission denied for schema hidden3/, qr/Run (GRANT USAGE ON SCHEMA hidden3 TO shop)\.$/m, 'postgres', undef ],
 	[ 'upper case', 'shop', "SELECT pm.register('n4', 'Upper', '{orders}', start_at => 'end')", qr/no handler "Upper" exists/, qr/A name in upper case must be given in double quotes/,
 		'shop', 'SELECT 1', q{SELECT pm.register('n4', '"Upper"', '{orders}', start_at => 'end')} ],
 	[ 'ambiguous', 'shop', "SELECT pm.register('n5', 'two', '{orders}', start_at => 'end')", qr/ambiguous/, qr/like two\(pm.event\)/, 'shop', 'SELECT 1', "SELECT pm.register('n5', 'two(pm.event)', '{orders}', start_at => 'end')" ],
@@ -110,8 +130,40 @@ like(status('m', 'state || reason || hint'), qr/^waiting.*permission denied for 
 as('postgres', status('m', "substring(hint FROM 'Run (GRANT.*)\\.\$')"));
 ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'm'", 'idle0'), 'that helps');
 
+# USAGE on the handler's schema.
+as('postgres', 'CREATE SCHEMA desk AUTHORIZATION office; GRANT USAGE ON SCHEMA shop TO office; GRANT SELECT ON shop.orders TO office; CREATE SCHEMA lent; GRANT USAGE, CREATE ON SCHEMA lent TO office');
+as('office', "CREATE FUNCTION lent.note(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'; SELECT pm.register('lent', 'lent.note', '{orders}', start_at => 'end')");
+as('postgres', "REVOKE ALL ON SCHEMA lent FROM office; INSERT INTO shop.orders (stream, type) VALUES ('g', 'x')");
+ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'lent'", 'waiting|permission denied for schema lent|Run GRANT USAGE ON SCHEMA lent TO office.', timeout => 20), "no USAGE on the handler's schema: pm.status has the GRANT")
+  or diag(status('lent', '*'));
+like(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/"lent" in database "postgres" waits: permission denied for schema lent\n[^\n]*HINT:  Run GRANT USAGE ON SCHEMA lent TO office\./, "and the server's log");
+as('postgres', status('lent', "substring(hint FROM 'Run (GRANT.*)\\.\$')"));
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'lent'", 'idle0'), 'that helps');
+
+# A handler that is gone, or another kind of function now: that is no matter of a search_path.
+as('office', "DROP FUNCTION lent.note(pm.event)");
+as('postgres', "GRANT CREATE ON SCHEMA lent TO office; INSERT INTO shop.orders (stream, type) VALUES ('g', 'x')");
+ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'lent'", 'waiting|handler lent.note(pm.event) does not exist|Create it again, or register "lent" with another one.', timeout => 20), 'a handler is gone: no word of a search_path')
+  or diag(status('lent', '*'));
+as('office', "CREATE FUNCTION lent.note(e pm.event) RETURNS SETOF pm.event LANGUAGE plpgsql AS 'BEGIN END'");
+ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'lent'", 'waiting|lent.note(pm.event) cannot be a handler: it returns a set|A handler is f(pm.event), f(pm.event, jsonb) RETURNS jsonb, or f(pm.event[]).', timeout => 20), 'it returns a set: pm.status says so')
+  or diag(status('lent', '*'));
+as('office', "DROP FUNCTION lent.note(pm.event); CREATE PROCEDURE lent.note(e pm.event) LANGUAGE plpgsql AS 'BEGIN END'");
+ok(PmTest::wait_until($node, "SELECT reason FROM pm.status WHERE process_manager = 'lent'", 'lent.note(pm.event) cannot be a handler: it is a procedure', timeout => 20), 'or is a procedure');
+as('office', "DROP PROCEDURE lent.note(pm.event); CREATE FUNCTION lent.next(s bigint, e pm.event) RETURNS bigint LANGUAGE sql AS 'SELECT s';
+	CREATE AGGREGATE lent.note(pm.event) (SFUNC = lent.next, STYPE = bigint)");
+ok(PmTest::wait_until($node, "SELECT reason FROM pm.status WHERE process_manager = 'lent'", 'lent.note(pm.event) cannot be a handler: it is an aggregate function', timeout => 20), 'or an aggregate function');
+as('office', "DROP AGGREGATE lent.note(pm.event); CREATE FUNCTION lent.note(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'");
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'lent'", 'idle0'), 'a plain function again: it goes on');
+# A correlate function that uses the search_path, while the handler is gone.
+as('office', "CREATE FUNCTION lent.key(e pm.event) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (e).stream; END'; SELECT pm.register('lent', 'lent.note', '{orders}', correlate => 'lent.key'); DROP FUNCTION lent.note(pm.event)");
+as('postgres', "INSERT INTO shop.orders (stream, type) VALUES ('g', 'x')");
+ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'lent'", 'waiting|handler lent.note(pm.event) does not exist|Create it again, or register "lent" with another one.', timeout => 20), 'nor where its correlate function has a search_path')
+  or diag(status('lent', '*'));
+unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/lent\.note\(pm\.event\) does not exist\n[^\n]*HINT:[^\n]*looks for names/, "nor in the server's log");
+as('office', "SELECT pm.unregister('lent')");
+
 # What pm.catch_up finds by a SET search_path, a worker does not.
-as('postgres', 'CREATE SCHEMA desk AUTHORIZATION office; GRANT USAGE ON SCHEMA shop TO office; GRANT SELECT ON shop.orders TO office');
 as('office', "CREATE TABLE desk.seen (pos bigint); CREATE FUNCTION desk.note(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN INSERT INTO seen VALUES (e.position); END';
 	CREATE FUNCTION desk.sets(e pm.event) RETURNS void LANGUAGE plpgsql SET search_path = desk AS 'BEGIN INSERT INTO seen VALUES (e.position); END';
 	CREATE FUNCTION desk.parsed(e pm.event) RETURNS void LANGUAGE sql BEGIN ATOMIC INSERT INTO desk.seen VALUES ((e).position); END");
@@ -149,6 +201,18 @@ as('postgres', "INSERT INTO shop.orders (stream, type) VALUES ('s', 'x')");
 ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'o'", 'halted'), 'under halt');
 like(status('o', 'hint'), qr/^Correct the handler, or the event in the log, then SELECT pm\.resume\('o'\)\. A worker, as role "office", looks for names in public\./, 'pm.status says it too');
 like(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/HINT:  A worker, as role "office", looks for names in public\./, "and the server's log");
+
+# The log says what failed before it says what follows.
+my $log = PostgreSQL::Test::Utils::slurp_file($node->logfile);
+like($log, qr/"o" in database "postgres": the handler failed at position .*"o" in database "postgres" has halted/s, 'a failure, then that it has halted');
+unlike($log, qr/"o" in database "postgres" has halted.*"o" in database "postgres": the handler failed at position/s, 'not the other way round');
+as('shop', "SELECT pm.register('d', 'shop.bad', '{orders}', start_at => 'end', max_attempts => 2, backoff => '10 ms')");
+as('postgres', "INSERT INTO shop.orders (stream, type) VALUES ('d', 'x')");
+ok(PmTest::wait_until($node, "SELECT state FROM pm.parked WHERE process_manager = 'd'", 'dead', timeout => 20), 'a parked event is dead');
+$log = PostgreSQL::Test::Utils::slurp_file($node->logfile);
+like($log, qr/("d" in database "postgres": the handler failed.*){2}"d" in database "postgres": the event at position [0-9]+ of log "orders" is dead/s, 'each failure, then that it is dead');
+unlike($log, qr/"d" in database "postgres": the event at position [0-9]+ of log "orders" is dead.*"d" in database "postgres": the handler failed/s, 'no failure after that');
+as('shop', "SELECT pm.unregister('d')");
 
 # What is said of data: under halt the log is read again; what is parked is a copy.
 as('postgres', "UPDATE shop.orders SET type = 'good' WHERE position = (SELECT max(position) FROM shop.orders)");
