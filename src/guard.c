@@ -397,22 +397,16 @@ pm_guard_before_truncate(PG_FUNCTION_ARGS)
 }
 
 /*
- * Was the sequence set back?  Then readers, or this transaction, have seen it
+ * The sequence was set back if readers, or this transaction, have seen it
  * further than it was when the floor was taken, or than it is now.  To compare
  * the position with it would not do: the last one can also be written by hand.
  */
-static bool
-guard_set_back(GuardEntry *entry)
-{
-	int64		seen = Max(entry->ceiling, Max(entry->floor, entry->read_up_to));
-
-	return entry->start < entry->floor || sequence_last(entry->seqid) < seen;
-}
-
 static void
 guard_refuse(GuardEntry *entry, int64 position)
 {
 	char	   *name = get_rel_name(entry->relid);
+	int64		seen = Max(entry->ceiling, Max(entry->floor, entry->read_up_to));
+	bool		set_back = entry->start < entry->floor || sequence_last(entry->seqid) < seen;
 
 	ereport(ERROR,
 			(errcode(ERRCODE_GENERATED_ALWAYS),
@@ -420,8 +414,7 @@ guard_refuse(GuardEntry *entry, int64 position)
 					(long long) position, name ? name : "?"),
 			 errdetail("A position must be drawn from the log's sequence by the statement that inserts the event; "
 					   "a reader may already be past any other."),
-			 errhint("%s", guard_hint(entry->relid, entry->seqid, entry->attnum,
-									  Max(entry->floor, entry->read_up_to), guard_set_back(entry)))));
+			 errhint("%s", guard_hint(entry->relid, entry->seqid, entry->attnum, seen, set_back))));
 }
 
 /*

@@ -202,6 +202,11 @@ ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager 
 like(status('o', 'hint'), qr/^Correct the handler, or the event in the log, then SELECT pm\.resume\('o'\)\. A worker, as role "office", looks for names in public\./, 'pm.status says it too');
 like(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/HINT:  A worker, as role "office", looks for names in public\./, "and the server's log");
 
+# What is said of data: under halt the log is read again; what is parked is a copy.
+as('postgres', "UPDATE shop.orders SET type = 'good' WHERE position = (SELECT max(position) FROM shop.orders)");
+as('office', "CREATE OR REPLACE FUNCTION desk.note(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN IF e.type <> 'good' THEN RAISE 'not good'; END IF; INSERT INTO desk.seen VALUES (e.position); END \$\$; SELECT pm.resume('o')");
+ok(PmTest::wait_until($node, 'SELECT count(*) FROM desk.seen', 2), 'halted: an event that was corrected in the log is handled');
+
 # The log says what failed before it says what follows.
 my $log = PostgreSQL::Test::Utils::slurp_file($node->logfile);
 like($log, qr/"o" in database "postgres": the handler failed at position .*"o" in database "postgres" has halted/s, 'a failure, then that it has halted');
@@ -213,11 +218,6 @@ $log = PostgreSQL::Test::Utils::slurp_file($node->logfile);
 like($log, qr/("d" in database "postgres": the handler failed.*){2}"d" in database "postgres": the event at position [0-9]+ of log "orders" is dead/s, 'each failure, then that it is dead');
 unlike($log, qr/"d" in database "postgres": the event at position [0-9]+ of log "orders" is dead.*"d" in database "postgres": the handler failed/s, 'no failure after that');
 as('shop', "SELECT pm.unregister('d')");
-
-# What is said of data: under halt the log is read again; what is parked is a copy.
-as('postgres', "UPDATE shop.orders SET type = 'good' WHERE position = (SELECT max(position) FROM shop.orders)");
-as('office', "CREATE OR REPLACE FUNCTION desk.note(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN IF e.type <> 'good' THEN RAISE 'not good'; END IF; INSERT INTO desk.seen VALUES (e.position); END \$\$; SELECT pm.resume('o')");
-ok(PmTest::wait_until($node, 'SELECT count(*) FROM desk.seen', 2), 'halted: an event that was corrected in the log is handled');
 
 PmTest::no_crash_ok($node);
 $node->stop;
