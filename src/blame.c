@@ -109,7 +109,9 @@ void
 blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, const Handling *met)
 {
 	char	   *reason = met == NULL ? error->message :
-		psprintf("the handler met trouble of the server (SQLSTATE %s)", unpack_sql_state(error->sqlerrcode));
+		psprintf(ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ?
+				 "the server ran out of a resource in the handler (SQLSTATE %s)" :
+				 "the handler met trouble of the server (SQLSTATE %s)", unpack_sql_state(error->sqlerrcode));
 	const char *hint = blame_hint(pm, error, met != NULL);
 
 	if (state->status == LANE_HALTED)

@@ -287,8 +287,8 @@ lane_halt_hint(ProcessManager *pm, const Handling *what)
 	if (pm->halt_on_failure)
 		return psprintf("Correct the handler, or the event in the log, then SELECT pm.resume(%s).",
 						quote_literal_cstr(pm->name));
-	return psprintf("Correct the handler, then SELECT pm.resume(%s): what is parked is tried again as it was "
-					"when it was parked.", quote_literal_cstr(pm->name));
+	return psprintf("Correct the handler, then SELECT pm.resume(%s). Parked events are retried with the data that "
+					"they had when they were parked.", quote_literal_cstr(pm->name));
 }
 
 /*

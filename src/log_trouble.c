@@ -78,7 +78,7 @@ log_trouble_locked(LogTrouble *trouble, const char *name)
 {
 	log_trouble_note(trouble, ERRCODE_LOCK_NOT_AVAILABLE,
 					 psprintf("log \"%s\" is locked", name), NULL,
-					 "SELECT * FROM pm.blocker shows who it is.");
+					 "SELECT * FROM pm.blocker shows which session holds the lock.");
 	trouble->locked = true;
 }
 

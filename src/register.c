@@ -36,7 +36,7 @@
 #define REGISTER_MAX_BATCH	100000
 #define REGISTER_MAX_LANES	256
 #define START_HINT \
-	"Give start_at => 'beginning', 'end', a position (the first event handled is the next one) or a timestamp."
+	"Give start_at => 'beginning', 'end', a position (handling begins after it) or a timestamp."
 
 PG_FUNCTION_INFO_V1(pm_register);
 

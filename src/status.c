@@ -248,7 +248,7 @@ status_log_mark(StatusLog *state, PmLog *log)
 	if (mark.status == HIGHWATER_UNKNOWN)
 	{
 		status_log_problem(state, psprintf("the sequence of log \"%s\" is locked", log->name),
-						   "SELECT * FROM pm.blocker shows who it is.");
+						   "SELECT * FROM pm.blocker shows which session holds the lock.");
 		return;
 	}
 	state->nulls[0] = state->nulls[1] = false;
@@ -277,7 +277,7 @@ status_log_look(StatusLog *state, const char *name)
 	if (log == NULL)
 	{
 		status_log_problem(state, locked ? "the log's table is locked" : "the log does not exist",
-						   locked ? "SELECT * FROM pm.blocker shows who it is." : "Stop following it with pm.unfollow.");
+						   locked ? "SELECT * FROM pm.blocker shows which session holds the lock." : "Stop following it with pm.unfollow.");
 		return;
 	}
 	if (*log->table != '\0' && !status_may_see(log))

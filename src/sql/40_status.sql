@@ -304,14 +304,14 @@ FROM pm_catalog.unit_case u
 CROSS JOIN LATERAL (
 	SELECT nullif(pg_catalog.concat_ws('; ',
 			   CASE WHEN u.oldest OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
-					THEN pg_catalog.format('%s of its timers are overdue', u.overdue) END,
+					THEN pg_catalog.format('timers overdue: %s', u.overdue) END,
 			   CASE WHEN u.parked OPERATOR(pg_catalog.=) 0 THEN NULL
-					WHEN u.dead OPERATOR(pg_catalog.=) 0 THEN pg_catalog.format('%s of its events are parked', u.parked)
-					ELSE pg_catalog.format('%s of its events are parked, %s of them dead', u.parked, u.dead) END,
+					WHEN u.dead OPERATOR(pg_catalog.=) 0 THEN pg_catalog.format('events parked: %s', u.parked)
+					ELSE pg_catalog.format('events parked: %s, of these dead: %s', u.parked, u.dead) END,
 			   CASE WHEN u.next_retry OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
 					THEN 'a retry is due' END), '') AS reason,
 		   CASE WHEN u.parked OPERATOR(pg_catalog.>) 0 THEN
-				pg_catalog.format('SELECT * FROM pm.parked WHERE process_manager = %L; then pm.retry or pm.discard.', u.process_manager)
+				pg_catalog.format('SELECT * FROM pm.parked WHERE process_manager = %L shows them; pm.retry tries them again, pm.discard gives them up.', u.process_manager)
 				WHEN u.overdue OPERATOR(pg_catalog.>) 0 THEN 'They come in their turn: SELECT * FROM pm.worker shows what its dispatcher does.'
 		   END AS hint) p
 -- What it waits for is over, or the time of its retry has come, and it does not run still.

@@ -40,7 +40,7 @@ my $alter = PmTest::session($node);
 $alter->send('ALTER TABLE orders ADD COLUMN more int');
 my ($reads, $alters) = ($reader->pid, $alter->pid);
 wait_for("SELECT count(*) FROM pg_locks WHERE relation = 'orders'::regclass AND NOT granted", 1, 'an ALTER TABLE is queued behind a reader');
-wait_for("SELECT state, reason, hint FROM pm.status WHERE process_manager = 'counts'", q{waiting|the log's table is locked|SELECT * FROM pm.blocker shows who it is.}, 'pm.status says that the table is locked');
+wait_for("SELECT state, reason, hint FROM pm.status WHERE process_manager = 'counts'", q{waiting|the log's table is locked|SELECT * FROM pm.blocker shows which session holds the lock.}, 'pm.status says that the table is locked');
 is(answer("SELECT blocks, log, pid, state, hint FROM pm.blocker ORDER BY pid <> $reads"),
 	"log|orders|$reads|idle in transaction|SELECT pg_terminate_backend($reads);\nlog|orders|$alters|active|It waits for another one, which has a row here too.", 'the one that must end, and the one that waits for it');
 is(answer("SELECT wait_event_type, wait_event FROM pm.blocker WHERE pid = $alters"), 'Lock|relation', 'with its wait event');

@@ -71,10 +71,10 @@ ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager 
 
 make('trouble', "RAISE 'no room' USING ERRCODE = '53100';");
 answer("INSERT INTO log_trouble (stream, type) VALUES ('a', 'A')");
-wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'trouble'", 'waiting|the handler met trouble of the server (SQLSTATE 53100): no room', 'trouble of the server');
-is(status('trouble', 'state, reason', 'postgres'), 'waiting|the handler met trouble of the server (SQLSTATE 53100): no room', 'with its words for the owner');
+wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'trouble'", 'waiting|the server ran out of a resource in the handler (SQLSTATE 53100): no room', 'trouble of the server');
+is(status('trouble', 'state, reason', 'postgres'), 'waiting|the server ran out of a resource in the handler (SQLSTATE 53100): no room', 'with its words for the owner');
 answer('CREATE ROLE watcher LOGIN IN ROLE pg_monitor; GRANT USAGE ON SCHEMA pm TO watcher');
-is(status('trouble', 'reason', 'watcher'), 'the handler met trouble of the server (SQLSTATE 53100)', 'without them for others');
+is(status('trouble', 'reason', 'watcher'), 'the server ran out of a resource in the handler (SQLSTATE 53100)', 'without them for others');
 replace('trouble', '');
 wait_idle('trouble');
 
@@ -108,7 +108,7 @@ ok(PmTest::wait_until($node, "SELECT state || (reason ~ '^the handler failed at 
   or diag(status('keys', '*'));
 answer(answer("SELECT hint FROM pm.blocker WHERE process_manager = 'keys' AND hint ~ 'pg_terminate'"));
 $gate->quit;
-wait_for("SELECT state, reason, parked, dead FROM pm.status WHERE process_manager = 'keys'", 'idle|1 of its events are parked|1|0', 'then it is parked');
+wait_for("SELECT state, reason, parked, dead FROM pm.status WHERE process_manager = 'keys'", 'idle|events parked: 1|1|0', 'then it is parked');
 
 # ---- a dispatcher that waits before it calls a handler
 
