@@ -13,9 +13,6 @@
 #include "batch.h"
 #include "crash.h"
 
-/* This many logs a batch keeps locked; of more, each only while it is looked at. */
-#define BATCH_LOCKS		64
-
 /*
  * What an item is called by those who are told of it.
  */

@@ -11,6 +11,9 @@
 #include "log_trouble.h"
 #include "reading.h"
 
+/* This many logs a batch keeps locked; of more, each only while it is looked at. */
+#define BATCH_LOCKS		64
+
 /* One followed log in a batch. */
 typedef struct BatchLog
 {

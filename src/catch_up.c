@@ -14,6 +14,7 @@
 #include "pm.h"
 
 #include "access/xact.h"
+#include "batch.h"
 #include "blame.h"
 #include "call.h"
 #include "cursor.h"
@@ -292,6 +293,32 @@ catch_up_unit(CatchUp *run, ProcessManager **manager, int lane, bool named)
 }
 
 /*
+ * A log for the call.  One of a process manager that was named is waited for,
+ * and stays locked: now, since whoever holds its table would keep all the other
+ * logs from being handled once the units are taken.  (Where the process manager
+ * has very many logs, each is locked only while it is looked at.)
+ */
+static PmLog *
+catch_up_open(const char *name, bool named, bool keep)
+{
+	PmLog	   *log;
+	bool		locked;
+
+	if (named)
+	{
+		log = log_get(name, true);
+		return log != NULL && keep ? log_lock(log, AccessShareLock) : log;
+	}
+	log = log_get_nowait(name, &locked);
+	/* Nobody has asked for it by name: it is not waited for. */
+	if (log == NULL && locked)
+		ereport(NOTICE,
+				(errmsg("log \"%s\" is locked, and left out", name),
+				 errhint("Call pm.catch_up with the name of a process manager to wait for its logs.")));
+	return log;
+}
+
+/*
  * Without shared memory nobody has watched the writers: give those of now some
  * time to end, so that a single call handles what is there.
  */
@@ -305,14 +332,9 @@ catch_up_await(List *managers, bool named)
 	foreach(lc, managers)
 		foreach(lc2, ((ProcessManager *) lfirst(lc))->logs)
 	{
-		bool		locked;
-		PmLog	   *log = named ? log_get(lfirst(lc2), true) : log_get_nowait(lfirst(lc2), &locked);
+		List	   *logs = ((ProcessManager *) lfirst(lc))->logs;
+		PmLog	   *log = catch_up_open(lfirst(lc2), named, list_length(logs) <= BATCH_LOCKS);
 
-		/* Nobody has asked for it by name: it is not waited for. */
-		if (log == NULL && !named && locked)
-			ereport(NOTICE,
-					(errmsg("log \"%s\" is locked, and left out", (char *) lfirst(lc2)),
-					 errhint("Call pm.catch_up with the name of a process manager to wait for its logs.")));
 		if (log == NULL || log->problem != NULL || list_member_oid(seen, log->relid))
 			continue;
 		seen = lappend_oid(seen, log->relid);

@@ -320,19 +320,22 @@ log_source(const char *name)
 }
 
 /*
- * The full name of a log and its table, without locking it.
+ * The full name of a log and its table, without locking it.  NULL if there is
+ * no such log.
  */
 char *
-log_find(const char *name, Oid *relid)
+log_find(const char *name, Oid *relid, bool missing_ok)
 {
 	char	   *found = pstrdup(name);
 
 	*relid = log_source(found);
 	if (!OidIsValid(*relid) && (found = log_normalize(name)) != NULL)
 		*relid = log_source(found);
-	if (!OidIsValid(*relid))
+	if (OidIsValid(*relid))
+		return found;
+	if (!missing_ok)
 		log_refuse_missing(name);
-	return found;
+	return NULL;
 }
 
 /*
@@ -343,7 +346,7 @@ PmLog *
 log_get_as(const char *name, Oid role)
 {
 	Oid			relid;
-	char	   *found = log_find(name, &relid);
+	char	   *found = log_find(name, &relid, false);
 
 	log_require_right(found, relid, role);
 	return log_get(found, false);

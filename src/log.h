@@ -80,7 +80,7 @@ extern PmLog *log_get_nowait(const char *name, bool *locked);
 extern PmLog *log_lock(PmLog *log, LOCKMODE mode);
 extern PmLog *log_open(const char *name);
 extern PmLog *log_open_nowait(const char *name, bool *locked);
-extern char *log_find(const char *name, Oid *relid);
+extern char *log_find(const char *name, Oid *relid, bool missing_ok);
 extern PmLog *log_get_as(const char *name, Oid role);
 extern PmLog *log_open_as(const char *name, Oid role);
 extern bool log_has_right(Oid relid, Oid role);

@@ -77,7 +77,7 @@ PmLog *
 log_open_as(const char *name, Oid role)
 {
 	Oid			relid;
-	char	   *found = log_find(name, &relid);
+	char	   *found = log_find(name, &relid, false);
 
 	log_require_right(found, relid, role);
 	return log_open(found);

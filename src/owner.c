@@ -161,7 +161,9 @@ owner_follow_all(const char *manager)
 /* ---------- pm.set_owner ---------- */
 
 /*
- * May this role have the process manager?
+ * May this role have the process manager?  A log that somebody has locked is not
+ * waited for, with the units in hand: the catalog tells the rights, and what row
+ * policies hide is found by the first batch.
  */
 static void
 owner_check(ProcessManager *pm, Oid role)
@@ -172,8 +174,12 @@ owner_check(ProcessManager *pm, Oid role)
 	handler_admit(pm, role);
 	foreach(lc, pm->logs)
 	{
-		PmLog	   *log = log_get(lfirst(lc), true);
+		bool		locked;
+		PmLog	   *log = log_get_nowait(lfirst(lc), &locked);
+		Oid			relid;
 
+		if (log == NULL && locked && log_find(lfirst(lc), &relid, true) != NULL)
+			log_require_right(lfirst(lc), relid, role);
 		/* Without a table there is nothing to have a right to. */
 		if (log != NULL && *log->table != '\0')
 			log_require_select(log, role);

@@ -297,6 +297,23 @@ register_follow(const char *manager, Oid owner, const char *log_name, int lanes,
 	owner_follow(manager, log->relid);
 }
 
+/*
+ * Waits for the tables of logs that are to be followed as well, before the units
+ * are taken: nobody who holds such a table keeps the others from being handled.
+ */
+static void
+register_await(ProcessManager *pm, List *logs)
+{
+	ListCell   *lc;
+
+	if (pm == NULL)
+		return;
+	registry_require_owner(pm);
+	foreach(lc, logs)
+		if (!register_in(pm->logs, lfirst(lc)))
+			(void) log_open_as(lfirst(lc), pm->owner);
+}
+
 /* ---------- pm.register ---------- */
 
 /*
@@ -457,13 +474,14 @@ pm_register(PG_FUNCTION_ARGS)
 	foreach(lc, given)
 	{
 		Oid			relid;
-		char	   *log = log_find(lfirst(lc), &relid);
+		char	   *log = log_find(lfirst(lc), &relid, false);
 
 		if (!register_in(logs, log))
 			logs = lappend(logs, log);
 	}
 
 again:
+	register_await(registry_get(name, true), logs);
 	old = registry_take(name, true);
 	if (old != NULL)
 	{

@@ -100,9 +100,10 @@ settle_find(FunctionCallInfo fcinfo, const char *function)
 	settle.pm = registry_take(name, false);
 	if (log != NULL)
 	{
-		PmLog	   *known = log_get(log, true);
+		Oid			relid;
+		char	   *known = log_find(log, &relid, true);
 
-		log = known ? pstrdup(known->name) : log;
+		log = known ? known : log;
 	}
 	settle.words = settle_words(log, PG_GETARG_INT64(2));
 

@@ -194,7 +194,7 @@ pm_unfollow(PG_FUNCTION_ARGS)
 {
 	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.unfollow");
 	char	   *log = steer_followed(pm, text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	PmLog	   *followed = log_get(log, true);
+	Oid			relid;
 
 	if (list_length(pm->logs) == 1)
 		ereport(ERROR,
@@ -203,8 +203,8 @@ pm_unfollow(PG_FUNCTION_ARGS)
 				 errhint("SELECT pm.unregister(%s) ends it altogether.", quote_literal_cstr(pm->name))));
 	steer_refuse_parked(pm, log);
 	(void) steer_unfollow(pm, log);
-	if (followed != NULL)
-		owner_unfollow(pm->name, followed->relid);
+	if (log_find(log, &relid, true) != NULL)
+		owner_unfollow(pm->name, relid);
 	PG_RETURN_VOID();
 }
 
@@ -418,15 +418,20 @@ pm_seek(PG_FUNCTION_ARGS)
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2",
 		3, {TEXTOID, TEXTOID, INT8OID}
 	};
-	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.seek");
-	char	   *name = steer_followed(pm, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	ProcessManager *pm = registry_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	char	   *name;
 	int64		after = PG_GETARG_INT64(2);
 	PmLog	   *log;
 	Highwater	mark;
 	LaneState	state;
 	Datum		values[3];
 
-	log = log_open_as(name, pm->owner);
+	/* Whoever holds the table keeps the other logs from being handled if the units are taken first. */
+	registry_require_owner(pm);
+	name = steer_followed(pm, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	(void) log_open_as(name, pm->owner);
+	pm = steer_take(pm->name, "pm.seek");
+	log = log_open_as(steer_followed(pm, name), pm->owner);
 	log_require_whole(log);
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, RowExclusiveLock);
 

@@ -145,7 +145,7 @@ static PmLog *
 wait_open(const char *name, TimestampTz until)
 {
 	Oid			relid;
-	char	   *found = log_find(name, &relid);
+	char	   *found = log_find(name, &relid, false);
 	PmLog	   *log;
 	bool		locked;
 

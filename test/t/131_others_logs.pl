@@ -30,15 +30,18 @@ sub answer
 answer(<<'SQL');
 CREATE ROLE alice LOGIN;
 CREATE ROLE mallory LOGIN;
-GRANT USAGE ON SCHEMA pm TO alice, mallory;
+CREATE ROLE bob LOGIN;
+GRANT USAGE ON SCHEMA pm TO alice, mallory, bob;
 CREATE SCHEMA mallory AUTHORIZATION mallory;
 CREATE SCHEMA alice AUTHORIZATION alice;
-GRANT USAGE ON SCHEMA mallory TO alice;
+GRANT USAGE ON SCHEMA mallory TO alice, bob;
+GRANT USAGE ON SCHEMA alice TO bob;
 SQL
 PmTest::create_seen($node);
-answer("SELECT pm.create_log('mallory.shared'), pm.create_log('mallory.secret'); GRANT SELECT ON mallory.shared TO alice", 'mallory');
+answer("SELECT pm.create_log('mallory.shared'), pm.create_log('mallory.secret'); GRANT SELECT ON mallory.shared TO alice, bob", 'mallory');
 answer(<<'SQL', 'alice');
 SELECT pm.create_log('alice.own');
+GRANT SELECT ON alice.own TO bob;
 CREATE FUNCTION alice.handle(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN INSERT INTO public.seen (pm, log, pos, stream) VALUES ('alice', e.log, e.position, e.stream); END $$;
 SELECT pm.register('alice', 'alice.handle', '{alice.own,mallory.shared}');
@@ -91,7 +94,11 @@ PmTest::exactly_once_ok($node, 'alice', 'mallory.shared');
 # ---- a log is locked: nobody else's functions wait for it
 
 my $lock = PmTest::session($node, user => 'mallory');
-$lock->do('BEGIN; LOCK TABLE mallory.shared; LOCK TABLE mallory.secret');
+answer("SELECT pm.create_log('mallory.third'); GRANT SELECT ON mallory.third TO alice", 'mallory');
+# It knows the logs already, so that nothing but reading them makes it wait.
+my $waits = PmTest::session($node, user => 'alice');
+$waits->do("SELECT pm.high_water_mark('mallory.shared'), pm.high_water_mark('mallory.third')");
+$lock->do('BEGIN; LOCK TABLE mallory.shared; LOCK TABLE mallory.secret; LOCK TABLE mallory.third');
 my $position = answer("SELECT max(position) FROM alice.own");
 for my $role ('postgres', 'alice')
 {
@@ -114,6 +121,32 @@ for my $call ("pm.read('mallory.secret')", "pm.read_stream('mallory.secret', 's'
 	like($err, qr/permission denied|may not read/, "$call: rights first");
 }
 is(answer("SELECT pm.wait_for('alice', timeout => '500 ms')", 'alice'), 'f', 'pm.wait_for waits for a locked log no longer than it is told');
+# The way out of following it; and what is about the process manager, not about that log.
+for my $call ("SELECT pm.unfollow('alice', 'mallory.shared')", "SELECT pm.set_owner('alice', 'bob')", "SELECT pm.unregister('alice')")
+{
+	my ($out, $err) = ask("SET statement_timeout = '5 s'; BEGIN; $call; SELECT 'ends'; ROLLBACK");
+	like($out, qr/ends/, "$call: does not wait") or diag($err);
+}
+for my $call ("pm.retry('alice', 'mallory.shared', 1)", "pm.discard('alice', 'MALLORY.shared', 1)")
+{
+	like((ask("SET statement_timeout = '5 s'; SELECT $call", 'alice'))[1], qr/has not parked/, "$call: does not wait");
+}
+# What waits for the log, because it was named, keeps nobody from the others meanwhile.
+for my $call ("pm.catch_up('alice')", "pm.catch_up('alice', on_failure => 'policy')", "pm.seek('alice', 'mallory.shared', 0)",
+	"pm.register('alice', 'alice.handle', '{alice.own,mallory.shared,mallory.third}', start_at => 'end')")
+{
+	$waits->do('BEGIN');
+	$waits->send("SELECT $call");
+	ok(PmTest::wait_until($node, 'SELECT wait_event_type FROM pg_stat_activity WHERE pid = ' . $waits->pid, 'Lock', timeout => 20), "$call: waits for the log");
+	is(answer("SELECT count(*) FROM pg_locks WHERE pid = @{[$waits->pid]} AND locktype = 'object' AND classid = 'pm_catalog.process_manager'::regclass"), 0, 'and has no unit in hand');
+	answer("SELECT pm.append('alice.own', 'meanwhile', 'T')", 'alice');
+	$sent++;
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = 'alice.own'", $sent, timeout => 20), "an event of alice's own log is handled");
+	answer("SELECT pg_cancel_backend(@{[$waits->pid]})");
+	$waits->wait(may_fail => 1);
+	$waits->do('ROLLBACK');
+}
+$waits->quit;
 $lock->do('COMMIT');
 $lock->quit;
 
