@@ -152,14 +152,14 @@ compat_bitmap_next(TBMIterator *iterator, BlockNumber *block, OffsetNumber *offs
 }
 #endif
 
-/* A statement asks for SELECT on one of its tables. */
+/* A statement asks for rights on one of its tables. */
 static inline void
-compat_ask_select(PlannedStmt *statement, RangeTblEntry *table)
+compat_ask_for(PlannedStmt *statement, RangeTblEntry *table, AclMode rights)
 {
 #if PG_VERSION_NUM >= 160000
-	addRTEPermissionInfo(&statement->permInfos, table)->requiredPerms = ACL_SELECT;
+	addRTEPermissionInfo(&statement->permInfos, table)->requiredPerms = rights;
 #else
-	table->requiredPerms = ACL_SELECT;
+	table->requiredPerms = rights;
 #endif
 }
 

@@ -7,9 +7,7 @@
  * whose names are all qualified run in it, never a word that a user wrote.
  * The caller scope is for changing tables: it keeps the caller's rights and
  * only pins the search path.  The writer scope is for writing logs: it keeps
- * the search path too, for the sake of the table's triggers.  The restricted
- * scope is for deleting from another role's table: it runs as the table's owner
- * what that has put there, as VACUUM does.
+ * the search path too, for the sake of the table's triggers.
  *
  * All open an SPI connection and a level of settings; on an error the
  * (sub)transaction's abort undoes everything.
@@ -84,7 +82,7 @@ exec_require_writable(const char *function)
 }
 
 static void
-exec_begin(ExecScope *scope, Oid role, int restriction, bool pin)
+exec_begin(ExecScope *scope, Oid role, bool pin)
 {
 	GetUserIdAndSecContext(&scope->user, &scope->sec_context);
 	scope->guc_level = NewGUCNestLevel();
@@ -97,8 +95,8 @@ exec_begin(ExecScope *scope, Oid role, int restriction, bool pin)
 			(void) set_config_option("plan_cache_mode", "auto",
 									 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	}
-	if (role != scope->user || restriction != 0)
-		SetUserIdAndSecContext(role, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE | restriction);
+	if (role != scope->user)
+		SetUserIdAndSecContext(role, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	/* In a worker there is no statement, whose snapshot SPI takes for granted. */
 	scope->snapshot = !ActiveSnapshotSet();
 	if (scope->snapshot)
@@ -110,13 +108,13 @@ exec_begin(ExecScope *scope, Oid role, int restriction, bool pin)
 void
 exec_begin_owner(ExecScope *scope)
 {
-	exec_begin(scope, exec_extension_owner(), 0, true);
+	exec_begin(scope, exec_extension_owner(), true);
 }
 
 void
 exec_begin_caller(ExecScope *scope)
 {
-	exec_begin(scope, GetUserId(), 0, true);
+	exec_begin(scope, GetUserId(), true);
 }
 
 /*
@@ -126,20 +124,7 @@ exec_begin_caller(ExecScope *scope)
 void
 exec_begin_writer(ExecScope *scope)
 {
-	exec_begin(scope, GetUserId(), 0, false);
-}
-
-/*
- * For a table whose owner is somebody else: as that owner, in a restricted
- * operation, as VACUUM does.  The caller has checked the rights of who asked.
- */
-void
-exec_begin_restricted(ExecScope *scope, Oid table_owner)
-{
-	exec_begin(scope, table_owner, SECURITY_RESTRICTED_OPERATION, true);
-	/* A policy forced on the owner is an error, not a filter. */
-	(void) set_config_option("row_security", "off",
-							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	exec_begin(scope, GetUserId(), false);
 }
 
 /*

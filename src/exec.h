@@ -36,7 +36,6 @@ extern void exec_require_writable(const char *function);
 extern void exec_begin_owner(ExecScope *scope);
 extern void exec_begin_caller(ExecScope *scope);
 extern void exec_begin_writer(ExecScope *scope);
-extern void exec_begin_restricted(ExecScope *scope, Oid table_owner);
 extern void exec_end(ExecScope *scope);
 
 extern SPIPlanPtr exec_prepare(const char *sql, int nargs, Oid *argtypes);

@@ -20,7 +20,7 @@
  * SELECT FROM log WHERE false
  */
 static PlannedStmt *
-log_audit_statement(PmLog *log)
+log_audit_statement(PmLog *log, AclMode rights)
 {
 	PlannedStmt *statement = makeNode(PlannedStmt);
 	RangeTblEntry *table = makeNode(RangeTblEntry);
@@ -38,22 +38,22 @@ log_audit_statement(PmLog *log)
 	statement->planTree = (Plan *) nothing;
 	statement->rtable = list_make1(table);
 	statement->relationOids = list_make1_oid(log->relid);
-	compat_ask_select(statement, table);
+	compat_ask_for(statement, table, rights);
 	return statement;
 }
 
 /*
- * As the role that reads.
+ * As the role that reads; or deletes, which is told as asking for that right.
  */
 void
-log_audit(PmLog *log)
+log_audit(PmLog *log, AclMode rights)
 {
 	QueryDesc  *query;
 
 	if (ExecutorCheckPerms_hook == NULL)
 		return;
 	PushActiveSnapshot(GetTransactionSnapshot());
-	query = CreateQueryDesc(log_audit_statement(log), psprintf("SELECT FROM %s", log->table),
+	query = CreateQueryDesc(log_audit_statement(log, rights), psprintf("SELECT FROM %s", log->table),
 							GetActiveSnapshot(), InvalidSnapshot, None_Receiver, NULL, NULL, 0);
 	ExecutorStart(query, 0);
 	ExecutorFinish(query);

@@ -6,7 +6,8 @@
 #define PM_LOG_AUDIT_H
 
 #include "log.h"
+#include "nodes/parsenodes.h"
 
-extern void log_audit(PmLog *log);
+extern void log_audit(PmLog *log, AclMode rights);
 
 #endif							/* PM_LOG_AUDIT_H */

@@ -180,7 +180,7 @@ log_index_end(LogIndexScan *scan)
  * Begins with the first event after a position, to end with another.  False,
  * with nothing begun, when there is no index to go along.
  */
-static bool
+bool
 log_index_begin_positions(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to)
 {
 	ScanKeyData keys[2];
@@ -304,7 +304,7 @@ log_index_read(PmLog *log, int64 after, int64 up_to, int64 max_count,
 
 	if (!log_index_begin_positions(&scan, log, after, up_to))
 		return false;
-	log_audit(log);
+	log_audit(log, ACL_SELECT);
 	for (int64 count = 0; more && count < max_count; count++)
 	{
 		bool		isnull;

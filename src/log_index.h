@@ -32,6 +32,7 @@ typedef bool (*LogIndexFits) (LogIndexScan *scan, Relation index);
 extern void log_index_begin(LogIndexScan *scan, PmLog *log);
 extern bool log_index_choose(LogIndexScan *scan, LogIndexFits fits);
 extern bool log_index_of_positions(LogIndexScan *scan, Relation index);
+extern bool log_index_begin_positions(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to);
 extern void log_index_along(LogIndexScan *scan, ScanKey keys, int nkeys);
 extern bool log_index_next(LogIndexScan *scan, ScanDirection direction);
 extern void log_index_event(LogIndexScan *scan, EventFields *event);

@@ -126,6 +126,21 @@ log_read_note(StreamRows *rows, LogIndexScan *scan)
 }
 
 /*
+ * Begins along the index of streams, after a version.
+ */
+static void
+log_read_after(LogIndexScan *scan, ScanKey keys, Datum stream, int64 after)
+{
+	Oid			collation = scan->index->rd_indcollation[0];
+
+	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, collation,
+						   F_TEXTEQ, stream);
+	ScanKeyEntryInitialize(&keys[1], 0, 2, BTGreaterStrategyNumber, InvalidOid, InvalidOid,
+						   F_INT8GT, Int64GetDatum(after));
+	log_index_along(scan, keys, 2);
+}
+
+/*
  * Along the index of streams: the versions are in order, and no more of them
  * are needed than are asked for.
  */
@@ -133,14 +148,9 @@ static void
 log_read_along_stream(LogIndexScan *scan, Datum stream, int64 after, int64 max_count,
 					  StreamRows *rows)
 {
-	Oid			collation = scan->index->rd_indcollation[0];
 	ScanKeyData keys[2];
 
-	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, collation,
-						   F_TEXTEQ, stream);
-	ScanKeyEntryInitialize(&keys[1], 0, 2, BTGreaterStrategyNumber, InvalidOid, InvalidOid,
-						   F_INT8GT, Int64GetDatum(after));
-	log_index_along(scan, keys, 2);
+	log_read_after(scan, keys, stream, after);
 	while (rows->count < max_count && log_index_next(scan, ForwardScanDirection))
 		log_read_note(rows, scan);
 	if (after > 0 || rows->count >= max_count)
@@ -154,23 +164,32 @@ log_read_along_stream(LogIndexScan *scan, Datum stream, int64 after, int64 max_c
 }
 
 /*
+ * Is the event in the slot one of the stream?
+ */
+static bool
+log_read_is_of(LogIndexScan *scan, Datum stream)
+{
+	AttrNumber	attnum = scan->log->attnum[EVENT_STREAM];
+	Oid			collation = TupleDescAttr(RelationGetDescr(scan->rel), attnum - 1)->attcollation;
+	bool		isnull;
+	Datum		value = slot_getattr(scan->slot, attnum, &isnull);
+
+	return !isnull && DatumGetBool(DirectFunctionCall2Coll(texteq, collation, value, stream));
+}
+
+/*
  * Without that index all of the log is looked through.
  */
 static void
 log_read_all(LogIndexScan *scan, Datum stream, int64 after, StreamRows *rows)
 {
-	PmLog	   *log = scan->log;
-	AttrNumber	attnum = log->attnum[EVENT_STREAM];
-	Oid			collation = TupleDescAttr(RelationGetDescr(scan->rel), attnum - 1)->attcollation;
-
 	log_index_along(scan, NULL, 0);
 	while (log_index_next(scan, ForwardScanDirection))
 	{
 		bool		isnull;
-		Datum		value = slot_getattr(scan->slot, attnum, &isnull);
 		int64		version;
 
-		if (isnull || !DatumGetBool(DirectFunctionCall2Coll(texteq, collation, value, stream)))
+		if (!log_read_is_of(scan, stream))
 			continue;
 		version = log_read_attribute(scan, EVENT_VERSION, &isnull);
 		if (isnull ? after <= 0 : version > after)
@@ -205,7 +224,7 @@ log_read_stream(PmLog *log, Datum stream, int64 after, int64 max_count,
 	EventFields event;
 
 	log_index_begin(&scan, log);
-	log_audit(log);
+	log_audit(log, ACL_SELECT);
 	if (log_index_choose(&scan, log_read_of_streams))
 		log_read_along_stream(&scan, stream, after, max_count, &rows);
 	else if (log_index_choose(&scan, log_index_of_positions))
@@ -223,6 +242,47 @@ log_read_stream(PmLog *log, Datum stream, int64 after, int64 max_count,
 		if (!take(arg, &event))
 			break;
 	}
+	log_index_end(&scan);
+}
+
+/*
+ * Has the stream an event with a higher version?  Along the index that was
+ * chosen: that of the streams, or else that of the positions.
+ */
+static bool
+log_read_goes_on(LogIndexScan *scan, bool by_stream, Datum stream, int64 version)
+{
+	ScanKeyData keys[2];
+	bool		isnull;
+
+	if (by_stream)
+	{
+		log_read_after(scan, keys, stream, version);
+		return log_index_next(scan, ForwardScanDirection);
+	}
+	log_index_along(scan, NULL, 0);
+	while (log_index_next(scan, ForwardScanDirection))
+		if (log_read_is_of(scan, stream) &&
+			log_read_attribute(scan, EVENT_VERSION, &isnull) > version && !isnull)
+			return true;
+	return false;
+}
+
+/*
+ * For each of some streams, whether it goes on after a version.
+ */
+void
+log_read_ends(PmLog *log, Datum *streams, Datum *versions, int count, bool *goes_on)
+{
+	LogIndexScan scan;
+	bool		by_stream;
+
+	log_index_begin(&scan, log);
+	by_stream = log_index_choose(&scan, log_read_of_streams);
+	if (!by_stream && !log_index_choose(&scan, log_index_of_positions))
+		log_index_refuse(log);
+	for (int i = 0; i < count; i++)
+		goes_on[i] = log_read_goes_on(&scan, by_stream, streams[i], DatumGetInt64(versions[i]));
 	log_index_end(&scan);
 }
 
@@ -309,7 +369,7 @@ log_read_containing(PmLog *log, List *notes, LogIndexTake take, void *arg)
 		log_index_end(&scan);
 		return false;
 	}
-	log_audit(log);
+	log_audit(log, ACL_SELECT);
 	bitmap = log_read_bitmap(&scan, notes);
 	fetch = table_index_fetch_begin(scan.rel);
 	iterator = compat_bitmap_begin(bitmap);

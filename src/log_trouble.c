@@ -49,7 +49,7 @@ log_trouble_rights(LogTrouble *trouble, PmLog *log, Oid role)
 								  log->name, user), NULL,
 						 psprintf("Run ALTER TABLE %s DISABLE ROW LEVEL SECURITY, or ALTER ROLE %s BYPASSRLS.",
 								  log->table, quote_identifier(user)));
-	/* It is trimmed as the table's owner. */
+	/* Its owner trims it. */
 	else if (!log_owner_can_read(log))
 		log_trouble_note(trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
 						 psprintf("the owner of log \"%s\" may not read all of it", log->name),
