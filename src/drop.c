@@ -76,10 +76,38 @@ drop_follower(uint64 row)
 }
 
 /*
+ * Did the command say that what depends on an object is to go as well?
+ */
+static bool
+drop_cascades(Node *statement)
+{
+	if (IsA(statement, DropStmt))
+		return ((DropStmt *) statement)->behavior == DROP_CASCADE;
+	if (IsA(statement, DropOwnedStmt))
+		return ((DropOwnedStmt *) statement)->behavior == DROP_CASCADE;
+	return true;
+}
+
+/*
+ * PostgreSQL would have refused it, had it known of the follower.  It does not
+ * in a copy that nobody has adopted; nor when the type was made again while
+ * somebody held the table.
+ */
+static void
+drop_refuse(const char *log, const char *manager)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("cannot drop the table of log \"%s\" because process manager \"%s\" follows it", log, manager),
+			 errhint("Use DROP ... CASCADE to end that too. After SELECT pm.resume(%s) PostgreSQL knows of it.",
+					 quote_literal_cstr(manager))));
+}
+
+/*
  * The log's table is gone: nobody follows it any more.
  */
 static void
-drop_log(const char *log, Oid relid)
+drop_log(const char *log, Oid relid, bool cascades)
 {
 	static ExecStatement followers = {
 		NULL,
@@ -98,6 +126,8 @@ drop_log(const char *log, Oid relid)
 		pm = registry_seize(lfirst(lc));
 		if (pm == NULL)
 			continue;
+		if (!cascades)
+			drop_refuse(log, pm->name);
 		parked = steer_unfollow(pm, log);
 		ereport(NOTICE,
 				(errmsg("process manager \"%s\" does not follow log \"%s\" any more", pm->name, log),
@@ -139,11 +169,13 @@ pm_drop_after_drop(PG_FUNCTION_ARGS)
 {
 	List	   *all;
 	ListCell   *lc;
+	bool		cascades;
 
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function was not called by event trigger manager")));
+	cascades = drop_cascades(((EventTriggerData *) fcinfo->context)->parsetree);
 	all = drop_list();
 	if (all == NIL)
 		PG_RETURN_NULL();
@@ -155,7 +187,7 @@ pm_drop_after_drop(PG_FUNCTION_ARGS)
 			drop_manager(lfirst(lc));
 	foreach(lc, all)
 		if (OidIsValid(((Dropped *) lfirst(lc))->relid))
-			drop_log(((Dropped *) lfirst(lc))->name, ((Dropped *) lfirst(lc))->relid);
+			drop_log(((Dropped *) lfirst(lc))->name, ((Dropped *) lfirst(lc))->relid, cascades);
 	CommandCounterIncrement();
 	foreach(lc, all)
 		if (!OidIsValid(((Dropped *) lfirst(lc))->relid) && !((Dropped *) lfirst(lc))->itself)

@@ -314,6 +314,14 @@ handler_check_owner(ProcessManager *pm, const char *signature, Oid owner, Oid re
 {
 	char	   *name;
 
+	/* It became a superuser's by REASSIGN OWNED or ALTER TYPE (owner.c). */
+	if (superuser_arg(pm->owner) && !OidIsValid(registered_owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("process manager \"%s\" was given to a superuser, and %s was not registered by one",
+						pm->name, signature),
+				 errhint("If it may run as a superuser, run SELECT pm.set_owner(%s, %s).",
+						 quote_literal_cstr(pm->name), quote_literal_cstr(pm->owner_name))));
 	if (owner == registered_owner || has_privs_of_role(owner, pm->owner))
 		return;
 	name = GetUserNameFromId(owner, true);

@@ -139,33 +139,27 @@ log_adopt(const char *name, bool nowait)
 }
 
 /*
- * Adopts the copied logs whose tables the caller owns.  None is waited for:
- * nobody has asked for one by name.
+ * Adopts a copied log if the caller owns its table.  It is not waited for, since
+ * nobody has asked for it by name.
  */
 void
-log_adopt_owned(void)
+log_adopt_unnamed(const LogSource *source)
 {
-	ListCell   *lc;
+	PmLog	   *log;
+	bool		locked;
 
-	foreach(lc, log_sources())
-	{
-		LogSource  *source = lfirst(lc);
-		PmLog	   *log;
-		bool		locked;
-
-		if (source->at_home || get_rel_relkind(source->relid) == '\0' ||
-			!compat_class_ownercheck(source->relid, GetUserId()))
-			continue;
-		log = log_get_nowait(source->name, &locked);
-		/* One that does not fit says so itself, whenever it is used. */
-		if (log != NULL && (!OidIsValid(log->seqid) || log->problem != NULL))
-			continue;
-		locked |= log != NULL && !log_adopt(source->name, true);
-		if (locked)
-			ereport(NOTICE,
-					(errmsg("log \"%s\" is locked, and was left as it is", source->name),
-					 errhint("Call pm.resume again when it is free.")));
-	}
+	if (source->at_home || get_rel_relkind(source->relid) == '\0' ||
+		!compat_class_ownercheck(source->relid, GetUserId()))
+		return;
+	log = log_get_nowait(source->name, &locked);
+	/* One that does not fit says so itself, whenever it is used. */
+	if (log != NULL && (!OidIsValid(log->seqid) || log->problem != NULL))
+		return;
+	locked |= log != NULL && !log_adopt(source->name, true);
+	if (locked)
+		ereport(NOTICE,
+				(errmsg("log \"%s\" is locked, and was left as it is", source->name),
+				 errhint("Call pm.resume again when it is free.")));
 }
 
 /* ---------- tables that are no logs yet ---------- */

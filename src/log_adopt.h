@@ -8,7 +8,7 @@
 #include "log.h"
 
 extern bool log_adopt(const char *name, bool nowait);
-extern void log_adopt_owned(void);
+extern void log_adopt_unnamed(const LogSource *source);
 extern void log_repair(PmLog *log);
 extern void log_adopt_table(const char *name, Oid relid);
 

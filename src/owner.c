@@ -10,20 +10,28 @@
  * followed, so that DROP TABLE is refused without CASCADE.  A shell type cannot
  * be renamed or moved, so the name is all that ties the two together.
  *
- * The owner of the type is the owner of the process manager.  The registration
- * repeats it, for dumps: owner_reassigned() and the event trigger
- * pm_owner_after_alter() carry it over.  In a copy that nobody has adopted, the
- * types are those of the dump, and the owner goes by the name in the
+ * The owner of the type is the owner of the process manager, also in a copy.
+ * The registration repeats it, for dumps that are restored without owners:
+ * owner_reassigned() and the event trigger pm_owner_after_alter() carry it over.
+ * In a copy where a superuser owns the type, the owner goes by the name in the
  * registration.  drop.c has what becomes of the process manager when the type
  * is dropped.
+ *
+ * Whoever reassigns what a role owns has not looked at its code.  So a process
+ * manager that becomes a superuser's that way calls nothing, until pm.set_owner
+ * names both.
  */
 #include "pm.h"
 
+#include "access/genam.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_depend.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
@@ -40,6 +48,7 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "wakeup.h"
@@ -62,6 +71,19 @@ owner_type(const char *manager, ObjectAddress *address)
 	return OidIsValid(type);
 }
 
+static bool
+owner_is(const ObjectAddress *type, Oid role)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type->objectId));
+	bool		same;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for type %u", type->objectId);
+	same = ((Form_pg_type) GETSTRUCT(tuple))->typowner == role;
+	ReleaseSysCache(tuple);
+	return same;
+}
+
 /*
  * Records the owner of a process manager, and that it goes with the extension.
  */
@@ -73,7 +95,10 @@ owner_record(const char *manager, Oid role)
 	ObjectAddress extension;
 
 	if (owner_type(manager, &address))
-		AlterTypeOwner_oid(address.objectId, role, true);
+	{
+		if (!owner_is(&address, role))
+			AlterTypeOwner_oid(address.objectId, role, true);
+	}
 	else
 		address = TypeShellMake(manager, extension_schema(REGISTRY_TYPES), role);
 	ObjectAddressSet(extension, ExtensionRelationId, pm);
@@ -108,8 +133,38 @@ owner_unfollow(const char *manager, Oid relid)
 }
 
 /*
- * The process manager follows the table's log.  Does not wait while somebody
- * holds the table exclusively: then only DROP TABLE ... CASCADE is prepared for.
+ * Does the type depend on the table?
+ */
+static bool
+owner_depends(const ObjectAddress *type, Oid relid)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(type->classId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(type->objectId));
+	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, keys);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+
+		found = form->refclassid == RelationRelationId && form->refobjid == relid &&
+			form->deptype == DEPENDENCY_NORMAL;
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return found;
+}
+
+/*
+ * The process manager follows the table's log.  What is recorded already is
+ * left alone, whoever holds the table.  Does not wait while somebody holds it
+ * exclusively: then a DROP without CASCADE is refused at its end only (drop.c).
  */
 void
 owner_follow(const char *manager, Oid relid)
@@ -117,15 +172,12 @@ owner_follow(const char *manager, Oid relid)
 	ObjectAddress address;
 	ObjectAddress table;
 
-	owner_unfollow(manager, relid);
-	if (!owner_type(manager, &address) || !ConditionalLockRelationOid(relid, AccessShareLock))
+	if (!owner_type(manager, &address) || owner_depends(&address, relid))
 		return;
-	if (get_rel_relkind(relid) != '\0')
-	{
-		ObjectAddressSet(table, RelationRelationId, relid);
-		recordDependencyOn(&address, &table, DEPENDENCY_NORMAL);
-	}
-	/* The lock is kept: who drops the table is to see what has been recorded. */
+	if (!ConditionalLockRelationOid(relid, AccessShareLock) || get_rel_relkind(relid) == '\0')
+		return;
+	ObjectAddressSet(table, RelationRelationId, relid);
+	recordDependencyOn(&address, &table, DEPENDENCY_NORMAL);
 }
 
 static void *
@@ -160,6 +212,14 @@ owner_follow_all(const char *manager)
 
 /* ---------- pm.set_owner ---------- */
 
+/* What becomes of the owners of the functions in a registration. */
+typedef enum OwnerFunctions
+{
+	OWNER_FUNCTIONS_STAY = 0,
+	OWNER_FUNCTIONS_UNKNOWN = 1,
+	OWNER_FUNCTIONS_NOW = 2
+} OwnerFunctions;
+
 /*
  * May this role have the process manager?  A log that somebody has locked is not
  * waited for, with the units in hand: the catalog tells the rights, and what row
@@ -186,20 +246,33 @@ owner_check(ProcessManager *pm, Oid role)
 	}
 }
 
+/*
+ * Writes the owner into the registration.  What is known of the owners of its
+ * functions stays, or is forgotten, or is looked at now.
+ */
 static void
-owner_update(const char *manager, Oid role)
+owner_update(const char *manager, Oid role, OwnerFunctions functions)
 {
 	static ExecStatement update = {
 		NULL,
-		"UPDATE pm_catalog.process_manager SET owner = $2, owner_name = $3::pg_catalog.name "
-		"WHERE name OPERATOR(pg_catalog.=) $1",
-		3, {TEXTOID, OIDOID, TEXTOID}
+		"UPDATE pm_catalog.process_manager m SET owner = $2, owner_name = $3::pg_catalog.name, "
+		"handler_owner = CASE WHEN $4 OPERATOR(pg_catalog.=) 0 THEN m.handler_owner "
+		"WHEN $4 OPERATOR(pg_catalog.=) 1 THEN NULL "
+		"ELSE (SELECT p.proowner FROM pg_catalog.pg_proc p "
+		"WHERE p.oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure(m.handler)::pg_catalog.oid) END, "
+		"correlate_owner = CASE WHEN $4 OPERATOR(pg_catalog.=) 0 THEN m.correlate_owner "
+		"WHEN $4 OPERATOR(pg_catalog.=) 1 THEN NULL "
+		"ELSE (SELECT p.proowner FROM pg_catalog.pg_proc p "
+		"WHERE p.oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure(m.correlate)::pg_catalog.oid) END "
+		"WHERE m.name OPERATOR(pg_catalog.=) $1",
+		4, {TEXTOID, OIDOID, TEXTOID, INT4OID}
 	};
-	Datum		values[3];
+	Datum		values[4];
 
 	values[0] = CStringGetTextDatum(manager);
 	values[1] = ObjectIdGetDatum(role);
 	values[2] = CStringGetTextDatum(GetUserNameFromId(role, false));
+	values[3] = Int32GetDatum(functions);
 	(void) exec_as_owner(&update, values, NULL);
 	registry_changed();
 	ereport(LOG,
@@ -224,7 +297,8 @@ pm_set_owner(PG_FUNCTION_ARGS)
 	/* As ALTER ... OWNER TO: of an object of one's own, to a role that one can be. */
 	compat_check_can_set_role(GetUserId(), role);
 	owner_check(pm, role);
-	owner_update(pm->name, role);
+	/* The check above has found that superusers own them. */
+	owner_update(pm->name, role, superuser_arg(role) ? OWNER_FUNCTIONS_NOW : OWNER_FUNCTIONS_STAY);
 	owner_record(pm->name, role);
 	owner_follow_all(pm->name);
 	wakeup_announce();
@@ -237,6 +311,7 @@ typedef struct OwnerChange
 {
 	char	   *manager;
 	Oid			role;
+	bool		from_superuser;
 } OwnerChange;
 
 static void *
@@ -247,6 +322,7 @@ owner_change(uint64 row)
 
 	change->manager = exec_text(row, 1);
 	change->role = DatumGetObjectId(exec_value(row, 2, &isnull));
+	change->from_superuser = DatumGetBool(exec_value(row, 3, &isnull));
 	return change;
 }
 
@@ -258,7 +334,8 @@ owner_changes(void)
 {
 	static ExecStatement changes = {
 		NULL,
-		"SELECT p.name, t.typowner FROM pm_catalog.process_manager p "
+		"SELECT p.name, t.typowner, EXISTS (SELECT FROM pg_catalog.pg_roles r "
+		"WHERE r.oid OPERATOR(pg_catalog.=) p.owner AND r.rolsuper) FROM pm_catalog.process_manager p "
 		"JOIN pg_catalog.pg_type t ON t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name "
 		"JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace "
 		"WHERE n.nspname OPERATOR(pg_catalog.=) '" REGISTRY_TYPES "' "
@@ -274,14 +351,40 @@ owner_changes(void)
 }
 
 /*
- * In a copy the owner goes by name: those that REASSIGN OWNED is about.
+ * In a copy the name follows the owner of the type, for the time when that has
+ * become a superuser.
+ */
+static void
+owner_name_copies(void)
+{
+	static ExecStatement update = {
+		NULL,
+		"UPDATE pm_catalog.process_manager p SET owner_name = r.rolname FROM pg_catalog.pg_type t "
+		"JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace "
+		"JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) t.typowner "
+		"WHERE t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name "
+		"AND n.nspname OPERATOR(pg_catalog.=) '" REGISTRY_TYPES "' "
+		"AND (p.system_identifier OPERATOR(pg_catalog.<>) $1 OR p.database OPERATOR(pg_catalog.<>) $2) "
+		"AND NOT r.rolsuper AND p.owner_name OPERATOR(pg_catalog.<>) r.rolname",
+		2, {INT8OID, OIDOID}
+	};
+	Datum		values[2];
+
+	values[0] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[1] = ObjectIdGetDatum(MyDatabaseId);
+	(void) exec_as_owner(&update, values, NULL);
+}
+
+/*
+ * Those in a copy that REASSIGN OWNED is about, by their names.
  */
 static List *
 owner_changes_of_copies(ReassignOwnedStmt *reassign)
 {
 	static ExecStatement changes = {
 		NULL,
-		"SELECT p.name, $4 FROM pm_catalog.process_manager p "
+		"SELECT p.name, $4, EXISTS (SELECT FROM pg_catalog.pg_roles r "
+		"WHERE r.rolname OPERATOR(pg_catalog.=) p.owner_name AND r.rolsuper) FROM pm_catalog.process_manager p "
 		"WHERE (p.system_identifier OPERATOR(pg_catalog.<>) $1 OR p.database OPERATOR(pg_catalog.<>) $2) "
 		"AND p.owner_name::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($3)",
 		4, {INT8OID, OIDOID, TEXTARRAYOID, OIDOID}
@@ -308,13 +411,32 @@ owner_carry_over(List *changes)
 	foreach(lc, changes)
 	{
 		OwnerChange *change = lfirst(lc);
+		bool		stops = superuser_arg(change->role) && !change->from_superuser;
 
 		highwater_require_fresh_snapshots("changing the owner of a process manager");
 		within_refuse(change->manager);
 		(void) registry_seize(change->manager);
-		owner_update(change->manager, change->role);
+		owner_update(change->manager, change->role,
+					 stops ? OWNER_FUNCTIONS_UNKNOWN : OWNER_FUNCTIONS_STAY);
+		if (stops)
+			ereport(NOTICE,
+					(errmsg("process manager \"%s\" became a superuser's, and stops", change->manager),
+					 errhint("If its handler may run as a superuser, run SELECT pm.set_owner(%s, %s).",
+							 quote_literal_cstr(change->manager),
+							 quote_literal_cstr(GetUserNameFromId(change->role, false)))));
 		wakeup_announce();
 	}
+}
+
+/*
+ * Called before REASSIGN OWNED, which refuses itself where nothing may be
+ * written.
+ */
+void
+owner_reassigning(void)
+{
+	if (!XactReadOnly && !IsInParallelMode() && OidIsValid(exec_catalog_relid("process_manager")))
+		owner_name_copies();
 }
 
 /*
@@ -343,5 +465,6 @@ pm_owner_after_alter(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function was not called by event trigger manager")));
 	owner_carry_over(owner_changes());
+	owner_name_copies();
 	PG_RETURN_NULL();
 }

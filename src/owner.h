@@ -13,6 +13,7 @@ extern void owner_forget(const char *manager);
 extern void owner_follow(const char *manager, Oid relid);
 extern void owner_unfollow(const char *manager, Oid relid);
 extern void owner_follow_all(const char *manager);
+extern void owner_reassigning(void);
 extern void owner_reassigned(ReassignOwnedStmt *reassign);
 
 #endif							/* PM_OWNER_H */

@@ -102,18 +102,44 @@ registry_type(const char *name)
 static Oid
 registry_owner(ProcessManager *pm, Oid registered)
 {
-	HeapTuple	tuple;
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(registry_type(pm->name)));
+	Oid			owner = InvalidOid;
 
-	/* In a copy the OID is somebody else's, the owner goes by name. */
-	if (!pm->at_home)
-		return get_role_oid(pm->owner_name, true);
-	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(registry_type(pm->name)));
 	if (HeapTupleIsValid(tuple))
 	{
-		registered = ((Form_pg_type) GETSTRUCT(tuple))->typowner;
+		owner = ((Form_pg_type) GETSTRUCT(tuple))->typowner;
 		ReleaseSysCache(tuple);
 	}
-	return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(registered)) ? registered : InvalidOid;
+	else if (pm->at_home)
+		owner = registered;
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)))
+		owner = InvalidOid;
+	if (pm->at_home || (OidIsValid(owner) && !superuser_arg(owner)))
+		return owner;
+
+	/*
+	 * In a copy the OID in the row is somebody else's.  A superuser may own the
+	 * type only because he restored a dump without its owners.
+	 */
+	return get_role_oid(pm->owner_name, true);
+}
+
+/*
+ * Finds out whose it is.
+ */
+static void
+registry_set_owner(ProcessManager *pm, Oid registered)
+{
+	pm->owner = registry_owner(pm, registered);
+	if (OidIsValid(pm->owner))
+		pm->owner_name = GetUserNameFromId(pm->owner, false);
+
+	/*
+	 * Given to a superuser past the registration, it must not run somebody's
+	 * code as that before a superuser says so (handler.c).
+	 */
+	if (pm->at_home && pm->owner != registered && superuser_arg(pm->owner) && !superuser_arg(registered))
+		pm->found_handler.registered_owner = pm->found_correlate.registered_owner = InvalidOid;
 }
 
 /* The columns that registry_select() takes apart. */
@@ -176,13 +202,13 @@ registry_select(Oid owner, const char *name)
 		pm->paused = DatumGetBool(exec_value(row, 14, &isnull));
 		pm->at_home = DatumGetInt64(exec_value(row, 15, &isnull)) == (int64) GetSystemIdentifier() &&
 			DatumGetObjectId(exec_value(row, 16, &isnull)) == MyDatabaseId;
-		pm->owner = registry_owner(pm, DatumGetObjectId(exec_value(row, 3, &isnull)));
 		pm->correlate = exec_text(row, 18);
 		pm->park_limit = DatumGetInt32(exec_value(row, 19, &isnull));
 		value = exec_value(row, 20, &isnull);
 		pm->found_handler.registered_owner = isnull ? InvalidOid : DatumGetObjectId(value);
 		value = exec_value(row, 21, &isnull);
 		pm->found_correlate.registered_owner = isnull ? InvalidOid : DatumGetObjectId(value);
+		registry_set_owner(pm, DatumGetObjectId(exec_value(row, 3, &isnull)));
 		value = exec_value(row, 17, &isnull);
 		if (!isnull)
 		{

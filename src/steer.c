@@ -1,7 +1,6 @@
 /*
  * steer.c
- *		Changing a process manager that exists: pause, resume, seek, unfollow,
- *		unregister.
+ *		Changing a process manager that exists: pause, seek, unfollow, unregister.
  *
  * Each waits for the batches that run, and is in force when its transaction
  * commits.
@@ -30,11 +29,7 @@
 PG_FUNCTION_INFO_V1(pm_unfollow);
 PG_FUNCTION_INFO_V1(pm_unregister);
 PG_FUNCTION_INFO_V1(pm_pause);
-PG_FUNCTION_INFO_V1(pm_resume);
 PG_FUNCTION_INFO_V1(pm_seek);
-
-/* For so long pm.resume without a name waits, for all that is at work, ms. */
-#define STEER_PATIENCE	2000
 
 /*
  * A process manager that the caller may change, with its units locked.
@@ -254,118 +249,6 @@ pm_pause(PG_FUNCTION_ARGS)
 
 	steer_execute(&pause, pm->name, NULL);
 	registry_changed();
-	PG_RETURN_VOID();
-}
-
-/*
- * Ends a pause, a halt, and the waiting of a copy: from now on it belongs to
- * this database of this cluster, and to the role of its owner's name here.
- */
-static void
-steer_resume(ProcessManager *pm, bool named)
-{
-	static ExecStatement resume = {
-		NULL,
-		"UPDATE pm_catalog.process_manager SET paused = false, owner = $2, owner_name = $3::pg_catalog.name, "
-		"system_identifier = $4, database = $5 WHERE id OPERATOR(pg_catalog.=) $1",
-		5, {INT4OID, OIDOID, TEXTOID, INT8OID, OIDOID}
-	};
-	/* The functions belong to other roles here, or to roles with other OIDs. */
-	static ExecStatement adopt = {
-		NULL,
-		"UPDATE pm_catalog.process_manager m SET "
-		"handler_owner = (SELECT p.proowner FROM pg_catalog.pg_proc p "
-		"WHERE p.oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure(m.handler)::pg_catalog.oid), "
-		"correlate_owner = (SELECT p.proowner FROM pg_catalog.pg_proc p "
-		"WHERE p.oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure(m.correlate)::pg_catalog.oid) "
-		"WHERE m.id OPERATOR(pg_catalog.=) $1",
-		1, {INT4OID}
-	};
-	Datum		values[5];
-	ListCell   *lc;
-
-	register_require_owner(pm);
-	values[0] = Int32GetDatum(pm->id);
-	if (!pm->at_home)
-	{
-		foreach(lc, pm->logs)
-		{
-			if (log_adopt(lfirst(lc), !named))
-				continue;
-			ereport(NOTICE,
-					(errmsg("process manager \"%s\" was left as it is: log \"%s\" is locked", pm->name,
-							(char *) lfirst(lc)),
-					 errhint("Call pm.resume again when it is free.")));
-			return;
-		}
-		(void) exec_as_owner(&adopt, values, NULL);
-	}
-	values[1] = ObjectIdGetDatum(pm->owner);
-	values[2] = CStringGetTextDatum(GetUserNameFromId(pm->owner, false));
-	values[3] = Int64GetDatum((int64) GetSystemIdentifier());
-	values[4] = ObjectIdGetDatum(MyDatabaseId);
-	(void) exec_as_owner(&resume, values, NULL);
-	owner_record(pm->name, pm->owner);
-	if (!pm->at_home)
-		owner_follow_all(pm->name);
-	for (int lane = 0; lane < pm->lanes; lane++)
-	{
-		LaneState	state;
-		int			retried;
-
-		/*
-		 * If it has halted since every key failed, they were not to blame,
-		 * nor were those that are dead by now.  The row of failures goes on:
-		 * if nothing can be handled still, it halts again at once.
-		 */
-		cursor_state(pm, lane, &state);
-		retried = park_retry_all(pm, lane, state.status == LANE_HALTED ? state.in_a_row : 0);
-		lane_clear(pm->name, lane);
-		lane_in_a_row(pm->name, lane, Min(state.in_a_row, retried), false);
-	}
-	register_warn_unattended(pm->name);
-}
-
-/*
- * pm.resume(name); NULL: all that the caller may
- */
-Datum
-pm_resume(PG_FUNCTION_ARGS)
-{
-	bool		named = !PG_ARGISNULL(0);
-	TimestampTz until = DT_NOEND;
-	List	   *managers;
-	ListCell   *lc;
-
-	highwater_require_fresh_snapshots("pm.resume");
-	exec_require_writable("pm.resume");
-	if (!named)
-		until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), STEER_PATIENCE);
-	if (!named)
-		managers = registry_load(InvalidOid);
-	else
-		managers = list_make1(registry_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), false));
-	foreach(lc, managers)
-	{
-		ProcessManager *pm = lfirst(lc);
-		bool		taken;
-
-		if (!named && (!OidIsValid(pm->owner) || !has_privs_of_role(GetUserId(), pm->owner)))
-			continue;
-		within_refuse(pm->name);
-		taken = true;
-		pm = named ? registry_take(pm->name, false) : registry_try_take(pm->name, until, &taken);
-		if (!taken)
-			ereport(NOTICE,
-					(errmsg("process manager \"%s\" was left as it is: it is at work", pm->name),
-					 errhint("Call pm.resume for it by name, which waits.")));
-		else if (pm != NULL)
-			steer_resume(pm, named);
-	}
-	if (!named)
-		log_adopt_owned();
-	registry_changed();
-	wakeup_announce();
 	PG_RETURN_VOID();
 }
 

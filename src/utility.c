@@ -250,6 +250,8 @@ utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	/* What is in a plan may be gone when the command has run. */
 	if (IsA(pstmt->utilityStmt, ReassignOwnedStmt))
 		reassign = copyObject((ReassignOwnedStmt *) pstmt->utilityStmt);
+	if (reassign != NULL)
+		owner_reassigning();
 	utility_note(pstmt->utilityStmt);
 	if (OidIsValid(database))
 		utility_hold_out(database);

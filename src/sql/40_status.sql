@@ -32,18 +32,21 @@ CREATE FUNCTION pm_catalog.may_see(owner oid) RETURNS boolean
 	LANGUAGE sql STABLE
 	RETURN pg_catalog.pg_has_role(owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 
--- The registrations with their owner here: in a copy the OID is somebody else's, the owner goes by name.
+-- The registrations with their owner here. In a copy the OID is somebody else's: where a superuser has restored
+-- a dump without its owners, the owner goes by name.
 CREATE VIEW pm_catalog.manager AS
 SELECT p.name, p.id, p.owner_name, p.handler, p.handler_kind, p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff,
 	   p.handler_timeout, p.batch_size, p.lanes, p.park_limit, p.paused, p.registered_at, h.at_home,
 	   -- The owner of the type that stands for it (src/owner.c).
-	   CASE WHEN h.at_home
-			THEN coalesce((SELECT t.typowner FROM pg_catalog.pg_type t
-						   WHERE t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name
-							 AND t.typnamespace OPERATOR(pg_catalog.=) (
-								 SELECT n.oid FROM pg_catalog.pg_namespace n
-								 WHERE n.nspname OPERATOR(pg_catalog.=) 'pm_process_manager')), p.owner)
-			ELSE coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(p.owner_name))::pg_catalog.oid, 0) END AS owner
+	   coalesce((SELECT t.typowner FROM pg_catalog.pg_type t
+				 WHERE t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name
+				   AND t.typnamespace OPERATOR(pg_catalog.=) (
+					   SELECT n.oid FROM pg_catalog.pg_namespace n
+					   WHERE n.nspname OPERATOR(pg_catalog.=) 'pm_process_manager')
+				   AND (h.at_home OR EXISTS (SELECT FROM pg_catalog.pg_roles r
+											 WHERE r.oid OPERATOR(pg_catalog.=) t.typowner AND NOT r.rolsuper))),
+				CASE WHEN h.at_home THEN p.owner
+					 ELSE coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(p.owner_name))::pg_catalog.oid, 0) END) AS owner
 FROM pm_catalog.process_manager p
 CROSS JOIN pm_catalog.library() lib
 CROSS JOIN (SELECT oid FROM pg_catalog.pg_database
