@@ -176,6 +176,23 @@ ask("SELECT pm.resume(); SELECT pm.append('alice.m', 's', 't')", undef, 'again')
 like(ask('SELECT pm.catch_up()', undef, 'again'), qr/42501.*bob\.mine.*registered/s, 'adopted with all others, it does not run as a superuser');
 is(ask("SELECT pm.set_owner('secret', 'postgres'); SELECT pm.catch_up(); SELECT string_agg(as_role, ',') FROM ran", undef, 'again') =~ s/\n+/ /gr, ' 1 postgres', 'given by name it does');
 
+# ---- in a copy, what one role has done to its log or its right to log in holds up nobody else
+
+$node->safe_psql('template1', 'CREATE DATABASE mixed TEMPLATE template0');
+ask("SELECT pm.create_log('alice.k'); GRANT SELECT ON alice.k TO carol", 'alice');
+ask('CREATE FUNCTION public.nothing(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN END $$');
+ask("SELECT pm.register('$_->[0]', 'nothing', '{$_->[1]}')", $_->[2]) for ([ 'a1', 'alice.k', 'alice' ], [ 'c1', 'alice.m', 'carol' ], [ 'z1', 'alice.m', 'robert' ]);
+$node->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/mixed", $node->connstr('postgres') ], 'pg_dump');
+$node->command_ok([ 'pg_restore', '-e', '-d', $node->connstr('mixed'), "$dir/mixed" ], 'pg_restore');
+like(ask('DROP TABLE alice.k', 'alice', 'mixed'), qr/2BP01.*process manager "a1" follows/s, 'a copied log that is followed is not dropped without CASCADE');
+like(ask('BEGIN; DROP TABLE alice.k CASCADE; ROLLBACK', 'alice', 'mixed'), qr/^$/, 'with CASCADE it is');
+ask('ALTER TABLE alice.k DROP CONSTRAINT k_pkey', 'alice', 'mixed');
+ask('ALTER ROLE carol NOLOGIN');
+my ($rc, $out, $err) = $node->psql('mixed', 'SELECT pm.resume()');
+is($rc, 0, 'pm.resume() of all');
+like($err, qr/"a1" was left as it is: log "alice\.k" has no index.*"c1" was left as it is: role "carol" is not permitted to log in/s, 'says what it left');
+is(ask("SELECT string_agg(m.name, ',') FROM pm_catalog.manager m WHERE m.at_home AND m.name <> 'secret'", undef, 'mixed'), 'z1', 'and adopts the others');
+
 PmTest::no_crash_ok($node);
 $node->stop('fast');
 done_testing();
