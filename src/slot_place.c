@@ -31,7 +31,7 @@
 #include "utils/timestamp.h"
 
 /* How long somebody waits before a dispatcher is pressed, ms. */
-#define PLACE_PATIENCE		800
+#define PLACE_PATIENCE		600
 /* A dispatcher has been at its batch for so long at least, ms. */
 #define PLACE_MIN_RUN		400
 /* After it was asked: its handler is cancelled, its session ended, it is given up, ms. */
