@@ -132,7 +132,7 @@ call_context(void *arg)
 /* ---------- calling ---------- */
 
 /*
- * Who outlives this session is to know what it had in hand.
+ * What outlives this session is to know what it had in hand.
  */
 static void
 call_publish(Batch *batch, const Handling *handling)
@@ -288,7 +288,7 @@ call_at(Batch *batch, BatchItem *item, bool correlating, bool several)
 	CallCurrent.published = handling;
 	if (item->set_by != NULL)
 	{
-		/* Who outlives us will not find this timer, only what has set it. */
+		/* After a rollback this timer is not there, only what has set it. */
 		CallCurrent.set_by = *handling;
 		batch_name(item->set_by, &CallCurrent.set_by);
 		CallCurrent.set_by.several = true;

@@ -39,7 +39,7 @@ enum
 static ItemPointer
 cursor_place(ProcessManager *pm, int lane, const char *log)
 {
-	return place_of(PLACE_CURSOR, pm->name, lane, log, "");
+	return place_of(PLACE_CURSOR, pm->name, lane, log);
 }
 
 static Cursor *

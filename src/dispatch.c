@@ -171,7 +171,7 @@ dispatch_array(Batch *batch, Calls *calls)
 static void
 dispatch_foretell(Batch *batch, Calls *calls)
 {
-	/* Who is to be alone is asked alone. */
+	/* An event that is to run alone is asked alone. */
 	if (batch->state.status == LANE_RETRYING || batch->state.status == LANE_PARKING)
 		return;
 	if (!calls->handler.foretells || batch->count < 2 ||

@@ -20,13 +20,12 @@
  * The place of a row with this key; not valid if nothing is known.
  */
 ItemPointer
-place_of(PlaceTable table, const char *manager, int lane, const char *a, const char *b)
+place_of(PlaceTable table, const char *manager, int lane, const char *name)
 {
 	static ItemPointerData places[PLACES];
 	uint32		hash = murmurhash32((uint32) lane * 4 + (uint32) table);
 
 	hash = hash_combine(hash, hash_bytes((const unsigned char *) manager, strlen(manager)));
-	hash = hash_combine(hash, hash_bytes((const unsigned char *) a, strlen(a)));
-	hash = hash_combine(hash, hash_bytes((const unsigned char *) b, strlen(b)));
+	hash = hash_combine(hash, hash_bytes((const unsigned char *) name, strlen(name)));
 	return &places[hash % PLACES];
 }

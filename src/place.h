@@ -14,6 +14,6 @@ typedef enum PlaceTable
 	PLACE_INSTANCE
 } PlaceTable;
 
-extern ItemPointer place_of(PlaceTable table, const char *manager, int lane, const char *a, const char *b);
+extern ItemPointer place_of(PlaceTable table, const char *manager, int lane, const char *name);
 
 #endif							/* PM_PLACE_H */
