@@ -21,8 +21,8 @@ EXTENSION = pm
 EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" pm.control)
 
 MODULE_big = pm
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
-HEADER_FILES = $(wildcard src/*.h)
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
+HEADER_FILES = $(wildcard src/*.h src/*/*.h)
 PGFILEDESC = "pm - process managers for event sourcing"
 
 # The install script is made of modules; their names give the order.

@@ -7,7 +7,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 pm_ensure_packages clang-tidy cppcheck
 cd "$PM_ROOT"
 files=("$@")
-[ ${#files[@]} -gt 0 ] || files=(src/*.c)
+[ ${#files[@]} -gt 0 ] || files=(src/*.c src/*/*.c)
 server=$("$PG_CONFIG" --includedir-server)
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT

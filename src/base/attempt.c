@@ -1,0 +1,55 @@
+/*
+ * attempt.c
+ *		Something that may fail without ending the transaction.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "base/attempt.h"
+#include "utils/resowner.h"
+
+/*
+ * Is it an error of the object in question, and not of the session?
+ */
+static bool
+attempt_may_fail_by(ErrorData *error)
+{
+	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	return category == ERRCODE_TO_CATEGORY(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_PRIVILEGE) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION);
+}
+
+/*
+ * Does it in a subtransaction.  False, with the error, when it fails; nothing
+ * of it is done then.
+ */
+bool
+attempt(void (*act) (void *), void *arg, ErrorData **error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	*error = NULL;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		act(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		*error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (*error != NULL && !attempt_may_fail_by(*error))
+		ReThrowError(*error);
+	return *error == NULL;
+}

@@ -1,0 +1,121 @@
+/*
+ * event.c
+ *		The composite type pm.event, made and taken apart.
+ */
+#include "pm.h"
+
+#include "access/detoast.h"
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "base/event.h"
+#include "base/extension.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+/*
+ * The OID of pm.event.
+ */
+Oid
+event_type(void)
+{
+	Oid			type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("event"),
+									   ObjectIdGetDatum(extension_schema("pm")));
+
+	if (!OidIsValid(type))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("type pm.event does not exist")));
+	return type;
+}
+
+/*
+ * The values point into the event.
+ */
+void
+event_deform(Datum event, EventFields *fields)
+{
+	HeapTupleHeader header = DatumGetHeapTupleHeader(event);
+	TupleDesc	desc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(header), HeapTupleHeaderGetTypMod(header));
+	HeapTupleData tuple;
+
+	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	tuple.t_data = header;
+	Assert(desc->natts == EVENT_ATTRIBUTES);
+	heap_deform_tuple(&tuple, desc, fields->values, fields->nulls);
+	ReleaseTupleDesc(desc);
+}
+
+/*
+ * In the caller's memory context.
+ */
+Datum
+event_form(EventFields *fields)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc(event_type(), -1);
+	Datum		event;
+
+	Assert(desc->natts == EVENT_ATTRIBUTES);
+	event = heap_copy_tuple_as_datum(heap_form_tuple(desc, fields->values, fields->nulls), desc);
+	ReleaseTupleDesc(desc);
+	return event;
+}
+
+/* ---------- events that are too large for one value ---------- */
+
+/* Room for the other columns; a column of a stub gets a quarter of it. */
+#define EVENT_ROOM		(64 * 1024)
+
+static const int event_texts[] = {EVENT_STREAM, EVENT_TYPE, EVENT_DATA, EVENT_METADATA};
+
+/*
+ * A row can be larger than any value may be: its columns are kept outside of
+ * it, a pm.event has them in it.  Returns its size if it is, else 0.
+ */
+int64
+event_excess(const EventFields *fields)
+{
+	int64		size = 0;
+	bool		outside = false;
+
+	for (int i = 0; i < lengthof(event_texts); i++)
+	{
+		struct varlena *value = (struct varlena *) DatumGetPointer(fields->values[event_texts[i] - 1]);
+
+		outside |= !fields->nulls[event_texts[i] - 1] && (VARATT_IS_EXTERNAL(value) || VARATT_IS_COMPRESSED(value));
+	}
+	/* What is in the row itself has found room there. */
+	if (!outside)
+		return 0;
+	for (int i = 0; i < lengthof(event_texts); i++)
+		if (!fields->nulls[event_texts[i] - 1])
+			size += toast_raw_datum_size(fields->values[event_texts[i] - 1]);
+	return size > (int64) MaxAllocSize - EVENT_ROOM ? size : 0;
+}
+
+/*
+ * What stands for such an event: without its large columns.  The handler is
+ * never called with it, since whoever keeps the stub keeps the size beside it.
+ * The stub itself carries no mark: a user's event could carry the same.
+ */
+Datum
+event_form_stub(EventFields *fields)
+{
+	EventFields stub = *fields;
+
+	for (int i = 0; i < lengthof(event_texts); i++)
+	{
+		int			column = event_texts[i] - 1;
+
+		if (!stub.nulls[column] && toast_raw_datum_size(stub.values[column]) > EVENT_ROOM / 4)
+			stub.nulls[column] = true;
+	}
+	return event_form(&stub);
+}

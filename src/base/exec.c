@@ -1,0 +1,307 @@
+/*
+ * exec.c
+ *		SPI with every code checked, and the one place that changes the role.
+ *
+ * Statements of pm run in one of four scopes.  The owner scope is for the
+ * private tables: it runs as the extension's owner, and only fixed statements
+ * whose names are all qualified run in it, never a word that a user wrote.
+ * The caller scope is for changing tables: it keeps the caller's rights and
+ * only pins the search path.  The writer scope is for writing logs: it keeps
+ * the search path too, for the sake of the table's triggers.
+ *
+ * All open an SPI connection and a level of settings; on an error the
+ * (sub)transaction's abort undoes everything.
+ */
+#include "pm.h"
+
+#include "catalog/namespace.h"
+#include "base/exec.h"
+#include "base/extension.h"
+#include "base/report.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+/*
+ * The OID of a private table or index, or InvalidOid when the extension is not there.
+ */
+Oid
+exec_catalog_relid(const char *relname)
+{
+	Oid			nsp = extension_schema("pm_catalog");
+
+	return OidIsValid(nsp) ? get_relname_relid(relname, nsp) : InvalidOid;
+}
+
+/*
+ * The same, or an error.
+ */
+Oid
+exec_require_relid(const char *relname)
+{
+	Oid			relid = exec_catalog_relid(relname);
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"pm\" does not exist in this database"),
+				 errhint("Run CREATE EXTENSION pm.")));
+	return relid;
+}
+
+/*
+ * The role that owns the extension, read off its main table: whatever
+ * REASSIGN OWNED did, it may write there.
+ */
+Oid
+exec_extension_owner(void)
+{
+	Oid			relid = exec_require_relid("process_manager");
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/*
+ * Refuses a READ ONLY transaction, for what does not write by statements alone.
+ */
+void
+exec_require_writable(const char *function)
+{
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+}
+
+static void
+exec_begin(ExecScope *scope, Oid role, bool pin)
+{
+	GetUserIdAndSecContext(&scope->user, &scope->sec_context);
+	scope->guc_level = NewGUCNestLevel();
+	if (pin)
+	{
+		(void) set_config_option("search_path", "pg_catalog, pg_temp",
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		/* It would plan each call of a fixed statement anew, by whatever the settings are. */
+		if (plan_cache_mode == PLAN_CACHE_MODE_FORCE_CUSTOM_PLAN)
+			(void) set_config_option("plan_cache_mode", "auto",
+									 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	}
+	if (role != scope->user)
+		SetUserIdAndSecContext(role, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	/* In a worker there is no statement, whose snapshot SPI takes for granted. */
+	scope->snapshot = !ActiveSnapshotSet();
+	if (scope->snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+}
+
+void
+exec_begin_owner(ExecScope *scope)
+{
+	exec_begin(scope, exec_extension_owner(), true);
+}
+
+void
+exec_begin_caller(ExecScope *scope)
+{
+	exec_begin(scope, GetUserId(), true);
+}
+
+/*
+ * For writing a log as an application would: its triggers see the caller's
+ * search path.  Only for statements whose names are all qualified.
+ */
+void
+exec_begin_writer(ExecScope *scope)
+{
+	exec_begin(scope, GetUserId(), false);
+}
+
+/*
+ * Ends the scope: what SPI returned is gone, the role and settings are those
+ * of before.
+ */
+void
+exec_end(ExecScope *scope)
+{
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	if (scope->snapshot)
+		PopActiveSnapshot();
+	SetUserIdAndSecContext(scope->user, scope->sec_context);
+	AtEOXact_GUC(false, scope->guc_level);
+}
+
+/*
+ * A plan that outlives the transaction.  Needs an open scope.
+ */
+SPIPlanPtr
+exec_prepare(const char *sql, int nargs, Oid *argtypes)
+{
+	SPIPlanPtr	plan = SPI_prepare(sql, nargs, argtypes);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(plan) != 0)
+		elog(ERROR, "SPI_keepplan failed for \"%s\"", sql);
+	return plan;
+}
+
+/*
+ * The same, planned once whatever its parameters are.
+ */
+SPIPlanPtr
+exec_prepare_generic(const char *sql, int nargs, Oid *argtypes)
+{
+	SPIPlanPtr	plan = SPI_prepare_cursor(sql, nargs, argtypes, CURSOR_OPT_GENERIC_PLAN);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare_cursor failed for \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(plan) != 0)
+		elog(ERROR, "SPI_keepplan failed for \"%s\"", sql);
+	return plan;
+}
+
+/*
+ * Runs a plan under a snapshot of its own, taken now (never read_only: that
+ * would reuse the caller's older one).  Returns the number of rows.
+ */
+uint64
+exec_plan(SPIPlanPtr plan, Datum *values, const char *nulls, long limit)
+{
+	int			rc = SPI_execute_plan(plan, values, nulls, false, limit);
+
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/*
+ * Runs a fixed statement, under a plan that does not depend on statistics and
+ * settings.  A plan that the plan cache has made by itself is given up.
+ */
+uint64
+exec_statement(ExecStatement *statement, Datum *values, const char *nulls)
+{
+	if (statement->plan != NULL && !pinned_holds(statement->plan))
+	{
+		pinned_free(statement->plan);
+		statement->plan = NULL;
+	}
+	if (statement->plan == NULL)
+		statement->plan = pinned_make(exec_prepare_generic(statement->sql, statement->nargs, statement->argtypes));
+	return exec_plan(statement->plan->plan, values, nulls, 0);
+}
+
+/*
+ * Runs a fixed statement in an owner scope of its own, where the number of
+ * rows is all that is asked of it.
+ */
+uint64
+exec_as_owner(ExecStatement *statement, Datum *values, const char *nulls)
+{
+	ExecScope	scope;
+	uint64		rows;
+
+	exec_begin_owner(&scope);
+	rows = exec_statement(statement, values, nulls);
+	exec_end(&scope);
+	return rows;
+}
+
+/*
+ * The same, where each row is to be made something of, in the caller's memory
+ * context.
+ */
+List *
+exec_list(ExecStatement *statement, Datum *values, const char *nulls, void *(*form) (uint64 row))
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ExecScope	scope;
+	List	   *list = NIL;
+
+	exec_begin_owner(&scope);
+	exec_statement(statement, values, nulls);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		list = lappend(list, form(row));
+		MemoryContextSwitchTo(spi);
+	}
+	exec_end(&scope);
+	return list;
+}
+
+/*
+ * Runs a command without parameters (DDL).
+ */
+void
+exec_command(const char *sql)
+{
+	int			rc = SPI_execute(sql, false, 0);
+
+	if (rc < 0)
+		elog(ERROR, "SPI_execute failed for \"%s\": %s", sql, SPI_result_code_string(rc));
+}
+
+/*
+ * A value of the last result; columns count from 1.  Lives as long as the
+ * scope.
+ */
+Datum
+exec_value(uint64 row, int column, bool *isnull)
+{
+	Datum		value;
+
+	Assert(row < SPI_processed);
+	value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+	if (SPI_result < 0)
+		elog(ERROR, "SPI_getbinval failed: %s", SPI_result_code_string(SPI_result));
+	return value;
+}
+
+/*
+ * A text value of the last result as a C string, or NULL.
+ */
+char *
+exec_text(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = exec_value(row, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/*
+ * A text argument of a statement, which may be NULL.
+ */
+Datum
+exec_text_arg(const char *text, char *null)
+{
+	*null = text ? ' ' : 'n';
+	return text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+/*
+ * Four text arguments: the message, detail, context and SQLSTATE of an error,
+ * which may be NULL.  What is too long to be kept is cut.
+ */
+void
+exec_error_args(ErrorData *error, Datum *values, char *nulls)
+{
+	values[0] = exec_text_arg(error ? report_cut(error->message, REPORT_KEPT) : NULL, &nulls[0]);
+	values[1] = exec_text_arg(error ? report_cut(error->detail, REPORT_KEPT) : NULL, &nulls[1]);
+	values[2] = exec_text_arg(error ? report_cut_context(error->context, REPORT_KEPT) : NULL, &nulls[2]);
+	values[3] = exec_text_arg(error ? unpack_sql_state(error->sqlerrcode) : NULL, &nulls[3]);
+}

@@ -1,0 +1,117 @@
+/*
+ * identifier.c
+ *		Names of tables and functions as SQL reads them.
+ *
+ * SplitIdentifierString(), which reads such names in the server, cuts an
+ * identifier that is too long.  A name that is cut is another name, so the
+ * same rules are applied here without that: what is too long is an error.
+ */
+#include "pm.h"
+
+#include "base/identifier.h"
+#include "lib/stringinfo.h"
+#include "nodes/value.h"
+#include "parser/scansup.h"
+
+/*
+ * The identifier at *next, which is moved past it; NULL if there is none.
+ * An unquoted one is folded to lower case, and a quoted one loses its quotes.
+ */
+static char *
+identifier_next(const char **next)
+{
+	const char *start = *next;
+	const char *end = start;
+	StringInfoData value;
+
+	if (*start != '"')
+	{
+		while (*end != '\0' && *end != '.' && !scanner_isspace(*end))
+			end++;
+		*next = end;
+		return end == start ? NULL : downcase_identifier(start, end - start, false, false);
+	}
+	initStringInfo(&value);
+	for (end = start + 1; *end != '\0'; end++)
+	{
+		/* Two quotes stand for one, a single one ends the identifier. */
+		if (*end == '"' && *++end != '"')
+		{
+			*next = end;
+			return value.len == 0 ? NULL : value.data;
+		}
+		appendStringInfoChar(&value, *end);
+	}
+	return NULL;
+}
+
+static const char *
+identifier_skip_space(const char *next)
+{
+	while (scanner_isspace(*next))
+		next++;
+	return next;
+}
+
+/*
+ * The parts of a name that may be qualified, as C strings; NIL if it is none.
+ */
+List *
+identifier_split(const char *name)
+{
+	const char *next = identifier_skip_space(name);
+	List	   *parts = NIL;
+
+	for (;;)
+	{
+		char	   *part = identifier_next(&next);
+
+		if (part == NULL)
+			return NIL;
+		if (strlen(part) >= NAMEDATALEN)
+			ereport(ERROR,
+					(errcode(ERRCODE_NAME_TOO_LONG),
+					 errmsg("identifier is too long: \"%s\"", part),
+					 errdetail("It has %d bytes, and at most %d are possible.", (int) strlen(part), NAMEDATALEN - 1)));
+		parts = lappend(parts, part);
+		next = identifier_skip_space(next);
+		if (*next == '\0')
+			return parts;
+		if (*next != '.')
+			return NIL;
+		next = identifier_skip_space(next + 1);
+	}
+}
+
+/*
+ * The same as the parser's String nodes.
+ */
+List *
+identifier_values(const char *name)
+{
+	List	   *values = NIL;
+	ListCell   *lc;
+
+	foreach(lc, identifier_split(name))
+		values = lappend(values, makeString(lfirst(lc)));
+	return values;
+}
+
+/*
+ * Where the arguments of a function's signature begin: its first parenthesis
+ * outside of quotes; NULL if it has none.
+ */
+const char *
+identifier_arguments(const char *signature)
+{
+	bool		quoted = false;
+
+	for (; *signature != '\0'; signature++)
+	{
+		if (*signature == '"')
+			quoted = !quoted;
+		else if (*signature == '(' && !quoted)
+			return signature;
+	}
+	return NULL;
+}

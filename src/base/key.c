@@ -1,0 +1,231 @@
+/*
+ * key.c
+ *		Which instance of a process an event belongs to; what a batch knows of it.
+ *
+ * A key is a text of the user's: what correlate returns, or the stream.  It is
+ * kept in indexes, which take no long values, so that a long key goes by its
+ * SHA-256.  So does one that reads as if it were such a hash: no two keys may
+ * share a name.
+ */
+#include "pm.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "common/cryptohash.h"
+#include "common/hashfn.h"
+#include "common/sha2.h"
+#include "base/key.h"
+#include "mb/pg_wchar.h"
+#include "port/pg_crc32c.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+PG_FUNCTION_INFO_V1(pm_lane_of);
+
+#define KEY_HASHED	"sha256:"
+
+typedef struct KeySlot
+{
+	const char *name;
+	uint32		hash;
+	char		status;
+	Key		   *key;
+} KeySlot;
+
+#define SH_PREFIX keyslot
+#define SH_ELEMENT_TYPE KeySlot
+#define SH_KEY_TYPE const char *
+#define SH_KEY name
+#define SH_HASH_KEY(tb, key) hash_bytes((const unsigned char *) (key), strlen(key))
+#define SH_EQUAL(tb, a, b) (strcmp(a, b) == 0)
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, a) (a)->hash
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/*
+ * A batch's keys live as long as the current memory context.
+ */
+void
+key_begin(Keys *keys)
+{
+	keys->context = CurrentMemoryContext;
+	keys->table = keyslot_create(CurrentMemoryContext, 64, NULL);
+	keys->all = NIL;
+}
+
+/*
+ * What a key is known by must not change when it is dumped and restored in
+ * another encoding: all is computed from its form in UTF-8.  A text that has
+ * none, since it holds bytes that are no character, cannot be restored in
+ * another encoding, and goes by its bytes: it must not be an error, which would
+ * keep all other events from being handled.
+ */
+static const char *
+key_in_utf8(const char *name, size_t *len)
+{
+	int			encoding = GetDatabaseEncoding();
+	Oid			conversion;
+	size_t		room = *len * MAX_CONVERSION_GROWTH + 1;
+	unsigned char *converted;
+
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII || *len == 0)
+		return name;
+	conversion = FindDefaultConversionProc(encoding, PG_UTF8);
+	if (!OidIsValid(conversion) || room > PG_INT32_MAX)
+		return name;
+	converted = MemoryContextAllocHuge(CurrentMemoryContext, room);
+	if (pg_do_encoding_conversion_buf(conversion, encoding, PG_UTF8,
+									  (unsigned char *) unconstify(char *, name), (int) *len,
+									  converted, (int) room, true) != (int) *len)
+		return name;
+	*len = strlen((char *) converted);
+	return (char *) converted;
+}
+
+/*
+ * "name" is in UTF-8.
+ */
+static char *
+key_shorten(const char *name, size_t len)
+{
+	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
+	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	char	   *result = palloc(sizeof(KEY_HASHED) + 2 * PG_SHA256_DIGEST_LENGTH);
+	char	   *at;
+
+	if (pg_cryptohash_init(ctx) < 0 ||
+		pg_cryptohash_update(ctx, (const uint8 *) name, len) < 0 ||
+		pg_cryptohash_final(ctx, digest, sizeof(digest)) < 0)
+		elog(ERROR, "could not compute the hash of a key: %s", pg_cryptohash_error(ctx));
+	pg_cryptohash_free(ctx);
+	at = stpcpy(result, KEY_HASHED);
+	at += hex_encode((const char *) digest, sizeof(digest), at);
+	*at = '\0';
+	return result;
+}
+
+/*
+ * The entry of a key that the batch has met, by its stored name, or NULL.
+ */
+Key *
+key_find(Keys *keys, const char *name)
+{
+	KeySlot    *slot = keyslot_lookup(keys->table, name);
+
+	return slot != NULL ? slot->key : NULL;
+}
+
+/*
+ * The entry of a key, by its stored name.
+ */
+Key *
+key_get_text(Keys *keys, const char *name)
+{
+	MemoryContext caller;
+	KeySlot    *slot = keyslot_lookup(keys->table, name);
+	bool		found;
+
+	if (slot != NULL)
+		return slot->key;
+	caller = MemoryContextSwitchTo(keys->context);
+	name = pstrdup(name);
+	slot = keyslot_insert(keys->table, name, &found);
+	slot->key = palloc0(sizeof(Key));
+	slot->key->name = name;
+	keys->all = lappend(keys->all, slot->key);
+	MemoryContextSwitchTo(caller);
+	return slot->key;
+}
+
+/*
+ * The name under which a key is kept, given as the text that the user's code
+ * made: its hash, or NULL where it is the text itself.
+ */
+static char *
+key_hashed(text *value)
+{
+	size_t		len = VARSIZE_ANY_EXHDR(value);
+	const char *utf8 = key_in_utf8(VARDATA_ANY(value), &len);
+	size_t		prefix = strlen(KEY_HASHED);
+
+	if (len > KEY_MAX || (len >= prefix && memcmp(utf8, KEY_HASHED, prefix) == 0))
+		return key_shorten(utf8, len);
+	return NULL;
+}
+
+/*
+ * The entry of a key, given as the text that the user's code made.
+ */
+Key *
+key_get(Keys *keys, Datum name)
+{
+	text	   *value = DatumGetTextPP(name);
+	char	   *hashed = key_hashed(value);
+
+	return key_get_text(keys, hashed ? hashed : text_to_cstring(value));
+}
+
+/*
+ * Which lane a key belongs to follows from this.  It is kept, in what a re-cut
+ * writes down and in the lanes of timers and parked events, so that it must be
+ * the same on every machine and in every version: CRC-32C, its bits mixed.
+ */
+uint32
+key_hash(const char *name, size_t len)
+{
+	const char *utf8 = key_in_utf8(name, &len);
+	pg_crc32c	crc;
+
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, utf8, len);
+	FIN_CRC32C(crc);
+	return murmurhash32(crc);
+}
+
+/*
+ * The same, given the key as the text that the user's code made.
+ */
+uint32
+key_hash_text(Datum name)
+{
+	text	   *value = DatumGetTextPP(name);
+	char	   *hashed = key_hashed(value);
+
+	if (hashed != NULL)
+		return key_hash(hashed, strlen(hashed));
+	return key_hash(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+}
+
+/*
+ * pm_catalog.lane_of(key, lanes)
+ */
+Datum
+pm_lane_of(PG_FUNCTION_ARGS)
+{
+	text	   *name = PG_GETARG_TEXT_PP(0);
+
+	if (PG_GETARG_INT32(1) < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("lanes must be at least 1")));
+	PG_RETURN_INT32(key_hash(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) % PG_GETARG_INT32(1));
+}
+
+/*
+ * Names of keys as a text[].
+ */
+Datum
+key_array(List *keys)
+{
+	Datum	   *names = palloc(sizeof(Datum) * Max(list_length(keys), 1));
+	ListCell   *lc;
+	int			count = 0;
+
+	foreach(lc, keys)
+		names[count++] = CStringGetTextDatum(((Key *) lfirst(lc))->name);
+	return PointerGetDatum(construct_array(names, count, TEXTOID, -1, false, TYPALIGN_INT));
+}

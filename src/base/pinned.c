@@ -1,0 +1,188 @@
+/*
+ * pinned.c
+ *		Plans of the fixed statements: the same whatever statistics and settings say.
+ *
+ * The private tables are often empty when a statement is planned, and large
+ * when its plan is used.  Autovacuum may have noted that a table is empty, or
+ * that a column had one value only; a session may run with settings of its own
+ * for the planner.  A plan made from that scans a table, or reads along an
+ * index of which only the first column is given, and costs more with each row.
+ *
+ * So the planner is shown something else while it plans a fixed statement:
+ * large tables, no statistics, and its own settings at their defaults.  Then
+ * the index that fits most of the columns is the cheapest, and what is unique
+ * is found as that.
+ *
+ * A plan is made here before the statement runs.  An invalidation may arrive
+ * between the two, and the plan cache makes another plan by itself.  That is
+ * found out by the generation of the plan at the next call, which makes a
+ * pinned one again.
+ */
+#include "pm.h"
+
+#include "catalog/namespace.h"
+#include "base/extension.h"
+#include "nodes/pathnodes.h"
+#include "optimizer/plancat.h"
+#include "base/pinned.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/selfuncs.h"
+
+/* What a private table looks like to the planner. */
+#define PINNED_PAGES	1000000
+#define PINNED_TUPLES	100000000.0
+
+/* The planner's settings while it plans a fixed statement. */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			pinned_settings[] = {
+	{"enable_seqscan", "off"},
+	{"enable_bitmapscan", "off"},
+	{"enable_indexscan", "on"},
+	{"enable_indexonlyscan", "on"},
+	{"enable_tidscan", "on"},
+	{"enable_nestloop", "on"},
+	{"enable_hashjoin", "on"},
+	{"enable_mergejoin", "on"},
+	{"enable_sort", "on"},
+	{"enable_incremental_sort", "on"},
+	{"enable_hashagg", "on"},
+	{"enable_material", "on"},
+	{"enable_memoize", "off"},
+	{"seq_page_cost", "1"},
+	{"random_page_cost", "4"},
+	{"cpu_tuple_cost", "0.01"},
+	{"cpu_index_tuple_cost", "0.005"},
+	{"cpu_operator_cost", "0.0025"},
+	{"effective_cache_size", "4GB"},
+	{"geqo", "off"},
+	{"from_collapse_limit", "8"},
+	{"join_collapse_limit", "8"},
+	{"max_parallel_workers_per_gather", "0"},
+	{COMPAT_FORCE_PARALLEL, "off"},
+	{"jit", "off"},
+};
+
+static bool pinned_planning = false;
+static get_relation_info_hook_type prev_relation_info = NULL;
+static get_relation_stats_hook_type prev_relation_stats = NULL;
+
+static bool
+pinned_is_private(Oid relid)
+{
+	return get_rel_namespace(relid) == extension_schema("pm_catalog");
+}
+
+/*
+ * get_relation_info_hook: a private table is large.
+ */
+static void
+pinned_relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
+{
+	ListCell   *lc;
+
+	if (prev_relation_info)
+		prev_relation_info(root, relid, inhparent, rel);
+	if (!pinned_planning || !pinned_is_private(relid))
+		return;
+	rel->pages = PINNED_PAGES;
+	rel->tuples = PINNED_TUPLES;
+	rel->allvisfrac = 0;
+	rel->statlist = NIL;
+	foreach(lc, rel->indexlist)
+	{
+		IndexOptInfo *index = lfirst_node(IndexOptInfo, lc);
+
+		/* A partial one too: its order must seem worth more than its size. */
+		index->pages = PINNED_PAGES / 4;
+		index->tuples = PINNED_TUPLES;
+		index->tree_height = 3;
+	}
+}
+
+/*
+ * get_relation_stats_hook: nothing is known of its columns.
+ */
+static bool
+pinned_relation_stats(PlannerInfo *root, RangeTblEntry *rte, AttrNumber attnum, VariableStatData *vardata)
+{
+	if (pinned_planning && rte->rtekind == RTE_RELATION && pinned_is_private(rte->relid))
+	{
+		vardata->statsTuple = NULL;
+		return true;
+	}
+	return prev_relation_stats && prev_relation_stats(root, rte, attnum, vardata);
+}
+
+void
+pinned_install(void)
+{
+	prev_relation_info = get_relation_info_hook;
+	get_relation_info_hook = pinned_relation_info;
+	prev_relation_stats = get_relation_stats_hook;
+	get_relation_stats_hook = pinned_relation_stats;
+}
+
+static CachedPlanSource *
+pinned_source(SPIPlanPtr plan)
+{
+	return (CachedPlanSource *) linitial(SPI_plan_get_plan_sources(plan));
+}
+
+/*
+ * Plans a statement that was prepared for a generic plan and is kept.  Assumes
+ * an SPI connection and an active snapshot.
+ */
+PinnedPlan *
+pinned_make(SPIPlanPtr plan)
+{
+	PinnedPlan *pinned = MemoryContextAlloc(TopMemoryContext, sizeof(PinnedPlan));
+	int			guc_level = NewGUCNestLevel();
+	CachedPlan *cached = NULL;
+
+	for (int i = 0; i < lengthof(pinned_settings); i++)
+		(void) set_config_option(pinned_settings[i].name, pinned_settings[i].value,
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	pinned_planning = true;
+	PG_TRY();
+	{
+		cached = SPI_plan_get_cached_plan(plan);
+	}
+	PG_FINALLY();
+	{
+		pinned_planning = false;
+	}
+	PG_END_TRY();
+	if (cached == NULL)
+		elog(ERROR, "could not plan a fixed statement: %s", SPI_result_code_string(SPI_result));
+	ReleaseCachedPlan(cached, CurrentResourceOwner);
+	AtEOXact_GUC(false, guc_level);
+	pinned->plan = plan;
+	pinned->generation = pinned_source(plan)->generation;
+	return pinned;
+}
+
+/*
+ * Does the plan cache keep this plan still?
+ */
+bool
+pinned_holds(const PinnedPlan *pinned)
+{
+	CachedPlanSource *source = pinned_source(pinned->plan);
+
+	return source->generation == pinned->generation && source->is_valid &&
+		source->gplan != NULL && source->gplan->is_valid;
+}
+
+void
+pinned_free(PinnedPlan *pinned)
+{
+	if (SPI_freeplan(pinned->plan) != 0)
+		elog(ERROR, "SPI_freeplan failed: %s", SPI_result_code_string(SPI_result));
+	pfree(pinned);
+}

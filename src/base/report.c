@@ -1,0 +1,356 @@
+/*
+ * report.c
+ *		What pm writes to the server's log, and how much of it.
+ *
+ * A handler can fail a thousand times a second, and say three megabytes each
+ * time.  Nobody may fill the disk that way.  So the texts of an error are cut
+ * before they are kept or logged, and the lines about the process managers of a
+ * role are counted: so many a minute in each database, of each kind; how many
+ * were left out is said when the minute is over.  The count is in shared
+ * memory, since a dispatcher that ends and starts again must not get a new one.
+ * Without the preloaded library each session has its own.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "base/report.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#define REPORT_MINUTE	60000	/* lines are counted for so long, ms */
+#define REPORT_LINES	20		/* of one kind, in that time */
+#define REPORT_ROLES	512		/* roles that are counted at once */
+#define REPORT_MARK		48		/* room for the mark of a text that was cut, bytes */
+
+/* The lines about the process managers of one role in one database. */
+typedef struct ReportCount
+{
+	Oid			database;		/* InvalidOid: free */
+	Oid			role;
+	TimestampTz began;			/* the minute */
+	int			lines[REPORT_OUTCOME + 1];
+	int64		dropped;		/* not logged, nor said to be so far */
+} ReportCount;
+
+typedef struct ReportShared
+{
+	LWLock		lock;
+	ReportCount roles[REPORT_ROLES];
+	ReportCount others;			/* those that find no room */
+} ReportShared;
+
+static ReportShared *shared = NULL;
+static ReportCount alone;		/* of a session without shared memory */
+static TimestampTz say_at = 0;	/* when to say what was dropped, DT_NOEND: nothing was */
+static NameData database;
+
+static shmem_request_hook_type prev_shmem_request_hook;
+static shmem_startup_hook_type prev_shmem_startup_hook;
+static emit_log_hook_type prev_emit_log_hook;
+
+static void
+report_shmem_request(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(MAXALIGN(sizeof(ReportShared)));
+}
+
+static void
+report_shmem_startup(void)
+{
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("pm report", sizeof(ReportShared), &found);
+	if (!found)
+	{
+		memset(shared, 0, sizeof(ReportShared));
+		LWLockInitialize(&shared->lock, LWLockNewTrancheId());
+	}
+	LWLockRegisterTranche(shared->lock.tranche, "pm report");
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/*
+ * Called from _PG_init while the postmaster preloads.
+ */
+void
+report_install_hooks(void)
+{
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = report_shmem_request;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = report_shmem_startup;
+}
+
+/* ---------- how long a text may be ---------- */
+
+/*
+ * How long a text was before it was cut, if it was; its mark says so.  Only a
+ * text that is longer than what is kept can have one.
+ */
+static size_t
+report_length(const char *text, size_t length)
+{
+	const char *mark = strrchr(text, '[');
+	size_t		was;
+	int			end = 0;
+
+	if (length > REPORT_KEPT - MAX_MULTIBYTE_CHAR_LEN && mark != NULL &&
+		sscanf(mark, "[cut: it has %zu bytes]%n", &was, &end) == 1 &&
+		end > 0 && mark[end] == '\0' && was > length)
+		return was;
+	return length;
+}
+
+/*
+ * The text, or its beginning, up to the end of a character.  That it was cut is
+ * said after what is left of it, beyond the limit, where no text of the user's
+ * can be.
+ */
+const char *
+report_cut(const char *text, int limit)
+{
+	size_t		length = text == NULL ? 0 : strlen(text);
+	size_t		was;
+	int			left;
+
+	if (length <= (size_t) limit)
+		return text;
+	was = report_length(text, length);
+	/* What was kept before is kept as it is. */
+	if (was > length && limit == REPORT_KEPT && length <= (size_t) limit + REPORT_MARK)
+		return text;
+	left = pg_mbcliplen(text, Min(length, (size_t) limit + MAX_MULTIBYTE_CHAR_LEN), limit);
+	return psprintf("%.*s [cut: it has %zu bytes]", left, text, was);
+}
+
+/*
+ * The same for the context of an error.  Its last line, which says what was
+ * being handled, stays.
+ */
+const char *
+report_cut_context(const char *context, int limit)
+{
+	size_t		length = context == NULL ? 0 : strlen(context);
+	const char *last = context == NULL ? NULL : strrchr(context, '\n');
+	const char *first;
+	int			left;
+
+	if (length <= (size_t) limit || (limit == REPORT_KEPT && length <= (size_t) limit + REPORT_MARK))
+		return context;
+	if (last == NULL || strlen(last) > (size_t) limit / 2)
+		return report_cut(context, limit);
+	left = limit - (int) strlen(last);
+	left = pg_mbcliplen(context, Min(length, (size_t) left + MAX_MULTIBYTE_CHAR_LEN), left);
+	first = pnstrdup(context, left);
+	return psprintf("%s [cut: it has %zu bytes]%s", first, length, last);
+}
+
+/*
+ * What a handler itself raises as a notice or warning is logged where the
+ * server is set to do so.  It comes as often as the handler says it, and no
+ * longer than an error's texts.
+ */
+static void
+report_emit(ErrorData *error)
+{
+	MemoryContext caller = MemoryContextSwitchTo(error->assoc_context);
+
+	error->message = unconstify(char *, report_cut(error->message, REPORT_KEPT));
+	error->detail = unconstify(char *, report_cut(error->detail, REPORT_KEPT));
+	error->detail_log = unconstify(char *, report_cut(error->detail_log, REPORT_KEPT));
+	error->hint = unconstify(char *, report_cut(error->hint, REPORT_KEPT));
+	error->context = unconstify(char *, report_cut_context(error->context, REPORT_KEPT));
+	error->internalquery = unconstify(char *, report_cut(error->internalquery, REPORT_KEPT));
+	MemoryContextSwitchTo(caller);
+	if (prev_emit_log_hook)
+		prev_emit_log_hook(error);
+}
+
+/*
+ * Called by workers that are connected to a database, in a transaction.
+ */
+void
+report_begin(void)
+{
+	prev_emit_log_hook = emit_log_hook;
+	emit_log_hook = report_emit;
+	(void) report_database();
+}
+
+/*
+ * The name of this session's database, which nobody can rename meanwhile.  The
+ * first time, in a transaction.
+ */
+const char *
+report_database(void)
+{
+	if (NameStr(database)[0] == '\0')
+	{
+		char	   *name = get_database_name(MyDatabaseId);
+
+		if (name == NULL)
+			return "?";
+		namestrcpy(&database, name);
+		pfree(name);
+	}
+	return NameStr(database);
+}
+
+/* ---------- how many lines ---------- */
+
+/*
+ * The count for a role in this database; needs the lock.
+ */
+static ReportCount *
+report_count(Oid role, TimestampTz now)
+{
+	ReportCount *room = NULL;
+
+	if (shared == NULL)
+		return &alone;
+	for (int i = 0; i < REPORT_ROLES; i++)
+	{
+		ReportCount *count = &shared->roles[i];
+
+		if (count->database == MyDatabaseId && count->role == role)
+			return count;
+		if (room == NULL && (!OidIsValid(count->database) || count->began > now ||
+							 TimestampDifferenceExceeds(count->began, now, 2 * REPORT_MINUTE)))
+			room = count;
+	}
+	if (room == NULL)
+		return &shared->others;
+	memset(room, 0, sizeof(ReportCount));
+	room->database = MyDatabaseId;
+	room->role = role;
+	return room;
+}
+
+static void
+report_lock(LWLockMode mode)
+{
+	if (shared != NULL)
+		LWLockAcquire(&shared->lock, mode);
+}
+
+static void
+report_unlock(void)
+{
+	if (shared != NULL)
+		LWLockRelease(&shared->lock);
+}
+
+static void
+report_say_dropped(Oid role, int64 dropped)
+{
+	char	   *name = GetUserNameFromId(role, true);
+
+	ereport(LOG,
+			(errmsg("%lld further messages about process managers of role \"%s\" in database \"%s\" "
+					"were not logged",
+					(long long) dropped, name ? name : "?", report_database()),
+			 errhint("pm.status and pm.parked show what has failed.")));
+}
+
+/*
+ * May a line be logged about a process manager of this role?  It is counted.
+ */
+bool
+report_may(Oid role, ReportKind kind)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ReportCount *count;
+	int64		dropped = 0;
+	bool		may;
+
+	report_lock(LW_EXCLUSIVE);
+	count = report_count(role, now);
+	if (count->began > now || TimestampDifferenceExceeds(count->began, now, REPORT_MINUTE))
+	{
+		/* The role's name can be found in a transaction only. */
+		if (IsTransactionState())
+		{
+			dropped = count->dropped;
+			count->dropped = 0;
+		}
+		count->began = now;
+		memset(count->lines, 0, sizeof(count->lines));
+	}
+	may = count->lines[kind] < REPORT_LINES;
+	if (may)
+		count->lines[kind]++;
+	else
+		count->dropped++;
+	if (!may)
+		say_at = Min(say_at, TimestampTzPlusMilliseconds(count->began, REPORT_MINUTE));
+	report_unlock();
+	if (dropped > 0)
+		report_say_dropped(role, dropped);
+	return may;
+}
+
+/*
+ * When report_dropped() is to be called: DT_NOEND where nothing was dropped.
+ * A process that has just started looks what the one before it has left.
+ */
+TimestampTz
+report_due(void)
+{
+	return say_at;
+}
+
+/*
+ * Says how many lines about a role were dropped, if their minute is over.  In a
+ * transaction.
+ */
+void
+report_dropped(Oid role)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ReportCount *count;
+	int64		dropped = 0;
+
+	say_at = DT_NOEND;
+	report_lock(LW_EXCLUSIVE);
+	count = report_count(role, now);
+	if (count->dropped > 0)
+	{
+		TimestampTz over = TimestampTzPlusMilliseconds(count->began, REPORT_MINUTE);
+
+		if (over > now && count->began <= now)
+			say_at = over;
+		else
+		{
+			dropped = count->dropped;
+			count->dropped = 0;
+		}
+	}
+	report_unlock();
+	if (dropped > 0)
+		report_say_dropped(role, dropped);
+}
+
+/*
+ * The detail and context of an error, cut, for a line of the log: to be called
+ * among the arguments of ereport().
+ */
+int
+report_error(const ErrorData *error)
+{
+	if (error->detail != NULL)
+		(void) errdetail_log("%s", report_cut(error->detail, REPORT_LOGGED));
+	if (error->context != NULL)
+		(void) errcontext("%s", report_cut_context(error->context, REPORT_LOGGED));
+	return 0;
+}

@@ -1,0 +1,270 @@
+/*
+ * scan.c
+ *		Rows of a private table, along one of its indexes.
+ *
+ * For the few rows that every batch begins and ends with: an executor's
+ * statement would cost several times what finding the row does.  No rights are
+ * checked and no code of a user is called, so no role has to be changed.  What
+ * runs less often uses SQL (exec.c).
+ *
+ * Assumes that the statements before have ended with their command: sees what
+ * they wrote, and what others had committed when the first row is asked for.
+ */
+#include "pm.h"
+
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/namespace.h"
+#include "base/exec.h"
+#include "base/scan.h"
+#include "storage/bufmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/*
+ * The index must begin with the columns that are asked for.
+ */
+void
+scan_begin(RowScan *scan, const char *table, const char *index, LOCKMODE lock)
+{
+	memset(scan, 0, sizeof(*scan));
+	scan->lock = lock;
+	scan->rel = table_open(exec_require_relid(table), lock);
+	scan->index = index_open(exec_require_relid(index), AccessShareLock);
+	scan->values = palloc(sizeof(Datum) * RelationGetNumberOfAttributes(scan->rel));
+	scan->nulls = palloc(sizeof(bool) * RelationGetNumberOfAttributes(scan->rel));
+}
+
+static void
+scan_where(RowScan *scan, AttrNumber column, RegProcedure equal, Datum value)
+{
+	ScanKey		key = &scan->keys[scan->nkeys++];
+
+	Assert(scan->scan == NULL && scan->nkeys <= SCAN_MAX_KEYS);
+	ScanKeyInit(key, column, BTEqualStrategyNumber, equal, value);
+	key->sk_collation = TupleDescAttr(RelationGetDescr(scan->rel), column - 1)->attcollation;
+}
+
+void
+scan_where_text(RowScan *scan, AttrNumber column, const char *value)
+{
+	scan_where(scan, column, F_TEXTEQ, CStringGetTextDatum(value));
+}
+
+void
+scan_where_bytea(RowScan *scan, AttrNumber column, Datum value)
+{
+	scan_where(scan, column, F_BYTEAEQ, value);
+}
+
+void
+scan_where_int4(RowScan *scan, AttrNumber column, int32 value)
+{
+	scan_where(scan, column, F_INT4EQ, Int32GetDatum(value));
+}
+
+void
+scan_where_oid(RowScan *scan, AttrNumber column, Oid value)
+{
+	scan_where(scan, column, F_OIDEQ, ObjectIdGetDatum(value));
+}
+
+/*
+ * Sees also what transactions have written that are not over.
+ */
+void
+scan_use_dirty(RowScan *scan)
+{
+	InitDirtySnapshot(scan->dirty);
+	scan->snapshot = &scan->dirty;
+}
+
+/*
+ * Sees what this snapshot sees, which stays the caller's.
+ */
+void
+scan_use_snapshot(RowScan *scan, Snapshot snapshot)
+{
+	scan->snapshot = RegisterSnapshot(snapshot);
+}
+
+/*
+ * Only rows whose id is not below this one.
+ */
+void
+scan_from_id(RowScan *scan, AttrNumber column, int64 id)
+{
+	Assert(scan->scan == NULL && scan->nkeys < SCAN_MAX_KEYS);
+	ScanKeyInit(&scan->keys[scan->nkeys++], column, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(id));
+}
+
+/*
+ * A member of the comparison of rows below, which names the index's column.
+ */
+static void
+scan_from_member(RowScan *scan, int member, AttrNumber column, RegProcedure compare, Datum value)
+{
+	ScanKey		key = &scan->from[member];
+	AttrNumber	attno = 1;
+
+	while (scan->index->rd_index->indkey.values[attno - 1] != column)
+		attno++;
+	ScanKeyEntryInitialize(key, SK_ROW_MEMBER | (member == 1 ? SK_ROW_END : 0), attno, BTGreaterEqualStrategyNumber,
+						   InvalidOid, InvalidOid, compare, value);
+}
+
+/*
+ * Only rows that are not before this time and, among those of the time, this
+ * id: the columns follow each other in the index.
+ */
+void
+scan_from(RowScan *scan, AttrNumber time_column, TimestampTz time, AttrNumber id_column, int64 id)
+{
+	ScanKey		key = &scan->keys[scan->nkeys++];
+
+	Assert(scan->scan == NULL && scan->nkeys <= SCAN_MAX_KEYS);
+	scan_from_member(scan, 0, time_column, F_TIMESTAMPTZ_CMP, TimestampTzGetDatum(time));
+	scan_from_member(scan, 1, id_column, F_BTINT8CMP, Int64GetDatum(id));
+	MemSet(key, 0, sizeof(ScanKeyData));
+	key->sk_flags = SK_ROW_HEADER;
+	key->sk_attno = time_column;
+	key->sk_strategy = BTGreaterEqualStrategyNumber;
+	key->sk_argument = PointerGetDatum(scan->from);
+}
+
+/*
+ * The number of a column.
+ */
+AttrNumber
+scan_column(RowScan *scan, const char *name)
+{
+	TupleDesc	desc = RelationGetDescr(scan->rel);
+
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped && strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
+			return i + 1;
+	elog(ERROR, "table \"%s\" has no column \"%s\"", RelationGetRelationName(scan->rel), name);
+}
+
+static void
+scan_snapshot(RowScan *scan)
+{
+	if (scan->snapshot == NULL)
+		scan->snapshot = RegisterSnapshot(GetTransactionSnapshot());
+}
+
+static bool
+scan_fits(RowScan *scan)
+{
+	for (int i = 0; i < scan->nkeys; i++)
+	{
+		ScanKey		key = &scan->keys[i];
+
+		if (scan->nulls[key->sk_attno - 1] ||
+			!DatumGetBool(FunctionCall2Coll(&key->sk_func, key->sk_collation, scan->values[key->sk_attno - 1],
+											key->sk_argument)))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Is a row that is asked for where the caller thinks it may be, or was it
+ * there?  Then *tid becomes where it is.  Only a guess: there may be anything
+ * there, or nothing.  Not to be asked after scan_next.
+ *
+ * Along the index, every old version of the row that somebody's snapshot keeps
+ * from being removed would be looked at.
+ */
+bool
+scan_at(RowScan *scan, ItemPointer tid)
+{
+	Buffer		buffer;
+
+	Assert(scan->scan == NULL);
+	if (!ItemPointerIsValid(tid) || ItemPointerGetBlockNumber(tid) >= RelationGetNumberOfBlocks(scan->rel))
+		return false;
+	scan_snapshot(scan);
+	if (scan->slot == NULL)
+		scan->slot = table_slot_create(scan->rel, NULL);
+
+	/* As whoever comes along the index does: room for the next version. */
+	buffer = ReadBuffer(scan->rel, ItemPointerGetBlockNumber(tid));
+	heap_page_prune_opt(scan->rel, buffer);
+	ReleaseBuffer(buffer);
+
+	if (!table_tuple_fetch_row_version(scan->rel, tid, scan->snapshot, scan->slot))
+	{
+		TableScanDesc latest = table_beginscan_tid(scan->rel, scan->snapshot);
+
+		/* It has been changed since: the versions lead to the last one. */
+		table_tuple_get_latest_tid(latest, tid);
+		table_endscan(latest);
+		if (!table_tuple_fetch_row_version(scan->rel, tid, scan->snapshot, scan->slot))
+			return false;
+	}
+	scan->tuple = ExecFetchSlotHeapTuple(scan->slot, false, NULL);
+	heap_deform_tuple(scan->tuple, RelationGetDescr(scan->rel), scan->values, scan->nulls);
+	return scan_fits(scan);
+}
+
+/*
+ * The next row, in the order of the index.
+ */
+bool
+scan_next(RowScan *scan)
+{
+	if (scan->scan == NULL)
+	{
+		scan_snapshot(scan);
+		scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, scan->nkeys, scan->keys);
+	}
+	scan->tuple = systable_getnext_ordered(scan->scan, ForwardScanDirection);
+	if (scan->tuple == NULL)
+		return false;
+	heap_deform_tuple(scan->tuple, RelationGetDescr(scan->rel), scan->values, scan->nulls);
+	return true;
+}
+
+/*
+ * A text column of the row found last, or NULL.
+ */
+char *
+scan_text(RowScan *scan, AttrNumber column)
+{
+	return scan->nulls[column - 1] ? NULL : TextDatumGetCString(scan->values[column - 1]);
+}
+
+/*
+ * Forgets which row was asked for, in order to ask for another.
+ */
+void
+scan_reset(RowScan *scan)
+{
+	if (scan->scan != NULL)
+		systable_endscan_ordered(scan->scan);
+	scan->scan = NULL;
+	scan->nkeys = 0;
+}
+
+/*
+ * Keeps the lock where something was written, as a statement would.
+ */
+void
+scan_end(RowScan *scan)
+{
+	if (scan->scan != NULL)
+		systable_endscan_ordered(scan->scan);
+	if (scan->slot != NULL)
+		ExecDropSingleTupleTableSlot(scan->slot);
+	if (scan->snapshot != NULL && scan->snapshot != &scan->dirty)
+		UnregisterSnapshot(scan->snapshot);
+	index_close(scan->index, AccessShareLock);
+	table_close(scan->rel, scan->lock >= RowExclusiveLock ? NoLock : scan->lock);
+	pfree(scan->values);
+	pfree(scan->nulls);
+}

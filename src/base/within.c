@@ -1,0 +1,254 @@
+/*
+ * within.c
+ *		Whose handler runs in this backend, and at what time it lives.
+ *
+ * Set by dispatch.c and catch_up.c, asked by the functions that handlers call.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "base/event.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+#include "base/within.h"
+
+static ProcessManager *current = NULL;
+static int	current_lane;
+static const char *current_log; /* NULL for a timer */
+static int64 current_position;
+static Datum current_event;		/* a pm.event, 0 for an array of them */
+static const char *current_key; /* of the instance that is called, or NULL */
+static bool time_is_set = false;
+static TimestampTz time_as_of;
+
+PG_FUNCTION_INFO_V1(pm_now);
+
+void
+within_enter(ProcessManager *pm, int lane)
+{
+	Assert(current == NULL);
+	current = pm;
+	current_lane = lane;
+	current_event = (Datum) 0;
+	current_key = NULL;
+}
+
+/*
+ * The event that the handler gets next, of which instance (NULL: it keeps
+ * none).  Not called for an array of events: which of them causes what is not
+ * known.
+ */
+void
+within_event(const char *log, int64 position, Datum event, const char *key)
+{
+	current_log = log;
+	current_position = position;
+	current_event = event;
+	current_key = key;
+}
+
+void
+within_leave(void)
+{
+	current = NULL;
+}
+
+/*
+ * Does a handler run in this backend?
+ */
+bool
+within_handler(void)
+{
+	return current != NULL;
+}
+
+/*
+ * A handler may not change the process manager that it runs for: the batch has
+ * its cursors in hand.
+ */
+void
+within_refuse(const char *name)
+{
+	if (current != NULL && strcmp(current->name, name) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("process manager \"%s\" cannot be changed by its own handler", name)));
+}
+
+/*
+ * The name of the process manager whose handler runs.
+ */
+const char *
+within_manager(void)
+{
+	Assert(current != NULL);
+	return current->name;
+}
+
+/*
+ * Does the handler of an instance run, and is it the handler that asks?  What
+ * runs in a restricted operation meanwhile (the function of an index, when the
+ * handler reads somebody's log) is not the handler.
+ */
+bool
+within_has_instance(void)
+{
+	return current != NULL && current_key != NULL && !InSecurityRestrictedOperation();
+}
+
+/*
+ * The key of the instance whose handler calls a function that only those may
+ * call.
+ */
+const char *
+within_instance(const char *function, int *lane)
+{
+	if (!within_has_instance())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s can only be called by the handler of an instance", function),
+				 errhint("That is a handler f(pm.event, jsonb) RETURNS jsonb, while it runs.")));
+	*lane = current_lane;
+	return current_key;
+}
+
+/*
+ * Has the handler been called for a timer?
+ */
+bool
+within_timer(TimestampTz *due)
+{
+	EventFields fields;
+
+	if (current_event == (Datum) 0 || current_log != NULL)
+		return false;
+	event_deform(current_event, &fields);
+	*due = DatumGetTimestampTz(fields.values[EVENT_RECORDED_AT - 1]);
+	return true;
+}
+
+/*
+ * Has the handler been called for a timer of this type?
+ */
+bool
+within_is_timer(text *type)
+{
+	EventFields fields;
+	text	   *own;
+
+	if (current_event == (Datum) 0 || current_log != NULL)
+		return false;
+	event_deform(current_event, &fields);
+	own = DatumGetTextPP(fields.values[EVENT_TYPE - 1]);
+	return VARSIZE_ANY_EXHDR(own) == VARSIZE_ANY_EXHDR(type) &&
+		memcmp(VARDATA_ANY(own), VARDATA_ANY(type), VARSIZE_ANY_EXHDR(own)) == 0;
+}
+
+/*
+ * Adds a field of one object to another, which keeps its own one if it may.
+ */
+static Datum
+within_pass_on(Datum to, Jsonb *from, const char *name, bool keep)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	found;
+	JsonbValue	key;
+	JsonbValue *add;
+
+	if (keep && getKeyJsonValueFromContainer(&DatumGetJsonbP(to)->root, name, strlen(name), &found) != NULL)
+		return to;
+	if (getKeyJsonValueFromContainer(&from->root, name, strlen(name), &found) == NULL)
+		return to;
+	/* Not by way of its text, which can be larger than any value may be. */
+	key.type = jbvString;
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = strlen(name);
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	(void) pushJsonbValue(&state, WJB_KEY, &key);
+	(void) pushJsonbValue(&state, WJB_VALUE, &found);
+	add = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return DirectFunctionCall2(jsonb_concat, to, JsonbPGetDatum(JsonbValueToJsonb(add)));
+}
+
+/*
+ * The metadata of an event that a handler appends, or of a timer that it sets:
+ * adds which event caused it, and passes that one's correlation on.  What a
+ * timer causes was caused by the event that set it.  Outside of a handler, and
+ * for whoever is not to know of its event (see above), the metadata as it is.
+ */
+Datum
+within_cause(Datum metadata)
+{
+	EventFields fields;
+	Jsonb	   *theirs = NULL;
+	StringInfoData add;
+
+	if (current == NULL || current_event == (Datum) 0 || InSecurityRestrictedOperation())
+		return metadata;
+
+	event_deform(current_event, &fields);
+	/* A plain INSERT may have stored anything as metadata. */
+	if (!fields.nulls[EVENT_METADATA - 1] && JB_ROOT_IS_OBJECT(DatumGetJsonbP(fields.values[EVENT_METADATA - 1])))
+		theirs = DatumGetJsonbP(fields.values[EVENT_METADATA - 1]);
+
+	if (current_log != NULL)
+	{
+		initStringInfo(&add);
+		appendStringInfoString(&add, "{\"causation\": {\"log\": ");
+		escape_json(&add, current_log);
+		appendStringInfo(&add, ", \"position\": " INT64_FORMAT "}}", current_position);
+		metadata = DirectFunctionCall2(jsonb_concat, metadata,
+									   DirectFunctionCall1(jsonb_in, CStringGetDatum(add.data)));
+	}
+	if (theirs != NULL && current_log == NULL)
+		metadata = within_pass_on(metadata, theirs, "causation", false);
+	if (theirs != NULL)
+		metadata = within_pass_on(metadata, theirs, "correlation", true);
+	return metadata;
+}
+
+void
+within_set_time(TimestampTz as_of)
+{
+	time_is_set = true;
+	time_as_of = as_of;
+}
+
+void
+within_clear_time(void)
+{
+	time_is_set = false;
+}
+
+/*
+ * The time that timers and retries go by: the clock's, or as_of.
+ */
+TimestampTz
+within_time(void)
+{
+	return time_is_set ? time_as_of : GetCurrentTimestamp();
+}
+
+/*
+ * So many milliseconds later, or the last time that there is: what is beyond
+ * could be stored, and not be read again from a dump.
+ */
+TimestampTz
+within_later(int64 ms)
+{
+	return Min(TimestampTzPlusMilliseconds(within_time(), ms), END_TIMESTAMP - 1);
+}
+
+/*
+ * pm.now()
+ */
+Datum
+pm_now(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(time_is_set ? time_as_of : GetCurrentTransactionStartTimestamp());
+}

@@ -1,0 +1,92 @@
+/*
+ * isolate.c
+ *		After a batch has failed: to which event it is due.
+ *
+ * Most batches have no failing event, so that they run without a
+ * subtransaction an event.  When one fails, everything it did is undone.  Then
+ * the events before the failing one are handled again, and the failing one
+ * alone, in a transaction of its own; only if it fails there is it to blame.
+ * Where the error does not say which event it was (an array of events, a
+ * deferred constraint at commit) all of the batch go one at a time.
+ */
+#include "pm.h"
+
+#include "dispatch/call.h"
+#include "dispatch/isolate.h"
+
+/*
+ * How many events the next batch may have.
+ */
+int
+isolate_limit(Isolate *isolate, int batch_size)
+{
+	if (isolate->prefix > 0)
+		return Min(isolate->prefix, batch_size);
+	return isolate->singles > 0 ? 1 : batch_size;
+}
+
+int
+isolate_limit_parked(Isolate *isolate, int batch_size)
+{
+	return isolate->parked_singles > 0 ? 1 : batch_size;
+}
+
+/*
+ * A batch went well.
+ */
+void
+isolate_succeeded(Isolate *isolate, DispatchResult *result)
+{
+	/* It has met events of other lanes only. */
+	if (result->done == 0 && result->outcome == DISPATCH_MORE)
+		return;
+	if (result->parked)
+		isolate->parked_singles = Max(isolate->parked_singles - 1, 0);
+	else if (isolate->prefix > 0)
+		isolate->prefix = result->done > 0 ? Max(isolate->prefix - result->done, 0) : 0;
+	else if (isolate->singles > 0)
+		isolate->singles = result->done > 0 ? isolate->singles - 1 : 0;
+}
+
+/*
+ * Is a search going on?
+ */
+bool
+isolate_busy(Isolate *isolate)
+{
+	return isolate->prefix > 0 || isolate->singles > 0;
+}
+
+/*
+ * A batch failed; CallCurrent says where.  True if the event named there
+ * stood alone, so that it is to blame; otherwise what to do next is noted.
+ */
+bool
+isolate_failed(Isolate *isolate, HandlerKind kind)
+{
+	bool		parked = CallCurrent.handling.source == HANDLING_PARKED;
+	bool		known = CallCurrent.stage == STAGE_HANDLE &&
+		(kind != HANDLER_BATCH || parked || CallCurrent.handling.correlating);
+
+	Assert(CallCurrent.stage != STAGE_PREPARE);
+
+	if (CallCurrent.count == 1 || (known && CallCurrent.index == 0))
+	{
+		if (!parked)
+			isolate->prefix = isolate->singles = 0;
+		return true;
+	}
+	if (parked)
+		isolate->parked_singles = known ? CallCurrent.index + 1 : CallCurrent.count;
+	else if (known)
+	{
+		isolate->prefix = CallCurrent.index;
+		isolate->singles = 1;
+	}
+	else
+	{
+		isolate->prefix = 0;
+		isolate->singles = CallCurrent.count;
+	}
+	return false;
+}

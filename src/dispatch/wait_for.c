@@ -1,0 +1,271 @@
+/*
+ * wait_for.c
+ *		pm.wait_for: until a process manager has handled what is there now.
+ *
+ * "What is there" is every position that has been drawn by the time of the call,
+ * of writers that are still open too: the caller's own event may be behind
+ * theirs, and is not handled before they have ended.  Needs only SELECT on the
+ * logs.  Says at once when waiting is in vain.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "manager/cursor.h"
+#include "log/log.h"
+#include "shmem/slot.h"
+#include "storage/lmgr.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+#include "base/within.h"
+
+PG_FUNCTION_INFO_V1(pm_wait_for);
+
+/* Between two looks, in ms; shorter where no one tells us of a move. */
+#define WAIT_NAP		100
+#define WAIT_NAP_ALONE	10
+
+/* A timeout of more days than this is none. */
+#define WAIT_FOREVER	36500
+
+/* No position: the log is locked. */
+#define WAIT_LOCKED		PG_INT64_MIN
+
+/*
+ * Has every lane got to the target?  Raises when one has halted before it.
+ */
+static bool
+wait_reached(const char *name, const char *log, int64 target)
+{
+	static ExecStatement look = {
+		NULL,
+		"SELECT c.position OPERATOR(pg_catalog.>=) $3, l.state OPERATOR(pg_catalog.=) 'halted', l.reason "
+		"FROM pm_catalog.cursor c JOIN pm_catalog.lane l ON l.process_manager OPERATOR(pg_catalog.=) c.process_manager "
+		"AND l.lane OPERATOR(pg_catalog.=) c.lane "
+		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.log OPERATOR(pg_catalog.=) $2",
+		3, {TEXTOID, TEXTOID, INT8OID}
+	};
+	ExecScope	scope;
+	Datum		values[3];
+	bool		reached = true;
+	bool		isnull;
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = CStringGetTextDatum(log);
+	values[2] = Int64GetDatum(target);
+	if (exec_statement(&look, values, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("process manager \"%s\" does not follow log \"%s\"", name, log)));
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		if (DatumGetBool(exec_value(row, 1, &isnull)))
+			continue;
+		reached = false;
+		if (DatumGetBool(exec_value(row, 2, &isnull)))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("process manager \"%s\" has halted", name),
+					 errdetail("It says: %s.", exec_text(row, 3)),
+					 errhint("Its owner ends that with pm.resume.")));
+	}
+	exec_end(&scope);
+	return reached;
+}
+
+/*
+ * Raises when an event at or below the target has been parked.
+ */
+static void
+wait_refuse_parked(const char *name, const char *log, int64 target)
+{
+	static ExecStatement oldest_parked = {
+		NULL,
+		"SELECT position FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND log OPERATOR(pg_catalog.=) $2 AND position OPERATOR(pg_catalog.<=) $3 ORDER BY position LIMIT 1",
+		3, {TEXTOID, TEXTOID, INT8OID}
+	};
+	ExecScope	scope;
+	Datum		values[3];
+	bool		isnull;
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = CStringGetTextDatum(log);
+	values[2] = Int64GetDatum(target);
+	if (exec_statement(&oldest_parked, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("process manager \"%s\" has parked the event at position %lld of log \"%s\"", name,
+						(long long) DatumGetInt64(exec_value(0, 1, &isnull)), log),
+				 errhint("Its owner sees it in pm.parked; pm.retry has it handled.")));
+	exec_end(&scope);
+}
+
+static void
+wait_nap(long ms)
+{
+	if (Slots != NULL)
+	{
+		(void) ConditionVariableTimedSleep(&Slots->moved, Min(ms, WAIT_NAP), PG_WAIT_EXTENSION);
+		return;
+	}
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 Min(ms, WAIT_NAP_ALONE), PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * When a timeout is over that begins now.  It may be longer than time goes.
+ */
+static TimestampTz
+wait_deadline(Interval *timeout)
+{
+	double		days = timeout->month * (double) DAYS_PER_MONTH + timeout->day +
+		timeout->time / (double) USECS_PER_DAY;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (days > WAIT_FOREVER)
+		return DT_NOEND;
+	if (days <= 0)
+		return now;
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
+												   IntervalPGetDatum(timeout)));
+}
+
+/*
+ * A log that the caller may read.  One that is locked is waited for until the
+ * time is up: NULL then.
+ */
+static PmLog *
+wait_open(const char *name, TimestampTz until)
+{
+	Oid			relid;
+	char	   *found = log_find(name, &relid, false);
+	PmLog	   *log;
+	bool		locked;
+
+	log_require_right(found, relid, GetUserId());
+	while ((log = log_open_nowait(found, &locked)) == NULL)
+	{
+		long		left = TIMESTAMP_IS_NOEND(until) ? WAIT_NAP :
+			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+
+		if (!locked)
+			return log_get(found, false);
+		if (left <= 0)
+			return NULL;
+		wait_nap(left);
+	}
+	UnlockRelationOid(log->relid, AccessShareLock);
+	return log;
+}
+
+/*
+ * Up to where a log is to be handled: to the last position that has been drawn,
+ * unless it is given; WAIT_LOCKED when the time is up before that is known.  Its
+ * name becomes the one that it has in the catalog.
+ */
+static int64
+wait_target(char **name, const int64 *up_to, TimestampTz until)
+{
+	PmLog	   *log = wait_open(*name, until);
+	Highwater	mark;
+
+	if (log == NULL)
+		return WAIT_LOCKED;
+	log_require_select(log, GetUserId());
+	log_require_whole(log);
+	if (highwater_self_writes(log->relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot wait for log \"%s\", which this transaction has written", log->name),
+				 errdetail("Nobody handles its events before it commits."),
+				 errhint("Commit first, or handle them here with pm.catch_up.")));
+	*name = pstrdup(log->name);
+	if (up_to != NULL)
+		return Max(*up_to, WAIT_LOCKED + 1);
+	mark = highwater_known(log->relid, log->seqid, HIGHWATER_EVERYBODY, *name);
+	if (mark.status == HIGHWATER_REWOUND)
+		highwater_refuse(*name, mark.last, mark.reached);
+	return mark.last;
+}
+
+/*
+ * Waits until a log is handled up to the target.  False when the time is up.
+ */
+static bool
+wait_log(const char *name, const char *log, int64 target, TimestampTz until)
+{
+	bool		reached;
+
+	if (Slots != NULL)
+		ConditionVariablePrepareToSleep(&Slots->moved);
+	while (!(reached = wait_reached(name, log, target)))
+	{
+		long		left = TIMESTAMP_IS_NOEND(until) ? WAIT_NAP :
+			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+
+		if (left <= 0)
+			break;
+		wait_nap(left);
+	}
+	ConditionVariableCancelSleep();
+	if (reached)
+		wait_refuse_parked(name, log, target);
+	return reached;
+}
+
+/*
+ * pm.wait_for(name, log, up_to, timeout)
+ */
+Datum
+pm_wait_for(PG_FUNCTION_ARGS)
+{
+	char	   *name;
+	ProcessManager *pm;
+	List	   *names = NIL;
+	ListCell   *lc;
+	TimestampTz until;
+	int64	   *targets;
+	int64		up_to = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
+
+	highwater_require_fresh_snapshots("pm.wait_for");
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(3))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("name and timeout must not be null")));
+	if (PG_ARGISNULL(1) && !PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("up_to needs a log"),
+				 errhint("A position is one of a log: name it too.")));
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	pm = registry_get(name, false);
+	within_refuse(name);
+	until = wait_deadline(PG_GETARG_INTERVAL_P(3));
+	if (PG_ARGISNULL(1))
+		names = pm->logs;
+	else
+		names = list_make1(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+
+	/* All of them first: what is drawn while it waits is not waited for. */
+	targets = palloc(sizeof(int64) * list_length(names));
+	foreach(lc, names)
+	{
+		char	   *log = lfirst(lc);
+
+		targets[foreach_current_index(lc)] = wait_target(&log, PG_ARGISNULL(2) ? NULL : &up_to, until);
+		if (targets[foreach_current_index(lc)] == WAIT_LOCKED)
+			PG_RETURN_BOOL(false);
+		lfirst(lc) = log;
+	}
+	foreach(lc, names)
+		if (!wait_log(name, lfirst(lc), targets[foreach_current_index(lc)], until))
+			PG_RETURN_BOOL(false);
+	PG_RETURN_BOOL(true);
+}

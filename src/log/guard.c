@@ -1,0 +1,474 @@
+/*
+ * guard.c
+ *		Which positions a transaction may write into a log.
+ *
+ * The high-water mark (highwater.c) rests on one fact: who writes a position
+ * at or below the sequence's last value L has held its lock on the table since
+ * before L reached that position.  A position drawn by the identity column
+ * always has this property.  A position given explicitly (COPY does that as it
+ * likes, INSERT with OVERRIDING SYSTEM VALUE, nextval() beforehand, a rolled
+ * back savepoint's position used again, a session's cache of a sequence with
+ * CACHE 10) need not, and then a reader may be past it when it commits: the
+ * event would be lost.
+ *
+ * So each log carries a guard, which binds the table's owner too:
+ *
+ * - Before a statement writes, a trigger takes the transaction's floor: the
+ *	 last value of the sequence, or the highest one that a reader has seen, at
+ *	 a moment when the transaction already holds its lock, in its own name
+ *	 (guard_hold()).  The two differ where the sequence was set back.  The lock
+ *	 stays until the (sub)transaction ends, so every position above the floor
+ *	 has the property.  If the subtransaction that took the floor aborts, its lock may
+ *	 be gone: the floor is forgotten, and the next statement takes a new one.
+ * - A check constraint compares every new position: above the floor, and at
+ *	 most the sequence's last value (else the sequence would meet it later).
+ *	 It is NOT VALID, that is, for new rows only, and so that pg_dump restores
+ *	 it after the data.
+ * - An update of a position is refused; any other update passes, since the
+ *	 trigger tells the check which old position is about to come by, until the
+ *	 next statement on the log or the end of a subtransaction.  TRUNCATE is
+ *	 refused.
+ *
+ * The floor is also what the transaction tells the others, once, as its hint:
+ * "nothing of mine is at or below it".  A hint once published is never raised,
+ * even if the floor was forgotten: lower is safe.  And a floor taken anew is
+ * never below the hint, though the sequence may be.
+ *
+ * The same trigger notes that the log's readers are to be woken.
+ */
+#include "pm.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_sequence.h"
+#include "commands/trigger.h"
+#include "log/furthest.h"
+#include "log/guard.h"
+#include "log/sequence.h"
+#include "shmem/slot.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/resowner.h"
+#include "utils/syscache.h"
+#include "shmem/wakeup.h"
+
+typedef struct GuardEntry
+{
+	Oid			relid;			/* hash key */
+	bool		valid;			/* seqid and attnum are known */
+	Oid			seqid;
+	AttrNumber	attnum;
+	LogRef		slot;
+	bool		seeded;			/* without a slot: the furthest cursor, of this transaction */
+	int64		seed;
+
+	/* of the transaction "lxid" */
+	LocalTransactionId lxid;
+	bool		has_floor;
+	SubTransactionId subid;		/* that took the floor */
+	int64		start;			/* the sequence's last value when the floor was taken */
+	int64		floor;
+	int64		ceiling;		/* a last value seen: positions up to it exist */
+	int64		read_up_to;		/* this transaction has itself handled events up to here */
+	bool		hinted;
+	int64		hint;			/* what the others were told, then */
+	bool		updating;		/* the next check sees this old position */
+	int64		updated;
+} GuardEntry;
+
+static HTAB *entries = NULL;
+
+/* What this transaction has touched, for the end of a subtransaction. */
+static LocalTransactionId touched_lxid = InvalidLocalTransactionId;
+
+PG_FUNCTION_INFO_V1(pm_guard_before_write);
+PG_FUNCTION_INFO_V1(pm_guard_before_update);
+PG_FUNCTION_INFO_V1(pm_guard_before_truncate);
+PG_FUNCTION_INFO_V1(pm_guard_position_is_new);
+
+static void
+guard_relcache_callback(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS scan;
+	GuardEntry *entry;
+
+	hash_seq_init(&scan, entries);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		if (relid == InvalidOid || relid == entry->relid || relid == entry->seqid)
+			entry->valid = false;
+}
+
+/*
+ * A floor does not outlive the subtransaction that took it, since the lock may
+ * not.  Subtransaction ids rise, so whatever was taken inside the aborted one
+ * has its id or a higher one.
+ */
+static void
+guard_subxact_callback(SubXactEvent event, SubTransactionId mysubid,
+					   SubTransactionId parent, void *arg)
+{
+	HASH_SEQ_STATUS scan;
+	GuardEntry *entry;
+
+	if (event != SUBXACT_EVENT_ABORT_SUB || touched_lxid != compat_proc_lxid(MyProc))
+		return;
+	hash_seq_init(&scan, entries);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		entry->updating = false;
+		if (entry->has_floor && entry->subid >= mysubid)
+			entry->has_floor = false;
+	}
+}
+
+void
+guard_install(void)
+{
+	HASHCTL		ctl;
+
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(GuardEntry);
+	entries = hash_create("pm guard", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+	CacheRegisterRelcacheCallback(guard_relcache_callback, (Datum) 0);
+	RegisterSubXactCallback(guard_subxact_callback, NULL);
+}
+
+/*
+ * This backend's entry for a log, its transaction part reset when it is of an
+ * earlier transaction.
+ */
+static GuardEntry *
+guard_entry(Oid relid)
+{
+	static GuardEntry *last = NULL;
+	GuardEntry *entry = last;
+	bool		found;
+
+	if (entry == NULL || entry->relid != relid)
+	{
+		entry = hash_search(entries, &relid, HASH_ENTER, &found);
+		if (!found)
+		{
+			memset((char *) entry + sizeof(Oid), 0, sizeof(GuardEntry) - sizeof(Oid));
+			entry->lxid = InvalidLocalTransactionId;
+		}
+		last = entry;
+	}
+	if (entry->lxid != compat_proc_lxid(MyProc))
+	{
+		entry->lxid = compat_proc_lxid(MyProc);
+		entry->has_floor = false;
+		entry->hinted = false;
+		entry->updating = false;
+		entry->read_up_to = 0;
+		entry->seeded = false;
+	}
+	return entry;
+}
+
+static void
+guard_resolve(GuardEntry *entry, Relation rel)
+{
+	if (entry->valid)
+		return;
+	entry->seqid = sequence_of_log(rel, &entry->attnum);
+	if (!OidIsValid(entry->seqid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" is no event log", RelationGetRelationName(rel)),
+				 errdetail("It has no column that is GENERATED ALWAYS AS IDENTITY."),
+				 errhint("Make a log with pm.create_log, or drop the trigger \"%s\".", GUARD_WRITE_TRIGGER)));
+	if (!guard_has_check(rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("check constraint \"%s\" of log \"%s\" is missing or changed", GUARD_CHECK,
+						RelationGetRelationName(rel)),
+				 errhint("As the table's owner, run SELECT pm.create_log(name) FROM pm.log WHERE \"table\" = %s::regclass: "
+						 "it puts back what is missing.",
+						 quote_literal_cstr(guard_qualified_name(RelationGetRelid(rel))))));
+	entry->valid = true;
+}
+
+/*
+ * Takes the writer's lock once more, for the (sub)transaction itself.  So far
+ * it may belong to a cursor's portal only, and would be gone when that fails
+ * in a subtransaction, while rows that it wrote before live on.
+ */
+static void
+guard_hold(Oid relid)
+{
+	ResourceOwner caller = CurrentResourceOwner;
+
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	LockRelationOid(relid, RowExclusiveLock);
+	CurrentResourceOwner = caller;
+}
+
+/*
+ * Up to where readers have looked, as far as is known.  The cursors are asked
+ * once for a slot of shared memory, and the slot takes it from there; without
+ * one, once a transaction.
+ */
+static int64
+guard_readers(GuardEntry *entry)
+{
+	int64		mark;
+	int64		reached;
+
+	for (;;)
+	{
+		if (!slot_log_valid(&entry->slot))
+			slot_log_ref(entry->relid, true, &entry->slot);
+		if (entry->slot.slot == NULL)
+			break;
+		if (slot_log_read(&entry->slot, &mark, &reached))
+		{
+			slot_log_used(entry->slot.slot);
+			return reached;
+		}
+		slot_log_seed(entry->slot.slot, entry->relid, furthest_cursor(entry->relid, false),
+					  furthest_moved(entry->relid));
+	}
+	if (!entry->seeded)
+	{
+		entry->seed = furthest_moved(entry->relid);
+		entry->seeded = true;
+	}
+	return entry->seed;
+}
+
+/*
+ * Takes this transaction's floor for the log, unless it has one, publishes the
+ * hint and arms the wake-up.  The caller's statement holds the writer's lock,
+ * and has drawn no position yet.
+ */
+void
+guard_enter(Relation rel)
+{
+	GuardEntry *entry = guard_entry(RelationGetRelid(rel));
+
+	Assert(CheckRelationLockedByMe(rel, RowExclusiveLock, true));
+
+	/* What an earlier statement was about to update is not for this one. */
+	entry->updating = false;
+	if (entry->has_floor)
+		return;
+
+	guard_resolve(entry, rel);
+	/* Readers do not wait for these (highwater.c). */
+	if (MyProc->statusFlags & GUARD_NEVER_WRITES)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot write log \"%s\" in a vacuum, an automatic analyze or a concurrent index build",
+						RelationGetRelationName(rel)),
+				 errhint("Index expressions, and what else these call, must not write.")));
+	guard_hold(entry->relid);
+	entry->start = sequence_last(entry->seqid);
+	entry->floor = entry->start;
+	entry->ceiling = entry->floor;
+
+	/*
+	 * Readers have seen the sequence further than it is: it was set back.
+	 * Nothing may be written where they have been, or wait for others than
+	 * us; nor where we have said that we do not write.
+	 */
+	entry->floor = Max(entry->floor, guard_readers(entry));
+	if (entry->hinted)
+		entry->floor = Max(entry->floor, entry->hint);
+	entry->subid = GetCurrentSubTransactionId();
+	entry->has_floor = true;
+
+	touched_lxid = entry->lxid;
+	if (!entry->hinted)
+	{
+		entry->hinted = true;
+		entry->hint = entry->floor;
+		if (Slots != NULL)
+			slot_hint_publish(entry->relid, entry->floor);
+	}
+	wakeup_log(entry->relid);
+}
+
+/*
+ * This transaction has counted its own events up to the mark as settled
+ * (pm.catch_up): it writes none there any more, whatever it rolls back.
+ */
+void
+guard_read_up_to(Oid relid, int64 mark)
+{
+	GuardEntry *entry = guard_entry(relid);
+
+	entry->read_up_to = Max(entry->read_up_to, mark);
+}
+
+/*
+ * The floor of this backend's own transaction, for its own view of the mark.
+ */
+bool
+guard_own_floor(Oid relid, int64 *floor)
+{
+	GuardEntry *entry = guard_entry(relid);
+
+	if (entry->has_floor)
+		*floor = entry->floor;
+	return entry->has_floor;
+}
+
+/* ---------- the triggers and the check ---------- */
+
+static TriggerData *
+guard_trigger_data(FunctionCallInfo fcinfo)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function was not called by trigger manager")));
+	return (TriggerData *) fcinfo->context;
+}
+
+/*
+ * BEFORE INSERT OR UPDATE OR DELETE FOR EACH STATEMENT.
+ */
+Datum
+pm_guard_before_write(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = guard_trigger_data(fcinfo);
+
+	if (!TRIGGER_FIRED_BEFORE(data->tg_event) || !TRIGGER_FIRED_FOR_STATEMENT(data->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" must fire before a statement", data->tg_trigger->tgname)));
+	guard_enter(data->tg_relation);
+	PG_RETURN_POINTER(NULL);
+}
+
+/*
+ * BEFORE UPDATE FOR EACH ROW: the position stays.
+ */
+Datum
+pm_guard_before_update(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = guard_trigger_data(fcinfo);
+	GuardEntry *entry;
+	bool		isnull;
+	int64		old_position;
+	int64		new_position;
+
+	if (!TRIGGER_FIRED_BEFORE(data->tg_event) || !TRIGGER_FIRED_FOR_ROW(data->tg_event) ||
+		!TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" must fire before the update of a row", data->tg_trigger->tgname)));
+
+	entry = guard_entry(RelationGetRelid(data->tg_relation));
+	guard_resolve(entry, data->tg_relation);
+	old_position = DatumGetInt64(heap_getattr(data->tg_trigtuple, entry->attnum,
+											  RelationGetDescr(data->tg_relation), &isnull));
+	new_position = DatumGetInt64(heap_getattr(data->tg_newtuple, entry->attnum,
+											  RelationGetDescr(data->tg_relation), &isnull));
+	if (isnull || new_position != old_position)
+		ereport(ERROR,
+				(errcode(ERRCODE_GENERATED_ALWAYS),
+				 errmsg("cannot change the position of an event in log \"%s\"",
+						RelationGetRelationName(data->tg_relation)),
+				 errhint("Append a new event instead.")));
+	entry->updating = true;
+	entry->updated = old_position;
+	PG_RETURN_POINTER(data->tg_newtuple);
+}
+
+/*
+ * BEFORE TRUNCATE FOR EACH STATEMENT.
+ */
+Datum
+pm_guard_before_truncate(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = guard_trigger_data(fcinfo);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot truncate event log \"%s\"", RelationGetRelationName(data->tg_relation)),
+			 errhint("Delete old events with pm.trim, or forget the log with pm.drop_log first.")));
+	PG_RETURN_POINTER(NULL);
+}
+
+/*
+ * The sequence was set back if readers, or this transaction, have seen it
+ * further than it was when the floor was taken, or than it is now.  To compare
+ * the position with it would not do: the last one can also be written by hand.
+ */
+static void
+guard_refuse(GuardEntry *entry, int64 position)
+{
+	char	   *name = get_rel_name(entry->relid);
+	int64		seen = Max(entry->ceiling, Max(entry->floor, entry->read_up_to));
+	bool		set_back = entry->start < entry->floor || sequence_last(entry->seqid) < seen;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_GENERATED_ALWAYS),
+			 errmsg("cannot write position %lld into log \"%s\"",
+					(long long) position, name ? name : "?"),
+			 errdetail("A position must be drawn from the log's sequence by the statement that inserts the event; "
+					   "a reader may already be past any other."),
+			 errhint("%s", guard_hint(entry->relid, entry->seqid, entry->attnum, seen, set_back))));
+}
+
+/*
+ * The check of a position that has just been drawn from the sequence, after
+ * guard_enter().
+ */
+void
+guard_drawn(Oid relid, int64 position)
+{
+	GuardEntry *entry = guard_entry(relid);
+
+	Assert(entry->has_floor);
+	if (position <= entry->floor || position <= entry->read_up_to)
+		guard_refuse(entry, position);
+	entry->ceiling = Max(entry->ceiling, position);
+}
+
+/*
+ * The check: position_is_new(tableoid, position).  Returns true or raises.
+ */
+Datum
+pm_guard_position_is_new(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	int64		position = PG_GETARG_INT64(1);
+	GuardEntry *entry = guard_entry(relid);
+
+	if (entry->updating)
+	{
+		entry->updating = false;
+		if (position == entry->updated)
+			PG_RETURN_BOOL(true);
+	}
+	if (!entry->has_floor)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot write into log \"%s\" past its trigger \"%s\"",
+						get_rel_name(relid) ? get_rel_name(relid) : "?", GUARD_WRITE_TRIGGER),
+				 errdetail("The trigger is disabled or missing, or the row comes through a partitioned table, "
+						   "logical replication or the validation of a constraint."),
+				 OidIsValid(get_trigger_oid(relid, GUARD_WRITE_TRIGGER, true)) ?
+				 errhint("A log takes events by INSERT, COPY and pm.append. If the trigger is off, run "
+						 "ALTER TABLE %s ENABLE ALWAYS TRIGGER %s as the table's owner.",
+						 guard_qualified_name(relid), GUARD_WRITE_TRIGGER) :
+				 errhint("As the table's owner, run SELECT pm.create_log(%s): it puts back what is missing of a log, "
+						 "and makes another table one. If it is to be none, run SELECT pm.drop_log(%s).",
+						 quote_literal_cstr(guard_qualified_name(relid)), quote_literal_cstr(guard_qualified_name(relid)))));
+	if (position <= entry->floor || position <= entry->read_up_to)
+		guard_refuse(entry, position);
+	if (position > entry->ceiling)
+	{
+		entry->ceiling = sequence_last(entry->seqid);
+		if (position > entry->ceiling)
+			guard_refuse(entry, position);
+	}
+	PG_RETURN_BOOL(true);
+}

@@ -1,0 +1,280 @@
+/*
+ * guard_ddl.c
+ *		The guard's objects on a log's table: are they whole, put them back.
+ *
+ * guard.c says what they are for.  The table's owner can drop or change them;
+ * then whoever reads or writes the log is refused until they are back.
+ */
+#include "pm.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_sequence.h"
+#include "catalog/pg_trigger.h"
+#include "commands/extension.h"
+#include "base/exec.h"
+#include "base/extension.h"
+#include "log/guard.h"
+#include "nodes/primnodes.h"
+#include "log/sequence.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+typedef struct GuardTrigger
+{
+	const char *name;
+	const char *events;
+	const char *function;
+	int16		type;
+} GuardTrigger;
+
+static const GuardTrigger guard_triggers[] = {
+	{GUARD_WRITE_TRIGGER, "INSERT OR UPDATE OR DELETE", "before_write",
+	TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE},
+	{GUARD_UPDATE_TRIGGER, "UPDATE", "before_update",
+	TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_ROW | TRIGGER_TYPE_UPDATE},
+	{GUARD_TRUNCATE_TRIGGER, "TRUNCATE", "before_truncate",
+	TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_TRUNCATE},
+};
+
+/*
+ * Is it the function of that name in pm_catalog?
+ */
+static bool
+guard_is_ours(Oid function, const char *name)
+{
+	char	   *found = get_func_name(function);
+
+	return found != NULL && strcmp(found, name) == 0 &&
+		get_func_namespace(function) == extension_schema("pm_catalog");
+}
+
+/*
+ * Has the table this trigger, switched on for every statement?
+ */
+static bool
+guard_has_trigger(Relation rel, const GuardTrigger *wanted)
+{
+	TriggerDesc *desc = rel->trigdesc;
+
+	for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
+	{
+		Trigger    *trigger = &desc->triggers[i];
+
+		if (strcmp(trigger->tgname, wanted->name) == 0)
+			return trigger->tgtype == wanted->type && trigger->tgenabled == TRIGGER_FIRES_ALWAYS &&
+				trigger->tgqual == NULL && trigger->tgnattr == 0 &&
+				guard_is_ours(trigger->tgfoid, wanted->function);
+	}
+	return false;
+}
+
+static bool
+guard_is_column(Node *node, AttrNumber attnum)
+{
+	return IsA(node, Var) && ((Var *) node)->varattno == attnum;
+}
+
+/*
+ * Is the check position_is_new(tableoid, position), and nothing else?
+ */
+bool
+guard_has_check(Relation rel)
+{
+	TupleConstr *constr = RelationGetDescr(rel)->constr;
+	AttrNumber	attnum;
+
+	if (!OidIsValid(sequence_of_log(rel, &attnum)))
+		return false;
+	for (int i = 0; constr != NULL && i < constr->num_check; i++)
+	{
+		FuncExpr   *expr;
+
+		if (strcmp(constr->check[i].ccname, GUARD_CHECK) != 0)
+			continue;
+		expr = stringToNode(constr->check[i].ccbin);
+		return IsA(expr, FuncExpr) && guard_is_ours(expr->funcid, "position_is_new") &&
+			list_length(expr->args) == 2 &&
+			guard_is_column(linitial(expr->args), TableOidAttributeNumber) &&
+			guard_is_column(lsecond(expr->args), attnum);
+	}
+	return false;
+}
+
+/*
+ * The first of the guard's objects that is missing, changed or switched off,
+ * or NULL.
+ */
+const char *
+guard_missing(Relation rel)
+{
+	for (int i = 0; i < lengthof(guard_triggers); i++)
+		if (!guard_has_trigger(rel, &guard_triggers[i]))
+			return guard_triggers[i].name;
+	return guard_has_check(rel) ? NULL : GUARD_CHECK;
+}
+
+/*
+ * Has the table any of the guard's objects?
+ */
+bool
+guard_has_any(Relation rel)
+{
+	TriggerDesc *desc = rel->trigdesc;
+
+	for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
+		for (int j = 0; j < lengthof(guard_triggers); j++)
+			if (strcmp(desc->triggers[i].tgname, guard_triggers[j].name) == 0 &&
+				guard_is_ours(desc->triggers[i].tgfoid, guard_triggers[j].function))
+				return true;
+	return OidIsValid(get_relation_constraint_oid(RelationGetRelid(rel), GUARD_CHECK, true));
+}
+
+/*
+ * The commands that change the guard name the table, whose schema can be renamed
+ * although the table is locked.  Were they about another one, they are undone.
+ */
+static void
+guard_require_done(Relation rel, bool done)
+{
+	if (!done)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the guard of log \"%s\" could not be changed", RelationGetRelationName(rel)),
+				 errhint("If its schema has just been renamed, try again.")));
+}
+
+/*
+ * Takes the guard off a table, which the caller has locked.  Runs with the
+ * rights of the caller; needs an open scope.
+ */
+void
+guard_take_off(Oid relid)
+{
+	const char *table = guard_qualified_name(relid);
+	Relation	rel;
+
+	for (int i = 0; i < lengthof(guard_triggers); i++)
+		exec_command(psprintf("DROP TRIGGER IF EXISTS %s ON %s", guard_triggers[i].name, table));
+	exec_command(psprintf("ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s", table, GUARD_CHECK));
+	CommandCounterIncrement();
+	rel = table_open(relid, NoLock);
+	guard_require_done(rel, !guard_has_any(rel));
+	table_close(rel, NoLock);
+}
+
+/*
+ * Makes the check depend on the extension: what ALTER ... DEPENDS ON EXTENSION
+ * would do, had constraints one.  pg_dump cannot carry it, so that a restored
+ * log needs it again.
+ */
+void
+guard_adopt(Oid relid)
+{
+	ObjectAddress extension;
+	ObjectAddress constraint;
+	Oid			check = get_relation_constraint_oid(relid, GUARD_CHECK, true);
+
+	if (!OidIsValid(check))
+		return;
+	ObjectAddressSet(constraint, ConstraintRelationId, check);
+	ObjectAddressSet(extension, ExtensionRelationId, get_extension_oid("pm", false));
+	if (!list_member_oid(getAutoExtensionsOfObject(ConstraintRelationId, check), extension.objectId))
+		recordDependencyOn(&constraint, &extension, DEPENDENCY_AUTO_EXTENSION);
+}
+
+/*
+ * Makes the guard's objects that are missing or not as they should be.  Runs
+ * with the rights of the caller, who must own the table, and with the table
+ * closed (ALTER TABLE insists); needs an open scope.  Each object depends on
+ * the extension, so that DROP EXTENSION takes it and leaves the table.
+ */
+void
+guard_put_back(Oid relid, AttrNumber attnum)
+{
+	bool		present[lengthof(guard_triggers)];
+	bool		check;
+	Relation	rel = table_open(relid, ShareRowExclusiveLock);
+	char	   *table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+												   RelationGetRelationName(rel));
+
+	for (int i = 0; i < lengthof(guard_triggers); i++)
+		present[i] = guard_has_trigger(rel, &guard_triggers[i]);
+	check = guard_has_check(rel);
+	table_close(rel, NoLock);
+
+	for (int i = 0; i < lengthof(guard_triggers); i++)
+	{
+		const GuardTrigger *trigger = &guard_triggers[i];
+
+		if (present[i])
+			continue;
+		exec_command(psprintf("CREATE OR REPLACE TRIGGER %s BEFORE %s ON %s FOR EACH %s EXECUTE FUNCTION pm_catalog.%s()",
+							  trigger->name, trigger->events, table,
+							  trigger->type & TRIGGER_TYPE_ROW ? "ROW" : "STATEMENT", trigger->function));
+		exec_command(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, trigger->name));
+		exec_command(psprintf("ALTER TRIGGER %s ON %s DEPENDS ON EXTENSION pm", trigger->name, table));
+	}
+	if (!check)
+	{
+		if (OidIsValid(get_relation_constraint_oid(relid, GUARD_CHECK, true)))
+			exec_command(psprintf("ALTER TABLE %s DROP CONSTRAINT %s", table, GUARD_CHECK));
+		exec_command(psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (pm_catalog.position_is_new(tableoid, %s)) NOT VALID",
+							  table, GUARD_CHECK, quote_identifier(get_attname(relid, attnum, false))));
+	}
+	CommandCounterIncrement();
+	rel = table_open(relid, NoLock);
+	guard_require_done(rel, guard_missing(rel) == NULL);
+	table_close(rel, NoLock);
+	guard_adopt(relid);
+}
+
+/* ---------- what helps ---------- */
+
+/*
+ * The qualified name of a table or sequence, which may be gone.
+ */
+const char *
+guard_qualified_name(Oid relid)
+{
+	char	   *name = get_rel_name(relid);
+	char	   *schema = name == NULL ? NULL : get_namespace_name(get_rel_namespace(relid));
+
+	return schema == NULL ? "?" : quote_qualified_identifier(schema, name);
+}
+
+/*
+ * What helps who may not write a position, where readers may be past "used".
+ */
+char *
+guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used, bool set_back)
+{
+	HeapTuple	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(seqid));
+	const char *table = guard_qualified_name(relid);
+	const char *column = get_attname(relid, attnum, true);
+	int64		cache = 1;
+	int64		increment = 1;
+
+	column = column == NULL ? "?" : quote_identifier(column);
+	if (HeapTupleIsValid(tuple))
+	{
+		cache = ((Form_pg_sequence) GETSTRUCT(tuple))->seqcache;
+		increment = ((Form_pg_sequence) GETSTRUCT(tuple))->seqincrement;
+		ReleaseSysCache(tuple);
+	}
+	if (cache > 1 || increment <= 0)
+		return psprintf("The sequence has CACHE %lld, INCREMENT %lld. As the table's owner, run ALTER TABLE %s "
+						"ALTER COLUMN %s SET CACHE 1 SET INCREMENT 1 SET NO CYCLE; "
+						"SELECT pm.create_log(name) FROM pm.log WHERE \"table\" = %s::regclass.",
+						(long long) cache, (long long) increment, table, column, quote_literal_cstr(table));
+	/* It was drawn as it must be, but readers have seen the sequence further. */
+	if (set_back)
+		return psprintf("The sequence was set back. As the table's owner, run SELECT pg_catalog.setval(%s, "
+						"greatest(%lld, (SELECT pg_catalog.max(%s) FROM %s))).",
+						quote_literal_cstr(guard_qualified_name(seqid)), (long long) used, column, table);
+	return pstrdup("Leave the position out of the INSERT or COPY.");
+}

@@ -1,0 +1,337 @@
+/*
+ * insert.c
+ *		Writing an event into a plain log without planning an INSERT.
+ *
+ * pm.append writes one row in a form that is always the same.  An INSERT that
+ * does this spends more on being set up than on the row.  So where the table
+ * is what pm.create_log made of it (no rule, policy, trigger, check or default
+ * of somebody else's has a say, and the caller has the right to the whole
+ * table) the row goes straight to the table and its indexes, as the INSERT
+ * would bring it there: the guard is entered, the position drawn, the version
+ * taken as ON CONFLICT DO NOTHING takes it.  Any other table gets the INSERT
+ * (append.c).
+ */
+#include "pm.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "executor/executor.h"
+#include "log/guard.h"
+#include "log/insert.h"
+#include "rewrite/rewriteHandler.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/* ---------- is the log a plain one? ---------- */
+
+/*
+ * Do only the guard's triggers fire before or after an INSERT?
+ */
+static bool
+insert_plain_triggers(Relation rel)
+{
+	TriggerDesc *desc = rel->trigdesc;
+
+	for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
+		if (TRIGGER_FOR_INSERT(desc->triggers[i].tgtype) &&
+			strcmp(desc->triggers[i].tgname, GUARD_WRITE_TRIGGER) != 0)
+			return false;
+	return guard_missing(rel) == NULL;
+}
+
+/*
+ * Are the log's columns all that an INSERT would have to think of?
+ */
+static bool
+insert_plain_columns(Relation rel, const AttrNumber *column)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	Node	   *now;
+
+	if (desc->constr == NULL || desc->constr->num_check != 1)
+		return false;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		AttrNumber	attnum = i + 1;
+
+		if (att->attgenerated != '\0' || (att->attidentity != '\0' && attnum != column[EVENT_POSITION]))
+			return false;
+		if (att->attisdropped || attnum == column[EVENT_POSITION] || attnum == column[EVENT_STREAM] || attnum == column[EVENT_VERSION] ||
+			attnum == column[EVENT_TYPE] || attnum == column[EVENT_DATA] || attnum == column[EVENT_METADATA])
+			continue;
+		if (attnum != column[EVENT_RECORDED_AT] &&
+			(att->attnotnull || att->atthasdef || getBaseType(att->atttypid) != att->atttypid))
+			return false;
+	}
+	now = build_column_default(rel, column[EVENT_RECORDED_AT]);
+	return now != NULL && IsA(now, FuncExpr) && ((FuncExpr *) now)->funcid == F_STATEMENT_TIMESTAMP;
+}
+
+/*
+ * Is this the unique index on (stream, version), to be searched as it stands?
+ */
+static bool
+insert_is_stream_index(Relation index, Relation rel, const AttrNumber *column)
+{
+	Form_pg_index form = index->rd_index;
+
+	return form->indisunique && form->indnkeyatts == 2 && index->rd_rel->relam == BTREE_AM_OID &&
+		form->indkey.values[0] == column[EVENT_STREAM] && form->indkey.values[1] == column[EVENT_VERSION] &&
+		index->rd_indoption[0] == 0 && index->rd_indoption[1] == 0 &&
+		index->rd_indcollation[0] == TupleDescAttr(RelationGetDescr(rel), column[EVENT_STREAM] - 1)->attcollation &&
+		index->rd_opcintype[0] == TEXTOID && index->rd_opcintype[1] == INT8OID &&
+		RelationGetIndexPredicate(index) == NIL;
+}
+
+/*
+ * Finds that index; and no other may want more than a row being put into it, so
+ * that only the version can be taken.
+ */
+static bool
+insert_plain_indexes(Relation rel, PmLog *log)
+{
+	LogShape   *shape = &log->shape;
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *lc;
+	bool		plain = true;
+
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if (!index->rd_index->indisvalid || !index->rd_index->indisready ||
+			!index->rd_index->indimmediate || index->rd_index->indisexclusion)
+			plain = false;
+		else if (!OidIsValid(shape->stream_index) && insert_is_stream_index(index, rel, log->attnum))
+			shape->stream_index = RelationGetRelid(index);
+		else if (index->rd_index->indisunique &&
+				 !(index->rd_index->indnkeyatts == 1 && index->rd_index->indkey.values[0] == log->attnum[EVENT_POSITION]))
+			plain = false;
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
+	return plain && OidIsValid(shape->stream_index);
+}
+
+static bool
+insert_is_plain(PmLog *log, Relation rel)
+{
+	LogShape   *shape = &log->shape;
+
+	if (shape->known)
+		return shape->plain;
+	if (rel->rd_rules == NULL && !rel->rd_rel->relrowsecurity && insert_plain_triggers(rel))
+		shape->plain = insert_plain_columns(rel, log->attnum) && insert_plain_indexes(rel, log);
+	shape->known = true;
+	return shape->plain;
+}
+
+/* ---------- writing ---------- */
+
+/*
+ * May the caller write all of the table, and does nobody but PostgreSQL want to
+ * be asked?
+ */
+static bool
+insert_may(PmLog *log)
+{
+	return ExecutorCheckPerms_hook == NULL && log_may_select(log, GetUserId()) &&
+		pg_class_aclcheck(log->relid, GetUserId(), ACL_INSERT) == ACLCHECK_OK;
+}
+
+/*
+ * Begins to write the log.  False where only an INSERT can do it; it also
+ * raises the errors, when something is not allowed.
+ */
+bool
+insert_begin(Insert *insert, PmLog *log)
+{
+	Relation	rel;
+	MemoryContext caller;
+
+	if ((log->shape.known && !log->shape.plain) || XactReadOnly || IsInParallelMode() || !insert_may(log))
+		return false;
+	rel = try_table_open(log->relid, RowExclusiveLock);
+	if (rel == NULL)
+		return false;
+	/* Locking may have taken in what makes the log another one, or a right that is lost. */
+	if (log->stale || !insert_may(log) || !insert_is_plain(log, rel))
+	{
+		table_close(rel, NoLock);
+		return false;
+	}
+
+	insert->log = log;
+	insert->rel = rel;
+	insert->estate = CreateExecutorState();
+	caller = MemoryContextSwitchTo(insert->estate->es_query_cxt);
+	insert->target = makeNode(ResultRelInfo);
+	InitResultRelInfo(insert->target, rel, 0, NULL, 0);
+	ExecOpenIndices(insert->target, false);
+	insert->slot = table_slot_create(rel, &insert->estate->es_tupleTable);
+	MemoryContextSwitchTo(caller);
+	return true;
+}
+
+/*
+ * Which of the open indexes is that of the streams.
+ */
+static int
+insert_stream_index(Insert *insert)
+{
+	ResultRelInfo *target = insert->target;
+
+	for (int i = 0; i < target->ri_NumIndices; i++)
+		if (RelationGetRelid(target->ri_IndexRelationDescs[i]) == insert->log->shape.stream_index)
+			return i;
+	elog(ERROR, "log \"%s\" has lost its index of streams", insert->log->name);
+}
+
+/*
+ * The stream's version now, 0 if it has none; *any whether it has events.
+ */
+int64
+insert_version(Insert *insert, Datum stream, bool *any)
+{
+	Relation	index = insert->target->ri_IndexRelationDescs[insert_stream_index(insert)];
+	Snapshot	snapshot;
+	IndexScanDesc scan;
+	ScanKeyData keys[2];
+	bool		isnull;
+	int64		version = 0;
+
+	/* What this transaction has done so far counts. */
+	CommandCounterIncrement();
+	snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	scan = compat_index_beginscan(insert->rel, index, snapshot, 2);
+	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, index->rd_indcollation[0], F_TEXTEQ, stream);
+	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNOTNULL, 2, InvalidStrategy, InvalidOid, InvalidOid, InvalidOid,
+						   (Datum) 0);
+	index_rescan(scan, keys, 2, NULL, 0);
+	*any = index_getnext_slot(scan, BackwardScanDirection, insert->slot);
+	if (*any)
+		version = DatumGetInt64(slot_getattr(insert->slot, insert->log->attnum[EVENT_VERSION], &isnull));
+	index_endscan(scan);
+	if (!*any)
+	{
+		/* Events without a version are events too. */
+		scan = compat_index_beginscan(insert->rel, index, snapshot, 1);
+		index_rescan(scan, keys, 1, NULL, 0);
+		*any = index_getnext_slot(scan, ForwardScanDirection, insert->slot);
+		index_endscan(scan);
+	}
+	ExecClearTuple(insert->slot);
+	UnregisterSnapshot(snapshot);
+	return version;
+}
+
+/*
+ * Waits for whoever is about to take the version of the row in the slot.  Is
+ * it free then?
+ */
+static bool
+insert_await(Insert *insert, List *arbiters)
+{
+	ResultRelInfo *target = insert->target;
+	int			i = insert_stream_index(insert);
+	ItemPointerData tid;
+
+	if (target->ri_IndexRelationInfo[i]->ii_UniqueProcs == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(insert->estate->es_query_cxt);
+
+		BuildSpeculativeIndexInfo(target->ri_IndexRelationDescs[i], target->ri_IndexRelationInfo[i]);
+		MemoryContextSwitchTo(caller);
+	}
+	return compat_check_index_constraints(target, insert->slot, insert->estate, &tid, arbiters);
+}
+
+/*
+ * Puts the row in the slot into the table, unless its version is taken: false
+ * then.
+ */
+static bool
+insert_row(Insert *insert)
+{
+	List	   *arbiters = list_make1_oid(insert->log->shape.stream_index);
+	TransactionId xid = GetCurrentTransactionId();
+
+	for (;;)
+	{
+		uint32		token = SpeculativeInsertionLockAcquire(xid);
+		bool		taken = false;
+
+		table_tuple_insert_speculative(insert->rel, insert->slot, GetCurrentCommandId(true), 0, NULL, token);
+		(void) compat_insert_index_tuples(insert->target, insert->slot, insert->estate, true, &taken, arbiters);
+		table_tuple_complete_speculative(insert->rel, insert->slot, token, !taken);
+		SpeculativeInsertionLockRelease(xid);
+		if (!taken)
+			return true;
+		CHECK_FOR_INTERRUPTS();
+		if (!insert_await(insert, arbiters))
+			return false;
+	}
+}
+
+/*
+ * Writes an event and returns its position, or 0 when somebody has taken the
+ * version first.  Later commands see it.
+ */
+int64
+insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version)
+{
+	PmLog	   *log = insert->log;
+	TupleTableSlot *slot = insert->slot;
+	MemoryContext caller;
+	int64		position;
+	bool		written;
+
+	guard_enter(insert->rel);
+	position = nextval_internal(log->seqid, false);
+	guard_drawn(log->relid, position);
+
+	caller = MemoryContextSwitchTo(GetPerTupleMemoryContext(insert->estate));
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts);
+	memset(slot->tts_values, 0, sizeof(Datum) * slot->tts_tupleDescriptor->natts);
+#define INSERT_SET(attribute, value) \
+	(slot->tts_values[log->attnum[attribute] - 1] = (value), slot->tts_isnull[log->attnum[attribute] - 1] = false)
+	INSERT_SET(EVENT_POSITION, Int64GetDatum(position));
+	INSERT_SET(EVENT_STREAM, stream);
+	INSERT_SET(EVENT_VERSION, Int64GetDatum(version));
+	INSERT_SET(EVENT_TYPE, event->type);
+	INSERT_SET(EVENT_DATA, event->data);
+	INSERT_SET(EVENT_METADATA, event->metadata);
+	INSERT_SET(EVENT_RECORDED_AT, TimestampTzGetDatum(GetCurrentStatementStartTimestamp()));
+	ExecStoreVirtualTuple(slot);
+	slot->tts_tableOid = log->relid;
+	written = insert_row(insert);
+	ExecClearTuple(slot);
+	MemoryContextSwitchTo(caller);
+	ResetPerTupleExprContext(insert->estate);
+	CommandCounterIncrement();
+	return written ? position : 0;
+}
+
+void
+insert_end(Insert *insert)
+{
+	ExecCloseIndices(insert->target);
+	ExecResetTupleTable(insert->estate->es_tupleTable, false);
+	FreeExecutorState(insert->estate);
+	table_close(insert->rel, NoLock);
+}

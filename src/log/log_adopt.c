@@ -1,0 +1,353 @@
+/*
+ * log_adopt.c
+ *		Making logs of what is there: the sequences of a copy, a log whose guard
+ *		or sequence is not as it should be, a table that is no log yet.
+ */
+#include "pm.h"
+
+#include "access/genam.h"
+#include "access/relation.h"
+#include "access/xlog.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
+#include "log/guard.h"
+#include "log/log.h"
+#include "log/log_adopt.h"
+#include "log/log_check.h"
+#include "log/log_index.h"
+#include "log/sequence.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "shmem/wakeup.h"
+
+static AttrNumber
+log_position_attnum(PmLog *log)
+{
+	Relation	rel = relation_open(log->relid, NoLock);
+	AttrNumber	attnum;
+
+	(void) sequence_of_log(rel, &attnum);
+	relation_close(rel, NoLock);
+	return attnum;
+}
+
+/*
+ * Does the log's sequence fit?  Waits for whoever holds it exclusively, unless
+ * the caller does not want that.
+ */
+static SequenceFit
+log_adopt_fit(PmLog *log, int64 *last, int64 *needed, bool nowait)
+{
+	SequenceFit fit;
+
+	while ((fit = log_sequence_fits(log, last, needed)) == SEQUENCE_LOCKED && !nowait)
+	{
+		LockRelationOid(log->seqid, AccessShareLock);
+		UnlockRelationOid(log->seqid, AccessShareLock);
+	}
+	if (fit == SEQUENCE_UNKNOWN)
+		log_index_refuse(log);
+	return fit;
+}
+
+/*
+ * Accepts a sequence that was rebuilt, if it fits.  With nowait, false while
+ * somebody holds it exclusively.
+ */
+static bool
+log_accept_sequence(PmLog *log, bool nowait)
+{
+	static ExecStatement accept = {
+		NULL,
+		"UPDATE pm_catalog.log SET sequence_file = $2, system_identifier = $3, database = $4 "
+		"WHERE name OPERATOR(pg_catalog.=) $1",
+		4, {TEXTOID, OIDOID, INT8OID, OIDOID}
+	};
+	ExecScope	scope;
+	Datum		values[4];
+	int64		last;
+	int64		needed;
+	SequenceFit fit = log_adopt_fit(log, &last, &needed, nowait);
+
+	if (fit == SEQUENCE_LOCKED)
+		return false;
+	if (fit == SEQUENCE_BEHIND)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the sequence of log \"%s\" is at %lld, positions up to %lld have been used", log->name,
+						(long long) last, (long long) needed),
+				 errhint("SELECT pg_catalog.setval(%s, %lld), then try again.",
+						 quote_literal_cstr(quote_qualified_identifier(get_namespace_name(get_rel_namespace(log->seqid)),
+																	   get_rel_name(log->seqid))),
+						 (long long) needed)));
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(log->name);
+	values[1] = ObjectIdGetDatum(sequence_file(log->seqid));
+	values[2] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[3] = ObjectIdGetDatum(MyDatabaseId);
+	exec_statement(&accept, values, NULL);
+	log_changed();
+	wakeup_registry();
+	exec_end(&scope);
+	return true;
+}
+
+/*
+ * Puts back what is missing of a log's guard, and accepts its sequence.
+ */
+void
+log_repair(PmLog *log)
+{
+	ExecScope	scope;
+	AttrNumber	attnum;
+
+	/* Nobody writes while the guard and the sequence are put right. */
+	LockRelationOid(log->relid, AccessExclusiveLock);
+	if (!OidIsValid(log->seqid) || get_rel_relkind(log->relid) != RELKIND_RELATION)
+		log_require_whole(log);
+	(void) log_accept_sequence(log, false);
+	attnum = log_position_attnum(log);
+	exec_begin_caller(&scope);
+	guard_put_back(log->relid, attnum);
+	exec_end(&scope);
+}
+
+/*
+ * A follower's database has become a copy's own: the restored sequence is
+ * taken for what it is.  With nowait, false while somebody holds the table or
+ * the sequence exclusively.
+ */
+bool
+log_adopt(const char *name, bool nowait)
+{
+	bool		locked = false;
+	PmLog	   *log = nowait ? log_open_nowait(name, &locked) : log_open(name);
+
+	if (locked)
+		return false;
+	if (log == NULL)
+		log = log_get(name, false);
+	if (log->sequence_changed && !log_accept_sequence(log, nowait))
+		return false;
+	if (OidIsValid(log->seqid))
+		guard_adopt(log->relid);
+	return true;
+}
+
+/*
+ * Adopts a copied log if the caller owns its table.  It is not waited for, since
+ * nobody has asked for it by name.
+ */
+void
+log_adopt_unnamed(const LogSource *source)
+{
+	PmLog	   *log;
+	bool		locked;
+
+	if (source->at_home || get_rel_relkind(source->relid) == '\0' ||
+		!compat_class_ownercheck(source->relid, GetUserId()))
+		return;
+	log = log_get_nowait(source->name, &locked);
+	/* One that does not fit says so itself, whenever it is used. */
+	if (log != NULL && (!OidIsValid(log->seqid) || log->problem != NULL))
+		return;
+	locked |= log != NULL && !log_adopt(source->name, true);
+	if (locked)
+		ereport(NOTICE,
+				(errmsg("log \"%s\" is locked, and was left as it is", source->name),
+				 errhint("Call pm.resume again when it is free.")));
+}
+
+/* ---------- tables that are no logs yet ---------- */
+
+/* The columns of a log. */
+typedef struct LogAdoptColumn
+{
+	const char *name;
+	Oid			type;
+	bool		notnull;
+} LogAdoptColumn;
+
+static const LogAdoptColumn log_adopt_columns[] = {
+	{"position", INT8OID, true},
+	{"stream", TEXTOID, true},
+	{"version", INT8OID, false},
+	{"type", TEXTOID, true},
+	{"data", JSONBOID, true},
+	{"metadata", JSONBOID, true},
+	{"recorded_at", TIMESTAMPTZOID, true},
+};
+
+/*
+ * Has the table a unique index on these columns and no others, for all rows?
+ */
+static bool
+log_adopt_has_unique(Relation rel, int count, const AttrNumber *columns)
+{
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+		/* Not by the relation cache, which would simplify the predicate and so run it. */
+		bool		same = form->indisunique && form->indisvalid && form->indimmediate &&
+			form->indnkeyatts == count &&
+			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+
+		for (int i = 0; same && i < count; i++)
+			same = form->indkey.values[i] == columns[i];
+		index_close(index, NoLock);
+		if (same)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Why a table cannot be a log, or NULL; *hint is what helps.
+ */
+static const char *
+log_adopt_lacks(Relation rel, const char *table, char **hint)
+{
+	AttrNumber	attnums[lengthof(log_adopt_columns)];
+	AttrNumber	identity = InvalidAttrNumber;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition ||
+		rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+		return "It is no ordinary, permanent table.";
+	for (int i = 0; i < lengthof(log_adopt_columns); i++)
+	{
+		const LogAdoptColumn *column = &log_adopt_columns[i];
+		Form_pg_attribute att;
+
+		attnums[i] = get_attnum(RelationGetRelid(rel), column->name);
+		if (attnums[i] == InvalidAttrNumber)
+			return psprintf("It has no column \"%s\".", column->name);
+		att = TupleDescAttr(RelationGetDescr(rel), attnums[i] - 1);
+		if (att->atttypid != column->type || att->attgenerated != '\0')
+			return psprintf("Its column \"%s\" is generated or not of type %s.", column->name,
+							format_type_be(column->type));
+		if (column->notnull && !att->attnotnull)
+		{
+			*hint = psprintf("Run ALTER TABLE %s ALTER COLUMN %s SET NOT NULL.", table,
+							 quote_identifier(column->name));
+			return psprintf("Its column \"%s\" may be null.", column->name);
+		}
+	}
+	if (!OidIsValid(sequence_of_log(rel, &identity)) || identity != attnums[0])
+	{
+		*hint = psprintf("Run ALTER TABLE %s ALTER COLUMN position ADD GENERATED ALWAYS AS IDENTITY, "
+						 "or SET GENERATED ALWAYS.", table);
+		return "Its column \"position\" is not GENERATED ALWAYS AS IDENTITY.";
+	}
+	if (!log_adopt_has_unique(rel, 1, attnums))
+	{
+		*hint = psprintf("Run ALTER TABLE %s ADD PRIMARY KEY (position).", table);
+		return "It has no unique index on \"position\".";
+	}
+	if (!log_adopt_has_unique(rel, 2, attnums + 1))
+	{
+		*hint = psprintf("Run ALTER TABLE %s ADD UNIQUE (stream, version).", table);
+		return "It has no unique index on \"stream\" and \"version\".";
+	}
+	return NULL;
+}
+
+static bool
+log_adopt_found(void *arg, EventFields *event)
+{
+	*(bool *) arg = true;
+	return false;
+}
+
+/*
+ * Cursors start at 0, so that nobody would handle what is not above it.
+ */
+static void
+log_adopt_check_positions(PmLog *log)
+{
+	bool		found = false;
+
+	if (!log_index_read(log, PG_INT64_MIN, 0, 1, log_adopt_found, &found))
+		log_index_refuse(log);
+	if (found)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s cannot be made a log", log->table),
+				 errdetail("It has rows whose position is not above 0."),
+				 errhint("Give them other positions first.")));
+}
+
+/*
+ * Its next position is one that nobody has used.
+ */
+static void
+log_adopt_sequence(PmLog *log)
+{
+	ExecScope	scope;
+	int64		last;
+	int64		needed;
+
+	/* Nobody else can have the sequence, but for a moment. */
+	if (log_adopt_fit(log, &last, &needed, false) == SEQUENCE_FITS)
+		return;
+	exec_begin_caller(&scope);
+	exec_command(psprintf("SELECT pg_catalog.setval(%u::pg_catalog.oid::pg_catalog.regclass, %lld)", log->seqid,
+						  (long long) needed));
+	exec_end(&scope);
+}
+
+/*
+ * Makes a table that is there the log of that name: one that was restored
+ * without the extension's rows or was made LIKE a log, and so has the guard or
+ * a part of it, or one that was a log before.  Its rows stay, as events.
+ */
+void
+log_adopt_table(const char *name, Oid relid)
+{
+	Relation	rel;
+	AttrNumber	attnum;
+	ExecScope	scope;
+	PmLog	   *log;
+	char	   *table;
+	const char *lacks;
+	char	   *hint = NULL;
+
+	if (!compat_class_ownercheck(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relid));
+	/* Whoever has written without the guard has ended then. */
+	rel = relation_open(relid, AccessExclusiveLock);
+	if (!compat_class_ownercheck(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(rel));
+	table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel));
+	lacks = log_adopt_lacks(rel, table, &hint);
+	if (lacks != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("relation \"%s\" already exists", get_rel_name(relid)),
+				 errdetail("It cannot be made a log. %s", lacks),
+				 hint ? errhint("%s", hint) : errhint("Give the log another name.")));
+	(void) sequence_of_log(rel, &attnum);
+	relation_close(rel, NoLock);
+
+	exec_begin_caller(&scope);
+	guard_put_back(relid, attnum);
+	exec_end(&scope);
+	CommandCounterIncrement();
+	rel = relation_open(relid, NoLock);
+	log_insert(name, relid, sequence_file(sequence_of_log(rel, &attnum)));
+	relation_close(rel, NoLock);
+	CommandCounterIncrement();
+
+	log = log_get(name, false);
+	log_require_whole(log);
+	log_adopt_check_positions(log);
+	log_adopt_sequence(log);
+	ereport(NOTICE,
+			(errmsg("table %s exists, and is made event log \"%s\"", table, name)));
+}

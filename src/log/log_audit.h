@@ -1,0 +1,13 @@
+/*
+ * log_audit.h
+ *		Tells who audits queries that a log is read.
+ */
+#ifndef PM_LOG_AUDIT_H
+#define PM_LOG_AUDIT_H
+
+#include "log/log.h"
+#include "nodes/parsenodes.h"
+
+extern void log_audit(PmLog *log, AclMode rights);
+
+#endif							/* PM_LOG_AUDIT_H */

@@ -1,0 +1,440 @@
+/*
+ * log_ddl.c
+ *		pm.create_log and pm.drop_log.
+ *
+ * The table is the caller's: it is created, guarded and freed of its guard
+ * with the caller's rights.  Only the row in the catalog is written as the
+ * extension's owner.
+ */
+#include "pm.h"
+
+#include "access/relation.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "manager/cursor.h"
+#include "log/guard.h"
+#include "base/identifier.h"
+#include "log/log.h"
+#include "log/log_adopt.h"
+#include "nodes/makefuncs.h"
+#include "log/sequence.h"
+#include "shmem/slot.h"
+#include "storage/lmgr.h"
+#include "log/trimmed.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "shmem/wakeup.h"
+
+PG_FUNCTION_INFO_V1(pm_create_log);
+PG_FUNCTION_INFO_V1(pm_drop_log);
+
+/*
+ * Who follows the log, for a message; NULL if nobody.
+ */
+static char *
+log_followers(const char *name)
+{
+	static ExecStatement followers = {
+		NULL,
+		"SELECT pg_catalog.string_agg(DISTINCT process_manager, ', ') FROM pm_catalog.cursor WHERE log OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	};
+	ExecScope	scope;
+	Datum		values[1];
+	MemoryContext caller = CurrentMemoryContext;
+	char	   *names;
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(name);
+	exec_statement(&followers, values, NULL);
+	names = exec_text(0, 1);
+	if (names != NULL)
+		names = MemoryContextStrdup(caller, names);
+	exec_end(&scope);
+	return names;
+}
+
+void
+log_insert(const char *name, Oid relid, Oid file)
+{
+	static ExecStatement insert_log = {
+		NULL,
+		"INSERT INTO pm_catalog.log (name, source, pos, stream, version, type, data, metadata, recorded_at, sequence_file, "
+		"system_identifier, database) VALUES ($1, $2::pg_catalog.oid::pg_catalog.regclass, 'position', 'stream', 'version', 'type', 'data', 'metadata', "
+		"'recorded_at', $3, $4, $5)",
+		5, {TEXTOID, OIDOID, OIDOID, INT8OID, OIDOID}
+	};
+	ExecScope	scope;
+	Datum		values[5];
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = ObjectIdGetDatum(relid);
+	values[2] = ObjectIdGetDatum(file);
+	values[3] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[4] = ObjectIdGetDatum(MyDatabaseId);
+	exec_statement(&insert_log, values, NULL);
+	log_changed();
+	exec_end(&scope);
+}
+
+void
+log_delete(const char *name)
+{
+	static ExecStatement delete_log = {
+		NULL,
+		"DELETE FROM pm_catalog.log WHERE name OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	};
+	ExecScope	scope;
+	Datum		values[1];
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(name);
+	exec_statement(&delete_log, values, NULL);
+	log_changed();
+	exec_end(&scope);
+	trimmed_forget(name);
+}
+
+static void
+log_require_owner(PmLog *log)
+{
+	if (get_rel_relkind(log->relid) == '\0')
+	{
+		if (!superuser())
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("must be superuser to change log \"%s\", whose table is gone", log->name)));
+	}
+	else if (!compat_class_ownercheck(log->relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, log->name);
+}
+
+/*
+ * The log, locked against everybody.  What has changed while we waited counts,
+ * the owner too.
+ */
+static PmLog *
+log_take(PmLog *log)
+{
+	log = log_lock(log, AccessExclusiveLock);
+	log_require_owner(log);
+	return log;
+}
+
+static void *
+log_form_source(uint64 row)
+{
+	LogSource  *source = palloc(sizeof(LogSource));
+	bool		isnull;
+
+	source->name = exec_text(row, 1);
+	source->relid = DatumGetObjectId(exec_value(row, 2, &isnull));
+	source->at_home = DatumGetInt64(exec_value(row, 3, &isnull)) == (int64) GetSystemIdentifier() &&
+		DatumGetObjectId(exec_value(row, 4, &isnull)) == MyDatabaseId;
+	return source;
+}
+
+/*
+ * All logs, of which none is locked.
+ */
+List *
+log_sources(void)
+{
+	static ExecStatement sources = {
+		NULL,
+		"SELECT name, source::pg_catalog.oid, system_identifier, database FROM pm_catalog.log "
+		"ORDER BY name",
+		0, {InvalidOid}
+	};
+
+	return exec_list(&sources, NULL, NULL, log_form_source);
+}
+
+/*
+ * The tables of all logs.
+ */
+List *
+log_relids(void)
+{
+	static ExecStatement relids = {
+		NULL,
+		"SELECT source::pg_catalog.oid FROM pm_catalog.log",
+		0, {InvalidOid}
+	};
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *result = NIL;
+	ExecScope	scope;
+	bool		isnull;
+
+	exec_begin_owner(&scope);
+	exec_statement(&relids, NULL, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		result = lappend_oid(result, DatumGetObjectId(exec_value(row, 1, &isnull)));
+		MemoryContextSwitchTo(spi);
+	}
+	exec_end(&scope);
+	return result;
+}
+
+/*
+ * The name of the log that a table is, or NULL.
+ */
+static char *
+log_of_table(Oid relid)
+{
+	static ExecStatement of_table = {
+		NULL,
+		"SELECT name FROM pm_catalog.log WHERE source OPERATOR(pg_catalog.=) $1::pg_catalog.oid::pg_catalog.regclass",
+		1, {OIDOID}
+	};
+	MemoryContext caller = CurrentMemoryContext;
+	Datum		values[1] = {ObjectIdGetDatum(relid)};
+	ExecScope	scope;
+	char	   *name = NULL;
+
+	exec_begin_owner(&scope);
+	if (exec_statement(&of_table, values, NULL) > 0)
+		name = MemoryContextStrdup(caller, exec_text(0, 1));
+	exec_end(&scope);
+	return name;
+}
+
+/*
+ * pm.create_log on a log that exists: repairs it if its table is there, else
+ * frees its name.
+ */
+static void
+log_create_again(PmLog *log)
+{
+	const char *name = pstrdup(log->name);
+	char	   *followers;
+
+	if (get_rel_relkind(log->relid) != '\0')
+	{
+		if (log->problem == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_OBJECT),
+					 errmsg("event log \"%s\" already exists", log->name)));
+		log_require_owner(log);
+		log_repair(log_take(log));
+		CommandCounterIncrement();
+		log_require_whole(log_get(name, false));
+		return;
+	}
+	/* The table was dropped past the event trigger. */
+	followers = log_followers(name);
+	if (followers != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("the table of log \"%s\" was dropped, but the log is followed still", name),
+				 errdetail("It is followed by: %s.", followers),
+				 errhint("End that with pm.unfollow first.")));
+	log_delete(name);
+	CommandCounterIncrement();
+}
+
+/*
+ * Makes the table of a log, with its guard.
+ */
+static void
+log_create_table(const char *name, const char *relname, Oid nsp)
+{
+	char	   *table = quote_qualified_identifier(get_namespace_name(nsp), relname);
+	ExecScope	scope;
+	AttrNumber	attnum;
+	Oid			relid;
+	Relation	rel;
+
+	exec_begin_caller(&scope);
+	exec_command(psprintf("CREATE TABLE %s ("
+						  "position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "
+						  "stream text NOT NULL, "
+						  "version bigint, "
+						  "type text NOT NULL, "
+						  "data jsonb NOT NULL DEFAULT '{}', "
+						  "metadata jsonb NOT NULL DEFAULT '{}', "
+						  "recorded_at timestamptz NOT NULL DEFAULT pg_catalog.statement_timestamp(), "
+						  "UNIQUE (stream, version))", table));
+	relid = get_relname_relid(relname, nsp);
+	rel = relation_open(relid, AccessExclusiveLock);
+	(void) sequence_of_log(rel, &attnum);
+	relation_close(rel, NoLock);
+	guard_put_back(relid, attnum);
+	CommandCounterIncrement();
+	rel = relation_open(relid, AccessExclusiveLock);
+	log_insert(name, relid, sequence_file(sequence_of_log(rel, &attnum)));
+	relation_close(rel, NoLock);
+	exec_end(&scope);
+}
+
+static RangeVar *
+log_range(List *parts)
+{
+	return list_length(parts) == 1 ? makeRangeVar(NULL, linitial(parts), -1) :
+		makeRangeVar(linitial(parts), lsecond(parts), -1);
+}
+
+/*
+ * pm.create_log(log)
+ *
+ * Makes a table of that name and the log of that name.  On a log that exists
+ * it repairs what log_check() complains of, and refuses if nothing is wrong; a
+ * table that exists and has all that a log needs becomes the log.
+ */
+Datum
+pm_create_log(PG_FUNCTION_ARGS)
+{
+	char	   *given = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	List	   *parts = identifier_split(given);
+	char	   *name = log_normalize(given);
+	PmLog	   *log;
+	RangeVar   *range;
+	Oid			nsp;
+	Oid			relid;
+	char	   *other;
+
+	highwater_require_fresh_snapshots("pm.create_log");
+	exec_require_writable("pm.create_log");
+	if (parts == NIL || list_length(parts) > 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid name of a log: \"%s\"", given),
+				 errhint("A log is named as its table: name or schema.name, in double quotes where SQL needs them.")));
+
+	log = log_get(name, true);
+	if (log != NULL)
+	{
+		bool		repaired = get_rel_relkind(log->relid) != '\0';
+
+		log_create_again(log);
+		if (repaired)
+			PG_RETURN_VOID();
+	}
+
+	range = log_range(parts);
+	nsp = RangeVarGetCreationNamespace(range);
+	if (isTempNamespace(nsp))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("an event log cannot be a temporary table"),
+				 errhint("Name a schema, or change the search_path.")));
+	relid = get_relname_relid(range->relname, nsp);
+	if (!OidIsValid(relid))
+		log_create_table(name, range->relname, nsp);
+	else if ((other = log_of_table(relid)) != NULL)
+		log_create_again(log_get(other, false));
+	else
+		log_adopt_table(name, relid);
+	PG_RETURN_VOID();
+}
+
+/*
+ * The table of that name, if it has the guard of a log and is none, else
+ * InvalidOid.  (The whole of a log's guard is restored with one schema of a
+ * dump, its check is copied with CREATE TABLE ... LIKE.)
+ */
+static Oid
+log_stray_guard(const char *name)
+{
+	List	   *parts = identifier_split(name);
+	Oid			relid;
+	Relation	rel;
+	bool		guarded;
+
+	if (parts == NIL || list_length(parts) > 2)
+		return InvalidOid;
+	relid = RangeVarGetRelid(log_range(parts), NoLock, true);
+	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_RELATION || log_of_table(relid) != NULL)
+		return InvalidOid;
+	if (!compat_class_ownercheck(relid, GetUserId()))
+		return InvalidOid;
+	rel = relation_open(relid, AccessShareLock);
+	guarded = guard_has_any(rel);
+	relation_close(rel, NoLock);
+	return guarded ? relid : InvalidOid;
+}
+
+static void
+log_take_guard_off(Oid relid)
+{
+	ExecScope	scope;
+
+	exec_begin_caller(&scope);
+	guard_take_off(relid);
+	exec_end(&scope);
+}
+
+/*
+ * No log has the name, but a table has its guard.
+ */
+static void
+log_drop_stray(const char *name)
+{
+	Oid			stray = log_stray_guard(name);
+
+	if (OidIsValid(stray))
+		LockRelationOid(stray, AccessExclusiveLock);
+	if (!OidIsValid(stray))
+		(void) log_get(name, false);
+	/* As with a log, what is there now counts. */
+	if (!OidIsValid(stray) || log_stray_guard(name) != stray)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("event log \"%s\" was replaced", name)));
+	log_take_guard_off(stray);
+}
+
+static void
+log_require_unfollowed(PmLog *log)
+{
+	char	   *followers = log_followers(log->name);
+
+	if (followers != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot drop log \"%s\" while it is followed", log->name),
+				 errdetail("It is followed by: %s.", followers),
+				 errhint("End that with pm.unfollow or pm.unregister first.")));
+}
+
+/*
+ * pm.drop_log(log)
+ *
+ * Forgets the log and takes the guard off; the table stays.
+ */
+Datum
+pm_drop_log(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	PmLog	   *log;
+
+	/* An old snapshot would not see who follows it. */
+	highwater_require_fresh_snapshots("pm.drop_log");
+	exec_require_writable("pm.drop_log");
+	log = log_get(name, true);
+	if (log == NULL)
+	{
+		log_drop_stray(name);
+		PG_RETURN_VOID();
+	}
+	log_require_owner(log);
+	/* Nobody is held up where this is known already. */
+	log_require_unfollowed(log);
+	log = log_take(log);
+	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);
+	log_require_unfollowed(log);
+	if (get_rel_relkind(log->relid) != '\0')
+		log_take_guard_off(log->relid);
+	log_delete(log->name);
+	wakeup_forget(log->relid);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,322 @@
+/*
+ * log_index.c
+ *		A log's events along an index, without a query.
+ *
+ * Every event that pm reads is read here or in log_read.c.  No query over a
+ * log's table is planned or run, whoever asks.  The planner simplifies, and so
+ * executes, what the table's owner has put into index expressions, predicates,
+ * statistics and checks: in the session of whoever reads, for as long as it
+ * likes, and a built-in function can take long enough (factorial).  Here
+ * nothing is called but PostgreSQL's own code for an index on columns of
+ * built-in types.  So no role has to be changed either.
+ *
+ * The caller has opened the log in this transaction, which locked it, and has
+ * checked the rights of who asked.  Each function takes a snapshot of its own:
+ * call it after highwater_compute().
+ */
+#include "pm.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_opfamily.h"
+#include "catalog/pg_type.h"
+#include "shmem/crash.h"
+#include "executor/tuptable.h"
+#include "log/log_audit.h"
+#include "log/log_index.h"
+#include "log/log_trouble.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/* ---------- a scan ---------- */
+
+/*
+ * Refuses a column that is not of the type that its reader takes it for: the
+ * table can have been changed by this very transaction since it was checked.
+ */
+static void
+log_index_require_types(PmLog *log, Relation rel)
+{
+	static const Oid types[EVENT_ATTRIBUTES + 1] = {
+		[EVENT_POSITION] = INT8OID,[EVENT_STREAM] = TEXTOID,[EVENT_VERSION] = INT8OID,
+		[EVENT_TYPE] = TEXTOID,[EVENT_DATA] = JSONBOID,[EVENT_METADATA] = JSONBOID,
+		[EVENT_RECORDED_AT] = TIMESTAMPTZOID
+	};
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = EVENT_POSITION; i <= EVENT_ATTRIBUTES; i++)
+	{
+		AttrNumber	attnum = log->attnum[i];
+
+		if (attnum < 1 || attnum > desc->natts ||
+			TupleDescAttr(desc, attnum - 1)->attisdropped ||
+			TupleDescAttr(desc, attnum - 1)->attgenerated == COMPAT_GENERATED_VIRTUAL ||
+			TupleDescAttr(desc, attnum - 1)->atttypid != types[i])
+			log_refuse_types(log);
+	}
+}
+
+void
+log_index_begin(LogIndexScan *scan, PmLog *log)
+{
+	memset(scan, 0, sizeof(*scan));
+	scan->log = log;
+	scan->name = CStringGetTextDatum(log->name);
+	scan->rel = table_open(log->relid, NoLock);
+	Assert(CheckRelationLockedByMe(scan->rel, AccessShareLock, true));
+	log_index_require_types(log, scan->rel);
+	scan->snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	scan->slot = table_slot_create(scan->rel, NULL);
+}
+
+/*
+ * Has the index all rows, and may this snapshot use it?  (That a row was
+ * updated in place before the index was made can hide it from an older
+ * snapshot.)
+ */
+static bool
+log_index_usable(Relation index)
+{
+	return index->rd_index->indisvalid &&
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
+		(!index->rd_index->indcheckxmin ||
+		 TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data),
+							   TransactionXmin));
+}
+
+/*
+ * Opens an index of the log that fits.  False if it has none.
+ */
+bool
+log_index_choose(LogIndexScan *scan, LogIndexFits fits)
+{
+	List	   *indexes = RelationGetIndexList(scan->rel);
+	ListCell   *lc;
+
+	Assert(scan->index == NULL);
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if (log_index_usable(index) && fits(scan, index))
+		{
+			scan->index = index;
+			break;
+		}
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
+	return scan->index != NULL;
+}
+
+/*
+ * An ascending index of positions.
+ */
+bool
+log_index_of_positions(LogIndexScan *scan, Relation index)
+{
+	return index->rd_rel->relam == BTREE_AM_OID &&
+		index->rd_index->indkey.values[0] == scan->log->attnum[EVENT_POSITION] &&
+		index->rd_opfamily[0] == INTEGER_BTREE_FAM_OID && index->rd_opcintype[0] == INT8OID &&
+		(index->rd_indoption[0] & INDOPTION_DESC) == 0;
+}
+
+/*
+ * Goes along the index, from where the keys say.
+ */
+void
+log_index_along(LogIndexScan *scan, ScanKey keys, int nkeys)
+{
+	if (scan->scan != NULL)
+		index_endscan(scan->scan);
+	scan->scan = compat_index_beginscan(scan->rel, scan->index, scan->snapshot, nkeys);
+	index_rescan(scan->scan, keys, nkeys, NULL, 0);
+}
+
+bool
+log_index_next(LogIndexScan *scan, ScanDirection direction)
+{
+	CHECK_FOR_INTERRUPTS();
+	return index_getnext_slot(scan->scan, direction, scan->slot);
+}
+
+/*
+ * The event in the slot.
+ */
+void
+log_index_event(LogIndexScan *scan, EventFields *event)
+{
+	slot_getallattrs(scan->slot);
+	event->values[EVENT_LOG - 1] = scan->name;
+	event->nulls[EVENT_LOG - 1] = false;
+	for (int i = EVENT_POSITION; i <= EVENT_ATTRIBUTES; i++)
+	{
+		event->values[i - 1] = scan->slot->tts_values[scan->log->attnum[i] - 1];
+		event->nulls[i - 1] = scan->slot->tts_isnull[scan->log->attnum[i] - 1];
+	}
+}
+
+void
+log_index_end(LogIndexScan *scan)
+{
+	if (scan->scan != NULL)
+		index_endscan(scan->scan);
+	ExecDropSingleTupleTableSlot(scan->slot);
+	UnregisterSnapshot(scan->snapshot);
+	if (scan->index != NULL)
+		index_close(scan->index, AccessShareLock);
+	table_close(scan->rel, NoLock);
+}
+
+/* ---------- along the positions ---------- */
+
+/*
+ * Begins with the first event after a position, to end with another.  False,
+ * with nothing begun, when there is no index to go along.
+ */
+bool
+log_index_begin_positions(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to)
+{
+	ScanKeyData keys[2];
+
+	log_index_begin(scan, log);
+	if (!log_index_choose(scan, log_index_of_positions))
+	{
+		log_index_end(scan);
+		return false;
+	}
+	ScanKeyEntryInitialize(&keys[0], 0, 1, BTGreaterStrategyNumber, InvalidOid, InvalidOid,
+						   F_INT8GT, Int64GetDatum(after));
+	ScanKeyEntryInitialize(&keys[1], 0, 1, BTLessEqualStrategyNumber, InvalidOid, InvalidOid,
+						   F_INT8LE, Int64GetDatum(up_to));
+	log_index_along(scan, keys, 2);
+	return true;
+}
+
+/*
+ * Refuses a log that has no such index.
+ */
+void
+log_index_refuse(PmLog *log)
+{
+	LogTrouble	trouble;
+
+	log_trouble_no_index(&trouble, log);
+	log_trouble_raise(&trouble);
+}
+
+bool
+log_index_exists(PmLog *log)
+{
+	LogIndexScan scan;
+	bool		exists;
+
+	log_index_begin(&scan, log);
+	exists = log_index_choose(&scan, log_index_of_positions);
+	log_index_end(&scan);
+	return exists;
+}
+
+/*
+ * When the first event after a position was recorded.  False if there is none.
+ */
+bool
+log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at)
+{
+	LogIndexScan scan;
+	bool		isnull = true;
+
+	if (!log_index_begin_positions(&scan, log, after, PG_INT64_MAX))
+		return false;
+	if (log_index_next(&scan, ForwardScanDirection))
+		*recorded_at = DatumGetTimestampTz(slot_getattr(scan.slot, log->attnum[EVENT_RECORDED_AT],
+														&isnull));
+	log_index_end(&scan);
+	return !isnull;
+}
+
+/*
+ * Has the log events after a position, and where is the last?  *known is false
+ * when there is no index to go along; where that is NULL, it is an error.
+ */
+bool
+log_index_last(PmLog *log, int64 after, int64 *position, bool *known)
+{
+	LogIndexScan scan;
+	bool		isnull = true;
+	bool		begun = log_index_begin_positions(&scan, log, after, PG_INT64_MAX);
+
+	if (known != NULL)
+		*known = begun;
+	else if (!begun)
+		log_index_refuse(log);
+	if (!begun)
+		return false;
+	if (log_index_next(&scan, BackwardScanDirection))
+		*position = DatumGetInt64(slot_getattr(scan.slot, log->attnum[EVENT_POSITION], &isnull));
+	log_index_end(&scan);
+	return !isnull;
+}
+
+/*
+ * The position of the first event that was recorded then or later.  False if
+ * there is none.  Reads the log up to there: no order of times is relied on.
+ */
+bool
+log_index_since(PmLog *log, TimestampTz since, int64 *position)
+{
+	LogIndexScan scan;
+	bool		found = false;
+
+	if (!log_index_begin_positions(&scan, log, PG_INT64_MIN, PG_INT64_MAX))
+		log_index_refuse(log);
+	while (!found && log_index_next(&scan, ForwardScanDirection))
+	{
+		bool		isnull;
+		Datum		recorded_at = slot_getattr(scan.slot, log->attnum[EVENT_RECORDED_AT], &isnull);
+
+		found = !isnull && DatumGetTimestampTz(recorded_at) >= since;
+		if (found)
+			*position = DatumGetInt64(slot_getattr(scan.slot, log->attnum[EVENT_POSITION],
+												   &isnull));
+	}
+	log_index_end(&scan);
+	return found;
+}
+
+/*
+ * Reads events with after < position <= up_to in their order, at most
+ * max_count.  False when there is no index to go along.
+ */
+bool
+log_index_read(PmLog *log, int64 after, int64 up_to, int64 max_count,
+			   LogIndexTake take, void *arg)
+{
+	LogIndexScan scan;
+	EventFields event;
+	bool		more = true;
+
+	if (!log_index_begin_positions(&scan, log, after, up_to))
+		return false;
+	log_audit(log, ACL_SELECT);
+	for (int64 count = 0; more && count < max_count; count++)
+	{
+		bool		isnull;
+
+		if (!log_index_next(&scan, ForwardScanDirection))
+			break;
+		/* Before anything else of it is looked at. */
+		crash_mark_position(DatumGetInt64(slot_getattr(scan.slot, log->attnum[EVENT_POSITION],
+													   &isnull)));
+		log_index_event(&scan, &event);
+		more = take(arg, &event);
+	}
+	log_index_end(&scan);
+	return true;
+}

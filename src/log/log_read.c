@@ -1,0 +1,383 @@
+/*
+ * log_read.c
+ *		Events of a log by something else than their position: by stream, by what
+ *		their metadata contain.
+ *
+ * Along the index that serves, where the log has it, and without a query: the
+ * head of log_index.c says why.
+ */
+#include "pm.h"
+
+#include "access/tableam.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_opfamily.h"
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "log/log_audit.h"
+#include "log/log_read.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+/* Room for so many rows to begin with. */
+#define LOG_READ_ROOM	64
+
+/* The GIN operator families jsonb_ops and jsonb_path_ops, which have no names in C. */
+#define LOG_READ_JSONB_OPS		4036
+#define LOG_READ_JSONB_PATH_OPS	4037
+
+/* ---------- by type ---------- */
+
+/*
+ * The types in a text[], as they are compared with the log's.
+ */
+void
+log_types_begin(LogTypes *types, PmLog *log, Datum array)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+	Oid			type;
+	int32		typmod;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT,
+					  &elements, &nulls, &count);
+	types->types = elements;
+	types->count = 0;
+	for (int i = 0; i < count; i++)
+		if (!nulls[i])
+			types->types[types->count++] = elements[i];
+	get_atttypetypmodcoll(log->relid, log->attnum[EVENT_TYPE], &type, &typmod, &types->collation);
+}
+
+bool
+log_types_have(const LogTypes *types, const EventFields *event)
+{
+	for (int i = 0; i < types->count && !event->nulls[EVENT_TYPE - 1]; i++)
+		if (DatumGetBool(DirectFunctionCall2Coll(texteq, types->collation,
+												 event->values[EVENT_TYPE - 1], types->types[i])))
+			return true;
+	return false;
+}
+
+/* ---------- by stream ---------- */
+
+/* An event of the stream. */
+typedef struct StreamRow
+{
+	bool		versionless;
+	int64		version;
+	int64		position;
+	ItemPointerData tid;
+} StreamRow;
+
+typedef struct StreamRows
+{
+	int64		count;
+	int64		room;
+	StreamRow  *rows;
+} StreamRows;
+
+/*
+ * The index of (stream, version) that pm.create_log makes.
+ */
+static bool
+log_read_of_streams(LogIndexScan *scan, Relation index)
+{
+	AttrNumber	stream = scan->log->attnum[EVENT_STREAM];
+
+	return index->rd_rel->relam == BTREE_AM_OID && index->rd_index->indisunique &&
+		index->rd_index->indnkeyatts == 2 && index->rd_index->indkey.values[0] == stream &&
+		index->rd_index->indkey.values[1] == scan->log->attnum[EVENT_VERSION] &&
+		index->rd_opfamily[0] == TEXT_BTREE_FAM_OID && index->rd_opcintype[0] == TEXTOID &&
+		index->rd_opfamily[1] == INTEGER_BTREE_FAM_OID && index->rd_opcintype[1] == INT8OID &&
+		index->rd_indoption[0] == 0 && index->rd_indoption[1] == 0 &&
+		index->rd_indcollation[0] ==
+		TupleDescAttr(RelationGetDescr(scan->rel), stream - 1)->attcollation;
+}
+
+static int64
+log_read_attribute(LogIndexScan *scan, int attribute, bool *isnull)
+{
+	Datum		value = slot_getattr(scan->slot, scan->log->attnum[attribute], isnull);
+
+	return *isnull ? 0 : DatumGetInt64(value);
+}
+
+static void
+log_read_note(StreamRows *rows, LogIndexScan *scan)
+{
+	StreamRow  *row;
+	bool		isnull;
+
+	if (rows->count == rows->room)
+	{
+		rows->room = Max(rows->room * 2, LOG_READ_ROOM);
+		rows->rows = rows->rows == NULL ? palloc(sizeof(StreamRow) * rows->room) :
+			repalloc_huge(rows->rows, sizeof(StreamRow) * rows->room);
+	}
+	row = &rows->rows[rows->count++];
+	row->version = log_read_attribute(scan, EVENT_VERSION, &row->versionless);
+	row->position = log_read_attribute(scan, EVENT_POSITION, &isnull);
+	row->tid = scan->slot->tts_tid;
+}
+
+/*
+ * Begins along the index of streams, after a version.
+ */
+static void
+log_read_after(LogIndexScan *scan, ScanKey keys, Datum stream, int64 after)
+{
+	Oid			collation = scan->index->rd_indcollation[0];
+
+	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, collation,
+						   F_TEXTEQ, stream);
+	ScanKeyEntryInitialize(&keys[1], 0, 2, BTGreaterStrategyNumber, InvalidOid, InvalidOid,
+						   F_INT8GT, Int64GetDatum(after));
+	log_index_along(scan, keys, 2);
+}
+
+/*
+ * Along the index of streams: the versions are in order, and no more of them
+ * are needed than are asked for.
+ */
+static void
+log_read_along_stream(LogIndexScan *scan, Datum stream, int64 after, int64 max_count,
+					  StreamRows *rows)
+{
+	ScanKeyData keys[2];
+
+	log_read_after(scan, keys, stream, after);
+	while (rows->count < max_count && log_index_next(scan, ForwardScanDirection))
+		log_read_note(rows, scan);
+	if (after > 0 || rows->count >= max_count)
+		return;
+	/* Then those without a version, which the index has in no order. */
+	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNULL, 2, InvalidStrategy, InvalidOid,
+						   InvalidOid, InvalidOid, (Datum) 0);
+	log_index_along(scan, keys, 2);
+	while (log_index_next(scan, ForwardScanDirection))
+		log_read_note(rows, scan);
+}
+
+/*
+ * Is the event in the slot one of the stream?
+ */
+static bool
+log_read_is_of(LogIndexScan *scan, Datum stream)
+{
+	AttrNumber	attnum = scan->log->attnum[EVENT_STREAM];
+	Oid			collation = TupleDescAttr(RelationGetDescr(scan->rel), attnum - 1)->attcollation;
+	bool		isnull;
+	Datum		value = slot_getattr(scan->slot, attnum, &isnull);
+
+	return !isnull && DatumGetBool(DirectFunctionCall2Coll(texteq, collation, value, stream));
+}
+
+/*
+ * Without that index all of the log is looked through.
+ */
+static void
+log_read_all(LogIndexScan *scan, Datum stream, int64 after, StreamRows *rows)
+{
+	log_index_along(scan, NULL, 0);
+	while (log_index_next(scan, ForwardScanDirection))
+	{
+		bool		isnull;
+		int64		version;
+
+		if (!log_read_is_of(scan, stream))
+			continue;
+		version = log_read_attribute(scan, EVENT_VERSION, &isnull);
+		if (isnull ? after <= 0 : version > after)
+			log_read_note(rows, scan);
+	}
+}
+
+static int
+log_read_compare(const void *a, const void *b)
+{
+	const StreamRow *one = a;
+	const StreamRow *other = b;
+
+	if (one->versionless != other->versionless)
+		return one->versionless ? 1 : -1;
+	if (one->version != other->version)
+		return one->version < other->version ? -1 : 1;
+	return one->position < other->position ? -1 : one->position > other->position ? 1 : 0;
+}
+
+/*
+ * Reads events of a stream with a version above "after", in the order of the
+ * versions, at most max_count.  Those without a version come after the others,
+ * by position, and only when reading from the stream's beginning.
+ */
+void
+log_read_stream(PmLog *log, Datum stream, int64 after, int64 max_count,
+				LogIndexTake take, void *arg)
+{
+	LogIndexScan scan;
+	StreamRows	rows = {0, 0, NULL};
+	EventFields event;
+
+	log_index_begin(&scan, log);
+	log_audit(log, ACL_SELECT);
+	if (log_index_choose(&scan, log_read_of_streams))
+		log_read_along_stream(&scan, stream, after, max_count, &rows);
+	else if (log_index_choose(&scan, log_index_of_positions))
+		log_read_all(&scan, stream, after, &rows);
+	else
+		log_index_refuse(log);
+	if (rows.count > 1)
+		qsort(rows.rows, rows.count, sizeof(StreamRow), log_read_compare);
+	for (int64 i = 0; i < Min(rows.count, max_count); i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!table_tuple_fetch_row_version(scan.rel, &rows.rows[i].tid, scan.snapshot, scan.slot))
+			elog(ERROR, "an event of log \"%s\" is gone", log->name);
+		log_index_event(&scan, &event);
+		if (!take(arg, &event))
+			break;
+	}
+	log_index_end(&scan);
+}
+
+/*
+ * Has the stream an event with a higher version?  Along the index that was
+ * chosen: that of the streams, or else that of the positions.
+ */
+static bool
+log_read_goes_on(LogIndexScan *scan, bool by_stream, Datum stream, int64 version)
+{
+	ScanKeyData keys[2];
+	bool		isnull;
+
+	if (by_stream)
+	{
+		log_read_after(scan, keys, stream, version);
+		return log_index_next(scan, ForwardScanDirection);
+	}
+	log_index_along(scan, NULL, 0);
+	while (log_index_next(scan, ForwardScanDirection))
+		if (log_read_is_of(scan, stream) &&
+			log_read_attribute(scan, EVENT_VERSION, &isnull) > version && !isnull)
+			return true;
+	return false;
+}
+
+/*
+ * For each of some streams, whether it goes on after a version.
+ */
+void
+log_read_ends(PmLog *log, Datum *streams, Datum *versions, int count, bool *goes_on)
+{
+	LogIndexScan scan;
+	bool		by_stream;
+
+	log_index_begin(&scan, log);
+	by_stream = log_index_choose(&scan, log_read_of_streams);
+	if (!by_stream && !log_index_choose(&scan, log_index_of_positions))
+		log_index_refuse(log);
+	for (int i = 0; i < count; i++)
+		goes_on[i] = log_read_goes_on(&scan, by_stream, streams[i], DatumGetInt64(versions[i]));
+	log_index_end(&scan);
+}
+
+/* ---------- by what the metadata contain ---------- */
+
+/*
+ * A GIN index of the metadata, which knows what contains what.
+ */
+static bool
+log_read_of_metadata(LogIndexScan *scan, Relation index)
+{
+	return index->rd_rel->relam == GIN_AM_OID &&
+		index->rd_index->indkey.values[0] == scan->log->attnum[EVENT_METADATA] &&
+		(index->rd_opfamily[0] == LOG_READ_JSONB_OPS ||
+		 index->rd_opfamily[0] == LOG_READ_JSONB_PATH_OPS);
+}
+
+/*
+ * The rows that the index has for one of the notes.
+ */
+static TIDBitmap *
+log_read_bitmap(LogIndexScan *scan, List *notes)
+{
+	TIDBitmap  *bitmap = tbm_create((Size) work_mem * 1024, NULL);
+	IndexScanDesc index_scan = compat_index_beginscan_bitmap(scan->index, scan->snapshot, 1);
+	ListCell   *lc;
+
+	foreach(lc, notes)
+	{
+		ScanKeyData key;
+
+		ScanKeyEntryInitialize(&key, 0, 1, JsonbContainsStrategyNumber, InvalidOid, InvalidOid,
+							   F_JSONB_CONTAINS, PointerGetDatum(lfirst(lc)));
+		index_rescan(index_scan, &key, 1, NULL, 0);
+		(void) index_getbitmap(index_scan, bitmap);
+	}
+	index_endscan(index_scan);
+	return bitmap;
+}
+
+/*
+ * Fetches the rows of one page of the bitmap.  Where the bitmap has become too
+ * large, each row of the page may be meant.
+ */
+static void
+log_read_page(LogIndexScan *scan, IndexFetchTableData *fetch, BlockNumber block,
+			  OffsetNumber *offsets, int count, LogIndexTake take, void *arg)
+{
+	bool		lossy = count < 0;
+
+	for (int i = 0; i < (lossy ? MaxHeapTuplesPerPage : count); i++)
+	{
+		bool		again = false;
+		EventFields event;
+		ItemPointerData tid;
+
+		CHECK_FOR_INTERRUPTS();
+		ItemPointerSet(&tid, block, lossy ? FirstOffsetNumber + i : offsets[i]);
+		if (!table_index_fetch_tuple(fetch, &tid, scan->snapshot, scan->slot, &again, NULL))
+			continue;
+		log_index_event(scan, &event);
+		(void) take(arg, &event);
+	}
+}
+
+/*
+ * Reads the events whose metadata may contain one of the notes (jsonb), and
+ * others perhaps: "take" looks.  False when the log has no index for that.
+ */
+bool
+log_read_containing(PmLog *log, List *notes, LogIndexTake take, void *arg)
+{
+	LogIndexScan scan;
+	OffsetNumber offsets[MaxHeapTuplesPerPage];
+	TIDBitmap  *bitmap;
+	CompatBitmapIterator *iterator;
+	IndexFetchTableData *fetch;
+	BlockNumber block;
+	int			count;
+
+	log_index_begin(&scan, log);
+	if (!log_index_choose(&scan, log_read_of_metadata))
+	{
+		log_index_end(&scan);
+		return false;
+	}
+	log_audit(log, ACL_SELECT);
+	bitmap = log_read_bitmap(&scan, notes);
+	fetch = table_index_fetch_begin(scan.rel);
+	iterator = compat_bitmap_begin(bitmap);
+	while (compat_bitmap_next(iterator, &block, offsets, &count))
+		log_read_page(&scan, fetch, block, offsets, count, take, arg);
+	compat_bitmap_end(iterator);
+	table_index_fetch_end(fetch);
+	tbm_free(bitmap);
+	log_index_end(&scan);
+	return true;
+}

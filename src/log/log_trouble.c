@@ -1,0 +1,194 @@
+/*
+ * log_trouble.c
+ *		What keeps a role from reading a log, and since when.
+ *
+ * Most of it is in the hands of the table's owner: a lock, the guard, the
+ * rights, the sequence.  So it is told to whoever asks, and raised only where
+ * the log alone was asked for.
+ */
+#include "pm.h"
+
+#include "log/log_trouble.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/rls.h"
+#include "utils/timestamp.h"
+
+/* For so long a follower waits for a log, for the sake of the order, ms. */
+#define LOG_TROUBLE_PATIENCE	1000
+
+static void
+log_trouble_note(LogTrouble *trouble, int sqlerrcode, const char *message, const char *detail,
+				 const char *hint)
+{
+	trouble->message = message;
+	trouble->detail = detail;
+	trouble->hint = hint;
+	trouble->sqlerrcode = sqlerrcode;
+	trouble->locked = false;
+}
+
+/*
+ * Is there a right that the role lacks, to read all of the log?
+ */
+bool
+log_trouble_rights(LogTrouble *trouble, PmLog *log, Oid role)
+{
+	const char *user = GetUserNameFromId(role, true);
+
+	if (user == NULL)
+		user = "";
+	if (!log_may_select(log, role))
+		log_trouble_note(trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
+						 psprintf("role \"%s\" may not read log \"%s\"", user, log->name), NULL,
+						 psprintf("Run %s.", log_grants(log->relid, user)));
+	/* A row policy must not hide events from a reader without a word. */
+	else if (check_enable_rls(log->relid, role, true) == RLS_ENABLED)
+		log_trouble_note(trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
+						 psprintf("row-level security hides events of log \"%s\" from role \"%s\"",
+								  log->name, user), NULL,
+						 psprintf("Run ALTER TABLE %s DISABLE ROW LEVEL SECURITY, or ALTER ROLE %s BYPASSRLS.",
+								  log->table, quote_identifier(user)));
+	/* Its owner trims it. */
+	else if (!log_owner_can_read(log))
+		log_trouble_note(trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
+						 psprintf("the owner of log \"%s\" may not read all of it", log->name),
+						 "Row-level security is forced on the owner, or the right is revoked.",
+						 psprintf("Run ALTER TABLE %s NO FORCE ROW LEVEL SECURITY; %s.", log->table,
+								  log_grants(log->relid, GetUserNameFromId(log->owner, false))));
+	else
+		return false;
+	return true;
+}
+
+/*
+ * Is there anything that can be seen without looking into it?
+ */
+bool
+log_trouble(LogTrouble *trouble, PmLog *log, Oid role)
+{
+	if (log->problem == NULL)
+		return log_trouble_rights(trouble, log, role);
+	log_trouble_note(trouble, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, log->problem, NULL, log->hint);
+	return true;
+}
+
+void
+log_trouble_locked(LogTrouble *trouble, const char *name)
+{
+	log_trouble_note(trouble, ERRCODE_LOCK_NOT_AVAILABLE,
+					 psprintf("log \"%s\" is locked", name), NULL,
+					 "SELECT * FROM pm.blocker shows which session holds the lock.");
+	trouble->locked = true;
+}
+
+void
+log_trouble_missing(LogTrouble *trouble, const char *name)
+{
+	log_trouble_note(trouble, ERRCODE_UNDEFINED_OBJECT,
+					 psprintf("event log \"%s\" does not exist", name), NULL,
+					 "Stop following it with pm.unfollow.");
+}
+
+/*
+ * The sequence is behind what has been read.
+ */
+void
+log_trouble_rewound(LogTrouble *trouble, PmLog *log, int64 last, int64 needed)
+{
+	char	   *hint;
+	char	   *problem = highwater_set_back(log->name, last, needed, &hint);
+
+	log_trouble_note(trouble, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, problem, NULL, hint);
+}
+
+void
+log_trouble_no_index(LogTrouble *trouble, PmLog *log)
+{
+	log_trouble_note(trouble, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					 psprintf("log \"%s\" has no index of its positions", log->name), NULL,
+					 psprintf("Run ALTER TABLE %s ADD PRIMARY KEY (%s).", log->table, log->pos));
+}
+
+void
+log_trouble_raise(const LogTrouble *trouble)
+{
+	ereport(ERROR,
+			(errcode(trouble->sqlerrcode),
+			 errmsg("%s", trouble->message),
+			 trouble->detail ? errdetail("%s", trouble->detail) : 0,
+			 trouble->hint ? errhint("%s", trouble->hint) : 0));
+}
+
+/* ---------- since when ---------- */
+
+/*
+ * Of each unit alone: one that is further in the log, or has not to look at it
+ * now, does not find what keeps another from it.
+ */
+typedef struct LogTroubleKey
+{
+	int			manager;
+	int			lane;
+	char		name[LOG_MAX_NAME];
+} LogTroubleKey;
+
+typedef struct LogTroubleEntry
+{
+	LogTroubleKey key;			/* hash key */
+	TimestampTz since;
+} LogTroubleEntry;
+
+static HTAB *troubles = NULL;
+
+static void
+log_trouble_key(LogTroubleKey *key, int manager, int lane, const char *name)
+{
+	memset(key, 0, sizeof(*key));
+	key->manager = manager;
+	key->lane = lane;
+	strlcpy(key->name, name, sizeof(key->name));
+}
+
+/*
+ * This backend cannot read a log for a unit.  Has it found so for long enough to
+ * go on without it?
+ */
+bool
+log_trouble_lasts(int manager, int lane, const char *name)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	LogTroubleKey key;
+	LogTroubleEntry *entry;
+	bool		found;
+
+	if (troubles == NULL)
+	{
+		HASHCTL		ctl;
+
+		memset(&ctl, 0, sizeof(ctl));
+		ctl.keysize = sizeof(LogTroubleKey);
+		ctl.entrysize = sizeof(LogTroubleEntry);
+		troubles = hash_create("pm log troubles", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+	}
+	log_trouble_key(&key, manager, lane, name);
+	entry = hash_search(troubles, &key, HASH_ENTER, &found);
+	/* The clock may have been set back. */
+	if (!found || entry->since > now)
+		entry->since = now;
+	return TimestampDifferenceExceeds(entry->since, now, LOG_TROUBLE_PATIENCE);
+}
+
+/*
+ * It can read the log.
+ */
+void
+log_trouble_over(int manager, int lane, const char *name)
+{
+	LogTroubleKey key;
+
+	if (troubles == NULL || hash_get_num_entries(troubles) == 0)
+		return;
+	log_trouble_key(&key, manager, lane, name);
+	(void) hash_search(troubles, &key, HASH_REMOVE, NULL);
+}

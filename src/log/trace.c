@@ -1,0 +1,339 @@
+/*
+ * trace.c
+ *		pm.trace: the tree of what one event caused.
+ *
+ * pm.append in a handler writes into the new event's metadata which event
+ * caused it.  This follows these notes downwards, a generation at a time, in
+ * all logs that the caller may read.
+ *
+ * The caller has named one log only.  No other is waited for, or locked for
+ * longer than it is read, nor locked at all by who may not read it; one that
+ * cannot be read now is left out, and said to be.
+ */
+#include "pm.h"
+
+#include <ctype.h>
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "log/log_read.h"
+#include "nodes/pg_list.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/hsearch.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/tuplestore.h"
+
+#define TRACE_COLUMNS	8
+
+/* So many logs that were left out are named. */
+#define TRACE_NAMES		10
+
+PG_FUNCTION_INFO_V1(pm_trace);
+
+typedef struct TraceKey
+{
+	int64		position;
+	Oid			relid;
+	uint32		padding;
+} TraceKey;
+
+/* One generation: the notes that its children carry. */
+typedef struct Trace
+{
+	ReturnSetInfo *rsinfo;
+	HTAB	   *seen;			/* events put out: metadata can be forged into a circle */
+	int			depth;
+	List	   *notes;			/* of Datum, jsonb */
+	MemoryContext context;
+} Trace;
+
+/*
+ * {"causation": {"log": ..., "position": ...}}
+ */
+static Datum
+trace_note(const char *log, int64 position)
+{
+	StringInfoData note;
+
+	initStringInfo(&note);
+	appendStringInfoString(&note, "{\"causation\": {\"log\": ");
+	escape_json(&note, log);
+	appendStringInfo(&note, ", \"position\": " INT64_FORMAT "}}", position);
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(note.data));
+}
+
+/*
+ * What the event says caused it: a field of that, or NULL.
+ */
+static char *
+trace_cause(EventFields *event, const char *field)
+{
+	LOCAL_FCINFO(fcinfo, 2);
+	Datum		path[2] = {CStringGetTextDatum("causation"), CStringGetTextDatum(field)};
+	Datum		result;
+
+	if (event->nulls[EVENT_METADATA - 1])
+		return NULL;
+	InitFunctionCallInfoData(*fcinfo, NULL, 2, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = event->values[EVENT_METADATA - 1];
+	fcinfo->args[0].isnull = false;
+	fcinfo->args[1].value = PointerGetDatum(construct_array(path, 2, TEXTOID, -1, false, TYPALIGN_INT));
+	fcinfo->args[1].isnull = false;
+	result = jsonb_extract_path_text(fcinfo);
+	return fcinfo->isnull ? NULL : TextDatumGetCString(result);
+}
+
+/*
+ * Puts out an event, and notes it as a parent of the next generation.
+ */
+static void
+trace_put(Trace *trace, PmLog *log, EventFields *event)
+{
+	static const int columns[] = {EVENT_POSITION, EVENT_STREAM, EVENT_TYPE, EVENT_RECORDED_AT};
+	Datum		values[TRACE_COLUMNS];
+	bool		nulls[TRACE_COLUMNS];
+	char	   *cause_log = trace_cause(event, "log");
+	char	   *cause_position = trace_cause(event, "position");
+	int64		position = 0;
+	char	   *end = NULL;
+	MemoryContext caller;
+	TraceKey	key = {0};
+	bool		found;
+
+	key.relid = log->relid;
+	key.position = DatumGetInt64(event->values[EVENT_POSITION - 1]);
+	(void) hash_search(trace->seen, &key, HASH_ENTER, &found);
+	if (found)
+		return;
+
+	values[0] = Int32GetDatum(trace->depth);
+	values[1] = CStringGetTextDatum(log->name);
+	nulls[0] = nulls[1] = false;
+	for (int i = 0; i < lengthof(columns); i++)
+	{
+		values[i + 2] = event->values[columns[i] - 1];
+		nulls[i + 2] = event->nulls[columns[i] - 1];
+		/* The table may be gone before the result is looked at. */
+		if (!nulls[i + 2] && (columns[i] == EVENT_STREAM || columns[i] == EVENT_TYPE))
+			values[i + 2] = PointerGetDatum(PG_DETOAST_DATUM(values[i + 2]));
+	}
+	nulls[6] = cause_log == NULL;
+	values[6] = cause_log ? CStringGetTextDatum(cause_log) : (Datum) 0;
+	/* Metadata can be anything. */
+	errno = 0;
+	if (cause_position != NULL && isdigit((unsigned char) cause_position[0]))
+		position = strtoll(cause_position, &end, 10);
+	nulls[7] = end == NULL || *end != '\0' || errno != 0;
+	values[7] = Int64GetDatum(position);
+	tuplestore_putvalues(trace->rsinfo->setResult, trace->rsinfo->setDesc, values, nulls);
+
+	caller = MemoryContextSwitchTo(trace->context);
+	trace->notes = lappend(trace->notes, DatumGetPointer(trace_note(log->name, key.position)));
+	MemoryContextSwitchTo(caller);
+}
+
+/* What of a log is looked for. */
+typedef struct TraceWanted
+{
+	Trace	   *trace;
+	PmLog	   *log;
+	List	   *notes;			/* with one of these; NIL: any event */
+	MemoryContext context;		/* reset for each event */
+	bool		note;			/* the positions only */
+	int64	   *positions;
+	int			count;
+	int			room;
+} TraceWanted;
+
+/*
+ * Notes an event that was found, for later.
+ */
+static void
+trace_note_position(TraceWanted *wanted, int64 position)
+{
+	if (wanted->count == wanted->room)
+	{
+		wanted->room = Max(wanted->room * 2, 64);
+		wanted->positions = wanted->positions == NULL ? palloc(sizeof(int64) * wanted->room) :
+			repalloc_huge(wanted->positions, sizeof(int64) * wanted->room);
+	}
+	wanted->positions[wanted->count++] = position;
+}
+
+static bool
+trace_take(void *arg, EventFields *event)
+{
+	TraceWanted *wanted = arg;
+	MemoryContext caller = MemoryContextSwitchTo(wanted->context);
+	bool		found = wanted->notes == NIL;
+	ListCell   *lc;
+
+	foreach(lc, wanted->notes)
+	{
+		if (found || event->nulls[EVENT_METADATA - 1])
+			break;
+		found = DatumGetBool(DirectFunctionCall2(jsonb_contains, event->values[EVENT_METADATA - 1],
+												 PointerGetDatum(lfirst(lc))));
+	}
+	if (found && !wanted->note)
+		trace_put(wanted->trace, wanted->log, event);
+	MemoryContextSwitchTo(caller);
+	if (found && wanted->note)
+		trace_note_position(wanted, DatumGetInt64(event->values[EVENT_POSITION - 1]));
+	MemoryContextReset(wanted->context);
+	return true;
+}
+
+static int
+trace_compare(const void *a, const void *b)
+{
+	int64		one = *(const int64 *) a;
+	int64		other = *(const int64 *) b;
+
+	return one < other ? -1 : one > other ? 1 : 0;
+}
+
+/*
+ * Reads the event at a position.  False when the log has no index for that.
+ */
+static bool
+trace_read_one(TraceWanted *wanted, int64 position)
+{
+	return log_index_read(wanted->log, Max(position, PG_INT64_MIN + 1) - 1, position, 1,
+						  trace_take, wanted);
+}
+
+/*
+ * Reads the events of a log whose metadata has one of the notes, in their
+ * order.  Without an index of the metadata the log is read through.  False when
+ * there is no index to do that along.
+ */
+static bool
+trace_read(Trace *trace, PmLog *log, List *notes)
+{
+	TraceWanted wanted = {trace, log, notes, NULL, true, NULL, 0, 0};
+	bool		read = true;
+
+	wanted.context = AllocSetContextCreate(CurrentMemoryContext, "pm trace", ALLOCSET_DEFAULT_SIZES);
+	if (log_read_containing(log, notes, trace_take, &wanted))
+	{
+		wanted.note = false;
+		if (wanted.count > 1)
+			qsort(wanted.positions, wanted.count, sizeof(int64), trace_compare);
+		for (int i = 0; read && i < wanted.count; i++)
+			read = trace_read_one(&wanted, wanted.positions[i]);
+	}
+	else
+	{
+		wanted.note = false;
+		read = log_index_read(log, PG_INT64_MIN, PG_INT64_MAX, PG_INT64_MAX, trace_take, &wanted);
+	}
+	MemoryContextDelete(wanted.context);
+	return read;
+}
+
+/*
+ * Reads a log for the next generation, unless the caller may not.  False when
+ * that cannot be done now.
+ */
+static bool
+trace_generation(Trace *trace, LogSource *source, List *notes)
+{
+	PmLog	   *log;
+	bool		locked;
+	bool		read = true;
+
+	if (!log_has_right(source->relid, GetUserId()))
+		return true;
+	log = log_open_nowait(source->name, &locked);
+	if (log == NULL)
+		return !locked;
+	/* What is wrong with a log pm.status says, to those that it concerns. */
+	if (log->problem == NULL && log_may_read(log, GetUserId()))
+		read = trace_read(trace, log, notes);
+	UnlockRelationOid(log->relid, AccessShareLock);
+	return read;
+}
+
+/*
+ * Says which logs were left out.
+ */
+static void
+trace_report(List *left_out)
+{
+	StringInfoData names;
+	ListCell   *lc;
+
+	if (left_out == NIL)
+		return;
+	initStringInfo(&names);
+	foreach(lc, left_out)
+	{
+		if (foreach_current_index(lc) == TRACE_NAMES)
+			appendStringInfo(&names, " and %d more", list_length(left_out) - TRACE_NAMES);
+		if (foreach_current_index(lc) < TRACE_NAMES)
+			appendStringInfo(&names, "%s\"%s\"", foreach_current_index(lc) > 0 ? ", " : "",
+							 (char *) lfirst(lc));
+	}
+	ereport(NOTICE,
+			(errmsg("pm.trace has left out logs that cannot be read now: %s", names.data),
+			 errhint("SELECT * FROM pm.blocker shows who locks a log.")));
+}
+
+/*
+ * pm.trace(log, pos)
+ */
+Datum
+pm_trace(PG_FUNCTION_ARGS)
+{
+	PmLog	   *root = log_open_as(log_arg_name(fcinfo, 0), GetUserId());
+	Trace		trace = {(ReturnSetInfo *) fcinfo->resultinfo, NULL, 0, NIL, CurrentMemoryContext};
+	TraceWanted wanted = {&trace, root, NIL, NULL, false, NULL, 0, 0};
+	List	   *sources;
+	List	   *left_out = NIL;
+	HASHCTL		ctl;
+	ListCell   *lc;
+
+	InitMaterializedSRF(fcinfo, 0);
+	log_require_select(root, GetUserId());
+	log_require_whole(root);
+	/* What this transaction has written so far is to be seen. */
+	CommandCounterIncrement();
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = ctl.entrysize = sizeof(TraceKey);
+	ctl.hcxt = CurrentMemoryContext;
+	trace.seen = hash_create("pm trace", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	wanted.context = AllocSetContextCreate(CurrentMemoryContext, "pm trace", ALLOCSET_DEFAULT_SIZES);
+	if (!trace_read_one(&wanted, PG_GETARG_INT64(1)))
+		log_index_refuse(root);
+	if (trace.notes == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("log \"%s\" has no event at position %lld", root->name, (long long) PG_GETARG_INT64(1))));
+
+	sources = log_sources();
+	while (trace.notes != NIL)
+	{
+		List	   *notes = trace.notes;
+
+		CHECK_FOR_INTERRUPTS();
+		trace.notes = NIL;
+		trace.depth++;
+		foreach(lc, sources)
+		{
+			LogSource  *source = lfirst(lc);
+
+			if (trace_generation(&trace, source, notes))
+				continue;
+			left_out = lappend(left_out, source->name);
+			sources = foreach_delete_current(sources, lc);
+		}
+	}
+	trace_report(left_out);
+	return (Datum) 0;
+}

@@ -1,0 +1,284 @@
+/*
+ * trim.c
+ *		pm.trim: deleting the oldest events of a log.
+ *
+ * The table is locked first, and what is deleted is decided then (log_open.c).
+ * Where a DELETE would run nothing but itself, the events go without one
+ * (trim_direct.c), whoever asks.  Where the table has triggers, foreign keys or
+ * rules for it, its owner gets a DELETE, in which they run with his rights as
+ * they would in his own; and nobody else gets one.
+ *
+ * The statement names the table, and a name can come to mean another table while
+ * ours is locked: its schema can be renamed.  So the statement is analyzed, its
+ * tables are compared with the log's, and what was compared is what is run.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "executor/tstoreReceiver.h"
+#include "log/log.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
+#include "storage/lmgr.h"
+#include "tcop/dest.h"
+#include "tcop/tcopprot.h"
+#include "log/trim_direct.h"
+#include "log/trimmed.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+
+/* The versions of so many streams are kept at once. */
+#define TRIM_KEEP_CHUNK	1000
+
+PG_FUNCTION_INFO_V1(pm_trim);
+
+/* What the statement returns. */
+typedef struct TrimResult
+{
+	Tuplestorestate *rows;
+	TupleDesc	desc;
+} TrimResult;
+
+/*
+ * Deletes events.  The result is how many, and with it, a row each, the streams
+ * that have none left, with their last versions.
+ */
+static char *
+trim_statement(PmLog *log, int64 up_to, int64 count)
+{
+	return psprintf("WITH d AS (DELETE FROM ONLY %s WHERE %s OPERATOR(pg_catalog.=) ANY (ARRAY("
+					"SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.<=) " INT64_FORMAT
+					" ORDER BY %s LIMIT " INT64_FORMAT ")) RETURNING %s AS stream, %s AS version), "
+					"s AS (SELECT d.stream, coalesce(pg_catalog.max(d.version), 0) AS version FROM d GROUP BY d.stream) "
+					"SELECT n.count, e.stream, e.version FROM (SELECT pg_catalog.count(*) AS count FROM d) n "
+					"LEFT JOIN (SELECT s.stream, s.version FROM s "
+	/* LIMIT makes it a lookup for each stream. */
+					"WHERE (SELECT 1 FROM ONLY %s r WHERE r.%s OPERATOR(pg_catalog.=) s.stream "
+					"AND r.%s OPERATOR(pg_catalog.>) s.version LIMIT 1) IS NULL) e ON true",
+					log->table, log->pos, log->pos, log->table, log->pos, up_to, log->pos, count,
+					log->stream, log->version, log->table, log->stream, log->version);
+}
+
+/*
+ * Does the query name another table?
+ */
+static bool
+trim_names_other(Node *node, void *relid)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+		return ((RangeTblEntry *) node)->rtekind == RTE_RELATION &&
+			((RangeTblEntry *) node)->relid != *(Oid *) relid;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, trim_names_other, relid, QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, trim_names_other, relid);
+}
+
+/*
+ * The plan of a statement that names the log's table, and no other.
+ */
+static PlannedStmt *
+trim_plan(PmLog *log, const char *sql)
+{
+	RawStmt    *statement = linitial_node(RawStmt, pg_parse_query(sql));
+	Query	   *query = parse_analyze_fixedparams(statement, sql, NULL, 0, NULL);
+	List	   *plans;
+
+	if (trim_names_other((Node *) query, &log->relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s is not the table of log \"%s\" any more", log->table, log->name),
+				 errhint("Its schema was renamed meanwhile. Try again.")));
+	plans = pg_plan_queries(pg_rewrite_query(query), sql, 0, NULL);
+	/* Rules on a table that a WITH query changes are refused, but for one in its place. */
+	if (list_length(plans) != 1)
+		elog(ERROR, "unexpected number of statements: %d", list_length(plans));
+	return linitial_node(PlannedStmt, plans);
+}
+
+/*
+ * Runs it.  Assumes an open scope.
+ */
+static TrimResult
+trim_run(PmLog *log, const char *sql)
+{
+	TrimResult	result = {tuplestore_begin_heap(false, false, work_mem), NULL};
+	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
+	PlannedStmt *plan;
+	QueryDesc  *query;
+
+	SetTuplestoreDestReceiverParams(receiver, result.rows, CurrentMemoryContext, false, NULL, NULL);
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	plan = trim_plan(log, sql);
+	/* Planning may have run functions of indexes, which may have written. */
+	CommandCounterIncrement();
+	UpdateActiveSnapshotCommandId();
+	query = CreateQueryDesc(plan, sql, GetActiveSnapshot(), InvalidSnapshot, receiver, NULL, NULL, 0);
+	ExecutorStart(query, 0);
+	result.desc = CreateTupleDescCopy(query->tupDesc);
+	compat_executor_run(query);
+	ExecutorFinish(query);
+	ExecutorEnd(query);
+	FreeQueryDesc(query);
+	receiver->rDestroy(receiver);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+	return result;
+}
+
+/*
+ * Keeps the versions of the streams that have no events left.  Returns how many
+ * events were deleted.
+ */
+static int64
+trim_keep_versions(PmLog *log, TrimResult *result)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(result->desc, &TTSOpsMinimalTuple);
+	Datum	   *streams = palloc(sizeof(Datum) * TRIM_KEEP_CHUNK);
+	Datum	   *versions = palloc(sizeof(Datum) * TRIM_KEEP_CHUNK);
+	int			count = 0;
+	int64		deleted = 0;
+
+	/* Planning it may have run code of the table's owner. */
+	if (TupleDescAttr(result->desc, 1)->atttypid != TEXTOID ||
+		TupleDescAttr(result->desc, 2)->atttypid != INT8OID)
+		log_refuse_types(log);
+	while (tuplestore_gettupleslot(result->rows, true, false, slot))
+	{
+		bool		isnull;
+		Datum		stream;
+
+		deleted = DatumGetInt64(slot_getattr(slot, 1, &isnull));
+		stream = slot_getattr(slot, 2, &isnull);
+		if (isnull)
+			continue;
+		streams[count] = PointerGetDatum(PG_DETOAST_DATUM_COPY(stream));
+		versions[count] = slot_getattr(slot, 3, &isnull);
+		if (++count < TRIM_KEEP_CHUNK)
+			continue;
+		trimmed_keep(log->name, streams, versions, count);
+		while (count > 0)
+			pfree(DatumGetPointer(streams[--count]));
+		CHECK_FOR_INTERRUPTS();
+	}
+	trimmed_keep(log->name, streams, versions, count);
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(result->rows);
+	return deleted;
+}
+
+static void
+trim_require_rights(PmLog *log)
+{
+	AclResult	acl;
+
+	log_require_select(log, GetUserId());
+	acl = pg_class_aclcheck(log->relid, GetUserId(), ACL_DELETE);
+	if (acl != ACLCHECK_OK)
+		aclcheck_error(acl, OBJECT_TABLE, log->name);
+	log_require_whole(log);
+}
+
+/*
+ * Refuses to delete what a follower has not handled, or has parked.
+ */
+static void
+trim_require_handled(PmLog *log, int64 up_to)
+{
+	static ExecStatement slowest = {
+		NULL,
+		"SELECT process_manager, position FROM pm_catalog.cursor "
+		"WHERE log OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.<) $2 "
+		"ORDER BY position LIMIT 1",
+		2, {TEXTOID, INT8OID}
+	};
+	static ExecStatement oldest_parked = {
+		NULL,
+		"SELECT p.name, k.position FROM pm_catalog.process_manager p CROSS JOIN LATERAL "
+		"(SELECT position FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) p.name "
+		"AND log OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.<=) $2 ORDER BY position LIMIT 1) k "
+		"ORDER BY k.position LIMIT 1",
+		2, {TEXTOID, INT8OID}
+	};
+	Datum		values[2] = {CStringGetTextDatum(log->name), Int64GetDatum(up_to)};
+	ExecScope	scope;
+	bool		isnull;
+
+	exec_begin_owner(&scope);
+	if (exec_statement(&slowest, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot trim log \"%s\" up to position %lld", log->name, (long long) up_to),
+				 errdetail("Process manager \"%s\" has handled it up to position %lld only.",
+						   exec_text(0, 1), (long long) DatumGetInt64(exec_value(0, 2, &isnull)))));
+	if (exec_statement(&oldest_parked, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot trim log \"%s\" up to position %lld", log->name, (long long) up_to),
+				 errdetail("Process manager \"%s\" has parked the event at position %lld.",
+						   exec_text(0, 1), (long long) DatumGetInt64(exec_value(0, 2, &isnull)))));
+	exec_end(&scope);
+}
+
+/*
+ * With a DELETE, as the table's owner would.
+ */
+static int64
+trim_with_delete(PmLog *log, const char *obstacle, int64 up_to, int64 count)
+{
+	const char *owner = GetUserNameFromId(log->owner, false);
+	ExecScope	scope;
+	TrimResult	result;
+	int64		deleted;
+
+	if (GetUserId() != log->owner)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("log \"%s\" can only be trimmed by the owner of its table", log->name),
+				 errdetail("%s Nobody else runs what that calls.", obstacle),
+				 errhint("Connect as \"%s\" and call pm.trim there.", owner)));
+	exec_begin_writer(&scope);
+	result = trim_run(log, trim_statement(log, up_to, count));
+	deleted = trim_keep_versions(log, &result);
+	exec_end(&scope);
+	return deleted;
+}
+
+/*
+ * pm.trim(log, up_to, max_count)
+ *
+ * The lock on the log keeps a cursor from being set back, or a follower from
+ * being added, to events that are about to go.  While it is waited for, the
+ * table is not locked as a writer's, which readers would wait for.
+ */
+Datum
+pm_trim(PG_FUNCTION_ARGS)
+{
+	PmLog	   *log = log_open_as(log_arg_name(fcinfo, 0), GetUserId());
+	int64		up_to = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
+	int64		count = log_arg_count(fcinfo, 2);
+	const char *obstacle;
+
+	/* An old snapshot would not see where the cursors are. */
+	highwater_require_fresh_snapshots("pm.trim");
+	exec_require_writable("pm.trim");
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("up_to must not be null")));
+	trim_require_rights(log);
+	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ShareLock);
+	log = log_lock(log, RowExclusiveLock);
+	trim_require_rights(log);
+	trim_require_handled(log, up_to);
+	obstacle = trim_direct_obstacle(log);
+	if (obstacle != NULL)
+		PG_RETURN_INT64(trim_with_delete(log, obstacle, up_to, count));
+	PG_RETURN_INT64(trim_direct(log, up_to, count));
+}

@@ -1,0 +1,271 @@
+/*
+ * trim_direct.c
+ *		Deleting the oldest events of a log without a DELETE.
+ *
+ * Whoever plans and runs a DELETE runs what the table's owner has attached to
+ * it: triggers, and the functions of index expressions and predicates.  These
+ * could fetch from the cursors of the session, release its advisory locks, and
+ * execute what it has prepared, whatever role they run as.  So events are deleted
+ * along the index of positions, and nothing but PostgreSQL's own code is called
+ * (log_index.c).  A DELETE would do no more, where the table has neither a rule
+ * nor a trigger for it but the guard's, whose work is done here; a foreign key that
+ * refers to the table is such a trigger.
+ */
+#include "pm.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_trigger.h"
+#include "executor/executor.h"
+#include "executor/tuptable.h"
+#include "log/guard.h"
+#include "log/log_audit.h"
+#include "log/log_read.h"
+#include "log/trim_direct.h"
+#include "log/trimmed.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+/* After so many events it is looked up which streams have none left. */
+#define TRIM_DIRECT_CHUNK	1000
+
+/* A stream of which an event was deleted. */
+typedef struct TrimStream
+{
+	text	   *name;
+	int64		version;		/* 0: it had none */
+} TrimStream;
+
+typedef struct TrimDirect
+{
+	PmLog	   *log;
+	LogIndexScan scan;
+	TupleTableSlot *updated;	/* what an event has become meanwhile */
+	MemoryContext context;		/* of what follows */
+	TrimStream	streams[TRIM_DIRECT_CHUNK];
+	int			nstreams;
+} TrimDirect;
+
+/* ---------- what a DELETE would run besides ---------- */
+
+static const char *
+trim_direct_rule(Relation rel)
+{
+	for (int i = 0; rel->rd_rules != NULL && i < rel->rd_rules->numLocks; i++)
+		if (rel->rd_rules->rules[i]->event == CMD_DELETE)
+			return "The table has a rule for DELETE.";
+	return NULL;
+}
+
+static const char *
+trim_direct_trigger(Relation rel)
+{
+	TriggerDesc *desc = rel->trigdesc;
+
+	for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
+	{
+		Trigger    *trigger = &desc->triggers[i];
+
+		if (!TRIGGER_FOR_DELETE(trigger->tgtype) || trigger->tgenabled == TRIGGER_DISABLED ||
+			strcmp(trigger->tgname, GUARD_WRITE_TRIGGER) == 0)
+			continue;
+		if (trigger->tgisinternal && OidIsValid(trigger->tgconstrrelid))
+			return psprintf("A foreign key of table \"%s\" refers to it.",
+							get_rel_name(trigger->tgconstrrelid));
+		return psprintf("The table has trigger \"%s\" for DELETE.", trigger->tgname);
+	}
+	return NULL;
+}
+
+/*
+ * What keeps the log from being trimmed without a DELETE, as a sentence; NULL if
+ * nothing does.  Assumes a log that is whole: its guard is pm's own.
+ */
+const char *
+trim_direct_obstacle(PmLog *log)
+{
+	Relation	rel = table_open(log->relid, NoLock);
+	const char *obstacle = trim_direct_rule(rel);
+
+	if (obstacle == NULL)
+		obstacle = trim_direct_trigger(rel);
+	table_close(rel, NoLock);
+	return obstacle;
+}
+
+/* ---------- which streams have no events left ---------- */
+
+static int
+trim_direct_compare(const void *a, const void *b)
+{
+	const TrimStream *one = a;
+	const TrimStream *other = b;
+	Size		size = VARSIZE(one->name);
+	int			order;
+
+	if (size != VARSIZE(other->name))
+		return size < VARSIZE(other->name) ? -1 : 1;
+	order = memcmp(one->name, other->name, size);
+	if (order != 0)
+		return order;
+	/* The last version first. */
+	return one->version > other->version ? -1 : one->version < other->version ? 1 : 0;
+}
+
+/*
+ * The last version of each stream.
+ */
+static void
+trim_direct_unique(TrimDirect *trim)
+{
+	TrimStream *streams = trim->streams;
+	int			count = 0;
+
+	qsort(streams, trim->nstreams, sizeof(TrimStream), trim_direct_compare);
+	for (int i = 0; i < trim->nstreams; i++)
+	{
+		text	   *name = streams[i].name;
+
+		if (count > 0 && VARSIZE(streams[count - 1].name) == VARSIZE(name) &&
+			memcmp(streams[count - 1].name, name, VARSIZE(name)) == 0)
+			continue;
+		streams[count++] = streams[i];
+	}
+	trim->nstreams = count;
+}
+
+/*
+ * Keeps the versions of the streams whose last events were among those deleted
+ * so far.
+ */
+static void
+trim_direct_keep(TrimDirect *trim)
+{
+	MemoryContext caller = MemoryContextSwitchTo(trim->context);
+	Datum		streams[TRIM_DIRECT_CHUNK];
+	Datum		versions[TRIM_DIRECT_CHUNK];
+	bool		goes_on[TRIM_DIRECT_CHUNK];
+	int			count = 0;
+
+	trim_direct_unique(trim);
+	for (int i = 0; i < trim->nstreams; i++)
+	{
+		streams[i] = PointerGetDatum(trim->streams[i].name);
+		versions[i] = Int64GetDatum(trim->streams[i].version);
+	}
+	log_read_ends(trim->log, streams, versions, trim->nstreams, goes_on);
+	for (int i = 0; i < trim->nstreams; i++)
+		if (!goes_on[i])
+		{
+			streams[count] = streams[i];
+			versions[count++] = versions[i];
+		}
+	trimmed_keep(trim->log->name, streams, versions, count);
+	trim->nstreams = 0;
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(trim->context);
+}
+
+static void
+trim_direct_note(TrimDirect *trim, TupleTableSlot *slot)
+{
+	AttrNumber *attnum = trim->log->attnum;
+	TrimStream *stream = &trim->streams[trim->nstreams];
+	MemoryContext caller;
+	Datum		value;
+	bool		isnull;
+
+	value = slot_getattr(slot, attnum[EVENT_STREAM], &isnull);
+	if (isnull)
+		return;
+	caller = MemoryContextSwitchTo(trim->context);
+	stream->name = DatumGetTextPCopy(value);
+	MemoryContextSwitchTo(caller);
+	value = slot_getattr(slot, attnum[EVENT_VERSION], &isnull);
+	stream->version = isnull ? 0 : DatumGetInt64(value);
+	trim->nstreams++;
+}
+
+/* ---------- deleting ---------- */
+
+static TM_Result
+trim_direct_delete_at(TrimDirect *trim, ItemPointer tid, TM_FailureData *failure)
+{
+	return table_tuple_delete(trim->scan.rel, tid, GetCurrentCommandId(true), trim->scan.snapshot,
+							  InvalidSnapshot, true, failure, false);
+}
+
+/*
+ * Deletes the event that the scan has come to, or what another transaction has
+ * made of it meanwhile (the isolation level is READ COMMITTED).  Returns what was
+ * deleted, NULL if it was gone.
+ */
+static TupleTableSlot *
+trim_direct_delete(TrimDirect *trim)
+{
+	TupleTableSlot *slot = trim->scan.slot;
+	ItemPointerData tid = slot->tts_tid;
+	TM_FailureData failure;
+	TM_Result	result = trim_direct_delete_at(trim, &tid, &failure);
+
+	if (result == TM_Updated)
+	{
+		slot = trim->updated;
+		result = table_tuple_lock(trim->scan.rel, &tid, trim->scan.snapshot, slot,
+								  GetCurrentCommandId(true), LockTupleExclusive, LockWaitBlock,
+								  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+		if (result == TM_Ok)
+			result = trim_direct_delete_at(trim, &slot->tts_tid, &failure);
+	}
+	if (result == TM_Ok)
+		return slot;
+	if (result != TM_Deleted && result != TM_SelfModified)
+		elog(ERROR, "unexpected result of deleting an event of log \"%s\": %d", trim->log->name,
+			 result);
+	return NULL;
+}
+
+/*
+ * Deletes the oldest events up to a position, at most max_count.  Returns how
+ * many.  Assumes that the log is locked, the rights are checked, and nothing
+ * stands in the way.
+ */
+int64
+trim_direct(PmLog *log, int64 up_to, int64 max_count)
+{
+	TrimDirect *trim = palloc0(sizeof(TrimDirect));
+	int64		deleted = 0;
+
+	log_audit(log, ACL_SELECT | ACL_DELETE);
+	/* What this transaction has written so far goes as well. */
+	CommandCounterIncrement();
+	if (!log_index_begin_positions(&trim->scan, log, PG_INT64_MIN, up_to))
+		log_index_refuse(log);
+	guard_enter(trim->scan.rel);
+	/* Would a subscriber know which row is meant? */
+	CheckCmdReplicaIdentity(trim->scan.rel, CMD_DELETE);
+	trim->log = log;
+	trim->updated = table_slot_create(trim->scan.rel, NULL);
+	trim->context = AllocSetContextCreate(CurrentMemoryContext, "pm trim", ALLOCSET_DEFAULT_SIZES);
+	while (deleted < max_count && log_index_next(&trim->scan, ForwardScanDirection))
+	{
+		TupleTableSlot *slot = trim_direct_delete(trim);
+
+		if (slot == NULL)
+			continue;
+		deleted++;
+		trim_direct_note(trim, slot);
+		if (trim->nstreams == TRIM_DIRECT_CHUNK)
+			trim_direct_keep(trim);
+	}
+	trim_direct_keep(trim);
+	MemoryContextDelete(trim->context);
+	ExecDropSingleTupleTableSlot(trim->updated);
+	log_index_end(&trim->scan);
+	pfree(trim);
+	CommandCounterIncrement();
+	return deleted;
+}

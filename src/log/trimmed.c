@@ -1,0 +1,133 @@
+/*
+ * trimmed.c
+ *		The last versions of streams that pm.trim has emptied.
+ *
+ * The version of a stream is that of its last event.  When pm.trim deletes all
+ * events of a stream, its version is kept here, in the transaction that deletes
+ * them, so that pm.append goes on from there, and an expected version from
+ * before never fits again.
+ *
+ * Whoever looks here has looked for events of the stream first.  If a snapshot
+ * does not show them any more, the transaction that deleted them has committed,
+ * and a snapshot that is not older shows its row here.
+ */
+#include "pm.h"
+
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "base/exec.h"
+#include "mb/pg_wchar.h"
+#include "base/scan.h"
+#include "storage/bufmgr.h"
+#include "log/trimmed.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+/* The columns, in the order in which CREATE TABLE has them. */
+enum
+{
+	TRIMMED_LOG = 1, TRIMMED_STREAM, TRIMMED_VERSION
+};
+
+/*
+ * The SHA-256 of a stream's name in UTF-8, as a bytea.  It must not change when
+ * a dump is restored in another encoding.
+ */
+static Datum
+trimmed_hash(Datum stream)
+{
+	text	   *name = DatumGetTextPP(stream);
+	int			len = VARSIZE_ANY_EXHDR(name);
+	char	   *utf8 = VARDATA_ANY(name);
+
+	if (GetDatabaseEncoding() != PG_UTF8 && GetDatabaseEncoding() != PG_SQL_ASCII)
+	{
+		char	   *converted = pg_server_to_any(utf8, len, PG_UTF8);
+
+		if (converted != utf8)
+			len = strlen(converted);
+		utf8 = converted;
+	}
+	return DirectFunctionCall1(sha256_bytea, PointerGetDatum(cstring_to_text_with_len(utf8, len)));
+}
+
+/*
+ * Has any stream of any log been emptied?  The table of a database where nothing
+ * has ever been trimmed has no page; it gets one before its first row is
+ * committed.
+ */
+bool
+trimmed_any(void)
+{
+	Relation	rel = table_open(exec_require_relid("trimmed"), AccessShareLock);
+	bool		any = RelationGetNumberOfBlocks(rel) > 0;
+
+	table_close(rel, AccessShareLock);
+	return any;
+}
+
+/*
+ * The last version of a stream that has been emptied.  False if it has not.
+ */
+bool
+trimmed_find(const char *log, Datum stream, int64 *version)
+{
+	RowScan		scan;
+	bool		found;
+
+	if (!trimmed_any())
+		return false;
+	scan_begin(&scan, "trimmed", "trimmed_pkey", AccessShareLock);
+	scan_where_text(&scan, TRIMMED_LOG, log);
+	scan_where_bytea(&scan, TRIMMED_STREAM, trimmed_hash(stream));
+	found = scan_next(&scan);
+	if (found)
+		*version = DatumGetInt64(scan.values[TRIMMED_VERSION - 1]);
+	scan_end(&scan);
+	return found;
+}
+
+/*
+ * Keeps the last versions of streams, each of which is named once.
+ */
+void
+trimmed_keep(const char *log, Datum *streams, Datum *versions, int count)
+{
+	static ExecStatement keep = {
+		NULL,
+		"INSERT INTO pm_catalog.trimmed AS t (log, stream, version) "
+		"SELECT $1, u.stream, u.version "
+		"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) u(stream, version) "
+		"ON CONFLICT (log, stream) DO UPDATE SET version = greatest(t.version, EXCLUDED.version)",
+		3, {TEXTOID, BYTEAARRAYOID, INT8ARRAYOID}
+	};
+	Datum	   *hashes = palloc(sizeof(Datum) * Max(count, 1));
+	Datum		values[3];
+
+	if (count == 0)
+		return;
+	for (int i = 0; i < count; i++)
+		hashes[i] = trimmed_hash(streams[i]);
+	values[0] = CStringGetTextDatum(log);
+	values[1] = PointerGetDatum(construct_array(hashes, count, BYTEAOID, -1, false, TYPALIGN_INT));
+	values[2] = PointerGetDatum(construct_array(versions, count, INT8OID, sizeof(int64),
+												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	(void) exec_as_owner(&keep, values, NULL);
+}
+
+/*
+ * The log is none any more.
+ */
+void
+trimmed_forget(const char *log)
+{
+	static ExecStatement forget = {
+		NULL,
+		"DELETE FROM pm_catalog.trimmed WHERE log OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	};
+	Datum		values[1] = {CStringGetTextDatum(log)};
+
+	(void) exec_as_owner(&forget, values, NULL);
+}

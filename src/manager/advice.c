@@ -1,0 +1,339 @@
+/*
+ * advice.c
+ *		What may be wrong around a handler that fails, and what helps.
+ *
+ * A handler that is right in one session can fail in another.  A worker's
+ * session has the settings that a new session of the owner in this database
+ * gets, and no others: a search_path that was SET where the handler was tried
+ * with pm.catch_up is not among them.  So pm.register warns where the two
+ * differ, and a failure that looks like it says where a worker looks for names.
+ * The same for a right that everything of pm needs.
+ */
+#include "pm.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "manager/advice.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_db_role_setting.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "base/exec.h"
+#include "base/extension.h"
+#include "miscadmin.h"
+#include "manager/registry.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/catcache.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+#include "utils/varlena.h"
+
+#define ADVICE_SCHEMAS	64		/* of a search path that are compared */
+#define ADVICE_DEFAULT	"\"$user\", public"
+
+PG_FUNCTION_INFO_V1(pm_advice);
+
+/*
+ * The search_path in an array of settings, "name=value" each; NULL: none.
+ */
+static char *
+advice_setting(Datum settings)
+{
+	static const char name[] = "search_path=";
+	Datum	   *elements;
+	int			count;
+
+	deconstruct_array(DatumGetArrayTypeP(settings), TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &count);
+	for (int i = 0; i < count; i++)
+	{
+		char	   *setting = TextDatumGetCString(elements[i]);
+
+		if (pg_strncasecmp(setting, name, strlen(name)) == 0)
+			return setting + strlen(name);
+	}
+	return NULL;
+}
+
+/* ---------- which function ---------- */
+
+/*
+ * The function of a qualified signature, InvalidOid if there is none.  Asks for
+ * no right: to_regprocedure() would raise where the caller has none on the
+ * schema.
+ */
+Oid
+advice_function(const char *signature)
+{
+	char	   *name = pstrdup(signature);
+	List	   *parts;
+	CatCList   *list;
+	Oid			found = InvalidOid;
+	char	   *arguments = NULL;
+	bool		quoted = false;
+
+	for (char *c = name; *c != '\0' && arguments == NULL; c++)
+	{
+		quoted ^= *c == '"';
+		if (*c == '(' && !quoted)
+			arguments = c;
+	}
+	if (arguments == NULL)
+		return InvalidOid;
+	*arguments = '\0';
+	if (!SplitIdentifierString(name, '.', &parts) || parts == NIL)
+		return InvalidOid;
+	list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(llast(parts)));
+	for (int i = 0; i < list->n_members && !OidIsValid(found); i++)
+	{
+		Oid			oid = ((Form_pg_proc) GETSTRUCT(&list->members[i]->tuple))->oid;
+
+		if (strcmp(format_procedure_qualified(oid), signature) == 0)
+			found = oid;
+	}
+	ReleaseSysCacheList(list);
+	return found;
+}
+
+/*
+ * Refuses a schema that the current user may not look into, as PostgreSQL
+ * would, and says what helps.
+ */
+void
+advice_require_usage(Oid schema)
+{
+	char	   *name = OidIsValid(schema) ? get_namespace_name(schema) : NULL;
+
+	if (name == NULL || compat_namespace_aclcheck(schema, GetUserId(), ACL_USAGE) == ACLCHECK_OK)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for schema %s", name),
+			 errhint("Run GRANT USAGE ON SCHEMA %s TO %s.", quote_identifier(name),
+					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+}
+
+/*
+ * Does it depend on the session where the function finds what it names?
+ */
+static bool
+advice_uses_path(const char *signature)
+{
+	Oid			function = signature == NULL ? InvalidOid : advice_function(signature);
+	HeapTuple	tuple;
+	Datum		config;
+	bool		isnull;
+	bool		uses = true;
+
+	if (!OidIsValid(function))
+		return false;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	/* The names in a body of SQL's own kind were looked up when it was created. */
+	(void) SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &isnull);
+	if (!isnull || ((Form_pg_proc) GETSTRUCT(tuple))->prolang == INTERNALlanguageId)
+		uses = false;
+	config = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_proconfig, &isnull);
+	if (!isnull && advice_setting(config) != NULL)
+		uses = false;
+	ReleaseSysCache(tuple);
+	return uses;
+}
+
+/* ---------- search paths ---------- */
+
+/*
+ * What ALTER ROLE and ALTER DATABASE say of a role in this database, in the
+ * order in which a new session takes them; NULL: nothing.
+ */
+static char *
+advice_role_setting(Oid role)
+{
+	const Oid	keys[][2] = {
+		{MyDatabaseId, role}, {InvalidOid, role}, {MyDatabaseId, InvalidOid}, {InvalidOid, InvalidOid}
+	};
+	Relation	rel = table_open(DbRoleSettingRelationId, AccessShareLock);
+	char	   *value = NULL;
+
+	for (int i = 0; i < lengthof(keys) && value == NULL; i++)
+	{
+		ScanKeyData key[2];
+		SysScanDesc scan;
+		HeapTuple	tuple;
+
+		ScanKeyInit(&key[0], Anum_pg_db_role_setting_setdatabase, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(keys[i][0]));
+		ScanKeyInit(&key[1], Anum_pg_db_role_setting_setrole, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(keys[i][1]));
+		scan = systable_beginscan(rel, DbRoleSettingDatidRolidIndexId, true, NULL, 2, key);
+		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		{
+			bool		isnull;
+			Datum		settings = heap_getattr(tuple, Anum_pg_db_role_setting_setconfig,
+												RelationGetDescr(rel), &isnull);
+
+			if (!isnull)
+				value = advice_setting(settings);
+		}
+		systable_endscan(scan);
+	}
+	table_close(rel, AccessShareLock);
+	return value;
+}
+
+/*
+ * The search_path of a worker of this role.  What the configuration says is
+ * known here only as what this session would RESET to; where that comes from
+ * its own role or client, the default is taken to be meant.
+ */
+static const char *
+advice_worker_path(Oid owner)
+{
+	const char *value = advice_role_setting(owner);
+	struct config_generic *setting = compat_find_setting("search_path");
+
+	if (value == NULL && setting != NULL && setting->reset_source < PGC_S_GLOBAL)
+		value = GetConfigOptionResetString("search_path");
+	return value != NULL ? value : ADVICE_DEFAULT;
+}
+
+/*
+ * The schemas of a search_path that a role finds, in order; as PostgreSQL has
+ * them, with pg_catalog first if it is not named.
+ */
+static int
+advice_schemas(const char *path, Oid role, Oid *schemas)
+{
+	List	   *names;
+	ListCell   *lc;
+	int			count = 0;
+	bool		catalog = false;
+
+	if (!SplitIdentifierString(pstrdup(path), ',', &names))
+		return 0;
+	foreach(lc, names)
+	{
+		char	   *name = strcmp(lfirst(lc), "$user") == 0 ? GetUserNameFromId(role, true) : lfirst(lc);
+		Oid			schema = name == NULL || strcmp(name, "pg_temp") == 0 ? InvalidOid : get_namespace_oid(name, true);
+		bool		twice = false;
+
+		for (int i = 0; i < count; i++)
+			twice |= schemas[i] == schema;
+		if (!OidIsValid(schema) || twice || count == ADVICE_SCHEMAS - 1 ||
+			compat_namespace_aclcheck(schema, role, ACL_USAGE) != ACLCHECK_OK)
+			continue;
+		catalog |= schema == PG_CATALOG_NAMESPACE;
+		schemas[count++] = schema;
+	}
+	if (!catalog)
+	{
+		memmove(schemas + 1, schemas, sizeof(Oid) * count);
+		schemas[0] = PG_CATALOG_NAMESPACE;
+		count++;
+	}
+	return count;
+}
+
+/*
+ * Their names, but for pg_catalog.
+ */
+static char *
+advice_names(const Oid *schemas, int count)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < count; i++)
+		if (schemas[i] != PG_CATALOG_NAMESPACE && get_namespace_name(schemas[i]) != NULL)
+			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "",
+							 quote_identifier(get_namespace_name(schemas[i])));
+	return names.len > 0 ? names.data : "no schema";
+}
+
+/*
+ * Warns where the handler may find here what it will not find in a worker.
+ */
+void
+advice_warn_path(const char *name, const char *handler, const char *correlate, Oid owner)
+{
+	Oid			here[ADVICE_SCHEMAS];
+	Oid			there[ADVICE_SCHEMAS];
+	const char *function = advice_uses_path(handler) ? handler : advice_uses_path(correlate) ? correlate : NULL;
+	int			nhere;
+	int			nthere;
+
+	if (function == NULL)
+		return;
+	nhere = Min(fetch_search_path_array(here, ADVICE_SCHEMAS), ADVICE_SCHEMAS);
+	nthere = advice_schemas(advice_worker_path(owner), owner, there);
+	if (nhere == nthere && memcmp(here, there, sizeof(Oid) * nhere) == 0)
+		return;
+	ereport(WARNING,
+			(errmsg("in a worker, %s may not find what it finds in this session", function),
+			 errdetail("This session looks for names in %s; a worker, as role \"%s\", looks in %s.",
+					   advice_names(here, nhere), GetUserNameFromId(owner, false), advice_names(there, nthere)),
+			 errhint("Write the names in it with their schemas, or run ALTER FUNCTION %s SET search_path FROM CURRENT.",
+					 function)));
+}
+
+/* ---------- advice ---------- */
+
+/*
+ * What may help against such an error of a process manager's handler, as a
+ * sentence; NULL: nothing is known.  "called": a handler or correlate function
+ * was running; what pm itself looks up does not depend on a search_path.
+ */
+char *
+advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode, bool called)
+{
+	Oid			schemas[ADVICE_SCHEMAS];
+	char	   *role = OidIsValid(owner) ? GetUserNameFromId(owner, true) : NULL;
+	const char *function;
+
+	if (role == NULL)
+		return NULL;
+	if (sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && OidIsValid(extension_schema("pm")) &&
+		compat_namespace_aclcheck(extension_schema("pm"), owner, ACL_USAGE) != ACLCHECK_OK)
+		return psprintf("Run GRANT USAGE ON SCHEMA pm TO %s.", quote_identifier(role));
+	if (!called)
+		return NULL;
+	if (sqlerrcode != ERRCODE_UNDEFINED_TABLE && sqlerrcode != ERRCODE_UNDEFINED_FUNCTION &&
+		sqlerrcode != ERRCODE_UNDEFINED_OBJECT && sqlerrcode != ERRCODE_UNDEFINED_SCHEMA)
+		return NULL;
+	function = advice_uses_path(handler) ? handler : advice_uses_path(correlate) ? correlate : NULL;
+	if (function == NULL)
+		return NULL;
+	return psprintf("A worker, as role \"%s\", looks for names in %s. Write names with their schemas, or run "
+					"ALTER FUNCTION %s SET search_path FROM CURRENT in a session that finds them.", role,
+					advice_names(schemas, advice_schemas(advice_worker_path(owner), owner, schemas)), function);
+}
+
+/*
+ * pm_catalog.advice(handler, correlate, owner, sqlstate, called): the same, for the views
+ */
+Datum
+pm_advice(PG_FUNCTION_ARGS)
+{
+	char	   *sqlstate;
+	char	   *advice;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(2) || PG_ARGISNULL(3) || PG_ARGISNULL(4))
+		PG_RETURN_NULL();
+	sqlstate = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	if (strlen(sqlstate) != 5)
+		PG_RETURN_NULL();
+	advice = advice_for(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+						PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)), PG_GETARG_OID(2),
+						MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]),
+						PG_GETARG_BOOL(4));
+	if (advice == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(advice));
+}

@@ -1,0 +1,133 @@
+/*
+ * blocker.c
+ *		Which sessions and prepared transactions are in the way, for pm.blocker.
+ *
+ * Whom a session waits for, and which locks there are, everybody may know, as
+ * in pg_locks.  What a session waits for otherwise is told to members of its
+ * role only, as in pg_stat_activity; but that it waits for a lock or for a
+ * standby is told to everybody, since the advice depends on it.
+ */
+#include "pm.h"
+
+#include "catalog/pg_authid.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "shmem/slot.h"
+#include "manager/status.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/wait_event.h"
+
+PG_FUNCTION_INFO_V1(pm_blocker_waits_for);
+PG_FUNCTION_INFO_V1(pm_blocker_session);
+
+static void
+blocker_put(FunctionCallInfo fcinfo, VirtualTransactionId vxid, int pid)
+{
+	Datum		values[2];
+	bool		nulls[2] = {false, pid == 0};
+
+	values[0] = CStringGetTextDatum(psprintf("%d/%u", compat_vxid_index(vxid), vxid.localTransactionId));
+	values[1] = Int32GetDatum(pid);
+	status_put(fcinfo, values, nulls);
+}
+
+/*
+ * The prepared transactions that hold what a session waits for.
+ */
+static void
+blocker_put_prepared(FunctionCallInfo fcinfo, int pid)
+{
+	BlockedProcsData *data = GetBlockerStatusData(pid);
+
+	for (int i = 0; i < data->nprocs; i++)
+	{
+		BlockedProcData *proc = &data->procs[i];
+
+		for (int j = proc->first_lock; j < proc->first_lock + proc->num_locks; j++)
+		{
+			LockInstanceData *lock = &data->locks[j];
+			VirtualTransactionId *holders;
+			int			count;
+
+			if (lock->pid != proc->pid || lock->waitLockMode == NoLock)
+				continue;
+			holders = GetLockConflicts(&lock->locktag, lock->waitLockMode, &count);
+			for (int k = 0; k < count; k++)
+				if (status_session(holders[k]) == 0)
+					blocker_put(fcinfo, holders[k], 0);
+		}
+	}
+}
+
+/*
+ * pm_catalog.waits_for(pid): whom a session waits for, in the order of
+ * pg_blocking_pids(): virtual transaction, pid (NULL: prepared)
+ */
+Datum
+pm_blocker_waits_for(PG_FUNCTION_ARGS)
+{
+	int			pid = PG_GETARG_INT32(0);
+	PGPROC	   *proc = BackendPidGetProc(pid);
+	ArrayType  *array;
+	int32	   *pids;
+	bool		prepared = false;
+
+	InitMaterializedSRF(fcinfo, 0);
+	/* Cheaper than to look through the lock manager's tables. */
+	if (proc == NULL || (status_wait_event(proc) & 0xFF000000) != PG_WAIT_LOCK)
+		return (Datum) 0;
+	array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(pid)));
+	pids = (int32 *) ARR_DATA_PTR(array);
+	for (int i = 0; i < ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)); i++)
+	{
+		VirtualTransactionId vxid;
+
+		prepared |= pids[i] == 0;
+		proc = pids[i] == 0 ? NULL : BackendPidGetProc(pids[i]);
+		if (proc == NULL)
+			continue;
+		GET_VXID_FROM_PGPROC(vxid, *proc);
+		blocker_put(fcinfo, vxid, pids[i]);
+	}
+	if (prepared)
+		blocker_put_prepared(fcinfo, pid);
+	return (Datum) 0;
+}
+
+/*
+ * pm_catalog.session(pid): which worker of pm it is, if it is one,
+ * wait_event_type, wait_event
+ */
+Datum
+pm_blocker_session(PG_FUNCTION_ARGS)
+{
+	static const char *const kinds[] = {"launcher", "scheduler", "dispatcher"};
+	int			pid = PG_GETARG_INT32(0);
+	PGPROC	   *proc = BackendPidGetProc(pid);
+	uint32		info;
+	Datum		values[3];
+	bool		nulls[3] = {true, true, true};
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (proc == NULL)
+		return (Datum) 0;
+	for (int i = 0; Slots != NULL && i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (!slot->in_use || slot->pid != pid)
+			continue;
+		values[0] = CStringGetTextDatum(kinds[slot->kind]);
+		nulls[0] = false;
+	}
+	info = status_wait_event(proc);
+	if ((info & 0xFF000000) == PG_WAIT_LOCK || info == WAIT_EVENT_SYNC_REP ||
+		has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS) ||
+		(OidIsValid(proc->roleId) && has_privs_of_role(GetUserId(), proc->roleId)))
+		status_put_wait_event(info, &values[1], &nulls[1]);
+	status_put(fcinfo, values, nulls);
+	return (Datum) 0;
+}

@@ -1,0 +1,36 @@
+/*
+ * lane_row.h
+ *		The row of a lane, read and written without SQL.
+ */
+#ifndef PM_LANE_ROW_H
+#define PM_LANE_ROW_H
+
+#include "base/scan.h"
+
+/* Its columns, in the order in which CREATE TABLE has them. */
+enum
+{
+	LANE_MANAGER = 1, LANE_LANE, LANE_STATE, LANE_REASON, LANE_HINT, LANE_ATTEMPTS, LANE_RETRY_AT, LANE_ERRORS,
+	LANE_IN_A_ROW, LANE_CRASHES, LANE_LOG, LANE_POSITION, LANE_MESSAGE, LANE_DETAIL, LANE_CONTEXT, LANE_SQLSTATE,
+	LANE_SINCE, LANE_CONFLICTS
+};
+#define LANE_COLUMNS	LANE_CONFLICTS
+
+/* A lane's row, and what is to be written into it. */
+typedef struct LaneRow
+{
+	const char *manager;
+	int			lane;
+	RowScan		scan;
+	bool		found;
+	bool		write;
+	bool		replace[LANE_COLUMNS];
+} LaneRow;
+
+extern void lane_row_open(LaneRow *row, const char *manager, int lane, LOCKMODE lock);
+extern void lane_row_set(LaneRow *row, AttrNumber column, Datum value, bool isnull);
+extern void lane_row_set_text(LaneRow *row, AttrNumber column, const char *value);
+extern void lane_row_add(LaneRow *row, AttrNumber column, int64 count);
+extern void lane_row_close(LaneRow *row);
+
+#endif							/* PM_LANE_ROW_H */

@@ -1,0 +1,58 @@
+/*
+ * slot_pin.c
+ *		Shared memory: transactions that have used a log's mark.
+ *
+ * A reader reads up to the mark, and moves a cursor there when it commits.  Until
+ * then the log's slot is pinned: it must not forget meanwhile how far readers
+ * have been.  Pins are given back when the end of the transaction is visible, or
+ * when it is prepared; a prepared transaction outlives shared memory anyway.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "base/guc.h"
+#include "shmem/slot.h"
+#include "utils/memutils.h"
+
+/* The slots that this transaction has pinned, and whether a slot is among them. */
+static LogSlot **pins = NULL;
+static bool *pinned = NULL;
+static int	npins = 0;
+
+/*
+ * Caller holds the slot's lock.
+ */
+void
+slot_pin(LogSlot *slot)
+{
+	if (pinned == NULL)
+	{
+		pins = MemoryContextAllocHuge(TopMemoryContext, sizeof(LogSlot *) * guc_max_logs);
+		pinned = MemoryContextAllocZero(TopMemoryContext, sizeof(bool) * guc_max_logs);
+	}
+	if (pinned[slot->index])
+		return;
+	pinned[slot->index] = true;
+	pins[npins++] = slot;
+	pg_atomic_fetch_add_u32(&slot->pins, 1);
+}
+
+static void
+slot_pin_xact_callback(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	while (npins > 0)
+	{
+		LogSlot    *slot = pins[--npins];
+
+		pinned[slot->index] = false;
+		pg_atomic_fetch_sub_u32(&slot->pins, 1);
+	}
+}
+
+void
+slot_pin_install(void)
+{
+	RegisterXactCallback(slot_pin_xact_callback, NULL);
+}

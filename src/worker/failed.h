@@ -1,0 +1,12 @@
+/*
+ * failed.h
+ *		A dispatcher's batch has failed.
+ */
+#ifndef PM_FAILED_H
+#define PM_FAILED_H
+
+#include "worker/unit.h"
+
+extern void failed_batch(Unit *unit, ErrorData *error);
+
+#endif							/* PM_FAILED_H */

@@ -1,0 +1,484 @@
+/*
+ * launcher.c
+ *		One a cluster: finds the databases that have pm, and keeps a scheduler
+ *		in each.
+ *
+ * Whether a database has the extension can only be seen from inside, so a
+ * scheduler is sent in: it stays, or finds nothing and goes.  That happens once
+ * for each database, and again when its CREATE EXTENSION (or pm.register, or
+ * pm.resume) announces itself.  One scheduler starts at a time, so that a
+ * cluster of many databases does not take all worker slots at its start.
+ *
+ * Where there are too few worker slots for a scheduler in each database, they
+ * take turns.  One that has nothing to do leaves as soon as somebody waits for a
+ * slot, and leaves behind when something is due; a writer that finds it away
+ * says so (slot_database.c).  Databases where something has happened, or is due,
+ * get a scheduler in the order in which that became so.  The others get one when
+ * there are slots to spare, and are looked at once a minute.
+ *
+ * Templates are left alone: nobody could copy one with a worker in it.
+ *
+ * It has no database of its own, runs no SQL and never dies of a lack of
+ * slots.  It is the only worker that the postmaster restarts.
+ */
+#include "pm.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "worker/worker.h"
+#include "base/guc.h"
+#include "worker/launcher.h"
+#include "storage/ipc.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* How often it looks for databases that nobody announced, in ms. */
+#define LAUNCHER_SCAN		60000
+/* Between two starts in the same database, and after a lack of slots. */
+#define LAUNCHER_BACKOFF	1000
+#define LAUNCHER_BACKOFF_MAX	30000
+/* How long a scheduler may take to start before others do. */
+#define LAUNCHER_PATIENCE	500
+/* While a database waits for a worker slot, ms. */
+#define LAUNCHER_NAP		50
+/* Before it complains of that, ms. */
+#define LAUNCHER_COMPLAINS	5000
+
+/* What this process remembers of a database. */
+typedef struct KnownDatabase
+{
+	Oid			database;		/* hash key */
+	bool		there;			/* in the last scan */
+	bool		looked;
+	TimestampTz not_before;		/* when to send the next scheduler */
+	long		backoff;
+	uint32		announced;		/* the last announcement taken in */
+	TimestampTz urgent_since;	/* something is to be done in it, 0: nothing is known */
+	TimestampTz sent_at;		/* the last scheduler */
+} KnownDatabase;
+
+/* Does a database want a scheduler that it does not have? */
+typedef enum LauncherWants
+{
+	WANTS_NONE,
+	WANTS_SOME_TIME,			/* if there is a worker slot to spare */
+	WANTS_NOW
+} LauncherWants;
+
+static HTAB *known;
+static List *crew = NIL;
+
+/*
+ * Reads pg_database; forgets what is gone.
+ */
+static void
+launcher_scan(void)
+{
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+	HASH_SEQ_STATUS seq;
+	KnownDatabase *db;
+	List	   *there = NIL;
+
+	hash_seq_init(&seq, known);
+	while ((db = hash_seq_search(&seq)) != NULL)
+		db->there = false;
+
+	crew_transaction();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+		bool		found;
+
+		there = lappend_oid(there, form->oid);
+		if (!form->datallowconn || form->datistemplate)
+			continue;
+		db = hash_search(known, &form->oid, HASH_ENTER, &found);
+		if (!found)
+		{
+			db->looked = false;
+			db->not_before = 0;
+			db->backoff = LAUNCHER_BACKOFF;
+			db->announced = 0;
+			db->urgent_since = db->sent_at = 0;
+		}
+		db->there = true;
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < SLOT_MAX_DATABASES; i++)
+	{
+		DatabaseSlot *slot = &Slots->databases[i];
+
+		if (OidIsValid(slot->database) && !list_member_oid(there, slot->database) &&
+			(slot->held_out_by == 0 || BackendPidGetProc(slot->held_out_by) == NULL))
+			slot->database = InvalidOid;
+	}
+	LWLockRelease(&Slots->lock);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+
+	hash_seq_init(&seq, known);
+	while ((db = hash_seq_search(&seq)) != NULL)
+		if (!db->there)
+		{
+			slot_forget_database(db->database);
+			slot_lost_forget_database(db->database);
+			hash_search(known, &db->database, HASH_REMOVE, NULL);
+		}
+}
+
+/*
+ * Is a scheduler on its way?  Then the next one waits, but not for ever: it
+ * may find its database locked.
+ */
+static bool
+launcher_starting(void)
+{
+	bool		starting = false;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	for (int i = 0; i < Slots->nworkers; i++)
+		if (Slots->workers[i].in_use && Slots->workers[i].kind == WORKER_SCHEDULER &&
+			Slots->workers[i].now.activity == ACTIVITY_STARTING &&
+			!TimestampDifferenceExceeds(Slots->workers[i].started_at, GetCurrentTimestamp(), LAUNCHER_PATIENCE))
+			starting = true;
+	LWLockRelease(&Slots->lock);
+	return starting;
+}
+
+/*
+ * Has something happened in a database whose scheduler has left, or is it due?
+ * Now and then it is looked at anyway: the clock can be set.
+ */
+static bool
+launcher_is_due(KnownDatabase *db, DatabaseSlot *slot, TimestampTz now)
+{
+	return pg_atomic_read_u32(&slot->away) == 0 || pg_atomic_read_u32(&slot->wanted) != 0 ||
+		slot->due <= now || db->sent_at > now ||
+		TimestampDifferenceExceeds(db->sent_at, now, LAUNCHER_SCAN);
+}
+
+static LauncherWants
+launcher_wants(KnownDatabase *db, uint32 *announced, TimestampTz *due)
+{
+	DatabaseSlot *slot;
+	TimestampTz now = GetCurrentTimestamp();
+	LauncherWants wants = WANTS_NONE;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	slot = slot_database(db->database, false);
+	*announced = slot ? slot->announced : 0;
+	if (slot_count(WORKER_SCHEDULER, db->database, InvalidOid) > 0)
+		wants = WANTS_NONE;
+	else if (!db->looked || (slot != NULL && slot->announced != slot->looked))
+		wants = WANTS_NOW;
+	else if (slot != NULL && slot->active)
+	{
+		wants = launcher_is_due(db, slot, now) ? WANTS_NOW : WANTS_SOME_TIME;
+		*due = Min(*due, slot->due);
+	}
+	LWLockRelease(&Slots->lock);
+	return wants;
+}
+
+/*
+ * Is there anything to start?  Then what databases there are is looked at
+ * first: one may have been dropped.
+ */
+static bool
+launcher_any_wanted(void)
+{
+	HASH_SEQ_STATUS seq;
+	KnownDatabase *db;
+	bool		wanted = false;
+	TimestampTz due = DT_NOEND;
+	uint32		announced;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	for (int i = 0; i < SLOT_MAX_DATABASES; i++)
+		wanted |= OidIsValid(Slots->databases[i].database) &&
+			Slots->databases[i].announced != Slots->databases[i].looked;
+	LWLockRelease(&Slots->lock);
+
+	hash_seq_init(&seq, known);
+	while ((db = hash_seq_search(&seq)) != NULL)
+		wanted |= launcher_wants(db, &announced, &due) == WANTS_NOW;
+	return wanted;
+}
+
+static void
+launcher_looked(KnownDatabase *db, uint32 announced)
+{
+	DatabaseSlot *slot;
+
+	db->looked = true;
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	slot = slot_database(db->database, false);
+	if (slot != NULL)
+		slot->looked = announced;
+	LWLockRelease(&Slots->lock);
+}
+
+/*
+ * Not in the midst of a scan of the databases: the end of a transaction ends all
+ * scans of hash tables.
+ */
+static void
+launcher_say_no_slot(Oid database)
+{
+	char	   *name;
+
+	crew_transaction();
+	name = get_database_name(database);
+	if (name != NULL)
+		ereport(LOG,
+				(errmsg("pm finds no free background worker slot for a scheduler of database \"%s\"",
+						name),
+				 errhint("Raise max_worker_processes; it is tried again.")));
+	CommitTransactionCommand();
+}
+
+/*
+ * The database that is to get a scheduler next, or NULL.  *due is moved to when
+ * to look again.
+ */
+static KnownDatabase *
+launcher_next(TimestampTz *due, uint32 *announced)
+{
+	HASH_SEQ_STATUS seq;
+	KnownDatabase *db;
+	KnownDatabase *next = NULL;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		spare = !slot_place_is_scarce() && pg_atomic_read_u32(&Slots->waiting) == 0;
+
+	hash_seq_init(&seq, known);
+	while ((db = hash_seq_search(&seq)) != NULL)
+	{
+		uint32		count;
+		LauncherWants wants = launcher_wants(db, &count, due);
+
+		if (wants == WANTS_NOW && db->urgent_since == 0)
+			db->urgent_since = now;
+		else if (wants != WANTS_NOW)
+			db->urgent_since = 0;
+		if (wants == WANTS_NONE)
+			continue;
+		if (count != db->announced)
+		{
+			/* Somebody waits for it: now, whatever came before. */
+			db->announced = count;
+			db->not_before = 0;
+			db->backoff = LAUNCHER_BACKOFF;
+		}
+		if (slot_held_out(db->database))
+			*due = Min(*due, TimestampTzPlusMilliseconds(now, LAUNCHER_BACKOFF));
+		else if (wants == WANTS_SOME_TIME && !spare)
+			*due = Min(*due, TimestampTzPlusMilliseconds(now, LAUNCHER_BACKOFF));
+		else if (db->not_before > now)
+			*due = Min(*due, db->not_before);
+		else if (next == NULL ||
+				 (wants == WANTS_NOW &&
+				  (next->urgent_since == 0 || db->urgent_since < next->urgent_since)))
+		{
+			next = db;
+			*announced = count;
+		}
+	}
+	return next;
+}
+
+/*
+ * There is no worker slot for a database where something is to be done.  That is
+ * nothing to tell of while they take turns.
+ */
+static void
+launcher_complain(KnownDatabase *db, TimestampTz now)
+{
+	static TimestampTz complained = 0;
+
+	if (now - db->urgent_since < LAUNCHER_COMPLAINS * INT64CONST(1000) ||
+		(complained > db->urgent_since && complained <= now))
+		return;
+	complained = now;
+	launcher_say_no_slot(db->database);
+}
+
+/*
+ * Starts what is to be started.  Returns when to look again.
+ */
+static TimestampTz
+launcher_round(void)
+{
+	KnownDatabase *db;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz due = TimestampTzPlusMilliseconds(now, LAUNCHER_SCAN);
+	uint32		announced;
+	bool		lacks = false;
+
+	while ((db = launcher_next(&due, &announced)) != NULL)
+	{
+		CrewStart	start;
+
+		if (launcher_starting())
+		{
+			due = Min(due, TimestampTzPlusMilliseconds(now, LAUNCHER_NAP));
+			break;
+		}
+		/* A scheduler that is there already gets its dispatcher first. */
+		start = slot_place_schedulers_wait() ? CREW_NO_SLOT :
+			crew_start(&crew, WORKER_SCHEDULER, db->database, InvalidOid, 1);
+		if (start == CREW_STARTED)
+		{
+			db->not_before = TimestampTzPlusMilliseconds(now, db->backoff);
+			db->sent_at = now;
+			db->urgent_since = 0;
+			launcher_looked(db, announced);
+			continue;
+		}
+		lacks = db->urgent_since != 0;
+		if (lacks)
+			launcher_complain(db, now);
+		due = Min(due, TimestampTzPlusMilliseconds(now, lacks ? LAUNCHER_NAP : LAUNCHER_BACKOFF));
+		break;
+	}
+	slot_place_wait(lacks ? 1 : 0, true, InvalidOid, lacks ? db->urgent_since : 0);
+	if (lacks)
+		slot_place_press();
+	return due;
+}
+
+/*
+ * Notes which schedulers have ended.  One that left because it was asked to,
+ * or lived for a while, may be replaced at once; one that died young is given
+ * more time each time.
+ */
+static void
+launcher_reap(void)
+{
+	CrewMember *member;
+	int			orphan;
+
+	/* Of a launcher before us. */
+	while ((orphan = slot_orphan(WORKER_SCHEDULER, InvalidOid, 0)) >= 0)
+		slot_unclaim(orphan, Slots->workers[orphan].generation);
+
+	while ((member = crew_gone(&crew)) != NULL)
+	{
+		KnownDatabase *db = hash_search(known, &member->database, HASH_FIND, NULL);
+		TimestampTz now = GetCurrentTimestamp();
+
+		slot_unclaim(member->slot, member->generation);
+		if (db != NULL)
+		{
+			if (crew_left(member))
+			{
+				db->backoff = LAUNCHER_BACKOFF;
+				db->not_before = 0;
+			}
+			else if (TimestampDifferenceMilliseconds(member->started_at, now) > LAUNCHER_BACKOFF_MAX)
+				db->backoff = LAUNCHER_BACKOFF;
+			else
+				db->backoff = Min(db->backoff * 2, LAUNCHER_BACKOFF_MAX);
+		}
+		pfree(member);
+	}
+}
+
+/*
+ * pm.launcher was switched off: everybody goes.
+ */
+static void
+launcher_dismiss(void)
+{
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (slot->in_use && slot->kind != WORKER_LAUNCHER)
+		{
+			pg_atomic_write_u32(&slot->leave, LEAVE_FOR_GOOD);
+			slot_wake(i);
+		}
+	}
+	LWLockRelease(&Slots->lock);
+}
+
+void
+launcher_main(Datum arg)
+{
+	HASHCTL		ctl;
+	uint32		generation;
+	int			slot;
+	TimestampTz scanned = 0;
+
+	crew_begin();
+	slot = slot_claim(WORKER_LAUNCHER, InvalidOid, InvalidOid, 1, &generation);
+	if (slot < 0)
+		proc_exit(1);
+	slot_attach(slot_arg(slot, generation));
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(KnownDatabase);
+	known = hash_create("pm databases", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+	slot_activity(ACTIVITY_IDLE);
+
+	for (;;)
+	{
+		long		nap = LAUNCHER_SCAN;
+
+		crew_begin_round();
+		launcher_reap();
+		if (guc_launcher)
+		{
+			if (launcher_any_wanted() || TimestampDifferenceExceeds(scanned, GetCurrentTimestamp(), LAUNCHER_SCAN))
+			{
+				launcher_scan();
+				scanned = GetCurrentTimestamp();
+			}
+			nap = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), launcher_round());
+		}
+		else
+		{
+			slot_place_wait(0, true, InvalidOid, 0);
+			launcher_dismiss();
+		}
+		crew_nap(nap, crew);
+	}
+}
+
+/*
+ * Called from _PG_init while the postmaster preloads.
+ */
+void
+launcher_register(void)
+{
+	BackgroundWorker worker;
+
+	if (IsBinaryUpgrade)
+		return;
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 5;
+	strlcpy(worker.bgw_library_name, "pm", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "launcher_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, "pm launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "pm launcher", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
