@@ -84,7 +84,7 @@ $$;
 CREATE FUNCTION apart() RETURNS boolean LANGUAGE sql AS $$ SELECT count(*) > 0 FROM (SELECT FROM pm.cursor GROUP BY process_manager, log HAVING min("position") < max("position")) x $$;
 -- By log and how many lanes: what is known of lanes of the past, and how much of that is above some cursor.
 CREATE VIEW notes AS SELECT r.log, r.lanes, count(*) AS notes, count(*) FILTER (WHERE r."position" > (SELECT min(c."position") FROM pm.cursor c WHERE c.process_manager = r.process_manager AND c.log = r.log)) AS above
-	FROM pm_catalog.recut r GROUP BY r.log, r.lanes ORDER BY r.log, r.lanes;
+	FROM pm_catalog.former_lane r GROUP BY r.log, r.lanes ORDER BY r.log, r.lanes;
 CREATE VIEW aside AS SELECT k.process_manager AS pm, k.log, left(k.key, 20) AS key, k.type, k.state, k.attempts FROM pm_catalog.parked k ORDER BY k.process_manager, k.key, k.id;
 
 -- ---- each lane has its cursors ----------------------------------------------
@@ -110,14 +110,14 @@ SELECT log, sum(handled) AS handled, count(*) FILTER (WHERE handled > 0) AS busy
 SELECT s.lane, sum(s.handled) = (SELECT count(*) FROM handled h WHERE pm_catalog.lane_of(coalesce(h.stream, ''), 3) = s.lane) AS as_counted FROM pm.status s GROUP BY s.lane ORDER BY s.lane;
 -- registered again with the same number nothing changes
 SELECT pm.register('m', 'handle', '{orders,payments}', lanes => 3, batch_size => 7);
-SELECT count(*) FROM pm_catalog.recut;
+SELECT count(*) FROM pm_catalog.former_lane;
 SELECT pm.catch_up('m');
 -- a log that is followed from now on
 SELECT pm.create_log('returns');
 INSERT INTO returns (stream, type) VALUES ('k1', 'r1'), ('k2', 'r2'), ('k3', 'r3');
 SELECT pm.register('m', 'handle', '{orders,payments,returns}', lanes => 2, start_at => '1');
 SELECT log, lane, "position" FROM pm.cursor ORDER BY log, lane;
-SELECT count(*) FROM pm_catalog.recut;			-- all were equally far
+SELECT count(*) FROM pm_catalog.former_lane;			-- all were equally far
 SELECT pm.catch_up('m');
 SELECT log, sum(handled) FROM pm.status GROUP BY log ORDER BY log;
 SELECT pm.unregister('m');
@@ -140,7 +140,7 @@ BEGIN
 		were_apart := apart();
 		PERFORM pm.register('m', handler, '{orders,payments}', correlate => CASE WHEN correlated THEN 'key_of' END, lanes => n, batch_size => 5);
 		lanes := n;
-		SELECT count(*) > 0, count(DISTINCT r.lanes) > 1 FROM pm_catalog.recut r INTO notes, of_several_cuts;
+		SELECT count(*) > 0, count(DISTINCT r.lanes) > 1 FROM pm_catalog.former_lane r INTO notes, of_several_cuts;
 		PERFORM feed(20);
 		PERFORM pm.catch_up('m', max_count => 31);
 		astray := astray();
@@ -191,7 +191,7 @@ BEGIN
 		PERFORM pm.register('m', handler, '{orders,payments}', correlate => CASE WHEN correlated THEN 'key_of' END, lanes => lanes, batch_size => 5, on_failure => 'halt', max_attempts => 1000, backoff => '1 hour');
 		-- now and then nothing at all happens before the next
 		IF i % 4 <> 0 THEN PERFORM pm.catch_up('m', on_failure => 'policy'); END IF;
-		of_several_cuts := (SELECT count(DISTINCT r.lanes) > 1 FROM pm_catalog.recut r);
+		of_several_cuts := (SELECT count(DISTINCT r.lanes) > 1 FROM pm_catalog.former_lane r);
 		"stuck in lanes" := (SELECT string_agg(l.lane::text, ' ' ORDER BY l.lane) FROM pm_catalog.lane l WHERE l.state = 'retrying');
 		"twice or late" := (SELECT string_agg(x, ' ') FROM unnest((string_to_array(z(correlated), ' '))[2:]) x);
 		RETURN NEXT;
@@ -223,7 +223,7 @@ SELECT pm.register('m', 'keep', '{orders,payments}', lanes => 2);
 SELECT pm.catch_up('m') + 22 AS handled;
 SELECT z(), astray();
 ROLLBACK;
-SELECT count(*), (SELECT lanes FROM pm.process_manager), (SELECT count(*) FROM pm_catalog.recut) AS notes, astray() FROM handled;
+SELECT count(*), (SELECT lanes FROM pm.process_manager), (SELECT count(*) FROM pm_catalog.former_lane) AS notes, astray() FROM handled;
 SELECT * FROM settle(false);
 
 -- ---- keys of all kinds ------------------------------------------------------
@@ -401,7 +401,7 @@ SELECT * FROM times;
 SELECT pm.catch_up('m') > 0 AS handled;
 SELECT * FROM times;
 SELECT pm.seek('m', 'orders', (SELECT pos FROM since WHERE log = 'orders'));
-SELECT DISTINCT log FROM pm_catalog.recut;
+SELECT DISTINCT log FROM pm_catalog.former_lane;
 SELECT pm.catch_up('m');
 SELECT * FROM times;
 SELECT pm.unregister('m');
@@ -409,14 +409,14 @@ SELECT pm.unregister('m');
 SELECT * FROM leave_apart('handle', 3);
 SELECT DISTINCT c.log, c."position" - s.pos AS "position" FROM pm.cursor c JOIN since s USING (log) ORDER BY log;
 SELECT pm.seek('m', 'orders', (SELECT pos FROM since WHERE log = 'orders'));
-SELECT DISTINCT log FROM pm_catalog.recut;
+SELECT DISTINCT log FROM pm_catalog.former_lane;
 SELECT pm.catch_up('m') > 0 AS handled;
 SELECT * FROM times;
 SELECT pm.unregister('m');
 -- past it
 SELECT * FROM leave_apart('handle', 2);
 SELECT pm.seek('m', log, pm.high_water_mark(log)) FROM unnest('{orders,payments}'::text[]) log;
-SELECT count(*) FROM pm_catalog.recut;
+SELECT count(*) FROM pm_catalog.former_lane;
 SELECT pm.catch_up('m');
 SELECT pm.unregister('m');
 -- not with instances that know of what would come again: no cursor is beyond it, but some lane of before was
@@ -425,16 +425,16 @@ SELECT DISTINCT c.log, c."position" - s.pos AS "position" FROM pm.cursor c JOIN 
 \set VERBOSITY sqlstate
 SELECT pm.seek('m', 'orders', (SELECT pos FROM since WHERE log = 'orders'));
 \set VERBOSITY default
-SELECT DISTINCT log FROM pm_catalog.recut ORDER BY log;
+SELECT DISTINCT log FROM pm_catalog.former_lane ORDER BY log;
 SELECT pm.seek('m', 'orders', (SELECT pos FROM since WHERE log = 'orders'), reset => true);
 SELECT count(*) FROM pm.instance;
-SELECT DISTINCT log FROM pm_catalog.recut;
+SELECT DISTINCT log FROM pm_catalog.former_lane;
 SELECT pm.unregister('m');
-SELECT count(*) FROM pm_catalog.recut;
+SELECT count(*) FROM pm_catalog.former_lane;
 -- what is known of a log goes when it is not followed any more; followed again it starts where it is told to
 SELECT * FROM leave_apart('handle', 3);
 SELECT pm.unfollow('m', 'orders');
-SELECT DISTINCT log FROM pm_catalog.recut;
+SELECT DISTINCT log FROM pm_catalog.former_lane;
 SELECT pm.catch_up('m') > 0 AS handled;
 SELECT * FROM times WHERE log = 'payments';
 SELECT pm.register('m', 'handle', '{orders,payments}', lanes => 3, start_at => (SELECT pos FROM since WHERE log = 'orders')::text);
@@ -450,7 +450,7 @@ SELECT * FROM settle(false);
 -- registered anew nothing of it is left
 SELECT * FROM leave_apart('handle', 3);
 SELECT pm.unregister('m');
-SELECT count(*) FROM pm_catalog.recut;
+SELECT count(*) FROM pm_catalog.former_lane;
 SELECT pm.register('m', 'handle', '{orders,payments}', start_at => 'beginning', lanes => 4);
 SELECT pm.catch_up('m') = (SELECT count(*) FROM orders) + (SELECT count(*) FROM payments) AS all_of_it;
 SELECT pm.unregister('m');
@@ -522,7 +522,7 @@ SELECT pm.catch_up('m');
 \set VERBOSITY default
 SELECT pm.unregister('m');
 
-SELECT count(*) FROM pm_catalog.recut;
+SELECT count(*) FROM pm_catalog.former_lane;
 SELECT pm.drop_log('orders'), pm.drop_log('payments'), pm.drop_log('returns');
 DROP VIEW aside, notes, times, events;
 DROP TABLE orders, payments, returns, handled, poison, since;

@@ -1,5 +1,5 @@
 /*
- * place.c
+ * row_tid.c
  *		Where private rows were when this backend saw them last.
  *
  * While another session holds a snapshot, each change of a row leaves a
@@ -20,7 +20,7 @@
  * The place of a row with this key; not valid if nothing is known.
  */
 ItemPointer
-place_of(PlaceTable table, const char *manager, int lane, const char *name)
+row_tid_of(RowTidTable table, const char *manager, int lane, const char *name)
 {
 	static ItemPointerData places[PLACES];
 	uint32		hash = murmurhash32((uint32) lane * 4 + (uint32) table);

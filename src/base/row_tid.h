@@ -1,19 +1,19 @@
 /*
- * place.h
+ * row_tid.h
  *		Where private rows were when this backend saw them last.
  */
-#ifndef PM_PLACE_H
-#define PM_PLACE_H
+#ifndef PM_ROW_TID_H
+#define PM_ROW_TID_H
 
 #include "storage/itemptr.h"
 
-typedef enum PlaceTable
+typedef enum RowTidTable
 {
-	PLACE_CURSOR,
-	PLACE_LANE,
-	PLACE_INSTANCE
-} PlaceTable;
+	ROW_TID_CURSOR,
+	ROW_TID_LANE,
+	ROW_TID_INSTANCE
+} RowTidTable;
 
-extern ItemPointer place_of(PlaceTable table, const char *manager, int lane, const char *name);
+extern ItemPointer row_tid_of(RowTidTable table, const char *manager, int lane, const char *name);
 
-#endif							/* PM_PLACE_H */
+#endif							/* PM_ROW_TID_H */

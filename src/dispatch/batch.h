@@ -31,7 +31,7 @@ typedef struct BatchLog
 	int			done;			/* of these, got past */
 	int			handled;		/* of these, by the handler */
 	int64		position;		/* of the last one got past */
-	List	   *recuts;			/* those that say something of what is to come */
+	List	   *repartitions;			/* those that say something of what is to come */
 	bool		others;			/* there are events that are not this lane's, or handled by one of the past */
 } BatchLog;
 

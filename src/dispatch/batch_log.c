@@ -82,14 +82,14 @@ batch_log_begin(Batch *batch, BatchLog *b)
 			batch_log_leave(batch, b);
 		return;
 	}
-	foreach(lc, batch->pm->recuts)
+	foreach(lc, batch->pm->repartitions)
 	{
-		Recut	   *past = lfirst(lc);
+		Repartition	   *past = lfirst(lc);
 
 		if (past->position > b->cursor->position && strcmp(past->log, b->log->name) == 0)
-			b->recuts = lappend(b->recuts, past);
+			b->repartitions = lappend(b->repartitions, past);
 	}
-	b->others = batch->pm->lanes > 1 || b->recuts != NIL;
+	b->others = batch->pm->lanes > 1 || b->repartitions != NIL;
 	b->key.relid = b->log->relid;
 	if (!shared || b->others)
 	{
@@ -152,7 +152,7 @@ batch_log_mark(Batch *batch, BatchLog *b, DispatchResult *result)
 bool
 batch_log_owns(Batch *batch, BatchLog *b, uint32 hash, int64 position)
 {
-	return hash % batch->pm->lanes == batch->lane && !recut_handled(b->recuts, hash, position);
+	return hash % batch->pm->lanes == batch->lane && !repartition_handled(b->repartitions, hash, position);
 }
 
 /* Which events are wanted. */

@@ -241,6 +241,6 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 	else if (what->source == HANDLING_TIMER)
 		blame_timer(pm, &state, what, error, crash);
 	else
-		lane_condemn(pm, &state, what, words, error, crash);
+		lane_decide_to_park(pm, &state, what, words, error, crash);
 	return look_at;
 }

@@ -91,7 +91,7 @@ dispatch_behind(Batch *batch, BatchItem *item)
 static void
 dispatch_item(Batch *batch, Calls *calls, BatchItem *item)
 {
-	bool		condemned = batch->state.status == LANE_PARKING && !batch->request->raise && dispatch_has_failed(batch, item);
+	bool		to_park = batch->state.status == LANE_PARKING && !batch->request->raise && dispatch_has_failed(batch, item);
 	bool		handled = false;
 	bool		keyed;
 
@@ -114,7 +114,7 @@ dispatch_item(Batch *batch, Calls *calls, BatchItem *item)
 	}
 
 	keyed = calls->handler.correlates || calls->handler.kind == HANDLER_INSTANCE ||
-		batch->state.has_parked || condemned;
+		batch->state.has_parked || to_park;
 	if (keyed && !call_correlate(batch, calls, item))
 	{
 		batch_done(batch, item, false);
@@ -122,7 +122,7 @@ dispatch_item(Batch *batch, Calls *calls, BatchItem *item)
 	}
 	if (batch->state.has_parked && park_has(batch->pm, batch->lane, item->key))
 		dispatch_behind(batch, item);
-	else if (condemned)
+	else if (to_park)
 		dispatch_park(batch, item);
 	else
 	{

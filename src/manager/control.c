@@ -1,5 +1,5 @@
 /*
- * steer.c
+ * control.c
  *		Changing a process manager that exists: pause, seek, unfollow, unregister.
  *
  * Each waits for the batches that run, and is in force when its transaction
@@ -35,7 +35,7 @@ PG_FUNCTION_INFO_V1(pm_seek);
  * A process manager that the caller may change, with its units locked.
  */
 static ProcessManager *
-steer_take(char *name, const char *function)
+control_take(char *name, const char *function)
 {
 	highwater_require_fresh_snapshots(function);
 	exec_require_writable(function);
@@ -44,7 +44,7 @@ steer_take(char *name, const char *function)
 }
 
 static void
-steer_execute(ExecStatement *statement, const char *name, const char *log)
+control_execute(ExecStatement *statement, const char *name, const char *log)
 {
 	ExecScope	scope;
 	Datum		values[2];
@@ -60,8 +60,8 @@ steer_execute(ExecStatement *statement, const char *name, const char *log)
 /*
  * How much there is besides the cursors.
  */
-SteerKept
-steer_kept(const char *manager)
+ControlKept
+control_kept(const char *manager)
 {
 	static ExecStatement count_kept = {
 		NULL,
@@ -70,7 +70,7 @@ steer_kept(const char *manager)
 		"(SELECT pg_catalog.count(*) FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1)",
 		1, {TEXTOID}
 	};
-	SteerKept	kept;
+	ControlKept	kept;
 	ExecScope	scope;
 	Datum		values[1] = {CStringGetTextDatum(manager)};
 	bool		isnull;
@@ -88,7 +88,7 @@ steer_kept(const char *manager)
  * Deletes it.
  */
 static void
-steer_forget(const char *manager)
+control_forget(const char *manager)
 {
 	static ExecStatement forget = {
 		NULL,
@@ -98,14 +98,14 @@ steer_forget(const char *manager)
 		1, {TEXTOID}
 	};
 
-	steer_execute(&forget, manager, NULL);
+	control_execute(&forget, manager, NULL);
 }
 
 /*
  * The name under which a process manager follows a log.
  */
 static char *
-steer_followed(ProcessManager *pm, char *given)
+control_followed(ProcessManager *pm, char *given)
 {
 	char	   *normal = log_normalize(given);
 
@@ -123,7 +123,7 @@ steer_followed(ProcessManager *pm, char *given)
  * accident.
  */
 static void
-steer_refuse_parked(ProcessManager *pm, const char *log)
+control_refuse_parked(ProcessManager *pm, const char *log)
 {
 	static ExecStatement oldest_parked = {
 		NULL,
@@ -154,7 +154,7 @@ steer_refuse_parked(ProcessManager *pm, const char *log)
  * Ends the following of a log.  Returns how many parked events went with it.
  */
 int64
-steer_unfollow(ProcessManager *pm, const char *log)
+control_unfollow(ProcessManager *pm, const char *log)
 {
 	static ExecStatement delete_cursor = {
 		NULL,
@@ -167,9 +167,9 @@ steer_unfollow(ProcessManager *pm, const char *log)
 	LaneState	state;
 	int64		parked;
 
-	parked = settle_give_up(pm, log);
-	steer_execute(&delete_cursor, pm->name, log);
-	recut_forget(pm->name, log);
+	parked = resolve_give_up(pm, log);
+	control_execute(&delete_cursor, pm->name, log);
+	repartition_forget(pm->name, log);
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
 		/* What it failed at is not its business any more. */
@@ -187,8 +187,8 @@ steer_unfollow(ProcessManager *pm, const char *log)
 Datum
 pm_unfollow(PG_FUNCTION_ARGS)
 {
-	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.unfollow");
-	char	   *log = steer_followed(pm, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	ProcessManager *pm = control_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.unfollow");
+	char	   *log = control_followed(pm, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	Oid			relid;
 
 	if (list_length(pm->logs) == 1)
@@ -196,8 +196,8 @@ pm_unfollow(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("log \"%s\" is the only one that process manager \"%s\" follows", log, pm->name),
 				 errhint("SELECT pm.unregister(%s) ends it altogether.", quote_literal_cstr(pm->name))));
-	steer_refuse_parked(pm, log);
-	(void) steer_unfollow(pm, log);
+	control_refuse_parked(pm, log);
+	(void) control_unfollow(pm, log);
 	if (log_find(log, &relid, true) != NULL)
 		owner_unfollow(pm->name, relid);
 	PG_RETURN_VOID();
@@ -207,7 +207,7 @@ pm_unfollow(PG_FUNCTION_ARGS)
  * Forgets a process manager, whose units are locked.
  */
 void
-steer_unregister(ProcessManager *pm)
+control_unregister(ProcessManager *pm)
 {
 	static ExecStatement delete_manager = {
 		NULL,
@@ -217,9 +217,9 @@ steer_unregister(ProcessManager *pm)
 		1, {TEXTOID}
 	};
 
-	steer_forget(pm->name);
-	recut_forget(pm->name, NULL);
-	steer_execute(&delete_manager, pm->name, NULL);
+	control_forget(pm->name);
+	repartition_forget(pm->name, NULL);
+	control_execute(&delete_manager, pm->name, NULL);
 	owner_forget(pm->name);
 	registry_changed();
 }
@@ -230,7 +230,7 @@ steer_unregister(ProcessManager *pm)
 Datum
 pm_unregister(PG_FUNCTION_ARGS)
 {
-	steer_unregister(steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.unregister"));
+	control_unregister(control_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.unregister"));
 	PG_RETURN_VOID();
 }
 
@@ -245,9 +245,9 @@ pm_pause(PG_FUNCTION_ARGS)
 		"UPDATE pm_catalog.process_manager SET paused = true WHERE name OPERATOR(pg_catalog.=) $1",
 		1, {TEXTOID}
 	};
-	ProcessManager *pm = steer_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.pause");
+	ProcessManager *pm = control_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.pause");
 
-	steer_execute(&pause, pm->name, NULL);
+	control_execute(&pause, pm->name, NULL);
 	registry_changed();
 	PG_RETURN_VOID();
 }
@@ -257,9 +257,9 @@ pm_pause(PG_FUNCTION_ARGS)
  * would be wrong when some of them are handled again.
  */
 static void
-steer_seek_kept(ProcessManager *pm, const char *log, int64 after, bool reset)
+control_seek_kept(ProcessManager *pm, const char *log, int64 after, bool reset)
 {
-	SteerKept	kept = steer_kept(pm->name);
+	ControlKept	kept = control_kept(pm->name);
 	LaneState	state;
 	bool		back = false;
 	ListCell   *lc;
@@ -270,12 +270,12 @@ steer_seek_kept(ProcessManager *pm, const char *log, int64 after, bool reset)
 		foreach(lc, cursor_read(pm, lane, &state))
 		if (strcmp(((Cursor *) lfirst(lc))->log, log) == 0 && ((Cursor *) lfirst(lc))->position > after)
 			back = true;
-	foreach(lc, pm->recuts)
-		if (strcmp(((Recut *) lfirst(lc))->log, log) == 0 && ((Recut *) lfirst(lc))->position > after)
+	foreach(lc, pm->repartitions)
+		if (strcmp(((Repartition *) lfirst(lc))->log, log) == 0 && ((Repartition *) lfirst(lc))->position > after)
 			back = true;
 	if (reset)
 	{
-		steer_forget(pm->name);
+		control_forget(pm->name);
 		ereport(NOTICE,
 				(errmsg("deleted of process manager \"%s\": instances: %lld, timers: %lld, parked events: %lld", pm->name,
 						(long long) kept.instances, (long long) kept.timers, (long long) kept.parked)));
@@ -311,10 +311,10 @@ pm_seek(PG_FUNCTION_ARGS)
 
 	/* Whoever holds the table keeps the other logs from being handled if the units are taken first. */
 	registry_require_owner(pm);
-	name = steer_followed(pm, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	name = control_followed(pm, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	(void) log_open_as(name, pm->owner);
-	pm = steer_take(pm->name, "pm.seek");
-	log = log_open_as(steer_followed(pm, name), pm->owner);
+	pm = control_take(pm->name, "pm.seek");
+	log = log_open_as(control_followed(pm, name), pm->owner);
 	log_require_whole(log);
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, RowExclusiveLock);
 
@@ -326,12 +326,12 @@ pm_seek(PG_FUNCTION_ARGS)
 				 errmsg("position %lld is not between 0 and the high-water mark of log \"%s\"", (long long) after, log->name),
 				 errdetail("The high-water mark is %lld.", (long long) mark.mark)));
 
-	steer_seek_kept(pm, log->name, after, PG_GETARG_BOOL(3));
+	control_seek_kept(pm, log->name, after, PG_GETARG_BOOL(3));
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = CStringGetTextDatum(log->name);
 	values[2] = Int64GetDatum(after);
 	(void) exec_as_owner(&seek, values, NULL);
-	recut_forget(pm->name, log->name);
+	repartition_forget(pm->name, log->name);
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
 		/* It does not have to be handled any more, or is to be handled afresh. */

@@ -1,21 +1,21 @@
 /*
- * steer.h
+ * control.h
  *		What a process manager keeps besides its cursors.
  */
-#ifndef PM_STEER_H
-#define PM_STEER_H
+#ifndef PM_CONTROL_H
+#define PM_CONTROL_H
 
 #include "manager/registry.h"
 
-typedef struct SteerKept
+typedef struct ControlKept
 {
 	int64		instances;
 	int64		timers;
 	int64		parked;
-} SteerKept;
+} ControlKept;
 
-extern void steer_unregister(ProcessManager *pm);
-extern int64 steer_unfollow(ProcessManager *pm, const char *log);
-extern SteerKept steer_kept(const char *manager);
+extern void control_unregister(ProcessManager *pm);
+extern int64 control_unfollow(ProcessManager *pm, const char *log);
+extern ControlKept control_kept(const char *manager);
 
-#endif							/* PM_STEER_H */
+#endif							/* PM_CONTROL_H */

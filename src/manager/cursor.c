@@ -39,7 +39,7 @@ enum
 static ItemPointer
 cursor_place(ProcessManager *pm, int lane, const char *log)
 {
-	return place_of(PLACE_CURSOR, pm->name, lane, log);
+	return row_tid_of(ROW_TID_CURSOR, pm->name, lane, log);
 }
 
 static Cursor *
@@ -336,7 +336,7 @@ cursor_level(ProcessManager *pm)
 		NULL,
 		"SELECT FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 GROUP BY log "
 		"HAVING pg_catalog.min(position) OPERATOR(pg_catalog.<) pg_catalog.max(position) "
-		"UNION ALL SELECT FROM pm_catalog.recut r WHERE r.process_manager OPERATOR(pg_catalog.=) $1 "
+		"UNION ALL SELECT FROM pm_catalog.former_lane r WHERE r.process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND r.position OPERATOR(pg_catalog.>) ANY (SELECT c.position FROM pm_catalog.cursor c "
 		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.log OPERATOR(pg_catalog.=) r.log)",
 		1, {TEXTOID}
@@ -350,7 +350,7 @@ cursor_level(ProcessManager *pm)
  * Makes it so many lanes, which all start where the last one was.
  */
 void
-cursor_recut(ProcessManager *pm, int lanes)
+cursor_repartition(ProcessManager *pm, int lanes)
 {
 	static ExecStatement set_back = {
 		NULL,

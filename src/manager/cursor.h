@@ -26,7 +26,7 @@ extern List *cursor_read(ProcessManager *pm, int lane, LaneState *state);
 extern void cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 position, int handled);
 extern void cursor_count(ProcessManager *pm, int lane, Cursor *cursor);
 extern bool cursor_level(ProcessManager *pm);
-extern void cursor_recut(ProcessManager *pm, int lanes);
+extern void cursor_repartition(ProcessManager *pm, int lanes);
 extern void cursor_add(const char *manager, const char *log, int lanes, int64 position);
 
 #endif							/* PM_CURSOR_H */

@@ -128,7 +128,7 @@ drop_log(const char *log, Oid relid, bool cascades)
 			continue;
 		if (!cascades)
 			drop_refuse(log, pm->name);
-		parked = steer_unfollow(pm, log);
+		parked = control_unfollow(pm, log);
 		ereport(NOTICE,
 				(errmsg("process manager \"%s\" does not follow log \"%s\" any more", pm->name, log),
 				 parked > 0 ? errdetail("Parked events that were discarded: %lld.", (long long) parked) : 0));
@@ -156,7 +156,7 @@ drop_manager(Dropped *dropped)
 		owner_follow_all(pm->name);
 		return;
 	}
-	steer_unregister(pm);
+	control_unregister(pm);
 	ereport(NOTICE,
 			(errmsg("process manager \"%s\" is unregistered", pm->name)));
 }

@@ -98,7 +98,7 @@ static const HandlerRole correlate_role = {
  * pm.status shows; NULL: it is a plain function.
  */
 static const char *
-handler_misfit(Form_pg_proc proc)
+handler_mismatch(Form_pg_proc proc)
 {
 	switch (proc->prokind)
 	{
@@ -123,17 +123,17 @@ handler_check(Oid function, Oid owner, const HandlerRole *role)
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc proc;
 	Oid			wanted;
-	const char *misfit;
+	const char *mismatch;
 	AclResult	acl;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for function %u", function);
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
-	misfit = handler_misfit(proc);
-	if (misfit != NULL)
+	mismatch = handler_mismatch(proc);
+	if (mismatch != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s cannot be a %s: it %s", format_procedure(function), role->what, misfit),
+				 errmsg("%s cannot be a %s: it %s", format_procedure(function), role->what, mismatch),
 				 errhint("%s", role->hint)));
 	wanted = role == &correlate_role ? TEXTOID : role->match(function) == HANDLER_INSTANCE ? JSONBOID : InvalidOid;
 	if (OidIsValid(wanted) && proc->prorettype != wanted)
@@ -210,7 +210,7 @@ handler_search(const char *name, Oid owner, const HandlerRole *role)
 	}
 	if (matches == 0)
 	{
-		char	   *why = misfit_explain(name, found, GetUserId(), role == &correlate_role);
+		char	   *why = mismatch_explain(name, found, GetUserId(), role == &correlate_role);
 
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),

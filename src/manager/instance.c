@@ -52,7 +52,7 @@ static bool any_places = false;
 static ItemPointer
 instance_place(ProcessManager *pm, Key *key)
 {
-	return place_of(PLACE_INSTANCE, pm->name, 0, key->name);
+	return row_tid_of(ROW_TID_INSTANCE, pm->name, 0, key->name);
 }
 
 /*

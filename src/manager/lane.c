@@ -358,7 +358,7 @@ lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char
  * forgotten.
  */
 void
-lane_condemn(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
+lane_decide_to_park(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
 			 ErrorData *error, bool crash)
 {
 	int			before = state->attempts > 0 && lane_is_about(state, what) ? state->crashes : 0;
@@ -412,7 +412,7 @@ lane_add(const char *manager, int from, int lanes)
  * Makes it so many lanes.  What those that go have counted stays.
  */
 void
-lane_recut(ProcessManager *pm, int lanes)
+lane_repartition(ProcessManager *pm, int lanes)
 {
 	static ExecStatement delete_lanes = {
 		NULL,

@@ -57,10 +57,10 @@ extern void lane_suspect(const char *manager, const Handling *what, ErrorData *e
 extern bool lane_is_about(LaneState *state, const Handling *what);
 extern TimestampTz lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
 							 ErrorData *error, int max_attempts, bool crash);
-extern void lane_condemn(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
+extern void lane_decide_to_park(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
 						 ErrorData *error, bool crash);
 extern void lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorData *error, bool count);
 extern void lane_add(const char *manager, int from, int lanes);
-extern void lane_recut(ProcessManager *pm, int lanes);
+extern void lane_repartition(ProcessManager *pm, int lanes);
 
 #endif							/* PM_LANE_H */

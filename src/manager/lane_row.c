@@ -23,7 +23,7 @@
 void
 lane_row_open(LaneRow *row, const char *manager, int lane, LOCKMODE lock)
 {
-	ItemPointer place = place_of(PLACE_LANE, manager, lane, "");
+	ItemPointer place = row_tid_of(ROW_TID_LANE, manager, lane, "");
 
 	row->manager = manager;
 	row->lane = lane;
@@ -85,7 +85,7 @@ lane_row_close(LaneRow *row)
 											  row->replace);
 
 		CatalogTupleUpdate(scan->rel, &scan->tuple->t_self, tuple);
-		*place_of(PLACE_LANE, row->manager, row->lane, "") = tuple->t_self;
+		*row_tid_of(ROW_TID_LANE, row->manager, row->lane, "") = tuple->t_self;
 		head_lane_written(row->manager, row->lane, scan->tuple, tuple);
 		heap_freetuple(tuple);
 	}

@@ -1,5 +1,5 @@
 /*
- * misfit.c
+ * mismatch.c
  *		Why no function of a name can be a handler.
  *
  * "No handler exists" is of little help where there is a function of that name
@@ -21,13 +21,13 @@
 #include "utils/regproc.h"
 #include "utils/syscache.h"
 
-#define MISFIT_SHOWN	5		/* functions that are named, at most */
+#define MISMATCH_SHOWN	5		/* functions that are named, at most */
 
 /*
  * What is wrong with the arguments of a function; NULL: nothing.
  */
 static char *
-misfit_arguments(Form_pg_proc function, bool correlate)
+mismatch_arguments(Form_pg_proc function, bool correlate)
 {
 	Oid			event = event_type();
 	const Oid  *types = function->proargtypes.values;
@@ -48,7 +48,7 @@ misfit_arguments(Form_pg_proc function, bool correlate)
  * A function with its schema; its types as they are written most often.
  */
 static char *
-misfit_signature(Form_pg_proc function)
+mismatch_signature(Form_pg_proc function)
 {
 	StringInfoData text;
 
@@ -65,7 +65,7 @@ misfit_signature(Form_pg_proc function)
  * Why a function is not found under the name that was given, although it fits.
  */
 static char *
-misfit_place(Form_pg_proc function, Oid role, bool qualified)
+mismatch_place(Form_pg_proc function, Oid role, bool qualified)
 {
 	char	   *schema = get_namespace_name(function->pronamespace);
 
@@ -82,24 +82,24 @@ misfit_place(Form_pg_proc function, Oid role, bool qualified)
  * Adds a line for each function of a name, whatever its schema.
  */
 static int
-misfit_named(StringInfo lines, const char *name, Oid role, bool qualified, bool correlate)
+mismatch_named(StringInfo lines, const char *name, Oid role, bool qualified, bool correlate)
 {
 	CatCList   *list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(name));
 	int			count = 0;
 
-	for (int i = 0; i < list->n_members && count < MISFIT_SHOWN; i++)
+	for (int i = 0; i < list->n_members && count < MISMATCH_SHOWN; i++)
 	{
 		Form_pg_proc function = (Form_pg_proc) GETSTRUCT(&list->members[i]->tuple);
-		char	   *why = misfit_arguments(function, correlate);
+		char	   *why = mismatch_arguments(function, correlate);
 
 		/* Nobody means PostgreSQL's own ones. */
 		if (function->pronamespace == PG_CATALOG_NAMESPACE)
 			continue;
 		count++;
 		if (why == NULL)
-			why = misfit_place(function, role, qualified);
+			why = mismatch_place(function, role, qualified);
 		appendStringInfo(lines, "%sThere is %s. %s", lines->len > 0 ? "\n" : "",
-						 misfit_signature(function), why);
+						 mismatch_signature(function), why);
 	}
 	ReleaseSysCacheList(list);
 	return count;
@@ -110,7 +110,7 @@ misfit_named(StringInfo lines, const char *name, Oid role, bool qualified, bool 
  * are not taken; NULL where there is none.
  */
 char *
-misfit_explain(const char *name, Oid function, Oid role, bool correlate)
+mismatch_explain(const char *name, Oid function, Oid role, bool correlate)
 {
 	StringInfoData lines;
 	List	   *parts;
@@ -123,7 +123,7 @@ misfit_explain(const char *name, Oid function, Oid role, bool correlate)
 
 		if (HeapTupleIsValid(tuple))
 		{
-			why = misfit_arguments((Form_pg_proc) GETSTRUCT(tuple), correlate);
+			why = mismatch_arguments((Form_pg_proc) GETSTRUCT(tuple), correlate);
 			ReleaseSysCache(tuple);
 		}
 		return why;
@@ -131,10 +131,10 @@ misfit_explain(const char *name, Oid function, Oid role, bool correlate)
 	parts = identifier_split(name);
 	if (parts == NIL)
 		return NULL;
-	(void) misfit_named(&lines, llast(parts), role, list_length(parts) > 1, correlate);
+	(void) mismatch_named(&lines, llast(parts), role, list_length(parts) > 1, correlate);
 	/* SQL reads a name without quotes as one in lower case. */
 	if (strcmp(name, llast(parts)) != 0 && list_length(parts) == 1 && strlen(name) < NAMEDATALEN &&
-		misfit_named(&lines, name, role, false, correlate) > 0)
+		mismatch_named(&lines, name, role, false, correlate) > 0)
 		appendStringInfo(&lines, "\nA name in upper case must be given in double quotes.");
 	return lines.len > 0 ? lines.data : NULL;
 }

@@ -1,10 +1,10 @@
 /*
- * misfit.h
+ * mismatch.h
  *		Why no function of a name can be a handler.
  */
-#ifndef PM_MISFIT_H
-#define PM_MISFIT_H
+#ifndef PM_MISMATCH_H
+#define PM_MISMATCH_H
 
-extern char *misfit_explain(const char *name, Oid function, Oid role, bool correlate);
+extern char *mismatch_explain(const char *name, Oid function, Oid role, bool correlate);
 
-#endif							/* PM_MISFIT_H */
+#endif							/* PM_MISMATCH_H */

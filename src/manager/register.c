@@ -397,7 +397,7 @@ register_check_change(ProcessManager *old, HandlerKind kind, const char *correla
 {
 	bool		same_keys = old->correlate == NULL || correlate == NULL ? old->correlate == correlate :
 		strcmp(old->correlate, correlate) == 0;
-	SteerKept	kept;
+	ControlKept	kept;
 
 	if (!same_keys && !cursor_level(old))
 		ereport(ERROR,
@@ -408,7 +408,7 @@ register_check_change(ProcessManager *old, HandlerKind kind, const char *correla
 				 errhint("Try again when it has caught up, or register it under another name.")));
 	if (same_keys && (kind == HANDLER_INSTANCE) == (old->kind == HANDLER_INSTANCE))
 		return;
-	kept = steer_kept(old->name);
+	kept = control_kept(old->name);
 	if (kept.instances + kept.timers + kept.parked == 0)
 		return;
 	ereport(ERROR,
@@ -519,8 +519,8 @@ again:
 	{
 		register_retry(old);
 		if (lanes != old->lanes)
-			recut(old, lanes);
-		recut_drop_passed(old);
+			repartition(old, lanes);
+		repartition_drop_passed(old);
 	}
 	foreach(lc, logs)
 		if (old == NULL || !register_in(old->logs, lfirst(lc)))

@@ -224,7 +224,7 @@ registry_select(Oid owner, const char *name)
 		MemoryContextSwitchTo(spi);
 	}
 	exec_end(&scope);
-	recut_load(result, name);
+	repartition_load(result, name);
 	return result;
 }
 

@@ -17,15 +17,15 @@ typedef enum HandlerKind
 
 /*
  * When the lanes were so many, this one of them had got past a log up to there
- * (recut.c).
+ * (repartition.c).
  */
-typedef struct Recut
+typedef struct Repartition
 {
 	char	   *log;
 	int			lanes;
 	int			lane;
 	int64		position;
-} Recut;
+} Repartition;
 
 /*
  * A function that was found by its signature, and when (handler.c).
@@ -59,7 +59,7 @@ typedef struct ProcessManager
 	bool		paused;
 	bool		at_home;		/* registered in this database of this cluster */
 	List	   *logs;			/* names of the logs followed */
-	List	   *recuts;			/* of Recut */
+	List	   *repartitions;			/* of Repartition */
 	uint64		version;		/* registry_version() when this was read */
 } ProcessManager;
 

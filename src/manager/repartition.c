@@ -1,12 +1,12 @@
 /*
- * recut.c
+ * repartition.c
  *		Changing the number of a process manager's lanes.
  *
  * An event belongs to the lane that the hash of its key says, of so many.  When
  * the number changes, most keys change lanes, and the new lane of a key may be
  * behind or ahead of its old one.  Nobody waits for the lanes to meet.  All new
  * lanes start where the last of the old ones was, and what each of the old ones
- * had got past is written down, in pm_catalog.recut: an event is passed over if
+ * had got past is written down, in pm_catalog.former_lane: an event is passed over if
  * its lane of then had got past it.  Several re-cuts add up, each says for
  * itself what was got past, until all lanes are past it.
  *
@@ -27,21 +27,21 @@
 #include "manager/repartition.h"
 #include "utils/builtins.h"
 
-#define RECUT_SELECT \
-	"SELECT process_manager, log, lanes, lane, position FROM pm_catalog.recut"
+#define REPARTITION_SELECT \
+	"SELECT process_manager, log, lanes, lane, position FROM pm_catalog.former_lane"
 
 /*
  * Adds what is known of past lanes to process managers that have just been
  * loaded, all or the one of that name.
  */
 void
-recut_load(List *managers, const char *name)
+repartition_load(List *managers, const char *name)
 {
 	static ExecStatement select_all = {
-		NULL, RECUT_SELECT, 0, {0}
+		NULL, REPARTITION_SELECT, 0, {0}
 	};
 	static ExecStatement select_by_name = {
-		NULL, RECUT_SELECT " WHERE process_manager OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}
+		NULL, REPARTITION_SELECT " WHERE process_manager OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}
 	};
 	MemoryContext caller = CurrentMemoryContext;
 	ExecScope	scope;
@@ -59,17 +59,17 @@ recut_load(List *managers, const char *name)
 		{
 			ProcessManager *pm = lfirst(lc);
 			MemoryContext spi;
-			Recut	   *past;
+			Repartition	   *past;
 
 			if (strcmp(pm->name, manager) != 0)
 				continue;
 			spi = MemoryContextSwitchTo(caller);
-			past = palloc(sizeof(Recut));
+			past = palloc(sizeof(Repartition));
 			past->log = exec_text(row, 2);
 			past->lanes = DatumGetInt32(exec_value(row, 3, &isnull));
 			past->lane = DatumGetInt32(exec_value(row, 4, &isnull));
 			past->position = DatumGetInt64(exec_value(row, 5, &isnull));
-			pm->recuts = lappend(pm->recuts, past);
+			pm->repartitions = lappend(pm->repartitions, past);
 			MemoryContextSwitchTo(spi);
 		}
 	}
@@ -80,13 +80,13 @@ recut_load(List *managers, const char *name)
  * Has a lane of the past got past the event of a key with this hash?
  */
 bool
-recut_handled(List *recuts, uint32 hash, int64 position)
+repartition_handled(List *repartitions, uint32 hash, int64 position)
 {
 	ListCell   *lc;
 
-	foreach(lc, recuts)
+	foreach(lc, repartitions)
 	{
-		Recut	   *past = lfirst(lc);
+		Repartition	   *past = lfirst(lc);
 
 		if (position <= past->position && hash % past->lanes == past->lane)
 			return true;
@@ -98,11 +98,11 @@ recut_handled(List *recuts, uint32 hash, int64 position)
  * Nothing is to be passed over any more in a log, or in any (NULL).
  */
 void
-recut_forget(const char *manager, const char *log)
+repartition_forget(const char *manager, const char *log)
 {
 	static ExecStatement forget = {
 		NULL,
-		"DELETE FROM pm_catalog.recut WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"DELETE FROM pm_catalog.former_lane WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND ($2 IS NULL OR log OPERATOR(pg_catalog.=) $2)",
 		2, {TEXTOID, TEXTOID}
 	};
@@ -118,11 +118,11 @@ recut_forget(const char *manager, const char *log)
  * Drops the notes that all lanes are past.
  */
 void
-recut_drop_passed(ProcessManager *pm)
+repartition_drop_passed(ProcessManager *pm)
 {
 	static ExecStatement drop_passed = {
 		NULL,
-		"DELETE FROM pm_catalog.recut r WHERE process_manager OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.<=) "
+		"DELETE FROM pm_catalog.former_lane r WHERE process_manager OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.<=) "
 		"(SELECT pg_catalog.min(c.position) FROM pm_catalog.cursor c WHERE c.process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND c.log OPERATOR(pg_catalog.=) r.log)",
 		1, {TEXTOID}
@@ -136,11 +136,11 @@ recut_drop_passed(ProcessManager *pm)
  * Writes down what the lanes have got past.
  */
 static void
-recut_note(ProcessManager *pm)
+repartition_note(ProcessManager *pm)
 {
 	static ExecStatement note = {
 		NULL,
-		"INSERT INTO pm_catalog.recut AS r (process_manager, log, lanes, lane, position) "
+		"INSERT INTO pm_catalog.former_lane AS r (process_manager, log, lanes, lane, position) "
 		"SELECT process_manager, log, $2, lane, position FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		"ON CONFLICT (process_manager, log, lanes, lane) DO UPDATE SET position = greatest(r.position, EXCLUDED.position)",
 		2, {TEXTOID, INT4OID}
@@ -156,7 +156,7 @@ recut_note(ProcessManager *pm)
  * Timers and queues of parked events go with their keys.
  */
 static void
-recut_keys(ProcessManager *pm, int lanes)
+repartition_keys(ProcessManager *pm, int lanes)
 {
 	static ExecStatement set_lanes = {
 		NULL,
@@ -180,7 +180,7 @@ recut_keys(ProcessManager *pm, int lanes)
  * From now on so many lanes.
  */
 void
-recut(ProcessManager *pm, int lanes)
+repartition(ProcessManager *pm, int lanes)
 {
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
@@ -195,8 +195,8 @@ recut(ProcessManager *pm, int lanes)
 					 errhint("Keep lanes => %d, correct what has failed, and end the halt with SELECT pm.resume(%s) first.",
 							 pm->lanes, quote_literal_cstr(pm->name))));
 	}
-	recut_note(pm);
-	cursor_recut(pm, lanes);
-	lane_recut(pm, lanes);
-	recut_keys(pm, lanes);
+	repartition_note(pm);
+	cursor_repartition(pm, lanes);
+	lane_repartition(pm, lanes);
+	repartition_keys(pm, lanes);
 }

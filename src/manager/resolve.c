@@ -1,5 +1,5 @@
 /*
- * settle.c
+ * resolve.c
  *		What a person does about parked events: pm.retry, pm.discard.
  *
  * With a name only they are about all that are dead.  Each waits for the batch that runs, and is in force when its transaction
@@ -29,7 +29,7 @@ PG_FUNCTION_INFO_V1(pm_retry_dead);
 PG_FUNCTION_INFO_V1(pm_discard_dead);
 
 /* The parked event that the arguments name. */
-typedef struct Settle
+typedef struct Resolve
 {
 	ProcessManager *pm;
 	char	   *words;
@@ -38,10 +38,10 @@ typedef struct Settle
 	char	   *key;
 	bool		behind;
 	char	   *head;			/* in words, what it is behind */
-} Settle;
+} Resolve;
 
 static char *
-settle_words(const char *log, int64 number)
+resolve_words(const char *log, int64 number)
 {
 	if (log == NULL)
 		return psprintf("the timer with number %lld", (long long) number);
@@ -49,15 +49,15 @@ settle_words(const char *log, int64 number)
 }
 
 /* To be tried afresh, now; whatever has crashed the server does not get two more crashes. */
-#define SETTLE_RETRY \
+#define RESOLVE_RETRY \
 	"state = 'failing', attempts = 0, crashes = least(crashes, 1), retry_at = '-infinity', trouble_since = NULL "
 
 /* The next of a key, which has not been tried. */
-#define SETTLE_PROMOTE \
+#define RESOLVE_PROMOTE \
 	"state = 'failing', retry_at = '-infinity' "
 
 /* A parked event, and the first one of its key. */
-#define SETTLE_FIND \
+#define RESOLVE_FIND \
 	"SELECT k.id, k.lane, k.key, k.state OPERATOR(pg_catalog.=) 'behind', h.log, coalesce(h.position, h.id) " \
 	"FROM pm_catalog.parked k CROSS JOIN LATERAL (SELECT f.id, f.log, f.position FROM pm_catalog.parked f " \
 	"WHERE f.process_manager OPERATOR(pg_catalog.=) k.process_manager AND f.lane OPERATOR(pg_catalog.=) k.lane " \
@@ -67,18 +67,18 @@ settle_words(const char *log, int64 number)
 /*
  * Finds the event, with the units locked.
  */
-static Settle
-settle_find(FunctionCallInfo fcinfo, const char *function)
+static Resolve
+resolve_find(FunctionCallInfo fcinfo, const char *function)
 {
 	static ExecStatement find_event = {
-		NULL, SETTLE_FIND "AND k.log OPERATOR(pg_catalog.=) $2 AND k.position OPERATOR(pg_catalog.=) $3",
+		NULL, RESOLVE_FIND "AND k.log OPERATOR(pg_catalog.=) $2 AND k.position OPERATOR(pg_catalog.=) $3",
 		3, {TEXTOID, TEXTOID, INT8OID}
 	};
 	static ExecStatement find_timer = {
-		NULL, SETTLE_FIND "AND k.log IS NULL AND k.id OPERATOR(pg_catalog.=) $3",
+		NULL, RESOLVE_FIND "AND k.log IS NULL AND k.id OPERATOR(pg_catalog.=) $3",
 		3, {TEXTOID, TEXTOID, INT8OID}
 	};
-	Settle		settle;
+	Resolve		settle;
 	char	   *name;
 	char	   *log;
 	MemoryContext caller = CurrentMemoryContext;
@@ -105,7 +105,7 @@ settle_find(FunctionCallInfo fcinfo, const char *function)
 
 		log = known ? known : log;
 	}
-	settle.words = settle_words(log, PG_GETARG_INT64(2));
+	settle.words = resolve_words(log, PG_GETARG_INT64(2));
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(name);
@@ -120,7 +120,7 @@ settle_find(FunctionCallInfo fcinfo, const char *function)
 		settle.lane = DatumGetInt32(exec_value(0, 2, &isnull));
 		settle.key = exec_text(0, 3);
 		settle.behind = DatumGetBool(exec_value(0, 4, &isnull));
-		settle.head = settle_words(exec_text(0, 5), DatumGetInt64(exec_value(0, 6, &isnull)));
+		settle.head = resolve_words(exec_text(0, 5), DatumGetInt64(exec_value(0, 6, &isnull)));
 		MemoryContextSwitchTo(spi);
 	}
 	exec_end(&scope);
@@ -140,11 +140,11 @@ pm_retry(PG_FUNCTION_ARGS)
 {
 	static ExecStatement retry = {
 		NULL,
-		"UPDATE pm_catalog.parked SET " SETTLE_RETRY
+		"UPDATE pm_catalog.parked SET " RESOLVE_RETRY
 		"WHERE id OPERATOR(pg_catalog.=) $1",
 		1, {INT8OID}
 	};
-	Settle		settle = settle_find(fcinfo, "pm.retry");
+	Resolve		settle = resolve_find(fcinfo, "pm.retry");
 	Datum		values[1] = {Int64GetDatum(settle.id)};
 
 	if (settle.behind)
@@ -165,7 +165,7 @@ pm_retry(PG_FUNCTION_ARGS)
 Datum
 pm_discard(PG_FUNCTION_ARGS)
 {
-	Settle		settle = settle_find(fcinfo, "pm.discard");
+	Resolve		settle = resolve_find(fcinfo, "pm.discard");
 
 	(void) park_take(settle.id);
 	if (!settle.behind)
@@ -183,7 +183,7 @@ pm_discard(PG_FUNCTION_ARGS)
  * Rows have become the first of their keys, or due, in any lane.
  */
 static void
-settle_changed(ProcessManager *pm)
+resolve_changed(ProcessManager *pm)
 {
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
@@ -198,14 +198,14 @@ settle_changed(ProcessManager *pm)
  * more.  What was behind them goes on.  Returns how many there were.
  */
 int64
-settle_give_up(ProcessManager *pm, const char *log)
+resolve_give_up(ProcessManager *pm, const char *log)
 {
 	/* The rest of a key does not see what has gone. */
 	static ExecStatement give_up = {
 		NULL,
 		"WITH gone AS (DELETE FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND log OPERATOR(pg_catalog.=) $2 RETURNING lane, key), "
-		"next AS (UPDATE pm_catalog.parked SET " SETTLE_PROMOTE
+		"next AS (UPDATE pm_catalog.parked SET " RESOLVE_PROMOTE
 		"WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT n.id FROM (SELECT DISTINCT lane, key FROM gone) g "
 		"CROSS JOIN LATERAL (SELECT k.id, k.state FROM pm_catalog.parked k "
 		"WHERE k.process_manager OPERATOR(pg_catalog.=) $1 AND k.lane OPERATOR(pg_catalog.=) g.lane "
@@ -224,7 +224,7 @@ settle_give_up(ProcessManager *pm, const char *log)
 	count = DatumGetInt64(exec_value(0, 1, &isnull));
 	exec_end(&scope);
 	if (count > 0)
-		settle_changed(pm);
+		resolve_changed(pm);
 	return count;
 }
 
@@ -233,7 +233,7 @@ settle_give_up(ProcessManager *pm, const char *log)
  * dead events: it returns how many there were.
  */
 static int64
-settle_dead(FunctionCallInfo fcinfo, const char *function, ExecStatement *statement)
+resolve_dead(FunctionCallInfo fcinfo, const char *function, ExecStatement *statement)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	ProcessManager *pm;
@@ -251,7 +251,7 @@ settle_dead(FunctionCallInfo fcinfo, const char *function, ExecStatement *statem
 	count = DatumGetInt64(exec_value(0, 1, &isnull));
 	exec_end(&scope);
 	if (count > 0)
-		settle_changed(pm);
+		resolve_changed(pm);
 	registry_changed();
 	return count;
 }
@@ -264,13 +264,13 @@ pm_retry_dead(PG_FUNCTION_ARGS)
 {
 	static ExecStatement retry_dead = {
 		NULL,
-		"WITH k AS (UPDATE pm_catalog.parked SET " SETTLE_RETRY
+		"WITH k AS (UPDATE pm_catalog.parked SET " RESOLVE_RETRY
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'dead' RETURNING 1) "
 		"SELECT pg_catalog.count(*) FROM k",
 		1, {TEXTOID}
 	};
 
-	PG_RETURN_INT64(settle_dead(fcinfo, "pm.retry", &retry_dead));
+	PG_RETURN_INT64(resolve_dead(fcinfo, "pm.retry", &retry_dead));
 }
 
 /*
@@ -284,7 +284,7 @@ pm_discard_dead(PG_FUNCTION_ARGS)
 		NULL,
 		"WITH gone AS (DELETE FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND state OPERATOR(pg_catalog.=) 'dead' RETURNING lane, key, id), "
-		"next AS (UPDATE pm_catalog.parked SET " SETTLE_PROMOTE
+		"next AS (UPDATE pm_catalog.parked SET " RESOLVE_PROMOTE
 		"WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT n.id FROM gone CROSS JOIN LATERAL ("
 		"SELECT k.id FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND k.lane OPERATOR(pg_catalog.=) gone.lane AND k.key OPERATOR(pg_catalog.=) gone.key "
@@ -292,7 +292,7 @@ pm_discard_dead(PG_FUNCTION_ARGS)
 		"SELECT pg_catalog.count(*) FROM gone",
 		1, {TEXTOID}
 	};
-	int64		count = settle_dead(fcinfo, "pm.discard", &discard_dead);
+	int64		count = resolve_dead(fcinfo, "pm.discard", &discard_dead);
 
 	if (count > 0)
 		ereport(LOG,

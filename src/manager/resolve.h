@@ -1,12 +1,12 @@
 /*
- * settle.h
+ * resolve.h
  *		What a person does about parked events.
  */
-#ifndef PM_SETTLE_H
-#define PM_SETTLE_H
+#ifndef PM_RESOLVE_H
+#define PM_RESOLVE_H
 
 #include "manager/registry.h"
 
-extern int64 settle_give_up(ProcessManager *pm, const char *log);
+extern int64 resolve_give_up(ProcessManager *pm, const char *log);
 
-#endif							/* PM_SETTLE_H */
+#endif							/* PM_RESOLVE_H */

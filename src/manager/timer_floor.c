@@ -37,7 +37,7 @@ static bool any_pending = false;
  * The floors of (sub)transactions from this one on are forgotten, or hold.
  */
 static void
-timer_floor_settle(SubTransactionId from, bool hold)
+timer_floor_confirm(SubTransactionId from, bool hold)
 {
 	any_pending = false;
 	for (int i = 0; i < TIMER_FLOORS; i++)
@@ -61,16 +61,16 @@ timer_floor_xact_callback(XactEvent event, void *arg)
 	if (!any_pending)
 		return;
 	if (event == XACT_EVENT_COMMIT)
-		timer_floor_settle(InvalidSubTransactionId, true);
+		timer_floor_confirm(InvalidSubTransactionId, true);
 	else if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		timer_floor_settle(InvalidSubTransactionId, false);
+		timer_floor_confirm(InvalidSubTransactionId, false);
 }
 
 static void
 timer_floor_subxact_callback(SubXactEvent event, SubTransactionId mysubid, SubTransactionId parent, void *arg)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB && any_pending)
-		timer_floor_settle(mysubid, false);
+		timer_floor_confirm(mysubid, false);
 }
 
 void

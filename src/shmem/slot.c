@@ -53,7 +53,7 @@ slot_shmem_startup(void)
 		LWLockInitialize(&Slots->lock, tranche);
 		Slots->nworkers = Min(max_worker_processes, SLOT_MAX_WORKERS);
 		pg_atomic_init_u64(&Slots->registry_generation, 1);
-		pg_atomic_init_u64(&Slots->crew_generation, 1);
+		pg_atomic_init_u64(&Slots->worker_generation, 1);
 		pg_atomic_init_u32(&Slots->waiting, 0);
 		pg_atomic_init_u64(&Slots->scarce_until, 0);
 		pg_atomic_init_u32(&Slots->nlost, 0);
@@ -164,7 +164,7 @@ slot_unclaim(int index, uint32 generation)
 	}
 	LWLockRelease(&Slots->lock);
 	if (ours)
-		slot_crew_changed(kind, database, role);
+		slot_workers_changed(kind, database, role);
 }
 
 /*

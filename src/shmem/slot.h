@@ -255,7 +255,7 @@ typedef struct SlotShared
 	LWLock		lock;			/* workers, databases */
 	int			nworkers;
 	pg_atomic_uint64 registry_generation;	/* counts commits that changed a registration */
-	pg_atomic_uint64 crew_generation;	/* counts comings and goings of dispatchers */
+	pg_atomic_uint64 worker_generation;	/* counts comings and goings of dispatchers */
 	pg_atomic_uint32 waiting;	/* the sum of what slot_waits() says of the workers */
 	pg_atomic_uint64 scarce_until;	/* there are too few worker slots, a TimestampTz */
 	ConditionVariable moved;	/* broadcast when a cursor has moved */
@@ -280,7 +280,7 @@ extern int	slot_orphan(WorkerKind kind, Oid database, int from);
 extern uint32 slot_announced(void);
 extern void slot_set_looked(uint32 announced);
 extern int	slot_count(WorkerKind kind, Oid database, Oid role);
-extern void slot_crew_changed(WorkerKind kind, Oid database, Oid role);
+extern void slot_workers_changed(WorkerKind kind, Oid database, Oid role);
 extern void slot_serve(void);
 extern void slot_lost_add(WorkerSlot *slot);
 extern bool slot_lost_unit(int manager, int lane);

@@ -13,11 +13,11 @@
  * A dispatcher has come or gone: those of its role share out the units anew.
  */
 void
-slot_crew_changed(WorkerKind kind, Oid database, Oid role)
+slot_workers_changed(WorkerKind kind, Oid database, Oid role)
 {
 	if (kind != WORKER_DISPATCHER)
 		return;
-	pg_atomic_fetch_add_u64(&Slots->crew_generation, 1);
+	pg_atomic_fetch_add_u64(&Slots->worker_generation, 1);
 	for (int i = 0; i < Slots->nworkers; i++)
 	{
 		WorkerSlot *slot = &Slots->workers[i];
@@ -34,7 +34,7 @@ void
 slot_serve(void)
 {
 	MyWorkerSlot->serving = true;
-	slot_crew_changed(WORKER_DISPATCHER, MyWorkerSlot->database, MyWorkerSlot->role);
+	slot_workers_changed(WORKER_DISPATCHER, MyWorkerSlot->database, MyWorkerSlot->role);
 }
 
 /*

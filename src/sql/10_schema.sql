@@ -106,7 +106,7 @@ CREATE INDEX lane_key ON pm_catalog.lane (process_manager, lane);	-- not unique,
 
 -- What the lanes had got past when their number was changed: an event whose key belongs to this lane of so many is not
 -- handled again up to the position. For as long as some lane has a cursor before that.
-CREATE TABLE pm_catalog.recut (
+CREATE TABLE pm_catalog.former_lane (
 	process_manager text NOT NULL,
 	log             text NOT NULL,
 	lanes           integer NOT NULL,
@@ -188,7 +188,7 @@ SELECT pg_catalog.pg_extension_config_dump('pm_catalog.process_manager', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.process_manager_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.cursor', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.lane', '');
-SELECT pg_catalog.pg_extension_config_dump('pm_catalog.recut', '');
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.former_lane', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.instance', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.timer', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.timer_id_seq', '');

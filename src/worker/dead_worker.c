@@ -1,5 +1,5 @@
 /*
- * bury.c
+ * dead_worker.c
  *		Dispatchers that died in the midst of a handler.
  *
  * What a handler had in hand that ended its session, did not heed its timeout,
@@ -19,7 +19,7 @@
 #include "utils/timestamp.h"
 
 /* How long the end of a process may take, at most, ms. */
-#define BURY_GOING		10000
+#define DEAD_WORKER_ENDING		10000
 
 static int	taken[SLOT_MAX_WORKERS];	/* crash marks that are dealt with in this transaction */
 static int	ntaken = 0;
@@ -34,7 +34,7 @@ static int	ncounted = 0;
  * The words for what has happened.
  */
 static ErrorData *
-bury_error(ProcessManager *pm, const Handling *what, BlameCause cause, bool overdue)
+dead_worker_error(ProcessManager *pm, const Handling *what, BlameCause cause, bool overdue)
 {
 	const char *function = what->correlating ? "correlate" : "the handler";
 	ErrorData  *error = palloc0(sizeof(ErrorData));
@@ -63,7 +63,7 @@ bury_error(ProcessManager *pm, const Handling *what, BlameCause cause, bool over
  * False while somebody else has the unit, or has changed it since it was loaded.
  */
 static bool
-bury(List *managers, const Handling *what, BlameCause cause, bool overdue)
+dead_worker(List *managers, const Handling *what, BlameCause cause, bool overdue)
 {
 	ListCell   *lc;
 
@@ -77,7 +77,7 @@ bury(List *managers, const Handling *what, BlameCause cause, bool overdue)
 		/* What is known of it may be of before whoever had the lock. */
 		if (!registry_lock(pm->id, what->lane, true) || registry_version() != pm->version)
 			return false;
-		(void) blame(pm, what, bury_error(pm, what, cause, overdue), cause);
+		(void) blame(pm, what, dead_worker_error(pm, what, cause, overdue), cause);
 	}
 	return true;
 }
@@ -88,10 +88,10 @@ bury(List *managers, const Handling *what, BlameCause cause, bool overdue)
  * nobody is to blame.  (Another process may get the same number, in time.)
  */
 static bool
-bury_is_going(LostCall *call)
+dead_worker_is_ending(LostCall *call)
 {
 	return kill(call->pid, 0) == 0 &&
-		!TimestampDifferenceExceeds(call->died_at, GetCurrentTimestamp(), BURY_GOING);
+		!TimestampDifferenceExceeds(call->died_at, GetCurrentTimestamp(), DEAD_WORKER_ENDING);
 }
 
 /*
@@ -99,7 +99,7 @@ bury_is_going(LostCall *call)
  * looked at again, since a session has the unit.
  */
 bool
-bury_lost(List *managers)
+dead_worker_lost(List *managers)
 {
 	LostCall	call;
 	int			index = -1;
@@ -108,9 +108,9 @@ bury_lost(List *managers)
 	ncounted = 0;
 	while (ncounted < lengthof(counted) && (index = slot_lost_next(index + 1, &call)) >= 0)
 	{
-		if (bury_is_going(&call))
+		if (dead_worker_is_ending(&call))
 			all = false;
-		else if (bury(managers, &call.handling, BLAME_SESSION, call.overdue))
+		else if (dead_worker(managers, &call.handling, BLAME_SESSION, call.overdue))
 		{
 			counted[ncounted].index = index;
 			counted[ncounted++].number = call.number;
@@ -126,7 +126,7 @@ bury_lost(List *managers)
  * looked at again.
  */
 bool
-bury_crashed(List *managers)
+dead_worker_crashed(List *managers)
 {
 	Handling	what;
 	int			entry = -1;
@@ -135,7 +135,7 @@ bury_crashed(List *managers)
 	ntaken = 0;
 	while (ntaken < lengthof(taken) && (entry = crash_next(MyDatabaseId, entry + 1, &what)) >= 0)
 	{
-		if (bury(managers, &what, BLAME_CRASH, false))
+		if (dead_worker(managers, &what, BLAME_CRASH, false))
 			taken[ntaken++] = entry;
 		else
 			all = false;
@@ -144,10 +144,10 @@ bury_crashed(List *managers)
 }
 
 /*
- * What bury_lost() and bury_crashed() have written down is committed.
+ * What dead_worker_lost() and dead_worker_crashed() have written down is committed.
  */
 void
-bury_forget(void)
+dead_worker_forget(void)
 {
 	for (int i = 0; i < ncounted; i++)
 		slot_lost_forget(counted[i].index, counted[i].number);

@@ -85,7 +85,7 @@ dispatcher_clean(void)
 	if (uncleaned == 0)
 		return;
 	uncleaned = 0;
-	crew_transaction();
+	worker_transaction();
 	PortalHashTableDeleteAll();
 	DropAllPreparedStatements();
 	Async_UnlistenAll();
@@ -115,7 +115,7 @@ dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
 	CallCurrent.stage = STAGE_PREPARE;
 	PG_TRY();
 	{
-		crew_transaction();
+		worker_transaction();
 		*result = dispatch_batch(request);
 		MemoryContextSwitchTo(caller);
 		result->rest = bms_copy(result->rest);
@@ -368,7 +368,7 @@ dispatcher_report(TimestampTz *due)
 {
 	if (report_due() <= GetCurrentTimestamp())
 	{
-		crew_transaction();
+		worker_transaction();
 		report_dropped(MyWorkerSlot->role);
 		CommitTransactionCommand();
 	}
@@ -409,12 +409,12 @@ dispatcher_give_way(SIGNAL_ARGS)
 void
 dispatcher_main(Datum arg)
 {
-	crew_begin();
+	worker_begin();
 	pqsignal(SIGUSR2, dispatcher_give_way);
 	slot_attach(arg);
 	if (slot_held_out(MyWorkerSlot->database))
-		crew_leave();
-	crew_connect(MyWorkerSlot->database, MyWorkerSlot->role);
+		worker_leave();
+	worker_connect(MyWorkerSlot->database, MyWorkerSlot->role);
 	unit_install();
 
 	/* Compiling a small batch's query costs more than running it. */
@@ -426,7 +426,7 @@ dispatcher_main(Datum arg)
 	crash_attach();
 	run_context = AllocSetContextCreate(TopMemoryContext, "pm run", ALLOCSET_DEFAULT_SIZES);
 	began = GetCurrentTimestamp();
-	crew_transaction();
+	worker_transaction();
 	report_begin();
 	CommitTransactionCommand();
 	slot_serve();
@@ -437,7 +437,7 @@ dispatcher_main(Datum arg)
 		TimestampTz due;
 		bool		again;
 
-		crew_begin_round();
+		worker_begin_round();
 		unit_load();
 		unit_look();
 		dispatcher_check_clock();
@@ -453,7 +453,7 @@ dispatcher_main(Datum arg)
 		now = GetCurrentTimestamp();
 		if (slot_asked_to_leave() ||
 			((!again || dispatcher_share_used()) && slot_place_make_room()))
-			crew_leave();
+			worker_leave();
 		if (again)
 		{
 			CHECK_FOR_INTERRUPTS();
@@ -465,7 +465,7 @@ dispatcher_main(Datum arg)
 		slot_activity(ACTIVITY_IDLE);
 		reading_forget();
 		(void) pgstat_report_stat(true);
-		crew_nap(TimestampDifferenceMilliseconds(now, due), NIL);
+		worker_nap(TimestampDifferenceMilliseconds(now, due), NIL);
 		dispatcher_woken();
 	}
 }

@@ -63,7 +63,7 @@ failed_record(Unit *unit, ErrorData *error, const Handling *culprit, const Handl
 	LaneState	state;
 	TimestampTz look_at;
 
-	crew_transaction();
+	worker_transaction();
 	pm = failed_take(unit);
 	if (pm == NULL)
 	{
@@ -97,7 +97,7 @@ failed_record_trouble(Unit *unit, ErrorData *trouble, const Handling *culprit, c
 	ProcessManager *pm;
 	LaneState	state;
 
-	crew_transaction();
+	worker_transaction();
 	pm = failed_take(unit);
 	if (pm != NULL)
 	{
@@ -192,7 +192,7 @@ failed_pause(Unit *unit)
 static void
 failed_record_conflicts(Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met)
 {
-	crew_transaction();
+	worker_transaction();
 	if (failed_take(unit) != NULL)
 	{
 		lane_conflicts(unit->pm->name, unit->lane, unit->conflicts);

@@ -73,7 +73,7 @@ typedef enum LauncherWants
 } LauncherWants;
 
 static HTAB *known;
-static List *crew = NIL;
+static List *workers = NIL;
 
 /*
  * Reads pg_database; forgets what is gone.
@@ -92,7 +92,7 @@ launcher_scan(void)
 	while ((db = hash_seq_search(&seq)) != NULL)
 		db->there = false;
 
-	crew_transaction();
+	worker_transaction();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	rel = table_open(DatabaseRelationId, AccessShareLock);
 	scan = table_beginscan_catalog(rel, 0, NULL);
@@ -241,7 +241,7 @@ launcher_say_no_slot(Oid database)
 {
 	char	   *name;
 
-	crew_transaction();
+	worker_transaction();
 	name = get_database_name(database);
 	if (name != NULL)
 		ereport(LOG,
@@ -330,7 +330,7 @@ launcher_round(void)
 
 	while ((db = launcher_next(&due, &announced)) != NULL)
 	{
-		CrewStart	start;
+		WorkerStart	start;
 
 		if (launcher_starting())
 		{
@@ -338,9 +338,9 @@ launcher_round(void)
 			break;
 		}
 		/* A scheduler that is there already gets its dispatcher first. */
-		start = slot_place_schedulers_wait() ? CREW_NO_SLOT :
-			crew_start(&crew, WORKER_SCHEDULER, db->database, InvalidOid, 1);
-		if (start == CREW_STARTED)
+		start = slot_place_schedulers_wait() ? WORKER_START_NO_SLOT :
+			worker_start(&workers, WORKER_SCHEDULER, db->database, InvalidOid, 1);
+		if (start == WORKER_START_STARTED)
 		{
 			db->not_before = TimestampTzPlusMilliseconds(now, db->backoff);
 			db->sent_at = now;
@@ -368,14 +368,14 @@ launcher_round(void)
 static void
 launcher_reap(void)
 {
-	CrewMember *member;
+	StartedWorker *member;
 	int			orphan;
 
 	/* Of a launcher before us. */
 	while ((orphan = slot_orphan(WORKER_SCHEDULER, InvalidOid, 0)) >= 0)
 		slot_unclaim(orphan, Slots->workers[orphan].generation);
 
-	while ((member = crew_gone(&crew)) != NULL)
+	while ((member = worker_gone(&workers)) != NULL)
 	{
 		KnownDatabase *db = hash_search(known, &member->database, HASH_FIND, NULL);
 		TimestampTz now = GetCurrentTimestamp();
@@ -383,7 +383,7 @@ launcher_reap(void)
 		slot_unclaim(member->slot, member->generation);
 		if (db != NULL)
 		{
-			if (crew_left(member))
+			if (worker_left(member))
 			{
 				db->backoff = LAUNCHER_BACKOFF;
 				db->not_before = 0;
@@ -425,7 +425,7 @@ launcher_main(Datum arg)
 	int			slot;
 	TimestampTz scanned = 0;
 
-	crew_begin();
+	worker_begin();
 	slot = slot_claim(WORKER_LAUNCHER, InvalidOid, InvalidOid, 1, &generation);
 	if (slot < 0)
 		proc_exit(1);
@@ -442,7 +442,7 @@ launcher_main(Datum arg)
 	{
 		long		nap = LAUNCHER_SCAN;
 
-		crew_begin_round();
+		worker_begin_round();
 		launcher_reap();
 		if (guc_launcher)
 		{
@@ -458,7 +458,7 @@ launcher_main(Datum arg)
 			slot_place_wait(0, true, InvalidOid, 0);
 			launcher_dismiss();
 		}
-		crew_nap(nap, crew);
+		worker_nap(nap, workers);
 	}
 }
 

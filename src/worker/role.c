@@ -203,21 +203,21 @@ role_has_work(ProcessManager *pm, RoleDue *due)
  * it is known why.
  */
 int
-role_serving(Role *role, List *crew)
+role_serving(Role *role, List *workers)
 {
 	int			count;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	count = slot_count(WORKER_DISPATCHER, MyDatabaseId, role->role);
 	LWLockRelease(&Slots->lock);
-	return Max(count, crew_count(crew, role->role));
+	return Max(count, worker_count(workers, role->role));
 }
 
 /*
  * Which roles without a dispatcher have work?
  */
 void
-role_find_work(List *crew, RoleDue *due)
+role_find_work(List *workers, RoleDue *due)
 {
 	HASH_SEQ_STATUS seq;
 	Role	   *role;
@@ -232,10 +232,10 @@ role_find_work(List *crew, RoleDue *due)
 		ListCell   *lc;
 
 		/* That it may again will not wake us. */
-		if (role->wanted && !crew_can_connect(role->role))
+		if (role->wanted && !worker_can_connect(role->role))
 			role_poll(due, ROLE_AWAY);
 		role->has_work = role->has_share = false;
-		if (!role->wanted || role_serving(role, crew) > 0 || !crew_can_connect(role->role))
+		if (!role->wanted || role_serving(role, workers) > 0 || !worker_can_connect(role->role))
 		{
 			role->waiting_since = 0;
 			continue;

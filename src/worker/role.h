@@ -45,7 +45,7 @@ extern List *Managers;			/* all process managers of the database */
 
 extern void role_begin(void);
 extern void role_load(void);
-extern int	role_serving(Role *role, List *crew);
-extern void role_find_work(List *crew, RoleDue *due);
+extern int	role_serving(Role *role, List *workers);
+extern void role_find_work(List *workers, RoleDue *due);
 
 #endif							/* PM_ROLE_H */

@@ -44,7 +44,7 @@
 #define SCHEDULER_STARVES		10000	/* a role that has waited so long is named in the log, ms */
 #define SCHEDULER_SILENCE		(3600 * 1000)	/* and again after so long, ms */
 
-static List *crew = NIL;
+static List *workers = NIL;
 static long lost_nap = SCHEDULER_NAP_WAITING;
 
 /*
@@ -75,7 +75,7 @@ scheduler_next(TimestampTz now, TimestampTz *due)
 	hash_seq_init(&seq, Roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
 	{
-		int			serving = role_serving(role, crew);
+		int			serving = role_serving(role, workers);
 
 		if (!role->wanted || role->has_share)
 			continue;
@@ -87,7 +87,7 @@ scheduler_next(TimestampTz now, TimestampTz *due)
 			*due = Min(*due, TimestampTzPlusMilliseconds(now, SCHEDULER_NAP_YIELDS));
 			continue;
 		}
-		if (serving >= role->lanes || !crew_can_connect(role->role))
+		if (serving >= role->lanes || !worker_can_connect(role->role))
 			continue;
 		if (role->not_before > now)
 		{
@@ -183,21 +183,21 @@ scheduler_start(TimestampTz due)
 
 	while ((role = scheduler_next(now, &due)) != NULL)
 	{
-		CrewStart	start = crew_start(&crew, WORKER_DISPATCHER, MyDatabaseId, role->role, role->lanes);
+		WorkerStart	start = worker_start(&workers, WORKER_DISPATCHER, MyDatabaseId, role->role, role->lanes);
 
-		if (start == CREW_STARTED)
+		if (start == WORKER_START_STARTED)
 		{
-			Slots->workers[((CrewMember *) llast(crew))->slot].allowance =
+			Slots->workers[((StartedWorker *) llast(workers))->slot].allowance =
 				Min(SCHEDULER_ALLOWANCE << Min(role->gave_way, 8), SCHEDULER_ALLOWANCE_MAX);
 			role->waiting_since = 0;
 			role->has_work = false;
 			continue;
 		}
-		if (start == CREW_SHARE_TAKEN || start == CREW_ROLE_FULL)
+		if (start == WORKER_START_SHARE_TAKEN || start == WORKER_START_ROLE_FULL)
 		{
 			role->has_share = true;
 			/* Its dispatchers in other databases make room for the first one here. */
-			if (start == CREW_ROLE_FULL && role->has_work && !OidIsValid(full))
+			if (start == WORKER_START_ROLE_FULL && role->has_work && !OidIsValid(full))
 			{
 				full = role->role;
 				since = Min(since, Max(role->waiting_since, role->yields_until));
@@ -207,7 +207,7 @@ scheduler_start(TimestampTz due)
 		}
 		/* Whoever has work waits, the others for work. */
 		waiting = scheduler_lacking(now, &since);
-		no_slot = start == CREW_NO_SLOT;
+		no_slot = start == WORKER_START_NO_SLOT;
 		if (waiting > 0)
 		{
 			due = Min(due, TimestampTzPlusMilliseconds(now, SCHEDULER_NAP_WAITING));
@@ -230,9 +230,9 @@ scheduler_start(TimestampTz due)
 static void
 scheduler_reap(void)
 {
-	CrewMember *member;
+	StartedWorker *member;
 
-	while ((member = crew_gone(&crew)) != NULL)
+	while ((member = worker_gone(&workers)) != NULL)
 	{
 		Role	   *role = hash_search(Roles, &member->role, HASH_FIND, NULL);
 		TimestampTz now = GetCurrentTimestamp();
@@ -240,7 +240,7 @@ scheduler_reap(void)
 		slot_unclaim(member->slot, member->generation);
 		if (role != NULL)
 		{
-			if (crew_gave_way(member))
+			if (worker_gave_way(member))
 			{
 				long		ms = SCHEDULER_YIELDS << Min(role->gave_way, 8);
 
@@ -248,15 +248,15 @@ scheduler_reap(void)
 				role->yields_until = TimestampTzPlusMilliseconds(now, ms);
 				role->gave_way++;
 			}
-			else if (crew_left(member))
+			else if (worker_left(member))
 				role->gave_way = 0;
-			if (crew_gave_way(member) || pg_atomic_read_u32(&Slots->waiting) > 0)
+			if (worker_gave_way(member) || pg_atomic_read_u32(&Slots->waiting) > 0)
 			{
 				role->yields_until = Max(role->yields_until,
 										 TimestampTzPlusMilliseconds(now, SCHEDULER_YIELDED));
 				role->not_before = now;
 			}
-			else if (crew_left(member) || crew_lost(member) ||
+			else if (worker_left(member) || worker_lost(member) ||
 					 TimestampDifferenceMilliseconds(member->started_at, now) > ROLE_BACKOFF)
 			{
 				role->backoff = ROLE_BACKOFF;
@@ -292,8 +292,8 @@ scheduler_adopt(void)
 static bool
 scheduler_count_dead(void)
 {
-	bool		lost = bury_lost(Managers);
-	bool		crashed = bury_crashed(Managers);
+	bool		lost = dead_worker_lost(Managers);
+	bool		crashed = dead_worker_crashed(Managers);
 
 	return lost && crashed;
 }
@@ -323,15 +323,15 @@ scheduler_round(void)
 	RoleDue		look = {.leaving = false};
 	uint32		announced;
 
-	crew_transaction();
+	worker_transaction();
 	announced = slot_announced();
-	if (!crew_extension())
+	if (!worker_extension())
 	{
 		CommitTransactionCommand();
 		slot_set_active(false, 0, InvalidOid);
 		slot_forget_database(MyDatabaseId);
 		slot_lost_forget_database(MyDatabaseId);
-		crew_leave();
+		worker_leave();
 	}
 	role_load();
 	slot_set_active(true, Nroles, ARole);
@@ -348,10 +348,10 @@ scheduler_round(void)
 		lost_nap = Min(lost_nap * 2, SCHEDULER_NAP_LOST);
 	}
 	look.at = due;
-	role_find_work(crew, &look);
+	role_find_work(workers, &look);
 	due = scheduler_start(look.at);
 	CommitTransactionCommand();
-	bury_forget();
+	dead_worker_forget();
 	return due;
 }
 
@@ -392,10 +392,10 @@ scheduler_may_leave(void)
 {
 	ListCell   *lc;
 
-	foreach(lc, crew)
-		if (Slots->workers[((CrewMember *) lfirst(lc))->slot].pid == 0)
+	foreach(lc, workers)
+		if (Slots->workers[((StartedWorker *) lfirst(lc))->slot].pid == 0)
 			return false;		/* it is starting, or its end is to be seen to */
-	return crew == NIL || slot_place_waited(SCHEDULER_STAYS);
+	return workers == NIL || slot_place_waited(SCHEDULER_STAYS);
 }
 
 /*
@@ -412,37 +412,37 @@ scheduler_make_room(void)
 	if (MyWorkerSlot->waits > 0)
 	{
 		/* Schedulers alone get nothing done: those that have come later leave. */
-		if (crew != NIL || !slot_place_waited(SCHEDULER_STAYS) || !slot_place_others_first())
+		if (workers != NIL || !slot_place_waited(SCHEDULER_STAYS) || !slot_place_others_first())
 			return;
 		slot_database_leave(GetCurrentTimestamp(), gave_way);
-		crew_leave();
+		worker_leave();
 	}
 	if (has_work || !scheduler_may_leave() || !slot_place_make_room())
 		return;
 	slot_database_leave(due.at, gave_way);
-	crew_transaction();
-	role_find_work(crew, &due);
+	worker_transaction();
+	role_find_work(workers, &due);
 	CommitTransactionCommand();
 	if (lost_nap > SCHEDULER_NAP_WAITING)
 		due.at = Min(due.at, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ROLE_AWAY_HELD));
 	if (scheduler_has_work(&due.at, &gave_way))
 		due.at = GetCurrentTimestamp();
 	slot_database_due(due.at);
-	crew_leave();
+	worker_leave();
 }
 
 void
 scheduler_main(Datum arg)
 {
-	crew_begin();
+	worker_begin();
 	slot_attach(arg);
 	if (slot_held_out(MyWorkerSlot->database) || !guc_launcher)
-		crew_leave();
-	crew_connect(MyWorkerSlot->database, InvalidOid);
+		worker_leave();
+	worker_connect(MyWorkerSlot->database, InvalidOid);
 	/* Nobody who has a lock on the private tables keeps a worker slot with it. */
 	SetConfigOption("lock_timeout", "1s", PGC_USERSET, PGC_S_OVERRIDE);
 	crash_attach();
-	crew_transaction();
+	worker_transaction();
 	report_begin();
 	CommitTransactionCommand();
 	role_begin();
@@ -451,9 +451,9 @@ scheduler_main(Datum arg)
 	{
 		TimestampTz due;
 
-		crew_begin_round();
+		worker_begin_round();
 		if (slot_asked_to_leave() || !guc_launcher)
-			crew_leave();
+			worker_leave();
 		scheduler_reap();
 		due = scheduler_round();
 		if (MyWorkerSlot->now.activity == ACTIVITY_STARTING)
@@ -462,6 +462,6 @@ scheduler_main(Datum arg)
 			slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
 		}
 		scheduler_make_room();
-		crew_nap(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due), crew);
+		worker_nap(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due), workers);
 	}
 }

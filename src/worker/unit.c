@@ -60,7 +60,7 @@ static uint64 units_version = 0;
 static uint64 units_generation = 0;
 static bool incomplete = false; /* some log is not watched yet */
 static volatile bool role_changed = false;
-static uint64 crew_generation = 0;
+static uint64 worker_generation = 0;
 static bool share_changed = false;
 static int	rank = 0;			/* among this role's dispatchers, */
 static int	colleagues = 1;		/* of so many */
@@ -160,13 +160,13 @@ unit_make(ProcessManager *pm, int lane, List *before, int *next)
 static bool
 unit_share_changed(void)
 {
-	uint64		generation = pg_atomic_read_u64(&Slots->crew_generation);
+	uint64		generation = pg_atomic_read_u64(&Slots->worker_generation);
 	int			was_rank = rank;
 	int			was = colleagues;
 
-	if (generation != crew_generation)
+	if (generation != worker_generation)
 	{
-		crew_generation = generation;
+		worker_generation = generation;
 		rank = slot_rank(&colleagues);
 		share_changed |= rank != was_rank || colleagues != was;
 	}
@@ -212,11 +212,11 @@ unit_load(void)
 	units_generation = slot_registry_generation();
 	reading_forget();
 
-	crew_transaction();
-	if (!crew_extension() || !crew_can_connect(MyWorkerSlot->role))
+	worker_transaction();
+	if (!worker_extension() || !worker_can_connect(MyWorkerSlot->role))
 	{
 		CommitTransactionCommand();
-		crew_leave();
+		worker_leave();
 	}
 	fresh = AllocSetContextCreate(TopMemoryContext, "pm units", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(fresh);
@@ -254,7 +254,7 @@ unit_load(void)
 	CommitTransactionCommand();
 	/* There is a dispatcher for each lane, at most. */
 	if (rank >= lanes)
-		crew_leave();
+		worker_leave();
 }
 
 /*
@@ -339,7 +339,7 @@ unit_look(void)
 		if (!unit_may_have_moved(watch, all))
 			continue;
 		if (!begun)
-			crew_transaction();
+			worker_transaction();
 		begun = true;
 		if (!unit_look_at(watch, ask))
 			continue;

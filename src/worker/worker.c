@@ -1,5 +1,5 @@
 /*
- * crew.c
+ * worker.c
  *		Starting workers and noticing their end; what all workers do alike.
  *
  * A worker gets its slot from who starts it, and finds it by the index in
@@ -37,7 +37,7 @@ static const char *const kinds[] = {"launcher", "scheduler", "dispatcher"};
  * which takes part in barriers: DROP DATABASE elsewhere waits for that.
  */
 void
-crew_begin(void)
+worker_begin(void)
 {
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -50,7 +50,7 @@ crew_begin(void)
  * What RESET goes back to is the role itself, too.
  */
 void
-crew_connect(Oid database, Oid role)
+worker_connect(Oid database, Oid role)
 {
 	BackgroundWorkerInitializeConnectionByOid(database, role, 0);
 	StartTransactionCommand();
@@ -66,7 +66,7 @@ crew_connect(Oid database, Oid role)
  * Goes of its own accord: whoever started us may start another at once.
  */
 void
-crew_leave(void)
+worker_leave(void)
 {
 	slot_activity(ACTIVITY_IDLE);
 	MyWorkerSlot->left = MyWorkerSlot->generation;
@@ -77,7 +77,7 @@ crew_leave(void)
  * Did a member that has ended leave so?
  */
 bool
-crew_left(CrewMember *member)
+worker_left(StartedWorker *member)
 {
 	return Slots->workers[member->slot].left == member->generation;
 }
@@ -86,7 +86,7 @@ crew_left(CrewMember *member)
  * Or was its handler cancelled to give way to others?
  */
 bool
-crew_gave_way(CrewMember *member)
+worker_gave_way(StartedWorker *member)
 {
 	return Slots->workers[member->slot].gave_way == member->generation;
 }
@@ -95,7 +95,7 @@ crew_gave_way(CrewMember *member)
  * Or has it died in the midst of a handler?
  */
 bool
-crew_lost(CrewMember *member)
+worker_lost(StartedWorker *member)
 {
 	return Slots->workers[member->slot].lost == member->generation;
 }
@@ -105,7 +105,7 @@ crew_lost(CrewMember *member)
  * the snapshots must be younger than the marks.
  */
 void
-crew_transaction(void)
+worker_transaction(void)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -119,7 +119,7 @@ crew_transaction(void)
  * library's version?  In a transaction.
  */
 bool
-crew_extension(void)
+worker_extension(void)
 {
 	static Oid	extension = InvalidOid;
 	Oid			oid = get_extension_oid("pm", true);
@@ -150,7 +150,7 @@ crew_extension(void)
  * May a dispatcher connect as this role, or stay?  pm.status tells why not.
  */
 bool
-crew_can_connect(Oid role)
+worker_can_connect(Oid role)
 {
 	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
 	bool		can;
@@ -168,7 +168,7 @@ crew_can_connect(Oid role)
  * sleeping at the round's end.  Takes in changed settings.
  */
 void
-crew_begin_round(void)
+worker_begin_round(void)
 {
 	wakes_seen = pg_atomic_read_u32(&MyWorkerSlot->wakes);
 	pg_memory_barrier();
@@ -184,27 +184,27 @@ crew_begin_round(void)
  * the round has done may have waited on it, and reset it.
  */
 static bool
-crew_woken(List *crew)
+worker_woken(List *workers)
 {
 	ListCell   *lc;
 	pid_t		pid;
 
 	if (pg_atomic_read_u32(&MyWorkerSlot->wakes) != wakes_seen || ConfigReloadPending)
 		return true;
-	foreach(lc, crew)
-		if (GetBackgroundWorkerPid(((CrewMember *) lfirst(lc))->handle, &pid) == BGWH_STOPPED)
+	foreach(lc, workers)
+		if (GetBackgroundWorkerPid(((StartedWorker *) lfirst(lc))->handle, &pid) == BGWH_STOPPED)
 			return true;
 	return false;
 }
 
 /*
- * Sleeps until woken, or until a member of the crew ends; at most ms.
+ * Sleeps until woken, or until a member of the workers ends; at most ms.
  */
 void
-crew_nap(long ms, List *crew)
+worker_nap(long ms, List *workers)
 {
 	pgstat_report_activity(STATE_IDLE, NULL);
-	if (!crew_woken(crew))
+	if (!worker_woken(workers))
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
 						 PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
@@ -217,11 +217,11 @@ crew_nap(long ms, List *crew)
  * Starts a worker for (database, role), where there are to be so many.  Its end
  * will set our latch.
  */
-CrewStart
-crew_start(List **crew, WorkerKind kind, Oid database, Oid role, int colleagues)
+WorkerStart
+worker_start(List **workers, WorkerKind kind, Oid database, Oid role, int colleagues)
 {
 	BackgroundWorker worker;
-	CrewMember *member;
+	StartedWorker *member;
 	MemoryContext old;
 	BackgroundWorkerHandle *handle;
 	uint32		generation;
@@ -229,8 +229,8 @@ crew_start(List **crew, WorkerKind kind, Oid database, Oid role, int colleagues)
 
 	slot = slot_claim(kind, database, role, colleagues, &generation);
 	if (slot < 0)
-		return slot == SLOT_SHARE_TAKEN ? CREW_SHARE_TAKEN :
-			slot == SLOT_ROLE_FULL ? CREW_ROLE_FULL : CREW_NO_PLACE;
+		return slot == SLOT_SHARE_TAKEN ? WORKER_START_SHARE_TAKEN :
+			slot == SLOT_ROLE_FULL ? WORKER_START_ROLE_FULL : WORKER_START_NO_PLACE;
 
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -250,19 +250,19 @@ crew_start(List **crew, WorkerKind kind, Oid database, Oid role, int colleagues)
 		slot_unclaim(slot, generation);
 		slot_refused(database, true);
 		slot_place_scarce();
-		return CREW_NO_SLOT;
+		return WORKER_START_NO_SLOT;
 	}
 	slot_refused(database, false);
-	member = palloc(sizeof(CrewMember));
+	member = palloc(sizeof(StartedWorker));
 	member->slot = slot;
 	member->generation = generation;
 	member->database = database;
 	member->role = role;
 	member->started_at = GetCurrentTimestamp();
 	member->handle = handle;
-	*crew = lappend(*crew, member);
+	*workers = lappend(*workers, member);
 	MemoryContextSwitchTo(old);
-	return CREW_STARTED;
+	return WORKER_START_STARTED;
 }
 
 /*
@@ -270,13 +270,13 @@ crew_start(List **crew, WorkerKind kind, Oid database, Oid role, int colleagues)
  * ended.
  */
 int
-crew_count(List *crew, Oid role)
+worker_count(List *workers, Oid role)
 {
 	ListCell   *lc;
 	int			count = 0;
 
-	foreach(lc, crew)
-		if (((CrewMember *) lfirst(lc))->role == role)
+	foreach(lc, workers)
+		if (((StartedWorker *) lfirst(lc))->role == role)
 			count++;
 	return count;
 }
@@ -285,19 +285,19 @@ crew_count(List *crew, Oid role)
  * A member that has ended, taken off the list, or NULL.  Its slot, if it did
  * not give it up itself, is still claimed: slot_unclaim() and pfree() it.
  */
-CrewMember *
-crew_gone(List **crew)
+StartedWorker *
+worker_gone(List **workers)
 {
 	ListCell   *lc;
 
-	foreach(lc, *crew)
+	foreach(lc, *workers)
 	{
-		CrewMember *member = lfirst(lc);
+		StartedWorker *member = lfirst(lc);
 		pid_t		pid;
 
 		if (GetBackgroundWorkerPid(member->handle, &pid) != BGWH_STOPPED)
 			continue;
-		*crew = foreach_delete_current(*crew, lc);
+		*workers = foreach_delete_current(*workers, lc);
 		pfree(member->handle);
 		return member;
 	}

@@ -1,16 +1,16 @@
 /*
- * crew.h
+ * worker.h
  *		Starting workers and noticing their end.
  */
-#ifndef PM_CREW_H
-#define PM_CREW_H
+#ifndef PM_WORKER_H
+#define PM_WORKER_H
 
 #include "nodes/pg_list.h"
 #include "postmaster/bgworker.h"
 #include "shmem/slot.h"
 
 /* A worker that this process has started. */
-typedef struct CrewMember
+typedef struct StartedWorker
 {
 	int			slot;
 	uint32		generation;
@@ -18,30 +18,30 @@ typedef struct CrewMember
 	Oid			role;
 	TimestampTz started_at;
 	BackgroundWorkerHandle *handle;
-} CrewMember;
+} StartedWorker;
 
-typedef enum CrewStart
+typedef enum WorkerStart
 {
-	CREW_STARTED,
-	CREW_NO_PLACE,				/* pm.max_workers are at work */
-	CREW_SHARE_TAKEN,			/* the role has all that it may have in this database */
-	CREW_ROLE_FULL,				/* or in all of them together */
-	CREW_NO_SLOT				/* max_worker_processes are taken */
-} CrewStart;
+	WORKER_START_STARTED,
+	WORKER_START_NO_PLACE,				/* pm.max_workers are at work */
+	WORKER_START_SHARE_TAKEN,			/* the role has all that it may have in this database */
+	WORKER_START_ROLE_FULL,				/* or in all of them together */
+	WORKER_START_NO_SLOT				/* max_worker_processes are taken */
+} WorkerStart;
 
-extern void crew_begin(void);
-extern void crew_connect(Oid database, Oid role);
-extern void crew_leave(void);
-extern bool crew_left(CrewMember *member);
-extern void crew_transaction(void);
-extern bool crew_extension(void);
-extern bool crew_can_connect(Oid role);
-extern bool crew_gave_way(CrewMember *member);
-extern bool crew_lost(CrewMember *member);
-extern void crew_begin_round(void);
-extern void crew_nap(long ms, List *crew);
-extern CrewStart crew_start(List **crew, WorkerKind kind, Oid database, Oid role, int colleagues);
-extern int	crew_count(List *crew, Oid role);
-extern CrewMember *crew_gone(List **crew);
+extern void worker_begin(void);
+extern void worker_connect(Oid database, Oid role);
+extern void worker_leave(void);
+extern bool worker_left(StartedWorker *member);
+extern void worker_transaction(void);
+extern bool worker_extension(void);
+extern bool worker_can_connect(Oid role);
+extern bool worker_gave_way(StartedWorker *member);
+extern bool worker_lost(StartedWorker *member);
+extern void worker_begin_round(void);
+extern void worker_nap(long ms, List *workers);
+extern WorkerStart worker_start(List **workers, WorkerKind kind, Oid database, Oid role, int colleagues);
+extern int	worker_count(List *workers, Oid role);
+extern StartedWorker *worker_gone(List **workers);
 
-#endif							/* PM_CREW_H */
+#endif							/* PM_WORKER_H */

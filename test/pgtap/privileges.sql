@@ -183,7 +183,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$CREATE FUNCTION pm_catalog.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'$$,	'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm_catalog.announce()$$,						'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm_catalog.lane_of('a', 2)$$,					'00000', '42501', '42501', '42501', '42501'),
-	($$UPDATE pm_catalog.recut SET "position" = 0$$,		'00000', '42501', '42501', '42501', '42501'),
+	($$UPDATE pm_catalog.former_lane SET "position" = 0$$,		'00000', '42501', '42501', '42501', '42501'),
 	-- the guard's functions do nothing for anybody
 	($$SELECT pm_catalog.before_write()$$,					'39P01', '39P01', '39P01', '39P01', '39P01'),
 	($$SELECT pm_catalog.before_update()$$,					'39P01', '39P01', '39P01', '39P01', '39P01'),

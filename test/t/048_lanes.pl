@@ -188,8 +188,8 @@ SET client_min_messages = error;
 SET SESSION AUTHORIZATION app;
 SELECT pm.register('%s', %s, lanes => %d) \g /dev/null
 RESET SESSION AUTHORIZATION;
-SELECT (SELECT count(*) FROM pm_catalog.recut r WHERE r.position > (SELECT min(position) FROM pm_catalog.cursor c WHERE c.process_manager = r.process_manager AND c.log = r.log)),
-	(SELECT coalesce(max(n), 0) FROM (SELECT count(DISTINCT lanes) AS n FROM pm_catalog.recut GROUP BY process_manager) x),
+SELECT (SELECT count(*) FROM pm_catalog.former_lane r WHERE r.position > (SELECT min(position) FROM pm_catalog.cursor c WHERE c.process_manager = r.process_manager AND c.log = r.log)),
+	(SELECT coalesce(max(n), 0) FROM (SELECT count(DISTINCT lanes) AS n FROM pm_catalog.former_lane GROUP BY process_manager) x),
 	(SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher' AND role = 'app'),
 	(SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pm.worker WHERE kind = 'dispatcher' AND role = 'app' ORDER BY random() LIMIT %d) x);
 SQL

@@ -80,7 +80,7 @@ SELECT pm.catch_up('laned', max_count => 1);
 SELECT pm.pause('laned');
 COMMIT;
 SQL
-is($from->safe_psql('postgres', "SELECT count(DISTINCT lanes), bool_or(r.position > (SELECT min(position) FROM pm_catalog.cursor c WHERE c.process_manager = 'laned')), (SELECT count(*) FROM seen WHERE pm = 'laned') FROM pm_catalog.recut r"),
+is($from->safe_psql('postgres', "SELECT count(DISTINCT lanes), bool_or(r.position > (SELECT min(position) FROM pm_catalog.cursor c WHERE c.process_manager = 'laned')), (SELECT count(*) FROM seen WHERE pm = 'laned') FROM pm_catalog.former_lane r"),
 	'2|t|25', 'lanes are apart, and notes of two cuts');
 # positions with gaps, the last ones rolled back
 $from->safe_psql('postgres', "BEGIN; INSERT INTO orders (stream, type) SELECT 'gap', 'G' FROM generate_series(1, 5); ROLLBACK");
@@ -94,7 +94,7 @@ my $look = <<'SQL';
 SELECT name, owner, handler, logs, types, on_failure, max_attempts, backoff, handler_timeout, batch_size, lanes, park_limit, paused
 FROM pm.process_manager ORDER BY name;
 SELECT process_manager, log, lane, position FROM pm.cursor ORDER BY 1, 2, 3;
-SELECT process_manager, log, lanes, lane, position FROM pm_catalog.recut ORDER BY 1, 2, 3, 4;
+SELECT process_manager, log, lanes, lane, position FROM pm_catalog.former_lane ORDER BY 1, 2, 3, 4;
 SELECT name, "table", pos, stream, version, type, data, metadata, recorded_at FROM pm.log ORDER BY 1;
 SELECT position, stream, version, type, data, metadata, recorded_at FROM orders ORDER BY 1;
 SELECT process_manager, key, state, started_at, updated_at FROM pm.instance ORDER BY 1, 2;
