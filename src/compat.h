@@ -39,7 +39,7 @@
  */
 #if PG_VERSION_NUM >= 170000
 #define COMPAT_VXID_INDEX_MAX	MaxBackends
-#define compat_vxid_index(vxid)	((int) (vxid).procNumber)
+#define compat_vxid_index(vxid) ((int) (vxid).procNumber)
 #define compat_vxid_proc(vxid)	ProcNumberGetProc((vxid).procNumber)
 #define compat_proc_lxid(proc)	((proc)->vxid.lxid)
 #define compat_my_index()		((int) MyProcNumber)
@@ -54,7 +54,7 @@ compat_my_vxid(void)
 }
 #else
 #define COMPAT_VXID_INDEX_MAX	(MaxBackends + 1)
-#define compat_vxid_index(vxid)	((int) (vxid).backendId)
+#define compat_vxid_index(vxid) ((int) (vxid).backendId)
 #define compat_vxid_proc(vxid)	BackendIdGetProc((vxid).backendId)
 #define compat_proc_lxid(proc)	((proc)->lxid)
 #define compat_my_index()		((int) MyBackendId)
@@ -71,18 +71,20 @@ compat_my_vxid(void)
 
 /* Has this transaction given a relation that was there before a new file? */
 #if PG_VERSION_NUM >= 160000
-#define compat_file_is_new(rel)	((rel)->rd_createSubid == InvalidSubTransactionId && \
-								 (rel)->rd_firstRelfilelocatorSubid != InvalidSubTransactionId)
+#define compat_file_is_new(rel)                                                                    \
+	((rel)->rd_createSubid == InvalidSubTransactionId &&                                           \
+	 (rel)->rd_firstRelfilelocatorSubid != InvalidSubTransactionId)
 #else
-#define compat_file_is_new(rel)	((rel)->rd_createSubid == InvalidSubTransactionId && \
-								 (rel)->rd_firstRelfilenodeSubid != InvalidSubTransactionId)
+#define compat_file_is_new(rel)                                                                    \
+	((rel)->rd_createSubid == InvalidSubTransactionId &&                                           \
+	 (rel)->rd_firstRelfilenodeSubid != InvalidSubTransactionId)
 #endif
 
 /* A function that does not return; before its declaration. */
 #if PG_VERSION_NUM >= 180000
-#define COMPAT_NORETURN	pg_noreturn
+#define COMPAT_NORETURN pg_noreturn
 #else
-#define COMPAT_NORETURN	pg_attribute_noreturn()
+#define COMPAT_NORETURN pg_attribute_noreturn()
 #endif
 
 /* The sequence behind an identity column. */
@@ -98,17 +100,19 @@ compat_identity_sequence(Relation rel, AttrNumber attnum)
 
 /* Begins to scan a table by an index. */
 #if PG_VERSION_NUM >= 180000
-#define compat_index_beginscan(rel, index, snapshot, nkeys)	index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
+#define compat_index_beginscan(rel, index, snapshot, nkeys)                                        \
+	index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
 #else
-#define compat_index_beginscan(rel, index, snapshot, nkeys)	index_beginscan(rel, index, snapshot, nkeys, 0)
+#define compat_index_beginscan(rel, index, snapshot, nkeys)                                        \
+	index_beginscan(rel, index, snapshot, nkeys, 0)
 #endif
 
 /* The same for a bitmap of the rows. */
 #if PG_VERSION_NUM >= 180000
-#define compat_index_beginscan_bitmap(index, snapshot, nkeys) \
+#define compat_index_beginscan_bitmap(index, snapshot, nkeys)                                      \
 	index_beginscan_bitmap(index, snapshot, NULL, nkeys)
 #else
-#define compat_index_beginscan_bitmap(index, snapshot, nkeys) \
+#define compat_index_beginscan_bitmap(index, snapshot, nkeys)                                      \
 	index_beginscan_bitmap(index, snapshot, nkeys)
 #endif
 
@@ -118,9 +122,9 @@ compat_identity_sequence(Relation rel, AttrNumber attnum)
  * may be meant.
  */
 #if PG_VERSION_NUM >= 180000
-#define CompatBitmapIterator	TBMPrivateIterator
-#define compat_bitmap_begin(bitmap)	tbm_begin_private_iterate(bitmap)
-#define compat_bitmap_end(iterator)	tbm_end_private_iterate(iterator)
+#define CompatBitmapIterator		TBMPrivateIterator
+#define compat_bitmap_begin(bitmap) tbm_begin_private_iterate(bitmap)
+#define compat_bitmap_end(iterator) tbm_end_private_iterate(iterator)
 static inline bool
 compat_bitmap_next(TBMPrivateIterator *iterator, BlockNumber *block, OffsetNumber *offsets,
 				   int *count)
@@ -134,9 +138,9 @@ compat_bitmap_next(TBMPrivateIterator *iterator, BlockNumber *block, OffsetNumbe
 	return true;
 }
 #else
-#define CompatBitmapIterator	TBMIterator
-#define compat_bitmap_begin(bitmap)	tbm_begin_iterate(bitmap)
-#define compat_bitmap_end(iterator)	tbm_end_iterate(iterator)
+#define CompatBitmapIterator		TBMIterator
+#define compat_bitmap_begin(bitmap) tbm_begin_iterate(bitmap)
+#define compat_bitmap_end(iterator) tbm_end_iterate(iterator)
 static inline bool
 compat_bitmap_next(TBMIterator *iterator, BlockNumber *block, OffsetNumber *offsets, int *count)
 {
@@ -165,63 +169,66 @@ compat_ask_for(PlannedStmt *statement, RangeTblEntry *table, AclMode rights)
 
 /* Runs a statement to its end. */
 #if PG_VERSION_NUM >= 180000
-#define compat_executor_run(query)	ExecutorRun(query, ForwardScanDirection, 0)
+#define compat_executor_run(query) ExecutorRun(query, ForwardScanDirection, 0)
 #else
-#define compat_executor_run(query)	ExecutorRun(query, ForwardScanDirection, 0, true)
+#define compat_executor_run(query) ExecutorRun(query, ForwardScanDirection, 0, true)
 #endif
 
 /* A generated column whose values are not in the table: from 18. */
 #if PG_VERSION_NUM >= 180000
-#define COMPAT_GENERATED_VIRTUAL	ATTRIBUTE_GENERATED_VIRTUAL
+#define COMPAT_GENERATED_VIRTUAL ATTRIBUTE_GENERATED_VIRTUAL
 #else
-#define COMPAT_GENERATED_VIRTUAL	'v'
+#define COMPAT_GENERATED_VIRTUAL 'v'
 #endif
 
 /* Puts a row into the indexes of its table. */
 #if PG_VERSION_NUM >= 160000
-#define compat_insert_index_tuples(target, slot, estate, no_error, conflict, arbiters) \
+#define compat_insert_index_tuples(target, slot, estate, no_error, conflict, arbiters)             \
 	ExecInsertIndexTuples(target, slot, estate, false, no_error, conflict, arbiters, false)
 #else
-#define compat_insert_index_tuples(target, slot, estate, no_error, conflict, arbiters) \
+#define compat_insert_index_tuples(target, slot, estate, no_error, conflict, arbiters)             \
 	ExecInsertIndexTuples(target, slot, estate, false, no_error, conflict, arbiters)
 #endif
 
 /* Waits for who may hold the same key; is it free then?  (18 can leave out the row itself.) */
 #if PG_VERSION_NUM >= 180000
-#define compat_check_index_constraints(target, slot, estate, tid, arbiters) \
-	(ItemPointerSetInvalid(tid), ExecCheckIndexConstraints(target, slot, estate, tid, tid, arbiters))
+#define compat_check_index_constraints(target, slot, estate, tid, arbiters)                        \
+	(ItemPointerSetInvalid(tid),                                                                   \
+	 ExecCheckIndexConstraints(target, slot, estate, tid, tid, arbiters))
 #else
-#define compat_check_index_constraints(target, slot, estate, tid, arbiters) \
+#define compat_check_index_constraints(target, slot, estate, tid, arbiters)                        \
 	ExecCheckIndexConstraints(target, slot, estate, tid, arbiters)
 #endif
 
 /* Does this backend hold exactly this lock?  (18 may count stronger ones.) */
 #if PG_VERSION_NUM >= 170000
-#define compat_lock_held_by_me(tag, mode)	LockHeldByMe(tag, mode, false)
+#define compat_lock_held_by_me(tag, mode) LockHeldByMe(tag, mode, false)
 #else
-#define compat_lock_held_by_me(tag, mode)	LockHeldByMe(tag, mode)
+#define compat_lock_held_by_me(tag, mode) LockHeldByMe(tag, mode)
 #endif
 
 /* The setting that makes plans parallel for the sake of tests. */
 #if PG_VERSION_NUM >= 160000
-#define COMPAT_FORCE_PARALLEL	"debug_parallel_query"
+#define COMPAT_FORCE_PARALLEL "debug_parallel_query"
 #else
-#define COMPAT_FORCE_PARALLEL	"force_parallel_mode"
+#define COMPAT_FORCE_PARALLEL "force_parallel_mode"
 #endif
 
 /* Rights on functions, databases and tables: one generic function from 16. */
 #if PG_VERSION_NUM >= 160000
-#define compat_proc_aclcheck(oid, role, mode)	object_aclcheck(ProcedureRelationId, oid, role, mode)
-#define compat_namespace_aclcheck(oid, role, mode)	object_aclcheck(NamespaceRelationId, oid, role, mode)
-#define compat_database_aclcheck(oid, role, mode)	object_aclcheck(DatabaseRelationId, oid, role, mode)
-#define compat_database_ownercheck(oid, role)	object_ownercheck(DatabaseRelationId, oid, role)
-#define compat_class_ownercheck(oid, role)	object_ownercheck(RelationRelationId, oid, role)
+#define compat_proc_aclcheck(oid, role, mode) object_aclcheck(ProcedureRelationId, oid, role, mode)
+#define compat_namespace_aclcheck(oid, role, mode)                                                 \
+	object_aclcheck(NamespaceRelationId, oid, role, mode)
+#define compat_database_aclcheck(oid, role, mode)                                                  \
+	object_aclcheck(DatabaseRelationId, oid, role, mode)
+#define compat_database_ownercheck(oid, role) object_ownercheck(DatabaseRelationId, oid, role)
+#define compat_class_ownercheck(oid, role)	  object_ownercheck(RelationRelationId, oid, role)
 #else
-#define compat_proc_aclcheck(oid, role, mode)	pg_proc_aclcheck(oid, role, mode)
-#define compat_namespace_aclcheck(oid, role, mode)	pg_namespace_aclcheck(oid, role, mode)
-#define compat_database_aclcheck(oid, role, mode)	pg_database_aclcheck(oid, role, mode)
-#define compat_database_ownercheck(oid, role)	pg_database_ownercheck(oid, role)
-#define compat_class_ownercheck(oid, role)	pg_class_ownercheck(oid, role)
+#define compat_proc_aclcheck(oid, role, mode)	   pg_proc_aclcheck(oid, role, mode)
+#define compat_namespace_aclcheck(oid, role, mode) pg_namespace_aclcheck(oid, role, mode)
+#define compat_database_aclcheck(oid, role, mode)  pg_database_aclcheck(oid, role, mode)
+#define compat_database_ownercheck(oid, role)	   pg_database_ownercheck(oid, role)
+#define compat_class_ownercheck(oid, role)		   pg_class_ownercheck(oid, role)
 #endif
 
 /* A setting by its name, NULL if there is none. */
@@ -242,9 +249,9 @@ compat_find_setting(const char *name)
 
 /* Refuses a role that cannot SET ROLE to the other one. */
 #if PG_VERSION_NUM >= 160000
-#define compat_check_can_set_role(member, role)	check_can_set_role(member, role)
+#define compat_check_can_set_role(member, role) check_can_set_role(member, role)
 #else
-#define compat_check_can_set_role(member, role)	check_is_member_of_role(member, role)
+#define compat_check_can_set_role(member, role) check_is_member_of_role(member, role)
 #endif
 
-#endif							/* PM_COMPAT_H */
+#endif /* PM_COMPAT_H */

@@ -4,25 +4,26 @@
  */
 #include "pm.h"
 
+#include "miscadmin.h"
+
 #include "base/extension.h"
-#include "log/guard.h"
 #include "base/guc.h"
+#include "base/pinned.h"
+#include "base/report.h"
+#include "log/guard.h"
+#include "log/log.h"
 #include "manager/handler.h"
 #include "manager/head.h"
-#include "worker/launcher.h"
-#include "log/log.h"
-#include "miscadmin.h"
-#include "base/pinned.h"
 #include "manager/registry.h"
-#include "base/report.h"
-#include "shmem/slot.h"
 #include "manager/timer_floor.h"
-#include "worker/utility.h"
+#include "shmem/slot.h"
 #include "shmem/wakeup.h"
+#include "worker/launcher.h"
+#include "worker/utility.h"
 
 PG_MODULE_MAGIC;
 
-void		_PG_init(void);
+void _PG_init(void);
 
 /*
  * Runs in the postmaster when preloaded, else in the first backend call.  With

@@ -17,6 +17,6 @@
 #define PM_VERSION "0.1.0"
 
 /* SQLSTATEs of our own. */
-#define ERRCODE_PM_VERSION_CONFLICT	MAKE_SQLSTATE('P', 'M', '0', '0', '1')
+#define ERRCODE_PM_VERSION_CONFLICT MAKE_SQLSTATE('P', 'M', '0', '0', '1')
 
-#endif							/* PM_H */
+#endif /* PM_H */

@@ -55,13 +55,13 @@ PGDLLEXPORT void bench_reader_main(Datum arg);
  */
 typedef struct Loop
 {
-	FmgrInfo	handler;
-	TupleDesc	event_desc;
-	SPIPlanPtr	read_plan;
-	SPIPlanPtr	move_plan;
+	FmgrInfo handler;
+	TupleDesc event_desc;
+	SPIPlanPtr read_plan;
+	SPIPlanPtr move_plan;
 	MemoryContext per_event;
-	int			batch;
-	int64		position;
+	int batch;
+	int64 position;
 } Loop;
 
 /*
@@ -69,12 +69,12 @@ typedef struct Loop
  */
 typedef struct ReaderArgs
 {
-	Oid			database;
-	Oid			role;
-	Oid			handler;
-	int			batch;
-	char		log[48];
-	char		name[48];
+	Oid database;
+	Oid role;
+	Oid handler;
+	int batch;
+	char log[48];
+	char name[48];
 } ReaderArgs;
 
 StaticAssertDecl(sizeof(ReaderArgs) <= BGW_EXTRALEN, "ReaderArgs must fit into bgw_extra");
@@ -84,8 +84,8 @@ StaticAssertDecl(sizeof(ReaderArgs) <= BGW_EXTRALEN, "ReaderArgs must fit into b
  */
 typedef struct Shared
 {
-	slock_t		mutex;
-	Latch	   *latch;
+	slock_t mutex;
+	Latch *latch;
 } Shared;
 
 static Shared *shared = NULL;
@@ -110,8 +110,8 @@ bench_insert(PG_FUNCTION_ARGS)
 {
 	static SPIPlanPtr plan = NULL;
 	HeapTupleHeader event = PG_GETARG_HEAPTUPLEHEADER(0);
-	Datum		values[3];
-	bool		isnull;
+	Datum values[3];
+	bool isnull;
 
 	values[0] = GetAttributeByName(event, "position", &isnull);
 	values[1] = GetAttributeByName(event, "stream", &isnull);
@@ -119,10 +119,12 @@ bench_insert(PG_FUNCTION_ARGS)
 	SPI_connect();
 	if (plan == NULL)
 	{
-		Oid			argtypes[3] = {INT8OID, TEXTOID, JSONBOID};
+		Oid argtypes[3] = {INT8OID, TEXTOID, JSONBOID};
 
-		plan = SPI_prepare("INSERT INTO bench.effect (position, stream, amount) "
-						   "VALUES ($1, $2, ($3 OPERATOR(pg_catalog.->>) 'amount')::pg_catalog.int4)", 3, argtypes);
+		plan =
+			SPI_prepare("INSERT INTO bench.effect (position, stream, amount) "
+						"VALUES ($1, $2, ($3 OPERATOR(pg_catalog.->>) 'amount')::pg_catalog.int4)",
+						3, argtypes);
 		if (plan == NULL || SPI_keepplan(plan) != 0)
 			elog(ERROR, "could not plan");
 	}
@@ -138,7 +140,7 @@ bench_insert(PG_FUNCTION_ARGS)
 static SPIPlanPtr
 plan_of(char *sql, int nargs, Oid *argtypes)
 {
-	SPIPlanPtr	plan = SPI_prepare(sql, nargs, argtypes);
+	SPIPlanPtr plan = SPI_prepare(sql, nargs, argtypes);
 
 	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not plan: %s", sql);
@@ -150,14 +152,15 @@ plan_of(char *sql, int nargs, Oid *argtypes)
  * which the loop goes on.
  */
 static void
-loop_prepare(Loop *loop, MemoryContext lasting, const char *log, Oid function, int batch, const char *name)
+loop_prepare(Loop *loop, MemoryContext lasting, const char *log, Oid function, int batch,
+			 const char *name)
 {
-	Oid			read_types[2] = {INT8OID, INT4OID};
-	Oid			move_types[1] = {INT8OID};
+	Oid read_types[2] = {INT8OID, INT4OID};
+	Oid move_types[1] = {INT8OID};
 	MemoryContext caller = MemoryContextSwitchTo(lasting);
-	Oid		   *argtypes;
-	int			nargs;
-	bool		isnull;
+	Oid *argtypes;
+	int nargs;
+	bool isnull;
 
 	loop->per_event = AllocSetContextCreate(lasting, "event", ALLOCSET_DEFAULT_SIZES);
 	fmgr_info_cxt(function, &loop->handler, lasting);
@@ -165,15 +168,21 @@ loop_prepare(Loop *loop, MemoryContext lasting, const char *log, Oid function, i
 	loop->event_desc = lookup_rowtype_tupdesc_copy(argtypes[0], -1);
 	loop->batch = batch;
 	MemoryContextSwitchTo(caller);
-	loop->read_plan = plan_of(psprintf("SELECT %s::text, position, stream, version, type, data, metadata, recorded_at "
-									   "FROM %s WHERE position > $1 ORDER BY position LIMIT $2",
-									   quote_literal_cstr(log), log), 2, read_types);
-	loop->move_plan = plan_of(psprintf("UPDATE bench.cursor SET position = $1 WHERE name = %s", quote_literal_cstr(name)),
+	loop->read_plan = plan_of(
+		psprintf("SELECT %s::text, position, stream, version, type, data, metadata, recorded_at "
+				 "FROM %s WHERE position > $1 ORDER BY position LIMIT $2",
+				 quote_literal_cstr(log), log),
+		2, read_types);
+	loop->move_plan = plan_of(psprintf("UPDATE bench.cursor SET position = $1 WHERE name = %s",
+									   quote_literal_cstr(name)),
 							  1, move_types);
-	SPI_execute(psprintf("SELECT position FROM bench.cursor WHERE name = %s", quote_literal_cstr(name)), true, 1);
+	SPI_execute(psprintf("SELECT position FROM bench.cursor WHERE name = %s",
+						 quote_literal_cstr(name)),
+				true, 1);
 	if (SPI_processed != 1)
 		elog(ERROR, "no such cursor: %s", name);
-	loop->position = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	loop->position = DatumGetInt64(
+		SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
 /*
@@ -187,7 +196,7 @@ handle(Loop *loop, SPITupleTable *read, uint64 count)
 
 	for (uint64 i = 0; i < count; i++)
 	{
-		bool		isnull;
+		bool isnull;
 
 		CHECK_FOR_INTERRUPTS();
 		loop->position = DatumGetInt64(SPI_getbinval(read->vals[i], read->tupdesc, 2, &isnull));
@@ -208,9 +217,9 @@ handle(Loop *loop, SPITupleTable *read, uint64 count)
 static bool
 loop_batch(Loop *loop)
 {
-	Datum		values[2] = {Int64GetDatum(loop->position), Int32GetDatum(loop->batch)};
+	Datum values[2] = {Int64GetDatum(loop->position), Int32GetDatum(loop->batch)};
 	SPITupleTable *read;
-	uint64		count;
+	uint64 count;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_execute_plan(loop->read_plan, values, NULL, true, 0);
@@ -221,7 +230,8 @@ loop_batch(Loop *loop)
 	if (count > 0)
 	{
 		values[0] = Int64GetDatum(loop->position);
-		if (SPI_execute_plan(loop->move_plan, values, NULL, false, 0) != SPI_OK_UPDATE || SPI_processed != 1)
+		if (SPI_execute_plan(loop->move_plan, values, NULL, false, 0) != SPI_OK_UPDATE ||
+			SPI_processed != 1)
 			elog(ERROR, "could not move the cursor");
 	}
 	PopActiveSnapshot();
@@ -234,11 +244,12 @@ loop_batch(Loop *loop)
 Datum
 bench_c_loop(PG_FUNCTION_ARGS)
 {
-	char	   *log = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(3));
-	Loop		loop;
+	char *log = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	Loop loop;
 
-	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) || castNode(CallContext, fcinfo->context)->atomic)
+	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic)
 		elog(ERROR, "CALL it outside of a transaction");
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	loop_prepare(&loop, CurrentMemoryContext, log, PG_GETARG_OID(1), PG_GETARG_INT32(2), name);
@@ -265,7 +276,7 @@ bench_wake(PG_FUNCTION_ARGS)
 static void
 wake_reader(XactEvent event, void *arg)
 {
-	Latch	   *latch;
+	Latch *latch;
 
 	if (!wake_at_end || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT))
 		return;
@@ -309,9 +320,9 @@ reader_end(void)
 void
 bench_reader_main(Datum arg)
 {
-	ReaderArgs	args;
-	Loop		loop;
-	bool		more;
+	ReaderArgs args;
+	Loop loop;
+	bool more;
 
 	memcpy(&args, MyBgworkerEntry->bgw_extra, sizeof(args));
 	pqsignal(SIGTERM, die);
@@ -349,8 +360,8 @@ bench_start_reader(PG_FUNCTION_ARGS)
 {
 	BackgroundWorker worker = {0};
 	BackgroundWorkerHandle *started;
-	ReaderArgs	args = {0};
-	pid_t		pid;
+	ReaderArgs args = {0};
+	pid_t pid;
 
 	args.database = MyDatabaseId;
 	args.role = GetUserId();
@@ -385,7 +396,7 @@ shmem_request(void)
 static void
 shmem_startup(void)
 {
-	bool		found;
+	bool found;
 
 	if (next_shmem_startup)
 		next_shmem_startup();

@@ -42,8 +42,8 @@ execute(const char *name, int nparams, const char *const *values)
 int
 main(void)
 {
-	char		at[32];
-	PGresult   *cursor;
+	char at[32];
+	PGresult *cursor;
 
 	conn = PQconnectdb("application_name=peer");
 	if (PQstatus(conn) != CONNECTION_OK)
@@ -53,7 +53,9 @@ main(void)
 	}
 	prepare("begin", "BEGIN");
 	prepare("commit", "COMMIT");
-	prepare("read", "SELECT position, data ->> 'sent_at' FROM bench.sent WHERE position > $1 ORDER BY position LIMIT 1000");
+	prepare(
+		"read",
+		"SELECT position, data ->> 'sent_at' FROM bench.sent WHERE position > $1 ORDER BY position LIMIT 1000");
 	prepare("effect", "INSERT INTO bench.seen (position, sent_at) VALUES ($1, $2)");
 	prepare("move", "UPDATE bench.cursor SET position = $1 WHERE name = 'poll'");
 	cursor = check(PQexec(conn, "SELECT position FROM bench.cursor WHERE name = 'poll'"));
@@ -64,15 +66,16 @@ main(void)
 	for (;;)
 	{
 		const char *from[1] = {at};
-		PGresult   *events;
-		int			n;
+		PGresult *events;
+		int n;
 
 		PQclear(execute("begin", 0, NULL));
 		events = execute("read", 1, from);
 		n = PQntuples(events);
 		for (int i = 0; i < n; i++)
 		{
-			const char *effect[2] = {PQgetvalue(events, i, 0), PQgetisnull(events, i, 1) ? NULL : PQgetvalue(events, i, 1)};
+			const char *effect[2] = {PQgetvalue(events, i, 0),
+									 PQgetisnull(events, i, 1) ? NULL : PQgetvalue(events, i, 1)};
 
 			PQclear(execute("effect", 2, effect));
 		}

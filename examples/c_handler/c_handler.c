@@ -21,7 +21,7 @@ PG_FUNCTION_INFO_V1(record_event);
 
 /* Planned once a session, for the function with this OID. */
 static SPIPlanPtr insert_plan = NULL;
-static Oid	insert_plan_of = InvalidOid;
+static Oid insert_plan_of = InvalidOid;
 
 /*
  * The plan of the INSERT.  Needs an open SPI connection.
@@ -32,17 +32,18 @@ static Oid	insert_plan_of = InvalidOid;
 static SPIPlanPtr
 record_plan(Oid function)
 {
-	Oid			argtypes[5] = {TEXTOID, INT8OID, TEXTOID, TEXTOID, JSONBOID};
-	char	   *sql;
-	SPIPlanPtr	plan;
-	int			rc;
+	Oid argtypes[5] = {TEXTOID, INT8OID, TEXTOID, TEXTOID, JSONBOID};
+	char *sql;
+	SPIPlanPtr plan;
+	int rc;
 
 	if (insert_plan != NULL && insert_plan_of == function)
 		return insert_plan;
 
-	sql = psprintf("INSERT INTO %s (log, position, stream, type, amount) "
-				   "VALUES ($1, $2, $3, $4, ($5 OPERATOR(pg_catalog.->>) 'amount')::pg_catalog.numeric)",
-				   quote_qualified_identifier(get_namespace_name(get_func_namespace(function)), "handled"));
+	sql = psprintf(
+		"INSERT INTO %s (log, position, stream, type, amount) "
+		"VALUES ($1, $2, $3, $4, ($5 OPERATOR(pg_catalog.->>) 'amount')::pg_catalog.numeric)",
+		quote_qualified_identifier(get_namespace_name(get_func_namespace(function)), "handled"));
 	plan = SPI_prepare(sql, lengthof(argtypes), argtypes);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
@@ -65,13 +66,12 @@ record_plan(Oid function)
 static Datum
 record_field(HeapTupleHeader event, const char *name)
 {
-	bool		isnull;
-	Datum		value = GetAttributeByName(event, name, &isnull);
+	bool isnull;
+	Datum value = GetAttributeByName(event, name, &isnull);
 
 	if (isnull)
 		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("the event has no %s", name)));
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the event has no %s", name)));
 	return value;
 }
 
@@ -82,8 +82,8 @@ Datum
 record_event(PG_FUNCTION_ARGS)
 {
 	HeapTupleHeader event = PG_GETARG_HEAPTUPLEHEADER(0);
-	Datum		values[5];
-	int			rc;
+	Datum values[5];
+	int rc;
 
 	values[0] = record_field(event, "log");
 	values[1] = record_field(event, "position");
@@ -101,8 +101,7 @@ record_event(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
 	if (SPI_processed != 1)
 		ereport(ERROR,
-				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-				 errmsg("the row was not inserted"),
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION), errmsg("the row was not inserted"),
 				 errhint("A rule or trigger on the table swallows it.")));
 
 	rc = SPI_finish();

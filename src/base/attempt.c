@@ -5,8 +5,9 @@
 #include "pm.h"
 
 #include "access/xact.h"
-#include "base/attempt.h"
 #include "utils/resowner.h"
+
+#include "base/attempt.h"
 
 /*
  * Is it an error of the object in question, and not of the session?
@@ -14,11 +15,11 @@
 static bool
 attempt_may_fail_by(ErrorData *error)
 {
-	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+	int category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
 
 	return category == ERRCODE_TO_CATEGORY(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_PRIVILEGE) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION);
+		   category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_PRIVILEGE) ||
+		   category == ERRCODE_TO_CATEGORY(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION);
 }
 
 /*
@@ -26,7 +27,7 @@ attempt_may_fail_by(ErrorData *error)
  * of it is done then.
  */
 bool
-attempt(void (*act) (void *), void *arg, ErrorData **error)
+attempt(void (*act)(void *), void *arg, ErrorData **error)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;

@@ -5,6 +5,6 @@
 #ifndef PM_ATTEMPT_H
 #define PM_ATTEMPT_H
 
-extern bool attempt(void (*act) (void *), void *arg, ErrorData **error);
+extern bool attempt(void (*act)(void *), void *arg, ErrorData **error);
 
-#endif							/* PM_ATTEMPT_H */
+#endif /* PM_ATTEMPT_H */

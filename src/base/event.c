@@ -8,8 +8,6 @@
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "base/event.h"
-#include "base/extension.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
@@ -18,19 +16,20 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+#include "base/event.h"
+#include "base/extension.h"
+
 /*
  * The OID of pm.event.
  */
 Oid
 event_type(void)
 {
-	Oid			type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("event"),
-									   ObjectIdGetDatum(extension_schema("pm")));
+	Oid type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("event"),
+							   ObjectIdGetDatum(extension_schema("pm")));
 
 	if (!OidIsValid(type))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("type pm.event does not exist")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("type pm.event does not exist")));
 	return type;
 }
 
@@ -41,7 +40,8 @@ void
 event_deform(Datum event, EventFields *fields)
 {
 	HeapTupleHeader header = DatumGetHeapTupleHeader(event);
-	TupleDesc	desc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(header), HeapTupleHeaderGetTypMod(header));
+	TupleDesc desc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(header),
+											HeapTupleHeaderGetTypMod(header));
 	HeapTupleData tuple;
 
 	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
@@ -59,8 +59,8 @@ event_deform(Datum event, EventFields *fields)
 Datum
 event_form(EventFields *fields)
 {
-	TupleDesc	desc = lookup_rowtype_tupdesc(event_type(), -1);
-	Datum		event;
+	TupleDesc desc = lookup_rowtype_tupdesc(event_type(), -1);
+	Datum event;
 
 	Assert(desc->natts == EVENT_ATTRIBUTES);
 	event = heap_copy_tuple_as_datum(heap_form_tuple(desc, fields->values, fields->nulls), desc);
@@ -71,7 +71,7 @@ event_form(EventFields *fields)
 /* ---------- events that are too large for one value ---------- */
 
 /* Room for the other columns; a column of a stub gets a quarter of it. */
-#define EVENT_ROOM		(64 * 1024)
+#define EVENT_ROOM (64 * 1024)
 
 static const int event_texts[] = {EVENT_STREAM, EVENT_TYPE, EVENT_DATA, EVENT_METADATA};
 
@@ -82,14 +82,16 @@ static const int event_texts[] = {EVENT_STREAM, EVENT_TYPE, EVENT_DATA, EVENT_ME
 int64
 event_excess(const EventFields *fields)
 {
-	int64		size = 0;
-	bool		outside = false;
+	int64 size = 0;
+	bool outside = false;
 
 	for (int i = 0; i < lengthof(event_texts); i++)
 	{
-		struct varlena *value = (struct varlena *) DatumGetPointer(fields->values[event_texts[i] - 1]);
+		struct varlena *value = (struct varlena *) DatumGetPointer(
+			fields->values[event_texts[i] - 1]);
 
-		outside |= !fields->nulls[event_texts[i] - 1] && (VARATT_IS_EXTERNAL(value) || VARATT_IS_COMPRESSED(value));
+		outside |= !fields->nulls[event_texts[i] - 1] &&
+				   (VARATT_IS_EXTERNAL(value) || VARATT_IS_COMPRESSED(value));
 	}
 	/* What is in the row itself has found room there. */
 	if (!outside)
@@ -112,7 +114,7 @@ event_form_stub(EventFields *fields)
 
 	for (int i = 0; i < lengthof(event_texts); i++)
 	{
-		int			column = event_texts[i] - 1;
+		int column = event_texts[i] - 1;
 
 		if (!stub.nulls[column] && toast_raw_datum_size(stub.values[column]) > EVENT_ROOM / 4)
 			stub.nulls[column] = true;

@@ -17,19 +17,19 @@ enum
 	EVENT_METADATA,
 	EVENT_RECORDED_AT
 };
-#define EVENT_ATTRIBUTES	EVENT_RECORDED_AT
+#define EVENT_ATTRIBUTES EVENT_RECORDED_AT
 
 /* Its values, counted from 0, as heap_form_tuple() has them. */
 typedef struct EventFields
 {
-	Datum		values[EVENT_ATTRIBUTES];
-	bool		nulls[EVENT_ATTRIBUTES];
+	Datum values[EVENT_ATTRIBUTES];
+	bool nulls[EVENT_ATTRIBUTES];
 } EventFields;
 
-extern Oid	event_type(void);
+extern Oid event_type(void);
 extern void event_deform(Datum event, EventFields *fields);
 extern Datum event_form(EventFields *fields);
 extern int64 event_excess(const EventFields *fields);
 extern Datum event_form_stub(EventFields *fields);
 
-#endif							/* PM_EVENT_H */
+#endif /* PM_EVENT_H */

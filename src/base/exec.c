@@ -15,9 +15,6 @@
 #include "pm.h"
 
 #include "catalog/namespace.h"
-#include "base/exec.h"
-#include "base/extension.h"
-#include "base/report.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -26,13 +23,17 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "base/exec.h"
+#include "base/extension.h"
+#include "base/report.h"
+
 /*
  * The OID of a private table or index, or InvalidOid when the extension is not there.
  */
 Oid
 exec_catalog_relid(const char *relname)
 {
-	Oid			nsp = extension_schema("pm_catalog");
+	Oid nsp = extension_schema("pm_catalog");
 
 	return OidIsValid(nsp) ? get_relname_relid(relname, nsp) : InvalidOid;
 }
@@ -43,13 +44,12 @@ exec_catalog_relid(const char *relname)
 Oid
 exec_require_relid(const char *relname)
 {
-	Oid			relid = exec_catalog_relid(relname);
+	Oid relid = exec_catalog_relid(relname);
 
 	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("extension \"pm\" does not exist in this database"),
-				 errhint("Run CREATE EXTENSION pm.")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("extension \"pm\" does not exist in this database"),
+						errhint("Run CREATE EXTENSION pm.")));
 	return relid;
 }
 
@@ -60,9 +60,9 @@ exec_require_relid(const char *relname)
 Oid
 exec_extension_owner(void)
 {
-	Oid			relid = exec_require_relid("process_manager");
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
+	Oid relid = exec_require_relid("process_manager");
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid owner;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for relation %u", relid);
@@ -88,12 +88,12 @@ exec_begin(ExecScope *scope, Oid role, bool pin)
 	scope->guc_level = NewGUCNestLevel();
 	if (pin)
 	{
-		(void) set_config_option("search_path", "pg_catalog, pg_temp",
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 		/* It would plan each call of a fixed statement anew, by whatever the settings are. */
 		if (plan_cache_mode == PLAN_CACHE_MODE_FORCE_CUSTOM_PLAN)
-			(void) set_config_option("plan_cache_mode", "auto",
-									 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+			(void) set_config_option("plan_cache_mode", "auto", PGC_USERSET, PGC_S_SESSION,
+									 GUC_ACTION_SAVE, true, 0, false);
 	}
 	if (role != scope->user)
 		SetUserIdAndSecContext(role, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE);
@@ -148,7 +148,7 @@ exec_end(ExecScope *scope)
 SPIPlanPtr
 exec_prepare(const char *sql, int nargs, Oid *argtypes)
 {
-	SPIPlanPtr	plan = SPI_prepare(sql, nargs, argtypes);
+	SPIPlanPtr plan = SPI_prepare(sql, nargs, argtypes);
 
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql, SPI_result_code_string(SPI_result));
@@ -163,10 +163,11 @@ exec_prepare(const char *sql, int nargs, Oid *argtypes)
 SPIPlanPtr
 exec_prepare_generic(const char *sql, int nargs, Oid *argtypes)
 {
-	SPIPlanPtr	plan = SPI_prepare_cursor(sql, nargs, argtypes, CURSOR_OPT_GENERIC_PLAN);
+	SPIPlanPtr plan = SPI_prepare_cursor(sql, nargs, argtypes, CURSOR_OPT_GENERIC_PLAN);
 
 	if (plan == NULL)
-		elog(ERROR, "SPI_prepare_cursor failed for \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+		elog(ERROR, "SPI_prepare_cursor failed for \"%s\": %s", sql,
+			 SPI_result_code_string(SPI_result));
 	if (SPI_keepplan(plan) != 0)
 		elog(ERROR, "SPI_keepplan failed for \"%s\"", sql);
 	return plan;
@@ -179,7 +180,7 @@ exec_prepare_generic(const char *sql, int nargs, Oid *argtypes)
 uint64
 exec_plan(SPIPlanPtr plan, Datum *values, const char *nulls, long limit)
 {
-	int			rc = SPI_execute_plan(plan, values, nulls, false, limit);
+	int rc = SPI_execute_plan(plan, values, nulls, false, limit);
 
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
@@ -199,7 +200,8 @@ exec_statement(ExecStatement *statement, Datum *values, const char *nulls)
 		statement->plan = NULL;
 	}
 	if (statement->plan == NULL)
-		statement->plan = pinned_make(exec_prepare_generic(statement->sql, statement->nargs, statement->argtypes));
+		statement->plan = pinned_make(
+			exec_prepare_generic(statement->sql, statement->nargs, statement->argtypes));
 	return exec_plan(statement->plan->plan, values, nulls, 0);
 }
 
@@ -210,8 +212,8 @@ exec_statement(ExecStatement *statement, Datum *values, const char *nulls)
 uint64
 exec_as_owner(ExecStatement *statement, Datum *values, const char *nulls)
 {
-	ExecScope	scope;
-	uint64		rows;
+	ExecScope scope;
+	uint64 rows;
 
 	exec_begin_owner(&scope);
 	rows = exec_statement(statement, values, nulls);
@@ -224,11 +226,11 @@ exec_as_owner(ExecStatement *statement, Datum *values, const char *nulls)
  * context.
  */
 List *
-exec_list(ExecStatement *statement, Datum *values, const char *nulls, void *(*form) (uint64 row))
+exec_list(ExecStatement *statement, Datum *values, const char *nulls, void *(*form)(uint64 row))
 {
 	MemoryContext caller = CurrentMemoryContext;
-	ExecScope	scope;
-	List	   *list = NIL;
+	ExecScope scope;
+	List *list = NIL;
 
 	exec_begin_owner(&scope);
 	exec_statement(statement, values, nulls);
@@ -249,7 +251,7 @@ exec_list(ExecStatement *statement, Datum *values, const char *nulls, void *(*fo
 void
 exec_command(const char *sql)
 {
-	int			rc = SPI_execute(sql, false, 0);
+	int rc = SPI_execute(sql, false, 0);
 
 	if (rc < 0)
 		elog(ERROR, "SPI_execute failed for \"%s\": %s", sql, SPI_result_code_string(rc));
@@ -262,7 +264,7 @@ exec_command(const char *sql)
 Datum
 exec_value(uint64 row, int column, bool *isnull)
 {
-	Datum		value;
+	Datum value;
 
 	Assert(row < SPI_processed);
 	value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
@@ -277,8 +279,8 @@ exec_value(uint64 row, int column, bool *isnull)
 char *
 exec_text(uint64 row, int column)
 {
-	bool		isnull;
-	Datum		value = exec_value(row, column, &isnull);
+	bool isnull;
+	Datum value = exec_value(row, column, &isnull);
 
 	return isnull ? NULL : TextDatumGetCString(value);
 }
@@ -302,6 +304,7 @@ exec_error_args(ErrorData *error, Datum *values, char *nulls)
 {
 	values[0] = exec_text_arg(error ? report_cut(error->message, REPORT_KEPT) : NULL, &nulls[0]);
 	values[1] = exec_text_arg(error ? report_cut(error->detail, REPORT_KEPT) : NULL, &nulls[1]);
-	values[2] = exec_text_arg(error ? report_cut_context(error->context, REPORT_KEPT) : NULL, &nulls[2]);
+	values[2] = exec_text_arg(error ? report_cut_context(error->context, REPORT_KEPT) : NULL,
+							  &nulls[2]);
 	values[3] = exec_text_arg(error ? unpack_sql_state(error->sqlerrcode) : NULL, &nulls[3]);
 }

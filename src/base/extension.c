@@ -14,16 +14,17 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
 #include "commands/extension.h"
-#include "base/extension.h"
 #include "utils/inval.h"
 #include "utils/syscache.h"
+
+#include "base/extension.h"
 
 /* The schemas, each looked up once until some schema changes. */
 static struct
 {
 	const char *name;
-	Oid			oid;
-}			schemas[] = {
+	Oid oid;
+} schemas[] = {
 	{"pm", InvalidOid},
 	{"pm_catalog", InvalidOid},
 	{"pm_process_manager", InvalidOid},
@@ -45,8 +46,8 @@ extension_install(void)
 static Oid
 extension_find_schema(const char *name)
 {
-	Oid			schema = get_namespace_oid(name, true);
-	Oid			extension = get_extension_oid("pm", true);
+	Oid schema = get_namespace_oid(name, true);
+	Oid extension = get_extension_oid("pm", true);
 
 	if (!OidIsValid(schema) || !OidIsValid(extension) ||
 		getExtensionOfObject(NamespaceRelationId, schema) != extension)

@@ -6,6 +6,6 @@
 #define PM_EXTENSION_H
 
 extern void extension_install(void);
-extern Oid	extension_schema(const char *name);
+extern Oid extension_schema(const char *name);
 
-#endif							/* PM_EXTENSION_H */
+#endif /* PM_EXTENSION_H */

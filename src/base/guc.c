@@ -8,14 +8,15 @@
  */
 #include "pm.h"
 
-#include "base/guc.h"
 #include "utils/guc.h"
 
-int			guc_max_workers = 4;
-int			guc_max_logs = 16384;
-int			guc_poll_interval = 1000;
-int			guc_batch_duration = 100;
-bool		guc_launcher = true;
+#include "base/guc.h"
+
+int guc_max_workers = 4;
+int guc_max_logs = 16384;
+int guc_poll_interval = 1000;
+int guc_batch_duration = 100;
+bool guc_launcher = true;
 
 /*
  * Called from _PG_init, preloaded or not.
@@ -24,32 +25,29 @@ void
 guc_define(void)
 {
 	/* A postmaster setting cannot be defined once the server runs. */
-	DefineCustomIntVariable("pm.max_workers",
-							"Maximum number of dispatchers that run at once in the cluster.",
-							"The launcher and one scheduler a database come on top; all are taken from max_worker_processes.",
-							&guc_max_workers, 4, 1, 250,
-							process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP,
-							0, NULL, NULL, NULL);
-	DefineCustomIntVariable("pm.max_logs",
-							"Number of event logs whose marks can be kept in shared memory, in the whole cluster.",
-							"Events of further logs are found by polling.",
-							&guc_max_logs, 16384, 16, 1024 * 1024,
-							process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP,
-							0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"pm.max_workers", "Maximum number of dispatchers that run at once in the cluster.",
+		"The launcher and one scheduler a database come on top; all are taken from max_worker_processes.",
+		&guc_max_workers, 4, 1, 250,
+		process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0, NULL, NULL,
+		NULL);
+	DefineCustomIntVariable(
+		"pm.max_logs",
+		"Number of event logs whose marks can be kept in shared memory, in the whole cluster.",
+		"Events of further logs are found by polling.", &guc_max_logs, 16384, 16, 1024 * 1024,
+		process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0, NULL, NULL,
+		NULL);
 	DefineCustomIntVariable("pm.poll_interval",
 							"How often a dispatcher looks for events that no wake-up announced.",
-							NULL,
-							&guc_poll_interval, 1000, 10, 3600 * 1000,
-							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+							NULL, &guc_poll_interval, 1000, 10, 3600 * 1000, PGC_SIGHUP,
+							GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("pm.batch_duration",
 							"A batch is committed at the latest after this time.",
 							"A handler that is running is not interrupted by it.",
-							&guc_batch_duration, 100, 1, 3600 * 1000,
-							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+							&guc_batch_duration, 100, 1, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, NULL,
+							NULL, NULL);
 	DefineCustomBoolVariable("pm.launcher",
-							 "Starts the background workers that run process managers.",
-							 NULL,
-							 &guc_launcher, true,
-							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+							 "Starts the background workers that run process managers.", NULL,
+							 &guc_launcher, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("pm");
 }

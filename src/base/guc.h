@@ -5,12 +5,12 @@
 #ifndef PM_GUC_H
 #define PM_GUC_H
 
-extern int	guc_max_workers;
-extern int	guc_max_logs;
-extern int	guc_poll_interval;	/* ms */
-extern int	guc_batch_duration; /* ms */
+extern int guc_max_workers;
+extern int guc_max_logs;
+extern int guc_poll_interval;  /* ms */
+extern int guc_batch_duration; /* ms */
 extern bool guc_launcher;
 
 extern void guc_define(void);
 
-#endif							/* PM_GUC_H */
+#endif /* PM_GUC_H */

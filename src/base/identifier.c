@@ -8,10 +8,11 @@
  */
 #include "pm.h"
 
-#include "base/identifier.h"
 #include "lib/stringinfo.h"
 #include "nodes/value.h"
 #include "parser/scansup.h"
+
+#include "base/identifier.h"
 
 /*
  * The identifier at *next, which is moved past it; NULL if there is none.
@@ -60,19 +61,19 @@ List *
 identifier_split(const char *name)
 {
 	const char *next = identifier_skip_space(name);
-	List	   *parts = NIL;
+	List *parts = NIL;
 
 	for (;;)
 	{
-		char	   *part = identifier_next(&next);
+		char *part = identifier_next(&next);
 
 		if (part == NULL)
 			return NIL;
 		if (strlen(part) >= NAMEDATALEN)
 			ereport(ERROR,
-					(errcode(ERRCODE_NAME_TOO_LONG),
-					 errmsg("identifier is too long: \"%s\"", part),
-					 errdetail("It has %d bytes, and at most %d are possible.", (int) strlen(part), NAMEDATALEN - 1)));
+					(errcode(ERRCODE_NAME_TOO_LONG), errmsg("identifier is too long: \"%s\"", part),
+					 errdetail("It has %d bytes, and at most %d are possible.", (int) strlen(part),
+							   NAMEDATALEN - 1)));
 		parts = lappend(parts, part);
 		next = identifier_skip_space(next);
 		if (*next == '\0')
@@ -89,8 +90,8 @@ identifier_split(const char *name)
 List *
 identifier_values(const char *name)
 {
-	List	   *values = NIL;
-	ListCell   *lc;
+	List *values = NIL;
+	ListCell *lc;
 
 	foreach(lc, identifier_split(name))
 		values = lappend(values, makeString(lfirst(lc)));
@@ -104,7 +105,7 @@ identifier_values(const char *name)
 const char *
 identifier_arguments(const char *signature)
 {
-	bool		quoted = false;
+	bool quoted = false;
 
 	for (; *signature != '\0'; signature++)
 	{

@@ -11,4 +11,4 @@ extern List *identifier_split(const char *name);
 extern List *identifier_values(const char *name);
 extern const char *identifier_arguments(const char *signature);
 
-#endif							/* PM_IDENTIFIER_H */
+#endif /* PM_IDENTIFIER_H */

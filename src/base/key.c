@@ -14,34 +14,35 @@
 #include "common/cryptohash.h"
 #include "common/hashfn.h"
 #include "common/sha2.h"
-#include "base/key.h"
 #include "mb/pg_wchar.h"
 #include "port/pg_crc32c.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "base/key.h"
+
 PG_FUNCTION_INFO_V1(pm_lane_of);
 
-#define KEY_HASHED	"sha256:"
+#define KEY_HASHED "sha256:"
 
 typedef struct KeySlot
 {
 	const char *name;
-	uint32		hash;
-	char		status;
-	Key		   *key;
+	uint32 hash;
+	char status;
+	Key *key;
 } KeySlot;
 
-#define SH_PREFIX keyslot
-#define SH_ELEMENT_TYPE KeySlot
-#define SH_KEY_TYPE const char *
-#define SH_KEY name
+#define SH_PREFIX			 keyslot
+#define SH_ELEMENT_TYPE		 KeySlot
+#define SH_KEY_TYPE			 const char *
+#define SH_KEY				 name
 #define SH_HASH_KEY(tb, key) hash_bytes((const unsigned char *) (key), strlen(key))
-#define SH_EQUAL(tb, a, b) (strcmp(a, b) == 0)
+#define SH_EQUAL(tb, a, b)	 (strcmp(a, b) == 0)
 #define SH_STORE_HASH
 #define SH_GET_HASH(tb, a) (a)->hash
-#define SH_SCOPE static inline
+#define SH_SCOPE		   static inline
 #define SH_DECLARE
 #define SH_DEFINE
 #include "lib/simplehash.h"
@@ -67,9 +68,9 @@ key_begin(Keys *keys)
 static const char *
 key_in_utf8(const char *name, size_t *len)
 {
-	int			encoding = GetDatabaseEncoding();
-	Oid			conversion;
-	size_t		room = *len * MAX_CONVERSION_GROWTH + 1;
+	int encoding = GetDatabaseEncoding();
+	Oid conversion;
+	size_t room = *len * MAX_CONVERSION_GROWTH + 1;
 	unsigned char *converted;
 
 	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII || *len == 0)
@@ -93,12 +94,11 @@ static char *
 key_shorten(const char *name, size_t len)
 {
 	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
-	uint8		digest[PG_SHA256_DIGEST_LENGTH];
-	char	   *result = palloc(sizeof(KEY_HASHED) + 2 * PG_SHA256_DIGEST_LENGTH);
-	char	   *at;
+	uint8 digest[PG_SHA256_DIGEST_LENGTH];
+	char *result = palloc(sizeof(KEY_HASHED) + 2 * PG_SHA256_DIGEST_LENGTH);
+	char *at;
 
-	if (pg_cryptohash_init(ctx) < 0 ||
-		pg_cryptohash_update(ctx, (const uint8 *) name, len) < 0 ||
+	if (pg_cryptohash_init(ctx) < 0 || pg_cryptohash_update(ctx, (const uint8 *) name, len) < 0 ||
 		pg_cryptohash_final(ctx, digest, sizeof(digest)) < 0)
 		elog(ERROR, "could not compute the hash of a key: %s", pg_cryptohash_error(ctx));
 	pg_cryptohash_free(ctx);
@@ -114,7 +114,7 @@ key_shorten(const char *name, size_t len)
 Key *
 key_find(Keys *keys, const char *name)
 {
-	KeySlot    *slot = keyslot_lookup(keys->table, name);
+	KeySlot *slot = keyslot_lookup(keys->table, name);
 
 	return slot != NULL ? slot->key : NULL;
 }
@@ -126,8 +126,8 @@ Key *
 key_get_text(Keys *keys, const char *name)
 {
 	MemoryContext caller;
-	KeySlot    *slot = keyslot_lookup(keys->table, name);
-	bool		found;
+	KeySlot *slot = keyslot_lookup(keys->table, name);
+	bool found;
 
 	if (slot != NULL)
 		return slot->key;
@@ -148,9 +148,9 @@ key_get_text(Keys *keys, const char *name)
 static char *
 key_hashed(text *value)
 {
-	size_t		len = VARSIZE_ANY_EXHDR(value);
+	size_t len = VARSIZE_ANY_EXHDR(value);
 	const char *utf8 = key_in_utf8(VARDATA_ANY(value), &len);
-	size_t		prefix = strlen(KEY_HASHED);
+	size_t prefix = strlen(KEY_HASHED);
 
 	if (len > KEY_MAX || (len >= prefix && memcmp(utf8, KEY_HASHED, prefix) == 0))
 		return key_shorten(utf8, len);
@@ -163,8 +163,8 @@ key_hashed(text *value)
 Key *
 key_get(Keys *keys, Datum name)
 {
-	text	   *value = DatumGetTextPP(name);
-	char	   *hashed = key_hashed(value);
+	text *value = DatumGetTextPP(name);
+	char *hashed = key_hashed(value);
 
 	return key_get_text(keys, hashed ? hashed : text_to_cstring(value));
 }
@@ -178,7 +178,7 @@ uint32
 key_hash(const char *name, size_t len)
 {
 	const char *utf8 = key_in_utf8(name, &len);
-	pg_crc32c	crc;
+	pg_crc32c crc;
 
 	INIT_CRC32C(crc);
 	COMP_CRC32C(crc, utf8, len);
@@ -192,8 +192,8 @@ key_hash(const char *name, size_t len)
 uint32
 key_hash_text(Datum name)
 {
-	text	   *value = DatumGetTextPP(name);
-	char	   *hashed = key_hashed(value);
+	text *value = DatumGetTextPP(name);
+	char *hashed = key_hashed(value);
 
 	if (hashed != NULL)
 		return key_hash(hashed, strlen(hashed));
@@ -206,12 +206,11 @@ key_hash_text(Datum name)
 Datum
 pm_lane_of(PG_FUNCTION_ARGS)
 {
-	text	   *name = PG_GETARG_TEXT_PP(0);
+	text *name = PG_GETARG_TEXT_PP(0);
 
 	if (PG_GETARG_INT32(1) < 1)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("lanes must be at least 1")));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("lanes must be at least 1")));
 	PG_RETURN_INT32(key_hash(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) % PG_GETARG_INT32(1));
 }
 
@@ -221,9 +220,9 @@ pm_lane_of(PG_FUNCTION_ARGS)
 Datum
 key_array(List *keys)
 {
-	Datum	   *names = palloc(sizeof(Datum) * Max(list_length(keys), 1));
-	ListCell   *lc;
-	int			count = 0;
+	Datum *names = palloc(sizeof(Datum) * Max(list_length(keys), 1));
+	ListCell *lc;
+	int count = 0;
 
 	foreach(lc, keys)
 		names[count++] = CStringGetTextDatum(((Key *) lfirst(lc))->name);

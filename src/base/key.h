@@ -10,22 +10,22 @@
 #include "storage/itemptr.h"
 
 /* A key in bytes; longer ones go by their hash. */
-#define KEY_MAX		1000
+#define KEY_MAX 1000
 
 /* One key in one batch: park.c's part, then instance.c's. */
 typedef struct Key
 {
 	const char *name;
 
-	bool		parked_known;
-	bool		parked;			/* an event of it is */
+	bool parked_known;
+	bool parked; /* an event of it is */
 
-	bool		loaded;
-	bool		stored;			/* there is a row: */
+	bool loaded;
+	bool stored; /* there is a row: */
 	ItemPointerData tid;
-	bool		live;			/* there is an instance */
-	bool		changed;		/* the row is not as it should be */
-	Datum		state;			/* jsonb */
+	bool live;	  /* there is an instance */
+	bool changed; /* the row is not as it should be */
+	Datum state;  /* jsonb */
 	TimestampTz started_at;
 	TimestampTz updated_at;
 } Key;
@@ -36,7 +36,7 @@ typedef struct Keys
 {
 	struct keyslot_hash *table;
 	MemoryContext context;
-	List	   *all;
+	List *all;
 } Keys;
 
 extern void key_begin(Keys *keys);
@@ -47,4 +47,4 @@ extern uint32 key_hash(const char *name, size_t len);
 extern uint32 key_hash_text(Datum name);
 extern Datum key_array(List *keys);
 
-#endif							/* PM_KEY_H */
+#endif /* PM_KEY_H */

@@ -21,26 +21,27 @@
 #include "pm.h"
 
 #include "catalog/namespace.h"
-#include "base/extension.h"
 #include "nodes/pathnodes.h"
 #include "optimizer/plancat.h"
-#include "base/pinned.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/selfuncs.h"
 
+#include "base/extension.h"
+#include "base/pinned.h"
+
 /* What a private table looks like to the planner. */
-#define PINNED_PAGES	1000000
-#define PINNED_TUPLES	100000000.0
+#define PINNED_PAGES  1000000
+#define PINNED_TUPLES 100000000.0
 
 /* The planner's settings while it plans a fixed statement. */
 static const struct
 {
 	const char *name;
 	const char *value;
-}			pinned_settings[] = {
+} pinned_settings[] = {
 	{"enable_seqscan", "off"},
 	{"enable_bitmapscan", "off"},
 	{"enable_indexscan", "on"},
@@ -84,7 +85,7 @@ pinned_is_private(Oid relid)
 static void
 pinned_relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	if (prev_relation_info)
 		prev_relation_info(root, relid, inhparent, rel);
@@ -109,7 +110,8 @@ pinned_relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *r
  * get_relation_stats_hook: nothing is known of its columns.
  */
 static bool
-pinned_relation_stats(PlannerInfo *root, RangeTblEntry *rte, AttrNumber attnum, VariableStatData *vardata)
+pinned_relation_stats(PlannerInfo *root, RangeTblEntry *rte, AttrNumber attnum,
+					  VariableStatData *vardata)
 {
 	if (pinned_planning && rte->rtekind == RTE_RELATION && pinned_is_private(rte->relid))
 	{
@@ -142,12 +144,12 @@ PinnedPlan *
 pinned_make(SPIPlanPtr plan)
 {
 	PinnedPlan *pinned = MemoryContextAlloc(TopMemoryContext, sizeof(PinnedPlan));
-	int			guc_level = NewGUCNestLevel();
+	int guc_level = NewGUCNestLevel();
 	CachedPlan *cached = NULL;
 
 	for (int i = 0; i < lengthof(pinned_settings); i++)
-		(void) set_config_option(pinned_settings[i].name, pinned_settings[i].value,
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		(void) set_config_option(pinned_settings[i].name, pinned_settings[i].value, PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	pinned_planning = true;
 	PG_TRY();
 	{
@@ -175,8 +177,8 @@ pinned_holds(const PinnedPlan *pinned)
 {
 	CachedPlanSource *source = pinned_source(pinned->plan);
 
-	return source->generation == pinned->generation && source->is_valid &&
-		source->gplan != NULL && source->gplan->is_valid;
+	return source->generation == pinned->generation && source->is_valid && source->gplan != NULL &&
+		   source->gplan->is_valid;
 }
 
 void

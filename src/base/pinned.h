@@ -9,8 +9,8 @@
 
 typedef struct PinnedPlan
 {
-	SPIPlanPtr	plan;
-	int			generation;		/* of what the plan cache keeps for it */
+	SPIPlanPtr plan;
+	int generation; /* of what the plan cache keeps for it */
 } PinnedPlan;
 
 extern void pinned_install(void);
@@ -18,4 +18,4 @@ extern PinnedPlan *pinned_make(SPIPlanPtr plan);
 extern bool pinned_holds(const PinnedPlan *pinned);
 extern void pinned_free(PinnedPlan *pinned);
 
-#endif							/* PM_PINNED_H */
+#endif /* PM_PINNED_H */

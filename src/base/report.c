@@ -16,38 +16,39 @@
 #include "commands/dbcommands.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "base/report.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#define REPORT_MINUTE	60000	/* lines are counted for so long, ms */
-#define REPORT_LINES	20		/* of one kind, in that time */
-#define REPORT_ROLES	512		/* roles that are counted at once */
-#define REPORT_MARK		48		/* room for the mark of a text that was cut, bytes */
+#include "base/report.h"
+
+#define REPORT_MINUTE 60000 /* lines are counted for so long, ms */
+#define REPORT_LINES  20	/* of one kind, in that time */
+#define REPORT_ROLES  512	/* roles that are counted at once */
+#define REPORT_MARK	  48	/* room for the mark of a text that was cut, bytes */
 
 /* The lines about the process managers of one role in one database. */
 typedef struct ReportCount
 {
-	Oid			database;		/* InvalidOid: free */
-	Oid			role;
-	TimestampTz began;			/* the minute */
-	int			lines[REPORT_OUTCOME + 1];
-	int64		dropped;		/* not logged, nor said to be so far */
+	Oid database; /* InvalidOid: free */
+	Oid role;
+	TimestampTz began; /* the minute */
+	int lines[REPORT_OUTCOME + 1];
+	int64 dropped; /* not logged, nor said to be so far */
 } ReportCount;
 
 typedef struct ReportShared
 {
-	LWLock		lock;
+	LWLock lock;
 	ReportCount roles[REPORT_ROLES];
-	ReportCount others;			/* those that find no room */
+	ReportCount others; /* those that find no room */
 } ReportShared;
 
 static ReportShared *shared = NULL;
-static ReportCount alone;		/* of a session without shared memory */
-static TimestampTz say_at = 0;	/* when to say what was dropped, DT_NOEND: nothing was */
+static ReportCount alone;	   /* of a session without shared memory */
+static TimestampTz say_at = 0; /* when to say what was dropped, DT_NOEND: nothing was */
 static NameData database;
 
 static shmem_request_hook_type prev_shmem_request_hook;
@@ -65,7 +66,7 @@ report_shmem_request(void)
 static void
 report_shmem_startup(void)
 {
-	bool		found;
+	bool found;
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
@@ -102,12 +103,12 @@ static size_t
 report_length(const char *text, size_t length)
 {
 	const char *mark = strrchr(text, '[');
-	size_t		was;
-	int			end = 0;
+	size_t was;
+	int end = 0;
 
 	if (length > REPORT_KEPT - MAX_MULTIBYTE_CHAR_LEN && mark != NULL &&
-		sscanf(mark, "[cut: it has %zu bytes]%n", &was, &end) == 1 &&
-		end > 0 && mark[end] == '\0' && was > length)
+		sscanf(mark, "[cut: it has %zu bytes]%n", &was, &end) == 1 && end > 0 &&
+		mark[end] == '\0' && was > length)
 		return was;
 	return length;
 }
@@ -120,9 +121,9 @@ report_length(const char *text, size_t length)
 const char *
 report_cut(const char *text, int limit)
 {
-	size_t		length = text == NULL ? 0 : strlen(text);
-	size_t		was;
-	int			left;
+	size_t length = text == NULL ? 0 : strlen(text);
+	size_t was;
+	int left;
 
 	if (length <= (size_t) limit)
 		return text;
@@ -141,12 +142,13 @@ report_cut(const char *text, int limit)
 const char *
 report_cut_context(const char *context, int limit)
 {
-	size_t		length = context == NULL ? 0 : strlen(context);
+	size_t length = context == NULL ? 0 : strlen(context);
 	const char *last = context == NULL ? NULL : strrchr(context, '\n');
 	const char *first;
-	int			left;
+	int left;
 
-	if (length <= (size_t) limit || (limit == REPORT_KEPT && length <= (size_t) limit + REPORT_MARK))
+	if (length <= (size_t) limit ||
+		(limit == REPORT_KEPT && length <= (size_t) limit + REPORT_MARK))
 		return context;
 	if (last == NULL || strlen(last) > (size_t) limit / 2)
 		return report_cut(context, limit);
@@ -197,7 +199,7 @@ report_database(void)
 {
 	if (NameStr(database)[0] == '\0')
 	{
-		char	   *name = get_database_name(MyDatabaseId);
+		char *name = get_database_name(MyDatabaseId);
 
 		if (name == NULL)
 			return "?";
@@ -254,13 +256,14 @@ report_unlock(void)
 static void
 report_say_dropped(Oid role, int64 dropped)
 {
-	char	   *name = GetUserNameFromId(role, true);
+	char *name = GetUserNameFromId(role, true);
 
-	ereport(LOG,
-			(errmsg("%lld further messages about process managers of role \"%s\" in database \"%s\" "
-					"were not logged",
-					(long long) dropped, name ? name : "?", report_database()),
-			 errhint("pm.status and pm.parked show what has failed.")));
+	ereport(
+		LOG,
+		(errmsg("%lld further messages about process managers of role \"%s\" in database \"%s\" "
+				"were not logged",
+				(long long) dropped, name ? name : "?", report_database()),
+		 errhint("pm.status and pm.parked show what has failed.")));
 }
 
 /*
@@ -271,8 +274,8 @@ report_may(Oid role, ReportKind kind)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	ReportCount *count;
-	int64		dropped = 0;
-	bool		may;
+	int64 dropped = 0;
+	bool may;
 
 	report_lock(LW_EXCLUSIVE);
 	count = report_count(role, now);
@@ -319,7 +322,7 @@ report_dropped(Oid role)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	ReportCount *count;
-	int64		dropped = 0;
+	int64 dropped = 0;
 
 	say_at = DT_NOEND;
 	report_lock(LW_EXCLUSIVE);

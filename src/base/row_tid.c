@@ -11,10 +11,11 @@
 #include "pm.h"
 
 #include "common/hashfn.h"
+
 #include "base/row_tid.h"
 
 /* A backend remembers this many. */
-#define PLACES	4096
+#define PLACES 4096
 
 /*
  * The place of a row with this key; not valid if nothing is known.
@@ -23,7 +24,7 @@ ItemPointer
 row_tid_of(RowTidTable table, const char *manager, int lane, const char *name)
 {
 	static ItemPointerData places[PLACES];
-	uint32		hash = murmurhash32((uint32) lane * 4 + (uint32) table);
+	uint32 hash = murmurhash32((uint32) lane * 4 + (uint32) table);
 
 	hash = hash_combine(hash, hash_bytes((const unsigned char *) manager, strlen(manager)));
 	hash = hash_combine(hash, hash_bytes((const unsigned char *) name, strlen(name)));

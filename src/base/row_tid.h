@@ -16,4 +16,4 @@ typedef enum RowTidTable
 
 extern ItemPointer row_tid_of(RowTidTable table, const char *manager, int lane, const char *name);
 
-#endif							/* PM_ROW_TID_H */
+#endif /* PM_ROW_TID_H */

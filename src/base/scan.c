@@ -16,14 +16,15 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/namespace.h"
-#include "base/exec.h"
-#include "base/scan.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "base/exec.h"
+#include "base/scan.h"
 
 /*
  * The index must begin with the columns that are asked for.
@@ -42,7 +43,7 @@ scan_begin(RowScan *scan, const char *table, const char *index, LOCKMODE lock)
 static void
 scan_where(RowScan *scan, AttrNumber column, RegProcedure equal, Datum value)
 {
-	ScanKey		key = &scan->keys[scan->nkeys++];
+	ScanKey key = &scan->keys[scan->nkeys++];
 
 	Assert(scan->scan == NULL && scan->nkeys <= SCAN_MAX_KEYS);
 	ScanKeyInit(key, column, BTEqualStrategyNumber, equal, value);
@@ -99,7 +100,8 @@ void
 scan_from_id(RowScan *scan, AttrNumber column, int64 id)
 {
 	Assert(scan->scan == NULL && scan->nkeys < SCAN_MAX_KEYS);
-	ScanKeyInit(&scan->keys[scan->nkeys++], column, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(id));
+	ScanKeyInit(&scan->keys[scan->nkeys++], column, BTGreaterEqualStrategyNumber, F_INT8GE,
+				Int64GetDatum(id));
 }
 
 /*
@@ -108,13 +110,13 @@ scan_from_id(RowScan *scan, AttrNumber column, int64 id)
 static void
 scan_from_member(RowScan *scan, int member, AttrNumber column, RegProcedure compare, Datum value)
 {
-	ScanKey		key = &scan->from[member];
-	AttrNumber	attno = 1;
+	ScanKey key = &scan->from[member];
+	AttrNumber attno = 1;
 
 	while (scan->index->rd_index->indkey.values[attno - 1] != column)
 		attno++;
-	ScanKeyEntryInitialize(key, SK_ROW_MEMBER | (member == 1 ? SK_ROW_END : 0), attno, BTGreaterEqualStrategyNumber,
-						   InvalidOid, InvalidOid, compare, value);
+	ScanKeyEntryInitialize(key, SK_ROW_MEMBER | (member == 1 ? SK_ROW_END : 0), attno,
+						   BTGreaterEqualStrategyNumber, InvalidOid, InvalidOid, compare, value);
 }
 
 /*
@@ -124,7 +126,7 @@ scan_from_member(RowScan *scan, int member, AttrNumber column, RegProcedure comp
 void
 scan_from(RowScan *scan, AttrNumber time_column, TimestampTz time, AttrNumber id_column, int64 id)
 {
-	ScanKey		key = &scan->keys[scan->nkeys++];
+	ScanKey key = &scan->keys[scan->nkeys++];
 
 	Assert(scan->scan == NULL && scan->nkeys <= SCAN_MAX_KEYS);
 	scan_from_member(scan, 0, time_column, F_TIMESTAMPTZ_CMP, TimestampTzGetDatum(time));
@@ -142,10 +144,11 @@ scan_from(RowScan *scan, AttrNumber time_column, TimestampTz time, AttrNumber id
 AttrNumber
 scan_column(RowScan *scan, const char *name)
 {
-	TupleDesc	desc = RelationGetDescr(scan->rel);
+	TupleDesc desc = RelationGetDescr(scan->rel);
 
 	for (int i = 0; i < desc->natts; i++)
-		if (!TupleDescAttr(desc, i)->attisdropped && strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
+		if (!TupleDescAttr(desc, i)->attisdropped &&
+			strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
 			return i + 1;
 	elog(ERROR, "table \"%s\" has no column \"%s\"", RelationGetRelationName(scan->rel), name);
 }
@@ -162,11 +165,11 @@ scan_fits(RowScan *scan)
 {
 	for (int i = 0; i < scan->nkeys; i++)
 	{
-		ScanKey		key = &scan->keys[i];
+		ScanKey key = &scan->keys[i];
 
 		if (scan->nulls[key->sk_attno - 1] ||
-			!DatumGetBool(FunctionCall2Coll(&key->sk_func, key->sk_collation, scan->values[key->sk_attno - 1],
-											key->sk_argument)))
+			!DatumGetBool(FunctionCall2Coll(&key->sk_func, key->sk_collation,
+											scan->values[key->sk_attno - 1], key->sk_argument)))
 			return false;
 	}
 	return true;
@@ -183,10 +186,11 @@ scan_fits(RowScan *scan)
 bool
 scan_at(RowScan *scan, ItemPointer tid)
 {
-	Buffer		buffer;
+	Buffer buffer;
 
 	Assert(scan->scan == NULL);
-	if (!ItemPointerIsValid(tid) || ItemPointerGetBlockNumber(tid) >= RelationGetNumberOfBlocks(scan->rel))
+	if (!ItemPointerIsValid(tid) ||
+		ItemPointerGetBlockNumber(tid) >= RelationGetNumberOfBlocks(scan->rel))
 		return false;
 	scan_snapshot(scan);
 	if (scan->slot == NULL)
@@ -221,7 +225,8 @@ scan_next(RowScan *scan)
 	if (scan->scan == NULL)
 	{
 		scan_snapshot(scan);
-		scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, scan->nkeys, scan->keys);
+		scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, scan->nkeys,
+												scan->keys);
 	}
 	scan->tuple = systable_getnext_ordered(scan->scan, ForwardScanDirection);
 	if (scan->tuple == NULL)

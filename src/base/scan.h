@@ -14,23 +14,23 @@
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
-#define SCAN_MAX_KEYS	3
+#define SCAN_MAX_KEYS 3
 
 typedef struct RowScan
 {
-	Relation	rel;
-	Relation	index;
-	LOCKMODE	lock;
+	Relation rel;
+	Relation index;
+	LOCKMODE lock;
 	ScanKeyData keys[SCAN_MAX_KEYS];
-	int			nkeys;
-	ScanKeyData from[2];		/* of scan_from */
-	Snapshot	snapshot;		/* NULL until the first row is asked for */
-	SnapshotData dirty;			/* of scan_use_dirty */
-	SysScanDesc scan;			/* NULL until the index is */
-	TupleTableSlot *slot;		/* of scan_at */
-	HeapTuple	tuple;			/* the row found last, */
-	Datum	   *values;			/* and its columns */
-	bool	   *nulls;
+	int nkeys;
+	ScanKeyData from[2];  /* of scan_from */
+	Snapshot snapshot;	  /* NULL until the first row is asked for */
+	SnapshotData dirty;	  /* of scan_use_dirty */
+	SysScanDesc scan;	  /* NULL until the index is */
+	TupleTableSlot *slot; /* of scan_at */
+	HeapTuple tuple;	  /* the row found last, */
+	Datum *values;		  /* and its columns */
+	bool *nulls;
 } RowScan;
 
 extern void scan_begin(RowScan *scan, const char *table, const char *index, LOCKMODE lock);
@@ -41,7 +41,8 @@ extern void scan_use_snapshot(RowScan *scan, Snapshot snapshot);
 extern void scan_where_bytea(RowScan *scan, AttrNumber column, Datum value);
 extern void scan_where_int4(RowScan *scan, AttrNumber column, int32 value);
 extern void scan_from_id(RowScan *scan, AttrNumber column, int64 id);
-extern void scan_from(RowScan *scan, AttrNumber time_column, TimestampTz time, AttrNumber id_column, int64 id);
+extern void scan_from(RowScan *scan, AttrNumber time_column, TimestampTz time, AttrNumber id_column,
+					  int64 id);
 extern AttrNumber scan_column(RowScan *scan, const char *name);
 extern bool scan_at(RowScan *scan, ItemPointer tid);
 extern bool scan_next(RowScan *scan);
@@ -49,4 +50,4 @@ extern char *scan_text(RowScan *scan, AttrNumber column);
 extern void scan_reset(RowScan *scan);
 extern void scan_end(RowScan *scan);
 
-#endif							/* PM_SCAN_H */
+#endif /* PM_SCAN_H */

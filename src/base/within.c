@@ -7,7 +7,6 @@
 #include "pm.h"
 
 #include "access/xact.h"
-#include "base/event.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -15,10 +14,12 @@
 #include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
+
+#include "base/event.h"
 #include "base/within.h"
 
 static ProcessManager *current = NULL;
-static int	current_lane;
+static int current_lane;
 static const char *current_log; /* NULL for a timer */
 static int64 current_position;
 static Datum current_event;		/* a pm.event, 0 for an array of them */
@@ -139,14 +140,14 @@ bool
 within_is_timer(text *type)
 {
 	EventFields fields;
-	text	   *own;
+	text *own;
 
 	if (current_event == (Datum) 0 || current_log != NULL)
 		return false;
 	event_deform(current_event, &fields);
 	own = DatumGetTextPP(fields.values[EVENT_TYPE - 1]);
 	return VARSIZE_ANY_EXHDR(own) == VARSIZE_ANY_EXHDR(type) &&
-		memcmp(VARDATA_ANY(own), VARDATA_ANY(type), VARSIZE_ANY_EXHDR(own)) == 0;
+		   memcmp(VARDATA_ANY(own), VARDATA_ANY(type), VARSIZE_ANY_EXHDR(own)) == 0;
 }
 
 /*
@@ -156,11 +157,12 @@ static Datum
 within_pass_on(Datum to, Jsonb *from, const char *name, bool keep)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue	found;
-	JsonbValue	key;
+	JsonbValue found;
+	JsonbValue key;
 	JsonbValue *add;
 
-	if (keep && getKeyJsonValueFromContainer(&DatumGetJsonbP(to)->root, name, strlen(name), &found) != NULL)
+	if (keep &&
+		getKeyJsonValueFromContainer(&DatumGetJsonbP(to)->root, name, strlen(name), &found) != NULL)
 		return to;
 	if (getKeyJsonValueFromContainer(&from->root, name, strlen(name), &found) == NULL)
 		return to;
@@ -185,7 +187,7 @@ Datum
 within_cause(Datum metadata)
 {
 	EventFields fields;
-	Jsonb	   *theirs = NULL;
+	Jsonb *theirs = NULL;
 	StringInfoData add;
 
 	if (current == NULL || current_event == (Datum) 0 || InSecurityRestrictedOperation())
@@ -193,7 +195,8 @@ within_cause(Datum metadata)
 
 	event_deform(current_event, &fields);
 	/* A plain INSERT may have stored anything as metadata. */
-	if (!fields.nulls[EVENT_METADATA - 1] && JB_ROOT_IS_OBJECT(DatumGetJsonbP(fields.values[EVENT_METADATA - 1])))
+	if (!fields.nulls[EVENT_METADATA - 1] &&
+		JB_ROOT_IS_OBJECT(DatumGetJsonbP(fields.values[EVENT_METADATA - 1])))
 		theirs = DatumGetJsonbP(fields.values[EVENT_METADATA - 1]);
 
 	if (current_log != NULL)

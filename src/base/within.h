@@ -24,4 +24,4 @@ extern void within_clear_time(void);
 extern TimestampTz within_time(void);
 extern TimestampTz within_later(int64 ms);
 
-#endif							/* PM_WITHIN_H */
+#endif /* PM_WITHIN_H */

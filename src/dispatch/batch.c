@@ -53,14 +53,14 @@ batch_mark(const Batch *batch, const BatchItem *item)
 void
 batch_open(Batch *batch, List *cursors)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	reading_begin();
 	batch->many = list_length(cursors) > BATCH_LOCKS;
 	batch->logs = palloc0(sizeof(BatchLog) * Max(list_length(cursors), 1));
 	foreach(lc, cursors)
 	{
-		BatchLog   *b = &batch->logs[batch->nlogs++];
+		BatchLog *b = &batch->logs[batch->nlogs++];
 
 		b->cursor = lfirst(lc);
 		batch_log_begin(batch, b);
@@ -74,14 +74,14 @@ bool
 batch_is_ours(Batch *batch, BatchItem *item, Datum key)
 {
 	return item->log == NULL || !item->log->others ||
-		batch_log_owns(batch, item->log, key_hash_text(key), item->position);
+		   batch_log_owns(batch, item->log, key_hash_text(key), item->position);
 }
 
 static void
 batch_take(Batch *batch, BatchLog *b)
 {
 	ReadingEvent *event = &b->reading->events[b->next++];
-	BatchItem  *item = palloc0(sizeof(BatchItem));
+	BatchItem *item = palloc0(sizeof(BatchItem));
 
 	item->source = HANDLING_EVENT;
 	item->log = b;
@@ -103,13 +103,13 @@ batch_take(Batch *batch, BatchLog *b)
 static bool
 batch_do_without(Batch *batch, DispatchResult *result)
 {
-	BatchLog   *broken = NULL;
-	bool		lasting = true;
-	bool		none;
+	BatchLog *broken = NULL;
+	bool lasting = true;
+	bool none;
 
 	for (int i = 0; i < batch->nlogs; i++)
 	{
-		BatchLog   *b = &batch->logs[i];
+		BatchLog *b = &batch->logs[i];
 
 		if (!batch_log_left_out(b))
 		{
@@ -141,8 +141,8 @@ bool
 batch_read(Batch *batch, DispatchResult *result)
 {
 	TimestampTz known_to = 0;
-	bool		blind = false;	/* after known_to */
-	BatchLog   *oldest = NULL;
+	bool blind = false; /* after known_to */
+	BatchLog *oldest = NULL;
 
 	batch->events = palloc(sizeof(BatchItem *) * batch->limit);
 	for (int i = 0; i < batch->nlogs; i++)
@@ -157,7 +157,7 @@ batch_read(Batch *batch, DispatchResult *result)
 		oldest = NULL;
 		for (int i = 0; i < batch->nlogs; i++)
 		{
-			BatchLog   *b = &batch->logs[i];
+			BatchLog *b = &batch->logs[i];
 
 			if (batch_log_left_out(b))
 				continue;
@@ -167,7 +167,8 @@ batch_read(Batch *batch, DispatchResult *result)
 				blind = true;
 			}
 			else if (batch_log_has_read(b) &&
-					 (oldest == NULL || b->reading->events[b->next].time < oldest->reading->events[oldest->next].time))
+					 (oldest == NULL || b->reading->events[b->next].time <
+											oldest->reading->events[oldest->next].time))
 				oldest = b;
 		}
 		if (oldest == NULL && !blind)
@@ -186,15 +187,16 @@ batch_read(Batch *batch, DispatchResult *result)
 BatchItem *
 batch_next(Batch *batch)
 {
-	BatchItem  *event = batch->next < batch->count ? batch->events[batch->next] : NULL;
-	BatchItem  *timer = NULL;
+	BatchItem *event = batch->next < batch->count ? batch->events[batch->next] : NULL;
+	BatchItem *timer = NULL;
 
 	if (batch->done >= batch->limit)
 		return NULL;
 	/* A log that is not looked at may have what comes before a timer. */
 	if (batch->has_timers && !batch->some && batch->left_out == 0)
 	{
-		if (batch->timers_unread || (batch->timers_more && batch->next_timer == list_length(batch->timers)))
+		if (batch->timers_unread ||
+			(batch->timers_more && batch->next_timer == list_length(batch->timers)))
 			batch_timer_read(batch);
 		if (batch->next_timer < list_length(batch->timers))
 			timer = list_nth(batch->timers, batch->next_timer);
@@ -246,13 +248,13 @@ batch_done(Batch *batch, BatchItem *item, bool handled)
 bool
 batch_advance(Batch *batch, DispatchResult *result)
 {
-	bool		any = false;
+	bool any = false;
 
 	for (int i = 0; i < batch->nlogs; i++)
 	{
-		BatchLog   *b = &batch->logs[i];
-		int64		position = b->cursor->position;
-		bool		more;
+		BatchLog *b = &batch->logs[i];
+		int64 position = b->cursor->position;
+		bool more;
 
 		if (batch_log_left_out(b))
 		{

@@ -10,22 +10,23 @@
  */
 #include "pm.h"
 
-#include "dispatch/batch.h"
-#include "shmem/crash.h"
+#include "storage/lmgr.h"
+
 #include "base/event.h"
+#include "dispatch/batch.h"
 #include "log/highwater.h"
 #include "log/log_read.h"
 #include "manager/repartition.h"
-#include "storage/lmgr.h"
+#include "shmem/crash.h"
 
 /* Of each of several logs so many events are read at once, at least. */
-#define BATCH_CHUNK		32
+#define BATCH_CHUNK 32
 
 /* So many events of other lanes are passed over in one batch, unless it is greater. */
-#define BATCH_OTHERS	10000
+#define BATCH_OTHERS 10000
 
 /* When so many bytes have been read, the batch ends with them. */
-#define BATCH_BYTES		((Size) 64 * 1024 * 1024)
+#define BATCH_BYTES ((Size) 64 * 1024 * 1024)
 
 /*
  * What was read for a unit alone serves for as long as its registration stays
@@ -55,7 +56,7 @@ static void
 batch_log_open(Batch *batch, BatchLog *b)
 {
 	const char *name = b->cursor->log;
-	bool		locked = false;
+	bool locked = false;
 
 	b->log = batch->request->wait_for_logs ? log_open(name) : log_open_nowait(name, &locked);
 	if (b->log == NULL && locked)
@@ -72,8 +73,8 @@ batch_log_open(Batch *batch, BatchLog *b)
 void
 batch_log_begin(Batch *batch, BatchLog *b)
 {
-	bool		shared = batch->pm->types == (Datum) 0 && batch->pm->lanes == 1;
-	ListCell   *lc;
+	bool shared = batch->pm->types == (Datum) 0 && batch->pm->lanes == 1;
+	ListCell *lc;
 
 	batch_log_open(batch, b);
 	if (b->trouble.message != NULL)
@@ -84,7 +85,7 @@ batch_log_begin(Batch *batch, BatchLog *b)
 	}
 	foreach(lc, batch->pm->repartitions)
 	{
-		Repartition	   *past = lfirst(lc);
+		Repartition *past = lfirst(lc);
 
 		if (past->position > b->cursor->position && strcmp(past->log, b->log->name) == 0)
 			b->repartitions = lappend(b->repartitions, past);
@@ -106,7 +107,7 @@ batch_log_begin(Batch *batch, BatchLog *b)
 static bool
 batch_log_enter(Batch *batch, BatchLog *b)
 {
-	PmLog	   *before = b->log;
+	PmLog *before = b->log;
 
 	if (!batch->many)
 		return true;
@@ -130,7 +131,7 @@ batch_log_enter(Batch *batch, BatchLog *b)
 static bool
 batch_log_mark(Batch *batch, BatchLog *b, DispatchResult *result)
 {
-	int64		needed;
+	int64 needed;
 
 	b->mark = highwater_compute(b->log->relid, b->log->seqid, batch->request->view);
 	needed = Max(b->mark.reached, b->cursor->position);
@@ -152,16 +153,17 @@ batch_log_mark(Batch *batch, BatchLog *b, DispatchResult *result)
 bool
 batch_log_owns(Batch *batch, BatchLog *b, uint32 hash, int64 position)
 {
-	return hash % batch->pm->lanes == batch->lane && !repartition_handled(b->repartitions, hash, position);
+	return hash % batch->pm->lanes == batch->lane &&
+		   !repartition_handled(b->repartitions, hash, position);
 }
 
 /* Which events are wanted. */
 typedef struct BatchLogWants
 {
-	Batch	   *batch;
-	BatchLog   *log;
-	bool		ours;			/* the key is the stream: only those of this lane */
-	LogTypes   *types;			/* only these, unless it is NULL */
+	Batch *batch;
+	BatchLog *log;
+	bool ours;		 /* the key is the stream: only those of this lane */
+	LogTypes *types; /* only these, unless it is NULL */
 } BatchLogWants;
 
 /*
@@ -171,14 +173,14 @@ static bool
 batch_log_wants(void *arg, const EventFields *event)
 {
 	BatchLogWants *wants = arg;
-	uint32		hash;
+	uint32 hash;
 
 	if (wants->types != NULL && !log_types_have(wants->types, event))
 		return false;
 	if (!wants->ours)
 		return true;
 	hash = event->nulls[EVENT_STREAM - 1] ? key_hash("", 0) :
-		key_hash_text(event->values[EVENT_STREAM - 1]);
+											key_hash_text(event->values[EVENT_STREAM - 1]);
 	return batch_log_owns(wants->batch, wants->log, hash,
 						  DatumGetInt64(event->values[EVENT_POSITION - 1]));
 }
@@ -191,13 +193,13 @@ batch_log_wants(void *arg, const EventFields *event)
 static int64
 batch_log_up_to(Batch *batch, BatchLog *b)
 {
-	LaneState  *state = &batch->state;
+	LaneState *state = &batch->state;
 
 	if (state->status != LANE_RETRYING || state->crashes == 0 || state->log == NULL ||
 		b->cursor->position >= state->position || strcmp(state->log, b->log->name) != 0)
 		return b->mark.mark;
-	return Min(b->mark.mark, b->cursor->position < state->position - 1 ?
-			   state->position - 1 : state->position);
+	return Min(b->mark.mark,
+			   b->cursor->position < state->position - 1 ? state->position - 1 : state->position);
 }
 
 /*
@@ -208,13 +210,14 @@ batch_log_up_to(Batch *batch, BatchLog *b)
 static void
 batch_log_read_on(Batch *batch, BatchLog *b, int64 after)
 {
-	Reading    *reading;
-	LogTypes	types;
+	Reading *reading;
+	LogTypes types;
 	BatchLogWants wants = {batch, b, b->others && batch->pm->correlate == NULL, NULL};
-	ReadingRequest request = {b->key, batch_log_version(batch, b), after,
-	batch_log_up_to(batch, b), batch->limit, 0, NULL, &wants};
-	BatchItem	first = {.source = HANDLING_EVENT, .position = after + 1,
-	.log_name = b->log->name};
+	ReadingRequest request = {b->key,		batch_log_version(batch, b),
+							  after,		batch_log_up_to(batch, b),
+							  batch->limit, 0,
+							  NULL,			&wants};
+	BatchItem first = {.source = HANDLING_EVENT, .position = after + 1, .log_name = b->log->name};
 
 	if (batch->nlogs > 1)
 		request.limit = Min(batch->limit, Max(batch->limit / batch->nlogs, BATCH_CHUNK));

@@ -12,12 +12,12 @@
 #include "manager/timer.h"
 
 /* So many timers are read at once. */
-#define BATCH_TIMERS	256
+#define BATCH_TIMERS 256
 
 static BatchItem *
 batch_timer_item(Batch *batch, Timer *timer)
 {
-	BatchItem  *item = palloc0(sizeof(BatchItem));
+	BatchItem *item = palloc0(sizeof(BatchItem));
 
 	item->source = HANDLING_TIMER;
 	item->id = timer->id;
@@ -37,7 +37,7 @@ void
 batch_timer_read(Batch *batch)
 {
 	MemoryContext caller = MemoryContextSwitchTo(batch->keys.context);
-	ListCell   *lc;
+	ListCell *lc;
 
 	batch->timers_unread = false;
 	batch->timers = NIL;
@@ -57,9 +57,9 @@ void
 batch_timer_set(Batch *batch, int64 id, BatchItem *by)
 {
 	MemoryContext caller = MemoryContextSwitchTo(batch->keys.context);
-	Timer	   *timer = timer_get(batch->pm, id);
-	int			place = list_length(batch->timers);
-	bool		last = true;
+	Timer *timer = timer_get(batch->pm, id);
+	int place = list_length(batch->timers);
+	bool last = true;
 
 	by = by->set_by ? by->set_by : by;
 	if (batch->first_set == 0)
@@ -74,14 +74,15 @@ batch_timer_set(Batch *batch, int64 id, BatchItem *by)
 		return;
 	}
 	/* It has been set last: at a tie it comes last. */
-	while (place > batch->next_timer && ((BatchItem *) list_nth(batch->timers, place - 1))->time > timer->due)
+	while (place > batch->next_timer &&
+		   ((BatchItem *) list_nth(batch->timers, place - 1))->time > timer->due)
 	{
 		place--;
 		last = false;
 	}
 	if (!last || !(batch->timers_more || batch->timers_unread))
 	{
-		BatchItem  *item = batch_timer_item(batch, timer);
+		BatchItem *item = batch_timer_item(batch, timer);
 
 		item->set_by = by;
 		batch->timers = list_insert_nth(batch->timers, place, item);

@@ -9,21 +9,22 @@
 #include "pm.h"
 
 #include "access/xact.h"
-#include "manager/advice.h"
+#include "utils/timestamp.h"
+
+#include "base/report.h"
+#include "base/within.h"
 #include "dispatch/blame.h"
+#include "manager/advice.h"
 #include "manager/cursor.h"
 #include "manager/handler.h"
 #include "manager/park.h"
-#include "base/report.h"
 #include "manager/timer.h"
-#include "utils/timestamp.h"
-#include "base/within.h"
 
 /* When a parked event that met trouble of the server is tried again, ms. */
-#define BLAME_POSTPONE	5000
+#define BLAME_POSTPONE 5000
 
 /* For how long trouble of the server is no attempt, ms.  (A handler can raise the same.) */
-#define BLAME_PATIENCE	(5 * 60 * 1000)
+#define BLAME_PATIENCE (5 * 60 * 1000)
 
 /* ---------- what errors mean ---------- */
 
@@ -34,7 +35,7 @@ bool
 blame_nobody(int sqlerrcode)
 {
 	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK ||
-		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+		   sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
 /*
@@ -46,7 +47,7 @@ bool
 blame_server(int sqlerrcode)
 {
 	return sqlerrcode == ERRCODE_DISK_FULL || sqlerrcode == ERRCODE_OUT_OF_MEMORY ||
-		sqlerrcode == ERRCODE_TOO_MANY_CONNECTIONS || sqlerrcode == ERRCODE_IO_ERROR;
+		   sqlerrcode == ERRCODE_TOO_MANY_CONNECTIONS || sqlerrcode == ERRCODE_IO_ERROR;
 }
 
 /*
@@ -59,7 +60,8 @@ blame_timeout(ErrorData *error, ProcessManager *pm, const Handling *what)
 	if (!handler_timed_out() || error->sqlerrcode != ERRCODE_QUERY_CANCELED)
 		return false;
 	error->message = psprintf("%s did not return within handler_timeout (%lld ms)",
-							  what->correlating ? "correlate" : "the handler", (long long) pm->handler_timeout);
+							  what->correlating ? "correlate" : "the handler",
+							  (long long) pm->handler_timeout);
 	error->hint = pstrdup("Make it faster, or register with a longer handler_timeout.");
 	return true;
 }
@@ -70,15 +72,18 @@ blame_timeout(ErrorData *error, ProcessManager *pm, const Handling *what)
 static char *
 blame_words(ProcessManager *pm, const Handling *what)
 {
-	Timer	   *timer;
+	Timer *timer;
 
 	if (what->outside)
-		return what->log[0] == '\0' ? pstrdup("a timer could not be set aside") :
-			psprintf("the event at position %lld of log \"%s\" could not be read or set aside",
-					 (long long) what->position, what->log);
+		return what->log[0] == '\0' ?
+				   pstrdup("a timer could not be set aside") :
+				   psprintf(
+					   "the event at position %lld of log \"%s\" could not be read or set aside",
+					   (long long) what->position, what->log);
 	if (what->log[0] != '\0')
-		return psprintf("%s failed at position %lld of log \"%s\"", what->correlating ? "correlate" : "the handler",
-						(long long) what->position, what->log);
+		return psprintf("%s failed at position %lld of log \"%s\"",
+						what->correlating ? "correlate" : "the handler", (long long) what->position,
+						what->log);
 	timer = what->source == HANDLING_TIMER ? timer_get(pm, what->id) : NULL;
 	if (timer == NULL)
 		return pstrdup("the handler failed at a timer");
@@ -92,7 +97,7 @@ blame_words(ProcessManager *pm, const Handling *what)
 static const char *
 blame_hint(ProcessManager *pm, ErrorData *error, bool called)
 {
-	char	   *advice = advice_for(pm->handler, pm->correlate, pm->owner, error->sqlerrcode, called);
+	char *advice = advice_for(pm->handler, pm->correlate, pm->owner, error->sqlerrcode, called);
 
 	const char *hint = called ? NULL : report_cut(error->hint, REPORT_LOGGED);
 
@@ -108,10 +113,13 @@ blame_hint(ProcessManager *pm, ErrorData *error, bool called)
 void
 blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, const Handling *met)
 {
-	char	   *reason = met == NULL ? error->message :
-		psprintf(ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ?
-				 "the server ran out of a resource in the handler (SQLSTATE %s)" :
-				 "the handler met trouble of the server (SQLSTATE %s)", unpack_sql_state(error->sqlerrcode));
+	char *reason =
+		met == NULL ?
+			error->message :
+			psprintf(ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ?
+						 "the server ran out of a resource in the handler (SQLSTATE %s)" :
+						 "the handler met trouble of the server (SQLSTATE %s)",
+					 unpack_sql_state(error->sqlerrcode));
 	const char *hint = blame_hint(pm, error, met != NULL);
 
 	if (state->status == LANE_HALTED)
@@ -127,20 +135,23 @@ blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, con
 	}
 	else if (state->reason != NULL && strcmp(state->reason, reason) == 0)
 	{
-		if (met != NULL && TimestampDifferenceExceeds(state->since, GetCurrentTimestamp(), BLAME_PATIENCE))
+		if (met != NULL &&
+			TimestampDifferenceExceeds(state->since, GetCurrentTimestamp(), BLAME_PATIENCE))
 			(void) blame(pm, met, error, BLAME_ERROR);
 		return;
 	}
 	else
-		lane_wait(pm->name, lane, state, reason, met == NULL ? error->hint : "It is tried again. The server's log tells more.", error);
+		lane_wait(pm->name, lane, state, reason,
+				  met == NULL ? error->hint : "It is tried again. The server's log tells more.",
+				  error);
 	if (report_may(pm->owner, REPORT_FAILURE))
-		ereport(LOG,
-				(met == NULL ?
-				 errmsg("process manager \"%s\" in database \"%s\" waits: %s", pm->name, report_database(),
-						report_cut(error->message, REPORT_LOGGED)) :
-				 errmsg("process manager \"%s\" in database \"%s\" waits, since %s: %s", pm->name, report_database(),
-						blame_words(pm, met), report_cut(error->message, REPORT_LOGGED)),
-				 report_error(error), hint ? errhint("%s", hint) : 0));
+		ereport(LOG, (met == NULL ?
+						  errmsg("process manager \"%s\" in database \"%s\" waits: %s", pm->name,
+								 report_database(), report_cut(error->message, REPORT_LOGGED)) :
+						  errmsg("process manager \"%s\" in database \"%s\" waits, since %s: %s",
+								 pm->name, report_database(), blame_words(pm, met),
+								 report_cut(error->message, REPORT_LOGGED)),
+					  report_error(error), hint ? errhint("%s", hint) : 0));
 }
 
 /* ---------- what follows ---------- */
@@ -149,10 +160,11 @@ blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, con
  * A timer's handler failed: it is set aside, under its instance's key.
  */
 static void
-blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorData *error, bool crash)
+blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorData *error,
+			bool crash)
 {
-	Timer	   *timer = timer_get(pm, what->id);
-	char	   *refused;
+	Timer *timer = timer_get(pm, what->id);
+	char *refused;
 
 	if (timer == NULL)
 		return;
@@ -174,7 +186,7 @@ blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorDat
 static bool
 blame_too_late(ProcessManager *pm, List *cursors, const Handling *what)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	if (what->source == HANDLING_TIMER)
 		return timer_get(pm, what->id) == NULL;
@@ -182,7 +194,7 @@ blame_too_late(ProcessManager *pm, List *cursors, const Handling *what)
 		return false;
 	foreach(lc, cursors)
 	{
-		Cursor	   *cursor = lfirst(lc);
+		Cursor *cursor = lfirst(lc);
 
 		if (strcmp(cursor->log, what->log) == 0)
 			return cursor->position >= what->position;
@@ -198,12 +210,12 @@ blame_too_late(ProcessManager *pm, List *cursors, const Handling *what)
 TimestampTz
 blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cause)
 {
-	bool		crash = cause == BLAME_CRASH;
-	char	   *words = blame_words(pm, what);
+	bool crash = cause == BLAME_CRASH;
+	char *words = blame_words(pm, what);
 	const char *hint = blame_hint(pm, error, !what->outside);
 	TimestampTz look_at = 0;
-	LaneState	state;
-	List	   *cursors = cursor_read(pm, what->lane, &state);
+	LaneState state;
+	List *cursors = cursor_read(pm, what->lane, &state);
 
 	if (state.status == LANE_HALTED)
 		return DT_NOEND;
@@ -212,10 +224,9 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 
 	/* Before what follows from it is logged. */
 	if (report_may(pm->owner, REPORT_FAILURE))
-		ereport(LOG,
-				(errmsg("process manager \"%s\" in database \"%s\": %s: %s", pm->name, report_database(), words,
-						report_cut(error->message, REPORT_LOGGED)),
-				 report_error(error), hint ? errhint("%s", hint) : 0));
+		ereport(LOG, (errmsg("process manager \"%s\" in database \"%s\": %s: %s", pm->name,
+							 report_database(), words, report_cut(error->message, REPORT_LOGGED)),
+					  report_error(error), hint ? errhint("%s", hint) : 0));
 
 	/* It is about to be tried again: the next crash must not undo this. */
 	if (crash)
@@ -231,7 +242,7 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 	else if (what->correlating || what->outside || pm->halt_on_failure)
 	{
 		/* For what has no key, or cannot be set aside, there is no queue, nor another attempt. */
-		int			attempts = what->correlating || what->outside ? 1 : pm->max_attempts;
+		int attempts = what->correlating || what->outside ? 1 : pm->max_attempts;
 
 		/* What went before it was undone with the session, and is to be handled first. */
 		if (cause == BLAME_SESSION)

@@ -12,26 +12,27 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "dispatch/call.h"
 #include "catalog/namespace.h"
-#include "shmem/crash.h"
-#include "manager/done.h"
-#include "base/event.h"
-#include "base/guc.h"
-#include "manager/instance.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "manager/pending.h"
-#include "manager/timer.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
-#include "base/within.h"
 
-#define CALL_SHOWN	200			/* bytes of a type, stream or key in the context of an error */
+#include "base/event.h"
+#include "base/guc.h"
+#include "base/within.h"
+#include "dispatch/call.h"
+#include "manager/done.h"
+#include "manager/instance.h"
+#include "manager/pending.h"
+#include "manager/timer.h"
+#include "shmem/crash.h"
+
+#define CALL_SHOWN 200 /* bytes of a type, stream or key in the context of an error */
 
 CallProgress CallCurrent;
 
@@ -45,8 +46,8 @@ static BatchItem *call_item = NULL; /* what user's code runs for just now */
 static char *
 call_shown_text(const char *text, int length)
 {
-	int			shown = pg_mbcliplen(text, length, CALL_SHOWN);
-	char	   *line = psprintf("%.*s%s", shown, text, shown < length ? "..." : "");
+	int shown = pg_mbcliplen(text, length, CALL_SHOWN);
+	char *line = psprintf("%.*s%s", shown, text, shown < length ? "..." : "");
 
 	for (char *c = line; *c != '\0'; c++)
 		if ((unsigned char) *c < ' ')
@@ -74,7 +75,7 @@ call_shown(const EventFields *fields, int attribute)
 static char *
 call_shown_key(const char *stream)
 {
-	char	   *key;
+	char *key;
 
 	if (call_item->key == NULL)
 		return NULL;
@@ -88,14 +89,14 @@ call_shown_key(const char *stream)
 static void
 call_context(void *arg)
 {
-	Calls	   *calls = arg;
+	Calls *calls = arg;
 	const char *manager = calls->manager;
-	Handling   *what = &CallCurrent.handling;
+	Handling *what = &CallCurrent.handling;
 	HeapTupleData tuple;
 	EventFields fields;
-	char	   *type;
-	char	   *stream;
-	char	   *key;
+	char *type;
+	char *stream;
+	char *key;
 
 	if (CallCurrent.stage == STAGE_PREPARE)
 		return;
@@ -103,8 +104,8 @@ call_context(void *arg)
 		errcontext("process manager \"%s\", several events up to position %lld of log \"%s\"",
 				   manager, (long long) what->position, what->log);
 	else if (call_item == NULL && what->log[0] != '\0')
-		errcontext("process manager \"%s\", position %lld of log \"%s\"",
-				   manager, (long long) what->position, what->log);
+		errcontext("process manager \"%s\", position %lld of log \"%s\"", manager,
+				   (long long) what->position, what->log);
 	else if (call_item == NULL)
 		errcontext("process manager \"%s\", at a timer", manager);
 	if (call_item == NULL || what->several)
@@ -119,10 +120,12 @@ call_context(void *arg)
 	stream = call_shown(&fields, EVENT_STREAM);
 	key = call_shown_key(stream);
 	if (what->log[0] == '\0')
-		errcontext("process manager \"%s\", at a timer of type \"%s\", key \"%s\"", manager, type, stream);
+		errcontext("process manager \"%s\", at a timer of type \"%s\", key \"%s\"", manager, type,
+				   stream);
 	else if (key == NULL)
-		errcontext("process manager \"%s\", position %lld of log \"%s\", type \"%s\", stream \"%s\"",
-				   manager, (long long) what->position, what->log, type, stream);
+		errcontext(
+			"process manager \"%s\", position %lld of log \"%s\", type \"%s\", stream \"%s\"",
+			manager, (long long) what->position, what->log, type, stream);
 	else
 		errcontext("process manager \"%s\", position %lld of log \"%s\", type \"%s\", "
 				   "stream \"%s\", key \"%s\"",
@@ -150,7 +153,7 @@ call_publish(Batch *batch, const Handling *handling)
 static void
 call_over(void)
 {
-	Handling   *handling = &CallCurrent.handling;
+	Handling *handling = &CallCurrent.handling;
 
 	/* If the call has asked for the end of its session, it is to blame for it. */
 	CHECK_FOR_INTERRUPTS();
@@ -169,7 +172,7 @@ call_over(void)
 void
 call_begin(Calls *calls, Batch *batch)
 {
-	bool		lanes = false;
+	bool lanes = false;
 
 	CallCurrent.suspected = batch->state.status == LANE_RETRYING;
 	call_item = NULL;
@@ -179,7 +182,8 @@ call_begin(Calls *calls, Batch *batch)
 	calls->context.previous = error_context_stack;
 	error_context_stack = &calls->context;
 	calls->caller = CurrentMemoryContext;
-	calls->per_event = AllocSetContextCreate(CurrentMemoryContext, "pm event", ALLOCSET_DEFAULT_SIZES);
+	calls->per_event = AllocSetContextCreate(CurrentMemoryContext, "pm event",
+											 ALLOCSET_DEFAULT_SIZES);
 	calls->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_batch_duration);
 	/* What is appended from here on was not recorded before the events that have been read. */
 	if (GetCurrentTransactionNestLevel() == 1)
@@ -208,8 +212,8 @@ call_begin(Calls *calls, Batch *batch)
 static void
 call_drop_temporary(void)
 {
-	Oid			temp;
-	Oid			temp_toast;
+	Oid temp;
+	Oid temp_toast;
 
 	GetTempNamespaceState(&temp, &temp_toast);
 	if (OidIsValid(temp))
@@ -219,8 +223,8 @@ call_drop_temporary(void)
 void
 call_end(Calls *calls, Batch *batch)
 {
-	bool		called = CallCurrent.stage == STAGE_COMMIT;
-	Handling	last;
+	bool called = CallCurrent.stage == STAGE_COMMIT;
+	Handling last;
 	TimestampTz earliest;
 
 	if (called)
@@ -237,7 +241,8 @@ call_end(Calls *calls, Batch *batch)
 	{
 		call_publish(batch, &last);
 		handler_fire_deferred();
-		/* A cursor WITH HOLD would run its query at the commit, where nothing watches it, and nobody is to find it. */
+		/* A cursor WITH HOLD would run its query at the commit, where nothing watches it, and
+		 * nobody is to find it. */
 		PortalHashTableDeleteAll();
 		if (MyWorkerSlot != NULL)
 			call_drop_temporary();
@@ -273,7 +278,7 @@ call_step(Calls *calls)
 static void
 call_at(Batch *batch, BatchItem *item, bool correlating, bool several)
 {
-	Handling   *handling = &CallCurrent.handling;
+	Handling *handling = &CallCurrent.handling;
 
 	CallCurrent.stage = STAGE_HANDLE;
 	CallCurrent.index = batch->done;
@@ -304,11 +309,13 @@ static void
 call_require_size(BatchItem *item)
 {
 	if (item->too_large > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the event at position %lld of log \"%s\" is too large for a function: %lld bytes",
-						(long long) item->position, item->log_name, (long long) item->too_large),
-				 errhint("Do by hand what is to be done, then use pm.discard.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg(
+				 "the event at position %lld of log \"%s\" is too large for a function: %lld bytes",
+				 (long long) item->position, item->log_name, (long long) item->too_large),
+			 errhint("Do by hand what is to be done, then use pm.discard.")));
 }
 
 /*
@@ -319,8 +326,8 @@ bool
 call_correlate(Batch *batch, Calls *calls, BatchItem *item)
 {
 	MemoryContext caller;
-	Datum		name;
-	bool		isnull;
+	Datum name;
+	bool isnull;
 
 	if (item->key != NULL)
 		return true;
@@ -362,12 +369,12 @@ call_correlate(Batch *batch, Calls *calls, BatchItem *item)
 void
 call_handler(Batch *batch, Calls *calls, BatchItem *item)
 {
-	Handler    *handler = &calls->handler;
+	Handler *handler = &calls->handler;
 	MemoryContext caller;
 	TimestampTz earliest;
-	int64	   *ids;
-	int			count;
-	bool		ended = false;
+	int64 *ids;
+	int count;
+	bool ended = false;
 
 	if (handler->kind == HANDLER_INSTANCE)
 		instance_load(batch->pm, item->key);
@@ -378,11 +385,12 @@ call_handler(Batch *batch, Calls *calls, BatchItem *item)
 				 handler->kind == HANDLER_INSTANCE ? item->key->name : NULL);
 	if (handler->kind == HANDLER_INSTANCE)
 	{
-		bool		isnull;
-		Datum		result;
+		bool isnull;
+		Datum result;
 
 		done_begin();
-		result = handler_call_instance(handler, item->event, item->key->state, !item->key->live, &isnull);
+		result = handler_call_instance(handler, item->event, item->key->state, !item->key->live,
+									   &isnull);
 		ended = instance_returned(&batch->keys, item->key, batch->pm, result, isnull);
 	}
 	else if (handler->kind == HANDLER_BATCH)
@@ -400,7 +408,8 @@ call_handler(Batch *batch, Calls *calls, BatchItem *item)
 			CallCurrent.stage = STAGE_HANDLE;
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("handler %s set a timer where there is no instance", batch->pm->handler),
+					 errmsg("handler %s set a timer where there is no instance",
+							batch->pm->handler),
 					 errhint("Return a state, which makes the instance that the timer is for.")));
 		}
 		batch->due = Min(batch->due, earliest);
@@ -429,7 +438,7 @@ call_handler(Batch *batch, Calls *calls, BatchItem *item)
 void
 call_array(Batch *batch, Calls *calls, BatchItem **items, int count)
 {
-	Datum	   *events = palloc(sizeof(Datum) * count);
+	Datum *events = palloc(sizeof(Datum) * count);
 
 	for (int i = 0; i < count; i++)
 		events[i] = items[i]->event;
@@ -455,7 +464,7 @@ call_array(Batch *batch, Calls *calls, BatchItem **items, int count)
 void
 call_ends(void)
 {
-	Handling	last;
+	Handling last;
 
 	if (CallCurrent.stage == STAGE_PREPARE)
 	{

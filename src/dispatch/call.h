@@ -13,20 +13,20 @@
 /* Where an error has interrupted a batch. */
 typedef enum CallStage
 {
-	STAGE_PREPARE,				/* no handler is to blame */
-	STAGE_HANDLE,				/* the handler, or correlate, at item "index" */
-	STAGE_COMMIT				/* some item of the batch: deferred constraints */
+	STAGE_PREPARE, /* no handler is to blame */
+	STAGE_HANDLE,  /* the handler, or correlate, at item "index" */
+	STAGE_COMMIT   /* some item of the batch: deferred constraints */
 } CallStage;
 
 typedef struct CallProgress
 {
 	CallStage stage;
-	int			index;			/* of the failing item, those before it went well */
-	int			count;			/* items in the batch so far */
-	bool		suspected;		/* the unit's items go one at a time, to find the one to blame */
-	Handling	handling;		/* the failing item, or the last one */
-	const Handling *published;	/* what of it outlives a rollback */
-	Handling	set_by;			/* room for that, where it is not the item itself */
+	int index;				   /* of the failing item, those before it went well */
+	int count;				   /* items in the batch so far */
+	bool suspected;			   /* the unit's items go one at a time, to find the one to blame */
+	Handling handling;		   /* the failing item, or the last one */
+	const Handling *published; /* what of it outlives a rollback */
+	Handling set_by;		   /* room for that, where it is not the item itself */
 } CallProgress;
 
 /* Of the batch that runs or has failed last. */
@@ -35,14 +35,14 @@ extern CallProgress CallCurrent;
 /* The calls of one batch. */
 typedef struct Calls
 {
-	Handler		handler;
+	Handler handler;
 	MemoryContext caller;
 	MemoryContext per_event;
 	TimestampTz deadline;
-	int			guc_level;
-	ErrorContextCallback context;	/* says in errors what was being handled, */
-	const char *manager;		/* by this process manager, */
-	TupleDesc	event_desc;		/* and how such an event is taken apart */
+	int guc_level;
+	ErrorContextCallback context; /* says in errors what was being handled, */
+	const char *manager;		  /* by this process manager, */
+	TupleDesc event_desc;		  /* and how such an event is taken apart */
 } Calls;
 
 extern void call_begin(Calls *calls, Batch *batch);
@@ -53,4 +53,4 @@ extern bool call_correlate(Batch *batch, Calls *calls, BatchItem *item);
 extern void call_handler(Batch *batch, Calls *calls, BatchItem *item);
 extern void call_array(Batch *batch, Calls *calls, BatchItem **items, int count);
 
-#endif							/* PM_CALL_H */
+#endif /* PM_CALL_H */

@@ -14,33 +14,34 @@
 #include "pm.h"
 
 #include "access/xact.h"
-#include "dispatch/batch.h"
-#include "dispatch/blame.h"
-#include "dispatch/call.h"
-#include "manager/cursor.h"
-#include "dispatch/dispatch.h"
-#include "dispatch/isolate.h"
-#include "log/log.h"
-#include "dispatch/reading.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
+
 #include "base/within.h"
+#include "dispatch/batch.h"
+#include "dispatch/blame.h"
+#include "dispatch/call.h"
+#include "dispatch/dispatch.h"
+#include "dispatch/isolate.h"
+#include "dispatch/reading.h"
+#include "log/log.h"
+#include "manager/cursor.h"
 
 PG_FUNCTION_INFO_V1(pm_catch_up);
 
 /* Deadlocks and the like, in a unit, that do not count as failures. */
-#define CATCH_UP_AT_ONCE	10
+#define CATCH_UP_AT_ONCE 10
 
 typedef struct CatchUp
 {
-	int64		left;			/* events that may still be handled */
-	int64		handled;
-	bool		changed;		/* something will be due: tell the dispatchers */
-	bool		raise;			/* on_failure => 'raise' */
-	bool		named;			/* a process manager was asked for */
-	TimestampTz now;			/* what is due by then: the same in the whole call, so that it ends */
+	int64 left; /* events that may still be handled */
+	int64 handled;
+	bool changed;	 /* something will be due: tell the dispatchers */
+	bool raise;		 /* on_failure => 'raise' */
+	bool named;		 /* a process manager was asked for */
+	TimestampTz now; /* what is due by then: the same in the whole call, so that it ends */
 	MemoryContext batch_context;
 } CatchUp;
 
@@ -53,7 +54,7 @@ catch_up_batch(CatchUp *run, DispatchRequest *request, DispatchResult *result)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	ErrorData *volatile error = NULL;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(run->batch_context);
@@ -86,7 +87,7 @@ catch_up_raise(ErrorData *error, ProcessManager *pm)
 {
 	if (CallCurrent.stage == STAGE_PREPARE)
 	{
-		char	   *where = psprintf("process manager \"%s\"", pm->name);
+		char *where = psprintf("process manager \"%s\"", pm->name);
 
 		error->context = error->context ? psprintf("%s\n%s", error->context, where) : where;
 	}
@@ -98,11 +99,11 @@ catch_up_raise(ErrorData *error, ProcessManager *pm)
  * *settled, whether more has come of it than a narrower search.
  */
 static bool
-catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, int *at_once, ErrorData *error,
-				bool *settled)
+catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, int *at_once,
+				ErrorData *error, bool *settled)
 {
-	bool		ours = blame_timeout(error, pm, &CallCurrent.handling);
-	LaneState	state;
+	bool ours = blame_timeout(error, pm, &CallCurrent.handling);
+	LaneState state;
 	TimestampTz look_at;
 
 	/* The caller's own cancel is not the handler's failure. */
@@ -146,10 +147,9 @@ catch_up_may(ProcessManager *pm, bool named)
 	if (pm->owner != GetUserId())
 	{
 		if (named)
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("process manager \"%s\" can only be run by its owner", pm->name),
-					 errhint("Connect as \"%s\".", pm->owner_name)));
+			ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+							errmsg("process manager \"%s\" can only be run by its owner", pm->name),
+							errhint("Connect as \"%s\".", pm->owner_name)));
 		return false;
 	}
 	if (!pm->at_home)
@@ -163,10 +163,9 @@ catch_up_may(ProcessManager *pm, bool named)
 		hint = "Call pm.resume first.";
 	}
 	if (why != NULL && named)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("process manager \"%s\" cannot run: %s", pm->name, why),
-				 errhint("%s", hint)));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("process manager \"%s\" cannot run: %s", pm->name, why),
+						errhint("%s", hint)));
 	return why == NULL;
 }
 
@@ -177,7 +176,7 @@ catch_up_may(ProcessManager *pm, bool named)
 static bool
 catch_up_halted(ProcessManager *pm, int lane, bool named)
 {
-	LaneState	state;
+	LaneState state;
 
 	cursor_state(pm, lane, &state);
 	if (state.status != LANE_HALTED)
@@ -185,9 +184,10 @@ catch_up_halted(ProcessManager *pm, int lane, bool named)
 	if (named)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 state.log == NULL ? errmsg("process manager \"%s\" has halted", pm->name) :
-				 errmsg("process manager \"%s\" has halted at position %lld of log \"%s\"", pm->name,
-						(long long) state.position, state.log),
+				 state.log == NULL ?
+					 errmsg("process manager \"%s\" has halted", pm->name) :
+					 errmsg("process manager \"%s\" has halted at position %lld of log \"%s\"",
+							pm->name, (long long) state.position, state.log),
 				 errhint("SELECT reason FROM pm.status tells why; pm.resume ends it.")));
 	return true;
 }
@@ -240,10 +240,10 @@ static int64
 catch_up_unit(CatchUp *run, ProcessManager **manager, int lane, bool named)
 {
 	ProcessManager *pm;
-	Isolate		isolate = {0, 0, 0};
-	int64		done = 0;
-	int			at_once = 0;
-	bool		leave_parked = false;
+	Isolate isolate = {0, 0, 0};
+	int64 done = 0;
+	int at_once = 0;
+	bool leave_parked = false;
 
 	if (!catch_up_lock(manager, lane, named))
 		return 0;
@@ -251,9 +251,11 @@ catch_up_unit(CatchUp *run, ProcessManager **manager, int lane, bool named)
 
 	while (run->left > 0)
 	{
-		DispatchRequest request = {pm, lane, 0, 0, leave_parked, HIGHWATER_OWN, true, run->named, run->now, run->raise, false, NULL};
+		DispatchRequest request = {pm,			 lane,			0,	   0,
+								   leave_parked, HIGHWATER_OWN, true,  run->named,
+								   run->now,	 run->raise,	false, NULL};
 		DispatchResult result = {0};
-		ErrorData  *error;
+		ErrorData *error;
 
 		CHECK_FOR_INTERRUPTS();
 		request.max_events = Min(run->left, isolate_limit(&isolate, pm->batch_size));
@@ -261,7 +263,7 @@ catch_up_unit(CatchUp *run, ProcessManager **manager, int lane, bool named)
 		error = catch_up_batch(run, &request, &result);
 		if (error != NULL)
 		{
-			bool		settled;
+			bool settled;
 
 			if (!catch_up_failed(run, pm, lane, &isolate, &at_once, error, &settled))
 				break;
@@ -301,8 +303,8 @@ catch_up_unit(CatchUp *run, ProcessManager **manager, int lane, bool named)
 static PmLog *
 catch_up_open(const char *name, bool named, bool keep)
 {
-	PmLog	   *log;
-	bool		locked;
+	PmLog *log;
+	bool locked;
 
 	if (named)
 	{
@@ -314,7 +316,8 @@ catch_up_open(const char *name, bool named, bool keep)
 	if (log == NULL && locked)
 		ereport(NOTICE,
 				(errmsg("log \"%s\" is locked, and left out", name),
-				 errhint("Call pm.catch_up with the name of a process manager to wait for its logs.")));
+				 errhint(
+					 "Call pm.catch_up with the name of a process manager to wait for its logs.")));
 	return log;
 }
 
@@ -325,21 +328,21 @@ catch_up_open(const char *name, bool named, bool keep)
 static void
 catch_up_await(List *managers, bool named)
 {
-	List	   *seen = NIL;
-	ListCell   *lc;
-	ListCell   *lc2;
+	List *seen = NIL;
+	ListCell *lc;
+	ListCell *lc2;
 
 	foreach(lc, managers)
 		foreach(lc2, ((ProcessManager *) lfirst(lc))->logs)
-	{
-		List	   *logs = ((ProcessManager *) lfirst(lc))->logs;
-		PmLog	   *log = catch_up_open(lfirst(lc2), named, list_length(logs) <= BATCH_LOCKS);
+		{
+			List *logs = ((ProcessManager *) lfirst(lc))->logs;
+			PmLog *log = catch_up_open(lfirst(lc2), named, list_length(logs) <= BATCH_LOCKS);
 
-		if (log == NULL || log->problem != NULL || list_member_oid(seen, log->relid))
-			continue;
-		seen = lappend_oid(seen, log->relid);
-		(void) highwater_await(log->relid, log->seqid, HIGHWATER_OWN, log->name);
-	}
+			if (log == NULL || log->problem != NULL || list_member_oid(seen, log->relid))
+				continue;
+			seen = lappend_oid(seen, log->relid);
+			(void) highwater_await(log->relid, log->seqid, HIGHWATER_OWN, log->name);
+		}
 }
 
 /*
@@ -350,52 +353,51 @@ catch_up_await(List *managers, bool named)
 Datum
 pm_catch_up(PG_FUNCTION_ARGS)
 {
-	bool		named = !PG_ARGISNULL(0);
-	CatchUp		run = {0};
-	char	   *on_failure = PG_ARGISNULL(3) ? "raise" : text_to_cstring(PG_GETARG_TEXT_PP(3));
-	List	   *managers = NIL;
-	List	   *all;
-	ListCell   *lc;
-	int64		done;
-	bool		first = true;
+	bool named = !PG_ARGISNULL(0);
+	CatchUp run = {0};
+	char *on_failure = PG_ARGISNULL(3) ? "raise" : text_to_cstring(PG_GETARG_TEXT_PP(3));
+	List *managers = NIL;
+	List *all;
+	ListCell *lc;
+	int64 done;
+	bool first = true;
 
 	highwater_require_fresh_snapshots("pm.catch_up");
 	exec_require_writable("pm.catch_up");
 	if (within_handler())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("pm.catch_up cannot be called by a handler")));
-	if (GetUserId() != GetAuthenticatedUserId() || GetUserId() != GetSessionUserId() || InSecurityRestrictedOperation())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("pm.catch_up must be called by the session's own role"),
-				 errhint("Connect as that role. Not after SET ROLE or SET SESSION AUTHORIZATION, nor in a SECURITY DEFINER function.")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+						errmsg("pm.catch_up cannot be called by a handler")));
+	if (GetUserId() != GetAuthenticatedUserId() || GetUserId() != GetSessionUserId() ||
+		InSecurityRestrictedOperation())
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("pm.catch_up must be called by the session's own role"),
+			 errhint(
+				 "Connect as that role. Not after SET ROLE or SET SESSION AUTHORIZATION, nor in a SECURITY DEFINER function.")));
 	if (strcmp(on_failure, "raise") != 0 && strcmp(on_failure, "policy") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid on_failure: \"%s\"", on_failure),
-				 errhint("It is 'raise' or 'policy'.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("invalid on_failure: \"%s\"", on_failure),
+						errhint("It is 'raise' or 'policy'.")));
 	run.raise = strcmp(on_failure, "raise") == 0;
 	run.left = PG_ARGISNULL(2) ? PG_INT64_MAX : PG_GETARG_INT64(2);
 	if (run.left < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_count must not be negative")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("max_count must not be negative")));
 
 	if (!PG_ARGISNULL(1) && TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(1)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("as_of must be finite")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("as_of must be finite")));
 
 	all = named ? list_make1(registry_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), false)) :
-		registry_load(GetUserId());
+				  registry_load(GetUserId());
 	foreach(lc, all)
 		if (catch_up_may(lfirst(lc), named))
 			managers = lappend(managers, lfirst(lc));
 	run.named = named;
 	catch_up_await(managers, named);
 
-	run.batch_context = AllocSetContextCreate(CurrentMemoryContext, "pm catch up", ALLOCSET_DEFAULT_SIZES);
+	run.batch_context = AllocSetContextCreate(CurrentMemoryContext, "pm catch up",
+											  ALLOCSET_DEFAULT_SIZES);
 	if (!PG_ARGISNULL(1))
 		within_set_time(PG_GETARG_TIMESTAMPTZ(1));
 	run.now = within_time();

@@ -15,17 +15,18 @@
 #include "pm.h"
 
 #include "access/xact.h"
+#include "utils/guc.h"
+
+#include "base/within.h"
 #include "dispatch/batch.h"
 #include "dispatch/call.h"
-#include "shmem/crash.h"
-#include "manager/cursor.h"
 #include "dispatch/dispatch.h"
+#include "manager/cursor.h"
 #include "manager/handler.h"
 #include "manager/instance.h"
 #include "manager/park.h"
 #include "manager/timer.h"
-#include "utils/guc.h"
-#include "base/within.h"
+#include "shmem/crash.h"
 
 /* ---------- logs and timers ---------- */
 
@@ -35,7 +36,7 @@
 static bool
 dispatch_has_failed(Batch *batch, BatchItem *item)
 {
-	Handling	what;
+	Handling what;
 
 	if (batch->state.status != LANE_PARKING && batch->state.status != LANE_RETRYING)
 		return false;
@@ -50,11 +51,12 @@ dispatch_has_failed(Batch *batch, BatchItem *item)
 static void
 dispatch_park(Batch *batch, BatchItem *item)
 {
-	char	   *refused = batch->state.crashes > 0 ? NULL : park_refused(batch->pm, &batch->state, batch->lane);
+	char *refused = batch->state.crashes > 0 ? NULL :
+											   park_refused(batch->pm, &batch->state, batch->lane);
 
 	if (refused != NULL)
 	{
-		Handling	what;
+		Handling what;
 
 		memset(&what, 0, sizeof(what));
 		what.lane = batch->lane;
@@ -67,8 +69,8 @@ dispatch_park(Batch *batch, BatchItem *item)
 	if (batch->state.crashes > 0)
 		ForceSyncCommit();
 	batch_mark(batch, item);
-	park_failed(batch->pm, batch->lane, item->key->name, item->event, item->too_large, batch->state.attempts,
-				batch->state.crashes, &batch->state.error);
+	park_failed(batch->pm, batch->lane, item->key->name, item->event, item->too_large,
+				batch->state.attempts, batch->state.crashes, &batch->state.error);
 	crash_unmark();
 	batch->again = true;
 }
@@ -91,9 +93,10 @@ dispatch_behind(Batch *batch, BatchItem *item)
 static void
 dispatch_item(Batch *batch, Calls *calls, BatchItem *item)
 {
-	bool		to_park = batch->state.status == LANE_PARKING && !batch->request->raise && dispatch_has_failed(batch, item);
-	bool		handled = false;
-	bool		keyed;
+	bool to_park = batch->state.status == LANE_PARKING && !batch->request->raise &&
+				   dispatch_has_failed(batch, item);
+	bool handled = false;
+	bool keyed;
 
 	CallCurrent.count = batch->done + 1;
 	if (item->source == HANDLING_TIMER && !timer_take(item->id))
@@ -114,7 +117,7 @@ dispatch_item(Batch *batch, Calls *calls, BatchItem *item)
 	}
 
 	keyed = calls->handler.correlates || calls->handler.kind == HANDLER_INSTANCE ||
-		batch->state.has_parked || to_park;
+			batch->state.has_parked || to_park;
 	if (keyed && !call_correlate(batch, calls, item))
 	{
 		batch_done(batch, item, false);
@@ -140,12 +143,13 @@ static void
 dispatch_array(Batch *batch, Calls *calls)
 {
 	BatchItem **items = palloc(sizeof(BatchItem *) * Max(batch->count, 1));
-	BatchItem  *item;
-	int			count = 0;
+	BatchItem *item;
+	int count = 0;
 
 	while ((item = batch_next(batch)) != NULL)
 	{
-		if ((calls->handler.correlates || batch->state.has_parked) && !call_correlate(batch, calls, item))
+		if ((calls->handler.correlates || batch->state.has_parked) &&
+			!call_correlate(batch, calls, item))
 			batch_done(batch, item, false);
 		else if (batch->state.has_parked && park_has(batch->pm, batch->lane, item->key))
 		{
@@ -198,7 +202,7 @@ dispatch_foretell(Batch *batch, Calls *calls)
 static bool
 dispatch_cures(Batch *batch)
 {
-	LaneState  *state = &batch->state;
+	LaneState *state = &batch->state;
 
 	if (batch->halted)
 		return false;
@@ -208,7 +212,7 @@ dispatch_cures(Batch *batch)
 		return false;
 	if (state->log == NULL)
 	{
-		Timer	   *timer = timer_get(batch->pm, state->position);
+		Timer *timer = timer_get(batch->pm, state->position);
 
 		/* It may have failed at a time that is still to come. */
 		return timer == NULL || timer->due > batch->now;
@@ -226,16 +230,16 @@ dispatch_cures(Batch *batch)
 static void
 dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 {
-	Calls		calls;
-	BatchItem  *item;
-	bool		more;
+	Calls calls;
+	BatchItem *item;
+	bool more;
 
 	result->outcome = DISPATCH_BUSY;
 	batch_open(batch, cursors);
 	if (!batch_read(batch, result))
 		return;
 	batch->timers_unread = batch->pm->kind == HANDLER_INSTANCE && batch->left_out == 0 &&
-		batch->state.timer_due <= batch->now;
+						   batch->state.timer_due <= batch->now;
 	if (batch->count > 0 || batch->timers_unread)
 	{
 		call_begin(&calls, batch);
@@ -245,7 +249,7 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 		else
 			while (!batch->halted && (item = batch_next(batch)) != NULL)
 			{
-				bool		alone = dispatch_has_failed(batch, item);
+				bool alone = dispatch_has_failed(batch, item);
 
 				CHECK_FOR_INTERRUPTS();
 				batch->again |= alone;
@@ -258,16 +262,19 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 				if (alone || GetCurrentTimestamp() >= calls.deadline || slot_asked_to_leave())
 					break;
 			}
-		batch->again |= batch->has_timers && batch->left_out == 0 && (batch->timers_unread || batch->timers_more ||
-											  batch->next_timer < list_length(batch->timers));
+		batch->again |= batch->has_timers && batch->left_out == 0 &&
+						(batch->timers_unread || batch->timers_more ||
+						 batch->next_timer < list_length(batch->timers));
 		call_end(&calls, batch);
 	}
 
 	more = batch_advance(batch, result) || batch->again;
 	if (dispatch_cures(batch))
 		lane_clear(batch->pm->name, batch->lane);
-	result->outcome = batch->halted ? DISPATCH_STOPPED :
-		more ? DISPATCH_MORE : batch->done > 0 ? DISPATCH_DONE : DISPATCH_IDLE;
+	result->outcome = batch->halted	  ? DISPATCH_STOPPED :
+					  more			  ? DISPATCH_MORE :
+					  batch->done > 0 ? DISPATCH_DONE :
+										DISPATCH_IDLE;
 }
 
 /* ---------- parked events ---------- */
@@ -275,7 +282,7 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 static void
 dispatch_count_parked(List *cursors, const char *log)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, cursors)
 		if (log != NULL && strcmp(((Cursor *) lfirst(lc))->log, log) == 0)
@@ -289,11 +296,14 @@ dispatch_count_parked(List *cursors, const char *log)
 static void
 dispatch_parked(Batch *batch, List *cursors, Parked *head, DispatchResult *result)
 {
-	Calls		calls;
-	BatchItem	first = {.source = HANDLING_PARKED, .id = head->id, .position = head->position, .log_name = head->log};
-	int64		last = head->id;
-	List	   *queue;
-	ListCell   *lc;
+	Calls calls;
+	BatchItem first = {.source = HANDLING_PARKED,
+					   .id = head->id,
+					   .position = head->position,
+					   .log_name = head->log};
+	int64 last = head->id;
+	List *queue;
+	ListCell *lc;
 
 	batch_mark(batch, &first);
 	queue = park_read(batch->pm, batch->lane, head->key, head->id,
@@ -305,8 +315,8 @@ dispatch_parked(Batch *batch, List *cursors, Parked *head, DispatchResult *resul
 	call_begin(&calls, batch);
 	foreach(lc, queue)
 	{
-		Parked	   *parked = lfirst(lc);
-		BatchItem	item;
+		Parked *parked = lfirst(lc);
+		BatchItem item;
 
 		if (parked->attempts > 0 && batch->done > 0)
 			break;
@@ -359,7 +369,8 @@ dispatch_may_run(DispatchRequest *request, LaneState *state, DispatchResult *res
 	if (pm->paused || !pm->at_home || state->status == LANE_HALTED)
 		return false;
 	/* Who wants to see the error wants it now. */
-	if (state->status == LANE_RETRYING && !request->raise && !lane_is_due(state->retry_at, within_time()))
+	if (state->status == LANE_RETRYING && !request->raise &&
+		!lane_is_due(state->retry_at, within_time()))
 	{
 		result->due = state->retry_at;
 		return false;
@@ -378,9 +389,9 @@ dispatch_cursors(Batch *batch)
 	DispatchRequest *request = batch->request;
 
 	batch->some = request->some && batch->state.status == LANE_OK &&
-		(batch->pm->kind != HANDLER_INSTANCE || batch->state.timer_due > batch->now);
+				  (batch->pm->kind != HANDLER_INSTANCE || batch->state.timer_due > batch->now);
 	return batch->some ? cursor_list_some(batch->pm, batch->lane, request->logs) :
-		cursor_list(batch->pm, batch->lane);
+						 cursor_list(batch->pm, batch->lane);
 }
 
 /*
@@ -390,9 +401,9 @@ dispatch_cursors(Batch *batch)
 DispatchResult
 dispatch_batch(DispatchRequest *request)
 {
-	Batch		batch;
+	Batch batch;
 	DispatchResult result;
-	Parked	   *head = NULL;
+	Parked *head = NULL;
 
 	Assert(!IsolationUsesXactSnapshot());
 	Assert(!within_handler());
@@ -420,8 +431,10 @@ dispatch_batch(DispatchRequest *request)
 
 	key_begin(&batch.keys);
 	batch.limit = (int) Min(request->max_events, request->pm->batch_size);
-	/* Where it is not known which of several has failed, or the handler takes several, one at a time. */
-	if (batch.state.status == LANE_RETRYING && (batch.state.attempts == 0 || batch.pm->kind == HANDLER_BATCH))
+	/* Where it is not known which of several has failed, or the handler takes several, one at a
+	 * time. */
+	if (batch.state.status == LANE_RETRYING &&
+		(batch.state.attempts == 0 || batch.pm->kind == HANDLER_BATCH))
 		batch.limit = 1;
 	/* Until the verdict is carried out, nothing else counts. */
 	batch.due = batch.state.status == LANE_PARKING ? DT_NOEND : batch.state.parked_due;
@@ -447,9 +460,10 @@ dispatch_batch(DispatchRequest *request)
 		request->leave_parked && lane_is_due(batch.state.parked_due, batch.now))
 		result.outcome = DISPATCH_MORE;
 	/* That events of others were passed over may be lost: they are passed over again. */
-	if (batch.done == 0 && result.outcome != DISPATCH_STOPPED && GetCurrentTransactionNestLevel() == 1)
-		(void) set_config_option("synchronous_commit", "off",
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	if (batch.done == 0 && result.outcome != DISPATCH_STOPPED &&
+		GetCurrentTransactionNestLevel() == 1)
+		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
 	slot_activity(ACTIVITY_COMMITTING);
 	return result;
 }

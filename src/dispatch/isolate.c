@@ -64,9 +64,9 @@ isolate_busy(Isolate *isolate)
 bool
 isolate_failed(Isolate *isolate, HandlerKind kind)
 {
-	bool		parked = CallCurrent.handling.source == HANDLING_PARKED;
-	bool		known = CallCurrent.stage == STAGE_HANDLE &&
-		(kind != HANDLER_BATCH || parked || CallCurrent.handling.correlating);
+	bool parked = CallCurrent.handling.source == HANDLING_PARKED;
+	bool known = CallCurrent.stage == STAGE_HANDLE &&
+				 (kind != HANDLER_BATCH || parked || CallCurrent.handling.correlating);
 
 	Assert(CallCurrent.stage != STAGE_PREPARE);
 

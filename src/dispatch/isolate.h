@@ -11,15 +11,15 @@
 /* What a unit is to run next.  All zero: batches as usual. */
 typedef struct Isolate
 {
-	int			prefix;			/* so many events that went well before the failing one */
-	int			singles;		/* then so many, one at a time */
-	int			parked_singles; /* so many parked ones, one at a time */
+	int prefix;			/* so many events that went well before the failing one */
+	int singles;		/* then so many, one at a time */
+	int parked_singles; /* so many parked ones, one at a time */
 } Isolate;
 
-extern int	isolate_limit(Isolate *isolate, int batch_size);
-extern int	isolate_limit_parked(Isolate *isolate, int batch_size);
+extern int isolate_limit(Isolate *isolate, int batch_size);
+extern int isolate_limit_parked(Isolate *isolate, int batch_size);
 extern void isolate_succeeded(Isolate *isolate, DispatchResult *result);
 extern bool isolate_failed(Isolate *isolate, HandlerKind kind);
 extern bool isolate_busy(Isolate *isolate);
 
-#endif							/* PM_ISOLATE_H */
+#endif /* PM_ISOLATE_H */

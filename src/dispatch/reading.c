@@ -17,26 +17,27 @@
 #include "pm.h"
 
 #include "access/htup_details.h"
-#include "base/event.h"
 #include "funcapi.h"
-#include "log/log_index.h"
-#include "dispatch/reading.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
+#include "base/event.h"
+#include "dispatch/reading.h"
+#include "log/log_index.h"
+
 /* For how long it is kept, ms, and how much at the most, bytes. */
-#define READING_AGE		1000
-#define READING_BYTES	((Size) 32 * 1024 * 1024)
+#define READING_AGE	  1000
+#define READING_BYTES ((Size) 32 * 1024 * 1024)
 
 /* Room for so many events to begin with. */
-#define READING_ROOM	64
+#define READING_ROOM 64
 
 static HTAB *readings = NULL;
-static Size kept = 0;			/* bytes in them */
-static MemoryContext readings_context = NULL;	/* parent of those that are kept */
-static MemoryContext batch_context = NULL;	/* of those that only this batch still uses */
+static Size kept = 0;						  /* bytes in them */
+static MemoryContext readings_context = NULL; /* parent of those that are kept */
+static MemoryContext batch_context = NULL;	  /* of those that only this batch still uses */
 
 /*
  * At the beginning of a batch: what none uses any more is freed.
@@ -45,15 +46,17 @@ void
 reading_begin(void)
 {
 	if (batch_context == NULL)
-		batch_context = AllocSetContextCreate(TopMemoryContext, "pm reading of this batch", ALLOCSET_SMALL_SIZES);
+		batch_context = AllocSetContextCreate(TopMemoryContext, "pm reading of this batch",
+											  ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(batch_context);
 	if (readings != NULL && kept > READING_BYTES)
 		reading_forget();
 	if (readings == NULL)
 	{
-		HASHCTL		ctl;
+		HASHCTL ctl;
 
-		readings_context = AllocSetContextCreate(TopMemoryContext, "pm readings", ALLOCSET_SMALL_SIZES);
+		readings_context = AllocSetContextCreate(TopMemoryContext, "pm readings",
+												 ALLOCSET_SMALL_SIZES);
 		memset(&ctl, 0, sizeof(ctl));
 		ctl.keysize = sizeof(ReadingKey);
 		ctl.entrysize = sizeof(Reading);
@@ -83,13 +86,13 @@ reading_forget(void)
 Reading *
 reading_find(const ReadingKey *key, uint64 version, int64 after, int *next)
 {
-	Reading    *reading = hash_search(readings, key, HASH_FIND, NULL);
+	Reading *reading = hash_search(readings, key, HASH_FIND, NULL);
 	TimestampTz now = GetCurrentTimestamp();
 
 	*next = 0;
-	if (reading == NULL || reading->version != version ||
-		after < reading->after || after >= reading->up_to ||
-		now < reading->read_at || TimestampDifferenceExceeds(reading->read_at, now, READING_AGE))
+	if (reading == NULL || reading->version != version || after < reading->after ||
+		after >= reading->up_to || now < reading->read_at ||
+		TimestampDifferenceExceeds(reading->read_at, now, READING_AGE))
 		return NULL;
 	while (*next < reading->count && reading->events[*next].position <= after)
 		(*next)++;
@@ -100,10 +103,10 @@ reading_find(const ReadingKey *key, uint64 version, int64 after, int *next)
 typedef struct ReadingReceiver
 {
 	const ReadingRequest *request;
-	Reading    *reading;
-	TupleDesc	event_desc;
-	int64		last_position;	/* wanted or not */
-	bool		enough;
+	Reading *reading;
+	TupleDesc event_desc;
+	int64 last_position; /* wanted or not */
+	bool enough;
 } ReadingReceiver;
 
 /*
@@ -114,34 +117,39 @@ static bool
 reading_take(void *arg, EventFields *fields)
 {
 	ReadingReceiver *receiver = arg;
-	Reading    *reading = receiver->reading;
+	Reading *reading = receiver->reading;
 	MemoryContext caller;
 	ReadingEvent *event;
 
 	reading->looked_at++;
 	receiver->last_position = DatumGetInt64(fields->values[EVENT_POSITION - 1]);
 	/* The table's owner can have allowed NULL: that comes before all that has a time. */
-	reading->last_time = fields->nulls[EVENT_RECORDED_AT - 1] ? DT_NOBEGIN :
-		DatumGetTimestampTz(fields->values[EVENT_RECORDED_AT - 1]);
-	if (receiver->request->wants != NULL && !receiver->request->wants(receiver->request->arg, fields))
+	reading->last_time = fields->nulls[EVENT_RECORDED_AT - 1] ?
+							 DT_NOBEGIN :
+							 DatumGetTimestampTz(fields->values[EVENT_RECORDED_AT - 1]);
+	if (receiver->request->wants != NULL &&
+		!receiver->request->wants(receiver->request->arg, fields))
 		return true;
 
 	caller = MemoryContextSwitchTo(reading->context);
 	if (reading->count == reading->room)
 	{
 		reading->room = Max(reading->room * 2, READING_ROOM);
-		reading->events = reading->events == NULL ? palloc(sizeof(ReadingEvent) * reading->room) :
-			repalloc_huge(reading->events, sizeof(ReadingEvent) * reading->room);
+		reading->events = reading->events == NULL ?
+							  palloc(sizeof(ReadingEvent) * reading->room) :
+							  repalloc_huge(reading->events, sizeof(ReadingEvent) * reading->room);
 	}
 	event = &reading->events[reading->count++];
 	event->position = receiver->last_position;
 	event->time = reading->last_time;
 	event->too_large = event_excess(fields);
-	event->event = event->too_large > 0 ? event_form_stub(fields) :
-		HeapTupleGetDatum(heap_form_tuple(receiver->event_desc, fields->values, fields->nulls));
+	event->event = event->too_large > 0 ?
+					   event_form_stub(fields) :
+					   HeapTupleGetDatum(
+						   heap_form_tuple(receiver->event_desc, fields->values, fields->nulls));
 	MemoryContextSwitchTo(caller);
 	receiver->enough = reading->count >= receiver->request->limit ||
-		MemoryContextMemAllocated(reading->context, false) > READING_BYTES;
+					   MemoryContextMemAllocated(reading->context, false) > READING_BYTES;
 	return !receiver->enough;
 }
 
@@ -152,8 +160,8 @@ reading_take(void *arg, EventFields *fields)
 static Reading *
 reading_keep(const Reading *fresh)
 {
-	bool		found;
-	Reading    *reading = hash_search(readings, &fresh->key, HASH_ENTER, &found);
+	bool found;
+	Reading *reading = hash_search(readings, &fresh->key, HASH_ENTER, &found);
 
 	if (found)
 	{
@@ -176,9 +184,9 @@ reading_keep(const Reading *fresh)
 Reading *
 reading_read(PmLog *log, const ReadingRequest *request)
 {
-	Reading		reading;
+	Reading reading;
 	ReadingReceiver receiver = {request, &reading, NULL, 0, false};
-	bool		has_index;
+	bool has_index;
 
 	memset(&reading, 0, sizeof(reading));
 	reading.key = request->key;
@@ -188,13 +196,13 @@ reading_read(PmLog *log, const ReadingRequest *request)
 	receiver.event_desc = lookup_rowtype_tupdesc(event_type(), -1);
 	/* Until it is complete it belongs to this batch, which may fail here. */
 	reading.context = AllocSetContextCreate(batch_context, "pm reading", ALLOCSET_DEFAULT_SIZES);
-	has_index = log_index_read(log, request->after, request->up_to, request->rows,
-							   reading_take, &receiver);
+	has_index = log_index_read(log, request->after, request->up_to, request->rows, reading_take,
+							   &receiver);
 	ReleaseTupleDesc(receiver.event_desc);
 	if (!has_index)
 		return NULL;
-	reading.up_to = receiver.enough || reading.looked_at == request->rows ?
-		receiver.last_position : request->up_to;
+	reading.up_to = receiver.enough || reading.looked_at == request->rows ? receiver.last_position :
+																			request->up_to;
 	reading.bytes = MemoryContextMemAllocated(reading.context, false);
 	return reading_keep(&reading);
 }

@@ -11,27 +11,28 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "manager/cursor.h"
-#include "log/log.h"
-#include "shmem/slot.h"
-#include "storage/lmgr.h"
 #include "storage/latch.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
+
 #include "base/within.h"
+#include "log/log.h"
+#include "manager/cursor.h"
+#include "shmem/slot.h"
 
 PG_FUNCTION_INFO_V1(pm_wait_for);
 
 /* Between two looks, in ms; shorter where no one tells us of a move. */
-#define WAIT_NAP		100
-#define WAIT_NAP_ALONE	10
+#define WAIT_NAP	   100
+#define WAIT_NAP_ALONE 10
 
 /* A timeout of more days than this is none. */
-#define WAIT_FOREVER	36500
+#define WAIT_FOREVER 36500
 
 /* No position: the log is locked. */
-#define WAIT_LOCKED		PG_INT64_MIN
+#define WAIT_LOCKED PG_INT64_MIN
 
 /*
  * Has every lane got to the target?  Raises when one has halted before it.
@@ -45,32 +46,30 @@ wait_reached(const char *name, const char *log, int64 target)
 		"FROM pm_catalog.cursor c JOIN pm_catalog.lane l ON l.process_manager OPERATOR(pg_catalog.=) c.process_manager "
 		"AND l.lane OPERATOR(pg_catalog.=) c.lane "
 		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.log OPERATOR(pg_catalog.=) $2",
-		3, {TEXTOID, TEXTOID, INT8OID}
-	};
-	ExecScope	scope;
-	Datum		values[3];
-	bool		reached = true;
-	bool		isnull;
+		3,
+		{TEXTOID, TEXTOID, INT8OID}};
+	ExecScope scope;
+	Datum values[3];
+	bool reached = true;
+	bool isnull;
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(name);
 	values[1] = CStringGetTextDatum(log);
 	values[2] = Int64GetDatum(target);
 	if (exec_statement(&look, values, NULL) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("process manager \"%s\" does not follow log \"%s\"", name, log)));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("process manager \"%s\" does not follow log \"%s\"", name, log)));
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		if (DatumGetBool(exec_value(row, 1, &isnull)))
 			continue;
 		reached = false;
 		if (DatumGetBool(exec_value(row, 2, &isnull)))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("process manager \"%s\" has halted", name),
-					 errdetail("It says: %s.", exec_text(row, 3)),
-					 errhint("Its owner ends that with pm.resume.")));
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+							errmsg("process manager \"%s\" has halted", name),
+							errdetail("It says: %s.", exec_text(row, 3)),
+							errhint("Its owner ends that with pm.resume.")));
 	}
 	exec_end(&scope);
 	return reached;
@@ -86,22 +85,23 @@ wait_refuse_parked(const char *name, const char *log, int64 target)
 		NULL,
 		"SELECT position FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND log OPERATOR(pg_catalog.=) $2 AND position OPERATOR(pg_catalog.<=) $3 ORDER BY position LIMIT 1",
-		3, {TEXTOID, TEXTOID, INT8OID}
-	};
-	ExecScope	scope;
-	Datum		values[3];
-	bool		isnull;
+		3,
+		{TEXTOID, TEXTOID, INT8OID}};
+	ExecScope scope;
+	Datum values[3];
+	bool isnull;
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(name);
 	values[1] = CStringGetTextDatum(log);
 	values[2] = Int64GetDatum(target);
 	if (exec_statement(&oldest_parked, values, NULL) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("process manager \"%s\" has parked the event at position %lld of log \"%s\"", name,
-						(long long) DatumGetInt64(exec_value(0, 1, &isnull)), log),
-				 errhint("Its owner sees it in pm.parked; pm.retry has it handled.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("process manager \"%s\" has parked the event at position %lld of log \"%s\"",
+					name, (long long) DatumGetInt64(exec_value(0, 1, &isnull)), log),
+			 errhint("Its owner sees it in pm.parked; pm.retry has it handled.")));
 	exec_end(&scope);
 }
 
@@ -125,15 +125,16 @@ wait_nap(long ms)
 static TimestampTz
 wait_deadline(Interval *timeout)
 {
-	double		days = timeout->month * (double) DAYS_PER_MONTH + timeout->day +
-		timeout->time / (double) USECS_PER_DAY;
+	double days = timeout->month * (double) DAYS_PER_MONTH + timeout->day +
+				  timeout->time / (double) USECS_PER_DAY;
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (days > WAIT_FOREVER)
 		return DT_NOEND;
 	if (days <= 0)
 		return now;
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												   TimestampTzGetDatum(now),
 												   IntervalPGetDatum(timeout)));
 }
 
@@ -144,16 +145,17 @@ wait_deadline(Interval *timeout)
 static PmLog *
 wait_open(const char *name, TimestampTz until)
 {
-	Oid			relid;
-	char	   *found = log_find(name, &relid, false);
-	PmLog	   *log;
-	bool		locked;
+	Oid relid;
+	char *found = log_find(name, &relid, false);
+	PmLog *log;
+	bool locked;
 
 	log_require_right(found, relid, GetUserId());
 	while ((log = log_open_nowait(found, &locked)) == NULL)
 	{
-		long		left = TIMESTAMP_IS_NOEND(until) ? WAIT_NAP :
-			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		long left = TIMESTAMP_IS_NOEND(until) ?
+						WAIT_NAP :
+						TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
 
 		if (!locked)
 			return log_get(found, false);
@@ -173,19 +175,19 @@ wait_open(const char *name, TimestampTz until)
 static int64
 wait_target(char **name, const int64 *up_to, TimestampTz until)
 {
-	PmLog	   *log = wait_open(*name, until);
-	Highwater	mark;
+	PmLog *log = wait_open(*name, until);
+	Highwater mark;
 
 	if (log == NULL)
 		return WAIT_LOCKED;
 	log_require_select(log, GetUserId());
 	log_require_whole(log);
 	if (highwater_self_writes(log->relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot wait for log \"%s\", which this transaction has written", log->name),
-				 errdetail("Nobody handles its events before it commits."),
-				 errhint("Commit first, or handle them here with pm.catch_up.")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("cannot wait for log \"%s\", which this transaction has written",
+							   log->name),
+						errdetail("Nobody handles its events before it commits."),
+						errhint("Commit first, or handle them here with pm.catch_up.")));
 	*name = pstrdup(log->name);
 	if (up_to != NULL)
 		return Max(*up_to, WAIT_LOCKED + 1);
@@ -201,14 +203,15 @@ wait_target(char **name, const int64 *up_to, TimestampTz until)
 static bool
 wait_log(const char *name, const char *log, int64 target, TimestampTz until)
 {
-	bool		reached;
+	bool reached;
 
 	if (Slots != NULL)
 		ConditionVariablePrepareToSleep(&Slots->moved);
 	while (!(reached = wait_reached(name, log, target)))
 	{
-		long		left = TIMESTAMP_IS_NOEND(until) ? WAIT_NAP :
-			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		long left = TIMESTAMP_IS_NOEND(until) ?
+						WAIT_NAP :
+						TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
 
 		if (left <= 0)
 			break;
@@ -226,24 +229,21 @@ wait_log(const char *name, const char *log, int64 target, TimestampTz until)
 Datum
 pm_wait_for(PG_FUNCTION_ARGS)
 {
-	char	   *name;
+	char *name;
 	ProcessManager *pm;
-	List	   *names = NIL;
-	ListCell   *lc;
+	List *names = NIL;
+	ListCell *lc;
 	TimestampTz until;
-	int64	   *targets;
-	int64		up_to = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
+	int64 *targets;
+	int64 up_to = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
 
 	highwater_require_fresh_snapshots("pm.wait_for");
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(3))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("name and timeout must not be null")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("name and timeout must not be null")));
 	if (PG_ARGISNULL(1) && !PG_ARGISNULL(2))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("up_to needs a log"),
-				 errhint("A position is one of a log: name it too.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("up_to needs a log"),
+						errhint("A position is one of a log: name it too.")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	pm = registry_get(name, false);
 	within_refuse(name);
@@ -257,9 +257,10 @@ pm_wait_for(PG_FUNCTION_ARGS)
 	targets = palloc(sizeof(int64) * list_length(names));
 	foreach(lc, names)
 	{
-		char	   *log = lfirst(lc);
+		char *log = lfirst(lc);
 
-		targets[foreach_current_index(lc)] = wait_target(&log, PG_ARGISNULL(2) ? NULL : &up_to, until);
+		targets[foreach_current_index(lc)] = wait_target(&log, PG_ARGISNULL(2) ? NULL : &up_to,
+														 until);
 		if (targets[foreach_current_index(lc)] == WAIT_LOCKED)
 			PG_RETURN_BOOL(false);
 		lfirst(lc) = log;

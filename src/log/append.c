@@ -17,28 +17,29 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "log/insert.h"
-#include "log/log.h"
-#include "log/trimmed.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
+
 #include "base/within.h"
+#include "log/insert.h"
+#include "log/log.h"
+#include "log/trimmed.h"
 
 PG_FUNCTION_INFO_V1(pm_append);
 PG_FUNCTION_INFO_V1(pm_append_all);
 
 typedef struct AppendCall
 {
-	PmLog	   *log;
-	Datum		stream;
-	bool		expecting;
-	int64		expected;
-	bool		trimmed;		/* the stream had events, and has none with a version any more */
-	bool		direct;			/* by insert.c */
-	Insert		insert;
-	ExecScope	scope;			/* otherwise */
+	PmLog *log;
+	Datum stream;
+	bool expecting;
+	int64 expected;
+	bool trimmed; /* the stream had events, and has none with a version any more */
+	bool direct;  /* by insert.c */
+	Insert insert;
+	ExecScope scope; /* otherwise */
 } AppendCall;
 
 static void
@@ -46,8 +47,7 @@ append_not_null(FunctionCallInfo fcinfo, int arg, const char *name)
 {
 	if (PG_ARGISNULL(arg))
 		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", name)));
 }
 
 static Datum
@@ -60,9 +60,8 @@ static void
 append_require_object(Datum value, const char *what)
 {
 	if (!JB_ROOT_IS_OBJECT(DatumGetJsonbP(value)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be a JSON object", what)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s must be a JSON object", what)));
 }
 
 /*
@@ -72,7 +71,7 @@ static AppendCall
 append_begin(FunctionCallInfo fcinfo, int expected_arg)
 {
 	AppendCall append;
-	char	   *name = log_arg_name(fcinfo, 0);
+	char *name = log_arg_name(fcinfo, 0);
 
 	append_not_null(fcinfo, 1, "stream");
 	append.log = log_get(name, false);
@@ -85,7 +84,8 @@ append_begin(FunctionCallInfo fcinfo, int expected_arg)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("expected_version must not be negative"),
-				 errhint("0 means that the stream must not exist, NULL that any version will do.")));
+				 errhint(
+					 "0 means that the stream must not exist, NULL that any version will do.")));
 	return append;
 }
 
@@ -117,7 +117,7 @@ append_close(AppendCall *append)
 static SPIPlanPtr
 append_plan(PmLog *log, int which, const char *sql)
 {
-	Oid			argtypes[6] = {TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, INT8OID};
+	Oid argtypes[6] = {TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, INT8OID};
 
 	if (log->plans[which] == NULL)
 		log->plans[which] = exec_prepare(sql, 6, argtypes);
@@ -127,10 +127,9 @@ append_plan(PmLog *log, int which, const char *sql)
 static void
 append_swallowed(AppendCall *append)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("log \"%s\" did not take the event", append->log->name),
-			 errhint("A rule or trigger on its table swallows it.")));
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("log \"%s\" did not take the event", append->log->name),
+					errhint("A rule or trigger on its table swallows it.")));
 }
 
 /*
@@ -151,10 +150,10 @@ append_trimmed(AppendCall *append, int64 version, bool *any)
 static int64
 append_version(AppendCall *append, bool *any)
 {
-	PmLog	   *log = append->log;
-	Oid			argtypes[1] = {TEXTOID};
-	int64		actual;
-	bool		isnull;
+	PmLog *log = append->log;
+	Oid argtypes[1] = {TEXTOID};
+	int64 actual;
+	bool isnull;
 
 	if (log->plans[LOG_PLAN_STREAM_VERSION] == NULL)
 		log->plans[LOG_PLAN_STREAM_VERSION] =
@@ -177,13 +176,15 @@ append_compare(AppendCall *append, int64 actual, bool any)
 	if (actual == append->expected && (actual > 0 || !any))
 		return;
 	if (append->trimmed)
-		ereport(ERROR,
-				(errcode(ERRCODE_PM_VERSION_CONFLICT),
-				 errmsg("version conflict in stream \"%s\" of log \"%s\"",
-						TextDatumGetCString(append->stream), append->log->name),
-				 errdetail("Expected version %lld, actual version %lld; the events up to that have been trimmed.",
-						   (long long) append->expected, (long long) actual),
-				 actual == 0 ?
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_PM_VERSION_CONFLICT),
+			 errmsg("version conflict in stream \"%s\" of log \"%s\"",
+					TextDatumGetCString(append->stream), append->log->name),
+			 errdetail(
+				 "Expected version %lld, actual version %lld; the events up to that have been trimmed.",
+				 (long long) append->expected, (long long) actual),
+			 actual == 0 ?
 				 errhint("Its events had no versions: append without an expected version.") :
 				 errhint("Decide again, and append with this version.")));
 	ereport(ERROR,
@@ -191,8 +192,10 @@ append_compare(AppendCall *append, int64 actual, bool any)
 			 errmsg("version conflict in stream \"%s\" of log \"%s\"",
 					TextDatumGetCString(append->stream), append->log->name),
 			 actual == 0 && any ?
-			 errdetail("Expected version %lld, the stream has events without a version.", (long long) append->expected) :
-			 errdetail("Expected version %lld, actual version %lld.", (long long) append->expected, (long long) actual),
+				 errdetail("Expected version %lld, the stream has events without a version.",
+						   (long long) append->expected) :
+				 errdetail("Expected version %lld, actual version %lld.",
+						   (long long) append->expected, (long long) actual),
 			 errhint("Read the stream again, decide again, and append with the version found.")));
 }
 
@@ -204,13 +207,12 @@ static void
 append_require_room(AppendCall *append, int64 version, int count)
 {
 	if (version > PG_INT64_MAX - count)
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("stream \"%s\" of log \"%s\" has no version left", TextDatumGetCString(append->stream),
-						append->log->name),
-				 errdetail("Its version is %lld; the largest is %lld.", (long long) version,
-						   (long long) PG_INT64_MAX),
-				 errhint("Append to another stream.")));
+		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+						errmsg("stream \"%s\" of log \"%s\" has no version left",
+							   TextDatumGetCString(append->stream), append->log->name),
+						errdetail("Its version is %lld; the largest is %lld.", (long long) version,
+								  (long long) PG_INT64_MAX),
+						errhint("Append to another stream.")));
 }
 
 /*
@@ -219,10 +221,9 @@ append_require_room(AppendCall *append, int64 version, int count)
 static void
 append_not_serializable(void)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not serialize access due to concurrent update"),
-			 errhint("The transaction might succeed if retried.")));
+	ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					errmsg("could not serialize access due to concurrent update"),
+					errhint("The transaction might succeed if retried.")));
 }
 
 /*
@@ -233,7 +234,7 @@ append_not_serializable(void)
 static void
 append_verify(AppendCall *append, int64 version)
 {
-	int64		trimmed;
+	int64 trimmed;
 
 	if (trimmed_find(append->log->name, append->stream, &trimmed) && trimmed >= version)
 		append_not_serializable();
@@ -247,9 +248,9 @@ append_first_directly(AppendCall *append, InsertEvent *event, int64 *version)
 {
 	for (;;)
 	{
-		bool		any;
-		int64		actual = insert_version(&append->insert, append->stream, &any);
-		int64		position;
+		bool any;
+		int64 actual = insert_version(&append->insert, append->stream, &any);
+		int64 position;
 
 		actual = append_trimmed(append, actual, &any);
 		if (append->expecting)
@@ -275,13 +276,13 @@ append_first_directly(AppendCall *append, InsertEvent *event, int64 *version)
 static int64
 append_first(AppendCall *append, InsertEvent *event, int64 *version)
 {
-	PmLog	   *log = append->log;
-	SPIPlanPtr	plan;
-	Datum		values[6];
-	bool		isnull;
-	bool		any = false;
-	int64		base = 0;
-	int64		seen = -1;
+	PmLog *log = append->log;
+	SPIPlanPtr plan;
+	Datum values[6];
+	bool isnull;
+	bool any = false;
+	int64 base = 0;
+	int64 seen = -1;
 
 	if (append->direct)
 		return append_first_directly(append, event, version);
@@ -293,26 +294,30 @@ append_first(AppendCall *append, InsertEvent *event, int64 *version)
 	if (append->expecting)
 		append_require_room(append, append->expected, 1);
 	if (append->expecting)
-		plan = append_plan(log, LOG_PLAN_APPEND_EXPECTING,
-						   psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) "
-									"SELECT $1, $2 OPERATOR(pg_catalog.+) 1, $3, $4, $5 "
-									"WHERE $2 OPERATOR(pg_catalog.=) greatest((SELECT pg_catalog.max(%s) FROM ONLY %s "
-									"WHERE %s OPERATOR(pg_catalog.=) $1), $6) "
-									"AND ($2 OPERATOR(pg_catalog.>) 0 OR NOT EXISTS (SELECT FROM ONLY %s "
-									"WHERE %s OPERATOR(pg_catalog.=) $1)) "
-									"ON CONFLICT (%s, %s) DO NOTHING RETURNING %s, %s",
-									log->table, log->stream, log->version, log->type, log->data, log->metadata,
-									log->version, log->table, log->stream, log->table, log->stream,
-									log->stream, log->version, log->pos, log->version));
+		plan = append_plan(
+			log, LOG_PLAN_APPEND_EXPECTING,
+			psprintf(
+				"INSERT INTO %s (%s, %s, %s, %s, %s) "
+				"SELECT $1, $2 OPERATOR(pg_catalog.+) 1, $3, $4, $5 "
+				"WHERE $2 OPERATOR(pg_catalog.=) greatest((SELECT pg_catalog.max(%s) FROM ONLY %s "
+				"WHERE %s OPERATOR(pg_catalog.=) $1), $6) "
+				"AND ($2 OPERATOR(pg_catalog.>) 0 OR NOT EXISTS (SELECT FROM ONLY %s "
+				"WHERE %s OPERATOR(pg_catalog.=) $1)) "
+				"ON CONFLICT (%s, %s) DO NOTHING RETURNING %s, %s",
+				log->table, log->stream, log->version, log->type, log->data, log->metadata,
+				log->version, log->table, log->stream, log->table, log->stream, log->stream,
+				log->version, log->pos, log->version));
 	else
-		plan = append_plan(log, LOG_PLAN_APPEND,
-						   psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) "
-									"SELECT $1, greatest((SELECT pg_catalog.max(%s) FROM ONLY %s "
-									"WHERE %s OPERATOR(pg_catalog.=) $1), $6) OPERATOR(pg_catalog.+) 1, $3, $4, $5 "
-									"ON CONFLICT (%s, %s) DO NOTHING RETURNING %s, %s",
-									log->table, log->stream, log->version, log->type, log->data, log->metadata,
-									log->version, log->table, log->stream,
-									log->stream, log->version, log->pos, log->version));
+		plan = append_plan(
+			log, LOG_PLAN_APPEND,
+			psprintf(
+				"INSERT INTO %s (%s, %s, %s, %s, %s) "
+				"SELECT $1, greatest((SELECT pg_catalog.max(%s) FROM ONLY %s "
+				"WHERE %s OPERATOR(pg_catalog.=) $1), $6) OPERATOR(pg_catalog.+) 1, $3, $4, $5 "
+				"ON CONFLICT (%s, %s) DO NOTHING RETURNING %s, %s",
+				log->table, log->stream, log->version, log->type, log->data, log->metadata,
+				log->version, log->table, log->stream, log->stream, log->version, log->pos,
+				log->version));
 
 	values[0] = append->stream;
 	values[1] = Int64GetDatum(append->expected);
@@ -322,7 +327,7 @@ append_first(AppendCall *append, InsertEvent *event, int64 *version)
 	values[5] = Int64GetDatum(base);
 	while (exec_plan(plan, values, NULL, 0) == 0)
 	{
-		int64		actual;
+		int64 actual;
 
 		/* Somebody was first. */
 		actual = append_version(append, &any);
@@ -348,26 +353,28 @@ append_first(AppendCall *append, InsertEvent *event, int64 *version)
 static int64
 append_next(AppendCall *append, InsertEvent *event, int64 version)
 {
-	PmLog	   *log = append->log;
-	SPIPlanPtr	plan;
-	Datum		values[6] = {append->stream, Int64GetDatum(version), event->type, event->data, event->metadata, 0};
-	bool		isnull;
+	PmLog *log = append->log;
+	SPIPlanPtr plan;
+	Datum values[6] = {append->stream, Int64GetDatum(version), event->type,
+					   event->data,	   event->metadata,		   0};
+	bool isnull;
 
 	if (append->direct)
 	{
-		int64		position = insert_event(&append->insert, append->stream, event, version);
+		int64 position = insert_event(&append->insert, append->stream, event, version);
 
 		if (position == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNIQUE_VIOLATION),
-					 errmsg("version %lld of stream \"%s\" of log \"%s\" exists already", (long long) version,
-							TextDatumGetCString(append->stream), log->name)));
+					 errmsg("version %lld of stream \"%s\" of log \"%s\" exists already",
+							(long long) version, TextDatumGetCString(append->stream), log->name)));
 		return position;
 	}
-	plan = append_plan(log, LOG_PLAN_APPEND_REST,
-					   psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) VALUES ($1, $2, $3, $4, $5) RETURNING %s",
-								log->table, log->stream, log->version, log->type, log->data,
-								log->metadata, log->pos));
+	plan = append_plan(
+		log, LOG_PLAN_APPEND_REST,
+		psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) VALUES ($1, $2, $3, $4, $5) RETURNING %s",
+				 log->table, log->stream, log->version, log->type, log->data, log->metadata,
+				 log->pos));
 	if (exec_plan(plan, values, NULL, 0) != 1)
 		append_swallowed(append);
 	return DatumGetInt64(exec_value(0, 1, &isnull));
@@ -381,8 +388,8 @@ pm_append(PG_FUNCTION_ARGS)
 {
 	AppendCall append = append_begin(fcinfo, 5);
 	InsertEvent event;
-	int64		version;
-	int64		position;
+	int64 version;
+	int64 position;
 
 	append_not_null(fcinfo, 2, "type");
 	event.type = PG_GETARG_DATUM(2);
@@ -405,27 +412,26 @@ append_parse(JsonbValue *element, int number)
 {
 	InsertEvent event = {0, 0, 0};
 	JsonbIterator *it;
-	JsonbValue	key;
-	JsonbValue	value;
+	JsonbValue key;
+	JsonbValue value;
 
 	if (element->type != jbvBinary || !JsonContainerIsObject(element->val.binary.data))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("event %d is not a JSON object", number)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("event %d is not a JSON object", number)));
 	it = JsonbIteratorInit(element->val.binary.data);
 	(void) JsonbIteratorNext(&it, &key, true);
 	while (JsonbIteratorNext(&it, &key, true) == WJB_KEY)
 	{
-		char	   *name = pnstrdup(key.val.string.val, key.val.string.len);
+		char *name = pnstrdup(key.val.string.val, key.val.string.len);
 
 		(void) JsonbIteratorNext(&it, &value, true);
 		if (strcmp(name, "type") == 0)
 		{
 			if (value.type != jbvString)
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("the type of event %d is not a string", number)));
-			event.type = PointerGetDatum(cstring_to_text_with_len(value.val.string.val, value.val.string.len));
+				ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+								errmsg("the type of event %d is not a string", number)));
+			event.type = PointerGetDatum(
+				cstring_to_text_with_len(value.val.string.val, value.val.string.len));
 		}
 		else if (strcmp(name, "data") == 0)
 			event.data = JsonbPGetDatum(JsonbValueToJsonb(&value));
@@ -435,15 +441,13 @@ append_parse(JsonbValue *element, int number)
 			append_require_object(event.metadata, "metadata");
 		}
 		else
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("event %d has an unknown key \"%s\"", number, name),
-					 errhint("An event has \"type\", \"data\" and \"metadata\".")));
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("event %d has an unknown key \"%s\"", number, name),
+							errhint("An event has \"type\", \"data\" and \"metadata\".")));
 	}
 	if (event.type == 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("event %d has no type", number)));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("event %d has no type", number)));
 	if (event.data == 0)
 		event.data = append_empty_object();
 	if (event.metadata == 0)
@@ -459,20 +463,19 @@ Datum
 pm_append_all(PG_FUNCTION_ARGS)
 {
 	AppendCall append = append_begin(fcinfo, 3);
-	Jsonb	   *events;
+	Jsonb *events;
 	JsonbIterator *it;
-	JsonbValue	element;
+	JsonbValue element;
 	InsertEvent *list;
-	Datum	   *positions;
-	int			count = 0;
-	int64		version;
+	Datum *positions;
+	int count = 0;
+	int64 version;
 
 	append_not_null(fcinfo, 2, "events");
 	events = PG_GETARG_JSONB_P(2);
 	if (!JB_ROOT_IS_ARRAY(events) || JB_ROOT_IS_SCALAR(events))
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("events must be a JSON array"),
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("events must be a JSON array"),
 				 errhint("Like '[{\"type\": \"Placed\", \"data\": {}}]'.")));
 	list = palloc(sizeof(InsertEvent) * Max(JB_ROOT_COUNT(events), 1));
 	positions = palloc(sizeof(Datum) * Max(JB_ROOT_COUNT(events), 1));
@@ -493,5 +496,6 @@ pm_append_all(PG_FUNCTION_ARGS)
 	for (int i = 1; i < count; i++)
 		positions[i] = Int64GetDatum(append_next(&append, &list[i], version + i));
 	append_close(&append);
-	PG_RETURN_ARRAYTYPE_P(construct_array(positions, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	PG_RETURN_ARRAYTYPE_P(construct_array(positions, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
+										  TYPALIGN_DOUBLE));
 }

@@ -12,18 +12,21 @@
 #include "pm.h"
 
 #include "access/xact.h"
-#include "log/furthest.h"
-#include "base/scan.h"
 #include "utils/snapmgr.h"
+
+#include "base/scan.h"
+#include "log/furthest.h"
 
 /* Columns of the private tables, in the order in which CREATE TABLE has them. */
 enum
 {
-	LOG_NAME = 1, LOG_SOURCE
+	LOG_NAME = 1,
+	LOG_SOURCE
 };
 enum
 {
-	CURSOR_LOG = 2, CURSOR_POSITION = 4
+	CURSOR_LOG = 2,
+	CURSOR_POSITION = 4
 };
 
 /*
@@ -33,8 +36,8 @@ enum
 static int64
 furthest_in(const char *log, Snapshot snapshot)
 {
-	RowScan		scan;
-	int64		furthest = 0;
+	RowScan scan;
+	int64 furthest = 0;
 
 	scan_begin(&scan, "cursor", "cursor_log", AccessShareLock);
 	scan_where_text(&scan, CURSOR_LOG, log);
@@ -57,9 +60,9 @@ furthest_in(const char *log, Snapshot snapshot)
 int64
 furthest_cursor(Oid relid, bool own)
 {
-	Snapshot	snapshot;
-	RowScan		scan;
-	int64		furthest = 0;
+	Snapshot snapshot;
+	RowScan scan;
+	int64 furthest = 0;
 
 	/* The latest, whatever the isolation level; a copy, which can be changed. */
 	(void) GetTransactionSnapshot();
@@ -83,8 +86,8 @@ furthest_cursor(Oid relid, bool own)
 int64
 furthest_moved(Oid relid)
 {
-	RowScan		scan;
-	int64		furthest = 0;
+	RowScan scan;
+	int64 furthest = 0;
 
 	scan_begin(&scan, "log", "log_source", AccessShareLock);
 	scan_where_oid(&scan, LOG_SOURCE, relid);

@@ -8,4 +8,4 @@
 extern int64 furthest_moved(Oid relid);
 extern int64 furthest_cursor(Oid relid, bool own);
 
-#endif							/* PM_FURTHEST_H */
+#endif /* PM_FURTHEST_H */

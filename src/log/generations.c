@@ -10,9 +10,10 @@
  */
 #include "pm.h"
 
-#include "log/generations.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+
+#include "log/generations.h"
 
 /*
  * The generations of a backend: of a log that has none in shared memory, or those
@@ -20,9 +21,9 @@
  */
 typedef struct LocalGenerations
 {
-	Oid			relid;			/* hash key */
-	bool		seeded;			/* the mark was at least the furthest cursor */
-	uint64		incarnation;	/* of the slot that had no room for them, 0: there was no slot */
+	Oid relid;			/* hash key */
+	bool seeded;		/* the mark was at least the furthest cursor */
+	uint64 incarnation; /* of the slot that had no room for them, 0: there was no slot */
 	Generations generations;
 } LocalGenerations;
 
@@ -37,11 +38,11 @@ Generations *
 generations_local(Oid relid, uint64 incarnation, bool **seeded)
 {
 	LocalGenerations *local;
-	bool		found;
+	bool found;
 
 	if (local_table == NULL)
 	{
-		HASHCTL		ctl;
+		HASHCTL ctl;
 
 		memset(&ctl, 0, sizeof(ctl));
 		ctl.keysize = sizeof(Oid);
@@ -80,10 +81,12 @@ generations_forget(Generations *generations)
 Generations *
 generations_spilled(Oid relid, uint64 incarnation)
 {
-	LocalGenerations *local = local_table ? hash_search(local_table, &relid, HASH_FIND, NULL) : NULL;
+	LocalGenerations *local = local_table ? hash_search(local_table, &relid, HASH_FIND, NULL) :
+											NULL;
 
 	return local != NULL && local->incarnation == incarnation && local->generations.used != 0 ?
-		&local->generations : NULL;
+			   &local->generations :
+			   NULL;
 }
 
 /*
@@ -92,15 +95,16 @@ generations_spilled(Oid relid, uint64 incarnation)
 static bool
 generations_make_room(Generations *generations, int nmembers)
 {
-	Size		size;
+	Size size;
 
 	if (nmembers <= generations->max_members)
 		return true;
 	if (generations->fixed)
 		return false;
 	size = sizeof(GenerationMember) * Max(nmembers, 2 * SLOT_MEMBERS);
-	generations->members = generations->members == NULL ? MemoryContextAlloc(TopMemoryContext, size) :
-		repalloc(generations->members, size);
+	generations->members = generations->members == NULL ?
+							   MemoryContextAlloc(TopMemoryContext, size) :
+							   repalloc(generations->members, size);
 	generations->max_members = size / sizeof(GenerationMember);
 	return true;
 }
@@ -108,7 +112,7 @@ generations_make_room(Generations *generations, int nmembers)
 static int
 generations_find(Generations *generations, VirtualTransactionId vxid)
 {
-	int			m;
+	int m;
 
 	for (m = 0; m < generations->nmembers; m++)
 		if (VirtualTransactionIdEquals(generations->members[m].vxid, vxid))
@@ -123,8 +127,8 @@ generations_find(Generations *generations, VirtualTransactionId vxid)
 void
 generations_cut(Generations *generations, VirtualTransactionId *holders, int nholders)
 {
-	int			n = 0;
-	uint32		pending = 0;
+	int n = 0;
+	uint32 pending = 0;
 
 	for (int i = 0; i < generations->nmembers; i++)
 	{
@@ -152,9 +156,9 @@ generations_cut(Generations *generations, VirtualTransactionId *holders, int nho
 bool
 generations_push(Generations *generations, int64 last, VirtualTransactionId *holders, int nholders)
 {
-	int			newest = -1;
-	int			unknown = 0;
-	int			g;
+	int newest = -1;
+	int unknown = 0;
+	int g;
 
 	for (int i = 0; i < SLOT_GENERATIONS; i++)
 		if ((generations->used & (1U << i)) &&
@@ -184,7 +188,7 @@ generations_push(Generations *generations, int64 last, VirtualTransactionId *hol
 	generations->last[g] = last;
 	for (int i = 0; i < nholders; i++)
 	{
-		int			m = generations_find(generations, holders[i]);
+		int m = generations_find(generations, holders[i]);
 
 		if (m == generations->nmembers)
 		{
@@ -206,8 +210,8 @@ int64
 generations_own_mark(Generations *generations)
 {
 	VirtualTransactionId me = compat_my_vxid();
-	uint32		pending = 0;
-	int64		mark = generations->mark;
+	uint32 pending = 0;
+	int64 mark = generations->mark;
 
 	for (int i = 0; i < generations->nmembers; i++)
 		if (!VirtualTransactionIdEquals(generations->members[i].vxid, me))

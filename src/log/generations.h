@@ -11,7 +11,8 @@ extern Generations *generations_local(Oid relid, uint64 incarnation, bool **seed
 extern Generations *generations_spilled(Oid relid, uint64 incarnation);
 extern void generations_forget(Generations *generations);
 extern void generations_cut(Generations *generations, VirtualTransactionId *holders, int nholders);
-extern bool generations_push(Generations *generations, int64 last, VirtualTransactionId *holders, int nholders);
+extern bool generations_push(Generations *generations, int64 last, VirtualTransactionId *holders,
+							 int nholders);
 extern int64 generations_own_mark(Generations *generations);
 
-#endif							/* PM_GENERATIONS_H */
+#endif /* PM_GENERATIONS_H */

@@ -42,10 +42,6 @@
 #include "access/xact.h"
 #include "catalog/pg_sequence.h"
 #include "commands/trigger.h"
-#include "log/furthest.h"
-#include "log/guard.h"
-#include "log/sequence.h"
-#include "shmem/slot.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -53,30 +49,35 @@
 #include "utils/lsyscache.h"
 #include "utils/resowner.h"
 #include "utils/syscache.h"
+
+#include "log/furthest.h"
+#include "log/guard.h"
+#include "log/sequence.h"
+#include "shmem/slot.h"
 #include "shmem/wakeup.h"
 
 typedef struct GuardEntry
 {
-	Oid			relid;			/* hash key */
-	bool		valid;			/* seqid and attnum are known */
-	Oid			seqid;
-	AttrNumber	attnum;
-	LogRef		slot;
-	bool		seeded;			/* without a slot: the furthest cursor, of this transaction */
-	int64		seed;
+	Oid relid;	/* hash key */
+	bool valid; /* seqid and attnum are known */
+	Oid seqid;
+	AttrNumber attnum;
+	LogRef slot;
+	bool seeded; /* without a slot: the furthest cursor, of this transaction */
+	int64 seed;
 
 	/* of the transaction "lxid" */
 	LocalTransactionId lxid;
-	bool		has_floor;
-	SubTransactionId subid;		/* that took the floor */
-	int64		start;			/* the sequence's last value when the floor was taken */
-	int64		floor;
-	int64		ceiling;		/* a last value seen: positions up to it exist */
-	int64		read_up_to;		/* this transaction has itself handled events up to here */
-	bool		hinted;
-	int64		hint;			/* what the others were told, then */
-	bool		updating;		/* the next check sees this old position */
-	int64		updated;
+	bool has_floor;
+	SubTransactionId subid; /* that took the floor */
+	int64 start;			/* the sequence's last value when the floor was taken */
+	int64 floor;
+	int64 ceiling;	  /* a last value seen: positions up to it exist */
+	int64 read_up_to; /* this transaction has itself handled events up to here */
+	bool hinted;
+	int64 hint;	   /* what the others were told, then */
+	bool updating; /* the next check sees this old position */
+	int64 updated;
 } GuardEntry;
 
 static HTAB *entries = NULL;
@@ -107,8 +108,8 @@ guard_relcache_callback(Datum arg, Oid relid)
  * has its id or a higher one.
  */
 static void
-guard_subxact_callback(SubXactEvent event, SubTransactionId mysubid,
-					   SubTransactionId parent, void *arg)
+guard_subxact_callback(SubXactEvent event, SubTransactionId mysubid, SubTransactionId parent,
+					   void *arg)
 {
 	HASH_SEQ_STATUS scan;
 	GuardEntry *entry;
@@ -127,7 +128,7 @@ guard_subxact_callback(SubXactEvent event, SubTransactionId mysubid,
 void
 guard_install(void)
 {
-	HASHCTL		ctl;
+	HASHCTL ctl;
 
 	memset(&ctl, 0, sizeof(ctl));
 	ctl.keysize = sizeof(Oid);
@@ -146,7 +147,7 @@ guard_entry(Oid relid)
 {
 	static GuardEntry *last = NULL;
 	GuardEntry *entry = last;
-	bool		found;
+	bool found;
 
 	if (entry == NULL || entry->relid != relid)
 	{
@@ -177,19 +178,21 @@ guard_resolve(GuardEntry *entry, Relation rel)
 		return;
 	entry->seqid = sequence_of_log(rel, &entry->attnum);
 	if (!OidIsValid(entry->seqid))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" is no event log", RelationGetRelationName(rel)),
-				 errdetail("It has no column that is GENERATED ALWAYS AS IDENTITY."),
-				 errhint("Make a log with pm.create_log, or drop the trigger \"%s\".", GUARD_WRITE_TRIGGER)));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("table \"%s\" is no event log", RelationGetRelationName(rel)),
+						errdetail("It has no column that is GENERATED ALWAYS AS IDENTITY."),
+						errhint("Make a log with pm.create_log, or drop the trigger \"%s\".",
+								GUARD_WRITE_TRIGGER)));
 	if (!guard_has_check(rel))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("check constraint \"%s\" of log \"%s\" is missing or changed", GUARD_CHECK,
-						RelationGetRelationName(rel)),
-				 errhint("As the table's owner, run SELECT pm.create_log(name) FROM pm.log WHERE \"table\" = %s::regclass: "
-						 "it puts back what is missing.",
-						 quote_literal_cstr(guard_qualified_name(RelationGetRelid(rel))))));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("check constraint \"%s\" of log \"%s\" is missing or changed", GUARD_CHECK,
+					RelationGetRelationName(rel)),
+			 errhint(
+				 "As the table's owner, run SELECT pm.create_log(name) FROM pm.log WHERE \"table\" = %s::regclass: "
+				 "it puts back what is missing.",
+				 quote_literal_cstr(guard_qualified_name(RelationGetRelid(rel))))));
 	entry->valid = true;
 }
 
@@ -216,8 +219,8 @@ guard_hold(Oid relid)
 static int64
 guard_readers(GuardEntry *entry)
 {
-	int64		mark;
-	int64		reached;
+	int64 mark;
+	int64 reached;
 
 	for (;;)
 	{
@@ -261,11 +264,13 @@ guard_enter(Relation rel)
 	guard_resolve(entry, rel);
 	/* Readers do not wait for these (highwater.c). */
 	if (MyProc->statusFlags & GUARD_NEVER_WRITES)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot write log \"%s\" in a vacuum, an automatic analyze or a concurrent index build",
-						RelationGetRelationName(rel)),
-				 errhint("Index expressions, and what else these call, must not write.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg(
+				 "cannot write log \"%s\" in a vacuum, an automatic analyze or a concurrent index build",
+				 RelationGetRelationName(rel)),
+			 errhint("Index expressions, and what else these call, must not write.")));
 	guard_hold(entry->relid);
 	entry->start = sequence_last(entry->seqid);
 	entry->floor = entry->start;
@@ -324,9 +329,8 @@ static TriggerData *
 guard_trigger_data(FunctionCallInfo fcinfo)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function was not called by trigger manager")));
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("function was not called by trigger manager")));
 	return (TriggerData *) fcinfo->context;
 }
 
@@ -354,15 +358,15 @@ pm_guard_before_update(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = guard_trigger_data(fcinfo);
 	GuardEntry *entry;
-	bool		isnull;
-	int64		old_position;
-	int64		new_position;
+	bool isnull;
+	int64 old_position;
+	int64 new_position;
 
 	if (!TRIGGER_FIRED_BEFORE(data->tg_event) || !TRIGGER_FIRED_FOR_ROW(data->tg_event) ||
 		!TRIGGER_FIRED_BY_UPDATE(data->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("trigger \"%s\" must fire before the update of a row", data->tg_trigger->tgname)));
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("trigger \"%s\" must fire before the update of a row",
+							   data->tg_trigger->tgname)));
 
 	entry = guard_entry(RelationGetRelid(data->tg_relation));
 	guard_resolve(entry, data->tg_relation);
@@ -371,11 +375,10 @@ pm_guard_before_update(PG_FUNCTION_ARGS)
 	new_position = DatumGetInt64(heap_getattr(data->tg_newtuple, entry->attnum,
 											  RelationGetDescr(data->tg_relation), &isnull));
 	if (isnull || new_position != old_position)
-		ereport(ERROR,
-				(errcode(ERRCODE_GENERATED_ALWAYS),
-				 errmsg("cannot change the position of an event in log \"%s\"",
-						RelationGetRelationName(data->tg_relation)),
-				 errhint("Append a new event instead.")));
+		ereport(ERROR, (errcode(ERRCODE_GENERATED_ALWAYS),
+						errmsg("cannot change the position of an event in log \"%s\"",
+							   RelationGetRelationName(data->tg_relation)),
+						errhint("Append a new event instead.")));
 	entry->updating = true;
 	entry->updated = old_position;
 	PG_RETURN_POINTER(data->tg_newtuple);
@@ -404,17 +407,19 @@ pm_guard_before_truncate(PG_FUNCTION_ARGS)
 static void
 guard_refuse(GuardEntry *entry, int64 position)
 {
-	char	   *name = get_rel_name(entry->relid);
-	int64		seen = Max(entry->ceiling, Max(entry->floor, entry->read_up_to));
-	bool		set_back = entry->start < entry->floor || sequence_last(entry->seqid) < seen;
+	char *name = get_rel_name(entry->relid);
+	int64 seen = Max(entry->ceiling, Max(entry->floor, entry->read_up_to));
+	bool set_back = entry->start < entry->floor || sequence_last(entry->seqid) < seen;
 
-	ereport(ERROR,
-			(errcode(ERRCODE_GENERATED_ALWAYS),
-			 errmsg("cannot write position %lld into log \"%s\"",
-					(long long) position, name ? name : "?"),
-			 errdetail("A position must be drawn from the log's sequence by the statement that inserts the event; "
-					   "a reader may already be past any other."),
-			 errhint("%s", guard_hint(entry->relid, entry->seqid, entry->attnum, seen, set_back))));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_GENERATED_ALWAYS),
+		 errmsg("cannot write position %lld into log \"%s\"", (long long) position,
+				name ? name : "?"),
+		 errdetail(
+			 "A position must be drawn from the log's sequence by the statement that inserts the event; "
+			 "a reader may already be past any other."),
+		 errhint("%s", guard_hint(entry->relid, entry->seqid, entry->attnum, seen, set_back))));
 }
 
 /*
@@ -438,8 +443,8 @@ guard_drawn(Oid relid, int64 position)
 Datum
 pm_guard_position_is_new(PG_FUNCTION_ARGS)
 {
-	Oid			relid = PG_GETARG_OID(0);
-	int64		position = PG_GETARG_INT64(1);
+	Oid relid = PG_GETARG_OID(0);
+	int64 position = PG_GETARG_INT64(1);
 	GuardEntry *entry = guard_entry(relid);
 
 	if (entry->updating)
@@ -449,19 +454,24 @@ pm_guard_position_is_new(PG_FUNCTION_ARGS)
 			PG_RETURN_BOOL(true);
 	}
 	if (!entry->has_floor)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot write into log \"%s\" past its trigger \"%s\"",
-						get_rel_name(relid) ? get_rel_name(relid) : "?", GUARD_WRITE_TRIGGER),
-				 errdetail("The trigger is disabled or missing, or the row comes through a partitioned table, "
-						   "logical replication or the validation of a constraint."),
-				 OidIsValid(get_trigger_oid(relid, GUARD_WRITE_TRIGGER, true)) ?
-				 errhint("A log takes events by INSERT, COPY and pm.append. If the trigger is off, run "
-						 "ALTER TABLE %s ENABLE ALWAYS TRIGGER %s as the table's owner.",
-						 guard_qualified_name(relid), GUARD_WRITE_TRIGGER) :
-				 errhint("As the table's owner, run SELECT pm.create_log(%s): it puts back what is missing of a log, "
-						 "and makes another table one. If it is to be none, run SELECT pm.drop_log(%s).",
-						 quote_literal_cstr(guard_qualified_name(relid)), quote_literal_cstr(guard_qualified_name(relid)))));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot write into log \"%s\" past its trigger \"%s\"",
+					get_rel_name(relid) ? get_rel_name(relid) : "?", GUARD_WRITE_TRIGGER),
+			 errdetail(
+				 "The trigger is disabled or missing, or the row comes through a partitioned table, "
+				 "logical replication or the validation of a constraint."),
+			 OidIsValid(get_trigger_oid(relid, GUARD_WRITE_TRIGGER, true)) ?
+				 errhint(
+					 "A log takes events by INSERT, COPY and pm.append. If the trigger is off, run "
+					 "ALTER TABLE %s ENABLE ALWAYS TRIGGER %s as the table's owner.",
+					 guard_qualified_name(relid), GUARD_WRITE_TRIGGER) :
+				 errhint(
+					 "As the table's owner, run SELECT pm.create_log(%s): it puts back what is missing of a log, "
+					 "and makes another table one. If it is to be none, run SELECT pm.drop_log(%s).",
+					 quote_literal_cstr(guard_qualified_name(relid)),
+					 quote_literal_cstr(guard_qualified_name(relid)))));
 	if (position <= entry->floor || position <= entry->read_up_to)
 		guard_refuse(entry, position);
 	if (position > entry->ceiling)

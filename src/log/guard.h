@@ -8,13 +8,13 @@
 #include "utils/relcache.h"
 
 /* The guard's objects on a log's table. */
-#define GUARD_WRITE_TRIGGER		"pm_before_write"
-#define GUARD_UPDATE_TRIGGER	"pm_before_update"
-#define GUARD_TRUNCATE_TRIGGER	"pm_before_truncate"
-#define GUARD_CHECK				"pm_position_is_new"
+#define GUARD_WRITE_TRIGGER	   "pm_before_write"
+#define GUARD_UPDATE_TRIGGER   "pm_before_update"
+#define GUARD_TRUNCATE_TRIGGER "pm_before_truncate"
+#define GUARD_CHECK			   "pm_position_is_new"
 
 /* A transaction with one of these flags writes no log: guard_enter() sees to it. */
-#define GUARD_NEVER_WRITES	(PROC_IS_AUTOVACUUM | PROC_IN_VACUUM | PROC_IN_SAFE_IC)
+#define GUARD_NEVER_WRITES (PROC_IS_AUTOVACUUM | PROC_IN_VACUUM | PROC_IN_SAFE_IC)
 
 extern void guard_install(void);
 extern void guard_enter(Relation rel);
@@ -30,4 +30,4 @@ extern void guard_put_back(Oid relid, AttrNumber attnum);
 extern const char *guard_qualified_name(Oid relid);
 extern char *guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used, bool set_back);
 
-#endif							/* PM_GUARD_H */
+#endif /* PM_GUARD_H */

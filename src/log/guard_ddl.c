@@ -15,30 +15,31 @@
 #include "catalog/pg_sequence.h"
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
-#include "base/exec.h"
-#include "base/extension.h"
-#include "log/guard.h"
 #include "nodes/primnodes.h"
-#include "log/sequence.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
+
+#include "base/exec.h"
+#include "base/extension.h"
+#include "log/guard.h"
+#include "log/sequence.h"
 
 typedef struct GuardTrigger
 {
 	const char *name;
 	const char *events;
 	const char *function;
-	int16		type;
+	int16 type;
 } GuardTrigger;
 
 static const GuardTrigger guard_triggers[] = {
 	{GUARD_WRITE_TRIGGER, "INSERT OR UPDATE OR DELETE", "before_write",
-	TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE},
+	 TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE},
 	{GUARD_UPDATE_TRIGGER, "UPDATE", "before_update",
-	TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_ROW | TRIGGER_TYPE_UPDATE},
+	 TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_ROW | TRIGGER_TYPE_UPDATE},
 	{GUARD_TRUNCATE_TRIGGER, "TRUNCATE", "before_truncate",
-	TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_TRUNCATE},
+	 TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_TRUNCATE},
 };
 
 /*
@@ -47,10 +48,10 @@ static const GuardTrigger guard_triggers[] = {
 static bool
 guard_is_ours(Oid function, const char *name)
 {
-	char	   *found = get_func_name(function);
+	char *found = get_func_name(function);
 
 	return found != NULL && strcmp(found, name) == 0 &&
-		get_func_namespace(function) == extension_schema("pm_catalog");
+		   get_func_namespace(function) == extension_schema("pm_catalog");
 }
 
 /*
@@ -63,12 +64,12 @@ guard_has_trigger(Relation rel, const GuardTrigger *wanted)
 
 	for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
 	{
-		Trigger    *trigger = &desc->triggers[i];
+		Trigger *trigger = &desc->triggers[i];
 
 		if (strcmp(trigger->tgname, wanted->name) == 0)
 			return trigger->tgtype == wanted->type && trigger->tgenabled == TRIGGER_FIRES_ALWAYS &&
-				trigger->tgqual == NULL && trigger->tgnattr == 0 &&
-				guard_is_ours(trigger->tgfoid, wanted->function);
+				   trigger->tgqual == NULL && trigger->tgnattr == 0 &&
+				   guard_is_ours(trigger->tgfoid, wanted->function);
 	}
 	return false;
 }
@@ -86,21 +87,21 @@ bool
 guard_has_check(Relation rel)
 {
 	TupleConstr *constr = RelationGetDescr(rel)->constr;
-	AttrNumber	attnum;
+	AttrNumber attnum;
 
 	if (!OidIsValid(sequence_of_log(rel, &attnum)))
 		return false;
 	for (int i = 0; constr != NULL && i < constr->num_check; i++)
 	{
-		FuncExpr   *expr;
+		FuncExpr *expr;
 
 		if (strcmp(constr->check[i].ccname, GUARD_CHECK) != 0)
 			continue;
 		expr = stringToNode(constr->check[i].ccbin);
 		return IsA(expr, FuncExpr) && guard_is_ours(expr->funcid, "position_is_new") &&
-			list_length(expr->args) == 2 &&
-			guard_is_column(linitial(expr->args), TableOidAttributeNumber) &&
-			guard_is_column(lsecond(expr->args), attnum);
+			   list_length(expr->args) == 2 &&
+			   guard_is_column(linitial(expr->args), TableOidAttributeNumber) &&
+			   guard_is_column(lsecond(expr->args), attnum);
 	}
 	return false;
 }
@@ -142,10 +143,10 @@ static void
 guard_require_done(Relation rel, bool done)
 {
 	if (!done)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the guard of log \"%s\" could not be changed", RelationGetRelationName(rel)),
-				 errhint("If its schema has just been renamed, try again.")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the guard of log \"%s\" could not be changed",
+							   RelationGetRelationName(rel)),
+						errhint("If its schema has just been renamed, try again.")));
 }
 
 /*
@@ -156,7 +157,7 @@ void
 guard_take_off(Oid relid)
 {
 	const char *table = guard_qualified_name(relid);
-	Relation	rel;
+	Relation rel;
 
 	for (int i = 0; i < lengthof(guard_triggers); i++)
 		exec_command(psprintf("DROP TRIGGER IF EXISTS %s ON %s", guard_triggers[i].name, table));
@@ -177,13 +178,14 @@ guard_adopt(Oid relid)
 {
 	ObjectAddress extension;
 	ObjectAddress constraint;
-	Oid			check = get_relation_constraint_oid(relid, GUARD_CHECK, true);
+	Oid check = get_relation_constraint_oid(relid, GUARD_CHECK, true);
 
 	if (!OidIsValid(check))
 		return;
 	ObjectAddressSet(constraint, ConstraintRelationId, check);
 	ObjectAddressSet(extension, ExtensionRelationId, get_extension_oid("pm", false));
-	if (!list_member_oid(getAutoExtensionsOfObject(ConstraintRelationId, check), extension.objectId))
+	if (!list_member_oid(getAutoExtensionsOfObject(ConstraintRelationId, check),
+						 extension.objectId))
 		recordDependencyOn(&constraint, &extension, DEPENDENCY_AUTO_EXTENSION);
 }
 
@@ -196,11 +198,11 @@ guard_adopt(Oid relid)
 void
 guard_put_back(Oid relid, AttrNumber attnum)
 {
-	bool		present[lengthof(guard_triggers)];
-	bool		check;
-	Relation	rel = table_open(relid, ShareRowExclusiveLock);
-	char	   *table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-												   RelationGetRelationName(rel));
+	bool present[lengthof(guard_triggers)];
+	bool check;
+	Relation rel = table_open(relid, ShareRowExclusiveLock);
+	char *table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+											 RelationGetRelationName(rel));
 
 	for (int i = 0; i < lengthof(guard_triggers); i++)
 		present[i] = guard_has_trigger(rel, &guard_triggers[i]);
@@ -213,18 +215,21 @@ guard_put_back(Oid relid, AttrNumber attnum)
 
 		if (present[i])
 			continue;
-		exec_command(psprintf("CREATE OR REPLACE TRIGGER %s BEFORE %s ON %s FOR EACH %s EXECUTE FUNCTION pm_catalog.%s()",
-							  trigger->name, trigger->events, table,
-							  trigger->type & TRIGGER_TYPE_ROW ? "ROW" : "STATEMENT", trigger->function));
+		exec_command(psprintf(
+			"CREATE OR REPLACE TRIGGER %s BEFORE %s ON %s FOR EACH %s EXECUTE FUNCTION pm_catalog.%s()",
+			trigger->name, trigger->events, table,
+			trigger->type & TRIGGER_TYPE_ROW ? "ROW" : "STATEMENT", trigger->function));
 		exec_command(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, trigger->name));
-		exec_command(psprintf("ALTER TRIGGER %s ON %s DEPENDS ON EXTENSION pm", trigger->name, table));
+		exec_command(
+			psprintf("ALTER TRIGGER %s ON %s DEPENDS ON EXTENSION pm", trigger->name, table));
 	}
 	if (!check)
 	{
 		if (OidIsValid(get_relation_constraint_oid(relid, GUARD_CHECK, true)))
 			exec_command(psprintf("ALTER TABLE %s DROP CONSTRAINT %s", table, GUARD_CHECK));
-		exec_command(psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (pm_catalog.position_is_new(tableoid, %s)) NOT VALID",
-							  table, GUARD_CHECK, quote_identifier(get_attname(relid, attnum, false))));
+		exec_command(psprintf(
+			"ALTER TABLE %s ADD CONSTRAINT %s CHECK (pm_catalog.position_is_new(tableoid, %s)) NOT VALID",
+			table, GUARD_CHECK, quote_identifier(get_attname(relid, attnum, false))));
 	}
 	CommandCounterIncrement();
 	rel = table_open(relid, NoLock);
@@ -241,8 +246,8 @@ guard_put_back(Oid relid, AttrNumber attnum)
 const char *
 guard_qualified_name(Oid relid)
 {
-	char	   *name = get_rel_name(relid);
-	char	   *schema = name == NULL ? NULL : get_namespace_name(get_rel_namespace(relid));
+	char *name = get_rel_name(relid);
+	char *schema = name == NULL ? NULL : get_namespace_name(get_rel_namespace(relid));
 
 	return schema == NULL ? "?" : quote_qualified_identifier(schema, name);
 }
@@ -253,11 +258,11 @@ guard_qualified_name(Oid relid)
 char *
 guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used, bool set_back)
 {
-	HeapTuple	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(seqid));
+	HeapTuple tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(seqid));
 	const char *table = guard_qualified_name(relid);
 	const char *column = get_attname(relid, attnum, true);
-	int64		cache = 1;
-	int64		increment = 1;
+	int64 cache = 1;
+	int64 increment = 1;
 
 	column = column == NULL ? "?" : quote_identifier(column);
 	if (HeapTupleIsValid(tuple))
@@ -267,14 +272,16 @@ guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used, bool set_back)
 		ReleaseSysCache(tuple);
 	}
 	if (cache > 1 || increment <= 0)
-		return psprintf("The sequence has CACHE %lld, INCREMENT %lld. As the table's owner, run ALTER TABLE %s "
-						"ALTER COLUMN %s SET CACHE 1 SET INCREMENT 1 SET NO CYCLE; "
-						"SELECT pm.create_log(name) FROM pm.log WHERE \"table\" = %s::regclass.",
-						(long long) cache, (long long) increment, table, column, quote_literal_cstr(table));
+		return psprintf(
+			"The sequence has CACHE %lld, INCREMENT %lld. As the table's owner, run ALTER TABLE %s "
+			"ALTER COLUMN %s SET CACHE 1 SET INCREMENT 1 SET NO CYCLE; "
+			"SELECT pm.create_log(name) FROM pm.log WHERE \"table\" = %s::regclass.",
+			(long long) cache, (long long) increment, table, column, quote_literal_cstr(table));
 	/* It was drawn as it must be, but readers have seen the sequence further. */
 	if (set_back)
-		return psprintf("The sequence was set back. As the table's owner, run SELECT pg_catalog.setval(%s, "
-						"greatest(%lld, (SELECT pg_catalog.max(%s) FROM %s))).",
-						quote_literal_cstr(guard_qualified_name(seqid)), (long long) used, column, table);
+		return psprintf(
+			"The sequence was set back. As the table's owner, run SELECT pg_catalog.setval(%s, "
+			"greatest(%lld, (SELECT pg_catalog.max(%s) FROM %s))).",
+			quote_literal_cstr(guard_qualified_name(seqid)), (long long) used, column, table);
 	return pstrdup("Leave the position out of the INSERT or COPY.");
 }

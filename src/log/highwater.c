@@ -73,14 +73,15 @@
 #include "pm.h"
 
 #include "access/relation.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+
 #include "log/furthest.h"
 #include "log/generations.h"
 #include "log/guard.h"
 #include "log/highwater.h"
 #include "log/sequence.h"
 #include "shmem/slot.h"
-#include "storage/lmgr.h"
-#include "utils/lsyscache.h"
 
 /*
  * This backend's own generations, knowing that what a cursor has passed is
@@ -89,13 +90,14 @@
 static Generations *
 highwater_seeded(Oid relid)
 {
-	bool	   *seeded;
+	bool *seeded;
 	Generations *generations = generations_local(relid, 0, &seeded);
 
 	if (!*seeded)
 	{
 		generations->mark = Max(generations->mark, furthest_cursor(relid, false));
-		generations->reached = Max(Max(generations->reached, generations->mark), furthest_moved(relid));
+		generations->reached = Max(Max(generations->reached, generations->mark),
+								   furthest_moved(relid));
 		*seeded = true;
 	}
 	return generations;
@@ -107,11 +109,9 @@ highwater_seeded(Oid relid)
 bool
 highwater_self_writes(Oid relid)
 {
-	LOCKTAG		tag;
-	static const LOCKMODE modes[] = {
-		RowExclusiveLock, ShareUpdateExclusiveLock, ShareRowExclusiveLock,
-		ExclusiveLock, AccessExclusiveLock
-	};
+	LOCKTAG tag;
+	static const LOCKMODE modes[] = {RowExclusiveLock, ShareUpdateExclusiveLock,
+									 ShareRowExclusiveLock, ExclusiveLock, AccessExclusiveLock};
 
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
 	for (int i = 0; i < lengthof(modes); i++)
@@ -130,8 +130,8 @@ highwater_self_writes(Oid relid)
 static bool
 highwater_is_maintenance(VirtualTransactionId vxid)
 {
-	PGPROC	   *proc;
-	uint8		flags;
+	PGPROC *proc;
+	uint8 flags;
 
 	if (compat_vxid_index(vxid) < 0)
 		return false;
@@ -140,8 +140,7 @@ highwater_is_maintenance(VirtualTransactionId vxid)
 		return false;
 	flags = *((volatile uint8 *) &proc->statusFlags);
 	pg_memory_barrier();
-	return (flags & GUARD_NEVER_WRITES) != 0 &&
-		compat_proc_lxid(proc) == vxid.localTransactionId;
+	return (flags & GUARD_NEVER_WRITES) != 0 && compat_proc_lxid(proc) == vxid.localTransactionId;
 }
 
 /*
@@ -152,11 +151,11 @@ highwater_is_maintenance(VirtualTransactionId vxid)
 static VirtualTransactionId *
 highwater_holders(Oid relid, HighwaterView view, int *count, int64 *floor, bool *hinted)
 {
-	LOCKTAG		tag;
+	LOCKTAG tag;
 	VirtualTransactionId *found;
-	int			nfound;
-	int			n = 0;
-	int64		value;
+	int nfound;
+	int n = 0;
+	int64 value;
 
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
 	found = GetLockConflicts(&tag, ShareLock, &nfound);
@@ -195,8 +194,8 @@ highwater_holders(Oid relid, HighwaterView view, int *count, int64 *floor, bool 
 VirtualTransactionId *
 highwater_writers(Oid relid, int *count)
 {
-	int64		floor;
-	bool		hinted;
+	int64 floor;
+	bool hinted;
 
 	return highwater_holders(relid, HIGHWATER_EVERYBODY, count, &floor, &hinted);
 }
@@ -211,7 +210,8 @@ highwater_keep(Generations *generations, Oid relid, uint64 incarnation, int64 la
 			   VirtualTransactionId *holders, int nholders)
 {
 	if (!generations_push(generations, last, holders, nholders))
-		(void) generations_push(generations_local(relid, incarnation, NULL), last, holders, nholders);
+		(void) generations_push(generations_local(relid, incarnation, NULL), last, holders,
+								nholders);
 }
 
 /*
@@ -220,13 +220,14 @@ highwater_keep(Generations *generations, Oid relid, uint64 incarnation, int64 la
  * incarnation, or they are local: 0), and has written L down.
  */
 static void
-highwater_look(Generations *generations, Oid relid, uint64 incarnation, HighwaterView view, Highwater *result)
+highwater_look(Generations *generations, Oid relid, uint64 incarnation, HighwaterView view,
+			   Highwater *result)
 {
 	Generations *spilled = generations_spilled(relid, incarnation);
 	VirtualTransactionId *holders;
-	int			nholders;
-	int64		floor;
-	bool		hinted;
+	int nholders;
+	int64 floor;
+	bool hinted;
 
 	result->mark = generations->mark;
 	result->reached = generations->reached;
@@ -281,7 +282,8 @@ highwater_own_file(Generations *generations, Highwater *result)
 	result->mark = generations->mark;
 	result->reached = Max(generations->reached, result->last);
 	result->status = result->last < generations->reached ? HIGHWATER_REWOUND :
-		result->last == generations->mark ? HIGHWATER_COMPLETE : HIGHWATER_HELD;
+					 result->last == generations->mark	 ? HIGHWATER_COMPLETE :
+														   HIGHWATER_HELD;
 }
 
 /*
@@ -291,10 +293,10 @@ highwater_own_file(Generations *generations, Highwater *result)
 static void
 highwater_require_quiet(Oid relid)
 {
-	Relation	rel;
-	int64		floor;
-	bool		quiet;
-	char	   *name;
+	Relation rel;
+	int64 floor;
+	bool quiet;
+	char *name;
 
 	/* Who has drawn a position has a floor. */
 	if (!guard_own_floor(relid, &floor))
@@ -304,10 +306,12 @@ highwater_require_quiet(Oid relid)
 	name = pstrdup(RelationGetRelationName(rel));
 	relation_close(rel, NoLock);
 	if (!quiet)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("log \"%s\" is in use by a statement of this session", name),
-				 errhint("Call this outside of triggers on the log, and after closing cursors on it.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("log \"%s\" is in use by a statement of this session", name),
+			 errhint(
+				 "Call this outside of triggers on the log, and after closing cursors on it.")));
 }
 
 /*
@@ -316,8 +320,8 @@ highwater_require_quiet(Oid relid)
 static Highwater
 highwater_unknown(Oid relid)
 {
-	Highwater	result;
-	LogRef		ref;
+	Highwater result;
+	LogRef ref;
 
 	result.status = HIGHWATER_UNKNOWN;
 	slot_log_ref(relid, false, &ref);
@@ -339,7 +343,8 @@ highwater_look_at(LogSlot *slot, Relation sequence, HighwaterView view, Highwate
 	else
 	{
 		slot_log_reach(slot, result->last);
-		highwater_look(&slot->generations, slot->relid, pg_atomic_read_u64(&slot->incarnation), view, result);
+		highwater_look(&slot->generations, slot->relid, pg_atomic_read_u64(&slot->incarnation),
+					   view, result);
 	}
 	pg_atomic_write_u64(&slot->mark, (uint64) slot->generations.mark);
 	/* Somebody may move a cursor to this mark. */
@@ -352,12 +357,12 @@ highwater_look_at(LogSlot *slot, Relation sequence, HighwaterView view, Highwate
 static bool
 highwater_look_shared(Oid relid, Relation sequence, HighwaterView view, Highwater *result)
 {
-	LogSlot    *slot;
+	LogSlot *slot;
 
 	while ((slot = slot_log(relid, true)) != NULL)
 	{
-		bool		ours;
-		bool		seeded;
+		bool ours;
+		bool seeded;
 
 		LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
 		/* It may have been given to another log between, and even back to this one. */
@@ -405,8 +410,8 @@ highwater_look_local(Oid relid, Relation sequence, HighwaterView view, Highwater
 Highwater
 highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 {
-	Highwater	result;
-	Relation	sequence;
+	Highwater result;
+	Relation sequence;
 
 	if (view == HIGHWATER_OWN)
 		highwater_require_quiet(relid);

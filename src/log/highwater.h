@@ -9,24 +9,24 @@
 
 typedef enum HighwaterView
 {
-	HIGHWATER_EVERYBODY,		/* nothing of this transaction counts as settled */
-	HIGHWATER_OWN				/* this transaction's own events may be read */
+	HIGHWATER_EVERYBODY, /* nothing of this transaction counts as settled */
+	HIGHWATER_OWN		 /* this transaction's own events may be read */
 } HighwaterView;
 
 typedef enum HighwaterStatus
 {
-	HIGHWATER_COMPLETE,			/* the mark is the last position */
-	HIGHWATER_HELD,				/* a writer holds it back */
-	HIGHWATER_UNKNOWN,			/* the sequence is locked: try again */
-	HIGHWATER_REWOUND			/* the sequence was set back behind what has been seen of it */
+	HIGHWATER_COMPLETE, /* the mark is the last position */
+	HIGHWATER_HELD,		/* a writer holds it back */
+	HIGHWATER_UNKNOWN,	/* the sequence is locked: try again */
+	HIGHWATER_REWOUND	/* the sequence was set back behind what has been seen of it */
 } HighwaterStatus;
 
 typedef struct Highwater
 {
 	HighwaterStatus status;
-	int64		mark;
-	int64		last;			/* of the sequence */
-	int64		reached;		/* the highest last that anybody has seen */
+	int64 mark;
+	int64 last;	   /* of the sequence */
+	int64 reached; /* the highest last that anybody has seen */
 } Highwater;
 
 extern Highwater highwater_compute(Oid relid, Oid seqid, HighwaterView view);
@@ -38,4 +38,4 @@ extern char *highwater_set_back(const char *log, int64 last, int64 reached, char
 COMPAT_NORETURN extern void highwater_refuse(const char *log, int64 last, int64 reached);
 extern void highwater_require_fresh_snapshots(const char *function);
 
-#endif							/* PM_HIGHWATER_H */
+#endif /* PM_HIGHWATER_H */

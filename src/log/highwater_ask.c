@@ -6,8 +6,6 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "log/highwater.h"
-#include "shmem/slot.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -15,8 +13,11 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "log/highwater.h"
+#include "shmem/slot.h"
+
 /* How long a session without shared memory waits for writers to end, in ms. */
-#define HIGHWATER_PATIENCE	5000
+#define HIGHWATER_PATIENCE 5000
 
 /*
  * The transactions that may write the log now, in words.
@@ -26,14 +27,14 @@ highwater_name_writers(Oid relid)
 {
 	VirtualTransactionId *writers;
 	StringInfoData names;
-	int			count;
+	int count;
 
 	writers = highwater_writers(relid, &count);
 	initStringInfo(&names);
 	for (int i = 0; i < count; i++)
 	{
-		PGPROC	   *proc = compat_vxid_index(writers[i]) < 0 ? NULL : compat_vxid_proc(writers[i]);
-		int			pid = proc ? proc->pid : 0;
+		PGPROC *proc = compat_vxid_index(writers[i]) < 0 ? NULL : compat_vxid_proc(writers[i]);
+		int pid = proc ? proc->pid : 0;
 
 		if (i > 0)
 			appendStringInfoString(&names, ", ");
@@ -53,16 +54,15 @@ highwater_name_writers(Oid relid)
 Highwater
 highwater_known(Oid relid, Oid seqid, HighwaterView view, const char *log)
 {
-	Highwater	result = highwater_compute(relid, seqid, view);
+	Highwater result = highwater_compute(relid, seqid, view);
 
 	while (result.status == HIGHWATER_UNKNOWN)
 	{
 		LockRelationOid(seqid, AccessShareLock);
 		UnlockRelationOid(seqid, AccessShareLock);
 		if (get_rel_relkind(seqid) == '\0')
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the sequence of log \"%s\" is gone", log)));
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+							errmsg("the sequence of log \"%s\" is gone", log)));
 		result = highwater_compute(relid, seqid, view);
 	}
 	return result;
@@ -76,8 +76,8 @@ highwater_known(Oid relid, Oid seqid, HighwaterView view, const char *log)
 Highwater
 highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
 {
-	Highwater	result = highwater_known(relid, seqid, view, log);
-	int64		wanted = result.last;
+	Highwater result = highwater_known(relid, seqid, view, log);
+	int64 wanted = result.last;
 	TimestampTz give_up;
 
 	if (Slots != NULL || result.status != HIGHWATER_HELD)
@@ -88,10 +88,13 @@ highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
 	{
 		if (GetCurrentTimestamp() >= give_up)
 		{
-			ereport(NOTICE,
-					(errmsg("log \"%s\" is not read to its end, a transaction that writes it is still open", log),
-					 errdetail("It is held back by %s.", highwater_name_writers(relid)),
-					 errhint("The rest is read when that has ended.")));
+			ereport(
+				NOTICE,
+				(errmsg(
+					 "log \"%s\" is not read to its end, a transaction that writes it is still open",
+					 log),
+				 errdetail("It is held back by %s.", highwater_name_writers(relid)),
+				 errhint("The rest is read when that has ended.")));
 			break;
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
@@ -109,9 +112,11 @@ highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
 char *
 highwater_set_back(const char *log, int64 last, int64 reached, char **hint)
 {
-	*hint = psprintf("New events would be taken for old ones. As the owner of its table, run "
-					 "SELECT pg_catalog.setval(pg_catalog.pg_get_serial_sequence(\"table\"::text, pos), %lld) "
-					 "FROM pm.log WHERE name = %s.", (long long) reached, quote_literal_cstr(log));
+	*hint = psprintf(
+		"New events would be taken for old ones. As the owner of its table, run "
+		"SELECT pg_catalog.setval(pg_catalog.pg_get_serial_sequence(\"table\"::text, pos), %lld) "
+		"FROM pm.log WHERE name = %s.",
+		(long long) reached, quote_literal_cstr(log));
 	return psprintf("the sequence of log \"%s\" was set back to %lld, behind position %lld", log,
 					(long long) last, (long long) reached);
 }
@@ -122,13 +127,11 @@ highwater_set_back(const char *log, int64 last, int64 reached, char **hint)
 void
 highwater_refuse(const char *log, int64 last, int64 reached)
 {
-	char	   *hint;
-	char	   *problem = highwater_set_back(log, last, reached, &hint);
+	char *hint;
+	char *problem = highwater_set_back(log, last, reached, &hint);
 
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("%s", problem),
-			 errhint("%s", hint)));
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("%s", problem),
+					errhint("%s", hint)));
 }
 
 /*
@@ -139,15 +142,16 @@ void
 highwater_require_fresh_snapshots(const char *function)
 {
 	if (RecoveryInProgress())
-		ereport(ERROR,
-				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				 errmsg("%s cannot be used during recovery", function),
-				 errhint("Only the primary knows which writers are still running.")));
+		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+						errmsg("%s cannot be used during recovery", function),
+						errhint("Only the primary knows which writers are still running.")));
 	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
-				 errmsg("%s cannot be used in a %s transaction", function,
-						IsolationIsSerializable() ? "SERIALIZABLE" : "REPEATABLE READ"),
-				 errdetail("The transaction's snapshot is older than the high-water mark of now, and would hide events below it."),
-				 errhint("Use READ COMMITTED.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+			 errmsg("%s cannot be used in a %s transaction", function,
+					IsolationIsSerializable() ? "SERIALIZABLE" : "REPEATABLE READ"),
+			 errdetail(
+				 "The transaction's snapshot is older than the high-water mark of now, and would hide events below it."),
+			 errhint("Use READ COMMITTED.")));
 }

@@ -24,8 +24,6 @@
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "executor/executor.h"
-#include "log/guard.h"
-#include "log/insert.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -34,6 +32,9 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "log/guard.h"
+#include "log/insert.h"
 
 /* ---------- is the log a plain one? ---------- */
 
@@ -58,20 +59,23 @@ insert_plain_triggers(Relation rel)
 static bool
 insert_plain_columns(Relation rel, const AttrNumber *column)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
-	Node	   *now;
+	TupleDesc desc = RelationGetDescr(rel);
+	Node *now;
 
 	if (desc->constr == NULL || desc->constr->num_check != 1)
 		return false;
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
-		AttrNumber	attnum = i + 1;
+		AttrNumber attnum = i + 1;
 
-		if (att->attgenerated != '\0' || (att->attidentity != '\0' && attnum != column[EVENT_POSITION]))
+		if (att->attgenerated != '\0' ||
+			(att->attidentity != '\0' && attnum != column[EVENT_POSITION]))
 			return false;
-		if (att->attisdropped || attnum == column[EVENT_POSITION] || attnum == column[EVENT_STREAM] || attnum == column[EVENT_VERSION] ||
-			attnum == column[EVENT_TYPE] || attnum == column[EVENT_DATA] || attnum == column[EVENT_METADATA])
+		if (att->attisdropped || attnum == column[EVENT_POSITION] ||
+			attnum == column[EVENT_STREAM] || attnum == column[EVENT_VERSION] ||
+			attnum == column[EVENT_TYPE] || attnum == column[EVENT_DATA] ||
+			attnum == column[EVENT_METADATA])
 			continue;
 		if (attnum != column[EVENT_RECORDED_AT] &&
 			(att->attnotnull || att->atthasdef || getBaseType(att->atttypid) != att->atttypid))
@@ -90,11 +94,13 @@ insert_is_stream_index(Relation index, Relation rel, const AttrNumber *column)
 	Form_pg_index form = index->rd_index;
 
 	return form->indisunique && form->indnkeyatts == 2 && index->rd_rel->relam == BTREE_AM_OID &&
-		form->indkey.values[0] == column[EVENT_STREAM] && form->indkey.values[1] == column[EVENT_VERSION] &&
-		index->rd_indoption[0] == 0 && index->rd_indoption[1] == 0 &&
-		index->rd_indcollation[0] == TupleDescAttr(RelationGetDescr(rel), column[EVENT_STREAM] - 1)->attcollation &&
-		index->rd_opcintype[0] == TEXTOID && index->rd_opcintype[1] == INT8OID &&
-		RelationGetIndexPredicate(index) == NIL;
+		   form->indkey.values[0] == column[EVENT_STREAM] &&
+		   form->indkey.values[1] == column[EVENT_VERSION] && index->rd_indoption[0] == 0 &&
+		   index->rd_indoption[1] == 0 &&
+		   index->rd_indcollation[0] ==
+			   TupleDescAttr(RelationGetDescr(rel), column[EVENT_STREAM] - 1)->attcollation &&
+		   index->rd_opcintype[0] == TEXTOID && index->rd_opcintype[1] == INT8OID &&
+		   RelationGetIndexPredicate(index) == NIL;
 }
 
 /*
@@ -104,22 +110,24 @@ insert_is_stream_index(Relation index, Relation rel, const AttrNumber *column)
 static bool
 insert_plain_indexes(Relation rel, PmLog *log)
 {
-	LogShape   *shape = &log->shape;
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *lc;
-	bool		plain = true;
+	LogShape *shape = &log->shape;
+	List *indexes = RelationGetIndexList(rel);
+	ListCell *lc;
+	bool plain = true;
 
 	foreach(lc, indexes)
 	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
 
 		if (!index->rd_index->indisvalid || !index->rd_index->indisready ||
 			!index->rd_index->indimmediate || index->rd_index->indisexclusion)
 			plain = false;
-		else if (!OidIsValid(shape->stream_index) && insert_is_stream_index(index, rel, log->attnum))
+		else if (!OidIsValid(shape->stream_index) &&
+				 insert_is_stream_index(index, rel, log->attnum))
 			shape->stream_index = RelationGetRelid(index);
 		else if (index->rd_index->indisunique &&
-				 !(index->rd_index->indnkeyatts == 1 && index->rd_index->indkey.values[0] == log->attnum[EVENT_POSITION]))
+				 !(index->rd_index->indnkeyatts == 1 &&
+				   index->rd_index->indkey.values[0] == log->attnum[EVENT_POSITION]))
 			plain = false;
 		index_close(index, AccessShareLock);
 	}
@@ -130,7 +138,7 @@ insert_plain_indexes(Relation rel, PmLog *log)
 static bool
 insert_is_plain(PmLog *log, Relation rel)
 {
-	LogShape   *shape = &log->shape;
+	LogShape *shape = &log->shape;
 
 	if (shape->known)
 		return shape->plain;
@@ -150,7 +158,7 @@ static bool
 insert_may(PmLog *log)
 {
 	return ExecutorCheckPerms_hook == NULL && log_may_select(log, GetUserId()) &&
-		pg_class_aclcheck(log->relid, GetUserId(), ACL_INSERT) == ACLCHECK_OK;
+		   pg_class_aclcheck(log->relid, GetUserId(), ACL_INSERT) == ACLCHECK_OK;
 }
 
 /*
@@ -160,10 +168,11 @@ insert_may(PmLog *log)
 bool
 insert_begin(Insert *insert, PmLog *log)
 {
-	Relation	rel;
+	Relation rel;
 	MemoryContext caller;
 
-	if ((log->shape.known && !log->shape.plain) || XactReadOnly || IsInParallelMode() || !insert_may(log))
+	if ((log->shape.known && !log->shape.plain) || XactReadOnly || IsInParallelMode() ||
+		!insert_may(log))
 		return false;
 	rel = try_table_open(log->relid, RowExclusiveLock);
 	if (rel == NULL)
@@ -207,24 +216,26 @@ insert_stream_index(Insert *insert)
 int64
 insert_version(Insert *insert, Datum stream, bool *any)
 {
-	Relation	index = insert->target->ri_IndexRelationDescs[insert_stream_index(insert)];
-	Snapshot	snapshot;
+	Relation index = insert->target->ri_IndexRelationDescs[insert_stream_index(insert)];
+	Snapshot snapshot;
 	IndexScanDesc scan;
 	ScanKeyData keys[2];
-	bool		isnull;
-	int64		version = 0;
+	bool isnull;
+	int64 version = 0;
 
 	/* What this transaction has done so far counts. */
 	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	scan = compat_index_beginscan(insert->rel, index, snapshot, 2);
-	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, index->rd_indcollation[0], F_TEXTEQ, stream);
-	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNOTNULL, 2, InvalidStrategy, InvalidOid, InvalidOid, InvalidOid,
-						   (Datum) 0);
+	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid,
+						   index->rd_indcollation[0], F_TEXTEQ, stream);
+	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNOTNULL, 2, InvalidStrategy, InvalidOid,
+						   InvalidOid, InvalidOid, (Datum) 0);
 	index_rescan(scan, keys, 2, NULL, 0);
 	*any = index_getnext_slot(scan, BackwardScanDirection, insert->slot);
 	if (*any)
-		version = DatumGetInt64(slot_getattr(insert->slot, insert->log->attnum[EVENT_VERSION], &isnull));
+		version = DatumGetInt64(
+			slot_getattr(insert->slot, insert->log->attnum[EVENT_VERSION], &isnull));
 	index_endscan(scan);
 	if (!*any)
 	{
@@ -247,14 +258,15 @@ static bool
 insert_await(Insert *insert, List *arbiters)
 {
 	ResultRelInfo *target = insert->target;
-	int			i = insert_stream_index(insert);
+	int i = insert_stream_index(insert);
 	ItemPointerData tid;
 
 	if (target->ri_IndexRelationInfo[i]->ii_UniqueProcs == NULL)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(insert->estate->es_query_cxt);
 
-		BuildSpeculativeIndexInfo(target->ri_IndexRelationDescs[i], target->ri_IndexRelationInfo[i]);
+		BuildSpeculativeIndexInfo(target->ri_IndexRelationDescs[i],
+								  target->ri_IndexRelationInfo[i]);
 		MemoryContextSwitchTo(caller);
 	}
 	return compat_check_index_constraints(target, insert->slot, insert->estate, &tid, arbiters);
@@ -267,16 +279,18 @@ insert_await(Insert *insert, List *arbiters)
 static bool
 insert_row(Insert *insert)
 {
-	List	   *arbiters = list_make1_oid(insert->log->shape.stream_index);
+	List *arbiters = list_make1_oid(insert->log->shape.stream_index);
 	TransactionId xid = GetCurrentTransactionId();
 
 	for (;;)
 	{
-		uint32		token = SpeculativeInsertionLockAcquire(xid);
-		bool		taken = false;
+		uint32 token = SpeculativeInsertionLockAcquire(xid);
+		bool taken = false;
 
-		table_tuple_insert_speculative(insert->rel, insert->slot, GetCurrentCommandId(true), 0, NULL, token);
-		(void) compat_insert_index_tuples(insert->target, insert->slot, insert->estate, true, &taken, arbiters);
+		table_tuple_insert_speculative(insert->rel, insert->slot, GetCurrentCommandId(true), 0,
+									   NULL, token);
+		(void) compat_insert_index_tuples(insert->target, insert->slot, insert->estate, true,
+										  &taken, arbiters);
 		table_tuple_complete_speculative(insert->rel, insert->slot, token, !taken);
 		SpeculativeInsertionLockRelease(xid);
 		if (!taken)
@@ -294,11 +308,11 @@ insert_row(Insert *insert)
 int64
 insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version)
 {
-	PmLog	   *log = insert->log;
+	PmLog *log = insert->log;
 	TupleTableSlot *slot = insert->slot;
 	MemoryContext caller;
-	int64		position;
-	bool		written;
+	int64 position;
+	bool written;
 
 	guard_enter(insert->rel);
 	position = nextval_internal(log->seqid, false);
@@ -308,8 +322,9 @@ insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version)
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts);
 	memset(slot->tts_values, 0, sizeof(Datum) * slot->tts_tupleDescriptor->natts);
-#define INSERT_SET(attribute, value) \
-	(slot->tts_values[log->attnum[attribute] - 1] = (value), slot->tts_isnull[log->attnum[attribute] - 1] = false)
+#define INSERT_SET(attribute, value)                                                               \
+	(slot->tts_values[log->attnum[attribute] - 1] = (value),                                       \
+	 slot->tts_isnull[log->attnum[attribute] - 1] = false)
 	INSERT_SET(EVENT_POSITION, Int64GetDatum(position));
 	INSERT_SET(EVENT_STREAM, stream);
 	INSERT_SET(EVENT_VERSION, Int64GetDatum(version));

@@ -12,16 +12,9 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_sequence.h"
 #include "catalog/pg_type.h"
-#include "catalog/namespace.h"
-#include "log/guard.h"
-#include "base/identifier.h"
-#include "log/log.h"
-#include "log/log_check.h"
-#include "log/log_trouble.h"
-#include "log/sequence.h"
-#include "shmem/slot.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -32,20 +25,28 @@
 #include "utils/rls.h"
 #include "utils/syscache.h"
 
+#include "base/identifier.h"
+#include "log/guard.h"
+#include "log/log.h"
+#include "log/log_check.h"
+#include "log/log_trouble.h"
+#include "log/sequence.h"
+#include "shmem/slot.h"
+
 typedef struct LogCacheEntry
 {
-	char		name[LOG_MAX_NAME]; /* hash key */
-	PmLog	   *log;			/* NULL: to be built */
-	Oid			relid;
-	Oid			seqid;
+	char name[LOG_MAX_NAME]; /* hash key */
+	PmLog *log;				 /* NULL: to be built */
+	Oid relid;
+	Oid seqid;
 } LogCacheEntry;
 
 static HTAB *cache = NULL;
-static Oid	catalog_relid = InvalidOid;
+static Oid catalog_relid = InvalidOid;
 
 static PmLog *doomed = NULL;
-static Oid	building[2];		/* a log's table and sequence, while it is built */
-static uint64 invalidations = 0;	/* seen so far of these and of the catalog */
+static Oid building[2];			 /* a log's table and sequence, while it is built */
+static uint64 invalidations = 0; /* seen so far of these and of the catalog */
 
 /*
  * Takes a log out of the cache.  Somebody up the stack may use it still, so it
@@ -69,7 +70,7 @@ log_xact_callback(XactEvent event, void *arg)
 		return;
 	while (doomed != NULL)
 	{
-		PmLog	   *log = doomed;
+		PmLog *log = doomed;
 
 		doomed = log->next_doomed;
 		for (int i = 0; i < LOG_PLANS; i++)
@@ -85,12 +86,13 @@ log_relcache_callback(Datum arg, Oid relid)
 	HASH_SEQ_STATUS scan;
 	LogCacheEntry *entry;
 
-	if (relid == InvalidOid || relid == catalog_relid || relid == building[0] || relid == building[1])
+	if (relid == InvalidOid || relid == catalog_relid || relid == building[0] ||
+		relid == building[1])
 		invalidations++;
 	hash_seq_init(&scan, cache);
 	while ((entry = hash_seq_search(&scan)) != NULL)
-		if (relid == InvalidOid || relid == catalog_relid ||
-			relid == entry->relid || relid == entry->seqid)
+		if (relid == InvalidOid || relid == catalog_relid || relid == entry->relid ||
+			relid == entry->seqid)
 			log_stale(entry);
 }
 
@@ -103,7 +105,7 @@ log_syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
 void
 log_install(void)
 {
-	HASHCTL		ctl;
+	HASHCTL ctl;
 
 	memset(&ctl, 0, sizeof(ctl));
 	ctl.keysize = LOG_MAX_NAME;
@@ -132,13 +134,13 @@ static PmLog *
 log_build(const char *name, bool nowait)
 {
 	MemoryContext context;
-	PmLog	   *log;
-	Relation	rel;
-	AttrNumber	attnum;
-	bool		isnull;
-	Oid			relid = DatumGetObjectId(exec_value(0, 1, &isnull));
-	Oid			file;
-	bool		at_home;
+	PmLog *log;
+	Relation rel;
+	AttrNumber attnum;
+	bool isnull;
+	Oid relid = DatumGetObjectId(exec_value(0, 1, &isnull));
+	Oid file;
+	bool at_home;
 
 	building[0] = relid;
 	building[1] = InvalidOid;
@@ -155,18 +157,22 @@ log_build(const char *name, bool nowait)
 	log->relid = relid;
 	file = DatumGetObjectId(exec_value(0, 9, &isnull));
 	at_home = DatumGetInt64(exec_value(0, 10, &isnull)) == (int64) GetSystemIdentifier() &&
-		DatumGetObjectId(exec_value(0, 11, &isnull)) == MyDatabaseId;
+			  DatumGetObjectId(exec_value(0, 11, &isnull)) == MyDatabaseId;
 
 	if (rel == NULL)
 	{
 		log->table = "";
-		log_problem(log, psprintf("the table of log \"%s\" does not exist", name),
-					psprintf("Stop following it with pm.unfollow, then forget it with SELECT pm.drop_log(%s).", quote_literal_cstr(name)));
+		log_problem(
+			log, psprintf("the table of log \"%s\" does not exist", name),
+			psprintf(
+				"Stop following it with pm.unfollow, then forget it with SELECT pm.drop_log(%s).",
+				quote_literal_cstr(name)));
 	}
 	else
 	{
 		log->table = MemoryContextStrdup(context,
-										 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+										 quote_qualified_identifier(get_namespace_name(
+																		RelationGetNamespace(rel)),
 																	RelationGetRelationName(rel)));
 		log->owner = rel->rd_rel->relowner;
 		if (rel->rd_rel->relkind == RELKIND_RELATION)
@@ -204,7 +210,7 @@ log_build(const char *name, bool nowait)
 char *
 log_normalize(const char *name)
 {
-	List	   *parts = identifier_values(name);
+	List *parts = identifier_values(name);
 
 	return parts == NIL ? NULL : NameListToQuotedString(parts);
 }
@@ -217,14 +223,14 @@ log_load(const char *name, bool nowait, bool *locked)
 		"SELECT source::pg_catalog.oid, pos, stream, version, type, data, metadata, recorded_at, sequence_file, "
 		"system_identifier, database "
 		"FROM pm_catalog.log WHERE name OPERATOR(pg_catalog.=) $1",
-		1, {TEXTOID}
-	};
+		1,
+		{TEXTOID}};
 	LogCacheEntry *entry;
-	ExecScope	scope;
-	Datum		values[1];
-	PmLog	   *log = NULL;
-	bool		found;
-	uint64		seen;
+	ExecScope scope;
+	Datum values[1];
+	PmLog *log = NULL;
+	bool found;
+	uint64 seen;
 
 	*locked = false;
 	if (strlen(name) >= LOG_MAX_NAME)
@@ -267,8 +273,7 @@ static void
 log_refuse_missing(const char *name)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("event log \"%s\" does not exist", name),
+			(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("event log \"%s\" does not exist", name),
 			 errhint("SELECT name FROM pm.log lists the logs; pm.create_log makes one.")));
 }
 
@@ -279,9 +284,9 @@ log_refuse_missing(const char *name)
 PmLog *
 log_get(const char *name, bool missing_ok)
 {
-	bool		locked;
-	PmLog	   *log = log_load(name, false, &locked);
-	char	   *normal;
+	bool locked;
+	PmLog *log = log_load(name, false, &locked);
+	char *normal;
 
 	if (log == NULL && (normal = log_normalize(name)) != NULL && strcmp(normal, name) != 0)
 		log = log_load(normal, false, &locked);
@@ -296,16 +301,16 @@ log_get(const char *name, bool missing_ok)
 static Oid
 log_source(const char *name)
 {
-	static ExecStatement select_source = {
-		NULL,
-		"SELECT source::pg_catalog.oid FROM pm_catalog.log WHERE name OPERATOR(pg_catalog.=) $1",
-		1, {TEXTOID}
-	};
+	static ExecStatement select_source =
+		{NULL,
+		 "SELECT source::pg_catalog.oid FROM pm_catalog.log WHERE name OPERATOR(pg_catalog.=) $1",
+		 1,
+		 {TEXTOID}};
 	LogCacheEntry *entry = NULL;
-	ExecScope	scope;
-	Datum		values[1];
-	Oid			relid = InvalidOid;
-	bool		isnull;
+	ExecScope scope;
+	Datum values[1];
+	Oid relid = InvalidOid;
+	bool isnull;
 
 	if (strlen(name) < LOG_MAX_NAME)
 		entry = hash_search(cache, name, HASH_FIND, NULL);
@@ -326,7 +331,7 @@ log_source(const char *name)
 char *
 log_find(const char *name, Oid *relid, bool missing_ok)
 {
-	char	   *found = pstrdup(name);
+	char *found = pstrdup(name);
 
 	*relid = log_source(found);
 	if (!OidIsValid(*relid) && (found = log_normalize(name)) != NULL)
@@ -345,8 +350,8 @@ log_find(const char *name, Oid *relid, bool missing_ok)
 PmLog *
 log_get_as(const char *name, Oid role)
 {
-	Oid			relid;
-	char	   *found = log_find(name, &relid, false);
+	Oid relid;
+	char *found = log_find(name, &relid, false);
 
 	log_require_right(found, relid, role);
 	return log_get(found, false);
@@ -369,10 +374,8 @@ void
 log_require_whole(PmLog *log)
 {
 	if (log->problem != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("%s", log->problem),
-				 log->hint ? errhint("%s", log->hint) : 0));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("%s", log->problem), log->hint ? errhint("%s", log->hint) : 0));
 }
 
 /*
@@ -381,12 +384,11 @@ log_require_whole(PmLog *log)
 bool
 log_has_right(Oid relid, Oid role)
 {
-	Oid			nsp = get_rel_namespace(relid);
+	Oid nsp = get_rel_namespace(relid);
 
-	return OidIsValid(nsp) &&
-		compat_namespace_aclcheck(nsp, role, ACL_USAGE) == ACLCHECK_OK &&
-		(pg_class_aclcheck(relid, role, ACL_SELECT) == ACLCHECK_OK ||
-		 pg_attribute_aclcheck_all(relid, role, ACL_SELECT, ACLMASK_ALL) == ACLCHECK_OK);
+	return OidIsValid(nsp) && compat_namespace_aclcheck(nsp, role, ACL_USAGE) == ACLCHECK_OK &&
+		   (pg_class_aclcheck(relid, role, ACL_SELECT) == ACLCHECK_OK ||
+			pg_attribute_aclcheck_all(relid, role, ACL_SELECT, ACLMASK_ALL) == ACLCHECK_OK);
 }
 
 /*
@@ -395,13 +397,14 @@ log_has_right(Oid relid, Oid role)
 char *
 log_grants(Oid relid, const char *role)
 {
-	char	   *schema = get_namespace_name(get_rel_namespace(relid));
-	char	   *table = get_rel_name(relid);
+	char *schema = get_namespace_name(get_rel_namespace(relid));
+	char *table = get_rel_name(relid);
 
 	if (schema == NULL || table == NULL)
 		return "";
-	return psprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %s", quote_identifier(schema),
-					quote_identifier(role), quote_qualified_identifier(schema, table), quote_identifier(role));
+	return psprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %s",
+					quote_identifier(schema), quote_identifier(role),
+					quote_qualified_identifier(schema, table), quote_identifier(role));
 }
 
 /*
@@ -411,16 +414,15 @@ log_grants(Oid relid, const char *role)
 void
 log_require_right(const char *name, Oid relid, Oid role)
 {
-	char	   *table = get_rel_name(relid);
-	char	   *user;
+	char *table = get_rel_name(relid);
+	char *user;
 
 	if (table == NULL || log_has_right(relid, role))
 		return;
 	user = GetUserNameFromId(role, false);
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("role \"%s\" may not read log \"%s\"", user, name),
-			 errhint("Run %s.", log_grants(relid, user))));
+	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					errmsg("role \"%s\" may not read log \"%s\"", user, name),
+					errhint("Run %s.", log_grants(relid, user))));
 }
 
 bool
@@ -437,7 +439,7 @@ bool
 log_owner_can_read(PmLog *log)
 {
 	return log_may_select(log, log->owner) &&
-		check_enable_rls(log->relid, log->owner, true) != RLS_ENABLED;
+		   check_enable_rls(log->relid, log->owner, true) != RLS_ENABLED;
 }
 
 /*
@@ -447,7 +449,7 @@ bool
 log_may_read(PmLog *log, Oid role)
 {
 	return log_may_select(log, role) && check_enable_rls(log->relid, role, true) != RLS_ENABLED &&
-		log_owner_can_read(log);
+		   log_owner_can_read(log);
 }
 
 /*
@@ -456,7 +458,7 @@ log_may_read(PmLog *log, Oid role)
 void
 log_require_select(PmLog *log, Oid role)
 {
-	LogTrouble	trouble;
+	LogTrouble trouble;
 
 	if (*log->table == '\0')
 		log_require_whole(log);
@@ -480,9 +482,7 @@ char *
 log_arg_name(FunctionCallInfo fcinfo, int arg)
 {
 	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("log must not be null")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("log must not be null")));
 	return text_to_cstring(PG_GETARG_TEXT_PP(arg));
 }
 
@@ -492,15 +492,13 @@ log_arg_name(FunctionCallInfo fcinfo, int arg)
 int64
 log_arg_count(FunctionCallInfo fcinfo, int arg)
 {
-	int32		count;
+	int32 count;
 
 	if (PG_ARGISNULL(arg))
 		return PG_INT64_MAX;
 	count = PG_GETARG_INT32(arg);
 	if (count < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_count must not be negative"),
-				 errhint("NULL means all.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("max_count must not be negative"), errhint("NULL means all.")));
 	return count;
 }

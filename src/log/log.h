@@ -5,14 +5,15 @@
 #ifndef PM_LOG_H
 #define PM_LOG_H
 
+#include "storage/lockdefs.h"
+
 #include "base/event.h"
 #include "base/exec.h"
 #include "log/highwater.h"
 #include "shmem/slot.h"
-#include "storage/lockdefs.h"
 
 /* A name has fewer bytes. */
-#define LOG_MAX_NAME	SLOT_LOG_NAME
+#define LOG_MAX_NAME SLOT_LOG_NAME
 
 /* The statements planned for each log, each by who needs it. */
 enum
@@ -27,9 +28,9 @@ enum
 /* Is it a plain log?  insert.c says what that is. */
 typedef struct LogShape
 {
-	bool		known;			/* looked at already */
-	bool		plain;
-	Oid			stream_index;	/* unique on (stream, version) */
+	bool known; /* looked at already */
+	bool plain;
+	Oid stream_index; /* unique on (stream, version) */
 } LogShape;
 
 /*
@@ -39,39 +40,39 @@ typedef struct LogShape
 typedef struct PmLog
 {
 	const char *name;
-	Oid			relid;
-	Oid			seqid;
-	Oid			owner;			/* of the table */
-	const char *table;			/* qualified and quoted */
-	const char *stream;			/* the other columns, quoted */
+	Oid relid;
+	Oid seqid;
+	Oid owner;			/* of the table */
+	const char *table;	/* qualified and quoted */
+	const char *stream; /* the other columns, quoted */
 	const char *pos;
 	const char *version;
 	const char *type;
 	const char *data;
 	const char *metadata;
 	const char *recorded_at;
-	AttrNumber	attnum[EVENT_ATTRIBUTES + 1];	/* of them, by EVENT_POSITION and so on */
+	AttrNumber attnum[EVENT_ATTRIBUTES + 1]; /* of them, by EVENT_POSITION and so on */
 
-	bool		at_home;		/* its sequence was last looked at in this database */
-	bool		sequence_changed;	/* since it was last accepted */
+	bool at_home;		   /* its sequence was last looked at in this database */
+	bool sequence_changed; /* since it was last accepted */
 
 	/* Why it cannot be read or relied on, NULL if nothing is wrong. */
 	const char *problem;
 	const char *hint;
 
-	bool		stale;			/* it may have changed since */
-	LogShape	shape;
+	bool stale; /* it may have changed since */
+	LogShape shape;
 	MemoryContext context;
-	SPIPlanPtr	plans[LOG_PLANS];
+	SPIPlanPtr plans[LOG_PLANS];
 	struct PmLog *next_doomed;
 } PmLog;
 
 /* A log that may not have been looked at yet. */
 typedef struct LogSource
 {
-	char	   *name;
-	Oid			relid;
-	bool		at_home;		/* its sequence was last looked at in this database */
+	char *name;
+	Oid relid;
+	bool at_home; /* its sequence was last looked at in this database */
 } LogSource;
 
 extern void log_install(void);
@@ -101,4 +102,4 @@ extern List *log_relids(void);
 extern char *log_arg_name(FunctionCallInfo fcinfo, int arg);
 extern int64 log_arg_count(FunctionCallInfo fcinfo, int arg);
 
-#endif							/* PM_LOG_H */
+#endif /* PM_LOG_H */

@@ -10,24 +10,25 @@
 #include "access/xlog.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+
 #include "log/guard.h"
 #include "log/log.h"
 #include "log/log_adopt.h"
 #include "log/log_check.h"
 #include "log/log_index.h"
 #include "log/sequence.h"
-#include "storage/lmgr.h"
-#include "utils/builtins.h"
-#include "utils/lsyscache.h"
-#include "utils/rel.h"
-#include "utils/relcache.h"
 #include "shmem/wakeup.h"
 
 static AttrNumber
 log_position_attnum(PmLog *log)
 {
-	Relation	rel = relation_open(log->relid, NoLock);
-	AttrNumber	attnum;
+	Relation rel = relation_open(log->relid, NoLock);
+	AttrNumber attnum;
 
 	(void) sequence_of_log(rel, &attnum);
 	relation_close(rel, NoLock);
@@ -60,29 +61,32 @@ log_adopt_fit(PmLog *log, int64 *last, int64 *needed, bool nowait)
 static bool
 log_accept_sequence(PmLog *log, bool nowait)
 {
-	static ExecStatement accept = {
-		NULL,
-		"UPDATE pm_catalog.log SET sequence_file = $2, system_identifier = $3, database = $4 "
-		"WHERE name OPERATOR(pg_catalog.=) $1",
-		4, {TEXTOID, OIDOID, INT8OID, OIDOID}
-	};
-	ExecScope	scope;
-	Datum		values[4];
-	int64		last;
-	int64		needed;
+	static ExecStatement accept =
+		{NULL,
+		 "UPDATE pm_catalog.log SET sequence_file = $2, system_identifier = $3, database = $4 "
+		 "WHERE name OPERATOR(pg_catalog.=) $1",
+		 4,
+		 {TEXTOID, OIDOID, INT8OID, OIDOID}};
+	ExecScope scope;
+	Datum values[4];
+	int64 last;
+	int64 needed;
 	SequenceFit fit = log_adopt_fit(log, &last, &needed, nowait);
 
 	if (fit == SEQUENCE_LOCKED)
 		return false;
 	if (fit == SEQUENCE_BEHIND)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the sequence of log \"%s\" is at %lld, positions up to %lld have been used", log->name,
-						(long long) last, (long long) needed),
-				 errhint("SELECT pg_catalog.setval(%s, %lld), then try again.",
-						 quote_literal_cstr(quote_qualified_identifier(get_namespace_name(get_rel_namespace(log->seqid)),
-																	   get_rel_name(log->seqid))),
-						 (long long) needed)));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the sequence of log \"%s\" is at %lld, positions up to %lld have been used",
+					log->name, (long long) last, (long long) needed),
+			 errhint("SELECT pg_catalog.setval(%s, %lld), then try again.",
+					 quote_literal_cstr(
+						 quote_qualified_identifier(get_namespace_name(
+														get_rel_namespace(log->seqid)),
+													get_rel_name(log->seqid))),
+					 (long long) needed)));
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(log->name);
@@ -102,8 +106,8 @@ log_accept_sequence(PmLog *log, bool nowait)
 void
 log_repair(PmLog *log)
 {
-	ExecScope	scope;
-	AttrNumber	attnum;
+	ExecScope scope;
+	AttrNumber attnum;
 
 	/* Nobody writes while the guard and the sequence are put right. */
 	LockRelationOid(log->relid, AccessExclusiveLock);
@@ -124,8 +128,8 @@ log_repair(PmLog *log)
 bool
 log_adopt(const char *name, bool nowait)
 {
-	bool		locked = false;
-	PmLog	   *log = nowait ? log_open_nowait(name, &locked) : log_open(name);
+	bool locked = false;
+	PmLog *log = nowait ? log_open_nowait(name, &locked) : log_open(name);
 
 	if (locked)
 		return false;
@@ -145,8 +149,8 @@ log_adopt(const char *name, bool nowait)
 void
 log_adopt_unnamed(const LogSource *source)
 {
-	PmLog	   *log;
-	bool		locked;
+	PmLog *log;
+	bool locked;
 
 	if (source->at_home || get_rel_relkind(source->relid) == '\0' ||
 		!compat_class_ownercheck(source->relid, GetUserId()))
@@ -157,9 +161,8 @@ log_adopt_unnamed(const LogSource *source)
 		return;
 	locked |= log != NULL && !log_adopt(source->name, true);
 	if (locked)
-		ereport(NOTICE,
-				(errmsg("log \"%s\" is locked, and was left as it is", source->name),
-				 errhint("Call pm.resume again when it is free.")));
+		ereport(NOTICE, (errmsg("log \"%s\" is locked, and was left as it is", source->name),
+						 errhint("Call pm.resume again when it is free.")));
 }
 
 /* ---------- tables that are no logs yet ---------- */
@@ -168,8 +171,8 @@ log_adopt_unnamed(const LogSource *source)
 typedef struct LogAdoptColumn
 {
 	const char *name;
-	Oid			type;
-	bool		notnull;
+	Oid type;
+	bool notnull;
 } LogAdoptColumn;
 
 static const LogAdoptColumn log_adopt_columns[] = {
@@ -188,16 +191,16 @@ static const LogAdoptColumn log_adopt_columns[] = {
 static bool
 log_adopt_has_unique(Relation rel, int count, const AttrNumber *columns)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, RelationGetIndexList(rel))
 	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
 		Form_pg_index form = index->rd_index;
 		/* Not by the relation cache, which would simplify the predicate and so run it. */
-		bool		same = form->indisunique && form->indisvalid && form->indimmediate &&
-			form->indnkeyatts == count &&
-			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+		bool same = form->indisunique && form->indisvalid && form->indimmediate &&
+					form->indnkeyatts == count &&
+					heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 
 		for (int i = 0; same && i < count; i++)
 			same = form->indkey.values[i] == columns[i];
@@ -214,8 +217,8 @@ log_adopt_has_unique(Relation rel, int count, const AttrNumber *columns)
 static const char *
 log_adopt_lacks(Relation rel, const char *table, char **hint)
 {
-	AttrNumber	attnums[lengthof(log_adopt_columns)];
-	AttrNumber	identity = InvalidAttrNumber;
+	AttrNumber attnums[lengthof(log_adopt_columns)];
+	AttrNumber identity = InvalidAttrNumber;
 
 	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition ||
 		rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
@@ -241,8 +244,10 @@ log_adopt_lacks(Relation rel, const char *table, char **hint)
 	}
 	if (!OidIsValid(sequence_of_log(rel, &identity)) || identity != attnums[0])
 	{
-		*hint = psprintf("Run ALTER TABLE %s ALTER COLUMN position ADD GENERATED ALWAYS AS IDENTITY, "
-						 "or SET GENERATED ALWAYS.", table);
+		*hint =
+			psprintf("Run ALTER TABLE %s ALTER COLUMN position ADD GENERATED ALWAYS AS IDENTITY, "
+					 "or SET GENERATED ALWAYS.",
+					 table);
 		return "Its column \"position\" is not GENERATED ALWAYS AS IDENTITY.";
 	}
 	if (!log_adopt_has_unique(rel, 1, attnums))
@@ -271,16 +276,15 @@ log_adopt_found(void *arg, EventFields *event)
 static void
 log_adopt_check_positions(PmLog *log)
 {
-	bool		found = false;
+	bool found = false;
 
 	if (!log_index_read(log, PG_INT64_MIN, 0, 1, log_adopt_found, &found))
 		log_index_refuse(log);
 	if (found)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table %s cannot be made a log", log->table),
-				 errdetail("It has rows whose position is not above 0."),
-				 errhint("Give them other positions first.")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("table %s cannot be made a log", log->table),
+						errdetail("It has rows whose position is not above 0."),
+						errhint("Give them other positions first.")));
 }
 
 /*
@@ -289,16 +293,16 @@ log_adopt_check_positions(PmLog *log)
 static void
 log_adopt_sequence(PmLog *log)
 {
-	ExecScope	scope;
-	int64		last;
-	int64		needed;
+	ExecScope scope;
+	int64 last;
+	int64 needed;
 
 	/* Nobody else can have the sequence, but for a moment. */
 	if (log_adopt_fit(log, &last, &needed, false) == SEQUENCE_FITS)
 		return;
 	exec_begin_caller(&scope);
-	exec_command(psprintf("SELECT pg_catalog.setval(%u::pg_catalog.oid::pg_catalog.regclass, %lld)", log->seqid,
-						  (long long) needed));
+	exec_command(psprintf("SELECT pg_catalog.setval(%u::pg_catalog.oid::pg_catalog.regclass, %lld)",
+						  log->seqid, (long long) needed));
 	exec_end(&scope);
 }
 
@@ -310,13 +314,13 @@ log_adopt_sequence(PmLog *log)
 void
 log_adopt_table(const char *name, Oid relid)
 {
-	Relation	rel;
-	AttrNumber	attnum;
-	ExecScope	scope;
-	PmLog	   *log;
-	char	   *table;
+	Relation rel;
+	AttrNumber attnum;
+	ExecScope scope;
+	PmLog *log;
+	char *table;
 	const char *lacks;
-	char	   *hint = NULL;
+	char *hint = NULL;
 
 	if (!compat_class_ownercheck(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relid));
@@ -324,14 +328,14 @@ log_adopt_table(const char *name, Oid relid)
 	rel = relation_open(relid, AccessExclusiveLock);
 	if (!compat_class_ownercheck(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(rel));
-	table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel));
+	table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+									   RelationGetRelationName(rel));
 	lacks = log_adopt_lacks(rel, table, &hint);
 	if (lacks != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_TABLE),
-				 errmsg("relation \"%s\" already exists", get_rel_name(relid)),
-				 errdetail("It cannot be made a log. %s", lacks),
-				 hint ? errhint("%s", hint) : errhint("Give the log another name.")));
+		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_TABLE),
+						errmsg("relation \"%s\" already exists", get_rel_name(relid)),
+						errdetail("It cannot be made a log. %s", lacks),
+						hint ? errhint("%s", hint) : errhint("Give the log another name.")));
 	(void) sequence_of_log(rel, &attnum);
 	relation_close(rel, NoLock);
 
@@ -348,6 +352,5 @@ log_adopt_table(const char *name, Oid relid)
 	log_require_whole(log);
 	log_adopt_check_positions(log);
 	log_adopt_sequence(log);
-	ereport(NOTICE,
-			(errmsg("table %s exists, and is made event log \"%s\"", table, name)));
+	ereport(NOTICE, (errmsg("table %s exists, and is made event log \"%s\"", table, name)));
 }

@@ -12,4 +12,4 @@ extern void log_adopt_unnamed(const LogSource *source);
 extern void log_repair(PmLog *log);
 extern void log_adopt_table(const char *name, Oid relid);
 
-#endif							/* PM_LOG_ADOPT_H */
+#endif /* PM_LOG_ADOPT_H */

@@ -10,11 +10,12 @@
 #include "pm.h"
 
 #include "executor/executor.h"
-#include "log/log_audit.h"
 #include "nodes/makefuncs.h"
 #include "nodes/plannodes.h"
 #include "tcop/dest.h"
 #include "utils/snapmgr.h"
+
+#include "log/log_audit.h"
 
 /*
  * SELECT FROM log WHERE false
@@ -24,7 +25,7 @@ log_audit_statement(PmLog *log, AclMode rights)
 {
 	PlannedStmt *statement = makeNode(PlannedStmt);
 	RangeTblEntry *table = makeNode(RangeTblEntry);
-	Result	   *nothing = makeNode(Result);
+	Result *nothing = makeNode(Result);
 
 	nothing->resconstantqual = (Node *) list_make1(makeBoolConst(false, false));
 	table->rtekind = RTE_RELATION;
@@ -48,13 +49,14 @@ log_audit_statement(PmLog *log, AclMode rights)
 void
 log_audit(PmLog *log, AclMode rights)
 {
-	QueryDesc  *query;
+	QueryDesc *query;
 
 	if (ExecutorCheckPerms_hook == NULL)
 		return;
 	PushActiveSnapshot(GetTransactionSnapshot());
-	query = CreateQueryDesc(log_audit_statement(log, rights), psprintf("SELECT FROM %s", log->table),
-							GetActiveSnapshot(), InvalidSnapshot, None_Receiver, NULL, NULL, 0);
+	query = CreateQueryDesc(log_audit_statement(log, rights),
+							psprintf("SELECT FROM %s", log->table), GetActiveSnapshot(),
+							InvalidSnapshot, None_Receiver, NULL, NULL, 0);
 	ExecutorStart(query, 0);
 	ExecutorFinish(query);
 	ExecutorEnd(query);

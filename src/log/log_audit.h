@@ -5,9 +5,10 @@
 #ifndef PM_LOG_AUDIT_H
 #define PM_LOG_AUDIT_H
 
-#include "log/log.h"
 #include "nodes/parsenodes.h"
+
+#include "log/log.h"
 
 extern void log_audit(PmLog *log, AclMode rights);
 
-#endif							/* PM_LOG_AUDIT_H */
+#endif /* PM_LOG_AUDIT_H */

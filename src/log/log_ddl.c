@@ -13,20 +13,21 @@
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "manager/cursor.h"
-#include "log/guard.h"
-#include "base/identifier.h"
-#include "log/log.h"
-#include "log/log_adopt.h"
 #include "nodes/makefuncs.h"
-#include "log/sequence.h"
-#include "shmem/slot.h"
 #include "storage/lmgr.h"
-#include "log/trimmed.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+#include "base/identifier.h"
+#include "log/guard.h"
+#include "log/log.h"
+#include "log/log_adopt.h"
+#include "log/sequence.h"
+#include "log/trimmed.h"
+#include "manager/cursor.h"
+#include "shmem/slot.h"
 #include "shmem/wakeup.h"
 
 PG_FUNCTION_INFO_V1(pm_create_log);
@@ -41,12 +42,12 @@ log_followers(const char *name)
 	static ExecStatement followers = {
 		NULL,
 		"SELECT pg_catalog.string_agg(DISTINCT process_manager, ', ') FROM pm_catalog.cursor WHERE log OPERATOR(pg_catalog.=) $1",
-		1, {TEXTOID}
-	};
-	ExecScope	scope;
-	Datum		values[1];
+		1,
+		{TEXTOID}};
+	ExecScope scope;
+	Datum values[1];
 	MemoryContext caller = CurrentMemoryContext;
-	char	   *names;
+	char *names;
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(name);
@@ -66,10 +67,10 @@ log_insert(const char *name, Oid relid, Oid file)
 		"INSERT INTO pm_catalog.log (name, source, pos, stream, version, type, data, metadata, recorded_at, sequence_file, "
 		"system_identifier, database) VALUES ($1, $2::pg_catalog.oid::pg_catalog.regclass, 'position', 'stream', 'version', 'type', 'data', 'metadata', "
 		"'recorded_at', $3, $4, $5)",
-		5, {TEXTOID, OIDOID, OIDOID, INT8OID, OIDOID}
-	};
-	ExecScope	scope;
-	Datum		values[5];
+		5,
+		{TEXTOID, OIDOID, OIDOID, INT8OID, OIDOID}};
+	ExecScope scope;
+	Datum values[5];
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(name);
@@ -85,13 +86,10 @@ log_insert(const char *name, Oid relid, Oid file)
 void
 log_delete(const char *name)
 {
-	static ExecStatement delete_log = {
-		NULL,
-		"DELETE FROM pm_catalog.log WHERE name OPERATOR(pg_catalog.=) $1",
-		1, {TEXTOID}
-	};
-	ExecScope	scope;
-	Datum		values[1];
+	static ExecStatement delete_log =
+		{NULL, "DELETE FROM pm_catalog.log WHERE name OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}};
+	ExecScope scope;
+	Datum values[1];
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(name);
@@ -107,9 +105,9 @@ log_require_owner(PmLog *log)
 	if (get_rel_relkind(log->relid) == '\0')
 	{
 		if (!superuser())
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("must be superuser to change log \"%s\", whose table is gone", log->name)));
+			ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+							errmsg("must be superuser to change log \"%s\", whose table is gone",
+								   log->name)));
 	}
 	else if (!compat_class_ownercheck(log->relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, log->name);
@@ -130,13 +128,13 @@ log_take(PmLog *log)
 static void *
 log_form_source(uint64 row)
 {
-	LogSource  *source = palloc(sizeof(LogSource));
-	bool		isnull;
+	LogSource *source = palloc(sizeof(LogSource));
+	bool isnull;
 
 	source->name = exec_text(row, 1);
 	source->relid = DatumGetObjectId(exec_value(row, 2, &isnull));
 	source->at_home = DatumGetInt64(exec_value(row, 3, &isnull)) == (int64) GetSystemIdentifier() &&
-		DatumGetObjectId(exec_value(row, 4, &isnull)) == MyDatabaseId;
+					  DatumGetObjectId(exec_value(row, 4, &isnull)) == MyDatabaseId;
 	return source;
 }
 
@@ -146,12 +144,12 @@ log_form_source(uint64 row)
 List *
 log_sources(void)
 {
-	static ExecStatement sources = {
-		NULL,
-		"SELECT name, source::pg_catalog.oid, system_identifier, database FROM pm_catalog.log "
-		"ORDER BY name",
-		0, {InvalidOid}
-	};
+	static ExecStatement sources =
+		{NULL,
+		 "SELECT name, source::pg_catalog.oid, system_identifier, database FROM pm_catalog.log "
+		 "ORDER BY name",
+		 0,
+		 {InvalidOid}};
 
 	return exec_list(&sources, NULL, NULL, log_form_source);
 }
@@ -162,15 +160,14 @@ log_sources(void)
 List *
 log_relids(void)
 {
-	static ExecStatement relids = {
-		NULL,
-		"SELECT source::pg_catalog.oid FROM pm_catalog.log",
-		0, {InvalidOid}
-	};
+	static ExecStatement relids = {NULL,
+								   "SELECT source::pg_catalog.oid FROM pm_catalog.log",
+								   0,
+								   {InvalidOid}};
 	MemoryContext caller = CurrentMemoryContext;
-	List	   *result = NIL;
-	ExecScope	scope;
-	bool		isnull;
+	List *result = NIL;
+	ExecScope scope;
+	bool isnull;
 
 	exec_begin_owner(&scope);
 	exec_statement(&relids, NULL, NULL);
@@ -194,12 +191,12 @@ log_of_table(Oid relid)
 	static ExecStatement of_table = {
 		NULL,
 		"SELECT name FROM pm_catalog.log WHERE source OPERATOR(pg_catalog.=) $1::pg_catalog.oid::pg_catalog.regclass",
-		1, {OIDOID}
-	};
+		1,
+		{OIDOID}};
 	MemoryContext caller = CurrentMemoryContext;
-	Datum		values[1] = {ObjectIdGetDatum(relid)};
-	ExecScope	scope;
-	char	   *name = NULL;
+	Datum values[1] = {ObjectIdGetDatum(relid)};
+	ExecScope scope;
+	char *name = NULL;
 
 	exec_begin_owner(&scope);
 	if (exec_statement(&of_table, values, NULL) > 0)
@@ -216,14 +213,13 @@ static void
 log_create_again(PmLog *log)
 {
 	const char *name = pstrdup(log->name);
-	char	   *followers;
+	char *followers;
 
 	if (get_rel_relkind(log->relid) != '\0')
 	{
 		if (log->problem == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_OBJECT),
-					 errmsg("event log \"%s\" already exists", log->name)));
+			ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
+							errmsg("event log \"%s\" already exists", log->name)));
 		log_require_owner(log);
 		log_repair(log_take(log));
 		CommandCounterIncrement();
@@ -248,22 +244,24 @@ log_create_again(PmLog *log)
 static void
 log_create_table(const char *name, const char *relname, Oid nsp)
 {
-	char	   *table = quote_qualified_identifier(get_namespace_name(nsp), relname);
-	ExecScope	scope;
-	AttrNumber	attnum;
-	Oid			relid;
-	Relation	rel;
+	char *table = quote_qualified_identifier(get_namespace_name(nsp), relname);
+	ExecScope scope;
+	AttrNumber attnum;
+	Oid relid;
+	Relation rel;
 
 	exec_begin_caller(&scope);
-	exec_command(psprintf("CREATE TABLE %s ("
-						  "position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "
-						  "stream text NOT NULL, "
-						  "version bigint, "
-						  "type text NOT NULL, "
-						  "data jsonb NOT NULL DEFAULT '{}', "
-						  "metadata jsonb NOT NULL DEFAULT '{}', "
-						  "recorded_at timestamptz NOT NULL DEFAULT pg_catalog.statement_timestamp(), "
-						  "UNIQUE (stream, version))", table));
+	exec_command(
+		psprintf("CREATE TABLE %s ("
+				 "position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "
+				 "stream text NOT NULL, "
+				 "version bigint, "
+				 "type text NOT NULL, "
+				 "data jsonb NOT NULL DEFAULT '{}', "
+				 "metadata jsonb NOT NULL DEFAULT '{}', "
+				 "recorded_at timestamptz NOT NULL DEFAULT pg_catalog.statement_timestamp(), "
+				 "UNIQUE (stream, version))",
+				 table));
 	relid = get_relname_relid(relname, nsp);
 	rel = relation_open(relid, AccessExclusiveLock);
 	(void) sequence_of_log(rel, &attnum);
@@ -280,7 +278,7 @@ static RangeVar *
 log_range(List *parts)
 {
 	return list_length(parts) == 1 ? makeRangeVar(NULL, linitial(parts), -1) :
-		makeRangeVar(linitial(parts), lsecond(parts), -1);
+									 makeRangeVar(linitial(parts), lsecond(parts), -1);
 }
 
 /*
@@ -293,27 +291,28 @@ log_range(List *parts)
 Datum
 pm_create_log(PG_FUNCTION_ARGS)
 {
-	char	   *given = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	List	   *parts = identifier_split(given);
-	char	   *name = log_normalize(given);
-	PmLog	   *log;
-	RangeVar   *range;
-	Oid			nsp;
-	Oid			relid;
-	char	   *other;
+	char *given = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	List *parts = identifier_split(given);
+	char *name = log_normalize(given);
+	PmLog *log;
+	RangeVar *range;
+	Oid nsp;
+	Oid relid;
+	char *other;
 
 	highwater_require_fresh_snapshots("pm.create_log");
 	exec_require_writable("pm.create_log");
 	if (parts == NIL || list_length(parts) > 2)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("invalid name of a log: \"%s\"", given),
-				 errhint("A log is named as its table: name or schema.name, in double quotes where SQL needs them.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_NAME), errmsg("invalid name of a log: \"%s\"", given),
+			 errhint(
+				 "A log is named as its table: name or schema.name, in double quotes where SQL needs them.")));
 
 	log = log_get(name, true);
 	if (log != NULL)
 	{
-		bool		repaired = get_rel_relkind(log->relid) != '\0';
+		bool repaired = get_rel_relkind(log->relid) != '\0';
 
 		log_create_again(log);
 		if (repaired)
@@ -323,10 +322,9 @@ pm_create_log(PG_FUNCTION_ARGS)
 	range = log_range(parts);
 	nsp = RangeVarGetCreationNamespace(range);
 	if (isTempNamespace(nsp))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				 errmsg("an event log cannot be a temporary table"),
-				 errhint("Name a schema, or change the search_path.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+						errmsg("an event log cannot be a temporary table"),
+						errhint("Name a schema, or change the search_path.")));
 	relid = get_relname_relid(range->relname, nsp);
 	if (!OidIsValid(relid))
 		log_create_table(name, range->relname, nsp);
@@ -345,15 +343,16 @@ pm_create_log(PG_FUNCTION_ARGS)
 static Oid
 log_stray_guard(const char *name)
 {
-	List	   *parts = identifier_split(name);
-	Oid			relid;
-	Relation	rel;
-	bool		guarded;
+	List *parts = identifier_split(name);
+	Oid relid;
+	Relation rel;
+	bool guarded;
 
 	if (parts == NIL || list_length(parts) > 2)
 		return InvalidOid;
 	relid = RangeVarGetRelid(log_range(parts), NoLock, true);
-	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_RELATION || log_of_table(relid) != NULL)
+	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_RELATION ||
+		log_of_table(relid) != NULL)
 		return InvalidOid;
 	if (!compat_class_ownercheck(relid, GetUserId()))
 		return InvalidOid;
@@ -366,7 +365,7 @@ log_stray_guard(const char *name)
 static void
 log_take_guard_off(Oid relid)
 {
-	ExecScope	scope;
+	ExecScope scope;
 
 	exec_begin_caller(&scope);
 	guard_take_off(relid);
@@ -379,7 +378,7 @@ log_take_guard_off(Oid relid)
 static void
 log_drop_stray(const char *name)
 {
-	Oid			stray = log_stray_guard(name);
+	Oid stray = log_stray_guard(name);
 
 	if (OidIsValid(stray))
 		LockRelationOid(stray, AccessExclusiveLock);
@@ -387,23 +386,21 @@ log_drop_stray(const char *name)
 		(void) log_get(name, false);
 	/* As with a log, what is there now counts. */
 	if (!OidIsValid(stray) || log_stray_guard(name) != stray)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("event log \"%s\" was replaced", name)));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("event log \"%s\" was replaced", name)));
 	log_take_guard_off(stray);
 }
 
 static void
 log_require_unfollowed(PmLog *log)
 {
-	char	   *followers = log_followers(log->name);
+	char *followers = log_followers(log->name);
 
 	if (followers != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("cannot drop log \"%s\" while it is followed", log->name),
-				 errdetail("It is followed by: %s.", followers),
-				 errhint("End that with pm.unfollow or pm.unregister first.")));
+		ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+						errmsg("cannot drop log \"%s\" while it is followed", log->name),
+						errdetail("It is followed by: %s.", followers),
+						errhint("End that with pm.unfollow or pm.unregister first.")));
 }
 
 /*
@@ -414,8 +411,8 @@ log_require_unfollowed(PmLog *log)
 Datum
 pm_drop_log(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	PmLog	   *log;
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	PmLog *log;
 
 	/* An old snapshot would not see who follows it. */
 	highwater_require_fresh_snapshots("pm.drop_log");

@@ -23,16 +23,17 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_type.h"
-#include "shmem/crash.h"
 #include "executor/tuptable.h"
-#include "log/log_audit.h"
-#include "log/log_index.h"
-#include "log/log_trouble.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "log/log_audit.h"
+#include "log/log_index.h"
+#include "log/log_trouble.h"
+#include "shmem/crash.h"
 
 /* ---------- a scan ---------- */
 
@@ -43,19 +44,20 @@
 static void
 log_index_require_types(PmLog *log, Relation rel)
 {
-	static const Oid types[EVENT_ATTRIBUTES + 1] = {
-		[EVENT_POSITION] = INT8OID,[EVENT_STREAM] = TEXTOID,[EVENT_VERSION] = INT8OID,
-		[EVENT_TYPE] = TEXTOID,[EVENT_DATA] = JSONBOID,[EVENT_METADATA] = JSONBOID,
-		[EVENT_RECORDED_AT] = TIMESTAMPTZOID
-	};
-	TupleDesc	desc = RelationGetDescr(rel);
+	static const Oid types[EVENT_ATTRIBUTES + 1] = {[EVENT_POSITION] = INT8OID,
+													[EVENT_STREAM] = TEXTOID,
+													[EVENT_VERSION] = INT8OID,
+													[EVENT_TYPE] = TEXTOID,
+													[EVENT_DATA] = JSONBOID,
+													[EVENT_METADATA] = JSONBOID,
+													[EVENT_RECORDED_AT] = TIMESTAMPTZOID};
+	TupleDesc desc = RelationGetDescr(rel);
 
 	for (int i = EVENT_POSITION; i <= EVENT_ATTRIBUTES; i++)
 	{
-		AttrNumber	attnum = log->attnum[i];
+		AttrNumber attnum = log->attnum[i];
 
-		if (attnum < 1 || attnum > desc->natts ||
-			TupleDescAttr(desc, attnum - 1)->attisdropped ||
+		if (attnum < 1 || attnum > desc->natts || TupleDescAttr(desc, attnum - 1)->attisdropped ||
 			TupleDescAttr(desc, attnum - 1)->attgenerated == COMPAT_GENERATED_VIRTUAL ||
 			TupleDescAttr(desc, attnum - 1)->atttypid != types[i])
 			log_refuse_types(log);
@@ -84,10 +86,10 @@ static bool
 log_index_usable(Relation index)
 {
 	return index->rd_index->indisvalid &&
-		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
-		(!index->rd_index->indcheckxmin ||
-		 TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data),
-							   TransactionXmin));
+		   heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
+		   (!index->rd_index->indcheckxmin ||
+			TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data),
+								  TransactionXmin));
 }
 
 /*
@@ -96,13 +98,13 @@ log_index_usable(Relation index)
 bool
 log_index_choose(LogIndexScan *scan, LogIndexFits fits)
 {
-	List	   *indexes = RelationGetIndexList(scan->rel);
-	ListCell   *lc;
+	List *indexes = RelationGetIndexList(scan->rel);
+	ListCell *lc;
 
 	Assert(scan->index == NULL);
 	foreach(lc, indexes)
 	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
 
 		if (log_index_usable(index) && fits(scan, index))
 		{
@@ -122,9 +124,9 @@ bool
 log_index_of_positions(LogIndexScan *scan, Relation index)
 {
 	return index->rd_rel->relam == BTREE_AM_OID &&
-		index->rd_index->indkey.values[0] == scan->log->attnum[EVENT_POSITION] &&
-		index->rd_opfamily[0] == INTEGER_BTREE_FAM_OID && index->rd_opcintype[0] == INT8OID &&
-		(index->rd_indoption[0] & INDOPTION_DESC) == 0;
+		   index->rd_index->indkey.values[0] == scan->log->attnum[EVENT_POSITION] &&
+		   index->rd_opfamily[0] == INTEGER_BTREE_FAM_OID && index->rd_opcintype[0] == INT8OID &&
+		   (index->rd_indoption[0] & INDOPTION_DESC) == 0;
 }
 
 /*
@@ -205,7 +207,7 @@ log_index_begin_positions(LogIndexScan *scan, PmLog *log, int64 after, int64 up_
 void
 log_index_refuse(PmLog *log)
 {
-	LogTrouble	trouble;
+	LogTrouble trouble;
 
 	log_trouble_no_index(&trouble, log);
 	log_trouble_raise(&trouble);
@@ -215,7 +217,7 @@ bool
 log_index_exists(PmLog *log)
 {
 	LogIndexScan scan;
-	bool		exists;
+	bool exists;
 
 	log_index_begin(&scan, log);
 	exists = log_index_choose(&scan, log_index_of_positions);
@@ -230,13 +232,13 @@ bool
 log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at)
 {
 	LogIndexScan scan;
-	bool		isnull = true;
+	bool isnull = true;
 
 	if (!log_index_begin_positions(&scan, log, after, PG_INT64_MAX))
 		return false;
 	if (log_index_next(&scan, ForwardScanDirection))
-		*recorded_at = DatumGetTimestampTz(slot_getattr(scan.slot, log->attnum[EVENT_RECORDED_AT],
-														&isnull));
+		*recorded_at = DatumGetTimestampTz(
+			slot_getattr(scan.slot, log->attnum[EVENT_RECORDED_AT], &isnull));
 	log_index_end(&scan);
 	return !isnull;
 }
@@ -249,8 +251,8 @@ bool
 log_index_last(PmLog *log, int64 after, int64 *position, bool *known)
 {
 	LogIndexScan scan;
-	bool		isnull = true;
-	bool		begun = log_index_begin_positions(&scan, log, after, PG_INT64_MAX);
+	bool isnull = true;
+	bool begun = log_index_begin_positions(&scan, log, after, PG_INT64_MAX);
 
 	if (known != NULL)
 		*known = begun;
@@ -272,19 +274,19 @@ bool
 log_index_since(PmLog *log, TimestampTz since, int64 *position)
 {
 	LogIndexScan scan;
-	bool		found = false;
+	bool found = false;
 
 	if (!log_index_begin_positions(&scan, log, PG_INT64_MIN, PG_INT64_MAX))
 		log_index_refuse(log);
 	while (!found && log_index_next(&scan, ForwardScanDirection))
 	{
-		bool		isnull;
-		Datum		recorded_at = slot_getattr(scan.slot, log->attnum[EVENT_RECORDED_AT], &isnull);
+		bool isnull;
+		Datum recorded_at = slot_getattr(scan.slot, log->attnum[EVENT_RECORDED_AT], &isnull);
 
 		found = !isnull && DatumGetTimestampTz(recorded_at) >= since;
 		if (found)
-			*position = DatumGetInt64(slot_getattr(scan.slot, log->attnum[EVENT_POSITION],
-												   &isnull));
+			*position = DatumGetInt64(
+				slot_getattr(scan.slot, log->attnum[EVENT_POSITION], &isnull));
 	}
 	log_index_end(&scan);
 	return found;
@@ -295,25 +297,24 @@ log_index_since(PmLog *log, TimestampTz since, int64 *position)
  * max_count.  False when there is no index to go along.
  */
 bool
-log_index_read(PmLog *log, int64 after, int64 up_to, int64 max_count,
-			   LogIndexTake take, void *arg)
+log_index_read(PmLog *log, int64 after, int64 up_to, int64 max_count, LogIndexTake take, void *arg)
 {
 	LogIndexScan scan;
 	EventFields event;
-	bool		more = true;
+	bool more = true;
 
 	if (!log_index_begin_positions(&scan, log, after, up_to))
 		return false;
 	log_audit(log, ACL_SELECT);
 	for (int64 count = 0; more && count < max_count; count++)
 	{
-		bool		isnull;
+		bool isnull;
 
 		if (!log_index_next(&scan, ForwardScanDirection))
 			break;
 		/* Before anything else of it is looked at. */
-		crash_mark_position(DatumGetInt64(slot_getattr(scan.slot, log->attnum[EVENT_POSITION],
-													   &isnull)));
+		crash_mark_position(
+			DatumGetInt64(slot_getattr(scan.slot, log->attnum[EVENT_POSITION], &isnull)));
 		log_index_event(&scan, &event);
 		more = take(arg, &event);
 	}

@@ -7,27 +7,28 @@
 
 #include "access/genam.h"
 #include "access/skey.h"
-#include "log/log.h"
 #include "utils/snapshot.h"
 #include "utils/timestamp.h"
 
+#include "log/log.h"
+
 /* Takes an event, whose values live until the next; false ends the reading. */
-typedef bool (*LogIndexTake) (void *arg, EventFields *event);
+typedef bool (*LogIndexTake)(void *arg, EventFields *event);
 
 /* A scan of a log's events. */
 typedef struct LogIndexScan
 {
-	PmLog	   *log;
-	Datum		name;			/* of the log, text */
-	Relation	rel;
-	Relation	index;			/* NULL: none yet */
-	Snapshot	snapshot;
-	IndexScanDesc scan;			/* NULL: none yet */
+	PmLog *log;
+	Datum name; /* of the log, text */
+	Relation rel;
+	Relation index; /* NULL: none yet */
+	Snapshot snapshot;
+	IndexScanDesc scan; /* NULL: none yet */
 	TupleTableSlot *slot;
 } LogIndexScan;
 
 /* Is it the index that is looked for? */
-typedef bool (*LogIndexFits) (LogIndexScan *scan, Relation index);
+typedef bool (*LogIndexFits)(LogIndexScan *scan, Relation index);
 
 extern void log_index_begin(LogIndexScan *scan, PmLog *log);
 extern bool log_index_choose(LogIndexScan *scan, LogIndexFits fits);
@@ -43,7 +44,7 @@ extern bool log_index_exists(PmLog *log);
 extern bool log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at);
 extern bool log_index_last(PmLog *log, int64 after, int64 *position, bool *known);
 extern bool log_index_since(PmLog *log, TimestampTz since, int64 *position);
-extern bool log_index_read(PmLog *log, int64 after, int64 up_to, int64 max_count,
-						   LogIndexTake take, void *arg);
+extern bool log_index_read(PmLog *log, int64 after, int64 up_to, int64 max_count, LogIndexTake take,
+						   void *arg);
 
-#endif							/* PM_LOG_INDEX_H */
+#endif /* PM_LOG_INDEX_H */

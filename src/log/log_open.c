@@ -11,8 +11,9 @@
  */
 #include "pm.h"
 
-#include "log/log.h"
 #include "storage/lmgr.h"
+
+#include "log/log.h"
 
 /*
  * The log as it is once its table is locked until the end of the transaction.
@@ -20,15 +21,14 @@
 PmLog *
 log_lock(PmLog *log, LOCKMODE mode)
 {
-	Oid			relid = log->relid;
+	Oid relid = log->relid;
 
 	LockRelationOid(relid, mode);
 	/* Locking took in what changed before: look again. */
 	log = log_get(log->name, false);
 	if (log->relid != relid)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("event log \"%s\" was replaced", log->name)));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("event log \"%s\" was replaced", log->name)));
 	return log;
 }
 
@@ -48,8 +48,8 @@ log_open(const char *name)
 PmLog *
 log_open_nowait(const char *name, bool *locked)
 {
-	PmLog	   *log = log_get_nowait(name, locked);
-	Oid			relid;
+	PmLog *log = log_get_nowait(name, locked);
+	Oid relid;
 
 	if (log == NULL)
 		return NULL;
@@ -76,8 +76,8 @@ log_open_nowait(const char *name, bool *locked)
 PmLog *
 log_open_as(const char *name, Oid role)
 {
-	Oid			relid;
-	char	   *found = log_find(name, &relid, false);
+	Oid relid;
+	char *found = log_find(name, &relid, false);
 
 	log_require_right(found, relid, role);
 	return log_open(found);

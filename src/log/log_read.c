@@ -13,8 +13,6 @@
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
-#include "log/log_audit.h"
-#include "log/log_read.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -22,12 +20,15 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "log/log_audit.h"
+#include "log/log_read.h"
+
 /* Room for so many rows to begin with. */
-#define LOG_READ_ROOM	64
+#define LOG_READ_ROOM 64
 
 /* The GIN operator families jsonb_ops and jsonb_path_ops, which have no names in C. */
 #define LOG_READ_JSONB_OPS		4036
-#define LOG_READ_JSONB_PATH_OPS	4037
+#define LOG_READ_JSONB_PATH_OPS 4037
 
 /* ---------- by type ---------- */
 
@@ -37,14 +38,14 @@
 void
 log_types_begin(LogTypes *types, PmLog *log, Datum array)
 {
-	Datum	   *elements;
-	bool	   *nulls;
-	int			count;
-	Oid			type;
-	int32		typmod;
+	Datum *elements;
+	bool *nulls;
+	int count;
+	Oid type;
+	int32 typmod;
 
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT,
-					  &elements, &nulls, &count);
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements,
+					  &nulls, &count);
 	types->types = elements;
 	types->count = 0;
 	for (int i = 0; i < count; i++)
@@ -68,17 +69,17 @@ log_types_have(const LogTypes *types, const EventFields *event)
 /* An event of the stream. */
 typedef struct StreamRow
 {
-	bool		versionless;
-	int64		version;
-	int64		position;
+	bool versionless;
+	int64 version;
+	int64 position;
 	ItemPointerData tid;
 } StreamRow;
 
 typedef struct StreamRows
 {
-	int64		count;
-	int64		room;
-	StreamRow  *rows;
+	int64 count;
+	int64 room;
+	StreamRow *rows;
 } StreamRows;
 
 /*
@@ -87,22 +88,22 @@ typedef struct StreamRows
 static bool
 log_read_of_streams(LogIndexScan *scan, Relation index)
 {
-	AttrNumber	stream = scan->log->attnum[EVENT_STREAM];
+	AttrNumber stream = scan->log->attnum[EVENT_STREAM];
 
 	return index->rd_rel->relam == BTREE_AM_OID && index->rd_index->indisunique &&
-		index->rd_index->indnkeyatts == 2 && index->rd_index->indkey.values[0] == stream &&
-		index->rd_index->indkey.values[1] == scan->log->attnum[EVENT_VERSION] &&
-		index->rd_opfamily[0] == TEXT_BTREE_FAM_OID && index->rd_opcintype[0] == TEXTOID &&
-		index->rd_opfamily[1] == INTEGER_BTREE_FAM_OID && index->rd_opcintype[1] == INT8OID &&
-		index->rd_indoption[0] == 0 && index->rd_indoption[1] == 0 &&
-		index->rd_indcollation[0] ==
-		TupleDescAttr(RelationGetDescr(scan->rel), stream - 1)->attcollation;
+		   index->rd_index->indnkeyatts == 2 && index->rd_index->indkey.values[0] == stream &&
+		   index->rd_index->indkey.values[1] == scan->log->attnum[EVENT_VERSION] &&
+		   index->rd_opfamily[0] == TEXT_BTREE_FAM_OID && index->rd_opcintype[0] == TEXTOID &&
+		   index->rd_opfamily[1] == INTEGER_BTREE_FAM_OID && index->rd_opcintype[1] == INT8OID &&
+		   index->rd_indoption[0] == 0 && index->rd_indoption[1] == 0 &&
+		   index->rd_indcollation[0] ==
+			   TupleDescAttr(RelationGetDescr(scan->rel), stream - 1)->attcollation;
 }
 
 static int64
 log_read_attribute(LogIndexScan *scan, int attribute, bool *isnull)
 {
-	Datum		value = slot_getattr(scan->slot, scan->log->attnum[attribute], isnull);
+	Datum value = slot_getattr(scan->slot, scan->log->attnum[attribute], isnull);
 
 	return *isnull ? 0 : DatumGetInt64(value);
 }
@@ -110,14 +111,14 @@ log_read_attribute(LogIndexScan *scan, int attribute, bool *isnull)
 static void
 log_read_note(StreamRows *rows, LogIndexScan *scan)
 {
-	StreamRow  *row;
-	bool		isnull;
+	StreamRow *row;
+	bool isnull;
 
 	if (rows->count == rows->room)
 	{
 		rows->room = Max(rows->room * 2, LOG_READ_ROOM);
 		rows->rows = rows->rows == NULL ? palloc(sizeof(StreamRow) * rows->room) :
-			repalloc_huge(rows->rows, sizeof(StreamRow) * rows->room);
+										  repalloc_huge(rows->rows, sizeof(StreamRow) * rows->room);
 	}
 	row = &rows->rows[rows->count++];
 	row->version = log_read_attribute(scan, EVENT_VERSION, &row->versionless);
@@ -131,10 +132,10 @@ log_read_note(StreamRows *rows, LogIndexScan *scan)
 static void
 log_read_after(LogIndexScan *scan, ScanKey keys, Datum stream, int64 after)
 {
-	Oid			collation = scan->index->rd_indcollation[0];
+	Oid collation = scan->index->rd_indcollation[0];
 
-	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, collation,
-						   F_TEXTEQ, stream);
+	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, collation, F_TEXTEQ,
+						   stream);
 	ScanKeyEntryInitialize(&keys[1], 0, 2, BTGreaterStrategyNumber, InvalidOid, InvalidOid,
 						   F_INT8GT, Int64GetDatum(after));
 	log_index_along(scan, keys, 2);
@@ -169,10 +170,10 @@ log_read_along_stream(LogIndexScan *scan, Datum stream, int64 after, int64 max_c
 static bool
 log_read_is_of(LogIndexScan *scan, Datum stream)
 {
-	AttrNumber	attnum = scan->log->attnum[EVENT_STREAM];
-	Oid			collation = TupleDescAttr(RelationGetDescr(scan->rel), attnum - 1)->attcollation;
-	bool		isnull;
-	Datum		value = slot_getattr(scan->slot, attnum, &isnull);
+	AttrNumber attnum = scan->log->attnum[EVENT_STREAM];
+	Oid collation = TupleDescAttr(RelationGetDescr(scan->rel), attnum - 1)->attcollation;
+	bool isnull;
+	Datum value = slot_getattr(scan->slot, attnum, &isnull);
 
 	return !isnull && DatumGetBool(DirectFunctionCall2Coll(texteq, collation, value, stream));
 }
@@ -186,8 +187,8 @@ log_read_all(LogIndexScan *scan, Datum stream, int64 after, StreamRows *rows)
 	log_index_along(scan, NULL, 0);
 	while (log_index_next(scan, ForwardScanDirection))
 	{
-		bool		isnull;
-		int64		version;
+		bool isnull;
+		int64 version;
 
 		if (!log_read_is_of(scan, stream))
 			continue;
@@ -216,11 +217,11 @@ log_read_compare(const void *a, const void *b)
  * by position, and only when reading from the stream's beginning.
  */
 void
-log_read_stream(PmLog *log, Datum stream, int64 after, int64 max_count,
-				LogIndexTake take, void *arg)
+log_read_stream(PmLog *log, Datum stream, int64 after, int64 max_count, LogIndexTake take,
+				void *arg)
 {
 	LogIndexScan scan;
-	StreamRows	rows = {0, 0, NULL};
+	StreamRows rows = {0, 0, NULL};
 	EventFields event;
 
 	log_index_begin(&scan, log);
@@ -253,7 +254,7 @@ static bool
 log_read_goes_on(LogIndexScan *scan, bool by_stream, Datum stream, int64 version)
 {
 	ScanKeyData keys[2];
-	bool		isnull;
+	bool isnull;
 
 	if (by_stream)
 	{
@@ -275,7 +276,7 @@ void
 log_read_ends(PmLog *log, Datum *streams, Datum *versions, int count, bool *goes_on)
 {
 	LogIndexScan scan;
-	bool		by_stream;
+	bool by_stream;
 
 	log_index_begin(&scan, log);
 	by_stream = log_index_choose(&scan, log_read_of_streams);
@@ -295,9 +296,9 @@ static bool
 log_read_of_metadata(LogIndexScan *scan, Relation index)
 {
 	return index->rd_rel->relam == GIN_AM_OID &&
-		index->rd_index->indkey.values[0] == scan->log->attnum[EVENT_METADATA] &&
-		(index->rd_opfamily[0] == LOG_READ_JSONB_OPS ||
-		 index->rd_opfamily[0] == LOG_READ_JSONB_PATH_OPS);
+		   index->rd_index->indkey.values[0] == scan->log->attnum[EVENT_METADATA] &&
+		   (index->rd_opfamily[0] == LOG_READ_JSONB_OPS ||
+			index->rd_opfamily[0] == LOG_READ_JSONB_PATH_OPS);
 }
 
 /*
@@ -306,9 +307,9 @@ log_read_of_metadata(LogIndexScan *scan, Relation index)
 static TIDBitmap *
 log_read_bitmap(LogIndexScan *scan, List *notes)
 {
-	TIDBitmap  *bitmap = tbm_create((Size) work_mem * 1024, NULL);
+	TIDBitmap *bitmap = tbm_create((Size) work_mem * 1024, NULL);
 	IndexScanDesc index_scan = compat_index_beginscan_bitmap(scan->index, scan->snapshot, 1);
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, notes)
 	{
@@ -331,11 +332,11 @@ static void
 log_read_page(LogIndexScan *scan, IndexFetchTableData *fetch, BlockNumber block,
 			  OffsetNumber *offsets, int count, LogIndexTake take, void *arg)
 {
-	bool		lossy = count < 0;
+	bool lossy = count < 0;
 
 	for (int i = 0; i < (lossy ? MaxHeapTuplesPerPage : count); i++)
 	{
-		bool		again = false;
+		bool again = false;
 		EventFields event;
 		ItemPointerData tid;
 
@@ -357,11 +358,11 @@ log_read_containing(PmLog *log, List *notes, LogIndexTake take, void *arg)
 {
 	LogIndexScan scan;
 	OffsetNumber offsets[MaxHeapTuplesPerPage];
-	TIDBitmap  *bitmap;
+	TIDBitmap *bitmap;
 	CompatBitmapIterator *iterator;
 	IndexFetchTableData *fetch;
 	BlockNumber block;
-	int			count;
+	int count;
 
 	log_index_begin(&scan, log);
 	if (!log_index_choose(&scan, log_read_of_metadata))

@@ -8,14 +8,15 @@
  */
 #include "pm.h"
 
-#include "log/log_trouble.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/rls.h"
 #include "utils/timestamp.h"
 
+#include "log/log_trouble.h"
+
 /* For so long a follower waits for a log, for the sake of the order, ms. */
-#define LOG_TROUBLE_PATIENCE	1000
+#define LOG_TROUBLE_PATIENCE 1000
 
 static void
 log_trouble_note(LogTrouble *trouble, int sqlerrcode, const char *message, const char *detail,
@@ -44,11 +45,13 @@ log_trouble_rights(LogTrouble *trouble, PmLog *log, Oid role)
 						 psprintf("Run %s.", log_grants(log->relid, user)));
 	/* A row policy must not hide events from a reader without a word. */
 	else if (check_enable_rls(log->relid, role, true) == RLS_ENABLED)
-		log_trouble_note(trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
-						 psprintf("row-level security hides events of log \"%s\" from role \"%s\"",
-								  log->name, user), NULL,
-						 psprintf("Run ALTER TABLE %s DISABLE ROW LEVEL SECURITY, or ALTER ROLE %s BYPASSRLS.",
-								  log->table, quote_identifier(user)));
+		log_trouble_note(
+			trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
+			psprintf("row-level security hides events of log \"%s\" from role \"%s\"", log->name,
+					 user),
+			NULL,
+			psprintf("Run ALTER TABLE %s DISABLE ROW LEVEL SECURITY, or ALTER ROLE %s BYPASSRLS.",
+					 log->table, quote_identifier(user)));
 	/* Its owner trims it. */
 	else if (!log_owner_can_read(log))
 		log_trouble_note(trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -69,16 +72,16 @@ log_trouble(LogTrouble *trouble, PmLog *log, Oid role)
 {
 	if (log->problem == NULL)
 		return log_trouble_rights(trouble, log, role);
-	log_trouble_note(trouble, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, log->problem, NULL, log->hint);
+	log_trouble_note(trouble, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, log->problem, NULL,
+					 log->hint);
 	return true;
 }
 
 void
 log_trouble_locked(LogTrouble *trouble, const char *name)
 {
-	log_trouble_note(trouble, ERRCODE_LOCK_NOT_AVAILABLE,
-					 psprintf("log \"%s\" is locked", name), NULL,
-					 "SELECT * FROM pm.blocker shows which session holds the lock.");
+	log_trouble_note(trouble, ERRCODE_LOCK_NOT_AVAILABLE, psprintf("log \"%s\" is locked", name),
+					 NULL, "SELECT * FROM pm.blocker shows which session holds the lock.");
 	trouble->locked = true;
 }
 
@@ -96,8 +99,8 @@ log_trouble_missing(LogTrouble *trouble, const char *name)
 void
 log_trouble_rewound(LogTrouble *trouble, PmLog *log, int64 last, int64 needed)
 {
-	char	   *hint;
-	char	   *problem = highwater_set_back(log->name, last, needed, &hint);
+	char *hint;
+	char *problem = highwater_set_back(log->name, last, needed, &hint);
 
 	log_trouble_note(trouble, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, problem, NULL, hint);
 }
@@ -113,11 +116,9 @@ log_trouble_no_index(LogTrouble *trouble, PmLog *log)
 void
 log_trouble_raise(const LogTrouble *trouble)
 {
-	ereport(ERROR,
-			(errcode(trouble->sqlerrcode),
-			 errmsg("%s", trouble->message),
-			 trouble->detail ? errdetail("%s", trouble->detail) : 0,
-			 trouble->hint ? errhint("%s", trouble->hint) : 0));
+	ereport(ERROR, (errcode(trouble->sqlerrcode), errmsg("%s", trouble->message),
+					trouble->detail ? errdetail("%s", trouble->detail) : 0,
+					trouble->hint ? errhint("%s", trouble->hint) : 0));
 }
 
 /* ---------- since when ---------- */
@@ -128,14 +129,14 @@ log_trouble_raise(const LogTrouble *trouble)
  */
 typedef struct LogTroubleKey
 {
-	int			manager;
-	int			lane;
-	char		name[LOG_MAX_NAME];
+	int manager;
+	int lane;
+	char name[LOG_MAX_NAME];
 } LogTroubleKey;
 
 typedef struct LogTroubleEntry
 {
-	LogTroubleKey key;			/* hash key */
+	LogTroubleKey key; /* hash key */
 	TimestampTz since;
 } LogTroubleEntry;
 
@@ -160,11 +161,11 @@ log_trouble_lasts(int manager, int lane, const char *name)
 	TimestampTz now = GetCurrentTimestamp();
 	LogTroubleKey key;
 	LogTroubleEntry *entry;
-	bool		found;
+	bool found;
 
 	if (troubles == NULL)
 	{
-		HASHCTL		ctl;
+		HASHCTL ctl;
 
 		memset(&ctl, 0, sizeof(ctl));
 		ctl.keysize = sizeof(LogTroubleKey);

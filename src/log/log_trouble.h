@@ -9,11 +9,11 @@
 
 typedef struct LogTrouble
 {
-	const char *message;		/* NULL: there is none */
+	const char *message; /* NULL: there is none */
 	const char *detail;
 	const char *hint;
-	int			sqlerrcode;
-	bool		locked;			/* somebody has it, and will let go of it */
+	int sqlerrcode;
+	bool locked; /* somebody has it, and will let go of it */
 } LogTrouble;
 
 extern bool log_trouble_rights(LogTrouble *trouble, PmLog *log, Oid role);
@@ -27,4 +27,4 @@ extern void log_trouble_raise(const LogTrouble *trouble);
 extern bool log_trouble_lasts(int manager, int lane, const char *name);
 extern void log_trouble_over(int manager, int lane, const char *name);
 
-#endif							/* PM_LOG_TROUBLE_H */
+#endif /* PM_LOG_TROUBLE_H */

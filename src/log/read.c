@@ -8,9 +8,10 @@
 
 #include "access/xact.h"
 #include "funcapi.h"
-#include "log/log_read.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
+
+#include "log/log_read.h"
 
 PG_FUNCTION_INFO_V1(pm_read);
 PG_FUNCTION_INFO_V1(pm_read_stream);
@@ -23,7 +24,7 @@ PG_FUNCTION_INFO_V1(pm_high_water_mark);
 static PmLog *
 read_open(const char *name)
 {
-	PmLog	   *log = log_open_as(name, GetUserId());
+	PmLog *log = log_open_as(name, GetUserId());
 
 	log_require_select(log, GetUserId());
 	CommandCounterIncrement();
@@ -34,8 +35,8 @@ read_open(const char *name)
 typedef struct ReadWanted
 {
 	ReturnSetInfo *rsinfo;
-	LogTypes   *types;			/* NULL: all */
-	int64		left;			/* so many more */
+	LogTypes *types; /* NULL: all */
+	int64 left;		 /* so many more */
 } ReadWanted;
 
 static bool
@@ -58,12 +59,12 @@ read_take(void *arg, EventFields *event)
 Datum
 pm_read(PG_FUNCTION_ARGS)
 {
-	char	   *name = log_arg_name(fcinfo, 0);
-	int64		after = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
-	ReadWanted	wanted = {(ReturnSetInfo *) fcinfo->resultinfo, NULL, log_arg_count(fcinfo, 2)};
-	LogTypes	types;
-	PmLog	   *log;
-	Highwater	mark;
+	char *name = log_arg_name(fcinfo, 0);
+	int64 after = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
+	ReadWanted wanted = {(ReturnSetInfo *) fcinfo->resultinfo, NULL, log_arg_count(fcinfo, 2)};
+	LogTypes types;
+	PmLog *log;
+	Highwater mark;
 
 	highwater_require_fresh_snapshots("pm.read");
 	InitMaterializedSRF(fcinfo, 0);
@@ -75,8 +76,7 @@ pm_read(PG_FUNCTION_ARGS)
 		wanted.types = &types;
 	}
 	mark = highwater_await(log->relid, log->seqid, HIGHWATER_EVERYBODY, log->name);
-	if (wanted.left > 0 &&
-		!log_index_read(log, after, mark.mark, PG_INT64_MAX, read_take, &wanted))
+	if (wanted.left > 0 && !log_index_read(log, after, mark.mark, PG_INT64_MAX, read_take, &wanted))
 		log_index_refuse(log);
 	return (Datum) 0;
 }
@@ -87,16 +87,15 @@ pm_read(PG_FUNCTION_ARGS)
 Datum
 pm_read_stream(PG_FUNCTION_ARGS)
 {
-	char	   *name = log_arg_name(fcinfo, 0);
-	int64		after = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
-	ReadWanted	wanted = {(ReturnSetInfo *) fcinfo->resultinfo, NULL, log_arg_count(fcinfo, 3)};
-	PmLog	   *log;
+	char *name = log_arg_name(fcinfo, 0);
+	int64 after = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
+	ReadWanted wanted = {(ReturnSetInfo *) fcinfo->resultinfo, NULL, log_arg_count(fcinfo, 3)};
+	PmLog *log;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("stream must not be null")));
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("stream must not be null")));
 	log = read_open(name);
 	if (*log->table == '\0')
 		log_require_whole(log);
@@ -111,7 +110,7 @@ pm_read_stream(PG_FUNCTION_ARGS)
 Datum
 pm_high_water_mark(PG_FUNCTION_ARGS)
 {
-	PmLog	   *log;
+	PmLog *log;
 
 	highwater_require_fresh_snapshots("pm.high_water_mark");
 	log = log_get_as(log_arg_name(fcinfo, 0), GetUserId());

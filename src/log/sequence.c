@@ -11,12 +11,13 @@
 #include "access/tupdesc.h"
 #include "catalog/pg_sequence.h"
 #include "commands/sequence.h"
-#include "log/sequence.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
+
+#include "log/sequence.h"
 
 /*
  * The last position handed out by an open sequence.
@@ -27,11 +28,11 @@
 int64
 sequence_read(Relation rel)
 {
-	Buffer		buffer;
-	Page		page;
+	Buffer buffer;
+	Page page;
 	HeapTupleHeader tuple;
 	FormData_pg_sequence_data *data;
-	int64		last;
+	int64 last;
 
 	buffer = ReadBuffer(rel, 0);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
@@ -53,8 +54,8 @@ sequence_read(Relation rel)
 int64
 sequence_last(Oid seqid)
 {
-	Relation	rel = relation_open(seqid, AccessShareLock);
-	int64		last = sequence_read(rel);
+	Relation rel = relation_open(seqid, AccessShareLock);
+	int64 last = sequence_read(rel);
 
 	relation_close(rel, NoLock);
 	return last;
@@ -66,7 +67,7 @@ sequence_last(Oid seqid)
 Relation
 sequence_open_nowait(Oid seqid)
 {
-	Relation	rel;
+	Relation rel;
 
 	if (!ConditionalLockRelationOid(seqid, AccessShareLock))
 		return NULL;
@@ -88,7 +89,7 @@ sequence_open_nowait(Oid seqid)
 Oid
 sequence_of_log(Relation rel, AttrNumber *attnum)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
+	TupleDesc desc = RelationGetDescr(rel);
 
 	for (int i = 0; i < desc->natts; i++)
 	{
@@ -108,8 +109,8 @@ sequence_of_log(Relation rel, AttrNumber *attnum)
 Oid
 sequence_file(Oid seqid)
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(seqid));
-	Oid			file;
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(seqid));
+	Oid file;
 
 	if (!HeapTupleIsValid(tuple))
 		return InvalidOid;

@@ -10,7 +10,7 @@
 extern int64 sequence_last(Oid seqid);
 extern Relation sequence_open_nowait(Oid seqid);
 extern int64 sequence_read(Relation rel);
-extern Oid	sequence_of_log(Relation rel, AttrNumber *attnum);
-extern Oid	sequence_file(Oid seqid);
+extern Oid sequence_of_log(Relation rel, AttrNumber *attnum);
+extern Oid sequence_file(Oid seqid);
 
-#endif							/* PM_SEQUENCE_H */
+#endif /* PM_SEQUENCE_H */

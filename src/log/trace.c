@@ -17,7 +17,6 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
-#include "log/log_read.h"
 #include "nodes/pg_list.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
@@ -28,27 +27,29 @@
 #include "utils/jsonb.h"
 #include "utils/tuplestore.h"
 
-#define TRACE_COLUMNS	8
+#include "log/log_read.h"
+
+#define TRACE_COLUMNS 8
 
 /* So many logs that were left out are named. */
-#define TRACE_NAMES		10
+#define TRACE_NAMES 10
 
 PG_FUNCTION_INFO_V1(pm_trace);
 
 typedef struct TraceKey
 {
-	int64		position;
-	Oid			relid;
-	uint32		padding;
+	int64 position;
+	Oid relid;
+	uint32 padding;
 } TraceKey;
 
 /* One generation: the notes that its children carry. */
 typedef struct Trace
 {
 	ReturnSetInfo *rsinfo;
-	HTAB	   *seen;			/* events put out: metadata can be forged into a circle */
-	int			depth;
-	List	   *notes;			/* of Datum, jsonb */
+	HTAB *seen; /* events put out: metadata can be forged into a circle */
+	int depth;
+	List *notes; /* of Datum, jsonb */
 	MemoryContext context;
 } Trace;
 
@@ -74,15 +75,16 @@ static char *
 trace_cause(EventFields *event, const char *field)
 {
 	LOCAL_FCINFO(fcinfo, 2);
-	Datum		path[2] = {CStringGetTextDatum("causation"), CStringGetTextDatum(field)};
-	Datum		result;
+	Datum path[2] = {CStringGetTextDatum("causation"), CStringGetTextDatum(field)};
+	Datum result;
 
 	if (event->nulls[EVENT_METADATA - 1])
 		return NULL;
 	InitFunctionCallInfoData(*fcinfo, NULL, 2, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = event->values[EVENT_METADATA - 1];
 	fcinfo->args[0].isnull = false;
-	fcinfo->args[1].value = PointerGetDatum(construct_array(path, 2, TEXTOID, -1, false, TYPALIGN_INT));
+	fcinfo->args[1].value = PointerGetDatum(
+		construct_array(path, 2, TEXTOID, -1, false, TYPALIGN_INT));
 	fcinfo->args[1].isnull = false;
 	result = jsonb_extract_path_text(fcinfo);
 	return fcinfo->isnull ? NULL : TextDatumGetCString(result);
@@ -95,15 +97,15 @@ static void
 trace_put(Trace *trace, PmLog *log, EventFields *event)
 {
 	static const int columns[] = {EVENT_POSITION, EVENT_STREAM, EVENT_TYPE, EVENT_RECORDED_AT};
-	Datum		values[TRACE_COLUMNS];
-	bool		nulls[TRACE_COLUMNS];
-	char	   *cause_log = trace_cause(event, "log");
-	char	   *cause_position = trace_cause(event, "position");
-	int64		position = 0;
-	char	   *end = NULL;
+	Datum values[TRACE_COLUMNS];
+	bool nulls[TRACE_COLUMNS];
+	char *cause_log = trace_cause(event, "log");
+	char *cause_position = trace_cause(event, "position");
+	int64 position = 0;
+	char *end = NULL;
 	MemoryContext caller;
-	TraceKey	key = {0};
-	bool		found;
+	TraceKey key = {0};
+	bool found;
 
 	key.relid = log->relid;
 	key.position = DatumGetInt64(event->values[EVENT_POSITION - 1]);
@@ -140,14 +142,14 @@ trace_put(Trace *trace, PmLog *log, EventFields *event)
 /* What of a log is looked for. */
 typedef struct TraceWanted
 {
-	Trace	   *trace;
-	PmLog	   *log;
-	List	   *notes;			/* with one of these; NIL: any event */
-	MemoryContext context;		/* reset for each event */
-	bool		note;			/* the positions only */
-	int64	   *positions;
-	int			count;
-	int			room;
+	Trace *trace;
+	PmLog *log;
+	List *notes;		   /* with one of these; NIL: any event */
+	MemoryContext context; /* reset for each event */
+	bool note;			   /* the positions only */
+	int64 *positions;
+	int count;
+	int room;
 } TraceWanted;
 
 /*
@@ -159,8 +161,9 @@ trace_note_position(TraceWanted *wanted, int64 position)
 	if (wanted->count == wanted->room)
 	{
 		wanted->room = Max(wanted->room * 2, 64);
-		wanted->positions = wanted->positions == NULL ? palloc(sizeof(int64) * wanted->room) :
-			repalloc_huge(wanted->positions, sizeof(int64) * wanted->room);
+		wanted->positions = wanted->positions == NULL ?
+								palloc(sizeof(int64) * wanted->room) :
+								repalloc_huge(wanted->positions, sizeof(int64) * wanted->room);
 	}
 	wanted->positions[wanted->count++] = position;
 }
@@ -170,8 +173,8 @@ trace_take(void *arg, EventFields *event)
 {
 	TraceWanted *wanted = arg;
 	MemoryContext caller = MemoryContextSwitchTo(wanted->context);
-	bool		found = wanted->notes == NIL;
-	ListCell   *lc;
+	bool found = wanted->notes == NIL;
+	ListCell *lc;
 
 	foreach(lc, wanted->notes)
 	{
@@ -192,8 +195,8 @@ trace_take(void *arg, EventFields *event)
 static int
 trace_compare(const void *a, const void *b)
 {
-	int64		one = *(const int64 *) a;
-	int64		other = *(const int64 *) b;
+	int64 one = *(const int64 *) a;
+	int64 other = *(const int64 *) b;
 
 	return one < other ? -1 : one > other ? 1 : 0;
 }
@@ -204,8 +207,8 @@ trace_compare(const void *a, const void *b)
 static bool
 trace_read_one(TraceWanted *wanted, int64 position)
 {
-	return log_index_read(wanted->log, Max(position, PG_INT64_MIN + 1) - 1, position, 1,
-						  trace_take, wanted);
+	return log_index_read(wanted->log, Max(position, PG_INT64_MIN + 1) - 1, position, 1, trace_take,
+						  wanted);
 }
 
 /*
@@ -217,9 +220,10 @@ static bool
 trace_read(Trace *trace, PmLog *log, List *notes)
 {
 	TraceWanted wanted = {trace, log, notes, NULL, true, NULL, 0, 0};
-	bool		read = true;
+	bool read = true;
 
-	wanted.context = AllocSetContextCreate(CurrentMemoryContext, "pm trace", ALLOCSET_DEFAULT_SIZES);
+	wanted.context = AllocSetContextCreate(CurrentMemoryContext, "pm trace",
+										   ALLOCSET_DEFAULT_SIZES);
 	if (log_read_containing(log, notes, trace_take, &wanted))
 	{
 		wanted.note = false;
@@ -244,9 +248,9 @@ trace_read(Trace *trace, PmLog *log, List *notes)
 static bool
 trace_generation(Trace *trace, LogSource *source, List *notes)
 {
-	PmLog	   *log;
-	bool		locked;
-	bool		read = true;
+	PmLog *log;
+	bool locked;
+	bool read = true;
 
 	if (!log_has_right(source->relid, GetUserId()))
 		return true;
@@ -267,7 +271,7 @@ static void
 trace_report(List *left_out)
 {
 	StringInfoData names;
-	ListCell   *lc;
+	ListCell *lc;
 
 	if (left_out == NIL)
 		return;
@@ -280,9 +284,8 @@ trace_report(List *left_out)
 			appendStringInfo(&names, "%s\"%s\"", foreach_current_index(lc) > 0 ? ", " : "",
 							 (char *) lfirst(lc));
 	}
-	ereport(NOTICE,
-			(errmsg("pm.trace has left out logs that cannot be read now: %s", names.data),
-			 errhint("SELECT * FROM pm.blocker shows who locks a log.")));
+	ereport(NOTICE, (errmsg("pm.trace has left out logs that cannot be read now: %s", names.data),
+					 errhint("SELECT * FROM pm.blocker shows who locks a log.")));
 }
 
 /*
@@ -291,13 +294,13 @@ trace_report(List *left_out)
 Datum
 pm_trace(PG_FUNCTION_ARGS)
 {
-	PmLog	   *root = log_open_as(log_arg_name(fcinfo, 0), GetUserId());
-	Trace		trace = {(ReturnSetInfo *) fcinfo->resultinfo, NULL, 0, NIL, CurrentMemoryContext};
+	PmLog *root = log_open_as(log_arg_name(fcinfo, 0), GetUserId());
+	Trace trace = {(ReturnSetInfo *) fcinfo->resultinfo, NULL, 0, NIL, CurrentMemoryContext};
 	TraceWanted wanted = {&trace, root, NIL, NULL, false, NULL, 0, 0};
-	List	   *sources;
-	List	   *left_out = NIL;
-	HASHCTL		ctl;
-	ListCell   *lc;
+	List *sources;
+	List *left_out = NIL;
+	HASHCTL ctl;
+	ListCell *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
 	log_require_select(root, GetUserId());
@@ -308,25 +311,26 @@ pm_trace(PG_FUNCTION_ARGS)
 	ctl.keysize = ctl.entrysize = sizeof(TraceKey);
 	ctl.hcxt = CurrentMemoryContext;
 	trace.seen = hash_create("pm trace", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	wanted.context = AllocSetContextCreate(CurrentMemoryContext, "pm trace", ALLOCSET_DEFAULT_SIZES);
+	wanted.context = AllocSetContextCreate(CurrentMemoryContext, "pm trace",
+										   ALLOCSET_DEFAULT_SIZES);
 	if (!trace_read_one(&wanted, PG_GETARG_INT64(1)))
 		log_index_refuse(root);
 	if (trace.notes == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("log \"%s\" has no event at position %lld", root->name, (long long) PG_GETARG_INT64(1))));
+		ereport(ERROR, (errcode(ERRCODE_NO_DATA_FOUND),
+						errmsg("log \"%s\" has no event at position %lld", root->name,
+							   (long long) PG_GETARG_INT64(1))));
 
 	sources = log_sources();
 	while (trace.notes != NIL)
 	{
-		List	   *notes = trace.notes;
+		List *notes = trace.notes;
 
 		CHECK_FOR_INTERRUPTS();
 		trace.notes = NIL;
 		trace.depth++;
 		foreach(lc, sources)
 		{
-			LogSource  *source = lfirst(lc);
+			LogSource *source = lfirst(lc);
 
 			if (trace_generation(&trace, source, notes))
 				continue;

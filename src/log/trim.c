@@ -18,21 +18,22 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "executor/tstoreReceiver.h"
-#include "log/log.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
 #include "storage/lmgr.h"
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
-#include "log/trim_direct.h"
-#include "log/trimmed.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
+#include "log/log.h"
+#include "log/trim_direct.h"
+#include "log/trimmed.h"
+
 /* The versions of so many streams are kept at once. */
-#define TRIM_KEEP_CHUNK	1000
+#define TRIM_KEEP_CHUNK 1000
 
 PG_FUNCTION_INFO_V1(pm_trim);
 
@@ -40,7 +41,7 @@ PG_FUNCTION_INFO_V1(pm_trim);
 typedef struct TrimResult
 {
 	Tuplestorestate *rows;
-	TupleDesc	desc;
+	TupleDesc desc;
 } TrimResult;
 
 /*
@@ -50,17 +51,18 @@ typedef struct TrimResult
 static char *
 trim_statement(PmLog *log, int64 up_to, int64 count)
 {
-	return psprintf("WITH d AS (DELETE FROM ONLY %s WHERE %s OPERATOR(pg_catalog.=) ANY (ARRAY("
-					"SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.<=) " INT64_FORMAT
-					" ORDER BY %s LIMIT " INT64_FORMAT ")) RETURNING %s AS stream, %s AS version), "
-					"s AS (SELECT d.stream, coalesce(pg_catalog.max(d.version), 0) AS version FROM d GROUP BY d.stream) "
-					"SELECT n.count, e.stream, e.version FROM (SELECT pg_catalog.count(*) AS count FROM d) n "
-					"LEFT JOIN (SELECT s.stream, s.version FROM s "
-	/* LIMIT makes it a lookup for each stream. */
-					"WHERE (SELECT 1 FROM ONLY %s r WHERE r.%s OPERATOR(pg_catalog.=) s.stream "
-					"AND r.%s OPERATOR(pg_catalog.>) s.version LIMIT 1) IS NULL) e ON true",
-					log->table, log->pos, log->pos, log->table, log->pos, up_to, log->pos, count,
-					log->stream, log->version, log->table, log->stream, log->version);
+	return psprintf(
+		"WITH d AS (DELETE FROM ONLY %s WHERE %s OPERATOR(pg_catalog.=) ANY (ARRAY("
+		"SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.<=) " INT64_FORMAT
+		" ORDER BY %s LIMIT " INT64_FORMAT ")) RETURNING %s AS stream, %s AS version), "
+		"s AS (SELECT d.stream, coalesce(pg_catalog.max(d.version), 0) AS version FROM d GROUP BY d.stream) "
+		"SELECT n.count, e.stream, e.version FROM (SELECT pg_catalog.count(*) AS count FROM d) n "
+		"LEFT JOIN (SELECT s.stream, s.version FROM s "
+		/* LIMIT makes it a lookup for each stream. */
+		"WHERE (SELECT 1 FROM ONLY %s r WHERE r.%s OPERATOR(pg_catalog.=) s.stream "
+		"AND r.%s OPERATOR(pg_catalog.>) s.version LIMIT 1) IS NULL) e ON true",
+		log->table, log->pos, log->pos, log->table, log->pos, up_to, log->pos, count, log->stream,
+		log->version, log->table, log->stream, log->version);
 }
 
 /*
@@ -73,7 +75,7 @@ trim_names_other(Node *node, void *relid)
 		return false;
 	if (IsA(node, RangeTblEntry))
 		return ((RangeTblEntry *) node)->rtekind == RTE_RELATION &&
-			((RangeTblEntry *) node)->relid != *(Oid *) relid;
+			   ((RangeTblEntry *) node)->relid != *(Oid *) relid;
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, trim_names_other, relid, QTW_EXAMINE_RTES_BEFORE);
 	return expression_tree_walker(node, trim_names_other, relid);
@@ -85,15 +87,14 @@ trim_names_other(Node *node, void *relid)
 static PlannedStmt *
 trim_plan(PmLog *log, const char *sql)
 {
-	RawStmt    *statement = linitial_node(RawStmt, pg_parse_query(sql));
-	Query	   *query = parse_analyze_fixedparams(statement, sql, NULL, 0, NULL);
-	List	   *plans;
+	RawStmt *statement = linitial_node(RawStmt, pg_parse_query(sql));
+	Query *query = parse_analyze_fixedparams(statement, sql, NULL, 0, NULL);
+	List *plans;
 
 	if (trim_names_other((Node *) query, &log->relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("%s is not the table of log \"%s\" any more", log->table, log->name),
-				 errhint("Its schema was renamed meanwhile. Try again.")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("%s is not the table of log \"%s\" any more", log->table, log->name),
+						errhint("Its schema was renamed meanwhile. Try again.")));
 	plans = pg_plan_queries(pg_rewrite_query(query), sql, 0, NULL);
 	/* Rules on a table that a WITH query changes are refused, but for one in its place. */
 	if (list_length(plans) != 1)
@@ -107,10 +108,10 @@ trim_plan(PmLog *log, const char *sql)
 static TrimResult
 trim_run(PmLog *log, const char *sql)
 {
-	TrimResult	result = {tuplestore_begin_heap(false, false, work_mem), NULL};
+	TrimResult result = {tuplestore_begin_heap(false, false, work_mem), NULL};
 	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
 	PlannedStmt *plan;
-	QueryDesc  *query;
+	QueryDesc *query;
 
 	SetTuplestoreDestReceiverParams(receiver, result.rows, CurrentMemoryContext, false, NULL, NULL);
 	CommandCounterIncrement();
@@ -119,7 +120,8 @@ trim_run(PmLog *log, const char *sql)
 	/* Planning may have run functions of indexes, which may have written. */
 	CommandCounterIncrement();
 	UpdateActiveSnapshotCommandId();
-	query = CreateQueryDesc(plan, sql, GetActiveSnapshot(), InvalidSnapshot, receiver, NULL, NULL, 0);
+	query = CreateQueryDesc(plan, sql, GetActiveSnapshot(), InvalidSnapshot, receiver, NULL, NULL,
+							0);
 	ExecutorStart(query, 0);
 	result.desc = CreateTupleDescCopy(query->tupDesc);
 	compat_executor_run(query);
@@ -140,10 +142,10 @@ static int64
 trim_keep_versions(PmLog *log, TrimResult *result)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(result->desc, &TTSOpsMinimalTuple);
-	Datum	   *streams = palloc(sizeof(Datum) * TRIM_KEEP_CHUNK);
-	Datum	   *versions = palloc(sizeof(Datum) * TRIM_KEEP_CHUNK);
-	int			count = 0;
-	int64		deleted = 0;
+	Datum *streams = palloc(sizeof(Datum) * TRIM_KEEP_CHUNK);
+	Datum *versions = palloc(sizeof(Datum) * TRIM_KEEP_CHUNK);
+	int count = 0;
+	int64 deleted = 0;
 
 	/* Planning it may have run code of the table's owner. */
 	if (TupleDescAttr(result->desc, 1)->atttypid != TEXTOID ||
@@ -151,8 +153,8 @@ trim_keep_versions(PmLog *log, TrimResult *result)
 		log_refuse_types(log);
 	while (tuplestore_gettupleslot(result->rows, true, false, slot))
 	{
-		bool		isnull;
-		Datum		stream;
+		bool isnull;
+		Datum stream;
 
 		deleted = DatumGetInt64(slot_getattr(slot, 1, &isnull));
 		stream = slot_getattr(slot, 2, &isnull);
@@ -176,7 +178,7 @@ trim_keep_versions(PmLog *log, TrimResult *result)
 static void
 trim_require_rights(PmLog *log)
 {
-	AclResult	acl;
+	AclResult acl;
 
 	log_require_select(log, GetUserId());
 	acl = pg_class_aclcheck(log->relid, GetUserId(), ACL_DELETE);
@@ -191,24 +193,24 @@ trim_require_rights(PmLog *log)
 static void
 trim_require_handled(PmLog *log, int64 up_to)
 {
-	static ExecStatement slowest = {
-		NULL,
-		"SELECT process_manager, position FROM pm_catalog.cursor "
-		"WHERE log OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.<) $2 "
-		"ORDER BY position LIMIT 1",
-		2, {TEXTOID, INT8OID}
-	};
+	static ExecStatement slowest =
+		{NULL,
+		 "SELECT process_manager, position FROM pm_catalog.cursor "
+		 "WHERE log OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.<) $2 "
+		 "ORDER BY position LIMIT 1",
+		 2,
+		 {TEXTOID, INT8OID}};
 	static ExecStatement oldest_parked = {
 		NULL,
 		"SELECT p.name, k.position FROM pm_catalog.process_manager p CROSS JOIN LATERAL "
 		"(SELECT position FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) p.name "
 		"AND log OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.<=) $2 ORDER BY position LIMIT 1) k "
 		"ORDER BY k.position LIMIT 1",
-		2, {TEXTOID, INT8OID}
-	};
-	Datum		values[2] = {CStringGetTextDatum(log->name), Int64GetDatum(up_to)};
-	ExecScope	scope;
-	bool		isnull;
+		2,
+		{TEXTOID, INT8OID}};
+	Datum values[2] = {CStringGetTextDatum(log->name), Int64GetDatum(up_to)};
+	ExecScope scope;
+	bool isnull;
 
 	exec_begin_owner(&scope);
 	if (exec_statement(&slowest, values, NULL) > 0)
@@ -233,9 +235,9 @@ static int64
 trim_with_delete(PmLog *log, const char *obstacle, int64 up_to, int64 count)
 {
 	const char *owner = GetUserNameFromId(log->owner, false);
-	ExecScope	scope;
-	TrimResult	result;
-	int64		deleted;
+	ExecScope scope;
+	TrimResult result;
+	int64 deleted;
 
 	if (GetUserId() != log->owner)
 		ereport(ERROR,
@@ -260,18 +262,16 @@ trim_with_delete(PmLog *log, const char *obstacle, int64 up_to, int64 count)
 Datum
 pm_trim(PG_FUNCTION_ARGS)
 {
-	PmLog	   *log = log_open_as(log_arg_name(fcinfo, 0), GetUserId());
-	int64		up_to = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
-	int64		count = log_arg_count(fcinfo, 2);
+	PmLog *log = log_open_as(log_arg_name(fcinfo, 0), GetUserId());
+	int64 up_to = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
+	int64 count = log_arg_count(fcinfo, 2);
 	const char *obstacle;
 
 	/* An old snapshot would not see where the cursors are. */
 	highwater_require_fresh_snapshots("pm.trim");
 	exec_require_writable("pm.trim");
 	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("up_to must not be null")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("up_to must not be null")));
 	trim_require_rights(log);
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ShareLock);
 	log = log_lock(log, RowExclusiveLock);

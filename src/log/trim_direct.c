@@ -19,34 +19,35 @@
 #include "catalog/pg_trigger.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
-#include "log/guard.h"
-#include "log/log_audit.h"
-#include "log/log_read.h"
-#include "log/trim_direct.h"
-#include "log/trimmed.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "log/guard.h"
+#include "log/log_audit.h"
+#include "log/log_read.h"
+#include "log/trim_direct.h"
+#include "log/trimmed.h"
+
 /* After so many events it is looked up which streams have none left. */
-#define TRIM_DIRECT_CHUNK	1000
+#define TRIM_DIRECT_CHUNK 1000
 
 /* A stream of which an event was deleted. */
 typedef struct TrimStream
 {
-	text	   *name;
-	int64		version;		/* 0: it had none */
+	text *name;
+	int64 version; /* 0: it had none */
 } TrimStream;
 
 typedef struct TrimDirect
 {
-	PmLog	   *log;
+	PmLog *log;
 	LogIndexScan scan;
-	TupleTableSlot *updated;	/* what an event has become meanwhile */
-	MemoryContext context;		/* of what follows */
-	TrimStream	streams[TRIM_DIRECT_CHUNK];
-	int			nstreams;
+	TupleTableSlot *updated; /* what an event has become meanwhile */
+	MemoryContext context;	 /* of what follows */
+	TrimStream streams[TRIM_DIRECT_CHUNK];
+	int nstreams;
 } TrimDirect;
 
 /* ---------- what a DELETE would run besides ---------- */
@@ -67,7 +68,7 @@ trim_direct_trigger(Relation rel)
 
 	for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
 	{
-		Trigger    *trigger = &desc->triggers[i];
+		Trigger *trigger = &desc->triggers[i];
 
 		if (!TRIGGER_FOR_DELETE(trigger->tgtype) || trigger->tgenabled == TRIGGER_DISABLED ||
 			strcmp(trigger->tgname, GUARD_WRITE_TRIGGER) == 0)
@@ -87,7 +88,7 @@ trim_direct_trigger(Relation rel)
 const char *
 trim_direct_obstacle(PmLog *log)
 {
-	Relation	rel = table_open(log->relid, NoLock);
+	Relation rel = table_open(log->relid, NoLock);
 	const char *obstacle = trim_direct_rule(rel);
 
 	if (obstacle == NULL)
@@ -103,8 +104,8 @@ trim_direct_compare(const void *a, const void *b)
 {
 	const TrimStream *one = a;
 	const TrimStream *other = b;
-	Size		size = VARSIZE(one->name);
-	int			order;
+	Size size = VARSIZE(one->name);
+	int order;
 
 	if (size != VARSIZE(other->name))
 		return size < VARSIZE(other->name) ? -1 : 1;
@@ -122,12 +123,12 @@ static void
 trim_direct_unique(TrimDirect *trim)
 {
 	TrimStream *streams = trim->streams;
-	int			count = 0;
+	int count = 0;
 
 	qsort(streams, trim->nstreams, sizeof(TrimStream), trim_direct_compare);
 	for (int i = 0; i < trim->nstreams; i++)
 	{
-		text	   *name = streams[i].name;
+		text *name = streams[i].name;
 
 		if (count > 0 && VARSIZE(streams[count - 1].name) == VARSIZE(name) &&
 			memcmp(streams[count - 1].name, name, VARSIZE(name)) == 0)
@@ -145,10 +146,10 @@ static void
 trim_direct_keep(TrimDirect *trim)
 {
 	MemoryContext caller = MemoryContextSwitchTo(trim->context);
-	Datum		streams[TRIM_DIRECT_CHUNK];
-	Datum		versions[TRIM_DIRECT_CHUNK];
-	bool		goes_on[TRIM_DIRECT_CHUNK];
-	int			count = 0;
+	Datum streams[TRIM_DIRECT_CHUNK];
+	Datum versions[TRIM_DIRECT_CHUNK];
+	bool goes_on[TRIM_DIRECT_CHUNK];
+	int count = 0;
 
 	trim_direct_unique(trim);
 	for (int i = 0; i < trim->nstreams; i++)
@@ -175,8 +176,8 @@ trim_direct_note(TrimDirect *trim, TupleTableSlot *slot)
 	AttrNumber *attnum = trim->log->attnum;
 	TrimStream *stream = &trim->streams[trim->nstreams];
 	MemoryContext caller;
-	Datum		value;
-	bool		isnull;
+	Datum value;
+	bool isnull;
 
 	value = slot_getattr(slot, attnum[EVENT_STREAM], &isnull);
 	if (isnull)
@@ -209,7 +210,7 @@ trim_direct_delete(TrimDirect *trim)
 	TupleTableSlot *slot = trim->scan.slot;
 	ItemPointerData tid = slot->tts_tid;
 	TM_FailureData failure;
-	TM_Result	result = trim_direct_delete_at(trim, &tid, &failure);
+	TM_Result result = trim_direct_delete_at(trim, &tid, &failure);
 
 	if (result == TM_Updated)
 	{
@@ -237,7 +238,7 @@ int64
 trim_direct(PmLog *log, int64 up_to, int64 max_count)
 {
 	TrimDirect *trim = palloc0(sizeof(TrimDirect));
-	int64		deleted = 0;
+	int64 deleted = 0;
 
 	log_audit(log, ACL_SELECT | ACL_DELETE);
 	/* What this transaction has written so far goes as well. */

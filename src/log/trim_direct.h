@@ -10,4 +10,4 @@
 extern const char *trim_direct_obstacle(PmLog *log);
 extern int64 trim_direct(PmLog *log, int64 up_to, int64 max_count);
 
-#endif							/* PM_TRIM_DIRECT_H */
+#endif /* PM_TRIM_DIRECT_H */

@@ -15,19 +15,22 @@
 
 #include "access/table.h"
 #include "catalog/pg_type.h"
-#include "base/exec.h"
 #include "mb/pg_wchar.h"
-#include "base/scan.h"
 #include "storage/bufmgr.h"
-#include "log/trimmed.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
+#include "base/exec.h"
+#include "base/scan.h"
+#include "log/trimmed.h"
+
 /* The columns, in the order in which CREATE TABLE has them. */
 enum
 {
-	TRIMMED_LOG = 1, TRIMMED_STREAM, TRIMMED_VERSION
+	TRIMMED_LOG = 1,
+	TRIMMED_STREAM,
+	TRIMMED_VERSION
 };
 
 /*
@@ -37,13 +40,13 @@ enum
 static Datum
 trimmed_hash(Datum stream)
 {
-	text	   *name = DatumGetTextPP(stream);
-	int			len = VARSIZE_ANY_EXHDR(name);
-	char	   *utf8 = VARDATA_ANY(name);
+	text *name = DatumGetTextPP(stream);
+	int len = VARSIZE_ANY_EXHDR(name);
+	char *utf8 = VARDATA_ANY(name);
 
 	if (GetDatabaseEncoding() != PG_UTF8 && GetDatabaseEncoding() != PG_SQL_ASCII)
 	{
-		char	   *converted = pg_server_to_any(utf8, len, PG_UTF8);
+		char *converted = pg_server_to_any(utf8, len, PG_UTF8);
 
 		if (converted != utf8)
 			len = strlen(converted);
@@ -60,8 +63,8 @@ trimmed_hash(Datum stream)
 bool
 trimmed_any(void)
 {
-	Relation	rel = table_open(exec_require_relid("trimmed"), AccessShareLock);
-	bool		any = RelationGetNumberOfBlocks(rel) > 0;
+	Relation rel = table_open(exec_require_relid("trimmed"), AccessShareLock);
+	bool any = RelationGetNumberOfBlocks(rel) > 0;
 
 	table_close(rel, AccessShareLock);
 	return any;
@@ -73,8 +76,8 @@ trimmed_any(void)
 bool
 trimmed_find(const char *log, Datum stream, int64 *version)
 {
-	RowScan		scan;
-	bool		found;
+	RowScan scan;
+	bool found;
 
 	if (!trimmed_any())
 		return false;
@@ -94,16 +97,16 @@ trimmed_find(const char *log, Datum stream, int64 *version)
 void
 trimmed_keep(const char *log, Datum *streams, Datum *versions, int count)
 {
-	static ExecStatement keep = {
-		NULL,
-		"INSERT INTO pm_catalog.trimmed AS t (log, stream, version) "
-		"SELECT $1, u.stream, u.version "
-		"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) u(stream, version) "
-		"ON CONFLICT (log, stream) DO UPDATE SET version = greatest(t.version, EXCLUDED.version)",
-		3, {TEXTOID, BYTEAARRAYOID, INT8ARRAYOID}
-	};
-	Datum	   *hashes = palloc(sizeof(Datum) * Max(count, 1));
-	Datum		values[3];
+	static ExecStatement keep =
+		{NULL,
+		 "INSERT INTO pm_catalog.trimmed AS t (log, stream, version) "
+		 "SELECT $1, u.stream, u.version "
+		 "FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) u(stream, version) "
+		 "ON CONFLICT (log, stream) DO UPDATE SET version = greatest(t.version, EXCLUDED.version)",
+		 3,
+		 {TEXTOID, BYTEAARRAYOID, INT8ARRAYOID}};
+	Datum *hashes = palloc(sizeof(Datum) * Max(count, 1));
+	Datum values[3];
 
 	if (count == 0)
 		return;
@@ -111,8 +114,8 @@ trimmed_keep(const char *log, Datum *streams, Datum *versions, int count)
 		hashes[i] = trimmed_hash(streams[i]);
 	values[0] = CStringGetTextDatum(log);
 	values[1] = PointerGetDatum(construct_array(hashes, count, BYTEAOID, -1, false, TYPALIGN_INT));
-	values[2] = PointerGetDatum(construct_array(versions, count, INT8OID, sizeof(int64),
-												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	values[2] = PointerGetDatum(
+		construct_array(versions, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	(void) exec_as_owner(&keep, values, NULL);
 }
 
@@ -122,12 +125,9 @@ trimmed_keep(const char *log, Datum *streams, Datum *versions, int count)
 void
 trimmed_forget(const char *log)
 {
-	static ExecStatement forget = {
-		NULL,
-		"DELETE FROM pm_catalog.trimmed WHERE log OPERATOR(pg_catalog.=) $1",
-		1, {TEXTOID}
-	};
-	Datum		values[1] = {CStringGetTextDatum(log)};
+	static ExecStatement forget =
+		{NULL, "DELETE FROM pm_catalog.trimmed WHERE log OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}};
+	Datum values[1] = {CStringGetTextDatum(log)};
 
 	(void) exec_as_owner(&forget, values, NULL);
 }

@@ -10,4 +10,4 @@ extern bool trimmed_find(const char *log, Datum stream, int64 *version);
 extern void trimmed_keep(const char *log, Datum *streams, Datum *versions, int count);
 extern void trimmed_forget(const char *log);
 
-#endif							/* PM_TRIMMED_H */
+#endif /* PM_TRIMMED_H */

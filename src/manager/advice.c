@@ -14,17 +14,13 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "manager/advice.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_db_role_setting.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "base/exec.h"
-#include "base/extension.h"
 #include "miscadmin.h"
-#include "manager/registry.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -35,8 +31,13 @@
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
-#define ADVICE_SCHEMAS	64		/* of a search path that are compared */
-#define ADVICE_DEFAULT	"\"$user\", public"
+#include "base/exec.h"
+#include "base/extension.h"
+#include "manager/advice.h"
+#include "manager/registry.h"
+
+#define ADVICE_SCHEMAS 64 /* of a search path that are compared */
+#define ADVICE_DEFAULT "\"$user\", public"
 
 PG_FUNCTION_INFO_V1(pm_advice);
 
@@ -47,13 +48,14 @@ static char *
 advice_setting(Datum settings)
 {
 	static const char name[] = "search_path=";
-	Datum	   *elements;
-	int			count;
+	Datum *elements;
+	int count;
 
-	deconstruct_array(DatumGetArrayTypeP(settings), TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &count);
+	deconstruct_array(DatumGetArrayTypeP(settings), TEXTOID, -1, false, TYPALIGN_INT, &elements,
+					  NULL, &count);
 	for (int i = 0; i < count; i++)
 	{
-		char	   *setting = TextDatumGetCString(elements[i]);
+		char *setting = TextDatumGetCString(elements[i]);
 
 		if (pg_strncasecmp(setting, name, strlen(name)) == 0)
 			return setting + strlen(name);
@@ -71,12 +73,12 @@ advice_setting(Datum settings)
 Oid
 advice_function(const char *signature)
 {
-	char	   *name = pstrdup(signature);
-	List	   *parts;
-	CatCList   *list;
-	Oid			found = InvalidOid;
-	char	   *arguments = NULL;
-	bool		quoted = false;
+	char *name = pstrdup(signature);
+	List *parts;
+	CatCList *list;
+	Oid found = InvalidOid;
+	char *arguments = NULL;
+	bool quoted = false;
 
 	for (char *c = name; *c != '\0' && arguments == NULL; c++)
 	{
@@ -92,7 +94,7 @@ advice_function(const char *signature)
 	list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(llast(parts)));
 	for (int i = 0; i < list->n_members && !OidIsValid(found); i++)
 	{
-		Oid			oid = ((Form_pg_proc) GETSTRUCT(&list->members[i]->tuple))->oid;
+		Oid oid = ((Form_pg_proc) GETSTRUCT(&list->members[i]->tuple))->oid;
 
 		if (strcmp(format_procedure_qualified(oid), signature) == 0)
 			found = oid;
@@ -108,15 +110,14 @@ advice_function(const char *signature)
 void
 advice_require_usage(Oid schema)
 {
-	char	   *name = OidIsValid(schema) ? get_namespace_name(schema) : NULL;
+	char *name = OidIsValid(schema) ? get_namespace_name(schema) : NULL;
 
 	if (name == NULL || compat_namespace_aclcheck(schema, GetUserId(), ACL_USAGE) == ACLCHECK_OK)
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("permission denied for schema %s", name),
-			 errhint("Run GRANT USAGE ON SCHEMA %s TO %s.", quote_identifier(name),
-					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					errmsg("permission denied for schema %s", name),
+					errhint("Run GRANT USAGE ON SCHEMA %s TO %s.", quote_identifier(name),
+							quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 }
 
 /*
@@ -125,11 +126,11 @@ advice_require_usage(Oid schema)
 static bool
 advice_uses_path(const char *signature)
 {
-	Oid			function = signature == NULL ? InvalidOid : advice_function(signature);
-	HeapTuple	tuple;
-	Datum		config;
-	bool		isnull;
-	bool		uses = true;
+	Oid function = signature == NULL ? InvalidOid : advice_function(signature);
+	HeapTuple tuple;
+	Datum config;
+	bool isnull;
+	bool uses = true;
 
 	if (!OidIsValid(function))
 		return false;
@@ -156,17 +157,18 @@ advice_uses_path(const char *signature)
 static char *
 advice_role_setting(Oid role)
 {
-	const Oid	keys[][2] = {
-		{MyDatabaseId, role}, {InvalidOid, role}, {MyDatabaseId, InvalidOid}, {InvalidOid, InvalidOid}
-	};
-	Relation	rel = table_open(DbRoleSettingRelationId, AccessShareLock);
-	char	   *value = NULL;
+	const Oid keys[][2] = {{MyDatabaseId, role},
+						   {InvalidOid, role},
+						   {MyDatabaseId, InvalidOid},
+						   {InvalidOid, InvalidOid}};
+	Relation rel = table_open(DbRoleSettingRelationId, AccessShareLock);
+	char *value = NULL;
 
 	for (int i = 0; i < lengthof(keys) && value == NULL; i++)
 	{
 		ScanKeyData key[2];
 		SysScanDesc scan;
-		HeapTuple	tuple;
+		HeapTuple tuple;
 
 		ScanKeyInit(&key[0], Anum_pg_db_role_setting_setdatabase, BTEqualStrategyNumber, F_OIDEQ,
 					ObjectIdGetDatum(keys[i][0]));
@@ -175,9 +177,9 @@ advice_role_setting(Oid role)
 		scan = systable_beginscan(rel, DbRoleSettingDatidRolidIndexId, true, NULL, 2, key);
 		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		{
-			bool		isnull;
-			Datum		settings = heap_getattr(tuple, Anum_pg_db_role_setting_setconfig,
-												RelationGetDescr(rel), &isnull);
+			bool isnull;
+			Datum settings = heap_getattr(tuple, Anum_pg_db_role_setting_setconfig,
+										  RelationGetDescr(rel), &isnull);
 
 			if (!isnull)
 				value = advice_setting(settings);
@@ -211,18 +213,19 @@ advice_worker_path(Oid owner)
 static int
 advice_schemas(const char *path, Oid role, Oid *schemas)
 {
-	List	   *names;
-	ListCell   *lc;
-	int			count = 0;
-	bool		catalog = false;
+	List *names;
+	ListCell *lc;
+	int count = 0;
+	bool catalog = false;
 
 	if (!SplitIdentifierString(pstrdup(path), ',', &names))
 		return 0;
 	foreach(lc, names)
 	{
-		char	   *name = strcmp(lfirst(lc), "$user") == 0 ? GetUserNameFromId(role, true) : lfirst(lc);
-		Oid			schema = name == NULL || strcmp(name, "pg_temp") == 0 ? InvalidOid : get_namespace_oid(name, true);
-		bool		twice = false;
+		char *name = strcmp(lfirst(lc), "$user") == 0 ? GetUserNameFromId(role, true) : lfirst(lc);
+		Oid schema = name == NULL || strcmp(name, "pg_temp") == 0 ? InvalidOid :
+																	get_namespace_oid(name, true);
+		bool twice = false;
 
 		for (int i = 0; i < count; i++)
 			twice |= schemas[i] == schema;
@@ -263,11 +266,13 @@ advice_names(const Oid *schemas, int count)
 void
 advice_warn_path(const char *name, const char *handler, const char *correlate, Oid owner)
 {
-	Oid			here[ADVICE_SCHEMAS];
-	Oid			there[ADVICE_SCHEMAS];
-	const char *function = advice_uses_path(handler) ? handler : advice_uses_path(correlate) ? correlate : NULL;
-	int			nhere;
-	int			nthere;
+	Oid here[ADVICE_SCHEMAS];
+	Oid there[ADVICE_SCHEMAS];
+	const char *function = advice_uses_path(handler)   ? handler :
+						   advice_uses_path(correlate) ? correlate :
+														 NULL;
+	int nhere;
+	int nthere;
 
 	if (function == NULL)
 		return;
@@ -275,12 +280,15 @@ advice_warn_path(const char *name, const char *handler, const char *correlate, O
 	nthere = advice_schemas(advice_worker_path(owner), owner, there);
 	if (nhere == nthere && memcmp(here, there, sizeof(Oid) * nhere) == 0)
 		return;
-	ereport(WARNING,
-			(errmsg("in a worker, %s may not find what it finds in this session", function),
-			 errdetail("This session looks for names in %s; a worker, as role \"%s\", looks in %s.",
-					   advice_names(here, nhere), GetUserNameFromId(owner, false), advice_names(there, nthere)),
-			 errhint("Write the names in it with their schemas, or run ALTER FUNCTION %s SET search_path FROM CURRENT.",
-					 function)));
+	ereport(
+		WARNING,
+		(errmsg("in a worker, %s may not find what it finds in this session", function),
+		 errdetail("This session looks for names in %s; a worker, as role \"%s\", looks in %s.",
+				   advice_names(here, nhere), GetUserNameFromId(owner, false),
+				   advice_names(there, nthere)),
+		 errhint(
+			 "Write the names in it with their schemas, or run ALTER FUNCTION %s SET search_path FROM CURRENT.",
+			 function)));
 }
 
 /* ---------- advice ---------- */
@@ -293,8 +301,8 @@ advice_warn_path(const char *name, const char *handler, const char *correlate, O
 char *
 advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode, bool called)
 {
-	Oid			schemas[ADVICE_SCHEMAS];
-	char	   *role = OidIsValid(owner) ? GetUserNameFromId(owner, true) : NULL;
+	Oid schemas[ADVICE_SCHEMAS];
+	char *role = OidIsValid(owner) ? GetUserNameFromId(owner, true) : NULL;
 	const char *function;
 
 	if (role == NULL)
@@ -310,9 +318,11 @@ advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode
 	function = advice_uses_path(handler) ? handler : advice_uses_path(correlate) ? correlate : NULL;
 	if (function == NULL)
 		return NULL;
-	return psprintf("A worker, as role \"%s\", looks for names in %s. Write names with their schemas, or run "
-					"ALTER FUNCTION %s SET search_path FROM CURRENT in a session that finds them.", role,
-					advice_names(schemas, advice_schemas(advice_worker_path(owner), owner, schemas)), function);
+	return psprintf(
+		"A worker, as role \"%s\", looks for names in %s. Write names with their schemas, or run "
+		"ALTER FUNCTION %s SET search_path FROM CURRENT in a session that finds them.",
+		role, advice_names(schemas, advice_schemas(advice_worker_path(owner), owner, schemas)),
+		function);
 }
 
 /*
@@ -321,8 +331,8 @@ advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode
 Datum
 pm_advice(PG_FUNCTION_ARGS)
 {
-	char	   *sqlstate;
-	char	   *advice;
+	char *sqlstate;
+	char *advice;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(2) || PG_ARGISNULL(3) || PG_ARGISNULL(4))
 		PG_RETURN_NULL();
@@ -330,8 +340,10 @@ pm_advice(PG_FUNCTION_ARGS)
 	if (strlen(sqlstate) != 5)
 		PG_RETURN_NULL();
 	advice = advice_for(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-						PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)), PG_GETARG_OID(2),
-						MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]),
+						PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)),
+						PG_GETARG_OID(2),
+						MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3],
+									  sqlstate[4]),
 						PG_GETARG_BOOL(4));
 	if (advice == NULL)
 		PG_RETURN_NULL();

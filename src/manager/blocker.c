@@ -12,13 +12,14 @@
 #include "catalog/pg_authid.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "shmem/slot.h"
-#include "manager/status.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/wait_event.h"
+
+#include "manager/status.h"
+#include "shmem/slot.h"
 
 PG_FUNCTION_INFO_V1(pm_blocker_waits_for);
 PG_FUNCTION_INFO_V1(pm_blocker_session);
@@ -26,10 +27,11 @@ PG_FUNCTION_INFO_V1(pm_blocker_session);
 static void
 blocker_put(FunctionCallInfo fcinfo, VirtualTransactionId vxid, int pid)
 {
-	Datum		values[2];
-	bool		nulls[2] = {false, pid == 0};
+	Datum values[2];
+	bool nulls[2] = {false, pid == 0};
 
-	values[0] = CStringGetTextDatum(psprintf("%d/%u", compat_vxid_index(vxid), vxid.localTransactionId));
+	values[0] = CStringGetTextDatum(
+		psprintf("%d/%u", compat_vxid_index(vxid), vxid.localTransactionId));
 	values[1] = Int32GetDatum(pid);
 	status_put(fcinfo, values, nulls);
 }
@@ -50,7 +52,7 @@ blocker_put_prepared(FunctionCallInfo fcinfo, int pid)
 		{
 			LockInstanceData *lock = &data->locks[j];
 			VirtualTransactionId *holders;
-			int			count;
+			int count;
 
 			if (lock->pid != proc->pid || lock->waitLockMode == NoLock)
 				continue;
@@ -69,11 +71,11 @@ blocker_put_prepared(FunctionCallInfo fcinfo, int pid)
 Datum
 pm_blocker_waits_for(PG_FUNCTION_ARGS)
 {
-	int			pid = PG_GETARG_INT32(0);
-	PGPROC	   *proc = BackendPidGetProc(pid);
-	ArrayType  *array;
-	int32	   *pids;
-	bool		prepared = false;
+	int pid = PG_GETARG_INT32(0);
+	PGPROC *proc = BackendPidGetProc(pid);
+	ArrayType *array;
+	int32 *pids;
+	bool prepared = false;
 
 	InitMaterializedSRF(fcinfo, 0);
 	/* Cheaper than to look through the lock manager's tables. */
@@ -105,11 +107,11 @@ Datum
 pm_blocker_session(PG_FUNCTION_ARGS)
 {
 	static const char *const kinds[] = {"launcher", "scheduler", "dispatcher"};
-	int			pid = PG_GETARG_INT32(0);
-	PGPROC	   *proc = BackendPidGetProc(pid);
-	uint32		info;
-	Datum		values[3];
-	bool		nulls[3] = {true, true, true};
+	int pid = PG_GETARG_INT32(0);
+	PGPROC *proc = BackendPidGetProc(pid);
+	uint32 info;
+	Datum values[3];
+	bool nulls[3] = {true, true, true};
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (proc == NULL)

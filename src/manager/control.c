@@ -9,22 +9,23 @@
 
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
-#include "manager/cursor.h"
-#include "base/exec.h"
-#include "log/log.h"
-#include "log/log_adopt.h"
-#include "manager/owner.h"
-#include "manager/park.h"
-#include "manager/repartition.h"
-#include "manager/register.h"
-#include "base/report.h"
-#include "manager/resolve.h"
-#include "manager/control.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "shmem/wakeup.h"
+
+#include "base/exec.h"
+#include "base/report.h"
 #include "base/within.h"
+#include "log/log.h"
+#include "log/log_adopt.h"
+#include "manager/control.h"
+#include "manager/cursor.h"
+#include "manager/owner.h"
+#include "manager/park.h"
+#include "manager/register.h"
+#include "manager/repartition.h"
+#include "manager/resolve.h"
+#include "shmem/wakeup.h"
 
 PG_FUNCTION_INFO_V1(pm_unfollow);
 PG_FUNCTION_INFO_V1(pm_unregister);
@@ -46,8 +47,8 @@ control_take(char *name, const char *function)
 static void
 control_execute(ExecStatement *statement, const char *name, const char *log)
 {
-	ExecScope	scope;
-	Datum		values[2];
+	ExecScope scope;
+	Datum values[2];
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(name);
@@ -68,12 +69,12 @@ control_kept(const char *manager)
 		"SELECT (SELECT pg_catalog.count(*) FROM pm_catalog.instance WHERE process_manager OPERATOR(pg_catalog.=) $1), "
 		"(SELECT pg_catalog.count(*) FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1), "
 		"(SELECT pg_catalog.count(*) FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1)",
-		1, {TEXTOID}
-	};
-	ControlKept	kept;
-	ExecScope	scope;
-	Datum		values[1] = {CStringGetTextDatum(manager)};
-	bool		isnull;
+		1,
+		{TEXTOID}};
+	ControlKept kept;
+	ExecScope scope;
+	Datum values[1] = {CStringGetTextDatum(manager)};
+	bool isnull;
 
 	exec_begin_owner(&scope);
 	exec_statement(&count_kept, values, NULL);
@@ -95,8 +96,8 @@ control_forget(const char *manager)
 		"WITH i AS (DELETE FROM pm_catalog.instance WHERE process_manager OPERATOR(pg_catalog.=) $1), "
 		"t AS (DELETE FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1) "
 		"DELETE FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1",
-		1, {TEXTOID}
-	};
+		1,
+		{TEXTOID}};
 
 	control_execute(&forget, manager, NULL);
 }
@@ -107,15 +108,14 @@ control_forget(const char *manager)
 static char *
 control_followed(ProcessManager *pm, char *given)
 {
-	char	   *normal = log_normalize(given);
+	char *normal = log_normalize(given);
 
 	if (register_in(pm->logs, given))
 		return given;
 	if (normal != NULL && register_in(pm->logs, normal))
 		return normal;
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("process manager \"%s\" does not follow log \"%s\"", pm->name, given)));
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+					errmsg("process manager \"%s\" does not follow log \"%s\"", pm->name, given)));
 }
 
 /*
@@ -125,17 +125,17 @@ control_followed(ProcessManager *pm, char *given)
 static void
 control_refuse_parked(ProcessManager *pm, const char *log)
 {
-	static ExecStatement oldest_parked = {
-		NULL,
-		"SELECT pg_catalog.min(position), pg_catalog.count(*) FROM pm_catalog.parked "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2",
-		2, {TEXTOID, TEXTOID}
-	};
-	ExecScope	scope;
-	Datum		values[2] = {CStringGetTextDatum(pm->name), CStringGetTextDatum(log)};
-	int64		position;
-	int64		count;
-	bool		isnull;
+	static ExecStatement oldest_parked =
+		{NULL,
+		 "SELECT pg_catalog.min(position), pg_catalog.count(*) FROM pm_catalog.parked "
+		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2",
+		 2,
+		 {TEXTOID, TEXTOID}};
+	ExecScope scope;
+	Datum values[2] = {CStringGetTextDatum(pm->name), CStringGetTextDatum(log)};
+	int64 position;
+	int64 count;
+	bool isnull;
 
 	exec_begin_owner(&scope);
 	exec_statement(&oldest_parked, values, NULL);
@@ -146,7 +146,8 @@ control_refuse_parked(ProcessManager *pm, const char *log)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("process manager \"%s\" has parked events of log \"%s\"", pm->name, log),
-				 errdetail("There are %lld of them, the first at position %lld.", (long long) count, (long long) position),
+				 errdetail("There are %lld of them, the first at position %lld.", (long long) count,
+						   (long long) position),
 				 errhint("Have them handled with pm.retry, or give them up with pm.discard.")));
 }
 
@@ -156,16 +157,16 @@ control_refuse_parked(ProcessManager *pm, const char *log)
 int64
 control_unfollow(ProcessManager *pm, const char *log)
 {
-	static ExecStatement delete_cursor = {
-		NULL,
-		"WITH c AS (DELETE FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND log OPERATOR(pg_catalog.=) $2) "
-		"UPDATE pm_catalog.process_manager SET logs = pg_catalog.array_remove(logs, $2) "
-		"WHERE name OPERATOR(pg_catalog.=) $1",
-		2, {TEXTOID, TEXTOID}
-	};
-	LaneState	state;
-	int64		parked;
+	static ExecStatement delete_cursor =
+		{NULL,
+		 "WITH c AS (DELETE FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		 "AND log OPERATOR(pg_catalog.=) $2) "
+		 "UPDATE pm_catalog.process_manager SET logs = pg_catalog.array_remove(logs, $2) "
+		 "WHERE name OPERATOR(pg_catalog.=) $1",
+		 2,
+		 {TEXTOID, TEXTOID}};
+	LaneState state;
+	int64 parked;
 
 	parked = resolve_give_up(pm, log);
 	control_execute(&delete_cursor, pm->name, log);
@@ -188,14 +189,15 @@ Datum
 pm_unfollow(PG_FUNCTION_ARGS)
 {
 	ProcessManager *pm = control_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.unfollow");
-	char	   *log = control_followed(pm, text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	Oid			relid;
+	char *log = control_followed(pm, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	Oid relid;
 
 	if (list_length(pm->logs) == 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("log \"%s\" is the only one that process manager \"%s\" follows", log, pm->name),
-				 errhint("SELECT pm.unregister(%s) ends it altogether.", quote_literal_cstr(pm->name))));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("log \"%s\" is the only one that process manager \"%s\" follows",
+							   log, pm->name),
+						errhint("SELECT pm.unregister(%s) ends it altogether.",
+								quote_literal_cstr(pm->name))));
 	control_refuse_parked(pm, log);
 	(void) control_unfollow(pm, log);
 	if (log_find(log, &relid, true) != NULL)
@@ -214,8 +216,8 @@ control_unregister(ProcessManager *pm)
 		"WITH c AS (DELETE FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1), "
 		"l AS (DELETE FROM pm_catalog.lane WHERE process_manager OPERATOR(pg_catalog.=) $1) "
 		"DELETE FROM pm_catalog.process_manager WHERE name OPERATOR(pg_catalog.=) $1",
-		1, {TEXTOID}
-	};
+		1,
+		{TEXTOID}};
 
 	control_forget(pm->name);
 	repartition_forget(pm->name, NULL);
@@ -240,11 +242,11 @@ pm_unregister(PG_FUNCTION_ARGS)
 Datum
 pm_pause(PG_FUNCTION_ARGS)
 {
-	static ExecStatement pause = {
-		NULL,
-		"UPDATE pm_catalog.process_manager SET paused = true WHERE name OPERATOR(pg_catalog.=) $1",
-		1, {TEXTOID}
-	};
+	static ExecStatement pause =
+		{NULL,
+		 "UPDATE pm_catalog.process_manager SET paused = true WHERE name OPERATOR(pg_catalog.=) $1",
+		 1,
+		 {TEXTOID}};
 	ProcessManager *pm = control_take(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.pause");
 
 	control_execute(&pause, pm->name, NULL);
@@ -259,33 +261,40 @@ pm_pause(PG_FUNCTION_ARGS)
 static void
 control_seek_kept(ProcessManager *pm, const char *log, int64 after, bool reset)
 {
-	ControlKept	kept = control_kept(pm->name);
-	LaneState	state;
-	bool		back = false;
-	ListCell   *lc;
+	ControlKept kept = control_kept(pm->name);
+	LaneState state;
+	bool back = false;
+	ListCell *lc;
 
 	if (kept.instances + kept.timers + kept.parked == 0)
 		return;
 	for (int lane = 0; lane < pm->lanes; lane++)
 		foreach(lc, cursor_read(pm, lane, &state))
-		if (strcmp(((Cursor *) lfirst(lc))->log, log) == 0 && ((Cursor *) lfirst(lc))->position > after)
-			back = true;
+			if (strcmp(((Cursor *) lfirst(lc))->log, log) == 0 &&
+				((Cursor *) lfirst(lc))->position > after)
+				back = true;
 	foreach(lc, pm->repartitions)
-		if (strcmp(((Repartition *) lfirst(lc))->log, log) == 0 && ((Repartition *) lfirst(lc))->position > after)
+		if (strcmp(((Repartition *) lfirst(lc))->log, log) == 0 &&
+			((Repartition *) lfirst(lc))->position > after)
 			back = true;
 	if (reset)
 	{
 		control_forget(pm->name);
-		ereport(NOTICE,
-				(errmsg("deleted of process manager \"%s\": instances: %lld, timers: %lld, parked events: %lld", pm->name,
-						(long long) kept.instances, (long long) kept.timers, (long long) kept.parked)));
+		ereport(
+			NOTICE,
+			(errmsg(
+				"deleted of process manager \"%s\": instances: %lld, timers: %lld, parked events: %lld",
+				pm->name, (long long) kept.instances, (long long) kept.timers,
+				(long long) kept.parked)));
 	}
 	else if (back)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot set process manager \"%s\" back to position %lld of log \"%s\"", pm->name, (long long) after, log),
-				 errdetail("It has instances: %lld, timers: %lld, parked events: %lld.", (long long) kept.instances,
-						   (long long) kept.timers, (long long) kept.parked),
+				 errmsg("cannot set process manager \"%s\" back to position %lld of log \"%s\"",
+						pm->name, (long long) after, log),
+				 errdetail("It has instances: %lld, timers: %lld, parked events: %lld.",
+						   (long long) kept.instances, (long long) kept.timers,
+						   (long long) kept.parked),
 				 errhint("With reset => true they are deleted, those of its other logs too.")));
 }
 
@@ -295,21 +304,22 @@ control_seek_kept(ProcessManager *pm, const char *log, int64 after, bool reset)
 Datum
 pm_seek(PG_FUNCTION_ARGS)
 {
-	static ExecStatement seek = {
-		NULL,
-		"UPDATE pm_catalog.cursor SET position = $3, moved_at = pg_catalog.clock_timestamp() "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2",
-		3, {TEXTOID, TEXTOID, INT8OID}
-	};
+	static ExecStatement seek =
+		{NULL,
+		 "UPDATE pm_catalog.cursor SET position = $3, moved_at = pg_catalog.clock_timestamp() "
+		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2",
+		 3,
+		 {TEXTOID, TEXTOID, INT8OID}};
 	ProcessManager *pm = registry_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
-	char	   *name;
-	int64		after = PG_GETARG_INT64(2);
-	PmLog	   *log;
-	Highwater	mark;
-	LaneState	state;
-	Datum		values[3];
+	char *name;
+	int64 after = PG_GETARG_INT64(2);
+	PmLog *log;
+	Highwater mark;
+	LaneState state;
+	Datum values[3];
 
-	/* Whoever holds the table keeps the other logs from being handled if the units are taken first. */
+	/* Whoever holds the table keeps the other logs from being handled if the units are taken first.
+	 */
 	registry_require_owner(pm);
 	name = control_followed(pm, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	(void) log_open_as(name, pm->owner);
@@ -323,7 +333,8 @@ pm_seek(PG_FUNCTION_ARGS)
 	if (after < 0 || after > mark.mark)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("position %lld is not between 0 and the high-water mark of log \"%s\"", (long long) after, log->name),
+				 errmsg("position %lld is not between 0 and the high-water mark of log \"%s\"",
+						(long long) after, log->name),
 				 errdetail("The high-water mark is %lld.", (long long) mark.mark)));
 
 	control_seek_kept(pm, log->name, after, PG_GETARG_BOOL(3));
@@ -341,9 +352,12 @@ pm_seek(PG_FUNCTION_ARGS)
 			lane_clear(pm->name, lane);
 		lane_in_a_row(pm->name, lane, 0, false);
 	}
-	ereport(LOG,
-			(errmsg("process manager \"%s\" in database \"%s\" was set to position %lld of log \"%s\" by \"%s\"",
-					pm->name, report_database(), (long long) after, log->name, GetUserNameFromId(GetUserId(), false))));
+	ereport(
+		LOG,
+		(errmsg(
+			"process manager \"%s\" in database \"%s\" was set to position %lld of log \"%s\" by \"%s\"",
+			pm->name, report_database(), (long long) after, log->name,
+			GetUserNameFromId(GetUserId(), false))));
 	registry_changed();
 	PG_RETURN_VOID();
 }

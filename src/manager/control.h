@@ -9,13 +9,13 @@
 
 typedef struct ControlKept
 {
-	int64		instances;
-	int64		timers;
-	int64		parked;
+	int64 instances;
+	int64 timers;
+	int64 parked;
 } ControlKept;
 
 extern void control_unregister(ProcessManager *pm);
 extern int64 control_unfollow(ProcessManager *pm, const char *log);
 extern ControlKept control_kept(const char *manager);
 
-#endif							/* PM_CONTROL_H */
+#endif /* PM_CONTROL_H */

@@ -13,24 +13,31 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_type.h"
-#include "manager/cursor.h"
-#include "base/exec.h"
-#include "manager/head.h"
-#include "base/row_tid.h"
-#include "base/scan.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
+
+#include "base/exec.h"
+#include "base/row_tid.h"
+#include "base/scan.h"
+#include "manager/cursor.h"
+#include "manager/head.h"
 #include "shmem/wakeup.h"
 
 /* The rate is a moving average over about this many seconds. */
-#define CURSOR_RATE_SPAN	10.0
+#define CURSOR_RATE_SPAN 10.0
 
 /*
  * Columns of the private tables, in the order in which CREATE TABLE has them.
  */
 enum
 {
-	CURSOR_MANAGER = 1, CURSOR_LOG, CURSOR_LANE, CURSOR_POSITION, CURSOR_HANDLED, CURSOR_RATE, CURSOR_MOVED_AT
+	CURSOR_MANAGER = 1,
+	CURSOR_LOG,
+	CURSOR_LANE,
+	CURSOR_POSITION,
+	CURSOR_HANDLED,
+	CURSOR_RATE,
+	CURSOR_MOVED_AT
 };
 
 /*
@@ -45,7 +52,7 @@ cursor_place(ProcessManager *pm, int lane, const char *log)
 static Cursor *
 cursor_form(RowScan *scan)
 {
-	Cursor	   *cursor = palloc0(sizeof(Cursor));
+	Cursor *cursor = palloc0(sizeof(Cursor));
 
 	cursor->log = scan_text(scan, CURSOR_LOG);
 	cursor->position = DatumGetInt64(scan->values[CURSOR_POSITION - 1]);
@@ -72,7 +79,7 @@ cursor_scan(RowScan *scan, ProcessManager *pm, int lane)
 static Cursor *
 cursor_recall(RowScan *scan, ProcessManager *pm, int lane, const char *log)
 {
-	Cursor	   *cursor;
+	Cursor *cursor;
 
 	if (!scan_at(scan, cursor_place(pm, lane, log)))
 		return NULL;
@@ -86,8 +93,8 @@ cursor_recall(RowScan *scan, ProcessManager *pm, int lane, const char *log)
 static Cursor *
 cursor_find(ProcessManager *pm, int lane, const char *log)
 {
-	Cursor	   *cursor = NULL;
-	RowScan		scan;
+	Cursor *cursor = NULL;
+	RowScan scan;
 
 	scan_begin(&scan, "cursor", "cursor_key", AccessShareLock);
 	scan_where_text(&scan, CURSOR_MANAGER, pm->name);
@@ -109,15 +116,15 @@ cursor_find(ProcessManager *pm, int lane, const char *log)
 List *
 cursor_list_some(ProcessManager *pm, int lane, const Bitmapset *logs)
 {
-	List	   *cursors = NIL;
-	RowScan		scan;
-	int			which = -1;
+	List *cursors = NIL;
+	RowScan scan;
+	int which = -1;
 
 	cursor_scan(&scan, pm, lane);
 	while ((which = bms_next_member(logs, which)) >= 0)
 	{
 		const char *log = list_nth(pm->logs, which);
-		Cursor	   *cursor = cursor_recall(&scan, pm, lane, log);
+		Cursor *cursor = cursor_recall(&scan, pm, lane, log);
 
 		if (cursor == NULL)
 			cursor = cursor_find(pm, lane, log);
@@ -136,15 +143,15 @@ cursor_list_some(ProcessManager *pm, int lane, const Bitmapset *logs)
 static List *
 cursor_recall_all(RowScan *scan, ProcessManager *pm, int lane)
 {
-	List	   *cursors = NIL;
-	ListCell   *lc;
+	List *cursors = NIL;
+	ListCell *lc;
 
 	/* Else its logs may be others now. */
 	if (pm->version != registry_version())
 		return NIL;
 	foreach(lc, pm->logs)
 	{
-		Cursor	   *cursor = cursor_recall(scan, pm, lane, lfirst(lc));
+		Cursor *cursor = cursor_recall(scan, pm, lane, lfirst(lc));
 
 		if (cursor == NULL)
 			return NIL;
@@ -161,7 +168,7 @@ cursor_recall_all(RowScan *scan, ProcessManager *pm, int lane)
 static int
 cursor_which(ProcessManager *pm, const char *log, int expected)
 {
-	int			count = list_length(pm->logs);
+	int count = list_length(pm->logs);
 
 	for (int i = 0; i < count; i++)
 		if (strcmp(list_nth(pm->logs, (expected + i) % count), log) == 0)
@@ -175,15 +182,15 @@ cursor_which(ProcessManager *pm, const char *log, int expected)
 List *
 cursor_list(ProcessManager *pm, int lane)
 {
-	RowScan		scan;
-	List	   *cursors;
+	RowScan scan;
+	List *cursors;
 
 	cursor_scan(&scan, pm, lane);
 	cursors = cursor_recall_all(&scan, pm, lane);
 	if (cursors == NIL)
 		while (scan_next(&scan))
 		{
-			Cursor	   *cursor = cursor_form(&scan);
+			Cursor *cursor = cursor_form(&scan);
 
 			*cursor_place(pm, lane, cursor->log) = scan.tuple->t_self;
 			cursor->which = cursor_which(pm, cursor->log, list_length(cursors));
@@ -227,13 +234,14 @@ cursor_read(ProcessManager *pm, int lane, LaneState *state)
  * The caller holds the unit's lock, so nobody else changes it.
  */
 static bool
-cursor_write(ProcessManager *pm, int lane, Cursor *cursor, int handled, const int64 *position, double rate)
+cursor_write(ProcessManager *pm, int lane, Cursor *cursor, int handled, const int64 *position,
+			 double rate)
 {
 	ItemPointer place = cursor_place(pm, lane, cursor->log);
-	RowScan		scan;
-	HeapTuple	tuple;
-	bool	   *replace;
-	bool		found;
+	RowScan scan;
+	HeapTuple tuple;
+	bool *replace;
+	bool found;
 
 	scan_begin(&scan, "cursor", "cursor_key", RowExclusiveLock);
 	scan_where_text(&scan, CURSOR_MANAGER, pm->name);
@@ -244,15 +252,18 @@ cursor_write(ProcessManager *pm, int lane, Cursor *cursor, int handled, const in
 	{
 		replace = palloc0(sizeof(bool) * RelationGetNumberOfAttributes(scan.rel));
 		replace[CURSOR_HANDLED - 1] = true;
-		scan.values[CURSOR_HANDLED - 1] = Int64GetDatum(DatumGetInt64(scan.values[CURSOR_HANDLED - 1]) + handled);
+		scan.values[CURSOR_HANDLED - 1] = Int64GetDatum(
+			DatumGetInt64(scan.values[CURSOR_HANDLED - 1]) + handled);
 		if (position != NULL)
 		{
-			replace[CURSOR_POSITION - 1] = replace[CURSOR_RATE - 1] = replace[CURSOR_MOVED_AT - 1] = true;
+			replace[CURSOR_POSITION - 1] = replace[CURSOR_RATE - 1] = replace[CURSOR_MOVED_AT - 1] =
+				true;
 			scan.values[CURSOR_POSITION - 1] = Int64GetDatum(*position);
 			scan.values[CURSOR_RATE - 1] = Float8GetDatum(rate);
 			scan.values[CURSOR_MOVED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 		}
-		tuple = heap_modify_tuple(scan.tuple, RelationGetDescr(scan.rel), scan.values, scan.nulls, replace);
+		tuple = heap_modify_tuple(scan.tuple, RelationGetDescr(scan.rel), scan.values, scan.nulls,
+								  replace);
 		CatalogTupleUpdate(scan.rel, &scan.tuple->t_self, tuple);
 		*place = tuple->t_self;
 		heap_freetuple(tuple);
@@ -269,15 +280,16 @@ cursor_write(ProcessManager *pm, int lane, Cursor *cursor, int handled, const in
 void
 cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 position, int handled)
 {
-	double		elapsed = Max((GetCurrentTimestamp() - cursor->moved_at) / 1000000.0, 0.000001);
-	double		weight = 1 - exp(-elapsed / CURSOR_RATE_SPAN);
+	double elapsed = Max((GetCurrentTimestamp() - cursor->moved_at) / 1000000.0, 0.000001);
+	double weight = 1 - exp(-elapsed / CURSOR_RATE_SPAN);
 
 	Assert(position >= cursor->position);
 
-	if (!cursor_write(pm, lane, cursor, handled, &position, cursor->rate + weight * (handled / elapsed - cursor->rate)))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("process manager \"%s\" has lost its cursor in log \"%s\"", pm->name, cursor->log)));
+	if (!cursor_write(pm, lane, cursor, handled, &position,
+					  cursor->rate + weight * (handled / elapsed - cursor->rate)))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("process manager \"%s\" has lost its cursor in log \"%s\"", pm->name,
+							   cursor->log)));
 	wakeup_moved();
 }
 
@@ -299,16 +311,16 @@ cursor_add(const char *manager, const char *log, int lanes, int64 position)
 	static ExecStatement add_cursor = {
 		NULL,
 		"INSERT INTO pm_catalog.cursor (process_manager, log, lane, position) VALUES ($1, $2, $3, $4)",
-		4, {TEXTOID, TEXTOID, INT4OID, INT8OID}
-	};
-	static ExecStatement add_log = {
-		NULL,
-		"UPDATE pm_catalog.process_manager SET logs = pg_catalog.array_append(logs, $2) "
-		"WHERE name OPERATOR(pg_catalog.=) $1",
-		2, {TEXTOID, TEXTOID}
-	};
-	ExecScope	scope;
-	Datum		values[4];
+		4,
+		{TEXTOID, TEXTOID, INT4OID, INT8OID}};
+	static ExecStatement add_log =
+		{NULL,
+		 "UPDATE pm_catalog.process_manager SET logs = pg_catalog.array_append(logs, $2) "
+		 "WHERE name OPERATOR(pg_catalog.=) $1",
+		 2,
+		 {TEXTOID, TEXTOID}};
+	ExecScope scope;
+	Datum values[4];
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(manager);
@@ -339,9 +351,9 @@ cursor_level(ProcessManager *pm)
 		"UNION ALL SELECT FROM pm_catalog.former_lane r WHERE r.process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND r.position OPERATOR(pg_catalog.>) ANY (SELECT c.position FROM pm_catalog.cursor c "
 		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.log OPERATOR(pg_catalog.=) r.log)",
-		1, {TEXTOID}
-	};
-	Datum		values[1] = {CStringGetTextDatum(pm->name)};
+		1,
+		{TEXTOID}};
+	Datum values[1] = {CStringGetTextDatum(pm->name)};
 
 	return exec_as_owner(&select_apart, values, NULL) == 0;
 }
@@ -360,21 +372,21 @@ cursor_repartition(ProcessManager *pm, int lanes)
 		"coalesce(pg_catalog.sum(handled) FILTER (WHERE lane OPERATOR(pg_catalog.>=) $2), 0)::pg_catalog.int8 AS others "
 		"FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 GROUP BY log) o "
 		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.log OPERATOR(pg_catalog.=) o.log",
-		2, {TEXTOID, INT4OID}
-	};
+		2,
+		{TEXTOID, INT4OID}};
 	static ExecStatement delete_lanes = {
 		NULL,
 		"DELETE FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.>=) $2",
-		2, {TEXTOID, INT4OID}
-	};
+		2,
+		{TEXTOID, INT4OID}};
 	static ExecStatement add_lanes = {
 		NULL,
 		"INSERT INTO pm_catalog.cursor (process_manager, log, lane, position) SELECT c.process_manager, c.log, n, c.position "
 		"FROM pm_catalog.cursor c, pg_catalog.generate_series($3, $2 OPERATOR(pg_catalog.-) 1) n "
 		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.lane OPERATOR(pg_catalog.=) 0",
-		3, {TEXTOID, INT4OID, INT4OID}
-	};
-	Datum		values[3];
+		3,
+		{TEXTOID, INT4OID, INT4OID}};
+	Datum values[3];
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lanes);

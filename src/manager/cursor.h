@@ -5,18 +5,19 @@
 #ifndef PM_CURSOR_H
 #define PM_CURSOR_H
 
-#include "manager/lane.h"
 #include "nodes/bitmapset.h"
+
+#include "manager/lane.h"
 #include "manager/registry.h"
 
 typedef struct Cursor
 {
-	char	   *log;
-	int			which;			/* of the registration's logs, -1: not known */
-	int64		position;
-	double		rate;
+	char *log;
+	int which; /* of the registration's logs, -1: not known */
+	int64 position;
+	double rate;
 	TimestampTz moved_at;
-	int			parked;			/* parked events of this log that a batch has handled */
+	int parked; /* parked events of this log that a batch has handled */
 } Cursor;
 
 extern void cursor_state(ProcessManager *pm, int lane, LaneState *state);
@@ -29,4 +30,4 @@ extern bool cursor_level(ProcessManager *pm);
 extern void cursor_repartition(ProcessManager *pm, int lanes);
 extern void cursor_add(const char *manager, const char *log, int lanes, int64 position);
 
-#endif							/* PM_CURSOR_H */
+#endif /* PM_CURSOR_H */

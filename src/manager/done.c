@@ -16,21 +16,22 @@
  */
 #include "pm.h"
 
-#include "manager/done.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
-#include "base/within.h"
 
-#define DONE_SESSION_BYTES	8
-#define DONE_TOKEN_BYTES	16
-#define DONE_TOKEN_LENGTH	(2 * (DONE_SESSION_BYTES + DONE_TOKEN_BYTES))
+#include "base/within.h"
+#include "manager/done.h"
+
+#define DONE_SESSION_BYTES 8
+#define DONE_TOKEN_BYTES   16
+#define DONE_TOKEN_LENGTH  (2 * (DONE_SESSION_BYTES + DONE_TOKEN_BYTES))
 
 PG_FUNCTION_INFO_V1(pm_done);
 
-static char token[DONE_TOKEN_LENGTH + 1];	/* of this session, then of this call */
+static char token[DONE_TOKEN_LENGTH + 1]; /* of this session, then of this call */
 static bool session_known = false;
-static bool called = false;		/* in this call, so that the token is of this call */
+static bool called = false; /* in this call, so that the token is of this call */
 
 /*
  * Adds random bytes to the token, as digits.
@@ -38,13 +39,12 @@ static bool called = false;		/* in this call, so that the token is of this call 
 static void
 done_random(int at, int bytes)
 {
-	uint8		random[DONE_TOKEN_BYTES];
+	uint8 random[DONE_TOKEN_BYTES];
 
 	Assert(bytes <= lengthof(random));
 	if (!pg_strong_random(random, bytes))
 		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random bytes")));
+				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random bytes")));
 	(void) hex_encode((const char *) random, bytes, token + 2 * at);
 	token[2 * (at + bytes)] = '\0';
 }
@@ -53,7 +53,7 @@ static Datum
 done_value(void)
 {
 	const char *text = called ? psprintf("{\"$pm\": \"done\", \"token\": \"%s\"}", token) :
-		"{\"$pm\": \"done\"}";
+								"{\"$pm\": \"done\"}";
 
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
 }
@@ -92,15 +92,16 @@ pm_done(PG_FUNCTION_ARGS)
 static bool
 done_is_stale(Jsonb *result)
 {
-	JsonbValue	room;
+	JsonbValue room;
 	JsonbValue *found;
 
 	if (!session_known || !JB_ROOT_IS_OBJECT(result))
 		return false;
 	found = getKeyJsonValueFromContainer(&result->root, "token", strlen("token"), &room);
-	return found != NULL && found->type == jbvString && found->val.string.len == DONE_TOKEN_LENGTH &&
-		memcmp(found->val.string.val, token, 2 * DONE_SESSION_BYTES) == 0 &&
-		getKeyJsonValueFromContainer(&result->root, "$pm", strlen("$pm"), &room) != NULL;
+	return found != NULL && found->type == jbvString &&
+		   found->val.string.len == DONE_TOKEN_LENGTH &&
+		   memcmp(found->val.string.val, token, 2 * DONE_SESSION_BYTES) == 0 &&
+		   getKeyJsonValueFromContainer(&result->root, "$pm", strlen("$pm"), &room) != NULL;
 }
 
 /*
@@ -109,20 +110,22 @@ done_is_stale(Jsonb *result)
 bool
 done_is(Datum result, const char *handler)
 {
-	Jsonb	   *state = DatumGetJsonbP(result);
+	Jsonb *state = DatumGetJsonbP(result);
 
 	if (called)
 	{
-		Jsonb	   *mine = DatumGetJsonbP(done_value());
+		Jsonb *mine = DatumGetJsonbP(done_value());
 
 		if (VARSIZE(state) == VARSIZE(mine) &&
 			compareJsonbContainers(&state->root, &mine->root) == 0)
 			return true;
 	}
 	if (done_is_stale(state))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
-				 errmsg("handler %s returned what pm.done() has made in another call", handler),
-				 errhint("Call pm.done() each time that an instance ends. A function that wraps it must not be IMMUTABLE.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+			 errmsg("handler %s returned what pm.done() has made in another call", handler),
+			 errhint(
+				 "Call pm.done() each time that an instance ends. A function that wraps it must not be IMMUTABLE.")));
 	return false;
 }

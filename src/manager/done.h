@@ -8,4 +8,4 @@
 extern void done_begin(void);
 extern bool done_is(Datum result, const char *handler);
 
-#endif							/* PM_DONE_H */
+#endif /* PM_DONE_H */

@@ -16,30 +16,31 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
+#include "utils/builtins.h"
+
 #include "base/exec.h"
+#include "base/within.h"
 #include "log/highwater.h"
 #include "log/log.h"
-#include "manager/owner.h"
 #include "manager/control.h"
-#include "utils/builtins.h"
+#include "manager/owner.h"
 #include "shmem/wakeup.h"
-#include "base/within.h"
 
 PG_FUNCTION_INFO_V1(pm_drop_after_drop);
 
 /* Something of ours that has been dropped. */
 typedef struct Dropped
 {
-	Oid			relid;			/* of a log's table, or InvalidOid */
-	char	   *name;			/* of the log or the process manager */
-	bool		itself;			/* it was to be dropped, not what it depends on */
+	Oid relid;	 /* of a log's table, or InvalidOid */
+	char *name;	 /* of the log or the process manager */
+	bool itself; /* it was to be dropped, not what it depends on */
 } Dropped;
 
 static void *
 drop_form(uint64 row)
 {
-	Dropped    *dropped = palloc(sizeof(Dropped));
-	bool		isnull;
+	Dropped *dropped = palloc(sizeof(Dropped));
+	bool isnull;
 
 	dropped->relid = DatumGetObjectId(exec_value(row, 1, &isnull));
 	dropped->name = exec_text(row, 2);
@@ -63,8 +64,8 @@ drop_list(void)
 		"SELECT 0::pg_catalog.oid, d.object_name, d.original FROM pg_catalog.pg_event_trigger_dropped_objects() d "
 		"WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid "
 		"AND d.schema_name OPERATOR(pg_catalog.=) 'pm_process_manager'",
-		0, {InvalidOid}
-	};
+		0,
+		{InvalidOid}};
 
 	return exec_list(&select_dropped, NULL, NULL, drop_form);
 }
@@ -96,11 +97,14 @@ drop_cascades(Node *statement)
 static void
 drop_refuse(const char *log, const char *manager)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-			 errmsg("cannot drop the table of log \"%s\" because process manager \"%s\" follows it", log, manager),
-			 errhint("Use DROP ... CASCADE to end that too. After SELECT pm.resume(%s) PostgreSQL knows of it.",
-					 quote_literal_cstr(manager))));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+		 errmsg("cannot drop the table of log \"%s\" because process manager \"%s\" follows it",
+				log, manager),
+		 errhint(
+			 "Use DROP ... CASCADE to end that too. After SELECT pm.resume(%s) PostgreSQL knows of it.",
+			 quote_literal_cstr(manager))));
 }
 
 /*
@@ -112,15 +116,15 @@ drop_log(const char *log, Oid relid, bool cascades)
 	static ExecStatement followers = {
 		NULL,
 		"SELECT DISTINCT process_manager FROM pm_catalog.cursor WHERE log OPERATOR(pg_catalog.=) $1",
-		1, {TEXTOID}
-	};
-	Datum		values[1] = {CStringGetTextDatum(log)};
-	ListCell   *lc;
+		1,
+		{TEXTOID}};
+	Datum values[1] = {CStringGetTextDatum(log)};
+	ListCell *lc;
 
 	foreach(lc, exec_list(&followers, values, NULL, drop_follower))
 	{
 		ProcessManager *pm;
-		int64		parked;
+		int64 parked;
 
 		within_refuse(lfirst(lc));
 		pm = registry_seize(lfirst(lc));
@@ -129,9 +133,11 @@ drop_log(const char *log, Oid relid, bool cascades)
 		if (!cascades)
 			drop_refuse(log, pm->name);
 		parked = control_unfollow(pm, log);
-		ereport(NOTICE,
-				(errmsg("process manager \"%s\" does not follow log \"%s\" any more", pm->name, log),
-				 parked > 0 ? errdetail("Parked events that were discarded: %lld.", (long long) parked) : 0));
+		ereport(NOTICE, (errmsg("process manager \"%s\" does not follow log \"%s\" any more",
+								pm->name, log),
+						 parked > 0 ? errdetail("Parked events that were discarded: %lld.",
+												(long long) parked) :
+									  0));
 	}
 	log_delete(log);
 	wakeup_forget(relid);
@@ -157,8 +163,7 @@ drop_manager(Dropped *dropped)
 		return;
 	}
 	control_unregister(pm);
-	ereport(NOTICE,
-			(errmsg("process manager \"%s\" is unregistered", pm->name)));
+	ereport(NOTICE, (errmsg("process manager \"%s\" is unregistered", pm->name)));
 }
 
 /*
@@ -167,14 +172,13 @@ drop_manager(Dropped *dropped)
 Datum
 pm_drop_after_drop(PG_FUNCTION_ARGS)
 {
-	List	   *all;
-	ListCell   *lc;
-	bool		cascades;
+	List *all;
+	ListCell *lc;
+	bool cascades;
 
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function was not called by event trigger manager")));
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("function was not called by event trigger manager")));
 	cascades = drop_cascades(((EventTriggerData *) fcinfo->context)->parsetree);
 	all = drop_list();
 	if (all == NIL)

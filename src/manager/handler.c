@@ -16,32 +16,33 @@
  */
 #include "pm.h"
 
-#include "manager/advice.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_type.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "base/event.h"
-#include "manager/handler.h"
-#include "base/identifier.h"
 #include "miscadmin.h"
-#include "manager/mismatch.h"
-#include "shmem/slot.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
 #include "utils/timeout.h"
-#include "utils/fmgrprotos.h"
-#include "utils/inval.h"
 
-#define HANDLER_TICKS	8		/* a timeout */
+#include "base/event.h"
+#include "base/identifier.h"
+#include "manager/advice.h"
+#include "manager/handler.h"
+#include "manager/mismatch.h"
+#include "shmem/slot.h"
+
+#define HANDLER_TICKS 8 /* a timeout */
 
 /* May an overdue handler take its session with it?  Set in dispatchers. */
-bool		handler_may_die = false;
+bool handler_may_die = false;
 
 /* Rises whenever a signature may come to mean another function. */
 static uint64 lookup_version = 1;
@@ -57,7 +58,7 @@ typedef struct HandlerRole
 {
 	const char *what;
 	const char *hint;
-	char		(*match) (Oid function);	/* the kind it makes, or 0 */
+	char (*match)(Oid function); /* the kind it makes, or 0 */
 } HandlerRole;
 
 /*
@@ -66,9 +67,9 @@ typedef struct HandlerRole
 static char
 handler_match(Oid function)
 {
-	Oid			event = event_type();
-	Oid		   *argtypes;
-	int			nargs;
+	Oid event = event_type();
+	Oid *argtypes;
+	int nargs;
 
 	(void) get_func_signature(function, &argtypes, &nargs);
 	if (nargs == 1 && argtypes[0] == event)
@@ -86,12 +87,12 @@ handler_match_correlate(Oid function)
 	return handler_match(function) == HANDLER_EVENT ? HANDLER_EVENT : 0;
 }
 
-static const HandlerRole handler_role = {
-	"handler", "A handler is f(pm.event), f(pm.event, jsonb) RETURNS jsonb, or f(pm.event[]).", handler_match
-};
-static const HandlerRole correlate_role = {
-	"correlate function", "A correlate function is f(pm.event) RETURNS text.", handler_match_correlate
-};
+static const HandlerRole handler_role =
+	{"handler", "A handler is f(pm.event), f(pm.event, jsonb) RETURNS jsonb, or f(pm.event[]).",
+	 handler_match};
+static const HandlerRole correlate_role = {"correlate function",
+										   "A correlate function is f(pm.event) RETURNS text.",
+										   handler_match_correlate};
 
 /*
  * Why something of this kind is never called, as the end of a message, which
@@ -120,27 +121,29 @@ handler_mismatch(Form_pg_proc proc)
 static void
 handler_check(Oid function, Oid owner, const HandlerRole *role)
 {
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc proc;
-	Oid			wanted;
+	Oid wanted;
 	const char *mismatch;
-	AclResult	acl;
+	AclResult acl;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for function %u", function);
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
 	mismatch = handler_mismatch(proc);
 	if (mismatch != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s cannot be a %s: it %s", format_procedure(function), role->what, mismatch),
-				 errhint("%s", role->hint)));
-	wanted = role == &correlate_role ? TEXTOID : role->match(function) == HANDLER_INSTANCE ? JSONBOID : InvalidOid;
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+						errmsg("%s cannot be a %s: it %s", format_procedure(function), role->what,
+							   mismatch),
+						errhint("%s", role->hint)));
+	wanted = role == &correlate_role				   ? TEXTOID :
+			 role->match(function) == HANDLER_INSTANCE ? JSONBOID :
+														 InvalidOid;
 	if (OidIsValid(wanted) && proc->prorettype != wanted)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
-				 errmsg("%s cannot be a %s: it returns %s, not %s", format_procedure(function), role->what,
-						format_type_be(proc->prorettype), format_type_be(wanted)),
+				 errmsg("%s cannot be a %s: it returns %s, not %s", format_procedure(function),
+						role->what, format_type_be(proc->prorettype), format_type_be(wanted)),
 				 errhint("%s", role->hint)));
 	if (wanted == JSONBOID && proc->proisstrict)
 		ereport(ERROR,
@@ -152,9 +155,11 @@ handler_check(Oid function, Oid owner, const HandlerRole *role)
 	if (acl != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" may not execute %s", GetUserNameFromId(owner, true) ? GetUserNameFromId(owner, true) : "?",
+				 errmsg("role \"%s\" may not execute %s",
+						GetUserNameFromId(owner, true) ? GetUserNameFromId(owner, true) : "?",
 						format_procedure(function)),
-				 errhint("Run GRANT EXECUTE ON FUNCTION %s TO %s.", format_procedure_qualified(function),
+				 errhint("Run GRANT EXECUTE ON FUNCTION %s TO %s.",
+						 format_procedure_qualified(function),
 						 quote_identifier(GetUserNameFromId(owner, false)))));
 	if (superuser_arg(owner) && !superuser_arg(proc->proowner))
 		ereport(ERROR,
@@ -162,7 +167,8 @@ handler_check(Oid function, Oid owner, const HandlerRole *role)
 				 errmsg("a superuser's process manager cannot call %s, which no superuser owns",
 						format_procedure(function)),
 				 errhint("Register it as the function's owner, or have a superuser own it: "
-						 "ALTER FUNCTION %s OWNER TO %s.", format_procedure_qualified(function),
+						 "ALTER FUNCTION %s OWNER TO %s.",
+						 format_procedure_qualified(function),
 						 quote_identifier(GetUserNameFromId(owner, false)))));
 	ReleaseSysCache(tuple);
 }
@@ -173,14 +179,14 @@ handler_check(Oid function, Oid owner, const HandlerRole *role)
 static Oid
 handler_search(const char *name, Oid owner, const HandlerRole *role)
 {
-	Oid			found = InvalidOid;
-	int			matches = 0;
+	Oid found = InvalidOid;
+	int matches = 0;
 	const char *arguments = identifier_arguments(name);
 
 	if (arguments != NULL)
 	{
 		/* regprocedurein() would cut a name that is too long. */
-		List	   *parts = identifier_split(pnstrdup(name, arguments - name));
+		List *parts = identifier_split(pnstrdup(name, arguments - name));
 
 		if (list_length(parts) == 2)
 			advice_require_usage(get_namespace_oid(linitial(parts), true));
@@ -190,13 +196,12 @@ handler_search(const char *name, Oid owner, const HandlerRole *role)
 	}
 	else
 	{
-		List	   *names = identifier_values(name);
+		List *names = identifier_values(name);
 		FuncCandidateList candidates;
 
 		if (names == NIL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_NAME),
-					 errmsg("invalid name of a function: \"%s\"", name)));
+			ereport(ERROR, (errcode(ERRCODE_INVALID_NAME),
+							errmsg("invalid name of a function: \"%s\"", name)));
 		if (list_length(names) == 2)
 			advice_require_usage(get_namespace_oid(strVal(linitial(names)), true));
 		candidates = FuncnameGetCandidates(names, -1, NIL, false, false, false, true);
@@ -210,19 +215,16 @@ handler_search(const char *name, Oid owner, const HandlerRole *role)
 	}
 	if (matches == 0)
 	{
-		char	   *why = mismatch_explain(name, found, GetUserId(), role == &correlate_role);
+		char *why = mismatch_explain(name, found, GetUserId(), role == &correlate_role);
 
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("no %s \"%s\" exists", role->what, name),
-				 why ? errdetail("%s", why) : 0,
-				 errhint("%s", role->hint)));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
+						errmsg("no %s \"%s\" exists", role->what, name),
+						why ? errdetail("%s", why) : 0, errhint("%s", role->hint)));
 	}
 	if (matches > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_AMBIGUOUS_FUNCTION),
-				 errmsg("%s \"%s\" is ambiguous", role->what, name),
-				 errhint("Give its signature, like %s(pm.event).", name)));
+		ereport(ERROR, (errcode(ERRCODE_AMBIGUOUS_FUNCTION),
+						errmsg("%s \"%s\" is ambiguous", role->what, name),
+						errhint("Give its signature, like %s(pm.event).", name)));
 	handler_check(found, owner, role);
 	return found;
 }
@@ -230,8 +232,8 @@ handler_search(const char *name, Oid owner, const HandlerRole *role)
 static Oid
 handler_owner(Oid function)
 {
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Oid			owner;
+	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid owner;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for function %u", function);
@@ -247,7 +249,7 @@ handler_owner(Oid function)
 char *
 handler_find(const char *name, Oid owner, HandlerKind *kind, Oid *function_owner)
 {
-	Oid			found = handler_search(name, owner, &handler_role);
+	Oid found = handler_search(name, owner, &handler_role);
 
 	*function_owner = handler_owner(found);
 	*kind = (HandlerKind) handler_match(found);
@@ -262,12 +264,15 @@ static void
 handler_require_immutable(Oid correlate)
 {
 	if (func_volatile(correlate) != PROVOLATILE_IMMUTABLE)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
-				 errmsg("correlate function %s must be IMMUTABLE to be used with lanes", format_procedure(correlate)),
-				 errdetail("An event is handled by the lane of its key, which must always be the same."),
-				 errhint("If its result depends on the event alone, run ALTER FUNCTION %s IMMUTABLE.",
-						 format_procedure_qualified(correlate))));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+			 errmsg("correlate function %s must be IMMUTABLE to be used with lanes",
+					format_procedure(correlate)),
+			 errdetail(
+				 "An event is handled by the lane of its key, which must always be the same."),
+			 errhint("If its result depends on the event alone, run ALTER FUNCTION %s IMMUTABLE.",
+					 format_procedure_qualified(correlate))));
 }
 
 /*
@@ -276,7 +281,7 @@ handler_require_immutable(Oid correlate)
 char *
 handler_find_correlate(const char *name, Oid owner, bool lanes, Oid *function_owner)
 {
-	Oid			found = handler_search(name, owner, &correlate_role);
+	Oid found = handler_search(name, owner, &correlate_role);
 
 	*function_owner = handler_owner(found);
 	if (lanes)
@@ -312,24 +317,27 @@ handler_install(void)
 static void
 handler_check_owner(ProcessManager *pm, const char *signature, Oid owner, Oid registered_owner)
 {
-	char	   *name;
+	char *name;
 
 	/* It became a superuser's by REASSIGN OWNED or ALTER TYPE (owner.c). */
 	if (superuser_arg(pm->owner) && !OidIsValid(registered_owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("process manager \"%s\" was given to a superuser, and %s was not registered by one",
-						pm->name, signature),
-				 errhint("If it may run as a superuser, run SELECT pm.set_owner(%s, %s).",
-						 quote_literal_cstr(pm->name), quote_literal_cstr(pm->owner_name))));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg(
+				 "process manager \"%s\" was given to a superuser, and %s was not registered by one",
+				 pm->name, signature),
+			 errhint("If it may run as a superuser, run SELECT pm.set_owner(%s, %s).",
+					 quote_literal_cstr(pm->name), quote_literal_cstr(pm->owner_name))));
 	if (owner == registered_owner || has_privs_of_role(owner, pm->owner))
 		return;
 	name = GetUserNameFromId(owner, true);
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("%s belongs to role \"%s\", and did not when process manager \"%s\" was registered",
-					signature, name ? name : "?", pm->name),
-			 errhint("If it is the right function, register \"%s\" again.", pm->name)));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+		 errmsg("%s belongs to role \"%s\", and did not when process manager \"%s\" was registered",
+				signature, name ? name : "?", pm->name),
+		 errhint("If it is the right function, register \"%s\" again.", pm->name)));
 }
 
 /*
@@ -339,8 +347,8 @@ static Oid
 handler_resolve(const char *signature, const HandlerRole *role)
 {
 	LOCAL_FCINFO(fcinfo, 1);
-	Oid			named = advice_function(signature);
-	Datum		function;
+	Oid named = advice_function(signature);
+	Datum function;
 
 	/* It would raise this without saying what helps. */
 	if (OidIsValid(named))
@@ -351,7 +359,9 @@ handler_resolve(const char *signature, const HandlerRole *role)
 	fcinfo->args[0].value = CStringGetTextDatum(signature);
 	fcinfo->args[0].isnull = false;
 	function = to_regprocedure(fcinfo);
-	return fcinfo->isnull || role->match(DatumGetObjectId(function)) == 0 ? InvalidOid : DatumGetObjectId(function);
+	return fcinfo->isnull || role->match(DatumGetObjectId(function)) == 0 ?
+			   InvalidOid :
+			   DatumGetObjectId(function);
 }
 
 /*
@@ -366,9 +376,9 @@ handler_admit(ProcessManager *pm, Oid role)
 
 	for (int i = 0; i < 2; i++)
 	{
-		Oid			user;
-		int			context;
-		Oid			function;
+		Oid user;
+		int context;
+		Oid function;
 
 		if (signatures[i] == NULL)
 			continue;
@@ -391,10 +401,11 @@ handler_admit(ProcessManager *pm, Oid role)
  * whether it may be called is asked each time.
  */
 static Oid
-handler_lookup(ProcessManager *pm, const char *signature, FoundFunction *found, const HandlerRole *role)
+handler_lookup(ProcessManager *pm, const char *signature, FoundFunction *found,
+			   const HandlerRole *role)
 {
-	uint64		version = lookup_version;
-	Oid			function;
+	uint64 version = lookup_version;
+	Oid function;
 
 	Assert(GetUserId() == pm->owner);
 	if (found->version == version)
@@ -423,13 +434,14 @@ void
 handler_open(Handler *handler, ProcessManager *pm, bool lanes)
 {
 	memset(handler, 0, sizeof(*handler));
-	fmgr_info(handler_lookup(pm, pm->handler, &pm->found_handler, &handler_role), &handler->function);
+	fmgr_info(handler_lookup(pm, pm->handler, &pm->found_handler, &handler_role),
+			  &handler->function);
 	handler->kind = pm->kind;
 	handler->event_type = event_type();
 	handler->timeout = pm->handler_timeout;
 	if (pm->correlate != NULL)
 	{
-		Oid			correlate = handler_lookup(pm, pm->correlate, &pm->found_correlate, &correlate_role);
+		Oid correlate = handler_lookup(pm, pm->correlate, &pm->found_correlate, &correlate_role);
 
 		if (lanes)
 			handler_require_immutable(correlate);
@@ -462,7 +474,7 @@ handler_start(void)
 static Datum
 handler_invoke(FunctionCallInfo fcinfo)
 {
-	Datum		result;
+	Datum result;
 
 	handler_start();
 	result = FunctionCallInvoke(fcinfo);
@@ -498,7 +510,7 @@ Datum
 handler_call_instance(Handler *handler, Datum event, Datum state, bool no_state, bool *isnull)
 {
 	LOCAL_FCINFO(fcinfo, 2);
-	Datum		result;
+	Datum result;
 
 	InitFunctionCallInfoData(*fcinfo, &handler->function, 2, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = event;
@@ -517,7 +529,7 @@ Datum
 handler_call_correlate(Handler *handler, Datum event, bool *isnull)
 {
 	LOCAL_FCINFO(fcinfo, 1);
-	Datum		result;
+	Datum result;
 
 	InitFunctionCallInfoData(*fcinfo, &handler->correlate, 1, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = event;
@@ -530,7 +542,8 @@ handler_call_correlate(Handler *handler, Datum event, bool *isnull)
 Datum
 handler_event_array(Handler *handler, Datum *events, int count)
 {
-	return PointerGetDatum(construct_array(events, count, handler->event_type, -1, false, TYPALIGN_DOUBLE));
+	return PointerGetDatum(
+		construct_array(events, count, handler->event_type, -1, false, TYPALIGN_DOUBLE));
 }
 
 /* ---------- the timeout ---------- */
@@ -541,7 +554,7 @@ handler_event_array(Handler *handler, Datum *events, int count)
 static void
 handler_tick(void)
 {
-	int64		ran;
+	int64 ran;
 
 	if (!running)
 		return;
@@ -588,14 +601,15 @@ handler_fire_deferred(void)
 void
 handler_watch_begin(Handler *handler)
 {
-	int64		tick = Max(handler->timeout / HANDLER_TICKS, 1);
+	int64 tick = Max(handler->timeout / HANDLER_TICKS, 1);
 
 	if (timeout_id == MAX_TIMEOUTS)
 		timeout_id = RegisterTimeout(USER_TIMEOUT, handler_tick);
 	running = false;
 	timed_out = false;
 	limit_us = handler->timeout * 1000;
-	enable_timeout_every(timeout_id, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), tick), (int) Min(tick, PG_INT32_MAX));
+	enable_timeout_every(timeout_id, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), tick),
+						 (int) Min(tick, PG_INT32_MAX));
 }
 
 /*
@@ -618,7 +632,7 @@ handler_watch_end(void)
 bool
 handler_timed_out(void)
 {
-	bool		result = timed_out;
+	bool result = timed_out;
 
 	timed_out = false;
 	return result;

@@ -6,17 +6,18 @@
 #define PM_HANDLER_H
 
 #include "fmgr.h"
+
 #include "manager/registry.h"
 
 typedef struct Handler
 {
-	FmgrInfo	function;
+	FmgrInfo function;
 	HandlerKind kind;
-	bool		correlates;
-	bool		foretells;		/* correlate depends on nothing but the event */
-	FmgrInfo	correlate;
-	Oid			event_type;
-	int64		timeout;		/* ms */
+	bool correlates;
+	bool foretells; /* correlate depends on nothing but the event */
+	FmgrInfo correlate;
+	Oid event_type;
+	int64 timeout; /* ms */
 } Handler;
 
 extern void handler_install(void);
@@ -25,7 +26,8 @@ extern char *handler_find_correlate(const char *name, Oid owner, bool lanes, Oid
 extern void handler_admit(ProcessManager *pm, Oid role);
 extern void handler_open(Handler *handler, ProcessManager *pm, bool lanes);
 extern void handler_call(Handler *handler, Datum argument);
-extern Datum handler_call_instance(Handler *handler, Datum event, Datum state, bool no_state, bool *isnull);
+extern Datum handler_call_instance(Handler *handler, Datum event, Datum state, bool no_state,
+								   bool *isnull);
 extern Datum handler_call_correlate(Handler *handler, Datum event, bool *isnull);
 extern Datum handler_event_array(Handler *handler, Datum *events, int count);
 
@@ -35,4 +37,4 @@ extern void handler_watch_end(void);
 extern bool handler_timed_out(void);
 extern bool handler_may_die;
 
-#endif							/* PM_HANDLER_H */
+#endif /* PM_HANDLER_H */

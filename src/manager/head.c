@@ -26,29 +26,30 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "common/hashfn.h"
-#include "manager/head.h"
-#include "base/scan.h"
 #include "utils/timestamp.h"
 
+#include "base/scan.h"
+#include "manager/head.h"
+
 /* Units that a backend remembers. */
-#define HEADS	256
+#define HEADS 256
 
 /* After this long nothing is taken for known, ms. */
-#define HEAD_AGE	10000
+#define HEAD_AGE 10000
 
 typedef struct Head
 {
-	char		manager[NAMEDATALEN];
-	int			lane;
-	ItemPointerData tid;		/* the version of the lane's row */
+	char manager[NAMEDATALEN];
+	int lane;
+	ItemPointerData tid; /* the version of the lane's row */
 	TransactionId xmin;
 	TimestampTz known_at;
 	TransactionId raised_by;	/* this transaction, which may have deleted rows */
 	SubTransactionId raised_in; /* of that, this or an earlier one had deleted them */
 	TransactionId touched_by;	/* that has written the lane's row for others to see */
-	HeadPoint	timer;			/* there are no timers before, */
-	HeadPoint	retry;			/* no retries, */
-	int64		parked;			/* and no first events of a key */
+	HeadPoint timer;			/* there are no timers before, */
+	HeadPoint retry;			/* no retries, */
+	int64 parked;				/* and no first events of a key */
 } Head;
 
 static Head heads[HEADS];
@@ -69,9 +70,9 @@ head_reset(Head *head)
 static Head *
 head_of(const char *manager, int lane)
 {
-	uint32		hash = hash_combine(hash_bytes((const unsigned char *) manager, strlen(manager)),
-									murmurhash32((uint32) lane));
-	Head	   *head = &heads[hash % HEADS];
+	uint32 hash = hash_combine(hash_bytes((const unsigned char *) manager, strlen(manager)),
+							   murmurhash32((uint32) lane));
+	Head *head = &heads[hash % HEADS];
 
 	Assert(strlen(manager) < NAMEDATALEN);
 	if (head->lane != lane || strcmp(head->manager, manager) != 0)
@@ -105,7 +106,8 @@ head_undo(SubTransactionId subid)
 }
 
 static void
-head_subxact_callback(SubXactEvent event, SubTransactionId mysubid, SubTransactionId parent, void *arg)
+head_subxact_callback(SubXactEvent event, SubTransactionId mysubid, SubTransactionId parent,
+					  void *arg)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB && any_raised)
 		head_undo(mysubid);
@@ -158,13 +160,12 @@ head_raised(Head *head)
 void
 head_lane_seen(const char *manager, int lane, HeapTuple tuple)
 {
-	Head	   *head = head_of(manager, lane);
+	Head *head = head_of(manager, lane);
 	TransactionId xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (!ItemPointerIsValid(&head->tid) ||
-		!ItemPointerEquals(&head->tid, &tuple->t_self) || head->xmin != xmin ||
-		now < head->known_at ||
+	if (!ItemPointerIsValid(&head->tid) || !ItemPointerEquals(&head->tid, &tuple->t_self) ||
+		head->xmin != xmin || now < head->known_at ||
 		TimestampDifferenceExceeds(head->known_at, now, HEAD_AGE))
 		head_reset(head);
 	head->tid = tuple->t_self;
@@ -177,7 +178,7 @@ head_lane_seen(const char *manager, int lane, HeapTuple tuple)
 void
 head_lane_written(const char *manager, int lane, HeapTuple before, HeapTuple after)
 {
-	Head	   *head = head_of(manager, lane);
+	Head *head = head_of(manager, lane);
 
 	if (!ItemPointerIsValid(&head->tid) || !ItemPointerEquals(&head->tid, &before->t_self))
 		head_reset(head);
@@ -215,8 +216,8 @@ head_before(HeadPoint a, HeadPoint b)
 void
 head_add_timer(const char *manager, int lane, TimestampTz due, int64 id)
 {
-	Head	   *head = head_of(manager, lane);
-	HeadPoint	point = {due, id};
+	Head *head = head_of(manager, lane);
+	HeadPoint point = {due, id};
 
 	if (head_before(point, head->timer))
 		head->timer = point;
@@ -229,8 +230,8 @@ head_add_timer(const char *manager, int lane, TimestampTz due, int64 id)
 void
 head_add_parked(const char *manager, int lane, int64 id, TimestampTz retry_at)
 {
-	Head	   *head = head_of(manager, lane);
-	HeadPoint	point = {retry_at, id};
+	Head *head = head_of(manager, lane);
+	HeadPoint point = {retry_at, id};
 
 	head->parked = Min(head->parked, id);
 	if (head_before(point, head->retry))
@@ -274,9 +275,9 @@ static TimestampTz
 head_first(const char *manager, int lane, const char *table, const char *index, const char *column,
 		   HeadPoint *point)
 {
-	RowScan		scan;
-	AttrNumber	time;
-	AttrNumber	id;
+	RowScan scan;
+	AttrNumber time;
+	AttrNumber id;
 
 	head_scan(&scan, table, index, manager, lane);
 	time = scan_column(&scan, column);
@@ -312,7 +313,8 @@ head_timer(const char *manager, int lane)
 TimestampTz
 head_retry(const char *manager, int lane)
 {
-	return head_first(manager, lane, "parked", "parked_retry", "retry_at", &head_of(manager, lane)->retry);
+	return head_first(manager, lane, "parked", "parked_retry", "retry_at",
+					  &head_of(manager, lane)->retry);
 }
 
 /*
@@ -321,9 +323,9 @@ head_retry(const char *manager, int lane)
 bool
 head_parked(const char *manager, int lane)
 {
-	Head	   *head = head_of(manager, lane);
-	RowScan		scan;
-	bool		found;
+	Head *head = head_of(manager, lane);
+	RowScan scan;
+	bool found;
 
 	head_scan(&scan, "parked", "parked_head", manager, lane);
 	scan_from_id(&scan, scan_column(&scan, "id"), head->parked);

@@ -12,7 +12,7 @@
 typedef struct HeadPoint
 {
 	TimestampTz time;
-	int64		id;
+	int64 id;
 } HeadPoint;
 
 extern void head_install(void);
@@ -33,4 +33,4 @@ extern void head_lane_seen(const char *manager, int lane, HeapTuple tuple);
 extern void head_lane_written(const char *manager, int lane, HeapTuple before, HeapTuple after);
 extern bool head_touched(const char *manager, int lane);
 
-#endif							/* PM_HEAD_H */
+#endif /* PM_HEAD_H */

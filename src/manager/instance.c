@@ -10,21 +10,22 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "manager/done.h"
-#include "base/exec.h"
 #include "executor/instrument.h"
-#include "manager/instance.h"
-#include "base/row_tid.h"
-#include "base/scan.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+
+#include "base/exec.h"
+#include "base/row_tid.h"
+#include "base/scan.h"
 #include "base/within.h"
+#include "manager/done.h"
+#include "manager/instance.h"
 
 /* So many instances, or bytes of state, are written in one statement. */
-#define INSTANCE_CHUNK			1000
-#define INSTANCE_CHUNK_BYTES	(16 * 1024 * 1024)
+#define INSTANCE_CHUNK		 1000
+#define INSTANCE_CHUNK_BYTES (16 * 1024 * 1024)
 
 /*
  * Takes the instance in a row of the last result into the current memory
@@ -33,7 +34,7 @@
 static void
 instance_found(Key *key, uint64 row)
 {
-	bool		isnull;
+	bool isnull;
 
 	key->stored = key->live = true;
 	key->state = PointerGetDatum(PG_DETOAST_DATUM_COPY(exec_value(row, 2, &isnull)));
@@ -45,7 +46,7 @@ instance_found(Key *key, uint64 row)
 /* ---------- where they were last ---------- */
 
 /* Pages read for an instance, above which its place is remembered. */
-#define INSTANCE_COSTLY		12
+#define INSTANCE_COSTLY 12
 
 static bool any_places = false;
 
@@ -63,9 +64,9 @@ instance_place(ProcessManager *pm, Key *key)
 static List *
 instance_recall(ProcessManager *pm, List *keys)
 {
-	List	   *others = NIL;
-	RowScan		scan;
-	ListCell   *lc;
+	List *others = NIL;
+	RowScan scan;
+	ListCell *lc;
 
 	if (!any_places)
 		return keys;
@@ -73,7 +74,7 @@ instance_recall(ProcessManager *pm, List *keys)
 	scan_begin(&scan, "instance", "instance_key", RowExclusiveLock);
 	foreach(lc, keys)
 	{
-		Key		   *key = lfirst(lc);
+		Key *key = lfirst(lc);
 
 		scan_reset(&scan);
 		scan_where_text(&scan, scan_column(&scan, "key"), key->name);
@@ -84,7 +85,8 @@ instance_recall(ProcessManager *pm, List *keys)
 			continue;
 		}
 		key->stored = key->live = true;
-		key->state = PointerGetDatum(PG_DETOAST_DATUM_COPY(scan.values[scan_column(&scan, "state") - 1]));
+		key->state = PointerGetDatum(
+			PG_DETOAST_DATUM_COPY(scan.values[scan_column(&scan, "state") - 1]));
 		key->started_at = DatumGetTimestampTz(scan.values[scan_column(&scan, "started_at") - 1]);
 		key->updated_at = DatumGetTimestampTz(scan.values[scan_column(&scan, "updated_at") - 1]);
 		key->tid = scan.tuple->t_self;
@@ -105,7 +107,7 @@ instance_pages(void)
 static void
 instance_looked_up(ProcessManager *pm, List *keys, int64 before)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	if (instance_pages() - before < INSTANCE_COSTLY * (list_length(keys) + 1))
 		return;
@@ -127,18 +129,18 @@ instance_prefetch(ProcessManager *pm, Keys *keys)
 		"SELECT i.key, i.state, i.started_at, i.updated_at, i.tid FROM pg_catalog.unnest($2) w(key) CROSS JOIN LATERAL "
 		"(SELECT *, ctid AS tid FROM pm_catalog.instance WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND key OPERATOR(pg_catalog.=) w.key LIMIT 1) i",
-		2, {TEXTOID, TEXTARRAYOID}
-	};
+		2,
+		{TEXTOID, TEXTARRAYOID}};
 	MemoryContext caller = CurrentMemoryContext;
-	List	   *unknown = NIL;
-	ListCell   *lc;
-	ExecScope	scope;
-	Datum		values[2];
-	int64		before;
+	List *unknown = NIL;
+	ListCell *lc;
+	ExecScope scope;
+	Datum values[2];
+	int64 before;
 
 	foreach(lc, keys->all)
 	{
-		Key		   *key = lfirst(lc);
+		Key *key = lfirst(lc);
 
 		if (key->loaded)
 			continue;
@@ -155,7 +157,7 @@ instance_prefetch(ProcessManager *pm, Keys *keys)
 	exec_statement(&select_instances, values, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		Key		   *key = key_get_text(keys, exec_text(row, 1));
+		Key *key = key_get_text(keys, exec_text(row, 1));
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 
 		instance_found(key, row);
@@ -171,16 +173,16 @@ instance_prefetch(ProcessManager *pm, Keys *keys)
 void
 instance_load(ProcessManager *pm, Key *key)
 {
-	static ExecStatement select_instance = {
-		NULL,
-		"SELECT key, state, started_at, updated_at, ctid FROM pm_catalog.instance "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2",
-		2, {TEXTOID, TEXTOID}
-	};
+	static ExecStatement select_instance =
+		{NULL,
+		 "SELECT key, state, started_at, updated_at, ctid FROM pm_catalog.instance "
+		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2",
+		 2,
+		 {TEXTOID, TEXTOID}};
 	MemoryContext caller = CurrentMemoryContext;
-	ExecScope	scope;
-	Datum		values[2];
-	int64		before;
+	ExecScope scope;
+	Datum values[2];
+	int64 before;
 
 	if (key->loaded)
 		return;
@@ -210,13 +212,12 @@ bool
 instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum result, bool isnull)
 {
 	MemoryContext caller;
-	Datum		state;
+	Datum state;
 
 	if (isnull && key->live)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("handler %s returned null for a live instance", pm->handler),
-				 errhint("Return the new state, or pm.done() to end the instance.")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("handler %s returned null for a live instance", pm->handler),
+						errhint("Return the new state, or pm.done() to end the instance.")));
 	if (isnull)
 		return false;
 	if (done_is(result, pm->handler))
@@ -242,9 +243,9 @@ instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum result, bool i
 static Datum
 instance_array(Datum *values, int count, Oid type)
 {
-	int16		len;
-	bool		byval;
-	char		align;
+	int16 len;
+	bool byval;
+	char align;
 
 	get_typlenbyvalalign(type, &len, &byval, &align);
 	return PointerGetDatum(construct_array(values, count, type, len, byval, align));
@@ -259,7 +260,8 @@ instance_require(ProcessManager *pm, bool unchanged)
 	if (!unchanged)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("instances of process manager \"%s\" have been changed by somebody else", pm->name)));
+				 errmsg("instances of process manager \"%s\" have been changed by somebody else",
+						pm->name)));
 }
 
 /*
@@ -275,8 +277,8 @@ instance_write(ProcessManager *pm, List *keys, bool stored)
 		"SELECT $1, u.key, u.state, u.started_at, u.updated_at "
 		"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) "
 		"u(key, state, started_at, updated_at)",
-		5, {TEXTOID, TEXTARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}
-	};
+		5,
+		{TEXTOID, TEXTARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}};
 	static ExecStatement update_instances = {
 		NULL,
 		"UPDATE pm_catalog.instance i SET state = u.state, started_at = u.started_at, updated_at = u.updated_at "
@@ -284,19 +286,20 @@ instance_write(ProcessManager *pm, List *keys, bool stored)
 		"pg_catalog.unnest($6)) u(tid, state, started_at, updated_at, key) "
 		"WHERE i.ctid OPERATOR(pg_catalog.=) u.tid AND i.process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND i.key OPERATOR(pg_catalog.=) u.key",
-		6, {TEXTOID, TIDARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}
-	};
-	int			count = list_length(keys);
-	Datum	   *tids = palloc(sizeof(Datum) * count);
-	Datum	   *states = palloc(sizeof(Datum) * count);
-	Datum	   *started = palloc(sizeof(Datum) * count);
-	Datum	   *updated = palloc(sizeof(Datum) * count);
-	ExecScope	scope;
-	Datum		values[6];
+		6,
+		{TEXTOID, TIDARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+		 TEXTARRAYOID}};
+	int count = list_length(keys);
+	Datum *tids = palloc(sizeof(Datum) * count);
+	Datum *states = palloc(sizeof(Datum) * count);
+	Datum *started = palloc(sizeof(Datum) * count);
+	Datum *updated = palloc(sizeof(Datum) * count);
+	ExecScope scope;
+	Datum values[6];
 
 	for (int i = 0; i < count; i++)
 	{
-		Key		   *key = list_nth(keys, i);
+		Key *key = list_nth(keys, i);
 
 		tids[i] = PointerGetDatum(&key->tid);
 		states[i] = key->state;
@@ -310,7 +313,8 @@ instance_write(ProcessManager *pm, List *keys, bool stored)
 	values[3] = instance_array(started, count, TIMESTAMPTZOID);
 	values[4] = instance_array(updated, count, TIMESTAMPTZOID);
 	values[5] = key_array(keys);
-	instance_require(pm, exec_statement(stored ? &update_instances : &insert_instances, values, NULL) == count);
+	instance_require(pm, exec_statement(stored ? &update_instances : &insert_instances, values,
+										NULL) == count);
 	exec_end(&scope);
 }
 
@@ -322,12 +326,12 @@ instance_delete(ProcessManager *pm, List *keys)
 		"DELETE FROM pm_catalog.instance i USING ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) u(tid, key) "
 		"WHERE i.ctid OPERATOR(pg_catalog.=) u.tid AND i.process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND i.key OPERATOR(pg_catalog.=) u.key",
-		3, {TEXTOID, TIDARRAYOID, TEXTARRAYOID}
-	};
-	int			count = list_length(keys);
-	Datum	   *tids = palloc(sizeof(Datum) * count);
-	ExecScope	scope;
-	Datum		values[3];
+		3,
+		{TEXTOID, TIDARRAYOID, TEXTARRAYOID}};
+	int count = list_length(keys);
+	Datum *tids = palloc(sizeof(Datum) * count);
+	ExecScope scope;
+	Datum values[3];
 
 	for (int i = 0; i < count; i++)
 		tids[i] = PointerGetDatum(&((Key *) list_nth(keys, i))->tid);
@@ -345,14 +349,14 @@ instance_delete(ProcessManager *pm, List *keys)
 static void
 instance_save_list(ProcessManager *pm, List *keys)
 {
-	List	   *rows[2] = {NIL, NIL};	/* new, stored */
-	Size		bytes = 0;
-	List	   *ended = NIL;
-	ListCell   *lc;
+	List *rows[2] = {NIL, NIL}; /* new, stored */
+	Size bytes = 0;
+	List *ended = NIL;
+	ListCell *lc;
 
 	foreach(lc, keys)
 	{
-		Key		   *key = lfirst(lc);
+		Key *key = lfirst(lc);
 
 		if (!key->changed)
 			continue;
@@ -395,8 +399,8 @@ instance_save(ProcessManager *pm, Keys *keys)
 void
 instance_flush(ProcessManager *pm, List *keys)
 {
-	List	   *flushed = NIL;
-	ListCell   *lc;
+	List *flushed = NIL;
+	ListCell *lc;
 
 	foreach(lc, keys)
 		if (((Key *) lfirst(lc))->changed)
@@ -406,7 +410,7 @@ instance_flush(ProcessManager *pm, List *keys)
 	instance_save_list(pm, flushed);
 	foreach(lc, flushed)
 	{
-		Key		   *key = lfirst(lc);
+		Key *key = lfirst(lc);
 
 		if (key->live)
 			pfree(DatumGetPointer(key->state));

@@ -14,4 +14,4 @@ extern bool instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum re
 extern void instance_save(ProcessManager *pm, Keys *keys);
 extern void instance_flush(ProcessManager *pm, List *keys);
 
-#endif							/* PM_INSTANCE_H */
+#endif /* PM_INSTANCE_H */

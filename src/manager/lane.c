@@ -11,24 +11,25 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_type.h"
 #include "common/pg_prng.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
 #include "base/exec.h"
+#include "base/report.h"
+#include "base/within.h"
 #include "manager/head.h"
 #include "manager/lane.h"
 #include "manager/lane_row.h"
-#include "base/report.h"
-#include "utils/builtins.h"
-#include "utils/rel.h"
 #include "shmem/wakeup.h"
-#include "base/within.h"
 
 /* The longest time between two attempts, in ms. */
-#define LANE_MAX_BACKOFF	(INT64CONST(3600) * 1000)
+#define LANE_MAX_BACKOFF (INT64CONST(3600) * 1000)
 
 /* When a unit that waits is worth a dispatcher again, in ms. */
-#define LANE_WAIT			5000
+#define LANE_WAIT 5000
 
 /* A retry further away than this: the clock was set back meanwhile. */
-#define LANE_TOO_FAR		(2 * LANE_MAX_BACKOFF)
+#define LANE_TOO_FAR (2 * LANE_MAX_BACKOFF)
 
 static const char *const lane_names[] = {"ok", "retrying", "parking", "halted", "waiting"};
 
@@ -48,7 +49,7 @@ lane_status(const char *text)
 TimestampTz
 lane_retry_at(ProcessManager *pm, int attempts)
 {
-	int64		delay = Max(pm->backoff, 1);
+	int64 delay = Max(pm->backoff, 1);
 
 	for (int i = 1; i < attempts && delay < LANE_MAX_BACKOFF; i++)
 		delay *= 2;
@@ -63,23 +64,24 @@ lane_retry_at(ProcessManager *pm, int attempts)
 bool
 lane_is_due(TimestampTz at, TimestampTz now)
 {
-	return at <= now || (!TIMESTAMP_IS_NOEND(at) && at > TimestampTzPlusMilliseconds(now, LANE_TOO_FAR));
+	return at <= now ||
+		   (!TIMESTAMP_IS_NOEND(at) && at > TimestampTzPlusMilliseconds(now, LANE_TOO_FAR));
 }
 
 /* What lane_set() writes; all zero: nothing is wrong. */
 typedef struct LaneChange
 {
-	LaneStatus	status;
+	LaneStatus status;
 	const char *reason;
 	const char *hint;
-	int			attempts;
-	int			crashes;
-	TimestampTz retry_at;		/* 0: at once, or never */
-	const Handling *what;		/* has failed */
-	const char *log;			/* or, as in LaneState */
-	int64		position;
-	ErrorData  *error;
-	bool		count;			/* the error */
+	int attempts;
+	int crashes;
+	TimestampTz retry_at; /* 0: at once, or never */
+	const Handling *what; /* has failed */
+	const char *log;	  /* or, as in LaneState */
+	int64 position;
+	ErrorData *error;
+	bool count; /* the error */
 } LaneChange;
 
 /*
@@ -88,26 +90,30 @@ typedef struct LaneChange
 void
 lane_read(const char *manager, int lane, LaneState *state)
 {
-	LaneRow		row;
-	RowScan    *scan = &row.scan;
-	char	   *sqlstate;
+	LaneRow row;
+	RowScan *scan = &row.scan;
+	char *sqlstate;
 
 	lane_row_open(&row, manager, lane, AccessShareLock);
 	if (row.found)
 	{
 		state->status = lane_status(scan_text(scan, LANE_STATE));
 		state->attempts = DatumGetInt32(scan->values[LANE_ATTEMPTS - 1]);
-		state->retry_at = scan->nulls[LANE_RETRY_AT - 1] ? DT_NOBEGIN :
-			DatumGetTimestampTz(scan->values[LANE_RETRY_AT - 1]);
+		state->retry_at = scan->nulls[LANE_RETRY_AT - 1] ?
+							  DT_NOBEGIN :
+							  DatumGetTimestampTz(scan->values[LANE_RETRY_AT - 1]);
 		state->log = scan_text(scan, LANE_LOG);
-		state->position = scan->nulls[LANE_POSITION - 1] ? 0 : DatumGetInt64(scan->values[LANE_POSITION - 1]);
+		state->position = scan->nulls[LANE_POSITION - 1] ?
+							  0 :
+							  DatumGetInt64(scan->values[LANE_POSITION - 1]);
 		state->reason = scan_text(scan, LANE_REASON);
 		state->error.message = scan_text(scan, LANE_MESSAGE);
 		state->error.detail = scan_text(scan, LANE_DETAIL);
 		state->error.context = scan_text(scan, LANE_CONTEXT);
 		sqlstate = scan_text(scan, LANE_SQLSTATE);
 		if (sqlstate != NULL && strlen(sqlstate) == 5)
-			state->error.sqlerrcode = MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
+			state->error.sqlerrcode = MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2],
+													sqlstate[3], sqlstate[4]);
 		state->crashes = DatumGetInt32(scan->values[LANE_CRASHES - 1]);
 		state->in_a_row = DatumGetInt32(scan->values[LANE_IN_A_ROW - 1]);
 		state->since = DatumGetTimestampTz(scan->values[LANE_SINCE - 1]);
@@ -122,7 +128,7 @@ lane_read(const char *manager, int lane, LaneState *state)
 void
 lane_touch(const char *manager, int lane)
 {
-	LaneRow		row;
+	LaneRow row;
 
 	if (head_touched(manager, lane))
 		return;
@@ -139,12 +145,12 @@ lane_set(const char *manager, int lane, LaneChange *change)
 {
 	const Handling *what = change->what;
 	const char *log = change->log;
-	int64		position = change->position;
+	int64 position = change->position;
 	const char *reason = report_cut(change->reason, REPORT_KEPT);
 	const char *was;
-	Datum		error[4];
-	char		nulls[4];
-	LaneRow		row;
+	Datum error[4];
+	char nulls[4];
+	LaneRow row;
 
 	if (what != NULL)
 	{
@@ -181,7 +187,7 @@ lane_set(const char *manager, int lane, LaneChange *change)
 void
 lane_clear(const char *manager, int lane)
 {
-	LaneChange	change = {.status = LANE_OK};
+	LaneChange change = {.status = LANE_OK};
 
 	lane_set(manager, lane, &change);
 }
@@ -192,7 +198,7 @@ lane_clear(const char *manager, int lane)
 void
 lane_in_a_row(const char *manager, int lane, int keys, bool more)
 {
-	LaneRow		row;
+	LaneRow row;
 
 	lane_row_open(&row, manager, lane, RowExclusiveLock);
 	if (row.found && more)
@@ -204,7 +210,7 @@ lane_in_a_row(const char *manager, int lane, int keys, bool more)
 static void
 lane_count(const char *manager, int lane, AttrNumber column, int count)
 {
-	LaneRow		row;
+	LaneRow row;
 
 	lane_row_open(&row, manager, lane, RowExclusiveLock);
 	lane_row_add(&row, column, count);
@@ -235,10 +241,14 @@ lane_conflicts(const char *manager, int lane, int count)
  * What has failed before, and how often, is not forgotten over it.
  */
 void
-lane_wait(const char *manager, int lane, LaneState *state, const char *reason, const char *hint, ErrorData *error)
+lane_wait(const char *manager, int lane, LaneState *state, const char *reason, const char *hint,
+		  ErrorData *error)
 {
-	bool		failed = state->status == LANE_RETRYING || state->status == LANE_PARKING;
-	LaneChange	change = {.status = failed ? state->status : LANE_WAITING, .reason = reason, .hint = hint, .error = error};
+	bool failed = state->status == LANE_RETRYING || state->status == LANE_PARKING;
+	LaneChange change = {.status = failed ? state->status : LANE_WAITING,
+						 .reason = reason,
+						 .hint = hint,
+						 .error = error};
 
 	if (failed)
 	{
@@ -260,10 +270,13 @@ lane_wait(const char *manager, int lane, LaneState *state, const char *reason, c
 void
 lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool crash)
 {
-	LaneChange	change = {.status = LANE_RETRYING};
+	LaneChange change = {.status = LANE_RETRYING};
 
-	change.reason = what->log[0] == '\0' ? "the handler failed for several timers" :
-		psprintf("the handler failed for several events up to position %lld of log \"%s\"", (long long) what->position, what->log);
+	change.reason =
+		what->log[0] == '\0' ?
+			"the handler failed for several timers" :
+			psprintf("the handler failed for several events up to position %lld of log \"%s\"",
+					 (long long) what->position, what->log);
 	change.hint = "They are tried one at a time.";
 	change.what = what;
 	change.crashes = crash ? 1 : 0;
@@ -276,19 +289,24 @@ static char *
 lane_halt_hint(ProcessManager *pm, const Handling *what)
 {
 	if (what->outside && what->log[0] != '\0')
-		return psprintf("Correct the data, then SELECT pm.resume(%s). To skip the event, SELECT pm.seek(%s, %s, %lld).",
-						quote_literal_cstr(pm->name), quote_literal_cstr(pm->name), quote_literal_cstr(what->log),
-						(long long) what->position);
+		return psprintf(
+			"Correct the data, then SELECT pm.resume(%s). To skip the event, SELECT pm.seek(%s, %s, %lld).",
+			quote_literal_cstr(pm->name), quote_literal_cstr(pm->name),
+			quote_literal_cstr(what->log), (long long) what->position);
 	if (what->correlating)
-		return psprintf("Correct the correlate function, or the event in the log, then SELECT pm.resume(%s).",
-						quote_literal_cstr(pm->name));
+		return psprintf(
+			"Correct the correlate function, or the event in the log, then SELECT pm.resume(%s).",
+			quote_literal_cstr(pm->name));
 	if (what->log[0] == '\0')
-		return psprintf("Correct the handler, then SELECT pm.resume(%s).", quote_literal_cstr(pm->name));
+		return psprintf("Correct the handler, then SELECT pm.resume(%s).",
+						quote_literal_cstr(pm->name));
 	if (pm->halt_on_failure)
 		return psprintf("Correct the handler, or the event in the log, then SELECT pm.resume(%s).",
 						quote_literal_cstr(pm->name));
-	return psprintf("Correct the handler, then SELECT pm.resume(%s). Parked events are retried with the data that "
-					"they had when they were parked.", quote_literal_cstr(pm->name));
+	return psprintf(
+		"Correct the handler, then SELECT pm.resume(%s). Parked events are retried with the data that "
+		"they had when they were parked.",
+		quote_literal_cstr(pm->name));
 }
 
 /*
@@ -298,9 +316,8 @@ static void
 lane_say_halted(ProcessManager *pm, const char *reason)
 {
 	if (report_may(pm->owner, REPORT_OUTCOME))
-		ereport(LOG,
-				(errmsg("process manager \"%s\" in database \"%s\" has halted: %s", pm->name, report_database(),
-						report_cut(reason, REPORT_LOGGED))));
+		ereport(LOG, (errmsg("process manager \"%s\" in database \"%s\" has halted: %s", pm->name,
+							 report_database(), report_cut(reason, REPORT_LOGGED))));
 }
 
 /*
@@ -311,7 +328,8 @@ lane_is_about(LaneState *state, const Handling *what)
 {
 	if (what->source == HANDLING_TIMER)
 		return state->log == NULL && state->position != 0 && state->position == what->id;
-	return state->log != NULL && state->position == what->position && strcmp(state->log, what->log) == 0;
+	return state->log != NULL && state->position == what->position &&
+		   strcmp(state->log, what->log) == 0;
 }
 
 /*
@@ -323,8 +341,8 @@ TimestampTz
 lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
 		  ErrorData *error, int max_attempts, bool crash)
 {
-	LaneChange	change = {.status = LANE_RETRYING, .reason = failed};
-	bool		again = lane_is_about(state, what);
+	LaneChange change = {.status = LANE_RETRYING, .reason = failed};
+	bool again = lane_is_about(state, what);
 
 	change.what = what;
 	change.error = error;
@@ -346,8 +364,10 @@ lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char
 	if (what->source == HANDLING_TIMER)
 		change.hint = psprintf("It is tried again until it has failed %d times.", max_attempts);
 	else
-		change.hint = psprintf("It is tried again until it has failed %d times. To skip the event, SELECT pm.seek(%s, %s, %lld).",
-							   max_attempts, quote_literal_cstr(pm->name), quote_literal_cstr(what->log), (long long) what->position);
+		change.hint = psprintf(
+			"It is tried again until it has failed %d times. To skip the event, SELECT pm.seek(%s, %s, %lld).",
+			max_attempts, quote_literal_cstr(pm->name), quote_literal_cstr(what->log),
+			(long long) what->position);
 	lane_set(pm->name, what->lane, &change);
 	return change.retry_at;
 }
@@ -359,10 +379,12 @@ lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char
  */
 void
 lane_decide_to_park(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
-			 ErrorData *error, bool crash)
+					ErrorData *error, bool crash)
 {
-	int			before = state->attempts > 0 && lane_is_about(state, what) ? state->crashes : 0;
-	LaneChange	change = {.status = LANE_PARKING, .reason = failed, .hint = "The event is about to be parked."};
+	int before = state->attempts > 0 && lane_is_about(state, what) ? state->crashes : 0;
+	LaneChange change = {.status = LANE_PARKING,
+						 .reason = failed,
+						 .hint = "The event is about to be parked."};
 
 	change.what = what;
 	change.error = error;
@@ -377,9 +399,10 @@ lane_decide_to_park(ProcessManager *pm, LaneState *state, const Handling *what, 
  * have been counted already.
  */
 void
-lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorData *error, bool count)
+lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorData *error,
+		  bool count)
 {
-	LaneChange	change = {.status = LANE_HALTED, .reason = reason, .hint = lane_halt_hint(pm, what)};
+	LaneChange change = {.status = LANE_HALTED, .reason = reason, .hint = lane_halt_hint(pm, what)};
 
 	change.what = what;
 	change.error = error;
@@ -394,13 +417,13 @@ lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorDat
 void
 lane_add(const char *manager, int from, int lanes)
 {
-	static ExecStatement add_lanes = {
-		NULL,
-		"INSERT INTO pm_catalog.lane (process_manager, lane) "
-		"SELECT $1, n FROM pg_catalog.generate_series($2, $3 OPERATOR(pg_catalog.-) 1) n",
-		3, {TEXTOID, INT4OID, INT4OID}
-	};
-	Datum		values[3];
+	static ExecStatement add_lanes =
+		{NULL,
+		 "INSERT INTO pm_catalog.lane (process_manager, lane) "
+		 "SELECT $1, n FROM pg_catalog.generate_series($2, $3 OPERATOR(pg_catalog.-) 1) n",
+		 3,
+		 {TEXTOID, INT4OID, INT4OID}};
+	Datum values[3];
 
 	values[0] = CStringGetTextDatum(manager);
 	values[1] = Int32GetDatum(from);
@@ -423,9 +446,9 @@ lane_repartition(ProcessManager *pm, int lanes)
 		"conflicts = conflicts OPERATOR(pg_catalog.+) "
 		"coalesce((SELECT pg_catalog.sum(gone.conflicts) FROM gone), 0)::pg_catalog.int8 "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) 0",
-		2, {TEXTOID, INT4OID}
-	};
-	Datum		values[2];
+		2,
+		{TEXTOID, INT4OID}};
+	Datum values[2];
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lanes);

@@ -5,9 +5,10 @@
 #ifndef PM_LANE_H
 #define PM_LANE_H
 
+#include "utils/elog.h"
+
 #include "manager/registry.h"
 #include "shmem/slot.h"
-#include "utils/elog.h"
 
 /*
  * ok -> retrying: a handler failed, again after a while
@@ -29,19 +30,19 @@ typedef enum LaneStatus
 /* As cursor_read() finds it. */
 typedef struct LaneState
 {
-	LaneStatus	status;
-	int			attempts;
-	int			crashes;		/* of these */
-	int			in_a_row;		/* keys that failed since something was handled */
-	TimestampTz retry_at;		/* DT_NOBEGIN: at once */
-	TimestampTz since;			/* it is in this state, for this reason */
-	char	   *reason;
-	char	   *log;			/* the event that failed; NULL: a timer, by its id */
-	int64		position;		/* 0: none */
-	ErrorData	error;			/* how */
-	bool		has_parked;
-	TimestampTz parked_due;		/* the next retry, DT_NOEND: none */
-	TimestampTz timer_due;		/* the next timer of instances, DT_NOEND: none */
+	LaneStatus status;
+	int attempts;
+	int crashes;		  /* of these */
+	int in_a_row;		  /* keys that failed since something was handled */
+	TimestampTz retry_at; /* DT_NOBEGIN: at once */
+	TimestampTz since;	  /* it is in this state, for this reason */
+	char *reason;
+	char *log;		 /* the event that failed; NULL: a timer, by its id */
+	int64 position;	 /* 0: none */
+	ErrorData error; /* how */
+	bool has_parked;
+	TimestampTz parked_due; /* the next retry, DT_NOEND: none */
+	TimestampTz timer_due;	/* the next timer of instances, DT_NOEND: none */
 } LaneState;
 
 extern void lane_read(const char *manager, int lane, LaneState *state);
@@ -52,15 +53,17 @@ extern void lane_clear(const char *manager, int lane);
 extern void lane_in_a_row(const char *manager, int lane, int keys, bool more);
 extern void lane_error(const char *manager, int lane);
 extern void lane_conflicts(const char *manager, int lane, int count);
-extern void lane_wait(const char *manager, int lane, LaneState *state, const char *reason, const char *hint, ErrorData *error);
+extern void lane_wait(const char *manager, int lane, LaneState *state, const char *reason,
+					  const char *hint, ErrorData *error);
 extern void lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool crash);
 extern bool lane_is_about(LaneState *state, const Handling *what);
-extern TimestampTz lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
-							 ErrorData *error, int max_attempts, bool crash);
-extern void lane_decide_to_park(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
-						 ErrorData *error, bool crash);
-extern void lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorData *error, bool count);
+extern TimestampTz lane_fail(ProcessManager *pm, LaneState *state, const Handling *what,
+							 const char *failed, ErrorData *error, int max_attempts, bool crash);
+extern void lane_decide_to_park(ProcessManager *pm, LaneState *state, const Handling *what,
+								const char *failed, ErrorData *error, bool crash);
+extern void lane_halt(ProcessManager *pm, const Handling *what, const char *reason,
+					  ErrorData *error, bool count);
 extern void lane_add(const char *manager, int from, int lanes);
 extern void lane_repartition(ProcessManager *pm, int lanes);
 
-#endif							/* PM_LANE_H */
+#endif /* PM_LANE_H */

@@ -11,11 +11,12 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
-#include "manager/head.h"
-#include "manager/lane_row.h"
-#include "base/row_tid.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
+
+#include "base/row_tid.h"
+#include "manager/head.h"
+#include "manager/lane_row.h"
 
 /*
  * Finds the row: where it was last, or along the index.
@@ -68,7 +69,8 @@ void
 lane_row_add(LaneRow *row, AttrNumber column, int64 count)
 {
 	if (row->found)
-		lane_row_set(row, column, Int64GetDatum(DatumGetInt64(row->scan.values[column - 1]) + count), false);
+		lane_row_set(row, column,
+					 Int64GetDatum(DatumGetInt64(row->scan.values[column - 1]) + count), false);
 }
 
 /*
@@ -77,12 +79,12 @@ lane_row_add(LaneRow *row, AttrNumber column, int64 count)
 void
 lane_row_close(LaneRow *row)
 {
-	RowScan    *scan = &row->scan;
+	RowScan *scan = &row->scan;
 
 	if (row->write)
 	{
-		HeapTuple	tuple = heap_modify_tuple(scan->tuple, RelationGetDescr(scan->rel), scan->values, scan->nulls,
-											  row->replace);
+		HeapTuple tuple = heap_modify_tuple(scan->tuple, RelationGetDescr(scan->rel), scan->values,
+											scan->nulls, row->replace);
 
 		CatalogTupleUpdate(scan->rel, &scan->tuple->t_self, tuple);
 		*row_tid_of(ROW_TID_LANE, row->manager, row->lane, "") = tuple->t_self;

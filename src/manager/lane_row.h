@@ -10,21 +10,36 @@
 /* Its columns, in the order in which CREATE TABLE has them. */
 enum
 {
-	LANE_MANAGER = 1, LANE_LANE, LANE_STATE, LANE_REASON, LANE_HINT, LANE_ATTEMPTS, LANE_RETRY_AT, LANE_ERRORS,
-	LANE_IN_A_ROW, LANE_CRASHES, LANE_LOG, LANE_POSITION, LANE_MESSAGE, LANE_DETAIL, LANE_CONTEXT, LANE_SQLSTATE,
-	LANE_SINCE, LANE_CONFLICTS
+	LANE_MANAGER = 1,
+	LANE_LANE,
+	LANE_STATE,
+	LANE_REASON,
+	LANE_HINT,
+	LANE_ATTEMPTS,
+	LANE_RETRY_AT,
+	LANE_ERRORS,
+	LANE_IN_A_ROW,
+	LANE_CRASHES,
+	LANE_LOG,
+	LANE_POSITION,
+	LANE_MESSAGE,
+	LANE_DETAIL,
+	LANE_CONTEXT,
+	LANE_SQLSTATE,
+	LANE_SINCE,
+	LANE_CONFLICTS
 };
-#define LANE_COLUMNS	LANE_CONFLICTS
+#define LANE_COLUMNS LANE_CONFLICTS
 
 /* A lane's row, and what is to be written into it. */
 typedef struct LaneRow
 {
 	const char *manager;
-	int			lane;
-	RowScan		scan;
-	bool		found;
-	bool		write;
-	bool		replace[LANE_COLUMNS];
+	int lane;
+	RowScan scan;
+	bool found;
+	bool write;
+	bool replace[LANE_COLUMNS];
 } LaneRow;
 
 extern void lane_row_open(LaneRow *row, const char *manager, int lane, LOCKMODE lock);
@@ -33,4 +48,4 @@ extern void lane_row_set_text(LaneRow *row, AttrNumber column, const char *value
 extern void lane_row_add(LaneRow *row, AttrNumber column, int64 count);
 extern void lane_row_close(LaneRow *row);
 
-#endif							/* PM_LANE_ROW_H */
+#endif /* PM_LANE_ROW_H */

@@ -11,9 +11,6 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "base/event.h"
-#include "base/identifier.h"
-#include "manager/mismatch.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
@@ -21,7 +18,11 @@
 #include "utils/regproc.h"
 #include "utils/syscache.h"
 
-#define MISMATCH_SHOWN	5		/* functions that are named, at most */
+#include "base/event.h"
+#include "base/identifier.h"
+#include "manager/mismatch.h"
+
+#define MISMATCH_SHOWN 5 /* functions that are named, at most */
 
 /*
  * What is wrong with the arguments of a function; NULL: nothing.
@@ -29,9 +30,9 @@
 static char *
 mismatch_arguments(Form_pg_proc function, bool correlate)
 {
-	Oid			event = event_type();
-	const Oid  *types = function->proargtypes.values;
-	int			count = function->pronargs;
+	Oid event = event_type();
+	const Oid *types = function->proargtypes.values;
+	int count = function->pronargs;
 
 	if (count == 0)
 		return pstrdup("It takes no argument.");
@@ -53,10 +54,12 @@ mismatch_signature(Form_pg_proc function)
 	StringInfoData text;
 
 	initStringInfo(&text);
-	appendStringInfo(&text, "%s(", quote_qualified_identifier(get_namespace_name(function->pronamespace),
-															  NameStr(function->proname)));
+	appendStringInfo(&text, "%s(",
+					 quote_qualified_identifier(get_namespace_name(function->pronamespace),
+												NameStr(function->proname)));
 	for (int i = 0; i < function->pronargs; i++)
-		appendStringInfo(&text, "%s%s", i > 0 ? "," : "", format_type_be(function->proargtypes.values[i]));
+		appendStringInfo(&text, "%s%s", i > 0 ? "," : "",
+						 format_type_be(function->proargtypes.values[i]));
 	appendStringInfoChar(&text, ')');
 	return text.data;
 }
@@ -67,7 +70,7 @@ mismatch_signature(Form_pg_proc function)
 static char *
 mismatch_place(Form_pg_proc function, Oid role, bool qualified)
 {
-	char	   *schema = get_namespace_name(function->pronamespace);
+	char *schema = get_namespace_name(function->pronamespace);
 
 	if (schema == NULL)
 		return pstrdup("Its schema is gone.");
@@ -84,13 +87,13 @@ mismatch_place(Form_pg_proc function, Oid role, bool qualified)
 static int
 mismatch_named(StringInfo lines, const char *name, Oid role, bool qualified, bool correlate)
 {
-	CatCList   *list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(name));
-	int			count = 0;
+	CatCList *list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(name));
+	int count = 0;
 
 	for (int i = 0; i < list->n_members && count < MISMATCH_SHOWN; i++)
 	{
 		Form_pg_proc function = (Form_pg_proc) GETSTRUCT(&list->members[i]->tuple);
-		char	   *why = mismatch_arguments(function, correlate);
+		char *why = mismatch_arguments(function, correlate);
 
 		/* Nobody means PostgreSQL's own ones. */
 		if (function->pronamespace == PG_CATALOG_NAMESPACE)
@@ -113,13 +116,13 @@ char *
 mismatch_explain(const char *name, Oid function, Oid role, bool correlate)
 {
 	StringInfoData lines;
-	List	   *parts;
+	List *parts;
 
 	initStringInfo(&lines);
 	if (OidIsValid(function))
 	{
-		HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-		char	   *why = NULL;
+		HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+		char *why = NULL;
 
 		if (HeapTupleIsValid(tuple))
 		{

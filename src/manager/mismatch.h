@@ -7,4 +7,4 @@
 
 extern char *mismatch_explain(const char *name, Oid function, Oid role, bool correlate);
 
-#endif							/* PM_MISMATCH_H */
+#endif /* PM_MISMATCH_H */

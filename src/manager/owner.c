@@ -28,8 +28,8 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/dependency.h"
-#include "catalog/namespace.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_extension.h"
@@ -37,13 +37,6 @@
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "commands/typecmds.h"
-#include "base/exec.h"
-#include "base/extension.h"
-#include "manager/handler.h"
-#include "log/highwater.h"
-#include "log/log.h"
-#include "manager/owner.h"
-#include "manager/register.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -51,8 +44,16 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
-#include "shmem/wakeup.h"
+
+#include "base/exec.h"
+#include "base/extension.h"
 #include "base/within.h"
+#include "log/highwater.h"
+#include "log/log.h"
+#include "manager/handler.h"
+#include "manager/owner.h"
+#include "manager/register.h"
+#include "shmem/wakeup.h"
 
 PG_FUNCTION_INFO_V1(pm_set_owner);
 PG_FUNCTION_INFO_V1(pm_owner_after_alter);
@@ -65,7 +66,7 @@ PG_FUNCTION_INFO_V1(pm_owner_after_alter);
 static bool
 owner_type(const char *manager, ObjectAddress *address)
 {
-	Oid			type = registry_type(manager);
+	Oid type = registry_type(manager);
 
 	ObjectAddressSet(*address, TypeRelationId, type);
 	return OidIsValid(type);
@@ -74,8 +75,8 @@ owner_type(const char *manager, ObjectAddress *address)
 static bool
 owner_is(const ObjectAddress *type, Oid role)
 {
-	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type->objectId));
-	bool		same;
+	HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type->objectId));
+	bool same;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for type %u", type->objectId);
@@ -90,7 +91,7 @@ owner_is(const ObjectAddress *type, Oid role)
 void
 owner_record(const char *manager, Oid role)
 {
-	Oid			pm = get_extension_oid("pm", false);
+	Oid pm = get_extension_oid("pm", false);
 	ObjectAddress address;
 	ObjectAddress extension;
 
@@ -116,7 +117,8 @@ owner_forget(const char *manager)
 	ObjectAddress address;
 
 	if (owner_type(manager, &address))
-		performDeletion(&address, DROP_RESTRICT, PERFORM_DELETION_INTERNAL | PERFORM_DELETION_QUIETLY);
+		performDeletion(&address, DROP_RESTRICT,
+						PERFORM_DELETION_INTERNAL | PERFORM_DELETION_QUIETLY);
 }
 
 /*
@@ -128,8 +130,8 @@ owner_unfollow(const char *manager, Oid relid)
 	ObjectAddress address;
 
 	if (owner_type(manager, &address))
-		(void) deleteDependencyRecordsForSpecific(TypeRelationId, address.objectId, DEPENDENCY_NORMAL,
-												  RelationRelationId, relid);
+		(void) deleteDependencyRecordsForSpecific(TypeRelationId, address.objectId,
+												  DEPENDENCY_NORMAL, RelationRelationId, relid);
 }
 
 /*
@@ -138,11 +140,11 @@ owner_unfollow(const char *manager, Oid relid)
 static bool
 owner_depends(const ObjectAddress *type, Oid relid)
 {
-	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	Relation depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyData keys[2];
 	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		found = false;
+	HeapTuple tuple;
+	bool found = false;
 
 	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(type->classId));
@@ -154,7 +156,7 @@ owner_depends(const ObjectAddress *type, Oid relid)
 		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
 
 		found = form->refclassid == RelationRelationId && form->refobjid == relid &&
-			form->deptype == DEPENDENCY_NORMAL;
+				form->deptype == DEPENDENCY_NORMAL;
 	}
 	systable_endscan(scan);
 	table_close(depend, AccessShareLock);
@@ -183,8 +185,8 @@ owner_follow(const char *manager, Oid relid)
 static void *
 owner_relid(uint64 row)
 {
-	Oid		   *relid = palloc(sizeof(Oid));
-	bool		isnull;
+	Oid *relid = palloc(sizeof(Oid));
+	bool isnull;
 
 	*relid = DatumGetObjectId(exec_value(row, 1, &isnull));
 	return relid;
@@ -196,15 +198,15 @@ owner_relid(uint64 row)
 void
 owner_follow_all(const char *manager)
 {
-	static ExecStatement tables = {
-		NULL,
-		"SELECT DISTINCT l.source::pg_catalog.oid FROM pm_catalog.cursor c "
-		"JOIN pm_catalog.log l ON l.name OPERATOR(pg_catalog.=) c.log "
-		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1",
-		1, {TEXTOID}
-	};
-	Datum		values[1] = {CStringGetTextDatum(manager)};
-	ListCell   *lc;
+	static ExecStatement tables =
+		{NULL,
+		 "SELECT DISTINCT l.source::pg_catalog.oid FROM pm_catalog.cursor c "
+		 "JOIN pm_catalog.log l ON l.name OPERATOR(pg_catalog.=) c.log "
+		 "WHERE c.process_manager OPERATOR(pg_catalog.=) $1",
+		 1,
+		 {TEXTOID}};
+	Datum values[1] = {CStringGetTextDatum(manager)};
+	ListCell *lc;
 
 	foreach(lc, exec_list(&tables, values, NULL, owner_relid))
 		owner_follow(manager, *(Oid *) lfirst(lc));
@@ -228,15 +230,15 @@ typedef enum OwnerFunctions
 static void
 owner_check(ProcessManager *pm, Oid role)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	register_check_owner(role);
 	handler_admit(pm, role);
 	foreach(lc, pm->logs)
 	{
-		bool		locked;
-		PmLog	   *log = log_get_nowait(lfirst(lc), &locked);
-		Oid			relid;
+		bool locked;
+		PmLog *log = log_get_nowait(lfirst(lc), &locked);
+		Oid relid;
 
 		if (log == NULL && locked && log_find(lfirst(lc), &relid, true) != NULL)
 			log_require_right(lfirst(lc), relid, role);
@@ -265,9 +267,9 @@ owner_update(const char *manager, Oid role, OwnerFunctions functions)
 		"ELSE (SELECT p.proowner FROM pg_catalog.pg_proc p "
 		"WHERE p.oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure(m.correlate)::pg_catalog.oid) END "
 		"WHERE m.name OPERATOR(pg_catalog.=) $1",
-		4, {TEXTOID, OIDOID, TEXTOID, INT4OID}
-	};
-	Datum		values[4];
+		4,
+		{TEXTOID, OIDOID, TEXTOID, INT4OID}};
+	Datum values[4];
 
 	values[0] = CStringGetTextDatum(manager);
 	values[1] = ObjectIdGetDatum(role);
@@ -275,9 +277,8 @@ owner_update(const char *manager, Oid role, OwnerFunctions functions)
 	values[3] = Int32GetDatum(functions);
 	(void) exec_as_owner(&update, values, NULL);
 	registry_changed();
-	ereport(LOG,
-			(errmsg("process manager \"%s\" was given to role \"%s\" by \"%s\"", manager,
-					GetUserNameFromId(role, false), GetUserNameFromId(GetUserId(), false))));
+	ereport(LOG, (errmsg("process manager \"%s\" was given to role \"%s\" by \"%s\"", manager,
+						 GetUserNameFromId(role, false), GetUserNameFromId(GetUserId(), false))));
 }
 
 /*
@@ -286,8 +287,8 @@ owner_update(const char *manager, Oid role, OwnerFunctions functions)
 Datum
 pm_set_owner(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Oid			role = get_role_oid(text_to_cstring(PG_GETARG_TEXT_PP(1)), false);
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid role = get_role_oid(text_to_cstring(PG_GETARG_TEXT_PP(1)), false);
 	ProcessManager *pm;
 
 	highwater_require_fresh_snapshots("pm.set_owner");
@@ -309,16 +310,16 @@ pm_set_owner(PG_FUNCTION_ARGS)
 
 typedef struct OwnerChange
 {
-	char	   *manager;
-	Oid			role;
-	bool		from_superuser;
+	char *manager;
+	Oid role;
+	bool from_superuser;
 } OwnerChange;
 
 static void *
 owner_change(uint64 row)
 {
 	OwnerChange *change = palloc(sizeof(OwnerChange));
-	bool		isnull;
+	bool isnull;
 
 	change->manager = exec_text(row, 1);
 	change->role = DatumGetObjectId(exec_value(row, 2, &isnull));
@@ -341,9 +342,9 @@ owner_changes(void)
 		"WHERE n.nspname OPERATOR(pg_catalog.=) '" REGISTRY_TYPES "' "
 		"AND p.system_identifier OPERATOR(pg_catalog.=) $1 AND p.database OPERATOR(pg_catalog.=) $2 "
 		"AND p.owner OPERATOR(pg_catalog.<>) t.typowner",
-		2, {INT8OID, OIDOID}
-	};
-	Datum		values[2];
+		2,
+		{INT8OID, OIDOID}};
+	Datum values[2];
 
 	values[0] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[1] = ObjectIdGetDatum(MyDatabaseId);
@@ -366,9 +367,9 @@ owner_name_copies(void)
 		"AND n.nspname OPERATOR(pg_catalog.=) '" REGISTRY_TYPES "' "
 		"AND (p.system_identifier OPERATOR(pg_catalog.<>) $1 OR p.database OPERATOR(pg_catalog.<>) $2) "
 		"AND NOT r.rolsuper AND p.owner_name OPERATOR(pg_catalog.<>) r.rolname",
-		2, {INT8OID, OIDOID}
-	};
-	Datum		values[2];
+		2,
+		{INT8OID, OIDOID}};
+	Datum values[2];
 
 	values[0] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[1] = ObjectIdGetDatum(MyDatabaseId);
@@ -387,15 +388,16 @@ owner_changes_of_copies(ReassignOwnedStmt *reassign)
 		"WHERE r.rolname OPERATOR(pg_catalog.=) p.owner_name AND r.rolsuper) FROM pm_catalog.process_manager p "
 		"WHERE (p.system_identifier OPERATOR(pg_catalog.<>) $1 OR p.database OPERATOR(pg_catalog.<>) $2) "
 		"AND p.owner_name::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($3)",
-		4, {INT8OID, OIDOID, TEXTARRAYOID, OIDOID}
-	};
-	Datum		values[4];
-	Datum	   *names = palloc(sizeof(Datum) * list_length(reassign->roles));
-	int			count = 0;
-	ListCell   *lc;
+		4,
+		{INT8OID, OIDOID, TEXTARRAYOID, OIDOID}};
+	Datum values[4];
+	Datum *names = palloc(sizeof(Datum) * list_length(reassign->roles));
+	int count = 0;
+	ListCell *lc;
 
 	foreach(lc, reassign->roles)
-		names[count++] = CStringGetTextDatum(GetUserNameFromId(get_rolespec_oid(lfirst(lc), false), false));
+		names[count++] = CStringGetTextDatum(
+			GetUserNameFromId(get_rolespec_oid(lfirst(lc), false), false));
 	values[0] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[1] = ObjectIdGetDatum(MyDatabaseId);
 	values[2] = PointerGetDatum(construct_array(names, count, TEXTOID, -1, false, TYPALIGN_INT));
@@ -406,12 +408,12 @@ owner_changes_of_copies(ReassignOwnedStmt *reassign)
 static void
 owner_carry_over(List *changes)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, changes)
 	{
 		OwnerChange *change = lfirst(lc);
-		bool		stops = superuser_arg(change->role) && !change->from_superuser;
+		bool stops = superuser_arg(change->role) && !change->from_superuser;
 
 		highwater_require_fresh_snapshots("changing the owner of a process manager");
 		within_refuse(change->manager);
@@ -419,11 +421,12 @@ owner_carry_over(List *changes)
 		owner_update(change->manager, change->role,
 					 stops ? OWNER_FUNCTIONS_UNKNOWN : OWNER_FUNCTIONS_STAY);
 		if (stops)
-			ereport(NOTICE,
-					(errmsg("process manager \"%s\" became a superuser's, and stops", change->manager),
-					 errhint("If its handler may run as a superuser, run SELECT pm.set_owner(%s, %s).",
-							 quote_literal_cstr(change->manager),
-							 quote_literal_cstr(GetUserNameFromId(change->role, false)))));
+			ereport(
+				NOTICE,
+				(errmsg("process manager \"%s\" became a superuser's, and stops", change->manager),
+				 errhint("If its handler may run as a superuser, run SELECT pm.set_owner(%s, %s).",
+						 quote_literal_cstr(change->manager),
+						 quote_literal_cstr(GetUserNameFromId(change->role, false)))));
 		wakeup_announce();
 	}
 }
@@ -461,9 +464,8 @@ Datum
 pm_owner_after_alter(PG_FUNCTION_ARGS)
 {
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function was not called by event trigger manager")));
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("function was not called by event trigger manager")));
 	owner_carry_over(owner_changes());
 	owner_name_copies();
 	PG_RETURN_NULL();

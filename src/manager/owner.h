@@ -6,6 +6,7 @@
 #define PM_OWNER_H
 
 #include "nodes/parsenodes.h"
+
 #include "manager/registry.h"
 
 extern void owner_record(const char *manager, Oid role);
@@ -16,4 +17,4 @@ extern void owner_follow_all(const char *manager);
 extern void owner_reassigning(void);
 extern void owner_reassigned(ReassignOwnedStmt *reassign);
 
-#endif							/* PM_OWNER_H */
+#endif /* PM_OWNER_H */

@@ -13,18 +13,19 @@
 #include "pm.h"
 
 #include "catalog/pg_type.h"
-#include "base/event.h"
-#include "base/exec.h"
-#include "manager/head.h"
-#include "manager/park.h"
-#include "base/report.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
-#include "shmem/wakeup.h"
+
+#include "base/event.h"
+#include "base/exec.h"
+#include "base/report.h"
 #include "base/within.h"
+#include "manager/head.h"
+#include "manager/park.h"
+#include "shmem/wakeup.h"
 
 /* So many keys may fail in a row, with nothing handled between. */
-#define PARK_IN_A_ROW	20
+#define PARK_IN_A_ROW 20
 
 /* ---------- which keys have a queue ---------- */
 
@@ -40,12 +41,12 @@ park_prefetch(ProcessManager *pm, int lane, List *keys)
 		"CROSS JOIN LATERAL (SELECT FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND k.lane OPERATOR(pg_catalog.=) $2 AND k.key OPERATOR(pg_catalog.=) w.key "
 		"AND k.id OPERATOR(pg_catalog.>=) $4 LIMIT 1) k",
-		4, {TEXTOID, INT4OID, TEXTARRAYOID, INT8OID}
-	};
-	ExecScope	scope;
-	Datum		values[4];
-	ListCell   *lc;
-	bool		isnull;
+		4,
+		{TEXTOID, INT4OID, TEXTARRAYOID, INT8OID}};
+	ExecScope scope;
+	Datum values[4];
+	ListCell *lc;
+	bool isnull;
 
 	foreach(lc, keys)
 		((Key *) lfirst(lc))->parked_known = true;
@@ -85,8 +86,8 @@ park_added(ProcessManager *pm, int lane, int64 id, TimestampTz retry_at)
  * Sets an event aside.
  */
 static void
-park_insert(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large, const char *state,
-			int attempts, int crashes, TimestampTz retry_at, ErrorData *error)
+park_insert(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large,
+			const char *state, int attempts, int crashes, TimestampTz retry_at, ErrorData *error)
 {
 	static ExecStatement insert_parked = {
 		NULL,
@@ -94,15 +95,16 @@ park_insert(ProcessManager *pm, int lane, const char *key, Datum event, int64 to
 		"lane, key, state, attempts, crashes, retry_at, message, detail, context, sqlstate, too_large) "
 		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) "
 		"RETURNING id",
-		20, {TEXTOID, INT8OID, TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, TEXTOID,
-		INT4OID, TEXTOID, TEXTOID, INT4OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID}
-	};
+		20,
+		{TEXTOID,		 INT8OID, TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID,
+		 TIMESTAMPTZOID, TEXTOID, INT4OID, TEXTOID, TEXTOID, INT4OID,  INT4OID,
+		 TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID}};
 	EventFields fields;
-	ExecScope	scope;
-	Datum		values[20];
-	char		nulls[20];
-	int64		id;
-	bool		isnull;
+	ExecScope scope;
+	Datum values[20];
+	char nulls[20];
+	int64 id;
+	bool isnull;
 
 	memset(nulls, ' ', sizeof(nulls));
 	event_deform(event, &fields);
@@ -160,18 +162,23 @@ park_verdict(ProcessManager *pm, int attempts, int crashes, bool crash, Timestam
  * It is said once that an event is dead, and waits for a person.
  */
 static void
-park_say_dead(ProcessManager *pm, const char *log, int64 number, const char *key, int attempts, ErrorData *error)
+park_say_dead(ProcessManager *pm, const char *log, int64 number, const char *key, int attempts,
+			  ErrorData *error)
 {
 	if (!report_may(pm->owner, REPORT_OUTCOME))
 		return;
-	ereport(LOG,
-			(log != NULL ?
-			 errmsg("process manager \"%s\" in database \"%s\": the event at position %lld of log \"%s\" is dead: %s",
-					pm->name, report_database(), (long long) number, log, report_cut(error->message, REPORT_LOGGED)) :
+	ereport(
+		LOG,
+		(log != NULL ?
+			 errmsg(
+				 "process manager \"%s\" in database \"%s\": the event at position %lld of log \"%s\" is dead: %s",
+				 pm->name, report_database(), (long long) number, log,
+				 report_cut(error->message, REPORT_LOGGED)) :
 			 errmsg("process manager \"%s\" in database \"%s\": a timer of key \"%s\" is dead: %s",
 					pm->name, report_database(), key, report_cut(error->message, REPORT_LOGGED)),
-			 errdetail_log_plural("It has failed %d time.", "It has failed %d times.", attempts, attempts),
-			 errhint("pm.retry has it tried again, pm.discard gives it up.")));
+		 errdetail_log_plural("It has failed %d time.", "It has failed %d times.", attempts,
+							  attempts),
+		 errhint("pm.retry has it tried again, pm.discard gives it up.")));
 }
 
 /*
@@ -184,7 +191,7 @@ park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int64 to
 {
 	TimestampTz retry_at;
 	const char *state = park_verdict(pm, attempts, crashes, crashes > 0, &retry_at);
-	Key			known = {.name = key};
+	Key known = {.name = key};
 
 	if (park_has(pm, lane, &known))
 	{
@@ -195,12 +202,13 @@ park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int64 to
 	if (TIMESTAMP_IS_NOEND(retry_at))
 	{
 		EventFields fields;
-		bool		timer;
+		bool timer;
 
 		event_deform(event, &fields);
 		timer = fields.nulls[EVENT_LOG - 1];
 		park_say_dead(pm, timer ? NULL : TextDatumGetCString(fields.values[EVENT_LOG - 1]),
-					  timer ? 0 : DatumGetInt64(fields.values[EVENT_POSITION - 1]), key, attempts, error);
+					  timer ? 0 : DatumGetInt64(fields.values[EVENT_POSITION - 1]), key, attempts,
+					  error);
 	}
 	/* Who merely was there when the server crashed, says nothing of the handler. */
 	if (crashes == 0)
@@ -217,24 +225,24 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 		NULL,
 		"SELECT attempts, crashes, state OPERATOR(pg_catalog.=) 'behind', key FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND id OPERATOR(pg_catalog.=) $2 AND coalesce(log, '') OPERATOR(pg_catalog.=) $3 AND coalesce(position, 0) OPERATOR(pg_catalog.=) $4",
-		4, {TEXTOID, INT8OID, TEXTOID, INT8OID}
-	};
+		4,
+		{TEXTOID, INT8OID, TEXTOID, INT8OID}};
 	static ExecStatement update_parked = {
 		NULL,
 		"UPDATE pm_catalog.parked SET state = $2, attempts = $3, crashes = $4, retry_at = $5, message = $6, detail = $7, "
 		"context = $8, sqlstate = $9 WHERE id OPERATOR(pg_catalog.=) $1",
-		9, {INT8OID, TEXTOID, INT4OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
-	};
-	ExecScope	scope;
-	Datum		values[9];
-	char		nulls[9];
-	int			attempts;
-	int			crashes;
-	bool		behind;
+		9,
+		{INT8OID, TEXTOID, INT4OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}};
+	ExecScope scope;
+	Datum values[9];
+	char nulls[9];
+	int attempts;
+	int crashes;
+	bool behind;
 	const char *state;
-	char	   *key;
+	char *key;
 	TimestampTz retry_at;
-	bool		isnull;
+	bool isnull;
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
@@ -254,7 +262,8 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(what->id);
 	state = park_verdict(pm, attempts, crashes, crash, &retry_at);
-	/* It failed in the train of its head, which was undone: it will run alone when it is the head. */
+	/* It failed in the train of its head, which was undone: it will run alone when it is the head.
+	 */
 	if (behind)
 	{
 		state = "behind";
@@ -269,7 +278,8 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 	key = exec_text(0, 4);
 	exec_statement(&update_parked, values, nulls);
 	if (!behind && TIMESTAMP_IS_NOEND(retry_at))
-		park_say_dead(pm, what->log[0] == '\0' ? NULL : what->log, what->position, key, attempts, error);
+		park_say_dead(pm, what->log[0] == '\0' ? NULL : what->log, what->position, key, attempts,
+					  error);
 	exec_end(&scope);
 	if (!behind)
 		park_added(pm, what->lane, what->id, retry_at);
@@ -283,18 +293,18 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 bool
 park_postpone(ProcessManager *pm, int lane, int64 id, TimestampTz until, int patience)
 {
-	static ExecStatement postpone = {
-		NULL,
-		"UPDATE pm_catalog.parked SET retry_at = $2, trouble_since = coalesce(trouble_since, $3) "
-		"WHERE id OPERATOR(pg_catalog.=) $1 AND retry_at IS NOT NULL RETURNING trouble_since",
-		3, {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
-	};
+	static ExecStatement postpone =
+		{NULL,
+		 "UPDATE pm_catalog.parked SET retry_at = $2, trouble_since = coalesce(trouble_since, $3) "
+		 "WHERE id OPERATOR(pg_catalog.=) $1 AND retry_at IS NOT NULL RETURNING trouble_since",
+		 3,
+		 {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}};
 	TimestampTz now = GetCurrentTimestamp();
-	Datum		values[3] = {Int64GetDatum(id), TimestampTzGetDatum(until), TimestampTzGetDatum(now)};
+	Datum values[3] = {Int64GetDatum(id), TimestampTzGetDatum(until), TimestampTzGetDatum(now)};
 	TimestampTz since = now;
-	ExecScope	scope;
-	bool		found;
-	bool		isnull;
+	ExecScope scope;
+	bool found;
+	bool isnull;
 
 	exec_begin_owner(&scope);
 	found = exec_statement(&postpone, values, NULL) > 0;
@@ -319,12 +329,12 @@ park_refused(ProcessManager *pm, LaneState *state, int lane)
 		"SELECT pg_catalog.count(*) FROM (SELECT FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND lane OPERATOR(pg_catalog.=) $2 AND state OPERATOR(pg_catalog.=) ANY (ARRAY['failing', 'dead']) "
 		"AND id OPERATOR(pg_catalog.>=) $4 LIMIT $3) k",
-		4, {TEXTOID, INT4OID, INT8OID, INT8OID}
-	};
-	ExecScope	scope;
-	Datum		values[4];
-	int64		heads;
-	bool		isnull;
+		4,
+		{TEXTOID, INT4OID, INT8OID, INT8OID}};
+	ExecScope scope;
+	Datum values[4];
+	int64 heads;
+	bool isnull;
 
 	if (state->in_a_row >= PARK_IN_A_ROW - 1)
 		return psprintf("the handler failed for %d keys in a row", PARK_IN_A_ROW);
@@ -349,9 +359,9 @@ park_refused(ProcessManager *pm, LaneState *state, int lane)
 static void *
 park_form(uint64 row)
 {
-	Parked	   *parked = palloc0(sizeof(Parked));
+	Parked *parked = palloc0(sizeof(Parked));
 	EventFields fields;
-	bool		isnull;
+	bool isnull;
 
 	for (int i = 0; i < EVENT_ATTRIBUTES; i++)
 		fields.values[i] = exec_value(row, i + 1, &fields.nulls[i]);
@@ -367,7 +377,7 @@ park_form(uint64 row)
 	return parked;
 }
 
-#define PARK_COLUMNS \
+#define PARK_COLUMNS                                                                               \
 	"log, position, stream, version, type, data, metadata, recorded_at, id, key, attempts, too_large"
 
 /*
@@ -376,8 +386,8 @@ park_form(uint64 row)
 static void *
 park_form_head(uint64 row)
 {
-	Parked	   *head = palloc0(sizeof(Parked));
-	bool		isnull;
+	Parked *head = palloc0(sizeof(Parked));
+	bool isnull;
 
 	head->id = DatumGetInt64(exec_value(row, 1, &isnull));
 	head->key = exec_text(row, 2);
@@ -402,11 +412,11 @@ park_due(ProcessManager *pm, int lane, TimestampTz now)
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 AND retry_at IS NOT NULL "
 		"AND ROW(retry_at, id) OPERATOR(pg_catalog.>=) ROW($3, $4) "
 		"ORDER BY retry_at, id LIMIT 1",
-		4, {TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID}
-	};
-	HeadPoint	from = head_retry_from(pm->name, lane);
-	Datum		values[4];
-	List	   *heads;
+		4,
+		{TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID}};
+	HeadPoint from = head_retry_from(pm->name, lane);
+	Datum values[4];
+	List *heads;
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
@@ -424,14 +434,15 @@ park_due(ProcessManager *pm, int lane, TimestampTz now)
 List *
 park_read(ProcessManager *pm, int lane, const char *key, int64 first, int limit)
 {
-	static ExecStatement select_queue = {
-		NULL,
-		"SELECT " PARK_COLUMNS " FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND lane OPERATOR(pg_catalog.=) $2 AND key OPERATOR(pg_catalog.=) $3 "
-		"AND id OPERATOR(pg_catalog.>=) $5 ORDER BY id LIMIT $4",
-		5, {TEXTOID, INT4OID, TEXTOID, INT8OID, INT8OID}
-	};
-	Datum		values[5];
+	static ExecStatement select_queue =
+		{NULL,
+		 "SELECT " PARK_COLUMNS
+		 " FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		 "AND lane OPERATOR(pg_catalog.=) $2 AND key OPERATOR(pg_catalog.=) $3 "
+		 "AND id OPERATOR(pg_catalog.>=) $5 ORDER BY id LIMIT $4",
+		 5,
+		 {TEXTOID, INT4OID, TEXTOID, INT8OID, INT8OID}};
+	Datum values[5];
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
@@ -447,12 +458,9 @@ park_read(ProcessManager *pm, int lane, const char *key, int64 first, int limit)
 bool
 park_take(int64 id)
 {
-	static ExecStatement delete_parked = {
-		NULL,
-		"DELETE FROM pm_catalog.parked WHERE id OPERATOR(pg_catalog.=) $1",
-		1, {INT8OID}
-	};
-	Datum		values[1] = {Int64GetDatum(id)};
+	static ExecStatement delete_parked =
+		{NULL, "DELETE FROM pm_catalog.parked WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}};
+	Datum values[1] = {Int64GetDatum(id)};
 
 	wakeup_moved();
 	return exec_as_owner(&delete_parked, values, NULL) > 0;
@@ -471,12 +479,12 @@ park_promote(ProcessManager *pm, int lane, const char *key, int64 gone)
 		"AND id OPERATOR(pg_catalog.=) (SELECT id FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND lane OPERATOR(pg_catalog.=) $2 AND key OPERATOR(pg_catalog.=) $3 "
 		"AND id OPERATOR(pg_catalog.>) $4 ORDER BY id LIMIT 1) RETURNING id",
-		4, {TEXTOID, INT4OID, TEXTOID, INT8OID}
-	};
-	ExecScope	scope;
-	Datum		values[4];
-	int64		id = 0;
-	bool		isnull;
+		4,
+		{TEXTOID, INT4OID, TEXTOID, INT8OID}};
+	ExecScope scope;
+	Datum values[4];
+	int64 id = 0;
+	bool isnull;
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);
@@ -505,9 +513,9 @@ park_retry_all(ProcessManager *pm, int lane, int revive)
 		"AND (state OPERATOR(pg_catalog.=) 'failing' OR id OPERATOR(pg_catalog.=) ANY (ARRAY("
 		"SELECT id FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 "
 		"AND state OPERATOR(pg_catalog.=) ANY (ARRAY['failing', 'dead']) ORDER BY id DESC LIMIT $3)))",
-		3, {TEXTOID, INT4OID, INT8OID}
-	};
-	Datum		values[3];
+		3,
+		{TEXTOID, INT4OID, INT8OID}};
+	Datum values[3];
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lane);

@@ -12,12 +12,13 @@
 #include "pm.h"
 
 #include "funcapi.h"
-#include "manager/instance.h"
 #include "miscadmin.h"
-#include "manager/pending.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
+
+#include "manager/instance.h"
+#include "manager/pending.h"
 
 PG_FUNCTION_INFO_V1(pm_pending);
 PG_FUNCTION_INFO_V1(pm_pending_instances);
@@ -25,8 +26,8 @@ PG_FUNCTION_INFO_V1(pm_pending_instances);
 /* The batch that calls handlers in this backend, NULL: none does. */
 static ProcessManager *current = NULL;
 static Keys *current_keys;
-static bool was_read;			/* in this batch */
-static bool flushing;			/* it has written what there was */
+static bool was_read; /* in this batch */
+static bool flushing; /* it has written what there was */
 
 void
 pending_begin(ProcessManager *pm, Keys *keys)
@@ -70,7 +71,7 @@ pending_may_see(void)
 Datum
 pm_pending(PG_FUNCTION_ARGS)
 {
-	Key		   *key;
+	Key *key;
 
 	if (!pending_may_see() || strcmp(text_to_cstring(PG_GETARG_TEXT_PP(0)), current->name) != 0)
 		PG_RETURN_BOOL(false);
@@ -85,7 +86,7 @@ Datum
 pm_pending_instances(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	ListCell   *lc;
+	ListCell *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (!pending_may_see())
@@ -93,9 +94,9 @@ pm_pending_instances(PG_FUNCTION_ARGS)
 	was_read = true;
 	foreach(lc, current_keys->all)
 	{
-		Key		   *key = lfirst(lc);
-		Datum		values[5];
-		bool		nulls[5] = {false};
+		Key *key = lfirst(lc);
+		Datum values[5];
+		bool nulls[5] = {false};
 
 		if (!key->changed || !key->live)
 			continue;

@@ -12,4 +12,4 @@ extern void pending_begin(ProcessManager *pm, Keys *keys);
 extern void pending_end(void);
 extern void pending_handled(Key *key);
 
-#endif							/* PM_PENDING_H */
+#endif /* PM_PENDING_H */

@@ -12,4 +12,4 @@ extern void register_check_owner(Oid owner);
 extern void register_require_owner(ProcessManager *pm);
 extern void register_warn_unattended(const char *name);
 
-#endif							/* PM_REGISTER_H */
+#endif /* PM_REGISTER_H */

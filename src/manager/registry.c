@@ -16,11 +16,6 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "base/exec.h"
-#include "base/extension.h"
-#include "manager/repartition.h"
-#include "manager/registry.h"
-#include "shmem/slot.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -29,19 +24,25 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
+
+#include "base/exec.h"
+#include "base/extension.h"
+#include "manager/registry.h"
+#include "manager/repartition.h"
+#include "shmem/slot.h"
 #include "shmem/wakeup.h"
 
 PG_FUNCTION_INFO_V1(pm_registry_before_change);
 
 /* In the place of a lane: the lock that registry_queue() takes. */
-#define REGISTRY_QUEUE	0x7FFF
+#define REGISTRY_QUEUE 0x7FFF
 
 /* Between two tries to lock a unit, ms. */
-#define REGISTRY_NAP	10
+#define REGISTRY_NAP 10
 
 static uint64 version = 1;
-static Oid	catalog_relid = InvalidOid;
-static Oid	log_relid = InvalidOid;
+static Oid catalog_relid = InvalidOid;
+static Oid log_relid = InvalidOid;
 
 static void
 registry_relcache_callback(Datum arg, Oid relid)
@@ -79,9 +80,10 @@ registry_changed(void)
 static int64
 registry_ms(Datum interval)
 {
-	Interval   *i = DatumGetIntervalP(interval);
+	Interval *i = DatumGetIntervalP(interval);
 
-	return i->time / 1000 + (int64) i->day * (USECS_PER_DAY / 1000) + (int64) i->month * DAYS_PER_MONTH * (USECS_PER_DAY / 1000);
+	return i->time / 1000 + (int64) i->day * (USECS_PER_DAY / 1000) +
+		   (int64) i->month * DAYS_PER_MONTH * (USECS_PER_DAY / 1000);
 }
 
 /*
@@ -90,10 +92,11 @@ registry_ms(Datum interval)
 Oid
 registry_type(const char *name)
 {
-	Oid			nsp = extension_schema(REGISTRY_TYPES);
+	Oid nsp = extension_schema(REGISTRY_TYPES);
 
 	return !OidIsValid(nsp) ? InvalidOid :
-		GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(name), ObjectIdGetDatum(nsp));
+							  GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(name),
+											  ObjectIdGetDatum(nsp));
 }
 
 /*
@@ -102,8 +105,8 @@ registry_type(const char *name)
 static Oid
 registry_owner(ProcessManager *pm, Oid registered)
 {
-	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(registry_type(pm->name)));
-	Oid			owner = InvalidOid;
+	HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(registry_type(pm->name)));
+	Oid owner = InvalidOid;
 
 	if (HeapTupleIsValid(tuple))
 	{
@@ -138,17 +141,18 @@ registry_set_owner(ProcessManager *pm, Oid registered)
 	 * Given to a superuser past the registration, it must not run somebody's
 	 * code as that before a superuser says so (handler.c).
 	 */
-	if (pm->at_home && pm->owner != registered && superuser_arg(pm->owner) && !superuser_arg(registered))
+	if (pm->at_home && pm->owner != registered && superuser_arg(pm->owner) &&
+		!superuser_arg(registered))
 		pm->found_handler.registered_owner = pm->found_correlate.registered_owner = InvalidOid;
 }
 
 /* The columns that registry_select() takes apart. */
-#define REGISTRY_SELECT \
+#define REGISTRY_SELECT                                                                                 \
 	"SELECT p.id, p.name, p.owner, p.owner_name::pg_catalog.text, p.handler, p.handler_kind, p.types, " \
-	"p.on_failure, p.max_attempts, p.backoff, p.handler_timeout, p.batch_size, p.lanes, p.paused, " \
-	"p.system_identifier, p.database, " \
-	"p.logs, p.correlate, p.park_limit, " \
-	"p.handler_owner, p.correlate_owner " \
+	"p.on_failure, p.max_attempts, p.backoff, p.handler_timeout, p.batch_size, p.lanes, p.paused, "     \
+	"p.system_identifier, p.database, "                                                                 \
+	"p.logs, p.correlate, p.park_limit, "                                                               \
+	"p.handler_owner, p.correlate_owner "                                                               \
 	"FROM pm_catalog.process_manager p"
 
 /*
@@ -159,31 +163,36 @@ static List *
 registry_select(Oid owner, const char *name)
 {
 	/* One each, so that every one of them goes along an index. */
-	static ExecStatement select_all = {
-		NULL, REGISTRY_SELECT " ORDER BY p.id", 0, {0}
-	};
-	static ExecStatement select_by_owner = {
-		NULL, REGISTRY_SELECT " WHERE p.owner OPERATOR(pg_catalog.=) $1 ORDER BY p.id", 1, {OIDOID}
-	};
-	static ExecStatement select_by_name = {
-		NULL, REGISTRY_SELECT " WHERE p.name OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}
-	};
+	static ExecStatement select_all = {NULL, REGISTRY_SELECT " ORDER BY p.id", 0, {0}};
+	static ExecStatement select_by_owner =
+		{NULL,
+		 REGISTRY_SELECT " WHERE p.owner OPERATOR(pg_catalog.=) $1 ORDER BY p.id",
+		 1,
+		 {OIDOID}};
+	static ExecStatement select_by_name = {NULL,
+										   REGISTRY_SELECT
+										   " WHERE p.name OPERATOR(pg_catalog.=) $1",
+										   1,
+										   {TEXTOID}};
 	MemoryContext caller = CurrentMemoryContext;
-	ExecScope	scope;
-	Datum		values[1] = {name ? CStringGetTextDatum(name) : ObjectIdGetDatum(owner)};
-	List	   *result = NIL;
-	bool		isnull;
-	uint64		as_of = version;
+	ExecScope scope;
+	Datum values[1] = {name ? CStringGetTextDatum(name) : ObjectIdGetDatum(owner)};
+	List *result = NIL;
+	bool isnull;
+	uint64 as_of = version;
 
 	exec_begin_owner(&scope);
 	catalog_relid = exec_catalog_relid("process_manager");
 	log_relid = exec_catalog_relid("log");
-	exec_statement(name ? &select_by_name : OidIsValid(owner) ? &select_by_owner : &select_all, values, NULL);
+	exec_statement(name				 ? &select_by_name :
+				   OidIsValid(owner) ? &select_by_owner :
+									   &select_all,
+				   values, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 		ProcessManager *pm = palloc0(sizeof(ProcessManager));
-		Datum		value;
+		Datum value;
 
 		pm->version = as_of;
 		pm->id = DatumGetInt32(exec_value(row, 1, &isnull));
@@ -200,8 +209,9 @@ registry_select(Oid owner, const char *name)
 		pm->batch_size = DatumGetInt32(exec_value(row, 12, &isnull));
 		pm->lanes = DatumGetInt32(exec_value(row, 13, &isnull));
 		pm->paused = DatumGetBool(exec_value(row, 14, &isnull));
-		pm->at_home = DatumGetInt64(exec_value(row, 15, &isnull)) == (int64) GetSystemIdentifier() &&
-			DatumGetObjectId(exec_value(row, 16, &isnull)) == MyDatabaseId;
+		pm->at_home = DatumGetInt64(exec_value(row, 15, &isnull)) ==
+						  (int64) GetSystemIdentifier() &&
+					  DatumGetObjectId(exec_value(row, 16, &isnull)) == MyDatabaseId;
 		pm->correlate = exec_text(row, 18);
 		pm->park_limit = DatumGetInt32(exec_value(row, 19, &isnull));
 		value = exec_value(row, 20, &isnull);
@@ -212,11 +222,11 @@ registry_select(Oid owner, const char *name)
 		value = exec_value(row, 17, &isnull);
 		if (!isnull)
 		{
-			Datum	   *names;
-			int			count;
+			Datum *names;
+			int count;
 
-			deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT,
-							  &names, NULL, &count);
+			deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT, &names,
+							  NULL, &count);
 			for (int i = 0; i < count; i++)
 				pm->logs = lappend(pm->logs, TextDatumGetCString(names[i]));
 		}
@@ -235,8 +245,8 @@ List *
 registry_load(Oid owner)
 {
 	/* Without the preloaded library the owner can change past the row. */
-	List	   *managers = registry_select(Slots == NULL ? InvalidOid : owner, NULL);
-	ListCell   *lc;
+	List *managers = registry_select(Slots == NULL ? InvalidOid : owner, NULL);
+	ListCell *lc;
 
 	foreach(lc, managers)
 		if (OidIsValid(owner) && ((ProcessManager *) lfirst(lc))->owner != owner)
@@ -250,13 +260,14 @@ registry_load(Oid owner)
 ProcessManager *
 registry_get(const char *name, bool missing_ok)
 {
-	List	   *found = registry_select(InvalidOid, name);
+	List *found = registry_select(InvalidOid, name);
 
 	if (found == NIL && !missing_ok)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("process manager \"%s\" does not exist", name),
-				 errhint("SELECT name FROM pm.process_manager lists them; pm.register makes one.")));
+				 errhint(
+					 "SELECT name FROM pm.process_manager lists them; pm.register makes one.")));
 	return found == NIL ? NULL : linitial(found);
 }
 
@@ -267,9 +278,8 @@ void
 registry_require_owner(ProcessManager *pm)
 {
 	if (!OidIsValid(pm->owner) ? !superuser() : !has_privs_of_role(GetUserId(), pm->owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of process manager \"%s\"", pm->name)));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("must be owner of process manager \"%s\"", pm->name)));
 }
 
 /*
@@ -279,9 +289,10 @@ registry_require_owner(ProcessManager *pm)
 bool
 registry_lock(int id, int lane, bool nowait)
 {
-	LOCKTAG		tag;
+	LOCKTAG tag;
 
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, exec_catalog_relid("process_manager"), (Oid) id, (uint16) lane);
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, exec_catalog_relid("process_manager"), (Oid) id,
+					   (uint16) lane);
 	if (LockAcquire(&tag, ExclusiveLock, false, nowait) == LOCKACQUIRE_NOT_AVAIL)
 		return false;
 	/* What the last holder committed is to be seen. */
@@ -295,9 +306,10 @@ registry_lock(int id, int lane, bool nowait)
 static void
 registry_unlock(int id, int lane)
 {
-	LOCKTAG		tag;
+	LOCKTAG tag;
 
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, exec_catalog_relid("process_manager"), (Oid) id, (uint16) lane);
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, exec_catalog_relid("process_manager"), (Oid) id,
+					   (uint16) lane);
 	(void) LockRelease(&tag, ExclusiveLock, false);
 }
 
@@ -335,8 +347,8 @@ registry_queue(int id)
 static bool
 registry_lock_units(ProcessManager *pm, TimestampTz until)
 {
-	bool	   *locked = palloc0(sizeof(bool) * pm->lanes);
-	bool		all = true;
+	bool *locked = palloc0(sizeof(bool) * pm->lanes);
+	bool all = true;
 
 	if (!registry_await(pm->id, REGISTRY_QUEUE, until))
 		return false;
@@ -393,7 +405,7 @@ registry_lock_all(const char *name, bool missing_ok, bool require_owner, Timesta
 ProcessManager *
 registry_take(const char *name, bool missing_ok)
 {
-	bool		taken;
+	bool taken;
 
 	return registry_lock_all(name, missing_ok, true, DT_NOEND, &taken);
 }
@@ -415,7 +427,7 @@ registry_try_take(const char *name, TimestampTz until, bool *taken)
 ProcessManager *
 registry_seize(const char *name)
 {
-	bool		taken;
+	bool taken;
 
 	return registry_lock_all(name, true, false, DT_NOEND, &taken);
 }
@@ -432,13 +444,12 @@ pm_registry_before_change(PG_FUNCTION_ARGS)
 	TriggerData *data = (TriggerData *) fcinfo->context;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function was not called by trigger manager")));
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("function was not called by trigger manager")));
 	if (!compat_class_ownercheck(RelationGetRelid(data->tg_relation), GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of table \"%s\"", RelationGetRelationName(data->tg_relation)),
-				 errhint("Process managers are changed with pm.register and its like.")));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("must be owner of table \"%s\"",
+							   RelationGetRelationName(data->tg_relation)),
+						errhint("Process managers are changed with pm.register and its like.")));
 	PG_RETURN_POINTER(NULL);
 }

@@ -10,9 +10,9 @@
 
 typedef enum HandlerKind
 {
-	HANDLER_EVENT = 'e',		/* f(pm.event) */
-	HANDLER_BATCH = 'b',		/* f(pm.event[]) */
-	HANDLER_INSTANCE = 's'		/* f(pm.event, jsonb) RETURNS jsonb */
+	HANDLER_EVENT = 'e',   /* f(pm.event) */
+	HANDLER_BATCH = 'b',   /* f(pm.event[]) */
+	HANDLER_INSTANCE = 's' /* f(pm.event, jsonb) RETURNS jsonb */
 } HandlerKind;
 
 /*
@@ -21,10 +21,10 @@ typedef enum HandlerKind
  */
 typedef struct Repartition
 {
-	char	   *log;
-	int			lanes;
-	int			lane;
-	int64		position;
+	char *log;
+	int lanes;
+	int lane;
+	int64 position;
 } Repartition;
 
 /*
@@ -32,41 +32,41 @@ typedef struct Repartition
  */
 typedef struct FoundFunction
 {
-	Oid			registered_owner;	/* who owned it then, 0 if that is not known */
-	Oid			oid;
-	uint64		version;		/* 0: not looked up yet */
+	Oid registered_owner; /* who owned it then, 0 if that is not known */
+	Oid oid;
+	uint64 version; /* 0: not looked up yet */
 } FoundFunction;
 
 typedef struct ProcessManager
 {
-	int			id;
-	char	   *name;
-	Oid			owner;
-	char	   *owner_name;
-	char	   *handler;
+	int id;
+	char *name;
+	Oid owner;
+	char *owner_name;
+	char *handler;
 	FoundFunction found_handler;
 	HandlerKind kind;
-	char	   *correlate;		/* NULL: the key is the stream */
+	char *correlate; /* NULL: the key is the stream */
 	FoundFunction found_correlate;
-	Datum		types;			/* text[], or 0 for all */
-	bool		halt_on_failure;
-	int			max_attempts;
-	int64		backoff;		/* ms */
-	int64		handler_timeout;	/* ms */
-	int			batch_size;
-	int			lanes;
-	int			park_limit;
-	bool		paused;
-	bool		at_home;		/* registered in this database of this cluster */
-	List	   *logs;			/* names of the logs followed */
-	List	   *repartitions;			/* of Repartition */
-	uint64		version;		/* registry_version() when this was read */
+	Datum types; /* text[], or 0 for all */
+	bool halt_on_failure;
+	int max_attempts;
+	int64 backoff;		   /* ms */
+	int64 handler_timeout; /* ms */
+	int batch_size;
+	int lanes;
+	int park_limit;
+	bool paused;
+	bool at_home;		/* registered in this database of this cluster */
+	List *logs;			/* names of the logs followed */
+	List *repartitions; /* of Repartition */
+	uint64 version;		/* registry_version() when this was read */
 } ProcessManager;
 
 /* The schema of the types that stand for process managers. */
 #define REGISTRY_TYPES "pm_process_manager"
 
-extern Oid	registry_type(const char *name);
+extern Oid registry_type(const char *name);
 extern void registry_install(void);
 extern uint64 registry_version(void);
 extern void registry_changed(void);
@@ -79,4 +79,4 @@ extern ProcessManager *registry_seize(const char *name);
 extern ProcessManager *registry_take(const char *name, bool missing_ok);
 extern ProcessManager *registry_try_take(const char *name, TimestampTz until, bool *taken);
 
-#endif							/* PM_REGISTRY_H */
+#endif /* PM_REGISTRY_H */

@@ -20,14 +20,15 @@
 #include "pm.h"
 
 #include "catalog/pg_type.h"
-#include "manager/cursor.h"
+#include "utils/builtins.h"
+
 #include "base/exec.h"
+#include "manager/cursor.h"
 #include "manager/head.h"
 #include "manager/lane.h"
 #include "manager/repartition.h"
-#include "utils/builtins.h"
 
-#define REPARTITION_SELECT \
+#define REPARTITION_SELECT                                                                         \
 	"SELECT process_manager, log, lanes, lane, position FROM pm_catalog.former_lane"
 
 /*
@@ -37,29 +38,29 @@
 void
 repartition_load(List *managers, const char *name)
 {
-	static ExecStatement select_all = {
-		NULL, REPARTITION_SELECT, 0, {0}
-	};
-	static ExecStatement select_by_name = {
-		NULL, REPARTITION_SELECT " WHERE process_manager OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}
-	};
+	static ExecStatement select_all = {NULL, REPARTITION_SELECT, 0, {0}};
+	static ExecStatement select_by_name = {NULL,
+										   REPARTITION_SELECT
+										   " WHERE process_manager OPERATOR(pg_catalog.=) $1",
+										   1,
+										   {TEXTOID}};
 	MemoryContext caller = CurrentMemoryContext;
-	ExecScope	scope;
-	Datum		values[1] = {name ? CStringGetTextDatum(name) : (Datum) 0};
-	bool		isnull;
+	ExecScope scope;
+	Datum values[1] = {name ? CStringGetTextDatum(name) : (Datum) 0};
+	bool isnull;
 
 	exec_begin_owner(&scope);
 	exec_statement(name ? &select_by_name : &select_all, values, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		char	   *manager = exec_text(row, 1);
-		ListCell   *lc;
+		char *manager = exec_text(row, 1);
+		ListCell *lc;
 
 		foreach(lc, managers)
 		{
 			ProcessManager *pm = lfirst(lc);
 			MemoryContext spi;
-			Repartition	   *past;
+			Repartition *past;
 
 			if (strcmp(pm->name, manager) != 0)
 				continue;
@@ -82,11 +83,11 @@ repartition_load(List *managers, const char *name)
 bool
 repartition_handled(List *repartitions, uint32 hash, int64 position)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, repartitions)
 	{
-		Repartition	   *past = lfirst(lc);
+		Repartition *past = lfirst(lc);
 
 		if (position <= past->position && hash % past->lanes == past->lane)
 			return true;
@@ -100,14 +101,14 @@ repartition_handled(List *repartitions, uint32 hash, int64 position)
 void
 repartition_forget(const char *manager, const char *log)
 {
-	static ExecStatement forget = {
-		NULL,
-		"DELETE FROM pm_catalog.former_lane WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND ($2 IS NULL OR log OPERATOR(pg_catalog.=) $2)",
-		2, {TEXTOID, TEXTOID}
-	};
-	Datum		values[2];
-	char		nulls[2] = {' ', ' '};
+	static ExecStatement forget =
+		{NULL,
+		 "DELETE FROM pm_catalog.former_lane WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		 "AND ($2 IS NULL OR log OPERATOR(pg_catalog.=) $2)",
+		 2,
+		 {TEXTOID, TEXTOID}};
+	Datum values[2];
+	char nulls[2] = {' ', ' '};
 
 	values[0] = CStringGetTextDatum(manager);
 	values[1] = exec_text_arg(log, &nulls[1]);
@@ -125,9 +126,9 @@ repartition_drop_passed(ProcessManager *pm)
 		"DELETE FROM pm_catalog.former_lane r WHERE process_manager OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.<=) "
 		"(SELECT pg_catalog.min(c.position) FROM pm_catalog.cursor c WHERE c.process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND c.log OPERATOR(pg_catalog.=) r.log)",
-		1, {TEXTOID}
-	};
-	Datum		values[1] = {CStringGetTextDatum(pm->name)};
+		1,
+		{TEXTOID}};
+	Datum values[1] = {CStringGetTextDatum(pm->name)};
 
 	(void) exec_as_owner(&drop_passed, values, NULL);
 }
@@ -143,9 +144,9 @@ repartition_note(ProcessManager *pm)
 		"INSERT INTO pm_catalog.former_lane AS r (process_manager, log, lanes, lane, position) "
 		"SELECT process_manager, log, $2, lane, position FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		"ON CONFLICT (process_manager, log, lanes, lane) DO UPDATE SET position = greatest(r.position, EXCLUDED.position)",
-		2, {TEXTOID, INT4OID}
-	};
-	Datum		values[2];
+		2,
+		{TEXTOID, INT4OID}};
+	Datum values[2];
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(pm->lanes);
@@ -162,9 +163,9 @@ repartition_keys(ProcessManager *pm, int lanes)
 		NULL,
 		"WITH t AS (UPDATE pm_catalog.timer SET lane = pm_catalog.lane_of(key, $2) WHERE process_manager OPERATOR(pg_catalog.=) $1) "
 		"UPDATE pm_catalog.parked SET lane = pm_catalog.lane_of(key, $2) WHERE process_manager OPERATOR(pg_catalog.=) $1",
-		2, {TEXTOID, INT4OID}
-	};
-	Datum		values[2];
+		2,
+		{TEXTOID, INT4OID}};
+	Datum values[2];
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lanes);
@@ -184,16 +185,19 @@ repartition(ProcessManager *pm, int lanes)
 {
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
-		LaneState	state;
+		LaneState state;
 
 		cursor_state(pm, lane, &state);
 		if (state.status == LANE_HALTED)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("process manager \"%s\" cannot change its lanes while one has halted", pm->name),
-					 errdetail("Lane %d: %s.", lane, state.reason),
-					 errhint("Keep lanes => %d, correct what has failed, and end the halt with SELECT pm.resume(%s) first.",
-							 pm->lanes, quote_literal_cstr(pm->name))));
+			ereport(
+				ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("process manager \"%s\" cannot change its lanes while one has halted",
+						pm->name),
+				 errdetail("Lane %d: %s.", lane, state.reason),
+				 errhint(
+					 "Keep lanes => %d, correct what has failed, and end the halt with SELECT pm.resume(%s) first.",
+					 pm->lanes, quote_literal_cstr(pm->name))));
 	}
 	repartition_note(pm);
 	cursor_repartition(pm, lanes);

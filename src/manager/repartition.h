@@ -13,4 +13,4 @@ extern void repartition(ProcessManager *pm, int lanes);
 extern void repartition_drop_passed(ProcessManager *pm);
 extern void repartition_forget(const char *manager, const char *log);
 
-#endif							/* PM_REPARTITION_H */
+#endif /* PM_REPARTITION_H */

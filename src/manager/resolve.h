@@ -9,4 +9,4 @@
 
 extern int64 resolve_give_up(ProcessManager *pm, const char *log);
 
-#endif							/* PM_RESOLVE_H */
+#endif /* PM_RESOLVE_H */

@@ -9,22 +9,23 @@
 #include "pm.h"
 
 #include "access/xlog.h"
-#include "base/attempt.h"
 #include "catalog/pg_type.h"
-#include "manager/cursor.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+#include "base/attempt.h"
 #include "base/exec.h"
+#include "base/within.h"
 #include "log/log.h"
 #include "log/log_adopt.h"
+#include "manager/cursor.h"
 #include "manager/owner.h"
 #include "manager/park.h"
 #include "manager/register.h"
-#include "utils/acl.h"
-#include "utils/builtins.h"
 #include "shmem/wakeup.h"
-#include "base/within.h"
 
 /* For so long pm.resume without a name waits, for all that is at work, ms. */
-#define RESUME_PATIENCE	2000
+#define RESUME_PATIENCE 2000
 
 PG_FUNCTION_INFO_V1(pm_resume);
 
@@ -39,8 +40,8 @@ resume_one(ProcessManager *pm, bool named)
 		NULL,
 		"UPDATE pm_catalog.process_manager SET paused = false, owner = $2, owner_name = $3::pg_catalog.name, "
 		"system_identifier = $4, database = $5 WHERE id OPERATOR(pg_catalog.=) $1",
-		5, {INT4OID, OIDOID, TEXTOID, INT8OID, OIDOID}
-	};
+		5,
+		{INT4OID, OIDOID, TEXTOID, INT8OID, OIDOID}};
 	/*
 	 * The functions belong to other roles here, or to roles with other OIDs.
 	 * Where it became a superuser's in the copy (owner.c), that is accepted only
@@ -54,10 +55,10 @@ resume_one(ProcessManager *pm, bool named)
 		"correlate_owner = (SELECT p.proowner FROM pg_catalog.pg_proc p "
 		"WHERE p.oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure(m.correlate)::pg_catalog.oid) "
 		"WHERE m.id OPERATOR(pg_catalog.=) $1 AND (m.handler_owner IS NOT NULL OR $2)",
-		2, {INT4OID, BOOLOID}
-	};
-	Datum		values[5];
-	ListCell   *lc;
+		2,
+		{INT4OID, BOOLOID}};
+	Datum values[5];
+	ListCell *lc;
 
 	register_require_owner(pm);
 	values[0] = Int32GetDatum(pm->id);
@@ -68,8 +69,8 @@ resume_one(ProcessManager *pm, bool named)
 			if (log_adopt(lfirst(lc), !named))
 				continue;
 			ereport(NOTICE,
-					(errmsg("process manager \"%s\" was left as it is: log \"%s\" is locked", pm->name,
-							(char *) lfirst(lc)),
+					(errmsg("process manager \"%s\" was left as it is: log \"%s\" is locked",
+							pm->name, (char *) lfirst(lc)),
 					 errhint("Call pm.resume again when it is free.")));
 			return;
 		}
@@ -85,8 +86,8 @@ resume_one(ProcessManager *pm, bool named)
 	owner_follow_all(pm->name);
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
-		LaneState	state;
-		int			retried;
+		LaneState state;
+		int retried;
 
 		/*
 		 * If it has halted since every key failed, they were not to blame,
@@ -120,12 +121,12 @@ resume_log(void *arg)
 static void
 resume_logs(void)
 {
-	ErrorData  *error;
-	ListCell   *lc;
+	ErrorData *error;
+	ListCell *lc;
 
 	foreach(lc, log_sources())
 	{
-		LogSource  *source = lfirst(lc);
+		LogSource *source = lfirst(lc);
 
 		if (!attempt(resume_log, source, &error))
 			ereport(NOTICE,
@@ -140,11 +141,11 @@ resume_logs(void)
 Datum
 pm_resume(PG_FUNCTION_ARGS)
 {
-	bool		named = !PG_ARGISNULL(0);
+	bool named = !PG_ARGISNULL(0);
 	TimestampTz until = DT_NOEND;
-	ErrorData  *error;
-	List	   *managers;
-	ListCell   *lc;
+	ErrorData *error;
+	List *managers;
+	ListCell *lc;
 
 	highwater_require_fresh_snapshots("pm.resume");
 	exec_require_writable("pm.resume");
@@ -157,7 +158,7 @@ pm_resume(PG_FUNCTION_ARGS)
 	foreach(lc, managers)
 	{
 		ProcessManager *pm = lfirst(lc);
-		bool		taken;
+		bool taken;
 
 		if (!named && (!OidIsValid(pm->owner) || !has_privs_of_role(GetUserId(), pm->owner)))
 			continue;
@@ -171,9 +172,9 @@ pm_resume(PG_FUNCTION_ARGS)
 		else if (pm != NULL && named)
 			resume_one(pm, true);
 		else if (pm != NULL && !attempt(resume_unnamed, pm, &error))
-			ereport(NOTICE,
-					(errmsg("process manager \"%s\" was left as it is: %s", pm->name, error->message),
-					 error->hint ? errhint("%s", error->hint) : 0));
+			ereport(NOTICE, (errmsg("process manager \"%s\" was left as it is: %s", pm->name,
+									error->message),
+							 error->hint ? errhint("%s", error->hint) : 0));
 	}
 	if (!named)
 		resume_logs();

@@ -13,12 +13,6 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
-#include "base/guc.h"
-#include "log/log.h"
-#include "log/log_index.h"
-#include "log/log_trouble.h"
-#include "shmem/slot.h"
-#include "manager/status.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -27,6 +21,13 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 #include "utils/wait_event.h"
+
+#include "base/guc.h"
+#include "log/log.h"
+#include "log/log_index.h"
+#include "log/log_trouble.h"
+#include "manager/status.h"
+#include "shmem/slot.h"
 
 PG_FUNCTION_INFO_V1(pm_status_library);
 PG_FUNCTION_INFO_V1(pm_status_workers);
@@ -50,7 +51,7 @@ status_put(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 int
 status_session(VirtualTransactionId vxid)
 {
-	PGPROC	   *proc = compat_vxid_index(vxid) < 0 ? NULL : compat_vxid_proc(vxid);
+	PGPROC *proc = compat_vxid_index(vxid) < 0 ? NULL : compat_vxid_proc(vxid);
 
 	return proc != NULL && compat_proc_lxid(proc) == vxid.localTransactionId ? proc->pid : 0;
 }
@@ -93,13 +94,14 @@ status_may_see(PmLog *log)
 Datum
 pm_status_library(PG_FUNCTION_ARGS)
 {
-	Datum		values[6];
-	bool		nulls[6] = {false, false, false, false, false, false};
-	bool		served = false;
+	Datum values[6];
+	bool nulls[6] = {false, false, false, false, false, false};
+	bool served = false;
 
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; Slots != NULL && i < Slots->nworkers; i++)
-		served |= Slots->workers[i].in_use && Slots->workers[i].database == MyDatabaseId && Slots->workers[i].pid != 0;
+		served |= Slots->workers[i].in_use && Slots->workers[i].database == MyDatabaseId &&
+				  Slots->workers[i].pid != 0;
 	values[0] = BoolGetDatum(Slots != NULL);
 	values[1] = BoolGetDatum(guc_launcher);
 	values[2] = BoolGetDatum(RecoveryInProgress());
@@ -121,7 +123,7 @@ pm_status_workers(PG_FUNCTION_ARGS)
 	static const char *const kinds[] = {"launcher", "scheduler", "dispatcher"};
 	static const char *const states[] = {"starting", "idle", "reading", "handling", "committing"};
 
-	bool		monitor = has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+	bool monitor = has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (Slots == NULL)
@@ -129,16 +131,17 @@ pm_status_workers(PG_FUNCTION_ARGS)
 	for (int i = 0; i < Slots->nworkers; i++)
 	{
 		WorkerSlot *slot = &Slots->workers[i];
-		WorkerSlot	copy;
-		Datum		values[14];
-		bool		nulls[14];
+		WorkerSlot copy;
+		Datum values[14];
+		bool nulls[14];
 
 		LWLockAcquire(&Slots->lock, LW_SHARED);
 		SpinLockAcquire(&slot->mutex);
 		copy = *slot;
 		SpinLockRelease(&slot->mutex);
 		LWLockRelease(&Slots->lock);
-		if (!copy.in_use || !(monitor || (OidIsValid(copy.role) && has_privs_of_role(GetUserId(), copy.role))))
+		if (!copy.in_use ||
+			!(monitor || (OidIsValid(copy.role) && has_privs_of_role(GetUserId(), copy.role))))
 			continue;
 
 		memset(nulls, false, sizeof(nulls));
@@ -160,19 +163,21 @@ pm_status_workers(PG_FUNCTION_ARGS)
 		values[10] = BoolGetDatum(copy.now.overdue);
 		values[11] = TimestampTzGetDatum(copy.started_at);
 		status_put_wait_event(copy.proc != NULL && copy.proc->pid == copy.pid ?
-							  status_wait_event(copy.proc) : 0, &values[12], &nulls[12]);
+								  status_wait_event(copy.proc) :
+								  0,
+							  &values[12], &nulls[12]);
 		status_put(fcinfo, values, nulls);
 	}
 	return (Datum) 0;
 }
 
 /* What pm_catalog.log_state() has found out of a log. */
-#define STATUS_LOG_COLUMNS	5
+#define STATUS_LOG_COLUMNS 5
 typedef struct StatusLog
 {
-	char		name[SLOT_LOG_NAME];	/* hash key */
-	Datum		values[STATUS_LOG_COLUMNS];
-	bool		nulls[STATUS_LOG_COLUMNS];
+	char name[SLOT_LOG_NAME]; /* hash key */
+	Datum values[STATUS_LOG_COLUMNS];
+	bool nulls[STATUS_LOG_COLUMNS];
 } StatusLog;
 
 static void
@@ -193,8 +198,8 @@ status_log_problem(StatusLog *state, const char *problem, const char *hint)
 static bool
 status_set_back(PmLog *log, Highwater *mark)
 {
-	int64		position;
-	bool		known;
+	int64 position;
+	bool known;
 
 	if (mark->status == HIGHWATER_REWOUND)
 		return true;
@@ -214,15 +219,15 @@ static const char *
 status_held_by(Oid relid)
 {
 	VirtualTransactionId *holders;
-	int			count;
-	int			standby = 0;
-	int			prepared = 0;
+	int count;
+	int standby = 0;
+	int prepared = 0;
 
 	holders = highwater_writers(relid, &count);
 	for (int i = 0; i < count; i++)
 	{
-		int			pid = status_session(holders[i]);
-		PGPROC	   *proc = pid == 0 ? NULL : BackendPidGetProc(pid);
+		int pid = status_session(holders[i]);
+		PGPROC *proc = pid == 0 ? NULL : BackendPidGetProc(pid);
 
 		if (pid == 0)
 			prepared++;
@@ -240,10 +245,10 @@ status_held_by(Oid relid)
 static void
 status_log_mark(StatusLog *state, PmLog *log)
 {
-	Highwater	mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
-	bool		set_back = status_set_back(log, &mark);
+	Highwater mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
+	bool set_back = status_set_back(log, &mark);
 	const char *held_by;
-	char	   *hint;
+	char *hint;
 
 	if (mark.status == HIGHWATER_UNKNOWN)
 	{
@@ -269,19 +274,20 @@ status_log_mark(StatusLog *state, PmLog *log)
 static void
 status_log_look(StatusLog *state, const char *name)
 {
-	bool		locked;
-	PmLog	   *log = log_open_nowait(name, &locked);
-	LogTrouble	trouble;
+	bool locked;
+	PmLog *log = log_open_nowait(name, &locked);
+	LogTrouble trouble;
 
 	memset(state->nulls, true, sizeof(state->nulls));
 	if (log == NULL)
 	{
 		status_log_problem(state, locked ? "the log's table is locked" : "the log does not exist",
-						   locked ? "SELECT * FROM pm.blocker shows which session holds the lock." : "Stop following it with pm.unfollow.");
+						   locked ? "SELECT * FROM pm.blocker shows which session holds the lock." :
+									"Stop following it with pm.unfollow.");
 		return;
 	}
 	if (*log->table != '\0' && !status_may_see(log))
-		 /* nothing is told */ ;
+		/* nothing is told */;
 	else if (log->problem != NULL)
 		status_log_problem(state, log->problem, log->hint);
 	/* A mark of a log that cannot be relied on must not get into shared memory. */
@@ -306,10 +312,10 @@ status_log_look(StatusLog *state, const char *name)
 Datum
 pm_status_log(PG_FUNCTION_ARGS)
 {
-	FmgrInfo   *flinfo = fcinfo->flinfo;
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	StatusLog  *state;
-	bool		found = false;
+	FmgrInfo *flinfo = fcinfo->flinfo;
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	StatusLog *state;
+	bool found = false;
 
 	InitMaterializedSRF(fcinfo, 0);
 	/* No log has such a name. */
@@ -317,19 +323,20 @@ pm_status_log(PG_FUNCTION_ARGS)
 		name[SLOT_LOG_NAME - 1] = '\0';
 	if (flinfo->fn_extra == NULL)
 	{
-		HASHCTL		ctl;
+		HASHCTL ctl;
 
 		memset(&ctl, 0, sizeof(ctl));
 		ctl.keysize = SLOT_LOG_NAME;
 		ctl.entrysize = sizeof(StatusLog);
 		ctl.hcxt = flinfo->fn_mcxt;
-		flinfo->fn_extra = hash_create("pm log states", 64, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+		flinfo->fn_extra = hash_create("pm log states", 64, &ctl,
+									   HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	}
 	state = hash_search(flinfo->fn_extra, name, HASH_FIND, NULL);
 	if (state == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(flinfo->fn_mcxt);
-		StatusLog	fresh;
+		StatusLog fresh;
 
 		/* Entered when it is whole: an error may come between. */
 		status_log_look(&fresh, name);
@@ -349,16 +356,17 @@ pm_status_log(PG_FUNCTION_ARGS)
 Datum
 pm_status_denied(PG_FUNCTION_ARGS)
 {
-	bool		locked;
-	PmLog	   *log = log_get_nowait(text_to_cstring(PG_GETARG_TEXT_PP(0)), &locked);
-	Oid			reader = PG_GETARG_OID(1);
-	LogTrouble	trouble;
-	Datum		values[2];
-	bool		nulls[2] = {false, false};
+	bool locked;
+	PmLog *log = log_get_nowait(text_to_cstring(PG_GETARG_TEXT_PP(0)), &locked);
+	Oid reader = PG_GETARG_OID(1);
+	LogTrouble trouble;
+	Datum values[2];
+	bool nulls[2] = {false, false};
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (log == NULL || log->problem != NULL ||
-		!(has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) || has_privs_of_role(GetUserId(), reader)) ||
+		!(has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) ||
+		  has_privs_of_role(GetUserId(), reader)) ||
 		!log_trouble_rights(&trouble, log, reader))
 		return (Datum) 0;
 	values[0] = CStringGetTextDatum(trouble.message);
@@ -374,10 +382,10 @@ pm_status_denied(PG_FUNCTION_ARGS)
 Datum
 pm_status_holders(PG_FUNCTION_ARGS)
 {
-	bool		locked;
-	PmLog	   *log = log_get_nowait(text_to_cstring(PG_GETARG_TEXT_PP(0)), &locked);
+	bool locked;
+	PmLog *log = log_get_nowait(text_to_cstring(PG_GETARG_TEXT_PP(0)), &locked);
 	VirtualTransactionId *holders;
-	int			count;
+	int count;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (log == NULL || log->problem != NULL || RecoveryInProgress() || !status_may_see(log))
@@ -385,12 +393,12 @@ pm_status_holders(PG_FUNCTION_ARGS)
 	holders = highwater_writers(log->relid, &count);
 	for (int i = 0; i < count; i++)
 	{
-		int			pid = status_session(holders[i]);
-		Datum		values[2];
-		bool		nulls[2] = {false, pid == 0};
+		int pid = status_session(holders[i]);
+		Datum values[2];
+		bool nulls[2] = {false, pid == 0};
 
-		values[0] = CStringGetTextDatum(psprintf("%d/%u", compat_vxid_index(holders[i]),
-												 holders[i].localTransactionId));
+		values[0] = CStringGetTextDatum(
+			psprintf("%d/%u", compat_vxid_index(holders[i]), holders[i].localTransactionId));
 		values[1] = Int32GetDatum(pid);
 		status_put(fcinfo, values, nulls);
 	}
@@ -404,15 +412,15 @@ pm_status_holders(PG_FUNCTION_ARGS)
 Datum
 pm_status_oldest(PG_FUNCTION_ARGS)
 {
-	bool		locked;
-	bool		found = false;
-	PmLog	   *log = log_open_nowait(text_to_cstring(PG_GETARG_TEXT_PP(0)), &locked);
+	bool locked;
+	bool found = false;
+	PmLog *log = log_open_nowait(text_to_cstring(PG_GETARG_TEXT_PP(0)), &locked);
 	TimestampTz recorded_at;
 
 	if (log != NULL)
 	{
 		found = log->problem == NULL && status_may_see(log) &&
-			log_index_first(log, PG_GETARG_INT64(1), &recorded_at);
+				log_index_first(log, PG_GETARG_INT64(1), &recorded_at);
 		UnlockRelationOid(log->relid, AccessShareLock);
 	}
 	if (!found)

@@ -10,8 +10,8 @@
 #include "storage/proc.h"
 
 extern void status_put(FunctionCallInfo fcinfo, Datum *values, bool *nulls);
-extern int	status_session(VirtualTransactionId vxid);
+extern int status_session(VirtualTransactionId vxid);
 extern uint32 status_wait_event(PGPROC *proc);
 extern void status_put_wait_event(uint32 info, Datum *values, bool *nulls);
 
-#endif							/* PM_STATUS_H */
+#endif /* PM_STATUS_H */

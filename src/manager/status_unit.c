@@ -8,12 +8,8 @@
 #include "pm.h"
 
 #include "catalog/pg_authid.h"
-#include "base/exec.h"
 #include "funcapi.h"
-#include "base/guc.h"
 #include "miscadmin.h"
-#include "shmem/slot.h"
-#include "manager/status.h"
 #include "storage/procarray.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -23,17 +19,22 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "base/exec.h"
+#include "base/guc.h"
+#include "manager/status.h"
+#include "shmem/slot.h"
+
 PG_FUNCTION_INFO_V1(pm_status_unit);
 
 /* What takes longer than this is said, ms. */
-#define STATUS_UNIT_SOON	1000
+#define STATUS_UNIT_SOON 1000
 /* A worker that could not be started is tried again within this time, ms. */
-#define STATUS_UNIT_REFUSED	35000
+#define STATUS_UNIT_REFUSED 35000
 
 typedef struct Verdict
 {
-	const char *kase;			/* taken, dispatcher, busy, overdue, stuck or running */
-	const char *reason;			/* NULL: nothing to be said */
+	const char *kase;	/* taken, dispatcher, busy, overdue, stuck or running */
+	const char *reason; /* NULL: nothing to be said */
 	const char *hint;
 } Verdict;
 
@@ -41,25 +42,25 @@ typedef struct Verdict
 typedef struct UnitView
 {
 	TimestampTz now;
-	int			nworkers;
+	int nworkers;
 	WorkerSlot *workers;
-	Verdict    *doing;			/* of each worker: kase NULL until it is known */
-	TimestampTz refused_at;		/* no process was free for a worker of this database */
+	Verdict *doing;			/* of each worker: kase NULL until it is known */
+	TimestampTz refused_at; /* no process was free for a worker of this database */
 } UnitView;
 
 /* The unit that is asked about. */
 typedef struct StatusUnit
 {
-	int			manager;
-	int			lane;
-	Oid			owner;
+	int manager;
+	int lane;
+	Oid owner;
 } StatusUnit;
 
 static UnitView *
 status_unit_view(FmgrInfo *flinfo)
 {
 	MemoryContext old;
-	UnitView   *view = flinfo->fn_extra;
+	UnitView *view = flinfo->fn_extra;
 	DatabaseSlot *database;
 
 	if (view != NULL)
@@ -104,9 +105,10 @@ status_unit_where(WorkerSlot *slot)
 static const char *
 status_unit_behind(int pid)
 {
-	ArrayType  *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(pid)));
-	int32	   *pids = (int32 *) ARR_DATA_PTR(array);
-	int			count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	ArrayType *array = DatumGetArrayTypeP(
+		DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(pid)));
+	int32 *pids = (int32 *) ARR_DATA_PTR(array);
+	int count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 
 	if (count == 0)
 		return "one that has just ended";
@@ -119,7 +121,9 @@ status_unit_behind(int pid)
 static const char *
 status_unit_wait(uint32 info)
 {
-	return info == 0 ? "none" : psprintf("%s %s", pgstat_get_wait_event_type(info), pgstat_get_wait_event(info));
+	return info == 0 ?
+			   "none" :
+			   psprintf("%s %s", pgstat_get_wait_event_type(info), pgstat_get_wait_event(info));
 }
 
 /*
@@ -131,20 +135,24 @@ status_unit_handling(WorkerSlot *slot, uint32 info, long long seconds, Verdict *
 	if (slot->now.overdue)
 	{
 		doing->kase = "overdue";
-		doing->reason = psprintf("the handler does not return %s, and does not heed its timeout", status_unit_where(slot));
-		doing->hint = "Replace it. Code that never checks for interrupts can only be ended by pg_ctl restart -m immediate.";
+		doing->reason = psprintf("the handler does not return %s, and does not heed its timeout",
+								 status_unit_where(slot));
+		doing->hint =
+			"Replace it. Code that never checks for interrupts can only be ended by pg_ctl restart -m immediate.";
 	}
 	else if ((info & 0xFF000000) == PG_WAIT_LOCK)
 	{
-		doing->reason = psprintf("the handler has waited for a lock for %lld s %s, behind %s", seconds,
-								 status_unit_where(slot), status_unit_behind(slot->pid));
+		doing->reason = psprintf("the handler has waited for a lock for %lld s %s, behind %s",
+								 seconds, status_unit_where(slot), status_unit_behind(slot->pid));
 		doing->hint = "SELECT * FROM pm.blocker shows who is in its way.";
 	}
 	else
 	{
-		doing->reason = psprintf("the handler has been running for %lld s %s in process %d (wait event: %s)", seconds,
-								 status_unit_where(slot), slot->pid, status_unit_wait(info));
-		doing->hint = "It is cancelled after handler_timeout, which counts as a failure of the event.";
+		doing->reason =
+			psprintf("the handler has been running for %lld s %s in process %d (wait event: %s)",
+					 seconds, status_unit_where(slot), slot->pid, status_unit_wait(info));
+		doing->hint =
+			"It is cancelled after handler_timeout, which counts as a failure of the event.";
 	}
 }
 
@@ -153,12 +161,15 @@ status_unit_committing(WorkerSlot *slot, uint32 info, long long seconds, Verdict
 {
 	if (info == WAIT_EVENT_SYNC_REP)
 	{
-		doing->reason = psprintf("its commit has waited for a synchronous standby for %lld s", seconds);
-		doing->hint = "Bring the standby back, or take it out of synchronous_standby_names and reload the configuration.";
+		doing->reason = psprintf("its commit has waited for a synchronous standby for %lld s",
+								 seconds);
+		doing->hint =
+			"Bring the standby back, or take it out of synchronous_standby_names and reload the configuration.";
 		return;
 	}
-	doing->reason = psprintf("its commit has been running for %lld s in process %d (wait event: %s)", seconds,
-							 slot->pid, status_unit_wait(info));
+	doing
+		->reason = psprintf("its commit has been running for %lld s in process %d (wait event: %s)",
+							seconds, slot->pid, status_unit_wait(info));
 	doing->hint = "The wait event says what the server does, or waits for.";
 }
 
@@ -167,13 +178,14 @@ status_unit_reading(WorkerSlot *slot, uint32 info, long long seconds, Verdict *d
 {
 	if ((info & 0xFF000000) == PG_WAIT_LOCK)
 	{
-		doing->reason = psprintf("its dispatcher has waited for a lock for %lld s, behind %s", seconds,
-								 status_unit_behind(slot->pid));
+		doing->reason = psprintf("its dispatcher has waited for a lock for %lld s, behind %s",
+								 seconds, status_unit_behind(slot->pid));
 		doing->hint = "SELECT * FROM pm.blocker shows who is in its way.";
 		return;
 	}
-	doing->reason = psprintf("its dispatcher has been reading for %lld s in process %d (wait event: %s)", seconds,
-							 slot->pid, status_unit_wait(info));
+	doing->reason =
+		psprintf("its dispatcher has been reading for %lld s in process %d (wait event: %s)",
+				 seconds, slot->pid, status_unit_wait(info));
 	doing->hint = "The wait event says what the server does, or waits for.";
 }
 
@@ -198,9 +210,9 @@ static Verdict *
 status_unit_doing(UnitView *view, int index, MemoryContext context)
 {
 	WorkerSlot *slot = &view->workers[index];
-	Verdict    *doing = &view->doing[index];
-	long		age = status_unit_age(view, slot);
-	uint32		info;
+	Verdict *doing = &view->doing[index];
+	long age = status_unit_age(view, slot);
+	uint32 info;
 	MemoryContext old;
 
 	if (doing->kase != NULL)
@@ -235,7 +247,7 @@ status_unit_doing(UnitView *view, int index, MemoryContext context)
 static int
 status_unit_count(UnitView *view, WorkerKind kind, Oid database)
 {
-	int			count = 0;
+	int count = 0;
 
 	for (int i = 0; i < view->nworkers; i++)
 	{
@@ -255,12 +267,12 @@ status_unit_count(UnitView *view, WorkerKind kind, Oid database)
 static bool
 status_unit_no_process(UnitView *view, const char *what, Verdict *verdict)
 {
-	int			schedulers = status_unit_count(view, WORKER_SCHEDULER, InvalidOid);
-	int			dispatchers = status_unit_count(view, WORKER_DISPATCHER, InvalidOid);
-	int			ours = status_unit_count(view, WORKER_LAUNCHER, InvalidOid) + schedulers + dispatchers;
-	bool		refused = view->refused_at != 0 &&
-		!TimestampDifferenceExceeds(view->refused_at, view->now, STATUS_UNIT_REFUSED);
-	bool		full = true;
+	int schedulers = status_unit_count(view, WORKER_SCHEDULER, InvalidOid);
+	int dispatchers = status_unit_count(view, WORKER_DISPATCHER, InvalidOid);
+	int ours = status_unit_count(view, WORKER_LAUNCHER, InvalidOid) + schedulers + dispatchers;
+	bool refused = view->refused_at != 0 &&
+				   !TimestampDifferenceExceeds(view->refused_at, view->now, STATUS_UNIT_REFUSED);
+	bool full = true;
 
 	/* The launcher asks for one database at a time. */
 	refused |= slot_place_is_scarce();
@@ -268,10 +280,13 @@ status_unit_no_process(UnitView *view, const char *what, Verdict *verdict)
 		full = full && view->workers[i].in_use;
 	if (!refused && !full)
 		return false;
-	verdict->reason = psprintf("no background worker process is free for %s: of %d, pm has %d (%d schedulers, %d dispatchers), others have %d",
-							   what, max_worker_processes, ours, schedulers, dispatchers, Max(max_worker_processes - ours, 0));
-	verdict->hint = psprintf("It is tried again. Raise max_worker_processes, now %d, and restart the server.",
-							 max_worker_processes);
+	verdict->reason = psprintf(
+		"no background worker process is free for %s: of %d, pm has %d (%d schedulers, %d dispatchers), others have %d",
+		what, max_worker_processes, ours, schedulers, dispatchers,
+		Max(max_worker_processes - ours, 0));
+	verdict->hint =
+		psprintf("It is tried again. Raise max_worker_processes, now %d, and restart the server.",
+				 max_worker_processes);
 	return true;
 }
 
@@ -281,15 +296,16 @@ status_unit_no_process(UnitView *view, const char *what, Verdict *verdict)
 static void
 status_unit_no_dispatcher(UnitView *view, StatusUnit *unit, Verdict *verdict)
 {
-	char	   *role = GetUserNameFromId(unit->owner, true);
-	int			dispatchers = status_unit_count(view, WORKER_DISPATCHER, InvalidOid);
+	char *role = GetUserNameFromId(unit->owner, true);
+	int dispatchers = status_unit_count(view, WORKER_DISPATCHER, InvalidOid);
 
 	verdict->kase = "dispatcher";
 	if (status_unit_count(view, WORKER_LAUNCHER, InvalidOid) == 0)
 	{
 		verdict->reason = "no worker runs, there is no launcher";
-		verdict->hint = psprintf("It comes back within 5 s of a failure. If it does not, max_worker_processes, now %d, left no place for it: raise that and restart the server.",
-								 max_worker_processes);
+		verdict->hint = psprintf(
+			"It comes back within 5 s of a failure. If it does not, max_worker_processes, now %d, left no place for it: raise that and restart the server.",
+			max_worker_processes);
 	}
 	else if (status_unit_count(view, WORKER_SCHEDULER, MyDatabaseId) == 0)
 	{
@@ -300,11 +316,13 @@ status_unit_no_dispatcher(UnitView *view, StatusUnit *unit, Verdict *verdict)
 	}
 	else if (dispatchers >= guc_max_workers)
 	{
-		verdict->reason = psprintf("no dispatcher runs for role \"%s\", the %d places of pm.max_workers are taken: %d in this database, %d in others",
-								   role, guc_max_workers, status_unit_count(view, WORKER_DISPATCHER, MyDatabaseId),
-								   dispatchers - status_unit_count(view, WORKER_DISPATCHER, MyDatabaseId));
-		verdict->hint = psprintf("It waits for its turn. To have more places, raise pm.max_workers, now %d, and restart the server.",
-								 guc_max_workers);
+		verdict->reason = psprintf(
+			"no dispatcher runs for role \"%s\", the %d places of pm.max_workers are taken: %d in this database, %d in others",
+			role, guc_max_workers, status_unit_count(view, WORKER_DISPATCHER, MyDatabaseId),
+			dispatchers - status_unit_count(view, WORKER_DISPATCHER, MyDatabaseId));
+		verdict->hint = psprintf(
+			"It waits for its turn. To have more places, raise pm.max_workers, now %d, and restart the server.",
+			guc_max_workers);
 	}
 	else if (!status_unit_no_process(view, psprintf("a dispatcher of role \"%s\"", role), verdict))
 	{
@@ -322,8 +340,8 @@ status_unit_no_dispatcher(UnitView *view, StatusUnit *unit, Verdict *verdict)
 static int
 status_unit_dispatcher(UnitView *view, StatusUnit *unit, bool *starting)
 {
-	int			serving = 0;
-	int			rank;
+	int serving = 0;
+	int rank;
 
 	*starting = false;
 	for (int i = 0; i < view->nworkers; i++)
@@ -352,14 +370,14 @@ status_unit_dispatcher(UnitView *view, StatusUnit *unit, bool *starting)
 static int
 status_unit_holder(UnitView *view, StatusUnit *unit, const char **other)
 {
-	LOCKTAG		tag;
+	LOCKTAG tag;
 	VirtualTransactionId *holders;
-	int			count;
-	int			pid;
+	int count;
+	int pid;
 
 	*other = NULL;
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, exec_catalog_relid("process_manager"), (Oid) unit->manager,
-					   (uint16) unit->lane);
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, exec_catalog_relid("process_manager"),
+					   (Oid) unit->manager, (uint16) unit->lane);
 	if (compat_lock_held_by_me(&tag, ExclusiveLock))
 	{
 		*other = "this session has it in hand";
@@ -381,9 +399,9 @@ static void
 status_unit_judge(UnitView *view, StatusUnit *unit, Verdict *verdict, MemoryContext context)
 {
 	const char *other;
-	int			index = status_unit_holder(view, unit, &other);
-	bool		starting;
-	Verdict    *doing;
+	int index = status_unit_holder(view, unit, &other);
+	bool starting;
+	Verdict *doing;
 	WorkerSlot *slot;
 
 	verdict->kase = "running";
@@ -423,10 +441,11 @@ status_unit_judge(UnitView *view, StatusUnit *unit, Verdict *verdict, MemoryCont
 		verdict->hint = doing->hint;
 		return;
 	}
-	verdict->reason = psprintf("its dispatcher has been busy with process manager \"%s\" for %ld s", slot->now.name,
-							   status_unit_age(view, slot) / 1000);
-	verdict->hint = psprintf("SELECT reason, hint FROM pm.status WHERE process_manager = %s tells more. Process managers of another role have another dispatcher.",
-							 quote_literal_cstr(slot->now.name));
+	verdict->reason = psprintf("its dispatcher has been busy with process manager \"%s\" for %ld s",
+							   slot->now.name, status_unit_age(view, slot) / 1000);
+	verdict->hint = psprintf(
+		"SELECT reason, hint FROM pm.status WHERE process_manager = %s tells more. Process managers of another role have another dispatcher.",
+		quote_literal_cstr(slot->now.name));
 }
 
 /*
@@ -437,14 +456,14 @@ status_unit_judge(UnitView *view, StatusUnit *unit, Verdict *verdict, MemoryCont
 Datum
 pm_status_unit(PG_FUNCTION_ARGS)
 {
-	StatusUnit	unit = {PG_GETARG_INT32(0), PG_GETARG_INT32(1), PG_GETARG_OID(2)};
-	Verdict		verdict = {NULL, NULL, NULL};
-	Datum		values[3];
-	bool		nulls[3];
+	StatusUnit unit = {PG_GETARG_INT32(0), PG_GETARG_INT32(1), PG_GETARG_OID(2)};
+	Verdict verdict = {NULL, NULL, NULL};
+	Datum values[3];
+	bool nulls[3];
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (Slots == NULL ||
-		!(has_privs_of_role(GetUserId(), unit.owner) || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR)))
+	if (Slots == NULL || !(has_privs_of_role(GetUserId(), unit.owner) ||
+						   has_privs_of_role(GetUserId(), ROLE_PG_MONITOR)))
 		return (Datum) 0;
 	status_unit_judge(status_unit_view(fcinfo->flinfo), &unit, &verdict, fcinfo->flinfo->fn_mcxt);
 	values[0] = CStringGetTextDatum(verdict.kase);

@@ -6,15 +6,16 @@
 #define PM_TIMER_H
 
 #include "nodes/pg_list.h"
+
 #include "manager/registry.h"
 
 typedef struct Timer
 {
-	int64		id;
-	char	   *key;
-	char	   *type;
+	int64 id;
+	char *key;
+	char *type;
 	TimestampTz due;
-	Datum		event;			/* a pm.event */
+	Datum event; /* a pm.event */
 } Timer;
 
 extern List *timer_read(ProcessManager *pm, int lane, TimestampTz now, int limit);
@@ -24,6 +25,6 @@ extern void timer_end(ProcessManager *pm, int lane, const char *key);
 extern bool timer_exists(ProcessManager *pm, const char *key);
 extern void timer_begin(void);
 extern bool timer_was_set(TimestampTz *earliest);
-extern int	timer_set_due(int64 **ids);
+extern int timer_set_due(int64 **ids);
 
-#endif							/* PM_TIMER_H */
+#endif /* PM_TIMER_H */

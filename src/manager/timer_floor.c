@@ -16,18 +16,19 @@
 
 #include "access/xact.h"
 #include "common/hashfn.h"
-#include "base/exec.h"
-#include "manager/timer_floor.h"
 #include "utils/builtins.h"
 
+#include "base/exec.h"
+#include "manager/timer_floor.h"
+
 /* A backend remembers this many. */
-#define TIMER_FLOORS	1024
+#define TIMER_FLOORS 1024
 
 typedef struct TimerFloor
 {
-	uint64		hash;			/* of key and type, 0: none */
-	int64		id;
-	SubTransactionId subid;		/* that has set it, InvalidSubTransactionId: committed */
+	uint64 hash; /* of key and type, 0: none */
+	int64 id;
+	SubTransactionId subid; /* that has set it, InvalidSubTransactionId: committed */
 } TimerFloor;
 
 static TimerFloor floors[TIMER_FLOORS];
@@ -67,7 +68,8 @@ timer_floor_xact_callback(XactEvent event, void *arg)
 }
 
 static void
-timer_floor_subxact_callback(SubXactEvent event, SubTransactionId mysubid, SubTransactionId parent, void *arg)
+timer_floor_subxact_callback(SubXactEvent event, SubTransactionId mysubid, SubTransactionId parent,
+							 void *arg)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB && any_pending)
 		timer_floor_confirm(mysubid, false);
@@ -86,8 +88,8 @@ timer_floor_install(void)
 static uint64
 timer_floor_hash(const char *manager, const char *key, Datum type)
 {
-	text	   *t = DatumGetTextPP(type);
-	uint64		hash = exec_require_relid("timer");
+	text *t = DatumGetTextPP(type);
+	uint64 hash = exec_require_relid("timer");
 
 	hash = hash_bytes_extended((const unsigned char *) manager, strlen(manager), hash);
 	hash = hash_bytes_extended((const unsigned char *) key, strlen(key), hash);
@@ -101,7 +103,7 @@ timer_floor_hash(const char *manager, const char *key, Datum type)
 int64
 timer_floor(const char *manager, const char *key, Datum type)
 {
-	uint64		hash = timer_floor_hash(manager, key, type);
+	uint64 hash = timer_floor_hash(manager, key, type);
 	TimerFloor *floor = &floors[hash % TIMER_FLOORS];
 
 	return floor->hash == hash ? floor->id : PG_INT64_MIN;
@@ -113,7 +115,7 @@ timer_floor(const char *manager, const char *key, Datum type)
 void
 timer_floor_raise(const char *manager, const char *key, Datum type, int64 id)
 {
-	uint64		hash = timer_floor_hash(manager, key, type);
+	uint64 hash = timer_floor_hash(manager, key, type);
 	TimerFloor *floor = &floors[hash % TIMER_FLOORS];
 
 	floor->hash = hash;

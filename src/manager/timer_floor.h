@@ -9,4 +9,4 @@ extern void timer_floor_install(void);
 extern int64 timer_floor(const char *manager, const char *key, Datum type);
 extern void timer_floor_raise(const char *manager, const char *key, Datum type, int64 id);
 
-#endif							/* PM_TIMER_FLOOR_H */
+#endif /* PM_TIMER_FLOOR_H */

@@ -30,27 +30,28 @@
 #include <unistd.h>
 
 #include "common/file_perm.h"
-#include "shmem/crash.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 
-#define CRASH_FILE		"pg_stat_tmp/pm_handling"
-#define CRASH_MAGIC		0x706d0004	/* another one when Handling changes */
-#define CRASH_ENTRIES	(2 * SLOT_MAX_WORKERS)
+#include "shmem/crash.h"
+
+#define CRASH_FILE	  "pg_stat_tmp/pm_handling"
+#define CRASH_MAGIC	  0x706d0004 /* another one when Handling changes */
+#define CRASH_ENTRIES (2 * SLOT_MAX_WORKERS)
 
 typedef struct CrashEntry
 {
-	uint32		valid;			/* set last, cleared first */
-	Oid			database;
-	Handling	handling;
+	uint32 valid; /* set last, cleared first */
+	Oid database;
+	Handling handling;
 } CrashEntry;
 
 typedef struct CrashFile
 {
-	uint32		magic;
-	uint32		size;			/* of this struct: another build's file is not ours */
-	CrashEntry	entries[CRASH_ENTRIES];
+	uint32 magic;
+	uint32 size; /* of this struct: another build's file is not ours */
+	CrashEntry entries[CRASH_ENTRIES];
 } CrashFile;
 
 static CrashFile *file = NULL;
@@ -64,13 +65,13 @@ static volatile CrashEntry *mine = NULL;
 static CrashFile *
 crash_map(bool create)
 {
-	int			fd = BasicOpenFile(CRASH_FILE, O_RDWR | PG_BINARY | (create ? O_CREAT : 0));
-	void	   *map = MAP_FAILED;
+	int fd = BasicOpenFile(CRASH_FILE, O_RDWR | PG_BINARY | (create ? O_CREAT : 0));
+	void *map = MAP_FAILED;
 	struct stat st;
 
 	if (fd >= 0)
 	{
-		bool		whole = fstat(fd, &st) == 0 && st.st_size == sizeof(CrashFile);
+		bool whole = fstat(fd, &st) == 0 && st.st_size == sizeof(CrashFile);
 
 		if (!whole && create && ftruncate(fd, 0) == 0)
 		{
@@ -88,8 +89,7 @@ crash_map(bool create)
 	/* Said once, by the postmaster. */
 	if (create)
 		ereport(LOG,
-				(errcode_for_file_access(),
-				 errmsg("could not map file \"%s\": %m", CRASH_FILE),
+				(errcode_for_file_access(), errmsg("could not map file \"%s\": %m", CRASH_FILE),
 				 errdetail("A handler that crashes the server is not recognised.")));
 	return NULL;
 }
@@ -101,8 +101,8 @@ crash_map(bool create)
 void
 crash_startup(void)
 {
-	CrashFile  *f = crash_map(true);
-	int			aside = SLOT_MAX_WORKERS;
+	CrashFile *f = crash_map(true);
+	int aside = SLOT_MAX_WORKERS;
 
 	if (f == NULL)
 		return;

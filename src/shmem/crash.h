@@ -13,7 +13,7 @@ extern void crash_mark(const Handling *handling);
 extern void crash_mark_position(int64 position);
 extern bool crash_marks(void);
 extern void crash_unmark(void);
-extern int	crash_next(Oid database, int from, Handling *handling);
+extern int crash_next(Oid database, int from, Handling *handling);
 extern void crash_forget(int entry);
 
-#endif							/* PM_CRASH_H */
+#endif /* PM_CRASH_H */

@@ -8,13 +8,14 @@
  */
 #include "pm.h"
 
-#include "shmem/crash.h"
 #include "postmaster/bgworker.h"
-#include "shmem/slot.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
+
+#include "shmem/crash.h"
+#include "shmem/slot.h"
 
 SlotShared *Slots = NULL;
 WorkerSlot *MyWorkerSlot = NULL;
@@ -36,8 +37,8 @@ slot_shmem_request(void)
 static void
 slot_shmem_startup(void)
 {
-	bool		found;
-	int			tranche;
+	bool found;
+	int tranche;
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
@@ -95,8 +96,8 @@ slot_install_hooks(void)
 int
 slot_claim(WorkerKind kind, Oid database, Oid role, int colleagues, uint32 *generation)
 {
-	int			free_slot = SLOT_NO_PLACE;
-	bool		share_taken = false;
+	int free_slot = SLOT_NO_PLACE;
+	bool share_taken = false;
 
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < Slots->nworkers; i++)
@@ -109,7 +110,9 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int colleagues, uint32 *gene
 			colleagues--;
 	}
 	if (colleagues <= 0 || (kind == WORKER_DISPATCHER && !slot_place_free(role, &share_taken)))
-		free_slot = colleagues <= 0 ? SLOT_SHARE_TAKEN : share_taken ? SLOT_ROLE_FULL : SLOT_NO_PLACE;
+		free_slot = colleagues <= 0 ? SLOT_SHARE_TAKEN :
+					share_taken		? SLOT_ROLE_FULL :
+									  SLOT_NO_PLACE;
 	if (free_slot >= 0)
 	{
 		WorkerSlot *slot = &Slots->workers[free_slot];
@@ -145,10 +148,10 @@ void
 slot_unclaim(int index, uint32 generation)
 {
 	WorkerSlot *slot = &Slots->workers[index];
-	WorkerKind	kind = slot->kind;
-	Oid			database = slot->database;
-	Oid			role = slot->role;
-	bool		ours;
+	WorkerKind kind = slot->kind;
+	Oid database = slot->database;
+	Oid role = slot->role;
+	bool ours;
 
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
 	ours = slot->in_use && slot->generation == generation;
@@ -175,7 +178,7 @@ slot_unclaim(int index, uint32 generation)
 static void
 slot_detach(int code, Datum arg)
 {
-	int			index = DatumGetInt32(arg);
+	int index = DatumGetInt32(arg);
 	WorkerSlot *slot = MyWorkerSlot;
 
 	if (slot == NULL)
@@ -218,17 +221,16 @@ slot_arg(int index, uint32 generation)
 void
 slot_attach(Datum arg)
 {
-	int			index = (int) (DatumGetUInt64(arg) & 0xffffffff);
-	uint32		generation = (uint32) (DatumGetUInt64(arg) >> 32);
+	int index = (int) (DatumGetUInt64(arg) & 0xffffffff);
+	uint32 generation = (uint32) (DatumGetUInt64(arg) >> 32);
 	WorkerSlot *slot = &Slots->workers[index];
 
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
 	if (!slot->in_use || slot->pid != 0 || slot->generation != generation)
 	{
 		LWLockRelease(&Slots->lock);
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("worker slot %d of pm is not waiting for a worker", index)));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("worker slot %d of pm is not waiting for a worker", index)));
 	}
 	slot->pid = MyProcPid;
 	slot->proc = MyProc;
@@ -244,7 +246,7 @@ slot_attach(Datum arg)
 int
 slot_count(WorkerKind kind, Oid database, Oid role)
 {
-	int			count = 0;
+	int count = 0;
 
 	Assert(LWLockHeldByMe(&Slots->lock));
 	for (int i = 0; i < Slots->nworkers; i++)
@@ -260,7 +262,7 @@ slot_count(WorkerKind kind, Oid database, Oid role)
 int
 slot_orphan(WorkerKind kind, Oid database, int from)
 {
-	int			orphan = -1;
+	int orphan = -1;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	for (int i = from; i < Slots->nworkers && orphan < 0; i++)
@@ -268,8 +270,7 @@ slot_orphan(WorkerKind kind, Oid database, int from)
 		WorkerSlot *slot = &Slots->workers[i];
 
 		if (slot->in_use && slot->kind == kind && slot->pid == 0 &&
-			(!OidIsValid(database) || slot->database == database) &&
-			slot->claimer != MyProcPid &&
+			(!OidIsValid(database) || slot->database == database) && slot->claimer != MyProcPid &&
 			BackendPidGetProc(slot->claimer) == NULL)
 			orphan = i;
 	}
@@ -286,7 +287,7 @@ slot_orphan(WorkerKind kind, Oid database, int from)
 void
 slot_wake(int index)
 {
-	PGPROC	   *proc = ((volatile WorkerSlot *) &Slots->workers[index])->proc;
+	PGPROC *proc = ((volatile WorkerSlot *) &Slots->workers[index])->proc;
 
 	pg_atomic_fetch_add_u32(&Slots->workers[index].wakes, 1);
 	if (proc != NULL)

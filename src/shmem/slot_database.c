@@ -5,9 +5,10 @@
  */
 #include "pm.h"
 
-#include "shmem/slot.h"
 #include "storage/procarray.h"
 #include "utils/timestamp.h"
+
+#include "shmem/slot.h"
 
 /*
  * The launcher's note on a database.  Caller holds Slots->lock, exclusively to
@@ -45,7 +46,7 @@ bool
 slot_held_out(Oid database)
 {
 	DatabaseSlot *slot;
-	int			pid;
+	int pid;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	slot = slot_database(database, false);
@@ -123,7 +124,7 @@ int
 slot_database_gave_way(void)
 {
 	DatabaseSlot *slot;
-	int			gave_way;
+	int gave_way;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	slot = slot_database(MyDatabaseId, false);
@@ -195,7 +196,7 @@ uint32
 slot_announced(void)
 {
 	DatabaseSlot *slot;
-	uint32		announced;
+	uint32 announced;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	slot = slot_database(MyDatabaseId, false);

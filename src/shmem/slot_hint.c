@@ -12,21 +12,22 @@
 #include "pm.h"
 
 #include "common/hashfn.h"
-#include "shmem/slot.h"
 #include "storage/shmem.h"
+
+#include "shmem/slot.h"
 
 /* What a writer says of itself, of a log. */
 typedef struct WriterHint
 {
-	pg_atomic_uint32 lxid;		/* of the transaction that published, 0: none */
-	Oid			database;
-	Oid			relid;
-	int64		floor;			/* nothing of mine is at or below it */
+	pg_atomic_uint32 lxid; /* of the transaction that published, 0: none */
+	Oid database;
+	Oid relid;
+	int64 floor; /* nothing of mine is at or below it */
 } WriterHint;
 
 #define SLOT_HINTS (SLOT_HINT_SETS * SLOT_HINT_WAYS)
 
-static WriterHint *hints;		/* COMPAT_VXID_INDEX_MAX * SLOT_HINTS */
+static WriterHint *hints; /* COMPAT_VXID_INDEX_MAX * SLOT_HINTS */
 
 static inline Size
 slot_hint_size(void)
@@ -46,7 +47,7 @@ slot_hint_shmem_request(void)
 void
 slot_hint_shmem_startup(void)
 {
-	bool		found;
+	bool found;
 
 	hints = ShmemInitStruct("pm hints", slot_hint_size(), &found);
 	if (found)
@@ -62,7 +63,7 @@ slot_hint_shmem_startup(void)
 static inline WriterHint *
 slot_hint_set(int backend, Oid relid, int nth)
 {
-	uint32		set = (murmurhash32(relid) + nth) % SLOT_HINT_SETS;
+	uint32 set = (murmurhash32(relid) + nth) % SLOT_HINT_SETS;
 
 	return &hints[backend * SLOT_HINTS + set * SLOT_HINT_WAYS];
 }
@@ -74,11 +75,12 @@ slot_hint_set(int backend, Oid relid, int nth)
 void
 slot_hint_publish(Oid relid, int64 floor)
 {
-	uint32		lxid = compat_proc_lxid(MyProc);
+	uint32 lxid = compat_proc_lxid(MyProc);
 
 	for (int i = 0; i < SLOT_HINTS; i++)
 	{
-		WriterHint *hint = slot_hint_set(compat_my_index(), relid, i / SLOT_HINT_WAYS) + i % SLOT_HINT_WAYS;
+		WriterHint *hint = slot_hint_set(compat_my_index(), relid, i / SLOT_HINT_WAYS) +
+						   i % SLOT_HINT_WAYS;
 
 		if (pg_atomic_read_u32(&hint->lxid) == lxid)
 			continue;
@@ -99,7 +101,7 @@ slot_hint_publish(Oid relid, int64 floor)
 static bool
 slot_hint_is(WriterHint *hint, LocalTransactionId lxid, Oid relid, int64 *floor)
 {
-	bool		ours = hint->database == MyDatabaseId && hint->relid == relid;
+	bool ours = hint->database == MyDatabaseId && hint->relid == relid;
 
 	*floor = hint->floor;
 	pg_read_barrier();
@@ -112,14 +114,14 @@ slot_hint_is(WriterHint *hint, LocalTransactionId lxid, Oid relid, int64 *floor)
 bool
 slot_hint(VirtualTransactionId vxid, Oid relid, int64 *floor)
 {
-	int			index = compat_vxid_index(vxid);
+	int index = compat_vxid_index(vxid);
 
 	if (Slots == NULL || index < 0 || index >= COMPAT_VXID_INDEX_MAX)
 		return false;
 	for (int nth = 0; nth < SLOT_HINT_SETS; nth++)
 	{
 		WriterHint *hint = slot_hint_set(index, relid, nth);
-		bool		full = true;
+		bool full = true;
 
 		for (int i = 0; i < SLOT_HINT_WAYS; i++)
 		{

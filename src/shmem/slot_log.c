@@ -26,54 +26,55 @@
 #include "pm.h"
 
 #include "access/xact.h"
-#include "base/guc.h"
-#include "shmem/slot.h"
 #include "storage/shmem.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "base/guc.h"
+#include "shmem/slot.h"
+
 /* A log that nobody follows is in use for this long, s. */
-#define SLOT_LOG_IDLE	60
+#define SLOT_LOG_IDLE 60
 
 /* At most this many slots are taken back at a time. */
-#define SLOT_LOG_TAKE	64
+#define SLOT_LOG_TAKE 64
 
 /* When all are in use, they are gone through again only after this time, ms. */
-#define SLOT_LOG_PAUSE	1000
+#define SLOT_LOG_PAUSE 1000
 
 typedef struct LogKey
 {
-	Oid			database;
-	Oid			relid;
+	Oid database;
+	Oid relid;
 } LogKey;
 
 typedef struct LogEntry
 {
-	LogKey		key;
-	int			index;
+	LogKey key;
+	int index;
 } LogEntry;
 
 /* How many slots a role's logs have. */
 typedef struct LogOwner
 {
-	Oid			owner;
-	int			count;
+	Oid owner;
+	int count;
 } LogOwner;
 
 typedef struct LogShared
 {
-	LWLock		lock;			/* which log has which slot */
-	int			nslots;			/* that have ever been in use */
-	int			free;			/* the first free one of these, -1: none */
-	TimestampTz all_used;		/* when no idle one was found */
-	LogSlot		slots[FLEXIBLE_ARRAY_MEMBER];
+	LWLock lock;		  /* which log has which slot */
+	int nslots;			  /* that have ever been in use */
+	int free;			  /* the first free one of these, -1: none */
+	TimestampTz all_used; /* when no idle one was found */
+	LogSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } LogShared;
 
 static LogShared *Logs;
-static HTAB *log_table;			/* of LogEntry */
-static HTAB *owner_table;		/* of LogOwner */
+static HTAB *log_table;	  /* of LogEntry */
+static HTAB *owner_table; /* of LogOwner */
 
 static inline Size
 slot_log_size(void)
@@ -99,8 +100,8 @@ slot_log_shmem_request(void)
 void
 slot_log_shmem_startup(void)
 {
-	bool		found;
-	HASHCTL		ctl;
+	bool found;
+	HASHCTL ctl;
 
 	Logs = ShmemInitStruct("pm logs", slot_log_size(), &found);
 	if (!found)
@@ -113,10 +114,12 @@ slot_log_shmem_startup(void)
 	memset(&ctl, 0, sizeof(ctl));
 	ctl.keysize = sizeof(LogKey);
 	ctl.entrysize = sizeof(LogEntry);
-	log_table = ShmemInitHash("pm log table", Min(guc_max_logs, 64), guc_max_logs, &ctl, HASH_ELEM | HASH_BLOBS);
+	log_table = ShmemInitHash("pm log table", Min(guc_max_logs, 64), guc_max_logs, &ctl,
+							  HASH_ELEM | HASH_BLOBS);
 	ctl.keysize = sizeof(Oid);
 	ctl.entrysize = sizeof(LogOwner);
-	owner_table = ShmemInitHash("pm log owners", Min(guc_max_logs, 64), guc_max_logs, &ctl, HASH_ELEM | HASH_BLOBS);
+	owner_table = ShmemInitHash("pm log owners", Min(guc_max_logs, 64), guc_max_logs, &ctl,
+								HASH_ELEM | HASH_BLOBS);
 }
 
 static inline uint32
@@ -166,9 +169,9 @@ slot_log_init(LogSlot *slot)
 static bool
 slot_log_take(LogSlot *slot, bool gone)
 {
-	LogKey		key = {slot->database, slot->relid};
-	LogOwner   *owner = hash_search(owner_table, &slot->owner, HASH_FIND, NULL);
-	uint64		interest[SLOT_WAKE_WORDS];
+	LogKey key = {slot->database, slot->relid};
+	LogOwner *owner = hash_search(owner_table, &slot->owner, HASH_FIND, NULL);
+	uint64 interest[SLOT_WAKE_WORDS];
 
 	Assert(LWLockHeldByMeInMode(&Logs->lock, LW_EXCLUSIVE));
 	LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
@@ -202,15 +205,15 @@ static bool
 slot_log_take_idle(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	uint32		seconds = slot_log_seconds(now);
-	int			taken = 0;
+	uint32 seconds = slot_log_seconds(now);
+	int taken = 0;
 
 	if (now >= Logs->all_used && !TimestampDifferenceExceeds(Logs->all_used, now, SLOT_LOG_PAUSE))
 		return false;
 	for (int i = 0; i < Logs->nslots && taken < SLOT_LOG_TAKE; i++)
 	{
-		LogSlot    *slot = &Logs->slots[i];
-		uint32		used_at = pg_atomic_read_u32(&slot->used_at);
+		LogSlot *slot = &Logs->slots[i];
+		uint32 used_at = pg_atomic_read_u32(&slot->used_at);
 
 		if (OidIsValid(slot->database) && !slot_wake_wanted(slot) &&
 			(seconds < used_at || seconds - used_at > SLOT_LOG_IDLE) && slot_log_take(slot, false))
@@ -228,13 +231,13 @@ slot_log_take_idle(void)
 static bool
 slot_log_take_share(Oid owner)
 {
-	LogOwner   *mine = hash_search(owner_table, &owner, HASH_FIND, NULL);
-	int			share = guc_max_logs / (hash_get_num_entries(owner_table) + (mine == NULL ? 1 : 0));
+	LogOwner *mine = hash_search(owner_table, &owner, HASH_FIND, NULL);
+	int share = guc_max_logs / (hash_get_num_entries(owner_table) + (mine == NULL ? 1 : 0));
 	HASH_SEQ_STATUS seq;
-	LogOwner   *other;
-	Oid			greedy = InvalidOid;
-	int			most = share;
-	LogSlot    *victim = NULL;
+	LogOwner *other;
+	Oid greedy = InvalidOid;
+	int most = share;
+	LogSlot *victim = NULL;
 
 	if (mine != NULL && mine->count >= share)
 		return false;
@@ -247,10 +250,12 @@ slot_log_take_share(Oid owner)
 		}
 	for (int i = 0; i < Logs->nslots && OidIsValid(greedy); i++)
 	{
-		LogSlot    *slot = &Logs->slots[i];
+		LogSlot *slot = &Logs->slots[i];
 
-		if (OidIsValid(slot->database) && slot->owner == greedy && pg_atomic_read_u32(&slot->pins) == 0 &&
-			(victim == NULL || pg_atomic_read_u32(&slot->used_at) < pg_atomic_read_u32(&victim->used_at)))
+		if (OidIsValid(slot->database) && slot->owner == greedy &&
+			pg_atomic_read_u32(&slot->pins) == 0 &&
+			(victim == NULL ||
+			 pg_atomic_read_u32(&slot->used_at) < pg_atomic_read_u32(&victim->used_at)))
 			victim = slot;
 	}
 	return victim != NULL && slot_log_take(victim, false);
@@ -262,12 +267,13 @@ slot_log_take_share(Oid owner)
 static LogSlot *
 slot_log_give(const LogKey *key, Oid owner)
 {
-	LogSlot    *slot;
-	LogEntry   *entry;
-	LogOwner   *share;
-	bool		found;
+	LogSlot *slot;
+	LogEntry *entry;
+	LogOwner *share;
+	bool found;
 
-	if (Logs->free < 0 && Logs->nslots == guc_max_logs && !slot_log_take_idle() && !slot_log_take_share(owner))
+	if (Logs->free < 0 && Logs->nslots == guc_max_logs && !slot_log_take_idle() &&
+		!slot_log_take_share(owner))
 		return NULL;
 	entry = hash_search(log_table, key, HASH_ENTER_NULL, &found);
 	share = entry ? hash_search(owner_table, &owner, HASH_ENTER_NULL, &found) : NULL;
@@ -318,8 +324,8 @@ slot_log_give(const LogKey *key, Oid owner)
 static Oid
 slot_log_owner(Oid relid)
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner = InvalidOid;
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid owner = InvalidOid;
 
 	if (HeapTupleIsValid(tuple))
 	{
@@ -338,10 +344,9 @@ slot_log_warn(void)
 	if (warned || MyWorkerSlot == NULL)
 		return;
 	warned = true;
-	ereport(LOG,
-			(errmsg("pm keeps %d logs in shared memory, and there are more", guc_max_logs),
-			 errdetail("Events of further logs are found by polling."),
-			 errhint("Raise \"pm.max_logs\".")));
+	ereport(LOG, (errmsg("pm keeps %d logs in shared memory, and there are more", guc_max_logs),
+				  errdetail("Events of further logs are found by polling."),
+				  errhint("Raise \"pm.max_logs\".")));
 }
 
 /*
@@ -352,9 +357,9 @@ slot_log_warn(void)
 void
 slot_log_ref(Oid relid, bool create, LogRef *ref)
 {
-	LogKey		key = {MyDatabaseId, relid};
-	LogEntry   *entry;
-	Oid			owner;
+	LogKey key = {MyDatabaseId, relid};
+	LogEntry *entry;
+	Oid owner;
 
 	ref->slot = NULL;
 	ref->incarnation = 0;
@@ -389,7 +394,7 @@ slot_log_ref(Oid relid, bool create, LogRef *ref)
 LogSlot *
 slot_log(Oid relid, bool create)
 {
-	LogRef		ref;
+	LogRef ref;
 
 	slot_log_ref(relid, create, &ref);
 	return ref.slot;
@@ -411,7 +416,7 @@ slot_log_valid(const LogRef *ref)
 bool
 slot_log_read(const LogRef *ref, int64 *mark, int64 *reached)
 {
-	uint32		seeded;
+	uint32 seeded;
 
 	if (ref->slot == NULL)
 		return false;
@@ -430,7 +435,7 @@ slot_log_read(const LogRef *ref, int64 *mark, int64 *reached)
 void
 slot_log_used(LogSlot *slot)
 {
-	uint32		now = slot_log_seconds(GetCurrentTransactionStartTimestamp());
+	uint32 now = slot_log_seconds(GetCurrentTransactionStartTimestamp());
 
 	if (pg_atomic_read_u32(&slot->used_at) < now)
 		pg_atomic_write_u32(&slot->used_at, now);
@@ -479,8 +484,8 @@ slot_log_reach(LogSlot *slot, int64 last)
 void
 slot_forget_log(Oid relid)
 {
-	LogKey		key = {MyDatabaseId, relid};
-	LogEntry   *entry;
+	LogKey key = {MyDatabaseId, relid};
+	LogEntry *entry;
 
 	if (Slots == NULL)
 		return;
@@ -514,17 +519,18 @@ slot_forget_database(Oid database)
 void
 slot_sweep_logs(List *relids)
 {
-	List	   *stale = NIL;
-	ListCell   *lc;
+	List *stale = NIL;
+	ListCell *lc;
 
 	list_sort(relids, list_oid_cmp);
 	LWLockAcquire(&Logs->lock, LW_SHARED);
 	for (int i = 0; i < Logs->nslots; i++)
 	{
-		Oid			relid = Logs->slots[i].relid;
+		Oid relid = Logs->slots[i].relid;
 
 		if (Logs->slots[i].database == MyDatabaseId &&
-			(relids == NIL || bsearch(&relid, relids->elements, relids->length, sizeof(ListCell), oid_cmp) == NULL))
+			(relids == NIL ||
+			 bsearch(&relid, relids->elements, relids->length, sizeof(ListCell), oid_cmp) == NULL))
 			stale = lappend_oid(stale, relid);
 	}
 	LWLockRelease(&Logs->lock);

@@ -13,8 +13,9 @@
 #include "pm.h"
 
 #include "miscadmin.h"
-#include "shmem/slot.h"
 #include "utils/timestamp.h"
+
+#include "shmem/slot.h"
 
 /*
  * How many notes a role has.  Caller holds Slots->lock.
@@ -22,7 +23,7 @@
 static int
 slot_lost_count(Oid role)
 {
-	int			count = 0;
+	int count = 0;
 
 	for (int i = 0; i < SLOT_MAX_LOST; i++)
 		if (OidIsValid(Slots->lost[i].database) && Slots->lost[i].role == role)
@@ -36,13 +37,13 @@ slot_lost_count(Oid role)
 static LostCall *
 slot_lost_room(void)
 {
-	LostCall   *victim = NULL;
-	int			most = 0;
+	LostCall *victim = NULL;
+	int most = 0;
 
 	for (int i = 0; i < SLOT_MAX_LOST; i++)
 	{
-		LostCall   *call = &Slots->lost[i];
-		int			count;
+		LostCall *call = &Slots->lost[i];
+		int count;
 
 		if (!OidIsValid(call->database))
 			return call;
@@ -70,7 +71,7 @@ slot_lost_free(LostCall *call)
 void
 slot_lost_add(WorkerSlot *slot)
 {
-	LostCall   *call;
+	LostCall *call;
 
 	/* It has called no handler yet, or the handler has returned: nobody is to blame. */
 	if (slot->now.handling.manager == 0)
@@ -96,7 +97,7 @@ slot_lost_add(WorkerSlot *slot)
 bool
 slot_lost_unit(int manager, int lane)
 {
-	bool		found = false;
+	bool found = false;
 
 	/* Asked before each batch. */
 	if (pg_atomic_read_u32(&Slots->nlost) == 0)
@@ -104,10 +105,10 @@ slot_lost_unit(int manager, int lane)
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	for (int i = 0; i < SLOT_MAX_LOST && !found; i++)
 	{
-		LostCall   *call = &Slots->lost[i];
+		LostCall *call = &Slots->lost[i];
 
 		found = call->database == MyDatabaseId && call->handling.manager == manager &&
-			call->handling.lane == lane;
+				call->handling.lane == lane;
 	}
 	LWLockRelease(&Slots->lock);
 	return found;
@@ -119,7 +120,7 @@ slot_lost_unit(int manager, int lane)
 int
 slot_lost_next(int from, LostCall *call)
 {
-	int			found = -1;
+	int found = -1;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	for (int i = from; i < SLOT_MAX_LOST && found < 0; i++)

@@ -10,14 +10,15 @@
 #include "pm.h"
 
 #include "access/xact.h"
+#include "utils/memutils.h"
+
 #include "base/guc.h"
 #include "shmem/slot.h"
-#include "utils/memutils.h"
 
 /* The slots that this transaction has pinned, and whether a slot is among them. */
 static LogSlot **pins = NULL;
 static bool *pinned = NULL;
-static int	npins = 0;
+static int npins = 0;
 
 /*
  * Caller holds the slot's lock.
@@ -44,7 +45,7 @@ slot_pin_xact_callback(XactEvent event, void *arg)
 		return;
 	while (npins > 0)
 	{
-		LogSlot    *slot = pins[--npins];
+		LogSlot *slot = pins[--npins];
 
 		pinned[slot->index] = false;
 		pg_atomic_fetch_sub_u32(&slot->pins, 1);

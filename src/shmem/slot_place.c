@@ -26,22 +26,23 @@
 
 #include <signal.h>
 
-#include "base/guc.h"
-#include "shmem/slot.h"
 #include "utils/timestamp.h"
 
+#include "base/guc.h"
+#include "shmem/slot.h"
+
 /* How long somebody waits before a dispatcher is pressed, ms. */
-#define PLACE_PATIENCE		600
+#define PLACE_PATIENCE 600
 /* A dispatcher has been at its batch for so long at least, ms. */
-#define PLACE_MIN_RUN		400
+#define PLACE_MIN_RUN 400
 /* After it was asked: its handler is cancelled, its session ended, it is given up, ms. */
-#define PLACE_CANCEL		100
-#define PLACE_END			400
-#define PLACE_GIVE_UP		1500
+#define PLACE_CANCEL  100
+#define PLACE_END	  400
+#define PLACE_GIVE_UP 1500
 /* Those that may make room are told again after, ms. */
-#define PLACE_TELL			200
+#define PLACE_TELL 200
 /* After a lack of worker slots, ms. */
-#define PLACE_SCARCE		10000
+#define PLACE_SCARCE 10000
 
 typedef enum PlacePressed
 {
@@ -54,12 +55,12 @@ typedef enum PlacePressed
 /* What is there and what is waited for. */
 typedef struct PlaceCount
 {
-	int			places;			/* free, or about to be */
-	int			leaving;		/* worker slots about to be free */
-	int			wanted;			/* places */
-	int			wanted_slots;
-	int			wanted_roles;	/* by schedulers, of either kind */
-	TimestampTz since;			/* the first of these waits since, DT_NOEND: none */
+	int places;	 /* free, or about to be */
+	int leaving; /* worker slots about to be free */
+	int wanted;	 /* places */
+	int wanted_slots;
+	int wanted_roles;  /* by schedulers, of either kind */
+	TimestampTz since; /* the first of these waits since, DT_NOEND: none */
 } PlaceCount;
 
 static inline bool
@@ -121,7 +122,7 @@ slot_place_lacking(PlaceCount *count)
 static bool
 slot_place_role_waits(Oid role, TimestampTz *since)
 {
-	int			waits = 0;
+	int waits = 0;
 
 	*since = DT_NOEND;
 	for (int i = 0; i < Slots->nworkers; i++)
@@ -145,7 +146,7 @@ slot_place_role_waits(Oid role, TimestampTz *since)
 static int
 slot_place_of_role(Oid role)
 {
-	int			count = 0;
+	int count = 0;
 
 	for (int i = 0; i < Slots->nworkers; i++)
 		if (slot_place_is_dispatcher(&Slots->workers[i]) && Slots->workers[i].role == role)
@@ -159,12 +160,12 @@ slot_place_of_role(Oid role)
 bool
 slot_place_free(Oid role, bool *share_taken)
 {
-	int			taken = 0;
+	int taken = 0;
 
 	for (int i = 0; i < Slots->nworkers; i++)
 		taken += slot_place_taken(&Slots->workers[i]) ? 1 : 0;
 	*share_taken = guc_max_workers > 1 && slot_place_of_role(role) >= guc_max_workers - 1 &&
-		slot_database_others(role);
+				   slot_database_others(role);
 	return taken < guc_max_workers && !*share_taken;
 }
 
@@ -178,8 +179,8 @@ slot_place_wait(uint32 waits, bool for_slot, Oid role, TimestampTz since)
 {
 	static TimestampTz told = 0;
 	TimestampTz now = GetCurrentTimestamp();
-	uint32		before = slot_waits(MyWorkerSlot);
-	bool		more;
+	uint32 before = slot_waits(MyWorkerSlot);
+	bool more;
 
 	if (waits == 0 && !OidIsValid(role) && before == 0)
 		return;
@@ -191,7 +192,8 @@ slot_place_wait(uint32 waits, bool for_slot, Oid role, TimestampTz since)
 	pg_atomic_fetch_add_u32(&Slots->waiting, slot_waits(MyWorkerSlot) - before);
 	LWLockRelease(&Slots->lock);
 	more = slot_waits(MyWorkerSlot) > before;
-	if (slot_waits(MyWorkerSlot) == 0 || (!more && now >= told && !TimestampDifferenceExceeds(told, now, PLACE_TELL)))
+	if (slot_waits(MyWorkerSlot) == 0 ||
+		(!more && now >= told && !TimestampDifferenceExceeds(told, now, PLACE_TELL)))
 		return;
 	told = now;
 	slot_wake_kind(WORKER_DISPATCHER, InvalidOid);
@@ -205,7 +207,7 @@ slot_place_wait(uint32 waits, bool for_slot, Oid role, TimestampTz since)
 bool
 slot_place_make_room(void)
 {
-	PlaceCount	count;
+	PlaceCount count;
 	TimestampTz since;
 
 	if (pg_atomic_read_u32(&Slots->waiting) == 0)
@@ -213,8 +215,8 @@ slot_place_make_room(void)
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
 	slot_place_count(&count);
 	if (MyWorkerSlot->kind == WORKER_DISPATCHER ?
-		slot_place_lacking(&count) || slot_place_role_waits(MyWorkerSlot->role, &since) :
-		count.leaving < count.wanted_slots)
+			slot_place_lacking(&count) || slot_place_role_waits(MyWorkerSlot->role, &since) :
+			count.leaving < count.wanted_slots)
 		MyWorkerSlot->makes_room = true;
 	LWLockRelease(&Slots->lock);
 	return MyWorkerSlot->makes_room;
@@ -230,7 +232,7 @@ slot_place_insist(TimestampTz now)
 	for (int i = 0; i < Slots->nworkers; i++)
 	{
 		WorkerSlot *slot = &Slots->workers[i];
-		int64		ms;
+		int64 ms;
 
 		if (!slot_place_is_dispatcher(slot) || slot->pressed_at == 0 || slot->pid == 0 ||
 			slot->now.activity == ACTIVITY_COMMITTING)
@@ -258,15 +260,15 @@ slot_place_insist(TimestampTz now)
 static int
 slot_place_roles(void)
 {
-	int			roles = 0;
+	int roles = 0;
 
 	for (int i = 0; i < Slots->nworkers; i++)
 	{
-		bool		first = slot_place_is_dispatcher(&Slots->workers[i]);
+		bool first = slot_place_is_dispatcher(&Slots->workers[i]);
 
 		for (int j = 0; j < i && first; j++)
 			first = !slot_place_is_dispatcher(&Slots->workers[j]) ||
-				Slots->workers[j].role != Slots->workers[i].role;
+					Slots->workers[j].role != Slots->workers[i].role;
 		roles += first ? 1 : 0;
 	}
 	return roles;
@@ -280,17 +282,17 @@ static WorkerSlot *
 slot_place_victim(PlaceCount *count, Oid role, TimestampTz now)
 {
 	WorkerSlot *victim = NULL;
-	int			roles = Max(slot_place_roles() + count->wanted_roles, 1);
-	int			share = Max(guc_max_workers / roles, 1);
-	int			most = 0;		/* places of the victim's role, beyond the share */
-	int64		over = 0;		/* the victim's time, beyond its allowance */
+	int roles = Max(slot_place_roles() + count->wanted_roles, 1);
+	int share = Max(guc_max_workers / roles, 1);
+	int most = 0;	/* places of the victim's role, beyond the share */
+	int64 over = 0; /* the victim's time, beyond its allowance */
 
 	for (int i = 0; i < Slots->nworkers; i++)
 	{
 		WorkerSlot *slot = &Slots->workers[i];
-		int64		ran = (now - slot->now.since) / 1000;
-		int			beyond;
-		int64		slot_over;
+		int64 ran = (now - slot->now.since) / 1000;
+		int beyond;
+		int64 slot_over;
 
 		if (!slot_place_is_dispatcher(slot) || slot->makes_room || slot->pid == 0 ||
 			ran < PLACE_MIN_RUN || (OidIsValid(role) && slot->role != role) ||
@@ -299,9 +301,9 @@ slot_place_victim(PlaceCount *count, Oid role, TimestampTz now)
 		beyond = Max(slot_place_of_role(slot->role) - share, 0);
 		slot_over = Max(ran - slot->allowance, 0);
 		if (victim != NULL &&
-			(beyond != most ? beyond < most :
+			(beyond != most					  ? beyond < most :
 			 beyond == 0 && slot_over != over ? slot_over < over :
-			 slot->now.since < victim->now.since))
+												slot->now.since < victim->now.since))
 			continue;
 		victim = slot;
 		most = beyond;
@@ -320,7 +322,7 @@ slot_place_press(void)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz before = now - PLACE_PATIENCE * INT64CONST(1000);
 	TimestampTz since;
-	PlaceCount	count;
+	PlaceCount count;
 	WorkerSlot *victim = NULL;
 
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
@@ -348,7 +350,7 @@ slot_place_press(void)
 bool
 slot_place_waited(int64 ms)
 {
-	PlaceCount	count;
+	PlaceCount count;
 
 	if (pg_atomic_read_u32(&Slots->waiting) == 0)
 		return false;
@@ -364,7 +366,7 @@ slot_place_waited(int64 ms)
 bool
 slot_place_last(void)
 {
-	PlaceCount	count;
+	PlaceCount count;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	slot_place_count(&count);
@@ -385,7 +387,7 @@ slot_place_lacks_slot(WorkerSlot *slot)
 bool
 slot_place_others_first(void)
 {
-	bool		found = false;
+	bool found = false;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	for (int i = 0; i < Slots->nworkers; i++)
@@ -393,7 +395,7 @@ slot_place_others_first(void)
 		WorkerSlot *slot = &Slots->workers[i];
 
 		found |= slot_place_lacks_slot(slot) && slot != MyWorkerSlot &&
-			slot->waits_since < MyWorkerSlot->waits_since;
+				 slot->waits_since < MyWorkerSlot->waits_since;
 	}
 	LWLockRelease(&Slots->lock);
 	return found;
@@ -406,7 +408,7 @@ slot_place_others_first(void)
 bool
 slot_place_schedulers_wait(void)
 {
-	bool		found = false;
+	bool found = false;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	for (int i = 0; i < Slots->nworkers; i++)

@@ -22,7 +22,8 @@ slot_workers_changed(WorkerKind kind, Oid database, Oid role)
 	{
 		WorkerSlot *slot = &Slots->workers[i];
 
-		if (slot->in_use && slot->kind == WORKER_DISPATCHER && slot->database == database && slot->role == role)
+		if (slot->in_use && slot->kind == WORKER_DISPATCHER && slot->database == database &&
+			slot->role == role)
 			slot_wake(i);
 	}
 }
@@ -44,7 +45,7 @@ slot_serve(void)
 int
 slot_rank(int *count)
 {
-	int			rank = 0;
+	int rank = 0;
 
 	*count = 0;
 	LWLockAcquire(&Slots->lock, LW_SHARED);

@@ -9,13 +9,14 @@
 #include "pm.h"
 
 #include "port/pg_bitutils.h"
-#include "shmem/slot.h"
 #include "utils/memutils.h"
+
+#include "shmem/slot.h"
 
 /* What this worker has asked for. */
 static LogSlot **asked = NULL;
-static int	nasked = 0;
-static int	max_asked = 0;
+static int nasked = 0;
+static int max_asked = 0;
 
 /*
  * Does anybody wait for the log?
@@ -46,8 +47,9 @@ slot_wake_remember(LogSlot *slot)
 	if (nasked == max_asked)
 	{
 		max_asked = Max(64, max_asked * 2);
-		asked = asked == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(LogSlot *) * max_asked) :
-			repalloc_huge(asked, sizeof(LogSlot *) * max_asked);
+		asked = asked == NULL ?
+					MemoryContextAlloc(TopMemoryContext, sizeof(LogSlot *) * max_asked) :
+					repalloc_huge(asked, sizeof(LogSlot *) * max_asked);
 	}
 	asked[nasked++] = slot;
 }
@@ -61,8 +63,8 @@ slot_wake_remember(LogSlot *slot)
 void
 slot_log_interest(Oid relid, LogRef *ref)
 {
-	int			index = MyWorkerSlot - Slots->workers;
-	uint64		bit = UINT64CONST(1) << (index % 64);
+	int index = MyWorkerSlot - Slots->workers;
+	uint64 bit = UINT64CONST(1) << (index % 64);
 
 	for (;;)
 	{
@@ -82,7 +84,7 @@ slot_log_interest(Oid relid, LogRef *ref)
 static void
 slot_wake_unask(LogSlot *slot, int index)
 {
-	uint64		bit = UINT64CONST(1) << (index % 64);
+	uint64 bit = UINT64CONST(1) << (index % 64);
 
 	if (pg_atomic_read_u64(&slot->interest[index / 64]) & bit)
 		pg_atomic_fetch_and_u64(&slot->interest[index / 64], ~bit);
@@ -106,7 +108,7 @@ slot_no_interest(void)
 void
 slot_clear_interest(int index)
 {
-	LogSlot    *slot;
+	LogSlot *slot;
 
 	Assert(LWLockHeldByMe(&Slots->lock));
 	for (int i = 0; (slot = slot_log_nth(i)) != NULL; i++)
@@ -119,7 +121,7 @@ slot_clear_interest(int index)
 void
 slot_log_wake(LogSlot *slot)
 {
-	uint64		interest[SLOT_WAKE_WORDS];
+	uint64 interest[SLOT_WAKE_WORDS];
 
 	if (!slot_wake_wanted(slot))
 		return;

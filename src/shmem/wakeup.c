@@ -18,30 +18,31 @@
 #include "pm.h"
 
 #include "access/xact.h"
-#include "shmem/slot.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+
+#include "shmem/slot.h"
 #include "shmem/wakeup.h"
 
 /* A log that this backend has written. */
 typedef struct WakeupLog
 {
-	Oid			relid;			/* hash key */
-	bool		armed;
-	LogRef		slot;
+	Oid relid; /* hash key */
+	bool armed;
+	LogRef slot;
 } WakeupLog;
 
 /* A list that keeps its memory: there is none to be had at the end. */
 typedef struct WakeupList
 {
-	int			count;
-	int			room;
-	void	   *elements;
+	int count;
+	int room;
+	void *elements;
 } WakeupList;
 
 static HTAB *logs = NULL;
-static WakeupList armed;		/* of WakeupLog *, those that this transaction writes */
-static WakeupList forgotten;	/* of Oid, those that it drops */
+static WakeupList armed;	 /* of WakeupLog *, those that this transaction writes */
+static WakeupList forgotten; /* of Oid, those that it drops */
 static bool any_armed = false;
 static bool registry_changed = false;
 static bool announced = false;
@@ -55,10 +56,11 @@ wakeup_add(WakeupList *list, Size size)
 {
 	if (list->count == list->room)
 	{
-		int			room = Max(16, list->room * 2);
+		int room = Max(16, list->room * 2);
 
-		list->elements = list->elements == NULL ? MemoryContextAlloc(TopMemoryContext, size * room) :
-			repalloc_huge(list->elements, size * room);
+		list->elements = list->elements == NULL ?
+							 MemoryContextAlloc(TopMemoryContext, size * room) :
+							 repalloc_huge(list->elements, size * room);
 		list->room = room;
 	}
 	return (char *) list->elements + size * list->count++;
@@ -94,7 +96,7 @@ wakeup_at_end(bool commit)
 {
 	for (int i = 0; i < armed.count; i++)
 	{
-		WakeupLog  *log = ((WakeupLog **) armed.elements)[i];
+		WakeupLog *log = ((WakeupLog **) armed.elements)[i];
 
 		/* It may have another slot now, which whoever waits for it has asked in. */
 		if (!slot_log_valid(&log->slot))
@@ -123,7 +125,7 @@ wakeup_at_end(bool commit)
 static void
 wakeup_xact_callback(XactEvent event, void *arg)
 {
-	bool		commit = (event == XACT_EVENT_COMMIT);
+	bool commit = (event == XACT_EVENT_COMMIT);
 
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
@@ -149,12 +151,12 @@ void
 wakeup_log(Oid relid)
 {
 	static WakeupLog *last = NULL;
-	WakeupLog  *log = last;
-	bool		found;
+	WakeupLog *log = last;
+	bool found;
 
 	if (logs == NULL)
 	{
-		HASHCTL		ctl;
+		HASHCTL ctl;
 
 		memset(&ctl, 0, sizeof(ctl));
 		ctl.keysize = sizeof(Oid);

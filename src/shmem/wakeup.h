@@ -12,4 +12,4 @@ extern void wakeup_announce(void);
 extern void wakeup_moved(void);
 extern void wakeup_forget(Oid relid);
 
-#endif							/* PM_WAKEUP_H */
+#endif /* PM_WAKEUP_H */

@@ -12,23 +12,24 @@
 
 #include <signal.h>
 
-#include "dispatch/blame.h"
-#include "worker/dead_worker.h"
-#include "shmem/crash.h"
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
-/* How long the end of a process may take, at most, ms. */
-#define DEAD_WORKER_ENDING		10000
+#include "dispatch/blame.h"
+#include "shmem/crash.h"
+#include "worker/dead_worker.h"
 
-static int	taken[SLOT_MAX_WORKERS];	/* crash marks that are dealt with in this transaction */
-static int	ntaken = 0;
+/* How long the end of a process may take, at most, ms. */
+#define DEAD_WORKER_ENDING 10000
+
+static int taken[SLOT_MAX_WORKERS]; /* crash marks that are dealt with in this transaction */
+static int ntaken = 0;
 static struct
 {
-	int			index;
-	uint64		number;
-}			counted[SLOT_MAX_LOST]; /* lost calls, likewise */
-static int	ncounted = 0;
+	int index;
+	uint64 number;
+} counted[SLOT_MAX_LOST]; /* lost calls, likewise */
+static int ncounted = 0;
 
 /*
  * The words for what has happened.
@@ -37,19 +38,21 @@ static ErrorData *
 dead_worker_error(ProcessManager *pm, const Handling *what, BlameCause cause, bool overdue)
 {
 	const char *function = what->correlating ? "correlate" : "the handler";
-	ErrorData  *error = palloc0(sizeof(ErrorData));
+	ErrorData *error = palloc0(sizeof(ErrorData));
 
 	if (cause == BLAME_CRASH)
 	{
 		error->sqlerrcode = ERRCODE_CRASH_SHUTDOWN;
-		error->message = what->outside ? pstrdup("the server crashed while the event was read or set aside") :
-			psprintf("the server crashed while %s ran", function);
+		error->message = what->outside ?
+							 pstrdup("the server crashed while the event was read or set aside") :
+							 psprintf("the server crashed while %s ran", function);
 	}
 	else if (overdue)
 	{
 		error->sqlerrcode = ERRCODE_QUERY_CANCELED;
-		error->message = psprintf("%s did not return within handler_timeout (%lld ms), nor when it was cancelled",
-								  function, (long long) pm->handler_timeout);
+		error->message = psprintf(
+			"%s did not return within handler_timeout (%lld ms), nor when it was cancelled",
+			function, (long long) pm->handler_timeout);
 	}
 	else
 	{
@@ -65,7 +68,7 @@ dead_worker_error(ProcessManager *pm, const Handling *what, BlameCause cause, bo
 static bool
 dead_worker(List *managers, const Handling *what, BlameCause cause, bool overdue)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, managers)
 	{
@@ -91,7 +94,7 @@ static bool
 dead_worker_is_ending(LostCall *call)
 {
 	return kill(call->pid, 0) == 0 &&
-		!TimestampDifferenceExceeds(call->died_at, GetCurrentTimestamp(), DEAD_WORKER_ENDING);
+		   !TimestampDifferenceExceeds(call->died_at, GetCurrentTimestamp(), DEAD_WORKER_ENDING);
 }
 
 /*
@@ -101,9 +104,9 @@ dead_worker_is_ending(LostCall *call)
 bool
 dead_worker_lost(List *managers)
 {
-	LostCall	call;
-	int			index = -1;
-	bool		all = true;
+	LostCall call;
+	int index = -1;
+	bool all = true;
 
 	ncounted = 0;
 	while (ncounted < lengthof(counted) && (index = slot_lost_next(index + 1, &call)) >= 0)
@@ -128,9 +131,9 @@ dead_worker_lost(List *managers)
 bool
 dead_worker_crashed(List *managers)
 {
-	Handling	what;
-	int			entry = -1;
-	bool		all = true;
+	Handling what;
+	int entry = -1;
+	bool all = true;
 
 	ntaken = 0;
 	while (ntaken < lengthof(taken) && (entry = crash_next(MyDatabaseId, entry + 1, &what)) >= 0)

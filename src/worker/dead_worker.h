@@ -11,4 +11,4 @@ extern bool dead_worker_lost(List *managers);
 extern bool dead_worker_crashed(List *managers);
 extern void dead_worker_forget(void);
 
-#endif							/* PM_DEAD_WORKER_H */
+#endif /* PM_DEAD_WORKER_H */

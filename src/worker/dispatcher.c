@@ -28,47 +28,49 @@
 #include "commands/prepare.h"
 #include "commands/sequence.h"
 #include "common/pg_prng.h"
-#include "dispatch/call.h"
-#include "shmem/crash.h"
-#include "worker/worker.h"
-#include "dispatch/dispatch.h"
-#include "worker/failed.h"
-#include "base/guc.h"
-#include "manager/handler.h"
-#include "worker/launcher.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "dispatch/reading.h"
-#include "base/report.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "worker/unit.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#define DISPATCHER_SHARE		500 /* run at least so long before making room, ms */
+#include "base/guc.h"
+#include "base/report.h"
+#include "dispatch/call.h"
+#include "dispatch/dispatch.h"
+#include "dispatch/reading.h"
+#include "manager/handler.h"
+#include "shmem/crash.h"
+#include "worker/failed.h"
+#include "worker/launcher.h"
+#include "worker/unit.h"
+#include "worker/worker.h"
 
-/* When to let some more events come together: after so many rounds without sleep, of so few events a batch, for so long, ms. */
-#define DISPATCHER_PACE_AFTER	8
-#define DISPATCHER_PACE_EVENTS	32
-#define DISPATCHER_PACE			1
+#define DISPATCHER_SHARE 500 /* run at least so long before making room, ms */
+
+/* When to let some more events come together: after so many rounds without sleep, of so few events
+ * a batch, for so long, ms. */
+#define DISPATCHER_PACE_AFTER  8
+#define DISPATCHER_PACE_EVENTS 32
+#define DISPATCHER_PACE		   1
 
 /* After so many events the session is cleaned, however busy it is. */
-#define DISPATCHER_CLEAN_AFTER	1000
+#define DISPATCHER_CLEAN_AFTER 1000
 
-#define DISPATCHER_KEEPS		(16 * 1024 * 1024)	/* memory kept from batch to batch, at most, bytes */
+#define DISPATCHER_KEEPS	   (16 * 1024 * 1024) /* memory kept from batch to batch, at most, bytes */
 
-static MemoryContext run_context;	/* outlives an aborted batch, not the next */
-static int	last_manager = 0;
-static int64 uncleaned = 0;		/* items that user's code has run for, since the session was cleaned */
+static MemoryContext run_context; /* outlives an aborted batch, not the next */
+static int last_manager = 0;
+static int64 uncleaned = 0; /* items that user's code has run for, since the session was cleaned */
 static TimestampTz began;
-static int	turn_manager = 0;	/* the unit that had its turn last, 0: none yet */
-static int	turn_lane = 0;
-static int	round_batches;		/* of the present round */
+static int turn_manager = 0; /* the unit that had its turn last, 0: none yet */
+static int turn_lane = 0;
+static int round_batches; /* of the present round */
 static int64 round_events;
 
 /*
@@ -79,8 +81,8 @@ static int64 round_events;
 static void
 dispatcher_clean(void)
 {
-	Oid			temp;
-	Oid			temp_toast;
+	Oid temp;
+	Oid temp_toast;
 
 	if (uncleaned == 0)
 		return;
@@ -110,7 +112,7 @@ static ErrorData *
 dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	ErrorData  *volatile error = NULL;
+	ErrorData *volatile error = NULL;
 
 	CallCurrent.stage = STAGE_PREPARE;
 	PG_TRY();
@@ -149,9 +151,11 @@ dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
 static void
 dispatcher_run(Unit *unit)
 {
-	DispatchRequest request = {unit->pm, unit->lane, 0, 0, unit->leave_parked, HIGHWATER_EVERYBODY, false, false, 0, false, false, NULL};
+	DispatchRequest request =
+		{unit->pm, unit->lane, 0,	  0,   unit->leave_parked, HIGHWATER_EVERYBODY, false, false,
+		 0,		   false,	   false, NULL};
 	DispatchResult result;
-	ErrorData  *error;
+	ErrorData *error;
 
 	unit->not_before = 0;
 	unit->due = DT_NOEND;
@@ -180,7 +184,8 @@ dispatcher_run(Unit *unit)
 		failed_batch(unit, error);
 	}
 	if (error == NULL && !result.parked &&
-		(result.outcome == DISPATCH_IDLE || result.outcome == DISPATCH_DONE || result.outcome == DISPATCH_MORE))
+		(result.outcome == DISPATCH_IDLE || result.outcome == DISPATCH_DONE ||
+		 result.outcome == DISPATCH_MORE))
 		unit_looked(unit, result.all, request.logs, result.rest);
 	MemoryContextSwitchTo(TopMemoryContext);
 	MemoryContextReset(run_context);
@@ -239,13 +244,13 @@ dispatcher_run(Unit *unit)
 static int
 dispatcher_turn(void)
 {
-	int			count = list_length(Units);
+	int count = list_length(Units);
 
 	if (turn_manager == 0)
 		return (int) pg_prng_uint64_range(&pg_global_prng_state, 0, Max(count - 1, 0));
 	for (int i = 0; i < count; i++)
 	{
-		Unit	   *unit = list_nth(Units, i);
+		Unit *unit = list_nth(Units, i);
 
 		if (unit->pm->id > turn_manager || (unit->pm->id == turn_manager && unit->lane > turn_lane))
 			return i;
@@ -260,7 +265,7 @@ static bool
 dispatcher_share_used(void)
 {
 	return pg_atomic_read_u32(&Slots->waiting) > 0 &&
-		TimestampDifferenceExceeds(began, GetCurrentTimestamp(), DISPATCHER_SHARE);
+		   TimestampDifferenceExceeds(began, GetCurrentTimestamp(), DISPATCHER_SHARE);
 }
 
 /*
@@ -270,14 +275,14 @@ dispatcher_share_used(void)
 static bool
 dispatcher_round(TimestampTz *due)
 {
-	int			turn = dispatcher_turn();
-	int			count = list_length(Units);
+	int turn = dispatcher_turn();
+	int count = list_length(Units);
 	TimestampTz now = GetCurrentTimestamp();
-	bool		again = false;
+	bool again = false;
 
 	for (int i = 0; i < count; i++)
 	{
-		Unit	   *unit = list_nth(Units, (turn + i) % count);
+		Unit *unit = list_nth(Units, (turn + i) % count);
 
 		if (unit->due <= now)
 		{
@@ -314,11 +319,11 @@ dispatcher_round(TimestampTz *due)
 static void
 dispatcher_woken(void)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, Units)
 	{
-		Unit	   *unit = lfirst(lc);
+		Unit *unit = lfirst(lc);
 
 		if (unit->polling)
 			unit->not_before = 0;
@@ -333,14 +338,14 @@ dispatcher_check_clock(void)
 {
 	static TimestampTz last = 0;
 	TimestampTz now = GetCurrentTimestamp();
-	ListCell   *lc;
+	ListCell *lc;
 
 	if (now < last)
 		foreach(lc, Units)
-	{
-		((Unit *) lfirst(lc))->dirty = ((Unit *) lfirst(lc))->all = true;
-		((Unit *) lfirst(lc))->not_before = 0;
-	}
+		{
+			((Unit *) lfirst(lc))->dirty = ((Unit *) lfirst(lc))->all = true;
+			((Unit *) lfirst(lc))->not_before = 0;
+		}
 	last = now;
 }
 
@@ -352,12 +357,14 @@ dispatcher_check_clock(void)
 static void
 dispatcher_pace(void)
 {
-	static int	sleepless = 0;
+	static int sleepless = 0;
 
 	if (!MyLatch->is_set)
 		sleepless = 0;
-	else if (++sleepless > DISPATCHER_PACE_AFTER && round_events < (int64) round_batches * DISPATCHER_PACE_EVENTS)
-		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, DISPATCHER_PACE, PG_WAIT_EXTENSION);
+	else if (++sleepless > DISPATCHER_PACE_AFTER &&
+			 round_events < (int64) round_batches * DISPATCHER_PACE_EVENTS)
+		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, DISPATCHER_PACE,
+						 PG_WAIT_EXTENSION);
 }
 
 /*
@@ -395,7 +402,7 @@ dispatcher_keep_memory(void)
 static void
 dispatcher_give_way(SIGNAL_ARGS)
 {
-	int			save_errno = errno;
+	int save_errno = errno;
 
 	if (slot_gives_way() && MyWorkerSlot->now.activity != ACTIVITY_COMMITTING)
 	{
@@ -435,7 +442,7 @@ dispatcher_main(Datum arg)
 	{
 		TimestampTz now;
 		TimestampTz due;
-		bool		again;
+		bool again;
 
 		worker_begin_round();
 		unit_load();

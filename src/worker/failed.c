@@ -6,22 +6,23 @@
 #include "pm.h"
 
 #include "access/xact.h"
-#include "dispatch/blame.h"
-#include "dispatch/call.h"
 #include "common/pg_prng.h"
-#include "worker/worker.h"
-#include "manager/cursor.h"
-#include "worker/failed.h"
 #include "miscadmin.h"
-#include "base/report.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
-#define FAILED_WAIT_MAX		5000	/* looking again at what is wrong outside, at most, ms */
-#define FAILED_FAULTS		60	/* waits for the server's own trouble, about five minutes */
-#define FAILED_AT_ONCE		10	/* deadlocks and the like, in a row, that do not count */
-#define FAILED_PAUSE_MIN	5	/* before trying again after one of these, ms; longer each time */
-#define FAILED_PAUSE_MAX	20
+#include "base/report.h"
+#include "dispatch/blame.h"
+#include "dispatch/call.h"
+#include "manager/cursor.h"
+#include "worker/failed.h"
+#include "worker/worker.h"
+
+#define FAILED_WAIT_MAX	 5000 /* looking again at what is wrong outside, at most, ms */
+#define FAILED_FAULTS	 60	  /* waits for the server's own trouble, about five minutes */
+#define FAILED_AT_ONCE	 10	  /* deadlocks and the like, in a row, that do not count */
+#define FAILED_PAUSE_MIN 5	  /* before trying again after one of these, ms; longer each time */
+#define FAILED_PAUSE_MAX 20
 
 static bool
 failed_same_text(const char *a, const char *b)
@@ -46,9 +47,11 @@ failed_take(Unit *unit)
 	if (registry_version() == pm->version)
 		return pm;
 	now = registry_get(pm->name, true);
-	return now != NULL && now->id == pm->id && now->lanes == pm->lanes && now->kind == pm->kind && !now->paused &&
-		now->at_home && strcmp(now->handler, pm->handler) == 0 && failed_same_text(now->correlate, pm->correlate) ?
-		now : NULL;
+	return now != NULL && now->id == pm->id && now->lanes == pm->lanes && now->kind == pm->kind &&
+				   !now->paused && now->at_home && strcmp(now->handler, pm->handler) == 0 &&
+				   failed_same_text(now->correlate, pm->correlate) ?
+			   now :
+			   NULL;
 }
 
 /*
@@ -60,7 +63,7 @@ static void
 failed_record(Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met)
 {
 	ProcessManager *pm;
-	LaneState	state;
+	LaneState state;
 	TimestampTz look_at;
 
 	worker_transaction();
@@ -95,14 +98,15 @@ static void
 failed_record_trouble(Unit *unit, ErrorData *trouble, const Handling *culprit, const Handling *met)
 {
 	ProcessManager *pm;
-	LaneState	state;
+	LaneState state;
 
 	worker_transaction();
 	pm = failed_take(unit);
 	if (pm != NULL)
 	{
 		cursor_state(pm, unit->lane, &state);
-		trouble->message = psprintf("a failure of the handler could not be recorded: %s", trouble->message);
+		trouble->message = psprintf("a failure of the handler could not be recorded: %s",
+									trouble->message);
 		blame_wait(pm, unit->lane, &state, trouble, NULL);
 	}
 	CommitTransactionCommand();
@@ -116,10 +120,12 @@ static void
 failed_say_trouble(Unit *unit, ErrorData *trouble)
 {
 	if (report_may(unit->pm->owner, REPORT_FAILURE))
-		ereport(LOG,
-				(errmsg("process manager \"%s\" in database \"%s\": a failure could not be recorded: %s",
-						unit->pm->name, report_database(), report_cut(trouble->message, REPORT_LOGGED)),
-				 report_error(trouble)));
+		ereport(
+			LOG,
+			(errmsg(
+				 "process manager \"%s\" in database \"%s\": a failure could not be recorded: %s",
+				 unit->pm->name, report_database(), report_cut(trouble->message, REPORT_LOGGED)),
+			 report_error(trouble)));
 }
 
 /*
@@ -127,11 +133,12 @@ failed_say_trouble(Unit *unit, ErrorData *trouble)
  * that, or NULL.
  */
 static ErrorData *
-failed_try(void (*write) (Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met),
-			   Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met)
+failed_try(void (*write)(Unit *unit, ErrorData *error, const Handling *culprit,
+						 const Handling *met),
+		   Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	ErrorData  *volatile trouble = NULL;
+	ErrorData *volatile trouble = NULL;
 
 	PG_TRY();
 	{
@@ -161,7 +168,7 @@ failed_try(void (*write) (Unit *unit, ErrorData *error, const Handling *culprit,
 static void
 failed_try_record(Unit *unit, ErrorData *failure, const Handling *culprit, const Handling *met)
 {
-	ErrorData  *trouble = failed_try(failed_record, unit, failure, culprit, met);
+	ErrorData *trouble = failed_try(failed_record, unit, failure, culprit, met);
 
 	if (trouble == NULL)
 		return;
@@ -177,8 +184,8 @@ failed_try_record(Unit *unit, ErrorData *failure, const Handling *culprit, const
 static void
 failed_pause(Unit *unit)
 {
-	uint64		pause = pg_prng_uint64_range(&pg_global_prng_state, FAILED_PAUSE_MIN * unit->at_once,
-											 FAILED_PAUSE_MAX * unit->at_once);
+	uint64 pause = pg_prng_uint64_range(&pg_global_prng_state, FAILED_PAUSE_MIN * unit->at_once,
+										FAILED_PAUSE_MAX * unit->at_once);
 
 	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) pause);
 }
@@ -196,8 +203,8 @@ failed_record_conflicts(Unit *unit, ErrorData *error, const Handling *culprit, c
 	if (failed_take(unit) != NULL)
 	{
 		lane_conflicts(unit->pm->name, unit->lane, unit->conflicts);
-		(void) set_config_option("synchronous_commit", "off",
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
 		CommitTransactionCommand();
 		unit->conflicts = 0;
 	}
@@ -212,7 +219,7 @@ failed_record_conflicts(Unit *unit, ErrorData *error, const Handling *culprit, c
 void
 failed_batch(Unit *unit, ErrorData *error)
 {
-	Handling	culprit = CallCurrent.handling;
+	Handling culprit = CallCurrent.handling;
 
 	unit->leave_parked = culprit.source == HANDLING_PARKED;
 	(void) blame_timeout(error, unit->pm, &culprit);

@@ -9,4 +9,4 @@
 
 extern void failed_batch(Unit *unit, ErrorData *error);
 
-#endif							/* PM_FAILED_H */
+#endif /* PM_FAILED_H */

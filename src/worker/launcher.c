@@ -30,45 +30,46 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "commands/dbcommands.h"
-#include "worker/worker.h"
-#include "base/guc.h"
-#include "worker/launcher.h"
 #include "storage/ipc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "base/guc.h"
+#include "worker/launcher.h"
+#include "worker/worker.h"
+
 /* How often it looks for databases that nobody announced, in ms. */
-#define LAUNCHER_SCAN		60000
+#define LAUNCHER_SCAN 60000
 /* Between two starts in the same database, and after a lack of slots. */
-#define LAUNCHER_BACKOFF	1000
-#define LAUNCHER_BACKOFF_MAX	30000
+#define LAUNCHER_BACKOFF	 1000
+#define LAUNCHER_BACKOFF_MAX 30000
 /* How long a scheduler may take to start before others do. */
-#define LAUNCHER_PATIENCE	500
+#define LAUNCHER_PATIENCE 500
 /* While a database waits for a worker slot, ms. */
-#define LAUNCHER_NAP		50
+#define LAUNCHER_NAP 50
 /* Before it complains of that, ms. */
-#define LAUNCHER_COMPLAINS	5000
+#define LAUNCHER_COMPLAINS 5000
 
 /* What this process remembers of a database. */
 typedef struct KnownDatabase
 {
-	Oid			database;		/* hash key */
-	bool		there;			/* in the last scan */
-	bool		looked;
-	TimestampTz not_before;		/* when to send the next scheduler */
-	long		backoff;
-	uint32		announced;		/* the last announcement taken in */
-	TimestampTz urgent_since;	/* something is to be done in it, 0: nothing is known */
-	TimestampTz sent_at;		/* the last scheduler */
+	Oid database; /* hash key */
+	bool there;	  /* in the last scan */
+	bool looked;
+	TimestampTz not_before; /* when to send the next scheduler */
+	long backoff;
+	uint32 announced;		  /* the last announcement taken in */
+	TimestampTz urgent_since; /* something is to be done in it, 0: nothing is known */
+	TimestampTz sent_at;	  /* the last scheduler */
 } KnownDatabase;
 
 /* Does a database want a scheduler that it does not have? */
 typedef enum LauncherWants
 {
 	WANTS_NONE,
-	WANTS_SOME_TIME,			/* if there is a worker slot to spare */
+	WANTS_SOME_TIME, /* if there is a worker slot to spare */
 	WANTS_NOW
 } LauncherWants;
 
@@ -81,12 +82,12 @@ static List *workers = NIL;
 static void
 launcher_scan(void)
 {
-	Relation	rel;
+	Relation rel;
 	TableScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple tuple;
 	HASH_SEQ_STATUS seq;
 	KnownDatabase *db;
-	List	   *there = NIL;
+	List *there = NIL;
 
 	hash_seq_init(&seq, known);
 	while ((db = hash_seq_search(&seq)) != NULL)
@@ -99,7 +100,7 @@ launcher_scan(void)
 	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
-		bool		found;
+		bool found;
 
 		there = lappend_oid(there, form->oid);
 		if (!form->datallowconn || form->datistemplate)
@@ -147,13 +148,14 @@ launcher_scan(void)
 static bool
 launcher_starting(void)
 {
-	bool		starting = false;
+	bool starting = false;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	for (int i = 0; i < Slots->nworkers; i++)
 		if (Slots->workers[i].in_use && Slots->workers[i].kind == WORKER_SCHEDULER &&
 			Slots->workers[i].now.activity == ACTIVITY_STARTING &&
-			!TimestampDifferenceExceeds(Slots->workers[i].started_at, GetCurrentTimestamp(), LAUNCHER_PATIENCE))
+			!TimestampDifferenceExceeds(Slots->workers[i].started_at, GetCurrentTimestamp(),
+										LAUNCHER_PATIENCE))
 			starting = true;
 	LWLockRelease(&Slots->lock);
 	return starting;
@@ -167,8 +169,8 @@ static bool
 launcher_is_due(KnownDatabase *db, DatabaseSlot *slot, TimestampTz now)
 {
 	return pg_atomic_read_u32(&slot->away) == 0 || pg_atomic_read_u32(&slot->wanted) != 0 ||
-		slot->due <= now || db->sent_at > now ||
-		TimestampDifferenceExceeds(db->sent_at, now, LAUNCHER_SCAN);
+		   slot->due <= now || db->sent_at > now ||
+		   TimestampDifferenceExceeds(db->sent_at, now, LAUNCHER_SCAN);
 }
 
 static LauncherWants
@@ -203,14 +205,14 @@ launcher_any_wanted(void)
 {
 	HASH_SEQ_STATUS seq;
 	KnownDatabase *db;
-	bool		wanted = false;
+	bool wanted = false;
 	TimestampTz due = DT_NOEND;
-	uint32		announced;
+	uint32 announced;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	for (int i = 0; i < SLOT_MAX_DATABASES; i++)
 		wanted |= OidIsValid(Slots->databases[i].database) &&
-			Slots->databases[i].announced != Slots->databases[i].looked;
+				  Slots->databases[i].announced != Slots->databases[i].looked;
 	LWLockRelease(&Slots->lock);
 
 	hash_seq_init(&seq, known);
@@ -239,15 +241,16 @@ launcher_looked(KnownDatabase *db, uint32 announced)
 static void
 launcher_say_no_slot(Oid database)
 {
-	char	   *name;
+	char *name;
 
 	worker_transaction();
 	name = get_database_name(database);
 	if (name != NULL)
-		ereport(LOG,
-				(errmsg("pm finds no free background worker slot for a scheduler of database \"%s\"",
-						name),
-				 errhint("Raise max_worker_processes; it is tried again.")));
+		ereport(
+			LOG,
+			(errmsg("pm finds no free background worker slot for a scheduler of database \"%s\"",
+					name),
+			 errhint("Raise max_worker_processes; it is tried again.")));
 	CommitTransactionCommand();
 }
 
@@ -262,12 +265,12 @@ launcher_next(TimestampTz *due, uint32 *announced)
 	KnownDatabase *db;
 	KnownDatabase *next = NULL;
 	TimestampTz now = GetCurrentTimestamp();
-	bool		spare = !slot_place_is_scarce() && pg_atomic_read_u32(&Slots->waiting) == 0;
+	bool spare = !slot_place_is_scarce() && pg_atomic_read_u32(&Slots->waiting) == 0;
 
 	hash_seq_init(&seq, known);
 	while ((db = hash_seq_search(&seq)) != NULL)
 	{
-		uint32		count;
+		uint32 count;
 		LauncherWants wants = launcher_wants(db, &count, due);
 
 		if (wants == WANTS_NOW && db->urgent_since == 0)
@@ -289,9 +292,8 @@ launcher_next(TimestampTz *due, uint32 *announced)
 			*due = Min(*due, TimestampTzPlusMilliseconds(now, LAUNCHER_BACKOFF));
 		else if (db->not_before > now)
 			*due = Min(*due, db->not_before);
-		else if (next == NULL ||
-				 (wants == WANTS_NOW &&
-				  (next->urgent_since == 0 || db->urgent_since < next->urgent_since)))
+		else if (next == NULL || (wants == WANTS_NOW && (next->urgent_since == 0 ||
+														 db->urgent_since < next->urgent_since)))
 		{
 			next = db;
 			*announced = count;
@@ -325,12 +327,12 @@ launcher_round(void)
 	KnownDatabase *db;
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz due = TimestampTzPlusMilliseconds(now, LAUNCHER_SCAN);
-	uint32		announced;
-	bool		lacks = false;
+	uint32 announced;
+	bool lacks = false;
 
 	while ((db = launcher_next(&due, &announced)) != NULL)
 	{
-		WorkerStart	start;
+		WorkerStart start;
 
 		if (launcher_starting())
 		{
@@ -338,8 +340,9 @@ launcher_round(void)
 			break;
 		}
 		/* A scheduler that is there already gets its dispatcher first. */
-		start = slot_place_schedulers_wait() ? WORKER_START_NO_SLOT :
-			worker_start(&workers, WORKER_SCHEDULER, db->database, InvalidOid, 1);
+		start = slot_place_schedulers_wait() ?
+					WORKER_START_NO_SLOT :
+					worker_start(&workers, WORKER_SCHEDULER, db->database, InvalidOid, 1);
 		if (start == WORKER_START_STARTED)
 		{
 			db->not_before = TimestampTzPlusMilliseconds(now, db->backoff);
@@ -369,7 +372,7 @@ static void
 launcher_reap(void)
 {
 	StartedWorker *member;
-	int			orphan;
+	int orphan;
 
 	/* Of a launcher before us. */
 	while ((orphan = slot_orphan(WORKER_SCHEDULER, InvalidOid, 0)) >= 0)
@@ -388,7 +391,8 @@ launcher_reap(void)
 				db->backoff = LAUNCHER_BACKOFF;
 				db->not_before = 0;
 			}
-			else if (TimestampDifferenceMilliseconds(member->started_at, now) > LAUNCHER_BACKOFF_MAX)
+			else if (TimestampDifferenceMilliseconds(member->started_at, now) >
+					 LAUNCHER_BACKOFF_MAX)
 				db->backoff = LAUNCHER_BACKOFF;
 			else
 				db->backoff = Min(db->backoff * 2, LAUNCHER_BACKOFF_MAX);
@@ -420,9 +424,9 @@ launcher_dismiss(void)
 void
 launcher_main(Datum arg)
 {
-	HASHCTL		ctl;
-	uint32		generation;
-	int			slot;
+	HASHCTL ctl;
+	uint32 generation;
+	int slot;
 	TimestampTz scanned = 0;
 
 	worker_begin();
@@ -440,13 +444,14 @@ launcher_main(Datum arg)
 
 	for (;;)
 	{
-		long		nap = LAUNCHER_SCAN;
+		long nap = LAUNCHER_SCAN;
 
 		worker_begin_round();
 		launcher_reap();
 		if (guc_launcher)
 		{
-			if (launcher_any_wanted() || TimestampDifferenceExceeds(scanned, GetCurrentTimestamp(), LAUNCHER_SCAN))
+			if (launcher_any_wanted() ||
+				TimestampDifferenceExceeds(scanned, GetCurrentTimestamp(), LAUNCHER_SCAN))
 			{
 				launcher_scan();
 				scanned = GetCurrentTimestamp();

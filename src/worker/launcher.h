@@ -10,4 +10,4 @@ extern PGDLLEXPORT void launcher_main(Datum arg);
 extern PGDLLEXPORT void scheduler_main(Datum arg);
 extern PGDLLEXPORT void dispatcher_main(Datum arg);
 
-#endif							/* PM_LAUNCHER_H */
+#endif /* PM_LAUNCHER_H */

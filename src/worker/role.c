@@ -9,30 +9,31 @@
 #include "pm.h"
 
 #include "access/relation.h"
-#include "worker/worker.h"
-#include "manager/cursor.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
 #include "base/guc.h"
 #include "log/highwater.h"
 #include "log/log.h"
-#include "miscadmin.h"
-#include "worker/role.h"
 #include "log/sequence.h"
-#include "utils/memutils.h"
+#include "manager/cursor.h"
+#include "worker/role.h"
+#include "worker/worker.h"
 
-HTAB	   *Roles;
-int			Nroles = 0;
-Oid			ARole = InvalidOid;
-List	   *Managers = NIL;
+HTAB *Roles;
+int Nroles = 0;
+Oid ARole = InvalidOid;
+List *Managers = NIL;
 
 static MemoryContext managers_context = NULL;
 static uint64 managers_version = 0;
 static uint64 managers_generation = 0;
-static bool watching = false;	/* logs of roles without a dispatcher */
+static bool watching = false; /* logs of roles without a dispatcher */
 
 void
 role_begin(void)
 {
-	HASHCTL		ctl;
+	HASHCTL ctl;
 
 	memset(&ctl, 0, sizeof(ctl));
 	ctl.keysize = sizeof(Oid);
@@ -47,16 +48,17 @@ void
 role_load(void)
 {
 	HASH_SEQ_STATUS seq;
-	Role	   *role;
-	ListCell   *lc;
+	Role *role;
+	ListCell *lc;
 	MemoryContext old;
 
-	if (managers_version == registry_version() && managers_generation == slot_registry_generation() &&
-		managers_context != NULL)
+	if (managers_version == registry_version() &&
+		managers_generation == slot_registry_generation() && managers_context != NULL)
 		return;
 	managers_generation = slot_registry_generation();
 	if (managers_context == NULL)
-		managers_context = AllocSetContextCreate(TopMemoryContext, "pm managers", ALLOCSET_DEFAULT_SIZES);
+		managers_context = AllocSetContextCreate(TopMemoryContext, "pm managers",
+												 ALLOCSET_DEFAULT_SIZES);
 	MemoryContextReset(managers_context);
 	Managers = NIL;
 	managers_version = registry_version();
@@ -74,7 +76,7 @@ role_load(void)
 	foreach(lc, Managers)
 	{
 		ProcessManager *pm = lfirst(lc);
-		bool		found;
+		bool found;
 
 		if (pm->paused || !pm->at_home || !OidIsValid(pm->owner))
 			continue;
@@ -104,7 +106,7 @@ role_look_at(RoleDue *due, TimestampTz at)
 static void
 role_poll(RoleDue *due, long away)
 {
-	long		ms = due->leaving ? Max(away, guc_poll_interval) : guc_poll_interval;
+	long ms = due->leaving ? Max(away, guc_poll_interval) : guc_poll_interval;
 
 	role_look_at(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms));
 }
@@ -140,7 +142,7 @@ role_due(TimestampTz at, RoleDue *due)
 static bool
 role_held(PmLog *log, int64 position, RoleDue *due)
 {
-	Highwater	mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
+	Highwater mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
 
 	if (mark.status == HIGHWATER_REWOUND ||
 		(mark.status != HIGHWATER_UNKNOWN && mark.mark > position))
@@ -158,9 +160,9 @@ role_has_work(ProcessManager *pm, RoleDue *due)
 {
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
-		LaneState	state;
-		List	   *cursors = cursor_read(pm, lane, &state);
-		ListCell   *lc;
+		LaneState state;
+		List *cursors = cursor_read(pm, lane, &state);
+		ListCell *lc;
 
 		if (state.status == LANE_HALTED)
 			continue;
@@ -175,12 +177,12 @@ role_has_work(ProcessManager *pm, RoleDue *due)
 			return true;
 		foreach(lc, cursors)
 		{
-			Cursor	   *cursor = lfirst(lc);
-			bool		locked;
-			PmLog	   *log = log_get_nowait(cursor->log, &locked);
-			LogRef		slot = {NULL, 0};
-			Relation	sequence;
-			int64		last;
+			Cursor *cursor = lfirst(lc);
+			bool locked;
+			PmLog *log = log_get_nowait(cursor->log, &locked);
+			LogRef slot = {NULL, 0};
+			Relation sequence;
+			int64 last;
 
 			if (log == NULL || log->problem != NULL)
 				continue;
@@ -205,7 +207,7 @@ role_has_work(ProcessManager *pm, RoleDue *due)
 int
 role_serving(Role *role, List *workers)
 {
-	int			count;
+	int count;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	count = slot_count(WORKER_DISPATCHER, MyDatabaseId, role->role);
@@ -220,7 +222,7 @@ void
 role_find_work(List *workers, RoleDue *due)
 {
 	HASH_SEQ_STATUS seq;
-	Role	   *role;
+	Role *role;
 
 	if (watching)
 		slot_no_interest();
@@ -229,7 +231,7 @@ role_find_work(List *workers, RoleDue *due)
 	hash_seq_init(&seq, Roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
 	{
-		ListCell   *lc;
+		ListCell *lc;
 
 		/* That it may again will not wake us. */
 		if (role->wanted && !worker_can_connect(role->role))

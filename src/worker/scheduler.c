@@ -17,32 +17,33 @@
 #include "pm.h"
 
 #include "access/xact.h"
-#include "worker/dead_worker.h"
-#include "shmem/crash.h"
-#include "worker/worker.h"
-#include "base/guc.h"
-#include "worker/launcher.h"
-#include "log/log.h"
-#include "base/report.h"
-#include "worker/role.h"
 #include "storage/ipc.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
-#define SCHEDULER_NAP			60000	/* all is well, ms */
-#define SCHEDULER_NAP_WAITING	100 /* a role waits for a place */
-#define SCHEDULER_NAP_YIELDS	250 /* a role stays behind others: are there any? */
-#define SCHEDULER_NAP_LOST		1000	/* an attempt cannot be counted yet, at most */
+#include "base/guc.h"
+#include "base/report.h"
+#include "log/log.h"
+#include "shmem/crash.h"
+#include "worker/dead_worker.h"
+#include "worker/launcher.h"
+#include "worker/role.h"
+#include "worker/worker.h"
+
+#define SCHEDULER_NAP			60000 /* all is well, ms */
+#define SCHEDULER_NAP_WAITING	100	  /* a role waits for a place */
+#define SCHEDULER_NAP_YIELDS	250	  /* a role stays behind others: are there any? */
+#define SCHEDULER_NAP_LOST		1000  /* an attempt cannot be counted yet, at most */
 #define SCHEDULER_BACKOFF_MAX	30000
-#define SCHEDULER_YIELDED		300 /* a role that has made room stays behind others for, ms */
-#define SCHEDULER_YIELDS		1000	/* one that was made to, at first; doubles */
+#define SCHEDULER_YIELDED		300	 /* a role that has made room stays behind others for, ms */
+#define SCHEDULER_YIELDS		1000 /* one that was made to, at first; doubles */
 #define SCHEDULER_YIELDS_MAX	4000
-#define SCHEDULER_ALLOWANCE		INT64CONST(5000)	/* its handlers may run for; doubles */
-#define SCHEDULER_ALLOWANCE_MAX	INT64CONST(60000)
-#define SCHEDULER_COMPLAINS		5000	/* of a lack of worker slots, after, ms */
-#define SCHEDULER_STAYS			200 /* for its dispatchers, while others want its slot, ms */
-#define SCHEDULER_STARVES		10000	/* a role that has waited so long is named in the log, ms */
-#define SCHEDULER_SILENCE		(3600 * 1000)	/* and again after so long, ms */
+#define SCHEDULER_ALLOWANCE		INT64CONST(5000) /* its handlers may run for; doubles */
+#define SCHEDULER_ALLOWANCE_MAX INT64CONST(60000)
+#define SCHEDULER_COMPLAINS		5000  /* of a lack of worker slots, after, ms */
+#define SCHEDULER_STAYS			200	  /* for its dispatchers, while others want its slot, ms */
+#define SCHEDULER_STARVES		10000 /* a role that has waited so long is named in the log, ms */
+#define SCHEDULER_SILENCE		(3600 * 1000) /* and again after so long, ms */
 
 static List *workers = NIL;
 static long lost_nap = SCHEDULER_NAP_WAITING;
@@ -67,15 +68,15 @@ static Role *
 scheduler_next(TimestampTz now, TimestampTz *due)
 {
 	HASH_SEQ_STATUS seq;
-	Role	   *role;
-	Role	   *next = NULL;
-	int			nexts = 0;
-	bool		others = pg_atomic_read_u32(&Slots->waiting) > 0;
+	Role *role;
+	Role *next = NULL;
+	int nexts = 0;
+	bool others = pg_atomic_read_u32(&Slots->waiting) > 0;
 
 	hash_seq_init(&seq, Roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
 	{
-		int			serving = role_serving(role, workers);
+		int serving = role_serving(role, workers);
 
 		if (!role->wanted || role->has_share)
 			continue;
@@ -110,8 +111,8 @@ static uint32
 scheduler_lacking(TimestampTz now, TimestampTz *since)
 {
 	HASH_SEQ_STATUS seq;
-	Role	   *role;
-	uint32		count = 0;
+	Role *role;
+	uint32 count = 0;
 
 	hash_seq_init(&seq, Roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
@@ -131,7 +132,7 @@ static void
 scheduler_say_starving(TimestampTz now)
 {
 	HASH_SEQ_STATUS seq;
-	Role	   *role;
+	Role *role;
 
 	hash_seq_init(&seq, Roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
@@ -142,11 +143,14 @@ scheduler_say_starving(TimestampTz now)
 			continue;
 		role->said_starving = now;
 		if (report_may(role->role, REPORT_OUTCOME))
-			ereport(LOG,
-					(errmsg("role \"%s\" in database \"%s\" starves: it has had work for %d seconds and no dispatcher",
-							GetUserNameFromId(role->role, false), report_database(), SCHEDULER_STARVES / 1000),
-					 errdetail_log("Dispatchers of other roles use all places."),
-					 errhint("Raise pm.max_workers and restart the server.")));
+			ereport(
+				LOG,
+				(errmsg(
+					 "role \"%s\" in database \"%s\" starves: it has had work for %d seconds and no dispatcher",
+					 GetUserNameFromId(role->role, false), report_database(),
+					 SCHEDULER_STARVES / 1000),
+				 errdetail_log("Dispatchers of other roles use all places."),
+				 errhint("Raise pm.max_workers and restart the server.")));
 	}
 }
 
@@ -176,14 +180,15 @@ scheduler_start(TimestampTz due)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz since = DT_NOEND;
-	Role	   *role;
-	Oid			full = InvalidOid;
-	uint32		waiting = 0;
-	bool		no_slot = false;
+	Role *role;
+	Oid full = InvalidOid;
+	uint32 waiting = 0;
+	bool no_slot = false;
 
 	while ((role = scheduler_next(now, &due)) != NULL)
 	{
-		WorkerStart	start = worker_start(&workers, WORKER_DISPATCHER, MyDatabaseId, role->role, role->lanes);
+		WorkerStart start = worker_start(&workers, WORKER_DISPATCHER, MyDatabaseId, role->role,
+										 role->lanes);
 
 		if (start == WORKER_START_STARTED)
 		{
@@ -234,7 +239,7 @@ scheduler_reap(void)
 
 	while ((member = worker_gone(&workers)) != NULL)
 	{
-		Role	   *role = hash_search(Roles, &member->role, HASH_FIND, NULL);
+		Role *role = hash_search(Roles, &member->role, HASH_FIND, NULL);
 		TimestampTz now = GetCurrentTimestamp();
 
 		slot_unclaim(member->slot, member->generation);
@@ -242,7 +247,7 @@ scheduler_reap(void)
 		{
 			if (worker_gave_way(member))
 			{
-				long		ms = SCHEDULER_YIELDS << Min(role->gave_way, 8);
+				long ms = SCHEDULER_YIELDS << Min(role->gave_way, 8);
 
 				ms = Min(ms, SCHEDULER_YIELDS_MAX);
 				role->yields_until = TimestampTzPlusMilliseconds(now, ms);
@@ -279,7 +284,7 @@ scheduler_reap(void)
 static void
 scheduler_adopt(void)
 {
-	int			orphan = -1;
+	int orphan = -1;
 
 	while ((orphan = slot_orphan(WORKER_DISPATCHER, MyDatabaseId, orphan + 1)) >= 0)
 		slot_unclaim(orphan, Slots->workers[orphan].generation);
@@ -292,8 +297,8 @@ scheduler_adopt(void)
 static bool
 scheduler_count_dead(void)
 {
-	bool		lost = dead_worker_lost(Managers);
-	bool		crashed = dead_worker_crashed(Managers);
+	bool lost = dead_worker_lost(Managers);
+	bool crashed = dead_worker_crashed(Managers);
 
 	return lost && crashed;
 }
@@ -320,8 +325,8 @@ static TimestampTz
 scheduler_round(void)
 {
 	TimestampTz due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP);
-	RoleDue		look = {.leaving = false};
-	uint32		announced;
+	RoleDue look = {.leaving = false};
+	uint32 announced;
 
 	worker_transaction();
 	announced = slot_announced();
@@ -363,9 +368,9 @@ static bool
 scheduler_has_work(TimestampTz *due, int *gave_way)
 {
 	HASH_SEQ_STATUS seq;
-	Role	   *role;
+	Role *role;
 	TimestampTz now = GetCurrentTimestamp();
-	bool		has_work = false;
+	bool has_work = false;
 
 	hash_seq_init(&seq, Roles);
 	while ((role = hash_seq_search(&seq)) != NULL)
@@ -390,11 +395,11 @@ scheduler_has_work(TimestampTz *due, int *gave_way)
 static bool
 scheduler_may_leave(void)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, workers)
 		if (Slots->workers[((StartedWorker *) lfirst(lc))->slot].pid == 0)
-			return false;		/* it is starting, or its end is to be seen to */
+			return false; /* it is starting, or its end is to be seen to */
 	return workers == NIL || slot_place_waited(SCHEDULER_STAYS);
 }
 
@@ -405,9 +410,9 @@ scheduler_may_leave(void)
 static void
 scheduler_make_room(void)
 {
-	RoleDue		due = {.at = DT_NOEND, .leaving = true};
-	int			gave_way = 0;
-	bool		has_work = scheduler_has_work(&due.at, &gave_way);
+	RoleDue due = {.at = DT_NOEND, .leaving = true};
+	int gave_way = 0;
+	bool has_work = scheduler_has_work(&due.at, &gave_way);
 
 	if (MyWorkerSlot->waits > 0)
 	{

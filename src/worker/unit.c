@@ -15,44 +15,45 @@
 
 #include "access/relation.h"
 #include "access/xact.h"
-#include "worker/worker.h"
-#include "base/guc.h"
-#include "log/log.h"
-#include "dispatch/reading.h"
-#include "log/sequence.h"
-#include "worker/unit.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "base/guc.h"
+#include "dispatch/reading.h"
+#include "log/log.h"
+#include "log/sequence.h"
+#include "worker/unit.h"
+#include "worker/worker.h"
+
 /* With so many logs, a batch looks at all of them. */
-#define UNIT_FEW	64
+#define UNIT_FEW 64
 
 /* A log without a slot asks for one again after this time, ms. */
-#define UNIT_ASK	10000
+#define UNIT_ASK 10000
 
 /* A followed log: its last position when last looked at. */
 typedef struct Watch
 {
-	char	   *log;
-	bool		watching;		/* false while its table is locked: not known yet */
-	Oid			relid;
-	Oid			seqid;
-	LogRef		slot;			/* none: nobody wakes us for it */
-	uint64		wakes;			/* of the slot when the sequence was last looked at */
-	int64		last;
-	List	   *follows;		/* of Follow */
+	char *log;
+	bool watching; /* false while its table is locked: not known yet */
+	Oid relid;
+	Oid seqid;
+	LogRef slot;  /* none: nobody wakes us for it */
+	uint64 wakes; /* of the slot when the sequence was last looked at */
+	int64 last;
+	List *follows; /* of Follow */
 } Watch;
 
 /* A watch by its log's name. */
 typedef struct WatchEntry
 {
-	char		log[SLOT_LOG_NAME]; /* hash key */
-	Watch	   *watch;
+	char log[SLOT_LOG_NAME]; /* hash key */
+	Watch *watch;
 } WatchEntry;
 
-List	   *Units = NIL;
+List *Units = NIL;
 
 static MemoryContext units_context;
 static List *watches = NIL;
@@ -62,8 +63,8 @@ static bool incomplete = false; /* some log is not watched yet */
 static volatile bool role_changed = false;
 static uint64 worker_generation = 0;
 static bool share_changed = false;
-static int	rank = 0;			/* among this role's dispatchers, */
-static int	colleagues = 1;		/* of so many */
+static int rank = 0;	   /* among this role's dispatchers, */
+static int colleagues = 1; /* of so many */
 
 static void
 unit_role_callback(Datum arg, int cacheid, uint32 hashvalue)
@@ -77,8 +78,8 @@ unit_role_callback(Datum arg, int cacheid, uint32 hashvalue)
 static void
 unit_begin_watch(Watch *watch)
 {
-	bool		locked;
-	PmLog	   *log = log_get_nowait(watch->log, &locked);
+	bool locked;
+	PmLog *log = log_get_nowait(watch->log, &locked);
 
 	incomplete |= locked;
 	if (log == NULL)
@@ -92,15 +93,15 @@ unit_begin_watch(Watch *watch)
 static void
 unit_watch(HTAB *known, Unit *unit, int which)
 {
-	char	   *name = list_nth(unit->pm->logs, which);
-	bool		found;
+	char *name = list_nth(unit->pm->logs, which);
+	bool found;
 	WatchEntry *entry = hash_search(known, name, HASH_ENTER, &found);
 
 	if (!found)
 	{
 		entry->watch = palloc0(sizeof(Watch));
 		entry->watch->log = name;
-		entry->watch->wakes = PG_UINT64_MAX;	/* not looked at yet */
+		entry->watch->wakes = PG_UINT64_MAX; /* not looked at yet */
 		watches = lappend(watches, entry->watch);
 		unit_begin_watch(entry->watch);
 	}
@@ -111,7 +112,7 @@ unit_watch(HTAB *known, Unit *unit, int which)
 static HTAB *
 unit_watches(void)
 {
-	HASHCTL		ctl;
+	HASHCTL ctl;
 
 	memset(&ctl, 0, sizeof(ctl));
 	ctl.keysize = SLOT_LOG_NAME;
@@ -127,7 +128,7 @@ unit_watches(void)
 static Unit *
 unit_make(ProcessManager *pm, int lane, List *before, int *next)
 {
-	Unit	   *unit = palloc0(sizeof(Unit));
+	Unit *unit = palloc0(sizeof(Unit));
 
 	unit->pm = pm;
 	unit->lane = lane;
@@ -138,7 +139,7 @@ unit_make(ProcessManager *pm, int lane, List *before, int *next)
 	unit->dirty = unit->all = true;
 	for (; *next < list_length(before); (*next)++)
 	{
-		Unit	   *known = list_nth(before, *next);
+		Unit *known = list_nth(before, *next);
 
 		if (known->pm->id > pm->id || (known->pm->id == pm->id && known->lane > lane))
 			break;
@@ -160,9 +161,9 @@ unit_make(ProcessManager *pm, int lane, List *before, int *next)
 static bool
 unit_share_changed(void)
 {
-	uint64		generation = pg_atomic_read_u64(&Slots->worker_generation);
-	int			was_rank = rank;
-	int			was = colleagues;
+	uint64 generation = pg_atomic_read_u64(&Slots->worker_generation);
+	int was_rank = rank;
+	int was = colleagues;
 
 	if (generation != worker_generation)
 	{
@@ -180,7 +181,7 @@ bool
 unit_stale(void)
 {
 	return unit_share_changed() || role_changed || units_version != registry_version() ||
-		units_generation != slot_registry_generation();
+		   units_generation != slot_registry_generation();
 }
 
 /*
@@ -193,12 +194,12 @@ unit_load(void)
 {
 	MemoryContext fresh;
 	MemoryContext old;
-	List	   *managers;
-	List	   *before = Units;
-	HTAB	   *known;
-	int			next = 0;
-	int			lanes = 0;
-	ListCell   *lc;
+	List *managers;
+	List *before = Units;
+	HTAB *known;
+	int next = 0;
+	int lanes = 0;
+	ListCell *lc;
 
 	/*
 	 * The generation tells of a commit at once, the version when its
@@ -236,7 +237,7 @@ unit_load(void)
 		lanes = Max(lanes, pm->lanes);
 		for (int lane = 0; lane < pm->lanes; lane++)
 		{
-			Unit	   *unit;
+			Unit *unit;
 
 			if ((pm->id + lane) % colleagues != rank)
 				continue;
@@ -268,7 +269,8 @@ unit_may_have_moved(Watch *watch, bool all)
 		return true;
 	if (watch->slot.slot == NULL)
 		return false;
-	return !slot_log_valid(&watch->slot) || pg_atomic_read_u64(&watch->slot.slot->wakes) != watch->wakes;
+	return !slot_log_valid(&watch->slot) ||
+		   pg_atomic_read_u64(&watch->slot.slot->wakes) != watch->wakes;
 }
 
 /*
@@ -278,8 +280,8 @@ unit_may_have_moved(Watch *watch, bool all)
 static bool
 unit_look_at(Watch *watch, bool ask)
 {
-	Relation	sequence;
-	int64		last;
+	Relation sequence;
+	int64 last;
 
 	if (!watch->watching)
 		unit_begin_watch(watch);
@@ -325,16 +327,16 @@ unit_look(void)
 	static TimestampTz looked_at = 0;
 	static TimestampTz asked_at = 0;
 	TimestampTz now = GetCurrentTimestamp();
-	bool		all = unit_time_again(&looked_at, now, guc_poll_interval);
-	bool		ask = all && unit_time_again(&asked_at, now, UNIT_ASK);
-	bool		begun = false;
-	ListCell   *lc;
+	bool all = unit_time_again(&looked_at, now, guc_poll_interval);
+	bool ask = all && unit_time_again(&asked_at, now, UNIT_ASK);
+	bool begun = false;
+	ListCell *lc;
 
 	incomplete = false;
 	foreach(lc, watches)
 	{
-		Watch	   *watch = lfirst(lc);
-		ListCell   *lc2;
+		Watch *watch = lfirst(lc);
+		ListCell *lc2;
 
 		if (!unit_may_have_moved(watch, all))
 			continue;
@@ -345,7 +347,7 @@ unit_look(void)
 			continue;
 		foreach(lc2, watch->follows)
 		{
-			Follow	   *follow = lfirst(lc2);
+			Follow *follow = lfirst(lc2);
 
 			follow->moved = true;
 			follow->unit->dirty = true;
@@ -362,7 +364,7 @@ unit_look(void)
 bool
 unit_moved(Unit *unit, Bitmapset **logs)
 {
-	int			count = list_length(unit->pm->logs);
+	int count = list_length(unit->pm->logs);
 
 	*logs = NULL;
 	if (unit->all || count <= UNIT_FEW)
@@ -379,7 +381,7 @@ unit_moved(Unit *unit, Bitmapset **logs)
 void
 unit_looked(Unit *unit, bool all, const Bitmapset *logs, const Bitmapset *rest)
 {
-	int			which = -1;
+	int which = -1;
 
 	if (all)
 	{

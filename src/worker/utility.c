@@ -14,36 +14,37 @@
  */
 #include "pm.h"
 
+#include <signal.h>
+
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "nodes/parsenodes.h"
-#include "manager/owner.h"
-#include "shmem/slot.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
-#include "worker/utility.h"
 #include "utils/acl.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
-#include "shmem/wakeup.h"
 
-#include <signal.h>
+#include "manager/owner.h"
+#include "shmem/slot.h"
+#include "shmem/wakeup.h"
+#include "worker/utility.h"
 
 /* How long workers have to finish their batch, and to go at all, in ms. */
-#define UTILITY_ASK_FOR		1000
-#define UTILITY_WAIT_FOR	10000
+#define UTILITY_ASK_FOR	 1000
+#define UTILITY_WAIT_FOR 10000
 
 static ProcessUtility_hook_type prev_process_utility;
-static bool holding = false;	/* this transaction holds workers out of a database */
+static bool holding = false; /* this transaction holds workers out of a database */
 
 static bool
 utility_may_create(void)
 {
-	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
-	bool		may = superuser();
+	HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	bool may = superuser();
 
 	if (HeapTupleIsValid(tuple))
 	{
@@ -59,15 +60,15 @@ utility_may_create(void)
 static Oid
 utility_database(const char *name, bool copy)
 {
-	Oid			database = name ? get_database_oid(name, true) : InvalidOid;
-	bool		may;
+	Oid database = name ? get_database_oid(name, true) : InvalidOid;
+	bool may;
 
 	if (!OidIsValid(database))
 		return InvalidOid;
 	may = compat_database_ownercheck(database, GetUserId());
 	if (copy)
 	{
-		HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+		HeapTuple tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
 
 		if (HeapTupleIsValid(tuple))
 		{
@@ -82,11 +83,11 @@ utility_database(const char *name, bool copy)
 static char *
 utility_option(List *options, const char *name)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, options)
 	{
-		DefElem    *option = lfirst(lc);
+		DefElem *option = lfirst(lc);
 
 		if (strcmp(option->defname, name) == 0 && option->arg != NULL)
 			return defGetString(option);
@@ -113,7 +114,9 @@ utility_wanted(Node *statement)
 				return InvalidOid;
 			return utility_database(((AlterDatabaseStmt *) statement)->dbname, false);
 		case T_CreatedbStmt:
-			return utility_database(utility_option(((CreatedbStmt *) statement)->options, "template"), true);
+			return utility_database(utility_option(((CreatedbStmt *) statement)->options,
+												   "template"),
+									true);
 		default:
 			return InvalidOid;
 	}
@@ -126,7 +129,7 @@ utility_wanted(Node *statement)
 static Oid
 utility_exclusive(Node *statement)
 {
-	Oid			database = utility_wanted(statement);
+	Oid database = utility_wanted(statement);
 
 	if (database == MyDatabaseId && (MyWorkerSlot != NULL || !IsA(statement, CreatedbStmt)))
 		return InvalidOid;
@@ -141,7 +144,7 @@ utility_exclusive(Node *statement)
 static bool
 utility_ask(Oid database, bool insist)
 {
-	bool		there = false;
+	bool there = false;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	for (int i = 0; i < Slots->nworkers; i++)
@@ -165,7 +168,7 @@ utility_hold_out(Oid database)
 {
 	TimestampTz began = GetCurrentTimestamp();
 	DatabaseSlot *slot;
-	bool		insisted = false;
+	bool insisted = false;
 
 	holding = true;
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
@@ -183,7 +186,8 @@ utility_hold_out(Oid database)
 		/* The command itself then says who is in the way. */
 		if (TimestampDifferenceExceeds(began, now, UTILITY_WAIT_FOR))
 			break;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
+						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -196,7 +200,8 @@ utility_hold_out(Oid database)
 static void
 utility_xact_callback(XactEvent event, void *arg)
 {
-	if (!holding || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
+	if (!holding ||
+		(event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
 		return;
 	holding = false;
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
@@ -222,8 +227,8 @@ utility_note(Node *statement)
 {
 	if (IsA(statement, DropStmt))
 	{
-		DropStmt   *drop = (DropStmt *) statement;
-		ListCell   *lc;
+		DropStmt *drop = (DropStmt *) statement;
+		ListCell *lc;
 
 		if (drop->removeType != OBJECT_EXTENSION)
 			return;
@@ -241,10 +246,10 @@ utility_note(Node *statement)
 
 static void
 utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-				ProcessUtilityContext context, ParamListInfo params,
-				QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+				ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+				DestReceiver *dest, QueryCompletion *completion)
 {
-	Oid			database = utility_exclusive(pstmt->utilityStmt);
+	Oid database = utility_exclusive(pstmt->utilityStmt);
 	ReassignOwnedStmt *reassign = NULL;
 
 	/* What is in a plan may be gone when the command has run. */
@@ -256,9 +261,11 @@ utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	if (OidIsValid(database))
 		utility_hold_out(database);
 	if (prev_process_utility)
-		prev_process_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+		prev_process_utility(pstmt, query, read_only_tree, context, params, environment, dest,
+							 completion);
 	else
-		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest,
+								completion);
 	if (reassign != NULL)
 		owner_reassigned(reassign);
 }

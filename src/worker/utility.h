@@ -7,4 +7,4 @@
 
 extern void utility_install_hook(void);
 
-#endif							/* PM_UTILITY_H */
+#endif /* PM_UTILITY_H */

@@ -13,9 +13,6 @@
 #include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
-#include "worker/worker.h"
-#include "base/exec.h"
-#include "base/guc.h"
 #include "libpq/pqsignal.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
@@ -27,6 +24,10 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
+
+#include "base/exec.h"
+#include "base/guc.h"
+#include "worker/worker.h"
 
 static uint32 wakes_seen = 0;
 
@@ -121,11 +122,11 @@ worker_transaction(void)
 bool
 worker_extension(void)
 {
-	static Oid	extension = InvalidOid;
-	Oid			oid = get_extension_oid("pm", true);
-	ExecScope	scope;
-	char	   *installed;
-	bool		same;
+	static Oid extension = InvalidOid;
+	Oid oid = get_extension_oid("pm", true);
+	ExecScope scope;
+	char *installed;
+	bool same;
 
 	if (!OidIsValid(oid) || (OidIsValid(extension) && oid != extension) ||
 		!OidIsValid(exec_catalog_relid("process_manager")))
@@ -133,15 +134,19 @@ worker_extension(void)
 	extension = oid;
 
 	exec_begin_owner(&scope);
-	exec_command("SELECT extversion FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'pm'");
-	/* It may have been dropped since: the cache above can be older (18), the query's snapshot is younger. */
+	exec_command(
+		"SELECT extversion FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'pm'");
+	/* It may have been dropped since: the cache above can be older (18), the query's snapshot is
+	 * younger. */
 	installed = SPI_processed > 0 ? exec_text(0, 1) : NULL;
 	same = installed != NULL && strcmp(installed, PM_VERSION) == 0;
 	if (installed != NULL && !same)
-		ereport(LOG,
-				(errmsg("pm does not run in database \"%s\": its version is %s, the library's is %s",
-						get_database_name(MyDatabaseId), installed, PM_VERSION),
-				 errhint("Run ALTER EXTENSION pm UPDATE, or restart the server with the new library.")));
+		ereport(
+			LOG,
+			(errmsg("pm does not run in database \"%s\": its version is %s, the library's is %s",
+					get_database_name(MyDatabaseId), installed, PM_VERSION),
+			 errhint(
+				 "Run ALTER EXTENSION pm UPDATE, or restart the server with the new library.")));
 	exec_end(&scope);
 	return same;
 }
@@ -152,13 +157,13 @@ worker_extension(void)
 bool
 worker_can_connect(Oid role)
 {
-	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
-	bool		can;
+	HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool can;
 
 	if (!HeapTupleIsValid(tuple))
 		return false;
 	can = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin &&
-		compat_database_aclcheck(MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK;
+		  compat_database_aclcheck(MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK;
 	ReleaseSysCache(tuple);
 	return can;
 }
@@ -186,8 +191,8 @@ worker_begin_round(void)
 static bool
 worker_woken(List *workers)
 {
-	ListCell   *lc;
-	pid_t		pid;
+	ListCell *lc;
+	pid_t pid;
 
 	if (pg_atomic_read_u32(&MyWorkerSlot->wakes) != wakes_seen || ConfigReloadPending)
 		return true;
@@ -224,13 +229,14 @@ worker_start(List **workers, WorkerKind kind, Oid database, Oid role, int collea
 	StartedWorker *member;
 	MemoryContext old;
 	BackgroundWorkerHandle *handle;
-	uint32		generation;
-	int			slot;
+	uint32 generation;
+	int slot;
 
 	slot = slot_claim(kind, database, role, colleagues, &generation);
 	if (slot < 0)
 		return slot == SLOT_SHARE_TAKEN ? WORKER_START_SHARE_TAKEN :
-			slot == SLOT_ROLE_FULL ? WORKER_START_ROLE_FULL : WORKER_START_NO_PLACE;
+			   slot == SLOT_ROLE_FULL	? WORKER_START_ROLE_FULL :
+										  WORKER_START_NO_PLACE;
 
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -272,8 +278,8 @@ worker_start(List **workers, WorkerKind kind, Oid database, Oid role, int collea
 int
 worker_count(List *workers, Oid role)
 {
-	ListCell   *lc;
-	int			count = 0;
+	ListCell *lc;
+	int count = 0;
 
 	foreach(lc, workers)
 		if (((StartedWorker *) lfirst(lc))->role == role)
@@ -288,12 +294,12 @@ worker_count(List *workers, Oid role)
 StartedWorker *
 worker_gone(List **workers)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, *workers)
 	{
 		StartedWorker *member = lfirst(lc);
-		pid_t		pid;
+		pid_t pid;
 
 		if (GetBackgroundWorkerPid(member->handle, &pid) != BGWH_STOPPED)
 			continue;

@@ -7,15 +7,16 @@
 
 #include "nodes/pg_list.h"
 #include "postmaster/bgworker.h"
+
 #include "shmem/slot.h"
 
 /* A worker that this process has started. */
 typedef struct StartedWorker
 {
-	int			slot;
-	uint32		generation;
-	Oid			database;
-	Oid			role;
+	int slot;
+	uint32 generation;
+	Oid database;
+	Oid role;
 	TimestampTz started_at;
 	BackgroundWorkerHandle *handle;
 } StartedWorker;
@@ -23,10 +24,10 @@ typedef struct StartedWorker
 typedef enum WorkerStart
 {
 	WORKER_START_STARTED,
-	WORKER_START_NO_PLACE,				/* pm.max_workers are at work */
-	WORKER_START_SHARE_TAKEN,			/* the role has all that it may have in this database */
-	WORKER_START_ROLE_FULL,				/* or in all of them together */
-	WORKER_START_NO_SLOT				/* max_worker_processes are taken */
+	WORKER_START_NO_PLACE,	  /* pm.max_workers are at work */
+	WORKER_START_SHARE_TAKEN, /* the role has all that it may have in this database */
+	WORKER_START_ROLE_FULL,	  /* or in all of them together */
+	WORKER_START_NO_SLOT	  /* max_worker_processes are taken */
 } WorkerStart;
 
 extern void worker_begin(void);
@@ -40,8 +41,9 @@ extern bool worker_gave_way(StartedWorker *member);
 extern bool worker_lost(StartedWorker *member);
 extern void worker_begin_round(void);
 extern void worker_nap(long ms, List *workers);
-extern WorkerStart worker_start(List **workers, WorkerKind kind, Oid database, Oid role, int colleagues);
-extern int	worker_count(List *workers, Oid role);
+extern WorkerStart worker_start(List **workers, WorkerKind kind, Oid database, Oid role,
+								int colleagues);
+extern int worker_count(List *workers, Oid role);
 extern StartedWorker *worker_gone(List **workers);
 
-#endif							/* PM_WORKER_H */
+#endif /* PM_WORKER_H */
