@@ -9,7 +9,9 @@
 #   make check-majors [MAJORS="17 18"]   the suites on other major versions, in chroots, as root
 #   make check-assert                the suites on a server built with assertions
 #   make check-valgrind              the regress suite on such a server, under valgrind
-#   make lint                        clang-tidy and cppcheck
+#   make lint [FILES="src/log/log.c"]    the rules of the house, clang-tidy and cppcheck
+#   make lint-house                  only the former: floors, circles, lengths, format, commit subjects; seconds
+#   make format [FILES=...]          clang-format over the C files, in place
 #   make bench [QUICK=1] [ROUNDS=n]  the benchmark, into bench/results
 #       ONLY="dispatch idle"         only these sections
 #   make demo [KEEP=1] [EVENTS=FILE] the demonstration
@@ -58,7 +60,7 @@ PG_CONFIG ?= pg_config
 
 # ---- targets of our own need no PostgreSQL yet, so PGXS is read only for others
 
-OWN_TARGETS = check check-majors check-assert check-valgrind lint check-regress check-isolation check-tap check-pgtap soak bench demo dev
+OWN_TARGETS = check check-majors check-assert check-valgrind lint lint-house format check-regress check-isolation check-tap check-pgtap soak bench demo dev
 GOALS = $(or $(MAKECMDGOALS),all)
 
 ifneq ($(filter-out $(OWN_TARGETS),$(GOALS)),)
@@ -109,7 +111,13 @@ check-valgrind:
 	@TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/harness/assert.sh valgrind regress
 
 lint:
-	@bash test/harness/lint.sh
+	@bash test/harness/lint.sh $(FILES)
+
+lint-house:
+	@perl test/harness/house.pl
+
+format:
+	@find $(or $(FILES),src examples bench) -name '*.[ch]' -print0 | xargs -0 clang-format -i
 
 # The long form of every test that has one, which is to say that it looks at PM_SOAK, one after the other. SOAK is for how
 # long those go on that go by the clock.

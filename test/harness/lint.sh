@@ -1,16 +1,23 @@
 #!/usr/bin/env bash
-# lint.sh [FILE...]: clang-tidy and cppcheck over the C sources (all of them, or these). Any finding is a failure; the last
-# line says how many.
+# lint.sh [FILE...]: the rules of the house, then clang-tidy and cppcheck over the C sources (all of them, or these).
+# Any finding is a failure; the last line says how many.
+#
+#   PM_LINT_JOBS=2    files at a time (default: as many as there are processors)
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
-pm_ensure_packages clang-tidy cppcheck
+pm_ensure_packages clang-format clang-tidy cppcheck perl
 cd "$PM_ROOT"
 files=("$@")
 [ ${#files[@]} -gt 0 ] || files=(src/*.c src/*/*.c)
+jobs=${PM_LINT_JOBS:-$(nproc)}
 server=$("$PG_CONFIG" --includedir-server)
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
+
+house=0
+bash test/harness/house_test.sh || house=1
+perl test/harness/house.pl || house=1
 
 # Left out is what PostgreSQL's own headers and habits would set off everywhere.
 checks='-*,clang-analyzer-*,bugprone-*,performance-*,portability-*,misc-redundant-expression,misc-static-assert'
@@ -20,12 +27,21 @@ checks+=',-bugprone-implicit-widening-of-multiplication-result'
 # Branches that do the same for different reasons, each with its comment.
 checks+=',-bugprone-branch-clone'
 
-# shellcheck disable=SC2046
-clang-tidy --quiet --checks="$checks" "${files[@]}" -- -std=gnu99 -Isrc -isystem "$server" \
-	$("$PG_CONFIG" --cppflags) -DUSE_ASSERT_CHECKING 2>/dev/null | tee "$out" || true
-cppcheck -q --std=c99 --enable=warning,performance,portability --max-configs=1 -Isrc -I"$server" \
+# One file a process, so that the processors share them out. What is found in a file comes in one piece.
+flags="-std=gnu99 -Isrc -isystem $server $("$PG_CONFIG" --cppflags) -DUSE_ASSERT_CHECKING"
+tidy() {
+	local found
+	# shellcheck disable=SC2086
+	found=$(clang-tidy --quiet --checks="$checks" "$1" -- $flags 2>/dev/null) || true
+	[ -z "$found" ] || printf '%s\n' "$found"
+}
+export checks flags
+export -f tidy
+# shellcheck disable=SC2016
+printf '%s\0' "${files[@]}" | xargs -0 -n 1 -P "$jobs" bash -c 'tidy "$1"' tidy | tee "$out" || true
+cppcheck -q -j "$jobs" --std=c99 --enable=warning,performance,portability --max-configs=1 -Isrc -I"$server" \
 	-D__GNUC__=12 -D__x86_64__ -D__STDC_VERSION__=199901L --suppress="*:$server/*" "${files[@]}" 2>&1 | tee -a "$out" || true
 
 findings=$(grep -cE '(warning|error|portability|performance): ' "$out" || true)
-pm_say "${#files[@]} files, $findings findings"
-[ "$findings" -eq 0 ]
+pm_say "${#files[@]} files, $findings findings of clang-tidy and cppcheck"
+[ "$findings" -eq 0 ] && [ "$house" -eq 0 ]
