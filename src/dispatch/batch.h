@@ -10,6 +10,7 @@
 #include "dispatch/reading.h"
 #include "log/log_trouble.h"
 #include "manager/cursor.h"
+#include "manager/lane.h"
 
 /* This many logs a batch keeps locked; of more, each only while it is looked at. */
 #define BATCH_LOCKS 64

@@ -83,9 +83,9 @@ batch_log_begin(Batch *batch, BatchLog *b)
 			batch_log_leave(batch, b);
 		return;
 	}
-	foreach(lc, batch->pm->repartitions)
+	foreach(lc, batch->pm->former_lanes)
 	{
-		Repartition *past = lfirst(lc);
+		FormerLane *past = lfirst(lc);
 
 		if (past->position > b->cursor->position && strcmp(past->log, b->log->name) == 0)
 			b->repartitions = lappend(b->repartitions, past);

@@ -17,6 +17,7 @@
 #include "manager/advice.h"
 #include "manager/cursor.h"
 #include "manager/handler.h"
+#include "manager/lane.h"
 #include "manager/park.h"
 #include "manager/timer.h"
 
@@ -215,8 +216,10 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 	const char *hint = blame_hint(pm, error, !what->outside);
 	TimestampTz look_at = 0;
 	LaneState state;
-	List *cursors = cursor_read(pm, what->lane, &state);
+	List *cursors;
 
+	lane_state(pm, what->lane, &state);
+	cursors = cursor_list(pm, what->lane);
 	if (state.status == LANE_HALTED)
 		return DT_NOEND;
 	if (blame_too_late(pm, cursors, what))

@@ -28,6 +28,8 @@
 #include "dispatch/reading.h"
 #include "log/log.h"
 #include "manager/cursor.h"
+#include "manager/lane.h"
+#include "manager/manager_lock.h"
 
 PG_FUNCTION_INFO_V1(pm_catch_up);
 
@@ -110,7 +112,7 @@ catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, in
 	if (run->raise || (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !ours))
 		catch_up_raise(error, pm);
 	*settled = false;
-	cursor_state(pm, lane, &state);
+	lane_state(pm, lane, &state);
 	if (blame_nobody(error->sqlerrcode) && (*at_once)++ < CATCH_UP_AT_ONCE)
 	{
 		lane_conflicts(pm->name, lane, 1);
@@ -178,7 +180,7 @@ catch_up_halted(ProcessManager *pm, int lane, bool named)
 {
 	LaneState state;
 
-	cursor_state(pm, lane, &state);
+	lane_state(pm, lane, &state);
 	if (state.status != LANE_HALTED)
 		return false;
 	if (named)
@@ -217,8 +219,8 @@ catch_up_lock(ProcessManager **manager, int lane, bool named)
 {
 	ProcessManager *again = *manager;
 
-	registry_queue(again->id);
-	(void) registry_lock(again->id, lane, false);
+	manager_lock_queue(again->id);
+	(void) manager_lock_unit(again->id, lane, false);
 	if (registry_version() != again->version)
 	{
 		again = catch_up_reload(*manager, lane);

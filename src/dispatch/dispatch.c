@@ -24,6 +24,8 @@
 #include "manager/cursor.h"
 #include "manager/handler.h"
 #include "manager/instance.h"
+#include "manager/lane.h"
+#include "manager/manager_lock.h"
 #include "manager/park.h"
 #include "manager/timer.h"
 #include "shmem/crash.h"
@@ -418,13 +420,13 @@ dispatch_batch(DispatchRequest *request)
 	slot_activity(ACTIVITY_READING);
 
 	result.outcome = DISPATCH_BUSY;
-	if (!registry_lock(request->pm->id, request->lane, !request->wait))
+	if (!manager_lock_unit(request->pm->id, request->lane, !request->wait))
 		return result;
 	result.outcome = DISPATCH_STALE;
 	if (registry_version() != request->pm->version)
 		return result;
 
-	cursor_state(batch.pm, request->lane, &batch.state);
+	lane_state(batch.pm, request->lane, &batch.state);
 	result.outcome = DISPATCH_STOPPED;
 	if (!dispatch_may_run(request, &batch.state, &result))
 		return result;

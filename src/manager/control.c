@@ -20,6 +20,8 @@
 #include "log/log_adopt.h"
 #include "manager/control.h"
 #include "manager/cursor.h"
+#include "manager/lane.h"
+#include "manager/manager_lock.h"
 #include "manager/owner.h"
 #include "manager/park.h"
 #include "manager/register.h"
@@ -41,7 +43,7 @@ control_take(char *name, const char *function)
 	highwater_require_fresh_snapshots(function);
 	exec_require_writable(function);
 	within_refuse(name);
-	return registry_take(name, false);
+	return manager_lock(name, false);
 }
 
 static void
@@ -174,7 +176,7 @@ control_unfollow(ProcessManager *pm, const char *log)
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
 		/* What it failed at is not its business any more. */
-		cursor_state(pm, lane, &state);
+		lane_state(pm, lane, &state);
 		if (state.log != NULL && strcmp(state.log, log) == 0)
 			lane_clear(pm->name, lane);
 	}
@@ -262,20 +264,19 @@ static void
 control_seek_kept(ProcessManager *pm, const char *log, int64 after, bool reset)
 {
 	ControlKept kept = control_kept(pm->name);
-	LaneState state;
 	bool back = false;
 	ListCell *lc;
 
 	if (kept.instances + kept.timers + kept.parked == 0)
 		return;
 	for (int lane = 0; lane < pm->lanes; lane++)
-		foreach(lc, cursor_read(pm, lane, &state))
+		foreach(lc, cursor_list(pm, lane))
 			if (strcmp(((Cursor *) lfirst(lc))->log, log) == 0 &&
 				((Cursor *) lfirst(lc))->position > after)
 				back = true;
-	foreach(lc, pm->repartitions)
-		if (strcmp(((Repartition *) lfirst(lc))->log, log) == 0 &&
-			((Repartition *) lfirst(lc))->position > after)
+	foreach(lc, pm->former_lanes)
+		if (strcmp(((FormerLane *) lfirst(lc))->log, log) == 0 &&
+			((FormerLane *) lfirst(lc))->position > after)
 			back = true;
 	if (reset)
 	{
@@ -346,7 +347,7 @@ pm_seek(PG_FUNCTION_ARGS)
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
 		/* It does not have to be handled any more, or is to be handled afresh. */
-		cursor_state(pm, lane, &state);
+		lane_state(pm, lane, &state);
 		if ((state.log != NULL && strcmp(state.log, log->name) == 0) ||
 			(state.log == NULL && state.position != 0 && PG_GETARG_BOOL(3)))
 			lane_clear(pm->name, lane);

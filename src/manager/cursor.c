@@ -20,7 +20,6 @@
 #include "base/row_tid.h"
 #include "base/scan.h"
 #include "manager/cursor.h"
-#include "manager/head.h"
 #include "shmem/wakeup.h"
 
 /* The rate is a moving average over about this many seconds. */
@@ -198,34 +197,6 @@ cursor_list(ProcessManager *pm, int lane)
 		}
 	scan_end(&scan);
 	return cursors;
-}
-
-/*
- * The state of a unit.
- */
-void
-cursor_state(ProcessManager *pm, int lane, LaneState *state)
-{
-	memset(state, 0, sizeof(*state));
-	state->parked_due = state->timer_due = DT_NOEND;
-	lane_read(pm->name, lane, state);
-
-	state->has_parked = head_parked(pm->name, lane);
-	/* Asked only where there may be one: every batch comes here. */
-	if (state->has_parked)
-		state->parked_due = head_retry(pm->name, lane);
-	if (pm->kind == HANDLER_INSTANCE)
-		state->timer_due = head_timer(pm->name, lane);
-}
-
-/*
- * Both.
- */
-List *
-cursor_read(ProcessManager *pm, int lane, LaneState *state)
-{
-	cursor_state(pm, lane, state);
-	return cursor_list(pm, lane);
 }
 
 /*

@@ -7,7 +7,6 @@
 
 #include "nodes/bitmapset.h"
 
-#include "manager/lane.h"
 #include "manager/registry.h"
 
 typedef struct Cursor
@@ -20,10 +19,8 @@ typedef struct Cursor
 	int parked; /* parked events of this log that a batch has handled */
 } Cursor;
 
-extern void cursor_state(ProcessManager *pm, int lane, LaneState *state);
 extern List *cursor_list(ProcessManager *pm, int lane);
 extern List *cursor_list_some(ProcessManager *pm, int lane, const Bitmapset *logs);
-extern List *cursor_read(ProcessManager *pm, int lane, LaneState *state);
 extern void cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 position, int handled);
 extern void cursor_count(ProcessManager *pm, int lane, Cursor *cursor);
 extern bool cursor_level(ProcessManager *pm);

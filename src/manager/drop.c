@@ -23,6 +23,7 @@
 #include "log/highwater.h"
 #include "log/log.h"
 #include "manager/control.h"
+#include "manager/manager_lock.h"
 #include "manager/owner.h"
 #include "shmem/wakeup.h"
 
@@ -127,7 +128,7 @@ drop_log(const char *log, Oid relid, bool cascades)
 		int64 parked;
 
 		within_refuse(lfirst(lc));
-		pm = registry_seize(lfirst(lc));
+		pm = manager_lock_unchecked(lfirst(lc));
 		if (pm == NULL)
 			continue;
 		if (!cascades)
@@ -152,7 +153,7 @@ drop_manager(Dropped *dropped)
 	ProcessManager *pm;
 
 	within_refuse(dropped->name);
-	pm = registry_seize(dropped->name);
+	pm = manager_lock_unchecked(dropped->name);
 	if (pm == NULL)
 		return;
 	if (!dropped->itself)

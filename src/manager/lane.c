@@ -85,9 +85,9 @@ typedef struct LaneChange
 } LaneChange;
 
 /*
- * The state of a lane.
+ * What the lane's row says of its state.
  */
-void
+static void
 lane_read(const char *manager, int lane, LaneState *state)
 {
 	LaneRow row;
@@ -119,6 +119,24 @@ lane_read(const char *manager, int lane, LaneState *state)
 		state->since = DatumGetTimestampTz(scan->values[LANE_SINCE - 1]);
 	}
 	lane_row_close(&row);
+}
+
+/*
+ * The state of a unit, and when its parked events and timers are due.
+ */
+void
+lane_state(ProcessManager *pm, int lane, LaneState *state)
+{
+	memset(state, 0, sizeof(*state));
+	state->parked_due = state->timer_due = DT_NOEND;
+	lane_read(pm->name, lane, state);
+
+	state->has_parked = head_parked(pm->name, lane);
+	/* Asked only where there may be one: every batch comes here. */
+	if (state->has_parked)
+		state->parked_due = head_retry(pm->name, lane);
+	if (pm->kind == HANDLER_INSTANCE)
+		state->timer_due = head_timer(pm->name, lane);
 }
 
 /*

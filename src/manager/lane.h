@@ -27,7 +27,7 @@ typedef enum LaneStatus
 	LANE_WAITING
 } LaneStatus;
 
-/* As cursor_read() finds it. */
+/* As lane_state() finds it. */
 typedef struct LaneState
 {
 	LaneStatus status;
@@ -45,7 +45,7 @@ typedef struct LaneState
 	TimestampTz timer_due;	/* the next timer of instances, DT_NOEND: none */
 } LaneState;
 
-extern void lane_read(const char *manager, int lane, LaneState *state);
+extern void lane_state(ProcessManager *pm, int lane, LaneState *state);
 extern void lane_touch(const char *manager, int lane);
 extern TimestampTz lane_retry_at(ProcessManager *pm, int attempts);
 extern bool lane_is_due(TimestampTz at, TimestampTz now);

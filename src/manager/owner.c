@@ -51,6 +51,7 @@
 #include "log/highwater.h"
 #include "log/log.h"
 #include "manager/handler.h"
+#include "manager/manager_lock.h"
 #include "manager/owner.h"
 #include "manager/register.h"
 #include "shmem/wakeup.h"
@@ -294,7 +295,7 @@ pm_set_owner(PG_FUNCTION_ARGS)
 	highwater_require_fresh_snapshots("pm.set_owner");
 	exec_require_writable("pm.set_owner");
 	within_refuse(name);
-	pm = registry_take(name, false);
+	pm = manager_lock(name, false);
 	/* As ALTER ... OWNER TO: of an object of one's own, to a role that one can be. */
 	compat_check_can_set_role(GetUserId(), role);
 	owner_check(pm, role);
@@ -417,7 +418,7 @@ owner_carry_over(List *changes)
 
 		highwater_require_fresh_snapshots("changing the owner of a process manager");
 		within_refuse(change->manager);
-		(void) registry_seize(change->manager);
+		(void) manager_lock_unchecked(change->manager);
 		owner_update(change->manager, change->role,
 					 stops ? OWNER_FUNCTIONS_UNKNOWN : OWNER_FUNCTIONS_STAY);
 		if (stops)

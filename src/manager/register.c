@@ -27,6 +27,8 @@
 #include "manager/control.h"
 #include "manager/cursor.h"
 #include "manager/handler.h"
+#include "manager/lane.h"
+#include "manager/manager_lock.h"
 #include "manager/owner.h"
 #include "manager/park.h"
 #include "manager/register.h"
@@ -388,7 +390,7 @@ register_retry(ProcessManager *pm)
 
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
-		cursor_state(pm, lane, &state);
+		lane_state(pm, lane, &state);
 		if (state.status == LANE_RETRYING || state.status == LANE_PARKING ||
 			state.status == LANE_WAITING)
 			lane_clear(pm->name, lane);
@@ -499,7 +501,7 @@ pm_register(PG_FUNCTION_ARGS)
 
 again:
 	register_await(registry_get(name, true), logs);
-	old = registry_take(name, true);
+	old = manager_lock(name, true);
 	if (old != NULL)
 	{
 		foreach(lc, old->logs)

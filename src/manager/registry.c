@@ -28,17 +28,10 @@
 #include "base/exec.h"
 #include "base/extension.h"
 #include "manager/registry.h"
-#include "manager/repartition.h"
 #include "shmem/slot.h"
 #include "shmem/wakeup.h"
 
 PG_FUNCTION_INFO_V1(pm_registry_before_change);
-
-/* In the place of a lane: the lock that registry_queue() takes. */
-#define REGISTRY_QUEUE 0x7FFF
-
-/* Between two tries to lock a unit, ms. */
-#define REGISTRY_NAP 10
 
 static uint64 version = 1;
 static Oid catalog_relid = InvalidOid;
@@ -146,6 +139,55 @@ registry_set_owner(ProcessManager *pm, Oid registered)
 		pm->found_handler.registered_owner = pm->found_correlate.registered_owner = InvalidOid;
 }
 
+#define REGISTRY_FORMER_LANES                                                                      \
+	"SELECT process_manager, log, lanes, lane, position FROM pm_catalog.former_lane"
+
+/*
+ * Adds what is known of past lanes to process managers that have just been
+ * loaded, all or the one of that name.
+ */
+static void
+registry_load_former_lanes(List *managers, const char *name)
+{
+	static ExecStatement select_all = {NULL, REGISTRY_FORMER_LANES, 0, {0}};
+	static ExecStatement select_by_name = {NULL,
+										   REGISTRY_FORMER_LANES
+										   " WHERE process_manager OPERATOR(pg_catalog.=) $1",
+										   1,
+										   {TEXTOID}};
+	MemoryContext caller = CurrentMemoryContext;
+	ExecScope scope;
+	Datum values[1] = {name ? CStringGetTextDatum(name) : (Datum) 0};
+	bool isnull;
+
+	exec_begin_owner(&scope);
+	exec_statement(name ? &select_by_name : &select_all, values, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		char *manager = exec_text(row, 1);
+		ListCell *lc;
+
+		foreach(lc, managers)
+		{
+			ProcessManager *pm = lfirst(lc);
+			MemoryContext spi;
+			FormerLane *past;
+
+			if (strcmp(pm->name, manager) != 0)
+				continue;
+			spi = MemoryContextSwitchTo(caller);
+			past = palloc(sizeof(FormerLane));
+			past->log = exec_text(row, 2);
+			past->lanes = DatumGetInt32(exec_value(row, 3, &isnull));
+			past->lane = DatumGetInt32(exec_value(row, 4, &isnull));
+			past->position = DatumGetInt64(exec_value(row, 5, &isnull));
+			pm->former_lanes = lappend(pm->former_lanes, past);
+			MemoryContextSwitchTo(spi);
+		}
+	}
+	exec_end(&scope);
+}
+
 /* The columns that registry_select() takes apart. */
 #define REGISTRY_SELECT                                                                                 \
 	"SELECT p.id, p.name, p.owner, p.owner_name::pg_catalog.text, p.handler, p.handler_kind, p.types, " \
@@ -234,7 +276,7 @@ registry_select(Oid owner, const char *name)
 		MemoryContextSwitchTo(spi);
 	}
 	exec_end(&scope);
-	repartition_load(result, name);
+	registry_load_former_lanes(result, name);
 	return result;
 }
 
@@ -280,156 +322,6 @@ registry_require_owner(ProcessManager *pm)
 	if (!OidIsValid(pm->owner) ? !superuser() : !has_privs_of_role(GetUserId(), pm->owner))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("must be owner of process manager \"%s\"", pm->name)));
-}
-
-/*
- * Locks a unit until the end of the transaction.  With nowait, false when
- * somebody else has it.
- */
-bool
-registry_lock(int id, int lane, bool nowait)
-{
-	LOCKTAG tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, exec_catalog_relid("process_manager"), (Oid) id,
-					   (uint16) lane);
-	if (LockAcquire(&tag, ExclusiveLock, false, nowait) == LOCKACQUIRE_NOT_AVAIL)
-		return false;
-	/* What the last holder committed is to be seen. */
-	AcceptInvalidationMessages();
-	return true;
-}
-
-/*
- * Gives the lock back, once.
- */
-static void
-registry_unlock(int id, int lane)
-{
-	LOCKTAG tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, exec_catalog_relid("process_manager"), (Oid) id,
-					   (uint16) lane);
-	(void) LockRelease(&tag, ExclusiveLock, false);
-}
-
-/*
- * Waits for a unit's lock, until a time.
- */
-static bool
-registry_await(int id, int lane, TimestampTz until)
-{
-	while (!registry_lock(id, lane, until != DT_NOEND))
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (GetCurrentTimestamp() >= until)
-			return false;
-		pg_usleep(REGISTRY_NAP * 1000L);
-	}
-	return true;
-}
-
-/*
- * To be held by whoever is to wait for one unit while it holds another, so that
- * no two do that in different orders.
- */
-void
-registry_queue(int id)
-{
-	(void) registry_lock(id, REGISTRY_QUEUE, false);
-}
-
-/*
- * Locks all units.  With a time to give up, false when it has come, and then
- * none is locked.  First those that are free, so that no batch of them begins
- * any more: then only what runs already is waited for, not one batch of each.
- */
-static bool
-registry_lock_units(ProcessManager *pm, TimestampTz until)
-{
-	bool *locked = palloc0(sizeof(bool) * pm->lanes);
-	bool all = true;
-
-	if (!registry_await(pm->id, REGISTRY_QUEUE, until))
-		return false;
-	for (int lane = 0; lane < pm->lanes; lane++)
-		locked[lane] = registry_lock(pm->id, lane, true);
-	for (int lane = 0; lane < pm->lanes && all; lane++)
-		if (!locked[lane])
-			all = locked[lane] = registry_await(pm->id, lane, until);
-	for (int lane = 0; lane < pm->lanes && !all; lane++)
-		if (locked[lane])
-			registry_unlock(pm->id, lane);
-	if (!all)
-		registry_unlock(pm->id, REGISTRY_QUEUE);
-	pfree(locked);
-	return all;
-}
-
-/*
- * A process manager with all its units locked, which waits for batches that
- * run, until a time: *taken is false then.  While we wait, it can be changed,
- * or another one can take its name: what counts is what is there once the locks
- * are held.
- */
-static ProcessManager *
-registry_lock_all(const char *name, bool missing_ok, bool require_owner, TimestampTz until,
-				  bool *taken)
-{
-	ProcessManager *pm = registry_get(name, missing_ok);
-
-	*taken = true;
-	while (pm != NULL)
-	{
-		ProcessManager *before = pm;
-
-		if (require_owner)
-			registry_require_owner(pm);
-		*taken = registry_lock_units(pm, until);
-		if (!*taken)
-			return pm;
-		pm = registry_get(name, missing_ok);
-		if (pm != NULL && pm->id == before->id && pm->lanes == before->lanes)
-		{
-			if (require_owner)
-				registry_require_owner(pm);
-			break;
-		}
-	}
-	return pm;
-}
-
-/*
- * One that the caller may change.
- */
-ProcessManager *
-registry_take(const char *name, bool missing_ok)
-{
-	bool taken;
-
-	return registry_lock_all(name, missing_ok, true, DT_NOEND, &taken);
-}
-
-/*
- * The same for a caller who has not asked for it by name: gives up at a time,
- * with *taken false, while somebody has one of its units.
- */
-ProcessManager *
-registry_try_take(const char *name, TimestampTz until, bool *taken)
-{
-	return registry_lock_all(name, true, true, until, taken);
-}
-
-/*
- * One that changes with what the caller does to an object of the server; NULL
- * if there is none.
- */
-ProcessManager *
-registry_seize(const char *name)
-{
-	bool taken;
-
-	return registry_lock_all(name, true, false, DT_NOEND, &taken);
 }
 
 /*

@@ -16,16 +16,16 @@ typedef enum HandlerKind
 } HandlerKind;
 
 /*
- * When the lanes were so many, this one of them had got past a log up to there
- * (repartition.c).
+ * When the process manager had this number of lanes, this one of them had
+ * handled a log up to this position (repartition.c).
  */
-typedef struct Repartition
+typedef struct FormerLane
 {
 	char *log;
 	int lanes;
 	int lane;
 	int64 position;
-} Repartition;
+} FormerLane;
 
 /*
  * A function that was found by its signature, and when (handler.c).
@@ -59,7 +59,7 @@ typedef struct ProcessManager
 	bool paused;
 	bool at_home;		/* registered in this database of this cluster */
 	List *logs;			/* names of the logs followed */
-	List *repartitions; /* of Repartition */
+	List *former_lanes; /* of FormerLane */
 	uint64 version;		/* registry_version() when this was read */
 } ProcessManager;
 
@@ -73,10 +73,5 @@ extern void registry_changed(void);
 extern List *registry_load(Oid owner);
 extern ProcessManager *registry_get(const char *name, bool missing_ok);
 extern void registry_require_owner(ProcessManager *pm);
-extern bool registry_lock(int id, int lane, bool nowait);
-extern void registry_queue(int id);
-extern ProcessManager *registry_seize(const char *name);
-extern ProcessManager *registry_take(const char *name, bool missing_ok);
-extern ProcessManager *registry_try_take(const char *name, TimestampTz until, bool *taken);
 
 #endif /* PM_REGISTRY_H */

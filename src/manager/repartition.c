@@ -28,55 +28,6 @@
 #include "manager/lane.h"
 #include "manager/repartition.h"
 
-#define REPARTITION_SELECT                                                                         \
-	"SELECT process_manager, log, lanes, lane, position FROM pm_catalog.former_lane"
-
-/*
- * Adds what is known of past lanes to process managers that have just been
- * loaded, all or the one of that name.
- */
-void
-repartition_load(List *managers, const char *name)
-{
-	static ExecStatement select_all = {NULL, REPARTITION_SELECT, 0, {0}};
-	static ExecStatement select_by_name = {NULL,
-										   REPARTITION_SELECT
-										   " WHERE process_manager OPERATOR(pg_catalog.=) $1",
-										   1,
-										   {TEXTOID}};
-	MemoryContext caller = CurrentMemoryContext;
-	ExecScope scope;
-	Datum values[1] = {name ? CStringGetTextDatum(name) : (Datum) 0};
-	bool isnull;
-
-	exec_begin_owner(&scope);
-	exec_statement(name ? &select_by_name : &select_all, values, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		char *manager = exec_text(row, 1);
-		ListCell *lc;
-
-		foreach(lc, managers)
-		{
-			ProcessManager *pm = lfirst(lc);
-			MemoryContext spi;
-			Repartition *past;
-
-			if (strcmp(pm->name, manager) != 0)
-				continue;
-			spi = MemoryContextSwitchTo(caller);
-			past = palloc(sizeof(Repartition));
-			past->log = exec_text(row, 2);
-			past->lanes = DatumGetInt32(exec_value(row, 3, &isnull));
-			past->lane = DatumGetInt32(exec_value(row, 4, &isnull));
-			past->position = DatumGetInt64(exec_value(row, 5, &isnull));
-			pm->repartitions = lappend(pm->repartitions, past);
-			MemoryContextSwitchTo(spi);
-		}
-	}
-	exec_end(&scope);
-}
-
 /*
  * Has a lane of the past got past the event of a key with this hash?
  */
@@ -87,7 +38,7 @@ repartition_handled(List *repartitions, uint32 hash, int64 position)
 
 	foreach(lc, repartitions)
 	{
-		Repartition *past = lfirst(lc);
+		FormerLane *past = lfirst(lc);
 
 		if (position <= past->position && hash % past->lanes == past->lane)
 			return true;
@@ -187,7 +138,7 @@ repartition(ProcessManager *pm, int lanes)
 	{
 		LaneState state;
 
-		cursor_state(pm, lane, &state);
+		lane_state(pm, lane, &state);
 		if (state.status == LANE_HALTED)
 			ereport(
 				ERROR,

@@ -7,7 +7,6 @@
 
 #include "manager/registry.h"
 
-extern void repartition_load(List *managers, const char *name);
 extern bool repartition_handled(List *repartitions, uint32 hash, int64 position);
 extern void repartition(ProcessManager *pm, int lanes);
 extern void repartition_drop_passed(ProcessManager *pm);

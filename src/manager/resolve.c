@@ -19,6 +19,7 @@
 #include "log/highwater.h"
 #include "log/log.h"
 #include "manager/head.h"
+#include "manager/manager_lock.h"
 #include "manager/park.h"
 #include "manager/registry.h"
 #include "manager/resolve.h"
@@ -99,7 +100,7 @@ resolve_find(FunctionCallInfo fcinfo, const char *function)
 	log = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	within_refuse(name);
 	memset(&settle, 0, sizeof(settle));
-	settle.pm = registry_take(name, false);
+	settle.pm = manager_lock(name, false);
 	if (log != NULL)
 	{
 		Oid relid;
@@ -244,7 +245,7 @@ resolve_dead(FunctionCallInfo fcinfo, const char *function, ExecStatement *state
 	highwater_require_fresh_snapshots(function);
 	exec_require_writable(function);
 	within_refuse(name);
-	pm = registry_take(name, false);
+	pm = manager_lock(name, false);
 	exec_begin_owner(&scope);
 	exec_statement(statement, values, NULL);
 	count = DatumGetInt64(exec_value(0, 1, &isnull));

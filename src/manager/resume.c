@@ -19,6 +19,8 @@
 #include "log/log.h"
 #include "log/log_adopt.h"
 #include "manager/cursor.h"
+#include "manager/lane.h"
+#include "manager/manager_lock.h"
 #include "manager/owner.h"
 #include "manager/park.h"
 #include "manager/register.h"
@@ -94,7 +96,7 @@ resume_one(ProcessManager *pm, bool named)
 		 * nor were those that are dead by now.  The row of failures goes on:
 		 * if nothing can be handled still, it halts again at once.
 		 */
-		cursor_state(pm, lane, &state);
+		lane_state(pm, lane, &state);
 		retried = park_retry_all(pm, lane, state.status == LANE_HALTED ? state.in_a_row : 0);
 		lane_clear(pm->name, lane);
 		lane_in_a_row(pm->name, lane, Min(state.in_a_row, retried), false);
@@ -164,7 +166,7 @@ pm_resume(PG_FUNCTION_ARGS)
 			continue;
 		within_refuse(pm->name);
 		taken = true;
-		pm = named ? registry_take(pm->name, false) : registry_try_take(pm->name, until, &taken);
+		pm = named ? manager_lock(pm->name, false) : manager_lock_until(pm->name, until, &taken);
 		if (!taken)
 			ereport(NOTICE,
 					(errmsg("process manager \"%s\" was left as it is: it is at work", pm->name),

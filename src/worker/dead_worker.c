@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "dispatch/blame.h"
+#include "manager/manager_lock.h"
 #include "shmem/crash.h"
 #include "worker/dead_worker.h"
 
@@ -78,7 +79,7 @@ dead_worker(List *managers, const Handling *what, BlameCause cause, bool overdue
 		if (pm->id != what->manager || pm->lanes != what->lanes || !pm->at_home)
 			continue;
 		/* What is known of it may be of before whoever had the lock. */
-		if (!registry_lock(pm->id, what->lane, true) || registry_version() != pm->version)
+		if (!manager_lock_unit(pm->id, what->lane, true) || registry_version() != pm->version)
 			return false;
 		(void) blame(pm, what, dead_worker_error(pm, what, cause, overdue), cause);
 	}

@@ -15,6 +15,8 @@
 #include "dispatch/blame.h"
 #include "dispatch/call.h"
 #include "manager/cursor.h"
+#include "manager/lane.h"
+#include "manager/manager_lock.h"
 #include "worker/failed.h"
 #include "worker/worker.h"
 
@@ -42,7 +44,7 @@ failed_take(Unit *unit)
 	ProcessManager *pm = unit->pm;
 	ProcessManager *now;
 
-	if (!registry_lock(pm->id, unit->lane, true))
+	if (!manager_lock_unit(pm->id, unit->lane, true))
 		return NULL;
 	if (registry_version() == pm->version)
 		return pm;
@@ -75,7 +77,7 @@ failed_record(Unit *unit, ErrorData *error, const Handling *culprit, const Handl
 		unit_poll(unit);
 		return;
 	}
-	cursor_state(pm, unit->lane, &state);
+	lane_state(pm, unit->lane, &state);
 	if (culprit != NULL)
 	{
 		look_at = blame(pm, culprit, error, BLAME_ERROR);
@@ -104,7 +106,7 @@ failed_record_trouble(Unit *unit, ErrorData *trouble, const Handling *culprit, c
 	pm = failed_take(unit);
 	if (pm != NULL)
 	{
-		cursor_state(pm, unit->lane, &state);
+		lane_state(pm, unit->lane, &state);
 		trouble->message = psprintf("a failure of the handler could not be recorded: %s",
 									trouble->message);
 		blame_wait(pm, unit->lane, &state, trouble, NULL);

@@ -17,6 +17,7 @@
 #include "log/log.h"
 #include "log/sequence.h"
 #include "manager/cursor.h"
+#include "manager/lane.h"
 #include "worker/role.h"
 #include "worker/worker.h"
 
@@ -161,9 +162,11 @@ role_has_work(ProcessManager *pm, RoleDue *due)
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
 		LaneState state;
-		List *cursors = cursor_read(pm, lane, &state);
+		List *cursors;
 		ListCell *lc;
 
+		lane_state(pm, lane, &state);
+		cursors = cursor_list(pm, lane);
 		if (state.status == LANE_HALTED)
 			continue;
 		if (state.status == LANE_RETRYING || state.status == LANE_WAITING)
