@@ -51,6 +51,8 @@ endif
 EXTRA_CLEAN = $(EXTENSION)--*.sql .build-flags $(addprefix test/isolation/,results regression.diffs regression.out)
 
 PG_CPPFLAGS = -Isrc
+# Only what is marked PGDLLEXPORT is exported (compat.h).
+PG_CFLAGS += -fvisibility=hidden
 ifeq ($(PM_STRICT),1)
 PG_CPPFLAGS += -DUSE_ASSERT_CHECKING
 PG_CFLAGS += -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare

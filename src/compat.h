@@ -14,6 +14,7 @@
 #include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/plannodes.h"
 #include "nodes/tidbitmap.h"
@@ -29,6 +30,27 @@
 
 #if PG_VERSION_NUM < 150000
 #error "pm needs PostgreSQL 15 or later"
+#endif
+
+/*
+ * The library is built with hidden visibility (Makefile), and exports only what
+ * the server looks up by name.  From 16 on, PostgreSQL marks these symbols
+ * itself.  In 15, PGDLLEXPORT is empty and PG_FUNCTION_INFO_V1 does not use it
+ * for the function, so both are defined here as 16 has them.
+ */
+#if PG_VERSION_NUM < 160000
+#undef PGDLLEXPORT
+#define PGDLLEXPORT __attribute__((visibility("default")))
+#undef PG_FUNCTION_INFO_V1
+#define PG_FUNCTION_INFO_V1(funcname)                                                              \
+	extern PGDLLEXPORT Datum funcname(PG_FUNCTION_ARGS);                                           \
+	extern PGDLLEXPORT const Pg_finfo_record *CppConcat(pg_finfo_, funcname)(void);                \
+	const Pg_finfo_record *CppConcat(pg_finfo_, funcname)(void)                                    \
+	{                                                                                              \
+		static const Pg_finfo_record my_finfo = {1};                                               \
+		return &my_finfo;                                                                          \
+	}                                                                                              \
+	extern int no_such_variable
 #endif
 
 /*

@@ -23,7 +23,7 @@
 
 PG_MODULE_MAGIC;
 
-void _PG_init(void);
+extern PGDLLEXPORT void _PG_init(void);
 
 /*
  * Runs in the postmaster when preloaded, else in the first backend call.  With

@@ -414,7 +414,7 @@ dispatcher_give_way(SIGNAL_ARGS)
 }
 
 void
-dispatcher_main(Datum arg)
+pm_dispatcher_main(Datum arg)
 {
 	worker_begin();
 	pqsignal(SIGUSR2, dispatcher_give_way);

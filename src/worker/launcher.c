@@ -422,7 +422,7 @@ launcher_dismiss(void)
 }
 
 void
-launcher_main(Datum arg)
+pm_launcher_main(Datum arg)
 {
 	HASHCTL ctl;
 	uint32 generation;
@@ -482,7 +482,7 @@ launcher_register(void)
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = 5;
 	strlcpy(worker.bgw_library_name, "pm", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "launcher_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "pm_launcher_main", BGW_MAXLEN);
 	strlcpy(worker.bgw_name, "pm launcher", BGW_MAXLEN);
 	strlcpy(worker.bgw_type, "pm launcher", BGW_MAXLEN);
 	RegisterBackgroundWorker(&worker);

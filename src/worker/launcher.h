@@ -6,8 +6,8 @@
 #define PM_LAUNCHER_H
 
 extern void launcher_register(void);
-extern PGDLLEXPORT void launcher_main(Datum arg);
-extern PGDLLEXPORT void scheduler_main(Datum arg);
-extern PGDLLEXPORT void dispatcher_main(Datum arg);
+extern PGDLLEXPORT void pm_launcher_main(Datum arg);
+extern PGDLLEXPORT void pm_scheduler_main(Datum arg);
+extern PGDLLEXPORT void pm_dispatcher_main(Datum arg);
 
 #endif /* PM_LAUNCHER_H */

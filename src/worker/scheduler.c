@@ -437,7 +437,7 @@ scheduler_make_room(void)
 }
 
 void
-scheduler_main(Datum arg)
+pm_scheduler_main(Datum arg)
 {
 	worker_begin();
 	slot_attach(arg);

@@ -243,7 +243,7 @@ worker_start(List **workers, WorkerKind kind, Oid database, Oid role, int collea
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	strlcpy(worker.bgw_library_name, "pm", BGW_MAXLEN);
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "%s_main", kinds[kind]);
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "pm_%s_main", kinds[kind]);
 	snprintf(worker.bgw_name, BGW_MAXLEN, "pm %s", kinds[kind]);
 	snprintf(worker.bgw_type, BGW_MAXLEN, "pm %s", kinds[kind]);
 	worker.bgw_main_arg = slot_arg(slot, generation);

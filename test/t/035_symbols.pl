@@ -1,0 +1,29 @@
+# What the library exports: the C functions behind SQL, the entry points of the workers, and
+# what PostgreSQL looks up in every library. Any other name could collide with another library's.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $library = "$FindBin::RealBin/../../pm.so";
+
+plan skip_all => 'nm is not installed (package binutils)' if system('nm --version >/dev/null 2>&1') != 0;
+plan skip_all => 'pm.so is not built in this tree' unless -e $library;
+
+my ($names, $errors) = run_command([ 'nm', '-D', '--defined-only', '--format=posix', $library ]);
+my %exported = map { (split)[0] => 1 } split /\n/, $names;
+my @functions = map { /^pg_finfo_(.*)/ ? $1 : () } keys %exported;
+
+is($errors, '', 'nm reads the library');
+cmp_ok(scalar @functions, '>', 20, 'it has C functions behind SQL');
+is_deeply([ sort grep { !/^pm_[a-z_]+$/ } @functions ], [], 'their names begin with pm_');
+
+delete $exported{$_} for @functions, map { "pg_finfo_$_" } @functions;
+is_deeply(
+	[ sort keys %exported ],
+	[qw(Pg_magic_func _PG_init pm_dispatcher_main pm_launcher_main pm_scheduler_main)],
+	'and nothing else is exported but what PostgreSQL must find');
+
+done_testing();
