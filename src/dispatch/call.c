@@ -3,9 +3,9 @@
  *		Calling the handler for the items of a batch, and who is to blame for
  *		what comes of it.
  *
- * While user's code runs, CallCurrent, this worker's slot and the crash mark
- * say for what; so that who catches the error, or finds the session or the
- * server gone, knows.  Between two calls they say nothing: what goes wrong
+ * While user's code runs, the batch's Progress, this worker's slot and the crash
+ * mark say for which item: for whoever catches the error, or finds the session or
+ * the server gone.  Between two calls they say nothing: what goes wrong
  * there is nobody's fault, or that of some item before.
  */
 #include "pm.h"
@@ -33,10 +33,6 @@
 #include "shmem/crash.h"
 
 #define CALL_SHOWN 200 /* bytes of a type, stream or key in the context of an error */
-
-CallProgress CallCurrent;
-
-static BatchItem *call_item = NULL; /* what user's code runs for just now */
 
 /* ---------- what an error says of the event ---------- */
 
@@ -73,13 +69,13 @@ call_shown(const EventFields *fields, int attribute)
  * The key as far as it is known and is not the stream.
  */
 static char *
-call_shown_key(const char *stream)
+call_shown_key(const BatchItem *item, const char *stream)
 {
 	char *key;
 
-	if (call_item->key == NULL)
+	if (item->key == NULL)
 		return NULL;
-	key = call_shown_text(call_item->key->name, strlen(call_item->key->name));
+	key = call_shown_text(item->key->name, strlen(item->key->name));
 	return strcmp(key, stream) == 0 ? NULL : key;
 }
 
@@ -91,34 +87,34 @@ call_context(void *arg)
 {
 	Calls *calls = arg;
 	const char *manager = calls->manager;
-	Handling *what = &CallCurrent.handling;
+	const Handling *what = &calls->progress->handling;
 	HeapTupleData tuple;
 	EventFields fields;
 	char *type;
 	char *stream;
 	char *key;
 
-	if (CallCurrent.stage == STAGE_PREPARE)
+	if (calls->progress->stage == PROGRESS_PREPARE)
 		return;
 	if (what->several)
 		errcontext("process manager \"%s\", several events up to position %lld of log \"%s\"",
 				   manager, (long long) what->position, what->log);
-	else if (call_item == NULL && what->log[0] != '\0')
+	else if (calls->item == NULL && what->log[0] != '\0')
 		errcontext("process manager \"%s\", position %lld of log \"%s\"", manager,
 				   (long long) what->position, what->log);
-	else if (call_item == NULL)
+	else if (calls->item == NULL)
 		errcontext("process manager \"%s\", at a timer", manager);
-	if (call_item == NULL || what->several)
+	if (calls->item == NULL || what->several)
 		return;
 
-	tuple.t_data = DatumGetHeapTupleHeader(call_item->event);
+	tuple.t_data = DatumGetHeapTupleHeader(calls->item->event);
 	tuple.t_len = HeapTupleHeaderGetDatumLength(tuple.t_data);
 	ItemPointerSetInvalid(&tuple.t_self);
 	tuple.t_tableOid = InvalidOid;
 	heap_deform_tuple(&tuple, calls->event_desc, fields.values, fields.nulls);
 	type = call_shown(&fields, EVENT_TYPE);
 	stream = call_shown(&fields, EVENT_STREAM);
-	key = call_shown_key(stream);
+	key = call_shown_key(calls->item, stream);
 	if (what->log[0] == '\0')
 		errcontext("process manager \"%s\", at a timer of type \"%s\", key \"%s\"", manager, type,
 				   stream);
@@ -151,17 +147,15 @@ call_publish(Batch *batch, const Handling *handling)
  * crash mark stays for what is done with the item now.
  */
 static void
-call_over(void)
+call_over(Calls *calls)
 {
-	Handling *handling = &CallCurrent.handling;
-
 	/* If the call has asked for the end of its session, it is to blame for it. */
 	CHECK_FOR_INTERRUPTS();
-	CallCurrent.stage = STAGE_COMMIT;
-	call_item = NULL;
+	calls->progress->stage = PROGRESS_COMMIT;
+	calls->item = NULL;
 	/* What arrays and deferred triggers do is no single event's doing. */
 	within_event(NULL, 0, (Datum) 0, NULL);
-	handling->correlating = false;
+	calls->progress->handling.correlating = false;
 	slot_handled();
 }
 
@@ -170,12 +164,13 @@ call_over(void)
  * whoever comes next.
  */
 void
-call_begin(Calls *calls, Batch *batch)
+call_begin(Calls *calls, Batch *batch, Progress *progress)
 {
 	bool lanes = false;
 
-	CallCurrent.suspected = batch->state.status == LANE_RETRYING;
-	call_item = NULL;
+	progress->suspected = batch->state.status == LANE_RETRYING;
+	calls->progress = progress;
+	calls->item = NULL;
 	calls->context.callback = call_context;
 	calls->context.arg = calls;
 	calls->manager = batch->pm->name;
@@ -196,7 +191,7 @@ call_begin(Calls *calls, Batch *batch)
 	calls->guc_level = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	/* Nothing in hand yet, in particular not what the last batch had. */
-	slot_handling(&CallCurrent.handling, batch->pm->name);
+	slot_handling(&progress->handling, batch->pm->name);
 	slot_activity(ACTIVITY_HANDLING);
 	within_enter(batch->pm, batch->lane);
 	pending_begin(batch->pm, &batch->keys);
@@ -223,13 +218,13 @@ call_drop_temporary(void)
 void
 call_end(Calls *calls, Batch *batch)
 {
-	bool called = CallCurrent.stage == STAGE_COMMIT;
+	bool called = calls->progress->stage == PROGRESS_COMMIT;
 	Handling last;
 	TimestampTz earliest;
 
 	if (called)
 	{
-		last = *CallCurrent.published;
+		last = *progress_lasting(calls->progress);
 		last.manager = batch->pm->id;
 		last.several |= batch->handled > 1;
 		crash_mark(&last);
@@ -246,7 +241,7 @@ call_end(Calls *calls, Batch *batch)
 		PortalHashTableDeleteAll();
 		if (MyWorkerSlot != NULL)
 			call_drop_temporary();
-		call_over();
+		call_over(calls);
 	}
 	if (timer_was_set(&earliest))
 		batch->due = Min(batch->due, earliest);
@@ -276,30 +271,30 @@ call_step(Calls *calls)
  * From here on, this item is to blame.
  */
 static void
-call_at(Batch *batch, BatchItem *item, bool correlating, bool several)
+call_at(Batch *batch, Calls *calls, BatchItem *item, bool correlating, bool several)
 {
-	Handling *handling = &CallCurrent.handling;
+	Progress *progress = calls->progress;
+	Handling *handling = &progress->handling;
 
-	CallCurrent.stage = STAGE_HANDLE;
-	CallCurrent.index = batch->done;
-	CallCurrent.count = batch->done + 1;
-	call_item = item;
+	progress->stage = PROGRESS_HANDLE;
+	progress->index = batch->done;
+	progress->count = batch->done + 1;
+	calls->item = item;
 	handling->manager = batch->pm->id;
 	handling->lane = batch->lane;
 	handling->lanes = batch->pm->lanes;
 	handling->several = several;
 	handling->correlating = correlating;
 	batch_name(item, handling);
-	CallCurrent.published = handling;
-	if (item->set_by != NULL)
+	progress->set_here = item->set_by != NULL;
+	if (progress->set_here)
 	{
 		/* After a rollback this timer is not there, only what has set it. */
-		CallCurrent.set_by = *handling;
-		batch_name(item->set_by, &CallCurrent.set_by);
-		CallCurrent.set_by.several = true;
-		CallCurrent.published = &CallCurrent.set_by;
+		progress->set_by = *handling;
+		batch_name(item->set_by, &progress->set_by);
+		progress->set_by.several = true;
 	}
-	call_publish(batch, CallCurrent.published);
+	call_publish(batch, progress_lasting(progress));
 }
 
 /*
@@ -336,12 +331,12 @@ call_correlate(Batch *batch, Calls *calls, BatchItem *item)
 	/* Nobody can be asked about an event that is too large: it goes by its stream. */
 	if (calls->handler.correlates && item->too_large == 0)
 	{
-		call_at(batch, item, true, false);
+		call_at(batch, calls, item, true, false);
 		within_event(item->log_name, item->position, item->event, NULL);
 		caller = MemoryContextSwitchTo(calls->per_event);
 		name = handler_call_correlate(&calls->handler, item->event, &isnull);
 		MemoryContextSwitchTo(caller);
-		call_over();
+		call_over(calls);
 		item->passed = isnull;
 	}
 	else
@@ -379,7 +374,7 @@ call_handler(Batch *batch, Calls *calls, BatchItem *item)
 	if (handler->kind == HANDLER_INSTANCE)
 		instance_load(batch->pm, item->key);
 	caller = MemoryContextSwitchTo(calls->per_event);
-	call_at(batch, item, false, false);
+	call_at(batch, calls, item, false, false);
 	call_require_size(item);
 	within_event(item->log_name, item->position, item->event,
 				 handler->kind == HANDLER_INSTANCE ? item->key->name : NULL);
@@ -399,13 +394,13 @@ call_handler(Batch *batch, Calls *calls, BatchItem *item)
 		handler_call(handler, item->event);
 	MemoryContextSwitchTo(caller);
 	call_step(calls);
-	call_over();
+	call_over(calls);
 
 	if (timer_was_set(&earliest) && !ended)
 	{
 		if (!item->key->live && timer_exists(batch->pm, item->key->name))
 		{
-			CallCurrent.stage = STAGE_HANDLE;
+			calls->progress->stage = PROGRESS_HANDLE;
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("handler %s set a timer where there is no instance",
@@ -443,15 +438,15 @@ call_array(Batch *batch, Calls *calls, BatchItem **items, int count)
 	for (int i = 0; i < count; i++)
 		events[i] = items[i]->event;
 	/* Which event it is about, is not known before the last is done. */
-	call_at(batch, items[count - 1], false, count > 1);
-	CallCurrent.count = batch->done;
+	call_at(batch, calls, items[count - 1], false, count > 1);
+	calls->progress->count = batch->done;
 	for (int i = 0; i < count; i++)
 		call_require_size(items[i]);
 	MemoryContextSwitchTo(calls->per_event);
 	handler_call(&calls->handler, handler_event_array(&calls->handler, events, count));
 	MemoryContextSwitchTo(calls->caller);
 	call_step(calls);
-	call_over();
+	call_over(calls);
 	crash_unmark();
 }
 
@@ -462,17 +457,17 @@ call_array(Batch *batch, Calls *calls, BatchItem **items, int count)
  * whose, before each is tried alone.
  */
 void
-call_ends(void)
+call_before_end(const Progress *progress)
 {
 	Handling last;
 
-	if (CallCurrent.stage == STAGE_PREPARE)
+	if (progress->stage == PROGRESS_PREPARE)
 	{
 		crash_unmark();
 		return;
 	}
-	last = *CallCurrent.published;
-	last.several |= !CallCurrent.suspected || CallCurrent.count > 1;
+	last = *progress_lasting(progress);
+	last.several |= !progress->suspected || progress->count > 1;
 	crash_mark(&last);
 }
 
@@ -481,12 +476,12 @@ call_ends(void)
  * until it is undone.
  */
 void
-call_abandon(void)
+call_abandon(const Progress *progress)
 {
 	handler_watch_end();
 	pending_end();
 	within_leave();
-	call_ends();
+	call_before_end(progress);
 	/* No handler runs any more: who dies from here on dies of something else. */
 	slot_activity(ACTIVITY_READING);
 }

@@ -49,10 +49,10 @@ typedef struct CatchUp
 
 /*
  * Runs one batch in a subtransaction.  Returns NULL, or the error that undid
- * it.
+ * it; then *progress says where it was.
  */
 static ErrorData *
-catch_up_batch(CatchUp *run, DispatchRequest *request, DispatchResult *result)
+catch_up_batch(CatchUp *run, DispatchRequest *request, Progress *progress, DispatchResult *result)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -62,7 +62,7 @@ catch_up_batch(CatchUp *run, DispatchRequest *request, DispatchResult *result)
 	MemoryContextSwitchTo(run->batch_context);
 	PG_TRY();
 	{
-		*result = dispatch_batch(request);
+		*result = dispatch_batch(request, progress);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -70,7 +70,7 @@ catch_up_batch(CatchUp *run, DispatchRequest *request, DispatchResult *result)
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();
 		FlushErrorState();
-		call_abandon();
+		call_abandon(progress);
 		RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
@@ -85,9 +85,9 @@ catch_up_batch(CatchUp *run, DispatchRequest *request, DispatchResult *result)
  * what (call.c).
  */
 static void
-catch_up_raise(ErrorData *error, ProcessManager *pm)
+catch_up_raise(ErrorData *error, ProcessManager *pm, const Progress *progress)
 {
-	if (CallCurrent.stage == STAGE_PREPARE)
+	if (progress->stage == PROGRESS_PREPARE)
 	{
 		char *where = psprintf("process manager \"%s\"", pm->name);
 
@@ -102,15 +102,15 @@ catch_up_raise(ErrorData *error, ProcessManager *pm)
  */
 static bool
 catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, int *at_once,
-				ErrorData *error, bool *settled)
+				ErrorData *error, const Progress *progress, bool *settled)
 {
-	bool ours = blame_timeout(error, pm, &CallCurrent.handling);
+	bool ours = blame_timeout(error, pm, &progress->handling);
 	LaneState state;
 	TimestampTz look_at;
 
 	/* The caller's own cancel is not the handler's failure. */
 	if (run->raise || (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !ours))
-		catch_up_raise(error, pm);
+		catch_up_raise(error, pm, progress);
 	*settled = false;
 	lane_state(pm, lane, &state);
 	if (blame_nobody(error->sqlerrcode) && (*at_once)++ < CATCH_UP_AT_ONCE)
@@ -118,21 +118,21 @@ catch_up_failed(CatchUp *run, ProcessManager *pm, int lane, Isolate *isolate, in
 		lane_conflicts(pm->name, lane, 1);
 		return true;
 	}
-	if (CallCurrent.stage == STAGE_PREPARE)
+	if (progress->stage == PROGRESS_PREPARE)
 	{
 		blame_wait(pm, lane, &state, error, NULL);
 		return false;
 	}
-	if (!isolate_failed(isolate, pm->kind))
+	if (!isolate_failed(isolate, progress, pm->kind))
 		return true;
 	if (blame_server(error->sqlerrcode))
 	{
-		blame_wait(pm, lane, &state, error, &CallCurrent.handling);
+		blame_wait(pm, lane, &state, error, &progress->handling);
 		run->changed = true;
-		return CallCurrent.handling.source == HANDLING_PARKED;
+		return progress->handling.source == HANDLING_PARKED;
 	}
 	*at_once = 0;
-	look_at = blame(pm, &CallCurrent.handling, error, BLAME_ERROR);
+	look_at = blame(pm, &progress->handling, error, BLAME_ERROR);
 	run->changed = *settled = true;
 	return look_at == 0;
 }
@@ -257,20 +257,21 @@ catch_up_unit(CatchUp *run, ProcessManager **manager, int lane, bool named)
 								   leave_parked, HIGHWATER_OWN, true,  run->named,
 								   run->now,	 run->raise,	false, NULL};
 		DispatchResult result = {0};
+		Progress progress = {0};
 		ErrorData *error;
 
 		CHECK_FOR_INTERRUPTS();
 		request.max_events = Min(run->left, isolate_limit(&isolate, pm->batch_size));
 		request.max_parked = (int) Min(run->left, isolate_limit_parked(&isolate, pm->batch_size));
-		error = catch_up_batch(run, &request, &result);
+		error = catch_up_batch(run, &request, &progress, &result);
 		if (error != NULL)
 		{
 			bool settled;
 
-			if (!catch_up_failed(run, pm, lane, &isolate, &at_once, error, &settled))
+			if (!catch_up_failed(run, pm, lane, &isolate, &at_once, error, &progress, &settled))
 				break;
 			done += settled ? 1 : 0;
-			leave_parked = CallCurrent.handling.source == HANDLING_PARKED;
+			leave_parked = progress.handling.source == HANDLING_PARKED;
 			continue;
 		}
 		if (result.outcome == DISPATCH_STALE)

@@ -6,8 +6,8 @@
  * subtransaction of its caller's.  The order is what makes it right: lock the
  * unit, compute the marks, only then take the snapshot that reads, handle,
  * save the instances, move the cursors, and leave the commit to the caller.  A
- * batch that fails leaves nothing behind; CallCurrent says which event to
- * blame.
+ * batch that fails leaves nothing behind; the caller's Progress says which event
+ * to blame.
  *
  * A batch handles either what the logs and timers have, or the queue of one
  * parked key.
@@ -100,7 +100,7 @@ dispatch_item(Batch *batch, Calls *calls, BatchItem *item)
 	bool handled = false;
 	bool keyed;
 
-	CallCurrent.count = batch->done + 1;
+	calls->progress->count = batch->done + 1;
 	if (item->source == HANDLING_TIMER && !timer_take(item->id))
 	{
 		/* Cancelled or replaced since it was read. */
@@ -230,7 +230,7 @@ dispatch_cures(Batch *batch)
  * lasted long enough.
  */
 static void
-dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
+dispatch_logs(Batch *batch, List *cursors, Progress *progress, DispatchResult *result)
 {
 	Calls calls;
 	BatchItem *item;
@@ -244,7 +244,7 @@ dispatch_logs(Batch *batch, List *cursors, DispatchResult *result)
 						   batch->state.timer_due <= batch->now;
 	if (batch->count > 0 || batch->timers_unread)
 	{
-		call_begin(&calls, batch);
+		call_begin(&calls, batch, progress);
 		dispatch_foretell(batch, &calls);
 		if (calls.handler.kind == HANDLER_BATCH && batch->state.status != LANE_PARKING)
 			dispatch_array(batch, &calls);
@@ -296,7 +296,8 @@ dispatch_count_parked(List *cursors, const char *log)
  * alone; when it succeeds the next of the queue follow.
  */
 static void
-dispatch_parked(Batch *batch, List *cursors, Parked *head, DispatchResult *result)
+dispatch_parked(Batch *batch, List *cursors, Parked *head, Progress *progress,
+				DispatchResult *result)
 {
 	Calls calls;
 	BatchItem first = {.source = HANDLING_PARKED,
@@ -314,7 +315,7 @@ dispatch_parked(Batch *batch, List *cursors, Parked *head, DispatchResult *resul
 	if (queue == NIL || ((Parked *) linitial(queue))->id != head->id)
 		elog(ERROR, "parked event %lld is gone", (long long) head->id);
 	result->parked = true;
-	call_begin(&calls, batch);
+	call_begin(&calls, batch, progress);
 	foreach(lc, queue)
 	{
 		Parked *parked = lfirst(lc);
@@ -324,7 +325,7 @@ dispatch_parked(Batch *batch, List *cursors, Parked *head, DispatchResult *resul
 			break;
 
 		CHECK_FOR_INTERRUPTS();
-		CallCurrent.count = batch->done + 1;
+		progress->count = batch->done + 1;
 		memset(&item, 0, sizeof(item));
 		item.source = HANDLING_PARKED;
 		item.id = parked->id;
@@ -398,10 +399,11 @@ dispatch_cursors(Batch *batch)
 
 /*
  * Runs one batch of a unit in the current (sub)transaction, which must be
- * fresh: READ COMMITTED, no snapshot in use that is older than the marks.
+ * fresh: READ COMMITTED, no snapshot in use that is older than the marks.  Where
+ * it is at any moment, is in *progress, which the caller has set to zeros.
  */
 DispatchResult
-dispatch_batch(DispatchRequest *request)
+dispatch_batch(DispatchRequest *request, Progress *progress)
 {
 	Batch batch;
 	DispatchResult result;
@@ -411,7 +413,6 @@ dispatch_batch(DispatchRequest *request)
 	Assert(!within_handler());
 	memset(&batch, 0, sizeof(batch));
 	memset(&result, 0, sizeof(result));
-	memset(&CallCurrent, 0, sizeof(CallCurrent));
 	batch.request = request;
 	batch.pm = request->pm;
 	batch.lane = request->lane;
@@ -447,9 +448,9 @@ dispatch_batch(DispatchRequest *request)
 		lane_is_due(batch.state.parked_due, batch.now))
 		head = park_due(batch.pm, batch.lane, batch.now);
 	if (head != NULL)
-		dispatch_parked(&batch, cursor_list(batch.pm, batch.lane), head, &result);
+		dispatch_parked(&batch, cursor_list(batch.pm, batch.lane), head, progress, &result);
 	else
-		dispatch_logs(&batch, dispatch_cursors(&batch), &result);
+		dispatch_logs(&batch, dispatch_cursors(&batch), progress, &result);
 	result.all = !batch.some;
 
 	if (batch.handled > 0 && batch.state.in_a_row > 0 && !batch.halted)

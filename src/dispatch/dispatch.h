@@ -7,6 +7,7 @@
 
 #include "nodes/bitmapset.h"
 
+#include "dispatch/progress.h"
 #include "log/highwater.h"
 #include "manager/registry.h"
 
@@ -49,6 +50,6 @@ typedef struct DispatchRequest
 	Bitmapset *logs;	/* numbers in pm->logs, if nothing but events is due */
 } DispatchRequest;
 
-extern DispatchResult dispatch_batch(DispatchRequest *request);
+extern DispatchResult dispatch_batch(DispatchRequest *request, Progress *progress);
 
 #endif /* PM_DISPATCH_H */

@@ -11,7 +11,6 @@
  */
 #include "pm.h"
 
-#include "dispatch/call.h"
 #include "dispatch/isolate.h"
 
 /*
@@ -58,35 +57,35 @@ isolate_busy(Isolate *isolate)
 }
 
 /*
- * A batch failed; CallCurrent says where.  True if the event named there
+ * A batch failed; its progress says where.  True if the event named there
  * stood alone, so that it is to blame; otherwise what to do next is noted.
  */
 bool
-isolate_failed(Isolate *isolate, HandlerKind kind)
+isolate_failed(Isolate *isolate, const Progress *progress, HandlerKind kind)
 {
-	bool parked = CallCurrent.handling.source == HANDLING_PARKED;
-	bool known = CallCurrent.stage == STAGE_HANDLE &&
-				 (kind != HANDLER_BATCH || parked || CallCurrent.handling.correlating);
+	bool parked = progress->handling.source == HANDLING_PARKED;
+	bool known = progress->stage == PROGRESS_HANDLE &&
+				 (kind != HANDLER_BATCH || parked || progress->handling.correlating);
 
-	Assert(CallCurrent.stage != STAGE_PREPARE);
+	Assert(progress->stage != PROGRESS_PREPARE);
 
-	if (CallCurrent.count == 1 || (known && CallCurrent.index == 0))
+	if (progress->count == 1 || (known && progress->index == 0))
 	{
 		if (!parked)
 			isolate->prefix = isolate->singles = 0;
 		return true;
 	}
 	if (parked)
-		isolate->parked_singles = known ? CallCurrent.index + 1 : CallCurrent.count;
+		isolate->parked_singles = known ? progress->index + 1 : progress->count;
 	else if (known)
 	{
-		isolate->prefix = CallCurrent.index;
+		isolate->prefix = progress->index;
 		isolate->singles = 1;
 	}
 	else
 	{
 		isolate->prefix = 0;
-		isolate->singles = CallCurrent.count;
+		isolate->singles = progress->count;
 	}
 	return false;
 }

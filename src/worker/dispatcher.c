@@ -106,25 +106,24 @@ dispatcher_clean(void)
 
 /*
  * Runs a batch in a transaction of its own.  Returns the error that aborted
- * it, or NULL.
+ * it, or NULL.  The caller has set *progress to zeros.
  */
 static ErrorData *
-dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
+dispatcher_try_batch(DispatchRequest *request, Progress *progress, DispatchResult *result)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ErrorData *volatile error = NULL;
 
-	CallCurrent.stage = STAGE_PREPARE;
 	PG_TRY();
 	{
 		worker_transaction();
-		*result = dispatch_batch(request);
+		*result = dispatch_batch(request, progress);
 		MemoryContextSwitchTo(caller);
 		result->rest = bms_copy(result->rest);
 		/* It is about to give way: the commit is not to be cancelled, nor what follows. */
 		if (slot_gives_way())
 			QueryCancelPending = false;
-		call_ends();
+		call_before_end(progress);
 		CommitTransactionCommand();
 		crash_unmark();
 	}
@@ -134,7 +133,7 @@ dispatcher_try_batch(DispatchRequest *request, DispatchResult *result)
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();
 		FlushErrorState();
-		call_abandon();
+		call_abandon(progress);
 		AbortCurrentTransaction();
 		crash_unmark();
 		QueryCancelPending = false;
@@ -154,6 +153,7 @@ dispatcher_run(Unit *unit)
 	DispatchRequest request =
 		{unit->pm, unit->lane, 0,	  0,   unit->leave_parked, HIGHWATER_EVERYBODY, false, false,
 		 0,		   false,	   false, NULL};
+	Progress progress = {0};
 	DispatchResult result;
 	ErrorData *error;
 
@@ -174,14 +174,14 @@ dispatcher_run(Unit *unit)
 	request.max_parked = isolate_limit_parked(&unit->isolate, unit->pm->batch_size);
 	MemoryContextSwitchTo(run_context);
 	request.some = unit_moved(unit, &request.logs);
-	error = dispatcher_try_batch(&request, &result);
-	if (error != NULL || CallCurrent.stage != STAGE_PREPARE)
-		uncleaned += Max(CallCurrent.count, 1);
+	error = dispatcher_try_batch(&request, &progress, &result);
+	if (error != NULL || progress.stage != PROGRESS_PREPARE)
+		uncleaned += Max(progress.count, 1);
 	/* What was cancelled for the sake of others is no failure: it is handled again. */
 	if (error != NULL && !slot_gives_way())
 	{
 		dispatcher_clean();
-		failed_batch(unit, error);
+		failed_batch(unit, error, &progress);
 	}
 	if (error == NULL && !result.parked &&
 		(result.outcome == DISPATCH_IDLE || result.outcome == DISPATCH_DONE ||

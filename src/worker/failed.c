@@ -13,7 +13,6 @@
 
 #include "base/report.h"
 #include "dispatch/blame.h"
-#include "dispatch/call.h"
 #include "manager/cursor.h"
 #include "manager/lane.h"
 #include "manager/manager_lock.h"
@@ -215,13 +214,13 @@ failed_record_conflicts(Unit *unit, ErrorData *error, const Handling *culprit, c
 }
 
 /*
- * A batch of a unit has raised an error and was rolled back; CallCurrent says
+ * A batch of a unit has raised an error and was rolled back; its progress says
  * where it was.  Runs in no transaction.
  */
 void
-failed_batch(Unit *unit, ErrorData *error)
+failed_batch(Unit *unit, ErrorData *error, const Progress *progress)
 {
-	Handling culprit = CallCurrent.handling;
+	Handling culprit = progress->handling;
 
 	unit->leave_parked = culprit.source == HANDLING_PARKED;
 	(void) blame_timeout(error, unit->pm, &culprit);
@@ -231,18 +230,18 @@ failed_batch(Unit *unit, ErrorData *error)
 		unit->at_once++;
 		unit->conflicts++;
 		(void) failed_try(failed_record_conflicts, unit, error, NULL, NULL);
-		if (CallCurrent.stage == STAGE_PREPARE)
+		if (progress->stage == PROGRESS_PREPARE)
 			unit_poll(unit);
 		else
 			failed_pause(unit);
 		return;
 	}
-	if (CallCurrent.stage == STAGE_PREPARE)
+	if (progress->stage == PROGRESS_PREPARE)
 	{
 		failed_try_record(unit, error, NULL, NULL);
 		return;
 	}
-	if (!isolate_failed(&unit->isolate, unit->pm->kind))
+	if (!isolate_failed(&unit->isolate, progress, unit->pm->kind))
 		return;
 	/* A handler can raise what looks like the server's trouble: not for ever. */
 	if (blame_server(error->sqlerrcode) &&

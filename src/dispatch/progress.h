@@ -1,0 +1,36 @@
+/*
+ * progress.h
+ *		How far a batch has got, for whoever deals with an error that undid it.
+ */
+#ifndef PM_PROGRESS_H
+#define PM_PROGRESS_H
+
+#include "shmem/slot.h"
+
+/* What a batch was doing when an error interrupted it. */
+typedef enum ProgressStage
+{
+	PROGRESS_PREPARE, /* no user's code has run: no item is to blame */
+	PROGRESS_HANDLE,  /* the handler or correlate ran for the item in hand */
+	PROGRESS_COMMIT	  /* user's code had returned: some item so far is to blame */
+} ProgressStage;
+
+/*
+ * A batch writes it, item by item.  It belongs to the function that calls the
+ * one with the PG_TRY block, so that it is valid after an error has unwound the
+ * batch.  All zeros to begin with.
+ */
+typedef struct Progress
+{
+	ProgressStage stage;
+	int index;		   /* of the item in hand: the items before it went well */
+	int count;		   /* items so far, with the one in hand */
+	bool suspected;	   /* the unit's items go one at a time, to find the one to blame */
+	Handling handling; /* the item in hand, or the last one */
+	bool set_here;	   /* it is a timer that this batch has set, */
+	Handling set_by;   /* and this is the item that set it */
+} Progress;
+
+extern const Handling *progress_lasting(const Progress *progress);
+
+#endif /* PM_PROGRESS_H */
