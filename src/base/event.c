@@ -8,8 +8,10 @@
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -66,6 +68,22 @@ event_form(EventFields *fields)
 	event = heap_copy_tuple_as_datum(heap_form_tuple(desc, fields->values, fields->nulls), desc);
 	ReleaseTupleDesc(desc);
 	return event;
+}
+
+/*
+ * The metadata that name an event as the cause of another one, as jsonb:
+ * {"causation": {"log": ..., "position": ...}}.  pm.trace finds effects by it.
+ */
+Datum
+event_causation(const char *log, int64 position)
+{
+	StringInfoData metadata;
+
+	initStringInfo(&metadata);
+	appendStringInfoString(&metadata, "{\"causation\": {\"log\": ");
+	escape_json(&metadata, log);
+	appendStringInfo(&metadata, ", \"position\": " INT64_FORMAT "}}", position);
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(metadata.data));
 }
 
 /* ---------- events that are too large for one value ---------- */

@@ -29,6 +29,7 @@ typedef struct EventFields
 extern Oid event_type(void);
 extern void event_deform(Datum event, EventFields *fields);
 extern Datum event_form(EventFields *fields);
+extern Datum event_causation(const char *log, int64 position);
 extern int64 event_excess(const EventFields *fields);
 extern Datum event_form_stub(EventFields *fields);
 

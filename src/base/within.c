@@ -7,18 +7,15 @@
 #include "pm.h"
 
 #include "access/xact.h"
-#include "fmgr.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/fmgrprotos.h"
-#include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 #include "base/event.h"
 #include "base/within.h"
 
-static ProcessManager *current = NULL;
+static const char *current = NULL; /* the process manager's name, NULL: no handler runs */
 static int current_lane;
 static const char *current_log; /* NULL for a timer */
 static int64 current_position;
@@ -29,11 +26,15 @@ static TimestampTz time_as_of;
 
 PG_FUNCTION_INFO_V1(pm_now);
 
+/*
+ * The handler of this process manager is called from here on.  The name must
+ * live until within_leave().
+ */
 void
-within_enter(ProcessManager *pm, int lane)
+within_enter(const char *manager, int lane)
 {
 	Assert(current == NULL);
-	current = pm;
+	current = manager;
 	current_lane = lane;
 	current_event = (Datum) 0;
 	current_key = NULL;
@@ -75,7 +76,7 @@ within_handler(void)
 void
 within_refuse(const char *name)
 {
-	if (current != NULL && strcmp(current->name, name) == 0)
+	if (current != NULL && strcmp(current, name) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("process manager \"%s\" cannot be changed by its own handler", name)));
@@ -88,7 +89,7 @@ const char *
 within_manager(void)
 {
 	Assert(current != NULL);
-	return current->name;
+	return current;
 }
 
 /*
@@ -188,7 +189,6 @@ within_cause(Datum metadata)
 {
 	EventFields fields;
 	Jsonb *theirs = NULL;
-	StringInfoData add;
 
 	if (current == NULL || current_event == (Datum) 0 || InSecurityRestrictedOperation())
 		return metadata;
@@ -200,14 +200,8 @@ within_cause(Datum metadata)
 		theirs = DatumGetJsonbP(fields.values[EVENT_METADATA - 1]);
 
 	if (current_log != NULL)
-	{
-		initStringInfo(&add);
-		appendStringInfoString(&add, "{\"causation\": {\"log\": ");
-		escape_json(&add, current_log);
-		appendStringInfo(&add, ", \"position\": " INT64_FORMAT "}}", current_position);
 		metadata = DirectFunctionCall2(jsonb_concat, metadata,
-									   DirectFunctionCall1(jsonb_in, CStringGetDatum(add.data)));
-	}
+									   event_causation(current_log, current_position));
 	if (theirs != NULL && current_log == NULL)
 		metadata = within_pass_on(metadata, theirs, "causation", false);
 	if (theirs != NULL)

@@ -5,9 +5,9 @@
 #ifndef PM_WITHIN_H
 #define PM_WITHIN_H
 
-#include "manager/registry.h"
+#include "datatype/timestamp.h"
 
-extern void within_enter(ProcessManager *pm, int lane);
+extern void within_enter(const char *manager, int lane);
 extern void within_event(const char *log, int64 position, Datum event, const char *key);
 extern void within_leave(void);
 extern bool within_handler(void);

@@ -193,7 +193,7 @@ call_begin(Calls *calls, Batch *batch, Progress *progress)
 	/* Nothing in hand yet, in particular not what the last batch had. */
 	slot_handling(&progress->handling, batch->pm->name);
 	slot_activity(ACTIVITY_HANDLING);
-	within_enter(batch->pm, batch->lane);
+	within_enter(batch->pm->name, batch->lane);
 	pending_begin(batch->pm, &batch->keys);
 	timer_begin();
 	handler_watch_begin(&calls->handler);

@@ -23,7 +23,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
-#include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/tuplestore.h"
 
@@ -52,21 +51,6 @@ typedef struct Trace
 	List *notes; /* of Datum, jsonb */
 	MemoryContext context;
 } Trace;
-
-/*
- * {"causation": {"log": ..., "position": ...}}
- */
-static Datum
-trace_note(const char *log, int64 position)
-{
-	StringInfoData note;
-
-	initStringInfo(&note);
-	appendStringInfoString(&note, "{\"causation\": {\"log\": ");
-	escape_json(&note, log);
-	appendStringInfo(&note, ", \"position\": " INT64_FORMAT "}}", position);
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(note.data));
-}
 
 /*
  * What the event says caused it: a field of that, or NULL.
@@ -135,7 +119,7 @@ trace_put(Trace *trace, PmLog *log, EventFields *event)
 	tuplestore_putvalues(trace->rsinfo->setResult, trace->rsinfo->setDesc, values, nulls);
 
 	caller = MemoryContextSwitchTo(trace->context);
-	trace->notes = lappend(trace->notes, DatumGetPointer(trace_note(log->name, key.position)));
+	trace->notes = lappend(trace->notes, DatumGetPointer(event_causation(log->name, key.position)));
 	MemoryContextSwitchTo(caller);
 }
 

@@ -223,6 +223,8 @@ for my $path (grep { /\.h$/ } @house)
 	my $own = $path =~ s/\.h$/.c/r;
 	my $defined = defined_in($own);
 	my $all = join "\n", @{ $code{$path} };
+	# What a macro declares is declared where it is used.
+	$all =~ s/^[ \t]*#(?:[^\n]*\\\n)*[^\n]*$/"\n" x ($& =~ tr,\n,,)/gem;
 	while ($all =~ /\bextern\b([^;{]*);/g)
 	{
 		my ($declaration, $line) = ($1, 1 + (substr($all, 0, $-[0]) =~ tr/\n//));
