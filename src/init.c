@@ -12,7 +12,7 @@
 #include "base/report.h"
 #include "log/guard.h"
 #include "log/log.h"
-#include "manager/handler.h"
+#include "manager/handler_find.h"
 #include "manager/head.h"
 #include "manager/registry.h"
 #include "manager/timer_floor.h"
@@ -37,7 +37,7 @@ _PG_init(void)
 	extension_install();
 	guard_install();
 	log_install();
-	handler_install();
+	handler_find_install();
 	head_install();
 	timer_floor_install();
 	pinned_install();

@@ -16,7 +16,7 @@
 #include "dispatch/blame.h"
 #include "manager/advice.h"
 #include "manager/cursor.h"
-#include "manager/handler.h"
+#include "manager/handler_watch.h"
 #include "manager/lane.h"
 #include "manager/park.h"
 #include "manager/timer.h"

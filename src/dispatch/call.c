@@ -27,6 +27,7 @@
 #include "base/within.h"
 #include "dispatch/call.h"
 #include "manager/done.h"
+#include "manager/handler_watch.h"
 #include "manager/instance.h"
 #include "manager/pending.h"
 #include "manager/timer.h"
@@ -196,7 +197,7 @@ call_begin(Calls *calls, Batch *batch, Progress *progress)
 	within_enter(batch->pm->name, batch->lane);
 	pending_begin(batch->pm, &batch->keys);
 	timer_begin();
-	handler_watch_begin(&calls->handler);
+	handler_watch_begin(calls->handler.timeout);
 }
 
 /*

@@ -1,6 +1,6 @@
 /*
  * handler.h
- *		The function that is called for an event.
+ *		The functions of a process manager, ready to be called in a batch.
  */
 #ifndef PM_HANDLER_H
 #define PM_HANDLER_H
@@ -20,21 +20,16 @@ typedef struct Handler
 	int64 timeout; /* ms */
 } Handler;
 
-extern void handler_install(void);
-extern char *handler_find(const char *name, Oid owner, HandlerKind *kind, Oid *function_owner);
-extern char *handler_find_correlate(const char *name, Oid owner, bool lanes, Oid *function_owner);
-extern void handler_admit(ProcessManager *pm, Oid role);
+/* Finds and checks the functions; "lanes": the batch is of one lane of several. */
 extern void handler_open(Handler *handler, ProcessManager *pm, bool lanes);
+
+/* Call the handler with an event, or with an array of events. */
 extern void handler_call(Handler *handler, Datum argument);
+extern Datum handler_event_array(Handler *handler, Datum *events, int count);
+/* Calls the handler of an instance, and returns the new state. */
 extern Datum handler_call_instance(Handler *handler, Datum event, Datum state, bool no_state,
 								   bool *isnull);
+/* Asks the correlate function for the key of an event. */
 extern Datum handler_call_correlate(Handler *handler, Datum event, bool *isnull);
-extern Datum handler_event_array(Handler *handler, Datum *events, int count);
-
-extern void handler_fire_deferred(void);
-extern void handler_watch_begin(Handler *handler);
-extern void handler_watch_end(void);
-extern bool handler_timed_out(void);
-extern bool handler_may_die;
 
 #endif /* PM_HANDLER_H */

@@ -50,7 +50,7 @@
 #include "base/within.h"
 #include "log/highwater.h"
 #include "log/log.h"
-#include "manager/handler.h"
+#include "manager/handler_find.h"
 #include "manager/manager_lock.h"
 #include "manager/owner.h"
 #include "manager/register.h"
@@ -234,7 +234,7 @@ owner_check(ProcessManager *pm, Oid role)
 	ListCell *lc;
 
 	register_check_owner(role);
-	handler_admit(pm, role);
+	handler_check_new_owner(pm, role);
 	foreach(lc, pm->logs)
 	{
 		bool locked;

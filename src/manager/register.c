@@ -26,7 +26,7 @@
 #include "manager/advice.h"
 #include "manager/control.h"
 #include "manager/cursor.h"
-#include "manager/handler.h"
+#include "manager/handler_find.h"
 #include "manager/lane.h"
 #include "manager/manager_lock.h"
 #include "manager/owner.h"

@@ -44,7 +44,7 @@
 #include "dispatch/call.h"
 #include "dispatch/dispatch.h"
 #include "dispatch/reading.h"
-#include "manager/handler.h"
+#include "manager/handler_watch.h"
 #include "shmem/crash.h"
 #include "worker/failed.h"
 #include "worker/launcher.h"
@@ -429,7 +429,7 @@ pm_dispatcher_main(Datum arg)
 	/* In a deadlock with an application, this is to be the victim. */
 	SetConfigOption("deadlock_timeout", "100ms", PGC_SUSET, PGC_S_OVERRIDE);
 	dispatcher_keep_memory();
-	handler_may_die = true;
+	handler_watch_may_end_session();
 	crash_attach();
 	run_context = AllocSetContextCreate(TopMemoryContext, "pm run", ALLOCSET_DEFAULT_SIZES);
 	began = GetCurrentTimestamp();

@@ -1,0 +1,157 @@
+/*
+ * handler_watch.c
+ *		Calls the code of users, and watches that it returns in time.
+ *
+ * Each call has a timeout of pm's own, since a handler can SET
+ * statement_timeout.  When the time is up, the statement is cancelled.  A
+ * handler can catch that: WHEN OTHERS of PL/pgSQL does not, but WHEN
+ * query_canceled does.  So when the same call has run for twice the time, a
+ * dispatcher ends its session, and the scheduler counts the attempt.  A session
+ * that runs pm.catch_up is not ended.
+ *
+ * To set a timer costs a system call, so no timer is set for each call.  One
+ * timer ticks several times within a timeout, and each tick looks for how long
+ * the current call has run.
+ */
+#include "pm.h"
+
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/timeout.h"
+
+#include "manager/handler_watch.h"
+#include "shmem/slot.h"
+
+#define HANDLER_WATCH_TICKS 8 /* within a timeout */
+
+static TimeoutId timeout_id = MAX_TIMEOUTS;
+static bool may_end_session = false;
+
+/* Shared with handler_watch_tick(), which runs in a signal handler. */
+static volatile sig_atomic_t running = false;
+static volatile sig_atomic_t timed_out = false;
+static volatile TimestampTz started;
+static volatile int64 limit_us;
+
+void
+handler_watch_may_end_session(void)
+{
+	may_end_session = true;
+}
+
+static void
+handler_watch_tick(void)
+{
+	int64 ran;
+
+	if (!running)
+		return;
+	ran = GetCurrentTimestamp() - started;
+	if (ran < limit_us)
+		return;
+	if (!timed_out)
+	{
+		timed_out = true;
+		QueryCancelPending = true;
+	}
+	else if (may_end_session && ran >= 2 * limit_us)
+	{
+		if (MyWorkerSlot != NULL)
+			MyWorkerSlot->now.overdue = true;
+		ProcDiePending = true;
+	}
+	else
+		return;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+}
+
+/*
+ * The code of users runs from here to handler_watch_stop().
+ */
+static inline void
+handler_watch_start(void)
+{
+	timed_out = false;
+	started = GetCurrentTimestamp();
+	if (MyWorkerSlot != NULL)
+		MyWorkerSlot->now.called_at = started;
+	running = true;
+}
+
+static inline void
+handler_watch_stop(void)
+{
+	running = false;
+
+	/*
+	 * The call has returned although its time was up.  The cancel that is still
+	 * pending must not hit the next one.
+	 */
+	if (timed_out)
+	{
+		QueryCancelPending = false;
+		timed_out = false;
+	}
+}
+
+/*
+ * Calls a function.
+ */
+Datum
+handler_watch_call(FunctionCallInfo fcinfo)
+{
+	Datum result;
+
+	handler_watch_start();
+	result = FunctionCallInvoke(fcinfo);
+	handler_watch_stop();
+	return result;
+}
+
+/*
+ * Fires the deferred triggers that the calls have left for the commit: they are
+ * part of what a handler does.
+ */
+void
+handler_fire_deferred(void)
+{
+	handler_watch_start();
+	AfterTriggerFireDeferred();
+	handler_watch_stop();
+}
+
+void
+handler_watch_begin(int64 timeout_ms)
+{
+	int64 tick = Max(timeout_ms / HANDLER_WATCH_TICKS, 1);
+
+	if (timeout_id == MAX_TIMEOUTS)
+		timeout_id = RegisterTimeout(USER_TIMEOUT, handler_watch_tick);
+	running = false;
+	timed_out = false;
+	limit_us = timeout_ms * 1000;
+	enable_timeout_every(timeout_id, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), tick),
+						 (int) Min(tick, PG_INT32_MAX));
+}
+
+void
+handler_watch_end(void)
+{
+	running = false;
+	if (timeout_id != MAX_TIMEOUTS)
+		disable_timeout(timeout_id, false);
+	/* A cancel that the call has not noticed must not hit what is run next. */
+	if (timed_out)
+		QueryCancelPending = false;
+}
+
+bool
+handler_timed_out(void)
+{
+	bool result = timed_out;
+
+	timed_out = false;
+	return result;
+}

@@ -1,0 +1,22 @@
+/*
+ * handler_watch.h
+ *		Calls the code of users, and watches that it returns in time.
+ */
+#ifndef PM_HANDLER_WATCH_H
+#define PM_HANDLER_WATCH_H
+
+#include "fmgr.h"
+
+/* Lets a call that ignores its timeout end this session.  For dispatchers. */
+extern void handler_watch_may_end_session(void);
+
+/* Watches the calls from here to handler_watch_end(). */
+extern void handler_watch_begin(int64 timeout_ms);
+extern Datum handler_watch_call(FunctionCallInfo fcinfo);
+extern void handler_fire_deferred(void);
+/* Also to be called after an error, before anything else is run. */
+extern void handler_watch_end(void);
+/* Was the error that has just been caught a cancel of ours?  Clears the mark. */
+extern bool handler_timed_out(void);
+
+#endif /* PM_HANDLER_WATCH_H */
