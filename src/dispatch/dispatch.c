@@ -27,6 +27,7 @@
 #include "manager/lane.h"
 #include "manager/manager_lock.h"
 #include "manager/park.h"
+#include "manager/park_queue.h"
 #include "manager/timer.h"
 #include "shmem/crash.h"
 

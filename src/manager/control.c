@@ -23,7 +23,6 @@
 #include "manager/lane.h"
 #include "manager/manager_lock.h"
 #include "manager/owner.h"
-#include "manager/park.h"
 #include "manager/register.h"
 #include "manager/repartition.h"
 #include "manager/resolve.h"

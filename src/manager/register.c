@@ -30,7 +30,7 @@
 #include "manager/lane.h"
 #include "manager/manager_lock.h"
 #include "manager/owner.h"
-#include "manager/park.h"
+#include "manager/park_queue.h"
 #include "manager/register.h"
 #include "manager/repartition.h"
 #include "shmem/slot.h"

@@ -1,10 +1,11 @@
 /*
  * resolve.c
- *		What a person does about parked events: pm.retry, pm.discard.
+ *		What a person decides about parked events: pm.retry and pm.discard.
  *
- * With a name only they are about all that are dead.  Each waits for the batch that runs, and is in
- *force when its transaction commits.  An event is named by its position, a timer, which has none,
- *by the number of its row, with log NULL.
+ * Both take one event, or with a name alone all dead events of a process
+ * manager.  They wait for the batch that runs, and take effect when their
+ * transaction commits.  An event is named by its log and position.  A timer has
+ * neither: it is named by log NULL and the number of its row.
  */
 #include "pm.h"
 
@@ -19,8 +20,9 @@
 #include "log/highwater.h"
 #include "log/log.h"
 #include "manager/head.h"
+#include "manager/lane.h"
 #include "manager/manager_lock.h"
-#include "manager/park.h"
+#include "manager/park_queue.h"
 #include "manager/registry.h"
 #include "manager/resolve.h"
 #include "shmem/wakeup.h"
@@ -30,46 +32,42 @@ PG_FUNCTION_INFO_V1(pm_discard);
 PG_FUNCTION_INFO_V1(pm_retry_dead);
 PG_FUNCTION_INFO_V1(pm_discard_dead);
 
-/* The parked event that the arguments name. */
-typedef struct Resolve
+/* The parked event that the arguments of a call name. */
+typedef struct ResolveTarget
 {
 	ProcessManager *pm;
-	char *words;
-	int64 id;
+	char *name; /* how messages name the event */
+	int64 id;	/* 0: it is not parked */
 	int lane;
 	char *key;
 	bool behind;
-	char *head; /* in words, what it is behind */
-} Resolve;
+	char *head; /* how messages name the head of its key */
+} ResolveTarget;
 
 static char *
-resolve_words(const char *log, int64 number)
+resolve_name(const char *log, int64 number)
 {
 	if (log == NULL)
 		return psprintf("the timer with number %lld", (long long) number);
 	return psprintf("the event at position %lld of log \"%s\"", (long long) number, log);
 }
 
-/* To be tried afresh, now; whatever has crashed the server does not get two more crashes. */
-#define RESOLVE_RETRY                                                                              \
-	"state = 'failing', attempts = 0, crashes = least(crashes, 1), retry_at = '-infinity', trouble_since = NULL "
-
-/* The next of a key, which has not been tried. */
-#define RESOLVE_PROMOTE "state = 'failing', retry_at = '-infinity' "
-
-/* A parked event, and the first one of its key. */
-#define RESOLVE_FIND                                                                                             \
-	"SELECT k.id, k.lane, k.key, k.state OPERATOR(pg_catalog.=) 'behind', h.log, coalesce(h.position, h.id) "    \
-	"FROM pm_catalog.parked k CROSS JOIN LATERAL (SELECT f.id, f.log, f.position FROM pm_catalog.parked f "      \
-	"WHERE f.process_manager OPERATOR(pg_catalog.=) k.process_manager AND f.lane OPERATOR(pg_catalog.=) k.lane " \
-	"AND f.key OPERATOR(pg_catalog.=) k.key ORDER BY f.id LIMIT 1) h "                                           \
+/* A parked event, and the head of its key. */
+#define RESOLVE_FIND                                                                               \
+	"SELECT k.id, k.lane, k.key, k.state OPERATOR(pg_catalog.=) 'behind', "                        \
+	"h.log, coalesce(h.position, h.id) "                                                           \
+	"FROM pm_catalog.parked k CROSS JOIN LATERAL ("                                                \
+	"SELECT f.id, f.log, f.position FROM pm_catalog.parked f "                                     \
+	"WHERE f.process_manager OPERATOR(pg_catalog.=) k.process_manager "                            \
+	"AND f.lane OPERATOR(pg_catalog.=) k.lane AND f.key OPERATOR(pg_catalog.=) k.key "             \
+	"ORDER BY f.id LIMIT 1) h "                                                                    \
 	"WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
 
 /*
- * Finds the event, with the units locked.
+ * Looks the event up in the private table, into the current memory context.
  */
-static Resolve
-resolve_find(FunctionCallInfo fcinfo, const char *function)
+static void
+resolve_look_up(ResolveTarget *target, const char *log, int64 number)
 {
 	static ExecStatement find_event =
 		{NULL,
@@ -82,14 +80,40 @@ resolve_find(FunctionCallInfo fcinfo, const char *function)
 									   "AND k.log IS NULL AND k.id OPERATOR(pg_catalog.=) $3",
 									   3,
 									   {TEXTOID, TEXTOID, INT8OID}};
-	Resolve settle;
-	char *name;
-	char *log;
 	MemoryContext caller = CurrentMemoryContext;
 	ExecScope scope;
 	Datum values[3];
 	char nulls[3] = {' ', ' ', ' '};
 	bool isnull;
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(target->pm->name);
+	values[1] = exec_text_arg(log, &nulls[1]);
+	values[2] = Int64GetDatum(number);
+	if (exec_statement(log ? &find_event : &find_timer, values, nulls) > 0)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		target->id = DatumGetInt64(exec_value(0, 1, &isnull));
+		target->lane = DatumGetInt32(exec_value(0, 2, &isnull));
+		target->key = exec_text(0, 3);
+		target->behind = DatumGetBool(exec_value(0, 4, &isnull));
+		target->head = resolve_name(exec_text(0, 5), DatumGetInt64(exec_value(0, 6, &isnull)));
+		MemoryContextSwitchTo(spi);
+	}
+	exec_end(&scope);
+}
+
+/*
+ * Finds the event that the arguments name, and locks the units of its process
+ * manager.
+ */
+static ResolveTarget
+resolve_find(FunctionCallInfo fcinfo, const char *function)
+{
+	ResolveTarget target;
+	char *name;
+	char *log;
 
 	highwater_require_fresh_snapshots(function);
 	exec_require_writable(function);
@@ -99,39 +123,23 @@ resolve_find(FunctionCallInfo fcinfo, const char *function)
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	log = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	within_refuse(name);
-	memset(&settle, 0, sizeof(settle));
-	settle.pm = manager_lock(name, false);
+	memset(&target, 0, sizeof(target));
+	target.pm = manager_lock(name, false);
 	if (log != NULL)
 	{
 		Oid relid;
 		char *known = log_find(log, &relid, true);
 
+		/* The log may have been dropped since its event was parked. */
 		log = known ? known : log;
 	}
-	settle.words = resolve_words(log, PG_GETARG_INT64(2));
-
-	exec_begin_owner(&scope);
-	values[0] = CStringGetTextDatum(name);
-	values[1] = log ? CStringGetTextDatum(log) : (Datum) 0;
-	nulls[1] = log ? ' ' : 'n';
-	values[2] = PG_GETARG_DATUM(2);
-	if (exec_statement(log ? &find_event : &find_timer, values, nulls) > 0)
-	{
-		MemoryContext spi = MemoryContextSwitchTo(caller);
-
-		settle.id = DatumGetInt64(exec_value(0, 1, &isnull));
-		settle.lane = DatumGetInt32(exec_value(0, 2, &isnull));
-		settle.key = exec_text(0, 3);
-		settle.behind = DatumGetBool(exec_value(0, 4, &isnull));
-		settle.head = resolve_words(exec_text(0, 5), DatumGetInt64(exec_value(0, 6, &isnull)));
-		MemoryContextSwitchTo(spi);
-	}
-	exec_end(&scope);
-	if (settle.id == 0)
+	target.name = resolve_name(log, PG_GETARG_INT64(2));
+	resolve_look_up(&target, log, PG_GETARG_INT64(2));
+	if (target.id == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("process manager \"%s\" has not parked %s", name, settle.words),
-						errhint("SELECT * FROM pm.parked shows what it has.")));
-	return settle;
+						errmsg("process manager \"%s\" has not parked %s", name, target.name),
+						errhint("SELECT * FROM pm.parked shows what it has parked.")));
+	return target;
 }
 
 /*
@@ -141,20 +149,19 @@ Datum
 pm_retry(PG_FUNCTION_ARGS)
 {
 	static ExecStatement retry = {NULL,
-								  "UPDATE pm_catalog.parked SET " RESOLVE_RETRY
+								  "UPDATE pm_catalog.parked SET " PARK_SET_AFRESH
 								  "WHERE id OPERATOR(pg_catalog.=) $1",
 								  1,
 								  {INT8OID}};
-	Resolve settle = resolve_find(fcinfo, "pm.retry");
-	Datum values[1] = {Int64GetDatum(settle.id)};
+	ResolveTarget target = resolve_find(fcinfo, "pm.retry");
+	Datum values[1] = {Int64GetDatum(target.id)};
 
-	if (settle.behind)
+	if (target.behind)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("%s is parked behind %s", settle.words, settle.head),
-						errhint("Retry or discard that one; the rest of its key follows.")));
+						errmsg("%s is parked behind %s", target.name, target.head),
+						errhint("Retry or discard that one. The other events of its key follow.")));
 	(void) exec_as_owner(&retry, values, NULL);
-	head_add_parked(settle.pm->name, settle.lane, settle.id, DT_NOBEGIN);
-	lane_touch(settle.pm->name, settle.lane);
+	park_head_changed(target.pm, target.lane, target.id, DT_NOBEGIN);
 	registry_changed();
 	PG_RETURN_VOID();
 }
@@ -165,13 +172,13 @@ pm_retry(PG_FUNCTION_ARGS)
 Datum
 pm_discard(PG_FUNCTION_ARGS)
 {
-	Resolve settle = resolve_find(fcinfo, "pm.discard");
+	ResolveTarget target = resolve_find(fcinfo, "pm.discard");
 
-	(void) park_take(settle.id);
-	if (!settle.behind)
-		park_promote(settle.pm, settle.lane, settle.key, settle.id);
+	(void) park_take(target.id);
+	if (!target.behind)
+		park_promote(target.pm, target.lane, target.key, target.id);
 	ereport(LOG, (errmsg("process manager \"%s\" in database \"%s\": %s was discarded by \"%s\"",
-						 settle.pm->name, report_database(), settle.words,
+						 target.pm->name, report_database(), target.name,
 						 GetUserNameFromId(GetUserId(), false))));
 	registry_changed();
 	PG_RETURN_VOID();
@@ -180,7 +187,7 @@ pm_discard(PG_FUNCTION_ARGS)
 /* ---------- several at once ---------- */
 
 /*
- * Rows have become the first of their keys, or due, in any lane.
+ * Heads have changed, or are due at other times, in any lane.
  */
 static void
 resolve_changed(ProcessManager *pm)
@@ -194,33 +201,17 @@ resolve_changed(ProcessManager *pm)
 }
 
 /*
- * All events of a log are given up: the process manager does not follow it any
- * more.  What was behind them goes on.  Returns how many there were.
+ * Runs a statement that returns how many events it has resolved.
  */
-int64
-resolve_give_up(ProcessManager *pm, const char *log)
+static int64
+resolve_count(ProcessManager *pm, ExecStatement *statement, Datum *values)
 {
-	/* The rest of a key does not see what has gone. */
-	static ExecStatement give_up = {
-		NULL,
-		"WITH gone AS (DELETE FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND log OPERATOR(pg_catalog.=) $2 RETURNING lane, key), "
-		"next AS (UPDATE pm_catalog.parked SET " RESOLVE_PROMOTE
-		"WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT n.id FROM (SELECT DISTINCT lane, key FROM gone) g "
-		"CROSS JOIN LATERAL (SELECT k.id, k.state FROM pm_catalog.parked k "
-		"WHERE k.process_manager OPERATOR(pg_catalog.=) $1 AND k.lane OPERATOR(pg_catalog.=) g.lane "
-		"AND k.key OPERATOR(pg_catalog.=) g.key AND k.log IS DISTINCT FROM $2 ORDER BY k.id LIMIT 1) n "
-		"WHERE n.state OPERATOR(pg_catalog.=) 'behind'))) "
-		"SELECT pg_catalog.count(*) FROM gone",
-		2,
-		{TEXTOID, TEXTOID}};
 	ExecScope scope;
-	Datum values[2] = {CStringGetTextDatum(pm->name), CStringGetTextDatum(log)};
 	int64 count;
 	bool isnull;
 
 	exec_begin_owner(&scope);
-	exec_statement(&give_up, values, NULL);
+	exec_statement(statement, values, NULL);
 	count = DatumGetInt64(exec_value(0, 1, &isnull));
 	exec_end(&scope);
 	if (count > 0)
@@ -228,30 +219,49 @@ resolve_give_up(ProcessManager *pm, const char *log)
 	return count;
 }
 
+int64
+resolve_give_up(ProcessManager *pm, const char *log)
+{
+	/*
+	 * All parts of the statement see the table as it was before, so the next
+	 * event of a key is the first one that is not of the log.
+	 */
+	static ExecStatement give_up =
+		{NULL,
+		 "WITH gone AS (DELETE FROM pm_catalog.parked "
+		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		 "AND log OPERATOR(pg_catalog.=) $2 RETURNING lane, key), "
+		 "next AS (UPDATE pm_catalog.parked SET " PARK_SET_NEXT
+		 "WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT n.id "
+		 "FROM (SELECT DISTINCT lane, key FROM gone) g "
+		 "CROSS JOIN LATERAL (SELECT k.id, k.state FROM pm_catalog.parked k "
+		 "WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
+		 "AND k.lane OPERATOR(pg_catalog.=) g.lane AND k.key OPERATOR(pg_catalog.=) g.key "
+		 "AND k.log IS DISTINCT FROM $2 ORDER BY k.id LIMIT 1) n "
+		 "WHERE n.state OPERATOR(pg_catalog.=) 'behind'))) "
+		 "SELECT pg_catalog.count(*) FROM gone",
+		 2,
+		 {TEXTOID, TEXTOID}};
+	Datum values[2] = {CStringGetTextDatum(pm->name), CStringGetTextDatum(log)};
+
+	return resolve_count(pm, &give_up, values);
+}
+
 /*
- * The process manager, with its units locked, and what a statement does to its
- * dead events: it returns how many there were.
+ * Locks the units of the process manager that the first argument names, and
+ * runs a statement on its dead events.  Returns how many there were.
  */
 static int64
 resolve_dead(FunctionCallInfo fcinfo, const char *function, ExecStatement *statement)
 {
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	ProcessManager *pm;
-	ExecScope scope;
 	Datum values[1] = {PG_GETARG_DATUM(0)};
 	int64 count;
-	bool isnull;
 
 	highwater_require_fresh_snapshots(function);
 	exec_require_writable(function);
 	within_refuse(name);
-	pm = manager_lock(name, false);
-	exec_begin_owner(&scope);
-	exec_statement(statement, values, NULL);
-	count = DatumGetInt64(exec_value(0, 1, &isnull));
-	exec_end(&scope);
-	if (count > 0)
-		resolve_changed(pm);
+	count = resolve_count(manager_lock(name, false), statement, values);
 	registry_changed();
 	return count;
 }
@@ -262,13 +272,13 @@ resolve_dead(FunctionCallInfo fcinfo, const char *function, ExecStatement *state
 Datum
 pm_retry_dead(PG_FUNCTION_ARGS)
 {
-	static ExecStatement retry_dead = {
-		NULL,
-		"WITH k AS (UPDATE pm_catalog.parked SET " RESOLVE_RETRY
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'dead' RETURNING 1) "
-		"SELECT pg_catalog.count(*) FROM k",
-		1,
-		{TEXTOID}};
+	static ExecStatement retry_dead = {NULL,
+									   "WITH k AS (UPDATE pm_catalog.parked SET " PARK_SET_AFRESH
+									   "WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+									   "AND state OPERATOR(pg_catalog.=) 'dead' RETURNING 1) "
+									   "SELECT pg_catalog.count(*) FROM k",
+									   1,
+									   {TEXTOID}};
 
 	PG_RETURN_INT64(resolve_dead(fcinfo, "pm.retry", &retry_dead));
 }
@@ -279,27 +289,30 @@ pm_retry_dead(PG_FUNCTION_ARGS)
 Datum
 pm_discard_dead(PG_FUNCTION_ARGS)
 {
-	/* The rest of a key does not see that its first one has gone. */
-	static ExecStatement discard_dead = {
-		NULL,
-		"WITH gone AS (DELETE FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND state OPERATOR(pg_catalog.=) 'dead' RETURNING lane, key, id), "
-		"next AS (UPDATE pm_catalog.parked SET " RESOLVE_PROMOTE
-		"WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT n.id FROM gone CROSS JOIN LATERAL ("
-		"SELECT k.id FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND k.lane OPERATOR(pg_catalog.=) gone.lane AND k.key OPERATOR(pg_catalog.=) gone.key "
-		"AND k.id OPERATOR(pg_catalog.>) gone.id ORDER BY k.id LIMIT 1) n))) "
-		"SELECT pg_catalog.count(*) FROM gone",
-		1,
-		{TEXTOID}};
+	/*
+	 * All parts of the statement see the table as it was before, so the next
+	 * event of a key is the first one after the dead one, which is the head.
+	 */
+	static ExecStatement discard_dead =
+		{NULL,
+		 "WITH gone AS (DELETE FROM pm_catalog.parked "
+		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		 "AND state OPERATOR(pg_catalog.=) 'dead' RETURNING lane, key, id), "
+		 "next AS (UPDATE pm_catalog.parked SET " PARK_SET_NEXT
+		 "WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT n.id "
+		 "FROM gone CROSS JOIN LATERAL ("
+		 "SELECT k.id FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
+		 "AND k.lane OPERATOR(pg_catalog.=) gone.lane AND k.key OPERATOR(pg_catalog.=) gone.key "
+		 "AND k.id OPERATOR(pg_catalog.>) gone.id ORDER BY k.id LIMIT 1) n))) "
+		 "SELECT pg_catalog.count(*) FROM gone",
+		 1,
+		 {TEXTOID}};
 	int64 count = resolve_dead(fcinfo, "pm.discard", &discard_dead);
 
 	if (count > 0)
-		ereport(
-			LOG,
-			(errmsg(
-				"process manager \"%s\" in database \"%s\": all %lld dead events were discarded by \"%s\"",
-				text_to_cstring(PG_GETARG_TEXT_PP(0)), report_database(), (long long) count,
-				GetUserNameFromId(GetUserId(), false))));
+		ereport(LOG, (errmsg("process manager \"%s\" in database \"%s\": "
+							 "all %lld dead events were discarded by \"%s\"",
+							 text_to_cstring(PG_GETARG_TEXT_PP(0)), report_database(),
+							 (long long) count, GetUserNameFromId(GetUserId(), false))));
 	PG_RETURN_INT64(count);
 }

@@ -1,12 +1,16 @@
 /*
  * resolve.h
- *		What a person does about parked events.
+ *		What a person decides about parked events: pm.retry and pm.discard.
  */
 #ifndef PM_RESOLVE_H
 #define PM_RESOLVE_H
 
 #include "manager/registry.h"
 
+/*
+ * Discards all parked events of a log that is not followed any more; the other
+ * events of their keys go on.  Returns how many there were.
+ */
 extern int64 resolve_give_up(ProcessManager *pm, const char *log);
 
 #endif /* PM_RESOLVE_H */

@@ -22,7 +22,7 @@
 #include "manager/lane.h"
 #include "manager/manager_lock.h"
 #include "manager/owner.h"
-#include "manager/park.h"
+#include "manager/park_queue.h"
 #include "manager/register.h"
 #include "shmem/wakeup.h"
 

@@ -1,0 +1,249 @@
+/*
+ * park_queue.c
+ *		The queues of parked events, one for each key: reading them, taking
+ *		events out of them, trying them again.
+ *
+ * The events of a key form a queue in the order of their ids.  The first one,
+ * the head, is failing (it is tried again at retry_at) or dead (it failed
+ * max_attempts times and waits for a person).  The others are behind it and
+ * have not been tried.  As long as a key has a queue, its new events and timers
+ * join it (park.c).  When the queue is empty, the key is handled from the log
+ * again.
+ *
+ * Assumes that the caller holds the unit's lock.  Otherwise a queue could
+ * become empty while an event joins it, and later events would overtake that
+ * one.
+ */
+#include "pm.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "base/event.h"
+#include "base/exec.h"
+#include "manager/head.h"
+#include "manager/lane.h"
+#include "manager/park_queue.h"
+#include "shmem/wakeup.h"
+
+/* ---------- which keys have a queue ---------- */
+
+void
+park_prefetch(ProcessManager *pm, int lane, List *keys)
+{
+	static ExecStatement select_keys =
+		{NULL,
+		 "SELECT w.number::pg_catalog.int4 "
+		 "FROM pg_catalog.unnest($3) WITH ORDINALITY w(key, number) "
+		 "CROSS JOIN LATERAL (SELECT FROM pm_catalog.parked k "
+		 "WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
+		 "AND k.lane OPERATOR(pg_catalog.=) $2 AND k.key OPERATOR(pg_catalog.=) w.key "
+		 "AND k.id OPERATOR(pg_catalog.>=) $4 LIMIT 1) k",
+		 4,
+		 {TEXTOID, INT4OID, TEXTARRAYOID, INT8OID}};
+	ExecScope scope;
+	Datum values[4];
+	ListCell *lc;
+	bool isnull;
+
+	foreach(lc, keys)
+		((Key *) lfirst(lc))->parked_known = true;
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lane);
+	values[2] = key_array(keys);
+	/* No head has a lower id, and what is behind a head has a higher one. */
+	values[3] = Int64GetDatum(head_parked_from(pm->name, lane));
+	exec_statement(&select_keys, values, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		((Key *) list_nth(keys, DatumGetInt32(exec_value(row, 1, &isnull)) - 1))->parked = true;
+	exec_end(&scope);
+}
+
+bool
+park_has(ProcessManager *pm, int lane, Key *key)
+{
+	if (!key->parked_known)
+		park_prefetch(pm, lane, list_make1(key));
+	return key->parked;
+}
+
+void
+park_head_changed(ProcessManager *pm, int lane, int64 id, TimestampTz retry_at)
+{
+	head_add_parked(pm->name, lane, id, retry_at);
+	lane_touch(pm->name, lane);
+}
+
+/* ---------- reading them ---------- */
+
+/* The columns of an event, in the order that park_form() wants. */
+#define PARK_COLUMNS                                                                               \
+	"log, position, stream, version, type, data, metadata, recorded_at, "                          \
+	"id, key, attempts, too_large"
+
+/*
+ * The event in a row of the last result, in the current memory context.
+ */
+static void *
+park_form(uint64 row)
+{
+	Parked *parked = palloc0(sizeof(Parked));
+	EventFields fields;
+	bool isnull;
+
+	for (int i = 0; i < EVENT_ATTRIBUTES; i++)
+		fields.values[i] = exec_value(row, i + 1, &fields.nulls[i]);
+	parked->log = exec_text(row, 1);
+	parked->position = DatumGetInt64(exec_value(row, 2, &isnull));
+	if (isnull)
+		parked->position = 0;
+	parked->id = DatumGetInt64(exec_value(row, 9, &isnull));
+	parked->key = exec_text(row, 10);
+	parked->attempts = DatumGetInt32(exec_value(row, 11, &isnull));
+	parked->event = event_form(&fields);
+	parked->too_large = DatumGetInt64(exec_value(row, 12, &isnull));
+	return parked;
+}
+
+/*
+ * The head in a row of the last result, without its event.
+ */
+static void *
+park_form_head(uint64 row)
+{
+	Parked *head = palloc0(sizeof(Parked));
+	bool isnull;
+
+	head->id = DatumGetInt64(exec_value(row, 1, &isnull));
+	head->key = exec_text(row, 2);
+	head->attempts = DatumGetInt32(exec_value(row, 3, &isnull));
+	head->retry_at = DatumGetTimestampTz(exec_value(row, 4, &isnull));
+	head->log = exec_text(row, 5);
+	head->position = DatumGetInt64(exec_value(row, 6, &isnull));
+	if (isnull)
+		head->position = 0;
+	return head;
+}
+
+Parked *
+park_due(ProcessManager *pm, int lane, TimestampTz now)
+{
+	static ExecStatement select_due =
+		{NULL,
+		 "SELECT id, key, attempts, retry_at, log, position FROM pm_catalog.parked "
+		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		 "AND lane OPERATOR(pg_catalog.=) $2 AND retry_at IS NOT NULL "
+		 "AND ROW(retry_at, id) OPERATOR(pg_catalog.>=) ROW($3, $4) "
+		 "ORDER BY retry_at, id LIMIT 1",
+		 4,
+		 {TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID}};
+	HeadPoint from = head_retry_from(pm->name, lane);
+	Datum values[4];
+	List *heads;
+
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lane);
+	values[2] = TimestampTzGetDatum(from.time);
+	values[3] = Int64GetDatum(from.id);
+	heads = exec_list(&select_due, values, NULL, park_form_head);
+	if (heads == NIL || !lane_is_due(((Parked *) linitial(heads))->retry_at, now))
+		return NULL;
+	return linitial(heads);
+}
+
+List *
+park_read(ProcessManager *pm, int lane, const char *key, int64 first, int limit)
+{
+	static ExecStatement select_queue =
+		{NULL,
+		 "SELECT " PARK_COLUMNS
+		 " FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		 "AND lane OPERATOR(pg_catalog.=) $2 AND key OPERATOR(pg_catalog.=) $3 "
+		 "AND id OPERATOR(pg_catalog.>=) $5 ORDER BY id LIMIT $4",
+		 5,
+		 {TEXTOID, INT4OID, TEXTOID, INT8OID, INT8OID}};
+	Datum values[5];
+
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lane);
+	values[2] = CStringGetTextDatum(key);
+	values[3] = Int64GetDatum(limit);
+	values[4] = Int64GetDatum(first);
+	return exec_list(&select_queue, values, NULL, park_form);
+}
+
+/* ---------- trying again ---------- */
+
+bool
+park_take(int64 id)
+{
+	static ExecStatement delete_parked =
+		{NULL, "DELETE FROM pm_catalog.parked WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}};
+	Datum values[1] = {Int64GetDatum(id)};
+
+	wakeup_moved();
+	return exec_as_owner(&delete_parked, values, NULL) > 0;
+}
+
+void
+park_promote(ProcessManager *pm, int lane, const char *key, int64 gone)
+{
+	static ExecStatement promote =
+		{NULL,
+		 "UPDATE pm_catalog.parked SET " PARK_SET_NEXT
+		 "WHERE state OPERATOR(pg_catalog.=) 'behind' "
+		 "AND id OPERATOR(pg_catalog.=) (SELECT id FROM pm_catalog.parked "
+		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		 "AND lane OPERATOR(pg_catalog.=) $2 "
+		 "AND key OPERATOR(pg_catalog.=) $3 "
+		 "AND id OPERATOR(pg_catalog.>) $4 ORDER BY id LIMIT 1) "
+		 "RETURNING id",
+		 4,
+		 {TEXTOID, INT4OID, TEXTOID, INT8OID}};
+	ExecScope scope;
+	Datum values[4];
+	int64 id = 0;
+	bool isnull;
+
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lane);
+	values[2] = CStringGetTextDatum(key);
+	values[3] = Int64GetDatum(gone);
+	exec_begin_owner(&scope);
+	if (exec_statement(&promote, values, NULL) > 0)
+		id = DatumGetInt64(exec_value(0, 1, &isnull));
+	exec_end(&scope);
+	if (id != 0)
+		park_head_changed(pm, lane, id, DT_NOBEGIN);
+}
+
+/*
+ * The dead events that are tried again are those among the last "revive" keys
+ * that have failed.  An event during which the server crashed keeps one crash:
+ * it must not get two more.
+ */
+int
+park_retry_all(ProcessManager *pm, int lane, int revive)
+{
+	static ExecStatement retry_all =
+		{NULL,
+		 "UPDATE pm_catalog.parked SET " PARK_SET_AFRESH
+		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 "
+		 "AND (state OPERATOR(pg_catalog.=) 'failing' OR id OPERATOR(pg_catalog.=) ANY (ARRAY("
+		 "SELECT id FROM pm_catalog.parked "
+		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 "
+		 "AND state OPERATOR(pg_catalog.=) ANY (ARRAY['failing', 'dead']) "
+		 "ORDER BY id DESC LIMIT $3)))",
+		 3,
+		 {TEXTOID, INT4OID, INT8OID}};
+	Datum values[3];
+
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int32GetDatum(lane);
+	values[2] = Int64GetDatum(revive);
+	head_forget(pm->name, lane);
+	lane_touch(pm->name, lane);
+	return (int) exec_as_owner(&retry_all, values, NULL);
+}

@@ -1,0 +1,51 @@
+/*
+ * park_queue.h
+ *		The queues of parked events, one for each key: reading them, taking
+ *		events out of them, trying them again.
+ */
+#ifndef PM_PARK_QUEUE_H
+#define PM_PARK_QUEUE_H
+
+#include "base/key.h"
+#include "manager/registry.h"
+
+/* One parked event or timer. */
+typedef struct Parked
+{
+	int64 id;
+	char *key;
+	char *log; /* NULL: a timer */
+	int64 position;
+	int attempts;
+	TimestampTz retry_at; /* of a head; park_read() does not fill it */
+	Datum event;		  /* a pm.event; park_due() does not fill it */
+	int64 too_large;	  /* 0, or the event's size: a stub stands for it */
+} Parked;
+
+/* What an UPDATE sets to have an event tried afresh, at once. */
+#define PARK_SET_AFRESH                                                                            \
+	"state = 'failing', attempts = 0, crashes = least(crashes, 1), "                               \
+	"retry_at = '-infinity', trouble_since = NULL "
+
+/* And to have the next event of a key, which has not been tried, tried at once. */
+#define PARK_SET_NEXT "state = 'failing', retry_at = '-infinity' "
+
+/* Finds out at once which of some keys have a queue. */
+extern void park_prefetch(ProcessManager *pm, int lane, List *keys);
+extern bool park_has(ProcessManager *pm, int lane, Key *key);
+
+/* Says that an event has become the head of its key, or is due at another time. */
+extern void park_head_changed(ProcessManager *pm, int lane, int64 id, TimestampTz retry_at);
+
+/* The head that is to be tried again next; NULL if none is due. */
+extern Parked *park_due(ProcessManager *pm, int lane, TimestampTz now);
+/* The first events of a key, from its head on. */
+extern List *park_read(ProcessManager *pm, int lane, const char *key, int64 first, int limit);
+/* Takes an event out of its queue in order to handle it.  False if it is gone. */
+extern bool park_take(int64 id);
+/* Has the next event of a key tried, after those up to "gone" have left the queue. */
+extern void park_promote(ProcessManager *pm, int lane, const char *key, int64 gone);
+/* Has failing events, and some dead ones, tried afresh.  Returns how many. */
+extern int park_retry_all(ProcessManager *pm, int lane, int revive);
+
+#endif /* PM_PARK_QUEUE_H */
