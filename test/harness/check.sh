@@ -20,7 +20,7 @@ packages=()
 for suite in "${suites[@]}"; do
 	case $suite in
 	regress | isolation) ;;
-	tap) packages+=(perl libipc-run-perl) ;;
+	tap) packages+=(perl libipc-run-perl postgresql-@MAJOR@-pgtap) ;;
 	pgtap) packages+=(postgresql-@MAJOR@-pgtap libtap-parser-sourcehandler-pgtap-perl) ;;
 	*) pm_die "no suite is called $suite" ;;
 	esac
