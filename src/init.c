@@ -11,7 +11,7 @@
 #include "base/pinned.h"
 #include "base/report.h"
 #include "log/guard.h"
-#include "log/log.h"
+#include "log/log_cache.h"
 #include "manager/handler_find.h"
 #include "manager/head.h"
 #include "manager/registry.h"
@@ -36,8 +36,8 @@ _PG_init(void)
 	guc_define();
 	extension_install();
 	guard_install();
-	log_install();
 	handler_find_install();
+	log_cache_install();
 	head_install();
 	timer_floor_install();
 	pinned_install();

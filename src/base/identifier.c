@@ -11,6 +11,8 @@
 #include "lib/stringinfo.h"
 #include "nodes/value.h"
 #include "parser/scansup.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "base/identifier.h"
 
@@ -96,6 +98,19 @@ identifier_values(const char *name)
 	foreach(lc, identifier_split(name))
 		values = lappend(values, makeString(lfirst(lc)));
 	return values;
+}
+
+/*
+ * The name of a table, sequence or index as SQL reads it: qualified, and quoted
+ * where it must be.  NULL if there is no such relation.
+ */
+char *
+identifier_of_relation(Oid relid)
+{
+	char *name = get_rel_name(relid);
+	char *schema = name == NULL ? NULL : get_namespace_name(get_rel_namespace(relid));
+
+	return schema == NULL ? NULL : quote_qualified_identifier(schema, name);
 }
 
 /*

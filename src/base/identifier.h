@@ -9,6 +9,7 @@
 
 extern List *identifier_split(const char *name);
 extern List *identifier_values(const char *name);
+extern char *identifier_of_relation(Oid relid);
 extern const char *identifier_arguments(const char *signature);
 
 #endif /* PM_IDENTIFIER_H */

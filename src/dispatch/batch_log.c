@@ -15,6 +15,7 @@
 #include "base/event.h"
 #include "dispatch/batch.h"
 #include "log/highwater.h"
+#include "log/log_open.h"
 #include "log/log_read.h"
 #include "manager/repartition.h"
 #include "shmem/crash.h"

@@ -19,6 +19,7 @@
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
+#include "base/exec.h"
 #include "base/within.h"
 #include "dispatch/batch.h"
 #include "dispatch/blame.h"
@@ -27,6 +28,7 @@
 #include "dispatch/isolate.h"
 #include "dispatch/reading.h"
 #include "log/log.h"
+#include "log/log_open.h"
 #include "manager/cursor.h"
 #include "manager/lane.h"
 #include "manager/manager_lock.h"

@@ -17,8 +17,13 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "base/exec.h"
 #include "base/within.h"
+#include "log/highwater.h"
 #include "log/log.h"
+#include "log/log_open.h"
+#include "log/log_right.h"
+#include "log/log_trouble.h"
 #include "manager/cursor.h"
 #include "shmem/slot.h"
 

@@ -22,9 +22,11 @@
 #include "utils/json.h"
 #include "utils/jsonb.h"
 
+#include "base/exec.h"
 #include "base/within.h"
 #include "log/insert.h"
 #include "log/log.h"
+#include "log/log_open.h"
 #include "log/trimmed.h"
 
 PG_FUNCTION_INFO_V1(pm_append);

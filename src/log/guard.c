@@ -52,6 +52,7 @@
 
 #include "log/furthest.h"
 #include "log/guard.h"
+#include "log/guard_ddl.h"
 #include "log/sequence.h"
 #include "shmem/slot.h"
 #include "shmem/wakeup.h"

@@ -22,7 +22,8 @@
 
 #include "base/exec.h"
 #include "base/extension.h"
-#include "log/guard.h"
+#include "base/identifier.h"
+#include "log/guard_ddl.h"
 #include "log/sequence.h"
 
 typedef struct GuardTrigger
@@ -201,8 +202,7 @@ guard_put_back(Oid relid, AttrNumber attnum)
 	bool present[lengthof(guard_triggers)];
 	bool check;
 	Relation rel = table_open(relid, ShareRowExclusiveLock);
-	char *table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-											 RelationGetRelationName(rel));
+	const char *table = guard_qualified_name(relid);
 
 	for (int i = 0; i < lengthof(guard_triggers); i++)
 		present[i] = guard_has_trigger(rel, &guard_triggers[i]);
@@ -246,10 +246,9 @@ guard_put_back(Oid relid, AttrNumber attnum)
 const char *
 guard_qualified_name(Oid relid)
 {
-	char *name = get_rel_name(relid);
-	char *schema = name == NULL ? NULL : get_namespace_name(get_rel_namespace(relid));
+	const char *name = identifier_of_relation(relid);
 
-	return schema == NULL ? "?" : quote_qualified_identifier(schema, name);
+	return name == NULL ? "?" : name;
 }
 
 /*

@@ -34,7 +34,9 @@
 #include "utils/snapmgr.h"
 
 #include "log/guard.h"
+#include "log/guard_ddl.h"
 #include "log/insert.h"
+#include "log/log_right.h"
 
 /* ---------- is the log a plain one? ---------- */
 

@@ -1,21 +1,19 @@
 /*
  * log.h
- *		Event logs: from a name to a table and its columns.
+ *		An event log as a backend knows it.
  */
 #ifndef PM_LOG_H
 #define PM_LOG_H
 
-#include "storage/lockdefs.h"
+#include "executor/spi.h"
 
 #include "base/event.h"
-#include "base/exec.h"
-#include "log/highwater.h"
 #include "shmem/slot.h"
 
-/* A name has fewer bytes. */
+/* A log's name is shorter than this, in bytes. */
 #define LOG_MAX_NAME SLOT_LOG_NAME
 
-/* The statements planned for each log, each by who needs it. */
+/* The statements that append.c plans for each log. */
 enum
 {
 	LOG_PLAN_APPEND,
@@ -28,14 +26,14 @@ enum
 /* Is it a plain log?  insert.c says what that is. */
 typedef struct LogShape
 {
-	bool known; /* looked at already */
+	bool known; /* the fields below have been set */
 	bool plain;
 	Oid stream_index; /* unique on (stream, version) */
 } LogShape;
 
 /*
- * A log as this backend knows it.  Owned by log.c; good until the end of the
- * transaction.
+ * A log as this backend knows it.  It belongs to the cache (log_cache.c), and
+ * stays valid until the end of the transaction.
  */
 typedef struct PmLog
 {
@@ -43,63 +41,52 @@ typedef struct PmLog
 	Oid relid;
 	Oid seqid;
 	Oid owner;			/* of the table */
-	const char *table;	/* qualified and quoted */
-	const char *stream; /* the other columns, quoted */
+	const char *table;	/* qualified and quoted; empty if the table is gone */
+	const char *stream; /* the names of the columns, quoted */
 	const char *pos;
 	const char *version;
 	const char *type;
 	const char *data;
 	const char *metadata;
 	const char *recorded_at;
-	AttrNumber attnum[EVENT_ATTRIBUTES + 1]; /* of them, by EVENT_POSITION and so on */
+	AttrNumber attnum[EVENT_ATTRIBUTES + 1]; /* of the columns, by EVENT_POSITION and so on */
 
-	bool at_home;		   /* its sequence was last looked at in this database */
-	bool sequence_changed; /* since it was last accepted */
+	bool at_home;		   /* its sequence was last accepted in this database */
+	bool sequence_changed; /* the sequence has another file than the accepted one */
 
-	/* Why it cannot be read or relied on, NULL if nothing is wrong. */
+	/* Why the log cannot be relied on, NULL if nothing is wrong. */
 	const char *problem;
 	const char *hint;
 
-	bool stale; /* it may have changed since */
+	bool stale; /* it may have changed since it was built */
 	LogShape shape;
 	MemoryContext context;
 	SPIPlanPtr plans[LOG_PLANS];
-	struct PmLog *next_doomed;
+	struct PmLog *next_stale;
 } PmLog;
 
-/* A log that may not have been looked at yet. */
-typedef struct LogSource
+/* A column that the table of a log must have. */
+typedef struct LogColumn
 {
-	char *name;
-	Oid relid;
-	bool at_home; /* its sequence was last looked at in this database */
-} LogSource;
+	const char *name; /* that pm.create_log gives it */
+	Oid type;
+	bool notnull;
+} LogColumn;
 
-extern void log_install(void);
-extern PmLog *log_get(const char *name, bool missing_ok);
-extern PmLog *log_get_nowait(const char *name, bool *locked);
-extern PmLog *log_lock(PmLog *log, LOCKMODE mode);
-extern PmLog *log_open(const char *name);
-extern PmLog *log_open_nowait(const char *name, bool *locked);
-extern char *log_find(const char *name, Oid *relid, bool missing_ok);
-extern PmLog *log_get_as(const char *name, Oid role);
-extern PmLog *log_open_as(const char *name, Oid role);
-extern bool log_has_right(Oid relid, Oid role);
-extern char *log_grants(Oid relid, const char *role);
-extern void log_require_right(const char *name, Oid relid, Oid role);
-extern void log_require_whole(PmLog *log);
-extern bool log_may_select(PmLog *log, Oid role);
-extern bool log_owner_can_read(PmLog *log);
-extern bool log_may_read(PmLog *log, Oid role);
-extern void log_require_select(PmLog *log, Oid role);
-extern void log_changed(void);
+/* These columns, by EVENT_POSITION to EVENT_RECORDED_AT. */
+extern const LogColumn log_columns[EVENT_ATTRIBUTES + 1];
+
+/* A name as it is kept: "Sales.Orders" becomes sales.orders.  NULL if it is no name. */
 extern char *log_normalize(const char *name);
-extern void log_refuse_types(PmLog *log);
-extern void log_insert(const char *name, Oid relid, Oid file);
-extern void log_delete(const char *name);
-extern List *log_sources(void);
-extern List *log_relids(void);
+/* Notes what is wrong with a log; only the first problem is kept. */
+extern void log_note_problem(PmLog *log, const char *problem, const char *hint);
+/* Raises an error if the log has a problem. */
+extern void log_require_whole(PmLog *log);
+/* Raises the error that a column does not have its type. */
+COMPAT_NORETURN extern void log_refuse_types(PmLog *log);
+/* The name of a log from an argument; an error if that is NULL. */
 extern char *log_arg_name(FunctionCallInfo fcinfo, int arg);
+/* The limit on the number of events from an argument; NULL means no limit. */
 extern int64 log_arg_count(FunctionCallInfo fcinfo, int arg);
 
 #endif /* PM_LOG_H */

@@ -16,11 +16,13 @@
 #include "utils/rel.h"
 #include "utils/relcache.h"
 
-#include "log/guard.h"
-#include "log/log.h"
+#include "base/exec.h"
+#include "base/identifier.h"
+#include "log/guard_ddl.h"
 #include "log/log_adopt.h"
 #include "log/log_check.h"
 #include "log/log_index.h"
+#include "log/log_open.h"
 #include "log/sequence.h"
 #include "shmem/wakeup.h"
 
@@ -61,14 +63,6 @@ log_adopt_fit(PmLog *log, int64 *last, int64 *needed, bool nowait)
 static bool
 log_accept_sequence(PmLog *log, bool nowait)
 {
-	static ExecStatement accept =
-		{NULL,
-		 "UPDATE pm_catalog.log SET sequence_file = $2, system_identifier = $3, database = $4 "
-		 "WHERE name OPERATOR(pg_catalog.=) $1",
-		 4,
-		 {TEXTOID, OIDOID, INT8OID, OIDOID}};
-	ExecScope scope;
-	Datum values[4];
 	int64 last;
 	int64 needed;
 	SequenceFit fit = log_adopt_fit(log, &last, &needed, nowait);
@@ -82,21 +76,10 @@ log_accept_sequence(PmLog *log, bool nowait)
 			 errmsg("the sequence of log \"%s\" is at %lld, positions up to %lld have been used",
 					log->name, (long long) last, (long long) needed),
 			 errhint("SELECT pg_catalog.setval(%s, %lld), then try again.",
-					 quote_literal_cstr(
-						 quote_qualified_identifier(get_namespace_name(
-														get_rel_namespace(log->seqid)),
-													get_rel_name(log->seqid))),
-					 (long long) needed)));
+					 quote_literal_cstr(identifier_of_relation(log->seqid)), (long long) needed)));
 
-	exec_begin_owner(&scope);
-	values[0] = CStringGetTextDatum(log->name);
-	values[1] = ObjectIdGetDatum(sequence_file(log->seqid));
-	values[2] = Int64GetDatum((int64) GetSystemIdentifier());
-	values[3] = ObjectIdGetDatum(MyDatabaseId);
-	exec_statement(&accept, values, NULL);
-	log_changed();
+	log_catalog_accept(log->name, sequence_file(log->seqid));
 	wakeup_registry();
-	exec_end(&scope);
 	return true;
 }
 
@@ -167,24 +150,6 @@ log_adopt_unnamed(const LogSource *source)
 
 /* ---------- tables that are no logs yet ---------- */
 
-/* The columns of a log. */
-typedef struct LogAdoptColumn
-{
-	const char *name;
-	Oid type;
-	bool notnull;
-} LogAdoptColumn;
-
-static const LogAdoptColumn log_adopt_columns[] = {
-	{"position", INT8OID, true},
-	{"stream", TEXTOID, true},
-	{"version", INT8OID, false},
-	{"type", TEXTOID, true},
-	{"data", JSONBOID, true},
-	{"metadata", JSONBOID, true},
-	{"recorded_at", TIMESTAMPTZOID, true},
-};
-
 /*
  * Has the table a unique index on these columns and no others, for all rows?
  */
@@ -217,15 +182,15 @@ log_adopt_has_unique(Relation rel, int count, const AttrNumber *columns)
 static const char *
 log_adopt_lacks(Relation rel, const char *table, char **hint)
 {
-	AttrNumber attnums[lengthof(log_adopt_columns)];
+	AttrNumber attnums[EVENT_ATTRIBUTES + 1];
 	AttrNumber identity = InvalidAttrNumber;
 
 	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition ||
 		rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
 		return "It is no ordinary, permanent table.";
-	for (int i = 0; i < lengthof(log_adopt_columns); i++)
+	for (int i = EVENT_POSITION; i <= EVENT_ATTRIBUTES; i++)
 	{
-		const LogAdoptColumn *column = &log_adopt_columns[i];
+		const LogColumn *column = &log_columns[i];
 		Form_pg_attribute att;
 
 		attnums[i] = get_attnum(RelationGetRelid(rel), column->name);
@@ -242,7 +207,7 @@ log_adopt_lacks(Relation rel, const char *table, char **hint)
 			return psprintf("Its column \"%s\" may be null.", column->name);
 		}
 	}
-	if (!OidIsValid(sequence_of_log(rel, &identity)) || identity != attnums[0])
+	if (!OidIsValid(sequence_of_log(rel, &identity)) || identity != attnums[EVENT_POSITION])
 	{
 		*hint =
 			psprintf("Run ALTER TABLE %s ALTER COLUMN position ADD GENERATED ALWAYS AS IDENTITY, "
@@ -250,12 +215,12 @@ log_adopt_lacks(Relation rel, const char *table, char **hint)
 					 table);
 		return "Its column \"position\" is not GENERATED ALWAYS AS IDENTITY.";
 	}
-	if (!log_adopt_has_unique(rel, 1, attnums))
+	if (!log_adopt_has_unique(rel, 1, &attnums[EVENT_POSITION]))
 	{
 		*hint = psprintf("Run ALTER TABLE %s ADD PRIMARY KEY (position).", table);
 		return "It has no unique index on \"position\".";
 	}
-	if (!log_adopt_has_unique(rel, 2, attnums + 1))
+	if (!log_adopt_has_unique(rel, 2, &attnums[EVENT_STREAM]))
 	{
 		*hint = psprintf("Run ALTER TABLE %s ADD UNIQUE (stream, version).", table);
 		return "It has no unique index on \"stream\" and \"version\".";
@@ -328,8 +293,7 @@ log_adopt_table(const char *name, Oid relid)
 	rel = relation_open(relid, AccessExclusiveLock);
 	if (!compat_class_ownercheck(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(rel));
-	table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									   RelationGetRelationName(rel));
+	table = identifier_of_relation(relid);
 	lacks = log_adopt_lacks(rel, table, &hint);
 	if (lacks != NULL)
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_TABLE),
@@ -344,7 +308,7 @@ log_adopt_table(const char *name, Oid relid)
 	exec_end(&scope);
 	CommandCounterIncrement();
 	rel = relation_open(relid, NoLock);
-	log_insert(name, relid, sequence_file(sequence_of_log(rel, &attnum)));
+	log_catalog_insert(name, relid, sequence_file(sequence_of_log(rel, &attnum)));
 	relation_close(rel, NoLock);
 	CommandCounterIncrement();
 

@@ -6,6 +6,7 @@
 #define PM_LOG_ADOPT_H
 
 #include "log/log.h"
+#include "log/log_catalog.h"
 
 extern bool log_adopt(const char *name, bool nowait);
 extern void log_adopt_unnamed(const LogSource *source);

@@ -9,18 +9,25 @@
 
 #include "log/log.h"
 
-/* Does a log's sequence hand out nothing that was used, or that a reader is past? */
+/* Does a log's sequence fit the positions in the log, and those of its readers? */
 typedef enum SequenceFit
 {
 	SEQUENCE_FITS,
-	SEQUENCE_BEHIND,
-	SEQUENCE_LOCKED, /* cannot be found out now */
-	SEQUENCE_UNKNOWN /* nor ever: the log has no index of its positions */
+	SEQUENCE_BEHIND, /* it would hand out positions that have been used */
+	SEQUENCE_LOCKED, /* that cannot be found out now */
+	SEQUENCE_UNKNOWN /* nor later: the log has no index of its positions */
 } SequenceFit;
 
-extern void log_problem(PmLog *log, const char *problem, const char *hint);
-extern const char *log_column(PmLog *log, Relation rel, int attribute, const char *name, Oid type);
+/*
+ * Compares the sequence's last value with the position that it must have
+ * reached, and returns both.  Does not wait.
+ */
 extern SequenceFit log_sequence_fits(PmLog *log, int64 *last, int64 *needed);
-extern bool log_check(PmLog *log, Relation rel, Oid known_file, bool at_home);
+/*
+ * Notes the first problem of a log.  "accepted_file" is that of the sequence that
+ * was last accepted, and "at_home" whether that was in this database.  False if
+ * another session has the sequence exclusively, so that it cannot be checked now.
+ */
+extern bool log_check(PmLog *log, Relation rel, Oid accepted_file, bool at_home);
 
 #endif /* PM_LOG_CHECK_H */

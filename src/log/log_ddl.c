@@ -10,94 +10,26 @@
 
 #include "access/relation.h"
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "base/exec.h"
 #include "base/identifier.h"
-#include "log/guard.h"
-#include "log/log.h"
+#include "log/guard_ddl.h"
+#include "log/highwater.h"
 #include "log/log_adopt.h"
+#include "log/log_open.h"
 #include "log/sequence.h"
-#include "log/trimmed.h"
-#include "manager/cursor.h"
 #include "shmem/slot.h"
 #include "shmem/wakeup.h"
 
 PG_FUNCTION_INFO_V1(pm_create_log);
 PG_FUNCTION_INFO_V1(pm_drop_log);
-
-/*
- * Who follows the log, for a message; NULL if nobody.
- */
-static char *
-log_followers(const char *name)
-{
-	static ExecStatement followers = {
-		NULL,
-		"SELECT pg_catalog.string_agg(DISTINCT process_manager, ', ') FROM pm_catalog.cursor WHERE log OPERATOR(pg_catalog.=) $1",
-		1,
-		{TEXTOID}};
-	ExecScope scope;
-	Datum values[1];
-	MemoryContext caller = CurrentMemoryContext;
-	char *names;
-
-	exec_begin_owner(&scope);
-	values[0] = CStringGetTextDatum(name);
-	exec_statement(&followers, values, NULL);
-	names = exec_text(0, 1);
-	if (names != NULL)
-		names = MemoryContextStrdup(caller, names);
-	exec_end(&scope);
-	return names;
-}
-
-void
-log_insert(const char *name, Oid relid, Oid file)
-{
-	static ExecStatement insert_log = {
-		NULL,
-		"INSERT INTO pm_catalog.log (name, source, pos, stream, version, type, data, metadata, recorded_at, sequence_file, "
-		"system_identifier, database) VALUES ($1, $2::pg_catalog.oid::pg_catalog.regclass, 'position', 'stream', 'version', 'type', 'data', 'metadata', "
-		"'recorded_at', $3, $4, $5)",
-		5,
-		{TEXTOID, OIDOID, OIDOID, INT8OID, OIDOID}};
-	ExecScope scope;
-	Datum values[5];
-
-	exec_begin_owner(&scope);
-	values[0] = CStringGetTextDatum(name);
-	values[1] = ObjectIdGetDatum(relid);
-	values[2] = ObjectIdGetDatum(file);
-	values[3] = Int64GetDatum((int64) GetSystemIdentifier());
-	values[4] = ObjectIdGetDatum(MyDatabaseId);
-	exec_statement(&insert_log, values, NULL);
-	log_changed();
-	exec_end(&scope);
-}
-
-void
-log_delete(const char *name)
-{
-	static ExecStatement delete_log =
-		{NULL, "DELETE FROM pm_catalog.log WHERE name OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}};
-	ExecScope scope;
-	Datum values[1];
-
-	exec_begin_owner(&scope);
-	values[0] = CStringGetTextDatum(name);
-	exec_statement(&delete_log, values, NULL);
-	log_changed();
-	exec_end(&scope);
-	trimmed_forget(name);
-}
 
 static void
 log_require_owner(PmLog *log)
@@ -125,86 +57,6 @@ log_take(PmLog *log)
 	return log;
 }
 
-static void *
-log_form_source(uint64 row)
-{
-	LogSource *source = palloc(sizeof(LogSource));
-	bool isnull;
-
-	source->name = exec_text(row, 1);
-	source->relid = DatumGetObjectId(exec_value(row, 2, &isnull));
-	source->at_home = DatumGetInt64(exec_value(row, 3, &isnull)) == (int64) GetSystemIdentifier() &&
-					  DatumGetObjectId(exec_value(row, 4, &isnull)) == MyDatabaseId;
-	return source;
-}
-
-/*
- * All logs, of which none is locked.
- */
-List *
-log_sources(void)
-{
-	static ExecStatement sources =
-		{NULL,
-		 "SELECT name, source::pg_catalog.oid, system_identifier, database FROM pm_catalog.log "
-		 "ORDER BY name",
-		 0,
-		 {InvalidOid}};
-
-	return exec_list(&sources, NULL, NULL, log_form_source);
-}
-
-/*
- * The tables of all logs.
- */
-List *
-log_relids(void)
-{
-	static ExecStatement relids = {NULL,
-								   "SELECT source::pg_catalog.oid FROM pm_catalog.log",
-								   0,
-								   {InvalidOid}};
-	MemoryContext caller = CurrentMemoryContext;
-	List *result = NIL;
-	ExecScope scope;
-	bool isnull;
-
-	exec_begin_owner(&scope);
-	exec_statement(&relids, NULL, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		MemoryContext spi = MemoryContextSwitchTo(caller);
-
-		result = lappend_oid(result, DatumGetObjectId(exec_value(row, 1, &isnull)));
-		MemoryContextSwitchTo(spi);
-	}
-	exec_end(&scope);
-	return result;
-}
-
-/*
- * The name of the log that a table is, or NULL.
- */
-static char *
-log_of_table(Oid relid)
-{
-	static ExecStatement of_table = {
-		NULL,
-		"SELECT name FROM pm_catalog.log WHERE source OPERATOR(pg_catalog.=) $1::pg_catalog.oid::pg_catalog.regclass",
-		1,
-		{OIDOID}};
-	MemoryContext caller = CurrentMemoryContext;
-	Datum values[1] = {ObjectIdGetDatum(relid)};
-	ExecScope scope;
-	char *name = NULL;
-
-	exec_begin_owner(&scope);
-	if (exec_statement(&of_table, values, NULL) > 0)
-		name = MemoryContextStrdup(caller, exec_text(0, 1));
-	exec_end(&scope);
-	return name;
-}
-
 /*
  * pm.create_log on a log that exists: repairs it if its table is there, else
  * frees its name.
@@ -227,14 +79,14 @@ log_create_again(PmLog *log)
 		return;
 	}
 	/* The table was dropped past the event trigger. */
-	followers = log_followers(name);
+	followers = log_catalog_followers(name);
 	if (followers != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("the table of log \"%s\" was dropped, but the log is followed still", name),
 				 errdetail("It is followed by: %s.", followers),
 				 errhint("End that with pm.unfollow first.")));
-	log_delete(name);
+	log_catalog_delete(name);
 	CommandCounterIncrement();
 }
 
@@ -269,16 +121,9 @@ log_create_table(const char *name, const char *relname, Oid nsp)
 	guard_put_back(relid, attnum);
 	CommandCounterIncrement();
 	rel = relation_open(relid, AccessExclusiveLock);
-	log_insert(name, relid, sequence_file(sequence_of_log(rel, &attnum)));
+	log_catalog_insert(name, relid, sequence_file(sequence_of_log(rel, &attnum)));
 	relation_close(rel, NoLock);
 	exec_end(&scope);
-}
-
-static RangeVar *
-log_range(List *parts)
-{
-	return list_length(parts) == 1 ? makeRangeVar(NULL, linitial(parts), -1) :
-									 makeRangeVar(linitial(parts), lsecond(parts), -1);
 }
 
 /*
@@ -319,7 +164,7 @@ pm_create_log(PG_FUNCTION_ARGS)
 			PG_RETURN_VOID();
 	}
 
-	range = log_range(parts);
+	range = makeRangeVarFromNameList(identifier_values(given));
 	nsp = RangeVarGetCreationNamespace(range);
 	if (isTempNamespace(nsp))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
@@ -328,7 +173,7 @@ pm_create_log(PG_FUNCTION_ARGS)
 	relid = get_relname_relid(range->relname, nsp);
 	if (!OidIsValid(relid))
 		log_create_table(name, range->relname, nsp);
-	else if ((other = log_of_table(relid)) != NULL)
+	else if ((other = log_catalog_name(relid)) != NULL)
 		log_create_again(log_get(other, false));
 	else
 		log_adopt_table(name, relid);
@@ -350,9 +195,9 @@ log_stray_guard(const char *name)
 
 	if (parts == NIL || list_length(parts) > 2)
 		return InvalidOid;
-	relid = RangeVarGetRelid(log_range(parts), NoLock, true);
+	relid = RangeVarGetRelid(makeRangeVarFromNameList(identifier_values(name)), NoLock, true);
 	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_RELATION ||
-		log_of_table(relid) != NULL)
+		log_catalog_name(relid) != NULL)
 		return InvalidOid;
 	if (!compat_class_ownercheck(relid, GetUserId()))
 		return InvalidOid;
@@ -394,7 +239,7 @@ log_drop_stray(const char *name)
 static void
 log_require_unfollowed(PmLog *log)
 {
-	char *followers = log_followers(log->name);
+	char *followers = log_catalog_followers(log->name);
 
 	if (followers != NULL)
 		ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
@@ -431,7 +276,7 @@ pm_drop_log(PG_FUNCTION_ARGS)
 	log_require_unfollowed(log);
 	if (get_rel_relkind(log->relid) != '\0')
 		log_take_guard_off(log->relid);
-	log_delete(log->name);
+	log_catalog_delete(log->name);
 	wakeup_forget(log->relid);
 	PG_RETURN_VOID();
 }

@@ -1,30 +1,97 @@
 /*
  * log_open.c
- *		Logs whose tables are locked, so that what was looked up stays as it is.
+ *		From a log's name to the log.
  *
  * The log that log_get() returns can be another one by the time its table is
- * locked: forgotten, dropped, or with another owner.  Whoever acts on a log
- * locks it first, and goes by what is there then.
+ * locked: forgotten, dropped, or with another owner.  So a caller that acts on
+ * a log locks it first, and goes by what is there then.
  *
- * The lock keeps the table and its name, and not the schema's: a schema can be
- * renamed while tables in it are locked, and another one take its name.
+ * The lock protects the table and its name, but not the schema's name: a schema
+ * can be renamed while tables in it are locked, and another schema can take its
+ * name.
  */
 #include "pm.h"
 
 #include "storage/lmgr.h"
 
-#include "log/log.h"
+#include "log/log_cache.h"
+#include "log/log_open.h"
+#include "log/log_right.h"
+
+COMPAT_NORETURN static void
+log_refuse_missing(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("event log \"%s\" does not exist", name),
+			 errhint("SELECT name FROM pm.log lists the logs; pm.create_log makes one.")));
+}
 
 /*
- * The log as it is once its table is locked until the end of the transaction.
+ * The name is taken literally first, then read as an SQL identifier.
  */
+PmLog *
+log_get(const char *name, bool missing_ok)
+{
+	bool locked;
+	PmLog *log = log_cache_load(name, false, &locked);
+	char *normal;
+
+	if (log == NULL && (normal = log_normalize(name)) != NULL && strcmp(normal, name) != 0)
+		log = log_cache_load(normal, false, &locked);
+	if (log == NULL && !missing_ok)
+		log_refuse_missing(name);
+	return log;
+}
+
+PmLog *
+log_get_nowait(const char *name, bool *locked)
+{
+	return log_cache_load(name, true, locked);
+}
+
+char *
+log_find(const char *name, Oid *relid, bool missing_ok)
+{
+	char *found = pstrdup(name);
+
+	*relid = log_cache_table(found);
+	if (!OidIsValid(*relid) && (found = log_normalize(name)) != NULL)
+		*relid = log_cache_table(found);
+	if (OidIsValid(*relid))
+		return found;
+	if (!missing_ok)
+		log_refuse_missing(name);
+	return NULL;
+}
+
+/*
+ * The name of a log that the role may read.  The rights are checked before
+ * anything is locked: a role without them neither waits for the table nor makes
+ * others wait for it.
+ */
+static char *
+log_find_as(const char *name, Oid role)
+{
+	Oid relid;
+	char *found = log_find(name, &relid, false);
+
+	log_require_right(found, relid, role);
+	return found;
+}
+
+PmLog *
+log_get_as(const char *name, Oid role)
+{
+	return log_get(log_find_as(name, role), false);
+}
+
 PmLog *
 log_lock(PmLog *log, LOCKMODE mode)
 {
 	Oid relid = log->relid;
 
 	LockRelationOid(relid, mode);
-	/* Locking took in what changed before: look again. */
+	/* Locking has processed the invalidations of earlier changes: look again. */
 	log = log_get(log->name, false);
 	if (log->relid != relid)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -32,19 +99,12 @@ log_lock(PmLog *log, LOCKMODE mode)
 	return log;
 }
 
-/*
- * A log for reading in this transaction.
- */
 PmLog *
 log_open(const char *name)
 {
 	return log_lock(log_get(name, false), AccessShareLock);
 }
 
-/*
- * The same without waiting, for exactly that name: NULL when it does not exist
- * or, *locked, somebody holds its table exclusively.
- */
 PmLog *
 log_open_nowait(const char *name, bool *locked)
 {
@@ -57,12 +117,12 @@ log_open_nowait(const char *name, bool *locked)
 	*locked = !ConditionalLockRelationOid(relid, AccessShareLock);
 	if (*locked)
 		return NULL;
-	/* Locking took in what changed before: look again. */
+	/* Locking has processed the invalidations of earlier changes: look again. */
 	if (log->stale)
 		log = log_get_nowait(name, locked);
 	if (log == NULL || log->relid != relid)
 	{
-		/* It was replaced. */
+		/* Another table is the log now.  To the caller it is a locked one: it tries again. */
 		*locked |= log != NULL;
 		UnlockRelationOid(relid, AccessShareLock);
 		return NULL;
@@ -70,15 +130,8 @@ log_open_nowait(const char *name, bool *locked)
 	return log;
 }
 
-/*
- * The same, for a role that may read the log.
- */
 PmLog *
 log_open_as(const char *name, Oid role)
 {
-	Oid relid;
-	char *found = log_find(name, &relid, false);
-
-	log_require_right(found, relid, role);
-	return log_open(found);
+	return log_open(log_find_as(name, role));
 }

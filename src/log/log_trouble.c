@@ -13,6 +13,8 @@
 #include "utils/rls.h"
 #include "utils/timestamp.h"
 
+#include "log/highwater.h"
+#include "log/log_right.h"
 #include "log/log_trouble.h"
 
 /* For so long a follower waits for a log, for the sake of the order, ms. */
@@ -78,6 +80,18 @@ log_trouble(LogTrouble *trouble, PmLog *log, Oid role)
 }
 
 void
+log_require_select(PmLog *log, Oid role)
+{
+	LogTrouble trouble;
+
+	/* Without a table there is nothing to have a right to. */
+	if (*log->table == '\0')
+		log_require_whole(log);
+	if (log_trouble_rights(&trouble, log, role))
+		log_trouble_raise(&trouble);
+}
+
+void
 log_trouble_locked(LogTrouble *trouble, const char *name)
 {
 	log_trouble_note(trouble, ERRCODE_LOCK_NOT_AVAILABLE, psprintf("log \"%s\" is locked", name),
@@ -116,8 +130,8 @@ log_trouble_no_index(LogTrouble *trouble, PmLog *log)
 void
 log_trouble_raise(const LogTrouble *trouble)
 {
-	ereport(ERROR, (errcode(trouble->sqlerrcode), errmsg("%s", trouble->message),
-					trouble->detail ? errdetail("%s", trouble->detail) : 0,
+	ereport(ERROR, (errcode(trouble->sqlerrcode), errmsg_internal("%s", trouble->message),
+					trouble->detail ? errdetail_internal("%s", trouble->detail) : 0,
 					trouble->hint ? errhint("%s", trouble->hint) : 0));
 }
 

@@ -17,6 +17,8 @@ typedef struct LogTrouble
 } LogTrouble;
 
 extern bool log_trouble_rights(LogTrouble *trouble, PmLog *log, Oid role);
+/* Raises an error unless the role may read the log, and all of it. */
+extern void log_require_select(PmLog *log, Oid role);
 extern bool log_trouble(LogTrouble *trouble, PmLog *log, Oid role);
 extern void log_trouble_locked(LogTrouble *trouble, const char *name);
 extern void log_trouble_missing(LogTrouble *trouble, const char *name);

@@ -11,7 +11,10 @@
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
+#include "log/highwater.h"
+#include "log/log_open.h"
 #include "log/log_read.h"
+#include "log/log_trouble.h"
 
 PG_FUNCTION_INFO_V1(pm_read);
 PG_FUNCTION_INFO_V1(pm_read_stream);

@@ -26,7 +26,11 @@
 #include "utils/jsonb.h"
 #include "utils/tuplestore.h"
 
+#include "log/log_catalog.h"
+#include "log/log_open.h"
 #include "log/log_read.h"
+#include "log/log_right.h"
+#include "log/log_trouble.h"
 
 #define TRACE_COLUMNS 8
 
@@ -304,7 +308,7 @@ pm_trace(PG_FUNCTION_ARGS)
 						errmsg("log \"%s\" has no event at position %lld", root->name,
 							   (long long) PG_GETARG_INT64(1))));
 
-	sources = log_sources();
+	sources = log_catalog_list();
 	while (trace.notes != NIL)
 	{
 		List *notes = trace.notes;

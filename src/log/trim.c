@@ -28,7 +28,11 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
+#include "base/exec.h"
+#include "log/highwater.h"
 #include "log/log.h"
+#include "log/log_open.h"
+#include "log/log_trouble.h"
 #include "log/trim_direct.h"
 #include "log/trimmed.h"
 

@@ -25,6 +25,7 @@
 #include "utils/rel.h"
 
 #include "log/guard.h"
+#include "log/guard_ddl.h"
 #include "log/log_audit.h"
 #include "log/log_read.h"
 #include "log/trim_direct.h"

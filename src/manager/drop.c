@@ -22,6 +22,7 @@
 #include "base/within.h"
 #include "log/highwater.h"
 #include "log/log.h"
+#include "log/log_catalog.h"
 #include "manager/control.h"
 #include "manager/manager_lock.h"
 #include "manager/owner.h"
@@ -140,7 +141,7 @@ drop_log(const char *log, Oid relid, bool cascades)
 												(long long) parked) :
 									  0));
 	}
-	log_delete(log);
+	log_catalog_delete(log);
 	wakeup_forget(relid);
 }
 

@@ -19,6 +19,7 @@
 #include "base/within.h"
 #include "log/highwater.h"
 #include "log/log.h"
+#include "log/log_open.h"
 #include "manager/head.h"
 #include "manager/lane.h"
 #include "manager/manager_lock.h"

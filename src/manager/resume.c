@@ -16,6 +16,7 @@
 #include "base/attempt.h"
 #include "base/exec.h"
 #include "base/within.h"
+#include "log/highwater.h"
 #include "log/log.h"
 #include "log/log_adopt.h"
 #include "manager/cursor.h"
@@ -126,7 +127,7 @@ resume_logs(void)
 	ErrorData *error;
 	ListCell *lc;
 
-	foreach(lc, log_sources())
+	foreach(lc, log_catalog_list())
 	{
 		LogSource *source = lfirst(lc);
 

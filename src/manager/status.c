@@ -23,8 +23,11 @@
 #include "utils/wait_event.h"
 
 #include "base/guc.h"
+#include "log/highwater.h"
 #include "log/log.h"
 #include "log/log_index.h"
+#include "log/log_open.h"
+#include "log/log_right.h"
 #include "log/log_trouble.h"
 #include "manager/status.h"
 #include "shmem/slot.h"

@@ -24,6 +24,7 @@
 #include "base/guc.h"
 #include "base/report.h"
 #include "log/log.h"
+#include "log/log_catalog.h"
 #include "shmem/crash.h"
 #include "worker/dead_worker.h"
 #include "worker/launcher.h"
@@ -315,7 +316,7 @@ scheduler_sweep(void)
 	if (swept == registry_version())
 		return;
 	swept = registry_version();
-	slot_sweep_logs(log_relids());
+	slot_sweep_logs(log_catalog_tables());
 }
 
 /*

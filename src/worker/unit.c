@@ -23,6 +23,7 @@
 #include "base/guc.h"
 #include "dispatch/reading.h"
 #include "log/log.h"
+#include "log/log_open.h"
 #include "log/sequence.h"
 #include "worker/unit.h"
 #include "worker/worker.h"

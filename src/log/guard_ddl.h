@@ -1,0 +1,34 @@
+/*
+ * guard_ddl.h
+ *		The guard's objects on a log's table.
+ */
+#ifndef PM_GUARD_DDL_H
+#define PM_GUARD_DDL_H
+
+#include "utils/relcache.h"
+
+#define GUARD_WRITE_TRIGGER	   "pm_before_write"
+#define GUARD_UPDATE_TRIGGER   "pm_before_update"
+#define GUARD_TRUNCATE_TRIGGER "pm_before_truncate"
+#define GUARD_CHECK			   "pm_position_is_new"
+
+/* Has the table the check of positions, unchanged? */
+extern bool guard_has_check(Relation rel);
+/* The name of the first object that is missing, changed or disabled; NULL if the guard is whole. */
+extern const char *guard_missing(Relation rel);
+/* Has the table any of the guard's objects? */
+extern bool guard_has_any(Relation rel);
+
+/* Removes the guard from a table. */
+extern void guard_take_off(Oid relid);
+/* Makes those of the guard's objects that are missing or changed. */
+extern void guard_put_back(Oid relid, AttrNumber attnum);
+/* Makes the check depend on the extension. */
+extern void guard_adopt(Oid relid);
+
+/* The qualified name of a table or sequence, which may be gone: "?" then. */
+extern const char *guard_qualified_name(Oid relid);
+/* The hint for a position that may not be written, where readers may be past "used". */
+extern char *guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used, bool set_back);
+
+#endif /* PM_GUARD_DDL_H */

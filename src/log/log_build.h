@@ -1,0 +1,25 @@
+/*
+ * log_build.h
+ *		Builds what a backend knows of a log from its row in the catalog.
+ */
+#ifndef PM_LOG_BUILD_H
+#define PM_LOG_BUILD_H
+
+#include "log/log.h"
+#include "log/log_catalog.h"
+
+/* The relations that a log is built from. */
+typedef struct LogRelations
+{
+	Oid table;
+	Oid sequence; /* InvalidOid until it is known */
+} LogRelations;
+
+/*
+ * Builds the log in a child of CacheMemoryContext.  With nowait, NULL while
+ * another session has the table or its sequence exclusively.  *used is set
+ * before each of them is looked at.
+ */
+extern PmLog *log_build(const LogRow *row, bool nowait, LogRelations *used);
+
+#endif /* PM_LOG_BUILD_H */

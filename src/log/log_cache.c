@@ -1,0 +1,179 @@
+/*
+ * log_cache.c
+ *		The logs that this backend has met.
+ *
+ * An entry is taken out when the table, its sequence or the catalog of logs
+ * changes, and the log is built and checked again at its next use.  So what the
+ * high-water mark rests on (highwater.c) is checked again after each change
+ * that sends an invalidation.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "base/exec.h"
+#include "log/log_build.h"
+#include "log/log_cache.h"
+#include "log/log_catalog.h"
+
+typedef struct LogCacheEntry
+{
+	char name[LOG_MAX_NAME]; /* hash key */
+	PmLog *log;				 /* NULL: to be built */
+	Oid relid;
+	Oid seqid;
+} LogCacheEntry;
+
+static HTAB *cache = NULL;
+static Oid catalog_relid = InvalidOid;
+
+static PmLog *stale_logs = NULL; /* to be freed at the end of the transaction */
+static LogRelations building;	 /* what a log is being built from */
+static uint64 invalidations = 0; /* of these relations and of the catalog, so far */
+
+/*
+ * Takes a log out of the cache.  A caller further up the stack may still use it,
+ * so it is freed only at the end of the transaction.
+ */
+static void
+log_cache_evict(LogCacheEntry *entry)
+{
+	if (entry->log == NULL)
+		return;
+	entry->log->stale = true;
+	entry->log->next_stale = stale_logs;
+	stale_logs = entry->log;
+	entry->log = NULL;
+}
+
+static void
+log_cache_xact_callback(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	while (stale_logs != NULL)
+	{
+		PmLog *log = stale_logs;
+
+		stale_logs = log->next_stale;
+		for (int i = 0; i < LOG_PLANS; i++)
+			if (log->plans[i] != NULL)
+				SPI_freeplan(log->plans[i]);
+		MemoryContextDelete(log->context);
+	}
+}
+
+static void
+log_cache_relcache_callback(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS scan;
+	LogCacheEntry *entry;
+	bool all = relid == InvalidOid || relid == catalog_relid;
+
+	if (all || relid == building.table || relid == building.sequence)
+		invalidations++;
+	hash_seq_init(&scan, cache);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		if (all || relid == entry->relid || relid == entry->seqid)
+			log_cache_evict(entry);
+}
+
+static void
+log_cache_syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	log_cache_relcache_callback((Datum) 0, InvalidOid);
+}
+
+void
+log_cache_install(void)
+{
+	HASHCTL ctl;
+
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = LOG_MAX_NAME;
+	ctl.entrysize = sizeof(LogCacheEntry);
+	cache = hash_create("pm logs", 16, &ctl, HASH_ELEM | HASH_STRINGS);
+	CacheRegisterRelcacheCallback(log_cache_relcache_callback, (Datum) 0);
+	RegisterXactCallback(log_cache_xact_callback, NULL);
+	/* A sequence's parameters, and the name of a schema, change without a relcache event. */
+	CacheRegisterSyscacheCallback(SEQRELID, log_cache_syscache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, log_cache_syscache_callback, (Datum) 0);
+}
+
+static LogCacheEntry *
+log_cache_find(const char *name)
+{
+	LogCacheEntry *entry = NULL;
+
+	if (strlen(name) < LOG_MAX_NAME)
+		entry = hash_search(cache, name, HASH_FIND, NULL);
+	return entry != NULL && entry->log != NULL ? entry : NULL;
+}
+
+/*
+ * Builds the log from its row, once.
+ */
+static PmLog *
+log_cache_build(const char *name, bool nowait, bool *locked)
+{
+	PmLog *log = NULL;
+	LogRow row;
+	ExecScope scope;
+
+	exec_begin_owner(&scope);
+	catalog_relid = exec_catalog_relid("log");
+	if (log_catalog_row(name, &row))
+	{
+		log = log_build(&row, nowait, &building);
+		*locked = log == NULL;
+	}
+	exec_end(&scope);
+	return log;
+}
+
+PmLog *
+log_cache_load(const char *name, bool nowait, bool *locked)
+{
+	LogCacheEntry *entry = log_cache_find(name);
+	PmLog *log = NULL;
+	bool found;
+	uint64 seen;
+
+	*locked = false;
+	if (entry != NULL)
+		return entry->log;
+	if (strlen(name) >= LOG_MAX_NAME)
+		return NULL;
+
+	/* If something of it changes while it is built, it may be out of date: build it again. */
+	do
+	{
+		seen = invalidations;
+		if (log != NULL)
+			MemoryContextDelete(log->context);
+		log = log_cache_build(name, nowait, locked);
+		if (log == NULL)
+			return NULL;
+		CHECK_FOR_INTERRUPTS();
+	} while (seen != invalidations);
+
+	entry = hash_search(cache, name, HASH_ENTER, &found);
+	if (found)
+		log_cache_evict(entry);
+	entry->log = log;
+	entry->relid = log->relid;
+	entry->seqid = log->seqid;
+	return log;
+}
+
+Oid
+log_cache_table(const char *name)
+{
+	LogCacheEntry *entry = log_cache_find(name);
+
+	return entry != NULL ? entry->relid : log_catalog_table(name);
+}

@@ -1,0 +1,243 @@
+/*
+ * log_catalog.c
+ *		The catalog of logs, pm_catalog.log: all statements about it are here.
+ *
+ * The catalog is read and written as the owner of the extension.
+ */
+#include "pm.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+
+#include "base/exec.h"
+#include "log/log.h"
+#include "log/log_catalog.h"
+#include "log/trimmed.h"
+
+/*
+ * Was the sequence last accepted in this database of this cluster?  The two
+ * columns of the result are system_identifier and database.
+ */
+static bool
+log_catalog_at_home(uint64 row, int system_identifier, int database)
+{
+	bool isnull;
+
+	return DatumGetInt64(exec_value(row, system_identifier, &isnull)) ==
+			   (int64) GetSystemIdentifier() &&
+		   DatumGetObjectId(exec_value(row, database, &isnull)) == MyDatabaseId;
+}
+
+bool
+log_catalog_row(const char *name, LogRow *row)
+{
+	/* The columns of the result; those with names of columns follow in the order of EVENT_. */
+	enum
+	{
+		ROW_SOURCE = 1,
+		ROW_SEQUENCE_FILE,
+		ROW_SYSTEM_IDENTIFIER,
+		ROW_DATABASE,
+		ROW_COLUMNS
+	};
+	static ExecStatement select_log = {NULL,
+									   "SELECT source::pg_catalog.oid, sequence_file, "
+									   "system_identifier, database, "
+									   "pos, stream, version, type, data, metadata, recorded_at "
+									   "FROM pm_catalog.log WHERE name OPERATOR(pg_catalog.=) $1",
+									   1,
+									   {TEXTOID}};
+	Datum values[1] = {CStringGetTextDatum(name)};
+	bool isnull;
+
+	if (exec_statement(&select_log, values, NULL) != 1)
+		return false;
+	row->name = pstrdup(name);
+	row->relid = DatumGetObjectId(exec_value(0, ROW_SOURCE, &isnull));
+	row->sequence_file = DatumGetObjectId(exec_value(0, ROW_SEQUENCE_FILE, &isnull));
+	row->at_home = log_catalog_at_home(0, ROW_SYSTEM_IDENTIFIER, ROW_DATABASE);
+	for (int i = EVENT_POSITION; i <= EVENT_ATTRIBUTES; i++)
+		row->columns[i] = exec_text(0, ROW_COLUMNS + i - EVENT_POSITION);
+	return true;
+}
+
+Oid
+log_catalog_table(const char *name)
+{
+	static ExecStatement select_source = {NULL,
+										  "SELECT source::pg_catalog.oid FROM pm_catalog.log "
+										  "WHERE name OPERATOR(pg_catalog.=) $1",
+										  1,
+										  {TEXTOID}};
+	Datum values[1];
+	ExecScope scope;
+	Oid relid = InvalidOid;
+	bool isnull;
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(name);
+	if (exec_statement(&select_source, values, NULL) == 1)
+		relid = DatumGetObjectId(exec_value(0, 1, &isnull));
+	exec_end(&scope);
+	return relid;
+}
+
+/*
+ * The text that a statement returns in its first row, in the caller's memory
+ * context.  NULL if it is null, or there is no row.
+ */
+static char *
+log_catalog_text(ExecStatement *statement, Datum *values)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ExecScope scope;
+	char *text = NULL;
+
+	exec_begin_owner(&scope);
+	if (exec_statement(statement, values, NULL) > 0)
+		text = exec_text(0, 1);
+	if (text != NULL)
+		text = MemoryContextStrdup(caller, text);
+	exec_end(&scope);
+	return text;
+}
+
+char *
+log_catalog_name(Oid relid)
+{
+	static ExecStatement of_table =
+		{NULL,
+		 "SELECT name FROM pm_catalog.log "
+		 "WHERE source OPERATOR(pg_catalog.=) $1::pg_catalog.oid::pg_catalog.regclass",
+		 1,
+		 {OIDOID}};
+	Datum values[1] = {ObjectIdGetDatum(relid)};
+
+	return log_catalog_text(&of_table, values);
+}
+
+char *
+log_catalog_followers(const char *name)
+{
+	static ExecStatement followers =
+		{NULL,
+		 "SELECT pg_catalog.string_agg(DISTINCT process_manager, ', ') FROM pm_catalog.cursor "
+		 "WHERE log OPERATOR(pg_catalog.=) $1",
+		 1,
+		 {TEXTOID}};
+	Datum values[1] = {CStringGetTextDatum(name)};
+
+	return log_catalog_text(&followers, values);
+}
+
+static void *
+log_catalog_form_source(uint64 row)
+{
+	LogSource *source = palloc(sizeof(LogSource));
+	bool isnull;
+
+	source->name = exec_text(row, 1);
+	source->relid = DatumGetObjectId(exec_value(row, 2, &isnull));
+	source->at_home = log_catalog_at_home(row, 3, 4);
+	return source;
+}
+
+List *
+log_catalog_list(void)
+{
+	static ExecStatement sources = {NULL,
+									"SELECT name, source::pg_catalog.oid, system_identifier, "
+									"database FROM pm_catalog.log ORDER BY name",
+									0,
+									{InvalidOid}};
+
+	return exec_list(&sources, NULL, NULL, log_catalog_form_source);
+}
+
+List *
+log_catalog_tables(void)
+{
+	List *relids = NIL;
+	ListCell *lc;
+
+	foreach(lc, log_catalog_list())
+		relids = lappend_oid(relids, ((LogSource *) lfirst(lc))->relid);
+	return relids;
+}
+
+/*
+ * Tells every backend, at commit, that the catalog has changed.
+ */
+static void
+log_catalog_changed(void)
+{
+	CacheInvalidateRelcacheByRelid(exec_catalog_relid("log"));
+}
+
+void
+log_catalog_insert(const char *name, Oid relid, Oid sequence_file)
+{
+	static ExecStatement insert_log =
+		{NULL,
+		 "INSERT INTO pm_catalog.log (name, source, sequence_file, system_identifier, database, "
+		 "pos, stream, version, type, data, metadata, recorded_at) "
+		 "VALUES ($1, $2::pg_catalog.oid::pg_catalog.regclass, $3, $4, $5, "
+		 "$6, $7, $8, $9, $10, $11, $12)",
+		 12,
+		 {TEXTOID, OIDOID, OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+		  TEXTOID, TEXTOID}};
+	ExecScope scope;
+	Datum values[12];
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = ObjectIdGetDatum(relid);
+	values[2] = ObjectIdGetDatum(sequence_file);
+	values[3] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[4] = ObjectIdGetDatum(MyDatabaseId);
+	for (int i = EVENT_POSITION; i <= EVENT_ATTRIBUTES; i++)
+		values[5 + i - EVENT_POSITION] = CStringGetTextDatum(log_columns[i].name);
+	exec_statement(&insert_log, values, NULL);
+	log_catalog_changed();
+	exec_end(&scope);
+}
+
+void
+log_catalog_accept(const char *name, Oid sequence_file)
+{
+	static ExecStatement accept =
+		{NULL,
+		 "UPDATE pm_catalog.log SET sequence_file = $2, system_identifier = $3, database = $4 "
+		 "WHERE name OPERATOR(pg_catalog.=) $1",
+		 4,
+		 {TEXTOID, OIDOID, INT8OID, OIDOID}};
+	ExecScope scope;
+	Datum values[4];
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = ObjectIdGetDatum(sequence_file);
+	values[2] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[3] = ObjectIdGetDatum(MyDatabaseId);
+	exec_statement(&accept, values, NULL);
+	log_catalog_changed();
+	exec_end(&scope);
+}
+
+void
+log_catalog_delete(const char *name)
+{
+	static ExecStatement delete_log =
+		{NULL, "DELETE FROM pm_catalog.log WHERE name OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}};
+	ExecScope scope;
+	Datum values[1];
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(name);
+	exec_statement(&delete_log, values, NULL);
+	log_catalog_changed();
+	exec_end(&scope);
+	trimmed_forget(name);
+}

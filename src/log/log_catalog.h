@@ -1,0 +1,49 @@
+/*
+ * log_catalog.h
+ *		The catalog of logs, pm_catalog.log.
+ */
+#ifndef PM_LOG_CATALOG_H
+#define PM_LOG_CATALOG_H
+
+#include "nodes/pg_list.h"
+
+#include "base/event.h"
+
+/* A row of the catalog. */
+typedef struct LogRow
+{
+	char *name;
+	Oid relid;
+	Oid sequence_file;					 /* of the sequence that was last accepted, */
+	bool at_home;						 /* which was in this database of this cluster */
+	char *columns[EVENT_ATTRIBUTES + 1]; /* their names, by EVENT_POSITION and so on */
+} LogRow;
+
+/* A log that has not been looked at yet. */
+typedef struct LogSource
+{
+	char *name;
+	Oid relid;
+	bool at_home; /* its sequence was last accepted in this database */
+} LogSource;
+
+/* Reads the row of a log; false if there is none.  Needs an open owner scope. */
+extern bool log_catalog_row(const char *name, LogRow *row);
+/* The table of a log, or InvalidOid. */
+extern Oid log_catalog_table(const char *name);
+/* The name of the log that a table is, or NULL. */
+extern char *log_catalog_name(Oid relid);
+/* All logs, of LogSource, by name; none of them is locked. */
+extern List *log_catalog_list(void);
+/* The tables of all logs. */
+extern List *log_catalog_tables(void);
+/* The names of the process managers that follow a log, for a message; NULL if there are none. */
+extern char *log_catalog_followers(const char *name);
+/* Adds a log, whose sequence has this file. */
+extern void log_catalog_insert(const char *name, Oid relid, Oid sequence_file);
+/* Accepts this file for the log's sequence, in this database. */
+extern void log_catalog_accept(const char *name, Oid sequence_file);
+/* Removes a log, and what is kept of its streams. */
+extern void log_catalog_delete(const char *name);
+
+#endif /* PM_LOG_CATALOG_H */
