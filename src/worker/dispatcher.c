@@ -1,20 +1,18 @@
 /*
  * dispatcher.c
- *		One a database and owner role, or several where there are lanes: runs that
- *		role's units.
+ *		The process that runs the units of a role.
  *
- * Connects as the owner, so that there is nothing to escape from for a
- * handler.  The loop: wait on the latch, see which logs have moved, run a
- * batch of each unit that follows one of them, until nothing is left.
+ * There is one for each database and owner role, or several where process
+ * managers have lanes.  It connects as the owner, so a handler finds no other
+ * role to switch back to.  The loop: wait on the latch, see which logs have
+ * moved, run a batch of each unit that may have something to do, until nothing
+ * is left.
  *
- * Wake-up: this worker's bit is set in each followed log's slot before the log
- * is looked at, and a writer looks for bits after it has ended, so that either
- * we see its event or it sees us (slot_log_interest is a full barrier).  What
- * no wake-up announces (COMMIT PREPARED, the end of a transaction that holds
- * a mark back and wrote nothing) is found by polling: soon while a mark is
- * held back, else every pm.poll_interval.
+ * Wake-ups come from writers (watch.c).  What no wake-up announces is found by
+ * polling: soon while a mark is held back, else every pm.poll_interval.
  *
- * Idle, it holds no snapshot and no transaction, and writes nothing.
+ * A dispatcher that is idle holds no snapshot and no transaction, and writes
+ * nothing.
  */
 #include "pm.h"
 
@@ -23,10 +21,6 @@
 #endif
 
 #include "access/xact.h"
-#include "catalog/namespace.h"
-#include "commands/async.h"
-#include "commands/prepare.h"
-#include "commands/sequence.h"
 #include "common/pg_prng.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
@@ -35,225 +29,68 @@
 #include "storage/latch.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/portal.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 #include "base/guc.h"
 #include "base/report.h"
-#include "dispatch/call.h"
-#include "dispatch/dispatch.h"
 #include "dispatch/reading.h"
 #include "manager/handler_watch.h"
 #include "shmem/crash.h"
-#include "worker/failed.h"
-#include "worker/launcher.h"
+#include "worker/dispatcher.h"
+#include "worker/run.h"
+#include "worker/session.h"
 #include "worker/unit.h"
 #include "worker/worker.h"
 
-#define DISPATCHER_SHARE 500 /* run at least so long before making room, ms */
+/* A dispatcher runs at least this long before it makes room for others, ms. */
+#define DISPATCHER_SHARE 500
 
-/* When to let some more events come together: after so many rounds without sleep, of so few events
- * a batch, for so long, ms. */
+/*
+ * After this many rounds without sleep whose batches had fewer events than this
+ * on average, it sleeps for this long, ms, so that more events come together.
+ */
 #define DISPATCHER_PACE_AFTER  8
 #define DISPATCHER_PACE_EVENTS 32
 #define DISPATCHER_PACE		   1
 
-/* After so many events the session is cleaned, however busy it is. */
-#define DISPATCHER_CLEAN_AFTER 1000
+/* Memory that malloc keeps from batch to batch, at most, bytes. */
+#define DISPATCHER_KEEPS (16 * 1024 * 1024)
 
-#define DISPATCHER_KEEPS	   (16 * 1024 * 1024) /* memory kept from batch to batch, at most, bytes */
-
-static MemoryContext run_context; /* outlives an aborted batch, not the next */
-static int last_manager = 0;
-static int64 uncleaned = 0; /* items that user's code has run for, since the session was cleaned */
-static TimestampTz began;
-static int turn_manager = 0; /* the unit that had its turn last, 0: none yet */
-static int turn_lane = 0;
-static int round_batches; /* of the present round */
-static int64 round_events;
-
-/*
- * What a process manager may have left in the session is not for the next, nor
- * what a failed attempt has left for the next one.  And it does not pile up,
- * nor stay while there is nothing to do: the session may last for months.
- */
-static void
-dispatcher_clean(void)
+/* What this process knows. */
+typedef struct Dispatcher
 {
-	Oid temp;
-	Oid temp_toast;
-
-	if (uncleaned == 0)
-		return;
-	uncleaned = 0;
-	worker_transaction();
-	PortalHashTableDeleteAll();
-	DropAllPreparedStatements();
-	Async_UnlistenAll();
-	LockReleaseAll(USER_LOCKMETHOD, true);
-	ResetSequenceCaches();
-	GetTempNamespaceState(&temp, &temp_toast);
-	if (OidIsValid(temp))
-	{
-		/* It deletes rows of the catalog, which may be toasted. */
-		PushActiveSnapshot(GetTransactionSnapshot());
-		ResetTempTableNamespace();
-		PopActiveSnapshot();
-	}
-	CommitTransactionCommand();
-}
+	Units units;
+	MemoryContext run_context; /* of one batch; outlives its transaction, not the next batch */
+	TimestampTz began;
+	TimestampTz last_round; /* when the last round began */
+	int turn_manager;		/* the unit that had its turn last, 0: none yet */
+	int turn_lane;
+	int sleepless;	 /* rounds in a row after which it was awake already */
+	RunCounts round; /* what the present round has done */
+} Dispatcher;
 
 /*
- * Runs a batch in a transaction of its own.  Returns the error that aborted
- * it, or NULL.  The caller has set *progress to zeros.
- */
-static ErrorData *
-dispatcher_try_batch(DispatchRequest *request, Progress *progress, DispatchResult *result)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	ErrorData *volatile error = NULL;
-
-	PG_TRY();
-	{
-		worker_transaction();
-		*result = dispatch_batch(request, progress);
-		MemoryContextSwitchTo(caller);
-		result->rest = bms_copy(result->rest);
-		/* It is about to give way: the commit is not to be cancelled, nor what follows. */
-		if (slot_gives_way())
-			QueryCancelPending = false;
-		call_before_end(progress);
-		CommitTransactionCommand();
-		crash_unmark();
-	}
-	PG_CATCH();
-	{
-		HOLD_INTERRUPTS();
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		call_abandon(progress);
-		AbortCurrentTransaction();
-		crash_unmark();
-		QueryCancelPending = false;
-		RESUME_INTERRUPTS();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	return error;
-}
-
-/*
- * Runs one batch of a unit and notes when to look at it again.
- */
-static void
-dispatcher_run(Unit *unit)
-{
-	DispatchRequest request =
-		{unit->pm, unit->lane, 0,	  0,   unit->leave_parked, HIGHWATER_EVERYBODY, false, false,
-		 0,		   false,	   false, NULL};
-	Progress progress = {0};
-	DispatchResult result;
-	ErrorData *error;
-
-	unit->not_before = 0;
-	unit->due = DT_NOEND;
-	unit->polling = false;
-	if (slot_lost_unit(unit->pm->id, unit->lane))
-	{
-		/* The scheduler will count it soon. */
-		unit_poll(unit);
-		return;
-	}
-	if (last_manager != unit->pm->id || uncleaned >= DISPATCHER_CLEAN_AFTER)
-		dispatcher_clean();
-	last_manager = unit->pm->id;
-	pgstat_report_activity(STATE_RUNNING, unit->pm->name);
-	request.max_events = isolate_limit(&unit->isolate, unit->pm->batch_size);
-	request.max_parked = isolate_limit_parked(&unit->isolate, unit->pm->batch_size);
-	MemoryContextSwitchTo(run_context);
-	request.some = unit_moved(unit, &request.logs);
-	error = dispatcher_try_batch(&request, &progress, &result);
-	if (error != NULL || progress.stage != PROGRESS_PREPARE)
-		uncleaned += Max(progress.count, 1);
-	/* What was cancelled for the sake of others is no failure: it is handled again. */
-	if (error != NULL && !slot_gives_way())
-	{
-		dispatcher_clean();
-		failed_batch(unit, error, &progress);
-	}
-	if (error == NULL && !result.parked &&
-		(result.outcome == DISPATCH_IDLE || result.outcome == DISPATCH_DONE ||
-		 result.outcome == DISPATCH_MORE))
-		unit_looked(unit, result.all, request.logs, result.rest);
-	MemoryContextSwitchTo(TopMemoryContext);
-	MemoryContextReset(run_context);
-	if (error != NULL)
-		return;
-
-	switch (result.outcome)
-	{
-		case DISPATCH_STALE:
-			return;
-		case DISPATCH_BUSY:
-			unit->leave_parked = false;
-			unit_poll(unit);
-			return;
-		case DISPATCH_STOPPED:
-			unit->not_before = result.due;
-			return;
-		case DISPATCH_IDLE:
-		case DISPATCH_DONE:
-		case DISPATCH_MORE:
-			break;
-	}
-	isolate_succeeded(&unit->isolate, &result);
-	round_batches++;
-	round_events += result.done;
-	unit->leave_parked = result.parked;
-	unit->due = result.due;
-	/* With parked events left alone it says nothing of the one that has failed. */
-	if (!request.leave_parked)
-		unit->at_once = 0;
-	if (result.handled > 0 && unit->isolate.prefix == 0)
-		unit->servers_faults = 0;
-	if (!result.parked && !result.left_out)
-		unit->wait_nap = UNIT_WAIT_MIN;
-	if (result.done > 0)
-		unit->held_nap = UNIT_HELD_MIN;
-	unit->dirty = result.outcome == DISPATCH_MORE || isolate_busy(&unit->isolate);
-	if (!unit->dirty && result.held)
-	{
-		/* Somebody holds a mark back, and may end without waking us. */
-		unit->dirty = true;
-		unit_poll(unit);
-	}
-	else if (!unit->dirty && result.left_out)
-	{
-		unit->dirty = true;
-		unit_wait(unit);
-	}
-}
-
-/*
- * The unit whose turn it is.  The round goes on where it was, although it was
- * interrupted or the units have been loaded again; and since one that makes
- * room may come back soon, a new one begins anywhere.
+ * The unit whose turn it is.  A round goes on where the last one was
+ * interrupted, also when the units have been loaded again since.  A new
+ * dispatcher begins anywhere: if those that make room came back and began with
+ * the same unit each time, the others would never have their turn.
  */
 static int
-dispatcher_turn(void)
+dispatcher_turn(Dispatcher *dispatcher)
 {
-	int count = list_length(Units);
+	List *units = dispatcher->units.list;
+	ListCell *lc;
 
-	if (turn_manager == 0)
-		return (int) pg_prng_uint64_range(&pg_global_prng_state, 0, Max(count - 1, 0));
-	for (int i = 0; i < count; i++)
+	if (dispatcher->turn_manager == 0)
+		return (int) pg_prng_uint64_range(&pg_global_prng_state, 0, Max(list_length(units) - 1, 0));
+	foreach(lc, units)
 	{
-		Unit *unit = list_nth(Units, i);
+		Unit *unit = lfirst(lc);
 
-		if (unit->pm->id > turn_manager || (unit->pm->id == turn_manager && unit->lane > turn_lane))
-			return i;
+		if (unit->pm->id > dispatcher->turn_manager ||
+			(unit->pm->id == dispatcher->turn_manager && unit->lane > dispatcher->turn_lane))
+			return foreach_current_index(lc);
 	}
 	return 0;
 }
@@ -262,27 +99,39 @@ dispatcher_turn(void)
  * Has it run for its time, and does somebody wait for its place?
  */
 static bool
-dispatcher_share_used(void)
+dispatcher_share_used(Dispatcher *dispatcher)
 {
 	return pg_atomic_read_u32(&Slots->waiting) > 0 &&
-		   TimestampDifferenceExceeds(began, GetCurrentTimestamp(), DISPATCHER_SHARE);
+		   TimestampDifferenceExceeds(dispatcher->began, GetCurrentTimestamp(), DISPATCHER_SHARE);
 }
 
 /*
- * One batch of each unit that may have something to do.  Returns whether one
- * is to be run again at once; else *due is when.
+ * Is this round to end before all units have had their turn?
  */
 static bool
-dispatcher_round(TimestampTz *due)
+dispatcher_is_interrupted(Dispatcher *dispatcher)
 {
-	int turn = dispatcher_turn();
-	int count = list_length(Units);
+	return unit_stale(&dispatcher->units) || slot_asked_to_leave() ||
+		   dispatcher_share_used(dispatcher);
+}
+
+/*
+ * One batch of each unit that may have something to do.  Returns whether there
+ * is more to do at once; if not, *due is moved to when there is.
+ */
+static bool
+dispatcher_round(Dispatcher *dispatcher, TimestampTz *due)
+{
+	List *units = dispatcher->units.list;
+	int turn = dispatcher_turn(dispatcher);
+	int count = list_length(units);
 	TimestampTz now = GetCurrentTimestamp();
 	bool again = false;
 
+	memset(&dispatcher->round, 0, sizeof(RunCounts));
 	for (int i = 0; i < count; i++)
 	{
-		Unit *unit = list_nth(Units, (turn + i) % count);
+		Unit *unit = list_nth(units, (turn + i) % count);
 
 		if (unit->due <= now)
 		{
@@ -296,11 +145,11 @@ dispatcher_round(TimestampTz *due)
 		}
 		if (unit->not_before <= now)
 		{
-			turn_manager = unit->pm->id;
-			turn_lane = unit->lane;
-			dispatcher_run(unit);
+			dispatcher->turn_manager = unit->pm->id;
+			dispatcher->turn_lane = unit->lane;
+			run_unit(unit, dispatcher->run_context, &dispatcher->round);
 			CHECK_FOR_INTERRUPTS();
-			if (unit_stale() || slot_asked_to_leave() || dispatcher_share_used())
+			if (dispatcher_is_interrupted(dispatcher))
 				return true;
 			now = GetCurrentTimestamp();
 		}
@@ -313,15 +162,15 @@ dispatcher_round(TimestampTz *due)
 }
 
 /*
- * A writer has ended: who waits for a mark looks at once, not when the poll is
- * due.
+ * A writer has ended: units that poll for a mark or a lock look at once, not
+ * when the poll is due.
  */
 static void
-dispatcher_woken(void)
+dispatcher_woken(Dispatcher *dispatcher)
 {
 	ListCell *lc;
 
-	foreach(lc, Units)
+	foreach(lc, dispatcher->units.list)
 	{
 		Unit *unit = lfirst(lc);
 
@@ -331,44 +180,47 @@ dispatcher_woken(void)
 }
 
 /*
- * The clock was set back: what is due, and when, is to be found out again.
+ * If the clock was set back, the times at which something is due are too late
+ * by as much.  All units find out again what is due.
  */
 static void
-dispatcher_check_clock(void)
+dispatcher_check_clock(Dispatcher *dispatcher)
 {
-	static TimestampTz last = 0;
 	TimestampTz now = GetCurrentTimestamp();
 	ListCell *lc;
 
-	if (now < last)
-		foreach(lc, Units)
+	if (now < dispatcher->last_round)
+		foreach(lc, dispatcher->units.list)
 		{
-			((Unit *) lfirst(lc))->dirty = ((Unit *) lfirst(lc))->all = true;
-			((Unit *) lfirst(lc))->not_before = 0;
+			Unit *unit = lfirst(lc);
+
+			unit->dirty = unit->all = true;
+			unit->not_before = 0;
 		}
-	last = now;
+	dispatcher->last_round = now;
 }
 
 /*
- * Writers that end all the time keep waking us for an event or two, and pay for
- * our transactions with their processor.  After a while of that it is better to
- * let some more come together.  Who comes now and then is served at once.
+ * Writers that end all the time wake us for an event or two each, and our
+ * transactions take processor time from them.  After a while of that, it is
+ * better to let some more events come together.  An event that comes now and
+ * then is handled at once.
  */
 static void
-dispatcher_pace(void)
+dispatcher_pace(Dispatcher *dispatcher)
 {
-	static int sleepless = 0;
-
 	if (!MyLatch->is_set)
-		sleepless = 0;
-	else if (++sleepless > DISPATCHER_PACE_AFTER &&
-			 round_events < (int64) round_batches * DISPATCHER_PACE_EVENTS)
+		dispatcher->sleepless = 0;
+	else if (++dispatcher->sleepless > DISPATCHER_PACE_AFTER &&
+			 dispatcher->round.events < dispatcher->round.batches * DISPATCHER_PACE_EVENTS)
+		/* Without the latch, which is set. */
 		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, DISPATCHER_PACE,
 						 PG_WAIT_EXTENSION);
 }
 
 /*
- * Lines of the log that were left out are told of when their minute is over.
+ * Lines that were kept out of the server's log are counted there when their
+ * minute is over.
  */
 static void
 dispatcher_report(TimestampTz *due)
@@ -383,8 +235,8 @@ dispatcher_report(TimestampTz *due)
 }
 
 /*
- * Each batch needs about as much memory as the last.  Left alone, malloc gives
- * it back to the system in between, and gets it again page by page.
+ * Each batch needs about as much memory as the last.  Without this, malloc would
+ * return it to the system in between, and get it again page by page.
  */
 static void
 dispatcher_keep_memory(void)
@@ -396,8 +248,8 @@ dispatcher_keep_memory(void)
 }
 
 /*
- * SIGUSR2: the place is needed, and what is being done lasts.  A commit is not
- * disturbed.
+ * SIGUSR2: the place is needed, and the present batch takes long.  It is
+ * cancelled, unless it commits just now.
  */
 static void
 dispatcher_give_way(SIGNAL_ARGS)
@@ -413,8 +265,11 @@ dispatcher_give_way(SIGNAL_ARGS)
 	errno = save_errno;
 }
 
-void
-pm_dispatcher_main(Datum arg)
+/*
+ * Connects, and announces that this dispatcher runs its share of the units.
+ */
+static void
+dispatcher_begin(Dispatcher *dispatcher, Datum arg)
 {
 	worker_begin();
 	pqsignal(SIGUSR2, dispatcher_give_way);
@@ -426,53 +281,81 @@ pm_dispatcher_main(Datum arg)
 
 	/* Compiling a small batch's query costs more than running it. */
 	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_OVERRIDE);
-	/* In a deadlock with an application, this is to be the victim. */
+	/* In a deadlock with an application, the dispatcher is to be the victim: it tries again. */
 	SetConfigOption("deadlock_timeout", "100ms", PGC_SUSET, PGC_S_OVERRIDE);
 	dispatcher_keep_memory();
 	handler_watch_may_end_session();
 	crash_attach();
-	run_context = AllocSetContextCreate(TopMemoryContext, "pm run", ALLOCSET_DEFAULT_SIZES);
-	began = GetCurrentTimestamp();
+	dispatcher->run_context = AllocSetContextCreate(TopMemoryContext, "pm run",
+													ALLOCSET_DEFAULT_SIZES);
+	dispatcher->began = GetCurrentTimestamp();
 	worker_transaction();
 	report_begin();
 	CommitTransactionCommand();
 	slot_serve();
+}
 
+/*
+ * Leaves if somebody needs the database or the place.  While there is more to
+ * do, a dispatcher keeps its place until its time is over.
+ */
+static void
+dispatcher_may_leave(Dispatcher *dispatcher, bool again)
+{
+	if (slot_asked_to_leave() ||
+		((!again || dispatcher_share_used(dispatcher)) && slot_place_make_room()))
+		worker_leave();
+}
+
+/*
+ * Sleeps until woken, or until something is due.
+ */
+static void
+dispatcher_sleep(Dispatcher *dispatcher, TimestampTz due)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	dispatcher_pace(dispatcher);
+	/* Cleaning takes time; if there is something to do already, it can wait. */
+	if (!MyLatch->is_set)
+		session_clean();
+	slot_activity(ACTIVITY_IDLE);
+	reading_forget();
+	(void) pgstat_report_stat(true);
+	worker_nap(TimestampDifferenceMilliseconds(now, due), NIL);
+	dispatcher_woken(dispatcher);
+}
+
+/*
+ * Entry point of the process.
+ */
+void
+pm_dispatcher_main(Datum arg)
+{
+	Dispatcher dispatcher = {0};
+
+	dispatcher_begin(&dispatcher, arg);
 	for (;;)
 	{
-		TimestampTz now;
 		TimestampTz due;
 		bool again;
 
 		worker_begin_round();
-		unit_load();
-		unit_look();
-		dispatcher_check_clock();
+		if (!unit_load(&dispatcher.units))
+			worker_leave();
+		watch_look(&dispatcher.units.watches);
+		dispatcher_check_clock(&dispatcher);
 		due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval);
-		round_batches = 0;
-		round_events = 0;
-		again = dispatcher_round(&due);
-		if (unit_incomplete())
+		again = dispatcher_round(&dispatcher, &due);
+		if (dispatcher.units.watches.incomplete)
 			due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), UNIT_HELD_MAX));
 		dispatcher_report(&due);
 		(void) pgstat_report_stat(false);
 
-		now = GetCurrentTimestamp();
-		if (slot_asked_to_leave() ||
-			((!again || dispatcher_share_used()) && slot_place_make_room()))
-			worker_leave();
+		dispatcher_may_leave(&dispatcher, again);
 		if (again)
-		{
 			CHECK_FOR_INTERRUPTS();
-			continue;
-		}
-		dispatcher_pace();
-		if (!MyLatch->is_set)
-			dispatcher_clean();
-		slot_activity(ACTIVITY_IDLE);
-		reading_forget();
-		(void) pgstat_report_stat(true);
-		worker_nap(TimestampDifferenceMilliseconds(now, due), NIL);
-		dispatcher_woken();
+		else
+			dispatcher_sleep(&dispatcher, due);
 	}
 }

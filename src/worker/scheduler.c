@@ -27,8 +27,8 @@
 #include "log/log_catalog.h"
 #include "shmem/crash.h"
 #include "worker/dead_worker.h"
-#include "worker/launcher.h"
 #include "worker/role.h"
+#include "worker/scheduler.h"
 #include "worker/worker.h"
 
 #define SCHEDULER_NAP			60000 /* all is well, ms */

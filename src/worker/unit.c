@@ -1,71 +1,34 @@
 /*
  * unit.c
- *		What a dispatcher knows of the units it runs and the logs they follow.
+ *		The units that a dispatcher runs.
  *
- * Loaded when the registrations change.  A followed log is watched: this
- * worker's bit in its slot asks for wake-ups, and its sequence tells whether
- * it has moved since it was last looked at.
+ * They are loaded when the dispatcher starts, and again whenever registrations,
+ * roles or the dispatchers of its role have changed.
  *
- * Where a role has several dispatchers, for the sake of lanes, they share out
- * its units by their order in shared memory.  For a moment two may think that a
- * unit is theirs, or none: the first is what the unit's lock is for, and the
- * last to know is woken.
+ * Where a role has several dispatchers, for the sake of lanes, they share its
+ * units by the order of their slots in shared memory.  For a moment, two of them
+ * may believe that a unit is theirs, or none may.  Two do no harm, since a batch
+ * takes the unit's lock.  A unit without a dispatcher gets one as soon as the
+ * other dispatchers notice the change, for which they are woken.
  */
 #include "pm.h"
 
-#include "access/relation.h"
 #include "access/xact.h"
-#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
-#include "base/guc.h"
 #include "dispatch/reading.h"
-#include "log/log.h"
-#include "log/log_open.h"
-#include "log/sequence.h"
+#include "shmem/slot.h"
 #include "worker/unit.h"
 #include "worker/worker.h"
 
-/* With so many logs, a batch looks at all of them. */
+/* With up to this many logs, a batch looks at all of them. */
 #define UNIT_FEW 64
 
-/* A log without a slot asks for one again after this time, ms. */
-#define UNIT_ASK 10000
-
-/* A followed log: its last position when last looked at. */
-typedef struct Watch
-{
-	char *log;
-	bool watching; /* false while its table is locked: not known yet */
-	Oid relid;
-	Oid seqid;
-	LogRef slot;  /* none: nobody wakes us for it */
-	uint64 wakes; /* of the slot when the sequence was last looked at */
-	int64 last;
-	List *follows; /* of Follow */
-} Watch;
-
-/* A watch by its log's name. */
-typedef struct WatchEntry
-{
-	char log[SLOT_LOG_NAME]; /* hash key */
-	Watch *watch;
-} WatchEntry;
-
-List *Units = NIL;
-
-static MemoryContext units_context;
-static List *watches = NIL;
-static uint64 units_version = 0;
-static uint64 units_generation = 0;
-static bool incomplete = false; /* some log is not watched yet */
+/* A role or a database has changed since the units were loaded. */
 static volatile bool role_changed = false;
-static uint64 worker_generation = 0;
-static bool share_changed = false;
-static int rank = 0;	   /* among this role's dispatchers, */
-static int colleagues = 1; /* of so many */
 
 static void
 unit_role_callback(Datum arg, int cacheid, uint32 hashvalue)
@@ -73,61 +36,89 @@ unit_role_callback(Datum arg, int cacheid, uint32 hashvalue)
 	role_changed = true;
 }
 
+void
+unit_install(void)
+{
+	CacheRegisterSyscacheCallback(AUTHOID, unit_role_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(DATABASEOID, unit_role_callback, (Datum) 0);
+}
+
 /*
- * Begins to watch a log, unless its table is locked just now.
+ * Has this dispatcher's share changed since the units were loaded?
  */
-static void
-unit_begin_watch(Watch *watch)
+static bool
+unit_share_changed(Units *units)
 {
-	bool locked;
-	PmLog *log = log_get_nowait(watch->log, &locked);
+	uint64 generation = pg_atomic_read_u64(&Slots->worker_generation);
 
-	incomplete |= locked;
-	if (log == NULL)
-		return;
-	watch->watching = true;
-	watch->relid = log->relid;
-	watch->seqid = log->seqid;
-	slot_log_interest(watch->relid, &watch->slot);
-}
-
-static void
-unit_watch(HTAB *known, Unit *unit, int which)
-{
-	char *name = list_nth(unit->pm->logs, which);
-	bool found;
-	WatchEntry *entry = hash_search(known, name, HASH_ENTER, &found);
-
-	if (!found)
+	/* The generation counts the dispatchers of all roles: ours may be as before. */
+	if (generation != units->worker_generation)
 	{
-		entry->watch = palloc0(sizeof(Watch));
-		entry->watch->log = name;
-		entry->watch->wakes = PG_UINT64_MAX; /* not looked at yet */
-		watches = lappend(watches, entry->watch);
-		unit_begin_watch(entry->watch);
+		int rank = units->rank;
+		int colleagues = units->colleagues;
+
+		units->worker_generation = generation;
+		units->rank = slot_rank(&units->colleagues);
+		units->share_changed |= units->rank != rank || units->colleagues != colleagues;
 	}
-	unit->follows[which].unit = unit;
-	entry->watch->follows = lappend(entry->watch->follows, &unit->follows[which]);
-}
-
-static HTAB *
-unit_watches(void)
-{
-	HASHCTL ctl;
-
-	memset(&ctl, 0, sizeof(ctl));
-	ctl.keysize = SLOT_LOG_NAME;
-	ctl.entrysize = sizeof(WatchEntry);
-	ctl.hcxt = CurrentMemoryContext;
-	return hash_create("pm watches", 64, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	return units->share_changed;
 }
 
 /*
- * A unit, with what was known of it.  "before" has the units known before, from
- * *next on, in the same order.
+ * Has a registration changed since the units were loaded, or the role, or this
+ * dispatcher's share?
+ */
+bool
+unit_stale(Units *units)
+{
+	/*
+	 * The generation tells of a commit at once.  The version tells of it when
+	 * the invalidation message has come, which may be a little later; what was
+	 * loaded in between may be old.  So both are compared.
+	 */
+	return unit_share_changed(units) || role_changed || units->version != registry_version() ||
+		   units->generation != slot_registry_generation();
+}
+
+/*
+ * Compares two units by process manager and lane.
+ */
+static int
+unit_compare(const Unit *unit, const ProcessManager *pm, int lane)
+{
+	if (unit->pm->id != pm->id)
+		return unit->pm->id < pm->id ? -1 : 1;
+	return unit->lane < lane ? -1 : unit->lane > lane ? 1 : 0;
+}
+
+/*
+ * The unit as it was before this load, or NULL.  Both loads are in the same
+ * order, so *next goes through "before" once.
  */
 static Unit *
-unit_make(ProcessManager *pm, int lane, List *before, int *next)
+unit_known(ProcessManager *pm, int lane, List *before, int *next)
+{
+	while (*next < list_length(before))
+	{
+		Unit *known = list_nth(before, *next);
+		int order = unit_compare(known, pm, lane);
+
+		if (order > 0)
+			break;
+		(*next)++;
+		/* With another number of lanes, a lane has other keys. */
+		if (order == 0)
+			return known->pm->lanes == pm->lanes ? known : NULL;
+	}
+	return NULL;
+}
+
+/*
+ * A new unit.  What was known of its failures, such as how far the search for a
+ * failing event has come, is taken over from before.
+ */
+static Unit *
+unit_make(ProcessManager *pm, int lane, Unit *known)
 {
 	Unit *unit = palloc0(sizeof(Unit));
 
@@ -138,97 +129,45 @@ unit_make(ProcessManager *pm, int lane, List *before, int *next)
 	unit->wait_nap = UNIT_WAIT_MIN;
 	unit->follows = palloc0(sizeof(Follow) * Max(list_length(pm->logs), 1));
 	unit->dirty = unit->all = true;
-	for (; *next < list_length(before); (*next)++)
+	if (known != NULL)
 	{
-		Unit *known = list_nth(before, *next);
-
-		if (known->pm->id > pm->id || (known->pm->id == pm->id && known->lane > lane))
-			break;
-		if (known->pm->id == pm->id && known->lane == lane && known->pm->lanes == pm->lanes)
-		{
-			unit->isolate = known->isolate;
-			unit->at_once = known->at_once;
-			unit->conflicts = known->conflicts;
-			unit->servers_faults = known->servers_faults;
-			unit->wait_nap = known->wait_nap;
-		}
+		unit->isolate = known->isolate;
+		unit->at_once = known->at_once;
+		unit->conflicts = known->conflicts;
+		unit->servers_faults = known->servers_faults;
+		unit->wait_nap = known->wait_nap;
 	}
 	return unit;
 }
 
-/*
- * Do others run some of the units, or have they ceased to?
- */
-static bool
-unit_share_changed(void)
+static void
+unit_watch(Watches *watches, Unit *unit)
 {
-	uint64 generation = pg_atomic_read_u64(&Slots->worker_generation);
-	int was_rank = rank;
-	int was = colleagues;
+	ListCell *lc;
 
-	if (generation != worker_generation)
+	foreach(lc, unit->pm->logs)
 	{
-		worker_generation = generation;
-		rank = slot_rank(&colleagues);
-		share_changed |= rank != was_rank || colleagues != was;
+		Follow *follow = &unit->follows[foreach_current_index(lc)];
+
+		follow->unit_dirty = &unit->dirty;
+		watch_add(watches, lfirst(lc), follow);
 	}
-	return share_changed;
 }
 
 /*
- * Has a registration changed since, or the role, or this dispatcher's share?
+ * Replaces the units by this dispatcher's share of the role's units, in the
+ * current memory context.  Returns the most lanes that a process manager has.
  */
-bool
-unit_stale(void)
+static int
+unit_build(Units *units, List *managers)
 {
-	return unit_share_changed() || role_changed || units_version != registry_version() ||
-		   units_generation != slot_registry_generation();
-}
-
-/*
- * Loads this role's units when the registrations have changed.  What was known
- * of a unit that is still there (how far the search for a failing event has
- * come) is kept.
- */
-void
-unit_load(void)
-{
-	MemoryContext fresh;
-	MemoryContext old;
-	List *managers;
-	List *before = Units;
-	HTAB *known;
+	List *before = units->list;
 	int next = 0;
 	int lanes = 0;
 	ListCell *lc;
 
-	/*
-	 * The generation tells of a commit at once, the version when its
-	 * invalidation has come, which may be a little later.
-	 */
-	if (units_context != NULL && !unit_stale())
-		return;
-	role_changed = false;
-	(void) unit_share_changed();
-	share_changed = false;
-	units_generation = slot_registry_generation();
-	reading_forget();
-
-	worker_transaction();
-	if (!worker_extension() || !worker_can_connect(MyWorkerSlot->role))
-	{
-		CommitTransactionCommand();
-		worker_leave();
-	}
-	fresh = AllocSetContextCreate(TopMemoryContext, "pm units", ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(fresh);
-	units_version = registry_version();
-	managers = registry_load(MyWorkerSlot->role);
-	/* All are run after this, and find what the writers have not said meanwhile. */
-	slot_no_interest();
-	Units = NIL;
-	watches = NIL;
-	known = unit_watches();
+	units->list = NIL;
+	watch_begin(&units->watches);
 	foreach(lc, managers)
 	{
 		ProcessManager *pm = lfirst(lc);
@@ -240,127 +179,74 @@ unit_load(void)
 		{
 			Unit *unit;
 
-			if ((pm->id + lane) % colleagues != rank)
+			if ((pm->id + lane) % units->colleagues != units->rank)
 				continue;
-			unit = unit_make(pm, lane, before, &next);
-			Units = lappend(Units, unit);
-			for (int i = 0; i < list_length(pm->logs); i++)
-				unit_watch(known, unit, i);
+			unit = unit_make(pm, lane, unit_known(pm, lane, before, &next));
+			units->list = lappend(units->list, unit);
+			unit_watch(&units->watches, unit);
 		}
 	}
-	hash_destroy(known);
+	watch_end(&units->watches);
+	return lanes;
+}
+
+/*
+ * Reads the registrations and builds the units anew.  Returns as unit_build().
+ */
+static int
+unit_replace(Units *units)
+{
+	MemoryContext fresh = AllocSetContextCreate(TopMemoryContext, "pm units",
+												ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(fresh);
+	int lanes;
+
+	/* A change that comes while they are read makes them stale again. */
+	units->version = registry_version();
+	lanes = unit_build(units, registry_load(MyWorkerSlot->role));
 	MemoryContextSwitchTo(old);
-	if (units_context != NULL)
-		MemoryContextDelete(units_context);
-	units_context = fresh;
+
+	/* Not earlier: the new units take over what the old ones knew. */
+	if (units->context != NULL)
+		MemoryContextDelete(units->context);
+	units->context = fresh;
+	return lanes;
+}
+
+/*
+ * Runs in a transaction of its own, where there is anything to load.
+ */
+bool
+unit_load(Units *units)
+{
+	int lanes = 0;
+
+	if (units->context == NULL)
+		units->colleagues = 1;
+	else if (!unit_stale(units))
+		return true;
+
+	/* From here on, another change makes the units stale again. */
+	role_changed = false;
+	(void) unit_share_changed(units);
+	units->share_changed = false;
+	units->generation = slot_registry_generation();
+
+	/* Which events were read depends on the types that units wanted. */
+	reading_forget();
+
+	worker_transaction();
+	if (worker_extension() && worker_can_connect(MyWorkerSlot->role))
+		lanes = unit_replace(units);
 	CommitTransactionCommand();
-	/* There is a dispatcher for each lane, at most. */
-	if (rank >= lanes)
-		worker_leave();
+
+	/* There is one dispatcher for each lane, at most. */
+	return units->rank < lanes;
 }
 
 /*
- * Does a log have to be looked at?  Not if no writer of it has ended since.  What
- * no writer's end tells of is looked for now and then ("all").
- */
-static bool
-unit_may_have_moved(Watch *watch, bool all)
-{
-	if (all || !watch->watching)
-		return true;
-	if (watch->slot.slot == NULL)
-		return false;
-	return !slot_log_valid(&watch->slot) ||
-		   pg_atomic_read_u64(&watch->slot.slot->wakes) != watch->wakes;
-}
-
-/*
- * Looks whether a log has moved.  It may have lost its slot, and with it what we
- * asked for; with "ask", also one that had none may get one now.
- */
-static bool
-unit_look_at(Watch *watch, bool ask)
-{
-	Relation sequence;
-	int64 last;
-
-	if (!watch->watching)
-		unit_begin_watch(watch);
-	else if (watch->slot.slot != NULL ? !slot_log_valid(&watch->slot) : ask)
-		slot_log_interest(watch->relid, &watch->slot);
-
-	/* Read before the sequence. */
-	if (watch->slot.slot != NULL)
-		watch->wakes = pg_atomic_read_u64(&watch->slot.slot->wakes);
-	pg_memory_barrier();
-	sequence = OidIsValid(watch->seqid) ? sequence_open_nowait(watch->seqid) : NULL;
-
-	/* A sequence that cannot be read: let the batch find out why, in its time. */
-	if (sequence == NULL)
-		return true;
-	last = sequence_read(sequence);
-	relation_close(sequence, AccessShareLock);
-	if (last == watch->last)
-		return false;
-	watch->last = last;
-	return true;
-}
-
-/*
- * Has it been so long?  Then it begins again.
- */
-static bool
-unit_time_again(TimestampTz *since, TimestampTz now, int ms)
-{
-	if (now >= *since && !TimestampDifferenceExceeds(*since, now, ms))
-		return false;
-	*since = now;
-	return true;
-}
-
-/*
- * Looks which logs have moved, all that have.  Costs a page read a log that may
- * have, no snapshot.
- */
-void
-unit_look(void)
-{
-	static TimestampTz looked_at = 0;
-	static TimestampTz asked_at = 0;
-	TimestampTz now = GetCurrentTimestamp();
-	bool all = unit_time_again(&looked_at, now, guc_poll_interval);
-	bool ask = all && unit_time_again(&asked_at, now, UNIT_ASK);
-	bool begun = false;
-	ListCell *lc;
-
-	incomplete = false;
-	foreach(lc, watches)
-	{
-		Watch *watch = lfirst(lc);
-		ListCell *lc2;
-
-		if (!unit_may_have_moved(watch, all))
-			continue;
-		if (!begun)
-			worker_transaction();
-		begun = true;
-		if (!unit_look_at(watch, ask))
-			continue;
-		foreach(lc2, watch->follows)
-		{
-			Follow *follow = lfirst(lc2);
-
-			follow->moved = true;
-			follow->unit->dirty = true;
-		}
-	}
-	if (begun)
-		CommitTransactionCommand();
-}
-
-/*
- * Which logs are to be looked at?  False: all of them, which is best as long as
- * they are few.
+ * Which logs the next batch has to look at.  False: all of them, which is best
+ * as long as they are few.
  */
 bool
 unit_moved(Unit *unit, Bitmapset **logs)
@@ -377,7 +263,8 @@ unit_moved(Unit *unit, Bitmapset **logs)
 }
 
 /*
- * A batch has looked at all logs, or at some, and found more in the rest.
+ * A batch has looked at all logs, or at those in "logs".  Those in "rest" have
+ * more for the next one.
  */
 void
 unit_looked(Unit *unit, bool all, const Bitmapset *logs, const Bitmapset *rest)
@@ -399,23 +286,7 @@ unit_looked(Unit *unit, bool all, const Bitmapset *logs, const Bitmapset *rest)
 }
 
 /*
- * Is there a log that is not watched yet, since its table is locked?
- */
-bool
-unit_incomplete(void)
-{
-	return incomplete;
-}
-
-void
-unit_install(void)
-{
-	CacheRegisterSyscacheCallback(AUTHOID, unit_role_callback, (Datum) 0);
-	CacheRegisterSyscacheCallback(DATABASEOID, unit_role_callback, (Datum) 0);
-}
-
-/*
- * Somebody is in the way, and may go without waking us.
+ * Somebody holds a mark back, or has a lock, and may go without waking us.
  */
 void
 unit_poll(Unit *unit)
@@ -426,7 +297,8 @@ unit_poll(Unit *unit)
 }
 
 /*
- * Something is wrong with one of several logs.  The others wake us meanwhile.
+ * Something is wrong with one of several logs.  Writers of the other logs wake
+ * us meanwhile.
  */
 void
 unit_wait(Unit *unit)

@@ -1,6 +1,6 @@
 /*
  * unit.h
- *		What a dispatcher knows of the units it runs and the logs they follow.
+ *		The units that a dispatcher runs.
  */
 #ifndef PM_UNIT_H
 #define PM_UNIT_H
@@ -9,49 +9,60 @@
 
 #include "dispatch/isolate.h"
 #include "manager/registry.h"
+#include "worker/watch.h"
 
-#define UNIT_HELD_MIN 10   /* polling a mark that is held back, ms */
-#define UNIT_HELD_MAX 100  /* and at most */
-#define UNIT_WAIT_MIN 500  /* looking again at what is wrong outside, ms */
-#define UNIT_WAIT_MAX 5000 /* and at most */
+/* How long until a unit is looked at again; doubled each time up to the maximum, in ms. */
+#define UNIT_HELD_MIN 10 /* a mark is held back, or something is locked */
+#define UNIT_HELD_MAX 100
+#define UNIT_WAIT_MIN 500 /* something outside is wrong */
+#define UNIT_WAIT_MAX 5000
 
-struct Unit;
-
-/* A log that a unit follows. */
-typedef struct Follow
-{
-	struct Unit *unit;
-	bool moved; /* since the unit last looked at it */
-} Follow;
-
+/* One lane of one process manager, as its dispatcher sees it. */
 typedef struct Unit
 {
 	ProcessManager *pm;
 	int lane;
 	bool dirty;				/* may have something to do */
-	TimestampTz not_before; /* to look again, DT_NOEND: when woken */
-	TimestampTz due;		/* a timer or retry, DT_NOEND: none */
-	bool leave_parked;		/* the logs come first this time */
+	TimestampTz not_before; /* when to look again, DT_NOEND: when woken */
+	TimestampTz due;		/* when a timer or retry is due, DT_NOEND: none */
+	bool leave_parked;		/* the next batch begins with the logs, not with parked events */
 	Isolate isolate;
-	int at_once;		/* failures in a row that were not counted */
-	int conflicts;		/* of these, not yet written down */
-	int servers_faults; /* and those that look like the server's own trouble */
-	bool polling;		/* not_before is for a mark or lock: a wake-up ends it */
+	int at_once;		/* failures in a row that did not count as attempts */
+	int conflicts;		/* of these, how many are not yet added to the lane's row */
+	int servers_faults; /* failures in a row that look like trouble of the server */
+	bool polling;		/* not_before is for a mark or a lock: a wake-up ends the wait */
 	long held_nap;
 	long wait_nap;
-	Follow *follows; /* of each of pm->logs */
-	bool all;		 /* look at all logs next time, not at those that have moved */
+	Follow *follows; /* one for each of pm->logs */
+	bool all;		 /* the next batch looks at all logs, not only at those that have moved */
 } Unit;
 
-extern List *Units;
+/* The units of one dispatcher.  All zero: not loaded yet. */
+typedef struct Units
+{
+	MemoryContext context; /* of the list and all that it refers to */
+	List *list;			   /* of Unit, in the order of process managers and lanes */
+	Watches watches;
+	uint64 version; /* of the registrations, when they were loaded */
+	uint64 generation;
+	uint64 worker_generation; /* of the dispatchers, when the share was last computed */
+	int rank;				  /* this one's number among its role's dispatchers, from 0 */
+	int colleagues;			  /* how many dispatchers the role has */
+	bool share_changed;		  /* rank or colleagues, since the units were loaded */
+} Units;
 
+/* Once a process, before the first load. */
 extern void unit_install(void);
-extern void unit_load(void);
-extern bool unit_stale(void);
+
+/* Loads the units if they have changed; false if this dispatcher is not needed any more. */
+extern bool unit_load(Units *units);
+extern bool unit_stale(Units *units);
+
+/* When to look at a unit again that cannot go on. */
 extern void unit_poll(Unit *unit);
 extern void unit_wait(Unit *unit);
-extern bool unit_incomplete(void);
-extern void unit_look(void);
+
+/* Which logs the next batch of a unit looks at, and what the last one has looked at. */
 extern bool unit_moved(Unit *unit, Bitmapset **logs);
 extern void unit_looked(Unit *unit, bool all, const Bitmapset *logs, const Bitmapset *rest);
 

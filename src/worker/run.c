@@ -1,0 +1,186 @@
+/*
+ * run.c
+ *		Running one batch of a unit in a dispatcher.
+ *
+ * The batch itself is dispatch.c's.  Here it gets its transaction, and the unit
+ * notes when to look at it again.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/memutils.h"
+
+#include "dispatch/call.h"
+#include "dispatch/dispatch.h"
+#include "shmem/crash.h"
+#include "shmem/slot.h"
+#include "worker/failed.h"
+#include "worker/run.h"
+#include "worker/session.h"
+#include "worker/worker.h"
+
+/*
+ * Runs a batch in a transaction of its own.  Returns the error that aborted
+ * it, or NULL.  The caller has set *progress to zeros.
+ */
+static ErrorData *
+run_batch(DispatchRequest *request, Progress *progress, DispatchResult *result)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ErrorData *volatile error = NULL;
+
+	PG_TRY();
+	{
+		worker_transaction();
+		*result = dispatch_batch(request, progress);
+		MemoryContextSwitchTo(caller);
+		result->rest = bms_copy(result->rest);
+		/* If it is about to give way: the commit must not be cancelled, nor what follows. */
+		if (slot_gives_way())
+			QueryCancelPending = false;
+		call_before_end(progress);
+		CommitTransactionCommand();
+		crash_unmark();
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		call_abandon(progress);
+		AbortCurrentTransaction();
+		crash_unmark();
+		QueryCancelPending = false;
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	return error;
+}
+
+/*
+ * A batch was rolled back.
+ */
+static void
+run_failed(Unit *unit, ErrorData *error, const Progress *progress)
+{
+	/* What was cancelled for the sake of others is no failure: it is handled again. */
+	if (slot_gives_way())
+		return;
+	session_clean();
+	failed_batch(unit, error, progress);
+}
+
+/*
+ * A batch was committed: when to look at the unit again.
+ */
+static void
+run_succeeded(Unit *unit, const DispatchRequest *request, DispatchResult *result)
+{
+	isolate_succeeded(&unit->isolate, result);
+	unit->leave_parked = result->parked;
+	unit->due = result->due;
+
+	/* A batch that left the parked events alone says nothing about one that fails. */
+	if (!request->leave_parked)
+		unit->at_once = 0;
+	if (result->handled > 0 && unit->isolate.prefix == 0)
+		unit->servers_faults = 0;
+
+	/* What was in the way has gone: the next wait is a short one again. */
+	if (!result->parked && !result->left_out)
+		unit->wait_nap = UNIT_WAIT_MIN;
+	if (result->done > 0)
+		unit->held_nap = UNIT_HELD_MIN;
+
+	unit->dirty = result->outcome == DISPATCH_MORE || isolate_busy(&unit->isolate);
+	if (!unit->dirty && (result->held || result->left_out))
+	{
+		/* Whoever holds a mark back, or has a lock, may end without waking us. */
+		unit->dirty = true;
+		if (result->held)
+			unit_poll(unit);
+		else
+			unit_wait(unit);
+	}
+}
+
+/*
+ * A batch has returned: notes when to look at the unit again.
+ */
+static void
+run_returned(Unit *unit, const DispatchRequest *request, DispatchResult *result, RunCounts *counts)
+{
+	switch (result->outcome)
+	{
+		case DISPATCH_STALE:
+			break;
+		case DISPATCH_BUSY:
+			unit->leave_parked = false;
+			unit_poll(unit);
+			break;
+		case DISPATCH_STOPPED:
+			unit->not_before = result->due;
+			break;
+		case DISPATCH_IDLE:
+		case DISPATCH_DONE:
+		case DISPATCH_MORE:
+			/* Of a batch of parked events, the logs were not looked at. */
+			if (!result->parked)
+				unit_looked(unit, result->all, request->logs, result->rest);
+			counts->batches++;
+			counts->events += result->done;
+			run_succeeded(unit, request, result);
+			break;
+	}
+}
+
+/*
+ * Runs one batch of a unit and notes when to look at it again.
+ */
+void
+run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
+{
+	DispatchRequest request = {
+		.pm = unit->pm,
+		.lane = unit->lane,
+		.leave_parked = unit->leave_parked,
+		.view = HIGHWATER_EVERYBODY,
+	};
+	Progress progress = {0};
+	DispatchResult result;
+	ErrorData *error;
+
+	unit->not_before = 0;
+	unit->due = DT_NOEND;
+	unit->polling = false;
+
+	/*
+	 * A dispatcher before us died in a handler of this unit.  The scheduler will
+	 * count that as an attempt soon, and until then the handler must not run.
+	 */
+	if (slot_lost_unit(unit->pm->id, unit->lane))
+	{
+		unit_poll(unit);
+		return;
+	}
+
+	session_begin_batch(unit->pm->id);
+	pgstat_report_activity(STATE_RUNNING, unit->pm->name);
+	request.max_events = isolate_limit(&unit->isolate, unit->pm->batch_size);
+	request.max_parked = isolate_limit_parked(&unit->isolate, unit->pm->batch_size);
+	MemoryContextSwitchTo(context);
+	request.some = unit_moved(unit, &request.logs);
+	error = run_batch(&request, &progress, &result);
+	if (error != NULL || progress.stage != PROGRESS_PREPARE)
+		session_used(Max(progress.count, 1));
+	if (error != NULL)
+		run_failed(unit, error, &progress);
+	else
+		run_returned(unit, &request, &result, counts);
+	MemoryContextSwitchTo(TopMemoryContext);
+	MemoryContextReset(context);
+}

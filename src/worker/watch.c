@@ -1,0 +1,235 @@
+/*
+ * watch.c
+ *		Which of the logs that a dispatcher follows have moved.
+ *
+ * This worker's bit in the slot of each followed log asks the writers to wake
+ * it.  When it is awake, the number of wake-ups in the slot tells which logs to
+ * look at, and the sequence of such a log tells whether it has moved since it
+ * was last looked at.
+ *
+ * This rests on the order of steps: a writer looks for bits after its
+ * transaction has ended, and slot_log_interest() is a full barrier between
+ * setting our bit and reading the sequence.  So either we see the writer's
+ * position, or the writer sees our bit.  Ends of transactions that wake nobody
+ * (COMMIT PREPARED, a transaction that held back a mark and wrote nothing) are
+ * found by looking at all logs every pm.poll_interval.
+ */
+#include "pm.h"
+
+#include "access/relation.h"
+#include "access/xact.h"
+#include "utils/timestamp.h"
+
+#include "base/guc.h"
+#include "log/log_open.h"
+#include "log/sequence.h"
+#include "shmem/slot.h"
+#include "worker/watch.h"
+#include "worker/worker.h"
+
+/* How often a log without a slot asks for one again, in ms. */
+#define WATCH_ASK 10000
+
+/* A followed log. */
+typedef struct Watch
+{
+	char *log;
+	bool watching; /* false while its table is locked: the columns below are not known */
+	Oid relid;
+	Oid seqid;
+	LogRef slot;   /* may be none: then nobody wakes us for this log */
+	uint64 wakes;  /* of the slot when the sequence was last looked at */
+	int64 last;	   /* the sequence's last value then */
+	List *follows; /* of Follow */
+} Watch;
+
+/* A watch by its log's name. */
+typedef struct WatchEntry
+{
+	char log[SLOT_LOG_NAME]; /* hash key */
+	Watch *watch;
+} WatchEntry;
+
+/*
+ * Begins to watch a log, unless its table is locked just now.
+ */
+static void
+watch_open(Watches *watches, Watch *watch)
+{
+	bool locked;
+	PmLog *log = log_get_nowait(watch->log, &locked);
+
+	watches->incomplete |= locked;
+	if (log == NULL)
+		return;
+	watch->watching = true;
+	watch->relid = log->relid;
+	watch->seqid = log->seqid;
+	slot_log_interest(watch->relid, &watch->slot);
+}
+
+/*
+ * Withdraws all bits.  What writers did not tell us meanwhile is not missed,
+ * since a log that is added is looked at once in any case.
+ */
+void
+watch_begin(Watches *watches)
+{
+	HASHCTL ctl;
+
+	slot_no_interest();
+	watches->all = NIL;
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = SLOT_LOG_NAME;
+	ctl.entrysize = sizeof(WatchEntry);
+	ctl.hcxt = CurrentMemoryContext;
+	watches->by_name = hash_create("pm watches", 64, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+}
+
+/*
+ * Adds one that follows a log.  Both must live as long as the watches.
+ */
+void
+watch_add(Watches *watches, char *log, Follow *follow)
+{
+	bool found;
+	WatchEntry *entry = hash_search(watches->by_name, log, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		entry->watch = palloc0(sizeof(Watch));
+		entry->watch->log = log;
+		/* A number that no slot reaches: the log is looked at the first time. */
+		entry->watch->wakes = PG_UINT64_MAX;
+		watches->all = lappend(watches->all, entry->watch);
+		watch_open(watches, entry->watch);
+	}
+	entry->watch->follows = lappend(entry->watch->follows, follow);
+}
+
+/*
+ * All logs have been added.
+ */
+void
+watch_end(Watches *watches)
+{
+	hash_destroy(watches->by_name);
+	watches->by_name = NULL;
+}
+
+/*
+ * May a log have moved?  Not if no writer of it has ended since it was last
+ * looked at.  With "all", also the logs are looked at of which no writer tells.
+ */
+static bool
+watch_may_have_moved(Watch *watch, bool all)
+{
+	if (all || !watch->watching)
+		return true;
+	if (watch->slot.slot == NULL)
+		return false;
+	return !slot_log_valid(&watch->slot) ||
+		   pg_atomic_read_u64(&watch->slot.slot->wakes) != watch->wakes;
+}
+
+/*
+ * Sets this worker's bit where it is missing.  A log may have lost its slot, and
+ * our bit with it.  With "ask", a log that had no slot asks for one again.
+ */
+static void
+watch_renew(Watches *watches, Watch *watch, bool ask)
+{
+	bool lacking = watch->slot.slot != NULL ? !slot_log_valid(&watch->slot) : ask;
+
+	if (!watch->watching)
+		watch_open(watches, watch);
+	else if (lacking)
+		slot_log_interest(watch->relid, &watch->slot);
+}
+
+/*
+ * Has the log moved since it was last looked at?
+ */
+static bool
+watch_has_moved(Watch *watch)
+{
+	Relation sequence;
+	int64 last;
+
+	/*
+	 * The number of wake-ups is read before the sequence: a writer that ends in
+	 * between makes us look once more, and is not missed.
+	 */
+	if (watch->slot.slot != NULL)
+		watch->wakes = pg_atomic_read_u64(&watch->slot.slot->wakes);
+	pg_memory_barrier();
+	sequence = OidIsValid(watch->seqid) ? sequence_open_nowait(watch->seqid) : NULL;
+
+	/* If the sequence cannot be read, the batch finds out why, and reports it. */
+	if (sequence == NULL)
+		return true;
+	last = sequence_read(sequence);
+	relation_close(sequence, AccessShareLock);
+	if (last == watch->last)
+		return false;
+	watch->last = last;
+	return true;
+}
+
+/*
+ * Has this much time passed since?  Then the time begins anew.  It has also
+ * passed if the clock was set back.
+ */
+static bool
+watch_time_again(TimestampTz *since, TimestampTz now, int ms)
+{
+	if (now >= *since && !TimestampDifferenceExceeds(*since, now, ms))
+		return false;
+	*since = now;
+	return true;
+}
+
+static void
+watch_tell(Watch *watch)
+{
+	ListCell *lc;
+
+	foreach(lc, watch->follows)
+	{
+		Follow *follow = lfirst(lc);
+
+		follow->moved = true;
+		*follow->unit_dirty = true;
+	}
+}
+
+/*
+ * Costs one page read for each log that may have moved, and no snapshot.  Where
+ * no log may have moved, not even a transaction is begun.
+ */
+void
+watch_look(Watches *watches)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool all = watch_time_again(&watches->looked_at, now, guc_poll_interval);
+	bool ask = all && watch_time_again(&watches->asked_at, now, WATCH_ASK);
+	bool begun = false;
+	ListCell *lc;
+
+	watches->incomplete = false;
+	foreach(lc, watches->all)
+	{
+		Watch *watch = lfirst(lc);
+
+		if (!watch_may_have_moved(watch, all))
+			continue;
+		if (!begun)
+			worker_transaction();
+		begun = true;
+		watch_renew(watches, watch, ask);
+		if (watch_has_moved(watch))
+			watch_tell(watch);
+	}
+	if (begun)
+		CommitTransactionCommand();
+}

@@ -1,0 +1,37 @@
+/*
+ * watch.h
+ *		Which of the logs that a dispatcher follows have moved.
+ */
+#ifndef PM_WATCH_H
+#define PM_WATCH_H
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "utils/hsearch.h"
+
+/* One unit that follows one log. */
+typedef struct Follow
+{
+	bool moved;		  /* the log has moved since a batch of the unit looked at it */
+	bool *unit_dirty; /* the unit's flag that it may have something to do */
+} Follow;
+
+/* The logs that this dispatcher follows. */
+typedef struct Watches
+{
+	List *all;			   /* of Watch */
+	HTAB *by_name;		   /* the same by the log's name, between begin and end; else NULL */
+	bool incomplete;	   /* some log is not watched yet, since its table was locked */
+	TimestampTz looked_at; /* when all logs were last looked at */
+	TimestampTz asked_at;  /* when logs without a slot last asked for one */
+} Watches;
+
+/* Replaces what is watched; it is kept in the current memory context. */
+extern void watch_begin(Watches *watches);
+extern void watch_add(Watches *watches, char *log, Follow *follow);
+extern void watch_end(Watches *watches);
+
+/* Sets the flags of those that follow a log that has moved. */
+extern void watch_look(Watches *watches);
+
+#endif /* PM_WATCH_H */
