@@ -1,15 +1,18 @@
 /*
  * compat.h
- *		Every difference between PostgreSQL versions that pm meets, one wrapper each.
+ *		The differences between PostgreSQL's major versions, one wrapper each.
  *
- * No other file tests PG_VERSION_NUM.
+ * No other file tests PG_VERSION_NUM.  Each difference stands in the section of
+ * the major version that made it, or that changed it last.
  */
 #ifndef PM_COMPAT_H
 #define PM_COMPAT_H
 
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/twophase.h"
 #include "catalog/dependency.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
@@ -19,18 +22,25 @@
 #include "nodes/plannodes.h"
 #include "nodes/tidbitmap.h"
 #include "parser/parse_relation.h"
+#include "storage/bufmgr.h"
 #include "storage/lock.h"
+#include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
+#include "storage/shmem.h"
 #include "storage/sinvaladt.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
+#include "utils/jsonb.h"
 #include "utils/rel.h"
+#include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000
 #error "pm needs PostgreSQL 15 or later"
 #endif
+
+/* ---------- PostgreSQL 16 ---------- */
 
 /*
  * The library is built with hidden visibility (Makefile), and exports only what
@@ -54,10 +64,84 @@
 #endif
 
 /*
- * A virtual transaction id names a backend: by backend id until 16, by proc
- * number from 17.  compat_vxid_index() is that number, below
- * COMPAT_VXID_INDEX_MAX, or negative for a prepared transaction recovered
- * after a restart.
+ * The subtransaction that gave a relation a new file has another name.
+ * compat_file_is_new(): has this transaction given a new file to a relation that
+ * it has not created?
+ */
+#if PG_VERSION_NUM >= 160000
+#define compat_file_is_new(rel)                                                                    \
+	((rel)->rd_createSubid == InvalidSubTransactionId &&                                           \
+	 (rel)->rd_firstRelfilelocatorSubid != InvalidSubTransactionId)
+#else
+#define compat_file_is_new(rel)                                                                    \
+	((rel)->rd_createSubid == InvalidSubTransactionId &&                                           \
+	 (rel)->rd_firstRelfilenodeSubid != InvalidSubTransactionId)
+#endif
+
+/* The rights that a statement needs on a table stand beside the range table, not in it. */
+static inline void
+compat_ask_for(PlannedStmt *statement, RangeTblEntry *table, AclMode rights)
+{
+#if PG_VERSION_NUM >= 160000
+	addRTEPermissionInfo(&statement->permInfos, table)->requiredPerms = rights;
+#else
+	table->requiredPerms = rights;
+#endif
+}
+
+/* The setting that makes plans parallel for tests was renamed. */
+#if PG_VERSION_NUM >= 160000
+#define COMPAT_FORCE_PARALLEL "debug_parallel_query"
+#else
+#define COMPAT_FORCE_PARALLEL "force_parallel_mode"
+#endif
+
+/* The functions that check rights on objects became one for each question. */
+#if PG_VERSION_NUM >= 160000
+#define compat_proc_aclcheck(oid, role, mode) object_aclcheck(ProcedureRelationId, oid, role, mode)
+#define compat_namespace_aclcheck(oid, role, mode)                                                 \
+	object_aclcheck(NamespaceRelationId, oid, role, mode)
+#define compat_database_aclcheck(oid, role, mode)                                                  \
+	object_aclcheck(DatabaseRelationId, oid, role, mode)
+#define compat_database_ownercheck(oid, role) object_ownercheck(DatabaseRelationId, oid, role)
+#define compat_class_ownercheck(oid, role)	  object_ownercheck(RelationRelationId, oid, role)
+#else
+#define compat_proc_aclcheck(oid, role, mode)	   pg_proc_aclcheck(oid, role, mode)
+#define compat_namespace_aclcheck(oid, role, mode) pg_namespace_aclcheck(oid, role, mode)
+#define compat_database_aclcheck(oid, role, mode)  pg_database_aclcheck(oid, role, mode)
+#define compat_database_ownercheck(oid, role)	   pg_database_ownercheck(oid, role)
+#define compat_class_ownercheck(oid, role)		   pg_class_ownercheck(oid, role)
+#endif
+
+/* Membership no longer implies that a role may SET ROLE to another one. */
+#if PG_VERSION_NUM >= 160000
+#define compat_check_can_set_role(member, role) check_can_set_role(member, role)
+#else
+#define compat_check_can_set_role(member, role) check_is_member_of_role(member, role)
+#endif
+
+/* Settings are found by a hash table.  Returns NULL if there is none of this name. */
+static inline struct config_generic *
+compat_find_setting(const char *name)
+{
+#if PG_VERSION_NUM >= 160000
+	return find_option(name, false, true, 0);
+#else
+	struct config_generic **settings = get_guc_variables();
+
+	for (int i = 0; i < GetNumConfigOptions(); i++)
+		if (strcmp(settings[i]->name, name) == 0)
+			return settings[i];
+	return NULL;
+#endif
+}
+
+/* ---------- PostgreSQL 17 ---------- */
+
+/*
+ * A virtual transaction id names its backend by proc number, not by backend id.
+ * compat_vxid_index() is that number, below COMPAT_VXID_INDEX_MAX, or negative
+ * for a prepared transaction that was recovered after a restart.
  */
 #if PG_VERSION_NUM >= 170000
 #define COMPAT_VXID_INDEX_MAX	MaxBackends
@@ -91,25 +175,7 @@ compat_my_vxid(void)
 }
 #endif
 
-/* Has this transaction given a relation that was there before a new file? */
-#if PG_VERSION_NUM >= 160000
-#define compat_file_is_new(rel)                                                                    \
-	((rel)->rd_createSubid == InvalidSubTransactionId &&                                           \
-	 (rel)->rd_firstRelfilelocatorSubid != InvalidSubTransactionId)
-#else
-#define compat_file_is_new(rel)                                                                    \
-	((rel)->rd_createSubid == InvalidSubTransactionId &&                                           \
-	 (rel)->rd_firstRelfilenodeSubid != InvalidSubTransactionId)
-#endif
-
-/* A function that does not return; before its declaration. */
-#if PG_VERSION_NUM >= 180000
-#define COMPAT_NORETURN pg_noreturn
-#else
-#define COMPAT_NORETURN pg_attribute_noreturn()
-#endif
-
-/* The sequence behind an identity column. */
+/* The sequence behind an identity column is looked up by the open table. */
 static inline Oid
 compat_identity_sequence(Relation rel, AttrNumber attnum)
 {
@@ -120,16 +186,47 @@ compat_identity_sequence(Relation rel, AttrNumber attnum)
 #endif
 }
 
-/* Begins to scan a table by an index. */
-#if PG_VERSION_NUM >= 180000
-#define compat_index_beginscan(rel, index, snapshot, nkeys)                                        \
-	index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
+/* LockHeldByMe() can also count stronger locks; here only the mode itself counts. */
+#if PG_VERSION_NUM >= 170000
+#define compat_lock_held_by_me(tag, mode) LockHeldByMe(tag, mode, false)
 #else
-#define compat_index_beginscan(rel, index, snapshot, nkeys)                                        \
-	index_beginscan(rel, index, snapshot, nkeys, 0)
+#define compat_lock_held_by_me(tag, mode) LockHeldByMe(tag, mode)
 #endif
 
-/* The same for a bitmap of the rows. */
+/*
+ * An extension can name what it waits for.  Returns the wait event of a name;
+ * *event keeps it for the next call, and is 0 at first.  Before, each wait is
+ * the wait event "Extension".
+ */
+static inline uint32
+compat_wait_event(uint32 *event, const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	if (*event == 0)
+		*event = WaitEventExtensionNew(name);
+	return *event;
+#else
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/* ---------- PostgreSQL 18 ---------- */
+
+/* A library has a name and a version, which pg_get_loaded_modules() shows. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_MODULE_MAGIC(module, release) PG_MODULE_MAGIC_EXT(.name = module, .version = release)
+#else
+#define COMPAT_MODULE_MAGIC(module, release) PG_MODULE_MAGIC
+#endif
+
+/* A function that does not return is marked by another word, before its declaration. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_NORETURN pg_noreturn
+#else
+#define COMPAT_NORETURN pg_attribute_noreturn()
+#endif
+
+/* Scans of indexes can be instrumented; here they are not. */
 #if PG_VERSION_NUM >= 180000
 #define compat_index_beginscan_bitmap(index, snapshot, nkeys)                                      \
 	index_beginscan_bitmap(index, snapshot, NULL, nkeys)
@@ -139,9 +236,9 @@ compat_identity_sequence(Relation rel, AttrNumber attnum)
 #endif
 
 /*
- * The pages of a bitmap: begin, next, end.  compat_bitmap_next() returns false
- * at the end; *count is that of the offsets on the page, or -1: any row of it
- * may be meant.
+ * Bitmaps are read by other functions: begin, next, end.  compat_bitmap_next()
+ * returns false at the end; *count is the number of the offsets on the page, or
+ * -1 if any row of the page may be meant.
  */
 #if PG_VERSION_NUM >= 180000
 #define CompatBitmapIterator		TBMPrivateIterator
@@ -178,41 +275,25 @@ compat_bitmap_next(TBMIterator *iterator, BlockNumber *block, OffsetNumber *offs
 }
 #endif
 
-/* A statement asks for rights on one of its tables. */
-static inline void
-compat_ask_for(PlannedStmt *statement, RangeTblEntry *table, AclMode rights)
-{
-#if PG_VERSION_NUM >= 160000
-	addRTEPermissionInfo(&statement->permInfos, table)->requiredPerms = rights;
-#else
-	table->requiredPerms = rights;
-#endif
-}
-
-/* Runs a statement to its end. */
+/* A plan is run once, without saying so. */
 #if PG_VERSION_NUM >= 180000
 #define compat_executor_run(query) ExecutorRun(query, ForwardScanDirection, 0)
 #else
 #define compat_executor_run(query) ExecutorRun(query, ForwardScanDirection, 0, true)
 #endif
 
-/* A generated column whose values are not in the table: from 18. */
+/* The values of a generated column need not be in the table. */
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_GENERATED_VIRTUAL ATTRIBUTE_GENERATED_VIRTUAL
 #else
 #define COMPAT_GENERATED_VIRTUAL 'v'
 #endif
 
-/* Puts a row into the indexes of its table. */
-#if PG_VERSION_NUM >= 160000
-#define compat_insert_index_tuples(target, slot, estate, no_error, conflict, arbiters)             \
-	ExecInsertIndexTuples(target, slot, estate, false, no_error, conflict, arbiters, false)
-#else
-#define compat_insert_index_tuples(target, slot, estate, no_error, conflict, arbiters)             \
-	ExecInsertIndexTuples(target, slot, estate, false, no_error, conflict, arbiters)
-#endif
-
-/* Waits for who may hold the same key; is it free then?  (18 can leave out the row itself.) */
+/*
+ * The check for a key that is already there can leave out the row itself.  It
+ * waits for the transactions that may have inserted the key, and returns true
+ * if the key is free then.
+ */
 #if PG_VERSION_NUM >= 180000
 #define compat_check_index_constraints(target, slot, estate, tid, arbiters)                        \
 	(ItemPointerSetInvalid(tid),                                                                   \
@@ -222,58 +303,145 @@ compat_ask_for(PlannedStmt *statement, RangeTblEntry *table, AclMode rights)
 	ExecCheckIndexConstraints(target, slot, estate, tid, arbiters)
 #endif
 
-/* Does this backend hold exactly this lock?  (18 may count stronger ones.) */
-#if PG_VERSION_NUM >= 170000
-#define compat_lock_held_by_me(tag, mode) LockHeldByMe(tag, mode, false)
+/* ---------- PostgreSQL 19 ---------- */
+
+/* get_database_name() moved to another header. */
+#if PG_VERSION_NUM >= 190000
+#include "utils/lsyscache.h"
 #else
-#define compat_lock_held_by_me(tag, mode) LockHeldByMe(tag, mode)
+#include "commands/dbcommands.h"
 #endif
 
-/* The setting that makes plans parallel for the sake of tests. */
-#if PG_VERSION_NUM >= 160000
-#define COMPAT_FORCE_PARALLEL "debug_parallel_query"
+/* A tranche of locks is named when it is made; before, each process registers the name. */
+#if PG_VERSION_NUM >= 190000
+#define compat_new_tranche(name)			   LWLockNewTrancheId(name)
+#define compat_register_tranche(tranche, name) ((void) (tranche))
 #else
-#define COMPAT_FORCE_PARALLEL "force_parallel_mode"
+#define compat_new_tranche(name)			   LWLockNewTrancheId()
+#define compat_register_tranche(tranche, name) LWLockRegisterTranche(tranche, name)
 #endif
 
-/* Rights on functions, databases and tables: one generic function from 16. */
-#if PG_VERSION_NUM >= 160000
-#define compat_proc_aclcheck(oid, role, mode) object_aclcheck(ProcedureRelationId, oid, role, mode)
-#define compat_namespace_aclcheck(oid, role, mode)                                                 \
-	object_aclcheck(NamespaceRelationId, oid, role, mode)
-#define compat_database_aclcheck(oid, role, mode)                                                  \
-	object_aclcheck(DatabaseRelationId, oid, role, mode)
-#define compat_database_ownercheck(oid, role) object_ownercheck(DatabaseRelationId, oid, role)
-#define compat_class_ownercheck(oid, role)	  object_ownercheck(RelationRelationId, oid, role)
+/* A hash table in shared memory has all its room from the start. */
+#if PG_VERSION_NUM >= 190000
+#define compat_shmem_hash(name, max, ctl, flags) ShmemInitHash(name, max, ctl, flags)
 #else
-#define compat_proc_aclcheck(oid, role, mode)	   pg_proc_aclcheck(oid, role, mode)
-#define compat_namespace_aclcheck(oid, role, mode) pg_namespace_aclcheck(oid, role, mode)
-#define compat_database_aclcheck(oid, role, mode)  pg_database_aclcheck(oid, role, mode)
-#define compat_database_ownercheck(oid, role)	   pg_database_ownercheck(oid, role)
-#define compat_class_ownercheck(oid, role)		   pg_class_ownercheck(oid, role)
+#define compat_shmem_hash(name, max, ctl, flags) ShmemInitHash(name, Min(max, 64), max, ctl, flags)
 #endif
 
-/* A setting by its name, NULL if there is none. */
-static inline struct config_generic *
-compat_find_setting(const char *name)
+/* Scans take flags, which say for instance that a query only reads; here none is given. */
+#if PG_VERSION_NUM >= 190000
+#define compat_index_beginscan(rel, index, snapshot, nkeys)                                        \
+	index_beginscan(rel, index, snapshot, NULL, nkeys, 0, SO_NONE)
+#define compat_index_fetch_begin(rel) table_index_fetch_begin(rel, SO_NONE)
+#elif PG_VERSION_NUM >= 180000
+#define compat_index_beginscan(rel, index, snapshot, nkeys)                                        \
+	index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
+#define compat_index_fetch_begin(rel) table_index_fetch_begin(rel)
+#else
+#define compat_index_beginscan(rel, index, snapshot, nkeys)                                        \
+	index_beginscan(rel, index, snapshot, nkeys, 0)
+#define compat_index_fetch_begin(rel) table_index_fetch_begin(rel)
+#endif
+
+/* Pruning a page may also set its bit in the visibility map, whose page it pins for that. */
+static inline void
+compat_prune_page(Relation rel, Buffer buffer)
 {
-#if PG_VERSION_NUM >= 160000
-	return find_option(name, false, true, 0);
-#else
-	struct config_generic **settings = get_guc_variables();
+#if PG_VERSION_NUM >= 190000
+	Buffer map = InvalidBuffer;
 
-	for (int i = 0; i < GetNumConfigOptions(); i++)
-		if (strcmp(settings[i]->name, name) == 0)
-			return settings[i];
-	return NULL;
+	heap_page_prune_opt(rel, buffer, &map, false);
+	if (BufferIsValid(map))
+		ReleaseBuffer(map);
+#else
+	heap_page_prune_opt(rel, buffer);
 #endif
 }
 
-/* Refuses a role that cannot SET ROLE to the other one. */
-#if PG_VERSION_NUM >= 160000
-#define compat_check_can_set_role(member, role) check_can_set_role(member, role)
+/* A deletion takes flags. */
+#if PG_VERSION_NUM >= 190000
+#define compat_table_delete(rel, tid, cid, snapshot, crosscheck, wait, failure)                    \
+	table_tuple_delete(rel, tid, cid, 0, snapshot, crosscheck, wait, failure)
 #else
-#define compat_check_can_set_role(member, role) check_is_member_of_role(member, role)
+#define compat_table_delete(rel, tid, cid, snapshot, crosscheck, wait, failure)                    \
+	table_tuple_delete(rel, tid, cid, snapshot, crosscheck, wait, failure, false)
+#endif
+
+/* Index entries: one word of flags (16 had added a fourth one: is the index summarizing?). */
+#if PG_VERSION_NUM >= 190000
+#define compat_insert_index_tuples(target, slot, estate, no_error, conflict, arbiters)             \
+	ExecInsertIndexTuples(target, estate, (no_error) ? EIIT_NO_DUPE_ERROR : 0, slot, arbiters,     \
+						  conflict)
+#elif PG_VERSION_NUM >= 160000
+#define compat_insert_index_tuples(target, slot, estate, no_error, conflict, arbiters)             \
+	ExecInsertIndexTuples(target, slot, estate, false, no_error, conflict, arbiters, false)
+#else
+#define compat_insert_index_tuples(target, slot, estate, no_error, conflict, arbiters)             \
+	ExecInsertIndexTuples(target, slot, estate, false, no_error, conflict, arbiters)
+#endif
+
+/* The search for functions also says why it finds none; that is not asked here. */
+static inline FuncCandidateList
+compat_functions_of_name(List *names)
+{
+#if PG_VERSION_NUM >= 190000
+	int why;
+
+	return FuncnameGetCandidates(names, -1, NIL, false, false, false, true, &why);
+#else
+	return FuncnameGetCandidates(names, -1, NIL, false, false, false, true);
+#endif
+}
+
+/* A jsonb value under construction keeps its result itself.  It starts as {0}. */
+#if PG_VERSION_NUM >= 190000
+typedef JsonbInState CompatJsonb;
+#define compat_jsonb_push(jsonb, token, value) pushJsonbValue(jsonb, token, value)
+#else
+typedef struct CompatJsonb
+{
+	JsonbParseState *state;
+	JsonbValue *result;
+} CompatJsonb;
+#define compat_jsonb_push(jsonb, token, value)                                                     \
+	((void) ((jsonb)->result = pushJsonbValue(&(jsonb)->state, token, value)))
+#endif
+
+/*
+ * The hook that sees what the planner knows of a relation is another one, which
+ * also sees relations that are no tables.  COMPAT_RELATION_HOOK(function) defines
+ * function_install(); after it, function(relid, rel) is called for each table.
+ * Its users include optimizer/plancat.h and optimizer/pathnode.h.
+ */
+#if PG_VERSION_NUM >= 190000
+#define COMPAT_RELATION_HOOK(function)                                                             \
+	static build_simple_rel_hook_type function##_prev = NULL;                                      \
+	static void function##_hook(PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte)            \
+	{                                                                                              \
+		if (function##_prev)                                                                       \
+			function##_prev(root, rel, rte);                                                       \
+		if (rte->rtekind == RTE_RELATION)                                                          \
+			function(rte->relid, rel);                                                             \
+	}                                                                                              \
+	static void function##_install(void)                                                           \
+	{                                                                                              \
+		function##_prev = build_simple_rel_hook;                                                   \
+		build_simple_rel_hook = function##_hook;                                                   \
+	}
+#else
+#define COMPAT_RELATION_HOOK(function)                                                             \
+	static get_relation_info_hook_type function##_prev = NULL;                                     \
+	static void function##_hook(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)     \
+	{                                                                                              \
+		if (function##_prev)                                                                       \
+			function##_prev(root, relid, inhparent, rel);                                          \
+		function(relid, rel);                                                                      \
+	}                                                                                              \
+	static void function##_install(void)                                                           \
+	{                                                                                              \
+		function##_prev = get_relation_info_hook;                                                  \
+		get_relation_info_hook = function##_hook;                                                  \
+	}
 #endif
 
 #endif /* PM_COMPAT_H */

@@ -21,7 +21,7 @@
 #include "worker/launcher.h"
 #include "worker/utility.h"
 
-PG_MODULE_MAGIC;
+COMPAT_MODULE_MAGIC("pm", PM_VERSION);
 
 extern PGDLLEXPORT void _PG_init(void);
 

@@ -22,6 +22,7 @@
 
 #include "catalog/namespace.h"
 #include "nodes/pathnodes.h"
+#include "optimizer/pathnode.h"
 #include "optimizer/plancat.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -70,7 +71,6 @@ static const struct
 };
 
 static bool pinned_planning = false;
-static get_relation_info_hook_type prev_relation_info = NULL;
 static get_relation_stats_hook_type prev_relation_stats = NULL;
 
 static bool
@@ -80,15 +80,13 @@ pinned_is_private(Oid relid)
 }
 
 /*
- * get_relation_info_hook: a private table is large.
+ * What the planner knows of a table: a private table is large.
  */
 static void
-pinned_relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
+pinned_relation_info(Oid relid, RelOptInfo *rel)
 {
 	ListCell *lc;
 
-	if (prev_relation_info)
-		prev_relation_info(root, relid, inhparent, rel);
 	if (!pinned_planning || !pinned_is_private(relid))
 		return;
 	rel->pages = PINNED_PAGES;
@@ -105,6 +103,8 @@ pinned_relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *r
 		index->tree_height = 3;
 	}
 }
+
+COMPAT_RELATION_HOOK(pinned_relation_info)
 
 /*
  * get_relation_stats_hook: nothing is known of its columns.
@@ -124,8 +124,7 @@ pinned_relation_stats(PlannerInfo *root, RangeTblEntry *rte, AttrNumber attnum,
 void
 pinned_install(void)
 {
-	prev_relation_info = get_relation_info_hook;
-	get_relation_info_hook = pinned_relation_info;
+	pinned_relation_info_install();
 	prev_relation_stats = get_relation_stats_hook;
 	get_relation_stats_hook = pinned_relation_stats;
 }

@@ -75,9 +75,9 @@ report_shmem_startup(void)
 	if (!found)
 	{
 		memset(shared, 0, sizeof(ReportShared));
-		LWLockInitialize(&shared->lock, LWLockNewTrancheId());
+		LWLockInitialize(&shared->lock, compat_new_tranche("pm report"));
 	}
-	LWLockRegisterTranche(shared->lock.tranche, "pm report");
+	compat_register_tranche(shared->lock.tranche, "pm report");
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -198,7 +198,7 @@ scan_at(RowScan *scan, ItemPointer tid)
 
 	/* As whoever comes along the index does: room for the next version. */
 	buffer = ReadBuffer(scan->rel, ItemPointerGetBlockNumber(tid));
-	heap_page_prune_opt(scan->rel, buffer);
+	compat_prune_page(scan->rel, buffer);
 	ReleaseBuffer(buffer);
 
 	if (!table_tuple_fetch_row_version(scan->rel, tid, scan->snapshot, scan->slot))

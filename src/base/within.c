@@ -157,10 +157,9 @@ within_is_timer(text *type)
 static Datum
 within_pass_on(Datum to, Jsonb *from, const char *name, bool keep)
 {
-	JsonbParseState *state = NULL;
+	CompatJsonb added = {0};
 	JsonbValue found;
 	JsonbValue key;
-	JsonbValue *add;
 
 	if (keep &&
 		getKeyJsonValueFromContainer(&DatumGetJsonbP(to)->root, name, strlen(name), &found) != NULL)
@@ -171,11 +170,11 @@ within_pass_on(Datum to, Jsonb *from, const char *name, bool keep)
 	key.type = jbvString;
 	key.val.string.val = unconstify(char *, name);
 	key.val.string.len = strlen(name);
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	(void) pushJsonbValue(&state, WJB_KEY, &key);
-	(void) pushJsonbValue(&state, WJB_VALUE, &found);
-	add = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	return DirectFunctionCall2(jsonb_concat, to, JsonbPGetDatum(JsonbValueToJsonb(add)));
+	compat_jsonb_push(&added, WJB_BEGIN_OBJECT, NULL);
+	compat_jsonb_push(&added, WJB_KEY, &key);
+	compat_jsonb_push(&added, WJB_VALUE, &found);
+	compat_jsonb_push(&added, WJB_END_OBJECT, NULL);
+	return DirectFunctionCall2(jsonb_concat, to, JsonbPGetDatum(JsonbValueToJsonb(added.result)));
 }
 
 /*

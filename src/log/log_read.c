@@ -372,7 +372,7 @@ log_read_containing(PmLog *log, List *notes, LogIndexTake take, void *arg)
 	}
 	log_audit(log, ACL_SELECT);
 	bitmap = log_read_bitmap(&scan, notes);
-	fetch = table_index_fetch_begin(scan.rel);
+	fetch = compat_index_fetch_begin(scan.rel);
 	iterator = compat_bitmap_begin(bitmap);
 	while (compat_bitmap_next(iterator, &block, offsets, &count))
 		log_read_page(&scan, fetch, block, offsets, count, take, arg);

@@ -196,8 +196,8 @@ trim_direct_note(TrimDirect *trim, TupleTableSlot *slot)
 static TM_Result
 trim_direct_delete_at(TrimDirect *trim, ItemPointer tid, TM_FailureData *failure)
 {
-	return table_tuple_delete(trim->scan.rel, tid, GetCurrentCommandId(true), trim->scan.snapshot,
-							  InvalidSnapshot, true, failure, false);
+	return compat_table_delete(trim->scan.rel, tid, GetCurrentCommandId(true), trim->scan.snapshot,
+							   InvalidSnapshot, true, failure);
 }
 
 /*

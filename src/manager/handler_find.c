@@ -76,7 +76,7 @@ handler_find_name(const char *name, const HandlerUse *use, int *matches)
 						errmsg("invalid name of a function: \"%s\"", name)));
 	if (list_length(names) == 2)
 		advice_require_usage(get_namespace_oid(strVal(linitial(names)), true));
-	candidates = FuncnameGetCandidates(names, -1, NIL, false, false, false, true);
+	candidates = compat_functions_of_name(names);
 	*matches = 0;
 	for (; candidates != NULL; candidates = candidates->next)
 	{

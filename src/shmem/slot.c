@@ -49,8 +49,8 @@ slot_shmem_startup(void)
 	if (!found)
 	{
 		memset(Slots, 0, sizeof(SlotShared));
-		tranche = LWLockNewTrancheId();
-		LWLockRegisterTranche(tranche, "pm");
+		tranche = compat_new_tranche("pm");
+		compat_register_tranche(tranche, "pm");
 		LWLockInitialize(&Slots->lock, tranche);
 		Slots->nworkers = Min(max_worker_processes, SLOT_MAX_WORKERS);
 		pg_atomic_init_u64(&Slots->registry_generation, 1);
@@ -66,7 +66,7 @@ slot_shmem_startup(void)
 			pg_atomic_init_u32(&Slots->workers[i].wakes, 0);
 		}
 	}
-	LWLockRegisterTranche(Slots->lock.tranche, "pm");
+	compat_register_tranche(Slots->lock.tranche, "pm");
 
 	slot_log_shmem_startup();
 	slot_hint_shmem_startup();

@@ -114,12 +114,10 @@ slot_log_shmem_startup(void)
 	memset(&ctl, 0, sizeof(ctl));
 	ctl.keysize = sizeof(LogKey);
 	ctl.entrysize = sizeof(LogEntry);
-	log_table = ShmemInitHash("pm log table", Min(guc_max_logs, 64), guc_max_logs, &ctl,
-							  HASH_ELEM | HASH_BLOBS);
+	log_table = compat_shmem_hash("pm log table", guc_max_logs, &ctl, HASH_ELEM | HASH_BLOBS);
 	ctl.keysize = sizeof(Oid);
 	ctl.entrysize = sizeof(LogOwner);
-	owner_table = ShmemInitHash("pm log owners", Min(guc_max_logs, 64), guc_max_logs, &ctl,
-								HASH_ELEM | HASH_BLOBS);
+	owner_table = compat_shmem_hash("pm log owners", guc_max_logs, &ctl, HASH_ELEM | HASH_BLOBS);
 }
 
 static inline uint32

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# majors.sh [MAJOR...]: the test suites on other major versions of PostgreSQL (17 and 18 unless told otherwise), each in a
-# chroot with the Debian release that has it. Nothing is installed on the machine itself, but for debootstrap where it is
-# missing. Needs root, about 2 GB a major, and the machine's own Debian mirror.
+# majors.sh [MAJOR...]: the test suites on other major versions of PostgreSQL (17, 18 and 19 unless told otherwise), each in
+# a chroot with the Debian release that has it. Nothing is installed on the machine itself except debootstrap, where it is
+# missing. Needs root, about 2 GB for each major version, and the machine's own Debian mirror.
 #
 #   TESTS="a b*"      only the tests of these names
 #   PM_SUITES="tap"   only these suites (default: regress isolation tap pgtap)
@@ -12,7 +12,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 majors=("$@")
-[ ${#majors[@]} -gt 0 ] || majors=(17 18)
+[ ${#majors[@]} -gt 0 ] || majors=(17 18 19)
 suites=${PM_SUITES:-regress isolation tap pgtap}
 keep=${PM_MAJORS_DIR:-}
 summary=()
@@ -24,6 +24,7 @@ pm_release() {
 	15) pm_say bookworm ;;
 	17) pm_say trixie ;;
 	18) pm_say forky ;;
+	19) pm_say sid ;;
 	*) return 1 ;;
 	esac
 }
@@ -68,12 +69,37 @@ pm_chroot() {
 	mkdir -p "$root/etc/postgresql-common"
 	pm_say 'create_main_cluster = false' >"$root/etc/postgresql-common/createcluster.conf"
 	pm_say 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/90pm"
+	pm_packages "$major" "$root" || return 1
+	touch "$root/.pm-ready"
+}
+
+# Installs the server of this major version, and what the suites need, in its chroot.
+pm_packages() {
+	local major=$1 root=$2 target='' pgtap=postgresql-$1-pgtap
+	# PostgreSQL 19 is in experimental, a suite that is used together with sid and only for the packages named from it.
+	# There is no pgtap for it yet.
+	if [ "$major" -eq 19 ]; then
+		target=/experimental pgtap=
+		pm_say "deb $mirror experimental main" >"$root/etc/apt/sources.list.d/experimental.list"
+	fi
 	# shellcheck disable=SC2016
 	pm_in_chroot "$root" DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 sh -c '
-		apt-get -q update &&
-		apt-get -q -y --no-install-recommends install "postgresql-$1" "postgresql-server-dev-$1" "postgresql-$1-pgtap" \
-			gcc make libc6-dev perl libipc-run-perl libtap-parser-sourcehandler-pgtap-perl' sh "$major" || return 1
-	touch "$root/.pm-ready"
+		major=$1 target=$2 pgtap=$3
+		set -e
+		apt-get -q update
+		apt-get -q -y dist-upgrade
+		apt-get -q -y --no-install-recommends install "postgresql-$major$target" "postgresql-server-dev-$major$target" \
+			${target:+"libpq5$target" "libpq-dev$target"} $pgtap \
+			gcc make libc6-dev perl libipc-run-perl libtap-parser-sourcehandler-pgtap-perl
+		if [ -z "$pgtap" ]; then
+			# pgtap is plain SQL, the same for each major version: the files of the newest package will do.
+			pgtap=$(apt-cache pkgnames postgresql- | grep -E "^postgresql-[0-9]+-pgtap$" | sort -V | tail -n 1)
+			cd /tmp
+			apt-get -q download "$pgtap"
+			dpkg-deb -x "$pgtap"_*.deb pgtap
+			cp pgtap/usr/share/postgresql/*/extension/pgtap* "/usr/share/postgresql/$major/extension/"
+			rm -r pgtap "$pgtap"_*.deb
+		fi' sh "$major" "$target" "$pgtap"
 }
 
 [ "$(id -u)" -eq 0 ] || pm_die "chroots need root"
