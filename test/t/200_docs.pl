@@ -26,7 +26,6 @@ foreach my $page (@pages)
 	my (@failures, $seconds);
 
 	next unless $sql;
-	next if $name eq 'reference.md';    # not yet
 	$seconds = PmTest::seconds { @failures = $page->run($node) };
 	ok(!@failures, "$name: $sql SQL blocks run, and $shown print what it shows");
 	diag($_) foreach @failures;
@@ -46,6 +45,91 @@ sub clean_up
 	return;
 }
 
+# ---- an entry for everything public ----
+
+$node->safe_psql('postgres', 'CREATE EXTENSION pm');
+
+# The text of a section of the reference, and of those below it.
+sub entry
+{
+	my ($heading) = @_;
+	my ($text, $level);
+
+	foreach my $section (@{ $reference->{sections} })
+	{
+		undef $level if defined $level && $section->{level} <= $level;
+		($text, $level) = ('', $section->{level}) if $section->{heading} eq $heading;
+		$text .= $section->{text} if defined $level;
+	}
+	return $text;
+}
+
+sub fences
+{
+	my ($heading, $language) = @_;
+	return grep { $_->{section}{heading} eq $heading && $_->{language} eq $language } @{ $reference->{fences} };
+}
+
+# A signature as SQL prints it and as a person writes it, made alike.
+sub plain_signature
+{
+	my ($text) = @_;
+
+	$text =~ s/--.*//mg;
+	$text =~ s/"//g;
+	$text =~ s/\bint\b/integer/g;
+	$text =~ s/\btimestamptz\b/timestamp with time zone/g;
+	$text =~ s/'([0-9]+) s'/sprintf "'00:00:%02d'", $1/ge;
+	$text =~ s/(DEFAULT (?:'[^']*'|NULL))::[a-z ]+(?:\[\])?/$1/g;
+	$text =~ s/\s+/ /g;
+	$text =~ s/TABLE \(/TABLE(/;
+	$text =~ s/\( | \)/$& eq '( ' ? '(' : ')'/ge;
+	$text =~ s/^ | $//g;
+	return $text;
+}
+
+my $member = q{JOIN pg_depend d ON d.classid = '%s'::regclass AND d.objid = %s.oid AND d.deptype = 'e'
+	AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pm')};
+
+my @functions = split /\n/, $node->safe_psql('postgres',
+	q{SELECT p.proname || E'\t' || format('pm.%s(%s) RETURNS %s', p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid))
+	  FROM pg_proc p } . sprintf($member, 'pg_proc', 'p') . q{ WHERE p.pronamespace = 'pm'::regnamespace ORDER BY 1});
+cmp_ok(scalar @functions, '>', 20, 'the extension has functions');
+foreach (@functions)
+{
+	my ($name, $signature) = split /\t/;
+	my $synopsis = plain_signature(join(' ', map { $_->{text} } fences("pm.$name", 'text')));
+	my $plain = plain_signature($signature);
+
+	ok(index($synopsis, $plain) >= 0, "the reference has pm.$name as it is") or diag("expected: $plain\nthere is: $synopsis");
+	ok(scalar fences("pm.$name", 'sql'), "the reference has an example of pm.$name");
+}
+
+my @relations = split /\n/, $node->safe_psql('postgres',
+	q{SELECT c.relname || E'\t' || string_agg(a.attname, ' ' ORDER BY a.attnum)
+	  FROM pg_class c } . sprintf($member, 'pg_class', 'c') . q{
+	  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+	  WHERE c.relnamespace = 'pm'::regnamespace AND c.relkind <> 'c' GROUP BY c.relname
+	  UNION ALL
+	  SELECT 'event' || E'\t' || string_agg(attname, ' ' ORDER BY attnum)
+	  FROM pg_attribute WHERE attrelid = (SELECT typrelid FROM pg_type WHERE oid = 'pm.event'::regtype) ORDER BY 1});
+cmp_ok(scalar @relations, '>', 8, 'the extension has views');
+foreach (@relations)
+{
+	my ($name, $columns) = split /\t/;
+	my $text = entry("pm.$name") // '';
+	my @missing = grep { $text !~ /`$_`/ } split / /, $columns;
+
+	is("@missing", '', "the reference has pm.$name with all of its columns");
+	ok(scalar fences("pm.$name", 'sql'), "the reference has an example of pm.$name");
+}
+
+my $settings = entry('Settings') // '';
+foreach my $name (split /\n/, $node->safe_psql('postgres', q{SELECT name FROM pg_settings WHERE name LIKE 'pm.%' ORDER BY 1}))
+{
+	like($settings, qr/^\| `\Q$name\E` \|/m, "the reference has the setting $name");
+}
+
 # ---- links, names of files, words ----
 
 my %anchors = map { Cwd::abs_path($_->{file}) => { map { $_->{anchor} => 1 } @{ $_->{sections} } } } @pages;
@@ -59,17 +143,17 @@ foreach my $page (@pages)
 
 	while ($prose =~ /\]\(([^)\s]+)\)/g)
 	{
-		my ($file, $anchor) = $1 =~ /^([^#]*)#?(.*)$/;
+		my $link = $1;
+		my ($file, $anchor) = $link =~ /^([^#]*)#?(.*)$/;
 
 		next if $file =~ /^https?:/;
 		$file = $file eq '' ? $page->{file} : "$page->{dir}/$file";
 		$file = Cwd::abs_path($file) if -e $file;
-		push @broken, $1 unless -e $file && ($anchor eq '' || !$anchors{$file} || $anchors{$file}{$anchor});
+		push @broken, $link unless -e $file && ($anchor eq '' || !$anchors{$file} || $anchors{$file}{$anchor});
 	}
 	is("@broken", '', "$name: each link leads somewhere");
 
 	my %cited = map { $_ => 1 } map { /\b\w+\.[ch]\b/g } ($prose =~ /`([^`]*)`/g, $prose =~ /\[([^\]]*\.[ch])\]/g);
-	next if $name eq 'source.md';       # not yet
 	is(join(' ', grep { !$sources{$_} } sort keys %cited), '', "$name: each source file that it names exists");
 }
 
