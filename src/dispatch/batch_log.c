@@ -14,7 +14,7 @@
 
 #include "base/event.h"
 #include "dispatch/batch.h"
-#include "log/highwater.h"
+#include "log/highwater_ask.h"
 #include "log/log_open.h"
 #include "log/log_read.h"
 #include "manager/repartition.h"
@@ -134,7 +134,7 @@ batch_log_mark(Batch *batch, BatchLog *b, DispatchResult *result)
 {
 	int64 needed;
 
-	b->mark = highwater_compute(b->log->relid, b->log->seqid, batch->request->view);
+	b->mark = highwater_now(b->log->relid, b->log->seqid, batch->request->view);
 	needed = Max(b->mark.reached, b->cursor->position);
 	if (b->mark.status == HIGHWATER_UNKNOWN)
 		log_trouble_locked(&b->trouble, b->log->name);

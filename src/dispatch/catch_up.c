@@ -27,7 +27,7 @@
 #include "dispatch/dispatch.h"
 #include "dispatch/isolate.h"
 #include "dispatch/reading.h"
-#include "log/log.h"
+#include "log/highwater_ask.h"
 #include "log/log_open.h"
 #include "manager/cursor.h"
 #include "manager/lane.h"

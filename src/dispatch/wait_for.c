@@ -19,8 +19,7 @@
 
 #include "base/exec.h"
 #include "base/within.h"
-#include "log/highwater.h"
-#include "log/log.h"
+#include "log/highwater_ask.h"
 #include "log/log_open.h"
 #include "log/log_right.h"
 #include "log/log_trouble.h"

@@ -25,7 +25,6 @@
 #include "base/exec.h"
 #include "base/within.h"
 #include "log/insert.h"
-#include "log/log.h"
 #include "log/log_open.h"
 #include "log/trimmed.h"
 

@@ -53,6 +53,7 @@
 #include "log/furthest.h"
 #include "log/guard.h"
 #include "log/guard_ddl.h"
+#include "log/seed.h"
 #include "log/sequence.h"
 #include "shmem/slot.h"
 #include "shmem/wakeup.h"
@@ -213,29 +214,18 @@ guard_hold(Oid relid)
 }
 
 /*
- * Up to where readers have looked, as far as is known.  The cursors are asked
- * once for a slot of shared memory, and the slot takes it from there; without
- * one, once a transaction.
+ * Up to where readers have looked, as far as is known.  For a log without a slot
+ * in shared memory the cursors are asked, once a transaction.
  */
 static int64
 guard_readers(GuardEntry *entry)
 {
-	int64 mark;
 	int64 reached;
 
-	for (;;)
+	if (seed_slot(entry->relid, &entry->slot, &reached))
 	{
-		if (!slot_log_valid(&entry->slot))
-			slot_log_ref(entry->relid, true, &entry->slot);
-		if (entry->slot.slot == NULL)
-			break;
-		if (slot_log_read(&entry->slot, &mark, &reached))
-		{
-			slot_log_used(entry->slot.slot);
-			return reached;
-		}
-		slot_log_seed(entry->slot.slot, entry->relid, furthest_cursor(entry->relid, false),
-					  furthest_moved(entry->relid));
+		slot_log_used(entry->slot.slot);
+		return reached;
 	}
 	if (!entry->seeded)
 	{
@@ -312,16 +302,18 @@ guard_read_up_to(Oid relid, int64 mark)
 }
 
 /*
- * The floor of this backend's own transaction, for its own view of the mark.
+ * Only looks: a reader of many logs must not fill the table of entries, which
+ * each rollback of a subtransaction walks through.
  */
 bool
 guard_own_floor(Oid relid, int64 *floor)
 {
-	GuardEntry *entry = guard_entry(relid);
+	GuardEntry *entry = hash_search(entries, &relid, HASH_FIND, NULL);
 
-	if (entry->has_floor)
-		*floor = entry->floor;
-	return entry->has_floor;
+	if (entry == NULL || entry->lxid != compat_proc_lxid(MyProc) || !entry->has_floor)
+		return false;
+	*floor = entry->floor;
+	return true;
 }
 
 /* ---------- the triggers and the check ---------- */

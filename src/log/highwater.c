@@ -76,32 +76,12 @@
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 
-#include "log/furthest.h"
 #include "log/generations.h"
 #include "log/guard.h"
 #include "log/highwater.h"
+#include "log/seed.h"
 #include "log/sequence.h"
 #include "shmem/slot.h"
-
-/*
- * This backend's own generations, knowing that what a cursor has passed is
- * settled.
- */
-static Generations *
-highwater_seeded(Oid relid)
-{
-	bool *seeded;
-	Generations *generations = generations_local(relid, 0, &seeded);
-
-	if (!*seeded)
-	{
-		generations->mark = Max(generations->mark, furthest_cursor(relid, false));
-		generations->reached = Max(Max(generations->reached, generations->mark),
-								   furthest_moved(relid));
-		*seeded = true;
-	}
-	return generations;
-}
 
 /*
  * Does this transaction itself hold a lock that a writer takes?
@@ -357,27 +337,25 @@ highwater_look_at(LogSlot *slot, Relation sequence, HighwaterView view, Highwate
 static bool
 highwater_look_shared(Oid relid, Relation sequence, HighwaterView view, Highwater *result)
 {
-	LogSlot *slot;
+	LogRef ref = {NULL, 0};
+	int64 reached;
 
-	while ((slot = slot_log(relid, true)) != NULL)
+	while (seed_slot(relid, &ref, &reached))
 	{
+		LogSlot *slot = ref.slot;
 		bool ours;
-		bool seeded;
 
 		LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
-		/* It may have been given to another log between, and even back to this one. */
-		ours = slot->relid == relid && slot->database == MyDatabaseId;
-		seeded = pg_atomic_read_u32(&slot->seeded) != 0;
-		if (ours && seeded)
+		/* The slot changes hands under its lock: now that we have it, look again. */
+		ours = slot_log_valid(&ref);
+		if (ours)
 			highwater_look_at(slot, sequence, view, result);
 		LWLockRelease(&slot->lock);
-		if (ours && seeded)
+		if (ours)
 		{
 			slot_log_used(slot);
 			return true;
 		}
-		if (ours)
-			slot_log_seed(slot, relid, furthest_cursor(relid, false), furthest_moved(relid));
 		CHECK_FOR_INTERRUPTS();
 	}
 	return false;
@@ -389,7 +367,7 @@ highwater_look_shared(Oid relid, Relation sequence, HighwaterView view, Highwate
 static void
 highwater_look_local(Oid relid, Relation sequence, HighwaterView view, Highwater *result)
 {
-	Generations *generations = highwater_seeded(relid);
+	Generations *generations = seed_local(relid);
 
 	result->last = sequence_read(sequence);
 	if (compat_file_is_new(sequence))
@@ -423,7 +401,5 @@ highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 	if (!highwater_look_shared(relid, sequence, view, &result))
 		highwater_look_local(relid, sequence, view, &result);
 	relation_close(sequence, AccessShareLock);
-	if (view == HIGHWATER_OWN)
-		guard_read_up_to(relid, result.mark);
 	return result;
 }

@@ -29,13 +29,11 @@ typedef struct Highwater
 	int64 reached; /* the highest last that anybody has seen */
 } Highwater;
 
+/* The mark now, without waiting; the caller reads with a snapshot taken afterwards. */
 extern Highwater highwater_compute(Oid relid, Oid seqid, HighwaterView view);
-extern Highwater highwater_known(Oid relid, Oid seqid, HighwaterView view, const char *log);
-extern Highwater highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log);
+/* The transactions that may write the log now. */
 extern VirtualTransactionId *highwater_writers(Oid relid, int *count);
+/* Does this transaction itself hold a lock that a writer takes? */
 extern bool highwater_self_writes(Oid relid);
-extern char *highwater_set_back(const char *log, int64 last, int64 reached, char **hint);
-COMPAT_NORETURN extern void highwater_refuse(const char *log, int64 last, int64 reached);
-extern void highwater_require_fresh_snapshots(const char *function);
 
 #endif /* PM_HIGHWATER_H */

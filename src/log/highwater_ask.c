@@ -13,7 +13,8 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
-#include "log/highwater.h"
+#include "log/guard.h"
+#include "log/highwater_ask.h"
 #include "shmem/slot.h"
 
 /* How long a session without shared memory waits for writers to end, in ms. */
@@ -48,13 +49,27 @@ highwater_name_writers(Oid relid)
 }
 
 /*
+ * A transaction that reads its own events up to the mark must not write there
+ * afterwards.  The guard is told here, so that no caller can forget it.
+ */
+Highwater
+highwater_now(Oid relid, Oid seqid, HighwaterView view)
+{
+	Highwater result = highwater_compute(relid, seqid, view);
+
+	if (view == HIGHWATER_OWN && result.status != HIGHWATER_UNKNOWN)
+		guard_read_up_to(relid, result.mark);
+	return result;
+}
+
+/*
  * The mark now, known: somebody who has the sequence is waited for, as
  * nextval() would.
  */
 Highwater
 highwater_known(Oid relid, Oid seqid, HighwaterView view, const char *log)
 {
-	Highwater result = highwater_compute(relid, seqid, view);
+	Highwater result = highwater_now(relid, seqid, view);
 
 	while (result.status == HIGHWATER_UNKNOWN)
 	{
@@ -63,7 +78,7 @@ highwater_known(Oid relid, Oid seqid, HighwaterView view, const char *log)
 		if (get_rel_relkind(seqid) == '\0')
 			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 							errmsg("the sequence of log \"%s\" is gone", log)));
-		result = highwater_compute(relid, seqid, view);
+		result = highwater_now(relid, seqid, view);
 	}
 	return result;
 }
@@ -101,7 +116,7 @@ highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
 						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		result = highwater_compute(relid, seqid, view);
+		result = highwater_now(relid, seqid, view);
 	}
 	return result;
 }

@@ -21,7 +21,7 @@
 #include "base/exec.h"
 #include "base/identifier.h"
 #include "log/guard_ddl.h"
-#include "log/highwater.h"
+#include "log/highwater_ask.h"
 #include "log/log_adopt.h"
 #include "log/log_open.h"
 #include "log/sequence.h"

@@ -13,7 +13,7 @@
 #include "utils/rls.h"
 #include "utils/timestamp.h"
 
-#include "log/highwater.h"
+#include "log/highwater_ask.h"
 #include "log/log_right.h"
 #include "log/log_trouble.h"
 

@@ -11,7 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
-#include "log/highwater.h"
+#include "log/highwater_ask.h"
 #include "log/log_open.h"
 #include "log/log_read.h"
 #include "log/log_trouble.h"

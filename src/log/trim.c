@@ -29,8 +29,7 @@
 #include "utils/tuplestore.h"
 
 #include "base/exec.h"
-#include "log/highwater.h"
-#include "log/log.h"
+#include "log/highwater_ask.h"
 #include "log/log_open.h"
 #include "log/log_trouble.h"
 #include "log/trim_direct.h"

@@ -20,7 +20,7 @@
 
 #include "base/exec.h"
 #include "base/within.h"
-#include "log/highwater.h"
+#include "log/highwater_ask.h"
 #include "log/log.h"
 #include "log/log_catalog.h"
 #include "manager/control.h"

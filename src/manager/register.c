@@ -21,7 +21,7 @@
 #include "base/exec.h"
 #include "base/guc.h"
 #include "base/within.h"
-#include "log/highwater.h"
+#include "log/highwater_ask.h"
 #include "log/log_adopt.h"
 #include "log/log_index.h"
 #include "log/log_open.h"

@@ -16,7 +16,7 @@
 #include "base/attempt.h"
 #include "base/exec.h"
 #include "base/within.h"
-#include "log/highwater.h"
+#include "log/highwater_ask.h"
 #include "log/log.h"
 #include "log/log_adopt.h"
 #include "manager/cursor.h"

@@ -23,8 +23,7 @@
 #include "utils/wait_event.h"
 
 #include "base/guc.h"
-#include "log/highwater.h"
-#include "log/log.h"
+#include "log/highwater_ask.h"
 #include "log/log_index.h"
 #include "log/log_open.h"
 #include "log/log_right.h"

@@ -14,7 +14,6 @@
 
 #include "base/guc.h"
 #include "log/highwater.h"
-#include "log/log.h"
 #include "log/log_open.h"
 #include "log/sequence.h"
 #include "manager/cursor.h"
