@@ -309,6 +309,51 @@ cursor_add(const char *manager, const char *log, int lanes, int64 position)
 }
 
 /*
+ * Ends the following of a log in every lane.  The caller holds the units' locks.
+ */
+void
+cursor_remove(const char *manager, const char *log)
+{
+	static ExecStatement remove_cursor = {
+		NULL,
+		"WITH c AS (DELETE FROM pm_catalog.cursor "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2) "
+		"UPDATE pm_catalog.process_manager SET logs = pg_catalog.array_remove(logs, $2) "
+		"WHERE name OPERATOR(pg_catalog.=) $1",
+		2,
+		{TEXTOID, TEXTOID},
+	};
+	Datum values[2];
+
+	values[0] = CStringGetTextDatum(manager);
+	values[1] = CStringGetTextDatum(log);
+	(void) exec_as_owner(&remove_cursor, values, NULL);
+}
+
+/*
+ * Sets the cursors of all lanes to a position, which may be before where they
+ * are.  The caller holds the units' locks.
+ */
+void
+cursor_seek(const char *manager, const char *log, int64 position)
+{
+	static ExecStatement seek = {
+		NULL,
+		"UPDATE pm_catalog.cursor "
+		"SET position = $3, moved_at = pg_catalog.clock_timestamp() "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2",
+		3,
+		{TEXTOID, TEXTOID, INT8OID},
+	};
+	Datum values[3];
+
+	values[0] = CStringGetTextDatum(manager);
+	values[1] = CStringGetTextDatum(log);
+	values[2] = Int64GetDatum(position);
+	(void) exec_as_owner(&seek, values, NULL);
+}
+
+/*
  * Have all lanes of a process manager come equally far, in each log?  The
  * caller holds the units' locks.
  */

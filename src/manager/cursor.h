@@ -26,5 +26,7 @@ extern void cursor_count(ProcessManager *pm, int lane, Cursor *cursor);
 extern bool cursor_level(ProcessManager *pm);
 extern void cursor_repartition(ProcessManager *pm, int lanes);
 extern void cursor_add(const char *manager, const char *log, int lanes, int64 position);
+extern void cursor_remove(const char *manager, const char *log);
+extern void cursor_seek(const char *manager, const char *log, int64 position);
 
 #endif /* PM_CURSOR_H */

@@ -23,9 +23,10 @@
 #include "log/highwater_ask.h"
 #include "log/log.h"
 #include "log/log_catalog.h"
-#include "manager/control.h"
+#include "manager/follow.h"
 #include "manager/manager_lock.h"
-#include "manager/owner.h"
+#include "manager/shell_type.h"
+#include "manager/unregister.h"
 #include "shmem/wakeup.h"
 
 PG_FUNCTION_INFO_V1(pm_drop_after_drop);
@@ -134,7 +135,7 @@ drop_log(const char *log, Oid relid, bool cascades)
 			continue;
 		if (!cascades)
 			drop_refuse(log, pm->name);
-		parked = control_unfollow(pm, log);
+		parked = follow_end(pm, log);
 		ereport(NOTICE, (errmsg("process manager \"%s\" does not follow log \"%s\" any more",
 								pm->name, log),
 						 parked > 0 ? errdetail("Parked events that were discarded: %lld.",
@@ -160,11 +161,11 @@ drop_manager(Dropped *dropped)
 	if (!dropped->itself)
 	{
 		if (OidIsValid(pm->owner))
-			owner_record(pm->name, pm->owner);
-		owner_follow_all(pm->name);
+			shell_type_record(pm->name, pm->owner);
+		shell_type_depend_all(pm->name);
 		return;
 	}
-	control_unregister(pm);
+	unregister(pm);
 	ereport(NOTICE, (errmsg("process manager \"%s\" is unregistered", pm->name)));
 }
 

@@ -8,6 +8,10 @@
  * one of the lock manager's, on the object (process_manager table, id, lane):
  * it can be tried without waiting, takes part in deadlock detection, shows in
  * pg_locks and writes nothing.
+ *
+ * A backend that waits for one unit while it holds another first takes the
+ * process manager's queue lock.  So no two backends wait for units of the same
+ * process manager in different orders.
  */
 #include "pm.h"
 
@@ -15,42 +19,49 @@
 #include "utils/inval.h"
 
 #include "base/exec.h"
+#include "base/within.h"
+#include "log/highwater_ask.h"
 #include "manager/manager_lock.h"
 
-/* In the place of a lane: the lock that manager_lock_queue() takes. */
+/* In the place of a lane: the queue lock.  Greater than any lane. */
 #define MANAGER_LOCK_QUEUE 0x7FFF
 
-/* Between two tries to lock a unit, ms. */
+/* Time between two attempts to lock a unit, in ms. */
 #define MANAGER_LOCK_NAP 10
 
+static void
+manager_lock_tag(LOCKTAG *tag, int id, int lane)
+{
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, exec_catalog_relid("process_manager"), (Oid) id,
+					   (uint16) lane);
+}
+
 /*
- * Locks a unit until the end of the transaction.  With nowait, false when
- * somebody else has it.
+ * Locks a unit until the end of the transaction.  With nowait, returns false if
+ * another session holds the lock.
  */
 bool
 manager_lock_unit(int id, int lane, bool nowait)
 {
 	LOCKTAG tag;
 
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, exec_catalog_relid("process_manager"), (Oid) id,
-					   (uint16) lane);
+	manager_lock_tag(&tag, id, lane);
 	if (LockAcquire(&tag, ExclusiveLock, false, nowait) == LOCKACQUIRE_NOT_AVAIL)
 		return false;
-	/* What the last holder committed is to be seen. */
+	/* The caller must see what the last holder committed. */
 	AcceptInvalidationMessages();
 	return true;
 }
 
 /*
- * Gives the lock back, once.
+ * Releases the lock, once.
  */
 static void
 manager_lock_release(int id, int lane)
 {
 	LOCKTAG tag;
 
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, exec_catalog_relid("process_manager"), (Oid) id,
-					   (uint16) lane);
+	manager_lock_tag(&tag, id, lane);
 	(void) LockRelease(&tag, ExclusiveLock, false);
 }
 
@@ -71,8 +82,7 @@ manager_lock_await(int id, int lane, TimestampTz until)
 }
 
 /*
- * To be held by whoever is to wait for one unit while it holds another, so that
- * no two do that in different orders.
+ * Takes the queue lock (see the head of this file).
  */
 void
 manager_lock_queue(int id)
@@ -81,9 +91,8 @@ manager_lock_queue(int id)
 }
 
 /*
- * Locks all units.  With a time to give up, false when it has come, and then
- * none is locked.  First those that are free, so that no batch of them begins
- * any more: then only what runs already is waited for, not one batch of each.
+ * Locks all units.  Returns false if a time to give up has come; none is locked
+ * then.
  */
 static bool
 manager_lock_units(ProcessManager *pm, TimestampTz until)
@@ -93,6 +102,12 @@ manager_lock_units(ProcessManager *pm, TimestampTz until)
 
 	if (!manager_lock_await(pm->id, MANAGER_LOCK_QUEUE, until))
 		return false;
+
+	/*
+	 * First lock the units that are free, so that no batch of them begins any
+	 * more.  Then we wait only for the batches that run already, side by side,
+	 * and not for one batch of each unit in turn.
+	 */
 	for (int lane = 0; lane < pm->lanes; lane++)
 		locked[lane] = manager_lock_unit(pm->id, lane, true);
 	for (int lane = 0; lane < pm->lanes && all; lane++)
@@ -108,27 +123,31 @@ manager_lock_units(ProcessManager *pm, TimestampTz until)
 }
 
 /*
- * A process manager with all its units locked, which waits for batches that
- * run, until a time: *taken is false then.  While we wait, it can be changed,
- * or another one can take its name: what counts is what is there once the locks
- * are held.
+ * Locks all units of a process manager, which waits for batches that run.  At a
+ * time it gives up, and *locked is false.
  */
 static ProcessManager *
 manager_lock_all(const char *name, bool missing_ok, bool require_owner, TimestampTz until,
-				 bool *taken)
+				 bool *locked)
 {
 	ProcessManager *pm = registry_get(name, missing_ok);
 
-	*taken = true;
+	*locked = true;
 	while (pm != NULL)
 	{
 		ProcessManager *before = pm;
 
 		if (require_owner)
 			registry_require_owner(pm);
-		*taken = manager_lock_units(pm, until);
-		if (!*taken)
+		*locked = manager_lock_units(pm, until);
+		if (!*locked)
 			return pm;
+
+		/*
+		 * While we waited it can have been changed, or another one can have
+		 * taken its name.  What counts is what the catalog says once the locks
+		 * are held, if these are still the right locks.
+		 */
 		pm = registry_get(name, missing_ok);
 		if (pm != NULL && pm->id == before->id && pm->lanes == before->lanes)
 		{
@@ -141,34 +160,46 @@ manager_lock_all(const char *name, bool missing_ok, bool require_owner, Timestam
 }
 
 /*
- * One that the caller may change.
+ * Locks all units of a process manager that the caller may change.
  */
 ProcessManager *
 manager_lock(const char *name, bool missing_ok)
 {
-	bool taken;
+	bool locked;
 
-	return manager_lock_all(name, missing_ok, true, DT_NOEND, &taken);
+	return manager_lock_all(name, missing_ok, true, DT_NOEND, &locked);
 }
 
 /*
- * The same for a caller who has not asked for it by name: gives up at a time,
- * with *taken false, while somebody has one of its units.
+ * The same for a caller that has not asked for this process manager by name.
  */
 ProcessManager *
-manager_lock_until(const char *name, TimestampTz until, bool *taken)
+manager_lock_until(const char *name, TimestampTz until, bool *locked)
 {
-	return manager_lock_all(name, true, true, until, taken);
+	return manager_lock_all(name, true, true, until, locked);
 }
 
 /*
- * One that changes with what the caller does to an object of the server; NULL
- * if there is none.
+ * The same where the process manager changes with an object of the server, to
+ * which the caller has shown its right.  NULL if there is none.
  */
 ProcessManager *
 manager_lock_unchecked(const char *name)
 {
-	bool taken;
+	bool locked;
 
-	return manager_lock_all(name, true, false, DT_NOEND, &taken);
+	return manager_lock_all(name, true, false, DT_NOEND, &locked);
+}
+
+/*
+ * How most of the SQL functions that change a process manager begin.
+ */
+ProcessManager *
+manager_lock_for(const char *function, const char *name)
+{
+	highwater_require_fresh_snapshots(function);
+	exec_require_writable(function);
+	/* Refused before the lock: the batch that runs the handler holds it. */
+	within_refuse(name);
+	return manager_lock(name, false);
 }

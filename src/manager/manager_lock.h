@@ -7,10 +7,22 @@
 
 #include "manager/registry.h"
 
+/* One unit, until the end of the transaction.  False: not available (nowait). */
 extern bool manager_lock_unit(int id, int lane, bool nowait);
+
+/* To be called before waiting for a unit's lock while holding that of another unit. */
 extern void manager_lock_queue(int id);
-extern ProcessManager *manager_lock_unchecked(const char *name);
+
+/* All units of a process manager that the caller may change; NULL: there is none. */
 extern ProcessManager *manager_lock(const char *name, bool missing_ok);
-extern ProcessManager *manager_lock_until(const char *name, TimestampTz until, bool *taken);
+
+/* The same, but gives up at a time: *locked is false then. */
+extern ProcessManager *manager_lock_until(const char *name, TimestampTz until, bool *locked);
+
+/* The same without a check of rights, for what follows from DDL on another object. */
+extern ProcessManager *manager_lock_unchecked(const char *name);
+
+/* The same for an SQL function that changes a process manager of this name. */
+extern ProcessManager *manager_lock_for(const char *function, const char *name);
 
 #endif /* PM_MANAGER_LOCK_H */

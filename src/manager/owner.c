@@ -1,241 +1,87 @@
 /*
  * owner.c
- *		The owners of process managers, as PostgreSQL knows them.
+ *		The owner of a process manager: pm.set_owner, and what follows from
+ *		REASSIGN OWNED and ALTER TYPE ... OWNER TO.
  *
- * DROP ROLE, DROP OWNED and REASSIGN OWNED know the objects of the server and
- * no others.  So each process manager is represented by one: a shell type of
- * its name in the schema pm_process_manager, which nobody can use for anything.
- * It belongs to the process manager's owner, so that DROP ROLE is refused in
- * every database of the cluster.  It depends on the tables of the logs that are
- * followed, so that DROP TABLE is refused without CASCADE.  A shell type cannot
- * be renamed or moved, so the name is all that ties the two together.
+ * The owner of a process manager's shell type (shell_type.c) is the owner of the
+ * process manager, also in a copy of the database.  The registration repeats
+ * it, for dumps that are restored without owners.  owner_reassigned() and the
+ * event trigger pm_after_alter carry a change of the type's owner over to the
+ * registration.  In a copy where a superuser owns the type, the name in the
+ * registration tells the owner: a superuser may own the type only because he
+ * has restored the dump.
  *
- * The owner of the type is the owner of the process manager, also in a copy.
- * The registration repeats it, for dumps that are restored without owners:
- * owner_reassigned() and the event trigger pm_owner_after_alter() carry it over.
- * In a copy where a superuser owns the type, the owner goes by the name in the
- * registration.  drop.c has what becomes of the process manager when the type
- * is dropped.
- *
- * Whoever reassigns what a role owns has not looked at its code.  So a process
- * manager that becomes a superuser's that way calls nothing, until pm.set_owner
- * names both.
+ * A superuser who is given everything that a role owns has not looked at the
+ * role's code.  So a process manager that becomes a superuser's by REASSIGN
+ * OWNED or ALTER TYPE calls no function until pm.set_owner names both.
  */
 #include "pm.h"
 
-#include "access/genam.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/dependency.h"
-#include "catalog/indexing.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_authid.h"
-#include "catalog/pg_depend.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
-#include "commands/extension.h"
-#include "commands/typecmds.h"
-#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
-#include "utils/syscache.h"
 
 #include "base/exec.h"
-#include "base/extension.h"
 #include "base/within.h"
 #include "log/highwater_ask.h"
 #include "log/log_open.h"
 #include "log/log_right.h"
 #include "log/log_trouble.h"
+#include "manager/function_owner.h"
 #include "manager/handler_find.h"
 #include "manager/manager_lock.h"
 #include "manager/owner.h"
-#include "manager/register.h"
+#include "manager/owner_check.h"
+#include "manager/shell_type.h"
 #include "shmem/wakeup.h"
 
 PG_FUNCTION_INFO_V1(pm_set_owner);
 PG_FUNCTION_INFO_V1(pm_owner_after_alter);
 
-/* ---------- the type that stands for a process manager ---------- */
-
 /*
- * Its address; false if there is none.
+ * Writes the owner into the registration.
  */
-static bool
-owner_type(const char *manager, ObjectAddress *address)
+static void
+owner_update(const char *manager, Oid role)
 {
-	Oid type = registry_type(manager);
+	static ExecStatement update = {
+		NULL,
+		"UPDATE pm_catalog.process_manager "
+		"SET owner = $2, owner_name = $3::pg_catalog.name "
+		"WHERE name OPERATOR(pg_catalog.=) $1",
+		3,
+		{TEXTOID, OIDOID, TEXTOID},
+	};
+	Datum values[3];
 
-	ObjectAddressSet(*address, TypeRelationId, type);
-	return OidIsValid(type);
-}
-
-static bool
-owner_is(const ObjectAddress *type, Oid role)
-{
-	HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type->objectId));
-	bool same;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for type %u", type->objectId);
-	same = ((Form_pg_type) GETSTRUCT(tuple))->typowner == role;
-	ReleaseSysCache(tuple);
-	return same;
-}
-
-/*
- * Records the owner of a process manager, and that it goes with the extension.
- */
-void
-owner_record(const char *manager, Oid role)
-{
-	Oid pm = get_extension_oid("pm", false);
-	ObjectAddress address;
-	ObjectAddress extension;
-
-	if (owner_type(manager, &address))
-	{
-		if (!owner_is(&address, role))
-			AlterTypeOwner_oid(address.objectId, role, true);
-	}
-	else
-		address = TypeShellMake(manager, extension_schema(REGISTRY_TYPES), role);
-	ObjectAddressSet(extension, ExtensionRelationId, pm);
-	if (!list_member_oid(getAutoExtensionsOfObject(TypeRelationId, address.objectId), pm))
-		recordDependencyOn(&address, &extension, DEPENDENCY_AUTO_EXTENSION);
-	CommandCounterIncrement();
-}
-
-/*
- * The process manager is gone.
- */
-void
-owner_forget(const char *manager)
-{
-	ObjectAddress address;
-
-	if (owner_type(manager, &address))
-		performDeletion(&address, DROP_RESTRICT,
-						PERFORM_DELETION_INTERNAL | PERFORM_DELETION_QUIETLY);
-}
-
-/*
- * The process manager does not follow the table's log any more.
- */
-void
-owner_unfollow(const char *manager, Oid relid)
-{
-	ObjectAddress address;
-
-	if (owner_type(manager, &address))
-		(void) deleteDependencyRecordsForSpecific(TypeRelationId, address.objectId,
-												  DEPENDENCY_NORMAL, RelationRelationId, relid);
-}
-
-/*
- * Does the type depend on the table?
- */
-static bool
-owner_depends(const ObjectAddress *type, Oid relid)
-{
-	Relation depend = table_open(DependRelationId, AccessShareLock);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple tuple;
-	bool found = false;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(type->classId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(type->objectId));
-	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, keys);
-	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
-
-		found = form->refclassid == RelationRelationId && form->refobjid == relid &&
-				form->deptype == DEPENDENCY_NORMAL;
-	}
-	systable_endscan(scan);
-	table_close(depend, AccessShareLock);
-	return found;
-}
-
-/*
- * The process manager follows the table's log.  What is recorded already is
- * left alone, whoever holds the table.  Does not wait while somebody holds it
- * exclusively: then a DROP without CASCADE is refused at its end only (drop.c).
- */
-void
-owner_follow(const char *manager, Oid relid)
-{
-	ObjectAddress address;
-	ObjectAddress table;
-
-	if (!owner_type(manager, &address) || owner_depends(&address, relid))
-		return;
-	if (!ConditionalLockRelationOid(relid, AccessShareLock) || get_rel_relkind(relid) == '\0')
-		return;
-	ObjectAddressSet(table, RelationRelationId, relid);
-	recordDependencyOn(&address, &table, DEPENDENCY_NORMAL);
-}
-
-static void *
-owner_relid(uint64 row)
-{
-	Oid *relid = palloc(sizeof(Oid));
-	bool isnull;
-
-	*relid = DatumGetObjectId(exec_value(row, 1, &isnull));
-	return relid;
-}
-
-/*
- * The same for all that it follows.
- */
-void
-owner_follow_all(const char *manager)
-{
-	static ExecStatement tables =
-		{NULL,
-		 "SELECT DISTINCT l.source::pg_catalog.oid FROM pm_catalog.cursor c "
-		 "JOIN pm_catalog.log l ON l.name OPERATOR(pg_catalog.=) c.log "
-		 "WHERE c.process_manager OPERATOR(pg_catalog.=) $1",
-		 1,
-		 {TEXTOID}};
-	Datum values[1] = {CStringGetTextDatum(manager)};
-	ListCell *lc;
-
-	foreach(lc, exec_list(&tables, values, NULL, owner_relid))
-		owner_follow(manager, *(Oid *) lfirst(lc));
+	values[0] = CStringGetTextDatum(manager);
+	values[1] = ObjectIdGetDatum(role);
+	values[2] = CStringGetTextDatum(GetUserNameFromId(role, false));
+	(void) exec_as_owner(&update, values, NULL);
+	registry_changed();
+	ereport(LOG, (errmsg("process manager \"%s\" was given to role \"%s\" by \"%s\"", manager,
+						 GetUserNameFromId(role, false), GetUserNameFromId(GetUserId(), false))));
 }
 
 /* ---------- pm.set_owner ---------- */
 
-/* What becomes of the owners of the functions in a registration. */
-typedef enum OwnerFunctions
-{
-	OWNER_FUNCTIONS_STAY = 0,
-	OWNER_FUNCTIONS_UNKNOWN = 1,
-	OWNER_FUNCTIONS_NOW = 2
-} OwnerFunctions;
-
 /*
- * May this role have the process manager?  A log that somebody has locked is not
- * waited for, with the units in hand: the catalog tells the rights, and what row
- * policies hide is found by the first batch.
+ * Can this role own the process manager, with its functions and logs?
+ *
+ * The units are locked, so this does not wait for a log that another session
+ * has locked.  The catalog tells the rights on its table; what row security
+ * hides from the role is found by the first batch.
  */
 static void
-owner_check(ProcessManager *pm, Oid role)
+owner_check_new(ProcessManager *pm, Oid role)
 {
 	ListCell *lc;
 
-	register_check_owner(role);
+	owner_check_role(role);
 	handler_check_new_owner(pm, role);
 	foreach(lc, pm->logs)
 	{
@@ -252,39 +98,6 @@ owner_check(ProcessManager *pm, Oid role)
 }
 
 /*
- * Writes the owner into the registration.  What is known of the owners of its
- * functions stays, or is forgotten, or is looked at now.
- */
-static void
-owner_update(const char *manager, Oid role, OwnerFunctions functions)
-{
-	static ExecStatement update = {
-		NULL,
-		"UPDATE pm_catalog.process_manager m SET owner = $2, owner_name = $3::pg_catalog.name, "
-		"handler_owner = CASE WHEN $4 OPERATOR(pg_catalog.=) 0 THEN m.handler_owner "
-		"WHEN $4 OPERATOR(pg_catalog.=) 1 THEN NULL "
-		"ELSE (SELECT p.proowner FROM pg_catalog.pg_proc p "
-		"WHERE p.oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure(m.handler)::pg_catalog.oid) END, "
-		"correlate_owner = CASE WHEN $4 OPERATOR(pg_catalog.=) 0 THEN m.correlate_owner "
-		"WHEN $4 OPERATOR(pg_catalog.=) 1 THEN NULL "
-		"ELSE (SELECT p.proowner FROM pg_catalog.pg_proc p "
-		"WHERE p.oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure(m.correlate)::pg_catalog.oid) END "
-		"WHERE m.name OPERATOR(pg_catalog.=) $1",
-		4,
-		{TEXTOID, OIDOID, TEXTOID, INT4OID}};
-	Datum values[4];
-
-	values[0] = CStringGetTextDatum(manager);
-	values[1] = ObjectIdGetDatum(role);
-	values[2] = CStringGetTextDatum(GetUserNameFromId(role, false));
-	values[3] = Int32GetDatum(functions);
-	(void) exec_as_owner(&update, values, NULL);
-	registry_changed();
-	ereport(LOG, (errmsg("process manager \"%s\" was given to role \"%s\" by \"%s\"", manager,
-						 GetUserNameFromId(role, false), GetUserNameFromId(GetUserId(), false))));
-}
-
-/*
  * pm.set_owner(name, role)
  */
 Datum
@@ -292,34 +105,33 @@ pm_set_owner(PG_FUNCTION_ARGS)
 {
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Oid role = get_role_oid(text_to_cstring(PG_GETARG_TEXT_PP(1)), false);
-	ProcessManager *pm;
+	ProcessManager *pm = manager_lock_for("pm.set_owner", name);
 
-	highwater_require_fresh_snapshots("pm.set_owner");
-	exec_require_writable("pm.set_owner");
-	within_refuse(name);
-	pm = manager_lock(name, false);
-	/* As ALTER ... OWNER TO: of an object of one's own, to a role that one can be. */
+	/* As with ALTER ... OWNER TO, the caller must be able to be the new owner too. */
 	compat_check_can_set_role(GetUserId(), role);
-	owner_check(pm, role);
-	/* The check above has found that superusers own them. */
-	owner_update(pm->name, role, superuser_arg(role) ? OWNER_FUNCTIONS_NOW : OWNER_FUNCTIONS_STAY);
-	owner_record(pm->name, role);
-	owner_follow_all(pm->name);
+	owner_check_new(pm, role);
+	owner_update(pm->name, role);
+	/* handler_check_new_owner() has found that superusers own the functions. */
+	if (superuser_arg(role))
+		function_owner_record(pm->name);
+	shell_type_record(pm->name, role);
+	shell_type_depend_all(pm->name);
 	wakeup_announce();
 	PG_RETURN_VOID();
 }
 
 /* ---------- REASSIGN OWNED, ALTER TYPE ---------- */
 
+/* A process manager whose type, or in a copy whose owner by name, has changed. */
 typedef struct OwnerChange
 {
 	char *manager;
-	Oid role;
+	Oid role; /* the new owner */
 	bool from_superuser;
 } OwnerChange;
 
 static void *
-owner_change(uint64 row)
+owner_change_form(uint64 row)
 {
 	OwnerChange *change = palloc(sizeof(OwnerChange));
 	bool isnull;
@@ -331,47 +143,61 @@ owner_change(uint64 row)
 }
 
 /*
- * Those whose type belongs to another role by now.
+ * The process managers of this database whose type belongs to another role than
+ * the registration says.
  */
 static List *
 owner_changes(void)
 {
 	static ExecStatement changes = {
 		NULL,
-		"SELECT p.name, t.typowner, EXISTS (SELECT FROM pg_catalog.pg_roles r "
-		"WHERE r.oid OPERATOR(pg_catalog.=) p.owner AND r.rolsuper) FROM pm_catalog.process_manager p "
-		"JOIN pg_catalog.pg_type t ON t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name "
-		"JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace "
+		"SELECT p.name, t.typowner, "
+		"EXISTS (SELECT FROM pg_catalog.pg_roles r "
+		"WHERE r.oid OPERATOR(pg_catalog.=) p.owner AND r.rolsuper) "
+		"FROM pm_catalog.process_manager p "
+		"JOIN pg_catalog.pg_type t "
+		"ON t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name "
+		"JOIN pg_catalog.pg_namespace n "
+		"ON n.oid OPERATOR(pg_catalog.=) t.typnamespace "
 		"WHERE n.nspname OPERATOR(pg_catalog.=) '" REGISTRY_TYPES "' "
-		"AND p.system_identifier OPERATOR(pg_catalog.=) $1 AND p.database OPERATOR(pg_catalog.=) $2 "
+		"AND p.system_identifier OPERATOR(pg_catalog.=) $1 "
+		"AND p.database OPERATOR(pg_catalog.=) $2 "
 		"AND p.owner OPERATOR(pg_catalog.<>) t.typowner",
 		2,
-		{INT8OID, OIDOID}};
+		{INT8OID, OIDOID},
+	};
 	Datum values[2];
 
 	values[0] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[1] = ObjectIdGetDatum(MyDatabaseId);
-	return exec_list(&changes, values, NULL, owner_change);
+	return exec_list(&changes, values, NULL, owner_change_form);
 }
 
 /*
- * In a copy the name follows the owner of the type, for the time when that has
- * become a superuser.
+ * In a copy, writes the name of the type's owner into the registration.  If a
+ * superuser becomes the owner of the type later, the name still tells whose
+ * process manager it is.
  */
 static void
 owner_name_copies(void)
 {
 	static ExecStatement update = {
 		NULL,
-		"UPDATE pm_catalog.process_manager p SET owner_name = r.rolname FROM pg_catalog.pg_type t "
-		"JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace "
-		"JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) t.typowner "
+		"UPDATE pm_catalog.process_manager p SET owner_name = r.rolname "
+		"FROM pg_catalog.pg_type t "
+		"JOIN pg_catalog.pg_namespace n "
+		"ON n.oid OPERATOR(pg_catalog.=) t.typnamespace "
+		"JOIN pg_catalog.pg_roles r "
+		"ON r.oid OPERATOR(pg_catalog.=) t.typowner "
 		"WHERE t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name "
 		"AND n.nspname OPERATOR(pg_catalog.=) '" REGISTRY_TYPES "' "
-		"AND (p.system_identifier OPERATOR(pg_catalog.<>) $1 OR p.database OPERATOR(pg_catalog.<>) $2) "
-		"AND NOT r.rolsuper AND p.owner_name OPERATOR(pg_catalog.<>) r.rolname",
+		"AND (p.system_identifier OPERATOR(pg_catalog.<>) $1 "
+		"OR p.database OPERATOR(pg_catalog.<>) $2) "
+		"AND NOT r.rolsuper "
+		"AND p.owner_name OPERATOR(pg_catalog.<>) r.rolname",
 		2,
-		{INT8OID, OIDOID}};
+		{INT8OID, OIDOID},
+	};
 	Datum values[2];
 
 	values[0] = Int64GetDatum((int64) GetSystemIdentifier());
@@ -380,20 +206,11 @@ owner_name_copies(void)
 }
 
 /*
- * Those in a copy that REASSIGN OWNED is about, by their names.
+ * The names of the roles whose objects REASSIGN OWNED reassigns, as a text[].
  */
-static List *
-owner_changes_of_copies(ReassignOwnedStmt *reassign)
+static Datum
+owner_reassigned_names(ReassignOwnedStmt *reassign)
 {
-	static ExecStatement changes = {
-		NULL,
-		"SELECT p.name, $4, EXISTS (SELECT FROM pg_catalog.pg_roles r "
-		"WHERE r.rolname OPERATOR(pg_catalog.=) p.owner_name AND r.rolsuper) FROM pm_catalog.process_manager p "
-		"WHERE (p.system_identifier OPERATOR(pg_catalog.<>) $1 OR p.database OPERATOR(pg_catalog.<>) $2) "
-		"AND p.owner_name::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($3)",
-		4,
-		{INT8OID, OIDOID, TEXTARRAYOID, OIDOID}};
-	Datum values[4];
 	Datum *names = palloc(sizeof(Datum) * list_length(reassign->roles));
 	int count = 0;
 	ListCell *lc;
@@ -401,42 +218,73 @@ owner_changes_of_copies(ReassignOwnedStmt *reassign)
 	foreach(lc, reassign->roles)
 		names[count++] = CStringGetTextDatum(
 			GetUserNameFromId(get_rolespec_oid(lfirst(lc), false), false));
-	values[0] = Int64GetDatum((int64) GetSystemIdentifier());
-	values[1] = ObjectIdGetDatum(MyDatabaseId);
-	values[2] = PointerGetDatum(construct_array(names, count, TEXTOID, -1, false, TYPALIGN_INT));
-	values[3] = ObjectIdGetDatum(get_rolespec_oid(reassign->newrole, false));
-	return exec_list(&changes, values, NULL, owner_change);
+	return PointerGetDatum(construct_array(names, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
-static void
-owner_carry_over(List *changes)
+/*
+ * The copied process managers that REASSIGN OWNED is about, by the names of
+ * their owners.
+ */
+static List *
+owner_changes_of_copies(ReassignOwnedStmt *reassign)
 {
-	ListCell *lc;
+	static ExecStatement changes = {
+		NULL,
+		"SELECT p.name, $4, "
+		"EXISTS (SELECT FROM pg_catalog.pg_roles r "
+		"WHERE r.rolname OPERATOR(pg_catalog.=) p.owner_name AND r.rolsuper) "
+		"FROM pm_catalog.process_manager p "
+		"WHERE (p.system_identifier OPERATOR(pg_catalog.<>) $1 "
+		"OR p.database OPERATOR(pg_catalog.<>) $2) "
+		"AND p.owner_name::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($3)",
+		4,
+		{INT8OID, OIDOID, TEXTARRAYOID, OIDOID},
+	};
+	Datum values[4];
 
-	foreach(lc, changes)
+	values[0] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[1] = ObjectIdGetDatum(MyDatabaseId);
+	values[2] = owner_reassigned_names(reassign);
+	values[3] = ObjectIdGetDatum(get_rolespec_oid(reassign->newrole, false));
+	return exec_list(&changes, values, NULL, owner_change_form);
+}
+
+/*
+ * Carries a change of owner over to the registration.
+ */
+static void
+owner_carry_over(OwnerChange *change)
+{
+	bool stops = superuser_arg(change->role) && !change->from_superuser;
+
+	highwater_require_fresh_snapshots("changing the owner of a process manager");
+	within_refuse(change->manager);
+	(void) manager_lock_unchecked(change->manager);
+	owner_update(change->manager, change->role);
+	if (stops)
 	{
-		OwnerChange *change = lfirst(lc);
-		bool stops = superuser_arg(change->role) && !change->from_superuser;
-
-		highwater_require_fresh_snapshots("changing the owner of a process manager");
-		within_refuse(change->manager);
-		(void) manager_lock_unchecked(change->manager);
-		owner_update(change->manager, change->role,
-					 stops ? OWNER_FUNCTIONS_UNKNOWN : OWNER_FUNCTIONS_STAY);
-		if (stops)
-			ereport(
-				NOTICE,
+		function_owner_forget(change->manager);
+		ereport(NOTICE,
 				(errmsg("process manager \"%s\" became a superuser's, and stops", change->manager),
 				 errhint("If its handler may run as a superuser, run SELECT pm.set_owner(%s, %s).",
 						 quote_literal_cstr(change->manager),
 						 quote_literal_cstr(GetUserNameFromId(change->role, false)))));
-		wakeup_announce();
 	}
+	wakeup_announce();
+}
+
+static void
+owner_carry_over_all(List *changes)
+{
+	ListCell *lc;
+
+	foreach(lc, changes)
+		owner_carry_over(lfirst(lc));
 }
 
 /*
- * Called before REASSIGN OWNED, which refuses itself where nothing may be
- * written.
+ * Called before REASSIGN OWNED.  A READ ONLY transaction or parallel worker may
+ * not write; there, the command itself raises the error.
  */
 void
 owner_reassigning(void)
@@ -446,9 +294,9 @@ owner_reassigning(void)
 }
 
 /*
- * Called after REASSIGN OWNED, for which there are no event triggers in all
- * versions.  (Without the preloaded library nobody calls it, and the types
- * alone tell the owners.)
+ * Called after REASSIGN OWNED, for which not all versions have event triggers.
+ * Without the preloaded library it is not called, and the types alone tell the
+ * owners.
  */
 void
 owner_reassigned(ReassignOwnedStmt *reassign)
@@ -456,12 +304,12 @@ owner_reassigned(ReassignOwnedStmt *reassign)
 	if (!OidIsValid(exec_catalog_relid("process_manager")))
 		return;
 	CommandCounterIncrement();
-	owner_carry_over(list_concat(owner_changes(), owner_changes_of_copies(reassign)));
+	owner_carry_over_all(list_concat(owner_changes(), owner_changes_of_copies(reassign)));
 }
 
 /*
  * The event trigger pm_after_alter, after ALTER TYPE: the owner of the type has
- * become that of the process manager.
+ * become the owner of the process manager.
  */
 Datum
 pm_owner_after_alter(PG_FUNCTION_ARGS)
@@ -469,7 +317,7 @@ pm_owner_after_alter(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("function was not called by event trigger manager")));
-	owner_carry_over(owner_changes());
+	owner_carry_over_all(owner_changes());
 	owner_name_copies();
 	PG_RETURN_NULL();
 }

@@ -1,19 +1,13 @@
 /*
  * owner.h
- *		The owners of process managers, as PostgreSQL knows them.
+ *		The owner of a process manager: pm.set_owner, REASSIGN OWNED.
  */
 #ifndef PM_OWNER_H
 #define PM_OWNER_H
 
 #include "nodes/parsenodes.h"
 
-#include "manager/registry.h"
-
-extern void owner_record(const char *manager, Oid role);
-extern void owner_forget(const char *manager);
-extern void owner_follow(const char *manager, Oid relid);
-extern void owner_unfollow(const char *manager, Oid relid);
-extern void owner_follow_all(const char *manager);
+/* What is to be done before and after REASSIGN OWNED (utility.c). */
 extern void owner_reassigning(void);
 extern void owner_reassigned(ReassignOwnedStmt *reassign);
 

@@ -1,13 +1,12 @@
 /*
  * registry.c
- *		Process managers: catalog rows to structs, who may change them, locks.
+ *		Process managers as the catalog has them: rows to structs, their owners,
+ *		and who may change them.
  *
- * The unit of dispatch and of locking is (process manager, lane).  Whoever
- * runs a unit, or changes what its run depends on (settings, cursors, state),
- * holds its lock until the end of the transaction.  The lock is one of the
- * lock manager's, on the object (process_manager table, id, lane): it can be
- * tried without waiting, takes part in deadlock detection, shows in pg_locks
- * and writes nothing.
+ * What is loaded is good for as long as registry_version() does not change.
+ * Each change of a registration sends a relcache invalidation for the table, and
+ * so does each change of a log.  A backend that has just locked a unit sees what
+ * was committed before (manager_lock.c).
  */
 #include "pm.h"
 
@@ -16,17 +15,16 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 #include "base/exec.h"
 #include "base/extension.h"
+#include "manager/registration.h"
 #include "manager/registry.h"
 #include "shmem/slot.h"
 #include "shmem/wakeup.h"
@@ -51,7 +49,7 @@ registry_install(void)
 }
 
 /*
- * Rises whenever what registry_load() returned may have changed.
+ * Increases whenever what registry_load() returned may have changed.
  */
 uint64
 registry_version(void)
@@ -70,6 +68,9 @@ registry_changed(void)
 	wakeup_registry();
 }
 
+/*
+ * An interval in ms.
+ */
 static int64
 registry_ms(Datum interval)
 {
@@ -80,7 +81,7 @@ registry_ms(Datum interval)
 }
 
 /*
- * The type that stands for a process manager (owner.c), or InvalidOid.
+ * The shell type of a process manager (shell_type.c), or InvalidOid.
  */
 Oid
 registry_type(const char *name)
@@ -93,7 +94,7 @@ registry_type(const char *name)
 }
 
 /*
- * The role whose process manager it is in this database, or InvalidOid.
+ * The role that owns a process manager in this database, or InvalidOid.
  */
 static Oid
 registry_owner(ProcessManager *pm, Oid registered)
@@ -114,14 +115,15 @@ registry_owner(ProcessManager *pm, Oid registered)
 		return owner;
 
 	/*
-	 * In a copy the OID in the row is somebody else's.  A superuser may own the
-	 * type only because he restored a dump without its owners.
+	 * In a copy, the OID in the row is that of another role.  A superuser may
+	 * own the type only because he restored a dump without its owners.  So the
+	 * name counts.
 	 */
 	return get_role_oid(pm->owner_name, true);
 }
 
 /*
- * Finds out whose it is.
+ * Finds out who owns it.
  */
 static void
 registry_set_owner(ProcessManager *pm, Oid registered)
@@ -131,165 +133,176 @@ registry_set_owner(ProcessManager *pm, Oid registered)
 		pm->owner_name = GetUserNameFromId(pm->owner, false);
 
 	/*
-	 * Given to a superuser past the registration, it must not run somebody's
-	 * code as that before a superuser says so (handler.c).
+	 * If it came to a superuser without a change of the registration, it must
+	 * not run another role's code as a superuser before one has accepted it
+	 * (handler.c).
 	 */
 	if (pm->at_home && pm->owner != registered && superuser_arg(pm->owner) &&
 		!superuser_arg(registered))
 		pm->found_handler.registered_owner = pm->found_correlate.registered_owner = InvalidOid;
 }
 
+/*
+ * The texts in a text[], as a List.
+ */
+static List *
+registry_text_list(Datum array)
+{
+	Datum *elements;
+	int count;
+	List *texts = NIL;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL,
+					  &count);
+	for (int i = 0; i < count; i++)
+		texts = lappend(texts, TextDatumGetCString(elements[i]));
+	return texts;
+}
+
+/*
+ * An OID that is not always known.
+ */
+static Oid
+registry_oid(const Registration *row, RegistrationColumn column)
+{
+	return row->nulls[column] ? InvalidOid : DatumGetObjectId(row->values[column]);
+}
+
+/*
+ * Makes a struct of a row, in the current memory context.
+ */
+static ProcessManager *
+registry_form(const Registration *row, uint64 as_of)
+{
+	const Datum *values = row->values;
+	const bool *nulls = row->nulls;
+	ProcessManager *pm = palloc0(sizeof(ProcessManager));
+
+	pm->version = as_of;
+	pm->id = DatumGetInt32(values[REGISTRATION_ID]);
+	pm->name = TextDatumGetCString(values[REGISTRATION_NAME]);
+	pm->owner_name = pstrdup(NameStr(*DatumGetName(values[REGISTRATION_OWNER_NAME])));
+	pm->handler = TextDatumGetCString(values[REGISTRATION_HANDLER]);
+	pm->kind = (HandlerKind) DatumGetChar(values[REGISTRATION_HANDLER_KIND]);
+	pm->found_handler.registered_owner = registry_oid(row, REGISTRATION_HANDLER_OWNER);
+	if (!nulls[REGISTRATION_CORRELATE])
+		pm->correlate = TextDatumGetCString(values[REGISTRATION_CORRELATE]);
+	pm->found_correlate.registered_owner = registry_oid(row, REGISTRATION_CORRELATE_OWNER);
+	pm->logs = registry_text_list(values[REGISTRATION_LOGS]);
+	if (!nulls[REGISTRATION_TYPES])
+		pm->types = PointerGetDatum(DatumGetArrayTypePCopy(values[REGISTRATION_TYPES]));
+	pm->halt_on_failure = strcmp(TextDatumGetCString(values[REGISTRATION_ON_FAILURE]), "halt") == 0;
+	pm->max_attempts = DatumGetInt32(values[REGISTRATION_MAX_ATTEMPTS]);
+	pm->backoff = registry_ms(values[REGISTRATION_BACKOFF]);
+	pm->handler_timeout = registry_ms(values[REGISTRATION_HANDLER_TIMEOUT]);
+	pm->batch_size = DatumGetInt32(values[REGISTRATION_BATCH_SIZE]);
+	pm->lanes = DatumGetInt32(values[REGISTRATION_LANES]);
+	pm->park_limit = DatumGetInt32(values[REGISTRATION_PARK_LIMIT]);
+	pm->paused = DatumGetBool(values[REGISTRATION_PAUSED]);
+	pm->at_home = DatumGetInt64(values[REGISTRATION_SYSTEM_IDENTIFIER]) ==
+					  (int64) GetSystemIdentifier() &&
+				  DatumGetObjectId(values[REGISTRATION_DATABASE]) == MyDatabaseId;
+	registry_set_owner(pm, DatumGetObjectId(values[REGISTRATION_OWNER]));
+	return pm;
+}
+
 #define REGISTRY_FORMER_LANES                                                                      \
 	"SELECT process_manager, log, lanes, lane, position FROM pm_catalog.former_lane"
 
-/*
- * Adds what is known of past lanes to process managers that have just been
- * loaded, all or the one of that name.
- */
-static void
-registry_load_former_lanes(List *managers, const char *name)
+static void *
+registry_form_former_lane(uint64 row)
 {
-	static ExecStatement select_all = {NULL, REGISTRY_FORMER_LANES, 0, {0}};
-	static ExecStatement select_by_name = {NULL,
-										   REGISTRY_FORMER_LANES
-										   " WHERE process_manager OPERATOR(pg_catalog.=) $1",
-										   1,
-										   {TEXTOID}};
-	MemoryContext caller = CurrentMemoryContext;
-	ExecScope scope;
-	Datum values[1] = {name ? CStringGetTextDatum(name) : (Datum) 0};
+	FormerLane *former = palloc(sizeof(FormerLane));
 	bool isnull;
 
-	exec_begin_owner(&scope);
-	exec_statement(name ? &select_by_name : &select_all, values, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		char *manager = exec_text(row, 1);
-		ListCell *lc;
-
-		foreach(lc, managers)
-		{
-			ProcessManager *pm = lfirst(lc);
-			MemoryContext spi;
-			FormerLane *past;
-
-			if (strcmp(pm->name, manager) != 0)
-				continue;
-			spi = MemoryContextSwitchTo(caller);
-			past = palloc(sizeof(FormerLane));
-			past->log = exec_text(row, 2);
-			past->lanes = DatumGetInt32(exec_value(row, 3, &isnull));
-			past->lane = DatumGetInt32(exec_value(row, 4, &isnull));
-			past->position = DatumGetInt64(exec_value(row, 5, &isnull));
-			pm->former_lanes = lappend(pm->former_lanes, past);
-			MemoryContextSwitchTo(spi);
-		}
-	}
-	exec_end(&scope);
+	former->manager = exec_text(row, 1);
+	former->log = exec_text(row, 2);
+	former->lanes = DatumGetInt32(exec_value(row, 3, &isnull));
+	former->lane = DatumGetInt32(exec_value(row, 4, &isnull));
+	former->position = DatumGetInt64(exec_value(row, 5, &isnull));
+	return former;
 }
 
-/* The columns that registry_select() takes apart. */
-#define REGISTRY_SELECT                                                                                 \
-	"SELECT p.id, p.name, p.owner, p.owner_name::pg_catalog.text, p.handler, p.handler_kind, p.types, " \
-	"p.on_failure, p.max_attempts, p.backoff, p.handler_timeout, p.batch_size, p.lanes, p.paused, "     \
-	"p.system_identifier, p.database, "                                                                 \
-	"p.logs, p.correlate, p.park_limit, "                                                               \
-	"p.handler_owner, p.correlate_owner "                                                               \
-	"FROM pm_catalog.process_manager p"
+/*
+ * Gives process managers that have just been loaded their former lanes: all of
+ * them, or the one of a name (0: all).
+ */
+static void
+registry_load_former_lanes(List *managers, Datum name)
+{
+	static ExecStatement select_all = {NULL, REGISTRY_FORMER_LANES, 0, {0}};
+	static ExecStatement select_by_name = {
+		NULL,
+		REGISTRY_FORMER_LANES " WHERE process_manager OPERATOR(pg_catalog.=) $1",
+		1,
+		{TEXTOID},
+	};
+	ListCell *lc;
+
+	foreach(lc,
+			exec_list(name ? &select_by_name : &select_all, &name, NULL, registry_form_former_lane))
+	{
+		FormerLane *former = lfirst(lc);
+		ListCell *manager;
+
+		foreach(manager, managers)
+		{
+			ProcessManager *pm = lfirst(manager);
+
+			if (strcmp(pm->name, former->manager) == 0)
+				pm->former_lanes = lappend(pm->former_lanes, former);
+		}
+	}
+}
 
 /*
- * Process managers by owner or by name, whichever is given; both InvalidOid
- * and NULL: all.  In the caller's memory context.
+ * Process managers, all or some, in the caller's memory context.
  */
 static List *
-registry_select(Oid owner, const char *name)
+registry_select(RegistrationWhich which, Datum key)
 {
-	/* One each, so that every one of them goes along an index. */
-	static ExecStatement select_all = {NULL, REGISTRY_SELECT " ORDER BY p.id", 0, {0}};
-	static ExecStatement select_by_owner =
-		{NULL,
-		 REGISTRY_SELECT " WHERE p.owner OPERATOR(pg_catalog.=) $1 ORDER BY p.id",
-		 1,
-		 {OIDOID}};
-	static ExecStatement select_by_name = {NULL,
-										   REGISTRY_SELECT
-										   " WHERE p.name OPERATOR(pg_catalog.=) $1",
-										   1,
-										   {TEXTOID}};
 	MemoryContext caller = CurrentMemoryContext;
 	ExecScope scope;
-	Datum values[1] = {name ? CStringGetTextDatum(name) : ObjectIdGetDatum(owner)};
 	List *result = NIL;
-	bool isnull;
+	uint64 count;
+	/* What changes while we read makes this outdated, and is not missed. */
 	uint64 as_of = version;
 
 	exec_begin_owner(&scope);
 	catalog_relid = exec_catalog_relid("process_manager");
 	log_relid = exec_catalog_relid("log");
-	exec_statement(name				 ? &select_by_name :
-				   OidIsValid(owner) ? &select_by_owner :
-									   &select_all,
-				   values, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	count = registration_select(which, key);
+	for (uint64 row = 0; row < count; row++)
 	{
 		MemoryContext spi = MemoryContextSwitchTo(caller);
-		ProcessManager *pm = palloc0(sizeof(ProcessManager));
-		Datum value;
+		Registration registration;
 
-		pm->version = as_of;
-		pm->id = DatumGetInt32(exec_value(row, 1, &isnull));
-		pm->name = exec_text(row, 2);
-		pm->owner_name = exec_text(row, 4);
-		pm->handler = exec_text(row, 5);
-		pm->kind = (HandlerKind) DatumGetChar(exec_value(row, 6, &isnull));
-		value = exec_value(row, 7, &isnull);
-		pm->types = isnull ? (Datum) 0 : PointerGetDatum(DatumGetArrayTypePCopy(value));
-		pm->halt_on_failure = strcmp(exec_text(row, 8), "halt") == 0;
-		pm->max_attempts = DatumGetInt32(exec_value(row, 9, &isnull));
-		pm->backoff = registry_ms(exec_value(row, 10, &isnull));
-		pm->handler_timeout = registry_ms(exec_value(row, 11, &isnull));
-		pm->batch_size = DatumGetInt32(exec_value(row, 12, &isnull));
-		pm->lanes = DatumGetInt32(exec_value(row, 13, &isnull));
-		pm->paused = DatumGetBool(exec_value(row, 14, &isnull));
-		pm->at_home = DatumGetInt64(exec_value(row, 15, &isnull)) ==
-						  (int64) GetSystemIdentifier() &&
-					  DatumGetObjectId(exec_value(row, 16, &isnull)) == MyDatabaseId;
-		pm->correlate = exec_text(row, 18);
-		pm->park_limit = DatumGetInt32(exec_value(row, 19, &isnull));
-		value = exec_value(row, 20, &isnull);
-		pm->found_handler.registered_owner = isnull ? InvalidOid : DatumGetObjectId(value);
-		value = exec_value(row, 21, &isnull);
-		pm->found_correlate.registered_owner = isnull ? InvalidOid : DatumGetObjectId(value);
-		registry_set_owner(pm, DatumGetObjectId(exec_value(row, 3, &isnull)));
-		value = exec_value(row, 17, &isnull);
-		if (!isnull)
-		{
-			Datum *names;
-			int count;
-
-			deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT, &names,
-							  NULL, &count);
-			for (int i = 0; i < count; i++)
-				pm->logs = lappend(pm->logs, TextDatumGetCString(names[i]));
-		}
-		result = lappend(result, pm);
+		registration_read(&registration, row);
+		result = lappend(result, registry_form(&registration, as_of));
 		MemoryContextSwitchTo(spi);
 	}
 	exec_end(&scope);
-	registry_load_former_lanes(result, name);
+	registry_load_former_lanes(result, which == REGISTRATION_BY_NAME ? key : (Datum) 0);
 	return result;
 }
 
 /*
- * All process managers of a role, or of everybody (InvalidOid).
+ * All process managers of a role, or of all roles (InvalidOid).
  */
 List *
 registry_load(Oid owner)
 {
-	/* Without the preloaded library the owner can change past the row. */
-	List *managers = registry_select(Slots == NULL ? InvalidOid : owner, NULL);
+	List *managers;
 	ListCell *lc;
 
+	/*
+	 * Without the preloaded library, REASSIGN OWNED does not reach the column
+	 * "owner" (owner.c).  Then all rows have to be read to find the role's.
+	 */
+	if (Slots == NULL || !OidIsValid(owner))
+		managers = registry_select(REGISTRATION_ALL, (Datum) 0);
+	else
+		managers = registry_select(REGISTRATION_BY_OWNER, ObjectIdGetDatum(owner));
 	foreach(lc, managers)
 		if (OidIsValid(owner) && ((ProcessManager *) lfirst(lc))->owner != owner)
 			managers = foreach_delete_current(managers, lc);
@@ -302,19 +315,19 @@ registry_load(Oid owner)
 ProcessManager *
 registry_get(const char *name, bool missing_ok)
 {
-	List *found = registry_select(InvalidOid, name);
+	List *found = registry_select(REGISTRATION_BY_NAME, CStringGetTextDatum(name));
 
 	if (found == NIL && !missing_ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("process manager \"%s\" does not exist", name),
-				 errhint(
-					 "SELECT name FROM pm.process_manager lists them; pm.register makes one.")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("process manager \"%s\" does not exist", name),
+						errhint("SELECT name FROM pm.process_manager lists them; "
+								"pm.register makes one.")));
 	return found == NIL ? NULL : linitial(found);
 }
 
 /*
- * Only members of the owner's role, and superusers, change a registration.
+ * Only members of the owner's role, and superusers, may change a process
+ * manager.
  */
 void
 registry_require_owner(ProcessManager *pm)
@@ -325,10 +338,11 @@ registry_require_owner(ProcessManager *pm)
 }
 
 /*
- * BEFORE INSERT OR UPDATE OR DELETE FOR EACH STATEMENT on the table of the
- * registrations.  Nobody has been granted these rights, but pg_write_all_data
- * has them on every table; and whoever writes there has a function of his run
- * as whom he likes.
+ * A trigger BEFORE INSERT OR UPDATE OR DELETE FOR EACH STATEMENT on
+ * pm_catalog.process_manager.
+ *
+ * No role is granted the right to write there, but pg_write_all_data has it on
+ * every table.  A member of that role could have any function run as any role.
  */
 Datum
 pm_registry_before_change(PG_FUNCTION_ARGS)
@@ -342,6 +356,6 @@ pm_registry_before_change(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("must be owner of table \"%s\"",
 							   RelationGetRelationName(data->tg_relation)),
-						errhint("Process managers are changed with pm.register and its like.")));
+						errhint("Use pm.register to change process managers.")));
 	PG_RETURN_POINTER(NULL);
 }

@@ -1,6 +1,6 @@
 /*
  * registry.h
- *		Process managers: catalog rows to structs, who may change them, locks.
+ *		Process managers as the catalog has them.
  */
 #ifndef PM_REGISTRY_H
 #define PM_REGISTRY_H
@@ -21,6 +21,7 @@ typedef enum HandlerKind
  */
 typedef struct FormerLane
 {
+	char *manager;
 	char *log;
 	int lanes;
 	int lane;
@@ -28,13 +29,13 @@ typedef struct FormerLane
 } FormerLane;
 
 /*
- * A function that was found by its signature, and when (handler.c).
+ * A function of a process manager, as handler.c has found it by its signature.
  */
 typedef struct FoundFunction
 {
-	Oid registered_owner; /* who owned it then, 0 if that is not known */
+	Oid registered_owner; /* its owner when it was registered, 0: not known */
 	Oid oid;
-	uint64 version; /* 0: not looked up yet */
+	uint64 version; /* of handler.c when it was looked up, 0: not yet */
 } FoundFunction;
 
 typedef struct ProcessManager
@@ -58,20 +59,30 @@ typedef struct ProcessManager
 	int park_limit;
 	bool paused;
 	bool at_home;		/* registered in this database of this cluster */
-	List *logs;			/* names of the logs followed */
+	List *logs;			/* names of the logs that it follows */
 	List *former_lanes; /* of FormerLane */
 	uint64 version;		/* registry_version() when this was read */
 } ProcessManager;
 
-/* The schema of the types that stand for process managers. */
+/* The schema of the types that stand for process managers (shell_type.c). */
 #define REGISTRY_TYPES "pm_process_manager"
 
-extern Oid registry_type(const char *name);
 extern void registry_install(void);
+
+/* A number that changes whenever what was loaded may be outdated. */
 extern uint64 registry_version(void);
+
+/* To be called after a change of a registration. */
 extern void registry_changed(void);
+
+/* Those of a role, or all (InvalidOid). */
 extern List *registry_load(Oid owner);
 extern ProcessManager *registry_get(const char *name, bool missing_ok);
+
+/* Refuses a user who may not change the process manager. */
 extern void registry_require_owner(ProcessManager *pm);
+
+/* The type that stands for a process manager, or InvalidOid. */
+extern Oid registry_type(const char *name);
 
 #endif /* PM_REGISTRY_H */

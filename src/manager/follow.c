@@ -1,0 +1,159 @@
+/*
+ * follow.c
+ *		Which logs a process manager follows, and pm.unfollow.
+ *
+ * All of this assumes that the caller holds the locks of all units of the
+ * process manager, or has just added it.
+ */
+#include "pm.h"
+
+#include "catalog/pg_type.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+
+#include "base/exec.h"
+#include "log/log_adopt.h"
+#include "log/log_open.h"
+#include "log/log_trouble.h"
+#include "manager/cursor.h"
+#include "manager/follow.h"
+#include "manager/lane.h"
+#include "manager/manager_lock.h"
+#include "manager/repartition.h"
+#include "manager/resolve.h"
+#include "manager/shell_type.h"
+#include "manager/start_at.h"
+
+PG_FUNCTION_INFO_V1(pm_unfollow);
+
+bool
+follow_has(List *logs, const char *log)
+{
+	ListCell *lc;
+
+	foreach(lc, logs)
+		if (strcmp(lfirst(lc), log) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * The name under which a process manager follows a log.  The log itself may be
+ * gone.
+ */
+char *
+follow_name(ProcessManager *pm, char *given)
+{
+	char *normal = log_normalize(given);
+
+	if (follow_has(pm->logs, given))
+		return given;
+	if (normal != NULL && follow_has(pm->logs, normal))
+		return normal;
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+					errmsg("process manager \"%s\" does not follow log \"%s\"", pm->name, given)));
+}
+
+/*
+ * Begins to follow a log, with the rights of the owner.
+ */
+void
+follow_begin(const char *manager, Oid owner, const char *log_name, int lanes, const char *start_at)
+{
+	PmLog *log = log_open_as(log_name, owner);
+
+	log_require_whole(log);
+	log_require_select(log, owner);
+	if (!log->at_home)
+	{
+		/* The log was copied here with its database, and is used here from now on. */
+		(void) log_adopt(log->name, false);
+		CommandCounterIncrement();
+		log = log_open(log_name);
+	}
+	/* pm.trim must not delete events between the choice of the position and our commit. */
+	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, RowExclusiveLock);
+	cursor_add(manager, log->name, lanes, start_at_position(log, start_at));
+	shell_type_depend(manager, log->relid);
+}
+
+/*
+ * Ends the following of a log.
+ */
+int64
+follow_end(ProcessManager *pm, const char *log)
+{
+	int64 parked = resolve_give_up(pm, log);
+
+	cursor_remove(pm->name, log);
+	repartition_forget(pm->name, log);
+	for (int lane = 0; lane < pm->lanes; lane++)
+	{
+		LaneState state;
+
+		/* An event of this log that failed keeps the unit from nothing any more. */
+		lane_state(pm, lane, &state);
+		if (state.log != NULL && strcmp(state.log, log) == 0)
+			lane_clear(pm->name, lane);
+	}
+	registry_changed();
+	return parked;
+}
+
+/*
+ * Parked events of a log have not been handled.  pm.unfollow must not discard
+ * them by accident.
+ */
+static void
+follow_refuse_parked(ProcessManager *pm, const char *log)
+{
+	static ExecStatement oldest_parked = {
+		NULL,
+		"SELECT pg_catalog.min(position), pg_catalog.count(*) "
+		"FROM pm_catalog.parked "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2",
+		2,
+		{TEXTOID, TEXTOID},
+	};
+	ExecScope scope;
+	Datum values[2] = {CStringGetTextDatum(pm->name), CStringGetTextDatum(log)};
+	int64 position;
+	int64 count;
+	bool isnull;
+
+	exec_begin_owner(&scope);
+	exec_statement(&oldest_parked, values, NULL);
+	position = DatumGetInt64(exec_value(0, 1, &isnull));
+	count = DatumGetInt64(exec_value(0, 2, &isnull));
+	exec_end(&scope);
+	if (count > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("process manager \"%s\" has parked events of log \"%s\"", pm->name, log),
+				 errdetail("There are %lld of them, the first at position %lld.", (long long) count,
+						   (long long) position),
+				 errhint("Have them handled with pm.retry, or give them up with pm.discard.")));
+}
+
+/*
+ * pm.unfollow(name, log)
+ */
+Datum
+pm_unfollow(PG_FUNCTION_ARGS)
+{
+	ProcessManager *pm = manager_lock_for("pm.unfollow", text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	char *log = follow_name(pm, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	Oid relid;
+
+	if (list_length(pm->logs) == 1)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("log \"%s\" is the only one that process manager \"%s\" follows",
+							   log, pm->name),
+						errhint("SELECT pm.unregister(%s) ends it altogether.",
+								quote_literal_cstr(pm->name))));
+	follow_refuse_parked(pm, log);
+	(void) follow_end(pm, log);
+	if (log_find(log, &relid, true) != NULL)
+		shell_type_release(pm->name, relid);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,23 @@
+/*
+ * follow.h
+ *		Which logs a process manager follows.
+ */
+#ifndef PM_FOLLOW_H
+#define PM_FOLLOW_H
+
+#include "manager/registry.h"
+
+/* Is the log among these names? */
+extern bool follow_has(List *logs, const char *log);
+
+/* The name under which the process manager follows a log, or an error. */
+extern char *follow_name(ProcessManager *pm, char *given);
+
+/* Begins to follow a log, in all lanes. */
+extern void follow_begin(const char *manager, Oid owner, const char *log, int lanes,
+						 const char *start_at);
+
+/* Ends that.  Returns how many parked events were discarded with it. */
+extern int64 follow_end(ProcessManager *pm, const char *log);
+
+#endif /* PM_FOLLOW_H */

@@ -1,0 +1,75 @@
+/*
+ * kept.c
+ *		What a process manager keeps for its keys: instances, timers and parked
+ *		events.
+ *
+ * All of it follows from the events that were handled so far, by the handler
+ * and the correlate function of that time.
+ */
+#include "pm.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
+#include "base/exec.h"
+#include "manager/kept.h"
+
+/*
+ * How much there is.
+ */
+Kept
+kept_count(const char *manager)
+{
+	static ExecStatement count_kept = {
+		NULL,
+		"SELECT "
+		"(SELECT pg_catalog.count(*) FROM pm_catalog.instance "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1), "
+		"(SELECT pg_catalog.count(*) FROM pm_catalog.timer "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1), "
+		"(SELECT pg_catalog.count(*) FROM pm_catalog.parked "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1)",
+		1,
+		{TEXTOID},
+	};
+	Kept kept;
+	ExecScope scope;
+	Datum values[1] = {CStringGetTextDatum(manager)};
+	bool isnull;
+
+	exec_begin_owner(&scope);
+	exec_statement(&count_kept, values, NULL);
+	kept.instances = DatumGetInt64(exec_value(0, 1, &isnull));
+	kept.timers = DatumGetInt64(exec_value(0, 2, &isnull));
+	kept.parked = DatumGetInt64(exec_value(0, 3, &isnull));
+	exec_end(&scope);
+	return kept;
+}
+
+bool
+kept_any(const Kept *kept)
+{
+	return kept->instances + kept->timers + kept->parked > 0;
+}
+
+/*
+ * Deletes all of it.
+ */
+void
+kept_delete(const char *manager)
+{
+	static ExecStatement delete_kept = {
+		NULL,
+		"WITH i AS (DELETE FROM pm_catalog.instance "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1), "
+		"t AS (DELETE FROM pm_catalog.timer "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1) "
+		"DELETE FROM pm_catalog.parked "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1",
+		1,
+		{TEXTOID},
+	};
+	Datum values[1] = {CStringGetTextDatum(manager)};
+
+	(void) exec_as_owner(&delete_kept, values, NULL);
+}

@@ -1,0 +1,21 @@
+/*
+ * shell_type.h
+ *		The shell types by which PostgreSQL knows process managers.
+ */
+#ifndef PM_SHELL_TYPE_H
+#define PM_SHELL_TYPE_H
+
+/* Makes the type of a process manager, or gives it to another role. */
+extern void shell_type_record(const char *manager, Oid owner);
+
+/* Drops it, if there is one. */
+extern void shell_type_drop(const char *manager);
+
+/* Makes it depend on the table of a log that the process manager follows, or no longer. */
+extern void shell_type_depend(const char *manager, Oid relid);
+extern void shell_type_release(const char *manager, Oid relid);
+
+/* Makes it depend on the tables of all logs that the process manager follows. */
+extern void shell_type_depend_all(const char *manager);
+
+#endif /* PM_SHELL_TYPE_H */

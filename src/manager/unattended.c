@@ -1,0 +1,28 @@
+/*
+ * unattended.c
+ *		Will a worker run the process managers of this database?
+ */
+#include "pm.h"
+
+#include "base/guc.h"
+#include "manager/unattended.h"
+#include "shmem/slot.h"
+
+/*
+ * Warns a user who registers or resumes a process manager that nothing will
+ * come of it by itself.
+ */
+void
+unattended_warn(const char *manager)
+{
+	if (Slots == NULL)
+		ereport(WARNING, (errmsg("no worker will run process manager \"%s\"", manager),
+						  errdetail("The library of pm is not preloaded."),
+						  errhint("Add pm to shared_preload_libraries and restart the server, "
+								  "or call pm.catch_up now and then.")));
+	else if (!guc_launcher)
+		ereport(WARNING,
+				(errmsg("no worker will run process manager \"%s\"", manager),
+				 errdetail("pm.launcher is off."),
+				 errhint("Set pm.launcher = on and reload, or call pm.catch_up now and then.")));
+}

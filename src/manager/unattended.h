@@ -1,0 +1,11 @@
+/*
+ * unattended.h
+ *		Will a worker run the process managers of this database?
+ */
+#ifndef PM_UNATTENDED_H
+#define PM_UNATTENDED_H
+
+/* Warns that no worker will run a process manager, if that is so. */
+extern void unattended_warn(const char *manager);
+
+#endif /* PM_UNATTENDED_H */
