@@ -2,10 +2,10 @@
  * blocker.c
  *		Which sessions and prepared transactions are in the way, for pm.blocker.
  *
- * Whom a session waits for, and which locks there are, everybody may know, as
- * in pg_locks.  What a session waits for otherwise is told to members of its
- * role only, as in pg_stat_activity; but that it waits for a lock or for a
- * standby is told to everybody, since the advice depends on it.
+ * Everybody may know which locks there are and which session waits for which,
+ * as in pg_locks.  What a session waits for otherwise is told to members of its
+ * role only, as in pg_stat_activity.  That it waits for a lock or for a standby
+ * is told to everybody, since the advice depends on it.
  */
 #include "pm.h"
 
@@ -19,25 +19,14 @@
 #include "utils/wait_event.h"
 
 #include "manager/status.h"
+#include "manager/status_worker.h"
 #include "shmem/slot.h"
 
 PG_FUNCTION_INFO_V1(pm_blocker_waits_for);
 PG_FUNCTION_INFO_V1(pm_blocker_session);
 
-static void
-blocker_put(FunctionCallInfo fcinfo, VirtualTransactionId vxid, int pid)
-{
-	Datum values[2];
-	bool nulls[2] = {false, pid == 0};
-
-	values[0] = CStringGetTextDatum(
-		psprintf("%d/%u", compat_vxid_index(vxid), vxid.localTransactionId));
-	values[1] = Int32GetDatum(pid);
-	status_put(fcinfo, values, nulls);
-}
-
 /*
- * The prepared transactions that hold what a session waits for.
+ * Adds the prepared transactions that hold a lock that a session waits for.
  */
 static void
 blocker_put_prepared(FunctionCallInfo fcinfo, int pid)
@@ -59,14 +48,14 @@ blocker_put_prepared(FunctionCallInfo fcinfo, int pid)
 			holders = GetLockConflicts(&lock->locktag, lock->waitLockMode, &count);
 			for (int k = 0; k < count; k++)
 				if (status_session(holders[k]) == 0)
-					blocker_put(fcinfo, holders[k], 0);
+					status_put_transaction(fcinfo, holders[k], 0);
 		}
 	}
 }
 
 /*
- * pm_catalog.waits_for(pid): whom a session waits for, in the order of
- * pg_blocking_pids(): virtual transaction, pid (NULL: prepared)
+ * pm_catalog.waits_for(pid): virtualtransaction, pid (NULL: it is prepared); the
+ * transactions that a session waits for, in the order of pg_blocking_pids()
  */
 Datum
 pm_blocker_waits_for(PG_FUNCTION_ARGS)
@@ -78,8 +67,8 @@ pm_blocker_waits_for(PG_FUNCTION_ARGS)
 	bool prepared = false;
 
 	InitMaterializedSRF(fcinfo, 0);
-	/* Cheaper than to look through the lock manager's tables. */
-	if (proc == NULL || (status_wait_event(proc) & 0xFF000000) != PG_WAIT_LOCK)
+	/* To ask its wait event is cheaper than to search the lock manager's tables. */
+	if (proc == NULL || !status_waits_for_lock(status_wait_event(proc)))
 		return (Datum) 0;
 	array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(pid)));
 	pids = (int32 *) ARR_DATA_PTR(array);
@@ -92,7 +81,7 @@ pm_blocker_waits_for(PG_FUNCTION_ARGS)
 		if (proc == NULL)
 			continue;
 		GET_VXID_FROM_PGPROC(vxid, *proc);
-		blocker_put(fcinfo, vxid, pids[i]);
+		status_put_transaction(fcinfo, vxid, pids[i]);
 	}
 	if (prepared)
 		blocker_put_prepared(fcinfo, pid);
@@ -100,13 +89,12 @@ pm_blocker_waits_for(PG_FUNCTION_ARGS)
 }
 
 /*
- * pm_catalog.session(pid): which worker of pm it is, if it is one,
+ * pm_catalog.session(pid): worker (its kind, if it is one of pm),
  * wait_event_type, wait_event
  */
 Datum
 pm_blocker_session(PG_FUNCTION_ARGS)
 {
-	static const char *const kinds[] = {"launcher", "scheduler", "dispatcher"};
 	int pid = PG_GETARG_INT32(0);
 	PGPROC *proc = BackendPidGetProc(pid);
 	uint32 info;
@@ -122,11 +110,11 @@ pm_blocker_session(PG_FUNCTION_ARGS)
 
 		if (!slot->in_use || slot->pid != pid)
 			continue;
-		values[0] = CStringGetTextDatum(kinds[slot->kind]);
+		values[0] = CStringGetTextDatum(status_worker_kind(slot->kind));
 		nulls[0] = false;
 	}
 	info = status_wait_event(proc);
-	if ((info & 0xFF000000) == PG_WAIT_LOCK || info == WAIT_EVENT_SYNC_REP ||
+	if (status_waits_for_lock(info) || info == WAIT_EVENT_SYNC_REP ||
 		has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS) ||
 		(OidIsValid(proc->roleId) && has_privs_of_role(GetUserId(), proc->roleId)))
 		status_put_wait_event(info, &values[1], &nulls[1]);

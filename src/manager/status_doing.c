@@ -1,0 +1,206 @@
+/*
+ * status_doing.c
+ *		The workers as one query has seen them, and what a slow one is doing.
+ *
+ * pm.status asks for each of its rows, but the workers are looked at once a
+ * query: one dispatcher may keep many units waiting.
+ */
+#include "pm.h"
+
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "manager/status.h"
+#include "manager/status_doing.h"
+
+/* A worker that does the same for longer than this is slow, ms. */
+#define STATUS_DOING_SLOW 1000
+
+StatusView *
+status_view(FmgrInfo *flinfo)
+{
+	MemoryContext old;
+	StatusView *view = flinfo->fn_extra;
+	DatabaseSlot *database;
+
+	if (view != NULL)
+		return view;
+	old = MemoryContextSwitchTo(flinfo->fn_mcxt);
+	view = palloc0(sizeof(StatusView));
+	view->context = flinfo->fn_mcxt;
+	view->now = GetCurrentTimestamp();
+	view->nworkers = Slots->nworkers;
+	view->workers = palloc(sizeof(WorkerSlot) * Max(view->nworkers, 1));
+	view->doing = palloc0(sizeof(StatusVerdict) * Max(view->nworkers, 1));
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	for (int i = 0; i < view->nworkers; i++)
+	{
+		SpinLockAcquire(&Slots->workers[i].mutex);
+		view->workers[i] = Slots->workers[i];
+		SpinLockRelease(&Slots->workers[i].mutex);
+	}
+	database = slot_database(MyDatabaseId, false);
+	view->refused_at = database != NULL ? database->refused_at : 0;
+	LWLockRelease(&Slots->lock);
+	MemoryContextSwitchTo(old);
+	flinfo->fn_extra = view;
+	return view;
+}
+
+/*
+ * What a worker's handler has been called for, as a clause.
+ */
+static const char *
+status_doing_event(const WorkerSlot *worker)
+{
+	const Handling *handling = &worker->now.handling;
+
+	if (handling->manager == 0)
+		return "it is between two events";
+	if (handling->log[0] == '\0')
+		return "it handles a timer";
+	return psprintf("it handles the event at position %lld of log \"%s\"",
+					(long long) handling->position, handling->log);
+}
+
+/*
+ * What blocks a process that waits for a lock, as a clause.
+ */
+static const char *
+status_doing_blocked(int pid)
+{
+	ArrayType *array = DatumGetArrayTypeP(
+		DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(pid)));
+	int32 *pids = (int32 *) ARR_DATA_PTR(array);
+	int count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+
+	if (count == 0)
+		return "what blocked it has just ended";
+	for (int i = 0; i < count; i++)
+		if (pids[i] != 0)
+			return psprintf("process %d blocks it", pids[i]);
+	/* Prepared transactions have no process. */
+	return "a prepared transaction blocks it";
+}
+
+static const char *
+status_doing_wait_event(uint32 info)
+{
+	if (info == 0)
+		return "none";
+	return psprintf("%s %s", pgstat_get_wait_event_type(info), pgstat_get_wait_event(info));
+}
+
+static void
+status_doing_handling(WorkerSlot *worker, uint32 info, long long seconds, StatusVerdict *doing)
+{
+	if (worker->now.overdue)
+	{
+		doing->kase = "overdue";
+		doing->reason = psprintf("the handler does not return and ignores handler_timeout; %s",
+								 status_doing_event(worker));
+		doing->hint = "Replace the handler. Code that never checks for interrupts can only be "
+					  "ended by pg_ctl restart -m immediate.";
+	}
+	else if (status_waits_for_lock(info))
+	{
+		doing->reason = psprintf("the handler has waited for a lock for %lld s; %s; %s", seconds,
+								 status_doing_blocked(worker->pid), status_doing_event(worker));
+		doing->hint = "SELECT * FROM pm.blocker shows what blocks it.";
+	}
+	else
+	{
+		doing->reason = psprintf("the handler has been running for %lld s in process %d "
+								 "(wait event: %s); %s",
+								 seconds, worker->pid, status_doing_wait_event(info),
+								 status_doing_event(worker));
+		doing->hint = "It is cancelled after handler_timeout, "
+					  "which counts as a failure of the event.";
+	}
+}
+
+static void
+status_doing_committing(WorkerSlot *worker, uint32 info, long long seconds, StatusVerdict *doing)
+{
+	if (info == WAIT_EVENT_SYNC_REP)
+	{
+		doing->reason = psprintf("its commit has waited for a synchronous standby for %lld s",
+								 seconds);
+		doing->hint = "Bring the standby back, or take it out of synchronous_standby_names and "
+					  "reload the configuration.";
+		return;
+	}
+	doing->reason = psprintf("its commit has been running for %lld s in process %d "
+							 "(wait event: %s)",
+							 seconds, worker->pid, status_doing_wait_event(info));
+	doing->hint = "The wait event tells what the server is doing or waiting for.";
+}
+
+static void
+status_doing_reading(WorkerSlot *worker, uint32 info, long long seconds, StatusVerdict *doing)
+{
+	if (status_waits_for_lock(info))
+	{
+		doing->reason = psprintf("its dispatcher has waited for a lock for %lld s; %s", seconds,
+								 status_doing_blocked(worker->pid));
+		doing->hint = "SELECT * FROM pm.blocker shows what blocks it.";
+		return;
+	}
+	doing->reason = psprintf("its dispatcher has been reading for %lld s in process %d "
+							 "(wait event: %s)",
+							 seconds, worker->pid, status_doing_wait_event(info));
+	doing->hint = "The wait event tells what the server is doing or waiting for.";
+}
+
+long
+status_doing_age(StatusView *view, int worker)
+{
+	WorkerSlot *slot = &view->workers[worker];
+	TimestampTz since = slot->now.since;
+
+	/* A batch may take long although each of its calls is short. */
+	if (slot->now.activity == ACTIVITY_HANDLING)
+		since = Max(since, slot->now.called_at);
+	return TimestampDifferenceMilliseconds(since, view->now);
+}
+
+StatusVerdict *
+status_doing(StatusView *view, int worker)
+{
+	WorkerSlot *slot = &view->workers[worker];
+	StatusVerdict *doing = &view->doing[worker];
+	long age = status_doing_age(view, worker);
+	uint32 info;
+	MemoryContext old;
+
+	if (doing->kase != NULL)
+		return doing;
+	doing->kase = "running";
+	if (age < STATUS_DOING_SLOW || slot->now.activity == ACTIVITY_IDLE)
+		return doing;
+	doing->kase = "stuck";
+	old = MemoryContextSwitchTo(view->context);
+	info = slot->proc != NULL && slot->proc->pid == slot->pid ? status_wait_event(slot->proc) : 0;
+	switch (slot->now.activity)
+	{
+		case ACTIVITY_HANDLING:
+			status_doing_handling(slot, info, age / 1000, doing);
+			break;
+		case ACTIVITY_COMMITTING:
+			status_doing_committing(slot, info, age / 1000, doing);
+			break;
+		case ACTIVITY_READING:
+			status_doing_reading(slot, info, age / 1000, doing);
+			break;
+		case ACTIVITY_STARTING:
+		case ACTIVITY_IDLE:
+			break;
+	}
+	MemoryContextSwitchTo(old);
+	return doing;
+}

@@ -1,0 +1,41 @@
+/*
+ * status_doing.h
+ *		The workers as one query has seen them, and what a slow one is doing.
+ */
+#ifndef PM_STATUS_DOING_H
+#define PM_STATUS_DOING_H
+
+#include "fmgr.h"
+
+#include "shmem/slot.h"
+
+/*
+ * What is said of a unit or of a worker.  The reason is a clause without a full
+ * stop, as in a message; the hint is one or more sentences.
+ */
+typedef struct StatusVerdict
+{
+	const char *kase;	/* taken, dispatcher, busy, overdue, stuck or running */
+	const char *reason; /* NULL: there is nothing to say */
+	const char *hint;
+} StatusVerdict;
+
+/* What one query has seen of the workers. */
+typedef struct StatusView
+{
+	MemoryContext context; /* in which it lives */
+	TimestampTz now;
+	int nworkers;
+	WorkerSlot *workers;
+	StatusVerdict *doing;	/* of each worker: kase NULL until it is known */
+	TimestampTz refused_at; /* when no process was free for a worker of this database */
+} StatusView;
+
+/* Looks at the workers, once a query. */
+extern StatusView *status_view(FmgrInfo *flinfo);
+/* For how long a worker has been doing what it does, in ms. */
+extern long status_doing_age(StatusView *view, int worker);
+/* What a worker is doing, with a reason if it has done so for long. */
+extern StatusVerdict *status_doing(StatusView *view, int worker);
+
+#endif /* PM_STATUS_DOING_H */

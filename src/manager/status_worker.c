@@ -1,0 +1,130 @@
+/*
+ * status_worker.c
+ *		What pm.worker and the other views ask about the library and its
+ *		workers.
+ */
+#include "pm.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_authid.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+#include "base/guc.h"
+#include "manager/status.h"
+#include "manager/status_worker.h"
+#include "shmem/slot.h"
+
+PG_FUNCTION_INFO_V1(pm_status_library);
+PG_FUNCTION_INFO_V1(pm_status_workers);
+
+const char *
+status_worker_kind(WorkerKind kind)
+{
+	static const char *const kinds[] = {"launcher", "scheduler", "dispatcher"};
+
+	return kinds[kind];
+}
+
+/*
+ * pm_catalog.library(): preloaded, launcher, recovery, version,
+ * system_identifier, served (this database has workers)
+ */
+Datum
+pm_status_library(PG_FUNCTION_ARGS)
+{
+	Datum values[6];
+	bool nulls[6] = {false, false, false, false, false, false};
+	bool served = false;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; Slots != NULL && i < Slots->nworkers; i++)
+		served |= Slots->workers[i].in_use && Slots->workers[i].database == MyDatabaseId &&
+				  Slots->workers[i].pid != 0;
+	values[0] = BoolGetDatum(Slots != NULL);
+	values[1] = BoolGetDatum(guc_launcher);
+	values[2] = BoolGetDatum(RecoveryInProgress());
+	values[3] = CStringGetTextDatum(PM_VERSION);
+	values[4] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[5] = BoolGetDatum(served);
+	status_put(fcinfo, values, nulls);
+	return (Datum) 0;
+}
+
+/*
+ * May the caller hear of the worker?  pg_monitor hears of all, others of those
+ * that serve a role of which they are a member.
+ */
+static bool
+status_worker_may_see(const WorkerSlot *worker)
+{
+	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) ||
+		   (OidIsValid(worker->role) && has_privs_of_role(GetUserId(), worker->role));
+}
+
+/*
+ * A row of pm_catalog.workers().
+ */
+static void
+status_worker_put(FunctionCallInfo fcinfo, const WorkerSlot *worker)
+{
+	static const char *const states[] = {"starting", "idle", "reading", "handling", "committing"};
+	const Handling *handling = &worker->now.handling;
+	bool handles = handling->manager != 0;
+	uint32 wait_event = 0;
+	Datum values[14];
+	bool nulls[14] = {false};
+
+	/* The process may have ended since, and its entry be another process's. */
+	if (worker->proc != NULL && worker->proc->pid == worker->pid)
+		wait_event = status_wait_event(worker->proc);
+
+	values[0] = Int32GetDatum(worker->pid);
+	nulls[0] = worker->pid == 0;
+	values[1] = CStringGetTextDatum(status_worker_kind(worker->kind));
+	values[2] = ObjectIdGetDatum(worker->database);
+	nulls[2] = !OidIsValid(worker->database);
+	values[3] = ObjectIdGetDatum(worker->role);
+	nulls[3] = !OidIsValid(worker->role);
+	values[4] = CStringGetTextDatum(states[worker->now.activity]);
+	values[5] = TimestampTzGetDatum(worker->now.since);
+	values[6] = CStringGetTextDatum(worker->now.name);
+	values[7] = Int32GetDatum(handling->lane);
+	nulls[6] = nulls[7] = !handles;
+	values[8] = CStringGetTextDatum(handling->log);
+	values[9] = Int64GetDatum(handling->position);
+	nulls[8] = nulls[9] = !handles || handling->log[0] == '\0';
+	values[10] = BoolGetDatum(worker->now.overdue);
+	values[11] = TimestampTzGetDatum(worker->started_at);
+	status_put_wait_event(wait_event, &values[12], &nulls[12]);
+	status_put(fcinfo, values, nulls);
+}
+
+/*
+ * pm_catalog.workers(): pid, kind, database, role, state, since,
+ * process_manager, lane, log, position, overdue, started_at, wait_event_type,
+ * wait_event
+ */
+Datum
+pm_status_workers(PG_FUNCTION_ARGS)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	if (Slots == NULL)
+		return (Datum) 0;
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+		WorkerSlot copy;
+
+		LWLockAcquire(&Slots->lock, LW_SHARED);
+		SpinLockAcquire(&slot->mutex);
+		copy = *slot;
+		SpinLockRelease(&slot->mutex);
+		LWLockRelease(&Slots->lock);
+		if (copy.in_use && status_worker_may_see(&copy))
+			status_worker_put(fcinfo, &copy);
+	}
+	return (Datum) 0;
+}
