@@ -1,5 +1,5 @@
--- What there is to look at. A role sees its own process managers (those whose owner it is a member of),
--- pg_monitor sees all of them, without payloads.
+-- The views. A role sees its own process managers: those whose owner it is a member of. pg_monitor sees all process
+-- managers, without the contents of events and states.
 
 CREATE FUNCTION pm_catalog.library(OUT preloaded boolean, OUT launcher boolean, OUT recovery boolean, OUT version text,
 								   OUT system_identifier bigint, OUT served boolean)
@@ -32,12 +32,12 @@ CREATE FUNCTION pm_catalog.may_see(owner oid) RETURNS boolean
 	LANGUAGE sql STABLE
 	RETURN pg_catalog.pg_has_role(owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 
--- The registrations with their owner here. In a copy the OID is somebody else's: where a superuser has restored
--- a dump without its owners, the owner goes by name.
+-- The registrations, with the owner that each has in this database. In a copy, the stored OID can be that of another
+-- role. If a superuser has restored a dump without its owners, the owner is found by name.
 CREATE VIEW pm_catalog.manager AS
 SELECT p.name, p.id, p.owner_name, p.handler, p.handler_kind, p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff,
 	   p.handler_timeout, p.batch_size, p.lanes, p.park_limit, p.paused, p.registered_at, h.at_home,
-	   -- The owner of the type that stands for it (src/owner.c).
+	   -- The owner of the type that stands for it (src/manager/owner.c).
 	   coalesce((SELECT t.typowner FROM pg_catalog.pg_type t
 				 WHERE t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name
 				   AND t.typnamespace OPERATOR(pg_catalog.=) (
@@ -57,7 +57,7 @@ CROSS JOIN LATERAL (SELECT p.system_identifier OPERATOR(pg_catalog.=) lib.system
 CREATE VIEW pm.log WITH (security_barrier) AS
 SELECT l.name, l.source AS "table", l.pos, l.stream, l.version, l.type, l.data, l.metadata, l.recorded_at, l.created_at
 FROM pm_catalog.log l
--- Where the table is gone, who follows it still.
+-- If the table has been dropped, the owners of the process managers that still follow the log see it.
 WHERE coalesce(pg_catalog.has_table_privilege(l.source, 'SELECT'), EXISTS (
 		SELECT FROM pm_catalog.cursor c
 		JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
@@ -80,8 +80,8 @@ FROM pm_catalog.cursor c
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
 WHERE pm_catalog.may_see(p.owner);
 
--- What is in events and states is for the owner, not for pg_monitor.
--- In a handler, what its batch has not written yet is taken from memory (src/pending.c).
+-- The contents of events and states are for the owner, not for pg_monitor.
+-- In a handler, what its batch has not written yet is taken from memory (src/manager/pending.c).
 CREATE FUNCTION pm_catalog.pending(process_manager text, key text) RETURNS boolean
 	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'pm_pending';
 CREATE FUNCTION pm_catalog.pending_instances(OUT process_manager text, OUT key text, OUT state jsonb,
@@ -102,11 +102,13 @@ FROM pm_catalog.timer t
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) t.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
 
--- A timer has no position: its row's number stands in for one, to name it by.
+-- A timer has no position. It is named by the number of its row instead.
 CREATE VIEW pm.parked WITH (security_barrier) AS
 SELECT k.process_manager, k.log, CASE WHEN k.log IS NULL THEN k.id ELSE k."position" END AS "position", k.key, k.state,
 	   ROW(k.log, k."position", k.stream, k.version, k.type, k.data, k.metadata, k.recorded_at)::pm.event AS event,
-	   k.attempts, k.message, k.detail, k.context, k.sqlstate, CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END AS retry_at, k.parked_at,
+	   k.attempts, k.message, k.detail, k.context, k.sqlstate,
+	   -- -infinity: at once
+	   CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END AS retry_at, k.parked_at,
 	   pm_catalog.advice(p.handler, p.correlate, p.owner, k.sqlstate, true) AS hint
 FROM pm_catalog.parked k
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) k.process_manager
@@ -126,7 +128,7 @@ LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) w.role
 WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR
 	  (w.role IS NOT NULL AND r.oid IS NOT NULL AND pg_catalog.pg_has_role(w.role, 'USAGE'));
 
--- Who has a unit's lock, and is no worker of ours.
+-- The sessions that hold the lock of a unit and are not workers of pm.
 CREATE VIEW pm_catalog.unit_holder AS
 SELECT k.objid::pg_catalog.int8::integer AS id, k.objsubid::integer AS lane, k.pid, k.virtualtransaction
 FROM pg_catalog.pg_locks k
@@ -136,19 +138,19 @@ WHERE k.locktype OPERATOR(pg_catalog.=) 'object' AND k.granted
 										 WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
   AND NOT EXISTS (SELECT FROM pm_catalog.workers() w WHERE w.pid OPERATOR(pg_catalog.=) k.pid);
 
--- What there is to know of each unit, one row a cursor. What is parked and which timers are overdue is counted along an
--- index; timers belong to no log: they count with the first one.
+-- What is known of each unit, one row for each cursor. Parked events and overdue timers are counted along an index. A
+-- timer belongs to no log, so it is counted in the row of the first log.
 CREATE VIEW pm_catalog.unit_row AS
 SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at, p.id, p.owner, p.owner_name, r.rolname,
 	   l.state, l.reason,
-	   -- Where it waits, no handler has looked for what is missing.
+	   -- In state waiting, no handler was running, so its search_path is not the cause.
 	   nullif(pg_catalog.concat_ws(' ', l.hint, pm_catalog.advice(p.handler, p.correlate, p.owner, l.sqlstate,
 																  l.state OPERATOR(pg_catalog.<>) 'waiting')), '') AS hint,
 	   CASE WHEN l.message IS DISTINCT FROM l.reason THEN l.message END AS message, l.attempts, l.retry_at, l.errors, l.conflicts,
 	   s.high_water_mark, s.last_position, coalesce(s.problem, d.problem) AS problem, coalesce(s.hint, d.hint) AS problem_hint, s.held_by,
 	   k.parked OPERATOR(pg_catalog.+) kt.parked AS parked, k.dead OPERATOR(pg_catalog.+) kt.dead AS dead,
 	   least(k.next_retry, kt.next_retry) AS next_retry, t.overdue, t.oldest, seen.at AS seen_at,
-	   -- What keeps it from running for good, whatever there is to do.
+	   -- What keeps it from running until somebody does something about it, whether it has work or not.
 	   CASE
 		   WHEN NOT p.at_home THEN 'copy'
 		   WHEN p.paused THEN 'paused'
@@ -157,19 +159,19 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 		   WHEN NOT lib.preloaded THEN 'library'
 		   WHEN NOT lib.launcher THEN 'launcher'
 		   WHEN lib.version OPERATOR(pg_catalog.<>) here.extversion THEN 'version'
-		   -- Workers that are there stay.
+		   -- Workers that run already are not stopped.
 		   WHEN here.datistemplate AND NOT lib.served THEN 'template'
 		   WHEN NOT here.datallowconn AND NOT lib.served THEN 'closed'
 		   WHEN r.oid IS NULL THEN 'owner'
 		   WHEN r.rolcanlogin AND pg_catalog.has_database_privilege(r.oid, here.oid, 'CONNECT') THEN NULL
-		   -- A dispatcher that is there stays, too.
+		   -- Nor is a dispatcher that runs already.
 		   WHEN EXISTS (SELECT FROM pm_catalog.workers() w
 						WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND w.pid IS NOT NULL
 						  AND w.role OPERATOR(pg_catalog.=) r.oid AND w.database OPERATOR(pg_catalog.=) here.oid) THEN NULL
 		   WHEN NOT r.rolcanlogin THEN 'login'
 		   ELSE 'connect'
 	   END AS stopped,
-	   -- Is there something to do now?
+	   -- Is there work now: for the state of the unit, in the queues, in the log?
 	   (l.state OPERATOR(pg_catalog.=) ANY (ARRAY['retrying', 'parking', 'waiting']) AND
 		coalesce(l.retry_at, seen.at) OPERATOR(pg_catalog.<=) seen.at) AS lane_due,
 	   (coalesce(least(k.next_retry, kt.next_retry) OPERATOR(pg_catalog.<=) seen.at, false) OR t.overdue OPERATOR(pg_catalog.>) 0) AS queue_due,
@@ -187,7 +189,7 @@ CROSS JOIN (SELECT pg_catalog.clock_timestamp() AS at OFFSET 0) seen
 LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
 CROSS JOIN LATERAL pm_catalog.log_state(c.log) s
 LEFT JOIN LATERAL pm_catalog.log_denied(CASE WHEN s.problem IS NULL THEN c.log END, r.oid) d ON true
--- The lane is not for the index: it would lead to what is parked of all logs, for each log.
+-- + 0 keeps the lane out of the index condition: parked_key would lead to the parked events of all logs, for each log.
 CROSS JOIN LATERAL (
 	SELECT pg_catalog.count(*) AS parked, pg_catalog.count(*) FILTER (WHERE k.state OPERATOR(pg_catalog.=) 'dead') AS dead,
 		   pg_catalog.min(CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END) AS next_retry
@@ -207,8 +209,8 @@ CROSS JOIN LATERAL (
 	  AND t.lane OPERATOR(pg_catalog.=) c.lane AND t.due OPERATOR(pg_catalog.<=) seen.at) t
 WHERE pm_catalog.may_see(p.owner);
 
--- How it is with each of them. The first condition that holds is the one that counts. Who runs it, or why nobody does, is
--- asked where there is something to do (now_...).
+-- The case that each row is in: the first condition that holds. For a unit that has work, unit_now says which worker
+-- handles it, or why none does (now_...).
 CREATE VIEW pm_catalog.unit_case AS
 SELECT u.*, n.kase AS now_kase, n.reason AS now_reason, n.hint AS now_hint,
 	   CASE
@@ -236,12 +238,12 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'copy' THEN 'this database is a copy'
 		   WHEN 'paused' THEN 'it was paused with pm.pause'
 		   WHEN 'recovery' THEN 'this server is in recovery'
-		   WHEN 'library' THEN 'no worker runs, the library of pm is not preloaded'
-		   WHEN 'launcher' THEN 'no worker runs, pm.launcher is off'
-		   WHEN 'version' THEN 'no worker runs, the library and the extension are of different versions'
+		   WHEN 'library' THEN 'no worker runs, because the library of pm is not preloaded'
+		   WHEN 'launcher' THEN 'no worker runs, because pm.launcher is off'
+		   WHEN 'version' THEN 'no worker runs, because the library and the extension have different versions'
 		   WHEN 'template' THEN 'no worker runs in a template database'
-		   WHEN 'closed' THEN 'no worker runs, this database takes no connections'
-		   WHEN 'owner' THEN pg_catalog.format('its owner, role "%s", does not exist any more', u.owner_name)
+		   WHEN 'closed' THEN 'no worker runs, because this database does not accept connections'
+		   WHEN 'owner' THEN pg_catalog.format('its owner, role "%s", no longer exists', u.owner_name)
 		   WHEN 'login' THEN pg_catalog.format('its owner, role "%s", is not permitted to log in', u.rolname)
 		   WHEN 'connect' THEN pg_catalog.format('its owner, role "%s", may not connect to this database', u.rolname)
 		   WHEN 'problem' THEN u.problem
@@ -256,15 +258,15 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'busy' THEN u.now_reason
 		   WHEN 'stuck' THEN u.now_reason
 		   WHEN 'overdue' THEN u.now_reason
-		   -- What a handler says may hold data: it is for the owner.
+		   -- The message of a handler may contain data, so only the owner sees it.
 		   ELSE pg_catalog.concat(u.reason, CASE WHEN u.message IS NOT NULL AND pg_catalog.pg_has_role(u.owner, 'USAGE')
 												 THEN pg_catalog.concat(': ', u.message) END, d.due)
 	   END AS reason,
 	   CASE u.kase
-		   WHEN 'copy' THEN 'SELECT pm.resume() adopts it: from then on handlers run here too.'
-		   WHEN 'paused' THEN pg_catalog.format('SELECT pm.resume(%L) ends that.', u.process_manager)
+		   WHEN 'copy' THEN 'SELECT pm.resume() adopts the copy. From then on, handlers run here, too.'
+		   WHEN 'paused' THEN pg_catalog.format('SELECT pm.resume(%L) ends the pause.', u.process_manager)
 		   WHEN 'recovery' THEN 'Workers run on the primary.'
-		   WHEN 'library' THEN 'Add pm to shared_preload_libraries and restart the server, or call pm.catch_up now and then.'
+		   WHEN 'library' THEN 'Add pm to shared_preload_libraries and restart the server, or call pm.catch_up regularly.'
 		   WHEN 'launcher' THEN 'Set pm.launcher = on and reload the configuration.'
 		   WHEN 'version' THEN 'Run ALTER EXTENSION pm UPDATE, or restart the server with the new library.'
 		   WHEN 'template' THEN pg_catalog.format('Run ALTER DATABASE %I IS_TEMPLATE false.', pg_catalog.current_database())
@@ -274,8 +276,8 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'connect' THEN pg_catalog.format('Run GRANT CONNECT ON DATABASE %I TO %I.', pg_catalog.current_database(), u.rolname)
 		   WHEN 'problem' THEN u.problem_hint
 		   WHEN 'hidden' THEN pg_catalog.format('Run GRANT SELECT on its table, and GRANT USAGE on its schema, TO %I.', u.rolname)
-		   WHEN 'writer' THEN 'SELECT * FROM pm.blocker shows who it is.'
-		   WHEN 'prepared' THEN 'SELECT * FROM pm.blocker shows which it is.'
+		   WHEN 'writer' THEN 'SELECT * FROM pm.blocker shows which session it is.'
+		   WHEN 'prepared' THEN 'SELECT * FROM pm.blocker shows which one it is.'
 		   WHEN 'standby' THEN 'Bring the standby back, or take it out of synchronous_standby_names and reload the configuration.'
 		   WHEN 'idle' THEN p.hint
 		   WHEN 'running' THEN p.hint
@@ -287,13 +289,13 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   ELSE CASE WHEN d.due IS NULL OR u.now_hint IS NULL THEN u.hint ELSE u.now_hint END
 	   END AS hint,
 	   u.attempts,
-	   -- When the next look at what is wrong outside is due, is not written down each time.
+	   -- For a unit that waits, the time of the next look is not stored each time, so one that has passed says nothing.
 	   CASE WHEN u.kase OPERATOR(pg_catalog.=) ANY (ARRAY['copy', 'paused', 'halted']) THEN NULL
 			WHEN u.state OPERATOR(pg_catalog.=) 'waiting' AND u.lane_due THEN u.next_retry
 			ELSE coalesce(u.retry_at, u.next_retry) END AS retry_at,
 	   u.parked, u.handled, u.errors,
 	   pg_catalog.round(now_rate.rate::pg_catalog.numeric, 1) AS rate,
-	   -- Where it stands still, nobody can tell.
+	   -- Nothing can be said of a unit that does not make progress.
 	   CASE WHEN u.kase OPERATOR(pg_catalog.=) 'running' AND now_rate.rate OPERATOR(pg_catalog.>) 0.1
 				 AND u.high_water_mark OPERATOR(pg_catalog.>) u."position"
 				 AND u.seen_at OPERATOR(pg_catalog.-) u.moved_at OPERATOR(pg_catalog.<) '10 s'::pg_catalog.interval
@@ -307,30 +309,33 @@ FROM pm_catalog.unit_case u
 CROSS JOIN LATERAL (
 	SELECT nullif(pg_catalog.concat_ws('; ',
 			   CASE WHEN u.oldest OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
-					THEN pg_catalog.format('timers overdue: %s', u.overdue) END,
+					THEN CASE u.overdue WHEN 1 THEN '1 timer is overdue'
+						 ELSE pg_catalog.format('%s timers are overdue', u.overdue) END END,
 			   CASE WHEN u.parked OPERATOR(pg_catalog.=) 0 THEN NULL
-					WHEN u.dead OPERATOR(pg_catalog.=) 0 THEN pg_catalog.format('events parked: %s', u.parked)
-					ELSE pg_catalog.format('events parked: %s, of these dead: %s', u.parked, u.dead) END,
+					WHEN u.parked OPERATOR(pg_catalog.=) 1
+					THEN CASE u.dead WHEN 1 THEN '1 event is parked and dead' ELSE '1 event is parked' END
+					WHEN u.dead OPERATOR(pg_catalog.=) 0 THEN pg_catalog.format('%s events are parked', u.parked)
+					ELSE pg_catalog.format('%s events are parked, %s of them dead', u.parked, u.dead) END,
 			   CASE WHEN u.next_retry OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
 					THEN 'a retry is due' END), '') AS reason,
 		   CASE WHEN u.parked OPERATOR(pg_catalog.>) 0 THEN
-				pg_catalog.format('SELECT * FROM pm.parked WHERE process_manager = %L shows them; pm.retry tries them again, pm.discard gives them up.', u.process_manager)
-				WHEN u.overdue OPERATOR(pg_catalog.>) 0 THEN 'They come in their turn: SELECT * FROM pm.worker shows what its dispatcher does.'
+				pg_catalog.format('SELECT * FROM pm.parked WHERE process_manager = %L shows them. pm.retry has them tried again, and pm.discard gives them up.', u.process_manager)
+				WHEN u.overdue OPERATOR(pg_catalog.>) 0 THEN 'They are handled in turn. SELECT * FROM pm.worker shows what its dispatcher is doing.'
 		   END AS hint) p
--- What it waits for is over, or the time of its retry has come, and it does not run still.
+-- Its retry or its next look is due, and it does not run yet.
 CROSS JOIN LATERAL (
 	SELECT CASE WHEN NOT u.lane_due OR u.stopped IS NOT NULL THEN NULL
-				WHEN u.now_kase OPERATOR(pg_catalog.=) ANY (ARRAY['stuck', 'overdue']) THEN pg_catalog.concat('; it is tried now: ', u.now_reason)
+				WHEN u.now_kase OPERATOR(pg_catalog.=) ANY (ARRAY['stuck', 'overdue']) THEN pg_catalog.concat('; it is being tried again: ', u.now_reason)
 				WHEN u.now_reason IS NOT NULL THEN pg_catalog.concat('; it is due, but ', u.now_reason)
 				WHEN u.state OPERATOR(pg_catalog.<>) 'waiting'
 					 AND u.retry_at OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
-				THEN '; it is due, and waits for its dispatcher' END AS due) d
+				THEN '; it is due and waits for its dispatcher' END AS due) d
 CROSS JOIN LATERAL (SELECT u.rate OPERATOR(pg_catalog.*) pg_catalog.exp(OPERATOR(pg_catalog.-) least(greatest(
 					extract(epoch FROM u.seen_at OPERATOR(pg_catalog.-) u.moved_at)::pg_catalog.float8,
 					0), 600) OPERATOR(pg_catalog./) 10) AS rate) now_rate;
 
 CREATE VIEW pm.blocker WITH (security_barrier) AS
-WITH RECURSIVE seen AS (			-- the logs that the role may hear of
+WITH RECURSIVE seen AS (			-- the logs that the caller may know of
 	SELECT l.name, l.source FROM pm_catalog.log l
 	WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR EXISTS (
 		SELECT FROM pm_catalog.cursor c
@@ -351,7 +356,7 @@ WITH RECURSIVE seen AS (			-- the logs that the role may hear of
 	CROSS JOIN LATERAL pm_catalog.mark_holders(l.name) h
 	WHERE s.last_position OPERATOR(pg_catalog.>) s.high_water_mark
 	UNION ALL
-	-- Held, or waited for: nobody comes past the first who waits.
+	-- Sessions that hold this lock, and those that wait for it: no later session gets a lock before one that waits.
 	SELECT 'log', r.name, NULL, k.virtualtransaction, k.pid
 	FROM relations r
 	JOIN pg_catalog.pg_locks k ON k.locktype OPERATOR(pg_catalog.=) 'relation'
@@ -371,7 +376,7 @@ WITH RECURSIVE seen AS (			-- the logs that the role may hear of
 	WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND pm_catalog.may_see(w.role)
 	  AND w.database OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database
 											 WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
-), blocks AS (			-- and whom they wait for themselves
+), blocks AS (			-- and what those wait for themselves
 	SELECT * FROM direct
 	UNION
 	SELECT x.blocks, x.log, x.process_manager, b.virtualtransaction, b.blocker
@@ -386,16 +391,16 @@ SELECT b.blocks, b.log, b.process_manager, a.pid, x.gid, coalesce(a.usename, x.o
 	   coalesce(a.xact_start, x.prepared) AS since, CASE WHEN x.gid IS NULL THEN a.state ELSE 'prepared' END AS state, a.query,
 	   CASE
 		   WHEN x.gid IS NOT NULL THEN pg_catalog.format('COMMIT PREPARED %L; or ROLLBACK PREPARED %L;', x.gid, x.gid)
-		   WHEN a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() THEN 'It is this session: COMMIT or ROLLBACK its transaction.'
-		   WHEN s.wait_event OPERATOR(pg_catalog.=) 'SyncRep' THEN 'Its transaction is committed and waits for a synchronous standby: bring that back, or take it out of synchronous_standby_names and reload the configuration.'
-		   WHEN s.wait_event_type OPERATOR(pg_catalog.=) 'Lock' AND s.worker IS NOT NULL THEN 'It is a worker of pm, which waits for another one that has a row here too. Do not terminate it: the event that it handles would be blamed.'
-		   WHEN s.worker IS NOT NULL THEN 'It is a worker of pm, and its transaction ends by itself. Do not terminate it: the event that it handles would be blamed.'
-		   WHEN s.wait_event_type OPERATOR(pg_catalog.=) 'Lock' THEN 'It waits for another one, which has a row here too.'
-		   WHEN a.usesysid IS NULL THEN 'It is a process of the server itself, and ends by itself.'
+		   WHEN a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() THEN 'It is this session. COMMIT or ROLLBACK its transaction.'
+		   WHEN s.wait_event OPERATOR(pg_catalog.=) 'SyncRep' THEN 'Its transaction is committed and waits for a synchronous standby. Bring the standby back, or take it out of synchronous_standby_names and reload the configuration.'
+		   WHEN s.wait_event_type OPERATOR(pg_catalog.=) 'Lock' AND s.worker IS NOT NULL THEN 'It is a worker of pm that waits for another session, which has a row here, too. Do not terminate the worker: the event that it handles would be blamed.'
+		   WHEN s.worker IS NOT NULL THEN 'It is a worker of pm, and its transaction ends by itself. Do not terminate the worker: the event that it handles would be blamed.'
+		   WHEN s.wait_event_type OPERATOR(pg_catalog.=) 'Lock' THEN 'It waits for another session, which has a row here, too.'
+		   WHEN a.usesysid IS NULL THEN 'It is a process of the server, and its transaction ends by itself.'
 		   WHEN pg_catalog.pg_has_role(a.usesysid, 'USAGE') OR (pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')
 				AND NOT (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.oid OPERATOR(pg_catalog.=) a.usesysid))
 		   THEN pg_catalog.format('SELECT pg_terminate_backend(%s);', a.pid)
-		   ELSE pg_catalog.format('Have role "%s" end its transaction, or a superuser run SELECT pg_terminate_backend(%s);', a.usename, a.pid)
+		   ELSE pg_catalog.format('Have role "%s" end its transaction, or have a superuser run SELECT pg_terminate_backend(%s).', a.usename, a.pid)
 	   END AS hint,
 	   s.wait_event_type, s.wait_event
 FROM (SELECT DISTINCT * FROM blocks) b

@@ -1,45 +1,169 @@
--- What \d+ and \df+ say.
+-- Comments on all that is public, for \dn+, \df+ and \d+ of psql.
 
-COMMENT ON SCHEMA pm IS 'process managers: functions and views';
-COMMENT ON SCHEMA pm_catalog IS 'process managers: private tables and internal functions';
-COMMENT ON SCHEMA pm_process_manager IS 'process managers: a type for each, by which PostgreSQL knows its owner and its logs';
+COMMENT ON SCHEMA pm IS 'functions and views of process managers';
+COMMENT ON SCHEMA pm_catalog IS 'private tables and internal functions of process managers';
+COMMENT ON SCHEMA pm_process_manager IS 'one type for each process manager, by which PostgreSQL knows its owner and its logs';
+
 COMMENT ON TYPE pm.event IS 'an event of a log, as handlers get it';
+COMMENT ON COLUMN pm.event.log IS 'name of the log, or NULL for a timer';
+COMMENT ON COLUMN pm.event."position" IS 'position in the log, or NULL for a timer';
+COMMENT ON COLUMN pm.event.stream IS 'stream of the event, or the key of a timer';
+COMMENT ON COLUMN pm.event.version IS 'version within the stream; NULL if the event has none';
+COMMENT ON COLUMN pm.event.type IS 'type of the event or timer';
+COMMENT ON COLUMN pm.event.data IS 'content of the event';
+COMMENT ON COLUMN pm.event.metadata IS 'data about the event, such as its causation and correlation';
+COMMENT ON COLUMN pm.event.recorded_at IS 'when the event was appended, or when the timer was due';
 
-COMMENT ON FUNCTION pm.create_log(text) IS 'make a table of this name and the event log of this name, or repair the guard of one';
-COMMENT ON FUNCTION pm.drop_log(text) IS 'forget an event log that nobody follows; its table stays';
-COMMENT ON FUNCTION pm.append(text, text, text, jsonb, jsonb, bigint) IS 'append an event to a stream, return its position';
-COMMENT ON FUNCTION pm.append_all(text, text, jsonb, bigint) IS 'append events to a stream, return their positions';
-COMMENT ON FUNCTION pm.read(text, bigint, integer, text[]) IS 'events after a position, never past the high-water mark';
-COMMENT ON FUNCTION pm.read_stream(text, text, bigint, integer) IS 'the events of a stream, all that are visible';
-COMMENT ON FUNCTION pm.high_water_mark(text) IS 'the largest position at or below which nothing can appear any more';
-COMMENT ON FUNCTION pm.trace(text, bigint) IS 'the tree of what one event caused, as far as the caller may read';
-COMMENT ON FUNCTION pm.trim(text, bigint, integer) IS 'delete old events that everybody has handled, return how many';
+-- Logs
+
+COMMENT ON FUNCTION pm.create_log(text) IS 'create an event log and its table, or restore the guard of an existing log';
+COMMENT ON FUNCTION pm.drop_log(text) IS 'remove an event log that no process manager follows, and keep its table';
+COMMENT ON FUNCTION pm.append(text, text, text, jsonb, jsonb, bigint) IS 'append an event to a stream and return its position';
+COMMENT ON FUNCTION pm.append_all(text, text, jsonb, bigint) IS 'append several events to a stream and return their positions';
+COMMENT ON FUNCTION pm.read(text, bigint, integer, text[]) IS 'read the events after a position, up to the high-water mark';
+COMMENT ON FUNCTION pm.read_stream(text, text, bigint, integer) IS 'read all visible events of a stream';
+COMMENT ON FUNCTION pm.high_water_mark(text) IS 'position up to which no further event can appear in a log';
+COMMENT ON FUNCTION pm.trace(text, bigint) IS 'the tree of events that an event has caused, as far as the caller may read the logs';
+COMMENT ON FUNCTION pm.trim(text, bigint, integer) IS 'delete old events that all process managers have handled, and return how many';
+
+-- Process managers
 
 COMMENT ON FUNCTION pm.register(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer)
-	IS 'register a process manager, or give it new settings';
+	IS 'register a process manager, or change one';
 COMMENT ON FUNCTION pm.unfollow(text, text) IS 'stop following a log';
-COMMENT ON FUNCTION pm.unregister(text) IS 'forget a process manager and its cursors';
-COMMENT ON FUNCTION pm.pause(text) IS 'stop a process manager until pm.resume';
-COMMENT ON FUNCTION pm.resume(text) IS 'end a pause or a halt, adopt a copy; null: all that the caller may';
+COMMENT ON FUNCTION pm.unregister(text) IS 'remove a process manager with its cursors, instances, timers and parked events';
+COMMENT ON FUNCTION pm.pause(text) IS 'stop a process manager until pm.resume is called';
+COMMENT ON FUNCTION pm.resume(text) IS 'end a pause or a halt, or adopt a copy; NULL: of all process managers that the caller may resume';
 COMMENT ON FUNCTION pm.set_owner(text, text) IS 'give a process manager to another role';
-COMMENT ON FUNCTION pm.seek(text, text, bigint, boolean) IS 'set a cursor: the next event is the first one after this position';
-COMMENT ON FUNCTION pm.retry(text, text, bigint) IS 'have a parked event, and then the rest of its key, retried now';
+COMMENT ON FUNCTION pm.seek(text, text, bigint, boolean) IS 'move a cursor, so that handling continues after this position';
+COMMENT ON FUNCTION pm.retry(text, text, bigint) IS 'retry a parked event now, and then the other events of its key';
 COMMENT ON FUNCTION pm.discard(text, text, bigint) IS 'give up a parked event';
-COMMENT ON FUNCTION pm.retry(text) IS 'have all dead events of a process manager, and then the rest of their keys, retried now';
-COMMENT ON FUNCTION pm.discard(text) IS 'give up all dead events of a process manager';
-COMMENT ON FUNCTION pm.set_timer(text, timestamptz, jsonb) IS 'in an instance''s handler: have it called with an event of this type when it is due';
-COMMENT ON FUNCTION pm.cancel_timer(text) IS 'in an instance''s handler: forget a timer; false if there is none';
-COMMENT ON FUNCTION pm.done() IS 'what an instance''s handler returns to end the instance';
-COMMENT ON FUNCTION pm.catch_up(text, timestamptz, bigint, text) IS 'handle in this session what is there, return how many events';
-COMMENT ON FUNCTION pm.now() IS 'now(), or the as_of of the pm.catch_up that runs';
-COMMENT ON FUNCTION pm.wait_for(text, text, bigint, interval) IS 'wait until a process manager has handled what is there now; false on timeout';
+COMMENT ON FUNCTION pm.retry(text) IS 'retry all dead events of a process manager now, and return how many';
+COMMENT ON FUNCTION pm.discard(text) IS 'give up all dead events of a process manager, and return how many';
+COMMENT ON FUNCTION pm.set_timer(text, timestamptz, jsonb) IS 'called by the handler of an instance: set a timer, which comes back as an event of this type';
+COMMENT ON FUNCTION pm.cancel_timer(text) IS 'called by the handler of an instance: cancel a timer; false if there is none of this type';
+COMMENT ON FUNCTION pm.done() IS 'the value that the handler of an instance returns to end the instance';
+COMMENT ON FUNCTION pm.catch_up(text, timestamptz, bigint, text) IS 'handle waiting events and timers in this session, and return how many';
+COMMENT ON FUNCTION pm.now() IS 'the current time of a handler: now(), or the as_of of the pm.catch_up call that runs it';
+COMMENT ON FUNCTION pm.wait_for(text, text, bigint, interval) IS 'wait until a process manager has handled the events that exist now; false if the time is up';
 
-COMMENT ON VIEW pm.log IS 'the event logs, their tables and columns';
-COMMENT ON VIEW pm.process_manager IS 'the registrations, with owner and policy';
-COMMENT ON VIEW pm.cursor IS 'up to where each process manager has handled each log';
-COMMENT ON VIEW pm.status IS 'a row a cursor: how far it is, how it is, why, and what to do about it';
-COMMENT ON VIEW pm.instance IS 'what process managers keep for each key';
-COMMENT ON VIEW pm.timer IS 'what instances have asked to be told later';
-COMMENT ON VIEW pm.parked IS 'events and timers set aside, since they failed or an earlier one of their key did';
-COMMENT ON VIEW pm.worker IS 'the background workers and what they do now';
-COMMENT ON VIEW pm.blocker IS 'who holds back a high-water mark or is in a dispatcher''s way, and the SQL that ends it';
+-- Views
+
+COMMENT ON VIEW pm.log IS 'event logs with their tables and columns';
+COMMENT ON COLUMN pm.log.name IS 'name of the log';
+COMMENT ON COLUMN pm.log."table" IS 'table of the log';
+COMMENT ON COLUMN pm.log.pos IS 'column of the position';
+COMMENT ON COLUMN pm.log.stream IS 'column of the stream';
+COMMENT ON COLUMN pm.log.version IS 'column of the version within the stream, or NULL';
+COMMENT ON COLUMN pm.log.type IS 'column of the type';
+COMMENT ON COLUMN pm.log.data IS 'column of the data';
+COMMENT ON COLUMN pm.log.metadata IS 'column of the metadata, or NULL';
+COMMENT ON COLUMN pm.log.recorded_at IS 'column of the time of recording, or NULL';
+COMMENT ON COLUMN pm.log.created_at IS 'when the log was created';
+
+COMMENT ON VIEW pm.process_manager IS 'process managers with their owners and settings';
+COMMENT ON COLUMN pm.process_manager.name IS 'name of the process manager';
+COMMENT ON COLUMN pm.process_manager.owner IS 'role that owns it and that its handler runs as';
+COMMENT ON COLUMN pm.process_manager.handler IS 'function that is called for each event';
+COMMENT ON COLUMN pm.process_manager.logs IS 'logs that it follows';
+COMMENT ON COLUMN pm.process_manager.correlate IS 'function that returns the key of an event; NULL: the key is the stream';
+COMMENT ON COLUMN pm.process_manager.types IS 'types of events that it handles; NULL: all types';
+COMMENT ON COLUMN pm.process_manager.on_failure IS 'what follows when the handler fails: park the event, or halt';
+COMMENT ON COLUMN pm.process_manager.max_attempts IS 'attempts after which an event is dead, or the process manager is halted';
+COMMENT ON COLUMN pm.process_manager.backoff IS 'pause before the first retry; it doubles with each attempt';
+COMMENT ON COLUMN pm.process_manager.handler_timeout IS 'time after which a call of the handler is cancelled';
+COMMENT ON COLUMN pm.process_manager.batch_size IS 'most events that are handled in one transaction';
+COMMENT ON COLUMN pm.process_manager.lanes IS 'number of lanes that handle events side by side';
+COMMENT ON COLUMN pm.process_manager.park_limit IS 'most keys that may have parked events in a lane before it is halted';
+COMMENT ON COLUMN pm.process_manager.paused IS 'whether it is paused';
+COMMENT ON COLUMN pm.process_manager.registered_at IS 'when it was first registered';
+
+COMMENT ON VIEW pm.cursor IS 'position up to which each process manager has handled each log';
+COMMENT ON COLUMN pm.cursor.process_manager IS 'name of the process manager';
+COMMENT ON COLUMN pm.cursor.log IS 'name of the log';
+COMMENT ON COLUMN pm.cursor.lane IS 'number of the lane, from 0';
+COMMENT ON COLUMN pm.cursor."position" IS 'position up to which all events have been handled or parked';
+COMMENT ON COLUMN pm.cursor.moved_at IS 'when the cursor moved last';
+
+COMMENT ON VIEW pm.status IS 'progress and state of each process manager in each of its logs, with the reason and what helps';
+COMMENT ON COLUMN pm.status.process_manager IS 'name of the process manager';
+COMMENT ON COLUMN pm.status.log IS 'name of the log';
+COMMENT ON COLUMN pm.status.lane IS 'number of the lane, from 0';
+COMMENT ON COLUMN pm.status."position" IS 'position up to which all events have been handled or parked';
+COMMENT ON COLUMN pm.status.high_water_mark IS 'position up to which events can be handled now; NULL if it is not known';
+COMMENT ON COLUMN pm.status.lag IS 'number of positions between the cursor and the end of the log; NULL if it is not known';
+COMMENT ON COLUMN pm.status.state IS 'idle, running, retrying, halted, paused or waiting';
+COMMENT ON COLUMN pm.status.reason IS 'why it is in this state';
+COMMENT ON COLUMN pm.status.hint IS 'what can be done about it';
+COMMENT ON COLUMN pm.status.attempts IS 'failed attempts of the event that it is retrying';
+COMMENT ON COLUMN pm.status.retry_at IS 'when that event, or the next parked one, is tried again';
+COMMENT ON COLUMN pm.status.parked IS 'number of parked events';
+COMMENT ON COLUMN pm.status.handled IS 'number of events handled so far';
+COMMENT ON COLUMN pm.status.errors IS 'number of failures so far';
+COMMENT ON COLUMN pm.status.rate IS 'events handled per second, averaged over about 10 seconds';
+COMMENT ON COLUMN pm.status.eta IS 'time until the cursor reaches the high-water mark at this rate';
+COMMENT ON COLUMN pm.status.oldest_unhandled IS 'when the first event after the cursor was recorded';
+COMMENT ON COLUMN pm.status.conflicts IS 'number of serialization failures, deadlocks and lock timeouts that were retried and not counted as errors';
+COMMENT ON COLUMN pm.status.dead IS 'number of parked events that are not retried by themselves';
+COMMENT ON COLUMN pm.status.timers_overdue IS 'number of timers that are due and have not fired';
+COMMENT ON COLUMN pm.status.oldest_overdue IS 'when the oldest of these timers was due';
+
+COMMENT ON VIEW pm.instance IS 'the state that process managers keep for each key';
+COMMENT ON COLUMN pm.instance.process_manager IS 'name of the process manager';
+COMMENT ON COLUMN pm.instance.key IS 'key of the instance';
+COMMENT ON COLUMN pm.instance.state IS 'what the handler returned last';
+COMMENT ON COLUMN pm.instance.started_at IS 'when the instance began';
+COMMENT ON COLUMN pm.instance.updated_at IS 'when its state changed last';
+
+COMMENT ON VIEW pm.timer IS 'timers that instances have set';
+COMMENT ON COLUMN pm.timer.process_manager IS 'name of the process manager';
+COMMENT ON COLUMN pm.timer.key IS 'key of the instance';
+COMMENT ON COLUMN pm.timer.type IS 'type of the event that the timer becomes';
+COMMENT ON COLUMN pm.timer.due IS 'when the timer fires';
+COMMENT ON COLUMN pm.timer.data IS 'data of that event';
+
+COMMENT ON VIEW pm.parked IS 'events and timers that are set aside because they, or an earlier one of their key, failed';
+COMMENT ON COLUMN pm.parked.process_manager IS 'name of the process manager';
+COMMENT ON COLUMN pm.parked.log IS 'name of the log, or NULL for a timer';
+COMMENT ON COLUMN pm.parked."position" IS 'position of the event, or the number that names a timer';
+COMMENT ON COLUMN pm.parked.key IS 'key of the event';
+COMMENT ON COLUMN pm.parked.state IS 'failing: it is retried; behind: it waits for an earlier one; dead: it waits for a person';
+COMMENT ON COLUMN pm.parked.event IS 'the event itself';
+COMMENT ON COLUMN pm.parked.attempts IS 'number of failures so far';
+COMMENT ON COLUMN pm.parked.message IS 'message of the last failure';
+COMMENT ON COLUMN pm.parked.detail IS 'detail of the last failure';
+COMMENT ON COLUMN pm.parked.context IS 'context of the last failure';
+COMMENT ON COLUMN pm.parked.sqlstate IS 'SQLSTATE of the last failure';
+COMMENT ON COLUMN pm.parked.retry_at IS 'when it is tried next; NULL if it is not failing';
+COMMENT ON COLUMN pm.parked.parked_at IS 'when it was set aside';
+COMMENT ON COLUMN pm.parked.hint IS 'what may help against the last failure';
+
+COMMENT ON VIEW pm.worker IS 'background workers and what each of them is doing';
+COMMENT ON COLUMN pm.worker.pid IS 'process ID, or NULL while the worker starts';
+COMMENT ON COLUMN pm.worker.kind IS 'launcher, scheduler or dispatcher';
+COMMENT ON COLUMN pm.worker.database IS 'database that it serves';
+COMMENT ON COLUMN pm.worker.role IS 'role whose process managers it runs';
+COMMENT ON COLUMN pm.worker.state IS 'starting, idle, reading, handling or committing';
+COMMENT ON COLUMN pm.worker.since IS 'when this state began';
+COMMENT ON COLUMN pm.worker.process_manager IS 'process manager that it is running, if it belongs to this database';
+COMMENT ON COLUMN pm.worker.lane IS 'lane of that process manager';
+COMMENT ON COLUMN pm.worker.log IS 'log of the event that it is handling';
+COMMENT ON COLUMN pm.worker."position" IS 'position of the event that it is handling';
+COMMENT ON COLUMN pm.worker.overdue IS 'whether the handler has ignored its timeout';
+COMMENT ON COLUMN pm.worker.started_at IS 'when the worker started';
+COMMENT ON COLUMN pm.worker.wait_event_type IS 'type of what it waits for, as in pg_stat_activity';
+COMMENT ON COLUMN pm.worker.wait_event IS 'what it waits for, as in pg_stat_activity';
+
+COMMENT ON VIEW pm.blocker IS 'sessions and prepared transactions that block process managers and logs, with what ends them';
+COMMENT ON COLUMN pm.blocker.blocks IS 'what is blocked: high-water mark, log, process manager or dispatcher';
+COMMENT ON COLUMN pm.blocker.log IS 'log that is blocked, or that a blocked dispatcher is handling';
+COMMENT ON COLUMN pm.blocker.process_manager IS 'process manager that is blocked';
+COMMENT ON COLUMN pm.blocker.pid IS 'process ID of the session; NULL for a prepared transaction';
+COMMENT ON COLUMN pm.blocker.gid IS 'identifier of the prepared transaction; NULL for a session';
+COMMENT ON COLUMN pm.blocker.role IS 'role of the session or prepared transaction';
+COMMENT ON COLUMN pm.blocker.since IS 'when its transaction began';
+COMMENT ON COLUMN pm.blocker.state IS 'state of the session, as in pg_stat_activity, or prepared';
+COMMENT ON COLUMN pm.blocker.query IS 'last statement of the session, as in pg_stat_activity';
+COMMENT ON COLUMN pm.blocker.hint IS 'the SQL that ends the transaction, or what else helps';
+COMMENT ON COLUMN pm.blocker.wait_event_type IS 'type of what it waits for, as in pg_stat_activity';
+COMMENT ON COLUMN pm.blocker.wait_event IS 'what it waits for, as in pg_stat_activity';

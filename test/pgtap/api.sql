@@ -109,6 +109,9 @@ SELECT is_empty($$ SELECT oid::regclass FROM pg_class WHERE relnamespace = 'pm':
 	'each view is a security barrier');
 SELECT is_empty($$ SELECT oid::regclass FROM pg_class WHERE relnamespace = 'pm'::regnamespace AND relkind = 'v' AND obj_description(oid, 'pg_class') IS NULL $$,
 	'each view has a comment');
+SELECT is_empty($$ SELECT a.attrelid::regclass, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+	WHERE c.relnamespace = 'pm'::regnamespace AND c.relkind IN ('v', 'c') AND a.attnum > 0 AND col_description(a.attrelid, a.attnum) IS NULL $$,
+	'every column of a view and every attribute of pm.event has a comment');
 SELECT is_empty($$ SELECT oid::regclass FROM pg_class WHERE relnamespace = 'pm_catalog'::regnamespace AND relrowsecurity $$,
 	'no row-level security, so that any role can dump');
 SELECT is(obj_description('pm'::regnamespace, 'pg_namespace') IS NOT NULL AND obj_description('pm_catalog'::regnamespace, 'pg_namespace') IS NOT NULL, true, 'the schemas have comments');

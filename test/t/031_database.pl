@@ -182,7 +182,7 @@ my $copied = $node->safe_psql('copy_1', 'SELECT count(*) FROM orders');
 $node->safe_psql('copy_1', "INSERT INTO orders (stream, type) VALUES ('copy', 'C')");
 like(
 	$node->safe_psql('copy_1', 'SELECT state, reason, hint FROM pm.status'),
-	qr/^waiting\|this database is a copy\|SELECT pm\.resume\(\) adopts it/,
+	qr/^waiting\|this database is a copy\|SELECT pm\.resume\(\) adopts the copy/,
 	'pm.status of the copy says that it is one');
 # Somebody who comes with a new registration there must not start the old one.
 PmTest::create_handler($node, 'fresh', dbname => 'copy_1', user => 'app');

@@ -21,7 +21,7 @@ like($err, qr/WARNING: +no worker will run process manager "keep"/, 'pm.register
 like($err, qr/not preloaded/, 'says why');
 like($err, qr/HINT: .*shared_preload_libraries.*pm\.catch_up/s, 'and what to do');
 is( $node->safe_psql('postgres', 'SELECT state, reason, hint FROM pm.status'),
-	'waiting|no worker runs, the library of pm is not preloaded|Add pm to shared_preload_libraries and restart the server, or call pm.catch_up now and then.',
+	'waiting|no worker runs, because the library of pm is not preloaded|Add pm to shared_preload_libraries and restart the server, or call pm.catch_up regularly.',
 	'pm.status says in words why no worker runs');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM pm.worker'), '0', 'no worker');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM pm.blocker'), '0', 'no blocker');
@@ -145,7 +145,7 @@ for my $round (1 .. 3)
 	$node->reload;
 	ok(PmTest::wait_until($node, $workers, '0', timeout => 15), 'pm.launcher = off: the workers go');
 	is( $node->safe_psql('postgres', 'SELECT state, reason, hint FROM pm.status'),
-		'waiting|no worker runs, pm.launcher is off|Set pm.launcher = on and reload the configuration.',
+		'waiting|no worker runs, because pm.launcher is off|Set pm.launcher = on and reload the configuration.',
 		'pm.status says so');
 	(undef, undef, $err) = $node->psql('postgres', "SELECT pm.register('keep', 'keep', '{orders}')", extra_params => [ '-U', 'app' ]);
 	like($err, qr/WARNING: .*pm\.launcher is off/s, 'and pm.register');

@@ -49,7 +49,7 @@ $writer->do("BEGIN; INSERT INTO log_held (stream, type) VALUES ('a', 'open')");
 answer("INSERT INTO log_held (stream, type) SELECT 'a', 'A' FROM generate_series(1, 5)");
 wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'held'", 'waiting|a transaction that may write the log is still open', 'a mark is held back: it waits');
 is(status('held', 'lag, eta IS NULL, oldest_unhandled IS NOT NULL'), '6|t|t', 'lag counts what is committed behind it, and nobody knows for how long');
-is(status('held', 'hint'), 'SELECT * FROM pm.blocker shows who it is.', 'and a hint');
+is(status('held', 'hint'), 'SELECT * FROM pm.blocker shows which session it is.', 'and a hint');
 answer(answer("SELECT hint FROM pm.blocker WHERE blocks = 'high-water mark' AND log = 'log_held'"));
 $writer->quit;
 wait_idle('held');
@@ -63,7 +63,7 @@ wait_idle('held');
 make('sleeps', 'PERFORM pg_sleep(300);');
 answer("INSERT INTO log_sleeps (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT state || ' ' || regexp_replace(reason, '[0-9]+', 'N', 'g') FROM pm.status WHERE process_manager = 'sleeps'",
-	'running the handler has been running for N s at position N of log "log_sleeps" in process N (wait event: Timeout PgSleep)', 'a handler that runs for long: which event, which process, what it waits for');
+	'running the handler has been running for N s in process N (wait event: Timeout PgSleep); it handles the event at position N of log "log_sleeps"', 'a handler that runs for long: which event, which process, what it waits for');
 is(status('sleeps', "hint ~ 'handler_timeout', eta IS NULL"), 't|t', 'with a hint');
 is(status('sleeps', "reason ~ 'wait event: Timeout PgSleep'", 'watcher'), 't', 'pg_monitor is told, too');
 is(status('sleeps', 'count(*)', 'stranger'), 0, 'and no stranger');
@@ -91,8 +91,8 @@ $locker->do("BEGIN; UPDATE gate SET n = 0 WHERE name = 'locks'");
 answer("INSERT INTO log_locks (stream, type) VALUES ('a', 'A')");
 my $pid = $locker->pid;
 wait_for("SELECT state || ' ' || regexp_replace(reason, 'for [0-9]+ s', 'for N s') FROM pm.status WHERE process_manager = 'locks'",
-	"running the handler has waited for a lock for N s at position 1 of log \"log_locks\", behind process $pid", 'a handler that waits for a row lock: behind whom');
-is(status('locks', 'hint'), 'SELECT * FROM pm.blocker shows who is in its way.', 'with a hint');
+	"running the handler has waited for a lock for N s; process $pid blocks it; it handles the event at position 1 of log \"log_locks\"", 'a handler that waits for a row lock: behind whom');
+is(status('locks', 'hint'), 'SELECT * FROM pm.blocker shows what blocks it.', 'with a hint');
 answer(answer("SELECT hint FROM pm.blocker WHERE blocks = 'dispatcher' AND process_manager = 'locks'"));
 $locker->quit;
 wait_idle('locks');
@@ -100,7 +100,7 @@ wait_idle('locks');
 answer("BEGIN; UPDATE gate SET n = 0 WHERE name = 'locks'; PREPARE TRANSACTION 'in its way'");
 answer("INSERT INTO log_locks (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT regexp_replace(reason, 'for [0-9]+ s', 'for N s') FROM pm.status WHERE process_manager = 'locks'",
-	'the handler has waited for a lock for N s at position 2 of log "log_locks", behind a prepared transaction', 'behind a prepared transaction');
+	'the handler has waited for a lock for N s; a prepared transaction blocks it; it handles the event at position 2 of log "log_locks"', 'behind a prepared transaction');
 answer((split /; or /, answer("SELECT hint FROM pm.blocker WHERE blocks = 'dispatcher' AND gid = 'in its way'"))[0] . ';');
 wait_idle('locks');
 
@@ -146,7 +146,7 @@ $locker = PmTest::session($node);
 $locker->do("BEGIN; UPDATE gate SET n = 0 WHERE name = 'timers'");
 answer("INSERT INTO log_timers (stream, type) VALUES ('a', 'Begin')");
 wait_for("SELECT log, state, regexp_replace(reason, 'for [0-9]+ s', 'for N s'), timers_overdue FROM pm.status WHERE process_manager = 'timers' ORDER BY log",
-	sprintf("log_timers|running|the handler has waited for a lock for N s at a timer, behind process %d|3\nother_timers|idle||0", $locker->pid), 'timers that are overdue are no idleness');
+	sprintf("log_timers|running|the handler has waited for a lock for N s; process %d blocks it; it handles a timer|3\nother_timers|idle||0", $locker->pid), 'timers that are overdue are no idleness');
 is(answer("SELECT oldest_overdue = (SELECT min(due) FROM pm.timer) FROM pm.status WHERE log = 'log_timers'"), 't', 'since when');
 $locker->do('ROLLBACK');
 wait_for("SELECT state, timers_overdue, oldest_overdue IS NULL FROM pm.status WHERE log = 'log_timers'", 'idle|0|t', 'they are fired then');
@@ -161,9 +161,9 @@ wait_for("SELECT string_agg(state, ' ') FROM pm.status WHERE process_manager = '
 
 make('fails', "RAISE 'no % today', e.type;", "backoff => '50 ms', max_attempts => 2");
 answer("INSERT INTO log_fails (stream, type) VALUES ('dead', 'A'), ('dead', 'B')");
-wait_for("SELECT state, parked, dead, reason, retry_at IS NULL FROM pm.status WHERE process_manager = 'fails'", 'idle|2|1|events parked: 2, of these dead: 1|t', 'what is dead is said to be dead');
+wait_for("SELECT state, parked, dead, reason, retry_at IS NULL FROM pm.status WHERE process_manager = 'fails'", 'idle|2|1|2 events are parked, 1 of them dead|t', 'what is dead is said to be dead');
 answer("CREATE OR REPLACE FUNCTION fails(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'", 'r_fails');
-my ($query, undef) = split / shows them;/, status('fails', 'hint');
+my ($query, undef) = split / shows them\./, status('fails', 'hint');
 is(answer("SELECT count(*) FROM ($query) q", 'r_fails'), 2, 'the hint shows them');
 answer("SELECT pm.retry(process_manager, log, position) FROM pm.parked WHERE process_manager = 'fails' AND state = 'dead'");
 wait_idle('fails');
@@ -174,8 +174,8 @@ answer("INSERT INTO log_retries (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT state, attempts > 1 FROM pm.status WHERE process_manager = 'retries'", 'retrying|t', 'it retries');
 $locker = PmTest::session($node, user => 'r_retries');
 $locker->do("BEGIN; SELECT pm.pause('retries'); SELECT pm.resume('retries')");
-wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'retries'", 'retrying|the handler failed at position 1 of log "log_retries": no; it is due, but another session has it in hand', 'a retry that is due says what it waits for');
-is(status('retries', 'retry_at < clock_timestamp(), hint, eta IS NULL'), 't|SELECT * FROM pm.blocker shows who it is.|t', 'and who that is');
+wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'retries'", 'retrying|the handler failed at position 1 of log "log_retries": no; it is due, but another session has locked it', 'a retry that is due says what it waits for');
+is(status('retries', 'retry_at < clock_timestamp(), hint, eta IS NULL'), 't|SELECT * FROM pm.blocker shows which session it is.|t', 'and who that is');
 answer(answer("SELECT hint FROM pm.blocker WHERE blocks = 'process manager' AND process_manager = 'retries'"));
 $locker->quit;
 answer("CREATE OR REPLACE FUNCTION retries(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'", 'r_retries');

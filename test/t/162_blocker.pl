@@ -42,9 +42,9 @@ my ($reads, $alters) = ($reader->pid, $alter->pid);
 wait_for("SELECT count(*) FROM pg_locks WHERE relation = 'orders'::regclass AND NOT granted", 1, 'an ALTER TABLE is queued behind a reader');
 wait_for("SELECT state, reason, hint FROM pm.status WHERE process_manager = 'counts'", q{waiting|the log's table is locked|SELECT * FROM pm.blocker shows which session holds the lock.}, 'pm.status says that the table is locked');
 is(answer("SELECT blocks, log, pid, state, hint FROM pm.blocker ORDER BY pid <> $reads"),
-	"log|orders|$reads|idle in transaction|SELECT pg_terminate_backend($reads);\nlog|orders|$alters|active|It waits for another one, which has a row here too.", 'the one that must end, and the one that waits for it');
+	"log|orders|$reads|idle in transaction|SELECT pg_terminate_backend($reads);\nlog|orders|$alters|active|It waits for another session, which has a row here, too.", 'the one that must end, and the one that waits for it');
 is(answer("SELECT wait_event_type, wait_event FROM pm.blocker WHERE pid = $alters"), 'Lock|relation', 'with its wait event');
-is(answer("SELECT hint FROM pm.blocker WHERE pid = $reads", 'app'), "Have role \"postgres\" end its transaction, or a superuser run SELECT pg_terminate_backend($reads);", 'whoever may not terminate it is told who may');
+is(answer("SELECT hint FROM pm.blocker WHERE pid = $reads", 'app'), "Have role \"postgres\" end its transaction, or have a superuser run SELECT pg_terminate_backend($reads).", 'whoever may not terminate it is told who may');
 is(answer("SELECT wait_event_type, wait_event FROM pm.blocker WHERE pid = $alters", 'app') . answer("SELECT wait_event_type, wait_event, query FROM pm.blocker WHERE pid = $reads", 'app'),
 	'Lock|relation||<insufficient privilege>', 'and is not told what others do');
 is(answer('SELECT count(*) FROM pm.blocker', 'stranger'), 0, 'a stranger sees nothing');
@@ -62,7 +62,7 @@ $middle->do("BEGIN; UPDATE gate SET n = 0 WHERE name = '1'");
 $middle->send("UPDATE gate SET n = 0 WHERE name = '2'; COMMIT");
 answer("INSERT INTO orders (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT string_agg(blocks || ' ' || (pid = @{[ $last->pid ]}) || ' ' || hint, ', ' ORDER BY hint) FROM pm.blocker WHERE process_manager = 'counts'",
-	"dispatcher false It waits for another one, which has a row here too., dispatcher true SELECT pg_terminate_backend(@{[ $last->pid ]});", 'both are shown, and which of them must end');
+	"dispatcher false It waits for another session, which has a row here, too., dispatcher true SELECT pg_terminate_backend(@{[ $last->pid ]});", 'both are shown, and which of them must end');
 answer(answer("SELECT hint FROM pm.blocker WHERE hint LIKE 'SELECT pg_terminate%'"));
 $last->quit;
 $middle->wait;
@@ -78,7 +78,7 @@ $last = PmTest::session($node);
 $last->do("BEGIN; UPDATE gate SET n = 0 WHERE name = '2'");
 answer("INSERT INTO orders (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT hint FROM pm.blocker WHERE blocks = 'high-water mark' AND log = 'effects' AND pid IN (SELECT pid FROM pm.worker)",
-	'It is a worker of pm, which waits for another one that has a row here too. Do not terminate it: the event that it handles would be blamed.', 'a worker that is in the way is not to be terminated');
+	'It is a worker of pm that waits for another session, which has a row here, too. Do not terminate the worker: the event that it handles would be blamed.', 'a worker that is in the way is not to be terminated');
 answer(answer("SELECT hint FROM pm.blocker WHERE blocks = 'high-water mark' AND log = 'effects' AND pid NOT IN (SELECT pid FROM pm.worker)"));
 $last->quit;
 wait_idle('writes');
@@ -101,12 +101,12 @@ wait_idle('counts');
 
 my $own = PmTest::session($node);
 $own->do("BEGIN; INSERT INTO orders (stream, type) VALUES ('a', 'A')");
-is($own->do('SELECT blocks, hint FROM pm.blocker'), 'high-water mark|It is this session: COMMIT or ROLLBACK its transaction.', 'it is not advised to terminate itself');
+is($own->do('SELECT blocks, hint FROM pm.blocker'), 'high-water mark|It is this session. COMMIT or ROLLBACK its transaction.', 'it is not advised to terminate itself');
 $own->do("COMMIT; BEGIN; SELECT pm.pause('counts'); SELECT pm.resume('counts')");
 answer("INSERT INTO orders (stream, type) VALUES ('a', 'A')");
-is($own->do("SELECT reason FROM pm.status WHERE process_manager = 'counts'"), 'this session has it in hand', 'nor told of another session where it is itself');
-is($own->do("SELECT hint FROM pm.blocker WHERE process_manager = 'counts'"), 'It is this session: COMMIT or ROLLBACK its transaction.', 'here as well');
-is(answer("SELECT reason FROM pm.status WHERE process_manager = 'counts'"), 'another session has it in hand', 'others are');
+is($own->do("SELECT reason FROM pm.status WHERE process_manager = 'counts'"), 'this session has locked it', 'nor told of another session where it is itself');
+is($own->do("SELECT hint FROM pm.blocker WHERE process_manager = 'counts'"), 'It is this session. COMMIT or ROLLBACK its transaction.', 'here as well');
+is(answer("SELECT reason FROM pm.status WHERE process_manager = 'counts'"), 'another session has locked it', 'others are');
 $own->do('COMMIT');
 wait_idle('counts');
 is(answer('SELECT count(*) FROM pm.blocker'), 0, 'nobody is in the way any more');

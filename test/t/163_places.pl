@@ -110,7 +110,7 @@ my $listener = PmTest::session($node);
 $listener->send("CALL listen('poor', 'max_workers')");
 answer("INSERT INTO log_poor (stream, type) VALUES ('a', 'A')");
 $listener->wait(timeout => 40);
-is(answer('SELECT * FROM said'), 'no dispatcher runs for role "r_poor", the 1 places of pm.max_workers are taken: 1 in this database, 0 in others|It waits for its turn. To have more places, raise pm.max_workers, now 1, and restart the server.',
+is(answer('SELECT * FROM said'), 'no dispatcher runs for role "r_poor", because all places of pm.max_workers are taken (in this database: 1, in others: 0)|The role gets its turn. For more places, raise pm.max_workers, now 1, and restart the server.',
 	'another role waits for a place: how many there are, and where they are taken');
 answer('ALTER SYSTEM SET pm.max_workers = 4');
 $node->restart;
@@ -129,8 +129,8 @@ make('late', '', dbname => 'second');
 answer("INSERT INTO log_late (stream, type) VALUES ('a', 'A')", dbname => 'second');
 $node->safe_psql('postgres', $_) for 'ALTER SYSTEM RESET pm.launcher', 'SELECT pg_reload_conf()';
 my $ours = "(SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pm %')";
-wait_for("SELECT state || ' ' || regexp_replace(reason, 'pm has .*', '') FROM pm.status", 'waiting no background worker process is free for a scheduler of this database: of 8, ', 'no process for a scheduler: that is said', dbname => 'second');
-my ($pm, $others, $hint) = answer("SELECT reason || '|' || hint FROM pm.status", dbname => 'second', user => 'r_late') =~ /pm has (\d+) \(\d+ schedulers, \d+ dispatchers\), others have (\d+)\|(.*)/;
+wait_for("SELECT state || ' ' || regexp_replace(reason, 'pm has .*', '') FROM pm.status", 'waiting no background worker process is free for a scheduler of this database; of 8, ', 'no process for a scheduler: that is said', dbname => 'second');
+my ($pm, $others, $hint) = answer("SELECT reason || '|' || hint FROM pm.status", dbname => 'second', user => 'r_late') =~ /pm has (\d+) \(schedulers: \d+, dispatchers: \d+\) and others have (\d+)\|(.*)/;
 is($pm + $others, 8, "who has them, by number and kind (pm $pm, others $others)");
 cmp_ok($others, '>=', $taken, 'those of others are not taken for ours');
 is($hint, 'It is tried again. Raise max_worker_processes, now 8, and restart the server.', 'and what to do');
@@ -165,7 +165,7 @@ for (1 .. 200)
 	last if $said =~ /connections/;
 	sleep 0.05;
 }
-is($said, 'waiting|no worker runs, this database takes no connections|Run ALTER DATABASE second ALLOW_CONNECTIONS true.', 'a database that takes no connections');
+is($said, 'waiting|no worker runs, because this database does not accept connections|Run ALTER DATABASE second ALLOW_CONNECTIONS true.', 'a database that takes no connections');
 $inside->do("INSERT INTO log_late (stream, type) VALUES ('a', 'A')");
 answer(($said =~ /Run (.*)\.$/)[0]);
 $inside->quit;
@@ -178,8 +178,8 @@ ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_m
 answer('ALTER SYSTEM SET max_worker_processes = 0; ALTER SYSTEM SET max_parallel_workers = 0');
 $node->restart;
 answer("INSERT INTO log_poor (stream, type) VALUES ('a', 'A')");
-is(answer("SELECT state, reason FROM pm.status WHERE process_manager = 'poor'"), 'waiting|no worker runs, there is no launcher', 'no place for the launcher');
-like(answer("SELECT hint FROM pm.status WHERE process_manager = 'poor'"), qr/max_worker_processes, now 0, left no place for it: raise that and restart the server/, 'with a hint');
+is(answer("SELECT state, reason FROM pm.status WHERE process_manager = 'poor'"), 'waiting|no worker runs, because the launcher does not run', 'no place for the launcher');
+like(answer("SELECT hint FROM pm.status WHERE process_manager = 'poor'"), qr/raise max_worker_processes, now 0, and restart the server/, 'with a hint');
 answer('ALTER SYSTEM SET max_worker_processes = 8');
 $node->restart;
 wait_idle('poor');

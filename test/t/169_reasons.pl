@@ -84,7 +84,7 @@ make('arrays', 'PERFORM pg_sleep(60);', argument => 'e pm.event[]');
 answer("INSERT INTO log_arrays (stream, type) VALUES ('a', 'A'), ('a', 'B'), ('a', 'C')");
 wait_for("SELECT position FROM pm.worker WHERE process_manager = 'arrays' AND state = 'handling'", 3, 'an array is handled');
 answer("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE process_manager = 'arrays'");
-ok(PmTest::wait_until($node, "SELECT state || (reason ~ '^the handler failed for several events up to position 3 of log \"log_arrays\".*; it is tried now: the handler has been running for [0-9]+ s at position 1 of') FROM pm.status WHERE process_manager = 'arrays'", 'retryingtrue', timeout => 30), 'several have failed: the first of them is tried, alone')
+ok(PmTest::wait_until($node, "SELECT state || (reason ~ '^the handler failed for several events up to position 3 of log \"log_arrays\".*; it is being tried again: the handler has been running for [0-9]+ s in process [0-9]+ .*; it handles the event at position 1 of') FROM pm.status WHERE process_manager = 'arrays'", 'retryingtrue', timeout => 30), 'several have failed: the first of them is tried, alone')
   or diag(status('arrays', '*'));
 replace('arrays', '', argument => 'e pm.event[]');
 answer("SELECT pg_cancel_backend(pid) FROM pm.worker WHERE process_manager = 'arrays'");
@@ -104,11 +104,11 @@ SQL
 my $gate = PmTest::session($node);
 $gate->do('BEGIN; LOCK TABLE slow IN ACCESS SHARE MODE');
 answer("INSERT INTO log_keys (stream, type) VALUES ('a', 'A')");
-ok(PmTest::wait_until($node, "SELECT state || (reason ~ '^the handler failed at position 1 of log \"log_keys\": no; it is tried now: the handler has waited for a lock') FROM pm.status WHERE process_manager = 'keys'", 'retryingtrue', timeout => 30), 'about to be parked, it waits for a lock')
+ok(PmTest::wait_until($node, "SELECT state || (reason ~ '^the handler failed at position 1 of log \"log_keys\": no; it is being tried again: the handler has waited for a lock') FROM pm.status WHERE process_manager = 'keys'", 'retryingtrue', timeout => 30), 'about to be parked, it waits for a lock')
   or diag(status('keys', '*'));
 answer(answer("SELECT hint FROM pm.blocker WHERE process_manager = 'keys' AND hint ~ 'pg_terminate'"));
 $gate->quit;
-wait_for("SELECT state, reason, parked, dead FROM pm.status WHERE process_manager = 'keys'", 'idle|events parked: 1|1|0', 'then it is parked');
+wait_for("SELECT state, reason, parked, dead FROM pm.status WHERE process_manager = 'keys'", 'idle|1 event is parked|1|0', 'then it is parked');
 
 # ---- a dispatcher that waits before it calls a handler
 
@@ -146,7 +146,7 @@ wait_idle('starts');
 # ---- library and extension
 
 answer("UPDATE pg_catalog.pg_extension SET extversion = '0.0.9' WHERE extname = 'pm'");
-is(status('waits', 'state, reason'), 'waiting|no worker runs, the library and the extension are of different versions', 'another version');
+is(status('waits', 'state, reason'), 'waiting|no worker runs, because the library and the extension have different versions', 'another version');
 answer("UPDATE pg_catalog.pg_extension SET extversion = '0.1.0' WHERE extname = 'pm'; SELECT pm.pause('waits'); SELECT pm.resume('waits')");
 wait_idle('waits');
 
@@ -156,7 +156,7 @@ role('deaf');
 answer("CREATE FUNCTION deaf(pm.event) RETURNS void LANGUAGE C AS '$library'; SELECT pm.create_log('log_deaf'); GRANT ALL ON log_deaf TO r_deaf;
 	SELECT pm.register('deaf', 'deaf', '{log_deaf}', handler_timeout => '500 ms')");
 answer("INSERT INTO log_deaf (stream, type) VALUES ('a', 'A')");
-wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'deaf'", 'running|the handler does not return at position 1 of log "log_deaf", and does not heed its timeout', 'a handler that cannot be ended');
+wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'deaf'", 'running|the handler does not return and ignores handler_timeout; it handles the event at position 1 of log "log_deaf"', 'a handler that cannot be ended');
 like(status('deaf', 'hint'), qr/pg_ctl restart -m immediate/, 'with a hint');
 answer('CREATE OR REPLACE FUNCTION deaf(pm.event) RETURNS void LANGUAGE sql AS $$ SELECT $$');
 $node->stop('immediate');
