@@ -3,14 +3,17 @@
  *		The roles that own process managers of a database, and which of them
  *		have work to do.
  *
- * Kept by the scheduler.  Work is only looked for where no dispatcher does
- * that: the cursors and the sequences are compared, no log is read.
+ * The scheduler keeps them.  It looks for work only where no dispatcher does so:
+ * it compares the cursors with the sequences of the logs, and reads no log.  So
+ * what it finds may turn out to be nothing (events of other types, positions of
+ * transactions that were rolled back), but no work is overlooked.
  */
 #include "pm.h"
 
 #include "access/relation.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "base/guc.h"
 #include "log/highwater.h"
@@ -18,81 +21,98 @@
 #include "log/sequence.h"
 #include "manager/cursor.h"
 #include "manager/lane.h"
+#include "manager/registry.h"
+#include "shmem/slot.h"
 #include "worker/role.h"
 #include "worker/worker.h"
 
-HTAB *Roles;
-int Nroles = 0;
-Oid ARole = InvalidOid;
-List *Managers = NIL;
-
-static MemoryContext managers_context = NULL;
-static uint64 managers_version = 0;
-static uint64 managers_generation = 0;
-static bool watching = false; /* logs of roles without a dispatcher */
-
 void
-role_begin(void)
+role_begin(Roles *roles)
 {
 	HASHCTL ctl;
 
 	memset(&ctl, 0, sizeof(ctl));
 	ctl.keysize = sizeof(Oid);
 	ctl.entrysize = sizeof(Role);
-	Roles = hash_create("pm roles", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+	roles->table = hash_create("pm roles", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+}
+
+/*
+ * The entry of a role, made where there is none.
+ */
+static Role *
+role_enter(Roles *roles, Oid oid)
+{
+	bool found;
+	Role *role = hash_search(roles->table, &oid, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		memset(role, 0, sizeof(Role));
+		role->role = oid;
+		role->backoff = ROLE_BACKOFF;
+		/* A scheduler before us has left it behind. */
+		role->gave_way = slot_database_gave_way();
+	}
+	return role;
+}
+
+/*
+ * Assigns the process managers to their owners.  What is known of a role stays,
+ * also while it has none.
+ */
+static void
+role_assign(Roles *roles)
+{
+	HASH_SEQ_STATUS seq;
+	Role *role;
+	ListCell *lc;
+
+	roles->count = 0;
+	hash_seq_init(&seq, roles->table);
+	while ((role = hash_seq_search(&seq)) != NULL)
+	{
+		role->managers = NIL;
+		role->lanes = 0;
+	}
+	foreach(lc, roles->managers)
+	{
+		ProcessManager *pm = lfirst(lc);
+
+		if (pm->paused || !pm->at_home || !OidIsValid(pm->owner))
+			continue;
+		role = role_enter(roles, pm->owner);
+		roles->count += role->managers == NIL ? 1 : 0;
+		roles->any = pm->owner;
+		role->managers = lappend(role->managers, pm);
+		role->lanes = Max(role->lanes, pm->lanes);
+	}
 }
 
 /*
  * Loads the registrations when they have changed.
  */
 void
-role_load(void)
+role_load(Roles *roles)
 {
-	HASH_SEQ_STATUS seq;
-	Role *role;
-	ListCell *lc;
 	MemoryContext old;
 
-	if (managers_version == registry_version() &&
-		managers_generation == slot_registry_generation() && managers_context != NULL)
+	if (roles->version == registry_version() && roles->generation == slot_registry_generation() &&
+		roles->context != NULL)
 		return;
-	managers_generation = slot_registry_generation();
-	if (managers_context == NULL)
-		managers_context = AllocSetContextCreate(TopMemoryContext, "pm managers",
-												 ALLOCSET_DEFAULT_SIZES);
-	MemoryContextReset(managers_context);
-	Managers = NIL;
-	managers_version = registry_version();
-	old = MemoryContextSwitchTo(managers_context);
-	Managers = registry_load(InvalidOid);
+	if (roles->context == NULL)
+		roles->context = AllocSetContextCreate(TopMemoryContext, "pm managers",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(roles->context);
+	roles->managers = NIL;
+
+	/* Both before they are read: what changes meanwhile is loaded the next time. */
+	roles->generation = slot_registry_generation();
+	roles->version = registry_version();
+	old = MemoryContextSwitchTo(roles->context);
+	roles->managers = registry_load(InvalidOid);
+	role_assign(roles);
 	MemoryContextSwitchTo(old);
-
-	Nroles = 0;
-	hash_seq_init(&seq, Roles);
-	while ((role = hash_seq_search(&seq)) != NULL)
-	{
-		role->wanted = false;
-		role->lanes = 0;
-	}
-	foreach(lc, Managers)
-	{
-		ProcessManager *pm = lfirst(lc);
-		bool found;
-
-		if (pm->paused || !pm->at_home || !OidIsValid(pm->owner))
-			continue;
-		role = hash_search(Roles, &pm->owner, HASH_ENTER, &found);
-		if (!found)
-		{
-			memset((char *) role + sizeof(Oid), 0, sizeof(Role) - sizeof(Oid));
-			role->backoff = ROLE_BACKOFF;
-			role->gave_way = slot_database_gave_way();
-		}
-		Nroles += role->wanted ? 0 : 1;
-		ARole = pm->owner;
-		role->wanted = true;
-		role->lanes = Max(role->lanes, pm->lanes);
-	}
 }
 
 static void
@@ -113,8 +133,8 @@ role_poll(RoleDue *due, long away)
 }
 
 /*
- * Is it time?  If not, look again then, and now and then before, since the
- * clock can be set.
+ * Has the time come?  If not, look again then, and also every now and then
+ * before, since the clock can be set.
  */
 static bool
 role_timer_due(TimestampTz at, RoleDue *due)
@@ -129,19 +149,22 @@ role_timer_due(TimestampTz at, RoleDue *due)
 	return false;
 }
 
+/*
+ * The same for a retry, which is also due if its time is too far away.
+ */
 static bool
-role_due(TimestampTz at, RoleDue *due)
+role_retry_due(TimestampTz at, RoleDue *due)
 {
 	return lane_is_due(at, GetCurrentTimestamp()) || role_timer_due(at, due);
 }
 
 /*
  * Is all above a position held back by writers that are still open?  Then a
- * dispatcher would find nothing; one is worth it when they have ended, of which
- * not all ends tell.
+ * dispatcher would find nothing.  It is worth starting when they have ended, but
+ * not every end wakes us, so we look again after a while.
  */
 static bool
-role_held(PmLog *log, int64 position, RoleDue *due)
+role_is_held(PmLog *log, int64 position, RoleDue *due)
 {
 	Highwater mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
 
@@ -153,59 +176,74 @@ role_held(PmLog *log, int64 position, RoleDue *due)
 }
 
 /*
- * Has a unit something to do now?  Looks at the cursors and the sequences, not
- * at the logs.  *due is moved to when a retry is due.
+ * Is there something in a log beyond the cursor?
  */
 static bool
-role_has_work(ProcessManager *pm, RoleDue *due)
+role_log_has_work(Roles *roles, Cursor *cursor, RoleDue *due)
 {
-	for (int lane = 0; lane < pm->lanes; lane++)
-	{
-		LaneState state;
-		List *cursors;
-		ListCell *lc;
+	bool locked;
+	PmLog *log = log_get_nowait(cursor->log, &locked);
+	LogRef slot = {NULL, 0};
+	Relation sequence;
+	int64 last;
 
-		lane_state(pm, lane, &state);
-		cursors = cursor_list(pm, lane);
-		if (state.status == LANE_HALTED)
-			continue;
-		if (state.status == LANE_RETRYING || state.status == LANE_WAITING)
-		{
-			if (role_due(state.retry_at, due))
-				return true;
-			continue;
-		}
-		if (state.status == LANE_PARKING || role_due(state.parked_due, due) ||
-			(pm->kind == HANDLER_INSTANCE && role_timer_due(state.timer_due, due)))
+	if (log == NULL || log->problem != NULL)
+		return false;
+
+	/* Writers are asked to wake us before the sequence is read, so that none is missed. */
+	slot_log_interest(log->relid, &slot);
+	roles->watching |= slot.slot != NULL;
+	sequence = sequence_open_nowait(log->seqid);
+	if (sequence == NULL)
+		return false;
+	last = sequence_read(sequence);
+	relation_close(sequence, AccessShareLock);
+	return last > cursor->position && !role_is_held(log, cursor->position, due);
+}
+
+/*
+ * Has a unit something to do now?  If not, *due is moved to when it has, as far as
+ * that is known.
+ */
+static bool
+role_unit_has_work(Roles *roles, ProcessManager *pm, int lane, RoleDue *due)
+{
+	LaneState state;
+	ListCell *lc;
+
+	lane_state(pm, lane, &state);
+	if (state.status == LANE_HALTED)
+		return false;
+	if (state.status == LANE_RETRYING || state.status == LANE_WAITING)
+		return role_retry_due(state.retry_at, due);
+	if (state.status == LANE_PARKING || role_retry_due(state.parked_due, due) ||
+		(pm->kind == HANDLER_INSTANCE && role_timer_due(state.timer_due, due)))
+		return true;
+	foreach(lc, cursor_list(pm, lane))
+		if (role_log_has_work(roles, lfirst(lc), due))
 			return true;
-		foreach(lc, cursors)
-		{
-			Cursor *cursor = lfirst(lc);
-			bool locked;
-			PmLog *log = log_get_nowait(cursor->log, &locked);
-			LogRef slot = {NULL, 0};
-			Relation sequence;
-			int64 last;
+	return false;
+}
 
-			if (log == NULL || log->problem != NULL)
-				continue;
-			slot_log_interest(log->relid, &slot);
-			watching |= slot.slot != NULL;
-			sequence = sequence_open_nowait(log->seqid);
-			if (sequence == NULL)
-				continue;
-			last = sequence_read(sequence);
-			relation_close(sequence, AccessShareLock);
-			if (last > cursor->position && !role_held(log, cursor->position, due))
+static bool
+role_has_work(Roles *roles, Role *role, RoleDue *due)
+{
+	ListCell *lc;
+
+	foreach(lc, role->managers)
+	{
+		ProcessManager *pm = lfirst(lc);
+
+		for (int lane = 0; lane < pm->lanes; lane++)
+			if (role_unit_has_work(roles, pm, lane, due))
 				return true;
-		}
 	}
 	return false;
 }
 
 /*
- * How many dispatchers a role has, or will have: one that has gone counts until
- * it is known why.
+ * How many dispatchers a role has, or will have.  One that has gone counts until
+ * it is known why it has.
  */
 int
 role_serving(Role *role, List *workers)
@@ -219,42 +257,41 @@ role_serving(Role *role, List *workers)
 }
 
 /*
- * Which roles without a dispatcher have work?
+ * May this role get a dispatcher, and has none?
+ */
+static bool
+role_is_without(Role *role, List *workers, RoleDue *due)
+{
+	if (role->managers == NIL)
+		return false;
+	if (!worker_can_connect(role->role))
+	{
+		/* That it may connect again wakes nobody. */
+		role_poll(due, ROLE_AWAY);
+		return false;
+	}
+	return role_serving(role, workers) == 0;
+}
+
+/*
+ * Finds out which roles without a dispatcher have work.  *due is moved to when
+ * there may be more.
  */
 void
-role_find_work(List *workers, RoleDue *due)
+role_find_work(Roles *roles, List *workers, RoleDue *due)
 {
 	HASH_SEQ_STATUS seq;
 	Role *role;
 
-	if (watching)
+	if (roles->watching)
 		slot_no_interest();
-	watching = false;
+	roles->watching = false;
 
-	hash_seq_init(&seq, Roles);
+	hash_seq_init(&seq, roles->table);
 	while ((role = hash_seq_search(&seq)) != NULL)
 	{
-		ListCell *lc;
-
-		/* That it may again will not wake us. */
-		if (role->wanted && !worker_can_connect(role->role))
-			role_poll(due, ROLE_AWAY);
-		role->has_work = role->has_share = false;
-		if (!role->wanted || role_serving(role, workers) > 0 || !worker_can_connect(role->role))
-		{
-			role->waiting_since = 0;
-			continue;
-		}
-		foreach(lc, Managers)
-		{
-			ProcessManager *pm = lfirst(lc);
-
-			if (pm->owner == role->role && !pm->paused && pm->at_home && role_has_work(pm, due))
-			{
-				role->has_work = true;
-				break;
-			}
-		}
+		role->has_share = false;
+		role->has_work = role_is_without(role, workers, due) && role_has_work(roles, role, due);
 		if (!role->has_work)
 			role->waiting_since = 0;
 		else if (role->waiting_since == 0)

@@ -5,48 +5,59 @@
 #ifndef PM_ROLE_H
 #define PM_ROLE_H
 
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 #include "utils/hsearch.h"
 
-#include "manager/registry.h"
-
-/* A scheduler that leaves is back at the latest, to look at a mark that is held back, and at
- * other things, ms. */
+/*
+ * When a scheduler that leaves is to be back at the latest, ms: to look at a mark
+ * that is held back, and at anything else that wakes nobody.
+ */
 #define ROLE_AWAY_HELD 3000
 #define ROLE_AWAY	   10000
 
-#define ROLE_BACKOFF   1000 /* before a role's dispatcher starts again, ms */
+/* Before the dispatcher of a role is started again that has died, at first, ms. */
+#define ROLE_BACKOFF 1000
 
 /* A role that owns process managers here. */
 typedef struct Role
 {
-	Oid role;	 /* hash key */
-	bool wanted; /* something of it is to run */
-	int lanes;	 /* the most that one of its process managers has */
-	bool has_work;
+	Oid role;				   /* hash key */
+	List *managers;			   /* those of its process managers that are to run */
+	int lanes;				   /* the most that one of them has */
+	bool has_work;			   /* and no dispatcher */
 	bool has_share;			   /* of the places: it gets no more of them in this round */
-	TimestampTz waiting_since; /* has work and no dispatcher, 0: not so */
-	TimestampTz said_starving; /* in the log, at that time */
-	TimestampTz not_before;
-	long backoff;
-	TimestampTz yields_until; /* stays behind others who wait */
-	int gave_way;			  /* so many times in a row */
+	TimestampTz waiting_since; /* it has had work and no dispatcher, 0: it is not so */
+	TimestampTz said_starving; /* when the server's log was told so */
+	TimestampTz not_before;	   /* no dispatcher is started before, since one has died */
+	long backoff;			   /* how long that is next time, ms */
+	TimestampTz yields_until;  /* others that wait come first, since it has made room */
+	int gave_way;			   /* how often in a row it was made to */
 } Role;
 
-extern int Nroles; /* roles of which something is to run, */
-extern Oid ARole;  /* one of them */
-/* When to look again. */
+/* All zero: role_begin() makes the table. */
+typedef struct Roles
+{
+	HTAB *table;		   /* of Role, by its OID */
+	int count;			   /* roles that have process managers to run, */
+	Oid any;			   /* and one of these */
+	List *managers;		   /* all process managers of the database */
+	MemoryContext context; /* of these lists */
+	uint64 version;		   /* of the registrations, when they were loaded */
+	uint64 generation;
+	bool watching; /* the slot of some log has this worker's bit */
+} Roles;
+
+/* When to look for work again. */
 typedef struct RoleDue
 {
 	TimestampTz at;
-	bool leaving; /* it costs the start of another scheduler */
+	bool leaving; /* the scheduler leaves: to look again costs the start of another one */
 } RoleDue;
 
-extern HTAB *Roles;	   /* of Role, by its OID */
-extern List *Managers; /* all process managers of the database */
-
-extern void role_begin(void);
-extern void role_load(void);
+extern void role_begin(Roles *roles);
+extern void role_load(Roles *roles);
 extern int role_serving(Role *role, List *workers);
-extern void role_find_work(List *workers, RoleDue *due);
+extern void role_find_work(Roles *roles, List *workers, RoleDue *due);
 
 #endif /* PM_ROLE_H */

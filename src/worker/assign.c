@@ -1,0 +1,302 @@
+/*
+ * assign.c
+ *		Which role gets the next dispatcher.
+ *
+ * Every role with something registered gets a dispatcher as long as there are
+ * places (pm.max_workers for the whole cluster), and one for each further lane
+ * of its process managers where there still are.  When there are more roles than
+ * places, those with work come first, in the order in which they got it.  A role
+ * whose dispatcher has made room stays behind others for a moment, so that places
+ * go around.
+ */
+#include "pm.h"
+
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "base/report.h"
+#include "shmem/slot.h"
+#include "worker/assign.h"
+
+/* How often to look whether a role has still to stay behind others, ms. */
+#define ASSIGN_NAP_YIELDS 250
+
+/* The longest time before a dispatcher is started again that has died, ms. */
+#define ASSIGN_BACKOFF_MAX 30000
+
+/* For how long a role stays behind others: one that has made room, */
+#define ASSIGN_YIELDED 300
+/* and one that was made to, which doubles each time in a row, ms. */
+#define ASSIGN_YIELDS	  1000
+#define ASSIGN_YIELDS_MAX 4000
+
+/* What a handler may take before it is made to give way; doubles as well, ms. */
+#define ASSIGN_ALLOWANCE	 INT64CONST(5000)
+#define ASSIGN_ALLOWANCE_MAX INT64CONST(60000)
+
+/* After this time the server's log is told of a lack of worker slots, ms. */
+#define ASSIGN_COMPLAINS 5000
+
+/* After this time it is told of a role that starves, and again after the second one, ms. */
+#define ASSIGN_STARVES 10000
+#define ASSIGN_SILENCE (3600 * 1000)
+
+/*
+ * Does one role come before another?  "serving" is how many dispatchers it has.
+ */
+static bool
+assign_before(Role *role, int serving, Role *other, int others)
+{
+	if (role->has_work != other->has_work)
+		return role->has_work;
+	return role->has_work ? role->waiting_since < other->waiting_since : serving < others;
+}
+
+/*
+ * May a role get a dispatcher now?  If only the time is lacking, *due is moved to
+ * when it may.
+ */
+static bool
+assign_may_have(Role *role, int serving, bool others, TimestampTz now, TimestampTz *due)
+{
+	if (role->managers == NIL || role->has_share)
+		return false;
+	/* Without work, it only gets what nobody else needs. */
+	if (!role->has_work && (others || slot_place_is_scarce()))
+		return false;
+	/* A last free place counts as needed: others may come for it. */
+	if (role->yields_until > now && (others || slot_place_last()))
+	{
+		*due = Min(*due, role->yields_until);
+		*due = Min(*due, TimestampTzPlusMilliseconds(now, ASSIGN_NAP_YIELDS));
+		return false;
+	}
+	if (serving >= role->lanes || !worker_can_connect(role->role))
+		return false;
+	if (role->not_before > now)
+	{
+		*due = Min(*due, role->not_before);
+		return false;
+	}
+	return true;
+}
+
+/*
+ * The next role to get a dispatcher: the one that has waited longest with work;
+ * else, as long as nobody waits anywhere, the one with the fewest dispatchers.
+ */
+static Role *
+assign_next(Roles *roles, List *workers, TimestampTz now, TimestampTz *due)
+{
+	HASH_SEQ_STATUS seq;
+	Role *role;
+	Role *next = NULL;
+	int nexts = 0;
+	bool others = pg_atomic_read_u32(&Slots->waiting) > 0;
+
+	hash_seq_init(&seq, roles->table);
+	while ((role = hash_seq_search(&seq)) != NULL)
+	{
+		int serving = role_serving(role, workers);
+
+		if (!assign_may_have(role, serving, others, now, due))
+			continue;
+		if (next != NULL && !assign_before(role, serving, next, nexts))
+			continue;
+		next = role;
+		nexts = serving;
+	}
+	return next;
+}
+
+/*
+ * How many roles have work and no dispatcher, and lack nothing but a place or a
+ * worker slot?  One that has given way does not count until its time has come.
+ */
+static uint32
+assign_lacking(Roles *roles, TimestampTz now, TimestampTz *since)
+{
+	HASH_SEQ_STATUS seq;
+	Role *role;
+	uint32 count = 0;
+
+	hash_seq_init(&seq, roles->table);
+	while ((role = hash_seq_search(&seq)) != NULL)
+		if (role->managers != NIL && role->has_work && role->not_before <= now &&
+			role->yields_until <= now)
+		{
+			*since = Min(*since, Max(role->waiting_since, role->yields_until));
+			count++;
+		}
+	return count;
+}
+
+/*
+ * Has a role had work for long, no dispatcher, and not been named lately?  One
+ * that was made to give way has had its turn.
+ */
+static bool
+assign_is_starving(Role *role, TimestampTz now)
+{
+	return role->managers != NIL && role->has_work && role->waiting_since != 0 &&
+		   role->gave_way == 0 &&
+		   TimestampDifferenceExceeds(role->waiting_since, now, ASSIGN_STARVES) &&
+		   TimestampDifferenceExceeds(role->said_starving, now, ASSIGN_SILENCE);
+}
+
+static void
+assign_say_starving(Roles *roles, TimestampTz now)
+{
+	HASH_SEQ_STATUS seq;
+	Role *role;
+
+	hash_seq_init(&seq, roles->table);
+	while ((role = hash_seq_search(&seq)) != NULL)
+	{
+		if (!assign_is_starving(role, now))
+			continue;
+		role->said_starving = now;
+		if (report_may(role->role, REPORT_OUTCOME))
+			ereport(LOG, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+						  errmsg("role \"%s\" in database \"%s\" starves: it has had work for %d "
+								 "seconds and no dispatcher",
+								 GetUserNameFromId(role->role, false), report_database(),
+								 ASSIGN_STARVES / 1000),
+						  errdetail_log("Dispatchers of other roles use all places."),
+						  errhint("Raise pm.max_workers and restart the server.")));
+	}
+}
+
+/*
+ * There has been no worker slot for a role.  While workers take turns, that is
+ * normal and passes, so the server's log is told only after some time, and only
+ * once as long as it lasts.
+ */
+static void
+assign_complain(TimestampTz since, TimestampTz now)
+{
+	static TimestampTz complained = 0;
+
+	if (now - since < ASSIGN_COMPLAINS * INT64CONST(1000) ||
+		(complained > since && complained <= now))
+		return;
+	complained = now;
+	ereport(LOG,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("pm finds no free background worker slot for a dispatcher in database \"%s\"",
+					report_database()),
+			 errhint("Raise max_worker_processes and restart the server.  Until then pm tries "
+					 "again.")));
+}
+
+static void
+assign_started(Role *role, StartedWorker *dispatcher)
+{
+	Slots->workers[dispatcher->slot].allowance = Min(ASSIGN_ALLOWANCE << Min(role->gave_way, 8),
+													 ASSIGN_ALLOWANCE_MAX);
+	role->waiting_since = 0;
+	role->has_work = false;
+}
+
+/*
+ * Tells shared memory who waits: "waiting" roles for a place or, with no_slot,
+ * for a worker slot, and "full" for one of its own places.  Others make room.
+ */
+static void
+assign_wait(Roles *roles, uint32 waiting, bool no_slot, Oid full, TimestampTz since,
+			TimestampTz now)
+{
+	slot_place_wait(waiting, no_slot, full, since);
+	if (waiting > 0 || OidIsValid(full))
+		slot_place_press();
+	if (waiting > 0 && !no_slot)
+		assign_say_starving(roles, now);
+}
+
+TimestampTz
+assign_start(Roles *roles, List **workers, TimestampTz due)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz since = DT_NOEND;
+	Role *role;
+	Oid full = InvalidOid;
+	uint32 waiting = 0;
+	bool no_slot = false;
+
+	while ((role = assign_next(roles, *workers, now, &due)) != NULL)
+	{
+		WorkerStart start = worker_start(workers, WORKER_DISPATCHER, MyDatabaseId, role->role,
+										 role->lanes);
+
+		if (start == WORKER_START_STARTED)
+			assign_started(role, llast(*workers));
+		else if (start == WORKER_START_SHARE_TAKEN || start == WORKER_START_ROLE_FULL)
+		{
+			role->has_share = true;
+			/* Its dispatchers in other databases make room for the first one here. */
+			if (start == WORKER_START_ROLE_FULL && role->has_work && !OidIsValid(full))
+			{
+				full = role->role;
+				since = Min(since, Max(role->waiting_since, role->yields_until));
+			}
+		}
+		else
+		{
+			/* No more for anybody.  Roles with work wait for a place; others do not. */
+			waiting = assign_lacking(roles, now, &since);
+			no_slot = start == WORKER_START_NO_SLOT;
+			if (waiting > 0 && no_slot)
+				assign_complain(since, now);
+			break;
+		}
+	}
+	if (waiting > 0 || OidIsValid(full))
+		due = Min(due, TimestampTzPlusMilliseconds(now, ASSIGN_NAP_WAITING));
+	assign_wait(roles, waiting, no_slot, full, since, now);
+	return due;
+}
+
+/*
+ * It was made to give way, or made room of its own accord: others come first.
+ */
+static void
+assign_stay_behind(Role *role, bool gave_way, TimestampTz now)
+{
+	if (gave_way)
+	{
+		long ms = (long) ASSIGN_YIELDS << Min(role->gave_way, 8);
+
+		role->yields_until = TimestampTzPlusMilliseconds(now, Min(ms, ASSIGN_YIELDS_MAX));
+		role->gave_way++;
+	}
+	role->yields_until = Max(role->yields_until, TimestampTzPlusMilliseconds(now, ASSIGN_YIELDED));
+	role->not_before = now;
+}
+
+void
+assign_ended(Roles *roles, StartedWorker *dispatcher)
+{
+	Role *role = hash_search(roles->table, &dispatcher->role, HASH_FIND, NULL);
+	TimestampTz now = GetCurrentTimestamp();
+	bool gave_way = worker_gave_way(dispatcher);
+	bool left = worker_left(dispatcher);
+
+	if (role == NULL)
+		return;
+	if (!gave_way && left)
+		role->gave_way = 0;
+	if (gave_way || pg_atomic_read_u32(&Slots->waiting) > 0)
+		assign_stay_behind(role, gave_way, now);
+	else if (left || worker_lost(dispatcher) ||
+			 TimestampDifferenceMilliseconds(dispatcher->started_at, now) > ROLE_BACKOFF)
+	{
+		role->backoff = ROLE_BACKOFF;
+		role->not_before = now;
+	}
+	else if (role->not_before <= dispatcher->started_at)
+	{
+		/* It died young.  Several that died together count once. */
+		role->not_before = TimestampTzPlusMilliseconds(dispatcher->started_at, role->backoff);
+		role->backoff = Min(role->backoff * 2, ASSIGN_BACKOFF_MAX);
+	}
+}
