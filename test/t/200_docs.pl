@@ -103,6 +103,7 @@ foreach (@functions)
 
 	ok(index($synopsis, $plain) >= 0, "the reference has pm.$name as it is") or diag("expected: $plain\nthere is: $synopsis");
 	ok(scalar fences("pm.$name", 'sql'), "the reference has an example of pm.$name");
+	like(entry("pm.$name") // '', qr/SQLSTATE|errors|Errors/, "the reference has the errors of pm.$name");
 }
 
 my @relations = split /\n/, $node->safe_psql('postgres',
@@ -130,7 +131,7 @@ foreach my $name (split /\n/, $node->safe_psql('postgres', q{SELECT name FROM pg
 	like($settings, qr/^\| `\Q$name\E` \|/m, "the reference has the setting $name");
 }
 
-# ---- links, names of files, words ----
+# ---- links, names of files and tests, words ----
 
 my %anchors = map { Cwd::abs_path($_->{file}) => { map { $_->{anchor} => 1 } @{ $_->{sections} } } } @pages;
 my %sources = map { basename($_) => 1 } glob("$root/src/*.[ch] $root/src/*/*.[ch] $root/src/sql/*.sql");
@@ -155,7 +156,24 @@ foreach my $page (@pages)
 
 	my %cited = map { $_ => 1 } map { /\b\w+\.[ch]\b/g } ($prose =~ /`([^`]*)`/g, $prose =~ /\[([^\]]*\.[ch])\]/g);
 	is(join(' ', grep { !$sources{$_} } sort keys %cited), '', "$name: each source file that it names exists");
+
+	my @tests = $prose =~ /`(\d\d\d_\w+)`/g;
+	is(join(' ', grep { !-e "$root/test/t/$_.pl" } @tests), '', "$name: each test that it names exists");
+
+	# Words that a reader stumbles over, and relative clauses in the place of a subject.
+	my @odd = $prose =~ /((?:^|[.!?:] |\| )Who(?:ever)? \w+ \w+|\bso many\b|\bdear(?:er|est)?\b|\bmend\w*|\bof now\b)/mg;
+	is(join('; ', @odd), '', "$name: plain words");
 }
+
+my $testing = slurp_file("$root/doc/testing.md");
+is(join(' ', grep { index($testing, "`$_`") < 0 } map { basename($_, '.pl') } glob("$root/test/t/*.pl")), '',
+	'testing.md names each TAP test');
+
+# The README's figures are those of the page that they come from.
+my ($fast) = map { $_->{text} } grep { $_->{heading} eq 'How fast it is' } @{ $pages[0]{sections} };
+my $measured = slurp_file("$root/doc/performance.md");
+my @figures = map { s/,000$/k/r } $fast =~ /\b(\d+,000|0\.\d+)\b/g;
+is(join(' ', grep { $_ ne '1k' && index($measured, $_) < 0 } @figures), '', 'the figures in the README are in performance.md');
 
 cmp_ok(scalar(split ' ', slurp_file("$root/README.md")), '<=', 1800, 'the README is short');
 
