@@ -12,7 +12,8 @@ use DocPage;
 use Test::More;
 
 my $root = $ENV{PM_TEST_ROOT} // '.';
-my @pages = map { DocPage->new($_) } "$root/README.md", "$root/SECURITY.md", sort glob("$root/doc/*.md");
+my @pages = map { DocPage->new($_) } "$root/README.md", "$root/SECURITY.md", sort(glob("$root/doc/*.md")),
+  "$root/examples/c_handler/README.md";
 my ($reference) = grep { basename($_->{file}) eq 'reference.md' } @pages;
 my $node = PmTest::node('docs', conf => "timezone = 'UTC'\n", extension => 0);
 
@@ -20,7 +21,7 @@ my $node = PmTest::node('docs', conf => "timezone = 'UTC'\n", extension => 0);
 
 foreach my $page (@pages)
 {
-	my $name = basename($page->{file});
+	my $name = $page->{file} =~ s/^\Q$root\E\///r;
 	my $sql = grep { $_->{kind} eq 'sql' } @{ $page->{blocks} };
 	my $shown = grep { defined $_->{output} } @{ $page->{blocks} };
 	my (@failures, $seconds);
@@ -29,7 +30,7 @@ foreach my $page (@pages)
 	$seconds = PmTest::seconds { @failures = $page->run($node) };
 	ok(!@failures, "$name: $sql SQL blocks run, and $shown print what it shows");
 	diag($_) foreach @failures;
-	PmTest::figure(sprintf('%s: %d SQL blocks, %d outputs, %.1f s', $name, $sql, $shown, $seconds));
+	PmTest::figure(sprintf('%s: %d SQL blocks, %d left out, %d outputs, %.1f s', $name, $sql, $page->{left_out}, $shown, $seconds));
 	clean_up();
 }
 
@@ -134,11 +135,11 @@ foreach my $name (split /\n/, $node->safe_psql('postgres', q{SELECT name FROM pg
 # ---- links, names of files and tests, words ----
 
 my %anchors = map { Cwd::abs_path($_->{file}) => { map { $_->{anchor} => 1 } @{ $_->{sections} } } } @pages;
-my %sources = map { basename($_) => 1 } glob("$root/src/*.[ch] $root/src/*/*.[ch] $root/src/sql/*.sql");
+my %sources = map { basename($_) => 1 } glob("$root/src/*.[ch] $root/src/*/*.[ch] $root/src/sql/*.sql $root/examples/*/*.[ch]");
 
 foreach my $page (@pages)
 {
-	my $name = basename($page->{file});
+	my $name = $page->{file} =~ s/^\Q$root\E\///r;
 	my $prose = join("\n", map { $_->[1] } @{ $page->{prose} });
 	my @broken;
 

@@ -142,6 +142,7 @@ sub run
 	$self->{node} = $node;
 	$self->{failures} = [];
 	$self->{next} = {};
+	$self->{left_out} = 0;
 	$self->start_psql;
 	$self->use_database('docs');
 	foreach my $block (@{ $self->{blocks} })
@@ -187,7 +188,7 @@ sub run_block
 	my ($shown, $found, $all);
 
 	$self->{next} = {};
-	return if $how{left_out};
+	return $self->{left_out}++ if $how{left_out};
 	$shown = normal($block->{output} // '');
 	$found = normal($self->psql("$before$block->{text}$after"), $shown);
 	foreach my $line (@$found)
