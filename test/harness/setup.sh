@@ -98,6 +98,8 @@ pm_ensure_packages() {
 	if command -v dpkg-query >/dev/null; then
 		for p in "${want[@]}"; do
 			p=${p//@MAJOR@/${major:-}}
+			# pgtap may have come without its package (majors.sh).
+			[[ $p != postgresql-*-pgtap || ! -e /usr/share/postgresql/$major/extension/pgtap.control ]] || continue
 			[ -n "$(pm_package_version "$p")" ] || missing+=("$p")
 		done
 		if [ -n "${major:-}" ]; then
