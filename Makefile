@@ -6,7 +6,7 @@
 #       TESTS="a b*"                 only the tests of these names
 #       KEEP=1                       leave the temporary directory
 #   make soak [SOAK=seconds]         the long form of the tests that have one: ten minutes, or so long, each
-#   make check-majors [MAJORS="17 18"]   the suites on other major versions, in chroots, as root
+#   make check-majors [MAJORS="17 18 19"]   the suites on other major versions, in chroots, as root
 #   make check-assert                the suites on a server built with assertions
 #   make check-valgrind              the regress suite on such a server, under valgrind
 #   make lint [FILES="src/log/log.c"]    the rules of the house, clang-tidy and cppcheck

@@ -112,13 +112,16 @@ wait_refuse_parked(const char *name, const char *log, int64 target)
 static void
 wait_nap(long ms)
 {
+	static uint32 event;
+
 	if (Slots != NULL)
 	{
-		(void) ConditionVariableTimedSleep(&Slots->moved, Min(ms, WAIT_NAP), PG_WAIT_EXTENSION);
+		(void) ConditionVariableTimedSleep(&Slots->moved, Min(ms, WAIT_NAP),
+										   compat_wait_event(&event, "PmWaitFor"));
 		return;
 	}
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 Min(ms, WAIT_NAP_ALONE), PG_WAIT_EXTENSION);
+					 Min(ms, WAIT_NAP_ALONE), compat_wait_event(&event, "PmWaitFor"));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 }

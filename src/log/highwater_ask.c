@@ -91,6 +91,7 @@ highwater_known(Oid relid, Oid seqid, HighwaterView view, const char *log)
 Highwater
 highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
 {
+	static uint32 event;
 	Highwater result = highwater_known(relid, seqid, view, log);
 	int64 wanted = result.last;
 	TimestampTz give_up;
@@ -113,7 +114,7 @@ highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
 			break;
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
-						 PG_WAIT_EXTENSION);
+						 compat_wait_event(&event, "PmWriters"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		result = highwater_now(relid, seqid, view);

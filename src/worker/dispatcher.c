@@ -209,13 +209,15 @@ dispatcher_check_clock(Dispatcher *dispatcher)
 static void
 dispatcher_pace(Dispatcher *dispatcher)
 {
+	static uint32 event;
+
 	if (!MyLatch->is_set)
 		dispatcher->sleepless = 0;
 	else if (++dispatcher->sleepless > DISPATCHER_PACE_AFTER &&
 			 dispatcher->round.events < dispatcher->round.batches * DISPATCHER_PACE_EVENTS)
 		/* Without the latch, which is set. */
 		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, DISPATCHER_PACE,
-						 PG_WAIT_EXTENSION);
+						 compat_wait_event(&event, "PmDispatcherPace"));
 }
 
 /*
@@ -322,7 +324,7 @@ dispatcher_sleep(Dispatcher *dispatcher, TimestampTz due)
 	slot_activity(ACTIVITY_IDLE);
 	reading_forget();
 	(void) pgstat_report_stat(true);
-	worker_nap(TimestampDifferenceMilliseconds(now, due), NIL);
+	worker_nap("PmDispatcherMain", TimestampDifferenceMilliseconds(now, due), NIL);
 	dispatcher_woken(dispatcher);
 }
 

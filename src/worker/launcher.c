@@ -463,7 +463,7 @@ pm_launcher_main(Datum arg)
 			slot_place_wait(0, true, InvalidOid, 0);
 			launcher_dismiss();
 		}
-		worker_nap(nap, workers);
+		worker_nap("PmLauncherMain", nap, workers);
 	}
 }
 

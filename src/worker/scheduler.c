@@ -301,6 +301,7 @@ pm_scheduler_main(Datum arg)
 			slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
 		}
 		scheduler_make_room(&scheduler);
-		worker_nap(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due), scheduler.workers);
+		worker_nap("PmSchedulerMain", TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due),
+				   scheduler.workers);
 	}
 }

@@ -166,6 +166,7 @@ utility_ask(Oid database, bool insist)
 static void
 utility_hold_out(Oid database)
 {
+	static uint32 event;
 	TimestampTz began = GetCurrentTimestamp();
 	DatabaseSlot *slot;
 	bool insisted = false;
@@ -187,7 +188,7 @@ utility_hold_out(Oid database)
 		if (TimestampDifferenceExceeds(began, now, UTILITY_WAIT_FOR))
 			break;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
-						 PG_WAIT_EXTENSION);
+						 compat_wait_event(&event, "PmWorkersEnd"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -206,12 +206,14 @@ worker_woken(List *workers)
  * Sleeps until woken, or until a member of the workers ends; at most ms.
  */
 void
-worker_nap(long ms, List *workers)
+worker_nap(const char *wait_event, long ms, List *workers)
 {
+	static uint32 event; /* a process has one loop to sleep in */
+
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (!worker_woken(workers))
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
-						 PG_WAIT_EXTENSION);
+						 compat_wait_event(&event, wait_event));
 	ResetLatch(MyLatch);
 	/* There is nothing here to cancel. */
 	QueryCancelPending = false;

@@ -40,7 +40,7 @@ extern bool worker_can_connect(Oid role);
 extern bool worker_gave_way(StartedWorker *member);
 extern bool worker_lost(StartedWorker *member);
 extern void worker_begin_round(void);
-extern void worker_nap(long ms, List *workers);
+extern void worker_nap(const char *wait_event, long ms, List *workers);
 extern WorkerStart worker_start(List **workers, WorkerKind kind, Oid database, Oid role,
 								int colleagues);
 extern int worker_count(List *workers, Oid role);
