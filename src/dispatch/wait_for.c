@@ -200,7 +200,12 @@ wait_target(char **name, const int64 *up_to, TimestampTz until)
 		return Max(*up_to, WAIT_LOCKED + 1);
 	mark = highwater_known(log->relid, log->seqid, HIGHWATER_EVERYBODY, *name);
 	if (mark.status == HIGHWATER_REWOUND)
-		highwater_refuse(*name, mark.last, mark.reached);
+	{
+		LogTrouble trouble;
+
+		log_trouble_rewound(&trouble, log, mark.last, mark.reached);
+		log_trouble_raise(&trouble);
+	}
 	return mark.last;
 }
 

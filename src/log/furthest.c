@@ -2,12 +2,15 @@
  * furthest.c
  *		How far the furthest cursor in a log is.
  *
- * Asked when shared memory begins to keep a log's mark, which is not below that.
+ * This is looked up when a log's mark is not known (seed.c): the mark is not
+ * below the furthest cursor.
  *
- * A transaction that is prepared may have moved a cursor.  That settles nothing
- * for others, who may not pass what it has written itself.  But once it commits,
- * readers have been there: no writer may use these positions again, if the
- * sequence is set back meanwhile.  So there are two answers.
+ * A transaction that is not over may have moved a cursor.  That settles nothing
+ * for others: they must not read past what it has written itself.  But once it
+ * commits, a reader has been there, so no writer may use these positions again,
+ * even if the sequence was set back in between.  So there are two questions and
+ * two answers: furthest_cursor() says what is settled, and furthest_moved() what
+ * no writer may use.
  */
 #include "pm.h"
 
@@ -30,8 +33,8 @@ enum
 };
 
 /*
- * The furthest cursor in a log, by its name; without a snapshot, also where
- * transactions have moved cursors to that are not over.
+ * The furthest cursor in the log of that name.  Without a snapshot, positions to
+ * which open transactions have moved cursors count too.
  */
 static int64
 furthest_in(const char *log, Snapshot snapshot)
@@ -51,12 +54,6 @@ furthest_in(const char *log, Snapshot snapshot)
 	return furthest;
 }
 
-/*
- * The furthest cursor in a log, by its table: 0 if nobody follows it.
- *
- * What this transaction has done itself counts only with "own".  It may have
- * handled its own events, which are settled for nobody else.
- */
 int64
 furthest_cursor(Oid relid, bool own)
 {
@@ -64,9 +61,14 @@ furthest_cursor(Oid relid, bool own)
 	RowScan scan;
 	int64 furthest = 0;
 
-	/* The latest, whatever the isolation level; a copy, which can be changed. */
+	/* The latest snapshot, whatever the isolation level, as a copy that can be changed. */
 	(void) GetTransactionSnapshot();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
+
+	/*
+	 * This transaction may have handled its own events, and those are settled for
+	 * nobody else.  So unless asked for, what it has written is left out.
+	 */
 	if (!own)
 		snapshot->curcid = FirstCommandId;
 
@@ -79,10 +81,6 @@ furthest_cursor(Oid relid, bool own)
 	return furthest;
 }
 
-/*
- * Where a cursor in a log is or may come to be, whoever has moved it.  At least
- * what furthest_cursor() says.
- */
 int64
 furthest_moved(Oid relid)
 {

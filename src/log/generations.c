@@ -2,11 +2,13 @@
  * generations.c
  *		The generations of a log: which positions wait for which transactions.
  *
- * highwater.c explains them.  A generation is a last position and the set of
- * transactions that could still write at or below it.  The sets overlap, so
- * that each transaction is kept once, with a bit for every generation that it
- * belongs to.  Whoever works on generations keeps others off them: the log's
- * slot is locked, or they are this backend's own.
+ * highwater.c explains what they are for.  A generation is a last position and
+ * the set of transactions that may still write at or below it.  The sets
+ * overlap, so each transaction is kept once, with a bit for every generation
+ * that it belongs to.
+ *
+ * The caller keeps others off the generations: it holds the lock of the log's
+ * slot, or the generations are this backend's own.
  */
 #include "pm.h"
 
@@ -16,23 +18,23 @@
 #include "log/generations.h"
 
 /*
- * The generations of a backend: of a log that has none in shared memory, or those
- * that had no room there.
+ * The generations that a backend keeps itself: all those of a log without a slot
+ * in shared memory, or those for which the slot had no room.
  */
 typedef struct LocalGenerations
 {
 	Oid relid;			/* hash key */
-	bool seeded;		/* the mark was at least the furthest cursor */
-	uint64 incarnation; /* of the slot that had no room for them, 0: there was no slot */
+	bool seeded;		/* the mark is not below the furthest cursor (seed.c) */
+	uint64 incarnation; /* of the slot that had no room; 0: the log has no slot */
 	Generations generations;
 } LocalGenerations;
 
 static HTAB *local_table = NULL;
 
 /*
- * The generations of this backend for a log, which has none in shared memory
- * (incarnation 0) or not all.  They are good for as long as the log has the same
- * slot, or none: writers go by what shared memory knows.
+ * They are valid for as long as the log has the same slot, or none.  Writers go
+ * by what the slot knows: what was seen while the log had another one, or none,
+ * binds no writer.
  */
 Generations *
 generations_local(Oid relid, uint64 incarnation, bool **seeded)
@@ -65,9 +67,6 @@ generations_local(Oid relid, uint64 incarnation, bool **seeded)
 	return &local->generations;
 }
 
-/*
- * Forgets what waits for somebody: it settles with what is seen from now on.
- */
 void
 generations_forget(Generations *generations)
 {
@@ -75,9 +74,6 @@ generations_forget(Generations *generations)
 	generations->nmembers = 0;
 }
 
-/*
- * Those that wait, of a log, if this backend has any.
- */
 Generations *
 generations_spilled(Oid relid, uint64 incarnation)
 {
@@ -90,7 +86,8 @@ generations_spilled(Oid relid, uint64 incarnation)
 }
 
 /*
- * Makes room for this many members, unless it is fixed: in shared memory.
+ * Makes room for this many members.  False if there is not enough and it cannot
+ * be enlarged, because it is in shared memory.
  */
 static bool
 generations_make_room(Generations *generations, int nmembers)
@@ -109,6 +106,9 @@ generations_make_room(Generations *generations, int nmembers)
 	return true;
 }
 
+/*
+ * The index of the member with this vxid; the number of members if there is none.
+ */
 static int
 generations_find(Generations *generations, VirtualTransactionId vxid)
 {
@@ -121,8 +121,8 @@ generations_find(Generations *generations, VirtualTransactionId vxid)
 }
 
 /*
- * Drops from all generations who is not among the holders, and settles the
- * generations that have become empty.
+ * Members that are no longer among the holders have ended, or have rolled back
+ * to before they could write.  A generation without members is settled.
  */
 void
 generations_cut(Generations *generations, VirtualTransactionId *holders, int nholders)
@@ -143,6 +143,7 @@ generations_cut(Generations *generations, VirtualTransactionId *holders, int nho
 			}
 	}
 	generations->nmembers = n;
+	/* "pending" has the generations that some holder still belongs to. */
 	for (int g = 0; g < SLOT_GENERATIONS; g++)
 		if ((generations->used & ~pending) & (1U << g))
 			generations->mark = Max(generations->mark, generations->last[g]);
@@ -150,22 +151,46 @@ generations_cut(Generations *generations, VirtualTransactionId *holders, int nho
 }
 
 /*
- * Adds the generation (last, holders); overwrites the newest when all are in
- * use.  False if there is no room for all of the holders.
+ * The pending generation with the highest position, -1 if there is none.
  */
+static int
+generations_newest(const Generations *generations)
+{
+	int newest = -1;
+
+	for (int g = 0; g < SLOT_GENERATIONS; g++)
+		if ((generations->used & (1U << g)) &&
+			(newest < 0 || generations->last[g] > generations->last[newest]))
+			newest = g;
+	return newest;
+}
+
+/*
+ * A generation that is not in use.  If all are, the newest one is given up: the
+ * oldest is the one that will be settled first.
+ */
+static int
+generations_free(Generations *generations)
+{
+	int g;
+
+	for (g = 0; g < SLOT_GENERATIONS; g++)
+		if (!(generations->used & (1U << g)))
+			return g;
+	g = generations_newest(generations);
+	for (int i = 0; i < generations->nmembers; i++)
+		generations->members[i].generations &= ~(1U << g);
+	return g;
+}
+
 bool
 generations_push(Generations *generations, int64 last, VirtualTransactionId *holders, int nholders)
 {
-	int newest = -1;
+	int newest = generations_newest(generations);
 	int unknown = 0;
 	int g;
 
-	for (int i = 0; i < SLOT_GENERATIONS; i++)
-		if ((generations->used & (1U << i)) &&
-			(newest < 0 || generations->last[i] > generations->last[newest]))
-			newest = i;
-
-	/* The same L again would say less: its writers can only be more. */
+	/* The same L again would settle no earlier: it can only have more members. */
 	if (newest >= 0 && generations->last[newest] == last)
 		return true;
 
@@ -175,15 +200,7 @@ generations_push(Generations *generations, int64 last, VirtualTransactionId *hol
 	if (!generations_make_room(generations, generations->nmembers + unknown))
 		return false;
 
-	for (g = 0; g < SLOT_GENERATIONS; g++)
-		if (!(generations->used & (1U << g)))
-			break;
-	if (g == SLOT_GENERATIONS)
-	{
-		g = newest;
-		for (int i = 0; i < generations->nmembers; i++)
-			generations->members[i].generations &= ~(1U << g);
-	}
+	g = generations_free(generations);
 	generations->used |= 1U << g;
 	generations->last[g] = last;
 	for (int i = 0; i < nholders; i++)
@@ -202,10 +219,6 @@ generations_push(Generations *generations, int64 last, VirtualTransactionId *hol
 	return true;
 }
 
-/*
- * The mark for a transaction that may read its own events: generations that
- * wait for nobody else count as settled.
- */
 int64
 generations_own_mark(Generations *generations)
 {

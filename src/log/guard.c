@@ -2,39 +2,39 @@
  * guard.c
  *		Which positions a transaction may write into a log.
  *
- * The high-water mark (highwater.c) rests on one fact: who writes a position
- * at or below the sequence's last value L has held its lock on the table since
- * before L reached that position.  A position drawn by the identity column
- * always has this property.  A position given explicitly (COPY does that as it
- * likes, INSERT with OVERRIDING SYSTEM VALUE, nextval() beforehand, a rolled
- * back savepoint's position used again, a session's cache of a sequence with
- * CACHE 10) need not, and then a reader may be past it when it commits: the
- * event would be lost.
+ * The high-water mark (highwater.c) rests on one fact: a transaction that writes
+ * a position at or below the sequence's last value L has held its lock on the
+ * table since before L reached that position.  That is always so for a position
+ * that the identity column draws.  It need not be so for a position that is
+ * given explicitly: by COPY, which may do that; by INSERT with OVERRIDING SYSTEM
+ * VALUE; from an earlier nextval(); from a savepoint that was rolled back; from
+ * the cache that a session has of a sequence with CACHE 10.  Then a reader may be
+ * past the position when it is committed, and the event would be lost.
  *
  * So each log carries a guard, which binds the table's owner too:
  *
- * - Before a statement writes, a trigger takes the transaction's floor: the
- *	 last value of the sequence, or the highest one that a reader has seen, at
- *	 a moment when the transaction already holds its lock, in its own name
- *	 (guard_hold()).  The two differ where the sequence was set back.  The lock
- *	 stays until the (sub)transaction ends, so every position above the floor
- *	 has the property.  If the subtransaction that took the floor aborts, its lock may
- *	 be gone: the floor is forgotten, and the next statement takes a new one.
- * - A check constraint compares every new position: above the floor, and at
- *	 most the sequence's last value (else the sequence would meet it later).
- *	 It is NOT VALID, that is, for new rows only, and so that pg_dump restores
- *	 it after the data.
- * - An update of a position is refused; any other update passes, since the
- *	 trigger tells the check which old position is about to come by, until the
- *	 next statement on the log or the end of a subtransaction.  TRUNCATE is
- *	 refused.
+ * - Before a statement writes, a trigger takes the transaction's floor.  That is
+ *	 the last value of the sequence, or the highest one that a reader has seen,
+ *	 read when the transaction already holds its lock in its own name
+ *	 (guard_hold()).  The two differ if the sequence was set back.  The lock is
+ *	 held until the (sub)transaction ends, so every position above the floor is
+ *	 safe.  If the subtransaction that took the floor aborts, the lock may be
+ *	 gone.  Then the floor is forgotten, and the next statement takes a new one.
+ * - A check constraint compares every new position: it must be above the floor,
+ *	 and at most the sequence's last value, since the sequence would draw a higher
+ *	 one again later.  The constraint is NOT VALID: it is only for new rows, and
+ *	 pg_dump restores it after the data.
+ * - An update of a position is refused.  Any other update passes: the trigger
+ *	 tells the check which old position it is about to see.  That is valid until
+ *	 the next statement on the log or the end of a subtransaction.
+ * - TRUNCATE is refused.
  *
- * The floor is also what the transaction tells the others, once, as its hint:
- * "nothing of mine is at or below it".  A hint once published is never raised,
- * even if the floor was forgotten: lower is safe.  And a floor taken anew is
- * never below the hint, though the sequence may be.
+ * The floor is also what the transaction publishes, once, as its hint: "nothing
+ * of mine is at or below it".  A published hint is never raised, even if the
+ * floor was forgotten, since a lower one is safe.  And a new floor is never below
+ * the hint, although the sequence may be.
  *
- * The same trigger notes that the log's readers are to be woken.
+ * The same trigger arranges that the log's readers are woken (wakeup.c).
  */
 #include "pm.h"
 
@@ -65,26 +65,26 @@ typedef struct GuardEntry
 	Oid seqid;
 	AttrNumber attnum;
 	LogRef slot;
-	bool seeded; /* without a slot: the furthest cursor, of this transaction */
-	int64 seed;
+	bool seeded; /* for a log without a slot: "seed" is known */
+	int64 seed;	 /* the furthest cursor, as this transaction found it */
 
-	/* of the transaction "lxid" */
+	/* What follows is of the transaction "lxid". */
 	LocalTransactionId lxid;
 	bool has_floor;
 	SubTransactionId subid; /* that took the floor */
 	int64 start;			/* the sequence's last value when the floor was taken */
 	int64 floor;
-	int64 ceiling;	  /* a last value seen: positions up to it exist */
-	int64 read_up_to; /* this transaction has itself handled events up to here */
-	bool hinted;
-	int64 hint;	   /* what the others were told, then */
-	bool updating; /* the next check sees this old position */
+	int64 ceiling;	  /* a last value seen: positions up to it have been drawn */
+	int64 read_up_to; /* this transaction itself has handled events up to here */
+	bool hinted;	  /* a hint has been published, */
+	int64 hint;		  /* namely this one */
+	bool updating;	  /* the next check is for the old position "updated" */
 	int64 updated;
 } GuardEntry;
 
 static HTAB *entries = NULL;
 
-/* What this transaction has touched, for the end of a subtransaction. */
+/* The last transaction that took a floor: in any other no entry matters when a savepoint ends. */
 static LocalTransactionId touched_lxid = InvalidLocalTransactionId;
 
 PG_FUNCTION_INFO_V1(pm_guard_before_write);
@@ -106,8 +106,8 @@ guard_relcache_callback(Datum arg, Oid relid)
 
 /*
  * A floor does not outlive the subtransaction that took it, since the lock may
- * not.  Subtransaction ids rise, so whatever was taken inside the aborted one
- * has its id or a higher one.
+ * not.  Subtransaction IDs rise, so all that was taken inside the aborted one has
+ * its ID or a higher one.
  */
 static void
 guard_subxact_callback(SubXactEvent event, SubTransactionId mysubid, SubTransactionId parent,
@@ -141,12 +141,13 @@ guard_install(void)
 }
 
 /*
- * This backend's entry for a log, its transaction part reset when it is of an
- * earlier transaction.
+ * This backend's entry for a log.  What is in it of an earlier transaction is
+ * reset.
  */
 static GuardEntry *
 guard_entry(Oid relid)
 {
+	/* The trigger, the check and pm.append ask for the same log again and again. */
 	static GuardEntry *last = NULL;
 	GuardEntry *entry = last;
 	bool found;
@@ -173,6 +174,10 @@ guard_entry(Oid relid)
 	return entry;
 }
 
+/*
+ * Looks up the sequence and the column of positions, and checks that the
+ * constraint is there.
+ */
 static void
 guard_resolve(GuardEntry *entry, Relation rel)
 {
@@ -181,27 +186,26 @@ guard_resolve(GuardEntry *entry, Relation rel)
 	entry->seqid = sequence_of_log(rel, &entry->attnum);
 	if (!OidIsValid(entry->seqid))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("table \"%s\" is no event log", RelationGetRelationName(rel)),
+						errmsg("table \"%s\" is not an event log", RelationGetRelationName(rel)),
 						errdetail("It has no column that is GENERATED ALWAYS AS IDENTITY."),
 						errhint("Make a log with pm.create_log, or drop the trigger \"%s\".",
 								GUARD_WRITE_TRIGGER)));
 	if (!guard_has_check(rel))
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("check constraint \"%s\" of log \"%s\" is missing or changed", GUARD_CHECK,
-					RelationGetRelationName(rel)),
-			 errhint(
-				 "As the table's owner, run SELECT pm.create_log(name) FROM pm.log WHERE \"table\" = %s::regclass: "
-				 "it puts back what is missing.",
-				 quote_literal_cstr(guard_qualified_name(RelationGetRelid(rel))))));
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("check constraint \"%s\" of log \"%s\" is missing or changed", GUARD_CHECK,
+						RelationGetRelationName(rel)),
+				 errhint("As the table's owner, run SELECT pm.create_log(name) FROM pm.log WHERE "
+						 "\"table\" = %s::regclass: it puts back what is missing.",
+						 quote_literal_cstr(guard_qualified_name(RelationGetRelid(rel))))));
 	entry->valid = true;
 }
 
 /*
  * Takes the writer's lock once more, for the (sub)transaction itself.  So far
- * it may belong to a cursor's portal only, and would be gone when that fails
- * in a subtransaction, while rows that it wrote before live on.
+ * the lock may belong to the portal of a cursor only.  If that failed in a
+ * subtransaction the lock would be released, while rows that the portal wrote
+ * before the savepoint live on.
  */
 static void
 guard_hold(Oid relid)
@@ -214,8 +218,8 @@ guard_hold(Oid relid)
 }
 
 /*
- * Up to where readers have looked, as far as is known.  For a log without a slot
- * in shared memory the cursors are asked, once a transaction.
+ * How far readers have looked, as far as is known.  For a log without a slot in
+ * shared memory the cursors are looked up, once in each transaction.
  */
 static int64
 guard_readers(GuardEntry *entry)
@@ -236,9 +240,7 @@ guard_readers(GuardEntry *entry)
 }
 
 /*
- * Takes this transaction's floor for the log, unless it has one, publishes the
- * hint and arms the wake-up.  The caller's statement holds the writer's lock,
- * and has drawn no position yet.
+ * The caller's statement holds the writer's lock, and has drawn no position yet.
  */
 void
 guard_enter(Relation rel)
@@ -247,30 +249,32 @@ guard_enter(Relation rel)
 
 	Assert(CheckRelationLockedByMe(rel, RowExclusiveLock, true));
 
-	/* What an earlier statement was about to update is not for this one. */
+	/* What an earlier statement was about to update does not matter to this one. */
 	entry->updating = false;
 	if (entry->has_floor)
 		return;
 
 	guard_resolve(entry, rel);
-	/* Readers do not wait for these (highwater.c). */
+	/* Readers do not wait for such transactions (highwater.c), so they must not write. */
 	if (MyProc->statusFlags & GUARD_NEVER_WRITES)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg(
-				 "cannot write log \"%s\" in a vacuum, an automatic analyze or a concurrent index build",
-				 RelationGetRelationName(rel)),
-			 errhint("Index expressions, and what else these call, must not write.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot write log \"%s\" in a vacuum, an automatic analyze or a concurrent "
+						"index build",
+						RelationGetRelationName(rel)),
+				 errhint("What these call, as in index expressions, must not write.")));
+
+	/* The lock first: only what is drawn while it is held is safe. */
 	guard_hold(entry->relid);
 	entry->start = sequence_last(entry->seqid);
 	entry->floor = entry->start;
 	entry->ceiling = entry->floor;
 
 	/*
-	 * Readers have seen the sequence further than it is: it was set back.
-	 * Nothing may be written where they have been, or wait for others than
-	 * us; nor where we have said that we do not write.
+	 * If readers have seen the sequence further than it is, it was set back.
+	 * Nothing may be written where they have been, or where they wait for
+	 * transactions among which we are not.  Nor where our hint says that we do
+	 * not write.
 	 */
 	entry->floor = Max(entry->floor, guard_readers(entry));
 	if (entry->hinted)
@@ -290,8 +294,8 @@ guard_enter(Relation rel)
 }
 
 /*
- * This transaction has counted its own events up to the mark as settled
- * (pm.catch_up): it writes none there any more, whatever it rolls back.
+ * It holds for the rest of the transaction, even if a savepoint is rolled back:
+ * what was read may have been acted upon.
  */
 void
 guard_read_up_to(Oid relid, int64 mark)
@@ -302,8 +306,8 @@ guard_read_up_to(Oid relid, int64 mark)
 }
 
 /*
- * Only looks: a reader of many logs must not fill the table of entries, which
- * each rollback of a subtransaction walks through.
+ * Makes no entry.  Each relcache invalidation walks through all entries, and a
+ * session may read many more logs than it writes.
  */
 bool
 guard_own_floor(Oid relid, int64 *floor)
@@ -344,7 +348,8 @@ pm_guard_before_write(PG_FUNCTION_ARGS)
 }
 
 /*
- * BEFORE UPDATE FOR EACH ROW: the position stays.
+ * BEFORE UPDATE FOR EACH ROW: refuses to change the position, and announces it to
+ * the check, which could not tell an old position from a new one.
  */
 Datum
 pm_guard_before_update(PG_FUNCTION_ARGS)
@@ -393,31 +398,30 @@ pm_guard_before_truncate(PG_FUNCTION_ARGS)
 }
 
 /*
- * The sequence was set back if readers, or this transaction, have seen it
- * further than it was when the floor was taken, or than it is now.  To compare
- * the position with it would not do: the last one can also be written by hand.
+ * The hint depends on whether the sequence was set back: whether readers, or this
+ * transaction, have seen it further than it was when the floor was taken, or than
+ * it is now.  The position itself does not tell, since it need not have been drawn
+ * at all.
  */
-static void
+COMPAT_NORETURN static void
 guard_refuse(GuardEntry *entry, int64 position)
 {
 	char *name = get_rel_name(entry->relid);
 	int64 seen = Max(entry->ceiling, Max(entry->floor, entry->read_up_to));
 	bool set_back = entry->start < entry->floor || sequence_last(entry->seqid) < seen;
 
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_GENERATED_ALWAYS),
-		 errmsg("cannot write position %lld into log \"%s\"", (long long) position,
-				name ? name : "?"),
-		 errdetail(
-			 "A position must be drawn from the log's sequence by the statement that inserts the event; "
-			 "a reader may already be past any other."),
-		 errhint("%s", guard_hint(entry->relid, entry->seqid, entry->attnum, seen, set_back))));
+	ereport(ERROR,
+			(errcode(ERRCODE_GENERATED_ALWAYS),
+			 errmsg("cannot write position %lld into log \"%s\"", (long long) position,
+					name ? name : "?"),
+			 errdetail(
+				 "A position must be drawn from the log's sequence by the statement that inserts "
+				 "the event; a reader may already be past any other."),
+			 errhint("%s", guard_hint(entry->relid, entry->seqid, entry->attnum, seen, set_back))));
 }
 
 /*
- * The check of a position that has just been drawn from the sequence, after
- * guard_enter().
+ * The row is written without the check constraint, so this does its work.
  */
 void
 guard_drawn(Oid relid, int64 position)
@@ -431,7 +435,35 @@ guard_drawn(Oid relid, int64 position)
 }
 
 /*
- * The check: position_is_new(tableoid, position).  Returns true or raises.
+ * The row has not come through the trigger of this table.
+ */
+COMPAT_NORETURN static void
+guard_refuse_untriggered(Oid relid)
+{
+	const char *table = guard_qualified_name(relid);
+	char *name = get_rel_name(relid);
+	bool has_trigger = OidIsValid(get_trigger_oid(relid, GUARD_WRITE_TRIGGER, true));
+
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		 errmsg("cannot write into log \"%s\" past its trigger \"%s\"", name ? name : "?",
+				GUARD_WRITE_TRIGGER),
+		 errdetail("The trigger is disabled or missing, or the row comes through a partitioned "
+				   "table, logical replication or the validation of a constraint."),
+		 has_trigger ?
+			 errhint("A log takes events by INSERT, COPY and pm.append. If the trigger is off, "
+					 "run ALTER TABLE %s ENABLE ALWAYS TRIGGER %s as the table's owner.",
+					 table, GUARD_WRITE_TRIGGER) :
+			 errhint("As the table's owner, run SELECT pm.create_log(%s): it puts back what is "
+					 "missing of a log, and makes any other table a log. If the table is not to "
+					 "be a log, run SELECT pm.drop_log(%s).",
+					 quote_literal_cstr(table), quote_literal_cstr(table))));
+}
+
+/*
+ * The check: position_is_new(tableoid, position).  Returns true or raises an
+ * error.
  */
 Datum
 pm_guard_position_is_new(PG_FUNCTION_ARGS)
@@ -447,26 +479,10 @@ pm_guard_position_is_new(PG_FUNCTION_ARGS)
 			PG_RETURN_BOOL(true);
 	}
 	if (!entry->has_floor)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("cannot write into log \"%s\" past its trigger \"%s\"",
-					get_rel_name(relid) ? get_rel_name(relid) : "?", GUARD_WRITE_TRIGGER),
-			 errdetail(
-				 "The trigger is disabled or missing, or the row comes through a partitioned table, "
-				 "logical replication or the validation of a constraint."),
-			 OidIsValid(get_trigger_oid(relid, GUARD_WRITE_TRIGGER, true)) ?
-				 errhint(
-					 "A log takes events by INSERT, COPY and pm.append. If the trigger is off, run "
-					 "ALTER TABLE %s ENABLE ALWAYS TRIGGER %s as the table's owner.",
-					 guard_qualified_name(relid), GUARD_WRITE_TRIGGER) :
-				 errhint(
-					 "As the table's owner, run SELECT pm.create_log(%s): it puts back what is missing of a log, "
-					 "and makes another table one. If it is to be none, run SELECT pm.drop_log(%s).",
-					 quote_literal_cstr(guard_qualified_name(relid)),
-					 quote_literal_cstr(guard_qualified_name(relid)))));
+		guard_refuse_untriggered(relid);
 	if (position <= entry->floor || position <= entry->read_up_to)
 		guard_refuse(entry, position);
+	/* The sequence is read only when it has moved on since the last look. */
 	if (position > entry->ceiling)
 	{
 		entry->ceiling = sequence_last(entry->seqid);

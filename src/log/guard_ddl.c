@@ -1,9 +1,9 @@
 /*
  * guard_ddl.c
- *		The guard's objects on a log's table: are they whole, put them back.
+ *		The guard's objects on a log's table: checks them, makes them, removes them.
  *
- * guard.c says what they are for.  The table's owner can drop or change them;
- * then whoever reads or writes the log is refused until they are back.
+ * guard.c says what they are for.  The table's owner can drop or change them.
+ * Then nobody can read or write the log until they are back.
  */
 #include "pm.h"
 
@@ -26,12 +26,13 @@
 #include "log/guard_ddl.h"
 #include "log/sequence.h"
 
+/* A trigger of the guard. */
 typedef struct GuardTrigger
 {
 	const char *name;
-	const char *events;
-	const char *function;
-	int16 type;
+	const char *events;	  /* as in CREATE TRIGGER */
+	const char *function; /* in pm_catalog */
+	int16 type;			  /* pg_trigger.tgtype */
 } GuardTrigger;
 
 static const GuardTrigger guard_triggers[] = {
@@ -56,7 +57,7 @@ guard_is_ours(Oid function, const char *name)
 }
 
 /*
- * Has the table this trigger, switched on for every statement?
+ * Has the table this trigger, for every statement, in every session?
  */
 static bool
 guard_has_trigger(Relation rel, const GuardTrigger *wanted)
@@ -82,7 +83,7 @@ guard_is_column(Node *node, AttrNumber attnum)
 }
 
 /*
- * Is the check position_is_new(tableoid, position), and nothing else?
+ * The constraint must be position_is_new(tableoid, position), and nothing else.
  */
 bool
 guard_has_check(Relation rel)
@@ -107,10 +108,6 @@ guard_has_check(Relation rel)
 	return false;
 }
 
-/*
- * The first of the guard's objects that is missing, changed or switched off,
- * or NULL.
- */
 const char *
 guard_missing(Relation rel)
 {
@@ -120,9 +117,6 @@ guard_missing(Relation rel)
 	return guard_has_check(rel) ? NULL : GUARD_CHECK;
 }
 
-/*
- * Has the table any of the guard's objects?
- */
 bool
 guard_has_any(Relation rel)
 {
@@ -137,8 +131,9 @@ guard_has_any(Relation rel)
 }
 
 /*
- * The commands that change the guard name the table, whose schema can be renamed
- * although the table is locked.  Were they about another one, they are undone.
+ * The commands that change the guard name the table, and its schema can be
+ * renamed although the table is locked.  If they have changed another table, the
+ * error undoes that.
  */
 static void
 guard_require_done(Relation rel, bool done)
@@ -151,8 +146,8 @@ guard_require_done(Relation rel, bool done)
 }
 
 /*
- * Takes the guard off a table, which the caller has locked.  Runs with the
- * rights of the caller; needs an open scope.
+ * Assumes that the caller has locked the table, and has an open scope.  Runs with
+ * the caller's rights.
  */
 void
 guard_take_off(Oid relid)
@@ -170,9 +165,9 @@ guard_take_off(Oid relid)
 }
 
 /*
- * Makes the check depend on the extension: what ALTER ... DEPENDS ON EXTENSION
- * would do, had constraints one.  pg_dump cannot carry it, so that a restored
- * log needs it again.
+ * Does what ALTER ... DEPENDS ON EXTENSION does, which does not exist for
+ * constraints.  So pg_dump does not dump it either, and a restored log needs it
+ * again.
  */
 void
 guard_adopt(Oid relid)
@@ -191,10 +186,9 @@ guard_adopt(Oid relid)
 }
 
 /*
- * Makes the guard's objects that are missing or not as they should be.  Runs
- * with the rights of the caller, who must own the table, and with the table
- * closed (ALTER TABLE insists); needs an open scope.  Each object depends on
- * the extension, so that DROP EXTENSION takes it and leaves the table.
+ * Runs with the rights of the caller, which must own the table; needs an open
+ * scope.  Each object depends on the extension, so that DROP EXTENSION drops it
+ * and keeps the table.
  */
 void
 guard_put_back(Oid relid, AttrNumber attnum)
@@ -207,6 +201,7 @@ guard_put_back(Oid relid, AttrNumber attnum)
 	for (int i = 0; i < lengthof(guard_triggers); i++)
 		present[i] = guard_has_trigger(rel, &guard_triggers[i]);
 	check = guard_has_check(rel);
+	/* ALTER TABLE refuses to change a table that this session has open. */
 	table_close(rel, NoLock);
 
 	for (int i = 0; i < lengthof(guard_triggers); i++)
@@ -215,10 +210,11 @@ guard_put_back(Oid relid, AttrNumber attnum)
 
 		if (present[i])
 			continue;
-		exec_command(psprintf(
-			"CREATE OR REPLACE TRIGGER %s BEFORE %s ON %s FOR EACH %s EXECUTE FUNCTION pm_catalog.%s()",
-			trigger->name, trigger->events, table,
-			trigger->type & TRIGGER_TYPE_ROW ? "ROW" : "STATEMENT", trigger->function));
+		exec_command(psprintf("CREATE OR REPLACE TRIGGER %s BEFORE %s ON %s FOR EACH %s "
+							  "EXECUTE FUNCTION pm_catalog.%s()",
+							  trigger->name, trigger->events, table,
+							  trigger->type & TRIGGER_TYPE_ROW ? "ROW" : "STATEMENT",
+							  trigger->function));
 		exec_command(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, trigger->name));
 		exec_command(
 			psprintf("ALTER TRIGGER %s ON %s DEPENDS ON EXTENSION pm", trigger->name, table));
@@ -227,9 +223,10 @@ guard_put_back(Oid relid, AttrNumber attnum)
 	{
 		if (OidIsValid(get_relation_constraint_oid(relid, GUARD_CHECK, true)))
 			exec_command(psprintf("ALTER TABLE %s DROP CONSTRAINT %s", table, GUARD_CHECK));
-		exec_command(psprintf(
-			"ALTER TABLE %s ADD CONSTRAINT %s CHECK (pm_catalog.position_is_new(tableoid, %s)) NOT VALID",
-			table, GUARD_CHECK, quote_identifier(get_attname(relid, attnum, false))));
+		exec_command(psprintf("ALTER TABLE %s ADD CONSTRAINT %s "
+							  "CHECK (pm_catalog.position_is_new(tableoid, %s)) NOT VALID",
+							  table, GUARD_CHECK,
+							  quote_identifier(get_attname(relid, attnum, false))));
 	}
 	CommandCounterIncrement();
 	rel = table_open(relid, NoLock);
@@ -238,11 +235,8 @@ guard_put_back(Oid relid, AttrNumber attnum)
 	guard_adopt(relid);
 }
 
-/* ---------- what helps ---------- */
+/* ---------- for messages ---------- */
 
-/*
- * The qualified name of a table or sequence, which may be gone.
- */
 const char *
 guard_qualified_name(Oid relid)
 {
@@ -252,7 +246,7 @@ guard_qualified_name(Oid relid)
 }
 
 /*
- * What helps who may not write a position, where readers may be past "used".
+ * A sequence with a cache, or one that counts down, draws such positions by itself.
  */
 char *
 guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used, bool set_back)
@@ -276,7 +270,7 @@ guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used, bool set_back)
 			"ALTER COLUMN %s SET CACHE 1 SET INCREMENT 1 SET NO CYCLE; "
 			"SELECT pm.create_log(name) FROM pm.log WHERE \"table\" = %s::regclass.",
 			(long long) cache, (long long) increment, table, column, quote_literal_cstr(table));
-	/* It was drawn as it must be, but readers have seen the sequence further. */
+	/* The position was drawn as it should be, but readers have seen the sequence further. */
 	if (set_back)
 		return psprintf(
 			"The sequence was set back. As the table's owner, run SELECT pg_catalog.setval(%s, "

@@ -1,74 +1,79 @@
 /*
  * highwater.c
- *		The high-water mark of a log: the largest position at or below which
- *		nothing can appear any more.
+ *		The high-water mark of a log: no event can appear any more at or below
+ *		this position.
  *
- * A sequence hands out positions before their transactions commit, so 7 can be
- * visible while 6 is still running, and who reads 7 and goes on from there
- * loses 6.  No wait is long enough to conclude that 6 is dead.  The lock
- * manager knows:
+ * A sequence hands out positions before their transactions commit, so position
+ * 7 can be visible while the transaction that drew 6 is still running.  A
+ * reader that sees 7 and advances its cursor loses 6.  No length of waiting
+ * allows the conclusion that 6 will not appear.  The lock manager does:
  *
  * 1. L := the last value of the log's sequence.
  * 2. H := the transactions that hold a lock on the table that a writer takes.
- * 3. When every member of H has ended, L is settled.
- * 4. Only then take the snapshot that reads up to L.
+ * 3. When every member of H has ended, L is settled: it is a mark.
+ * 4. Only then is the snapshot taken that reads up to L.
  *
- * Why nothing is missed.  Let a transaction T write position p <= L.  T took
- * its lock on the table before p was drawn (guard.c sees to it), p was drawn
- * before L was read, and H is read after L.  So T is in H, or T has ended (or
- * rolled back to a savepoint before p, which releases the lock and kills the
- * row).  T's locks move from its fast-path slots to the main table only, and
- * GetLockConflicts() looks in this order, so T cannot slip through between.
- * It leaves out transactions whose local xid is already cleared; that is
- * cleared together with the xid, under ProcArrayLock, so a snapshot taken
- * afterwards sees T's commit.
+ * Why nothing is missed: let a transaction T write position p <= L.  T locked
+ * the table before it drew p (guard.c enforces that), p was drawn before L was
+ * read, and H is read after L.  So T is in H, or T has ended, or T has rolled
+ * back to a savepoint that it set before it drew p, which releases the lock and
+ * removes the row.  T's lock may move from the fast-path slots of its backend
+ * to the shared lock table, but never back, and GetLockConflicts() looks at
+ * them in this order, so T cannot be overlooked between the two.
+ * GetLockConflicts() leaves out transactions whose local transaction ID is
+ * already cleared.  That is cleared together with the transaction ID, under
+ * ProcArrayLock, so a snapshot that is taken afterwards sees T's commit.
  *
- * When the sequence is set back.  The owner can do that with setval, at any
- * time and as often as he likes, and p <= L may be drawn after L was read.  So
- * between step 1 and step 2 each look writes L down: "reached" is the highest
- * L of all looks.  A writer reads it after it has taken its lock, and its floor
- * is never below it (guard.c).  Now let T write p <= L.  If T had its lock when
- * H was read, T is in H.  If not, T took the lock, or took it again after a
- * savepoint, later; so it read "reached" after L was written down, its floor
- * is at or above L, and p is refused.  This does not ask when p was drawn.
- * Where the last value is below "reached", the sequence has been set back and
- * not yet forward again: readers stop and say so, since what was drawn above it
- * before would be met again.
+ * When the sequence is set back: the owner of the table can do that with
+ * setval(), at any time and repeatedly, and then p <= L can be drawn after L
+ * was read.  So each look writes L down between step 1 and step 2: "reached" is
+ * the highest L of all looks.  A writer reads it after it has taken its lock,
+ * and its floor is never below it (guard.c).  Now let T write p <= L.  If T
+ * held its lock when H was read, T is in H.  If not, T took its lock (again,
+ * after a savepoint) later, so T read "reached" after L was written down, its
+ * floor is at or above L, and p is refused.  This holds no matter when p was
+ * drawn.  While the last value is below "reached", the sequence has been set
+ * back and has not caught up: readers stop and report it, since positions that
+ * have been used would be drawn again.
  *
  * An open transaction that has restarted the sequence (ALTER SEQUENCE) sees a
- * file of its own, which nobody else will see if it rolls back.  What it sees
- * there is nothing to write down: its looks settle nothing.
+ * file of its own, which nobody else sees if the transaction rolls back.  What
+ * it sees there must not be written down, so its looks settle nothing.
  *
- * Not waiting.  We keep generations (L, H) and never wait for them: each time
- * a mark is asked for, every pending H is cut down to the transactions that
- * hold their lock still; who is gone has ended, and when an H has become empty
- * its L is settled.  When all generations are in use the newest is overwritten:
- * the oldest is the one that will be settled first.
+ * Nothing waits.  We keep generations (L, H) instead (generations.c).  Each time
+ * a mark is asked for, every pending H is reduced to the transactions that
+ * still hold their lock; the others have ended.  When an H has become empty, its
+ * L is settled.  If all generations are in use, the newest one is overwritten,
+ * because the oldest is the one that will be settled first.
  *
- * Hints.  Generations alone hold back positions that were committed before a
- * long transaction even began, if it began before we looked.  So writers
- * publish "nothing of mine is at or below this floor" (guard.c).  When every
+ * Hints: generations alone would hold back positions that were committed before
+ * a long transaction even began, if that began before our look.  So writers
+ * publish "nothing of mine is at or below this floor" (guard.c).  If every
  * member of H has a hint, everything up to min(L, their floors) is settled at
- * once.  When a member has none (prepared and recovered, or more logs than
- * hints in one transaction) the generations decide.  A transaction writes
- * nothing at or below its hint, even when the sequence is set back and a
- * rolled back savepoint has cost it its floor: the next one is not lower.
+ * once.  If a member has none, the generations decide: it may be a prepared
+ * transaction that was recovered, or one that writes more logs than there is
+ * room for hints.  A transaction never writes at or below its hint, even if the
+ * sequence is set back and a rolled back savepoint has cost it its floor: the
+ * next floor is not lower.
  *
- * What it rests on.  The sequence is logged, has CACHE 1, a positive increment
- * and no CYCLE; the table is an ordinary logged one, not a partition
- * (log_check.c looks at these).  The reader's snapshot is younger than the
- * mark, so callers with a transaction-wide snapshot are refused.  All readers
- * of one log work on its generations one after another, under the slot's lock:
- * cutting down a generation by an H taken before it was pushed would drop
- * members that have not ended.  This runs on a primary only.
+ * What this rests on:
  *
- * Without shared memory, or a slot for the log there (slot_log.c), each backend
- * has generations of its own, and nowhere to write down for the others what it
- * has seen.  It notices a sequence that was set back, and forgets its generations
- * then; one that was set back and forward again between two of its looks it does
- * not notice.  A slot is only taken from a log when no transaction is left that
- * has used its mark: what such a transaction knew is in a cursor then, or of no
- * use to anybody.
+ * - The sequence is logged, has CACHE 1, a positive increment and no CYCLE, and
+ *	 the table is an ordinary logged table, not a partition (log_check.c).
+ * - The reader's snapshot is younger than the mark.  Callers with a snapshot for
+ *	 the whole transaction are refused.
+ * - All readers of one log work on its generations one after another, under the
+ *	 lock of its slot.  If a generation were reduced by an H that was read before
+ *	 the generation was pushed, it would lose members that have not ended.
+ * - The server is a primary.
+ *
+ * Without shared memory, or for a log without a slot in it (slot_log.c), each
+ * backend has generations of its own, and no place to write down for others
+ * what it has seen.  It notices a sequence that was set back, and then forgets
+ * its generations.  It does not notice one that was set back and forward again
+ * between two of its looks.  A slot is taken away from a log only when every
+ * transaction that has used its mark has ended.  By then the transaction has
+ * moved a cursor to that mark, or the mark does not matter.
  */
 #include "pm.h"
 
@@ -83,9 +88,15 @@
 #include "log/sequence.h"
 #include "shmem/slot.h"
 
-/*
- * Does this transaction itself hold a lock that a writer takes?
- */
+/* H, and what its members have published. */
+typedef struct HighwaterHolders
+{
+	VirtualTransactionId *vxids;
+	int count;
+	bool hinted; /* all of them have a hint */
+	int64 floor; /* the lowest hint */
+} HighwaterHolders;
+
 bool
 highwater_self_writes(Oid relid)
 {
@@ -101,11 +112,9 @@ highwater_self_writes(Oid relid)
 }
 
 /*
- * A vacuum, an analyze by autovacuum or a concurrent index build holds a
- * writer's lock and writes nothing: what it calls (index expressions) may want
- * to, and is refused by the guard.  The flags are set before a transaction
- * locks anything and stay until its end.  They are of the transaction only if
- * that is still the same after they were read.
+ * Is it a vacuum, an analyze by autovacuum, or a concurrent index build?  These
+ * hold a lock that a writer takes, but write nothing: if the functions that they
+ * call (of index expressions) try to, the guard refuses that.
  */
 static bool
 highwater_is_maintenance(VirtualTransactionId vxid)
@@ -118,96 +127,122 @@ highwater_is_maintenance(VirtualTransactionId vxid)
 	proc = compat_vxid_proc(vxid);
 	if (proc == NULL)
 		return false;
+
+	/*
+	 * The flags are set before a transaction locks anything, and stay until it
+	 * ends.  So they are those of this transaction if the backend still runs it
+	 * after they were read.
+	 */
 	flags = *((volatile uint8 *) &proc->statusFlags);
 	pg_memory_barrier();
 	return (flags & GUARD_NEVER_WRITES) != 0 && compat_proc_lxid(proc) == vxid.localTransactionId;
 }
 
 /*
- * H, own transaction included if it writes.  *floor becomes the lowest hint,
- * *hinted whether all have one; with HIGHWATER_OWN the own transaction does
- * not count for these two.
+ * Adds this transaction to H, which GetLockConflicts() leaves out.  In its own
+ * view it counts as a member, but its floor does not hold the mark back.
  */
-static VirtualTransactionId *
-highwater_holders(Oid relid, HighwaterView view, int *count, int64 *floor, bool *hinted)
+static void
+highwater_add_self(HighwaterHolders *holders, Oid relid, HighwaterView view)
 {
-	LOCKTAG tag;
-	VirtualTransactionId *found;
-	int nfound;
-	int n = 0;
-	int64 value;
+	int64 floor;
 
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
-	found = GetLockConflicts(&tag, ShareLock, &nfound);
-
-	*floor = PG_INT64_MAX;
-	*hinted = true;
-	for (int i = 0; i < nfound; i++)
+	if (view == HIGHWATER_EVERYBODY)
 	{
-		if (slot_hint(found[i], relid, &value))
-			*floor = Min(*floor, value);
-		else if (highwater_is_maintenance(found[i]))
-			continue;
+		if (guard_own_floor(relid, &floor))
+			holders->floor = Min(holders->floor, floor);
 		else
-			*hinted = false;
-		found[n++] = found[i];
+			holders->hinted = false;
 	}
-	if (highwater_self_writes(relid))
-	{
-		if (view == HIGHWATER_EVERYBODY)
-		{
-			if (guard_own_floor(relid, &value))
-				*floor = Min(*floor, value);
-			else
-				*hinted = false;
-		}
-		/* There is room: the array has a terminator's place, of which we need none. */
-		found[n++] = compat_my_vxid();
-	}
-	*count = n;
-	return found;
+	/* The array has room for a terminator, which we do not need. */
+	holders->vxids[holders->count++] = compat_my_vxid();
 }
 
 /*
- * Who may write the log now, for pm.blocker.
+ * Reads H.
  */
+static HighwaterHolders
+highwater_holders(Oid relid, HighwaterView view)
+{
+	HighwaterHolders holders = {NULL, 0, true, PG_INT64_MAX};
+	LOCKTAG tag;
+	int nfound;
+
+	/* The modes that conflict with ShareLock are those that a writer can take. */
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	holders.vxids = GetLockConflicts(&tag, ShareLock, &nfound);
+
+	for (int i = 0; i < nfound; i++)
+	{
+		VirtualTransactionId vxid = holders.vxids[i];
+		int64 floor;
+
+		if (slot_hint(vxid, relid, &floor))
+			holders.floor = Min(holders.floor, floor);
+		else if (highwater_is_maintenance(vxid))
+			continue;
+		else
+			holders.hinted = false;
+		holders.vxids[holders.count++] = vxid;
+	}
+	if (highwater_self_writes(relid))
+		highwater_add_self(&holders, relid, view);
+	return holders;
+}
+
 VirtualTransactionId *
 highwater_writers(Oid relid, int *count)
 {
-	int64 floor;
-	bool hinted;
+	HighwaterHolders holders = highwater_holders(relid, HIGHWATER_EVERYBODY);
 
-	return highwater_holders(relid, HIGHWATER_EVERYBODY, count, &floor, &hinted);
+	*count = holders.count;
+	return holders.vxids;
 }
 
 /*
- * Keeps (L, H) until H has ended; in this backend, if shared memory has no room
- * for an H so large.  Generations that are this backend's own are looked at by
- * nobody else, so that these too are cut down one after another.
+ * Keeps (L, H) until H has ended.  If the slot has no room for so large an H,
+ * this backend keeps it.  Nobody else looks at a backend's own generations, so
+ * these too are reduced by one look after another.
  */
 static void
 highwater_keep(Generations *generations, Oid relid, uint64 incarnation, int64 last,
-			   VirtualTransactionId *holders, int nholders)
+			   const HighwaterHolders *holders)
 {
-	if (!generations_push(generations, last, holders, nholders))
-		(void) generations_push(generations_local(relid, incarnation, NULL), last, holders,
-								nholders);
+	if (!generations_push(generations, last, holders->vxids, holders->count))
+		(void) generations_push(generations_local(relid, incarnation, NULL), last, holders->vxids,
+								holders->count);
 }
 
 /*
- * One look, where L is known already: H, then the generations.  Assumes that
- * the caller keeps others off "generations" (the lock of the slot of this
- * incarnation, or they are local: 0), and has written L down.
+ * The mark in this transaction's own view: generations that wait for nobody
+ * else are settled, and its own floor does not count.
+ */
+static int64
+highwater_own_mark(Generations *generations, Generations *spilled, int64 last,
+				   const HighwaterHolders *holders)
+{
+	int64 mark = generations_own_mark(generations);
+
+	if (spilled != NULL)
+		mark = Max(mark, generations_own_mark(spilled));
+	if (holders->hinted)
+		mark = Max(mark, Min(last, holders->floor));
+	return mark;
+}
+
+/*
+ * One look, once L is known: reads H, and settles what can be settled.
+ *
+ * Assumes that the caller has written L down, and keeps others off the
+ * generations: it holds the lock of the slot with this incarnation, or they are
+ * this backend's own (incarnation 0).
  */
 static void
 highwater_look(Generations *generations, Oid relid, uint64 incarnation, HighwaterView view,
 			   Highwater *result)
 {
 	Generations *spilled = generations_spilled(relid, incarnation);
-	VirtualTransactionId *holders;
-	int nholders;
-	int64 floor;
-	bool hinted;
+	HighwaterHolders holders;
 
 	result->mark = generations->mark;
 	result->reached = generations->reached;
@@ -216,59 +251,59 @@ highwater_look(Generations *generations, Oid relid, uint64 incarnation, Highwate
 		result->status = HIGHWATER_REWOUND;
 		return;
 	}
+	/* Everything is settled already: no need to ask the lock manager. */
 	if (result->last == generations->mark)
 	{
 		result->status = HIGHWATER_COMPLETE;
 		return;
 	}
 
-	holders = highwater_holders(relid, view, &nholders, &floor, &hinted);
-	generations_cut(generations, holders, nholders);
+	holders = highwater_holders(relid, view);
+	generations_cut(generations, holders.vxids, holders.count);
 	if (spilled != NULL && spilled != generations)
 	{
-		generations_cut(spilled, holders, nholders);
+		generations_cut(spilled, holders.vxids, holders.count);
 		generations->mark = Max(generations->mark, spilled->mark);
 	}
-	if (nholders == 0)
+	if (holders.count == 0)
 		generations->mark = result->last;
 	else
 	{
-		/* The own view's floor leaves out a member: not for everybody. */
-		if (hinted && view == HIGHWATER_EVERYBODY)
-			generations->mark = Max(generations->mark, Min(result->last, floor));
+		/* In the own view a member's floor is left out, so it says nothing about all. */
+		if (holders.hinted && view == HIGHWATER_EVERYBODY)
+			generations->mark = Max(generations->mark, Min(result->last, holders.floor));
 		if (generations->mark < result->last)
-			highwater_keep(generations, relid, incarnation, result->last, holders, nholders);
+			highwater_keep(generations, relid, incarnation, result->last, &holders);
 	}
-	pfree(holders);
 
-	result->mark = generations->mark;
-	if (view == HIGHWATER_OWN)
-	{
-		result->mark = generations_own_mark(generations);
-		if (spilled != NULL)
-			result->mark = Max(result->mark, generations_own_mark(spilled));
-		if (hinted)
-			result->mark = Max(result->mark, Min(result->last, floor));
-	}
+	result->mark = view == HIGHWATER_OWN ?
+					   highwater_own_mark(generations, spilled, result->last, &holders) :
+					   generations->mark;
 	result->status = result->mark < result->last ? HIGHWATER_HELD : HIGHWATER_COMPLETE;
+	pfree(holders.vxids);
 }
 
 /*
- * A look at a file that the sequence has only for this transaction.
+ * A look at a file that the sequence has only in this transaction: it settles
+ * nothing.
  */
 static void
 highwater_own_file(Generations *generations, Highwater *result)
 {
 	result->mark = generations->mark;
 	result->reached = Max(generations->reached, result->last);
-	result->status = result->last < generations->reached ? HIGHWATER_REWOUND :
-					 result->last == generations->mark	 ? HIGHWATER_COMPLETE :
-														   HIGHWATER_HELD;
+	if (result->last < generations->reached)
+		result->status = HIGHWATER_REWOUND;
+	else if (result->last == generations->mark)
+		result->status = HIGHWATER_COMPLETE;
+	else
+		result->status = HIGHWATER_HELD;
 }
 
 /*
- * A statement of this session that writes the log has drawn positions that it
- * has not written yet; in its midst, nothing of this transaction is settled.
+ * Raises an error in the midst of a statement of this session that writes the
+ * log.  It has drawn positions that it has not written yet, so nothing of this
+ * transaction is settled.
  */
 static void
 highwater_require_quiet(Oid relid)
@@ -278,24 +313,24 @@ highwater_require_quiet(Oid relid)
 	bool quiet;
 	char *name;
 
-	/* Who has drawn a position has a floor. */
+	/* A transaction that has drawn a position has a floor. */
 	if (!guard_own_floor(relid, &floor))
 		return;
+	/* A running statement keeps the table open. */
 	rel = relation_open(relid, AccessShareLock);
 	quiet = rel->rd_refcnt == 1;
 	name = pstrdup(RelationGetRelationName(rel));
 	relation_close(rel, NoLock);
 	if (!quiet)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_OBJECT_IN_USE),
-			 errmsg("log \"%s\" is in use by a statement of this session", name),
-			 errhint(
-				 "Call this outside of triggers on the log, and after closing cursors on it.")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+						errmsg("log \"%s\" is in use by a statement of this session", name),
+						errhint("Call this outside of triggers on the log, and after closing "
+								"cursors on it.")));
 }
 
 /*
- * What was settled is settled still, while the sequence cannot be read.
+ * The result while the sequence cannot be read: what was settled before is still
+ * settled.  The mark of a slot that is not seeded yet is not known.
  */
 static Highwater
 highwater_unknown(Oid relid)
@@ -312,7 +347,7 @@ highwater_unknown(Oid relid)
 }
 
 /*
- * A look at the generations in shared memory.  Caller holds the slot's lock.
+ * A look at the generations in shared memory.  The caller holds the slot's lock.
  */
 static void
 highwater_look_at(LogSlot *slot, Relation sequence, HighwaterView view, Highwater *result)
@@ -322,17 +357,18 @@ highwater_look_at(LogSlot *slot, Relation sequence, HighwaterView view, Highwate
 		highwater_own_file(&slot->generations, result);
 	else
 	{
+		/* L is written down before H is read. */
 		slot_log_reach(slot, result->last);
 		highwater_look(&slot->generations, slot->relid, pg_atomic_read_u64(&slot->incarnation),
 					   view, result);
 	}
 	pg_atomic_write_u64(&slot->mark, (uint64) slot->generations.mark);
-	/* Somebody may move a cursor to this mark. */
+	/* The caller may move a cursor to this mark: the slot must not be taken away before. */
 	slot_pin(slot);
 }
 
 /*
- * The same, where the log has a slot or gets one; else false.
+ * The same for a log that has a slot or gets one; false for any other.
  */
 static bool
 highwater_look_shared(Oid relid, Relation sequence, HighwaterView view, Highwater *result)
@@ -346,7 +382,7 @@ highwater_look_shared(Oid relid, Relation sequence, HighwaterView view, Highwate
 		bool ours;
 
 		LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
-		/* The slot changes hands under its lock: now that we have it, look again. */
+		/* A slot changes hands only under its lock: now it is certain whose it is. */
 		ours = slot_log_valid(&ref);
 		if (ours)
 			highwater_look_at(slot, sequence, view, result);
@@ -375,16 +411,13 @@ highwater_look_local(Oid relid, Relation sequence, HighwaterView view, Highwater
 		highwater_own_file(generations, result);
 		return;
 	}
+	/* Positions of a pending generation may be drawn again, by others than its members. */
 	if (result->last < generations->reached)
 		generations_forget(generations);
 	generations->reached = Max(generations->reached, result->last);
 	highwater_look(generations, relid, 0, view, result);
 }
 
-/*
- * The mark now, without waiting.  Take the snapshot that reads up to it
- * afterwards.
- */
 Highwater
 highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 {
@@ -394,7 +427,7 @@ highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 	if (view == HIGHWATER_OWN)
 		highwater_require_quiet(relid);
 
-	/* Opened outside the slot's lock: that must not wait for anything. */
+	/* Opening may wait, so it must not happen under the slot's lock. */
 	sequence = sequence_open_nowait(seqid);
 	if (sequence == NULL)
 		return highwater_unknown(relid);

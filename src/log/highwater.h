@@ -16,17 +16,17 @@ typedef enum HighwaterView
 typedef enum HighwaterStatus
 {
 	HIGHWATER_COMPLETE, /* the mark is the last position */
-	HIGHWATER_HELD,		/* a writer holds it back */
+	HIGHWATER_HELD,		/* a writer holds the mark back */
 	HIGHWATER_UNKNOWN,	/* the sequence is locked: try again */
-	HIGHWATER_REWOUND	/* the sequence was set back behind what has been seen of it */
+	HIGHWATER_REWOUND	/* the sequence was set back behind "reached" */
 } HighwaterStatus;
 
 typedef struct Highwater
 {
 	HighwaterStatus status;
 	int64 mark;
-	int64 last;	   /* of the sequence */
-	int64 reached; /* the highest last that anybody has seen */
+	int64 last;	   /* the sequence's last value */
+	int64 reached; /* the highest last value that a look has seen */
 } Highwater;
 
 /* The mark now, without waiting; the caller reads with a snapshot taken afterwards. */

@@ -1,6 +1,8 @@
 /*
  * highwater_ask.c
- *		What those who ask for a mark once need besides: patience, and words.
+ *		The high-water mark for those who read up to it: waiting, and messages.
+ *
+ * highwater.c finds the mark, and never waits.
  */
 #include "pm.h"
 
@@ -20,8 +22,12 @@
 /* How long a session without shared memory waits for writers to end, in ms. */
 #define HIGHWATER_PATIENCE 5000
 
+/* How long it sleeps between two looks, in ms. */
+#define HIGHWATER_PAUSE 10
+
 /*
- * The transactions that may write the log now, in words.
+ * The transactions that may write the log now, for a message; NULL if there are
+ * none.
  */
 static char *
 highwater_name_writers(Oid relid)
@@ -39,13 +45,13 @@ highwater_name_writers(Oid relid)
 
 		if (i > 0)
 			appendStringInfoString(&names, ", ");
-		/* A prepared transaction keeps its vxid, but its session goes on. */
+		/* A prepared transaction keeps its vxid, but its backend has another one now. */
 		if (pid != 0 && compat_proc_lxid(proc) == writers[i].localTransactionId)
 			appendStringInfo(&names, "process %d", pid);
 		else
 			appendStringInfoString(&names, "a prepared transaction (see pg_prepared_xacts)");
 	}
-	return count > 0 ? names.data : pstrdup("nobody any more");
+	return count > 0 ? names.data : NULL;
 }
 
 /*
@@ -62,10 +68,6 @@ highwater_now(Oid relid, Oid seqid, HighwaterView view)
 	return result;
 }
 
-/*
- * The mark now, known: somebody who has the sequence is waited for, as
- * nextval() would.
- */
 Highwater
 highwater_known(Oid relid, Oid seqid, HighwaterView view, const char *log)
 {
@@ -73,6 +75,7 @@ highwater_known(Oid relid, Oid seqid, HighwaterView view, const char *log)
 
 	while (result.status == HIGHWATER_UNKNOWN)
 	{
+		/* Wait for the lock on the sequence, as nextval() would. */
 		LockRelationOid(seqid, AccessShareLock);
 		UnlockRelationOid(seqid, AccessShareLock);
 		if (get_rel_relkind(seqid) == '\0')
@@ -84,9 +87,25 @@ highwater_known(Oid relid, Oid seqid, HighwaterView view, const char *log)
 }
 
 /*
- * The mark for a caller that asks once.  Where shared memory keeps it this is
- * highwater_compute(); elsewhere this backend has not been watching, knows of
- * no writer when it began, and gives those of now some time to end.
+ * Says that the mark is held back, and by whom.
+ */
+static void
+highwater_notice_held(Oid relid, const char *log)
+{
+	char *writers = highwater_name_writers(relid);
+
+	ereport(NOTICE,
+			(errmsg("log \"%s\" is not read to its end, a transaction that writes it is still open",
+					log),
+			 writers != NULL ? errdetail("It is held back by: %s.", writers) : 0,
+			 errhint("The rest is read when that has ended.")));
+}
+
+/*
+ * Where shared memory keeps the marks, there is nothing to wait for: all looks
+ * of all backends have gone into the mark.  Without it this backend has not been
+ * looking before, so it knows of no writer when that began, and gives those that
+ * are open now some time to end.
  */
 Highwater
 highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
@@ -104,16 +123,10 @@ highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
 	{
 		if (GetCurrentTimestamp() >= give_up)
 		{
-			ereport(
-				NOTICE,
-				(errmsg(
-					 "log \"%s\" is not read to its end, a transaction that writes it is still open",
-					 log),
-				 errdetail("It is held back by %s.", highwater_name_writers(relid)),
-				 errhint("The rest is read when that has ended.")));
+			highwater_notice_held(relid, log);
 			break;
 		}
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, HIGHWATER_PAUSE,
 						 compat_wait_event(&event, "PmWriters"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -123,36 +136,8 @@ highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
 }
 
 /*
- * What to say of a log whose sequence was set back.
- */
-char *
-highwater_set_back(const char *log, int64 last, int64 reached, char **hint)
-{
-	*hint = psprintf(
-		"New events would be taken for old ones. As the owner of its table, run "
-		"SELECT pg_catalog.setval(pg_catalog.pg_get_serial_sequence(\"table\"::text, pos), %lld) "
-		"FROM pm.log WHERE name = %s.",
-		(long long) reached, quote_literal_cstr(log));
-	return psprintf("the sequence of log \"%s\" was set back to %lld, behind position %lld", log,
-					(long long) last, (long long) reached);
-}
-
-/*
- * Refuses such a log.
- */
-void
-highwater_refuse(const char *log, int64 last, int64 reached)
-{
-	char *hint;
-	char *problem = highwater_set_back(log, last, reached, &hint);
-
-	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("%s", problem),
-					errhint("%s", hint)));
-}
-
-/*
- * Refuses callers whose snapshot would be older than the mark, and standbys,
- * whose lock table says nothing of the primary's writers.
+ * A snapshot for the whole transaction is older than the mark.  The lock table
+ * of a standby does not have the writers of the primary.
  */
 void
 highwater_require_fresh_snapshots(const char *function)
@@ -162,12 +147,12 @@ highwater_require_fresh_snapshots(const char *function)
 						errmsg("%s cannot be used during recovery", function),
 						errhint("Only the primary knows which writers are still running.")));
 	if (IsolationUsesXactSnapshot())
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
-			 errmsg("%s cannot be used in a %s transaction", function,
-					IsolationIsSerializable() ? "SERIALIZABLE" : "REPEATABLE READ"),
-			 errdetail(
-				 "The transaction's snapshot is older than the high-water mark of now, and would hide events below it."),
-			 errhint("Use READ COMMITTED.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("%s cannot be used in a %s transaction", function,
+						IsolationIsSerializable() ? "SERIALIZABLE" : "REPEATABLE READ"),
+				 errdetail(
+					 "The transaction's snapshot is older than the current high-water mark, and "
+					 "would hide events below it."),
+				 errhint("Use READ COMMITTED.")));
 }

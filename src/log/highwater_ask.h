@@ -14,10 +14,6 @@ extern Highwater highwater_known(Oid relid, Oid seqid, HighwaterView view, const
 /* The same, for a caller that asks once: without shared memory it also waits for writers. */
 extern Highwater highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log);
 
-/* The message and the hint for a log whose sequence was set back. */
-extern char *highwater_set_back(const char *log, int64 last, int64 reached, char **hint);
-/* Raises them as an error. */
-COMPAT_NORETURN extern void highwater_refuse(const char *log, int64 last, int64 reached);
 /* Raises an error where a mark would be of no use to the function: an old snapshot, or recovery. */
 extern void highwater_require_fresh_snapshots(const char *function);
 

@@ -2,9 +2,10 @@
  * log_trouble.c
  *		What keeps a role from reading a log, and since when.
  *
- * Most of it is in the hands of the table's owner: a lock, the guard, the
- * rights, the sequence.  So it is told to whoever asks, and raised only where
- * the log alone was asked for.
+ * Most of it is under the control of the table's owner: a lock, the guard, the
+ * rights, the sequence.  One log's owner must not be able to stop a process
+ * manager that also follows other logs.  So trouble is a value that is returned,
+ * and it is raised as an error only where that log alone was asked for.
  */
 #include "pm.h"
 
@@ -13,11 +14,13 @@
 #include "utils/rls.h"
 #include "utils/timestamp.h"
 
-#include "log/highwater_ask.h"
 #include "log/log_right.h"
 #include "log/log_trouble.h"
 
-/* For so long a follower waits for a log, for the sake of the order, ms. */
+/*
+ * How long a unit waits for a log that it cannot read before it goes on with its
+ * other logs, in ms.  It waits for the sake of the order among the logs.
+ */
 #define LOG_TROUBLE_PATIENCE 1000
 
 static void
@@ -31,9 +34,6 @@ log_trouble_note(LogTrouble *trouble, int sqlerrcode, const char *message, const
 	trouble->locked = false;
 }
 
-/*
- * Is there a right that the role lacks, to read all of the log?
- */
 bool
 log_trouble_rights(LogTrouble *trouble, PmLog *log, Oid role)
 {
@@ -45,7 +45,7 @@ log_trouble_rights(LogTrouble *trouble, PmLog *log, Oid role)
 		log_trouble_note(trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
 						 psprintf("role \"%s\" may not read log \"%s\"", user, log->name), NULL,
 						 psprintf("Run %s.", log_grants(log->relid, user)));
-	/* A row policy must not hide events from a reader without a word. */
+	/* A row policy must not silently hide events from a reader. */
 	else if (check_enable_rls(log->relid, role, true) == RLS_ENABLED)
 		log_trouble_note(
 			trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -54,7 +54,7 @@ log_trouble_rights(LogTrouble *trouble, PmLog *log, Oid role)
 			NULL,
 			psprintf("Run ALTER TABLE %s DISABLE ROW LEVEL SECURITY, or ALTER ROLE %s BYPASSRLS.",
 					 log->table, quote_identifier(user)));
-	/* Its owner trims it. */
+	/* The owner trims the log, and must see all of what it deletes. */
 	else if (!log_owner_can_read(log))
 		log_trouble_note(trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
 						 psprintf("the owner of log \"%s\" may not read all of it", log->name),
@@ -66,9 +66,6 @@ log_trouble_rights(LogTrouble *trouble, PmLog *log, Oid role)
 	return true;
 }
 
-/*
- * Is there anything that can be seen without looking into it?
- */
 bool
 log_trouble(LogTrouble *trouble, PmLog *log, Oid role)
 {
@@ -107,16 +104,18 @@ log_trouble_missing(LogTrouble *trouble, const char *name)
 					 "Stop following it with pm.unfollow.");
 }
 
-/*
- * The sequence is behind what has been read.
- */
 void
 log_trouble_rewound(LogTrouble *trouble, PmLog *log, int64 last, int64 needed)
 {
-	char *hint;
-	char *problem = highwater_set_back(log->name, last, needed, &hint);
-
-	log_trouble_note(trouble, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, problem, NULL, hint);
+	log_trouble_note(
+		trouble, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+		psprintf("the sequence of log \"%s\" was set back to %lld, behind position %lld", log->name,
+				 (long long) last, (long long) needed),
+		NULL,
+		psprintf("New events would be taken for old ones. As the owner of its table, run SELECT "
+				 "pg_catalog.setval(pg_catalog.pg_get_serial_sequence(\"table\"::text, pos), %lld) "
+				 "FROM pm.log WHERE name = %s.",
+				 (long long) needed, quote_literal_cstr(log->name)));
 }
 
 void
@@ -138,8 +137,8 @@ log_trouble_raise(const LogTrouble *trouble)
 /* ---------- since when ---------- */
 
 /*
- * Of each unit alone: one that is further in the log, or has not to look at it
- * now, does not find what keeps another from it.
+ * Kept for each unit: what keeps one unit from reading a log may not concern
+ * another, which is further in the log or does not read it now.
  */
 typedef struct LogTroubleKey
 {
@@ -165,10 +164,6 @@ log_trouble_key(LogTroubleKey *key, int manager, int lane, const char *name)
 	strlcpy(key->name, name, sizeof(key->name));
 }
 
-/*
- * This backend cannot read a log for a unit.  Has it found so for long enough to
- * go on without it?
- */
 bool
 log_trouble_lasts(int manager, int lane, const char *name)
 {
@@ -188,15 +183,12 @@ log_trouble_lasts(int manager, int lane, const char *name)
 	}
 	log_trouble_key(&key, manager, lane, name);
 	entry = hash_search(troubles, &key, HASH_ENTER, &found);
-	/* The clock may have been set back. */
+	/* If the clock was set back, the time starts again. */
 	if (!found || entry->since > now)
 		entry->since = now;
 	return TimestampDifferenceExceeds(entry->since, now, LOG_TROUBLE_PATIENCE);
 }
 
-/*
- * It can read the log.
- */
 void
 log_trouble_over(int manager, int lane, const char *name)
 {

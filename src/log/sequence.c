@@ -2,8 +2,9 @@
  * sequence.c
  *		The last position that a log's sequence has handed out.
  *
- * Reads the sequence's one tuple from its page, without the rights check and
- * the SPI round trip of SELECT last_value: writers and readers do it often.
+ * Each batch and each writing transaction asks for it, so the sequence's one
+ * tuple is read from its page, without the SPI round trip and the check of
+ * rights that SELECT last_value would cost.
  */
 #include "pm.h"
 
@@ -20,10 +21,8 @@
 #include "log/sequence.h"
 
 /*
- * The last position handed out by an open sequence.
- *
- * The page of a sequence holds one tuple, changed in place under the buffer's
- * lock; all its columns are fixed-width and not null.
+ * The page of a sequence holds one tuple, which nextval() changes in place under
+ * the buffer's lock.  All its columns are of fixed width and not null.
  */
 int64
 sequence_read(Relation rel)
@@ -47,10 +46,6 @@ sequence_read(Relation rel)
 	return last;
 }
 
-/*
- * The last position handed out by a sequence, which may have to wait for DDL
- * on it.
- */
 int64
 sequence_last(Oid seqid)
 {
@@ -61,9 +56,6 @@ sequence_last(Oid seqid)
 	return last;
 }
 
-/*
- * Opens a sequence without waiting; NULL while it is locked, or gone.
- */
 Relation
 sequence_open_nowait(Oid seqid)
 {
@@ -82,10 +74,6 @@ sequence_open_nowait(Oid seqid)
 	return rel;
 }
 
-/*
- * The sequence of a log's position column, the first column that is GENERATED
- * ALWAYS AS IDENTITY.  InvalidOid when the table has none.
- */
 Oid
 sequence_of_log(Relation rel, AttrNumber *attnum)
 {
@@ -103,9 +91,6 @@ sequence_of_log(Relation rel, AttrNumber *attnum)
 	return InvalidOid;
 }
 
-/*
- * The relfilenode of a sequence: ALTER SEQUENCE ... RESTART changes it.
- */
 Oid
 sequence_file(Oid seqid)
 {

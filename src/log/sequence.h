@@ -7,10 +7,18 @@
 
 #include "utils/relcache.h"
 
+/* The last position handed out; waits while another session has the sequence exclusively. */
 extern int64 sequence_last(Oid seqid);
-extern Relation sequence_open_nowait(Oid seqid);
+/* The same, of an open sequence. */
 extern int64 sequence_read(Relation rel);
+/* Opens a sequence without waiting; NULL if it is locked exclusively, or gone. */
+extern Relation sequence_open_nowait(Oid seqid);
+/*
+ * The sequence of a log's positions: that of the first column that is GENERATED
+ * ALWAYS AS IDENTITY.  InvalidOid if the table has no such column.
+ */
 extern Oid sequence_of_log(Relation rel, AttrNumber *attnum);
+/* The relfilenode of a sequence, which ALTER SEQUENCE ... RESTART changes. */
 extern Oid sequence_file(Oid seqid);
 
 #endif /* PM_SEQUENCE_H */

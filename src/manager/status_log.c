@@ -117,7 +117,6 @@ status_log_mark(StatusLog *state, PmLog *log)
 	Highwater mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
 	bool set_back = status_log_set_back(log, &mark);
 	const char *held_by;
-	char *hint;
 
 	if (mark.status == HIGHWATER_UNKNOWN)
 	{
@@ -130,9 +129,10 @@ status_log_mark(StatusLog *state, PmLog *log)
 	state->values[1] = Int64GetDatum(mark.last);
 	if (set_back)
 	{
-		const char *problem = highwater_set_back(log->name, mark.last, mark.reached, &hint);
+		LogTrouble trouble;
 
-		status_log_problem(state, problem, hint);
+		log_trouble_rewound(&trouble, log, mark.last, mark.reached);
+		status_log_problem(state, trouble.message, trouble.hint);
 	}
 	held_by = mark.status == HIGHWATER_HELD ? status_log_held_by(log->relid) : NULL;
 	state->nulls[4] = held_by == NULL;
