@@ -12,6 +12,7 @@
 #   make lint [FILES="src/log/log.c"]    the rules of the house, clang-tidy and cppcheck
 #   make lint-house                  only the former: floors, circles, lengths, format, commit subjects; seconds
 #   make format [FILES=...]          clang-format over the C files, in place
+#   make coverage [SUITES="regress"] which lines the suites run, into coverage/
 #   make bench [QUICK=1] [ROUNDS=n]  the benchmark, into bench/results
 #       ONLY="dispatch idle"         only these sections
 #   make demo [KEEP=1] [EVENTS=FILE] the demonstration
@@ -62,7 +63,7 @@ PG_CONFIG ?= pg_config
 
 # ---- targets of our own need no PostgreSQL yet, so PGXS is read only for others
 
-OWN_TARGETS = check check-majors check-assert check-valgrind lint lint-house format check-regress check-isolation check-tap check-pgtap soak bench demo dev
+OWN_TARGETS = check check-majors check-assert check-valgrind lint lint-house format coverage check-regress check-isolation check-tap check-pgtap soak bench demo dev
 GOALS = $(or $(MAKECMDGOALS),all)
 
 ifneq ($(filter-out $(OWN_TARGETS),$(GOALS)),)
@@ -120,6 +121,9 @@ lint-house:
 
 format:
 	@find $(or $(FILES),src examples bench) -name '*.[ch]' -print0 | xargs -0 clang-format -i
+
+coverage:
+	@TESTS='$(TESTS)' bash test/harness/coverage.sh $(SUITES)
 
 # The long form of every test that has one, which is to say that it looks at PM_SOAK, one after the other. SOAK is for how
 # long those go on that go by the clock.

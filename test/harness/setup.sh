@@ -26,7 +26,7 @@
 #                                    exports PM_TEST_DATA
 #   pm_build DIR STRICT DEST         builds DIR (STRICT 1: assertions, warnings are errors; 0:
 #                                    as a user would), then examples/*/ that have a Makefile,
-#                                    and installs under DEST
+#                                    and installs under DEST; PM_COPT: more flags for the compiler
 #   pm_server_conf DEST [LIBRARIES]  prints the postgresql.conf lines with which a server finds
 #                                    what pm_build put under DEST, and what every test server
 #                                    needs; LIBRARIES: shared_preload_libraries (default pm,
@@ -302,6 +302,7 @@ pm_build() {
 	args=("PG_CONFIG=$PG_CONFIG" "PM_STRICT=$strict")
 	# Bitcode for inlining matters to nobody here, and takes as long as the rest.
 	args+=(with_llvm=no)
+	[ -z "${PM_COPT:-}" ] || args+=("COPT=$PM_COPT")
 	log=${PM_WORK:-${TMPDIR:-/tmp}}/build.log
 	if ! {
 		pm_as_user make -C "$dir" -j"$(nproc)" "${args[@]}" all &&

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# coverage.sh [SUITE...]: which lines of src/ the test suites (all of them, or these) run.
+#
+# Builds with gcc's --coverage, runs check.sh and writes to coverage/ in the checkout:
+#   coverage.txt    the figure, then each file with its figure and the lines that never ran
+#   html/           the same, to look at (index.html)
+#   coverage.info   lcov's own form
+# TESTS, PG_CONFIG and PM_TAP_JOBS are as for check.sh.
+#
+# A process writes its counters when it exits. So lines are missing that only run in a process which is killed:
+# by SIGKILL, by a crash, or when a server is stopped in mode "immediate". That is so for parts of what runs after
+# a handler has ended its session or crashed the server, and nothing in the product is there to change it.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+out=$PM_ROOT/coverage
+log=$(mktemp)
+kept=
+trap 'rm -f "$log"; [ -z "$kept" ] || rm -rf "$kept"' EXIT
+
+pm_ensure_packages lcov perl
+rc=0
+# Without optimization, each line has counters of its own.
+KEEP=1 PM_COPT='--coverage -O0' bash "$PM_ROOT/test/harness/check.sh" "$@" | tee "$log" || rc=$?
+kept=$(sed -n 's/^kept: //p' "$log" | tail -n 1)
+[ -n "$kept" ] && [ -n "$(find "$kept/src/src" -name '*.gcda' -print -quit)" ] ||
+	pm_die "no test has run: nothing was counted"
+
+rm -rf "$out"
+mkdir -p "$out"
+{
+	lcov --quiet --capture --directory "$kept/src/src" --output-file "$out/all.info"
+	lcov --quiet --extract "$out/all.info" "$kept/src/src/*" --output-file "$out/coverage.info"
+	genhtml --quiet --legend --title pm --prefix "$kept/src" --output-directory "$out/html" "$out/coverage.info"
+} >"$out/lcov.log" 2>&1 || { cat "$out/lcov.log" >&2; pm_die "lcov failed"; }
+rm -f "$out/all.info" "$out/lcov.log"
+sed -i "s,^SF:$kept/src/,SF:," "$out/coverage.info"
+perl "$PM_ROOT/test/harness/coverage.pl" "$out/coverage.info" >"$out/coverage.txt"
+sed '/^$/q' "$out/coverage.txt"
+pm_say "coverage/coverage.txt names the lines that never ran, coverage/html/index.html shows them."
+exit "$rc"
