@@ -16,7 +16,9 @@
 #include "manager/head.h"
 #include "manager/registry.h"
 #include "manager/timer_floor.h"
+#include "shmem/crash.h"
 #include "shmem/slot.h"
+#include "shmem/slot_pin.h"
 #include "shmem/wakeup.h"
 #include "worker/launcher.h"
 #include "worker/utility.h"
@@ -46,8 +48,9 @@ _PG_init(void)
 	slot_pin_install();
 	if (process_shared_preload_libraries_in_progress)
 	{
-		slot_install_hooks();
-		report_install_hooks();
+		slot_install();
+		report_install();
+		crash_install();
 		utility_install_hook();
 		launcher_register();
 	}

@@ -16,13 +16,13 @@
 #include "commands/dbcommands.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "base/report.h"
+#include "base/shared_memory.h"
 
 #define REPORT_MINUTE 60000 /* lines are counted for so long, ms */
 #define REPORT_LINES  20	/* of one kind, in that time */
@@ -51,26 +51,19 @@ static ReportCount alone;	   /* of a session without shared memory */
 static TimestampTz say_at = 0; /* when to say what was dropped, DT_NOEND: nothing was */
 static NameData database;
 
-static shmem_request_hook_type prev_shmem_request_hook;
-static shmem_startup_hook_type prev_shmem_startup_hook;
 static emit_log_hook_type prev_emit_log_hook;
 
 static void
-report_shmem_request(void)
+report_request(void)
 {
-	if (prev_shmem_request_hook)
-		prev_shmem_request_hook();
 	RequestAddinShmemSpace(MAXALIGN(sizeof(ReportShared)));
 }
 
 static void
-report_shmem_startup(void)
+report_startup(void)
 {
 	bool found;
 
-	if (prev_shmem_startup_hook)
-		prev_shmem_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	shared = ShmemInitStruct("pm report", sizeof(ReportShared), &found);
 	if (!found)
 	{
@@ -78,19 +71,15 @@ report_shmem_startup(void)
 		LWLockInitialize(&shared->lock, compat_new_tranche("pm report"));
 	}
 	compat_register_tranche(shared->lock.tranche, "pm report");
-	LWLockRelease(AddinShmemInitLock);
 }
 
 /*
  * Called from _PG_init while the postmaster preloads.
  */
 void
-report_install_hooks(void)
+report_install(void)
 {
-	prev_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = report_shmem_request;
-	prev_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = report_shmem_startup;
+	shared_memory_add(report_request, report_startup);
 }
 
 /* ---------- how long a text may be ---------- */

@@ -18,7 +18,7 @@ typedef enum ReportKind
 	REPORT_OUTCOME	/* comes once: an event is dead, a process manager has halted */
 } ReportKind;
 
-extern void report_install_hooks(void);
+extern void report_install(void);
 extern void report_begin(void);
 extern const char *report_database(void);
 extern const char *report_cut(const char *text, int limit);

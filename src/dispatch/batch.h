@@ -11,6 +11,7 @@
 #include "log/log_trouble.h"
 #include "manager/cursor.h"
 #include "manager/lane.h"
+#include "shmem/handling.h"
 
 /* This many logs a batch keeps locked; of more, each only while it is looked at. */
 #define BATCH_LOCKS 64

@@ -10,6 +10,7 @@
 
 #include "dispatch/batch.h"
 #include "manager/timer.h"
+#include "shmem/handling.h"
 
 /* So many timers are read at once. */
 #define BATCH_TIMERS 256

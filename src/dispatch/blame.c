@@ -20,6 +20,7 @@
 #include "manager/lane.h"
 #include "manager/park.h"
 #include "manager/timer.h"
+#include "shmem/handling.h"
 
 /* When a parked event that met trouble of the server is tried again, ms. */
 #define BLAME_POSTPONE 5000

@@ -8,7 +8,7 @@
 #include "utils/elog.h"
 
 #include "manager/lane.h"
-#include "shmem/slot.h"
+#include "shmem/handling.h"
 
 typedef enum BlameCause
 {

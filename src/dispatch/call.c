@@ -32,6 +32,8 @@
 #include "manager/pending.h"
 #include "manager/timer.h"
 #include "shmem/crash.h"
+#include "shmem/slot.h"
+#include "shmem/slot_activity.h"
 
 #define CALL_SHOWN 200 /* bytes of a type, stream or key in the context of an error */
 
@@ -137,7 +139,7 @@ call_context(void *arg)
 static void
 call_publish(Batch *batch, const Handling *handling)
 {
-	slot_handling(handling, batch->pm->name);
+	slot_activity_handling(handling, batch->pm->name);
 	crash_mark(handling);
 }
 
@@ -157,7 +159,7 @@ call_over(Calls *calls)
 	/* What arrays and deferred triggers do is no single event's doing. */
 	within_event(NULL, 0, (Datum) 0, NULL);
 	calls->progress->handling.correlating = false;
-	slot_handled();
+	slot_activity_handled();
 }
 
 /*
@@ -192,8 +194,8 @@ call_begin(Calls *calls, Batch *batch, Progress *progress)
 	calls->guc_level = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	/* Nothing in hand yet, in particular not what the last batch had. */
-	slot_handling(&progress->handling, batch->pm->name);
-	slot_activity(ACTIVITY_HANDLING);
+	slot_activity_handling(&progress->handling, batch->pm->name);
+	slot_activity_set(ACTIVITY_HANDLING);
 	within_enter(batch->pm->name, batch->lane);
 	pending_begin(batch->pm, &batch->keys);
 	timer_begin();
@@ -240,7 +242,7 @@ call_end(Calls *calls, Batch *batch)
 		/* A cursor WITH HOLD would run its query at the commit, where nothing watches it, and
 		 * nobody is to find it. */
 		PortalHashTableDeleteAll();
-		if (MyWorkerSlot != NULL)
+		if (slot_am_worker())
 			call_drop_temporary();
 		call_over(calls);
 	}
@@ -484,5 +486,5 @@ call_abandon(const Progress *progress)
 	within_leave();
 	call_before_end(progress);
 	/* No handler runs any more: who dies from here on dies of something else. */
-	slot_activity(ACTIVITY_READING);
+	slot_activity_set(ACTIVITY_READING);
 }

@@ -9,7 +9,6 @@
 #include "dispatch/batch.h"
 #include "dispatch/progress.h"
 #include "manager/handler.h"
-#include "shmem/slot.h"
 
 /* The calls of one batch. */
 typedef struct Calls

@@ -32,6 +32,7 @@
 #include "manager/cursor.h"
 #include "manager/lane.h"
 #include "manager/manager_lock.h"
+#include "shmem/handling.h"
 
 PG_FUNCTION_INFO_V1(pm_catch_up);
 

@@ -30,6 +30,8 @@
 #include "manager/park_queue.h"
 #include "manager/timer.h"
 #include "shmem/crash.h"
+#include "shmem/slot.h"
+#include "shmem/slot_activity.h"
 
 /* ---------- logs and timers ---------- */
 
@@ -419,7 +421,7 @@ dispatch_batch(DispatchRequest *request, Progress *progress)
 	batch.lane = request->lane;
 	batch.now = request->now != 0 ? request->now : within_time();
 	result.due = DT_NOEND;
-	slot_activity(ACTIVITY_READING);
+	slot_activity_set(ACTIVITY_READING);
 
 	result.outcome = DISPATCH_BUSY;
 	if (!manager_lock_unit(request->pm->id, request->lane, !request->wait))
@@ -468,6 +470,6 @@ dispatch_batch(DispatchRequest *request, Progress *progress)
 		GetCurrentTransactionNestLevel() == 1)
 		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_LOCAL, true, 0, false);
-	slot_activity(ACTIVITY_COMMITTING);
+	slot_activity_set(ACTIVITY_COMMITTING);
 	return result;
 }

@@ -12,6 +12,7 @@
 #include "pm.h"
 
 #include "dispatch/isolate.h"
+#include "shmem/handling.h"
 
 /*
  * How many events the next batch may have.

@@ -5,6 +5,7 @@
 #include "pm.h"
 
 #include "dispatch/progress.h"
+#include "shmem/handling.h"
 
 /*
  * Returns the item that is still there after a rollback: the one in hand or,

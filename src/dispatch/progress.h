@@ -5,7 +5,8 @@
 #ifndef PM_PROGRESS_H
 #define PM_PROGRESS_H
 
-#include "shmem/slot.h"
+#include "shmem/handling.h"
+
 
 /* What a batch was doing when an error interrupted it. */
 typedef enum ProgressStage

@@ -25,6 +25,7 @@
 #include "log/log_trouble.h"
 #include "manager/cursor.h"
 #include "shmem/slot.h"
+#include "shmem/wakeup.h"
 
 PG_FUNCTION_INFO_V1(pm_wait_for);
 
@@ -114,10 +115,9 @@ wait_nap(long ms)
 {
 	static uint32 event;
 
-	if (Slots != NULL)
+	if (slot_preloaded())
 	{
-		(void) ConditionVariableTimedSleep(&Slots->moved, Min(ms, WAIT_NAP),
-										   compat_wait_event(&event, "PmWaitFor"));
+		wakeup_wait_moved(Min(ms, WAIT_NAP), compat_wait_event(&event, "PmWaitFor"));
 		return;
 	}
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
@@ -217,8 +217,7 @@ wait_log(const char *name, const char *log, int64 target, TimestampTz until)
 {
 	bool reached;
 
-	if (Slots != NULL)
-		ConditionVariablePrepareToSleep(&Slots->moved);
+	wakeup_prepare_to_wait();
 	while (!(reached = wait_reached(name, log, target)))
 	{
 		long left = TIMESTAMP_IS_NOEND(until) ?

@@ -16,6 +16,7 @@
 #include "utils/memutils.h"
 
 #include "log/generations.h"
+#include "shmem/slot_generations.h"
 
 /*
  * The generations that a backend keeps itself: all those of a log without a slot

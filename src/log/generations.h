@@ -5,7 +5,8 @@
 #ifndef PM_GENERATIONS_H
 #define PM_GENERATIONS_H
 
-#include "shmem/slot.h"
+#include "shmem/slot_generations.h"
+
 
 /*
  * The generations that this backend keeps itself: those of a log without a slot

@@ -56,6 +56,8 @@
 #include "log/seed.h"
 #include "log/sequence.h"
 #include "shmem/slot.h"
+#include "shmem/slot_hint.h"
+#include "shmem/slot_mark.h"
 #include "shmem/wakeup.h"
 
 typedef struct GuardEntry
@@ -228,7 +230,7 @@ guard_readers(GuardEntry *entry)
 
 	if (seed_slot(entry->relid, &entry->slot, &reached))
 	{
-		slot_log_used(entry->slot.slot);
+		slot_mark_used(entry->slot.slot);
 		return reached;
 	}
 	if (!entry->seeded)
@@ -287,7 +289,7 @@ guard_enter(Relation rel)
 	{
 		entry->hinted = true;
 		entry->hint = entry->floor;
-		if (Slots != NULL)
+		if (slot_preloaded())
 			slot_hint_publish(entry->relid, entry->floor);
 	}
 	wakeup_log(entry->relid);

@@ -86,7 +86,9 @@
 #include "log/highwater.h"
 #include "log/seed.h"
 #include "log/sequence.h"
-#include "shmem/slot.h"
+#include "shmem/slot_hint.h"
+#include "shmem/slot_log.h"
+#include "shmem/slot_mark.h"
 
 /* H, and what its members have published. */
 typedef struct HighwaterHolders
@@ -340,31 +342,28 @@ highwater_unknown(Oid relid)
 
 	result.status = HIGHWATER_UNKNOWN;
 	slot_log_ref(relid, false, &ref);
-	if (!slot_log_read(&ref, &result.mark, &result.reached))
+	if (!slot_mark_read(&ref, &result.mark, &result.reached))
 		result.mark = ref.slot != NULL ? 0 : generations_local(relid, 0, NULL)->mark;
 	result.last = result.reached = result.mark;
 	return result;
 }
 
 /*
- * A look at the generations in shared memory.  The caller holds the slot's lock.
+ * A look at the generations in shared memory, which the caller has locked.
  */
 static void
-highwater_look_at(LogSlot *slot, Relation sequence, HighwaterView view, Highwater *result)
+highwater_look_at(const LogRef *ref, Generations *generations, Oid relid, Relation sequence,
+				  HighwaterView view, Highwater *result)
 {
 	result->last = sequence_read(sequence);
 	if (compat_file_is_new(sequence))
-		highwater_own_file(&slot->generations, result);
+		highwater_own_file(generations, result);
 	else
 	{
 		/* L is written down before H is read. */
-		slot_log_reach(slot, result->last);
-		highwater_look(&slot->generations, slot->relid, pg_atomic_read_u64(&slot->incarnation),
-					   view, result);
+		slot_mark_reach(ref->slot, result->last);
+		highwater_look(generations, relid, ref->incarnation, view, result);
 	}
-	pg_atomic_write_u64(&slot->mark, (uint64) slot->generations.mark);
-	/* The caller may move a cursor to this mark: the slot must not be taken away before. */
-	slot_pin(slot);
 }
 
 /*
@@ -378,18 +377,14 @@ highwater_look_shared(Oid relid, Relation sequence, HighwaterView view, Highwate
 
 	while (seed_slot(relid, &ref, &reached))
 	{
-		LogSlot *slot = ref.slot;
-		bool ours;
+		Generations *generations = slot_mark_lock(&ref);
 
-		LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
-		/* A slot changes hands only under its lock: now it is certain whose it is. */
-		ours = slot_log_valid(&ref);
-		if (ours)
-			highwater_look_at(slot, sequence, view, result);
-		LWLockRelease(&slot->lock);
-		if (ours)
+		if (generations != NULL)
 		{
-			slot_log_used(slot);
+			highwater_look_at(&ref, generations, relid, sequence, view, result);
+			/* This also pins the slot, since the caller may move a cursor to the mark. */
+			slot_mark_unlock(ref.slot);
+			slot_mark_used(ref.slot);
 			return true;
 		}
 		CHECK_FOR_INTERRUPTS();

@@ -115,7 +115,7 @@ highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
 	int64 wanted = result.last;
 	TimestampTz give_up;
 
-	if (Slots != NULL || result.status != HIGHWATER_HELD)
+	if (slot_preloaded() || result.status != HIGHWATER_HELD)
 		return result;
 
 	give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HIGHWATER_PATIENCE);

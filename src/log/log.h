@@ -8,10 +8,10 @@
 #include "executor/spi.h"
 
 #include "base/event.h"
-#include "shmem/slot.h"
+#include "shmem/handling.h"
 
 /* A log's name is shorter than this, in bytes. */
-#define LOG_MAX_NAME SLOT_LOG_NAME
+#define LOG_MAX_NAME HANDLING_LOG_NAME
 
 /* The statements that append.c plans for each log. */
 enum

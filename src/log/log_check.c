@@ -22,7 +22,8 @@
 #include "log/log_index.h"
 #include "log/log_trouble.h"
 #include "log/sequence.h"
-#include "shmem/slot.h"
+#include "shmem/slot_log.h"
+#include "shmem/slot_mark.h"
 
 SequenceFit
 log_sequence_fits(PmLog *log, int64 *last, int64 *needed)
@@ -40,7 +41,7 @@ log_sequence_fits(PmLog *log, int64 *last, int64 *needed)
 	relation_close(sequence, AccessShareLock);
 	*needed = furthest_cursor(log->relid, true);
 	slot_log_ref(log->relid, false, &slot);
-	if (slot_log_read(&slot, &mark, &reached))
+	if (slot_mark_read(&slot, &mark, &reached))
 		*needed = Max(*needed, reached);
 	if (log_index_last(log, PG_INT64_MIN, &highest, &known))
 		*needed = Max(*needed, highest);

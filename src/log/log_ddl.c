@@ -25,7 +25,6 @@
 #include "log/log_adopt.h"
 #include "log/log_open.h"
 #include "log/sequence.h"
-#include "shmem/slot.h"
 #include "shmem/wakeup.h"
 
 PG_FUNCTION_INFO_V1(pm_create_log);

@@ -14,6 +14,8 @@
 #include "log/furthest.h"
 #include "log/generations.h"
 #include "log/seed.h"
+#include "shmem/slot_log.h"
+#include "shmem/slot_mark.h"
 
 bool
 seed_slot(Oid relid, LogRef *ref, int64 *reached)
@@ -26,14 +28,14 @@ seed_slot(Oid relid, LogRef *ref, int64 *reached)
 			slot_log_ref(relid, true, ref);
 		if (ref->slot == NULL)
 			return false;
-		if (slot_log_read(ref, &mark, reached))
+		if (slot_mark_read(ref, &mark, reached))
 			return true;
 
 		/*
 		 * The slot is new.  If it is given to another log while the cursors are
-		 * looked at, slot_log_seed() does nothing, and we start again.
+		 * looked at, slot_mark_seed() does nothing, and we start again.
 		 */
-		slot_log_seed(ref->slot, relid, furthest_cursor(relid, false), furthest_moved(relid));
+		slot_mark_seed(ref->slot, relid, furthest_cursor(relid, false), furthest_moved(relid));
 		CHECK_FOR_INTERRUPTS();
 	}
 }

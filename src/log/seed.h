@@ -5,7 +5,9 @@
 #ifndef PM_SEED_H
 #define PM_SEED_H
 
-#include "shmem/slot.h"
+#include "shmem/slot_generations.h"
+#include "shmem/slot_ref.h"
+
 
 /*
  * The log's slot in shared memory, with its mark known.  Gives the log one if it

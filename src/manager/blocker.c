@@ -19,8 +19,7 @@
 #include "utils/wait_event.h"
 
 #include "manager/status.h"
-#include "manager/status_worker.h"
-#include "shmem/slot.h"
+#include "shmem/slot_view.h"
 
 PG_FUNCTION_INFO_V1(pm_blocker_waits_for);
 PG_FUNCTION_INFO_V1(pm_blocker_session);
@@ -97,6 +96,8 @@ pm_blocker_session(PG_FUNCTION_ARGS)
 {
 	int pid = PG_GETARG_INT32(0);
 	PGPROC *proc = BackendPidGetProc(pid);
+	WorkerView *workers;
+	int nworkers;
 	uint32 info;
 	Datum values[3];
 	bool nulls[3] = {true, true, true};
@@ -104,13 +105,12 @@ pm_blocker_session(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (proc == NULL)
 		return (Datum) 0;
-	for (int i = 0; Slots != NULL && i < Slots->nworkers; i++)
+	nworkers = slot_view(&workers);
+	for (int i = 0; i < nworkers; i++)
 	{
-		WorkerSlot *slot = &Slots->workers[i];
-
-		if (!slot->in_use || slot->pid != pid)
+		if (!workers[i].in_use || workers[i].pid != pid)
 			continue;
-		values[0] = CStringGetTextDatum(status_worker_kind(slot->kind));
+		values[0] = CStringGetTextDatum(worker_kind_name(workers[i].kind));
 		nulls[0] = false;
 	}
 	info = status_wait_event(proc);

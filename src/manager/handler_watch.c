@@ -21,7 +21,7 @@
 #include "utils/timeout.h"
 
 #include "manager/handler_watch.h"
-#include "shmem/slot.h"
+#include "shmem/slot_activity.h"
 
 #define HANDLER_WATCH_TICKS 8 /* within a timeout */
 
@@ -57,8 +57,7 @@ handler_watch_tick(void)
 	}
 	else if (may_end_session && ran >= 2 * limit_us)
 	{
-		if (MyWorkerSlot != NULL)
-			MyWorkerSlot->now.overdue = true;
+		slot_activity_overdue();
 		ProcDiePending = true;
 	}
 	else
@@ -75,8 +74,7 @@ handler_watch_start(void)
 {
 	timed_out = false;
 	started = GetCurrentTimestamp();
-	if (MyWorkerSlot != NULL)
-		MyWorkerSlot->now.called_at = started;
+	slot_activity_called(started);
 	running = true;
 }
 

@@ -20,6 +20,7 @@
 #include "manager/head.h"
 #include "manager/lane.h"
 #include "manager/lane_row.h"
+#include "shmem/handling.h"
 #include "shmem/wakeup.h"
 
 /* The longest time between two attempts, in ms. */

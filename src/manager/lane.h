@@ -8,7 +8,7 @@
 #include "utils/elog.h"
 
 #include "manager/registry.h"
-#include "shmem/slot.h"
+#include "shmem/handling.h"
 
 /*
  * ok -> retrying: a handler failed, again after a while

@@ -22,6 +22,7 @@
 #include "manager/head.h"
 #include "manager/park.h"
 #include "manager/park_queue.h"
+#include "shmem/handling.h"
 #include "shmem/wakeup.h"
 
 /* When this many keys fail in a row, and nothing is handled in between, it halts. */

@@ -8,6 +8,7 @@
 
 #include "manager/lane.h"
 #include "manager/registry.h"
+#include "shmem/handling.h"
 
 /* Parks an event of a key that has a queue. */
 extern void park_behind(ProcessManager *pm, int lane, const char *key, Datum event,

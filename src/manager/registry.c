@@ -299,7 +299,7 @@ registry_load(Oid owner)
 	 * Without the preloaded library, REASSIGN OWNED does not reach the column
 	 * "owner" (owner.c).  Then all rows have to be read to find the role's.
 	 */
-	if (Slots == NULL || !OidIsValid(owner))
+	if (!slot_preloaded() || !OidIsValid(owner))
 		managers = registry_select(REGISTRATION_ALL, (Datum) 0);
 	else
 		managers = registry_select(REGISTRATION_BY_OWNER, ObjectIdGetDatum(owner));

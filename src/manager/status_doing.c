@@ -17,6 +17,9 @@
 
 #include "manager/status.h"
 #include "manager/status_doing.h"
+#include "shmem/handling.h"
+#include "shmem/slot_database.h"
+#include "shmem/slot_view.h"
 
 /* A worker that does the same for longer than this is slow, ms. */
 #define STATUS_DOING_SLOW 1000
@@ -26,7 +29,6 @@ status_view(FmgrInfo *flinfo)
 {
 	MemoryContext old;
 	StatusView *view = flinfo->fn_extra;
-	DatabaseSlot *database;
 
 	if (view != NULL)
 		return view;
@@ -34,19 +36,9 @@ status_view(FmgrInfo *flinfo)
 	view = palloc0(sizeof(StatusView));
 	view->context = flinfo->fn_mcxt;
 	view->now = GetCurrentTimestamp();
-	view->nworkers = Slots->nworkers;
-	view->workers = palloc(sizeof(WorkerSlot) * Max(view->nworkers, 1));
+	view->nworkers = slot_view(&view->workers);
 	view->doing = palloc0(sizeof(StatusVerdict) * Max(view->nworkers, 1));
-	LWLockAcquire(&Slots->lock, LW_SHARED);
-	for (int i = 0; i < view->nworkers; i++)
-	{
-		SpinLockAcquire(&Slots->workers[i].mutex);
-		view->workers[i] = Slots->workers[i];
-		SpinLockRelease(&Slots->workers[i].mutex);
-	}
-	database = slot_database(MyDatabaseId, false);
-	view->refused_at = database != NULL ? database->refused_at : 0;
-	LWLockRelease(&Slots->lock);
+	view->refused_at = slot_database_refused_at(MyDatabaseId);
 	MemoryContextSwitchTo(old);
 	flinfo->fn_extra = view;
 	return view;
@@ -56,7 +48,7 @@ status_view(FmgrInfo *flinfo)
  * What a worker's handler has been called for, as a clause.
  */
 static const char *
-status_doing_event(const WorkerSlot *worker)
+status_doing_event(const WorkerView *worker)
 {
 	const Handling *handling = &worker->now.handling;
 
@@ -97,7 +89,7 @@ status_doing_wait_event(uint32 info)
 }
 
 static void
-status_doing_handling(WorkerSlot *worker, uint32 info, long long seconds, StatusVerdict *doing)
+status_doing_handling(WorkerView *worker, uint32 info, long long seconds, StatusVerdict *doing)
 {
 	if (worker->now.overdue)
 	{
@@ -125,7 +117,7 @@ status_doing_handling(WorkerSlot *worker, uint32 info, long long seconds, Status
 }
 
 static void
-status_doing_committing(WorkerSlot *worker, uint32 info, long long seconds, StatusVerdict *doing)
+status_doing_committing(WorkerView *worker, uint32 info, long long seconds, StatusVerdict *doing)
 {
 	if (info == WAIT_EVENT_SYNC_REP)
 	{
@@ -142,7 +134,7 @@ status_doing_committing(WorkerSlot *worker, uint32 info, long long seconds, Stat
 }
 
 static void
-status_doing_reading(WorkerSlot *worker, uint32 info, long long seconds, StatusVerdict *doing)
+status_doing_reading(WorkerView *worker, uint32 info, long long seconds, StatusVerdict *doing)
 {
 	if (status_waits_for_lock(info))
 	{
@@ -160,7 +152,7 @@ status_doing_reading(WorkerSlot *worker, uint32 info, long long seconds, StatusV
 long
 status_doing_age(StatusView *view, int worker)
 {
-	WorkerSlot *slot = &view->workers[worker];
+	WorkerView *slot = &view->workers[worker];
 	TimestampTz since = slot->now.since;
 
 	/* A batch may take long although each of its calls is short. */
@@ -172,7 +164,7 @@ status_doing_age(StatusView *view, int worker)
 StatusVerdict *
 status_doing(StatusView *view, int worker)
 {
-	WorkerSlot *slot = &view->workers[worker];
+	WorkerView *slot = &view->workers[worker];
 	StatusVerdict *doing = &view->doing[worker];
 	long age = status_doing_age(view, worker);
 	uint32 info;

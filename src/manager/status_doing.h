@@ -7,7 +7,8 @@
 
 #include "fmgr.h"
 
-#include "shmem/slot.h"
+#include "shmem/slot_view.h"
+
 
 /*
  * What is said of a unit or of a worker.  The reason is a clause without a full
@@ -26,7 +27,7 @@ typedef struct StatusView
 	MemoryContext context; /* in which it lives */
 	TimestampTz now;
 	int nworkers;
-	WorkerSlot *workers;
+	WorkerView *workers;
 	StatusVerdict *doing;	/* of each worker: kase NULL until it is known */
 	TimestampTz refused_at; /* when no process was free for a worker of this database */
 } StatusView;

@@ -23,7 +23,6 @@
 #include "log/log_right.h"
 #include "log/log_trouble.h"
 #include "manager/status.h"
-#include "shmem/slot.h"
 
 PG_FUNCTION_INFO_V1(pm_status_log);
 PG_FUNCTION_INFO_V1(pm_status_denied);
@@ -43,7 +42,7 @@ status_log_may_see(PmLog *log)
 #define STATUS_LOG_COLUMNS 5
 typedef struct StatusLog
 {
-	char name[SLOT_LOG_NAME]; /* hash key */
+	char name[LOG_MAX_NAME]; /* hash key */
 	Datum values[STATUS_LOG_COLUMNS];
 	bool nulls[STATUS_LOG_COLUMNS];
 } StatusLog;
@@ -189,7 +188,7 @@ status_log_get(FmgrInfo *flinfo, const char *name)
 		HASHCTL ctl;
 
 		memset(&ctl, 0, sizeof(ctl));
-		ctl.keysize = SLOT_LOG_NAME;
+		ctl.keysize = LOG_MAX_NAME;
 		ctl.entrysize = sizeof(StatusLog);
 		ctl.hcxt = flinfo->fn_mcxt;
 		flinfo->fn_extra = hash_create("pm log states", 64, &ctl,
@@ -223,8 +222,8 @@ pm_status_log(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	/* No log has so long a name; cut, it is a key of the hash table. */
-	if (strlen(name) >= SLOT_LOG_NAME)
-		name[SLOT_LOG_NAME - 1] = '\0';
+	if (strlen(name) >= LOG_MAX_NAME)
+		name[LOG_MAX_NAME - 1] = '\0';
 	state = status_log_get(fcinfo->flinfo, name);
 	status_put(fcinfo, state->values, state->nulls);
 	return (Datum) 0;

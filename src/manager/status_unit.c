@@ -19,6 +19,8 @@
 #include "manager/status.h"
 #include "manager/status_doing.h"
 #include "shmem/slot.h"
+#include "shmem/slot_place.h"
+#include "shmem/slot_view.h"
 
 PG_FUNCTION_INFO_V1(pm_status_unit);
 
@@ -45,7 +47,7 @@ status_unit_count(StatusView *view, WorkerKind kind, Oid database)
 
 	for (int i = 0; i < view->nworkers; i++)
 	{
-		WorkerSlot *worker = &view->workers[i];
+		WorkerView *worker = &view->workers[i];
 
 		if (worker->in_use && worker->kind == kind &&
 			(!OidIsValid(database) || worker->database == database))
@@ -152,7 +154,7 @@ status_unit_no_dispatcher(StatusView *view, StatusUnit *unit, StatusVerdict *ver
 /* ---------- the unit ---------- */
 
 /*
- * The dispatcher of the role whose share the unit is in, as slot_rank()
+ * The dispatcher of the role whose share the unit is in, as slot_share_rank()
  * assigns it; -1 if there is none.  *starting says whether one is being started.
  */
 static int
@@ -164,7 +166,7 @@ status_unit_dispatcher(StatusView *view, StatusUnit *unit, bool *starting)
 	*starting = false;
 	for (int i = 0; i < view->nworkers; i++)
 	{
-		if (!slot_serves(&view->workers[i], WORKER_DISPATCHER, MyDatabaseId, unit->owner))
+		if (!slot_view_serves(&view->workers[i], WORKER_DISPATCHER, MyDatabaseId, unit->owner))
 			continue;
 		if (view->workers[i].serving)
 			serving++;
@@ -175,7 +177,7 @@ status_unit_dispatcher(StatusView *view, StatusUnit *unit, bool *starting)
 		return -1;
 	rank = (unit->manager + unit->lane) % serving;
 	for (int i = 0; i < view->nworkers; i++)
-		if (slot_serves(&view->workers[i], WORKER_DISPATCHER, MyDatabaseId, unit->owner) &&
+		if (slot_view_serves(&view->workers[i], WORKER_DISPATCHER, MyDatabaseId, unit->owner) &&
 			view->workers[i].serving && rank-- == 0)
 			return i;
 	return -1;
@@ -221,7 +223,7 @@ static void
 status_unit_busy(StatusView *view, int worker, StatusVerdict *verdict)
 {
 	StatusVerdict *doing = status_doing(view, worker);
-	WorkerSlot *slot = &view->workers[worker];
+	WorkerView *slot = &view->workers[worker];
 
 	if (doing->reason == NULL)
 		return;
@@ -286,8 +288,8 @@ pm_status_unit(PG_FUNCTION_ARGS)
 	bool nulls[3];
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (Slots == NULL || !(has_privs_of_role(GetUserId(), unit.owner) ||
-						   has_privs_of_role(GetUserId(), ROLE_PG_MONITOR)))
+	if (!slot_preloaded() || !(has_privs_of_role(GetUserId(), unit.owner) ||
+							   has_privs_of_role(GetUserId(), ROLE_PG_MONITOR)))
 		return (Datum) 0;
 	status_unit_judge(status_view(fcinfo->flinfo), &unit, &verdict);
 	values[0] = CStringGetTextDatum(verdict.kase);

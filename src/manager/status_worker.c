@@ -14,19 +14,12 @@
 
 #include "base/guc.h"
 #include "manager/status.h"
-#include "manager/status_worker.h"
+#include "shmem/handling.h"
 #include "shmem/slot.h"
+#include "shmem/slot_view.h"
 
 PG_FUNCTION_INFO_V1(pm_status_library);
 PG_FUNCTION_INFO_V1(pm_status_workers);
-
-const char *
-status_worker_kind(WorkerKind kind)
-{
-	static const char *const kinds[] = {"launcher", "scheduler", "dispatcher"};
-
-	return kinds[kind];
-}
 
 /*
  * pm_catalog.library(): preloaded, launcher, recovery, version,
@@ -37,13 +30,15 @@ pm_status_library(PG_FUNCTION_ARGS)
 {
 	Datum values[6];
 	bool nulls[6] = {false, false, false, false, false, false};
+	WorkerView *workers;
+	int nworkers;
 	bool served = false;
 
 	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 0; Slots != NULL && i < Slots->nworkers; i++)
-		served |= Slots->workers[i].in_use && Slots->workers[i].database == MyDatabaseId &&
-				  Slots->workers[i].pid != 0;
-	values[0] = BoolGetDatum(Slots != NULL);
+	nworkers = slot_view(&workers);
+	for (int i = 0; i < nworkers; i++)
+		served |= workers[i].in_use && workers[i].database == MyDatabaseId && workers[i].pid != 0;
+	values[0] = BoolGetDatum(slot_preloaded());
 	values[1] = BoolGetDatum(guc_launcher);
 	values[2] = BoolGetDatum(RecoveryInProgress());
 	values[3] = CStringGetTextDatum(PM_VERSION);
@@ -58,7 +53,7 @@ pm_status_library(PG_FUNCTION_ARGS)
  * that serve a role of which they are a member.
  */
 static bool
-status_worker_may_see(const WorkerSlot *worker)
+status_worker_may_see(const WorkerView *worker)
 {
 	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) ||
 		   (OidIsValid(worker->role) && has_privs_of_role(GetUserId(), worker->role));
@@ -68,9 +63,8 @@ status_worker_may_see(const WorkerSlot *worker)
  * A row of pm_catalog.workers().
  */
 static void
-status_worker_put(FunctionCallInfo fcinfo, const WorkerSlot *worker)
+status_worker_put(FunctionCallInfo fcinfo, const WorkerView *worker)
 {
-	static const char *const states[] = {"starting", "idle", "reading", "handling", "committing"};
 	const Handling *handling = &worker->now.handling;
 	bool handles = handling->manager != 0;
 	uint32 wait_event = 0;
@@ -83,12 +77,12 @@ status_worker_put(FunctionCallInfo fcinfo, const WorkerSlot *worker)
 
 	values[0] = Int32GetDatum(worker->pid);
 	nulls[0] = worker->pid == 0;
-	values[1] = CStringGetTextDatum(status_worker_kind(worker->kind));
+	values[1] = CStringGetTextDatum(worker_kind_name(worker->kind));
 	values[2] = ObjectIdGetDatum(worker->database);
 	nulls[2] = !OidIsValid(worker->database);
 	values[3] = ObjectIdGetDatum(worker->role);
 	nulls[3] = !OidIsValid(worker->role);
-	values[4] = CStringGetTextDatum(states[worker->now.activity]);
+	values[4] = CStringGetTextDatum(worker_kind_activity_name(worker->now.activity));
 	values[5] = TimestampTzGetDatum(worker->now.since);
 	values[6] = CStringGetTextDatum(worker->now.name);
 	values[7] = Int32GetDatum(handling->lane);
@@ -110,21 +104,13 @@ status_worker_put(FunctionCallInfo fcinfo, const WorkerSlot *worker)
 Datum
 pm_status_workers(PG_FUNCTION_ARGS)
 {
-	InitMaterializedSRF(fcinfo, 0);
-	if (Slots == NULL)
-		return (Datum) 0;
-	for (int i = 0; i < Slots->nworkers; i++)
-	{
-		WorkerSlot *slot = &Slots->workers[i];
-		WorkerSlot copy;
+	WorkerView *workers;
+	int nworkers;
 
-		LWLockAcquire(&Slots->lock, LW_SHARED);
-		SpinLockAcquire(&slot->mutex);
-		copy = *slot;
-		SpinLockRelease(&slot->mutex);
-		LWLockRelease(&Slots->lock);
-		if (copy.in_use && status_worker_may_see(&copy))
-			status_worker_put(fcinfo, &copy);
-	}
+	InitMaterializedSRF(fcinfo, 0);
+	nworkers = slot_view(&workers);
+	for (int i = 0; i < nworkers; i++)
+		if (workers[i].in_use && status_worker_may_see(&workers[i]))
+			status_worker_put(fcinfo, &workers[i]);
 	return (Datum) 0;
 }

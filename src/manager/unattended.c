@@ -15,7 +15,7 @@
 void
 unattended_warn(const char *manager)
 {
-	if (Slots == NULL)
+	if (!slot_preloaded())
 		ereport(WARNING, (errmsg("no worker will run process manager \"%s\"", manager),
 						  errdetail("The library of pm is not preloaded."),
 						  errhint("Add pm to shared_preload_libraries and restart the server, "

@@ -1,26 +1,25 @@
 /*
  * crash.c
- *		What handlers had in hand when the server crashed.
+ *		What handlers were called for when the server crashed.
  *
- * A handler in C can take the whole server with it, and the server comes back
- * and calls it again.  So every dispatcher marks, in a mapped file, what it is
- * about to call a handler for: that costs a copy in memory and no commit, and
- * it survives the crash, which shared memory does not.  What we do with an
- * event ourselves (reading it, computing its key, setting it aside, saving the
- * state) is marked too: an event that crashes the server there does so again
- * after each restart.
+ * A handler in C can crash the whole server, and the server comes back and calls
+ * it again.  So every dispatcher marks, in a mapped file, what it is about to call
+ * a handler for.  That costs a copy in memory and no commit, and unlike shared
+ * memory it survives the crash.  What pm itself does with an event (reading it,
+ * computing its key, setting it aside, saving the state) is marked too: an event
+ * that crashes the server there does so again after each restart.
  *
- * When one process crashes, the postmaster quits the others (SIGQUIT), as it
- * does in an immediate shutdown; these clear their marks.  So the mark that
- * stays is that of whoever crashed, or was killed.
+ * When one process crashes, the postmaster ends the others with SIGQUIT, as it does
+ * in an immediate shutdown; these clear their marks.  So the mark that stays is
+ * that of the process that crashed, or was killed.
  *
- * When the server starts, the postmaster sets the marks it finds aside, in the
- * second half of the file, since new dispatchers will use the first.  Each
- * database's scheduler then takes its own, before it starts a dispatcher, and
- * forgets them when what follows is committed.
+ * When the server starts, the postmaster moves the marks that it finds to the
+ * second half of the file, since new dispatchers will use the first half.  The
+ * scheduler of each database takes those of its database before it starts a
+ * dispatcher, and forgets them when what follows from them is committed.
  *
  * The file lies where base backups leave it out.  It need not survive a power
- * failure, which is nobody's fault.
+ * failure, for which no handler is to blame.
  */
 #include "pm.h"
 
@@ -34,15 +33,17 @@
 #include "miscadmin.h"
 #include "storage/fd.h"
 
+#include "base/shared_memory.h"
 #include "shmem/crash.h"
+#include "shmem/slot.h"
 
 #define CRASH_FILE	  "pg_stat_tmp/pm_handling"
 #define CRASH_MAGIC	  0x706d0004 /* another one when Handling changes */
-#define CRASH_ENTRIES (2 * SLOT_MAX_WORKERS)
+#define CRASH_ENTRIES (WORKER_MAX + CRASH_MAX_FOUND)
 
 typedef struct CrashEntry
 {
-	uint32 valid; /* set last, cleared first */
+	uint32 valid; /* is set last and cleared first */
 	Oid database;
 	Handling handling;
 } CrashEntry;
@@ -50,7 +51,7 @@ typedef struct CrashEntry
 typedef struct CrashFile
 {
 	uint32 magic;
-	uint32 size; /* of this struct: another build's file is not ours */
+	uint32 size; /* of this struct: the file of another build is not used */
 	CrashEntry entries[CRASH_ENTRIES];
 } CrashFile;
 
@@ -58,9 +59,9 @@ static CrashFile *file = NULL;
 static volatile CrashEntry *mine = NULL;
 
 /*
- * Maps the file, NULL if that is not possible: then crashes are not counted.
- * All its space is taken at once, since a mapped page that cannot be written
- * ends the process.
+ * Maps the file; NULL if that is not possible, and then crashes are not counted.
+ * All its space is allocated at once: a process that writes a mapped page for which
+ * the disk has no room is ended by a signal.
  */
 static CrashFile *
 crash_map(bool create)
@@ -86,7 +87,7 @@ crash_map(bool create)
 	}
 	if (map != MAP_FAILED)
 		return (CrashFile *) map;
-	/* Said once, by the postmaster. */
+	/* Only the postmaster says it, once. */
 	if (create)
 		ereport(LOG,
 				(errcode_for_file_access(), errmsg("could not map file \"%s\": %m", CRASH_FILE),
@@ -95,15 +96,19 @@ crash_map(bool create)
 }
 
 /*
- * Runs in the postmaster when the server starts, and when it starts again
- * after a crash: nobody else uses the file.
+ * Runs in the postmaster when the server starts, and when it starts again after a
+ * crash: no other process uses the file then.
  */
-void
+static void
 crash_startup(void)
 {
-	CrashFile *f = crash_map(true);
-	int aside = SLOT_MAX_WORKERS;
+	CrashFile *f;
+	int aside = WORKER_MAX;
 
+	/* Where processes are not forked, each of them sets up shared memory for itself. */
+	if (IsUnderPostmaster)
+		return;
+	f = crash_map(true);
 	if (f == NULL)
 		return;
 	if (f->magic != CRASH_MAGIC || f->size != sizeof(CrashFile))
@@ -112,17 +117,17 @@ crash_startup(void)
 		f->magic = CRASH_MAGIC;
 		f->size = sizeof(CrashFile);
 	}
-	for (int i = 0; i < SLOT_MAX_WORKERS; i++)
+	for (int i = 0; i < WORKER_MAX; i++)
 	{
 		CrashEntry *entry = &f->entries[i];
 
 		if (!entry->valid)
 			continue;
-		/* As long as there is room: what is there may be a dropped database's. */
 		while (aside < CRASH_ENTRIES && f->entries[aside].valid)
 			aside++;
+		/* No room: overwrite old marks, which may be those of a dropped database. */
 		if (aside == CRASH_ENTRIES)
-			aside = SLOT_MAX_WORKERS;
+			aside = WORKER_MAX;
 		f->entries[aside++] = *entry;
 		entry->valid = 0;
 	}
@@ -130,7 +135,7 @@ crash_startup(void)
 }
 
 /*
- * The SIGQUIT handler: as PostgreSQL's own one, but for the mark.
+ * The handler of SIGQUIT: like PostgreSQL's own, but clears the mark.
  */
 static void
 crash_quit(SIGNAL_ARGS)
@@ -141,7 +146,25 @@ crash_quit(SIGNAL_ARGS)
 }
 
 /*
- * Runs in a worker that has its slot.
+ * Nothing is being handled any more.
+ */
+void
+crash_unmark(void)
+{
+	if (mine != NULL)
+		mine->valid = 0;
+}
+
+void
+crash_install(void)
+{
+	shared_memory_add(NULL, crash_startup);
+	/* A worker that exits did not crash. */
+	slot_at_detach(crash_unmark);
+}
+
+/*
+ * A worker has an entry of its own, by the index of its slot.
  */
 void
 crash_attach(void)
@@ -149,25 +172,19 @@ crash_attach(void)
 	file = crash_map(false);
 	if (file != NULL && file->magic == CRASH_MAGIC && file->size == sizeof(CrashFile))
 	{
-		mine = &file->entries[MyWorkerSlot - Slots->workers];
+		mine = &file->entries[slot_my_index()];
 		pqsignal(SIGQUIT, crash_quit);
 	}
 	else
 		file = NULL;
 }
 
-/*
- * Does this process mark anything?
- */
 bool
 crash_marks(void)
 {
 	return mine != NULL;
 }
 
-/*
- * A handler is about to be called for this, or it is worked on otherwise.
- */
 void
 crash_mark(const Handling *handling)
 {
@@ -182,8 +199,7 @@ crash_mark(const Handling *handling)
 }
 
 /*
- * Of the log that is marked, the event at this position is read next.  (A
- * handler that reads a log is marked itself, for its own event.)
+ * A handler that reads a log is marked itself, for its own event: that mark stays.
  */
 void
 crash_mark_position(int64 position)
@@ -192,26 +208,12 @@ crash_mark_position(int64 position)
 		mine->handling.position = position;
 }
 
-/*
- * Nothing is in hand any more.
- */
-void
-crash_unmark(void)
-{
-	if (mine != NULL)
-		mine->valid = 0;
-}
-
-/*
- * The first mark of a database, from an entry on, that was found when the
- * server started; -1 if there is none.
- */
 int
 crash_next(Oid database, int from, Handling *handling)
 {
 	if (file == NULL)
 		return -1;
-	for (int i = Max(from, SLOT_MAX_WORKERS); i < CRASH_ENTRIES; i++)
+	for (int i = Max(from, WORKER_MAX); i < CRASH_ENTRIES; i++)
 		if (file->entries[i].valid && file->entries[i].database == database)
 		{
 			*handling = file->entries[i].handling;
@@ -220,9 +222,6 @@ crash_next(Oid database, int from, Handling *handling)
 	return -1;
 }
 
-/*
- * What follows from a mark is committed.
- */
 void
 crash_forget(int entry)
 {

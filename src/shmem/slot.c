@@ -1,101 +1,80 @@
 /*
  * slot.c
- *		Shared memory: the workers.
+ *		The slots of the workers: claimed, attached to, given up.
  *
- * Allocated when the library is preloaded; otherwise Slots is NULL, nothing
- * runs in the background, and every function here does nothing or says
- * "unknown".
+ * When the library is not preloaded there is no shared memory, and nothing runs
+ * in the background.  Then there are no slots, and only functions that say so may
+ * be called.
  */
 #include "pm.h"
 
-#include "postmaster/bgworker.h"
+#include <signal.h>
+
+#include "miscadmin.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
-#include "storage/shmem.h"
+#include "storage/procarray.h"
 #include "utils/timestamp.h"
 
-#include "shmem/crash.h"
 #include "shmem/slot.h"
+#include "shmem/slot_database.h"
+#include "shmem/slot_hint.h"
+#include "shmem/slot_interest.h"
+#include "shmem/slot_log_table.h"
+#include "shmem/slot_lost.h"
+#include "shmem/slot_memory.h"
+#include "shmem/slot_place.h"
+#include "shmem/slot_share.h"
+#include "shmem/slot_wake.h"
 
-SlotShared *Slots = NULL;
-WorkerSlot *MyWorkerSlot = NULL;
+static void (*at_detach)(void) = NULL;
 
-static shmem_request_hook_type prev_shmem_request_hook;
-static shmem_startup_hook_type prev_shmem_startup_hook;
-
-static void
-slot_shmem_request(void)
-{
-	if (prev_shmem_request_hook)
-		prev_shmem_request_hook();
-
-	RequestAddinShmemSpace(MAXALIGN(sizeof(SlotShared)));
-	slot_log_shmem_request();
-	slot_hint_shmem_request();
-}
-
-static void
-slot_shmem_startup(void)
-{
-	bool found;
-	int tranche;
-
-	if (prev_shmem_startup_hook)
-		prev_shmem_startup_hook();
-
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-
-	Slots = ShmemInitStruct("pm", sizeof(SlotShared), &found);
-	if (!found)
-	{
-		memset(Slots, 0, sizeof(SlotShared));
-		tranche = compat_new_tranche("pm");
-		compat_register_tranche(tranche, "pm");
-		LWLockInitialize(&Slots->lock, tranche);
-		Slots->nworkers = Min(max_worker_processes, SLOT_MAX_WORKERS);
-		pg_atomic_init_u64(&Slots->registry_generation, 1);
-		pg_atomic_init_u64(&Slots->worker_generation, 1);
-		pg_atomic_init_u32(&Slots->waiting, 0);
-		pg_atomic_init_u64(&Slots->scarce_until, 0);
-		pg_atomic_init_u32(&Slots->nlost, 0);
-		ConditionVariableInit(&Slots->moved);
-		for (int i = 0; i < SLOT_MAX_WORKERS; i++)
-		{
-			SpinLockInit(&Slots->workers[i].mutex);
-			pg_atomic_init_u32(&Slots->workers[i].leave, 0);
-			pg_atomic_init_u32(&Slots->workers[i].wakes, 0);
-		}
-	}
-	compat_register_tranche(Slots->lock.tranche, "pm");
-
-	slot_log_shmem_startup();
-	slot_hint_shmem_startup();
-	LWLockRelease(AddinShmemInitLock);
-	if (!found)
-		crash_startup();
-}
-
-/*
- * Called from _PG_init while the postmaster preloads.
- */
 void
-slot_install_hooks(void)
+slot_install(void)
 {
-	prev_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = slot_shmem_request;
-	prev_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = slot_shmem_startup;
+	/* In this order: the logs' part uses the tranche of locks that the first part makes. */
+	slot_memory_install();
+	slot_log_table_install();
+	slot_hint_install();
 }
 
-/* ---------- workers ---------- */
+bool
+slot_preloaded(void)
+{
+	return Slots != NULL;
+}
+
+/* ---------- claims ---------- */
 
 /*
- * Claims a slot for a worker about to be started, of which there are to be so
- * many for (database, role).  Returns its index, or a SlotRefusal.
+ * The caller holds Slots->lock.
  */
+static void
+slot_init(WorkerSlot *slot, WorkerKind kind, Oid database, Oid role, TimestampTz now)
+{
+	slot->in_use = true;
+	slot->kind = kind;
+	slot->generation++;
+	slot->database = database;
+	slot->role = role;
+	slot->claimer = MyProcPid;
+	slot->pid = 0;
+	slot->proc = NULL;
+	slot->started_at = now;
+	slot->serving = slot->makes_room = false;
+	pg_atomic_write_u32(&slot->leave, LEAVE_NOT);
+	slot->waits = 0;
+	slot->waits_role = InvalidOid;
+	slot->pressed_at = 0;
+	slot->pressed = 0;
+	slot->allowance = 0;
+	memset(&slot->now, 0, sizeof(slot->now));
+	slot->now.since = now;
+}
+
 int
 slot_claim(WorkerKind kind, Oid database, Oid role, int colleagues, uint32 *generation)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	int free_slot = SLOT_NO_PLACE;
 	bool share_taken = false;
 
@@ -106,44 +85,22 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int colleagues, uint32 *gene
 
 		if (!slot->in_use && free_slot < 0)
 			free_slot = i;
-		if (slot_serves(slot, kind, database, role))
+		if (slot_memory_serves(slot, kind, database, role))
 			colleagues--;
 	}
-	if (colleagues <= 0 || (kind == WORKER_DISPATCHER && !slot_place_free(role, &share_taken)))
-		free_slot = colleagues <= 0 ? SLOT_SHARE_TAKEN :
-					share_taken		? SLOT_ROLE_FULL :
-									  SLOT_NO_PLACE;
+	if (colleagues <= 0)
+		free_slot = SLOT_SHARE_TAKEN;
+	else if (kind == WORKER_DISPATCHER && !slot_place_free(role, &share_taken))
+		free_slot = share_taken ? SLOT_ROLE_FULL : SLOT_NO_PLACE;
 	if (free_slot >= 0)
 	{
-		WorkerSlot *slot = &Slots->workers[free_slot];
-
-		slot->in_use = true;
-		slot->kind = kind;
-		slot->generation++;
-		slot->database = database;
-		slot->role = role;
-		slot->claimer = MyProcPid;
-		slot->pid = 0;
-		slot->proc = NULL;
-		slot->started_at = GetCurrentTimestamp();
-		slot->serving = slot->makes_room = false;
-		pg_atomic_write_u32(&slot->leave, 0);
-		slot->waits = 0;
-		slot->waits_role = InvalidOid;
-		slot->pressed_at = 0;
-		slot->pressed = 0;
-		slot->allowance = 0;
-		memset(&slot->now, 0, sizeof(slot->now));
-		slot->now.since = slot->started_at;
-		*generation = slot->generation;
+		slot_init(&Slots->workers[free_slot], kind, database, role, now);
+		*generation = Slots->workers[free_slot].generation;
 	}
 	LWLockRelease(&Slots->lock);
 	return free_slot;
 }
 
-/*
- * Gives up a claim whose worker is known to be gone.
- */
 void
 slot_unclaim(int index, uint32 generation)
 {
@@ -157,8 +114,9 @@ slot_unclaim(int index, uint32 generation)
 	ours = slot->in_use && slot->generation == generation;
 	if (ours)
 	{
-		slot_clear_interest(index);
-		pg_atomic_fetch_sub_u32(&Slots->waiting, slot_waits(slot));
+		/* Under the lock, so that the bit is not yet that of the next worker in this slot. */
+		slot_interest_clear(index);
+		pg_atomic_fetch_sub_u32(&Slots->waiting, slot_memory_waits(slot));
 		slot->waits = 0;
 		slot->waits_role = InvalidOid;
 		slot->in_use = false;
@@ -167,13 +125,62 @@ slot_unclaim(int index, uint32 generation)
 	}
 	LWLockRelease(&Slots->lock);
 	if (ours)
-		slot_workers_changed(kind, database, role);
+		slot_share_changed(kind, database, role);
 }
 
 /*
- * At exit.  What a dispatcher had in hand that dies in the midst of a handler
- * is noted, for the scheduler to count.  (In a stopping server the scheduler
- * dies too, and nobody is blamed.)
+ * The first slot from an index on whose worker is gone, or never came, and whose
+ * claimer is gone too; -1 if there is none.
+ */
+static int
+slot_orphan(WorkerKind kind, Oid database, int from, uint32 *generation)
+{
+	int orphan = -1;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	for (int i = from; i < Slots->nworkers && orphan < 0; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (slot->in_use && slot->kind == kind && slot->pid == 0 &&
+			(!OidIsValid(database) || slot->database == database) && slot->claimer != MyProcPid &&
+			BackendPidGetProc(slot->claimer) == NULL)
+		{
+			orphan = i;
+			*generation = slot->generation;
+		}
+	}
+	LWLockRelease(&Slots->lock);
+	return orphan;
+}
+
+/*
+ * Gives up the claims of a launcher or scheduler before this one, which has died
+ * and cannot do it; those in one database, unless that is InvalidOid.
+ */
+void
+slot_unclaim_orphans(WorkerKind kind, Oid database)
+{
+	int index = -1;
+	uint32 generation;
+
+	while ((index = slot_orphan(kind, database, index + 1, &generation)) >= 0)
+		slot_unclaim(index, generation);
+}
+
+/* ---------- the worker itself ---------- */
+
+void
+slot_at_detach(void (*function)(void))
+{
+	Assert(at_detach == NULL);
+	at_detach = function;
+}
+
+/*
+ * At exit.  If a dispatcher dies while a handler runs, the call is noted for the
+ * scheduler to count.  (When the server stops, the scheduler dies too, and no
+ * event is blamed.)
  */
 static void
 slot_detach(int code, Datum arg)
@@ -184,14 +191,19 @@ slot_detach(int code, Datum arg)
 	if (slot == NULL)
 		return;
 	MyWorkerSlot = NULL;
-	crash_unmark();
+	if (at_detach != NULL)
+		at_detach();
+	/* One that was asked to leave did not die of its handler. */
 	if (slot->now.activity == ACTIVITY_HANDLING && pg_atomic_read_u32(&slot->leave) == LEAVE_NOT)
 	{
 		slot->lost = slot->generation;
-		slot_lost_add(slot);
+		slot_lost_add(slot->database, slot->role, &slot->now);
 	}
 	slot_unclaim(index, slot->generation);
-	/* Who has started us may be gone: tell who is there now, or is to be. */
+	/*
+	 * The process that started this one may be gone: wake the one that is there
+	 * now, or see to it that one comes.
+	 */
 	if (slot->kind == WORKER_DISPATCHER)
 	{
 		slot_wake_kind(WORKER_SCHEDULER, slot->database);
@@ -199,16 +211,13 @@ slot_detach(int code, Datum arg)
 	}
 	else if (slot->kind == WORKER_SCHEDULER)
 	{
-		/* It may have been about to leave, and failed. */
+		/* A scheduler that fails while it is leaving may have said already that it is away. */
 		if (slot->left != slot->generation)
 			slot_database_touch(slot->database);
 		slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
 	}
 }
 
-/*
- * What a worker is told: its slot, and the claim that it is for.
- */
 Datum
 slot_arg(int index, uint32 generation)
 {
@@ -216,7 +225,7 @@ slot_arg(int index, uint32 generation)
 }
 
 /*
- * Runs in a new worker: makes the claimed slot its own until it exits.
+ * Runs in a new worker: the claimed slot is its own until it exits.
  */
 void
 slot_attach(Datum arg)
@@ -241,134 +250,43 @@ slot_attach(Datum arg)
 }
 
 /*
- * How many workers serve (database, role).  Caller holds Slots->lock.
+ * False in sessions.
  */
+bool
+slot_am_worker(void)
+{
+	return MyWorkerSlot != NULL;
+}
+
 int
-slot_count(WorkerKind kind, Oid database, Oid role)
+slot_my_index(void)
 {
-	int count = 0;
+	return MyWorkerSlot - Slots->workers;
+}
 
-	Assert(LWLockHeldByMe(&Slots->lock));
-	for (int i = 0; i < Slots->nworkers; i++)
-		if (slot_serves(&Slots->workers[i], kind, database, role))
-			count++;
-	return count;
+Oid
+slot_my_database(void)
+{
+	return MyWorkerSlot->database;
+}
+
+Oid
+slot_my_role(void)
+{
+	return MyWorkerSlot->role;
 }
 
 /*
- * The first slot from an index on whose worker is gone, or never came, and
- * whose claimer is gone too; -1 if there is none.
+ * Counts the wake-ups of this worker.
  */
-int
-slot_orphan(WorkerKind kind, Oid database, int from)
+uint32
+slot_my_wakes(void)
 {
-	int orphan = -1;
-
-	LWLockAcquire(&Slots->lock, LW_SHARED);
-	for (int i = from; i < Slots->nworkers && orphan < 0; i++)
-	{
-		WorkerSlot *slot = &Slots->workers[i];
-
-		if (slot->in_use && slot->kind == kind && slot->pid == 0 &&
-			(!OidIsValid(database) || slot->database == database) && slot->claimer != MyProcPid &&
-			BackendPidGetProc(slot->claimer) == NULL)
-			orphan = i;
-	}
-	LWLockRelease(&Slots->lock);
-	return orphan;
+	return pg_atomic_read_u32(&MyWorkerSlot->wakes);
 }
 
 /*
- * Wakes a worker.  Takes no lock, so that it can run in a transaction callback:
- * PGPROCs are never freed, and a latch set for nothing costs a look.  What the
- * worker does may wait on the same latch and reset it (a parallel query, a
- * lock, a condition variable): the count tells it before it sleeps.
- */
-void
-slot_wake(int index)
-{
-	PGPROC *proc = ((volatile WorkerSlot *) &Slots->workers[index])->proc;
-
-	pg_atomic_fetch_add_u32(&Slots->workers[index].wakes, 1);
-	if (proc != NULL)
-		SetLatch(&proc->procLatch);
-}
-
-/*
- * Wakes the workers of a kind, those of one database unless InvalidOid.
- */
-void
-slot_wake_kind(WorkerKind kind, Oid database)
-{
-	if (Slots == NULL)
-		return;
-	for (int i = 0; i < Slots->nworkers; i++)
-	{
-		WorkerSlot *slot = &Slots->workers[i];
-
-		if (slot->in_use && slot->kind == kind &&
-			(!OidIsValid(database) || slot->database == database))
-			slot_wake(i);
-	}
-}
-
-/*
- * What this worker does now, for pm.worker.
- */
-void
-slot_activity(WorkerActivity activity)
-{
-	WorkerSlot *slot = MyWorkerSlot;
-
-	if (slot == NULL || slot->now.activity == activity)
-		return;
-	SpinLockAcquire(&slot->mutex);
-	slot->now.activity = activity;
-	slot->now.since = GetCurrentTimestamp();
-	slot->now.overdue = false;
-	if (activity == ACTIVITY_IDLE)
-		slot->now.handling.manager = 0;
-	SpinLockRelease(&slot->mutex);
-}
-
-/*
- * What this worker is about to call a handler for.
- */
-void
-slot_handling(const Handling *handling, const char *name)
-{
-	WorkerSlot *slot = MyWorkerSlot;
-
-	if (slot == NULL)
-		return;
-	SpinLockAcquire(&slot->mutex);
-	if (strcmp(slot->now.name, name) != 0)
-		strlcpy(slot->now.name, name, NAMEDATALEN);
-	handling_copy(&slot->now.handling, handling);
-	SpinLockRelease(&slot->mutex);
-}
-
-/*
- * It has returned.
- */
-void
-slot_handled(void)
-{
-	if (MyWorkerSlot != NULL)
-		((volatile WorkerSlot *) MyWorkerSlot)->now.handling.manager = 0;
-}
-
-/*
- * Counts commits that changed a registration.
- */
-uint64
-slot_registry_generation(void)
-{
-	return Slots ? pg_atomic_read_u64(&Slots->registry_generation) : 0;
-}
-
-/*
- * Shall this worker go?  False in sessions.
+ * Is this worker to leave?  False in sessions.
  */
 bool
 slot_asked_to_leave(void)
@@ -377,10 +295,145 @@ slot_asked_to_leave(void)
 }
 
 /*
- * And that for others, who have waited for too long?
+ * Is it to leave because other workers have waited too long for its place?
  */
 bool
 slot_gives_way(void)
 {
 	return MyWorkerSlot != NULL && pg_atomic_read_u32(&MyWorkerSlot->leave) == LEAVE_FOR_OTHERS;
+}
+
+/*
+ * This worker leaves of its own accord.
+ */
+void
+slot_leaves(void)
+{
+	MyWorkerSlot->left = MyWorkerSlot->generation;
+}
+
+/* ---------- workers that this process has started ---------- */
+
+/*
+ * Has the worker attached, and is it still there?
+ */
+bool
+slot_attached(int index)
+{
+	return Slots->workers[index].pid != 0;
+}
+
+/*
+ * Did the worker leave of its own accord?  This and the two functions below are
+ * asked when it has ended.
+ */
+bool
+slot_left(int index, uint32 generation)
+{
+	return Slots->workers[index].left == generation;
+}
+
+/*
+ * Was its handler cancelled, so that it gave way to others?
+ */
+bool
+slot_gave_way(int index, uint32 generation)
+{
+	return Slots->workers[index].gave_way == generation;
+}
+
+/*
+ * Did it die while a handler ran?
+ */
+bool
+slot_died(int index, uint32 generation)
+{
+	return Slots->workers[index].lost == generation;
+}
+
+/* ---------- all workers ---------- */
+
+/*
+ * How many workers serve (database, role), or are about to?
+ */
+int
+slot_count(WorkerKind kind, Oid database, Oid role)
+{
+	int count;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	count = slot_memory_count(kind, database, role);
+	LWLockRelease(&Slots->lock);
+	return count;
+}
+
+/*
+ * Is a worker of this kind being started, for no longer than this time?
+ */
+bool
+slot_any_starting(WorkerKind kind, int ms)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool starting = false;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (slot->in_use && slot->kind == kind && slot->now.activity == ACTIVITY_STARTING &&
+			!TimestampDifferenceExceeds(slot->started_at, now, ms))
+			starting = true;
+	}
+	LWLockRelease(&Slots->lock);
+	return starting;
+}
+
+/*
+ * Asks all workers but the launcher to leave.
+ */
+void
+slot_dismiss_all(void)
+{
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (slot->in_use && slot->kind != WORKER_LAUNCHER)
+		{
+			pg_atomic_write_u32(&slot->leave, LEAVE_FOR_GOOD);
+			slot_wake(i);
+		}
+	}
+	LWLockRelease(&Slots->lock);
+}
+
+/*
+ * Asks the workers of a database to leave; with "insist" it ends what they are
+ * doing.  Returns whether any is still there.
+ *
+ * A worker that starts meanwhile attaches under the lock that is held here, and
+ * looks only then whether it is held out of the database.
+ */
+bool
+slot_dismiss_database(Oid database, bool insist)
+{
+	bool there = false;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (!slot->in_use || slot->database != database || slot->pid == 0)
+			continue;
+		there = true;
+		pg_atomic_write_u32(&slot->leave, LEAVE_FOR_GOOD);
+		slot_wake(i);
+		if (insist)
+			(void) kill(slot->pid, SIGTERM);
+	}
+	LWLockRelease(&Slots->lock);
+	return there;
 }

@@ -1,21 +1,27 @@
 /*
  * slot_database.c
- *		Shared memory: what the launcher, the schedulers and the commands that
- *		need a database for themselves tell each other of databases.
+ *		What is known in shared memory of the databases.
+ *
+ * The launcher, the schedulers and the commands that need a database for
+ * themselves tell each other here: that a database has pm, that a scheduler
+ * has looked at it, has left it to make room, or must stay out of it.
  */
 #include "pm.h"
 
+#include "miscadmin.h"
 #include "storage/procarray.h"
 #include "utils/timestamp.h"
 
-#include "shmem/slot.h"
+#include "shmem/slot_database.h"
+#include "shmem/slot_memory.h"
+#include "shmem/slot_wake.h"
 
 /*
- * The launcher's note on a database.  Caller holds Slots->lock, exclusively to
- * create.  NULL when there is none, or no room.
+ * The slot of a database, or NULL when it has none.  With "create" it gets one,
+ * if there is room.  The caller holds Slots->lock, exclusively to create.
  */
-DatabaseSlot *
-slot_database(Oid database, bool create)
+static DatabaseSlot *
+slot_database_find(Oid database, bool create)
 {
 	DatabaseSlot *free_slot = NULL;
 
@@ -38,50 +44,112 @@ slot_database(Oid database, bool create)
 	return free_slot;
 }
 
+/* ---------- the launcher ---------- */
+
 /*
- * Is somebody dropping, renaming or copying the database?  A backend that has
- * died over it does not count.
+ * All fields of *view are of the same moment.  They are zero for a database
+ * without a slot.
+ */
+void
+slot_database_view(Oid database, DatabaseView *view)
+{
+	DatabaseSlot *slot;
+
+	memset(view, 0, sizeof(*view));
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	view->served = slot_memory_count(WORKER_SCHEDULER, database, InvalidOid) > 0;
+	slot = slot_database_find(database, false);
+	if (slot != NULL)
+	{
+		view->active = slot->active;
+		view->away = pg_atomic_read_u32(&slot->away) != 0;
+		view->wanted = pg_atomic_read_u32(&slot->wanted) != 0;
+		view->due = slot->due;
+		view->announced = slot->announced;
+		view->looked = slot->looked;
+	}
+	LWLockRelease(&Slots->lock);
+}
+
+/*
+ * Is there a database that was announced and not looked at since?
  */
 bool
-slot_held_out(Oid database)
+slot_database_any_announced(void)
 {
-	DatabaseSlot *slot;
-	int pid;
+	bool any = false;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
-	slot = slot_database(database, false);
-	pid = slot != NULL ? slot->held_out_by : 0;
+	for (int i = 0; i < SLOT_MAX_DATABASES; i++)
+		any |= OidIsValid(Slots->databases[i].database) &&
+			   Slots->databases[i].announced != Slots->databases[i].looked;
 	LWLockRelease(&Slots->lock);
-	return pid != 0 && BackendPidGetProc(pid) != NULL;
+	return any;
 }
 
 /*
- * A worker of the database could not be started, since there was no process for
- * it, or could: for pm.status.
+ * Frees the slots of databases that are not in the list.  The list may be older
+ * than a database that a backend holds workers out of: that one stays.
  */
 void
-slot_refused(Oid database, bool refused)
+slot_database_keep(List *there)
+{
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < SLOT_MAX_DATABASES; i++)
+	{
+		DatabaseSlot *slot = &Slots->databases[i];
+
+		if (OidIsValid(slot->database) && !list_member_oid(there, slot->database) &&
+			(slot->held_out_by == 0 || BackendPidGetProc(slot->held_out_by) == NULL))
+			slot->database = InvalidOid;
+	}
+	LWLockRelease(&Slots->lock);
+}
+
+/* ---------- schedulers ---------- */
+
+/*
+ * How often was this database announced to the launcher?
+ */
+uint32
+slot_database_announced(void)
+{
+	DatabaseSlot *slot;
+	uint32 announced;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	slot = slot_database_find(MyDatabaseId, false);
+	announced = slot ? slot->announced : 0;
+	LWLockRelease(&Slots->lock);
+	return announced;
+}
+
+/*
+ * A scheduler takes in this many announcements, or is started that will.
+ */
+void
+slot_database_set_looked(Oid database, uint32 announced)
 {
 	DatabaseSlot *slot;
 
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	slot = slot_database(database, false);
+	slot = slot_database_find(database, false);
 	if (slot != NULL)
-		slot->refused_at = refused ? GetCurrentTimestamp() : 0;
+		slot->looked = announced;
 	LWLockRelease(&Slots->lock);
 }
 
 /*
- * A scheduler says whether its database has pm, that it is there, and of how
- * many roles, and one of them.
+ * A scheduler says that it is in its database, whether pm is, how many roles own
+ * process managers there, and one of these roles.
  */
 void
-slot_set_active(bool active, int nroles, Oid role)
+slot_database_set_active(bool active, int nroles, Oid role)
 {
 	DatabaseSlot *slot;
 
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	slot = slot_database(MyDatabaseId, active);
+	slot = slot_database_find(MyDatabaseId, active);
 	if (slot != NULL)
 	{
 		slot->active = active;
@@ -94,10 +162,12 @@ slot_set_active(bool active, int nroles, Oid role)
 }
 
 /*
- * Its scheduler is about to leave, to make room.  What happens from here on
- * sends another one, and so does the time.  A full barrier: the scheduler looks
- * for work once more afterwards, so that either it sees what a transaction has
- * done or that transaction sees that it is away.
+ * A scheduler is about to leave, to make room.  From here on another one is sent
+ * when something happens in the database, or when it is due.
+ *
+ * The scheduler looks for work once more after this call.  The full barrier sees
+ * to it that either the scheduler sees what a transaction has done, or the
+ * transaction sees that the scheduler is away.
  */
 void
 slot_database_leave(TimestampTz due, int gave_way)
@@ -105,7 +175,7 @@ slot_database_leave(TimestampTz due, int gave_way)
 	DatabaseSlot *slot;
 
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	slot = slot_database(MyDatabaseId, false);
+	slot = slot_database_find(MyDatabaseId, false);
 	if (slot != NULL)
 	{
 		slot->due = due;
@@ -118,7 +188,24 @@ slot_database_leave(TimestampTz due, int gave_way)
 }
 
 /*
- * What the scheduler before this one has left behind.
+ * The last look of a scheduler that leaves: another one is to be sent at this
+ * time, or before.
+ */
+void
+slot_database_due(TimestampTz due)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	slot = slot_database_find(MyDatabaseId, false);
+	if (slot != NULL)
+		slot->due = Min(slot->due, due);
+	LWLockRelease(&Slots->lock);
+}
+
+/*
+ * How often in a row a role had to give way, as the scheduler before this one
+ * has left it.
  */
 int
 slot_database_gave_way(void)
@@ -127,57 +214,157 @@ slot_database_gave_way(void)
 	int gave_way;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
-	slot = slot_database(MyDatabaseId, false);
+	slot = slot_database_find(MyDatabaseId, false);
 	gave_way = slot != NULL ? slot->gave_way : 0;
 	LWLockRelease(&Slots->lock);
 	return gave_way;
 }
 
+/* ---------- transactions ---------- */
+
 /*
- * What that look has found: when another one is to be sent.
+ * The launcher is to look at this database, or to look again.
  */
 void
-slot_database_due(TimestampTz due)
+slot_database_announce(void)
 {
 	DatabaseSlot *slot;
 
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	slot = slot_database(MyDatabaseId, false);
+	slot = slot_database_find(MyDatabaseId, true);
 	if (slot != NULL)
-		slot->due = Min(slot->due, due);
+		slot->announced++;
 	LWLockRelease(&Slots->lock);
+	slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
 }
 
 /*
- * Something has happened in a database: if its scheduler is away, one is to be
- * sent.  Runs in transaction callbacks.
+ * Something has happened in a database: if its scheduler is away, another one is
+ * to be sent.
  */
 void
 slot_database_touch(Oid database)
 {
 	static DatabaseSlot *known = NULL;
 
+	/*
+	 * Every writer comes here, so the slot is looked up once.  It is read without
+	 * the lock then: should it be given to another database meanwhile, that one
+	 * gets a scheduler for no reason.
+	 */
 	if (known == NULL || known->database != database)
 	{
 		LWLockAcquire(&Slots->lock, LW_SHARED);
-		known = slot_database(database, false);
+		known = slot_database_find(database, false);
 		LWLockRelease(&Slots->lock);
 	}
 	if (known == NULL)
 		return;
+	/* What the transaction did comes before "away" is read: see slot_database_leave(). */
 	pg_memory_barrier();
 	if (pg_atomic_read_u32(&known->away) != 0 && pg_atomic_read_u32(&known->wanted) == 0 &&
 		pg_atomic_exchange_u32(&known->wanted, 1) == 0)
 		slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
 }
 
+/* ---------- commands that need a database for themselves ---------- */
+
 /*
- * Do others than this role own process managers, in any database?  Caller holds
- * Slots->lock.
+ * No worker is to start in the database until slot_database_release().
+ */
+void
+slot_database_hold_out(Oid database)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	slot = slot_database_find(database, true);
+	if (slot != NULL)
+		slot->held_out_by = MyProcPid;
+	LWLockRelease(&Slots->lock);
+}
+
+/*
+ * Workers may come back to the databases that this backend has held them out of.
+ */
+void
+slot_database_release(void)
+{
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < SLOT_MAX_DATABASES; i++)
+	{
+		DatabaseSlot *slot = &Slots->databases[i];
+
+		if (slot->held_out_by != MyProcPid)
+			continue;
+		slot->held_out_by = 0;
+		if (!slot->active && slot->announced == slot->looked)
+			slot->database = InvalidOid;
+	}
+	LWLockRelease(&Slots->lock);
+	slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
+}
+
+/*
+ * Is a backend dropping, renaming or copying the database?  One that has died
+ * meanwhile does not count.
+ */
+bool
+slot_database_held_out(Oid database)
+{
+	DatabaseSlot *slot;
+	int pid;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	slot = slot_database_find(database, false);
+	pid = slot != NULL ? slot->held_out_by : 0;
+	LWLockRelease(&Slots->lock);
+	return pid != 0 && BackendPidGetProc(pid) != NULL;
+}
+
+/* ---------- starting workers ---------- */
+
+/*
+ * A worker of the database could not be started because no process was free, or
+ * it was started.
+ */
+void
+slot_database_set_refused(Oid database, bool refused)
+{
+	TimestampTz refused_at = refused ? GetCurrentTimestamp() : 0;
+	DatabaseSlot *slot;
+
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	slot = slot_database_find(database, false);
+	if (slot != NULL)
+		slot->refused_at = refused_at;
+	LWLockRelease(&Slots->lock);
+}
+
+/*
+ * When no process was free for a worker of the database; 0 if the last one could
+ * be started.
+ */
+TimestampTz
+slot_database_refused_at(Oid database)
+{
+	DatabaseSlot *slot;
+	TimestampTz refused_at;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	slot = slot_database_find(database, false);
+	refused_at = slot != NULL ? slot->refused_at : 0;
+	LWLockRelease(&Slots->lock);
+	return refused_at;
+}
+
+/*
+ * Does another role than this one own process managers, in any database?
  */
 bool
 slot_database_others(Oid role)
 {
+	Assert(LWLockHeldByMe(&Slots->lock));
 	for (int i = 0; i < SLOT_MAX_DATABASES; i++)
 	{
 		DatabaseSlot *slot = &Slots->databases[i];
@@ -187,35 +374,4 @@ slot_database_others(Oid role)
 			return true;
 	}
 	return false;
-}
-
-/*
- * How often this database has been announced to the launcher.
- */
-uint32
-slot_announced(void)
-{
-	DatabaseSlot *slot;
-	uint32 announced;
-
-	LWLockAcquire(&Slots->lock, LW_SHARED);
-	slot = slot_database(MyDatabaseId, false);
-	announced = slot ? slot->announced : 0;
-	LWLockRelease(&Slots->lock);
-	return announced;
-}
-
-/*
- * Its scheduler has taken in so many of these.
- */
-void
-slot_set_looked(uint32 announced)
-{
-	DatabaseSlot *slot;
-
-	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	slot = slot_database(MyDatabaseId, false);
-	if (slot != NULL)
-		slot->looked = announced;
-	LWLockRelease(&Slots->lock);
 }

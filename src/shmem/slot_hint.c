@@ -1,33 +1,39 @@
 /*
  * slot_hint.c
- *		Shared memory: what writers say of themselves.
+ *		The hints that writers publish.
  *
- * A transaction that writes a log publishes a floor, "nothing of mine is at or
- * below it" (guard.c, highwater.c).  Each backend has room for the hints of one
- * transaction, in sets by log, so that a reader need not look at all: it goes on
- * to the next set only where one is full of this transaction's hints.  When all
- * are full, the transaction has no hint for a log: the mark then rises later, by
- * the generations.
+ * A transaction that writes a log publishes a floor: "I write nothing at or below
+ * it" (guard.c, highwater.c).  Each backend has room for the hints of one
+ * transaction, in sets by log, so that a reader need not search them all: it goes
+ * on to the next set only where one is full of this transaction's hints.  When all
+ * sets are full, the transaction has no hint for a log.  The mark then rises later,
+ * by the generations.
  */
 #include "pm.h"
 
 #include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
 #include "storage/shmem.h"
 
-#include "shmem/slot.h"
+#include "base/shared_memory.h"
+#include "shmem/slot_hint.h"
 
-/* What a writer says of itself, of a log. */
+/* A backend has this many sets of this many hints. */
+#define SLOT_HINT_SETS 16
+#define SLOT_HINT_WAYS 4
+
 typedef struct WriterHint
 {
-	pg_atomic_uint32 lxid; /* of the transaction that published, 0: none */
+	pg_atomic_uint32 lxid; /* of the transaction that published it, 0: none */
 	Oid database;
 	Oid relid;
-	int64 floor; /* nothing of mine is at or below it */
+	int64 floor;
 } WriterHint;
 
 #define SLOT_HINTS (SLOT_HINT_SETS * SLOT_HINT_WAYS)
 
-static WriterHint *hints; /* COMPAT_VXID_INDEX_MAX * SLOT_HINTS */
+static WriterHint *hints = NULL; /* COMPAT_VXID_INDEX_MAX * SLOT_HINTS */
 
 static inline Size
 slot_hint_size(void)
@@ -35,17 +41,14 @@ slot_hint_size(void)
 	return mul_size(mul_size(COMPAT_VXID_INDEX_MAX, SLOT_HINTS), sizeof(WriterHint));
 }
 
-void
-slot_hint_shmem_request(void)
+static void
+slot_hint_request(void)
 {
 	RequestAddinShmemSpace(slot_hint_size());
 }
 
-/*
- * The caller holds AddinShmemInitLock.
- */
-void
-slot_hint_shmem_startup(void)
+static void
+slot_hint_startup(void)
 {
 	bool found;
 
@@ -57,8 +60,14 @@ slot_hint_shmem_startup(void)
 		pg_atomic_init_u32(&hints[i].lxid, InvalidLocalTransactionId);
 }
 
+void
+slot_hint_install(void)
+{
+	shared_memory_add(slot_hint_request, slot_hint_startup);
+}
+
 /*
- * A set of a backend's hints: the first, second and so on in which a log's can be.
+ * The nth of the sets of a backend's hints in which a log's hint can be.
  */
 static inline WriterHint *
 slot_hint_set(int backend, Oid relid, int nth)
@@ -68,10 +77,6 @@ slot_hint_set(int backend, Oid relid, int nth)
 	return &hints[backend * SLOT_HINTS + set * SLOT_HINT_WAYS];
 }
 
-/*
- * Publishes this transaction's hint for a log, once, if there is room.  The tag
- * goes last: a reader that sees it sees the rest.
- */
 void
 slot_hint_publish(Oid relid, int64 floor)
 {
@@ -84,6 +89,7 @@ slot_hint_publish(Oid relid, int64 floor)
 
 		if (pg_atomic_read_u32(&hint->lxid) == lxid)
 			continue;
+		/* The transaction's id is written last: a reader that sees it sees the rest. */
 		pg_atomic_write_u32(&hint->lxid, InvalidLocalTransactionId);
 		pg_write_barrier();
 		hint->database = MyDatabaseId;
@@ -96,7 +102,7 @@ slot_hint_publish(Oid relid, int64 floor)
 }
 
 /*
- * Is it the hint of this transaction for this log?
+ * Is this the hint of the transaction for the log?
  */
 static bool
 slot_hint_is(WriterHint *hint, LocalTransactionId lxid, Oid relid, int64 *floor)
@@ -104,19 +110,17 @@ slot_hint_is(WriterHint *hint, LocalTransactionId lxid, Oid relid, int64 *floor)
 	bool ours = hint->database == MyDatabaseId && hint->relid == relid;
 
 	*floor = hint->floor;
+	/* Another transaction may have overwritten it meanwhile. */
 	pg_read_barrier();
 	return ours && pg_atomic_read_u32(&hint->lxid) == lxid;
 }
 
-/*
- * The hint that a transaction published for a log, if any.
- */
 bool
 slot_hint(VirtualTransactionId vxid, Oid relid, int64 *floor)
 {
 	int index = compat_vxid_index(vxid);
 
-	if (Slots == NULL || index < 0 || index >= COMPAT_VXID_INDEX_MAX)
+	if (hints == NULL || index < 0 || index >= COMPAT_VXID_INDEX_MAX)
 		return false;
 	for (int nth = 0; nth < SLOT_HINT_SETS; nth++)
 	{

@@ -1,38 +1,40 @@
 /*
  * slot_lost.c
- *		Shared memory: what handlers had in hand whose dispatcher has died.
+ *		Calls of handlers that died with their dispatcher.
  *
- * Noted by the dispatcher as it goes, counted as an attempt by the scheduler of
- * its database as soon as it gets the unit's lock, which a session may hold for
- * as long as it likes.  Until then the unit is left alone, and nothing else is
- * kept waiting.
+ * The dispatcher notes such a call as it ends.  The scheduler of its database
+ * counts it as an attempt as soon as it gets the lock of the unit, which a
+ * session may hold for as long as it likes.  Until then the unit is not run, and
+ * no other unit has to wait.  That is why lost calls are kept apart from the
+ * slots of the workers.
  *
- * There is room for some.  Where it does not suffice, the role that has the most
- * of them gives up its oldest: that attempt is not counted.
+ * When there is no room for another call, the role that has the most of them
+ * loses its oldest one: that attempt is not counted.
  */
 #include "pm.h"
 
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
-#include "shmem/slot.h"
+#include "shmem/slot_lost.h"
+#include "shmem/slot_memory.h"
 
 /*
- * How many notes a role has.  Caller holds Slots->lock.
+ * How many lost calls does a role have?  The caller holds Slots->lock.
  */
 static int
 slot_lost_count(Oid role)
 {
 	int count = 0;
 
-	for (int i = 0; i < SLOT_MAX_LOST; i++)
+	for (int i = 0; i < LOST_CALL_MAX; i++)
 		if (OidIsValid(Slots->lost[i].database) && Slots->lost[i].role == role)
 			count++;
 	return count;
 }
 
 /*
- * A free note, or the one that is given up.  Caller holds Slots->lock.
+ * A free entry, or the one that is given up.  The caller holds Slots->lock.
  */
 static LostCall *
 slot_lost_room(void)
@@ -40,7 +42,7 @@ slot_lost_room(void)
 	LostCall *victim = NULL;
 	int most = 0;
 
-	for (int i = 0; i < SLOT_MAX_LOST; i++)
+	for (int i = 0; i < LOST_CALL_MAX; i++)
 	{
 		LostCall *call = &Slots->lost[i];
 		int count;
@@ -65,45 +67,39 @@ slot_lost_free(LostCall *call)
 	pg_atomic_fetch_sub_u32(&Slots->nlost, 1);
 }
 
-/*
- * A dispatcher dies in the midst of a handler.
- */
 void
-slot_lost_add(WorkerSlot *slot)
+slot_lost_add(Oid database, Oid role, const WorkerNow *now)
 {
+	TimestampTz died_at = GetCurrentTimestamp();
 	LostCall *call;
 
-	/* It has called no handler yet, or the handler has returned: nobody is to blame. */
-	if (slot->now.handling.manager == 0)
+	/* No handler has been called yet, or the handler has returned: no event is to blame. */
+	if (now->handling.manager == 0)
 		return;
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
 	call = slot_lost_room();
 	if (!OidIsValid(call->database))
 		pg_atomic_fetch_add_u32(&Slots->nlost, 1);
-	call->database = slot->database;
-	call->role = slot->role;
+	call->database = database;
+	call->role = role;
 	call->number = ++Slots->lost_number;
 	call->pid = MyProcPid;
-	call->died_at = GetCurrentTimestamp();
-	call->overdue = slot->now.overdue;
-	call->handling = slot->now.handling;
+	call->died_at = died_at;
+	call->overdue = now->overdue;
+	call->handling = now->handling;
 	LWLockRelease(&Slots->lock);
 }
 
-/*
- * Has a dispatcher died in the midst of this unit's handler, and is that not
- * counted yet?  Then the handler is not to be called again before it is.
- */
 bool
 slot_lost_unit(int manager, int lane)
 {
 	bool found = false;
 
-	/* Asked before each batch. */
+	/* Called before each batch, so the lock is only taken when there is something to find. */
 	if (pg_atomic_read_u32(&Slots->nlost) == 0)
 		return false;
 	LWLockAcquire(&Slots->lock, LW_SHARED);
-	for (int i = 0; i < SLOT_MAX_LOST && !found; i++)
+	for (int i = 0; i < LOST_CALL_MAX && !found; i++)
 	{
 		LostCall *call = &Slots->lost[i];
 
@@ -114,16 +110,13 @@ slot_lost_unit(int manager, int lane)
 	return found;
 }
 
-/*
- * This database's first note from an index on; -1 if there is none.
- */
 int
 slot_lost_next(int from, LostCall *call)
 {
 	int found = -1;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
-	for (int i = from; i < SLOT_MAX_LOST && found < 0; i++)
+	for (int i = from; i < LOST_CALL_MAX && found < 0; i++)
 		if (Slots->lost[i].database == MyDatabaseId)
 		{
 			*call = Slots->lost[i];
@@ -133,9 +126,6 @@ slot_lost_next(int from, LostCall *call)
 	return found;
 }
 
-/*
- * That one is counted; unless the note is another one's by now.
- */
 void
 slot_lost_forget(int index, uint64 number)
 {
@@ -146,13 +136,13 @@ slot_lost_forget(int index, uint64 number)
 }
 
 /*
- * A database is gone, or the extension.
+ * A database is gone, or the extension is gone from it.
  */
 void
 slot_lost_forget_database(Oid database)
 {
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < SLOT_MAX_LOST; i++)
+	for (int i = 0; i < LOST_CALL_MAX; i++)
 		if (Slots->lost[i].database == database)
 			slot_lost_free(&Slots->lost[i]);
 	LWLockRelease(&Slots->lock);

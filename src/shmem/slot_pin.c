@@ -1,11 +1,11 @@
 /*
  * slot_pin.c
- *		Shared memory: transactions that have used a log's mark.
+ *		Transactions that have used the mark of a log.
  *
  * A reader reads up to the mark, and moves a cursor there when it commits.  Until
- * then the log's slot is pinned: it must not forget meanwhile how far readers
- * have been.  Pins are given back when the end of the transaction is visible, or
- * when it is prepared; a prepared transaction outlives shared memory anyway.
+ * then the log's slot is pinned, since it must not forget how far readers have
+ * been.  Pins are given back when the end of the transaction is visible, or when
+ * it is prepared: a prepared transaction outlives shared memory anyway.
  */
 #include "pm.h"
 
@@ -13,16 +13,14 @@
 #include "utils/memutils.h"
 
 #include "base/guc.h"
-#include "shmem/slot.h"
+#include "shmem/slot_log_table.h"
+#include "shmem/slot_pin.h"
 
-/* The slots that this transaction has pinned, and whether a slot is among them. */
+/* The slots that this transaction has pinned, and for each slot whether it is one. */
 static LogSlot **pins = NULL;
 static bool *pinned = NULL;
 static int npins = 0;
 
-/*
- * Caller holds the slot's lock.
- */
 void
 slot_pin(LogSlot *slot)
 {

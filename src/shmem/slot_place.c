@@ -1,26 +1,30 @@
 /*
  * slot_place.c
- *		Shared memory: who has a place, who waits for one, and who gives way.
+ *		Places and worker slots: who has one, who waits for one, who gives way.
  *
- * Two things are scarce: places (pm.max_workers) and the server's worker slots
- * (max_worker_processes), which the schedulers and others' workers take too.
- * Schedulers say how many of their roles have work and lack one of the two, the
- * launcher whether a database lacks a scheduler.  As long as somebody waits:
+ * Two things are scarce.  One is places: at most pm.max_workers dispatchers run
+ * at once.  The other is the server's worker slots (max_worker_processes), which
+ * schedulers and the workers of other extensions take too.  A scheduler says how
+ * many of its roles have work and lack a place or a worker slot; the launcher
+ * says whether a database lacks a scheduler.  While any of them waits:
  *
- * - Workers that are idle leave, as many as are waited for.  So do dispatchers
- *   that have run for a while, when their batch is over.
- * - One role never takes the last place, if there are other roles at all.  Where
- *   it has its share in some databases and needs a place in another, its own
- *   dispatchers make room.
- * - Where none leaves of its own accord, a dispatcher is pressed: it ends its
- *   batch after the event in hand, soon after that its handler is cancelled, and
- *   at last its session is ended.  What it did is undone and counts as no
- *   attempt.  The one to be pressed is of a role that has more than its share of
- *   the places; else one whose handler has run for longer than its allowance,
- *   which the scheduler doubles each time; else the one that began last, so that
- *   the others get on.
- * - One that cannot be ended (code without CHECK_FOR_INTERRUPTS) counts as its
- *   role's place, and as nobody else's.
+ * - Idle workers leave, as many as are waited for.  So do dispatchers that have
+ *	 run for a while, when their batch is over.
+ * - One role never takes the last place if there are other roles at all.  When it
+ *	 has its share of places in some databases and needs a place in another one,
+ *	 its own dispatchers make room.
+ * - When no worker leaves of its own accord, a dispatcher is pressed.  First it is
+ *	 asked to end its batch after the current event, then its handler is cancelled,
+ *	 and at last its session is ended.  What it did is undone, and does not count
+ *	 as an attempt.
+ *
+ * The dispatcher to be pressed is one of a role that has more than its share of
+ * the places.  If there is none, it is one whose handler has run for longer than
+ * its allowance, which the scheduler doubles each time.  Otherwise it is the one
+ * that began last, so that the others make progress.
+ *
+ * A dispatcher that cannot be ended (its code never checks for interrupts) counts
+ * as a place of its role, but takes no place from other roles.
  */
 #include "pm.h"
 
@@ -29,19 +33,26 @@
 #include "utils/timestamp.h"
 
 #include "base/guc.h"
-#include "shmem/slot.h"
+#include "shmem/slot_database.h"
+#include "shmem/slot_memory.h"
+#include "shmem/slot_place.h"
+#include "shmem/slot_wake.h"
 
-/* How long somebody waits before a dispatcher is pressed, ms. */
+/* A start waits this long before a dispatcher is pressed, ms. */
 #define PLACE_PATIENCE 600
-/* A dispatcher has been at its batch for so long at least, ms. */
+
+/* A dispatcher is only pressed when it has been busy with its batch this long, ms. */
 #define PLACE_MIN_RUN 400
-/* After it was asked: its handler is cancelled, its session ended, it is given up, ms. */
+
+/* After it was asked, its handler is cancelled, its session is ended, it is given up, ms. */
 #define PLACE_CANCEL  100
 #define PLACE_END	  400
 #define PLACE_GIVE_UP 1500
-/* Those that may make room are told again after, ms. */
+
+/* The workers that may make room are woken again after this time, ms. */
 #define PLACE_TELL 200
-/* After a lack of worker slots, ms. */
+
+/* Worker slots count as scarce this long after one was lacking, ms. */
 #define PLACE_SCARCE 10000
 
 typedef enum PlacePressed
@@ -55,12 +66,12 @@ typedef enum PlacePressed
 /* What is there and what is waited for. */
 typedef struct PlaceCount
 {
-	int places;	 /* free, or about to be */
-	int leaving; /* worker slots about to be free */
-	int wanted;	 /* places */
-	int wanted_slots;
-	int wanted_roles;  /* by schedulers, of either kind */
-	TimestampTz since; /* the first of these waits since, DT_NOEND: none */
+	int places;		   /* that are free, or about to be */
+	int leaving;	   /* worker slots that are about to be free */
+	int wanted;		   /* places that are waited for */
+	int wanted_slots;  /* worker slots that are waited for */
+	int wanted_roles;  /* of these two, those that schedulers wait for */
+	TimestampTz since; /* when the first of these waits began, DT_NOEND: there is none */
 } PlaceCount;
 
 static inline bool
@@ -70,7 +81,7 @@ slot_place_is_dispatcher(WorkerSlot *slot)
 }
 
 /*
- * One that cannot be ended takes no place of others.
+ * Does the worker take a place?  One that cannot be ended does not.
  */
 static inline bool
 slot_place_taken(WorkerSlot *slot)
@@ -79,7 +90,7 @@ slot_place_taken(WorkerSlot *slot)
 }
 
 /*
- * Caller holds Slots->lock.
+ * The caller holds Slots->lock, as for all static functions below.
  */
 static void
 slot_place_count(PlaceCount *count)
@@ -116,8 +127,8 @@ slot_place_lacking(PlaceCount *count)
 }
 
 /*
- * Does a role wait in some database for one of its own places?  "since" becomes
- * since when.  Caller holds Slots->lock.
+ * Does a role wait in some database for one of its own places?  *since becomes
+ * the time since when.
  */
 static bool
 slot_place_role_waits(Oid role, TimestampTz *since)
@@ -141,7 +152,7 @@ slot_place_role_waits(Oid role, TimestampTz *since)
 }
 
 /*
- * How many dispatchers a role has, in all databases.  Caller holds Slots->lock.
+ * How many dispatchers does a role have, in all databases?
  */
 static int
 slot_place_of_role(Oid role)
@@ -154,32 +165,32 @@ slot_place_of_role(Oid role)
 	return count;
 }
 
-/*
- * May a role have another dispatcher?  Caller holds Slots->lock.
- */
 bool
 slot_place_free(Oid role, bool *share_taken)
 {
 	int taken = 0;
 
+	Assert(LWLockHeldByMe(&Slots->lock));
 	for (int i = 0; i < Slots->nworkers; i++)
 		taken += slot_place_taken(&Slots->workers[i]) ? 1 : 0;
+	/* The last place is kept for the other roles, if there are any. */
 	*share_taken = guc_max_workers > 1 && slot_place_of_role(role) >= guc_max_workers - 1 &&
 				   slot_database_others(role);
 	return taken < guc_max_workers && !*share_taken;
 }
 
 /*
- * So many starts of this worker's lack a place, or a worker slot; 0: none does
- * any more.  One more is for a role that has its share of places, but none here.
- * Those that may make room are told, now and then again.
+ * "waits" starts that this worker wants to make lack a place, or a worker slot;
+ * 0: none does any more.  One more start is for "role", unless that is InvalidOid:
+ * it has its share of places, but none in this database.  The workers that may make
+ * room are woken, and again every now and then.
  */
 void
 slot_place_wait(uint32 waits, bool for_slot, Oid role, TimestampTz since)
 {
 	static TimestampTz told = 0;
 	TimestampTz now = GetCurrentTimestamp();
-	uint32 before = slot_waits(MyWorkerSlot);
+	uint32 before = slot_memory_waits(MyWorkerSlot);
 	bool more;
 
 	if (waits == 0 && !OidIsValid(role) && before == 0)
@@ -189,10 +200,10 @@ slot_place_wait(uint32 waits, bool for_slot, Oid role, TimestampTz since)
 	MyWorkerSlot->waits_slot = for_slot;
 	MyWorkerSlot->waits_role = role;
 	MyWorkerSlot->waits_since = since;
-	pg_atomic_fetch_add_u32(&Slots->waiting, slot_waits(MyWorkerSlot) - before);
+	pg_atomic_fetch_add_u32(&Slots->waiting, slot_memory_waits(MyWorkerSlot) - before);
 	LWLockRelease(&Slots->lock);
-	more = slot_waits(MyWorkerSlot) > before;
-	if (slot_waits(MyWorkerSlot) == 0 ||
+	more = slot_memory_waits(MyWorkerSlot) > before;
+	if (slot_memory_waits(MyWorkerSlot) == 0 ||
 		(!more && now >= told && !TimestampDifferenceExceeds(told, now, PLACE_TELL)))
 		return;
 	told = now;
@@ -202,7 +213,8 @@ slot_place_wait(uint32 waits, bool for_slot, Oid role, TimestampTz since)
 }
 
 /*
- * Is this worker, which can, to leave for somebody who waits?  Then it has to.
+ * Is this worker, which is able to leave, to make room for a start that waits?  If
+ * this returns true, the worker counts as leaving, and has to.
  */
 bool
 slot_place_make_room(void)
@@ -210,7 +222,7 @@ slot_place_make_room(void)
 	PlaceCount count;
 	TimestampTz since;
 
-	if (pg_atomic_read_u32(&Slots->waiting) == 0)
+	if (!slot_place_any_waits())
 		return false;
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
 	slot_place_count(&count);
@@ -223,8 +235,8 @@ slot_place_make_room(void)
 }
 
 /*
- * Those that were asked to give way and have not: more is done.  A commit is
- * left alone, which may wait for a standby.  Caller holds Slots->lock.
+ * Takes the next step with dispatchers that were asked to give way and have not.
+ * A commit is not disturbed: it may wait for a synchronous standby.
  */
 static void
 slot_place_insist(TimestampTz now)
@@ -255,7 +267,7 @@ slot_place_insist(TimestampTz now)
 }
 
 /*
- * How many roles have a dispatcher.  Caller holds Slots->lock.
+ * How many roles have a dispatcher?
  */
 static int
 slot_place_roles(void)
@@ -264,6 +276,7 @@ slot_place_roles(void)
 
 	for (int i = 0; i < Slots->nworkers; i++)
 	{
+		/* A role counts with the first of its dispatchers. */
 		bool first = slot_place_is_dispatcher(&Slots->workers[i]);
 
 		for (int j = 0; j < i && first; j++)
@@ -275,8 +288,8 @@ slot_place_roles(void)
 }
 
 /*
- * The one to be pressed, of a role or of any (InvalidOid); NULL if none has been
- * at its batch for long.  Caller holds Slots->lock.
+ * The dispatcher to be pressed, of a role or of any (InvalidOid); NULL if none has
+ * been busy with its batch for long.
  */
 static WorkerSlot *
 slot_place_victim(PlaceCount *count, Oid role, TimestampTz now)
@@ -298,6 +311,7 @@ slot_place_victim(PlaceCount *count, Oid role, TimestampTz now)
 			ran < PLACE_MIN_RUN || (OidIsValid(role) && slot->role != role) ||
 			(slot->now.activity != ACTIVITY_HANDLING && slot->now.activity != ACTIVITY_READING))
 			continue;
+		/* Places beyond the share come first, then time beyond the allowance, then the age. */
 		beyond = Max(slot_place_of_role(slot->role) - share, 0);
 		slot_over = Max(ran - slot->allowance, 0);
 		if (victim != NULL &&
@@ -313,8 +327,8 @@ slot_place_victim(PlaceCount *count, Oid role, TimestampTz now)
 }
 
 /*
- * To be called again and again by whoever waits: where nobody has left of its
- * own accord for too long, somebody has to.
+ * A worker that waits calls this again and again.  When no worker has left of its
+ * own accord for too long, one is pressed.
  */
 void
 slot_place_press(void)
@@ -345,14 +359,44 @@ slot_place_press(void)
 }
 
 /*
- * Has somebody waited for so long?
+ * From the start of this worker's: the handlers of the dispatcher in this slot may
+ * run this long before those of other dispatchers give way.
+ */
+void
+slot_place_allow(int index, int64 ms)
+{
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	Slots->workers[index].allowance = ms;
+	LWLockRelease(&Slots->lock);
+}
+
+/*
+ * Does any worker wait for a place or a worker slot?
+ */
+bool
+slot_place_any_waits(void)
+{
+	return pg_atomic_read_u32(&Slots->waiting) > 0;
+}
+
+/*
+ * Does this worker wait for a place or a worker slot for one of its starts?
+ */
+bool
+slot_place_waits(void)
+{
+	return MyWorkerSlot->waits > 0;
+}
+
+/*
+ * Has any worker waited this long?
  */
 bool
 slot_place_waited(int64 ms)
 {
 	PlaceCount count;
 
-	if (pg_atomic_read_u32(&Slots->waiting) == 0)
+	if (!slot_place_any_waits())
 		return false;
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	slot_place_count(&count);
@@ -381,8 +425,8 @@ slot_place_lacks_slot(WorkerSlot *slot)
 }
 
 /*
- * Does another scheduler wait for a worker slot, and has waited longer than this
- * one does?  If all slots were schedulers', none would get any further.
+ * Does another scheduler wait for a worker slot, and has it waited for longer than
+ * this one?  If schedulers held all worker slots, no dispatcher could start.
  */
 bool
 slot_place_others_first(void)
@@ -402,8 +446,8 @@ slot_place_others_first(void)
 }
 
 /*
- * Does a scheduler wait for a worker slot?  Its dispatcher comes before a
- * scheduler elsewhere.
+ * Does a scheduler wait for a worker slot?  Its dispatcher gets one before another
+ * database gets a scheduler.
  */
 bool
 slot_place_schedulers_wait(void)
@@ -422,8 +466,8 @@ slot_place_schedulers_wait(void)
 }
 
 /*
- * There was no worker slot: for some time from now on, none is taken for who has
- * nothing to do.
+ * No worker slot was free: for some time from now on, none is taken for a role or
+ * a database that has nothing to do.
  */
 void
 slot_place_scarce(void)

@@ -1,49 +1,46 @@
 /*
  * slot_share.c
- *		Shared memory: how the dispatchers of a role share out its units.
+ *		How the dispatchers of a role share its units.
  *
- * Only lanes make a role have more than one.  The order of their slots is the
- * order of their shares; whoever comes or goes says so to the others.
+ * A role has several dispatchers only if its process managers have lanes.  The
+ * order of their slots is the order of their shares.  When one comes or goes, the
+ * others of its role are woken and share the units anew.
  */
 #include "pm.h"
 
-#include "shmem/slot.h"
+#include "shmem/slot_memory.h"
+#include "shmem/slot_share.h"
+#include "shmem/slot_wake.h"
 
-/*
- * A dispatcher has come or gone: those of its role share out the units anew.
- */
 void
-slot_workers_changed(WorkerKind kind, Oid database, Oid role)
+slot_share_changed(WorkerKind kind, Oid database, Oid role)
 {
 	if (kind != WORKER_DISPATCHER)
 		return;
 	pg_atomic_fetch_add_u64(&Slots->worker_generation, 1);
 	for (int i = 0; i < Slots->nworkers; i++)
-	{
-		WorkerSlot *slot = &Slots->workers[i];
-
-		if (slot->in_use && slot->kind == WORKER_DISPATCHER && slot->database == database &&
-			slot->role == role)
+		if (slot_memory_serves(&Slots->workers[i], WORKER_DISPATCHER, database, role))
 			slot_wake(i);
-	}
 }
 
-/*
- * This dispatcher is ready to run its share of its role's units.
- */
 void
-slot_serve(void)
+slot_share_begin(void)
 {
 	MyWorkerSlot->serving = true;
-	slot_workers_changed(WORKER_DISPATCHER, MyWorkerSlot->database, MyWorkerSlot->role);
+	slot_share_changed(WORKER_DISPATCHER, MyWorkerSlot->database, MyWorkerSlot->role);
+}
+
+uint64
+slot_share_generation(void)
+{
+	return pg_atomic_read_u64(&Slots->worker_generation);
 }
 
 /*
- * Which of the dispatchers of its role this one is, of *count.  One that is
- * about to start has no part yet.
+ * A dispatcher that is about to start has no share yet.
  */
 int
-slot_rank(int *count)
+slot_share_rank(int *count)
 {
 	int rank = 0;
 
@@ -53,7 +50,8 @@ slot_rank(int *count)
 	{
 		WorkerSlot *slot = &Slots->workers[i];
 
-		if (!slot_serves(slot, WORKER_DISPATCHER, MyWorkerSlot->database, MyWorkerSlot->role) ||
+		if (!slot_memory_serves(slot, WORKER_DISPATCHER, MyWorkerSlot->database,
+								MyWorkerSlot->role) ||
 			!slot->serving)
 			continue;
 		if (slot == MyWorkerSlot)

@@ -1,27 +1,34 @@
 /*
  * wakeup.c
- *		Waking the workers when a transaction ends.
+ *		Wakes workers when a transaction ends.
  *
- * Runs in the writers' backends.  Whatever a transaction will have to announce
- * is noted while it runs and done in the transaction callback, at commit and
- * at abort alike: an abort releases the high-water mark too.
+ * This runs in the backends of writers.  What a transaction will have to announce
+ * is noted while it runs, and announced in the transaction callback.  Logs are
+ * announced at commit and at abort alike, since an abort releases the high-water
+ * mark too.
  *
- * The callback runs after the transaction has left the proc array and before
- * it releases its locks.  That is early enough, since a reader of the mark
- * passes over lock holders whose transaction has ended.  It may not fail, so
+ * The callback runs after the transaction has left the proc array and before it
+ * releases its locks.  That is late enough, because a reader of the mark passes
+ * over lock holders whose transaction has ended.  The callback must not fail, so
  * it allocates nothing.
  *
- * PREPARE TRANSACTION wakes no reader: the writer lives on, and nobody hears of
- * its end.  Readers that wait for it poll; a database whose scheduler is away
- * gets one, which knows then when to look again.
+ * PREPARE TRANSACTION wakes no reader: the writer lives on, and its end runs no
+ * callback of ours.  Readers that wait for it poll.  A database whose scheduler is
+ * away gets one, which then knows when to look again.
  */
 #include "pm.h"
 
 #include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/condition_variable.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-#include "shmem/slot.h"
+#include "shmem/slot_database.h"
+#include "shmem/slot_interest.h"
+#include "shmem/slot_log.h"
+#include "shmem/slot_memory.h"
+#include "shmem/slot_wake.h"
 #include "shmem/wakeup.h"
 
 /* A log that this backend has written. */
@@ -32,7 +39,7 @@ typedef struct WakeupLog
 	LogRef slot;
 } WakeupLog;
 
-/* A list that keeps its memory: there is none to be had at the end. */
+/* A list that keeps its memory: none can be allocated at the end of a transaction. */
 typedef struct WakeupList
 {
 	int count;
@@ -41,9 +48,9 @@ typedef struct WakeupList
 } WakeupList;
 
 static HTAB *logs = NULL;
-static WakeupList armed;	 /* of WakeupLog *, those that this transaction writes */
-static WakeupList forgotten; /* of Oid, those that it drops */
-static bool any_armed = false;
+static WakeupList armed;	   /* of WakeupLog *: the logs that this transaction writes */
+static WakeupList forgotten;   /* of Oid: the logs that it drops */
+static bool any_armed = false; /* there is anything to do at its end */
 static bool registry_changed = false;
 static bool announced = false;
 static bool moved = false;
@@ -75,22 +82,6 @@ wakeup_clear(void)
 	armed.count = forgotten.count = 0;
 }
 
-/*
- * The launcher shall look at this database (again).
- */
-static void
-wakeup_launcher(void)
-{
-	DatabaseSlot *slot;
-
-	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	slot = slot_database(MyDatabaseId, true);
-	if (slot != NULL)
-		slot->announced++;
-	LWLockRelease(&Slots->lock);
-	slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
-}
-
 static void
 wakeup_at_end(bool commit)
 {
@@ -98,18 +89,18 @@ wakeup_at_end(bool commit)
 	{
 		WakeupLog *log = ((WakeupLog **) armed.elements)[i];
 
-		/* It may have another slot now, which whoever waits for it has asked in. */
+		/* The log may have another slot by now, in which workers have asked to be woken. */
 		if (!slot_log_valid(&log->slot))
 			slot_log_ref(log->relid, false, &log->slot);
 		if (log->slot.slot != NULL)
-			slot_log_wake(log->slot.slot);
+			slot_interest_wake(log->slot.slot);
 	}
 	if (armed.count > 0 || registry_changed)
 		slot_database_touch(MyDatabaseId);
 	if (!commit)
 		return;
 	for (int i = 0; i < forgotten.count; i++)
-		slot_forget_log(((Oid *) forgotten.elements)[i]);
+		slot_log_forget(((Oid *) forgotten.elements)[i]);
 	if (registry_changed)
 	{
 		pg_atomic_fetch_add_u64(&Slots->registry_generation, 1);
@@ -119,7 +110,7 @@ wakeup_at_end(bool commit)
 	if (registry_changed || moved)
 		ConditionVariableBroadcast(&Slots->moved);
 	if (announced)
-		wakeup_launcher();
+		slot_database_announce();
 }
 
 static void
@@ -144,12 +135,10 @@ wakeup_install(void)
 	RegisterXactCallback(wakeup_xact_callback, NULL);
 }
 
-/*
- * This transaction writes the log: wake its readers at the end.
- */
 void
 wakeup_log(Oid relid)
 {
+	/* A transaction that writes one log many times finds it without a look-up. */
 	static WakeupLog *last = NULL;
 	WakeupLog *log = last;
 	bool found;
@@ -180,27 +169,18 @@ wakeup_log(Oid relid)
 	log->armed = true;
 }
 
-/*
- * This transaction changes registrations: wake the workers if it commits.
- */
 void
 wakeup_registry(void)
 {
 	any_armed = registry_changed = true;
 }
 
-/*
- * This transaction makes the database one that the launcher should look at.
- */
 void
 wakeup_announce(void)
 {
 	any_armed = announced = true;
 }
 
-/*
- * This transaction drops a log: its slot goes if it commits.
- */
 void
 wakeup_forget(Oid relid)
 {
@@ -208,11 +188,29 @@ wakeup_forget(Oid relid)
 	any_armed = true;
 }
 
-/*
- * This transaction moves a cursor: wake who waits in pm.wait_for.
- */
 void
 wakeup_moved(void)
 {
 	any_armed = moved = true;
+}
+
+/* ---------- waiting for what was announced ---------- */
+
+uint64
+wakeup_registry_generation(void)
+{
+	return Slots ? pg_atomic_read_u64(&Slots->registry_generation) : 0;
+}
+
+void
+wakeup_prepare_to_wait(void)
+{
+	if (Slots != NULL)
+		ConditionVariablePrepareToSleep(&Slots->moved);
+}
+
+void
+wakeup_wait_moved(long ms, uint32 wait_event)
+{
+	(void) ConditionVariableTimedSleep(&Slots->moved, ms, wait_event);
 }

@@ -1,15 +1,36 @@
 /*
  * wakeup.h
- *		Waking the workers when a transaction ends.
+ *		Wakes workers when a transaction ends.
  */
 #ifndef PM_WAKEUP_H
 #define PM_WAKEUP_H
 
 extern void wakeup_install(void);
+
+/* This transaction writes the log: its readers are woken at the end. */
 extern void wakeup_log(Oid relid);
+
+/* This transaction changes registrations: the workers are woken if it commits. */
 extern void wakeup_registry(void);
+
+/* If this transaction commits, the launcher looks at the database, or looks again. */
 extern void wakeup_announce(void);
+
+/* This transaction moves a cursor: sessions in pm.wait_for are woken if it commits. */
 extern void wakeup_moved(void);
+
+/* This transaction drops a log: if it commits, the log's slot is free. */
 extern void wakeup_forget(Oid relid);
+
+/* Counts commits that changed a registration. */
+extern uint64 wakeup_registry_generation(void);
+
+/*
+ * For sessions that wait until a cursor has moved: they prepare, look, and then wait
+ * for at most "ms".  Waiting needs the preloaded library.  It is ended by
+ * ConditionVariableCancelSleep().
+ */
+extern void wakeup_prepare_to_wait(void);
+extern void wakeup_wait_moved(long ms, uint32 wait_event);
 
 #endif /* PM_WAKEUP_H */

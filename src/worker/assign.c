@@ -15,7 +15,8 @@
 #include "utils/timestamp.h"
 
 #include "base/report.h"
-#include "shmem/slot.h"
+#include "shmem/slot_place.h"
+#include "shmem/worker_kind.h"
 #include "worker/assign.h"
 
 /* How often to look whether a role has still to stay behind others, ms. */
@@ -92,7 +93,7 @@ assign_next(Roles *roles, List *workers, TimestampTz now, TimestampTz *due)
 	Role *role;
 	Role *next = NULL;
 	int nexts = 0;
-	bool others = pg_atomic_read_u32(&Slots->waiting) > 0;
+	bool others = slot_place_any_waits();
 
 	hash_seq_init(&seq, roles->table);
 	while ((role = hash_seq_search(&seq)) != NULL)
@@ -192,8 +193,8 @@ assign_complain(TimestampTz since, TimestampTz now)
 static void
 assign_started(Role *role, StartedWorker *dispatcher)
 {
-	Slots->workers[dispatcher->slot].allowance = Min(ASSIGN_ALLOWANCE << Min(role->gave_way, 8),
-													 ASSIGN_ALLOWANCE_MAX);
+	slot_place_allow(dispatcher->slot,
+					 Min(ASSIGN_ALLOWANCE << Min(role->gave_way, 8), ASSIGN_ALLOWANCE_MAX));
 	role->waiting_since = 0;
 	role->has_work = false;
 }
@@ -285,7 +286,7 @@ assign_ended(Roles *roles, StartedWorker *dispatcher)
 		return;
 	if (!gave_way && left)
 		role->gave_way = 0;
-	if (gave_way || pg_atomic_read_u32(&Slots->waiting) > 0)
+	if (gave_way || slot_place_any_waits())
 		assign_stay_behind(role, gave_way, now);
 	else if (left || worker_lost(dispatcher) ||
 			 TimestampDifferenceMilliseconds(dispatcher->started_at, now) > ROLE_BACKOFF)

@@ -18,18 +18,19 @@
 #include "dispatch/blame.h"
 #include "manager/manager_lock.h"
 #include "shmem/crash.h"
+#include "shmem/slot_lost.h"
 #include "worker/dead_worker.h"
 
 /* How long the end of a process may take, at most, ms. */
 #define DEAD_WORKER_ENDING 10000
 
-static int taken[SLOT_MAX_WORKERS]; /* crash marks that are dealt with in this transaction */
+static int taken[CRASH_MAX_FOUND]; /* crash marks that are dealt with in this transaction */
 static int ntaken = 0;
 static struct
 {
 	int index;
 	uint64 number;
-} counted[SLOT_MAX_LOST]; /* lost calls, likewise */
+} counted[LOST_CALL_MAX]; /* lost calls, likewise */
 static int ncounted = 0;
 
 /*

@@ -37,6 +37,11 @@
 #include "dispatch/reading.h"
 #include "manager/handler_watch.h"
 #include "shmem/crash.h"
+#include "shmem/slot.h"
+#include "shmem/slot_activity.h"
+#include "shmem/slot_database.h"
+#include "shmem/slot_place.h"
+#include "shmem/slot_share.h"
 #include "worker/dispatcher.h"
 #include "worker/run.h"
 #include "worker/session.h"
@@ -101,7 +106,7 @@ dispatcher_turn(Dispatcher *dispatcher)
 static bool
 dispatcher_share_used(Dispatcher *dispatcher)
 {
-	return pg_atomic_read_u32(&Slots->waiting) > 0 &&
+	return slot_place_any_waits() &&
 		   TimestampDifferenceExceeds(dispatcher->began, GetCurrentTimestamp(), DISPATCHER_SHARE);
 }
 
@@ -230,7 +235,7 @@ dispatcher_report(TimestampTz *due)
 	if (report_due() <= GetCurrentTimestamp())
 	{
 		worker_transaction();
-		report_dropped(MyWorkerSlot->role);
+		report_dropped(slot_my_role());
 		CommitTransactionCommand();
 	}
 	*due = Min(*due, report_due());
@@ -258,7 +263,7 @@ dispatcher_give_way(SIGNAL_ARGS)
 {
 	int save_errno = errno;
 
-	if (slot_gives_way() && MyWorkerSlot->now.activity != ACTIVITY_COMMITTING)
+	if (slot_gives_way() && !slot_activity_is(ACTIVITY_COMMITTING))
 	{
 		InterruptPending = true;
 		QueryCancelPending = true;
@@ -276,9 +281,9 @@ dispatcher_begin(Dispatcher *dispatcher, Datum arg)
 	worker_begin();
 	pqsignal(SIGUSR2, dispatcher_give_way);
 	slot_attach(arg);
-	if (slot_held_out(MyWorkerSlot->database))
+	if (slot_database_held_out(slot_my_database()))
 		worker_leave();
-	worker_connect(MyWorkerSlot->database, MyWorkerSlot->role);
+	worker_connect(slot_my_database(), slot_my_role());
 	unit_install();
 
 	/* Compiling a small batch's query costs more than running it. */
@@ -294,7 +299,7 @@ dispatcher_begin(Dispatcher *dispatcher, Datum arg)
 	worker_transaction();
 	report_begin();
 	CommitTransactionCommand();
-	slot_serve();
+	slot_share_begin();
 }
 
 /*
@@ -321,7 +326,7 @@ dispatcher_sleep(Dispatcher *dispatcher, TimestampTz due)
 	/* Cleaning takes time; if there is something to do already, it can wait. */
 	if (!MyLatch->is_set)
 		session_clean();
-	slot_activity(ACTIVITY_IDLE);
+	slot_activity_set(ACTIVITY_IDLE);
 	reading_forget();
 	(void) pgstat_report_stat(true);
 	worker_nap("PmDispatcherMain", TimestampDifferenceMilliseconds(now, due), NIL);

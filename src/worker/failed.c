@@ -16,6 +16,7 @@
 #include "manager/cursor.h"
 #include "manager/lane.h"
 #include "manager/manager_lock.h"
+#include "shmem/handling.h"
 #include "worker/failed.h"
 #include "worker/worker.h"
 

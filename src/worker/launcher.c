@@ -37,6 +37,12 @@
 #include "utils/timestamp.h"
 
 #include "base/guc.h"
+#include "shmem/slot.h"
+#include "shmem/slot_activity.h"
+#include "shmem/slot_database.h"
+#include "shmem/slot_log.h"
+#include "shmem/slot_lost.h"
+#include "shmem/slot_place.h"
 #include "worker/launcher.h"
 #include "worker/worker.h"
 
@@ -118,16 +124,7 @@ launcher_scan(void)
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
-	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < SLOT_MAX_DATABASES; i++)
-	{
-		DatabaseSlot *slot = &Slots->databases[i];
-
-		if (OidIsValid(slot->database) && !list_member_oid(there, slot->database) &&
-			(slot->held_out_by == 0 || BackendPidGetProc(slot->held_out_by) == NULL))
-			slot->database = InvalidOid;
-	}
-	LWLockRelease(&Slots->lock);
+	slot_database_keep(there);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 
@@ -135,30 +132,10 @@ launcher_scan(void)
 	while ((db = hash_seq_search(&seq)) != NULL)
 		if (!db->there)
 		{
-			slot_forget_database(db->database);
+			slot_log_forget_database(db->database);
 			slot_lost_forget_database(db->database);
 			hash_search(known, &db->database, HASH_REMOVE, NULL);
 		}
-}
-
-/*
- * Is a scheduler on its way?  Then the next one waits, but not for ever: it
- * may find its database locked.
- */
-static bool
-launcher_starting(void)
-{
-	bool starting = false;
-
-	LWLockAcquire(&Slots->lock, LW_SHARED);
-	for (int i = 0; i < Slots->nworkers; i++)
-		if (Slots->workers[i].in_use && Slots->workers[i].kind == WORKER_SCHEDULER &&
-			Slots->workers[i].now.activity == ACTIVITY_STARTING &&
-			!TimestampDifferenceExceeds(Slots->workers[i].started_at, GetCurrentTimestamp(),
-										LAUNCHER_PATIENCE))
-			starting = true;
-	LWLockRelease(&Slots->lock);
-	return starting;
 }
 
 /*
@@ -166,34 +143,27 @@ launcher_starting(void)
  * Now and then it is looked at anyway: the clock can be set.
  */
 static bool
-launcher_is_due(KnownDatabase *db, DatabaseSlot *slot, TimestampTz now)
+launcher_is_due(KnownDatabase *db, DatabaseView *view, TimestampTz now)
 {
-	return pg_atomic_read_u32(&slot->away) == 0 || pg_atomic_read_u32(&slot->wanted) != 0 ||
-		   slot->due <= now || db->sent_at > now ||
+	return !view->away || view->wanted || view->due <= now || db->sent_at > now ||
 		   TimestampDifferenceExceeds(db->sent_at, now, LAUNCHER_SCAN);
 }
 
 static LauncherWants
 launcher_wants(KnownDatabase *db, uint32 *announced, TimestampTz *due)
 {
-	DatabaseSlot *slot;
-	TimestampTz now = GetCurrentTimestamp();
-	LauncherWants wants = WANTS_NONE;
+	DatabaseView view;
 
-	LWLockAcquire(&Slots->lock, LW_SHARED);
-	slot = slot_database(db->database, false);
-	*announced = slot ? slot->announced : 0;
-	if (slot_count(WORKER_SCHEDULER, db->database, InvalidOid) > 0)
-		wants = WANTS_NONE;
-	else if (!db->looked || (slot != NULL && slot->announced != slot->looked))
-		wants = WANTS_NOW;
-	else if (slot != NULL && slot->active)
-	{
-		wants = launcher_is_due(db, slot, now) ? WANTS_NOW : WANTS_SOME_TIME;
-		*due = Min(*due, slot->due);
-	}
-	LWLockRelease(&Slots->lock);
-	return wants;
+	slot_database_view(db->database, &view);
+	*announced = view.announced;
+	if (view.served)
+		return WANTS_NONE;
+	if (!db->looked || view.announced != view.looked)
+		return WANTS_NOW;
+	if (!view.active)
+		return WANTS_NONE;
+	*due = Min(*due, view.due);
+	return launcher_is_due(db, &view, GetCurrentTimestamp()) ? WANTS_NOW : WANTS_SOME_TIME;
 }
 
 /*
@@ -205,33 +175,14 @@ launcher_any_wanted(void)
 {
 	HASH_SEQ_STATUS seq;
 	KnownDatabase *db;
-	bool wanted = false;
+	bool wanted = slot_database_any_announced();
 	TimestampTz due = DT_NOEND;
 	uint32 announced;
-
-	LWLockAcquire(&Slots->lock, LW_SHARED);
-	for (int i = 0; i < SLOT_MAX_DATABASES; i++)
-		wanted |= OidIsValid(Slots->databases[i].database) &&
-				  Slots->databases[i].announced != Slots->databases[i].looked;
-	LWLockRelease(&Slots->lock);
 
 	hash_seq_init(&seq, known);
 	while ((db = hash_seq_search(&seq)) != NULL)
 		wanted |= launcher_wants(db, &announced, &due) == WANTS_NOW;
 	return wanted;
-}
-
-static void
-launcher_looked(KnownDatabase *db, uint32 announced)
-{
-	DatabaseSlot *slot;
-
-	db->looked = true;
-	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	slot = slot_database(db->database, false);
-	if (slot != NULL)
-		slot->looked = announced;
-	LWLockRelease(&Slots->lock);
 }
 
 /*
@@ -265,7 +216,7 @@ launcher_next(TimestampTz *due, uint32 *announced)
 	KnownDatabase *db;
 	KnownDatabase *next = NULL;
 	TimestampTz now = GetCurrentTimestamp();
-	bool spare = !slot_place_is_scarce() && pg_atomic_read_u32(&Slots->waiting) == 0;
+	bool spare = !slot_place_is_scarce() && !slot_place_any_waits();
 
 	hash_seq_init(&seq, known);
 	while ((db = hash_seq_search(&seq)) != NULL)
@@ -286,7 +237,7 @@ launcher_next(TimestampTz *due, uint32 *announced)
 			db->not_before = 0;
 			db->backoff = LAUNCHER_BACKOFF;
 		}
-		if (slot_held_out(db->database))
+		if (slot_database_held_out(db->database))
 			*due = Min(*due, TimestampTzPlusMilliseconds(now, LAUNCHER_BACKOFF));
 		else if (wants == WANTS_SOME_TIME && !spare)
 			*due = Min(*due, TimestampTzPlusMilliseconds(now, LAUNCHER_BACKOFF));
@@ -334,7 +285,8 @@ launcher_round(void)
 	{
 		WorkerStart start;
 
-		if (launcher_starting())
+		/* One starts at a time, but not for ever: it may find its database locked. */
+		if (slot_any_starting(WORKER_SCHEDULER, LAUNCHER_PATIENCE))
 		{
 			due = Min(due, TimestampTzPlusMilliseconds(now, LAUNCHER_NAP));
 			break;
@@ -348,7 +300,8 @@ launcher_round(void)
 			db->not_before = TimestampTzPlusMilliseconds(now, db->backoff);
 			db->sent_at = now;
 			db->urgent_since = 0;
-			launcher_looked(db, announced);
+			db->looked = true;
+			slot_database_set_looked(db->database, announced);
 			continue;
 		}
 		lacks = db->urgent_since != 0;
@@ -372,11 +325,9 @@ static void
 launcher_reap(void)
 {
 	StartedWorker *member;
-	int orphan;
 
 	/* Of a launcher before us. */
-	while ((orphan = slot_orphan(WORKER_SCHEDULER, InvalidOid, 0)) >= 0)
-		slot_unclaim(orphan, Slots->workers[orphan].generation);
+	slot_unclaim_orphans(WORKER_SCHEDULER, InvalidOid);
 
 	while ((member = worker_gone(&workers)) != NULL)
 	{
@@ -401,26 +352,6 @@ launcher_reap(void)
 	}
 }
 
-/*
- * pm.launcher was switched off: everybody goes.
- */
-static void
-launcher_dismiss(void)
-{
-	LWLockAcquire(&Slots->lock, LW_SHARED);
-	for (int i = 0; i < Slots->nworkers; i++)
-	{
-		WorkerSlot *slot = &Slots->workers[i];
-
-		if (slot->in_use && slot->kind != WORKER_LAUNCHER)
-		{
-			pg_atomic_write_u32(&slot->leave, LEAVE_FOR_GOOD);
-			slot_wake(i);
-		}
-	}
-	LWLockRelease(&Slots->lock);
-}
-
 void
 pm_launcher_main(Datum arg)
 {
@@ -440,7 +371,7 @@ pm_launcher_main(Datum arg)
 	ctl.keysize = sizeof(Oid);
 	ctl.entrysize = sizeof(KnownDatabase);
 	known = hash_create("pm databases", 64, &ctl, HASH_ELEM | HASH_BLOBS);
-	slot_activity(ACTIVITY_IDLE);
+	slot_activity_set(ACTIVITY_IDLE);
 
 	for (;;)
 	{
@@ -461,7 +392,8 @@ pm_launcher_main(Datum arg)
 		else
 		{
 			slot_place_wait(0, true, InvalidOid, 0);
-			launcher_dismiss();
+			/* pm.launcher was switched off. */
+			slot_dismiss_all();
 		}
 		worker_nap("PmLauncherMain", nap, workers);
 	}

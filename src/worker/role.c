@@ -23,6 +23,9 @@
 #include "manager/lane.h"
 #include "manager/registry.h"
 #include "shmem/slot.h"
+#include "shmem/slot_database.h"
+#include "shmem/slot_interest.h"
+#include "shmem/wakeup.h"
 #include "worker/role.h"
 #include "worker/worker.h"
 
@@ -97,7 +100,7 @@ role_load(Roles *roles)
 {
 	MemoryContext old;
 
-	if (roles->version == registry_version() && roles->generation == slot_registry_generation() &&
+	if (roles->version == registry_version() && roles->generation == wakeup_registry_generation() &&
 		roles->context != NULL)
 		return;
 	if (roles->context == NULL)
@@ -107,7 +110,7 @@ role_load(Roles *roles)
 	roles->managers = NIL;
 
 	/* Both before they are read: what changes meanwhile is loaded the next time. */
-	roles->generation = slot_registry_generation();
+	roles->generation = wakeup_registry_generation();
 	roles->version = registry_version();
 	old = MemoryContextSwitchTo(roles->context);
 	roles->managers = registry_load(InvalidOid);
@@ -191,7 +194,7 @@ role_log_has_work(Roles *roles, Cursor *cursor, RoleDue *due)
 		return false;
 
 	/* Writers are asked to wake us before the sequence is read, so that none is missed. */
-	slot_log_interest(log->relid, &slot);
+	slot_interest(log->relid, &slot);
 	roles->watching |= slot.slot != NULL;
 	sequence = sequence_open_nowait(log->seqid);
 	if (sequence == NULL)
@@ -248,12 +251,8 @@ role_has_work(Roles *roles, Role *role, RoleDue *due)
 int
 role_serving(Role *role, List *workers)
 {
-	int count;
-
-	LWLockAcquire(&Slots->lock, LW_SHARED);
-	count = slot_count(WORKER_DISPATCHER, MyDatabaseId, role->role);
-	LWLockRelease(&Slots->lock);
-	return Max(count, worker_count(workers, role->role));
+	return Max(slot_count(WORKER_DISPATCHER, MyDatabaseId, role->role),
+			   worker_count(workers, role->role));
 }
 
 /*
@@ -284,7 +283,7 @@ role_find_work(Roles *roles, List *workers, RoleDue *due)
 	Role *role;
 
 	if (roles->watching)
-		slot_no_interest();
+		slot_interest_end();
 	roles->watching = false;
 
 	hash_seq_init(&seq, roles->table);

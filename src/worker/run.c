@@ -16,6 +16,7 @@
 #include "dispatch/dispatch.h"
 #include "shmem/crash.h"
 #include "shmem/slot.h"
+#include "shmem/slot_lost.h"
 #include "worker/failed.h"
 #include "worker/run.h"
 #include "worker/session.h"

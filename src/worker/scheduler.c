@@ -26,6 +26,12 @@
 #include "manager/registry.h"
 #include "shmem/crash.h"
 #include "shmem/slot.h"
+#include "shmem/slot_activity.h"
+#include "shmem/slot_database.h"
+#include "shmem/slot_log.h"
+#include "shmem/slot_lost.h"
+#include "shmem/slot_place.h"
+#include "shmem/slot_wake.h"
 #include "worker/assign.h"
 #include "worker/dead_worker.h"
 #include "worker/role.h"
@@ -69,18 +75,6 @@ scheduler_reap(Scheduler *scheduler)
 }
 
 /*
- * Gives up the slots of dispatchers that a scheduler before us has started.
- */
-static void
-scheduler_adopt(void)
-{
-	int orphan = -1;
-
-	while ((orphan = slot_orphan(WORKER_DISPATCHER, MyDatabaseId, orphan + 1)) >= 0)
-		slot_unclaim(orphan, Slots->workers[orphan].generation);
-}
-
-/*
  * Counts as attempts what died with its dispatcher, or in a crash.  False if some
  * of it has to be tried again, since a session has the unit.
  */
@@ -103,7 +97,7 @@ scheduler_sweep(Scheduler *scheduler)
 	if (scheduler->swept == registry_version())
 		return;
 	scheduler->swept = registry_version();
-	slot_sweep_logs(log_catalog_tables());
+	slot_log_sweep(log_catalog_tables());
 }
 
 /*
@@ -112,8 +106,8 @@ scheduler_sweep(Scheduler *scheduler)
 static void
 scheduler_forget_database(void)
 {
-	slot_set_active(false, 0, InvalidOid);
-	slot_forget_database(MyDatabaseId);
+	slot_database_set_active(false, 0, InvalidOid);
+	slot_log_forget_database(MyDatabaseId);
 	slot_lost_forget_database(MyDatabaseId);
 }
 
@@ -129,7 +123,7 @@ scheduler_round(Scheduler *scheduler)
 
 	worker_transaction();
 	/* Before the registrations are read: what is announced later makes another round. */
-	announced = slot_announced();
+	announced = slot_database_announced();
 	if (!worker_extension())
 	{
 		CommitTransactionCommand();
@@ -137,10 +131,11 @@ scheduler_round(Scheduler *scheduler)
 		worker_leave();
 	}
 	role_load(roles);
-	slot_set_active(true, roles->count, roles->any);
-	slot_set_looked(announced);
+	slot_database_set_active(true, roles->count, roles->any);
+	slot_database_set_looked(MyDatabaseId, announced);
 	scheduler_sweep(scheduler);
-	scheduler_adopt();
+	/* Of a scheduler before this one. */
+	slot_unclaim_orphans(WORKER_DISPATCHER, MyDatabaseId);
 	due.at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP);
 
 	/* Before a dispatcher is started that would call the same handler again. */
@@ -201,7 +196,7 @@ scheduler_may_leave(Scheduler *scheduler)
 
 	/* One without a process is starting, or has ended and has to be seen to. */
 	foreach(lc, scheduler->workers)
-		if (Slots->workers[((StartedWorker *) lfirst(lc))->slot].pid == 0)
+		if (!slot_attached(((StartedWorker *) lfirst(lc))->slot))
 			return false;
 	return scheduler->workers == NIL || slot_place_waited(SCHEDULER_STAYS);
 }
@@ -231,7 +226,7 @@ scheduler_make_room(Scheduler *scheduler)
 	int gave_way = 0;
 	bool has_work = scheduler_has_work(scheduler, &due.at, &gave_way);
 
-	if (MyWorkerSlot->waits > 0)
+	if (slot_place_waits())
 	{
 		scheduler_give_up(scheduler, gave_way);
 		return;
@@ -262,9 +257,9 @@ scheduler_begin(Scheduler *scheduler, Datum arg)
 {
 	worker_begin();
 	slot_attach(arg);
-	if (slot_held_out(MyWorkerSlot->database) || !guc_launcher)
+	if (slot_database_held_out(slot_my_database()) || !guc_launcher)
 		worker_leave();
-	worker_connect(MyWorkerSlot->database, InvalidOid);
+	worker_connect(slot_my_database(), InvalidOid);
 
 	/* Whoever locks the private tables must not keep a worker slot busy with that. */
 	SetConfigOption("lock_timeout", "1s", PGC_USERSET, PGC_S_OVERRIDE);
@@ -294,10 +289,10 @@ pm_scheduler_main(Datum arg)
 			worker_leave();
 		scheduler_reap(&scheduler);
 		due = scheduler_round(&scheduler);
-		if (MyWorkerSlot->now.activity == ACTIVITY_STARTING)
+		if (slot_activity_is(ACTIVITY_STARTING))
 		{
 			/* The launcher starts one scheduler at a time. */
-			slot_activity(ACTIVITY_IDLE);
+			slot_activity_set(ACTIVITY_IDLE);
 			slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
 		}
 		scheduler_make_room(&scheduler);

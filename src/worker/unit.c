@@ -21,6 +21,8 @@
 
 #include "dispatch/reading.h"
 #include "shmem/slot.h"
+#include "shmem/slot_share.h"
+#include "shmem/wakeup.h"
 #include "worker/unit.h"
 #include "worker/worker.h"
 
@@ -49,7 +51,7 @@ unit_install(void)
 static bool
 unit_share_changed(Units *units)
 {
-	uint64 generation = pg_atomic_read_u64(&Slots->worker_generation);
+	uint64 generation = slot_share_generation();
 
 	/* The generation counts the dispatchers of all roles: ours may be as before. */
 	if (generation != units->worker_generation)
@@ -58,7 +60,7 @@ unit_share_changed(Units *units)
 		int colleagues = units->colleagues;
 
 		units->worker_generation = generation;
-		units->rank = slot_rank(&units->colleagues);
+		units->rank = slot_share_rank(&units->colleagues);
 		units->share_changed |= units->rank != rank || units->colleagues != colleagues;
 	}
 	return units->share_changed;
@@ -77,7 +79,7 @@ unit_stale(Units *units)
 	 * loaded in between may be old.  So both are compared.
 	 */
 	return unit_share_changed(units) || role_changed || units->version != registry_version() ||
-		   units->generation != slot_registry_generation();
+		   units->generation != wakeup_registry_generation();
 }
 
 /*
@@ -203,7 +205,7 @@ unit_replace(Units *units)
 
 	/* A change that comes while they are read makes them stale again. */
 	units->version = registry_version();
-	lanes = unit_build(units, registry_load(MyWorkerSlot->role));
+	lanes = unit_build(units, registry_load(slot_my_role()));
 	MemoryContextSwitchTo(old);
 
 	/* Not earlier: the new units take over what the old ones knew. */
@@ -230,13 +232,13 @@ unit_load(Units *units)
 	role_changed = false;
 	(void) unit_share_changed(units);
 	units->share_changed = false;
-	units->generation = slot_registry_generation();
+	units->generation = wakeup_registry_generation();
 
 	/* Which events were read depends on the types that units wanted. */
 	reading_forget();
 
 	worker_transaction();
-	if (worker_extension() && worker_can_connect(MyWorkerSlot->role))
+	if (worker_extension() && worker_can_connect(slot_my_role()))
 		lanes = unit_replace(units);
 	CommitTransactionCommand();
 

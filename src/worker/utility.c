@@ -30,6 +30,7 @@
 
 #include "manager/owner.h"
 #include "shmem/slot.h"
+#include "shmem/slot_database.h"
 #include "shmem/wakeup.h"
 #include "worker/utility.h"
 
@@ -131,36 +132,9 @@ utility_exclusive(Node *statement)
 {
 	Oid database = utility_wanted(statement);
 
-	if (database == MyDatabaseId && (MyWorkerSlot != NULL || !IsA(statement, CreatedbStmt)))
+	if (database == MyDatabaseId && (slot_am_worker() || !IsA(statement, CreatedbStmt)))
 		return InvalidOid;
 	return database;
-}
-
-/*
- * Asks the workers of a database to leave.  With insist, ends what they do.
- * Returns whether any is still there.  A worker that starts meanwhile sees
- * that it is held out: it attaches under the lock under which we look.
- */
-static bool
-utility_ask(Oid database, bool insist)
-{
-	bool there = false;
-
-	LWLockAcquire(&Slots->lock, LW_SHARED);
-	for (int i = 0; i < Slots->nworkers; i++)
-	{
-		WorkerSlot *slot = &Slots->workers[i];
-
-		if (!slot->in_use || slot->database != database || slot->pid == 0)
-			continue;
-		there = true;
-		pg_atomic_write_u32(&slot->leave, LEAVE_FOR_GOOD);
-		slot_wake(i);
-		if (insist)
-			(void) kill(slot->pid, SIGTERM);
-	}
-	LWLockRelease(&Slots->lock);
-	return there;
 }
 
 static void
@@ -168,22 +142,17 @@ utility_hold_out(Oid database)
 {
 	static uint32 event;
 	TimestampTz began = GetCurrentTimestamp();
-	DatabaseSlot *slot;
 	bool insisted = false;
 
 	holding = true;
-	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	slot = slot_database(database, true);
-	if (slot != NULL)
-		slot->held_out_by = MyProcPid;
-	LWLockRelease(&Slots->lock);
+	slot_database_hold_out(database);
 
-	while (utility_ask(database, false))
+	while (slot_dismiss_database(database, false))
 	{
 		TimestampTz now = GetCurrentTimestamp();
 
 		if (!insisted && TimestampDifferenceExceeds(began, now, UTILITY_ASK_FOR))
-			insisted = utility_ask(database, true);
+			insisted = slot_dismiss_database(database, true);
 		/* The command itself then says who is in the way. */
 		if (TimestampDifferenceExceeds(began, now, UTILITY_WAIT_FOR))
 			break;
@@ -205,19 +174,7 @@ utility_xact_callback(XactEvent event, void *arg)
 		(event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
 		return;
 	holding = false;
-	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < SLOT_MAX_DATABASES; i++)
-	{
-		DatabaseSlot *slot = &Slots->databases[i];
-
-		if (slot->held_out_by != MyProcPid)
-			continue;
-		slot->held_out_by = 0;
-		if (!slot->active && slot->announced == slot->looked)
-			slot->database = InvalidOid;
-	}
-	LWLockRelease(&Slots->lock);
-	slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
+	slot_database_release();
 }
 
 /*

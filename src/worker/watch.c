@@ -8,7 +8,7 @@
  * was last looked at.
  *
  * This rests on the order of steps: a writer looks for bits after its
- * transaction has ended, and slot_log_interest() is a full barrier between
+ * transaction has ended, and slot_interest() is a full barrier between
  * setting our bit and reading the sequence.  So either we see the writer's
  * position, or the writer sees our bit.  Ends of transactions that wake nobody
  * (COMMIT PREPARED, a transaction that held back a mark and wrote nothing) are
@@ -23,7 +23,8 @@
 #include "base/guc.h"
 #include "log/log_open.h"
 #include "log/sequence.h"
-#include "shmem/slot.h"
+#include "shmem/slot_interest.h"
+#include "shmem/slot_log.h"
 #include "worker/watch.h"
 #include "worker/worker.h"
 
@@ -46,7 +47,7 @@ typedef struct Watch
 /* A watch by its log's name. */
 typedef struct WatchEntry
 {
-	char log[SLOT_LOG_NAME]; /* hash key */
+	char log[LOG_MAX_NAME]; /* hash key */
 	Watch *watch;
 } WatchEntry;
 
@@ -65,7 +66,7 @@ watch_open(Watches *watches, Watch *watch)
 	watch->watching = true;
 	watch->relid = log->relid;
 	watch->seqid = log->seqid;
-	slot_log_interest(watch->relid, &watch->slot);
+	slot_interest(watch->relid, &watch->slot);
 }
 
 /*
@@ -77,10 +78,10 @@ watch_begin(Watches *watches)
 {
 	HASHCTL ctl;
 
-	slot_no_interest();
+	slot_interest_end();
 	watches->all = NIL;
 	memset(&ctl, 0, sizeof(ctl));
-	ctl.keysize = SLOT_LOG_NAME;
+	ctl.keysize = LOG_MAX_NAME;
 	ctl.entrysize = sizeof(WatchEntry);
 	ctl.hcxt = CurrentMemoryContext;
 	watches->by_name = hash_create("pm watches", 64, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
@@ -128,8 +129,7 @@ watch_may_have_moved(Watch *watch, bool all)
 		return true;
 	if (watch->slot.slot == NULL)
 		return false;
-	return !slot_log_valid(&watch->slot) ||
-		   pg_atomic_read_u64(&watch->slot.slot->wakes) != watch->wakes;
+	return !slot_log_valid(&watch->slot) || slot_interest_wakes(&watch->slot) != watch->wakes;
 }
 
 /*
@@ -144,7 +144,7 @@ watch_renew(Watches *watches, Watch *watch, bool ask)
 	if (!watch->watching)
 		watch_open(watches, watch);
 	else if (lacking)
-		slot_log_interest(watch->relid, &watch->slot);
+		slot_interest(watch->relid, &watch->slot);
 }
 
 /*
@@ -161,7 +161,7 @@ watch_has_moved(Watch *watch)
 	 * between makes us look once more, and is not missed.
 	 */
 	if (watch->slot.slot != NULL)
-		watch->wakes = pg_atomic_read_u64(&watch->slot.slot->wakes);
+		watch->wakes = slot_interest_wakes(&watch->slot);
 	pg_memory_barrier();
 	sequence = OidIsValid(watch->seqid) ? sequence_open_nowait(watch->seqid) : NULL;
 

@@ -27,11 +27,13 @@
 
 #include "base/exec.h"
 #include "base/guc.h"
+#include "shmem/slot.h"
+#include "shmem/slot_activity.h"
+#include "shmem/slot_database.h"
+#include "shmem/slot_place.h"
 #include "worker/worker.h"
 
 static uint32 wakes_seen = 0;
-
-static const char *const kinds[] = {"launcher", "scheduler", "dispatcher"};
 
 /*
  * The first thing a worker does.  SIGUSR1 stays with the default handler,
@@ -69,8 +71,8 @@ worker_connect(Oid database, Oid role)
 void
 worker_leave(void)
 {
-	slot_activity(ACTIVITY_IDLE);
-	MyWorkerSlot->left = MyWorkerSlot->generation;
+	slot_activity_set(ACTIVITY_IDLE);
+	slot_leaves();
 	proc_exit(0);
 }
 
@@ -80,7 +82,7 @@ worker_leave(void)
 bool
 worker_left(StartedWorker *member)
 {
-	return Slots->workers[member->slot].left == member->generation;
+	return slot_left(member->slot, member->generation);
 }
 
 /*
@@ -89,7 +91,7 @@ worker_left(StartedWorker *member)
 bool
 worker_gave_way(StartedWorker *member)
 {
-	return Slots->workers[member->slot].gave_way == member->generation;
+	return slot_gave_way(member->slot, member->generation);
 }
 
 /*
@@ -98,7 +100,7 @@ worker_gave_way(StartedWorker *member)
 bool
 worker_lost(StartedWorker *member)
 {
-	return Slots->workers[member->slot].lost == member->generation;
+	return slot_died(member->slot, member->generation);
 }
 
 /*
@@ -175,7 +177,7 @@ worker_can_connect(Oid role)
 void
 worker_begin_round(void)
 {
-	wakes_seen = pg_atomic_read_u32(&MyWorkerSlot->wakes);
+	wakes_seen = slot_my_wakes();
 	pg_memory_barrier();
 	if (ConfigReloadPending)
 	{
@@ -194,7 +196,7 @@ worker_woken(List *workers)
 	ListCell *lc;
 	pid_t pid;
 
-	if (pg_atomic_read_u32(&MyWorkerSlot->wakes) != wakes_seen || ConfigReloadPending)
+	if (slot_my_wakes() != wakes_seen || ConfigReloadPending)
 		return true;
 	foreach(lc, workers)
 		if (GetBackgroundWorkerPid(((StartedWorker *) lfirst(lc))->handle, &pid) == BGWH_STOPPED)
@@ -245,9 +247,9 @@ worker_start(List **workers, WorkerKind kind, Oid database, Oid role, int collea
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	strlcpy(worker.bgw_library_name, "pm", BGW_MAXLEN);
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "pm_%s_main", kinds[kind]);
-	snprintf(worker.bgw_name, BGW_MAXLEN, "pm %s", kinds[kind]);
-	snprintf(worker.bgw_type, BGW_MAXLEN, "pm %s", kinds[kind]);
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "pm_%s_main", worker_kind_name(kind));
+	snprintf(worker.bgw_name, BGW_MAXLEN, "pm %s", worker_kind_name(kind));
+	snprintf(worker.bgw_type, BGW_MAXLEN, "pm %s", worker_kind_name(kind));
 	worker.bgw_main_arg = slot_arg(slot, generation);
 	worker.bgw_notify_pid = MyProcPid;
 
@@ -256,11 +258,11 @@ worker_start(List **workers, WorkerKind kind, Oid database, Oid role, int collea
 	{
 		MemoryContextSwitchTo(old);
 		slot_unclaim(slot, generation);
-		slot_refused(database, true);
+		slot_database_set_refused(database, true);
 		slot_place_scarce();
 		return WORKER_START_NO_SLOT;
 	}
-	slot_refused(database, false);
+	slot_database_set_refused(database, false);
 	member = palloc(sizeof(StartedWorker));
 	member->slot = slot;
 	member->generation = generation;

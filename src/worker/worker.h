@@ -8,7 +8,8 @@
 #include "nodes/pg_list.h"
 #include "postmaster/bgworker.h"
 
-#include "shmem/slot.h"
+#include "shmem/worker_kind.h"
+
 
 /* A worker that this process has started. */
 typedef struct StartedWorker

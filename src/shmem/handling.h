@@ -1,0 +1,50 @@
+/*
+ * handling.h
+ *		What a worker calls a handler for.
+ *
+ * It is kept in shared memory and in the file of crash marks, so that after the
+ * end of the worker others know which event the handler was called for.
+ */
+#ifndef PM_HANDLING_H
+#define PM_HANDLING_H
+
+/*
+ * Room for the name of a log.  The longest is two quoted identifiers of 63 bytes
+ * that consist of quotes, each of which is doubled.
+ */
+#define HANDLING_LOG_NAME 264
+
+typedef enum HandlingSource
+{
+	HANDLING_EVENT, /* an event of a log */
+	HANDLING_TIMER,
+	HANDLING_PARKED /* an event or a timer that is tried again */
+} HandlingSource;
+
+typedef struct Handling
+{
+	int manager; /* the id of the process manager, 0: nothing is being handled */
+	int lane;
+	int lanes; /* the number of lanes that the process manager has */
+	HandlingSource source;
+	bool several;	  /* several events in one call: it is not known which one fails */
+	bool correlating; /* correlate is being asked for the event's key */
+	bool outside;	  /* no function of a user runs: the event is read, or set aside */
+	int64 position;
+	int64 id;					 /* of the row of a timer or of a parked event */
+	char log[HANDLING_LOG_NAME]; /* empty for a timer */
+} Handling;
+
+/*
+ * Copies *from to *to.  The name of the log is the longest part and rarely
+ * changes, so it is copied only when it differs.
+ */
+static inline void
+handling_copy(Handling *to, const Handling *from)
+{
+	memcpy(to, from, offsetof(Handling, log));
+	if (strcmp(to->log, from->log) != 0)
+		strlcpy(to->log, from->log, HANDLING_LOG_NAME);
+}
+
+#endif /* PM_HANDLING_H */

@@ -1,0 +1,26 @@
+/*
+ * lost_call.h
+ *		What a dispatcher had in hand that died while a handler ran.
+ */
+#ifndef PM_LOST_CALL_H
+#define PM_LOST_CALL_H
+
+#include "datatype/timestamp.h"
+
+#include "shmem/handling.h"
+
+/* How many lost calls are kept until they are counted as attempts. */
+#define LOST_CALL_MAX 128
+
+typedef struct LostCall
+{
+	Oid database; /* InvalidOid: the entry is free */
+	Oid role;
+	uint64 number; /* rises: the oldest call has the lowest */
+	pid_t pid;	   /* of the dispatcher */
+	TimestampTz died_at;
+	bool overdue; /* the handler did not react when its timeout cancelled it */
+	Handling handling;
+} LostCall;
+
+#endif /* PM_LOST_CALL_H */

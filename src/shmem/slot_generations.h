@@ -1,0 +1,36 @@
+/*
+ * slot_generations.h
+ *		The generations of one log, as highwater.c and generations.c use them.
+ *
+ * Those in shared memory are protected by the lock of the log's slot
+ * (slot_mark.c); a backend can have others of its own.
+ */
+#ifndef PM_SLOT_GENERATIONS_H
+#define PM_SLOT_GENERATIONS_H
+
+#include "storage/lock.h"
+
+/* How many generations a log has, and room for how many transactions in shared memory. */
+#define SLOT_GENERATIONS 16
+#define SLOT_MEMBERS	 16
+
+/* A transaction that may still write at or below the last position of a generation. */
+typedef struct GenerationMember
+{
+	VirtualTransactionId vxid;
+	uint32 generations; /* bit g: it belongs to generation g */
+} GenerationMember;
+
+typedef struct Generations
+{
+	int64 mark;	   /* nothing can appear at or below it any more */
+	int64 reached; /* the highest last value that a look has seen, or a cursor */
+	uint32 used;   /* bit g: generation g is pending */
+	int64 last[SLOT_GENERATIONS];
+	int nmembers;
+	int max_members;
+	bool fixed; /* there is no room for more members: shared memory */
+	GenerationMember *members;
+} Generations;
+
+#endif /* PM_SLOT_GENERATIONS_H */

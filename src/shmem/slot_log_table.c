@@ -1,0 +1,97 @@
+/*
+ * slot_log_table.c
+ *		What shared memory keeps of the logs: made when the server starts.
+ *
+ * There is room for pm.max_logs logs in the whole cluster.  Memory for a log is
+ * reserved, and not touched before a log uses it.
+ */
+#include "pm.h"
+
+#include "storage/shmem.h"
+
+#include "base/guc.h"
+#include "base/shared_memory.h"
+#include "shmem/slot_log_table.h"
+#include "shmem/slot_memory.h"
+
+LogShared *LogSlots;
+HTAB *LogEntries;
+HTAB *LogOwners;
+
+static inline Size
+slot_log_table_size(void)
+{
+	return add_size(offsetof(LogShared, slots), mul_size(guc_max_logs, sizeof(LogSlot)));
+}
+
+static void
+slot_log_table_request(void)
+{
+	RequestAddinShmemSpace(slot_log_table_size());
+	RequestAddinShmemSpace(hash_estimate_size(guc_max_logs, sizeof(LogEntry)));
+	RequestAddinShmemSpace(hash_estimate_size(guc_max_logs, sizeof(LogOwner)));
+}
+
+/*
+ * Runs after the workers' shared memory has been made.
+ */
+static void
+slot_log_table_startup(void)
+{
+	bool found;
+	HASHCTL ctl;
+
+	LogSlots = ShmemInitStruct("pm logs", slot_log_table_size(), &found);
+	if (!found)
+	{
+		LWLockInitialize(&LogSlots->lock, Slots->lock.tranche);
+		LogSlots->nslots = 0;
+		LogSlots->free = -1;
+		LogSlots->all_used = 0;
+	}
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = sizeof(LogKey);
+	ctl.entrysize = sizeof(LogEntry);
+	LogEntries = compat_shmem_hash("pm log table", guc_max_logs, &ctl, HASH_ELEM | HASH_BLOBS);
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(LogOwner);
+	LogOwners = compat_shmem_hash("pm log owners", guc_max_logs, &ctl, HASH_ELEM | HASH_BLOBS);
+}
+
+void
+slot_log_table_install(void)
+{
+	shared_memory_add(slot_log_table_request, slot_log_table_startup);
+}
+
+void
+slot_log_table_init(LogSlot *slot, int index)
+{
+	memset(slot, 0, sizeof(LogSlot));
+	LWLockInitialize(&slot->lock, Slots->lock.tranche);
+	slot->index = index;
+	pg_atomic_init_u64(&slot->incarnation, 1);
+	pg_atomic_init_u32(&slot->seeded, 0);
+	pg_atomic_init_u32(&slot->pins, 0);
+	pg_atomic_init_u32(&slot->used_at, 0);
+	pg_atomic_init_u64(&slot->mark, 0);
+	pg_atomic_init_u64(&slot->reached, 0);
+	for (int w = 0; w < SLOT_WAKE_WORDS; w++)
+		pg_atomic_init_u64(&slot->interest[w], 0);
+	pg_atomic_init_u64(&slot->wakes, 0);
+	slot->generations.max_members = SLOT_MEMBERS;
+	slot->generations.fixed = true;
+	slot->generations.members = slot->members;
+}
+
+/*
+ * Needs no lock: slots are never removed, and one is made before it is counted.
+ */
+LogSlot *
+slot_log_table_nth(int n)
+{
+	if (n >= ((volatile LogShared *) LogSlots)->nslots)
+		return NULL;
+	pg_read_barrier();
+	return &LogSlots->slots[n];
+}

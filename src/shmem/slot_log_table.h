@@ -1,0 +1,109 @@
+/*
+ * slot_log_table.h
+ *		The layout of what shared memory keeps of the logs.
+ *
+ * This header is private to src/shmem.  Other folders use the functions of
+ * slot_log.h, slot_mark.h, slot_interest.h and slot_pin.h, which take the locks.
+ */
+#ifndef PM_SLOT_LOG_TABLE_H
+#define PM_SLOT_LOG_TABLE_H
+
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/lwlock.h"
+#include "utils/hsearch.h"
+
+#include "shmem/slot_generations.h"
+#include "shmem/slot_ref.h"
+#include "shmem/slot_wake.h"
+
+/*
+ * The slot of one log.
+ *
+ * A slot can be taken from its log and given to another one at any time.  That is
+ * done under its lock, and "incarnation" rises before anything else changes.  So
+ * whoever holds the lock compares the OIDs, and a reader without the lock compares
+ * the incarnation after it has read.
+ */
+struct LogSlot
+{
+	LWLock lock; /* protects "generations" */
+	pg_atomic_uint64 incarnation;
+	Oid database; /* InvalidOid: the slot is free */
+	Oid relid;
+	Oid owner; /* of the table when the slot was given: the role whose share it is of */
+	int index; /* of this slot */
+	int next_free;
+	pg_atomic_uint32 seeded;  /* the mark is at least the furthest cursor */
+	pg_atomic_uint32 pins;	  /* transactions that have used the mark and go on */
+	pg_atomic_uint32 used_at; /* when the log was last read or written, s since 2000 */
+	pg_atomic_uint64 mark;	  /* copies of generations.mark and generations.reached, */
+	pg_atomic_uint64 reached; /* which are read without the lock */
+	pg_atomic_uint64 interest[SLOT_WAKE_WORDS]; /* the workers that wait for the log */
+	pg_atomic_uint64 wakes; /* counts ends of writers while a worker waited; never set back */
+	Generations generations;
+	GenerationMember members[SLOT_MEMBERS];
+};
+
+typedef struct LogKey
+{
+	Oid database;
+	Oid relid;
+} LogKey;
+
+/* Which log has which slot. */
+typedef struct LogEntry
+{
+	LogKey key;
+	int index;
+} LogEntry;
+
+/* How many slots the logs of a role have. */
+typedef struct LogOwner
+{
+	Oid owner;
+	int count;
+} LogOwner;
+
+typedef struct LogShared
+{
+	LWLock lock;		  /* protects all below but the slots, and both hash tables */
+	int nslots;			  /* how many slots have ever been in use */
+	int free;			  /* the first of these that is free, -1: none */
+	TimestampTz all_used; /* when no idle one was found */
+	LogSlot slots[FLEXIBLE_ARRAY_MEMBER];
+} LogShared;
+
+extern LogShared *LogSlots;
+extern HTAB *LogEntries; /* of LogEntry */
+extern HTAB *LogOwners;	 /* of LogOwner */
+
+/* Adds the logs' part of shared memory; called while the postmaster preloads. */
+extern void slot_log_table_install(void);
+
+/* Makes a slot that has never been in use. */
+extern void slot_log_table_init(LogSlot *slot, int index);
+
+/* The slots that have ever been in use, by number; NULL after the last. */
+extern LogSlot *slot_log_table_nth(int n);
+
+/* The time as LogSlot.used_at has it. */
+static inline uint32
+slot_log_table_seconds(TimestampTz at)
+{
+	return (uint32) (at / USECS_PER_SEC);
+}
+
+/*
+ * Does any worker wait for the log?
+ */
+static inline bool
+slot_log_table_wanted(LogSlot *slot)
+{
+	for (int w = 0; w < SLOT_WAKE_WORDS; w++)
+		if (pg_atomic_read_u64(&slot->interest[w]) != 0)
+			return true;
+	return false;
+}
+
+#endif /* PM_SLOT_LOG_TABLE_H */

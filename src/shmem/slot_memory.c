@@ -1,0 +1,62 @@
+/*
+ * slot_memory.c
+ *		Shared memory of the workers: made when the server starts.
+ *
+ * All of it can be lost at any time: a restart after a crash begins with empty
+ * memory.  The tables and the lock manager are the authority.  What is kept here
+ * only makes them fast to ask.
+ */
+#include "pm.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+
+#include "base/shared_memory.h"
+#include "shmem/slot_memory.h"
+
+SlotShared *Slots = NULL;
+WorkerSlot *MyWorkerSlot = NULL;
+
+static void
+slot_memory_request(void)
+{
+	RequestAddinShmemSpace(MAXALIGN(sizeof(SlotShared)));
+}
+
+static void
+slot_memory_init(void)
+{
+	memset(Slots, 0, sizeof(SlotShared));
+	LWLockInitialize(&Slots->lock, compat_new_tranche("pm"));
+	Slots->nworkers = Min(max_worker_processes, WORKER_MAX);
+	pg_atomic_init_u64(&Slots->registry_generation, 1);
+	pg_atomic_init_u64(&Slots->worker_generation, 1);
+	pg_atomic_init_u32(&Slots->waiting, 0);
+	pg_atomic_init_u64(&Slots->scarce_until, 0);
+	pg_atomic_init_u32(&Slots->nlost, 0);
+	ConditionVariableInit(&Slots->moved);
+	for (int i = 0; i < WORKER_MAX; i++)
+	{
+		SpinLockInit(&Slots->workers[i].mutex);
+		pg_atomic_init_u32(&Slots->workers[i].leave, LEAVE_NOT);
+		pg_atomic_init_u32(&Slots->workers[i].wakes, 0);
+	}
+}
+
+static void
+slot_memory_startup(void)
+{
+	bool found;
+
+	Slots = ShmemInitStruct("pm", sizeof(SlotShared), &found);
+	if (!found)
+		slot_memory_init();
+	compat_register_tranche(Slots->lock.tranche, "pm");
+}
+
+void
+slot_memory_install(void)
+{
+	shared_memory_add(slot_memory_request, slot_memory_startup);
+}

@@ -1,0 +1,158 @@
+/*
+ * slot_memory.h
+ *		The layout of what workers share: their slots, the databases, lost calls.
+ *
+ * This header is private to src/shmem.  Other folders use the functions of the
+ * files here, which take the locks.
+ */
+#ifndef PM_SLOT_MEMORY_H
+#define PM_SLOT_MEMORY_H
+
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/spin.h"
+
+#include "shmem/lost_call.h"
+#include "shmem/worker_now.h"
+
+/* How many databases the launcher can keep notes on. */
+#define SLOT_MAX_DATABASES 1024
+
+/* Why a worker was asked to leave. */
+typedef enum LeaveReason
+{
+	LEAVE_NOT,
+	LEAVE_FOR_GOOD,	 /* the database is needed, or pm.launcher is off */
+	LEAVE_FOR_OTHERS /* another worker has waited too long for its place */
+} LeaveReason;
+
+/*
+ * One background worker.
+ *
+ * A slot is claimed under SlotShared.lock by the process that starts the worker.
+ * The worker itself attaches to the slot, and gives it up when it ends.
+ *
+ * Other processes compare "generation", which rises with each claim, to know
+ * whether they still speak of the same worker.
+ *
+ * "now" is written by the worker and read by the monitoring functions, under
+ * the spinlock.  Single fields of it that are written without the lock are
+ * marked in slot_activity.c.
+ */
+typedef struct WorkerSlot
+{
+	bool in_use;
+	WorkerKind kind;
+	uint32 generation;
+	Oid database;
+	Oid role;
+	pid_t claimer; /* the process that starts the worker */
+	pid_t pid;	   /* 0 until the worker has attached */
+	PGPROC *proc;
+	TimestampTz started_at;
+	pg_atomic_uint32 leave; /* a LeaveReason */
+	pg_atomic_uint32 wakes; /* counts wake-ups: other waits can reset the latch */
+
+	slock_t mutex; /* protects "now" */
+	WorkerNow now;
+
+	bool serving;	 /* a dispatcher that has a share of its role's units */
+	bool makes_room; /* it is about to leave, so that another worker gets its place */
+
+	/* For slot_place.c, under SlotShared.lock. */
+	uint32 waits;	 /* the number of starts that lack a place or a worker slot */
+	bool waits_slot; /* what they lack is a worker slot */
+	Oid waits_role;	 /* a role that has its share of places, but none in this database */
+	TimestampTz waits_since;
+	TimestampTz pressed_at; /* when it was asked to give way, 0: it was not */
+	int pressed;			/* a PlacePressed */
+	int64 allowance;		/* how long its handlers may run before other workers' give way, ms */
+
+	/* How a worker ended: the generation of which that is true. */
+	uint32 gave_way; /* its handler was cancelled, so that it gave way */
+	uint32 left;	 /* it left of its own accord */
+	uint32 lost;	 /* it died while a handler ran */
+} WorkerSlot;
+
+/*
+ * A database that the launcher has looked at, or should look at.  All but the
+ * atomic fields is under SlotShared.lock.
+ */
+typedef struct DatabaseSlot
+{
+	Oid database;			 /* InvalidOid: the slot is free */
+	bool active;			 /* a scheduler has found pm in the database */
+	pg_atomic_uint32 away;	 /* its scheduler has left to make room */
+	pg_atomic_uint32 wanted; /* something has happened in it since */
+	TimestampTz due;		 /* when to send a scheduler again at the latest */
+	int gave_way;			 /* how often in a row a role had to give way in it */
+	int nroles;				 /* the number of roles that own process managers in it */
+	Oid role;				 /* one of these roles */
+	uint32 announced;		 /* counts announcements: "the launcher shall look at it again" */
+	uint32 looked;			 /* the count when a scheduler last started */
+	int held_out_by;		 /* pid of the backend that drops, renames or copies it, or 0 */
+	TimestampTz refused_at;	 /* when no process was free for a worker, 0: the last one started */
+} DatabaseSlot;
+
+typedef struct SlotShared
+{
+	LWLock lock; /* protects workers, lost calls and databases */
+	int nworkers;
+	pg_atomic_uint64 registry_generation; /* counts commits that changed a registration */
+	pg_atomic_uint64 worker_generation;	  /* counts dispatchers that came or went */
+	pg_atomic_uint32 waiting;			  /* the sum of slot_memory_waits() of all workers */
+	pg_atomic_uint64 scarce_until;		  /* until then worker slots are scarce, a TimestampTz */
+	ConditionVariable moved;			  /* broadcast when a cursor has moved */
+	WorkerSlot workers[WORKER_MAX];
+	pg_atomic_uint32 nlost;
+	uint64 lost_number; /* of the newest lost call */
+	LostCall lost[LOST_CALL_MAX];
+	DatabaseSlot databases[SLOT_MAX_DATABASES];
+} SlotShared;
+
+/* NULL when the library is not preloaded. */
+extern SlotShared *Slots;
+
+/* The slot of this process, NULL in sessions. */
+extern WorkerSlot *MyWorkerSlot;
+
+/* Adds the workers' part of shared memory; called while the postmaster preloads. */
+extern void slot_memory_install(void);
+
+/*
+ * Does the worker serve (database, role), or is it about to?
+ */
+static inline bool
+slot_memory_serves(WorkerSlot *slot, WorkerKind kind, Oid database, Oid role)
+{
+	return slot->in_use && slot->kind == kind && slot->database == database && slot->role == role;
+}
+
+/*
+ * How many workers serve (database, role)?  The caller holds Slots->lock.
+ */
+static inline int
+slot_memory_count(WorkerKind kind, Oid database, Oid role)
+{
+	int count = 0;
+
+	Assert(LWLockHeldByMe(&Slots->lock));
+	for (int i = 0; i < Slots->nworkers; i++)
+		if (slot_memory_serves(&Slots->workers[i], kind, database, role))
+			count++;
+	return count;
+}
+
+/*
+ * How many starts does the worker wait for?
+ */
+static inline uint32
+slot_memory_waits(WorkerSlot *slot)
+{
+	return slot->waits + (OidIsValid(slot->waits_role) ? 1 : 0);
+}
+
+#endif /* PM_SLOT_MEMORY_H */
