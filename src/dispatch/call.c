@@ -29,6 +29,7 @@
 #include "manager/done.h"
 #include "manager/handler_watch.h"
 #include "manager/instance.h"
+#include "manager/instance_save.h"
 #include "manager/pending.h"
 #include "manager/timer.h"
 #include "shmem/crash.h"

@@ -1,13 +1,14 @@
 /*
  * advice.c
- *		What may be wrong around a handler that fails, and what helps.
+ *		Advice on a handler that fails because of its surroundings: where its
+ *		session looks for names, and which rights are missing.
  *
- * A handler that is right in one session can fail in another.  A worker's
- * session has the settings that a new session of the owner in this database
- * gets, and no others: a search_path that was SET where the handler was tried
- * with pm.catch_up is not among them.  So pm.register warns where the two
- * differ, and a failure that looks like it says where a worker looks for names.
- * The same for a right that everything of pm needs.
+ * A handler can work in one session and fail in another.  The session of a
+ * worker has the settings of a new session of the owner in this database.  A
+ * search_path that was SET in the session in which the handler was tried with
+ * pm.catch_up is not among them.  So pm.register warns if the two search paths
+ * differ, and a failure that may be due to that says where a worker looks for
+ * names.  A failure because the owner lacks USAGE on schema pm says so, too.
  */
 #include "pm.h"
 
@@ -34,15 +35,15 @@
 #include "base/exec.h"
 #include "base/extension.h"
 #include "manager/advice.h"
-#include "manager/registry.h"
 
-#define ADVICE_SCHEMAS 64 /* of a search path that are compared */
-#define ADVICE_DEFAULT "\"$user\", public"
+#define ADVICE_SCHEMAS 64 /* at most this many schemas of a search path are compared */
+#define ADVICE_DEFAULT "\"$user\", public" /* the default of search_path */
 
 PG_FUNCTION_INFO_V1(pm_advice);
 
 /*
- * The search_path in an array of settings, "name=value" each; NULL: none.
+ * The search_path in an array of settings, "name=value" each; NULL if there is
+ * none.
  */
 static char *
 advice_setting(Datum settings)
@@ -66,9 +67,8 @@ advice_setting(Datum settings)
 /* ---------- which function ---------- */
 
 /*
- * The function of a qualified signature, InvalidOid if there is none.  Asks for
- * no right: to_regprocedure() would raise where the caller has none on the
- * schema.
+ * to_regprocedure() raises an error if the caller may not use the schema, so the
+ * functions of the name are searched instead.
  */
 Oid
 advice_function(const char *signature)
@@ -103,10 +103,6 @@ advice_function(const char *signature)
 	return found;
 }
 
-/*
- * Refuses a schema that the current user may not look into, as PostgreSQL
- * would, and says what helps.
- */
 void
 advice_require_usage(Oid schema)
 {
@@ -121,7 +117,7 @@ advice_require_usage(Oid schema)
 }
 
 /*
- * Does it depend on the session where the function finds what it names?
+ * Does it depend on the session's search_path what the function finds?
  */
 static bool
 advice_uses_path(const char *signature)
@@ -137,7 +133,7 @@ advice_uses_path(const char *signature)
 	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	if (!HeapTupleIsValid(tuple))
 		return false;
-	/* The names in a body of SQL's own kind were looked up when it was created. */
+	/* The names in a body of the form BEGIN ATOMIC were looked up when it was created. */
 	(void) SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &isnull);
 	if (!isnull || ((Form_pg_proc) GETSTRUCT(tuple))->prolang == INTERNALlanguageId)
 		uses = false;
@@ -151,8 +147,8 @@ advice_uses_path(const char *signature)
 /* ---------- search paths ---------- */
 
 /*
- * What ALTER ROLE and ALTER DATABASE say of a role in this database, in the
- * order in which a new session takes them; NULL: nothing.
+ * The search_path that ALTER ROLE or ALTER DATABASE has set for a role in this
+ * database, by the precedence that a new session follows; NULL if there is none.
  */
 static char *
 advice_role_setting(Oid role)
@@ -191,9 +187,11 @@ advice_role_setting(Oid role)
 }
 
 /*
- * The search_path of a worker of this role.  What the configuration says is
- * known here only as what this session would RESET to; where that comes from
- * its own role or client, the default is taken to be meant.
+ * The search_path of a worker of this role.  If neither the role nor the
+ * database has one, it is that of the configuration, which this session knows
+ * only as the value that RESET would restore.  If that value comes from this
+ * session's own role or client, the configuration is assumed to have the
+ * default.
  */
 static const char *
 advice_worker_path(Oid owner)
@@ -207,8 +205,8 @@ advice_worker_path(Oid owner)
 }
 
 /*
- * The schemas of a search_path that a role finds, in order; as PostgreSQL has
- * them, with pg_catalog first if it is not named.
+ * The schemas of a search_path that exist and that a role may use, in order, as
+ * PostgreSQL searches them: with pg_catalog first if it is not named.
  */
 static int
 advice_schemas(const char *path, Oid role, Oid *schemas)
@@ -245,7 +243,7 @@ advice_schemas(const char *path, Oid role, Oid *schemas)
 }
 
 /*
- * Their names, but for pg_catalog.
+ * The names of schemas without pg_catalog, as a list.
  */
 static char *
 advice_names(const Oid *schemas, int count)
@@ -261,16 +259,23 @@ advice_names(const Oid *schemas, int count)
 }
 
 /*
- * Warns where the handler may find here what it will not find in a worker.
+ * The function of a process manager whose result depends on the search_path, or
+ * NULL.
  */
+static const char *
+advice_path_user(const char *handler, const char *correlate)
+{
+	if (advice_uses_path(handler))
+		return handler;
+	return advice_uses_path(correlate) ? correlate : NULL;
+}
+
 void
 advice_warn_path(const char *name, const char *handler, const char *correlate, Oid owner)
 {
 	Oid here[ADVICE_SCHEMAS];
 	Oid there[ADVICE_SCHEMAS];
-	const char *function = advice_uses_path(handler)   ? handler :
-						   advice_uses_path(correlate) ? correlate :
-														 NULL;
+	const char *function = advice_path_user(handler, correlate);
 	int nhere;
 	int nthere;
 
@@ -280,24 +285,18 @@ advice_warn_path(const char *name, const char *handler, const char *correlate, O
 	nthere = advice_schemas(advice_worker_path(owner), owner, there);
 	if (nhere == nthere && memcmp(here, there, sizeof(Oid) * nhere) == 0)
 		return;
-	ereport(
-		WARNING,
-		(errmsg("in a worker, %s may not find what it finds in this session", function),
-		 errdetail("This session looks for names in %s; a worker, as role \"%s\", looks in %s.",
-				   advice_names(here, nhere), GetUserNameFromId(owner, false),
-				   advice_names(there, nthere)),
-		 errhint(
-			 "Write the names in it with their schemas, or run ALTER FUNCTION %s SET search_path FROM CURRENT.",
-			 function)));
+	ereport(WARNING,
+			(errmsg("in a worker, %s may not find what it finds in this session", function),
+			 errdetail("This session looks for names in %s; a worker, as role \"%s\", looks in %s.",
+					   advice_names(here, nhere), GetUserNameFromId(owner, false),
+					   advice_names(there, nthere)),
+			 errhint("Write the names in it with their schemas, "
+					 "or run ALTER FUNCTION %s SET search_path FROM CURRENT.",
+					 function)));
 }
 
 /* ---------- advice ---------- */
 
-/*
- * What may help against such an error of a process manager's handler, as a
- * sentence; NULL: nothing is known.  "called": a handler or correlate function
- * was running; what pm itself looks up does not depend on a search_path.
- */
 char *
 advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode, bool called)
 {
@@ -310,12 +309,13 @@ advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode
 	if (sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && OidIsValid(extension_schema("pm")) &&
 		compat_namespace_aclcheck(extension_schema("pm"), owner, ACL_USAGE) != ACLCHECK_OK)
 		return psprintf("Run GRANT USAGE ON SCHEMA pm TO %s.", quote_identifier(role));
+	/* What pm itself looks up does not depend on a search_path. */
 	if (!called)
 		return NULL;
 	if (sqlerrcode != ERRCODE_UNDEFINED_TABLE && sqlerrcode != ERRCODE_UNDEFINED_FUNCTION &&
 		sqlerrcode != ERRCODE_UNDEFINED_OBJECT && sqlerrcode != ERRCODE_UNDEFINED_SCHEMA)
 		return NULL;
-	function = advice_uses_path(handler) ? handler : advice_uses_path(correlate) ? correlate : NULL;
+	function = advice_path_user(handler, correlate);
 	if (function == NULL)
 		return NULL;
 	return psprintf(
@@ -326,7 +326,8 @@ advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode
 }
 
 /*
- * pm_catalog.advice(handler, correlate, owner, sqlstate, called): the same, for the views
+ * pm_catalog.advice(handler, correlate, owner, sqlstate, called): advice_for(),
+ * for the views
  */
 Datum
 pm_advice(PG_FUNCTION_ARGS)

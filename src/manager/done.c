@@ -2,17 +2,17 @@
  * done.c
  *		pm.done(): the value that ends an instance.
  *
- * A handler may return what an event or a table holds, so no value that a user
- * can write may end an instance.  In the call of an instance's handler,
- * pm.done() makes a value with a random token, the same in the whole call.
- * Only that value ends the instance, and only when it is what this very call
- * returns.  Elsewhere pm.done() returns a fixed value, so that a test can call
- * a handler as a function and compare; returned by a handler in earnest it is
- * a state like any other.
+ * A handler may return a value that comes from an event or a table, so no value
+ * that a user can write may end an instance.  While the handler of an instance
+ * runs, pm.done() returns a value with a random token, which is the same
+ * throughout the call.  Only that value ends the instance, and only if this very
+ * call returns it.  Elsewhere pm.done() returns a fixed value, so that a test
+ * can call a handler as a function and compare the result.  If a handler
+ * returns the fixed value to a batch, it is a state like any other.
  *
- * A value with a token of an earlier call comes from a function that wraps
- * pm.done() and says that it is IMMUTABLE, or from one that keeps the value.
- * The instance would live on with it as its state, so that is an error.
+ * A value with the token of an earlier call comes from an IMMUTABLE function
+ * that wraps pm.done(), or from a function that has stored the value.  The
+ * instance would live on with that value as its state, so this is an error.
  */
 #include "pm.h"
 
@@ -29,12 +29,13 @@
 
 PG_FUNCTION_INFO_V1(pm_done);
 
-static char token[DONE_TOKEN_LENGTH + 1]; /* of this session, then of this call */
+/* In hexadecimal digits: a part for the session, then one for the call. */
+static char token[DONE_TOKEN_LENGTH + 1];
 static bool session_known = false;
-static bool called = false; /* in this call, so that the token is of this call */
+static bool called = false; /* has this call called pm.done()?  Then the token is its own */
 
 /*
- * Adds random bytes to the token, as digits.
+ * Writes random bytes into the token.
  */
 static void
 done_random(int at, int bytes)
@@ -58,9 +59,6 @@ done_value(void)
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
 }
 
-/*
- * The handler of an instance is about to be called.
- */
 void
 done_begin(void)
 {
@@ -104,9 +102,6 @@ done_is_stale(Jsonb *result)
 		   getKeyJsonValueFromContainer(&result->root, "$pm", strlen("$pm"), &room) != NULL;
 }
 
-/*
- * Does what the handler has returned end its instance?
- */
 bool
 done_is(Datum result, const char *handler)
 {
@@ -121,11 +116,11 @@ done_is(Datum result, const char *handler)
 			return true;
 	}
 	if (done_is_stale(state))
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
-			 errmsg("handler %s returned what pm.done() has made in another call", handler),
-			 errhint(
-				 "Call pm.done() each time that an instance ends. A function that wraps it must not be IMMUTABLE.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+				 errmsg("handler %s returned a value that pm.done() returned in another call",
+						handler),
+				 errhint("Call pm.done() each time that an instance ends. "
+						 "A function that wraps it must not be IMMUTABLE.")));
 	return false;
 }

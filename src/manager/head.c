@@ -2,23 +2,23 @@
  * head.c
  *		The first timer and the first parked events of a unit.
  *
- * Each batch asks for them.  Timers and parked events are handled from the
- * front, and while another session holds a snapshot the rows that have gone
- * stay in the indexes: whoever looks for the first one would pass all of them
- * by, in each batch.  So a backend remembers before which point there is
- * nothing any more, and looks from there.
+ * Each batch asks for them.  Timers and parked events are handled in order.
+ * While another session holds a snapshot, the rows of those that have been
+ * handled stay in the indexes, and a search for the first row would pass all of
+ * them in each batch.  So a backend remembers points before which there are no
+ * rows any more, and searches from there.
  *
- * What makes that right.  Rows are added, or made due earlier, only by a
- * transaction that holds the unit's lock, and such a transaction writes a new
- * version of the lane's row (lane_touch()).  So as long as the lane's row is
- * the version that this backend has seen or written last, nobody else has
- * added anything.  What this backend adds itself lowers its points.
+ * Assumes that a transaction that adds rows, or makes one due earlier, holds
+ * the unit's lock and writes a new version of the lane's row (lane_touch()).
+ * As long as the lane's row is the version that this backend has read or
+ * written last, no other backend has added anything.  What this backend adds
+ * lowers its own points.
  *
- * A point that was raised past rows which this transaction has deleted is only
- * as good as the transaction.  It is forgotten when that aborts, or when a
- * subtransaction aborts that had begun before the point was raised.
+ * A point may have been raised past rows that the current transaction has
+ * deleted.  It is forgotten if the transaction aborts, or if a subtransaction
+ * aborts that began before the point was raised.
  *
- * Rows changed by hand are found HEAD_AGE later.
+ * Rows that are changed by hand are found HEAD_AGE later.
  */
 #include "pm.h"
 
@@ -31,10 +31,10 @@
 #include "base/scan.h"
 #include "manager/head.h"
 
-/* Units that a backend remembers. */
+/* How many units a backend remembers. */
 #define HEADS 256
 
-/* After this long nothing is taken for known, ms. */
+/* After this time, in ms, what is remembered does not count any more. */
 #define HEAD_AGE 10000
 
 typedef struct Head
@@ -44,16 +44,16 @@ typedef struct Head
 	ItemPointerData tid; /* the version of the lane's row */
 	TransactionId xmin;
 	TimestampTz known_at;
-	TransactionId raised_by;	/* this transaction, which may have deleted rows */
-	SubTransactionId raised_in; /* of that, this or an earlier one had deleted them */
-	TransactionId touched_by;	/* that has written the lane's row for others to see */
-	HeadPoint timer;			/* there are no timers before, */
-	HeadPoint retry;			/* no retries, */
-	int64 parked;				/* and no first events of a key */
+	TransactionId raised_by; /* the transaction that raised a point, if it may have deleted rows */
+	SubTransactionId raised_in; /* rows were deleted in this subtransaction or before it */
+	TransactionId touched_by;	/* the transaction that wrote the lane's row last */
+	HeadPoint timer;			/* no timer is before this, */
+	HeadPoint retry;			/* no retry is before this, */
+	int64 parked;				/* and no head of a key has a lower id */
 } Head;
 
 static Head heads[HEADS];
-static bool any_raised = false; /* by a transaction that may have deleted rows */
+static bool any_raised = false; /* is raised_by set for any unit? */
 
 static void
 head_reset(Head *head)
@@ -65,7 +65,7 @@ head_reset(Head *head)
 }
 
 /*
- * What is remembered of a unit.
+ * What is remembered of a unit.  Two units of the same hash displace each other.
  */
 static Head *
 head_of(const char *manager, int lane)
@@ -87,8 +87,7 @@ head_of(const char *manager, int lane)
 }
 
 /*
- * Forgets the points that were raised in a (sub)transaction which has aborted,
- * or since it began.
+ * Forgets the points that were raised since an aborted (sub)transaction began.
  */
 static void
 head_undo(SubTransactionId subid)
@@ -114,8 +113,9 @@ head_subxact_callback(SubXactEvent event, SubTransactionId mysubid, SubTransacti
 }
 
 /*
- * What a transaction that has committed has deleted is gone.  What becomes of
- * one that was prepared is not known.
+ * When a transaction commits, the rows that it has deleted are gone for good.
+ * Whether a prepared transaction commits is not known, so its points are
+ * forgotten.
  */
 static void
 head_xact_callback(XactEvent event, void *arg)
@@ -140,22 +140,26 @@ head_install(void)
 }
 
 /*
- * The unit's points have been raised.
+ * Notes that a point of the unit may have been raised past deleted rows.
  */
 static void
 head_raised(Head *head)
 {
 	head->raised_by = GetTopTransactionIdIfAny();
 	head->raised_in = GetCurrentSubTransactionId();
-	/* A subtransaction that has written nothing so far has deleted nothing. */
+	/*
+	 * A subtransaction without an ID has deleted nothing: those rows were
+	 * deleted before it began, and its abort does not bring them back.
+	 */
 	if (!TransactionIdIsValid(GetCurrentTransactionIdIfAny()))
 		head->raised_in--;
 	any_raised |= TransactionIdIsValid(head->raised_by);
 }
 
 /*
- * The version of the lane's row that there is now.  The caller holds the
- * unit's lock, or only wants to show what is there.
+ * The lane's row has been read.  If it is another version than before, another
+ * backend may have added rows.  The caller holds the unit's lock, or only shows
+ * what there is.
  */
 void
 head_lane_seen(const char *manager, int lane, HeapTuple tuple)
@@ -173,7 +177,8 @@ head_lane_seen(const char *manager, int lane, HeapTuple tuple)
 }
 
 /*
- * This backend has written the lane's row: nobody else has between.
+ * The lane's row has been written, from the version that this backend has read:
+ * no other backend has written it in between.
  */
 void
 head_lane_written(const char *manager, int lane, HeapTuple before, HeapTuple after)
@@ -186,18 +191,12 @@ head_lane_written(const char *manager, int lane, HeapTuple before, HeapTuple aft
 	head->xmin = head->touched_by = HeapTupleHeaderGetRawXmin(after->t_data);
 }
 
-/*
- * Has this transaction written the lane's row already?
- */
 bool
 head_touched(const char *manager, int lane)
 {
 	return TransactionIdIsCurrentTransactionId(head_of(manager, lane)->touched_by);
 }
 
-/*
- * Rows have been added in other ways than below.
- */
 void
 head_forget(const char *manager, int lane)
 {
@@ -210,9 +209,6 @@ head_before(HeadPoint a, HeadPoint b)
 	return a.time < b.time || (a.time == b.time && a.id < b.id);
 }
 
-/*
- * This backend has set a timer.
- */
 void
 head_add_timer(const char *manager, int lane, TimestampTz due, int64 id)
 {
@@ -224,8 +220,8 @@ head_add_timer(const char *manager, int lane, TimestampTz due, int64 id)
 }
 
 /*
- * This backend has made an event the first of its key, or due (DT_NOEND: it is
- * not to be tried again).
+ * An event has become the head of its key, or is due at another time (DT_NOEND:
+ * it is not tried again by itself).
  */
 void
 head_add_parked(const char *manager, int lane, int64 id, TimestampTz retry_at)
@@ -257,7 +253,7 @@ head_parked_from(const char *manager, int lane)
 }
 
 /*
- * Begins to look along an index of a unit's rows.
+ * Begins a scan of a unit's rows along an index.
  */
 static void
 head_scan(RowScan *scan, const char *table, const char *index, const char *manager, int lane)
@@ -268,8 +264,8 @@ head_scan(RowScan *scan, const char *table, const char *index, const char *manag
 }
 
 /*
- * The first row from a point on, which becomes the point.  Its time, DT_NOEND
- * if there is none.
+ * Raises a point to the first row that there is from it on.  Returns the time of
+ * that row, DT_NOEND if there is none.
  */
 static TimestampTz
 head_first(const char *manager, int lane, const char *table, const char *index, const char *column,
@@ -298,18 +294,12 @@ head_first(const char *manager, int lane, const char *table, const char *index, 
 	return point->time;
 }
 
-/*
- * When the first timer is due, DT_NOEND: there is none.
- */
 TimestampTz
 head_timer(const char *manager, int lane)
 {
 	return head_first(manager, lane, "timer", "timer_due", "due", &head_of(manager, lane)->timer);
 }
 
-/*
- * When the first parked event is to be tried again, DT_NOEND: none is.
- */
 TimestampTz
 head_retry(const char *manager, int lane)
 {
@@ -317,9 +307,6 @@ head_retry(const char *manager, int lane)
 					  &head_of(manager, lane)->retry);
 }
 
-/*
- * Is any event parked?  Then some is the first of its key.
- */
 bool
 head_parked(const char *manager, int lane)
 {

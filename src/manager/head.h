@@ -8,7 +8,7 @@
 #include "access/htup.h"
 #include "datatype/timestamp.h"
 
-/* A place in the order of timers, or of retries. */
+/* A point in the order of timers, or of retries. */
 typedef struct HeadPoint
 {
 	TimestampTz time;
@@ -17,20 +17,30 @@ typedef struct HeadPoint
 
 extern void head_install(void);
 
+/* Look for the first rows, from the points on that are remembered. */
+
+/* Is any event parked?  If so, one of them is the head of its key. */
 extern bool head_parked(const char *manager, int lane);
+/* When the first parked event is to be tried again; DT_NOEND if none is. */
 extern TimestampTz head_retry(const char *manager, int lane);
+/* When the first timer is due; DT_NOEND if there is none. */
 extern TimestampTz head_timer(const char *manager, int lane);
 
+/* The points themselves: no row that counts is before them. */
 extern int64 head_parked_from(const char *manager, int lane);
 extern HeadPoint head_retry_from(const char *manager, int lane);
 extern HeadPoint head_timer_from(const char *manager, int lane);
 
+/* To be called when this backend has added a row, or made one due earlier. */
 extern void head_add_timer(const char *manager, int lane, TimestampTz due, int64 id);
 extern void head_add_parked(const char *manager, int lane, int64 id, TimestampTz retry_at);
+/* The same, for rows of which it does not know which they are. */
 extern void head_forget(const char *manager, int lane);
 
+/* To be called when this backend has read or written the lane's row. */
 extern void head_lane_seen(const char *manager, int lane, HeapTuple tuple);
 extern void head_lane_written(const char *manager, int lane, HeapTuple before, HeapTuple after);
+/* Has this transaction written the lane's row? */
 extern bool head_touched(const char *manager, int lane);
 
 #endif /* PM_HEAD_H */

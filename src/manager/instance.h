@@ -1,6 +1,6 @@
 /*
  * instance.h
- *		The state that a process manager keeps for a key.
+ *		The instances of a process manager: the state that it keeps for each key.
  */
 #ifndef PM_INSTANCE_H
 #define PM_INSTANCE_H
@@ -8,10 +8,10 @@
 #include "base/key.h"
 #include "manager/registry.h"
 
+/* Read the instances of all keys that the batch has not read yet, or of one. */
 extern void instance_prefetch(ProcessManager *pm, Keys *keys);
 extern void instance_load(ProcessManager *pm, Key *key);
+/* Takes what the handler has returned.  Returns whether the instance has ended. */
 extern bool instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum result, bool isnull);
-extern void instance_save(ProcessManager *pm, Keys *keys);
-extern void instance_flush(ProcessManager *pm, List *keys);
 
 #endif /* PM_INSTANCE_H */

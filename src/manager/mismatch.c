@@ -2,9 +2,10 @@
  * mismatch.c
  *		Why no function of a name can be a handler.
  *
- * "No handler exists" is of little help where there is a function of that name
- * which takes json, or is in a schema that is not in the search_path, or was
- * created under a name in quotes.
+ * The message "no handler exists" does not help somebody who has created a
+ * function of that name that takes json, or in a schema that is not in the
+ * search_path, or under a name in double quotes.  So the detail of the message
+ * names such functions and says what is wrong with each.
  */
 #include "pm.h"
 
@@ -22,10 +23,10 @@
 #include "base/identifier.h"
 #include "manager/mismatch.h"
 
-#define MISMATCH_SHOWN 5 /* functions that are named, at most */
+#define MISMATCH_SHOWN 5 /* at most this many functions are named */
 
 /*
- * What is wrong with the arguments of a function; NULL: nothing.
+ * What is wrong with the arguments of a function; NULL if nothing is.
  */
 static char *
 mismatch_arguments(Form_pg_proc function, bool correlate)
@@ -46,7 +47,8 @@ mismatch_arguments(Form_pg_proc function, bool correlate)
 }
 
 /*
- * A function with its schema; its types as they are written most often.
+ * The signature of a function with its schema, but its types without one if
+ * they need none.
  */
 static char *
 mismatch_signature(Form_pg_proc function)
@@ -65,7 +67,7 @@ mismatch_signature(Form_pg_proc function)
 }
 
 /*
- * Why a function is not found under the name that was given, although it fits.
+ * Why a function that fits was not found under the name that was given.
  */
 static char *
 mismatch_place(Form_pg_proc function, Oid role, bool qualified)
@@ -73,12 +75,12 @@ mismatch_place(Form_pg_proc function, Oid role, bool qualified)
 	char *schema = get_namespace_name(function->pronamespace);
 
 	if (schema == NULL)
-		return pstrdup("Its schema is gone.");
+		return pstrdup("Its schema has been dropped.");
 	if (compat_namespace_aclcheck(function->pronamespace, role, ACL_USAGE) != ACLCHECK_OK)
 		return psprintf("Role \"%s\" lacks USAGE on its schema.", GetUserNameFromId(role, false));
 	if (qualified)
 		return pstrdup("It is in another schema.");
-	return pstrdup("Its schema is not in the search_path, so the name needs it.");
+	return pstrdup("Its schema is not in the search_path. Write the name with the schema.");
 }
 
 /*
@@ -95,7 +97,7 @@ mismatch_named(StringInfo lines, const char *name, Oid role, bool qualified, boo
 		Form_pg_proc function = (Form_pg_proc) GETSTRUCT(&list->members[i]->tuple);
 		char *why = mismatch_arguments(function, correlate);
 
-		/* Nobody means PostgreSQL's own ones. */
+		/* Functions of PostgreSQL itself are not what was meant. */
 		if (function->pronamespace == PG_CATALOG_NAMESPACE)
 			continue;
 		count++;
@@ -108,10 +110,6 @@ mismatch_named(StringInfo lines, const char *name, Oid role, bool qualified, boo
 	return count;
 }
 
-/*
- * Says of a function that was found, or of those that have the name, why they
- * are not taken; NULL where there is none.
- */
 char *
 mismatch_explain(const char *name, Oid function, Oid role, bool correlate)
 {
@@ -135,9 +133,10 @@ mismatch_explain(const char *name, Oid function, Oid role, bool correlate)
 	if (parts == NIL)
 		return NULL;
 	(void) mismatch_named(&lines, llast(parts), role, list_length(parts) > 1, correlate);
-	/* SQL reads a name without quotes as one in lower case. */
+	/* SQL folds a name without quotes to lower case: try it as it was given. */
 	if (strcmp(name, llast(parts)) != 0 && list_length(parts) == 1 && strlen(name) < NAMEDATALEN &&
 		mismatch_named(&lines, name, role, false, correlate) > 0)
-		appendStringInfo(&lines, "\nA name in upper case must be given in double quotes.");
+		appendStringInfo(&lines,
+						 "\nA name with upper-case letters must be given in double quotes.");
 	return lines.len > 0 ? lines.data : NULL;
 }

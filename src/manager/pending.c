@@ -1,13 +1,16 @@
 /*
  * pending.c
- *		The instances that a batch has changed and not written yet.
+ *		What pm.instance shows, in a handler, of instances that its batch has not
+ *		written yet.
  *
- * A batch writes its instances once, at its end.  A handler that reads
- * pm.instance is to see what the handlers before it have returned, wherever
- * batches end.  So the view leaves out the rows that are to be changed, and takes
- * what they will be from memory.  Once it has been read, the batch writes each
- * instance after its call, so that what is in memory stays little.  For whoever
- * does not read the view nothing of this is done.
+ * A batch writes its instances at its end.  A handler that reads pm.instance
+ * must see what the handlers before it have returned, whether they ran in the
+ * same batch or not.  So the view leaves out the rows that the batch is going to
+ * change, and takes what they will contain from memory.
+ *
+ * Once a handler has read the view, the batch writes each instance after its
+ * call, so that little is left in memory to be shown.  A batch whose handlers do
+ * not read the view does not pay for this.
  */
 #include "pm.h"
 
@@ -17,17 +20,17 @@
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
-#include "manager/instance.h"
+#include "manager/instance_save.h"
 #include "manager/pending.h"
 
 PG_FUNCTION_INFO_V1(pm_pending);
 PG_FUNCTION_INFO_V1(pm_pending_instances);
 
-/* The batch that calls handlers in this backend, NULL: none does. */
+/* The process manager whose batch calls handlers in this backend, or NULL. */
 static ProcessManager *current = NULL;
-static Keys *current_keys;
-static bool was_read; /* in this batch */
-static bool flushing; /* it has written what there was */
+static Keys *current_keys; /* of the batch */
+static bool was_read;	   /* a handler of the batch has read the view */
+static bool flushing;	   /* what had changed before that has been written */
 
 void
 pending_begin(ProcessManager *pm, Keys *keys)
@@ -43,9 +46,6 @@ pending_end(void)
 	current = NULL;
 }
 
-/*
- * A handler has been called for the key.
- */
 void
 pending_handled(Key *key)
 {
@@ -56,8 +56,8 @@ pending_handled(Key *key)
 }
 
 /*
- * May the caller know of the batch?  A function that is called by somebody's
- * index is not the handler.
+ * May the caller see the batch's instances?  While a handler runs, a function
+ * that belongs to another role may run, too: that of an index, for example.
  */
 static bool
 pending_may_see(void)
@@ -66,7 +66,7 @@ pending_may_see(void)
 }
 
 /*
- * pm_catalog.pending(process_manager, key): is the row not as it is to be?
+ * pm_catalog.pending(process_manager, key): is the batch going to change the row?
  */
 Datum
 pm_pending(PG_FUNCTION_ARGS)
@@ -80,7 +80,7 @@ pm_pending(PG_FUNCTION_ARGS)
 }
 
 /*
- * pm_catalog.pending_instances(): the rows as they are to be
+ * pm_catalog.pending_instances(): these rows as they will be
  */
 Datum
 pm_pending_instances(PG_FUNCTION_ARGS)

@@ -1,6 +1,7 @@
 /*
  * pending.h
- *		The instances that a batch has changed and not written yet.
+ *		What pm.instance shows, in a handler, of instances that its batch has not
+ *		written yet.
  */
 #ifndef PM_PENDING_H
 #define PM_PENDING_H
@@ -8,8 +9,10 @@
 #include "base/key.h"
 #include "manager/registry.h"
 
+/* From here to pending_end(), handlers see the instances of this batch. */
 extern void pending_begin(ProcessManager *pm, Keys *keys);
 extern void pending_end(void);
+/* To be called after each call of a handler. */
 extern void pending_handled(Key *key);
 
 #endif /* PM_PENDING_H */

@@ -2,13 +2,14 @@
  * timer.c
  *		Events that an instance sends to itself at a due time.
  *
- * A timer is a row until it is due.  The batch that handles it deletes it
- * first, so that what its handler sets anew is a timer of its own, and one
- * that has been cancelled or replaced meanwhile is found gone.  One that waits
- * behind a parked event is a row of pm_catalog.parked instead: what cancels,
- * replaces or ends reaches it there too.
+ * A timer is a row of pm_catalog.timer until it is handled.  The batch that
+ * handles it deletes it first.  So a timer of the same type that its handler
+ * sets is another timer, and a timer that was cancelled or replaced in between
+ * is not handled.  A timer of a key with a parked event is a row of
+ * pm_catalog.parked instead, and is cancelled, replaced and ended there.
  *
- * Only the unit's own handlers set and cancel timers, under the unit's lock.
+ * Assumes that only the unit's own handlers set and cancel timers, while the
+ * batch holds the unit's lock.
  */
 #include "pm.h"
 
@@ -30,11 +31,10 @@
 PG_FUNCTION_INFO_V1(pm_set_timer);
 PG_FUNCTION_INFO_V1(pm_cancel_timer);
 
-/* The columns of a timer, in the order that timer_form() wants. */
+/* The columns of a timer, in the order that timer_form() expects. */
 #define TIMER_COLUMNS "id, key, type, due, data, metadata"
 
-/* What has been set since timer_begin(): the earliest, and the ids of those that are due already.
- */
+/* The timers set since timer_begin(): the earliest, and the ids of those that were due. */
 static bool was_set = false;
 static TimestampTz earliest_set;
 static int64 *due_ids = NULL;
@@ -67,9 +67,6 @@ timer_form(uint64 row)
 	return timer;
 }
 
-/*
- * Timers that are due, the earliest first.
- */
 List *
 timer_read(ProcessManager *pm, int lane, TimestampTz now, int limit)
 {
@@ -93,9 +90,6 @@ timer_read(ProcessManager *pm, int lane, TimestampTz now, int limit)
 	return exec_list(&select_timers, values, NULL, timer_form);
 }
 
-/*
- * A timer by its id, or NULL.
- */
 Timer *
 timer_get(ProcessManager *pm, int64 id)
 {
@@ -114,9 +108,6 @@ timer_get(ProcessManager *pm, int64 id)
 	return timers == NIL ? NULL : linitial(timers);
 }
 
-/*
- * Deletes a timer in order to handle it.  False if it is gone.
- */
 bool
 timer_take(int64 id)
 {
@@ -128,7 +119,7 @@ timer_take(int64 id)
 }
 
 /*
- * Deletes a key's timers of a type, or all (0), where they are parked.
+ * Deletes parked timers of a key: those of a type, or all (0).
  */
 static bool
 timer_remove_parked(const char *manager, int lane, const char *key, Datum type)
@@ -143,7 +134,7 @@ timer_remove_parked(const char *manager, int lane, const char *key, Datum type)
 	Datum values[4];
 	char nulls[4] = {' ', ' ', type ? ' ' : 'n', ' '};
 
-	/* The lane has been read when the batch began: this says that nothing is parked. */
+	/* The batch has looked (head_parked()), and nothing is parked: spare the statement. */
 	if (head_parked_from(manager, lane) == PG_INT64_MAX)
 		return false;
 	values[0] = CStringGetTextDatum(manager);
@@ -154,17 +145,18 @@ timer_remove_parked(const char *manager, int lane, const char *key, Datum type)
 }
 
 /*
- * Deletes a key's timer of a type, or all (0), wherever it is.
+ * Deletes timers of a key, parked or not: that of a type, or all (0).
  */
 static bool
 timer_remove(const char *manager, int lane, const char *key, Datum type)
 {
-	static ExecStatement delete_timer = {
-		NULL,
-		"DELETE FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND key OPERATOR(pg_catalog.=) $2 AND type OPERATOR(pg_catalog.=) $3 AND id OPERATOR(pg_catalog.>=) $4",
-		4,
-		{TEXTOID, TEXTOID, TEXTOID, INT8OID}};
+	static ExecStatement delete_timer =
+		{NULL,
+		 "DELETE FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		 "AND key OPERATOR(pg_catalog.=) $2 AND type OPERATOR(pg_catalog.=) $3 "
+		 "AND id OPERATOR(pg_catalog.>=) $4",
+		 4,
+		 {TEXTOID, TEXTOID, TEXTOID, INT8OID}};
 	static ExecStatement delete_timers =
 		{NULL,
 		 "DELETE FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "
@@ -185,9 +177,6 @@ timer_remove(const char *manager, int lane, const char *key, Datum type)
 		   removed;
 }
 
-/*
- * An instance has ended: its timers go with it.
- */
 void
 timer_end(ProcessManager *pm, int lane, const char *key)
 {
@@ -197,11 +186,12 @@ timer_end(ProcessManager *pm, int lane, const char *key)
 bool
 timer_exists(ProcessManager *pm, const char *key)
 {
-	static ExecStatement any_timer = {
-		NULL,
-		"SELECT FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2 LIMIT 1",
-		2,
-		{TEXTOID, TEXTOID}};
+	static ExecStatement any_timer =
+		{NULL,
+		 "SELECT FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		 "AND key OPERATOR(pg_catalog.=) $2 LIMIT 1",
+		 2,
+		 {TEXTOID, TEXTOID}};
 	Datum values[2];
 
 	values[0] = CStringGetTextDatum(pm->name);
@@ -209,9 +199,6 @@ timer_exists(ProcessManager *pm, const char *key)
 	return exec_as_owner(&any_timer, values, NULL) > 0;
 }
 
-/*
- * From here on timer_was_set() counts.
- */
 void
 timer_begin(void)
 {
@@ -219,10 +206,6 @@ timer_begin(void)
 	ndue = 0;
 }
 
-/*
- * Has a handler set a timer?  It may have undone that since, in a
- * subtransaction.
- */
 bool
 timer_was_set(TimestampTz *earliest)
 {
@@ -230,9 +213,6 @@ timer_was_set(TimestampTz *earliest)
 	return was_set;
 }
 
-/*
- * The timers that have been set and are due already, in the order of setting.
- */
 int
 timer_set_due(int64 **ids)
 {
@@ -240,6 +220,9 @@ timer_set_due(int64 **ids)
 	return ndue;
 }
 
+/*
+ * Notes a timer that has been set.
+ */
 static void
 timer_note(int64 id, TimestampTz due)
 {
@@ -268,7 +251,69 @@ timer_check_type(FunctionCallInfo fcinfo)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("type must not be null")));
 	if (VARSIZE_ANY_EXHDR(type) == 0 || VARSIZE_ANY_EXHDR(type) > KEY_MAX)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid type of a timer"),
-						errdetail("It has 1 to %d bytes.", KEY_MAX)));
+						errdetail("A type has 1 to %d bytes.", KEY_MAX)));
+}
+
+/*
+ * When the timer that pm.set_timer sets is due.
+ */
+static TimestampTz
+timer_due_argument(FunctionCallInfo fcinfo)
+{
+	TimestampTz due;
+	TimestampTz own_due;
+
+	if (PG_ARGISNULL(1))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("due must not be null")));
+	due = PG_GETARG_TIMESTAMPTZ(1);
+	if (TIMESTAMP_NOT_FINITE(due))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("due must be finite"),
+						errhint("To remove a timer, call pm.cancel_timer.")));
+
+	/*
+	 * If the handler of a timer set one for the same time or an earlier one, that
+	 * would be handled next, and so on: events recorded later would never be
+	 * handled, and pm.catch_up would not end.
+	 */
+	if (within_timer(&own_due) && due <= own_due)
+		due = Max(due, within_time() + 1);
+	if (!IS_VALID_TIMESTAMP(due))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range"),
+				 errdetail("A timer that the handler of a timer sets is due later "
+						   "than that one.")));
+	return due;
+}
+
+/*
+ * Adds a row, and returns its id.
+ */
+static int64
+timer_insert(int lane, const char *key, Datum type, TimestampTz due, Datum data)
+{
+	static ExecStatement insert_timer =
+		{NULL,
+		 "INSERT INTO pm_catalog.timer (process_manager, lane, key, type, due, data, metadata) "
+		 "VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
+		 7,
+		 {TEXTOID, INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, JSONBOID, JSONBOID}};
+	ExecScope scope;
+	Datum values[7];
+	int64 id;
+	bool isnull;
+
+	values[0] = CStringGetTextDatum(within_manager());
+	values[1] = Int32GetDatum(lane);
+	values[2] = CStringGetTextDatum(key);
+	values[3] = type;
+	values[4] = TimestampTzGetDatum(due);
+	values[5] = data;
+	values[6] = within_cause(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	exec_begin_owner(&scope);
+	exec_statement(&insert_timer, values, NULL);
+	id = DatumGetInt64(exec_value(0, 1, &isnull));
+	exec_end(&scope);
+	return id;
 }
 
 /*
@@ -277,57 +322,24 @@ timer_check_type(FunctionCallInfo fcinfo)
 Datum
 pm_set_timer(PG_FUNCTION_ARGS)
 {
-	static ExecStatement insert_timer =
-		{NULL,
-		 "INSERT INTO pm_catalog.timer (process_manager, lane, key, type, due, data, metadata) "
-		 "VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
-		 7,
-		 {TEXTOID, INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, JSONBOID, JSONBOID}};
 	int lane;
 	const char *key = within_instance("pm.set_timer", &lane);
 	TimestampTz due;
-	TimestampTz own_due;
 	int64 id;
-	bool isnull;
-	ExecScope scope;
-	Datum values[7];
 
 	exec_require_writable("pm.set_timer");
 	timer_check_type(fcinfo);
-	if (PG_ARGISNULL(1))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("due must not be null")));
-	due = PG_GETARG_TIMESTAMPTZ(1);
-	if (TIMESTAMP_NOT_FINITE(due))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("due must be finite"),
-						errhint("pm.cancel_timer takes a timer away.")));
+	due = timer_due_argument(fcinfo);
 
 	/*
-	 * A timer that sets one for the same time or before would keep time from
-	 * moving on, and all that is recorded later from being handled; and
-	 * pm.catch_up from ending.
+	 * The timer that this call handles has been deleted already.  If the call
+	 * sets it again and has set no other, there is nothing to replace.
 	 */
-	if (within_timer(&own_due) && due <= own_due)
-		due = Max(due, within_time() + 1);
-	if (!IS_VALID_TIMESTAMP(due))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range"),
-				 errdetail("A timer that a timer sets is due later than that.")));
-
-	/* The one that is being handled has gone, and this call has set none so far. */
 	if (was_set || !within_is_timer(PG_GETARG_TEXT_PP(0)))
 		(void) timer_remove(within_manager(), lane, key, PG_GETARG_DATUM(0));
-	values[0] = CStringGetTextDatum(within_manager());
-	values[1] = Int32GetDatum(lane);
-	values[2] = CStringGetTextDatum(key);
-	values[3] = PG_GETARG_DATUM(0);
-	values[4] = TimestampTzGetDatum(due);
-	values[5] = PG_ARGISNULL(2) ? DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")) :
-								  PG_GETARG_DATUM(2);
-	values[6] = within_cause(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-	exec_begin_owner(&scope);
-	exec_statement(&insert_timer, values, NULL);
-	id = DatumGetInt64(exec_value(0, 1, &isnull));
-	exec_end(&scope);
+	id = timer_insert(lane, key, PG_GETARG_DATUM(0), due,
+					  PG_ARGISNULL(2) ? DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")) :
+										PG_GETARG_DATUM(2));
 	timer_floor_raise(within_manager(), key, PG_GETARG_DATUM(0), id);
 	head_add_timer(within_manager(), lane, due, id);
 	lane_touch(within_manager(), lane);

@@ -9,6 +9,7 @@
 
 #include "manager/registry.h"
 
+/* A timer, as its handler gets it. */
 typedef struct Timer
 {
 	int64 id;
@@ -18,13 +19,22 @@ typedef struct Timer
 	Datum event; /* a pm.event */
 } Timer;
 
+/* Timers that are due, the earliest first. */
 extern List *timer_read(ProcessManager *pm, int lane, TimestampTz now, int limit);
+/* The timer of this id, or NULL. */
 extern Timer *timer_get(ProcessManager *pm, int64 id);
+/* Deletes a timer in order to handle it.  False if it is gone. */
 extern bool timer_take(int64 id);
+/* Deletes the timers of an instance that has ended. */
 extern void timer_end(ProcessManager *pm, int lane, const char *key);
+/* Has the key any timer? */
 extern bool timer_exists(ProcessManager *pm, const char *key);
+
+/* From here on, the timers that handlers set are noted. */
 extern void timer_begin(void);
+/* Has a handler set a timer?  It may have rolled that back to a savepoint since. */
 extern bool timer_was_set(TimestampTz *earliest);
+/* Those of them that were due when they were set, in the order of setting. */
 extern int timer_set_due(int64 **ids);
 
 #endif /* PM_TIMER_H */

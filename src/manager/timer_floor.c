@@ -1,16 +1,19 @@
 /*
  * timer_floor.c
- *		Below which id a key has no timer of a type any more.
+ *		The lowest id that a key's timer of a type can have.
  *
- * A timer that is set again gets a new row, and while another session holds a
- * snapshot, or within one transaction, the old rows stay in the index: setting
- * or cancelling it for the n-th time would pass n rows by.  A backend remembers
- * the id of the last timer that it has set for a key and type.  When it was set,
- * the one before was deleted, under the lock of the unit; ids only rise, so
- * whatever other backends do, there is none with a lower id.
+ * A timer that is set again gets a new row.  While another session holds a
+ * snapshot, and within one transaction, the old rows stay in the index, and
+ * setting or cancelling the timer for the n-th time would pass n rows.  So a
+ * backend remembers the id of the last timer that it has set for a key and a
+ * type.
  *
- * That holds if the (sub)transaction that set it commits.  If it aborts, the one
- * before is there again, and what was remembered is forgotten.
+ * Assumes that whoever sets a timer holds the unit's lock and deletes the timer
+ * that was set before, and that ids only rise.  Then, whatever other backends
+ * do, no timer of the key and type has a lower id.
+ *
+ * That is true only if the (sub)transaction that set the timer commits.  If it
+ * aborts, the timer that was deleted exists again, so the id is forgotten.
  */
 #include "pm.h"
 
@@ -21,21 +24,22 @@
 #include "base/exec.h"
 #include "manager/timer_floor.h"
 
-/* A backend remembers this many. */
+/* How many timers a backend remembers. */
 #define TIMER_FLOORS 1024
 
 typedef struct TimerFloor
 {
-	uint64 hash; /* of key and type, 0: none */
+	uint64 hash; /* of process manager, key and type; 0: none */
 	int64 id;
-	SubTransactionId subid; /* that has set it, InvalidSubTransactionId: committed */
+	SubTransactionId subid; /* that has set it; InvalidSubTransactionId: it has committed */
 } TimerFloor;
 
 static TimerFloor floors[TIMER_FLOORS];
-static bool any_pending = false;
+static bool any_pending = false; /* is subid set for any timer? */
 
 /*
- * The floors of (sub)transactions from this one on are forgotten, or hold.
+ * The (sub)transactions from this one on have ended: what they have set is
+ * forgotten unless it holds.
  */
 static void
 timer_floor_confirm(SubTransactionId from, bool hold)
@@ -83,7 +87,8 @@ timer_floor_install(void)
 }
 
 /*
- * Of this extension: when it is created anew, ids begin again.
+ * The OID of the table is part of the hash: when the extension is dropped and
+ * created again, ids start from 1.
  */
 static uint64
 timer_floor_hash(const char *manager, const char *key, Datum type)
@@ -97,9 +102,6 @@ timer_floor_hash(const char *manager, const char *key, Datum type)
 	return Max(hash, 1);
 }
 
-/*
- * A key has no timer of the type with a lower id.
- */
 int64
 timer_floor(const char *manager, const char *key, Datum type)
 {
@@ -109,9 +111,6 @@ timer_floor(const char *manager, const char *key, Datum type)
 	return floor->hash == hash ? floor->id : PG_INT64_MIN;
 }
 
-/*
- * This transaction has set a timer, and deleted the one before.
- */
 void
 timer_floor_raise(const char *manager, const char *key, Datum type, int64 id)
 {

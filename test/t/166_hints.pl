@@ -81,7 +81,7 @@ my @cases = (
 		'postgres', 'GRANT USAGE ON SCHEMA hidden TO shop' ],
 	[ 'a schema that is named may not be used', 'shop', "SELECT pm.register('n3b', 'hidden2.far', '{orders}', start_at => 'end')", qr/permission denied for schema hidden2/, qr/Run (GRANT USAGE ON SCHEMA hidden2 TO shop)\.$/m, 'postgres', undef ],
 	[ 'and with a signature', 'shop', "SELECT pm.register('n3c', 'hidden3.far(pm.event)', '{orders}', start_at => 'end')", qr/permission denied for schema hidden3/, qr/Run (GRANT USAGE ON SCHEMA hidden3 TO shop)\.$/m, 'postgres', undef ],
-	[ 'upper case', 'shop', "SELECT pm.register('n4', 'Upper', '{orders}', start_at => 'end')", qr/no handler "Upper" exists/, qr/A name in upper case must be given in double quotes/,
+	[ 'upper case', 'shop', "SELECT pm.register('n4', 'Upper', '{orders}', start_at => 'end')", qr/no handler "Upper" exists/, qr/A name with upper-case letters must be given in double quotes/,
 		'shop', 'SELECT 1', q{SELECT pm.register('n4', '"Upper"', '{orders}', start_at => 'end')} ],
 	[ 'ambiguous', 'shop', "SELECT pm.register('n5', 'two', '{orders}', start_at => 'end')", qr/ambiguous/, qr/like two\(pm.event\)/, 'shop', 'SELECT 1', "SELECT pm.register('n5', 'two(pm.event)', '{orders}', start_at => 'end')" ],
 	[ 'EXECUTE', 'shop', "SELECT pm.register('n6', 'boss', '{orders}', start_at => 'end')", qr/may not execute/, qr/Run (GRANT .*)\.$/m, 'postgres', undef ],
