@@ -40,6 +40,28 @@ scan_begin(RowScan *scan, const char *table, const char *index, LOCKMODE lock)
 	scan->nulls = palloc(sizeof(bool) * RelationGetNumberOfAttributes(scan->rel));
 }
 
+/*
+ * The same for a table whose columns the caller knows by number, for what each
+ * batch reads.  The library may have been installed for another version of the
+ * extension's script.  So the columns are checked when a backend opens the table
+ * for the first time, and their count each time: the caller has arrays of it.
+ */
+void
+scan_begin_table(RowScan *scan, ScanTable *table, LOCKMODE lock)
+{
+	scan_begin(scan, table->name, table->index, lock);
+	if (RelationGetNumberOfAttributes(scan->rel) != table->ncolumns)
+		elog(ERROR, "table \"%s\" has %d columns and should have %d", table->name,
+			 RelationGetNumberOfAttributes(scan->rel), table->ncolumns);
+	if (table->checked == RelationGetRelid(scan->rel))
+		return;
+	for (int i = 0; i < table->ncolumns; i++)
+		if (scan_column(scan, table->columns[i]) != i + 1)
+			elog(ERROR, "column \"%s\" of table \"%s\" is not in its place", table->columns[i],
+				 table->name);
+	table->checked = RelationGetRelid(scan->rel);
+}
+
 static void
 scan_where(RowScan *scan, AttrNumber column, RegProcedure equal, Datum value)
 {

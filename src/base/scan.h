@@ -33,7 +33,19 @@ typedef struct RowScan
 	bool *nulls;
 } RowScan;
 
+/* A private table whose columns its reader knows by number. */
+typedef struct ScanTable
+{
+	const char *name;
+	const char *index;
+	const char *const *columns; /* their names; the first one is number 1 */
+	int ncolumns;
+	Oid checked; /* the table in which they were found to have these numbers */
+} ScanTable;
+
 extern void scan_begin(RowScan *scan, const char *table, const char *index, LOCKMODE lock);
+/* The same; checks once a backend that the columns have the numbers that the reader assumes. */
+extern void scan_begin_table(RowScan *scan, ScanTable *table, LOCKMODE lock);
 extern void scan_where_text(RowScan *scan, AttrNumber column, const char *value);
 extern void scan_where_oid(RowScan *scan, AttrNumber column, Oid value);
 extern void scan_use_dirty(RowScan *scan);

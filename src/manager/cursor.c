@@ -2,8 +2,13 @@
  * cursor.c
  *		Up to where a unit has handled each of its logs.
  *
- * A cursor is moved by who holds the unit's lock, in the transaction that
- * handled the events: the effects and the move commit together or not at all.
+ * A cursor is moved by the transaction that handles the events: the effects of
+ * the events and the move commit together or not at all.
+ *
+ * Assumes that a cursor is changed only by a backend that holds the lock of its
+ * unit.  Each batch reads and writes cursors, and their rows may have many old
+ * versions that cannot be removed yet.  So a row is looked for where it was
+ * last (row_tid.c), and only then along the index.
  */
 #include "pm.h"
 
@@ -25,9 +30,7 @@
 /* The rate is a moving average over about this many seconds. */
 #define CURSOR_RATE_SPAN 10.0
 
-/*
- * Columns of the private tables, in the order in which CREATE TABLE has them.
- */
+/* The columns of pm_catalog.cursor by number. */
 enum
 {
 	CURSOR_MANAGER = 1,
@@ -38,12 +41,31 @@ enum
 	CURSOR_RATE,
 	CURSOR_MOVED_AT
 };
+#define CURSOR_COLUMNS CURSOR_MOVED_AT
+
+static const char *const cursor_columns[] = {
+	[CURSOR_MANAGER - 1] = "process_manager",
+	[CURSOR_LOG - 1] = "log",
+	[CURSOR_LANE - 1] = "lane",
+	[CURSOR_POSITION - 1] = "position",
+	[CURSOR_HANDLED - 1] = "handled",
+	[CURSOR_RATE - 1] = "rate",
+	[CURSOR_MOVED_AT - 1] = "moved_at",
+};
+
+StaticAssertDecl(lengthof(cursor_columns) == CURSOR_COLUMNS,
+				 "cursor_columns[] must have all columns");
+
+static ScanTable cursor_table = {"cursor", "cursor_key", cursor_columns, CURSOR_COLUMNS,
+								 InvalidOid};
+
+/* ---------- reading ---------- */
 
 /*
- * Where a cursor's row was when this backend saw or wrote it last.
+ * Where a cursor's row was when this backend read or wrote it last.
  */
 static ItemPointer
-cursor_place(ProcessManager *pm, int lane, const char *log)
+cursor_tid(ProcessManager *pm, int lane, const char *log)
 {
 	return row_tid_of(ROW_TID_CURSOR, pm->name, lane, log);
 }
@@ -61,13 +83,25 @@ cursor_form(RowScan *scan)
 }
 
 /*
- * A unit's rows.
+ * Begins to look at all rows of a unit.
  */
 static void
 cursor_scan(RowScan *scan, ProcessManager *pm, int lane)
 {
-	scan_begin(scan, "cursor", "cursor_key", AccessShareLock);
+	scan_begin_table(scan, &cursor_table, AccessShareLock);
 	scan_where_text(scan, CURSOR_MANAGER, pm->name);
+	scan_where_int4(scan, CURSOR_LANE, lane);
+}
+
+/*
+ * Begins to look at the row of a unit and a log.
+ */
+static void
+cursor_scan_log(RowScan *scan, ProcessManager *pm, int lane, const char *log, LOCKMODE lock)
+{
+	scan_begin_table(scan, &cursor_table, lock);
+	scan_where_text(scan, CURSOR_MANAGER, pm->name);
+	scan_where_text(scan, CURSOR_LOG, log);
 	scan_where_int4(scan, CURSOR_LANE, lane);
 }
 
@@ -76,12 +110,13 @@ cursor_scan(RowScan *scan, ProcessManager *pm, int lane)
  * more.
  */
 static Cursor *
-cursor_recall(RowScan *scan, ProcessManager *pm, int lane, const char *log)
+cursor_at_tid(RowScan *scan, ProcessManager *pm, int lane, const char *log)
 {
 	Cursor *cursor;
 
-	if (!scan_at(scan, cursor_place(pm, lane, log)))
+	if (!scan_at(scan, cursor_tid(pm, lane, log)))
 		return NULL;
+	/* The scan is for all rows of the unit, so this may be one of another log. */
 	cursor = cursor_form(scan);
 	return strcmp(cursor->log, log) == 0 ? cursor : NULL;
 }
@@ -95,22 +130,19 @@ cursor_find(ProcessManager *pm, int lane, const char *log)
 	Cursor *cursor = NULL;
 	RowScan scan;
 
-	scan_begin(&scan, "cursor", "cursor_key", AccessShareLock);
-	scan_where_text(&scan, CURSOR_MANAGER, pm->name);
-	scan_where_text(&scan, CURSOR_LOG, log);
-	scan_where_int4(&scan, CURSOR_LANE, lane);
+	cursor_scan_log(&scan, pm, lane, log, AccessShareLock);
 	if (scan_next(&scan))
 	{
 		cursor = cursor_form(&scan);
-		*cursor_place(pm, lane, log) = scan.tuple->t_self;
+		*cursor_tid(pm, lane, log) = scan.tuple->t_self;
 	}
 	scan_end(&scan);
 	return cursor;
 }
 
 /*
- * A unit's cursors in some of its logs, numbers in pm->logs.  The registration
- * must be the one of now.
+ * A unit's cursors in some of its logs, by their numbers in pm->logs.  The
+ * registration must be up to date.
  */
 List *
 cursor_list_some(ProcessManager *pm, int lane, const Bitmapset *logs)
@@ -123,7 +155,7 @@ cursor_list_some(ProcessManager *pm, int lane, const Bitmapset *logs)
 	while ((which = bms_next_member(logs, which)) >= 0)
 	{
 		const char *log = list_nth(pm->logs, which);
-		Cursor *cursor = cursor_recall(&scan, pm, lane, log);
+		Cursor *cursor = cursor_at_tid(&scan, pm, lane, log);
 
 		if (cursor == NULL)
 			cursor = cursor_find(pm, lane, log);
@@ -137,20 +169,21 @@ cursor_list_some(ProcessManager *pm, int lane, const Bitmapset *logs)
 }
 
 /*
- * A unit's cursors, all of them.  NIL if one of them is not where it was last.
+ * All cursors of a unit, from where they were last.  NIL if one of them is not
+ * there any more.
  */
 static List *
-cursor_recall_all(RowScan *scan, ProcessManager *pm, int lane)
+cursor_list_at_tids(RowScan *scan, ProcessManager *pm, int lane)
 {
 	List *cursors = NIL;
 	ListCell *lc;
 
-	/* Else its logs may be others now. */
+	/* If the registration has changed, it may follow other logs by now. */
 	if (pm->version != registry_version())
 		return NIL;
 	foreach(lc, pm->logs)
 	{
-		Cursor *cursor = cursor_recall(scan, pm, lane, lfirst(lc));
+		Cursor *cursor = cursor_at_tid(scan, pm, lane, lfirst(lc));
 
 		if (cursor == NULL)
 			return NIL;
@@ -161,8 +194,8 @@ cursor_recall_all(RowScan *scan, ProcessManager *pm, int lane)
 }
 
 /*
- * The number of a log in pm->logs, -1 if it is not there.  Most often it is the
- * one that is expected.
+ * The number of a log in pm->logs, -1 if it is not there.  The expected number
+ * is tried first, which saves a search for each log.
  */
 static int
 cursor_which(ProcessManager *pm, const char *log, int expected)
@@ -176,7 +209,7 @@ cursor_which(ProcessManager *pm, const char *log, int expected)
 }
 
 /*
- * A unit's cursors, in the caller's memory context.
+ * All cursors of a unit, in the caller's memory context.
  */
 List *
 cursor_list(ProcessManager *pm, int lane)
@@ -185,13 +218,13 @@ cursor_list(ProcessManager *pm, int lane)
 	List *cursors;
 
 	cursor_scan(&scan, pm, lane);
-	cursors = cursor_recall_all(&scan, pm, lane);
+	cursors = cursor_list_at_tids(&scan, pm, lane);
 	if (cursors == NIL)
 		while (scan_next(&scan))
 		{
 			Cursor *cursor = cursor_form(&scan);
 
-			*cursor_place(pm, lane, cursor->log) = scan.tuple->t_self;
+			*cursor_tid(pm, lane, cursor->log) = scan.tuple->t_self;
 			cursor->which = cursor_which(pm, cursor->log, list_length(cursors));
 			cursors = lappend(cursors, cursor);
 		}
@@ -199,46 +232,48 @@ cursor_list(ProcessManager *pm, int lane)
 	return cursors;
 }
 
+/* ---------- writing, in a batch ---------- */
+
+static void
+cursor_set(RowScan *scan, bool *replace, int column, Datum value)
+{
+	scan->values[column - 1] = value;
+	replace[column - 1] = true;
+}
+
 /*
- * Writes a cursor's row: how many events more were handled, and, unless the
- * position is NULL, up to where and how fast.  False if there is no such row.
- * The caller holds the unit's lock, so nobody else changes it.
+ * Writes a cursor's row: how many more events were handled and, unless position
+ * is NULL, up to where and how fast.  Returns false if there is no such row.
  */
 static bool
 cursor_write(ProcessManager *pm, int lane, Cursor *cursor, int handled, const int64 *position,
 			 double rate)
 {
-	ItemPointer place = cursor_place(pm, lane, cursor->log);
+	ItemPointer tid = cursor_tid(pm, lane, cursor->log);
 	RowScan scan;
-	HeapTuple tuple;
-	bool *replace;
 	bool found;
 
-	scan_begin(&scan, "cursor", "cursor_key", RowExclusiveLock);
-	scan_where_text(&scan, CURSOR_MANAGER, pm->name);
-	scan_where_text(&scan, CURSOR_LOG, cursor->log);
-	scan_where_int4(&scan, CURSOR_LANE, lane);
-	found = scan_at(&scan, place) || scan_next(&scan);
+	cursor_scan_log(&scan, pm, lane, cursor->log, RowExclusiveLock);
+	found = scan_at(&scan, tid) || scan_next(&scan);
 	if (found)
 	{
-		replace = palloc0(sizeof(bool) * RelationGetNumberOfAttributes(scan.rel));
-		replace[CURSOR_HANDLED - 1] = true;
-		scan.values[CURSOR_HANDLED - 1] = Int64GetDatum(
-			DatumGetInt64(scan.values[CURSOR_HANDLED - 1]) + handled);
+		HeapTuple tuple;
+		bool replace[CURSOR_COLUMNS] = {false};
+		int64 before = DatumGetInt64(scan.values[CURSOR_HANDLED - 1]);
+
+		cursor_set(&scan, replace, CURSOR_HANDLED, Int64GetDatum(before + handled));
 		if (position != NULL)
 		{
-			replace[CURSOR_POSITION - 1] = replace[CURSOR_RATE - 1] = replace[CURSOR_MOVED_AT - 1] =
-				true;
-			scan.values[CURSOR_POSITION - 1] = Int64GetDatum(*position);
-			scan.values[CURSOR_RATE - 1] = Float8GetDatum(rate);
-			scan.values[CURSOR_MOVED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+			cursor_set(&scan, replace, CURSOR_POSITION, Int64GetDatum(*position));
+			cursor_set(&scan, replace, CURSOR_RATE, Float8GetDatum(rate));
+			cursor_set(&scan, replace, CURSOR_MOVED_AT, TimestampTzGetDatum(GetCurrentTimestamp()));
 		}
 		tuple = heap_modify_tuple(scan.tuple, RelationGetDescr(scan.rel), scan.values, scan.nulls,
 								  replace);
+		/* Nobody else changes the row: the caller holds the unit's lock. */
 		CatalogTupleUpdate(scan.rel, &scan.tuple->t_self, tuple);
-		*place = tuple->t_self;
+		*tid = tuple->t_self;
 		heap_freetuple(tuple);
-		pfree(replace);
 	}
 	scan_end(&scan);
 	CommandCounterIncrement();
@@ -246,11 +281,12 @@ cursor_write(ProcessManager *pm, int lane, Cursor *cursor, int handled, const in
 }
 
 /*
- * Moves a cursor.  The caller holds the unit's lock.
+ * Moves a cursor, after a number of events have been handled.
  */
 void
 cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 position, int handled)
 {
+	/* The clock can have been set back. */
 	double elapsed = Max((GetCurrentTimestamp() - cursor->moved_at) / 1000000.0, 0.000001);
 	double weight = 1 - exp(-elapsed / CURSOR_RATE_SPAN);
 
@@ -273,48 +309,46 @@ cursor_count(ProcessManager *pm, int lane, Cursor *cursor)
 	(void) cursor_write(pm, lane, cursor, cursor->parked, NULL, 0);
 }
 
+/* ---------- logs and lanes that come and go ---------- */
+
 /*
- * Starts following a log in every lane.  The caller holds the units' locks.
+ * Adds the cursors in a log, one for each lane.
  */
 void
 cursor_add(const char *manager, const char *log, int lanes, int64 position)
 {
-	static ExecStatement add_cursor = {
+	static ExecStatement add_log = {
 		NULL,
-		"INSERT INTO pm_catalog.cursor (process_manager, log, lane, position) VALUES ($1, $2, $3, $4)",
+		"UPDATE pm_catalog.process_manager SET logs = pg_catalog.array_append(logs, $2) "
+		"WHERE name OPERATOR(pg_catalog.=) $1",
+		2,
+		{TEXTOID, TEXTOID},
+	};
+	static ExecStatement add_cursors = {
+		NULL,
+		"INSERT INTO pm_catalog.cursor (process_manager, log, lane, position) "
+		"SELECT $1, $2, n, $4 "
+		"FROM pg_catalog.generate_series(0, $3 OPERATOR(pg_catalog.-) 1) n",
 		4,
-		{TEXTOID, TEXTOID, INT4OID, INT8OID}};
-	static ExecStatement add_log =
-		{NULL,
-		 "UPDATE pm_catalog.process_manager SET logs = pg_catalog.array_append(logs, $2) "
-		 "WHERE name OPERATOR(pg_catalog.=) $1",
-		 2,
-		 {TEXTOID, TEXTOID}};
-	ExecScope scope;
+		{TEXTOID, TEXTOID, INT4OID, INT8OID},
+	};
 	Datum values[4];
 
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(manager);
 	values[1] = CStringGetTextDatum(log);
-	exec_statement(&add_log, values, NULL);
-	for (int lane = 0; lane < lanes; lane++)
-	{
-		values[0] = CStringGetTextDatum(manager);
-		values[1] = CStringGetTextDatum(log);
-		values[2] = Int32GetDatum(lane);
-		values[3] = Int64GetDatum(position);
-		exec_statement(&add_cursor, values, NULL);
-	}
-	exec_end(&scope);
+	values[2] = Int32GetDatum(lanes);
+	values[3] = Int64GetDatum(position);
+	(void) exec_as_owner(&add_log, values, NULL);
+	(void) exec_as_owner(&add_cursors, values, NULL);
 }
 
 /*
- * Ends the following of a log in every lane.  The caller holds the units' locks.
+ * Removes the cursors in a log.
  */
 void
 cursor_remove(const char *manager, const char *log)
 {
-	static ExecStatement remove_cursor = {
+	static ExecStatement remove_cursors = {
 		NULL,
 		"WITH c AS (DELETE FROM pm_catalog.cursor "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2) "
@@ -327,12 +361,11 @@ cursor_remove(const char *manager, const char *log)
 
 	values[0] = CStringGetTextDatum(manager);
 	values[1] = CStringGetTextDatum(log);
-	(void) exec_as_owner(&remove_cursor, values, NULL);
+	(void) exec_as_owner(&remove_cursors, values, NULL);
 }
 
 /*
- * Sets the cursors of all lanes to a position, which may be before where they
- * are.  The caller holds the units' locks.
+ * Sets the cursors in a log to a position, which may be before where they are.
  */
 void
 cursor_seek(const char *manager, const char *log, int64 position)
@@ -354,54 +387,75 @@ cursor_seek(const char *manager, const char *log, int64 position)
 }
 
 /*
- * Have all lanes of a process manager come equally far, in each log?  The
- * caller holds the units' locks.
+ * Are all lanes of a process manager at the same position, in each log?  Former
+ * lanes count, as long as there are events that only they have handled.
  */
 bool
 cursor_level(ProcessManager *pm)
 {
 	static ExecStatement select_apart = {
 		NULL,
-		"SELECT FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 GROUP BY log "
+		"SELECT FROM pm_catalog.cursor "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"GROUP BY log "
 		"HAVING pg_catalog.min(position) OPERATOR(pg_catalog.<) pg_catalog.max(position) "
-		"UNION ALL SELECT FROM pm_catalog.former_lane r WHERE r.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND r.position OPERATOR(pg_catalog.>) ANY (SELECT c.position FROM pm_catalog.cursor c "
-		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.log OPERATOR(pg_catalog.=) r.log)",
+		"UNION ALL "
+		"SELECT FROM pm_catalog.former_lane r "
+		"WHERE r.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND r.position OPERATOR(pg_catalog.>) ANY ("
+		"SELECT c.position FROM pm_catalog.cursor c "
+		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND c.log OPERATOR(pg_catalog.=) r.log)",
 		1,
-		{TEXTOID}};
+		{TEXTOID},
+	};
 	Datum values[1] = {CStringGetTextDatum(pm->name)};
 
 	return exec_as_owner(&select_apart, values, NULL) == 0;
 }
 
 /*
- * Makes it so many lanes, which all start where the last one was.
+ * Changes the number of lanes.  All lanes start where the last of the old ones
+ * was (repartition.c).
  */
 void
 cursor_repartition(ProcessManager *pm, int lanes)
 {
+	/* What lanes that go have handled is counted with lane 0. */
 	static ExecStatement set_back = {
 		NULL,
-		"UPDATE pm_catalog.cursor c SET position = o.position, handled = CASE c.lane WHEN 0 THEN c.handled OPERATOR(pg_catalog.+) o.others "
-		"ELSE c.handled END, rate = 0 "
+		"UPDATE pm_catalog.cursor c SET position = o.position, "
+		"handled = CASE c.lane WHEN 0 THEN c.handled OPERATOR(pg_catalog.+) o.others "
+		"ELSE c.handled END, "
+		"rate = 0 "
 		"FROM (SELECT log, pg_catalog.min(position) AS position, "
-		"coalesce(pg_catalog.sum(handled) FILTER (WHERE lane OPERATOR(pg_catalog.>=) $2), 0)::pg_catalog.int8 AS others "
-		"FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 GROUP BY log) o "
-		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.log OPERATOR(pg_catalog.=) o.log",
+		"coalesce(pg_catalog.sum(handled) FILTER (WHERE lane OPERATOR(pg_catalog.>=) $2), 0)"
+		"::pg_catalog.int8 AS others "
+		"FROM pm_catalog.cursor "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"GROUP BY log) o "
+		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND c.log OPERATOR(pg_catalog.=) o.log",
 		2,
-		{TEXTOID, INT4OID}};
+		{TEXTOID, INT4OID},
+	};
 	static ExecStatement delete_lanes = {
 		NULL,
-		"DELETE FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.>=) $2",
+		"DELETE FROM pm_catalog.cursor "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.>=) $2",
 		2,
-		{TEXTOID, INT4OID}};
+		{TEXTOID, INT4OID},
+	};
 	static ExecStatement add_lanes = {
 		NULL,
-		"INSERT INTO pm_catalog.cursor (process_manager, log, lane, position) SELECT c.process_manager, c.log, n, c.position "
-		"FROM pm_catalog.cursor c, pg_catalog.generate_series($3, $2 OPERATOR(pg_catalog.-) 1) n "
+		"INSERT INTO pm_catalog.cursor (process_manager, log, lane, position) "
+		"SELECT c.process_manager, c.log, n, c.position "
+		"FROM pm_catalog.cursor c, "
+		"pg_catalog.generate_series($3, $2 OPERATOR(pg_catalog.-) 1) n "
 		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.lane OPERATOR(pg_catalog.=) 0",
 		3,
-		{TEXTOID, INT4OID, INT4OID}};
+		{TEXTOID, INT4OID, INT4OID},
+	};
 	Datum values[3];
 
 	values[0] = CStringGetTextDatum(pm->name);

@@ -1,6 +1,6 @@
 /*
  * cursor.h
- *		Up to where a unit has handled each of its logs, and its state.
+ *		Up to where a unit has handled each of its logs.
  */
 #ifndef PM_CURSOR_H
 #define PM_CURSOR_H
@@ -12,21 +12,27 @@
 typedef struct Cursor
 {
 	char *log;
-	int which; /* of the registration's logs, -1: not known */
+	int which; /* number of the log in the registration's logs, -1: not there */
 	int64 position;
-	double rate;
+	double rate; /* events a second, a moving average */
 	TimestampTz moved_at;
-	int parked; /* parked events of this log that a batch has handled */
+	int parked; /* how many parked events of this log a batch has handled */
 } Cursor;
 
+/* The cursors of a unit, of Cursor: all, or those in some of pm->logs. */
 extern List *cursor_list(ProcessManager *pm, int lane);
 extern List *cursor_list_some(ProcessManager *pm, int lane, const Bitmapset *logs);
+
+/* For a batch, which holds the lock of the unit. */
 extern void cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 position, int handled);
 extern void cursor_count(ProcessManager *pm, int lane, Cursor *cursor);
-extern bool cursor_level(ProcessManager *pm);
-extern void cursor_repartition(ProcessManager *pm, int lanes);
+
+/* For what changes a process manager, with the locks of all its units. */
 extern void cursor_add(const char *manager, const char *log, int lanes, int64 position);
 extern void cursor_remove(const char *manager, const char *log);
 extern void cursor_seek(const char *manager, const char *log, int64 position);
+extern void cursor_repartition(ProcessManager *pm, int lanes);
+/* Are all lanes at the same position, in each log? */
+extern bool cursor_level(ProcessManager *pm);
 
 #endif /* PM_CURSOR_H */

@@ -2,9 +2,12 @@
  * lane_row.c
  *		The row of a lane, read and written without SQL.
  *
- * Each batch reads it, and the row may have many old versions that cannot be
- * removed yet (place.c).  Whoever writes it tells other backends that something
- * of the unit may have changed (head.c).
+ * Each batch reads it.  There may be many old versions of the row that cannot
+ * be removed yet, so it is looked for where it was last (row_tid.c).
+ *
+ * Assumes that the caller holds the lock of the unit where it writes.  A new
+ * version of the row also tells other backends that rows of the unit in other
+ * tables may have changed (head.c).
  */
 #include "pm.h"
 
@@ -18,30 +21,56 @@
 #include "manager/head.h"
 #include "manager/lane_row.h"
 
+static const char *const lane_columns[] = {
+	[LANE_MANAGER - 1] = "process_manager",
+	[LANE_LANE - 1] = "lane",
+	[LANE_STATE - 1] = "state",
+	[LANE_REASON - 1] = "reason",
+	[LANE_HINT - 1] = "hint",
+	[LANE_ATTEMPTS - 1] = "attempts",
+	[LANE_RETRY_AT - 1] = "retry_at",
+	[LANE_ERRORS - 1] = "errors",
+	[LANE_IN_A_ROW - 1] = "in_a_row",
+	[LANE_CRASHES - 1] = "crashes",
+	[LANE_LOG - 1] = "log",
+	[LANE_POSITION - 1] = "position",
+	[LANE_MESSAGE - 1] = "message",
+	[LANE_DETAIL - 1] = "detail",
+	[LANE_CONTEXT - 1] = "context",
+	[LANE_SQLSTATE - 1] = "sqlstate",
+	[LANE_SINCE - 1] = "since",
+	[LANE_CONFLICTS - 1] = "conflicts",
+};
+
+StaticAssertDecl(lengthof(lane_columns) == LANE_COLUMNS, "lane_columns[] must have all columns");
+
+static ScanTable lane_table = {"lane", "lane_key", lane_columns, LANE_COLUMNS, InvalidOid};
+
 /*
- * Finds the row: where it was last, or along the index.
+ * Finds the row: where it was last, or along the index.  It is open until
+ * lane_row_close().
  */
 void
 lane_row_open(LaneRow *row, const char *manager, int lane, LOCKMODE lock)
 {
-	ItemPointer place = row_tid_of(ROW_TID_LANE, manager, lane, "");
+	ItemPointer tid = row_tid_of(ROW_TID_LANE, manager, lane, "");
 
 	row->manager = manager;
 	row->lane = lane;
 	row->write = false;
 	memset(row->replace, false, sizeof(row->replace));
-	scan_begin(&row->scan, "lane", "lane_key", lock);
+	scan_begin_table(&row->scan, &lane_table, lock);
 	scan_where_text(&row->scan, LANE_MANAGER, manager);
 	scan_where_int4(&row->scan, LANE_LANE, lane);
-	row->found = scan_at(&row->scan, place) || scan_next(&row->scan);
+	row->found = scan_at(&row->scan, tid) || scan_next(&row->scan);
 	if (!row->found)
 		return;
-	*place = row->scan.tuple->t_self;
+	*tid = row->scan.tuple->t_self;
 	head_lane_seen(manager, lane, row->scan.tuple);
 }
 
 /*
- * A column is to have this value.
+ * Sets a column, which is written when the row is closed.
  */
 void
 lane_row_set(LaneRow *row, AttrNumber column, Datum value, bool isnull)
@@ -63,7 +92,7 @@ lane_row_set_text(LaneRow *row, AttrNumber column, const char *value)
 }
 
 /*
- * A column is to be so much larger.
+ * Adds to a bigint column.
  */
 void
 lane_row_add(LaneRow *row, AttrNumber column, int64 count)
@@ -74,7 +103,7 @@ lane_row_add(LaneRow *row, AttrNumber column, int64 count)
 }
 
 /*
- * Writes what is to be written.  The caller holds the lock of the unit.
+ * Writes the row if something was set, and closes it.
  */
 void
 lane_row_close(LaneRow *row)

@@ -7,7 +7,7 @@
 
 #include "base/scan.h"
 
-/* Its columns, in the order in which CREATE TABLE has them. */
+/* Its columns by number; lane_row.c checks them. */
 enum
 {
 	LANE_MANAGER = 1,
@@ -31,21 +31,26 @@ enum
 };
 #define LANE_COLUMNS LANE_CONFLICTS
 
-/* A lane's row, and what is to be written into it. */
+/* An open row, and what is to be written into it. */
 typedef struct LaneRow
 {
 	const char *manager;
 	int lane;
 	RowScan scan;
 	bool found;
-	bool write;
+	bool write; /* a new version, even if no column was set */
 	bool replace[LANE_COLUMNS];
 } LaneRow;
 
+/* Opens the row of a lane; row->found is false if there is none. */
 extern void lane_row_open(LaneRow *row, const char *manager, int lane, LOCKMODE lock);
+
+/* Set a column of the row that was found, if one was. */
 extern void lane_row_set(LaneRow *row, AttrNumber column, Datum value, bool isnull);
 extern void lane_row_set_text(LaneRow *row, AttrNumber column, const char *value);
 extern void lane_row_add(LaneRow *row, AttrNumber column, int64 count);
+
+/* Writes what was set, and closes the row. */
 extern void lane_row_close(LaneRow *row);
 
 #endif /* PM_LANE_ROW_H */
