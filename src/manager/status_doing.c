@@ -93,7 +93,7 @@ status_doing_handling(WorkerView *worker, uint32 info, long long seconds, Status
 {
 	if (worker->now.overdue)
 	{
-		doing->kase = "overdue";
+		doing->situation = "overdue";
 		doing->reason = psprintf("the handler does not return and ignores handler_timeout; %s",
 								 status_doing_event(worker));
 		doing->hint = "Replace the handler. Code that never checks for interrupts can only be "
@@ -170,12 +170,12 @@ status_doing(StatusView *view, int worker)
 	uint32 info;
 	MemoryContext old;
 
-	if (doing->kase != NULL)
+	if (doing->situation != NULL)
 		return doing;
-	doing->kase = "running";
+	doing->situation = "running";
 	if (age < STATUS_DOING_SLOW || slot->now.activity == ACTIVITY_IDLE)
 		return doing;
-	doing->kase = "stuck";
+	doing->situation = "stuck";
 	old = MemoryContextSwitchTo(view->context);
 	info = slot->proc != NULL && slot->proc->pid == slot->pid ? status_wait_event(slot->proc) : 0;
 	switch (slot->now.activity)

@@ -16,8 +16,8 @@
  */
 typedef struct StatusVerdict
 {
-	const char *kase;	/* taken, dispatcher, busy, overdue, stuck or running */
-	const char *reason; /* NULL: there is nothing to say */
+	const char *situation; /* taken, dispatcher, busy, overdue, stuck or running */
+	const char *reason;	   /* NULL: there is nothing to say */
 	const char *hint;
 } StatusVerdict;
 
@@ -28,7 +28,7 @@ typedef struct StatusView
 	TimestampTz now;
 	int nworkers;
 	WorkerView *workers;
-	StatusVerdict *doing;	/* of each worker: kase NULL until it is known */
+	StatusVerdict *doing;	/* of each worker: situation NULL until it is known */
 	TimestampTz refused_at; /* when no process was free for a worker of this database */
 } StatusView;
 

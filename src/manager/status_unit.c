@@ -120,7 +120,7 @@ status_unit_no_dispatcher(StatusView *view, StatusUnit *unit, StatusVerdict *ver
 	int dispatchers = status_unit_count(view, WORKER_DISPATCHER, InvalidOid);
 	int here = status_unit_count(view, WORKER_DISPATCHER, MyDatabaseId);
 
-	verdict->kase = "dispatcher";
+	verdict->situation = "dispatcher";
 	if (status_unit_count(view, WORKER_LAUNCHER, InvalidOid) == 0)
 	{
 		verdict->reason = "no worker runs, because the launcher does not run";
@@ -227,7 +227,7 @@ status_unit_busy(StatusView *view, int worker, StatusVerdict *verdict)
 
 	if (doing->reason == NULL)
 		return;
-	verdict->kase = "busy";
+	verdict->situation = "busy";
 	if (slot->now.activity == ACTIVITY_READING || slot->now.name[0] == '\0')
 	{
 		verdict->reason = doing->reason;
@@ -248,10 +248,10 @@ status_unit_judge(StatusView *view, StatusUnit *unit, StatusVerdict *verdict)
 	int worker = status_unit_holder(view, unit, &other);
 	bool starting;
 
-	verdict->kase = "running";
+	verdict->situation = "running";
 	if (other != NULL)
 	{
-		verdict->kase = "taken";
+		verdict->situation = "taken";
 		verdict->reason = other;
 		verdict->hint = "SELECT * FROM pm.blocker shows which session it is.";
 		return;
@@ -266,7 +266,7 @@ status_unit_judge(StatusView *view, StatusUnit *unit, StatusVerdict *verdict)
 		status_unit_busy(view, worker, verdict);
 	else if (starting)
 	{
-		verdict->kase = "dispatcher";
+		verdict->situation = "dispatcher";
 		verdict->reason = "its dispatcher is being started";
 		verdict->hint = "If that takes long, the server's log says why.";
 	}
@@ -275,7 +275,7 @@ status_unit_judge(StatusView *view, StatusUnit *unit, StatusVerdict *verdict)
 }
 
 /*
- * pm_catalog.unit_now(manager, lane, owner): kase, reason, hint
+ * pm_catalog.unit_now(manager, lane, owner): situation, reason, hint
  *
  * For members of the owner's role, and pg_monitor.
  */
@@ -292,7 +292,7 @@ pm_status_unit(PG_FUNCTION_ARGS)
 							   has_privs_of_role(GetUserId(), ROLE_PG_MONITOR)))
 		return (Datum) 0;
 	status_unit_judge(status_view(fcinfo->flinfo), &unit, &verdict);
-	values[0] = CStringGetTextDatum(verdict.kase);
+	values[0] = CStringGetTextDatum(verdict.situation);
 	nulls[0] = false;
 	nulls[1] = verdict.reason == NULL;
 	values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(verdict.reason);

@@ -37,7 +37,7 @@ CREATE FUNCTION pm.set_timer(type text, due timestamptz, data jsonb DEFAULT '{}'
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_set_timer';
 CREATE FUNCTION pm.cancel_timer(type text) RETURNS boolean
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_cancel_timer';
--- Another value in each call of a handler (src/done.c), so that no plan may keep it.
+-- Another value in each call of a handler (src/manager/done.c), so that no plan may keep it.
 CREATE FUNCTION pm.done() RETURNS jsonb
 	LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pm_done';
 CREATE FUNCTION pm.catch_up(name text DEFAULT NULL, as_of timestamptz DEFAULT NULL, max_count bigint DEFAULT NULL,

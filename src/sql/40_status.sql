@@ -18,7 +18,8 @@ CREATE FUNCTION pm_catalog.mark_holders(log text, OUT virtualtransaction text, O
 	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_status_holders';
 CREATE FUNCTION pm_catalog.oldest_unhandled(log text, "position" bigint) RETURNS timestamptz
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_status_oldest';
-CREATE FUNCTION pm_catalog.unit_now(manager integer, lane integer, owner oid, OUT kase text, OUT reason text, OUT hint text)
+CREATE FUNCTION pm_catalog.unit_now(manager integer, lane integer, owner oid, OUT situation text, OUT reason text,
+									OUT hint text)
 	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_status_unit';
 CREATE FUNCTION pm_catalog.waits_for(pid integer, OUT virtualtransaction text, OUT blocker integer)
 	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_blocker_waits_for';
@@ -141,13 +142,15 @@ WHERE k.locktype OPERATOR(pg_catalog.=) 'object' AND k.granted
 -- What is known of each unit, one row for each cursor. Parked events and overdue timers are counted along an index. A
 -- timer belongs to no log, so it is counted in the row of the first log.
 CREATE VIEW pm_catalog.unit_row AS
-SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at, p.id, p.owner, p.owner_name, r.rolname,
+SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at,
+	   p.id, p.owner, p.owner_name, r.rolname,
 	   l.state, l.reason,
 	   -- In state waiting, no handler was running, so its search_path is not the cause.
 	   nullif(pg_catalog.concat_ws(' ', l.hint, pm_catalog.advice(p.handler, p.correlate, p.owner, l.sqlstate,
 																  l.state OPERATOR(pg_catalog.<>) 'waiting')), '') AS hint,
-	   CASE WHEN l.message IS DISTINCT FROM l.reason THEN l.message END AS message, l.attempts, l.retry_at, l.errors, l.conflicts,
-	   s.high_water_mark, s.last_position, coalesce(s.problem, d.problem) AS problem, coalesce(s.hint, d.hint) AS problem_hint, s.held_by,
+	   CASE WHEN l.message IS DISTINCT FROM l.reason THEN l.message END AS message,
+	   l.attempts, l.retry_at, l.errors, l.conflicts, s.high_water_mark, s.last_position,
+	   coalesce(s.problem, d.problem) AS problem, coalesce(s.hint, d.hint) AS problem_hint, s.held_by,
 	   k.parked OPERATOR(pg_catalog.+) kt.parked AS parked, k.dead OPERATOR(pg_catalog.+) kt.dead AS dead,
 	   least(k.next_retry, kt.next_retry) AS next_retry, t.overdue, t.oldest, seen.at AS seen_at,
 	   -- What keeps it from running until somebody does something about it, whether it has work or not.
@@ -174,7 +177,8 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 	   -- Is there work now: for the state of the unit, in the queues, in the log?
 	   (l.state OPERATOR(pg_catalog.=) ANY (ARRAY['retrying', 'parking', 'waiting']) AND
 		coalesce(l.retry_at, seen.at) OPERATOR(pg_catalog.<=) seen.at) AS lane_due,
-	   (coalesce(least(k.next_retry, kt.next_retry) OPERATOR(pg_catalog.<=) seen.at, false) OR t.overdue OPERATOR(pg_catalog.>) 0) AS queue_due,
+	   (coalesce(least(k.next_retry, kt.next_retry) OPERATOR(pg_catalog.<=) seen.at, false)
+		OR t.overdue OPERATOR(pg_catalog.>) 0) AS queue_due,
 	   coalesce(s.high_water_mark OPERATOR(pg_catalog.>) c."position", false) AS log_due
 FROM (SELECT f.*, pg_catalog.min(f.log) OVER (PARTITION BY f.process_manager, f.lane) OPERATOR(pg_catalog.=) f.log AS first
 	  FROM pm_catalog.cursor f) c
@@ -182,7 +186,8 @@ JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
 JOIN pm_catalog.lane l ON l.process_manager OPERATOR(pg_catalog.=) c.process_manager
 					  AND l.lane OPERATOR(pg_catalog.=) c.lane
 CROSS JOIN pm_catalog.library() lib
-CROSS JOIN (SELECT d.oid, d.datistemplate, d.datallowconn, x.extversion FROM pg_catalog.pg_database d, pg_catalog.pg_extension x
+CROSS JOIN (SELECT d.oid, d.datistemplate, d.datallowconn, x.extversion
+			FROM pg_catalog.pg_database d, pg_catalog.pg_extension x
 			WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
 			  AND x.extname OPERATOR(pg_catalog.=) 'pm') here
 CROSS JOIN (SELECT pg_catalog.clock_timestamp() AS at OFFSET 0) seen
@@ -205,24 +210,25 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
 	SELECT pg_catalog.count(*) AS overdue, pg_catalog.min(t.due) AS oldest
 	FROM pm_catalog.timer t
-	WHERE t.process_manager OPERATOR(pg_catalog.=) CASE WHEN c.first AND p.handler_kind OPERATOR(pg_catalog.=) 's' THEN c.process_manager END
+	WHERE t.process_manager OPERATOR(pg_catalog.=)
+		  CASE WHEN c.first AND p.handler_kind OPERATOR(pg_catalog.=) 's' THEN c.process_manager END
 	  AND t.lane OPERATOR(pg_catalog.=) c.lane AND t.due OPERATOR(pg_catalog.<=) seen.at) t
 WHERE pm_catalog.may_see(p.owner);
 
--- The case that each row is in: the first condition that holds. For a unit that has work, unit_now says which worker
+-- The situation of each row: the first condition that holds. For a unit that has work, unit_now says which worker
 -- handles it, or why none does (now_...).
-CREATE VIEW pm_catalog.unit_case AS
-SELECT u.*, n.kase AS now_kase, n.reason AS now_reason, n.hint AS now_hint,
+CREATE VIEW pm_catalog.unit_situation AS
+SELECT u.*, n.situation AS now_situation, n.reason AS now_reason, n.hint AS now_hint,
 	   CASE
 		   WHEN u.stopped IS NOT NULL THEN u.stopped
 		   WHEN u.state OPERATOR(pg_catalog.=) ANY (ARRAY['retrying', 'parking']) THEN 'retrying'
 		   WHEN u.problem IS NOT NULL THEN 'problem'
 		   WHEN u.state OPERATOR(pg_catalog.=) 'waiting' THEN 'waiting'
 		   WHEN u.last_position IS NULL THEN 'hidden'
-		   WHEN u.log_due OR u.queue_due THEN coalesce(n.kase, 'running')
+		   WHEN u.log_due OR u.queue_due THEN coalesce(n.situation, 'running')
 		   WHEN u.last_position OPERATOR(pg_catalog.<=) u."position" THEN 'idle'
 		   ELSE coalesce(u.held_by, 'running')
-	   END AS kase
+	   END AS situation
 FROM pm_catalog.unit_row u
 LEFT JOIN LATERAL pm_catalog.unit_now(
 	CASE WHEN u.stopped IS NULL AND (u.lane_due OR u.queue_due OR u.log_due) THEN u.id END, u.lane, u.owner) n ON true;
@@ -231,10 +237,11 @@ CREATE VIEW pm.status WITH (security_barrier) AS
 SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 	   CASE WHEN u.last_position IS NOT NULL
 			THEN greatest(u.last_position OPERATOR(pg_catalog.-) u."position", 0) END AS lag,
-	   CASE WHEN u.kase OPERATOR(pg_catalog.=) ANY (ARRAY['idle', 'running', 'paused', 'halted', 'retrying']) THEN u.kase
-			WHEN u.kase OPERATOR(pg_catalog.=) ANY (ARRAY['stuck', 'overdue']) THEN 'running'
+	   CASE WHEN u.situation OPERATOR(pg_catalog.=) ANY (ARRAY['idle', 'running', 'paused', 'halted', 'retrying'])
+			THEN u.situation
+			WHEN u.situation OPERATOR(pg_catalog.=) ANY (ARRAY['stuck', 'overdue']) THEN 'running'
 			ELSE 'waiting' END AS state,
-	   CASE u.kase
+	   CASE u.situation
 		   WHEN 'copy' THEN 'this database is a copy'
 		   WHEN 'paused' THEN 'it was paused with pm.pause'
 		   WHEN 'recovery' THEN 'this server is in recovery'
@@ -262,7 +269,7 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   ELSE pg_catalog.concat(u.reason, CASE WHEN u.message IS NOT NULL AND pg_catalog.pg_has_role(u.owner, 'USAGE')
 												 THEN pg_catalog.concat(': ', u.message) END, d.due)
 	   END AS reason,
-	   CASE u.kase
+	   CASE u.situation
 		   WHEN 'copy' THEN 'SELECT pm.resume() adopts the copy. From then on, handlers run here, too.'
 		   WHEN 'paused' THEN pg_catalog.format('SELECT pm.resume(%L) ends the pause.', u.process_manager)
 		   WHEN 'recovery' THEN 'Workers run on the primary.'
@@ -271,9 +278,11 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'version' THEN 'Run ALTER EXTENSION pm UPDATE, or restart the server with the new library.'
 		   WHEN 'template' THEN pg_catalog.format('Run ALTER DATABASE %I IS_TEMPLATE false.', pg_catalog.current_database())
 		   WHEN 'closed' THEN pg_catalog.format('Run ALTER DATABASE %I ALLOW_CONNECTIONS true.', pg_catalog.current_database())
-		   WHEN 'owner' THEN pg_catalog.format('A superuser can give it to another role with SELECT pm.set_owner(%L, ...).', u.process_manager)
+		   WHEN 'owner' THEN pg_catalog.format(
+			   'A superuser can give it to another role with SELECT pm.set_owner(%L, ...).', u.process_manager)
 		   WHEN 'login' THEN pg_catalog.format('Run ALTER ROLE %I LOGIN.', u.rolname)
-		   WHEN 'connect' THEN pg_catalog.format('Run GRANT CONNECT ON DATABASE %I TO %I.', pg_catalog.current_database(), u.rolname)
+		   WHEN 'connect' THEN pg_catalog.format('Run GRANT CONNECT ON DATABASE %I TO %I.',
+												 pg_catalog.current_database(), u.rolname)
 		   WHEN 'problem' THEN u.problem_hint
 		   WHEN 'hidden' THEN pg_catalog.format('Run GRANT SELECT on its table, and GRANT USAGE on its schema, TO %I.', u.rolname)
 		   WHEN 'writer' THEN 'SELECT * FROM pm.blocker shows which session it is.'
@@ -290,13 +299,13 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 	   END AS hint,
 	   u.attempts,
 	   -- For a unit that waits, the time of the next look is not stored each time, so one that has passed says nothing.
-	   CASE WHEN u.kase OPERATOR(pg_catalog.=) ANY (ARRAY['copy', 'paused', 'halted']) THEN NULL
+	   CASE WHEN u.situation OPERATOR(pg_catalog.=) ANY (ARRAY['copy', 'paused', 'halted']) THEN NULL
 			WHEN u.state OPERATOR(pg_catalog.=) 'waiting' AND u.lane_due THEN u.next_retry
 			ELSE coalesce(u.retry_at, u.next_retry) END AS retry_at,
 	   u.parked, u.handled, u.errors,
 	   pg_catalog.round(now_rate.rate::pg_catalog.numeric, 1) AS rate,
 	   -- Nothing can be said of a unit that does not make progress.
-	   CASE WHEN u.kase OPERATOR(pg_catalog.=) 'running' AND now_rate.rate OPERATOR(pg_catalog.>) 0.1
+	   CASE WHEN u.situation OPERATOR(pg_catalog.=) 'running' AND now_rate.rate OPERATOR(pg_catalog.>) 0.1
 				 AND u.high_water_mark OPERATOR(pg_catalog.>) u."position"
 				 AND u.seen_at OPERATOR(pg_catalog.-) u.moved_at OPERATOR(pg_catalog.<) '10 s'::pg_catalog.interval
 			THEN pg_catalog.make_interval(secs => pg_catalog.round(least(
@@ -305,7 +314,7 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 	   CASE WHEN u.last_position OPERATOR(pg_catalog.>) u."position"
 			THEN pm_catalog.oldest_unhandled(u.log, u."position") END AS oldest_unhandled,
 	   u.conflicts, u.dead, u.overdue AS timers_overdue, u.oldest AS oldest_overdue
-FROM pm_catalog.unit_case u
+FROM pm_catalog.unit_situation u
 CROSS JOIN LATERAL (
 	SELECT nullif(pg_catalog.concat_ws('; ',
 			   CASE WHEN u.oldest OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
@@ -319,13 +328,16 @@ CROSS JOIN LATERAL (
 			   CASE WHEN u.next_retry OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
 					THEN 'a retry is due' END), '') AS reason,
 		   CASE WHEN u.parked OPERATOR(pg_catalog.>) 0 THEN
-				pg_catalog.format('SELECT * FROM pm.parked WHERE process_manager = %L shows them. pm.retry has them tried again, and pm.discard gives them up.', u.process_manager)
-				WHEN u.overdue OPERATOR(pg_catalog.>) 0 THEN 'They are handled in turn. SELECT * FROM pm.worker shows what its dispatcher is doing.'
+				pg_catalog.format('SELECT * FROM pm.parked WHERE process_manager = %L shows them. '
+								  'pm.retry has them tried again, and pm.discard gives them up.', u.process_manager)
+				WHEN u.overdue OPERATOR(pg_catalog.>) 0
+				THEN 'They are handled in turn. SELECT * FROM pm.worker shows what its dispatcher is doing.'
 		   END AS hint) p
 -- Its retry or its next look is due, and it does not run yet.
 CROSS JOIN LATERAL (
 	SELECT CASE WHEN NOT u.lane_due OR u.stopped IS NOT NULL THEN NULL
-				WHEN u.now_kase OPERATOR(pg_catalog.=) ANY (ARRAY['stuck', 'overdue']) THEN pg_catalog.concat('; it is being tried again: ', u.now_reason)
+				WHEN u.now_situation OPERATOR(pg_catalog.=) ANY (ARRAY['stuck', 'overdue'])
+				THEN pg_catalog.concat('; it is being tried again: ', u.now_reason)
 				WHEN u.now_reason IS NOT NULL THEN pg_catalog.concat('; it is due, but ', u.now_reason)
 				WHEN u.state OPERATOR(pg_catalog.<>) 'waiting'
 					 AND u.retry_at OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
@@ -391,16 +403,24 @@ SELECT b.blocks, b.log, b.process_manager, a.pid, x.gid, coalesce(a.usename, x.o
 	   coalesce(a.xact_start, x.prepared) AS since, CASE WHEN x.gid IS NULL THEN a.state ELSE 'prepared' END AS state, a.query,
 	   CASE
 		   WHEN x.gid IS NOT NULL THEN pg_catalog.format('COMMIT PREPARED %L; or ROLLBACK PREPARED %L;', x.gid, x.gid)
-		   WHEN a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() THEN 'It is this session. COMMIT or ROLLBACK its transaction.'
-		   WHEN s.wait_event OPERATOR(pg_catalog.=) 'SyncRep' THEN 'Its transaction is committed and waits for a synchronous standby. Bring the standby back, or take it out of synchronous_standby_names and reload the configuration.'
-		   WHEN s.wait_event_type OPERATOR(pg_catalog.=) 'Lock' AND s.worker IS NOT NULL THEN 'It is a worker of pm that waits for another session, which has a row here, too. Do not terminate the worker: the event that it handles would be blamed.'
-		   WHEN s.worker IS NOT NULL THEN 'It is a worker of pm, and its transaction ends by itself. Do not terminate the worker: the event that it handles would be blamed.'
+		   WHEN a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
+		   THEN 'It is this session. COMMIT or ROLLBACK its transaction.'
+		   WHEN s.wait_event OPERATOR(pg_catalog.=) 'SyncRep'
+		   THEN 'Its transaction is committed and waits for a synchronous standby. Bring the standby back, or take it '
+				'out of synchronous_standby_names and reload the configuration.'
+		   WHEN s.wait_event_type OPERATOR(pg_catalog.=) 'Lock' AND s.worker IS NOT NULL
+		   THEN 'It is a worker of pm that waits for another session, which has a row here, too. Do not terminate the '
+				'worker: the event that it handles would be blamed.'
+		   WHEN s.worker IS NOT NULL
+		   THEN 'It is a worker of pm, and its transaction ends by itself. Do not terminate the worker: the event '
+				'that it handles would be blamed.'
 		   WHEN s.wait_event_type OPERATOR(pg_catalog.=) 'Lock' THEN 'It waits for another session, which has a row here, too.'
 		   WHEN a.usesysid IS NULL THEN 'It is a process of the server, and its transaction ends by itself.'
 		   WHEN pg_catalog.pg_has_role(a.usesysid, 'USAGE') OR (pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')
 				AND NOT (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.oid OPERATOR(pg_catalog.=) a.usesysid))
 		   THEN pg_catalog.format('SELECT pg_terminate_backend(%s);', a.pid)
-		   ELSE pg_catalog.format('Have role "%s" end its transaction, or have a superuser run SELECT pg_terminate_backend(%s).', a.usename, a.pid)
+		   ELSE pg_catalog.format('Have role "%s" end its transaction, '
+								  'or have a superuser run SELECT pg_terminate_backend(%s).', a.usename, a.pid)
 	   END AS hint,
 	   s.wait_event_type, s.wait_event
 FROM (SELECT DISTINCT * FROM blocks) b

@@ -1,5 +1,5 @@
--- What PostgreSQL knows of process managers (src/owner.c), and what becomes of them and of logs when
--- objects of the server are dropped or given away (src/drop.c).
+-- What PostgreSQL knows of process managers (src/manager/owner.c), and what becomes of them and of logs when
+-- objects of the server are dropped or given away (src/manager/drop.c).
 
 -- A type for each process manager, of its name, which belongs to its owner.
 CREATE SCHEMA pm_process_manager;
