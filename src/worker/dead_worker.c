@@ -1,12 +1,17 @@
 /*
  * dead_worker.c
- *		Dispatchers that died in the midst of a handler.
+ *		Counting the attempts of handlers that took their dispatcher, or the
+ *		server, with them.
  *
- * What a handler had in hand that ended its session, did not heed its timeout,
- * or took part in a crash of the server, is told by the worker's slot and by
- * the crash marks: that counts as an attempt.  Run by the scheduler, in a
- * transaction, before it starts a dispatcher that would call the same handler
- * again.
+ * A handler may end its session, ignore its timeout until the session is ended,
+ * or run while the server crashes.  Then nobody is left to record the failure.
+ * Lost calls (slot_lost.c) and crash marks (crash.c) tell which event or timer it
+ * was called for, and that counts as an attempt.  Otherwise a dispatcher would
+ * call the same handler for the same event again and again.
+ *
+ * The scheduler does this, in a transaction, before it starts a dispatcher that
+ * would call the handler again.  What is counted is forgotten only when that
+ * transaction has committed.
  */
 #include "pm.h"
 
@@ -21,10 +26,10 @@
 #include "shmem/slot_lost.h"
 #include "worker/dead_worker.h"
 
-/* How long the end of a process may take, at most, ms. */
+/* The longest time that the end of a process may take, ms. */
 #define DEAD_WORKER_ENDING 10000
 
-static int taken[CRASH_MAX_FOUND]; /* crash marks that are dealt with in this transaction */
+static int taken[CRASH_MAX_FOUND]; /* crash marks that are counted in this transaction */
 static int ntaken = 0;
 static struct
 {
@@ -34,41 +39,48 @@ static struct
 static int ncounted = 0;
 
 /*
- * The words for what has happened.
+ * What to say of a handler, or of the function that computes keys.
+ */
+static char *
+dead_worker_message(ProcessManager *pm, const Handling *what, BlameCause cause, bool overdue)
+{
+	if (cause == BLAME_CRASH && what->outside)
+		return pstrdup("the server crashed while the event was read or set aside");
+	if (cause == BLAME_CRASH)
+		return pstrdup(what->correlating ? "the server crashed while correlate ran" :
+										   "the server crashed while the handler ran");
+	if (overdue)
+		return psprintf(what->correlating ?
+							"correlate did not return within handler_timeout (%lld ms), nor when "
+							"it was cancelled" :
+							"the handler did not return within handler_timeout (%lld ms), nor "
+							"when it was cancelled",
+						(long long) pm->handler_timeout);
+	return pstrdup(what->correlating ? "the session ended while correlate ran" :
+									   "the session ended while the handler ran");
+}
+
+/*
+ * The error that stands for what has happened.
  */
 static ErrorData *
 dead_worker_error(ProcessManager *pm, const Handling *what, BlameCause cause, bool overdue)
 {
-	const char *function = what->correlating ? "correlate" : "the handler";
 	ErrorData *error = palloc0(sizeof(ErrorData));
 
-	if (cause == BLAME_CRASH)
-	{
-		error->sqlerrcode = ERRCODE_CRASH_SHUTDOWN;
-		error->message = what->outside ?
-							 pstrdup("the server crashed while the event was read or set aside") :
-							 psprintf("the server crashed while %s ran", function);
-	}
-	else if (overdue)
-	{
-		error->sqlerrcode = ERRCODE_QUERY_CANCELED;
-		error->message = psprintf(
-			"%s did not return within handler_timeout (%lld ms), nor when it was cancelled",
-			function, (long long) pm->handler_timeout);
-	}
-	else
-	{
-		error->sqlerrcode = ERRCODE_ADMIN_SHUTDOWN;
-		error->message = psprintf("the session ended while %s ran", function);
-	}
+	error->sqlerrcode = cause == BLAME_CRASH ? ERRCODE_CRASH_SHUTDOWN :
+						overdue				 ? ERRCODE_QUERY_CANCELED :
+											   ERRCODE_ADMIN_SHUTDOWN;
+	error->message = dead_worker_message(pm, what, cause, overdue);
 	return error;
 }
 
 /*
- * False while somebody else has the unit, or has changed it since it was loaded.
+ * Counts one attempt.  False if that has to wait, because somebody else has the
+ * unit, or because it has changed since it was loaded.
  */
 static bool
-dead_worker(List *managers, const Handling *what, BlameCause cause, bool overdue)
+dead_worker_count(List *managers, const Handling *what, BlameCause cause, bool overdue)
 {
 	ListCell *lc;
 
@@ -76,10 +88,14 @@ dead_worker(List *managers, const Handling *what, BlameCause cause, bool overdue
 	{
 		ProcessManager *pm = lfirst(lc);
 
-		/* After a re-cut it is not known whose it is: it will be tried again, and counted then. */
+		/*
+		 * With another number of lanes, it is not known to which lane it belongs
+		 * now.  It will be tried again, and if it does the same, it is counted
+		 * then.
+		 */
 		if (pm->id != what->manager || pm->lanes != what->lanes || !pm->at_home)
 			continue;
-		/* What is known of it may be of before whoever had the lock. */
+		/* Compared under the lock: whoever had it may have changed the registration. */
 		if (!manager_lock_unit(pm->id, what->lane, true) || registry_version() != pm->version)
 			return false;
 		(void) blame(pm, what, dead_worker_error(pm, what, cause, overdue), cause);
@@ -88,9 +104,10 @@ dead_worker(List *managers, const Handling *what, BlameCause cause, bool overdue
 }
 
 /*
- * Has the postmaster not yet seen the end of the process?  When it stops the
- * server, it may have ended the dispatcher and be about to end us, and then
- * nobody is to blame.  (Another process may get the same number, in time.)
+ * Has the postmaster not yet seen the end of the process?  If it stops the server,
+ * it may have ended the dispatcher and be about to end us too, and then the
+ * handler is not to blame.  Another process may get the same number later, so this
+ * is believed only for some time.
  */
 static bool
 dead_worker_is_ending(LostCall *call)
@@ -100,8 +117,8 @@ dead_worker_is_ending(LostCall *call)
 }
 
 /*
- * Counts what dispatchers had in hand that have died.  False if some are to be
- * looked at again, since a session has the unit.
+ * Counts the calls that were lost with their dispatcher.  False if some of them
+ * have to wait.
  */
 bool
 dead_worker_lost(List *managers)
@@ -115,7 +132,7 @@ dead_worker_lost(List *managers)
 	{
 		if (dead_worker_is_ending(&call))
 			all = false;
-		else if (dead_worker(managers, &call.handling, BLAME_SESSION, call.overdue))
+		else if (dead_worker_count(managers, &call.handling, BLAME_SESSION, call.overdue))
 		{
 			counted[ncounted].index = index;
 			counted[ncounted++].number = call.number;
@@ -127,8 +144,8 @@ dead_worker_lost(List *managers)
 }
 
 /*
- * The server has crashed: so for those who were there.  False if some are to be
- * looked at again.
+ * Counts the calls that were under way when the server crashed.  False if some of
+ * them have to wait.
  */
 bool
 dead_worker_crashed(List *managers)
@@ -140,7 +157,7 @@ dead_worker_crashed(List *managers)
 	ntaken = 0;
 	while (ntaken < lengthof(taken) && (entry = crash_next(MyDatabaseId, entry + 1, &what)) >= 0)
 	{
-		if (dead_worker(managers, &what, BLAME_CRASH, false))
+		if (dead_worker_count(managers, &what, BLAME_CRASH, false))
 			taken[ntaken++] = entry;
 		else
 			all = false;
@@ -149,7 +166,7 @@ dead_worker_crashed(List *managers)
 }
 
 /*
- * What dead_worker_lost() and dead_worker_crashed() have written down is committed.
+ * What the two functions above have counted is committed: forgets it.
  */
 void
 dead_worker_forget(void)

@@ -1,7 +1,12 @@
 /*
  * failed.c
- *		A dispatcher's batch has failed: who is to blame is written down, or
- *		looked for, and the unit looked at again in time.
+ *		A dispatcher's batch has failed.
+ *
+ * The failure is recorded for the event that is to blame, or the search for that
+ * event goes on (isolate.c).  What it means for the event or the unit is decided
+ * in blame.c.  Recording it may fail as well, for instance because the disk is
+ * full, so nothing here relies on that: at worst, the unit runs again after a
+ * while, and fails again.
  */
 #include "pm.h"
 
@@ -20,10 +25,14 @@
 #include "worker/failed.h"
 #include "worker/worker.h"
 
-#define FAILED_WAIT_MAX	 5000 /* looking again at what is wrong outside, at most, ms */
-#define FAILED_FAULTS	 60	  /* waits for the server's own trouble, about five minutes */
-#define FAILED_AT_ONCE	 10	  /* deadlocks and the like, in a row, that do not count */
-#define FAILED_PAUSE_MIN 5	  /* before trying again after one of these, ms; longer each time */
+/* How many failures in a row are taken for trouble of the server: about five minutes. */
+#define FAILED_FAULTS 60
+
+/* How many deadlocks and the like in a row do not count as attempts. */
+#define FAILED_AT_ONCE 10
+
+/* How long a unit waits after one of these, ms; multiplied by their number. */
+#define FAILED_PAUSE_MIN 5
 #define FAILED_PAUSE_MAX 20
 
 static bool
@@ -32,11 +41,18 @@ failed_same_text(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
+static bool
+failed_same_registration(const ProcessManager *now, const ProcessManager *then)
+{
+	return now->id == then->id && now->lanes == then->lanes && now->kind == then->kind &&
+		   !now->paused && now->at_home && strcmp(now->handler, then->handler) == 0 &&
+		   failed_same_text(now->correlate, then->correlate);
+}
+
 /*
- * Locks the unit, and returns its registration if it is still what the batch
- * ran under; NULL if somebody changes it, or has changed it.  That something
- * was changed does not say so: it may have been the handler itself, which has
- * changed another registration before it failed, and was undone.
+ * Locks the unit and returns its registration, if the batch ran under the same
+ * one.  NULL if somebody is changing it or has changed it: then the failure says
+ * nothing about the present registration.
  */
 static ProcessManager *
 failed_take(Unit *unit)
@@ -48,18 +64,29 @@ failed_take(Unit *unit)
 		return NULL;
 	if (registry_version() == pm->version)
 		return pm;
+
+	/*
+	 * The version alone does not say that this registration has changed.  The
+	 * handler itself may have changed another one before it failed.
+	 */
 	now = registry_get(pm->name, true);
-	return now != NULL && now->id == pm->id && now->lanes == pm->lanes && now->kind == pm->kind &&
-				   !now->paused && now->at_home && strcmp(now->handler, pm->handler) == 0 &&
-				   failed_same_text(now->correlate, pm->correlate) ?
-			   now :
-			   NULL;
+	return now != NULL && failed_same_registration(now, pm) ? now : NULL;
 }
 
 /*
- * Writes down what is wrong with a unit, in a transaction of its own.  "culprit"
- * is what stood alone when the handler failed; "met", what met trouble of the
- * server; neither: no handler was to do with it.
+ * Nothing can be done but to wait, longer each time.
+ */
+static void
+failed_wait(Unit *unit)
+{
+	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->wait_nap);
+	unit->wait_nap = Min(unit->wait_nap * 2, UNIT_WAIT_MAX);
+}
+
+/*
+ * Records a failure, in a transaction of its own.  "culprit" is the item that was
+ * alone in its batch when the handler failed.  "met" is an item that met trouble
+ * of the server.  If both are NULL, no handler had to do with it.
  */
 static void
 failed_record(Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met)
@@ -72,7 +99,7 @@ failed_record(Unit *unit, ErrorData *error, const Handling *culprit, const Handl
 	pm = failed_take(unit);
 	if (pm == NULL)
 	{
-		/* What to do is decided afresh. */
+		/* The next batch finds out what is to be done under the new registration. */
 		CommitTransactionCommand();
 		unit_poll(unit);
 		return;
@@ -87,14 +114,13 @@ failed_record(Unit *unit, ErrorData *error, const Handling *culprit, const Handl
 	}
 	blame_wait(pm, unit->lane, &state, error, met);
 	CommitTransactionCommand();
-	if (met != NULL && met->source == HANDLING_PARKED)
-		return;
-	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->wait_nap);
-	unit->wait_nap = Min(unit->wait_nap * 2, FAILED_WAIT_MAX);
+	/* A parked event waits by itself: the unit need not. */
+	if (met == NULL || met->source != HANDLING_PARKED)
+		failed_wait(unit);
 }
 
 /*
- * Says that what is wrong could not be written down.
+ * Records that a failure could not be recorded, and why.
  */
 static void
 failed_record_trouble(Unit *unit, ErrorData *trouble, const Handling *culprit, const Handling *met)
@@ -115,8 +141,8 @@ failed_record_trouble(Unit *unit, ErrorData *trouble, const Handling *culprit, c
 }
 
 /*
- * Logs that something could not be written down.  Looks nothing up: that may
- * be what fails.
+ * Tells the server's log that a failure could not be recorded.  This looks nothing
+ * up in the catalogs, since that may be what fails.
  */
 static void
 failed_say_trouble(Unit *unit, ErrorData *trouble)
@@ -124,15 +150,16 @@ failed_say_trouble(Unit *unit, ErrorData *trouble)
 	if (report_may(unit->pm->owner, REPORT_FAILURE))
 		ereport(
 			LOG,
-			(errmsg(
+			(errcode(trouble->sqlerrcode),
+			 errmsg(
 				 "process manager \"%s\" in database \"%s\": a failure could not be recorded: %s",
 				 unit->pm->name, report_database(), report_cut(trouble->message, REPORT_LOGGED)),
 			 report_error(trouble)));
 }
 
 /*
- * Runs a function that writes something down; the error that kept it from
- * that, or NULL.
+ * Runs a function that records something.  Returns the error that it raised, or
+ * NULL.
  */
 static ErrorData *
 failed_try(void (*write)(Unit *unit, ErrorData *error, const Handling *culprit,
@@ -164,8 +191,8 @@ failed_try(void (*write)(Unit *unit, ErrorData *error, const Handling *culprit,
 }
 
 /*
- * Writes down what is wrong.  If that fails, that is what is written down; if
- * even that fails, the unit is run again after a while, and comes here again.
+ * Records a failure.  If that fails, records that.  If even that fails, the unit
+ * runs again after a while and comes here again.
  */
 static void
 failed_try_record(Unit *unit, ErrorData *failure, const Handling *culprit, const Handling *met)
@@ -175,13 +202,14 @@ failed_try_record(Unit *unit, ErrorData *failure, const Handling *culprit, const
 	if (trouble == NULL)
 		return;
 	(void) failed_try(failed_record_trouble, unit, trouble, NULL, NULL);
-	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), unit->wait_nap);
-	unit->wait_nap = Min(unit->wait_nap * 2, FAILED_WAIT_MAX);
+	failed_wait(unit);
 }
 
 /*
- * Who has lost a deadlock and comes back at once takes its locks again before
- * the other one, which has waited for them, is awake: it would lose again.
+ * A batch that has lost a deadlock must not run again at once.  It would take its
+ * locks again before the other session, which has waited for them, is awake, and
+ * lose again.  The length of the pause is random, so that two dispatchers that met
+ * each other do not meet again.
  */
 static void
 failed_pause(Unit *unit)
@@ -193,10 +221,10 @@ failed_pause(Unit *unit)
 }
 
 /*
- * Adds the unit's conflicts to those that pm.status shows.  The batches that
- * met them were undone, so this is a transaction of its own; nobody waits for
- * it to reach the disk.  While somebody else has the unit, they are kept for
- * the next time.
+ * Adds the unit's conflicts to those that pm.status shows.  The batches that met
+ * them were rolled back, so this is a transaction of its own.  It need not wait
+ * for the disk, as a count that a crash loses does no harm.  While somebody else
+ * has the unit, the conflicts are kept for the next time.
  */
 static void
 failed_record_conflicts(Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met)
@@ -214,18 +242,18 @@ failed_record_conflicts(Unit *unit, ErrorData *error, const Handling *culprit, c
 		CommitTransactionCommand();
 }
 
-/*
- * A batch of a unit has raised an error and was rolled back; its progress says
- * where it was.  Runs in no transaction.
- */
 void
 failed_batch(Unit *unit, ErrorData *error, const Progress *progress)
 {
 	Handling culprit = progress->handling;
+	bool parked = culprit.source == HANDLING_PARKED;
 
-	unit->leave_parked = culprit.source == HANDLING_PARKED;
+	/* If a parked event failed, the next batch begins with the logs: they have their turn too. */
+	unit->leave_parked = parked;
 	(void) blame_timeout(error, unit->pm, &culprit);
 	unit->dirty = true;
+
+	/* Deadlocks and the like are nobody's fault, but a handler can cause them on purpose. */
 	if (blame_nobody(error->sqlerrcode) && unit->at_once < FAILED_AT_ONCE)
 	{
 		unit->at_once++;
@@ -237,18 +265,25 @@ failed_batch(Unit *unit, ErrorData *error, const Progress *progress)
 			failed_pause(unit);
 		return;
 	}
+
+	/* No handler had been called yet. */
 	if (progress->stage == PROGRESS_PREPARE)
 	{
 		failed_try_record(unit, error, NULL, NULL);
 		return;
 	}
+
+	/* As long as the item to blame is not alone in its batch, smaller batches look for it. */
 	if (!isolate_failed(&unit->isolate, progress, unit->pm->kind))
 		return;
-	/* A handler can raise what looks like the server's trouble: not for ever. */
-	if (blame_server(error->sqlerrcode) &&
-		(culprit.source == HANDLING_PARKED || unit->servers_faults < FAILED_FAULTS))
+
+	/*
+	 * Trouble of the server does not count as an attempt.  A handler can raise an
+	 * error that looks like it, so this ends after a while.
+	 */
+	if (blame_server(error->sqlerrcode) && (parked || unit->servers_faults < FAILED_FAULTS))
 	{
-		unit->servers_faults += culprit.source == HANDLING_PARKED ? 0 : 1;
+		unit->servers_faults += parked ? 0 : 1;
 		failed_try_record(unit, error, NULL, &culprit);
 		return;
 	}
