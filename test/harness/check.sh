@@ -3,13 +3,15 @@
 #
 # Installs what is missing, copies the tree to a temporary directory and runs
 # suites.sh there as an unprivileged user. The last line says "N passed, N failed"
-# (test files); the exit status is 0 only if nothing failed.
+# (test files); the exit status is 0 only if nothing failed. test/results/ has the
+# summary, the whole output of what failed, and the figures that tests measured.
 #
 #   TESTS="a b*"      only the tests of these names (shell patterns, no directory or suffix)
 #   KEEP=1            leaves the temporary directory and says where
 #   PG_CONFIG=...     another server than the installed package's
 #   PM_PG_MAJOR=17    another major version of the packages
 #   PM_TAP_JOBS=1     TAP tests at a time (default 2)
+#   PM_TEST_DATA=DIR  event logs of real systems, for 020_real_events
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
@@ -26,8 +28,18 @@ for suite in "${suites[@]}"; do
 	esac
 done
 
+pm_say "pm: the test suites (${suites[*]}), on private servers in a temporary directory"
 pm_ensure_packages "${packages[@]}"
 pm_workdir check
 pm_copy_tree "$PM_WORK/src"
 pm_copy_data "$PM_WORK/data"
-pm_as_user_group bash "$PM_WORK/src/test/harness/suites.sh" "${suites[@]}"
+
+# The results stay, in the tree if it can be written. Its owner opens the files: the unprivileged user need not get there.
+results=$PM_ROOT/test/results
+export PM_RESULTS=${PM_RESULTS:-test/results}
+if ! mkdir -p "$results" 2>/dev/null || [ ! -w "$results" ]; then
+	results=$(mktemp -d "${PM_TMPDIR:-/tmp}/pm-results.XXXXXX")
+	PM_RESULTS=$results
+fi
+pm_as_user_group bash "$PM_WORK/src/test/harness/suites.sh" "${suites[@]}" \
+	7>"$results/summary.txt" 8>"$results/failures.txt" 9>"$results/figures.txt"

@@ -22,8 +22,9 @@
 #                                    ends: for the long main part of a run
 #   pm_copy_tree DIR                 copies the checkout (tracked and untracked files, not the
 #                                    ignored ones) to DIR, for that user
-#   pm_copy_data DIR                 copies ../shared/data, where there is one, to DIR and
-#                                    exports PM_TEST_DATA
+#   pm_copy_data DIR                 copies the event logs of PM_TEST_DATA (else ../shared/data,
+#                                    where there is one) to DIR, where the unprivileged user can
+#                                    read them, and exports PM_TEST_DATA
 #   pm_build DIR STRICT DEST         builds DIR (STRICT 1: assertions, warnings are errors; 0:
 #                                    as a user would), then examples/*/ that have a Makefile,
 #                                    and installs under DEST; PM_COPT: more flags for the compiler
@@ -69,7 +70,14 @@ pm_major() {
 		m=$({ apt-cache depends postgresql 2>/dev/null || true; } |
 			sed -n 's/.*Depends: postgresql-\([0-9]\{1,\}\)$/\1/p' | sort -n | tail -1)
 	fi
-	pm_say "${m:-15}"
+	if [ -z "$m" ]; then
+		# No list of packages has been read yet.
+		case $(sed -n 's/^VERSION_ID="\{0,1\}\([0-9]*\).*/\1/p' /etc/os-release 2>/dev/null) in
+		13) m=17 ;;
+		*) m=15 ;;
+		esac
+	fi
+	pm_say "$m"
 }
 
 # Prints a package's installed version, nothing if it is not installed.
@@ -118,11 +126,40 @@ pm_ensure_packages() {
 	pm_locate_postgres
 }
 
+# Says what somebody who may not install packages can do, and ends.
+pm_cannot_install() {
+	{
+		pm_say "error: $1. These Debian packages are missing:"
+		pm_say "  ${*:2}"
+		pm_say "Install them as root, then run make again; nothing else needs root:"
+		pm_say "  apt-get update && apt-get install --no-install-recommends ${*:2}"
+	} >&2
+	exit 1
+}
+
+# Reads what apt tells of its progress, and the lines "say: ..." of the script below. Prints those, and at each new step
+# and every ten seconds where apt is.
+pm_apt_progress() {
+	local line kind percent text step last='' said=0
+	while IFS= read -r line; do
+		IFS=: read -r kind _ percent text <<<"$line"
+		case $kind in
+		say) pm_say "  ${line#say: }" ; continue ;;
+		dlstatus) step=downloading ;;
+		pmstatus) step=installing ;;
+		*) continue ;;
+		esac
+		if [ "$step" != "$last" ] || [ $((SECONDS - said)) -ge 10 ]; then
+			pm_say "  $step: ${percent%.*} % (${text})"
+			last=$step said=$SECONDS
+		fi
+	done
+}
+
 # One apt call. No default cluster is created, and no server started where none
 # runs now; the machine's own configuration is as before afterwards.
 pm_install_packages() {
 	local script
-	pm_say "installing: $*"
 	script=$(cat <<'ROOT'
 set -eu
 conf=/etc/postgresql-common/createcluster.conf
@@ -148,25 +185,37 @@ if [ ! -e $policy ] && ! ls /run/postgresql/*.pid >/dev/null 2>&1; then
 	printf '#!/bin/sh\nexit 101\n' > $policy
 	chmod 755 $policy
 fi
-export DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 NEEDRESTART_SUSPEND=1
-apt-get -q -o DPkg::Lock::Timeout=300 update
-apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install "$@"
+export DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 NEEDRESTART_SUSPEND=1 LC_ALL=C.UTF-8
+apt="apt-get -q -o DPkg::Lock::Timeout=300"
+# An earlier run may have been stopped while dpkg was at work.
+dpkg --configure -a >&2
+echo "say: reading the lists of packages"
+$apt update >&2 || echo "say: apt-get update failed; going on with the lists that are here"
+# What apt would do: "0 upgraded, 63 newly installed, ..." and "Need to get 99.9 MB of archives."
+plan=$($apt --assume-no --no-install-recommends install "$@" 2>&1 || true)
+echo "say: with what they need: $(printf '%s\n' "$plan" | sed -n 's/^.* \([0-9]*\) newly installed.*/\1 packages/p; s/^Need to get \(.*B\)[ /].*/\1 to download/p; s/^After this operation, \(.*\) of additional.*/\1 on disk/p' | sed ':a;N;$!ba;s/\n/, /g')"
+$apt -y -o APT::Status-Fd=3 --no-install-recommends install "$@" 3>&1 >&2
 ROOT
 )
-	local log
-	log=$(mktemp)
-	local sudo=()
+	local log sudo=() began=$SECONDS
 	if [ "$(id -u)" -ne 0 ]; then
-		command -v sudo >/dev/null ||
-			pm_die "missing packages, and neither root nor sudo: as root, apt-get install $*"
+		command -v sudo >/dev/null || pm_cannot_install "you are not root, and there is no sudo" "$@"
+		# sudo asks for a password, where there is somebody to ask.
+		sudo -n true 2>/dev/null || [ -t 0 ] || pm_cannot_install "you are not root, and sudo wants a password" "$@"
 		sudo=(sudo)
 	fi
-	if ! "${sudo[@]}" bash -c "$script" pm-install "$@" >"$log" 2>&1; then
-		tail -n 40 "$log" >&2
-		rm -f "$log"
-		pm_die "could not install: $*"
+	pm_say "installing $# Debian packages that are missing; this takes one to three minutes:"
+	pm_say "$*" | fold -s -w 96 | sed 's/^/  /; s/ *$//'
+	log=$(mktemp)
+	trap 'rm -f "$log"' EXIT
+	if ! "${sudo[@]}" bash -c "$script" pm-install "$@" 2>"$log" | pm_apt_progress; then
+		# What went wrong, if apt says so; else the end of what it wrote.
+		grep -E '^(E|Err|dpkg: error|sudo)[: ]' "$log" | tail -n 20 >&2 || tail -n 20 "$log" >&2
+		pm_cannot_install "the installation failed, see above" "$@"
 	fi
 	rm -f "$log"
+	trap - EXIT
+	pm_say "  installed in $((SECONDS - began)) s"
 }
 
 pm_locate_postgres() {
@@ -276,8 +325,11 @@ pm_copy_tree() {
 }
 
 pm_copy_data() {
-	local data=$PM_ROOT/../shared/data
-	[ -d "$data" ] || return 0
+	local data=${PM_TEST_DATA:-$PM_ROOT/../shared/data}
+	if [ ! -d "$data" ]; then
+		[ -z "${PM_TEST_DATA:-}" ] || pm_die "PM_TEST_DATA=$PM_TEST_DATA: there is no such directory"
+		return 0
+	fi
 	pm_as_user mkdir -p "$1"
 	tar -c -C "$data" -f - . | pm_as_user tar -x -C "$1" --no-same-owner -f -
 	pm_as_user chmod -R u+w "$1"
@@ -350,13 +402,23 @@ pm_stop_servers() {
 	done
 }
 
+# Kills the server processes that work in a directory below this one.
+pm_kill_servers() {
+	local process
+	for process in /proc/[0-9]*; do
+		[[ $(readlink "$process/cwd" 2>/dev/null) == "$1"/* ]] || continue
+		[ "$(cat "$process/comm" 2>/dev/null)" != postgres ] || kill -KILL "${process#/proc/}" 2>/dev/null || true
+	done
+}
+
 pm_cleanup() {
 	local rc=$?
 	trap - EXIT
 	trap '' INT TERM HUP
 	[ -z "${PM_LEAVE_RUNNING:-}" ] || exit "$rc"
+	case $rc in 130 | 143) printf '\ninterrupted: stopping what runs\n' >&2 ;; esac
 	if [ -n "$PM_GROUP" ] && kill -TERM -- "-$PM_GROUP" 2>/dev/null; then
-		for _ in 1 2 3 4 5 6 7 8 9 10; do
+		for _ in 1 2 3 4 5; do
 			kill -0 -- "-$PM_GROUP" 2>/dev/null || break
 			sleep 0.3
 		done
@@ -367,7 +429,13 @@ pm_cleanup() {
 		if [ -n "${KEEP:-}" ] && [ "${KEEP:-}" != 0 ]; then
 			pm_say "kept: $PM_WORK"
 		else
-			rm -rf "$PM_WORK"
+			# A server that a test was just starting may have no postmaster.pid yet, or none any more.
+			for _ in 1 2 3 4 5 6 7 8 9 10; do
+				pm_kill_servers "$PM_WORK"
+				! rm -rf "$PM_WORK" 2>/dev/null || break
+				sleep 0.3
+			done
+			[ ! -e "$PM_WORK" ] || pm_say "could not be removed: $PM_WORK" >&2
 		fi
 	fi
 	exit "$rc"

@@ -1,8 +1,13 @@
 #!/usr/bin/env bash
 # suites.sh SUITE...: builds the copy of the tree it stands in and runs test suites on
-# it. check.sh calls it, in a private copy and as an unprivileged user.
+# it. check.sh calls it, in a private copy and as an unprivileged user, with these
+# descriptors open for writing:
 #
-# Every suite runs, whatever became of the others. The unit of counting is the test
+#   7   the summary: a line for each test file, and the totals
+#   8   the whole output of what failed
+#   9   the figures that tests measured
+#
+# Every suite runs, even if another one fails. The unit of counting is the test
 # file; an assertion or a crash in a server log counts as one more failure.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
@@ -13,12 +18,14 @@ out=$PM_WORK/out
 suite_timeout=${PM_SUITE_TIMEOUT:-1200}   # a whole pg_regress or isolation run, seconds
 file_timeout=${PM_FILE_TIMEOUT:-600}      # one TAP file
 pgtap_timeout=${PM_PGTAP_TIMEOUT:-120}    # one pgTAP file
+jobs=${PM_TAP_JOBS:-2}
 passed=0
 failed=()
 skipped=()
-figures=()
+figures=0
 broken=0      # a suite that has tests ran none, or a selection matched nothing
-selected=0
+total=0       # test files in all suites
+began=$SECONDS
 
 pm_locate_postgres
 mkdir -p "$out"
@@ -26,6 +33,11 @@ mkdir -p "$out"
 heading() { printf '\n== %s\n' "$*"; }
 pass() { passed=$((passed + 1)); }
 fail() { failed+=("$1"); }
+
+# A duration in seconds, as people say it.
+duration() {
+	if [ "$1" -lt 100 ]; then pm_say "$1 s"; else pm_say "$((($1 + 30) / 60)) min"; fi
+}
 
 # ---- which tests ------------------------------------------------------------
 
@@ -67,10 +79,45 @@ select_tests() {
 
 # ---- what to show -----------------------------------------------------------
 
-show_tail() {
+# ended VERDICT NAME SECONDS [SHORT [WHOLE...]]: a test file has ended. One line says so. Of one that failed, SHORT is the
+# file of which the beginning and the end are shown; with it, the files WHOLE go to the file of failures.
+# TAP tests end side by side: the lock keeps together what belongs together.
+ended() {
+	local verdict=$1 name=$2 seconds=$3 short=${4:-} n line f
+	{
+		flock 6
+		n=$(($(cat "$out/ended" 2>/dev/null || echo 0) + 1))
+		pm_say "$n" >"$out/ended"
+		line=$(printf '[%*d of %d] %-7s %s  %s' "${#total}" "$n" "$total" "$verdict" "$name" "$seconds")
+		pm_say "$line"
+		pm_say "$line" >&7
+		[ "$verdict" != FAILED ] || shown "$line" "${@:4}"
+	} 6>"$out/lock"
+}
+
+# shown TITLE SHORT [WHOLE...]: what failed, short on the screen and whole in the file of failures.
+shown() {
+	local f
+	show_short "$2"
+	{
+		printf '\n======== %s\n' "$1"
+		for f in "${@:2}"; do
+			[ -s "$f" ] || continue
+			printf '\n-------- %s\n' "${f#"$PM_WORK"/}"
+			tail -n 2000 "$f"
+		done
+	} >&8
+	pm_say "     the whole: $PM_RESULTS/failures.txt"
+}
+
+# The beginning and the end of a file, indented.
+show_short() {
 	[ -s "$1" ] || return 0
-	printf -- '-- the end of %s\n' "${1#"$PM_WORK"/}"
-	tail -n "$2" "$1"
+	sed '/^Test Summary Report/,$d; /^Dubious, test returned/d; /^ *$/d' "$1" | cut -c 1-200 |
+		awk '{ line[NR] = $0 }
+			END { for (i = 1; i <= NR; i++)
+				if (NR <= 26 || i <= 18 || i > NR - 6) print "     " line[i]
+				else if (i == 19) print "     (" NR - 24 " lines are left out here)" }' || true
 }
 
 # A failed assertion is a failure wherever it happened, and so is a crash where no
@@ -80,8 +127,9 @@ scan_logs() {
 	while IFS= read -r file; do
 		if grep -qE "$pattern" "$file"; then
 			fail "$suite: server log"
-			printf -- '-- in %s\n' "${file#"$PM_WORK"/}"
-			grep -E -B5 -A10 "$pattern" "$file" | head -n 60
+			grep -E -B2 -A10 "$pattern" "$file" >"$out/crash"
+			pm_say "FAILED: a server of $suite crashed, or an assertion of it failed; its log has"
+			shown "$suite: ${file#"$PM_WORK"/}" "$out/crash" "$file"
 		fi
 	done < <(find "$out/$suite" -name '*.log' 2>/dev/null)
 }
@@ -92,8 +140,9 @@ CRASH="$ASSERTION|was terminated by signal (6|7|8|11)|PANIC: "
 
 # run_pg_regress SUITE DRIVER OPTIONS: the tests are in the array files.
 run_pg_regress() {
-	local suite=$1 driver=$2 options=$3 names=() file name rc=0 before=${#failed[@]}
+	local suite=$1 driver=$2 options=$3 names=() file name line verdict ms seen='' shown_bytes=0
 	local dir=$out/$suite
+	local until_15='^test +([^ ]+) +\.\.\. +(ok|FAILED).* ([0-9]+) ms' from_16='^(ok|not ok) +[0-9]+ +[-+] +([^ ]+) +([0-9]+) ms'
 	mkdir -p "$dir"
 	for file in "${files[@]}"; do names+=("$(test_name "$file")"); done
 	{
@@ -101,31 +150,41 @@ run_pg_regress() {
 		pm_say "fsync = off"
 		pm_say "log_line_prefix = '%m [%p] %b %q%a '"
 	} >"$dir/temp.conf"
-	# shellcheck disable=SC2086
-	PGISOLATIONTIMEOUT=${PGISOLATIONTIMEOUT:-60} timeout -k 30 "$suite_timeout" \
-		"$driver" $options --outputdir="$dir" --bindir="$PM_BINDIR" \
-		--dlpath="$dest$PM_PKGLIBDIR" --temp-instance="$dir/instance" \
-		--temp-config="$dir/temp.conf" "${names[@]}" 2>&1 </dev/null |
-		tee "$dir/output" | grep --line-buffered -E '^(test |ok |not ok )' || rc=$?
+	# Up to 15 it says "test NAME ... ok 5 ms", from 16 on "ok 1 - NAME 5 ms". When it does, the differences are there.
+	: >"$dir/regression.diffs"
+	while IFS= read -r line; do
+		if [[ $line =~ $until_15 ]]; then
+			verdict=${BASH_REMATCH[2]} name=${BASH_REMATCH[1]} ms=${BASH_REMATCH[3]}
+		elif [[ $line =~ $from_16 ]]; then
+			verdict=${BASH_REMATCH[1]} name=${BASH_REMATCH[2]} ms=${BASH_REMATCH[3]}
+		else
+			continue
+		fi
+		seen+=" $name "
+		ms=$(printf '%d.%d s' $((ms / 1000)) $((ms % 1000 / 100)))
+		if [ "$verdict" = ok ]; then
+			pass
+			ended ok "$name" "$ms"
+		else
+			fail "$suite: $name"
+			tail -c "+$((shown_bytes + 1))" "$dir/regression.diffs" >"$dir/$name.diff"
+			shown_bytes=$(stat -c %s "$dir/regression.diffs")
+			ended FAILED "$name" "$ms" "$dir/$name.diff" "$dir/log/postmaster.log"
+		fi
+	done < <(
+		# shellcheck disable=SC2086
+		PGISOLATIONTIMEOUT=${PGISOLATIONTIMEOUT:-60} timeout -k 30 "$suite_timeout" \
+			"$driver" $options --outputdir="$dir" --bindir="$PM_BINDIR" \
+			--dlpath="$dest$PM_PKGLIBDIR" --temp-instance="$dir/instance" \
+			--temp-config="$dir/temp.conf" "${names[@]}" 2>&1 </dev/null 7>&- 8>&- 9>&- | tee "$dir/output"
+	)
 	pm_stop_servers "$dir"
 
 	for name in "${names[@]}"; do
-		# "test NAME ... ok 5 ms" up to 15, "ok 1 - NAME 5 ms" since 16
-		if grep -qE "^(test +$name +\.\.\. +ok|ok [0-9]+ +[-+] +$name( |\$))" "$dir/output"; then
-			pass
-		else
-			fail "$suite: $name"
-		fi
+		[[ $seen != *" $name "* ]] || continue
+		fail "$suite: $name"
+		ended FAILED "$name" "did not run to its end" "$dir/output" "$dir/log/postmaster.log"
 	done
-	if [ ${#failed[@]} -gt "$before" ]; then
-		if [ -s "$dir/regression.diffs" ]; then
-			pm_say "-- differences"
-			head -n 300 "$dir/regression.diffs"
-		else
-			show_tail "$dir/output" 40
-		fi
-		show_tail "$dir/log/postmaster.log" 40
-	fi
 	scan_logs "$suite" "$CRASH"
 }
 
@@ -141,36 +200,42 @@ run_isolation() {
 
 # ---- TAP --------------------------------------------------------------------
 
-# count_prove SUITE FILE STATUS OUTPUT: judges one run of prove and prints a line.
-count_prove() {
-	local suite=$1 file=$2 rc=$3 output=$4 seconds
-	seconds=$(sed -n 's/^Files=.* \([0-9]*\) wallclock secs.*/\1/p' "$output")
-	if [ "$rc" -eq 0 ] && grep -q '^Result: NOTESTS' "$output"; then
-		skipped+=("$suite: $(test_name "$file")$(sed -n 's/.*skipped: /: /p' "$output" | head -n 1)")
-		pm_say "skipped  $file"
-	elif [ "$rc" -eq 0 ] && grep -q '^Result: PASS' "$output"; then
-		pass
-		pm_say "ok       $file  ${seconds:-?} s"
+# judge_prove STATUS OUTPUT: prints what one run of prove came to: ok, skipped or FAILED.
+judge_prove() {
+	if [ "$1" -eq 0 ] && grep -q '^Result: NOTESTS' "$2"; then
+		pm_say skipped
+	elif [ "$1" -eq 0 ] && grep -q '^Result: PASS' "$2"; then
+		pm_say ok
 	else
-		fail "$suite: $(test_name "$file")"
-		pm_say "FAILED   $file  (status $rc$([ "$rc" -ne 124 ] || echo ', timed out'))"
-		tail -n 60 "$output"
-		return 1
+		pm_say FAILED
 	fi
 }
 
-# One TAP file, for xargs.
+# count_verdict SUITE FILE VERDICT OUTPUT: counts it.
+count_verdict() {
+	case $3 in
+	ok) pass ;;
+	skipped) skipped+=("$(test_name "$2"): $(sed -n 's/.*skipped: //p' "$4" | head -n 1)") ;;
+	*) fail "$1: $(test_name "$2")" ;;
+	esac
+}
+
+# One TAP file, for xargs. Its verdict goes to a file.
 run_tap_file() {
-	local file=$1 name rc=0
+	local file=$1 name rc=0 began=$SECONDS seconds verdict
 	name=$(test_name "$file")
 	timeout -k 20 "$file_timeout" prove --nocolor "$file" \
-		>"$out/tap/$name.output" 2>&1 </dev/null || rc=$?
-	pm_say "$rc" >"$out/tap/$name.status"
-	pm_say "   done  $file"
+		>"$out/tap/$name.output" 2>&1 </dev/null 7>&- 8>&- 9>&- || rc=$?
+	seconds="$((SECONDS - began)) s"
+	[ "$rc" -ne 124 ] || seconds="timed out after $seconds"
+	verdict=$(judge_prove "$rc" "$out/tap/$name.output")
+	ended "$verdict" "$name" "$seconds" "$out/tap/$name.output" \
+		"$out/tap/tmp_check/log/regress_log_$name" "$out/tap/tmp_check/log/${name}_"*.log
+	pm_say "$verdict" >"$out/tap/$name.verdict"
 }
 
 run_tap() {
-	local file name rc
+	local file name verdict
 	mkdir -p "$out/tap"
 	pm_server_conf "$dest" '' >"$out/tap/temp.conf"
 	export TEMP_CONFIG=$out/tap/temp.conf TESTDIR=$out/tap
@@ -178,23 +243,21 @@ run_tap() {
 	export PG_REGRESS=$PM_PGXS/test/regress/pg_regress
 	export PERL5LIB=$PM_PGXS/test/perl:$PM_ROOT/test/t
 	export PM_TEST_ROOT=$PM_ROOT PM_TEST_LIBDIR=$dest$PM_PKGLIBDIR
-	export out file_timeout
-	export -f run_tap_file test_name pm_say
+	export out total file_timeout
+	export -f run_tap_file test_name judge_prove ended shown show_short pm_say
 	printf '%s\0' "${files[@]}" |
-		xargs -0 -n 1 -P "${PM_TAP_JOBS:-2}" bash -c 'run_tap_file "$1"' run_tap_file || true
+		xargs -0 -n 1 -P "$jobs" bash -c 'run_tap_file "$1"' run_tap_file || true
 	pm_stop_servers "$out/tap"
 
 	for file in "${files[@]}"; do
 		name=$(test_name "$file")
-		rc=$(cat "$out/tap/$name.status" 2>/dev/null || echo 125)
-		if count_prove tap "$file" "$rc" "$out/tap/$name.output"; then
-			mapfile -t -O ${#figures[@]} figures < <(sed -n "s/^.*# figure: /$name: /p" "$out/tap/tmp_check/log/regress_log_$name")
-		else
-			show_tail "$out/tap/tmp_check/log/regress_log_$name" 40
-			for log in "$out/tap/tmp_check/log/${name}_"*.log; do
-				show_tail "$log" 25
-			done
-		fi
+		verdict=$(cat "$out/tap/$name.verdict" 2>/dev/null || echo FAILED)
+		count_verdict tap "$file" "$verdict" "$out/tap/$name.output"
+		[ "$verdict" = ok ] || continue
+		# what a test that has passed says by PmTest::figure
+		sed -n "s/^.*# figure: /$name: /p" "$out/tap/tmp_check/log/regress_log_$name" >"$out/figures"
+		cat "$out/figures" >&9
+		figures=$((figures + $(wc -l <"$out/figures")))
 	done
 	scan_logs tap "$ASSERTION"
 }
@@ -203,7 +266,7 @@ run_tap() {
 
 # Each file in a database of its own, which has pgtap and pm.
 run_pgtap() {
-	local dir=$out/pgtap file name db n=0 rc
+	local dir=$out/pgtap file name db n=0 rc verdict began
 	if [ ! -e "$PM_SHAREDIR/extension/pgtap.control" ]; then
 		pm_say "this server has no pgtap"
 		for file in "${files[@]}"; do fail "pgtap: $(test_name "$file")"; done
@@ -223,9 +286,9 @@ run_pgtap() {
 		export PGHOST=$dir/socket PGUSER=postgres PGDATABASE=postgres
 		psql -X -q -v ON_ERROR_STOP=1 -c 'CREATE DATABASE pm_template' &&
 			psql -X -q -v ON_ERROR_STOP=1 -d pm_template -c 'CREATE EXTENSION pgtap'
-	} >"$dir/setup" 2>&1; then
-		cat "$dir/setup"
-		show_tail "$dir/server.log" 40
+	} >"$dir/setup" 2>&1 7>&- 8>&- 9>&-; then
+		pm_say "the server for the pgTAP tests could not be set up:"
+		shown "pgtap: the server" "$dir/setup" "$dir/server.log"
 		for file in "${files[@]}"; do fail "pgtap: $(test_name "$file")"; done
 		pm_stop_servers "$dir"
 		return
@@ -237,12 +300,15 @@ run_pgtap() {
 		n=$((n + 1))
 		db=pm_test_$n
 		rc=0
+		began=$SECONDS
 		{
 			createdb -T pm_template "$db" &&
 				psql -X -q -v ON_ERROR_STOP=1 -d "$db" -c 'CREATE EXTENSION pm' &&
 				timeout -k 20 "$pgtap_timeout" pg_prove --nocolor -d "$db" "$file"
 		} >"$dir/$name.output" 2>&1 </dev/null || rc=$?
-		count_prove pgtap "$file" "$rc" "$dir/$name.output" || show_tail "$dir/server.log" 25
+		verdict=$(judge_prove "$rc" "$dir/$name.output")
+		count_verdict pgtap "$file" "$verdict" "$dir/$name.output"
+		ended "$verdict" "$name" "$((SECONDS - began)) s" "$dir/$name.output" "$dir/server.log"
 		# Whatever the file left behind must not keep its database.
 		if ! timeout -k 5 30 dropdb --if-exists --force "$db" >"$dir/dropdb" 2>&1; then
 			fail "pgtap: dropping the database of $name"
@@ -259,28 +325,53 @@ run_pgtap() {
 
 closing() {
 	local t
-	# what a test that has passed says by PmTest::figure
-	if [ ${#figures[@]} -gt 0 ]; then
-		heading figures
-		printf '%s\n' "${figures[@]}"
-	fi
 	pm_say
 	for t in ${skipped[@]+"${skipped[@]}"}; do pm_say "skipped: $t"; done
 	for t in ${failed[@]+"${failed[@]}"}; do pm_say "failed: $t"; done
+	[ ${#failed[@]} -eq 0 ] || pm_say "the output of what failed: $PM_RESULTS/failures.txt"
+	[ "$figures" -eq 0 ] || pm_say "$figures figures that the tests measured: $PM_RESULTS/figures.txt"
+	pm_say "this summary: $PM_RESULTS/summary.txt, after $(duration $((SECONDS - began)))"
 	pm_say "$passed passed, ${#failed[@]} failed"
-	[ ${#failed[@]} -eq 0 ] && [ "$broken" -eq 0 ]
 }
 
-heading "build ($("$PG_CONFIG" --version), strict)"
+# How long the files of a suite take, in seconds, on a machine with two processors.
+estimate() {
+	case $1 in
+	regress) pm_say $((5 + $2)) ;;
+	isolation) pm_say $((5 + $2)) ;;
+	tap) pm_say $((5 + $2 * 26 / jobs)) ;;
+	pgtap) pm_say $((3 + $2 * 3)) ;;
+	esac
+}
+
+# The tests to run, SUITE FILE a line, and for how long.
+seconds=25   # the build
+for suite in "$@"; do
+	n=0
+	while IFS= read -r file; do
+		pm_say "$suite $file"
+		n=$((n + 1))
+	done < <(all_tests "$suite" | select_tests) >>"$out/tests"
+	total=$((total + n))
+	[ "$n" -eq 0 ] || seconds=$((seconds + $(estimate "$suite" "$n")))
+done
+if [ "$total" -gt 0 ]; then
+	pm_say
+	pm_say "$total test files; on a machine with two processors they take about $(duration $seconds)"
+fi
+
+heading "build (strict, with $("$PG_CONFIG" --version))"
 built=1
-if ! (pm_build "$PM_ROOT" 1 "$dest"); then built=0; fi
+if (pm_build "$PM_ROOT" 1 "$dest"); then
+	pm_say "built in $((SECONDS - began)) s"
+else
+	built=0
+fi
 
 for suite in "$@"; do
-	mapfile -t all < <(all_tests "$suite")
-	mapfile -t files < <(printf '%s\n' ${all[@]+"${all[@]}"} | sed '/^$/d' | select_tests)
-	selected=$((selected + ${#files[@]}))
-	if [ ${#all[@]} -eq 0 ]; then
-		heading "$suite: skipped, no tests yet"
+	mapfile -t files < <(sed -n "s/^$suite //p" "$out/tests")
+	if [ -z "$(all_tests "$suite")" ]; then
+		heading "$suite: no tests yet"
 		continue
 	elif [ ${#files[@]} -eq 0 ]; then
 		continue
@@ -289,7 +380,7 @@ for suite in "$@"; do
 		for file in "${files[@]}"; do fail "$suite: $(test_name "$file") (no build)"; done
 		continue
 	fi
-	heading "$suite: ${#files[@]} test files"
+	heading "$suite: ${#files[@]} test file$([ ${#files[@]} -eq 1 ] || echo s)$([ "$suite" != tap ] || [ "$jobs" -lt 2 ] || echo ", $jobs at a time")"
 	before=$((passed + ${#failed[@]} + ${#skipped[@]}))
 	"run_$suite"
 	if [ $((passed + ${#failed[@]} + ${#skipped[@]})) -eq "$before" ]; then
@@ -300,8 +391,11 @@ done
 
 if [ "$built" -eq 0 ]; then
 	broken=1
-elif [ -n "${TESTS:-}" ] && [ "$selected" -eq 0 ]; then
+elif [ -n "${TESTS:-}" ] && [ "$total" -eq 0 ]; then
 	pm_say "no test is called $TESTS"
 	broken=1
 fi
-closing
+closing >"$out/closing"
+cat "$out/closing" >&7
+cat "$out/closing"
+[ ${#failed[@]} -eq 0 ] && [ "$broken" -eq 0 ]

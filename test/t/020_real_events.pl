@@ -11,7 +11,7 @@ use Test::More;
 
 my $orders = PmTest::data_file('order-management.csv.gz');
 my $permit = PmTest::data_file('permit-receipt.csv.gz');
-plan skip_all => 'PM_TEST_DATA names no directory with the event logs'
+plan skip_all => 'it needs two event logs of real systems that are not part of pm; doc/testing.md says which. With them: PM_TEST_DATA=DIRECTORY make check'
   unless defined $orders && defined $permit;
 
 my $feeders = 8;
