@@ -170,6 +170,10 @@ my $testing = slurp_file("$root/doc/testing.md");
 is(join(' ', grep { index($testing, "`$_`") < 0 } map { basename($_, '.pl') } glob("$root/test/t/*.pl")), '',
 	'testing.md names each TAP test');
 
+my $map = slurp_file("$root/doc/source.md");
+is(join(' ', grep { index($map, "`$_`") < 0 } map { basename($_) } glob("$root/src/*.c $root/src/*/*.c")), '',
+	'source.md has a line for each C file');
+
 # The README's figures are those of the page that they come from.
 my ($fast) = map { $_->{text} } grep { $_->{heading} eq 'How fast it is' } @{ $pages[0]{sections} };
 my $measured = slurp_file("$root/doc/performance.md");
