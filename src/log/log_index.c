@@ -293,6 +293,37 @@ log_index_since(PmLog *log, TimestampTz since, int64 *position)
 }
 
 /*
+ * Begins to read the events with after < position <= up_to, in their order.
+ * False, with nothing begun, when there is no index to go along.
+ */
+bool
+log_index_begin_events(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to)
+{
+	if (!log_index_begin_positions(scan, log, after, up_to))
+		return false;
+	log_audit(log, ACL_SELECT);
+	return true;
+}
+
+/*
+ * The next event; its values live until the one after it.  False when there is
+ * none.
+ */
+bool
+log_index_next_event(LogIndexScan *scan, EventFields *event)
+{
+	bool isnull;
+
+	if (!log_index_next(scan, ForwardScanDirection))
+		return false;
+	/* An event that crashes the server when it is read is told by this mark. */
+	crash_mark_position(
+		DatumGetInt64(slot_getattr(scan->slot, scan->log->attnum[EVENT_POSITION], &isnull)));
+	log_index_event(scan, event);
+	return true;
+}
+
+/*
  * Reads events with after < position <= up_to in their order, at most
  * max_count.  False when there is no index to go along.
  */
@@ -303,21 +334,10 @@ log_index_read(PmLog *log, int64 after, int64 up_to, int64 max_count, LogIndexTa
 	EventFields event;
 	bool more = true;
 
-	if (!log_index_begin_positions(&scan, log, after, up_to))
+	if (!log_index_begin_events(&scan, log, after, up_to))
 		return false;
-	log_audit(log, ACL_SELECT);
-	for (int64 count = 0; more && count < max_count; count++)
-	{
-		bool isnull;
-
-		if (!log_index_next(&scan, ForwardScanDirection))
-			break;
-		/* Before anything else of it is looked at. */
-		crash_mark_position(
-			DatumGetInt64(slot_getattr(scan.slot, log->attnum[EVENT_POSITION], &isnull)));
-		log_index_event(&scan, &event);
+	for (int64 count = 0; more && count < max_count && log_index_next_event(&scan, &event); count++)
 		more = take(arg, &event);
-	}
 	log_index_end(&scan);
 	return true;
 }

@@ -44,6 +44,8 @@ extern bool log_index_exists(PmLog *log);
 extern bool log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at);
 extern bool log_index_last(PmLog *log, int64 after, int64 *position, bool *known);
 extern bool log_index_since(PmLog *log, TimestampTz since, int64 *position);
+extern bool log_index_begin_events(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to);
+extern bool log_index_next_event(LogIndexScan *scan, EventFields *event);
 extern bool log_index_read(PmLog *log, int64 after, int64 up_to, int64 max_count, LogIndexTake take,
 						   void *arg);
 
