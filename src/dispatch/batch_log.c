@@ -1,65 +1,53 @@
 /*
  * batch_log.c
- *		One of the followed logs in a batch: what comes next in it, as far as that
- *		can be found out now.
+ *		The followed logs of a batch: what is read of each.
  *
  * A log may turn out to be in trouble at any time.  As long as nothing has been
- * read of it, not even by a batch before, it is left out.  Else what has been
- * read is handled, and what comes after it is unknown: the batch ends there, and
- * the next one finds the log in trouble from the beginning.
+ * read of it, not even by an earlier batch, it is left out.  Otherwise what has
+ * been read is handled, and what comes after it is unknown: the batch ends there,
+ * and the next one finds the log in trouble from the beginning.
  */
 #include "pm.h"
 
 #include "storage/lmgr.h"
 
-#include "base/event.h"
-#include "dispatch/batch.h"
+#include "dispatch/batch_item.h"
+#include "dispatch/batch_log.h"
 #include "log/highwater_ask.h"
 #include "log/log_open.h"
-#include "log/log_read.h"
-#include "manager/repartition.h"
 #include "shmem/crash.h"
 
-/* Of each of several logs so many events are read at once, at least. */
-#define BATCH_CHUNK 32
+#define BATCH_LOG_CHUNK 32 /* of each of several logs, at least this many events at once */
 
-/* So many events of other lanes are passed over in one batch, unless it is greater. */
-#define BATCH_OTHERS 10000
+/* When it has passed over this many events of other lanes and types, or its limit, it ends. */
+#define BATCH_LOG_OTHERS 10000
 
-/* When so many bytes have been read, the batch ends with them. */
-#define BATCH_BYTES ((Size) 64 * 1024 * 1024)
+/* When this many bytes have been read, the batch ends with them. */
+#define BATCH_LOG_BYTES ((Size) 64 * 1024 * 1024)
 
-/*
- * What was read for a unit alone serves for as long as its registration stays
- * the same: types and lanes say which events those are.
- */
-static uint64
-batch_log_version(Batch *batch, BatchLog *b)
-{
-	return b->key.manager == 0 ? 0 : batch->pm->version;
-}
+/* ---------- opening ---------- */
 
 /*
- * Where there are many logs, each is locked only while it is looked at: the lock
- * table is everybody's.  What has been read of it is good without the lock.
+ * With many logs, each is locked only while it is looked at: the lock table
+ * belongs to everybody.  What has been read is good without the lock.
  */
 static void
-batch_log_leave(Batch *batch, BatchLog *b)
+batch_log_leave(const BatchLogs *logs, BatchLog *b)
 {
-	if (batch->many)
+	if (logs->many)
 		UnlockRelationOid(b->log->relid, AccessShareLock);
 }
 
 /*
- * Opens a log.  What keeps it from being read is noted.
+ * Opens a log.  What keeps it from being read is noted in b->trouble.
  */
 static void
-batch_log_open(Batch *batch, BatchLog *b)
+batch_log_open(const BatchTask *task, BatchLog *b)
 {
 	const char *name = b->cursor->log;
 	bool locked = false;
 
-	b->log = batch->request->wait_for_logs ? log_open(name) : log_open_nowait(name, &locked);
+	b->log = task->wait_for_logs ? log_open(name) : log_open_nowait(name, &locked);
 	if (b->log == NULL && locked)
 		log_trouble_locked(&b->trouble, name);
 	else if (b->log == NULL)
@@ -69,53 +57,79 @@ batch_log_open(Batch *batch, BatchLog *b)
 }
 
 /*
- * Opens a log for a batch, and finds what has been read of it before.
+ * A reading is for every unit where all events are wanted.  Otherwise it is this
+ * unit's own, and good as long as its registration, which says what is wanted,
+ * stays the same.
  */
-void
-batch_log_begin(Batch *batch, BatchLog *b)
+static ReadingKey
+batch_log_key(const BatchTask *task, const BatchLog *b)
 {
-	bool shared = batch->pm->types == (Datum) 0 && batch->pm->lanes == 1;
+	ReadingKey key;
+
+	memset(&key, 0, sizeof(key)); /* it is hashed as bytes */
+	key.relid = b->log->relid;
+	if (task->pm->types != (Datum) 0 || !lane_share_is_all(&b->share))
+	{
+		key.manager = task->pm->id;
+		key.lane = task->lane;
+	}
+	return key;
+}
+
+static uint64
+batch_log_version(const BatchTask *task, const BatchLog *b)
+{
+	return b->key.manager == 0 ? 0 : task->pm->version;
+}
+
+static void
+batch_log_begin_one(const BatchTask *task, BatchLogs *logs, BatchLog *b)
+{
+	batch_log_open(task, b);
+	if (b->trouble.message == NULL)
+	{
+		b->share = lane_share(task->pm, task->lane, b->log->name, b->cursor->position);
+		b->key = batch_log_key(task, b);
+		b->reading = reading_find(&b->key, batch_log_version(task, b), b->cursor->position,
+								  &b->next);
+	}
+	if (b->log != NULL)
+		batch_log_leave(logs, b);
+}
+
+void
+batch_log_begin(const BatchTask *task, BatchLogs *logs, List *cursors)
+{
 	ListCell *lc;
 
-	batch_log_open(batch, b);
-	if (b->trouble.message != NULL)
+	memset(logs, 0, sizeof(*logs));
+	reading_begin();
+	logs->many = list_length(cursors) > BATCH_LOG_LOCKS;
+	logs->logs = palloc0(sizeof(BatchLog) * Max(list_length(cursors), 1));
+	foreach(lc, cursors)
 	{
-		if (b->log != NULL)
-			batch_log_leave(batch, b);
-		return;
-	}
-	foreach(lc, batch->pm->former_lanes)
-	{
-		FormerLane *past = lfirst(lc);
+		BatchLog *b = &logs->logs[logs->count++];
 
-		if (past->position > b->cursor->position && strcmp(past->log, b->log->name) == 0)
-			b->repartitions = lappend(b->repartitions, past);
+		b->cursor = lfirst(lc);
+		batch_log_begin_one(task, logs, b);
 	}
-	b->others = batch->pm->lanes > 1 || b->repartitions != NIL;
-	b->key.relid = b->log->relid;
-	if (!shared || b->others)
-	{
-		b->key.manager = batch->pm->id;
-		b->key.lane = batch->lane;
-	}
-	b->reading = reading_find(&b->key, batch_log_version(batch, b), b->cursor->position, &b->next);
-	batch_log_leave(batch, b);
 }
 
 /*
  * Locks a log again.  False if it cannot be looked at now.
  */
 static bool
-batch_log_enter(Batch *batch, BatchLog *b)
+batch_log_enter(const BatchTask *task, const BatchLogs *logs, BatchLog *b)
 {
 	PmLog *before = b->log;
 
-	if (!batch->many)
+	if (!logs->many)
 		return true;
-	batch_log_open(batch, b);
+	batch_log_open(task, b);
 	if (b->log != NULL && (b->trouble.message != NULL || b->log->relid != before->relid))
 	{
-		batch_log_leave(batch, b);
+		/* Another log may have taken the name while this one was not locked. */
+		batch_log_leave(logs, b);
 		if (b->trouble.message == NULL)
 			log_trouble_missing(&b->trouble, b->cursor->log);
 		b->log = NULL;
@@ -126,15 +140,17 @@ batch_log_enter(Batch *batch, BatchLog *b)
 	return false;
 }
 
+/* ---------- how far it may be read ---------- */
+
 /*
  * Computes the mark of a log.  False when that cannot be done now.
  */
 static bool
-batch_log_mark(Batch *batch, BatchLog *b, DispatchResult *result)
+batch_log_mark(const BatchTask *task, BatchLogs *logs, BatchLog *b)
 {
 	int64 needed;
 
-	b->mark = highwater_now(b->log->relid, b->log->seqid, batch->request->view);
+	b->mark = highwater_now(b->log->relid, b->log->seqid, task->view);
 	needed = Max(b->mark.reached, b->cursor->position);
 	if (b->mark.status == HIGHWATER_UNKNOWN)
 		log_trouble_locked(&b->trouble, b->log->name);
@@ -142,99 +158,82 @@ batch_log_mark(Batch *batch, BatchLog *b, DispatchResult *result)
 		log_trouble_rewound(&b->trouble, b->log, b->mark.last, needed);
 	if (b->trouble.message != NULL)
 		return false;
-	if (b->mark.status == HIGHWATER_HELD)
-		result->held = true;
+	logs->held |= b->mark.status == HIGHWATER_HELD;
 	b->marked = true;
 	return true;
 }
 
 /*
- * Is an event this lane's to handle, whose key has that hash?
- */
-bool
-batch_log_owns(Batch *batch, BatchLog *b, uint32 hash, int64 position)
-{
-	return hash % batch->pm->lanes == batch->lane &&
-		   !repartition_handled(b->repartitions, hash, position);
-}
-
-/* Which events are wanted. */
-typedef struct BatchLogWants
-{
-	Batch *batch;
-	BatchLog *log;
-	bool ours;		 /* the key is the stream: only those of this lane */
-	LogTypes *types; /* only these, unless it is NULL */
-} BatchLogWants;
-
-/*
- * Is it wanted?
- */
-static bool
-batch_log_wants(void *arg, const EventFields *event)
-{
-	BatchLogWants *wants = arg;
-	uint32 hash;
-
-	if (wants->types != NULL && !log_types_have(wants->types, event))
-		return false;
-	if (!wants->ours)
-		return true;
-	hash = event->nulls[EVENT_STREAM - 1] ? key_hash("", 0) :
-											key_hash_text(event->values[EVENT_STREAM - 1]);
-	return batch_log_owns(wants->batch, wants->log, hash,
-						  DatumGetInt64(event->values[EVENT_POSITION - 1]));
-}
-
-/*
- * Up to where a log may be read now.  What has crashed the server is read alone,
- * after what comes before it: if it was in the reading, that is to be found out,
- * and nothing before it is to be skipped with it.
+ * Returns up to where a log may be read now: to its mark, or less.  An event that
+ * has crashed the server is read alone, after what comes before it.  If reading
+ * it is what crashes the server, that is found out so, and nothing before it is
+ * skipped along with it.
  */
 static int64
-batch_log_up_to(Batch *batch, BatchLog *b)
+batch_log_up_to(const BatchTask *task, const BatchLog *b)
 {
-	LaneState *state = &batch->state;
+	const LaneState *state = task->state;
+	int64 before = state->position - 1;
 
 	if (state->status != LANE_RETRYING || state->crashes == 0 || state->log == NULL ||
 		b->cursor->position >= state->position || strcmp(state->log, b->log->name) != 0)
 		return b->mark.mark;
-	return Min(b->mark.mark,
-			   b->cursor->position < state->position - 1 ? state->position - 1 : state->position);
+	return Min(b->mark.mark, b->cursor->position < before ? before : state->position);
+}
+
+int64
+batch_log_read_to(const BatchLog *b)
+{
+	return b->reading != NULL ? b->reading->up_to : b->cursor->position;
+}
+
+/* ---------- reading ---------- */
+
+/*
+ * Makes the request for the next part of a log.  Where the stream is the key, the
+ * events of other lanes are left out while reading, as are those of other types,
+ * and more is read to make up for them.  Where a function gives the key, only
+ * that can tell whose event it is.
+ */
+static ReadingRequest
+batch_log_request(const BatchTask *task, const BatchLogs *logs, const BatchLog *b,
+				  const LogTypes *types)
+{
+	ReadingRequest request = {.key = b->key,
+							  .version = batch_log_version(task, b),
+							  .after = batch_log_read_to(b),
+							  .up_to = batch_log_up_to(task, b),
+							  .limit = task->limit,
+							  .filter = {.types = types}};
+
+	if (logs->count > 1)
+		request.limit = Min(task->limit, Max(task->limit / logs->count, BATCH_LOG_CHUNK));
+	if (!lane_share_is_all(&b->share) && task->pm->correlate == NULL)
+		request.filter.share = &b->share;
+	request.rows = request.filter.types != NULL || request.filter.share != NULL ?
+					   Max(request.limit, BATCH_LOG_OTHERS) :
+					   request.limit;
+	return request;
 }
 
 /*
- * Reads a log on from a position to its mark.  Where the stream is the key, the
- * events of other lanes are left out at once, and more are read to make up for
- * them.  So are those of other types.
+ * Reads the next part of a log.
  */
 static void
-batch_log_read_on(Batch *batch, BatchLog *b, int64 after)
+batch_log_read_on(const BatchTask *task, BatchLogs *logs, BatchLog *b)
 {
-	Reading *reading;
 	LogTypes types;
-	BatchLogWants wants = {batch, b, b->others && batch->pm->correlate == NULL, NULL};
-	ReadingRequest request = {b->key,		batch_log_version(batch, b),
-							  after,		batch_log_up_to(batch, b),
-							  batch->limit, 0,
-							  NULL,			&wants};
-	BatchItem first = {.source = HANDLING_EVENT, .position = after + 1, .log_name = b->log->name};
+	bool typed = task->pm->types != (Datum) 0;
+	ReadingRequest request;
+	Reading *reading;
+	BatchItem first = {.source = HANDLING_EVENT, .log_name = b->log->name};
 
-	if (batch->nlogs > 1)
-		request.limit = Min(batch->limit, Max(batch->limit / batch->nlogs, BATCH_CHUNK));
-	request.rows = request.limit;
-	if (batch->pm->types)
-	{
-		log_types_begin(&types, b->log, batch->pm->types);
-		wants.types = &types;
-	}
-	if (wants.ours || wants.types != NULL)
-	{
-		request.wants = batch_log_wants;
-		request.rows = Max(request.limit, BATCH_OTHERS);
-	}
-	/* Each event says that it is the one, as far as that can be told (log_index.c). */
-	batch_mark(batch, &first);
+	if (typed)
+		log_types_begin(&types, b->log, task->pm->types);
+	request = batch_log_request(task, logs, b, typed ? &types : NULL);
+	/* The scan changes the mark's position from event to event (log_index.c). */
+	first.position = request.after + 1;
+	batch_item_mark(task, &first);
 	reading = reading_read(b->log, &request);
 	crash_unmark();
 	if (reading == NULL)
@@ -245,64 +244,70 @@ batch_log_read_on(Batch *batch, BatchLog *b, int64 after)
 	}
 	b->reading = reading;
 	b->next = 0;
-	b->looked_at += b->reading->looked_at;
-	batch->bytes += b->reading->bytes;
-}
-
-bool
-batch_log_has_read(BatchLog *b)
-{
-	return b->reading != NULL && b->next < b->reading->count;
+	b->looked_at += reading->looked_at;
+	logs->bytes += reading->bytes;
 }
 
 /*
- * How far the log has been read: nothing of ours is between the last event
- * taken and that, when none is left.
+ * Has the batch read as much as it may, although the log's next event is not
+ * known yet?
  */
-int64
-batch_log_read_to(BatchLog *b)
+static bool
+batch_log_has_enough(const BatchTask *task, const BatchLogs *logs, const BatchLog *b)
 {
-	return b->reading != NULL ? b->reading->up_to : b->cursor->position;
+	return b->looked_at > Max(task->limit, BATCH_LOG_OTHERS) ||
+		   (b->reading != NULL && logs->bytes > BATCH_LOG_BYTES);
 }
 
-/*
- * Sees to it that a log's next event is known, or that there is none, unless
- * that cannot be found out now.  The mark is computed before what it settles is
- * read.
- */
 void
-batch_log_look(Batch *batch, BatchLog *b, DispatchResult *result)
+batch_log_look(const BatchTask *task, BatchLogs *logs, BatchLog *b)
 {
-	if (batch_log_has_read(b) || b->unknown || b->trouble.message != NULL)
+	if (batch_log_next(b) != NULL || b->unknown || b->trouble.message != NULL)
 		return;
-	if (!batch_log_enter(batch, b))
+	if (!batch_log_enter(task, logs, b))
 	{
 		b->unknown = b->reading != NULL;
 		return;
 	}
-	while (!batch_log_has_read(b) && !b->unknown && b->trouble.message == NULL)
+	while (batch_log_next(b) == NULL && !b->unknown && b->trouble.message == NULL)
 	{
-		if (!b->marked && !batch_log_mark(batch, b, result))
+		/* The mark comes first: the reading's snapshot must be younger than it. */
+		if (!b->marked && !batch_log_mark(task, logs, b))
 			b->unknown = b->reading != NULL;
 		else if (batch_log_read_to(b) >= b->mark.mark)
 			break;
-		else if (batch_log_read_to(b) >= batch_log_up_to(batch, b))
-			b->unknown = true;
-		else if (b->looked_at > Max(batch->limit, BATCH_OTHERS) ||
-				 (b->reading != NULL && batch->bytes > BATCH_BYTES))
+		else if (batch_log_read_to(b) >= batch_log_up_to(task, b) ||
+				 batch_log_has_enough(task, logs, b))
 			b->unknown = true;
 		else
-			batch_log_read_on(batch, b, batch_log_read_to(b));
+			batch_log_read_on(task, logs, b);
 	}
-	batch_log_leave(batch, b);
+	batch_log_leave(logs, b);
 }
 
+ReadingEvent *
+batch_log_next(BatchLog *b)
+{
+	return b->reading != NULL && b->next < b->reading->count ? &b->reading->events[b->next] : NULL;
+}
+
+/* ---------- asking ---------- */
+
 /*
- * Is the log left out of the batch?  One that has been read to some point is
- * not: the next batch will find out.
+ * A log that has been read to some point is not left out, whatever came then: the
+ * next batch will find that out.
  */
 bool
-batch_log_left_out(BatchLog *b)
+batch_log_left_out(const BatchLog *b)
 {
 	return b->trouble.message != NULL && b->reading == NULL;
+}
+
+bool
+batch_log_any_shared(const BatchLogs *logs)
+{
+	for (int i = 0; i < logs->count; i++)
+		if (!batch_log_left_out(&logs->logs[i]) && !lane_share_is_all(&logs->logs[i].share))
+			return true;
+	return false;
 }

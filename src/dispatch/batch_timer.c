@@ -3,95 +3,115 @@
  *		The timers among what a batch handles.
  *
  * Those that are due are read a few at a time, in the order in which they are
- * due.  One that a handler sets while the batch runs, and that is due already,
- * takes its place among them.
+ * due.  A timer that a handler sets while the batch runs, and that is due
+ * already, takes its place among them.
  */
 #include "pm.h"
 
-#include "dispatch/batch.h"
+#include "dispatch/batch_timer.h"
 #include "manager/timer.h"
 #include "shmem/handling.h"
 
-/* So many timers are read at once. */
-#define BATCH_TIMERS 256
+#define BATCH_TIMER_CHUNK 256 /* timers read at once */
+
+void
+batch_timer_begin(const BatchTask *task, BatchTimers *timers, bool all_logs)
+{
+	memset(timers, 0, sizeof(*timers));
+	timers->used = task->pm->kind == HANDLER_INSTANCE;
+	timers->unread = timers->used && all_logs && task->state->timer_due <= task->now;
+}
 
 static BatchItem *
-batch_timer_item(Batch *batch, Timer *timer)
+batch_timer_item(const BatchTimers *timers, Keys *keys, Timer *timer)
 {
 	BatchItem *item = palloc0(sizeof(BatchItem));
 
 	item->source = HANDLING_TIMER;
+	item->log = BATCH_ITEM_NO_LOG;
 	item->id = timer->id;
 	item->time = timer->due;
 	item->event = timer->event;
-	item->key = key_get_text(&batch->keys, timer->key);
-	/* Nobody else sets this unit's timers: their ids rise. */
-	if (batch->first_set != 0 && timer->id >= batch->first_set)
-		item->set_by = batch->first_set_by;
+	item->key = key_get_text(keys, timer->key);
+	/* Nobody else sets this unit's timers, and their ids rise: this batch has set it. */
+	if (timers->first_set != 0 && timer->id >= timers->first_set)
+		item->set_by = timers->first_set_by;
 	return item;
 }
 
-/*
- * Reads the next timers that are due.
- */
-void
-batch_timer_read(Batch *batch)
+static void
+batch_timer_read(const BatchTask *task, BatchTimers *timers, Keys *keys)
 {
-	MemoryContext caller = MemoryContextSwitchTo(batch->keys.context);
+	MemoryContext caller = MemoryContextSwitchTo(keys->context);
 	ListCell *lc;
 
-	batch->timers_unread = false;
-	batch->timers = NIL;
-	batch->next_timer = 0;
-	foreach(lc, timer_read(batch->pm, batch->lane, batch->now, BATCH_TIMERS))
-		batch->timers = lappend(batch->timers, batch_timer_item(batch, lfirst(lc)));
-	batch->timers_more = list_length(batch->timers) == BATCH_TIMERS;
+	timers->unread = false;
+	timers->items = NIL;
+	timers->next = 0;
+	foreach(lc, timer_read(task->pm, task->lane, task->now, BATCH_TIMER_CHUNK))
+		timers->items = lappend(timers->items, batch_timer_item(timers, keys, lfirst(lc)));
+	timers->more = list_length(timers->items) == BATCH_TIMER_CHUNK;
 	MemoryContextSwitchTo(caller);
 }
 
-/*
- * A handler has set a timer that is due already: it takes its place among
- * those that have been read, unless it comes after them and will be read with
- * the rest.
- */
-void
-batch_timer_set(Batch *batch, int64 id, BatchItem *by)
+BatchItem *
+batch_timer_next(const BatchTask *task, BatchTimers *timers, Keys *keys)
 {
-	MemoryContext caller = MemoryContextSwitchTo(batch->keys.context);
-	Timer *timer = timer_get(batch->pm, id);
-	int place = list_length(batch->timers);
-	bool last = true;
+	if (timers->unread || (timers->more && timers->next == list_length(timers->items)))
+		batch_timer_read(task, timers, keys);
+	return timers->next < list_length(timers->items) ? list_nth(timers->items, timers->next) : NULL;
+}
 
-	by = by->set_by ? by->set_by : by;
-	if (batch->first_set == 0)
-	{
-		batch->first_set = id;
-		batch->first_set_by = by;
-	}
-	/* It may have been undone, or replaced; or the clock has gone on. */
-	if (timer == NULL || timer->due > batch->now)
-	{
-		MemoryContextSwitchTo(caller);
-		return;
-	}
-	/* It has been set last: at a tie it comes last. */
-	while (place > batch->next_timer &&
-		   ((BatchItem *) list_nth(batch->timers, place - 1))->time > timer->due)
-	{
+bool
+batch_timer_any(const BatchTimers *timers)
+{
+	return timers->unread || timers->more || timers->next < list_length(timers->items);
+}
+
+/*
+ * Inserts a timer among those that have been read, by the time at which it is
+ * due.  One that comes after all of them will be read with the rest.
+ */
+static void
+batch_timer_insert(BatchTimers *timers, Keys *keys, Timer *timer, const BatchItem *by)
+{
+	int place = list_length(timers->items);
+	BatchItem *item;
+
+	/* It has been set last: where others are due at the same time, it comes after them. */
+	while (place > timers->next &&
+		   ((BatchItem *) list_nth(timers->items, place - 1))->time > timer->due)
 		place--;
-		last = false;
-	}
-	if (!last || !(batch->timers_more || batch->timers_unread))
+	if (place == list_length(timers->items) && (timers->more || timers->unread))
+		return;
+	item = batch_timer_item(timers, keys, timer);
+	item->set_by = by;
+	timers->items = list_insert_nth(timers->items, place, item);
+	/* However many are set, this is all that is kept of them in memory. */
+	if (list_length(timers->items) - timers->next > BATCH_TIMER_CHUNK)
 	{
-		BatchItem *item = batch_timer_item(batch, timer);
-
-		item->set_by = by;
-		batch->timers = list_insert_nth(batch->timers, place, item);
-		if (list_length(batch->timers) - batch->next_timer > BATCH_TIMERS)
-		{
-			batch->timers = list_delete_last(batch->timers);
-			batch->timers_more = true;
-		}
+		timers->items = list_delete_last(timers->items);
+		timers->more = true;
 	}
+}
+
+void
+batch_timer_set(const BatchTask *task, BatchTimers *timers, Keys *keys, int64 id,
+				const BatchItem *by)
+{
+	MemoryContext caller = MemoryContextSwitchTo(keys->context);
+	Timer *timer = timer_get(task->pm, id);
+
+	/* A rollback undoes what "by" is as well, if it is a timer of this batch itself. */
+	if (by->set_by != NULL)
+		by = by->set_by;
+	if (timers->first_set == 0)
+	{
+		timers->first_set = id;
+		timers->first_set_by = by;
+	}
+	/* The handler may have undone or replaced it; or the clock has gone on past task->now. */
+	if (timer != NULL && timer->due <= task->now)
+		batch_timer_insert(timers, keys, timer, by);
 	MemoryContextSwitchTo(caller);
 }

@@ -1,26 +1,24 @@
 /*
  * call.c
- *		Calling the handler for the items of a batch, and who is to blame for
- *		what comes of it.
+ *		Calls user's code for the items of a batch.
  *
- * While user's code runs, the batch's Progress, this worker's slot and the crash
- * mark say for which item: for whoever catches the error, or finds the session or
- * the server gone.  Between two calls they say nothing: what goes wrong
- * there is nobody's fault, or that of some item before.
+ * While user's code runs, three places say for which item: the batch's Progress,
+ * for whoever catches an error; this worker's slot, for whoever finds that the
+ * session has ended; and the crash mark, for whoever finds that the server has
+ * crashed.  Between two calls the slot is empty, and an error is due to no item,
+ * or to an item before that has left something behind.
  */
 #include "pm.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
-#include "utils/typcache.h"
+#include "utils/timestamp.h"
 
 #include "base/event.h"
 #include "base/guc.h"
@@ -36,150 +34,73 @@
 #include "shmem/slot.h"
 #include "shmem/slot_activity.h"
 
-#define CALL_SHOWN 200 /* bytes of a type, stream or key in the context of an error */
+/* ---------- which item user's code runs for ---------- */
 
-/* ---------- what an error says of the event ---------- */
-
-/*
- * A text on one line, as much as is shown of it.
- */
-static char *
-call_shown_text(const char *text, int length)
-{
-	int shown = pg_mbcliplen(text, length, CALL_SHOWN);
-	char *line = psprintf("%.*s%s", shown, text, shown < length ? "..." : "");
-
-	for (char *c = line; *c != '\0'; c++)
-		if ((unsigned char) *c < ' ')
-			*c = ' ';
-	return line;
-}
-
-/*
- * A text of the event.  Looks nothing up, and unpacks nothing: something has
- * failed already.
- */
-static char *
-call_shown(const EventFields *fields, int attribute)
-{
-	struct varlena *value = (struct varlena *) DatumGetPointer(fields->values[attribute - 1]);
-
-	if (fields->nulls[attribute - 1] || VARATT_IS_EXTERNAL(value) || VARATT_IS_COMPRESSED(value))
-		return pstrdup("...");
-	return call_shown_text(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
-}
-
-/*
- * The key as far as it is known and is not the stream.
- */
-static char *
-call_shown_key(const BatchItem *item, const char *stream)
-{
-	char *key;
-
-	if (item->key == NULL)
-		return NULL;
-	key = call_shown_text(item->key->name, strlen(item->key->name));
-	return strcmp(key, stream) == 0 ? NULL : key;
-}
-
-/*
- * The line of an error's context that says what was being handled.
- */
 static void
-call_context(void *arg)
+call_publish(const Calls *calls, const Handling *handling)
 {
-	Calls *calls = arg;
-	const char *manager = calls->manager;
-	const Handling *what = &calls->progress->handling;
-	HeapTupleData tuple;
-	EventFields fields;
-	char *type;
-	char *stream;
-	char *key;
-
-	if (calls->progress->stage == PROGRESS_PREPARE)
-		return;
-	if (what->several)
-		errcontext("process manager \"%s\", several events up to position %lld of log \"%s\"",
-				   manager, (long long) what->position, what->log);
-	else if (calls->item == NULL && what->log[0] != '\0')
-		errcontext("process manager \"%s\", position %lld of log \"%s\"", manager,
-				   (long long) what->position, what->log);
-	else if (calls->item == NULL)
-		errcontext("process manager \"%s\", at a timer", manager);
-	if (calls->item == NULL || what->several)
-		return;
-
-	tuple.t_data = DatumGetHeapTupleHeader(calls->item->event);
-	tuple.t_len = HeapTupleHeaderGetDatumLength(tuple.t_data);
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = InvalidOid;
-	heap_deform_tuple(&tuple, calls->event_desc, fields.values, fields.nulls);
-	type = call_shown(&fields, EVENT_TYPE);
-	stream = call_shown(&fields, EVENT_STREAM);
-	key = call_shown_key(calls->item, stream);
-	if (what->log[0] == '\0')
-		errcontext("process manager \"%s\", at a timer of type \"%s\", key \"%s\"", manager, type,
-				   stream);
-	else if (key == NULL)
-		errcontext(
-			"process manager \"%s\", position %lld of log \"%s\", type \"%s\", stream \"%s\"",
-			manager, (long long) what->position, what->log, type, stream);
-	else
-		errcontext("process manager \"%s\", position %lld of log \"%s\", type \"%s\", "
-				   "stream \"%s\", key \"%s\"",
-				   manager, (long long) what->position, what->log, type, stream, key);
-}
-
-/* ---------- calling ---------- */
-
-/*
- * What outlives this session is to know what it had in hand.
- */
-static void
-call_publish(Batch *batch, const Handling *handling)
-{
-	slot_activity_handling(handling, batch->pm->name);
+	slot_activity_handling(handling, calls->task->pm->name);
 	crash_mark(handling);
 }
 
 /*
- * User's code has run.  It may have left settings, or triggers for the commit,
- * at which something of ours fails: that is some item's fault, not known whose.
- * If the session dies of something else from here on, it is nobody's.  The
- * crash mark stays for what is done with the item now.
+ * User's code is about to run for an item, the nth of the batch.
  */
 static void
-call_over(Calls *calls)
+call_start(Calls *calls, const BatchItem *item, int nth, bool correlating, bool several)
+{
+	Progress *progress = calls->progress;
+	Handling *handling = &progress->handling;
+
+	progress->stage = PROGRESS_HANDLE;
+	progress->count = nth;
+	calls->context.item = item;
+	handling->manager = calls->task->pm->id;
+	handling->lane = calls->task->lane;
+	handling->lanes = calls->task->pm->lanes;
+	handling->several = several;
+	handling->correlating = correlating;
+	batch_item_name(item, handling);
+	progress->set_here = item->set_by != NULL;
+	if (progress->set_here)
+	{
+		/* After a rollback this timer is not there, only the item that has set it. */
+		progress->set_by = *handling;
+		batch_item_name(item->set_by, &progress->set_by);
+		progress->set_by.several = true;
+	}
+	call_publish(calls, progress_lasting(progress));
+}
+
+/*
+ * User's code has returned.  It may have left settings, or triggers for the
+ * commit, that make a statement of the extension fail: that is the fault of some
+ * item so far, and not known of which.  If the session ends from here on, nobody
+ * is to blame for that.  The crash mark stays for what is done with the item now.
+ */
+static void
+call_stop(Calls *calls)
 {
 	/* If the call has asked for the end of its session, it is to blame for it. */
 	CHECK_FOR_INTERRUPTS();
 	calls->progress->stage = PROGRESS_COMMIT;
-	calls->item = NULL;
-	/* What arrays and deferred triggers do is no single event's doing. */
+	calls->context.item = NULL;
+	/* Events that arrays and deferred triggers append have no single cause. */
 	within_event(NULL, 0, (Datum) 0, NULL);
 	calls->progress->handling.correlating = false;
 	slot_activity_handled();
 }
 
-/*
- * What the handlers set is undone at the end, so that they cannot disturb
- * whoever comes next.
- */
-void
-call_begin(Calls *calls, Batch *batch, Progress *progress)
-{
-	bool lanes = false;
+/* ---------- the beginning and the end of a batch ---------- */
 
-	progress->suspected = batch->state.status == LANE_RETRYING;
+void
+call_begin(Calls *calls, const BatchTask *task, bool shared, Keys *keys, Progress *progress)
+{
+	calls->task = task;
+	calls->keys = keys;
 	calls->progress = progress;
-	calls->item = NULL;
-	calls->context.callback = call_context;
-	calls->context.arg = calls;
-	calls->manager = batch->pm->name;
-	calls->context.previous = error_context_stack;
-	error_context_stack = &calls->context;
+	progress->suspected = task->state->status == LANE_RETRYING;
+	call_context_begin(&calls->context, task->pm->name, progress);
 	calls->caller = CurrentMemoryContext;
 	calls->per_event = AllocSetContextCreate(CurrentMemoryContext, "pm event",
 											 ALLOCSET_DEFAULT_SIZES);
@@ -187,26 +108,23 @@ call_begin(Calls *calls, Batch *batch, Progress *progress)
 	/* What is appended from here on was not recorded before the events that have been read. */
 	if (GetCurrentTransactionNestLevel() == 1)
 		SetCurrentStatementStartTimestamp();
-	for (int i = 0; i < batch->nlogs; i++)
-		lanes |= batch->logs[i].others;
-	handler_open(&calls->handler, batch->pm, lanes);
-	calls->event_desc = lookup_rowtype_tupdesc(calls->handler.event_type, -1);
-	batch->has_timers = calls->handler.kind == HANDLER_INSTANCE;
+	handler_open(&calls->handler, task->pm, shared);
+	/* What the handlers set is undone at the end, so that it cannot disturb the next unit. */
 	calls->guc_level = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	/* Nothing in hand yet, in particular not what the last batch had. */
-	slot_activity_handling(&progress->handling, batch->pm->name);
+	/* No item is in hand yet, and in particular not the last one of the batch before. */
+	slot_activity_handling(&progress->handling, task->pm->name);
 	slot_activity_set(ACTIVITY_HANDLING);
-	within_enter(batch->pm->name, batch->lane);
-	pending_begin(batch->pm, &batch->keys);
+	within_enter(task->pm->name, task->lane);
+	pending_begin(task->pm, keys);
 	timer_begin();
 	handler_watch_begin(calls->handler.timeout);
 }
 
 /*
- * Temporary tables go with the batch, before anybody else can see them.  Others
- * of the role could lock them later, and this session, which drops them when it
- * ends, would wait for that where nothing can interrupt it.
+ * Temporary tables go with the batch, before anybody else can see them.  Other
+ * sessions of the role could lock them later, and this session, which drops them
+ * when it ends, would wait for that where nothing can interrupt it.
  */
 static void
 call_drop_temporary(void)
@@ -219,36 +137,47 @@ call_drop_temporary(void)
 		ResetTempTableNamespace();
 }
 
-void
-call_end(Calls *calls, Batch *batch)
+/*
+ * Does now what the calls have left for the commit, where it can be watched and
+ * be put down to an item.  In a subtransaction that waits for the commit of the
+ * caller's transaction.
+ */
+static void
+call_fire_deferred(Calls *calls, const Handling *last)
 {
+	if (GetCurrentTransactionNestLevel() > 1)
+		return;
+	call_publish(calls, last);
+	handler_fire_deferred();
+	/* A cursor WITH HOLD would run its query at the commit, and nobody could find it later. */
+	PortalHashTableDeleteAll();
+	if (slot_am_worker())
+		call_drop_temporary();
+	call_stop(calls);
+}
+
+TimestampTz
+call_end(Calls *calls, int handled)
+{
+	const BatchTask *task = calls->task;
 	bool called = calls->progress->stage == PROGRESS_COMMIT;
 	Handling last;
 	TimestampTz earliest;
 
 	if (called)
 	{
+		/* A crash from here on is due to the only item, or to one of several. */
 		last = *progress_lasting(calls->progress);
-		last.manager = batch->pm->id;
-		last.several |= batch->handled > 1;
+		last.manager = task->pm->id;
+		last.several |= handled > 1;
 		crash_mark(&last);
 	}
-	instance_save(batch->pm, &batch->keys);
+	instance_save(task->pm, calls->keys);
 	crash_unmark();
-	/* In a subtransaction they wait for the commit of the caller's transaction. */
-	if (GetCurrentTransactionNestLevel() == 1 && called)
-	{
-		call_publish(batch, &last);
-		handler_fire_deferred();
-		/* A cursor WITH HOLD would run its query at the commit, where nothing watches it, and
-		 * nobody is to find it. */
-		PortalHashTableDeleteAll();
-		if (slot_am_worker())
-			call_drop_temporary();
-		call_over(calls);
-	}
-	if (timer_was_set(&earliest))
-		batch->due = Min(batch->due, earliest);
+	if (called)
+		call_fire_deferred(calls, &last);
+	if (!timer_was_set(&earliest))
+		earliest = DT_NOEND;
 	handler_watch_end();
 	pending_end();
 	within_leave();
@@ -256,209 +185,14 @@ call_end(Calls *calls, Batch *batch)
 	PopActiveSnapshot();
 	AtEOXact_GUC(false, calls->guc_level);
 	MemoryContextDelete(calls->per_event);
-	error_context_stack = calls->context.previous;
-	ReleaseTupleDesc(calls->event_desc);
+	call_context_end(&calls->context);
+	return earliest;
 }
 
 /*
- * What the next event does is seen by what comes after it.
- */
-static void
-call_step(Calls *calls)
-{
-	CommandCounterIncrement();
-	UpdateActiveSnapshotCommandId();
-	MemoryContextReset(calls->per_event);
-}
-
-/*
- * From here on, this item is to blame.
- */
-static void
-call_at(Batch *batch, Calls *calls, BatchItem *item, bool correlating, bool several)
-{
-	Progress *progress = calls->progress;
-	Handling *handling = &progress->handling;
-
-	progress->stage = PROGRESS_HANDLE;
-	progress->index = batch->done;
-	progress->count = batch->done + 1;
-	calls->item = item;
-	handling->manager = batch->pm->id;
-	handling->lane = batch->lane;
-	handling->lanes = batch->pm->lanes;
-	handling->several = several;
-	handling->correlating = correlating;
-	batch_name(item, handling);
-	progress->set_here = item->set_by != NULL;
-	if (progress->set_here)
-	{
-		/* After a rollback this timer is not there, only what has set it. */
-		progress->set_by = *handling;
-		batch_name(item->set_by, &progress->set_by);
-		progress->set_by.several = true;
-	}
-	call_publish(batch, progress_lasting(progress));
-}
-
-/*
- * No value can hold it, so no function can be called with it.
- */
-static void
-call_require_size(BatchItem *item)
-{
-	if (item->too_large > 0)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-			 errmsg(
-				 "the event at position %lld of log \"%s\" is too large for a function: %lld bytes",
-				 (long long) item->position, item->log_name, (long long) item->too_large),
-			 errhint("Do by hand what is to be done, then use pm.discard.")));
-}
-
-/*
- * Finds out an item's key.  False if the event is not for this process
- * manager.
- */
-bool
-call_correlate(Batch *batch, Calls *calls, BatchItem *item)
-{
-	MemoryContext caller;
-	Datum name;
-	bool isnull;
-
-	if (item->key != NULL)
-		return true;
-	if (item->passed)
-		return false;
-	/* Nobody can be asked about an event that is too large: it goes by its stream. */
-	if (calls->handler.correlates && item->too_large == 0)
-	{
-		call_at(batch, calls, item, true, false);
-		within_event(item->log_name, item->position, item->event, NULL);
-		caller = MemoryContextSwitchTo(calls->per_event);
-		name = handler_call_correlate(&calls->handler, item->event, &isnull);
-		MemoryContextSwitchTo(caller);
-		call_over(calls);
-		item->passed = isnull;
-	}
-	else
-	{
-		EventFields fields;
-
-		batch_mark(batch, item);
-		event_deform(item->event, &fields);
-		isnull = fields.nulls[EVENT_STREAM - 1];
-		name = isnull ? CStringGetTextDatum("") : fields.values[EVENT_STREAM - 1];
-	}
-	batch_mark(batch, item);
-	if (!item->passed && !batch_is_ours(batch, item, name))
-		item->passed = true;
-	if (!item->passed)
-		item->key = key_get(&batch->keys, name);
-	crash_unmark();
-	MemoryContextReset(calls->per_event);
-	return !item->passed;
-}
-
-/*
- * Calls the handler for an item, whose key is known if it keeps instances.
- */
-void
-call_handler(Batch *batch, Calls *calls, BatchItem *item)
-{
-	Handler *handler = &calls->handler;
-	MemoryContext caller;
-	TimestampTz earliest;
-	int64 *ids;
-	int count;
-	bool ended = false;
-
-	if (handler->kind == HANDLER_INSTANCE)
-		instance_load(batch->pm, item->key);
-	caller = MemoryContextSwitchTo(calls->per_event);
-	call_at(batch, calls, item, false, false);
-	call_require_size(item);
-	within_event(item->log_name, item->position, item->event,
-				 handler->kind == HANDLER_INSTANCE ? item->key->name : NULL);
-	if (handler->kind == HANDLER_INSTANCE)
-	{
-		bool isnull;
-		Datum result;
-
-		done_begin();
-		result = handler_call_instance(handler, item->event, item->key->state, !item->key->live,
-									   &isnull);
-		ended = instance_returned(&batch->keys, item->key, batch->pm, result, isnull);
-	}
-	else if (handler->kind == HANDLER_BATCH)
-		handler_call(handler, handler_event_array(handler, &item->event, 1));
-	else
-		handler_call(handler, item->event);
-	MemoryContextSwitchTo(caller);
-	call_step(calls);
-	call_over(calls);
-
-	if (timer_was_set(&earliest) && !ended)
-	{
-		if (!item->key->live && timer_exists(batch->pm, item->key->name))
-		{
-			calls->progress->stage = PROGRESS_HANDLE;
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("handler %s set a timer where there is no instance",
-							batch->pm->handler),
-					 errhint("Return a state, which makes the instance that the timer is for.")));
-		}
-		batch->due = Min(batch->due, earliest);
-		/* A batch of parked ones leaves timers to the next. */
-		count = item->source == HANDLING_PARKED ? 0 : timer_set_due(&ids);
-		for (int i = 0; i < count; i++)
-			batch_timer_set(batch, ids[i], item);
-		timer_begin();
-	}
-	if (ended)
-	{
-		timer_end(batch->pm, batch->lane, item->key->name);
-		timer_begin();
-		CommandCounterIncrement();
-		UpdateActiveSnapshotCommandId();
-	}
-	if (handler->kind == HANDLER_INSTANCE)
-		pending_handled(item->key);
-	crash_unmark();
-}
-
-/*
- * Calls the handler once for several items, which the batch has got past
- * already.
- */
-void
-call_array(Batch *batch, Calls *calls, BatchItem **items, int count)
-{
-	Datum *events = palloc(sizeof(Datum) * count);
-
-	for (int i = 0; i < count; i++)
-		events[i] = items[i]->event;
-	/* Which event it is about, is not known before the last is done. */
-	call_at(batch, calls, items[count - 1], false, count > 1);
-	calls->progress->count = batch->done;
-	for (int i = 0; i < count; i++)
-		call_require_size(items[i]);
-	MemoryContextSwitchTo(calls->per_event);
-	handler_call(&calls->handler, handler_event_array(&calls->handler, events, count));
-	MemoryContextSwitchTo(calls->caller);
-	call_step(calls);
-	call_over(calls);
-	crash_unmark();
-}
-
-/*
- * To be called right before the batch is committed, and by call_abandon() before
- * it is undone; crash_unmark() after.  What the calls have left for that (a
- * library's callbacks) may crash the server: that is some item's fault, not known
- * whose, before each is tried alone.
+ * What the calls have left for the commit (callbacks of a library) may crash the
+ * server.  That is the fault of some item, and not known of which before each has
+ * been tried alone.  The same holds for the rollback.
  */
 void
 call_before_end(const Progress *progress)
@@ -475,10 +209,6 @@ call_before_end(const Progress *progress)
 	crash_mark(&last);
 }
 
-/*
- * To be called first when an error has left the batch.  The crash mark stays
- * until it is undone.
- */
 void
 call_abandon(const Progress *progress)
 {
@@ -486,6 +216,210 @@ call_abandon(const Progress *progress)
 	pending_end();
 	within_leave();
 	call_before_end(progress);
-	/* No handler runs any more: who dies from here on dies of something else. */
+	/* No handler runs any more: if the session ends from here on, no item is to blame. */
 	slot_activity_set(ACTIVITY_READING);
+}
+
+/* ---------- the key ---------- */
+
+/*
+ * Asks the correlate function.  The result is in the memory of this event.
+ */
+static NullableDatum
+call_ask_key(Calls *calls, const BatchItem *item, int nth)
+{
+	MemoryContext caller;
+	NullableDatum key;
+
+	call_start(calls, item, nth, true, false);
+	within_event(item->log_name, item->position, item->event, NULL);
+	caller = MemoryContextSwitchTo(calls->per_event);
+	key.value = handler_call_correlate(&calls->handler, item->event, &key.isnull);
+	MemoryContextSwitchTo(caller);
+	call_stop(calls);
+	return key;
+}
+
+/*
+ * Takes the stream for the key.
+ */
+static NullableDatum
+call_stream_key(const BatchItem *item)
+{
+	EventFields fields;
+	NullableDatum key;
+
+	event_deform(item->event, &fields);
+	key.isnull = false;
+	key.value = fields.nulls[EVENT_STREAM - 1] ? CStringGetTextDatum("") :
+												 fields.values[EVENT_STREAM - 1];
+	return key;
+}
+
+bool
+call_correlate(Calls *calls, BatchItem *item, int nth)
+{
+	NullableDatum key;
+
+	if (item->key != NULL)
+		return true;
+	if (item->passed)
+		return false;
+	/* No function can be asked about an event that is too large: it goes by its stream. */
+	if (calls->handler.correlates && item->too_large == 0)
+	{
+		key = call_ask_key(calls, item, nth);
+		batch_item_mark(calls->task, item);
+	}
+	else
+	{
+		batch_item_mark(calls->task, item);
+		key = call_stream_key(item);
+	}
+	/* NULL says that the event is not for this process manager. */
+	item->passed = key.isnull ||
+				   (item->share != NULL && !lane_share_has(item->share, key, item->position));
+	if (!item->passed)
+		item->key = key_get(calls->keys, key.value);
+	crash_unmark();
+	MemoryContextReset(calls->per_event);
+	return !item->passed;
+}
+
+/* ---------- the handler ---------- */
+
+/*
+ * No value can hold such an event, so that no function can be called with it.
+ */
+static void
+call_require_size(const BatchItem *item)
+{
+	if (item->too_large > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the event at position %lld of log \"%s\" is too large for a "
+						"function: %lld bytes",
+						(long long) item->position, item->log_name, (long long) item->too_large),
+				 errhint("Do by hand what is to be done, then use pm.discard.")));
+}
+
+/*
+ * What the call has done is seen by the next one.
+ */
+static void
+call_step(void)
+{
+	CommandCounterIncrement();
+	UpdateActiveSnapshotCommandId();
+}
+
+/*
+ * Calls the handler of an instance.  Returns whether the instance has ended.
+ */
+static bool
+call_instance(Calls *calls, BatchItem *item)
+{
+	Key *key = item->key;
+	Datum result;
+	bool isnull;
+
+	done_begin();
+	result = handler_call_instance(&calls->handler, item->event, key->state, !key->live, &isnull);
+	return instance_returned(calls->keys, key, calls->task->pm, result, isnull);
+}
+
+/*
+ * Which timers the call has set.  There must be an instance for them by now.
+ */
+static CallTimers
+call_timers(Calls *calls, const BatchItem *item)
+{
+	ProcessManager *pm = calls->task->pm;
+	CallTimers timers = {DT_NOEND, 0, NULL};
+	int64 *due;
+
+	if (!timer_was_set(&timers.earliest))
+	{
+		timers.earliest = DT_NOEND;
+		return timers;
+	}
+	/* It may have been set in a subtransaction that was undone: look at the table. */
+	if (!item->key->live && timer_exists(pm, item->key->name))
+	{
+		calls->progress->stage = PROGRESS_HANDLE;
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("handler %s set a timer where there is no instance", pm->handler),
+				 errhint("Return a state, which makes the instance that the timer is for.")));
+	}
+	timers.ndue = timer_set_due(&due);
+	timers.due = due;
+	timer_begin();
+	return timers;
+}
+
+/*
+ * An instance has ended: its timers go, those that this call has set included.
+ */
+static void
+call_end_instance(Calls *calls, const BatchItem *item)
+{
+	timer_end(calls->task->pm, calls->task->lane, item->key->name);
+	timer_begin();
+	call_step();
+}
+
+CallTimers
+call_handler(Calls *calls, BatchItem *item, int nth)
+{
+	Handler *handler = &calls->handler;
+	bool keeps = handler->kind == HANDLER_INSTANCE;
+	CallTimers timers = {DT_NOEND, 0, NULL};
+	MemoryContext caller;
+	bool ended = false;
+
+	if (keeps)
+		instance_load(calls->task->pm, item->key);
+	caller = MemoryContextSwitchTo(calls->per_event);
+	call_start(calls, item, nth, false, false);
+	call_require_size(item);
+	within_event(item->log_name, item->position, item->event, keeps ? item->key->name : NULL);
+	if (keeps)
+		ended = call_instance(calls, item);
+	else if (handler->kind == HANDLER_BATCH)
+		handler_call(handler, handler_event_array(handler, &item->event, 1));
+	else
+		handler_call(handler, item->event);
+	MemoryContextSwitchTo(caller);
+	call_step();
+	MemoryContextReset(calls->per_event);
+	call_stop(calls);
+
+	if (ended)
+		call_end_instance(calls, item);
+	else
+		timers = call_timers(calls, item);
+	if (keeps)
+		pending_handled(item->key);
+	return timers;
+}
+
+void
+call_array(Calls *calls, BatchItem **items, int count, int nth)
+{
+	Datum *events = palloc(sizeof(Datum) * count);
+
+	for (int i = 0; i < count; i++)
+		events[i] = items[i]->event;
+	/* An error does not say which of the events it is about. */
+	call_start(calls, items[count - 1], nth, false, count > 1);
+	for (int i = 0; i < count; i++)
+		call_require_size(items[i]);
+	MemoryContextSwitchTo(calls->per_event);
+	handler_call(&calls->handler, handler_event_array(&calls->handler, events, count));
+	MemoryContextSwitchTo(calls->caller);
+	call_step();
+	MemoryContextReset(calls->per_event);
+	call_stop(calls);
+	crash_unmark();
 }

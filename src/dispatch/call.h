@@ -1,36 +1,68 @@
 /*
  * call.h
- *		Calling the handler for the items of a batch, and who is to blame for
- *		what comes of it.
+ *		Calls user's code for the items of a batch.
  */
 #ifndef PM_CALL_H
 #define PM_CALL_H
 
-#include "dispatch/batch.h"
+#include "dispatch/batch_item.h"
+#include "dispatch/batch_task.h"
+#include "dispatch/call_context.h"
 #include "dispatch/progress.h"
 #include "manager/handler.h"
 
 /* The calls of one batch. */
 typedef struct Calls
 {
+	const BatchTask *task;
+	Keys *keys;
 	Handler handler;
 	Progress *progress;
-	BatchItem *item; /* user's code runs for it now; NULL: none runs */
+	CallErrorContext context;
 	MemoryContext caller;
 	MemoryContext per_event;
-	TimestampTz deadline;
+	TimestampTz deadline; /* the batch has lasted long enough by then */
 	int guc_level;
-	ErrorContextCallback context; /* says in errors what was being handled, */
-	const char *manager;		  /* by this process manager, */
-	TupleDesc event_desc;		  /* and how such an event is taken apart */
 } Calls;
 
-extern void call_begin(Calls *calls, Batch *batch, Progress *progress);
-extern void call_end(Calls *calls, Batch *batch);
+/* What timers a call has set. */
+typedef struct CallTimers
+{
+	TimestampTz earliest; /* DT_NOEND: none has been set */
+	int ndue;			  /* of these, due already, */
+	const int64 *due;	  /* with these ids, until the next call */
+} CallTimers;
+
+/* Begins the calls of a batch.  "shared": it meets events of other lanes. */
+extern void call_begin(Calls *calls, const BatchTask *task, bool shared, Keys *keys,
+					   Progress *progress);
+
+/*
+ * Finds out an item's key.  False if the item is not for this unit.  It is the
+ * nth item of the batch, should it fail.
+ */
+extern bool call_correlate(Calls *calls, BatchItem *item, int nth);
+
+/*
+ * Calls the handler for an item, whose key is known if the handler keeps
+ * instances.  The crash mark stays, for what is done with the timers.
+ */
+extern CallTimers call_handler(Calls *calls, BatchItem *item, int nth);
+
+/* Calls the handler once for several items, the last of which is the nth of the batch. */
+extern void call_array(Calls *calls, BatchItem **items, int count, int nth);
+
+/*
+ * Ends the calls of a batch, which had the handler called for this many items:
+ * saves instances and fires deferred triggers.  Returns when the earliest timer
+ * is due that these have set; DT_NOEND: none.
+ */
+extern TimestampTz call_end(Calls *calls, int handled);
+
+/* To be called right before the batch is committed; crash_unmark() after that. */
 extern void call_before_end(const Progress *progress);
+
+/* To be called first when an error has left the batch; crash_unmark() after the rollback. */
 extern void call_abandon(const Progress *progress);
-extern bool call_correlate(Batch *batch, Calls *calls, BatchItem *item);
-extern void call_handler(Batch *batch, Calls *calls, BatchItem *item);
-extern void call_array(Batch *batch, Calls *calls, BatchItem **items, int count);
 
 #endif /* PM_CALL_H */

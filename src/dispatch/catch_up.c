@@ -21,7 +21,7 @@
 
 #include "base/exec.h"
 #include "base/within.h"
-#include "dispatch/batch.h"
+#include "dispatch/batch_log.h"
 #include "dispatch/blame.h"
 #include "dispatch/call.h"
 #include "dispatch/dispatch.h"
@@ -342,7 +342,7 @@ catch_up_await(List *managers, bool named)
 		foreach(lc2, ((ProcessManager *) lfirst(lc))->logs)
 		{
 			List *logs = ((ProcessManager *) lfirst(lc))->logs;
-			PmLog *log = catch_up_open(lfirst(lc2), named, list_length(logs) <= BATCH_LOCKS);
+			PmLog *log = catch_up_open(lfirst(lc2), named, list_length(logs) <= BATCH_LOG_LOCKS);
 
 			if (log == NULL || log->problem != NULL || list_member_oid(seen, log->relid))
 				continue;

@@ -1,6 +1,6 @@
 /*
  * dispatch.h
- *		One batch of one unit: mark -> read -> handle -> advance.
+ *		One batch of one unit: mark, read, handle, move the cursors.
  */
 #ifndef PM_DISPATCH_H
 #define PM_DISPATCH_H
@@ -24,14 +24,14 @@ typedef enum DispatchOutcome
 typedef struct DispatchResult
 {
 	DispatchOutcome outcome;
-	int done;		 /* events and timers got past: handled, parked, not for us */
+	int done;		 /* events and timers got past: handled, parked, not for this unit */
 	int handled;	 /* of these, by the handler */
 	bool parked;	 /* they were parked ones */
 	bool held;		 /* a mark is held back by a writer, or a log is locked */
 	bool left_out;	 /* something is wrong with a log */
-	bool all;		 /* logs have been looked at, not some */
+	bool all;		 /* all logs have been looked at, not only some */
 	Bitmapset *rest; /* logs that were looked at and have more, are held back, or left out */
-	TimestampTz due; /* when there will be something without a new event, DT_NOEND: never */
+	TimestampTz due; /* when there will be something without a new event; DT_NOEND: never */
 } DispatchResult;
 
 typedef struct DispatchRequest
@@ -42,14 +42,19 @@ typedef struct DispatchRequest
 	int max_parked;	   /* the same for parked ones */
 	bool leave_parked; /* the logs come first this time */
 	HighwaterView view;
-	bool wait;			/* for who has the unit */
+	bool wait;			/* for the unit, and for no log later on */
 	bool wait_for_logs; /* that are locked */
 	TimestampTz now;	/* what is due by then; 0: by the clock */
 	bool raise;			/* errors go to the caller: nothing is set aside */
 	bool some;			/* only these logs have to be looked at, */
-	Bitmapset *logs;	/* numbers in pm->logs, if nothing but events is due */
+	Bitmapset *logs;	/* by their numbers in pm->logs, if nothing but events is due */
 } DispatchRequest;
 
-extern DispatchResult dispatch_batch(DispatchRequest *request, Progress *progress);
+/*
+ * Runs one batch of a unit in the current (sub)transaction, which must be fresh:
+ * READ COMMITTED, no snapshot in use that is older than the marks.  An error
+ * leaves *progress, which the caller has set to zeros, as it was at the time.
+ */
+extern DispatchResult dispatch_batch(const DispatchRequest *request, Progress *progress);
 
 #endif /* PM_DISPATCH_H */

@@ -58,29 +58,29 @@ isolate_busy(Isolate *isolate)
 }
 
 /*
- * A batch failed; its progress says where.  True if the event named there
- * stood alone, so that it is to blame; otherwise what to do next is noted.
+ * A batch failed; its progress says where.  True if the item in hand stood alone,
+ * so that it is to blame.  Otherwise what is to run next is noted.
  */
 bool
 isolate_failed(Isolate *isolate, const Progress *progress, HandlerKind kind)
 {
 	bool parked = progress->handling.source == HANDLING_PARKED;
+	/* The items before the one in hand went well, unless the error is not known to be its own. */
 	bool known = progress->stage == PROGRESS_HANDLE &&
 				 (kind != HANDLER_BATCH || parked || progress->handling.correlating);
 
 	Assert(progress->stage != PROGRESS_PREPARE);
-
-	if (progress->count == 1 || (known && progress->index == 0))
+	if (progress->count == 1)
 	{
 		if (!parked)
 			isolate->prefix = isolate->singles = 0;
 		return true;
 	}
 	if (parked)
-		isolate->parked_singles = known ? progress->index + 1 : progress->count;
+		isolate->parked_singles = progress->count;
 	else if (known)
 	{
-		isolate->prefix = progress->index;
+		isolate->prefix = progress->count - 1;
 		isolate->singles = 1;
 	}
 	else

@@ -24,8 +24,7 @@ typedef enum ProgressStage
 typedef struct Progress
 {
 	ProgressStage stage;
-	int index;		   /* of the item in hand: the items before it went well */
-	int count;		   /* items so far, with the one in hand */
+	int count;		   /* items so far: those before the one in hand, which went well, and it */
 	bool suspected;	   /* the unit's items go one at a time, to find the one to blame */
 	Handling handling; /* the item in hand, or the last one */
 	bool set_here;	   /* it is a timer that this batch has set, */

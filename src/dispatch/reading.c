@@ -1,15 +1,17 @@
 /*
  * reading.c
- *		What has been read of a log: for a batch, and for the next.
+ *		What has been read of a log, for a batch and for the next ones.
  *
- * A dispatcher runs many units one after the other.  Those that follow one log
- * and are equally far want the same events, and one that follows many logs
- * needs only a few of each in one batch.  So what was read is kept for a
- * moment, in memory of this process.  That is allowed since it was settled when
- * it was read: at or below the mark, where nothing can appear any more and
- * nothing is changed.  (An event that is deleted or updated all the same is
- * handled as if that had come later.)  Whoever uses it has checked the owner's
- * rights afresh, and computes the mark afresh for what is beyond.
+ * A dispatcher runs many units one after the other.  Units that follow one log
+ * and are equally far want the same events, and a unit that follows many logs
+ * needs only a few events of each in one batch.  So what was read is kept for a
+ * moment, in memory of this process.
+ *
+ * This is safe because only events at or below the mark are kept: nothing can
+ * appear there any more, and events are not changed.  (If one is deleted or
+ * updated all the same, the batch handles it as if that had happened later.)
+ * Whoever uses a kept reading has checked the owner's rights again, and computes
+ * the mark again for what comes after it.
  *
  * pm.catch_up keeps nothing when it returns: it reads what its own transaction
  * has written, which a savepoint can undo.
@@ -27,21 +29,15 @@
 #include "dispatch/reading.h"
 #include "log/log_index.h"
 
-/* For how long it is kept, ms, and how much at the most, bytes. */
-#define READING_AGE	  1000
-#define READING_BYTES ((Size) 32 * 1024 * 1024)
-
-/* Room for so many events to begin with. */
-#define READING_ROOM 64
+#define READING_AGE	  1000						/* how long a reading is kept, ms */
+#define READING_BYTES ((Size) 32 * 1024 * 1024) /* in one reading, and kept in all of them */
+#define READING_ROOM  64						/* for this many events to begin with */
 
 static HTAB *readings = NULL;
 static Size kept = 0;						  /* bytes in them */
 static MemoryContext readings_context = NULL; /* parent of those that are kept */
 static MemoryContext batch_context = NULL;	  /* of those that only this batch still uses */
 
-/*
- * At the beginning of a batch: what none uses any more is freed.
- */
 void
 reading_begin(void)
 {
@@ -65,9 +61,6 @@ reading_begin(void)
 	}
 }
 
-/*
- * Forgets all, in between two batches.
- */
 void
 reading_forget(void)
 {
@@ -79,10 +72,6 @@ reading_forget(void)
 	kept = 0;
 }
 
-/*
- * A reading that has some event after a position, and *next, the first of them;
- * NULL if there is none.
- */
 Reading *
 reading_find(const ReadingKey *key, uint64 version, int64 after, int *next)
 {
@@ -90,6 +79,7 @@ reading_find(const ReadingKey *key, uint64 version, int64 after, int *next)
 	TimestampTz now = GetCurrentTimestamp();
 
 	*next = 0;
+	/* A clock that was set back makes its age unknown. */
 	if (reading == NULL || reading->version != version || after < reading->after ||
 		after >= reading->up_to || now < reading->read_at ||
 		TimestampDifferenceExceeds(reading->read_at, now, READING_AGE))
@@ -99,39 +89,28 @@ reading_find(const ReadingKey *key, uint64 version, int64 after, int *next)
 	return *next < reading->count ? reading : NULL;
 }
 
-/* Makes events of rows. */
-typedef struct ReadingReceiver
+/* ---------- reading ---------- */
+
+static bool
+reading_wants(const ReadingFilter *filter, const EventFields *fields)
 {
-	const ReadingRequest *request;
-	Reading *reading;
-	TupleDesc event_desc;
-	int64 last_position; /* wanted or not */
-	bool enough;
-} ReadingReceiver;
+	NullableDatum stream = {fields->values[EVENT_STREAM - 1], fields->nulls[EVENT_STREAM - 1]};
+
+	if (filter->types != NULL && !log_types_have(filter->types, fields))
+		return false;
+	return filter->share == NULL ||
+		   lane_share_has(filter->share, stream, DatumGetInt64(fields->values[EVENT_POSITION - 1]));
+}
 
 /*
- * A row becomes an event at once, without a copy in between.  False when
- * nothing more is needed.
+ * Adds a row as an event.  It becomes one at once, without a copy in between.
  */
-static bool
-reading_take(void *arg, EventFields *fields)
+static void
+reading_add(Reading *reading, TupleDesc event_desc, EventFields *fields)
 {
-	ReadingReceiver *receiver = arg;
-	Reading *reading = receiver->reading;
-	MemoryContext caller;
+	MemoryContext caller = MemoryContextSwitchTo(reading->context);
 	ReadingEvent *event;
 
-	reading->looked_at++;
-	receiver->last_position = DatumGetInt64(fields->values[EVENT_POSITION - 1]);
-	/* The table's owner can have allowed NULL: that comes before all that has a time. */
-	reading->last_time = fields->nulls[EVENT_RECORDED_AT - 1] ?
-							 DT_NOBEGIN :
-							 DatumGetTimestampTz(fields->values[EVENT_RECORDED_AT - 1]);
-	if (receiver->request->wants != NULL &&
-		!receiver->request->wants(receiver->request->arg, fields))
-		return true;
-
-	caller = MemoryContextSwitchTo(reading->context);
 	if (reading->count == reading->room)
 	{
 		reading->room = Max(reading->room * 2, READING_ROOM);
@@ -140,22 +119,64 @@ reading_take(void *arg, EventFields *fields)
 							  repalloc_huge(reading->events, sizeof(ReadingEvent) * reading->room);
 	}
 	event = &reading->events[reading->count++];
-	event->position = receiver->last_position;
+	event->position = reading->last_position;
 	event->time = reading->last_time;
 	event->too_large = event_excess(fields);
-	event->event = event->too_large > 0 ?
-					   event_form_stub(fields) :
-					   HeapTupleGetDatum(
-						   heap_form_tuple(receiver->event_desc, fields->values, fields->nulls));
+	if (event->too_large > 0)
+		event->event = event_form_stub(fields);
+	else
+		event->event = HeapTupleGetDatum(
+			heap_form_tuple(event_desc, fields->values, fields->nulls));
 	MemoryContextSwitchTo(caller);
-	receiver->enough = reading->count >= receiver->request->limit ||
-					   MemoryContextMemAllocated(reading->context, false) > READING_BYTES;
-	return !receiver->enough;
 }
 
 /*
- * Keeps a reading in place of what was read before for the same key, whose events
- * may be in use until the end of the batch.
+ * Takes one row: notes how far the log has been read, and adds the event if it
+ * is wanted.  False when the reading has as much as it may have.
+ */
+static bool
+reading_take(Reading *reading, const ReadingRequest *request, TupleDesc event_desc,
+			 EventFields *fields)
+{
+	reading->looked_at++;
+	reading->last_position = DatumGetInt64(fields->values[EVENT_POSITION - 1]);
+	/* The table's owner can have allowed NULL: such an event comes before all others. */
+	reading->last_time = fields->nulls[EVENT_RECORDED_AT - 1] ?
+							 DT_NOBEGIN :
+							 DatumGetTimestampTz(fields->values[EVENT_RECORDED_AT - 1]);
+	if (!reading_wants(&request->filter, fields))
+		return true;
+	reading_add(reading, event_desc, fields);
+	return reading->count < request->limit &&
+		   MemoryContextMemAllocated(reading->context, false) <= READING_BYTES;
+}
+
+/*
+ * Reads into an empty reading.  False when the log has no index to read along.
+ */
+static bool
+reading_fill(Reading *reading, PmLog *log, const ReadingRequest *request)
+{
+	TupleDesc event_desc = lookup_rowtype_tupdesc(event_type(), -1);
+	LogIndexScan scan;
+	EventFields fields;
+	bool has_index = log_index_begin_events(&scan, log, request->after, request->up_to);
+	bool more = has_index;
+
+	while (more && reading->looked_at < request->rows && log_index_next_event(&scan, &fields))
+		more = reading_take(reading, request, event_desc, &fields);
+	if (has_index)
+		log_index_end(&scan);
+	ReleaseTupleDesc(event_desc);
+	/* Without a limit in the way, it is known that there is nothing more up to there. */
+	reading->up_to = !more || reading->looked_at == request->rows ? reading->last_position :
+																	request->up_to;
+	return has_index;
+}
+
+/*
+ * Keeps a reading in place of the one that was kept for the same key.  A batch
+ * may still use the events of that one: it lives until the next batch begins.
  */
 static Reading *
 reading_keep(const Reading *fresh)
@@ -175,34 +196,25 @@ reading_keep(const Reading *fresh)
 }
 
 /*
- * Reads, in place of what has been read before for the same key; who has that
- * in use may go on using its events until the end of the batch.  Runs after the
- * mark was computed that "up_to" does not exceed, under a snapshot of its own,
- * with the rights checked.  NULL when the log has no index to go along: then, as
- * after an error, what was read before is as it was.
+ * Reads in place of what was kept for the same key.  A batch that uses that may
+ * go on using its events until it ends.  The caller has computed the mark, and
+ * checked the owner's rights after that; the scan takes a younger snapshot.
+ * Without an index, as after an error, what was kept stays as it was.
  */
 Reading *
 reading_read(PmLog *log, const ReadingRequest *request)
 {
 	Reading reading;
-	ReadingReceiver receiver = {request, &reading, NULL, 0, false};
-	bool has_index;
 
 	memset(&reading, 0, sizeof(reading));
 	reading.key = request->key;
 	reading.read_at = GetCurrentTimestamp();
 	reading.version = request->version;
 	reading.after = request->after;
-	receiver.event_desc = lookup_rowtype_tupdesc(event_type(), -1);
 	/* Until it is complete it belongs to this batch, which may fail here. */
 	reading.context = AllocSetContextCreate(batch_context, "pm reading", ALLOCSET_DEFAULT_SIZES);
-	has_index = log_index_read(log, request->after, request->up_to, request->rows, reading_take,
-							   &receiver);
-	ReleaseTupleDesc(receiver.event_desc);
-	if (!has_index)
+	if (!reading_fill(&reading, log, request))
 		return NULL;
-	reading.up_to = receiver.enough || reading.looked_at == request->rows ? receiver.last_position :
-																			request->up_to;
 	reading.bytes = MemoryContextMemAllocated(reading.context, false);
 	return reading_keep(&reading);
 }

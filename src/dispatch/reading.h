@@ -1,17 +1,19 @@
 /*
  * reading.h
- *		What has been read of a log: for a batch, and for the next.
+ *		What has been read of a log, for a batch and for the next ones.
  */
 #ifndef PM_READING_H
 #define PM_READING_H
 
+#include "dispatch/lane_share.h"
 #include "log/log.h"
+#include "log/log_read.h"
 
-/* Who may use it: all who follow the log, or one unit alone. */
+/* Who may use a reading: every unit that follows the log, or one unit alone. */
 typedef struct ReadingKey
 {
 	Oid relid;
-	int manager; /* 0: all */
+	int manager; /* 0: every unit */
 	int lane;
 } ReadingKey;
 
@@ -20,7 +22,7 @@ typedef struct ReadingEvent
 	int64 position;
 	TimestampTz time; /* recorded_at */
 	Datum event;	  /* a pm.event */
-	int64 too_large;  /* 0, or its size: a stub stands for it */
+	int64 too_large;  /* its size, where a stub stands for it; else 0 */
 } ReadingEvent;
 
 /* All wanted events with after < position <= up_to. */
@@ -29,39 +31,49 @@ typedef struct Reading
 	ReadingKey key; /* of the hash table */
 	MemoryContext context;
 	Size bytes;		/* in it */
-	uint64 version; /* of the registration that said what is wanted; 0: all is */
+	uint64 version; /* of the registration that said what is wanted; 0: everything is */
 	TimestampTz read_at;
 	int64 after;
 	int64 up_to;
-	TimestampTz last_time; /* recorded_at of the last event, wanted or not */
+	int64 last_position;   /* of the last event, wanted or not, */
+	TimestampTz last_time; /* and its recorded_at */
 	int looked_at;		   /* events, wanted or not */
 	int count;
 	int room;
 	ReadingEvent *events;
 } Reading;
 
-/* Which events are wanted; NULL: all. */
-typedef bool (*ReadingWants)(void *arg, const EventFields *event);
+/* Which events are wanted: those that pass both tests. */
+typedef struct ReadingFilter
+{
+	const LogTypes *types;	/* of one of these types; NULL: of any type */
+	const LaneShare *share; /* in a stream that belongs to this share; NULL: in any stream */
+} ReadingFilter;
 
-/*
- * What to read up to a settled position: so many events that are wanted, or so
- * many at all.
- */
 typedef struct ReadingRequest
 {
 	ReadingKey key;
 	uint64 version;
 	int64 after;
-	int64 up_to;
-	int limit;
-	int rows;
-	ReadingWants wants;
-	void *arg;
+	int64 up_to; /* not above the mark */
+	int limit;	 /* at most this many events that are wanted, */
+	int rows;	 /* and this many, wanted or not */
+	ReadingFilter filter;
 } ReadingRequest;
 
+/* Begins a batch: frees what only the batch before has used. */
 extern void reading_begin(void);
+
+/*
+ * Returns a kept reading that has an event after a position, and its number in
+ * *next; NULL if there is none.
+ */
 extern Reading *reading_find(const ReadingKey *key, uint64 version, int64 after, int *next);
+
+/* Reads, and keeps that.  NULL when the log has no index to read along. */
 extern Reading *reading_read(PmLog *log, const ReadingRequest *request);
+
+/* Frees everything.  Not in the middle of a batch. */
 extern void reading_forget(void);
 
 #endif /* PM_READING_H */

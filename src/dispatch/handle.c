@@ -1,0 +1,309 @@
+/*
+ * handle.c
+ *		Handles what the logs and the timers of a unit have.
+ *
+ * Gets past one item after the other: calls the handler for it, or sets it aside,
+ * or finds that there is nothing to do.  The batch ends between two items, when
+ * it has lasted for long enough or after an item that is to run alone.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "dispatch/call.h"
+#include "dispatch/handle.h"
+#include "manager/instance.h"
+#include "manager/park.h"
+#include "manager/park_queue.h"
+#include "manager/timer.h"
+#include "shmem/crash.h"
+#include "shmem/slot.h"
+
+/* A batch while it runs. */
+typedef struct HandleRun
+{
+	const BatchTask *task;
+	Batch batch;
+	Calls calls;
+	Tally tally;
+} HandleRun;
+
+/* ---------- setting aside ---------- */
+
+/*
+ * Is this the item that has failed, which is to be tried again or parked now?
+ */
+static bool
+handle_has_failed(const BatchTask *task, const BatchItem *item)
+{
+	Handling what;
+
+	if (task->state->status != LANE_PARKING && task->state->status != LANE_RETRYING)
+		return false;
+	memset(&what, 0, sizeof(what));
+	batch_item_name(item, &what);
+	return lane_is_about(task->state, &what);
+}
+
+/*
+ * Parks the item that has failed or, where too many have been parked, halts the
+ * unit at it.
+ */
+static void
+handle_park(HandleRun *run, const BatchItem *item)
+{
+	const BatchTask *task = run->task;
+	LaneState *state = task->state;
+	char *refused = state->crashes > 0 ? NULL : park_refused(task->pm, state, task->lane);
+
+	if (refused != NULL)
+	{
+		Handling what;
+
+		memset(&what, 0, sizeof(what));
+		what.lane = task->lane;
+		batch_item_name(item, &what);
+		lane_halt(task->pm, &what, refused, &state->error, false);
+		run->tally.halted = true;
+		return;
+	}
+	/* It will be tried again: if that crashes the server once more, this must be on disk. */
+	if (state->crashes > 0)
+		ForceSyncCommit();
+	batch_item_mark(task, item);
+	park_failed(task->pm, task->lane, item->key->name, item->event, item->too_large,
+				state->attempts, state->crashes, &state->error);
+	crash_unmark();
+	run->tally.again = true;
+}
+
+/*
+ * Parks an item whose key has a queue.
+ */
+static void
+handle_behind(const BatchTask *task, const BatchItem *item)
+{
+	batch_item_mark(task, item);
+	park_behind(task->pm, task->lane, item->key->name, item->event, item->too_large);
+	crash_unmark();
+}
+
+/* ---------- one item ---------- */
+
+/*
+ * Takes a timer in order to handle it.  False if it has been cancelled or
+ * replaced since it was read, or has no instance any more.
+ */
+static bool
+handle_take_timer(HandleRun *run, const BatchItem *item)
+{
+	if (!timer_take(item->id))
+		return false;
+	run->tally.again = true;
+	instance_load(run->task->pm, item->key);
+	return item->key->live;
+}
+
+/*
+ * Calls the handler for an item.
+ */
+static void
+handle_call(HandleRun *run, BatchItem *item)
+{
+	CallTimers timers = call_handler(&run->calls, item, run->tally.done + 1);
+
+	run->tally.due = Min(run->tally.due, timers.earliest);
+	for (int i = 0; i < timers.ndue; i++)
+		batch_timer_set(run->task, &run->batch.timers, &run->batch.keys, timers.due[i], item);
+	crash_unmark();
+}
+
+/*
+ * Gets past one item.  "failed": it has failed before.
+ */
+static void
+handle_item(HandleRun *run, BatchItem *item, bool failed)
+{
+	const BatchTask *task = run->task;
+	const Handler *handler = &run->calls.handler;
+	bool has_parked = task->state->has_parked;
+	bool to_park = failed && task->state->status == LANE_PARKING && !task->raise;
+	bool keyed = handler->correlates || handler->kind == HANDLER_INSTANCE || has_parked || to_park;
+	bool handled = false;
+
+	run->calls.progress->count = run->tally.done + 1;
+	if ((item->source == HANDLING_TIMER && !handle_take_timer(run, item)) ||
+		(keyed && !call_correlate(&run->calls, item, run->tally.done + 1)))
+	{
+		tally_add(&run->tally, item, false);
+		return;
+	}
+	if (has_parked && park_has(task->pm, task->lane, item->key))
+		handle_behind(task, item);
+	else if (to_park)
+		handle_park(run, item);
+	else
+	{
+		handle_call(run, item);
+		handled = true;
+	}
+	/* The unit halts before the item, which is handled after pm.resume. */
+	if (!run->tally.halted)
+		tally_add(&run->tally, item, handled);
+}
+
+/* ---------- all of them ---------- */
+
+/*
+ * Where the keys can be found out before any item is handled, what is kept of
+ * them is read at once.
+ */
+static void
+handle_prefetch(HandleRun *run)
+{
+	const BatchTask *task = run->task;
+	Batch *batch = &run->batch;
+	bool keeps = run->calls.handler.kind == HANDLER_INSTANCE;
+
+	/* An event that is to run alone is asked for its key alone. */
+	if (task->state->status == LANE_RETRYING || task->state->status == LANE_PARKING)
+		return;
+	if (!run->calls.handler.foretells || batch->count < 2 || !(keeps || task->state->has_parked))
+		return;
+	/* What fails here is the nth event: the next try handles those before it, then it alone. */
+	for (int i = 0; i < batch->count; i++)
+		(void) call_correlate(&run->calls, batch->events[i], i + 1);
+	if (keeps)
+		instance_prefetch(task->pm, &batch->keys);
+	if (task->state->has_parked)
+		park_prefetch(task->pm, task->lane, batch->keys.all);
+}
+
+/*
+ * Gets past a batch in one call of the handler.
+ */
+static void
+handle_array(HandleRun *run)
+{
+	const BatchTask *task = run->task;
+	bool has_parked = task->state->has_parked;
+	bool keyed = run->calls.handler.correlates || has_parked;
+	BatchItem **items = palloc(sizeof(BatchItem *) * Max(run->batch.count, 1));
+	BatchItem *item;
+	int count = 0;
+
+	while ((item = batch_next(&run->batch)) != NULL)
+	{
+		bool ours = !keyed || call_correlate(&run->calls, item, run->tally.done + 1);
+		bool behind = ours && has_parked && park_has(task->pm, task->lane, item->key);
+
+		if (behind)
+			handle_behind(task, item);
+		else if (ours)
+			items[count++] = item;
+		tally_add(&run->tally, item, ours && !behind);
+	}
+	if (count > 0)
+		call_array(&run->calls, items, count, run->tally.done);
+}
+
+/*
+ * Gets past a batch item by item.
+ */
+static void
+handle_each(HandleRun *run)
+{
+	Tally *tally = &run->tally;
+	BatchItem *item;
+
+	while (!tally->halted && tally->done < run->task->limit &&
+		   (item = batch_next(&run->batch)) != NULL)
+	{
+		bool alone = handle_has_failed(run->task, item);
+
+		CHECK_FOR_INTERRUPTS();
+		tally->again |= alone;
+		/* What has failed runs in a batch of its own, so that it takes no other item along. */
+		if (alone && tally->done > 0)
+		{
+			batch_put_back(&run->batch, item);
+			break;
+		}
+		handle_item(run, item, alone);
+		if (alone || GetCurrentTimestamp() >= run->calls.deadline || slot_asked_to_leave())
+			break;
+	}
+}
+
+static void
+handle_items(HandleRun *run, Progress *progress)
+{
+	const BatchTask *task = run->task;
+	bool shared = batch_log_any_shared(&run->batch.logs);
+	TimestampTz earliest;
+
+	call_begin(&run->calls, task, shared, &run->batch.keys, progress);
+	handle_prefetch(run);
+	if (run->calls.handler.kind == HANDLER_BATCH && task->state->status != LANE_PARKING)
+		handle_array(run);
+	else
+		handle_each(run);
+	run->tally.again |= batch_any_timer(&run->batch);
+	earliest = call_end(&run->calls, run->tally.handled);
+	run->tally.due = Min(run->tally.due, earliest);
+}
+
+/*
+ * Has the batch shown that what was wrong with the unit is over?  A retry must
+ * have got past the item that failed; for a wait it is enough that the batch has
+ * come this far.  Runs after the cursors have moved.
+ */
+static bool
+handle_cures(const HandleRun *run)
+{
+	const BatchTask *task = run->task;
+	const LaneState *state = task->state;
+	const BatchLogs *logs = &run->batch.logs;
+
+	if (run->tally.halted)
+		return false;
+	if (state->status == LANE_WAITING)
+		return true;
+	if (state->status != LANE_RETRYING && state->status != LANE_PARKING)
+		return false;
+	if (state->log == NULL)
+	{
+		Timer *timer = timer_get(task->pm, state->position);
+
+		/* It may have failed at a time that is still to come. */
+		return timer == NULL || timer->due > task->now;
+	}
+	for (int i = 0; i < logs->count; i++)
+		if (strcmp(logs->logs[i].cursor->log, state->log) == 0)
+			return logs->logs[i].cursor->position >= state->position;
+	return true;
+}
+
+Tally
+handle_batch(const BatchTask *task, List *cursors, Progress *progress)
+{
+	HandleRun run;
+	bool now;
+
+	run.task = task;
+	now = batch_read(&run.batch, task, cursors);
+	tally_begin(&run.tally, &run.batch);
+	if (!now)
+	{
+		run.tally.busy = true;
+		return run.tally;
+	}
+	if (batch_any(&run.batch))
+		handle_items(&run, progress);
+	tally_advance(&run.tally, &run.batch);
+	if (handle_cures(&run))
+		lane_clear(task->pm->name, task->lane);
+	return run.tally;
+}

@@ -1,0 +1,17 @@
+/*
+ * retry.h
+ *		Handles the queue of a parked key.
+ */
+#ifndef PM_RETRY_H
+#define PM_RETRY_H
+
+#include "dispatch/batch_task.h"
+#include "dispatch/progress.h"
+#include "dispatch/tally.h"
+#include "manager/park_queue.h"
+
+/* Handles the head of a queue, which is due, and up to max_parked events in all. */
+extern Tally retry_batch(const BatchTask *task, const Parked *head, int max_parked,
+						 Progress *progress);
+
+#endif /* PM_RETRY_H */
