@@ -142,35 +142,26 @@ exec_end(ExecScope *scope)
 	AtEOXact_GUC(false, scope->guc_level);
 }
 
-/*
- * A plan that outlives the transaction.  Needs an open scope.
- */
-SPIPlanPtr
-exec_prepare(const char *sql, int nargs, Oid *argtypes)
+static SPIPlanPtr
+exec_keep(SPIPlanPtr plan, const char *sql)
 {
-	SPIPlanPtr plan = SPI_prepare(sql, nargs, argtypes);
-
 	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
 	if (SPI_keepplan(plan) != 0)
 		elog(ERROR, "SPI_keepplan failed for \"%s\"", sql);
 	return plan;
 }
 
-/*
- * The same, planned once whatever its parameters are.
- */
+SPIPlanPtr
+exec_prepare(const char *sql, int nargs, Oid *argtypes)
+{
+	return exec_keep(SPI_prepare(sql, nargs, argtypes), sql);
+}
+
 SPIPlanPtr
 exec_prepare_generic(const char *sql, int nargs, Oid *argtypes)
 {
-	SPIPlanPtr plan = SPI_prepare_cursor(sql, nargs, argtypes, CURSOR_OPT_GENERIC_PLAN);
-
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare_cursor failed for \"%s\": %s", sql,
-			 SPI_result_code_string(SPI_result));
-	if (SPI_keepplan(plan) != 0)
-		elog(ERROR, "SPI_keepplan failed for \"%s\"", sql);
-	return plan;
+	return exec_keep(SPI_prepare_cursor(sql, nargs, argtypes, CURSOR_OPT_GENERIC_PLAN), sql);
 }
 
 /*
@@ -293,6 +284,16 @@ exec_text_arg(const char *text, char *null)
 {
 	*null = text ? ' ' : 'n';
 	return text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+/*
+ * Two arguments: the process manager and the lane of a unit.
+ */
+void
+exec_unit_args(Datum *values, const char *manager, int lane)
+{
+	values[0] = CStringGetTextDatum(manager);
+	values[1] = Int32GetDatum(lane);
 }
 
 /*

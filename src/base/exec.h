@@ -51,6 +51,7 @@ extern void exec_command(const char *sql);
 extern Datum exec_value(uint64 row, int column, bool *isnull);
 extern char *exec_text(uint64 row, int column);
 extern Datum exec_text_arg(const char *text, char *null);
+extern void exec_unit_args(Datum *values, const char *manager, int lane);
 extern void exec_error_args(ErrorData *error, Datum *values, char *nulls);
 
 #endif /* PM_EXEC_H */

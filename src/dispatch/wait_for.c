@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "base/argument.h"
 #include "base/exec.h"
 #include "base/within.h"
 #include "log/highwater_ask.h"
@@ -249,9 +250,8 @@ pm_wait_for(PG_FUNCTION_ARGS)
 	int64 up_to = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
 
 	highwater_require_fresh_snapshots("pm.wait_for");
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(3))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("name and timeout must not be null")));
+	argument_not_null(fcinfo, 0, "name");
+	argument_not_null(fcinfo, 3, "timeout");
 	if (PG_ARGISNULL(1) && !PG_ARGISNULL(2))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("up_to needs a log"),
 						errhint("A position is one of a log: name it too.")));

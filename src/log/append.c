@@ -22,6 +22,7 @@
 #include "utils/json.h"
 #include "utils/jsonb.h"
 
+#include "base/argument.h"
 #include "base/exec.h"
 #include "base/within.h"
 #include "log/insert.h"
@@ -42,14 +43,6 @@ typedef struct AppendCall
 	Insert insert;
 	ExecScope scope; /* otherwise */
 } AppendCall;
-
-static void
-append_not_null(FunctionCallInfo fcinfo, int arg, const char *name)
-{
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", name)));
-}
 
 static Datum
 append_empty_object(void)
@@ -74,7 +67,7 @@ append_begin(FunctionCallInfo fcinfo, int expected_arg)
 	AppendCall append;
 	char *name = log_arg_name(fcinfo, 0);
 
-	append_not_null(fcinfo, 1, "stream");
+	argument_not_null(fcinfo, 1, "stream");
 	append.log = log_get(name, false);
 	log_require_whole(append.log);
 	append.stream = PG_GETARG_DATUM(1);
@@ -392,7 +385,7 @@ pm_append(PG_FUNCTION_ARGS)
 	int64 version;
 	int64 position;
 
-	append_not_null(fcinfo, 2, "type");
+	argument_not_null(fcinfo, 2, "type");
 	event.type = PG_GETARG_DATUM(2);
 	event.data = PG_ARGISNULL(3) ? append_empty_object() : PG_GETARG_DATUM(3);
 	event.metadata = PG_ARGISNULL(4) ? append_empty_object() : PG_GETARG_DATUM(4);
@@ -472,7 +465,7 @@ pm_append_all(PG_FUNCTION_ARGS)
 	int count = 0;
 	int64 version;
 
-	append_not_null(fcinfo, 2, "events");
+	argument_not_null(fcinfo, 2, "events");
 	events = PG_GETARG_JSONB_P(2);
 	if (!JB_ROOT_IS_ARRAY(events) || JB_ROOT_IS_SCALAR(events))
 		ereport(ERROR,

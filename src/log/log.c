@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "base/argument.h"
 #include "base/identifier.h"
 #include "log/log.h"
 
@@ -68,8 +69,7 @@ log_refuse_types(PmLog *log)
 char *
 log_arg_name(FunctionCallInfo fcinfo, int arg)
 {
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("log must not be null")));
+	argument_not_null(fcinfo, arg, "log");
 	return text_to_cstring(PG_GETARG_TEXT_PP(arg));
 }
 

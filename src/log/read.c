@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
+#include "base/argument.h"
 #include "log/highwater_ask.h"
 #include "log/log_open.h"
 #include "log/log_read.h"
@@ -96,9 +97,7 @@ pm_read_stream(PG_FUNCTION_ARGS)
 	PmLog *log;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("stream must not be null")));
+	argument_not_null(fcinfo, 1, "stream");
 	log = read_open(name);
 	if (*log->table == '\0')
 		log_require_whole(log);

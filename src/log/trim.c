@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
+#include "base/argument.h"
 #include "base/exec.h"
 #include "log/highwater_ask.h"
 #include "log/log_open.h"
@@ -273,8 +274,7 @@ pm_trim(PG_FUNCTION_ARGS)
 	/* An old snapshot would not see where the cursors are. */
 	highwater_require_fresh_snapshots("pm.trim");
 	exec_require_writable("pm.trim");
-	if (PG_ARGISNULL(1))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("up_to must not be null")));
+	argument_not_null(fcinfo, 1, "up_to");
 	trim_require_rights(log);
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ShareLock);
 	log = log_lock(log, RowExclusiveLock);

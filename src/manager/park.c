@@ -91,8 +91,7 @@ park_insert(ProcessManager *pm, int lane, const char *key, Datum event, int64 to
 		values[i] = fields.values[i];
 		nulls[i] = fields.nulls[i] ? 'n' : ' ';
 	}
-	values[8] = CStringGetTextDatum(pm->name);
-	values[9] = Int32GetDatum(lane);
+	exec_unit_args(&values[8], pm->name, lane);
 	values[10] = CStringGetTextDatum(key);
 	values[11] = CStringGetTextDatum(verdict->state);
 	values[12] = Int32GetDatum(verdict->attempts);
@@ -303,8 +302,7 @@ park_refused(ProcessManager *pm, LaneState *state, int lane)
 	if (state->in_a_row >= PARK_IN_A_ROW - 1)
 		return psprintf("the handler failed for %d keys in a row", PARK_IN_A_ROW);
 	exec_begin_owner(&scope);
-	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = Int32GetDatum(lane);
+	exec_unit_args(values, pm->name, lane);
 	values[2] = Int64GetDatum(pm->park_limit);
 	values[3] = Int64GetDatum(head_parked_from(pm->name, lane));
 	exec_statement(&count_heads, values, NULL);

@@ -50,8 +50,7 @@ park_prefetch(ProcessManager *pm, int lane, List *keys)
 	foreach(lc, keys)
 		((Key *) lfirst(lc))->parked_known = true;
 	exec_begin_owner(&scope);
-	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = Int32GetDatum(lane);
+	exec_unit_args(values, pm->name, lane);
 	values[2] = key_array(keys);
 	/* No head has a lower id, and what is behind a head has a higher one. */
 	values[3] = Int64GetDatum(head_parked_from(pm->name, lane));
@@ -143,8 +142,7 @@ park_due(ProcessManager *pm, int lane, TimestampTz now)
 	Datum values[4];
 	List *heads;
 
-	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = Int32GetDatum(lane);
+	exec_unit_args(values, pm->name, lane);
 	values[2] = TimestampTzGetDatum(from.time);
 	values[3] = Int64GetDatum(from.id);
 	heads = exec_list(&select_due, values, NULL, park_form_head);
@@ -166,8 +164,7 @@ park_read(ProcessManager *pm, int lane, const char *key, int64 first, int limit)
 		 {TEXTOID, INT4OID, TEXTOID, INT8OID, INT8OID}};
 	Datum values[5];
 
-	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = Int32GetDatum(lane);
+	exec_unit_args(values, pm->name, lane);
 	values[2] = CStringGetTextDatum(key);
 	values[3] = Int64GetDatum(limit);
 	values[4] = Int64GetDatum(first);
@@ -207,8 +204,7 @@ park_promote(ProcessManager *pm, int lane, const char *key, int64 gone)
 	int64 id = 0;
 	bool isnull;
 
-	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = Int32GetDatum(lane);
+	exec_unit_args(values, pm->name, lane);
 	values[2] = CStringGetTextDatum(key);
 	values[3] = Int64GetDatum(gone);
 	exec_begin_owner(&scope);
@@ -240,8 +236,7 @@ park_retry_all(ProcessManager *pm, int lane, int revive)
 		 {TEXTOID, INT4OID, INT8OID}};
 	Datum values[3];
 
-	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = Int32GetDatum(lane);
+	exec_unit_args(values, pm->name, lane);
 	values[2] = Int64GetDatum(revive);
 	head_forget(pm->name, lane);
 	lane_touch(pm->name, lane);

@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "base/argument.h"
 #include "manager/register_args.h"
 #include "manager/start_at.h"
 
@@ -61,9 +62,7 @@ StaticAssertDecl(lengthof(register_arg_names) == REGISTER_ARGS,
 static void
 register_args_require(FunctionCallInfo fcinfo, int arg)
 {
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("%s must not be null", register_arg_names[arg])));
+	argument_not_null(fcinfo, arg, register_arg_names[arg]);
 }
 
 static char *

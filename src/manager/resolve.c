@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "base/argument.h"
 #include "base/exec.h"
 #include "base/report.h"
 #include "base/within.h"
@@ -117,9 +118,8 @@ resolve_find(FunctionCallInfo fcinfo, const char *function)
 
 	highwater_require_fresh_snapshots(function);
 	exec_require_writable(function);
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("name and pos must not be null")));
+	argument_not_null(fcinfo, 0, "name");
+	argument_not_null(fcinfo, 2, "pos");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	log = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	within_refuse(name);

@@ -19,6 +19,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "base/argument.h"
 #include "base/event.h"
 #include "base/exec.h"
 #include "base/key.h"
@@ -81,8 +82,7 @@ timer_read(ProcessManager *pm, int lane, TimestampTz now, int limit)
 	HeadPoint from = head_timer_from(pm->name, lane);
 	Datum values[6];
 
-	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = Int32GetDatum(lane);
+	exec_unit_args(values, pm->name, lane);
 	values[2] = TimestampTzGetDatum(now);
 	values[3] = Int64GetDatum(limit);
 	values[4] = TimestampTzGetDatum(from.time);
@@ -245,10 +245,10 @@ timer_note(int64 id, TimestampTz due)
 static void
 timer_check_type(FunctionCallInfo fcinfo)
 {
-	text *type = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
+	text *type;
 
-	if (type == NULL)
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("type must not be null")));
+	argument_not_null(fcinfo, 0, "type");
+	type = PG_GETARG_TEXT_PP(0);
 	if (VARSIZE_ANY_EXHDR(type) == 0 || VARSIZE_ANY_EXHDR(type) > KEY_MAX)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid type of a timer"),
 						errdetail("A type has 1 to %d bytes.", KEY_MAX)));
@@ -263,8 +263,7 @@ timer_due_argument(FunctionCallInfo fcinfo)
 	TimestampTz due;
 	TimestampTz own_due;
 
-	if (PG_ARGISNULL(1))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("due must not be null")));
+	argument_not_null(fcinfo, 1, "due");
 	due = PG_GETARG_TIMESTAMPTZ(1);
 	if (TIMESTAMP_NOT_FINITE(due))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("due must be finite"),
