@@ -1,15 +1,17 @@
 /*
  * insert.c
- *		Writing an event into a plain log without planning an INSERT.
+ *		Writes an event into a plain log without planning an INSERT.
  *
- * pm.append writes one row in a form that is always the same.  An INSERT that
- * does this spends more on being set up than on the row.  So where the table
- * is what pm.create_log made of it (no rule, policy, trigger, check or default
- * of somebody else's has a say, and the caller has the right to the whole
- * table) the row goes straight to the table and its indexes, as the INSERT
- * would bring it there: the guard is entered, the position drawn, the version
- * taken as ON CONFLICT DO NOTHING takes it.  Any other table gets the INSERT
- * (append.c).
+ * pm.append writes one row, always of the same form, and setting up an INSERT
+ * costs more than writing that row.  So if the log is plain, the row is written
+ * to the table and its indexes directly, with the steps that the INSERT would
+ * take: the guard is entered, the position is drawn, and the version is taken as
+ * ON CONFLICT DO NOTHING takes it.
+ *
+ * A log is plain if its table is as pm.create_log makes it: no other rule,
+ * policy, trigger, check or default has an influence on the row.  The caller must
+ * have the rights to the whole table.  Any other log gets the INSERT
+ * (append_write.c).
  */
 #include "pm.h"
 
@@ -41,7 +43,7 @@
 /* ---------- is the log a plain one? ---------- */
 
 /*
- * Do only the guard's triggers fire before or after an INSERT?
+ * Does an INSERT fire only the guard's triggers?
  */
 static bool
 insert_plain_triggers(Relation rel)
@@ -56,7 +58,8 @@ insert_plain_triggers(Relation rel)
 }
 
 /*
- * Are the log's columns all that an INSERT would have to think of?
+ * Would an INSERT compute nothing but the position and recorded_at?  Other
+ * columns must accept NULL, without a default.
  */
 static bool
 insert_plain_columns(Relation rel, const AttrNumber *column)
@@ -64,6 +67,7 @@ insert_plain_columns(Relation rel, const AttrNumber *column)
 	TupleDesc desc = RelationGetDescr(rel);
 	Node *now;
 
+	/* The one check is the guard's: insert_plain_triggers() has seen it. */
 	if (desc->constr == NULL || desc->constr->num_check != 1)
 		return false;
 	for (int i = 0; i < desc->natts; i++)
@@ -88,7 +92,8 @@ insert_plain_columns(Relation rel, const AttrNumber *column)
 }
 
 /*
- * Is this the unique index on (stream, version), to be searched as it stands?
+ * Is this the unique index on (stream, version), and are its keys those of the
+ * columns, in ascending order?
  */
 static bool
 insert_is_stream_index(Relation index, Relation rel, const AttrNumber *column)
@@ -106,8 +111,9 @@ insert_is_stream_index(Relation index, Relation rel, const AttrNumber *column)
 }
 
 /*
- * Finds that index; and no other may want more than a row being put into it, so
- * that only the version can be taken.
+ * Finds that index, and checks that no other can refuse a row: only the version
+ * can be taken already.  The index of positions cannot, since each position is
+ * drawn only once.
  */
 static bool
 insert_plain_indexes(Relation rel, PmLog *log)
@@ -153,8 +159,8 @@ insert_is_plain(PmLog *log, Relation rel)
 /* ---------- writing ---------- */
 
 /*
- * May the caller write all of the table, and does nobody but PostgreSQL want to
- * be asked?
+ * May the caller read and write all of the table?  If a library wants to be asked
+ * too (ExecutorCheckPerms_hook), the INSERT asks it.
  */
 static bool
 insert_may(PmLog *log)
@@ -164,8 +170,7 @@ insert_may(PmLog *log)
 }
 
 /*
- * Begins to write the log.  False where only an INSERT can do it; it also
- * raises the errors, when something is not allowed.
+ * Where something is not allowed this raises no error: the INSERT does.
  */
 bool
 insert_begin(Insert *insert, PmLog *log)
@@ -179,7 +184,7 @@ insert_begin(Insert *insert, PmLog *log)
 	rel = try_table_open(log->relid, RowExclusiveLock);
 	if (rel == NULL)
 		return false;
-	/* Locking may have taken in what makes the log another one, or a right that is lost. */
+	/* The log, or the caller's rights, may have changed while we waited for the lock. */
 	if (log->stale || !insert_may(log) || !insert_is_plain(log, rel))
 	{
 		table_close(rel, NoLock);
@@ -199,7 +204,7 @@ insert_begin(Insert *insert, PmLog *log)
 }
 
 /*
- * Which of the open indexes is that of the streams.
+ * The number of the index of streams among the open ones.
  */
 static int
 insert_stream_index(Insert *insert)
@@ -212,9 +217,6 @@ insert_stream_index(Insert *insert)
 	elog(ERROR, "log \"%s\" has lost its index of streams", insert->log->name);
 }
 
-/*
- * The stream's version now, 0 if it has none; *any whether it has events.
- */
 int64
 insert_version(Insert *insert, Datum stream, bool *any)
 {
@@ -225,7 +227,7 @@ insert_version(Insert *insert, Datum stream, bool *any)
 	bool isnull;
 	int64 version = 0;
 
-	/* What this transaction has done so far counts. */
+	/* What this transaction has written so far counts. */
 	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	scan = compat_index_beginscan(insert->rel, index, snapshot, 2);
@@ -253,8 +255,8 @@ insert_version(Insert *insert, Datum stream, bool *any)
 }
 
 /*
- * Waits for whoever is about to take the version of the row in the slot.  Is
- * it free then?
+ * Waits for the transaction that is about to take the version of the row in the
+ * slot.  Is the version free then?
  */
 static bool
 insert_await(Insert *insert, List *arbiters)
@@ -275,8 +277,8 @@ insert_await(Insert *insert, List *arbiters)
 }
 
 /*
- * Puts the row in the slot into the table, unless its version is taken: false
- * then.
+ * Writes the row in the slot, by speculative insertion as ON CONFLICT DO NOTHING
+ * does.  False if its version is taken.
  */
 static bool
 insert_row(Insert *insert)
@@ -303,10 +305,6 @@ insert_row(Insert *insert)
 	}
 }
 
-/*
- * Writes an event and returns its position, or 0 when somebody has taken the
- * version first.  Later commands see it.
- */
 int64
 insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version)
 {
@@ -316,6 +314,7 @@ insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version)
 	int64 position;
 	bool written;
 
+	/* The floor must be taken before the position is drawn. */
 	guard_enter(insert->rel);
 	position = nextval_internal(log->seqid, false);
 	guard_drawn(log->relid, position);
@@ -340,6 +339,7 @@ insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version)
 	ExecClearTuple(slot);
 	MemoryContextSwitchTo(caller);
 	ResetPerTupleExprContext(insert->estate);
+	/* The next command of this transaction sees the event. */
 	CommandCounterIncrement();
 	return written ? position : 0;
 }

@@ -1,6 +1,6 @@
 /*
  * insert.h
- *		Writing an event into a plain log without planning an INSERT.
+ *		Writes an event into a plain log without planning an INSERT.
  */
 #ifndef PM_INSERT_H
 #define PM_INSERT_H
@@ -9,7 +9,7 @@
 
 #include "log/log.h"
 
-/* An event to be written; the metadata are final. */
+/* An event to be written; its metadata are complete. */
 typedef struct InsertEvent
 {
 	Datum type;		/* text */
@@ -27,8 +27,11 @@ typedef struct Insert
 	TupleTableSlot *slot;
 } Insert;
 
+/* Begins to write the log.  False if it must be written by an INSERT. */
 extern bool insert_begin(Insert *insert, PmLog *log);
+/* The stream's current version, 0 if it has none; *any is whether it has events. */
 extern int64 insert_version(Insert *insert, Datum stream, bool *any);
+/* Writes an event and returns its position; 0 if another transaction has taken the version. */
 extern int64 insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version);
 extern void insert_end(Insert *insert);
 

@@ -1,7 +1,7 @@
 /*
  * log_adopt.c
- *		Making logs of what is there: the sequences of a copy, a log whose guard
- *		or sequence is not as it should be, a table that is no log yet.
+ *		Makes a log of what is there: a copied log with its sequence, a log whose
+ *		guard or sequence is not as it should be, a table that is not a log yet.
  */
 #include "pm.h"
 
@@ -26,6 +26,9 @@
 #include "log/sequence.h"
 #include "shmem/wakeup.h"
 
+/*
+ * The column of positions.  The caller has locked the table.
+ */
 static AttrNumber
 log_position_attnum(PmLog *log)
 {
@@ -38,8 +41,8 @@ log_position_attnum(PmLog *log)
 }
 
 /*
- * Does the log's sequence fit?  Waits for whoever holds it exclusively, unless
- * the caller does not want that.
+ * Does the log's sequence fit?  Unless nowait, waits while another session has it
+ * exclusively.
  */
 static SequenceFit
 log_adopt_fit(PmLog *log, int64 *last, int64 *needed, bool nowait)
@@ -58,7 +61,7 @@ log_adopt_fit(PmLog *log, int64 *last, int64 *needed, bool nowait)
 
 /*
  * Accepts a sequence that was rebuilt, if it fits.  With nowait, false while
- * somebody holds it exclusively.
+ * another session has it exclusively.
  */
 static bool
 log_accept_sequence(PmLog *log, bool nowait)
@@ -75,7 +78,7 @@ log_accept_sequence(PmLog *log, bool nowait)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("the sequence of log \"%s\" is at %lld, positions up to %lld have been used",
 					log->name, (long long) last, (long long) needed),
-			 errhint("SELECT pg_catalog.setval(%s, %lld), then try again.",
+			 errhint("Run SELECT pg_catalog.setval(%s, %lld), then try again.",
 					 quote_literal_cstr(identifier_of_relation(log->seqid)), (long long) needed)));
 
 	log_catalog_accept(log->name, sequence_file(log->seqid));
@@ -83,17 +86,15 @@ log_accept_sequence(PmLog *log, bool nowait)
 	return true;
 }
 
-/*
- * Puts back what is missing of a log's guard, and accepts its sequence.
- */
 void
 log_repair(PmLog *log)
 {
 	ExecScope scope;
 	AttrNumber attnum;
 
-	/* Nobody writes while the guard and the sequence are put right. */
+	/* Nobody may write while the guard and the sequence are repaired. */
 	LockRelationOid(log->relid, AccessExclusiveLock);
+	/* These problems are not repaired here: report them. */
 	if (!OidIsValid(log->seqid) || get_rel_relkind(log->relid) != RELKIND_RELATION)
 		log_require_whole(log);
 	(void) log_accept_sequence(log, false);
@@ -104,9 +105,8 @@ log_repair(PmLog *log)
 }
 
 /*
- * A follower's database has become a copy's own: the restored sequence is
- * taken for what it is.  With nowait, false while somebody holds the table or
- * the sequence exclusively.
+ * A registration that came with a copy of the database begins to run here.  So
+ * the copied sequence is accepted as it is, if it fits.
  */
 bool
 log_adopt(const char *name, bool nowait)
@@ -126,8 +126,7 @@ log_adopt(const char *name, bool nowait)
 }
 
 /*
- * Adopts a copied log if the caller owns its table.  It is not waited for, since
- * nobody has asked for it by name.
+ * Nothing is waited for, since nobody has asked for this log by name.
  */
 void
 log_adopt_unnamed(const LogSource *source)
@@ -139,7 +138,7 @@ log_adopt_unnamed(const LogSource *source)
 		!compat_class_ownercheck(source->relid, GetUserId()))
 		return;
 	log = log_get_nowait(source->name, &locked);
-	/* One that does not fit says so itself, whenever it is used. */
+	/* A log with a problem reports it whenever it is used. */
 	if (log != NULL && (!OidIsValid(log->seqid) || log->problem != NULL))
 		return;
 	locked |= log != NULL && !log_adopt(source->name, true);
@@ -148,7 +147,7 @@ log_adopt_unnamed(const LogSource *source)
 						 errhint("Call pm.resume again when it is free.")));
 }
 
-/* ---------- tables that are no logs yet ---------- */
+/* ---------- tables that are not logs yet ---------- */
 
 /*
  * Has the table a unique index on these columns and no others, for all rows?
@@ -162,7 +161,7 @@ log_adopt_has_unique(Relation rel, int count, const AttrNumber *columns)
 	{
 		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
 		Form_pg_index form = index->rd_index;
-		/* Not by the relation cache, which would simplify the predicate and so run it. */
+		/* The relation cache would simplify the predicate, and so execute its functions. */
 		bool same = form->indisunique && form->indisvalid && form->indimmediate &&
 					form->indnkeyatts == count &&
 					heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
@@ -187,7 +186,7 @@ log_adopt_lacks(Relation rel, const char *table, char **hint)
 
 	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition ||
 		rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
-		return "It is no ordinary, permanent table.";
+		return "It is not an ordinary, permanent table.";
 	for (int i = EVENT_POSITION; i <= EVENT_ATTRIBUTES; i++)
 	{
 		const LogColumn *column = &log_columns[i];
@@ -236,7 +235,7 @@ log_adopt_found(void *arg, EventFields *event)
 }
 
 /*
- * Cursors start at 0, so that nobody would handle what is not above it.
+ * Cursors start at position 0, so events at or below it would never be handled.
  */
 static void
 log_adopt_check_positions(PmLog *log)
@@ -253,7 +252,8 @@ log_adopt_check_positions(PmLog *log)
 }
 
 /*
- * Its next position is one that nobody has used.
+ * Sets the sequence forward, so that its next position is one that has not been
+ * used.
  */
 static void
 log_adopt_sequence(PmLog *log)
@@ -262,7 +262,7 @@ log_adopt_sequence(PmLog *log)
 	int64 last;
 	int64 needed;
 
-	/* Nobody else can have the sequence, but for a moment. */
+	/* The table is locked, so others have the sequence only for a moment. */
 	if (log_adopt_fit(log, &last, &needed, false) == SEQUENCE_FITS)
 		return;
 	exec_begin_caller(&scope);
@@ -272,9 +272,8 @@ log_adopt_sequence(PmLog *log)
 }
 
 /*
- * Makes a table that is there the log of that name: one that was restored
- * without the extension's rows or was made LIKE a log, and so has the guard or
- * a part of it, or one that was a log before.  Its rows stay, as events.
+ * The table may have been restored without the extension's rows, made LIKE a log,
+ * or been a log before, so it may have the guard or a part of it.
  */
 void
 log_adopt_table(const char *name, Oid relid)
@@ -289,8 +288,9 @@ log_adopt_table(const char *name, Oid relid)
 
 	if (!compat_class_ownercheck(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relid));
-	/* Whoever has written without the guard has ended then. */
+	/* When we have this lock, all transactions that wrote without the guard have ended. */
 	rel = relation_open(relid, AccessExclusiveLock);
+	/* The owner may have changed while we waited. */
 	if (!compat_class_ownercheck(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(rel));
 	table = identifier_of_relation(relid);

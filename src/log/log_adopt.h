@@ -1,6 +1,6 @@
 /*
  * log_adopt.h
- *		Making logs of what is there.
+ *		Makes a log of what is there.
  */
 #ifndef PM_LOG_ADOPT_H
 #define PM_LOG_ADOPT_H
@@ -8,9 +8,16 @@
 #include "log/log.h"
 #include "log/log_catalog.h"
 
+/*
+ * Accepts the sequence of a copied log, if it fits.  With nowait, false while
+ * another session has the table or the sequence exclusively.
+ */
 extern bool log_adopt(const char *name, bool nowait);
+/* The same for a log of which the caller may own the table; does nothing for any other. */
 extern void log_adopt_unnamed(const LogSource *source);
+/* Puts back what is missing of a log's guard, and accepts its sequence. */
 extern void log_repair(PmLog *log);
+/* Makes a table that exists the log of that name; its rows become events. */
 extern void log_adopt_table(const char *name, Oid relid);
 
 #endif /* PM_LOG_ADOPT_H */

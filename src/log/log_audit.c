@@ -1,11 +1,11 @@
 /*
  * log_audit.c
- *		Tells who audits queries that a log is read.
+ *		Tells libraries that audit queries that a log is read.
  *
- * Logs are read without a query (log_index.c).  Where a library has asked to be
- * told of the tables that queries read (ExecutorCheckPerms_hook), the executor
- * gets a query made by hand, which asks for SELECT on the log's table and
- * returns nothing.  Planning one would run code of the table's owner.
+ * Logs are read without a query (log_index.c).  If a library has asked to be told
+ * which tables are read (ExecutorCheckPerms_hook), the executor gets a query that
+ * is made by hand: it asks for SELECT on the log's table and returns nothing.  It
+ * is not planned, since planning would run code of the table's owner.
  */
 #include "pm.h"
 
@@ -43,9 +43,6 @@ log_audit_statement(PmLog *log, AclMode rights)
 	return statement;
 }
 
-/*
- * As the role that reads; or deletes, which is told as asking for that right.
- */
 void
 log_audit(PmLog *log, AclMode rights)
 {

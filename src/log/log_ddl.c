@@ -2,9 +2,9 @@
  * log_ddl.c
  *		pm.create_log and pm.drop_log.
  *
- * The table is the caller's: it is created, guarded and freed of its guard
- * with the caller's rights.  Only the row in the catalog is written as the
- * extension's owner.
+ * The table belongs to the caller: it is created, and its guard is made and
+ * removed, with the caller's rights.  Only the row in the catalog is written as
+ * the owner of the extension (log_catalog.c).
  */
 #include "pm.h"
 
@@ -30,6 +30,10 @@
 PG_FUNCTION_INFO_V1(pm_create_log);
 PG_FUNCTION_INFO_V1(pm_drop_log);
 
+/*
+ * Raises an error unless the caller owns the log's table, or is a superuser if
+ * there is no table any more.
+ */
 static void
 log_require_owner(PmLog *log)
 {
@@ -45,8 +49,8 @@ log_require_owner(PmLog *log)
 }
 
 /*
- * The log, locked against everybody.  What has changed while we waited counts,
- * the owner too.
+ * Locks the log against all others.  The owner, like everything else, may have
+ * changed while we waited.
  */
 static PmLog *
 log_take(PmLog *log)
@@ -58,7 +62,7 @@ log_take(PmLog *log)
 
 /*
  * pm.create_log on a log that exists: repairs it if its table is there, else
- * frees its name.
+ * removes it, so that its name is free.
  */
 static void
 log_create_again(PmLog *log)
@@ -77,7 +81,7 @@ log_create_again(PmLog *log)
 		log_require_whole(log_get(name, false));
 		return;
 	}
-	/* The table was dropped past the event trigger. */
+	/* The table was dropped while the event trigger was disabled. */
 	followers = log_catalog_followers(name);
 	if (followers != NULL)
 		ereport(ERROR,
@@ -90,7 +94,7 @@ log_create_again(PmLog *log)
 }
 
 /*
- * Makes the table of a log, with its guard.
+ * Creates the table of a log, with its guard, and makes it a log.
  */
 static void
 log_create_table(const char *name, const char *relname, Oid nsp)
@@ -113,6 +117,7 @@ log_create_table(const char *name, const char *relname, Oid nsp)
 				 "recorded_at timestamptz NOT NULL DEFAULT pg_catalog.statement_timestamp(), "
 				 "UNIQUE (stream, version))",
 				 table));
+	/* Nobody else sees the table yet, so the name is still that of ours. */
 	relid = get_relname_relid(relname, nsp);
 	rel = relation_open(relid, AccessExclusiveLock);
 	(void) sequence_of_log(rel, &attnum);
@@ -128,9 +133,9 @@ log_create_table(const char *name, const char *relname, Oid nsp)
 /*
  * pm.create_log(log)
  *
- * Makes a table of that name and the log of that name.  On a log that exists
- * it repairs what log_check() complains of, and refuses if nothing is wrong; a
- * table that exists and has all that a log needs becomes the log.
+ * Creates a table and makes it the log of that name.  If the log exists, repairs
+ * what log_check() has found, and raises an error if it has found nothing.  If
+ * only the table exists and it has all that a log needs, makes it the log.
  */
 Datum
 pm_create_log(PG_FUNCTION_ARGS)
@@ -147,11 +152,10 @@ pm_create_log(PG_FUNCTION_ARGS)
 	highwater_require_fresh_snapshots("pm.create_log");
 	exec_require_writable("pm.create_log");
 	if (parts == NIL || list_length(parts) > 2)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_INVALID_NAME), errmsg("invalid name of a log: \"%s\"", given),
-			 errhint(
-				 "A log is named as its table: name or schema.name, in double quotes where SQL needs them.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME), errmsg("invalid name of a log: \"%s\"", given),
+				 errhint("A log is named like its table: name or schema.name, in double quotes "
+						 "where SQL needs them.")));
 
 	log = log_get(name, true);
 	if (log != NULL)
@@ -180,9 +184,9 @@ pm_create_log(PG_FUNCTION_ARGS)
 }
 
 /*
- * The table of that name, if it has the guard of a log and is none, else
- * InvalidOid.  (The whole of a log's guard is restored with one schema of a
- * dump, its check is copied with CREATE TABLE ... LIKE.)
+ * The table of that name, if it has the guard of a log or a part of it, and is
+ * not a log; else InvalidOid.  (Restoring one schema of a dump brings back the
+ * guard without the log.  CREATE TABLE ... LIKE copies its check.)
  */
 static Oid
 log_stray_guard(const char *name)
@@ -217,7 +221,7 @@ log_take_guard_off(Oid relid)
 }
 
 /*
- * No log has the name, but a table has its guard.
+ * pm.drop_log where no log has the name, but a table with a guard does.
  */
 static void
 log_drop_stray(const char *name)
@@ -228,7 +232,7 @@ log_drop_stray(const char *name)
 		LockRelationOid(stray, AccessExclusiveLock);
 	if (!OidIsValid(stray))
 		(void) log_get(name, false);
-	/* As with a log, what is there now counts. */
+	/* The name may have come to mean another table while we waited. */
 	if (!OidIsValid(stray) || log_stray_guard(name) != stray)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("event log \"%s\" was replaced", name)));
@@ -250,7 +254,7 @@ log_require_unfollowed(PmLog *log)
 /*
  * pm.drop_log(log)
  *
- * Forgets the log and takes the guard off; the table stays.
+ * Removes the log and its guard; the table stays.
  */
 Datum
 pm_drop_log(PG_FUNCTION_ARGS)
@@ -268,9 +272,10 @@ pm_drop_log(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	log_require_owner(log);
-	/* Nobody is held up where this is known already. */
+	/* Asked before the lock too, so that a call that must fail makes nobody wait. */
 	log_require_unfollowed(log);
 	log = log_take(log);
+	/* Nobody begins to follow the log from here on. */
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);
 	log_require_unfollowed(log);
 	if (get_rel_relkind(log->relid) != '\0')

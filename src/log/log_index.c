@@ -1,18 +1,18 @@
 /*
  * log_index.c
- *		A log's events along an index, without a query.
+ *		Reads a log's events along an index, without a query.
  *
- * Every event that pm reads is read here or in log_read.c.  No query over a
- * log's table is planned or run, whoever asks.  The planner simplifies, and so
- * executes, what the table's owner has put into index expressions, predicates,
- * statistics and checks: in the session of whoever reads, for as long as it
- * likes, and a built-in function can take long enough (factorial).  Here
- * nothing is called but PostgreSQL's own code for an index on columns of
- * built-in types.  So no role has to be changed either.
+ * Every event that pm reads is read here or in log_read.c.  No query on a log's
+ * table is planned or run, for any role.  The planner would simplify, and so
+ * execute, what the table's owner has put into index expressions, predicates,
+ * statistics and checks.  That would happen in the session of the reader and for
+ * any length of time: even a built-in function can take very long (factorial).
+ * Here no code is called but PostgreSQL's own for an index on columns of built-in
+ * types.  So the role need not be changed either.
  *
- * The caller has opened the log in this transaction, which locked it, and has
- * checked the rights of who asked.  Each function takes a snapshot of its own:
- * call it after highwater_compute().
+ * The caller has opened the log in this transaction, so its table is locked, and
+ * has checked the rights of the reader.  Each function takes a snapshot of its
+ * own, so it must be called after highwater_compute().
  */
 #include "pm.h"
 
@@ -38,19 +38,12 @@
 /* ---------- a scan ---------- */
 
 /*
- * Refuses a column that is not of the type that its reader takes it for: the
- * table can have been changed by this very transaction since it was checked.
+ * Raises an error if a column does not have its type: this same transaction can
+ * have changed the table since the log was checked.
  */
 static void
 log_index_require_types(PmLog *log, Relation rel)
 {
-	static const Oid types[EVENT_ATTRIBUTES + 1] = {[EVENT_POSITION] = INT8OID,
-													[EVENT_STREAM] = TEXTOID,
-													[EVENT_VERSION] = INT8OID,
-													[EVENT_TYPE] = TEXTOID,
-													[EVENT_DATA] = JSONBOID,
-													[EVENT_METADATA] = JSONBOID,
-													[EVENT_RECORDED_AT] = TIMESTAMPTZOID};
 	TupleDesc desc = RelationGetDescr(rel);
 
 	for (int i = EVENT_POSITION; i <= EVENT_ATTRIBUTES; i++)
@@ -59,7 +52,7 @@ log_index_require_types(PmLog *log, Relation rel)
 
 		if (attnum < 1 || attnum > desc->natts || TupleDescAttr(desc, attnum - 1)->attisdropped ||
 			TupleDescAttr(desc, attnum - 1)->attgenerated == COMPAT_GENERATED_VIRTUAL ||
-			TupleDescAttr(desc, attnum - 1)->atttypid != types[i])
+			TupleDescAttr(desc, attnum - 1)->atttypid != log_columns[i].type)
 			log_refuse_types(log);
 	}
 }
@@ -78,9 +71,9 @@ log_index_begin(LogIndexScan *scan, PmLog *log)
 }
 
 /*
- * Has the index all rows, and may this snapshot use it?  (That a row was
- * updated in place before the index was made can hide it from an older
- * snapshot.)
+ * Does the index have all rows, and may this snapshot use it?  If a row was
+ * updated in place (HOT) before the index was made, the index may lead an older
+ * snapshot past it.
  */
 static bool
 log_index_usable(Relation index)
@@ -92,9 +85,6 @@ log_index_usable(Relation index)
 								  TransactionXmin));
 }
 
-/*
- * Opens an index of the log that fits.  False if it has none.
- */
 bool
 log_index_choose(LogIndexScan *scan, LogIndexFits fits)
 {
@@ -117,9 +107,6 @@ log_index_choose(LogIndexScan *scan, LogIndexFits fits)
 	return scan->index != NULL;
 }
 
-/*
- * An ascending index of positions.
- */
 bool
 log_index_of_positions(LogIndexScan *scan, Relation index)
 {
@@ -129,9 +116,6 @@ log_index_of_positions(LogIndexScan *scan, Relation index)
 		   (index->rd_indoption[0] & INDOPTION_DESC) == 0;
 }
 
-/*
- * Goes along the index, from where the keys say.
- */
 void
 log_index_along(LogIndexScan *scan, ScanKey keys, int nkeys)
 {
@@ -148,9 +132,6 @@ log_index_next(LogIndexScan *scan, ScanDirection direction)
 	return index_getnext_slot(scan->scan, direction, scan->slot);
 }
 
-/*
- * The event in the slot.
- */
 void
 log_index_event(LogIndexScan *scan, EventFields *event)
 {
@@ -178,10 +159,6 @@ log_index_end(LogIndexScan *scan)
 
 /* ---------- along the positions ---------- */
 
-/*
- * Begins with the first event after a position, to end with another.  False,
- * with nothing begun, when there is no index to go along.
- */
 bool
 log_index_begin_positions(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to)
 {
@@ -201,9 +178,6 @@ log_index_begin_positions(LogIndexScan *scan, PmLog *log, int64 after, int64 up_
 	return true;
 }
 
-/*
- * Refuses a log that has no such index.
- */
 void
 log_index_refuse(PmLog *log)
 {
@@ -225,9 +199,6 @@ log_index_exists(PmLog *log)
 	return exists;
 }
 
-/*
- * When the first event after a position was recorded.  False if there is none.
- */
 bool
 log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at)
 {
@@ -243,10 +214,6 @@ log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at)
 	return !isnull;
 }
 
-/*
- * Has the log events after a position, and where is the last?  *known is false
- * when there is no index to go along; where that is NULL, it is an error.
- */
 bool
 log_index_last(PmLog *log, int64 after, int64 *position, bool *known)
 {
@@ -267,8 +234,7 @@ log_index_last(PmLog *log, int64 after, int64 *position, bool *known)
 }
 
 /*
- * The position of the first event that was recorded then or later.  False if
- * there is none.  Reads the log up to there: no order of times is relied on.
+ * Reads the log up to there: positions need not be in the order of time.
  */
 bool
 log_index_since(PmLog *log, TimestampTz since, int64 *position)
@@ -292,10 +258,6 @@ log_index_since(PmLog *log, TimestampTz since, int64 *position)
 	return found;
 }
 
-/*
- * Begins to read the events with after < position <= up_to, in their order.
- * False, with nothing begun, when there is no index to go along.
- */
 bool
 log_index_begin_events(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to)
 {
@@ -305,10 +267,6 @@ log_index_begin_events(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to)
 	return true;
 }
 
-/*
- * The next event; its values live until the one after it.  False when there is
- * none.
- */
 bool
 log_index_next_event(LogIndexScan *scan, EventFields *event)
 {
@@ -316,17 +274,13 @@ log_index_next_event(LogIndexScan *scan, EventFields *event)
 
 	if (!log_index_next(scan, ForwardScanDirection))
 		return false;
-	/* An event that crashes the server when it is read is told by this mark. */
+	/* If reading a corrupt event crashes the server, this mark says which one it was. */
 	crash_mark_position(
 		DatumGetInt64(slot_getattr(scan->slot, scan->log->attnum[EVENT_POSITION], &isnull)));
 	log_index_event(scan, event);
 	return true;
 }
 
-/*
- * Reads events with after < position <= up_to in their order, at most
- * max_count.  False when there is no index to go along.
- */
 bool
 log_index_read(PmLog *log, int64 after, int64 up_to, int64 max_count, LogIndexTake take, void *arg)
 {

@@ -1,6 +1,6 @@
 /*
  * log_index.h
- *		A log's events along an index, without a query.
+ *		Reads a log's events along an index, without a query.
  */
 #ifndef PM_LOG_INDEX_H
 #define PM_LOG_INDEX_H
@@ -12,7 +12,7 @@
 
 #include "log/log.h"
 
-/* Takes an event, whose values live until the next; false ends the reading. */
+/* Takes an event, whose values are valid until the next; returns false to stop reading. */
 typedef bool (*LogIndexTake)(void *arg, EventFields *event);
 
 /* A scan of a log's events. */
@@ -21,9 +21,9 @@ typedef struct LogIndexScan
 	PmLog *log;
 	Datum name; /* of the log, text */
 	Relation rel;
-	Relation index; /* NULL: none yet */
+	Relation index; /* NULL: none has been chosen */
 	Snapshot snapshot;
-	IndexScanDesc scan; /* NULL: none yet */
+	IndexScanDesc scan; /* NULL: not begun */
 	TupleTableSlot *slot;
 } LogIndexScan;
 
@@ -31,21 +31,46 @@ typedef struct LogIndexScan
 typedef bool (*LogIndexFits)(LogIndexScan *scan, Relation index);
 
 extern void log_index_begin(LogIndexScan *scan, PmLog *log);
+/* Opens an index of the log that fits; false if it has none. */
 extern bool log_index_choose(LogIndexScan *scan, LogIndexFits fits);
+/* Fits an ascending index of positions. */
 extern bool log_index_of_positions(LogIndexScan *scan, Relation index);
-extern bool log_index_begin_positions(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to);
+/* Begins to scan the chosen index with these keys; may be called again. */
 extern void log_index_along(LogIndexScan *scan, ScanKey keys, int nkeys);
+/*
+ * Begins, and scans the events with after < position <= up_to.  False, and nothing
+ * is begun, if the log has no index of its positions.
+ */
+extern bool log_index_begin_positions(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to);
+/* Brings the next event into the slot; false if there is none. */
 extern bool log_index_next(LogIndexScan *scan, ScanDirection direction);
+/* The event in the slot. */
 extern void log_index_event(LogIndexScan *scan, EventFields *event);
 extern void log_index_end(LogIndexScan *scan);
 
-extern void log_index_refuse(PmLog *log);
+/* Raises the error that the log has no index of its positions. */
+COMPAT_NORETURN extern void log_index_refuse(PmLog *log);
+/* Has the log an index of its positions? */
 extern bool log_index_exists(PmLog *log);
+/* When the first event after a position was recorded; false if there is none. */
 extern bool log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at);
+/*
+ * The position of the last event, if it is after this one; else false.  *known is
+ * false if the log has no index of its positions; that is an error if "known" is
+ * NULL.
+ */
 extern bool log_index_last(PmLog *log, int64 after, int64 *position, bool *known);
+/* The position of the first event that was recorded at this time or later; false if there is none.
+ */
 extern bool log_index_since(PmLog *log, TimestampTz since, int64 *position);
+/* log_index_begin_positions() for a reader: libraries that audit queries are told. */
 extern bool log_index_begin_events(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to);
+/* The next event, whose values are valid until the one after it; false if there is none. */
 extern bool log_index_next_event(LogIndexScan *scan, EventFields *event);
+/*
+ * Reads the events with after < position <= up_to in their order, at most
+ * max_count.  False if the log has no index of its positions.
+ */
 extern bool log_index_read(PmLog *log, int64 after, int64 up_to, int64 max_count, LogIndexTake take,
 						   void *arg);
 

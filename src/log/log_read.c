@@ -1,10 +1,9 @@
 /*
  * log_read.c
- *		Events of a log by something else than their position: by stream, by what
- *		their metadata contain.
+ *		Reads a log's events by type, by stream, or by what their metadata contain.
  *
- * Along the index that serves, where the log has it, and without a query: the
- * head of log_index.c says why.
+ * This is done along a suitable index if the log has one, and without a query:
+ * the head of log_index.c says why.
  */
 #include "pm.h"
 
@@ -23,18 +22,15 @@
 #include "log/log_audit.h"
 #include "log/log_read.h"
 
-/* Room for so many rows to begin with. */
+/* The number of rows that there is room for at first. */
 #define LOG_READ_ROOM 64
 
-/* The GIN operator families jsonb_ops and jsonb_path_ops, which have no names in C. */
+/* The OIDs of the GIN operator families jsonb_ops and jsonb_path_ops, for which C has no names. */
 #define LOG_READ_JSONB_OPS		4036
 #define LOG_READ_JSONB_PATH_OPS 4037
 
 /* ---------- by type ---------- */
 
-/*
- * The types in a text[], as they are compared with the log's.
- */
 void
 log_types_begin(LogTypes *types, PmLog *log, Datum array)
 {
@@ -66,10 +62,10 @@ log_types_have(const LogTypes *types, const EventFields *event)
 
 /* ---------- by stream ---------- */
 
-/* An event of the stream. */
+/* Where an event of the stream is. */
 typedef struct StreamRow
 {
-	bool versionless;
+	bool versionless; /* it has no version */
 	int64 version;
 	int64 position;
 	ItemPointerData tid;
@@ -127,7 +123,7 @@ log_read_note(StreamRows *rows, LogIndexScan *scan)
 }
 
 /*
- * Begins along the index of streams, after a version.
+ * Scans the index of streams for one stream, after a version.
  */
 static void
 log_read_after(LogIndexScan *scan, ScanKey keys, Datum stream, int64 after)
@@ -142,8 +138,8 @@ log_read_after(LogIndexScan *scan, ScanKey keys, Datum stream, int64 after)
 }
 
 /*
- * Along the index of streams: the versions are in order, and no more of them
- * are needed than are asked for.
+ * Notes the events of a stream, along the index of streams.  The index has the
+ * versions in order, so no more rows are visited than are asked for.
  */
 static void
 log_read_along_stream(LogIndexScan *scan, Datum stream, int64 after, int64 max_count,
@@ -156,7 +152,7 @@ log_read_along_stream(LogIndexScan *scan, Datum stream, int64 after, int64 max_c
 		log_read_note(rows, scan);
 	if (after > 0 || rows->count >= max_count)
 		return;
-	/* Then those without a version, which the index has in no order. */
+	/* Then those without a version, all of them: the index has them in no order. */
 	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNULL, 2, InvalidStrategy, InvalidOid,
 						   InvalidOid, InvalidOid, (Datum) 0);
 	log_index_along(scan, keys, 2);
@@ -179,7 +175,7 @@ log_read_is_of(LogIndexScan *scan, Datum stream)
 }
 
 /*
- * Without that index all of the log is looked through.
+ * Notes them without that index: all of the log is read.
  */
 static void
 log_read_all(LogIndexScan *scan, Datum stream, int64 after, StreamRows *rows)
@@ -212,9 +208,7 @@ log_read_compare(const void *a, const void *b)
 }
 
 /*
- * Reads events of a stream with a version above "after", in the order of the
- * versions, at most max_count.  Those without a version come after the others,
- * by position, and only when reading from the stream's beginning.
+ * First notes where the events are and sorts them, then fetches them one by one.
  */
 void
 log_read_stream(PmLog *log, Datum stream, int64 after, int64 max_count, LogIndexTake take,
@@ -247,8 +241,8 @@ log_read_stream(PmLog *log, Datum stream, int64 after, int64 max_count, LogIndex
 }
 
 /*
- * Has the stream an event with a higher version?  Along the index that was
- * chosen: that of the streams, or else that of the positions.
+ * Has the stream an event with a higher version?  The index that was chosen is
+ * that of streams (by_stream), or that of positions.
  */
 static bool
 log_read_goes_on(LogIndexScan *scan, bool by_stream, Datum stream, int64 version)
@@ -269,9 +263,6 @@ log_read_goes_on(LogIndexScan *scan, bool by_stream, Datum stream, int64 version
 	return false;
 }
 
-/*
- * For each of some streams, whether it goes on after a version.
- */
 void
 log_read_ends(PmLog *log, Datum *streams, Datum *versions, int count, bool *goes_on)
 {
@@ -290,7 +281,7 @@ log_read_ends(PmLog *log, Datum *streams, Datum *versions, int count, bool *goes
 /* ---------- by what the metadata contain ---------- */
 
 /*
- * A GIN index of the metadata, which knows what contains what.
+ * A GIN index of the metadata that supports @>.
  */
 static bool
 log_read_of_metadata(LogIndexScan *scan, Relation index)
@@ -302,7 +293,7 @@ log_read_of_metadata(LogIndexScan *scan, Relation index)
 }
 
 /*
- * The rows that the index has for one of the notes.
+ * The rows that the index finds for any of the notes.
  */
 static TIDBitmap *
 log_read_bitmap(LogIndexScan *scan, List *notes)
@@ -325,8 +316,8 @@ log_read_bitmap(LogIndexScan *scan, List *notes)
 }
 
 /*
- * Fetches the rows of one page of the bitmap.  Where the bitmap has become too
- * large, each row of the page may be meant.
+ * Fetches the rows of one page of the bitmap.  If the bitmap has become lossy, it
+ * only knows the page (count is negative), and any row of it can be meant.
  */
 static void
 log_read_page(LogIndexScan *scan, IndexFetchTableData *fetch, BlockNumber block,
@@ -349,10 +340,6 @@ log_read_page(LogIndexScan *scan, IndexFetchTableData *fetch, BlockNumber block,
 	}
 }
 
-/*
- * Reads the events whose metadata may contain one of the notes (jsonb), and
- * others perhaps: "take" looks.  False when the log has no index for that.
- */
 bool
 log_read_containing(PmLog *log, List *notes, LogIndexTake take, void *arg)
 {

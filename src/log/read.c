@@ -1,8 +1,8 @@
 /*
  * read.c
- *		Reading a log by hand: pm.read, pm.read_stream, pm.high_water_mark.
+ *		pm.read, pm.read_stream and pm.high_water_mark.
  *
- * All of it with the caller's rights on the table.
+ * They run with the caller's rights on the table.
  */
 #include "pm.h"
 
@@ -22,8 +22,8 @@ PG_FUNCTION_INFO_V1(pm_read_stream);
 PG_FUNCTION_INFO_V1(pm_high_water_mark);
 
 /*
- * A log that the caller may read.  What its transaction has written so far is
- * to be seen.
+ * Opens a log that the caller may read, so that the caller also sees what its
+ * transaction has written so far.
  */
 static PmLog *
 read_open(const char *name)
@@ -40,7 +40,7 @@ typedef struct ReadWanted
 {
 	ReturnSetInfo *rsinfo;
 	LogTypes *types; /* NULL: all */
-	int64 left;		 /* so many more */
+	int64 left;		 /* how many more events */
 } ReadWanted;
 
 static bool

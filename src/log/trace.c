@@ -2,13 +2,13 @@
  * trace.c
  *		pm.trace: the tree of what one event caused.
  *
- * pm.append in a handler writes into the new event's metadata which event
- * caused it.  This follows these notes downwards, a generation at a time, in
- * all logs that the caller may read.
+ * pm.append in a handler writes into the new event's metadata which event caused
+ * it.  pm.trace follows these notes from causes to effects, one generation after
+ * another, in all logs that the caller may read.
  *
- * The caller has named one log only.  No other is waited for, or locked for
- * longer than it is read, nor locked at all by who may not read it; one that
- * cannot be read now is left out, and said to be.
+ * The caller has named only one log.  No other log is waited for, none is locked
+ * for longer than it is read, and a log that the caller may not read is not
+ * locked at all.  A log that cannot be read now is left out, and a notice says so.
  */
 #include "pm.h"
 
@@ -34,11 +34,12 @@
 
 #define TRACE_COLUMNS 8
 
-/* So many logs that were left out are named. */
+/* The notice names at most this many logs. */
 #define TRACE_NAMES 10
 
 PG_FUNCTION_INFO_V1(pm_trace);
 
+/* An event. */
 typedef struct TraceKey
 {
 	int64 position;
@@ -46,18 +47,17 @@ typedef struct TraceKey
 	uint32 padding;
 } TraceKey;
 
-/* One generation: the notes that its children carry. */
 typedef struct Trace
 {
 	ReturnSetInfo *rsinfo;
-	HTAB *seen; /* events put out: metadata can be forged into a circle */
+	HTAB *seen; /* events returned: forged metadata can form a circle */
 	int depth;
-	List *notes; /* of Datum, jsonb */
-	MemoryContext context;
+	List *notes;		   /* what the effects of this generation carry; of Datum, jsonb */
+	MemoryContext context; /* of the notes */
 } Trace;
 
 /*
- * What the event says caused it: a field of that, or NULL.
+ * A field of what the event's metadata name as its cause; NULL if there is none.
  */
 static char *
 trace_cause(EventFields *event, const char *field)
@@ -79,7 +79,8 @@ trace_cause(EventFields *event, const char *field)
 }
 
 /*
- * Puts out an event, and notes it as a parent of the next generation.
+ * Returns an event to the caller of pm.trace, unless that has been done, and
+ * notes it as a cause of the next generation.
  */
 static void
 trace_put(Trace *trace, PmLog *log, EventFields *event)
@@ -108,13 +109,13 @@ trace_put(Trace *trace, PmLog *log, EventFields *event)
 	{
 		values[i + 2] = event->values[columns[i] - 1];
 		nulls[i + 2] = event->nulls[columns[i] - 1];
-		/* The table may be gone before the result is looked at. */
+		/* The table, with the toasted value, may be gone before the result is read. */
 		if (!nulls[i + 2] && (columns[i] == EVENT_STREAM || columns[i] == EVENT_TYPE))
 			values[i + 2] = PointerGetDatum(PG_DETOAST_DATUM(values[i + 2]));
 	}
 	nulls[6] = cause_log == NULL;
 	values[6] = cause_log ? CStringGetTextDatum(cause_log) : (Datum) 0;
-	/* Metadata can be anything. */
+	/* Metadata can be anything: a position that is not a number becomes NULL. */
 	errno = 0;
 	if (cause_position != NULL && isdigit((unsigned char) cause_position[0]))
 		position = strtoll(cause_position, &end, 10);
@@ -127,21 +128,21 @@ trace_put(Trace *trace, PmLog *log, EventFields *event)
 	MemoryContextSwitchTo(caller);
 }
 
-/* What of a log is looked for. */
+/* What is looked for in a log. */
 typedef struct TraceWanted
 {
 	Trace *trace;
 	PmLog *log;
-	List *notes;		   /* with one of these; NIL: any event */
-	MemoryContext context; /* reset for each event */
-	bool note;			   /* the positions only */
+	List *notes;		   /* events with one of these; NIL: any event */
+	MemoryContext context; /* reset after each event */
+	bool note;			   /* only note the positions */
 	int64 *positions;
 	int count;
 	int room;
 } TraceWanted;
 
 /*
- * Notes an event that was found, for later.
+ * Notes the position of an event that was found.
  */
 static void
 trace_note_position(TraceWanted *wanted, int64 position)
@@ -190,7 +191,7 @@ trace_compare(const void *a, const void *b)
 }
 
 /*
- * Reads the event at a position.  False when the log has no index for that.
+ * Reads the event at a position.  False if the log has no index of positions.
  */
 static bool
 trace_read_one(TraceWanted *wanted, int64 position)
@@ -200,9 +201,9 @@ trace_read_one(TraceWanted *wanted, int64 position)
 }
 
 /*
- * Reads the events of a log whose metadata has one of the notes, in their
- * order.  Without an index of the metadata the log is read through.  False when
- * there is no index to do that along.
+ * Reads the events of a log whose metadata have one of the notes, by position.
+ * Without an index of the metadata all of the log is read.  False if the log has
+ * no index of positions.
  */
 static bool
 trace_read(Trace *trace, PmLog *log, List *notes)
@@ -212,6 +213,7 @@ trace_read(Trace *trace, PmLog *log, List *notes)
 
 	wanted.context = AllocSetContextCreate(CurrentMemoryContext, "pm trace",
 										   ALLOCSET_DEFAULT_SIZES);
+	/* The index of the metadata returns events in no order: note where they are, and sort. */
 	if (log_read_containing(log, notes, trace_take, &wanted))
 	{
 		wanted.note = false;
@@ -230,8 +232,8 @@ trace_read(Trace *trace, PmLog *log, List *notes)
 }
 
 /*
- * Reads a log for the next generation, unless the caller may not.  False when
- * that cannot be done now.
+ * Looks in a log for the next generation, unless the caller may not read it.
+ * False if the log cannot be read now.
  */
 static bool
 trace_generation(Trace *trace, LogSource *source, List *notes)
@@ -245,7 +247,7 @@ trace_generation(Trace *trace, LogSource *source, List *notes)
 	log = log_open_nowait(source->name, &locked);
 	if (log == NULL)
 		return !locked;
-	/* What is wrong with a log pm.status says, to those that it concerns. */
+	/* A log with a problem is passed by silently: pm.status shows it to those concerned. */
 	if (log->problem == NULL && log_may_read(log, GetUserId()))
 		read = trace_read(trace, log, notes);
 	UnlockRelationOid(log->relid, AccessShareLock);
@@ -253,7 +255,7 @@ trace_generation(Trace *trace, LogSource *source, List *notes)
 }
 
 /*
- * Says which logs were left out.
+ * Names the logs that were left out.
  */
 static void
 trace_report(List *left_out)
@@ -293,7 +295,7 @@ pm_trace(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	log_require_select(root, GetUserId());
 	log_require_whole(root);
-	/* What this transaction has written so far is to be seen. */
+	/* The caller also sees what its transaction has written so far. */
 	CommandCounterIncrement();
 	memset(&ctl, 0, sizeof(ctl));
 	ctl.keysize = ctl.entrysize = sizeof(TraceKey);

@@ -1,16 +1,18 @@
 /*
  * trim.c
- *		pm.trim: deleting the oldest events of a log.
+ *		pm.trim: deletes the oldest events of a log.
  *
- * The table is locked first, and what is deleted is decided then (log_open.c).
- * Where a DELETE would run nothing but itself, the events go without one
- * (trim_direct.c), whoever asks.  Where the table has triggers, foreign keys or
- * rules for it, its owner gets a DELETE, in which they run with his rights as
- * they would in his own; and nobody else gets one.
+ * The table is locked first, and only then is it decided what is deleted
+ * (log_open.c).  If a DELETE would run no code of the table's owner, the events
+ * are deleted without one (trim_direct.c), whoever the caller is.  If the table
+ * has triggers, foreign keys or rules for DELETE, only its owner can trim it: by
+ * a DELETE, in which these run with the owner's rights, as in any other of the
+ * owner's statements.
  *
  * The statement names the table, and a name can come to mean another table while
- * ours is locked: its schema can be renamed.  So the statement is analyzed, its
- * tables are compared with the log's, and what was compared is what is run.
+ * ours is locked, since its schema can be renamed.  So the statement is analyzed,
+ * its tables are compared with the log's table, and what was compared is what is
+ * run.
  */
 #include "pm.h"
 
@@ -36,7 +38,7 @@
 #include "log/trim_direct.h"
 #include "log/trimmed.h"
 
-/* The versions of so many streams are kept at once. */
+/* The versions of this many streams are kept by one statement. */
 #define TRIM_KEEP_CHUNK 1000
 
 PG_FUNCTION_INFO_V1(pm_trim);
@@ -49,8 +51,9 @@ typedef struct TrimResult
 } TrimResult;
 
 /*
- * Deletes events.  The result is how many, and with it, a row each, the streams
- * that have none left, with their last versions.
+ * The statement that deletes events.  It returns how many in each row, and a row
+ * for each stream that has no events left, with its last version; at least one
+ * row.
  */
 static char *
 trim_statement(PmLog *log, int64 up_to, int64 count)
@@ -59,10 +62,11 @@ trim_statement(PmLog *log, int64 up_to, int64 count)
 		"WITH d AS (DELETE FROM ONLY %s WHERE %s OPERATOR(pg_catalog.=) ANY (ARRAY("
 		"SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.<=) " INT64_FORMAT
 		" ORDER BY %s LIMIT " INT64_FORMAT ")) RETURNING %s AS stream, %s AS version), "
-		"s AS (SELECT d.stream, coalesce(pg_catalog.max(d.version), 0) AS version FROM d GROUP BY d.stream) "
+		"s AS (SELECT d.stream, coalesce(pg_catalog.max(d.version), 0) AS version FROM d "
+		"GROUP BY d.stream) "
 		"SELECT n.count, e.stream, e.version FROM (SELECT pg_catalog.count(*) AS count FROM d) n "
 		"LEFT JOIN (SELECT s.stream, s.version FROM s "
-		/* LIMIT makes it a lookup for each stream. */
+		/* The LIMIT makes the planner look up each stream in the index. */
 		"WHERE (SELECT 1 FROM ONLY %s r WHERE r.%s OPERATOR(pg_catalog.=) s.stream "
 		"AND r.%s OPERATOR(pg_catalog.>) s.version LIMIT 1) IS NULL) e ON true",
 		log->table, log->pos, log->pos, log->table, log->pos, up_to, log->pos, count, log->stream,
@@ -98,16 +102,16 @@ trim_plan(PmLog *log, const char *sql)
 	if (trim_names_other((Node *) query, &log->relid))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("%s is not the table of log \"%s\" any more", log->table, log->name),
-						errhint("Its schema was renamed meanwhile. Try again.")));
+						errdetail("Its schema was renamed meanwhile."), errhint("Try again.")));
 	plans = pg_plan_queries(pg_rewrite_query(query), sql, 0, NULL);
-	/* Rules on a table that a WITH query changes are refused, but for one in its place. */
+	/* A data-modifying WITH query accepts no rule that would add a statement. */
 	if (list_length(plans) != 1)
 		elog(ERROR, "unexpected number of statements: %d", list_length(plans));
 	return linitial_node(PlannedStmt, plans);
 }
 
 /*
- * Runs it.  Assumes an open scope.
+ * Runs the statement.  Assumes an open scope.
  */
 static TrimResult
 trim_run(PmLog *log, const char *sql)
@@ -121,7 +125,7 @@ trim_run(PmLog *log, const char *sql)
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	plan = trim_plan(log, sql);
-	/* Planning may have run functions of indexes, which may have written. */
+	/* Planning may have run functions of index expressions, which may have written. */
 	CommandCounterIncrement();
 	UpdateActiveSnapshotCommandId();
 	query = CreateQueryDesc(plan, sql, GetActiveSnapshot(), InvalidSnapshot, receiver, NULL, NULL,
@@ -139,8 +143,8 @@ trim_run(PmLog *log, const char *sql)
 }
 
 /*
- * Keeps the versions of the streams that have no events left.  Returns how many
- * events were deleted.
+ * Keeps the versions of the streams that have no events left (trimmed.c).
+ * Returns how many events were deleted.
  */
 static int64
 trim_keep_versions(PmLog *log, TrimResult *result)
@@ -151,7 +155,7 @@ trim_keep_versions(PmLog *log, TrimResult *result)
 	int count = 0;
 	int64 deleted = 0;
 
-	/* Planning it may have run code of the table's owner. */
+	/* Planning may have run code of the table's owner, which may have changed the columns. */
 	if (TupleDescAttr(result->desc, 1)->atttypid != TEXTOID ||
 		TupleDescAttr(result->desc, 2)->atttypid != INT8OID)
 		log_refuse_types(log);
@@ -192,7 +196,8 @@ trim_require_rights(PmLog *log)
 }
 
 /*
- * Refuses to delete what a follower has not handled, or has parked.
+ * Raises an error if a follower has not handled all of these events, or has
+ * parked one.
  */
 static void
 trim_require_handled(PmLog *log, int64 up_to)
@@ -204,14 +209,15 @@ trim_require_handled(PmLog *log, int64 up_to)
 		 "ORDER BY position LIMIT 1",
 		 2,
 		 {TEXTOID, INT8OID}};
-	static ExecStatement oldest_parked = {
-		NULL,
-		"SELECT p.name, k.position FROM pm_catalog.process_manager p CROSS JOIN LATERAL "
-		"(SELECT position FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) p.name "
-		"AND log OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.<=) $2 ORDER BY position LIMIT 1) k "
-		"ORDER BY k.position LIMIT 1",
-		2,
-		{TEXTOID, INT8OID}};
+	static ExecStatement oldest_parked =
+		{NULL,
+		 "SELECT p.name, k.position FROM pm_catalog.process_manager p CROSS JOIN LATERAL "
+		 "(SELECT position FROM pm_catalog.parked "
+		 "WHERE process_manager OPERATOR(pg_catalog.=) p.name AND log OPERATOR(pg_catalog.=) $1 "
+		 "AND position OPERATOR(pg_catalog.<=) $2 ORDER BY position LIMIT 1) k "
+		 "ORDER BY k.position LIMIT 1",
+		 2,
+		 {TEXTOID, INT8OID}};
 	Datum values[2] = {CStringGetTextDatum(log->name), Int64GetDatum(up_to)};
 	ExecScope scope;
 	bool isnull;
@@ -233,7 +239,7 @@ trim_require_handled(PmLog *log, int64 up_to)
 }
 
 /*
- * With a DELETE, as the table's owner would.
+ * Trims by a DELETE, for the owner of the table only.
  */
 static int64
 trim_with_delete(PmLog *log, const char *obstacle, int64 up_to, int64 count)
@@ -258,10 +264,6 @@ trim_with_delete(PmLog *log, const char *obstacle, int64 up_to, int64 count)
 
 /*
  * pm.trim(log, up_to, max_count)
- *
- * The lock on the log keeps a cursor from being set back, or a follower from
- * being added, to events that are about to go.  While it is waited for, the
- * table is not locked as a writer's, which readers would wait for.
  */
 Datum
 pm_trim(PG_FUNCTION_ARGS)
@@ -276,8 +278,15 @@ pm_trim(PG_FUNCTION_ARGS)
 	exec_require_writable("pm.trim");
 	argument_not_null(fcinfo, 1, "up_to");
 	trim_require_rights(log);
+
+	/*
+	 * This lock keeps others from setting a cursor back, or adding a follower, to
+	 * events that are about to be deleted.  It comes before the writer's lock on
+	 * the table: while we wait for it, readers must not wait for us.
+	 */
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ShareLock);
 	log = log_lock(log, RowExclusiveLock);
+	/* The log or the rights may have changed while we waited. */
 	trim_require_rights(log);
 	trim_require_handled(log, up_to);
 	obstacle = trim_direct_obstacle(log);

@@ -1,15 +1,17 @@
 /*
  * trim_direct.c
- *		Deleting the oldest events of a log without a DELETE.
+ *		Deletes the oldest events of a log without a DELETE.
  *
- * Whoever plans and runs a DELETE runs what the table's owner has attached to
- * it: triggers, and the functions of index expressions and predicates.  These
- * could fetch from the cursors of the session, release its advisory locks, and
- * execute what it has prepared, whatever role they run as.  So events are deleted
- * along the index of positions, and nothing but PostgreSQL's own code is called
- * (log_index.c).  A DELETE would do no more, where the table has neither a rule
- * nor a trigger for it but the guard's, whose work is done here; a foreign key that
- * refers to the table is such a trigger.
+ * A role that plans and runs a DELETE also runs what the table's owner has
+ * attached to it: triggers, and the functions of index expressions and
+ * predicates.  Whatever role they run as, these could fetch from the session's
+ * cursors, release its advisory locks, and execute its prepared statements.  So
+ * events are deleted along the index of positions, and no code is called but
+ * PostgreSQL's own (log_index.c).
+ *
+ * That is all a DELETE would do if the table has no rule for it, and no trigger
+ * but the guard's, whose work is done here.  A foreign key that refers to the
+ * table is such a trigger.
  */
 #include "pm.h"
 
@@ -31,7 +33,7 @@
 #include "log/trim_direct.h"
 #include "log/trimmed.h"
 
-/* After so many events it is looked up which streams have none left. */
+/* After this many events it is looked up which streams have none left. */
 #define TRIM_DIRECT_CHUNK 1000
 
 /* A stream of which an event was deleted. */
@@ -45,13 +47,13 @@ typedef struct TrimDirect
 {
 	PmLog *log;
 	LogIndexScan scan;
-	TupleTableSlot *updated; /* what an event has become meanwhile */
+	TupleTableSlot *updated; /* the current version of an event that was updated */
 	MemoryContext context;	 /* of what follows */
 	TrimStream streams[TRIM_DIRECT_CHUNK];
 	int nstreams;
 } TrimDirect;
 
-/* ---------- what a DELETE would run besides ---------- */
+/* ---------- what else a DELETE would run ---------- */
 
 static const char *
 trim_direct_rule(Relation rel)
@@ -83,8 +85,8 @@ trim_direct_trigger(Relation rel)
 }
 
 /*
- * What keeps the log from being trimmed without a DELETE, as a sentence; NULL if
- * nothing does.  Assumes a log that is whole: its guard is pm's own.
+ * Assumes that the log has no problem: then a trigger with the guard's name is
+ * the guard's.
  */
 const char *
 trim_direct_obstacle(PmLog *log)
@@ -118,7 +120,7 @@ trim_direct_compare(const void *a, const void *b)
 }
 
 /*
- * The last version of each stream.
+ * Leaves each stream once, with its last version.
  */
 static void
 trim_direct_unique(TrimDirect *trim)
@@ -140,8 +142,8 @@ trim_direct_unique(TrimDirect *trim)
 }
 
 /*
- * Keeps the versions of the streams whose last events were among those deleted
- * so far.
+ * Keeps the versions of the streams that have no events left (trimmed.c), among
+ * those noted so far.
  */
 static void
 trim_direct_keep(TrimDirect *trim)
@@ -171,6 +173,9 @@ trim_direct_keep(TrimDirect *trim)
 	MemoryContextReset(trim->context);
 }
 
+/*
+ * Notes the stream of a deleted event.
+ */
 static void
 trim_direct_note(TrimDirect *trim, TupleTableSlot *slot)
 {
@@ -201,9 +206,9 @@ trim_direct_delete_at(TrimDirect *trim, ItemPointer tid, TM_FailureData *failure
 }
 
 /*
- * Deletes the event that the scan has come to, or what another transaction has
- * made of it meanwhile (the isolation level is READ COMMITTED).  Returns what was
- * deleted, NULL if it was gone.
+ * Deletes the event at which the scan is.  If another transaction has updated it
+ * since, the new version is deleted, as a DELETE under READ COMMITTED would do.
+ * Returns what was deleted, or NULL if the event was gone.
  */
 static TupleTableSlot *
 trim_direct_delete(TrimDirect *trim)
@@ -231,9 +236,8 @@ trim_direct_delete(TrimDirect *trim)
 }
 
 /*
- * Deletes the oldest events up to a position, at most max_count.  Returns how
- * many.  Assumes that the log is locked, the rights are checked, and nothing
- * stands in the way.
+ * Assumes that the log is locked for writing, that the rights have been checked,
+ * and that there is no obstacle.
  */
 int64
 trim_direct(PmLog *log, int64 up_to, int64 max_count)
@@ -242,12 +246,12 @@ trim_direct(PmLog *log, int64 up_to, int64 max_count)
 	int64 deleted = 0;
 
 	log_audit(log, ACL_SELECT | ACL_DELETE);
-	/* What this transaction has written so far goes as well. */
+	/* What this transaction has written so far is deleted too. */
 	CommandCounterIncrement();
 	if (!log_index_begin_positions(&trim->scan, log, PG_INT64_MIN, up_to))
 		log_index_refuse(log);
 	guard_enter(trim->scan.rel);
-	/* Would a subscriber know which row is meant? */
+	/* If the table is published, a subscriber must be able to find the row. */
 	CheckCmdReplicaIdentity(trim->scan.rel, CMD_DELETE);
 	trim->log = log;
 	trim->updated = table_slot_create(trim->scan.rel, NULL);

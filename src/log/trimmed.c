@@ -3,13 +3,13 @@
  *		The last versions of streams that pm.trim has emptied.
  *
  * The version of a stream is that of its last event.  When pm.trim deletes all
- * events of a stream, its version is kept here, in the transaction that deletes
- * them, so that pm.append goes on from there, and an expected version from
- * before never fits again.
+ * events of a stream, the transaction that deletes them keeps the version here.
+ * So pm.append goes on from there, and an expected version from before never
+ * fits again.
  *
- * Whoever looks here has looked for events of the stream first.  If a snapshot
- * does not show them any more, the transaction that deleted them has committed,
- * and a snapshot that is not older shows its row here.
+ * A caller must look for events of the stream first, and only then look here.  If
+ * its snapshot does not show the events any more, the transaction that deleted
+ * them has committed, and a snapshot that is not older shows its row here.
  */
 #include "pm.h"
 
@@ -56,9 +56,9 @@ trimmed_hash(Datum stream)
 }
 
 /*
- * Has any stream of any log been emptied?  The table of a database where nothing
- * has ever been trimmed has no page; it gets one before its first row is
- * committed.
+ * Every pm.append asks.  The table has no page where nothing has ever been
+ * trimmed, and gets one before its first row is committed, so this is certain
+ * without a scan.
  */
 bool
 trimmed_any(void)
@@ -70,9 +70,6 @@ trimmed_any(void)
 	return any;
 }
 
-/*
- * The last version of a stream that has been emptied.  False if it has not.
- */
 bool
 trimmed_find(const char *log, Datum stream, int64 *version)
 {
@@ -91,9 +88,6 @@ trimmed_find(const char *log, Datum stream, int64 *version)
 	return found;
 }
 
-/*
- * Keeps the last versions of streams, each of which is named once.
- */
 void
 trimmed_keep(const char *log, Datum *streams, Datum *versions, int count)
 {
@@ -119,9 +113,6 @@ trimmed_keep(const char *log, Datum *streams, Datum *versions, int count)
 	(void) exec_as_owner(&keep, values, NULL);
 }
 
-/*
- * The log is none any more.
- */
 void
 trimmed_forget(const char *log)
 {

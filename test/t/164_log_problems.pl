@@ -86,7 +86,7 @@ for my $problem (@problems)
 		if (!defined $sql) { sleep 0.2; next; }
 		my ($rc, undef, $err) = $node->psql('postgres', $sql);
 		next if $rc == 0;
-		ok($err =~ /^HINT:  (SELECT pg_catalog.setval\(.*?\)), then try again/m, "$name: an error has a hint as well") or diag("$sql: $err");
+		ok($err =~ /^HINT:  Run (SELECT pg_catalog.setval\(.*?\)), then try again/m, "$name: an error has a hint as well") or diag("$sql: $err");
 		answer($1);
 	}
 	wait_for("SELECT state || lag || coalesce(reason, '') FROM pm.status WHERE process_manager = '$log'", 'idle0', "$name: the hints lead out of it");

@@ -1,0 +1,343 @@
+/*
+ * append_write.c
+ *		Writes events into a stream, and counts its versions.
+ *
+ * Writers of one stream are serialized by the unique index on (stream, version):
+ * the second one to insert a version waits there for the first one to end.  Then
+ * it takes the next version, or learns that its expectation was wrong.  No other
+ * lock is taken, and writers of different streams do not meet.
+ *
+ * A stream whose events pm.trim has deleted goes on where it was (trimmed.c).
+ *
+ * A plain log is written directly (insert.c), any other by an INSERT that does
+ * the same.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
+#include "log/append_write.h"
+#include "log/log_open.h"
+#include "log/trimmed.h"
+
+void
+append_open(AppendCall *append)
+{
+	append->direct = insert_begin(&append->insert, append->log);
+	if (append->direct)
+		return;
+	/* An INSERT goes by the table's name, which stays the same while the table is locked. */
+	if (!XactReadOnly)
+		append->log = log_lock(append->log, RowExclusiveLock);
+	log_require_whole(append->log);
+	exec_begin_writer(&append->scope);
+}
+
+void
+append_close(AppendCall *append)
+{
+	if (append->direct)
+		insert_end(&append->insert);
+	else
+		exec_end(&append->scope);
+}
+
+/*
+ * One of the log's plans, made when it is first needed.
+ */
+static SPIPlanPtr
+append_plan(PmLog *log, int which, const char *sql)
+{
+	/* stream, expected version, type, data, metadata, version before */
+	Oid argtypes[6] = {TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, INT8OID};
+
+	if (log->plans[which] == NULL)
+		log->plans[which] = exec_prepare(sql, 6, argtypes);
+	return log->plans[which];
+}
+
+COMPAT_NORETURN static void
+append_swallowed(AppendCall *append)
+{
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("log \"%s\" did not take the event", append->log->name),
+					errhint("A rule or trigger on its table swallows it.")));
+}
+
+/*
+ * The version of a stream whose events have this version, 0 if there are none:
+ * then it may be that of trimmed ones.  Must be called after a look at the events
+ * (trimmed.c says why).
+ */
+static int64
+append_trimmed(AppendCall *append, int64 version, bool *any)
+{
+	append->trimmed = version == 0 && trimmed_find(append->log->name, append->stream, &version);
+	*any |= append->trimmed;
+	return version;
+}
+
+/*
+ * The stream's current version, 0 if it has none; *any is whether it has events.
+ */
+static int64
+append_version(AppendCall *append, bool *any)
+{
+	PmLog *log = append->log;
+	Oid argtypes[1] = {TEXTOID};
+	int64 actual;
+	bool isnull;
+
+	if (log->plans[LOG_PLAN_STREAM_VERSION] == NULL)
+		log->plans[LOG_PLAN_STREAM_VERSION] =
+			exec_prepare(psprintf("SELECT pg_catalog.max(%s), pg_catalog.count(*) FROM ONLY %s "
+								  "WHERE %s OPERATOR(pg_catalog.=) $1",
+								  log->version, log->table, log->stream),
+						 1, argtypes);
+	exec_plan(log->plans[LOG_PLAN_STREAM_VERSION], &append->stream, NULL, 0);
+	*any = DatumGetInt64(exec_value(0, 2, &isnull)) > 0;
+	actual = DatumGetInt64(exec_value(0, 1, &isnull));
+	return append_trimmed(append, isnull ? 0 : actual, any);
+}
+
+/*
+ * Raises the version conflict, if it is one.
+ */
+static void
+append_compare(AppendCall *append, int64 actual, bool any)
+{
+	long long expected = append->expected;
+
+	/* Version 0 is expected of a stream without events; one can have events without a version. */
+	if (actual == append->expected && (actual > 0 || !any))
+		return;
+	if (append->trimmed)
+		ereport(ERROR,
+				(errcode(ERRCODE_PM_VERSION_CONFLICT),
+				 errmsg("version conflict in stream \"%s\" of log \"%s\"",
+						TextDatumGetCString(append->stream), append->log->name),
+				 errdetail("Expected version %lld, actual version %lld; the events up to that have "
+						   "been trimmed.",
+						   expected, (long long) actual),
+				 actual == 0 ?
+					 errhint("Its events had no versions: append without an expected version.") :
+					 errhint("Decide again, and append with this version.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_PM_VERSION_CONFLICT),
+			 errmsg("version conflict in stream \"%s\" of log \"%s\"",
+					TextDatumGetCString(append->stream), append->log->name),
+			 actual == 0 && any ?
+				 errdetail("Expected version %lld, the stream has events without a version.",
+						   expected) :
+				 errdetail("Expected version %lld, actual version %lld.", expected,
+						   (long long) actual),
+			 errhint("Read the stream again, decide again, and append with the version found.")));
+}
+
+void
+append_require_room(AppendCall *append, int64 version, int count)
+{
+	if (version > PG_INT64_MAX - count)
+		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+						errmsg("stream \"%s\" of log \"%s\" has no version left",
+							   TextDatumGetCString(append->stream), append->log->name),
+						errdetail("Its version is %lld; the largest is %lld.", (long long) version,
+								  (long long) PG_INT64_MAX),
+						errhint("Append to another stream.")));
+}
+
+/*
+ * Another transaction was first, and this one's snapshot does not show it.
+ */
+COMPAT_NORETURN static void
+append_not_serializable(void)
+{
+	ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					errmsg("could not serialize access due to concurrent update"),
+					errhint("The transaction might succeed if retried.")));
+}
+
+/*
+ * Checks a version after its insertion, in a stream that had no events.  Since we
+ * looked, another transaction may have appended events and committed, and these
+ * may have been trimmed.  From the insertion on no other can take the version.
+ */
+static void
+append_verify(AppendCall *append, int64 version)
+{
+	int64 trimmed;
+
+	if (trimmed_find(append->log->name, append->stream, &trimmed) && trimmed >= version)
+		append_not_serializable();
+}
+
+/*
+ * append_first() for a plain log.
+ */
+static int64
+append_first_directly(AppendCall *append, InsertEvent *event, int64 *version)
+{
+	for (;;)
+	{
+		bool any;
+		int64 actual = insert_version(&append->insert, append->stream, &any);
+		int64 position;
+
+		actual = append_trimmed(append, actual, &any);
+		if (append->expecting)
+			append_compare(append, actual, any);
+		append_require_room(append, actual, 1);
+		*version = actual + 1;
+		position = insert_event(&append->insert, append->stream, event, *version);
+		if (position != 0 && (actual == 0 || append->trimmed))
+			append_verify(append, *version);
+		if (position != 0)
+			return position;
+		/* Another transaction has taken this version: look again. */
+		CHECK_FOR_INTERRUPTS();
+		if (IsolationUsesXactSnapshot())
+			append_not_serializable();
+	}
+}
+
+/*
+ * INSERT of an event with the version after $2, if that is the stream's, or $6 is
+ * if the stream's events have been trimmed.
+ */
+static SPIPlanPtr
+append_plan_expecting(PmLog *log)
+{
+	return append_plan(
+		log, LOG_PLAN_APPEND_EXPECTING,
+		psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) "
+				 "SELECT $1, $2 OPERATOR(pg_catalog.+) 1, $3, $4, $5 "
+				 "WHERE $2 OPERATOR(pg_catalog.=) greatest((SELECT pg_catalog.max(%s) FROM ONLY %s "
+				 "WHERE %s OPERATOR(pg_catalog.=) $1), $6) "
+				 "AND ($2 OPERATOR(pg_catalog.>) 0 OR NOT EXISTS (SELECT FROM ONLY %s "
+				 "WHERE %s OPERATOR(pg_catalog.=) $1)) "
+				 "ON CONFLICT (%s, %s) DO NOTHING RETURNING %s, %s",
+				 log->table, log->stream, log->version, log->type, log->data, log->metadata,
+				 log->version, log->table, log->stream, log->table, log->stream, log->stream,
+				 log->version, log->pos, log->version));
+}
+
+/*
+ * INSERT of an event with the stream's next version, which is above $6.
+ */
+static SPIPlanPtr
+append_plan_any(PmLog *log)
+{
+	return append_plan(
+		log, LOG_PLAN_APPEND,
+		psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) "
+				 "SELECT $1, greatest((SELECT pg_catalog.max(%s) FROM ONLY %s "
+				 "WHERE %s OPERATOR(pg_catalog.=) $1), $6) OPERATOR(pg_catalog.+) 1, $3, $4, $5 "
+				 "ON CONFLICT (%s, %s) DO NOTHING RETURNING %s, %s",
+				 log->table, log->stream, log->version, log->type, log->data, log->metadata,
+				 log->version, log->table, log->stream, log->stream, log->version, log->pos,
+				 log->version));
+}
+
+/*
+ * The version from which the INSERT is to count on.  The stream's events are
+ * looked at first: the INSERT looks at them again, and may find them trimmed.
+ */
+static int64
+append_base(AppendCall *append)
+{
+	int64 base = 0;
+	bool any = false;
+	bool last = append->expecting && append->expected == PG_INT64_MAX;
+
+	/* Where nothing has ever been trimmed, the INSERT alone finds the version. */
+	if (trimmed_any() || last)
+		base = append_version(append, &any);
+	/* The INSERT would add 1 to the largest version before it compared it. */
+	if (append->expecting && (append->trimmed || last))
+		append_compare(append, base, any);
+	if (append->expecting)
+		append_require_room(append, append->expected, 1);
+	return base;
+}
+
+/*
+ * ON CONFLICT makes the INSERT wait for a transaction that has inserted the same
+ * version, and then insert nothing.
+ */
+int64
+append_first(AppendCall *append, InsertEvent *event, int64 *version)
+{
+	PmLog *log = append->log;
+	SPIPlanPtr plan;
+	Datum values[6];
+	bool isnull;
+	int64 base;
+	int64 seen = -1;
+
+	if (append->direct)
+		return append_first_directly(append, event, version);
+
+	base = append_base(append);
+	plan = append->expecting ? append_plan_expecting(log) : append_plan_any(log);
+	values[0] = append->stream;
+	values[1] = Int64GetDatum(append->expected);
+	values[2] = event->type;
+	values[3] = event->data;
+	values[4] = event->metadata;
+	values[5] = Int64GetDatum(base);
+	while (exec_plan(plan, values, NULL, 0) == 0)
+	{
+		bool any;
+		int64 actual = append_version(append, &any);
+
+		values[5] = Int64GetDatum(actual);
+		if (append->expecting)
+			append_compare(append, actual, any);
+		/* If nobody else has taken the version, something on the table keeps the row out. */
+		if (append->expecting || actual == seen)
+			append_swallowed(append);
+		seen = actual;
+		CHECK_FOR_INTERRUPTS();
+		if (IsolationUsesXactSnapshot())
+			append_not_serializable();
+	}
+	*version = DatumGetInt64(exec_value(0, 2, &isnull));
+	append_verify(append, *version);
+	return DatumGetInt64(exec_value(0, 1, &isnull));
+}
+
+/*
+ * The row of the event before is not committed, so no other pm.append can take
+ * this version.
+ */
+int64
+append_next(AppendCall *append, InsertEvent *event, int64 version)
+{
+	PmLog *log = append->log;
+	SPIPlanPtr plan;
+	Datum values[6] = {append->stream, Int64GetDatum(version), event->type,
+					   event->data,	   event->metadata,		   0};
+	bool isnull;
+
+	if (append->direct)
+	{
+		int64 position = insert_event(&append->insert, append->stream, event, version);
+
+		if (position == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNIQUE_VIOLATION),
+					 errmsg("version %lld of stream \"%s\" of log \"%s\" exists already",
+							(long long) version, TextDatumGetCString(append->stream), log->name)));
+		return position;
+	}
+	plan = append_plan(
+		log, LOG_PLAN_APPEND_REST,
+		psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) VALUES ($1, $2, $3, $4, $5) RETURNING %s",
+				 log->table, log->stream, log->version, log->type, log->data, log->metadata,
+				 log->pos));
+	if (exec_plan(plan, values, NULL, 0) != 1)
+		append_swallowed(append);
+	return DatumGetInt64(exec_value(0, 1, &isnull));
+}

@@ -1,0 +1,35 @@
+/*
+ * append_write.h
+ *		Writes events into a stream, and counts its versions.
+ */
+#ifndef PM_APPEND_WRITE_H
+#define PM_APPEND_WRITE_H
+
+#include "base/exec.h"
+#include "log/insert.h"
+#include "log/log.h"
+
+/* One call of pm.append or pm.append_all. */
+typedef struct AppendCall
+{
+	PmLog *log;
+	Datum stream;
+	bool expecting; /* a version: */
+	int64 expected;
+	bool trimmed; /* the stream had events, and has none with a version any more */
+	bool direct;  /* the log is written by insert.c, */
+	Insert insert;
+	ExecScope scope; /* else by INSERT in this scope */
+} AppendCall;
+
+/* Begins to write the log. */
+extern void append_open(AppendCall *append);
+/* Appends the first event, and returns its position; *version is the one that it got. */
+extern int64 append_first(AppendCall *append, InsertEvent *event, int64 *version);
+/* Appends a further event of the same call, with this version. */
+extern int64 append_next(AppendCall *append, InsertEvent *event, int64 version);
+/* Raises an error if a version plus "count" were larger than a version can be. */
+extern void append_require_room(AppendCall *append, int64 version, int count);
+extern void append_close(AppendCall *append);
+
+#endif /* PM_APPEND_WRITE_H */
