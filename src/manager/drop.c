@@ -3,13 +3,15 @@
  *		What becomes of logs and process managers when objects of the server are
  *		dropped.
  *
- * The event trigger pm_after_drop sees every object that a command drops.  A
- * table that is a log takes the log with it.  A process manager that follows
- * the log depends on the table (owner.c), so either the command said CASCADE,
- * and the process manager stops following, or there is none.  A type that
- * stands for a process manager and is dropped itself (DROP OWNED by its owner)
- * takes the process manager with it; one that goes along with a log's table
- * is made again, since the process manager stays.
+ * The event trigger pm_after_drop sees every object that a command drops.
+ *
+ * A log is dropped with its table.  A process manager that follows the log
+ * depends on the table (shell_type.c).  So if there is one, the command said
+ * CASCADE, and the process manager no longer follows the log.
+ *
+ * A process manager is unregistered when its type is dropped by name or by DROP
+ * OWNED.  A type that is dropped because it depends on a log's table is made
+ * again: the process manager stays.
  */
 #include "pm.h"
 
@@ -31,12 +33,12 @@
 
 PG_FUNCTION_INFO_V1(pm_drop_after_drop);
 
-/* Something of ours that has been dropped. */
+/* A log's table, or the type of a process manager, that has been dropped. */
 typedef struct Dropped
 {
-	Oid relid;	 /* of a log's table, or InvalidOid */
+	Oid relid;	 /* of the table; InvalidOid: a type */
 	char *name;	 /* of the log or the process manager */
-	bool itself; /* it was to be dropped, not what it depends on */
+	bool itself; /* the command named it, or its owner; not what it depends on */
 } Dropped;
 
 static void *
@@ -52,35 +54,43 @@ drop_form(uint64 row)
 }
 
 /*
- * What the command has dropped that is ours.
+ * What the command has dropped that is a log's table or a process manager's
+ * type.
  */
 static List *
 drop_list(void)
 {
 	static ExecStatement select_dropped = {
 		NULL,
-		"SELECT d.objid, l.name, d.original FROM pg_catalog.pg_event_trigger_dropped_objects() d "
-		"JOIN pm_catalog.log l ON l.source::pg_catalog.oid OPERATOR(pg_catalog.=) d.objid "
-		"WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid "
+		"SELECT d.objid, l.name, d.original "
+		"FROM pg_catalog.pg_event_trigger_dropped_objects() d "
+		"JOIN pm_catalog.log l "
+		"ON l.source::pg_catalog.oid OPERATOR(pg_catalog.=) d.objid "
+		"WHERE d.classid OPERATOR(pg_catalog.=) "
+		"'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid "
 		"AND d.objsubid OPERATOR(pg_catalog.=) 0 "
 		"UNION ALL "
-		"SELECT 0::pg_catalog.oid, d.object_name, d.original FROM pg_catalog.pg_event_trigger_dropped_objects() d "
-		"WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid "
-		"AND d.schema_name OPERATOR(pg_catalog.=) 'pm_process_manager'",
+		"SELECT 0::pg_catalog.oid, d.object_name, d.original "
+		"FROM pg_catalog.pg_event_trigger_dropped_objects() d "
+		"WHERE d.classid OPERATOR(pg_catalog.=) "
+		"'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid "
+		"AND d.schema_name OPERATOR(pg_catalog.=) '" REGISTRY_TYPES "'",
 		0,
-		{InvalidOid}};
+		{InvalidOid},
+	};
 
 	return exec_list(&select_dropped, NULL, NULL, drop_form);
 }
 
 static void *
-drop_follower(uint64 row)
+drop_form_follower(uint64 row)
 {
 	return exec_text(row, 1);
 }
 
 /*
- * Did the command say that what depends on an object is to go as well?
+ * Did the command say CASCADE?  What has no such option is not refused for want
+ * of it.
  */
 static bool
 drop_cascades(Node *statement)
@@ -93,80 +103,134 @@ drop_cascades(Node *statement)
 }
 
 /*
- * PostgreSQL would have refused it, had it known of the follower.  It does not
- * in a copy that nobody has adopted; nor when the type was made again while
- * somebody held the table.
+ * PostgreSQL itself refuses to drop a table on which a type depends.  It does
+ * not know of the process manager in a copy that has not been adopted, and
+ * after the type was made again while another session held the table.
  */
 static void
 drop_refuse(const char *log, const char *manager)
 {
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-		 errmsg("cannot drop the table of log \"%s\" because process manager \"%s\" follows it",
-				log, manager),
-		 errhint(
-			 "Use DROP ... CASCADE to end that too. After SELECT pm.resume(%s) PostgreSQL knows of it.",
-			 quote_literal_cstr(manager))));
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("cannot drop the table of log \"%s\" because process manager \"%s\" follows it",
+					log, manager),
+			 errhint("Use DROP ... CASCADE to end that too. "
+					 "After SELECT pm.resume(%s) PostgreSQL knows of it.",
+					 quote_literal_cstr(manager))));
 }
 
 /*
- * The log's table is gone: nobody follows it any more.
+ * A process manager no longer follows a log whose table was dropped.
  */
 static void
-drop_log(const char *log, Oid relid, bool cascades)
+drop_follower(const char *manager, const char *log, bool cascades)
+{
+	ProcessManager *pm;
+	int64 parked;
+
+	within_refuse(manager);
+	pm = manager_lock_unchecked(manager);
+	/* It may have been unregistered while we waited. */
+	if (pm == NULL)
+		return;
+	if (!cascades)
+		drop_refuse(log, pm->name);
+	parked = follow_end(pm, log);
+	ereport(NOTICE,
+			(errmsg("process manager \"%s\" does not follow log \"%s\" any more", pm->name, log),
+			 parked > 0 ?
+				 errdetail("Parked events that were discarded: %lld.", (long long) parked) :
+				 0));
+}
+
+/*
+ * A log's table was dropped.
+ */
+static void
+drop_log(const Dropped *dropped, bool cascades)
 {
 	static ExecStatement followers = {
 		NULL,
-		"SELECT DISTINCT process_manager FROM pm_catalog.cursor WHERE log OPERATOR(pg_catalog.=) $1",
+		"SELECT DISTINCT process_manager FROM pm_catalog.cursor "
+		"WHERE log OPERATOR(pg_catalog.=) $1",
 		1,
-		{TEXTOID}};
-	Datum values[1] = {CStringGetTextDatum(log)};
+		{TEXTOID},
+	};
+	Datum values[1] = {CStringGetTextDatum(dropped->name)};
 	ListCell *lc;
 
-	foreach(lc, exec_list(&followers, values, NULL, drop_follower))
-	{
-		ProcessManager *pm;
-		int64 parked;
-
-		within_refuse(lfirst(lc));
-		pm = manager_lock_unchecked(lfirst(lc));
-		if (pm == NULL)
-			continue;
-		if (!cascades)
-			drop_refuse(log, pm->name);
-		parked = follow_end(pm, log);
-		ereport(NOTICE, (errmsg("process manager \"%s\" does not follow log \"%s\" any more",
-								pm->name, log),
-						 parked > 0 ? errdetail("Parked events that were discarded: %lld.",
-												(long long) parked) :
-									  0));
-	}
-	log_catalog_delete(log);
-	wakeup_forget(relid);
+	foreach(lc, exec_list(&followers, values, NULL, drop_form_follower))
+		drop_follower(lfirst(lc), dropped->name, cascades);
+	log_catalog_delete(dropped->name);
+	wakeup_forget(dropped->relid);
 }
 
 /*
- * The type of a process manager was dropped.
+ * The type of a process manager was dropped itself.
  */
 static void
-drop_manager(Dropped *dropped)
+drop_manager(const char *name)
 {
 	ProcessManager *pm;
 
-	within_refuse(dropped->name);
-	pm = manager_lock_unchecked(dropped->name);
+	within_refuse(name);
+	pm = manager_lock_unchecked(name);
 	if (pm == NULL)
 		return;
-	if (!dropped->itself)
-	{
-		if (OidIsValid(pm->owner))
-			shell_type_record(pm->name, pm->owner);
-		shell_type_depend_all(pm->name);
-		return;
-	}
 	unregister(pm);
 	ereport(NOTICE, (errmsg("process manager \"%s\" is unregistered", pm->name)));
+}
+
+/*
+ * The type of a process manager was dropped with a log's table.
+ */
+static void
+drop_restore_type(const char *name)
+{
+	ProcessManager *pm;
+
+	within_refuse(name);
+	pm = manager_lock_unchecked(name);
+	if (pm == NULL)
+		return;
+	if (OidIsValid(pm->owner))
+		shell_type_record(pm->name, pm->owner);
+	shell_type_depend_all(pm->name);
+}
+
+/*
+ * Goes through what was dropped.  The order matters.
+ */
+static void
+drop_all(List *all, bool cascades)
+{
+	ListCell *lc;
+
+	/* A process manager that goes altogether keeps none of its logs' tables. */
+	foreach(lc, all)
+	{
+		Dropped *dropped = lfirst(lc);
+
+		if (!OidIsValid(dropped->relid) && dropped->itself)
+			drop_manager(dropped->name);
+	}
+	foreach(lc, all)
+	{
+		Dropped *dropped = lfirst(lc);
+
+		if (OidIsValid(dropped->relid))
+			drop_log(dropped, cascades);
+	}
+	CommandCounterIncrement();
+
+	/* Now those that stay are known to follow only what is still there. */
+	foreach(lc, all)
+	{
+		Dropped *dropped = lfirst(lc);
+
+		if (!OidIsValid(dropped->relid) && !dropped->itself)
+			drop_restore_type(dropped->name);
+	}
 }
 
 /*
@@ -176,7 +240,6 @@ Datum
 pm_drop_after_drop(PG_FUNCTION_ARGS)
 {
 	List *all;
-	ListCell *lc;
 	bool cascades;
 
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
@@ -184,21 +247,11 @@ pm_drop_after_drop(PG_FUNCTION_ARGS)
 						errmsg("function was not called by event trigger manager")));
 	cascades = drop_cascades(((EventTriggerData *) fcinfo->context)->parsetree);
 	all = drop_list();
-	if (all == NIL)
-		PG_RETURN_NULL();
-	highwater_require_fresh_snapshots("dropping an event log or a process manager");
-
-	/* What goes altogether first, then what it would have followed. */
-	foreach(lc, all)
-		if (!OidIsValid(((Dropped *) lfirst(lc))->relid) && ((Dropped *) lfirst(lc))->itself)
-			drop_manager(lfirst(lc));
-	foreach(lc, all)
-		if (OidIsValid(((Dropped *) lfirst(lc))->relid))
-			drop_log(((Dropped *) lfirst(lc))->name, ((Dropped *) lfirst(lc))->relid, cascades);
-	CommandCounterIncrement();
-	foreach(lc, all)
-		if (!OidIsValid(((Dropped *) lfirst(lc))->relid) && !((Dropped *) lfirst(lc))->itself)
-			drop_manager(lfirst(lc));
-	registry_changed();
+	if (all != NIL)
+	{
+		highwater_require_fresh_snapshots("dropping an event log or a process manager");
+		drop_all(all, cascades);
+		registry_changed();
+	}
 	PG_RETURN_NULL();
 }

@@ -2,20 +2,24 @@
  * repartition.c
  *		Changing the number of a process manager's lanes.
  *
- * An event belongs to the lane that the hash of its key says, of so many.  When
- * the number changes, most keys change lanes, and the new lane of a key may be
- * behind or ahead of its old one.  Nobody waits for the lanes to meet.  All new
- * lanes start where the last of the old ones was, and what each of the old ones
- * had got past is written down, in pm_catalog.former_lane: an event is passed over if
- * its lane of then had got past it.  Several re-cuts add up, each says for
- * itself what was got past, until all lanes are past it.
+ * An event belongs to the lane that is the hash of its key modulo the number of
+ * lanes.  When the number changes, most keys change lanes, and the new lane of a
+ * key may be behind or ahead of its old one.  The lanes do not wait until all
+ * of them are at the same position.  Instead, all new lanes start at the
+ * position of the old lane that was furthest behind, and pm_catalog.former_lane
+ * records up to where each old lane has handled its log.  A batch passes over an
+ * event if the old lane of its key has handled it.
  *
- * So nothing is skipped and nothing handled twice, as long as a key stays what
- * it is: with lanes a correlate function must be IMMUTABLE, and may only be
- * changed for another one while all lanes are at one position.
+ * If the number changes again before all lanes are past those positions, the
+ * records add up.  Each of them says by itself which events were handled.
  *
- * The caller holds the locks of all units, of the old number; the new ones are
- * seen by nobody before the commit.
+ * So no event is skipped and none is handled twice, provided that the key of an
+ * event stays what it is.  That is why a correlate function must be IMMUTABLE
+ * where there are lanes, and can be changed for another one only while all lanes
+ * are at the same position.
+ *
+ * Assumes that the caller holds the locks of all units, by the old number of
+ * lanes.  No other session sees the new ones before the commit.
  */
 #include "pm.h"
 
@@ -29,35 +33,37 @@
 #include "manager/repartition.h"
 
 /*
- * Has a lane of the past got past the event of a key with this hash?
+ * Has the former lane of the key handled the event?
  */
 bool
-repartition_handled(List *repartitions, uint32 hash, int64 position)
+repartition_handled(List *former_lanes, uint32 hash, int64 position)
 {
 	ListCell *lc;
 
-	foreach(lc, repartitions)
+	foreach(lc, former_lanes)
 	{
-		FormerLane *past = lfirst(lc);
+		FormerLane *former = lfirst(lc);
 
-		if (position <= past->position && hash % past->lanes == past->lane)
+		if (position <= former->position && hash % former->lanes == former->lane)
 			return true;
 	}
 	return false;
 }
 
 /*
- * Nothing is to be passed over any more in a log, or in any (NULL).
+ * No event of a log, or of any log, is to be passed over any more.
  */
 void
 repartition_forget(const char *manager, const char *log)
 {
-	static ExecStatement forget =
-		{NULL,
-		 "DELETE FROM pm_catalog.former_lane WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		 "AND ($2 IS NULL OR log OPERATOR(pg_catalog.=) $2)",
-		 2,
-		 {TEXTOID, TEXTOID}};
+	static ExecStatement forget = {
+		NULL,
+		"DELETE FROM pm_catalog.former_lane "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND ($2 IS NULL OR log OPERATOR(pg_catalog.=) $2)",
+		2,
+		{TEXTOID, TEXTOID},
+	};
 	Datum values[2];
 	char nulls[2] = {' ', ' '};
 
@@ -67,55 +73,67 @@ repartition_forget(const char *manager, const char *log)
 }
 
 /*
- * Drops the notes that all lanes are past.
+ * Deletes the records that all lanes are past.
  */
 void
 repartition_drop_passed(ProcessManager *pm)
 {
 	static ExecStatement drop_passed = {
 		NULL,
-		"DELETE FROM pm_catalog.former_lane r WHERE process_manager OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.<=) "
-		"(SELECT pg_catalog.min(c.position) FROM pm_catalog.cursor c WHERE c.process_manager OPERATOR(pg_catalog.=) $1 "
+		"DELETE FROM pm_catalog.former_lane r "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND position OPERATOR(pg_catalog.<=) ("
+		"SELECT pg_catalog.min(c.position) FROM pm_catalog.cursor c "
+		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 "
 		"AND c.log OPERATOR(pg_catalog.=) r.log)",
 		1,
-		{TEXTOID}};
+		{TEXTOID},
+	};
 	Datum values[1] = {CStringGetTextDatum(pm->name)};
 
 	(void) exec_as_owner(&drop_passed, values, NULL);
 }
 
 /*
- * Writes down what the lanes have got past.
+ * Records up to where each lane has handled its logs.
  */
 static void
-repartition_note(ProcessManager *pm)
+repartition_record(ProcessManager *pm)
 {
-	static ExecStatement note = {
+	/* There may be a record of an earlier time when there were as many lanes. */
+	static ExecStatement record = {
 		NULL,
 		"INSERT INTO pm_catalog.former_lane AS r (process_manager, log, lanes, lane, position) "
-		"SELECT process_manager, log, $2, lane, position FROM pm_catalog.cursor WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"ON CONFLICT (process_manager, log, lanes, lane) DO UPDATE SET position = greatest(r.position, EXCLUDED.position)",
+		"SELECT process_manager, log, $2, lane, position "
+		"FROM pm_catalog.cursor "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"ON CONFLICT (process_manager, log, lanes, lane) "
+		"DO UPDATE SET position = greatest(r.position, EXCLUDED.position)",
 		2,
-		{TEXTOID, INT4OID}};
+		{TEXTOID, INT4OID},
+	};
 	Datum values[2];
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(pm->lanes);
-	(void) exec_as_owner(&note, values, NULL);
+	(void) exec_as_owner(&record, values, NULL);
 }
 
 /*
- * Timers and queues of parked events go with their keys.
+ * Timers and queues of parked events move with their keys.
  */
 static void
 repartition_keys(ProcessManager *pm, int lanes)
 {
 	static ExecStatement set_lanes = {
 		NULL,
-		"WITH t AS (UPDATE pm_catalog.timer SET lane = pm_catalog.lane_of(key, $2) WHERE process_manager OPERATOR(pg_catalog.=) $1) "
-		"UPDATE pm_catalog.parked SET lane = pm_catalog.lane_of(key, $2) WHERE process_manager OPERATOR(pg_catalog.=) $1",
+		"WITH t AS (UPDATE pm_catalog.timer SET lane = pm_catalog.lane_of(key, $2) "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1) "
+		"UPDATE pm_catalog.parked SET lane = pm_catalog.lane_of(key, $2) "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1",
 		2,
-		{TEXTOID, INT4OID}};
+		{TEXTOID, INT4OID},
+	};
 	Datum values[2];
 
 	values[0] = CStringGetTextDatum(pm->name);
@@ -129,10 +147,11 @@ repartition_keys(ProcessManager *pm, int lanes)
 }
 
 /*
- * From now on so many lanes.
+ * A lane has halted before an event that may belong to another lane afterwards.
+ * So the halt must be ended first.
  */
-void
-repartition(ProcessManager *pm, int lanes)
+static void
+repartition_refuse_halted(ProcessManager *pm)
 {
 	for (int lane = 0; lane < pm->lanes; lane++)
 	{
@@ -140,17 +159,26 @@ repartition(ProcessManager *pm, int lanes)
 
 		lane_state(pm, lane, &state);
 		if (state.status == LANE_HALTED)
-			ereport(
-				ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("process manager \"%s\" cannot change its lanes while one has halted",
-						pm->name),
-				 errdetail("Lane %d: %s.", lane, state.reason),
-				 errhint(
-					 "Keep lanes => %d, correct what has failed, and end the halt with SELECT pm.resume(%s) first.",
-					 pm->lanes, quote_literal_cstr(pm->name))));
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("process manager \"%s\" cannot change its lanes while one has halted",
+							pm->name),
+					 errdetail("Lane %d: %s.", lane, state.reason),
+					 errhint("Keep lanes => %d, correct what has failed, and end the halt "
+							 "with SELECT pm.resume(%s) first.",
+							 pm->lanes, quote_literal_cstr(pm->name))));
 	}
-	repartition_note(pm);
+}
+
+/*
+ * Changes the number of lanes.
+ */
+void
+repartition(ProcessManager *pm, int lanes)
+{
+	repartition_refuse_halted(pm);
+	/* The positions of before: cursor_repartition() sets them back. */
+	repartition_record(pm);
 	cursor_repartition(pm, lanes);
 	lane_repartition(pm, lanes);
 	repartition_keys(pm, lanes);
