@@ -17,7 +17,7 @@
 #include "manager/advice.h"
 #include "manager/cursor.h"
 #include "manager/handler_watch.h"
-#include "manager/lane.h"
+#include "manager/lane_fail.h"
 #include "manager/park.h"
 #include "manager/timer.h"
 #include "shmem/handling.h"

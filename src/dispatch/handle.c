@@ -15,6 +15,7 @@
 #include "dispatch/call.h"
 #include "dispatch/handle.h"
 #include "manager/instance.h"
+#include "manager/lane_fail.h"
 #include "manager/park.h"
 #include "manager/park_queue.h"
 #include "manager/timer.h"

@@ -2,34 +2,26 @@
  * lane.c
  *		The state of a unit: what keeps it from running, if anything does.
  *
- * All writing is done here, by who holds the unit's lock.
+ * lane_fail.c decides on the next state after a failure.  This file reads and
+ * writes the state.
+ *
+ * Assumes that the caller holds the lock of the unit, except for lane_state()
+ * where the state is only shown, or a dispatcher looks for work.
  */
 #include "pm.h"
 
-#include "access/htup_details.h"
-#include "access/xact.h"
-#include "catalog/indexing.h"
 #include "catalog/pg_type.h"
-#include "common/pg_prng.h"
 #include "utils/builtins.h"
-#include "utils/rel.h"
 
 #include "base/exec.h"
 #include "base/report.h"
-#include "base/within.h"
 #include "manager/head.h"
 #include "manager/lane.h"
 #include "manager/lane_row.h"
 #include "shmem/handling.h"
 #include "shmem/wakeup.h"
 
-/* The longest time between two attempts, in ms. */
-#define LANE_MAX_BACKOFF (INT64CONST(3600) * 1000)
-
-/* When a unit that waits is worth a dispatcher again, in ms. */
-#define LANE_WAIT 5000
-
-/* A retry further away than this: the clock was set back meanwhile. */
+/* A retry that is further away than this, in ms: the clock was set back meanwhile. */
 #define LANE_TOO_FAR (2 * LANE_MAX_BACKOFF)
 
 static const char *const lane_names[] = {"ok", "retrying", "parking", "halted", "waiting"};
@@ -44,22 +36,6 @@ lane_status(const char *text)
 }
 
 /*
- * When to try again what has failed so many times: the delay doubles each
- * time, and a tenth of chance keeps those apart that failed together.
- */
-TimestampTz
-lane_retry_at(ProcessManager *pm, int attempts)
-{
-	int64 delay = Max(pm->backoff, 1);
-
-	for (int i = 1; i < attempts && delay < LANE_MAX_BACKOFF; i++)
-		delay *= 2;
-	delay = Min(delay, LANE_MAX_BACKOFF);
-	delay += (int64) (delay * 0.1 * pg_prng_double(&pg_global_prng_state));
-	return within_later(delay);
-}
-
-/*
  * Is a retry due?
  */
 bool
@@ -68,22 +44,6 @@ lane_is_due(TimestampTz at, TimestampTz now)
 	return at <= now ||
 		   (!TIMESTAMP_IS_NOEND(at) && at > TimestampTzPlusMilliseconds(now, LANE_TOO_FAR));
 }
-
-/* What lane_set() writes; all zero: nothing is wrong. */
-typedef struct LaneChange
-{
-	LaneStatus status;
-	const char *reason;
-	const char *hint;
-	int attempts;
-	int crashes;
-	TimestampTz retry_at; /* 0: at once, or never */
-	const Handling *what; /* has failed */
-	const char *log;	  /* or, as in LaneState */
-	int64 position;
-	ErrorData *error;
-	bool count; /* the error */
-} LaneChange;
 
 /*
  * What the lane's row says of its state.
@@ -141,14 +101,15 @@ lane_state(ProcessManager *pm, int lane, LaneState *state)
 }
 
 /*
- * Something of the unit has been added, or is due earlier: a new version of
- * the row tells other backends (head.c).  Once a transaction is enough.
+ * A timer or parked event of the unit has been added, or is due earlier than
+ * before.  A new version of the lane's row tells other backends (head.c).
  */
 void
 lane_touch(const char *manager, int lane)
 {
 	LaneRow row;
 
+	/* Once in a transaction is enough. */
 	if (head_touched(manager, lane))
 		return;
 	lane_row_open(&row, manager, lane, RowExclusiveLock);
@@ -157,16 +118,29 @@ lane_touch(const char *manager, int lane)
 }
 
 /*
- * The one transition.
+ * Does a change bring the lane to another state, or to the same for another
+ * reason?
  */
-static void
-lane_set(const char *manager, int lane, LaneChange *change)
+static bool
+lane_differs(LaneRow *row, const LaneChange *change, const char *reason)
+{
+	const char *before = scan_text(&row->scan, LANE_REASON);
+
+	if (strcmp(scan_text(&row->scan, LANE_STATE), lane_names[change->status]) != 0)
+		return true;
+	return before == NULL || reason == NULL ? before != reason : strcmp(before, reason) != 0;
+}
+
+/*
+ * Writes a state.  Every change of it comes here.
+ */
+void
+lane_change(const char *manager, int lane, const LaneChange *change)
 {
 	const Handling *what = change->what;
 	const char *log = change->log;
 	int64 position = change->position;
 	const char *reason = report_cut(change->reason, REPORT_KEPT);
-	const char *was;
 	Datum error[4];
 	char nulls[4];
 	LaneRow row;
@@ -177,13 +151,8 @@ lane_set(const char *manager, int lane, LaneChange *change)
 		position = what->source == HANDLING_TIMER ? what->id : what->position;
 	}
 	lane_row_open(&row, manager, lane, RowExclusiveLock);
-	if (row.found)
-	{
-		was = scan_text(&row.scan, LANE_REASON);
-		if (strcmp(scan_text(&row.scan, LANE_STATE), lane_names[change->status]) != 0 ||
-			(was == NULL) != (reason == NULL) || (was != NULL && strcmp(was, reason) != 0))
-			lane_row_set(&row, LANE_SINCE, TimestampTzGetDatum(GetCurrentTimestamp()), false);
-	}
+	if (row.found && lane_differs(&row, change, reason))
+		lane_row_set(&row, LANE_SINCE, TimestampTzGetDatum(GetCurrentTimestamp()), false);
 	lane_row_set_text(&row, LANE_STATE, lane_names[change->status]);
 	lane_row_set_text(&row, LANE_REASON, reason);
 	lane_row_set_text(&row, LANE_HINT, report_cut(change->hint, REPORT_KEPT));
@@ -208,11 +177,12 @@ lane_clear(const char *manager, int lane)
 {
 	LaneChange change = {.status = LANE_OK};
 
-	lane_set(manager, lane, &change);
+	lane_change(manager, lane, &change);
 }
 
 /*
- * So many keys have failed since something was handled, or so many more.
+ * Sets how many keys have failed since something was handled, or (more) adds to
+ * that number.
  */
 void
 lane_in_a_row(const char *manager, int lane, int keys, bool more)
@@ -237,7 +207,7 @@ lane_count(const char *manager, int lane, AttrNumber column, int count)
 }
 
 /*
- * A failure that says nothing of the lane.
+ * Counts a failure that does not change the state of the lane.
  */
 void
 lane_error(const char *manager, int lane)
@@ -246,7 +216,7 @@ lane_error(const char *manager, int lane)
 }
 
 /*
- * Deadlocks and the like, which undid a batch and are no failures.
+ * Counts deadlocks and the like, which undid a batch and are no failures.
  */
 void
 lane_conflicts(const char *manager, int lane, int count)
@@ -255,193 +225,19 @@ lane_conflicts(const char *manager, int lane, int count)
 }
 
 /*
- * The unit cannot run, through no fault of an event.  The reason is for all who
- * may see the unit; the error's own words, which may be a handler's, are not.
- * What has failed before, and how often, is not forgotten over it.
- */
-void
-lane_wait(const char *manager, int lane, LaneState *state, const char *reason, const char *hint,
-		  ErrorData *error)
-{
-	bool failed = state->status == LANE_RETRYING || state->status == LANE_PARKING;
-	LaneChange change = {.status = failed ? state->status : LANE_WAITING,
-						 .reason = reason,
-						 .hint = hint,
-						 .error = error};
-
-	if (failed)
-	{
-		change.error = &state->error;
-		change.attempts = state->attempts;
-		change.crashes = state->crashes;
-		change.log = state->log;
-		change.position = state->position;
-	}
-	change.retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LANE_WAIT);
-	change.count = true;
-	lane_set(manager, lane, &change);
-}
-
-/*
- * Several events, or timers, failed in a way that does not say which: they are
- * run one at a time, none of them blamed so far.
- */
-void
-lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool crash)
-{
-	LaneChange change = {.status = LANE_RETRYING};
-
-	change.reason =
-		what->log[0] == '\0' ?
-			"the handler failed for several timers" :
-			psprintf("the handler failed for several events up to position %lld of log \"%s\"",
-					 (long long) what->position, what->log);
-	change.hint = "They are tried one at a time.";
-	change.what = what;
-	change.crashes = crash ? 1 : 0;
-	change.error = error;
-	change.count = true;
-	lane_set(manager, what->lane, &change);
-}
-
-static char *
-lane_halt_hint(ProcessManager *pm, const Handling *what)
-{
-	if (what->outside && what->log[0] != '\0')
-		return psprintf(
-			"Correct the data, then SELECT pm.resume(%s). To skip the event, SELECT pm.seek(%s, %s, %lld).",
-			quote_literal_cstr(pm->name), quote_literal_cstr(pm->name),
-			quote_literal_cstr(what->log), (long long) what->position);
-	if (what->correlating)
-		return psprintf(
-			"Correct the correlate function, or the event in the log, then SELECT pm.resume(%s).",
-			quote_literal_cstr(pm->name));
-	if (what->log[0] == '\0')
-		return psprintf("Correct the handler, then SELECT pm.resume(%s).",
-						quote_literal_cstr(pm->name));
-	if (pm->halt_on_failure)
-		return psprintf("Correct the handler, or the event in the log, then SELECT pm.resume(%s).",
-						quote_literal_cstr(pm->name));
-	return psprintf(
-		"Correct the handler, then SELECT pm.resume(%s). Parked events are retried with the data that "
-		"they had when they were parked.",
-		quote_literal_cstr(pm->name));
-}
-
-/*
- * It is said once that a unit has halted.
- */
-static void
-lane_say_halted(ProcessManager *pm, const char *reason)
-{
-	if (report_may(pm->owner, REPORT_OUTCOME))
-		ereport(LOG, (errmsg("process manager \"%s\" in database \"%s\" has halted: %s", pm->name,
-							 report_database(), report_cut(reason, REPORT_LOGGED))));
-}
-
-/*
- * Is it this that has failed?
- */
-bool
-lane_is_about(LaneState *state, const Handling *what)
-{
-	if (what->source == HANDLING_TIMER)
-		return state->log == NULL && state->position != 0 && state->position == what->id;
-	return state->log != NULL && state->position == what->position &&
-		   strcmp(state->log, what->log) == 0;
-}
-
-/*
- * The handler of a unit in that state has failed for an event, alone: "failed"
- * says so in words.  It is tried again in its place, max_attempts times.
- * Returns when, DT_NOEND when the unit has halted.
- */
-TimestampTz
-lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
-		  ErrorData *error, int max_attempts, bool crash)
-{
-	LaneChange change = {.status = LANE_RETRYING, .reason = failed};
-	bool again = lane_is_about(state, what);
-
-	change.what = what;
-	change.error = error;
-	change.count = true;
-	change.attempts = again ? state->attempts + 1 : 1;
-	change.crashes = (again ? state->crashes : 0) + (crash ? 1 : 0);
-	if (crash)
-		/* Somebody may have killed its dispatcher. */
-		max_attempts = change.crashes < 2 ? change.attempts + 1 : change.attempts;
-	if (change.attempts >= max_attempts)
-	{
-		change.status = LANE_HALTED;
-		change.hint = lane_halt_hint(pm, what);
-		lane_set(pm->name, what->lane, &change);
-		lane_say_halted(pm, failed);
-		return DT_NOEND;
-	}
-	change.retry_at = crash ? 0 : lane_retry_at(pm, change.attempts);
-	if (what->source == HANDLING_TIMER)
-		change.hint = psprintf("It is tried again until it has failed %d times.", max_attempts);
-	else
-		change.hint = psprintf(
-			"It is tried again until it has failed %d times. To skip the event, SELECT pm.seek(%s, %s, %lld).",
-			max_attempts, quote_literal_cstr(pm->name), quote_literal_cstr(what->log),
-			(long long) what->position);
-	lane_set(pm->name, what->lane, &change);
-	return change.retry_at;
-}
-
-/*
- * The next batch is to set this event aside: only the owner's session may ask
- * for its key.  If the server has crashed over that before, this is not
- * forgotten.
- */
-void
-lane_decide_to_park(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
-					ErrorData *error, bool crash)
-{
-	int before = state->attempts > 0 && lane_is_about(state, what) ? state->crashes : 0;
-	LaneChange change = {.status = LANE_PARKING,
-						 .reason = failed,
-						 .hint = "The event is about to be parked."};
-
-	change.what = what;
-	change.error = error;
-	change.count = true;
-	change.attempts = 1;
-	change.crashes = before + (crash ? 1 : 0);
-	lane_set(pm->name, what->lane, &change);
-}
-
-/*
- * The unit stops before an event (or timer), until pm.resume.  The error may
- * have been counted already.
- */
-void
-lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorData *error,
-		  bool count)
-{
-	LaneChange change = {.status = LANE_HALTED, .reason = reason, .hint = lane_halt_hint(pm, what)};
-
-	change.what = what;
-	change.error = error;
-	change.count = count;
-	lane_set(pm->name, what->lane, &change);
-	lane_say_halted(pm, reason);
-}
-
-/*
- * The rows of lanes from a number on.
+ * Adds the rows of lanes, from a number on.
  */
 void
 lane_add(const char *manager, int from, int lanes)
 {
-	static ExecStatement add_lanes =
-		{NULL,
-		 "INSERT INTO pm_catalog.lane (process_manager, lane) "
-		 "SELECT $1, n FROM pg_catalog.generate_series($2, $3 OPERATOR(pg_catalog.-) 1) n",
-		 3,
-		 {TEXTOID, INT4OID, INT4OID}};
+	static ExecStatement add_lanes = {
+		NULL,
+		"INSERT INTO pm_catalog.lane (process_manager, lane) "
+		"SELECT $1, n "
+		"FROM pg_catalog.generate_series($2, $3 OPERATOR(pg_catalog.-) 1) n",
+		3,
+		{TEXTOID, INT4OID, INT4OID},
+	};
 	Datum values[3];
 
 	values[0] = CStringGetTextDatum(manager);
@@ -451,22 +247,27 @@ lane_add(const char *manager, int from, int lanes)
 }
 
 /*
- * Makes it so many lanes.  What those that go have counted stays.
+ * Changes the number of lanes.  What the lanes that go have counted is counted
+ * with lane 0.
  */
 void
 lane_repartition(ProcessManager *pm, int lanes)
 {
 	static ExecStatement delete_lanes = {
 		NULL,
-		"WITH gone AS (DELETE FROM pm_catalog.lane WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND lane OPERATOR(pg_catalog.>=) $2 RETURNING errors, conflicts) "
-		"UPDATE pm_catalog.lane SET errors = errors OPERATOR(pg_catalog.+) "
+		"WITH gone AS (DELETE FROM pm_catalog.lane "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND lane OPERATOR(pg_catalog.>=) $2 "
+		"RETURNING errors, conflicts) "
+		"UPDATE pm_catalog.lane SET "
+		"errors = errors OPERATOR(pg_catalog.+) "
 		"coalesce((SELECT pg_catalog.sum(gone.errors) FROM gone), 0)::pg_catalog.int8, "
 		"conflicts = conflicts OPERATOR(pg_catalog.+) "
 		"coalesce((SELECT pg_catalog.sum(gone.conflicts) FROM gone), 0)::pg_catalog.int8 "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) 0",
 		2,
-		{TEXTOID, INT4OID}};
+		{TEXTOID, INT4OID},
+	};
 	Datum values[2];
 
 	values[0] = CStringGetTextDatum(pm->name);

@@ -10,13 +10,16 @@
 #include "manager/registry.h"
 #include "shmem/handling.h"
 
+/* The longest time between two attempts, in ms. */
+#define LANE_MAX_BACKOFF (INT64CONST(3600) * 1000)
+
 /*
- * ok -> retrying: a handler failed, again after a while
+ * ok -> retrying: a handler failed, and is called again after a while
  * retrying -> halted: it failed max_attempts times
- * ok -> parking: a handler failed, the next batch sets its event aside
- * parking -> ok, halted: it has; or too many have failed
- * any -> waiting: something outside is wrong (a right, a log); looked at again
- * any -> ok: a batch went through, or pm.resume
+ * ok -> parking: a handler failed, and the next batch parks the event
+ * parking -> ok, halted: the event is parked; or too many have failed
+ * any -> waiting: something else is wrong (a right, a log); tried again later
+ * any -> ok: a batch has succeeded, or pm.resume was called
  */
 typedef enum LaneStatus
 {
@@ -32,37 +35,54 @@ typedef struct LaneState
 {
 	LaneStatus status;
 	int attempts;
-	int crashes;		  /* of these */
+	int crashes;		  /* how many of the attempts ended with a crash */
 	int in_a_row;		  /* keys that failed since something was handled */
 	TimestampTz retry_at; /* DT_NOBEGIN: at once */
-	TimestampTz since;	  /* it is in this state, for this reason */
+	TimestampTz since;	  /* when it came to be in this state, for this reason */
 	char *reason;
-	char *log;		 /* the event that failed; NULL: a timer, by its id */
-	int64 position;	 /* 0: none */
-	ErrorData error; /* how */
-	bool has_parked;
-	TimestampTz parked_due; /* the next retry, DT_NOEND: none */
+	char *log;				/* the event that failed; NULL: a timer, by its id */
+	int64 position;			/* 0: none */
+	ErrorData error;		/* how it failed */
+	bool has_parked;		/* are there parked events? */
+	TimestampTz parked_due; /* the next retry of one, DT_NOEND: none */
 	TimestampTz timer_due;	/* the next timer of instances, DT_NOEND: none */
 } LaneState;
 
+/* What lane_change() writes; all zero: nothing is wrong. */
+typedef struct LaneChange
+{
+	LaneStatus status;
+	const char *reason;
+	const char *hint;
+	int attempts;
+	int crashes;
+	TimestampTz retry_at; /* 0: at once, or never */
+	const Handling *what; /* what has failed, */
+	const char *log;	  /* or the same as in LaneState */
+	int64 position;
+	ErrorData *error;
+	bool count; /* does the error count? */
+} LaneChange;
+
+/* Reads the state of a unit. */
 extern void lane_state(ProcessManager *pm, int lane, LaneState *state);
-extern void lane_touch(const char *manager, int lane);
-extern TimestampTz lane_retry_at(ProcessManager *pm, int attempts);
+
+/* Is a retry at this time due? */
 extern bool lane_is_due(TimestampTz at, TimestampTz now);
+
+/* Write the state, or that nothing is wrong any more. */
+extern void lane_change(const char *manager, int lane, const LaneChange *change);
 extern void lane_clear(const char *manager, int lane);
+
+/* Tells other backends that timers or parked events have been added or moved. */
+extern void lane_touch(const char *manager, int lane);
+
+/* Keep count of failures. */
 extern void lane_in_a_row(const char *manager, int lane, int keys, bool more);
 extern void lane_error(const char *manager, int lane);
 extern void lane_conflicts(const char *manager, int lane, int count);
-extern void lane_wait(const char *manager, int lane, LaneState *state, const char *reason,
-					  const char *hint, ErrorData *error);
-extern void lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool crash);
-extern bool lane_is_about(LaneState *state, const Handling *what);
-extern TimestampTz lane_fail(ProcessManager *pm, LaneState *state, const Handling *what,
-							 const char *failed, ErrorData *error, int max_attempts, bool crash);
-extern void lane_decide_to_park(ProcessManager *pm, LaneState *state, const Handling *what,
-								const char *failed, ErrorData *error, bool crash);
-extern void lane_halt(ProcessManager *pm, const Handling *what, const char *reason,
-					  ErrorData *error, bool count);
+
+/* Add lanes, or change their number.  The caller holds the locks of all units. */
 extern void lane_add(const char *manager, int from, int lanes);
 extern void lane_repartition(ProcessManager *pm, int lanes);
 

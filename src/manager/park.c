@@ -20,6 +20,7 @@
 #include "base/exec.h"
 #include "base/report.h"
 #include "manager/head.h"
+#include "manager/lane_fail.h"
 #include "manager/park.h"
 #include "manager/park_queue.h"
 #include "shmem/handling.h"

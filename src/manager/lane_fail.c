@@ -1,0 +1,219 @@
+/*
+ * lane_fail.c
+ *		The next state of a unit after a failure.
+ *
+ * Assumes that the caller holds the lock of the unit, and that the transaction
+ * that failed has been rolled back: what is written here commits.
+ */
+#include "pm.h"
+
+#include "common/pg_prng.h"
+#include "utils/builtins.h"
+
+#include "base/report.h"
+#include "base/within.h"
+#include "manager/lane_fail.h"
+
+/* When a unit that waits is worth a dispatcher again, in ms. */
+#define LANE_WAIT 5000
+
+/*
+ * The delay doubles with each attempt.  A random tenth is added, so that units
+ * that failed together are not tried together each time.
+ */
+TimestampTz
+lane_retry_at(ProcessManager *pm, int attempts)
+{
+	int64 delay = Max(pm->backoff, 1);
+
+	for (int i = 1; i < attempts && delay < LANE_MAX_BACKOFF; i++)
+		delay *= 2;
+	delay = Min(delay, LANE_MAX_BACKOFF);
+	delay += (int64) (delay * 0.1 * pg_prng_double(&pg_global_prng_state));
+	return within_later(delay);
+}
+
+bool
+lane_is_about(LaneState *state, const Handling *what)
+{
+	if (what->source == HANDLING_TIMER)
+		return state->log == NULL && state->position != 0 && state->position == what->id;
+	return state->log != NULL && state->position == what->position &&
+		   strcmp(state->log, what->log) == 0;
+}
+
+/*
+ * The unit cannot run, which is not the fault of an event.  All who may see the
+ * unit see the reason.  They do not see the error's own message, which may be a
+ * handler's.
+ */
+void
+lane_wait(const char *manager, int lane, LaneState *state, const char *reason, const char *hint,
+		  ErrorData *error)
+{
+	bool failed = state->status == LANE_RETRYING || state->status == LANE_PARKING;
+	LaneChange change = {.status = failed ? state->status : LANE_WAITING,
+						 .reason = reason,
+						 .hint = hint,
+						 .error = error,
+						 .count = true};
+
+	/* What has failed before, and how often, still holds. */
+	if (failed)
+	{
+		change.error = &state->error;
+		change.attempts = state->attempts;
+		change.crashes = state->crashes;
+		change.log = state->log;
+		change.position = state->position;
+	}
+	change.retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LANE_WAIT);
+	lane_change(manager, lane, &change);
+}
+
+/*
+ * Several events, or timers, failed in a way that does not tell which of them
+ * is to blame.  So far none of them is.
+ */
+void
+lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool crash)
+{
+	LaneChange change = {.status = LANE_RETRYING,
+						 .hint = "They are tried one at a time.",
+						 .what = what,
+						 .crashes = crash ? 1 : 0,
+						 .error = error,
+						 .count = true};
+
+	if (what->log[0] == '\0')
+		change.reason = "the handler failed for several timers";
+	else
+		change.reason = psprintf("the handler failed for several events "
+								 "up to position %lld of log \"%s\"",
+								 (long long) what->position, what->log);
+	lane_change(manager, what->lane, &change);
+}
+
+/*
+ * What ends a halt.
+ */
+static char *
+lane_halt_hint(ProcessManager *pm, const Handling *what)
+{
+	if (what->outside && what->log[0] != '\0')
+		return psprintf("Correct the data, then SELECT pm.resume(%s). "
+						"To skip the event, SELECT pm.seek(%s, %s, %lld).",
+						quote_literal_cstr(pm->name), quote_literal_cstr(pm->name),
+						quote_literal_cstr(what->log), (long long) what->position);
+	if (what->correlating)
+		return psprintf("Correct the correlate function, or the event in the log, "
+						"then SELECT pm.resume(%s).",
+						quote_literal_cstr(pm->name));
+	if (what->log[0] == '\0')
+		return psprintf("Correct the handler, then SELECT pm.resume(%s).",
+						quote_literal_cstr(pm->name));
+	if (pm->halt_on_failure)
+		return psprintf("Correct the handler, or the event in the log, then SELECT pm.resume(%s).",
+						quote_literal_cstr(pm->name));
+	return psprintf("Correct the handler, then SELECT pm.resume(%s). "
+					"Parked events are retried with the data that they had when they were parked.",
+					quote_literal_cstr(pm->name));
+}
+
+/*
+ * Writes to the server's log that a unit has halted, once a halt.
+ */
+static void
+lane_log_halt(ProcessManager *pm, const char *reason)
+{
+	/* A role may cause only so many lines. */
+	if (report_may(pm->owner, REPORT_OUTCOME))
+		ereport(LOG, (errmsg("process manager \"%s\" in database \"%s\" has halted: %s", pm->name,
+							 report_database(), report_cut(reason, REPORT_LOGGED))));
+}
+
+/*
+ * The handler has failed for an event, or timer, alone; "failed" says so in
+ * words.  It is tried again in its place until it has failed max_attempts times.
+ */
+TimestampTz
+lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
+		  ErrorData *error, int max_attempts, bool crash)
+{
+	LaneChange change = {.status = LANE_RETRYING,
+						 .reason = failed,
+						 .what = what,
+						 .error = error,
+						 .count = true};
+	bool again = lane_is_about(state, what);
+
+	change.attempts = again ? state->attempts + 1 : 1;
+	change.crashes = (again ? state->crashes : 0) + (crash ? 1 : 0);
+
+	/*
+	 * The first crash may not be the handler's fault: somebody may have killed
+	 * its dispatcher.  The second one halts the unit, whatever max_attempts is.
+	 */
+	if (crash)
+		max_attempts = change.crashes < 2 ? change.attempts + 1 : change.attempts;
+	if (change.attempts >= max_attempts)
+	{
+		change.status = LANE_HALTED;
+		change.hint = lane_halt_hint(pm, what);
+		lane_change(pm->name, what->lane, &change);
+		lane_log_halt(pm, failed);
+		return DT_NOEND;
+	}
+	change.retry_at = crash ? 0 : lane_retry_at(pm, change.attempts);
+	if (what->source == HANDLING_TIMER)
+		change.hint = psprintf("It is tried again until it has failed %d times.", max_attempts);
+	else
+		change.hint = psprintf("It is tried again until it has failed %d times. "
+							   "To skip the event, SELECT pm.seek(%s, %s, %lld).",
+							   max_attempts, quote_literal_cstr(pm->name),
+							   quote_literal_cstr(what->log), (long long) what->position);
+	lane_change(pm->name, what->lane, &change);
+	return change.retry_at;
+}
+
+/*
+ * The next batch parks this event, since only the owner's session may ask for
+ * its key.
+ */
+void
+lane_decide_to_park(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
+					ErrorData *error, bool crash)
+{
+	LaneChange change = {.status = LANE_PARKING,
+						 .reason = failed,
+						 .hint = "The event is about to be parked.",
+						 .attempts = 1,
+						 .what = what,
+						 .error = error,
+						 .count = true};
+
+	/* If the server has crashed over the event before, that still counts. */
+	if (state->attempts > 0 && lane_is_about(state, what))
+		change.crashes = state->crashes;
+	change.crashes += crash ? 1 : 0;
+	lane_change(pm->name, what->lane, &change);
+}
+
+/*
+ * The unit halts before an event or timer, until pm.resume.  The error may have
+ * been counted already.
+ */
+void
+lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorData *error,
+		  bool count)
+{
+	LaneChange change = {.status = LANE_HALTED,
+						 .reason = reason,
+						 .hint = lane_halt_hint(pm, what),
+						 .what = what,
+						 .error = error,
+						 .count = count};
+
+	lane_change(pm->name, what->lane, &change);
+	lane_log_halt(pm, reason);
+}

@@ -1,0 +1,38 @@
+/*
+ * lane_fail.h
+ *		The next state of a unit after a failure.
+ */
+#ifndef PM_LANE_FAIL_H
+#define PM_LANE_FAIL_H
+
+#include "manager/lane.h"
+
+/* When to try again what has failed this many times. */
+extern TimestampTz lane_retry_at(ProcessManager *pm, int attempts);
+
+/* Is it this event or timer that the state is about? */
+extern bool lane_is_about(LaneState *state, const Handling *what);
+
+/* The unit cannot run, which is not the fault of an event. */
+extern void lane_wait(const char *manager, int lane, LaneState *state, const char *reason,
+					  const char *hint, ErrorData *error);
+
+/* One of several events or timers has failed: they are tried one at a time. */
+extern void lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool crash);
+
+/*
+ * An event or timer has failed that is tried again in its place.  Returns when,
+ * or DT_NOEND if the unit has halted.
+ */
+extern TimestampTz lane_fail(ProcessManager *pm, LaneState *state, const Handling *what,
+							 const char *failed, ErrorData *error, int max_attempts, bool crash);
+
+/* An event has failed that the next batch parks. */
+extern void lane_decide_to_park(ProcessManager *pm, LaneState *state, const Handling *what,
+								const char *failed, ErrorData *error, bool crash);
+
+/* The unit halts before an event or timer. */
+extern void lane_halt(ProcessManager *pm, const Handling *what, const char *reason,
+					  ErrorData *error, bool count);
+
+#endif /* PM_LANE_FAIL_H */
