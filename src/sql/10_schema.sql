@@ -4,8 +4,8 @@
 -- They are read through security_barrier views, and changed through functions that check the rights
 -- of the caller.
 
--- Not IF NOT EXISTS: a schema that exists already may belong to another role, which could replace what
--- is in it.
+-- Not IF NOT EXISTS: a schema that exists already may belong to another role, which could replace
+-- what is in it.
 CREATE SCHEMA pm;
 CREATE SCHEMA pm_catalog;
 
@@ -142,7 +142,7 @@ REVOKE EXECUTE ON FUNCTION pm_catalog.lane_of(text, integer) FROM PUBLIC;
 -- there. 0 means that the events had no versions.
 CREATE TABLE pm_catalog.trimmed (
 	log             text NOT NULL,
-	stream          bytea NOT NULL,	-- SHA-256 of its name in UTF-8: a name may be too long for an index
+	stream          bytea NOT NULL,	-- SHA-256 of its name in UTF-8, which may be too long for an index
 	version         bigint NOT NULL,
 	PRIMARY KEY (log, stream)
 );

@@ -1,17 +1,21 @@
--- Process managers: registering and steering them, what their handlers call, what a person does about parked
--- events, handling in the caller's session, waiting for them.
+-- The functions for process managers: to register and change them, to decide about parked events,
+-- for handlers to call, and to handle events in the caller's session or wait until they are handled.
 
--- What a process manager runs, and as whom: pg_write_all_data does not make one its owner.
+-- A registration says which function runs as which role. The trigger keeps members of
+-- pg_write_all_data from writing one.
 CREATE FUNCTION pm_catalog.before_change() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_registry_before_change';
 REVOKE EXECUTE ON FUNCTION pm_catalog.before_change() FROM PUBLIC;
 CREATE TRIGGER before_change BEFORE INSERT OR UPDATE OR DELETE ON pm_catalog.process_manager
 	FOR EACH STATEMENT EXECUTE FUNCTION pm_catalog.before_change();
 
-CREATE FUNCTION pm.register(name text, handler text, logs text[], correlate text DEFAULT NULL, types text[] DEFAULT NULL,
-							start_at text DEFAULT NULL, on_failure text DEFAULT 'park', max_attempts integer DEFAULT 5,
+-- src/manager/register_args.c has the arguments in the same order.
+CREATE FUNCTION pm.register(name text, handler text, logs text[], correlate text DEFAULT NULL,
+							types text[] DEFAULT NULL, start_at text DEFAULT NULL,
+							on_failure text DEFAULT 'park', max_attempts integer DEFAULT 5,
 							backoff interval DEFAULT '1 s', handler_timeout interval DEFAULT '10 s',
-							batch_size integer DEFAULT 100, lanes integer DEFAULT 1, park_limit integer DEFAULT 1000)
+							batch_size integer DEFAULT 100, lanes integer DEFAULT 1,
+							park_limit integer DEFAULT 1000)
 	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_register';
 CREATE FUNCTION pm.unfollow(name text, log text) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_unfollow';
@@ -37,13 +41,15 @@ CREATE FUNCTION pm.set_timer(type text, due timestamptz, data jsonb DEFAULT '{}'
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_set_timer';
 CREATE FUNCTION pm.cancel_timer(type text) RETURNS boolean
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_cancel_timer';
--- Another value in each call of a handler (src/manager/done.c), so that no plan may keep it.
+-- STABLE, since its value differs from one call of a handler to the next (src/manager/done.c): a plan
+-- must not keep it.
 CREATE FUNCTION pm.done() RETURNS jsonb
 	LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pm_done';
-CREATE FUNCTION pm.catch_up(name text DEFAULT NULL, as_of timestamptz DEFAULT NULL, max_count bigint DEFAULT NULL,
-							on_failure text DEFAULT 'raise')
+CREATE FUNCTION pm.catch_up(name text DEFAULT NULL, as_of timestamptz DEFAULT NULL,
+							max_count bigint DEFAULT NULL, on_failure text DEFAULT 'raise')
 	RETURNS bigint LANGUAGE C AS 'MODULE_PATHNAME', 'pm_catch_up';
 CREATE FUNCTION pm.now() RETURNS timestamptz
 	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'pm_now';
-CREATE FUNCTION pm.wait_for(name text, log text DEFAULT NULL, up_to bigint DEFAULT NULL, timeout interval DEFAULT '5 s')
+CREATE FUNCTION pm.wait_for(name text, log text DEFAULT NULL, up_to bigint DEFAULT NULL,
+							timeout interval DEFAULT '5 s')
 	RETURNS boolean LANGUAGE C AS 'MODULE_PATHNAME', 'pm_wait_for';

@@ -38,7 +38,7 @@ CREATE FUNCTION pm_catalog.may_see(owner oid) RETURNS boolean
 CREATE VIEW pm_catalog.manager AS
 SELECT p.name, p.id, p.owner_name, p.handler, p.handler_kind, p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff,
 	   p.handler_timeout, p.batch_size, p.lanes, p.park_limit, p.paused, p.registered_at, h.at_home,
-	   -- The owner of the type that stands for it (src/manager/owner.c).
+	   -- The owner of the type that stands for it (src/manager/shell_type.c).
 	   coalesce((SELECT t.typowner FROM pg_catalog.pg_type t
 				 WHERE t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name
 				   AND t.typnamespace OPERATOR(pg_catalog.=) (

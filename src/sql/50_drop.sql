@@ -1,7 +1,8 @@
--- What PostgreSQL knows of process managers (src/manager/owner.c), and what becomes of them and of logs when
--- objects of the server are dropped or given away (src/manager/drop.c).
+-- How PostgreSQL knows of process managers, and what becomes of them and of logs when objects of the
+-- server are given away (src/manager/owner.c) or dropped (src/manager/drop.c).
 
--- A type for each process manager, of its name, which belongs to its owner.
+-- This schema has a shell type for each process manager, which has its name and belongs to its owner
+-- (src/manager/shell_type.c).
 CREATE SCHEMA pm_process_manager;
 
 CREATE FUNCTION pm_catalog.after_alter() RETURNS event_trigger
@@ -10,7 +11,7 @@ CREATE FUNCTION pm_catalog.after_drop() RETURNS event_trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_drop_after_drop';
 REVOKE EXECUTE ON FUNCTION pm_catalog.after_alter(), pm_catalog.after_drop() FROM PUBLIC;
 
--- Whatever session_replication_role says.
+-- ENABLE ALWAYS: they fire whatever session_replication_role is.
 CREATE EVENT TRIGGER pm_after_alter ON ddl_command_end WHEN TAG IN ('ALTER TYPE')
 	EXECUTE FUNCTION pm_catalog.after_alter();
 ALTER EVENT TRIGGER pm_after_alter ENABLE ALWAYS;
