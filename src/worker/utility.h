@@ -1,10 +1,11 @@
 /*
  * utility.h
- *		Commands that our workers must know of.
+ *		The hook for utility commands.
  */
 #ifndef PM_UTILITY_H
 #define PM_UTILITY_H
 
+/* Called while the postmaster preloads: without workers there is nothing to tell. */
 extern void utility_install_hook(void);
 
 #endif /* PM_UTILITY_H */

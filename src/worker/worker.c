@@ -1,10 +1,11 @@
 /*
  * worker.c
- *		Starting workers and noticing their end; what all workers do alike.
+ *		What all workers do alike, and starting workers.
  *
- * A worker gets its slot from who starts it, and finds it by the index in
- * bgw_main_arg.  None but the launcher is restarted by the postmaster: who
- * started a worker decides whether it is still wanted.
+ * A worker gets its slot in shared memory from the process that starts it, and
+ * finds it by the index in bgw_main_arg.  The postmaster restarts only the
+ * launcher.  Whether another worker is still wanted is decided by the process
+ * that started it, which notices its end.
  */
 #include "pm.h"
 
@@ -33,11 +34,12 @@
 #include "shmem/slot_place.h"
 #include "worker/worker.h"
 
+/* Wake-ups of this worker until its present round began. */
 static uint32 wakes_seen = 0;
 
 /*
- * The first thing a worker does.  SIGUSR1 stays with the default handler,
- * which takes part in barriers: DROP DATABASE elsewhere waits for that.
+ * The first thing that a worker does.  SIGUSR1 keeps its default handler, which
+ * takes part in barriers: DROP DATABASE in other sessions waits for these.
  */
 void
 worker_begin(void)
@@ -48,9 +50,11 @@ worker_begin(void)
 }
 
 /*
- * Connects, as this role and no other: ALTER ROLE or ALTER DATABASE ... SET may
- * have made the session one of another role, which a person can leave as well.
- * What RESET goes back to is the role itself, too.
+ * Connects as this role and no other.  Settings of the role or the database
+ * (ALTER ROLE ... SET role) may have made the session one of another role.  A
+ * person could leave that role as well, so it must give a handler neither more
+ * rights nor fewer.  The settings are changed here such that RESET leads to the
+ * role itself, too.
  */
 void
 worker_connect(Oid database, Oid role)
@@ -66,7 +70,8 @@ worker_connect(Oid database, Oid role)
 }
 
 /*
- * Goes of its own accord: whoever started us may start another at once.
+ * Ends the process of its own accord.  The process that started it may start
+ * another one at once.
  */
 void
 worker_leave(void)
@@ -77,35 +82,35 @@ worker_leave(void)
 }
 
 /*
- * Did a member that has ended leave so?
+ * Did a worker that has ended leave of its own accord?
  */
 bool
-worker_left(StartedWorker *member)
+worker_left(StartedWorker *worker)
 {
-	return slot_left(member->slot, member->generation);
+	return slot_left(worker->slot, worker->generation);
 }
 
 /*
- * Or was its handler cancelled to give way to others?
+ * Was its handler cancelled to give way to others?
  */
 bool
-worker_gave_way(StartedWorker *member)
+worker_gave_way(StartedWorker *worker)
 {
-	return slot_gave_way(member->slot, member->generation);
+	return slot_gave_way(worker->slot, worker->generation);
 }
 
 /*
- * Or has it died in the midst of a handler?
+ * Has it died while a handler ran?
  */
 bool
-worker_lost(StartedWorker *member)
+worker_lost(StartedWorker *worker)
 {
-	return slot_died(member->slot, member->generation);
+	return slot_died(worker->slot, worker->generation);
 }
 
 /*
- * Begins a transaction: READ COMMITTED whatever the role's defaults say, since
- * the snapshots must be younger than the marks.
+ * Begins a transaction.  It is READ COMMITTED, whatever the defaults of the role
+ * say, since each snapshot must be younger than the mark that it is used with.
  */
 void
 worker_transaction(void)
@@ -118,8 +123,9 @@ worker_transaction(void)
 }
 
 /*
- * Is the extension there, the one this worker has seen first, and of the
- * library's version?  In a transaction.
+ * Is the extension there, in a version that this library fits?  It must be the
+ * one that this worker has seen first: another one, created after a DROP, has
+ * other tables.  Runs in the caller's transaction.
  */
 bool
 worker_extension(void)
@@ -154,7 +160,8 @@ worker_extension(void)
 }
 
 /*
- * May a dispatcher connect as this role, or stay?  pm.status tells why not.
+ * May a dispatcher connect as this role, or stay connected?  If not, pm.status
+ * tells why.
  */
 bool
 worker_can_connect(Oid role)
@@ -171,8 +178,8 @@ worker_can_connect(Oid role)
 }
 
 /*
- * A round of a worker's loop begins: what wakes it from here on keeps it from
- * sleeping at the round's end.  Takes in changed settings.
+ * A round of the worker's loop begins.  Whatever wakes the worker from now on keeps
+ * it from sleeping at the end of the round.  Changed settings are taken in.
  */
 void
 worker_begin_round(void)
@@ -187,8 +194,8 @@ worker_begin_round(void)
 }
 
 /*
- * Has something happened since the round began?  The latch does not say: what
- * the round has done may have waited on it, and reset it.
+ * Has something happened since the round began?  The latch does not tell, since
+ * anything in the round, such as a handler, may have waited on it and reset it.
  */
 static bool
 worker_woken(List *workers)
@@ -205,7 +212,7 @@ worker_woken(List *workers)
 }
 
 /*
- * Sleeps until woken, or until a member of the workers ends; at most ms.
+ * Sleeps until something wakes this worker, or one of "workers" ends, or for "ms".
  */
 void
 worker_nap(const char *wait_event, long ms, List *workers)
@@ -217,23 +224,54 @@ worker_nap(const char *wait_event, long ms, List *workers)
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
 						 compat_wait_event(&event, wait_event));
 	ResetLatch(MyLatch);
-	/* There is nothing here to cancel. */
+	/* A cancel request that comes while nothing runs is for what ran before. */
 	QueryCancelPending = false;
 	CHECK_FOR_INTERRUPTS();
 }
 
 /*
- * Starts a worker for (database, role), where there are to be so many.  Its end
- * will set our latch.
+ * What the postmaster is told of a worker of this kind.
  */
+void
+worker_describe(BackgroundWorker *worker, WorkerKind kind)
+{
+	memset(worker, 0, sizeof(BackgroundWorker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	/* On a standby, nothing can be handled: workers start when it is promoted. */
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker->bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker->bgw_library_name, "pm", BGW_MAXLEN);
+	snprintf(worker->bgw_function_name, BGW_MAXLEN, "pm_%s_main", worker_kind_name(kind));
+	snprintf(worker->bgw_name, BGW_MAXLEN, "pm %s", worker_kind_name(kind));
+	snprintf(worker->bgw_type, BGW_MAXLEN, "pm %s", worker_kind_name(kind));
+}
+
+/*
+ * Adds a worker to those that this process has started.
+ */
+static void
+worker_add(List **workers, int slot, uint32 generation, Oid database, Oid role,
+		   BackgroundWorkerHandle *handle)
+{
+	StartedWorker *started = palloc(sizeof(StartedWorker));
+
+	started->slot = slot;
+	started->generation = generation;
+	started->database = database;
+	started->role = role;
+	started->started_at = GetCurrentTimestamp();
+	started->handle = handle;
+	*workers = lappend(*workers, started);
+}
+
 WorkerStart
 worker_start(List **workers, WorkerKind kind, Oid database, Oid role, int colleagues)
 {
 	BackgroundWorker worker;
-	StartedWorker *member;
-	MemoryContext old;
 	BackgroundWorkerHandle *handle;
+	MemoryContext old;
 	uint32 generation;
+	bool registered;
 	int slot;
 
 	slot = slot_claim(kind, database, role, colleagues, &generation);
@@ -242,42 +280,30 @@ worker_start(List **workers, WorkerKind kind, Oid database, Oid role, int collea
 			   slot == SLOT_ROLE_FULL	? WORKER_START_ROLE_FULL :
 										  WORKER_START_NO_PLACE;
 
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, "pm", BGW_MAXLEN);
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "pm_%s_main", worker_kind_name(kind));
-	snprintf(worker.bgw_name, BGW_MAXLEN, "pm %s", worker_kind_name(kind));
-	snprintf(worker.bgw_type, BGW_MAXLEN, "pm %s", worker_kind_name(kind));
+	worker_describe(&worker, kind);
 	worker.bgw_main_arg = slot_arg(slot, generation);
+	/* Its start and its end set our latch. */
 	worker.bgw_notify_pid = MyProcPid;
 
+	/* The handle and the list outlive the transaction. */
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+	registered = RegisterDynamicBackgroundWorker(&worker, &handle);
+	if (registered)
+		worker_add(workers, slot, generation, database, role, handle);
+	MemoryContextSwitchTo(old);
+
+	slot_database_set_refused(database, !registered);
+	if (!registered)
 	{
-		MemoryContextSwitchTo(old);
 		slot_unclaim(slot, generation);
-		slot_database_set_refused(database, true);
 		slot_place_scarce();
 		return WORKER_START_NO_SLOT;
 	}
-	slot_database_set_refused(database, false);
-	member = palloc(sizeof(StartedWorker));
-	member->slot = slot;
-	member->generation = generation;
-	member->database = database;
-	member->role = role;
-	member->started_at = GetCurrentTimestamp();
-	member->handle = handle;
-	*workers = lappend(*workers, member);
-	MemoryContextSwitchTo(old);
 	return WORKER_START_STARTED;
 }
 
 /*
- * How many members for a role have been started and are not known to have
- * ended.
+ * How many of the workers were started for a role and are not known to have ended?
  */
 int
 worker_count(List *workers, Oid role)
@@ -292,8 +318,9 @@ worker_count(List *workers, Oid role)
 }
 
 /*
- * A member that has ended, taken off the list, or NULL.  Its slot, if it did
- * not give it up itself, is still claimed: slot_unclaim() and pfree() it.
+ * Takes a worker that has ended off the list, or returns NULL.  Its slot may still
+ * be claimed, if it could not give it up itself, so the caller calls
+ * slot_unclaim(), and pfree() when it needs the struct no more.
  */
 StartedWorker *
 worker_gone(List **workers)
@@ -302,14 +329,14 @@ worker_gone(List **workers)
 
 	foreach(lc, *workers)
 	{
-		StartedWorker *member = lfirst(lc);
+		StartedWorker *worker = lfirst(lc);
 		pid_t pid;
 
-		if (GetBackgroundWorkerPid(member->handle, &pid) != BGWH_STOPPED)
+		if (GetBackgroundWorkerPid(worker->handle, &pid) != BGWH_STOPPED)
 			continue;
 		*workers = foreach_delete_current(*workers, lc);
-		pfree(member->handle);
-		return member;
+		pfree(worker->handle);
+		return worker;
 	}
 	return NULL;
 }

@@ -1,6 +1,6 @@
 /*
  * worker.h
- *		Starting workers and noticing their end.
+ *		What all workers do alike, and starting workers.
  */
 #ifndef PM_WORKER_H
 #define PM_WORKER_H
@@ -9,7 +9,6 @@
 #include "postmaster/bgworker.h"
 
 #include "shmem/worker_kind.h"
-
 
 /* A worker that this process has started. */
 typedef struct StartedWorker
@@ -22,29 +21,41 @@ typedef struct StartedWorker
 	BackgroundWorkerHandle *handle;
 } StartedWorker;
 
+/* What came of starting one. */
 typedef enum WorkerStart
 {
 	WORKER_START_STARTED,
-	WORKER_START_NO_PLACE,	  /* pm.max_workers are at work */
-	WORKER_START_SHARE_TAKEN, /* the role has all that it may have in this database */
-	WORKER_START_ROLE_FULL,	  /* or in all of them together */
-	WORKER_START_NO_SLOT	  /* max_worker_processes are taken */
+	WORKER_START_NO_PLACE,	  /* all places of pm.max_workers are taken */
+	WORKER_START_SHARE_TAKEN, /* the role has all it may have in this database */
+	WORKER_START_ROLE_FULL,	  /* the role has all it may have in the cluster */
+	WORKER_START_NO_SLOT	  /* all slots of max_worker_processes are taken */
 } WorkerStart;
 
+/* The beginning and the end of a worker's process. */
 extern void worker_begin(void);
 extern void worker_connect(Oid database, Oid role);
-extern void worker_leave(void);
-extern bool worker_left(StartedWorker *member);
+COMPAT_NORETURN extern void worker_leave(void);
+
+/* In a worker's loop. */
+extern void worker_begin_round(void);
 extern void worker_transaction(void);
 extern bool worker_extension(void);
 extern bool worker_can_connect(Oid role);
-extern bool worker_gave_way(StartedWorker *member);
-extern bool worker_lost(StartedWorker *member);
-extern void worker_begin_round(void);
 extern void worker_nap(const char *wait_event, long ms, List *workers);
+
+/*
+ * Starts a worker for (database, role), of which there are to be at most "colleagues",
+ * and adds it to the list.
+ */
 extern WorkerStart worker_start(List **workers, WorkerKind kind, Oid database, Oid role,
 								int colleagues);
+extern void worker_describe(BackgroundWorker *worker, WorkerKind kind);
+
+/* The workers that this process has started, and how they ended. */
 extern int worker_count(List *workers, Oid role);
 extern StartedWorker *worker_gone(List **workers);
+extern bool worker_left(StartedWorker *worker);
+extern bool worker_gave_way(StartedWorker *worker);
+extern bool worker_lost(StartedWorker *worker);
 
 #endif /* PM_WORKER_H */
