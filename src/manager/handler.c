@@ -36,6 +36,7 @@ handler_open(Handler *handler, ProcessManager *pm, bool lanes)
 			handler_require_immutable(correlate);
 		fmgr_info(correlate, &handler->correlate);
 		handler->correlates = true;
+		/* One that is not may depend on what the handlers of earlier events write. */
 		handler->foretells = func_volatile(correlate) == PROVOLATILE_IMMUTABLE;
 	}
 	else

@@ -310,6 +310,6 @@ park_refused(ProcessManager *pm, LaneState *state, int lane)
 	heads = DatumGetInt64(exec_value(0, 1, &isnull));
 	exec_end(&scope);
 	if (heads >= pm->park_limit)
-		return psprintf("the handler failed for one more key than park_limit (%d)", pm->park_limit);
+		return psprintf("the handler failed for more keys than park_limit (%d)", pm->park_limit);
 	return NULL;
 }

@@ -37,21 +37,15 @@ PG_FUNCTION_INFO_V1(pm_discard_dead);
 typedef struct ResolveTarget
 {
 	ProcessManager *pm;
-	char *name; /* how messages name the event */
-	int64 id;	/* 0: it is not parked */
+	char *log;	  /* NULL: a timer */
+	int64 number; /* its position, or the number of the timer */
+	int64 id;	  /* of its row; 0: it is not parked */
 	int lane;
 	char *key;
-	bool behind;
-	char *head; /* how messages name the head of its key */
+	bool behind;	/* it is not the head of its key, but the head is: */
+	char *head_log; /* NULL: a timer */
+	int64 head_number;
 } ResolveTarget;
-
-static char *
-resolve_name(const char *log, int64 number)
-{
-	if (log == NULL)
-		return psprintf("the timer with number %lld", (long long) number);
-	return psprintf("the event at position %lld of log \"%s\"", (long long) number, log);
-}
 
 /* A parked event, and the head of its key. */
 #define RESOLVE_FIND                                                                               \
@@ -68,7 +62,7 @@ resolve_name(const char *log, int64 number)
  * Looks the event up in the private table, into the current memory context.
  */
 static void
-resolve_look_up(ResolveTarget *target, const char *log, int64 number)
+resolve_look_up(ResolveTarget *target)
 {
 	static ExecStatement find_event =
 		{NULL,
@@ -89,9 +83,9 @@ resolve_look_up(ResolveTarget *target, const char *log, int64 number)
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(target->pm->name);
-	values[1] = exec_text_arg(log, &nulls[1]);
-	values[2] = Int64GetDatum(number);
-	if (exec_statement(log ? &find_event : &find_timer, values, nulls) > 0)
+	values[1] = exec_text_arg(target->log, &nulls[1]);
+	values[2] = Int64GetDatum(target->number);
+	if (exec_statement(target->log ? &find_event : &find_timer, values, nulls) > 0)
 	{
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 
@@ -99,7 +93,8 @@ resolve_look_up(ResolveTarget *target, const char *log, int64 number)
 		target->lane = DatumGetInt32(exec_value(0, 2, &isnull));
 		target->key = exec_text(0, 3);
 		target->behind = DatumGetBool(exec_value(0, 4, &isnull));
-		target->head = resolve_name(exec_text(0, 5), DatumGetInt64(exec_value(0, 6, &isnull)));
+		target->head_log = exec_text(0, 5);
+		target->head_number = DatumGetInt64(exec_value(0, 6, &isnull));
 		MemoryContextSwitchTo(spi);
 	}
 	exec_end(&scope);
@@ -114,32 +109,61 @@ resolve_find(FunctionCallInfo fcinfo, const char *function)
 {
 	ResolveTarget target;
 	char *name;
-	char *log;
 
 	highwater_require_fresh_snapshots(function);
 	exec_require_writable(function);
 	argument_not_null(fcinfo, 0, "name");
 	argument_not_null(fcinfo, 2, "pos");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	log = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	within_refuse(name);
 	memset(&target, 0, sizeof(target));
+	target.number = PG_GETARG_INT64(2);
 	target.pm = manager_lock(name, false);
-	if (log != NULL)
+	if (!PG_ARGISNULL(1))
 	{
 		Oid relid;
-		char *known = log_find(log, &relid, true);
+		char *log = text_to_cstring(PG_GETARG_TEXT_PP(1));
 
 		/* The log may have been dropped since its event was parked. */
-		log = known ? known : log;
+		target.log = log_find(log, &relid, true);
+		if (target.log == NULL)
+			target.log = log;
 	}
-	target.name = resolve_name(log, PG_GETARG_INT64(2));
-	resolve_look_up(&target, log, PG_GETARG_INT64(2));
+	resolve_look_up(&target);
 	if (target.id == 0)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("process manager \"%s\" has not parked %s", name, target.name),
-						errhint("SELECT * FROM pm.parked shows what it has parked.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 target.log != NULL ?
+					 errmsg("process manager \"%s\" has not parked the event at position %lld "
+							"of log \"%s\"",
+							name, (long long) target.number, target.log) :
+					 errmsg("process manager \"%s\" has not parked the timer with number %lld",
+							name, (long long) target.number),
+				 errhint("SELECT * FROM pm.parked shows what it has parked.")));
 	return target;
+}
+
+/*
+ * Refuses to retry an event that is not the head of its key.
+ */
+static void
+resolve_refuse_behind(const ResolveTarget *target)
+{
+	if (!target->behind)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 target->log != NULL ?
+				 errmsg("the event at position %lld of log \"%s\" is parked behind another one",
+						(long long) target->number, target->log) :
+				 errmsg("the timer with number %lld is parked behind another event",
+						(long long) target->number),
+			 target->head_log != NULL ?
+				 errdetail("The first event of its key is at position %lld of log \"%s\".",
+						   (long long) target->head_number, target->head_log) :
+				 errdetail("The first event of its key is the timer with number %lld.",
+						   (long long) target->head_number),
+			 errhint("Retry or discard that one. The other events of its key follow.")));
 }
 
 /*
@@ -156,10 +180,7 @@ pm_retry(PG_FUNCTION_ARGS)
 	ResolveTarget target = resolve_find(fcinfo, "pm.retry");
 	Datum values[1] = {Int64GetDatum(target.id)};
 
-	if (target.behind)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("%s is parked behind %s", target.name, target.head),
-						errhint("Retry or discard that one. The other events of its key follow.")));
+	resolve_refuse_behind(&target);
 	(void) exec_as_owner(&retry, values, NULL);
 	park_head_changed(target.pm, target.lane, target.id, DT_NOBEGIN);
 	registry_changed();
@@ -177,9 +198,16 @@ pm_discard(PG_FUNCTION_ARGS)
 	(void) park_take(target.id);
 	if (!target.behind)
 		park_promote(target.pm, target.lane, target.key, target.id);
-	ereport(LOG, (errmsg("process manager \"%s\" in database \"%s\": %s was discarded by \"%s\"",
-						 target.pm->name, report_database(), target.name,
-						 GetUserNameFromId(GetUserId(), false))));
+	ereport(LOG,
+			(target.log != NULL ?
+				 errmsg("process manager \"%s\" in database \"%s\": the event at position %lld "
+						"of log \"%s\" was discarded by \"%s\"",
+						target.pm->name, report_database(), (long long) target.number, target.log,
+						GetUserNameFromId(GetUserId(), false)) :
+				 errmsg("process manager \"%s\" in database \"%s\": the timer with number %lld "
+						"was discarded by \"%s\"",
+						target.pm->name, report_database(), (long long) target.number,
+						GetUserNameFromId(GetUserId(), false))));
 	registry_changed();
 	PG_RETURN_VOID();
 }
