@@ -28,9 +28,8 @@ COMPAT_MODULE_MAGIC("pm", PM_VERSION);
 extern PGDLLEXPORT void _PG_init(void);
 
 /*
- * Runs in the postmaster when preloaded, else in the first backend call.  With
- * a preloaded library only, there is shared memory and anything runs in the
- * background.
+ * Runs in the postmaster if the library is preloaded, else in each backend that calls
+ * a function of the library.  Only a preloaded library has shared memory and workers.
  */
 void
 _PG_init(void)
@@ -59,7 +58,7 @@ _PG_init(void)
 PG_FUNCTION_INFO_V1(pm_announce);
 
 /*
- * Called by the install script: the launcher shall look at this database.
+ * Called by the install script, so that the launcher looks at this database.
  */
 Datum
 pm_announce(PG_FUNCTION_ARGS)

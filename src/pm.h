@@ -1,9 +1,9 @@
 /*
  * pm.h
- *		What every file of pm shares.
+ *		What all C files of pm share.
  *
- * Words: see doc/ and README.md.  Calls go down: processes -> dispatch -> the
- * concepts (log, highwater, cursor, handler, ...) -> exec.
+ * The folders are floors: base, shmem, log, manager, dispatch, worker.  A file includes
+ * headers of its own floor and of those below.  doc/source.md says what is where.
  */
 #ifndef PM_H
 #define PM_H
@@ -13,10 +13,10 @@
 #include "compat.h"
 #include "fmgr.h"
 
-/* The version of the library; the installed SQL version must be the same. */
+/* The version of the library.  The installed extension must have the same version. */
 #define PM_VERSION "0.1.0"
 
-/* SQLSTATEs of our own. */
+/* The SQLSTATEs that only pm has. */
 #define ERRCODE_PM_VERSION_CONFLICT MAKE_SQLSTATE('P', 'M', '0', '0', '1')
 
 #endif /* PM_H */

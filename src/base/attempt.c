@@ -1,6 +1,6 @@
 /*
  * attempt.c
- *		Something that may fail without ending the transaction.
+ *		Calls a function that may fail without ending the transaction.
  */
 #include "pm.h"
 
@@ -10,7 +10,8 @@
 #include "base/attempt.h"
 
 /*
- * Is it an error of the object in question, and not of the session?
+ * Is the error one about an object or a role?  Other errors (out of memory, a
+ * cancelled statement) concern the whole session.
  */
 static bool
 attempt_may_fail_by(ErrorData *error)
@@ -22,10 +23,6 @@ attempt_may_fail_by(ErrorData *error)
 		   category == ERRCODE_TO_CATEGORY(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION);
 }
 
-/*
- * Does it in a subtransaction.  False, with the error, when it fails; nothing
- * of it is done then.
- */
 bool
 attempt(void (*act)(void *), void *arg, ErrorData **error)
 {

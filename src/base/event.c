@@ -21,9 +21,6 @@
 #include "base/event.h"
 #include "base/extension.h"
 
-/*
- * The OID of pm.event.
- */
 Oid
 event_type(void)
 {
@@ -35,9 +32,6 @@ event_type(void)
 	return type;
 }
 
-/*
- * The values point into the event.
- */
 void
 event_deform(Datum event, EventFields *fields)
 {
@@ -55,9 +49,6 @@ event_deform(Datum event, EventFields *fields)
 	ReleaseTupleDesc(desc);
 }
 
-/*
- * In the caller's memory context.
- */
 Datum
 event_form(EventFields *fields)
 {
@@ -70,10 +61,6 @@ event_form(EventFields *fields)
 	return event;
 }
 
-/*
- * The metadata that name an event as the cause of another one, as jsonb:
- * {"causation": {"log": ..., "position": ...}}.  pm.trace finds effects by it.
- */
 Datum
 event_causation(const char *log, int64 position)
 {
@@ -88,14 +75,14 @@ event_causation(const char *log, int64 position)
 
 /* ---------- events that are too large for one value ---------- */
 
-/* Room for the other columns; a column of a stub gets a quarter of it. */
+/* Room for the columns of fixed length; each other column of a stub gets a quarter of it. */
 #define EVENT_ROOM (64 * 1024)
 
 static const int event_texts[] = {EVENT_STREAM, EVENT_TYPE, EVENT_DATA, EVENT_METADATA};
 
 /*
- * A row can be larger than any value may be: its columns are kept outside of
- * it, a pm.event has them in it.  Returns its size if it is, else 0.
+ * Large columns of a row are stored outside of it, but a pm.event contains them.  So
+ * an event can be larger than any value can be, and its row exists nevertheless.
  */
 int64
 event_excess(const EventFields *fields)
@@ -111,7 +98,7 @@ event_excess(const EventFields *fields)
 		outside |= !fields->nulls[event_texts[i] - 1] &&
 				   (VARATT_IS_EXTERNAL(value) || VARATT_IS_COMPRESSED(value));
 	}
-	/* What is in the row itself has found room there. */
+	/* Columns that are stored in the row itself fit into a value, too. */
 	if (!outside)
 		return 0;
 	for (int i = 0; i < lengthof(event_texts); i++)
@@ -121,9 +108,8 @@ event_excess(const EventFields *fields)
 }
 
 /*
- * What stands for such an event: without its large columns.  The handler is
- * never called with it, since whoever keeps the stub keeps the size beside it.
- * The stub itself carries no mark: a user's event could carry the same.
+ * Nothing in the stub says that it is one, because a user's event could contain the
+ * same.  Instead the size is kept beside it; so no handler is called with a stub.
  */
 Datum
 event_form_stub(EventFields *fields)

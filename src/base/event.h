@@ -5,7 +5,7 @@
 #ifndef PM_EVENT_H
 #define PM_EVENT_H
 
-/* Its attributes, counted from 1. */
+/* The attributes, which count from 1. */
 enum
 {
 	EVENT_LOG = 1,
@@ -19,18 +19,32 @@ enum
 };
 #define EVENT_ATTRIBUTES EVENT_RECORDED_AT
 
-/* Its values, counted from 0, as heap_form_tuple() has them. */
+/* The values of an event, which count from 0 as in heap_form_tuple(). */
 typedef struct EventFields
 {
 	Datum values[EVENT_ATTRIBUTES];
 	bool nulls[EVENT_ATTRIBUTES];
 } EventFields;
 
+/* The OID of pm.event. */
 extern Oid event_type(void);
+
+/* Takes an event apart; the values point into it. */
 extern void event_deform(Datum event, EventFields *fields);
+
+/* Makes an event in the current memory context. */
 extern Datum event_form(EventFields *fields);
+
+/*
+ * The metadata that name an event as the cause of another one, as jsonb:
+ * {"causation": {"log": ..., "position": ...}}.  pm.trace finds effects by them.
+ */
 extern Datum event_causation(const char *log, int64 position);
+
+/* The size of an event that is too large for one value; 0 if it is not. */
 extern int64 event_excess(const EventFields *fields);
+
+/* Makes an event without the large columns, to be shown in place of one that is too large. */
 extern Datum event_form_stub(EventFields *fields);
 
 #endif /* PM_EVENT_H */

@@ -2,15 +2,18 @@
  * exec.c
  *		SPI with every code checked, and the one place that changes the role.
  *
- * Statements of pm run in one of four scopes.  The owner scope is for the
- * private tables: it runs as the extension's owner, and only fixed statements
- * whose names are all qualified run in it, never a word that a user wrote.
- * The caller scope is for changing tables: it keeps the caller's rights and
- * only pins the search path.  The writer scope is for writing logs: it keeps
- * the search path too, for the sake of the table's triggers.
+ * Statements of pm run in one of three scopes:
  *
- * All open an SPI connection and a level of settings; on an error the
- * (sub)transaction's abort undoes everything.
+ * - The owner scope is for the private tables.  It runs as the extension's owner.
+ *	 Only fixed statements whose names are all qualified run in it, never anything
+ *	 that a user wrote.
+ * - The caller scope is for changing tables.  It keeps the caller's rights, and
+ *	 only sets the search path.
+ * - The writer scope is for writing logs.  It keeps the caller's search path too,
+ *	 because the table's triggers may depend on it.
+ *
+ * Each scope opens an SPI connection and a level of settings.  After an error, the
+ * abort of the transaction or subtransaction undoes both.
  */
 #include "pm.h"
 
@@ -27,9 +30,6 @@
 #include "base/extension.h"
 #include "base/report.h"
 
-/*
- * The OID of a private table or index, or InvalidOid when the extension is not there.
- */
 Oid
 exec_catalog_relid(const char *relname)
 {
@@ -38,9 +38,6 @@ exec_catalog_relid(const char *relname)
 	return OidIsValid(nsp) ? get_relname_relid(relname, nsp) : InvalidOid;
 }
 
-/*
- * The same, or an error.
- */
 Oid
 exec_require_relid(const char *relname)
 {
@@ -54,8 +51,8 @@ exec_require_relid(const char *relname)
 }
 
 /*
- * The role that owns the extension, read off its main table: whatever
- * REASSIGN OWNED did, it may write there.
+ * This is the owner of the extension's main table, not that of pg_extension: it
+ * can write the private tables whatever REASSIGN OWNED has changed.
  */
 Oid
 exec_extension_owner(void)
@@ -71,9 +68,6 @@ exec_extension_owner(void)
 	return owner;
 }
 
-/*
- * Refuses a READ ONLY transaction, for what does not write by statements alone.
- */
 void
 exec_require_writable(const char *function)
 {
@@ -90,14 +84,14 @@ exec_begin(ExecScope *scope, Oid role, bool pin)
 	{
 		(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
-		/* It would plan each call of a fixed statement anew, by whatever the settings are. */
+		/* With custom plans, pinned.c could not keep the plans of the fixed statements. */
 		if (plan_cache_mode == PLAN_CACHE_MODE_FORCE_CUSTOM_PLAN)
 			(void) set_config_option("plan_cache_mode", "auto", PGC_USERSET, PGC_S_SESSION,
 									 GUC_ACTION_SAVE, true, 0, false);
 	}
 	if (role != scope->user)
 		SetUserIdAndSecContext(role, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	/* In a worker there is no statement, whose snapshot SPI takes for granted. */
+	/* SPI assumes the snapshot of a statement, but a worker runs outside of any. */
 	scope->snapshot = !ActiveSnapshotSet();
 	if (scope->snapshot)
 		PushActiveSnapshot(GetTransactionSnapshot());
@@ -117,20 +111,12 @@ exec_begin_caller(ExecScope *scope)
 	exec_begin(scope, GetUserId(), true);
 }
 
-/*
- * For writing a log as an application would: its triggers see the caller's
- * search path.  Only for statements whose names are all qualified.
- */
 void
 exec_begin_writer(ExecScope *scope)
 {
 	exec_begin(scope, GetUserId(), false);
 }
 
-/*
- * Ends the scope: what SPI returned is gone, the role and settings are those
- * of before.
- */
 void
 exec_end(ExecScope *scope)
 {
@@ -165,8 +151,8 @@ exec_prepare_generic(const char *sql, int nargs, Oid *argtypes)
 }
 
 /*
- * Runs a plan under a snapshot of its own, taken now (never read_only: that
- * would reuse the caller's older one).  Returns the number of rows.
+ * The plan gets a snapshot of its own, which is taken now.  It never runs as
+ * read_only, because that would use the caller's older snapshot.
  */
 uint64
 exec_plan(SPIPlanPtr plan, Datum *values, const char *nulls, long limit)
@@ -178,13 +164,10 @@ exec_plan(SPIPlanPtr plan, Datum *values, const char *nulls, long limit)
 	return SPI_processed;
 }
 
-/*
- * Runs a fixed statement, under a plan that does not depend on statistics and
- * settings.  A plan that the plan cache has made by itself is given up.
- */
 uint64
 exec_statement(ExecStatement *statement, Datum *values, const char *nulls)
 {
+	/* After an invalidation, the plan cache may have planned it again without us. */
 	if (statement->plan != NULL && !pinned_holds(statement->plan))
 	{
 		pinned_free(statement->plan);
@@ -196,10 +179,6 @@ exec_statement(ExecStatement *statement, Datum *values, const char *nulls)
 	return exec_plan(statement->plan->plan, values, nulls, 0);
 }
 
-/*
- * Runs a fixed statement in an owner scope of its own, where the number of
- * rows is all that is asked of it.
- */
 uint64
 exec_as_owner(ExecStatement *statement, Datum *values, const char *nulls)
 {
@@ -212,10 +191,6 @@ exec_as_owner(ExecStatement *statement, Datum *values, const char *nulls)
 	return rows;
 }
 
-/*
- * The same, where each row is to be made something of, in the caller's memory
- * context.
- */
 List *
 exec_list(ExecStatement *statement, Datum *values, const char *nulls, void *(*form)(uint64 row))
 {
@@ -236,9 +211,6 @@ exec_list(ExecStatement *statement, Datum *values, const char *nulls, void *(*fo
 	return list;
 }
 
-/*
- * Runs a command without parameters (DDL).
- */
 void
 exec_command(const char *sql)
 {
@@ -248,10 +220,6 @@ exec_command(const char *sql)
 		elog(ERROR, "SPI_execute failed for \"%s\": %s", sql, SPI_result_code_string(rc));
 }
 
-/*
- * A value of the last result; columns count from 1.  Lives as long as the
- * scope.
- */
 Datum
 exec_value(uint64 row, int column, bool *isnull)
 {
@@ -264,9 +232,6 @@ exec_value(uint64 row, int column, bool *isnull)
 	return value;
 }
 
-/*
- * A text value of the last result as a C string, or NULL.
- */
 char *
 exec_text(uint64 row, int column)
 {
@@ -276,9 +241,6 @@ exec_text(uint64 row, int column)
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
-/*
- * A text argument of a statement, which may be NULL.
- */
 Datum
 exec_text_arg(const char *text, char *null)
 {
@@ -286,9 +248,6 @@ exec_text_arg(const char *text, char *null)
 	return text ? CStringGetTextDatum(text) : (Datum) 0;
 }
 
-/*
- * Two arguments: the process manager and the lane of a unit.
- */
 void
 exec_unit_args(Datum *values, const char *manager, int lane)
 {
@@ -296,10 +255,6 @@ exec_unit_args(Datum *values, const char *manager, int lane)
 	values[1] = Int32GetDatum(lane);
 }
 
-/*
- * Four text arguments: the message, detail, context and SQLSTATE of an error,
- * which may be NULL.  What is too long to be kept is cut.
- */
 void
 exec_error_args(ErrorData *error, Datum *values, char *nulls)
 {

@@ -2,11 +2,11 @@
  * extension.c
  *		The schemas of the extension.
  *
- * Hooks of the library run in every database, also where there is no extension
- * pm.  There, somebody else may have a schema of the same name, with tables and
- * views that run that role's functions.  So whatever belongs to the extension is
- * looked up in a schema that is a member of it, never by its name alone: nobody
- * else can create anything in there.
+ * Hooks of the library run in every database, even where the extension pm does not
+ * exist.  There, any role may have a schema of the same name, with tables and views
+ * that run that role's functions.  So objects of the extension are looked up in a
+ * schema that is a member of the extension, never in one that only has its name.
+ * Other roles cannot create anything in such a schema.
  */
 #include "pm.h"
 
@@ -19,7 +19,7 @@
 
 #include "base/extension.h"
 
-/* The schemas, each looked up once until some schema changes. */
+/* The schemas.  Each is looked up once, until any schema changes. */
 static struct
 {
 	const char *name;
@@ -55,9 +55,6 @@ extension_find_schema(const char *name)
 	return schema;
 }
 
-/*
- * One of the extension's schemas, or InvalidOid where there is no extension.
- */
 Oid
 extension_schema(const char *name)
 {
@@ -69,5 +66,5 @@ extension_schema(const char *name)
 			schemas[i].oid = extension_find_schema(name);
 		return schemas[i].oid;
 	}
-	elog(ERROR, "schema \"%s\" is none of the extension", name);
+	elog(ERROR, "schema \"%s\" does not belong to the extension", name);
 }

@@ -6,6 +6,8 @@
 #define PM_EXTENSION_H
 
 extern void extension_install(void);
+
+/* One of the extension's schemas; InvalidOid where the extension does not exist. */
 extern Oid extension_schema(const char *name);
 
 #endif /* PM_EXTENSION_H */

@@ -2,9 +2,9 @@
  * guc.c
  *		The settings.
  *
- * pm.max_workers is read when the server starts, since it sizes nothing but is
- * promised to be cluster-wide, and pm.max_logs, since it sizes shared memory; the
- * others may change with a reload.
+ * Two settings can only be changed when the server starts: pm.max_logs, which
+ * determines the size of shared memory, and pm.max_workers, which must be the same
+ * for all databases at any time.  The others can be changed by a reload.
  */
 #include "pm.h"
 
@@ -24,10 +24,11 @@ bool guc_launcher = true;
 void
 guc_define(void)
 {
-	/* A postmaster setting cannot be defined once the server runs. */
+	/* In a running server, a setting of the postmaster's can no longer be defined. */
 	DefineCustomIntVariable(
 		"pm.max_workers", "Maximum number of dispatchers that run at once in the cluster.",
-		"The launcher and one scheduler a database come on top; all are taken from max_worker_processes.",
+		"The launcher and a scheduler for each database are not counted; all of them use "
+		"max_worker_processes.",
 		&guc_max_workers, 4, 1, 250,
 		process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0, NULL, NULL,
 		NULL);
@@ -42,10 +43,9 @@ guc_define(void)
 							NULL, &guc_poll_interval, 1000, 10, 3600 * 1000, PGC_SIGHUP,
 							GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("pm.batch_duration",
-							"A batch is committed at the latest after this time.",
-							"A handler that is running is not interrupted by it.",
-							&guc_batch_duration, 100, 1, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, NULL,
-							NULL, NULL);
+							"A batch is committed after this time at the latest.",
+							"A handler that is running is not interrupted.", &guc_batch_duration,
+							100, 1, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomBoolVariable("pm.launcher",
 							 "Starts the background workers that run process managers.", NULL,
 							 &guc_launcher, true, PGC_SIGHUP, 0, NULL, NULL, NULL);

@@ -2,9 +2,9 @@
  * identifier.c
  *		Names of tables and functions as SQL reads them.
  *
- * SplitIdentifierString(), which reads such names in the server, cuts an
- * identifier that is too long.  A name that is cut is another name, so the
- * same rules are applied here without that: what is too long is an error.
+ * SplitIdentifierString(), which the server uses for such names, truncates an
+ * identifier that is too long.  A truncated name is the name of another object, so
+ * here an identifier that is too long is an error.  All other rules are the same.
  */
 #include "pm.h"
 
@@ -17,8 +17,8 @@
 #include "base/identifier.h"
 
 /*
- * The identifier at *next, which is moved past it; NULL if there is none.
- * An unquoted one is folded to lower case, and a quoted one loses its quotes.
+ * Reads the identifier at *next and moves *next past it; NULL if there is none.  An
+ * unquoted identifier is folded to lower case; a quoted one loses its quotes.
  */
 static char *
 identifier_next(const char **next)
@@ -37,7 +37,7 @@ identifier_next(const char **next)
 	initStringInfo(&value);
 	for (end = start + 1; *end != '\0'; end++)
 	{
-		/* Two quotes stand for one, a single one ends the identifier. */
+		/* Two quotes stand for one; a single quote ends the identifier. */
 		if (*end == '"' && *++end != '"')
 		{
 			*next = end;
@@ -56,9 +56,6 @@ identifier_skip_space(const char *next)
 	return next;
 }
 
-/*
- * The parts of a name that may be qualified, as C strings; NIL if it is none.
- */
 List *
 identifier_split(const char *name)
 {
@@ -74,8 +71,8 @@ identifier_split(const char *name)
 		if (strlen(part) >= NAMEDATALEN)
 			ereport(ERROR,
 					(errcode(ERRCODE_NAME_TOO_LONG), errmsg("identifier is too long: \"%s\"", part),
-					 errdetail("It has %d bytes, and at most %d are possible.", (int) strlen(part),
-							   NAMEDATALEN - 1)));
+					 errdetail("It has %d bytes, but an identifier can have at most %d.",
+							   (int) strlen(part), NAMEDATALEN - 1)));
 		parts = lappend(parts, part);
 		next = identifier_skip_space(next);
 		if (*next == '\0')
@@ -86,9 +83,6 @@ identifier_split(const char *name)
 	}
 }
 
-/*
- * The same as the parser's String nodes.
- */
 List *
 identifier_values(const char *name)
 {
@@ -100,10 +94,6 @@ identifier_values(const char *name)
 	return values;
 }
 
-/*
- * The name of a table, sequence or index as SQL reads it: qualified, and quoted
- * where it must be.  NULL if there is no such relation.
- */
 char *
 identifier_of_relation(Oid relid)
 {
@@ -113,10 +103,6 @@ identifier_of_relation(Oid relid)
 	return schema == NULL ? NULL : quote_qualified_identifier(schema, name);
 }
 
-/*
- * Where the arguments of a function's signature begin: its first parenthesis
- * outside of quotes; NULL if it has none.
- */
 const char *
 identifier_arguments(const char *signature)
 {

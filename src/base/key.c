@@ -1,11 +1,13 @@
 /*
  * key.c
- *		Which instance of a process an event belongs to; what a batch knows of it.
+ *		Keys: which instance of a process an event belongs to.
  *
- * A key is a text of the user's: what correlate returns, or the stream.  It is
- * kept in indexes, which take no long values, so that a long key goes by its
- * SHA-256.  So does one that reads as if it were such a hash: no two keys may
- * share a name.
+ * A key is a text that the user's code makes: what correlate returns, or the name
+ * of the stream.  Keys are kept in indexes, which cannot contain long values, so a
+ * long key is stored as its SHA-256.  A key that looks like such a hash is hashed
+ * too, so that no two keys are stored under the same name.
+ *
+ * A batch keeps what it knows of each key in a hash table (Keys).
  */
 #include "pm.h"
 
@@ -47,9 +49,6 @@ typedef struct KeySlot
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-/*
- * A batch's keys live as long as the current memory context.
- */
 void
 key_begin(Keys *keys)
 {
@@ -59,11 +58,12 @@ key_begin(Keys *keys)
 }
 
 /*
- * What a key is known by must not change when it is dumped and restored in
- * another encoding: all is computed from its form in UTF-8.  A text that has
- * none, since it holds bytes that are no character, cannot be restored in
- * another encoding, and goes by its bytes: it must not be an error, which would
- * keep all other events from being handled.
+ * The stored name of a key and its lane must stay the same when a database is dumped
+ * and restored in another encoding, so they are computed from the key in UTF-8.
+ *
+ * A key that contains invalid bytes cannot be converted, nor restored in another
+ * encoding, and its bytes are used as they are.  An error would be wrong, because it
+ * would keep all other events from being handled.
  */
 static const char *
 key_in_utf8(const char *name, size_t *len)
@@ -88,7 +88,7 @@ key_in_utf8(const char *name, size_t *len)
 }
 
 /*
- * "name" is in UTF-8.
+ * The hashed form of a key, which is given in UTF-8.
  */
 static char *
 key_shorten(const char *name, size_t len)
@@ -108,9 +108,6 @@ key_shorten(const char *name, size_t len)
 	return result;
 }
 
-/*
- * The entry of a key that the batch has met, by its stored name, or NULL.
- */
 Key *
 key_find(Keys *keys, const char *name)
 {
@@ -119,9 +116,6 @@ key_find(Keys *keys, const char *name)
 	return slot != NULL ? slot->key : NULL;
 }
 
-/*
- * The entry of a key, by its stored name.
- */
 Key *
 key_get_text(Keys *keys, const char *name)
 {
@@ -142,8 +136,8 @@ key_get_text(Keys *keys, const char *name)
 }
 
 /*
- * The name under which a key is kept, given as the text that the user's code
- * made: its hash, or NULL where it is the text itself.
+ * The name under which a key is stored if that is a hash; NULL if it is the key
+ * itself, which is given as the user's code has made it.
  */
 static char *
 key_hashed(text *value)
@@ -157,9 +151,6 @@ key_hashed(text *value)
 	return NULL;
 }
 
-/*
- * The entry of a key, given as the text that the user's code made.
- */
 Key *
 key_get(Keys *keys, Datum name)
 {
@@ -170,9 +161,9 @@ key_get(Keys *keys, Datum name)
 }
 
 /*
- * Which lane a key belongs to follows from this.  It is kept, in what a re-cut
- * writes down and in the lanes of timers and parked events, so that it must be
- * the same on every machine and in every version: CRC-32C, its bits mixed.
+ * The hash determines the lane of a key.  Lanes are stored with timers, with parked
+ * events and by repartition.c, so the hash must be the same on every machine and in
+ * every version: a CRC-32C, whose bits are then mixed.
  */
 uint32
 key_hash(const char *name, size_t len)
@@ -186,9 +177,6 @@ key_hash(const char *name, size_t len)
 	return murmurhash32(crc);
 }
 
-/*
- * The same, given the key as the text that the user's code made.
- */
 uint32
 key_hash_text(Datum name)
 {
@@ -214,9 +202,6 @@ pm_lane_of(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(key_hash(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) % PG_GETARG_INT32(1));
 }
 
-/*
- * Names of keys as a text[].
- */
 Datum
 key_array(List *keys)
 {

@@ -1,6 +1,6 @@
 /*
  * key.h
- *		Which instance of a process an event belongs to; what a batch knows of it.
+ *		Keys: which instance of a process an event belongs to.
  */
 #ifndef PM_KEY_H
 #define PM_KEY_H
@@ -9,22 +9,22 @@
 #include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 
-/* A key in bytes; longer ones go by their hash. */
+/* A key that has more bytes than this is stored as its hash. */
 #define KEY_MAX 1000
 
-/* One key in one batch: park.c's part, then instance.c's. */
+/* What a batch knows of a key: first the part of park.c, then that of instance.c. */
 typedef struct Key
 {
-	const char *name;
+	const char *name; /* as it is stored */
 
 	bool parked_known;
-	bool parked; /* an event of it is */
+	bool parked; /* an event of this key is parked */
 
 	bool loaded;
-	bool stored; /* there is a row: */
+	bool stored; /* the instance has a row, at this place */
 	ItemPointerData tid;
 	bool live;	  /* there is an instance */
-	bool changed; /* the row is not as it should be */
+	bool changed; /* the row has to be written */
 	Datum state;  /* jsonb */
 	TimestampTz started_at;
 	TimestampTz updated_at;
@@ -32,6 +32,7 @@ typedef struct Key
 
 struct keyslot_hash;
 
+/* The keys of a batch. */
 typedef struct Keys
 {
 	struct keyslot_hash *table;
@@ -39,12 +40,23 @@ typedef struct Keys
 	List *all;
 } Keys;
 
+/* Begins with no keys.  They live as long as the current memory context. */
 extern void key_begin(Keys *keys);
+
+/* The entry of a key, which is made if there is none: by the text of the user's code, */
 extern Key *key_get(Keys *keys, Datum name);
+
+/* or by the name under which it is stored. */
 extern Key *key_get_text(Keys *keys, const char *name);
+
+/* The entry of a key by its stored name, or NULL if the batch has not met it. */
 extern Key *key_find(Keys *keys, const char *name);
+
+/* The hash of a key, by its stored name or by the text of the user's code. */
 extern uint32 key_hash(const char *name, size_t len);
 extern uint32 key_hash_text(Datum name);
+
+/* The stored names of a list of keys as a text[]. */
 extern Datum key_array(List *keys);
 
 #endif /* PM_KEY_H */

@@ -1,22 +1,20 @@
 /*
  * pinned.c
- *		Plans of the fixed statements: the same whatever statistics and settings say.
+ *		Plans of the fixed statements, which do not depend on statistics and settings.
  *
- * The private tables are often empty when a statement is planned, and large
- * when its plan is used.  Autovacuum may have noted that a table is empty, or
- * that a column had one value only; a session may run with settings of its own
- * for the planner.  A plan made from that scans a table, or reads along an
- * index of which only the first column is given, and costs more with each row.
+ * The private tables are often empty when a statement is planned, and large when
+ * its plan is used.  Autovacuum may have found a table empty, or only one value in a
+ * column, and a session may have its own settings of the planner.  A plan that is
+ * made from these may scan a whole table, or use an index of which the statement
+ * only gives the first column, and then it costs more with each row of the table.
  *
- * So the planner is shown something else while it plans a fixed statement:
- * large tables, no statistics, and its own settings at their defaults.  Then
- * the index that fits most of the columns is the cheapest, and what is unique
- * is found as that.
+ * So while a fixed statement is planned, the planner is shown large tables without
+ * statistics, and its settings have the values below.  Then the index that matches
+ * the most columns is the cheapest, and a unique row is found by its unique index.
  *
- * A plan is made here before the statement runs.  An invalidation may arrive
- * between the two, and the plan cache makes another plan by itself.  That is
- * found out by the generation of the plan at the next call, which makes a
- * pinned one again.
+ * The plan is made before the statement runs.  If an invalidation arrives between
+ * the two, the plan cache makes another plan by itself.  The next call notices that
+ * by the generation of the plan, and makes a pinned plan again.
  */
 #include "pm.h"
 
@@ -33,7 +31,7 @@
 #include "base/extension.h"
 #include "base/pinned.h"
 
-/* What a private table looks like to the planner. */
+/* The size of a private table as the planner sees it. */
 #define PINNED_PAGES  1000000
 #define PINNED_TUPLES 100000000.0
 
@@ -80,7 +78,7 @@ pinned_is_private(Oid relid)
 }
 
 /*
- * What the planner knows of a table: a private table is large.
+ * Shows the planner large private tables, and large indexes on them.
  */
 static void
 pinned_relation_info(Oid relid, RelOptInfo *rel)
@@ -97,7 +95,7 @@ pinned_relation_info(Oid relid, RelOptInfo *rel)
 	{
 		IndexOptInfo *index = lfirst_node(IndexOptInfo, lc);
 
-		/* A partial one too: its order must seem worth more than its size. */
+		/* A partial index too: it must not be chosen because it is small. */
 		index->pages = PINNED_PAGES / 4;
 		index->tuples = PINNED_TUPLES;
 		index->tree_height = 3;
@@ -107,7 +105,7 @@ pinned_relation_info(Oid relid, RelOptInfo *rel)
 COMPAT_RELATION_HOOK(pinned_relation_info)
 
 /*
- * get_relation_stats_hook: nothing is known of its columns.
+ * get_relation_stats_hook: private tables have no statistics.
  */
 static bool
 pinned_relation_stats(PlannerInfo *root, RangeTblEntry *rte, AttrNumber attnum,
@@ -135,10 +133,6 @@ pinned_source(SPIPlanPtr plan)
 	return (CachedPlanSource *) linitial(SPI_plan_get_plan_sources(plan));
 }
 
-/*
- * Plans a statement that was prepared for a generic plan and is kept.  Assumes
- * an SPI connection and an active snapshot.
- */
 PinnedPlan *
 pinned_make(SPIPlanPtr plan)
 {
@@ -168,9 +162,6 @@ pinned_make(SPIPlanPtr plan)
 	return pinned;
 }
 
-/*
- * Does the plan cache keep this plan still?
- */
 bool
 pinned_holds(const PinnedPlan *pinned)
 {

@@ -1,6 +1,6 @@
 /*
  * pinned.h
- *		Plans of the fixed statements: the same whatever statistics and settings say.
+ *		Plans of the fixed statements, which do not depend on statistics and settings.
  */
 #ifndef PM_PINNED_H
 #define PM_PINNED_H
@@ -10,12 +10,20 @@
 typedef struct PinnedPlan
 {
 	SPIPlanPtr plan;
-	int generation; /* of what the plan cache keeps for it */
+	int generation; /* of the plan in the plan cache when it was pinned */
 } PinnedPlan;
 
 extern void pinned_install(void);
+
+/*
+ * Plans a statement that was prepared for a generic plan and is kept.  Needs an SPI
+ * connection and an active snapshot.
+ */
 extern PinnedPlan *pinned_make(SPIPlanPtr plan);
+
+/* Does the plan cache still have this plan? */
 extern bool pinned_holds(const PinnedPlan *pinned);
+
 extern void pinned_free(PinnedPlan *pinned);
 
 #endif /* PM_PINNED_H */

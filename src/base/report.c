@@ -2,13 +2,14 @@
  * report.c
  *		What pm writes to the server's log, and how much of it.
  *
- * A handler can fail a thousand times a second, and say three megabytes each
- * time.  Nobody may fill the disk that way.  So the texts of an error are cut
- * before they are kept or logged, and the lines about the process managers of a
- * role are counted: so many a minute in each database, of each kind; how many
- * were left out is said when the minute is over.  The count is in shared
- * memory, since a dispatcher that ends and starts again must not get a new one.
- * Without the preloaded library each session has its own.
+ * A handler can fail a thousand times a second, each time with a message of three
+ * megabytes.  No role may fill the disk that way.  So the texts of an error are cut
+ * before they are stored or logged, and the messages about the process managers of a
+ * role are counted.  In each database only REPORT_LINES of each kind are logged in a
+ * minute; when the minute is over, a message says how many were left out.
+ *
+ * The count is in shared memory, because a dispatcher that ends and starts again must
+ * not get a new one.  Without the preloaded library each session counts for itself.
  */
 #include "pm.h"
 
@@ -24,31 +25,31 @@
 #include "base/report.h"
 #include "base/shared_memory.h"
 
-#define REPORT_MINUTE 60000 /* lines are counted for so long, ms */
-#define REPORT_LINES  20	/* of one kind, in that time */
-#define REPORT_ROLES  512	/* roles that are counted at once */
-#define REPORT_MARK	  48	/* room for the mark of a text that was cut, bytes */
+#define REPORT_MINUTE 60000 /* messages are counted for this long, ms */
+#define REPORT_LINES  20	/* messages of one kind that are logged in that time */
+#define REPORT_ROLES  512	/* roles for which messages can be counted at once */
+#define REPORT_MARK	  48	/* room for the mark at the end of a text that was cut, bytes */
 
-/* The lines about the process managers of one role in one database. */
+/* The messages about the process managers of one role in one database. */
 typedef struct ReportCount
 {
-	Oid database; /* InvalidOid: free */
+	Oid database; /* InvalidOid: the entry is free */
 	Oid role;
-	TimestampTz began; /* the minute */
+	TimestampTz began; /* when the minute began */
 	int lines[REPORT_OUTCOME + 1];
-	int64 dropped; /* not logged, nor said to be so far */
+	int64 dropped; /* messages that were left out and not yet reported */
 } ReportCount;
 
 typedef struct ReportShared
 {
 	LWLock lock;
 	ReportCount roles[REPORT_ROLES];
-	ReportCount others; /* those that find no room */
+	ReportCount others; /* roles for which there is no entry */
 } ReportShared;
 
 static ReportShared *shared = NULL;
-static ReportCount alone;	   /* of a session without shared memory */
-static TimestampTz say_at = 0; /* when to say what was dropped, DT_NOEND: nothing was */
+static ReportCount alone;	   /* the count of a session without shared memory */
+static TimestampTz say_at = 0; /* when to report what was left out, DT_NOEND: nothing */
 static NameData database;
 
 static emit_log_hook_type prev_emit_log_hook;
@@ -85,8 +86,8 @@ report_install(void)
 /* ---------- how long a text may be ---------- */
 
 /*
- * How long a text was before it was cut, if it was; its mark says so.  Only a
- * text that is longer than what is kept can have one.
+ * The original length of a text: that in its mark if it was cut before, else its
+ * length now.  Only a text that is longer than what is kept can have a mark.
  */
 static size_t
 report_length(const char *text, size_t length)
@@ -103,9 +104,8 @@ report_length(const char *text, size_t length)
 }
 
 /*
- * The text, or its beginning, up to the end of a character.  That it was cut is
- * said after what is left of it, beyond the limit, where no text of the user's
- * can be.
+ * The cut is after a whole character.  The mark stands beyond the limit, where no text
+ * of a user can be, so it cannot be forged.
  */
 const char *
 report_cut(const char *text, int limit)
@@ -117,7 +117,7 @@ report_cut(const char *text, int limit)
 	if (length <= (size_t) limit)
 		return text;
 	was = report_length(text, length);
-	/* What was kept before is kept as it is. */
+	/* A text that was cut before and is stored again stays as it is. */
 	if (was > length && limit == REPORT_KEPT && length <= (size_t) limit + REPORT_MARK)
 		return text;
 	left = pg_mbcliplen(text, Min(length, (size_t) limit + MAX_MULTIBYTE_CHAR_LEN), limit);
@@ -125,8 +125,8 @@ report_cut(const char *text, int limit)
 }
 
 /*
- * The same for the context of an error.  Its last line, which says what was
- * being handled, stays.
+ * The last line of a context says what was being handled, so the text before it is
+ * cut.
  */
 const char *
 report_cut_context(const char *context, int limit)
@@ -148,9 +148,8 @@ report_cut_context(const char *context, int limit)
 }
 
 /*
- * What a handler itself raises as a notice or warning is logged where the
- * server is set to do so.  It comes as often as the handler says it, and no
- * longer than an error's texts.
+ * Notices and warnings that a handler raises are logged as the server's settings
+ * say.  They are not counted, but their texts are cut like those of errors.
  */
 static void
 report_emit(ErrorData *error)
@@ -168,9 +167,6 @@ report_emit(ErrorData *error)
 		prev_emit_log_hook(error);
 }
 
-/*
- * Called by workers that are connected to a database, in a transaction.
- */
 void
 report_begin(void)
 {
@@ -180,8 +176,7 @@ report_begin(void)
 }
 
 /*
- * The name of this session's database, which nobody can rename meanwhile.  The
- * first time, in a transaction.
+ * A database cannot be renamed while this session is connected to it.
  */
 const char *
 report_database(void)
@@ -201,7 +196,7 @@ report_database(void)
 /* ---------- how many lines ---------- */
 
 /*
- * The count for a role in this database; needs the lock.
+ * The count for a role in this database.  The caller holds the lock.
  */
 static ReportCount *
 report_count(Oid role, TimestampTz now)
@@ -255,9 +250,6 @@ report_say_dropped(Oid role, int64 dropped)
 		 errhint("pm.status and pm.parked show what has failed.")));
 }
 
-/*
- * May a line be logged about a process manager of this role?  It is counted.
- */
 bool
 report_may(Oid role, ReportKind kind)
 {
@@ -270,7 +262,7 @@ report_may(Oid role, ReportKind kind)
 	count = report_count(role, now);
 	if (count->began > now || TimestampDifferenceExceeds(count->began, now, REPORT_MINUTE))
 	{
-		/* The role's name can be found in a transaction only. */
+		/* The report names the role, whose name can only be looked up in a transaction. */
 		if (IsTransactionState())
 		{
 			dropped = count->dropped;
@@ -293,8 +285,8 @@ report_may(Oid role, ReportKind kind)
 }
 
 /*
- * When report_dropped() is to be called: DT_NOEND where nothing was dropped.
- * A process that has just started looks what the one before it has left.
+ * A process that has just started returns a time in the past, so that it reports what
+ * a process before it has left out.
  */
 TimestampTz
 report_due(void)
@@ -302,10 +294,6 @@ report_due(void)
 	return say_at;
 }
 
-/*
- * Says how many lines about a role were dropped, if their minute is over.  In a
- * transaction.
- */
 void
 report_dropped(Oid role)
 {
@@ -333,10 +321,6 @@ report_dropped(Oid role)
 		report_say_dropped(role, dropped);
 }
 
-/*
- * The detail and context of an error, cut, for a line of the log: to be called
- * among the arguments of ereport().
- */
 int
 report_error(const ErrorData *error)
 {

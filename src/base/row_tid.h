@@ -1,6 +1,6 @@
 /*
  * row_tid.h
- *		Where private rows were when this backend saw them last.
+ *		Where private rows were when this backend last saw them.
  */
 #ifndef PM_ROW_TID_H
 #define PM_ROW_TID_H
@@ -14,6 +14,10 @@ typedef enum RowTidTable
 	ROW_TID_INSTANCE
 } RowTidTable;
 
+/*
+ * The entry for the row with this key.  The caller writes the row's TID there; it is
+ * invalid if nothing is known.
+ */
 extern ItemPointer row_tid_of(RowTidTable table, const char *manager, int lane, const char *name);
 
 #endif /* PM_ROW_TID_H */

@@ -2,13 +2,14 @@
  * scan.c
  *		Rows of a private table, along one of its indexes.
  *
- * For the few rows that every batch begins and ends with: an executor's
- * statement would cost several times what finding the row does.  No rights are
- * checked and no code of a user is called, so no role has to be changed.  What
- * runs less often uses SQL (exec.c).
+ * This is for the few rows that each batch reads at its beginning and writes at its
+ * end, for which a statement would cost several times as much.  It checks no rights
+ * and calls no code of a user, so the role need not be changed.  What runs less often
+ * uses SQL (exec.c).
  *
- * Assumes that the statements before have ended with their command: sees what
- * they wrote, and what others had committed when the first row is asked for.
+ * A scan sees what others had committed when its first row is asked for, and what
+ * this transaction has written.  It assumes that each statement before has incremented
+ * the command counter.
  */
 #include "pm.h"
 
@@ -26,9 +27,6 @@
 #include "base/exec.h"
 #include "base/scan.h"
 
-/*
- * The index must begin with the columns that are asked for.
- */
 void
 scan_begin(RowScan *scan, const char *table, const char *index, LOCKMODE lock)
 {
@@ -41,10 +39,9 @@ scan_begin(RowScan *scan, const char *table, const char *index, LOCKMODE lock)
 }
 
 /*
- * The same for a table whose columns the caller knows by number, for what each
- * batch reads.  The library may have been installed for another version of the
- * extension's script.  So the columns are checked when a backend opens the table
- * for the first time, and their count each time: the caller has arrays of it.
+ * The library may have been installed for another version of the extension's script.
+ * So the names of the columns are checked when a backend opens the table for the first
+ * time, and their number each time, since the caller has arrays of that size.
  */
 void
 scan_begin_table(RowScan *scan, ScanTable *table, LOCKMODE lock)
@@ -96,9 +93,6 @@ scan_where_oid(RowScan *scan, AttrNumber column, Oid value)
 	scan_where(scan, column, F_OIDEQ, ObjectIdGetDatum(value));
 }
 
-/*
- * Sees also what transactions have written that are not over.
- */
 void
 scan_use_dirty(RowScan *scan)
 {
@@ -106,18 +100,12 @@ scan_use_dirty(RowScan *scan)
 	scan->snapshot = &scan->dirty;
 }
 
-/*
- * Sees what this snapshot sees, which stays the caller's.
- */
 void
 scan_use_snapshot(RowScan *scan, Snapshot snapshot)
 {
 	scan->snapshot = RegisterSnapshot(snapshot);
 }
 
-/*
- * Only rows whose id is not below this one.
- */
 void
 scan_from_id(RowScan *scan, AttrNumber column, int64 id)
 {
@@ -127,7 +115,8 @@ scan_from_id(RowScan *scan, AttrNumber column, int64 id)
 }
 
 /*
- * A member of the comparison of rows below, which names the index's column.
+ * Sets one member of the row comparison of scan_from().  Such a member gives the
+ * number of the column in the index, not in the table.
  */
 static void
 scan_from_member(RowScan *scan, int member, AttrNumber column, RegProcedure compare, Datum value)
@@ -141,10 +130,6 @@ scan_from_member(RowScan *scan, int member, AttrNumber column, RegProcedure comp
 						   BTGreaterEqualStrategyNumber, InvalidOid, InvalidOid, compare, value);
 }
 
-/*
- * Only rows that are not before this time and, among those of the time, this
- * id: the columns follow each other in the index.
- */
 void
 scan_from(RowScan *scan, AttrNumber time_column, TimestampTz time, AttrNumber id_column, int64 id)
 {
@@ -160,9 +145,6 @@ scan_from(RowScan *scan, AttrNumber time_column, TimestampTz time, AttrNumber id
 	key->sk_argument = PointerGetDatum(scan->from);
 }
 
-/*
- * The number of a column.
- */
 AttrNumber
 scan_column(RowScan *scan, const char *name)
 {
@@ -198,12 +180,8 @@ scan_fits(RowScan *scan)
 }
 
 /*
- * Is a row that is asked for where the caller thinks it may be, or was it
- * there?  Then *tid becomes where it is.  Only a guess: there may be anything
- * there, or nothing.  Not to be asked after scan_next.
- *
- * Along the index, every old version of the row that somebody's snapshot keeps
- * from being removed would be looked at.
+ * The index would lead to every old version of the row that the snapshot of another
+ * session keeps from being removed, so the row is first looked for by its TID.
  */
 bool
 scan_at(RowScan *scan, ItemPointer tid)
@@ -218,7 +196,7 @@ scan_at(RowScan *scan, ItemPointer tid)
 	if (scan->slot == NULL)
 		scan->slot = table_slot_create(scan->rel, NULL);
 
-	/* As whoever comes along the index does: room for the next version. */
+	/* An index scan does this, too: it makes room for the next version of the row. */
 	buffer = ReadBuffer(scan->rel, ItemPointerGetBlockNumber(tid));
 	compat_prune_page(scan->rel, buffer);
 	ReleaseBuffer(buffer);
@@ -227,7 +205,7 @@ scan_at(RowScan *scan, ItemPointer tid)
 	{
 		TableScanDesc latest = table_beginscan_tid(scan->rel, scan->snapshot);
 
-		/* It has been changed since: the versions lead to the last one. */
+		/* The row was changed since: its versions lead to the last one. */
 		table_tuple_get_latest_tid(latest, tid);
 		table_endscan(latest);
 		if (!table_tuple_fetch_row_version(scan->rel, tid, scan->snapshot, scan->slot))
@@ -238,9 +216,6 @@ scan_at(RowScan *scan, ItemPointer tid)
 	return scan_fits(scan);
 }
 
-/*
- * The next row, in the order of the index.
- */
 bool
 scan_next(RowScan *scan)
 {
@@ -257,18 +232,12 @@ scan_next(RowScan *scan)
 	return true;
 }
 
-/*
- * A text column of the row found last, or NULL.
- */
 char *
 scan_text(RowScan *scan, AttrNumber column)
 {
 	return scan->nulls[column - 1] ? NULL : TextDatumGetCString(scan->values[column - 1]);
 }
 
-/*
- * Forgets which row was asked for, in order to ask for another.
- */
 void
 scan_reset(RowScan *scan)
 {
@@ -279,7 +248,8 @@ scan_reset(RowScan *scan)
 }
 
 /*
- * Keeps the lock where something was written, as a statement would.
+ * The lock of a table that was written is kept until the end of the transaction, as a
+ * statement would do.
  */
 void
 scan_end(RowScan *scan)

@@ -23,12 +23,12 @@ typedef struct RowScan
 	LOCKMODE lock;
 	ScanKeyData keys[SCAN_MAX_KEYS];
 	int nkeys;
-	ScanKeyData from[2];  /* of scan_from */
+	ScanKeyData from[2];  /* for scan_from() */
 	Snapshot snapshot;	  /* NULL until the first row is asked for */
-	SnapshotData dirty;	  /* of scan_use_dirty */
-	SysScanDesc scan;	  /* NULL until the index is */
-	TupleTableSlot *slot; /* of scan_at */
-	HeapTuple tuple;	  /* the row found last, */
+	SnapshotData dirty;	  /* for scan_use_dirty() */
+	SysScanDesc scan;	  /* NULL until the index is used */
+	TupleTableSlot *slot; /* for scan_at() */
+	HeapTuple tuple;	  /* the row that was found last, */
 	Datum *values;		  /* and its columns */
 	bool *nulls;
 } RowScan;
@@ -43,23 +43,56 @@ typedef struct ScanTable
 	Oid checked; /* the table in which they were found to have these numbers */
 } ScanTable;
 
+/* Begins a scan.  The index must begin with the columns that are asked for. */
 extern void scan_begin(RowScan *scan, const char *table, const char *index, LOCKMODE lock);
-/* The same; checks once a backend that the columns have the numbers that the reader assumes. */
+
+/*
+ * The same.  Once in each backend, it checks that the columns have the numbers that the
+ * reader assumes.
+ */
 extern void scan_begin_table(RowScan *scan, ScanTable *table, LOCKMODE lock);
+
+/* The number of a column. */
+extern AttrNumber scan_column(RowScan *scan, const char *name);
+
+/* Only rows in which the column has this value. */
 extern void scan_where_text(RowScan *scan, AttrNumber column, const char *value);
 extern void scan_where_oid(RowScan *scan, AttrNumber column, Oid value);
-extern void scan_use_dirty(RowScan *scan);
-extern void scan_use_snapshot(RowScan *scan, Snapshot snapshot);
 extern void scan_where_bytea(RowScan *scan, AttrNumber column, Datum value);
 extern void scan_where_int4(RowScan *scan, AttrNumber column, int32 value);
+
+/* Only rows with this id or a higher one. */
 extern void scan_from_id(RowScan *scan, AttrNumber column, int64 id);
+
+/*
+ * Only rows with a later time, and those with this time and this id or a higher one.
+ * The two columns follow each other in the index.
+ */
 extern void scan_from(RowScan *scan, AttrNumber time_column, TimestampTz time, AttrNumber id_column,
 					  int64 id);
-extern AttrNumber scan_column(RowScan *scan, const char *name);
+
+/* Also sees what open transactions have written. */
+extern void scan_use_dirty(RowScan *scan);
+
+/* Sees what this snapshot sees.  The snapshot remains the caller's. */
+extern void scan_use_snapshot(RowScan *scan, Snapshot snapshot);
+
+/*
+ * Is the row that is asked for at this TID, or was it there?  If so, *tid becomes its
+ * place.  The TID may be a guess: any row may be there, or none.  Not to be called
+ * after scan_next().
+ */
 extern bool scan_at(RowScan *scan, ItemPointer tid);
+
+/* Finds the next row in the order of the index; false at the end. */
 extern bool scan_next(RowScan *scan);
+
+/* A text column of the row that was found last, or NULL. */
 extern char *scan_text(RowScan *scan, AttrNumber column);
+
+/* Forgets the conditions, so that another row can be asked for. */
 extern void scan_reset(RowScan *scan);
+
 extern void scan_end(RowScan *scan);
 
 #endif /* PM_SCAN_H */

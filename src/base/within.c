@@ -1,8 +1,9 @@
 /*
  * within.c
- *		Whose handler runs in this backend, and at what time it lives.
+ *		Which handler runs in this backend, for what, and at what time.
  *
- * Set by dispatch.c and catch_up.c, asked by the functions that handlers call.
+ * dispatch sets this before it calls a handler, and pm.catch_up() sets the time.  The
+ * functions that handlers call ask for it: they have no other way to know.
  */
 #include "pm.h"
 
@@ -17,19 +18,15 @@
 
 static const char *current = NULL; /* the process manager's name, NULL: no handler runs */
 static int current_lane;
-static const char *current_log; /* NULL for a timer */
+static const char *current_log; /* NULL: a timer */
 static int64 current_position;
-static Datum current_event;		/* a pm.event, 0 for an array of them */
-static const char *current_key; /* of the instance that is called, or NULL */
+static Datum current_event;		/* a pm.event, 0: several in an array */
+static const char *current_key; /* of the instance that is called, NULL: it keeps none */
 static bool time_is_set = false;
 static TimestampTz time_as_of;
 
 PG_FUNCTION_INFO_V1(pm_now);
 
-/*
- * The handler of this process manager is called from here on.  The name must
- * live until within_leave().
- */
 void
 within_enter(const char *manager, int lane)
 {
@@ -40,11 +37,6 @@ within_enter(const char *manager, int lane)
 	current_key = NULL;
 }
 
-/*
- * The event that the handler gets next, of which instance (NULL: it keeps
- * none).  Not called for an array of events: which of them causes what is not
- * known.
- */
 void
 within_event(const char *log, int64 position, Datum event, const char *key)
 {
@@ -60,9 +52,6 @@ within_leave(void)
 	current = NULL;
 }
 
-/*
- * Does a handler run in this backend?
- */
 bool
 within_handler(void)
 {
@@ -70,8 +59,7 @@ within_handler(void)
 }
 
 /*
- * A handler may not change the process manager that it runs for: the batch has
- * its cursors in hand.
+ * The batch has loaded the process manager and its cursors, and will write them.
  */
 void
 within_refuse(const char *name)
@@ -82,9 +70,6 @@ within_refuse(const char *name)
 				 errmsg("process manager \"%s\" cannot be changed by its own handler", name)));
 }
 
-/*
- * The name of the process manager whose handler runs.
- */
 const char *
 within_manager(void)
 {
@@ -93,9 +78,9 @@ within_manager(void)
 }
 
 /*
- * Does the handler of an instance run, and is it the handler that asks?  What
- * runs in a restricted operation meanwhile (the function of an index, when the
- * handler reads somebody's log) is not the handler.
+ * While the handler runs, code of other roles may run in a restricted operation, such
+ * as the function of an index when the handler reads the log of another role.  That
+ * code is not the handler.
  */
 bool
 within_has_instance(void)
@@ -103,10 +88,6 @@ within_has_instance(void)
 	return current != NULL && current_key != NULL && !InSecurityRestrictedOperation();
 }
 
-/*
- * The key of the instance whose handler calls a function that only those may
- * call.
- */
 const char *
 within_instance(const char *function, int *lane)
 {
@@ -119,9 +100,6 @@ within_instance(const char *function, int *lane)
 	return current_key;
 }
 
-/*
- * Has the handler been called for a timer?
- */
 bool
 within_timer(TimestampTz *due)
 {
@@ -134,9 +112,6 @@ within_timer(TimestampTz *due)
 	return true;
 }
 
-/*
- * Has the handler been called for a timer of this type?
- */
 bool
 within_is_timer(text *type)
 {
@@ -152,7 +127,8 @@ within_is_timer(text *type)
 }
 
 /*
- * Adds a field of one object to another, which keeps its own one if it may.
+ * Copies a field of one object to another.  With "keep", a field that is there already
+ * stays as it is.
  */
 static Datum
 within_pass_on(Datum to, Jsonb *from, const char *name, bool keep)
@@ -166,7 +142,7 @@ within_pass_on(Datum to, Jsonb *from, const char *name, bool keep)
 		return to;
 	if (getKeyJsonValueFromContainer(&from->root, name, strlen(name), &found) == NULL)
 		return to;
-	/* Not by way of its text, which can be larger than any value may be. */
+	/* Not by converting it to text, which can be larger than any value may be. */
 	key.type = jbvString;
 	key.val.string.val = unconstify(char *, name);
 	key.val.string.len = strlen(name);
@@ -178,10 +154,9 @@ within_pass_on(Datum to, Jsonb *from, const char *name, bool keep)
 }
 
 /*
- * The metadata of an event that a handler appends, or of a timer that it sets:
- * adds which event caused it, and passes that one's correlation on.  What a
- * timer causes was caused by the event that set it.  Outside of a handler, and
- * for whoever is not to know of its event (see above), the metadata as it is.
+ * What the handler of a timer appends was caused by the event whose handler has set
+ * the timer, so the causation of the timer is passed on.  Code that runs in a
+ * restricted operation must not learn of the handler's event.
  */
 Datum
 within_cause(Datum metadata)
@@ -193,7 +168,7 @@ within_cause(Datum metadata)
 		return metadata;
 
 	event_deform(current_event, &fields);
-	/* A plain INSERT may have stored anything as metadata. */
+	/* A plain INSERT may have stored metadata that are no object. */
 	if (!fields.nulls[EVENT_METADATA - 1] &&
 		JB_ROOT_IS_OBJECT(DatumGetJsonbP(fields.values[EVENT_METADATA - 1])))
 		theirs = DatumGetJsonbP(fields.values[EVENT_METADATA - 1]);
@@ -221,9 +196,6 @@ within_clear_time(void)
 	time_is_set = false;
 }
 
-/*
- * The time that timers and retries go by: the clock's, or as_of.
- */
 TimestampTz
 within_time(void)
 {
@@ -231,8 +203,8 @@ within_time(void)
 }
 
 /*
- * So many milliseconds later, or the last time that there is: what is beyond
- * could be stored, and not be read again from a dump.
+ * A later time than END_TIMESTAMP could be stored, but a dump of it could not be
+ * restored.
  */
 TimestampTz
 within_later(int64 ms)

@@ -1,27 +1,57 @@
 /*
  * within.h
- *		Whose handler runs in this backend, and at what time it lives.
+ *		Which handler runs in this backend, for what, and at what time.
  */
 #ifndef PM_WITHIN_H
 #define PM_WITHIN_H
 
 #include "datatype/timestamp.h"
 
+/*
+ * Handlers of this process manager and lane are called until within_leave().  The name
+ * must live until then.
+ */
 extern void within_enter(const char *manager, int lane);
-extern void within_event(const char *log, int64 position, Datum event, const char *key);
 extern void within_leave(void);
+
+/*
+ * The handler is called for this event (log NULL: a timer), and for the instance of
+ * this key (NULL: it keeps none).  Not to be called for several events in an array,
+ * since it is not known which of them causes what the handler does.
+ */
+extern void within_event(const char *log, int64 position, Datum event, const char *key);
+
+/* Does a handler run in this backend, and of which process manager? */
 extern bool within_handler(void);
-extern void within_refuse(const char *name);
 extern const char *within_manager(void);
+
+/* Refuses a change to the process manager of this name by its own handler. */
+extern void within_refuse(const char *name);
+
+/* Does the handler of an instance run, and is the caller called by that handler? */
 extern bool within_has_instance(void);
+
+/* The key and lane of that instance, or an error that names the function. */
 extern const char *within_instance(const char *function, int *lane);
+
+/* Does a handler run for a timer?  *due becomes the time for which it was set. */
 extern bool within_timer(TimestampTz *due);
+
+/* Does a handler run for a timer of this type? */
 extern bool within_is_timer(text *type);
+
+/*
+ * The metadata of an event that is appended or of a timer that is set.  In a handler
+ * they name the cause, and pass on its correlation; otherwise they stay as they are.
+ */
 extern Datum within_cause(Datum metadata);
 
+/* The time that timers and retries go by: the clock's, or that of pm.catch_up(as_of). */
 extern void within_set_time(TimestampTz as_of);
 extern void within_clear_time(void);
 extern TimestampTz within_time(void);
+
+/* That time and this many milliseconds, but at most the last time that there is. */
 extern TimestampTz within_later(int64 ms);
 
 #endif /* PM_WITHIN_H */
