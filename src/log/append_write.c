@@ -96,6 +96,7 @@ append_version(AppendCall *append, bool *any)
 								  "WHERE %s OPERATOR(pg_catalog.=) $1",
 								  log->version, log->table, log->stream),
 						 1, argtypes);
+	/* max() is NULL for a stream whose events have no versions, so they are counted too. */
 	exec_plan(log->plans[LOG_PLAN_STREAM_VERSION], &append->stream, NULL, 0);
 	*any = DatumGetInt64(exec_value(0, 2, &isnull)) > 0;
 	actual = DatumGetInt64(exec_value(0, 1, &isnull));

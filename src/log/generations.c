@@ -57,6 +57,8 @@ generations_local(Oid relid, uint64 incarnation, bool **seeded)
 		memset((char *) local + sizeof(Oid), 0, sizeof(LocalGenerations) - sizeof(Oid));
 	else if (local->incarnation != incarnation)
 	{
+		/* The log has got another slot, or lost it: what was seen before no longer binds writers.
+		 */
 		local->seeded = false;
 		local->generations.mark = 0;
 		local->generations.reached = 0;
@@ -135,6 +137,7 @@ generations_cut(Generations *generations, VirtualTransactionId *holders, int nho
 	{
 		GenerationMember *member = &generations->members[i];
 
+		/* Both sets are small as a rule: a hash table would cost more than these loops. */
 		for (int j = 0; j < nholders; j++)
 			if (VirtualTransactionIdEquals(holders[j], member->vxid))
 			{
@@ -195,6 +198,7 @@ generations_push(Generations *generations, int64 last, VirtualTransactionId *hol
 	if (newest >= 0 && generations->last[newest] == last)
 		return true;
 
+	/* Make sure of the room first: without it nothing may be changed. */
 	for (int i = 0; i < nholders; i++)
 		if (generations_find(generations, holders[i]) == generations->nmembers)
 			unknown++;
@@ -227,6 +231,7 @@ generations_own_mark(Generations *generations)
 	uint32 pending = 0;
 	int64 mark = generations->mark;
 
+	/* "pending" has the generations to which somebody else belongs. */
 	for (int i = 0; i < generations->nmembers; i++)
 		if (!VirtualTransactionIdEquals(generations->members[i].vxid, me))
 			pending |= generations->members[i].generations;

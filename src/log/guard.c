@@ -154,6 +154,7 @@ guard_entry(Oid relid)
 	GuardEntry *entry = last;
 	bool found;
 
+	/* Entries are never removed, so the last one is still there. */
 	if (entry == NULL || entry->relid != relid)
 	{
 		entry = hash_search(entries, &relid, HASH_ENTER, &found);
@@ -281,6 +282,7 @@ guard_enter(Relation rel)
 	entry->floor = Max(entry->floor, guard_readers(entry));
 	if (entry->hinted)
 		entry->floor = Max(entry->floor, entry->hint);
+	/* If this subtransaction aborts, guard_subxact_callback() forgets the floor. */
 	entry->subid = GetCurrentSubTransactionId();
 	entry->has_floor = true;
 
@@ -474,6 +476,7 @@ pm_guard_position_is_new(PG_FUNCTION_ARGS)
 	int64 position = PG_GETARG_INT64(1);
 	GuardEntry *entry = guard_entry(relid);
 
+	/* The row of an UPDATE has its old position: the trigger has checked that. */
 	if (entry->updating)
 	{
 		entry->updating = false;

@@ -75,6 +75,7 @@ insert_plain_columns(Relation rel, const AttrNumber *column)
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 		AttrNumber attnum = i + 1;
 
+		/* A generated column, or a second identity column, would have to be computed. */
 		if (att->attgenerated != '\0' ||
 			(att->attidentity != '\0' && attnum != column[EVENT_POSITION]))
 			return false;
@@ -83,10 +84,12 @@ insert_plain_columns(Relation rel, const AttrNumber *column)
 			attnum == column[EVENT_TYPE] || attnum == column[EVENT_DATA] ||
 			attnum == column[EVENT_METADATA])
 			continue;
+		/* A column of the owner's: it must be possible to leave it NULL. */
 		if (attnum != column[EVENT_RECORDED_AT] &&
 			(att->attnotnull || att->atthasdef || getBaseType(att->atttypid) != att->atttypid))
 			return false;
 	}
+	/* Only the default that pm.create_log sets is known to be the statement's time. */
 	now = build_column_default(rel, column[EVENT_RECORDED_AT]);
 	return now != NULL && IsA(now, FuncExpr) && ((FuncExpr *) now)->funcid == F_STATEMENT_TIMESTAMP;
 }
@@ -127,6 +130,8 @@ insert_plain_indexes(Relation rel, PmLog *log)
 	{
 		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
 
+		/* An index that is being built, deferred or an exclusion constraint has rules of its own.
+		 */
 		if (!index->rd_index->indisvalid || !index->rd_index->indisready ||
 			!index->rd_index->indimmediate || index->rd_index->indisexclusion)
 			plain = false;
@@ -178,6 +183,7 @@ insert_begin(Insert *insert, PmLog *log)
 	Relation rel;
 	MemoryContext caller;
 
+	/* What can be known without a lock is asked first. */
 	if ((log->shape.known && !log->shape.plain) || XactReadOnly || IsInParallelMode() ||
 		!insert_may(log))
 		return false;
@@ -193,6 +199,7 @@ insert_begin(Insert *insert, PmLog *log)
 
 	insert->log = log;
 	insert->rel = rel;
+	/* What ExecInsertIndexTuples() needs of an executor. */
 	insert->estate = CreateExecutorState();
 	caller = MemoryContextSwitchTo(insert->estate->es_query_cxt);
 	insert->target = makeNode(ResultRelInfo);
@@ -233,6 +240,7 @@ insert_version(Insert *insert, Datum stream, bool *any)
 	scan = compat_index_beginscan(insert->rel, index, snapshot, 2);
 	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid,
 						   index->rd_indcollation[0], F_TEXTEQ, stream);
+	/* Backwards from the highest version: NULLs are last in the index, and left out. */
 	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNOTNULL, 2, InvalidStrategy, InvalidOid,
 						   InvalidOid, InvalidOid, (Datum) 0);
 	index_rescan(scan, keys, 2, NULL, 0);
@@ -243,7 +251,7 @@ insert_version(Insert *insert, Datum stream, bool *any)
 	index_endscan(scan);
 	if (!*any)
 	{
-		/* Events without a version are events too. */
+		/* Events without a version are events too: scan with the stream's key alone. */
 		scan = compat_index_beginscan(insert->rel, index, snapshot, 1);
 		index_rescan(scan, keys, 1, NULL, 0);
 		*any = index_getnext_slot(scan, ForwardScanDirection, insert->slot);
@@ -288,6 +296,10 @@ insert_row(Insert *insert)
 
 	for (;;)
 	{
+		/*
+		 * Others that find the row in the index wait for the token only, until it is
+		 * certain whether the row stays.
+		 */
 		uint32 token = SpeculativeInsertionLockAcquire(xid);
 		bool taken = false;
 
@@ -299,6 +311,7 @@ insert_row(Insert *insert)
 		SpeculativeInsertionLockRelease(xid);
 		if (!taken)
 			return true;
+		/* The row was removed again.  If the other transaction aborts, try once more. */
 		CHECK_FOR_INTERRUPTS();
 		if (!insert_await(insert, arbiters))
 			return false;

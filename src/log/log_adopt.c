@@ -271,6 +271,27 @@ log_adopt_sequence(PmLog *log)
 	exec_end(&scope);
 }
 
+void
+log_make(const char *name, Oid relid)
+{
+	ExecScope scope;
+	AttrNumber attnum;
+	Relation rel = relation_open(relid, AccessExclusiveLock);
+
+	(void) sequence_of_log(rel, &attnum);
+	relation_close(rel, NoLock);
+
+	exec_begin_caller(&scope);
+	guard_put_back(relid, attnum);
+	exec_end(&scope);
+	/* The log is checked when it is next used: the check must see the guard. */
+	CommandCounterIncrement();
+	rel = relation_open(relid, NoLock);
+	log_catalog_insert(name, relid, sequence_file(sequence_of_log(rel, &attnum)));
+	relation_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
 /*
  * The table may have been restored without the extension's rows, made LIKE a log,
  * or been a log before, so it may have the guard or a part of it.
@@ -279,8 +300,6 @@ void
 log_adopt_table(const char *name, Oid relid)
 {
 	Relation rel;
-	AttrNumber attnum;
-	ExecScope scope;
 	PmLog *log;
 	char *table;
 	const char *lacks;
@@ -300,17 +319,8 @@ log_adopt_table(const char *name, Oid relid)
 						errmsg("relation \"%s\" already exists", get_rel_name(relid)),
 						errdetail("It cannot be made a log. %s", lacks),
 						hint ? errhint("%s", hint) : errhint("Give the log another name.")));
-	(void) sequence_of_log(rel, &attnum);
 	relation_close(rel, NoLock);
-
-	exec_begin_caller(&scope);
-	guard_put_back(relid, attnum);
-	exec_end(&scope);
-	CommandCounterIncrement();
-	rel = relation_open(relid, NoLock);
-	log_catalog_insert(name, relid, sequence_file(sequence_of_log(rel, &attnum)));
-	relation_close(rel, NoLock);
-	CommandCounterIncrement();
+	log_make(name, relid);
 
 	log = log_get(name, false);
 	log_require_whole(log);

@@ -17,6 +17,8 @@ extern bool log_adopt(const char *name, bool nowait);
 extern void log_adopt_unnamed(const LogSource *source);
 /* Puts back what is missing of a log's guard, and accepts its sequence. */
 extern void log_repair(PmLog *log);
+/* Makes the guard of a table, and the table the log of that name. */
+extern void log_make(const char *name, Oid relid);
 /* Makes a table that exists the log of that name; its rows become events. */
 extern void log_adopt_table(const char *name, Oid relid);
 

@@ -87,6 +87,7 @@ log_build_from(PmLog *log, Relation rel, const LogRow *row, bool nowait, LogRela
 	{
 		if (nowait)
 			return false;
+		/* Wait until the other session releases the sequence. */
 		LockRelationOid(log->seqid, AccessShareLock);
 		UnlockRelationOid(log->seqid, AccessShareLock);
 	}
@@ -116,6 +117,10 @@ log_build(const LogRow *row, bool nowait, LogRelations *used)
 
 	used->table = row->relid;
 	used->sequence = InvalidOid;
+	/*
+	 * The lock is released below: it only keeps the table as it is while it is
+	 * read.  A log must not stay locked because it was looked up.
+	 */
 	if (!nowait)
 		LockRelationOid(row->relid, AccessShareLock);
 	else if (!ConditionalLockRelationOid(row->relid, AccessShareLock))
@@ -140,6 +145,7 @@ log_build(const LogRow *row, bool nowait, LogRelations *used)
 		MemoryContextDelete(log->context);
 		return NULL;
 	}
+	/* From here on the cache owns it. */
 	MemoryContextSetParent(log->context, CacheMemoryContext);
 	return log;
 }

@@ -239,5 +239,6 @@ log_catalog_delete(const char *name)
 	exec_statement(&delete_log, values, NULL);
 	log_catalog_changed();
 	exec_end(&scope);
+	/* A log that is made later under this name has nothing to do with the old streams. */
 	trimmed_forget(name);
 }

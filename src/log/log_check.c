@@ -39,6 +39,8 @@ log_sequence_fits(PmLog *log, int64 *last, int64 *needed)
 		return SEQUENCE_LOCKED;
 	*last = sequence_read(sequence);
 	relation_close(sequence, AccessShareLock);
+
+	/* It must have reached each cursor, what readers have seen of it, and each event. */
 	*needed = furthest_cursor(log->relid, true);
 	slot_log_ref(log->relid, false, &slot);
 	if (slot_mark_read(&slot, &mark, &reached))
@@ -142,7 +144,7 @@ log_check_guard(PmLog *log, Relation rel)
 }
 
 /*
- * Nothing is waited for here, nor is code of the table's owner run.
+ * This never waits, and never runs code of the table's owner.
  */
 bool
 log_check(PmLog *log, Relation rel, Oid accepted_file, bool at_home)
@@ -154,6 +156,6 @@ log_check(PmLog *log, Relation rel, Oid accepted_file, bool at_home)
 	log_check_guard(log, rel);
 	log->at_home = at_home;
 	log->sequence_changed = !at_home || sequence_file(log->seqid) != accepted_file;
-	/* A log that has a problem already is not read: its sequence matters once that is solved. */
+	/* With another problem the log is not read anyway; the file is checked once that is solved. */
 	return !log->sequence_changed || log->problem != NULL || log_check_file(log);
 }

@@ -14,8 +14,8 @@ typedef enum SequenceFit
 {
 	SEQUENCE_FITS,
 	SEQUENCE_BEHIND, /* it would hand out positions that have been used */
-	SEQUENCE_LOCKED, /* that cannot be found out now */
-	SEQUENCE_UNKNOWN /* nor later: the log has no index of its positions */
+	SEQUENCE_LOCKED, /* unknown, since another session has the sequence exclusively */
+	SEQUENCE_UNKNOWN /* unknown, since the log has no index of its positions */
 } SequenceFit;
 
 /*

@@ -86,7 +86,7 @@ log_create_again(PmLog *log)
 	if (followers != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("the table of log \"%s\" was dropped, but the log is followed still", name),
+				 errmsg("the table of log \"%s\" was dropped, but the log is still followed", name),
 				 errdetail("It is followed by: %s.", followers),
 				 errhint("End that with pm.unfollow first.")));
 	log_catalog_delete(name);
@@ -101,9 +101,6 @@ log_create_table(const char *name, const char *relname, Oid nsp)
 {
 	char *table = quote_qualified_identifier(get_namespace_name(nsp), relname);
 	ExecScope scope;
-	AttrNumber attnum;
-	Oid relid;
-	Relation rel;
 
 	exec_begin_caller(&scope);
 	exec_command(
@@ -117,17 +114,8 @@ log_create_table(const char *name, const char *relname, Oid nsp)
 				 "recorded_at timestamptz NOT NULL DEFAULT pg_catalog.statement_timestamp(), "
 				 "UNIQUE (stream, version))",
 				 table));
-	/* Nobody else sees the table yet, so the name is still that of ours. */
-	relid = get_relname_relid(relname, nsp);
-	rel = relation_open(relid, AccessExclusiveLock);
-	(void) sequence_of_log(rel, &attnum);
-	relation_close(rel, NoLock);
-	guard_put_back(relid, attnum);
-	CommandCounterIncrement();
-	rel = relation_open(relid, AccessExclusiveLock);
-	log_catalog_insert(name, relid, sequence_file(sequence_of_log(rel, &attnum)));
-	relation_close(rel, NoLock);
 	exec_end(&scope);
+	log_make(name, get_relname_relid(relname, nsp));
 }
 
 /*
@@ -157,6 +145,7 @@ pm_create_log(PG_FUNCTION_ARGS)
 				 errhint("A log is named like its table: name or schema.name, in double quotes "
 						 "where SQL needs them.")));
 
+	/* The log exists already: repair it, or free its name and go on. */
 	log = log_get(name, true);
 	if (log != NULL)
 	{
@@ -173,6 +162,7 @@ pm_create_log(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 						errmsg("an event log cannot be a temporary table"),
 						errhint("Name a schema, or change the search_path.")));
+	/* The table may exist, and may be a log under another name that it had before. */
 	relid = get_relname_relid(range->relname, nsp);
 	if (!OidIsValid(relid))
 		log_create_table(name, range->relname, nsp);
@@ -262,7 +252,7 @@ pm_drop_log(PG_FUNCTION_ARGS)
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	PmLog *log;
 
-	/* An old snapshot would not see who follows it. */
+	/* An old snapshot would not show all followers. */
 	highwater_require_fresh_snapshots("pm.drop_log");
 	exec_require_writable("pm.drop_log");
 	log = log_get(name, true);

@@ -63,6 +63,7 @@ log_index_begin(LogIndexScan *scan, PmLog *log)
 	memset(scan, 0, sizeof(*scan));
 	scan->log = log;
 	scan->name = CStringGetTextDatum(log->name);
+	/* log_open() has locked the table. */
 	scan->rel = table_open(log->relid, NoLock);
 	Assert(CheckRelationLockedByMe(scan->rel, AccessShareLock, true));
 	log_index_require_types(log, scan->rel);
@@ -96,6 +97,7 @@ log_index_choose(LogIndexScan *scan, LogIndexFits fits)
 	{
 		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
 
+		/* indexprs and the predicate are not looked at: that would run their functions. */
 		if (log_index_usable(index) && fits(scan, index))
 		{
 			scan->index = index;
@@ -135,6 +137,7 @@ log_index_next(LogIndexScan *scan, ScanDirection direction)
 void
 log_index_event(LogIndexScan *scan, EventFields *event)
 {
+	/* The columns of the table can be in any order, and there can be others among them. */
 	slot_getallattrs(scan->slot);
 	event->values[EVENT_LOG - 1] = scan->name;
 	event->nulls[EVENT_LOG - 1] = false;

@@ -44,6 +44,7 @@ log_types_begin(LogTypes *types, PmLog *log, Datum array)
 					  &nulls, &count);
 	types->types = elements;
 	types->count = 0;
+	/* A NULL in the array matches nothing. */
 	for (int i = 0; i < count; i++)
 		if (!nulls[i])
 			types->types[types->count++] = elements[i];
@@ -231,6 +232,7 @@ log_read_stream(PmLog *log, Datum stream, int64 after, int64 max_count, LogIndex
 	for (int64 i = 0; i < Min(rows.count, max_count); i++)
 	{
 		CHECK_FOR_INTERRUPTS();
+		/* The scan's snapshot is still registered, so the row cannot have been vacuumed. */
 		if (!table_tuple_fetch_row_version(scan.rel, &rows.rows[i].tid, scan.snapshot, scan.slot))
 			elog(ERROR, "an event of log \"%s\" is gone", log->name);
 		log_index_event(&scan, &event);
@@ -332,6 +334,7 @@ log_read_page(LogIndexScan *scan, IndexFetchTableData *fetch, BlockNumber block,
 		ItemPointerData tid;
 
 		CHECK_FOR_INTERRUPTS();
+		/* A HOT chain is followed from its root, as by an index scan. */
 		ItemPointerSet(&tid, block, lossy ? FirstOffsetNumber + i : offsets[i]);
 		if (!table_index_fetch_tuple(fetch, &tid, scan->snapshot, scan->slot, &again, NULL))
 			continue;

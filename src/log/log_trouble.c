@@ -194,6 +194,7 @@ log_trouble_over(int manager, int lane, const char *name)
 {
 	LogTroubleKey key;
 
+	/* Every batch calls this for each log, and most often there is nothing to forget. */
 	if (troubles == NULL || hash_get_num_entries(troubles) == 0)
 		return;
 	log_trouble_key(&key, manager, lane, name);

@@ -79,6 +79,7 @@ pm_read(PG_FUNCTION_ARGS)
 		log_types_begin(&types, log, PG_GETARG_DATUM(3));
 		wanted.types = &types;
 	}
+	/* The mark comes first: the scan takes its snapshot after that. */
 	mark = highwater_await(log->relid, log->seqid, HIGHWATER_EVERYBODY, log->name);
 	if (wanted.left > 0 && !log_index_read(log, after, mark.mark, PG_INT64_MAX, read_take, &wanted))
 		log_index_refuse(log);
@@ -98,6 +99,7 @@ pm_read_stream(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	argument_not_null(fcinfo, 1, "stream");
+	/* A stream can be read although the mark cannot be relied on: only a table is needed. */
 	log = read_open(name);
 	if (*log->table == '\0')
 		log_require_whole(log);

@@ -63,6 +63,7 @@ sequence_open_nowait(Oid seqid)
 
 	if (!ConditionalLockRelationOid(seqid, AccessShareLock))
 		return NULL;
+	/* With the lock, the sequence can no longer be dropped: see whether it has been. */
 	rel = try_relation_open(seqid, NoLock);
 	if (rel == NULL || rel->rd_rel->relkind != RELKIND_SEQUENCE)
 	{

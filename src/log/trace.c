@@ -275,7 +275,7 @@ trace_report(List *left_out)
 							 (char *) lfirst(lc));
 	}
 	ereport(NOTICE, (errmsg("pm.trace has left out logs that cannot be read now: %s", names.data),
-					 errhint("SELECT * FROM pm.blocker shows who locks a log.")));
+					 errhint("SELECT * FROM pm.blocker shows which session locks a log.")));
 }
 
 /*

@@ -4,7 +4,7 @@
  *
  * The table is locked first, and only then is it decided what is deleted
  * (log_open.c).  If a DELETE would run no code of the table's owner, the events
- * are deleted without one (trim_direct.c), whoever the caller is.  If the table
+ * are deleted without one (trim_direct.c), whatever the role.  If the table
  * has triggers, foreign keys or rules for DELETE, only its owner can trim it: by
  * a DELETE, in which these run with the owner's rights, as in any other of the
  * owner's statements.

@@ -76,6 +76,7 @@ trim_direct_trigger(Relation rel)
 		if (!TRIGGER_FOR_DELETE(trigger->tgtype) || trigger->tgenabled == TRIGGER_DISABLED ||
 			strcmp(trigger->tgname, GUARD_WRITE_TRIGGER) == 0)
 			continue;
+		/* Name the foreign key's table: its triggers on ours have names made up by PostgreSQL. */
 		if (trigger->tgisinternal && OidIsValid(trigger->tgconstrrelid))
 			return psprintf("A foreign key of table \"%s\" refers to it.",
 							get_rel_name(trigger->tgconstrrelid));
@@ -110,6 +111,7 @@ trim_direct_compare(const void *a, const void *b)
 	Size size = VARSIZE(one->name);
 	int order;
 
+	/* Any order will do that brings equal names together. */
 	if (size != VARSIZE(other->name))
 		return size < VARSIZE(other->name) ? -1 : 1;
 	order = memcmp(one->name, other->name, size);
@@ -220,6 +222,7 @@ trim_direct_delete(TrimDirect *trim)
 
 	if (result == TM_Updated)
 	{
+		/* Waits for the other transaction, and locks what it has made of the event. */
 		slot = trim->updated;
 		result = table_tuple_lock(trim->scan.rel, &tid, trim->scan.snapshot, slot,
 								  GetCurrentCommandId(true), LockTupleExclusive, LockWaitBlock,
@@ -229,6 +232,7 @@ trim_direct_delete(TrimDirect *trim)
 	}
 	if (result == TM_Ok)
 		return slot;
+	/* The event is gone: another transaction has deleted it, or this one already has. */
 	if (result != TM_Deleted && result != TM_SelfModified)
 		elog(ERROR, "unexpected result of deleting an event of log \"%s\": %d", trim->log->name,
 			 result);

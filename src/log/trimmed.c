@@ -78,6 +78,7 @@ trimmed_find(const char *log, Datum stream, int64 *version)
 
 	if (!trimmed_any())
 		return false;
+	/* Streams are found by a hash, since a name may be too long for an index. */
 	scan_begin(&scan, "trimmed", "trimmed_pkey", AccessShareLock);
 	scan_where_text(&scan, TRIMMED_LOG, log);
 	scan_where_bytea(&scan, TRIMMED_STREAM, trimmed_hash(stream));
