@@ -1,10 +1,11 @@
 /*
  * function_owner.c
- *		Who owned the functions of a process manager when they were accepted.
+ *		The owners that the functions of a process manager had when they were
+ *		accepted.
  *
  * A handler runs with the rights of the process manager's owner.  So a function
  * is not called if it has come to belong to a role that does not have those
- * rights anyway (handler.c).  The owner it had is in the registration.
+ * rights anyway (handler_check.c).  The owner it had is in the registration.
  * pm.register writes it with the other columns; the other ways in which it
  * changes are here.
  */

@@ -41,6 +41,7 @@ lane_status(const char *text)
 bool
 lane_is_due(TimestampTz at, TimestampTz now)
 {
+	/* After the clock was set back, nothing waits for it to get there again. */
 	return at <= now ||
 		   (!TIMESTAMP_IS_NOEND(at) && at > TimestampTzPlusMilliseconds(now, LANE_TOO_FAR));
 }
@@ -151,6 +152,7 @@ lane_change(const char *manager, int lane, const LaneChange *change)
 		position = what->source == HANDLING_TIMER ? what->id : what->position;
 	}
 	lane_row_open(&row, manager, lane, RowExclusiveLock);
+	/* since is when the lane came to this state for this reason: it stays over attempts. */
 	if (row.found && lane_differs(&row, change, reason))
 		lane_row_set(&row, LANE_SINCE, TimestampTzGetDatum(GetCurrentTimestamp()), false);
 	lane_row_set_text(&row, LANE_STATE, lane_names[change->status]);
@@ -166,6 +168,7 @@ lane_change(const char *manager, int lane, const LaneChange *change)
 		lane_row_set(&row, LANE_MESSAGE + i, error[i], nulls[i] == 'n');
 	lane_row_add(&row, LANE_ERRORS, change->count ? 1 : 0);
 	lane_row_close(&row);
+	/* Sessions in pm.wait_for look at the state too. */
 	wakeup_moved();
 }
 

@@ -126,7 +126,7 @@ lane_halt_hint(ProcessManager *pm, const Handling *what)
 static void
 lane_log_halt(ProcessManager *pm, const char *reason)
 {
-	/* A role may cause only so many lines. */
+	/* The number of lines that a role may cause is limited. */
 	if (report_may(pm->owner, REPORT_OUTCOME))
 		ereport(LOG, (errmsg("process manager \"%s\" in database \"%s\" has halted: %s", pm->name,
 							 report_database(), report_cut(reason, REPORT_LOGGED))));

@@ -259,6 +259,7 @@ owner_carry_over(OwnerChange *change)
 
 	highwater_require_fresh_snapshots("changing the owner of a process manager");
 	within_refuse(change->manager);
+	/* The command has checked the caller's right to the type. */
 	(void) manager_lock_unchecked(change->manager);
 	owner_update(change->manager, change->role);
 	if (stops)
@@ -303,6 +304,7 @@ owner_reassigned(ReassignOwnedStmt *reassign)
 {
 	if (!OidIsValid(exec_catalog_relid("process_manager")))
 		return;
+	/* The new owners of the types are to be seen. */
 	CommandCounterIncrement();
 	owner_carry_over_all(list_concat(owner_changes(), owner_changes_of_copies(reassign)));
 }
@@ -318,6 +320,7 @@ pm_owner_after_alter(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("function was not called by event trigger manager")));
 	owner_carry_over_all(owner_changes());
+	/* In a copy only the name changes: pm.resume does the rest. */
 	owner_name_copies();
 	PG_RETURN_NULL();
 }

@@ -18,7 +18,7 @@
 
 #define REGISTRATION_TABLE "pm_catalog.process_manager"
 
-/* Who writes a column. */
+/* What writes a column. */
 typedef enum RegistrationWrites
 {
 	/* pm.register does not: it has a default, or belongs to another function. */

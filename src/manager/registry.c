@@ -135,7 +135,7 @@ registry_set_owner(ProcessManager *pm, Oid registered)
 	/*
 	 * If it came to a superuser without a change of the registration, it must
 	 * not run another role's code as a superuser before one has accepted it
-	 * (handler.c).
+	 * (handler_check.c).
 	 */
 	if (pm->at_home && pm->owner != registered && superuser_arg(pm->owner) &&
 		!superuser_arg(registered))
@@ -269,6 +269,7 @@ registry_select(RegistrationWhich which, Datum key)
 	uint64 as_of = version;
 
 	exec_begin_owner(&scope);
+	/* An invalidation of these tables is for us, from now on. */
 	catalog_relid = exec_catalog_relid("process_manager");
 	log_relid = exec_catalog_relid("log");
 	count = registration_select(which, key);
