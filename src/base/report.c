@@ -242,12 +242,11 @@ report_say_dropped(Oid role, int64 dropped)
 {
 	char *name = GetUserNameFromId(role, true);
 
-	ereport(
-		LOG,
-		(errmsg("%lld further messages about process managers of role \"%s\" in database \"%s\" "
-				"were not logged",
-				(long long) dropped, name ? name : "?", report_database()),
-		 errhint("pm.status and pm.parked show what has failed.")));
+	ereport(LOG, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				  errmsg("%lld further messages about process managers of role \"%s\" in database "
+						 "\"%s\" were not logged",
+						 (long long) dropped, name ? name : "?", report_database()),
+				  errhint("pm.status and pm.parked show what has failed.")));
 }
 
 bool

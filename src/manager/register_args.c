@@ -14,10 +14,12 @@
 #include "base/argument.h"
 #include "manager/register_args.h"
 #include "manager/start_at.h"
+#include "shmem/worker_kind.h"
 
 #define REGISTER_MAX_ATTEMPTS 1000000
 #define REGISTER_MAX_BATCH	  100000
-#define REGISTER_MAX_LANES	  256
+/* Each lane can have a dispatcher of its own, and there are no more workers than that. */
+#define REGISTER_MAX_LANES WORKER_MAX
 
 /* The arguments, in the order in which CREATE FUNCTION pm.register has them. */
 enum

@@ -39,9 +39,12 @@ slot_log_warn(void)
 	if (warned || MyWorkerSlot == NULL)
 		return;
 	warned = true;
-	ereport(LOG, (errmsg("pm keeps %d logs in shared memory, and there are more", guc_max_logs),
-				  errdetail("Events of further logs are found by polling."),
-				  errhint("Raise \"pm.max_logs\".")));
+	ereport(LOG,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("pm keeps the marks of %d event logs in shared memory, but there are more logs",
+					guc_max_logs),
+			 errdetail("Events of further logs are found by polling."),
+			 errhint("Raise \"pm.max_logs\" and restart the server.")));
 }
 
 void

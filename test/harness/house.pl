@@ -114,6 +114,17 @@ for my $path (@house)
 	$misplaced->("$path:1: is on no floor") unless defined floor_of($path);
 }
 
+my $foreigner = rule('private headers outside their folder',
+	"A header that says \"private to src/FOLDER\" has the layout of what other folders reach by functions.\n"
+	  . 'Call one of these, or add one.');
+
+# Header -> the folder to which it says that it is private.
+my %private;
+for my $path (grep { /\.h$/ } @house)
+{
+	$private{$path} = $1 if join("\n", @{ $text{$path} }) =~ m{\bprivate to (src/\w+)\.};
+}
+
 my $upward = rule('includes that go up',
 	'A file includes headers of its own floor or of one below (pm.h, compat.h < '
 	  . join(' < ', @floors)
@@ -140,6 +151,8 @@ for my $path (@house)
 			$unknown->("$path:$line: \"$1\"") if $is_house{$beside} || $folder && $floor{$folder};
 			next;
 		}
+		$foreigner->("$path:$line: \"$1\" (private to $private{$included})")
+		  if $private{$included} && dirname($path) ne $private{$included};
 		my ($from, $to) = (floor_of($path), floor_of($included));
 		$upward->("$path:$line: \"$1\" (" . floor_name($path) . ' < ' . floor_name($included) . ')')
 		  if defined $from && defined $to && $to > $from;

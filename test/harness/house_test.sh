@@ -54,6 +54,10 @@ if ! out=$(perl "$house" "$tree"); then
 fi
 
 clean
+printf '/* This header is private to src/base. */\n' >>"$tree/src/base/exec.h"
+expect 'private headers outside their folder' src/log/log.c:3:
+
+clean
 printf '#include "log/log.h"\n' >>"$tree/src/base/exec.h"
 expect 'includes that go up' src/base/exec.h:3:
 expect 'circles between files' src/base/exec.h:3:
