@@ -53,9 +53,8 @@ main(void)
 	}
 	prepare("begin", "BEGIN");
 	prepare("commit", "COMMIT");
-	prepare(
-		"read",
-		"SELECT position, data ->> 'sent_at' FROM bench.sent WHERE position > $1 ORDER BY position LIMIT 1000");
+	prepare("read", "SELECT position, data ->> 'sent_at' FROM bench.sent WHERE position > $1 "
+					"ORDER BY position LIMIT 1000");
 	prepare("effect", "INSERT INTO bench.seen (position, sent_at) VALUES ($1, $2)");
 	prepare("move", "UPDATE bench.cursor SET position = $1 WHERE name = 'poll'");
 	cursor = check(PQexec(conn, "SELECT position FROM bench.cursor WHERE name = 'poll'"));

@@ -311,6 +311,30 @@ if ($mean > $mean_function)
 	}
 }
 
+# ---- words -------------------------------------------------------------------
+
+my $words = rule('words',
+	"Use the word of a PostgreSQL or messaging engineer: see \"Habits of the English\" in CONTRIBUTING.md.");
+my $metaphor = qr/\b(?:crew|bury|buried|limbo|casualt\w+|condemn\w*|steer\w*|re-?cut|misfit\w*|mend(?:s|ed)?|dear)\b/i;
+my $phrase = qr/\b(?:so many|of now)\b/i;
+my $who = qr{(?:^\s*(?:/?\*+|--)\s*|[.:]\s+)Who\s[^?]*$};
+for my $path (@house, sort glob('src/sql/*.sql'))
+{
+	my $all = $text{$path};
+	if (!$all)
+	{
+		open my $in, '<:utf8', $path or die "$path: $!\n";
+		$all = [ map { chomp; $_ } <$in> ];
+	}
+	my $line = 0;
+	for (@$all)
+	{
+		$line++;
+		$words->("$path:$line: \"$1\"") if /($metaphor|$phrase)/;
+		$words->("$path:$line: begins a sentence with \"Who\"") if /$who/;
+	}
+}
+
 # ---- format ------------------------------------------------------------------
 
 my $format = rule('clang-format', '`make format`, or clang-format -i FILE.');

@@ -120,6 +120,11 @@ clean
 expect 'long functions' src/log/a.c:3:
 
 clean
+printf '/* So many of them. */\n/*\n * Who reads it.  A steering wheel.\n */\n' >"$tree/src/log/a.c"
+expect words src/log/a.c:1:
+expect words src/log/a.c:3:
+
+clean
 printf 'int a( void );\n' >"$tree/src/log/a.c"
 expect clang-format src/log/a.c:1:
 
