@@ -31,6 +31,7 @@ attempt(void (*act)(void *), void *arg, ErrorData **error)
 
 	*error = NULL;
 	BeginInternalSubTransaction(NULL);
+	/* What act() allocates is to outlive the subtransaction. */
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
@@ -39,12 +40,14 @@ attempt(void (*act)(void *), void *arg, ErrorData **error)
 	}
 	PG_CATCH();
 	{
+		/* Copied to memory that outlives the error state and the subtransaction. */
 		MemoryContextSwitchTo(context);
 		*error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
+	/* The end of a subtransaction leaves both as those of the parent transaction. */
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	if (*error != NULL && !attempt_may_fail_by(*error))

@@ -40,6 +40,7 @@ event_deform(Datum event, EventFields *fields)
 											HeapTupleHeaderGetTypMod(header));
 	HeapTupleData tuple;
 
+	/* A composite value is a row that is in no table. */
 	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
 	ItemPointerSetInvalid(&tuple.t_self);
 	tuple.t_tableOid = InvalidOid;
@@ -56,6 +57,7 @@ event_form(EventFields *fields)
 	Datum event;
 
 	Assert(desc->natts == EVENT_ATTRIBUTES);
+	/* This fetches columns that are stored outside of a row: a value must contain them. */
 	event = heap_copy_tuple_as_datum(heap_form_tuple(desc, fields->values, fields->nulls), desc);
 	ReleaseTupleDesc(desc);
 	return event;

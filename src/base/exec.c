@@ -89,6 +89,7 @@ exec_begin(ExecScope *scope, Oid role, bool pin)
 			(void) set_config_option("plan_cache_mode", "auto", PGC_USERSET, PGC_S_SESSION,
 									 GUC_ACTION_SAVE, true, 0, false);
 	}
+	/* The flag refuses SET ROLE, which would undo this change of the role. */
 	if (role != scope->user)
 		SetUserIdAndSecContext(role, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	/* SPI assumes the snapshot of a statement, but a worker runs outside of any. */
@@ -125,6 +126,7 @@ exec_end(ExecScope *scope)
 	if (scope->snapshot)
 		PopActiveSnapshot();
 	SetUserIdAndSecContext(scope->user, scope->sec_context);
+	/* "false": the settings of this level are undone, as at an abort. */
 	AtEOXact_GUC(false, scope->guc_level);
 }
 
@@ -194,6 +196,7 @@ exec_as_owner(ExecStatement *statement, Datum *values, const char *nulls)
 List *
 exec_list(ExecStatement *statement, Datum *values, const char *nulls, void *(*form)(uint64 row))
 {
+	/* In the scope, the memory context is SPI's, which ends with the scope. */
 	MemoryContext caller = CurrentMemoryContext;
 	ExecScope scope;
 	List *list = NIL;

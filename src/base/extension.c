@@ -33,6 +33,7 @@ static struct
 static void
 extension_schema_callback(Datum arg, int cacheid, uint32 hashvalue)
 {
+	/* It is not worth finding out which schema has changed. */
 	for (int i = 0; i < lengthof(schemas); i++)
 		schemas[i].oid = InvalidOid;
 }

@@ -78,6 +78,7 @@ key_in_utf8(const char *name, size_t *len)
 	conversion = FindDefaultConversionProc(encoding, PG_UTF8);
 	if (!OidIsValid(conversion) || room > PG_INT32_MAX)
 		return name;
+	/* With noError, the conversion stops at the first invalid byte, and returns how far it came. */
 	converted = MemoryContextAllocHuge(CurrentMemoryContext, room);
 	if (pg_do_encoding_conversion_buf(conversion, encoding, PG_UTF8,
 									  (unsigned char *) unconstify(char *, name), (int) *len,
@@ -125,6 +126,7 @@ key_get_text(Keys *keys, const char *name)
 
 	if (slot != NULL)
 		return slot->key;
+	/* The entry lives as long as the batch, and the caller's name may not. */
 	caller = MemoryContextSwitchTo(keys->context);
 	name = pstrdup(name);
 	slot = keyslot_insert(keys->table, name, &found);
@@ -146,6 +148,7 @@ key_hashed(text *value)
 	const char *utf8 = key_in_utf8(VARDATA_ANY(value), &len);
 	size_t prefix = strlen(KEY_HASHED);
 
+	/* A key that begins with the prefix could be the stored name of another key. */
 	if (len > KEY_MAX || (len >= prefix && memcmp(utf8, KEY_HASHED, prefix) == 0))
 		return key_shorten(utf8, len);
 	return NULL;

@@ -143,6 +143,7 @@ pinned_make(SPIPlanPtr plan)
 	for (int i = 0; i < lengthof(pinned_settings); i++)
 		(void) set_config_option(pinned_settings[i].name, pinned_settings[i].value, PGC_USERSET,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	/* Planning may fail, and the hooks must not stay switched on then. */
 	pinned_planning = true;
 	PG_TRY();
 	{
@@ -155,6 +156,7 @@ pinned_make(SPIPlanPtr plan)
 	PG_END_TRY();
 	if (cached == NULL)
 		elog(ERROR, "could not plan a fixed statement: %s", SPI_result_code_string(SPI_result));
+	/* The plan cache keeps the plan; the reference was only needed to have it made. */
 	ReleaseCachedPlan(cached, CurrentResourceOwner);
 	AtEOXact_GUC(false, guc_level);
 	pinned->plan = plan;

@@ -66,6 +66,7 @@ scan_where(RowScan *scan, AttrNumber column, RegProcedure equal, Datum value)
 
 	Assert(scan->scan == NULL && scan->nkeys <= SCAN_MAX_KEYS);
 	ScanKeyInit(key, column, BTEqualStrategyNumber, equal, value);
+	/* ScanKeyInit() sets the collation "C". */
 	key->sk_collation = TupleDescAttr(RelationGetDescr(scan->rel), column - 1)->attcollation;
 }
 
@@ -164,6 +165,10 @@ scan_snapshot(RowScan *scan)
 		scan->snapshot = RegisterSnapshot(GetTransactionSnapshot());
 }
 
+/*
+ * Does the row meet the conditions?  The index has checked them for the rows that it
+ * finds, but not for a row that is found by its TID.
+ */
 static bool
 scan_fits(RowScan *scan)
 {

@@ -107,6 +107,7 @@ within_timer(TimestampTz *due)
 
 	if (current_event == (Datum) 0 || current_log != NULL)
 		return false;
+	/* The event that stands for a timer is recorded when the timer is due. */
 	event_deform(current_event, &fields);
 	*due = DatumGetTimestampTz(fields.values[EVENT_RECORDED_AT - 1]);
 	return true;
@@ -176,8 +177,10 @@ within_cause(Datum metadata)
 	if (current_log != NULL)
 		metadata = DirectFunctionCall2(jsonb_concat, metadata,
 									   event_causation(current_log, current_position));
+	/* A timer: the cause is that of the timer. */
 	if (theirs != NULL && current_log == NULL)
 		metadata = within_pass_on(metadata, theirs, "causation", false);
+	/* The handler may have given a correlation of its own. */
 	if (theirs != NULL)
 		metadata = within_pass_on(metadata, theirs, "correlation", true);
 	return metadata;

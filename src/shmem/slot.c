@@ -88,6 +88,7 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int colleagues, uint32 *gene
 		if (slot_memory_serves(slot, kind, database, role))
 			colleagues--;
 	}
+	/* Only dispatchers need a place.  The launcher and schedulers need just a slot. */
 	if (colleagues <= 0)
 		free_slot = SLOT_SHARE_TAKEN;
 	else if (kind == WORKER_DISPATCHER && !slot_place_free(role, &share_taken))
@@ -104,6 +105,7 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int colleagues, uint32 *gene
 void
 slot_unclaim(int index, uint32 generation)
 {
+	/* Read now: once it is free, the slot may be claimed for another worker. */
 	WorkerSlot *slot = &Slots->workers[index];
 	WorkerKind kind = slot->kind;
 	Oid database = slot->database;
@@ -190,6 +192,7 @@ slot_detach(int code, Datum arg)
 
 	if (slot == NULL)
 		return;
+	/* From here on, slot_activity.c no longer writes the slot, which is about to be given up. */
 	MyWorkerSlot = NULL;
 	if (at_detach != NULL)
 		at_detach();
@@ -241,6 +244,7 @@ slot_attach(Datum arg)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("worker slot %d of pm is not waiting for a worker", index)));
 	}
+	/* From here on the worker can be woken, and asked to leave. */
 	slot->pid = MyProcPid;
 	slot->proc = MyProc;
 	MyWorkerSlot = slot;

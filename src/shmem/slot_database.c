@@ -298,6 +298,7 @@ slot_database_release(void)
 		if (slot->held_out_by != MyProcPid)
 			continue;
 		slot->held_out_by = 0;
+		/* Nothing else is known of the database: it may have been dropped. */
 		if (!slot->active && slot->announced == slot->looked)
 			slot->database = InvalidOid;
 	}

@@ -87,6 +87,7 @@ slot_hint_publish(Oid relid, int64 floor)
 		WriterHint *hint = slot_hint_set(compat_my_index(), relid, i / SLOT_HINT_WAYS) +
 						   i % SLOT_HINT_WAYS;
 
+		/* Taken by this transaction for another log; those of earlier ones are free. */
 		if (pg_atomic_read_u32(&hint->lxid) == lxid)
 			continue;
 		/* The transaction's id is written last: a reader that sees it sees the rest. */
@@ -138,6 +139,7 @@ slot_hint(VirtualTransactionId vxid, Oid relid, int64 *floor)
 			if (slot_hint_is(&hint[i], vxid.localTransactionId, relid, floor))
 				return true;
 		}
+		/* With room in this set, the hint would have been published here. */
 		if (!full)
 			return false;
 	}

@@ -42,6 +42,7 @@ slot_log_table_startup(void)
 	HASHCTL ctl;
 
 	LogSlots = ShmemInitStruct("pm logs", slot_log_table_size(), &found);
+	/* The slots are not initialized here: memory that no log uses is never touched. */
 	if (!found)
 	{
 		LWLockInitialize(&LogSlots->lock, Slots->lock.tranche);

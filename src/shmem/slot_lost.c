@@ -49,6 +49,7 @@ slot_lost_room(void)
 
 		if (!OidIsValid(call->database))
 			return call;
+		/* Until a free entry is found: the oldest call of the role that has the most. */
 		count = slot_lost_count(call->role);
 		if (count > most || (count == most && call->number < victim->number))
 		{

@@ -24,6 +24,7 @@ static int npins = 0;
 void
 slot_pin(LogSlot *slot)
 {
+	/* There is room for all slots, so that only the first pin of a backend can fail. */
 	if (pinned == NULL)
 	{
 		pins = MemoryContextAllocHuge(TopMemoryContext, sizeof(LogSlot *) * guc_max_logs);
@@ -41,6 +42,7 @@ slot_pin_xact_callback(XactEvent event, void *arg)
 {
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
+	/* This must not fail: the transaction has ended. */
 	while (npins > 0)
 	{
 		LogSlot *slot = pins[--npins];

@@ -17,6 +17,7 @@ slot_share_changed(WorkerKind kind, Oid database, Oid role)
 {
 	if (kind != WORKER_DISPATCHER)
 		return;
+	/* First: a dispatcher that is woken compares the count. */
 	pg_atomic_fetch_add_u64(&Slots->worker_generation, 1);
 	for (int i = 0; i < Slots->nworkers; i++)
 		if (slot_memory_serves(&Slots->workers[i], WORKER_DISPATCHER, database, role))

@@ -21,6 +21,7 @@ slot_view_copy(WorkerSlot *slot, WorkerView *worker)
 	worker->proc = slot->proc;
 	worker->started_at = slot->started_at;
 	worker->serving = slot->serving;
+	/* The worker writes this part without the other lock. */
 	SpinLockAcquire(&slot->mutex);
 	worker->now = slot->now;
 	SpinLockRelease(&slot->mutex);

@@ -26,6 +26,7 @@ slot_wake(int index)
 {
 	PGPROC *proc = ((volatile WorkerSlot *) &Slots->workers[index])->proc;
 
+	/* First: a worker that is woken compares the count. */
 	pg_atomic_fetch_add_u32(&Slots->workers[index].wakes, 1);
 	if (proc != NULL)
 		SetLatch(&proc->procLatch);
