@@ -45,17 +45,15 @@ append_close(AppendCall *append)
 }
 
 /*
- * One of the log's plans, made when it is first needed.
+ * Prepares an INSERT.  The log keeps the plan.
  */
 static SPIPlanPtr
-append_plan(PmLog *log, int which, const char *sql)
+append_prepare(const char *sql)
 {
 	/* stream, expected version, type, data, metadata, version before */
 	Oid argtypes[6] = {TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, INT8OID};
 
-	if (log->plans[which] == NULL)
-		log->plans[which] = exec_prepare(sql, 6, argtypes);
-	return log->plans[which];
+	return exec_prepare(sql, 6, argtypes);
 }
 
 COMPAT_NORETURN static void
@@ -210,18 +208,21 @@ append_first_directly(AppendCall *append, InsertEvent *event, int64 *version)
 static SPIPlanPtr
 append_plan_expecting(PmLog *log)
 {
-	return append_plan(
-		log, LOG_PLAN_APPEND_EXPECTING,
-		psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) "
-				 "SELECT $1, $2 OPERATOR(pg_catalog.+) 1, $3, $4, $5 "
-				 "WHERE $2 OPERATOR(pg_catalog.=) greatest((SELECT pg_catalog.max(%s) FROM ONLY %s "
-				 "WHERE %s OPERATOR(pg_catalog.=) $1), $6) "
-				 "AND ($2 OPERATOR(pg_catalog.>) 0 OR NOT EXISTS (SELECT FROM ONLY %s "
-				 "WHERE %s OPERATOR(pg_catalog.=) $1)) "
-				 "ON CONFLICT (%s, %s) DO NOTHING RETURNING %s, %s",
-				 log->table, log->stream, log->version, log->type, log->data, log->metadata,
-				 log->version, log->table, log->stream, log->table, log->stream, log->stream,
-				 log->version, log->pos, log->version));
+	SPIPlanPtr *plan = &log->plans[LOG_PLAN_APPEND_EXPECTING];
+
+	if (*plan == NULL)
+		*plan = append_prepare(psprintf(
+			"INSERT INTO %s (%s, %s, %s, %s, %s) "
+			"SELECT $1, $2 OPERATOR(pg_catalog.+) 1, $3, $4, $5 "
+			"WHERE $2 OPERATOR(pg_catalog.=) greatest((SELECT pg_catalog.max(%s) FROM ONLY %s "
+			"WHERE %s OPERATOR(pg_catalog.=) $1), $6) "
+			"AND ($2 OPERATOR(pg_catalog.>) 0 OR NOT EXISTS (SELECT FROM ONLY %s "
+			"WHERE %s OPERATOR(pg_catalog.=) $1)) "
+			"ON CONFLICT (%s, %s) DO NOTHING RETURNING %s, %s",
+			log->table, log->stream, log->version, log->type, log->data, log->metadata,
+			log->version, log->table, log->stream, log->table, log->stream, log->stream,
+			log->version, log->pos, log->version));
+	return *plan;
 }
 
 /*
@@ -230,15 +231,18 @@ append_plan_expecting(PmLog *log)
 static SPIPlanPtr
 append_plan_any(PmLog *log)
 {
-	return append_plan(
-		log, LOG_PLAN_APPEND,
-		psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) "
-				 "SELECT $1, greatest((SELECT pg_catalog.max(%s) FROM ONLY %s "
-				 "WHERE %s OPERATOR(pg_catalog.=) $1), $6) OPERATOR(pg_catalog.+) 1, $3, $4, $5 "
-				 "ON CONFLICT (%s, %s) DO NOTHING RETURNING %s, %s",
-				 log->table, log->stream, log->version, log->type, log->data, log->metadata,
-				 log->version, log->table, log->stream, log->stream, log->version, log->pos,
-				 log->version));
+	SPIPlanPtr *plan = &log->plans[LOG_PLAN_APPEND];
+
+	if (*plan == NULL)
+		*plan = append_prepare(psprintf(
+			"INSERT INTO %s (%s, %s, %s, %s, %s) "
+			"SELECT $1, greatest((SELECT pg_catalog.max(%s) FROM ONLY %s "
+			"WHERE %s OPERATOR(pg_catalog.=) $1), $6) OPERATOR(pg_catalog.+) 1, $3, $4, $5 "
+			"ON CONFLICT (%s, %s) DO NOTHING RETURNING %s, %s",
+			log->table, log->stream, log->version, log->type, log->data, log->metadata,
+			log->version, log->table, log->stream, log->stream, log->version, log->pos,
+			log->version));
+	return *plan;
 }
 
 /*
@@ -310,6 +314,22 @@ append_first(AppendCall *append, InsertEvent *event, int64 *version)
 }
 
 /*
+ * INSERT of an event with this version, whatever there is.
+ */
+static SPIPlanPtr
+append_plan_rest(PmLog *log)
+{
+	SPIPlanPtr *plan = &log->plans[LOG_PLAN_APPEND_REST];
+
+	if (*plan == NULL)
+		*plan = append_prepare(
+			psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) VALUES ($1, $2, $3, $4, $5) RETURNING %s",
+					 log->table, log->stream, log->version, log->type, log->data, log->metadata,
+					 log->pos));
+	return *plan;
+}
+
+/*
  * The row of the event before is not committed, so no other pm.append can take
  * this version.
  */
@@ -317,7 +337,6 @@ int64
 append_next(AppendCall *append, InsertEvent *event, int64 version)
 {
 	PmLog *log = append->log;
-	SPIPlanPtr plan;
 	Datum values[6] = {append->stream, Int64GetDatum(version), event->type,
 					   event->data,	   event->metadata,		   0};
 	bool isnull;
@@ -333,12 +352,7 @@ append_next(AppendCall *append, InsertEvent *event, int64 version)
 							(long long) version, TextDatumGetCString(append->stream), log->name)));
 		return position;
 	}
-	plan = append_plan(
-		log, LOG_PLAN_APPEND_REST,
-		psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) VALUES ($1, $2, $3, $4, $5) RETURNING %s",
-				 log->table, log->stream, log->version, log->type, log->data, log->metadata,
-				 log->pos));
-	if (exec_plan(plan, values, NULL, 0) != 1)
+	if (exec_plan(append_plan_rest(log), values, NULL, 0) != 1)
 		append_swallowed(append);
 	return DatumGetInt64(exec_value(0, 1, &isnull));
 }
