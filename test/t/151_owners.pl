@@ -142,7 +142,7 @@ for my $call ("pm.resume('orphan')", "pm.register('orphan', 'count_up', '{orders
 }
 is(answer('SELECT pm.resume()'), '', 'pm.resume() goes on without it');
 is(answer('SELECT pm.resume()', 'carol'), '', 'for others too');
-is(answer("SELECT reason LIKE '%\"lost\", does not exist%', hint LIKE '%pm.set_owner(''orphan''%' FROM pm.status WHERE process_manager = 'orphan'"), 't|t', 'pm.status says it as well');
+is(answer("SELECT reason LIKE '%\"lost\", no longer exists%', hint LIKE '%pm.set_owner(''orphan''%' FROM pm.status WHERE process_manager = 'orphan'"), 't|t', 'pm.status says it as well');
 like(answer("SELECT pm.set_owner('orphan', 'carol')", 'carol'), qr/42501/, 'nobody but a superuser takes it over');
 is(answer("SELECT pm.set_owner('orphan', 'carol')"), '', 'a superuser does, with pm.set_owner');
 answer("SELECT pm.append('orders', 'k', 'x')");
