@@ -57,11 +57,11 @@ append_prepare(const char *sql)
 }
 
 COMPAT_NORETURN static void
-append_swallowed(AppendCall *append)
+append_discarded(AppendCall *append)
 {
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					errmsg("log \"%s\" did not take the event", append->log->name),
-					errhint("A rule or trigger on its table swallows it.")));
+					errhint("A rule or trigger on its table discards it.")));
 }
 
 /*
@@ -302,7 +302,7 @@ append_first(AppendCall *append, InsertEvent *event, int64 *version)
 			append_compare(append, actual, any);
 		/* If nobody else has taken the version, something on the table keeps the row out. */
 		if (append->expecting || actual == seen)
-			append_swallowed(append);
+			append_discarded(append);
 		seen = actual;
 		CHECK_FOR_INTERRUPTS();
 		if (IsolationUsesXactSnapshot())
@@ -353,6 +353,6 @@ append_next(AppendCall *append, InsertEvent *event, int64 version)
 		return position;
 	}
 	if (exec_plan(append_plan_rest(log), values, NULL, 0) != 1)
-		append_swallowed(append);
+		append_discarded(append);
 	return DatumGetInt64(exec_value(0, 1, &isnull));
 }

@@ -57,8 +57,7 @@ generations_local(Oid relid, uint64 incarnation, bool **seeded)
 		memset((char *) local + sizeof(Oid), 0, sizeof(LocalGenerations) - sizeof(Oid));
 	else if (local->incarnation != incarnation)
 	{
-		/* The log has got another slot, or lost it: what was seen before no longer binds writers.
-		 */
+		/* The log has another slot now, or none: what was seen before binds no writer. */
 		local->seeded = false;
 		local->generations.mark = 0;
 		local->generations.reached = 0;

@@ -130,8 +130,7 @@ insert_plain_indexes(Relation rel, PmLog *log)
 	{
 		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
 
-		/* An index that is being built, deferred or an exclusion constraint has rules of its own.
-		 */
+		/* Unfinished, deferred and exclusion constraints follow other rules. */
 		if (!index->rd_index->indisvalid || !index->rd_index->indisready ||
 			!index->rd_index->indimmediate || index->rd_index->indisexclusion)
 			plain = false;

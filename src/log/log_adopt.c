@@ -176,7 +176,8 @@ log_adopt_has_unique(Relation rel, int count, const AttrNumber *columns)
 }
 
 /*
- * Why a table cannot be a log, or NULL; *hint is what helps.
+ * Why a table cannot be made a log, as a sentence; NULL if it can.  *hint is set
+ * if a command helps.
  */
 static const char *
 log_adopt_lacks(Relation rel, const char *table, char **hint)

@@ -32,7 +32,19 @@
 #include "log/log_right.h"
 #include "log/log_trouble.h"
 
-#define TRACE_COLUMNS 8
+/* The columns of the result, counted from 0. */
+enum
+{
+	TRACE_DEPTH,
+	TRACE_LOG,
+	TRACE_POSITION,
+	TRACE_STREAM,
+	TRACE_TYPE,
+	TRACE_RECORDED_AT,
+	TRACE_CAUSE_LOG,
+	TRACE_CAUSE_POSITION,
+	TRACE_COLUMNS
+};
 
 /* The notice names at most this many logs. */
 #define TRACE_NAMES 10
@@ -79,19 +91,35 @@ trace_cause(EventFields *event, const char *field)
 }
 
 /*
+ * The position of the event's cause.  False if the metadata name none: they can
+ * be anything.
+ */
+static bool
+trace_cause_position(EventFields *event, int64 *position)
+{
+	char *digits = trace_cause(event, "position");
+	char *end;
+
+	if (digits == NULL || !isdigit((unsigned char) digits[0]))
+		return false;
+	errno = 0;
+	*position = strtoll(digits, &end, 10);
+	return *end == '\0' && errno == 0;
+}
+
+/*
  * Returns an event to the caller of pm.trace, unless that has been done, and
  * notes it as a cause of the next generation.
  */
 static void
 trace_put(Trace *trace, PmLog *log, EventFields *event)
 {
-	static const int columns[] = {EVENT_POSITION, EVENT_STREAM, EVENT_TYPE, EVENT_RECORDED_AT};
+	/* What is returned of the event, from TRACE_POSITION on. */
+	static const int attributes[] = {EVENT_POSITION, EVENT_STREAM, EVENT_TYPE, EVENT_RECORDED_AT};
 	Datum values[TRACE_COLUMNS];
-	bool nulls[TRACE_COLUMNS];
-	char *cause_log = trace_cause(event, "log");
-	char *cause_position = trace_cause(event, "position");
-	int64 position = 0;
-	char *end = NULL;
+	bool nulls[TRACE_COLUMNS] = {false};
+	char *cause_log;
+	int64 cause_position = 0;
 	MemoryContext caller;
 	TraceKey key = {0};
 	bool found;
@@ -102,25 +130,24 @@ trace_put(Trace *trace, PmLog *log, EventFields *event)
 	if (found)
 		return;
 
-	values[0] = Int32GetDatum(trace->depth);
-	values[1] = CStringGetTextDatum(log->name);
-	nulls[0] = nulls[1] = false;
-	for (int i = 0; i < lengthof(columns); i++)
+	values[TRACE_DEPTH] = Int32GetDatum(trace->depth);
+	values[TRACE_LOG] = CStringGetTextDatum(log->name);
+	for (int i = 0; i < lengthof(attributes); i++)
 	{
-		values[i + 2] = event->values[columns[i] - 1];
-		nulls[i + 2] = event->nulls[columns[i] - 1];
+		int attribute = attributes[i];
+		int column = TRACE_POSITION + i;
+
+		values[column] = event->values[attribute - 1];
+		nulls[column] = event->nulls[attribute - 1];
 		/* The table, with the toasted value, may be gone before the result is read. */
-		if (!nulls[i + 2] && (columns[i] == EVENT_STREAM || columns[i] == EVENT_TYPE))
-			values[i + 2] = PointerGetDatum(PG_DETOAST_DATUM(values[i + 2]));
+		if (!nulls[column] && (attribute == EVENT_STREAM || attribute == EVENT_TYPE))
+			values[column] = PointerGetDatum(PG_DETOAST_DATUM(values[column]));
 	}
-	nulls[6] = cause_log == NULL;
-	values[6] = cause_log ? CStringGetTextDatum(cause_log) : (Datum) 0;
-	/* Metadata can be anything: a position that is not a number becomes NULL. */
-	errno = 0;
-	if (cause_position != NULL && isdigit((unsigned char) cause_position[0]))
-		position = strtoll(cause_position, &end, 10);
-	nulls[7] = end == NULL || *end != '\0' || errno != 0;
-	values[7] = Int64GetDatum(position);
+	cause_log = trace_cause(event, "log");
+	nulls[TRACE_CAUSE_LOG] = cause_log == NULL;
+	values[TRACE_CAUSE_LOG] = cause_log ? CStringGetTextDatum(cause_log) : (Datum) 0;
+	nulls[TRACE_CAUSE_POSITION] = !trace_cause_position(event, &cause_position);
+	values[TRACE_CAUSE_POSITION] = Int64GetDatum(cause_position);
 	tuplestore_putvalues(trace->rsinfo->setResult, trace->rsinfo->setDesc, values, nulls);
 
 	caller = MemoryContextSwitchTo(trace->context);
