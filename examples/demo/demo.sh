@@ -6,6 +6,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/../../test/harness/setup.sh"
 pm_locate_postgres
 
+columns=log,stream,type,occurred_at,data
 export SEED=${PM_DEMO_SEED:-1} ORDERS=${PM_DEMO_ORDERS:-2000} SPAN=${PM_DEMO_SPAN:-10}
 limit=${PM_DEMO_LIMIT:-60}
 export PGHOST=$PM_WORK PGDATABASE=demo PGOPTIONS='-c client_min_messages=warning'
@@ -24,7 +25,7 @@ fail() {
 	exit 1
 }
 
-# Somebody's mistake and not the server's: its log would not help.
+# A mistake in the input, not in the server: its log would not help.
 refuse() {
 	printf '\nerror: %s\n' "$1" >&2
 	trap - EXIT
@@ -152,13 +153,13 @@ wait_for_handlers() {
 # ---- the end: pm.status and the checks ----
 
 show_status() {
-	printf '\nSELECT … FROM pm.status\n'
+	printf '\nWhere each process manager is in each log (SELECT … FROM pm.status); errors counts failed attempts:\n\n'
 	as_table "SELECT process_manager, log, position, high_water_mark, lag, state, handled, errors
 		FROM pm.status ORDER BY process_manager, log LIMIT 12"
 }
 
 check() {
-	printf '\nChecked by SQL over %s:\n' "$1"
+	printf '\nChecked by SQL over %s, without the code of the handlers:\n\n' "$1"
 	as_role -f "$scenario/check.sql" | tee "$PM_WORK/checks"
 	! grep -q '^ *FAILED' "$PM_WORK/checks" || fail "a check failed"
 	[ "$(grep -c '^ *ok' "$PM_WORK/checks")" -ge 5 ] || fail "the checks did not all run"
@@ -174,8 +175,10 @@ shop() {
 	as_role -f "$scenario/schema.sql" >/dev/null
 	say logs "orders, payments, warehouse"
 	as_role -f "$scenario/handler.sql" >/dev/null
-	say process "order-fulfilment: follows all three, an instance an order (shop/handler.sql)"
+	say process "order-fulfilment: follows all three logs, with an instance for each order (shop/handler.sql)"
 	cat <<-'END'
+
+	  What it does with an order:
 
 	      order placed ───▶ reservation requested ··▶ stock reserved ──┐
 	           │                          payment received in time ────┴─▶ shipment requested
@@ -184,13 +187,19 @@ shop() {
 	      payment received ── timer: no order within 3 s (+ 2) ──▶ refund requested ··▶ payment refunded
 
 	      ──▶ the process manager    ··▶ a warehouse and a bank, in sessions of their own
+	      (+ 2): two seconds more, for a payment whose transaction is still open at the deadline
 
 	END
-	say beside "turnover: follows orders and payments, a batch a call; keeps the books"
+	say process "turnover: follows orders and payments, is called with a batch of events at a time; keeps the books"
 	as_role -f "$scenario/services.sql"
 	say traffic "$ORDERS orders, seed $SEED: 6 sessions place them, 5 pay; one order is poisoned;"
 	say "" "INSERT, COPY, pm.append; late commits, rollbacks, savepoints, prepared transactions"
 
+	cat <<-'END'
+
+	  s: seconds since the start. events: in the three logs. handled: by order-fulfilment; lag: events that it has
+	  still to look at. instances, timers, parked: what it keeps at the moment. Orders end as shipped or cancelled.
+	END
 	printf '\n      s  events  handled   lag   instances timers parked   orders: shipped cancelled\n'
 	began=$SECONDS
 	started=$(as_role -c "SELECT now()")
@@ -204,7 +213,7 @@ shop() {
 	for i in 0 1 2 3 4; do
 		session "client-payer-$i" -v started="$started" -f <(perl "$scenario/simulate.pl" payer "$i" 5)
 	done
-	until ! at_work client && [ "$poisoned" = mended ] && all_ended; do
+	until ! at_work client && [ "$poisoned" = corrected ] && all_ended; do
 		sleep 1
 		progress
 		look_after_sessions
@@ -243,8 +252,8 @@ all_ended() {
 	                    AND NOT EXISTS (SELECT FROM pm.status WHERE lag > 0)")" = t ]
 }
 
-# The poisoned order: when it has failed for good, and its payment waits behind it (or does not
-# come), what is parked is shown. The others go on. After three seconds the handler is mended and the order retried.
+# The poisoned order: once it is dead and its payment waits behind it (or does not come), this shows
+# what is parked. Other orders continue. Three seconds later the handler is corrected and the order retried.
 poisoned=expected
 look_after_poisoned() {
 	local head
@@ -253,7 +262,8 @@ look_after_poisoned() {
 		[ "$(as_role -c "SELECT EXISTS (SELECT FROM pm.parked WHERE state = 'dead' AND parked_at < now() - interval '5 s')
 		                     OR (SELECT count(DISTINCT state) FROM pm.parked WHERE state IN ('dead', 'behind')) = 2")" = t ] ||
 			return 0
-		printf '\n  The handler fails at the quantity of an order. That order is parked, the others go on:\n'
+		printf '\n  The handler fails: it does not understand the quantity of one order. After three attempts the event is\n'
+		printf '  parked as dead, and later events and timers of that order are parked behind it. Other orders continue (pm.parked):\n\n'
 		as_role -c "INSERT INTO was_parked (order_id, log, position)
 		            SELECT key, log, position FROM pm.parked ORDER BY parked_at, position"
 		as_table "SELECT key, log, position, (event).type, state, attempts, message FROM pm.parked ORDER BY parked_at, position"
@@ -263,44 +273,76 @@ look_after_poisoned() {
 	parked)
 		[ $((SECONDS - since)) -ge 3 ] || return 0
 		head=$(as_role -c "SELECT format('%L, %L, %s', process_manager, log, position) FROM pm.parked WHERE state = 'dead'")
-		printf '\n  The handler is mended (CREATE OR REPLACE FUNCTION, shop/fix.sql), and the order retried:\n'
+		printf '\n  The handler is corrected (CREATE OR REPLACE FUNCTION, shop/fix.sql), and the order retried:\n\n'
 		printf '   SELECT pm.retry(%s);\n\n' "$head"
 		as_role -f "$scenario/fix.sql"
 		as_role -c "SELECT pm.retry($head)" >/dev/null
-		poisoned=mended
+		poisoned=corrected
 		;;
 	esac
 }
 
 # What came of one order that was not paid, all of it by its first event.
 show_trace() {
-	local root
+	local root stream
 	root=$(as_role -c "SELECT min(position) FROM orders WHERE type = 'order placed'
 	                   AND stream IN (SELECT stream FROM orders WHERE type = 'order cancelled')")
 	[ -n "$root" ] || return 0
-	printf "\nSELECT … FROM pm.trace('orders', %s), an order that was not paid in time\n" "$root"
+	printf "\nWhat one event caused, in all logs: an order that was not paid in time (SELECT … FROM pm.trace('orders', %s)):\n\n" "$root"
 	as_table "SELECT repeat('  ', depth) || type AS event, event_log AS log, position, stream,
 	                 recorded_at - min(recorded_at) OVER () AS after
 	          FROM pm.trace('orders', $root) ORDER BY recorded_at, depth"
+	stream=$(as_role -c "SELECT stream FROM orders WHERE position = $root")
+	printf "\nThe stream of that order (SELECT … FROM pm.read_stream('orders', '%s')):\n\n" "$stream"
+	as_table "SELECT version, type, data FROM pm.read_stream('orders', '$stream')"
+}
+
+# What the server said about a file that it did not load, in terms of the file: line, column and value.
+explain_load() {
+	local message line column value where
+	message=$(sed -n 's/^.*ERROR:  *//p' "$1" | head -n 1)
+	line=$(sed -n 's/^.*COPY file, line \([0-9]*\).*/\1/p' "$1" | head -n 1)
+	column=$(sed -n 's/^.*COPY file, line [0-9]*, column \([a-z_]*\).*/\1/p' "$1" | head -n 1)
+	value=$(sed -n 's/^.*COPY file, line [0-9]*, column [a-z_]*: "\(.*\)"$/\1/p' "$1" | head -n 1)
+	where="EVENTS=$EVENTS${line:+, line $line}"
+	case $column:$message in
+	occurred_at:*) pm_say "$where: occurred_at is not a date and time: \"$value\"" ;;
+	data:*json*) pm_say "$where: data is not JSON: \"$value\"" ;;
+	*"null value in column"*)
+		column=${message#*column \"}
+		pm_say "$where: ${column%%\"*} is empty"
+		;;
+	*"missing data for column"*) pm_say "$where: there are fewer fields than the five columns $columns" ;;
+	*"extra data after last"*) pm_say "$where: there are more fields than the five columns $columns (a comma in a value needs quotes)" ;;
+	*"unterminated CSV"*) pm_say "$where: a quoted value does not end" ;;
+	*"invalid byte sequence"*) pm_say "$where: the text is not UTF-8" ;;
+	*"header line"*) pm_say "$where: the columns must be $columns: $message" ;;
+	*) pm_say "$where${column:+, column $column}: $message" ;;
+	esac
 }
 
 events() {
 	local i n
 	scenario=$here/events
 	set_up replay
-	as_role -f "$scenario/schema.sql" <"$PM_WORK/events.csv" >/dev/null ||
-		refuse "EVENTS=$EVENTS is not a CSV file with the columns log,stream,type,occurred_at,data"
+	as_role -f "$scenario/schema.sql" <"$PM_WORK/events.csv" >/dev/null 2>"$PM_WORK/load" ||
+		refuse "$(explain_load "$PM_WORK/load")"
 	n=$(as_role -c "SELECT count(*) FROM replay.file")
-	[ "$n" -gt 0 ] || refuse "EVENTS=$EVENTS has no events"
+	[ "$n" -gt 0 ] || refuse "EVENTS=$EVENTS has no events, only the line with the columns"
 	say logs "$(as_role -c "SELECT CASE WHEN count(*) > 6 THEN count(*) || ', for ' || sum(events) || ' events'
 	    ELSE string_agg(format('%s (for %s events)', log, events), ', ' ORDER BY log) END FROM context")"
 	as_role -f "$scenario/handler.sql" >/dev/null
-	say handlers "follow-streams: follows all of them, an event a call; keeps a row a stream"
-	say "" "count-types: follows all of them, a batch a call; keeps a row a type"
+	say process "follow-streams: follows all logs, is called for each event; keeps a row for each stream"
+	say process "count-types: follows all logs, is called with a batch of events; keeps a row for each type"
 	as_role -f "$scenario/replay.sql"
 	say traffic "8 sessions append the file's events, each stream in the file's order;"
 	say "" "INSERT and pm.append; late commits and rollbacks"
 
+	cat <<-'END'
+
+	  s: seconds since the start. events: in the logs. handled: by follow-streams; streams: that it has seen;
+	  lag: events of each log that it has still to look at.
+	END
 	printf '\n      s  events  handled  streams   lag\n'
 	began=$SECONDS
 	for i in 0 1 2 3 4 5 6 7; do

@@ -13,12 +13,37 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../test/harness/setup.sh"
 
 EVENTS=${EVENTS:-}
+orders=${PM_DEMO_ORDERS:-2000} span=${PM_DEMO_SPAN:-10}
 [ "${KEEP:-}" != 0 ] || KEEP=
-if [ -n "$EVENTS" ] && { [ ! -f "$EVENTS" ] || [ ! -r "$EVENTS" ]; }; then
-	pm_die "EVENTS=$EVENTS: there is no such file, or it cannot be read"
+columns=log,stream,type,occurred_at,data
+
+# What is wrong with a file is said before anything is installed, as far as it can be seen without a server.
+if [ -n "$EVENTS" ]; then
+	[ -e "$EVENTS" ] || pm_die "EVENTS=$EVENTS: there is no such file"
+	[ -f "$EVENTS" ] || pm_die "EVENTS=$EVENTS is not a file"
+	[ -r "$EVENTS" ] || pm_die "EVENTS=$EVENTS: $(id -un) may not read it"
+	[ -s "$EVENTS" ] || pm_die "EVENTS=$EVENTS is empty"
+	problem=$(gzip -cdf -- "$EVENTS" 2>&1 >/dev/null) ||
+		pm_die "EVENTS=$EVENTS cannot be unpacked: ${problem##*: }"
+	# "header" reads to the end, or gzip would die of a closed pipe.
+	header=$(gzip -cdf -- "$EVENTS" | LC_ALL=C sed -n '1{s/\r$//; s/[^ -~]/?/g; s/\(.\{200\}\).*/\1.../; p}')
+	case $header in
+	*'?'*) pm_die "EVENTS=$EVENTS is neither CSV text nor gzip'ed CSV text" ;;
+	"$columns" | '"log","stream","type","occurred_at","data"') ;;
+	*) pm_die "EVENTS=$EVENTS, line 1: the columns must be $columns, but the line is: $header" ;;
+	esac
 fi
 
 pm_say "pm demo: process managers inside PostgreSQL"
+pm_say
+if [ -n "$EVENTS" ]; then
+	pm_say "It replays the events of a file into event logs, from eight sessions at once, lets two process managers"
+	pm_say "follow the logs, and checks what they computed against the file."
+else
+	pm_say "A shop takes $orders orders in $span seconds. A process manager in the database sees each order through: stock,"
+	pm_say "payment, shipment, and cancellation if nobody pays. In the end SQL checks that nothing was lost or done twice."
+fi
+pm_say "It takes about a minute, of which the build is half, and one to three minutes more where packages are missing."
 pm_say
 pm_ensure_packages perl
 pm_workdir demo
@@ -27,9 +52,11 @@ if [ -n "$EVENTS" ]; then
 		pm_die "EVENTS=$EVENTS could not be unpacked"
 fi
 
-pm_say "  build      pm, with $("$PG_CONFIG" --version)"
+pm_say "  build      pm, with $("$PG_CONFIG" --version), in a temporary directory"
+began=$SECONDS
 pm_copy_tree "$PM_WORK/src"
 pm_build "$PM_WORK/src" 0 "$PM_WORK/dest" || exit 1
+pm_say "             built in $((SECONDS - began)) s"
 
 status=0
 pm_as_user_group bash "$PM_WORK/src/examples/demo/demo.sh" || status=$?

@@ -348,6 +348,19 @@ pm_destdir() {
 	fi
 }
 
+# Reads what make does, and says every ten seconds how many files are compiled.
+pm_build_progress() {
+	local line n=0 said=$SECONDS files
+	files=$(find "$1/src" -name '*.c' | wc -l)
+	while IFS= read -r line; do
+		[[ $line != *" -c -o "* ]] || n=$((n + 1))
+		if [ $((SECONDS - said)) -ge 10 ]; then
+			pm_say "             compiled $n of $files files"
+			said=$SECONDS
+		fi
+	done
+}
+
 pm_build() {
 	local dir=$1 strict=$2 dest args log example
 	dest=$(pm_destdir "$3") || return 1
@@ -365,7 +378,7 @@ pm_build() {
 					pm_as_user make -C "$(dirname "$example")" "${args[@]}" "DESTDIR=$dest" install ||
 					exit 1
 			done
-	} 2>&1 | pm_as_user tee "$log" >/dev/null; then
+	} 2>&1 | pm_as_user tee "$log" | pm_build_progress "$dir"; then
 		if ! grep -E -A4 '(error|warning): ' "$log" | head -n 80 >&2; then
 			tail -n 30 "$log" >&2
 		fi

@@ -1,7 +1,7 @@
--- Appends the file's events from several sessions at once. A stream belongs to one session, so its
--- events keep the file's order; between streams nothing is certain. Transactions are of one to many
--- events, some commit late, one in ten is rolled back and done again. Half of the streams are
--- written with pm.append, half with plain INSERTs.
+-- Appends the file's events from several sessions at once. Each stream belongs to one session, so its
+-- events keep the order of the file; the order of events of different streams is left to chance. A
+-- transaction appends one event or more. Some commit late, and one in ten is rolled back and repeated.
+-- Half of the streams are written with pm.append, the other half with plain INSERTs.
 CREATE PROCEDURE replay.run(session int, sessions int)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -16,7 +16,7 @@ BEGIN
                    ORDER BY line);
 
     WHILE i <= cardinality(lines) LOOP
-        SELECT c.log, f.stream, f.type, coalesce(f.data, '{}') AS data,
+        SELECT c.log, f.stream, f.version, f.type, coalesce(f.data, '{}') AS data,
                jsonb_build_object('line', f.line, 'occurred_at', f.occurred_at) AS metadata
         INTO r
         FROM replay.file f JOIN replay.context c ON c.in_file = f.log
@@ -25,8 +25,8 @@ BEGIN
         IF hashtext(r.stream) % 2 = 0 THEN
             PERFORM pm.append(r.log, r.stream, r.type, r.data, r.metadata);
         ELSE
-            EXECUTE format('INSERT INTO logs.%I (stream, type, data, metadata) VALUES ($1, $2, $3, $4)', r.log)
-                USING r.stream, r.type, r.data, r.metadata;
+            EXECUTE format('INSERT INTO logs.%I (stream, version, type, data, metadata) VALUES ($1, $2, $3, $4, $5)', r.log)
+                USING r.stream, r.version, r.type, r.data, r.metadata;
         END IF;
         i := i + 1;
 

@@ -1,5 +1,5 @@
--- The file, as it is, and a log for each context in it.
--- The logs go to a schema of their own, where their names cannot meet those of our tables.
+-- The file as it is, and a log for each name in its column "log".
+-- The logs are in a schema of their own, so that their names cannot clash with those of our tables.
 CREATE SCHEMA logs;
 ALTER ROLE replay SET search_path = logs, replay;
 SET search_path = logs, replay;
@@ -13,9 +13,14 @@ CREATE TABLE replay.file (
     data        jsonb
 );
 \copy replay.file (log, stream, type, occurred_at, data) FROM pstdin (FORMAT csv, HEADER match)
-ANALYZE replay.file;
+-- The version of each event in its stream.
+ALTER TABLE replay.file ADD version bigint;
+UPDATE replay.file f SET version = x.version
+FROM (SELECT line, row_number() OVER (PARTITION BY log, stream ORDER BY line) AS version FROM replay.file) x
+WHERE f.line = x.line;
+VACUUM ANALYZE replay.file;
 
--- A log's name is also its table's: lower case, and nothing but letters, digits and _, a letter first.
+-- The name of a log is also that of its table: in lower case, only letters, digits and _, and a letter first.
 CREATE TABLE replay.context AS
     SELECT log AS in_file,
            regexp_replace(regexp_replace(left(lower(log), 50), '\W', '_', 'g'), '^(?=\d)', 'log_') AS log,
@@ -31,7 +36,7 @@ SELECT 'CREATE VIEW replay.events AS '
                          log, 'line', log), ' UNION ALL ')
 FROM replay.context \gexec
 
--- What follow-streams keeps: one row a stream.
+-- What follow-streams keeps: a row for each stream.
 CREATE TABLE replay.stream_summary (
     log        text,
     stream     text,
@@ -41,7 +46,7 @@ CREATE TABLE replay.stream_summary (
     PRIMARY KEY (log, stream)
 );
 
--- What count-types keeps: one row a type.
+-- What count-types keeps: a row for each type.
 CREATE TABLE replay.type_count (
     log    text,
     type   text,
@@ -49,8 +54,8 @@ CREATE TABLE replay.type_count (
     PRIMARY KEY (log, type)
 );
 
--- The oracle: what follow-streams was called for, in the order of the calls. No key, so that an
--- event handled twice would stand here twice.
+-- For the checks: what follow-streams was called for, in the order of the calls. There is no key, so that
+-- an event that was handled twice would be here twice.
 CREATE TABLE replay.handled (
     call     bigint GENERATED ALWAYS AS IDENTITY,
     log      text NOT NULL,

@@ -82,19 +82,26 @@ sub items
 
 # ---- ways to write: each returns the SQL that writes the items ----
 
-sub rows { return map { my $item = $_; map { [ $item->{stream}, @$_ ] } @{ $item->{events} } } @_ }
+# Stream, version, type and data of each event. The items are the first of their streams, so versions begin at 1.
+sub rows
+{
+	return map {
+		my ($item, $version) = ($_, 0);
+		map { [ $item->{stream}, ++$version, @$_ ] } @{ $item->{events} }
+	} @_;
+}
 
 sub insert
 {
 	my ($log, @items) = @_;
-	return "INSERT INTO $log (stream, type, data) VALUES\n  "
-	  . join(",\n  ", map { "('$_->[0]', '$_->[1]', '$_->[2]')" } rows(@items)) . ";\n";
+	return "INSERT INTO $log (stream, version, type, data) VALUES\n  "
+	  . join(",\n  ", map { "('$_->[0]', $_->[1], '$_->[2]', '$_->[3]')" } rows(@items)) . ";\n";
 }
 
 sub copy
 {
 	my ($log, @items) = @_;
-	return "COPY $log (stream, type, data) FROM stdin;\n"
+	return "COPY $log (stream, version, type, data) FROM stdin;\n"
 	  . join('', map { join("\t", @$_) . "\n" } rows(@items)) . "\\.\n";
 }
 
