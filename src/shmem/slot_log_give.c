@@ -197,9 +197,8 @@ slot_log_free(void)
 }
 
 LogSlot *
-slot_log_give(const LogKey *key, Oid owner)
+slot_log_give(const LogKey *key, Oid owner, TimestampTz now)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	LogSlot *slot;
 	LogEntry *entry;
 

@@ -104,10 +104,12 @@ slot_place_count(PlaceCount *count)
 
 		if (!slot->in_use)
 			continue;
+		/* A dispatcher that makes room has its place still, but counts as gone. */
 		if (slot_place_taken(slot) && !slot->makes_room)
 			count->places--;
 		if (slot->makes_room && slot->pressed != PRESSED_GIVEN_UP)
 			count->leaving++;
+		/* "waits_role" does not count: that wait only concerns the role's own places. */
 		if (slot->waits == 0)
 			continue;
 		if (slot->waits_slot)

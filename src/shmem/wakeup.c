@@ -34,8 +34,8 @@
 /* A log that this backend has written. */
 typedef struct WakeupLog
 {
-	Oid relid; /* hash key */
-	bool armed;
+	Oid relid;	/* hash key */
+	bool armed; /* by this transaction */
 	LogRef slot;
 } WakeupLog;
 
@@ -56,7 +56,7 @@ static bool announced = false;
 static bool moved = false;
 
 /*
- * The place of one more element.
+ * Makes room for one more element, and returns where it is to be stored.
  */
 static void *
 wakeup_add(WakeupList *list, Size size)
