@@ -35,7 +35,7 @@ isolate_limit_parked(Isolate *isolate, int batch_size)
  * A batch went well.
  */
 void
-isolate_succeeded(Isolate *isolate, DispatchResult *result)
+isolate_succeeded(Isolate *isolate, const DispatchResult *result)
 {
 	/* It has met events of other lanes only. */
 	if (result->done == 0 && result->outcome == DISPATCH_MORE)

@@ -18,7 +18,7 @@ typedef struct Isolate
 
 extern int isolate_limit(Isolate *isolate, int batch_size);
 extern int isolate_limit_parked(Isolate *isolate, int batch_size);
-extern void isolate_succeeded(Isolate *isolate, DispatchResult *result);
+extern void isolate_succeeded(Isolate *isolate, const DispatchResult *result);
 extern bool isolate_failed(Isolate *isolate, const Progress *progress, HandlerKind kind);
 extern bool isolate_busy(Isolate *isolate);
 

@@ -1,0 +1,295 @@
+/*
+ * catch_up_unit.c
+ *		Handles what one unit has to do, in a session's transaction.
+ *
+ * Each batch runs in an internal subtransaction, so that a batch that fails can
+ * be undone.  The lock of the unit belongs to the transaction itself.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "dispatch/blame.h"
+#include "dispatch/call.h"
+#include "dispatch/catch_up_unit.h"
+#include "dispatch/dispatch.h"
+#include "dispatch/isolate.h"
+#include "manager/lane.h"
+#include "manager/manager_lock.h"
+#include "shmem/handling.h"
+
+/* This many deadlocks and the like, in a row, do not count as failures. */
+#define CATCH_UP_UNIT_CONFLICTS 10
+
+/* A unit while it is run. */
+typedef struct CatchUpUnit
+{
+	CatchUp *run;
+	ProcessManager *pm;
+	int lane;
+	Isolate isolate;
+	int conflicts;	   /* in a row */
+	bool leave_parked; /* in the next batch */
+	int64 done;		   /* events and timers got past */
+} CatchUpUnit;
+
+/* ---------- may it run? ---------- */
+
+bool
+catch_up_unit_may_run(ProcessManager *pm, bool named)
+{
+	if (pm->owner == GetUserId() && pm->at_home && !pm->paused)
+		return true;
+	if (!named)
+		return false;
+	if (pm->owner != GetUserId())
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("process manager \"%s\" can only be run by its owner", pm->name),
+						errhint("Connect as \"%s\".", pm->owner_name)));
+	if (!pm->at_home)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("process manager \"%s\" cannot run: this database is a copy", pm->name),
+				 errhint("SELECT pm.resume() adopts it; what its handlers do outside is "
+						 "then done twice.")));
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("process manager \"%s\" cannot run: it is paused", pm->name),
+					errhint("Call pm.resume first.")));
+}
+
+/*
+ * Has the unit halted?  That is an error if its process manager was named.
+ */
+static bool
+catch_up_unit_halted(ProcessManager *pm, int lane, bool named)
+{
+	LaneState state;
+
+	lane_state(pm, lane, &state);
+	if (state.status == LANE_HALTED && named)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 state.log == NULL ?
+					 errmsg("process manager \"%s\" has halted", pm->name) :
+					 errmsg("process manager \"%s\" has halted at position %lld of log \"%s\"",
+							pm->name, (long long) state.position, state.log),
+				 errhint("SELECT reason FROM pm.status tells why; pm.resume ends it.")));
+	return state.status == LANE_HALTED;
+}
+
+/*
+ * Loads the process manager as it is now; NULL when there is none any more that
+ * has such a lane.  Another one may have taken its name.
+ */
+static ProcessManager *
+catch_up_unit_reload(ProcessManager *pm, int lane)
+{
+	ProcessManager *again = registry_get(pm->name, true);
+
+	if (again == NULL || again->id != pm->id || again->owner != pm->owner || lane >= again->lanes)
+		return NULL;
+	return again;
+}
+
+/*
+ * Locks a unit, in the caller's transaction: a failed batch must not give the
+ * lock back.  While this session waited for it, the process manager can have been
+ * paused, or halted, or registered anew, so all of that is looked at afterwards.
+ * False when the unit is not to be run.
+ */
+static bool
+catch_up_unit_lock(ProcessManager **manager, int lane, bool named)
+{
+	ProcessManager *again = *manager;
+
+	manager_lock_queue(again->id);
+	(void) manager_lock_unit(again->id, lane, false);
+	if (registry_version() != again->version)
+	{
+		again = catch_up_unit_reload(*manager, lane);
+		if (again == NULL && named)
+			(void) registry_get((*manager)->name, false);
+		if (again == NULL || !catch_up_unit_may_run(again, named))
+			return false;
+		*manager = again;
+	}
+	return !catch_up_unit_halted(again, lane, named);
+}
+
+/* ---------- a batch ---------- */
+
+/*
+ * Runs one batch in a subtransaction.  Returns NULL, or the error that undid it;
+ * then *progress says where it was.
+ */
+static ErrorData *
+catch_up_unit_try(CatchUp *run, const DispatchRequest *request, Progress *progress,
+				  DispatchResult *result)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(run->batch_context);
+	PG_TRY();
+	{
+		*result = dispatch_batch(request, progress);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		call_abandon(progress);
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	MemoryContextReset(run->batch_context);
+	return error;
+}
+
+/*
+ * Raises what has undone a batch.  Where a handler ran, the context says for
+ * which item (call_context.c).
+ */
+COMPAT_NORETURN static void
+catch_up_unit_raise(ErrorData *error, ProcessManager *pm, const Progress *progress)
+{
+	if (progress->stage == PROGRESS_PREPARE)
+	{
+		char *where = psprintf("process manager \"%s\"", pm->name);
+
+		error->context = error->context ? psprintf("%s\n%s", error->context, where) : where;
+	}
+	ReThrowError(error);
+}
+
+/*
+ * A batch was undone by an error.  Returns whether the unit can go on.
+ */
+static bool
+catch_up_unit_failed(CatchUpUnit *unit, ErrorData *error, const Progress *progress)
+{
+	CatchUp *run = unit->run;
+	ProcessManager *pm = unit->pm;
+	const Handling *what = &progress->handling;
+	bool timed_out = blame_timeout(error, pm, what);
+	LaneState state;
+
+	/* The caller's own cancel is not the handler's failure. */
+	if (run->raise || (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !timed_out))
+		catch_up_unit_raise(error, pm, progress);
+	lane_state(pm, unit->lane, &state);
+	if (blame_nobody(error->sqlerrcode) && unit->conflicts++ < CATCH_UP_UNIT_CONFLICTS)
+	{
+		lane_conflicts(pm->name, unit->lane, 1);
+		return true;
+	}
+	if (progress->stage == PROGRESS_PREPARE)
+	{
+		blame_wait(pm, unit->lane, &state, error, NULL);
+		return false;
+	}
+	/* What has failed among others is looked for first. */
+	if (!isolate_failed(&unit->isolate, progress, pm->kind))
+		return true;
+	run->changed = true;
+	if (blame_server(error->sqlerrcode))
+	{
+		blame_wait(pm, unit->lane, &state, error, what);
+		return what->source == HANDLING_PARKED;
+	}
+	unit->conflicts = 0;
+	if (blame(pm, what, error, BLAME_ERROR) != 0)
+		return false;
+	/* It was set aside.  That counts: the call goes on until nothing is got past. */
+	unit->done++;
+	return true;
+}
+
+/*
+ * A batch went well.  Returns whether there may be more to do.
+ */
+static bool
+catch_up_unit_succeeded(CatchUpUnit *unit, const DispatchResult *result)
+{
+	CatchUp *run = unit->run;
+
+	isolate_succeeded(&unit->isolate, result);
+	/* With parked events left alone, it says nothing of the one that had the conflict. */
+	if (!unit->leave_parked)
+		unit->conflicts = 0;
+	unit->leave_parked = result->parked;
+	unit->done += result->done;
+	run->handled += result->handled;
+	run->left -= result->handled;
+	run->changed |= result->due != DT_NOEND;
+	return result->outcome == DISPATCH_DONE || result->outcome == DISPATCH_MORE;
+}
+
+/*
+ * Runs the next batch of the unit.  Returns whether there may be more to do.
+ */
+static bool
+catch_up_unit_next(CatchUpUnit *unit)
+{
+	CatchUp *run = unit->run;
+	ProcessManager *pm = unit->pm;
+	int max_events = isolate_limit(&unit->isolate, pm->batch_size);
+	int max_parked = isolate_limit_parked(&unit->isolate, pm->batch_size);
+	DispatchRequest request = {.pm = pm,
+							   .lane = unit->lane,
+							   .max_events = Min(run->left, max_events),
+							   .max_parked = (int) Min(run->left, max_parked),
+							   .leave_parked = unit->leave_parked,
+							   .view = HIGHWATER_OWN,
+							   .wait = true,
+							   .wait_for_logs = run->named,
+							   .now = run->now,
+							   .raise = run->raise};
+	DispatchResult result = {0};
+	Progress progress = {0};
+	ErrorData *error = catch_up_unit_try(run, &request, &progress, &result);
+
+	if (error != NULL)
+	{
+		bool more = catch_up_unit_failed(unit, error, &progress);
+
+		unit->leave_parked = progress.handling.source == HANDLING_PARKED;
+		return more;
+	}
+	if (result.outcome == DISPATCH_STALE)
+	{
+		ProcessManager *again = catch_up_unit_reload(pm, unit->lane);
+
+		if (again != NULL)
+			unit->pm = again;
+		return again != NULL;
+	}
+	return catch_up_unit_succeeded(unit, &result);
+}
+
+int64
+catch_up_unit(CatchUp *run, ProcessManager **manager, int lane, bool named)
+{
+	CatchUpUnit unit = {.run = run, .lane = lane};
+
+	if (!catch_up_unit_lock(manager, lane, named))
+		return 0;
+	unit.pm = *manager;
+	while (run->left > 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!catch_up_unit_next(&unit))
+			break;
+	}
+	*manager = unit.pm;
+	return unit.done;
+}
