@@ -2,9 +2,9 @@
  * blame.c
  *		A handler has failed: what the error means, and what follows.
  *
- * Called by dispatchers, by pm.catch_up, and by the scheduler for those that
- * did not live to say it.  The caller holds the unit's lock, in a transaction
- * in which no user's code has run.
+ * Called by dispatchers, by pm.catch_up, and by the scheduler for dispatchers that
+ * ended before they could say it.  The caller holds the unit's lock, in a
+ * transaction in which no user's code has run.
  */
 #include "pm.h"
 
@@ -22,17 +22,17 @@
 #include "manager/timer.h"
 #include "shmem/handling.h"
 
-/* When a parked event that met trouble of the server is tried again, ms. */
+/* After this a parked event that met trouble of the server is tried again, ms. */
 #define BLAME_POSTPONE 5000
 
-/* For how long trouble of the server is no attempt, ms.  (A handler can raise the same.) */
+/*
+ * For this long, trouble of the server is no attempt, ms.  It must end: a handler
+ * can raise the same errors.
+ */
 #define BLAME_PATIENCE (5 * 60 * 1000)
 
 /* ---------- what errors mean ---------- */
 
-/*
- * Errors that say nothing of the event: the same again may well succeed.
- */
 bool
 blame_nobody(int sqlerrcode)
 {
@@ -40,11 +40,6 @@ blame_nobody(int sqlerrcode)
 		   sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
-/*
- * Errors that the server makes of its own trouble (no space, no memory, no
- * connections, input and output): no attempt of the handler at first, it waits
- * until they are over.
- */
 bool
 blame_server(int sqlerrcode)
 {
@@ -52,114 +47,194 @@ blame_server(int sqlerrcode)
 		   sqlerrcode == ERRCODE_TOO_MANY_CONNECTIONS || sqlerrcode == ERRCODE_IO_ERROR;
 }
 
-/*
- * Was an error that dispatch_batch() has raised a cancel of our timeout?  Then
- * it says so from now on.
- */
 bool
 blame_timeout(ErrorData *error, ProcessManager *pm, const Handling *what)
 {
 	if (!handler_timed_out() || error->sqlerrcode != ERRCODE_QUERY_CANCELED)
 		return false;
-	error->message = psprintf("%s did not return within handler_timeout (%lld ms)",
-							  what->correlating ? "correlate" : "the handler",
-							  (long long) pm->handler_timeout);
+	error->message = what->correlating ?
+						 psprintf("correlate did not return within handler_timeout (%lld ms)",
+								  (long long) pm->handler_timeout) :
+						 psprintf("the handler did not return within handler_timeout (%lld ms)",
+								  (long long) pm->handler_timeout);
 	error->hint = pstrdup("Make it faster, or register with a longer handler_timeout.");
 	return true;
 }
 
+/* ---------- what is said of it ---------- */
+
 /*
- * Which call failed, in words that all who may see the unit may read.
+ * The type of the timer that was in hand; NULL: it was none, or is gone.
  */
-static char *
-blame_words(ProcessManager *pm, const Handling *what)
+static const char *
+blame_timer_type(ProcessManager *pm, const Handling *what)
 {
 	Timer *timer;
 
-	if (what->outside)
-		return what->log[0] == '\0' ?
-				   pstrdup("a timer could not be set aside") :
-				   psprintf(
-					   "the event at position %lld of log \"%s\" could not be read or set aside",
-					   (long long) what->position, what->log);
-	if (what->log[0] != '\0')
-		return psprintf("%s failed at position %lld of log \"%s\"",
-						what->correlating ? "correlate" : "the handler", (long long) what->position,
-						what->log);
-	timer = what->source == HANDLING_TIMER ? timer_get(pm, what->id) : NULL;
-	if (timer == NULL)
-		return pstrdup("the handler failed at a timer");
-	return psprintf("the handler failed at a timer of type \"%s\"", timer->type);
+	if (what->outside || what->log[0] != '\0' || what->source != HANDLING_TIMER)
+		return NULL;
+	timer = timer_get(pm, what->id);
+	return timer == NULL ? NULL : timer->type;
 }
 
 /*
- * What helps, for a line of the log; NULL: nothing is known.  A hint of the
- * handler's own is not for it, but one of ours is.
+ * Says which call failed, in words that all who may see the unit may read.
+ */
+static char *
+blame_reason(const Handling *what, const char *timer_type)
+{
+	if (what->outside && what->log[0] == '\0')
+		return pstrdup("a timer could not be set aside");
+	if (what->outside)
+		return psprintf("the event at position %lld of log \"%s\" could not be read or set aside",
+						(long long) what->position, what->log);
+	if (what->log[0] == '\0' && timer_type == NULL)
+		return pstrdup("the handler failed at a timer");
+	if (what->log[0] == '\0')
+		return psprintf("the handler failed at a timer of type \"%s\"", timer_type);
+	if (what->correlating)
+		return psprintf("correlate failed at position %lld of log \"%s\"",
+						(long long) what->position, what->log);
+	return psprintf("the handler failed at position %lld of log \"%s\"", (long long) what->position,
+					what->log);
+}
+
+/*
+ * Says the same in the server's log, with the error: among the arguments of
+ * ereport().
+ */
+static int
+blame_errmsg(ProcessManager *pm, const Handling *what, const char *timer_type, const char *error)
+{
+	const char *name = pm->name;
+	const char *database = report_database();
+	long long position = (long long) what->position;
+
+	if (what->outside && what->log[0] == '\0')
+		return errmsg("process manager \"%s\" in database \"%s\": "
+					  "a timer could not be set aside: %s",
+					  name, database, error);
+	if (what->outside)
+		return errmsg("process manager \"%s\" in database \"%s\": the event at position %lld of "
+					  "log \"%s\" could not be read or set aside: %s",
+					  name, database, position, what->log, error);
+	if (what->log[0] == '\0' && timer_type == NULL)
+		return errmsg("process manager \"%s\" in database \"%s\": "
+					  "the handler failed at a timer: %s",
+					  name, database, error);
+	if (what->log[0] == '\0')
+		return errmsg("process manager \"%s\" in database \"%s\": "
+					  "the handler failed at a timer of type \"%s\": %s",
+					  name, database, timer_type, error);
+	if (what->correlating)
+		return errmsg("process manager \"%s\" in database \"%s\": "
+					  "correlate failed at position %lld of log \"%s\": %s",
+					  name, database, position, what->log, error);
+	return errmsg("process manager \"%s\" in database \"%s\": "
+				  "the handler failed at position %lld of log \"%s\": %s",
+				  name, database, position, what->log, error);
+}
+
+/*
+ * Returns what helps, for a line of the log; NULL: nothing is known.  It has no
+ * hint of the handler's own, but one of this extension.
  */
 static const char *
 blame_hint(ProcessManager *pm, ErrorData *error, bool called)
 {
 	char *advice = advice_for(pm->handler, pm->correlate, pm->owner, error->sqlerrcode, called);
-
 	const char *hint = called ? NULL : report_cut(error->hint, REPORT_LOGGED);
 
 	return hint == NULL ? advice : advice == NULL ? hint : psprintf("%s %s", hint, advice);
 }
 
+static void
+blame_say_failed(ProcessManager *pm, const Handling *what, const char *timer_type, ErrorData *error)
+{
+	const char *hint = blame_hint(pm, error, !what->outside);
+
+	if (report_may(pm->owner, REPORT_FAILURE))
+		ereport(LOG, (blame_errmsg(pm, what, timer_type, report_cut(error->message, REPORT_LOGGED)),
+					  report_error(error), hint ? errhint("%s", hint) : 0));
+}
+
+static void
+blame_say_waits(ProcessManager *pm, ErrorData *error, bool called)
+{
+	const char *hint = blame_hint(pm, error, called);
+	const char *message = report_cut(error->message, REPORT_LOGGED);
+
+	if (report_may(pm->owner, REPORT_FAILURE))
+		ereport(LOG, (called ? errmsg("process manager \"%s\" in database \"%s\" waits, since its "
+									  "handler met trouble of the server: %s",
+									  pm->name, report_database(), message) :
+							   errmsg("process manager \"%s\" in database \"%s\" waits: %s",
+									  pm->name, report_database(), message),
+					  report_error(error), hint ? errhint("%s", hint) : 0));
+}
+
+/* ---------- waiting ---------- */
+
 /*
- * Writes down that a unit waits, and why, unless that is known already.  What
- * was raised before a handler ran is ours, and may be told; else "met" says
- * which call met trouble of the server.  A parked event keeps nobody waiting.
- * After a while of that it is an attempt like any other.
+ * Why a unit waits.  What was raised before a handler ran is the extension's own
+ * message, and may be told; what a handler has raised is its owner's affair.
  */
+static char *
+blame_wait_reason(ErrorData *error, bool called)
+{
+	if (!called)
+		return error->message;
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES)
+		return psprintf("the server ran out of a resource in the handler (SQLSTATE %s)",
+						unpack_sql_state(error->sqlerrcode));
+	return psprintf("the handler met trouble of the server (SQLSTATE %s)",
+					unpack_sql_state(error->sqlerrcode));
+}
+
+/*
+ * Has a parked event tried again later: it keeps nobody waiting.
+ */
+static void
+blame_wait_parked(ProcessManager *pm, int lane, ErrorData *error, const Handling *met)
+{
+	if (!park_postpone(pm, lane, met->id, within_later(BLAME_POSTPONE), BLAME_PATIENCE))
+	{
+		(void) blame(pm, met, error, BLAME_ERROR);
+		return;
+	}
+	lane_error(pm->name, lane);
+	blame_say_waits(pm, error, true);
+}
+
 void
 blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, const Handling *met)
 {
-	char *reason =
-		met == NULL ?
-			error->message :
-			psprintf(ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ?
-						 "the server ran out of a resource in the handler (SQLSTATE %s)" :
-						 "the handler met trouble of the server (SQLSTATE %s)",
-					 unpack_sql_state(error->sqlerrcode));
-	const char *hint = blame_hint(pm, error, met != NULL);
+	char *reason = blame_wait_reason(error, met != NULL);
 
 	if (state->status == LANE_HALTED)
 		return;
 	if (met != NULL && met->source == HANDLING_PARKED)
 	{
-		if (!park_postpone(pm, lane, met->id, within_later(BLAME_POSTPONE), BLAME_PATIENCE))
-		{
-			(void) blame(pm, met, error, BLAME_ERROR);
-			return;
-		}
-		lane_error(pm->name, lane);
+		blame_wait_parked(pm, lane, error, met);
+		return;
 	}
-	else if (state->reason != NULL && strcmp(state->reason, reason) == 0)
+	if (state->reason != NULL && strcmp(state->reason, reason) == 0)
 	{
+		/* It is known already.  After a while it is an attempt like any other. */
 		if (met != NULL &&
 			TimestampDifferenceExceeds(state->since, GetCurrentTimestamp(), BLAME_PATIENCE))
 			(void) blame(pm, met, error, BLAME_ERROR);
 		return;
 	}
-	else
-		lane_wait(pm->name, lane, state, reason,
-				  met == NULL ? error->hint : "It is tried again. The server's log tells more.",
-				  error);
-	if (report_may(pm->owner, REPORT_FAILURE))
-		ereport(LOG, (met == NULL ?
-						  errmsg("process manager \"%s\" in database \"%s\" waits: %s", pm->name,
-								 report_database(), report_cut(error->message, REPORT_LOGGED)) :
-						  errmsg("process manager \"%s\" in database \"%s\" waits, since %s: %s",
-								 pm->name, report_database(), blame_words(pm, met),
-								 report_cut(error->message, REPORT_LOGGED)),
-					  report_error(error), hint ? errhint("%s", hint) : 0));
+	lane_wait(pm->name, lane, state, reason,
+			  met == NULL ? error->hint : "It is tried again. The server's log tells more.", error);
+	blame_say_waits(pm, error, met != NULL);
 }
 
 /* ---------- what follows ---------- */
 
 /*
- * A timer's handler failed: it is set aside, under its instance's key.
+ * The handler failed at a timer, which is parked under its instance's key.
  */
 static void
 blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorData *error,
@@ -182,8 +257,8 @@ blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorDat
 }
 
 /*
- * Has it been got past meanwhile?  Between the death of a session and this,
- * another one may have had the unit.
+ * Has the item been got past meanwhile?  Since the session died that had it in
+ * hand, another one may have had the unit.
  */
 static bool
 blame_too_late(ProcessManager *pm, List *cursors, const Handling *what)
@@ -205,17 +280,30 @@ blame_too_late(ProcessManager *pm, List *cursors, const Handling *what)
 }
 
 /*
- * The handler of a unit failed for this, alone, unless it was for several at
- * once.  Returns when the unit is worth another look: DT_NOEND when it has
- * halted.
+ * The unit is retried with the item in its place, or halts.  Returns when it is
+ * worth another look.
  */
+static TimestampTz
+blame_in_place(ProcessManager *pm, LaneState *state, const Handling *what, const char *reason,
+			   ErrorData *error, BlameCause cause)
+{
+	int attempts = pm->max_attempts;
+
+	/* For what has no key, or cannot be parked, there is no queue, nor another attempt. */
+	if (what->correlating || what->outside)
+		attempts = 1;
+	/* What went before it was undone with the session, and is to be handled first. */
+	if (cause == BLAME_SESSION)
+		attempts = Max(attempts, 2);
+	return lane_fail(pm, state, what, reason, error, attempts, cause == BLAME_CRASH);
+}
+
 TimestampTz
 blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cause)
 {
 	bool crash = cause == BLAME_CRASH;
-	char *words = blame_words(pm, what);
-	const char *hint = blame_hint(pm, error, !what->outside);
-	TimestampTz look_at = 0;
+	const char *timer_type = blame_timer_type(pm, what);
+	char *reason = blame_reason(what, timer_type);
 	LaneState state;
 	List *cursors;
 
@@ -227,35 +315,23 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 		return 0;
 
 	/* Before what follows from it is logged. */
-	if (report_may(pm->owner, REPORT_FAILURE))
-		ereport(LOG, (errmsg("process manager \"%s\" in database \"%s\": %s: %s", pm->name,
-							 report_database(), words, report_cut(error->message, REPORT_LOGGED)),
-					  report_error(error), hint ? errhint("%s", hint) : 0));
-
-	/* It is about to be tried again: the next crash must not undo this. */
+	blame_say_failed(pm, what, timer_type, error);
+	/* It will be tried again: if that crashes the server once more, this must be on disk. */
 	if (crash)
 		ForceSyncCommit();
 	if (what->source == HANDLING_PARKED)
 	{
-		/* Of a train it is the last: it is tried alone next time, which narrows the search. */
+		/* Of several it is the last: it is tried alone next time, which narrows the search. */
 		if (park_failed_again(pm, what, error, crash))
 			lane_error(pm->name, what->lane);
 	}
 	else if (what->several)
 		lane_suspect(pm->name, what, error, crash);
 	else if (what->correlating || what->outside || pm->halt_on_failure)
-	{
-		/* For what has no key, or cannot be set aside, there is no queue, nor another attempt. */
-		int attempts = what->correlating || what->outside ? 1 : pm->max_attempts;
-
-		/* What went before it was undone with the session, and is to be handled first. */
-		if (cause == BLAME_SESSION)
-			attempts = Max(attempts, 2);
-		look_at = lane_fail(pm, &state, what, words, error, attempts, crash);
-	}
+		return blame_in_place(pm, &state, what, reason, error, cause);
 	else if (what->source == HANDLING_TIMER)
 		blame_timer(pm, &state, what, error, crash);
 	else
-		lane_decide_to_park(pm, &state, what, words, error, crash);
-	return look_at;
+		lane_decide_to_park(pm, &state, what, reason, error, crash);
+	return 0;
 }

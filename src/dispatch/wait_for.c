@@ -1,11 +1,11 @@
 /*
  * wait_for.c
- *		pm.wait_for: until a process manager has handled what is there now.
+ *		pm.wait_for: waits until a process manager has handled what is there now.
  *
  * "What is there" is every position that has been drawn by the time of the call,
- * of writers that are still open too: the caller's own event may be behind
- * theirs, and is not handled before they have ended.  Needs only SELECT on the
- * logs.  Says at once when waiting is in vain.
+ * also by writers that are still open: the caller's own event may come after
+ * theirs, and is not handled before they have ended.  The caller needs only
+ * SELECT on the logs.  Waiting that would be in vain is an error at once.
  */
 #include "pm.h"
 
@@ -30,30 +30,26 @@
 
 PG_FUNCTION_INFO_V1(pm_wait_for);
 
-/* Between two looks, in ms; shorter where no one tells us of a move. */
-#define WAIT_NAP	   100
-#define WAIT_NAP_ALONE 10
-
-/* A timeout of more days than this is none. */
-#define WAIT_FOREVER 36500
-
-/* No position: the log is locked. */
-#define WAIT_LOCKED PG_INT64_MIN
+#define WAIT_NAP	   100			/* between two looks, ms */
+#define WAIT_NAP_ALONE 10			/* without shared memory, where nobody wakes this session, ms */
+#define WAIT_FOREVER   36500		/* a timeout of more days than this is none */
+#define WAIT_LOCKED	   PG_INT64_MIN /* no position: the log is locked */
 
 /*
- * Has every lane got to the target?  Raises when one has halted before it.
+ * Has every lane got to the target?  It is an error if one has halted before it.
  */
 static bool
 wait_reached(const char *name, const char *log, int64 target)
 {
-	static ExecStatement look = {
-		NULL,
-		"SELECT c.position OPERATOR(pg_catalog.>=) $3, l.state OPERATOR(pg_catalog.=) 'halted', l.reason "
-		"FROM pm_catalog.cursor c JOIN pm_catalog.lane l ON l.process_manager OPERATOR(pg_catalog.=) c.process_manager "
-		"AND l.lane OPERATOR(pg_catalog.=) c.lane "
-		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.log OPERATOR(pg_catalog.=) $2",
-		3,
-		{TEXTOID, TEXTOID, INT8OID}};
+	static ExecStatement look =
+		{NULL,
+		 "SELECT c.position OPERATOR(pg_catalog.>=) $3, l.state OPERATOR(pg_catalog.=) 'halted', "
+		 "l.reason FROM pm_catalog.cursor c JOIN pm_catalog.lane l "
+		 "ON l.process_manager OPERATOR(pg_catalog.=) c.process_manager "
+		 "AND l.lane OPERATOR(pg_catalog.=) c.lane "
+		 "WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.log OPERATOR(pg_catalog.=) $2",
+		 3,
+		 {TEXTOID, TEXTOID, INT8OID}};
 	ExecScope scope;
 	Datum values[3];
 	bool reached = true;
@@ -82,17 +78,18 @@ wait_reached(const char *name, const char *log, int64 target)
 }
 
 /*
- * Raises when an event at or below the target has been parked.
+ * Raises an error when an event at or below the target has been parked.
  */
 static void
 wait_refuse_parked(const char *name, const char *log, int64 target)
 {
-	static ExecStatement oldest_parked = {
-		NULL,
-		"SELECT position FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND log OPERATOR(pg_catalog.=) $2 AND position OPERATOR(pg_catalog.<=) $3 ORDER BY position LIMIT 1",
-		3,
-		{TEXTOID, TEXTOID, INT8OID}};
+	static ExecStatement oldest_parked =
+		{NULL,
+		 "SELECT position FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		 "AND log OPERATOR(pg_catalog.=) $2 AND position OPERATOR(pg_catalog.<=) $3 "
+		 "ORDER BY position LIMIT 1",
+		 3,
+		 {TEXTOID, TEXTOID, INT8OID}};
 	ExecScope scope;
 	Datum values[3];
 	bool isnull;
@@ -128,7 +125,8 @@ wait_nap(long ms)
 }
 
 /*
- * When a timeout is over that begins now.  It may be longer than time goes.
+ * Returns when a timeout is over that begins now.  It may be longer than a
+ * timestamp can say.
  */
 static TimestampTz
 wait_deadline(Interval *timeout)
@@ -147,8 +145,19 @@ wait_deadline(Interval *timeout)
 }
 
 /*
- * A log that the caller may read.  One that is locked is waited for until the
- * time is up: NULL then.
+ * Returns how much of the time is left, in ms; without a timeout, always some.
+ */
+static long
+wait_left(TimestampTz until)
+{
+	return TIMESTAMP_IS_NOEND(until) ?
+			   WAIT_NAP :
+			   TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+}
+
+/*
+ * Opens a log that the caller may read, and waits if it is locked; NULL when the
+ * time is up.
  */
 static PmLog *
 wait_open(const char *name, TimestampTz until)
@@ -161,9 +170,7 @@ wait_open(const char *name, TimestampTz until)
 	log_require_right(found, relid, GetUserId());
 	while ((log = log_open_nowait(found, &locked)) == NULL)
 	{
-		long left = TIMESTAMP_IS_NOEND(until) ?
-						WAIT_NAP :
-						TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		long left = wait_left(until);
 
 		if (!locked)
 			return log_get(found, false);
@@ -171,14 +178,15 @@ wait_open(const char *name, TimestampTz until)
 			return NULL;
 		wait_nap(left);
 	}
+	/* It may wait for long: the table's owner can change the table meanwhile. */
 	UnlockRelationOid(log->relid, AccessShareLock);
 	return log;
 }
 
 /*
- * Up to where a log is to be handled: to the last position that has been drawn,
- * unless it is given; WAIT_LOCKED when the time is up before that is known.  Its
- * name becomes the one that it has in the catalog.
+ * Returns up to where a log is to be handled: to the last position that has been
+ * drawn, unless it is given; WAIT_LOCKED when the time is up before that is known.
+ * The log's name becomes the one that it has in the catalog.
  */
 static int64
 wait_target(char **name, const int64 *up_to, TimestampTz until)
@@ -221,9 +229,7 @@ wait_log(const char *name, const char *log, int64 target, TimestampTz until)
 	wakeup_prepare_to_wait();
 	while (!(reached = wait_reached(name, log, target)))
 	{
-		long left = TIMESTAMP_IS_NOEND(until) ?
-						WAIT_NAP :
-						TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		long left = wait_left(until);
 
 		if (left <= 0)
 			break;
@@ -264,7 +270,7 @@ pm_wait_for(PG_FUNCTION_ARGS)
 	else
 		names = list_make1(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 
-	/* All of them first: what is drawn while it waits is not waited for. */
+	/* All targets come first: what is drawn while it waits is not waited for. */
 	targets = palloc(sizeof(int64) * list_length(names));
 	foreach(lc, names)
 	{
