@@ -80,6 +80,7 @@ advice_function(const char *signature)
 	char *arguments = NULL;
 	bool quoted = false;
 
+	/* The arguments begin at the first parenthesis outside of double quotes. */
 	for (char *c = name; *c != '\0' && arguments == NULL; c++)
 	{
 		quoted ^= *c == '"';
@@ -96,6 +97,7 @@ advice_function(const char *signature)
 	{
 		Oid oid = ((Form_pg_proc) GETSTRUCT(&list->members[i]->tuple))->oid;
 
+		/* The signature was made in this way, so it is the same text. */
 		if (strcmp(format_procedure_qualified(oid), signature) == 0)
 			found = oid;
 	}
@@ -138,6 +140,7 @@ advice_uses_path(const char *signature)
 	if (!isnull || ((Form_pg_proc) GETSTRUCT(tuple))->prolang == INTERNALlanguageId)
 		uses = false;
 	config = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_proconfig, &isnull);
+	/* A function with a search_path of its own finds the same in every session. */
 	if (!isnull && advice_setting(config) != NULL)
 		uses = false;
 	ReleaseSysCache(tuple);
@@ -225,6 +228,7 @@ advice_schemas(const char *path, Oid role, Oid *schemas)
 																	get_namespace_oid(name, true);
 		bool twice = false;
 
+		/* What cannot be searched is left out, as PostgreSQL does. */
 		for (int i = 0; i < count; i++)
 			twice |= schemas[i] == schema;
 		if (!OidIsValid(schema) || twice || count == ADVICE_SCHEMAS - 1 ||

@@ -42,6 +42,7 @@ blocker_put_prepared(FunctionCallInfo fcinfo, int pid)
 			VirtualTransactionId *holders;
 			int count;
 
+			/* Of the locks on the object, only the one that the session waits for. */
 			if (lock->pid != proc->pid || lock->waitLockMode == NoLock)
 				continue;
 			holders = GetLockConflicts(&lock->locktag, lock->waitLockMode, &count);
@@ -75,6 +76,7 @@ pm_blocker_waits_for(PG_FUNCTION_ARGS)
 	{
 		VirtualTransactionId vxid;
 
+		/* pg_blocking_pids() has a zero for each prepared transaction. */
 		prepared |= pids[i] == 0;
 		proc = pids[i] == 0 ? NULL : BackendPidGetProc(pids[i]);
 		if (proc == NULL)

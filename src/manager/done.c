@@ -73,6 +73,7 @@ pm_done(PG_FUNCTION_ARGS)
 {
 	if (!within_has_instance())
 		PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"$pm\": \"done\"}")));
+	/* One token a call: it is made when the call first needs it. */
 	if (!called)
 	{
 		if (!session_known)
@@ -107,6 +108,7 @@ done_is(Datum result, const char *handler)
 {
 	Jsonb *state = DatumGetJsonbP(result);
 
+	/* If this call has not called pm.done(), its result cannot be the value. */
 	if (called)
 	{
 		Jsonb *mine = DatumGetJsonbP(done_value());

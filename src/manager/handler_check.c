@@ -115,6 +115,7 @@ handler_check_definition(Form_pg_proc proc, const HandlerUse *use)
 						errmsg(use->result, format_procedure(proc->oid),
 							   format_type_be(proc->prorettype), format_type_be(wanted)),
 						errhint("%s", use->hint)));
+	/* The state of a key without an instance is NULL. */
 	if (wanted == JSONBOID && proc->proisstrict)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
 						errmsg("%s cannot be a handler: it is STRICT", format_procedure(proc->oid)),

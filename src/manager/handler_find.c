@@ -199,6 +199,7 @@ handler_find_again(ProcessManager *pm, const char *signature, FoundFunction *fou
 				(errcode(ERRCODE_UNDEFINED_FUNCTION), errmsg(use->dropped, signature),
 				 errhint("Create it again, or register \"%s\" with another one.", pm->name)));
 	handler_check(function, pm->owner, use);
+	/* The function is kept only after this, so that the next batch is refused, too. */
 	handler_check_function_owner(pm, signature, handler_function_owner(function),
 								 found->registered_owner);
 	found->oid = function;

@@ -290,6 +290,7 @@ head_first(const char *manager, int lane, const char *table, const char *index, 
 		point->id = PG_INT64_MAX;
 	}
 	scan_end(&scan);
+	/* It may be past rows that this transaction has deleted. */
 	head_raised(head_of(manager, lane));
 	return point->time;
 }

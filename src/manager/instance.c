@@ -159,6 +159,7 @@ instance_prefetch(ProcessManager *pm, Keys *keys)
 		key->loaded = true;
 		unknown = lappend(unknown, key);
 	}
+	/* Those that are not where they were last are looked up along the index. */
 	unknown = instance_recall(pm, unknown);
 	if (unknown == NIL)
 		return;
@@ -170,6 +171,7 @@ instance_prefetch(ProcessManager *pm, Keys *keys)
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		Key *key = key_get_text(keys, exec_text(row, 1));
+		/* The state must outlive the SPI connection. */
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 
 		instance_found(key, row);
@@ -229,15 +231,18 @@ instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum result, bool i
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("handler %s returned null for a live instance", pm->handler),
 						errhint("Return the new state, or pm.done() to end the instance.")));
+	/* The handler has ignored an event of a key without an instance. */
 	if (isnull)
 		return false;
 	if (done_is(result, pm->handler))
 	{
+		/* An instance that began in this batch has no row to delete. */
 		key->changed = key->stored;
 		key->live = false;
 		return true;
 	}
 
+	/* The result is in memory that is reset after each event. */
 	caller = MemoryContextSwitchTo(keys->context);
 	state = PointerGetDatum(PG_DETOAST_DATUM_COPY(result));
 	MemoryContextSwitchTo(caller);

@@ -96,6 +96,7 @@ instance_write(ProcessManager *pm, List *keys, bool stored)
 	values[2] = instance_array(states, count, JSONBOID);
 	values[3] = instance_array(started, count, TIMESTAMPTZOID);
 	values[4] = instance_array(updated, count, TIMESTAMPTZOID);
+	/* The key as well, in case the row that is at this ctid is another one. */
 	values[5] = key_array(keys);
 	instance_require(pm, exec_statement(stored ? &update_instances : &insert_instances, values,
 										NULL) == count);
@@ -161,6 +162,7 @@ instance_save_list(ProcessManager *pm, List *keys)
 		if (!key->changed)
 			continue;
 		key->changed = false;
+		/* An instance that has ended is marked as changed only if it has a row. */
 		if (!key->live)
 		{
 			ended = lappend(ended, key);

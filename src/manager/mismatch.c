@@ -101,6 +101,7 @@ mismatch_named(StringInfo lines, const char *name, Oid role, bool qualified, boo
 		if (function->pronamespace == PG_CATALOG_NAMESPACE)
 			continue;
 		count++;
+		/* It fits, so the search did not see it. */
 		if (why == NULL)
 			why = mismatch_place(function, role, qualified);
 		appendStringInfo(lines, "%sThere is %s. %s", lines->len > 0 ? "\n" : "",

@@ -5,7 +5,7 @@
  *
  * What is parked is a row of pm_catalog.parked, in the queue of its key
  * (park_queue.c).  How often an event has failed decides whether it is tried
- * again or is dead.  When so many keys fail that their events cannot be the
+ * again or is dead.  When too many keys fail for their events to be the
  * cause, the process manager is halted instead.
  *
  * Assumes that the caller holds the unit's lock, as park_queue.c does.
@@ -105,6 +105,7 @@ park_insert(ProcessManager *pm, int lane, const char *key, Datum event, int64 to
 	exec_statement(&insert_parked, values, nulls);
 	id = DatumGetInt64(exec_value(0, 1, &isnull));
 	exec_end(&scope);
+	/* An event behind others becomes due only when they have left the queue. */
 	if (strcmp(verdict->state, "behind") != 0)
 		park_head_changed(pm, lane, id, verdict->retry_at);
 	wakeup_moved();
@@ -300,6 +301,7 @@ park_refused(ProcessManager *pm, LaneState *state, int lane)
 	int64 heads;
 	bool isnull;
 
+	/* The failure that is being dealt with is not counted yet. */
 	if (state->in_a_row >= PARK_IN_A_ROW - 1)
 		return psprintf("the handler failed for %d keys in a row", PARK_IN_A_ROW);
 	exec_begin_owner(&scope);

@@ -145,6 +145,7 @@ park_due(ProcessManager *pm, int lane, TimestampTz now)
 	exec_unit_args(values, pm->name, lane);
 	values[2] = TimestampTzGetDatum(from.time);
 	values[3] = Int64GetDatum(from.id);
+	/* Only heads have a retry_at. */
 	heads = exec_list(&select_due, values, NULL, park_form_head);
 	if (heads == NIL || !lane_is_due(((Parked *) linitial(heads))->retry_at, now))
 		return NULL;
@@ -180,6 +181,7 @@ park_take(int64 id)
 		{NULL, "DELETE FROM pm_catalog.parked WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}};
 	Datum values[1] = {Int64GetDatum(id)};
 
+	/* Sessions in pm.wait_for look again, since an event has left the queues. */
 	wakeup_moved();
 	return exec_as_owner(&delete_parked, values, NULL) > 0;
 }
@@ -238,6 +240,7 @@ park_retry_all(ProcessManager *pm, int lane, int revive)
 
 	exec_unit_args(values, pm->name, lane);
 	values[2] = Int64GetDatum(revive);
+	/* Which rows become due is not known here. */
 	head_forget(pm->name, lane);
 	lane_touch(pm->name, lane);
 	return (int) exec_as_owner(&retry_all, values, NULL);

@@ -51,6 +51,7 @@ pending_handled(Key *key)
 {
 	if (!was_read)
 		return;
+	/* The first time, what earlier calls have changed is written, too. */
 	instance_flush(current, flushing ? list_make1(key) : current_keys->all);
 	flushing = true;
 }
@@ -91,6 +92,7 @@ pm_pending_instances(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (!pending_may_see())
 		return (Datum) 0;
+	/* From now on each instance is written after its call. */
 	was_read = true;
 	foreach(lc, current_keys->all)
 	{
@@ -98,6 +100,7 @@ pm_pending_instances(PG_FUNCTION_ARGS)
 		Datum values[5];
 		bool nulls[5] = {false};
 
+		/* What has ended has no row any more; what is unchanged is in the table. */
 		if (!key->changed || !key->live)
 			continue;
 		values[0] = CStringGetTextDatum(current->name);

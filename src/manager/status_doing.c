@@ -177,6 +177,7 @@ status_doing(StatusView *view, int worker)
 		return doing;
 	doing->situation = "stuck";
 	old = MemoryContextSwitchTo(view->context);
+	/* The process may have ended since, and its entry be another process's. */
 	info = slot->proc != NULL && slot->proc->pid == slot->pid ? status_wait_event(slot->proc) : 0;
 	switch (slot->now.activity)
 	{

@@ -133,6 +133,7 @@ status_log_mark(StatusLog *state, PmLog *log)
 		log_trouble_rewound(&trouble, log, mark.last, mark.reached);
 		status_log_problem(state, trouble.message, trouble.hint);
 	}
+	/* Without positions above the mark, nothing waits for the transactions. */
 	held_by = mark.status == HIGHWATER_HELD ? status_log_held_by(log->relid) : NULL;
 	state->nulls[4] = held_by == NULL;
 	if (held_by != NULL)

@@ -76,8 +76,8 @@ status_unit_no_process(StatusView *view)
 }
 
 /*
- * Who has the processes: how many of which kind, but not whose they are.  The
- * role is NULL if the worker that is missing is a scheduler.
+ * Tells how many processes the workers of each kind have, but not whose they
+ * are.  The role is NULL if the worker that is missing is a scheduler.
  */
 static void
 status_unit_say_no_process(StatusView *view, const char *role, StatusVerdict *verdict)
@@ -121,6 +121,7 @@ status_unit_no_dispatcher(StatusView *view, StatusUnit *unit, StatusVerdict *ver
 	int here = status_unit_count(view, WORKER_DISPATCHER, MyDatabaseId);
 
 	verdict->situation = "dispatcher";
+	/* From the top: each kind of worker is started by the one before it. */
 	if (status_unit_count(view, WORKER_LAUNCHER, InvalidOid) == 0)
 	{
 		verdict->reason = "no worker runs, because the launcher does not run";
@@ -175,6 +176,7 @@ status_unit_dispatcher(StatusView *view, StatusUnit *unit, bool *starting)
 	}
 	if (serving == 0)
 		return -1;
+	/* The dispatchers of a role share its units in the order of their slots. */
 	rank = (unit->manager + unit->lane) % serving;
 	for (int i = 0; i < view->nworkers; i++)
 		if (slot_view_serves(&view->workers[i], WORKER_DISPATCHER, MyDatabaseId, unit->owner) &&
@@ -228,6 +230,7 @@ status_unit_busy(StatusView *view, int worker, StatusVerdict *verdict)
 	if (doing->reason == NULL)
 		return;
 	verdict->situation = "busy";
+	/* While it reads, it handles nothing of a process manager that could be named. */
 	if (slot->now.activity == ACTIVITY_READING || slot->now.name[0] == '\0')
 	{
 		verdict->reason = doing->reason;
@@ -256,6 +259,7 @@ status_unit_judge(StatusView *view, StatusUnit *unit, StatusVerdict *verdict)
 		verdict->hint = "SELECT * FROM pm.blocker shows which session it is.";
 		return;
 	}
+	/* A worker of the role handles it, whichever dispatcher's share it is in now. */
 	if (worker >= 0)
 	{
 		*verdict = *status_doing(view, worker);

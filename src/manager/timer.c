@@ -57,6 +57,7 @@ timer_form(uint64 row)
 	timer->type = exec_text(row, 3);
 	timer->due = DatumGetTimestampTz(exec_value(row, 4, &isnull));
 	memset(fields.nulls, false, sizeof(fields.nulls));
+	/* As an event, a timer belongs to no log, and its key is its stream. */
 	fields.nulls[EVENT_LOG - 1] = fields.nulls[EVENT_POSITION - 1] =
 		fields.nulls[EVENT_VERSION - 1] = true;
 	fields.values[EVENT_STREAM - 1] = exec_value(row, 2, &isnull);
