@@ -265,7 +265,8 @@ guard_enter(Relation rel)
 				 errmsg("cannot write log \"%s\" in a vacuum, an automatic analyze or a concurrent "
 						"index build",
 						RelationGetRelationName(rel)),
-				 errhint("What these call, as in index expressions, must not write.")));
+				 errhint(
+					 "Functions that are called there, as by index expressions, must not write.")));
 
 	/* The lock first: only what is drawn while it is held is safe. */
 	guard_hold(entry->relid);

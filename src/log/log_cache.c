@@ -1,6 +1,6 @@
 /*
  * log_cache.c
- *		The logs that this backend has met.
+ *		The logs that this backend has used.
  *
  * An entry is taken out when the table, its sequence or the catalog of logs
  * changes, and the log is built and checked again at its next use.  So what the

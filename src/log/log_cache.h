@@ -1,6 +1,6 @@
 /*
  * log_cache.h
- *		The logs that this backend has met.
+ *		The logs that this backend has used.
  */
 #ifndef PM_LOG_CACHE_H
 #define PM_LOG_CACHE_H

@@ -97,7 +97,7 @@ log_index_choose(LogIndexScan *scan, LogIndexFits fits)
 	{
 		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
 
-		/* indexprs and the predicate are not looked at: that would run their functions. */
+		/* Only columns are compared: looking at index expressions would run their functions. */
 		if (log_index_usable(index) && fits(scan, index))
 		{
 			scan->index = index;

@@ -301,7 +301,8 @@ trace_report(List *left_out)
 			appendStringInfo(&names, "%s\"%s\"", foreach_current_index(lc) > 0 ? ", " : "",
 							 (char *) lfirst(lc));
 	}
-	ereport(NOTICE, (errmsg("pm.trace has left out logs that cannot be read now: %s", names.data),
+	ereport(NOTICE, (errmsg("pm.trace has left out logs that cannot be read now"),
+					 errdetail("The logs are: %s.", names.data),
 					 errhint("SELECT * FROM pm.blocker shows which session locks a log.")));
 }
 

@@ -4,10 +4,10 @@
  *
  * The table is locked first, and only then is it decided what is deleted
  * (log_open.c).  If a DELETE would run no code of the table's owner, the events
- * are deleted without one (trim_direct.c), whatever the role.  If the table
- * has triggers, foreign keys or rules for DELETE, only its owner can trim it: by
- * a DELETE, in which these run with the owner's rights, as in any other of the
- * owner's statements.
+ * are deleted without one (trim_direct.c), whatever role the caller is.  If the
+ * table has triggers, foreign keys or rules for DELETE, only its owner can trim
+ * it: by a DELETE, in which these run with the owner's rights, as in any other of
+ * the owner's statements.
  *
  * The statement names the table, and a name can come to mean another table while
  * ours is locked, since its schema can be renamed.  So the statement is analyzed,
@@ -43,7 +43,7 @@
 
 PG_FUNCTION_INFO_V1(pm_trim);
 
-/* What the statement returns. */
+/* What the statement below returns. */
 typedef struct TrimResult
 {
 	Tuplestorestate *rows;
@@ -51,9 +51,9 @@ typedef struct TrimResult
 } TrimResult;
 
 /*
- * The statement that deletes events.  It returns how many in each row, and a row
- * for each stream that has no events left, with its last version; at least one
- * row.
+ * The statement that deletes events.  It returns a row for each stream that has no
+ * events left: how many events were deleted in all, the stream, and its last
+ * version.  If there is no such stream, it returns one row with NULLs for these.
  */
 static char *
 trim_statement(PmLog *log, int64 up_to, int64 count)
