@@ -11,9 +11,9 @@
 /* What a unit is to run next.  All zero: batches as usual. */
 typedef struct Isolate
 {
-	int prefix;			/* so many events that went well before the failing one */
-	int singles;		/* then so many, one at a time */
-	int parked_singles; /* so many parked ones, one at a time */
+	int prefix;			/* how many events went well before the failing one */
+	int singles;		/* how many events follow one at a time */
+	int parked_singles; /* how many parked events follow one at a time */
 } Isolate;
 
 extern int isolate_limit(Isolate *isolate, int batch_size);

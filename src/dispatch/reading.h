@@ -9,7 +9,7 @@
 #include "log/log.h"
 #include "log/log_read.h"
 
-/* Who may use a reading: every unit that follows the log, or one unit alone. */
+/* Which units may use a reading: all that follow the log, or one alone. */
 typedef struct ReadingKey
 {
 	Oid relid;

@@ -233,6 +233,7 @@ assign_start(Roles *roles, List **workers, TimestampTz due)
 			assign_started(role, llast(*workers));
 		else if (start == WORKER_START_SHARE_TAKEN || start == WORKER_START_ROLE_FULL)
 		{
+			/* This role gets no more in this round, but others may. */
 			role->has_share = true;
 			/* Its dispatchers in other databases make room for the first one here. */
 			if (start == WORKER_START_ROLE_FULL && role->has_work && !OidIsValid(full))
@@ -282,12 +283,15 @@ assign_ended(Roles *roles, StartedWorker *dispatcher)
 	bool gave_way = worker_gave_way(dispatcher);
 	bool left = worker_left(dispatcher);
 
+	/* The role has no process manager here since the scheduler started. */
 	if (role == NULL)
 		return;
 	if (!gave_way && left)
 		role->gave_way = 0;
+	/* If others wait, a dispatcher that ended for any reason has made room for them. */
 	if (gave_way || slot_place_any_waits())
 		assign_stay_behind(role, gave_way, now);
+	/* A lost dispatcher is no reason to wait: its call is counted, which ends that. */
 	else if (left || worker_lost(dispatcher) ||
 			 TimestampDifferenceMilliseconds(dispatcher->started_at, now) > ROLE_BACKOFF)
 	{

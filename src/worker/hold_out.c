@@ -104,6 +104,7 @@ hold_out_wanted(Node *statement)
 {
 	switch (nodeTag(statement))
 	{
+		/* These three can only be done by the owner. */
 		case T_DropdbStmt:
 			return hold_out_database(((DropdbStmt *) statement)->dbname, false);
 		case T_RenameStmt:
@@ -114,6 +115,7 @@ hold_out_wanted(Node *statement)
 			if (hold_out_option(((AlterDatabaseStmt *) statement)->options, "tablespace") == NULL)
 				return InvalidOid;
 			return hold_out_database(((AlterDatabaseStmt *) statement)->dbname, false);
+		/* A template can be copied by whoever may create databases. */
 		case T_CreatedbStmt:
 			return hold_out_database(hold_out_option(((CreatedbStmt *) statement)->options,
 													 "template"),

@@ -106,6 +106,7 @@ known_database_scan(KnownDatabases *known)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 
+	/* After the transaction, whose end would end this scan of the table. */
 	hash_seq_init(&seq, known->table);
 	while ((db = hash_seq_search(&seq)) != NULL)
 		if (!db->there)
@@ -140,6 +141,7 @@ known_database_wants(KnownDatabase *db, uint32 *announced, TimestampTz *due)
 	*announced = view.announced;
 	if (view.served)
 		return WANTS_NONE;
+	/* Whether pm is in it is not known, or may have changed. */
 	if (!db->looked || view.announced != view.looked)
 		return WANTS_NOW;
 	if (!view.active)
@@ -251,6 +253,7 @@ known_database_ended(KnownDatabases *known, Oid database, TimestampTz started_at
 		return;
 	if (left)
 	{
+		/* Even if it left early: it did so for others, or found that pm is not there. */
 		db->backoff = KNOWN_DATABASE_BACKOFF;
 		db->not_before = 0;
 	}

@@ -75,6 +75,7 @@ role_assign(Roles *roles)
 	hash_seq_init(&seq, roles->table);
 	while ((role = hash_seq_search(&seq)) != NULL)
 	{
+		/* The old list was in the memory context that was reset. */
 		role->managers = NIL;
 		role->lanes = 0;
 	}
@@ -190,6 +191,7 @@ role_log_has_work(Roles *roles, Cursor *cursor, RoleDue *due)
 	Relation sequence;
 	int64 last;
 
+	/* A log that is locked or has a problem cannot be read now.  A later round looks again. */
 	if (log == NULL || log->problem != NULL)
 		return false;
 
@@ -215,8 +217,10 @@ role_unit_has_work(Roles *roles, ProcessManager *pm, int lane, RoleDue *due)
 	ListCell *lc;
 
 	lane_state(pm, lane, &state);
+	/* Only a person makes it continue, and that wakes this scheduler. */
 	if (state.status == LANE_HALTED)
 		return false;
+	/* While it waits for a retry, nothing else is done. */
 	if (state.status == LANE_RETRYING || state.status == LANE_WAITING)
 		return role_retry_due(state.retry_at, due);
 	if (state.status == LANE_PARKING || role_retry_due(state.parked_due, due) ||

@@ -184,6 +184,7 @@ worker_can_connect(Oid role)
 void
 worker_begin_round(void)
 {
+	/* First, so that a wake-up that comes while the settings are read counts. */
 	wakes_seen = slot_my_wakes();
 	pg_memory_barrier();
 	if (ConfigReloadPending)
@@ -205,6 +206,7 @@ worker_woken(List *workers)
 
 	if (slot_my_wakes() != wakes_seen || ConfigReloadPending)
 		return true;
+	/* The end of a worker sets the latch without counting as a wake-up. */
 	foreach(lc, workers)
 		if (GetBackgroundWorkerPid(((StartedWorker *) lfirst(lc))->handle, &pid) == BGWH_STOPPED)
 			return true;
