@@ -12,22 +12,23 @@
  * A batch handles either what the logs and timers have (handle.c), or the queue
  * of one parked key (retry.c).
  *
- * The way of an event, from the INSERT to the COMMIT of the batch.  Each step is a
- * call of a file further down, or returns from it:
+ * The way of an event, from the INSERT to the COMMIT of the batch.  Each step
+ * calls a file further down, and returns from it:
  *
- * guard.c, wakeup.c	the INSERT draws a position; when its transaction has ended,
- *						the latches of the log's dispatchers are set
- * dispatcher.c			finds the unit and begins a transaction
- *	 dispatch.c			locks the unit, reads its state, makes a BatchTask
- *	   handle.c			runs the batch
- *		 batch.c		merges what the logs and the timers have into BatchItems
- *		   batch_log.c		computes the log's mark (highwater.c)
- *			 reading.c			makes events of its rows (log_index.c): a Reading
- *		 call.c			asks for the key, and calls the handler (handler.c)
- *						for a BatchItem; at the end saves the instances (instance.c)
- *		 tally.c		counts it, and moves the log's cursor (cursor.c)
- *	 dispatch.c			makes a DispatchResult of the Tally
- * dispatcher.c			commits
+ *	guard.c				the INSERT: the guard notes that its transaction writes the log
+ *	wakeup.c			at the end of that: sets the latches of the log's dispatchers
+ *	dispatcher.c		wakes, and takes the units that follow the log in turn
+ *	  run.c				begins a transaction for a batch of one of them
+ *		dispatch.c			locks the unit, reads its state, makes a BatchTask
+ *		  handle.c			runs the batch:
+ *			batch.c			merges what the logs and timers have into BatchItems:
+ *			  batch_log.c	  computes the log's mark (highwater.c), and reads up to it:
+ *				reading.c		makes events of rows (log_index.c), returns a Reading
+ *			call.c			asks for the key, calls the handler (handler.c);
+ *							at the end saves the instances (instance_save.c)
+ *			tally.c			counts the item; at the end moves the cursor (cursor.c)
+ *		dispatch.c			makes a DispatchResult of the Tally
+ *	  run.c				commits, and notes when to look at the unit again
  */
 #include "pm.h"
 

@@ -1,24 +1,21 @@
 /*
  * isolate.c
- *		After a batch has failed: to which event it is due.
+ *		Finds the event that a batch has failed for.
  *
- * Most batches have no failing event, so that they run without a
- * subtransaction an event.  When one fails, everything it did is undone.  Then
- * the events before the failing one are handled again, and the failing one
- * alone, in a transaction of its own; only if it fails there is it to blame.
- * Where the error does not say which event it was (an array of events, a
- * deferred constraint at commit) all of the batch go one at a time.
+ * Most batches have no failing event, so they run without a subtransaction for
+ * each event.  When a batch fails, everything it did is undone.  Then the events
+ * before the failing one are handled again, and after that the failing one alone,
+ * in a transaction of its own.  Only if it fails there is it to blame.  Where the
+ * error does not say which event it was (an array of events, a deferred constraint
+ * at the commit), all events of the batch run one at a time.
  */
 #include "pm.h"
 
 #include "dispatch/isolate.h"
 #include "shmem/handling.h"
 
-/*
- * How many events the next batch may have.
- */
 int
-isolate_limit(Isolate *isolate, int batch_size)
+isolate_limit(const Isolate *isolate, int batch_size)
 {
 	if (isolate->prefix > 0)
 		return Min(isolate->prefix, batch_size);
@@ -26,18 +23,15 @@ isolate_limit(Isolate *isolate, int batch_size)
 }
 
 int
-isolate_limit_parked(Isolate *isolate, int batch_size)
+isolate_limit_parked(const Isolate *isolate, int batch_size)
 {
 	return isolate->parked_singles > 0 ? 1 : batch_size;
 }
 
-/*
- * A batch went well.
- */
 void
 isolate_succeeded(Isolate *isolate, const DispatchResult *result)
 {
-	/* It has met events of other lanes only. */
+	/* It has met only events of other lanes, and has not come to the ones to look for. */
 	if (result->done == 0 && result->outcome == DISPATCH_MORE)
 		return;
 	if (result->parked)
@@ -48,19 +42,12 @@ isolate_succeeded(Isolate *isolate, const DispatchResult *result)
 		isolate->singles = result->done > 0 ? isolate->singles - 1 : 0;
 }
 
-/*
- * Is a search going on?
- */
 bool
-isolate_busy(Isolate *isolate)
+isolate_busy(const Isolate *isolate)
 {
 	return isolate->prefix > 0 || isolate->singles > 0;
 }
 
-/*
- * A batch failed; its progress says where.  True if the item in hand stood alone,
- * so that it is to blame.  Otherwise what is to run next is noted.
- */
 bool
 isolate_failed(Isolate *isolate, const Progress *progress, HandlerKind kind)
 {

@@ -8,8 +8,8 @@
 #include "shmem/handling.h"
 
 /*
- * Returns the item that is still there after a rollback: the one in hand or,
- * where that is a timer that the batch itself has set, the item that set it.
+ * A timer that the batch itself has set is gone with the batch.  The item that
+ * led to it takes its place.
  */
 const Handling *
 progress_lasting(const Progress *progress)

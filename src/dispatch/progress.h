@@ -7,7 +7,6 @@
 
 #include "shmem/handling.h"
 
-
 /* What a batch was doing when an error interrupted it. */
 typedef enum ProgressStage
 {
@@ -24,13 +23,14 @@ typedef enum ProgressStage
 typedef struct Progress
 {
 	ProgressStage stage;
-	int count;		   /* items so far: those before the one in hand, which went well, and it */
+	int count;		   /* of items so far: the ones before went well, the last is in hand */
 	bool suspected;	   /* the unit's items go one at a time, to find the one to blame */
 	Handling handling; /* the item in hand, or the last one */
 	bool set_here;	   /* it is a timer that this batch has set, */
 	Handling set_by;   /* and this is the item that set it */
 } Progress;
 
+/* The item that is still there after a rollback. */
 extern const Handling *progress_lasting(const Progress *progress);
 
 #endif /* PM_PROGRESS_H */

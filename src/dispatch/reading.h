@@ -9,7 +9,7 @@
 #include "log/log.h"
 #include "log/log_read.h"
 
-/* Which units may use a reading: all that follow the log, or one alone. */
+/* A reading is for every unit that follows the log, or for one unit alone. */
 typedef struct ReadingKey
 {
 	Oid relid;

@@ -1,6 +1,9 @@
 /*
  * tally.c
  *		What has come of a batch.
+ *
+ * Counts item by item, and moves the cursors once, at the end: in the transaction
+ * in which the handlers ran, so that an event is handled exactly once.
  */
 #include "pm.h"
 
