@@ -108,6 +108,7 @@ pm_ensure_packages() {
 			p=${p//@MAJOR@/${major:-}}
 			# pgtap may have come without its package (majors.sh).
 			[[ $p != postgresql-*-pgtap || ! -e /usr/share/postgresql/$major/extension/pgtap.control ]] || continue
+			[[ " ${missing[*]} " != *" $p "* ]] || continue
 			[ -n "$(pm_package_version "$p")" ] || missing+=("$p")
 		done
 		if [ -n "${major:-}" ]; then
