@@ -1,6 +1,6 @@
 /*
  * lost_call.h
- *		What a dispatcher had in hand that died while a handler ran.
+ *		What a handler was called for while its dispatcher died.
  */
 #ifndef PM_LOST_CALL_H
 #define PM_LOST_CALL_H
