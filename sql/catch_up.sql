@@ -1,4 +1,4 @@
--- pm.catch_up and pm.now: handling in the caller's session and transaction.
+-- pm.catch_up and pm.now: events are handled in the caller's session and transaction
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
@@ -46,7 +46,7 @@ SELECT type FROM handled ORDER BY n;
 SELECT pm.unregister('m');
 SELECT reset_handled();
 
--- ---- order, types, what a handler gets --------------------------------------
+-- ---- order, types, and what the handler receives ----------------------------
 
 CREATE FUNCTION tell(e pm.event) RETURNS text LANGUAGE plpgsql AS
 $$ BEGIN RAISE NOTICE '% % % v% % % %', e.log, e.stream, e.type, e.version, e.data, e.metadata, e.recorded_at = '2026-01-01 UTC'; RETURN 'ignored'; END $$;
@@ -56,19 +56,19 @@ INSERT INTO orders (stream, version, type, data, metadata, recorded_at) VALUES
 SET client_min_messages = notice;
 SELECT pm.catch_up('teller');
 SET client_min_messages = error;
--- types that are not wanted are passed over, and the cursor moves on
+-- events of other types are skipped, and the cursor advances
 SELECT c."position" = pm.high_water_mark('orders') AS at_the_mark, handled FROM pm.cursor c JOIN pm.status USING (process_manager, log) WHERE log = 'orders';
 INSERT INTO orders (stream, type) VALUES ('s', 'B');
 SELECT pm.catch_up('teller');
 SELECT c."position" = pm.high_water_mark('orders') AS at_the_mark FROM pm.cursor c WHERE log = 'orders';
 SELECT pm.unregister('teller');
--- of several logs the oldest goes first, each in its own order
+-- with several logs the oldest event goes first, and each log keeps its own order
 SELECT pm.register('m', 'note', '{orders,payments}', start_at => 'end', batch_size => 3);
 INSERT INTO orders (stream, type, recorded_at) SELECT 'o', 'o' || i, '2026-01-01 UTC'::timestamptz + i * interval '2 min' FROM generate_series(1, 5) i;
 INSERT INTO payments (stream, type, recorded_at) SELECT 'p', 'p' || i, '2026-01-01 UTC'::timestamptz + i * interval '3 min' FROM generate_series(1, 4) i;
 SELECT pm.catch_up('m');
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
--- out of order times do not matter within a log
+-- within a log the positions decide, not the times
 SELECT reset_handled();
 INSERT INTO orders (stream, type, recorded_at) SELECT 'o', 'o' || i, '2026-01-01 UTC'::timestamptz - i * interval '2 min' FROM generate_series(1, 5) i;
 SELECT pm.catch_up('m');
@@ -76,7 +76,7 @@ SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
 SELECT pm.unregister('m');
 SELECT reset_handled();
 
--- ---- by whatever way the log can be read -------------------------------------
+-- ---- the log is read without a plan, whatever indexes it has -----------------
 
 CREATE FUNCTION of_user(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN upper($1); END $$;
 CREATE FUNCTION note_some(e pm.event) RETURNS void LANGUAGE sql AS
@@ -99,18 +99,18 @@ BEGIN
 		RAISE INFO '% % %', r.who, r.type, CASE WHEN r.events = r.positions AND (r.in_order OR r.type = 'b') THEN r.events::text ELSE r::text END;
 	END LOOP;
 END $$;
--- along the index of positions, for some types too
+-- along the index on the position, also with types
 CALL again();
--- a user's code in an index, which the planner would run
+-- an index on a user's function, which the planner would call
 CREATE INDEX odd_of_user ON odd (of_user(stream));
 CALL again();
 ALTER TABLE odd DROP CONSTRAINT odd_pkey;
--- without that one nothing is left
+-- without the primary key no index is left
 CALL again();
 DROP INDEX odd_of_user;
 CREATE INDEX odd_partly ON odd (type) WHERE stream > 's2';
 CREATE INDEX odd_down ON odd (position DESC) WHERE position > 0;
--- PostgreSQL's own functions can take their time too: nothing is planned
+-- indexes and statistics whose expressions the planner would evaluate: nothing is planned
 CALL again();
 CREATE STATISTICS odd_statistics ON (of_user(stream)), type FROM odd;
 CALL again();
@@ -140,7 +140,7 @@ SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
 SELECT pm.unregister('m');
 SELECT reset_handled();
 
--- ---- to a fixpoint ----------------------------------------------------------
+-- ---- until no event is left -------------------------------------------------
 
 CREATE FUNCTION countdown(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -157,7 +157,7 @@ SELECT pm.append('orders', 'c', 'c', '{"n": 4}') > 0 AS appended, pm.append('ord
 SELECT pm.catch_up();
 SELECT log, string_agg(type, ' ' ORDER BY n) FROM handled WHERE who = 'countdown' GROUP BY log ORDER BY log;
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled WHERE who LIKE 'all %';
--- no end, but max_count
+-- only max_count ends it
 SELECT pm.append('orders', 'c', 'x', '{"n": 1000000}') > 0 AS appended;
 SELECT pm.catch_up('counter', max_count => 50);
 SELECT pm.unregister('counter'), pm.unregister('last');
@@ -176,7 +176,7 @@ INSERT INTO orders (stream, type, data) SELECT 'b', 'b' || i, CASE WHEN i = 6 TH
 SELECT pm.catch_up('b');
 \set VERBOSITY default
 SELECT count(*) FROM handled;
--- on a failure in arrays of one, up to the one that fails
+-- after a failure the handler gets arrays of one event, up to the event that fails
 SELECT pm.catch_up('b', on_failure => 'policy');
 SELECT who, string_agg(type, ' ' ORDER BY n) FROM handled GROUP BY who ORDER BY who;
 SELECT state, attempts FROM pm_catalog.lane;
@@ -188,9 +188,9 @@ SELECT state, attempts FROM pm_catalog.lane;
 SELECT pm.unregister('b');
 SELECT reset_handled();
 
--- ---- a failure at each place of a batch -------------------------------------
+-- ---- a failure at each position of a batch ----------------------------------
 
--- The others' effects are there exactly once, whichever event fails, however it fails.
+-- Whichever event fails, and however it fails, the effects of the others are there exactly once.
 CREATE TABLE deferred (type text UNIQUE DEFERRABLE INITIALLY DEFERRED);
 CREATE FUNCTION risky(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -228,7 +228,7 @@ END $$;
 DELETE FROM payments;
 SELECT i AS failing, b AS batch_size, fail_at(i, 'raise', b) FROM generate_series(1, 5) i, unnest('{1,2,5,100}'::int[]) b ORDER BY i, b;
 SELECT how, fail_at(3, how, 5) FROM unnest('{constraint,deadlock,assert}'::text[]) how;
--- without a policy all of it is undone, and the error says where
+-- without a policy everything is undone, and the error names the event
 SELECT pm.register('r', 'risky', '{orders}', start_at => 'end', batch_size => 5);
 INSERT INTO orders (stream, type, data) SELECT 'r', 'r' || i, CASE WHEN i = 3 THEN '{"fails": "raise"}' ELSE '{}' END::jsonb FROM generate_series(1, 5) i;
 SELECT reset_handled();
@@ -246,7 +246,7 @@ SELECT count(*) FROM handled;
 SELECT state, attempts FROM pm_catalog.lane;
 SELECT lag FROM pm.status;
 SELECT pm.unregister('r');
--- a deferred constraint speaks when the caller's transaction ends: nothing is done at all
+-- a deferred constraint fails when the caller's transaction ends: everything is undone
 CREATE FUNCTION defers(e pm.event) RETURNS void LANGUAGE sql AS $$ INSERT INTO deferred VALUES (e.stream) $$;
 SELECT pm.register('d', 'defers', '{orders}', start_at => 'end');
 INSERT INTO orders (stream, type) VALUES ('same', 'd'), ('same', 'd');
@@ -255,7 +255,7 @@ SELECT count(*) FROM deferred;
 SELECT lag FROM pm.status;
 SELECT pm.unregister('d');
 
--- ---- on_failure => 'policy' leaves the transaction usable -------------------
+-- ---- after on_failure => 'policy' the transaction can go on -----------------
 
 SELECT pm.register('r', 'risky', '{orders}', start_at => 'end', on_failure => 'halt', max_attempts => 1);
 SELECT pm.register('m', 'note', '{orders}', start_at => 'end');
@@ -271,7 +271,7 @@ SELECT process_manager, state FROM pm_catalog.lane ORDER BY process_manager;
 SELECT pm.unregister('r'), pm.unregister('m');
 SELECT reset_handled();
 
--- ---- what handlers may not do -----------------------------------------------
+-- ---- what handlers must not do ----------------------------------------------
 
 CREATE FUNCTION meddle(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -292,7 +292,7 @@ SELECT pm.catch_up('meddler');
 SET client_min_messages = error;
 SELECT name, paused FROM pm.process_manager ORDER BY name;
 SELECT pm.unregister('m');
--- what a handler sets is gone after the batch, and its role is the caller's
+-- settings of a handler end with the batch, and its role is reset to the caller's
 CREATE FUNCTION sets(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	RAISE WARNING '% %', current_setting('my.key', true), current_user = session_user;
@@ -325,7 +325,7 @@ SELECT pm.catch_up('slow');
 SELECT pm.catch_up('slow', on_failure => 'policy');
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
 SELECT state, regexp_replace(reason, '\d+', 'N') AS reason, sqlstate FROM pm_catalog.lane;
--- the caller's own timeout is not the handler's failure
+-- the caller's own timeout is not counted as a failure of the handler
 SELECT pm.register('slow', 'slow', '{orders}', handler_timeout => '60 s', on_failure => 'halt', max_attempts => 1);
 SELECT pm.resume('slow');
 CREATE OR REPLACE FUNCTION slow(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); END $$;
@@ -355,9 +355,9 @@ SELECT pm.now() = now() AS now_outside;
 SELECT pm.unregister('clock');
 SELECT reset_handled();
 
--- ---- who may, and where -----------------------------------------------------
+-- ---- who may call it, and in which transactions -----------------------------
 
--- Each connects as itself.
+-- each role connects as itself
 SELECT current_user AS super \gset
 CREATE ROLE regress_pm_alice LOGIN;
 GRANT USAGE ON SCHEMA pm TO regress_pm_alice;
@@ -369,20 +369,20 @@ SET ROLE regress_pm_alice;
 SELECT pm.register('a', 'who', '{orders}', start_at => 'end');
 RESET ROLE;
 SELECT pm.append('orders', 'x', 't') > 0 AS appended;
-SELECT pm.catch_up('a');											-- a superuser is not alice
+SELECT pm.catch_up('a');											-- a superuser cannot run alice's process manager
 SELECT pm.catch_up();
 SET ROLE regress_pm_alice;
-SELECT pm.catch_up('a');											-- nor in disguise
+SELECT pm.catch_up('a');											-- not even after SET ROLE
 SELECT pm.catch_up();
 RESET ROLE;
 SET SESSION AUTHORIZATION regress_pm_alice;
-SELECT pm.catch_up('a');											-- whose handler could reset that
+SELECT pm.catch_up('a');											-- nor after SET SESSION AUTHORIZATION, which a handler could reset
 SELECT pm.catch_up();
 RESET SESSION AUTHORIZATION;
 \c - regress_pm_alice
 SET client_min_messages = error;
 SELECT pm.catch_up('a');
--- nor in a SECURITY DEFINER function
+-- not in a SECURITY DEFINER function either
 \c - :super
 SET client_min_messages = error;
 CREATE FUNCTION definer() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT pm.catch_up()';
@@ -392,7 +392,7 @@ SELECT definer();
 \c - :super
 SET client_min_messages = error;
 SELECT who FROM handled;
--- rights count when it runs, not when it was registered
+-- rights are checked when a handler runs, not only at registration
 SELECT pm.append('orders', 'x', 't') > 0 AS appended;
 REVOKE SELECT ON orders FROM regress_pm_alice;
 \c - regress_pm_alice
@@ -420,7 +420,7 @@ SET client_min_messages = error;
 SELECT pm.catch_up('a');
 \c - :super
 SET client_min_messages = error;
--- a superuser's: the function must be a superuser's still
+-- the handler of a superuser's process manager must still belong to a superuser
 SELECT pm.register('s', 'who', '{orders}', start_at => 'end');
 ALTER FUNCTION who(pm.event) OWNER TO regress_pm_alice;
 SELECT pm.append('orders', 'x', 't') > 0 AS appended;
@@ -429,7 +429,7 @@ ALTER FUNCTION who(pm.event) OWNER TO CURRENT_USER;
 SELECT pm.catch_up('s');
 SELECT pm.unregister('s');
 
--- transactions that it cannot be used in, bad arguments
+-- transactions in which it cannot be used, and invalid arguments
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT pm.catch_up();
 ROLLBACK;
@@ -444,7 +444,7 @@ ROLLBACK;
 SELECT pm.catch_up('m', on_failure => 'skip');
 SELECT pm.catch_up('m', on_failure => NULL);
 SELECT pm.catch_up('nobody');
--- what a savepoint has undone is not kept for another process manager
+-- events that a savepoint has undone are not kept for another process manager
 SELECT pm.register('first', 'note', '{orders}', start_at => 'end'), pm.register('second', 'note', '{orders}', start_at => 'end');
 BEGIN;
 SAVEPOINT s;
@@ -456,7 +456,7 @@ SELECT pm.catch_up();
 SELECT type, count(*) FROM handled WHERE stream = 'o-9' GROUP BY type;
 ROLLBACK;
 SELECT pm.unregister('first'), pm.unregister('second');
--- in a cursor, in PL/pgSQL, in a DO block, in a procedure that commits
+-- in a procedure that commits
 CREATE PROCEDURE handle_each() LANGUAGE plpgsql AS $$
 BEGIN
 	FOR i IN 1 .. 3 LOOP

@@ -1,11 +1,11 @@
--- The guard of a log's positions: what could make an event appear where readers have
--- already been is refused, for the table's owner too.
+-- The guard of a log's positions refuses everything that could make an event appear at a position
+-- that readers have already passed. It also refuses it for the owner of the table.
 \set SHOW_CONTEXT never
 SELECT pm.create_log('orders');
 INSERT INTO orders (stream, type) SELECT 'o-' || i, 'Placed' FROM generate_series(1, 5) i;
 SELECT pm.high_water_mark('orders');
 
--- ---- positions that are made up ---------------------------------------------
+-- ---- positions that the sequence has not assigned ---------------------------
 
 INSERT INTO orders ("position", stream, type) VALUES (3, 'x', 'y');
 INSERT INTO orders ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (3, 'x', 'y');
@@ -27,10 +27,10 @@ COPY orders (stream, type) FROM stdin;
 copied	y
 copied	y
 \.
--- drawn beforehand
+-- a position drawn beforehand
 SELECT nextval('orders_position_seq') AS drawn \gset
 INSERT INTO orders ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (:drawn, 'x', 'y');
--- drawn by the statement, or by a transaction that writes already
+-- a position drawn by the statement, or by a transaction that has already written to the log
 INSERT INTO orders ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (nextval('orders_position_seq'), 'by the statement', 'y');
 BEGIN;
 INSERT INTO orders (stream, type) VALUES ('first', 'y');
@@ -57,7 +57,7 @@ INSERT INTO orders ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (:u
 ROLLBACK TO t;
 INSERT INTO orders (stream, type) VALUES ('kept', 'y');
 COMMIT;
--- the transaction writes since before the savepoint: its lock stays, the position is as good as another
+-- the transaction has written before the savepoint and still holds its lock: the position can be reused
 BEGIN;
 INSERT INTO orders (stream, type) VALUES ('kept', 'z');
 SAVEPOINT s;
@@ -79,7 +79,7 @@ INSERT INTO orders (stream, type) VALUES ('and', 'an insert');
 UPDATE orders SET metadata = '{"all": true}';
 COMMIT;
 SELECT count(*), count(*) FILTER (WHERE data->>'seen' = '2') AS seen, bool_and(metadata = '{"all": true}') AS updated FROM orders;
--- what an update did not do to the end gives no leave to write that position anew
+-- an UPDATE that was undone or suppressed does not allow its position to be written again
 BEGIN;
 UPDATE orders SET data = '{"seen": 3}' WHERE "position" = 1;
 SAVEPOINT s;
@@ -97,14 +97,14 @@ UPDATE orders SET type = 'suppressed' WHERE "position" = 2;
 DELETE FROM orders WHERE "position" = 2;
 INSERT INTO orders ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (2, 'forged', 'y');
 ROLLBACK;
--- nor within one statement
+-- not within one statement either
 BEGIN;
 WITH u AS (UPDATE orders SET type = 'suppressed' WHERE "position" = 2 RETURNING 1),
 	 d AS (DELETE FROM orders WHERE "position" = 2 RETURNING 1)
 INSERT INTO orders ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (2, 'forged', 'y');
 ROLLBACK;
 DROP TRIGGER zz_suppress ON orders;
--- a trigger that moves the position after ours has looked
+-- a trigger that runs after pm's trigger and changes the position
 CREATE FUNCTION move() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.position := 3; RETURN NEW; END';
 CREATE TRIGGER zz_move BEFORE INSERT OR UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION move();
 INSERT INTO orders (stream, type) VALUES ('moved', 'y');
@@ -136,7 +136,7 @@ TRUNCATE orders;
 TRUNCATE orders RESTART IDENTITY;
 TRUNCATE orders CASCADE;
 SELECT pm.high_water_mark('orders') AS mark \gset
--- the sequence set back: nothing is written twice, readers say so
+-- the sequence is set back: no position is used twice, and readers get an error
 SELECT setval('orders_position_seq', 2);
 INSERT INTO orders (stream, type) VALUES ('after setval', 'y');
 DELETE FROM orders WHERE "position" IN (3, 4);
@@ -147,7 +147,7 @@ SELECT pm.create_log('orders');
 SELECT setval('orders_position_seq', :mark);
 SELECT pm.append('orders', 'after setval', 'y') > :mark AS appended;
 SELECT pm.high_water_mark('orders') > :mark AS moved;
--- restarted
+-- the sequence is restarted
 SELECT max("position") AS last FROM orders \gset
 ALTER SEQUENCE orders_position_seq RESTART WITH 2;
 SELECT pm.read('orders');
@@ -161,7 +161,7 @@ SELECT setval('orders_position_seq', :last) IS NOT NULL AS set;
 SELECT pm.create_log('orders');
 SELECT count(*) > 0 AS readable FROM pm.read('orders');
 SELECT pm.append('orders', 's', 'y') > :last AS appended;
--- restarted in a transaction that looks and rolls back: nobody remembers
+-- restarted in a transaction that reads the mark and rolls back: nothing of it is remembered
 SELECT pm.high_water_mark('orders') AS mark \gset
 BEGIN;
 ALTER SEQUENCE orders_position_seq RESTART WITH 1000000;
@@ -181,14 +181,14 @@ ROLLBACK;
 SELECT pm.high_water_mark('orders') = :mark AS same;
 INSERT INTO orders (stream, type) VALUES ('after rollback', 'y');
 SELECT pm.high_water_mark('orders') = :mark + 1 AS moved;
--- restarted ahead: a gap
+-- restarted with a higher value: a gap
 SELECT pm.high_water_mark('orders') AS mark \gset
 ALTER TABLE orders ALTER COLUMN "position" RESTART WITH 500;
 SELECT pm.high_water_mark('orders');
 SELECT pm.create_log('orders');
 SELECT pm.append('orders', 'ahead', 'y');
 SELECT pm.high_water_mark('orders');
--- set ahead is a gap, too
+-- setval with a higher value is a gap, too
 SELECT setval('orders_position_seq', 600);
 SELECT pm.append('orders', 'ahead', 'y');
 SELECT array_agg("position") FROM pm.read('orders', 499);
@@ -229,14 +229,14 @@ SELECT pm.append('orders', 'new sequence', 'y');
 
 -- ---- the guard itself -------------------------------------------------------
 
--- disabled
+-- disabled triggers
 ALTER TABLE orders DISABLE TRIGGER pm_before_write;
 INSERT INTO orders (stream, type) VALUES ('unguarded', 'y');
 SELECT pm.read('orders');
 SELECT pm.append('orders', 's', 'y');
 SELECT pm.create_log('orders');
 SELECT pm.append('orders', 's', 'y') > 0 AS appended;
-ALTER TABLE orders ENABLE TRIGGER pm_before_write;		-- not ALWAYS
+ALTER TABLE orders ENABLE TRIGGER pm_before_write;		-- enabled, but not ALWAYS
 SELECT pm.high_water_mark('orders');
 SELECT pm.create_log('orders');
 ALTER TABLE orders DISABLE TRIGGER ALL;
@@ -250,13 +250,13 @@ ALTER TABLE orders DISABLE TRIGGER pm_before_truncate;
 SELECT pm.high_water_mark('orders');
 SELECT pm.create_log('orders');
 SELECT pm.create_log('orders');
--- as a replica would
+-- under session_replication_role = replica
 SET session_replication_role = replica;
 INSERT INTO orders ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (3, 'replica', 'y');
 INSERT INTO orders (stream, type) VALUES ('replica', 'y');
 TRUNCATE orders;
 RESET session_replication_role;
--- dropped
+-- dropped triggers and constraints
 ALTER TABLE orders DROP CONSTRAINT pm_position_is_new;
 SELECT pm.read('orders');
 SELECT pm.create_log('orders');
@@ -265,7 +265,7 @@ DROP TRIGGER pm_before_write ON orders;
 SELECT pm.read('orders');
 INSERT INTO orders (stream, type) VALUES ('unguarded', 'y');
 SELECT pm.create_log('orders');
--- another one of the same name
+-- another trigger of the same name
 DROP TRIGGER pm_before_truncate ON orders;
 CREATE FUNCTION harmless() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 CREATE TRIGGER pm_before_truncate BEFORE TRUNCATE ON orders EXECUTE FUNCTION harmless();
@@ -289,11 +289,11 @@ SELECT pm.create_log('orders');
 ALTER TABLE orders DROP CONSTRAINT pm_position_is_new;
 SELECT pm.create_log('orders');
 DROP FUNCTION harmless();
--- validating it would be nonsense, and is refused
+-- the constraint cannot be validated
 ALTER TABLE orders VALIDATE CONSTRAINT pm_position_is_new;
 SELECT convalidated FROM pg_constraint WHERE conname = 'pm_position_is_new' AND conrelid = 'orders'::regclass;
 SELECT pm.append('orders', 's', 'y') > 0 AS appended;
--- its functions are good for nothing else
+-- its functions cannot be used for anything else
 SELECT pm_catalog.before_write();
 SELECT pm_catalog.position_is_new('orders'::regclass, 3);
 CREATE TABLE plain (i int);
@@ -307,7 +307,7 @@ CREATE TRIGGER t BEFORE UPDATE ON plain FOR EACH ROW EXECUTE FUNCTION pm_catalog
 UPDATE plain SET i = 2;
 DROP TABLE plain;
 
--- ---- what kind of table -----------------------------------------------------
+-- ---- kinds of tables --------------------------------------------------------
 
 ALTER TABLE orders SET UNLOGGED;
 SELECT pm.read('orders');
@@ -315,7 +315,7 @@ SELECT pm.append('orders', 's', 'y');
 ALTER TABLE orders SET LOGGED;
 SELECT pm.create_log('orders');
 SELECT pm.append('orders', 's', 'y') > 0 AS appended;
--- a partition is written without its parent's lock
+-- a partition is refused, also for writes through its parent
 CREATE TABLE parent (LIKE orders INCLUDING DEFAULTS) PARTITION BY RANGE ("position");
 ALTER TABLE orders ALTER COLUMN "position" DROP IDENTITY;
 ALTER TABLE parent ATTACH PARTITION orders DEFAULT;
@@ -335,14 +335,14 @@ TRUNCATE parent;
 ALTER TABLE orders NO INHERIT parent;
 DROP TABLE parent;
 SELECT pm.high_water_mark('orders') >= 20000 AS readable;
--- a change of the table's file keeps all
+-- rewriting the table's file keeps everything
 VACUUM FULL orders;
 CLUSTER orders USING orders_pkey;
 ALTER TABLE orders ALTER COLUMN type TYPE varchar(100);
 ALTER TABLE orders ALTER COLUMN type TYPE text;
 SELECT pm.append('orders', 's', 'y') > 20000 AS appended;
 
--- what got through all this is what readers get
+-- readers get exactly those events that were accepted in this test
 SELECT (SELECT count(*) FROM orders) = (SELECT count(*) FROM pm.read('orders', max_count => NULL)) AS complete;
 SELECT stream FROM orders WHERE stream IN ('x', 'reused', 'forged', 'moved', 'unguarded', 'after restart', 'through the parent', 'by default', 'past a forged check', 'again guarded');
 

@@ -1,16 +1,16 @@
--- Instances: handlers that keep a state for each key, and correlate, which computes the key.
+-- Instances: handlers with a state for each key, and correlate, which computes the key
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
 \set ECHO none
--- a batch ends after batch_size events, however slow the machine is
+-- a batch ends only after batch_size events, even on a slow machine
 ALTER SYSTEM SET pm.batch_duration = '1h';
 \i :no_workers
 \set ECHO all
 
 SELECT pm.create_log('orders'), pm.create_log('payments');
 CREATE TABLE handled (n serial, key text, type text, state jsonb);
--- Counts its key's events; the types 'end', 'null' and 'fail' do as they say.
+-- Counts the events of its key; for the types 'end', 'null' and 'fail' it ends, returns NULL or fails.
 CREATE FUNCTION count_events(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	INSERT INTO handled (key, type, state) VALUES (e.stream, e.type, state);
@@ -25,7 +25,7 @@ CREATE FUNCTION write_down(e pm.event) RETURNS void LANGUAGE sql AS $$ INSERT IN
 CREATE FUNCTION write_all(e pm.event[]) RETURNS void LANGUAGE sql AS $$ INSERT INTO handled (key, type) SELECT x.stream, x.type FROM unnest(e) x $$;
 CREATE FUNCTION reset_handled() RETURNS void LANGUAGE sql AS $$ TRUNCATE handled; ALTER SEQUENCE handled_n_seq RESTART $$;
 
--- ---- what can be an instance's handler --------------------------------------
+-- ---- which functions can be handlers with a state ---------------------------
 
 CREATE FUNCTION is_strict(e pm.event, state jsonb) RETURNS jsonb LANGUAGE sql STRICT AS 'SELECT state';
 CREATE FUNCTION returns_json(e pm.event, state jsonb) RETURNS json LANGUAGE sql AS 'SELECT state::json';
@@ -74,12 +74,12 @@ SELECT pm.append('orders', 'a', 'first');
 SELECT pm.catch_up('m');
 SELECT key, state FROM pm.instance;
 SELECT pm.unregister('m');
--- a default is not used: state is NULL where there is no instance
+-- a default of the argument is not used: state is NULL where there is no instance
 SELECT pm.register('m', 'defaulted', '{orders}', start_at => 'beginning');
 SELECT pm.catch_up('m');
 SELECT count(*) FROM pm.instance;
 SELECT pm.unregister('m');
--- made strict, or of another result, behind the registration's back: it waits, and says so
+-- the handler is made strict, or gets another result type, after registration: the lane waits and gives the reason
 SELECT pm.register('m', 'defaulted', '{orders}', start_at => 'beginning');
 ALTER FUNCTION defaulted(pm.event, jsonb) STRICT;
 SELECT pm.catch_up('m');
@@ -100,18 +100,18 @@ SELECT pm.register('m', 'count_events', '{orders,payments}', start_at => 'end');
 SELECT pm.append('orders', 'a', 'one') > 0, pm.append('orders', 'b', 'one') > 0, pm.append('orders', 'a', 'two') > 0;
 SELECT pm.catch_up('m');
 SELECT process_manager, key, state, started_at <= updated_at AND updated_at <= clock_timestamp() AS timed FROM pm.instance ORDER BY key;
--- of all its logs, and from batch to batch
+-- over all its logs, and from batch to batch
 SELECT pm.append('payments', 'a', 'three') > 0 AS appended;
 SELECT pm.catch_up('m');
 SELECT key, state FROM pm.instance ORDER BY key;
--- what the handler is given: NULL at first, then what it has returned
+-- what the handler receives: NULL at first, then what it has returned
 SELECT key, type, state FROM handled ORDER BY n;
 SELECT reset_handled();
--- ended
+-- the instance ends
 SELECT pm.append('orders', 'a', 'end') > 0 AS appended;
 SELECT pm.catch_up('m');
 SELECT key, state FROM pm.instance ORDER BY key;
-SELECT pm.append('orders', 'a', 'end') > 0 AS appended;						-- there is none to end
+SELECT pm.append('orders', 'a', 'end') > 0 AS appended;						-- no instance to end
 SELECT pm.catch_up('m');
 SELECT key FROM pm.instance ORDER BY key;
 SELECT pm.append('orders', 'a', 'anew') > 0 AS appended;
@@ -119,11 +119,11 @@ SELECT pm.catch_up('m');
 SELECT key, state FROM pm.instance ORDER BY key;
 SELECT key, type, state FROM handled ORDER BY n;
 SELECT reset_handled();
--- NULL where there is none leaves none
+-- NULL where there is no instance creates none
 SELECT pm.append('orders', 'c', 'null') > 0 AS appended;
 SELECT pm.catch_up('m');
 SELECT key FROM pm.instance ORDER BY key;
--- NULL for one that lives is a failure
+-- NULL for a live instance is a failure
 SELECT pm.append('orders', 'b', 'null') > 0 AS appended;
 SELECT pm.catch_up('m');
 \set VERBOSITY sqlstate
@@ -133,20 +133,20 @@ SELECT key, state FROM pm.instance ORDER BY key;
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT key, state, message, detail, context, sqlstate, attempts FROM pm.parked;
 SELECT key, state FROM pm.instance ORDER BY key;
--- and so it is when the instance began in the same batch
+-- likewise if the instance was created in the same batch
 SELECT pm.append('orders', 'd', 'one') > 0, pm.append('orders', 'd', 'null') > 0;
 \set VERBOSITY sqlstate
 SELECT pm.catch_up('m');
 \set VERBOSITY default
 SELECT count(*) FROM pm.instance WHERE key = 'd';
--- but not after it has ended in it
+-- but not if it has ended in the same batch
 SELECT pm.unregister('m');
 SELECT count(*) FROM pm_catalog.instance;
 SELECT pm.register('m', 'count_events', '{orders}', start_at => 'end');
 SELECT pm.append('orders', 'd', 'one') > 0, pm.append('orders', 'd', 'end') > 0, pm.append('orders', 'd', 'null') > 0;
 SELECT pm.catch_up('m');
 SELECT count(*) FROM pm.instance;
--- the transaction decides
+-- a rollback undoes the state, too
 BEGIN;
 SELECT pm.append('orders', 'e', 'one') > 0 AS appended;
 SELECT pm.catch_up('m');
@@ -165,7 +165,7 @@ SELECT key, state FROM pm.instance;
 SELECT pm.unregister('m');
 SELECT reset_handled();
 
--- ---- any jsonb is a state ---------------------------------------------------
+-- ---- any jsonb value is a state ---------------------------------------------
 
 CREATE FUNCTION keep_data(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
@@ -178,7 +178,7 @@ SELECT pm.catch_up('m');
 SELECT type, state FROM handled ORDER BY n;
 SELECT state FROM pm.instance;
 SELECT reset_handled();
--- one event a batch
+-- with one event per batch
 SELECT pm.seek('m', 'orders', 0);
 SELECT pm.seek('m', 'orders', (SELECT min(position) - 1 FROM orders WHERE stream = 's'), reset => true);
 SELECT pm.register('m', 'keep_data', '{orders}', batch_size => 1);
@@ -186,7 +186,7 @@ SELECT pm.catch_up('m');
 SELECT type, state FROM handled ORDER BY n;
 SELECT state FROM pm.instance;
 SELECT reset_handled();
--- large ones, within a batch and across
+-- large states, within one batch and across batches
 CREATE FUNCTION grow(e pm.event, state jsonb) RETURNS jsonb LANGUAGE sql AS
 $$ SELECT coalesce(state, '[]') || to_jsonb(ARRAY(SELECT md5(e.type || i) FROM generate_series(1, 2000) i)) $$;
 SELECT pm.register('m', 'grow', '{orders}', batch_size => 3);
@@ -196,7 +196,7 @@ SELECT jsonb_array_length(state), md5(state::text) = md5((SELECT to_jsonb(array_
 FROM pm.instance WHERE key = 'large';
 SELECT pm.unregister('m');
 
--- ---- many keys, many times in one batch: one version of each row ------------
+-- ---- many events of the same keys in one batch: one row version for each key ---
 
 SELECT pm.register('m', 'count_events', '{orders}', start_at => 'end', batch_size => 1000);
 CREATE VIEW written AS SELECT n_tup_ins AS inserted, n_tup_upd AS updated, n_tup_del AS deleted FROM pg_stat_xact_user_tables WHERE schemaname = 'pm_catalog' AND relname = 'instance';
@@ -214,7 +214,7 @@ SELECT pm.catch_up('m');
 SELECT inserted - :inserted AS inserted, updated - :updated AS updated, deleted - :deleted AS deleted FROM written;
 COMMIT;
 SELECT key, state FROM pm.instance ORDER BY key;
--- ended and begun again in the batch: still one version
+-- ended and created again in the same batch: still one row version
 SELECT key, started_at AS "before" FROM pm.instance WHERE key = 'k-0' \gset
 BEGIN;
 SELECT * FROM written \gset
@@ -223,7 +223,7 @@ SELECT pm.catch_up('m');
 SELECT inserted - :inserted AS inserted, updated - :updated AS updated, deleted - :deleted AS deleted FROM written;
 COMMIT;
 SELECT key, state, started_at > :'before' AS anew, started_at <= updated_at AS timed FROM pm.instance ORDER BY key;
--- ended: gone
+-- an ended instance has no row
 BEGIN;
 SELECT * FROM written \gset
 INSERT INTO orders (stream, type) VALUES ('k-0', 't1'), ('k-0', 'end');
@@ -231,7 +231,7 @@ SELECT pm.catch_up('m');
 SELECT inserted - :inserted AS inserted, updated - :updated AS updated, deleted - :deleted AS deleted FROM written;
 COMMIT;
 SELECT key FROM pm.instance ORDER BY key;
--- begun and ended in one batch: never there
+-- created and ended in the same batch: never written
 BEGIN;
 SELECT * FROM written \gset
 INSERT INTO orders (stream, type) VALUES ('k-9', 't1'), ('k-9', 't2'), ('k-9', 'end');
@@ -239,7 +239,7 @@ SELECT pm.catch_up('m');
 SELECT inserted - :inserted AS inserted, updated - :updated AS updated, deleted - :deleted AS deleted FROM written;
 COMMIT;
 SELECT key FROM pm.instance ORDER BY key;
--- nothing is written where nothing is changed; what is not touched keeps its times
+-- unchanged instances are not written, and keep their times
 SELECT started_at AS then_started, updated_at AS then_updated FROM pm.instance WHERE key = 'k-1' \gset
 BEGIN;
 SELECT * FROM written \gset
@@ -251,7 +251,7 @@ SELECT key, started_at = :'then_started' AS started_then, updated_at = :'then_up
 INSERT INTO orders (stream, type) VALUES ('k-1', 't2');
 SELECT pm.catch_up('m');
 SELECT key, started_at = :'then_started' AS started_then, updated_at > :'then_updated' AS updated_since FROM pm.instance WHERE key = 'k-1';
--- one batch an event: a version an event
+-- with one event per batch: one row version per event
 SELECT pm.register('m', 'count_events', '{orders}', batch_size => 1);
 BEGIN;
 SELECT * FROM written \gset
@@ -259,7 +259,7 @@ INSERT INTO orders (stream, type) SELECT 'k-5', 't' || i FROM generate_series(1,
 SELECT pm.catch_up('m');
 SELECT inserted - :inserted AS inserted, updated - :updated AS updated, deleted - :deleted AS deleted FROM written;
 COMMIT;
--- more keys than anybody expects in one batch
+-- more keys in a batch than the initial size of the hash table
 SELECT pm.register('m', 'count_events', '{orders}', batch_size => 5000);
 BEGIN;
 SELECT * FROM written \gset
@@ -272,9 +272,9 @@ SELECT pm.unregister('m');
 SELECT count(*) FROM pm_catalog.instance;
 SELECT reset_handled();
 
--- ---- a failure at each place of a batch -------------------------------------
+-- ---- a failure at each position of a batch ----------------------------------
 
--- Each event counts once, whichever fails, however large the batch is.
+-- Whichever event fails and whatever the batch size, each event counts once.
 CREATE FUNCTION fail_at(failing int, batch_size int) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	result text;
@@ -294,7 +294,7 @@ END $$;
 SELECT i AS failing, count(DISTINCT fail_at(i, b)) AS results, min(fail_at(i, b)) FROM generate_series(1, 6) i, unnest('{1,2,3,100}'::int[]) b GROUP BY i ORDER BY i;
 SELECT reset_handled();
 
--- ---- correlate: what it may be ----------------------------------------------
+-- ---- which functions correlate can be ---------------------------------------
 
 CREATE SCHEMA other;
 CREATE FUNCTION by_order(e pm.event) RETURNS text LANGUAGE sql STABLE AS $$ SELECT e.data->>'order' $$;
@@ -333,7 +333,7 @@ SELECT pm.register('m', 'count_events', '{orders}', start_at => 'end', correlate
 SELECT pm.register('m', 'count_events', '{orders}', start_at => 'end', correlate => 'key_out');
 SELECT pm.register('m', 'count_events', '{orders}', start_at => 'end', correlate => '"By Type"');
 SELECT correlate FROM pm.process_manager;
--- by name along the search_path, stored qualified
+-- found along the search_path, stored with its schema
 SET search_path = other, public;
 SELECT pm.register('m', 'count_events', '{orders}', start_at => 'end', correlate => 'by_order');
 SELECT correlate FROM pm.process_manager;
@@ -342,7 +342,7 @@ SELECT pm.register('m', 'count_events', '{orders}', start_at => 'end', correlate
 SELECT correlate FROM pm.process_manager;
 SELECT pm.register('m', 'count_events', '{orders}', start_at => 'end');
 SELECT correlate FROM pm.process_manager;
--- for the owner to execute, and a superuser's own
+-- the owner needs EXECUTE, and a superuser's process manager needs a superuser's function
 CREATE ROLE regress_pm_alice LOGIN;
 GRANT USAGE ON SCHEMA pm TO regress_pm_alice;
 GRANT SELECT ON orders TO regress_pm_alice;
@@ -355,7 +355,7 @@ ALTER FUNCTION by_order(pm.event) OWNER TO regress_pm_alice;
 SELECT pm.register('m', 'count_events', '{orders}', start_at => 'end', correlate => 'by_order');
 ALTER FUNCTION by_order(pm.event) OWNER TO CURRENT_USER;
 
--- ---- correlate: what it does ------------------------------------------------
+-- ---- what correlate does ----------------------------------------------------
 
 SELECT pm.register('m', 'count_events', '{orders,payments}', start_at => 'end', correlate => 'by_order', batch_size => 3);
 INSERT INTO orders (stream, type, data, recorded_at) VALUES ('o-1', 'placed', '{"order": "1"}', '2026-01-01 UTC'), ('o-2', 'placed', '{"order": "2"}', '2026-01-03 UTC'), ('o-3', 'not for us', '{}', '2026-01-04 UTC');
@@ -363,20 +363,20 @@ INSERT INTO payments (stream, type, data, recorded_at) VALUES ('p-1', 'paid', '{
 SELECT pm.catch_up('m');
 SELECT key, state FROM pm.instance ORDER BY key;
 SELECT key, type, state FROM handled ORDER BY n;
--- what is not for us: the cursor is past it, also where it is the last
+-- events whose key is NULL: the cursor passes them, also at the end of the log
 INSERT INTO payments (stream, type) SELECT 'p-' || i, 'nobody''s' FROM generate_series(1, 7) i;
 SELECT pm.catch_up('m');
 SELECT c.log, c.position = pm.high_water_mark(c.log) AS at_the_mark FROM pm.cursor c ORDER BY log;
 SELECT log, handled, lag, errors FROM pm.status ORDER BY log;
 SELECT reset_handled();
--- types that are not wanted are not its business
+-- it is not called for events of other types
 CREATE FUNCTION by_order_only(e pm.event) RETURNS text LANGUAGE plpgsql AS $$ BEGIN IF e.type <> 'placed' THEN RAISE 'not asked for: %', e.type; END IF; RETURN e.data->>'order'; END $$;
 SELECT pm.register('t', 'count_events', '{orders}', start_at => 'end', correlate => 'by_order_only', types => '{placed}');
 INSERT INTO orders (stream, type, data) VALUES ('o', 'placed', '{"order": "t"}'), ('o', 'other', '{"order": "t"}');
 SELECT pm.catch_up('t');
 SELECT key, state FROM pm.instance WHERE process_manager = 't';
 SELECT pm.unregister('t'), pm.unregister('m');
--- for the other kinds too, which keep nothing
+-- also for handlers without a state
 SELECT pm.register('e', 'write_down', '{orders}', start_at => 'end', correlate => 'by_order');
 SELECT pm.register('b', 'write_all', '{orders}', start_at => 'end', correlate => 'by_order');
 SELECT reset_handled();
@@ -390,7 +390,7 @@ SELECT process_manager, lag, handled FROM pm.status ORDER BY 1;
 SELECT count(*) FROM pm_catalog.instance;
 SELECT pm.unregister('e'), pm.unregister('b');
 SELECT reset_handled();
--- it sees what the handler wrote for an earlier event of the batch
+-- it sees what the handler wrote for an earlier event of the same batch
 CREATE TABLE payment_of (payment text PRIMARY KEY, "order" text);
 CREATE FUNCTION look_up(e pm.event) RETURNS text LANGUAGE sql STABLE AS $$ SELECT CASE WHEN e.log = 'orders' THEN e.stream ELSE (SELECT "order" FROM payment_of WHERE payment = e.stream) END $$;
 CREATE FUNCTION look_up_volatile(e pm.event) RETURNS text LANGUAGE plpgsql VOLATILE AS $$ BEGIN RETURN CASE WHEN e.log = 'orders' THEN e.stream ELSE (SELECT "order" FROM payment_of WHERE payment = e.stream) END; END $$;
@@ -418,14 +418,14 @@ SELECT c, b, looked_up(c, b) FROM unnest('{look_up,look_up_volatile}'::text[]) c
 
 -- ---- keys -------------------------------------------------------------------
 
--- any text is a key, by its bytes
+-- a key is any text, compared by its bytes
 SELECT pm.register('m', 'count_events', '{orders}', start_at => 'end', batch_size => 7);
 INSERT INTO orders (stream, type) SELECT k, 't' FROM unnest(ARRAY['', ' ', 'plain', 'Plain', 'quo''te', 'dou"ble', E'new\nline', E'tab\t', 'back\slash', '{a,"b"}', '(1,2)', '%s %n', '$1', '--', '🐟', 'Æther', E'e\u0301', E'\u00e9', 'NULL']) k,
 	generate_series(1, 2);
 SELECT pm.catch_up('m');
 SELECT to_jsonb(key) AS key, state->'n' AS n FROM pm.instance ORDER BY key COLLATE "C";
 SELECT pm.unregister('m');
--- a long one goes by its hash
+-- a long key is replaced by its hash
 CREATE FUNCTION long_key(e pm.event) RETURNS text LANGUAGE sql AS $$ SELECT repeat(e.data->>'of', (e.data->>'times')::int) || coalesce(e.data->>'then', '') $$;
 SELECT pm.register('m', 'count_events', '{orders}', start_at => 'end', correlate => 'long_key');
 INSERT INTO orders (stream, type, data) SELECT 'long', 't', d FROM unnest(ARRAY['{"of": "x", "times": 1000}', '{"of": "x", "times": 1001}', '{"of": "x", "times": 1000, "then": "y"}',
@@ -439,7 +439,7 @@ SELECT pm.catch_up('m');
 SELECT state->'n' AS n FROM pm.instance WHERE key = 'sha256:' || encode(sha256(convert_to(repeat('x', 1001), 'UTF8')), 'hex');
 SELECT pm.unregister('m');
 
--- ---- correlate fails: halted, there is no key to park under -----------------
+-- ---- correlate fails: the lane halts, because there is no key to park the event under ---
 
 CREATE FUNCTION moody(e pm.event) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
@@ -458,20 +458,20 @@ SELECT key, state FROM pm.instance;
 SELECT process_manager, log, state, replace(reason, :'bad', 'N') AS reason, replace(hint, :'bad', 'N') AS hint, "position" = :before AS before_it, parked, errors FROM pm.status;
 SELECT state, message, detail, sqlstate FROM pm_catalog.lane;
 SELECT count(*) FROM pm_catalog.parked;
--- it stays halted, and what is behind waits
+-- it stays halted, and later events wait
 \set VERBOSITY sqlstate
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT pm.catch_up('m');
 \set VERBOSITY default
--- resumed without a cure it halts again
+-- resumed without a correction it halts again
 SELECT pm.resume('m');
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT state FROM pm.status;
--- past it
+-- pm.seek passes the event
 SELECT pm.seek('m', 'orders', :bad);
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT key, state FROM pm.instance;
--- cured
+-- the function is corrected
 SELECT pm.append('orders', 'bad', 'odd', '{"raise": 1}') > 0 AS appended;
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT state FROM pm.status;
@@ -483,12 +483,12 @@ END $$;
 SELECT pm.resume('m');
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT key, state FROM pm.instance ORDER BY key;
--- too slow
+-- it exceeds handler_timeout
 SELECT pm.append('orders', 'a', 'slow', '{"sleep": 1}') > 0 AS appended;
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT state, message, sqlstate FROM pm_catalog.lane;
 SELECT pm.unregister('m');
--- dropped, or of another result: it waits
+-- dropped, or with another result type: the lane waits
 SELECT pm.register('m', 'count_events', '{orders}', start_at => 'end', correlate => 'moody');
 SELECT pm.append('orders', 'a', 'fine') > 0 AS appended;
 DROP FUNCTION moody(pm.event);
@@ -503,7 +503,7 @@ SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT key, state FROM pm.instance;
 SELECT state FROM pm_catalog.lane;
 
--- ---- other settings while there are instances -------------------------------
+-- ---- registering with other arguments while there are instances -------------
 
 SELECT pm.register('m', 'count_events', '{orders}', correlate => 'by_order');
 SELECT pm.register('m', 'count_events', '{orders}');
@@ -513,10 +513,10 @@ SELECT pm.register('m', 'write_all', '{orders}', correlate => 'moody');
 SELECT pm.register('m', 'count_events', '{orders}');
 \set VERBOSITY default
 SELECT handler, correlate FROM pm.process_manager;
--- another handler of the kind, the same correlate by another name, other settings
+-- allowed: another handler with a state, the same correlate written differently, other settings
 SELECT pm.register('m', 'keep_data', '{orders}', correlate => 'public.moody(pm.event)', batch_size => 2);
 SELECT handler, correlate, batch_size FROM pm.process_manager;
--- where there are none any more
+-- allowed again once no instance is left
 SELECT pm.register('m', 'count_events', '{orders}', correlate => 'moody');
 SELECT pm.append('orders', 'a', 'end') > 0 AS appended;
 SELECT pm.catch_up('m');
@@ -533,7 +533,7 @@ SELECT pm.catch_up('m');
 SELECT key, state FROM pm.instance;
 SELECT pm.seek('m', 'orders', :one);
 SELECT pm.seek('m', 'orders', :one, false);
-SELECT pm.seek('m', 'orders', :two);				-- where it is
+SELECT pm.seek('m', 'orders', :two);				-- to its current position
 SELECT pm.append('orders', 'a', 'skipped') AS skipped \gset
 SELECT pm.seek('m', 'orders', :skipped);			-- forward
 SELECT key, state FROM pm.instance;
@@ -553,7 +553,7 @@ SELECT count(*) FROM pm.instance;
 -- ---- pm.done ----------------------------------------------------------------
 
 SELECT pg_typeof(pm.done()), pm.done() IS NULL AS is_null;
--- it counts only where it is returned
+-- it has an effect only when it is returned
 CREATE FUNCTION half_done(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM pm.done();
@@ -567,16 +567,16 @@ SELECT key, state IS NOT NULL AS lives FROM pm.instance ORDER BY key;
 SELECT pm.append('orders', 'x', 'done') > 0, pm.append('orders', 'y', 'done') > 0, pm.append('orders', 'z', 'done') > 0;
 SELECT pm.catch_up('m');
 SELECT count(*) FROM pm.instance;
--- of a handler without a state the result is ignored
+-- the result of a handler without a state is ignored
 CREATE FUNCTION done_for_nothing(e pm.event) RETURNS jsonb LANGUAGE sql AS 'SELECT pm.done()';
 SELECT pm.register('m', 'done_for_nothing', '{orders}');
 SELECT pm.append('orders', 'x', 'plain') > 0 AS appended;
 SELECT pm.catch_up('m');
 SELECT pm.unregister('m');
 
--- ---- whose instances are seen -----------------------------------------------
+-- ---- who sees which instances -----------------------------------------------
 
--- Each connects as itself.
+-- each role connects as itself
 SELECT current_user AS super \gset
 CREATE ROLE regress_pm_bob LOGIN;
 CREATE ROLE regress_pm_monitor LOGIN;
@@ -611,7 +611,7 @@ GRANT regress_pm_alice TO regress_pm_bob;
 SET SESSION AUTHORIZATION regress_pm_bob;
 SELECT process_manager, key, state FROM pm.instance;
 RESET SESSION AUTHORIZATION;
--- each its own
+-- each process manager has its own instance of a key
 SELECT pm.append('orders', 'shared', 'end') > 0 AS appended;
 SELECT pm.catch_up('m');
 SELECT process_manager, key, state FROM pm.instance ORDER BY 1;

@@ -1,32 +1,32 @@
--- Lanes: a process manager in several by the hash of the key, each with its own cursors; and another number of them.
+-- Lanes: the hash of the key selects the lane, each lane has its own cursors, and their number can change
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
 \set reload :abs_srcdir '/sql/reload.inc'
 \set ECHO none
--- a batch ends after batch_size events, however slow the machine is
+-- a batch ends only after batch_size events, even on a slow machine
 ALTER SYSTEM SET pm.batch_duration = '1h';
 \i :no_workers
 \set ECHO all
 
--- ---- which lane a key has ---------------------------------------------------
+-- ---- which lane a key belongs to --------------------------------------------
 
--- It is kept, so that it must never change: CRC-32C, its bits mixed, modulo the number of lanes.
+-- The lane is stored, so this hash must never change: CRC-32C with its bits mixed, modulo the number of lanes.
 SELECT key, array_agg(pm_catalog.lane_of(key, n) ORDER BY n) AS "of 1, 2, 3, 4, 7, 256"
 FROM unnest(ARRAY['', 'a', 'order-1', 'order-2', 'k1', 'äöü 🐟']) key, unnest('{1,2,3,4,7,256}'::int[]) n GROUP BY key ORDER BY key COLLATE "C";
 SELECT array_agg(pm_catalog.lane_of(repeat('x', 1000), n) ORDER BY n) FROM unnest('{1,2,3,4,7,256}'::int[]) n;
 SELECT pm_catalog.lane_of(NULL, 4), pm_catalog.lane_of('a', NULL);
--- no lane has less than its part, nearly
+-- the keys are distributed evenly over the lanes
 SELECT what, count(*) AS lanes, min(keys) >= 150 AS all_busy, sum(keys) AS keys
 FROM (SELECT what, pm_catalog.lane_of(key, 4) AS lane, count(*) AS keys
 	FROM generate_series(1, 1000) i, LATERAL (VALUES ('number', i::text), ('name', 'order-' || i), ('padded', lpad(i::text, 12, '0')), ('even', (2 * i)::text), ('hash', md5(i::text)), ('long', repeat('-', 500) || i)) k(what, key)
 	GROUP BY 1, 2) l GROUP BY what ORDER BY what;
 
--- ---- what is handled, and how it is looked at -------------------------------
+-- ---- handlers, and views of what they have done -----------------------------
 
 SELECT pm.create_log('orders'), pm.create_log('payments');
 CREATE TABLE handled (n serial, log text, pos bigint, stream text, key text, type text);
-CREATE TABLE poison (key text);			-- these keys cannot be handled
+CREATE TABLE poison (key text);			-- events with these keys fail
 CREATE FUNCTION key_of(e pm.event) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT e.data->>'key' $$;
 CREATE FUNCTION handle(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -38,7 +38,7 @@ DECLARE x pm.event;
 BEGIN
 	FOREACH x IN ARRAY e LOOP PERFORM handle(x); END LOOP;
 END $$;
--- The state: how many events, and how far in each log. It sees for itself what comes twice or too late.
+-- The state: the number of events, and the last position in each log. The handler raises an error for a duplicate or late event.
 CREATE FUNCTION keep(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM handle(e);
@@ -48,7 +48,7 @@ BEGIN
 	RETURN coalesce(state, '{}') || jsonb_build_object(e.log, e.position, 'n', coalesce((state->>'n')::int, 0) + 1);
 END $$;
 
--- From here on it counts.
+-- Starts a new round: the functions below count from here.
 CREATE TABLE since (log text, pos bigint);
 CREATE FUNCTION begin_anew() RETURNS void LANGUAGE sql AS $$
 	DELETE FROM since;
@@ -58,7 +58,7 @@ CREATE FUNCTION begin_anew() RETURNS void LANGUAGE sql AS $$
 $$;
 CREATE VIEW events AS SELECT e.log, e.pos, e.stream, e.key FROM (SELECT 'orders' AS log, "position" AS pos, stream, data->>'key' AS key FROM orders UNION ALL
 	SELECT 'payments', "position", stream, data->>'key' FROM payments) e JOIN since s ON s.log = e.log AND e.pos > s.pos;
--- What is missing, is there twice, and is out of order within its key, which is the stream or what key_of says (and then not NULL).
+-- The numbers of missing, duplicate, late and invented events. The key is the stream, or what key_of returns (then not NULL).
 CREATE FUNCTION z(correlated boolean DEFAULT false) RETURNS text LANGUAGE sql AS $$
 	SELECT concat_ws(' ',
 		(SELECT count(*) FROM (SELECT log, pos FROM events WHERE key IS NOT NULL OR NOT correlated EXCEPT SELECT log, pos FROM handled) x),
@@ -66,12 +66,12 @@ CREATE FUNCTION z(correlated boolean DEFAULT false) RETURNS text LANGUAGE sql AS
 		(SELECT count(*) FROM (SELECT pos < lag(pos) OVER (PARTITION BY log, CASE WHEN correlated THEN key ELSE coalesce(stream, '') END ORDER BY n) AS late FROM handled WHERE log IS NOT NULL) h WHERE late),
 		(SELECT count(*) FROM (SELECT log, pos FROM handled WHERE log IS NOT NULL EXCEPT SELECT log, pos FROM events WHERE key IS NOT NULL OR NOT correlated) x))
 $$;
--- So many events in each log: of eleven streams, of which one is empty; the keys are others (and now and then none).
+-- Appends this number of events to each log. There are eleven streams, one of them the empty text; some events have no key for key_of.
 CREATE FUNCTION feed(events int) RETURNS void LANGUAGE sql AS $$
 	INSERT INTO orders (stream, type, data) SELECT 'k' || i % 10, 'o' || i, jsonb_build_object('key', CASE WHEN i % 13 > 0 THEN 'c' || i % 7 END) FROM generate_series(1, events) i;
 	INSERT INTO payments (stream, type, data) SELECT CASE WHEN i % 11 < 10 THEN 'k' || i % 11 ELSE '' END, 'p' || i, jsonb_build_object('key', CASE WHEN i % 13 > 0 THEN 'c' || i % 7 END) FROM generate_series(1, events) i;
 $$;
--- Timers and parked events that are not in the lane of their key, lanes without cursors, cursors without lanes.
+-- Timers and parked events in a lane that is not that of their key, lanes without cursors, and cursors without lanes.
 CREATE FUNCTION astray() RETURNS bigint LANGUAGE sql AS $$
 	SELECT (SELECT count(*) FROM pm_catalog.timer t JOIN pm.process_manager p ON p.name = t.process_manager WHERE t.lane <> pm_catalog.lane_of(t.key, p.lanes))
 		+ (SELECT count(*) FROM pm_catalog.parked k JOIN pm.process_manager p ON p.name = k.process_manager WHERE k.lane <> pm_catalog.lane_of(k.key, p.lanes))
@@ -80,14 +80,14 @@ CREATE FUNCTION astray() RETURNS bigint LANGUAGE sql AS $$
 		+ (SELECT count(*) FROM (SELECT name, log, generate_series(0, lanes - 1) FROM pm.process_manager, unnest(logs) log EXCEPT SELECT process_manager, log, lane FROM pm_catalog.cursor) x)
 		+ (SELECT count(*) FROM (SELECT process_manager, log, lane FROM pm_catalog.cursor EXCEPT SELECT name, log, generate_series(0, lanes - 1) FROM pm.process_manager, unnest(logs) log) x)
 $$;
--- Lanes at different positions?
+-- Whether the lanes are at different positions.
 CREATE FUNCTION apart() RETURNS boolean LANGUAGE sql AS $$ SELECT count(*) > 0 FROM (SELECT FROM pm.cursor GROUP BY process_manager, log HAVING min("position") < max("position")) x $$;
--- By log and how many lanes: what is known of lanes of the past, and how much of that is above some cursor.
+-- Former lanes by log and number of lanes, and how many of them are ahead of some cursor.
 CREATE VIEW notes AS SELECT r.log, r.lanes, count(*) AS notes, count(*) FILTER (WHERE r."position" > (SELECT min(c."position") FROM pm.cursor c WHERE c.process_manager = r.process_manager AND c.log = r.log)) AS above
 	FROM pm_catalog.former_lane r GROUP BY r.log, r.lanes ORDER BY r.log, r.lanes;
 CREATE VIEW aside AS SELECT k.process_manager AS pm, k.log, left(k.key, 20) AS key, k.type, k.state, k.attempts FROM pm_catalog.parked k ORDER BY k.process_manager, k.key, k.id;
 
--- ---- each lane has its cursors ----------------------------------------------
+-- ---- each lane has its own cursors ------------------------------------------
 
 SELECT begin_anew();
 SELECT pm.register('m', 'handle', '{orders,payments}', lanes => 3, batch_size => 7);
@@ -95,11 +95,11 @@ SELECT log, lane, "position" FROM pm.cursor ORDER BY log, lane;
 SELECT lanes FROM pm.process_manager;
 SELECT feed(100);
 SELECT log, lane, lag, state, reason FROM pm.status ORDER BY log, lane;
--- the first lane first
+-- the first lane goes first
 SELECT pm.catch_up('m', max_count => 20);
 SELECT apart();
 SELECT DISTINCT pm_catalog.lane_of(coalesce(stream, ''), 3) AS lane FROM handled ORDER BY lane;
--- who waits, waits for the last one
+-- pm.wait_for waits for the last lane
 SELECT pm.wait_for('m', 'orders', 1, timeout => '0');
 SELECT pm.trim('orders', 1);
 SELECT pm.catch_up('m') + 20 AS handled;
@@ -108,25 +108,25 @@ SELECT z();
 SELECT log, lane, "position" FROM pm.cursor ORDER BY log, lane;
 SELECT log, sum(handled) AS handled, count(*) FILTER (WHERE handled > 0) AS busy, sum(lag) AS lag FROM pm.status GROUP BY log ORDER BY log;
 SELECT s.lane, sum(s.handled) = (SELECT count(*) FROM handled h WHERE pm_catalog.lane_of(coalesce(h.stream, ''), 3) = s.lane) AS as_counted FROM pm.status s GROUP BY s.lane ORDER BY s.lane;
--- registered again with the same number nothing changes
+-- registering again with the same number of lanes changes nothing
 SELECT pm.register('m', 'handle', '{orders,payments}', lanes => 3, batch_size => 7);
 SELECT count(*) FROM pm_catalog.former_lane;
 SELECT pm.catch_up('m');
--- a log that is followed from now on
+-- following another log
 SELECT pm.create_log('returns');
 INSERT INTO returns (stream, type) VALUES ('k1', 'r1'), ('k2', 'r2'), ('k3', 'r3');
 SELECT pm.register('m', 'handle', '{orders,payments,returns}', lanes => 2, start_at => '1');
 SELECT log, lane, "position" FROM pm.cursor ORDER BY log, lane;
-SELECT count(*) FROM pm_catalog.former_lane;			-- all were equally far
+SELECT count(*) FROM pm_catalog.former_lane;			-- all lanes were at the same position
 SELECT pm.catch_up('m');
 SELECT log, sum(handled) FROM pm.status GROUP BY log ORDER BY log;
 SELECT pm.unregister('m');
 SELECT count(*) FROM pm_catalog.cursor;
 SELECT count(*) FROM pm_catalog.lane;
 
--- ---- another number of lanes, whatever is going on --------------------------
+-- ---- the number of lanes changes in the middle of the work ------------------
 
--- A part of it is handled each time: by the first lane first, so that the others are behind it.
+-- Handles only some of the events each time: the first lane goes first, so that the others are behind it.
 CREATE FUNCTION cuts(handler text, correlated boolean, numbers int[]) RETURNS TABLE (lanes int, were_apart boolean, notes boolean, of_several_cuts boolean, astray bigint, "twice or late" text)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -148,7 +148,7 @@ BEGIN
 		RETURN NEXT;
 	END LOOP;
 END $$;
--- The end of it.
+-- Handles the rest and checks the result.
 CREATE FUNCTION settle(correlated boolean) RETURNS TABLE ("missing, twice, late, invented" text, counted boolean, instances text, notes bigint, astray bigint) LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM pm.catch_up('m');
@@ -169,12 +169,12 @@ SELECT * FROM cuts('keep', false, '{4,2,3,1}');
 SELECT * FROM settle(false);
 SELECT * FROM cuts('keep', true, '{4,2,3,1}');
 SELECT * FROM settle(true);
--- many of them, the same numbers among them
+-- many changes, with some of the numbers repeated
 SELECT * FROM cuts('keep', true, '{5,4,5,256,4,5,2,4}');
 SELECT * FROM settle(true);
 
--- Other lanes are behind each time: that of a key which cannot be handled. With a number there has been before, what was
--- noted then still holds, though the lane of that number has not come as far since.
+-- Each time another lane falls behind: that of a key that fails. If a number of lanes returns,
+-- its former lanes still count, although they have not come as far since.
 CREATE FUNCTION stuck(handler text, correlated boolean, numbers int[]) RETURNS TABLE (lanes int, key text, of_several_cuts boolean, "stuck in lanes" text, "twice or late" text)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -189,7 +189,7 @@ BEGIN
 		INSERT INTO poison VALUES (stuck.key);
 		PERFORM feed(25);
 		PERFORM pm.register('m', handler, '{orders,payments}', correlate => CASE WHEN correlated THEN 'key_of' END, lanes => lanes, batch_size => 5, on_failure => 'halt', max_attempts => 1000, backoff => '1 hour');
-		-- now and then nothing at all happens before the next
+		-- every fourth time nothing is handled before the next change
 		IF i % 4 <> 0 THEN PERFORM pm.catch_up('m', on_failure => 'policy'); END IF;
 		of_several_cuts := (SELECT count(DISTINCT r.lanes) > 1 FROM pm_catalog.former_lane r);
 		"stuck in lanes" := (SELECT string_agg(l.lane::text, ' ' ORDER BY l.lane) FROM pm_catalog.lane l WHERE l.state = 'retrying');
@@ -211,7 +211,7 @@ SELECT * FROM stuck('keep', false, '{3,2,4,2,4,1,4}');
 SELECT * FROM settle(false);
 SELECT * FROM stuck('keep', true, '{1,4,2,4,3,2,1,3}');
 SELECT * FROM settle(true);
--- all of it in one transaction, and undone
+-- all of it in one transaction that rolls back
 SELECT begin_anew();
 SELECT pm.register('m', 'keep', '{orders,payments}', start_at => 'end', lanes => 4);
 SELECT feed(30);
@@ -237,7 +237,7 @@ INSERT INTO orders (stream, type, data) VALUES ('s', 'none', '{}'), ('s', 'null'
 SELECT pm.catch_up('m');
 SELECT z(true);
 SELECT left(key, 8) AS key, length(key), state - 'orders' AS state FROM pm.instance ORDER BY key COLLATE "C";
--- a queue of each of them, and more of it in another number of lanes
+-- each key has parked events, and gets more of them with another number of lanes
 INSERT INTO poison SELECT key FROM odd;
 INSERT INTO orders (stream, type, data) SELECT 's', 'bad' || n, jsonb_build_object('key', key) FROM odd ORDER BY n;
 SELECT pm.catch_up('m', on_failure => 'policy');
@@ -252,7 +252,7 @@ SELECT pm.catch_up('m');
 SELECT z(true), (SELECT count(*) FROM pm_catalog.parked) AS parked;
 SELECT state->'n' AS n, count(*) FROM pm.instance GROUP BY 1;
 SELECT pm.unregister('m');
--- by the stream, which may be as long
+-- by the stream, which can be as long
 SELECT begin_anew();
 SELECT pm.register('m', 'handle_all', '{orders}', start_at => 'end', lanes => 5, batch_size => 7);
 INSERT INTO orders (stream, type) SELECT key, 'odd' || n FROM odd, generate_series(1, 3) i ORDER BY i, n;
@@ -263,9 +263,9 @@ SELECT z();
 SELECT pm.unregister('m');
 DROP TABLE odd;
 
--- ---- what is kept goes with its key -----------------------------------------
+-- ---- timers and parked events move with their key ---------------------------
 
--- Timers: in whichever lane, they fire once, and not before their time.
+-- Timers: each fires once and not before it is due, whatever its lane.
 SELECT begin_anew();
 SELECT pm.register('m', 'keep', '{orders,payments}', start_at => 'end', lanes => 1);
 INSERT INTO orders (stream, type, data) SELECT 't' || i, 'arm', jsonb_build_object('due', '2040-01-01 00:00Z'::timestamptz + i * interval '1 hour') FROM generate_series(1, 20) i;
@@ -273,7 +273,7 @@ SELECT pm.catch_up('m');
 SELECT pm.register('m', 'keep', '{orders,payments}', lanes => 4);
 SELECT count(*), count(DISTINCT lane) AS lanes, astray() FROM pm_catalog.timer;
 SELECT pm.catch_up('m', as_of => '2040-01-01 05:00Z');
--- while the lanes are apart: some set theirs anew, which have fired or not
+-- while the lanes are at different positions, some keys set their timers again, fired or not
 INSERT INTO orders (stream, type, data) SELECT 't' || i, 'again', jsonb_build_object('due', '2040-01-02 00:00Z'::timestamptz + i * interval '1 hour') FROM generate_series(3, 8) i;
 SELECT pm.catch_up('m', max_count => 2);
 SELECT pm.register('m', 'keep', '{orders,payments}', lanes => 3);
@@ -288,7 +288,7 @@ SELECT state - 'orders' AS state, string_agg(key, ' ' ORDER BY key) FROM pm.inst
 SELECT z();
 SELECT pm.unregister('m');
 
--- Queues: failing, dead, and what is behind, events and timers.
+-- Parked events and timers: failing, dead, and behind.
 CREATE FUNCTION make_due(up_to text DEFAULT 'z') RETURNS void LANGUAGE sql AS $$ UPDATE pm_catalog.lane SET lane = lane; UPDATE pm_catalog.parked SET retry_at = clock_timestamp() WHERE retry_at IS NOT NULL AND key <= up_to $$;
 CREATE FUNCTION cut(lanes int) RETURNS void LANGUAGE sql AS $$ SELECT pm.register('m', 'keep', '{orders,payments}', lanes => cut.lanes, max_attempts => 2, backoff => '1 hour') $$;
 SELECT begin_anew();
@@ -298,7 +298,7 @@ SELECT pm.catch_up('m');
 INSERT INTO poison SELECT 'q' || i FROM generate_series(1, 6) i;
 INSERT INTO orders (stream, type) SELECT 'q' || i, 'bad' FROM generate_series(1, 8) i;
 SELECT pm.catch_up('m', on_failure => 'policy');
--- the first four die, two are failing
+-- the first four become dead, two are failing
 SELECT make_due('q4');
 SELECT pm.catch_up('m', on_failure => 'policy');
 INSERT INTO payments (stream, type) SELECT 'q' || i, 'behind' FROM generate_series(1, 8) i;
@@ -312,23 +312,23 @@ SELECT count(*) FROM pm.timer;
 SELECT cut(4);
 SELECT astray(), (SELECT count(DISTINCT lane) > 1 FROM pm_catalog.parked) AS several;
 SELECT sum(parked) FROM pm.status;
--- registered again, what is failing is tried at once; the rest of its key follows, in order
+-- registering again makes what is failing due at once; the rest of the key follows in order
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT string_agg(concat_ws('/', coalesce(log, 'timer'), type), ' ' ORDER BY n) FROM handled WHERE stream = 'q5';
--- new ones join the queue of their key
+-- new events are parked behind the others of their key
 SELECT pm.append('payments', 'q' || i, 'last') > 0 AS appended FROM generate_series(1, 6) i;
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT * FROM aside;
 SELECT cut(2);
 SELECT astray();
--- a person's word reaches them
+-- pm.retry and pm.discard find them
 DELETE FROM poison WHERE key <> 'q4';
 SELECT key, pm.retry('m', 'orders', "position") FROM pm.parked WHERE key = 'q1' AND state = 'dead';
 SELECT key, pm.discard('m', 'orders', "position") FROM pm.parked WHERE key = 'q2' AND state = 'dead';
 SELECT key, pm.discard('m', log, "position") FROM pm.parked WHERE key = 'q3' AND log IS NULL;
 SELECT key, pm.retry('m', 'orders', "position") FROM pm.parked WHERE key IN ('q3', 'q4') AND state = 'dead' ORDER BY key;
 SELECT * FROM aside;
--- which goes on after the next cut
+-- which is done after the next change, too
 SELECT cut(5);
 SELECT astray();
 SELECT pm.catch_up('m', on_failure => 'policy');
@@ -338,7 +338,7 @@ SELECT state - 'orders' - 'payments' AS state, string_agg(key, ' ' ORDER BY key)
 SELECT pm.unregister('m');
 SELECT count(*) FROM pm_catalog.parked;
 
--- Parked, and the lanes apart: what a lane of before had parked is not parked again.
+-- Parked events while the lanes are at different positions: what a former lane has parked is not parked twice.
 SELECT begin_anew();
 SELECT pm.register('m', 'keep', '{orders,payments}', start_at => 'end', lanes => 4, max_attempts => 1);
 INSERT INTO poison VALUES ('k4');
@@ -352,7 +352,7 @@ DELETE FROM poison;
 SELECT pm.retry(process_manager, log, "position") FROM pm.parked WHERE state = 'dead';
 SELECT * FROM settle(false);
 
--- ---- what befalls one lane is not the others' business ----------------------
+-- ---- a failure in one lane does not stop the others -------------------------
 
 SELECT begin_anew();
 SELECT pm.register('m', 'handle', '{orders,payments}', start_at => 'end', lanes => 4, on_failure => 'halt', max_attempts => 1);
@@ -365,7 +365,7 @@ SELECT DISTINCT pm_catalog.lane_of('k1', 4) AS lane, pm_catalog.lane_of(stream, 
 SELECT pm.wait_for('m', timeout => '0');
 SELECT pm.catch_up('m', on_failure => 'policy');
 \set VERBOSITY default
--- no other number now
+-- the number of lanes cannot be changed now
 SELECT regexp_replace(reason, '\d+', 'N') AS reason FROM pm.status WHERE state = 'halted' AND log = 'orders';
 \set VERBOSITY terse
 SELECT pm.register('m', 'handle', '{orders,payments}', lanes => 3, on_failure => 'halt', max_attempts => 1);
@@ -378,7 +378,7 @@ SELECT pm.register('m', 'handle', '{orders,payments}', lanes => 3);
 SELECT sum(errors) FROM pm.status WHERE log = 'orders';
 SELECT * FROM settle(false);
 
--- ---- steering after a cut ---------------------------------------------------
+-- ---- pm.seek, pm.unfollow and pm.pause after a change of the number of lanes ---
 
 CREATE FUNCTION leave_apart(handler text, lanes int) RETURNS TABLE (notes boolean) LANGUAGE plpgsql AS $$
 BEGIN
@@ -393,11 +393,11 @@ BEGIN
 	PERFORM pm.register('m', handler, '{orders,payments}', lanes => leave_apart.lanes);
 	RETURN QUERY SELECT sum(n.above) > 0 FROM notes n;
 END $$;
--- How often each event has been handled: "all of it once" is one row.
+-- How often each event has been handled: a single row means that all events were handled equally often.
 CREATE VIEW times AS SELECT e.log, (SELECT count(*) FROM handled h WHERE h.log = e.log AND h.pos = e.pos) AS times, count(*) AS events FROM events e GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT * FROM leave_apart('handle', 3);
 SELECT * FROM times;
--- back, when all is handled: all of it again
+-- pm.seek back after everything is handled: all of it comes again
 SELECT pm.catch_up('m') > 0 AS handled;
 SELECT * FROM times;
 SELECT pm.seek('m', 'orders', (SELECT pos FROM since WHERE log = 'orders'));
@@ -405,7 +405,7 @@ SELECT DISTINCT log FROM pm_catalog.former_lane;
 SELECT pm.catch_up('m');
 SELECT * FROM times;
 SELECT pm.unregister('m');
--- to where all cursors are already, though some lane of before had come further
+-- to the position of all cursors, though a former lane was ahead
 SELECT * FROM leave_apart('handle', 3);
 SELECT DISTINCT c.log, c."position" - s.pos AS "position" FROM pm.cursor c JOIN since s USING (log) ORDER BY log;
 SELECT pm.seek('m', 'orders', (SELECT pos FROM since WHERE log = 'orders'));
@@ -413,13 +413,13 @@ SELECT DISTINCT log FROM pm_catalog.former_lane;
 SELECT pm.catch_up('m') > 0 AS handled;
 SELECT * FROM times;
 SELECT pm.unregister('m');
--- past it
+-- ahead of all lanes
 SELECT * FROM leave_apart('handle', 2);
 SELECT pm.seek('m', log, pm.high_water_mark(log)) FROM unnest('{orders,payments}'::text[]) log;
 SELECT count(*) FROM pm_catalog.former_lane;
 SELECT pm.catch_up('m');
 SELECT pm.unregister('m');
--- not with instances that know of what would come again: no cursor is beyond it, but some lane of before was
+-- refused with instances that have seen those events: no cursor is ahead of the position, but a former lane was
 SELECT * FROM leave_apart('keep', 3);
 SELECT DISTINCT c.log, c."position" - s.pos AS "position" FROM pm.cursor c JOIN since s USING (log) ORDER BY log;
 \set VERBOSITY sqlstate
@@ -431,7 +431,7 @@ SELECT count(*) FROM pm.instance;
 SELECT DISTINCT log FROM pm_catalog.former_lane;
 SELECT pm.unregister('m');
 SELECT count(*) FROM pm_catalog.former_lane;
--- what is known of a log goes when it is not followed any more; followed again it starts where it is told to
+-- unfollowing a log removes its former lanes; followed again it starts at start_at
 SELECT * FROM leave_apart('handle', 3);
 SELECT pm.unfollow('m', 'orders');
 SELECT DISTINCT log FROM pm_catalog.former_lane;
@@ -447,7 +447,7 @@ SELECT pm.pause('m');
 SELECT pm.register('m', 'keep', '{orders,payments}', lanes => 5);
 SELECT pm.resume('m');
 SELECT * FROM settle(false);
--- registered anew nothing of it is left
+-- unregistering removes all of it
 SELECT * FROM leave_apart('handle', 3);
 SELECT pm.unregister('m');
 SELECT count(*) FROM pm_catalog.former_lane;
@@ -464,7 +464,7 @@ SELECT pm.register('m', 'handle', '{orders}', start_at => 'end', lanes => 257);
 SELECT pm.register('m', 'handle', '{orders}', start_at => 'end', lanes => 256);
 SELECT count(*), min(lane), max(lane) FROM pm.cursor;
 SELECT pm.unregister('m');
--- the key must be always the same
+-- the key of an event must never change
 CREATE FUNCTION volatile_key(e pm.event) RETURNS text LANGUAGE sql AS $$ SELECT e.stream $$;
 CREATE FUNCTION stable_key(e pm.event) RETURNS text LANGUAGE sql STABLE AS $$ SELECT e.stream $$;
 SELECT pm.register('m', 'handle', '{orders}', correlate => 'volatile_key', start_at => 'end', lanes => 2);
@@ -477,14 +477,14 @@ SELECT begin_anew();
 SELECT pm.register('m', 'handle', '{orders}', correlate => 'stable_key', lanes => 4);
 SELECT feed(20);
 SELECT pm.catch_up('m', max_count => 5);
--- it is not what it was: nothing is handled, and it says why
+-- the function is VOLATILE now: nothing is handled, and the reason says so
 ALTER FUNCTION stable_key(pm.event) VOLATILE;
 SELECT pm.catch_up('m');
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT DISTINCT state, reason, hint FROM pm_catalog.lane WHERE state <> 'ok';
--- nor with one lane, as long as there is something to pass over
+-- one lane is refused, too, as long as there are former lanes
 SELECT pm.register('m', 'handle', '{orders}', correlate => 'stable_key');
--- nor by other keys
+-- so is another correlate
 SELECT pm.register('m', 'handle', '{orders}', correlate => 'key_of');
 SELECT pm.register('m', 'handle', '{orders}');
 ALTER FUNCTION stable_key(pm.event) IMMUTABLE;
@@ -497,7 +497,7 @@ SELECT pm.catch_up('m');
 ALTER FUNCTION stable_key(pm.event) IMMUTABLE;
 SELECT pm.catch_up('m') + 5 AS handled;
 SELECT * FROM times WHERE log = 'orders';
--- when they have met, it may be what it likes
+-- once all lanes are at the same position, correlate may be anything
 SELECT pm.append('orders', 's', 'one more') > 0 AS appended;
 ALTER FUNCTION stable_key(pm.event) VOLATILE;
 SELECT pm.catch_up('m');
@@ -513,7 +513,7 @@ SELECT pm.catch_up('m') + 3 AS handled;
 SELECT pm.register('m', 'handle', '{orders}', lanes => 3, correlate => 'key_of');
 SELECT correlate, lanes FROM pm.process_manager;
 SELECT pm.unregister('m');
--- not by its own handler
+-- a handler cannot do it for its own process manager
 CREATE FUNCTION meddle(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pm.register('m', 'meddle', '{orders}', lanes => 3); END $$;
 SELECT pm.register('m', 'meddle', '{orders}', start_at => 'end', lanes => 2);
 SELECT pm.append('orders', 's', 'x') AS position \gset

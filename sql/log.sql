@@ -1,4 +1,4 @@
--- Logs: making and forgetting them, reading and trimming them.
+-- Logs: creating and dropping, reading and trimming them
 \set SHOW_CONTEXT never
 
 -- ---- names ------------------------------------------------------------------
@@ -6,11 +6,11 @@
 CREATE SCHEMA sales;
 CREATE SCHEMA "Odd One";
 SELECT pm.create_log('orders');
-SELECT pm.create_log('Payments');				-- folds as SQL does
+SELECT pm.create_log('Payments');				-- folded to lower case as in SQL
 SELECT pm.create_log('"Refunds"');				-- unless quoted
 SELECT pm.create_log('sales.orders');
 SELECT pm.create_log('"Odd One"."a.b"');
-SELECT pm.create_log(' shipping ');				-- as SQL, too
+SELECT pm.create_log(' shipping ');				-- spaces are ignored as in SQL
 SELECT name, "table", pos, stream, version, type, data, metadata, recorded_at FROM pm.log ORDER BY name COLLATE "C";
 SELECT a.attname, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull, a.attidentity, pg_get_expr(d.adbin, d.adrelid) AS "default" FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attrelid = 'orders'::regclass AND a.attnum > 0 ORDER BY a.attnum;
 SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'orders'::regclass ORDER BY 1;
@@ -21,7 +21,7 @@ SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'sales.orders'
 SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'sales.orders'::regclass AND contype = 'c';
 SELECT pg_get_triggerdef(oid), tgenabled FROM pg_trigger WHERE tgrelid = 'sales.orders'::regclass AND NOT tgisinternal ORDER BY tgname;
 
--- not names
+-- invalid names
 SELECT pm.create_log('');
 SELECT pm.create_log('a.b.c');
 SELECT pm.create_log('two words');
@@ -29,22 +29,22 @@ SELECT pm.create_log('"open');
 SELECT pm.create_log('a..b');
 SELECT pm.create_log('nowhere.orders');
 SELECT pm.create_log(NULL) IS NULL AS strict;
--- a temporary table is nobody else's
+-- a temporary table is refused
 SELECT pm.create_log('pg_temp.orders');
 SET search_path = pg_temp, public;
 SELECT pm.create_log('temporary');
 RESET search_path;
 
--- a name once, however it is written
+-- a log exists once, however its name is written
 SELECT pm.create_log('orders');
 SELECT pm.create_log('ORDERS');
-SELECT pm.create_log('public.payments');		-- the same table is another log's already
+SELECT pm.create_log('public.payments');		-- the table already belongs to another log
 CREATE TABLE taken (i int);
 SELECT pm.create_log('taken');
 SELECT count(*) FROM pm.log WHERE name IN ('taken', 'temporary', 'public.payments');
 DROP TABLE taken;
 
--- which log a name means
+-- which log a name refers to
 SELECT pm.append('ORDERS', 'o-1', 'Placed'), pm.append('"orders"', 'o-1', 'Paid'), pm.append('sales.orders', 'o-1', 'Placed');
 SELECT pm.append('Refunds', 'r-1', 'Refunded'), pm.append('"Refunds"', 'r-1', 'Refunded');
 SELECT pm.append('refunds', 'r-1', 'Refunded');
@@ -54,7 +54,7 @@ SELECT log, "position", stream, version, type FROM pm.read('sales.orders');
 
 -- ---- dropping ---------------------------------------------------------------
 
--- the table stays, without its guard
+-- the table stays, without its triggers and its constraint
 SELECT pm.drop_log('"Refunds"');
 SELECT pm.drop_log('"Refunds"');
 SELECT count(*) FROM "Refunds";
@@ -63,14 +63,14 @@ SELECT conname FROM pg_constraint WHERE conrelid = '"Refunds"'::regclass AND con
 INSERT INTO "Refunds" ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (99, 'r', 'free now');
 TRUNCATE "Refunds";
 SELECT pm.read('"Refunds"');
--- it becomes a log again, and its positions go on
+-- it becomes a log again, and its positions continue
 SELECT pm.create_log('"Refunds"');
 SELECT pm.append('"Refunds"', 'r-1', 'Refunded');
 DROP TABLE "Refunds";
 SELECT pm.create_log('"Refunds"');
 SELECT pm.append('"Refunds"', 'r-1', 'Refunded');
 
--- the log goes with its table, and its name is free
+-- dropping the table drops the log, and its name is free
 DROP TABLE payments;
 SELECT name FROM pm.log WHERE name = 'payments';
 SELECT pm.append('payments', 'p', 'Paid');
@@ -81,7 +81,7 @@ SELECT pm.trim('payments', 1);
 SELECT pm.create_log('payments');
 SELECT pm.append('payments', 'p', 'Paid');
 SELECT "position", version, type FROM pm.read('payments');
--- dropped and made again as something else
+-- dropped and created again as another kind of table
 DROP TABLE payments;
 CREATE TABLE payments (i int);
 SELECT pm.read('payments');
@@ -101,11 +101,11 @@ SELECT pm.drop_log('orders');
 ROLLBACK;
 SELECT pm.high_water_mark('orders');
 
--- DROP SCHEMA CASCADE takes the table
+-- DROP SCHEMA CASCADE drops the table
 SELECT pm.drop_log('"Odd One"."a.b"');
 DROP SCHEMA "Odd One" CASCADE;
 
--- renamed: the log keeps its name
+-- renaming the table: the log keeps its name
 ALTER TABLE shipping RENAME TO shipments;
 SELECT pm.append('shipping', 's-1', 'Sent');
 SELECT log, "position", stream FROM pm.read('shipping');
@@ -113,7 +113,7 @@ SELECT name, "table" FROM pm.log WHERE name = 'shipping';
 SELECT pm.drop_log('shipping');
 DROP TABLE shipments;
 
--- columns that are not as they should be
+-- wrong columns
 SELECT pm.create_log('crooked');
 ALTER TABLE crooked RENAME COLUMN stream TO stem;
 SELECT pm.read('crooked');
@@ -154,7 +154,7 @@ SELECT "position" FROM pm.read('events', types => '{}');
 SELECT "position", type FROM pm.read('events', types => '{Sent,NULL}');
 SELECT pm.read('events', max_count => -1);
 SELECT pm.read(NULL);
--- its own transaction's events are not below the mark
+-- the caller's own uncommitted events are not below the mark
 BEGIN;
 INSERT INTO events (stream, type) VALUES ('d', 'Open');
 SELECT pm.high_water_mark('events'), (SELECT max("position") FROM pm.read('events')) AS last_read, (SELECT max("position") FROM events) AS last_there;
@@ -162,13 +162,13 @@ ROLLBACK;
 SELECT pm.high_water_mark('events'), (SELECT max("position") FROM pm.read('events')) AS last_read;
 SELECT pm.high_water_mark(NULL) IS NULL AS strict;
 SELECT pm.high_water_mark('nosuch');
--- the order of the positions, whatever the plan
+-- the order is that of the positions, whatever the plan
 SET enable_indexscan = off;
 SET enable_bitmapscan = off;
 SELECT array_agg("position") FROM pm.read('events');
 RESET enable_indexscan;
 RESET enable_bitmapscan;
--- a dropped and an added column
+-- a column is added, and dropped
 ALTER TABLE events ADD COLUMN note text DEFAULT 'n';
 SELECT "position", type FROM pm.read('events', max_count => 1);
 ALTER TABLE events DROP COLUMN note;
@@ -193,7 +193,7 @@ SELECT count(*) FROM pm.read_stream('events', 'nobody');
 SELECT pm.read_stream('events', NULL);
 SELECT pm.read_stream(NULL, 'e');
 SELECT pm.read_stream('events', 'e', max_count => -1);
--- all that is visible, its own transaction's events too
+-- everything visible, including the caller's own uncommitted events
 BEGIN;
 SELECT pm.append('events', 'a', 'Open');
 SELECT "position", version, type FROM pm.read_stream('events', 'a', 1);
@@ -211,14 +211,14 @@ SELECT pm.trim('events', -1);
 SELECT pm.trim('events', 7, -1);
 SELECT pm.trim(NULL, 7) IS NULL AS strict;
 SELECT min("position") FROM pm.read('events');
--- trimmed positions do not come again
+-- the positions of trimmed events are not used again
 SELECT pm.append('events', 'f', 'next');
 SELECT pm.trim('events', 9223372036854775807);
 SELECT count(*) FROM events;
 SELECT pm.append('events', 'f', 'next');
 SELECT pm.high_water_mark('events');
 
--- with a follower: not past its cursor
+-- not past the cursor of a process manager
 CREATE FUNCTION nothing(e pm.event) RETURNS void LANGUAGE sql AS '';
 SET client_min_messages = error;
 SELECT pm.register('follower', 'nothing', '{events}', start_at => 'beginning');
@@ -264,7 +264,7 @@ RESET ROLE;
 GRANT INSERT ON alice.notes TO regress_pm_bob;
 SET ROLE regress_pm_bob;
 INSERT INTO alice.notes (stream, type) VALUES ('n', 'Noted');
-SELECT pm.append('alice.notes', 'n', 'Noted');		-- needs SELECT as well
+SELECT pm.append('alice.notes', 'n', 'Noted');		-- SELECT is needed as well
 RESET ROLE;
 GRANT SELECT ON alice.notes TO regress_pm_bob;
 SET ROLE regress_pm_bob;
@@ -274,13 +274,13 @@ SELECT pm.high_water_mark('alice.notes');
 SELECT pm.trim('alice.notes', 1);
 SELECT pm.drop_log('alice.notes');
 RESET ROLE;
--- a row policy would hide events without a word
+-- the table has row level security, which would silently hide events
 ALTER TABLE alice.notes ENABLE ROW LEVEL SECURITY;
 SET ROLE regress_pm_bob;
 SELECT pm.read('alice.notes');
 SELECT pm.high_water_mark('alice.notes');
 RESET ROLE;
--- a superuser may everything
+-- a superuser may do everything
 SELECT pm.drop_log('alice.notes');
 DROP SCHEMA alice CASCADE;
 DROP OWNED BY regress_pm_alice, regress_pm_bob;

@@ -1,5 +1,5 @@
--- What is ours is told from what is a user's: no metadata, data, state or key can pose as a mark of pm, or bring down what
--- reads it; and no version, position, time or interval is too large or too small.
+-- pm's own values are told from those of users: no metadata, data, state or key can pass for one of pm's, or make the code fail
+-- that reads it. And no version, position, time or interval is too large or too small.
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
@@ -8,7 +8,7 @@
 \set ECHO all
 SET timezone = 'UTC';
 
--- What an expression returns, or raises.
+-- The result of an expression, or its error.
 CREATE FUNCTION try(expression text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	result text;
@@ -21,7 +21,7 @@ EXCEPTION WHEN OTHERS THEN
 	RETURN concat_ws(': ', SQLSTATE, SQLERRM, nullif(detail, ''));
 END $$;
 
--- ---- metadata can be anything ------------------------------------------------
+-- ---- metadata can be any JSON ------------------------------------------------
 
 SELECT pm.create_log('loose'), pm.create_log('out');
 ALTER TABLE loose ALTER stream DROP NOT NULL, ALTER type DROP NOT NULL, ALTER data DROP NOT NULL, ALTER metadata DROP NOT NULL, ALTER recorded_at DROP NOT NULL;
@@ -57,7 +57,7 @@ INSERT INTO loose (stream, version, type, data, metadata, recorded_at) SELECT 's
 INSERT INTO loose (stream, version, type, data, metadata, recorded_at) VALUES (NULL, NULL, NULL, NULL, NULL, NULL), ('i', NULL, 't', '{}', '{}', 'infinity'), ('j', NULL, 't', '{}', '{}', '-infinity');
 SELECT count(pm.append('out', 'before', 'other')) FROM generate_series(1, 3);
 SELECT pm.register('p', 'pass_on', '{loose}', start_at => '0', park_limit => 100000), pm.register('s', 'pass_on_state', '{loose,out}', start_at => '0', types => '{t}');
--- each is parked, is tried again, and is handled as it is
+-- each event is parked, is tried again, and is handled unchanged
 DO $$ BEGIN FOR i IN 1 .. 20 LOOP PERFORM pm.catch_up(on_failure => 'policy'); PERFORM pm.resume(); END LOOP; END $$;
 SELECT process_manager, count(*) > 10 AS parked, bool_and(message = 'broken') AS of_the_handler FROM pm.parked GROUP BY 1 ORDER BY 1;
 SELECT count(*) FILTER (WHERE (k.event).data IS DISTINCT FROM l.data OR (k.event).metadata IS DISTINCT FROM l.metadata) AS other
@@ -69,16 +69,16 @@ SELECT h.pm, count(*) AS handled, count(*) FILTER (WHERE h.data IS DISTINCT FROM
 FROM handled h JOIN loose l ON l.position = h.pos GROUP BY 1 ORDER BY 1;
 SELECT count(*) FROM loose;
 SELECT count(*) AS timers FROM pm.timer;
--- the correlation is passed on as it is, whatever it is
+-- correlation is passed on unchanged, whatever it is
 SELECT count(*) AS passed_on, count(*) FILTER (WHERE o.metadata->'correlation' IS DISTINCT FROM l.metadata->'correlation') AS other
 FROM loose l JOIN out o ON o.metadata->'causation' = jsonb_build_object('log', 'loose', 'position', l.position) WHERE jsonb_typeof(l.metadata) = 'object';
--- who follows the causes down gets through
+-- pm.trace works with all of it
 SELECT count(*) > 0 AS traced FROM (SELECT pm.trace('loose', position) FROM loose) t;
 SELECT metadata->'causation' AS said, t.cause_log, t.cause_position FROM loose l CROSS JOIN LATERAL pm.trace('loose', l.position) t
 WHERE metadata ? 'causation' AND t.event_log = 'loose' AND t.position = l.position ORDER BY l.position;
 SELECT pm.unregister('p'), pm.unregister('s');
 
--- ---- pm.done() cannot be written down ----------------------------------------
+-- ---- pm.done() cannot be forged ----------------------------------------------
 
 SELECT pm.create_log('d');
 CREATE FUNCTION echo(e pm.event, state jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT CASE e.type WHEN ''end'' THEN pm.done() ELSE e.data END';
@@ -90,7 +90,7 @@ SELECT key, state FROM pm.instance ORDER BY 1;
 SELECT count(pm.append('d', s, 'end')) FROM unnest('{a,b,c,e,f}'::text[]) s;
 SELECT pm.catch_up('d');
 SELECT count(*) FROM pm.instance;
--- not even where the handler asks for it and returns something else
+-- not by a handler either that calls it and returns something else
 CREATE TABLE kept (n serial, v jsonb);
 CREATE FUNCTION ask(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -106,23 +106,23 @@ SELECT pm.append('d', 'a', 'x', '{"$pm": "done"}') > 0, pm.append('d', 'b', 'kee
 SELECT pm.catch_up('d');
 SELECT key, state FROM pm.instance ORDER BY 1;
 SELECT v->>'$pm' AS "$pm", length(v->>'token') > 0 AS token FROM kept;
--- what another call has made does not end it, and does not become its state
+-- the value of another call does not end the instance and does not become its state
 SELECT pm.append('d', 'a', 'kept') > 0 AS appended;
 SELECT try('pm.catch_up(''d'')');
 SELECT key, state FROM pm.instance ORDER BY 1;
--- neither may the appending session keep it: here it is what anybody could have written
+-- the value stored in an event does not work either, nor does any other token
 UPDATE d SET type = 'x', data = (SELECT jsonb_build_object('$pm', 'done', 'token', reverse(v->>'token')) FROM kept LIMIT 1) WHERE type = 'kept';
 SELECT pm.append('d', 'b', 'end') > 0 AS appended;
 SELECT pm.catch_up('d');
 SELECT key, state->>'$pm' AS "$pm" FROM pm.instance ORDER BY 1;
--- each call has its own, within a call it is the same
+-- each call has its own value; within a call it is the same
 CREATE FUNCTION note(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN INSERT INTO kept (v) VALUES (pm.done()), (pm.done()); RETURN '1'; END $$;
 TRUNCATE kept;
 SELECT pm.register('d', 'note', '{d}');
 SELECT count(pm.append('d', 'n', 'x')) FROM generate_series(1, 3);
 SELECT pm.catch_up('d');
 SELECT count(*), count(DISTINCT v), count(DISTINCT left(v->>'token', 16)) AS sessions FROM kept;
--- no plan keeps it: prepared, inlined, wrapped; in a wrapper that lies it is an error
+-- plans do not cache it: prepared, inlined, wrapped; a wrapper declared IMMUTABLE is an error
 CREATE FUNCTION wrap_sql() RETURNS jsonb LANGUAGE sql STABLE AS 'SELECT pm.done()';
 CREATE FUNCTION wrap_volatile() RETURNS jsonb LANGUAGE plpgsql AS 'BEGIN RETURN pm.done(); END';
 CREATE FUNCTION wrap_liar() RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN pm.done(); END';
@@ -141,11 +141,11 @@ SELECT pm.catch_up('d', on_failure => 'policy');
 SELECT key, state, sqlstate, message FROM pm.parked ORDER BY 1;
 SELECT pm.discard('d', log, position) FROM pm.parked;
 SELECT pm.unregister('d');
--- a test calls the handler as a function
+-- in a test the handler can be called as a function
 SELECT end_by(ROW('d', 1, 's', 1, 'direct', '{}', '{}', now())::pm.event, '1') = pm.done() AS ends, end_by(ROW('d', 1, 's', 1, 'begin', '{}', '{}', now())::pm.event, NULL) = pm.done() AS ends;
 SELECT provolatile, proparallel FROM pg_proc WHERE oid = 'pm.done'::regproc;
 
--- ---- no key shares the name of another ---------------------------------------
+-- ---- two keys never become the same key --------------------------------------
 
 SELECT pm.create_log('k');
 CREATE FUNCTION count_up(e pm.event, state jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT to_jsonb(coalesce(state::int, 0) + 1)';
@@ -156,7 +156,7 @@ SELECT count(pm.append('k', key, 't', jsonb_build_object('key', key))) FROM unne
 SELECT pm.catch_up();
 SELECT process_manager, CASE key WHEN :'posing' THEN 'of the long one' WHEN 'sha256:' || encode(sha256(convert_to(:'posing', 'UTF8')), 'hex') THEN 'of the posing one' ELSE left(key, 10) END AS key, state
 FROM pm.instance i ORDER BY 1, state DESC, i.key COLLATE "C";
--- timers and parked events are found by it, in each lane
+-- timers and parked events are found by the key, in each lane
 SELECT pm.register('by_lane', 'count_up', '{k}', lanes => 7);
 SELECT count(pm.append('k', key, 't')) FROM unnest(ARRAY[repeat('x', 2000), :'posing', 'sha256:x']) key;
 SELECT pm.catch_up('by_lane');
@@ -168,7 +168,7 @@ SELECT pm_catalog.lane_of('x', -1);
 -- ---- the largest version -----------------------------------------------------
 
 SELECT pm.create_log('v'), pm.create_log('w');
--- a log that is written directly, and one that takes an INSERT
+-- one log is written directly, the other by INSERT
 CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE TRIGGER t BEFORE INSERT ON w FOR EACH ROW EXECUTE FUNCTION nothing();
 SET statement_timeout = '20 s';
@@ -182,7 +182,7 @@ SELECT pm.append('v', 'new', 'a') > 0, pm.append('w', 'new', 'a') > 0;
 SELECT 'v' AS log, stream, version FROM v UNION ALL SELECT 'w', stream, version FROM w ORDER BY 1, 2, 3;
 RESET statement_timeout;
 
--- ---- trouble of the server is not for ever -----------------------------------
+-- ---- server errors do not delay an event forever -----------------------------
 
 SELECT pm.create_log('t');
 CREATE FUNCTION no_space(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
@@ -193,7 +193,7 @@ END $$;
 TRUNCATE kept;
 SELECT pm.register('t', 'no_space', '{t}', backoff => '0', max_attempts => 3);
 SELECT pm.append('t', 's', 'once') > 0 AS appended;
--- its first failure sets it aside; what follows is no attempt for five minutes
+-- the first failure parks it; a server error is then no attempt for five minutes
 SELECT pm.catch_up('t', max_count => 1, on_failure => 'policy');
 SELECT state, attempts, message FROM pm.parked;
 INSERT INTO kept (v) VALUES ('1');
@@ -209,7 +209,7 @@ CALL later();
 SELECT state, attempts, message FROM pm.parked;
 CALL later();
 SELECT state, attempts, message FROM pm.parked;
--- nor in its place, in pm.catch_up, which sees it once a call
+-- the same for an event that is not parked, in pm.catch_up, which meets it once per call
 SELECT pm.discard('t', log, position) FROM pm.parked;
 SELECT pm.append('t', 's', 'x') > 0 AS appended;
 SELECT pm.catch_up('t', on_failure => 'policy'), pm.catch_up('t', on_failure => 'policy');
@@ -219,7 +219,7 @@ SELECT pm.catch_up('t', on_failure => 'policy'), pm.catch_up('t', on_failure => 
 SELECT state, attempts, message FROM pm.parked;
 SELECT pm.unregister('t');
 
--- ---- numbers and times at their ends -----------------------------------------
+-- ---- the limits of numbers and times -----------------------------------------
 
 SET statement_timeout = '60 s';
 SELECT pm.create_log('x');
@@ -233,7 +233,7 @@ SELECT pm.register('x', 'note_time', '{x}');
 SELECT count(pm.append('x', 's' || i, 't')) FROM generate_series(1, 3) i;
 SELECT pm.catch_up('x');
 SELECT x AS expression, try('pm.' || x) AS result FROM unnest(ARRAY[
-	-- waiting: for what is there, for what never comes
+	-- waiting, for existing positions and for those that never come
 	$$wait_for('x', timeout => '178000000 years')$$, $$wait_for('x', timeout => '-178000000 years')$$, $$wait_for('x', timeout => interval '2147483647 days')$$,
 	$$wait_for('x', timeout => make_interval(secs => 9e12))$$, $$wait_for('x', 'x', -9223372036854775808)$$, $$wait_for('x', 'x', 9223372036854775807, '1 us')$$,
 	$$wait_for('x', 'x', 9223372036854775807, '0')$$, $$wait_for('x', 'x', 9223372036854775807, '-178000000 years')$$, $$wait_for('x', 'x', 9223372036854775807, '-2147483648 days')$$,
@@ -241,7 +241,7 @@ SELECT x AS expression, try('pm.' || x) AS result FROM unnest(ARRAY[
 	$$read('x', 9223372036854775807) IS NULL$$, $$read('x', -9223372036854775808) IS NULL$$, $$read('x', 0, 2147483647) IS NULL$$, $$read('x', 0, -2147483648) IS NULL$$, $$read('x', 0, NULL) IS NULL$$,
 	$$read_stream('x', 's1', 9223372036854775807) IS NULL$$, $$read_stream('x', 's1', -9223372036854775808) IS NULL$$, $$read_stream('x', 's1', 0, 2147483647) IS NULL$$,
 	$$trace('x', 9223372036854775807) IS NULL$$, $$trace('x', -9223372036854775808) IS NULL$$, $$trace('x', 0) IS NULL$$,
-	-- steering
+	-- pm.seek, pm.retry, pm.discard, pm.trim
 	$$seek('x', 'x', 9223372036854775807)$$, $$seek('x', 'x', -9223372036854775808)$$, $$seek('x', 'x', 4)$$,
 	$$retry('x', 'x', 9223372036854775807)$$, $$retry('x', NULL, -9223372036854775808)$$, $$discard('x', 'x', -9223372036854775808)$$, $$discard('x', NULL, 9223372036854775807)$$,
 	$$trim('x', 9223372036854775807)$$, $$trim('x', -9223372036854775808)$$, $$trim('x', 0, 2147483647)$$, $$trim('x', 0, -1)$$, $$trim('x', 0, NULL)$$,
@@ -271,7 +271,7 @@ SELECT pm.seek('x', 'x', pm.high_water_mark('x'), true);
 SELECT count(pm.append('x', 'a', 't', jsonb_build_object('due', due, 'type', due))) FROM unnest('{294276-12-31 23:59:59.999999+00,294276-12-31 23:59:59.999998+00,4714-11-24 00:00:00+00 BC}'::timestamptz[]) due;
 SELECT pm.catch_up('x');
 SELECT type FROM pm.timer ORDER BY due;
--- an overdue one of the past, and those of the end, can be looked at
+-- the views can show timers that are long overdue, and those at the end of time
 BEGIN;
 UPDATE pm_catalog.timer SET due = '4714-11-24 00:00:00+00 BC' WHERE due < '294276-12-31 23:59:59.999999+00';
 SELECT (SELECT count(*) FROM pm.status) AS status, (SELECT count(*) FROM pm.timer) AS timer, (SELECT count(*) FROM pm.blocker) AS blocker, (SELECT count(*) FROM pm.worker) >= 0 AS worker;
@@ -290,13 +290,13 @@ ROLLBACK;
 SELECT pm.catch_up('x', '294276-12-31 23:59:59.999998+00'), pm.catch_up('x', '294276-12-31 23:59:59.999999+00');
 SELECT count(*) AS fired FROM handled WHERE pos IS NULL;
 SELECT state, lag, parked FROM pm.status;
--- one that a timer sets is later than that timer; at the end of time there is nothing later
+-- a timer set by a timer comes later than that timer; at the end of time nothing is later
 SELECT pm.append('x', 'b', 't', '{"due": "294276-12-31 23:59:59.999998+00", "then": {"due": "294276-12-31 23:59:59.999998+00", "then": {"due": "294276-12-31 23:59:59.999998+00", "then": {}}}}') > 0 AS appended;
 SELECT try($$pm.catch_up('x', '294276-12-31 23:59:59.999998+00')$$);
 SELECT due FROM pm.timer;
 SELECT try($$pm.catch_up('x', '294276-12-31 23:59:59.999999+00')$$);
 SELECT due FROM pm.timer;
--- what fails at the end of time is retried at a time that there is
+-- the time of the next attempt is a valid time
 SELECT try($$pm.catch_up('x', '294276-12-31 23:59:59.999999+00', on_failure => 'policy')$$);
 SELECT bool_and(coalesce(retry_at, now()) <= '294276-12-31 23:59:59.999999+00') AS can_be_restored FROM pm_catalog.parked;
 SELECT bool_and(coalesce(retry_at, now()) <= '294276-12-31 23:59:59.999999+00') AS can_be_restored FROM pm_catalog.lane;
@@ -320,7 +320,7 @@ CALL at_the_end('p', '294276-12-31 23:59:59.999999+00'); CALL at_the_end('h', '2
 SELECT * FROM kept_in_time();
 SELECT pm.unregister('x'), pm.unregister('p'), pm.unregister('h');
 
--- ---- positions at their end --------------------------------------------------
+-- ---- the last positions ------------------------------------------------------
 
 SELECT pm.create_log('z');
 SELECT pm.register('z', 'note_time', '{z}');
@@ -333,7 +333,7 @@ SELECT position, lag FROM pm.status;
 SELECT try($$pm.seek('z', 'z', 9223372036854775807)$$), pm.trim('z', 9223372036854775807);
 SELECT try($$pm.register('y', 'note_time', '{z}', start_at => '9223372036854775807')$$);
 SELECT pm.unregister('z'), pm.unregister('y');
--- one that begins below all that is positive
+-- a sequence that starts with a negative value
 SELECT pm.create_log('n');
 ALTER TABLE n ALTER position SET MINVALUE -9223372036854775808 SET START -9223372036854775808 RESTART;
 SELECT try($$pm.create_log('n')$$);

@@ -1,10 +1,10 @@
--- Parking: an event that fails is set aside with the later ones of its key, and everything else goes on.
+-- Parking: an event that fails is parked with the later events of its key, and everything else is handled
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
 \set reload :abs_srcdir '/sql/reload.inc'
 \set ECHO none
--- a batch ends after batch_size events, however slow the machine is
+-- a batch ends only after batch_size events, even on a slow machine
 ALTER SYSTEM SET pm.batch_duration = '1h';
 \i :no_workers
 \set ECHO all
@@ -36,20 +36,20 @@ BEGIN
 	RETURN CASE WHEN e.type LIKE 'end%' THEN pm.done() ELSE coalesce(state, '[]') || to_jsonb(e.type) END;
 END $$;
 CREATE FUNCTION reset_handled() RETURNS void LANGUAGE sql AS $$ TRUNCATE handled; ALTER SEQUENCE handled_n_seq RESTART $$;
--- What failed is due now.
+-- Makes what has failed due now.
 CREATE FUNCTION make_due() RETURNS void LANGUAGE sql AS $$ UPDATE pm_catalog.lane SET lane = lane; UPDATE pm_catalog.parked SET retry_at = clock_timestamp() WHERE retry_at IS NOT NULL $$;
 CREATE VIEW aside AS SELECT v.process_manager AS pm, v.log, v.key, (v.event).type, v.state, v.attempts, v.message, v.sqlstate, v.retry_at > clock_timestamp() AS later
 	FROM pm.parked v JOIN pm_catalog.parked k ON k.process_manager = v.process_manager AND k.log IS NOT DISTINCT FROM v.log AND (v.log IS NULL OR k.position = v.position) AND (v.log IS NOT NULL OR k.id = v.position)
 	ORDER BY v.process_manager, v.key, k.id;
 CREATE VIEW s AS SELECT process_manager AS pm, log, state, lag, parked, attempts, retry_at > clock_timestamp() AS later, handled, errors FROM pm.status ORDER BY process_manager, log;
 
--- ---- set aside, and the rest goes on ----------------------------------------
+-- ---- the failing event is parked, the others are handled --------------------
 
 SELECT pm.register('m', 'handle', '{orders,payments}', max_attempts => 3, backoff => '10 min');
 INSERT INTO poison VALUES ('a1');
 INSERT INTO orders (stream, type, data, metadata) VALUES ('a', 'a1', '{"n": 1}', '{"correlation": "c"}'), ('b', 'b1', '{}', '{}'), ('a', 'a2', '{}', '{}'), ('c', 'c1', '{}', '{}'), ('a', 'a3', '{}', '{}');
 SELECT min("position") FILTER (WHERE type = 'a1') AS a1, min("position") FILTER (WHERE type = 'a2') AS a2, min("position") FILTER (WHERE type = 'a3') AS a3 FROM orders \gset
--- unless it is told to raise
+-- by default pm.catch_up raises the error
 SELECT pm.catch_up('m');
 SELECT count(*) FROM handled;
 SELECT * FROM s;
@@ -58,12 +58,12 @@ SELECT how, key, type FROM handled ORDER BY n;
 SELECT * FROM aside;
 SELECT * FROM s;
 SELECT c.log, c."position" = pm.high_water_mark(c.log) AS at_the_mark FROM pm.cursor c ORDER BY log;
--- everything that is known of it
+-- what pm.parked shows of it
 SELECT process_manager, log, "position", key, state, event = (SELECT ROW('orders', o."position", o.stream, o.version, o.type, o.data, o.metadata, o.recorded_at)::pm.event FROM orders o WHERE o.type = 'a1') AS same_event,
 	attempts, message, detail, regexp_replace(context, '.*\n', '') AS outermost, context ~ 'refuse_poison' AS innermost, sqlstate, retry_at BETWEEN clock_timestamp() + '9 min' AND clock_timestamp() + '11 min' AS in_ten_minutes, parked_at <= clock_timestamp() AS parked
 FROM pm.parked WHERE state = 'failing';
 SELECT (event).log, (event).stream, (event).version, (event).type, (event).data, (event).metadata, attempts, message, detail, context, sqlstate, retry_at FROM pm.parked WHERE state = 'behind' ORDER BY "position" LIMIT 1;
--- it is not tried before it is due; what comes of its key waits behind, of whichever log
+-- it is not tried before it is due; later events of its key, of either log, wait behind it
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT pm.append('payments', 'a', 'a4') AS a4, pm.append('payments', 'b', 'b2') AS b2, pm.append('orders', 'a', 'a5') AS a5 \gset
 SELECT pm.catch_up('m');
@@ -71,18 +71,18 @@ SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
 SELECT * FROM aside;
 SELECT * FROM s;
 
--- ---- tried again when it is due, in order -----------------------------------
+-- ---- when it is due it is tried again, in order -----------------------------
 
 SELECT make_due();
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT * FROM aside WHERE state <> 'behind';
--- the next one is twice as far off
+-- the next wait is twice as long
 SELECT retry_at BETWEEN clock_timestamp() + '19 min' AND clock_timestamp() + '22 min 1 s' AS in_twenty_minutes FROM pm.parked WHERE state = 'failing';
--- a failure with 'raise' is an error, and nothing else
+-- a failure with on_failure => 'raise' raises an error and changes nothing
 SELECT make_due();
 SELECT pm.catch_up('m');
 SELECT attempts FROM pm.parked WHERE state = 'failing';
--- in vain for the last time: dead, and nothing more happens to it
+-- after the last attempt the event is dead, and is not tried any more
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT * FROM aside;
 SELECT * FROM s;
@@ -94,20 +94,20 @@ SELECT type, state, attempts FROM aside;
 DELETE FROM poison;
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
--- pm.retry: from the beginning
+-- pm.retry starts the attempts anew
 INSERT INTO poison VALUES ('a1'), ('a4');
 SELECT pm.retry('m', 'orders', :a1);
 SELECT type, state, attempts, later FROM aside;
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT type, state, attempts, later FROM aside;
--- due at once, though it has just failed, and the rest of its key in its wake, until that fails
+-- after pm.retry it is due at once, and the rest of its key follows until an event fails
 DELETE FROM poison WHERE type = 'a1';
 SELECT pm.retry('m', 'orders', :a1);
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
 SELECT * FROM aside;
 SELECT * FROM s;
--- no place but the head's
+-- pm.retry takes only the first event of a key
 SELECT pm.retry('m', 'orders', :a5);
 SELECT pm.retry('m', 'orders', :a6);
 \set VERBOSITY sqlstate
@@ -121,11 +121,11 @@ SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
 SELECT * FROM aside;
 SELECT * FROM s;
--- the key is free
+-- nothing of the key is parked any more
 SELECT pm.append('orders', 'a', 'a7') > 0 AS appended;
 SELECT pm.catch_up('m');
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled WHERE key = 'a';
--- the wait doubles up to an hour
+-- the wait doubles up to one hour
 SELECT pm.register('m', 'handle', '{orders,payments}', max_attempts => 100, backoff => '10 min');
 INSERT INTO poison VALUES ('a8');
 SELECT pm.append('orders', 'a', 'a8') AS a8 \gset
@@ -162,7 +162,7 @@ SELECT pm.discard('m', 'payments', 999999);
 SELECT pm.retry('m', NULL, 999999);
 SELECT pm.discard('m', NULL, 999999);
 \set VERBOSITY sqlstate
-SELECT pm.retry('m', NULL, (SELECT max(id) FROM pm_catalog.parked));		-- no timer
+SELECT pm.retry('m', NULL, (SELECT max(id) FROM pm_catalog.parked));		-- this is no timer
 SELECT pm.discard('m', NULL, (SELECT max(id) FROM pm_catalog.parked));
 \set VERBOSITY default
 SELECT pm.retry(NULL, 'orders', 1);
@@ -181,7 +181,7 @@ ROLLBACK;
 BEGIN READ ONLY;
 SELECT pm.discard('m', 'orders', :x);
 ROLLBACK;
--- undone
+-- in a transaction that rolls back
 BEGIN;
 SELECT pm.discard('m', 'orders', :x);
 SELECT type, state, later FROM aside;
@@ -190,10 +190,10 @@ BEGIN;
 SELECT pm.retry('m', 'orders', :x);
 ROLLBACK;
 SELECT type, state, attempts, later FROM aside;
--- the log's name is taken as everywhere
+-- the name of the log is read as everywhere
 SELECT pm.retry('m', 'Orders', :x);
 SELECT pm.retry('m', '"Orders"', :x);
--- not by the handler of the same process manager
+-- refused in a handler of the same process manager
 CREATE FUNCTION meddle(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	EXECUTE e.data->>'do';
@@ -214,19 +214,19 @@ SELECT reset_handled();
 SELECT pm.append('orders', 'x', 'x3') AS x3, pm.append('orders', 'x', 'x4') AS x4 \gset
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT type, state FROM aside;
--- one that is behind: the others keep their order
+-- an event that is behind: the others keep their order
 SELECT pm.discard('m', 'orders', :x3);
 SELECT pm.discard('m', 'orders', :x3);
 SELECT type, state, later FROM aside;
 SELECT pm.catch_up('m', on_failure => 'policy');
--- the head: the next one is due
+-- the first event: the next one is due
 SELECT pm.discard('m', 'orders', :x);
 SELECT type, state, attempts, message, later FROM aside;
 SELECT * FROM s WHERE log = 'orders';
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
 SELECT count(*) FROM pm_catalog.parked;
--- the last one of its key
+-- the last event of its key
 INSERT INTO poison VALUES ('x5');
 SELECT pm.append('orders', 'x', 'x5') AS x5 \gset
 SELECT pm.catch_up('m', on_failure => 'policy');
@@ -234,7 +234,7 @@ SELECT pm.discard('m', 'orders', :x5);
 SELECT pm.append('orders', 'x', 'x6') AS x6 \gset
 SELECT pm.catch_up('m');
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
--- a dead one, with a poisonous one behind
+-- a dead event, with an event behind that fails
 SELECT pm.register('m', 'handle', '{orders,payments}', max_attempts => 1, backoff => '1 hour');
 SELECT pm.append('orders', 'x', 'x') AS x, pm.append('orders', 'x', 'x5') AS x5, pm.append('orders', 'x', 'x7') AS x7 \gset
 SELECT pm.catch_up('m', on_failure => 'policy');
@@ -268,7 +268,7 @@ SELECT pm.pause('m');
 SELECT pm.catch_up();
 SELECT type, state, attempts FROM aside;
 SELECT pm.resume('m');
--- registered again it is tried at once; one that is dead stays so
+-- registering again makes it due at once; a dead event stays dead
 SELECT make_due();
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT make_due();
@@ -283,7 +283,7 @@ DELETE FROM poison;
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
 SELECT type, state, attempts FROM aside;
--- max_count counts what is tried again
+-- max_count includes events that are tried again
 SELECT pm.retry(process_manager, log, "position") FROM pm.parked WHERE state = 'dead';
 SELECT pm.catch_up('m');
 SELECT count(*) FROM pm_catalog.parked;
@@ -299,15 +299,15 @@ SELECT pm.catch_up('m', max_count => 1);
 SELECT pm.catch_up('m', max_count => 1);
 SELECT pm.catch_up('m');
 SELECT key, string_agg(type, ' ' ORDER BY n) FROM handled GROUP BY key ORDER BY key;
--- kinds are not changed while something is parked
+-- the kind of handler and correlate cannot change while something is parked
 INSERT INTO poison VALUES ('p');
 SELECT pm.append('orders', 'p', 'p') AS p \gset
 SELECT pm.catch_up('m', on_failure => 'policy');
 CREATE FUNCTION by_type(e pm.event) RETURNS text LANGUAGE sql AS 'SELECT e.type';
 SELECT pm.register('m', 'handle', '{orders}', correlate => 'by_type');
 SELECT pm.register('m', 'keep', '{orders}');
-SELECT pm.register('m', 'handle_all', '{orders}', on_failure => 'halt', max_attempts => 1);		-- neither has a state
--- what is parked stays parked when the policy becomes 'halt'
+SELECT pm.register('m', 'handle_all', '{orders}', on_failure => 'halt', max_attempts => 1);		-- allowed: both are without a state
+-- parked events stay parked after a change to on_failure => 'halt'
 SELECT pm.append('orders', 'p', 'p2') > 0, pm.append('orders', 'r', 'r') > 0;
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT type, state, attempts FROM aside;
@@ -321,7 +321,7 @@ SELECT count(*) FROM pm_catalog.parked;
 SELECT pm.unregister('m');
 SELECT reset_handled();
 
--- ---- a state, and what is behind --------------------------------------------
+-- ---- a handler with a state -------------------------------------------------
 
 SELECT pm.register('m', 'keep', '{orders}', start_at => 'end', backoff => '1 hour');
 INSERT INTO poison VALUES ('bad');
@@ -342,7 +342,7 @@ SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT key, state FROM pm.instance ORDER BY key;
 SELECT pm.unregister('m');
 SELECT reset_handled();
--- what an event causes that is tried again, has that event as its cause
+-- an event that is tried again is the cause of what its handler appends
 CREATE FUNCTION consequence(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN CALL refuse_poison(e.type); PERFORM pm.append('payments', e.stream, 'of ' || e.type); END $$;
 SELECT pm.register('m', 'consequence', '{orders}', start_at => 'end', backoff => '1 hour');
 INSERT INTO poison VALUES ('c1');
@@ -355,7 +355,7 @@ SELECT type, metadata->'causation'->>'log' AS log, metadata->'causation'->>'posi
 SELECT depth, event_log, type FROM pm.trace('orders', :c1);
 SELECT pm.unregister('m');
 
--- what was set aside is what is tried again, whatever became of the log
+-- the parked copy is tried again, even if the log has changed
 CREATE FUNCTION tell(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN CALL refuse_poison(e.type); INSERT INTO handled (how, key, type) VALUES (e.data->>'how', e.stream, e.type); END $$;
 SELECT pm.register('m', 'tell', '{orders}', start_at => 'end', backoff => '1 hour');
 INSERT INTO poison VALUES ('c3');
@@ -370,7 +370,7 @@ SELECT pm.catch_up('m');
 SELECT key, type, how FROM handled ORDER BY n;
 SELECT pm.unregister('m');
 
--- ---- where a failure was, and when it is ------------------------------------
+-- ---- the context of an error, and the time of the next attempt --------------
 
 CREATE FUNCTION context_of(as_of timestamptz DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE context text;
@@ -389,13 +389,13 @@ SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT context_of();
 SELECT make_due();
 SELECT context_of();
--- as_of is the time: what is due then is due
+-- what is due at as_of is tried
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT context_of(clock_timestamp() + '10 min') AS in_ten_minutes, context_of(clock_timestamp() + '3 hours') AS in_three_hours;
 BEGIN;
 SELECT pm.catch_up('m', as_of => '2100-01-01', on_failure => 'policy');
 SELECT state, attempts, retry_at > '2100-01-01' AS after_that FROM pm.parked;
--- but nobody waits until then
+-- after that it is tried again without waiting until 2100
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT state, attempts, retry_at > '2100-01-01' AS after_that FROM pm.parked;
 ROLLBACK;
@@ -404,7 +404,7 @@ SELECT pm.retry('m', 'orders', :d1);
 SELECT pm.catch_up('m', as_of => '2000-01-01', on_failure => 'policy');
 SELECT state, attempts, retry_at BETWEEN '2000-01-01' AND '2000-01-02' AS after_that FROM pm.parked;
 ROLLBACK;
--- the ends of time
+-- the limits of timestamptz
 CREATE FUNCTION at_the_end(as_of timestamptz) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE result text;
 BEGIN
@@ -420,7 +420,7 @@ SELECT t AS as_of, at_the_end(t) FROM unnest('{"294276-12-31 23:59:59.999999 UTC
 SELECT pm.unregister('m');
 DELETE FROM poison;
 
--- ---- arrays -----------------------------------------------------------------
+-- ---- handlers of arrays -----------------------------------------------------
 
 SELECT reset_handled();
 SELECT pm.register('m', 'handle_all', '{orders}', start_at => 'end', backoff => '1 hour', batch_size => 5);
@@ -429,11 +429,11 @@ INSERT INTO orders (stream, type) VALUES ('a', 'a1'), ('b', 'b1'), ('a', 'a2'), 
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT key, string_agg(type, ' ' ORDER BY n) FROM handled GROUP BY key ORDER BY key;
 SELECT type, state FROM aside;
--- without those that are parked, all at once
+-- an array of the events that are not parked
 INSERT INTO orders (stream, type) VALUES ('b', 'b4'), ('a', 'a6'), ('c', 'c3');
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT how, type FROM handled WHERE type IN ('b4', 'c3') ORDER BY n;
--- what is tried again comes in arrays of one
+-- parked events are tried again in arrays of one
 DELETE FROM poison;
 SELECT make_due();
 SELECT pm.catch_up('m', on_failure => 'policy');
@@ -441,7 +441,7 @@ SELECT how, type FROM handled WHERE key = 'a' ORDER BY n;
 SELECT pm.unregister('m');
 SELECT reset_handled();
 
--- ---- the same whatever batch_size is ----------------------------------------
+-- ---- the result does not depend on batch_size -------------------------------
 
 CREATE FUNCTION run(handler text, batch_size int) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -450,7 +450,7 @@ BEGIN
 	PERFORM reset_handled();
 	DELETE FROM poison;
 	PERFORM pm.register('r', run.handler, '{orders,payments}', start_at => 'end', batch_size => run.batch_size, backoff => '1 hour', max_attempts => 2);
-	-- some fail in the midst of a key, some first, two of one key, two next to each other
+	-- these fail: some in the middle of a key, some at its beginning, two of the same key, two in a row
 	INSERT INTO poison SELECT 't' || i FROM unnest('{1,3,7,16,17,23,31,44,60}'::int[]) i;
 	FOR round IN 0 .. 3 LOOP
 		IF round = 1 THEN DELETE FROM poison WHERE type IN ('t1', 't16', 't31'); END IF;
@@ -471,9 +471,9 @@ END $$;
 CREATE TABLE runs AS SELECT h AS handler, b AS batch_size, run(h, b) AS result FROM unnest('{handle,handle_all,keep}'::text[]) h, unnest('{1,2,3,100}'::int[]) b;
 SELECT handler, count(DISTINCT result) AS results FROM runs GROUP BY handler ORDER BY handler;
 SELECT count(DISTINCT result) AS results FROM runs WHERE handler <> 'keep';
--- one of them, to be looked at
+-- one of the results
 SELECT line FROM runs, string_to_table(result, E'\n') WITH ORDINALITY l(line, n) WHERE handler = 'keep' AND batch_size = 3 ORDER BY n;
--- nor does it matter where a batch ends because it has lasted long enough
+-- nor on where pm.batch_duration ends a batch
 ALTER SYSTEM SET pm.batch_duration = '1ms';
 \set ECHO none
 \set setting pm.batch_duration
@@ -485,9 +485,9 @@ ALTER SYSTEM SET pm.batch_duration = '1h';
 SELECT pg_reload_conf();
 DROP TABLE runs;
 
--- ---- who fails all the time is halted ---------------------------------------
+-- ---- a process manager that fails all the time halts ------------------------
 
--- 20 keys in a row
+-- 20 keys in a row fail
 SELECT reset_handled();
 SELECT pm.register('m', 'handle', '{orders}', start_at => 'end', backoff => '1 hour', max_attempts => 2);
 INSERT INTO poison VALUES ('bad');
@@ -501,19 +501,19 @@ SELECT o.stream FROM orders o JOIN pm.cursor c ON o."position" = c."position";
 SELECT pm.catch_up('m');
 \set VERBOSITY default
 SELECT count(*) FROM handled;
--- resumed in vain
+-- resumed without a correction
 SELECT pm.resume('m');
 SELECT state, attempts, count(*), bool_or(later) AS later FROM aside GROUP BY state, attempts ORDER BY state, attempts;
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT state FROM pm.status;
--- cured
+-- the failures are corrected
 DELETE FROM poison;
 SELECT pm.resume('m');
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT type, count(*), count(DISTINCT key) FROM handled GROUP BY type ORDER BY type;
 SELECT count(*) FROM handled h JOIN handled b ON b.key = h.key AND b.type = 'bad' AND h.type = 'behind' AND b.n > h.n;
 SELECT * FROM s;
--- those that became dead in that row too, and only those
+-- pm.resume retries dead events of that row of failures, but no older ones
 SELECT pm.register('m', 'handle', '{orders}', backoff => '1 hour', max_attempts => 1);
 SELECT reset_handled();
 INSERT INTO poison VALUES ('bad');
@@ -531,19 +531,19 @@ SELECT key, state FROM pm.parked;
 SELECT count(*) FROM handled WHERE type = 'bad';
 SELECT pm.retry(process_manager, log, "position") FROM pm.parked;
 SELECT pm.catch_up('m');
--- one that is handled between: no row of 20
+-- one event is handled in between: the row is interrupted
 INSERT INTO poison VALUES ('bad');
 INSERT INTO orders (stream, type) SELECT CASE i WHEN 12 THEN 'fine' ELSE 'k' || i END, CASE i WHEN 12 THEN 'fine' ELSE 'bad' END FROM generate_series(1, 24) i;
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT * FROM s;
--- nor are those that are known, when they are tried again
+-- parked events that fail again do not count either
 SELECT pm.register('m', 'handle', '{orders}', backoff => '1 hour');
 DO $$ BEGIN PERFORM pm.retry(process_manager, log, "position") FROM pm.parked; END $$;
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT state, attempts, count(*) FROM pm.parked GROUP BY state, attempts;
 SELECT * FROM s;
 SELECT pm.unregister('m');
--- one key, however often, is no row either
+-- nor do repeated failures of the same key
 SELECT pm.register('m', 'handle', '{orders}', start_at => 'end', backoff => '1 hour', max_attempts => 100);
 INSERT INTO orders (stream, type) SELECT 'k', 'bad' FROM generate_series(1, 30) i;
 CREATE FUNCTION again(times int) RETURNS void LANGUAGE plpgsql AS $$ BEGIN FOR i IN 1 .. times LOOP PERFORM make_due(); PERFORM pm.catch_up('m', on_failure => 'policy'); END LOOP; END $$;
@@ -564,7 +564,7 @@ SELECT pm.resume('m');
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT key, type, state, attempts FROM aside;
 SELECT state FROM pm.status;
--- room for one
+-- room for one more key
 SELECT pm.resume('m');
 SELECT pm.discard('m', 'orders', "position") FROM pm.parked WHERE key = 'a' AND state <> 'behind';
 SELECT pm.catch_up('m', on_failure => 'policy');
@@ -607,7 +607,7 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 SELECT replace(waited('orders', :a2), :'bad', 'N') AS waited;
 SELECT pm.wait_for('m', 'payments', timeout => '0');
--- nothing goes that is parked, nor what comes after it
+-- neither a parked event nor any event after it is trimmed
 SELECT pm.trim('orders', :bad);
 SELECT pm.trim('orders', :a2);
 SELECT pm.trim('orders', :bad - 1) > 0 AS trimmed;
@@ -619,7 +619,7 @@ SELECT pm.trim('orders', :a2);
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT pm.trim('orders', :a2);
 SELECT pm.wait_for('m', timeout => '0');
--- a log whose events are parked is followed; another one may go
+-- a log with parked events cannot be unfollowed; another one can
 SELECT pm.append('orders', 'a', 'bad') AS bad, pm.append('orders', 'a', 'a3') AS a3 \gset
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT pm.unfollow('m', 'orders');
@@ -628,7 +628,7 @@ SELECT pm.unfollow('m', 'payments');
 SELECT type, state FROM aside;
 ROLLBACK;
 SELECT pm.drop_log('orders');
--- back: what is parked would come twice
+-- back to a position before parked events is refused, because they would come twice
 SELECT pm.seek('m', 'orders', :bad - 1);
 SELECT pm.seek('m', 'payments', 0);
 SELECT pm.append('orders', 'c', 'c1') AS c1 \gset
@@ -642,7 +642,7 @@ SET client_min_messages = error;
 SELECT count(*) FROM pm_catalog.parked;
 SELECT pm.catch_up('m');
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
--- of one process manager only
+-- reset affects one process manager only
 INSERT INTO poison VALUES ('bad');
 SELECT pm.register('other', 'handle', '{orders}', start_at => 'end', backoff => '1 hour');
 SELECT pm.append('orders', 'a', 'bad') AS bad \gset
@@ -674,7 +674,7 @@ SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT string_agg(type, ', ' ORDER BY n) FILTER (WHERE key IN ('s1', 's2', 's3')) AS one_key, string_agg(type, ', ' ORDER BY n) FILTER (WHERE key IN ('long', 's4')) AS other FROM handled;
 SELECT pm.unregister('m');
 
--- ---- how an error is kept ---------------------------------------------------
+-- ---- what is stored of an error ---------------------------------------------
 
 CREATE FUNCTION fail(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -708,7 +708,7 @@ SELECT key, message, detail, sqlstate, regexp_replace(context, '.*\n', '') AS ou
 SELECT key, length(message), left(message, 20) AS message, length(detail), sqlstate FROM pm.parked WHERE key = 'long';
 SELECT key, type FROM handled;
 SELECT DISTINCT state, attempts FROM pm.parked;
--- the caller's own timeout is no attempt
+-- the caller's own statement_timeout is not an attempt
 SELECT pm.unregister('m');
 SELECT pm.register('m', 'fail', '{orders}', start_at => 'end', backoff => '1 hour');
 SELECT pm.append('orders', 'sleep', 'sleep') > 0 AS appended;
@@ -717,7 +717,7 @@ SELECT pm.catch_up('m', on_failure => 'policy');
 RESET statement_timeout;
 SELECT count(*) FROM pm_catalog.parked;
 SELECT pm.unregister('m');
--- deadlocks and the like are tried again at once: a few do not count, many do
+-- deadlocks and the like are retried at once; only many of them count as a failure
 CREATE SEQUENCE calls;
 CREATE FUNCTION victim(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -739,7 +739,7 @@ BEGIN
 END $$;
 SELECT s, t, tried(s, t) FROM unnest('{40P01,40001,55P03,P0001}'::text[]) s, unnest('{0,1,9,1000000}'::int[]) t ORDER BY s, t;
 
--- all that are dead, at once
+-- pm.retry and pm.discard without an event: all dead events
 SELECT reset_handled();
 TRUNCATE poison;
 INSERT INTO poison VALUES ('bad');
@@ -754,7 +754,7 @@ SELECT pm, key, type, state, attempts, later FROM aside WHERE pm = 'm';
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT pm, key, type, state, attempts FROM aside WHERE pm = 'm';
 TRUNCATE poison;
--- the rest of their keys follows; those of another are left alone
+-- the rest of their keys follows; other process managers are not affected
 SELECT pm.retry('m');
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT pm.discard('other');
@@ -762,9 +762,9 @@ SELECT pm, key, type, state, later FROM aside;
 SELECT pm.catch_up('other', on_failure => 'policy');
 SELECT * FROM aside;
 SELECT how, key, type FROM handled ORDER BY n;
--- there are none
+-- there are no dead events
 SELECT pm.retry('m'), pm.discard('m');
--- what is failing is not dead
+-- a failing event is not dead
 INSERT INTO poison VALUES ('bad');
 SELECT pm.register('m', 'handle', '{orders}', backoff => '1 hour', max_attempts => 2);
 SELECT pm.append('orders', 'a', 'bad') > 0 AS appended;
@@ -775,7 +775,7 @@ SELECT pm.retry('nobody');
 SELECT pm.discard('nobody');
 SELECT pm.unregister('m'), pm.unregister('other');
 
--- a log goes, and with it the first of a key: what was behind it in another log goes on
+-- dropping a log removes its parked events; events of other logs behind them are handled
 SELECT reset_handled();
 SELECT pm.create_log('gone');
 SELECT pm.register('m', 'handle', '{gone,orders}', start_at => 'end', backoff => '1 hour', max_attempts => 1);
@@ -794,7 +794,7 @@ SELECT key, type FROM handled ORDER BY n;
 SELECT log, key, type, state FROM aside;
 SELECT pm.unregister('m');
 
--- what was to be tried in a year meets trouble of the server, and is tried soon
+-- an event that was to be tried in a year meets a server error, and is tried soon
 SELECT reset_handled();
 SELECT pm.register('m', 'handle', '{orders}', start_at => 'end', backoff => '1 hour');
 SELECT pm.append('orders', 'a', 'bad') > 0 AS appended;

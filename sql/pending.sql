@@ -1,4 +1,4 @@
--- A handler that reads pm.instance sees what the batch has done so far, wherever batches end.
+-- A handler that reads pm.instance sees what the batch has done so far, wherever the batches end.
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
@@ -40,11 +40,11 @@ SET test.by = 'all';
 SELECT pm.catch_up('fan');
 SELECT "position", instances, string_agg(by, ', ' ORDER BY n) AS by FROM seen GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT process_manager, key, state FROM pm.instance ORDER BY key;
--- outside of a handler it is a lookup
+-- outside of a handler it is an index lookup
 SET enable_seqscan = off;
 EXPLAIN (COSTS OFF) SELECT state FROM (SELECT * FROM pm.instance) i WHERE process_manager = 'fan' AND key = 'a' \g |grep -c "Index Scan using instance_key"
 RESET enable_seqscan;
--- who is not the owner does not see it, whatever runs
+-- a role that is not the owner does not see it, even within a handler
 CREATE ROLE pending_spy;
 GRANT USAGE ON SCHEMA pm TO pending_spy;
 CREATE OR REPLACE FUNCTION fan(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -59,7 +59,7 @@ END $$;
 INSERT INTO orders (stream, type) VALUES ('x', 'open'), ('y', 'open');
 SELECT pm.catch_up('fan');
 SELECT instances FROM seen WHERE by = 'spy';
--- a great batch of lookups costs no more for the last than for the first
+-- in a large batch the last lookup costs no more than the first
 CREATE OR REPLACE FUNCTION fan(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	IF (SELECT count(*) FROM pm_catalog.pending_instances()) > 1 THEN RAISE 'too many'; END IF;

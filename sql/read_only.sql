@@ -1,4 +1,4 @@
--- In a READ ONLY transaction nothing is changed: each function that would says so.
+-- In a READ ONLY transaction nothing changes: each function that would change something raises an error.
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
@@ -25,7 +25,7 @@ SELECT statement, attempt('SELECT ' || statement) FROM unnest(ARRAY[
 	$$pm.unfollow('m', 'orders')$$, $$pm.unregister('m')$$, $$pm.pause('m')$$, $$pm.resume('m')$$, $$pm.resume()$$,
 	$$pm.seek('m', 'orders', 0)$$, $$pm.retry('m', 'orders', 1)$$, $$pm.discard('m', 'orders', 1)$$,
 	$$pm.retry('m')$$, $$pm.discard('m')$$, $$pm.set_owner('m', current_user::text)$$]) WITH ORDINALITY s(statement, n) ORDER BY n;
--- to look is no change
+-- reading is allowed
 SELECT count(*) FROM pm.read('orders');
 SELECT count(*) FROM pm.read_stream('orders', 's');
 SELECT pm.high_water_mark('orders');
@@ -33,7 +33,7 @@ SELECT state FROM pm.status;
 SELECT pm.wait_for('m', timeout => '0');
 ROLLBACK;
 SELECT "position" FROM pm.cursor;
--- a handler that tries to hide behind it
+-- a handler that makes the transaction read-only
 CREATE OR REPLACE FUNCTION note(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN SET LOCAL transaction_read_only = on; END $$;
 SELECT pm.catch_up('m');
 SELECT "position" FROM pm.cursor;

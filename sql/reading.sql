@@ -1,5 +1,5 @@
--- A process manager that is registered anew while pm.catch_up runs: what was read for it as it
--- was is not handled as what it is now.
+-- A process manager is registered again while pm.catch_up runs: events that were read under the
+-- old settings are not handled under the new ones.
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
@@ -14,7 +14,7 @@ BEGIN
 	IF e.data ? 'bad' THEN RAISE 'bad'; END IF;
 	INSERT INTO handled ("position", type) VALUES (e."position", e.type);
 END $$;
--- corrects the event, and what stumbled over it
+-- corrects the event, and registers the process manager that failed on it again
 CREATE FUNCTION correct(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	IF e.data ? 'bad' THEN
@@ -23,7 +23,7 @@ BEGIN
 	END IF;
 END $$;
 
--- other lanes
+-- another number of lanes
 INSERT INTO orders (stream, type, data)
 	SELECT 's' || i, CASE WHEN i % 2 = 0 THEN 'even' ELSE 'odd' END, CASE i WHEN 15 THEN '{"bad": true}' ELSE '{}' END::jsonb
 	FROM generate_series(1, 30) i;

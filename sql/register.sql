@@ -1,4 +1,4 @@
--- pm.register: every argument, who may, where it starts.
+-- pm.register: every argument, who may call it, and where process managers start
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
@@ -12,30 +12,30 @@ CREATE FUNCTION handle(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
 CREATE FUNCTION handle_all(e pm.event[]) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
 CREATE FUNCTION key_of(e pm.event) RETURNS text LANGUAGE sql AS 'SELECT e.type';
 
--- ---- it works, and what it stores -------------------------------------------
+-- ---- what it stores ---------------------------------------------------------
 
 SELECT pm.register('m', 'handle', '{orders}');
 SELECT name, owner = current_user AS mine, handler, logs, correlate, types, on_failure, max_attempts, backoff, handler_timeout, batch_size, lanes, park_limit, paused FROM pm.process_manager;
 SELECT process_manager, log, lane, "position" FROM pm.cursor;
--- again, with everything: the settings are the new ones, the cursor stays
+-- again, with every argument: the settings change, the cursor stays
 SELECT pm.append('orders', 'o', 't'), pm.append('orders', 'o', 't');
 SELECT pm.seek('m', 'orders', 1);
 SELECT pm.register(name => 'm', handler => 'public.handle_all(pm.event[])', logs => '{payments,ORDERS,orders}', correlate => 'key_of', types => '{A,B}',
 	start_at => 'end', on_failure => 'halt', max_attempts => 2, backoff => '2 s', handler_timeout => '3 s', batch_size => 7, lanes => 1, park_limit => 9);
 SELECT name, handler, logs, correlate, types, on_failure, max_attempts, backoff, handler_timeout, batch_size, lanes, park_limit FROM pm.process_manager;
 SELECT process_manager, log, lane, "position" FROM pm.cursor ORDER BY log;
--- what is left out is its default; a log that is left out is an error
+-- an omitted argument gets its default; an omitted log is an error
 SELECT pm.register('m', 'handle', '{orders}');
 SELECT pm.register('m', 'handle', '{orders,payments}');
 SELECT name, handler, logs, correlate, types, on_failure, max_attempts, backoff, handler_timeout, batch_size, lanes, park_limit FROM pm.process_manager;
 SELECT process_manager, log, lane, "position" FROM pm.cursor ORDER BY log;
--- paused it stays
+-- a paused process manager stays paused
 SELECT pm.pause('m');
 SELECT pm.register('m', 'handle', '{orders,payments}');
 SELECT name, paused FROM pm.process_manager;
 SELECT pm.unregister('m');
 
--- ---- bad values -------------------------------------------------------------
+-- ---- invalid values ---------------------------------------------------------
 
 SELECT pm.register(NULL, 'handle', '{orders}');
 SELECT pm.register('', 'handle', '{orders}');
@@ -71,7 +71,7 @@ SELECT pm.register('m', 'handle', '{orders}', lanes => 0);
 SELECT pm.register('m', 'handle', '{orders}', park_limit => NULL);
 SELECT pm.register('m', 'handle', '{orders}', park_limit => 0);
 SELECT count(*) FROM pm.process_manager;
--- the edges
+-- the limits
 SELECT pm.register(repeat('x', 63), 'handle', '{orders}', start_at => 'end', max_attempts => 1, backoff => '0', handler_timeout => '1 ms', batch_size => 1, park_limit => 1);
 SELECT pm.register(repeat('x', 63), 'handle', '{orders}', max_attempts => 1000000, backoff => '24 hours', handler_timeout => '24 hours', batch_size => 100000, park_limit => 2147483647);
 SELECT length(name), max_attempts, backoff, handler_timeout, batch_size, park_limit FROM pm.process_manager;
@@ -83,8 +83,8 @@ UPDATE orders SET recorded_at = '2026-01-01 00:00 UTC'::timestamptz + "position"
 SELECT pm.append('orders', 'o', 't');
 UPDATE orders SET recorded_at = '2026-01-01 03:00 UTC' WHERE "position" = 3;
 SELECT pm.register('m', 'handle', '{orders}');
-SELECT pm.register('m', 'handle', '{payments}');					-- an empty log needs none
-SELECT pm.register('m', 'handle', '{payments,orders}');			-- a log with events that is added does
+SELECT pm.register('m', 'handle', '{payments}');					-- not needed for an empty log
+SELECT pm.register('m', 'handle', '{payments,orders}');			-- needed for a new log that has events
 SELECT pm.register('m', 'handle', '{payments,orders}', start_at => 'somewhere');
 SELECT pm.register('m', 'handle', '{payments,orders}', start_at => '');
 SELECT pm.register('m', 'handle', '{payments,orders}', start_at => '-1');
@@ -103,7 +103,7 @@ BEGIN
 END $$;
 SELECT s AS start_at, starts(s) FROM unnest(ARRAY['beginning', 'end', '0', '1', '2', '3',
 	'2025-12-31 00:00 UTC', '2026-01-01 01:00 UTC', '2026-01-01 01:30 UTC', '2026-01-01 03:00 UTC', '2026-01-01 03:01 UTC', 'infinity', '-infinity', 'now']) s;
--- what is not settled yet is handled, even from the end
+-- events that are not yet below the mark are handled, even with start_at => 'end'
 BEGIN;
 SELECT pm.append('orders', 'o', 'own');
 SELECT starts('end') AS own_may_be_passed_over, starts('2026-01-01 02:30 UTC') AS two;
@@ -153,14 +153,14 @@ SELECT pm.register('m', 'many', '{payments}');
 SELECT pm.register('m', 'anything', '{payments}');
 SELECT pm.register('m', 'an_output', '{payments}');
 SELECT pm.register('m', 'a_trigger', '{payments}');
--- by name along the search_path, stored qualified
+-- found along the search_path, stored with its schema
 SET search_path = other, public;
 SELECT pm.register('m', 'handle', '{payments}');
 RESET search_path;
 SELECT handler FROM pm.process_manager;
 SELECT pm.unregister('m');
 
--- ---- who may ----------------------------------------------------------------
+-- ---- who may call it --------------------------------------------------------
 
 CREATE ROLE regress_pm_nologin;
 CREATE ROLE regress_pm_alice LOGIN;
@@ -183,12 +183,12 @@ CREATE FUNCTION alices(e pm.event) RETURNS void LANGUAGE sql AS '';
 SELECT pm.register('m', 'alices', '{payments}');
 SELECT owner FROM pm.process_manager;
 RESET ROLE;
--- a superuser's process manager does not call what alice can replace
+-- a superuser's process manager cannot use a function that alice can replace
 SELECT pm.register('supers', 'alices', '{payments}');
 ALTER FUNCTION alices(pm.event) OWNER TO regress_pm_bob;
-SELECT pm.register('m', 'alices', '{payments}');				-- for alice, by a superuser: hers it stays
+SELECT pm.register('m', 'alices', '{payments}');				-- by a superuser: alice stays the owner
 SELECT name, owner FROM pm.process_manager;
--- somebody else's name
+-- a name of another role
 SET ROLE regress_pm_bob;
 SELECT pm.register('m', 'alices', '{payments}');
 SELECT pm.pause('m');
@@ -207,7 +207,7 @@ SET ROLE regress_pm_alice;
 SELECT pm.register('m', 'alices', '{payments}');
 RESET ROLE;
 GRANT CONNECT ON DATABASE :"DBNAME" TO PUBLIC;
--- row policies
+-- row level security
 ALTER TABLE payments ENABLE ROW LEVEL SECURITY;
 SET ROLE regress_pm_bob;
 SELECT pm.unregister('team');
@@ -218,7 +218,7 @@ RESET ROLE;
 ALTER TABLE payments DISABLE ROW LEVEL SECURITY;
 SELECT pm.unregister(name) FROM pm.process_manager;
 
--- ---- within a transaction ---------------------------------------------------
+-- ---- in a transaction -------------------------------------------------------
 
 BEGIN;
 SELECT pm.register('passing', 'handle', '{payments}');
@@ -230,12 +230,12 @@ ROLLBACK;
 BEGIN READ ONLY;
 SELECT pm.register('m', 'handle', '{payments}');
 ROLLBACK;
--- a log that cannot be relied on
+-- a log with a problem
 ALTER TABLE payments DISABLE TRIGGER pm_before_write;
 SELECT pm.register('m', 'handle', '{payments}');
 SELECT pm.create_log('payments');
 SELECT count(*) FROM pm.process_manager;
--- nobody will run it
+-- a warning: no worker will run it
 SET client_min_messages = warning;
 SELECT pm.register('m', 'handle', '{payments}');
 SELECT pm.unregister('m');

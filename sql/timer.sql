@@ -1,10 +1,10 @@
--- Timers: an instance's handler asks to be called again at a time, in order with everything else.
+-- Timers: a handler with a state asks to be called again at a certain time, in order with the events
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
 \set reload :abs_srcdir '/sql/reload.inc'
 \set ECHO none
--- a batch ends after batch_size events, however slow the machine is
+-- a batch ends only after batch_size events, even on a slow machine
 ALTER SYSTEM SET pm.batch_duration = '1h';
 \i :no_workers
 \set ECHO all
@@ -14,7 +14,7 @@ SELECT pm.create_log('orders'), pm.create_log('payments');
 CREATE TABLE handled (n serial, log text, key text, type text, note text);
 CREATE TABLE poison (type text);
 -- Does what its event says: {"set": {type: due, ...}, "with": data, "cancel": [type, ...], "end": true, "none": true}.
--- The state is the list of the types it has seen.
+-- The state is the list of the types that it has seen.
 CREATE FUNCTION deal(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
 	t record;
@@ -32,14 +32,14 @@ BEGIN
 END $$;
 CREATE FUNCTION reset_handled() RETURNS void LANGUAGE sql AS $$ TRUNCATE handled; ALTER SEQUENCE handled_n_seq RESTART $$;
 CREATE FUNCTION make_due() RETURNS void LANGUAGE sql AS $$ UPDATE pm_catalog.lane SET lane = lane; UPDATE pm_catalog.parked SET retry_at = clock_timestamp() WHERE retry_at IS NOT NULL $$;
--- An event of orders, at a time of 1 January 2020.
+-- Adds an event to orders, recorded at this hour of 1 January 2020.
 CREATE FUNCTION at(hour text, stream text, type text, data jsonb DEFAULT '{}') RETURNS void LANGUAGE sql AS
 $$ INSERT INTO orders (stream, type, data, recorded_at) VALUES (stream, type, data, ('2020-01-01 ' || hour || ' UTC')::timestamptz) $$;
 CREATE VIEW aside AS SELECT v.log, v.key, (v.event).type, v.state, v.attempts, v.message, v.retry_at > clock_timestamp() AS later
 	FROM pm.parked v JOIN pm_catalog.parked k ON k.process_manager = v.process_manager AND k.log IS NOT DISTINCT FROM v.log AND (v.log IS NULL OR k.position = v.position) AND (v.log IS NOT NULL OR k.id = v.position)
 	ORDER BY v.process_manager, v.key, k.id;
 
--- ---- set, and fired when due ------------------------------------------------
+-- ---- timers are set, and fire when they are due -----------------------------
 
 SELECT pm.register('m', 'deal', '{orders}', start_at => 'end');
 SELECT pm.append('orders', 'a', 'placed', '{"set": {"remind": "2030-01-01 10:00"}, "with": {"how": "kindly"}}', '{"correlation": {"request": 7}}') AS placed \gset
@@ -48,7 +48,7 @@ SELECT * FROM pm.timer;
 SELECT pm.catch_up('m');
 SELECT pm.catch_up('m', as_of => '2030-01-01 09:59:59.999999');
 SELECT count(*) FROM handled;
--- due is due; the process manager's time is that of the call
+-- it fires exactly when it is due; pm.now() is as_of
 CREATE OR REPLACE FUNCTION tell(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	RAISE WARNING '% % % v% % % % at %, causation %', coalesce(e.log, 'no log'), coalesce(e.position::text, 'no position'), e.stream, coalesce(e.version::text, 'none'), e.type, e.data, e.recorded_at, pm.now(),
@@ -62,11 +62,11 @@ SELECT pm.catch_up('m', as_of => '2030-01-01 10:00');
 SET client_min_messages = error;
 SELECT key, state FROM pm.instance;
 SELECT count(*) FROM pm.timer;
--- once
+-- it fires once
 SELECT pm.catch_up('m', as_of => '2030-01-01 10:00');
 SELECT pm.register('m', 'deal', '{orders}');
 SELECT reset_handled();
--- replaced: earlier, later, with other data; others stay, and so do those of other keys
+-- replaced by an earlier or later one or with other data; other timers and those of other keys stay
 SELECT at('10:00', 'b', 'b1', '{"set": {"t": "2030-01-01 10:00", "u": "2030-01-01 10:00"}}'), at('10:00', 'c', 'c1', '{"set": {"t": "2030-01-01 11:00"}}');
 SELECT pm.catch_up('m');
 SELECT at('10:01', 'b', 'b2', '{"set": {"t": "2030-01-01 12:00"}, "with": {"n": 2}}');
@@ -74,7 +74,7 @@ SELECT pm.catch_up('m');
 SELECT * FROM pm.timer ORDER BY key, type;
 SELECT pm.catch_up('m', as_of => '2030-01-01 10:30');
 SELECT * FROM pm.timer ORDER BY key, type;
--- set twice within one call, and in one batch
+-- set twice in one call, and in one batch
 SELECT at('10:02', 'b', 'b3', '{"set": {"t": "2030-01-01 13:00"}}'), at('10:03', 'b', 'b4', '{"set": {"t": "2030-01-01 14:00"}, "with": {"n": 4}}');
 SELECT pm.catch_up('m');
 SELECT * FROM pm.timer ORDER BY key, type;
@@ -92,7 +92,7 @@ SELECT pm.catch_up('m', as_of => 'infinity');
 SELECT pm.catch_up('m', as_of => '-infinity');
 SELECT pm.catch_up('m', as_of => '2030-01-02');
 SELECT key, state FROM pm.instance ORDER BY key;
--- in a transaction that is rolled back
+-- in a transaction that rolls back
 BEGIN;
 SELECT at('10:07', 'd', 'd1', '{"set": {"t": "2030-01-01 10:00"}}');
 SELECT pm.catch_up('m');
@@ -104,7 +104,7 @@ SELECT count(*) FROM pm.timer;
 SELECT pm.unregister('m');
 SELECT reset_handled();
 
--- ---- within a handler what is undone is undone ------------------------------
+-- ---- a rollback within a handler undoes timers ------------------------------
 
 CREATE FUNCTION undoes(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE note text;
@@ -167,7 +167,7 @@ SELECT at('10:03', 'a', 'error');
 SELECT pm.catch_up('m');
 SELECT type, note FROM handled ORDER BY n;
 SELECT pm.unregister('m');
--- all of it within one batch
+-- all of it in one batch
 SELECT reset_handled();
 SELECT pm.register('m', 'undoes', '{orders}', start_at => 'end');
 SELECT at('10:00', 'a', 'set'), at('10:01', 'a', 'replace'), at('10:02', 'a', 'nested'), at('10:03', 'a', 'error');
@@ -177,9 +177,9 @@ SELECT type, due, data FROM pm.timer ORDER BY type;
 SELECT pm.unregister('m');
 SELECT reset_handled();
 
--- ---- in order with the events -----------------------------------------------
+-- ---- order of timers and events ---------------------------------------------
 
--- What is handled, when this is done in batches of one, two, three and a hundred; and the state of each key.
+-- What is handled, and the state of each key. same() compares batches of 1, 2, 3 and 100 events.
 CREATE FUNCTION run(script text, batch_size int, on_failure text DEFAULT 'park') RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	result text;
@@ -199,58 +199,58 @@ BEGIN
 END $$;
 CREATE FUNCTION same(script text, OUT results bigint, OUT one_of_them text) LANGUAGE sql AS
 $$ SELECT count(DISTINCT r), min(r) FROM (SELECT run(script, b) AS r FROM unnest('{1,2,3,100}'::int[]) b) x $$;
--- due before, between and after later events of the same key, and of others
+-- due before, between and after later events of the same key and of others
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05"}}'), at('10:04', 'a', 'a2'), at('10:06', 'a', 'a3') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05"}}'), at('10:04', 'b', 'b1'), at('10:06', 'b', 'b2') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:01"}}'), at('10:02', 'a', 'a2'), at('10:03', 'a', 'a3'), at('10:04', 'a', 'a4') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1'), at('10:01', 'a', 'a2'), at('10:02', 'a', 'a3', '{"set": {"T": "2020-01-01 10:03"}}') $$);
--- at a tie the event goes first, whoever's it is
+-- at the same time as an event, the event goes first, whatever its key
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05"}}'), at('10:05', 'a', 'a2'), at('10:05', 'b', 'b1'), at('10:05:00.000001', 'b', 'b2') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:00"}}'), at('10:00', 'a', 'a2'), at('10:01', 'a', 'a3') $$);
--- one that is due already comes next
+-- a timer that is already due comes next
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2019-01-01 10:05"}}'), at('10:00', 'a', 'a2'), at('10:00', 'b', 'b1') $$);
--- the earlier of two goes first; set at the same time, the one that was set first
+-- of two timers the earlier one fires first; at the same time, the one that was set first
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:06"}}'), at('10:01', 'b', 'b1', '{"set": {"U": "2020-01-01 10:05"}}'), at('10:10', 'c', 'c1') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'b', 'b1', '{"set": {"Z": "2020-01-01 10:05"}}'), at('10:01', 'a', 'a1', '{"set": {"A": "2020-01-01 10:05"}}'), at('10:10', 'c', 'c1') $$);
--- set again it is set later
+-- setting it again counts as set later
 SELECT * FROM same($$ SELECT at('10:00', 'b', 'b1', '{"set": {"Z": "2020-01-01 10:05"}}'), at('10:01', 'a', 'a1', '{"set": {"A": "2020-01-01 10:05"}}'), at('10:02', 'b', 'b2', '{"set": {"Z": "2020-01-01 10:05"}}'), at('10:10', 'c', 'c1') $$);
--- replaced, brought forward, put off, cancelled in time and too late
+-- replaced, moved forward, postponed, cancelled in time and too late
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:10"}}'), at('10:01', 'a', 'a2', '{"set": {"T": "2020-01-01 10:02"}}'), at('10:03', 'a', 'a3'), at('10:11', 'a', 'a4') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:02"}}'), at('10:01', 'a', 'a2', '{"set": {"T": "2020-01-01 10:10"}}'), at('10:03', 'a', 'a3'), at('10:11', 'a', 'a4') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:02"}}'), at('10:01', 'a', 'a2', '{"cancel": ["T"]}'), at('10:03', 'a', 'a3') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:02"}}'), at('10:02', 'a', 'a2', '{"cancel": ["T"]}'), at('10:03', 'a', 'a3') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:01"}}'), at('10:02', 'a', 'a2', '{"cancel": ["T"]}'), at('10:03', 'a', 'a3') $$);
--- its own handler finds it gone already, and may set it anew
+-- its own handler finds it gone already, and may set it again
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:01"}, "with": {"cancel": ["T"], "set": {"T": "2020-01-01 10:03"}}}'), at('10:02', 'a', 'a2'), at('10:04', 'a', 'a3') $$);
 SELECT type, note FROM handled ORDER BY n;
 -- one timer sets the next
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:01"}, "with": {"set": {"U": "2020-01-01 10:03"}, "with": {"set": {"T": "2020-01-01 10:05"}}}}'), at('10:02', 'a', 'a2'), at('10:04', 'a', 'a3'), at('10:06', 'a', 'a4') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:01"}, "with": {"set": {"T": "2020-01-01 10:01:00.000001"}, "with": {"set": {"T": "2020-01-01 10:03"}}}}'), at('10:01', 'a', 'a2'), at('10:04', 'a', 'a3') $$);
--- never after the instance has ended, not even in one that has begun anew
+-- never after the instance has ended, not even if the key has a new instance
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05"}}'), at('10:02', 'a', 'a2', '{"end": true}'), at('10:06', 'b', 'b1') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05"}}'), at('10:02', 'a', 'a2', '{"end": true}'), at('10:03', 'a', 'a3'), at('10:06', 'b', 'b1') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05"}}'), at('10:02', 'a', 'a2', '{"end": true}'), at('10:03', 'a', 'a3', '{"set": {"T": "2020-01-01 10:06"}}'), at('10:07', 'b', 'b1') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"end": true, "set": {"T": "2020-01-01 10:05"}}'), at('10:06', 'b', 'b1') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05", "U": "2020-01-01 10:05:01"}, "with": {"end": true}}'), at('10:06', 'b', 'b1') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1'), at('10:01', 'a', 'a2', '{"end": true, "set": {"T": "2020-01-01 10:05"}}'), at('10:02', 'a', 'a3'), at('10:06', 'b', 'b1') $$);
--- of several logs
+-- with several logs
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05"}}'), at('10:04', 'a', 'a2'), at('10:08', 'a', 'a3');
 	INSERT INTO payments (stream, type, recorded_at) VALUES ('a', 'p1', '2020-01-01 10:03 UTC'), ('a', 'p2', '2020-01-01 10:06 UTC'), ('b', 'p3', '2020-01-01 10:07 UTC') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05"}}');
 	INSERT INTO payments (stream, type, recorded_at) SELECT 'b', 'p' || i, '2020-01-01 10:00:00.5 UTC'::timestamptz + i * interval '1 min' FROM generate_series(0, 9) i $$);
--- events out of the order of time: the timer goes before the first that is later, and not after one that is
+-- event times out of order: the timer fires before the first event that is later, and not after an event that is due later
 SELECT * FROM same($$ SELECT at('10:10', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05"}}'), at('10:03', 'a', 'a2'), at('10:04', 'a', 'a3'), at('10:06', 'a', 'a4') $$);
--- parked behind a failing event, in the order of time, and what is set and cancelled is of the past
+-- parked behind a failing event, in the order of time; setting and cancelling affects parked timers, too
 INSERT INTO poison VALUES ('bad');
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05"}}'), at('10:01', 'a', 'bad'), at('10:04', 'a', 'a2', '{"cancel": ["T"]}'), at('10:06', 'a', 'a3'), at('10:07', 'b', 'b1') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05", "U": "2021-01-01 10:00"}}'), at('10:05', 'a', 'bad', '{"set": {"U": "2020-01-01 10:05"}}'), at('10:06', 'a', 'a2') $$);
--- a failing timer is parked, and what comes after it
+-- a failing timer is parked, and so is what follows
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"bad": "2020-01-01 10:05", "T": "2020-01-01 10:07"}}'), at('10:04', 'a', 'a2'), at('10:06', 'a', 'a3'), at('10:08', 'b', 'b1') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:01"}, "with": {"set": {"bad": "2020-01-01 10:02"}}}'), at('10:03', 'a', 'a2'), at('10:08', 'b', 'b1') $$);
--- or halts
+-- or the process manager halts
 SELECT count(DISTINCT r) AS results, min(r) FROM (SELECT run($$ SELECT at('10:00', 'a', 'a1', '{"set": {"bad": "2020-01-01 10:05"}}'), at('10:04', 'a', 'a2'), at('10:06', 'a', 'a3'), at('10:08', 'b', 'b1') $$, b, 'halt') AS r FROM unnest('{1,2,3,100}'::int[]) b) x;
 DELETE FROM poison;
--- many of them, by chance, the same chance for all
+-- many random events
 CREATE PROCEDURE by_chance(seed int) LANGUAGE plpgsql AS $$
 DECLARE
 	x int[];
@@ -272,7 +272,7 @@ CREATE TABLE chance AS SELECT seed, results, one_of_them AS result FROM generate
 INSERT INTO poison VALUES ('e5'), ('e12'), ('T2');
 INSERT INTO chance SELECT seed, results, one_of_them FROM generate_series(11, 18) seed, same(format('CALL by_chance(%s)', seed));
 SELECT seed, results, length(result) > 100 AS long, result ~ 'T' AS with_timers, result ~ 'failing' AS with_parked, result ~ 'behind' AS with_behind FROM chance ORDER BY seed;
--- nor does it matter where a batch ends because it has lasted long enough
+-- the result does not depend on where pm.batch_duration ends a batch either
 ALTER SYSTEM SET pm.batch_duration = '1ms';
 \set ECHO none
 \set setting pm.batch_duration
@@ -288,23 +288,23 @@ SELECT seed FROM chance WHERE seed < 10 AND run(format('CALL by_chance(%s)', see
 SELECT reset_handled();
 SELECT pm.register('m', 'deal', '{orders}', start_at => 'end');
 SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05"}}'), at('10:10', 'a', 'a2');
--- not due as of then, whatever the clock and the events say
+-- not due at as_of, whatever the clock and later events say
 SELECT pm.catch_up('m', as_of => '2020-01-01 10:04');
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
 SELECT pm.catch_up('m', as_of => '2020-01-01 10:05');
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
--- one that a timer sets is due or not as of the same time
+-- a timer that is set by a timer is compared with the same as_of
 SELECT at('10:20', 'a', 'a3', '{"set": {"U": "2030-01-01 10:00"}, "with": {"set": {"V": "2030-01-01 11:00"}, "with": {"set": {"W": "2030-01-01 13:00"}}}}');
 SELECT pm.catch_up('m', as_of => '2030-01-01 12:00');
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
 SELECT type, due FROM pm.timer;
--- max_count counts them
+-- max_count includes timers
 SELECT at('10:30', 'b', 'b1', '{"set": {"X": "2020-01-01 11:00", "Y": "2020-01-01 12:00"}}');
 SELECT pm.catch_up('m', max_count => 2);
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
 SELECT pm.catch_up('m', max_count => 5);
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
--- one that sets itself again is only bounded by that
+-- only max_count ends a timer that always sets itself again
 SELECT at('10:40', 'c', 'c1', '{"set": {"Z": "2020-01-01"}}');
 CREATE FUNCTION winds_itself(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN PERFORM pm.set_timer('Z', e.recorded_at + '1 us'); RETURN coalesce(state, '0')::int + 1; END $$;
 SELECT pm.register('m', 'winds_itself', '{orders}');
@@ -316,7 +316,7 @@ SELECT pm.unregister('m');
 SELECT count(*) FROM pm_catalog.timer;
 SELECT reset_handled();
 
--- one that sets itself for its own time, or before, is due now: after the call, which ends
+-- a timer that sets itself for its own time is due at the time of the call: pm.catch_up ends
 CREATE FUNCTION comes_back(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN PERFORM pm.set_timer('Z', e.recorded_at); RETURN coalesce(state, '0')::int + 1; END $$;
 SELECT pm.register('m', 'comes_back', '{orders}', start_at => 'end');
 SELECT at('10:50', 'd', 'd1');
@@ -329,14 +329,14 @@ SELECT reset_handled();
 
 -- ---- types, correlate, names ------------------------------------------------
 
--- types and correlate are for events: a timer is delivered to its key
+-- types and correlate concern events only: a timer is delivered to the key that set it
 CREATE FUNCTION by_order(e pm.event) RETURNS text LANGUAGE plpgsql AS $$ BEGIN IF e.log IS NULL THEN RAISE 'not for a timer'; END IF; RETURN e.data->>'order'; END $$;
 SELECT pm.register('m', 'deal', '{orders}', start_at => 'end', types => '{start}', correlate => 'by_order');
 SELECT at('10:00', 's', 'start', '{"order": "it''s o-1", "set": {"stop": "2020-01-01 10:05"}}'), at('10:06', 's', 'stop', '{"order": "it''s o-1"}');
 SELECT pm.catch_up('m');
 SELECT log, key, type FROM handled ORDER BY n;
 SELECT key, state FROM pm.instance;
--- the key, even if it is a hash
+-- also if the key is a hash
 SELECT at('10:10', 's', 'start', jsonb_build_object('order', repeat('x', 1001), 'set', '{"stop": "2030-01-01 10:05"}'::jsonb));
 SELECT pm.catch_up('m');
 SELECT key = 'sha256:' || encode(sha256(convert_to(repeat('x', 1001), 'UTF8')), 'hex') AS hashed FROM pm.timer;
@@ -344,7 +344,7 @@ SELECT pm.catch_up('m', as_of => '2031-01-01');
 SELECT key LIKE 'sha256:%' AS hashed, type FROM handled WHERE type = 'stop' ORDER BY n;
 SELECT pm.unregister('m');
 SELECT reset_handled();
--- odd names and times
+-- unusual names and times
 SELECT pm.register('m', 'deal', '{orders}', start_at => 'end');
 SELECT at('10:00', '', 'a1', '{"set": {"it''s \"odd\"": "2030-01-01 10:00", " ": "2030-01-01 10:00", "🐟": "4714-11-24 BC", "far": "294276-12-31 23:59:59.999999"}}');
 SELECT pm.catch_up('m');
@@ -384,7 +384,7 @@ SET client_min_messages = warning;
 SELECT pm.catch_up('m');
 SET client_min_messages = error;
 SELECT type, due, data FROM pm.timer ORDER BY type;
--- a very long type is refused, or kept, but in words of ours
+-- a very long type is refused with a message of pm, if at all
 CREATE FUNCTION long_type(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM pm.set_timer((SELECT string_agg(md5(i::text), '') FROM generate_series(1, 200) i), '2030-01-01');
@@ -394,7 +394,7 @@ SELECT pm.register('m', 'long_type', '{orders}');
 SELECT at('10:00', 'y', 'y1');
 SELECT pm.catch_up('m');
 SELECT pm.unregister('m');
--- a timer of an instance that is not there
+-- a timer without an instance
 SELECT pm.register('m', 'deal', '{orders}', start_at => 'end');
 SELECT at('10:00', 'a', 'a1', '{"none": true, "set": {"T": "2030-01-01"}}');
 SELECT pm.catch_up('m');
@@ -404,7 +404,7 @@ SELECT pm.catch_up('m');
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT log, key, type, state FROM aside;
 SELECT count(*) FROM pm.timer;
--- set and cancelled again: nothing is left to complain of
+-- no error if the timer was cancelled or rolled back again
 CREATE FUNCTION never_mind(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM pm.set_timer('T', '2030-01-01');
@@ -426,7 +426,7 @@ SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT count(*) FROM pm_catalog.parked;
 SELECT count(*) FROM pm.instance;
 SELECT pm.unregister('m');
--- no other handler has timers, nor has correlate
+-- handlers without a state and correlate cannot set timers
 CREATE FUNCTION no_state(e pm.event) RETURNS void LANGUAGE sql AS $$ SELECT pm.set_timer('T', '2030-01-01') $$;
 CREATE FUNCTION no_state_cancel(e pm.event) RETURNS void LANGUAGE sql AS $$ SELECT pm.cancel_timer('T') $$;
 CREATE FUNCTION no_state_all(e pm.event[]) RETURNS void LANGUAGE sql AS $$ SELECT pm.set_timer('T', '2030-01-01') $$;
@@ -443,11 +443,11 @@ SELECT pm.catch_up('n');
 SELECT pm.catch_up(on_failure => 'policy');
 SELECT process_manager, state, message, sqlstate FROM pm_catalog.lane ORDER BY 1;
 SELECT process_manager, log, state, message, sqlstate FROM pm.parked ORDER BY process_manager, "position";
--- in the same session, after all that, still not outside
+-- after all that, the session is still outside of a handler
 SELECT pm.set_timer('t', '2030-01-01');
 SELECT pm.unregister(name) FROM pm.process_manager;
 SELECT count(*) FROM pm_catalog.timer;
--- in what the handler sets off, a trigger say, it is the handler's
+-- a trigger that a handler fires can set timers of that handler
 CREATE TABLE reminders (at timestamptz);
 CREATE FUNCTION set_by_trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pm.set_timer('from a trigger', NEW.at); RETURN NULL; END $$;
 CREATE TRIGGER set_by_trigger AFTER INSERT ON reminders FOR EACH ROW EXECUTE FUNCTION set_by_trigger();
@@ -460,7 +460,7 @@ INSERT INTO reminders VALUES ('2030-01-01');
 SELECT pm.unregister('m');
 SELECT reset_handled();
 
--- ---- parked -----------------------------------------------------------------
+-- ---- parked timers, and timers of parked keys -------------------------------
 
 SELECT pm.register('m', 'deal', '{orders,payments}', start_at => 'end', backoff => '1 hour', max_attempts => 2);
 INSERT INTO poison VALUES ('bad');
@@ -469,10 +469,10 @@ SELECT "position" AS bad FROM orders WHERE type = 'bad' ORDER BY 1 DESC LIMIT 1 
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT log, key, type, state FROM aside;
 SELECT key, type, due FROM pm.timer;
--- what is known of a parked timer
+-- what pm.parked shows of a timer
 SELECT (event).log, (event)."position", (event).stream, (event).version, (event).type, (event).data, (event).recorded_at, (event).metadata->'causation'->'log' AS caused_in FROM pm.parked WHERE log IS NULL AND (event).type = 'T';
 SELECT log, parked FROM pm.status ORDER BY log;
--- the one that fails cancels one that waits behind it, and puts off the other
+-- the failing event cancels one timer that waits behind it, and postpones the other
 DELETE FROM poison;
 SELECT pm.retry('m', 'orders', :bad);
 SELECT pm.catch_up('m');
@@ -482,7 +482,7 @@ SELECT count(*) FROM pm_catalog.parked;
 SELECT pm.catch_up('m', as_of => '2031-01-01');
 SELECT state FROM pm.instance;
 SELECT reset_handled();
--- it ends the instance: what waits behind it goes too, but not the events
+-- it ends the instance: the timers behind it go, the events stay
 INSERT INTO poison VALUES ('bad');
 SELECT at('11:00', 'b', 'b1', '{"set": {"T": "2020-01-01 11:05", "later": "2030-01-01"}}'), at('11:01', 'b', 'bad', '{"end": true}'), at('11:06', 'b', 'b2');
 SELECT pm.catch_up('m', on_failure => 'policy');
@@ -494,7 +494,7 @@ SELECT log, type FROM handled ORDER BY n;
 SELECT key, state FROM pm.instance WHERE key = 'b';
 SELECT count(*) FROM pm_catalog.timer;
 SELECT count(*) FROM pm_catalog.parked;
--- an event behind does
+-- an event behind it ends the instance
 SELECT reset_handled();
 INSERT INTO poison VALUES ('bad');
 SELECT at('12:00', 'c', 'c1', '{"set": {"T": "2020-01-01 12:05"}}'), at('12:01', 'c', 'bad'), at('12:02', 'c', 'c2', '{"end": true}'), at('12:06', 'c', 'c3');
@@ -504,7 +504,7 @@ DELETE FROM poison;
 SELECT make_due();
 SELECT pm.catch_up('m');
 SELECT log, type FROM handled ORDER BY n;
--- a timer that fails: parked under a number of its own
+-- a failing timer is parked under a number of its own
 SELECT reset_handled();
 INSERT INTO poison VALUES ('T');
 SELECT at('13:00', 'd', 'd1', '{"set": {"T": "2020-01-01 13:05"}, "with": {"set": {"U": "2020-01-01 13:06"}}}'), at('13:10', 'd', 'd2');
@@ -528,7 +528,7 @@ SELECT pm.retry('m', NULL, :number);
 SELECT pm.catch_up('m');
 SELECT log, type FROM handled ORDER BY n;
 SELECT key, state FROM pm.instance WHERE key = 'd';
--- set again while it is parked: a parked timer is the timer
+-- set again while it is parked: there is only one timer of a type
 SELECT reset_handled();
 INSERT INTO poison VALUES ('bad'), ('T');
 SELECT at('14:00', 'e', 'e1', '{"set": {"T": "2020-01-01 14:05"}}');
@@ -540,7 +540,7 @@ SELECT count(*) FROM pm.timer;
 SELECT at('14:10', 'e', 'e2');
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT log, type FROM handled ORDER BY n;
--- discarded from behind
+-- a timer that is behind is discarded
 SELECT at('14:20', 'e', 'e3', '{"set": {"W": "2020-01-01 14:25", "X": "2020-01-01 14:25"}}'), at('14:21', 'e', 'bad');
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT log, type, state FROM aside;
@@ -549,7 +549,7 @@ SELECT pm.discard(process_manager, log, "position") FROM pm.parked WHERE state =
 SELECT log, type, state FROM aside;
 SELECT pm.catch_up('m');
 SELECT log, type FROM handled ORDER BY n;
--- the failing head's own timers are not there: its set_timer was undone with it
+-- a failing event has set no timers: they were rolled back with it
 SELECT reset_handled();
 SELECT at('15:00', 'f', 'bad', '{"set": {"T": "2020-01-01 15:05"}}');
 SELECT pm.catch_up('m', on_failure => 'policy');
@@ -559,7 +559,7 @@ DELETE FROM poison;
 SELECT make_due();
 SELECT pm.catch_up('m');
 SELECT log, type FROM handled ORDER BY n;
--- due while its key is parked: behind; wait_for does not ask for timers
+-- a timer of a parked key becomes due and is parked behind; pm.wait_for does not wait for timers
 INSERT INTO poison VALUES ('bad');
 SELECT at('16:00', 'g', 'g1', '{"set": {"T": "2030-01-01"}}'), at('16:01', 'g', 'bad');
 SELECT pm.catch_up('m', on_failure => 'policy');
@@ -576,7 +576,7 @@ SELECT key, state FROM pm.instance WHERE key = 'g';
 SELECT pm.unregister('m');
 SELECT reset_handled();
 
--- ---- a failing timer halts, where failures do -------------------------------
+-- ---- a failing timer with on_failure => 'halt' ------------------------------
 
 SELECT pm.register('m', 'deal', '{orders}', start_at => 'end', on_failure => 'halt', max_attempts => 1);
 INSERT INTO poison VALUES ('T');
@@ -607,7 +607,7 @@ SELECT pm.resume('m');
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
 SELECT lag, attempts, parked FROM pm.status;
--- tried again with a wait first
+-- a second attempt, after a wait
 SELECT pm.register('m', 'deal', '{orders}', on_failure => 'halt', max_attempts => 2, backoff => '1 hour');
 INSERT INTO poison VALUES ('T');
 SELECT at('11:00', 'a', 'a2', '{"set": {"T": "2020-01-01 11:05"}}'), at('11:06', 'a', 'a3');
@@ -642,9 +642,9 @@ SELECT pm.unregister('m');
 SELECT (SELECT count(*) FROM pm_catalog.timer) AS timers, (SELECT count(*) FROM pm_catalog.instance) AS instances, (SELECT count(*) FROM pm_catalog.parked) AS parked;
 SELECT reset_handled();
 
--- ---- causes -----------------------------------------------------------------
+-- ---- causation --------------------------------------------------------------
 
--- what a timer's handler appends was caused by the event that set the timer
+-- what the handler of a timer appends was caused by the event that set the timer
 CREATE FUNCTION chase(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	CASE e.type
@@ -669,16 +669,16 @@ SELECT pm.catch_up('m');
 SELECT p.stream, p.type, p.metadata->'causation' = jsonb_build_object('log', 'orders', 'position', o."position") AS caused_by_it, p.metadata - 'causation' AS besides FROM payments p JOIN orders o ON o.stream = p.stream AND o.type = 'placed'
 WHERE p.type IN ('reminded', 'given up') ORDER BY p.stream, p."position";
 SELECT depth, event_log, stream, type, cause_log FROM pm.trace('orders', (SELECT "position" FROM orders WHERE stream = 'o-1' AND type = 'placed'));
--- set again by another event: that one is the cause
+-- set again by another event: that event is the cause
 INSERT INTO orders (stream, type, recorded_at) VALUES ('o-3', 'placed', '2020-01-01 10:00 UTC'), ('o-3', 'looked at', '2020-01-01 10:01:30 UTC'), ('o-4', 'other', '2020-01-01 10:10 UTC');
 SELECT pm.catch_up('m');
 SELECT depth, event_log, stream, type, cause_log FROM pm.trace('orders', (SELECT "position" FROM orders WHERE stream = 'o-3' AND type = 'placed'));
 SELECT depth, event_log, stream, type, cause_log FROM pm.trace('orders', (SELECT "position" FROM orders WHERE stream = 'o-3' AND type = 'looked at'));
 SELECT pm.unregister('m');
 
--- ---- whose timers are seen --------------------------------------------------
+-- ---- who sees which timers --------------------------------------------------
 
--- Each connects as itself.
+-- each role connects as itself
 SELECT current_user AS super \gset
 CREATE ROLE regress_pm_alice LOGIN;
 CREATE ROLE regress_pm_monitor LOGIN;
@@ -713,7 +713,7 @@ SELECT pm.unregister('a'), pm.unregister('m');
 DROP OWNED BY regress_pm_alice, regress_pm_monitor;
 DROP ROLE regress_pm_alice, regress_pm_monitor;
 
--- what is undone has set nothing: one timer of a type is left, whatever was rolled back
+-- after a rollback of any kind, one timer of a type is left
 CREATE FUNCTION again(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM pm.set_timer('t', '2100-01-01');

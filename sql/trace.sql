@@ -1,4 +1,4 @@
--- Causation: pm.append in a handler says what caused the event, pm.trace returns the tree.
+-- Causation: pm.append in a handler stores what caused the event, and pm.trace returns the tree.
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
@@ -28,21 +28,21 @@ SELECT stream, type, metadata FROM orders ORDER BY position;
 
 SELECT depth, event_log, "position", stream, type, cause_log, cause_position FROM pm.trace('orders', 1);
 SELECT depth, event_log, "position", type FROM pm.trace('payments', (SELECT min(position) FROM payments WHERE type = 'requested'));
--- an array does not say which of its events is the cause; outside of a handler there is none
+-- a handler of arrays does not say which event is the cause; outside of a handler there is no cause
 SELECT pm.register('all', 'react_all', '{orders}', start_at => 'beginning', types => '{placed}');
 SELECT pm.catch_up('all');
 SELECT metadata FROM payments WHERE stream = 'all';
--- what cannot be traced
+-- events that cannot be traced
 SELECT * FROM pm.trace('orders', 999);
 SELECT * FROM pm.trace('nosuch', 1);
--- forged metadata: no circle, no error
+-- forged metadata: no endless loop, no error
 INSERT INTO orders (stream, type, metadata) VALUES ('forged', 'a', '{"causation": {"log": "payments", "position": "soon"}}');
 INSERT INTO payments (stream, type, metadata) SELECT 'forged', 'b', jsonb_build_object('causation', jsonb_build_object('log', 'orders', 'position', position)) FROM orders WHERE stream = 'forged';
 UPDATE orders o SET metadata = jsonb_build_object('causation', jsonb_build_object('log', 'payments', 'position', p.position)) FROM payments p WHERE o.stream = 'forged' AND p.stream = 'forged' AND o.type = 'a';
 INSERT INTO orders (stream, type, metadata) VALUES ('odd', 'c', '{"causation": {"log": "payments", "position": "soon"}}');
 SELECT depth, event_log, type FROM pm.trace('orders', (SELECT position FROM orders WHERE stream = 'forged'));
 SELECT depth, event_log, type, cause_log, cause_position FROM pm.trace('orders', (SELECT position FROM orders WHERE stream = 'odd'));
--- only what the caller may read
+-- only logs that the caller may read
 CREATE ROLE regress_pm_tracer;
 GRANT USAGE ON SCHEMA pm TO regress_pm_tracer;
 GRANT SELECT ON orders TO regress_pm_tracer;

@@ -1,7 +1,7 @@
--- What workers do: handle after the commit, retry, halt, go on after pm.resume.
+-- Workers: they handle events after the commit, retry, halt, and continue after pm.resume.
 \set SHOW_CONTEXT never
 ALTER SYSTEM RESET pm.launcher;
--- the setting is in force when its scheduler is there
+-- wait for the scheduler, which shows that the setting is in force
 DO $$ BEGIN PERFORM pg_reload_conf(); FOR i IN 1 .. 300 LOOP EXIT WHEN EXISTS (SELECT FROM pm.worker WHERE kind = 'scheduler' AND database = current_database()); PERFORM pg_sleep(0.1); END LOOP; END $$;
 \connect -
 CREATE PROCEDURE wait_until(query text, seconds int DEFAULT 60) LANGUAGE plpgsql AS $$
@@ -34,7 +34,7 @@ SELECT pm.wait_for('m', timeout => '60 s');
 SELECT who = current_user AS owner, string_agg(type, ' ' ORDER BY type) FROM handled GROUP BY who;
 SELECT log, state, lag, handled, errors, reason, hint FROM pm.status ORDER BY log;
 SELECT kind, database = current_database() AS here, role = current_user AS mine, process_manager, overdue FROM pm.worker WHERE kind = 'dispatcher' AND database = current_database();
--- many in one transaction, and others rolled back, in order
+-- many events in one transaction, some rolled back, in order
 BEGIN;
 INSERT INTO orders (stream, type) SELECT 'bulk', 'b' || i FROM generate_series(1, 500) i;
 SAVEPOINT s;
@@ -69,7 +69,7 @@ SELECT pm.resume('m');
 SELECT pm.wait_for('m', timeout => '60 s');
 SELECT count(*) FROM handled WHERE stream = 'paused';
 
--- ---- retried, halted, mended ------------------------------------------------
+-- ---- retried, halted, corrected ---------------------------------------------
 
 SELECT pm.register('m', 'handle', '{orders,payments}', on_failure => 'halt', max_attempts => 3, backoff => '50 ms');
 INSERT INTO poison VALUES ('Fish');
@@ -84,7 +84,7 @@ SELECT stream, count(*) FROM handled WHERE stream IN ('before', 'bad', 'behind')
 SELECT pm.wait_for('m', 'orders', :behind);
 \set VERBOSITY default
 SELECT pm.wait_for('m', 'orders', :before);
--- resumed without being mended it halts again
+-- resumed without a correction it halts again
 SELECT pm.resume('m');
 CALL wait_until($$ SELECT bool_and(state = 'halted' AND errors = 6) FROM pm.status $$);
 DELETE FROM poison;
@@ -104,7 +104,7 @@ SELECT pm.wait_for('m', timeout => '60 s');
 SELECT count(*) FROM handled WHERE stream = 'bad';
 SELECT DISTINCT state, attempts FROM pm.status;
 
--- ---- parked, tried again, dead, mended -------------------------------------
+-- ---- parked, tried again, dead, corrected ----------------------------------
 
 SELECT pm.register('m', 'handle', '{orders,payments}', backoff => '1 hour');
 BEGIN;
@@ -117,12 +117,12 @@ SELECT stream, count(*) FROM handled WHERE stream IN ('park', 'other') GROUP BY 
 \set VERBOSITY sqlstate
 SELECT pm.wait_for('m', timeout => '60 s');
 \set VERBOSITY default
--- tried again by its dispatcher at once, in vain
+-- pm.retry: the dispatcher tries it at once, and it fails
 SELECT max(errors) AS errors FROM pm.status \gset
 SELECT pm.retry('m', 'orders', :bad);
 CALL wait_until(format($$ SELECT bool_and(errors > %s) FROM pm.status $$, :errors));
 SELECT state, attempts, retry_at > now() + '50 min' AS later FROM pm.parked ORDER BY "position";
--- and by itself, until it has failed often enough
+-- retried by itself until max_attempts
 SELECT pm.register('m', 'handle', '{orders,payments}', max_attempts => 3, backoff => '50 ms');
 CALL wait_until($$ SELECT state = 'dead' FROM pm.parked ORDER BY "position" LIMIT 1 $$);
 SELECT state, attempts, retry_at FROM pm.parked ORDER BY "position";
@@ -131,7 +131,7 @@ SELECT pm.retry('m', 'orders', :bad);
 CALL wait_until($$ SELECT NOT EXISTS (SELECT FROM pm.parked) $$);
 SELECT type FROM handled WHERE stream = 'park' ORDER BY n;
 SELECT pm.wait_for('m', timeout => '60 s');
--- given up: the one behind it goes on at once
+-- discarded: the event behind it is handled at once
 INSERT INTO poison VALUES ('Fish');
 SELECT pm.register('m', 'handle', '{orders,payments}', backoff => '1 hour');
 BEGIN;
@@ -170,13 +170,13 @@ SELECT key, type, due FROM pm.timer;
 SELECT stream, string_agg(type, ' ' ORDER BY n) FROM handled WHERE who = 'remind' GROUP BY stream ORDER BY stream;
 SELECT pm.unregister('r');
 
--- ---- changed while it runs --------------------------------------------------
+-- ---- changes while it runs --------------------------------------------------
 
 CREATE OR REPLACE FUNCTION handle(e pm.event) RETURNS void LANGUAGE sql AS $$ INSERT INTO handled (who, stream, type) VALUES ('replaced', e.stream, e.type) $$;
 SELECT pm.append('orders', 'new', 'Meat') > 0 AS appended;
 SELECT pm.wait_for('m', timeout => '60 s');
 SELECT who FROM handled WHERE stream = 'new';
--- dropped: it waits, and says for what
+-- the handler is dropped: the lane waits, and gives the reason
 DROP FUNCTION handle(pm.event);
 SELECT pm.append('orders', 'dropped', 'Meat') > 0 AS appended;
 CALL wait_until($$ SELECT bool_and(state = 'waiting') FROM pm.status $$);
@@ -184,7 +184,7 @@ SELECT DISTINCT state, reason, hint FROM pm.status;
 CREATE FUNCTION handle(e pm.event) RETURNS void LANGUAGE sql AS $$ INSERT INTO handled (who, stream, type) VALUES ('made again', e.stream, e.type) $$;
 SELECT pm.wait_for('m', timeout => '60 s');
 SELECT who FROM handled WHERE stream = 'dropped';
--- the guard is off: it waits, and loses nothing
+-- the trigger is disabled: the lane waits, and loses no event
 ALTER TABLE orders DISABLE TRIGGER pm_before_write;
 CALL wait_until($$ SELECT state = 'waiting' FROM pm.status WHERE log = 'orders' $$);
 SELECT state, reason, hint FROM pm.status WHERE log = 'orders';
@@ -192,7 +192,7 @@ SELECT pm.create_log('orders');
 SELECT pm.append('orders', 'mended', 'Meat') > 0 AS appended;
 SELECT pm.wait_for('m', timeout => '60 s');
 SELECT count(*) FROM handled WHERE stream = 'mended';
--- the log is dropped and made anew
+-- the log is dropped and created again
 SELECT pm.unfollow('m', 'orders');
 SELECT pm.drop_log('orders');
 DROP TABLE orders;
@@ -202,7 +202,7 @@ SELECT pm.append('orders', 'anew', 'Meat');
 SELECT pm.wait_for('m', timeout => '60 s');
 SELECT count(*) FROM handled WHERE stream = 'anew';
 
--- ---- as its owner, whoever that is ------------------------------------------
+-- ---- run as the owner -------------------------------------------------------
 
 CREATE ROLE regress_pm_alice LOGIN;
 GRANT USAGE ON SCHEMA pm TO regress_pm_alice;

@@ -1,4 +1,4 @@
--- pm.pause, resume, seek, unfollow, unregister, and what the views say of it.
+-- pm.pause, pm.resume, pm.seek, pm.unfollow, pm.unregister, and what the views show
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
@@ -55,12 +55,12 @@ SELECT pm.seek('m', 'orders', NULL) IS NULL AS strict;
 SELECT pm.seek('m', 'payments', 0);
 SELECT pm.seek('m', 'nosuch', 0);
 SELECT pm.seek('nobody', 'orders', 0);
--- forward over what is not settled: refused
+-- forward past events that are not below the mark: refused
 BEGIN;
 SELECT pm.append('orders', 'o-6', 'Placed');
 SELECT pm.seek('m', 'orders', 7);
 ROLLBACK;
--- forward skips on purpose
+-- forward skips events
 SELECT pm.append('orders', 'o-7', 'Placed'), pm.append('orders', 'o-7', 'Paid');
 SELECT pm.seek('m', 'orders', 7);
 SELECT pm.catch_up();
@@ -69,7 +69,7 @@ BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT pm.seek('m', 'orders', 0);
 ROLLBACK;
 
--- ---- halted, retrying -------------------------------------------------------
+-- ---- retrying and halted ----------------------------------------------------
 
 CREATE FUNCTION fail(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -82,12 +82,12 @@ SELECT pm.append('orders', 'good', 'Fish') AS good, pm.append('orders', 'bad', '
 SELECT pm.catch_up('f', on_failure => 'policy');
 SELECT array_agg("position" = :good) FROM handled;
 SELECT process_manager, "position" = :good AS before_it, lag, attempts, retry_at > clock_timestamp() + '50 min' AS later, handled, errors FROM pm.status WHERE process_manager = 'f';
--- not before it is due
+-- not tried before it is due
 SELECT pm.catch_up('f', on_failure => 'policy');
 SELECT attempts, errors FROM pm.status WHERE process_manager = 'f';
--- its own due time does not stop the others
+-- other process managers are not delayed
 SELECT pm.catch_up('m');
--- registered anew it is tried afresh, three times in all, and then no more
+-- registered again it gets three new attempts, and no more
 SELECT pm.register('f', 'fail', '{orders}', on_failure => 'halt', max_attempts => 3, backoff => '0');
 SELECT attempts, errors FROM pm.status WHERE process_manager = 'f';
 CREATE PROCEDURE try_again() LANGUAGE plpgsql AS $$
@@ -102,7 +102,7 @@ SELECT attempts, errors, retry_at IS NOT NULL AS again FROM pm.status WHERE proc
 CALL try_again();
 SELECT process_manager, state, regexp_replace(reason, '\d+', 'N') AS reason, hint, attempts, retry_at, errors FROM pm.status WHERE process_manager = 'f';
 SELECT state, log, "position" = :bad AS bad, message, detail, split_part(context, chr(10), 1) AS context, sqlstate FROM pm_catalog.lane WHERE process_manager = 'f';
--- halted: it says so, and only when asked by name
+-- halted: only pm.catch_up with its name raises an error
 \set VERBOSITY sqlstate
 SELECT pm.catch_up('f');
 \set VERBOSITY default
@@ -112,13 +112,13 @@ SELECT state, reason, attempts, retry_at, errors FROM pm.status WHERE process_ma
 \set VERBOSITY sqlstate
 SELECT pm.catch_up('f');
 \set VERBOSITY default
--- mended
+-- the handler is corrected
 CREATE OR REPLACE FUNCTION fail(e pm.event) RETURNS void LANGUAGE sql AS $$ INSERT INTO handled (log, "position") VALUES (e.log, e."position") $$;
 SELECT pm.catch_up('f');
 SELECT "position" IN (:good, :bad, :behind) AS those, count(*) FROM handled WHERE "position" >= :good GROUP BY "position" ORDER BY "position";
 SELECT state, attempts, lag FROM pm.status WHERE process_manager = 'f';
 
--- a halt that is passed over with pm.seek
+-- pm.seek passes the failing event
 CREATE OR REPLACE FUNCTION fail(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	IF e.data ? 'poison' THEN RAISE 'no % today', e.type; END IF;
@@ -131,7 +131,7 @@ SELECT state, attempts FROM pm.status WHERE process_manager = 'f';
 SELECT pm.seek('f', 'orders', :bad);
 SELECT state = 'halted' AS halted, attempts FROM pm.status WHERE process_manager = 'f';
 SELECT pm.catch_up('f');
--- resume() without a name ends every pause and halt that one may end
+-- pm.resume() without a name resumes everything that the role may resume
 SELECT pm.append('orders', 'bad', 'Salt', '{"poison": 1}') AS bad \gset
 SELECT pm.catch_up('f', on_failure => 'policy');
 SELECT pm.pause('m');
@@ -148,7 +148,7 @@ SELECT pm.unfollow('m', 'orders');
 SELECT pm.unfollow('m', 'nosuch');
 SELECT pm.unfollow('nobody', 'orders');
 SELECT log FROM pm.cursor WHERE process_manager = 'm';
--- followed again: from where it is told
+-- followed again: start_at decides where
 SELECT pm.register('m', 'handle', '{orders,sales.payments}');
 SELECT pm.register('m', 'handle', '{orders,sales.payments}', start_at => 'end');
 SELECT log, "position" FROM pm.cursor WHERE process_manager = 'm' AND log = 'sales.payments';
@@ -157,7 +157,7 @@ SELECT pm.unregister('m');
 SELECT (SELECT count(*) FROM pm.process_manager) + (SELECT count(*) FROM pm.cursor) + (SELECT count(*) FROM pm.status) + (SELECT count(*) FROM pm_catalog.lane) AS left_over;
 SELECT pm.drop_log('sales.payments');
 
--- ---- waiting: what is wrong outside -----------------------------------------
+-- ---- waiting: problems outside of the process manager -----------------------
 
 SELECT pm.register('w', 'handle', '{orders}', start_at => 'end');
 SELECT pm.append('orders', 'o', 'wait') AS pos \gset
@@ -176,14 +176,14 @@ SELECT pm.catch_up('w', on_failure => 'policy');
 SELECT state, reason, hint FROM pm_catalog.lane;
 ALTER FUNCTION handle_not(pm.event) RENAME TO handle;
 SELECT pm.catch_up('w', on_failure => 'policy');
--- a sequence that was set back behind the cursor
+-- the sequence is set back behind the cursor
 SELECT setval('orders_position_seq', 3);
 \set VERBOSITY terse
 SELECT regexp_replace(pm.catch_up('w')::text, '\d', 'N');
 \set VERBOSITY default
 SELECT setval('orders_position_seq', (SELECT "position" FROM pm.cursor)) > 0 AS set_again;
 SELECT pm.catch_up('w');
--- the table is gone, past the event trigger
+-- the table is dropped while the event trigger is disabled
 ALTER EVENT TRIGGER pm_after_drop DISABLE;
 DROP TABLE orders CASCADE;
 ALTER EVENT TRIGGER pm_after_drop ENABLE ALWAYS;
@@ -194,7 +194,7 @@ SELECT pm.unfollow('w', 'orders');
 SELECT pm.unregister('w');
 SELECT pm.drop_log('orders');
 
--- ---- who may ----------------------------------------------------------------
+-- ---- who may call them ------------------------------------------------------
 
 SELECT pm.create_log('orders');
 CREATE ROLE regress_pm_alice LOGIN;
