@@ -30,6 +30,7 @@ batch_count_left_out(Batch *batch, bool *lasting)
 
 		if (!batch_log_left_out(b))
 		{
+			/* A log that got into trouble after some reading is not in order again. */
 			if (b->trouble.message == NULL)
 				log_trouble_over(task->pm->id, task->lane, b->cursor->log);
 			continue;
@@ -91,6 +92,7 @@ batch_oldest(Batch *batch, bool *cut)
 		event = batch_log_next(b);
 		if (event == NULL && b->unknown)
 		{
+			/* Only what was recorded before its last event that was read may come first. */
 			known_to = blind ? Min(known_to, b->reading->last_time) : b->reading->last_time;
 			blind = true;
 		}
@@ -153,6 +155,7 @@ batch_read(Batch *batch, const BatchTask *task, List *cursors)
 	batch_log_begin(task, &batch->logs, cursors);
 	batch->events = palloc(sizeof(BatchItem *) * task->limit);
 	batch->taken = palloc0(sizeof(int) * Max(batch->logs.count, 1));
+	/* All logs first: whether the batch may do without some is decided before it has events. */
 	for (int i = 0; i < batch->logs.count; i++)
 		batch_log_look(task, &batch->logs, &batch->logs.logs[i]);
 	if (!batch_do_without(batch))
@@ -178,6 +181,7 @@ batch_next(Batch *batch)
 	/* A log that is not looked at may have what comes before a timer. */
 	if (batch->timers.used && !task->some && batch->left_out == 0)
 		timer = batch_timer_next(task, &batch->timers, &batch->keys);
+	/* Where it is not known what comes after the last event, that may be older than a timer. */
 	if (timer != NULL && (event != NULL ? timer->time < event->time : !batch->cut))
 	{
 		batch->timers.next++;

@@ -47,6 +47,7 @@ batch_log_open(const BatchTask *task, BatchLog *b)
 	const char *name = b->cursor->log;
 	bool locked = false;
 
+	/* A dispatcher has other units to run, so it does not wait for a locked table. */
 	b->log = task->wait_for_logs ? log_open(name) : log_open_nowait(name, &locked);
 	if (b->log == NULL && locked)
 		log_trouble_locked(&b->trouble, name);
@@ -151,6 +152,7 @@ batch_log_mark(const BatchTask *task, BatchLogs *logs, BatchLog *b)
 	int64 needed;
 
 	b->mark = highwater_now(b->log->relid, b->log->seqid, task->view);
+	/* A sequence is never behind what has been seen or handled, unless it was set back. */
 	needed = Max(b->mark.reached, b->cursor->position);
 	if (b->mark.status == HIGHWATER_UNKNOWN)
 		log_trouble_locked(&b->trouble, b->log->name);
@@ -206,6 +208,7 @@ batch_log_request(const BatchTask *task, const BatchLogs *logs, const BatchLog *
 							  .limit = task->limit,
 							  .filter = {.types = types}};
 
+	/* Of several logs it reads a part each: what it does not need is kept for the next batch. */
 	if (logs->count > 1)
 		request.limit = Min(task->limit, Max(task->limit / logs->count, BATCH_LOG_CHUNK));
 	if (!lane_share_is_all(&b->share) && task->pm->correlate == NULL)
@@ -231,13 +234,17 @@ batch_log_read_on(const BatchTask *task, BatchLogs *logs, BatchLog *b)
 	if (typed)
 		log_types_begin(&types, b->log, task->pm->types);
 	request = batch_log_request(task, logs, b, typed ? &types : NULL);
-	/* The scan changes the mark's position from event to event (log_index.c). */
+	/*
+	 * An event that crashes the server while it is read is named by the crash mark:
+	 * the scan changes the position in it from event to event (log_index.c).
+	 */
 	first.position = request.after + 1;
 	batch_item_mark(task, &first);
 	reading = reading_read(b->log, &request);
 	crash_unmark();
 	if (reading == NULL)
 	{
+		/* What an earlier batch has read can still be handled. */
 		log_trouble_no_index(&b->trouble, b->log);
 		b->unknown = b->reading != NULL;
 		return;
@@ -266,6 +273,7 @@ batch_log_look(const BatchTask *task, BatchLogs *logs, BatchLog *b)
 		return;
 	if (!batch_log_enter(task, logs, b))
 	{
+		/* Where nothing has been read of it, its trouble says that it is left out. */
 		b->unknown = b->reading != NULL;
 		return;
 	}
@@ -274,6 +282,7 @@ batch_log_look(const BatchTask *task, BatchLogs *logs, BatchLog *b)
 		/* The mark comes first: the reading's snapshot must be younger than it. */
 		if (!b->marked && !batch_log_mark(task, logs, b))
 			b->unknown = b->reading != NULL;
+		/* This is known to be all. */
 		else if (batch_log_read_to(b) >= b->mark.mark)
 			break;
 		else if (batch_log_read_to(b) >= batch_log_up_to(task, b) ||

@@ -245,6 +245,7 @@ blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorDat
 
 	if (timer == NULL)
 		return;
+	/* After a crash it must be out of the way, however many have been parked. */
 	refused = crash ? NULL : park_refused(pm, state, what->lane);
 	if (refused != NULL)
 	{
@@ -267,6 +268,7 @@ blame_too_late(ProcessManager *pm, List *cursors, const Handling *what)
 
 	if (what->source == HANDLING_TIMER)
 		return timer_get(pm, what->id) == NULL;
+	/* park_failed_again() looks whether it is still there. */
 	if (what->source == HANDLING_PARKED)
 		return false;
 	foreach(lc, cursors)
@@ -276,6 +278,7 @@ blame_too_late(ProcessManager *pm, List *cursors, const Handling *what)
 		if (strcmp(cursor->log, what->log) == 0)
 			return cursor->position >= what->position;
 	}
+	/* The log is not followed any more. */
 	return true;
 }
 

@@ -70,6 +70,7 @@ call_context_item(const CallErrorContext *context, const Handling *what)
 	char *stream;
 	char *key;
 
+	/* Not by event_deform(), which would look the type up. */
 	tuple.t_data = DatumGetHeapTupleHeader(item->event);
 	tuple.t_len = HeapTupleHeaderGetDatumLength(tuple.t_data);
 	ItemPointerSetInvalid(&tuple.t_self);

@@ -105,6 +105,7 @@ catch_up_unit_lock(ProcessManager **manager, int lane, bool named)
 {
 	ProcessManager *again = *manager;
 
+	/* This transaction may hold other units: the queue keeps that from becoming a deadlock. */
 	manager_lock_queue(again->id);
 	(void) manager_lock_unit(again->id, lane, false);
 	if (registry_version() != again->version)
@@ -145,6 +146,7 @@ catch_up_unit_try(CatchUp *run, const DispatchRequest *request, Progress *progre
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();
 		FlushErrorState();
+		/* First of all: the handler's timeout must not interrupt the rollback. */
 		call_abandon(progress);
 		RollbackAndReleaseCurrentSubTransaction();
 	}
@@ -192,6 +194,7 @@ catch_up_unit_failed(CatchUpUnit *unit, ErrorData *error, const Progress *progre
 		lane_conflicts(pm->name, unit->lane, 1);
 		return true;
 	}
+	/* No handler ran: something outside is wrong, and no other batch would do better. */
 	if (progress->stage == PROGRESS_PREPARE)
 	{
 		blame_wait(pm, unit->lane, &state, error, NULL);
@@ -262,6 +265,7 @@ catch_up_unit_next(CatchUpUnit *unit)
 	{
 		bool more = catch_up_unit_failed(unit, error, &progress);
 
+		/* A parked event that failed does not keep the logs waiting. */
 		unit->leave_parked = progress.handling.source == HANDLING_PARKED;
 		return more;
 	}

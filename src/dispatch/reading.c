@@ -45,6 +45,7 @@ reading_begin(void)
 		batch_context = AllocSetContextCreate(TopMemoryContext, "pm reading of this batch",
 											  ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(batch_context);
+	/* A batch before may use what is kept, so that it shrinks only here. */
 	if (readings != NULL && kept > READING_BYTES)
 		reading_forget();
 	if (readings == NULL)

@@ -227,6 +227,7 @@ wait_log(const char *name, const char *log, int64 target, TimestampTz until)
 {
 	bool reached;
 
+	/* Before the first look, so that no move between a look and the sleep is missed. */
 	wakeup_prepare_to_wait();
 	while (!(reached = wait_reached(name, log, target)))
 	{
@@ -237,6 +238,7 @@ wait_log(const char *name, const char *log, int64 target, TimestampTz until)
 		wait_nap(left);
 	}
 	ConditionVariableCancelSleep();
+	/* A cursor also gets past events that have been parked: those are not handled. */
 	if (reached)
 		wait_refuse_parked(name, log, target);
 	return reached;
