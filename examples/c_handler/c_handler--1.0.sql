@@ -1,7 +1,7 @@
 \echo Use "CREATE EXTENSION c_handler" to load this file. \quit
 
--- One row an event, in the order of handling. (log, position) needs no unique key for each event to be there once:
--- a row commits together with the cursor.
+-- A row for each event, in the order of handling. No unique key on (log, position) is needed to have each event
+-- once: a row commits together with the cursor.
 CREATE TABLE handled (
 	id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	log        text NOT NULL,
@@ -13,6 +13,6 @@ CREATE TABLE handled (
 	pid        integer NOT NULL DEFAULT pg_catalog.pg_backend_pid()
 );
 
--- STRICT spares the function a look at whether it was called with NULL. A worker never does that.
+-- With STRICT the function need not check for NULL. A worker never passes NULL.
 CREATE FUNCTION record_event(event pm.event) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'record_event';

@@ -15,7 +15,12 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+/* From PostgreSQL 18 on, a library has a name and a version. */
+#ifdef PG_MODULE_MAGIC_EXT
+PG_MODULE_MAGIC_EXT(.name = "c_handler", .version = "1.0");
+#else
 PG_MODULE_MAGIC;
+#endif
 
 PG_FUNCTION_INFO_V1(record_event);
 
@@ -51,7 +56,7 @@ record_plan(Oid function)
 	if (rc != 0)
 		elog(ERROR, "SPI_keepplan failed: %s", SPI_result_code_string(rc));
 
-	/* The function has been created anew: the old plan is of no use. */
+	/* The function has been re-created since: the old plan names the old table. */
 	if (insert_plan != NULL)
 		SPI_freeplan(insert_plan);
 	insert_plan = plan;

@@ -77,7 +77,7 @@ set_up() {
 mkdir "$sessions"
 running=()
 
-# In the background: a session of psql, with its script on stdin or its options as arguments.
+# Runs psql in the background, with a script on its standard input or options as arguments.
 session() {
 	local name=$1
 	shift
@@ -85,7 +85,7 @@ session() {
 	running+=("$!:$name")
 }
 
-# Ends as soon as a session has failed.
+# Ends the demonstration if a session has failed.
 look_after_sessions() {
 	local s still=()
 	for s in "${running[@]}"; do
@@ -99,7 +99,7 @@ look_after_sessions() {
 	running=("${still[@]}")
 }
 
-# Whether a session whose name starts so is still at work.
+# Is a session whose name begins with this still at work?
 at_work() {
 	local s
 	for s in "${running[@]}"; do
@@ -110,7 +110,7 @@ at_work() {
 
 # ---- progress ----
 
-# A line, if anything has changed and the last one is not too recent (a second, more in a long run).
+# Prints a line if something has changed and the last line is old enough: a second, or more in a long run.
 last='' moved=0 due=0
 progress() {
 	local line elapsed=$((SECONDS - began))
@@ -128,7 +128,7 @@ progress() {
 	fi
 }
 
-# Until the sessions of that name have ended, a line a second.
+# Waits until the sessions of that name have ended, with a line each second.
 wait_for_sessions() {
 	while at_work "$1"; do
 		sleep 1
@@ -137,7 +137,7 @@ wait_for_sessions() {
 	done
 }
 
-# Until every process manager has handled everything that is in its logs now.
+# Waits until each of the process managers has handled everything that is in its logs now.
 wait_for_handlers() {
 	local name finished
 	for name in "$@"; do
@@ -220,7 +220,7 @@ shop() {
 		look_after_poisoned
 	done
 
-	# All is asked for; now it can be answered, and then the answers can be handled.
+	# Every request has been made. Now the services answer the rest, and then the answers are handled.
 	as_role -c "INSERT INTO closing_time VALUES ('services')"
 	wait_for_sessions warehouse
 	wait_for_sessions bank
@@ -234,7 +234,7 @@ shop() {
 	check "the raw logs" "$ORDERS orders in $((SECONDS - began)) s"
 }
 
-# A session that answers what is asked in a log, every 20 ms, until the shop closes.
+# A session that answers the requests in a log, every 20 ms, until the shop closes.
 service() {
 	session "$1" -v log="$2" -v answers="$3" -v last=0 -f <(yes '
 		CALL serve(:'"'log'"', :'"'answers'"', :last, false) \gset
@@ -282,7 +282,7 @@ look_after_poisoned() {
 	esac
 }
 
-# What came of one order that was not paid, all of it by its first event.
+# Shows everything that one unpaid order caused, from its first event on.
 show_trace() {
 	local root stream
 	root=$(as_role -c "SELECT min(position) FROM orders WHERE type = 'order placed'

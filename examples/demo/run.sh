@@ -4,8 +4,8 @@
 # Installs what is missing, builds pm in a temporary directory, and runs demo.sh there as an
 # unprivileged user, on a private server. Nothing but Debian packages goes into system folders.
 #
-#   KEEP=1         leaves the server up at the end, and says how to connect and how to remove it
-#   EVENTS=FILE    instead of the shop: the events of a CSV file, plain or gzip'ed, with the
+#   KEEP=1         leaves the server running at the end, and says how to connect and how to remove it
+#   EVENTS=FILE    replays the events of a CSV file instead of the shop; plain or gzip'ed, with the
 #                  columns log,stream,type,occurred_at,data
 #   PM_DEMO_SEED=1  PM_DEMO_ORDERS=2000  PM_DEMO_SPAN=10 (seconds)  PM_DEMO_LIMIT=60 (seconds
 #   without any progress, after which the demo gives up)
@@ -61,13 +61,13 @@ pm_say "             built in $((SECONDS - began)) s"
 status=0
 pm_as_user_group bash "$PM_WORK/src/examples/demo/demo.sh" || status=$?
 
-# With KEEP the server stays, also after a check that failed: that is when one wants to look.
+# With KEEP the server stays, also after a check has failed: then it is most useful to look.
 if [ -n "${KEEP:-}" ] && [ -f "$PM_WORK/data/postmaster.pid" ]; then
 	PM_LEAVE_RUNNING=1
 	as=
 	[ "$(id -un)" = "$PM_USER" ] || as="runuser -u $PM_USER -- "
 	pm_say
-	pm_say "The server is still up. To look around, and to remove it:"
+	pm_say "The server is still running. To look around, and to remove it:"
 	pm_say "  $PM_BINDIR/psql -h $PM_WORK -U $(cat "$PM_WORK/role") demo"
 	pm_say "  (cd $PM_WORK && ${as}$PM_BINDIR/pg_ctl -D $PM_WORK/data -m fast stop) && rm -rf $PM_WORK"
 fi

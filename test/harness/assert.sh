@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# assert.sh [valgrind] SUITE...: the test suites on a server of the same major version that is built with assertions, from
-# Debian's source package; with "valgrind" first, its server processes run under valgrind with PostgreSQL's suppressions,
-# and each finding is a failure. There, a test that goes by the clock can fail of slowness alone: it is shown, and only
-# findings count.
+# assert.sh [valgrind] SUITE...: the test suites on a server of the same major version that is built with assertions from
+# Debian's source package. With "valgrind" as the first argument, the server processes run under valgrind with PostgreSQL's
+# suppressions, and each finding is a failure. Valgrind is slow, so that a test with a time limit can fail for that reason
+# alone: such a failure is shown, but only findings count.
 #
 #   TESTS, KEEP           as for check.sh
-#   PM_ASSERT_DIR=DIR     keeps the server there, and uses the one that is there (default: a temporary directory, removed)
+#   PM_ASSERT_DIR=DIR     keeps the server in DIR and uses it again (default: a temporary directory, which is removed)
 #
-# With PM_ASSERT_DIR, PG_CONFIG=DIR/pg/bin/pg_config makes any other target use that server. The directory must be one that
-# the unprivileged user can reach.
+# PG_CONFIG=DIR/pg/bin/pg_config makes any other target use the server in DIR. The unprivileged user must be able to reach
+# that directory.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
@@ -37,8 +37,8 @@ if [ ! -x "$dir/pg/bin/postgres" ]; then
 	mkdir -p "$dir"
 	[ "$(id -u)" -ne 0 ] || chown "$PM_USER:" "$dir"
 	chmod 755 "$dir" "$PM_WORK"
-	# Lists of its own: the machine's sources need not name source packages. Only the original tarball is used, since
-	# Debian's patches hard-code the system's folders.
+	# This uses package lists of its own, because the machine's sources may not include source packages. Only the original
+	# tarball is used: Debian's patches hard-code the folders of the system.
 	pm_as_user mkdir -p "$PM_WORK/apt/lists/partial" "$PM_WORK/source"
 	pm_say "deb-src $mirror $release main" | pm_as_user tee "$PM_WORK/apt/sources.list" >/dev/null
 	cat >"$PM_WORK/build.sh" <<'BUILD'
@@ -73,7 +73,7 @@ if [ -z "$valgrind" ]; then
 	exit
 fi
 
-# A copy of the server, which runs itself under valgrind once initdb is through.
+# A copy of the server that runs itself under valgrind, except during initdb.
 chmod 755 "$PM_WORK"
 pm_as_user cp -a "$dir/pg" "$PM_WORK/pg"
 pm_as_user mv "$PM_WORK/pg/bin/postgres" "$PM_WORK/pg/bin/postgres.real"

@@ -5,7 +5,7 @@
 #
 #   TESTS="a b*"      only the tests of these names
 #   PM_SUITES="tap"   only these suites (default: regress isolation tap pgtap)
-#   PM_MAJORS_DIR=DIR keeps the chroots there, and uses those that are there (default: a temporary directory, removed)
+#   PM_MAJORS_DIR=DIR keeps the chroots in DIR and uses them again (default: a temporary directory, which is removed)
 #
 # The last lines say for each major "PostgreSQL N: N passed, N failed".
 set -euo pipefail
@@ -36,7 +36,7 @@ pm_mirror() {
 	} 2>/dev/null | grep '/debian/*$' | head -n 1 || true
 }
 
-# Runs a script in the chroot, as root, with mounts and processes that end with it.
+# Runs a script in the chroot as root. Its mounts and processes end with it.
 pm_in_chroot() {
 	local root=$1
 	shift
@@ -51,7 +51,7 @@ pm_in_chroot() {
 		exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 "$@"' pm-chroot "$root" "$@" </dev/null
 }
 
-# Makes the chroot of a major version, where it is not there yet.
+# Makes the chroot of a major version, unless it exists.
 pm_chroot() {
 	local major=$1 root=$2 release script
 	[ ! -e "$root/.pm-ready" ] || return 0
@@ -63,7 +63,7 @@ pm_chroot() {
 	debootstrap --variant=minbase "$release" "$root" "$mirror" "$script" || return 1
 	cp /etc/resolv.conf "$root/etc/resolv.conf"
 	cp /etc/hosts "$root/etc/hosts"
-	# A server would be started, and a cluster created, by the packages.
+	# Otherwise the packages would create a cluster and start a server.
 	printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 	chmod 755 "$root/usr/sbin/policy-rc.d"
 	mkdir -p "$root/etc/postgresql-common"

@@ -95,7 +95,7 @@ pm_ensure_packages() {
 		major=$(pm_major)
 		want=("postgresql-$major" "postgresql-server-dev-$major" "${want[@]}")
 	else
-		# A server of one's own: its pgtap is not Debian's business.
+		# PG_CONFIG names a server that is not Debian's, so Debian's pgtap does not fit it.
 		local kept=()
 		for p in "${want[@]}"; do
 			[[ $p == postgresql-* ]] || kept+=("$p")
@@ -157,8 +157,8 @@ pm_apt_progress() {
 	done
 }
 
-# One apt call. No default cluster is created, and no server started where none
-# runs now; the machine's own configuration is as before afterwards.
+# Installs packages with one call of apt. It creates no default cluster, starts no
+# server where none runs, and leaves the configuration of the machine as it was.
 pm_install_packages() {
 	local script
 	script=$(cat <<'ROOT'
@@ -241,7 +241,7 @@ pm_unprivileged_user() {
 	elif getent passwd postgres >/dev/null; then
 		pm_say postgres
 	else
-		# Only with a server of one's own: Debian's packages bring the user.
+		# Debian's packages create the user postgres. With another server it may not exist.
 		getent passwd pm_test >/dev/null ||
 			useradd --system --no-create-home --shell /usr/sbin/nologin pm_test >&2
 		pm_say pm_test
@@ -313,8 +313,8 @@ pm_copy_tree() {
 	(
 		cd "$PM_ROOT" || exit
 		if [ -e .git ] && command -v git >/dev/null; then
-			# Listed but deleted files are left out; whoever owns the checkout is trusted
-			# as far as listing it goes.
+			# Listed but deleted files are left out. The checkout may belong to another
+			# user: git only lists its files here.
 			git -c safe.directory='*' ls-files -z --cached --others --exclude-standard |
 				while IFS= read -r -d '' f; do
 					if [ -e "$f" ] || [ -L "$f" ]; then printf '%s\0' "$f"; fi
@@ -337,8 +337,8 @@ pm_copy_data() {
 	export PM_TEST_DATA=$1
 }
 
-# Where DESTDIR has to point: DEST itself, or nowhere if this server can load
-# extensions only from its own folders (a server built from plain source).
+# Prints what DESTDIR must be: DEST, or nothing if this server can load extensions
+# only from its own folders, as one that is built from the original source.
 pm_destdir() {
 	if [ "$PM_MAJOR" -ge 18 ] || grep -qa extension_destdir "$PM_BINDIR/postgres"; then
 		pm_say "$1"
@@ -366,7 +366,7 @@ pm_build() {
 	local dir=$1 strict=$2 dest args log example
 	dest=$(pm_destdir "$3") || return 1
 	args=("PG_CONFIG=$PG_CONFIG" "PM_STRICT=$strict")
-	# Bitcode for inlining matters to nobody here, and takes as long as the rest.
+	# Bitcode is only needed for inlining by JIT, and takes as long as all the rest.
 	args+=(with_llvm=no)
 	[ -z "${PM_COPT:-}" ] || args+=("COPT=$PM_COPT")
 	log=${PM_WORK:-${TMPDIR:-/tmp}}/build.log

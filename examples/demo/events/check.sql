@@ -1,5 +1,5 @@
 -- Checks what the process managers kept against the file, by SQL over the file itself.
--- Prints one line a check, which starts with "ok" or "FAILED".
+-- Prints a line for each check, which begins with "ok" or "FAILED".
 CREATE TEMP VIEW source AS
     SELECT c.log, line, stream, type, coalesce(data, '{}') AS data
     FROM replay.file f JOIN replay.context c ON c.in_file = f.log;

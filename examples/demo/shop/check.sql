@@ -1,5 +1,5 @@
--- Checks, from the raw logs and with none of the handler's logic, that everything came out right.
--- Prints one line a check, which starts with "ok" or "FAILED".
+-- Checks the result by SQL over the raw logs, without the code of the handlers.
+-- Prints a line for each check, which begins with "ok" or "FAILED".
 
 CREATE TEMP TABLE events AS
     SELECT *, coalesce(data ->> 'order', stream) AS order_id,
@@ -10,7 +10,7 @@ CREATE TEMP TABLE events AS
 CREATE INDEX ON events (cause_log, cause_position);
 ANALYZE events;
 
--- What each order's events amount to, whatever the order they came in.
+-- What each order's events amount to, in whatever sequence they came.
 CREATE TEMP TABLE facts AS
     SELECT *, CASE WHEN cancelled = 0 THEN 'shipped' WHEN paid = 0 THEN 'cancelled' ELSE 'cancelled and refunded' END AS outcome
     FROM (SELECT order_id,
@@ -35,7 +35,7 @@ CREATE TEMP TABLE facts AS
           FROM events
           GROUP BY order_id) x;
 
--- The order that no handler understood at first.
+-- The order that the handler could not process at first.
 CREATE TEMP TABLE poisoned AS
     SELECT order_id, position, recorded_at FROM events
     WHERE type = 'order placed' AND jsonb_typeof(data -> 'quantity') <> 'number';
@@ -47,8 +47,8 @@ CREATE TEMP VIEW taken AS
 
 CREATE TEMP TABLE checks (n int GENERATED ALWAYS AS IDENTITY, what text, wrong bigint, detail text);
 
--- 1. Every event that it takes was handled, once, in the order of its log; but for the
---    poisoned order, of which check 7 tells.
+-- 1. Every event that it follows was handled once, in the order of its log. The poisoned order
+--    is left out; check 7 is about it.
 INSERT INTO checks (what, wrong, detail)
 SELECT 'each event handled exactly once', missing + twice + unknown + disordered,
        format('%s events, missing %s, twice %s, unknown %s, out of order %s', total, missing, twice, unknown, disordered)
@@ -60,14 +60,14 @@ FROM (SELECT count(*) FROM taken) AS a(total),
                             FROM handled WHERE log IS NOT NULL AND order_id NOT IN (SELECT order_id FROM poisoned)) x
       WHERE back) AS e(disordered);
 
--- 2. Every order ended, once, in one of two ways.
+-- 2. Every order ended once, in one of two ways.
 INSERT INTO checks (what, wrong, detail)
 SELECT 'each order ended exactly once', count(*) FILTER (WHERE placed <> 1 OR shipped + cancelled <> 1),
        format('%s orders: %s shipped, %s cancelled, neither %s, both or twice %s', count(*), sum(shipped), sum(cancelled),
               count(*) FILTER (WHERE shipped + cancelled = 0), count(*) FILTER (WHERE shipped + cancelled > 1))
 FROM facts;
 
--- 3. The deadline: who paid in time was not cancelled, who did not pay was not shipped to. (On a slow machine
+-- 3. The deadline: no order that was paid in time was cancelled, and none that was not paid was shipped. (On a slow machine
 --    a payment can be long before its order, and not valid any more when that is placed.)
 INSERT INTO checks (what, wrong, detail)
 SELECT 'cancelled were those without a payment in time',

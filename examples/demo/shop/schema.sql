@@ -3,15 +3,15 @@ SELECT pm.create_log('orders');
 SELECT pm.create_log('payments');
 SELECT pm.create_log('warehouse');
 
--- turnover: a row an account.
+-- turnover: a row for each account.
 CREATE TABLE turnover (
     account text PRIMARY KEY,
     entries bigint NOT NULL,
     amount  numeric NOT NULL
 );
 
--- The oracle: what order-fulfilment was called for, in the order of the calls (timers have no log
--- and position). No key, so that an event handled twice would stand here twice.
+-- For the checks: what order-fulfilment was called for, in the order of the calls (timers have no log
+-- and position). There is no key, so that an event that was handled twice would be here twice.
 CREATE TABLE handled (
     call     bigint GENERATED ALWAYS AS IDENTITY,
     at       timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -33,5 +33,5 @@ CREATE TABLE was_parked (
 -- For the comparison: what a naive cursor saw (services.sql).
 CREATE TABLE naive_seen (log text NOT NULL, position bigint NOT NULL);
 
--- A row tells those sessions outside (services.sql) to finish what is there and go.
+-- A row tells the sessions of the services (services.sql) to answer what is left and end.
 CREATE TABLE closing_time (who text PRIMARY KEY);

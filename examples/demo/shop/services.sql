@@ -1,10 +1,10 @@
--- The world outside: a warehouse and a bank that do what the process manager asks for, and a naive
--- consumer to compare with.
+-- The services: a warehouse and a bank that do what the process manager requests, and a naive
+-- consumer for comparison.
 
--- Answers the requests in a log that are new since "last": reads with pm.read, appends the answers,
--- one transaction each. Called again and again by a session of its own, until the shop closes and
--- nothing is left to do. It says in the metadata what it answers, as pm.append does in a handler;
--- pm.trace follows that.
+-- Answers the requests in a log after the position "last": reads them with pm.read and appends each
+-- answer in a transaction. A session of its own calls it again and again, until the shop closes and
+-- nothing is left to do. The metadata of an answer name the request, as pm.append does it in a
+-- handler; pm.trace follows them.
 CREATE PROCEDURE serve(log text, answers jsonb, INOUT last bigint, INOUT closed boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -32,8 +32,8 @@ BEGIN
 END
 $$;
 
--- What many a consumer loop does: everything after the last position that I saw. It never comes
--- back for an event whose transaction commits after a later one's. Runs until the shop closes.
+-- What many consumers do: read everything after the last position seen. It misses an event whose
+-- transaction commits after that of a later position. It runs until the shop closes.
 CREATE PROCEDURE read_naively()
 LANGUAGE plpgsql AS $$
 DECLARE

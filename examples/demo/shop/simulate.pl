@@ -6,10 +6,10 @@
 #
 # SEED, ORDERS and SPAN (seconds over which the orders are spread) come from the environment.
 #
-# Who pays, and when, is a hash of (seed, order), and the shape of every transaction is a hash of
-# (seed, session, transaction). What the sessions do to each other (who commits first, whether the
-# payment is there before the order) is left to chance. What has to come of an order is not said
-# here: check.sql reads it off the logs.
+# Which orders are paid, and when, is a hash of (seed, order). The shape of every transaction is a hash
+# of (seed, session, transaction). How the sessions interleave (which one commits first, whether a
+# payment precedes its order) is left to chance. The expected end of an order is not computed here:
+# check.sql derives it from the logs.
 #
 # The transactions are of the kinds that make a naive reader lose events: positions drawn long before
 # the commit, an xid taken long before the position, rollbacks, savepoints rolled back between two
@@ -25,7 +25,7 @@ my $SPAN   = $ENV{SPAN}   // 10;
 
 # ---- chance, repeatable ----
 
-# A number in [0, 1) that depends on the seed and the arguments only.
+# A number in [0, 1) that depends only on the seed and the arguments.
 sub chance { return unpack('N', md5(join '/', $SEED, @_)) / 2**32 }
 sub between { my ($low, $high, @what) = @_; return $low + ($high - $low) * chance(@what) }
 
