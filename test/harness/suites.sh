@@ -357,7 +357,7 @@ for suite in "$@"; do
 done
 if [ "$total" -gt 0 ]; then
 	pm_say
-	pm_say "$total test files; on a machine with two processors they take about $(duration $seconds)"
+	pm_say "$total test file$([ "$total" -eq 1 ] || echo s); on a machine with two processors: about $(duration $seconds)"
 fi
 
 heading "build (strict, with $("$PG_CONFIG" --version))"
