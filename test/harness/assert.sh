@@ -33,7 +33,7 @@ if [ ! -x "$dir/pg/bin/postgres" ]; then
 		sed -n 's/^URIs: *\([^ ]*\).*/\1/p' /etc/apt/sources.list.d/*.sources
 		sed -n 's/^deb  *\(\[[^]]*\] *\)\{0,1\}\([a-z]*:[^ ]*\) .*/\2/p' /etc/apt/sources.list /etc/apt/sources.list.d/*.list
 	} 2>/dev/null | grep '/debian/*$' | head -n 1 || true)
-	[ -n "$mirror" ] || pm_die "no Debian mirror is among the sources of apt"
+	[ -n "$mirror" ] || pm_die "the sources of apt have no Debian mirror"
 	mkdir -p "$dir"
 	[ "$(id -u)" -ne 0 ] || chown "$PM_USER:" "$dir"
 	chmod 755 "$dir" "$PM_WORK"
@@ -63,7 +63,7 @@ BUILD
 		tail -n 30 "$PM_WORK/build-server.log"
 		pm_die "the server could not be built"
 	fi
-	# pgtap is SQL only.
+	# pgtap has no compiled code, so the installed files fit.
 	pm_as_user cp "/usr/share/postgresql/$major/extension/"pgtap* "$("$dir/pg/bin/pg_config" --sharedir)/extension/"
 	rm -rf "$PM_WORK/source"
 fi

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# check.sh SUITE...: the test suites (regress isolation tap pgtap) on private servers.
+# check.sh [SUITE...]: runs the test suites (regress isolation tap pgtap) on private servers.
 #
 # Installs what is missing, copies the tree to a temporary directory and runs
 # suites.sh there as an unprivileged user. The last line says "N passed, N failed"
 # (test files); the exit status is 0 only if nothing failed. test/results/ has the
 # summary, the whole output of what failed, and the figures that tests measured.
 #
-#   TESTS="a b*"      only the tests of these names (shell patterns, no directory or suffix)
-#   KEEP=1            leaves the temporary directory and says where
+#   TESTS="a b*"      only the tests with these names (shell patterns, without directory and suffix)
+#   KEEP=1            keeps the temporary directory and prints its name
 #   PG_CONFIG=...     another server than the installed package's
 #   PM_PG_MAJOR=17    another major version of the packages
-#   PM_TAP_JOBS=1     TAP tests at a time (default 2)
+#   PM_TAP_JOBS=1     how many TAP tests run at a time (default 2)
 #   PM_TEST_DATA=DIR  event logs of real systems, for 020_real_events
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
@@ -24,7 +24,7 @@ for suite in "${suites[@]}"; do
 	regress | isolation) ;;
 	tap) packages+=(perl libipc-run-perl postgresql-@MAJOR@-pgtap) ;;
 	pgtap) packages+=(postgresql-@MAJOR@-pgtap libtap-parser-sourcehandler-pgtap-perl) ;;
-	*) pm_die "no suite is called $suite" ;;
+	*) pm_die "there is no suite $suite" ;;
 	esac
 done
 
@@ -34,7 +34,7 @@ pm_workdir check
 pm_copy_tree "$PM_WORK/src"
 pm_copy_data "$PM_WORK/data"
 
-# The results stay, in the tree if it can be written. Its owner opens the files: the unprivileged user need not get there.
+# The results stay in the tree if it is writable. They are opened here, because the unprivileged user may have no access.
 results=$PM_ROOT/test/results
 export PM_RESULTS=${PM_RESULTS:-test/results}
 if ! mkdir -p "$results" 2>/dev/null || [ ! -w "$results" ]; then

@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# coverage.pl FILE.info: prints what an lcov file says as text: the figure, a line a source file, and for each file the
-# lines that never ran.
+# coverage.pl FILE.info: prints an lcov file as text: the total, one line for each source file, and for each file the
+# lines that were not executed.
 use strict;
 use warnings;
 
@@ -11,7 +11,7 @@ while (<>)
 	$lines{$file}{$1} += $2 if /^DA:(\d+),(\d+)/;
 }
 
-# [3, 4, 5, 9] as "3-5 9". Lines without code stand in no list, so a block may have gaps.
+# [3, 4, 5, 9] as "3-5 9". Lines without code are in neither list, so a range may contain them.
 sub ranges
 {
 	my ($never, $all) = @_;

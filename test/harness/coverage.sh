@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# coverage.sh [SUITE...]: which lines of src/ the test suites (all of them, or these) run.
+# coverage.sh [SUITE...]: which lines of src/ are executed by the test suites (by default all of them).
 #
 # Builds with gcc's --coverage, runs check.sh and writes to coverage/ in the checkout:
-#   coverage.txt    the figure, then each file with its figure and the lines that never ran
-#   html/           the same, to look at (index.html)
-#   coverage.info   lcov's own form
+#   coverage.txt    the total, then for each file its share and the lines that were not executed
+#   html/           the same for a browser (index.html)
+#   coverage.info   the same in the format of lcov
 # TESTS, PG_CONFIG and PM_TAP_JOBS are as for check.sh.
 #
-# A process writes its counters when it exits. So lines are missing that only run in a process which is killed:
-# by SIGKILL, by a crash, or when a server is stopped in mode "immediate". That is so for parts of what runs after
-# a handler has ended its session or crashed the server, and nothing in the product is there to change it.
+# A process writes its counters when it exits. So lines that only run in a process that is killed are missing: by
+# SIGKILL, by a crash, or when a server is stopped in mode "immediate". This concerns parts of the code that runs
+# after a handler has ended its session or crashed the server. The extension does nothing to change it.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
@@ -20,11 +20,11 @@ trap 'rm -f "$log"; [ -z "$kept" ] || rm -rf "$kept"' EXIT
 
 pm_ensure_packages lcov perl
 rc=0
-# Without optimization, each line has counters of its own.
+# Without optimization, each line has its own counters.
 KEEP=1 PM_COPT='--coverage -O0' bash "$PM_ROOT/test/harness/check.sh" "$@" | tee "$log" || rc=$?
 kept=$(sed -n 's/^kept: //p' "$log" | tail -n 1)
 [ -n "$kept" ] && [ -n "$(find "$kept/src/src" -name '*.gcda' -print -quit)" ] ||
-	pm_die "no test has run: nothing was counted"
+	pm_die "no test has run, so nothing was counted"
 
 rm -rf "$out"
 mkdir -p "$out"
@@ -37,5 +37,5 @@ rm -f "$out/all.info" "$out/lcov.log"
 sed -i "s,^SF:$kept/src/,SF:," "$out/coverage.info"
 perl "$PM_ROOT/test/harness/coverage.pl" "$out/coverage.info" >"$out/coverage.txt"
 sed '/^$/q' "$out/coverage.txt"
-pm_say "coverage/coverage.txt names the lines that never ran, coverage/html/index.html shows them."
+pm_say "coverage/coverage.txt lists the lines that were not executed, coverage/html/index.html shows them."
 exit "$rc"

@@ -1,12 +1,12 @@
 #!/usr/bin/env perl
-# house.pl [ROOT]: the rules of the house that need no compiler. See "The house" in CONTRIBUTING.md.
+# house.pl [ROOT]: checks the rules of the house that need no compiler. See "The house" in CONTRIBUTING.md.
 #
-# Each finding is a line "file:line: what is wrong"; below the findings of a rule stands how to put
-# them right. The exit status is 0 only if there is none. It takes a few seconds; house_test.sh shows
-# that each rule finds what it should.
+# Each finding is a line "file:line: what is wrong". Below the findings of a rule it says how to correct
+# them. The exit status is 0 only if there are none. It takes a few seconds. house_test.sh shows that
+# each rule finds what it should.
 #
-#   PM_CLANG_FORMAT=...   another clang-format (the format is that of version 14)
-#   PM_LINT_COMMITS=50    how many commits have their subjects looked at
+#   PM_CLANG_FORMAT=...   another clang-format (its version must be 14)
+#   PM_LINT_COMMITS=50    how many commit subjects are checked
 use strict;
 use warnings;
 use utf8;
@@ -37,7 +37,7 @@ my @toplevel = qw(
 # ---- findings ----------------------------------------------------------------
 
 my %findings;    # rule -> [text, ...]
-my @rules;       # [rule, how to put it right], in the order they run
+my @rules;       # [rule, how to correct it], in the order in which they run
 
 sub rule
 {
@@ -49,10 +49,10 @@ sub rule
 
 # ---- the files ---------------------------------------------------------------
 
-my %text;        # path -> its lines, without line ends
+my %text;        # path -> its lines, without newlines
 my %code;        # the same without comments and the contents of literals
 
-# Blanks out comments, and what stands in quotes, but for #include; line breaks stay.
+# Blanks out comments and quoted text except in #include. Newlines stay.
 sub blank
 {
 	my ($text) = @_;
@@ -65,7 +65,7 @@ sub blank
 	return $text;
 }
 
-# A path in quotes is of use to the rules.
+# The path of a header is kept, because the rules need it.
 sub blank_literal
 {
 	my ($literal) = @_;
@@ -93,7 +93,7 @@ my %is_house = map { $_ => 1 } @house;
 
 # ---- floors ------------------------------------------------------------------
 
-# The number of a file's floor, undef where it has none.
+# The number of a file's floor, or undef.
 sub floor_of
 {
 	my ($path) = @_;
@@ -108,17 +108,17 @@ sub floor_name
 }
 
 my $misplaced = rule('files in the wrong place',
-	"Put the file into the folder of its floor: @floors. Only pm.h, compat.h and init.c stand in src/ itself.");
+	"Put the file into the folder of its floor: @floors. Only pm.h, compat.h and init.c are in src/ itself.");
 for my $path (@house)
 {
 	$misplaced->("$path:1: is on no floor") unless defined floor_of($path);
 }
 
 my $foreigner = rule('private headers outside their folder',
-	"A header that says \"private to src/FOLDER\" has the layout of what other folders reach by functions.\n"
-	  . 'Call one of these, or add one.');
+	"A header that says \"private to src/FOLDER\" has structures that other folders use only by functions.\n"
+	  . 'Call one of these functions, or add one.');
 
-# Header -> the folder to which it says that it is private.
+# private header -> its folder
 my %private;
 for my $path (grep { /\.h$/ } @house)
 {
@@ -133,7 +133,7 @@ my $upward = rule('includes that go up',
 my $unknown = rule('includes of no file', 'Write includes of the house as "floor/file.h".');
 my %includes;    # node -> { node -> "file:line" }
 
-# A .c and its .h are one node.
+# A .c file and its .h file are one node.
 sub node_of { return $_[0] =~ s/\.[ch]$//r }
 
 for my $path (@house)
@@ -164,7 +164,7 @@ for my $path (@house)
 # ---- circles -----------------------------------------------------------------
 
 my $circle = rule('circles between files',
-	"A .c and its .h count as one file. Of two that include each other, one is to be below the other:\n"
+	"A .c and its .h count as one file. Of two that include each other, one has to be below the other:\n"
 	  . 'move what both need into a file below them, or pass it as an argument or a callback.');
 
 # Tarjan's strongly connected components.
@@ -216,7 +216,7 @@ my $foreign = rule('headers that declare what others define',
 	"A header declares what the .c of its name defines, nothing else. Move the declaration into the header\n"
 	  . 'of the file that defines it (make one where there is none), or the definition into the .c.');
 
-# What a .c defines at its top level: functions and variables that are not static.
+# The functions and variables that a .c file defines and that are not static.
 sub defined_in
 {
 	my ($path) = @_;
@@ -236,7 +236,7 @@ for my $path (grep { /\.h$/ } @house)
 	my $own = $path =~ s/\.h$/.c/r;
 	my $defined = defined_in($own);
 	my $all = join "\n", @{ $code{$path} };
-	# What a macro declares is declared where it is used.
+	# Declarations in macros do not count here, but where the macro is used.
 	$all =~ s/^[ \t]*#(?:[^\n]*\\\n)*[^\n]*$/"\n" x ($& =~ tr,\n,,)/gem;
 	while ($all =~ /\bextern\b([^;{]*);/g)
 	{
@@ -280,7 +280,7 @@ for my $path (@files)
 	$long_file->("$path:" . ($file_lines + 1) . ": has $line lines") if $line > $file_lines;
 }
 
-# From the opening brace in the first column to the closing one.
+# A function goes from the opening brace in the first column to the closing one.
 my @functions;
 for my $path (grep { /\.c$/ } @house)
 {
@@ -302,7 +302,7 @@ my $lines = 0;
 $lines += $_->[0] for @functions;
 my $mean = @functions ? $lines / @functions : 0;
 my $long_functions = rule('long functions',
-	"The mean function is to have at most $mean_function lines. Give a step of one of these a name of its own.");
+	"Functions may have at most $mean_function lines on average. Make a step of one of these a function of its own.");
 if ($mean > $mean_function)
 {
 	for (grep { defined } @functions[ 0 .. 9 ])
@@ -351,8 +351,8 @@ elsif (!defined $version)
 }
 elsif ($version != 14)
 {
-	# Each version formats a little differently.
-	$note = "\nThe format was not looked at: this is clang-format $version, it is that of 14.";
+	# Each version formats slightly differently.
+	$note = "\nThe format was not checked: this is clang-format $version, and the format is that of 14.";
 }
 elsif (@files)
 {
@@ -370,7 +370,7 @@ elsif (@files)
 # ---- the tree and its history --------------------------------------------------
 
 my $stray = rule('top-level files that do not belong there',
-	'Put them into one of the folders. What may stand there: ' . join(' ', @toplevel) . ' and dot files.');
+	'Move them into one of the folders. At the top level there may be: ' . join(' ', @toplevel) . ' and dot files.');
 my $subjects = rule("commit subjects over $subject characters",
 	'git commit --amend, or git rebase -i: a short subject; the why goes into the body.');
 if (-e '.git')

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# house_test.sh: does each rule of house.pl find what it should, and nothing in a tree that keeps them all?
+# house_test.sh: tests that each rule of house.pl finds what it should, and that a correct tree has no findings.
 # Makes a small tree, breaks one rule at a time in it and looks for the finding.
 set -euo pipefail
 house=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/house.pl
@@ -9,7 +9,7 @@ trap 'rm -rf "$tree"' EXIT
 failed=0
 tried=0
 
-# A tree that keeps all rules.
+# Makes a tree that follows all rules.
 clean() {
 	rm -rf "${tree:?}"/* "$tree"/.??*
 	cp "$format" "$tree/.clang-format"
@@ -29,12 +29,12 @@ clean() {
 	)
 }
 
-# expect RULE FILE:LINE: the check fails, and has such a finding under this rule's heading.
+# expect RULE FILE:LINE: the check must fail, with this finding under the heading of this rule.
 expect() {
 	local out
 	tried=$((tried + 1))
 	if out=$(perl "$house" "$tree"); then
-		printf 'passed, although broken: %s\n' "$1"
+		printf 'the check passed, although this rule is broken: %s\n' "$1"
 	elif ! awk -v rule="== $1: " -v place="$2" '
 			index($0, "== ") == 1 { here = index($0, rule) == 1 }
 			here && index($0, place) == 1 { found = 1 }
@@ -49,7 +49,7 @@ expect() {
 clean
 tried=$((tried + 1))
 if ! out=$(perl "$house" "$tree"); then
-	printf 'findings in a tree that keeps the rules:\n%s\n' "$out"
+	printf 'findings in a correct tree:\n%s\n' "$out"
 	failed=$((failed + 1))
 fi
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# lint.sh [FILE...]: the rules of the house, then clang-tidy and cppcheck over the C sources (all of them, or these).
-# Any finding is a failure; the last line says how many.
+# lint.sh [FILE...]: runs house.pl, then clang-tidy and cppcheck over the C sources (by default all of them).
+# Any finding is a failure. The last line says how many there are.
 #
-#   PM_LINT_JOBS=2    files at a time (default: as many as there are processors)
+#   PM_LINT_JOBS=2    how many files are checked at a time (default: the number of processors)
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
@@ -19,15 +19,15 @@ house=0
 bash test/harness/house_test.sh || house=1
 perl test/harness/house.pl || house=1
 
-# Left out is what PostgreSQL's own headers and habits would set off everywhere.
+# Checks that PostgreSQL's headers and conventions would trigger everywhere are left out.
 checks='-*,clang-analyzer-*,bugprone-*,performance-*,portability-*,misc-redundant-expression,misc-static-assert'
 checks+=',-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling'
 checks+=',-bugprone-easily-swappable-parameters,-bugprone-narrowing-conversions,-bugprone-reserved-identifier'
 checks+=',-bugprone-implicit-widening-of-multiplication-result'
-# Branches that do the same for different reasons, each with its comment.
+# There are branches that do the same for different reasons, each with a comment.
 checks+=',-bugprone-branch-clone'
 
-# One file a process, so that the processors share them out. What is found in a file comes in one piece.
+# One process for each file, so that all processors are used. The findings of a file are printed together.
 flags="-std=gnu99 -Isrc -isystem $server $("$PG_CONFIG" --cppflags) -DUSE_ASSERT_CHECKING"
 tidy() {
 	local found

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# majors.sh [MAJOR...]: the test suites on other major versions of PostgreSQL (17, 18 and 19 unless told otherwise), each in
-# a chroot with the Debian release that has it. Nothing is installed on the machine itself except debootstrap, where it is
-# missing. Needs root, about 2 GB for each major version, and the machine's own Debian mirror.
+# majors.sh [MAJOR...]: runs the test suites on other major versions of PostgreSQL (by default 17, 18 and 19), each in a
+# chroot with the Debian release that has it. On the machine itself only debootstrap is installed, if it is missing. Needs
+# root, about 2 GB for each major version, and the machine's own Debian mirror.
 #
-#   TESTS="a b*"      only the tests of these names
+#   TESTS="a b*"      only the tests with these names
 #   PM_SUITES="tap"   only these suites (default: regress isolation tap pgtap)
 #   PM_MAJORS_DIR=DIR keeps the chroots in DIR and uses them again (default: a temporary directory, which is removed)
 #
-# The last lines say for each major "PostgreSQL N: N passed, N failed".
+# The last lines say "PostgreSQL N: N passed, N failed" for each major version.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
@@ -18,7 +18,7 @@ keep=${PM_MAJORS_DIR:-}
 summary=()
 rc=0
 
-# The release whose packages are of this major version, and debootstrap's script for it.
+# The Debian release that has this major version.
 pm_release() {
 	case $1 in
 	15) pm_say bookworm ;;
@@ -73,10 +73,10 @@ pm_chroot() {
 	touch "$root/.pm-ready"
 }
 
-# Installs the server of this major version, and what the suites need, in its chroot.
+# Installs in the chroot the server of this major version and what the suites need.
 pm_packages() {
 	local major=$1 root=$2 target='' pgtap=postgresql-$1-pgtap
-	# PostgreSQL 19 is in experimental, a suite that is used together with sid and only for the packages named from it.
+	# PostgreSQL 19 is in experimental, which is added to sid and used only for the packages that are named from it.
 	# There is no pgtap for it yet.
 	if [ "$major" -eq 19 ]; then
 		target=/experimental pgtap=
@@ -92,7 +92,7 @@ pm_packages() {
 			${target:+"libpq5$target" "libpq-dev$target"} $pgtap \
 			gcc make libc6-dev perl libipc-run-perl libtap-parser-sourcehandler-pgtap-perl
 		if [ -z "$pgtap" ]; then
-			# pgtap is plain SQL, the same for each major version: the files of the newest package will do.
+			# pgtap has no compiled code, so the files of the newest package fit each major version.
 			pgtap=$(apt-cache pkgnames postgresql- | grep -E "^postgresql-[0-9]+-pgtap$" | sort -V | tail -n 1)
 			cd /tmp
 			apt-get -q download "$pgtap"
@@ -105,7 +105,7 @@ pm_packages() {
 [ "$(id -u)" -eq 0 ] || pm_die "chroots need root"
 if ! command -v debootstrap >/dev/null; then pm_install_packages debootstrap; fi
 mirror=$(pm_mirror)
-[ -n "$mirror" ] || pm_die "no Debian mirror is among the sources of apt"
+[ -n "$mirror" ] || pm_die "the sources of apt have no Debian mirror"
 
 pm_workdir majors
 for major in "${majors[@]}"; do
@@ -113,13 +113,13 @@ for major in "${majors[@]}"; do
 	log=$PM_WORK/$major.log
 	if ! pm_release "$major" >/dev/null; then
 		pm_say "PostgreSQL $major: no Debian release has it"
-		summary+=("PostgreSQL $major: not to be had: 0 passed, 1 failed")
+		summary+=("PostgreSQL $major: not available: 0 passed, 1 failed")
 		rc=1
 		continue
 	fi
 	if ! { mkdir -p "$(dirname "$root")" && pm_chroot "$major" "$root"; } >"$log" 2>&1; then
 		tail -n 20 "$log"
-		summary+=("PostgreSQL $major: the server could not be had, see above: 0 passed, 1 failed")
+		summary+=("PostgreSQL $major: the server could not be installed, see above: 0 passed, 1 failed")
 		rc=1
 		continue
 	fi
@@ -147,7 +147,7 @@ for major in "${majors[@]}"; do
 	# shellcheck disable=SC2086
 	pm_in_chroot "$root" "${variables[@]}" PM_PG_MAJOR="$major" bash /pm/test/harness/check.sh $suites 2>&1 | tee "$log" || rc=1
 	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -n 1 || true)
-	summary+=("PostgreSQL $major: ${line:-did not come to an end: 0 passed, 1 failed}")
+	summary+=("PostgreSQL $major: ${line:-did not finish: 0 passed, 1 failed}")
 done
 
 pm_say

@@ -1,41 +1,42 @@
 # shellcheck shell=bash
-# What `make check`, `make dev` and `make demo` share: packages, an unprivileged
-# user, a private copy of the tree, the build, and the settings a server needs to
-# load pm from there. Nothing is put into system folders except Debian packages.
+# What `make check`, `make dev` and `make demo` have in common: packages, an unprivileged
+# user, a private copy of the tree, the build, and the settings with which a server loads
+# pm from there. Nothing is put into system folders except Debian packages.
 #
-# To be sourced by bash under `set -euo pipefail`; defines functions only. In order of use:
+# To be sourced by bash under `set -euo pipefail`. Defines functions only, in order of use:
 #
-#   pm_ensure_packages [PACKAGE...]  server, headers, compiler and the named packages are
-#                                    there afterwards (@MAJOR@ in a name is the server's
-#                                    major version); then calls pm_locate_postgres
+#   pm_ensure_packages [PACKAGE...]  installs server, headers, compiler and the named packages
+#                                    if they are missing (@MAJOR@ in a name is the server's
+#                                    major version), then calls pm_locate_postgres
 #   pm_locate_postgres               sets PG_CONFIG (exported), PM_BINDIR, PM_PKGLIBDIR,
 #                                    PM_SHAREDIR, PM_MAJOR, PM_PGXS (its src/ directory)
-#   pm_unprivileged_user             prints who runs servers: the caller, or postgres for root
+#   pm_unprivileged_user             prints the user that runs servers: the caller, or postgres for root
 #   pm_workdir NAME                  makes PM_WORK, a temporary directory (mode 700, with
 #                                    home/ and tmp/) of that user; pm_cleanup runs at exit
-#   pm_as_user COMMAND ARG...        runs it as that user, in the current directory if that
-#                                    user may enter it (else in PM_WORK), with a clean
-#                                    environment: PATH (PM_BINDIR first), HOME, TMPDIR, LANG,
-#                                    TERM and every exported PM_*, PG_TEST_*, PG_CONFIG, KEEP,
-#                                    TESTS, EVENTS
-#   pm_as_user_group COMMAND ARG...  the same in a process group of its own, which pm_cleanup
-#                                    ends: for the long main part of a run
+#   pm_as_user COMMAND ARG...        runs the command as that user, in the current directory
+#                                    if that user may enter it (else in PM_WORK). The
+#                                    environment is clean: PATH (PM_BINDIR first), HOME, TMPDIR,
+#                                    LANG, TERM and every exported PM_*, PG_TEST_*, PG_CONFIG,
+#                                    KEEP, TESTS, EVENTS
+#   pm_as_user_group COMMAND ARG...  the same in a process group of its own, for the long main
+#                                    part of a run; pm_cleanup ends the group
 #   pm_copy_tree DIR                 copies the checkout (tracked and untracked files, not the
 #                                    ignored ones) to DIR, for that user
 #   pm_copy_data DIR                 copies the event logs of PM_TEST_DATA (else ../shared/data,
 #                                    where there is one) to DIR, where the unprivileged user can
 #                                    read them, and exports PM_TEST_DATA
 #   pm_build DIR STRICT DEST         builds DIR (STRICT 1: assertions, warnings are errors; 0:
-#                                    as a user would), then examples/*/ that have a Makefile,
+#                                    as a user would), then each examples/*/ with a Makefile,
 #                                    and installs under DEST; PM_COPT: more flags for the compiler
 #   pm_server_conf DEST [LIBRARIES]  prints the postgresql.conf lines with which a server finds
-#                                    what pm_build put under DEST, and what every test server
-#                                    needs; LIBRARIES: shared_preload_libraries (default pm,
-#                                    '' for no line)
-#   pm_stop_servers DIR              stops at once every server whose data directory is below DIR
+#                                    what pm_build put under DEST, and those that every test
+#                                    server needs; LIBRARIES: shared_preload_libraries (default
+#                                    pm, '' for no line)
+#   pm_stop_servers DIR              stops every server whose data directory is below DIR, in
+#                                    immediate mode
 #   pm_cleanup                       ends the group, stops the servers below PM_WORK and removes
-#                                    it; with KEEP=1 it leaves PM_WORK and says where. Set
-#                                    PM_LEAVE_RUNNING=1 to leave everything alone.
+#                                    PM_WORK; with KEEP=1 it keeps PM_WORK and prints its name.
+#                                    With PM_LEAVE_RUNNING=1 it does nothing.
 #
 # A typical caller:
 #   source test/harness/setup.sh
@@ -56,8 +57,8 @@ pm_die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 # ---- packages ---------------------------------------------------------------
 
-# The major version to work with: PM_PG_MAJOR, else the newest installed server,
-# else the distribution's default.
+# The major version to use: PM_PG_MAJOR, else the newest installed server, else
+# the distribution's default.
 pm_major() {
 	local m
 	if [ -n "${PM_PG_MAJOR:-}" ]; then
@@ -80,7 +81,7 @@ pm_major() {
 	pm_say "$m"
 }
 
-# Prints a package's installed version, nothing if it is not installed.
+# Prints the installed version of a package, or nothing.
 pm_package_version() {
 	{ dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null || true; } |
 		sed -n 's/^installed //p'
@@ -106,14 +107,14 @@ pm_ensure_packages() {
 	if command -v dpkg-query >/dev/null; then
 		for p in "${want[@]}"; do
 			p=${p//@MAJOR@/${major:-}}
-			# pgtap may have come without its package (majors.sh).
+			# majors.sh may have installed pgtap without its package.
 			[[ $p != postgresql-*-pgtap || ! -e /usr/share/postgresql/$major/extension/pgtap.control ]] || continue
 			[[ " ${missing[*]} " != *" $p "* ]] || continue
 			[ -n "$(pm_package_version "$p")" ] || missing+=("$p")
 		done
 		if [ -n "${major:-}" ]; then
-			# Headers of another minor release do not fit the server: name both, so
-			# that they move together.
+			# Headers of another minor release do not fit the server: install both, so
+			# that they have the same version.
 			server=$(pm_package_version "postgresql-$major")
 			headers=$(pm_package_version "postgresql-server-dev-$major")
 			if [ "$server" != "$headers" ]; then
@@ -127,7 +128,7 @@ pm_ensure_packages() {
 	pm_locate_postgres
 }
 
-# Says what somebody who may not install packages can do, and ends.
+# Tells a user without the right to install packages what to do, and exits.
 pm_cannot_install() {
 	{
 		pm_say "error: $1. These Debian packages are missing:"
@@ -138,8 +139,8 @@ pm_cannot_install() {
 	exit 1
 }
 
-# Reads what apt tells of its progress, and the lines "say: ..." of the script below. Prints those, and at each new step
-# and every ten seconds where apt is.
+# Reads apt's progress and the lines "say: ..." of the script below. Prints these lines, and apt's progress at each new
+# step and every ten seconds.
 pm_apt_progress() {
 	local line kind percent text step last='' said=0
 	while IFS= read -r line; do
@@ -188,11 +189,11 @@ if [ ! -e $policy ] && ! ls /run/postgresql/*.pid >/dev/null 2>&1; then
 fi
 export DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 NEEDRESTART_SUSPEND=1 LC_ALL=C.UTF-8
 apt="apt-get -q -o DPkg::Lock::Timeout=300"
-# An earlier run may have been stopped while dpkg was at work.
+# An earlier run may have been interrupted in the middle of dpkg.
 dpkg --configure -a >&2
 echo "say: reading the lists of packages"
-$apt update >&2 || echo "say: apt-get update failed; going on with the lists that are here"
-# What apt would do: "0 upgraded, 63 newly installed, ..." and "Need to get 99.9 MB of archives."
+$apt update >&2 || echo "say: apt-get update failed; using the existing lists"
+# What apt is going to do: "0 upgraded, 63 newly installed, ..." and "Need to get 99.9 MB of archives."
 plan=$($apt --assume-no --no-install-recommends install "$@" 2>&1 || true)
 echo "say: with what they need: $(printf '%s\n' "$plan" | sed -n 's/^.* \([0-9]*\) newly installed.*/\1 packages/p; s/^Need to get \(.*B\)[ /].*/\1 to download/p; s/^After this operation, \(.*\) of additional.*/\1 on disk/p' | sed ':a;N;$!ba;s/\n/, /g')"
 $apt -y -o APT::Status-Fd=3 --no-install-recommends install "$@" 3>&1 >&2
@@ -201,7 +202,7 @@ ROOT
 	local log sudo=() began=$SECONDS
 	if [ "$(id -u)" -ne 0 ]; then
 		command -v sudo >/dev/null || pm_cannot_install "you are not root, and there is no sudo" "$@"
-		# sudo asks for a password, where there is somebody to ask.
+		# On a terminal, sudo can ask for a password.
 		sudo -n true 2>/dev/null || [ -t 0 ] || pm_cannot_install "you are not root, and sudo wants a password" "$@"
 		sudo=(sudo)
 	fi
@@ -210,7 +211,7 @@ ROOT
 	log=$(mktemp)
 	trap 'rm -f "$log"' EXIT
 	if ! "${sudo[@]}" bash -c "$script" pm-install "$@" 2>"$log" | pm_apt_progress; then
-		# What went wrong, if apt says so; else the end of what it wrote.
+		# Prints apt's error messages, or the end of its output if there are none.
 		grep -E '^(E|Err|dpkg: error|sudo)[: ]' "$log" | tail -n 20 >&2 || tail -n 20 "$log" >&2
 		pm_cannot_install "the installation failed, see above" "$@"
 	fi
@@ -349,7 +350,7 @@ pm_destdir() {
 	fi
 }
 
-# Reads what make does, and says every ten seconds how many files are compiled.
+# Reads the output of make, and prints every ten seconds how many files are compiled.
 pm_build_progress() {
 	local line n=0 said=$SECONDS files
 	files=$(find "$1/src" -name '*.c' | wc -l)
@@ -416,7 +417,7 @@ pm_stop_servers() {
 	done
 }
 
-# Kills the server processes that work in a directory below this one.
+# Kills the server processes whose working directory is below this one.
 pm_kill_servers() {
 	local process
 	for process in /proc/[0-9]*; do
@@ -430,7 +431,7 @@ pm_cleanup() {
 	trap - EXIT
 	trap '' INT TERM HUP
 	[ -z "${PM_LEAVE_RUNNING:-}" ] || exit "$rc"
-	case $rc in 130 | 143) printf '\ninterrupted: stopping what runs\n' >&2 ;; esac
+	case $rc in 130 | 143) printf '\ninterrupted: stopping the servers\n' >&2 ;; esac
 	if [ -n "$PM_GROUP" ] && kill -TERM -- "-$PM_GROUP" 2>/dev/null; then
 		for _ in 1 2 3 4 5; do
 			kill -0 -- "-$PM_GROUP" 2>/dev/null || break
@@ -443,13 +444,13 @@ pm_cleanup() {
 		if [ -n "${KEEP:-}" ] && [ "${KEEP:-}" != 0 ]; then
 			pm_say "kept: $PM_WORK"
 		else
-			# A server that a test was just starting may have no postmaster.pid yet, or none any more.
+			# A server that was starting or stopping may have no postmaster.pid.
 			for _ in 1 2 3 4 5 6 7 8 9 10; do
 				pm_kill_servers "$PM_WORK"
 				! rm -rf "$PM_WORK" 2>/dev/null || break
 				sleep 0.3
 			done
-			[ ! -e "$PM_WORK" ] || pm_say "could not be removed: $PM_WORK" >&2
+			[ ! -e "$PM_WORK" ] || pm_say "could not remove $PM_WORK" >&2
 		fi
 	fi
 	exit "$rc"

@@ -1,29 +1,29 @@
 #!/usr/bin/env bash
-# suites.sh SUITE...: builds the copy of the tree it stands in and runs test suites on
-# it. check.sh calls it, in a private copy and as an unprivileged user, with these
-# descriptors open for writing:
+# suites.sh SUITE...: builds the copy of the tree that it is in and runs test suites on
+# it. check.sh calls it in a private copy, as an unprivileged user, with these descriptors
+# open for writing:
 #
 #   7   the summary: a line for each test file, and the totals
 #   8   the whole output of what failed
 #   9   the figures that tests measured
 #
-# Every suite runs, even if another one fails. The unit of counting is the test
-# file; an assertion or a crash in a server log counts as one more failure.
+# Every suite runs, even if another one fails. Test files are counted; a failed
+# assertion or a crash in a server's log counts as one more failure.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$PM_ROOT"
 
 dest=$PM_WORK/dest
 out=$PM_WORK/out
-suite_timeout=${PM_SUITE_TIMEOUT:-1200}   # a whole pg_regress or isolation run, seconds
-file_timeout=${PM_FILE_TIMEOUT:-600}      # one TAP file
-pgtap_timeout=${PM_PGTAP_TIMEOUT:-120}    # one pgTAP file
+suite_timeout=${PM_SUITE_TIMEOUT:-1200}   # for a whole run of pg_regress or isolation, in seconds
+file_timeout=${PM_FILE_TIMEOUT:-600}      # for one TAP file
+pgtap_timeout=${PM_PGTAP_TIMEOUT:-120}    # for one pgTAP file
 jobs=${PM_TAP_JOBS:-2}
 passed=0
 failed=()
 skipped=()
 figures=0
-broken=0      # a suite that has tests ran none, or a selection matched nothing
+broken=0      # 1: a suite ran none of its tests, or TESTS matched nothing
 total=0       # test files in all suites
 began=$SECONDS
 
@@ -34,7 +34,7 @@ heading() { printf '\n== %s\n' "$*"; }
 pass() { passed=$((passed + 1)); }
 fail() { failed+=("$1"); }
 
-# A duration in seconds, as people say it.
+# Prints a number of seconds as seconds or minutes.
 duration() {
 	if [ "$1" -lt 100 ]; then pm_say "$1 s"; else pm_say "$((($1 + 30) / 60)) min"; fi
 }
@@ -57,7 +57,7 @@ test_name() {
 	pm_say "${n%.*}"
 }
 
-# Of the files on standard input, those that TESTS selects.
+# Prints those files of standard input that TESTS selects.
 select_tests() {
 	local file pattern
 	set -f
@@ -77,11 +77,11 @@ select_tests() {
 	set +f
 }
 
-# ---- what to show -----------------------------------------------------------
+# ---- output -----------------------------------------------------------------
 
-# ended VERDICT NAME SECONDS [SHORT [WHOLE...]]: a test file has ended. One line says so. Of one that failed, SHORT is the
-# file of which the beginning and the end are shown; with it, the files WHOLE go to the file of failures.
-# TAP tests end side by side: the lock keeps together what belongs together.
+# ended VERDICT NAME SECONDS [SHORT [WHOLE...]]: prints a line for a test file that has ended. If it has failed, prints the
+# beginning and the end of the file SHORT, and writes SHORT and the files WHOLE to the file of failures.
+# TAP tests run concurrently: the lock keeps the output of each of them together.
 ended() {
 	local verdict=$1 name=$2 seconds=$3 short=${4:-} n line f
 	{
@@ -95,7 +95,7 @@ ended() {
 	} 6>"$out/lock"
 }
 
-# shown TITLE SHORT [WHOLE...]: what failed, short on the screen and whole in the file of failures.
+# shown TITLE SHORT [WHOLE...]: prints a failure, shortened on the screen and whole in the file of failures.
 shown() {
 	local f
 	show_short "$2"
@@ -107,21 +107,21 @@ shown() {
 			tail -n 2000 "$f"
 		done
 	} >&8
-	pm_say "     the whole: $PM_RESULTS/failures.txt"
+	pm_say "     in full: $PM_RESULTS/failures.txt"
 }
 
-# The beginning and the end of a file, indented.
+# Prints the beginning and the end of a file, indented.
 show_short() {
 	[ -s "$1" ] || return 0
 	sed '/^Test Summary Report/,$d; /^Dubious, test returned/d; /^ *$/d' "$1" | cut -c 1-200 |
 		awk '{ line[NR] = $0 }
 			END { for (i = 1; i <= NR; i++)
 				if (NR <= 26 || i <= 18 || i > NR - 6) print "     " line[i]
-				else if (i == 19) print "     (" NR - 24 " lines are left out here)" }' || true
+				else if (i == 19) print "     (" NR - 24 " lines omitted)" }' || true
 }
 
-# A failed assertion is a failure wherever it happened, and so is a crash where no
-# test causes one on purpose.
+# A failed assertion is always a failure. A crash is a failure in suites whose tests do
+# not cause crashes on purpose.
 scan_logs() {
 	local suite=$1 pattern=$2 file
 	while IFS= read -r file; do
@@ -138,7 +138,7 @@ CRASH="$ASSERTION|was terminated by signal (6|7|8|11)|PANIC: "
 
 # ---- pg_regress and isolation -----------------------------------------------
 
-# run_pg_regress SUITE DRIVER OPTIONS: the tests are in the array files.
+# run_pg_regress SUITE DRIVER OPTIONS: runs the tests in the array "files".
 run_pg_regress() {
 	local suite=$1 driver=$2 options=$3 names=() file name line verdict ms seen='' shown_bytes=0
 	local dir=$out/$suite
@@ -150,7 +150,7 @@ run_pg_regress() {
 		pm_say "fsync = off"
 		pm_say "log_line_prefix = '%m [%p] %b %q%a '"
 	} >"$dir/temp.conf"
-	# Up to 15 it says "test NAME ... ok 5 ms", from 16 on "ok 1 - NAME 5 ms". When it does, the differences are there.
+	# The driver prints "test NAME ... ok 5 ms" up to 15, and "ok 1 - NAME 5 ms" from 16 on. By then it has written the diff.
 	: >"$dir/regression.diffs"
 	while IFS= read -r line; do
 		if [[ $line =~ $until_15 ]]; then
@@ -183,7 +183,7 @@ run_pg_regress() {
 	for name in "${names[@]}"; do
 		[[ $seen != *" $name "* ]] || continue
 		fail "$suite: $name"
-		ended FAILED "$name" "did not run to its end" "$dir/output" "$dir/log/postmaster.log"
+		ended FAILED "$name" "did not finish" "$dir/output" "$dir/log/postmaster.log"
 	done
 	scan_logs "$suite" "$CRASH"
 }
@@ -200,7 +200,7 @@ run_isolation() {
 
 # ---- TAP --------------------------------------------------------------------
 
-# judge_prove STATUS OUTPUT: prints what one run of prove came to: ok, skipped or FAILED.
+# judge_prove STATUS OUTPUT: prints the result of one run of prove: ok, skipped or FAILED.
 judge_prove() {
 	if [ "$1" -eq 0 ] && grep -q '^Result: NOTESTS' "$2"; then
 		pm_say skipped
@@ -211,7 +211,7 @@ judge_prove() {
 	fi
 }
 
-# count_verdict SUITE FILE VERDICT OUTPUT: counts it.
+# count_verdict SUITE FILE VERDICT OUTPUT: counts the result of a test file.
 count_verdict() {
 	case $3 in
 	ok) pass ;;
@@ -220,7 +220,7 @@ count_verdict() {
 	esac
 }
 
-# One TAP file, for xargs. Its verdict goes to a file.
+# Runs one TAP file, for xargs. Its result goes to a file.
 run_tap_file() {
 	local file=$1 name rc=0 began=$SECONDS seconds verdict
 	name=$(test_name "$file")
@@ -254,7 +254,7 @@ run_tap() {
 		verdict=$(cat "$out/tap/$name.verdict" 2>/dev/null || echo FAILED)
 		count_verdict tap "$file" "$verdict" "$out/tap/$name.output"
 		[ "$verdict" = ok ] || continue
-		# what a test that has passed says by PmTest::figure
+		# the figures that a passed test has reported with PmTest::figure
 		sed -n "s/^.*# figure: /$name: /p" "$out/tap/tmp_check/log/regress_log_$name" >"$out/figures"
 		cat "$out/figures" >&9
 		figures=$((figures + $(wc -l <"$out/figures")))
@@ -264,7 +264,7 @@ run_tap() {
 
 # ---- pgTAP ------------------------------------------------------------------
 
-# Each file in a database of its own, which has pgtap and pm.
+# Runs each file in a database of its own, with pgtap and pm.
 run_pgtap() {
 	local dir=$out/pgtap file name db n=0 rc verdict began
 	if [ ! -e "$PM_SHAREDIR/extension/pgtap.control" ]; then
@@ -309,7 +309,7 @@ run_pgtap() {
 		verdict=$(judge_prove "$rc" "$dir/$name.output")
 		count_verdict pgtap "$file" "$verdict" "$dir/$name.output"
 		ended "$verdict" "$name" "$((SECONDS - began)) s" "$dir/$name.output" "$dir/server.log"
-		# Whatever the file left behind must not keep its database.
+		# Nothing that the file leaves may keep its database from being dropped.
 		if ! timeout -k 5 30 dropdb --if-exists --force "$db" >"$dir/dropdb" 2>&1; then
 			fail "pgtap: dropping the database of $name"
 			cat "$dir/dropdb"

@@ -1,5 +1,5 @@
--- The contract: what schema pm contains, word for word. A change here is a change for
--- everybody who uses pm.
+-- The contract: exactly what the schema pm contains. A change here is a change for everybody who
+-- uses pm.
 BEGIN;
 SELECT no_plan();
 
@@ -50,10 +50,10 @@ SELECT bag_eq(
 SELECT is_empty($$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace IN ('pm'::regnamespace, 'pm_catalog'::regnamespace) AND prosecdef $$,
 	'no function is SECURITY DEFINER');
 SELECT results_eq($$ SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace IN ('pm'::regnamespace, 'pm_catalog'::regnamespace) AND proparallel <> 'u' $$,
-	$$ VALUES ('pm.done()') $$, 'no function is for parallel workers, but the constant');
+	$$ VALUES ('pm.done()') $$, 'all functions except pm.done() are PARALLEL UNSAFE');
 SELECT is_empty($$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pm'::regnamespace AND obj_description(oid, 'pg_proc') IS NULL $$,
 	'each function has a comment');
--- SQL's named notation is part of it
+-- the names of the arguments are part of the contract
 SELECT lives_ok($$ SELECT * FROM pm.read(log => 'x', after => 1, max_count => 1, types => '{a}') WHERE false $$, 'named arguments');
 SELECT throws_ok($$ SELECT pm.retry(name => 'nobody', log => 'x', pos => 1) $$, '42704', NULL, 'named arguments of pm.retry');
 SELECT throws_ok($$ SELECT pm.discard(name => 'nobody', log => NULL, pos => 1) $$, '42704', NULL, 'named arguments of pm.discard');
@@ -115,8 +115,8 @@ SELECT is_empty($$ SELECT a.attrelid::regclass, a.attname FROM pg_attribute a JO
 SELECT is_empty($$ SELECT oid::regclass FROM pg_class WHERE relnamespace = 'pm_catalog'::regnamespace AND relrowsecurity $$,
 	'no row-level security, so that any role can dump');
 SELECT is(obj_description('pm'::regnamespace, 'pg_namespace') IS NOT NULL AND obj_description('pm_catalog'::regnamespace, 'pg_namespace') IS NOT NULL, true, 'the schemas have comments');
--- not ours alone: every name in a view's or function's body is qualified
-SELECT is_empty($$ SELECT conname FROM pg_constraint WHERE connamespace = 'pm'::regnamespace $$, 'schema pm has nothing else');
+-- every name in the body of a view or function is qualified
+SELECT is_empty($$ SELECT conname FROM pg_constraint WHERE connamespace = 'pm'::regnamespace $$, 'schema pm has no constraints');
 
 -- ---- settings ---------------------------------------------------------------
 
@@ -125,7 +125,7 @@ SELECT is(
 	'pm.batch_duration 100ms integer sighup, pm.poll_interval 1000ms integer sighup', 'the settings with a unit');
 SELECT is(
 	(SELECT string_agg(concat_ws(' ', name, boot_val, vartype, context), ', ' ORDER BY name COLLATE "C") FROM pg_settings WHERE name LIKE 'pm.%' AND unit IS NULL),
-	'pm.launcher on bool sighup, pm.max_logs 16384 integer postmaster, pm.max_workers 4 integer postmaster', 'the settings without');
+	'pm.launcher on bool sighup, pm.max_logs 16384 integer postmaster, pm.max_workers 4 integer postmaster', 'the settings without a unit');
 SELECT throws_ok($$ SET pm.nosuch = 1 $$, '42602', NULL, 'an unknown setting is refused');
 SELECT throws_ok($$ SET pm.launcher = off $$, '55P02', NULL, 'a session cannot stop the workers');
 

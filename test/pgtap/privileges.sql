@@ -1,12 +1,12 @@
--- The privilege matrix: every function and every relation of the schemas pm and pm_catalog, for a superuser, the owner,
--- a member of the owner's role, a stranger who may use schema pm and an outsider who may not: the SQLSTATE of each,
--- and which rows are seen. It is held against the catalog: what is new and has no expectation fails.
+-- The privilege matrix: for every function and relation of the schemas pm and pm_catalog, the SQLSTATE and the visible rows
+-- for a superuser, the owner, a member of the owner's role, another role with USAGE on schema pm and a role without it.
+-- The matrix is compared with the catalog: anything new without an expectation fails.
 BEGIN;
 SELECT no_plan();
 
 CREATE ROLE pmtest_alice LOGIN;
 CREATE ROLE pmtest_bob LOGIN;			-- a member of alice
-CREATE ROLE pmtest_carol LOGIN;			-- a stranger
+CREATE ROLE pmtest_carol LOGIN;			-- another role
 CREATE ROLE pmtest_dave LOGIN;			-- without USAGE
 CREATE ROLE pmtest_monitor LOGIN;
 CREATE ROLE pmtest_reader LOGIN;		-- may SELECT one log
@@ -35,7 +35,7 @@ END $$;
 SELECT pm.append('a.orders', 'o-2', 'Bad', '{"secret": 2}') AS bad, pm.append('a.orders', 'o-2', 'Placed', '{"secret": 3}') AS behind \gset
 SELECT pm.register('i', 'a.keep', '{a.orders}', start_at => 'beginning', backoff => '1 hour');
 RESET SESSION AUTHORIZATION;
--- What pm.catch_up('i', on_failure => 'policy') would leave; only a session of alice's own may call that.
+-- What pm.catch_up('i', on_failure => 'policy') would leave. Only a session of alice's own may call that.
 UPDATE pm_catalog.cursor SET "position" = :behind WHERE process_manager = 'i';
 INSERT INTO pm_catalog.instance VALUES ('i', 'o-1', '{"secret": 1}', now(), now());
 INSERT INTO pm_catalog.timer (process_manager, key, type, due, data, metadata) VALUES ('i', 'o-1', 'remind', '2100-01-01', '{"secret": 1}', '{}');
@@ -51,7 +51,7 @@ SELECT pm.catch_up('si');
 GRANT USAGE ON SCHEMA a TO pmtest_reader;
 GRANT SELECT ON a.payments TO pmtest_reader;
 
--- The SQLSTATE of a statement as that role; whatever it does is undone.
+-- The SQLSTATE of a statement that runs as this role. Its effects are undone.
 CREATE FUNCTION pg_temp.attempt(role text, statement text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
 	IF role <> 'super' THEN
@@ -62,7 +62,7 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
 	RETURN CASE SQLSTATE WHEN 'PMOK0' THEN '00000' ELSE SQLSTATE END;
 END $$;
--- What a query says as that role, as text.
+-- The result of a query that runs as this role, as text.
 CREATE FUNCTION pg_temp.answer(role text, query text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	result text;
@@ -116,7 +116,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.seek('s', 'su.private', 0)$$,				'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.seek('i', 'a.orders', 0)$$,				'55000', '55000', '55000', '42501', '42501'),
 	($$SELECT pm.seek('i', 'a.orders', 0, true)$$,			'00000', '00000', '00000', '42501', '42501'),
-	-- a stranger does not learn what is parked
+	-- other roles do not learn what is parked
 	(format($$SELECT pm.retry('i', 'a.orders', %s)$$, :bad),	'00000', '00000', '00000', '42501', '42501'),
 	(format($$SELECT pm.retry('i', 'a.orders', %s)$$, :behind),	'55000', '55000', '55000', '42501', '42501'),
 	($$SELECT pm.retry('i', 'a.orders', 999999)$$,			'42704', '42704', '42704', '42501', '42501'),
@@ -135,12 +135,12 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.set_timer('t', '2100-01-01')$$,			'55000', '55000', '55000', '55000', '42501'),
 	($$SELECT pm.cancel_timer('t')$$,						'55000', '55000', '55000', '55000', '42501'),
 	($$SELECT pm.done()$$,									'00000', '00000', '00000', '00000', '42501'),
-	-- only the owner itself runs its handlers, and nobody in a session that SET SESSION AUTHORIZATION has made his
+	-- only the owner can run its handlers, and not in a session that has used SET SESSION AUTHORIZATION
 	($$SELECT pm.catch_up('m')$$,							'42501', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.catch_up('s')$$,							'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.catch_up()$$,								'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.now()$$,									'00000', '00000', '00000', '00000', '42501'),
-	-- this transaction has written the logs
+	-- this transaction has written to the logs
 	($$SELECT pm.wait_for('m')$$,							'55000', '55000', '55000', '42501', '42501'),
 	($$SELECT pm.wait_for('m', 'a.orders', 1, '0')$$,		'55000', '55000', '55000', '42501', '42501'),
 	($$SELECT * FROM pm.log$$,								'00000', '00000', '00000', '00000', '42501'),
@@ -153,19 +153,19 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT * FROM pm.worker$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.blocker$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT NULL::pm.event$$,								'00000', '00000', '00000', '00000', '42501');
--- No role but a superuser touches what is behind: every relation there is, whatever it is called. What a superuser
--- gets is not asked where it depends on the relation (NULL).
+-- Only a superuser can use private relations, whatever their names. What a superuser gets is left open (NULL) where it
+-- depends on the relation.
 INSERT INTO matrix (statement, super, alice, bob, carol, dave)
 SELECT format(x.statement, c.oid::regclass), x.super, '42501', '42501', '42501', '42501'
 FROM pg_class c JOIN (VALUES ('r', 'SELECT * FROM %s', '00000'), ('r', 'DELETE FROM %s', '00000'), ('r', 'LOCK TABLE %s', '00000'),
 		('r', 'TRUNCATE %s CASCADE', '00000'), ('r', 'INSERT INTO %s DEFAULT VALUES', NULL), ('r', 'CREATE TRIGGER mine BEFORE INSERT ON %s EXECUTE FUNCTION pm_catalog.before_truncate()', NULL),
 		('v', 'SELECT * FROM %s', '00000'),
 		('S', 'SELECT * FROM %s', '00000'), ('S', 'SELECT nextval(''%s'')', '00000'), ('S', 'SELECT setval(''%s'', 1)', '00000'), ('S', 'SELECT currval(''%s'')', NULL),
-		-- from 18 it is no error, and tells nothing
+		-- from 18 on this returns NULL instead of an error
 		('S', 'DO $$BEGIN IF pg_sequence_last_value(''%s'') IS NULL THEN RAISE insufficient_privilege; END IF; END$$', NULL))
 	x(kind, statement, super) ON x.kind = c.relkind
 WHERE c.relnamespace = 'pm_catalog'::regnamespace;
--- no view behind can be written to at all
+-- nothing can be written through a private view
 INSERT INTO matrix (statement, super, alice, bob, carol, dave)
 SELECT format(statement, oid::regclass), '55000', '55000', '55000', '55000', '55000'
 FROM pg_class, unnest('{DELETE FROM %s,INSERT INTO %s DEFAULT VALUES}'::text[]) statement
@@ -184,7 +184,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm_catalog.announce()$$,						'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm_catalog.lane_of('a', 2)$$,					'00000', '42501', '42501', '42501', '42501'),
 	($$UPDATE pm_catalog.former_lane SET "position" = 0$$,		'00000', '42501', '42501', '42501', '42501'),
-	-- the guard's functions do nothing for anybody
+	-- the trigger functions do nothing when they are called
 	($$SELECT pm_catalog.before_write()$$,					'39P01', '39P01', '39P01', '39P01', '39P01'),
 	($$SELECT pm_catalog.before_update()$$,					'39P01', '39P01', '39P01', '39P01', '39P01'),
 	($$SELECT pm_catalog.before_truncate()$$,				'39P01', '39P01', '39P01', '39P01', '39P01'),
@@ -193,7 +193,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm_catalog.after_drop()$$,					'39P03', '42501', '42501', '42501', '42501'),
 	($$SELECT pm_catalog.position_is_new('a.orders'::regclass, 1)$$,	'428C9', '428C9', '428C9', '42501', '42501'),
 	($$SELECT pm_catalog.position_is_new(0::oid, 1)$$,		'55000', '55000', '55000', '55000', '55000'),
-	-- these anybody may ask, and is told what he may know: see below
+	-- every role may call these, and gets only what it may see: see below
 	($$SELECT pm_catalog.library()$$,						'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.workers()$$,						'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.log_state('su.private')$$,			'00000', '00000', '00000', '00000', '00000'),
@@ -213,7 +213,7 @@ SELECT is(pg_temp.attempt(r.role, m.statement), r.expected, format('%s: %s', r.r
 FROM matrix m, LATERAL (VALUES ('super', m.super), ('alice', m.alice), ('bob', m.bob), ('carol', m.carol), ('dave', m.dave)) r(role, expected)
 WHERE r.expected IS NOT NULL
 ORDER BY m.n, r.role;
-SELECT diag(format('the matrix: %s statements, %s of them expected of one role or another', count(*), count(super) + count(alice) + count(bob) + count(carol) + count(dave))) FROM matrix;
+SELECT diag(format('the matrix: %s statements, %s expected results', count(*), count(super) + count(alice) + count(bob) + count(carol) + count(dave))) FROM matrix;
 SELECT is_empty(
 	$$ SELECT oid::regprocedure FROM pg_proc p WHERE pronamespace IN ('pm'::regnamespace, 'pm_catalog'::regnamespace)
 		AND NOT EXISTS (SELECT FROM matrix WHERE statement LIKE '%' || pronamespace::regnamespace || '.' || proname || '(%') $$,
@@ -221,15 +221,15 @@ SELECT is_empty(
 SELECT is_empty(
 	$$ SELECT pronamespace::regnamespace, proname FROM pg_proc WHERE pronamespace IN ('pm'::regnamespace, 'pm_catalog'::regnamespace) GROUP BY 1, 2
 		HAVING count(*) > CASE WHEN proname IN ('retry', 'discard') THEN 2 ELSE 1 END $$,
-	'each of them only once, but for those that the matrix has with one argument and with three');
+	'only pm.retry and pm.discard have two forms, and the matrix has both');
 SELECT is_empty(
 	$$ SELECT oid::regclass FROM pg_class WHERE relnamespace IN ('pm'::regnamespace, 'pm_catalog'::regnamespace) AND relkind NOT IN ('i', 'c')
 		AND NOT EXISTS (SELECT FROM matrix WHERE statement LIKE '% ' || relnamespace::regnamespace || '.' || relname) $$,
 	'the matrix has every relation');
 SELECT is_empty(
 	$$ SELECT oid::regclass FROM pg_class WHERE relnamespace IN ('pm'::regnamespace, 'pm_catalog'::regnamespace) AND relkind = 'c' AND relname <> 'event' $$,
-	'and the one type');
--- it would notice
+	'pm.event is the only composite type');
+-- an unexpected function is noticed
 SAVEPOINT unexpected;
 CREATE FUNCTION pm_catalog.unexpected() RETURNS int LANGUAGE sql AS 'SELECT 1';
 SELECT isnt_empty(
@@ -238,14 +238,14 @@ SELECT isnt_empty(
 	'a function without an expectation is noticed');
 ROLLBACK TO SAVEPOINT unexpected;
 
--- a view that can be written to would be a way around
+-- writing through a view would bypass the checks
 SELECT ok(pg_temp.attempt(r, s) IN ('42501', '55000'), format('%s: %s', r, s))
 FROM unnest('{alice,bob,carol,monitor}'::text[]) r,
 	unnest(ARRAY['UPDATE pm.log SET "table" = 0', 'DELETE FROM pm.log', 'INSERT INTO pm.log (name) VALUES (''x'')', 'UPDATE pm.process_manager SET owner = ''postgres''',
 		'DELETE FROM pm.process_manager', 'UPDATE pm.cursor SET "position" = 0', 'DELETE FROM pm.status',
 		'UPDATE pm.instance SET state = ''{}''', 'DELETE FROM pm.timer', 'DELETE FROM pm.parked', 'UPDATE pm.parked SET state = ''dead''']) s;
 
--- ---- which rows -------------------------------------------------------------
+-- ---- visible rows -----------------------------------------------------------
 
 CREATE TEMP TABLE visible (role text, process_managers text, cursors text, logs text, instances text, timers text, parked text);
 INSERT INTO visible VALUES
@@ -254,7 +254,7 @@ INSERT INTO visible VALUES
 	('bob', '{i,m}', '{i:a.orders,m:a.orders,m:a.payments}', '{a.loose,a.orders,a.payments}', '{i:o-1}', '{i:o-1:remind}', '{i:o-2:behind,i:o-2:failing}'),
 	('carol', '{}', '{}', '{}', '{}', '{}', '{}'),
 	('reader', '{}', '{}', '{a.payments}', '{}', '{}', '{}'),
-	-- how far all are, but not what is in events and states
+	-- pg_monitor sees all progress, but no contents of events and states
 	('monitor', '{i,m,s,si}', '{i:a.orders,m:a.orders,m:a.payments,s:su.private,si:su.private}', '{a.loose,a.orders,a.payments,su.private}', '{}', '{}', '{}');
 SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT name FROM pm.process_manager ORDER BY 1)'), process_managers, 'pm.process_manager as ' || role) FROM visible;
 SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || log FROM pm.cursor ORDER BY 1)$$), cursors, 'pm.cursor as ' || role) FROM visible;
@@ -263,23 +263,23 @@ SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT name FROM pm.log ORDER BY 1)
 SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || key FROM pm.instance ORDER BY 1)$$), instances, 'pm.instance as ' || role) FROM visible;
 SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || key || ':' || type FROM pm.timer ORDER BY 1)$$), timers, 'pm.timer as ' || role) FROM visible;
 SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || key || ':' || state FROM pm.parked ORDER BY 1)$$), parked, 'pm.parked as ' || role) FROM visible;
--- how many are parked is no payload, but what the handler said is
+-- the number of parked events is not confidential, but error messages are
 SELECT is(pg_temp.answer('monitor', $$SELECT parked FROM pm.status WHERE process_manager = 'i'$$), '2', 'pg_monitor sees how many events are parked');
 SELECT is(pg_temp.answer(role, $$SELECT count(*) FROM pm.status s WHERE s::text LIKE '%secret%'$$), '0', 'pm.status tells no secrets to ' || role) FROM visible WHERE role IN ('carol', 'reader', 'monitor');
--- this transaction holds the marks back: not a stranger's business
+-- this transaction holds back the marks: other roles do not see that
 SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT DISTINCT log FROM pm.blocker ORDER BY 1)'), b, 'pm.blocker as ' || role)
 FROM (VALUES ('carol', '{}'), ('reader', '{}')) v(role, b);
-SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.worker'), '0', 'pm.worker as a stranger');
--- every view there is shows a stranger nothing, and an owner and its members nothing of anybody else's
-SELECT is(pg_temp.answer('carol', format('SELECT count(*) FROM %s', oid::regclass)), '0', format('%s shows a stranger no row', oid::regclass))
+SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.worker'), '0', 'pm.worker as carol');
+-- other roles see no row of any view, and an owner and the members of its role see only the owner's rows
+SELECT is(pg_temp.answer('carol', format('SELECT count(*) FROM %s', oid::regclass)), '0', format('%s shows carol no row', oid::regclass))
 FROM pg_class WHERE relnamespace = 'pm'::regnamespace AND relkind IN ('v', 'r', 'm');
-SELECT is(pg_temp.answer(r, format('SELECT count(*) FROM %s WHERE coalesce(%I, '''') NOT IN (''m'', ''i'')', attrelid::regclass, attname)), '0', format('%s shows %s no foreign row', attrelid::regclass, r))
+SELECT is(pg_temp.answer(r, format('SELECT count(*) FROM %s WHERE coalesce(%I, '''') NOT IN (''m'', ''i'')', attrelid::regclass, attname)), '0', format('%s shows %s no row of another owner', attrelid::regclass, r))
 FROM unnest('{alice,bob}'::text[]) r, pg_attribute
 WHERE (attname = 'process_manager' OR (attrelid = 'pm.process_manager'::regclass AND attname = 'name'))
 	AND attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'pm'::regnamespace AND relkind = 'v') AND attrelid NOT IN ('pm.worker'::regclass, 'pm.blocker'::regclass);
-SELECT is(pg_temp.answer(r, $$SELECT count(*) FROM pm.log WHERE "table"::text NOT LIKE 'a.%'$$), '0', 'pm.log shows ' || r || ' no foreign row') FROM unnest('{alice,bob}'::text[]) r;
-SELECT is(pg_temp.answer(r, $$SELECT count(*) FROM pm.worker WHERE role IS DISTINCT FROM 'pmtest_alice'$$), '0', 'pm.worker shows ' || r || ' no foreign row') FROM unnest('{alice,bob}'::text[]) r;
--- a log whose table is gone, past the event trigger
+SELECT is(pg_temp.answer(r, $$SELECT count(*) FROM pm.log WHERE "table"::text NOT LIKE 'a.%'$$), '0', 'pm.log shows ' || r || ' no log of another owner') FROM unnest('{alice,bob}'::text[]) r;
+SELECT is(pg_temp.answer(r, $$SELECT count(*) FROM pm.worker WHERE role IS DISTINCT FROM 'pmtest_alice'$$), '0', 'pm.worker shows ' || r || ' no worker of another role') FROM unnest('{alice,bob}'::text[]) r;
+-- the table of a log was dropped while the event trigger was disabled
 SAVEPOINT gone;
 ALTER EVENT TRIGGER pm_after_drop DISABLE;
 SET LOCAL SESSION AUTHORIZATION pmtest_alice;
@@ -288,20 +288,20 @@ RESET SESSION AUTHORIZATION;
 SELECT is(pg_temp.answer(r, 'SELECT ARRAY(SELECT name FROM pm.log ORDER BY 1)'), e, 'logs whose tables are gone, as ' || r)
 FROM (VALUES ('carol', '{}'), ('reader', '{}'), ('bob', '{a.orders,a.payments}'), ('monitor', '{a.loose,a.orders,a.payments,su.private}')) v(r, e);
 ROLLBACK TO SAVEPOINT gone;
--- a leaky function of one's own sees nothing of foreign rows either
+-- a leaky function sees no rows of other roles either
 CREATE FUNCTION pg_temp.leak(t text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN IF t IN ('s', 'si', 'su.private') THEN RAISE SQLSTATE 'PMLEA'; END IF; RETURN true; END $$;
 SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.process_manager WHERE pg_temp.leak(name)'), '0', 'no leak of pm.process_manager');
 SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.cursor WHERE pg_temp.leak(process_manager)'), '0', 'no leak of pm.cursor');
 SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.status WHERE pg_temp.leak(process_manager)'), '0', 'no leak of pm.status');
 SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.log WHERE pg_temp.leak(name)'), '0', 'no leak of pm.log');
--- nor of what pg_monitor may not see
+-- nor what pg_monitor may not see
 CREATE FUNCTION pg_temp.leak_any(t text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN RAISE SQLSTATE 'PMLEA'; END $$;
 SELECT is(pg_temp.answer(r, format('SELECT count(*) FROM pm.%s v WHERE pg_temp.leak_any(v::text)', v)), '0', format('no leak of pm.%s to %s', v, r))
 FROM unnest('{carol,monitor}'::text[]) r, unnest('{instance,timer,parked}'::text[]) v;
-SELECT is(pg_temp.answer('alice', format('SELECT count(*) > 0 FROM pm.%s WHERE pg_temp.leak(process_manager)', v)), 'true', 'alice''s own function sees her own rows only of pm.' || v)
+SELECT is(pg_temp.answer('alice', format('SELECT count(*) > 0 FROM pm.%s WHERE pg_temp.leak(process_manager)', v)), 'true', 'a function of alice sees only her rows of pm.' || v)
 FROM unnest('{instance,timer,parked}'::text[]) v;
 
--- ---- internal functions tell strangers nothing -------------------------------
+-- ---- internal functions tell other roles nothing -----------------------------
 
 SELECT ok(coalesce(pg_temp.answer(r, q), '42501') IN ('42501', '42883', '0', 'false'), format('%s learns nothing from %s', r, q))
 FROM unnest('{carol,dave}'::text[]) r,
@@ -318,11 +318,11 @@ FROM unnest('{carol,dave}'::text[]) r,
 SELECT is_empty(
 	$$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pm_catalog'::regnamespace AND has_function_privilege('pmtest_carol', oid, 'EXECUTE')
 		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'position_is_new', 'library', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'advice') $$,
-	'no internal function is executable but those known to be harmless');
+	'only internal functions known to be harmless can be executed');
 
--- ---- what was granted -------------------------------------------------------
+-- ---- privileges -------------------------------------------------------------
 
-SELECT ok(NOT has_schema_privilege('pmtest_dave', 'pm', 'USAGE'), 'USAGE on schema pm is the administrator''s to grant');
+SELECT ok(NOT has_schema_privilege('pmtest_dave', 'pm', 'USAGE'), 'USAGE on schema pm is not granted by default');
 SELECT is_empty(
 	$$ SELECT relname FROM pg_class WHERE relnamespace = 'pm'::regnamespace AND relkind = 'v'
 		AND (NOT has_table_privilege('pmtest_carol', oid, 'SELECT') OR has_table_privilege('pmtest_carol', oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')) $$,
@@ -331,18 +331,18 @@ SELECT is_empty(
 	$$ SELECT relname FROM pg_class WHERE relnamespace = 'pm_catalog'::regnamespace AND relkind IN ('r', 'p', 'v')
 		AND (has_table_privilege('pmtest_carol', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER') OR has_table_privilege('pmtest_monitor', oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')) $$,
 	'nobody has a right on the private tables');
--- pg_monitor changes nothing
+-- pg_monitor cannot change anything
 SELECT is(pg_temp.attempt('monitor', s), '42501', 'pg_monitor: ' || s)
 FROM unnest(ARRAY[$$SELECT pm.pause('m')$$, $$SELECT pm.seek('m', 'a.orders', 0)$$, $$SELECT pm.unregister('m')$$, $$SELECT pm.read('a.orders')$$, $$SELECT pm.append('a.orders', 's', 't')$$,
 	format($$SELECT pm.retry('i', 'a.orders', %s)$$, :bad), format($$SELECT pm.discard('i', 'a.orders', %s)$$, :bad)]) s;
--- nor does who may write all data change what runs as whom
+-- pg_write_all_data cannot change which code runs as which role
 CREATE ROLE pmtest_scribe LOGIN;
 GRANT pg_write_all_data, pg_read_all_data TO pmtest_scribe;
 SELECT is(pg_temp.attempt('scribe', s), '42501', 'pg_write_all_data: ' || s)
 FROM unnest(ARRAY[$$UPDATE pm_catalog.process_manager SET owner = 'pmtest_alice'::regrole$$, $$UPDATE pm_catalog.process_manager SET handler = 'su.nothing(pm.event)' WHERE false$$,
 	$$DELETE FROM pm_catalog.process_manager$$, $$INSERT INTO pm_catalog.process_manager SELECT * FROM pm_catalog.process_manager$$,
 	$$COPY pm_catalog.process_manager FROM PROGRAM 'true'$$, $$MERGE INTO pm_catalog.process_manager p USING (SELECT 1) x ON true WHEN MATCHED THEN DELETE$$]) s;
--- a stranger's resume() resumes nothing
+-- pm.resume() resumes only what the role may resume
 SELECT pm.pause('m');
 SELECT pm.pause('s');
 SET LOCAL SESSION AUTHORIZATION pmtest_carol;
@@ -350,14 +350,14 @@ SELECT pm.resume();
 SET LOCAL SESSION AUTHORIZATION pmtest_bob;
 SELECT pm.resume();
 RESET SESSION AUTHORIZATION;
-SELECT results_eq('SELECT name, paused FROM pm.process_manager ORDER BY name', $$ VALUES ('i', false), ('m', false), ('s', true), ('si', false) $$, 'pm.resume() is for one''s own');
--- somebody who loses the membership loses the rights
+SELECT results_eq('SELECT name, paused FROM pm.process_manager ORDER BY name', $$ VALUES ('i', false), ('m', false), ('s', true), ('si', false) $$, 'pm.resume() resumes only the caller''s own process managers');
+-- a role that loses the membership loses the rights
 REVOKE pmtest_alice FROM pmtest_bob;
 GRANT USAGE ON SCHEMA pm TO pmtest_bob;
-SELECT is(pg_temp.attempt('bob', $$SELECT pm.pause('m')$$), '42501', 'no member any more');
-SELECT is(pg_temp.answer('bob', 'SELECT count(*) FROM pm.process_manager'), '0', 'and sees nothing');
-SELECT is(pg_temp.answer('bob', 'SELECT (SELECT count(*) FROM pm.instance) + (SELECT count(*) FROM pm.timer) + (SELECT count(*) FROM pm.parked)'), '0', 'of what is kept and parked either');
-SELECT is(pg_temp.attempt('bob', format($$SELECT pm.discard('i', 'a.orders', %s)$$, :bad)), '42501', 'and gives nothing up');
+SELECT is(pg_temp.attempt('bob', $$SELECT pm.pause('m')$$), '42501', 'no longer a member: pm.pause is refused');
+SELECT is(pg_temp.answer('bob', 'SELECT count(*) FROM pm.process_manager'), '0', 'no longer a member: sees no process manager');
+SELECT is(pg_temp.answer('bob', 'SELECT (SELECT count(*) FROM pm.instance) + (SELECT count(*) FROM pm.timer) + (SELECT count(*) FROM pm.parked)'), '0', 'no longer a member: sees no instance, timer or parked event');
+SELECT is(pg_temp.attempt('bob', format($$SELECT pm.discard('i', 'a.orders', %s)$$, :bad)), '42501', 'no longer a member: pm.discard is refused');
 
 SELECT * FROM finish();
 ROLLBACK;
