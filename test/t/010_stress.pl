@@ -1,9 +1,9 @@
-# The stress oracle. Twelve writers in every way in which a transaction can be late, roll
-# back or write; process managers of two roles record what they are given, in tables
-# without any unique key; in the end the logs say what should be there: missing 0,
-# twice 0, out of order 0. A naive reader beside them loses events, so the oracle can see.
+# The stress test. Twelve writers do everything that makes a transaction commit late, roll back
+# or write in an unusual way. Process managers of two roles record the events that they get, in
+# tables without any unique key. In the end the logs show what should be there: missing 0, twice 0,
+# out of order 0. A naive reader on the same logs loses events, which shows that the test can detect losses.
 #
-#   PM_STRESS_SECONDS=60   for how long the writers write (600 with PM_SOAK=1)
+#   PM_STRESS_SECONDS=60   how long the writers write (600 with PM_SOAK=1)
 use strict;
 use warnings FATAL => 'all';
 
@@ -31,13 +31,13 @@ GRANT USAGE ON SCHEMA pm TO alice, bob;
 SELECT pm.create_log(l) FROM unnest('{orders,payments,shipping}'::text[]) l;
 GRANT SELECT, INSERT ON orders, payments, shipping TO alice, bob;
 
--- What each process manager was given, in the order of seq. No unique key: a second
--- time is to be seen.
+-- What each process manager has received, in the order of seq. There is no unique key, so that an
+-- event that is handled twice is found.
 CREATE TABLE seen (pm text NOT NULL, log text NOT NULL, pos bigint NOT NULL, seq bigserial, at timestamptz DEFAULT clock_timestamp());
 GRANT INSERT ON seen TO alice, bob;
 GRANT USAGE ON SEQUENCE seen_seq_seq TO alice, bob;
 
--- Handlers: one event at a time, and a batch at a time.
+-- Handlers for one event at a time, and for a batch at a time.
 CREATE SCHEMA handlers;
 GRANT USAGE ON SCHEMA handlers TO alice, bob;
 DO $$
@@ -56,7 +56,7 @@ $$BEGIN
 	PERFORM pm.append('shipping', 'ship-' || e.position % 40, 'Shipped', jsonb_build_object('order', e.position));
 END$$;
 
--- A naive reader: the largest position it can see, everything up to there, next.
+-- A naive reader: it reads everything up to the largest visible position, and continues from there.
 CREATE TABLE naive_seen (pos bigint NOT NULL);
 CREATE PROCEDURE naive(until timestamptz) LANGUAGE plpgsql AS
 $$DECLARE
@@ -113,7 +113,7 @@ my $dir = PostgreSQL::Test::Utils::tempdir;
 append_to_file("$dir/copy.csv", join('', map { "copied,Copied,\"{\"\"n\"\": $_}\"\n" } 1 .. 20));
 chmod 0755, $dir;
 
-# \sleep takes up to 300 ms, mostly far less.
+# \sleep takes up to 300 ms, but usually far less.
 my $nap = "\\set d random_exponential(0, 300000, 14)\n\\sleep :d us\n";
 my $end = "\\set r random(1, 100)\n\\if :r <= 10\nROLLBACK;\n\\else\nCOMMIT;\n\\endif\n";
 my $one = "INSERT INTO orders (stream, type, data) VALUES ('o' || :s, CASE WHEN :s % 3 = 0 THEN 'Placed' ELSE 'Changed' END, '{\"n\": 1}');\n";
@@ -129,9 +129,9 @@ my %script = (
 	exception => "$stream BEGIN;\nDO \$\$BEGIN BEGIN $one RAISE division_by_zero; EXCEPTION WHEN division_by_zero THEN NULL; END; $one END\$\$;\n$nap$end",
 	multi => "$stream\\set k random(2, 30)\nBEGIN;\nINSERT INTO orders (stream, type) SELECT 'm' || :s, CASE WHEN i % 3 = 0 THEN 'Placed' ELSE 'Many' END FROM generate_series(1, :k) i;\n$nap$end",
 	copy => "$stream BEGIN;\nCOPY orders (stream, type, data) FROM '$dir/copy.csv' (FORMAT csv);\n$nap$end",
-	# the transaction id is older than the position
+	# the transaction id is assigned long before the position
 	xid_first => "$stream BEGIN;\nSELECT pg_current_xact_id();\n$nap$one$nap$end",
-	# the table was locked long before
+	# the table is locked long before the insert
 	lock_first => "$stream BEGIN;\nLOCK orders IN ROW EXCLUSIVE MODE;\n$nap$one$nap$end",
 	append => "$stream BEGIN;\nSELECT pm.append('orders', 'v' || :s % 50, 'Placed', '{\"by\": \"append\"}');\n"
 	  . "SELECT pm.append_all('payments', 'w' || :s, '[{\"type\": \"Paid\"}, {\"type\": \"Checked\"}]', 0);\n\\sleep 3 ms\n$end",
@@ -150,7 +150,7 @@ my $pgbench = PmTest::start_program($node, 'pgbench', '-n', '-M', 'simple', '-c'
 my $naive = PmTest::start_psql($node, "CALL naive('$until');");
 my $reader = PmTest::start_psql($node, "CALL reader('$until'::timestamptz + '1 s');");
 
-# Another session ends prepared transactions, after a random while; every fifth is rolled back.
+# Another session ends prepared transactions after a random time, and rolls back every fifth.
 my $pass = <<'SQL';
 SELECT format(CASE WHEN hashtext(gid) % 5 = 0 THEN 'ROLLBACK PREPARED %L' ELSE 'COMMIT PREPARED %L' END, gid)
 FROM pg_prepared_xacts WHERE prepared < clock_timestamp() - random() * interval '600 ms' \gexec
@@ -173,7 +173,7 @@ SELECT clock_timestamp() > :'until' AS over \gset
 \endif
 SQL
 
-# ---- in the middle
+# ---- while the writers run
 
 my $began = time;
 sleep $seconds * 0.3;
@@ -186,7 +186,7 @@ COMMIT;
 SQL
 
 sleep 0.2 while time - $began < $seconds * 0.6;
-# One is paused and resumed, moved nowhere; one gives its settings anew.
+# One is paused and resumed without moving its cursor, another is registered again.
 $node->safe_psql('postgres', "SELECT pm.pause('single')");
 sleep 0.5;
 $node->safe_psql('postgres', "SELECT pm.resume('single')");
@@ -201,13 +201,13 @@ for my $run ([ 'naive reader', $naive ], [ 'reader', $reader ], [ 'committer', $
 	is($rc, 0, "the $run->[0] ended well") or diag($err);
 }
 
-# What is still prepared ends now.
+# Prepared transactions that are left end now.
 $node->safe_psql('postgres', "SELECT format('COMMIT PREPARED %L', gid) FROM pg_prepared_xacts \\gexec");
 my $drained;
 my $drain = PmTest::seconds { $drained = PmTest::wait_idle($node, timeout => 90); };
-ok($drained, 'everything was handled in the end');
+ok($drained, 'everything was handled');
 
-# ---- the oracle
+# ---- the check
 
 my $expected = <<'SQL';
 CREATE TEMP VIEW expected AS
@@ -249,12 +249,12 @@ for my $line (split /\n/, $verdict)
 	PmTest::figure("$pm: $n handled, missing $missing, twice $twice, out of order $order, rolled back $invented");
 	is("missing $missing, twice $twice, out of order $order, rolled back $invented",
 		'missing 0, twice 0, out of order 0, rolled back 0', "$pm: everything once and in order");
-	cmp_ok($n, '>', 0, "$pm had something to do");
+	cmp_ok($n, '>', 0, "$pm handled events");
 }
 cmp_ok($orders, '>', 100 * $seconds, 'there were enough events');
-cmp_ok($gaps, '>', $seconds, 'and rollbacks among them');
+cmp_ok($gaps, '>', $seconds, 'there were rollbacks among them');
 
-# From 'end': everything that was not settled when it was registered, and nothing before.
+# start_at => 'end': every event that was not yet below the mark at registration, and none before it.
 is( $node->safe_psql('postgres', <<"SQL"), 't|0|0|0', "start_at => 'end': nothing before it, nothing missing, nothing twice");
 SELECT $ending_from > 0,
 	   (SELECT count(*) FROM (SELECT position FROM orders WHERE position > $ending_from
@@ -265,31 +265,31 @@ FROM seen WHERE pm = 'ending'
 SQL
 
 # A handler that appends: one event for each cause.
-is( $node->safe_psql('postgres', <<'SQL'), '0|0', 'what a handler appended is there once for each event');
+is( $node->safe_psql('postgres', <<'SQL'), '0|0', 'each event has one event that its handler appended');
 SELECT count(*) - count(DISTINCT data->>'order'),
 	   (SELECT count(*) FROM orders WHERE type = 'Placed') - count(*)
 FROM shipping
 SQL
 
-# pm.read, from outside
-is( $node->safe_psql('postgres', <<'SQL'), '0|0|0', 'a loop of pm.read misses nothing, reads nothing twice, and in order');
+# reading with pm.read
+is( $node->safe_psql('postgres', <<'SQL'), '0|0|0', 'a loop over pm.read misses no event, reads none twice and keeps the order');
 SELECT (SELECT count(*) FROM (SELECT position FROM orders WHERE position <= (SELECT max(pos) FROM read_seen) EXCEPT SELECT pos FROM read_seen) x),
 	   (SELECT count(*) - count(DISTINCT pos) FROM read_seen),
 	   (SELECT count(*) FROM (SELECT pos < lag(pos) OVER (ORDER BY seq) AS bad FROM read_seen) x WHERE bad)
 SQL
 
-# the versions of streams
-is( $node->safe_psql('postgres', <<'SQL'), '0', 'versions count 1, 2, 3 in every stream of pm.append');
+# versions of streams
+is( $node->safe_psql('postgres', <<'SQL'), '0', 'pm.append assigns the versions 1, 2, 3 in every stream');
 SELECT count(*) FROM (SELECT stream FROM orders WHERE version IS NOT NULL GROUP BY stream
 					  HAVING max(version) <> count(*) OR count(DISTINCT version) <> count(*)) x
 SQL
 
-# The naive reader loses: the oracle can see.
+# The naive reader loses events, so the test can detect losses.
 my $lost = $node->safe_psql('postgres', <<'SQL');
 SELECT count(*) FROM (SELECT position FROM orders WHERE position <= (SELECT max(pos) FROM naive_seen) EXCEPT SELECT pos FROM naive_seen) x
 SQL
 PmTest::figure("the naive reader lost $lost of $orders orders");
-cmp_ok($lost, '>', 0, 'a naive reader beside it loses events');
+cmp_ok($lost, '>', 0, 'the naive reader loses events');
 
 is($node->safe_psql('postgres', "SELECT coalesce(sum(errors), 0) FROM pm.status"), '0', 'no handler failed');
 PmTest::no_crash_ok($node);

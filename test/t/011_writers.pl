@@ -1,6 +1,6 @@
 # P1, P2, P3: writers at each isolation level, half of whose transactions roll back; ten thousand
-# savepoints that are rolled back; what a crash skips of the sequences (32 positions at a time).
-# Each event that is there in the end was handled once and in order, and nothing else was.
+# savepoints that are rolled back; positions that a crash skips, because a sequence logs 32 in advance.
+# Each event that is committed was handled once and in order, and no other event was.
 use strict;
 use warnings FATAL => 'all';
 
@@ -8,7 +8,7 @@ use PmTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $transactions = 400;			# of each of nine clients
+my $transactions = 400;			# for each of nine clients
 my $savepoints = 10_000;
 my $crashes = $ENV{PM_SOAK} ? 20 : 3;
 my @levels = ('READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE');
@@ -21,7 +21,7 @@ SELECT pm.create_log('orders');
 SELECT pm.register('keep', 'keep', '{orders}', on_failure => 'halt', batch_size => 100);
 SQL
 
-# How many positions were drawn, and how many events there are.
+# The number of positions drawn and the number of events.
 sub drawn
 {
 	return split /\|/, $node->safe_psql('postgres', 'SELECT s.last_value, (SELECT count(*) FROM orders) FROM orders_position_seq s');
@@ -57,9 +57,9 @@ is($rc, 0, 'the writers wrote') or diag($err);
 my ($last, $there) = drawn();
 my $rolled_back = 1 - $there / $last;
 PmTest::figure(sprintf('%d events, %.0f %% of the positions rolled back', $there, 100 * $rolled_back));
-ok($rolled_back > 0.4 && $rolled_back < 0.6, 'half of them were rolled back');
+ok($rolled_back > 0.4 && $rolled_back < 0.6, 'half of the transactions were rolled back');
 is($node->safe_psql('postgres', 'SELECT count(DISTINCT type) FROM orders'), scalar(@levels), 'there are events of each isolation level');
-ok(PmTest::wait_idle($node), 'all is handled');
+ok(PmTest::wait_idle($node), 'all events are handled');
 PmTest::exactly_once_ok($node, 'keep', 'orders', 'isolation levels and rollbacks: everything once and in order');
 
 # ---- savepoints
@@ -84,17 +84,17 @@ my ($after) = drawn();
 is($after - $last, $savepoints + $savepoints / 100, "$savepoints positions of savepoints were rolled back");
 is($node->safe_psql('postgres', "SELECT count(*) FILTER (WHERE type = 'Undone') || '|' || count(*) FILTER (WHERE type = 'Kept') FROM orders"),
 	'0|' . $savepoints / 100, 'and what was between them was kept');
-ok(PmTest::wait_idle($node), 'all is handled');
+ok(PmTest::wait_idle($node), 'all events are handled');
 PmTest::exactly_once_ok($node, 'keep', 'orders', 'savepoints: everything once and in order');
 
-# ---- what a crash skips
+# ---- positions that a crash skips
 
 my $skipped = 0;
 for my $round (1 .. $crashes)
 {
 	my ($before, $was) = drawn();
 
-	# Logged ahead, but not all used: after the crash the sequence goes on behind them.
+	# After the crash the sequence continues behind the positions that were logged in advance.
 	$node->safe_psql('postgres', "SET synchronous_commit = on; INSERT INTO orders (stream, type) VALUES ('s', 'Last')");
 	$node->stop('immediate');
 	$node->start;
@@ -104,7 +104,7 @@ for my $round (1 .. $crashes)
 }
 PmTest::figure("$crashes crashes skipped $skipped positions");
 cmp_ok($skipped, '>=', 16 * $crashes, 'the crashes skipped positions');
-ok(PmTest::wait_idle($node), 'all is handled');
+ok(PmTest::wait_idle($node), 'all events are handled');
 PmTest::exactly_once_ok($node, 'keep', 'orders', 'crashes: everything once and in order');
 
 done_testing();

@@ -1,10 +1,10 @@
-# P1, P2, P3 with late commits: 32 clients whose transactions sleep between what they insert and
-# their end, so that each event has others beside it that were written before it and are committed
-# after it. Three process managers record what they are given: missing 0, twice 0, out of order 0.
-# A naive reader beside them loses events, so the commits were late.
+# P1, P2, P3 with late commits: 32 clients whose transactions sleep between inserting and ending.
+# So for each event there are others that are written earlier and committed later.
+# Three process managers record the events that they get: missing 0, twice 0, out of order 0.
+# A naive reader on the same log loses events, which shows that commits were late.
 #
-#   PM_SOAK=1                 for ten minutes, at least a million events
-#   PM_LATE_SECONDS=10        or for so long
+#   PM_SOAK=1                 ten minutes and at least a million events
+#   PM_LATE_SECONDS=10        another duration
 use strict;
 use warnings FATAL => 'all';
 
@@ -28,7 +28,7 @@ GRANT CREATE ON SCHEMA public TO alice, bob;
 SELECT pm.create_log('orders');
 GRANT SELECT ON orders TO alice, bob;
 
--- A naive reader: the largest position it can see, everything up to there, next.
+-- A naive reader: it reads everything up to the largest visible position, and continues from there.
 CREATE TABLE naive_seen (pos bigint NOT NULL);
 CREATE PROCEDURE naive(until timestamptz) LANGUAGE plpgsql AS
 $$DECLARE
@@ -68,10 +68,10 @@ my $end = "\\set r random(1, 100)\n\\if :r <= 5\nROLLBACK;\n\\else\nCOMMIT;\n\\e
 my %script = (
 	once => "BEGIN;\n$insert$nap$end",
 	twice => "BEGIN;\n$insert$nap$insert$nap$end",
-	# the transaction id is older than the position
+	# the transaction id is assigned long before the position
 	xid_first => "BEGIN;\nSELECT pg_current_xact_id();\n$nap$insert$nap$end",
 	savepoint => "BEGIN;\n$insert SAVEPOINT a;\n$insert$nap ROLLBACK TO a;\n$insert$nap$end",
-	# overtakes the others
+	# commits before the others
 	at_once => "$insert$nap",
 );
 my $dir = PostgreSQL::Test::Utils::tempdir;
@@ -93,9 +93,9 @@ is($rc, 0, 'the naive reader ended well') or diag($err);
 
 my $drained;
 my $drain = PmTest::seconds { $drained = PmTest::wait_idle($node, timeout => 120); };
-ok($drained, 'everything was handled in the end');
+ok($drained, 'everything was handled');
 
-# ---- the oracle
+# ---- the check
 
 my ($events, $gaps, $lost, $p50, $p95) = split /\|/, $node->safe_psql('postgres', <<'SQL');
 SELECT (SELECT count(*) FROM orders),
@@ -109,7 +109,7 @@ my %found;
 $found{single} = PmTest::exactly_once_ok($node, 'single', 'orders');
 $found{batch} = PmTest::exactly_once_ok($node, 'batch', 'orders');
 PmTest::once_in_key_order_ok($node, 'lanes', "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders");
-cmp_ok($lost, '>', $events / 100, 'a naive reader beside them loses events');
+cmp_ok($lost, '>', $events / 100, 'the naive reader loses events');
 cmp_ok($events, '>=', $ENV{PM_SOAK} ? 1_000_000 / 600 * $seconds : 500 * $seconds, 'there were enough events');
 is($node->safe_psql('postgres', "SELECT coalesce(sum(errors), 0) FROM pm.status"), '0', 'no handler failed');
 PmTest::figure(sprintf('32 clients, %d s, %d transactions: %d events, %d positions rolled back; a naive reader lost %d',

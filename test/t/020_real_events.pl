@@ -1,6 +1,6 @@
-# Real events: two logs written by others, appended by eight sessions at once, in file order
-# within a stream, with late commits and rollbacks. The handlers get them complete, once, in
-# position order; and the facts known of the data are reproduced from what handlers wrote.
+# Real events: eight sessions append two event logs of other systems, in the order of the file within
+# each stream, with late commits and rollbacks. The handlers get all events once, in the order of the
+# positions. Known facts about the data are computed from what the handlers have written.
 use strict;
 use warnings FATAL => 'all';
 
@@ -58,7 +58,7 @@ FROM (SELECT n, row_number() OVER (PARTITION BY log, stream ORDER BY n) AS v FRO
 CREATE INDEX ON source (log, stream, v);
 VACUUM ANALYZE source;
 
--- what was handled, no unique key
+-- what was handled; there is no unique key
 CREATE SCHEMA work AUTHORIZATION clerk;
 SET ROLE clerk;
 CREATE TABLE work.seen (pm text, seq bigserial, log text, pos bigint, stream text, version bigint, type text,
@@ -77,8 +77,8 @@ $$INSERT INTO work.seen (pm, log, pos, stream, version, type, data, occurred_at)
 CREATE FUNCTION work.deliveries(e pm.event) RETURNS void LANGUAGE plpgsql AS
 $$BEGIN PERFORM work.keep(e, 'deliveries'); END$$;
 
--- A process manager with tables of its own. Across logs the events come in either order:
--- it writes down what it learns, whatever it learns first. occ: the source's own clock.
+-- A process manager with tables of its own. Events of different logs can come in any order, so the
+-- handler stores each fact as it comes. occ is the time in the source.
 CREATE TABLE work.orders (id text PRIMARY KEY, placed timestamptz, confirmed bigint, confirmed_at timestamptz, paid bigint,
 	reminders int NOT NULL DEFAULT 0);
 CREATE TABLE work.items (id text PRIMARY KEY, order_id text, package_id text, picked bigint, out_of_stock int NOT NULL DEFAULT 0,
@@ -119,8 +119,8 @@ END
 $$;
 RESET ROLE;
 
--- Appends what belongs to feeder k, in file order: a random number of events a transaction,
--- a random while before the commit; one transaction in ten rolls back and is done again.
+-- Appends the events of session k in the order of the file: a random number of events in each transaction,
+-- and a random time before the commit. One transaction in ten rolls back and is repeated.
 CREATE PROCEDURE feed(k int, feeders int) LANGUAGE plpgsql AS
 $$
 DECLARE
@@ -164,7 +164,7 @@ SELECT pm.register('deliveries', 'work.deliveries', '{packages}', types => '{pac
 SELECT pm.register('fulfil', 'work.fulfil', '{orders,items,packages}', on_failure => 'halt');
 SQL
 
-# ---- feed
+# ---- appending the events
 
 my $lasted = PmTest::seconds
 {
@@ -179,10 +179,10 @@ my $drain = PmTest::seconds { ok(PmTest::wait_idle($node, timeout => 60), 'every
 $node->safe_psql('postgres',
 	"SELECT pm.register('later', 'work.later', '{permit,orders,items,packages}', start_at => 'beginning', on_failure => 'halt', batch_size => 1000)",
 	extra_params => [ '-U', 'clerk' ]);
-my $later = PmTest::seconds { ok(PmTest::wait_idle($node, timeout => 60), 'and again by who came later'); };
+my $later = PmTest::seconds { ok(PmTest::wait_idle($node, timeout => 60), 'process managers that are registered later handle everything, too'); };
 diag(sprintf('30944 events, fed in %.1f s by %d sessions, drained in %.1f s; again in %.1f s', $lasted, $feeders, $drain, $later));
 
-# ---- complete, once, in order
+# ---- all events, once, in order
 
 for my $case (
 	[ 'record', "('permit','orders','items','packages')", 'true', 30944 ],
@@ -217,7 +217,7 @@ WHERE s.pm = 'record'
 SQL
 is_answer("SELECT bool_and(pm.high_water_mark(name) >= 0) FROM pm.log", 't', 'marks can be read');
 
-# ---- the facts: permit
+# ---- facts: permit
 
 is_answer("SELECT count(*), count(DISTINCT stream), count(DISTINCT type) FROM work.seen WHERE pm = 'permits'",
 	'8577|1434|27', 'permit: events, cases, activities');
@@ -263,7 +263,7 @@ is_answer(<<'SQL', 105, "permit: cases whose end is not known");
 SELECT count(DISTINCT stream) FROM work.seen WHERE pm = 'permits' AND data->>'case_end' IS NULL
 SQL
 
-# ---- the facts: orders, items, packages
+# ---- facts: orders, items, packages
 
 is_answer(<<'SQL', 'items|8159|11487,orders|2000|6514,packages|1325|4366', 'orders: streams and events');
 SELECT string_agg(concat_ws('|', log, s, n), ',' ORDER BY log)

@@ -1,5 +1,5 @@
-# CREATE EXTENSION, handle, DROP EXTENSION, twenty times in one database: the tables of the
-# logs stay and take inserts, the workers leave, and the next round starts afresh.
+# CREATE EXTENSION, handling, DROP EXTENSION, twenty times in one database. The tables of the logs
+# stay and accept inserts, the workers end, and the next round starts from nothing.
 use strict;
 use warnings FATAL => 'all';
 
@@ -21,7 +21,7 @@ for my $round (1 .. 20)
 
 	$node->safe_psql('postgres', 'TRUNCATE seen; CREATE EXTENSION pm; GRANT USAGE ON SCHEMA pm TO app');
 	PmTest::create_handler($node, 'keep', user => 'app',
-		# in every other round a batch is under way when the extension is dropped
+		# in every other round a batch is running when the extension is dropped
 		after => $round % 2 ? '' : "PERFORM pg_sleep(0.2) WHERE e.position > 3;");
 	$node->safe_psql('postgres', <<"SQL", extra_params => [ '-U', 'app' ]);
 SELECT pm.create_log('$log');
@@ -33,7 +33,7 @@ SQL
 	$node->safe_psql('postgres', "INSERT INTO $log (stream, type) SELECT 'c', 'C' FROM generate_series(1, 4)",
 		extra_params => [ '-U', 'app' ]);
 	my $drop = PmTest::seconds { $node->safe_psql('postgres', 'SET client_min_messages = warning; DROP EXTENSION pm CASCADE'); };
-	# The table is there, with all its events, a plain one.
+	# The table is still there with all its events, as a plain table.
 	$node->safe_psql('postgres', "INSERT INTO $log (stream, type) VALUES ('d', 'D')", extra_params => [ '-U', 'app' ]);
 	my $answer = $node->safe_psql('postgres', <<"SQL");
 SELECT (SELECT count(*) FROM $log), (SELECT count(*) FROM pg_trigger WHERE tgrelid = '$log'::regclass),
@@ -47,14 +47,14 @@ SQL
 	($slowest_start, $slowest_drop, $slowest_leave) =
 	  map { $_->[0] > $_->[1] ? $_->[0] : $_->[1] } [ $slowest_start, $start ], [ $slowest_drop, $drop ], [ $slowest_leave, $leave ];
 }
-is($good, 20, '20 rounds of CREATE EXTENSION, register, append, handled, DROP EXTENSION');
+is($good, 20, '20 rounds of CREATE EXTENSION, register, append, handle, DROP EXTENSION');
 diag(sprintf('slowest: first events handled after %.2f s, DROP EXTENSION %.2f s, workers gone %.2f s later',
 	$slowest_start, $slowest_drop, $slowest_leave));
-cmp_ok($slowest_start, '<', 5, 'handled within 5 s of each CREATE EXTENSION');
+cmp_ok($slowest_start, '<', 5, 'events are handled within 5 s of each CREATE EXTENSION');
 cmp_ok($slowest_drop, '<', 5, 'DROP EXTENSION does not wait long');
-cmp_ok($slowest_leave, '<', 5, 'workers leave at once');
+cmp_ok($slowest_leave, '<', 5, 'the workers end at once');
 
-# Within one transaction, and rolled back.
+# in one transaction, and rolled back
 $node->safe_psql('postgres', 'TRUNCATE seen; CREATE EXTENSION pm');
 PmTest::create_handler($node, 'keep');
 $node->safe_psql('postgres', "SELECT pm.create_log('orders'); SELECT pm.register('keep', 'keep', '{orders}')");
@@ -70,15 +70,15 @@ COMMIT;
 SQL
 PmTest::create_handler($node, 'keep');
 $node->safe_psql('postgres', "SELECT pm.create_log('again'); SELECT pm.register('keep', 'keep', '{again}'); INSERT INTO again (stream, type) VALUES ('x', 'X')");
-ok(PmTest::wait_seen($node, 'keep', 2, timeout => 20), 'dropped and created in one transaction: goes on with the new one');
+ok(PmTest::wait_seen($node, 'keep', 2, timeout => 20), 'dropped and created in one transaction: the new extension works');
 $node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('y', 'Y')");
-is($node->safe_psql('postgres', 'SELECT count(*) FROM orders'), '2', 'the old table takes inserts');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM orders'), '2', 'the old table accepts inserts');
 
-# Of a CREATE EXTENSION that is rolled back nothing stays.
+# A CREATE EXTENSION that is rolled back leaves nothing.
 $node->safe_psql('postgres', "CREATE DATABASE other");
 $node->safe_psql('other', 'BEGIN; CREATE EXTENSION pm; ROLLBACK');
 is($node->safe_psql('other', "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pm%'"), '0', 'CREATE EXTENSION rolled back');
-is($node->safe_psql('other', 'CREATE EXTENSION pm; SELECT count(*) FROM pm.status'), '0', 'and done');
+is($node->safe_psql('other', 'CREATE EXTENSION pm; SELECT count(*) FROM pm.status'), '0', 'CREATE EXTENSION committed');
 
 PmTest::no_crash_ok($node);
 $node->stop('fast');

@@ -1,5 +1,5 @@
-# DROP, RENAME, SET TABLESPACE and TEMPLATE of a database in which workers run: they leave
-# when asked, and come back. Of another database: never delayed. A copy does not run.
+# DROP, RENAME, SET TABLESPACE and TEMPLATE of a database in which workers run: the workers end when
+# the command needs it, and come back. Commands on other databases are never delayed. A copy does not run.
 use strict;
 use warnings FATAL => 'all';
 
@@ -16,7 +16,7 @@ CREATE ROLE dba LOGIN CREATEDB;
 CREATE ROLE stranger LOGIN CREATEDB;
 SQL
 
-# A database with pm in it, at work.
+# Creates a database in which pm is active.
 sub database
 {
 	my ($name, %opt) = @_;
@@ -35,7 +35,7 @@ SQL
 	return PmTest::wait_seen($node, 'keep', 3, dbname => $name, timeout => 20);
 }
 
-# Its workers' pids, each kind in order.
+# The pids of the workers of a database, in a fixed order of kinds.
 sub workers
 {
 	my ($name) = @_;
@@ -43,7 +43,7 @@ sub workers
 		"SELECT string_agg(backend_type || ' ' || pid, ',' ORDER BY backend_type, pid) FROM pg_stat_activity WHERE datname = '$name' AND backend_type LIKE 'pm %'");
 }
 
-# Runs a command of the server as somebody; returns (worked, seconds, error).
+# Runs a command as a role. Returns (worked, seconds, error).
 sub command
 {
 	my ($sql, %opt) = @_;
@@ -55,7 +55,7 @@ sub command
 	return ($rc == 0, $seconds, $err);
 }
 
-# ---- DROP DATABASE of its own
+# ---- DROP DATABASE of a database with workers
 
 my %slowest;
 my $good = 0;
@@ -74,7 +74,7 @@ for my $round (1 .. 20)
 	$good++ if $ok && $ready;
 	$slowest{$kind} = $seconds if $seconds > ($slowest{$kind} // 0);
 }
-is($good, 20, '20 rounds of DROP DATABASE with workers in it');
+is($good, 20, '20 rounds of DROP DATABASE of a database with workers');
 diag('slowest DROP DATABASE: ' . join(', ', map { sprintf('%s %.2f s', $_, $slowest{$_}) } sort keys %slowest));
 for my $kind (sort keys %slowest)
 {
@@ -83,9 +83,9 @@ for my $kind (sort keys %slowest)
 is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')"),
 	'0', 'no worker is left');
 
-# ---- of another database: never delayed
+# ---- commands on another database are never delayed
 
-ok(database('stays', after => 'IF e.position > 3 THEN FOR i IN 1 .. 2000000000 LOOP END LOOP; END IF;'), 'one database stays');
+ok(database('stays', after => 'IF e.position > 3 THEN FOR i IN 1 .. 2000000000 LOOP END LOOP; END IF;'), 'one database is left');
 $node->safe_psql('stays', "INSERT INTO orders (stream, type) VALUES ('b', 'B')");
 ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE state = 'handling'", 1, dbname => 'stays', timeout => 10),
 	'a handler computes there')
@@ -95,27 +95,27 @@ my $slow = 0;
 for my $round (1 .. 10)
 {
 	$node->safe_psql('postgres', 'CREATE DATABASE another');
-	my ($ok, $seconds) = command('DROP DATABASE another');
+	my ($ok, $seconds) = command('DROP DATABASE of another database');
 	$slow = $seconds if $seconds > $slow;
 }
 cmp_ok($slow, '<', 1.5, sprintf('DROP DATABASE of another is not delayed (%.2f s)', $slow));
-is(workers('stays'), $before, 'and disturbs no worker');
+is(workers('stays'), $before, 'no worker was disturbed');
 
-# ---- who may not, does not throw workers out
+# ---- a role without the right does not make workers end
 
 $node->safe_psql('postgres', 'DROP DATABASE stays');
-ok(database('d', owner => 'dba'), 'a database of dba');
+ok(database('d', owner => 'dba'), 'dba owns a database');
 $before = workers('d');
-like($before, qr/pm dispatcher \d+,pm scheduler \d+/, 'has a dispatcher and a scheduler');
+like($before, qr/pm dispatcher \d+,pm scheduler \d+/, 'it has a dispatcher and a scheduler');
 for my $sql ('DROP DATABASE d', 'DROP DATABASE d WITH (FORCE)', 'ALTER DATABASE d RENAME TO e', 'CREATE DATABASE e TEMPLATE d',
 	'ALTER DATABASE d SET TABLESPACE pg_default')
 {
 	my ($ok, undef, $err) = command($sql, user => 'stranger');
-	like($err, qr/must be owner|permission denied/, "$sql by a stranger is refused");
+	like($err, qr/must be owner|permission denied/, "$sql by another role is refused");
 }
-is(workers('d'), $before, 'and the workers are still there');
+is(workers('d'), $before, 'the workers are still there');
 
-# Somebody is in the way: the command says so, and the workers come back.
+# With another session connected, the command fails with that reason, and the workers come back.
 my $session = PmTest::session($node, dbname => 'd');
 for my $sql ('DROP DATABASE d', 'ALTER DATABASE d RENAME TO e', 'CREATE DATABASE e TEMPLATE d')
 {
@@ -124,7 +124,7 @@ for my $sql ('DROP DATABASE d', 'ALTER DATABASE d RENAME TO e', 'CREATE DATABASE
 }
 $session->quit;
 $node->safe_psql('d', "INSERT INTO orders (stream, type) VALUES ('c', 'C')");
-ok(PmTest::wait_seen($node, 'keep', 4, dbname => 'd', timeout => 10), 'work goes on there');
+ok(PmTest::wait_seen($node, 'keep', 4, dbname => 'd', timeout => 10), 'events are handled again');
 
 # ---- RENAME
 
@@ -143,7 +143,7 @@ for my $round (1 .. 6)
 	$n++;
 	$good++ if $ok && PmTest::wait_seen($node, 'keep', $n, dbname => $name, timeout => 20);
 }
-is($good, 6, 'ALTER DATABASE RENAME in a loop: work goes on under the new name');
+is($good, 6, 'ALTER DATABASE RENAME in a loop: events are handled under the new name');
 cmp_ok($slow, '<', 5, sprintf('RENAME within 5 s (%.2f s)', $slow));
 
 # ---- SET TABLESPACE
@@ -155,7 +155,7 @@ $node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION '$space'");
 	ok($ok, 'SET TABLESPACE') or diag($err);
 	$node->safe_psql($name, "INSERT INTO orders (stream, type) VALUES ('t', 'T')");
 	$n++;
-	ok(PmTest::wait_seen($node, 'keep', $n, dbname => $name, timeout => 20), 'work goes on in another tablespace');
+	ok(PmTest::wait_seen($node, 'keep', $n, dbname => $name, timeout => 20), 'events are handled in the other tablespace');
 	($ok, $seconds, $err) = command("ALTER DATABASE $name SET TABLESPACE pg_default");
 	ok($ok, 'and back') or diag($err);
 }
@@ -175,7 +175,7 @@ for my $round (1 .. 6)
 	$n++;
 	$good-- if !PmTest::wait_seen($node, 'keep', $n, dbname => $name, timeout => 20);
 }
-is($good, 6, 'CREATE DATABASE ... TEMPLATE in a loop: the original goes on');
+is($good, 6, 'CREATE DATABASE ... TEMPLATE in a loop: the original continues');
 cmp_ok($slow, '<', 8, sprintf('CREATE DATABASE ... TEMPLATE within 8 s (%.2f s)', $slow));
 
 my $copied = $node->safe_psql('copy_1', 'SELECT count(*) FROM orders');
@@ -184,28 +184,28 @@ like(
 	$node->safe_psql('copy_1', 'SELECT state, reason, hint FROM pm.status'),
 	qr/^waiting\|this database is a copy\|SELECT pm\.resume\(\) adopts the copy/,
 	'pm.status of the copy says that it is one');
-# Somebody who comes with a new registration there must not start the old one.
+# Registering a new process manager in the copy must not start the copied one.
 PmTest::create_handler($node, 'fresh', dbname => 'copy_1', user => 'app');
 $node->safe_psql('copy_1', "SELECT pm.register('fresh', 'fresh', '{orders}', start_at => 'end')", extra_params => [ '-U', 'app' ]);
 $node->safe_psql('copy_1', "INSERT INTO orders (stream, type) VALUES ('copy', 'C')");
-ok(PmTest::wait_seen($node, 'fresh', 1, dbname => 'copy_1', timeout => 20), 'a new registration in the copy runs');
-is($node->safe_psql('copy_1', "SELECT count(*) FROM seen WHERE stream = 'copy' AND pm = 'keep'"), '0', 'what was copied does not');
+ok(PmTest::wait_seen($node, 'fresh', 1, dbname => 'copy_1', timeout => 20), 'a new process manager in the copy runs');
+is($node->safe_psql('copy_1', "SELECT count(*) FROM seen WHERE stream = 'copy' AND pm = 'keep'"), '0', 'the copied one does not');
 my ($ok, undef, $err) = command("SELECT pm.catch_up('keep')", dbname => 'copy_1', user => 'app');
-like($err, qr/this database is a copy/, 'nor by pm.catch_up');
+like($err, qr/this database is a copy/, 'pm.catch_up does not run it either');
 ($ok, undef, $err) = command("SELECT pm.resume('keep')", dbname => 'copy_1', user => 'stranger');
-ok(!$ok, 'a stranger may not resume it');
+ok(!$ok, 'another role may not resume it');
 $node->safe_psql('copy_1', 'SELECT pm.resume()', extra_params => [ '-U', 'app' ]);
 ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE stream = 'copy' AND pm = 'keep'", 2, dbname => 'copy_1', timeout => 20),
 	'pm.resume() adopts it: it goes on where it stood');
 PmTest::exactly_once_ok($node, 'keep', 'orders', 'in the copy everything was handled once', dbname => 'copy_1');
 PmTest::exactly_once_ok($node, 'keep', 'orders', 'and in the original', dbname => $name);
 is($node->safe_psql('copy_2', "SELECT state FROM pm.status"), 'waiting', 'another copy still waits');
-is(workers('copy_2') =~ /dispatcher/ ? 'runs' : '', '', 'and has no dispatcher');
+is(workers('copy_2') =~ /dispatcher/ ? 'runs' : '', '', 'it has no dispatcher');
 
-# ---- a template has no worker
+# ---- a template database has no worker
 
 $node->safe_psql('postgres', "ALTER DATABASE copy_3 IS_TEMPLATE true");
-like($node->safe_psql('copy_3', 'SELECT reason FROM pm.status'), qr/copy|template/, 'a template database waits');
+like($node->safe_psql('copy_3', 'SELECT reason FROM pm.status'), qr/copy|template/, 'a process manager in a template database waits');
 
 PmTest::no_crash_ok($node);
 $node->stop('fast');

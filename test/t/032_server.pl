@@ -1,5 +1,5 @@
-# The server's life: a fast stop with a handler asleep, restarts, crashes, workers that are
-# ended by hand. Work resumes each time; nothing is lost or done twice.
+# Stops and crashes of the server: a fast shutdown during a handler, restarts, crashes, workers that
+# are terminated by hand. Work resumes each time, and nothing is lost or handled twice.
 use strict;
 use warnings FATAL => 'all';
 
@@ -43,7 +43,7 @@ sub all_handled_ok
 	return;
 }
 
-# ---- restart and crash in the middle of work
+# ---- restarts and crashes in the middle of work
 
 for my $mode (qw(fast immediate fast immediate immediate))
 {
@@ -55,7 +55,7 @@ for my $mode (qw(fast immediate fast immediate immediate))
 	all_handled_ok("stop $mode with $handled events to go");
 }
 
-# ---- a handler asleep
+# ---- a handler that sleeps
 
 PmTest::create_handler($node, 'sleeper', user => 'app', after => 'PERFORM pg_sleep(600) WHERE NOT EXISTS (SELECT FROM awake);');
 $node->safe_psql('postgres', "CREATE TABLE awake (); GRANT ALL ON awake TO app; SELECT pm.register('sleeper', 'sleeper', '{orders}', start_at => 'end', handler_timeout => '1 h')",
@@ -69,7 +69,7 @@ for my $round (1 .. 3)
 	cmp_ok($took, '<=', 5, sprintf('the server stops within 5 s (%.2f s)', $took));
 	$node->start;
 }
-# in a loop without a sleep, too
+# a handler in a busy loop
 PmTest::create_handler($node, 'sleeper', user => 'app', after => 'WHILE NOT EXISTS (SELECT FROM awake) LOOP END LOOP;');
 ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE process_manager = 'sleeper' AND state = 'handling'", 1, timeout => 20),
 	'a handler computes');
@@ -79,10 +79,10 @@ $node->start;
 $node->safe_psql('postgres', 'INSERT INTO awake DEFAULT VALUES');
 PmTest::create_handler($node, 'sleeper', user => 'app');
 all_handled_ok('after that');
-is($node->safe_psql('postgres', "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'sleeper'"), '3|3', 'the sleeper handled its events once');
-is($node->safe_psql('postgres', 'SELECT sum(errors) FROM pm.status'), '0', 'a stop of the server is no failed attempt');
+is($node->safe_psql('postgres', "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'sleeper'"), '3|3', 'the sleeping handler handled its events once');
+is($node->safe_psql('postgres', 'SELECT sum(errors) FROM pm.status'), '0', 'a shutdown is not counted as a failed attempt');
 
-# ---- workers ended by hand
+# ---- workers terminated by hand
 
 my $pid = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pm %s'";
 for my $round (1 .. 2)
@@ -105,7 +105,7 @@ append(100);
 $node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'pm %'");
 all_handled_ok('all of them terminated');
 
-# pg_cancel_backend: what the worker does is tried again
+# pg_cancel_backend: the worker repeats what it was doing
 append(200);
 for (1 .. 20)
 {
@@ -134,7 +134,7 @@ for my $kind (qw(dispatcher client))
 	append(20);
 	all_handled_ok("kill -9 of a $kind");
 }
-is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE stream = 'never'"), '0', 'what was rolled back was never handled');
+is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE stream = 'never'"), '0', 'no rolled-back event was handled');
 
 PmTest::no_crash_ok($node);
 $node->stop('fast');

@@ -1,5 +1,5 @@
-# What pm shows of itself where the major version of PostgreSQL has a place for it: names of wait events (from 17), and the
-# name and version of the library (from 18).
+# What pm shows where the major version of PostgreSQL supports it: names of wait events (from 17 on), and the name and
+# version of the library (from 18 on).
 use strict;
 use warnings FATAL => 'all';
 
@@ -22,14 +22,14 @@ SKIP:
 
 # ---- wait events
 
-# What a wait event is called, by version.
+# The name of a wait event in this version.
 sub event
 {
 	my ($name) = @_;
 	return 'Extension|' . ($names ? $name : 'Extension');
 }
 
-# A session or worker waits under this name.
+# Tests that a session or worker waits under this name.
 sub waits_ok
 {
 	my ($at, $where, $name, $what) = @_;
@@ -48,7 +48,7 @@ waits_ok($node, "backend_type = 'pm dispatcher'", 'PmDispatcherMain', 'an idle d
 is($node->safe_psql('postgres', "SELECT DISTINCT wait_event_type || '|' || wait_event FROM pm.worker WHERE kind = 'dispatcher' AND state = 'idle'"),
 	event('PmDispatcherMain'), 'pm.worker shows the same');
 
-# a writer holds the mark back, and somebody waits for what stands behind it
+# a writer holds the mark back, and a session waits for an event behind the mark
 my $writer = PmTest::session($node);
 $writer->do("BEGIN; INSERT INTO orders (stream, type) VALUES ('a', 'A')");
 $node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('a', 'A')");
@@ -56,13 +56,13 @@ my $waiter = PmTest::session($node);
 $waiter->send("SELECT pm.wait_for('keep', timeout => '60 s')");
 waits_ok($node, 'pid = ' . $waiter->pid, 'PmWaitFor', 'pm.wait_for');
 $writer->do('COMMIT');
-is($waiter->wait, 't', 'and returns when the event has been handled');
+is($waiter->wait, 't', 'pm.wait_for returns when the event has been handled');
 
-# writers that commit an event each, one after the other
+# concurrent writers that commit one event at a time
 my $script = PostgreSQL::Test::Utils::tempdir . '/insert.sql';
 append_to_file($script, "INSERT INTO orders (stream, type) VALUES ('b', 'B');\n");
 my $writers = PmTest::start_program($node, 'pgbench', '-n', '-c', '4', '-T', '30', '-f', $script, 'postgres');
-# The naps are of a millisecond: a loop in the server looks for one.
+# The waits last a millisecond, so a loop in the server looks for one.
 $node->safe_psql('postgres', <<'SQL');
 CREATE PROCEDURE seen_waiting(backend text, event text) LANGUAGE plpgsql AS $$
 BEGIN
@@ -74,11 +74,11 @@ END
 $$;
 SQL
 is($node->safe_psql('postgres', "SET statement_timeout = '30 s'; CALL seen_waiting('pm dispatcher', '" . event('PmDispatcherPace') . "'); SELECT 'seen'"),
-	'seen', 'a dispatcher that is woken all the time: PmDispatcherPace');
+	'seen', 'a dispatcher that is woken continuously: PmDispatcherPace');
 $writers->{h}->signal('INT');
 PmTest::finish_psql($writers);
 
-# a command that needs a database without workers, one of which is busy
+# a command waits for the workers of a database to end, and one of them is busy
 $node->safe_psql('postgres', 'CREATE DATABASE busy');
 $node->safe_psql('busy', 'CREATE EXTENSION pm');
 PmTest::create_seen($node, dbname => 'busy');
@@ -87,7 +87,7 @@ $node->safe_psql('busy', "SELECT pm.create_log('orders'); SELECT pm.register('sl
 PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE datname = 'busy' AND wait_event = 'PgSleep'", '1', timeout => 30);
 $waiter->send('DROP DATABASE busy', may_fail => 1);
 waits_ok($node, 'pid = ' . $waiter->pid, 'PmWorkersEnd', 'DROP DATABASE');
-is($waiter->wait, '', 'and drops it when the workers have left');
+is($waiter->wait, '', 'the database is dropped when the workers have ended');
 
 # without shared memory, a reader waits for the writers that it finds
 my $bare = PmTest::node('bare', preload => 0);
@@ -102,6 +102,6 @@ $waiter = PmTest::session($bare);
 $waiter->send("SELECT pm.catch_up('keep')");
 waits_ok($bare, 'pid = ' . $waiter->pid, 'PmWriters', 'pm.catch_up without the preloaded library');
 $writer->do('COMMIT');
-is($waiter->wait, '2', 'and handles both events then');
+is($waiter->wait, '2', 'it handles both events then');
 
 done_testing();

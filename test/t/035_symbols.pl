@@ -1,5 +1,5 @@
-# What the library exports: the C functions behind SQL, the entry points of the workers, and
-# what PostgreSQL looks up in every library. Any other name could collide with another library's.
+# The symbols that the library exports: the C functions of SQL functions, the entry points of the workers, and what
+# PostgreSQL looks up in every library. Any other name could collide with that of another library.
 use strict;
 use warnings FATAL => 'all';
 
@@ -17,7 +17,7 @@ my %exported = map { (split)[0] => 1 } split /\n/, $names;
 my @functions = map { /^pg_finfo_(.*)/ ? $1 : () } keys %exported;
 
 is($errors, '', 'nm reads the library');
-cmp_ok(scalar @functions, '>', 20, 'it has C functions behind SQL');
+cmp_ok(scalar @functions, '>', 20, 'it exports C functions of SQL functions');
 is_deeply([ sort grep { !/^pm_[a-z_]+$/ } @functions ], [], 'their names begin with pm_');
 
 delete $exported{$_} for @functions, map { "pg_finfo_$_" } @functions;

@@ -1,5 +1,5 @@
 # A server that does not preload the library: CREATE EXTENSION, logs and pm.catch_up work,
-# pm.register warns, pm.status says why no worker runs. And pm.launcher off, and on again.
+# pm.register warns, and pm.status says why no worker runs. Then pm.launcher is switched off and on.
 use strict;
 use warnings FATAL => 'all';
 
@@ -14,12 +14,12 @@ PmTest::create_seen($node);
 PmTest::create_handler($node, 'keep', user => 'app');
 $node->safe_psql('postgres', "SELECT pm.create_log('orders')", extra_params => [ '-U', 'app' ]);
 
-# ---- it says so
+# ---- the warning and the reason
 
 my (undef, $out, $err) = $node->psql('postgres', "SELECT pm.register('keep', 'keep', '{orders}')", extra_params => [ '-U', 'app' ]);
 like($err, qr/WARNING: +no worker will run process manager "keep"/, 'pm.register warns');
-like($err, qr/not preloaded/, 'says why');
-like($err, qr/HINT: .*shared_preload_libraries.*pm\.catch_up/s, 'and what to do');
+like($err, qr/not preloaded/, 'the warning gives the reason');
+like($err, qr/HINT: .*shared_preload_libraries.*pm\.catch_up/s, 'the hint says what to do');
 is( $node->safe_psql('postgres', 'SELECT state, reason, hint FROM pm.status'),
 	'waiting|no worker runs, because the library of pm is not preloaded|Add pm to shared_preload_libraries and restart the server, or call pm.catch_up regularly.',
 	'pm.status says in words why no worker runs');
@@ -36,12 +36,12 @@ sub catch_up
 }
 
 $node->safe_psql('postgres', "INSERT INTO orders (stream, type) SELECT 'a', 'A' FROM generate_series(1, 250)");
-is((catch_up("'keep'"))[0], '250', 'pm.catch_up handles what is there');
-is((catch_up(''))[0], '0', 'and nothing twice');
+is((catch_up("'keep'"))[0], '250', 'pm.catch_up handles all events');
+is((catch_up(''))[0], '0', 'it handles none twice');
 PmTest::exactly_once_ok($node, 'keep', 'orders');
 is($node->safe_psql('postgres', 'SELECT lag FROM pm.status'), '0', 'pm.status: lag 0');
 
-# an open writer: what is safe is handled, the others later, and the NOTICE names who it is
+# with an open writer: pm.catch_up handles the events below the mark, and a NOTICE names the writer
 my $writer = PmTest::session($node);
 $writer->do("BEGIN; INSERT INTO orders (stream, type) VALUES ('late', 'L')");
 $node->safe_psql('postgres', "INSERT INTO orders (stream, type) SELECT 'b', 'B' FROM generate_series(1, 10)");
@@ -49,8 +49,8 @@ my ($took, $notice);
 $took = PmTest::seconds { ($out, $notice) = catch_up("'keep'"); };
 like($notice, qr/NOTICE: /, 'with an open writer: a NOTICE');
 my $pid = $writer->pid;
-like($notice, qr/\b$pid\b/, 'which names the session in the way');
-cmp_ok($took, '>=', 4, 'it waited for the writer');
+like($notice, qr/\b$pid\b/, 'the NOTICE names the session');
+cmp_ok($took, '>=', 4, 'pm.catch_up has waited for the writer');
 cmp_ok($took, '<=', 9, sprintf('but not for ever (%.1f s)', $took));
 diag("catch_up with an open writer: $notice");
 is($node->safe_psql('postgres', "SELECT count(*) FROM pm.blocker WHERE pid = $pid"), '1', 'pm.blocker names it too');
@@ -61,11 +61,11 @@ my $caught = PmTest::start_psql($node, "SELECT pm.catch_up('keep');", user => 'a
 PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%catch_up%' AND state = 'active' AND pid <> pg_backend_pid()", 1);
 $writer->do('COMMIT');
 (my $rc, $out, $err) = PmTest::finish_psql($caught);
-is($out, '11', 'a writer that ends meanwhile: all is handled');
-unlike($err, qr/NOTICE/, 'without a NOTICE');
+is($out, '11', 'the writer ends while pm.catch_up waits: all events are handled');
+unlike($err, qr/NOTICE/, 'there is no NOTICE');
 PmTest::exactly_once_ok($node, 'keep', 'orders');
 
-# writers beside it all the time: nothing is lost
+# with writers all the time: no event is lost
 my $until = $node->safe_psql('postgres', "SELECT clock_timestamp() + interval '6 s'");
 my @writers = map {
 	PmTest::start_psql($node, <<"SQL") } 1 .. 4;
@@ -98,11 +98,11 @@ while ((my ($n) = catch_up("'keep'")) && 1)
 	last if $n !~ /^\d+$/ || $n == 0;
 	$sum += $n;
 }
-diag("pm.catch_up beside four writers: $calls calls, $sum events");
-cmp_ok($sum, '>', 200, 'there was something to do');
+diag("pm.catch_up with four writers: $calls calls, $sum events");
+cmp_ok($sum, '>', 200, 'there was something to handle');
 PmTest::exactly_once_ok($node, 'keep', 'orders', 'pm.catch_up beside writers: once and in order');
 
-# two at a time: each event once
+# concurrent calls: each event is handled once
 $node->safe_psql('postgres', "INSERT INTO orders (stream, type) SELECT 'c', 'C' FROM generate_series(1, 400)");
 my @twice = map { PmTest::start_psql($node, "SELECT pm.catch_up('keep', max_count => 300);", user => 'app') } 1 .. 3;
 my $total = 0;
@@ -112,11 +112,11 @@ for my $run (@twice)
 	is($rc, 0, 'pm.catch_up beside another') or diag($err);
 	$total += $out || 0;
 }
-is($total, 400, 'three at a time share the events');
-PmTest::exactly_once_ok($node, 'keep', 'orders', 'and each is handled once');
+is($total, 400, 'three concurrent calls share the events');
+PmTest::exactly_once_ok($node, 'keep', 'orders', 'each event is handled once');
 
-# in a transaction that is rolled back
-is( $node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]), "1\n0", 'BEGIN ... ROLLBACK: own events are handled and undone');
+# in a transaction that rolls back
+is( $node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]), "1\n0", "BEGIN ... ROLLBACK: the transaction's own events are handled and undone");
 BEGIN;
 INSERT INTO orders (stream, type) VALUES ('t', 'T');
 SELECT pm.catch_up('keep');
@@ -124,11 +124,11 @@ ROLLBACK;
 SELECT count(*) FROM seen WHERE stream = 't';
 SQL
 
-# pm.wait_for has a timeout, as ever
+# pm.wait_for has a timeout as usual
 is($node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('u', 'U'); SELECT pm.wait_for('keep', timeout => '300 ms')", extra_params => [ '-U', 'app' ]),
 	'f', 'pm.wait_for: false after its timeout');
 
-# ---- the library is preloaded now: the same cluster goes on by itself
+# ---- the library is preloaded now: the same cluster continues by itself
 
 $node->stop('fast');
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pm'\n");
@@ -143,20 +143,20 @@ for my $round (1 .. 3)
 {
 	$node->safe_psql('postgres', 'ALTER SYSTEM SET pm.launcher = off');
 	$node->reload;
-	ok(PmTest::wait_until($node, $workers, '0', timeout => 15), 'pm.launcher = off: the workers go');
+	ok(PmTest::wait_until($node, $workers, '0', timeout => 15), 'pm.launcher = off: the workers end');
 	is( $node->safe_psql('postgres', 'SELECT state, reason, hint FROM pm.status'),
 		'waiting|no worker runs, because pm.launcher is off|Set pm.launcher = on and reload the configuration.',
 		'pm.status says so');
 	(undef, undef, $err) = $node->psql('postgres', "SELECT pm.register('keep', 'keep', '{orders}')", extra_params => [ '-U', 'app' ]);
-	like($err, qr/WARNING: .*pm\.launcher is off/s, 'and pm.register');
+	like($err, qr/WARNING: .*pm\.launcher is off/s, 'pm.register warns');
 	$node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('off', 'O')");
-	is((catch_up("'keep'"))[0], '1', 'pm.catch_up works meanwhile') if $round == 1;
+	is((catch_up("'keep'"))[0], '1', 'pm.catch_up still works') if $round == 1;
 	$node->safe_psql('postgres', 'ALTER SYSTEM SET pm.launcher = on');
 	$node->reload;
 	my $ok;
 	$took = PmTest::seconds { $ok = PmTest::wait_idle($node, timeout => 15); };
 	ok($ok, sprintf('pm.launcher = on: they come back (%.1f s)', $took));
-	cmp_ok($took, '<', 5, 'within 5 s');
+	cmp_ok($took, '<', 5, 'it is handled within 5 s');
 }
 PmTest::exactly_once_ok($node, 'keep', 'orders');
 

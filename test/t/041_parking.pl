@@ -1,11 +1,11 @@
-# P4, a poison event delays only its own key. Ten thousand instances over three logs, fed by
-# concurrent writers; one key in a hundred has an event at which the handler fails. A second
-# process manager with the same logic and without the fault follows the same logs: every healthy
-# key ends with the same rows. What belongs to a poisoned key is parked in order, visible to its
-# owner and to nobody else; after the fix pm.retry has it handled, once and in order, while
-# writers go on writing.
+# P4: a failing event delays only its own key. There are ten thousand instances over three logs, fed
+# by concurrent writers; one key in a hundred has an event for which the handler fails. A second
+# process manager with the same logic but without the error follows the same logs: each healthy key
+# ends with the same rows. The events of a poisoned key are parked in order, and only the owner sees
+# them. When the handler is corrected, pm.retry has them handled once and in order, while writers
+# continue to write.
 #
-#   PM_PARKING_KEYS=10000   how many instances
+#   PM_PARKING_KEYS=10000   the number of instances
 use strict;
 use warnings FATAL => 'all';
 
@@ -32,10 +32,10 @@ GRANT CREATE ON SCHEMA public TO app;
 SQL
 PmTest::create_seen($node);
 
-# An event belongs to the order that its data name; without one, to its stream. 'noise' is for nobody.
-# The state: how many events of each log, and a number that depends on their order in the log. So it
-# is the same in whichever order the logs are read, and another one if anything is lost, handled twice
-# or out of order.
+# An event belongs to the order that its data names, or else to its stream. For 'noise' the key is NULL.
+# The state: the number of events of each log, and a number that depends on their order in the log. So
+# it does not depend on how events of different logs interleave, but it is different if an event is
+# lost, handled twice or out of order.
 my $logic = <<'SQL';
 CREATE OR REPLACE FUNCTION public.%1$s(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $handler$
 DECLARE
@@ -61,8 +61,8 @@ $$ SELECT (h * 31 + pos) % 1000000007 $$;
 CREATE AGGREGATE public.roll(bigint) (SFUNC = public.roll_step, STYPE = bigint, INITCOND = '0');
 CREATE TABLE public.effect (pm text, key text, log text, pos bigint);
 
--- What is to be written: an order, two payments and a shipment, and a second and third event of the
--- order. In every hundredth key one of them is poison, in each of the logs and at each place by turns.
+-- The events to write: for each key an order, two payments and a shipment, and a second and a third event
+-- of the order. In every hundredth key one of them fails: each log and each place has its turn.
 CREATE TABLE public.script (k int, step int, log text, stream text, type text, data jsonb, at double precision);
 GRANT SELECT, INSERT ON orders, payments, shipping TO PUBLIC;
 SQL
@@ -77,7 +77,7 @@ FROM generate_series(1, $keys) k,
 INSERT INTO public.script SELECT k, 0, 'payments', 'noise', 'noise', '{}', k / 150.0 FROM generate_series(1, $keys, 20) k;
 CREATE INDEX ON public.script ((k % $writers), at, k, step);
 ANALYZE public.script;
--- Writes one writer's part: a few events a transaction, every tenth rolled back and done again.
+-- Writes the part of one writer: a few events in each transaction; every tenth is rolled back and repeated.
 CREATE PROCEDURE public.feed(w int) LANGUAGE plpgsql AS
 \$\$
 DECLARE
@@ -115,7 +115,7 @@ FROM (SELECT ROW('orders', position, stream, version, type, data, metadata, reco
 	  UNION ALL SELECT ROW('shipping', position, stream, version, type, data, metadata, recorded_at)::pm.event FROM shipping) x(e)
 WHERE public.key_of(x.e) IS NOT NULL
 SQL
-# The state that each key should have, by SQL alone.
+# The state that each key should have, computed in SQL.
 my $computed = <<"SQL";
 SELECT key, jsonb_object_agg(log, jsonb_build_object('n', n, 'h', h)) AS state
 FROM (SELECT key, log, count(*) AS n, public.roll(pos ORDER BY pos) AS h FROM ($expected) x GROUP BY key, log) y GROUP BY key
@@ -140,7 +140,7 @@ sub feed_ok
 	return;
 }
 
-# ---- writers write; poisoned keys are parked, the others go on
+# ---- writers write; events of poisoned keys are parked, the others are handled
 
 my $bad = answer("SELECT count(*) FROM ($poisoned) x");
 my $feeding = PmTest::seconds { feed_ok('first part') };
@@ -153,12 +153,12 @@ my $drain = PmTest::seconds
 	  or diag(answer('SELECT * FROM pm.status'));
 };
 note(sprintf('%d keys, %d poisoned: %d events written in %.1f s by %d sessions, handled twice %.1f s later', $keys, $bad, $events, $feeding, $writers, $drain));
-cmp_ok($bad, '>=', 1, 'there are poisoned keys');
+cmp_ok($bad, '>=', 1, 'some keys are poisoned');
 ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'parker' AND state = 'dead'", $bad, timeout => 60),
 	'each of them has one event at which the handler failed max_attempts times');
 
 PmTest::once_in_key_order_ok($node, 'healthy', $expected, 'the process manager without the fault handled everything');
-is(answer("SELECT count(*) FROM pm.parked WHERE process_manager = 'healthy'"), 0, 'and has nothing parked');
+is(answer("SELECT count(*) FROM pm.parked WHERE process_manager = 'healthy'"), 0, 'the process manager without the error has nothing parked');
 PmTest::once_in_key_order_ok($node, 'parker', "SELECT * FROM ($expected) x WHERE key NOT IN ($poisoned) UNION ALL "
 	  . "SELECT log, pos, key FROM public.seen WHERE pm = 'parker' AND key IN ($poisoned)",
 	'every event of every healthy key was handled');
@@ -182,14 +182,14 @@ same_states_ok("key NOT IN ($poisoned)", 'each healthy key has the rows that it 
 
 # ---- what is parked
 
-is(answer(<<"SQL"), "$bad|t|t|t", 'the heads: the poison events, with the attempts and the error');
+is(answer(<<"SQL"), "$bad|t|t|t", 'the first event of each poisoned key, with its attempts and error');
 SELECT count(*), bool_and(attempts = 3), bool_and(message = 'poison of ' || key AND detail = 'what the handler says' AND sqlstate = 'P0042'),
 	   bool_and((event).type = 'poison' AND (event).position = position AND (event).log = log AND public.key_of(event) = key)
 FROM pm.parked WHERE process_manager = 'parker' AND state = 'dead' AND key IN ($poisoned)
 SQL
 is(answer("SELECT count(*) FROM pm.parked WHERE process_manager = 'parker' AND state <> 'dead' AND (state <> 'behind' OR attempts <> 0)"), 0,
 	'all others are behind, and never ran');
-is(answer(<<"SQL"), '0|0|0|0', 'an event of a poisoned key is either handled or parked, and what is parked of a log comes after what was handled');
+is(answer(<<"SQL"), '0|0|0|0', 'each event of a poisoned key is either handled or parked; the parked ones of a log come after the handled ones');
 CREATE TEMP TABLE e AS SELECT * FROM ($expected) x WHERE key IN ($poisoned);
 CREATE TEMP TABLE s AS SELECT log, pos, key FROM public.seen WHERE pm = 'parker' AND key IN ($poisoned);
 CREATE TEMP TABLE p AS SELECT log, position AS pos, key FROM pm.parked WHERE process_manager = 'parker';
@@ -198,9 +198,9 @@ SELECT (SELECT count(*) FROM (TABLE e EXCEPT ALL (TABLE s UNION ALL TABLE p)) x)
 	   (SELECT count(*) FROM p WHERE key NOT IN ($poisoned))
 SQL
 my $parked = answer("SELECT count(*) FROM pm.parked WHERE process_manager = 'parker'");
-note("$parked events are parked, $bad of them heads");
-cmp_ok($parked, '>', $bad, 'events are parked behind others');
-is(answer(<<'SQL'), "$parked|0|0", 'pm.status counts them, log by log');
+note("$parked events are parked, $bad of them are the first of their key");
+cmp_ok($parked, '>', $bad, 'there are events parked behind others');
+is(answer(<<'SQL'), "$parked|0|0", 'pm.status counts them for each log');
 SELECT sum(parked) FILTER (WHERE process_manager = 'parker'), sum(parked) FILTER (WHERE process_manager = 'healthy'),
 	   count(*) FILTER (WHERE parked <> (SELECT count(*) FROM pm.parked p WHERE p.process_manager = s.process_manager AND p.log = s.log))
 FROM pm.status s
@@ -208,44 +208,44 @@ SQL
 is(answer("SELECT count(*) FROM pm.status WHERE process_manager = 'parker' AND parked > 0 AND (state <> 'idle' OR reason IS NULL OR hint NOT LIKE '%pm.parked%')"), 0,
 	'and says where to look');
 
-# P7, P6: who sees it
-is(answer('SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.instance) > 0, (SELECT sum(parked) FROM pm.status)', 'app'), "$parked|t|$parked", 'the owner sees it all');
+# P7, P6: who sees them
+is(answer('SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.instance) > 0, (SELECT sum(parked) FROM pm.status)', 'app'), "$parked|t|$parked", 'the owner sees all of them');
 is(answer('SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.instance), (SELECT count(*) FROM pm.timer), (SELECT count(*) FROM pm.status)', 'stranger'),
 	'0|0|0|0', 'a stranger nothing');
 is(answer('SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.instance), (SELECT sum(parked) FROM pm.status)', 'watcher'),
 	"0|0|$parked", 'pg_monitor the number, and no payload');
-unlike(answer("SELECT string_agg(concat_ws(' ', reason, hint), ' ') FROM pm.status", 'watcher'), qr/what the handler says|poison of/, 'and not what the handler said');
+unlike(answer("SELECT string_agg(concat_ws(' ', reason, hint), ' ') FROM pm.status", 'watcher'), qr/what the handler says|poison of/, 'pg_monitor does not see the error messages');
 
-# P4: nothing is skipped unless a person says so
+# P4: no event is skipped unless somebody asks for it
 my ($log, $pos) = split /\|/, answer("SELECT log, position FROM pm.parked WHERE process_manager = 'parker' AND state = 'behind' ORDER BY position LIMIT 1");
 for my $call ("pm.retry('parker', '$log', $pos)", "pm.discard('parker', '$log', $pos)")
 {
 	my ($rc, undef, $err) = $node->psql('postgres', "SELECT $call", extra_params => [ '-U', 'stranger' ]);
-	isnt($rc, 0, "a stranger may not $call");
-	like($err, qr/must be owner|does not exist|permission denied/, 'and is told so');
+	isnt($rc, 0, "another role may not call $call");
+	like($err, qr/must be owner|does not exist|permission denied/, 'the error says why');
 }
 my ($rc, undef, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT pm.retry('parker', '$log', $pos)");
 like($err, qr/ERROR:  55000/, 'an event that is behind another cannot be retried');
 ($rc, undef, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT pm.wait_for('parker')");
-like($err, qr/ERROR:  55000/, 'pm.wait_for does not wait for what is parked');
+like($err, qr/ERROR:  55000/, 'pm.wait_for does not wait for parked events');
 my ($oldest) = answer("SELECT min(position) FROM pm.parked WHERE process_manager = 'parker' AND log = 'orders'");
 ($rc, undef, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT pm.trim('orders', $oldest)", extra_params => [ '-U', 'app' ]);
-like($err, qr/ERROR:  55000/, 'pm.trim does not delete what is parked');
-is(answer("SELECT count(*) FROM orders WHERE position = $oldest"), 1, 'not even with rights on the table');
+like($err, qr/ERROR:  55000/, 'pm.trim does not delete parked events');
+is(answer("SELECT count(*) FROM orders WHERE position = $oldest"), 1, 'not even for a role with rights on the table');
 ($rc, undef, $err) = $node->psql('postgres', "SELECT pm.unfollow('parker', 'shipping')");
 isnt($rc, 0, 'a log with parked events cannot be unfollowed');
 
-# ---- the handler is mended while writers go on; pm.retry has the parked events handled
+# ---- the handler is corrected while writers continue; pm.retry has the parked events handled
 
 $node->safe_psql('postgres', <<"SQL" . sprintf($logic, 'parker', ''), extra_params => [ '-U', 'app' ]);
--- the second part: the poisoned keys and some others once more
+-- the second part: the poisoned keys and some others again
 DELETE FROM script WHERE k % 100 <> 0 AND k % 7 <> 0;
 UPDATE script SET type = 'again' WHERE type = 'poison';
 SQL
 my @runs = map { PmTest::start_psql($node, "CALL feed($_);", user => 'app') } 0 .. $writers - 1;
-ok(PmTest::wait_until($node, 'SELECT count(*) > 10 FROM orders WHERE type = \'again\'', 't', every => 0.01), 'writers go on');
+ok(PmTest::wait_until($node, 'SELECT count(*) > 10 FROM orders WHERE type = \'again\'', 't', every => 0.01), 'the writers continue');
 my $retried = answer("SELECT count(pm.retry(process_manager, log, position)) FROM pm.parked WHERE process_manager = 'parker' AND state IN ('dead', 'failing')", 'app');
-is($retried, $bad, 'pm.retry for all heads');
+is($retried, $bad, 'pm.retry for the first event of each key');
 for my $run (@runs)
 {
 	($rc, undef, $err) = PmTest::finish_psql($run);
@@ -258,12 +258,12 @@ ok($ok, sprintf('nothing is parked any more (%.1f s after the last write)', $dra
 
 PmTest::once_in_key_order_ok($node, $_, $expected) for qw(parker healthy);
 same_states_ok('true', 'each key, the poisoned ones too, has the rows that it has without poison');
-is(answer("SELECT sum(parked), bool_and(state = 'idle' AND reason IS NULL) FROM pm.status"), '0|t', 'nothing of it is left in pm.status');
-is(answer("SELECT pm.wait_for('parker')"), 't', 'pm.wait_for is content');
+is(answer("SELECT sum(parked), bool_and(state = 'idle' AND reason IS NULL) FROM pm.status"), '0|t', 'pm.status shows no parked event');
+is(answer("SELECT pm.wait_for('parker')"), 't', 'pm.wait_for returns true');
 is(answer("SELECT bool_and(key_of(ROW('payments', position, stream, version, type, data, metadata, recorded_at)) IS NULL), count(*) > 0 FROM payments p WHERE type = 'noise'
 	AND NOT EXISTS (SELECT FROM seen WHERE log = 'payments' AND pos = p.position)"), 't|t', 'what belongs to no key was passed over');
 note('failures counted: ' . answer("SELECT max(errors) FROM pm.status WHERE process_manager = 'parker'"));
-# ---- a queue that is longer than a batch, with a second poison event in it
+# ---- more parked events of a key than fit in a batch, with a second failing event among them
 
 $node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
 CREATE TABLE refused (type text);
@@ -286,9 +286,9 @@ for my $step ([ 'first', 4, 116 ], [ 'second', 59, 61 ])
 	my ($type, $handled, $left) = @$step;
 	my ($at) = answer("SELECT position FROM lines WHERE type = '$type'");
 
-	ok(PmTest::wait_until($node, $dead, $type, timeout => 30), "a long queue: the head is the $type one");
+	ok(PmTest::wait_until($node, $dead, $type, timeout => 30), "many parked events: the first one is the $type event");
 	ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'queue'", 0, timeout => 30), 'the cursor is at the end');
-	is(answer("SELECT count(*), count(*) FILTER (WHERE state = 'behind' AND position > $at) FROM pm.parked WHERE process_manager = 'queue'"), $left . '|' . ($left - 1), 'and the rest is behind it');
+	is(answer("SELECT count(*), count(*) FILTER (WHERE state = 'behind' AND position > $at) FROM pm.parked WHERE process_manager = 'queue'"), $left . '|' . ($left - 1), 'the rest is behind it');
 	PmTest::once_in_key_order_ok($node, 'queue', "$queue WHERE stream <> 'long' OR position < $at", "$handled of its events and all others are handled");
 	answer("DELETE FROM refused WHERE type = '$type'; SELECT pm.retry('queue', 'lines', $at)", 'app');
 }
@@ -296,7 +296,7 @@ answer("INSERT INTO lines (stream, type) SELECT k, 'more' FROM generate_series(1
 ok(PmTest::wait_until($node, "SELECT lag + parked FROM pm.status WHERE process_manager = 'queue'", 0, timeout => 30), 'then nothing is parked any more')
   or diag(answer("SELECT process_manager, state, count(*), min(message) FROM pm.parked GROUP BY 1, 2"));
 PmTest::once_in_key_order_ok($node, 'queue', $queue);
-is(answer("SELECT count(*) FROM pm.instance i WHERE process_manager = 'queue' AND state = (SELECT jsonb_build_object('n', count(*), 'h', public.roll(position ORDER BY position)) FROM lines WHERE stream = i.key)"), 2, 'with the state of all of them in order');
+is(answer("SELECT count(*) FROM pm.instance i WHERE process_manager = 'queue' AND state = (SELECT jsonb_build_object('n', count(*), 'h', public.roll(position ORDER BY position)) FROM lines WHERE stream = i.key)"), 2, 'the state is that of all events in order');
 
 PmTest::no_crash_ok($node);
 $node->stop('fast');

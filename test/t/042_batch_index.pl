@@ -1,7 +1,7 @@
-# P3 and P4 inside a batch: batches of a hundred events, with a failure at each index from 1 to 100.
-# Under 'park' the failing event and what follows of its key are set aside, and everything else takes
-# effect once; under 'halt' everything before it takes effect once, and after pm.resume the rest.
-# For handlers of one event, of a batch and of instances, by workers and by pm.catch_up.
+# P3 and P4 within a batch: batches of a hundred events, with a failure at each index from 1 to 100.
+# With on_failure => 'park' the failing event and the later ones of its key are parked, and all others
+# take effect once. With 'halt' all events before it take effect once, and the rest after pm.resume.
+# For handlers of one event, of arrays and with a state; in workers and in pm.catch_up.
 use strict;
 use warnings FATAL => 'all';
 
@@ -14,7 +14,7 @@ my $node = PmTest::node('index', conf => "pm.batch_duration = '1 min'\nmax_conne
 
 $node->safe_psql('postgres', 'CREATE ROLE app LOGIN; GRANT USAGE ON SCHEMA pm TO app; GRANT CREATE ON SCHEMA public TO app');
 PmTest::create_seen($node);
-# What is to fail: the test says so from outside. The key of an event is its stream.
+# The test decides in a table which events fail. The key of an event is its stream.
 $node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
 CREATE TABLE to_fail (pm text, pos bigint);
 CREATE FUNCTION fails(p text, at bigint) RETURNS boolean LANGUAGE sql AS $$ SELECT EXISTS (SELECT FROM to_fail f WHERE f.pm = p AND f.pos = at) $$;
@@ -45,8 +45,8 @@ END $f$;
 SQL
 );
 
-# One hundred rounds: a batch of events whose index-th fails. Ten keys a round, ten events each.
-# Returns the number of rounds in which something was wrong, and says what.
+# One hundred rounds: in round i the i-th event of the batch fails. There are ten keys of ten events each.
+# Returns the number of rounds with a wrong result, and prints what was wrong.
 my $app = PmTest::session($node, user => 'app');
 
 sub rounds_ok
@@ -59,7 +59,7 @@ sub rounds_ok
 
 	$app->do(sprintf($handler{$kind}, $pm)
 		  . "SELECT pm.create_log('$log'); SELECT pm.register('$pm', '$pm', '{$log}', on_failure => '$policy', max_attempts => 1 + ('$policy' = 'park')::int, backoff => '1 h', batch_size => $size);");
-	# Waits, in the server or by handling here, until the condition on the process manager's row of pm.status holds.
+	# Waits until the condition on the process manager's row of pm.status holds: for a worker, or by calling pm.catch_up.
 	my $until = sub {
 		my ($condition) = @_;
 
@@ -85,7 +85,7 @@ sub rounds_ok
 		if ($policy eq 'park')
 		{
 			my $done = $until->('lag = 0');
-			# everything but the failing event and what follows of its key, once; that is parked
+			# everything took effect once, except the failing event and the later ones of its key, which are parked
 			my $answer = $app->do(<<"SQL");
 SELECT (SELECT count(*) FROM $log o LEFT JOIN (SELECT pos, count(*) AS n FROM seen WHERE $round GROUP BY pos) s ON s.pos = o.position
 			WHERE position >= $first AND NOT (position >= $bad AND stream = (SELECT stream FROM $log WHERE position = $bad)) AND n IS DISTINCT FROM 1),
@@ -117,7 +117,7 @@ SQL
 			}
 		}
 	}
-	# In how many rounds what comes before the failing event (the i-th, in the i-th round) took effect in one transaction.
+	# In how many rounds the events before the failing one (the i-th in round i) took effect in one transaction.
 	my $together = $app->do("SELECT count(*) FROM (SELECT FROM seen WHERE pm = '$pm' AND pos <= $size * $size AND (pos - 1) % $size < (pos - 1) / $size
 		GROUP BY (pos - 1) / $size HAVING count(DISTINCT xid) = 1) x");
 	if ($policy eq 'park' && $kind ne 'batch')
@@ -133,12 +133,12 @@ SQL
 	}
 	my $took = time - $began;
 	is($wrong, 0, "$pm: a failure at each index of a batch of $size");
-	# so they were batches of that size (arrays that fail go one at a time)
-	cmp_ok($together, '>', 90, "$pm: what came before it was one batch") if $kind ne 'batch' && $driver eq 'worker';
+	# this shows that the batches had that size (arrays that fail are handled one event at a time)
+	cmp_ok($together, '>', 90, "$pm: the events before the failing one were one batch") if $kind ne 'batch' && $driver eq 'worker';
 
 	if ($policy eq 'park')
 	{
-		is($app->do("SELECT count(*) FROM pm.parked WHERE process_manager = '$pm' AND state NOT IN ('failing', 'behind')"), 0, "$pm: none is given up");
+		is($app->do("SELECT count(*) FROM pm.parked WHERE process_manager = '$pm' AND state NOT IN ('failing', 'behind')"), 0, "$pm: no event is dead");
 		$app->do("DELETE FROM to_fail; SELECT count(pm.retry(process_manager, log, position)) FROM pm.parked WHERE process_manager = '$pm' AND state = 'failing'");
 		my $ok = 0;
 		if ($driver eq 'catch_up')
@@ -150,7 +150,7 @@ SQL
 		{
 			$ok = PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = '$pm'", 0, timeout => 30);
 		}
-		ok($ok, "$pm: mended and retried, nothing is parked any more");
+		ok($ok, "$pm: corrected and retried, nothing is parked");
 		PmTest::once_in_key_order_ok($node, $pm, "SELECT '$log' AS log, position AS pos, stream AS key FROM $log");
 	}
 	else
@@ -167,7 +167,7 @@ SELECT (SELECT count(*) FROM (SELECT key, state FROM want_$policy$driver EXCEPT 
 SQL
 	}
 	note(sprintf('%s: %d batches of %d in %.1f s', $pm, $size, $size, $took));
-	# who is left registered would be caught up with again and again
+	# otherwise later calls of pm.catch_up would include it
 	$app->do("SELECT pm.unregister('$pm')");
 	$node->safe_psql('postgres', 'TRUNCATE seen');
 	return;
@@ -180,7 +180,7 @@ for my $driver (qw(worker catch_up))
 	{
 		$node->safe_psql('postgres', 'ALTER SYSTEM SET pm.launcher = off');
 		$node->reload;
-		ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')", 0, timeout => 20), 'no workers');
+		ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')", 0, timeout => 20), 'there are no workers');
 	}
 	for my $kind (qw(event batch instance))
 	{

@@ -1,10 +1,10 @@
 # P1, P2, P3, P4 across crashes. While writers write, dispatchers are killed, the postmaster is killed
-# and the server is stopped at once, in random order at random points, again and again. In the end
-# everything drains, and instances, cursors, parked events, timers and effects agree with what one
-# session of pm.catch_up computes from the same logs. What merely shared a crash is not left parked.
+# and the server is stopped in immediate mode, in random order at random points. At the end everything
+# is handled, and instances, cursors, parked events, timers and effects agree with what one session
+# computes with pm.catch_up from the same logs. Events that only shared a crash are not left parked.
 #
-#   PM_CRASHES=12           how many crashes (50 with PM_SOAK=1)
-#   PM_CRASH_SEED           the order and the points of a run: it is printed
+#   PM_CRASHES=12           the number of crashes (50 with PM_SOAK=1)
+#   PM_CRASH_SEED           the seed for the order and the points of the crashes; it is printed
 use strict;
 use warnings FATAL => 'all';
 
@@ -35,12 +35,12 @@ GRANT CREATE ON SCHEMA public TO app, other;
 SQL
 PmTest::create_seen($node);
 
-# Instances whose result does not depend on the order between logs or on when a timer fires, and does
-# depend on every event and timer of the key, once, and on the order in a log:
-#   n and h of each log    how many events, and a number that depends on their order
-#   rung                   which of its timers have fired, how often
-# 'arm' sets a timer that is due soon, of a name of its own. 'remind' sets one that is due long after the
-# test; 'settle', later in the same log, replaces or cancels it, and so pm.timer has to agree, too.
+# The state does not depend on the order of events of different logs, nor on when a timer fires. It
+# does depend on each event and timer of the key, on how often it was handled, and on the order in a log:
+#   n and h of each log    the number of events, and a number that depends on their order
+#   rung                   which of its timers have fired, and how often
+# 'arm' sets a timer with a name of its own that is due soon. 'remind' sets one that is due long after the
+# test; 'settle', later in the same log, replaces or cancels it. So pm.timer has to agree, too.
 my $logic = <<'SQL';
 CREATE OR REPLACE FUNCTION public.%1$s(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $handler$
 DECLARE
@@ -50,7 +50,7 @@ BEGIN
 	IF e.log IS NULL THEN
 		RETURN jsonb_set(s, '{rung}', coalesce(s->'rung', '{}') || jsonb_build_object(e.type, coalesce((s#>>ARRAY['rung', e.type])::int, 0) + 1));
 	END IF;
-	-- a dispatcher that is killed is killed in one of these
+	-- dispatchers are killed during one of these
 	PERFORM pg_sleep(0.1) WHERE '%1$s' = 'main' AND e.position %% 200 = 7;
 	IF e.type = 'poison' AND EXISTS (SELECT FROM public.broken) THEN RAISE EXCEPTION 'poison'; END IF;
 	IF e.type = 'arm' THEN
@@ -77,7 +77,7 @@ CREATE VIEW events AS
 	UNION ALL SELECT 'payments', position, coalesce(data->>'key', stream), type, recorded_at FROM payments
 	UNION ALL SELECT 'shipping', position, coalesce(data->>'key', stream), type, recorded_at FROM shipping;
 GRANT SELECT ON events TO other;
--- A dispatcher that is in the midst of a handler, or after a while any.
+-- A dispatcher that is running a handler, or after some time any dispatcher.
 CREATE FUNCTION busy() RETURNS int LANGUAGE plpgsql AS
 \$\$
 DECLARE
@@ -92,8 +92,8 @@ BEGIN
 	RETURN coalesce(found, (SELECT pid FROM pg_stat_activity WHERE backend_type = 'pm dispatcher' LIMIT 1));
 END
 \$\$;
--- Writes until it is stopped: some events of random keys a transaction. Every fiftieth key is a poisoned
--- one: one of its orders, once, is poison.
+-- Writes until it is stopped: some events of random keys in each transaction. Every fiftieth key is
+-- poisoned: one of its orders fails.
 CREATE TABLE poison (key text PRIMARY KEY);
 CREATE PROCEDURE feed(w int, until timestamptz) LANGUAGE plpgsql AS
 \$\$
@@ -127,7 +127,7 @@ SQL
 $node->safe_psql('postgres', sprintf($logic, 'main') . sprintf($logic, 'control') . <<'SQL', extra_params => [ '-U', 'app' ]);
 SELECT pm.register('main', 'main', '{orders,payments,shipping}', correlate => 'key_of', max_attempts => 3, backoff => '200 ms', batch_size => 50);
 SQL
-# Others: of the same role, and of another one, which halts if it is blamed.
+# Other process managers: one of the same role, and one of another role, which would halt if it were blamed.
 PmTest::create_handler($node, 'beside', user => 'app');
 PmTest::create_handler($node, 'neighbour', user => 'other');
 $node->safe_psql('postgres', "SELECT pm.register('beside', 'beside', '{orders}')", extra_params => [ '-U', 'app' ]);
@@ -157,7 +157,7 @@ for my $kind (@kinds)
 {
 	my @runs = map { PmTest::start_psql($node, "CALL feed($_, clock_timestamp() + interval '20 s');", user => 'app') } 0 .. 3;
 
-	# The point: when so many more events and timers have been handled since, and then a moment later.
+	# The point: after this many more events and timers, and a moment later.
 	my $target = answer("SELECT count(*) FROM seen WHERE pm = 'main'") + 50 + int(rand(400));
 	ok(PmTest::wait_until($node, "SELECT count(*) >= $target FROM seen WHERE pm = 'main'", 't', timeout => 30, every => 0.02), "$kind: there is progress before it")
 	  or do { diag(answer('SELECT * FROM pm.status')); last };
@@ -177,21 +177,21 @@ for my $kind (@kinds)
 		$node->start;
 	}
 	$done{$kind}++;
-	# The writers have lost their server, and have seen no other error.
+	# The writers lost the connection to their server, and got no other error.
 	for my $run (@runs)
 	{
 		eval { $run->{h}->finish; };
 		my @errors = grep { /ERROR/ } split /\n/, $run->{err};
-		is("@errors", '', 'a writer wrote until then');
+		is("@errors", '', 'a writer wrote until the crash');
 	}
 }
 PmTest::figure(sprintf('%s, in %.0f s; slowest start after a killed postmaster: %.1f s', join(', ', map { "$_ $done{$_}" } sort keys %done), time - $began, $slowest));
 
 my $suspects = () = PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ /"(?:main|beside)" in database "postgres": the handler failed .*the server crashed while the handler ran/g;
 PmTest::figure("$suspects events were in hand of those that were killed");
-cmp_ok($suspects, '>', 0, 'dispatchers were killed in the midst of a handler');
+cmp_ok($suspects, '>', 0, 'dispatchers were killed while they ran a handler');
 
-# ---- what is true while the poison is there
+# ---- what must hold while some events still fail
 
 my $events = answer('SELECT count(*) FROM events');
 my $bad = answer("SELECT count(*) FROM poison p WHERE EXISTS (SELECT FROM events e WHERE e.key = p.key AND e.type = 'poison')");
@@ -202,14 +202,14 @@ my $drain = PmTest::seconds { $drained = PmTest::wait_until($node,
 ok($drained, sprintf('everything drains (%.1f s)', $drain))
   or diag(answer('SELECT process_manager, log, state, reason, lag, attempts FROM pm.status') . "\n" . answer('SELECT process_manager, log, position, key, state, attempts, message, retry_at FROM pm.parked WHERE state <> $$behind$$'));
 PmTest::figure("$events events, $bad poisoned keys, " . answer("SELECT count(*) FROM seen WHERE pm = 'main' AND log IS NULL") . ' timers fired');
-cmp_ok($bad, '>', 0, 'there is poison');
-is(answer("SELECT process_manager, count(*) FROM pm.parked WHERE state <> 'behind' AND key NOT IN (SELECT key FROM poison) GROUP BY 1"), '', 'no healthy event is left parked');
+cmp_ok($bad, '>', 0, 'there are failing events');
+is(answer("SELECT process_manager, count(*) FROM pm.parked WHERE state <> 'behind' AND key NOT IN (SELECT key FROM poison) GROUP BY 1"), '', 'no event of a healthy key is left parked');
 is(answer("SELECT log, pos, key FROM events WHERE type = 'poison' ORDER BY 1, 2"), answer("SELECT log, position, key FROM pm.parked WHERE state <> 'behind' ORDER BY 1, 2"),
 	'the heads are the poison events');
-is(answer("SELECT DISTINCT state FROM pm.parked WHERE process_manager = 'main' AND state <> 'behind'"), 'dead', 'which have failed max_attempts times');
+is(answer("SELECT DISTINCT state FROM pm.parked WHERE process_manager = 'main' AND state <> 'behind'"), 'dead', 'they have failed max_attempts times');
 PmTest::once_in_key_order_ok($node, 'main', "$expected WHERE key NOT IN (SELECT key FROM poison) UNION ALL SELECT log, pos, key FROM seen WHERE pm = 'main' AND key IN (SELECT key FROM poison) AND log IS NOT NULL",
 	'main: every event of a healthy key once and in order');
-is(answer(<<'SQL'), '0|0|0', 'main: an event of a poisoned key is either handled or parked, in order');
+is(answer(<<'SQL'), '0|0|0', 'main: each event of a poisoned key is either handled or parked, in order');
 CREATE TEMP TABLE e AS SELECT log, pos, key FROM events WHERE key IN (SELECT key FROM poison);
 CREATE TEMP TABLE s AS SELECT log, pos, key FROM seen WHERE pm = 'main' AND log IS NOT NULL AND key IN (SELECT key FROM poison);
 CREATE TEMP TABLE p AS SELECT log, position AS pos, key FROM pm.parked WHERE process_manager = 'main' AND log IS NOT NULL;
@@ -220,7 +220,7 @@ PmTest::exactly_once_ok($node, $_->[0], $_->[1], "$_->[0]: everything in $_->[1]
   for [ 'neighbour', 'orders' ], [ 'neighbour', 'payments' ], [ 'neighbour', 'shipping' ];
 PmTest::once_in_key_order_ok($node, 'beside', "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders", 'beside: everything in orders once');
 
-# ---- mended: everything agrees with one session that computes it from the logs
+# ---- after the correction everything agrees with one session that computes it from the logs
 
 answer("DELETE FROM broken; SELECT count(pm.retry(process_manager, log, position)) FROM pm.parked WHERE state = 'dead'");
 ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer WHERE due < now())", '0|0', timeout => 60), 'mended and retried, nothing is parked')
@@ -228,7 +228,7 @@ ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT c
 PmTest::once_in_key_order_ok($node, 'main', $expected, 'main: every event once and in order');
 $node->safe_psql('postgres', 'ALTER SYSTEM SET pm.launcher = off');
 $node->reload;
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')", 0, timeout => 20), 'no workers');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')", 0, timeout => 20), 'there are no workers');
 my $counted;
 my $again = PmTest::seconds { $counted = answer("SET client_min_messages = error; SELECT pm.register('control', 'control', '{orders,payments,shipping}', correlate => 'key_of', start_at => 'beginning'); SELECT pm.catch_up('control')", 'app'); };
 $counted =~ s/\s//g;
@@ -250,7 +250,7 @@ agree_ok("SELECT key, type, due, data FROM pm.timer WHERE process_manager = '%s'
 agree_ok("SELECT key, type FROM seen WHERE pm = '%s' AND log IS NULL", 'timers fired');
 agree_ok("SELECT log, pos, key, type FROM seen WHERE pm = '%s' AND log IS NOT NULL", 'effects');
 is(answer("SELECT count(*) FROM (SELECT key, type FROM seen WHERE pm = 'main' AND log IS NULL EXCEPT ALL SELECT key, log || ' ' || pos FROM events WHERE type = 'arm') x"), 0, 'each timer that was set fired once');
-is(answer("SELECT count(*) FROM (SELECT key, log || ' ' || pos FROM events WHERE type = 'arm' EXCEPT ALL SELECT key, type FROM seen WHERE pm = 'main' AND log IS NULL) x"), 0, 'and none is missing');
+is(answer("SELECT count(*) FROM (SELECT key, log || ' ' || pos FROM events WHERE type = 'arm' EXCEPT ALL SELECT key, type FROM seen WHERE pm = 'main' AND log IS NULL) x"), 0, 'none is missing');
 is(answer("SELECT count(*) FROM pm.parked"), 0, 'nothing is parked');
 
 PmTest::no_crash_ok($node);

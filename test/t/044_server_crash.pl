@@ -1,6 +1,6 @@
-# P4: a handler that crashes the server. A handler in C calls abort() for some events: after at most
-# two restarts of the server the event is set aside (park) or its process manager halted (halt). Who
-# merely shared the crash, in the same role and in another one, goes on and is not blamed.
+# P4: a handler in C crashes the server, by calling abort() for some events. After at most two restarts
+# of the server the event is parked (park) or its process manager is halted (halt). Process managers of
+# the same role and of another one that only shared the crash go on and are not blamed.
 use strict;
 use warnings FATAL => 'all';
 
@@ -80,7 +80,7 @@ SQL
 PmTest::create_seen($node);
 $node->safe_psql('postgres', "CREATE FUNCTION $_(pm.event) RETURNS void LANGUAGE C AS '$module', 'crash_event'") for qw(parks halts);
 $node->safe_psql('postgres', "CREATE FUNCTION crash() RETURNS void LANGUAGE C AS '$module', 'crash'");
-# Bystanders are slow, so that they are in the midst of an event whenever the server crashes.
+# The handlers of the others are slow, so that they are in the middle of an event whenever the server crashes.
 for my $pm ([ 'same_park', 'app' ], [ 'same_halt', 'app' ], [ 'other_park', 'other' ], [ 'other_halt', 'other' ])
 {
 	PmTest::create_handler($node, $pm->[0], user => $pm->[1], after => 'PERFORM pg_sleep(0.005);');
@@ -94,7 +94,7 @@ sub answer
 	return $node->safe_psql('postgres', $sql);
 }
 
-# The others have handled everything, once, and nobody blames them.
+# The others have handled everything once, and are not blamed.
 sub others_ok
 {
 	my ($name) = @_;
@@ -103,12 +103,12 @@ sub others_ok
 	  or diag(answer('SELECT process_manager, state, reason, lag, attempts, parked FROM pm.status') . "\n" . answer('SELECT process_manager, position, key, state, attempts, message FROM pm.parked'));
 	PmTest::once_in_key_order_ok($node, $_, "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders", "$name: $_ handled everything once") for qw(same_park other_park);
 	PmTest::exactly_once_ok($node, $_, 'orders', "$name: $_ handled everything once") for qw(same_halt other_halt);
-	is(answer("SELECT count(*) FROM pm.parked WHERE process_manager ~ '^(same|other)_'"), 0, "$name: nothing of theirs is parked");
-	is(answer("SELECT sum(errors) FROM pm.status WHERE process_manager ~ '^(same|other)_'"), 0, "$name: no failure of theirs is counted");
+	is(answer("SELECT count(*) FROM pm.parked WHERE process_manager ~ '^(same|other)_'"), 0, "$name: no event of the others is parked");
+	is(answer("SELECT sum(errors) FROM pm.status WHERE process_manager ~ '^(same|other)_'"), 0, "$name: no failure of the others is counted");
 	return;
 }
 
-# Appends: a while of events, the one that crashes, a while of events of its key and others.
+# Appends some events, the one that crashes, and some more of its key and of others.
 sub append
 {
 	return crashing(<<'SQL', "SELECT max(position) FROM orders WHERE type = 'abort'");
@@ -120,7 +120,7 @@ COMMIT;
 SQL
 }
 
-# Writes what will crash the server, perhaps before this session has ended; then asks, until there is an answer.
+# Inserts the event that crashes the server, possibly before this session has ended. Then repeats a query until it is answered.
 sub crashing
 {
 	my ($sql, $question) = @_;
@@ -152,7 +152,7 @@ for my $round (1 .. 2)
 		like(answer("SELECT message || ' ' || coalesce(detail, '') FROM pm.parked WHERE process_manager = 'parks' AND position = $bad"), qr/crash|terminated|ended/i,
 			'pm.parked says that it was a crash');
 	}
-	ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'parks'", 'idle0', timeout => 60), "park, round $round: its process manager goes on");
+	ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'parks'", 'idle0', timeout => 60), "park, round $round: its process manager continues");
 	my $took = time - $began;
 	PmTest::once_in_key_order_ok($node, 'parks', "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders WHERE stream <> 's3' OR position < (SELECT min(position) FROM orders WHERE type = 'abort')",
 		"park, round $round: with everything that is of other keys");
@@ -162,22 +162,22 @@ for my $round (1 .. 2)
 	note(sprintf('park, round %d: %d restarts of the server, %.1f s', $round, $crashes, $took));
 	if ($round == 1)
 	{
-		cmp_ok($crashes, '>=', 1, 'the handler did crash the server');
-		cmp_ok($crashes, '<=', 2, 'twice at most');
+		cmp_ok($crashes, '>=', 1, 'the handler crashed the server');
+		cmp_ok($crashes, '<=', 2, 'at most twice');
 	}
 	else
 	{
-		is($crashes, 0, 'another such event of a key that is parked does not crash the server');
+		is($crashes, 0, 'another such event of a parked key does not crash the server');
 	}
 }
 is(answer("SELECT string_agg(DISTINCT key, ','), count(*) FILTER (WHERE state <> 'behind') FROM pm.parked WHERE process_manager = 'parks'"), 's3|1', 'one key is parked');
-# mended
+# the handler is corrected
 answer("DELETE FROM armed; SELECT pm.retry(process_manager, log, position) FROM pm.parked WHERE state = 'dead'");
-ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.parked', 0, timeout => 30), 'mended and retried, nothing is parked');
+ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.parked', 0, timeout => 30), 'corrected and retried, nothing is parked');
 PmTest::once_in_key_order_ok($node, 'parks', "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders");
 answer("SELECT pm.unregister('parks'); INSERT INTO armed VALUES (true)");
 
-# ---- several keys: each of them twice at most, and the others are not blamed for any
+# ---- several keys: at most two crashes for each, and other keys are not blamed
 
 $bad_keys = 3;
 answer("SELECT pm.register('parks', 'parks', '{orders}', start_at => 'end', max_attempts => 3, backoff => '100 ms')");
@@ -191,11 +191,11 @@ others_ok('several keys');
 my $several = PmTest::restarts_in_log($node) - $restarts;
 $restarts += $several;
 note("several keys: $several restarts of the server");
-cmp_ok($several, '<=', 2 * $bad_keys, 'twice at most for each');
-is(answer("SELECT count(*) FROM pm.parked WHERE process_manager = 'parks' AND state <> 'behind' AND (event).type <> 'abort'"), 0, 'no other event of the process manager itself is blamed');
+cmp_ok($several, '<=', 2 * $bad_keys, 'at most two crashes for each key');
+is(answer("SELECT count(*) FROM pm.parked WHERE process_manager = 'parks' AND state <> 'behind' AND (event).type <> 'abort'"), 0, 'no other event of the process manager is blamed');
 answer("DELETE FROM armed; SELECT pm.retry(process_manager, log, position) FROM pm.parked WHERE state = 'dead'");
-ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.parked', 0, timeout => 30), 'mended and retried, nothing is parked');
-is(answer("SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'parks' AND pos >= $from"), '100|100', 'everything once');
+ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.parked', 0, timeout => 30), 'corrected and retried, nothing is parked');
+is(answer("SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'parks' AND pos >= $from"), '100|100', 'each event is handled once');
 answer("SELECT pm.unregister('parks'); INSERT INTO armed VALUES (true)");
 
 # ---- halt
@@ -208,19 +208,19 @@ ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager 
 my $crashes = PmTest::restarts_in_log($node) - $restarts;
 $restarts += $crashes;
 note(sprintf('halt: %d restarts of the server, %.1f s', $crashes, time - $began));
-cmp_ok($crashes, '>=', 1, 'the handler did crash the server');
-cmp_ok($crashes, '<=', 2, 'twice at most');
+cmp_ok($crashes, '>=', 1, 'the handler crashed the server');
+cmp_ok($crashes, '<=', 2, 'at most twice');
 like(answer("SELECT reason FROM pm.status WHERE process_manager = 'halts'"), qr/position $bad of log "orders"/, 'pm.status names the event');
-is(answer("SELECT position FROM pm.cursor WHERE process_manager = 'halts'"), $bad - 1, 'the cursor is before it');
-is(answer("SELECT count(*), max(pos) FROM seen WHERE pm = 'halts'"), '40|' . ($bad - 1), 'what came before took effect once');
+is(answer("SELECT position FROM pm.cursor WHERE process_manager = 'halts'"), $bad - 1, 'the cursor is before the event');
+is(answer("SELECT count(*), max(pos) FROM seen WHERE pm = 'halts'"), '40|' . ($bad - 1), 'the events before it took effect once');
 others_ok('halt');
-is(PmTest::restarts_in_log($node), $restarts, 'and it does not crash the server again');
+is(PmTest::restarts_in_log($node), $restarts, 'it does not crash the server again');
 answer("DELETE FROM armed; SELECT pm.resume('halts')");
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'halts'", 'idle0', timeout => 30), 'mended and resumed, it goes on');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'halts'", 'idle0', timeout => 30), 'corrected and resumed, it continues');
 PmTest::once_in_key_order_ok($node, 'halts', "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders WHERE position >= $bad - 40");
 answer("SELECT pm.unregister('halts'); INSERT INTO armed VALUES (true)");
 
-# ---- a timer whose handler crashes, and an instance
+# ---- a timer whose handler crashes the server, with a state
 
 $node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
 CREATE FUNCTION timed(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $f$
@@ -239,17 +239,17 @@ ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manag
 $crashes = PmTest::restarts_in_log($node) - $restarts;
 $restarts += $crashes;
 note("timer: $crashes restarts of the server");
-# The first crash undoes the timer with the batch that has set it: then it is the event that is tried alone, and sets it once more.
-cmp_ok($crashes, '<=', 3, 'after three crashes at most');
-ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT key) FROM seen WHERE pm = 'timed' AND log IS NULL", '19|19', timeout => 30), 'the timers of other keys fire, once');
+# The first crash undoes the timer together with the batch that has set it. Then the event is tried alone, and sets the timer again.
+cmp_ok($crashes, '<=', 3, 'at most three crashes');
+ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT key) FROM seen WHERE pm = 'timed' AND log IS NULL", '19|19', timeout => 30), 'the timers of other keys fire once');
 others_ok('timer');
 is(answer("SELECT count(*) FROM pm.timer"), 0, 'no timer is left over');
 answer("DELETE FROM armed; SELECT pm.retry(process_manager, log, position) FROM pm.parked WHERE state = 'dead'");
-ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'timed' AND log IS NULL)", '0|20', timeout => 30), 'mended and retried, it fires, too');
+ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'timed' AND log IS NULL)", '0|20', timeout => 30), 'corrected and retried, it fires, too');
 is(answer("SELECT count(*), count(DISTINCT key), bool_and(state = '{\"n\": 2}') FROM pm.instance"), '20|20|t', 'each instance has had its two events');
 
 note("$restarts restarts of the server in all");
-is(PmTest::signals_in_log($node, 6), $restarts, 'every one of them was one of these crashes');
-unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/TRAP: |PANIC: |was terminated by signal (?:7|8|11)\b/, 'and no other');
+is(PmTest::signals_in_log($node, 6), $restarts, 'each of them was one of these crashes');
+unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/TRAP: |PANIC: |was terminated by signal (?:7|8|11)\b/, 'there was no other restart');
 $node->stop('fast');
 done_testing();
