@@ -9,7 +9,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/syscache.h"
-#include "utils/timestamp.h"
 
 #include "base/guc.h"
 #include "shmem/slot_log.h"
@@ -54,7 +53,6 @@ slot_log_ref(Oid relid, bool create, LogRef *ref)
 	LogKey key = {MyDatabaseId, relid};
 	LogEntry *entry;
 	Oid owner;
-	TimestampTz now;
 
 	ref->slot = NULL;
 	ref->incarnation = 0;
@@ -72,13 +70,12 @@ slot_log_ref(Oid relid, bool create, LogRef *ref)
 	if (ref->slot != NULL || !create)
 		return;
 
-	/* Before the lock is taken, since this reads the catalog and the clock. */
+	/* Before the lock is taken, since this reads the catalog. */
 	owner = slot_log_owner(relid);
-	now = GetCurrentTimestamp();
 	LWLockAcquire(&LogSlots->lock, LW_EXCLUSIVE);
 	/* Another backend may have been faster. */
 	entry = hash_search(LogEntries, &key, HASH_FIND, NULL);
-	ref->slot = entry != NULL ? &LogSlots->slots[entry->index] : slot_log_give(&key, owner, now);
+	ref->slot = entry != NULL ? &LogSlots->slots[entry->index] : slot_log_give(&key, owner);
 	if (ref->slot != NULL)
 		ref->incarnation = pg_atomic_read_u64(&ref->slot->incarnation);
 	LWLockRelease(&LogSlots->lock);

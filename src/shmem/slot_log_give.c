@@ -197,8 +197,14 @@ slot_log_free(void)
 }
 
 LogSlot *
-slot_log_give(const LogKey *key, Oid owner, TimestampTz now)
+slot_log_give(const LogKey *key, Oid owner)
 {
+	/*
+	 * Read under the lock, for which many may wait.  With an older time, logs that
+	 * were used meanwhile would look as if the clock had been set back, and lose
+	 * their slots; and each backend that waited would go through all slots again.
+	 */
+	TimestampTz now = GetCurrentTimestamp();
 	LogSlot *slot;
 	LogEntry *entry;
 

@@ -11,7 +11,7 @@
 #include "shmem/slot_log_table.h"
 
 /* Gives a slot to a log that has none; NULL when none can be had. */
-extern LogSlot *slot_log_give(const LogKey *key, Oid owner, TimestampTz now);
+extern LogSlot *slot_log_give(const LogKey *key, Oid owner);
 
 /* Takes a slot from its log; false if it is pinned, unless the log is gone. */
 extern bool slot_log_take(LogSlot *slot, bool gone);
