@@ -1,7 +1,7 @@
-# Timers: each fires once, also when the server is stopped at once in the middle, and never after its
-# instance has ended (P3). They are merged with the events of their key by time, whatever the batch
-# size. Their due times are instants: the clock may jump. A jump of an hour forward fires what has
-# become due; a jump of a year back neither fires anything twice nor keeps a retry from being tried.
+# Timers: each fires once, also when the server is stopped in immediate mode in the middle, and never
+# after its instance has ended (P3). Timers and events of a key are handled in the order of time, whatever
+# the batch size. The clock may jump: after a jump of an hour forward, what has become due fires; after a
+# jump of a year back, nothing fires twice, and retries are still made.
 use strict;
 use warnings FATAL => 'all';
 
@@ -23,7 +23,7 @@ sub answer
 	return ($n // $node)->safe_psql('postgres', $sql);
 }
 
-# Instances that do what an event says, and record what they get, timers with the key that is their stream.
+# Instances that do what an event says, and record what they get; timers with the key as their stream.
 my $handler = <<'SQL';
 CREATE FUNCTION %1$s(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $f$
 BEGIN
@@ -47,14 +47,14 @@ END $f$;
 SQL
 my $rung = 'CREATE TABLE rung (pm text, key text, due timestamptz, "now" timestamptz, at timestamptz DEFAULT clock_timestamp());';
 
-# ---- many at a time, and a restart in the middle
+# ---- ten thousand timers, and a restart in the middle
 
 $node->safe_psql('postgres', $rung . sprintf($handler, 'many') . <<'SQL', extra_params => [ '-U', 'app' ]);
 SELECT pm.create_log('orders');
 SELECT pm.register('many', 'many', '{orders}', batch_size => 500);
 SQL
 my $all = $timers + 3 * $others;
-# due within one second. Beyond the first ones: instances that end, timers that are cancelled, timers that are set again.
+# All are due within one second. Some keys have more events: some instances end, some timers are cancelled, some are set again.
 my $arm = <<'SQL';
 INSERT INTO orders (stream, type, data)
 SELECT 'k' || i, 'arm', jsonb_build_object('type', 'ring', 'due', due, 'data', jsonb_build_object('key', 'k' || i, 'due', due))
@@ -62,10 +62,10 @@ FROM (SELECT i, '%s'::timestamptz + %s + i %% 1000 * interval '1 ms' AS due FROM
 SQL
 my $start = answer("SELECT now() + interval '1 day'");
 answer(sprintf($arm, $start, "interval '0'", 1, $all));
-ok(PmTest::wait_idle($node, timeout => 60), 'timers are set');
+ok(PmTest::wait_idle($node, timeout => 60), 'all timers are set');
 is(answer('SELECT count(*), min(due) >= now(), count(*) FILTER (WHERE type = $$ring$$ AND data->>$$key$$ = key AND due = (data->>$$due$$)::timestamptz) FROM pm.timer'), "$all|t|$all", 'pm.timer shows them, with their due times');
-is(answer('SELECT count(*) FROM rung'), 0, 'none of them has fired yet');
-# and now they are due soon: set again under the same name, they are replaced
+is(answer('SELECT count(*) FROM rung'), 0, 'none has fired yet');
+# now they become due soon: setting a timer of the same name replaces it
 $start = answer("SELECT clock_timestamp() + interval '3 s'");
 answer(sprintf($arm, $start, "interval '0'", 1, $all));
 answer(sprintf(<<'SQL', $timers + 1, $timers + $others, $timers + $others + 1, $timers + 2 * $others));
@@ -74,48 +74,48 @@ INSERT INTO orders (stream, type, data) SELECT 'k' || i, 'disarm', '{"type": "ri
 SQL
 answer(sprintf($arm, $start, "interval '500 ms'", $timers + 2 * $others + 1, $all));
 my $should = $timers + $others;
-ok(PmTest::wait_until($node, 'SELECT count(*) > 0 FROM rung', 't', timeout => 60, every => 0.005), 'they begin to fire');
+ok(PmTest::wait_until($node, 'SELECT count(*) > 0 FROM rung', 't', timeout => 60, every => 0.005), 'timers begin to fire');
 my $before = answer("SELECT count(*) FROM rung");
 $node->stop('immediate');
 $node->start;
 my $at_start = answer('SELECT count(*) FROM rung');
 my $ok;
 my $took = PmTest::seconds { $ok = PmTest::wait_until($node, 'SELECT (SELECT count(*) FROM rung) || $$ $$ || (SELECT count(*) FROM pm.timer)', "$should 0", timeout => 60, every => 0.02); };
-ok($ok, 'all of them have fired')
+ok($ok, 'all timers have fired')
   or diag(answer('SELECT * FROM pm.status') . answer('SELECT count(*), min(due), max(due), now() FROM pm.timer'));
 note(sprintf('%d timers due within one second: %d fired before the restart, %d when the server was back, all %.1f s after the restart', $should, $before, $at_start, $took));
 cmp_ok($at_start, '<', $should, 'the restart was in the middle');
-is(answer('SELECT count(*), count(DISTINCT key) FROM rung'), "$should|$should", 'each once');
+is(answer('SELECT count(*), count(DISTINCT key) FROM rung'), "$should|$should", 'each fired once');
 is(answer("SELECT count(*) FROM (SELECT 'k' || i FROM generate_series(1, $timers) i UNION SELECT 'k' || i FROM generate_series($all - $others + 1, $all) i EXCEPT SELECT key FROM rung) x"), 0, 'none is missing');
-is(answer("SELECT count(*) FROM seen WHERE type = 'ring' AND key IN (SELECT 'k' || i FROM generate_series($timers + 1, $timers + $others) i)"), 0, 'those of instances that have ended do not fire');
-is(answer("SELECT count(*) FROM seen WHERE type = 'ring' AND key IN (SELECT 'k' || i FROM generate_series($timers + $others + 1, $timers + 2 * $others) i)"), 0, 'those that were cancelled do not');
+is(answer("SELECT count(*) FROM seen WHERE type = 'ring' AND key IN (SELECT 'k' || i FROM generate_series($timers + 1, $timers + $others) i)"), 0, 'timers of ended instances do not fire');
+is(answer("SELECT count(*) FROM seen WHERE type = 'ring' AND key IN (SELECT 'k' || i FROM generate_series($timers + $others + 1, $timers + 2 * $others) i)"), 0, 'cancelled timers do not fire');
 is(answer("SELECT count(*) FROM rung WHERE at < due"), 0, 'none fired early');
-is(answer("SELECT count(*) FROM rung WHERE key IN (SELECT 'k' || i FROM generate_series($all - $others + 1, $all) i) AND due < '$start'::timestamptz + interval '500 ms'"), 0, 'of those that were set again only the last one fired');
-is(answer("SELECT count(*), count(*) FILTER (WHERE state->>'n' = '4') FROM pm.instance"), ($all - $others) . "|$others", 'instances that ended are gone');
+is(answer("SELECT count(*) FROM rung WHERE key IN (SELECT 'k' || i FROM generate_series($all - $others + 1, $all) i) AND due < '$start'::timestamptz + interval '500 ms'"), 0, 'of a timer that was set again, only the last one fired');
+is(answer("SELECT count(*), count(*) FILTER (WHERE state->>'n' = '4') FROM pm.instance"), ($all - $others) . "|$others", 'ended instances are gone');
 PmTest::once_in_key_order_ok($node, 'many', "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders");
-# How late is a timer that fires alone?
+# How late does a single timer fire?
 my @late;
 for my $i (1 .. 10)
 {
 	my $due = answer("SELECT clock_timestamp() + interval '300 ms'");
 	answer("INSERT INTO orders (stream, type, data) VALUES ('alone-$i', 'arm', jsonb_build_object('type', 'ring', 'due', '$due', 'data', jsonb_build_object('key', 'alone-$i', 'due', '$due')))");
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM rung WHERE key = 'alone-$i'", 1, timeout => 10, every => 0.01), 'a timer by itself');
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM rung WHERE key = 'alone-$i'", 1, timeout => 10, every => 0.01), 'a single timer fires');
 	push @late, answer("SELECT round(1000 * extract(epoch FROM at - due), 1) FROM rung WHERE key = 'alone-$i'");
 }
 @late = sort { $a <=> $b } @late;
-note("a timer by itself fires after its due time by (ms): @late");
-cmp_ok($late[4], '<', 500, 'soon, and not with the next poll');
-# One that is due already when it is set.
+note("single timers fire this long after their due time (ms): @late");
+cmp_ok($late[4], '<', 500, 'well before the next poll');
+# A timer that is already due when it is set.
 answer("INSERT INTO orders (stream, type, data) VALUES ('past', 'arm', jsonb_build_object('type', 'ring', 'due', now() - interval '10 years', 'data', jsonb_build_object('key', 'past', 'due', now() - interval '10 years')))");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM rung WHERE key = 'past'", 1, timeout => 10), 'one that is due in the past fires');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM rung WHERE key = 'past'", 1, timeout => 10), 'a timer that is due in the past fires');
 
 # ---- pm.catch_up(as_of)
 
 answer("INSERT INTO orders (stream, type, data) SELECT 'later-' || i, 'arm', jsonb_build_object('type', 'ring', 'due', now() + i * interval '1 hour', 'data', jsonb_build_object('key', 'later-' || i, 'due', now() + i * interval '1 hour')) FROM generate_series(1, 5) i");
-ok(PmTest::wait_idle($node, timeout => 20), 'timers of later are set');
+ok(PmTest::wait_idle($node, timeout => 20), 'the later timers are set');
 answer("INSERT INTO orders (stream, type, data) VALUES ('over', 'arm', jsonb_build_object('type', 'ring', 'due', now() + interval '1 hour')), ('over', 'end', '{}')");
-ok(PmTest::wait_idle($node, timeout => 20), 'and one whose instance ends');
-is(answer("SELECT count(*) FROM pm.timer WHERE key = 'over'"), 0, 'which goes with it');
+ok(PmTest::wait_idle($node, timeout => 20), 'a timer whose instance ends');
+is(answer("SELECT count(*) FROM pm.timer WHERE key = 'over'"), 0, 'it is removed with the instance');
 is($node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]), "0\n2\n2|t\n0\n1\n5", 'pm.catch_up(as_of) fires what is due then, and a ROLLBACK undoes it');
 BEGIN;
 SELECT pm.catch_up('many');
@@ -126,10 +126,10 @@ SELECT pm.catch_up('many', as_of => now() + interval '181 minutes');
 ROLLBACK;
 SELECT count(*) FROM pm.timer WHERE key LIKE 'later-%';
 SQL
-is($node->safe_psql('postgres', "SELECT pm.catch_up('many', as_of => now() + interval '150 minutes'); SELECT pm.catch_up('many', as_of => now() + interval '1 year'); SELECT pm.catch_up('many', as_of => now() + interval '1 year')", extra_params => [ '-U', 'app' ]), "2\n3\n0", 'committed, they have fired');
-is(answer("SELECT count(*), count(DISTINCT key) FROM rung WHERE key LIKE 'later-%'"), '5|5', 'each once');
+is($node->safe_psql('postgres', "SELECT pm.catch_up('many', as_of => now() + interval '150 minutes'); SELECT pm.catch_up('many', as_of => now() + interval '1 year'); SELECT pm.catch_up('many', as_of => now() + interval '1 year')", extra_params => [ '-U', 'app' ]), "2\n3\n0", 'after the commit they have fired');
+is(answer("SELECT count(*), count(DISTINCT key) FROM rung WHERE key LIKE 'later-%'"), '5|5', 'each fired once');
 
-# ---- merged with the events of the key, whatever the batch size
+# ---- in order with the events of the key, whatever the batch size
 
 answer("SELECT pm.create_log('mixed'); GRANT SELECT ON mixed TO app");
 answer(<<'SQL');
@@ -138,7 +138,7 @@ SELECT s, t, CASE t WHEN 'arm' THEN jsonb_build_object('type', 'ring', 'due', '2
 FROM generate_series(1, 9) k, LATERAL (SELECT 's' || k AS s) x,
 	 (VALUES (1, 'arm', '2020-01-01 00:00Z'::timestamptz), (2, 'before', '2020-01-01 00:05Z'), (3, 'tie', '2020-01-01 00:10Z'), (4, 'after', '2020-01-01 00:10:00.000001Z'), (5, 'long after', '2020-01-01 00:20Z')) v(n, t, at)
 ORDER BY n, k;
--- one that ends before its timer is due, one whose timer is due first, one that ends and begins anew before that of its first life is due
+-- one ends before its timer is due; in one the timer is due first; one ends and begins anew before the timer of its first instance is due
 INSERT INTO mixed (stream, type, data, recorded_at) VALUES
 	('ended', 'arm', jsonb_build_object('type', 'ring', 'due', '2020-01-01 00:40Z'::timestamptz, 'data', jsonb_build_object('key', 'ended', 'due', '2020-01-01 00:40Z'::timestamptz)), '2020-01-01 00:30Z'),
 	('fired', 'arm', jsonb_build_object('type', 'ring', 'due', '2020-01-01 00:40Z'::timestamptz, 'data', jsonb_build_object('key', 'fired', 'due', '2020-01-01 00:40Z'::timestamptz)), '2020-01-01 00:30Z'),
@@ -153,14 +153,14 @@ for my $size (1, 2, 3, 7, 100)
 		my $pm = "mixed_${size}_$driver";
 		my $sql = sprintf($handler, $pm) . "SELECT pm.register('$pm', '$pm', '{mixed}', start_at => 'beginning', batch_size => $size);";
 
-		# in one transaction no worker can get at it
+		# in one transaction, so that no worker handles it first
 		$sql = "BEGIN;\n$sql\nSELECT pm.catch_up('$pm');\nCOMMIT;" if $driver eq 'catch_up';
 		$node->safe_psql('postgres', $sql, extra_params => [ '-U', 'app' ]);
-		ok(PmTest::wait_until($node, "SELECT (SELECT lag FROM pm.status WHERE process_manager = '$pm') + (SELECT count(*) FROM pm.timer WHERE process_manager = '$pm')", 0, timeout => 20), "$pm: done");
+		ok(PmTest::wait_until($node, "SELECT (SELECT lag FROM pm.status WHERE process_manager = '$pm') + (SELECT count(*) FROM pm.timer WHERE process_manager = '$pm')", 0, timeout => 20), "$pm: all events are handled");
 		is(answer("SELECT string_agg(DISTINCT what, '; ') FROM (SELECT string_agg(type, ', ' ORDER BY seq) AS what FROM seen WHERE pm = '$pm' AND key LIKE 's%' GROUP BY key) x"),
-			'arm, before, tie, ring, after, long after', "$pm: a timer fires between the events before and after it, at a tie the event goes first");
+			'arm, before, tie, ring, after, long after', "$pm: a timer fires between the events before and after it, and after an event of the same time");
 		is(answer("SELECT key || ': ' || string_agg(type, ', ' ORDER BY seq) FROM seen WHERE pm = '$pm' AND key IN ('ended', 'fired', 'reborn') GROUP BY key ORDER BY key"),
-			"ended: arm, end\nfired: arm, ring, end\nreborn: arm, end, plain, plain", "$pm: no timer after the end of its instance");
+			"ended: arm, end\nfired: arm, ring, end\nreborn: arm, end, plain, plain", "$pm: no timer fires after the end of its instance");
 	}
 }
 PmTest::no_crash_ok($node);
@@ -168,7 +168,7 @@ $node->stop('fast');
 
 # ---- the clock jumps
 
-# The server's clock, as far as it asks the C library: the real one, plus what the file says.
+# The clock of the server, wherever it asks the C library: the real time plus the offset in a file.
 my $shim = PmTest::build_library('clock', <<'C');
 #include <fcntl.h>
 #include <stdint.h>
@@ -277,41 +277,41 @@ SQL
 	};
 	$arm_at->('half an hour', '30 minutes');
 	$arm_at->('half a day', '12 hours');
-	ok(PmTest::wait_idle($clock, timeout => 20), 'timers are set');
-	is(answer('SELECT count(*) FROM pm.timer', $clock), 2, 'for later');
+	ok(PmTest::wait_idle($clock, timeout => 20), 'the timers are set');
+	is(answer('SELECT count(*) FROM pm.timer', $clock), 2, 'later timers are set, too');
 	is(answer('SELECT count(*) FROM rung', $clock), 0, 'they have not fired');
 	set_clock(3600);
-	my $took = PmTest::seconds { ok(PmTest::wait_until($clock, "SELECT string_agg(key, ',') FROM rung", 'half an hour', timeout => 15), 'the clock jumps an hour forward: what was due in half an hour has fired'); };
+	my $took = PmTest::seconds { ok(PmTest::wait_until($clock, "SELECT string_agg(key, ',') FROM rung", 'half an hour', timeout => 15), 'the clock jumps an hour forward: the timers of the next half hour have fired'); };
 	PmTest::figure(sprintf('the clock jumps an hour forward: what has become due fires %.1f s after', $took));
 	cmp_ok($took, '<', 8, 'within seconds');
-	is(answer("SELECT string_agg(key, ',') FROM pm.timer", $clock), 'half a day', 'and nothing else');
+	is(answer("SELECT string_agg(key, ',') FROM pm.timer", $clock), 'half a day', 'no later timer has fired');
 
 	# a year back, while retries are pending
 	answer("INSERT INTO bad (stream, type) VALUES ('s', 'bad'), ('s', 'next'), ('t', 'good')", $clock);
-	ok(PmTest::wait_until($clock, "SELECT (SELECT state FROM pm.parked WHERE state = 'failing'), (SELECT state FROM pm.status WHERE process_manager = 'halts')", 'failing|retrying', timeout => 20), 'one is parked, one retries');
+	ok(PmTest::wait_until($clock, "SELECT (SELECT state FROM pm.parked WHERE state = 'failing'), (SELECT state FROM pm.status WHERE process_manager = 'halts')", 'failing|retrying', timeout => 20), 'one event is parked, another one is retried');
 	set_clock(3600 - $year);
-	is(answer("SELECT (SELECT retry_at > now() + interval '300 days' FROM pm.parked WHERE state = 'failing'), (SELECT retry_at > now() + interval '300 days' FROM pm.status WHERE process_manager = 'halts')", $clock), 't|t', 'the clock jumps a year back: their retries lie far ahead');
+	is(answer("SELECT (SELECT retry_at > now() + interval '300 days' FROM pm.parked WHERE state = 'failing'), (SELECT retry_at > now() + interval '300 days' FROM pm.status WHERE process_manager = 'halts')", $clock), 't|t', 'the clock jumps a year back: the next attempts are far in the future');
 	answer('DELETE FROM broken', $clock);
 	$arm_at->('soon', '1 second');
 	$took = PmTest::seconds
 	{
-		ok(PmTest::wait_until($clock, "SELECT (SELECT count(*) FROM pm.parked), (SELECT state || lag FROM pm.status WHERE process_manager = 'halts')", '0|idle0', timeout => 30), 'they are tried all the same')
+		ok(PmTest::wait_until($clock, "SELECT (SELECT count(*) FROM pm.parked), (SELECT state || lag FROM pm.status WHERE process_manager = 'halts')", '0|idle0', timeout => 30), 'they are tried nevertheless')
 		  or diag(answer('SELECT * FROM pm.status', $clock) . answer('SELECT * FROM pm.parked', $clock) . answer('SELECT now()', $clock));
 	};
 	PmTest::figure(sprintf('the clock jumps a year back: what had failed is tried %.1f s after', $took));
-	is(answer("SELECT string_agg(stream || pos, ',' ORDER BY stream, seq) FROM seen WHERE pm = 'parks'", $clock), answer("SELECT string_agg(stream || position, ',' ORDER BY stream, position) FROM bad", $clock), 'parks: once, in order within a key');
+	is(answer("SELECT string_agg(stream || pos, ',' ORDER BY stream, seq) FROM seen WHERE pm = 'parks'", $clock), answer("SELECT string_agg(stream || position, ',' ORDER BY stream, position) FROM bad", $clock), 'parks: handled once, and in order within a key');
 	PmTest::exactly_once_ok($clock, 'halts', 'bad');
 	ok(PmTest::wait_until($clock, "SELECT count(*) FROM rung WHERE key = 'soon'", 1, timeout => 15), 'a timer that is set now fires');
-	# new events and timers go on, and nothing has fired again
+	# new events and timers are handled, and nothing has fired twice
 	answer("INSERT INTO orders (stream, type) SELECT 'n' || i, 'plain' FROM generate_series(1, 20) i", $clock);
-	ok(PmTest::wait_until($clock, "SELECT count(*) FROM pm.status WHERE lag > 0", 0, timeout => 20), 'events go on');
-	# and back to what the time is
+	ok(PmTest::wait_until($clock, "SELECT count(*) FROM pm.status WHERE lag > 0", 0, timeout => 20), 'new events are handled');
+	# back to the real time
 	set_clock(0);
-	ok(PmTest::wait_until($clock, "SELECT count(*) FROM pm.status WHERE state <> 'idle' OR lag > 0", 0, timeout => 20), 'the clock is put right');
+	ok(PmTest::wait_until($clock, "SELECT count(*) FROM pm.status WHERE state <> 'idle' OR lag > 0", 0, timeout => 20), 'the clock is set to the real time');
 	set_clock(13 * 3600);
 	ok(PmTest::wait_until($clock, "SELECT string_agg(key, ', ' ORDER BY key) FROM rung", 'half a day, half an hour, soon', timeout => 15), 'each timer has fired once');
 	PmTest::once_in_key_order_ok($clock, 'timed', "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders");
-	is(answer("SELECT count(*) FROM pm.timer", $clock), 0, 'none is left');
+	is(answer("SELECT count(*) FROM pm.timer", $clock), 0, 'no timer is left');
 }
 PmTest::no_crash_ok($clock);
 $clock->stop('fast');

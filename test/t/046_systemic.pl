@@ -1,6 +1,6 @@
-# P4, P7: a handler that fails at every event is no matter of poison. With 100,000 events of many
-# keys it is halted early, with the reason; few events are parked; others go on. After the fix
-# pm.resume is enough, also with max_attempts => 1, and nothing is lost, done twice or out of order.
+# P4, P7: a handler that fails for every event has a systemic error. With 100,000 events of many keys its
+# process manager halts early, with the reason; few events are parked; others go on. After the correction
+# pm.resume is enough, also with max_attempts => 1, and nothing is lost, handled twice or out of order.
 #
 #   PM_SYSTEMIC_EVENTS=100000
 use strict;
@@ -29,7 +29,7 @@ sub answer
 	return $node->safe_psql('postgres', $sql, extra_params => [ '-U', 'app' ]);
 }
 
-# Handlers of both kinds; broken: whether the n-th event of the log fails.
+# Handlers with and without a state. broken: a condition on the position for events that fail.
 sub handler
 {
 	my ($name, $kind, $broken) = @_;
@@ -59,7 +59,7 @@ for my $case (@cases)
 my $written = PmTest::seconds { answer("INSERT INTO orders (stream, type) SELECT 'k' || i % $keys, 'A' FROM generate_series(1, $events) i") };
 note(sprintf('%d events of %d keys, written in %.1f s', $events, $keys, $written));
 
-# ---- halted, early
+# ---- halted early
 
 my $began = time;
 for my $case (@cases)
@@ -81,26 +81,26 @@ for my $case (@cases)
 	like($reason, qr/broken by the last release/, "$name: the reason has the error");
 	like($reason, qr/\b20\b|in a row/, "$name: and says that it is not one event's");
 	like($hint, qr/pm\.resume\('$name'\)/, "$name: the hint says what to do");
-	is(answer("SELECT count(*) FROM seen WHERE pm = '$name'"), 0, "$name: without any effect");
-	is(answer("SELECT count(*) FROM (SELECT position FROM orders WHERE position <= $position EXCEPT SELECT position FROM pm.parked WHERE process_manager = '$name') x"), 0, "$name: what the cursor has passed is parked");
+	is(answer("SELECT count(*) FROM seen WHERE pm = '$name'"), 0, "$name: no effect is left");
+	is(answer("SELECT count(*) FROM (SELECT position FROM orders WHERE position <= $position EXCEPT SELECT position FROM pm.parked WHERE process_manager = '$name') x"), 0, "$name: every event that the cursor has passed is parked");
 }
 ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'beside'", 'idle0', timeout => 60), 'another process manager of the role goes on');
 PmTest::exactly_once_ok($node, 'beside', 'orders');
-# halted is halted: nobody is called any more, parked or not. What runs now shows in the sequence.
+# While it is halted no handler is called, neither for parked nor for new events. The sequence counts calls.
 my $calls = answer('SELECT last_value FROM calls');
 note("the handlers were called $calls times");
-cmp_ok($calls, '<', 4000 * @cases, 'which is not for each event');
+cmp_ok($calls, '<', 4000 * @cases, 'far less than once for each event');
 answer("INSERT INTO orders (stream, type) VALUES ('more', 'A')");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'beside' AND stream = 'more'", 1, timeout => 20), 'events go on to come in');
-is(answer('SELECT last_value FROM calls'), $calls, 'halted: no handler is called');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'beside' AND stream = 'more'", 1, timeout => 20), 'new events are appended');
+is(answer('SELECT last_value FROM calls'), $calls, 'while it is halted no handler is called');
 
-# resumed without a cure, it halts again, and few more are parked
+# resumed without a correction it halts again, and only a few more events are parked
 answer("SELECT pm.resume('several'); SELECT pm.resume('only_one')");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('several', 'only_one') AND state = 'halted' AND errors > 20", 2, timeout => 60), 'resumed without a cure: halted again')
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('several', 'only_one') AND state = 'halted' AND errors > 20", 2, timeout => 60), 'resumed without a correction it halts again')
   or diag(answer("SELECT * FROM pm.status"));
-cmp_ok(answer("SELECT max(parked) FROM pm.status"), '<', 200, 'still few are parked');
+cmp_ok(answer("SELECT max(parked) FROM pm.status"), '<', 200, 'there are still few parked events');
 
-# ---- the fix, and pm.resume
+# ---- the correction, and pm.resume
 
 for my $case (@cases)
 {
@@ -113,30 +113,30 @@ for my $case (@cases)
 {
 	my ($name, $kind) = @$case;
 
-	ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = '$name'", 'idle00', timeout => 90, every => 0.2), "$name: mended and resumed, it completes")
+	ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = '$name'", 'idle00', timeout => 90, every => 0.2), "$name: corrected and resumed, it handles everything")
 	  or diag(answer("SELECT * FROM pm.status WHERE process_manager = '$name'") . answer("SELECT process_manager, state, count(*), min(retry_at) FROM pm.parked GROUP BY 1, 2"));
 	PmTest::once_in_key_order_ok($node, $name, "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders");
-	is(answer("SELECT count(*), sum((state->>'n')::int) FROM pm.instance WHERE process_manager = '$name'"), ($keys + 1) . '|' . ($events + 1), "$name: the instances have counted them all") if $kind eq 'instance';
+	is(answer("SELECT count(*), sum((state->>'n')::int) FROM pm.instance WHERE process_manager = '$name'"), ($keys + 1) . '|' . ($events + 1), "$name: the instances have counted all events") if $kind eq 'instance';
 }
 note(sprintf('%d events and more handled %.1f s after pm.resume', $events * @cases, time - $began));
 
-# ---- park_limit: every other event of many keys fails, never twenty in a row
+# ---- park_limit: every second event fails, so there are never twenty failures in a row
 
 answer("SELECT pm.create_log('halves')");
 handler('limited', 'event', 'e.position % 2 = 0');
 answer("SELECT pm.register('limited', 'limited', '{halves}', park_limit => 30, backoff => '1 min')");
 answer("INSERT INTO halves (stream, type) SELECT 'k' || i, 'A' FROM generate_series(1, 2000) i");
-ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'limited'", 'halted', timeout => 30), 'park_limit: halted')
+ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'limited'", 'halted', timeout => 30), 'park_limit: the process manager halts')
   or diag(answer("SELECT * FROM pm.status WHERE process_manager = 'limited'"));
 my ($parked, $position, $reason) = split /\|/, answer("SELECT parked, position, reason FROM pm.status WHERE process_manager = 'limited'");
 note("park_limit: $parked parked, the cursor is at $position: $reason");
-like($reason, qr/park_limit/, 'the reason');
-cmp_ok($parked, '<=', 31, 'no more keys than park_limit');
-cmp_ok($parked, '>=', 29, 'and no fewer');
-is(answer("SELECT count(*) FROM halves WHERE position <= $position AND position % 2 = 1 AND position NOT IN (SELECT pos FROM seen WHERE pm = 'limited')"), 0, 'the others before the cursor took effect');
+like($reason, qr/park_limit/, 'the reason names park_limit');
+cmp_ok($parked, '<=', 31, 'no more keys are parked than park_limit');
+cmp_ok($parked, '>=', 29, 'no fewer either');
+is(answer("SELECT count(*) FROM halves WHERE position <= $position AND position % 2 = 1 AND position NOT IN (SELECT pos FROM seen WHERE pm = 'limited')"), 0, 'the other events before the cursor took effect');
 handler('limited', 'event', 'false');
 answer("SELECT pm.resume('limited')");
-ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = 'limited'", 'idle00', timeout => 60), 'mended and resumed, it completes')
+ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = 'limited'", 'idle00', timeout => 60), 'corrected and resumed, it handles everything')
   or diag(answer("SELECT * FROM pm.status WHERE process_manager = 'limited'"));
 PmTest::once_in_key_order_ok($node, 'limited', "SELECT 'halves' AS log, position AS pos, stream AS key FROM halves");
 

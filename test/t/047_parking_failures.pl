@@ -1,7 +1,7 @@
-# P4, P7: whatever a handler does to fail at one key, under on_failure => 'park' that key is parked,
-# with the reason, and the other keys, the other process managers of the role and those of another
-# role go on. What is nobody's fault does not count. Nobody knows the key where correlate fails: that
-# halts.
+# P4, P7: however a handler fails for one key, with on_failure => 'park' that key is parked with the
+# reason. The other keys, the other process managers of the role and those of other roles go on.
+# Failures that are not the handler's fault are not counted. If correlate fails, the key is not known,
+# so the process manager halts.
 use strict;
 use warnings FATAL => 'all';
 
@@ -42,7 +42,7 @@ sub answer
 	return $node->safe_psql('postgres', $sql);
 }
 
-# A handler that does this at events of the type 'bad' while it is broken; f(pm.event, jsonb) if kind is 'instance'.
+# Creates a handler that does this for events of type 'bad' while it is broken; f(pm.event, jsonb) if kind is 'instance'.
 sub handler
 {
 	my ($name, $bad, %opt) = @_;
@@ -70,7 +70,7 @@ sub register
 	return;
 }
 
-# Three rounds of keys k1 to k5; the second event of k3 is bad.
+# Appends three events for each of the keys k1 to k5; the second event of k3 is bad.
 sub append
 {
 	my ($name) = @_;
@@ -91,7 +91,7 @@ sub others_ok
 	return;
 }
 
-# The key is parked, as dead, and all else is handled; mended and retried, the rest follows in order.
+# The key is parked as dead, and all else is handled. Corrected and retried, the rest follows in order.
 sub parked_ok
 {
 	my ($name, $attempts, $message, $mend) = @_;
@@ -101,39 +101,39 @@ sub parked_ok
 	$mend //= '';
 	$took = PmTest::seconds { ok(PmTest::wait_until($node, "SELECT state FROM pm.parked WHERE process_manager = '$name' AND position = $bad", 'dead', timeout => 40), "$name: the event is parked, dead after max_attempts"); };
 	note(sprintf('%s: parked and dead after %.1f s', $name, $took));
-	ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = '$name'", 'idle0', timeout => 20), "$name: it goes on")
+	ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = '$name'", 'idle0', timeout => 20), "$name: the other keys go on")
 	  or diag(status($name));
-	is(answer("SELECT string_agg(key || ' ' || state || ' ' || attempts, ', ' ORDER BY position) FROM pm.parked WHERE process_manager = '$name'"), "k3 dead $attempts, k3 behind 0", "$name: that, and what is behind it");
+	is(answer("SELECT string_agg(key || ' ' || state || ' ' || attempts, ', ' ORDER BY position) FROM pm.parked WHERE process_manager = '$name'"), "k3 dead $attempts, k3 behind 0", "$name: the failing event and those behind it are parked");
 	my $error = answer("SELECT concat_ws(' ', sqlstate, message, detail) FROM pm.parked WHERE process_manager = '$name' AND state = 'dead'");
 	like($error, $message, "$name: the reason");
-	is(status($name, 'parked'), 2, "$name: pm.status counts them");
-	PmTest::once_in_key_order_ok($node, $name, "SELECT 'log_$name' AS log, position AS pos, stream AS key FROM log_$name WHERE stream <> 'k3' OR position < $bad", "$name: all other keys go on");
+	is(status($name, 'parked'), 2, "$name: pm.status counts the parked events");
+	PmTest::once_in_key_order_ok($node, $name, "SELECT 'log_$name' AS log, position AS pos, stream AS key FROM log_$name WHERE stream <> 'k3' OR position < $bad", "$name: all events of other keys are handled");
 	others_ok($name);
 	answer("DELETE FROM broken WHERE pm = '$name'; $mend; SELECT pm.retry('$name', 'log_$name', $bad)");
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = '$name'", 0, timeout => 20), "$name: mended and retried, nothing is parked")
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = '$name'", 0, timeout => 20), "$name: corrected and retried, nothing is parked")
 	  or diag(answer("SELECT * FROM pm.parked WHERE process_manager = '$name'"));
 	PmTest::once_in_key_order_ok($node, $name, "SELECT 'log_$name' AS log, position AS pos, stream AS key FROM log_$name");
-	is(status($name, 'state, reason IS NULL, attempts, retry_at IS NULL, parked'), 'idle|t|0|t|0', "$name: nothing is left of the failure");
+	is(status($name, 'state, reason IS NULL, attempts, retry_at IS NULL, parked'), 'idle|t|0|t|0', "$name: pm.status shows no failure");
 	return;
 }
 
-# ---- each way to fail
+# ---- each kind of failure
 
 handler('raise', "RAISE EXCEPTION 'no good' USING DETAIL = 'the detail', ERRCODE = 'P0777';");
 register('raise', ", max_attempts => 3, backoff => '50 ms'");
 append('raise');
 parked_ok('raise', 3, qr/^P0777 no good the detail/);
 
-# a handler that ends its own session
+# a handler that terminates its own session
 my $dispatcher = "SELECT pid FROM pm.worker WHERE kind = 'dispatcher' AND role = 'app'";
 my $pid = answer($dispatcher);
 handler('suicide', 'PERFORM pg_terminate_backend(pg_backend_pid());');
 register('suicide', ", max_attempts => 2, backoff => '100 ms'");
 append('suicide');
 parked_ok('suicide', 2, qr/terminat|ended|session/);
-isnt(answer($dispatcher), $pid, 'suicide: its dispatcher is another one');
+isnt(answer($dispatcher), $pid, 'suicide: another dispatcher has taken over');
 
-# one that is cancelled when its time is up, and one that does not heed it
+# a handler that is cancelled at its timeout, and one that ignores it
 handler('slow', 'PERFORM pg_sleep(60);');
 register('slow', ", max_attempts => 2, backoff => '100 ms', handler_timeout => '300 ms'");
 append('slow');
@@ -144,9 +144,9 @@ handler('stubborn', 'LOOP BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_cance
 register('stubborn', ", max_attempts => 2, backoff => '100 ms', handler_timeout => '300 ms'");
 append('stubborn');
 parked_ok('stubborn', 2, qr/did not return within handler_timeout/);
-isnt(answer($dispatcher), $pid, 'stubborn: its dispatcher died');
+isnt(answer($dispatcher), $pid, 'stubborn: its dispatcher was killed');
 
-# the same in a timer that is set and due in one batch, which its handler's end undoes
+# the same in a timer that is set and becomes due in one batch, so that the failure undoes setting it
 my %ends = (
 	ends_timed => [ 'PERFORM pg_terminate_backend(pg_backend_pid());', qr/terminat|ended|session/ ],
 	late_timed => [ 'LOOP BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP;', qr/did not return within handler_timeout/ ]);
@@ -168,15 +168,15 @@ SQL
 	ok(PmTest::wait_until($node, "SELECT string_agg(key || coalesce(log, '') || ' ' || attempts, ', ') FROM pm.parked WHERE process_manager = '$name' AND state = 'dead'", 'k3 2', timeout => 40), "$name: the timer is parked")
 	  or diag(status($name) . "\n" . answer("SELECT * FROM pm.parked WHERE process_manager = '$name'"));
 	like(answer("SELECT message FROM pm.parked WHERE process_manager = '$name' AND state = 'dead'"), $ends{$name}[1], "$name: the reason");
-	ok(PmTest::wait_until($node, "SELECT (SELECT state || lag FROM pm.status WHERE process_manager = '$name'), (SELECT count(*) FROM pm.timer WHERE process_manager = '$name')", 'idle0|0', timeout => 20), "$name: it goes on");
+	ok(PmTest::wait_until($node, "SELECT (SELECT state || lag FROM pm.status WHERE process_manager = '$name'), (SELECT count(*) FROM pm.timer WHERE process_manager = '$name')", 'idle0|0', timeout => 20), "$name: the other keys go on");
 	others_ok($name);
 	answer("DELETE FROM broken WHERE pm = '$name'; SELECT pm.retry(process_manager, log, position) FROM pm.parked WHERE process_manager = '$name' AND state = 'dead'");
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = '$name'", 0, timeout => 20), "$name: mended and retried, nothing is parked");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = '$name'", 0, timeout => 20), "$name: corrected and retried, nothing is parked");
 	PmTest::once_in_key_order_ok($node, $name, "SELECT 'log_$name' AS log, position AS pos, stream AS key FROM log_$name");
 	is(answer("SELECT count(DISTINCT key) FROM seen WHERE pm = '$name' AND log IS NULL"), 5, "$name: every key's timer has fired");
 }
 
-# what fails at commit
+# a failure at commit
 $node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
 CREATE FUNCTION public.deferred(e pm.event) RETURNS void LANGUAGE plpgsql AS
 $$BEGIN
@@ -188,7 +188,7 @@ register('deferred', ", max_attempts => 2, backoff => '100 ms'");
 append('deferred');
 parked_ok('deferred', 2, qr/^23503 .*foreign key constraint/, "INSERT INTO parent VALUES ('k3')");
 
-# an instance that would end by mistake; timers where there is no instance
+# returning NULL for a live instance; timers without an instance
 handler('forgetful', 'RETURN NULL;', instance => 1);
 register('forgetful', ", max_attempts => 2, backoff => '100 ms'");
 append('forgetful');
@@ -200,7 +200,7 @@ register('timer_of_none', ", max_attempts => 2, backoff => '100 ms'");
 append('timer_of_none');
 parked_ok('timer_of_none', 2, qr/^55000 /);
 
-# ---- what is nobody's fault: deadlocks, serialization failures, locks, trouble of the server
+# ---- failures that are not the handler's fault: deadlocks, serialization failures, lock timeouts, server errors
 
 $node->safe_psql('postgres', 'CREATE TABLE account (id int PRIMARY KEY, n int); INSERT INTO account VALUES (1, 0), (2, 0); GRANT ALL ON account TO app');
 PmTest::create_handler($node, 'locked', user => 'app', after =>
@@ -209,25 +209,25 @@ register('locked', ', max_attempts => 1');
 my $session = PmTest::session($node);
 $session->do('BEGIN; SELECT pg_advisory_lock(1); UPDATE account SET n = n WHERE id = 1');
 answer("INSERT INTO log_locked (stream, type) VALUES ('k1', 'good')");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_locks l JOIN pm.worker w ON w.pid = l.pid WHERE w.process_manager = 'locked' AND l.locktype = 'advisory' AND NOT l.granted", 1, timeout => 20), 'deadlock: the handler is in the midst');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_locks l JOIN pm.worker w ON w.pid = l.pid WHERE w.process_manager = 'locked' AND l.locktype = 'advisory' AND NOT l.granted", 1, timeout => 20), 'deadlock: the handler is running');
 $session->send('SELECT pg_advisory_unlock(1); UPDATE account SET n = n WHERE id = 2');
 ok(eval { $session->wait(timeout => 20); 1 }, 'deadlock: the application is not the victim') or diag($@);
 $session->do('COMMIT', may_fail => 1);
 $session->quit;
-ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = 'locked'", 'idle00', timeout => 20), 'deadlock: retried, not parked, though max_attempts is 1')
+ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = 'locked'", 'idle00', timeout => 20), 'deadlock: the event is retried and not parked, although max_attempts is 1')
   or diag(status('locked'));
 is(answer('SELECT sum(n) FROM account'), 2, 'deadlock: its effects are there once');
-is(status('locked', 'errors'), 0, 'deadlock: it does not count');
-ok(PmTest::wait_until($node, "SELECT deadlocks > 0 FROM pg_stat_database WHERE datname = 'postgres'", 't', timeout => 20), 'there was a deadlock');
+is(status('locked', 'errors'), 0, 'deadlock: it is not counted');
+ok(PmTest::wait_until($node, "SELECT deadlocks > 0 FROM pg_stat_database WHERE datname = 'postgres'", 't', timeout => 20), 'a deadlock was detected');
 
 handler('serial', "IF nextval('tries') < 8 THEN RAISE EXCEPTION 'again' USING ERRCODE = (ARRAY['40001', '40P01', '55P03'])[1 + currval('tries') % 3]; END IF;");
 register('serial', ', max_attempts => 1');
 append('serial');
 ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = 'serial'", 'idle00', timeout => 20), 'serialization failures, deadlocks and lock timeouts: retried, not parked')
   or diag(status('serial'));
-is(answer("SELECT last_value || ' ' || (SELECT errors FROM pm.status WHERE process_manager = 'serial') FROM tries"), '8 0', 'eight tries, none of them counted');
+is(answer("SELECT last_value || ' ' || (SELECT errors FROM pm.status WHERE process_manager = 'serial') FROM tries"), '8 0', 'eight attempts, none of them counted');
 PmTest::once_in_key_order_ok($node, 'serial', "SELECT 'log_serial' AS log, position AS pos, stream AS key FROM log_serial");
-# but not for ever
+# but there is a limit
 handler('always_serial', "RAISE EXCEPTION 'always' USING ERRCODE = '40001';");
 register('always_serial', ", max_attempts => 2, backoff => '50 ms'");
 append('always_serial');
@@ -239,10 +239,10 @@ register('trouble', ', max_attempts => 1');
 append('trouble');
 ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'trouble'", 'waiting', timeout => 20), "the server's trouble: waiting");
 is(answer("SELECT count(*) FROM pm.parked WHERE process_manager = 'trouble'"), 0, 'nothing is parked');
-ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = 'trouble'", 'idle00', timeout => 20), 'and it goes on by itself');
+ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = 'trouble'", 'idle00', timeout => 20), 'it goes on by itself');
 PmTest::once_in_key_order_ok($node, 'trouble', "SELECT 'log_trouble' AS log, position AS pos, stream AS key FROM log_trouble");
 
-# ---- how long between the attempts: 0.3, 0.6, 1.2 s and up to a tenth
+# ---- the time between attempts: 0.3, 0.6, 1.2 s and up to 10 % more
 
 handler('backoff', "RAISE EXCEPTION 'not yet';");
 register('backoff', ", max_attempts => 4, backoff => '300 ms'");
@@ -255,11 +255,11 @@ until (exists $at{4} || time > $deadline)
 	$at{$attempts} = time if defined $attempts && $attempts ne '' && !exists $at{$attempts};
 }
 note('backoff: between the attempts ' . join(', ', map { sprintf '%.2f s', ($at{ $_ + 1 } // 0) - ($at{$_} // 0) } 1 .. 3));
-# each is seen up to a psql call late
+# each is noticed up to the duration of a psql call later
 ok(exists $at{$_} && exists $at{ $_ + 1 } && abs($at{ $_ + 1 } - $at{$_} - 0.3 * 2**($_ - 1) * 1.05) < 0.3 * 2**($_ - 1) * 0.05 + 0.4, "backoff doubles ($_)") for 1 .. 3;
 parked_ok('backoff', 4, qr/not yet/);
 
-# ---- given up, by name
+# ---- discarding an event
 
 handler('gives_up', "RAISE EXCEPTION 'never';");
 register('gives_up', ", max_attempts => 1");
@@ -267,11 +267,11 @@ append('gives_up');
 ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'gives_up' AND state = 'dead'", 1, timeout => 20), 'parked');
 my $bad = answer("SELECT position FROM log_gives_up WHERE type = 'bad'");
 answer("SELECT pm.discard('gives_up', 'log_gives_up', $bad)");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'gives_up'", 0, timeout => 20), 'pm.discard: what was behind it goes on');
-PmTest::once_in_key_order_ok($node, 'gives_up', "SELECT 'log_gives_up' AS log, position AS pos, stream AS key FROM log_gives_up WHERE position <> $bad", 'and nothing else is skipped');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'gives_up'", 0, timeout => 20), 'pm.discard: the events behind it are handled');
+PmTest::once_in_key_order_ok($node, 'gives_up', "SELECT 'log_gives_up' AS log, position AS pos, stream AS key FROM log_gives_up WHERE position <> $bad", 'no other event is skipped');
 like(slurp_file($node->logfile), qr/LOG: .*\b$bad\b.*gives_up|LOG: .*gives_up.*\b$bad\b/, "the server's log says so");
 
-# ---- correlate fails: there is no key to park under
+# ---- correlate fails: the key is not known, so the event cannot be parked
 
 my %correlate = (
 	raises => "RAISE EXCEPTION 'no key'",
@@ -297,12 +297,12 @@ for my $how (sort keys %correlate)
 	others_ok('correlates');
 	$set->('NULL');
 	answer("SELECT pm.resume('correlates')");
-	ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = 'correlates'", 'idle00', timeout => 20), "correlate $how: mended and resumed, it goes on")
+	ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = 'correlates'", 'idle00', timeout => 20), "correlate $how: corrected and resumed, it goes on")
 	  or diag(status('correlates'));
 }
 PmTest::once_in_key_order_ok($node, 'correlates', "SELECT 'log_correlates' AS log, position AS pos, stream AS key FROM log_correlates");
 
-# ---- the end: nobody else was ever disturbed
+# ---- no other process manager was disturbed at any time
 
 PmTest::exactly_once_ok($node, $_->[0], $_->[1]) for map { my $pm = $_; map { [ $pm, "log_$_" ] } @cases } qw(bystander neighbour);
 is(answer("SELECT sum(errors), sum(parked) FROM pm.status WHERE process_manager IN ('bystander', 'neighbour')"), '0|0', 'bystander and neighbour never failed');

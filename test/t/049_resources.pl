@@ -1,15 +1,15 @@
-# P1, P3, P7 when something runs out. Disk space, for what handlers write, for logs and for WAL; memory; and events as
-# large as PostgreSQL takes them, and larger than it can put into one value. Nothing is lost, what is in the way is
-# said, all else goes on, and so does everything when there is room again. Workers live on and give the memory back.
+# P1, P3, P7 when a resource runs out: disk space for the tables of handlers, for logs and for WAL; memory; and events as
+# large as PostgreSQL supports, and larger than fit into one value. Nothing is lost, pm.status gives the reason, all else
+# goes on, and when there is room again everything does. The workers survive and release the memory.
 #
-#   PM_SOAK=1        events of the full size: 255 MB of jsonb, and more than 1 GB in all (else 40 MB, and none)
+#   PM_SOAK=1        events of full size: 255 MB of jsonb, and more than 1 GB in total (otherwise 40 MB, and no larger one)
 use strict;
 use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
 
-# Small file systems can be mounted in a namespace of the test's own, as any user.
+# Small file systems can be mounted in a private namespace, by any user.
 BEGIN
 {
 	my @unshare = qw(unshare --user --map-current-user --keep-caps --mount);
@@ -54,7 +54,7 @@ sub tmpfs
 	system('mount', '-t', 'tmpfs', '-o', "size=$size,mode=0700", 'none', $dir) == 0 or die "cannot mount a tmpfs\n";
 	return $dir;
 }
-# Takes all the space there is.
+# Fills the file system.
 sub fill
 {
 	my ($dir) = @_;
@@ -70,7 +70,7 @@ SKIP:
 {
 	skip 'no tmpfs can be mounted here: no namespaces for users', 1 unless $ENV{PM_IN_NAMESPACE};
 
-	# ---- no room for what the handler writes, nor for a log
+	# ---- disk full, for the table of a handler and for a log
 
 	my $small = tmpfs('small', '24M');
 	$node = PmTest::node('data_full');
@@ -82,7 +82,7 @@ SKIP:
 	PmTest::create_handler($node, 'narrow', user => 'app');
 	answer("SELECT pm.register('narrow', 'narrow', '{narrow}')", 'app');
 	answer("INSERT INTO orders (stream, type) SELECT 'o-' || i, 'T' FROM generate_series(1, 50) i; INSERT INTO narrow (stream, type) SELECT 'n-' || i, 'T' FROM generate_series(1, 50) i", 'app');
-	ok(PmTest::wait_idle($node, timeout => 20), 'with room, all is handled');
+	ok(PmTest::wait_idle($node, timeout => 20), 'all events are handled while there is room');
 	my $worker = answer("SELECT string_agg(pid::text, ' ') FROM pm.worker WHERE kind = 'dispatcher'");
 
 	fill($small);
@@ -95,10 +95,10 @@ SKIP:
 	{
 		$refused++, last if sqlstate("INSERT INTO narrow (stream, type, data) SELECT 'n', 'T', jsonb_build_object('x', string_agg(md5(random()::text), '')) FROM generate_series(1, 100) i", 'app') eq '53100';
 	}
-	is($refused, 1, 'disk full: who writes a log that has no room gets 53100');
+	is($refused, 1, 'disk full: a writer of that log gets 53100');
 	answer("INSERT INTO other (stream, type) SELECT 's', 'T' FROM generate_series(1, 10)", 'app');
 	ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'beside'", 0, timeout => 20), 'disk full: others go on');
-	is(answer('SELECT count(*) FROM pm.parked'), 0, 'disk full: no event is blamed');
+	is(answer('SELECT count(*) FROM pm.parked'), 0, 'disk full: no failure is counted for an event');
 	is(answer("SELECT string_agg(pid::text, ' ') FROM pm.worker WHERE kind = 'dispatcher'"), $worker, 'disk full: the workers are the same');
 	unlink "$small/filler";
 	my $took = PmTest::seconds { ok(PmTest::wait_idle($node, timeout => 30), 'with room again, all is handled'); };
@@ -109,7 +109,7 @@ SKIP:
 	PmTest::no_crash_ok($node);
 	$node->stop('fast');
 
-	# ---- no room for WAL
+	# ---- disk full, for WAL
 
 	my $wal = tmpfs('wal', '48M');
 	$node = PmTest::node('wal_full', init => [ extra => [ "--waldir=$wal/wal", '--wal-segsize=1' ] ], conf => <<'CONF');
@@ -120,7 +120,7 @@ wal_recycle = off
 CONF
 	set_up();
 	my @run = map { PmTest::start_psql($node, "DO \$\$ BEGIN FOR i IN 1 .. 10000000 LOOP INSERT INTO orders (stream, type, data) VALUES ('o-$_', 'T', jsonb_build_object('x', repeat(md5(i::text), 30))); COMMIT; END LOOP; END \$\$", user => 'app') } 1 .. 3;
-	ok(PmTest::wait_until($node, "SELECT count(*) > 200 FROM seen WHERE pm = 'keep'", 't', timeout => 30), 'they write, and it is handled');
+	ok(PmTest::wait_until($node, "SELECT count(*) > 200 FROM seen WHERE pm = 'keep'", 't', timeout => 30), 'events are written and handled');
 	fill($wal);
 	my $full;
 	for (1 .. 600)
@@ -131,7 +131,7 @@ CONF
 	ok($full, 'no room for WAL: the server stops with a PANIC');
 	eval { $_->{h}->finish } for @run;
 	unlink "$wal/filler";
-	# It starts again by itself where it finds room in time.
+	# The server restarts by itself if there is room in time.
 	$took = PmTest::seconds
 	{
 		for (1 .. 100)
@@ -150,7 +150,7 @@ CONF
 	$node->stop('fast');
 }
 
-# ---- no memory
+# ---- out of memory
 
 sub rss    # of its own, in MB
 {
@@ -178,13 +178,13 @@ ok(PmTest::wait_until($node, "SELECT state || (reason LIKE '%out of memory%') FR
   or diag(answer('SELECT process_manager, state, reason FROM pm.status'));
 note('reason: ' . answer("SELECT reason || ' / ' || coalesce(hint, '') FROM pm.status WHERE process_manager = 'hungry'"));
 answer("INSERT INTO orders (stream, type) SELECT 'o', 'T' FROM generate_series(1, 100)", 'app');
-ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'keep'", 100, timeout => 20), 'out of memory: the others of the role go on, in the same worker');
-is(dispatcher(), $pid, 'out of memory: which lives');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'keep'", 100, timeout => 20), 'out of memory: other process managers of the role go on, in the same worker');
+is(dispatcher(), $pid, 'out of memory: the worker survives');
 cmp_ok(rss($pid), '<', $before + 20, sprintf('and has given the memory back: %.0f MB before, %.0f MB now', $before, rss($pid)));
 system('prlimit', '--pid', $pid, '--as=unlimited:unlimited');
-ok(PmTest::wait_idle($node, timeout => 30), 'with memory again, it is handled');
+ok(PmTest::wait_idle($node, timeout => 30), 'with memory again, the event is handled');
 PmTest::exactly_once_ok($node, 'hungry', 'food');
-is(answer("SELECT count(*) FROM pm.parked"), 0, 'no event was blamed');
+is(answer("SELECT count(*) FROM pm.parked"), 0, 'no failure is counted for an event');
 
 # ---- large events
 
@@ -209,8 +209,8 @@ my $took = PmTest::seconds
 		last if answer("SELECT count(*) FROM seen WHERE pm = 'large'") == 7;
 	}
 };
-PmTest::exactly_once_ok($node, 'large', 'large', "an event of $mb MB is handled, as the others are");
-is(dispatcher(), $pid, 'the worker lives');
+PmTest::exactly_once_ok($node, 'large', 'large', "an event of $mb MB is handled, and so are the others");
+is(dispatcher(), $pid, 'the worker survives');
 ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'large'", 'idle', timeout => 20), 'idle');
 for (1 .. 100)
 {
@@ -220,7 +220,7 @@ for (1 .. 100)
 cmp_ok(rss($pid), '<', $before + 20, sprintf('and has given the memory back: %.0f MB before, %.0f MB at the most, %.0f MB now', $before, $peak, rss($pid)));
 PmTest::figure(sprintf('an event of %d MB: handled in %.1f s, worker %.0f MB before, %.0f MB at the most, %.0f MB after', $mb, $took, $before, $peak, rss($pid)));
 
-# Many of them: no more of them are in memory at a time than need be.
+# Many of them: no more of them are in memory at a time than necessary.
 $mb = 40;
 $length = $mb * 1024 * 1024;
 answer("INSERT INTO large (stream, type, data, metadata) SELECT 'large', 'T', jsonb_build_object('x', repeat('x', $length)), jsonb_build_object('length', $length) FROM generate_series(1, 12)", 'app');
@@ -237,7 +237,7 @@ $peak = 0;
 PmTest::exactly_once_ok($node, 'large', 'large', "twelve events of $mb MB are handled");
 cmp_ok($peak, '<', 8 * $mb, sprintf('with %.0f MB of memory at the most', $peak));
 
-# One that PostgreSQL can keep, in pieces, but not put into one value.
+# An event that PostgreSQL can store in columns, but not put into one value.
 if ($ENV{PM_SOAK})
 {
 	answer(<<'SQL', 'app');
@@ -252,7 +252,7 @@ SQL
 	  or diag(answer('SELECT process_manager, state, reason FROM pm.status'));
 	note('message: ' . answer("SELECT left(message, 200) FROM pm.parked WHERE process_manager = 'large'"));
 	PmTest::exactly_once_ok($node, 'large', 'large', 'the others are handled', where => "stream <> 'huge'");
-	is(dispatcher(), $pid, 'the worker lives');
+	is(dispatcher(), $pid, 'the worker survives');
 	for (1 .. 100)
 	{
 		last if rss($pid) < $before + 20;
@@ -261,7 +261,7 @@ SQL
 	cmp_ok(rss($pid), '<', $before + 20, sprintf('and has given the memory back: %.0f MB now', rss($pid)));
 	answer("SELECT pm.discard('large', 'large', $huge)", 'app');
 	is(answer('SELECT count(*) FROM pm.parked'), 0, 'it can be discarded');
-	PmTest::figure('an event of more than 1 GB: parked (54000), the others handled');
+	PmTest::figure('an event of more than 1 GB: parked (54000), and the others are handled');
 }
 PmTest::no_crash_ok($node);
 $node->stop('fast');

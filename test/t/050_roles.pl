@@ -1,6 +1,6 @@
-# Whose rights a handler has: its owner's, now, in a session that is its owner's. What
-# becomes of it when the role changes. More roles than workers. What one process manager
-# leaves behind in the session is not for the next.
+# A handler has the current rights of its owner, in a session of its owner. What happens when the role
+# changes. More roles than workers. What one process manager leaves in the session does not affect the
+# next one.
 use strict;
 use warnings FATAL => 'all';
 
@@ -38,7 +38,7 @@ PmTest::create_seen($node);
 sub as
 {
 	my ($role, $sql) = @_;
-	# alice's default is read only
+	# alice has default_transaction_read_only = on
 	return $node->safe_psql('postgres', "SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed';\n$sql",
 		extra_params => [ '-U', $role ]);
 }
@@ -94,22 +94,22 @@ ok(wait_said('who_alice', 'activity') && wait_said('who_bob', 'activity'), 'hand
 for my $role (qw(alice bob))
 {
 	is(said("who_$role", $_), $role, "$role: $_") for qw(session_user current_user activity);
-	is(said("who_$role", 'superuser'), 'off', "$role: no superuser");
+	is(said("who_$role", 'superuser'), 'off', "$role: is not a superuser");
 	is(said("who_$role", 'isolation'), 'read committed', "$role: READ COMMITTED whatever the role's default is");
 	is(said("who_$role", 'read_only'), 'off', "$role: read-write whatever the role's default is");
 	is(said("who_$role", 'jit'), 'off', "$role: no JIT");
 }
 is(said('who_alice', 'work_mem'), '7MB', 'ALTER ROLE ... SET is in force');
-is(said('who_alice', 'search_path'), 'alice_schema, public', 'the search path, too');
-is(said('who_alice', 'my'), 'of alice', 'a setting of her own');
+is(said('who_alice', 'search_path'), 'alice_schema, public', 'so is the search path');
+is(said('who_alice', 'my'), 'of alice', 'so is a setting of an extension');
 is(said('who_bob', 'my'), 'of bob here', 'ALTER ROLE ... IN DATABASE ... SET is in force');
-# a change is taken in
+# a changed setting is used by the next dispatcher
 $node->safe_psql('postgres', "ALTER ROLE bob IN DATABASE postgres SET my.setting = 'changed'; SELECT pg_terminate_backend(pid) FROM pm.worker WHERE role = 'bob'");
 append('Who');
-ok(wait_said('who_bob', 'activity', 2), 'the dispatcher came back');
+ok(wait_said('who_bob', 'activity', 2), 'the dispatcher was restarted');
 is(said('who_bob', 'my'), 'changed', 'with the new setting');
 
-# ---- it cannot do what the role cannot
+# ---- a handler cannot do what its owner cannot
 
 my @tries = (
 	[ 'read', 'PERFORM * FROM public.secret' ],
@@ -133,24 +133,24 @@ handler('alice', 'escape', join("\n", map {
 	  . "\nINSERT INTO public.said (pm, key, value) VALUES ('escape', 'user', session_user || ' ' || current_user);");
 as('alice', "SELECT pm.register('escape', 'escape', '{orders}', types => '{Escape}', start_at => 'end')");
 append('Escape');
-ok(wait_said('escape', 'user'), 'a handler tries to escape');
+ok(wait_said('escape', 'user'), 'a handler that tries to become another role ran');
 for my $try (@tries)
 {
 	like(said('escape', $try->[0]), qr/^(?:42501|22023|0P000|55P02) /, "not possible: $try->[0]");
 }
-is(said('escape', 'user'), 'alice alice', 'it is still alice');
-# SET ROLE to a role that she is a member of is hers to do, and is gone for the next event.
+is(said('escape', 'user'), 'alice alice', 'the session is still that of alice');
+# A handler may SET ROLE to a role of which its owner is a member. It does not last beyond the event.
 handler('alice', 'member', "INSERT INTO public.said (pm, key, value) VALUES ('member', e.type, session_user || ' ' || current_user); IF e.type = 'Set' THEN SET ROLE boss; END IF;");
 as('alice', "SELECT pm.register('member', 'member', '{orders}', types => '{Set,Next}', start_at => 'end')");
 append('Set');
 append('Next');
-ok(wait_said('member', 'Next'), 'SET ROLE to a role of hers');
-is(said('member', 'Next'), 'alice alice', 'does not stay for the next batch');
+ok(wait_said('member', 'Next'), 'SET ROLE to a role of which alice is a member');
+is(said('member', 'Next'), 'alice alice', 'it does not last into the next batch');
 append('Who');
-ok(wait_said('who_alice', 'activity', 3), 'nor for the next process manager');
-is(said('who_alice', 'current_user'), 'alice', 'which is alice');
+ok(wait_said('who_alice', 'activity', 3), 'nor to the next process manager');
+is(said('who_alice', 'current_user'), 'alice', 'which runs as alice');
 
-# A superuser's process manager takes only handlers that a superuser owns.
+# A superuser's process manager can only use handlers that a superuser owns.
 my (undef, undef, $err) = $node->psql('postgres', "SELECT pm.register('trap', 'who_alice', '{orders}', start_at => 'end')");
 like($err, qr/no superuser owns/, "a superuser cannot register somebody's handler");
 handler('postgres', 'super', "INSERT INTO public.said (pm, key, value) VALUES ('super', 'ran', current_user);");
@@ -160,28 +160,28 @@ ok(wait_said('super', 'ran'), "a superuser's own handler runs");
 $node->safe_psql('postgres', 'ALTER FUNCTION super(pm.event) OWNER TO alice');
 append('Super');
 ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'super' AND reason LIKE '%no superuser owns%'", 'waiting', timeout => 20),
-	'given away, it does not run any more, and pm.status says why');
-is($node->safe_psql('postgres', "SELECT count(*) FROM said WHERE pm = 'super'"), '1', 'not once');
+	'when the handler gets another owner, it does not run any more, and pm.status says why');
+is($node->safe_psql('postgres', "SELECT count(*) FROM said WHERE pm = 'super'"), '1', 'it has never run');
 $node->safe_psql('postgres', "SELECT pm.unregister('super')");
 
-# A role without LOGIN may not register; the hint says what to do.
+# A role without LOGIN cannot register; the hint says what to do.
 (undef, undef, $err) = $node->psql('postgres', "SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; SET ROLE boss; SELECT pm.register('x', 'who_alice', '{orders}', start_at => 'end')", extra_params => [ '-U', 'alice' ]);
-like($err, qr/not permitted to log in.*HINT: .*ALTER ROLE boss LOGIN/s, 'a role without LOGIN is refused, with the way out');
+like($err, qr/not permitted to log in.*HINT: .*ALTER ROLE boss LOGIN/s, 'a role without LOGIN is refused with a hint');
 
-# ---- roles change while it runs
+# ---- a role changes while its process manager runs
 
 PmTest::create_handler($node, 'keep_bob', user => 'bob');
 PmTest::create_handler($node, 'keep_carol', user => 'carol');
 as('bob', "SELECT pm.register('keep_bob', 'keep_bob', '{orders}', start_at => 'beginning', on_failure => 'halt')");
 as('carol', "SELECT pm.register('keep_carol', 'keep_carol', '{orders}', start_at => 'beginning')");
-ok(PmTest::wait_idle($node, timeout => 20), 'all idle');
+ok(PmTest::wait_idle($node, timeout => 20), 'all are idle');
 
 my $end = "SELECT pg_terminate_backend(pid, 10000) FROM pm.worker WHERE role = 'carol' AND kind = 'dispatcher'";
 my @changes = (
 	[ 'REVOKE SELECT', 'REVOKE SELECT ON orders FROM carol', 'GRANT SELECT ON orders TO carol', qr/permission denied|SELECT|may not read/ ],
 	[ 'REVOKE EXECUTE', 'REVOKE EXECUTE ON FUNCTION keep_carol(pm.event) FROM PUBLIC, carol',
 		'GRANT EXECUTE ON FUNCTION keep_carol(pm.event) TO carol', qr/may not execute/ ],
-	# Its dispatcher that is there would go on.
+	# A running dispatcher would continue, so it is terminated.
 	[ 'NOLOGIN', "ALTER ROLE carol NOLOGIN; $end", 'ALTER ROLE carol LOGIN', qr/"carol", is not permitted to log in.*ALTER ROLE carol LOGIN/s ],
 	[ 'REVOKE CONNECT', "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC; GRANT CONNECT ON DATABASE postgres TO alice, bob, dave; $end",
 		'GRANT CONNECT ON DATABASE postgres TO PUBLIC', qr/"carol", may not connect.*GRANT CONNECT ON DATABASE postgres TO carol/s ],
@@ -192,7 +192,7 @@ for my $change (@changes)
 
 	$node->safe_psql('postgres', $break);
 	append('Broken', 5);
-	# on a busy machine no dispatcher may have got to it yet
+	# on a busy machine no dispatcher may have started yet
 	ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'keep_carol' AND reason NOT LIKE 'no dispatcher runs%'", 'waiting', timeout => 20), "$name: waiting");
 	like(status('keep_carol'), $reason, "$name: pm.status says why");
 	ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'keep_bob'", 0, timeout => 20), "$name: others go on");
@@ -202,40 +202,40 @@ for my $change (@changes)
 	my $ok;
 	my $took = PmTest::seconds { $ok = PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_carol'", 'idle0', timeout => 20); };
 	ok($ok, sprintf('%s undone: it goes on (%.1f s)', $name, $took));
-	cmp_ok($took, '<', 8, "$name undone: soon");
+	cmp_ok($took, '<', 8, "$name undone: the event is soon handled");
 }
-PmTest::exactly_once_ok($node, 'keep_carol', 'orders', 'carol: nothing lost, nothing twice');
+PmTest::exactly_once_ok($node, 'keep_carol', 'orders', 'carol: nothing is lost or handled twice');
 
 $node->safe_psql('postgres', 'ALTER ROLE carol RENAME TO caroline');
 append('Renamed', 3);
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_carol'", 'idle0', timeout => 20), 'a renamed role goes on');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_carol'", 'idle0', timeout => 20), "after RENAME the role's process manager goes on");
 is($node->safe_psql('postgres', "SELECT owner FROM pm.process_manager WHERE name = 'keep_carol'"), 'caroline', 'under its new name');
 PmTest::exactly_once_ok($node, 'keep_carol', 'orders');
 
-# dropped, as any owner is
+# DROP ROLE of an owner
 (undef, undef, $err) = $node->psql('postgres', 'DROP ROLE caroline');
 like($err, qr/owner of type pm_process_manager\.keep_carol/, 'the owner of a process manager cannot be dropped');
 $node->safe_psql('postgres', 'REASSIGN OWNED BY caroline TO bob; DROP OWNED BY caroline; DROP ROLE caroline');
 append('Dropped', 3);
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_carol'", 'idle0', timeout => 20), 'reassigned, it goes on');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_carol'", 'idle0', timeout => 20), 'after REASSIGN OWNED it goes on');
 is($node->safe_psql('postgres', "SELECT owner FROM pm.process_manager WHERE name = 'keep_carol'"), 'bob', 'as the new owner');
 ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'keep_bob'", 0, timeout => 20), 'others go on');
 $node->safe_psql('postgres', "SELECT pm.unregister('keep_carol')");
-is($node->safe_psql('postgres', "SELECT count(*) FROM pm.status WHERE process_manager = 'keep_carol'"), '0', 'unregistered by a superuser');
+is($node->safe_psql('postgres', "SELECT count(*) FROM pm.status WHERE process_manager = 'keep_carol'"), '0', 'a superuser can unregister it');
 
-# REVOKE while a role has something else to do: a handler that lost a right fails at it.
+# REVOKE while a dispatcher is busy: the handler fails because of the missing right.
 $node->safe_psql('postgres', 'REVOKE INSERT ON seen FROM PUBLIC; GRANT INSERT ON seen TO alice');
 append('NoInsert');
-ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'keep_bob'", 'retrying', timeout => 20), 'a right of the handler revoked: retrying');
-like(status('keep_bob'), qr/permission denied for table seen/, 'with the error');
+ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'keep_bob'", 'retrying', timeout => 20), 'a right of the handler is revoked: retrying');
+like(status('keep_bob'), qr/permission denied for table seen/, 'pm.status shows the error');
 $node->safe_psql('postgres', 'GRANT INSERT ON seen TO PUBLIC');
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_bob'", 'idle0', timeout => 30), 'granted again: it goes on');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_bob'", 'idle0', timeout => 30), 'granted again, it goes on');
 PmTest::exactly_once_ok($node, 'keep_bob', 'orders');
 
-# ---- who sees and changes what
+# ---- what a role can see and change
 
 is(as('alice', "SELECT count(*) FROM pm.status WHERE process_manager LIKE '%bob'"), 0, "alice does not see bob's");
-is(as('alice', "SELECT count(*) > 0 FROM pm.status WHERE process_manager = 'who_alice'"), 't', 'but her own');
+is(as('alice', "SELECT count(*) > 0 FROM pm.status WHERE process_manager = 'who_alice'"), 't', 'alice sees only her own');
 for my $call ("pm.pause('keep_bob')", "pm.resume('keep_bob')", "pm.seek('keep_bob', 'orders', 0)", "pm.unregister('keep_bob')",
 	"pm.unfollow('keep_bob', 'orders')", "pm.catch_up('keep_bob')", "pm.register('keep_bob', 'who_alice', '{orders}')")
 {
@@ -243,7 +243,7 @@ for my $call ("pm.pause('keep_bob')", "pm.resume('keep_bob')", "pm.seek('keep_bo
 	like($err, qr/must be owner|only be run by its owner/, "alice may not: $call");
 }
 
-# ---- hygiene between two process managers of one role
+# ---- two process managers of one role in one session
 
 handler('dave', 'leaves', <<'SQL');
 	CREATE TEMP TABLE IF NOT EXISTS left_over (t text);
@@ -256,7 +256,7 @@ handler('dave', 'leaves', <<'SQL');
 	BEGIN
 		EXECUTE 'LISTEN left_over';
 	EXCEPTION WHEN feature_not_supported OR insufficient_privilege OR object_not_in_prerequisite_state THEN
-		NULL;	-- workers do not LISTEN
+		NULL;	-- in a worker LISTEN is not possible
 	END;
 	EXECUTE 'DECLARE left_over CURSOR WITH HOLD FOR SELECT 1';
 	PERFORM nextval('public.dave_seq');
@@ -290,10 +290,10 @@ for my $round (1 .. 3)
 {
 	$node->safe_psql('postgres', "DELETE FROM said WHERE pm IN ('leaves', 'finds')");
 	append('Leave');
-	ok(wait_said('leaves', 'pid'), 'one leaves something behind')
+	ok(wait_said('leaves', 'pid'), 'one handler leaves something behind')
 	  or diag(status('leaves'));
 	append('Find');
-	ok(wait_said('finds', 'lastval'), 'another one of the same role runs')
+	ok(wait_said('finds', 'lastval'), 'the other one of the same role runs')
 	  or diag(status('finds'));
 	$same++ if said('leaves', 'pid') eq said('finds', 'pid');
 	my $found = $node->safe_psql('postgres',
@@ -301,8 +301,8 @@ for my $round (1 .. 3)
 	is($found, 'cursor=0 lastval=none listen=0 lock=0 my.left=none prepared=0 search_path="$user", public table=none tables=0 work_mem=4MB',
 		"round $round: it finds nothing of it");
 }
-cmp_ok($same, '>', 0, 'they did share a session');
-is($node->safe_psql('postgres', "SELECT sum(errors) FROM pm.status WHERE process_manager IN ('leaves', 'finds')"), 0, 'without an error');
+cmp_ok($same, '>', 0, 'they shared a session');
+is($node->safe_psql('postgres', "SELECT sum(errors) FROM pm.status WHERE process_manager IN ('leaves', 'finds')"), 0, 'no error was counted');
 
 # ---- more roles than workers
 
@@ -326,14 +326,14 @@ for my $round (1 .. 3)
 }
 diag("$many roles on 3 workers: " . join(', ', @times));
 
-# and while one of them always has something to do
+# while one of the roles is always busy
 as('many_1', "CREATE OR REPLACE FUNCTION public.many_1(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.05); INSERT INTO public.seen (pm, log, pos) VALUES (''many_1'', e.log, e.position); END'");
 append('Many', 300);
 my $ok;
 my $took = PmTest::seconds { $ok = PmTest::wait_until($node,
 	"SELECT count(DISTINCT pm) FROM (SELECT pm FROM seen WHERE pm LIKE 'many%' GROUP BY pm HAVING count(*) = 330) x", $many - 1, timeout => 40); };
 ok($ok, sprintf('the others are served beside one that is busy for 15 s (%.1f s)', $took));
-ok(PmTest::wait_idle($node, timeout => 40), 'and that one, too');
+ok(PmTest::wait_idle($node, timeout => 40), 'the busy one is served, too');
 PmTest::exactly_once_ok($node, "many_$_", 'orders', "many_$_: once and in order",
 	where => "type = 'Many'") for 1 .. $many;
 

@@ -1,9 +1,9 @@
-# P1, P3 and how soon it goes on: dispatchers, backends in the midst of an append and the postmaster are
-# killed, and the server is stopped at once and started again, at random moments, again and again, while writers
-# write. Each event is handled once and in order, work goes on within five seconds of each, and no process is left.
+# P1, P3, and how soon work goes on: while writers write, dispatchers, backends in the middle of an append and the
+# postmaster are killed, and the server is stopped in immediate mode and started again, at random moments, again and
+# again. Each event is handled once and in order, work goes on within five seconds each time, and no process is left.
 #
-#   PM_KILLS=8,5,3,5        how many dispatchers, backends, postmasters, immediate stops (100,50,50,100 with PM_SOAK=1)
-#   PM_CRASH_SEED           the order and the moments of a run: it is printed
+#   PM_KILLS=8,5,3,5        the numbers of dispatchers, backends, postmasters, immediate stops (100,50,50,100 with PM_SOAK=1)
+#   PM_CRASH_SEED           the seed for the order and the moments; it is printed
 use strict;
 use warnings FATAL => 'all';
 
@@ -45,7 +45,7 @@ PmTest::create_handler($node, 'wide', user => 'other');
 answer(<<'SQL', 'app');
 SELECT pm.create_log('orders');
 GRANT SELECT, INSERT ON orders TO other;
--- In the midst of an append for half of the time.
+-- Half of the time it is in the middle of an append.
 CREATE PROCEDURE feed(w int) LANGUAGE plpgsql AS $$
 BEGIN
 	FOR i IN 1 .. 1000000 LOOP
@@ -60,7 +60,7 @@ SELECT pm.register('strict', 'strict', '{orders}', on_failure => 'halt', max_att
 SQL
 answer("SELECT pm.register('wide', 'wide', '{orders}', lanes => 2, backoff => '100 ms')", 'other');
 
-# The server's processes: each with the time it was started, since a pid can be somebody else's later.
+# The processes of the server, each with its start time, because a pid can be reused.
 sub born
 {
 	my ($pid) = @_;
@@ -100,14 +100,14 @@ for my $kind (@todo)
 	my $had = answer("SELECT count(*) FROM seen WHERE pm = 'strict'");
 
 	PmTest::wait_until($node, "SELECT count(*) > $had FROM seen WHERE pm = 'strict'", 't', timeout => 30, every => 0.02)
-	  or do { fail("$kind: no progress before it"); diag(answer('TABLE pm.status')); last };
+	  or do { fail("$kind: no progress before the kill"); diag(answer('TABLE pm.status')); last };
 	sleep 0.05 + rand($kind eq 'immediate' ? 1.95 : 0.3);
 
 	my %before = processes();
 	my $since;
 	if ($kind eq 'dispatcher' || $kind eq 'backend')
 	{
-		# a backend that sleeps between an append and the commit, if there is one in a moment
+		# a backend that sleeps between an append and the commit, if there is one within a moment
 		my $victims = $kind eq 'dispatcher' ? "SELECT pid, true FROM pm.worker WHERE kind = 'dispatcher' ORDER BY random() LIMIT 1"
 		  : "SELECT pid, backend_xid IS NOT NULL AND wait_event = 'PgSleep' AS ready FROM pg_stat_activity WHERE query LIKE 'CALL feed%' AND backend_type = 'client backend' ORDER BY 2 DESC, random() LIMIT 1";
 		my ($pid, $ready);
@@ -118,7 +118,7 @@ for my $kind (@todo)
 		}
 		$in_midst{$kind}++ if $ready eq 't';
 		$since = time;
-		PmTest::crash($node, $pid) or fail("$kind: the server is not up again after it was killed");
+		PmTest::crash($node, $pid) or fail("$kind: the server is not up again after the kill");
 		delete $before{ $node->{_pid} };
 	}
 	elsif ($kind eq 'postmaster')
@@ -146,7 +146,7 @@ for my $kind (@todo)
 	push @{ $orphans{$kind} }, @left;
 	eval { $_->{h}->finish } for @runs;
 	my @errors = grep { /ERROR/ } map { split /\n/, $_->{err} } @runs;
-	is("@errors", '', "$kind: the writers have lost their server, and seen no other error") if @errors;
+	is("@errors", '', "$kind: the writers lost the connection to their server, and got no other error") if @errors;
 }
 for my $kind (@kinds)
 {
@@ -155,7 +155,7 @@ for my $kind (@kinds)
 	is(scalar @sorted, $count{$kind}, "$kind: killed or stopped $count{$kind} times, and work went on") or next;
 	cmp_ok($sorted[-1], '<=', 5, sprintf('%s, %d times: events are handled again after %.1f s, at the most %.1f s', $kind, $count{$kind}, $sorted[ $#sorted / 2 ], $sorted[-1]));
 	note(sprintf('figure: %s, %d times: goes on after %.2f s (median), %.2f s (most)', $kind, $count{$kind}, $sorted[ $#sorted / 2 ], $sorted[-1]));
-	is(scalar @{ $orphans{$kind} || [] }, 0, "$kind: no process of before is left");
+	is(scalar @{ $orphans{$kind} || [] }, 0, "$kind: no process of the old server is left");
 }
 cmp_ok($in_midst{backend} // 0, '>', $count{backend} / 4, sprintf('%d backends were in the midst of a transaction', $in_midst{backend} // 0));
 
@@ -174,5 +174,5 @@ for (1 .. 100)
 	last unless left_over(%end);
 	sleep 0.05;
 }
-is(scalar(my @still = left_over(%end)), 0, 'a fast stop leaves no process');
+is(scalar(my @still = left_over(%end)), 0, 'a fast shutdown leaves no process');
 done_testing();

@@ -1,6 +1,6 @@
-# Handlers that fail, in workers, under on_failure => 'halt': retried with backoff, then halted, with
-# the reason in pm.status; nobody else is disturbed; what went well took effect once. (Under 'park':
-# 041 and 047.)
+# Handlers that fail in workers, with on_failure => 'halt': they are retried with backoff, then halted, with the
+# reason in pm.status. Others are not disturbed, and what succeeded took effect once. (For 'park' see 041
+# and 047.)
 use strict;
 use warnings FATAL => 'all';
 
@@ -16,15 +16,15 @@ CREATE ROLE app LOGIN;
 CREATE ROLE other LOGIN;
 GRANT USAGE ON SCHEMA pm TO app, other;
 GRANT CREATE ON SCHEMA public TO app, other;
--- what handlers are to do, by process manager and position: the test says so from outside
+-- what handlers have to do, by process manager and position, as the test decides
 CREATE TABLE orders_to_fail (pm text, pos bigint);
 CREATE SEQUENCE attempt_no;
 GRANT ALL ON orders_to_fail, attempt_no TO app, other;
 SQL
 PmTest::create_seen($node);
 
-# Each case has a log of its own, followed by the failing process manager; "bystander" of the
-# same role and "neighbour" of another follow all of them.
+# Each case has its own log, which the failing process manager follows. "bystander" of the same role and
+# "neighbour" of another role follow all of these logs.
 my @cases = qw(poison middle batch slow stubborn deferred locked suicide calls leftover renumber);
 $node->safe_psql('postgres', "SELECT pm.create_log('log_$_'); GRANT SELECT, INSERT ON log_$_ TO app, other") for @cases;
 PmTest::create_handler($node, 'bystander', user => 'app');
@@ -69,15 +69,15 @@ sub wait_state
 	return PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = '$name'", $state, timeout => $timeout // 20);
 }
 
-# Mends what is wrong with a process manager, and all of its events are handled once.
+# Corrects the cause of a failure, and tests that all events are handled once.
 sub mended_ok
 {
 	my ($name) = @_;
 	$node->safe_psql('postgres', "DELETE FROM orders_to_fail WHERE pm = '$name'; SELECT pm.resume('$name')");
 	ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = '$name'", 'idle0', timeout => 20),
-		"$name: mended and resumed, it goes on");
+		"$name: corrected and resumed, it goes on");
 	PmTest::exactly_once_ok($node, $name, "log_$name");
-	is(status($name, 'attempts, retry_at IS NULL, reason IS NULL'), '0|t|t', "$name: nothing is left of the failure");
+	is(status($name, 'attempts, retry_at IS NULL, reason IS NULL'), '0|t|t', "$name: pm.status shows no failure");
 	return;
 }
 
@@ -89,7 +89,7 @@ sub others_ok
 	return;
 }
 
-# ---- a poison event: retried, halted
+# ---- an event that always fails: retried, then halted
 
 handler('poison', "RAISE EXCEPTION 'poison at %', e.position USING DETAIL = 'the detail', HINT = 'the hint';",
 	before => "PERFORM nextval('attempt_no');");
@@ -99,10 +99,10 @@ ok(wait_state('poison', 'retrying'), 'poison: retrying');
 like(status('poison'), qr/failed at position 1 of log "log_poison": poison at 1/, 'with the error');
 cmp_ok(status('poison', 'attempts'), '>=', 1, 'attempts are counted');
 ok(wait_state('poison', 'halted'), 'poison: halted');
-is(status('poison', 'attempts, errors'), '4|4', 'after max_attempts');
-is($node->safe_psql('postgres', 'SELECT last_value FROM attempt_no'), '4', 'the handler was called as often');
-like(status('poison'), qr/halted\|the handler failed at position 1 of log "log_poison": poison at 1\|.*pm\.resume\('poison'\)/, 'with reason and hint');
-# how long between the attempts: 0.2, 0.4, 0.8 s and up to a tenth
+is(status('poison', 'attempts, errors'), '4|4', 'poison: max_attempts attempts');
+is($node->safe_psql('postgres', 'SELECT last_value FROM attempt_no'), '4', 'the handler was called that often');
+like(status('poison'), qr/halted\|the handler failed at position 1 of log "log_poison": poison at 1\|.*pm\.resume\('poison'\)/, 'poison: reason and hint');
+# the time between attempts: 0.2, 0.4, 0.8 s and up to 10 % more
 my $log = PostgreSQL::Test::Utils::slurp_file($node->logfile);
 my @times = map { /^\S+ (\d+):(\d+):([\d.]+)/ ? $1 * 3600 + $2 * 60 + $3 : () } grep { /"poison" in database "postgres": the handler failed at position 1 / } split /\n/, $log;
 is(scalar @times, 4, "four failures in the server's log");
@@ -113,13 +113,13 @@ others_ok('poison');
 my $before = $node->safe_psql('postgres', 'SELECT last_value FROM attempt_no');
 append('poison', 3);
 others_ok('poison');
-is($node->safe_psql('postgres', 'SELECT last_value FROM attempt_no'), $before, 'halted: it is not called any more');
-# resume without a cure: halts again; then seek over it
+is($node->safe_psql('postgres', 'SELECT last_value FROM attempt_no'), $before, 'while it is halted the handler is not called');
+# resumed without a correction it halts again; then pm.seek passes the event
 $node->safe_psql('postgres', "SELECT pm.resume('poison')");
-ok(PmTest::wait_until($node, "SELECT state || ' ' || errors FROM pm.status WHERE process_manager = 'poison'", 'halted 8', timeout => 20), 'resumed without a cure: halts again, attempts afresh');
+ok(PmTest::wait_until($node, "SELECT state || ' ' || errors FROM pm.status WHERE process_manager = 'poison'", 'halted 8', timeout => 20), 'resumed without a correction it halts again, after new attempts');
 mended_ok('poison');
 
-# ---- one bad event in a batch of a hundred
+# ---- one failing event in a batch of a hundred
 
 handler('middle', "RAISE EXCEPTION 'bad';");
 register('middle', ", max_attempts => 2, backoff => '100 ms'");
@@ -127,12 +127,12 @@ $node->safe_psql('postgres', "SELECT pm.pause('middle')");
 append('middle', 100, 57);
 $node->safe_psql('postgres', "SELECT pm.resume('middle')");
 ok(wait_state('middle', 'halted'), 'middle: halted');
-is($node->safe_psql('postgres', "SELECT count(*), max(pos) FROM seen WHERE pm = 'middle'"), '56|56', 'what came before it took effect, once');
+is($node->safe_psql('postgres', "SELECT count(*), max(pos) FROM seen WHERE pm = 'middle'"), '56|56', 'the events before it took effect once');
 is(status('middle', 'position'), '56', 'the cursor is before it');
 others_ok('middle');
 mended_ok('middle');
 
-# the same for a handler of batches
+# the same for a handler of arrays
 $node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
 CREATE FUNCTION public.batch(e pm.event[]) RETURNS void LANGUAGE plpgsql AS
 $$BEGIN
@@ -145,11 +145,11 @@ $node->safe_psql('postgres', "SELECT pm.pause('batch')");
 append('batch', 100, 42);
 $node->safe_psql('postgres', "SELECT pm.resume('batch')");
 ok(wait_state('batch', 'halted'), 'batch: halted');
-is($node->safe_psql('postgres', "SELECT count(*), max(pos) FROM seen WHERE pm = 'batch'"), '41|41', 'what came before it took effect, once');
+is($node->safe_psql('postgres', "SELECT count(*), max(pos) FROM seen WHERE pm = 'batch'"), '41|41', 'the events before it took effect once');
 like(status('batch'), qr/failed at position 42 of log "log_batch": bad batch/, 'the failing event is found');
 mended_ok('batch');
 
-# ---- too slow: cancelled; too stubborn: its dispatcher dies
+# ---- a slow handler is cancelled; for one that ignores that, its dispatcher is killed
 
 handler('slow', 'PERFORM pg_sleep(60);');
 register('slow', ", max_attempts => 2, backoff => '100 ms', handler_timeout => '500 ms'");
@@ -157,7 +157,7 @@ append('slow', 5, 3);
 my $took = PmTest::seconds { ok(wait_state('slow', 'halted'), 'slow: halted'); };
 cmp_ok($took, '<', 8, sprintf('soon (%.1f s)', $took));
 like(status('slow'), qr/position 3 .*did not return within handler_timeout/, 'slow: the reason');
-is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'slow'"), 2, 'slow: the good ones took effect');
+is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'slow'"), 2, 'slow: the other events took effect');
 others_ok('slow');
 mended_ok('slow');
 
@@ -169,13 +169,13 @@ $took = PmTest::seconds { ok(wait_state('stubborn', 'halted', 40), 'stubborn: ha
 diag(sprintf('a handler that catches its cancel: halted after %.1f s', $took));
 is(status('stubborn', 'attempts'), 2, 'stubborn: after max_attempts');
 like(status('stubborn'), qr/position 3 of log "log_stubborn".*did not return within handler_timeout/, 'stubborn: the reason');
-isnt($node->safe_psql('postgres', "SELECT pid FROM pm.worker WHERE kind = 'dispatcher' AND role = 'app'"), $dispatcher, 'its dispatcher is another one');
-is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'stubborn'"), 2, 'stubborn: the good ones took effect');
+isnt($node->safe_psql('postgres', "SELECT pid FROM pm.worker WHERE kind = 'dispatcher' AND role = 'app'"), $dispatcher, 'another dispatcher has taken over');
+is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'stubborn'"), 2, 'stubborn: the other events took effect');
 append('stubborn', 1);
 others_ok('stubborn');
 mended_ok('stubborn');
 
-# ---- a deferred constraint, at commit
+# ---- a deferred constraint fails at commit
 
 $node->safe_psql('postgres', <<'SQL');
 CREATE TABLE parent (id int PRIMARY KEY);
@@ -189,12 +189,12 @@ append('deferred', 30, 17);
 $node->safe_psql('postgres', "SELECT pm.resume('deferred')");
 ok(wait_state('deferred', 'halted'), 'deferred: halted');
 like(status('deferred'), qr/position 17 .*foreign key constraint/, 'deferred: the event and the reason');
-is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'deferred'"), 16, 'deferred: what came before took effect');
+is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'deferred'"), 16, 'deferred: the events before it took effect');
 $node->safe_psql('postgres', 'INSERT INTO parent VALUES (17); SELECT pm.resume(\'deferred\')');
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'deferred'", 'idle0', timeout => 20), 'deferred: the data mended, it goes on');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'deferred'", 'idle0', timeout => 20), 'deferred: with corrected data it goes on');
 PmTest::exactly_once_ok($node, 'deferred', 'log_deferred');
 
-# ---- a deadlock with an application: the handler is the victim, is retried, and it does not count
+# ---- a deadlock with an application: the handler is the victim, is retried, and this is not counted
 
 $node->safe_psql('postgres', 'CREATE TABLE account (id int PRIMARY KEY, n int); INSERT INTO account VALUES (1, 0), (2, 0); GRANT ALL ON account TO app');
 PmTest::create_handler($node, 'locked', user => 'app', after =>
@@ -207,7 +207,7 @@ for my $round (1 .. 2)
 	append('locked', 1);
 	PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE process_manager = 'locked' AND state = 'handling'", 1, timeout => 10);
 	PmTest::wait_until($node, "SELECT count(*) FROM pg_locks l JOIN pm.worker w ON w.pid = l.pid WHERE w.process_manager = 'locked' AND l.mode = 'RowExclusiveLock' AND l.relation = 'account'::regclass", 1, timeout => 10);
-	# both wait for each other now
+	# now both wait for each other
 	$session->send('UPDATE account SET n = n WHERE id = 2');
 	my $answer = eval { $session->wait(timeout => 20); 1 };
 	ok($answer, "deadlock, round $round: the application is not the victim") or diag($@);
@@ -219,21 +219,21 @@ ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_m
 is($node->safe_psql('postgres', 'SELECT sum(n), count(*) FROM account'), '4|2', 'its effects are there once');
 PmTest::exactly_once_ok($node, 'locked', 'log_locked');
 
-# ---- a handler that ends its own session
+# ---- a handler that terminates its own session
 
 handler('suicide', 'PERFORM pg_terminate_backend(pg_backend_pid());');
 register('suicide', ", max_attempts => 2, backoff => '100 ms'");
 append('suicide', 5, 3);
 others_ok('suicide');
-# DESIGN: every stop, wait or failure is visible; nothing may loop for ever without a count
-ok(wait_state('suicide', 'halted', 30), 'suicide: a handler that ends its session is halted at last')
+# every stop, wait or failure is visible, and nothing repeats forever without being counted
+ok(wait_state('suicide', 'halted', 30), 'suicide: a handler that terminates its session is halted in the end')
   or diag(status('suicide', 'state, reason, attempts, errors'));
-is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'suicide'"), 2, 'suicide: the good ones took effect');
+is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'suicide'"), 2, 'suicide: the other events took effect');
 append('suicide', 1);
 others_ok('suicide');
 mended_ok('suicide');
 
-# ---- calls that a handler may not make
+# ---- calls that a handler must not make
 
 my %call = (
 	catch_up => "PERFORM pm.catch_up('calls');",
@@ -260,24 +260,24 @@ for my $name (sort keys %call)
 	append('calls', 1, ++$n);
 	ok(wait_state('calls', 'halted'), "$name by a handler is an error") or diag(status('calls'));
 	diag("$name: " . status('calls', 'reason'));
-	is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'calls' AND pos = $n"), 0, "$name: without any effect");
+	is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'calls' AND pos = $n"), 0, "$name: no effect is left");
 	$node->safe_psql('postgres', "DELETE FROM orders_to_fail WHERE pm = 'calls'; SELECT pm.resume('calls')");
-	ok(wait_state('calls', 'idle'), "$name: and then it goes on");
+	ok(wait_state('calls', 'idle'), "$name: then it goes on");
 }
 PmTest::exactly_once_ok($node, 'calls', 'log_calls');
 others_ok('calls');
 
-# ---- what a failed attempt leaves in its session does not hide why it failed
+# ---- what a failed attempt leaves in its session does not hide the reason of the failure
 
 handler('leftover', "RAISE EXCEPTION 'the real reason';", before => "EXECUTE 'PREPARE leftover AS SELECT 1'; PERFORM pg_advisory_lock(42);");
 register('leftover', ", max_attempts => 3, backoff => '50 ms', batch_size => 1");
 append('leftover', 1, 1);
 ok(wait_state('leftover', 'halted'), 'leftover: halted');
-like(status('leftover'), qr/the real reason/, 'pm.status shows why it failed, not what an earlier attempt left behind');
-is($node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0, 'no session lock stays of a failed attempt');
+like(status('leftover'), qr/the real reason/, 'pm.status shows the failure, not what an earlier attempt left');
+is($node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0, 'no session lock of a failed attempt is left');
 mended_ok('leftover');
 
-# ---- skipping on purpose, as one writes it
+# ---- passing a failing event with a subquery
 
 append('renumber', 5, 3);
 handler('renumber', "RAISE EXCEPTION 'never';");
@@ -286,10 +286,10 @@ ok(wait_state('renumber', 'halted'), 'renumber: halted');
 my (undef, undef, $err) = $node->psql('postgres',
 	"SELECT pm.seek('renumber', 'log_renumber', (SELECT min(position) FROM log_renumber WHERE position > 2))");
 is($err, '', 'pm.seek to a position that the same statement looks up in the log');
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'renumber'", 'idle0', timeout => 20), 'it goes on after the event that was skipped');
-is($node->safe_psql('postgres', "SELECT string_agg(pos::text, ',' ORDER BY seq) FROM seen WHERE pm = 'renumber'"), '1,2,4,5', 'and handles the others once');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'renumber'", 'idle0', timeout => 20), 'it goes on after the event that was passed');
+is($node->safe_psql('postgres', "SELECT string_agg(pos::text, ',' ORDER BY seq) FROM seen WHERE pm = 'renumber'"), '1,2,4,5', 'it handles the others once');
 
-# ---- the end: nobody else was ever disturbed
+# ---- no other process manager was disturbed at any time
 
 PmTest::exactly_once_ok($node, $_->[0], $_->[1]) for map { my $pm = $_; map { [ $pm, "log_$_" ] } @cases } qw(bystander neighbour);
 is($node->safe_psql('postgres', "SELECT sum(errors) FROM pm.status WHERE process_manager IN ('bystander', 'neighbour')"), 0, 'bystander and neighbour never failed');

@@ -1,9 +1,9 @@
-# P6: what a hostile role tries, and what it gains: nothing. mallory may use pm, owns a schema and logs, and wants
-# to run code as somebody else, to see or change what is another's, to keep others from their events, or to bring the
-# server down. alice follows mallory's logs; so does a superuser, who also uses all of pm's functions on them.
+# P6: what a hostile role tries does not succeed. mallory may use pm, and owns a schema and logs. She wants to run code
+# as another role, to see or change what belongs to others, to keep others from their events, or to crash the server.
+# alice follows mallory's logs; so does a superuser, who also calls every function of pm on them.
 #
-# Whatever mallory's code can get hold of it tries (mallory.grab): to become another role, to read a secret, to
-# write where it may not. What succeeds is noted in public.gained, and who its code ran as in public.loot.
+# Whenever code of mallory's runs, it tries (mallory.grab) to become another role, to read a secret, and to write where it
+# may not. Each success is recorded in public.gained, and the role that the code ran as in public.loot.
 use strict;
 use warnings FATAL => 'all';
 
@@ -24,7 +24,7 @@ sub answer
 	return $out;
 }
 
-# The SQLSTATE of a script, '' if it went well.
+# The SQLSTATE of a script, or '' if it succeeded.
 sub sqlstate
 {
 	my ($sql, $role, %opt) = @_;
@@ -33,22 +33,22 @@ sub sqlstate
 	return $err =~ /(?:ERROR|FATAL):\s+(\w{5})/ ? $1 : $err =~ /server closed/ ? 'crash' : '';
 }
 
-# Nothing was gained so far.
+# Nothing has been gained so far.
 sub nothing_ok
 {
 	my ($name) = @_;
 
 	is(answer("SELECT string_agg(DISTINCT format('%s as %s in a session of %s, from %s', what, who, session, place), '; ') FROM gained"), '', "$name: nothing is gained");
-	is(answer("SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolname IN ('mallory', 'alice') AND (rolsuper OR pg_has_role(oid, 'pg_write_all_data', 'MEMBER'))"), '', "$name: nobody has become more");
+	is(answer("SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolname IN ('mallory', 'alice') AND (rolsuper OR pg_has_role(oid, 'pg_write_all_data', 'MEMBER'))"), '', "$name: no role has got more rights");
 	return;
 }
 
-# mallory's code has run at that place, and as nobody else than these.
+# mallory's code has run at that place, and only as these roles.
 sub ran_as
 {
 	my ($place, $who) = @_;
 
-	is(answer("SELECT coalesce(string_agg(DISTINCT who, ' '), 'not at all') FROM loot WHERE place = '$place'"), $who, "what mallory has put there ($place) has run as: $who");
+	is(answer("SELECT coalesce(string_agg(DISTINCT who, ' '), 'not at all') FROM loot WHERE place = '$place'"), $who, "code of mallory's ($place) has run as: $who");
 	return;
 }
 
@@ -76,7 +76,7 @@ SELECT pm.create_log('alice.private');
 CREATE FUNCTION alice.handle(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN INSERT INTO public.seen (pm, log, pos, stream, key) VALUES ('alice', e.log, e.position, e.stream, e.stream); END $$;
 SQL
-# Everything at once. To say what was gained is all that it needs no right for.
+# Tries everything at once. Recording what was gained is the only thing for which it needs no right.
 answer(<<'SQL', 'mallory');
 CREATE FUNCTION mallory.grab(place text) RETURNS void LANGUAGE plpgsql AS $grab$
 DECLARE
@@ -109,14 +109,14 @@ BEGIN
 		END;
 	END LOOP;
 END $grab$;
--- The same from where only an immutable function may be.
+-- The same for places where only an immutable function is allowed.
 CREATE FUNCTION mallory.grab_quietly(place text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM mallory.grab(place); RETURN true; END $$;
 CREATE FUNCTION mallory.quietly() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN true; END $$;
 CREATE FUNCTION mallory.grab_trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.grab(TG_ARGV[0]); RETURN NEW; END $$;
 CREATE FUNCTION mallory.ignore(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
 SQL
 
-# ---- a handler that wants to be somebody else: in its call, in correlate, when it is done
+# ---- a handler that wants to become another role: in its call, in correlate, after its end
 
 answer(<<'SQL', 'mallory');
 SELECT pm.create_log('mallory.own');
@@ -142,7 +142,7 @@ ran_as('cursor with hold', 'not at all');
 is(answer("SELECT count(*) FROM loot WHERE session <> 'mallory'"), 0, 'in sessions of mallory');
 nothing_ok('RESET SESSION AUTHORIZATION, SET ROLE, SECURITY DEFINER from a handler; deferred triggers and cursors WITH HOLD at the commit');
 
-# ---- what hangs on a log: index functions, statistics, policies, rules, triggers, deferred triggers
+# ---- code attached to a log: index functions, statistics, policies, rules, triggers, deferred triggers
 
 sub trapped_log
 {
@@ -193,9 +193,9 @@ SELECT pm.register('types', 'alice.handle_types', '{mallory.trap}', types => '{T
 SQL
 ok(PmTest::wait_seen($node, $_, 5, timeout => 20), "$_ reads mallory's log") for qw(alice super types);
 ran_as($_, 'not at all') for ('index predicate', 'index expression');
-nothing_ok('what runs when the log is read by workers');
+nothing_ok('code that runs when workers read the log');
 
-# the superuser's own session: each function of pm on mallory's things
+# a superuser's session: each function of pm on mallory's objects
 $node->psql('postgres', $_) for (
 	"SELECT * FROM pm.read('mallory.trap'); SELECT * FROM pm.read('mallory.trap', types => '{T}')",
 	"SELECT * FROM pm.read_stream('mallory.trap', 's')",
@@ -212,7 +212,7 @@ is(answer("SELECT string_agg(DISTINCT format('%s: %s', place, who), ', ') FROM l
 ran_as($_, 'not at all') for ('index predicate', 'index expression', 'deferred by a reader', 'cursor of a reader', 'prepared by a reader', 'trigger', 'rule');
 nothing_ok("a superuser's pm.read, pm.trace, pm.status, pm.catch_up, pm.retry, pm.resume, pm.register, pm.create_log ... on another's");
 
-# a table's policies, and a table that becomes a view
+# row security policies, and a view in the place of a table
 answer(<<'SQL', 'mallory');
 SELECT pm.create_log('mallory.policy'), pm.create_log('mallory.view');
 GRANT SELECT ON mallory.policy, mallory.view TO PUBLIC;
@@ -222,13 +222,13 @@ ALTER TABLE mallory.policy ENABLE ROW LEVEL SECURITY;
 DROP TABLE mallory.view;
 CREATE VIEW mallory.view AS SELECT 1::bigint AS position, 's' AS stream, mallory.grab_quietly('view')::text AS type;
 SQL
-like(sqlstate("SELECT * FROM pm.read('mallory.policy')", 'alice'), qr/^42501$/, 'a row policy hides nothing from alice without a word, and is not asked');
-is(sqlstate("SELECT * FROM pm.read('mallory.view')"), '42704', 'a view that has taken the place of a log is none');
+like(sqlstate("SELECT * FROM pm.read('mallory.policy')", 'alice'), qr/^42501$/, 'a row policy hides nothing from alice silently, and is not called');
+is(sqlstate("SELECT * FROM pm.read('mallory.view')"), '42704', 'a view in the place of a log is not a log');
 answer("SELECT * FROM pm.read('mallory.policy')");
 ran_as($_, 'not at all') for ('policy', 'view');
-is(sqlstate("SELECT pm.append('alice.private', 'a', 'Root'); SELECT * FROM pm.trace('alice.private', 1)", 'alice'), '', "a log that hides its events from alice does not spoil her pm.trace");
+is(sqlstate("SELECT pm.append('alice.private', 'a', 'Root'); SELECT * FROM pm.trace('alice.private', 1)", 'alice'), '', "a log that hides its events from alice does not break her pm.trace");
 
-# ---- an index function that fails, or sleeps, on a log that everybody looks at
+# ---- an index function that fails or sleeps, on a log that many roles use
 
 answer(<<'SQL', 'mallory');
 SELECT pm.create_log('mallory.broken');
@@ -248,7 +248,7 @@ for my $body ("RAISE 'no monitoring today'", 'PERFORM pg_sleep(3600)')
 		is(answer("SET statement_timeout = '20 s'; SELECT count(*) FROM pm.status WHERE process_manager = 'broken' AND oldest_unhandled IS NOT NULL", $role), 1, "pm.status answers $role, whatever mallory's index does ($body)");
 	}
 }
-# The same with the index gone that they are read along: her own goes on, and what cannot is said.
+# The same without the index that pm reads along: alice's own log goes on, and pm.status names what cannot be read.
 my $handled = answer("SELECT count(*) FROM seen WHERE log = 'mallory.broken'");
 answer("CREATE INDEX ON mallory.broken (type); DROP INDEX mallory.broken_position_idx", 'mallory');
 answer("INSERT INTO mallory.broken (stream, type) VALUES ('s', 'T'), ('s', 'U')", 'mallory');
@@ -268,16 +268,16 @@ my $before = answer("SELECT count(*) FROM seen WHERE log = 'alice.private'");
 answer("SELECT pm.append('alice.private', 'quick', 'T')", 'alice');
 ok(PmTest::wait_until($node, "SELECT count(*) > $before FROM seen WHERE log = 'alice.private'", 't', timeout => 20), "alice's own log is handled, whatever mallory's index does");
 diag(sprintf("after %.1f s", time - $asked));
-ok(PmTest::wait_until($node, "SELECT string_agg(DISTINCT (reason LIKE '%has no index of its positions%')::text, ' ') FROM pm.status WHERE process_manager LIKE 'hers%'", 'true', timeout => 20), 'a log without an index of its positions is said to be one')
+ok(PmTest::wait_until($node, "SELECT string_agg(DISTINCT (reason LIKE '%has no index of its positions%')::text, ' ') FROM pm.status WHERE process_manager LIKE 'hers%'", 'true', timeout => 20), 'a log without an index on its positions is reported')
   or diag(answer("SELECT process_manager, state, reason FROM pm.status"));
 answer("SELECT pm.unregister('hers'), pm.unregister('hers too')", 'alice');
 answer("SELECT pm.unregister('broken'); DROP TABLE mallory.broken", 'mallory');
 
-# ---- another type under the reader's hands
+# ---- a column type changes while the log is being read
 
 trapped_log('types');
 answer("ALTER TABLE mallory.types ALTER COLUMN data DROP DEFAULT, ALTER COLUMN data TYPE bigint USING 4096", 'mallory');
-is(sqlstate("SELECT * FROM pm.read_stream('mallory.types', 's')", 'mallory'), '55000', 'a bigint where a jsonb should be is not taken for an address: pm.read_stream');
+is(sqlstate("SELECT * FROM pm.read_stream('mallory.types', 's')", 'mallory'), '55000', 'a bigint where a jsonb should be is not used as a pointer: pm.read_stream');
 is(sqlstate("SELECT * FROM pm.read('mallory.types')", 'mallory'), '55000', 'pm.read');
 is(sqlstate("SELECT * FROM pm.trace('mallory.types', 1)", 'mallory'), '55000', 'pm.trace');
 answer(<<'SQL', 'mallory');
@@ -302,14 +302,14 @@ CREATE OR REPLACE FUNCTION mallory.changes_$prey() RETURNS boolean LANGUAGE plpg
 SQL
 	is(sqlstate("SELECT * FROM pm.trace('mallory.$trap', 1)", 'mallory'), '', "a log that would change another one while it is read, in pm.trace ($trap)");
 	answer("SELECT pm.register('reads_$trap', 'alice.handle', '{mallory.$trap,mallory.$prey}', start_at => 'beginning')", 'alice');
-	ok(PmTest::wait_until($node, "SELECT bool_and(state = 'idle' AND lag = 0) FROM pm.status WHERE process_manager = 'reads_$trap'", 't', timeout => 20), "and in the batch of a follower nothing is changed ($trap)")
+	ok(PmTest::wait_until($node, "SELECT bool_and(state = 'idle' AND lag = 0) FROM pm.status WHERE process_manager = 'reads_$trap'", 't', timeout => 20), "in the batch of a follower nothing is changed ($trap)")
 	  or diag(answer("SELECT log, state, reason FROM pm.status WHERE process_manager = 'reads_$trap'"));
 	answer("SELECT pm.unregister('reads_$trap')", 'alice');
 }
-is(answer('SELECT pg_postmaster_start_time()'), $started, 'the server is the same');
-PmTest::no_crash_ok($node, 'and has not crashed');
+is(answer('SELECT pg_postmaster_start_time()'), $started, 'the server was not restarted');
+PmTest::no_crash_ok($node, 'it has not crashed');
 
-# ---- beside another's handler: its timers, what it has in hand
+# ---- code that runs beside another role's handler: its timers and its current event
 
 trapped_log('beside');
 answer(<<'SQL', 'mallory');
@@ -339,14 +339,14 @@ INSERT INTO alice.private (stream, type, metadata) VALUES ('confidential', 'T', 
 SQL
 ok(PmTest::wait_seen($node, 'instance', 1, timeout => 20), "alice's handler reads mallory's log");
 ran_as('beside', 'not at all');
-is(answer("SELECT count(*) FROM mallory.heard"), 0, 'nor is anything appended meanwhile');
+is(answer("SELECT count(*) FROM mallory.heard"), 0, 'nothing is appended meanwhile');
 is(answer("SELECT string_agg(type, ' ') FROM pm.timer WHERE process_manager = 'instance'"), 'hers', "the timers are alice's own");
-is(answer("SELECT string_agg(state::text, ' ') FROM pm.instance WHERE process_manager = 'instance'"), '{}', 'so is the state');
-nothing_ok('what runs beside a handler of alice');
+is(answer("SELECT string_agg(state::text, ' ') FROM pm.instance WHERE process_manager = 'instance'"), '{}', 'the state is unchanged, too');
+nothing_ok("code that runs beside a handler of alice's");
 
-# ---- disguises for pm.catch_up
+# ---- pm.catch_up after SET ROLE or SET SESSION AUTHORIZATION
 
-# A handler that would take off a superuser's disguise, and put it on again.
+# A handler that would reset the superuser's role, and set it again.
 answer(<<'SQL', 'mallory');
 SELECT pm.unregister('escape');
 CREATE FUNCTION mallory.unmask(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
@@ -375,27 +375,27 @@ ran_as('unmask', 'not at all');
 answer("BEGIN; SELECT pm.resume('unmask'); SELECT pm.catch_up('unmask'); COMMIT", 'mallory');
 ran_as('unmask', 'mallory');
 answer("SELECT pm.unregister('unmask')", 'mallory');
-nothing_ok('pm.catch_up in disguise');
+nothing_ok('pm.catch_up in a session with another role');
 
-# ---- a superuser's process manager calls what a superuser owns, a role what it may execute
+# ---- a superuser's process manager calls only functions of superusers, a role only those that it may execute
 
 answer("CREATE FUNCTION mallory.key(e pm.event) RETURNS text LANGUAGE plpgsql AS \$\$ BEGIN PERFORM mallory.grab('key of a superuser'); RETURN 'k'; END \$\$", 'mallory');
 is(sqlstate("SELECT pm.register('trap', 'mallory.ignore', '{mallory.trap}', start_at => 'end')"), '42501', "mallory's function as a superuser's handler");
 is(sqlstate("SELECT pm.register('trap', 'super_handle', '{mallory.trap}', correlate => 'mallory.key', start_at => 'end')"), '42501', 'as its correlate function');
 answer("REVOKE EXECUTE ON FUNCTION super_handle(pm.event) FROM PUBLIC");
-is(sqlstate("SELECT pm.register('trap', 'public.super_handle', '{mallory.trap}', start_at => 'end')", 'mallory'), '42501', 'a function that one may not execute');
+is(sqlstate("SELECT pm.register('trap', 'public.super_handle', '{mallory.trap}', start_at => 'end')", 'mallory'), '42501', 'a function without EXECUTE');
 answer("CREATE FUNCTION given(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'; SELECT pm.register('given', 'given', '{mallory.trap}', start_at => 'end'); DROP FUNCTION given(pm.event); GRANT CREATE ON SCHEMA public TO mallory");
 answer("CREATE FUNCTION public.given(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN PERFORM mallory.grab('taken name'); END \$\$", 'mallory');
 answer("DROP TRIGGER grab_before ON mallory.trap; DROP TRIGGER grab_after ON mallory.trap; DROP TRIGGER grab_row ON mallory.trap; INSERT INTO mallory.trap (stream, type) VALUES ('s', 'T')", 'mallory');
-ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'given' AND reason LIKE '%no superuser owns%'", 'waiting', timeout => 20), 'nor one that has taken the name of a dropped one');
+ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'given' AND reason LIKE '%no superuser owns%'", 'waiting', timeout => 20), 'nor a function that has taken the name of a dropped one');
 ran_as($_, 'not at all') for ('taken name', 'key of a superuser');
 answer("SELECT pm.unregister('given'); DROP FUNCTION public.given(pm.event); REVOKE CREATE ON SCHEMA public FROM mallory");
 
-# ---- who may write all data does not say who runs what
+# ---- pg_write_all_data cannot change which role runs which code
 
 is(sqlstate("UPDATE pm_catalog.process_manager SET owner = 'alice'::regrole, handler = 'mallory.ignore(pm.event)' WHERE name = 'mallory'", 'scribe'), '42501', 'pg_write_all_data does not make a function run as alice');
 
-# ---- the guard's functions, used on one's own tables
+# ---- the trigger functions, used on other tables
 
 for my $abuse (
 	[ 'a view', 'CREATE VIEW mallory.v AS SELECT 1 AS position; CREATE TRIGGER t BEFORE INSERT ON mallory.v FOR EACH STATEMENT EXECUTE FUNCTION pm_catalog.before_write(); INSERT INTO mallory.v VALUES (1)' ],
@@ -406,12 +406,12 @@ for my $abuse (
 	[ 'a call', "SELECT pm_catalog.position_is_new('alice.private'::regclass, 1)" ],
 	[ 'registrations', 'CREATE TABLE mallory.t5 (i int); CREATE TRIGGER t BEFORE INSERT ON mallory.t5 EXECUTE FUNCTION pm_catalog.before_change()' ])
 {
-	like(sqlstate($abuse->[1], 'mallory'), qr/^(?:55000|39P01|42501)$/, "the guard on $abuse->[0]: refused");
+	like(sqlstate($abuse->[1], 'mallory'), qr/^(?:55000|39P01|42501)$/, "the trigger function $abuse->[0]: refused");
 }
 
-# ---- other operators, functions, types and tables of the same names before ours
+# ---- operators, functions, types and tables of the same names, earlier in the search_path
 
-# For each function and operator that pm uses, one of the same name and arguments that says so.
+# For each function and operator that pm uses, one of the same name and arguments that records its call.
 my $trojans = <<'SQL';
 CREATE SCHEMA trojan;
 GRANT USAGE ON SCHEMA trojan TO PUBLIC;
@@ -458,8 +458,8 @@ my (undef, undef, $made) = $node->psql('postgres', $trojans, extra_params => [ '
 my ($count) = $made =~ /(\d+) trojans/;
 cmp_ok($count, '>', 100, "there are $count trojan functions and operators");
 answer("ALTER DATABASE postgres SET search_path = trojan, public, pg_catalog; SELECT pg_terminate_backend(pid) FROM pm.worker WHERE kind <> 'launcher'");
-isnt(sqlstate("SELECT 1::bigint = 1::bigint"), '', 'they are found by who does not take care');
-# also in pg_temp, before everything
+isnt(sqlstate("SELECT 1::bigint = 1::bigint"), '', 'code that does not take care finds them');
+# also in pg_temp, which is searched first
 my $in_temp = $trojans;
 $in_temp =~ s/^CREATE SCHEMA trojan;\n.*\n//m;
 $in_temp =~ s/\btrojan\./pg_temp./g;
@@ -488,7 +488,7 @@ for my $path ('trojan, public, pg_catalog', 'pg_temp, trojan, pg_catalog')
 }
 answer("SET search_path = pg_catalog; ALTER DATABASE postgres RESET search_path; SELECT pg_terminate_backend(pid) FROM pm.worker WHERE kind <> 'launcher'");
 
-# ---- a function made anew by somebody else, in the place of one that was dropped
+# ---- a function that another role has created in the place of a dropped one
 
 answer("CREATE ROLE deployer LOGIN; CREATE SCHEMA shared; GRANT ALL ON SCHEMA shared TO alice, mallory, deployer; GRANT USAGE ON SCHEMA pm, alice TO deployer");
 for my $what (qw(handler correlate))
@@ -506,23 +506,23 @@ for my $what (qw(handler correlate))
 	ok(PmTest::wait_until($node, $handled, '0'), "$what of a third role: called");
 	answer("DROP FUNCTION shared.$what; $by_hand", 'deployer');
 	answer("SELECT pm.append('alice.anew', 'b', 'T')", 'alice');
-	ok(PmTest::wait_until($node, $handled, '0'), 'made anew by that role: called');
+	ok(PmTest::wait_until($node, $handled, '0'), 'created again by that role: called');
 	answer("DROP FUNCTION shared.$what", 'deployer');
 	answer($trojan, 'mallory');
 	answer("SELECT pm.append('alice.anew', 'c', 'T')", 'alice');
 	ok(PmTest::wait_until($node, "SELECT ($state) LIKE '%belongs to role \"mallory\"%'", 't'), "$what made anew by mallory: not called, and pm.status says why") or diag(answer("TABLE pm.status"));
 	ran_as("function made anew: $what", 'not at all');
-	is(sqlstate("SELECT pm.catch_up('anew')", 'alice'), '42501', 'nor by pm.catch_up');
+	is(sqlstate("SELECT pm.catch_up('anew')", 'alice'), '42501', 'not by pm.catch_up either');
 	ran_as("function made anew: $what", 'not at all');
 	answer("DROP FUNCTION shared.$what", 'mallory');
 	answer($by_hand, 'alice');
 	answer("SELECT pm.resume('anew')", 'alice');
-	ok(PmTest::wait_until($node, $handled, '0'), 'made anew by the owner of the process manager: called');
-	is(answer("SELECT string_agg(stream, ' ' ORDER BY pos) FROM seen WHERE log = 'alice.anew'"), 'a b c', 'each event once');
+	ok(PmTest::wait_until($node, $handled, '0'), 'created again by the owner of the process manager: called');
+	is(answer("SELECT string_agg(stream, ' ' ORDER BY pos) FROM seen WHERE log = 'alice.anew'"), 'a b c', 'each event is handled once');
 	answer("SELECT pm.unregister('anew'); SELECT pm.drop_log('alice.anew'); DROP TABLE alice.anew; DROP FUNCTION shared.$what", 'alice');
 	answer("DELETE FROM seen WHERE log = 'alice.anew'");
 }
-nothing_ok('functions made anew');
+nothing_ok('functions that were created again');
 
 # ---- before CREATE EXTENSION
 
@@ -531,16 +531,16 @@ answer("GRANT CREATE ON DATABASE squat TO mallory; GRANT ALL ON SCHEMA public TO
 for my $schema (qw(pm pm_catalog))
 {
 	answer("CREATE SCHEMA $schema; CREATE TABLE $schema.process_manager (i int)", 'mallory', dbname => 'squat');
-	is(sqlstate('CREATE EXTENSION pm', undef, dbname => 'squat'), '42P06', "schema $schema made before by mallory: CREATE EXTENSION refuses");
-	is(sqlstate('CREATE EXTENSION IF NOT EXISTS pm CASCADE', undef, dbname => 'squat'), '42P06', 'however it is said');
-	is(answer("SELECT count(*) FROM pg_extension WHERE extname = 'pm'", undef, dbname => 'squat'), 0, 'and leaves nothing');
+	is(sqlstate('CREATE EXTENSION pm', undef, dbname => 'squat'), '42P06', "schema $schema exists and belongs to mallory: CREATE EXTENSION refuses");
+	is(sqlstate('CREATE EXTENSION IF NOT EXISTS pm CASCADE', undef, dbname => 'squat'), '42P06', 'with IF NOT EXISTS and CASCADE, too');
+	is(answer("SELECT count(*) FROM pg_extension WHERE extname = 'pm'", undef, dbname => 'squat'), 0, 'it leaves nothing');
 	answer("DROP SCHEMA $schema CASCADE", 'mallory', dbname => 'squat');
 }
 (my $in_public = $trojans) =~ s/^CREATE SCHEMA trojan;\n.*\n//m;
 $in_public =~ s/\btrojan\./public./g;
 answer($in_public, 'mallory', dbname => 'squat');
 is(sqlstate("SET search_path = public; CREATE EXTENSION pm", undef, dbname => 'squat'), '', 'trojans in schema public, where the script runs: it calls none');
-is(answer(<<'SQL', undef, dbname => 'squat'), '', 'and nothing of it depends on any');
+is(answer(<<'SQL', undef, dbname => 'squat'), '', 'nothing of the extension depends on any');
 SELECT string_agg(DISTINCT pg_describe_object(d.refclassid, d.refobjid, 0), ', ') FROM pg_depend m
 JOIN pg_depend d ON (d.classid, d.objid) = (m.classid, m.objid) OR (d.classid = 'pg_rewrite'::regclass AND d.objid IN (SELECT oid FROM pg_rewrite r WHERE m.classid = 'pg_class'::regclass AND r.ev_class = m.objid))
 	OR (d.classid = 'pg_constraint'::regclass AND d.objid IN (SELECT oid FROM pg_constraint c WHERE m.classid = 'pg_class'::regclass AND c.conrelid = m.objid))
@@ -556,14 +556,14 @@ answer('DROP DATABASE squat WITH (FORCE)');
 
 answer("CREATE TABLE canary (i int); INSERT INTO canary VALUES (1)");
 my @names = ("it's", 'with "quotes"', '$$; DROP TABLE canary; $$', "new\nline", "'); DROP TABLE canary; --", '%s%n%n', 'back\\slash\'', 'x' x 63, "\x{c3}\x{a4}" x 31, '$1', 'a.b', '{}', '"', "';", ' ');
-# PostgreSQL 19 knows strings of one form only.
+# PostgreSQL 19 has only standard-conforming strings.
 my @conforming = answer('SHOW server_version_num') < 190000 ? qw(on off) : qw(on);
 my $n = 0;
 for my $name (@names)
 {
 	(my $shown = $name) =~ s/\n/\\n/g;
 	my $pm = "E'" . ($name =~ s/\\/\\\\/gr =~ s/'/\\'/gr =~ s/\n/\\n/gr) . "'";
-	# of a log's name no more than 62, where it has a schema's name before it
+	# at most 62 bytes of the name of a log with a schema
 	my $table = 'alice."' . (substr($name, 0, 62) =~ s/"/""/gr) . '"';
 	my $log = "E'" . ($table =~ s/\\/\\\\/gr =~ s/'/\\'/gr =~ s/\n/\\n/gr) . "'";
 
@@ -574,7 +574,7 @@ for my $name (@names)
 
 		is(sqlstate("$set SELECT pm.create_log($log); INSERT INTO $table (stream, type) VALUES ('s', 'T'); SELECT pm.append($log, $pm, $pm); SELECT * FROM pm.read($log);
 			SELECT pm.register($pm, 'alice.handle', ARRAY[$log], start_at => 'beginning'); SELECT pm.wait_for($pm); SELECT pm.pause($pm)", 'alice'), '', "a log and a process manager called $shown, strings " . ($conforming eq 'on' ? 'as they should be' : 'with backslashes'));
-		# the hints, as an administrator runs them: when paused, when the guard is off
+		# an administrator runs the hints as they are: when it is paused, and when the trigger is disabled
 		my $hints = 0;
 		for my $spoil ('SELECT 1', "ALTER TABLE $table DISABLE TRIGGER pm_before_write")
 		{
@@ -593,13 +593,13 @@ for my $name (@names)
 is(answer('SELECT count(*) FROM canary'), 1, "$n malicious names: nothing was dropped");
 is(sqlstate("SELECT pm.register(repeat('x', 64), 'alice.handle', '{alice.private}', start_at => 'end')", 'alice'), '42602', 'a longer name is refused');
 
-# ---- the end
+# ---- at the end
 
 is(answer("SELECT string_agg(DISTINCT who, ' ') FROM loot"), 'mallory', "in all of this mallory's code has run as mallory only");
 nothing_ok('all of it');
 is(answer("SELECT count(*) FROM alice.private WHERE type = 'forged'"), 0, "nobody has written alice's log");
 diag(sprintf("mallory's code has run %s times at %s places, in sessions of %s; gained: %s", split /\|/, answer("SELECT count(*), count(DISTINCT place), string_agg(DISTINCT session, ', '), (SELECT count(*) FROM gained) FROM loot")));
-is(answer('SELECT pg_postmaster_start_time()'), $started, 'the server is the same');
+is(answer('SELECT pg_postmaster_start_time()'), $started, 'the server was not restarted');
 PmTest::no_crash_ok($node);
 $node->stop('fast');
 done_testing();
