@@ -13,16 +13,12 @@ command -v unzip >/dev/null || missing+=(unzip)
 zip=$(bash packaging/dist.sh | tail -n 1)
 pm_workdir rpm
 
-# Where the PGDG packages would have their server there is a pg_config here that answers as theirs would. Headers and
-# PGXS are Debian's; what is installed goes to their paths.
-instdir=$PM_WORK/pgsql
-mkdir -p "$PM_WORK/rpm/SOURCES" "$instdir/bin"
+mkdir -p "$PM_WORK/rpm/SOURCES"
 cp "$zip" "$PM_WORK/rpm/SOURCES/"
 cp packaging/pm.spec "$PM_WORK/"
-ln -s "$PG_CONFIG" "$instdir/bin/pg_config" 2>/dev/null || true
 chown -R "$(pm_unprivileged_user)" "$PM_WORK/rpm" 2>/dev/null || true
 pm_as_user rpmbuild --quiet -bb --nodeps \
-	--define "_topdir $PM_WORK/rpm" --define "pgmajorversion $PM_MAJOR" --define "pginstdir $instdir" \
+	--define "_topdir $PM_WORK/rpm" --define "pgmajorversion $PM_MAJOR" --define "pg_config $PG_CONFIG" \
 	"$PM_WORK/pm.spec"
 mkdir -p dist
 cp "$PM_WORK"/rpm/RPMS/*/*.rpm dist/
