@@ -13,8 +13,9 @@
 #include "compat.h"
 #include "fmgr.h"
 
-/* The version of the library.  The installed extension must have the same version. */
+/* The version of the library, and the oldest version of the extension that it serves. */
 #define PM_VERSION "0.1.0"
+#define PM_OLDEST_SERVED "0.1.0"
 
 /* The SQLSTATEs that only pm has. */
 #define ERRCODE_PM_VERSION_CONFLICT MAKE_SQLSTATE('P', 'M', '0', '0', '1')

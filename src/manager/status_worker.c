@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 
 #include "base/guc.h"
+#include "base/version.h"
 #include "manager/status.h"
 #include "shmem/handling.h"
 #include "shmem/slot.h"
@@ -22,17 +23,20 @@ PG_FUNCTION_INFO_V1(pm_status_library);
 PG_FUNCTION_INFO_V1(pm_status_workers);
 
 /*
- * pm_catalog.library(): preloaded, launcher, recovery, version,
- * system_identifier, served (this database has workers)
+ * pm_catalog.library(): preloaded, launcher, recovery, version, fits (the library
+ * serves the version of this database's extension), system_identifier, served
+ * (this database has workers)
  */
 Datum
 pm_status_library(PG_FUNCTION_ARGS)
 {
-	Datum values[6];
-	bool nulls[6] = {false, false, false, false, false, false};
+	Datum values[7];
+	bool nulls[7] = {false, false, false, false, false, false, false};
 	WorkerView *workers;
 	int nworkers;
 	bool served = false;
+	char *installed = version_installed();
+	VersionFit fit = installed != NULL ? version_fit(installed) : VERSION_TOO_OLD;
 
 	InitMaterializedSRF(fcinfo, 0);
 	nworkers = slot_view(&workers);
@@ -42,8 +46,9 @@ pm_status_library(PG_FUNCTION_ARGS)
 	values[1] = BoolGetDatum(guc_launcher);
 	values[2] = BoolGetDatum(RecoveryInProgress());
 	values[3] = CStringGetTextDatum(PM_VERSION);
-	values[4] = Int64GetDatum((int64) GetSystemIdentifier());
-	values[5] = BoolGetDatum(served);
+	values[4] = BoolGetDatum(fit == VERSION_SAME || fit == VERSION_OLDER);
+	values[5] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[6] = BoolGetDatum(served);
 	status_put(fcinfo, values, nulls);
 	return (Datum) 0;
 }

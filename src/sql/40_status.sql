@@ -2,7 +2,7 @@
 -- managers, without the contents of events and states.
 
 CREATE FUNCTION pm_catalog.library(OUT preloaded boolean, OUT launcher boolean, OUT recovery boolean, OUT version text,
-								   OUT system_identifier bigint, OUT served boolean)
+								   OUT fits boolean, OUT system_identifier bigint, OUT served boolean)
 	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_status_library';
 CREATE FUNCTION pm_catalog.workers(OUT pid integer, OUT kind text, OUT database oid, OUT role oid, OUT state text,
 								   OUT since timestamptz, OUT process_manager text, OUT lane integer, OUT log text,
@@ -161,7 +161,7 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 		   WHEN lib.recovery THEN 'recovery'
 		   WHEN NOT lib.preloaded THEN 'library'
 		   WHEN NOT lib.launcher THEN 'launcher'
-		   WHEN lib.version OPERATOR(pg_catalog.<>) here.extversion THEN 'version'
+		   WHEN NOT lib.fits THEN 'version'
 		   -- Workers that run already are not stopped.
 		   WHEN here.datistemplate AND NOT lib.served THEN 'template'
 		   WHEN NOT here.datallowconn AND NOT lib.served THEN 'closed'
@@ -186,10 +186,9 @@ JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
 JOIN pm_catalog.lane l ON l.process_manager OPERATOR(pg_catalog.=) c.process_manager
 					  AND l.lane OPERATOR(pg_catalog.=) c.lane
 CROSS JOIN pm_catalog.library() lib
-CROSS JOIN (SELECT d.oid, d.datistemplate, d.datallowconn, x.extversion
-			FROM pg_catalog.pg_database d, pg_catalog.pg_extension x
-			WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
-			  AND x.extname OPERATOR(pg_catalog.=) 'pm') here
+CROSS JOIN (SELECT d.oid, d.datistemplate, d.datallowconn
+			FROM pg_catalog.pg_database d
+			WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) here
 CROSS JOIN (SELECT pg_catalog.clock_timestamp() AS at OFFSET 0) seen
 LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
 CROSS JOIN LATERAL pm_catalog.log_state(c.log) s

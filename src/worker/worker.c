@@ -28,6 +28,7 @@
 
 #include "base/exec.h"
 #include "base/guc.h"
+#include "base/version.h"
 #include "shmem/slot.h"
 #include "shmem/slot_activity.h"
 #include "shmem/slot_database.h"
@@ -123,40 +124,67 @@ worker_transaction(void)
 }
 
 /*
- * Is the extension there, in a version that this library fits?  It must be the
- * one that this worker has seen first: another one, created after a DROP, has
- * other tables.  Runs in the caller's transaction.
+ * Reports in the server's log that the versions differ, once for each way in
+ * which they do.
+ */
+static void
+worker_log_version(const char *installed, VersionFit fit)
+{
+	static VersionFit told = VERSION_SAME;
+
+	if (fit == told)
+		return;
+	told = fit;
+	if (fit == VERSION_OLDER)
+		ereport(LOG,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the extension pm of database \"%s\" has version %s, the library has "
+						"version %s",
+						get_database_name(MyDatabaseId), installed, PM_VERSION),
+				 errdetail("Everything that version %s had continues to work.", installed),
+				 errhint("Run ALTER EXTENSION pm UPDATE in that database when it suits you.")));
+	else if (fit == VERSION_TOO_OLD)
+		ereport(LOG,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pm does not run in database \"%s\"", get_database_name(MyDatabaseId)),
+				 errdetail("The extension there has version %s, and version %s of the library "
+						   "serves extensions from version %s on.",
+						   installed, PM_VERSION, PM_OLDEST_SERVED),
+				 errhint("Run ALTER EXTENSION pm UPDATE in that database.")));
+	else if (fit == VERSION_NEWER)
+		ereport(LOG,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pm does not run in database \"%s\"", get_database_name(MyDatabaseId)),
+				 errdetail("The extension there has version %s, and the library is older: %s.",
+						   installed, PM_VERSION),
+				 errhint("Install version %s of the library and restart the server.", installed)));
+}
+
+/*
+ * Is the extension there, in a version that this library serves?  It must be
+ * the one that this worker has seen first: another one, created after a DROP,
+ * has other tables.  Runs in the caller's transaction.
  */
 bool
 worker_extension(void)
 {
 	static Oid extension = InvalidOid;
 	Oid oid = get_extension_oid("pm", true);
-	ExecScope scope;
 	char *installed;
-	bool same;
+	VersionFit fit;
 
 	if (!OidIsValid(oid) || (OidIsValid(extension) && oid != extension) ||
 		!OidIsValid(exec_catalog_relid("process_manager")))
 		return false;
 	extension = oid;
 
-	exec_begin_owner(&scope);
-	exec_command(
-		"SELECT extversion FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'pm'");
-	/* It may have been dropped since: the cache above can be older (18), the query's snapshot is
-	 * younger. */
-	installed = SPI_processed > 0 ? exec_text(0, 1) : NULL;
-	same = installed != NULL && strcmp(installed, PM_VERSION) == 0;
-	if (installed != NULL && !same)
-		ereport(
-			LOG,
-			(errmsg("pm does not run in database \"%s\": its version is %s, the library's is %s",
-					get_database_name(MyDatabaseId), installed, PM_VERSION),
-			 errhint(
-				 "Run ALTER EXTENSION pm UPDATE, or restart the server with the new library.")));
-	exec_end(&scope);
-	return same;
+	/* The extension may have been dropped since: the lookup above can come from a cache (18). */
+	installed = version_installed();
+	if (installed == NULL)
+		return false;
+	fit = version_fit(installed);
+	worker_log_version(installed, fit);
+	return fit == VERSION_SAME || fit == VERSION_OLDER;
 }
 
 /*
