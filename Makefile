@@ -31,7 +31,9 @@ PGFILEDESC = "pm - process managers for event sourcing"
 # The install script is made of modules; their names give the order.
 SQL_MODULES = $(sort $(wildcard src/sql/*.sql))
 SQL_SCRIPT = $(EXTENSION)--$(EXTVERSION).sql
-DATA = $(sort $(wildcard src/sql/upgrade/$(EXTENSION)--*--*.sql))
+# Scripts of released versions are for CREATE EXTENSION ... VERSION, and for the test of upgrades.
+DATA = $(sort $(wildcard src/sql/upgrade/$(EXTENSION)--*--*.sql)) \
+	$(filter-out %/$(SQL_SCRIPT), $(sort $(wildcard src/sql/released/$(EXTENSION)--*.sql)))
 DATA_built = $(SQL_SCRIPT)
 
 # pg_regress: these first, in this order; then whatever else is in sql/.

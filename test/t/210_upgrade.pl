@@ -1,0 +1,181 @@
+# Upgrades. The library is replaced and the server restarted while the extension of the database is still of the
+# version before: writers, readers and workers go on, and what is new is refused with a hint that helps. ALTER
+# EXTENSION pm UPDATE, under load, makes of it what CREATE EXTENSION makes in a new database, object by object;
+# nothing is lost, handled twice or out of order meanwhile. The comparison notices what an upgrade script forgets.
+#
+# The next version is made here: today's sources with test/upgrade/ added to them.
+use strict;
+use warnings FATAL => 'all';
+
+use PmCatalog;
+use PmTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $root = $ENV{PM_TEST_ROOT};
+my $work = PostgreSQL::Test::Utils::tempdir;
+my ($current) = slurp_file("$root/pm.control") =~ /^default_version *= *'(.*)'/m;
+my $next = $current =~ s/^(\d+)\.(\d+)\..*/"$1." . ($2 + 1) . '.0'/er;
+
+# Where the server looks for extensions, in front of its own folders.
+my $conf = slurp_file($ENV{TEMP_CONFIG});
+my ($dest) = $conf =~ /^(?:extension_destdir = '(.+)'|extension_control_path = '(.+?)\/usr)/m ? ($1 // $2) : ();
+plan skip_all => 'this server finds extensions in its own folders only' unless defined $dest;
+my $next_dest = "$work/dest";
+
+# ---- a released version is not changed any more
+
+my $frozen = "$root/src/sql/released/pm--$current.sql";
+SKIP:
+{
+	skip "version $current is not released", 1 unless -e $frozen;
+	is(slurp_file("$root/pm--$current.sql"), slurp_file($frozen), "the install script of $current is the one that was released");
+}
+
+# ---- the next version
+
+system_or_bail('cp', '-a', "$root/.", "$work/src");
+system_or_bail('cp', "$root/test/upgrade/next.c", "$work/src/src/manager/");
+system_or_bail('cp', "$root/test/upgrade/next.sql", "$work/src/src/sql/95_next.sql");
+system_or_bail('mkdir', '-p', "$work/src/src/sql/upgrade", "$work/src/src/sql/released");
+system_or_bail('cp', "$root/test/upgrade/next.sql", "$work/src/src/sql/upgrade/pm--$current--$next.sql");
+system_or_bail('cp', "$root/pm--$current.sql", "$work/src/src/sql/released/");
+system_or_bail('sed', '-i', "s/^\\(#define PM_VERSION \\).*/\\1\"$next\"/", "$work/src/src/pm.h");
+system_or_bail('sed', '-i', "s/^default_version.*/default_version = '$next'/", "$work/src/pm.control");
+# Only these objects depend on the version: the others are as they were built.
+system_or_bail('touch', '-r', "$root/src/pm.h", "$work/src/src/pm.h");
+unlink map { s/\.c$/.o/r } grep { slurp_file($_) =~ /PM_VERSION|PM_OLDEST_SERVED/ } glob "$work/src/src/*.c $work/src/src/*/*.c";
+my @make = ('make', '-s', '-C', "$work/src", 'with_llvm=no', 'PM_STRICT=1');
+system_or_bail(@make, 'all');
+system_or_bail(@make, "DESTDIR=$next_dest", 'install');
+system_or_bail('chmod', '-R', 'go+rX', $work);
+
+# ---- a database at work
+
+my $node = PmTest::node('main', conf => "max_connections = 40\n");
+my $log_at = 0;
+PmTest::create_seen($node);
+PmTest::create_handler($node, 'plain');
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE app LOGIN;
+GRANT USAGE ON SCHEMA pm TO app;
+CREATE SCHEMA app AUTHORIZATION app;
+SQL
+$node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
+CREATE FUNCTION app.keep(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	IF e.type = 'bad' THEN RAISE EXCEPTION 'not this one'; END IF;
+	IF e.type = 'later' THEN PERFORM pm.set_timer('ring', pm.now() + interval '1 day'); END IF;
+	RETURN coalesce(state, '{}') || jsonb_build_object('n', coalesce((state ->> 'n')::int, 0) + 1);
+END $$;
+SELECT pm.create_log('app.orders');
+SELECT pm.create_log('app.old');
+SELECT pm.register('keep', 'app.keep', '{app.orders}', lanes => 2, max_attempts => 2, backoff => '1 h');
+SELECT pm.append('app.orders', 's' || i % 7, CASE i WHEN 20 THEN 'bad' WHEN 30 THEN 'later' ELSE 'plain' END) FROM generate_series(1, 40) i;
+SELECT pm.catch_up('keep', on_failure => 'policy');
+SELECT pm.register('keep', 'app.keep', '{app.orders}', lanes => 3, max_attempts => 2, backoff => '1 h');
+SELECT pm.append('app.old', 'gone', 'plain') FROM generate_series(1, 3);
+SELECT pm.trim('app.old', 3);
+SQL
+$node->safe_psql('postgres', "SELECT pm.create_log('flow'); SELECT pm.register('plain', 'plain', '{flow}')");
+
+# What must still be there afterwards. (Of former lanes there is a row only as long as they are apart.)
+my %rows = map { $_ => $node->safe_psql('postgres', "SELECT count(*) FROM pm_catalog.$_") }
+  qw(log process_manager cursor lane instance timer parked trimmed);
+ok($rows{$_} > 0, "there is something in pm_catalog.$_: $rows{$_}") for sort keys %rows;
+
+# A writer that goes on whatever becomes of the server, until it is told to stop.
+my $stop = "$work/stop";
+my $writer = PmTest::start_program($node, 'sh', '-c',
+	"until [ -e '$stop' ]; do psql -X -q -d postgres -c \"INSERT INTO flow (stream, type) VALUES ('a', 'A'), ('b', 'B')\" >/dev/null 2>&1 || sleep 0.02; done");
+sub handled { return $node->safe_psql('postgres', 'SELECT count(*) FROM seen'); }
+sub goes_on
+{
+	my ($what) = @_;
+	my $before = handled();
+	ok(PmTest::wait_until($node, "SELECT count(*) > $before + 20 FROM seen", 't'), $what);
+	return;
+}
+goes_on('events are handled');
+
+# ---- the library is replaced
+
+my $down = time;
+$log_at = -s $node->logfile;
+$node->stop('fast');
+my $new_conf = $conf =~ s/\Q$dest\E/$next_dest/gr;
+$node->append_conf('postgresql.conf', join("\n", grep { /^(extension|dynamic)/ } split /\n/, $new_conf) . "\n");
+$node->start;
+is($node->safe_psql('postgres', 'SELECT version, fits FROM pm_catalog.library()'), "$next|t", 'the library is the next one');
+goes_on('an extension of the version before is served');
+PmTest::figure(sprintf 'the library replaced: %.1f s from the stop to 20 events handled', time - $down);
+is($node->safe_psql('postgres', "SELECT count(*) FROM pm.status WHERE process_manager = 'plain' AND state IN ('idle', 'running')"), '1',
+	'pm.status sees nothing that keeps it from running');
+is($node->safe_psql('postgres', 'SELECT extversion FROM pg_extension WHERE extname = \'pm\''), $current, 'and it is the version before');
+like(substr(slurp_file($node->logfile), $log_at), qr/the extension pm of database "postgres" has version \Q$current\E, the library \Q$next\E/,
+	'the log says so');
+
+# Everything that a user does goes on.
+$node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
+SELECT pm.append('app.orders', 's1', 'plain');
+SELECT pm.wait_for('keep', 'app.orders', 1);
+SELECT pm.pause('keep'); SELECT pm.resume('keep');
+SELECT pm.register('keep', 'app.keep', '{app.orders}', lanes => 3, max_attempts => 3, backoff => '1 h');
+SELECT count(*) FROM pm.status; SELECT count(*) FROM pm.parked; SELECT count(*) FROM pm.timer; SELECT count(*) FROM pm.instance;
+SQL
+$node->safe_psql('postgres', "CREATE FUNCTION public.early() RETURNS text LANGUAGE C AS 'pm', 'pm_next_feature'");
+my (undef, undef, $refused) = $node->psql('postgres', 'SELECT public.early()');
+like($refused, qr/pm\.next_feature needs version \Q$next\E of the extension pm\n.*\nHINT:  Run ALTER EXTENSION pm UPDATE\./, 'what is new is refused, and the hint says what to do');
+
+# ---- the extension is updated, under load
+
+$node->safe_psql('postgres', 'ALTER EXTENSION pm UPDATE');
+is($node->safe_psql('postgres', 'SELECT extversion FROM pg_extension WHERE extname = \'pm\''), $next, 'updated');
+is($node->safe_psql('postgres', 'SELECT public.early()'), 'the next version', 'what is new is there: the hint helped');
+goes_on('events are handled after the update');
+
+is($node->safe_psql('postgres', "SELECT count(*) >= $rows{$_} FROM pm_catalog.$_"), 't', "pm_catalog.$_ has what it had") for sort keys %rows;
+
+$node->safe_psql('postgres', 'CREATE DATABASE fresh');
+$node->safe_psql('fresh', 'CREATE EXTENSION pm; GRANT USAGE ON SCHEMA pm TO app');
+my $wanted = PmCatalog::describe($node, 'fresh');
+# The types that stand for process managers are made with these, not with the extension.
+my $types = qr/^.*pm_process_manager\.\w+.*\n?/m;
+cmp_ok(scalar(split /\n/, $wanted), '>', 300, 'the comparison looks at something');
+is(PmCatalog::differences(PmCatalog::describe($node, 'postgres') =~ s/$types//gr, $wanted =~ s/$types//gr), '',
+	'an updated extension is what a new one is');
+
+# ---- the oracle
+
+append_to_file($stop, '');
+PmTest::finish_psql($writer);
+is($node->safe_psql('postgres', "SELECT pm.wait_for('plain', timeout => '60 s')"), 't', 'all is handled');
+PmTest::exactly_once_ok($node, 'plain', 'flow');
+
+# ---- what an upgrade script forgets is noticed
+
+my $script = slurp_file("$root/test/upgrade/next.sql");
+my $installed = (glob "$next_dest/usr/share/postgresql/*/extension/pm--$current--$next.sql")[0]
+  // (split /\n/, `find $next_dest -name 'pm--$current--$next.sql'`)[0];
+my %forgotten = (
+	'a GRANT' => qr/^GRANT SELECT ON pm\.next_view.*\n/m,
+	'a COMMENT' => qr/^COMMENT ON FUNCTION.*\n/m,
+	'a default' => qr/^ALTER TABLE .* SET DEFAULT.*\n/m,
+	'a column' => qr/^ALTER TABLE .* ADD COLUMN.*\n|^ALTER TABLE .* SET DEFAULT.*\n|^CREATE VIEW.*\n|^.*pm\.next_view.*\n/m);
+for my $what (sort keys %forgotten)
+{
+	my $mutant = $script =~ s/$forgotten{$what}//gr;
+
+	isnt($mutant, $script, "$what is left out");
+	unlink $installed;
+	append_to_file($installed, $mutant);
+	$node->safe_psql('postgres', 'DROP DATABASE IF EXISTS mutant');
+	$node->safe_psql('postgres', 'CREATE DATABASE mutant');
+	$node->safe_psql('mutant', "CREATE EXTENSION pm VERSION '$current'; ALTER EXTENSION pm UPDATE");
+	isnt(PmCatalog::differences(PmCatalog::describe($node, 'mutant'), $wanted), '', "$what that is left out is noticed");
+}
+
+PmTest::no_crash_ok($node);
+$node->stop('fast');
+done_testing();

@@ -1,0 +1,9 @@
+-- What a next version adds, for test/t/210_upgrade.pl: in its install script and, the same, in its upgrade script.
+-- One statement a line, so that the test can leave out one of them.
+ALTER TABLE pm_catalog.process_manager ADD COLUMN next_note text;
+ALTER TABLE pm_catalog.process_manager ALTER COLUMN next_note SET DEFAULT 'none';
+CREATE FUNCTION pm.next_feature() RETURNS text LANGUAGE C AS 'MODULE_PATHNAME', 'pm_next_feature';
+COMMENT ON FUNCTION pm.next_feature() IS 'What the next version brings.';
+CREATE VIEW pm.next_view AS SELECT name, next_note FROM pm_catalog.process_manager;
+COMMENT ON VIEW pm.next_view IS 'What the next version shows.';
+GRANT SELECT ON pm.next_view TO PUBLIC;
