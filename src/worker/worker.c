@@ -144,13 +144,12 @@ worker_log_version(const char *installed, VersionFit fit)
 				 errdetail("Everything that version %s had continues to work.", installed),
 				 errhint("Run ALTER EXTENSION pm UPDATE in that database when it suits you.")));
 	else if (fit == VERSION_TOO_OLD)
-		ereport(LOG,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("pm does not run in database \"%s\"", get_database_name(MyDatabaseId)),
-				 errdetail("The extension there has version %s, and version %s of the library "
-						   "serves extensions from version %s on.",
-						   installed, PM_VERSION, PM_OLDEST_SERVED),
-				 errhint("Run ALTER EXTENSION pm UPDATE in that database.")));
+		ereport(LOG, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					  errmsg("pm does not run in database \"%s\"", get_database_name(MyDatabaseId)),
+					  errdetail("The extension there has version %s, and version %s of the library "
+								"serves extensions from version %s on.",
+								installed, PM_VERSION, PM_OLDEST_SERVED),
+					  errhint("Run ALTER EXTENSION pm UPDATE in that database.")));
 	else if (fit == VERSION_NEWER)
 		ereport(LOG,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
