@@ -16,6 +16,8 @@
 #   make bench [QUICK=1] [ROUNDS=n]  the benchmark, into bench/results
 #       ONLY="dispatch idle"         only these sections
 #   make demo [KEEP=1] [EVENTS=FILE] the demonstration
+#   make dist                        the zip for PGXN, into dist/
+#   make rpm                         the RPM, built with Debian's rpm, into dist/
 #   make dev                         strict build in place, installed under PM_DEV_DIR
 #
 # PM_STRICT=1 builds with assertions on and every warning an error.
@@ -65,7 +67,7 @@ PG_CONFIG ?= pg_config
 
 # ---- targets of our own need no PostgreSQL yet, so PGXS is read only for others
 
-OWN_TARGETS = check check-majors check-assert check-valgrind lint lint-house format coverage check-regress check-isolation check-tap check-pgtap soak bench demo dev
+OWN_TARGETS = check check-majors check-assert check-valgrind lint lint-house format coverage check-regress check-isolation check-tap check-pgtap soak bench demo dev dist rpm
 GOALS = $(or $(MAKECMDGOALS),all)
 
 ifneq ($(filter-out $(OWN_TARGETS),$(GOALS)),)
@@ -144,6 +146,12 @@ bench:
 
 dev:
 	@bash test/harness/dev.sh
+
+dist:
+	@bash packaging/dist.sh
+
+rpm:
+	@bash packaging/rpm.sh
 
 .PHONY: $(OWN_TARGETS) FORCE
 FORCE:

@@ -56,8 +56,8 @@ version_fit(const char *installed)
 
 /*
  * The version of the extension in this database, or NULL where there is none.
- * In a transaction.  It is read with a snapshot of now, since the extension may
- * have been dropped or updated a moment ago.
+ * In a transaction.  A fresh catalog snapshot reads it, since the extension
+ * may have been dropped or updated a moment ago.
  */
 char *
 version_installed(void)
