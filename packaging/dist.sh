@@ -16,7 +16,7 @@ version=$(pm_file pm.control | sed -n "s/^default_version *= *'\(.*\)'/\1/p")
 zip=dist/pm-$version.zip
 
 # The version stands in four places, since four tools read it.
-library=$(pm_file src/pm.h | sed -n 's/^#define PM_VERSION *"\(.*\)"/\1/p')
+library=$(pm_file src/pm.h | sed -n 's/^#define PM_VERSION[[:space:]]*"\(.*\)"/\1/p')
 [ "$library" = "$version" ] || pm_die "pm.control says $version, src/pm.h says $library"
 pm_file META.json | python3 -c '
 import json, sys

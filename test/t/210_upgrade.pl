@@ -41,7 +41,7 @@ system_or_bail('cp', "$root/test/upgrade/next.sql", "$work/src/src/sql/95_next.s
 system_or_bail('mkdir', '-p', "$work/src/src/sql/upgrade", "$work/src/src/sql/released");
 system_or_bail('cp', "$root/test/upgrade/next.sql", "$work/src/src/sql/upgrade/pm--$current--$next.sql");
 system_or_bail('cp', "$root/pm--$current.sql", "$work/src/src/sql/released/");
-system_or_bail('sed', '-i', "s/^\\(#define PM_VERSION \\).*/\\1\"$next\"/", "$work/src/src/pm.h");
+system_or_bail('sed', '-i', "s/^\\(#define PM_VERSION[[:space:]]\\).*/\\1\"$next\"/", "$work/src/src/pm.h");
 system_or_bail('sed', '-i', "s/^default_version.*/default_version = '$next'/", "$work/src/pm.control");
 # Only these objects depend on the version: the others are as they were built.
 system_or_bail('touch', '-r', "$root/src/pm.h", "$work/src/src/pm.h");
@@ -113,7 +113,7 @@ PmTest::figure(sprintf 'the library replaced: %.1f s from the stop to 20 events 
 is($node->safe_psql('postgres', "SELECT count(*) FROM pm.status WHERE process_manager = 'plain' AND state IN ('idle', 'running')"), '1',
 	'pm.status sees nothing that keeps it from running');
 is($node->safe_psql('postgres', 'SELECT extversion FROM pg_extension WHERE extname = \'pm\''), $current, 'and it is the version before');
-like(substr(slurp_file($node->logfile), $log_at), qr/the extension pm of database "postgres" has version \Q$current\E, the library \Q$next\E/,
+like(substr(slurp_file($node->logfile), $log_at), qr/the extension pm of database "postgres" has version \Q$current\E, the library has version \Q$next\E/,
 	'the log says so');
 
 # Everything that a user does goes on.
