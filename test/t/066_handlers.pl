@@ -1,8 +1,8 @@
-# P2, P3, P4, P7: handlers that misbehave, all of them at once: each has its outcome, its other keys go on, once and
-# in order, and nobody else waits. A writer writes a pulse all the while, and the process manager of another
-# role that follows it is never late: from the commit of the event to the commit of its effect, the 95th
-# percentile is below a second (track_commit_timestamp says when). What shares the role and the dispatcher with
-# all of them waits for its turn, loses nothing, and its lag is printed.
+# P2, P3, P4, P7: handlers that misbehave, all at the same time. Each has the expected outcome, its other keys are handled
+# once and in order, and no other role waits. A writer writes events all the time, and the process manager of another
+# role that follows them is never late: from the commit of the event to the commit of its effect, the 95th
+# percentile is below a second (measured with track_commit_timestamp). A process manager of the same role, which shares
+# the dispatcher with all of them, waits for its turn and loses nothing; its lag is printed.
 #
 #   PM_SOAK=1               five rounds instead of one
 use strict;
@@ -45,9 +45,9 @@ GRANT SELECT, UPDATE ON account TO second, third;
 SQL
 PmTest::create_seen($node);
 
-# ---- what they do at a bad event, and what is to become of it
+# ---- what the handlers do for a bad event, and the expected outcome
 
-# The reason is what pm.parked says: SQLSTATE and message.
+# The reason is what pm.parked shows: SQLSTATE and message.
 my %case = (
 	sleeps => [ "SET LOCAL statement_timeout = 0; PERFORM pg_sleep(1000000);", qr/^57014 .*did not return within handler_timeout/ ],
 	sleeps_session => [ "PERFORM set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false); PERFORM pg_sleep(1000000);", qr/^57014 .*did not return within handler_timeout/ ],
@@ -59,7 +59,7 @@ my %case = (
 	commits_in_procedure => [ 'CALL commits();', qr/^2D000 / ],
 	prepares => [ q{EXECUTE 'PREPARE TRANSACTION ''handler''';}, qr/^0A000 / ],
 	ends_session => [ 'PERFORM pg_terminate_backend(pg_backend_pid());', qr/terminat|ended|session/ ],
-	# not the sessions in which this test itself is the role
+	# not the sessions in which this test itself has that role
 	ends_role => [ q{PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = current_user AND backend_type = 'pm dispatcher';}, qr/terminat|ended|session/ ],
 	unregisters => [ "PERFORM pm.unregister('unregisters');", qr/^55006 .*own handler/ ],
 	drops_log => [ "PERFORM pm.drop_log('log_drops_log');", qr/^2BP01 / ],
@@ -94,8 +94,8 @@ for my $name (@cases)
 	PmTest::create_handler($node, $name, user => 'app', before => "IF e.type = 'bad' THEN $case{$name}[0] END IF;");
 	answer("SELECT pm.register('$name', '$name', '{log_$name}', max_attempts => 2, backoff => '50 ms', handler_timeout => '300 ms')", 'app');
 }
-# Two that deadlock with each other, each of a role of its own. Who loses lets the other one get on by an event:
-# neither can lose ten times in a row, which would count.
+# Two handlers that deadlock with each other, each of its own role. After a deadlock the victim lets the other one handle
+# an event first, so neither fails ten times in a row, which would count.
 for my $pair ([ 'second', 'locks_up', 1, 2 ], [ 'third', 'locks_down', 2, 1 ])
 {
 	my ($role, $name, $first, $then) = @$pair;
@@ -112,16 +112,16 @@ for my $name (qw(neighbour bystander))
 	PmTest::create_handler($node, $name, user => $role);
 	answer("SELECT pm.register('$name', '$name', '{pulse}')", $role);
 }
-# somebody has the lock that is waited for
+# another session holds the lock that a handler waits for
 my $locker = PmTest::session($node);
 $locker->do('SELECT pg_advisory_lock(66)');
 
-# ---- all at once, under a pulse
+# ---- all at the same time, while the writer writes
 
 my $script = $node->basedir . '/pulse.sql';
 append_to_file($script, "INSERT INTO pulse (stream, type) VALUES ('s', 'P');\n");
 my $pulse = PmTest::start_program($node, 'pgbench', '-n', '-c', '1', '-R', '40', '-T', '600', '-f', $script, $node->connstr('postgres'));
-ok(PmTest::wait_until($node, "SELECT count(*) > 20 FROM seen WHERE pm = 'neighbour'", 't', timeout => 20), 'the pulse is there');
+ok(PmTest::wait_until($node, "SELECT count(*) > 20 FROM seen WHERE pm = 'neighbour'", 't', timeout => 20), 'the writer has started');
 my $from = answer('SELECT max(position) FROM pulse');
 my %n;
 for my $round (1 .. $rounds)
@@ -143,41 +143,41 @@ for my $round (1 .. $rounds)
 
 		if ($what eq 'handled')
 		{
-			ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = '$name' AND pos >= $bad", 5, timeout => 60), "$name: handled")
+			ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = '$name' AND pos >= $bad", 5, timeout => 60), "$name: all is handled")
 			  or diag(answer("SELECT state, reason FROM pm.status WHERE process_manager = '$name'"));
 		}
 		else
 		{
-			ok(PmTest::wait_until($node, "SELECT state FROM pm.parked WHERE process_manager = '$name' AND position = $bad", 'dead', timeout => 60), "$name: parked, dead after max_attempts")
+			ok(PmTest::wait_until($node, "SELECT state FROM pm.parked WHERE process_manager = '$name' AND position = $bad", 'dead', timeout => 60), "$name: the event is parked, dead after max_attempts")
 			  or diag(answer("SELECT state, reason, attempts FROM pm.status WHERE process_manager = '$name'"));
 			my $reason = answer("SELECT concat_ws(' ', sqlstate, message) FROM pm.parked WHERE process_manager = '$name' AND position = $bad");
 			like($reason, $what, "$name: the reason");
 			note("$name: $reason");
 			$where = "stream <> 'k2'";
 		}
-		ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = '$name'", 'idle0', timeout => 60), "$name: its other keys go on");
+		ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = '$name'", 'idle0', timeout => 60), "$name: all events of other keys are handled");
 		PmTest::once_in_key_order_ok($node, $name, "SELECT 'log_$name' AS log, position AS pos, stream AS key FROM log_$name" . ($where ? " WHERE $where" : ''));
 	}
 	note(sprintf('round %d: all have their outcome after %.1f s', $round, time - $began));
-	ok(PmTest::wait_until($node, "SELECT string_agg(state || lag || parked || errors, ' ') FROM pm.status WHERE process_manager LIKE 'locks%'", 'idle000 idle000', timeout => 60), 'deadlocked handlers: tried again, not counted, though max_attempts is 1')
+	ok(PmTest::wait_until($node, "SELECT string_agg(state || lag || parked || errors, ' ') FROM pm.status WHERE process_manager LIKE 'locks%'", 'idle000 idle000', timeout => 60), 'deadlocked handlers: retried and not counted, although max_attempts is 1')
 	  or diag(answer("SELECT process_manager, state, reason, lag, parked, errors FROM pm.status WHERE process_manager LIKE 'locks%'"));
 	PmTest::exactly_once_ok($node, $_, "log_$_") for qw(locks_up locks_down);
 	is(answer('SELECT string_agg(n::text, \' \') FROM account'), join(' ', (12 * $round) x 2), 'deadlocked handlers: their effects are there once');
 }
-cmp_ok(PmTest::wait_until($node, "SELECT deadlocks > 0 FROM pg_stat_database WHERE datname = 'postgres'", 't', timeout => 10), '==', 1, 'there was a deadlock');
+cmp_ok(PmTest::wait_until($node, "SELECT deadlocks > 0 FROM pg_stat_database WHERE datname = 'postgres'", 't', timeout => 10), '==', 1, 'a deadlock was detected');
 
-# ---- nobody else was late
+# ---- no other role was late
 
 $pulse->{h}->signal('TERM');
 eval { $pulse->{h}->finish };
 my $to = answer('SELECT max(position) FROM pulse');
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('neighbour', 'bystander') AND (state <> 'idle' OR lag > 0)", 0, timeout => 30), 'neighbour and bystander have caught up');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('neighbour', 'bystander') AND (state <> 'idle' OR lag > 0)", 0, timeout => 30), 'neighbour and bystander have handled everything');
 PmTest::exactly_once_ok($node, $_, 'pulse') for qw(neighbour bystander);
 is(answer("SELECT sum(errors), sum(parked) FROM pm.status WHERE process_manager IN ('neighbour', 'bystander')"), '0|0', 'neighbour and bystander never failed');
 my %lag;
 for my $name (qw(neighbour bystander))
 {
-	# pgbench writes at its times: the lag is that of each event, not of those that came while nobody was late
+	# pgbench writes at a fixed rate, so the lag is that of each event, including those that were written during a delay
 	my ($count, $p50, $p95, $max) = split /\|/, answer(<<"SQL");
 WITH lag AS (
 	SELECT extract(epoch FROM pg_xact_commit_timestamp(s.xmin) - pg_xact_commit_timestamp(p.xmin)) AS lag
@@ -186,12 +186,12 @@ SELECT count(*), round(percentile_disc(0.5) WITHIN GROUP (ORDER BY lag)::numeric
 SQL
 	$lag{$name} = $p95;
 	PmTest::figure(sprintf('%s: commit to effect, %d events, p50 %.1f ms, p95 %.1f ms, max %.0f ms', $name, $count, $p50 * 1000, $p95 * 1000, $max * 1000));
-	cmp_ok($count, '>', 100, "$name: enough of them to say so");
+	cmp_ok($count, '>', 100, "$name: there were enough events");
 }
-cmp_ok($lag{neighbour}, '<', 1, 'others are unaffected: p95 below a second');
+cmp_ok($lag{neighbour}, '<', 1, 'others are not affected: p95 below a second');
 is(answer("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pm %' AND state = 'active' AND query_start < now() - interval '30 s'"), 0, 'no worker hangs');
 
-# ---- what a handler may do to itself, if it owns it: it stops, and says why
+# ---- what an owner's handler may do to its own process manager: it stops, and pm.status says why
 
 for my $own (
 	[ 'drops_function', 'EXECUTE \'DROP FUNCTION drops_function(pm.event)\';', qr/handler .*drops_function.* does not exist/ ],
@@ -209,14 +209,14 @@ for my $own (
 	like($said, $reason, "$name: pm.status says why");
 	note("$name: $said");
 }
-# its log it cannot drop: that is a failure like any other
+# it cannot drop its log: that is a failure like any other
 for my $drop ('DROP TABLE log_drops', 'DROP TABLE log_drops CASCADE', 'DROP OWNED BY app')
 {
 	answer("SELECT pm.create_log('log_drops')", 'app');
 	PmTest::create_handler($node, 'drops', user => 'app', after => "IF e.type = 'bad' THEN EXECUTE '$drop'; END IF;");
 	answer("SELECT pm.register('drops', 'drops', '{log_drops}', batch_size => 1, max_attempts => 2, backoff => '50 ms')", 'app');
 	answer("INSERT INTO log_drops (stream, type) VALUES ('k', 'good'), ('k', 'bad'), ('l', 'good')", 'app');
-	ok(PmTest::wait_until($node, "SELECT (SELECT string_agg(state || ' ' || position, ',') FROM pm.parked WHERE process_manager = 'drops'), (SELECT lag FROM pm.status WHERE process_manager = 'drops')", 'dead 2|0', timeout => 30), "a handler that says $drop has failed");
+	ok(PmTest::wait_until($node, "SELECT (SELECT string_agg(state || ' ' || position, ',') FROM pm.parked WHERE process_manager = 'drops'), (SELECT lag FROM pm.status WHERE process_manager = 'drops')", 'dead 2|0', timeout => 30), "a handler that runs $drop has failed");
 	answer("SELECT pm.unregister('drops'); DROP TABLE log_drops", 'app');
 }
 $locker->quit;

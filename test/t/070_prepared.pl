@@ -1,7 +1,7 @@
-# A prepared transaction holds the high-water mark, also across a crash, is named in
-# pm.blocker, and nothing is lost or waits long when it ends.
+# A prepared transaction holds the high-water mark, also across a crash, and pm.blocker names it.
+# When it ends, nothing is lost, and work goes on soon.
 #
-#   PM_SOAK=1        those that are prepared across a crash stay so for 60 s, instead of 3
+#   PM_SOAK=1        transactions that are prepared across a crash stay prepared for 60 s instead of 3
 use strict;
 use warnings FATAL => 'all';
 
@@ -31,14 +31,14 @@ for my $end ('COMMIT PREPARED', 'ROLLBACK PREPARED')
 		my $name = "$end after " . ($restart ? "a restart ($restart)" : 'no restart');
 		my $gid = 'tx ' . ++$n;
 
-		# Handled before the transaction begins: a prepared one gives no hint, and what nobody has looked
-		# at before it began waits for its end.
+		# These events are handled before the transaction begins. A prepared transaction has no hint, so events that
+		# no reader has looked at before it began wait for its end.
 		$node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('a', 'before')", extra_params => [ '-U', 'app' ]);
 		my $mark = $node->safe_psql('postgres', "SELECT max(position) FROM orders WHERE type = 'before'");
 		ok(PmTest::wait_until($node, "SELECT position FROM pm.cursor WHERE process_manager = 'keep'", $mark, timeout => 60),
-			"$name: what comes before it is handled");
-		# A reader that comes after the transaction was prepared cannot tell what is older (it has no hint any more).
-		ok(PmTest::wait_idle($node, timeout => 20), "$name: a dispatcher has seen what is before it");
+			"$name: the events before it are handled");
+		# A reader that comes after the transaction was prepared cannot tell what is older (there is no hint any more).
+		ok(PmTest::wait_idle($node, timeout => 20), "$name: a dispatcher has read what is before it");
 		$node->safe_psql('postgres', <<"SQL", extra_params => [ '-U', 'app' ]);
 BEGIN;
 INSERT INTO orders (stream, type) VALUES ('a', 'prepared'), ('b', 'prepared');
@@ -55,14 +55,14 @@ SQL
 		ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'beside'", 0, timeout => 20),
 			"$name: another log is not held back");
 		is($node->safe_psql('postgres', "SELECT position FROM pm.cursor WHERE process_manager = 'keep'"), $mark, "$name: the cursor waits");
-		is($node->safe_psql('postgres', "SELECT pm.high_water_mark('orders')"), $mark, "$name: it holds the mark, which is not behind the cursor");
-		is($node->safe_psql('postgres', "SELECT count(*) FROM pm.read('orders', 0, 1000) WHERE position > $mark"), 0, "$name: pm.read does not go past it");
+		is($node->safe_psql('postgres', "SELECT pm.high_water_mark('orders')"), $mark, "$name: it holds the mark, which is not below the cursor");
+		is($node->safe_psql('postgres', "SELECT count(*) FROM pm.read('orders', 0, 1000) WHERE position > $mark"), 0, "$name: pm.read stops before it");
 		is($node->safe_psql('postgres', "SELECT pm.wait_for('keep', timeout => '200 ms')"), 'f', "$name: pm.wait_for waits for it");
 		is( $node->safe_psql('postgres', "SELECT blocks, log, pid IS NULL, gid, role, since < now(), hint FROM pm.blocker"),
 			"high-water mark|orders|t|$gid|app|t|COMMIT PREPARED '$gid'; or ROLLBACK PREPARED '$gid';",
 			"$name: pm.blocker names it");
 		like( $node->safe_psql('postgres', "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'keep'"),
-			qr/^waiting\|a prepared transaction that may have written the log is still open\|.*pm\.blocker/, "$name: pm.status says so");
+			qr/^waiting\|a prepared transaction that may have written the log is still open\|.*pm\.blocker/, "$name: pm.status gives the reason");
 
 		if ($restart eq 'immediate')
 		{
@@ -70,7 +70,7 @@ SQL
 
 			ok(PmTest::wait_until($node, "SELECT clock_timestamp() > prepared + '$hold s' FROM pg_prepared_xacts WHERE gid = '$gid'", 't', timeout => $hold + 20, every => 0.2), "$name: it has been prepared for $hold s");
 			is($node->safe_psql('postgres', "SELECT c.position, pm.high_water_mark('orders'), s.state, b.gid FROM pm.cursor c, pm.status s, pm.blocker b WHERE c.process_manager = 'keep' AND s.process_manager = 'keep'"),
-				"$mark|$mark|waiting|$gid", "$name: and all waits still, for a reason that is shown");
+				"$mark|$mark|waiting|$gid", "$name: everything still waits, and pm.status gives the reason");
 		}
 		$node->safe_psql('postgres', "$end '$gid'");
 		my $ok;
@@ -79,14 +79,14 @@ SQL
 			$ok = PmTest::wait_until($node, "SELECT count(*) FROM orders o WHERE NOT EXISTS (SELECT FROM seen s WHERE s.pm = 'keep' AND s.pos = o.position)",
 				0, timeout => 20, every => 0.02);
 		};
-		ok($ok, "$name: it goes on");
+		ok($ok, "$name: after its end all is handled");
 		cmp_ok($took, '<', 2, sprintf('%s: within 2 s (%.2f s)', $name, $took));
 		push @took, $took;
-		is($node->safe_psql('postgres', 'SELECT count(*) FROM pm.blocker'), 0, "$name: nobody is in the way any more");
-		PmTest::exactly_once_ok($node, 'keep', 'orders', "$name: nothing lost, nothing twice, in order");
+		is($node->safe_psql('postgres', 'SELECT count(*) FROM pm.blocker'), 0, "$name: pm.blocker is empty");
+		PmTest::exactly_once_ok($node, 'keep', 'orders', "$name: nothing is lost, handled twice or out of order");
 	}
 }
-is($node->safe_psql('postgres', "SELECT count(*) FROM orders WHERE type = 'prepared'"), 6, 'what was committed is there');
+is($node->safe_psql('postgres', "SELECT count(*) FROM orders WHERE type = 'prepared'"), 6, 'the committed events are there');
 @took = sort { $a <=> $b } @took;
 note(sprintf('figure: %d prepared transactions, across crashes for %d s: goes on %.2f s after their end (median), %.2f s (most)', scalar @took, $ENV{PM_SOAK} ? 60 : 3, $took[ $#took / 2 ], $took[-1]));
 
@@ -94,41 +94,41 @@ note(sprintf('figure: %d prepared transactions, across crashes for %d s: goes on
 $node->safe_psql('postgres', <<'SQL');
 BEGIN;
 SAVEPOINT a;
-INSERT INTO orders (stream, type) VALUES ('a', 'rolled back');
+INSERT INTO orders (stream, type) VALUES ('a', 'it is rolled back to the savepoint');
 ROLLBACK TO a;
 INSERT INTO payments (stream, type) VALUES ('a', 'prepared');
 PREPARE TRANSACTION 'other log';
 INSERT INTO orders (stream, type) VALUES ('a', 'after');
 SQL
 ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep'", 'idle0', timeout => 20),
-	'a savepoint rolled back does not hold the mark of its log');
-is($node->safe_psql('postgres', 'SELECT string_agg(log, $$,$$) FROM pm.blocker'), 'payments', 'only that of the other');
+	'a savepoint that was rolled back does not hold the mark of its log');
+is($node->safe_psql('postgres', 'SELECT string_agg(log, $$,$$) FROM pm.blocker'), 'payments', 'the mark of the other log is held');
 $node->stop('immediate');
 $node->start;
 ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep'", 'idle0', timeout => 20), 'nor after a crash');
 is($node->safe_psql('postgres', 'SELECT gid FROM pm.blocker'), 'other log', 'pm.blocker still names it');
 $node->safe_psql('postgres', "COMMIT PREPARED 'other log'");
-ok(PmTest::wait_idle($node, timeout => 20), 'all idle');
+ok(PmTest::wait_idle($node, timeout => 20), 'all are idle');
 PmTest::exactly_once_ok($node, 'keep', 'orders');
 PmTest::exactly_once_ok($node, 'beside', 'payments');
 
-# A session that is in the way has its pid in pm.blocker, and a backend that reuses the slot of
-# one that prepared is not taken for it.
+# pm.blocker shows the pid of a blocking session. A backend that reuses the slot of a session that has prepared
+# its transaction is not taken for that transaction.
 my $session = PmTest::session($node);
 $session->do("BEGIN; INSERT INTO orders (stream, type) VALUES ('x', 'X'); PREPARE TRANSACTION 'same backend'");
 $session->do('BEGIN; SELECT 1');
 $node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('y', 'Y')");
-is($node->safe_psql('postgres', 'SELECT pid IS NULL, gid FROM pm.blocker'), 't|same backend', 'the session that prepared is not named, the transaction is');
+is($node->safe_psql('postgres', 'SELECT pid IS NULL, gid FROM pm.blocker'), 't|same backend', 'the transaction is named, not the session that prepared it');
 $session->do("INSERT INTO orders (stream, type) VALUES ('z', 'Z')");
 is($node->safe_psql('postgres', 'SELECT coalesce(pid::text, gid) FROM pm.blocker ORDER BY pid NULLS LAST'), $session->pid . "\nsame backend", 'both are named');
 $session->do('COMMIT');
 $node->safe_psql('postgres', "ROLLBACK PREPARED 'same backend'");
 $session->quit;
-ok(PmTest::wait_idle($node, timeout => 20), 'all idle');
+ok(PmTest::wait_idle($node, timeout => 20), 'all are idle');
 PmTest::exactly_once_ok($node, 'keep', 'orders');
 
-# pm.catch_up in a transaction that is prepared has read up to a position that nobody may use again, also when the
-# sequence is set back after a restart. Each event is delivered or refused.
+# pm.catch_up in a transaction that is then prepared has read up to a position. No other transaction may use that position
+# again, also when the sequence is set back after a restart. Each event is delivered or refused.
 $node->safe_psql('postgres', <<'SQL');
 CREATE ROLE reader LOGIN;
 GRANT USAGE ON SCHEMA pm TO reader;
@@ -152,8 +152,8 @@ SQL
 $node->stop('fast');
 $node->start;
 my ($rc, undef, $refused) = $node->psql('postgres', "SELECT setval('late_position_seq', 5); INSERT INTO late (stream, type) VALUES ('new', 'T')", extra_params => [ '-U', 'reader' ]);
-isnt($rc, 0, 'a position that a prepared transaction has read past is refused after a restart');
-like($refused, qr/set back/, 'and it is said that the sequence was set back');
+isnt($rc, 0, 'a position that a prepared transaction has read is refused after a restart');
+like($refused, qr/set back/, 'the error says that the sequence was set back');
 $node->safe_psql('postgres', "COMMIT PREPARED 'caught up'; SELECT pm.resume('late')", extra_params => [ '-U', 'reader' ]);
 $node->safe_psql('postgres', "SELECT setval('late_position_seq', 10); INSERT INTO late (stream, type) VALUES ('new', 'T')", extra_params => [ '-U', 'reader' ]);
 ok(PmTest::wait_until($node, 'SELECT string_agg(position::text, $$ $$ ORDER BY position) = (SELECT string_agg(pos::text, $$ $$ ORDER BY pos) FROM late_seen) FROM late', 't', timeout => 20), 'each event was handled');

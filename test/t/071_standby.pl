@@ -1,5 +1,5 @@
-# No worker runs on a standby; after promotion work goes on within 5 s, and nothing is lost,
-# prepared transactions and what the old primary had not handled included.
+# No worker runs on a standby. After its promotion work goes on within 5 s, and nothing is lost,
+# including prepared transactions and events that the old primary had not handled.
 use strict;
 use warnings FATAL => 'all';
 
@@ -28,20 +28,20 @@ sub on_standby { return $standby->safe_psql('postgres', $_[0]); }
 
 # ---- in recovery
 
-ok(PmTest::wait_idle($primary, timeout => 20), 'the primary handles');
+ok(PmTest::wait_idle($primary, timeout => 20), 'the primary handles events');
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
-is(on_standby("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pm %'"), 0, 'no worker in recovery');
-is(on_standby('SELECT state, reason, hint FROM pm.status'), 'waiting|this server is in recovery|Workers run on the primary.', 'pm.status on the standby says so');
+is(on_standby("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pm %'"), 0, 'no worker runs in recovery');
+is(on_standby('SELECT state, reason, hint FROM pm.status'), 'waiting|this server is in recovery|Workers run on the primary.', 'pm.status on the standby gives the reason');
 is(on_standby('SELECT count(*) FROM pm.worker'), 0, 'pm.worker is empty');
 is(on_standby('SELECT count(*) FROM pm.blocker'), 0, 'pm.blocker can be read');
 is(on_standby('SELECT count(*) FROM pm.log') . on_standby('SELECT count(*) FROM pm.process_manager') . on_standby('SELECT position FROM pm.cursor'),
-	'11100', 'the other views, too');
+	'11100', 'so can the other views');
 for my $call ("pm.high_water_mark('orders')", "pm.read('orders')", "pm.catch_up('keep')", "pm.pause('keep')",
 	"pm.register('x', 'keep', '{orders}', start_at => 'end')", "pm.append('orders', 's', 'T')", "pm.wait_for('keep')")
 {
 	my ($rc, undef, $err) = $standby->psql('postgres', "SELECT $call", extra_params => [ '-U', 'app' ]);
 	isnt($rc, 0, "$call on a standby is refused");
-	like($err, qr/recovery|read-only|primary/, 'and says why');
+	like($err, qr/recovery|read-only|primary/, 'the error says why');
 }
 
 # ---- promotion, while there is work and a prepared transaction is open
@@ -56,7 +56,7 @@ $primary->stop('immediate');
 $session->quit;
 
 my ($before, $events) = split /\|/, on_standby("SELECT (SELECT count(*) FROM seen), (SELECT count(*) FROM orders)");
-diag("handled when the primary died: $before of $events events, one more prepared");
+diag("handled when the primary was stopped: $before of $events events, one more prepared");
 my $began = time;
 $standby->promote;
 my $ok = PmTest::wait_until($standby, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pm dispatcher'", 1, timeout => 20);
@@ -64,21 +64,21 @@ my $took = time - $began;
 ok($ok, sprintf('promoted: a dispatcher runs (%.1f s)', $took));
 cmp_ok($took, '<=', 5, 'within 5 s');
 PmTest::figure(sprintf('%d of %d events handled when the primary died; a dispatcher runs %.1f s after the promotion began', $before, $events, $took));
-is(on_standby("SELECT gid FROM pm.blocker"), 'over there', 'the prepared transaction is in the way, and named');
+is(on_standby("SELECT gid FROM pm.blocker"), 'over there', 'pm.blocker names the prepared transaction');
 on_standby("INSERT INTO orders (stream, type) SELECT 'd', 'D' FROM generate_series(1, 20)");
-# What was before it may have to wait, too: nobody here has seen it begin.
+# Events before it may have to wait, too, because no session of this server has seen it begin.
 like(on_standby('SELECT state, reason FROM pm.status'), qr/^(?:waiting\|a prepared transaction that may have written the log is still open|running\|)$/, 'pm.status says what it waits for');
 is(on_standby("SELECT coalesce(max(pos), 0) FROM seen WHERE stream IN ('c', 'd')"), 0, 'nothing after it is handled');
 on_standby("COMMIT PREPARED 'over there'");
-ok(PmTest::wait_idle($standby, timeout => 20), 'then everything');
+ok(PmTest::wait_idle($standby, timeout => 20), 'after its commit everything is handled');
 PmTest::figure(PmTest::exactly_once_ok($standby, 'keep', 'orders', 'nothing lost, nothing twice, in order, across the promotion'));
 is(on_standby("SELECT count(*) FROM orders WHERE stream IN ('a', 'b', 'c', 'd', 'p')"), 371, 'all committed events are there');
 is(on_standby("SELECT count(*) - count(DISTINCT position), min(position) > 0 FROM orders"), '0|t', 'positions are unique');
-is(on_standby("SELECT count(*) FROM orders WHERE stream = 'lost'"), 0, 'what was open is not');
-is(on_standby('SELECT sum(errors) FROM pm.status'), 0, 'no error');
+is(on_standby("SELECT count(*) FROM orders WHERE stream = 'lost'"), 0, 'the transaction that was open is not');
+is(on_standby('SELECT sum(errors) FROM pm.status'), 0, 'no error was counted');
 
-# A copy of the cluster with another identifier would wait; a promoted standby has the same.
-is(on_standby('SELECT state FROM pm.status'), 'idle', 'it is no copy');
+# A copy of the cluster with another system identifier would wait; a promoted standby has the same one.
+is(on_standby('SELECT state FROM pm.status'), 'idle', 'it is not taken for a copy');
 
 PmTest::no_crash_ok($standby);
 $standby->stop('fast');

@@ -1,6 +1,6 @@
-# Dump and restore, into another cluster and into another database of the same one: the
-# guards of the logs work, the registrations wait as a copy, with their instances, timers and parked
-# events, and with lanes that are apart; pm.resume() adopts them, and they go on where the dump stood.
+# Dump and restore, into another cluster and into another database of the same one: the triggers of
+# the logs work, and the process managers wait as copies, with their instances, timers and parked events,
+# and with lanes at different positions. pm.resume() adopts them, and they continue from the state in the dump.
 use strict;
 use warnings FATAL => 'all';
 
@@ -13,7 +13,7 @@ my $from = PmTest::node('from', conf => "max_connections = 30\n");
 my $to = PmTest::node('to', extension => 0, conf => "max_connections = 30\n");
 my $dir = PostgreSQL::Test::Utils::tempdir;
 
-# Another OID for each role in the other cluster.
+# Roles have other OIDs in the other cluster.
 $to->safe_psql('postgres', 'CREATE ROLE filler; CREATE ROLE other LOGIN');
 for my $node ($from, $to)
 {
@@ -44,8 +44,8 @@ SELECT pm.append('orders', 'v', 'B', '{"n": 2}');
 INSERT INTO sales."Odd Name" (stream, type) VALUES ('odd', 'O');
 SQL
 $from->safe_psql('postgres', "SELECT pm.register('halting', 'halting', '{orders}', start_at => 'beginning', max_attempts => 1, on_failure => 'halt')", extra_params => [ '-U', 'clerk' ]);
-# Instances, timers and parked events. It is paused as soon as they are there: one of the timers is due,
-# and has not fired.
+# Instances, timers and parked events. The process manager is paused as soon as they exist: one of the timers
+# is due and has not fired.
 $from->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
 CREATE FUNCTION public.inst(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $f$
 BEGIN
@@ -64,8 +64,8 @@ SELECT pm.pause('inst');
 COMMIT;
 SQL
 is($from->safe_psql('postgres', "SELECT (SELECT count(*) FROM pm.instance), (SELECT count(*) FROM pm.timer), (SELECT string_agg(state, ' ' ORDER BY position) FROM pm.parked)"),
-	'4|2|failing behind behind', 'instances, timers and parked events');
-# Lanes that are apart, cut anew: what they had got past is known.
+	'4|2|failing behind behind', 'there are instances, timers and parked events');
+# Lanes at different positions, whose number then changes: the positions of the former lanes are stored.
 PmTest::create_handler($from, 'laned', user => 'app');
 $from->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
 SELECT pm.create_log('moves');
@@ -81,12 +81,12 @@ SELECT pm.pause('laned');
 COMMIT;
 SQL
 is($from->safe_psql('postgres', "SELECT count(DISTINCT lanes), bool_or(r.position > (SELECT min(position) FROM pm_catalog.cursor c WHERE c.process_manager = 'laned')), (SELECT count(*) FROM seen WHERE pm = 'laned') FROM pm_catalog.former_lane r"),
-	'2|t|25', 'lanes are apart, and notes of two cuts');
-# positions with gaps, the last ones rolled back
+	'2|t|25', 'lanes are apart, and former lanes of two changes are stored');
+# gaps in the positions, also at the end
 $from->safe_psql('postgres', "BEGIN; INSERT INTO orders (stream, type) SELECT 'gap', 'G' FROM generate_series(1, 5); ROLLBACK");
-ok(PmTest::wait_until($from, "SELECT state FROM pm.status WHERE process_manager = 'halting'", 'halted', timeout => 20), 'one has halted');
+ok(PmTest::wait_until($from, "SELECT state FROM pm.status WHERE process_manager = 'halting'", 'halted', timeout => 20), 'one is halted');
 ok(PmTest::wait_until($from, "SELECT count(*) FROM pm.status WHERE process_manager = 'keep' AND (state <> 'idle' OR lag > 0)", 0, timeout => 20), 'one is idle');
-# what is not handled yet when the dump is made
+# events that are not handled when the dump is made
 $from->safe_psql('postgres', "SELECT pm.pause('keep')");
 $from->safe_psql('postgres', "INSERT INTO orders (stream, type) SELECT 'later', 'L' FROM generate_series(1, 10)");
 
@@ -112,16 +112,16 @@ $from->safe_psql('postgres', "SELECT pm.resume('keep')");
 ok(PmTest::wait_until($from, "SELECT count(*) FROM seen WHERE pm = 'keep' AND stream = 'later'", 10, timeout => 20), 'the original goes on');
 my $handled = $from->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'keep'");
 
-# ---- dumps, of the state before those ten were handled
+# ---- dumps of the state before those ten events were handled
 
 $from->safe_psql('postgres', "SELECT pm.pause('keep'); SELECT pm.seek('keep', 'orders', $stood); DELETE FROM seen WHERE pm = 'keep' AND stream = 'later'");
 $from->command_ok([ 'pg_dump', '-Fp', '-f', "$dir/plain.sql", $from->connstr('postgres') ], 'pg_dump, plain');
 $from->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/custom", $from->connstr('postgres') ], 'pg_dump, custom');
-unlike(slurp_file("$dir/plain.sql"), qr/CREATE FUNCTION pm/, 'the extension is dumped as one');
+unlike(slurp_file("$dir/plain.sql"), qr/CREATE FUNCTION pm/, 'the extension is dumped as one command');
 $from->safe_psql('postgres', "SELECT pm.resume('keep')");
 ok(PmTest::wait_until($from, "SELECT count(*) FROM seen WHERE pm = 'keep' AND stream = 'later'", 10, timeout => 20), 'the original goes on');
 
-# ---- restored: into another cluster, and into another database of the same one
+# ---- restored into another cluster, and into another database of the same one
 
 $to->safe_psql('postgres', 'CREATE DATABASE plain TEMPLATE template0');
 $to->safe_psql('postgres', 'CREATE DATABASE custom TEMPLATE template0');
@@ -142,42 +142,42 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 		return $rc == 0 ? $out : $err;
 	};
 
-	# ---- it is all there
+	# ---- everything is there
 	is($sql->($look), $original, "$db: logs, registrations and cursors are those of the dump");
-	is($sql->("SELECT count(*) FROM seen WHERE pm = 'keep'"), $handled - 10, "$db: with what was handled");
+	is($sql->("SELECT count(*) FROM seen WHERE pm = 'keep'"), $handled - 10, "$db: so is what was handled");
 
-	# ---- and it waits
+	# ---- everything waits
 	is($sql->("SELECT count(*) FROM pm.status WHERE reason = 'this database is a copy' AND state = 'waiting'"), 7, "$db: everything waits as a copy");
-	is($sql->("SELECT count(*) FROM pm_catalog.process_manager"), 5, "$db: five of them");
+	is($sql->("SELECT count(*) FROM pm_catalog.process_manager"), 5, "$db: there are five process managers");
 
-	# ---- the guard works
+	# ---- the triggers work
 	my (undef, undef, $err) = $node->psql($db, "INSERT INTO orders (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (3, 'x', 'X')");
-	like($err, qr/cannot write position 3 into log "orders"|duplicate key/, "$db: the guard works (a position used)");
+	like($err, qr/cannot write position 3 into log "orders"|duplicate key/, "$db: the trigger refuses a used position");
 	(undef, undef, $err) = $node->psql($db, "INSERT INTO orders (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (24, 'x', 'X')");
-	like($err, qr/cannot write position 24 into log "orders"/, "$db: the guard works (a gap)");
+	like($err, qr/cannot write position 24 into log "orders"/, "$db: the trigger refuses a gap");
 	(undef, undef, $err) = $node->psql($db, 'TRUNCATE orders');
-	like($err, qr/cannot truncate event log/, "$db: the guard works (TRUNCATE)");
+	like($err, qr/cannot truncate event log/, "$db: the trigger refuses TRUNCATE");
 	(undef, undef, $err) = $node->psql($db, 'UPDATE orders SET position = DEFAULT');
-	like($err, qr/cannot change the position/, "$db: the guard works (UPDATE)");
+	like($err, qr/cannot change the position/, "$db: the trigger refuses UPDATE");
 	$sql->("INSERT INTO orders (stream, type) VALUES ('new', 'N')", 'app');
-	is($sql->("SELECT position > (SELECT max(position) FROM orders WHERE stream = 'later') FROM orders WHERE stream = 'new'"), 't', "$db: positions go on");
-	is($sql->("SELECT pm.append('orders', 'v', 'B', '{\"n\": 3}', expected_version => 2) > 0", 'app'), 't', "$db: versions go on");
+	is($sql->("SELECT position > (SELECT max(position) FROM orders WHERE stream = 'later') FROM orders WHERE stream = 'new'"), 't', "$db: positions continue");
+	is($sql->("SELECT pm.append('orders', 'v', 'B', '{\"n\": 3}', expected_version => 2) > 0", 'app'), 't', "$db: versions continue");
 	my $copies = "SELECT count(*) FROM seen WHERE stream IN ('later', 'new')";
 
-	# ---- nobody has handled anything; a registration made here runs, and the copied ones do not
-	is($sql->("SELECT count(*) > 0 FROM pm.read('orders')", 'app'), 't', "$db: pm.read reads");
-	is($sql->("SELECT pm.register('fresh', 'keep', '{orders}', start_at => 'end')", 'app'), '', "$db: a new registration is taken");
+	# ---- copied process managers run nothing, and one that is registered here does
+	is($sql->("SELECT count(*) > 0 FROM pm.read('orders')", 'app'), 't', "$db: pm.read returns events");
+	is($sql->("SELECT pm.register('fresh', 'keep', '{orders}', start_at => 'end')", 'app'), '', "$db: a new process manager can be registered");
 	$sql->("INSERT INTO orders (stream, type) VALUES ('fresh', 'N')", 'app');
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE stream = 'fresh'", 1, dbname => $db, timeout => 10), "$db: a new registration runs");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE stream = 'fresh'", 1, dbname => $db, timeout => 10), "$db: the new one runs");
 	is($sql->($copies), 0, "$db: the copied ones do not");
-	is($sql->("SELECT count(*) FROM seen WHERE pm = 'inst' AND (log IS NULL OR type = 'bad')"), 0, "$db: no timer fires, and nothing that is parked is tried");
+	is($sql->("SELECT count(*) FROM seen WHERE pm = 'inst' AND (log IS NULL OR type = 'bad')"), 0, "$db: no timer fires, and no parked event is tried");
 	$sql->("SELECT pm.unregister('fresh'); DELETE FROM seen WHERE stream = 'fresh'");
 
-	# ---- until they are adopted
+	# ---- after pm.resume()
 	if ($db eq 'plain')
 	{
 		my ($rc) = $node->psql($db, "SELECT pm.resume('keep')", extra_params => [ '-U', 'other' ]);
-		isnt($rc, 0, "$db: somebody else may not adopt them");
+		isnt($rc, 0, "$db: another role may not adopt them");
 		$sql->('SELECT pm.resume()', 'app');
 		is($sql->("SELECT state FROM pm.status WHERE process_manager = 'halting'"), 'waiting', "$db: resume() is for one's own");
 		$sql->("SELECT pm.resume('halting')", 'clerk');
@@ -188,57 +188,57 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	}
 	ok(PmTest::wait_idle($node, dbname => $db, timeout => 20), "$db: adopted, they go on")
 	  or diag($sql->('SELECT * FROM pm.status'));
-	is($sql->("SELECT string_agg(DISTINCT owner, ',' ORDER BY owner) FROM pm.process_manager"), 'app,clerk', "$db: the owners are those of the names here");
+	is($sql->("SELECT string_agg(DISTINCT owner, ',' ORDER BY owner) FROM pm.process_manager"), 'app,clerk', "$db: the owners are the roles with these names");
 	PmTest::exactly_once_ok($node, 'keep', 'orders', "$db: where the dump stood, nothing lost, nothing twice", dbname => $db);
 	PmTest::exactly_once_ok($node, 'halting', 'orders', "$db: so did the one that had halted", dbname => $db);
-	is($sql->("SELECT count(*) FROM seen WHERE pm = 'paused'"), $sql->("SELECT count(*) FROM orders WHERE type IN ('A', 'B')"), "$db: and the one that was paused");
-	# the lanes pass over what those before them had handled, also when they are cut once more
+	is($sql->("SELECT count(*) FROM seen WHERE pm = 'paused'"), $sql->("SELECT count(*) FROM orders WHERE type IN ('A', 'B')"), "$db: the paused one goes on, too");
+	# lanes skip what former lanes have handled, also after another change of their number
 	PmTest::once_in_key_order_ok($node, 'laned', "SELECT 'moves' AS log, position AS pos, stream AS key FROM moves", "$db: lanes that were apart: each once and in order", dbname => $db);
 	$sql->("INSERT INTO moves (stream, type) SELECT 'm' || i % 12, 'N' FROM generate_series(1, 30) i; SELECT pm.register('laned', 'laned', '{moves}', lanes => 4)", 'app');
-	ok(PmTest::wait_until($node, "SELECT sum(lag), count(*) FROM pm.status WHERE process_manager = 'laned'", '0|4', dbname => $db, timeout => 20), "$db: cut once more, they go on");
+	ok(PmTest::wait_until($node, "SELECT sum(lag), count(*) FROM pm.status WHERE process_manager = 'laned'", '0|4', dbname => $db, timeout => 20), "$db: with another number of lanes they go on");
 	PmTest::once_in_key_order_ok($node, 'laned', "SELECT 'moves' AS log, position AS pos, stream AS key FROM moves", "$db: each once and in order still", dbname => $db);
-	# what was parked is tried, as it would be after any pm.resume, and the timer that is due fires
-	ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'inst' AND log IS NULL)", '0|1', dbname => $db, timeout => 20), "$db: parked events and timers go on")
+	# parked events are tried, as after any pm.resume, and the due timer fires
+	ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'inst' AND log IS NULL)", '0|1', dbname => $db, timeout => 20), "$db: parked events and timers are handled")
 	  or diag($sql->('SELECT * FROM pm.parked') . $sql->('SELECT * FROM pm.timer'));
 	PmTest::once_in_key_order_ok($node, 'inst', "SELECT 'cases' AS log, position AS pos, stream AS key FROM cases", "$db: each once and in order", dbname => $db);
 	is($sql->("SELECT string_agg(key || ' ' || state, ', ' ORDER BY key) FROM pm.instance WHERE process_manager = 'inst'"),
-		'bad {"bad": 1, "plain": 3}, due {"arm": 1, "ring": 1}, far {"arm": 1}, good {"plain": 1}', "$db: with their instances");
-	is($sql->("SELECT string_agg(key || ' ' || data, ', ') FROM pm.timer"), 'far {"from": "the dump"}', "$db: the other timer is still to come");
-	# new ones do not collide with those that were restored
+		'bad {"bad": 1, "plain": 3}, due {"arm": 1, "ring": 1}, far {"arm": 1}, good {"plain": 1}', "$db: so are their instances");
+	is($sql->("SELECT string_agg(key || ' ' || data, ', ') FROM pm.timer"), 'far {"from": "the dump"}', "$db: the other timer is not due yet");
+	# new parked events and timers do not collide with restored ones
 	$sql->("INSERT INTO cases (stream, type, data) SELECT 'new ' || i % 5, t, '{\"due\": \"2999-01-01 12:00Z\"}' FROM generate_series(1, 10) i, unnest('{arm,always bad}'::text[]) t ORDER BY i, t DESC", 'app');
-	ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked WHERE key LIKE 'new%'), (SELECT count(*) FROM pm.timer WHERE key LIKE 'new%')", '15|5', dbname => $db, timeout => 20), "$db: others are parked and set beside")
+	ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked WHERE key LIKE 'new%'), (SELECT count(*) FROM pm.timer WHERE key LIKE 'new%')", '15|5', dbname => $db, timeout => 20), "$db: new events are parked, and new timers are set")
 	  or diag($sql->('SELECT * FROM pm.status') . $sql->('SELECT * FROM pm.parked'));
-	is($sql->("SELECT count(*) FROM seen WHERE pm = 'keep' AND log LIKE 'sales%'"), 1, "$db: the log with the odd name");
+	is($sql->("SELECT count(*) FROM seen WHERE pm = 'keep' AND log LIKE 'sales%'"), 1, "$db: the log with the unusual name");
 	$sql->("INSERT INTO sales.\"Odd Name\" (stream, type) VALUES ('odd', 'P')", 'app');
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'keep' AND log LIKE 'sales%'", 2, dbname => $db, timeout => 20), "$db: which goes on");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'keep' AND log LIKE 'sales%'", 2, dbname => $db, timeout => 20), "$db: it continues");
 }
 
 # The original was not disturbed.
 is($from->safe_psql('postgres', "SELECT (SELECT count(*) FROM pm.timer), (SELECT string_agg(state, ' ' ORDER BY position) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'inst' AND log IS NULL)"),
-	'2|failing behind behind|0', 'what is paused there has not gone on');
+	'2|failing behind behind|0', 'the paused process manager of the original has not gone on');
 is($from->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'laned'"), 25, 'nor have its lanes');
 PmTest::wait_until($from, "SELECT count(*) FROM pm.status WHERE process_manager = 'keep' AND lag > 0", 0);
 PmTest::exactly_once_ok($from, 'keep', 'orders', 'the original handled everything once');
-is($from->safe_psql('postgres', "SELECT state FROM pm.status WHERE process_manager = 'halting'"), 'halted', 'what had halted there has halted still');
+is($from->safe_psql('postgres', "SELECT state FROM pm.status WHERE process_manager = 'halting'"), 'halted', 'the halted one is still halted');
 
-# ---- parts of it: schema only, data only, one table
+# ---- partial dumps: schema only, data only, one table
 
 $to->safe_psql('postgres', 'CREATE DATABASE parts TEMPLATE template0');
 $from->command_ok([ 'pg_dump', '-s', '-f', "$dir/schema.sql", $from->connstr('postgres') ], 'pg_dump -s');
 $from->command_ok([ 'pg_dump', '-a', '-t', 'orders', '-f', "$dir/data.sql", $from->connstr('postgres') ], 'pg_dump -a -t orders');
 $to->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $to->connstr('parts'), '-f', "$dir/schema.sql" ], 'the schema is restored');
-is($to->safe_psql('parts', "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders'::regclass"), 3, 'with the guard');
-# Positions that are given are refused with the reason (a reader may be past them), never lost.
+is($to->safe_psql('parts', "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders'::regclass"), 3, 'with the triggers');
+# Given positions are refused with the reason, because a reader may have passed them.
 my ($rc, undef, $err) = $to->psql('parts', slurp_file("$dir/data.sql"));
-isnt($rc, 0, 'data alone, into a guarded log, is refused');
-like($err, qr/cannot write position|trigger/, 'with the reason');
-is($to->safe_psql('parts', 'SELECT count(*) FROM orders'), 0, 'nothing of it is in the log');
+isnt($rc, 0, 'restoring data alone into an existing log is refused');
+like($err, qr/cannot write position|trigger/, 'the error gives the reason');
+is($to->safe_psql('parts', 'SELECT count(*) FROM orders'), 0, 'the log stays empty');
 
-# ---- DROP EXTENSION and the dump of what is left
+# ---- a dump after DROP EXTENSION
 
 $to->safe_psql('plain', 'SET client_min_messages = warning; DROP EXTENSION pm CASCADE');
-$to->command_ok([ 'pg_dump', '-f', "$dir/left.sql", $to->connstr('plain') ], 'a dump after DROP EXTENSION');
-unlike(slurp_file("$dir/left.sql"), qr/pm_/, 'has nothing of pm');
+$to->command_ok([ 'pg_dump', '-f', "$dir/left.sql", $to->connstr('plain') ], 'pg_dump after DROP EXTENSION');
+unlike(slurp_file("$dir/left.sql"), qr/pm_/, 'the dump contains nothing of pm');
 
 PmTest::no_crash_ok($_) for $from, $to;
 $_->stop('fast') for $from, $to;

@@ -1,7 +1,7 @@
-# A database is dumped under load, by pg_dump in each of its formats, in parallel, and by a role that is no
-# superuser. Restored elsewhere and adopted, it goes on where the snapshot of the dump stood: what the handlers
-# had done by then, and what they do there, is each event once and in order, with instances, timers, lanes and
-# what was parked. The original does not notice.
+# A database is dumped under load: by pg_dump in each of its formats, in parallel, and by a role that is no
+# superuser. Restored elsewhere and adopted, it continues from the snapshot of the dump. What the handlers
+# had done by then and what they do in the copy add up to each event once and in order, with instances, timers,
+# lanes and parked events. The original is not disturbed.
 #
 #   PM_SOAK=1     ten rounds of dumps
 use strict;
@@ -19,7 +19,7 @@ my $to = PmTest::node('to', extension => 0, conf => $conf);
 my $dir = PostgreSQL::Test::Utils::tempdir;
 my $roles = 'CREATE ROLE alice LOGIN; CREATE ROLE bob LOGIN;';
 
-# Roles have other OIDs there.
+# Roles have other OIDs in the other cluster.
 $to->safe_psql('postgres', "CREATE ROLE filler; $roles");
 $from->safe_psql('postgres', $roles . <<'SQL');
 CREATE ROLE dumper LOGIN;
@@ -31,7 +31,7 @@ SELECT pm.create_log('orders');
 GRANT SELECT, INSERT ON orders TO alice, bob;
 SQL
 PmTest::create_seen($from);
-# one that is always behind, one in lanes, one that takes arrays
+# one that is always behind, one with lanes, one with a handler of arrays
 PmTest::create_handler($from, 'slow', user => 'alice', after => 'PERFORM pg_sleep(0.003);');
 PmTest::create_handler($from, 'laned', user => 'alice');
 $from->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'alice' ]);
@@ -41,7 +41,7 @@ $$ INSERT INTO public.seen (pm, log, pos, stream, key)
 SELECT pm.register('slow', 'slow', '{orders}', batch_size => 5), pm.register('laned', 'laned', '{orders}', lanes => 2),
 	   pm.register('batch', 'batch', '{orders}', batch_size => 500);
 SQL
-# and one with instances, timers, and events that fail in the original only
+# one with instances and timers, and with events that fail only in the original
 $from->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'bob' ]);
 CREATE FUNCTION inst(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $f$
 BEGIN
@@ -77,7 +77,7 @@ COMMIT;
 \endif
 PGBENCH
 
-# The formats: how it is dumped, and how it is restored.
+# The formats: the options of pg_dump, and those of pg_restore.
 my %format = (
 	plain => [ [ '-Fp' ], undef ],
 	custom => [ [ '-Fc', '-Z', 1 ], [ '-j', 3 ] ],
@@ -87,7 +87,7 @@ my %format = (
 my @handlers = qw(slow laned batch inst);
 my ($dumps, $behind, $parked, $timers, $apart, $during, $copied) = (0) x 7;
 
-# Every event once and in order, for all of them; each instance counts its events and timers; each timer fired once.
+# Each event is handled once and in order by all of them, each instance counts its events and timers, and each timer fired once.
 sub all_once_ok
 {
 	my ($node, $db, $name) = @_;
@@ -96,7 +96,7 @@ sub all_once_ok
 
 	PmTest::exactly_once_ok($node, $_, 'orders', "$name: $_: nothing missing, nothing twice, in order", %opt) for qw(slow batch);
 	PmTest::once_in_key_order_ok($node, $_, $events, "$name: $_: each once and in order within its key", %opt) for qw(laned inst);
-	is($node->safe_psql($db, <<'SQL'), '0|0|0', "$name: each timer has fired once, and instances count what took effect");
+	is($node->safe_psql($db, <<'SQL'), '0|0|0', "$name: each timer has fired once, and the instances count what took effect");
 SELECT (SELECT count(*) FROM (SELECT stream, 'ring ' || position FROM orders WHERE type = 'arm' EXCEPT ALL
 							  SELECT key, type FROM seen WHERE pm = 'inst' AND log IS NULL) x),
 	   (SELECT count(*) FROM (SELECT key, type FROM seen WHERE pm = 'inst' AND log IS NULL EXCEPT ALL
@@ -113,20 +113,20 @@ for my $round (1 .. $rounds)
 	my $load = PmTest::start_program($from, 'pgbench', '-n', '-c', 6, '-R', 120, '-T', 600, '-f', "$dir/write.sql", $from->connstr('postgres'));
 	my %restored;
 
-	ok(PmTest::wait_until($from, "SELECT count(*) > 200 * $round AND count(*) FILTER (WHERE pm = 'inst' AND log IS NULL) > 20 FROM seen", 't', timeout => 30), "round $round: the load is on");
+	ok(PmTest::wait_until($from, "SELECT count(*) > 200 * $round AND count(*) FILTER (WHERE pm = 'inst' AND log IS NULL) > 20 FROM seen", 't', timeout => 30), "round $round: the load is running");
 	for my $format (sort keys %format)
 	{
 		my ($dump, $restore) = @{ $format{$format} };
 		my $file = "$dir/$round.$format";
 		my $before = $from->safe_psql('postgres', 'SELECT max(position) FROM orders');
 
-		# the role may read everything, which is all that a dump needs
+		# this role may read everything, which is all that a dump needs
 		$from->command_ok([ 'pg_dump', '-U', 'dumper', @$dump, '-f', $file, $from->connstr('postgres') ], "$format: dumped by a role that is no superuser");
-		ok(PmTest::wait_until($from, "SELECT max(position) > $before FROM orders", 't', timeout => 10), "$format: while events were written");
+		ok(PmTest::wait_until($from, "SELECT max(position) > $before FROM orders", 't', timeout => 10), "$format: events were written meanwhile");
 		$restored{"${format}_$round"} = $file;
 		$dumps++;
 	}
-	isnt($load->{h}->pumpable, 0, 'the load was on all the time');
+	isnt($load->{h}->pumpable, 0, 'the load was running all the time');
 	$load->{h}->signal('INT');
 	eval { PmTest::finish_psql($load) };
 
@@ -145,8 +145,8 @@ for my $round (1 .. $rounds)
 			$to->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $to->connstr($db), '-f', $restored{$db} ], "$db: restored with psql");
 		}
 
-		# As of the snapshot, effects and cursors agree, and nothing runs.
-		is($to->safe_psql($db, <<'SQL'), '0|0|0|0', "$db: effects, cursors, timers and what is parked are of one snapshot");
+		# Effects and cursors agree, as of the snapshot, and nothing runs.
+		is($to->safe_psql($db, <<'SQL'), '0|0|0|0', "$db: effects, cursors, timers and parked events are of one snapshot");
 WITH held AS (SELECT position FROM pm.parked WHERE process_manager = 'inst' AND log = 'orders'),
 cursors AS (SELECT process_manager, min(position) AS low, max(position) AS high FROM pm.cursor GROUP BY 1)
 SELECT (SELECT count(*) FROM cursors c, orders o
@@ -172,11 +172,11 @@ SQL
 		$apart += $between;
 		$copied += $events;
 
-		# Adopted by those to whom it belongs, and by a superuser.
+		# Adopted by the owners and by a superuser.
 		if ($format eq 'plain')
 		{
 			$to->safe_psql($db, 'SELECT pm.resume()', extra_params => [ '-U', $_ ]) for qw(alice bob);
-			$to->safe_psql($db, 'SELECT pm.resume()');    # the log is the superuser's
+			$to->safe_psql($db, 'SELECT pm.resume()');    # the superuser owns the log
 		}
 		else
 		{
@@ -186,7 +186,7 @@ SQL
 	}
 	for my $db (sort keys %restored)
 	{
-		ok(PmTest::wait_until($to, "SELECT (SELECT count(*) FROM pm.status WHERE lag > 0 OR state <> 'idle'), (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer)", '0|0|0', dbname => $db, timeout => 90), "$db: adopted, it goes on to the end")
+		ok(PmTest::wait_until($to, "SELECT (SELECT count(*) FROM pm.status WHERE lag > 0 OR state <> 'idle'), (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer)", '0|0|0', dbname => $db, timeout => 90), "$db: adopted, it handles everything")
 		  or diag($to->safe_psql($db, 'SELECT * FROM pm.status') . "\n" . $to->safe_psql($db, 'SELECT process_manager, log, position, state, message FROM pm.parked LIMIT 5'));
 		all_once_ok($to, $db, $db);
 		$to->safe_psql('postgres', "DROP DATABASE $db WITH (FORCE)");
@@ -195,17 +195,17 @@ SQL
 cmp_ok($_->[0], '>', 0, $_->[1]) for [ $behind, 'there was something left to do in the dumps' ], [ $parked, 'something parked' ], [ $timers, 'and timers that were set' ];
 PmTest::figure("$dumps dumps under load, $copied events in them, $behind of them not handled by the slowest, $parked parked, $timers timers set, in $apart the lanes apart: restored and adopted, each once and in order");
 
-# Who may not read the tables of the extension cannot dump: with an error, not with half of it.
+# A role without the right to read the tables of the extension gets an error, not an incomplete dump.
 $from->command_fails_like([ 'pg_dump', '-U', 'nobody', '-f', "$dir/none", $from->connstr('postgres') ], qr/permission denied/, 'a role without the right to read cannot dump');
 
-# ---- the original goes on, and once what failed there no longer does, has everything once
+# ---- the original goes on; when the handler no longer fails, everything is handled once
 
 $from->safe_psql('postgres', "SELECT pm.pause('inst')");
 my $source = $from->safe_psql('postgres', "SELECT pg_get_functiondef('inst'::regproc)");
 $source =~ s/current_database\(\) = 'postgres'/false/ or die 'no such condition';
 $from->safe_psql('postgres', $source, extra_params => [ '-U', 'bob' ]);
-$from->safe_psql('postgres', "SELECT pm.resume('inst')");    # which tries what had failed, too
-ok(PmTest::wait_until($from, "SELECT (SELECT count(*) FROM pm.status WHERE lag > 0 OR state <> 'idle'), (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer)", '0|0|0', timeout => 90), 'the original goes on to the end')
+$from->safe_psql('postgres', "SELECT pm.resume('inst')");    # retries the dead events, too
+ok(PmTest::wait_until($from, "SELECT (SELECT count(*) FROM pm.status WHERE lag > 0 OR state <> 'idle'), (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer)", '0|0|0', timeout => 90), 'the original handles everything')
   or diag($from->safe_psql('postgres', 'SELECT * FROM pm.status'));
 all_once_ok($from, 'postgres', 'the original');
 

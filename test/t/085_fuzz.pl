@@ -1,10 +1,10 @@
-# Whatever is given to the functions of pm, the server lives, nothing hangs, and what is refused is refused with an SQLSTATE
-# that says why: none of class XX (internal error). The functions and their arguments come from the catalog, so that a new
-# one is called too; the values are near those that are accepted. Workers run what gets registered, and the process manager
-# of another role beside all that handles its events once and in order. In the end everything can be taken away by name.
+# Whatever arguments the functions of pm get, the server survives, nothing hangs, and what is refused is refused with an
+# SQLSTATE that says why: none of class XX (internal error). The functions and their arguments come from the catalog, so
+# that new functions are included; the values are close to accepted ones. Workers run whatever gets registered, and the
+# process manager of another role handles its events once and in order. In the end everything can be dropped by name.
 #
-# The statements depend on the seed alone. PM_FUZZ_SECONDS: for how long (12; 600 in make soak). PM_FUZZ_SEED: which.
-# PM_FUZZ_STATEMENTS: not how long but how many, to come to the same statement again.
+# The statements depend only on the seed. PM_FUZZ_SECONDS: the duration (12; 600 in make soak). PM_FUZZ_SEED: the seed.
+# PM_FUZZ_STATEMENTS: the number of statements instead of a duration, to repeat a run up to a certain statement.
 use strict;
 use warnings FATAL => 'all';
 use utf8;
@@ -41,7 +41,7 @@ GRANT CREATE ON SCHEMA public TO app, neighbour;
 SQL
 PmTest::create_seen($node);
 
-# What the handlers of the fuzzed process managers are: ordinary ones, odd ones, and some that must be refused.
+# The handlers of the fuzzed process managers: ordinary ones, unusual ones, and some that must be refused.
 my $functions = <<'SQL';
 CREATE SCHEMA fz;
 CREATE SCHEMA "s.p ""q""(";
@@ -66,7 +66,7 @@ CREATE FUNCTION fz.intkey(e pm.event) RETURNS int IMMUTABLE LANGUAGE sql AS $$SE
 CREATE FUNCTION "s.p ""q""("."f)('; --"(pm.event) RETURNS void LANGUAGE sql AS '';
 CREATE FUNCTION fz."Ünï ☃ 🙂"(pm.event) RETURNS void LANGUAGE sql AS '';
 CREATE FUNCTION fz."aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"(pm.event) RETURNS void LANGUAGE sql AS '';
--- Does as the event says, and returns the state that it names.
+-- Does what the event says, and returns the state that it contains.
 CREATE FUNCTION fz.does(e pm.event, jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	IF e.data ? 'sql' THEN
@@ -80,7 +80,7 @@ $node->safe_psql('postgres', "SET client_encoding = utf8; $functions
 ALTER FUNCTION fz.does(pm.event, jsonb) OWNER TO boss;
 GRANT USAGE ON SCHEMA fz, \"s.p \"\"q\"\"(\" TO PUBLIC; GRANT CREATE ON SCHEMA fz TO app;");
 
-# Another role's, beside all that.
+# The process manager of another role, which must not be disturbed.
 $node->safe_psql('postgres', "SELECT pm.create_log('quiet')", extra_params => [ '-U', 'neighbour' ]);
 PmTest::create_handler($node, 'neighbour_pm', user => 'neighbour');
 $node->safe_psql('postgres', "SELECT pm.register('neighbour_pm', 'neighbour_pm', '{quiet}')", extra_params => [ '-U', 'neighbour' ]);
@@ -140,7 +140,7 @@ sub noise
 	return join '', map { pick(@pieces, @words) } 1 .. int rand 8;
 }
 
-# One of these as it is, changed, or something else.
+# One of these values, unchanged, mutated, or something else.
 sub near
 {
 	my @known = @_;
@@ -219,14 +219,14 @@ sub array_of
 	return 'ARRAY[' . join(', ', @list) . ']::text[]';
 }
 
-# What is accepted, as far as it depends on the argument alone.
+# Accepted values, as far as that depends on the argument alone.
 my %good = (name => [ map { literal($_) } @managers[ 0 .. 3 ] ], log => [ map { literal($_) } 'orders', 'fz.events', q{"it's"} ],
 	logs => [q{'{orders,"\\"it''s\\""}'}], handler => [ map { literal($_) } 'fz.plain', 'fz.inst', 'fz.batch', 'fz.inst(pm.event, jsonb)' ],
 	correlate => [ 'NULL', "'fz.key'" ], types => [ 'NULL', "'{a,placed}'" ], start_at => [ "'beginning'", "'end'" ], on_failure => [ "'park'", "'halt'" ],
 	events => [q{'[{"type": "a", "data": {}}]'}], expected_version => ['NULL'], timeout => ["'0'"], backoff => ["'1 ms'"], handler_timeout => ["'1 s'"],
 	lanes => [ 1, 2 ], batch_size => [10], park_limit => [10], max_attempts => [2], data => [q{'{"key": "k"}'}], metadata => [q{'{}'}]);
 
-# An expression for an argument of that name and type.
+# An expression for an argument of this name and type.
 sub value
 {
 	my ($arg, $type) = @_;
@@ -240,14 +240,14 @@ sub value
 		  : $arg eq 'start_at' ? @starts
 		  : $arg eq 'on_failure' ? @policies
 		  : @words;
-		# Signatures have the most grammar.
+		# Signatures have the richest grammar.
 		return literal(mutate(pick(@known))) if $arg =~ /^(?:handler|correlate)$/ && chance(0.5);
 		return literal(near(@known));
 	}
 	return array_of(sub { near(@logs) }) if $type eq 'text[]' && $arg eq 'logs';
 	return array_of(sub { near(@words) }) if $type eq 'text[]';
 	return literal(jsonb_value($arg)) if $type eq 'jsonb';
-	# pm.wait_for would wait for so long.
+	# pm.wait_for would wait for that long.
 	return literal(chance(0.8) ? pick('0', '1 ms', '20 ms', '-1 s') : near(@intervals)) . '::interval' if $arg eq 'timeout';
 	return literal(near(@intervals)) . '::interval' if $type eq 'interval';
 	return literal(near(@times)) . '::timestamptz' if $type eq 'timestamp with time zone';
@@ -259,7 +259,7 @@ sub value
 
 # ---- statements --------------------------------------------------------------
 
-# Every function of pm: name, how many arguments have a default, names and types of the arguments.
+# Every function of pm: its name, the number of arguments with a default, names and types of the arguments.
 my @api = map { my ($name, $defaults, @args) = split /\|/; { name => $name, defaults => $defaults, args => [ map { [ split /=/, $_, 2 ] } @args ] } }
   split /\n/, $node->safe_psql('postgres', <<'SQL');
 SELECT concat_ws('|', p.proname, p.pronargdefaults, (SELECT string_agg(coalesce(p.proargnames[a.n], '') || '=' || format_type(a.t, NULL), '|' ORDER BY a.n)
@@ -267,7 +267,7 @@ SELECT concat_ws('|', p.proname, p.pronargdefaults, (SELECT string_agg(coalesce(
 FROM pg_proc p WHERE p.pronamespace = 'pm'::regnamespace ORDER BY p.proname, p.oid
 SQL
 my %api = map { $_->{name} => $_ } @api;
-# The ones that parse most come more often.
+# Functions with much parsing come more often.
 my @choice = (@api, grep { defined } @api{(('register') x 10, qw(append_all append_all append append create_log create_log attach_log read seek))});
 
 sub call
@@ -276,7 +276,7 @@ sub call
 	my @args = @{ $function->{args} };
 	my $required = @args - $function->{defaults};
 	my @given;
-	# In every second call one argument alone is odd.
+	# In every second call only one argument is unusual.
 	my $odd = chance(0.5) ? int rand @args : -1;
 
 	for my $i (0 .. $#args)
@@ -290,13 +290,13 @@ sub call
 	return "pm.$function->{name}(" . join(', ', @given) . ')';
 }
 
-# One try: a list of statements, each of which may be refused.
+# One attempt: a list of statements, each of which may be refused.
 sub attempt
 {
 	my $r = rand;
 	my $call = call(pick(@choice));
 
-	# In the handler of an instance.
+	# in the handler of an instance
 	return ('BEGIN',
 		'SELECT pm.append(\'fz.events\', ' . literal(near(@words)) . ", 'do', jsonb_build_object('key', " . literal(near(@words)) . "::text, 'state', "
 		  . literal(jsonb_value('data')) . "::jsonb, 'sql', " . literal('SELECT ' . call(pick(@choice, (@api{qw(set_timer cancel_timer append)}) x 3))) . '))',
@@ -314,7 +314,7 @@ my ($tries, $batches, $refused) = (0, 0, 0);
 
 sub setup
 {
-	# What a registration needs to be accepted now and then.
+	# With these objects a registration is accepted now and then.
 	for my $log ('orders', 'fz.events', q{"it's"})
 	{
 		$node->safe_psql('postgres', 'SELECT pm.create_log(' . literal($log) . ')', extra_params => [ '-U', 'app' ]);
@@ -333,7 +333,7 @@ sub setup
 	return;
 }
 
-# Whatever name it has: it can be looked at, and taken away by that name.
+# Whatever the name: it can be read, and dropped by that name.
 sub clear
 {
 	my ($rc, $out, $err) = $node->psql('postgres', <<'SQL');
@@ -418,7 +418,7 @@ sub batch
 		$state{$code}++;
 		my $said = (defined $messages[$nth] ? "$messages[$nth]\n" : '') . "as $user: " . shown($statements[$i]);
 		push @internal, $said if $code =~ /^XX/;
-		# pm.wait_for is there to wait.
+		# pm.wait_for may wait
 		push @hung, $said if $code eq '57014' && $statements[$i] !~ /pm\.wait_for/;
 	}
 	return;
@@ -454,9 +454,9 @@ is(scalar @internal, 0, 'every refusal has an SQLSTATE that is no internal error
 is(scalar @hung, 0, "nothing took $timeout_ms ms") or diag("seed $seed\n", join("\n\n", @hung[ 0 .. ($#hung < 9 ? $#hung : 9) ]));
 is(scalar @blind, 0, 'the views can be read, whatever was registered') or diag("seed $seed\n", join("\n\n", @blind));
 is(scalar @stuck, 0, 'everything can be taken away by its name') or diag("seed $seed\n", join("\n\n", @stuck));
-cmp_ok($refused, '>', $tries / 10, 'much was refused');
-cmp_ok($tries * 2 - $refused, '>', $tries / 10, 'and much was not');
-cmp_ok(scalar keys %state, '>=', 10, 'for many reasons');
+cmp_ok($refused, '>', $tries / 10, 'many statements were refused');
+cmp_ok($tries * 2 - $refused, '>', $tries / 10, 'many were accepted');
+cmp_ok(scalar keys %state, '>=', 10, 'there were many different errors');
 
 ok(PmTest::wait_seen($node, 'neighbour_pm', $appended, timeout => 30), "the neighbour's events are handled");
 PmTest::exactly_once_ok($node, 'neighbour_pm', 'quiet');

@@ -1,5 +1,5 @@
-# Idle costs nothing: with fifty process managers registered and nothing to do, no WAL is
-# written, no snapshot and no transaction id is held, and next to no CPU is used.
+# Idle process managers cost nothing: with fifty of them registered and nothing to do, no WAL is written,
+# no snapshot and no transaction id is held, and almost no CPU time is used.
 use strict;
 use warnings FATAL => 'all';
 
@@ -28,12 +28,12 @@ for my $role (1 .. 5)
 	$node->safe_psql('postgres', "SELECT pm.register('pm_${role}_' || i, 'keep_$role', ARRAY['log_' || i, 'log_' || (i % 10 + 1)]) FROM generate_series(1, 10) i",
 		extra_params => [ '-U', "app_$role" ]);
 }
-is($node->safe_psql('postgres', 'SELECT count(*) FROM pm.process_manager'), 50, 'fifty are registered');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM pm.process_manager'), 50, 'fifty process managers are registered');
 $node->safe_psql('postgres', "INSERT INTO log_$_ (stream, type) SELECT 'a', 'A' FROM generate_series(1, 5)") for 1 .. 10;
 ok(PmTest::wait_idle($node, timeout => 30), 'all are idle');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM seen'), 500, 'after they have handled what there was');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM seen'), 500, 'they have handled all events');
 
-# CPU time of a process so far, in seconds.
+# The CPU time of a process so far, in seconds.
 sub cpu
 {
 	my ($pid) = @_;
@@ -43,14 +43,14 @@ sub cpu
 	return ($fields[11] + $fields[12]) / 100;
 }
 
-# The last flush of the statistics, and the standby snapshot that follows activity
-# (LogStandbySnapshot, every 15 s while there is something new), are behind us.
+# Waits until the last flush of the statistics and the standby snapshot that follows activity
+# (LogStandbySnapshot, every 15 s while there is something new) are over.
 $node->safe_psql('postgres', 'CHECKPOINT');
 my $settled = time + 20;
 my $lsn = '';
 while (time < $settled)
 {
-	# five seconds without a byte: the server itself has come to rest
+	# five seconds without WAL: the server itself is idle
 	my $now = $node->safe_psql('postgres', 'SELECT pg_current_wal_lsn()');
 	last if $now eq $lsn;
 	$lsn = $now;
@@ -73,20 +73,20 @@ while (time - $began < $seconds)
 }
 my $lasted = time - $began;
 is($node->safe_psql('postgres', 'SELECT pg_current_wal_lsn()'), $lsn, sprintf('no WAL in %.0f s', $lasted));
-is($node->safe_psql('postgres', 'SELECT pg_snapshot_xmax(pg_current_snapshot())'), $xid, 'no transaction id');
-# A poll may be seen at work; it must not hold anything for long.
+is($node->safe_psql('postgres', 'SELECT pg_snapshot_xmax(pg_current_snapshot())'), $xid, 'no worker has a transaction id');
+# A worker may be seen in the middle of a poll, but must not hold anything for long.
 cmp_ok($held, '<=', $looks / 20, "no worker holds a snapshot or transaction ($held sightings in $looks looks)");
-is(join(' ', split /\n/, $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'pm %' ORDER BY pid")), "@pids", 'the same workers');
+is(join(' ', split /\n/, $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'pm %' ORDER BY pid")), "@pids", 'the workers are still the same');
 SKIP:
 {
 	skip 'no /proc', 1 unless defined $before{ $pids[0] };
 	my $cpu = 0;
 	$cpu += cpu($_) - $before{$_} for @pids;
 	diag(sprintf('%d workers used %.2f s of CPU in %.0f s (%.2f %%)', scalar @pids, $cpu, $lasted, 100 * $cpu / $lasted));
-	cmp_ok($cpu / $lasted, '<', 0.02, 'less than 2 % of a CPU for all of them');
+	cmp_ok($cpu / $lasted, '<', 0.02, 'together they use less than 2 % of a CPU');
 }
 
-# and they are awake at once
+# they react at once
 my $took = PmTest::seconds
 {
 	$node->safe_psql('postgres', "INSERT INTO log_1 (stream, type) VALUES ('b', 'B')");

@@ -1,5 +1,5 @@
-# P7, P8: a commit wakes who follows the log. Nobody looks by himself for an hour here, so each
-# event is handled at once for its wake-up's sake alone, not only the first.
+# P7, P8: a commit wakes the dispatcher that follows the log. Workers poll only once an hour here, so each
+# event is handled at once because of its wake-up alone, not only the first.
 use strict;
 use warnings FATAL => 'all';
 
@@ -20,7 +20,7 @@ for my $round (1 .. 5)
 	{
 		$node->safe_psql('postgres', "INSERT INTO $log (stream, type) VALUES ('s', 'T')");
 		ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = '$log'", $round, timeout => 20),
-			"$log, event $round: handled, though nobody polls")
+			"$log, event $round: handled without polling")
 		  or last;
 	}
 }

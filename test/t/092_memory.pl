@@ -1,12 +1,12 @@
-# The workers do not grow. While handlers of every kind get events by the million, in lanes, with
-# timers, with failures that are parked and retried, with registrations and functions that are
-# replaced, the memory of each worker stays within 2 MB of what it was after the first fifth.
+# The workers do not grow. Handlers of every kind get events by the million, in lanes, with timers,
+# with failures that are parked and retried, with registrations and functions that are replaced. The
+# memory of each worker stays within 2 MB of what it was after the first fifth.
 #
-# What counts is a process's own memory (RssAnon): how much of the shared buffers it has
-# touched says nothing. The peak of the first fifth is compared with that of the last.
+# Only the private memory of a process (RssAnon) counts, not the shared buffers that it has touched.
+# The peak of the first fifth is compared with that of the last.
 #
 #   PM_SOAK=1                 five million events
-#   PM_MEMORY_EVENTS=100000   or so many
+#   PM_MEMORY_EVENTS=100000   another number
 use strict;
 use warnings FATAL => 'all';
 
@@ -59,14 +59,14 @@ GRANT USAGE ON SEQUENCE rung TO PUBLIC;
 CREATE FUNCTION nothing(e pm.event) RETURNS void LANGUAGE C AS '$library', 'nothing';
 SQL
 
-# Makes all handlers, or makes them anew.
+# Creates all handlers, or replaces them.
 sub handlers
 {
 	$node->safe_psql('postgres', <<'SQL');
 SET ROLE alice;
 CREATE OR REPLACE FUNCTION plain(e pm.event) RETURNS void LANGUAGE plpgsql AS
 $$BEGIN INSERT INTO public.effect VALUES ('plain', e.position); END$$;
--- Who fails twice in a row, in its batch and alone, is parked and retried.
+-- An event that fails twice in a row, in its batch and alone, is parked and retried.
 CREATE OR REPLACE FUNCTION faulty(e pm.event) RETURNS void LANGUAGE plpgsql AS
 $$BEGIN
 	INSERT INTO public.effect VALUES ('faulty', e.position);
@@ -105,7 +105,7 @@ SQL
 	return;
 }
 
-# Registers all, in the n-th round.
+# Registers all of them, in round n.
 sub register
 {
 	my ($n) = @_;
@@ -128,7 +128,7 @@ sub register
 
 my $session = PmTest::session($node);
 
-# The workers: pid => what it is.
+# The workers: pid => description.
 sub workers
 {
 	my %found = map { split /\|/ } split /\n/,
@@ -145,7 +145,7 @@ sub own_memory
 	return $kb // 0;
 }
 
-my %peak;    # pid => largest figure since this was emptied
+my %peak;    # pid => largest value since the last reset
 
 sub sample
 {
@@ -202,7 +202,7 @@ SQL
 	$insert->quit;
 	if (!@pids)
 	{
-		# all have begun
+		# all have started
 		%worker = workers();
 		@pids = sort { $a <=> $b } keys %worker;
 		$began = time;
@@ -211,10 +211,10 @@ SQL
 	%first = %peak if $round == $warm;
 	note("round $round: " . join(', ', map { "$worker{$_} $peak{$_}" } @pids));
 }
-is($stuck, 0, 'each round was handled to its end');
+is($stuck, 0, 'each round was handled completely');
 
 my %now = workers();
-is(join(' ', sort { $a <=> $b } keys %now), "@pids", 'the same workers all the time');
+is(join(' ', sort { $a <=> $b } keys %now), "@pids", 'the workers were the same all the time');
 is(join(', ', sort values %now),
 	'pm dispatcher alice, pm dispatcher bob, pm dispatcher carol, pm dispatcher dave, pm dispatcher dave, pm dispatcher erin, pm launcher, pm scheduler',
 	'a launcher, a scheduler, six dispatchers');
@@ -225,22 +225,22 @@ for my $pid (@pids)
 	cmp_ok($first{$pid} // 0, '>', 0, "$worker{$pid}: its memory is known");
 	if (!cmp_ok($growth, '<', $bound, "$worker{$pid}: grows by less than 2 MB"))
 	{
-		# What it consists of is then in the server's log.
+		# Its memory contexts are then in the server's log.
 		$session->do("SET log_min_messages = log; SELECT pg_log_backend_memory_contexts($pid)");
 		sleep 1;
 	}
 	PmTest::figure("$worker{$pid}: $first{$pid} kB in the first fifth, $peak{$pid} kB in the last ($growth kB more)");
 }
 
-# It was done, and not only passed over.
+# The events were handled, not skipped.
 my $total = $each * $rounds;
 my $count = $session->do("SELECT count(*) FROM orders");
-is($count, $total, 'so many events');
-is($session->do("SELECT count(*) - count(DISTINCT pos), count(*) FROM effect WHERE pm = 'plain'"), "0|$total", 'the plain handler had each once');
-is($session->do("SELECT count(*) - count(DISTINCT pos), count(*) FROM effect WHERE pm = 'faulty'"), '0|' . int(($total + 250) / 500), 'the faulty one each of its own once');
-is($session->do("SELECT sum(pos) FROM effect WHERE pm = 'batch'"), $session->do('SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM shipping)'), 'the arrays had all');
+is($count, $total, 'number of events');
+is($session->do("SELECT count(*) - count(DISTINCT pos), count(*) FROM effect WHERE pm = 'plain'"), "0|$total", 'the plain handler got each event once');
+is($session->do("SELECT count(*) - count(DISTINCT pos), count(*) FROM effect WHERE pm = 'faulty'"), '0|' . int(($total + 250) / 500), 'the faulty one got each of its events once');
+is($session->do("SELECT sum(pos) FROM effect WHERE pm = 'batch'"), $session->do('SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM shipping)'), 'the handler of arrays got all events');
 cmp_ok($session->do("SELECT errors FROM pm.status WHERE process_manager = 'faulty'"), '>', $total / 20000, 'there were failures');
-cmp_ok($session->do("SELECT last_value FROM rung"), '>=', 100 * $rounds, 'and timers, one for each key and round at the least');
+cmp_ok($session->do("SELECT last_value FROM rung"), '>=', 100 * $rounds, 'there were timers, at least one for each key and round');
 my $handled = $session->do('SELECT sum(handled) FROM pm.status');
 PmTest::figure("$total events, $handled handled by eight process managers");
 $session->quit;

@@ -1,12 +1,12 @@
-# A session that holds a snapshot keeps the old versions of the cursors' rows from being
-# removed, and each batch adds one. Process managers go on all the same, at half of the speed
-# that they had before, at the least, and what they handle is complete, once and in order.
+# A session that holds a snapshot keeps the old row versions of cursors from being removed, and each
+# batch adds one. Process managers continue with at least half of their previous speed, and what they
+# handle is complete, once and in order.
 #
-# One moves its cursor for each event, and always has more to do: so many versions come
-# together in no other way. One has the usual settings, and is woken by each of its events.
+# One moves its cursor for each event and always has more to do, which creates as many row versions as
+# possible. The other one has the usual settings, and is woken by each of its events.
 #
 #   PM_SOAK=1                 the snapshot is held for ten minutes
-#   PM_HELD_SECONDS=12        or for so long
+#   PM_HELD_SECONDS=12        another duration
 use strict;
 use warnings FATAL => 'all';
 
@@ -30,7 +30,7 @@ GRANT CREATE ON SCHEMA public TO alice, bob;
 SELECT pm.create_log('backlog'), pm.create_log('trickle');
 GRANT SELECT ON backlog, trickle TO alice, bob;
 
--- Keeps a few thousand events ahead of who handles them.
+-- Stays a few thousand events ahead of the handlers.
 CREATE PROCEDURE feed() LANGUAGE plpgsql AS
 $$DECLARE
 	ahead bigint := 0;
@@ -46,14 +46,14 @@ BEGIN
 		EXIT WHEN (SELECT is_called FROM fed);
 	END LOOP;
 END$$;
--- Once this has been called, it ends.
+-- After a call of this function, it ends.
 CREATE SEQUENCE fed;
 CREATE SEQUENCE seen_single;
 CREATE SEQUENCE seen_usual;
 GRANT USAGE ON SEQUENCE seen_single, seen_usual TO PUBLIC;
 SQL
 PmTest::create_seen($node);
-# A sequence tells how far they are without a look at a table.
+# A sequence shows the progress without reading a table.
 PmTest::create_handler($node, 'single', user => 'alice', after => "PERFORM nextval('public.seen_single');");
 PmTest::create_handler($node, 'usual', user => 'bob', after => "PERFORM nextval('public.seen_usual');");
 $node->safe_psql('postgres', "SELECT pm.register('single', 'single', '{backlog}', batch_size => 1, on_failure => 'halt')",
@@ -73,7 +73,7 @@ sub pid_of
 	return $session->do("SELECT pid FROM pg_stat_activity WHERE backend_type = 'pm dispatcher' AND usename = '$role'");
 }
 
-# CPU time of a process so far, in seconds.
+# The CPU time of a process so far, in seconds.
 sub cpu
 {
 	my ($pid) = @_;
@@ -83,10 +83,10 @@ sub cpu
 	return ($fields[11] + $fields[12]) / 100;
 }
 
-ok(PmTest::wait_until($node, "SELECT s.last_value > 1000 AND u.last_value > 100 FROM seen_single s, seen_usual u"), 'both are at work');
+ok(PmTest::wait_until($node, "SELECT s.last_value > 1000 AND u.last_value > 100 FROM seen_single s, seen_usual u"), 'both have handled events');
 my %pid = (single => pid_of('alice'), usual => pid_of('bob'));
 
-# How much each handles from now on: events a second, and a second of its CPU time.
+# How much each of them handles from now on: events per second, and per second of its CPU time.
 sub look
 {
 	my ($what, $seconds) = @_;
@@ -122,7 +122,7 @@ while (1)
 {
 	my $rest = $began + $hold - time;
 
-	# the last look ends with the holding
+	# the last measurement ends before the snapshot is released
 	$held = look(sprintf('held for %d s', time - $began), $rest < 2 * $window ? ($rest > 1 ? $rest : 1) : $window);
 	last if $rest < 2 * $window;
 	sleep($rest - 2 * $window < 40 ? 0 : 40);
@@ -131,24 +131,24 @@ $holder->do('COMMIT');
 $holder->quit;
 my $after = look('after', $window);
 
-# A row is looked for where it was last: after this, something else is there, or nothing.
+# Rows are first looked up at their previous place. After this, another row or none is there.
 for my $n (1 .. 3)
 {
 	$session->do('VACUUM FULL pm_catalog.cursor');
 	my $was = $session->do('SELECT last_value FROM seen_single');
-	ok(PmTest::wait_until($node, "SELECT last_value > $was + 100 FROM seen_single", 't', timeout => 20), "rows that were moved are found ($n)");
+	ok(PmTest::wait_until($node, "SELECT last_value > $was + 100 FROM seen_single", 't', timeout => 20), "rows that have moved are found ($n)");
 }
 
 $session->do("SELECT nextval('fed')");
 PmTest::finish_psql($feeder);
 $writers->{h}->signal('INT');
 PmTest::finish_psql($writers);
-ok(PmTest::wait_idle($node, timeout => 120), 'everything was handled in the end');
+ok(PmTest::wait_idle($node, timeout => 120), 'everything was handled');
 
 for my $pm (qw(single usual))
 {
-	cmp_ok($held->{"$pm cpu"}, '>=', 0.5 * $before->{"$pm cpu"}, "$pm: a second of CPU time does half of what it did before, or more");
-	cmp_ok($held->{$pm}, '>=', 0.5 * $before->{$pm}, "$pm: at half of the speed or more") if $ENV{PM_SOAK};
+	cmp_ok($held->{"$pm cpu"}, '>=', 0.5 * $before->{"$pm cpu"}, "$pm: at least half as many events per second of CPU time as before");
+	cmp_ok($held->{$pm}, '>=', 0.5 * $before->{$pm}, "$pm: at least half of the previous speed") if $ENV{PM_SOAK};
 	PmTest::figure(sprintf('%s, a snapshot held for %d s: %.0f events/s before, %.0f at its end, %.0f after', $pm, $hold,
 			$before->{$pm}, $held->{$pm}, $after->{$pm}));
 }

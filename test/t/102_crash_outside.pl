@@ -1,9 +1,9 @@
-# P4: an event at which the server crashes while no handler runs (it is read, its key is asked for or
-# computed, it is set aside, its state is saved, its batch commits or is undone) is found out too: after a few restarts it is dead, or
-# its process manager has halted before it. What comes before it is handled, and others go on.
+# P4: an event at which the server crashes while no handler runs is detected, too. The crash happens when the event is read, when
+# its key is computed, when it is parked, when its state is saved, or when its batch commits or rolls back. After a few restarts the event is
+# dead, or its process manager has halted before it. The events before it are handled, and others go on.
 #
-# Nothing that an ordinary role can do is known to crash the server there. So the test does it as a
-# superuser: triggers in C on the private tables, and a damaged page of a log.
+# No action of an ordinary role is known to crash the server there. So the test causes the crashes as a
+# superuser, with triggers in C on the private tables and a damaged page of a log.
 use strict;
 use warnings FATAL => 'all';
 
@@ -144,7 +144,7 @@ damage(PG_FUNCTION_ARGS)
 }
 C
 
-# No vacuum or analyze is to look at the damaged row.
+# No VACUUM or ANALYZE may read the damaged row.
 my $node = PmTest::node('outside', conf => "restart_after_crash = on\nautovacuum = off\n");
 $node->safe_psql('postgres', <<"SQL");
 CREATE ROLE other LOGIN;
@@ -177,14 +177,14 @@ sub answer
 	return $node->safe_psql('postgres', $sql);
 }
 
-# The state of a lane, without looking at logs.
+# The state of a lane, read without reading logs.
 sub lane
 {
 	my ($pm) = @_;
 	return "SELECT l.state || ' ' || coalesce(l.position::text, '') || ' ' || coalesce(l.message, '') || ' ' || min(c.position) FROM pm_catalog.lane l JOIN pm_catalog.cursor c USING (process_manager) WHERE process_manager = '$pm' GROUP BY l.state, l.position, l.message";
 }
 
-# Events of good keys, one of the bad key, and others. The server may crash before this session has its answer.
+# Appends events of good keys, one of the bad key, and others. The server may crash before this session gets its answer.
 my $theirs = 0;
 sub append
 {
@@ -197,7 +197,7 @@ sub append
 	return;
 }
 
-# How often the server has crashed since this was asked last, once another role's process manager has handled all.
+# The number of crashes since the last call, once the process manager of another role has handled all.
 my $crashes = 0;
 sub crashes_ok
 {
@@ -208,26 +208,26 @@ sub crashes_ok
 	my $now = PmTest::restarts_in_log($node);
 	my $new = $now - $crashes;
 	$crashes = $now;
-	cmp_ok($new, '>=', $least, "$name: the server did crash");
-	cmp_ok($new, '<=', $most, "$name: $most times at most");
+	cmp_ok($new, '>=', $least, "$name: the server crashed");
+	cmp_ok($new, '<=', $most, "$name: at most $most times");
 	PmTest::figure("$name: $new restarts of the server");
 	return;
 }
 
-# ---- setting an event aside
+# ---- while parking an event
 
 answer("CREATE TRIGGER crash BEFORE INSERT ON pm_catalog.parked FOR EACH ROW EXECUTE FUNCTION crash_at_row(); INSERT INTO ill VALUES ('aside'), ('behind')");
 answer("SELECT pm.register('aside', 'aside', '{aside}', backoff => '50 ms')");
 append('aside', '20');
-ok(PmTest::wait_until($node, lane('aside'), 'halted 20 the server crashed while the event was read or set aside 19', timeout => 90), 'set aside: its process manager halts before the event');
-is(answer("SELECT count(*), count(DISTINCT pos), max(pos) FROM seen WHERE pm = 'aside'"), '19|19|19', 'set aside: what comes before it is handled, once');
-crashes_ok(2, 2, 'set aside');
-like(answer("SELECT reason || ' ' || hint FROM pm.status WHERE process_manager = 'aside'"), qr/position 20 .* could not be read or set aside.*pm\.seek\('aside', 'aside', 20\)/s, 'set aside: pm.status says what has happened, and what to do');
-# following the hint helps
+ok(PmTest::wait_until($node, lane('aside'), 'halted 20 the server crashed while the event was read or set aside 19', timeout => 90), 'parking: its process manager halts before the event');
+is(answer("SELECT count(*), count(DISTINCT pos), max(pos) FROM seen WHERE pm = 'aside'"), '19|19|19', 'parking: the events before it are handled once');
+crashes_ok(2, 2, 'parking');
+like(answer("SELECT reason || ' ' || hint FROM pm.status WHERE process_manager = 'aside'"), qr/position 20 .* could not be read or set aside.*pm\.seek\('aside', 'aside', 20\)/s, 'parking: pm.status says what happened, and what to do');
+# the hint is followed
 answer("SELECT pm.seek('aside', 'aside', 20); SELECT pm.resume('aside')");
-ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'aside'", '39|39'), 'set aside: past it, the others are handled');
+ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'aside'", '39|39'), 'parking: after pm.seek the others are handled');
 
-# ---- setting one aside behind another of its key
+# ---- while parking an event behind another of its key
 
 answer('DELETE FROM armed');
 answer("SELECT pm.register('behind', 'behind', '{behind}', max_attempts => 1)");
@@ -238,45 +238,45 @@ answer('INSERT INTO armed VALUES (true)');
 append('behind', '7');
 ok(PmTest::wait_until($node, lane('behind'), 'halted 47 the server crashed while the event was read or set aside 46', timeout => 90), 'behind: its process manager halts before the event');
 crashes_ok(2, 2, 'behind');
-# without what was wrong, it goes on
+# after the correction it goes on
 answer('DELETE FROM armed; DELETE FROM ill');
 answer("SELECT pm.resume('behind'), pm.retry('behind', 'behind', 10)");
-ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'behind'", '80|80'), 'behind: mended and resumed, all is handled');
+ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'behind'", '80|80'), 'behind: corrected and resumed, all is handled');
 answer('DROP TRIGGER crash ON pm_catalog.parked');
 
-# ---- saving the state
+# ---- while saving the state
 
 answer("CREATE TRIGGER crash BEFORE INSERT OR UPDATE ON pm_catalog.instance FOR EACH ROW EXECUTE FUNCTION crash_at_row(); INSERT INTO armed VALUES (true)");
 answer("SELECT pm.register('keep', 'keep', '{saved}', backoff => '50 ms')");
 append('saved', '15,30');
-ok(PmTest::wait_until($node, "SELECT string_agg(position || ' ' || state, ',' ORDER BY position) FROM pm.parked WHERE process_manager = 'keep'", '15 dead,30 behind', timeout => 90), 'saved: the event is dead, the others of its key are behind it');
-ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'keep'", '38|38'), 'saved: all others are handled, once');
-is(answer("SELECT sum(jsonb_array_length(state)), count(*) FROM pm.instance WHERE process_manager = 'keep'"), '38|5', 'saved: and their states kept');
-crashes_ok(2, 3, 'saved');
+ok(PmTest::wait_until($node, "SELECT string_agg(position || ' ' || state, ',' ORDER BY position) FROM pm.parked WHERE process_manager = 'keep'", '15 dead,30 behind', timeout => 90), 'saving: the event is dead, and the others of its key are behind it');
+ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'keep'", '38|38'), 'saving: all others are handled once');
+is(answer("SELECT sum(jsonb_array_length(state)), count(*) FROM pm.instance WHERE process_manager = 'keep'"), '38|5', 'saving: their states are kept');
+crashes_ok(2, 3, 'saving');
 answer('DELETE FROM armed');
 answer("SELECT pm.retry('keep', 'saved', 15)");
-ok(PmTest::wait_until($node, "SELECT state FROM pm.instance WHERE process_manager = 'keep' AND key = 'bad'", '[15, 30]'), 'saved: mended and retried, they are handled in order');
+ok(PmTest::wait_until($node, "SELECT state FROM pm.instance WHERE process_manager = 'keep' AND key = 'bad'", '[15, 30]'), 'saving: corrected and retried, they are handled in order');
 answer('DROP TRIGGER crash ON pm_catalog.instance; INSERT INTO armed VALUES (true)');
 
-# ---- asking for the key
+# ---- while computing the key
 
 answer("SELECT pm.register('asked', 'asked', '{asked}', correlate => 'crash_correlate')");
 append('asked', '25');
-ok(PmTest::wait_until($node, lane('asked'), 'halted 25 the server crashed while correlate ran 24', timeout => 90), 'asked: its process manager halts before the event');
-is(answer("SELECT count(*), count(DISTINCT pos), max(pos) FROM seen WHERE pm = 'asked'"), '24|24|24', 'asked: what comes before it is handled, once');
-crashes_ok(2, 2, 'asked');
+ok(PmTest::wait_until($node, lane('asked'), 'halted 25 the server crashed while correlate ran 24', timeout => 90), 'key: its process manager halts before the event');
+is(answer("SELECT count(*), count(DISTINCT pos), max(pos) FROM seen WHERE pm = 'asked'"), '24|24|24', 'key: the events before it are handled once');
+crashes_ok(2, 2, 'key');
 
-# ---- a handler that reads a log has its own event in hand, not what it reads
+# ---- a handler that reads a log: its own event is blamed, not the one that it reads
 
 answer("CREATE FUNCTION mine(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN \$1; END'; CREATE INDEX ON traced (mine(stream))");
 PmTest::create_handler($node, 'traces', before => q{IF e.stream = 'bad' THEN PERFORM pm.trace('traced', 3); PERFORM crash_now(); END IF;});
 answer("SELECT pm.register('traces', 'traces', '{traced}')");
 append('traced', '25');
 ok(PmTest::wait_until($node, "SELECT string_agg(position || ' ' || state, ',') FROM pm.parked WHERE process_manager = 'traces'", '25 dead', timeout => 90), 'traces: its event is dead');
-ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'traces'", '39|39'), 'traces: all others are handled, once');
+ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'traces'", '39|39'), 'traces: all others are handled once');
 crashes_ok(2, 2, 'traces');
 
-# ---- the commit, and the undoing, of its batch
+# ---- while its batch commits or rolls back
 
 PmTest::create_handler($node, 'commits', before => q{IF e.stream = 'bad' AND EXISTS (SELECT FROM armed) THEN PERFORM at_end(1); END IF;});
 PmTest::create_handler($node, 'undone', before => q{IF e.stream = 'bad' AND EXISTS (SELECT FROM armed) THEN PERFORM at_end(2); RAISE 'ill'; END IF;});
@@ -286,21 +286,21 @@ for my $pm (qw(commits undone))
 	append($pm, '17');
 	ok(PmTest::wait_until($node, "SELECT string_agg(position || ' ' || state, ',') FROM pm.parked WHERE process_manager = '$pm'", '17 dead', timeout => 60), "$pm: the event is dead")
 	  or do { answer('ALTER SYSTEM SET pm.launcher = off'); $node->stop('immediate'); $node->start; diag(answer('TABLE pm_catalog.lane')); };
-	ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = '$pm'", '39|39'), "$pm: all others are handled, once");
+	ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = '$pm'", '39|39'), "$pm: all others are handled once");
 	crashes_ok(2, 3, $pm);
 }
 answer('DELETE FROM armed; SELECT pm.retry(process_manager, log, position) FROM pm.parked WHERE process_manager ~ $$^(commits|undone)$$');
-ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT (pm, pos)) FROM seen WHERE pm ~ '^(commits|undone)\$'", '80|80'), 'mended and retried, they are handled');
+ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT (pm, pos)) FROM seen WHERE pm ~ '^(commits|undone)\$'", '80|80'), 'corrected and retried, they are handled');
 answer('INSERT INTO armed VALUES (true)');
 
-# ---- what is being committed when the server is ended from without is nobody's fault
+# ---- a batch that is committing when the server is killed from outside: no event is blamed
 
 PmTest::create_handler($node, 'slow', before => q{IF e.type = 'slow' THEN PERFORM at_end(3); END IF;});
 answer("SELECT pm.register('slow', 'slow', '{slow}', on_failure => 'halt', max_attempts => 1)");
 for my $end ('crash of another session', 'immediate stop', 'kill of the postmaster')
 {
 	answer("INSERT INTO slow (stream, type) SELECT 's', CASE i WHEN 3 THEN 'slow' ELSE 't' END FROM generate_series(1, 3) i");
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE role = 'postgres' AND state = 'committing'", 1, every => 0.01, timeout => 10), "$end: a batch is being committed");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE role = 'postgres' AND state = 'committing'", 1, every => 0.01, timeout => 10), "$end: a batch is committing");
 	if ($end =~ /^crash/)
 	{
 		my $s = PmTest::session($node);
@@ -309,23 +309,23 @@ for my $end ('crash of another session', 'immediate stop', 'kill of the postmast
 	}
 	elsif ($end =~ /^immediate/) { $node->stop('immediate'); $node->start; }
 	else { PmTest::kill_postmaster($node); }
-	ok(PmTest::wait_until($node, "SELECT state || lag || errors FROM pm.status WHERE process_manager = 'slow'", 'idle00', timeout => 60), "$end: it is handled, and nobody is blamed");
+	ok(PmTest::wait_until($node, "SELECT state || lag || errors FROM pm.status WHERE process_manager = 'slow'", 'idle00', timeout => 60), "$end: it is handled, and no event is blamed");
 }
 PmTest::exactly_once_ok($node, 'slow', 'slow');
 
-# ---- reading
+# ---- while reading
 
 answer("SELECT pm.register('torn', 'torn', '{torn}'); SELECT pm.pause('torn')");
 append('torn', '33');
 answer('CHECKPOINT');
 answer("SELECT damage('torn', ctid, (SELECT attnum FROM pg_attribute WHERE attrelid = 'torn'::regclass AND attname = 'data')) FROM torn WHERE position = 33; CHECKPOINT");
 eval { answer("SELECT pm.resume('torn')") };
-ok(PmTest::wait_until($node, lane('torn'), 'halted 33 the server crashed while the event was read or set aside 32', timeout => 90), 'read: its process manager halts before the event');
-is(answer("SELECT count(*), count(DISTINCT pos), max(pos) FROM seen WHERE pm = 'torn'"), '32|32|32', 'read: what comes before it is handled, once');
-crashes_ok(2, 2, 'read');
+ok(PmTest::wait_until($node, lane('torn'), 'halted 33 the server crashed while the event was read or set aside 32', timeout => 90), 'reading: its process manager halts before the event');
+is(answer("SELECT count(*), count(DISTINCT pos), max(pos) FROM seen WHERE pm = 'torn'"), '32|32|32', 'reading: the events before it are handled once');
+crashes_ok(2, 2, 'reading');
 answer("SELECT pm.seek('torn', 'torn', 33); SELECT pm.resume('torn')");
-ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'torn'", '39|39'), 'read: past it, the others are handled');
-is(PmTest::restarts_in_log($node), $crashes, 'read: and the server has not crashed again');
+ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'torn'", '39|39'), 'reading: after pm.seek the others are handled');
+is(PmTest::restarts_in_log($node), $crashes, 'reading: the server has not crashed again');
 
 $node->stop;
 done_testing();

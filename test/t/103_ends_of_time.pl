@@ -1,6 +1,6 @@
-# P4, P5: what is kept of times at their ends can be restored from a dump. A handler fails, and sets
-# timers, at the last and the first moments there are; each table of the private schema is dumped, in a
-# session of another time zone, and restored; the copy holds the same, and goes on when it is adopted.
+# P4, P5: stored times at the limits of their type can be restored from a dump. A handler fails and sets
+# timers at the first and the last possible moment. Each private table is dumped in a session with another
+# time zone, and restored. The copy has the same contents, and goes on when it is adopted.
 use strict;
 use warnings FATAL => 'all';
 
@@ -32,14 +32,14 @@ INSERT INTO a (stream, type, recorded_at) VALUES ('s1', 't', '294276-12-31 23:59
 INSERT INTO b (stream, type) VALUES ('s', 't');
 INSERT INTO c (stream, type, recorded_at) VALUES ('s', 't', NULL), ('s', 't', 'infinity'), ('s', 't', '-infinity');
 SQL
-# At the first moment, and with half an hour left of the last day: a retry would be due after the end.
+# At the first moment, and half an hour before the end of the last day, when a retry would be due after the end.
 my @as_of = ('4714-11-24 00:00:00+00 BC', '294276-12-31 23:30:00+00');
 for my $as_of (@as_of)
 {
 	$node->safe_psql('postgres', 'SET client_min_messages = error; SELECT pm.resume()');
 	$node->safe_psql('postgres', "SET client_min_messages = error; SELECT pm.catch_up(m, '$as_of', on_failure => 'policy') FROM unnest('{parks,halts,timed}'::text[]) m, generate_series(1, 3)");
 }
-is($node->safe_psql('postgres', "SELECT (SELECT count(*) > 0 FROM pm_catalog.parked WHERE retry_at > '290000-01-01'), (SELECT count(*) FROM pm_catalog.lane WHERE retry_at > '290000-01-01')"), 't|1', 'something is to be retried at the end of time');
+is($node->safe_psql('postgres', "SELECT (SELECT count(*) > 0 FROM pm_catalog.parked WHERE retry_at > '290000-01-01'), (SELECT count(*) FROM pm_catalog.lane WHERE retry_at > '290000-01-01')"), 't|1', 'an event is to be retried at the end of time');
 
 my $look = "SET timezone = 'UTC'; SET client_min_messages = error;"
   . join(';', map { "SELECT (t.*)::text FROM pm_catalog.$_ t ORDER BY 1" } qw(parked lane timer instance cursor));
@@ -48,9 +48,9 @@ my $dump = $node->basedir . '/dump.sql';
 $node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ], 'dumped');
 $node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE template0');
 $node->command_ok([ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', '-f', $dump, $node->connstr('copy') ], 'the dump is restored without an error');
-is($node->safe_psql('copy', $look), $before, 'and is the same');
+is($node->safe_psql('copy', $look), $before, 'its contents are the same');
 
-# It goes on: what is due by now, all that is kept until the end then.
+# It goes on with what is due by now, and with all that is kept until the end of time.
 $node->safe_psql('copy', 'SET client_min_messages = error; DELETE FROM ill; SELECT pm.resume()');
 $node->safe_psql('copy', "SET client_min_messages = error; SELECT pm.catch_up(as_of => '294276-12-31 23:59:59.999999+00', on_failure => 'policy'), pm.catch_up(as_of => '294276-12-31 23:59:59.999999+00')");
 is($node->safe_psql('copy', "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer), (SELECT sum(lag) FROM pm.status), (SELECT count(DISTINCT type) FROM fired)"), '0|0|0|5', 'adopted, everything in it is handled');

@@ -1,7 +1,7 @@
-# P6: no role can take the worker places that another one needs. With the settings as they come, and a role
-# that does what it can: handlers that sleep for a day in many lanes, sessions that keep its units.
+# P6: no role can take the worker places that another one needs. With default settings, a role does what
+# it can to take them: handlers that sleep for a day in many lanes, and sessions that hold the locks of its units.
 #
-#   PM_SOAK=1        five minutes of hogging instead of some seconds
+#   PM_SOAK=1        five minutes of this instead of a few seconds
 use strict;
 use warnings FATAL => 'all';
 
@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-# What the server has by itself: the harness sets more.
+# The server's default; the harness sets more.
 my $node = PmTest::node('places', conf => "max_worker_processes = 8\n");
 my $sessions = 10;
 
@@ -30,7 +30,7 @@ PmTest::create_handler($node, 'victim', user => 'victim');
 answer("SELECT pm.register('victim', 'victim', '{log_victim}')", 'victim');
 PmTest::create_handler($node, 'hog', user => 'hog', before => "IF e.type = 'Sleep' THEN PERFORM pg_sleep(100000); END IF;");
 
-# How long another role's event takes from its commit to its effect; undef when it has not come in time.
+# The time from the commit of an event of another role to the commit of its effect, or undef if it is too long.
 my $events = 0;
 sub victim_takes
 {
@@ -43,9 +43,9 @@ sub victim_takes
 		timeout => $timeout, every => 0.02);
 	return answer("SELECT extract(epoch FROM s.at - l.recorded_at) FROM seen s JOIN log_victim l ON l.position = s.pos WHERE s.pm = 'victim' AND s.pos = $position");
 }
-ok(defined victim_takes(20), 'the victim is served');
+ok(defined victim_takes(20), 'the other role is served');
 
-# ---- sessions that keep the units of handlers that have died
+# ---- sessions that hold the locks of units whose handlers have died
 
 my @held;
 for my $i (1 .. $sessions)
@@ -55,7 +55,7 @@ for my $i (1 .. $sessions)
 	my $handles = "FROM pm.worker WHERE process_manager = 'held_$i' AND state = 'handling'";
 	PmTest::wait_until($node, "SELECT count(*) $handles", 1, timeout => 20) or last;
 
-	# It waits for the unit that the handler has, and gets it when that dies.
+	# The session waits for the lock of the unit, and gets it when the handler dies.
 	my $session = PmTest::session($node, user => 'hog');
 	push @held, $session;
 	$session->do('BEGIN');
@@ -64,14 +64,14 @@ for my $i (1 .. $sessions)
 	answer("SELECT pg_terminate_backend(pid) $handles", 'hog');
 	$session->wait;
 }
-is(scalar @held, $sessions, 'each of them has its turn');
-ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.worker WHERE pid IS NULL', 0, timeout => 10), 'no worker slot is kept for what they hold');
+is(scalar @held, $sessions, 'each of the sessions has got a lock');
+ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.worker WHERE pid IS NULL', 0, timeout => 10), 'no worker slot is reserved for units whose locks they hold');
 my $took = victim_takes(10);
 ok(defined $took && $took < 2, 'others are served meanwhile');
 $_->do('ROLLBACK') for @held;
 $_->quit for @held;
 ok(PmTest::wait_until($node, "SELECT count(*), string_agg(DISTINCT state, ' ') FROM pm.parked", "$sessions|dead", timeout => 30),
-	'what has died with its dispatcher is counted once nobody has the units')
+	'a failure that ended the dispatcher is counted when no session holds the locks any more')
   or diag(answer('SELECT process_manager, position, state, attempts FROM pm.parked ORDER BY 1, 2'));
 answer("SELECT pm.unregister('held_$_')", 'hog') for 1 .. $sessions;
 
@@ -80,7 +80,7 @@ answer("SELECT pm.unregister('held_$_')", 'hog') for 1 .. $sessions;
 answer("CREATE FUNCTION temporary(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN CREATE TEMP TABLE IF NOT EXISTS temporary (i int); INSERT INTO temporary VALUES (1); INSERT INTO public.seen (pm, pos) VALUES (''temporary'', e.position); END'", 'hog');
 answer("SELECT pm.create_log('log_temporary'), pm.register('temporary', 'temporary', '{log_temporary}')", 'hog');
 answer("INSERT INTO log_temporary (stream, type) VALUES ('s', 'T')", 'hog');
-ok(PmTest::wait_seen($node, 'temporary', 1, timeout => 20), 'a handler makes a temporary table');
+ok(PmTest::wait_seen($node, 'temporary', 1, timeout => 20), 'a handler creates a temporary table');
 my $locker = PmTest::session($node, user => 'hog');
 $locker->do(<<'SQL');
 BEGIN;
@@ -92,23 +92,23 @@ END $$;
 SQL
 my $pids = answer("SELECT string_agg(pid::text, ',') FROM pm.worker WHERE role = 'hog'");
 answer("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE role = 'hog'");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE pid IN ($pids)", 0, timeout => 10), 'its end does not wait for a session that locks it');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE pid IN ($pids)", 0, timeout => 10), "the dispatcher's end does not wait for a session that locks it");
 $locker->quit;
 answer("SELECT pm.unregister('temporary')", 'hog');
 
-# ---- roles that hog
+# ---- roles that take many places
 
 my $seconds = $ENV{PM_SOAK} ? 300 : 6;
 
-# Events of others, ten a second, in this database and in another one: how late are they?
+# Other roles get ten events a second, in this database and in another one. How late are they handled?
 answer('CREATE DATABASE other');
 $node->safe_psql('other', "CREATE EXTENSION pm; GRANT USAGE ON SCHEMA pm TO victim; GRANT CREATE ON SCHEMA public TO victim");
 PmTest::create_seen($node, dbname => 'other');
 PmTest::create_handler($node, 'victim', dbname => 'other', user => 'victim');
 $node->safe_psql('other', "SELECT pm.create_log('log_victim'), pm.register('victim', 'victim', '{log_victim}')", extra_params => [ '-U', 'victim' ]);
 
-# Of the few events of the short form, the 99th percentile would be the latest one: where several roles hog, the
-# 95th counts there.
+# In the short form there are so few events that the 99th percentile is the slowest one. So the 95th counts there when
+# several roles take places.
 sub lag_ok
 {
 	my ($what, $several) = @_;
@@ -143,12 +143,12 @@ for my $i (1 .. 3)
 	answer("SELECT pm.create_log('lanes_$i'), pm.register('lanes_$i', 'hog', '{lanes_$i}', lanes => 8, handler_timeout => '24 h')", 'hog');
 	answer("INSERT INTO lanes_$i (stream, type) SELECT 's' || i, 'Sleep' FROM generate_series(1, 40) i", 'hog');
 }
-ok(PmTest::wait_until($node, "SELECT count(*) >= 2 FROM pm.worker WHERE role = 'hog' AND state = 'handling'", 't', timeout => 20), 'a role takes what places there are')
+ok(PmTest::wait_until($node, "SELECT count(*) >= 2 FROM pm.worker WHERE role = 'hog' AND state = 'handling'", 't', timeout => 20), 'a role takes all places that there are')
   or diag(answer('TABLE pm.worker'));
 lag_ok('a role with 24 lanes that sleep');
-is(answer("SELECT sum(errors), sum(parked) FROM pm.status WHERE process_manager LIKE 'lanes%'"), '0|0', 'what was undone for the sake of others is no failure');
+is(answer("SELECT sum(errors), sum(parked) FROM pm.status WHERE process_manager LIKE 'lanes%'"), '0|0', 'a call that was cancelled for the sake of others is not a failure');
 
-# Several such roles, one of which does not let itself be cancelled.
+# Several such roles, one of which ignores the cancellation.
 for my $i (1 .. 5)
 {
 	answer("CREATE ROLE hog_$i LOGIN; GRANT USAGE ON SCHEMA pm TO hog_$i; GRANT CREATE ON SCHEMA public TO hog_$i");
@@ -158,9 +158,9 @@ for my $i (1 .. 5)
 	answer("INSERT INTO log_hog_$i (stream, type) VALUES ('s', 'Sleep')", "hog_$i");
 }
 lag_ok('six roles that sleep', 1);
-is(answer("SELECT sum(errors), sum(parked) FROM pm.status WHERE process_manager LIKE '%hog%' OR process_manager LIKE 'lanes%'"), '0|0', 'nor is it for them, or the one that had to be ended');
+is(answer("SELECT sum(errors), sum(parked) FROM pm.status WHERE process_manager LIKE '%hog%' OR process_manager LIKE 'lanes%'"), '0|0', 'nor is it one for these roles, or for the one that had to be terminated');
 
-# One that needs its time gets it, beside all of these.
+# A slow but honest role gets its time, beside all of these.
 answer("CREATE ROLE slow LOGIN; GRANT USAGE ON SCHEMA pm TO slow; GRANT CREATE ON SCHEMA public TO slow");
 PmTest::create_handler($node, 'slow', user => 'slow', before => 'PERFORM pg_sleep(1.5);');
 answer("SELECT pm.create_log('log_slow'), pm.register('slow', 'slow', '{log_slow}')", 'slow');
@@ -168,11 +168,11 @@ answer("INSERT INTO log_slow (stream, type) VALUES ('s', 'T')", 'slow');
 my $slow = PmTest::seconds { ok(PmTest::wait_seen($node, 'slow', 1, timeout => 60), 'a handler that takes 1.5 s gets through among them') };
 PmTest::figure(sprintf('a handler that takes 1.5 s, among six roles that sleep: after %.1f s', $slow));
 
-# When they are gone, those that were undone are handled.
+# When the handlers end, the cancelled events are handled.
 answer("CREATE OR REPLACE FUNCTION public.hog_$_(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.seen (pm, log, pos) VALUES (''hog_$_'', e.log, e.position); END'", "hog_$_") for 1 .. 5;
 answer("CREATE OR REPLACE FUNCTION public.hog(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.seen (pm, log, pos) VALUES (''hog'', e.log, e.position); END'", 'hog');
 answer("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE role LIKE 'hog%' AND state = 'handling'");
-ok(PmTest::wait_until($node, "SELECT count(DISTINCT pm) FROM seen WHERE pm LIKE 'hog\\__'", 5, timeout => 60), 'once the places are free, the others are handled')
+ok(PmTest::wait_until($node, "SELECT count(DISTINCT pm) FROM seen WHERE pm LIKE 'hog\\__'", 5, timeout => 60), 'once the places are free, the cancelled events are handled')
   or diag(answer('SELECT process_manager, state, reason FROM pm.status'), answer('TABLE pm.worker'));
 
 PmTest::no_crash_ok($node);

@@ -1,7 +1,7 @@
-# P6, P7: more databases than worker slots. With the settings as they come there are six slots for schedulers
-# and dispatchers; twenty databases with a process manager each are served all the same, within 10 s of an
-# event, again and again: what is idle makes room. So are timers, retries, and what no wake-up tells of
-# (prepared transactions), in databases whose scheduler is away.
+# P6, P7: more databases than worker slots. With default settings there are six slots for schedulers and
+# dispatchers. Twenty databases with a process manager each are all served within 10 s of an event, again
+# and again, because idle workers give up their slots. The same is true for timers, retries, and events
+# without a wake-up (prepared transactions) in databases whose scheduler does not run.
 #
 #   PM_SOAK=1        30 rounds instead of 3
 use strict;
@@ -43,7 +43,7 @@ for my $n (1 .. $databases)
 my $slots = answer("SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher', 'pm launcher', 'logical replication launcher')");
 cmp_ok($slots, '<=', 8, "there are no more worker slots than that ($slots)");
 
-# How long until so many events have been handled in each, by a process manager.
+# The time until each of the databases has handled this number of events, with a process manager.
 sub all_handled
 {
 	my ($pm, $count, $timeout) = @_;
@@ -60,7 +60,7 @@ sub all_handled
 	return;
 }
 
-# From the event to its effect, at the most.
+# The longest time from an event to its effect.
 sub slowest
 {
 	my ($log) = @_;
@@ -84,36 +84,36 @@ for my $round (1 .. $rounds)
 }
 PmTest::figure(sprintf('%d databases on 6 worker slots, an event in each, %d times: handled after %.2f s at the most', $databases, $rounds, $worst));
 
-# one at a time, in one after the other
+# one database at a time
 my @took;
 for my $n (1 .. $databases)
 {
 	my $position = answer("INSERT INTO orders (stream, type) VALUES ('s', 'T') RETURNING position", $n, user => 'app');
 	PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = 'orders' AND pos = $position", 1, dbname => "d$n", timeout => 10, every => 0.01)
-	  or fail("d$n: an event in it alone is handled");
+	  or fail("d$n: an event in this database alone is handled");
 	push @took, answer("SELECT extract(epoch FROM s.at - l.recorded_at) FROM seen s JOIN orders l ON l.position = s.pos AND s.log = 'orders' WHERE s.pos = $position", $n) || 10;
 }
 @took = sort { $a <=> $b } @took;
 cmp_ok($took[-1], '<', 2, sprintf('an event in one database alone: p50 %.3f s, at the most %.3f s', $took[ @took / 2 ], $took[-1]));
 PmTest::figure(sprintf('an event in one of %d databases on 6 worker slots: handled after p50 %.0f ms, %.0f ms at the most', $databases, 1000 * $took[ @took / 2 ], 1000 * $took[-1]));
 
-# timers, in all of them
+# timers in all databases
 answer("INSERT INTO times (stream, type) VALUES ('s', 'Set')", $_, user => 'app') for 1 .. $databases;
 all_handled('timed', 2, 20);
 
-# prepared transactions: two that are there for a while, and end without a wake-up
+# two prepared transactions that stay for a while, and end without a wake-up
 answer("BEGIN; INSERT INTO orders (stream, type) VALUES ('p', 'P'); PREPARE TRANSACTION 'p$_'", $_, user => 'app') for 3, 17;
 answer("INSERT INTO orders (stream, type) VALUES ('s', 'T')", $_, user => 'app') for 1 .. $databases;
 for my $n (1 .. $databases)
 {
 	next if $n == 3 || $n == 17;
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'keep'", $rounds + 2, dbname => "d$n", timeout => 20), "d$n is served beside prepared transactions elsewhere");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'keep'", $rounds + 2, dbname => "d$n", timeout => 20), "d$n is served while there are prepared transactions in others");
 }
 answer("COMMIT PREPARED 'p$_'", $_, user => 'app') for 3, 17;
 for my $n (3, 17)
 {
 	my $took = PmTest::seconds {
-		ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'keep'", $rounds + 3, dbname => "d$n", timeout => 20), "d$n: what was prepared is handled")
+		ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'keep'", $rounds + 3, dbname => "d$n", timeout => 20), "d$n: the prepared event is handled")
 	};
 	cmp_ok($took, '<', 10, sprintf('d%d: within 10 s of COMMIT PREPARED (%.2f s)', $n, $took));
 }
@@ -128,9 +128,9 @@ ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'keep' AND st
 $late->quit;
 
 PmTest::exactly_once_ok($node, 'keep', 'orders', "d$_: once and in order", dbname => "d$_") for 1 .. $databases;
-unlike(slurp_file($node->logfile), qr/no free background worker slot/, 'taking turns is nothing to complain of');
+unlike(slurp_file($node->logfile), qr/no free background worker slot/, 'no warning is logged about taking turns');
 
-# at rest, nobody goes round in circles: the same workers, next to no CPU
+# when all are idle, workers do not keep replacing each other: they stay the same, and use almost no CPU
 sub workers { return answer("SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')"); }
 my ($before, $same) = ('', 0);
 for (1 .. 30)

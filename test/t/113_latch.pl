@@ -1,5 +1,5 @@
-# P7: what a worker does may wait on its latch, and reset it: a parallel query, a lock. It hears of what
-# happens meanwhile all the same, before it sleeps. Nobody looks by himself here for a minute or more.
+# P7: code that a worker runs may wait on its latch and reset it, as a parallel query or a lock does. The
+# worker still notices a wake-up that comes meanwhile before it sleeps. Workers do not poll for a minute or more here.
 use strict;
 use warnings FATAL => 'all';
 
@@ -22,7 +22,7 @@ for my $round (1 .. 8)
 	$node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('s', 'T')");
 	ok(PmTest::wait_seen($node, 'keep', $round, timeout => 15), "round $round: an event is handled");
 
-	# Between the two, the scheduler is in the midst of what it does.
+	# Between these two commands the scheduler is busy.
 	$node->safe_psql('postgres', "SELECT pm.pause('keep')");
 	$node->safe_psql('postgres', "SELECT pm.resume('keep')");
 	$node->safe_psql('postgres', 'ALTER SYSTEM SET pm.launcher = off');

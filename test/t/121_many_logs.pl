@@ -1,6 +1,6 @@
-# Many logs cost in proportion to what happens in them: a process manager that follows more than a
-# thousand is idle when they are, is woken by each of them, takes up in one pass all that have moved,
-# and does not keep a lock on each. With PM_SOAK=1 there are five thousand.
+# The cost of many logs depends on what happens in them. A process manager that follows more than a
+# thousand logs is idle when they are, is woken by each of them, handles all that have new events in one
+# pass, and does not keep a lock on each. With PM_SOAK=1 there are five thousand.
 use strict;
 use warnings FATAL => 'all';
 
@@ -15,7 +15,7 @@ autovacuum = off
 max_locks_per_transaction = 256
 CONF
 
-# CPU time of a process so far, in seconds.
+# The CPU time of a process so far, in seconds.
 sub cpu
 {
 	my ($pid) = @_;
@@ -28,7 +28,7 @@ sub cpu
 PmTest::create_seen($node);
 $node->safe_psql('postgres', 'CREATE TABLE locks (n int)');
 PmTest::create_handler($node, 'keep', after => 'INSERT INTO locks SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid();');
-# In two sessions, some in each transaction: each log is a dozen objects.
+# In two sessions, a few in each transaction, because each log consists of a dozen objects.
 my @halves = map
 {
 	my $half = $_;
@@ -36,7 +36,7 @@ my @halves = map
 		  grep { ($_ - 1) / 50 % 2 == $half } map { $_ * 50 + 1 } 0 .. $n / 50 - 1)
 } 0, 1;
 is((PmTest::finish_psql($_))[0], 0, 'logs are created') for @halves;
-is($node->safe_psql('postgres', 'SELECT count(*) FROM pm.log'), $n, "there are $n");
+is($node->safe_psql('postgres', 'SELECT count(*) FROM pm.log'), $n, "there are $n logs");
 $node->safe_psql('postgres', "SELECT pm.register('keep', 'keep', (SELECT array_agg(name ORDER BY name) FROM pm.log))");
 ok(PmTest::wait_until($node, "SELECT state FROM pm.worker WHERE kind = 'dispatcher'", 'idle', timeout => 120), 'the dispatcher is idle');
 
@@ -46,7 +46,7 @@ ok(PmTest::wait_seen($node, 'keep', $moved, timeout => 60), "an event in each of
 my $took = time - $began;
 cmp_ok($took, '<', 5, 'soon');
 my $locks = $node->safe_psql('postgres', 'SELECT max(n) FROM locks');
-cmp_ok($locks, '<', 150, "the lock table is left to others: $locks locks at most");
+cmp_ok($locks, '<', 150, "it leaves the lock table to others: at most $locks locks");
 
 my $pid = $node->safe_psql('postgres', "SELECT pid FROM pm.worker WHERE kind = 'dispatcher'");
 SKIP:
@@ -57,11 +57,11 @@ SKIP:
 	my $seconds = 4;
 	sleep $seconds;
 	my $share = (cpu($pid) - $before) / $seconds;
-	cmp_ok($share, '<', 0.04 * $n / 1200, 'idle again at once');
+	cmp_ok($share, '<', 0.04 * $n / 1200, 'it is idle again at once');
 	PmTest::figure(sprintf('%d logs, an event in each of %d: handled in %.2f s; %.1f %% of a core when idle', $n, $moved, $took, 100 * $share));
 }
 
-# Nobody looks by himself any more: a wake-up finds every log, of a session that has written many, too.
+# Without polling, a wake-up finds every log, also from a session that has written to many.
 $node->safe_psql('postgres', "ALTER SYSTEM SET pm.poll_interval = '1h'; SELECT pg_reload_conf()");
 ok(PmTest::wait_until($node, "SELECT setting FROM pg_settings WHERE name = 'pm.poll_interval'", '3600000'), 'polling is off');
 sleep 1.5;
@@ -69,7 +69,7 @@ my $session = PmTest::session($node);
 my $seen = $moved;
 my $slowest = 0;
 $session->do("SELECT count(pm.append('l' || i, 's', 'u')) FROM generate_series(1, 100) i");
-ok(PmTest::wait_seen($node, 'keep', $seen += 100, timeout => 30), 'a hundred logs in one transaction: handled, though nobody polls');
+ok(PmTest::wait_seen($node, 'keep', $seen += 100, timeout => 30), 'a hundred logs in one transaction: handled without polling');
 for my $log (map { int($n * $_ / 10) } 1 .. 10)
 {
 	$began = time;
@@ -79,7 +79,7 @@ for my $log (map { int($n * $_ / 10) } 1 .. 10)
 }
 $session->quit;
 PmTest::figure(sprintf('%d logs, an event in one: the slowest of ten after %.0f ms', $n, 1000 * $slowest));
-is($node->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT (log, pos)) FROM seen'), 0, 'nothing twice');
+is($node->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT (log, pos)) FROM seen'), 0, 'no event is handled twice');
 PmTest::no_crash_ok($node);
 
 done_testing();

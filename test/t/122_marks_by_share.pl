@@ -1,6 +1,6 @@
-# P6: no role can take the places for marks in shared memory that another role needs. When all are in
-# use, the role that has the most gives some back. What has no place is found by polling, and neither
-# lost nor doubled; and what is not used any more is given back without a restart.
+# P6: no role can take the slots for marks in shared memory that another role needs. When all are in
+# use, the role with the most slots gives some back. Logs without a slot are found by polling; their events
+# are neither lost nor handled twice. Slots that are not used any more are given back without a restart.
 use strict;
 use warnings FATAL => 'all';
 
@@ -19,7 +19,7 @@ for my $role (qw(hog other))
 }
 sub as { my ($role, $sql) = @_; return $node->safe_psql('postgres', $sql, extra_params => [ '-U', $role ]); }
 
-# An event in each of the logs by turns: how long the slowest took, in seconds.
+# Appends an event to each of the logs in turn. Returns the longest time until it was handled, in seconds.
 sub slowest
 {
 	my ($role, $seen, @logs) = @_;
@@ -39,7 +39,7 @@ sub slowest
 as('hog', "SELECT count(pm.create_log('hog.l' || i)) FROM generate_series(1, 100) i");
 as('hog', "SELECT pm.register('hog', 'keep_hog', (SELECT array_agg(name) FROM pm.log))");
 as('hog', "SELECT count(pm.append('hog.l' || i, 's', 't')) FROM generate_series(1, 100) i");
-ok(PmTest::wait_seen($node, 'keep_hog', 100, timeout => 60), 'a role with more logs than there are places is served');
+ok(PmTest::wait_seen($node, 'keep_hog', 100, timeout => 60), 'a role with more logs than there are slots is served');
 
 as('other', "SELECT count(pm.create_log('other.l' || i)) FROM generate_series(1, 20) i");
 as('other', "SELECT pm.register('other', 'keep_other', (SELECT array_agg(name) FROM pm.log WHERE name ~ '^other'))");
@@ -48,26 +48,26 @@ my $slowest = slowest('other', \$seen, map { "l$_" } 1 .. 20);
 cmp_ok($slowest, '<', 3, 'another role is woken by each of its logs');
 PmTest::figure(sprintf('64 places, 100 logs of one role; another role: slowest of 20 events after %.0f ms', 1000 * $slowest));
 
-# Both at once, again and again: places go to and fro.
+# Both roles at once, again and again: slots move between them.
 my @writers = map
 {
 	my $role = $_;
 	PmTest::start_psql($node, join('', map { "SELECT pm.append('$role.l' || (1 + i % @{[ $role eq 'hog' ? 100 : 20 ]}), 's', 'u') FROM generate_series($_ * 7, $_ * 7 + 6) i;\n" } 1 .. 100), user => $role)
 } qw(hog other);
 is((PmTest::finish_psql($_))[0], 0, 'no writer fails') for @writers;
-ok(PmTest::wait_seen($node, 'keep_hog', 800, timeout => 60), 'everything of the one is handled');
-ok(PmTest::wait_seen($node, 'keep_other', 720, timeout => 60), 'and of the other');
-is($node->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT (log, pos)) FROM seen'), 0, 'nothing twice');
+ok(PmTest::wait_seen($node, 'keep_hog', 800, timeout => 60), 'all events of the one role are handled');
+ok(PmTest::wait_seen($node, 'keep_other', 720, timeout => 60), 'so are those of the other');
+is($node->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT (log, pos)) FROM seen'), 0, 'no event is handled twice');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM (SELECT pos < lag(pos) OVER (PARTITION BY pm, log ORDER BY seq) AS bad FROM seen) x WHERE bad'),
-	0, 'nothing out of order');
+	0, 'no event is out of order');
 
-# What is dropped is given back.
+# The slots of dropped logs are given back.
 as('hog', "SELECT pm.unregister('hog')");
 as('hog', "SELECT count(pm.drop_log('hog.l' || i)) FROM generate_series(1, 100) i");
 as('other', "SELECT count(pm.create_log('other.l' || i)) FROM generate_series(21, 60) i");
 as('other', "SELECT pm.register('other', 'keep_other', (SELECT array_agg(name) FROM pm.log WHERE name ~ '^other'))");
 $seen = 720;
-cmp_ok(slowest('other', \$seen, map { "l$_" } 41 .. 60), '<', 3, 'places of logs that were dropped are used again');
+cmp_ok(slowest('other', \$seen, map { "l$_" } 41 .. 60), '<', 3, 'the slots of dropped logs are used again');
 PmTest::no_crash_ok($node);
 
 done_testing();

@@ -1,6 +1,6 @@
-# A log that is found out to be in trouble after events of it have been taken into the batch: these
-# are handled once, and when the trouble is over the unit goes on, though nobody appends anything.
-# And that one unit can do with a log says nothing of how long another cannot.
+# A log gets a problem after events of it have been read for a batch. These events are handled once, and
+# when the problem is solved the unit goes on, even if no event is appended. Whether one unit can read a
+# log has no effect on how long another one waits for that log.
 use strict;
 use warnings FATAL => 'all';
 
@@ -11,9 +11,9 @@ my $node = PmTest::node('midway', conf => "pm.poll_interval = '1h'\nautovacuum =
 
 PmTest::create_seen($node);
 
-# Two logs whose events alternate: a batch of 21 reads 21 of the first one's 30 and all 20 of the
-# other's, and handles about ten of each. One of these spoils the first log, so that the next batch
-# has what was read before, and finds that out when it is to read on.
+# Two logs whose events alternate: a batch of 21 reads 21 of the 30 events of the first log and all 20 of the
+# other one, and handles about ten of each. One of these events causes the problem in the first log, so the
+# next batch has what was read before, and finds the problem when it reads on.
 sub two_logs
 {
 	my ($name, $spoil) = @_;
@@ -50,45 +50,45 @@ for (
 	two_logs($name, $spoil);
 	$node->safe_psql('postgres', register($name));
 	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = '$name' AND log = '${name}b'", 20, timeout => 15), "$reason: the other log is handled");
-	ok(PmTest::wait_until($node, "SELECT reason ~ '$reason' FROM pm.status WHERE process_manager = '$name' AND log = '${name}a'", 't', timeout => 15), "$reason: pm.status says so")
+	ok(PmTest::wait_until($node, "SELECT reason ~ '$reason' FROM pm.status WHERE process_manager = '$name' AND log = '${name}a'", 't', timeout => 15), "$reason: pm.status gives the reason")
 	  or diag($node->safe_psql('postgres', 'SELECT process_manager, log, state, reason FROM pm.status'));
-	is($node->safe_psql('postgres', "SELECT count(*) - count(DISTINCT (log, pos)) FROM seen"), 0, "$reason: nothing twice");
+	is($node->safe_psql('postgres', "SELECT count(*) - count(DISTINCT (log, pos)) FROM seen"), 0, "$reason: nothing is handled twice");
 	$node->safe_psql('postgres', $mend);
-	ok(PmTest::wait_until($node, "SELECT count(DISTINCT pos) FROM seen WHERE pm = '$name' AND log = '${name}a'", 30, timeout => 15), "$reason: when that is over it goes on by itself");
-	ok(PmTest::wait_until($node, "SELECT bool_and(lag = 0 AND state = 'idle') FROM pm.status WHERE process_manager = '$name'", 't', timeout => 20), "$reason: and is idle");
+	ok(PmTest::wait_until($node, "SELECT count(DISTINCT pos) FROM seen WHERE pm = '$name' AND log = '${name}a'", 30, timeout => 15), "$reason: when the problem is solved, it goes on by itself");
+	ok(PmTest::wait_until($node, "SELECT bool_and(lag = 0 AND state = 'idle') FROM pm.status WHERE process_manager = '$name'", 't', timeout => 20), "$reason: it is idle");
 	once($name, $reason);
 }
 
-# ---- how long a log is in trouble is a matter of each unit
+# ---- how long a log has had a problem is stored for each unit
 
 $node->safe_psql('postgres', "SELECT pm.create_log('$_')") for 'x', 'y', 'z';
 PmTest::create_handler($node, $_) for 'one', 'two';
 $node->safe_psql('postgres', "SELECT pm.register('one', 'one', '{x,y}'), pm.register('two', 'two', '{x,z}')");
 $node->safe_psql('postgres', "SELECT pm.pause('two')");
 $node->safe_psql('postgres', "SELECT pm.append('x', 's', 't')");
-ok(PmTest::wait_seen($node, 'one', 1, timeout => 15), 'one has handled all of x, which the other has not');
+ok(PmTest::wait_seen($node, 'one', 1, timeout => 15), 'one has handled all of x, and the other one has not');
 $node->safe_psql('postgres', 'ALTER TABLE x DROP CONSTRAINT x_pkey');
 my $busy = PmTest::session($node);
 $busy->send("DO \$\$ BEGIN FOR i IN 1 .. 400 LOOP PERFORM pm.append('y', 's', 't'); COMMIT; PERFORM pg_sleep(0.05); EXIT WHEN EXISTS (SELECT FROM seen WHERE pm = 'two'); END LOOP; END \$\$");
 $node->safe_psql('postgres', "SELECT pm.append('z', 's', 't')");
 $node->safe_psql('postgres', "SELECT pm.resume('two')");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'two' AND log = 'z'", 1, timeout => 15), 'the other goes on without x, though the first one goes on with it all the time');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'two' AND log = 'z'", 1, timeout => 15), 'the other one goes on without x, although the first one uses it all the time');
 $node->safe_psql('postgres', 'ALTER TABLE x ADD PRIMARY KEY (position)');
 $busy->wait;
 $busy->quit;
-ok(PmTest::wait_idle($node, timeout => 20), 'all idle');
+ok(PmTest::wait_idle($node, timeout => 20), 'all are idle');
 
 # ---- pm.catch_up
 
 $node->safe_psql('postgres', "ALTER SYSTEM SET pm.launcher = off; SELECT pg_reload_conf()");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher'", '0', timeout => 15), 'no dispatchers');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher'", '0', timeout => 15), 'there are no dispatchers');
 two_logs('c', 'ALTER TABLE ca DROP CONSTRAINT ca_pkey');
 $node->safe_psql('postgres', register('c'));
 my (undef, undef, $err) = $node->psql('postgres', "SELECT pm.catch_up('c')");
-like($err, qr/no index of its positions/, 'pm.catch_up raises it');
-is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'c'"), 0, 'and nothing has happened');
+like($err, qr/no index of its positions/, 'pm.catch_up raises the error');
+is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'c'"), 0, 'nothing was handled');
 $node->safe_psql('postgres', "SELECT pm.catch_up('c', on_failure => 'policy')");
-is($node->safe_psql('postgres', "SELECT count(*) FILTER (WHERE log = 'cb'), count(*) - count(DISTINCT (log, pos)) FROM seen WHERE pm = 'c'"), '20|0', 'by the policy it handles what it can, once');
+is($node->safe_psql('postgres', "SELECT count(*) FILTER (WHERE log = 'cb'), count(*) - count(DISTINCT (log, pos)) FROM seen WHERE pm = 'c'"), '20|0', "with on_failure => 'policy' it handles what it can, once");
 $node->safe_psql('postgres', 'ALTER TABLE ca ADD PRIMARY KEY (position)');
 $node->safe_psql('postgres', "SELECT pm.catch_up('c')");
 once('c', 'pm.catch_up');
