@@ -95,7 +95,7 @@ my $slow = 0;
 for my $round (1 .. 10)
 {
 	$node->safe_psql('postgres', 'CREATE DATABASE another');
-	my ($ok, $seconds) = command('DROP DATABASE of another database');
+	my ($ok, $seconds) = command('DROP DATABASE another');
 	$slow = $seconds if $seconds > $slow;
 }
 cmp_ok($slow, '<', 1.5, sprintf('DROP DATABASE of another is not delayed (%.2f s)', $slow));
