@@ -208,11 +208,11 @@ pm_lane_of(PG_FUNCTION_ARGS)
 Datum
 key_array(List *keys)
 {
-	Datum *names = palloc(sizeof(Datum) * Max(list_length(keys), 1));
+	Datum *texts = palloc(sizeof(Datum) * Max(list_length(keys), 1));
 	ListCell *lc;
 	int count = 0;
 
 	foreach(lc, keys)
-		names[count++] = CStringGetTextDatum(((Key *) lfirst(lc))->name);
-	return PointerGetDatum(construct_array(names, count, TEXTOID, -1, false, TYPALIGN_INT));
+		texts[count++] = CStringGetTextDatum(((Key *) lfirst(lc))->name);
+	return PointerGetDatum(construct_array(texts, count, TEXTOID, -1, false, TYPALIGN_INT));
 }

@@ -26,7 +26,7 @@ batch_item_name(const BatchItem *item, Handling *handling)
  * says nothing about the item.
  */
 void
-batch_item_mark(const BatchTask *task, const BatchItem *item)
+batch_item_crash_mark(const BatchTask *task, const BatchItem *item)
 {
 	static Handling handling; /* keeps the name of the log from call to call */
 

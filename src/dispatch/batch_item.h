@@ -33,6 +33,6 @@ typedef struct BatchItem
 extern void batch_item_name(const BatchItem *item, Handling *handling);
 
 /* Marks that the extension itself works on the item, until crash_unmark(). */
-extern void batch_item_mark(const BatchTask *task, const BatchItem *item);
+extern void batch_item_crash_mark(const BatchTask *task, const BatchItem *item);
 
 #endif /* PM_BATCH_ITEM_H */

@@ -239,7 +239,7 @@ batch_log_read_on(const BatchTask *task, BatchLogs *logs, BatchLog *b)
 	 * the scan changes the position in it from event to event (log_index.c).
 	 */
 	first.position = request.after + 1;
-	batch_item_mark(task, &first);
+	batch_item_crash_mark(task, &first);
 	reading = reading_read(b->log, &request);
 	crash_unmark();
 	if (reading == NULL)

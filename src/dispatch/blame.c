@@ -5,6 +5,19 @@
  * Called by dispatchers, by pm.catch_up, and by the scheduler for dispatchers that
  * ended before they could say it.  The caller holds the unit's lock, in a
  * transaction in which no user's code has run.
+ *
+ * The way of a failure, after the batch has been undone:
+ *
+ *	progress.c			what the batch had in hand: one event, or several
+ *	failed.c			in a dispatcher: begins another transaction
+ *	catch_up_unit.c		in pm.catch_up: goes on after the subtransaction
+ *	dead_worker.c		in the scheduler: the dispatcher died in a call (slot_lost.c), or the
+ *						server crashed (crash.c)
+ *	  isolate.c			of several events, finds the one that fails
+ *	  blame.c			says what the error means:
+ *		lane_fail.c		  the event is tried again in its place, or the unit halts
+ *		park.c			  the event is set aside, and the later ones of its key behind it
+ *	retry.c				later, in a batch of its own: the queue of that key (park_queue.c)
  */
 #include "pm.h"
 

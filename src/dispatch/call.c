@@ -269,11 +269,11 @@ call_correlate(Calls *calls, BatchItem *item, int nth)
 	if (calls->handler.correlates && item->too_large == 0)
 	{
 		key = call_ask_key(calls, item, nth);
-		batch_item_mark(calls->task, item);
+		batch_item_crash_mark(calls->task, item);
 	}
 	else
 	{
-		batch_item_mark(calls->task, item);
+		batch_item_crash_mark(calls->task, item);
 		key = call_stream_key(item);
 	}
 	/* NULL says that the event is not for this process manager. */

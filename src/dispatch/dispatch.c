@@ -12,23 +12,32 @@
  * A batch handles either what the logs and timers have (handle.c), or the queue
  * of one parked key (retry.c).
  *
- * The way of an event, from the INSERT to the COMMIT of the batch.  Each step
- * calls a file further down, and returns from it:
+ * The way of an event begins in the writer's session:
  *
- *	guard.c				the INSERT: the guard notes that its transaction writes the log
- *	wakeup.c			at the end of that: sets the latches of the log's dispatchers
- *	dispatcher.c		wakes, and takes the units that follow the log in turn
- *	  run.c				begins a transaction for a batch of one of them
+ *	guard.c				the INSERT: a trigger notes that its transaction writes the log, and
+ *						the CHECK compares each position with what readers have passed
+ *	wakeup.c			at the end of that transaction: sets the latches of the dispatchers
+ *
+ * and goes on in a dispatcher, where each step calls a file further down, and
+ * returns from it:
+ *
+ *	dispatcher.c		wakes up
+ *	  watch.c			finds out which logs have moved, and marks the units that follow them
+ *	  run.c				begins a transaction for a batch of each of these units
  *		dispatch.c			locks the unit, reads its state, makes a BatchTask
  *		  handle.c			runs the batch:
  *			batch.c			merges what the logs and timers have into BatchItems:
- *			  batch_log.c	  computes the log's mark (highwater.c), and reads up to it:
- *				reading.c		makes events of rows (log_index.c), returns a Reading
+ *			  batch_log.c	  asks for the log's mark (highwater_ask.c), and reads up to it:
+ *				reading.c		makes events of rows, returns a Reading
+ *				  log_index.c	  takes the snapshot, younger than the mark, and the rows
  *			call.c			asks for the key, calls the handler (handler.c);
  *							at the end saves the instances (instance_save.c)
  *			tally.c			counts the item; at the end moves the cursor (cursor.c)
  *		dispatch.c			makes a DispatchResult of the Tally
- *	  run.c				commits, and notes when to look at the unit again
+ *	  run.c				ends what the calls have left open (call.c), commits, and notes
+ *						when to look at the unit again
+ *
+ * The way of a failure is in blame.c.
  */
 #include "pm.h"
 

@@ -73,7 +73,7 @@ handle_park(HandleRun *run, const BatchItem *item)
 	/* It will be tried again: if that crashes the server once more, this must be on disk. */
 	if (state->crashes > 0)
 		ForceSyncCommit();
-	batch_item_mark(task, item);
+	batch_item_crash_mark(task, item);
 	park_failed(task->pm, task->lane, item->key->name, item->event, item->too_large,
 				state->attempts, state->crashes, &state->error);
 	crash_unmark();
@@ -86,7 +86,7 @@ handle_park(HandleRun *run, const BatchItem *item)
 static void
 handle_behind(const BatchTask *task, const BatchItem *item)
 {
-	batch_item_mark(task, item);
+	batch_item_crash_mark(task, item);
 	park_behind(task->pm, task->lane, item->key->name, item->event, item->too_large);
 	crash_unmark();
 }

@@ -36,15 +36,15 @@
 static HTAB *readings = NULL;
 static Size kept = 0;						  /* bytes in them */
 static MemoryContext readings_context = NULL; /* parent of those that are kept */
-static MemoryContext batch_context = NULL;	  /* of those that only this batch still uses */
+static MemoryContext passing_context = NULL;  /* of those that only this batch still uses */
 
 void
 reading_begin(void)
 {
-	if (batch_context == NULL)
-		batch_context = AllocSetContextCreate(TopMemoryContext, "pm reading of this batch",
-											  ALLOCSET_SMALL_SIZES);
-	MemoryContextReset(batch_context);
+	if (passing_context == NULL)
+		passing_context = AllocSetContextCreate(TopMemoryContext, "pm reading of this batch",
+												ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(passing_context);
 	/* A batch before may use what is kept, so that it shrinks only here. */
 	if (readings != NULL && kept > READING_BYTES)
 		reading_forget();
@@ -65,8 +65,8 @@ reading_begin(void)
 void
 reading_forget(void)
 {
-	if (batch_context != NULL)
-		MemoryContextReset(batch_context);
+	if (passing_context != NULL)
+		MemoryContextReset(passing_context);
 	if (readings != NULL)
 		MemoryContextDelete(readings_context);
 	readings = NULL;
@@ -187,7 +187,7 @@ reading_keep(const Reading *fresh)
 
 	if (found)
 	{
-		MemoryContextSetParent(reading->context, batch_context);
+		MemoryContextSetParent(reading->context, passing_context);
 		kept -= reading->bytes;
 	}
 	*reading = *fresh;
@@ -213,7 +213,7 @@ reading_read(PmLog *log, const ReadingRequest *request)
 	reading.version = request->version;
 	reading.after = request->after;
 	/* Until it is complete it belongs to this batch, which may fail here. */
-	reading.context = AllocSetContextCreate(batch_context, "pm reading", ALLOCSET_DEFAULT_SIZES);
+	reading.context = AllocSetContextCreate(passing_context, "pm reading", ALLOCSET_DEFAULT_SIZES);
 	if (!reading_fill(&reading, log, request))
 		return NULL;
 	reading.bytes = MemoryContextMemAllocated(reading.context, false);

@@ -41,7 +41,7 @@ retry_read(const BatchTask *task, const Parked *head, int max_parked)
 	BatchItem first = retry_make_item(head);
 	List *queue;
 
-	batch_item_mark(task, &first);
+	batch_item_crash_mark(task, &first);
 	queue = park_read(task->pm, task->lane, head->key, head->id,
 					  head->attempts > 0 ? 1 : max_parked);
 	crash_unmark();

@@ -156,23 +156,24 @@ advice_uses_path(const char *signature)
 static char *
 advice_role_setting(Oid role)
 {
-	const Oid keys[][2] = {{MyDatabaseId, role},
-						   {InvalidOid, role},
-						   {MyDatabaseId, InvalidOid},
-						   {InvalidOid, InvalidOid}};
+	/* The more specific setting counts, as in a new session. */
+	const Oid scopes[][2] = {{MyDatabaseId, role},
+							 {InvalidOid, role},
+							 {MyDatabaseId, InvalidOid},
+							 {InvalidOid, InvalidOid}};
 	Relation rel = table_open(DbRoleSettingRelationId, AccessShareLock);
 	char *value = NULL;
 
-	for (int i = 0; i < lengthof(keys) && value == NULL; i++)
+	for (int i = 0; i < lengthof(scopes) && value == NULL; i++)
 	{
 		ScanKeyData key[2];
 		SysScanDesc scan;
 		HeapTuple tuple;
 
 		ScanKeyInit(&key[0], Anum_pg_db_role_setting_setdatabase, BTEqualStrategyNumber, F_OIDEQ,
-					ObjectIdGetDatum(keys[i][0]));
+					ObjectIdGetDatum(scopes[i][0]));
 		ScanKeyInit(&key[1], Anum_pg_db_role_setting_setrole, BTEqualStrategyNumber, F_OIDEQ,
-					ObjectIdGetDatum(keys[i][1]));
+					ObjectIdGetDatum(scopes[i][1]));
 		scan = systable_beginscan(rel, DbRoleSettingDatidRolidIndexId, true, NULL, 2, key);
 		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		{
