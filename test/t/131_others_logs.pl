@@ -1,6 +1,6 @@
-# P6: another's log keeps nobody from one's own. Whatever its owner does with it (locks it, takes its guard off,
-# revokes the right, sets its sequence back, drops its index), a follower's other logs are handled; and no function of
-# pm waits for a table that was not asked for by name, or keeps a lock on one that the caller may not read.
+# P6: a log of another role cannot delay one's own logs. Whatever its owner does with it (locks it, disables its triggers,
+# revokes a right, sets its sequence back, drops its index), a follower's other logs are handled. And no function of pm
+# waits for a table that its caller has not named, or keeps a lock on a table that the caller may not read.
 use strict;
 use warnings FATAL => 'all';
 
@@ -10,7 +10,7 @@ use Time::HiRes qw(sleep time);
 
 my $node = PmTest::node('others_logs', conf => "pm.poll_interval = '200ms'\nmax_connections = 40\nautovacuum = off\n");
 
-# As a role, in a session of its own that does not wait for ever. Returns (answer, messages).
+# Runs SQL as a role, in a session that does not wait forever. Returns (answer, messages).
 sub ask
 {
 	my ($sql, $role, %opt) = @_;
@@ -48,7 +48,7 @@ SELECT pm.register('alice', 'alice.handle', '{alice.own,mallory.shared}');
 SQL
 my $sent = 0;
 
-# An event of alice's own log is handled, and one of mallory's only when that can be read again.
+# Events of alice's own log are handled at once, and those of mallory's log only when it can be read again.
 sub others_go_on
 {
 	my ($what, $spoil, $mend, $reason, %opt) = @_;
@@ -67,16 +67,16 @@ sub others_go_on
 	}
 	my $took = time - $began;
 	diag(sprintf("%s: three events after %.1f s", $what, $took));
-	cmp_ok($took, '<', 10, "$what: soon") if $took >= 10;
-	ok(PmTest::wait_until($node, "SELECT coalesce(reason, 'none') ~ '$reason' FROM pm.status WHERE log = 'mallory.shared'", 't', timeout => 20), "$what: pm.status says what is wrong with the other")
+	cmp_ok($took, '<', 10, "$what: alice's own log is handled soon") if $took >= 10;
+	ok(PmTest::wait_until($node, "SELECT coalesce(reason, 'none') ~ '$reason' FROM pm.status WHERE log = 'mallory.shared'", 't', timeout => 20), "$what: pm.status gives the reason for the other log")
 	  or diag(answer("SELECT log, state, reason FROM pm.status"));
 	is(answer("SELECT state FROM pm.status WHERE log = 'alice.own'", 'alice'), 'idle', "$what: and not of alice's own");
 	$mallory->do($mend);
 	$mallory->quit;
 	my $events = answer("SELECT count(*) FROM mallory.shared");
 	answer("INSERT INTO mallory.shared (stream, type) VALUES ('$what', 'T')", 'mallory');
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = 'mallory.shared'", $events + 1, timeout => 20), "$what: when it can be read again it is");
-	ok(PmTest::wait_idle($node, timeout => 20), "$what: all idle");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = 'mallory.shared'", $events + 1, timeout => 20), "$what: the other log is handled when it can be read again");
+	ok(PmTest::wait_idle($node, timeout => 20), "$what: all are idle");
 	return;
 }
 
@@ -91,11 +91,11 @@ others_go_on('no index', "ALTER TABLE mallory.shared DROP CONSTRAINT shared_pkey
 PmTest::exactly_once_ok($node, 'alice', 'alice.own');
 PmTest::exactly_once_ok($node, 'alice', 'mallory.shared');
 
-# ---- a log is locked: nobody else's functions wait for it
+# ---- a locked log: functions that do not name it do not wait
 
 my $lock = PmTest::session($node, user => 'mallory');
 answer("SELECT pm.create_log('mallory.third'); GRANT SELECT ON mallory.third TO alice", 'mallory');
-# It knows the logs already, so that nothing but reading them makes it wait.
+# The session has the logs in its cache, so it could wait only for reading them.
 my $waits = PmTest::session($node, user => 'alice');
 $waits->do("SELECT pm.high_water_mark('mallory.shared'), pm.high_water_mark('mallory.third')");
 $lock->do('BEGIN; LOCK TABLE mallory.shared; LOCK TABLE mallory.secret; LOCK TABLE mallory.third');
@@ -104,8 +104,8 @@ for my $role ('postgres', 'alice')
 {
 	my ($out, $err) = ask("BEGIN; SELECT count(*) FROM pm.trace('alice.own', $position); SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND relation IN ('mallory.secret'::regclass, 'mallory.shared'::regclass); COMMIT", $role);
 	is($out, "1\n0", "pm.trace of one's own log ($role): answers, and keeps no lock on the others");
-	like($err, $role eq 'alice' ? qr/NOTICE:.*left out.*DETAIL:.*"mallory.shared"/s : qr/NOTICE:.*left out.*DETAIL:.*"mallory.secret", "mallory.shared"/s, 'it says which it could not read');
-	unlike($err, qr/secret/, 'and not those that the caller may not read') if $role eq 'alice';
+	like($err, $role eq 'alice' ? qr/NOTICE:.*left out.*DETAIL:.*"mallory.shared"/s : qr/NOTICE:.*left out.*DETAIL:.*"mallory.secret", "mallory.shared"/s, 'it says which logs it could not read');
+	unlike($err, qr/secret/, 'but not those that the caller may not read') if $role eq 'alice';
 	($out, $err) = ask("SELECT pm.resume()", $role);
 	is($err =~ /ERROR/ ? $err : '', '', "pm.resume() ($role): ends");
 	($out, $err) = ask("SELECT pm.catch_up(on_failure => 'policy')", $role);
@@ -113,15 +113,15 @@ for my $role ('postgres', 'alice')
 	($out, $err) = ask("SELECT count(*) FROM pm.status; SELECT count(*) FROM pm.blocker; SELECT count(*) FROM pm.log", $role);
 	is($err =~ /ERROR/ ? $err : '', '', "the views ($role): answer");
 }
-# By name, but without the right: refused at once, not after the lock.
+# A log that is named, but may not be read: refused at once, without waiting for the lock.
 for my $call ("pm.read('mallory.secret')", "pm.read_stream('mallory.secret', 's')", "pm.trace('mallory.secret', 1)", "pm.high_water_mark('mallory.secret')", "pm.trim('mallory.secret', 1)",
 	"pm.register('hers', 'alice.handle', '{mallory.secret}')")
 {
 	my ($out, $err) = ask("SELECT $call", 'alice');
-	like($err, qr/permission denied|may not read/, "$call: rights first");
+	like($err, qr/permission denied|may not read/, "$call: the right is checked first");
 }
-is(answer("SELECT pm.wait_for('alice', timeout => '500 ms')", 'alice'), 'f', 'pm.wait_for waits for a locked log no longer than it is told');
-# The way out of following it; and what is about the process manager, not about that log.
+is(answer("SELECT pm.wait_for('alice', timeout => '500 ms')", 'alice'), 'f', 'pm.wait_for waits for a locked log only until its timeout');
+# Functions to stop following the log, and functions that concern the process manager but not this log.
 for my $call ("SELECT pm.unfollow('alice', 'mallory.shared')", "SELECT pm.set_owner('alice', 'bob')", "SELECT pm.unregister('alice')")
 {
 	my ($out, $err) = ask("SET statement_timeout = '5 s'; BEGIN; $call; SELECT 'ends'; ROLLBACK");
@@ -131,14 +131,14 @@ for my $call ("pm.retry('alice', 'mallory.shared', 1)", "pm.discard('alice', 'MA
 {
 	like((ask("SET statement_timeout = '5 s'; SELECT $call", 'alice'))[1], qr/has not parked/, "$call: does not wait");
 }
-# What waits for the log, because it was named, keeps nobody from the others meanwhile.
+# A call that names the log waits for it, but meanwhile does not keep others from the process manager.
 for my $call ("pm.catch_up('alice')", "pm.catch_up('alice', on_failure => 'policy')", "pm.seek('alice', 'mallory.shared', 0)",
 	"pm.register('alice', 'alice.handle', '{alice.own,mallory.shared,mallory.third}', start_at => 'end')")
 {
 	$waits->do('BEGIN');
 	$waits->send("SELECT $call");
 	ok(PmTest::wait_until($node, 'SELECT wait_event_type FROM pg_stat_activity WHERE pid = ' . $waits->pid, 'Lock', timeout => 20), "$call: waits for the log");
-	is(answer("SELECT count(*) FROM pg_locks WHERE pid = @{[$waits->pid]} AND locktype = 'object' AND classid = 'pm_catalog.process_manager'::regclass"), 0, 'and has no unit in hand');
+	is(answer("SELECT count(*) FROM pg_locks WHERE pid = @{[$waits->pid]} AND locktype = 'object' AND classid = 'pm_catalog.process_manager'::regclass"), 0, 'it holds no unit');
 	answer("SELECT pm.append('alice.own', 'meanwhile', 'T')", 'alice');
 	$sent++;
 	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = 'alice.own'", $sent, timeout => 20), "an event of alice's own log is handled");
@@ -150,41 +150,41 @@ $waits->quit;
 $lock->do('COMMIT');
 $lock->quit;
 
-# ---- somebody else's process manager is at work: pm.resume() does not wait for it
+# ---- a process manager of another role is running: pm.resume() does not wait for it
 
 answer(<<'SQL', 'mallory');
 CREATE FUNCTION mallory.sleep(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3600); END $$;
 SELECT pm.register('sleeps', 'mallory.sleep', '{mallory.secret}', handler_timeout => '1 h');
 SELECT pm.append('mallory.secret', 's', 'T');
 SQL
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE state = 'handling' AND process_manager = 'sleeps'", '1', timeout => 20), 'a handler of mallory sleeps');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE state = 'handling' AND process_manager = 'sleeps'", '1', timeout => 20), "a handler of mallory's sleeps");
 my ($out, $err) = ask("SELECT pm.resume()");
-unlike($err, qr/ERROR/, 'pm.resume() of a superuser ends');
-like($err, qr/NOTICE:.*"sleeps"/, 'and says what it left as it is');
+unlike($err, qr/ERROR/, 'pm.resume() of a superuser returns');
+like($err, qr/NOTICE:.*"sleeps"/, 'it says what it has not changed');
 answer("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE process_manager = 'sleeps'; DROP FUNCTION mallory.sleep(pm.event)");
 
-# ---- names that have the same hash: registrations of strangers do not wait for each other
+# ---- names with the same hash: registrations of different roles do not wait for each other
 
-# hash_any() of the two is the same.
+# hash_any() of both is the same.
 my ($one, $other) = ('n' . 'aaaa', 'n' . 'bbbb');
 my $open = PmTest::session($node, user => 'mallory');
 answer("CREATE FUNCTION mallory.ignore(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'", 'mallory');
 $open->do("BEGIN; SELECT pm.register('$one', 'mallory.ignore', '{mallory.shared}', start_at => 'end')");
 is(answer("SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND classid = 'pm_catalog.lane'::regclass"), 0, 'pm.register takes no lock by the hash of a name');
 is(answer("SELECT pm.register('$other', 'alice.handle', '{mallory.shared}', start_at => 'end'); SELECT pm.unregister('$other')", 'alice'), "\n", 'a registration for the same log does not wait for a stranger\'s');
-# The same name: the second one waits for the first, and is then refused or changes what there is.
+# The same name: the second registration waits for the first, and then is refused or changes it.
 my $second = PmTest::start_psql($node, "SELECT pm.register('$one', 'alice.handle', '{mallory.shared}', start_at => 'end')", user => 'alice');
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%$one%'", '1', timeout => 20), 'the same name is waited for');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%$one%'", '1', timeout => 20), 'a registration waits for another one of the same name');
 $open->do('COMMIT');
 my ($rc, undef, $refused) = PmTest::finish_psql($second);
 like($refused, qr/must be owner of process manager "$one"/, 'and it is another\'s then');
-is(answer("SELECT owner || ' ' || handler FROM pm.process_manager WHERE name = '$one'"), 'mallory mallory.ignore(pm.event)', 'which is as it was');
+is(answer("SELECT owner || ' ' || handler FROM pm.process_manager WHERE name = '$one'"), 'mallory mallory.ignore(pm.event)', 'which is unchanged');
 $open->do("BEGIN; SELECT pm.unregister('$one')");
 $second = PmTest::start_psql($node, "SELECT pm.register('$one', 'mallory.ignore', '{mallory.shared}', start_at => 'end', batch_size => 7)", user => 'mallory');
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%batch_size%'", '1', timeout => 20), 'a change waits for who unregisters it');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%batch_size%'", '1', timeout => 20), 'pm.register waits for pm.unregister');
 $open->do('COMMIT');
 ($rc, undef, $refused) = PmTest::finish_psql($second);
-is($refused, '', 'and registers it anew');
+is($refused, '', 'it registers the process manager again');
 is(answer("SELECT batch_size FROM pm.process_manager WHERE name = '$one'"), 7, 'with its settings');
 $open->quit;
 

@@ -1,5 +1,5 @@
-# P6: what a log's owner has attached to its table does not run in anybody else's session, and burns nobody's time:
-# whatever reads or trims the log goes along an index without a query. What a DELETE would run besides is the owner's to run.
+# P6: code that an owner attaches to a log's table does not run in the sessions of other roles and takes no time there:
+# reading and trimming go along an index, without a query. Code that a DELETE would run is only run for the owner.
 use strict;
 use warnings FATAL => 'all';
 
@@ -79,23 +79,23 @@ SQL
 		like($out, qr/\A\n?\d+\n1\n1\non\z/, "$role: $read: cursors, advisory locks and settings are the reader's own") or diag($err);
 	}
 }
-is(answer('SELECT count(*) FROM loot'), 0, 'nothing of mallory has run');
+is(answer('SELECT count(*) FROM loot'), 0, "no code of mallory's has run");
 
-# They read what they should.
+# The functions read the right events.
 is(answer("SELECT string_agg(position::text, ' ') FROM pm.read('mallory.trap', 3, 4)", 'alice'), '4 5 6 7', 'pm.read');
-is(answer("SELECT string_agg(position::text, ' ') FROM pm.read('mallory.trap', max_count => 2, types => '{b,nosuch,NULL}')", 'alice'), '1 4', 'pm.read of some types, at most so many');
-is(answer("SELECT string_agg(position::text, ' ') FROM pm.read('mallory.trap', max_count => 0)", 'alice'), '', 'pm.read of none');
+is(answer("SELECT string_agg(position::text, ' ') FROM pm.read('mallory.trap', max_count => 2, types => '{b,nosuch,NULL}')", 'alice'), '1 4', 'pm.read with types and max_count');
+is(answer("SELECT string_agg(position::text, ' ') FROM pm.read('mallory.trap', max_count => 0)", 'alice'), '', 'pm.read with types that do not occur');
 is(answer("SELECT string_agg(version || ':' || position, ' ') FROM pm.read_stream('mallory.trap', 'versions', 1)", 'alice'), '2:11 3:12', 'pm.read_stream by version');
-is(answer("SELECT string_agg(position::text, ' ') FROM pm.read_stream('mallory.trap', 's1')", 'alice'), '1 3 5 7 9', 'pm.read_stream of events without a version');
-is(answer("SELECT string_agg(position::text, ' ') FROM pm.read_stream('mallory.trap', 's1', 1)", 'alice'), '', 'only from the beginning of the stream');
-is(answer("SELECT string_agg(depth || ':' || position, ' ') FROM pm.trace('mallory.trap', 1)", 'alice'), '0:1 1:2 1:3 1:4 1:5 1:6 1:7 1:8 1:9 2:10 2:11 2:12', 'pm.trace by the index of the metadata');
+is(answer("SELECT string_agg(position::text, ' ') FROM pm.read_stream('mallory.trap', 's1')", 'alice'), '1 3 5 7 9', 'pm.read_stream for events without a version');
+is(answer("SELECT string_agg(position::text, ' ') FROM pm.read_stream('mallory.trap', 's1', 1)", 'alice'), '', 'they come only at the beginning of the stream');
+is(answer("SELECT string_agg(depth || ':' || position, ' ') FROM pm.trace('mallory.trap', 1)", 'alice'), '0:1 1:2 1:3 1:4 1:5 1:6 1:7 1:8 1:9 2:10 2:11 2:12', 'pm.trace with the index on the metadata');
 answer('DROP INDEX mallory.trap_metadata_idx; ALTER TABLE mallory.trap DROP CONSTRAINT trap_stream_version_key', 'mallory');
-is(answer("SELECT string_agg(depth || ':' || position, ' ') FROM pm.trace('mallory.trap', 1)", 'alice'), '0:1 1:2 1:3 1:4 1:5 1:6 1:7 1:8 1:9 2:10 2:11 2:12', 'and without one');
+is(answer("SELECT string_agg(depth || ':' || position, ' ') FROM pm.trace('mallory.trap', 1)", 'alice'), '0:1 1:2 1:3 1:4 1:5 1:6 1:7 1:8 1:9 2:10 2:11 2:12', 'pm.trace without that index');
 is(answer("SELECT string_agg(version || ':' || position, ' ') FROM pm.read_stream('mallory.trap', 'versions', 1, 1)", 'alice'), '2:11', 'pm.read_stream without an index of the streams');
-is(answer("SELECT string_agg(position::text, ' ') FROM pm.read_stream('mallory.trap', 's1')", 'alice'), '1 3 5 7 9', 'of events without a version too');
+is(answer("SELECT string_agg(position::text, ' ') FROM pm.read_stream('mallory.trap', 's1')", 'alice'), '1 3 5 7 9', 'also for events without a version');
 is(answer("BEGIN; INSERT INTO alice.own (stream, type) VALUES ('mine', 'T'); SELECT count(*) FROM pm.read_stream('alice.own', 'mine'); ROLLBACK", 'alice'), 1, 'pm.read_stream shows what the caller has written');
 
-# A predicate of built-in functions that the planner would compute for a while each time.
+# A predicate of built-in functions that the planner would compute slowly each time.
 answer(<<'SQL', 'mallory');
 SELECT pm.create_log('mallory.slow');
 GRANT SELECT ON mallory.slow TO alice;
@@ -105,14 +105,14 @@ SQL
 answer("SELECT pm.register('alice', 'alice.handle', '{alice.own}', start_at => 'end'), pm.register('types', 'alice.handle_types', '{mallory.slow,mallory.trap}', types => '{T,a}', start_at => '2000-01-01')", 'alice');
 answer("SELECT pm.append('alice.own', 's', 'T')", 'alice');
 ok(PmTest::wait_seen($node, 'alice', 1, timeout => 20), "alice's own log is handled");
-ok(PmTest::wait_seen($node, 'types', 7, timeout => 20), 'and some types of events of logs with such an index');
+ok(PmTest::wait_seen($node, 'types', 7, timeout => 20), 'pm.read with types, for logs with such an index');
 my $began = time;
 is(answer("SELECT count(*) FROM pm.read('mallory.slow', types => '{T}')", 'alice'), 1, 'pm.read') for 1 .. 5;
 cmp_ok(time - $began, '<', 2, 'soon');
 diag(sprintf('five times in %.1f s', time - $began));
-is(answer('SELECT count(*) FROM loot'), 0, 'nothing of mallory has run');
+is(answer('SELECT count(*) FROM loot'), 0, "no code of mallory's has run");
 
-# pm.trim deletes along the index too: nothing of the owner's runs, and the trimmer's session stays as it was.
+# pm.trim deletes along an index: no code of the owner's runs, and the session is unchanged.
 my $disturbed = 'FETCH 1 FROM readers; SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = \'advisory\'';
 my $trims = sub {
 	my ($trim) = @_;
@@ -129,10 +129,10 @@ for my $role ('postgres', 'alice')
 	my ($out, $err) = ask($trims->("pm.trim('mallory.trap', 100, 2)"), $role);
 	like($out, qr/\A\n?2\n1\n1\z/, "pm.trim by $role: cursors and advisory locks are the trimmer's own") or diag($err);
 }
-is(answer('SELECT count(*) FROM loot'), 0, 'nothing of mallory has run');
-is(answer("SELECT string_agg(position::text, ' ') FROM pm.read('mallory.trap', max_count => 2)", 'alice'), '5 6', 'the oldest are gone');
+is(answer('SELECT count(*) FROM loot'), 0, "no code of mallory's has run");
+is(answer("SELECT string_agg(position::text, ' ') FROM pm.read('mallory.trap', max_count => 2)", 'alice'), '5 6', 'the oldest events are gone');
 
-# What a DELETE of an event would run besides itself, the owner alone runs.
+# Code that a DELETE would run is only run for the owner.
 answer(<<'SQL', 'mallory');
 CREATE FUNCTION mallory.trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.harm('trigger'); RETURN OLD; END $$;
 CREATE TABLE mallory.refers (position bigint REFERENCES mallory.trap);
@@ -156,17 +156,17 @@ for my $what ("a foreign key that refers to it", sort keys %attach)
 	}
 	answer($off, 'mallory');
 }
-is(answer("SELECT (SELECT count(*) FROM loot WHERE session <> 'mallory'), (SELECT count(*) FROM pm.read('mallory.trap'))"), '0|8', 'nothing of it has run, nothing was deleted');
+is(answer("SELECT (SELECT count(*) FROM loot WHERE session <> 'mallory'), (SELECT count(*) FROM pm.read('mallory.trap'))"), '0|8', 'none of it has run, and nothing was deleted');
 answer('TRUNCATE loot');
 answer('CREATE TRIGGER t BEFORE DELETE ON mallory.trap FOR EACH ROW EXECUTE FUNCTION mallory.trigger()', 'mallory');
-is(answer("SELECT pm.trim('mallory.trap', 100, 2)", 'mallory'), 2, 'its owner trims it');
-is(answer("SELECT DISTINCT place || ' ' || who || ' ' || session FROM loot WHERE place = 'trigger'"), 'trigger mallory mallory', 'and the trigger runs as the owner');
+is(answer("SELECT pm.trim('mallory.trap', 100, 2)", 'mallory'), 2, 'the owner can trim the log');
+is(answer("SELECT DISTINCT place || ' ' || who || ' ' || session FROM loot WHERE place = 'trigger'"), 'trigger mallory mallory', 'the trigger runs as the owner');
 answer('ALTER TABLE mallory.trap DISABLE TRIGGER t', 'mallory');
-is(answer("SELECT pm.trim('mallory.trap', 100, 1)"), 1, 'a trigger that is disabled is nothing');
+is(answer("SELECT pm.trim('mallory.trap', 100, 1)"), 1, 'a disabled trigger does not matter');
 answer('REVOKE DELETE ON mallory.trap FROM alice', 'mallory');
 like((ask("SELECT pm.trim('mallory.trap', 100, 2)", 'alice'))[1], qr/permission denied/, "pm.trim needs the caller's right, too");
 
-# What a DELETE refuses, and what it does besides: a publication of deletes needs to know the rows, and has them.
+# What a DELETE checks and does besides: for a publication of deletes it needs a replica identity.
 answer(<<'SQL', 'mallory');
 SELECT pm.create_log('mallory.no_identity');
 INSERT INTO mallory.no_identity (stream, type) VALUES ('s', 'T');
@@ -175,7 +175,7 @@ answer('ALTER TABLE mallory.no_identity REPLICA IDENTITY NOTHING; CREATE PUBLICA
 like((ask("SELECT pm.trim('mallory.no_identity', 1)"))[1], qr/does not have a replica identity and publishes deletes/, 'a published log without a replica identity is refused, as with DELETE');
 answer("DROP PUBLICATION p; SELECT pm.drop_log('mallory.no_identity'); DROP TABLE mallory.no_identity");
 
-# A generated column whose values are not in the table would be read as null, and computed by the owner's expression.
+# A virtual generated column would be read as NULL from the table, and computed by the owner's expression.
 SKIP:
 {
 	skip 'virtual generated columns come with PostgreSQL 18', 3 if answer('SHOW server_version_num') < 180000;
@@ -193,18 +193,18 @@ SQL
 	answer("SELECT pm.drop_log('mallory.virtual'); DROP TABLE mallory.virtual", 'mallory');
 }
 
-# The sequence of a copied log is looked at without running anything.
+# Checking the sequence of a copied log runs no code of its owner.
 answer(<<'SQL', 'mallory');
 CREATE OR REPLACE FUNCTION mallory.trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN OLD; END $$;
 CREATE OR REPLACE FUNCTION mallory.predicate() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM pg_sleep(3600); RETURN true; END $$;
 SQL
 answer("TRUNCATE loot; UPDATE pm_catalog.log SET system_identifier = 1; UPDATE pm_catalog.process_manager SET system_identifier = 1; SELECT pg_terminate_backend(pid) FROM pm.worker WHERE kind <> 'launcher'");
-is(answer("SELECT count(*) FROM pm.status"), 1, 'pm.status of a copy answers');
-is(answer('SELECT pm.resume()'), '', 'pm.resume() adopts all');
+is(answer("SELECT count(*) FROM pm.status"), 1, 'pm.status of a copy returns');
+is(answer('SELECT pm.resume()'), '', 'pm.resume() adopts all logs');
 is(answer("SELECT count(*) FROM pm_catalog.log WHERE system_identifier = 1"), 0, "mallory's logs too");
-is(answer('SELECT count(*) FROM loot'), 0, 'and runs nothing of them');
+is(answer('SELECT count(*) FROM loot'), 0, 'none of their code has run');
 
-# The library's hooks run in every database. Where there is no pm, its names are anybody's.
+# The library's hooks run in every database. In one without the extension, any role may use its names.
 answer('CREATE ROLE leaver; CREATE DATABASE nopm OWNER mallory');
 $node->safe_psql('nopm', <<'SQL', extra_params => [ '-U', 'mallory' ]);
 CREATE SCHEMA pm;
@@ -219,7 +219,7 @@ CREATE VIEW pm_catalog.cursor AS SELECT 'x'::text AS process_manager, 'x'::text 
 CREATE TABLE t (i int);
 SQL
 $node->safe_psql('nopm', 'REASSIGN OWNED BY leaver TO postgres; DROP OWNED BY leaver; ALTER TABLE t RENAME TO t2; DROP TABLE t2; DROP SCHEMA pm_process_manager');
-is($node->safe_psql('nopm', 'SELECT count(*) FROM pm_catalog.loot'), 0, 'where there is no extension, nothing in schemas of its names is run');
+is($node->safe_psql('nopm', 'SELECT count(*) FROM pm_catalog.loot'), 0, 'without the extension, no code in schemas of its names is run');
 
 PmTest::no_crash_ok($node);
 $node->stop('fast');

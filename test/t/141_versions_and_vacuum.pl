@@ -1,5 +1,5 @@
-# Versions of trimmed streams survive a dump, and a function that an autovacuum worker calls
-# writes no log.
+# The versions of trimmed streams survive a dump, and a function that an autovacuum worker calls
+# cannot write to a log.
 use strict;
 use warnings FATAL => 'all';
 
@@ -24,13 +24,13 @@ $node->command_ok([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', 'copy', '-f'
 for my $db ('copy', 'postgres')
 {
 	my ($rc, $out, $err) = $node->psql($db, q{SELECT pm.append('orders', 'order-1', 'opened', expected_version => 0)});
-	like($err, qr/Expected version 0, actual version 2; the events up to that have been trimmed/, "$db: a stale expectation does not fit");
-	is($node->safe_psql($db, q{SELECT pm.append('orders', repeat('x', 9000), 'on'); SELECT version FROM orders}), "4\n2", "$db: versions go on");
+	like($err, qr/Expected version 0, actual version 2; the events up to that have been trimmed/, "$db: an old expected version is refused");
+	is($node->safe_psql($db, q{SELECT pm.append('orders', repeat('x', 9000), 'on'); SELECT version FROM orders}), "4\n2", "$db: versions continue");
 }
 
 # ---- an autovacuum worker -------------------------------------------------------------------
 
-# Nine logs: for the last of them a transaction has no hint any more.
+# Nine logs, because for the ninth a transaction has no hint any more.
 $node->safe_psql('postgres', q{
 	SELECT count(pm.create_log('log' || i)) FROM generate_series(1, 9) i;
 	CREATE FUNCTION do_write() RETURNS void LANGUAGE plpgsql AS $$
@@ -50,7 +50,7 @@ my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 my $log;
 do { sleep 1 if defined $log; $log = slurp_file($node->logfile); } until ($log =~ $refused || time > $deadline);
 like($log, $refused, 'the worker is refused');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM log1 WHERE stream = 'worker'}), '0', 'and has written nothing');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM log1 WHERE stream = 'worker'}), '0', 'it has written nothing');
 
 $node->stop;
 done_testing();

@@ -1,5 +1,5 @@
-# Names of logs, handlers and correlate functions are read as SQL reads them, and never cut: those of 63
-# bytes work however they are written, longer ones are refused, also of several bytes a character.
+# Names of logs, handlers and correlate functions follow the rules of SQL and are never truncated: names of 63
+# bytes work however they are written, and longer ones are refused, also with multi-byte characters.
 use strict;
 use warnings FATAL => 'all';
 
@@ -47,21 +47,21 @@ for my $what (sort keys %names)
 		my $func = $written;
 		my $shown = length $written > 40 ? substr($written, 0, 12) . '...' : $written;
 
-		is(answer("SELECT pm.create_log($log)"), '', "$what: a log, written $shown");
+		is(answer("SELECT pm.create_log($log)"), '', "$what: a log, written as $shown");
 		answer("CREATE FUNCTION $func(e pm.event) RETURNS void LANGUAGE sql AS \$\$ INSERT INTO public.seen (pm, log, pos, key) VALUES ('n', e.log, e.position, e.stream) \$\$");
 		my $key = $func;
 		$key =~ s/"\z/_k"/ and length $name < 60 or $key = 'public.k';
 		answer("CREATE FUNCTION $key(e pm.event) RETURNS text IMMUTABLE LANGUAGE sql AS \$\$ SELECT 'key ' || e.stream \$\$");
-		is(answer("SELECT pm.register('n', " . literal($func) . ", ARRAY[$log], correlate => " . literal($key) . ')'), '', "$what: a handler, written $shown");
+		is(answer("SELECT pm.register('n', " . literal($func) . ", ARRAY[$log], correlate => " . literal($key) . ')'), '', "$what: a handler, written as $shown");
 		is(answer("SELECT pm.register('n', " . literal("$func(pm.event)") . ", ARRAY[$log], correlate => " . literal("$key(pm.event)") . ')'), '', '... with its signature');
-		is(answer("SELECT pm.append($log, 's', 't')"), 1, '... it takes an event');
+		is(answer("SELECT pm.append($log, 's', 't')"), 1, '... an event is appended');
 		is(answer("SELECT pm.wait_for('n', $log, timeout => '20 s')"), 't', '... which is handled');
 		is(answer("SELECT count(*) FROM seen s JOIN pm.log l ON l.name = s.log"), 1, '... under the name of the log');
-		is(answer("SELECT pm.unregister('n'); SELECT pm.drop_log($log); DROP TABLE $written; DROP FUNCTION $func(pm.event), $key(pm.event); TRUNCATE seen; SELECT count(*) FROM pm.log"), "\n\n0", '... and all of it is gone again');
+		is(answer("SELECT pm.unregister('n'); SELECT pm.drop_log($log); DROP TABLE $written; DROP FUNCTION $func(pm.event), $key(pm.event); TRUNCATE seen; SELECT count(*) FROM pm.log"), "\n\n0", '... all of it can be dropped');
 	}
 }
 
-# ---- too long: refused, never cut
+# ---- too long: refused, not truncated
 
 my %long = (
 	'64 letters' => 'l' x 64,
@@ -83,14 +83,14 @@ for my $what (sort keys %long)
 		}
 	}
 }
-like(answer("SELECT pm.register('" . ('p' x 64) . "', 'h', '{ok}')"), qr/ERROR:  42602/, 'nor is the name of a process manager cut');
+like(answer("SELECT pm.register('" . ('p' x 64) . "', 'h', '{ok}')"), qr/ERROR:  42602/, 'nor is the name of a process manager truncated');
 
-# ---- what PostgreSQL derives from a long name is its own affair
+# ---- names that PostgreSQL derives from a long name may be truncated
 
 my $table = 't' x 63;
 is(answer("SELECT pm.create_log('$table'); SELECT pm.create_log('public.' || overlay('$table' placing 'u' from 63 for 1)); SELECT count(*) FROM pm.log WHERE name LIKE '%ttttt%'"), "\n\n2", 'two logs whose names differ in the last byte');
-is(answer("SELECT pm.append('$table', 's', 't'), pm.append_all('$table', 's', '[{\"type\": \"t\"}]'); SELECT count(*) FROM pm.read('$table')"), "1|{2}\n2", 'one of them');
-is(answer("ALTER TABLE $table DISABLE TRIGGER pm_before_write; SELECT pm.create_log('$table'); ALTER SEQUENCE " . substr('t' x 63, 0, 50) . "_position_seq RESTART 100; SELECT pm.create_log('$table'); SELECT pm.append('$table', 's', 't')"), "\n\n100", 'is repaired');
+is(answer("SELECT pm.append('$table', 's', 't'), pm.append_all('$table', 's', '[{\"type\": \"t\"}]'); SELECT count(*) FROM pm.read('$table')"), "1|{2}\n2", 'events are appended to one of them and read');
+is(answer("ALTER TABLE $table DISABLE TRIGGER pm_before_write; SELECT pm.create_log('$table'); ALTER SEQUENCE " . substr('t' x 63, 0, 50) . "_position_seq RESTART 100; SELECT pm.create_log('$table'); SELECT pm.append('$table', 's', 't')"), "\n\n100", 'a disabled trigger of it is repaired');
 
 for my $bad ('', ' ', '.', 'a.', '.a', 'a..b', '"', '""', 'a."', '"a"b', 'a b')
 {

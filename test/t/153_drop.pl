@@ -1,6 +1,6 @@
-# A table that is a followed log is not dropped without CASCADE, which ends the following and nothing
-# else: whatever the command, whoever gives it. The log goes with its table. Where the table was dropped
-# past us, the hints lead out. And what DROP EXTENSION takes is said.
+# The table of a followed log cannot be dropped without CASCADE. CASCADE ends the following and nothing
+# else, whatever the command and the role. The log is dropped with its table. If the table was dropped
+# with the event trigger disabled, the hints help. And DROP EXTENSION names what it drops.
 use strict;
 use warnings FATAL => 'all';
 
@@ -53,27 +53,27 @@ SELECT pm.register('f', 'f', '{sales.orders,own}', max_attempts => 1);
 INSERT INTO own (stream, type) VALUES ('s', 'good');
 INSERT INTO sales.orders (stream, type) VALUES ('s', 'good'), ('t', 'bad'), ('t', 'good');
 SQL
-	ok(PmTest::wait_until($node, 'SELECT sum(lag), (SELECT count(*) FROM pm.parked) FROM pm.status', '0|2', timeout => 20), "$name: it is followed, and something is parked");
-	like(answer($plain, $role), qr/2BP01.*type pm_process_manager\.f depends on table sales\.orders/s, "$name: refused without CASCADE, as PostgreSQL does") if $plain;
-	like(answer($cascade, $role), qr/process manager "f" does not follow log "sales\.orders" any more.*discarded: 2/s, "$name: CASCADE unfollows, and says so");
-	like(answer($state), qr/^own(?:,sales\.unfollowed)?\|own\|0\|f$/, "$name: that is all");
+	ok(PmTest::wait_until($node, 'SELECT sum(lag), (SELECT count(*) FROM pm.parked) FROM pm.status', '0|2', timeout => 20), "$name: it is followed, and events are parked");
+	like(answer($plain, $role), qr/2BP01.*type pm_process_manager\.f depends on table sales\.orders/s, "$name: refused without CASCADE, as in PostgreSQL") if $plain;
+	like(answer($cascade, $role), qr/process manager "f" does not follow log "sales\.orders" any more.*discarded: 2/s, "$name: CASCADE unfollows the log, with a NOTICE");
+	like(answer($state), qr/^own(?:,sales\.unfollowed)?\|own\|0\|f$/, "$name: it drops nothing else");
 	answer("INSERT INTO own (stream, type) VALUES ('s', 'good')", 'follower');
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = 'own'", 2, timeout => 20), "$name: it goes on with its other log");
-	like(answer('DROP TABLE own'), qr/2BP01.*type pm_process_manager\.f depends on table own/s, "$name: on which it depends still");
-	# without any log it is there still, and takes another one
-	like(answer('DROP TABLE own CASCADE'), qr/does not follow log "own" any more/, "$name: the last log");
-	is(answer("SELECT logs IS NULL FROM pm.process_manager WHERE name = 'f'", 'follower'), 't', "$name: leaves it without one");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = 'own'", 2, timeout => 20), "$name: the process manager goes on with its other log");
+	like(answer('DROP TABLE own'), qr/2BP01.*type pm_process_manager\.f depends on table own/s, "$name: it still depends on that");
+	# without any log the process manager still exists, and can follow one
+	like(answer('DROP TABLE own CASCADE'), qr/does not follow log "own" any more/, "$name: the last log is dropped");
+	is(answer("SELECT logs IS NULL FROM pm.process_manager WHERE name = 'f'", 'follower'), 't', "$name: it has no log");
 	answer("SELECT pm.create_log('own'); GRANT SELECT, INSERT ON own TO PUBLIC");
 	is(answer("SELECT pm.register('f', 'f', '{own}')", 'follower'), '', "$name: it can follow one again");
 	answer('TRUNCATE seen');
 	answer("INSERT INTO own (stream, type) VALUES ('s', 'good')", 'follower');
-	ok(PmTest::wait_until($node, "SELECT string_agg(pos::text, ',') FROM seen WHERE log = 'own'", 1, timeout => 20), "$name: from its beginning");
+	ok(PmTest::wait_until($node, "SELECT string_agg(pos::text, ',') FROM seen WHERE log = 'own'", 1, timeout => 20), "$name: from the beginning");
 	answer("SELECT pm.unregister('f')", 'follower');
 	answer('DROP TABLE own; TRUNCATE seen; DROP SCHEMA IF EXISTS sales CASCADE');
 	is(answer($state), '||0|', "$name: nothing is left");
 }
 
-# ---- a follower that is dropped together with what it follows, and a log that nobody follows
+# ---- a follower that is dropped together with its log, and a log without followers
 
 answer("CREATE SCHEMA mine AUTHORIZATION follower");
 answer(<<'SQL', 'follower');
@@ -81,11 +81,11 @@ SELECT pm.create_log('mine.orders');
 SELECT pm.register('f', 'f', '{mine.orders}');
 SELECT pm.append('mine.orders', 's', 'good');
 SQL
-ok(PmTest::wait_seen($node, 'f', 1, timeout => 20), 'one role owns log and process manager');
-like(answer('DROP OWNED BY follower'), qr/process manager "f" is unregistered/, 'DROP OWNED takes both, without CASCADE');
-is(answer($state), '||0|', 'of which nothing is left');
+ok(PmTest::wait_seen($node, 'f', 1, timeout => 20), 'one role owns the log and the process manager');
+like(answer('DROP OWNED BY follower'), qr/process manager "f" is unregistered/, 'DROP OWNED drops both, without CASCADE');
+is(answer($state), '||0|', 'nothing of them is left');
 
-# ---- renamed and moved, the log keeps its name and its guard
+# ---- renamed and moved, the log keeps its name and its triggers
 
 answer("GRANT CREATE ON SCHEMA public TO follower; GRANT USAGE ON SCHEMA pm TO follower; CREATE SCHEMA there; SELECT pm.create_log('moving'); GRANT SELECT, INSERT ON moving TO follower; GRANT USAGE ON SCHEMA there TO follower");
 PmTest::create_handler($node, 'f', user => 'follower');
@@ -93,25 +93,25 @@ answer("TRUNCATE seen");
 answer("GRANT ALL ON seen TO PUBLIC; GRANT USAGE ON SEQUENCE seen_seq_seq TO PUBLIC");
 answer("SELECT pm.register('f', 'f', '{moving}')", 'follower');
 answer('ALTER TABLE moving RENAME TO moved; ALTER TABLE moved SET SCHEMA there; ALTER SCHEMA there RENAME TO elsewhere');
-is(answer("SELECT pm.append('moving', 's', 'good')"), 1, 'a log whose table was renamed and moved takes events');
-ok(PmTest::wait_seen($node, 'f', 1, timeout => 20), 'which are handled');
-like(answer('DROP TABLE elsewhere.moved'), qr/2BP01/, 'and is not dropped');
+is(answer("SELECT pm.append('moving', 's', 'good')"), 1, 'a log whose table was renamed and moved accepts events');
+ok(PmTest::wait_seen($node, 'f', 1, timeout => 20), 'they are handled');
+like(answer('DROP TABLE elsewhere.moved'), qr/2BP01/, 'it cannot be dropped without CASCADE');
 
-# ---- past the event trigger: the way out
+# ---- dropped while the event trigger is disabled
 
 answer('ALTER EVENT TRIGGER pm_after_drop DISABLE; DROP TABLE elsewhere.moved CASCADE; ALTER EVENT TRIGGER pm_after_drop ENABLE ALWAYS');
-like(answer("SELECT reason, hint FROM pm.status"), qr/table of log "moving" does not exist.*pm\.unfollow.*pm\.drop_log\('moving'\)/s, 'pm.status says what has happened');
-like(answer("SELECT pm.unregister('f')", 'follower'), qr/^$/, 'the follower ends that');
-is(answer("SELECT pm.drop_log('moving'); $state"), "\n||0|", 'and a superuser forgets the log');
+like(answer("SELECT reason, hint FROM pm.status"), qr/table of log "moving" does not exist.*pm\.unfollow.*pm\.drop_log\('moving'\)/s, 'pm.status says what happened');
+like(answer("SELECT pm.unregister('f')", 'follower'), qr/^$/, 'the follower unfollows the log');
+is(answer("SELECT pm.drop_log('moving'); $state"), "\n||0|", 'a superuser drops the log');
 
-# ---- DROP EXTENSION says what goes with it
+# ---- DROP EXTENSION names what it drops
 
 answer("SELECT pm.create_log('orders'); CREATE TABLE defaults (j jsonb DEFAULT pm.done(), i int)");
 answer("SELECT pm.append('orders', 's', 't')");
-like(answer('DROP EXTENSION pm'), qr/2BP01.*default value for column j of table defaults/s, 'DROP EXTENSION without CASCADE says what depends on it');
-like(answer('DROP EXTENSION pm CASCADE'), qr/drop cascades to.*default value for column j of table defaults/s, 'and with CASCADE what it takes');
-is(answer('SELECT count(*) FROM orders'), 1, 'the log is a table');
-is(answer("DROP TABLE orders, defaults; CREATE EXTENSION pm; $state"), '||0|', 'and CREATE EXTENSION begins anew');
+like(answer('DROP EXTENSION pm'), qr/2BP01.*default value for column j of table defaults/s, 'DROP EXTENSION without CASCADE names what depends on it');
+like(answer('DROP EXTENSION pm CASCADE'), qr/drop cascades to.*default value for column j of table defaults/s, 'with CASCADE it names what it drops');
+is(answer('SELECT count(*) FROM orders'), 1, 'the log is a plain table');
+is(answer("DROP TABLE orders, defaults; CREATE EXTENSION pm; $state"), '||0|', 'CREATE EXTENSION starts again');
 
 PmTest::no_crash_ok($node);
 $node->stop('fast');

@@ -1,6 +1,6 @@
-# A table with the guard of a log that is no log: one schema of a dump restored beside pm, CREATE TABLE
-# LIKE a log, what DROP EXTENSION and pm.drop_log have left. pm.create_log makes it a log, with its
-# rows and with positions that go on, and pm.drop_log takes the guard off. Its owner does that.
+# A table that has the triggers of a log but is none: one schema of a dump restored beside pm, CREATE TABLE
+# LIKE a log, what DROP EXTENSION and pm.drop_log have left. pm.create_log makes it a log, with its rows
+# and with positions that continue, and pm.drop_log removes the triggers. Only its owner may do so.
 use strict;
 use warnings FATAL => 'all';
 
@@ -26,19 +26,19 @@ sub answer
 	return $rc == 0 ? $out : $err;
 }
 
-# Positions go on above what is there, nothing of it is lost, and all of it is handled.
+# Tests that positions continue after the existing ones, nothing is lost, and all of it is handled.
 sub is_log
 {
 	my ($log, $table, $rows, $version, $name) = @_;
 
-	is(answer("SELECT count(*) FROM pm.read('$log', 0, NULL)"), $rows, "$name: its rows are the events");
+	is(answer("SELECT count(*) FROM pm.read('$log', 0, NULL)"), $rows, "$name: its rows are events");
 	my $max = answer("SELECT max(position) FROM $table");
-	is(answer("SELECT pm.append('$log', 'new', 't')"), $max + 1, "$name: positions go on");
+	is(answer("SELECT pm.append('$log', 'new', 't')"), $max + 1, "$name: positions continue");
 	is(answer("SELECT pm.append('$log', 'v', 't', expected_version => $version)"), $max + 2, "$name: so do versions");
-	like(answer("INSERT INTO $table (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (2, 's', 't')"), qr/428C9|23505/, "$name: the guard is whole");
+	like(answer("INSERT INTO $table (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (2, 's', 't')"), qr/428C9|23505/, "$name: the triggers are complete");
 	answer("GRANT SELECT ON $table TO postgres; GRANT USAGE ON SCHEMA " . ($table =~ s/\..*//r) . ' TO postgres') if $table =~ /\./;
 	is(answer("SELECT pm.register('keep', 'keep', '{$log}', start_at => 'beginning')", 'postgres'), '', "$name: it can be followed");
-	ok(PmTest::wait_seen($to, 'keep', $rows + 2, timeout => 20), "$name: and is handled");
+	ok(PmTest::wait_seen($to, 'keep', $rows + 2, timeout => 20), "$name: it is handled");
 	answer("SELECT pm.unregister('keep'); TRUNCATE seen", 'postgres');
 	return;
 }
@@ -54,35 +54,35 @@ BEGIN;
 INSERT INTO sales.orders (stream, type) SELECT 'gap', 't' FROM generate_series(1, 5);
 ROLLBACK;
 SQL
-$from->command_ok([ 'pg_dump', '-n', 'sales', '-f', "$dir/sales.sql", $from->connstr('postgres') ], 'a dump of one schema');
-$to->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $to->connstr('postgres'), '-f', "$dir/sales.sql" ], 'is restored beside pm');
-is(answer("SELECT count(*) FROM pm.log; SELECT count(*) FROM pg_trigger WHERE tgrelid = 'sales.orders'::regclass"), "0\n3", 'the tables have the guard and are no logs');
+$from->command_ok([ 'pg_dump', '-n', 'sales', '-f', "$dir/sales.sql", $from->connstr('postgres') ], 'pg_dump of one schema');
+$to->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $to->connstr('postgres'), '-f', "$dir/sales.sql" ], 'restored beside pm');
+is(answer("SELECT count(*) FROM pm.log; SELECT count(*) FROM pg_trigger WHERE tgrelid = 'sales.orders'::regclass"), "0\n3", 'the tables have the triggers and are no logs');
 answer("INSERT INTO sales.orders (stream, type) VALUES ('s', 'before')");
-like(answer("SELECT pm.create_log('sales.orders')", 'other'), qr/42501/, 'nobody else makes it one');
-like(answer("SELECT pm.drop_log('sales.orders')", 'other'), qr/ERROR:  42/, 'nor takes its guard off');
+like(answer("SELECT pm.create_log('sales.orders')", 'other'), qr/42501/, 'another role cannot make it a log');
+like(answer("SELECT pm.drop_log('sales.orders')", 'other'), qr/ERROR:  42/, 'nor remove its triggers');
 is(answer("SELECT pm.create_log('sales.orders')"), '', 'dump: its owner makes it a log');
 is_log('sales.orders', 'sales.orders', 11, 2, 'dump');
-like(answer("SELECT pm.create_log('sales.orders')"), qr/42710/, 'dump: once');
+like(answer("SELECT pm.create_log('sales.orders')"), qr/42710/, 'dump: only once');
 answer('TRUNCATE sales."Odd Name"');
-is(answer(q{SELECT pm.drop_log('sales."Odd Name"')}), '', 'the guard of the other one is taken off');
-is(answer(q{TRUNCATE sales."Odd Name"; INSERT INTO sales."Odd Name" (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (7, 's', 't'); SELECT count(*) FROM sales."Odd Name"}), 1, 'so that it is a table like any other');
-is(answer(q{SELECT (SELECT count(*) FROM pg_trigger WHERE tgrelid = 'sales."Odd Name"'::regclass), (SELECT count(*) FROM pg_constraint WHERE contype = 'c' AND conrelid = 'sales."Odd Name"'::regclass)}), '0|0', 'with nothing left of it');
+is(answer(q{SELECT pm.drop_log('sales."Odd Name"')}), '', 'the triggers of the other table are removed');
+is(answer(q{TRUNCATE sales."Odd Name"; INSERT INTO sales."Odd Name" (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (7, 's', 't'); SELECT count(*) FROM sales."Odd Name"}), 1, 'it is a plain table');
+is(answer(q{SELECT (SELECT count(*) FROM pg_trigger WHERE tgrelid = 'sales."Odd Name"'::regclass), (SELECT count(*) FROM pg_constraint WHERE contype = 'c' AND conrelid = 'sales."Odd Name"'::regclass)}), '0|0', 'nothing of the log is left');
 like(answer(q{SELECT pm.drop_log('sales."Odd Name"')}), qr/42704/, 'once');
 
 # ---- LIKE a log
 
 answer('CREATE TABLE sales.copy (LIKE sales.orders INCLUDING ALL)');
 my $refused = answer("INSERT INTO sales.copy (stream, type) VALUES ('s', 't')");
-like($refused, qr/55000.*pm\.create_log\('sales\.copy'\).*pm\.drop_log\('sales\.copy'\)/s, 'a table LIKE a log refuses rows, and says what to do');
+like($refused, qr/55000.*pm\.create_log\('sales\.copy'\).*pm\.drop_log\('sales\.copy'\)/s, 'a table LIKE a log refuses rows, with a hint');
 is(answer("BEGIN; SELECT pm.create_log('sales.copy'); SELECT pm.append('sales.copy', 's', 't') > 0; ROLLBACK"), "\nt", 'pm.create_log makes it a log');
-is(answer("SELECT pm.drop_log('sales.copy'); INSERT INTO sales.copy OVERRIDING SYSTEM VALUE SELECT * FROM sales.orders"), '', 'without its guard it takes all the rows of the other');
-is(answer("SELECT pm.create_log('sales.copy')"), '', 'LIKE: and becomes a log');
+is(answer("SELECT pm.drop_log('sales.copy'); INSERT INTO sales.copy OVERRIDING SYSTEM VALUE SELECT * FROM sales.orders"), '', 'without its triggers it accepts all rows of the log');
+is(answer("SELECT pm.create_log('sales.copy')"), '', 'LIKE: it becomes a log');
 is_log('sales.copy', 'sales.copy', 13, 3, 'LIKE');
 answer("SELECT pm.drop_log('sales.copy')");
-is(answer("SELECT pm.create_log('sales.copy')"), '', 'a log that was forgotten with pm.drop_log is made one again');
-is(answer("SELECT max(position) FROM sales.copy; SELECT pm.append('sales.copy', 'v', 't', expected_version => 4) - max(position) FROM sales.copy") =~ s/.*\n//r, 1, '... and goes on');
+is(answer("SELECT pm.create_log('sales.copy')"), '', 'a table left by pm.drop_log becomes a log again');
+is(answer("SELECT max(position) FROM sales.copy; SELECT pm.append('sales.copy', 'v', 't', expected_version => 4) - max(position) FROM sales.copy") =~ s/.*\n//r, 1, '... and continues');
 
-# ---- what cannot be a log
+# ---- tables that cannot become a log
 
 my @lacks = (
 	[ 'without the identity', 'CREATE TABLE sales.x (LIKE sales.orders INCLUDING ALL EXCLUDING IDENTITY)', qr/42P07.*not GENERATED ALWAYS AS IDENTITY.*ADD GENERATED/s,
@@ -107,9 +107,9 @@ for my $lack (@lacks)
 	answer("DROP TABLE sales.x");
 }
 answer("CREATE TABLE sales.x (LIKE sales.orders INCLUDING ALL EXCLUDING CONSTRAINTS); INSERT INTO sales.x (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (-3, 's', 't')");
-like(answer("SELECT pm.create_log('sales.x')"), qr/55000.*not above 0/s, 'a position that nobody would handle is refused');
-is(answer("SELECT count(*) FROM pm.log WHERE name = 'sales.x'; SELECT count(*) FROM pg_trigger WHERE tgrelid = 'sales.x'::regclass"), "0\n0", 'and nothing is done');
-# an index that runs code is not run as who repairs
+like(answer("SELECT pm.create_log('sales.x')"), qr/55000.*not above 0/s, 'a position that would never be handled is refused');
+is(answer("SELECT count(*) FROM pm.log WHERE name = 'sales.x'; SELECT count(*) FROM pg_trigger WHERE tgrelid = 'sales.x'::regclass"), "0\n0", 'nothing is changed');
+# an index that runs code does not run as the role that repairs
 answer(<<'SQL');
 TRUNCATE sales.x;
 CREATE TABLE sales.ran (who text);
@@ -118,15 +118,15 @@ CREATE FUNCTION sales.grab() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BE
 CREATE INDEX ON sales.x (stream) WHERE sales.grab();
 TRUNCATE sales.ran;
 SQL
-is(answer("SELECT pm.create_log('sales.x')", 'postgres'), '', 'a superuser makes a log of a table of somebody else');
+is(answer("SELECT pm.create_log('sales.x')", 'postgres'), '', 'a superuser makes the table of another role a log');
 is(answer("SELECT count(*) FROM sales.ran WHERE who = 'postgres'"), 0, 'and runs nothing of his') or diag(answer('SELECT * FROM sales.ran'));
 
 # ---- after DROP EXTENSION
 
 answer('SET client_min_messages = error; DROP EXTENSION pm CASCADE; CREATE EXTENSION pm; GRANT USAGE ON SCHEMA pm TO app', 'postgres');
 PmTest::create_handler($to, 'keep');
-is(answer("INSERT INTO sales.orders (stream, type) VALUES ('s', 'between'); SELECT pm.create_log('sales.orders')"), '', 'DROP EXTENSION: what it has left is made a log again');
-is(answer("SELECT count(*) FROM pm.read('sales.orders', 0, NULL)"), 14, 'with all its events');
+is(answer("INSERT INTO sales.orders (stream, type) VALUES ('s', 'between'); SELECT pm.create_log('sales.orders')"), '', 'DROP EXTENSION: its tables become logs again');
+is(answer("SELECT count(*) FROM pm.read('sales.orders', 0, NULL)"), 14, 'with all events');
 
 PmTest::no_crash_ok($_) for $from, $to;
 $_->stop('fast') for $from, $to;

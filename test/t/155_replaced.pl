@@ -1,6 +1,6 @@
-# What a call that names a log has decided on is what is there once it holds the table: a log that is
-# dropped, forgotten or replaced while the call waits is not taken for the one that it looked up, and
-# nobody's code runs as a role that does not own the table any more.
+# A call that names a log waits for its table and then acts on what it finds. A log that is dropped or
+# replaced while the call waits is not confused with the one that it looked up, and no code runs as a role
+# that does not own the table any more.
 use strict;
 use warnings FATAL => 'all';
 
@@ -64,7 +64,7 @@ CREATE FUNCTION mallory.trg() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSER
 CREATE FUNCTION mallory.ok(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN END $$;
 SQL
 
-# ---- a log of one role in the schema of another, who replaces it while it is to be trimmed
+# ---- a log of one role in the schema of another, who replaces it while it is being trimmed
 
 for my $role ('postgres', 'alice')
 {
@@ -73,11 +73,11 @@ for my $role ('postgres', 'alice')
 	$trimmer->do("SELECT count(*) FROM mallory.plog; SELECT pm.high_water_mark('mallory.plog')");
 	$mallory->do("BEGIN; SELECT pm.register('mp', 'mallory.ok', '{mallory.plog}', start_at => 'end')");
 	blocks($trimmer, "SELECT pm.trim('mallory.plog', 2)");
-	# Its table cannot go while somebody trims it, so that the two meet in a deadlock, or it goes first.
+	# The table cannot be dropped while it is being trimmed: there is a deadlock, or it is dropped first.
 	$mallory->send("DROP TABLE mallory.plog CASCADE; $mallorys_table; COMMIT");
 	answer_of($mallory);
 	like(answer_of($trimmer), qr/^2$|does not exist|deadlock detected/m, "trimmed by $role: the log, or nothing");
-	is(ask('SELECT count(*) FROM ran'), 0, 'and no code of a table that took its place ran');
+	is(ask('SELECT count(*) FROM ran'), 0, 'no code of the table in its place has run');
 	$_->quit for ($mallory, $trimmer);
 	ask('DROP TABLE IF EXISTS mallory.plog CASCADE; TRUNCATE ran');
 	ask("SELECT pm.unregister('mp')", 'mallory');
@@ -93,13 +93,13 @@ for my $call ("SELECT pm.trim('mallory.plog', 2)", "SELECT pm.append('mallory.pl
 	$mallory->do('BEGIN; DROP TABLE mallory.plog CASCADE');
 	blocks($caller, $call);
 	$mallory->do("$mallorys_table; COMMIT");
-	like(answer_of($caller), qr/event log "mallory\.plog" does not exist/, "$call: it is no log any more");
-	is(ask('SELECT (SELECT count(*) FROM ran), (SELECT count(*) FROM mallory.plog)'), '0|1', 'the other table is left alone');
+	like(answer_of($caller), qr/event log "mallory\.plog" does not exist/, "$call: it is not a log any more");
+	is(ask('SELECT (SELECT count(*) FROM ran), (SELECT count(*) FROM mallory.plog)'), '0|1', 'the other table is unchanged');
 	$_->quit for ($mallory, $caller);
 	ask('DROP TABLE mallory.plog CASCADE; TRUNCATE ran');
 }
 
-# ---- the schema renamed, and another in its place
+# ---- the schema is renamed, and another one takes its name
 
 ask($mallorys_log);
 {
@@ -110,14 +110,14 @@ ask($mallorys_log);
 	blocks($trimmer, "SELECT pm.trim('mallory.plog', 1)");
 	(my $other = $mallorys_table) =~ s/FUNCTION mallory\./FUNCTION real./;
 	$mallory->do("ALTER SCHEMA mallory RENAME TO real; CREATE SCHEMA mallory; $other; COMMIT");
-	is(answer_of($trimmer), '1', 'a log whose schema was renamed meanwhile is trimmed where it is');
-	is(ask('SELECT (SELECT count(*) FROM ran), (SELECT count(*) FROM mallory.plog), (SELECT count(*) FROM real.plog)'), '0|1|1', 'and nothing else');
+	is(answer_of($trimmer), '1', 'a log whose schema was renamed meanwhile is trimmed');
+	is(ask('SELECT (SELECT count(*) FROM ran), (SELECT count(*) FROM mallory.plog), (SELECT count(*) FROM real.plog)'), '0|1|1', 'nothing else is');
 	$_->quit for ($mallory, $trimmer);
 	ask("SELECT pm.unregister('mp')", 'mallory');
 	ask('DROP SCHEMA mallory CASCADE; ALTER SCHEMA real RENAME TO mallory; DROP TABLE mallory.plog CASCADE; TRUNCATE ran');
 }
 
-# ---- a log that is forgotten, and whose table stays
+# ---- pm.drop_log, which leaves the table
 
 for my $call ("SELECT pm.trim('alice.t', 100)", "SELECT pm.append('alice.t', 's', 't')", "SELECT pm.append_all('alice.t', 's', '[{\"type\": \"t\"}]')")
 {
@@ -127,13 +127,13 @@ for my $call ("SELECT pm.trim('alice.t', 100)", "SELECT pm.append('alice.t', 's'
 	$alice->do("BEGIN; SELECT pm.drop_log('alice.t')");
 	blocks($operator, $call);
 	$alice->do('COMMIT');
-	like(answer_of($operator), qr/event log "alice\.t" does not exist/, "$call: it is no log any more");
-	is(ask("SELECT (SELECT count(*) FROM alice.t), (SELECT count(*) FROM pm_catalog.trimmed WHERE log = 'alice.t')"), '5|0', 'its table is left alone');
+	like(answer_of($operator), qr/event log "alice\.t" does not exist/, "$call: it is not a log any more");
+	is(ask("SELECT (SELECT count(*) FROM alice.t), (SELECT count(*) FROM pm_catalog.trimmed WHERE log = 'alice.t')"), '5|0', 'its table is unchanged');
 	$_->quit for ($alice, $operator);
 	ask('DROP TABLE alice.t', 'alice');
 }
 
-# ---- one that waits to trim holds nobody up
+# ---- a call of pm.trim that waits delays no other session
 
 ask("SELECT pm.create_log('alice.t'); GRANT SELECT ON alice.t TO bob; INSERT INTO alice.t (stream, type) VALUES ('s', 't')", 'alice');
 ask('CREATE SCHEMA bob AUTHORIZATION bob');
@@ -142,9 +142,9 @@ ask('CREATE FUNCTION bob.ok(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGI
 	my ($bob, $alice) = (session('bob'), session('alice'));
 	$bob->do("BEGIN; SELECT pm.register('bp', 'bob.ok', '{alice.t}', start_at => 'end')");
 	blocks($alice, "SELECT pm.trim('alice.t', 1)");
-	is(ask("SELECT pm.append('alice.t', 's', 't'); SELECT pm.high_water_mark('alice.t')", 'alice'), "2\n2", 'events go on being appended, and read');
+	is(ask("SELECT pm.append('alice.t', 's', 't'); SELECT pm.high_water_mark('alice.t')", 'alice'), "2\n2", 'events are appended and read meanwhile');
 	$bob->do('COMMIT');
-	is(answer_of($alice), '1', 'then it is trimmed');
+	is(answer_of($alice), '1', 'then the log is trimmed');
 	$_->quit for ($bob, $alice);
 	ask("SELECT pm.unregister('bp')", 'bob');
 	ask('DROP TABLE alice.t', 'alice');

@@ -1,5 +1,5 @@
-# pm.status tells the truth: what is overdue, what is committed behind a mark that is held back,
-# why something that runs does not get on, when it is tried again. Each hint is followed, and helps.
+# pm.status is right about what is overdue, what is committed behind a mark that is held back, why
+# something that runs makes no progress, and when it is tried again. Each hint is followed, and helps.
 use strict;
 use warnings FATAL => 'all';
 
@@ -24,12 +24,12 @@ sub wait_for
 	  || diag(answer('SELECT * FROM pm.status') . "\n" . answer('SELECT * FROM pm.worker') . "\n" . answer('SELECT * FROM pm.blocker'));
 }
 
-# The row of a process manager; its only one.
+# The only row of a process manager.
 sub status { my ($name, $columns, $user) = @_; return answer("SELECT $columns FROM pm.status WHERE process_manager = '$name'", $user); }
 
 sub wait_idle { my ($name) = @_; return wait_for("SELECT state || lag || coalesce(reason, '') FROM pm.status WHERE process_manager = '$name'", 'idle0', "$name goes on"); }
 
-# A process manager of a role of its own, whose handler does what is said.
+# Creates a process manager with a role of its own, whose handler runs this code.
 sub make
 {
 	my ($name, $body, $arguments) = @_;
@@ -41,20 +41,20 @@ sub make
 
 answer('CREATE TABLE gate (name text PRIMARY KEY, n int NOT NULL DEFAULT 0); CREATE ROLE watcher LOGIN IN ROLE pg_monitor; CREATE ROLE stranger LOGIN; GRANT USAGE ON SCHEMA pm TO watcher, stranger');
 
-# ---- a mark that is held back: what is committed behind it counts
+# ---- a mark that is held back: events behind it are counted
 
 make('held', '');
 my $writer = PmTest::session($node);
 $writer->do("BEGIN; INSERT INTO log_held (stream, type) VALUES ('a', 'open')");
 answer("INSERT INTO log_held (stream, type) SELECT 'a', 'A' FROM generate_series(1, 5)");
-wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'held'", 'waiting|a transaction that may write the log is still open', 'a mark is held back: it waits');
-is(status('held', 'lag, eta IS NULL, oldest_unhandled IS NOT NULL'), '6|t|t', 'lag counts what is committed behind it, and nobody knows for how long');
-is(status('held', 'hint'), 'SELECT * FROM pm.blocker shows which session it is.', 'and a hint');
+wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'held'", 'waiting|a transaction that may write the log is still open', 'a mark is held back: the process manager waits');
+is(status('held', 'lag, eta IS NULL, oldest_unhandled IS NOT NULL'), '6|t|t', 'lag counts the events behind it, and eta is not known');
+is(status('held', 'hint'), 'SELECT * FROM pm.blocker shows which session it is.', 'there is a hint');
 answer(answer("SELECT hint FROM pm.blocker WHERE blocks = 'high-water mark' AND log = 'log_held'"));
 $writer->quit;
 wait_idle('held');
 answer("BEGIN; INSERT INTO log_held (stream, type) VALUES ('a', 'open'); PREPARE TRANSACTION 'its writer'");
-wait_for("SELECT state, lag, reason FROM pm.status WHERE process_manager = 'held'", 'waiting|1|a prepared transaction that may have written the log is still open', 'a prepared transaction is said to be one');
+wait_for("SELECT state, lag, reason FROM pm.status WHERE process_manager = 'held'", 'waiting|1|a prepared transaction that may have written the log is still open', 'a prepared transaction is named as such');
 answer((split /; or /, answer("SELECT hint FROM pm.blocker WHERE blocks = 'high-water mark' AND log = 'log_held'"))[1]);
 wait_idle('held');
 
@@ -63,13 +63,13 @@ wait_idle('held');
 make('sleeps', 'PERFORM pg_sleep(300);');
 answer("INSERT INTO log_sleeps (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT state || ' ' || regexp_replace(reason, '[0-9]+', 'N', 'g') FROM pm.status WHERE process_manager = 'sleeps'",
-	'running the handler has been running for N s in process N (wait event: Timeout PgSleep); it handles the event at position N of log "log_sleeps"', 'a handler that runs for long: which event, which process, what it waits for');
-is(status('sleeps', "hint ~ 'handler_timeout', eta IS NULL"), 't|t', 'with a hint');
-is(status('sleeps', "reason ~ 'wait event: Timeout PgSleep'", 'watcher'), 't', 'pg_monitor is told, too');
-is(status('sleeps', 'count(*)', 'stranger'), 0, 'and no stranger');
+	'running the handler has been running for N s in process N (wait event: Timeout PgSleep); it handles the event at position N of log "log_sleeps"', 'a handler that runs long: its event, its process, and what it waits for');
+is(status('sleeps', "hint ~ 'handler_timeout', eta IS NULL"), 't|t', 'there is a hint');
+is(status('sleeps', "reason ~ 'wait event: Timeout PgSleep'", 'watcher'), 't', 'pg_monitor sees it, too');
+is(status('sleeps', 'count(*)', 'stranger'), 0, 'another role does not');
 is(answer("SELECT wait_event FROM pm.worker WHERE process_manager = 'sleeps'", 'r_sleeps'), 'PgSleep', 'pm.worker shows the wait event to its role');
 
-# Another one of the same role waits for the dispatcher, and says so.
+# Another process manager of the same role waits for the dispatcher, and pm.status says so.
 answer("CREATE FUNCTION beside(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN END \$\$; SELECT pm.register('beside', 'beside', '{log_sleeps}', start_at => 'beginning')", 'r_sleeps');
 wait_for("SELECT state || ' ' || regexp_replace(reason, '[0-9]+', 'N', 'g') FROM pm.status WHERE process_manager = 'beside'",
 	'waiting its dispatcher has been busy with process manager "sleeps" for N s', 'one that waits for its role\'s dispatcher says for what that is busy');
@@ -77,13 +77,13 @@ answer("GRANT SELECT ON log_sleeps TO r_held; SELECT pm.unregister('beside')");
 answer("CREATE FUNCTION beside_too(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN END \$\$; SELECT pm.register('beside', 'beside_too', '{log_sleeps}', start_at => 'beginning')", 'r_held');
 wait_idle('beside');
 answer("SELECT pm.unregister('beside')");
-# The hint: it is cancelled after handler_timeout.
+# The hint says that it is cancelled after handler_timeout.
 answer("SELECT pg_cancel_backend(pid) FROM pm.worker WHERE process_manager = 'sleeps'");
 answer("CREATE OR REPLACE FUNCTION sleeps(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'", 'r_sleeps');
 wait_for("SELECT count(*) FROM pm.worker WHERE process_manager = 'sleeps'", 0, 'cancelled');
 answer("SELECT pm.unregister('sleeps')");
 
-# A row lock.
+# a row lock
 make('locks', "UPDATE gate SET n = n + 1 WHERE name = 'locks';");
 answer("INSERT INTO gate VALUES ('locks')");
 my $locker = PmTest::session($node);
@@ -91,33 +91,33 @@ $locker->do("BEGIN; UPDATE gate SET n = 0 WHERE name = 'locks'");
 answer("INSERT INTO log_locks (stream, type) VALUES ('a', 'A')");
 my $pid = $locker->pid;
 wait_for("SELECT state || ' ' || regexp_replace(reason, 'for [0-9]+ s', 'for N s') FROM pm.status WHERE process_manager = 'locks'",
-	"running the handler has waited for a lock for N s; process $pid blocks it; it handles the event at position 1 of log \"log_locks\"", 'a handler that waits for a row lock: behind whom');
-is(status('locks', 'hint'), 'SELECT * FROM pm.blocker shows what blocks it.', 'with a hint');
+	"running the handler has waited for a lock for N s; process $pid blocks it; it handles the event at position 1 of log \"log_locks\"", 'a handler that waits for a row lock: the session that holds it');
+is(status('locks', 'hint'), 'SELECT * FROM pm.blocker shows what blocks it.', 'there is a hint');
 answer(answer("SELECT hint FROM pm.blocker WHERE blocks = 'dispatcher' AND process_manager = 'locks'"));
 $locker->quit;
 wait_idle('locks');
-# The same of a prepared transaction.
+# the same for a prepared transaction
 answer("BEGIN; UPDATE gate SET n = 0 WHERE name = 'locks'; PREPARE TRANSACTION 'in its way'");
 answer("INSERT INTO log_locks (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT regexp_replace(reason, 'for [0-9]+ s', 'for N s') FROM pm.status WHERE process_manager = 'locks'",
-	'the handler has waited for a lock for N s; a prepared transaction blocks it; it handles the event at position 2 of log "log_locks"', 'behind a prepared transaction');
+	'the handler has waited for a lock for N s; a prepared transaction blocks it; it handles the event at position 2 of log "log_locks"', 'a prepared transaction that holds it');
 answer((split /; or /, answer("SELECT hint FROM pm.blocker WHERE blocks = 'dispatcher' AND gid = 'in its way'"))[0] . ';');
 wait_idle('locks');
 
-# ---- a synchronous standby that is not there
+# ---- a synchronous standby that is missing
 
 make('appends', "PERFORM pm.append('log_appended', 's', 'T');");
 answer("SELECT pm.create_log('log_appended')", 'r_appends');
 answer("INSERT INTO log_appends (stream, type) VALUES ('a', 'A')");
 wait_idle('appends');
 answer("ALTER SYSTEM SET synchronous_standby_names = 'nobody'; SELECT pg_reload_conf()");
-wait_for('SHOW synchronous_standby_names', 'nobody', 'a synchronous standby that is not there');
+wait_for('SHOW synchronous_standby_names', 'nobody', 'a synchronous standby that is missing');
 my $sync = PmTest::session($node);
 $sync->send("INSERT INTO log_appends (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT state, lag, reason, hint FROM pm.status WHERE process_manager = 'appends'",
 	'waiting|1|a transaction that wrote the log waits for a synchronous standby|Bring the standby back, or take it out of synchronous_standby_names and reload the configuration.',
-	'it is not taken for a writer that is open');
-like(answer("SELECT wait_event || ' ' || hint FROM pm.blocker WHERE log = 'log_appends'"), qr/^SyncRep Its transaction is committed and waits for a synchronous standby/, 'pm.blocker says so, too, and does not advise to terminate it');
+	'it is not taken for an open writer');
+like(answer("SELECT wait_event || ' ' || hint FROM pm.blocker WHERE log = 'log_appends'"), qr/^SyncRep Its transaction is committed and waits for a synchronous standby/, 'pm.blocker says so, too, and does not advise to terminate a session');
 answer("ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf()");
 $sync->wait;
 wait_idle('appends');
@@ -126,12 +126,12 @@ answer("INSERT INTO log_appends (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT state FROM pm.worker WHERE process_manager = 'appends'", 'handling', 'its handler runs');
 answer("ALTER SYSTEM SET synchronous_standby_names = 'nobody'; SELECT pg_reload_conf()");
 wait_for("SELECT state || ' ' || regexp_replace(reason, '[0-9]+', 'N') || ' ' || hint FROM pm.status WHERE process_manager = 'appends'",
-	'running its commit has waited for a synchronous standby for N s Bring the standby back, or take it out of synchronous_standby_names and reload the configuration.', 'its own commit waits for the standby');
-like(answer("SELECT hint FROM pm.blocker WHERE log = 'log_appended'") . answer("SELECT count(*) FROM pm.blocker WHERE hint LIKE '%terminate_backend%'"), qr/0$/, 'nobody is to be terminated');
+	'running its commit has waited for a synchronous standby for N s Bring the standby back, or take it out of synchronous_standby_names and reload the configuration.', "the dispatcher's own commit waits for the standby");
+like(answer("SELECT hint FROM pm.blocker WHERE log = 'log_appended'") . answer("SELECT count(*) FROM pm.blocker WHERE hint LIKE '%terminate_backend%'"), qr/0$/, 'no session is to be terminated');
 answer("ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf()");
 wait_idle('appends');
 
-# ---- timers that are overdue
+# ---- overdue timers
 
 answer('CREATE ROLE r_timers LOGIN; GRANT USAGE ON SCHEMA pm TO r_timers; GRANT CREATE ON SCHEMA public TO r_timers; GRANT ALL ON gate TO r_timers');
 answer(<<'SQL', 'r_timers');
@@ -146,52 +146,52 @@ $locker = PmTest::session($node);
 $locker->do("BEGIN; UPDATE gate SET n = 0 WHERE name = 'timers'");
 answer("INSERT INTO log_timers (stream, type) VALUES ('a', 'Begin')");
 wait_for("SELECT log, state, regexp_replace(reason, 'for [0-9]+ s', 'for N s'), timers_overdue FROM pm.status WHERE process_manager = 'timers' ORDER BY log",
-	sprintf("log_timers|running|the handler has waited for a lock for N s; process %d blocks it; it handles a timer|3\nother_timers|idle||0", $locker->pid), 'timers that are overdue are no idleness');
-is(answer("SELECT oldest_overdue = (SELECT min(due) FROM pm.timer) FROM pm.status WHERE log = 'log_timers'"), 't', 'since when');
+	sprintf("log_timers|running|the handler has waited for a lock for N s; process %d blocks it; it handles a timer|3\nother_timers|idle||0", $locker->pid), 'a process manager with overdue timers is not idle');
+is(answer("SELECT oldest_overdue = (SELECT min(due) FROM pm.timer) FROM pm.status WHERE log = 'log_timers'"), 't', 'since when they are overdue');
 $locker->do('ROLLBACK');
-wait_for("SELECT state, timers_overdue, oldest_overdue IS NULL FROM pm.status WHERE log = 'log_timers'", 'idle|0|t', 'they are fired then');
-# Paused, they are overdue all the same.
+wait_for("SELECT state, timers_overdue, oldest_overdue IS NULL FROM pm.status WHERE log = 'log_timers'", 'idle|0|t', 'then they fire');
+# While it is paused they are overdue, too.
 answer("SELECT pm.pause('timers')");
 answer("INSERT INTO log_timers (stream, type) VALUES ('b', 'Begin')");
 is(status('timers', "string_agg(state || timers_overdue, ' ')"), 'paused0 paused0', 'paused');
 answer("SELECT pm.resume('timers')");
 wait_for("SELECT string_agg(state, ' ') FROM pm.status WHERE process_manager = 'timers'", 'idle idle', 'resumed');
 
-# ---- failures: when it is tried again, and what is dead
+# ---- failures: the next attempt, and dead events
 
 make('fails', "RAISE 'no % today', e.type;", "backoff => '50 ms', max_attempts => 2");
 answer("INSERT INTO log_fails (stream, type) VALUES ('dead', 'A'), ('dead', 'B')");
-wait_for("SELECT state, parked, dead, reason, retry_at IS NULL FROM pm.status WHERE process_manager = 'fails'", 'idle|2|1|2 events are parked, 1 of them dead|t', 'what is dead is said to be dead');
+wait_for("SELECT state, parked, dead, reason, retry_at IS NULL FROM pm.status WHERE process_manager = 'fails'", 'idle|2|1|2 events are parked, 1 of them dead|t', 'dead events are reported');
 answer("CREATE OR REPLACE FUNCTION fails(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'", 'r_fails');
 my ($query, undef) = split / shows them\./, status('fails', 'hint');
 is(answer("SELECT count(*) FROM ($query) q", 'r_fails'), 2, 'the hint shows them');
 answer("SELECT pm.retry(process_manager, log, position) FROM pm.parked WHERE process_manager = 'fails' AND state = 'dead'");
 wait_idle('fails');
 
-# A retry that is due and not made: a lock of the unit, held by another session.
+# A retry is due but is not made, because another session holds the lock of the unit.
 make('retries', "RAISE 'no';", "on_failure => 'halt', backoff => '500 ms', max_attempts => 20");
 answer("INSERT INTO log_retries (stream, type) VALUES ('a', 'A')");
-wait_for("SELECT state, attempts > 1 FROM pm.status WHERE process_manager = 'retries'", 'retrying|t', 'it retries');
+wait_for("SELECT state, attempts > 1 FROM pm.status WHERE process_manager = 'retries'", 'retrying|t', 'it is retrying');
 $locker = PmTest::session($node, user => 'r_retries');
 $locker->do("BEGIN; SELECT pm.pause('retries'); SELECT pm.resume('retries')");
 wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'retries'", 'retrying|the handler failed at position 1 of log "log_retries": no; it is due, but another session has locked it', 'a retry that is due says what it waits for');
-is(status('retries', 'retry_at < clock_timestamp(), hint, eta IS NULL'), 't|SELECT * FROM pm.blocker shows which session it is.|t', 'and who that is');
+is(status('retries', 'retry_at < clock_timestamp(), hint, eta IS NULL'), 't|SELECT * FROM pm.blocker shows which session it is.|t', 'it names the session');
 answer(answer("SELECT hint FROM pm.blocker WHERE blocks = 'process manager' AND process_manager = 'retries'"));
 $locker->quit;
 answer("CREATE OR REPLACE FUNCTION retries(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'", 'r_retries');
 wait_idle('retries');
-is(answer("SELECT count(*) FROM pm.status WHERE retry_at < clock_timestamp() - interval '1 s' AND coalesce(reason, '') !~ 'due'"), 0, 'no time of a retry is past without a word');
+is(answer("SELECT count(*) FROM pm.status WHERE retry_at < clock_timestamp() - interval '1 s' AND coalesce(reason, '') !~ 'due'"), 0, 'no retry_at is in the past without a reason');
 
-# What waits for something outside is looked at again and again, and shows no time that is past.
+# A process manager that waits for something outside is checked again and again, and shows no time in the past.
 answer("ALTER FUNCTION held(pm.event) RENAME TO gone", 'r_held');
 answer("INSERT INTO log_held (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT state, reason ~ 'held' FROM pm.status WHERE process_manager = 'held'", 'waiting|t', 'it waits for its handler');
 answer("UPDATE pm_catalog.lane SET retry_at = retry_at - interval '1 min' WHERE process_manager = 'held'");
-is(status('held', 'retry_at IS NULL OR retry_at > clock_timestamp()'), 't', 'no time that is past');
+is(status('held', 'retry_at IS NULL OR retry_at > clock_timestamp()'), 't', 'no time in the past');
 answer("ALTER FUNCTION gone(pm.event) RENAME TO held", 'r_held');
 wait_idle('held');
 
-# ---- the right to connect, or to log in, is taken away: a dispatcher that is there goes on
+# ---- the right to connect or to log in is revoked: a running dispatcher continues
 
 make('connects', "UPDATE gate SET n = n + 1 WHERE name = 'connects';");
 answer("INSERT INTO gate VALUES ('connects')");
@@ -205,25 +205,25 @@ for my $right ([ 'REVOKE CONNECT ON DATABASE postgres FROM PUBLIC', 'may not con
 	wait_for("SELECT state FROM pm.worker WHERE process_manager = 'connects'", 'handling', 'its handler runs');
 	answer($revoke);
 	is(status('connects', 'state'), 'running', "$revoke: it runs");
-	unlike(status('connects', 'reason'), qr/may not|not permitted/, 'and nothing else is said');
+	unlike(status('connects', 'reason'), qr/may not|not permitted/, 'there is no reason yet');
 	$locker->quit;
-	wait_for("SELECT state, lag, reason FROM pm.status WHERE process_manager = 'connects'", qq{waiting|0|its owner, role "r_connects", $reason}, 'the event is handled, its dispatcher ends, and then it waits');
+	wait_for("SELECT state, lag, reason FROM pm.status WHERE process_manager = 'connects'", qq{waiting|0|its owner, role "r_connects", $reason}, 'the event is handled, the dispatcher ends, and then it waits');
 	answer("INSERT INTO log_connects (stream, type) VALUES ('a', 'A')");
 	answer(status('connects', "substring(hint FROM 'Run (.*)\\.\$')"));
 	wait_idle('connects');
 }
 answer('GRANT CONNECT ON DATABASE postgres TO PUBLIC');
 
-# ---- eta: of what moves only
+# ---- eta, only where there is progress
 
 make('slow', 'PERFORM pg_sleep(0.01);', 'batch_size => 5');
 answer("INSERT INTO log_slow (stream, type) SELECT 'a', 'A' FROM generate_series(1, 300)");
-wait_for("SELECT state, eta BETWEEN '0' AND '1 min' FROM pm.status WHERE process_manager = 'slow'", 'running|t', 'how long it will take, of what moves');
+wait_for("SELECT state, eta BETWEEN '0' AND '1 min' FROM pm.status WHERE process_manager = 'slow'", 'running|t', 'eta of a process manager that makes progress');
 answer("SELECT pm.pause('slow')");
-is(status('slow', 'state, lag > 0, eta IS NULL, rate > 1'), 'paused|t|t|t', 'paused: nobody knows');
+is(status('slow', 'state, lag > 0, eta IS NULL, rate > 1'), 'paused|t|t|t', 'paused: eta is not known');
 answer("SELECT pm.resume('slow')");
 answer("CREATE OR REPLACE FUNCTION slow(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN PERFORM pg_sleep(300); END \$\$", 'r_slow');
-wait_for("SELECT state, reason ~ 'PgSleep', eta IS NULL FROM pm.status WHERE process_manager = 'slow'", 'running|t|t', 'it does not move: nobody knows');
+wait_for("SELECT state, reason ~ 'PgSleep', eta IS NULL FROM pm.status WHERE process_manager = 'slow'", 'running|t|t', 'no progress: eta is not known');
 
 PmTest::no_crash_ok($node);
 $node->stop('immediate');

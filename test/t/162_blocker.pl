@@ -1,5 +1,5 @@
-# pm.blocker shows who must end, with advice that helps: behind a queued ALTER TABLE, at the end of a
-# chain, of a sequence that is locked. Nobody is told to terminate a worker of pm, or itself.
+# pm.blocker shows which session must end, with advice that helps: behind a queued ALTER TABLE, at the end
+# of a chain, for a locked sequence. It never advises to terminate a worker of pm or the own session.
 use strict;
 use warnings FATAL => 'all';
 
@@ -42,12 +42,12 @@ my ($reads, $alters) = ($reader->pid, $alter->pid);
 wait_for("SELECT count(*) FROM pg_locks WHERE relation = 'orders'::regclass AND NOT granted", 1, 'an ALTER TABLE is queued behind a reader');
 wait_for("SELECT state, reason, hint FROM pm.status WHERE process_manager = 'counts'", q{waiting|the log's table is locked|SELECT * FROM pm.blocker shows which session holds the lock.}, 'pm.status says that the table is locked');
 is(answer("SELECT blocks, log, pid, state, hint FROM pm.blocker ORDER BY pid <> $reads"),
-	"log|orders|$reads|idle in transaction|SELECT pg_terminate_backend($reads);\nlog|orders|$alters|active|It waits for another session, which has a row here, too.", 'the one that must end, and the one that waits for it');
+	"log|orders|$reads|idle in transaction|SELECT pg_terminate_backend($reads);\nlog|orders|$alters|active|It waits for another session, which has a row here, too.", 'the session that must end, and the one that waits for it');
 is(answer("SELECT wait_event_type, wait_event FROM pm.blocker WHERE pid = $alters"), 'Lock|relation', 'with its wait event');
-is(answer("SELECT hint FROM pm.blocker WHERE pid = $reads", 'app'), "Have role \"postgres\" end its transaction, or have a superuser run SELECT pg_terminate_backend($reads).", 'whoever may not terminate it is told who may');
+is(answer("SELECT hint FROM pm.blocker WHERE pid = $reads", 'app'), "Have role \"postgres\" end its transaction, or have a superuser run SELECT pg_terminate_backend($reads).", 'a role that may not terminate it is told who may');
 is(answer("SELECT wait_event_type, wait_event FROM pm.blocker WHERE pid = $alters", 'app') . answer("SELECT wait_event_type, wait_event, query FROM pm.blocker WHERE pid = $reads", 'app'),
-	'Lock|relation||<insufficient privilege>', 'and is not told what others do');
-is(answer('SELECT count(*) FROM pm.blocker', 'stranger'), 0, 'a stranger sees nothing');
+	'Lock|relation||<insufficient privilege>', 'and does not see the queries of others');
+is(answer('SELECT count(*) FROM pm.blocker', 'stranger'), 0, 'another role sees nothing');
 answer(answer("SELECT hint FROM pm.blocker WHERE hint LIKE 'SELECT pg_terminate%'"));
 $alter->wait;
 $reader->quit;
@@ -62,13 +62,13 @@ $middle->do("BEGIN; UPDATE gate SET n = 0 WHERE name = '1'");
 $middle->send("UPDATE gate SET n = 0 WHERE name = '2'; COMMIT");
 answer("INSERT INTO orders (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT string_agg(blocks || ' ' || (pid = @{[ $last->pid ]}) || ' ' || hint, ', ' ORDER BY hint) FROM pm.blocker WHERE process_manager = 'counts'",
-	"dispatcher false It waits for another session, which has a row here, too., dispatcher true SELECT pg_terminate_backend(@{[ $last->pid ]});", 'both are shown, and which of them must end');
+	"dispatcher false It waits for another session, which has a row here, too., dispatcher true SELECT pg_terminate_backend(@{[ $last->pid ]});", 'both are shown, and which one must end');
 answer(answer("SELECT hint FROM pm.blocker WHERE hint LIKE 'SELECT pg_terminate%'"));
 $last->quit;
 $middle->wait;
 wait_idle('counts');
 
-# ---- a handler that writes another log holds that one's mark: no advice to terminate it
+# ---- a handler that writes another log holds the mark of that log: no advice to terminate it
 
 answer("CREATE FUNCTION writes(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN PERFORM pm.append('effects', 's', 'T'); UPDATE gate SET n = n + 1 WHERE name = '2'; END \$\$;
 	SELECT pm.create_log('effects'); SELECT pm.register('writes', 'writes', '{orders}', start_at => 'end')", 'app');
@@ -78,12 +78,12 @@ $last = PmTest::session($node);
 $last->do("BEGIN; UPDATE gate SET n = 0 WHERE name = '2'");
 answer("INSERT INTO orders (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT hint FROM pm.blocker WHERE blocks = 'high-water mark' AND log = 'effects' AND pid IN (SELECT pid FROM pm.worker)",
-	'It is a worker of pm that waits for another session, which has a row here, too. Do not terminate the worker: the event that it handles would be blamed.', 'a worker that is in the way is not to be terminated');
+	'It is a worker of pm that waits for another session, which has a row here, too. Do not terminate the worker: the event that it handles would be blamed.', 'a worker that blocks is not to be terminated');
 answer(answer("SELECT hint FROM pm.blocker WHERE blocks = 'high-water mark' AND log = 'effects' AND pid NOT IN (SELECT pid FROM pm.worker)"));
 $last->quit;
 wait_idle('writes');
 wait_idle('follows');
-is(answer('SELECT sum(errors) FROM pm.status'), 0, 'no event was blamed');
+is(answer('SELECT sum(errors) FROM pm.status'), 0, 'no failure is counted for an event');
 
 # ---- the log's sequence
 
@@ -91,25 +91,25 @@ my $renames = PmTest::session($node);
 my $sequence = answer("SELECT pg_get_serial_sequence('orders', 'position')");
 $renames->do("BEGIN; ALTER SEQUENCE $sequence RENAME TO renamed");
 answer('SELECT 1');
-wait_for("SELECT reason FROM pm.status WHERE process_manager = 'counts'", 'the sequence of log "orders" is locked', 'a sequence that is locked is said to be');
+wait_for("SELECT reason FROM pm.status WHERE process_manager = 'counts'", 'the sequence of log "orders" is locked', 'a locked sequence is reported');
 answer(answer("SELECT hint FROM pm.blocker WHERE log = 'orders' AND blocks = 'log'"));
 $renames->quit;
 answer("INSERT INTO orders (stream, type) VALUES ('a', 'A')");
 wait_idle('counts');
 
-# ---- one's own transaction, and the session that has a process manager in hand
+# ---- the own transaction, and the session that holds a process manager
 
 my $own = PmTest::session($node);
 $own->do("BEGIN; INSERT INTO orders (stream, type) VALUES ('a', 'A')");
 is($own->do('SELECT blocks, hint FROM pm.blocker'), 'high-water mark|It is this session. COMMIT or ROLLBACK its transaction.', 'it is not advised to terminate itself');
 $own->do("COMMIT; BEGIN; SELECT pm.pause('counts'); SELECT pm.resume('counts')");
 answer("INSERT INTO orders (stream, type) VALUES ('a', 'A')");
-is($own->do("SELECT reason FROM pm.status WHERE process_manager = 'counts'"), 'this session has locked it', 'nor told of another session where it is itself');
+is($own->do("SELECT reason FROM pm.status WHERE process_manager = 'counts'"), 'this session has locked it', 'nor is another session named instead');
 is($own->do("SELECT hint FROM pm.blocker WHERE process_manager = 'counts'"), 'It is this session. COMMIT or ROLLBACK its transaction.', 'here as well');
-is(answer("SELECT reason FROM pm.status WHERE process_manager = 'counts'"), 'another session has locked it', 'others are');
+is(answer("SELECT reason FROM pm.status WHERE process_manager = 'counts'"), 'another session has locked it', 'others are advised');
 $own->do('COMMIT');
 wait_idle('counts');
-is(answer('SELECT count(*) FROM pm.blocker'), 0, 'nobody is in the way any more');
+is(answer('SELECT count(*) FROM pm.blocker'), 0, 'pm.blocker is empty');
 
 PmTest::no_crash_ok($node);
 $node->stop('immediate');

@@ -1,5 +1,5 @@
-# Where no worker runs, pm.status says which one has no place, and who has the places, by number
-# and kind. The hints are followed.
+# Where no worker runs, pm.status says which kind has no place, and which kinds of workers have the places
+# and how many. The hints are followed.
 use strict;
 use warnings FATAL => 'all';
 
@@ -7,7 +7,7 @@ use PmTest;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-# Background workers of somebody else's.
+# Background workers of another extension.
 my $library = PmTest::build_library('others', <<'C');
 #include "postgres.h"
 #include "fmgr.h"
@@ -72,7 +72,7 @@ sub wait_for
 
 sub wait_idle { my ($name, %opt) = @_; return wait_for("SELECT state || lag FROM pm.status WHERE process_manager = '$name'", 'idle0', "$name goes on", %opt); }
 
-# A process manager of a role of its own.
+# Creates a process manager with a role of its own.
 sub make
 {
 	my ($name, $body, %opt) = @_;
@@ -82,7 +82,7 @@ sub make
 	return;
 }
 
-# Takes all worker processes that are free, and gives back how many.
+# Takes all free worker processes. Returns how many.
 sub take_all { return answer("SELECT count(*) FROM generate_series(1, 20) WHERE take_worker('$library')"); }
 
 answer("CREATE FUNCTION take_worker(cstring) RETURNS boolean LANGUAGE C AS '$library'; CREATE ROLE stranger LOGIN; GRANT USAGE ON SCHEMA pm TO stranger");
@@ -93,7 +93,7 @@ make('hog', 'PERFORM pg_sleep(600);');
 make('poor', '');
 answer("INSERT INTO log_hog (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT process_manager FROM pm.worker WHERE state = 'handling'", 'hog', 'one role has the only place');
-# However soon its place is taken from it.
+# Keeps the answer of the first moment, because the place is soon taken from the other role.
 answer(<<'SQL');
 CREATE TABLE said (reason text, hint text);
 CREATE PROCEDURE listen(manager text, pattern text) LANGUAGE plpgsql AS $$
@@ -111,7 +111,7 @@ $listener->send("CALL listen('poor', 'max_workers')");
 answer("INSERT INTO log_poor (stream, type) VALUES ('a', 'A')");
 $listener->wait(timeout => 40);
 is(answer('SELECT * FROM said'), 'no dispatcher runs for role "r_poor", because all places of pm.max_workers are taken (in this database: 1, in others: 0)|The role gets its turn. For more places, raise pm.max_workers, now 1, and restart the server.',
-	'another role waits for a place: how many there are, and where they are taken');
+	'another role waits for a place: how many there are, and in which databases they are taken');
 answer('ALTER SYSTEM SET pm.max_workers = 4');
 $node->restart;
 wait_idle('poor');
@@ -119,11 +119,11 @@ $node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pm.worker WHERE
 
 # ---- max_worker_processes: no process for a scheduler
 
-# What is idle would make room.
+# Idle workers would give up their places.
 $node->safe_psql('postgres', $_) for 'CREATE DATABASE second', 'ALTER SYSTEM SET pm.launcher = off', 'SELECT pg_reload_conf()';
-wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')", 0, 'no worker of pm is there');
+wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')", 0, 'no worker of pm runs');
 my $taken = take_all();
-cmp_ok($taken, '>', 0, "others take all worker processes that are free ($taken)");
+cmp_ok($taken, '>', 0, "other workers take all free worker processes ($taken)");
 answer('CREATE EXTENSION pm; GRANT USAGE ON SCHEMA pm TO stranger', dbname => 'second');
 make('late', '', dbname => 'second');
 answer("INSERT INTO log_late (stream, type) VALUES ('a', 'A')", dbname => 'second');
@@ -131,11 +131,11 @@ $node->safe_psql('postgres', $_) for 'ALTER SYSTEM RESET pm.launcher', 'SELECT p
 my $ours = "(SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pm %')";
 wait_for("SELECT state || ' ' || regexp_replace(reason, 'pm has .*', '') FROM pm.status", 'waiting no background worker process is free for a scheduler of this database; of 8, ', 'no process for a scheduler: that is said', dbname => 'second');
 my ($pm, $others, $hint) = answer("SELECT reason || '|' || hint FROM pm.status", dbname => 'second', user => 'r_late') =~ /pm has (\d+) \(schedulers: \d+, dispatchers: \d+\) and others have (\d+)\|(.*)/;
-is($pm + $others, 8, "who has them, by number and kind (pm $pm, others $others)");
-cmp_ok($others, '>=', $taken, 'those of others are not taken for ours');
-is($hint, 'It is tried again. Raise max_worker_processes, now 8, and restart the server.', 'and what to do');
-unlike(answer("SELECT reason FROM pm.status", dbname => 'second', user => 'r_late'), qr/poor|postgres/, 'without names that are not its business');
-is(answer('SELECT count(*) FROM pm.status', dbname => 'second', user => 'stranger'), 0, 'a stranger sees nothing');
+is($pm + $others, 8, "the kinds of workers and their numbers (pm $pm, others $others)");
+cmp_ok($others, '>=', $taken, "workers of others are not counted as pm's");
+is($hint, 'It is tried again. Raise max_worker_processes, now 8, and restart the server.', 'there is a hint');
+unlike(answer("SELECT reason FROM pm.status", dbname => 'second', user => 'r_late'), qr/poor|postgres/, 'it names no objects of others');
+is(answer('SELECT count(*) FROM pm.status', dbname => 'second', user => 'stranger'), 0, 'another role sees nothing');
 answer('ALTER SYSTEM SET max_worker_processes = 20');
 $node->restart;
 wait_idle('late', dbname => 'second');
@@ -146,17 +146,17 @@ take_all();
 my $scheduler = answer("SELECT pid FROM pm.worker WHERE kind = 'scheduler' AND database = 'second'");
 make('last', '', dbname => 'second');
 answer("INSERT INTO log_last (stream, type) VALUES ('a', 'A')", dbname => 'second');
-ok(PmTest::wait_until($node, "SELECT reason ~ 'process is free|^no (dispatcher|scheduler)' OR state || lag = 'idle0' FROM pm.status WHERE process_manager = 'last'", 't', dbname => 'second', timeout => 30), 'no process for a dispatcher, or one has made room')
+ok(PmTest::wait_until($node, "SELECT reason ~ 'process is free|^no (dispatcher|scheduler)' OR state || lag = 'idle0' FROM pm.status WHERE process_manager = 'last'", 't', dbname => 'second', timeout => 30), 'no process for a dispatcher, or another worker has given one up')
   or diag(answer('SELECT * FROM pm.status', dbname => 'second'));
 note(answer("SELECT state, reason, hint FROM pm.status WHERE process_manager = 'last'", dbname => 'second'));
 answer("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'somebody else''s'");
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'last'", 'idle0', dbname => 'second', timeout => 60), 'with processes free, it goes on');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'last'", 'idle0', dbname => 'second', timeout => 60), 'with free processes it goes on');
 
-# ---- a database that takes no connections
+# ---- a database that accepts no connections
 
 my $inside = PmTest::session($node, dbname => 'second');
 answer('ALTER DATABASE second ALLOW_CONNECTIONS false');
-is($inside->do("SELECT DISTINCT state FROM pm.status"), 'idle', 'the workers that are there stay, and are not said to be gone') if $inside->do("SELECT count(*) > 0 FROM pm.worker WHERE database = 'second'") eq 't';
+is($inside->do("SELECT DISTINCT state FROM pm.status"), 'idle', 'the running workers stay, and are not reported as missing') if $inside->do("SELECT count(*) > 0 FROM pm.worker WHERE database = 'second'") eq 't';
 answer("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'second' AND backend_type LIKE 'pm %'");
 my $said = '';
 for (1 .. 200)
@@ -165,12 +165,12 @@ for (1 .. 200)
 	last if $said =~ /connections/;
 	sleep 0.05;
 }
-is($said, 'waiting|no worker runs, because this database does not accept connections|Run ALTER DATABASE second ALLOW_CONNECTIONS true.', 'a database that takes no connections');
+is($said, 'waiting|no worker runs, because this database does not accept connections|Run ALTER DATABASE second ALLOW_CONNECTIONS true.', 'a database that accepts no connections');
 $inside->do("INSERT INTO log_late (stream, type) VALUES ('a', 'A')");
 answer(($said =~ /Run (.*)\.$/)[0]);
 $inside->quit;
 answer("SELECT pm.resume('late')", dbname => 'second');
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'late'", 'idle0', dbname => 'second', timeout => 70), 'and goes on when it takes them again')
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'late'", 'idle0', dbname => 'second', timeout => 70), 'it goes on when it accepts them again')
   or diag(answer('SELECT * FROM pm.status', dbname => 'second'));
 
 # ---- no launcher
@@ -179,7 +179,7 @@ answer('ALTER SYSTEM SET max_worker_processes = 0; ALTER SYSTEM SET max_parallel
 $node->restart;
 answer("INSERT INTO log_poor (stream, type) VALUES ('a', 'A')");
 is(answer("SELECT state, reason FROM pm.status WHERE process_manager = 'poor'"), 'waiting|no worker runs, because the launcher does not run', 'no place for the launcher');
-like(answer("SELECT hint FROM pm.status WHERE process_manager = 'poor'"), qr/raise max_worker_processes, now 0, and restart the server/, 'with a hint');
+like(answer("SELECT hint FROM pm.status WHERE process_manager = 'poor'"), qr/raise max_worker_processes, now 0, and restart the server/, 'there is a hint');
 answer('ALTER SYSTEM SET max_worker_processes = 8');
 $node->restart;
 wait_idle('poor');

@@ -1,4 +1,4 @@
-# Whatever makes a log unreliable, pm.status says what it is, and its hint, followed, mends it.
+# For everything that makes a log unreliable, pm.status names the problem, and following its hint solves it.
 use strict;
 use warnings FATAL => 'all';
 
@@ -37,7 +37,7 @@ my @problems = (
 		undef, 'ALTER TABLE %s DISABLE ROW LEVEL SECURITY; ALTER TABLE %1$s NO FORCE ROW LEVEL SECURITY' ],
 );
 
-# All of them at once, a log and a process manager each.
+# A log and a process manager for each of the problems.
 my $n = 0;
 for my $problem (@problems)
 {
@@ -47,7 +47,7 @@ for my $problem (@problems)
 }
 wait_for("SELECT count(*) FROM pm.status WHERE state <> 'idle' OR lag > 0 OR position < 3", 0, 'all are idle');
 
-# A hint's SQL, as its reader would run it.
+# Runs the SQL of a hint.
 sub follow
 {
 	my ($hint, $log) = @_;
@@ -67,16 +67,16 @@ for my $problem (@problems)
 	my $log = "log_" . ++$n;
 
 	answer(sprintf('SET client_min_messages = error; ' . $break, $log));
-	# The batch would find it as well.
+	# A batch would find it, too.
 	my $written = $node->psql('postgres', "INSERT INTO $log (stream, type) VALUES ('a', 'D')") == 0;
 	wait_for("SELECT state FROM pm.status WHERE process_manager = '$log'", 'waiting', "$name: it waits");
 	my ($state, $says, $advice) = split /\|/, answer("SELECT state, reason, hint FROM pm.status WHERE process_manager = '$log'");
 	if (ref $reason) { my $re = sprintf("$reason", $log); like($says, qr/$re/, "$name: pm.status says so"); }
 	else { is($says, sprintf($reason, $log), "$name: pm.status says so"); }
-	is($advice, $hint, "$name: with a hint") if defined $hint;
-	is(answer("SELECT reason FROM pm.status WHERE process_manager = '$log' AND retry_at < clock_timestamp() - interval '1 s'"), '', "$name: no time that is past");
+	is($advice, $hint, "$name: there is a hint") if defined $hint;
+	is(answer("SELECT reason FROM pm.status WHERE process_manager = '$log' AND retry_at < clock_timestamp() - interval '1 s'"), '', "$name: no time in the past");
 	if (defined $fix) { answer(sprintf($fix, $log)); }
-	# One hint may lead to the next, and so may the error that an attempt raises.
+	# One hint may lead to the next, and so may the error of an attempt.
 	for my $step (1 .. 6)
 	{
 		my ($state, $says, $advice) = split /\|/, answer("SELECT state, reason, hint FROM pm.status WHERE process_manager = '$log'");
@@ -89,7 +89,7 @@ for my $problem (@problems)
 		ok($err =~ /^HINT:  Run (SELECT pg_catalog.setval\(.*?\)), then try again/m, "$name: an error has a hint as well") or diag("$sql: $err");
 		answer($1);
 	}
-	wait_for("SELECT state || lag || coalesce(reason, '') FROM pm.status WHERE process_manager = '$log'", 'idle0', "$name: the hints lead out of it");
+	wait_for("SELECT state || lag || coalesce(reason, '') FROM pm.status WHERE process_manager = '$log'", 'idle0', "$name: following the hints solves it");
 }
 $n = 0;
 for my $problem (@problems)
@@ -97,12 +97,12 @@ for my $problem (@problems)
 	my $log = "log_" . ++$n;
 	my ($rc, undef, $err) = $node->psql('postgres', "INSERT INTO $log (stream, type) VALUES ('a', 'E')");
 	is($rc, 0, "$problem->[0]: it can be written again") or diag($err);
-	wait_for("SELECT state || lag || coalesce(reason, '') FROM pm.status WHERE process_manager = '$log'", 'idle0', "$problem->[0]: and goes on");
+	wait_for("SELECT state || lag || coalesce(reason, '') FROM pm.status WHERE process_manager = '$log'", 'idle0', "$problem->[0]: it goes on");
 }
 
-# A table that is gone, or no ordinary one any more.
+# A table that was dropped, or is no ordinary table any more.
 answer("SELECT pm.create_log('part'); GRANT SELECT ON part TO app; SET SESSION AUTHORIZATION app; SELECT pm.register('part', 'keep', '{part}')");
-# (From 17 on, a table with an identity cannot become a partition.)
+# (From 17 on, a table with an identity column cannot become a partition.)
 SKIP:
 {
 	skip 'no partition has an identity', 2

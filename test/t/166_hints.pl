@@ -1,6 +1,6 @@
-# Hints are followed, and help: each is read from the error, from pm.status or pm.parked, what it says to run is
-# run by whom it says, and what was refused goes through. (164 does so for what can be wrong with a log.)
-# Also: where a worker looks for names, said before anything fails and when it does.
+# Hints are followed, and help. Each hint is read from the error, from pm.status or from pm.parked; its SQL is run by the
+# role that it names, and then the refused action succeeds. (164 does the same for problems of a log.)
+# Also: where a worker looks for names, which is reported before anything fails and when it does.
 use strict;
 use warnings FATAL => 'all';
 
@@ -44,10 +44,10 @@ CREATE FUNCTION shop.bad(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN R
 SELECT pm.register('m', 'shop.ok', '{orders,refunds}');
 SQL
 
-# What is tried, by whom; the error; the hint (and what of it is run, by whom), or the detail; and what goes
-# through then. Where nothing is tried again, it is what was tried.
+# What is tried and by which role; the error; the hint (and which part of it is run, by which role), or the detail; and what
+# succeeds then. Where no other action is given, the same one is tried again.
 my @cases = (
-	# [ name, role, SQL, message, hint or detail, role who follows, SQL: from $1 of the hint if undef, tried again ]
+	# [ name, role, SQL, message, hint or detail, role that follows it, SQL: if undef, $1 of the hint, tried again ]
 	[ 'the sequence was set back', 'shop', "SELECT pm.append('orders', 'a', 'x'); SELECT pm.append('orders', 'a', 'x'); SELECT pm.append('orders', 'a', 'x'); SELECT pm.high_water_mark('orders');
 		SELECT setval('orders_position_seq', 1); INSERT INTO orders (stream, type) VALUES ('a', 'x')", qr/cannot write position 2 into log "orders"/, qr/run (SELECT .*)\.$/m, 'shop', undef,
 		"INSERT INTO shop.orders (stream, type) VALUES ('a', 'x'); SELECT pm.append('orders', 'a', 'x')" ],
@@ -107,8 +107,8 @@ for my $case (@cases)
 	my ($name, $role, $sql, $message, $hint, $follower, $follow, $again) = @$case;
 	my ($rc, undef, $err) = run($role, $sql);
 
-	isnt($rc, 0, "$name: is refused");
-	like($err, $message, "$name: says why");
+	isnt($rc, 0, "$name: it is refused");
+	like($err, $message, "$name: the error gives the reason");
 	my $found = $err =~ $hint;
 	my $run = $follow // $1;
 	ok($found, "$name: and what helps") or diag($err);
@@ -123,12 +123,12 @@ for my $case (@cases)
 
 sub status { return as('postgres', "SELECT $_[1] FROM pm.status WHERE process_manager = '$_[0]'"); }
 
-# USAGE on schema pm is taken away from an owner.
+# USAGE on schema pm is revoked from an owner.
 as('postgres', "REVOKE USAGE ON SCHEMA pm FROM shop; INSERT INTO shop.orders (stream, type) VALUES ('g', 'x')");
-ok(PmTest::wait_until($node, "SELECT hint ~ 'GRANT' FROM pm.status WHERE process_manager = 'm'", 't', timeout => 20), 'no USAGE on schema pm: pm.status has the GRANT');
-like(status('m', 'state || reason || hint'), qr/^waiting.*permission denied for schema pm.*Run (GRANT USAGE ON SCHEMA pm TO shop)\.$/, 'and says why');
+ok(PmTest::wait_until($node, "SELECT hint ~ 'GRANT' FROM pm.status WHERE process_manager = 'm'", 't', timeout => 20), 'no USAGE on schema pm: the hint of pm.status is the GRANT');
+like(status('m', 'state || reason || hint'), qr/^waiting.*permission denied for schema pm.*Run (GRANT USAGE ON SCHEMA pm TO shop)\.$/, 'the reason says so');
 as('postgres', status('m', "substring(hint FROM 'Run (GRANT.*)\\.\$')"));
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'm'", 'idle0'), 'that helps');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'm'", 'idle0'), 'the GRANT helps');
 
 # USAGE on the handler's schema.
 as('postgres', 'CREATE SCHEMA desk AUTHORIZATION office; GRANT USAGE ON SCHEMA shop TO office; GRANT SELECT ON shop.orders TO office; CREATE SCHEMA lent; GRANT USAGE, CREATE ON SCHEMA lent TO office');
@@ -138,32 +138,32 @@ ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE pr
   or diag(status('lent', '*'));
 like(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/"lent" in database "postgres" waits: permission denied for schema lent\n[^\n]*HINT:  Run GRANT USAGE ON SCHEMA lent TO office\./, "and the server's log");
 as('postgres', status('lent', "substring(hint FROM 'Run (GRANT.*)\\.\$')"));
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'lent'", 'idle0'), 'that helps');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'lent'", 'idle0'), 'the GRANT helps');
 
-# A handler that is gone, or another kind of function now: that is no matter of a search_path.
+# A handler that was dropped, or is another kind of function now: the hint does not speak of the search_path.
 as('office', "DROP FUNCTION lent.note(pm.event)");
 as('postgres', "GRANT CREATE ON SCHEMA lent TO office; INSERT INTO shop.orders (stream, type) VALUES ('g', 'x')");
-ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'lent'", 'waiting|handler lent.note(pm.event) does not exist|Create it again, or register "lent" with another one.', timeout => 20), 'a handler is gone: no word of a search_path')
+ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'lent'", 'waiting|handler lent.note(pm.event) does not exist|Create it again, or register "lent" with another one.', timeout => 20), 'the handler was dropped: no hint about the search_path')
   or diag(status('lent', '*'));
 as('office', "CREATE FUNCTION lent.note(e pm.event) RETURNS SETOF pm.event LANGUAGE plpgsql AS 'BEGIN END'");
 ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'lent'", 'waiting|lent.note(pm.event) cannot be a handler: it returns a set|A handler is f(pm.event), f(pm.event, jsonb) RETURNS jsonb, or f(pm.event[]).', timeout => 20), 'it returns a set: pm.status says so')
   or diag(status('lent', '*'));
 as('office', "DROP FUNCTION lent.note(pm.event); CREATE PROCEDURE lent.note(e pm.event) LANGUAGE plpgsql AS 'BEGIN END'");
-ok(PmTest::wait_until($node, "SELECT reason FROM pm.status WHERE process_manager = 'lent'", 'lent.note(pm.event) cannot be a handler: it is a procedure', timeout => 20), 'or is a procedure');
+ok(PmTest::wait_until($node, "SELECT reason FROM pm.status WHERE process_manager = 'lent'", 'lent.note(pm.event) cannot be a handler: it is a procedure', timeout => 20), 'or that it is a procedure');
 as('office', "DROP PROCEDURE lent.note(pm.event); CREATE FUNCTION lent.next(s bigint, e pm.event) RETURNS bigint LANGUAGE sql AS 'SELECT s';
 	CREATE AGGREGATE lent.note(pm.event) (SFUNC = lent.next, STYPE = bigint)");
-ok(PmTest::wait_until($node, "SELECT reason FROM pm.status WHERE process_manager = 'lent'", 'lent.note(pm.event) cannot be a handler: it is an aggregate function', timeout => 20), 'or an aggregate function');
+ok(PmTest::wait_until($node, "SELECT reason FROM pm.status WHERE process_manager = 'lent'", 'lent.note(pm.event) cannot be a handler: it is an aggregate function', timeout => 20), 'or that it is an aggregate function');
 as('office', "DROP AGGREGATE lent.note(pm.event); CREATE FUNCTION lent.note(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'");
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'lent'", 'idle0'), 'a plain function again: it goes on');
-# A correlate function that uses the search_path, while the handler is gone.
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'lent'", 'idle0'), 'with a plain function again, it goes on');
+# A correlate function that depends on the search_path, while the handler is missing.
 as('office', "CREATE FUNCTION lent.key(e pm.event) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (e).stream; END'; SELECT pm.register('lent', 'lent.note', '{orders}', correlate => 'lent.key'); DROP FUNCTION lent.note(pm.event)");
 as('postgres', "INSERT INTO shop.orders (stream, type) VALUES ('g', 'x')");
-ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'lent'", 'waiting|handler lent.note(pm.event) does not exist|Create it again, or register "lent" with another one.', timeout => 20), 'nor where its correlate function has a search_path')
+ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'lent'", 'waiting|handler lent.note(pm.event) does not exist|Create it again, or register "lent" with another one.', timeout => 20), 'no hint about the search_path, although its correlate function depends on it')
   or diag(status('lent', '*'));
 unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/lent\.note\(pm\.event\) does not exist\n[^\n]*HINT:[^\n]*looks for names/, "nor in the server's log");
 as('office', "SELECT pm.unregister('lent')");
 
-# What pm.catch_up finds by a SET search_path, a worker does not.
+# A worker does not use the search_path that was SET for pm.catch_up.
 as('office', "CREATE TABLE desk.seen (pos bigint); CREATE FUNCTION desk.note(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN INSERT INTO seen VALUES (e.position); END';
 	CREATE FUNCTION desk.sets(e pm.event) RETURNS void LANGUAGE plpgsql SET search_path = desk AS 'BEGIN INSERT INTO seen VALUES (e.position); END';
 	CREATE FUNCTION desk.parsed(e pm.event) RETURNS void LANGUAGE sql BEGIN ATOMIC INSERT INTO desk.seen VALUES ((e).position); END");
@@ -173,49 +173,49 @@ sub register
 	my (undef, undef, $err) = run('office', ($before // '') . "SELECT pm.register('o', '$function', '{orders}', start_at => 'end', max_attempts => 1)");
 	return $err;
 }
-is(register('desk.note'), '', 'the search_path that a worker has: no warning');
-is(register('desk.note', 'SET search_path = "$user", public, nowhere, pg_temp;'), '', 'nor where it comes to the same');
-like(register('note', 'SET search_path = desk, public;'), qr/WARNING:.*desk\.note\(pm\.event\).*\nDETAIL:.*looks for names in desk, public; a worker, as role "office", looks in public\.\nHINT:.*ALTER FUNCTION desk\.note\(pm\.event\) SET search_path FROM CURRENT/, 'another one: a warning says which');
-is(register('sets', 'SET search_path = desk, public;'), '', 'a handler with its own: no warning');
-is(register('parsed', 'SET search_path = desk, public;'), '', 'nor one whose names are looked up already');
+is(register('desk.note'), '', "the session has the worker's search_path: no warning");
+is(register('desk.note', 'SET search_path = "$user", public, nowhere, pg_temp;'), '', 'nor for an equivalent one');
+like(register('note', 'SET search_path = desk, public;'), qr/WARNING:.*desk\.note\(pm\.event\).*\nDETAIL:.*looks for names in desk, public; a worker, as role "office", looks in public\.\nHINT:.*ALTER FUNCTION desk\.note\(pm\.event\) SET search_path FROM CURRENT/, 'a different one: the warning names it');
+is(register('sets', 'SET search_path = desk, public;'), '', 'a handler with its own search_path: no warning');
+is(register('parsed', 'SET search_path = desk, public;'), '', 'nor for a handler whose names are already resolved');
 for my $setting ('ALTER ROLE office SET search_path = desk, public', 'ALTER DATABASE postgres SET search_path = desk, public', 'ALTER ROLE office IN DATABASE postgres SET search_path = desk, public')
 {
 	as('postgres', $setting);
-	is(register('note', 'SET search_path = desk, public;'), '', "$setting: no warning where the session has the same");
-	like(register('desk.note', 'SET search_path = public;'), qr/a worker, as role "office", looks in desk, public/, 'and one where it has not');
+	is(register('note', 'SET search_path = desk, public;'), '', "$setting: no warning if the session has the same");
+	like(register('desk.note', 'SET search_path = public;'), qr/a worker, as role "office", looks in desk, public/, 'a warning if it has another one');
 	(my $reset = $setting) =~ s/SET search_path.*/RESET search_path/;
 	as('postgres', $reset);
 }
 register('desk.note');
 as('postgres', "SELECT pg_terminate_backend(pid) FROM pm.worker WHERE role = 'office'; INSERT INTO shop.orders (stream, type) VALUES ('s', 'x')");
-ok(PmTest::wait_until($node, "SELECT state FROM pm.parked WHERE process_manager = 'o'", 'dead'), 'a worker does not find it');
+ok(PmTest::wait_until($node, "SELECT state FROM pm.parked WHERE process_manager = 'o'", 'dead'), 'a worker does not find the name');
 like(as('postgres', "SELECT message, hint FROM pm.parked WHERE process_manager = 'o'"),
 	qr/relation "seen" does not exist\|A worker, as role "office", looks for names in public\. .* (ALTER FUNCTION desk\.note\(pm\.event\) SET search_path FROM CURRENT) in a session/, 'pm.parked says where it looks');
 as('office', 'SET search_path = desk, public; ALTER FUNCTION desk.note(pm.event) SET search_path FROM CURRENT; SELECT pm.retry(process_manager, log, position) FROM pm.parked');
-ok(PmTest::wait_until($node, 'SELECT count(*) FROM desk.seen', 1), 'that helps');
+ok(PmTest::wait_until($node, 'SELECT count(*) FROM desk.seen', 1), 'following it helps');
 is(as('postgres', 'SELECT count(*) FROM pm.parked'), 0, 'nothing is parked any more');
 
-# Under halt pm.status says it, and the server's log.
+# With 'halt', pm.status and the server's log say it.
 as('office', "ALTER FUNCTION desk.note(pm.event) RESET search_path; SELECT pm.register('o', 'desk.note', '{orders}', max_attempts => 1, on_failure => 'halt')");
 as('postgres', "INSERT INTO shop.orders (stream, type) VALUES ('s', 'x')");
-ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'o'", 'halted'), 'under halt');
-like(status('o', 'hint'), qr/^Correct the handler, or the event in the log, then SELECT pm\.resume\('o'\)\. A worker, as role "office", looks for names in public\./, 'pm.status says it too');
+ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'o'", 'halted'), "with on_failure => 'halt'");
+like(status('o', 'hint'), qr/^Correct the handler, or the event in the log, then SELECT pm\.resume\('o'\)\. A worker, as role "office", looks for names in public\./, 'pm.status says it, too');
 like(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/HINT:  A worker, as role "office", looks for names in public\./, "and the server's log");
 
-# What is said of data: under halt the log is read again; what is parked is a copy.
+# Hints about corrected data: with 'halt' the log is read again; a parked event is a copy.
 as('postgres', "UPDATE shop.orders SET type = 'good' WHERE position = (SELECT max(position) FROM shop.orders)");
 as('office', "CREATE OR REPLACE FUNCTION desk.note(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN IF e.type <> 'good' THEN RAISE 'not good'; END IF; INSERT INTO desk.seen VALUES (e.position); END \$\$; SELECT pm.resume('o')");
 ok(PmTest::wait_until($node, 'SELECT count(*) FROM desk.seen', 2), 'halted: an event that was corrected in the log is handled');
 
-# The log says what failed before it says what follows.
+# The log reports a failure before its consequence.
 my $log = PostgreSQL::Test::Utils::slurp_file($node->logfile);
-like($log, qr/"o" in database "postgres": the handler failed at position .*"o" in database "postgres" has halted/s, 'a failure, then that it has halted');
-unlike($log, qr/"o" in database "postgres" has halted.*"o" in database "postgres": the handler failed at position/s, 'not the other way round');
+like($log, qr/"o" in database "postgres": the handler failed at position .*"o" in database "postgres" has halted/s, 'a failure, then that it is halted');
+unlike($log, qr/"o" in database "postgres" has halted.*"o" in database "postgres": the handler failed at position/s, 'not in the other order');
 as('shop', "SELECT pm.register('d', 'shop.bad', '{orders}', start_at => 'end', max_attempts => 2, backoff => '10 ms')");
 as('postgres', "INSERT INTO shop.orders (stream, type) VALUES ('d', 'x')");
 ok(PmTest::wait_until($node, "SELECT state FROM pm.parked WHERE process_manager = 'd'", 'dead', timeout => 20), 'a parked event is dead');
 $log = PostgreSQL::Test::Utils::slurp_file($node->logfile);
-like($log, qr/("d" in database "postgres": the handler failed.*){2}"d" in database "postgres": the event at position [0-9]+ of log "orders" is dead/s, 'each failure, then that it is dead');
+like($log, qr/("d" in database "postgres": the handler failed.*){2}"d" in database "postgres": the event at position [0-9]+ of log "orders" is dead/s, 'each failure, then that the event is dead');
 unlike($log, qr/"d" in database "postgres": the event at position [0-9]+ of log "orders" is dead.*"d" in database "postgres": the handler failed/s, 'no failure after that');
 as('shop', "SELECT pm.unregister('d')");
 

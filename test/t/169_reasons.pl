@@ -1,4 +1,4 @@
-# The reasons of pm.status that are seldom met: each is made to happen, and its hint followed.
+# Rare reasons in pm.status: each situation is created, and the hint is followed.
 use strict;
 use warnings FATAL => 'all';
 
@@ -62,19 +62,19 @@ sub replace
 make('reads', '');
 wait_idle('reads');
 answer('ALTER TABLE log_reads OWNER TO postgres');
-# Its dispatcher may have noticed, since the table has changed.
-like(status('reads', 'state, reason', 'r_reads'), qr/^waiting\|(?:its owner, role "r_reads", may not read the log|role "r_reads" may not read log "log_reads")$/, 'a right is gone, and nothing to do yet: its owner is told');
+# The dispatcher may already have noticed, because the table has changed.
+like(status('reads', 'state, reason', 'r_reads'), qr/^waiting\|(?:its owner, role "r_reads", may not read the log|role "r_reads" may not read log "log_reads")$/, 'a right is missing, and there is no event yet: the owner is told');
 answer('GRANT SELECT ON log_reads TO r_reads; GRANT USAGE ON SCHEMA public TO r_reads');
-ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'reads'", 'idle', timeout => 30), 'the hint, followed');
+ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'reads'", 'idle', timeout => 30), 'following the hint helps');
 
-# ---- trouble of the server
+# ---- server errors
 
 make('trouble', "RAISE 'no room' USING ERRCODE = '53100';");
 answer("INSERT INTO log_trouble (stream, type) VALUES ('a', 'A')");
-wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'trouble'", 'waiting|the server ran out of a resource in the handler (SQLSTATE 53100): no room', 'trouble of the server');
-is(status('trouble', 'state, reason', 'postgres'), 'waiting|the server ran out of a resource in the handler (SQLSTATE 53100): no room', 'with its words for the owner');
+wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'trouble'", 'waiting|the server ran out of a resource in the handler (SQLSTATE 53100): no room', 'a server error');
+is(status('trouble', 'state, reason', 'postgres'), 'waiting|the server ran out of a resource in the handler (SQLSTATE 53100): no room', 'the owner sees its text');
 answer('CREATE ROLE watcher LOGIN IN ROLE pg_monitor; GRANT USAGE ON SCHEMA pm TO watcher');
-is(status('trouble', 'reason', 'watcher'), 'the server ran out of a resource in the handler (SQLSTATE 53100)', 'without them for others');
+is(status('trouble', 'reason', 'watcher'), 'the server ran out of a resource in the handler (SQLSTATE 53100)', 'others do not');
 replace('trouble', '');
 wait_idle('trouble');
 
@@ -82,15 +82,15 @@ wait_idle('trouble');
 
 make('arrays', 'PERFORM pg_sleep(60);', argument => 'e pm.event[]');
 answer("INSERT INTO log_arrays (stream, type) VALUES ('a', 'A'), ('a', 'B'), ('a', 'C')");
-wait_for("SELECT position FROM pm.worker WHERE process_manager = 'arrays' AND state = 'handling'", 3, 'an array is handled');
+wait_for("SELECT position FROM pm.worker WHERE process_manager = 'arrays' AND state = 'handling'", 3, 'an array is being handled');
 answer("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE process_manager = 'arrays'");
-ok(PmTest::wait_until($node, "SELECT state || (reason ~ '^the handler failed for several events up to position 3 of log \"log_arrays\".*; it is being tried again: the handler has been running for [0-9]+ s in process [0-9]+ .*; it handles the event at position 1 of') FROM pm.status WHERE process_manager = 'arrays'", 'retryingtrue', timeout => 30), 'several have failed: the first of them is tried, alone')
+ok(PmTest::wait_until($node, "SELECT state || (reason ~ '^the handler failed for several events up to position 3 of log \"log_arrays\".*; it is being tried again: the handler has been running for [0-9]+ s in process [0-9]+ .*; it handles the event at position 1 of') FROM pm.status WHERE process_manager = 'arrays'", 'retryingtrue', timeout => 30), 'several events have failed: the first one is tried alone')
   or diag(status('arrays', '*'));
 replace('arrays', '', argument => 'e pm.event[]');
 answer("SELECT pg_cancel_backend(pid) FROM pm.worker WHERE process_manager = 'arrays'");
 wait_for("SELECT lag FROM pm.status WHERE process_manager = 'arrays'", 0, 'then they are handled');
 
-# ---- about to be parked: its key is asked for
+# ---- an event is about to be parked, and its key is computed again
 
 role('keys');
 answer(<<'SQL', 'r_keys');
@@ -127,7 +127,7 @@ wait_idle('waits');
 my $starts = PmTest::session($node);
 make('starts', '');
 answer("SELECT pm.pause('starts')");
-wait_for("SELECT count(*) FROM pm.worker WHERE role = 'r_starts'", 0, 'no dispatcher');
+wait_for("SELECT count(*) FROM pm.worker WHERE role = 'r_starts'", 0, 'there is no dispatcher');
 answer("INSERT INTO log_starts (stream, type) VALUES ('a', 'A')");
 my $resumes = PmTest::session($node);
 $starts->do('BEGIN; LOCK TABLE pg_catalog.pg_db_role_setting IN ACCESS EXCLUSIVE MODE');
@@ -139,29 +139,29 @@ for (1 .. 200)
 	last if $said =~ /started/;
 	sleep 0.05;
 }
-is($said, 'waiting|its dispatcher is being started', 'a dispatcher that is being started');
+is($said, 'waiting|its dispatcher is being started', 'a dispatcher is being started');
 $starts->do('COMMIT');
 wait_idle('starts');
 
 # ---- library and extension
 
 answer("UPDATE pg_catalog.pg_extension SET extversion = '0.0.9' WHERE extname = 'pm'");
-is(status('waits', 'state, reason'), 'waiting|no worker runs, because the library and the extension have different versions', 'another version');
+is(status('waits', 'state, reason'), 'waiting|no worker runs, because the library and the extension have different versions', 'another version of the library');
 answer("UPDATE pg_catalog.pg_extension SET extversion = '0.1.0' WHERE extname = 'pm'; SELECT pm.pause('waits'); SELECT pm.resume('waits')");
 wait_idle('waits');
 
-# ---- a handler that does not heed anything: the hint says what helps
+# ---- a handler that ignores everything: the hint helps
 
 role('deaf');
 answer("CREATE FUNCTION deaf(pm.event) RETURNS void LANGUAGE C AS '$library'; SELECT pm.create_log('log_deaf'); GRANT ALL ON log_deaf TO r_deaf;
 	SELECT pm.register('deaf', 'deaf', '{log_deaf}', handler_timeout => '500 ms')");
 answer("INSERT INTO log_deaf (stream, type) VALUES ('a', 'A')");
-wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'deaf'", 'running|the handler does not return and ignores handler_timeout; it handles the event at position 1 of log "log_deaf"', 'a handler that cannot be ended');
-like(status('deaf', 'hint'), qr/pg_ctl restart -m immediate/, 'with a hint');
+wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'deaf'", 'running|the handler does not return and ignores handler_timeout; it handles the event at position 1 of log "log_deaf"', 'a handler that cannot be stopped');
+like(status('deaf', 'hint'), qr/pg_ctl restart -m immediate/, 'there is a hint');
 answer('CREATE OR REPLACE FUNCTION deaf(pm.event) RETURNS void LANGUAGE sql AS $$ SELECT $$');
 $node->stop('immediate');
 $node->start;
-wait_for("SELECT state || lag FROM pm.status WHERE process_manager = 'deaf'", 'idle0', 'replaced, and the server restarted at once: it goes on');
+wait_for("SELECT state || lag FROM pm.status WHERE process_manager = 'deaf'", 'idle0', 'with a new handler and an immediate restart of the server, it goes on');
 
 PmTest::no_crash_ok($node);
 $node->stop('immediate');

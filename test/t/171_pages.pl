@@ -1,11 +1,11 @@
-# What an operation on the private tables costs does not grow with how often it has been done
-# before: the n-th one reads at most twice the pages of the first, in pages, not in seconds.
+# The cost of an operation on the private tables does not grow with the number of operations before
+# it: the n-th one reads at most twice as many pages as the first. Pages are counted, not seconds.
 #
-# Whatever makes it grow is tried at once: statistics of empty tables, under which the
-# statements are planned; statistics of the tables at their fullest; and another session that
-# holds a snapshot all the time, so that no version of a row can be removed.
+# Everything that could make the cost grow is combined: statements that were planned with the statistics
+# of empty tables; statistics of the tables at their fullest; and another session that holds a snapshot
+# all the time, so that no row version can be removed.
 #
-#   PM_SOAK=1      as many batches, and parked events, as there are timers
+#   PM_SOAK=1      as many batches and parked events as timers
 use strict;
 use warnings FATAL => 'all';
 
@@ -36,7 +36,7 @@ BEGIN
 		IF NOT pm.cancel_timer('t') THEN PERFORM pm.set_timer('t', pm.now() + interval '1 day'); END IF;
 	ELSIF e.type = 'cancel' THEN PERFORM pm.cancel_timer('t');
 	ELSIF e.type = 'locked' THEN
-		-- a row is written by where it is: the table must not be rewritten meanwhile
+		-- a row is written at its known place, so the table must not be rewritten meanwhile
 		RETURN jsonb_build_object('locked', (SELECT array_agg(mode) FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'pm_catalog.instance'::regclass));
 	ELSIF e.type = 'again' THEN PERFORM pm.set_timer('again', pm.now() + interval '1 day');
 	ELSIF e.type = 'end' OR e.log IS NULL THEN RETURN pm.done();
@@ -55,7 +55,7 @@ sub append
 	return;
 }
 
-# Pages that a statement reads.
+# The pages that a statement reads.
 sub pages
 {
 	my ($s, $sql) = @_;
@@ -66,7 +66,7 @@ sub pages
 
 sub median { return (sort { $a <=> $b } @_)[ @_ / 2 ]; }
 
-# What one operation costs now: an event, or what $sql does.
+# The current cost of one operation: handling an event, or running $sql.
 sub cost
 {
 	my ($s, $pm, $op) = @_;
@@ -82,7 +82,7 @@ sub cost
 
 $node->safe_psql('postgres', 'CREATE SEQUENCE k');
 
-# Does each operation n times.
+# Runs each operation n times.
 sub grow
 {
 	my ($how, $settings) = @_;
@@ -91,7 +91,7 @@ sub grow
 	my %first;
 
 	$held->do('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM many') if $held;
-	# One has all its events in large batches, one has a batch for each.
+	# One has all its events in large batches, the other one a batch for each event.
 	for my $pm (qw(many one))
 	{
 		my $size = $pm eq 'one' ? 1 : 1000;
@@ -109,7 +109,7 @@ sub grow
 		{ name => 'a timer cancelled that was set', pm => 'many', type => 'cancel', key => 'cancelled', n => $batches });
 	for my $op (@ops)
 	{
-		cost($s, $op->{pm}, $op) for 1 .. 2;    # plans, and what is cached, come first
+		cost($s, $op->{pm}, $op) for 1 .. 2;    # first plan, and fill the caches
 		$first{ $op->{name} } = cost($s, $op->{pm}, $op);
 	}
 	for my $op (@ops)
@@ -136,7 +136,7 @@ sub grow
 	$s->do("SELECT pm.catch_up('one')");
 	isnt($s->do("SELECT coalesce(state->>'locked', '') FROM pm.instance WHERE process_manager = 'one' AND key = 'hot'"), '', "$how: the table of instances is locked while a handler runs");
 
-	# Parked events: failing, tried again, given up. One that is handled between: else it halts.
+	# Parked events: failing, tried again, discarded. A successful event in between keeps it from halting.
 	my $park = sub {
 		my ($count) = @_;
 
@@ -155,7 +155,7 @@ sub grow
 	$park->(1) for 1 .. 3;
 	my @before = (median(map { $park->(1) } 1 .. 5), median(map { $by_hand->('retry') } 1 .. 5), median(map { $retry->() } 1 .. 5), median(map { $by_hand->('discard') } 1 .. 3));
 	$park->($parked);
-	# and they go again, and come again
+	# they leave, and are parked again
 	$s->do("SELECT pm.retry('many')");
 	$s->do("SELECT pm.catch_up('many', on_failure => 'policy')");
 	$s->do("SELECT pm.discard('many')");
@@ -169,7 +169,7 @@ sub grow
 		cmp_ok($after[$i], '<=', 2 * $before[$i], "$how: $names[$i], $after[$i] pages after $parked of them, $before[$i] before");
 		PmTest::figure("$how: $names[$i]: pages $before[$i] -> $after[$i]");
 	}
-	# The queue of one key, drained one by one.
+	# The parked events of one key, handled one by one.
 	append($s, 'many', 'fail', 1, 'queue');
 	$s->do("SELECT pm.catch_up('many', on_failure => 'policy')");
 	append($s, 'many', 'touch', 2000, 'queue');

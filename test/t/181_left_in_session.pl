@@ -1,5 +1,5 @@
-# P7: what a handler leaves in its session (prepared statements, session-level advisory locks) neither piles
-# up while its dispatcher is busy nor stays while that is idle, also where its role has no other process manager.
+# P7: what a handler leaves in its session (prepared statements, session-level advisory locks) does not pile
+# up while its dispatcher is busy, and does not stay when it is idle, even if its role has no other process manager.
 use strict;
 use warnings FATAL => 'all';
 
@@ -38,13 +38,13 @@ for my $round (1, 2)
 	ok(PmTest::wait_until($node, 'SELECT count(*) FROM found', 5 * $round, timeout => 20), "round $round: the events are handled");
 	ok(PmTest::wait_until($node, $held, 0, timeout => 10), "round $round: an idle dispatcher holds no advisory lock");
 }
-is(answer('SELECT count(DISTINCT pid), max(statements) FROM found'), '1|4', 'the same session has found only the statements of its last events');
+is(answer('SELECT count(DISTINCT pid), max(statements) FROM found'), '1|4', 'in the same session there are only the statements of its last events');
 
 answer("INSERT INTO orders (stream, type) SELECT 's', 't' FROM generate_series(1, 4000)");
-ok(PmTest::wait_until($node, 'SELECT count(*) FROM found', 4010, timeout => 60), 'many events: they are handled');
-cmp_ok(answer('SELECT max(statements) FROM found'), '<', 1100, 'what is left does not pile up meanwhile');
-is(answer('SELECT count(DISTINCT pid) FROM found'), 1, 'all in one session');
-ok(PmTest::wait_until($node, $held, 0, timeout => 10), 'and the idle dispatcher holds no lock again');
+ok(PmTest::wait_until($node, 'SELECT count(*) FROM found', 4010, timeout => 60), 'many events are handled');
+cmp_ok(answer('SELECT max(statements) FROM found'), '<', 1100, 'meanwhile what handlers leave does not pile up');
+is(answer('SELECT count(DISTINCT pid) FROM found'), 1, 'all were in one session');
+ok(PmTest::wait_until($node, $held, 0, timeout => 10), 'the idle dispatcher holds no lock');
 
 PmTest::no_crash_ok($node);
 $node->stop('fast');

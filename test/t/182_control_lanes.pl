@@ -1,5 +1,5 @@
-# P3, P7: whoever steers a process manager with many lanes waits for the batches that run, not for one of each
-# lane in turn. And those who steer and catch up at once are in no deadlock.
+# P3, P7: pm.pause, pm.seek and pm.unregister of a process manager with many lanes wait for the running batches, not for a
+# batch of each lane in turn. Concurrent with pm.catch_up they cause no deadlock.
 use strict;
 use warnings FATAL => 'all';
 
@@ -26,7 +26,7 @@ answer("INSERT INTO orders (stream, type) SELECT 's' || i, 't' FROM generate_ser
 my $first = "SELECT count(*) FROM pm.worker WHERE process_manager = 'slow' AND lane = 0 AND state = 'handling'";
 for my $steer ("pm.pause('slow')", "pm.seek('slow', 'orders', 0)", "pm.unregister('slow')")
 {
-	ok(PmTest::wait_until($node, $first, 1, timeout => 20, every => 0.01), "$steer: the first lane is at work");
+	ok(PmTest::wait_until($node, $first, 1, timeout => 20, every => 0.01), "$steer: the first lane is running");
 	my $before = answer('SELECT count(*) FROM seen');
 	my $took = PmTest::seconds { answer("SELECT $steer") };
 	cmp_ok(answer('SELECT count(*) FROM seen') - $before, '<=', 2, sprintf('%s waits for what runs already (%.2f s)', $steer, $took));
@@ -39,7 +39,7 @@ my @runs = map { PmTest::start_psql($node, $_ x 20, user => 'app') } (
 	"SELECT pm.seek('fast', 'orders', 50);\nSELECT pm.resume('fast');\n", "SELECT pm.resume('fast');\nSELECT pm.catch_up();\n",
 	"BEGIN;\nSELECT pm.catch_up('fast', max_count => 5);\nSELECT pm.seek('fast', 'orders', 0);\nCOMMIT;\n") x 2;
 my @errors = map { my (undef, undef, $err) = PmTest::finish_psql($_); grep { /ERROR/ } split /\n/, $err } @runs;
-is("@errors", '', 'steering and catching up at once: nobody is in a deadlock');
+is("@errors", '', 'with concurrent calls of pm.catch_up there is no deadlock');
 
 PmTest::no_crash_ok($node);
 $node->stop('fast');

@@ -1,6 +1,6 @@
-# The documentation is true: its SQL blocks run in the order in which a reader meets them and print
-# what it shows, its links lead somewhere, and everything public has an entry in the reference.
-# DocPage.pm says how a page tells the test what a reader need not know.
+# The documentation is correct: its SQL blocks run in the order in which a reader meets them and print
+# what the page shows, its links work, and everything public has an entry in the reference.
+# DocPage.pm describes the instructions to this test in the pages.
 use strict;
 use warnings FATAL => 'all';
 
@@ -34,7 +34,7 @@ foreach my $page (@pages)
 	clean_up();
 }
 
-# The next page begins with nothing.
+# The next page starts with an empty server.
 sub clean_up
 {
 	my $roles = q{SELECT string_agg(quote_ident(rolname), ', ') FROM pg_roles WHERE oid >= 16384};
@@ -50,7 +50,7 @@ sub clean_up
 
 $node->safe_psql('postgres', 'CREATE EXTENSION pm');
 
-# The text of a section of the reference, and of those below it.
+# The text of a section of the reference, with its subsections.
 sub entry
 {
 	my ($heading) = @_;
@@ -71,7 +71,7 @@ sub fences
 	return grep { $_->{section}{heading} eq $heading && $_->{language} eq $language } @{ $reference->{fences} };
 }
 
-# A signature as SQL prints it and as a person writes it, made alike.
+# Normalizes a signature as SQL prints it and as the reference has it, so that they can be compared.
 sub plain_signature
 {
 	my ($text) = @_;
@@ -153,7 +153,7 @@ foreach my $page (@pages)
 		$file = Cwd::abs_path($file) if -e $file;
 		push @broken, $link unless -e $file && ($anchor eq '' || !$anchors{$file} || $anchors{$file}{$anchor});
 	}
-	is("@broken", '', "$name: each link leads somewhere");
+	is("@broken", '', "$name: each link works");
 
 	my %cited = map { $_ => 1 } map { /\b\w+\.[ch]\b/g } ($prose =~ /`([^`]*)`/g, $prose =~ /\[([^\]]*\.[ch])\]/g);
 	is(join(' ', grep { !$sources{$_} } sort keys %cited), '', "$name: each source file that it names exists");
@@ -161,7 +161,7 @@ foreach my $page (@pages)
 	my @tests = $prose =~ /`(\d\d\d_\w+)`/g;
 	is(join(' ', grep { !-e "$root/test/t/$_.pl" } @tests), '', "$name: each test that it names exists");
 
-	# Words that a reader stumbles over, and relative clauses in the place of a subject.
+	# Words that are hard to understand, and relative clauses as subjects.
 	my @odd = $prose =~ /((?:^|[.!?:] |\| )Who(?:ever)? \w+ \w+|\bso many\b|\bdear(?:er|est)?\b|\bmend\w*|\bof now\b)/mg;
 	is(join('; ', @odd), '', "$name: plain words");
 }
@@ -174,7 +174,7 @@ my $map = slurp_file("$root/doc/source.md");
 is(join(' ', grep { index($map, "`$_`") < 0 } map { basename($_) } glob("$root/src/*.c $root/src/*/*.c")), '',
 	'source.md has a line for each C file');
 
-# The README's figures are those of the page that they come from.
+# The figures in the README are those of the page that they come from.
 my ($fast) = map { $_->{text} } grep { $_->{heading} eq 'How fast it is' } @{ $pages[0]{sections} };
 my $measured = slurp_file("$root/doc/performance.md");
 my @figures = map { s/,000$/k/r } $fast =~ /\b(\d+,000|0\.\d+)\b/g;

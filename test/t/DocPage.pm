@@ -1,24 +1,24 @@
-# A page of the documentation: its SQL blocks, run in the order in which a reader meets them, and
-# what is printed below them.
+# A page of the documentation: runs its SQL blocks in the order in which a reader meets them, and
+# compares the output with what is printed below them.
 #
 #   my $page = DocPage->new("$root/README.md");
-#   my @failures = $page->run($node);       # an empty list: everything is as the page says
+#   my @failures = $page->run($node);       # an empty list if the page is correct
 #
-# A block that begins with ```sql is run by psql. Where a block without a language follows it, with
-# nothing but blank lines between, that is what psql prints, or the end of it. Footers such as
-# "(1 row)" may be left out. An ERROR or a WARNING that the page does not show is a failure; a
+# A block that begins with ```sql is run by psql. If the next block has no language, and only blank
+# lines are between them, it is the expected output, or the end of it. Footers such as
+# "(1 row)" may be omitted. An ERROR or a WARNING that the page does not show is a failure; a
 # NOTICE is not.
 #
-# Comments of HTML, which a reader does not see, say what the page does not:
+# HTML comments, which a reader does not see, are instructions to the test:
 #
-#   <!-- test: run SQL -->             run this first; it may have several lines
+#   <!-- test: run SQL -->             run this first; several lines are possible
 #   <!-- test: wait until SQL -->      wait until this query returns true
-#   <!-- test: as ROLE -->             go on in a new session of that role
-#   <!-- test: database NAME -->       go on in that database, as a superuser; it is made if need be
-#   <!-- test: include PAGE#HEADING -->   run the blocks of that section first, outputs not compared
+#   <!-- test: as ROLE -->             continue in a new session of that role
+#   <!-- test: database NAME -->       continue in that database, as a superuser; it is created if necessary
+#   <!-- test: include PAGE#HEADING -->   run the blocks of that section first, without comparing outputs
 #   <!-- test: may differ: a, b -->    these columns of the next output are not compared
-#   <!-- test: tuples only -->         the next block runs with psql -At
-#   <!-- test: needs EXTENSION -->     the next block is left out where that extension is missing
+#   <!-- test: tuples only -->         run the next block with psql -At
+#   <!-- test: needs EXTENSION -->     skip the next block if that extension is not available
 package DocPage;
 
 use strict;
@@ -40,7 +40,7 @@ sub new
 	return $self;
 }
 
-# What a heading is called in a link.
+# The anchor of a heading in links.
 sub anchor
 {
 	my ($heading) = @_;
@@ -53,8 +53,8 @@ sub anchor
 	return $anchor;
 }
 
-# Takes the page apart:
-#   blocks    what is to be run: { kind => 'sql' or 'test', line, section, text, output }
+# Parses the page into:
+#   blocks    what is run: { kind => 'sql' or 'test', line, section, text, output }
 #   sections  { level, heading, anchor, text }, in order; the text is without code blocks
 #   fences    all code blocks: { language, section, text }
 #   prose     the text outside of code blocks and comments, [line, text]
@@ -63,7 +63,7 @@ sub parse
 	my ($self) = @_;
 	my @lines = @{ $self->{lines} };
 	my $section = { level => 0, heading => '', anchor => '', text => '' };
-	my $last;    # the SQL block that an output may follow
+	my $last;    # the SQL block to which an output may belong
 
 	$self->{$_} = [] foreach qw(blocks fences prose);
 	$self->{sections} = [$section];
@@ -118,7 +118,7 @@ sub parse
 	return;
 }
 
-# The blocks of a section, those of the sections below it included.
+# The blocks of a section and of its subsections.
 sub section_blocks
 {
 	my ($self, $anchor) = @_;
@@ -134,7 +134,7 @@ sub section_blocks
 	return grep { my $b = $_; grep { $_ == $b->{section} } @names } @{ $self->{blocks} };
 }
 
-# Runs the page; returns what is not as it says.
+# Runs the page. Returns the differences from what it says.
 sub run
 {
 	my ($self, $node) = @_;
@@ -213,7 +213,7 @@ sub run_block
 	return;
 }
 
-# Lines without trailing blanks, without footers and, if the page does not show them, without notices.
+# Lines without trailing blanks, without footers and, if the page shows none, without notices.
 sub normal
 {
 	my ($text, $shown) = @_;
@@ -234,7 +234,7 @@ sub normal
 	return \@lines;
 }
 
-# An output with a * for each value in these columns; undef where they are not there.
+# An output with a * for each value of these columns, or undef if it does not have them.
 sub mask
 {
 	my ($lines, $columns) = @_;
@@ -325,7 +325,7 @@ sub connect
 	return;
 }
 
-# One psql for the page, so that what a block sets holds for the next one.
+# Starts one psql for the page, so that settings of one block hold for the next one.
 sub start_psql
 {
 	my ($self) = @_;
@@ -337,7 +337,7 @@ sub start_psql
 	return;
 }
 
-# Runs some text in it, and returns what it prints.
+# Runs text in that psql, and returns the output.
 sub psql
 {
 	my ($self, $text) = @_;

@@ -1,5 +1,5 @@
-# What the TAP tests share. PostgreSQL::Test::Cluster does the work; TEMP_CONFIG, which
-# the harness sets, tells every node where pm is.
+# Common functions of the TAP tests, based on PostgreSQL::Test::Cluster. TEMP_CONFIG, which the
+# harness sets, tells every node where to find pm.
 #
 #   use PmTest;
 #   my $node = PmTest::node('main');                    # running, pm preloaded and created
@@ -17,14 +17,14 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-# A timeout ends a test with SIGTERM: die, so that its nodes are stopped.
+# A test that times out gets SIGTERM: it must die, so that its nodes are stopped.
 $SIG{TERM} = sub { die "terminated\n" };
-# A client that has gone is seen by its answer.
+# That a client has gone is noticed by its missing answer.
 $SIG{PIPE} = 'IGNORE';
 
 my $scripts = 0;
 
-# A new node. See above.
+# Creates a new node. See above.
 sub node
 {
 	my ($name, %opt) = @_;
@@ -33,7 +33,7 @@ sub node
 	$node->init(@{ $opt{init} || [] });
 	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pm'\n")
 	  if $opt{preload} // 1;
-	# The nodes of Test::Cluster log every statement, which is slow under load.
+	# Test::Cluster makes nodes log every statement, which is slow under load.
 	$node->append_conf('postgresql.conf', "log_statement = none\n");
 	$node->append_conf('postgresql.conf', $opt{conf}) if defined $opt{conf};
 	if ($opt{start} // 1)
@@ -44,8 +44,8 @@ sub node
 	return $node;
 }
 
-# Asks until the query answers with the expected text. True if it did in time; if
-# not, says what the last answer was.
+# Repeats a query until it returns the expected text. Returns true if it did so in time; otherwise
+# prints the last answer.
 sub wait_until
 {
 	my ($node, $sql, $expected, %opt) = @_;
@@ -55,7 +55,7 @@ sub wait_until
 	$expected = 't' unless defined $expected;
 	while (1)
 	{
-		# A psql that finds no server is gone before it has read the query, and IPC::Run dies of that.
+		# If psql finds no server, it exits before it has read the query, and then IPC::Run dies.
 		eval { ($rc, $stdout, $stderr) = $node->psql($opt{dbname} // 'postgres', $sql); 1 }
 		  or ($rc, $stdout, $stderr) = (2, '', $@);
 		return 1 if $rc == 0 && $stdout eq $expected;
@@ -66,8 +66,8 @@ sub wait_until
 	return 0;
 }
 
-# Starts a psql that runs a script, beside the test; finish it with finish_psql.
-# The script may leave early with \q.
+# Starts a psql that runs a script, concurrently with the test; finish it with finish_psql.
+# The script may end early with \q.
 sub start_psql
 {
 	my ($node, $sql, %opt) = @_;
@@ -83,7 +83,7 @@ sub start_psql
 	return $run;
 }
 
-# Waits for it: (exit status, output, error output).
+# Waits for its end. Returns (exit status, output, error output).
 sub finish_psql
 {
 	my ($run) = @_;
@@ -92,7 +92,7 @@ sub finish_psql
 	return ($run->{h}->result(0), $run->{out}, $run->{err});
 }
 
-# A psql session beside the test, for transactions that stay open:
+# A psql session concurrent with the test, for transactions that stay open:
 #
 #   my $s = PmTest::session($node, user => 'alice', dbname => 'postgres');
 #   my $answer = $s->do('SELECT 1');     # waits; dies on an error unless may_fail => 1
@@ -104,7 +104,7 @@ sub session
 	return PmTest::Session->new($node, %opt);
 }
 
-# Starts any client program of the server beside the test (pgbench, say).
+# Starts any client program of the server concurrently with the test (for example pgbench).
 sub start_program
 {
 	my ($node, @cmd) = @_;
@@ -116,17 +116,17 @@ sub start_program
 	return $run;
 }
 
-# All that was registered is idle and has handled everything. See wait_until.
+# Waits until all process managers are idle and have handled everything. See wait_until.
 sub wait_idle
 {
 	my ($node, %opt) = @_;
 	return wait_until($node,
-		q{SELECT coalesce(string_agg(format('%s/%s: %s, lag %s: %s', process_manager, log, state, lag, reason), '; '), 'all idle')
+		q{SELECT coalesce(string_agg(format('%s/%s: %s, lag %s: %s', process_manager, log, state, lag, reason), '; '), 'all are idle')
 		  FROM pm.status WHERE state <> 'idle' OR lag > 0}, 'all idle', %opt);
 }
 
-# Handlers of tests write what they get into public.seen, which has no unique key: what
-# is handled twice is seen.
+# Handlers of tests record their events in public.seen, which has no unique key, so that an
+# event that is handled twice is found.
 sub create_seen
 {
 	my ($node, %opt) = @_;
@@ -140,8 +140,8 @@ SQL
 	return;
 }
 
-# A handler public.NAME(pm.event) that does so, as process manager NAME. Options: before,
-# after: PL/pgSQL statements, e is the event; declare; dbname; user: who creates it.
+# Creates a handler public.NAME(pm.event) that records its events, as those of process manager NAME. Options:
+# before, after: PL/pgSQL statements, in which e is the event; declare; dbname; user: the role that creates it.
 sub create_handler
 {
 	my ($node, $name, %opt) = @_;
@@ -161,8 +161,8 @@ SQL
 	return;
 }
 
-# The process manager has recorded everything in the log (whose table has its name), once
-# and in order, and nothing else. Returns what it has found, for a figure.
+# Tests that the process manager has recorded every event of the log (whose table has the same name),
+# once and in order, and nothing else. Returns the counts, for a figure.
 sub exactly_once_ok
 {
 	my ($node, $pm, $log, $name, %opt) = @_;
@@ -179,9 +179,9 @@ SQL
 	return sprintf('missing %d, twice %d, out of order %d, invented %d', split /\|/, $answer);
 }
 
-# The process manager has recorded what a query returns as (log, pos, key): nothing is missing,
-# nothing is there twice, nothing is out of order within a key of a log, and nothing else is there.
-# Handlers of timers record them with log NULL, which are not looked at here.
+# Tests that the process manager has recorded what a query returns as (log, pos, key): nothing is missing,
+# nothing is there twice, nothing is out of order within a key of a log, and there is nothing else.
+# Timers are recorded with log NULL, and are ignored here.
 sub once_in_key_order_ok
 {
 	my ($node, $pm, $expected, $name, %opt) = @_;
@@ -199,11 +199,11 @@ SQL
 	figure("$pm: $n expected, missing $missing, twice $twice, out of order $order, invented $invented");
 	is("missing $missing, twice $twice, out of order $order, invented $invented",
 		'missing 0, twice 0, out of order 0, invented 0', $name // "$pm: everything once and in order within each key");
-	cmp_ok($n, '>', 0, "$pm had something to do");
+	cmp_ok($n, '>', 0, "$pm has handled events");
 	return "missing $missing, twice $twice, out of order $order, invented $invented";
 }
 
-# Waits until a process manager has recorded so many events.
+# Waits until a process manager has recorded this number of events.
 sub wait_seen
 {
 	my ($node, $pm, $count, %opt) = @_;
@@ -211,7 +211,7 @@ sub wait_seen
 	return wait_until($node, "SELECT count(*) FROM public.seen WHERE pm = '$pm'", $count, %opt);
 }
 
-# Kills the postmaster, and starts the server again as soon as what it left behind has gone.
+# Kills the postmaster, and starts the server again as soon as its processes have ended.
 sub kill_postmaster
 {
 	my ($node, %opt) = @_;
@@ -229,15 +229,15 @@ sub kill_postmaster
 	return;
 }
 
-# How often a crash has made the server start afresh.
+# How often the server has restarted after a crash.
 sub restarts_in_log
 {
 	my ($node) = @_;
 	return scalar(() = slurp_file($node->logfile) =~ /all server processes terminated; reinitializing/g);
 }
 
-# Kills a process of a server that has restart_after_crash on, and waits until the server has
-# restarted and takes connections. True if it did so in time.
+# Kills a process of a server with restart_after_crash on, and waits until the server has restarted
+# and accepts connections. Returns true if it did so in time.
 sub crash
 {
 	my ($node, $pid, %opt) = @_;
@@ -253,15 +253,15 @@ sub crash
 	return wait_until($node, 'SELECT NOT pg_is_in_recovery()', 't', timeout => $opt{timeout} // 60);
 }
 
-# How many of the server's processes a signal has ended so far.
+# How many of the server's processes have been terminated by a signal so far.
 sub signals_in_log
 {
 	my ($node, $signal) = @_;
 	return scalar(() = slurp_file($node->logfile) =~ /was terminated by signal $signal\b/g);
 }
 
-# Builds a C source of the test's own into a library; returns its path, without suffix, as
-# CREATE FUNCTION ... AS and dynamic loading take it.
+# Builds a library from C source code of a test. Returns its path without the suffix, as
+# CREATE FUNCTION ... AS and dynamic loading expect it.
 sub build_library
 {
 	my ($name, $source) = @_;
@@ -281,7 +281,7 @@ MAKE
 	return "$dir/$name";
 }
 
-# A figure that the summary of the run shows, if the test passes.
+# Reports a figure, which the summary of the run shows if the test passes.
 sub figure
 {
 	my ($text) = @_;
@@ -290,7 +290,7 @@ sub figure
 	return;
 }
 
-# How long the code took, in seconds.
+# How many seconds the code took.
 sub seconds(&)
 {
 	my ($code) = @_;
@@ -300,7 +300,7 @@ sub seconds(&)
 	return time - $began;
 }
 
-# The path of a file of real events, or undef where there is none.
+# The path of a file of real events, or undef if it does not exist.
 sub data_file
 {
 	my ($name) = @_;
@@ -309,7 +309,7 @@ sub data_file
 	return -r $path ? $path : undef;
 }
 
-# The server's log shows no crash and no failed assertion.
+# Tests that the server's log shows no crash and no failed assertion.
 sub no_crash_ok
 {
 	my ($node, $name) = @_;
@@ -355,7 +355,7 @@ sub send
 	return;
 }
 
-# Has what was sent last been answered?
+# Whether the last command has been answered.
 sub over
 {
 	my ($self) = @_;
@@ -393,7 +393,7 @@ sub do
 	return $self->wait(%opt);
 }
 
-# What it wrote to standard error last: errors, warnings, notices.
+# The last output to standard error: errors, warnings, notices.
 sub error { return $_[0]{last_error}; }
 
 sub quit
