@@ -1,9 +1,9 @@
 /*
  * compat.h
- *		The differences between PostgreSQL's major versions, one wrapper each.
+ *		The differences between PostgreSQL's major versions, with a wrapper for each.
  *
- * No other file tests PG_VERSION_NUM.  Each difference stands in the section of
- * the major version that made it, or that changed it last.
+ * No other file tests PG_VERSION_NUM.  Each difference is in the section of the
+ * major version that introduced it, or that changed it last.
  */
 #ifndef PM_COMPAT_H
 #define PM_COMPAT_H
@@ -64,7 +64,7 @@
 #endif
 
 /*
- * The subtransaction that gave a relation a new file has another name.
+ * The field for the subtransaction that gave a relation a new file was renamed.
  * compat_file_is_new(): has this transaction given a new file to a relation that
  * it has not created?
  */
@@ -78,7 +78,10 @@
 	 (rel)->rd_firstRelfilenodeSubid != InvalidSubTransactionId)
 #endif
 
-/* The rights that a statement needs on a table stand beside the range table, not in it. */
+/*
+ * The rights that a statement needs on a table moved from the range table entry to a
+ * list of its own.
+ */
 static inline void
 compat_ask_for(PlannedStmt *statement, RangeTblEntry *table, AclMode rights)
 {
@@ -96,7 +99,10 @@ compat_ask_for(PlannedStmt *statement, RangeTblEntry *table, AclMode rights)
 #define COMPAT_FORCE_PARALLEL "force_parallel_mode"
 #endif
 
-/* The functions that check rights on objects became one for each question. */
+/*
+ * The functions that check rights were one for each kind of object; now they take the
+ * catalog as an argument.
+ */
 #if PG_VERSION_NUM >= 160000
 #define compat_proc_aclcheck(oid, role, mode) object_aclcheck(ProcedureRelationId, oid, role, mode)
 #define compat_namespace_aclcheck(oid, role, mode)                                                 \
@@ -120,7 +126,7 @@ compat_ask_for(PlannedStmt *statement, RangeTblEntry *table, AclMode rights)
 #define compat_check_can_set_role(member, role) check_is_member_of_role(member, role)
 #endif
 
-/* Settings are found by a hash table.  Returns NULL if there is none of this name. */
+/* Settings are looked up in a hash table.  Returns NULL if there is no setting of this name. */
 static inline struct config_generic *
 compat_find_setting(const char *name)
 {
@@ -139,7 +145,7 @@ compat_find_setting(const char *name)
 /* ---------- PostgreSQL 17 ---------- */
 
 /*
- * A virtual transaction id names its backend by proc number, not by backend id.
+ * A virtual transaction ID names its backend by proc number, not by backend ID.
  * compat_vxid_index() is that number, below COMPAT_VXID_INDEX_MAX, or negative
  * for a prepared transaction that was recovered after a restart.
  */
@@ -175,7 +181,7 @@ compat_my_vxid(void)
 }
 #endif
 
-/* The sequence behind an identity column is looked up by the open table. */
+/* The sequence of an identity column is looked up with the open table instead of its OID. */
 static inline Oid
 compat_identity_sequence(Relation rel, AttrNumber attnum)
 {
@@ -194,9 +200,10 @@ compat_identity_sequence(Relation rel, AttrNumber attnum)
 #endif
 
 /*
- * An extension can name what it waits for.  Returns the wait event of a name;
- * *event keeps it for the next call, and is 0 at first.  Before, each wait is
- * the wait event "Extension".
+ * An extension can define wait events with names of their own.  Returns the
+ * wait event of a name.  *event keeps it for the next call, and is 0 before the
+ * first one.  In older versions all waits of extensions are shown as
+ * "Extension".
  */
 static inline uint32
 compat_wait_event(uint32 *event, const char *name)
@@ -219,7 +226,10 @@ compat_wait_event(uint32 *event, const char *name)
 #define COMPAT_MODULE_MAGIC(module, release) PG_MODULE_MAGIC
 #endif
 
-/* A function that does not return is marked by another word, before its declaration. */
+/*
+ * A function that does not return is marked by pg_noreturn, which must come first in
+ * its declaration.
+ */
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_NORETURN pg_noreturn
 #else
@@ -236,9 +246,9 @@ compat_wait_event(uint32 *event, const char *name)
 #endif
 
 /*
- * Bitmaps are read by other functions: begin, next, end.  compat_bitmap_next()
- * returns false at the end; *count is the number of the offsets on the page, or
- * -1 if any row of the page may be meant.
+ * The functions that iterate over a bitmap were replaced.  compat_bitmap_next()
+ * returns false at the end.  *count is the number of offsets on the page, or -1
+ * if the page is lossy, so that any of its rows may match.
  */
 #if PG_VERSION_NUM >= 180000
 #define CompatBitmapIterator		TBMPrivateIterator
@@ -275,14 +285,14 @@ compat_bitmap_next(TBMIterator *iterator, BlockNumber *block, OffsetNumber *offs
 }
 #endif
 
-/* A plan is run once, without saying so. */
+/* ExecutorRun() lost its argument execute_once. */
 #if PG_VERSION_NUM >= 180000
 #define compat_executor_run(query) ExecutorRun(query, ForwardScanDirection, 0)
 #else
 #define compat_executor_run(query) ExecutorRun(query, ForwardScanDirection, 0, true)
 #endif
 
-/* The values of a generated column need not be in the table. */
+/* A generated column can be virtual: its values are not stored in the table. */
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_GENERATED_VIRTUAL ATTRIBUTE_GENERATED_VIRTUAL
 #else
@@ -290,9 +300,9 @@ compat_bitmap_next(TBMIterator *iterator, BlockNumber *block, OffsetNumber *offs
 #endif
 
 /*
- * The check for a key that is already there can leave out the row itself.  It
- * waits for the transactions that may have inserted the key, and returns true
- * if the key is free then.
+ * ExecCheckIndexConstraints() takes the TID of a row that is not compared.  It
+ * waits for the transactions that may have inserted the same key, and then
+ * returns true if the key is free.
  */
 #if PG_VERSION_NUM >= 180000
 #define compat_check_index_constraints(target, slot, estate, tid, arbiters)                        \
@@ -312,7 +322,10 @@ compat_bitmap_next(TBMIterator *iterator, BlockNumber *block, OffsetNumber *offs
 #include "commands/dbcommands.h"
 #endif
 
-/* A tranche of locks is named when it is made; before, each process registers the name. */
+/*
+ * An LWLock tranche is named when it is allocated; in older versions each process
+ * registers the name.
+ */
 #if PG_VERSION_NUM >= 190000
 #define compat_new_tranche(name)			   LWLockNewTrancheId(name)
 #define compat_register_tranche(tranche, name) ((void) (tranche))
@@ -321,14 +334,14 @@ compat_bitmap_next(TBMIterator *iterator, BlockNumber *block, OffsetNumber *offs
 #define compat_register_tranche(tranche, name) LWLockRegisterTranche(tranche, name)
 #endif
 
-/* A hash table in shared memory has all its room from the start. */
+/* A hash table in shared memory is allocated at its full size from the start. */
 #if PG_VERSION_NUM >= 190000
 #define compat_shmem_hash(name, max, ctl, flags) ShmemInitHash(name, max, ctl, flags)
 #else
 #define compat_shmem_hash(name, max, ctl, flags) ShmemInitHash(name, Min(max, 64), max, ctl, flags)
 #endif
 
-/* Scans take flags, which say for instance that a query only reads; here none is given. */
+/* Scans take flags, for example that the query only reads; pm passes none. */
 #if PG_VERSION_NUM >= 190000
 #define compat_index_beginscan(rel, index, snapshot, nkeys)                                        \
 	index_beginscan(rel, index, snapshot, NULL, nkeys, 0, SO_NONE)
@@ -343,7 +356,7 @@ compat_bitmap_next(TBMIterator *iterator, BlockNumber *block, OffsetNumber *offs
 #define compat_index_fetch_begin(rel) table_index_fetch_begin(rel)
 #endif
 
-/* Pruning a page may also set its bit in the visibility map, whose page it pins for that. */
+/* Pruning a page may also set its bit in the visibility map, and pins the map's page for that. */
 static inline void
 compat_prune_page(Relation rel, Buffer buffer)
 {
@@ -358,7 +371,7 @@ compat_prune_page(Relation rel, Buffer buffer)
 #endif
 }
 
-/* A deletion takes flags. */
+/* table_tuple_delete() takes flags. */
 #if PG_VERSION_NUM >= 190000
 #define compat_table_delete(rel, tid, cid, snapshot, crosscheck, wait, failure)                    \
 	table_tuple_delete(rel, tid, cid, 0, snapshot, crosscheck, wait, failure)
@@ -367,7 +380,10 @@ compat_prune_page(Relation rel, Buffer buffer)
 	table_tuple_delete(rel, tid, cid, snapshot, crosscheck, wait, failure, false)
 #endif
 
-/* Index entries: one word of flags (16 had added a fourth one: is the index summarizing?). */
+/*
+ * ExecInsertIndexTuples() takes a word of flags instead of boolean arguments, of which
+ * 16 had added one.
+ */
 #if PG_VERSION_NUM >= 190000
 #define compat_insert_index_tuples(target, slot, estate, no_error, conflict, arbiters)             \
 	ExecInsertIndexTuples(target, estate, (no_error) ? EIIT_NO_DUPE_ERROR : 0, slot, arbiters,     \
@@ -380,7 +396,7 @@ compat_prune_page(Relation rel, Buffer buffer)
 	ExecInsertIndexTuples(target, slot, estate, false, no_error, conflict, arbiters)
 #endif
 
-/* The search for functions also says why it finds none; that is not asked here. */
+/* FuncnameGetCandidates() also returns why it found no function; pm does not use that. */
 static inline FuncCandidateList
 compat_functions_of_name(List *names)
 {
@@ -393,7 +409,7 @@ compat_functions_of_name(List *names)
 #endif
 }
 
-/* A jsonb value under construction keeps its result itself.  It starts as {0}. */
+/* The state of a jsonb value under construction contains the result.  It starts as {0}. */
 #if PG_VERSION_NUM >= 190000
 typedef JsonbInState CompatJsonb;
 #define compat_jsonb_push(jsonb, token, value) pushJsonbValue(jsonb, token, value)
@@ -408,10 +424,11 @@ typedef struct CompatJsonb
 #endif
 
 /*
- * The hook that sees what the planner knows of a relation is another one, which
- * also sees relations that are no tables.  COMPAT_RELATION_HOOK(function) defines
- * function_install(); after it, function(relid, rel) is called for each table.
- * Its users include optimizer/plancat.h and optimizer/pathnode.h.
+ * The hook that sees what the planner knows of a relation was replaced by one
+ * that is also called for relations that are not tables.
+ * COMPAT_RELATION_HOOK(function) defines function_install(); after it,
+ * function(relid, rel) is called for each table.  Its users include
+ * optimizer/plancat.h and optimizer/pathnode.h.
  */
 #if PG_VERSION_NUM >= 190000
 #define COMPAT_RELATION_HOOK(function)                                                             \

@@ -34,7 +34,7 @@ extern PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
-	/* Settings first: the size of shared memory depends on one. */
+	/* Settings come first, because the size of shared memory depends on one of them. */
 	guc_define();
 	extension_install();
 	guard_install();

@@ -1,9 +1,10 @@
 /*
  * pm.h
- *		What all C files of pm share.
+ *		Declarations that all C files of pm share.
  *
- * The folders are floors: base, shmem, log, manager, dispatch, worker.  A file includes
- * headers of its own floor and of those below.  doc/source.md says what is where.
+ * The folders are layers, from the lowest to the highest: base, shmem, log, manager,
+ * dispatch, worker.  A file includes headers of its own layer and of the layers below.
+ * doc/source.md describes each file.
  */
 #ifndef PM_H
 #define PM_H
@@ -17,7 +18,7 @@
 #define PM_VERSION		 "0.1.0"
 #define PM_OLDEST_SERVED "0.1.0"
 
-/* The SQLSTATEs that only pm has. */
+/* SQLSTATEs of pm's own. */
 #define ERRCODE_PM_VERSION_CONFLICT MAKE_SQLSTATE('P', 'M', '0', '0', '1')
 
 #endif /* PM_H */

@@ -1,6 +1,6 @@
 /*
  * argument.c
- *		Arguments of the C functions behind SQL.
+ *		Checks arguments of the C functions that SQL calls.
  *
  * Functions with optional arguments cannot be STRICT, so each of them refuses
  * NULL for the arguments that it needs.

@@ -1,6 +1,6 @@
 /*
  * event.c
- *		The composite type pm.event, made and taken apart.
+ *		Builds values of the composite type pm.event, and takes them apart.
  */
 #include "pm.h"
 
@@ -57,7 +57,10 @@ event_form(EventFields *fields)
 	Datum event;
 
 	Assert(desc->natts == EVENT_ATTRIBUTES);
-	/* This fetches columns that are stored outside of a row: a value must contain them. */
+	/*
+	 * This fetches columns that are stored out of line, because a composite value must
+	 * contain them.
+	 */
 	event = heap_copy_tuple_as_datum(heap_form_tuple(desc, fields->values, fields->nulls), desc);
 	ReleaseTupleDesc(desc);
 	return event;
@@ -77,14 +80,17 @@ event_causation(const char *log, int64 position)
 
 /* ---------- events that are too large for one value ---------- */
 
-/* Room for the columns of fixed length; each other column of a stub gets a quarter of it. */
+/*
+ * An allowance for the columns of fixed length; each other column of a stub may use a
+ * quarter of it.
+ */
 #define EVENT_ROOM (64 * 1024)
 
 static const int event_texts[] = {EVENT_STREAM, EVENT_TYPE, EVENT_DATA, EVENT_METADATA};
 
 /*
- * Large columns of a row are stored outside of it, but a pm.event contains them.  So
- * an event can be larger than any value can be, and its row exists nevertheless.
+ * Large columns of a row are stored out of line, but a pm.event contains them.  So a
+ * row of a log can hold an event that is too large for one value of type pm.event.
  */
 int64
 event_excess(const EventFields *fields)
@@ -100,7 +106,7 @@ event_excess(const EventFields *fields)
 		outside |= !fields->nulls[event_texts[i] - 1] &&
 				   (VARATT_IS_EXTERNAL(value) || VARATT_IS_COMPRESSED(value));
 	}
-	/* Columns that are stored in the row itself fit into a value, too. */
+	/* If all columns are stored in the row itself, they also fit into a value. */
 	if (!outside)
 		return 0;
 	for (int i = 0; i < lengthof(event_texts); i++)
@@ -110,8 +116,9 @@ event_excess(const EventFields *fields)
 }
 
 /*
- * Nothing in the stub says that it is one, because a user's event could contain the
- * same.  Instead the size is kept beside it; so no handler is called with a stub.
+ * Nothing in the stub marks it as a stub, because a user's event could contain the
+ * same mark.  Instead the caller keeps the event's size beside the stub, and by
+ * that never calls a handler with it.
  */
 Datum
 event_form_stub(EventFields *fields)

@@ -1,6 +1,6 @@
 /*
  * event.h
- *		The composite type pm.event, made and taken apart.
+ *		Builds values of the composite type pm.event, and takes them apart.
  */
 #ifndef PM_EVENT_H
 #define PM_EVENT_H
@@ -37,7 +37,8 @@ extern Datum event_form(EventFields *fields);
 
 /*
  * The metadata that name an event as the cause of another one, as jsonb:
- * {"causation": {"log": ..., "position": ...}}.  pm.trace finds effects by them.
+ * {"causation": {"log": ..., "position": ...}}.  pm.trace finds the effects of an
+ * event by these metadata.
  */
 extern Datum event_causation(const char *log, int64 position);
 

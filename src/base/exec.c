@@ -1,14 +1,13 @@
 /*
  * exec.c
- *		SPI with every code checked, and the one place that changes the role.
+ *		Runs SQL through SPI, checks every result code, and changes the current role.
  *
  * Statements of pm run in one of three scopes:
  *
- * - The owner scope is for the private tables.  It runs as the extension's owner.
- *	 Only fixed statements whose names are all qualified run in it, never anything
- *	 that a user wrote.
- * - The caller scope is for changing tables.  It keeps the caller's rights, and
- *	 only sets the search path.
+ * - The owner scope is for the private tables.  It runs as the extension's owner.  Only fixed
+ *	 statements in which every name is qualified run in it, never SQL that a user wrote.
+ * - The caller scope is for changing the definitions of tables.  It keeps the caller's rights,
+ *	 and only sets the search path.
  * - The writer scope is for writing logs.  It keeps the caller's search path too,
  *	 because the table's triggers may depend on it.
  *
@@ -51,8 +50,9 @@ exec_require_relid(const char *relname)
 }
 
 /*
- * This is the owner of the extension's main table, not that of pg_extension: it
- * can write the private tables whatever REASSIGN OWNED has changed.
+ * This is the owner of the extension's main table, not the one in pg_extension.
+ * That role can write the private tables even if REASSIGN OWNED has changed the
+ * owner of the extension.
  */
 Oid
 exec_extension_owner(void)
@@ -84,15 +84,18 @@ exec_begin(ExecScope *scope, Oid role, bool pin)
 	{
 		(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
-		/* With custom plans, pinned.c could not keep the plans of the fixed statements. */
+		/* With custom plans only, pinned.c could not keep the plans of the fixed statements. */
 		if (plan_cache_mode == PLAN_CACHE_MODE_FORCE_CUSTOM_PLAN)
 			(void) set_config_option("plan_cache_mode", "auto", PGC_USERSET, PGC_S_SESSION,
 									 GUC_ACTION_SAVE, true, 0, false);
 	}
-	/* The flag refuses SET ROLE, which would undo this change of the role. */
+	/* The flag makes SET ROLE fail, which would undo this change of the role. */
 	if (role != scope->user)
 		SetUserIdAndSecContext(role, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	/* SPI assumes the snapshot of a statement, but a worker runs outside of any. */
+	/*
+	 * SPI assumes that a statement has set a snapshot, but a worker runs outside of any
+	 * statement.
+	 */
 	scope->snapshot = !ActiveSnapshotSet();
 	if (scope->snapshot)
 		PushActiveSnapshot(GetTransactionSnapshot());
@@ -126,7 +129,7 @@ exec_end(ExecScope *scope)
 	if (scope->snapshot)
 		PopActiveSnapshot();
 	SetUserIdAndSecContext(scope->user, scope->sec_context);
-	/* "false": the settings of this level are undone, as at an abort. */
+	/* "false" means: undo the settings of this level, as an abort does. */
 	AtEOXact_GUC(false, scope->guc_level);
 }
 
@@ -169,7 +172,7 @@ exec_plan(SPIPlanPtr plan, Datum *values, const char *nulls, long limit)
 uint64
 exec_statement(ExecStatement *statement, Datum *values, const char *nulls)
 {
-	/* After an invalidation, the plan cache may have planned it again without us. */
+	/* After an invalidation, the plan cache may have planned the statement again by itself. */
 	if (statement->plan != NULL && !pinned_holds(statement->plan))
 	{
 		pinned_free(statement->plan);
@@ -196,7 +199,7 @@ exec_as_owner(ExecStatement *statement, Datum *values, const char *nulls)
 List *
 exec_list(ExecStatement *statement, Datum *values, const char *nulls, void *(*form)(uint64 row))
 {
-	/* In the scope, the memory context is SPI's, which ends with the scope. */
+	/* In the scope the current memory context is SPI's, which is freed at the end of the scope. */
 	MemoryContext caller = CurrentMemoryContext;
 	ExecScope scope;
 	List *list = NIL;

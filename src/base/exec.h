@@ -1,6 +1,6 @@
 /*
  * exec.h
- *		SPI with every code checked, and the one place that changes the role.
+ *		Runs SQL through SPI, checks every result code, and changes the current role.
  */
 #ifndef PM_EXEC_H
 #define PM_EXEC_H
@@ -15,7 +15,7 @@ typedef struct ExecScope
 	Oid user;
 	int sec_context;
 	int guc_level;
-	bool snapshot; /* the scope has pushed one, since the caller had none */
+	bool snapshot; /* the scope has pushed a snapshot, because the caller had none */
 } ExecScope;
 
 #define EXEC_MAX_ARGS 20
@@ -37,20 +37,20 @@ extern Oid exec_require_relid(const char *relname);
 extern Oid exec_extension_owner(void);
 
 /*
- * Refuses a READ ONLY transaction, for functions that also write in other ways than
- * by statements, which PostgreSQL would refuse itself.
+ * Raises an error in a READ ONLY transaction.  PostgreSQL itself refuses only
+ * statements that write; this is for functions that also write in other ways.
  */
 extern void exec_require_writable(const char *function);
 
 /*
  * Open a scope; see exec.c for the three.  In the owner scope and the writer scope
- * only statements may run whose names are all qualified.
+ * every name in a statement must be qualified.
  */
 extern void exec_begin_owner(ExecScope *scope);
 extern void exec_begin_caller(ExecScope *scope);
 extern void exec_begin_writer(ExecScope *scope);
 
-/* Ends the scope.  Results of SPI are gone; the role and the settings are restored. */
+/* Ends the scope: frees the results of SPI, and restores the role and the settings. */
 extern void exec_end(ExecScope *scope);
 
 /*

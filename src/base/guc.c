@@ -2,9 +2,9 @@
  * guc.c
  *		The settings.
  *
- * Two settings can only be changed when the server starts: pm.max_logs, which
- * determines the size of shared memory, and pm.max_workers, which must be the same
- * for all databases at any time.  The others can be changed by a reload.
+ * Two settings can only be set at server start: pm.max_logs, which determines the
+ * size of shared memory, and pm.max_workers, which must be the same for all
+ * databases at any time.  The others can be changed by a reload.
  */
 #include "pm.h"
 
@@ -19,12 +19,12 @@ int guc_batch_duration = 100;
 bool guc_launcher = true;
 
 /*
- * Called from _PG_init, preloaded or not.
+ * Called from _PG_init(), whether the library is preloaded or not.
  */
 void
 guc_define(void)
 {
-	/* In a running server, a setting of the postmaster's can no longer be defined. */
+	/* PGC_POSTMASTER settings cannot be defined after the postmaster has started. */
 	DefineCustomIntVariable(
 		"pm.max_workers", "Maximum number of dispatchers that run at once in the cluster.",
 		"The launcher and a scheduler for each database are not counted; all of them use "

@@ -1,10 +1,10 @@
 /*
  * key.c
- *		Keys: which instance of a process an event belongs to.
+ *		Keys, which tell to which instance of a process an event belongs.
  *
- * A key is a text that the user's code makes: what correlate returns, or the name
- * of the stream.  Keys are kept in indexes, which cannot contain long values, so a
- * long key is stored as its SHA-256.  A key that looks like such a hash is hashed
+ * A key is a text: what the user's function correlate returns, or the name of the
+ * stream.  Keys are kept in indexes, which cannot contain long values, so a long
+ * key is stored as its SHA-256 hash.  A key that looks like such a hash is hashed
  * too, so that no two keys are stored under the same name.
  *
  * A batch keeps what it knows of each key in a hash table (Keys).
@@ -61,9 +61,9 @@ key_begin(Keys *keys)
  * The stored name of a key and its lane must stay the same when a database is dumped
  * and restored in another encoding, so they are computed from the key in UTF-8.
  *
- * A key that contains invalid bytes cannot be converted, nor restored in another
- * encoding, and its bytes are used as they are.  An error would be wrong, because it
- * would keep all other events from being handled.
+ * A key that contains invalid bytes can neither be converted nor be restored in
+ * another encoding.  So its bytes are used as they are.  An error would be wrong,
+ * because it would keep all other events from being handled.
  */
 static const char *
 key_in_utf8(const char *name, size_t *len)
@@ -126,7 +126,7 @@ key_get_text(Keys *keys, const char *name)
 
 	if (slot != NULL)
 		return slot->key;
-	/* The entry lives as long as the batch, and the caller's name may not. */
+	/* The entry lives as long as the batch; the caller's copy of the name may be freed earlier. */
 	caller = MemoryContextSwitchTo(keys->context);
 	name = pstrdup(name);
 	slot = keyslot_insert(keys->table, name, &found);
@@ -138,8 +138,8 @@ key_get_text(Keys *keys, const char *name)
 }
 
 /*
- * The name under which a key is stored if that is a hash; NULL if it is the key
- * itself, which is given as the user's code has made it.
+ * The name under which a key is stored, if that is a hash; NULL if the key is
+ * stored as it is.  "value" is the key as the user's code made it.
  */
 static char *
 key_hashed(text *value)
@@ -166,7 +166,7 @@ key_get(Keys *keys, Datum name)
 /*
  * The hash determines the lane of a key.  Lanes are stored with timers, with parked
  * events and by repartition.c, so the hash must be the same on every machine and in
- * every version: a CRC-32C, whose bits are then mixed.
+ * every version.  It is a CRC-32C whose bits are then mixed.
  */
 uint32
 key_hash(const char *name, size_t len)

@@ -1,6 +1,6 @@
 /*
  * key.h
- *		Keys: which instance of a process an event belongs to.
+ *		Keys, which tell to which instance of a process an event belongs.
  */
 #ifndef PM_KEY_H
 #define PM_KEY_H
@@ -12,7 +12,7 @@
 /* A key that has more bytes than this is stored as its hash. */
 #define KEY_MAX 1000
 
-/* What a batch knows of a key: first the part of park.c, then that of instance.c. */
+/* What a batch knows of a key: first the fields of park.c, then those of instance.c. */
 typedef struct Key
 {
 	const char *name; /* as it is stored */
@@ -40,10 +40,10 @@ typedef struct Keys
 	List *all;
 } Keys;
 
-/* Begins with no keys.  They live as long as the current memory context. */
+/* Initializes an empty set of keys, which lives as long as the current memory context. */
 extern void key_begin(Keys *keys);
 
-/* The entry of a key, which is made if there is none: by the text of the user's code, */
+/* The entry of a key, which is created if there is none: by the text that the user's code made, */
 extern Key *key_get(Keys *keys, Datum name);
 
 /* or by the name under which it is stored. */

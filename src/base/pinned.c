@@ -1,20 +1,20 @@
 /*
  * pinned.c
- *		Plans of the fixed statements, which do not depend on statistics and settings.
+ *		Makes plans of the fixed statements that do not depend on statistics and settings.
  *
- * The private tables are often empty when a statement is planned, and large when
- * its plan is used.  Autovacuum may have found a table empty, or only one value in a
- * column, and a session may have its own settings of the planner.  A plan that is
- * made from these may scan a whole table, or use an index of which the statement
- * only gives the first column, and then it costs more with each row of the table.
+ * The private tables are often empty when a statement is planned, and large when its plan
+ * is used.  Autovacuum may have found a table empty, or only one value in a column, and a
+ * session may have its own settings of the planner.  A plan that is made from these may
+ * scan a whole table, or use an index of which the statement only gives the first column.
+ * Such a plan takes longer with each row of the table.
  *
  * So while a fixed statement is planned, the planner is shown large tables without
  * statistics, and its settings have the values below.  Then the index that matches
  * the most columns is the cheapest, and a unique row is found by its unique index.
  *
- * The plan is made before the statement runs.  If an invalidation arrives between
- * the two, the plan cache makes another plan by itself.  The next call notices that
- * by the generation of the plan, and makes a pinned plan again.
+ * The plan is made before the statement runs.  If an invalidation arrives between the
+ * two, the plan cache makes another plan by itself.  The next call notices that by the
+ * generation of the plan, and makes a new pinned plan.
  */
 #include "pm.h"
 
@@ -95,7 +95,7 @@ pinned_relation_info(Oid relid, RelOptInfo *rel)
 	{
 		IndexOptInfo *index = lfirst_node(IndexOptInfo, lc);
 
-		/* A partial index too: it must not be chosen because it is small. */
+		/* This includes partial indexes, so that none is chosen only because it is small. */
 		index->pages = PINNED_PAGES / 4;
 		index->tuples = PINNED_TUPLES;
 		index->tree_height = 3;
@@ -143,7 +143,7 @@ pinned_make(SPIPlanPtr plan)
 	for (int i = 0; i < lengthof(pinned_settings); i++)
 		(void) set_config_option(pinned_settings[i].name, pinned_settings[i].value, PGC_USERSET,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	/* Planning may fail, and the hooks must not stay switched on then. */
+	/* If planning fails, the hooks must not stay switched on. */
 	pinned_planning = true;
 	PG_TRY();
 	{

@@ -1,6 +1,6 @@
 /*
  * pinned.h
- *		Plans of the fixed statements, which do not depend on statistics and settings.
+ *		Makes plans of the fixed statements that do not depend on statistics and settings.
  */
 #ifndef PM_PINNED_H
 #define PM_PINNED_H

@@ -3,10 +3,10 @@
  *		What pm writes to the server's log, and how much of it.
  *
  * A handler can fail a thousand times a second, each time with a message of three
- * megabytes.  No role may fill the disk that way.  So the texts of an error are cut
- * before they are stored or logged, and the messages about the process managers of a
- * role are counted.  In each database only REPORT_LINES of each kind are logged in a
- * minute; when the minute is over, a message says how many were left out.
+ * megabytes, which would fill the disk.  So the texts of an error are cut before they
+ * are stored or logged, and the messages about the process managers of a role are
+ * counted.  In each database only REPORT_LINES of each kind are logged in a minute;
+ * when the minute is over, a message says how many were left out.
  *
  * The count is in shared memory, because a dispatcher that ends and starts again must
  * not get a new one.  Without the preloaded library each session counts for itself.
@@ -86,8 +86,8 @@ report_install(void)
 /* ---------- how long a text may be ---------- */
 
 /*
- * The original length of a text: that in its mark if it was cut before, else its
- * length now.  Only a text that is longer than what is kept can have a mark.
+ * The original length of a text.  If the text was cut before, its mark contains
+ * that length.  Only a text that is longer than what is kept can have a mark.
  */
 static size_t
 report_length(const char *text, size_t length)
@@ -125,8 +125,8 @@ report_cut(const char *text, int limit)
 }
 
 /*
- * The last line of a context says what was being handled, so the text before it is
- * cut.
+ * The last line of a context says what was being handled.  So this line is kept,
+ * and the text before it is cut.
  */
 const char *
 report_cut_context(const char *context, int limit)
@@ -284,8 +284,8 @@ report_may(Oid role, ReportKind kind)
 }
 
 /*
- * A process that has just started returns a time in the past, so that it reports what
- * a process before it has left out.
+ * A process that has just started returns a time in the past, so that it reports the
+ * messages that an earlier process left out.
  */
 TimestampTz
 report_due(void)

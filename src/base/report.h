@@ -19,7 +19,7 @@ typedef enum ReportKind
 } ReportKind;
 
 extern void report_install(void);
-/* From here on, the messages that this worker logs are cut.  In a transaction. */
+/* From here on, the messages that this worker logs are cut.  Must be called in a transaction. */
 extern void report_begin(void);
 
 /* The name of this session's database.  The first call must be in a transaction. */
@@ -29,7 +29,7 @@ extern const char *report_database(void);
 extern const char *report_cut(const char *text, int limit);
 extern const char *report_cut_context(const char *context, int limit);
 
-/* May a message about a process manager of this role be logged?  It is counted. */
+/* May a message about a process manager of this role be logged?  Counts the message. */
 extern bool report_may(Oid role, ReportKind kind);
 
 /* The detail and context of an error, cut: to be called among the arguments of ereport(). */
@@ -38,7 +38,7 @@ extern int report_error(const ErrorData *error);
 /* When report_dropped() is to be called; DT_NOEND if nothing was left out. */
 extern TimestampTz report_due(void);
 
-/* Reports how many messages about a role were left out in the last minute.  In a transaction. */
+/* Reports how many messages about a role were left out in the last minute.  Needs a transaction. */
 extern void report_dropped(Oid role);
 
 #endif /* PM_REPORT_H */

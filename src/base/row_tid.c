@@ -1,11 +1,11 @@
 /*
  * row_tid.c
- *		Where private rows were when this backend last saw them.
+ *		Remembers where this backend last saw rows of the private tables.
  *
  * While another session holds an old snapshot, each change of a row leaves a version
- * that cannot be removed.  An index leads to all of these versions, so the n-th change
- * would cost n times as much as the first.  A remembered TID leads to the last version
- * of the row, or to one from which that can be found.
+ * that cannot be removed.  An index scan visits all of these versions, so the n-th
+ * change would cost n times as much as the first.  A remembered TID leads to the last
+ * version of the row, or to one from which that can be found.
  *
  * A remembered TID is only a guess: several rows share an entry here, and other
  * backends move rows.  scan_at() checks it.

@@ -1,6 +1,6 @@
 /*
  * row_tid.h
- *		Where private rows were when this backend last saw them.
+ *		Remembers where this backend last saw rows of the private tables.
  */
 #ifndef PM_ROW_TID_H
 #define PM_ROW_TID_H

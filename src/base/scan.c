@@ -1,15 +1,15 @@
 /*
  * scan.c
- *		Rows of a private table, along one of its indexes.
+ *		Reads rows of a private table with an index, without SPI.
  *
  * This is for the few rows that each batch reads at its beginning and writes at its
  * end, for which a statement would cost several times as much.  It checks no rights
  * and calls no code of a user, so the role need not be changed.  What runs less often
  * uses SQL (exec.c).
  *
- * A scan sees what others had committed when its first row is asked for, and what
- * this transaction has written.  It assumes that each statement before has incremented
- * the command counter.
+ * A scan sees what other transactions had committed when its first row is asked for,
+ * and what this transaction has written.  It assumes that each earlier statement has
+ * incremented the command counter.
  */
 #include "pm.h"
 
@@ -41,7 +41,7 @@ scan_begin(RowScan *scan, const char *table, const char *index, LOCKMODE lock)
 /*
  * The library may have been installed for another version of the extension's script.
  * So the names of the columns are checked when a backend opens the table for the first
- * time, and their number each time, since the caller has arrays of that size.
+ * time, and their number each time, because the caller has arrays of that size.
  */
 void
 scan_begin_table(RowScan *scan, ScanTable *table, LOCKMODE lock)
@@ -185,8 +185,9 @@ scan_fits(RowScan *scan)
 }
 
 /*
- * The index would lead to every old version of the row that the snapshot of another
- * session keeps from being removed, so the row is first looked for by its TID.
+ * With the index, the scan would visit every old version of the row that the
+ * snapshot of another session keeps from being removed.  So the row is first looked
+ * for at its TID.
  */
 bool
 scan_at(RowScan *scan, ItemPointer tid)
@@ -201,7 +202,7 @@ scan_at(RowScan *scan, ItemPointer tid)
 	if (scan->slot == NULL)
 		scan->slot = table_slot_create(scan->rel, NULL);
 
-	/* An index scan does this, too: it makes room for the next version of the row. */
+	/* Prune the page, as an index scan does, to make room for the next version of the row. */
 	buffer = ReadBuffer(scan->rel, ItemPointerGetBlockNumber(tid));
 	compat_prune_page(scan->rel, buffer);
 	ReleaseBuffer(buffer);
@@ -210,7 +211,7 @@ scan_at(RowScan *scan, ItemPointer tid)
 	{
 		TableScanDesc latest = table_beginscan_tid(scan->rel, scan->snapshot);
 
-		/* The row was changed since: its versions lead to the last one. */
+		/* The row was changed since then: follow its versions to the last one. */
 		table_tuple_get_latest_tid(latest, tid);
 		table_endscan(latest);
 		if (!table_tuple_fetch_row_version(scan->rel, tid, scan->snapshot, scan->slot))
@@ -253,8 +254,8 @@ scan_reset(RowScan *scan)
 }
 
 /*
- * The lock of a table that was written is kept until the end of the transaction, as a
- * statement would do.
+ * The lock on a table that was written is kept until the end of the transaction, as a
+ * statement would keep it.
  */
 void
 scan_end(RowScan *scan)

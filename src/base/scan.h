@@ -1,6 +1,6 @@
 /*
  * scan.h
- *		Rows of a private table, along one of its indexes.
+ *		Reads rows of a private table with an index, without SPI.
  */
 #ifndef PM_SCAN_H
 #define PM_SCAN_H
@@ -78,8 +78,8 @@ extern void scan_use_dirty(RowScan *scan);
 extern void scan_use_snapshot(RowScan *scan, Snapshot snapshot);
 
 /*
- * Is the row that is asked for at this TID, or was it there?  If so, *tid becomes its
- * place.  The TID may be a guess: any row may be there, or none.  Not to be called
+ * Is the wanted row at this TID, or was it there?  If so, *tid is set to its current
+ * TID.  The TID may be a guess: any row may be there, or none.  Must not be called
  * after scan_next().
  */
 extern bool scan_at(RowScan *scan, ItemPointer tid);

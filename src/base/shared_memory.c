@@ -35,8 +35,8 @@ shared_memory_request(void)
 }
 
 /*
- * Runs in the postmaster when the server starts, and again after a crash of one
- * of its processes; then with new memory.  Where processes are not forked, it
+ * Runs in the postmaster when the server starts, and again, with new memory,
+ * after one of its processes has crashed.  Where processes are not forked, it
  * also runs in each of them.
  */
 static void

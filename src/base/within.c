@@ -1,9 +1,10 @@
 /*
  * within.c
- *		Which handler runs in this backend, for what, and at what time.
+ *		Which handler runs in this backend, for which event, and at what time.
  *
- * dispatch sets this before it calls a handler, and pm.catch_up() sets the time.  The
- * functions that handlers call ask for it: they have no other way to know.
+ * src/dispatch sets this before it calls a handler, and pm.catch_up() sets the time.
+ * The functions that handlers call read it here, because they get no argument that
+ * tells it.
  */
 #include "pm.h"
 
@@ -143,7 +144,7 @@ within_pass_on(Datum to, Jsonb *from, const char *name, bool keep)
 		return to;
 	if (getKeyJsonValueFromContainer(&from->root, name, strlen(name), &found) == NULL)
 		return to;
-	/* Not by converting it to text, which can be larger than any value may be. */
+	/* Do not convert it to text, which could be too large for a value. */
 	key.type = jbvString;
 	key.val.string.val = unconstify(char *, name);
 	key.val.string.len = strlen(name);
@@ -169,7 +170,7 @@ within_cause(Datum metadata)
 		return metadata;
 
 	event_deform(current_event, &fields);
-	/* A plain INSERT may have stored metadata that are no object. */
+	/* A plain INSERT may have stored metadata that are not an object. */
 	if (!fields.nulls[EVENT_METADATA - 1] &&
 		JB_ROOT_IS_OBJECT(DatumGetJsonbP(fields.values[EVENT_METADATA - 1])))
 		theirs = DatumGetJsonbP(fields.values[EVENT_METADATA - 1]);
@@ -177,10 +178,10 @@ within_cause(Datum metadata)
 	if (current_log != NULL)
 		metadata = DirectFunctionCall2(jsonb_concat, metadata,
 									   event_causation(current_log, current_position));
-	/* A timer: the cause is that of the timer. */
+	/* For a timer, the cause is the one that the timer recorded. */
 	if (theirs != NULL && current_log == NULL)
 		metadata = within_pass_on(metadata, theirs, "causation", false);
-	/* The handler may have given a correlation of its own. */
+	/* Keep a correlation that the handler itself has given. */
 	if (theirs != NULL)
 		metadata = within_pass_on(metadata, theirs, "correlation", true);
 	return metadata;
@@ -206,7 +207,7 @@ within_time(void)
 }
 
 /*
- * A later time than END_TIMESTAMP could be stored, but a dump of it could not be
+ * A time after END_TIMESTAMP could be stored, but a dump with it could not be
  * restored.
  */
 TimestampTz

@@ -1,6 +1,6 @@
 /*
  * within.h
- *		Which handler runs in this backend, for what, and at what time.
+ *		Which handler runs in this backend, for which event, and at what time.
  */
 #ifndef PM_WITHIN_H
 #define PM_WITHIN_H
@@ -16,8 +16,8 @@ extern void within_leave(void);
 
 /*
  * The handler is called for this event (log NULL: a timer), and for the instance of
- * this key (NULL: it keeps none).  Not to be called for several events in an array,
- * since it is not known which of them causes what the handler does.
+ * this key (NULL: it keeps none).  Must not be called for several events in an
+ * array, because it is not known which of them causes what the handler does.
  */
 extern void within_event(const char *log, int64 position, Datum event, const char *key);
 
@@ -46,12 +46,12 @@ extern bool within_is_timer(text *type);
  */
 extern Datum within_cause(Datum metadata);
 
-/* The time that timers and retries go by: the clock's, or that of pm.catch_up(as_of). */
+/* Sets the time that timers and retries use: the clock's, or that of pm.catch_up(as_of). */
 extern void within_set_time(TimestampTz as_of);
 extern void within_clear_time(void);
 extern TimestampTz within_time(void);
 
-/* That time and this many milliseconds, but at most the last time that there is. */
+/* That time plus this many milliseconds, but at most the latest time that is allowed. */
 extern TimestampTz within_later(int64 ms);
 
 #endif /* PM_WITHIN_H */

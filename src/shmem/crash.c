@@ -1,25 +1,26 @@
 /*
  * crash.c
- *		What handlers were called for when the server crashed.
+ *		Finds out which event a handler was called for when the server crashed.
  *
- * A handler in C can crash the whole server, and the server comes back and calls
- * it again.  So every dispatcher marks, in a mapped file, what it is about to call
- * a handler for.  That costs a copy in memory and no commit, and unlike shared
- * memory it survives the crash.  What pm itself does with an event (reading it,
- * computing its key, setting it aside, saving the state) is marked too: an event
- * that crashes the server there does so again after each restart.
+ * A handler in C can crash the whole server.  The server restarts, and pm calls the
+ * handler again.  So before every call a dispatcher writes into a mapped file which
+ * event it calls the handler for.  Such a mark costs a copy in memory and no
+ * commit, and unlike shared memory it survives the crash.  The dispatcher also
+ * marks what pm itself does with an event (reading it, computing its key, setting
+ * it aside, saving the state), because an event that crashes the server there would
+ * do so again after each restart.
  *
  * When one process crashes, the postmaster ends the others with SIGQUIT, as it does
- * in an immediate shutdown; these clear their marks.  So the mark that stays is
- * that of the process that crashed, or was killed.
+ * in an immediate shutdown.  Processes that get SIGQUIT clear their marks.  So the
+ * mark that remains is that of the process that crashed or was killed.
  *
  * When the server starts, the postmaster moves the marks that it finds to the
- * second half of the file, since new dispatchers will use the first half.  The
- * scheduler of each database takes those of its database before it starts a
- * dispatcher, and forgets them when what follows from them is committed.
+ * second half of the file, since new dispatchers will use the first half.  Before
+ * the scheduler of a database starts a dispatcher, it counts each mark of its
+ * database as a failed attempt, and removes the mark when that is committed.
  *
- * The file lies where base backups leave it out.  It need not survive a power
- * failure, for which no handler is to blame.
+ * The file is in a directory that base backups leave out.  It need not survive a
+ * power failure, for which no handler is to blame.
  */
 #include "pm.h"
 
@@ -38,7 +39,7 @@
 #include "shmem/slot.h"
 
 #define CRASH_FILE	  "pg_stat_tmp/pm_handling"
-#define CRASH_MAGIC	  0x706d0004 /* another one when Handling changes */
+#define CRASH_MAGIC	  0x706d0004 /* must change when Handling changes */
 #define CRASH_ENTRIES (WORKER_MAX + CRASH_MAX_FOUND)
 
 typedef struct CrashEntry
@@ -59,9 +60,9 @@ static CrashFile *file = NULL;
 static volatile CrashEntry *mine = NULL;
 
 /*
- * Maps the file; NULL if that is not possible, and then crashes are not counted.
- * All its space is allocated at once: a process that writes a mapped page for which
- * the disk has no room is ended by a signal.
+ * Maps the file.  Returns NULL if that is not possible; then crashes are not
+ * counted.  All space of the file is allocated at once, because a process that
+ * writes a mapped page for which the disk has no room is ended by a signal.
  */
 static CrashFile *
 crash_map(bool create)
@@ -87,7 +88,7 @@ crash_map(bool create)
 	}
 	if (map != MAP_FAILED)
 		return (CrashFile *) map;
-	/* Only the postmaster says it, once. */
+	/* Only the postmaster reports this, and only once. */
 	if (create)
 		ereport(LOG,
 				(errcode_for_file_access(), errmsg("could not map file \"%s\": %m", CRASH_FILE),
@@ -125,7 +126,7 @@ crash_startup(void)
 			continue;
 		while (aside < CRASH_ENTRIES && f->entries[aside].valid)
 			aside++;
-		/* No room: overwrite old marks, which may be those of a dropped database. */
+		/* There is no room: overwrite old marks, which may be those of a dropped database. */
 		if (aside == CRASH_ENTRIES)
 			aside = WORKER_MAX;
 		f->entries[aside++] = *entry;
@@ -199,7 +200,8 @@ crash_mark(const Handling *handling)
 }
 
 /*
- * A handler that reads a log is marked itself, for its own event: that mark stays.
+ * If a handler reads a log, the mark is that of the handler's own event, and it is
+ * kept.
  */
 void
 crash_mark_position(int64 position)

@@ -1,6 +1,6 @@
 /*
  * crash.h
- *		What handlers were called for when the server crashed.
+ *		Finds out which event a handler was called for when the server crashed.
  */
 #ifndef PM_CRASH_H
 #define PM_CRASH_H
@@ -8,25 +8,25 @@
 #include "shmem/handling.h"
 #include "shmem/worker_kind.h"
 
-/* At most this many marks are kept that were found when the server started. */
+/* How many of the marks that were found at server start are kept, at most. */
 #define CRASH_MAX_FOUND WORKER_MAX
 
 /* Called while the postmaster preloads, after the slots' memory was added. */
 extern void crash_install(void);
 
-/* A worker that has its slot begins to mark what it does. */
+/* Gives this worker, which has attached to its slot, an entry for its marks. */
 extern void crash_attach(void);
 
 /* Does this process mark anything? */
 extern bool crash_marks(void);
 
-/* A handler is about to be called for this, or pm itself works on it. */
+/* Marks that a handler is about to be called for this, or that pm itself works on it. */
 extern void crash_mark(const Handling *handling);
 
-/* If pm itself works on events of the log that is marked: it reads this one next. */
+/* If pm itself works on events of the log that is marked: marks that it reads this one next. */
 extern void crash_mark_position(int64 position);
 
-/* Nothing is being handled any more. */
+/* Clears the mark: nothing is being handled any more. */
 extern void crash_unmark(void);
 
 /*
@@ -35,7 +35,7 @@ extern void crash_unmark(void);
  */
 extern int crash_next(Oid database, int from, Handling *handling);
 
-/* What follows from the mark is committed. */
+/* Removes a mark, once the attempt that it stands for has been counted and committed. */
 extern void crash_forget(int entry);
 
 #endif /* PM_CRASH_H */

@@ -1,9 +1,10 @@
 /*
  * handling.h
- *		What a worker calls a handler for.
+ *		The event or timer that a worker calls a handler for.
  *
- * It is kept in shared memory and in the file of crash marks, so that after the
- * end of the worker others know which event the handler was called for.
+ * A copy is in shared memory and in the file of crash marks, so that other
+ * processes know after the end of the worker which event the handler was called
+ * for.
  */
 #ifndef PM_HANDLING_H
 #define PM_HANDLING_H
@@ -31,7 +32,7 @@ typedef struct Handling
 	bool correlating; /* correlate is being asked for the event's key */
 	bool outside;	  /* no function of a user runs: the event is read, or set aside */
 	int64 position;
-	int64 id;					 /* of the row of a timer or of a parked event */
+	int64 id;					 /* the id of the row of a timer or of a parked event */
 	char log[HANDLING_LOG_NAME]; /* empty for a timer */
 } Handling;
 

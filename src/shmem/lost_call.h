@@ -1,6 +1,6 @@
 /*
  * lost_call.h
- *		What a handler was called for while its dispatcher died.
+ *		A call of a handler during which the dispatcher died.
  */
 #ifndef PM_LOST_CALL_H
 #define PM_LOST_CALL_H
@@ -16,7 +16,7 @@ typedef struct LostCall
 {
 	Oid database; /* InvalidOid: the entry is free */
 	Oid role;
-	uint64 number; /* rises: the oldest call has the lowest */
+	uint64 number; /* increases with each call: the oldest call has the lowest */
 	pid_t pid;	   /* of the dispatcher */
 	TimestampTz died_at;
 	bool overdue; /* the handler did not react when its timeout cancelled it */

@@ -1,10 +1,10 @@
 /*
  * slot.c
- *		The slots of the workers: claimed, attached to, given up.
+ *		The slots of the workers: how they are claimed, attached to and given up.
  *
- * When the library is not preloaded there is no shared memory, and nothing runs
- * in the background.  Then there are no slots, and only functions that say so may
- * be called.
+ * Each background worker has a slot in shared memory.  When the library is not
+ * preloaded, there is no shared memory and there are no workers.  Then only
+ * functions that say so may be called.
  */
 #include "pm.h"
 
@@ -31,7 +31,7 @@ static void (*at_detach)(void) = NULL;
 void
 slot_install(void)
 {
-	/* In this order: the logs' part uses the tranche of locks that the first part makes. */
+	/* In this order, because the memory of the logs uses the LWLock tranche of the first part. */
 	slot_memory_install();
 	slot_log_table_install();
 	slot_hint_install();
@@ -105,7 +105,7 @@ slot_claim(WorkerKind kind, Oid database, Oid role, int colleagues, uint32 *gene
 void
 slot_unclaim(int index, uint32 generation)
 {
-	/* Read now: once it is free, the slot may be claimed for another worker. */
+	/* Read these now: once the slot is free, it may be claimed for another worker. */
 	WorkerSlot *slot = &Slots->workers[index];
 	WorkerKind kind = slot->kind;
 	Oid database = slot->database;
@@ -116,7 +116,7 @@ slot_unclaim(int index, uint32 generation)
 	ours = slot->in_use && slot->generation == generation;
 	if (ours)
 	{
-		/* Under the lock, so that the bit is not yet that of the next worker in this slot. */
+		/* Do this under the lock, before another worker can claim the slot and set the bits. */
 		slot_interest_clear(index);
 		pg_atomic_fetch_sub_u32(&Slots->waiting, slot_memory_waits(slot));
 		slot->waits = 0;
@@ -131,8 +131,8 @@ slot_unclaim(int index, uint32 generation)
 }
 
 /*
- * The first slot from an index on whose worker is gone, or never came, and whose
- * claimer is gone too; -1 if there is none.
+ * The first slot, starting at an index, whose worker has ended or was never
+ * started, and whose claimer has ended too; -1 if there is none.
  */
 static int
 slot_orphan(WorkerKind kind, Oid database, int from, uint32 *generation)
@@ -157,8 +157,8 @@ slot_orphan(WorkerKind kind, Oid database, int from, uint32 *generation)
 }
 
 /*
- * Gives up the claims of a launcher or scheduler before this one, which has died
- * and cannot do it; those in one database, unless that is InvalidOid.
+ * Gives up the claims of an earlier launcher or scheduler that has died.  Unless
+ * "database" is InvalidOid, gives up only the claims in that database.
  */
 void
 slot_unclaim_orphans(WorkerKind kind, Oid database)
@@ -180,9 +180,9 @@ slot_at_detach(void (*function)(void))
 }
 
 /*
- * At exit.  If a dispatcher dies while a handler runs, the call is noted for the
- * scheduler to count.  (When the server stops, the scheduler dies too, and no
- * event is blamed.)
+ * Runs when a worker exits.  If a dispatcher dies while a handler runs, the call
+ * is recorded, and the scheduler counts it as a failed attempt.  (When the
+ * server stops, the scheduler ends too, and no attempt is counted.)
  */
 static void
 slot_detach(int code, Datum arg)
@@ -192,11 +192,11 @@ slot_detach(int code, Datum arg)
 
 	if (slot == NULL)
 		return;
-	/* From here on, slot_activity.c no longer writes the slot, which is about to be given up. */
+	/* From here on, slot_activity.c does not write the slot, which is about to be given up. */
 	MyWorkerSlot = NULL;
 	if (at_detach != NULL)
 		at_detach();
-	/* One that was asked to leave did not die of its handler. */
+	/* If the worker was asked to leave, its handler is not the reason that it ends. */
 	if (slot->now.activity == ACTIVITY_HANDLING && pg_atomic_read_u32(&slot->leave) == LEAVE_NOT)
 	{
 		slot->lost = slot->generation;
@@ -204,8 +204,8 @@ slot_detach(int code, Datum arg)
 	}
 	slot_unclaim(index, slot->generation);
 	/*
-	 * The process that started this one may be gone: wake the one that is there
-	 * now, or see to it that one comes.
+	 * The process that started this worker may have ended.  So wake its
+	 * successor, or have one started.
 	 */
 	if (slot->kind == WORKER_DISPATCHER)
 	{
@@ -214,7 +214,7 @@ slot_detach(int code, Datum arg)
 	}
 	else if (slot->kind == WORKER_SCHEDULER)
 	{
-		/* A scheduler that fails while it is leaving may have said already that it is away. */
+		/* A scheduler that fails while it is leaving may have recorded already that it is away. */
 		if (slot->left != slot->generation)
 			slot_database_touch(slot->database);
 		slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
@@ -228,7 +228,7 @@ slot_arg(int index, uint32 generation)
 }
 
 /*
- * Runs in a new worker: the claimed slot is its own until it exits.
+ * Runs in a new worker, which has the claimed slot until it exits.
  */
 void
 slot_attach(Datum arg)
@@ -290,7 +290,7 @@ slot_my_wakes(void)
 }
 
 /*
- * Is this worker to leave?  False in sessions.
+ * Was this worker asked to leave?  False in sessions.
  */
 bool
 slot_asked_to_leave(void)
@@ -299,7 +299,8 @@ slot_asked_to_leave(void)
 }
 
 /*
- * Is it to leave because other workers have waited too long for its place?
+ * Was this worker asked to leave because another worker has waited too long for
+ * its place?
  */
 bool
 slot_gives_way(void)
@@ -308,7 +309,7 @@ slot_gives_way(void)
 }
 
 /*
- * This worker leaves of its own accord.
+ * Records that this worker leaves of its own accord.
  */
 void
 slot_leaves(void)
@@ -328,8 +329,8 @@ slot_attached(int index)
 }
 
 /*
- * Did the worker leave of its own accord?  This and the two functions below are
- * asked when it has ended.
+ * Did the worker leave of its own accord?  This function and the two below are
+ * called after the worker has ended.
  */
 bool
 slot_left(int index, uint32 generation)
@@ -338,7 +339,7 @@ slot_left(int index, uint32 generation)
 }
 
 /*
- * Was its handler cancelled, so that it gave way to others?
+ * Was the worker's handler cancelled to make room for other workers?
  */
 bool
 slot_gave_way(int index, uint32 generation)
@@ -347,7 +348,7 @@ slot_gave_way(int index, uint32 generation)
 }
 
 /*
- * Did it die while a handler ran?
+ * Did the worker die while a handler ran?
  */
 bool
 slot_died(int index, uint32 generation)
@@ -358,7 +359,7 @@ slot_died(int index, uint32 generation)
 /* ---------- all workers ---------- */
 
 /*
- * How many workers serve (database, role), or are about to?
+ * How many workers serve (database, role), or are being started for it?
  */
 int
 slot_count(WorkerKind kind, Oid database, Oid role)
@@ -372,7 +373,7 @@ slot_count(WorkerKind kind, Oid database, Oid role)
 }
 
 /*
- * Is a worker of this kind being started, for no longer than this time?
+ * Has a worker of this kind been starting for less than this time?
  */
 bool
 slot_any_starting(WorkerKind kind, int ms)
@@ -414,11 +415,12 @@ slot_dismiss_all(void)
 }
 
 /*
- * Asks the workers of a database to leave; with "insist" it ends what they are
- * doing.  Returns whether any is still there.
+ * Asks the workers of a database to leave; with "insist", also cancels what
+ * they are doing.  Returns whether any of them is still running.
  *
- * A worker that starts meanwhile attaches under the lock that is held here, and
- * looks only then whether it is held out of the database.
+ * A worker that starts at the same time attaches under the lock that is held
+ * here, and only afterwards checks whether workers are held out of the
+ * database.
  */
 bool
 slot_dismiss_database(Oid database, bool insist)

@@ -1,16 +1,16 @@
 /*
  * slot.h
- *		The slots of the workers: claimed, attached to, given up.
+ *		The slots of the workers: how they are claimed, attached to and given up.
  */
 #ifndef PM_SLOT_H
 #define PM_SLOT_H
 
 #include "shmem/worker_kind.h"
 
-/* Why slot_claim() gives no slot. */
+/* Why slot_claim() returned no slot. */
 typedef enum SlotRefusal
 {
-	SLOT_NO_PLACE = -1,	   /* all places of pm.max_workers are taken */
+	SLOT_NO_PLACE = -1,	   /* pm.max_workers dispatchers are running */
 	SLOT_SHARE_TAKEN = -2, /* the role has all it may have in this database */
 	SLOT_ROLE_FULL = -3	   /* the role has all it may have in the cluster */
 } SlotRefusal;
@@ -22,23 +22,24 @@ extern void slot_install(void);
 extern bool slot_preloaded(void);
 
 /*
- * Claims a slot for a worker that is about to be started, of which (database, role)
- * is to have at most "colleagues".  Returns its index, or a SlotRefusal.
+ * Claims a slot for a worker that is about to be started.  (database, role) will
+ * have at most "colleagues" workers of this kind.  Returns the index of the slot,
+ * or a SlotRefusal.
  */
 extern int slot_claim(WorkerKind kind, Oid database, Oid role, int colleagues, uint32 *generation);
 
-/* Gives up a claim whose worker is known to be gone, unless it is another one by now. */
+/* Gives up a claim whose worker has ended, unless the slot belongs to a later claim. */
 extern void slot_unclaim(int index, uint32 generation);
 extern void slot_unclaim_orphans(WorkerKind kind, Oid database);
 
-/* What a new worker is told (bgw_main_arg), and what it does with it. */
+/* Makes the argument of a new worker (bgw_main_arg), and attaches the worker with it. */
 extern Datum slot_arg(int index, uint32 generation);
 extern void slot_attach(Datum arg);
 
 /* Adds a function that is called when a worker gives up its slot, at its exit. */
 extern void slot_at_detach(void (*function)(void));
 
-/* This process as a worker. */
+/* About this process, if it is a worker. */
 extern bool slot_am_worker(void);
 extern int slot_my_index(void);
 extern Oid slot_my_database(void);
@@ -48,13 +49,13 @@ extern bool slot_asked_to_leave(void);
 extern bool slot_gives_way(void);
 extern void slot_leaves(void);
 
-/* A worker that this process has started. */
+/* About a worker that this process has started. */
 extern bool slot_attached(int index);
 extern bool slot_left(int index, uint32 generation);
 extern bool slot_gave_way(int index, uint32 generation);
 extern bool slot_died(int index, uint32 generation);
 
-/* All workers. */
+/* About all workers. */
 extern int slot_count(WorkerKind kind, Oid database, Oid role);
 extern bool slot_any_starting(WorkerKind kind, int ms);
 extern void slot_dismiss_all(void);

@@ -1,14 +1,14 @@
 /*
  * slot_activity.c
- *		What this worker is doing, for the others to see.
+ *		Publishes what this worker is doing.
  *
- * Only the worker itself writes this, so it may read it without a lock.  The
- * monitoring functions copy it under the spinlock.  Under the spinlock nothing is
- * called that could fail or take long.
+ * Only the worker itself writes its activity, so it may read it without a lock.
+ * The monitoring functions copy it under the spinlock.  Nothing that could fail or
+ * take long is called while the spinlock is held.
  *
- * Single fields are written without the spinlock, once for each call of a handler
- * or in a signal handler: a reader that sees such a field a moment too early or too
- * late is not misled by it.
+ * Some single fields are written without the spinlock, because they are written for
+ * each call of a handler or in a signal handler.  It does no harm if a reader sees
+ * such a field a moment too early or too late.
  */
 #include "pm.h"
 
@@ -36,7 +36,8 @@ slot_activity_set(WorkerActivity activity)
 }
 
 /*
- * Is this process a worker that does this?  Can be called in a signal handler.
+ * Is this process a worker with this activity?  Can be called in a signal
+ * handler.
  */
 bool
 slot_activity_is(WorkerActivity activity)
@@ -52,7 +53,7 @@ slot_activity_handling(const Handling *handling, const char *name)
 	if (slot == NULL)
 		return;
 	SpinLockAcquire(&slot->mutex);
-	/* Most often both are those of the last call. */
+	/* The name is usually that of the last call. */
 	if (strcmp(slot->now.name, name) != 0)
 		strlcpy(slot->now.name, name, NAMEDATALEN);
 	handling_copy(&slot->now.handling, handling);

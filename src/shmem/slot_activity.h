@@ -1,6 +1,6 @@
 /*
  * slot_activity.h
- *		What this worker is doing, for the others to see.
+ *		Publishes what this worker is doing.
  *
  * In sessions these functions do nothing.
  */

@@ -1,10 +1,11 @@
 /*
  * slot_database.c
- *		What is known in shared memory of the databases.
+ *		What shared memory knows about each database.
  *
- * The launcher, the schedulers and the commands that need a database for
- * themselves tell each other here: that a database has pm, that a scheduler
- * has looked at it, has left it to make room, or must stay out of it.
+ * The launcher, the schedulers and the commands that need exclusive use of a
+ * database communicate here: that a database has the extension, that a
+ * scheduler has looked at it, that its scheduler has left to make room, or that
+ * workers must stay out of it.
  */
 #include "pm.h"
 
@@ -17,8 +18,9 @@
 #include "shmem/slot_wake.h"
 
 /*
- * The slot of a database, or NULL when it has none.  With "create" it gets one,
- * if there is room.  The caller holds Slots->lock, exclusively to create.
+ * The slot of a database, or NULL if it has none.  With "create" it gets one,
+ * if there is room.  The caller holds Slots->lock; with "create", in exclusive
+ * mode.
  */
 static DatabaseSlot *
 slot_database_find(Oid database, bool create)
@@ -47,8 +49,8 @@ slot_database_find(Oid database, bool create)
 /* ---------- the launcher ---------- */
 
 /*
- * All fields of *view are of the same moment.  They are zero for a database
- * without a slot.
+ * All fields of *view are read at the same moment.  They are zero for a
+ * database without a slot.
  */
 void
 slot_database_view(Oid database, DatabaseView *view)
@@ -72,7 +74,8 @@ slot_database_view(Oid database, DatabaseView *view)
 }
 
 /*
- * Is there a database that was announced and not looked at since?
+ * Is there a database that was announced, and that no scheduler has looked at
+ * since?
  */
 bool
 slot_database_any_announced(void)
@@ -88,8 +91,9 @@ slot_database_any_announced(void)
 }
 
 /*
- * Frees the slots of databases that are not in the list.  The list may be older
- * than a database that a backend holds workers out of: that one stays.
+ * Frees the slots of databases that are not in the list.  A slot stays while a
+ * backend holds workers out of its database, because the list may be older than
+ * that database.
  */
 void
 slot_database_keep(List *there)
@@ -125,7 +129,8 @@ slot_database_announced(void)
 }
 
 /*
- * A scheduler takes in this many announcements, or is started that will.
+ * Records that a scheduler has seen this many announcements, or is being
+ * started and will see them.
  */
 void
 slot_database_set_looked(Oid database, uint32 announced)
@@ -140,8 +145,8 @@ slot_database_set_looked(Oid database, uint32 announced)
 }
 
 /*
- * A scheduler says that it is in its database, whether pm is, how many roles own
- * process managers there, and one of these roles.
+ * A scheduler records that it runs in its database, whether the extension exists
+ * there, how many roles own process managers in it, and one of these roles.
  */
 void
 slot_database_set_active(bool active, int nroles, Oid role)
@@ -162,11 +167,12 @@ slot_database_set_active(bool active, int nroles, Oid role)
 }
 
 /*
- * A scheduler is about to leave, to make room.  From here on another one is sent
- * when something happens in the database, or when it is due.
+ * Records that the scheduler is about to leave, to make room.  From here on the
+ * launcher starts another one when something happens in the database, or at the
+ * time "due".
  *
- * The scheduler looks for work once more after this call.  The full barrier sees
- * to it that either the scheduler sees what a transaction has done, or the
+ * The scheduler looks for work once more after this call.  The full barrier
+ * ensures that either the scheduler sees what a transaction has done, or the
  * transaction sees that the scheduler is away.
  */
 void
@@ -188,8 +194,8 @@ slot_database_leave(TimestampTz due, int gave_way)
 }
 
 /*
- * The last look of a scheduler that leaves: another one is to be sent at this
- * time, or before.
+ * Called by a scheduler that leaves, after it has looked for work once more:
+ * another scheduler is to be started at this time, or before.
  */
 void
 slot_database_due(TimestampTz due)
@@ -204,8 +210,8 @@ slot_database_due(TimestampTz due)
 }
 
 /*
- * How often in a row a role had to give way, as the scheduler before this one
- * has left it.
+ * How often in a row a role had to give way, as the previous scheduler recorded
+ * it.
  */
 int
 slot_database_gave_way(void)
@@ -223,7 +229,7 @@ slot_database_gave_way(void)
 /* ---------- transactions ---------- */
 
 /*
- * The launcher is to look at this database, or to look again.
+ * Makes the launcher look at this database, or look at it again.
  */
 void
 slot_database_announce(void)
@@ -239,8 +245,8 @@ slot_database_announce(void)
 }
 
 /*
- * Something has happened in a database: if its scheduler is away, another one is
- * to be sent.
+ * Called when something has happened in a database.  If its scheduler is away,
+ * the launcher starts another one.
  */
 void
 slot_database_touch(Oid database)
@@ -248,9 +254,9 @@ slot_database_touch(Oid database)
 	static DatabaseSlot *known = NULL;
 
 	/*
-	 * Every writer comes here, so the slot is looked up once.  It is read without
-	 * the lock then: should it be given to another database meanwhile, that one
-	 * gets a scheduler for no reason.
+	 * Every writer calls this, so each backend looks up the slot only once, and
+	 * then reads it without the lock.  If the slot is given to another database
+	 * meanwhile, that database gets a scheduler for no reason.
 	 */
 	if (known == NULL || known->database != database)
 	{
@@ -260,17 +266,17 @@ slot_database_touch(Oid database)
 	}
 	if (known == NULL)
 		return;
-	/* What the transaction did comes before "away" is read: see slot_database_leave(). */
+	/* "away" must be read after what the transaction did: see slot_database_leave(). */
 	pg_memory_barrier();
 	if (pg_atomic_read_u32(&known->away) != 0 && pg_atomic_read_u32(&known->wanted) == 0 &&
 		pg_atomic_exchange_u32(&known->wanted, 1) == 0)
 		slot_wake_kind(WORKER_LAUNCHER, InvalidOid);
 }
 
-/* ---------- commands that need a database for themselves ---------- */
+/* ---------- commands that need exclusive use of a database ---------- */
 
 /*
- * No worker is to start in the database until slot_database_release().
+ * Keeps workers from starting in the database until slot_database_release().
  */
 void
 slot_database_hold_out(Oid database)
@@ -285,7 +291,8 @@ slot_database_hold_out(Oid database)
 }
 
 /*
- * Workers may come back to the databases that this backend has held them out of.
+ * Lets workers start again in the databases that this backend has held them out
+ * of.
  */
 void
 slot_database_release(void)
@@ -298,7 +305,7 @@ slot_database_release(void)
 		if (slot->held_out_by != MyProcPid)
 			continue;
 		slot->held_out_by = 0;
-		/* Nothing else is known of the database: it may have been dropped. */
+		/* If nothing else is known about the database, it may have been dropped. */
 		if (!slot->active && slot->announced == slot->looked)
 			slot->database = InvalidOid;
 	}
@@ -307,8 +314,8 @@ slot_database_release(void)
 }
 
 /*
- * Is a backend dropping, renaming or copying the database?  One that has died
- * meanwhile does not count.
+ * Is a backend dropping, renaming or copying the database?  A backend that has
+ * died meanwhile does not count.
  */
 bool
 slot_database_held_out(Oid database)
@@ -326,8 +333,8 @@ slot_database_held_out(Oid database)
 /* ---------- starting workers ---------- */
 
 /*
- * A worker of the database could not be started because no process was free, or
- * it was started.
+ * Records that a worker of the database could not be started because no worker
+ * slot was free, or that it was started.
  */
 void
 slot_database_set_refused(Oid database, bool refused)
@@ -343,8 +350,8 @@ slot_database_set_refused(Oid database, bool refused)
 }
 
 /*
- * When no process was free for a worker of the database; 0 if the last one could
- * be started.
+ * When no worker slot was free for a worker of the database; 0 if the last
+ * worker could be started.
  */
 TimestampTz
 slot_database_refused_at(Oid database)
@@ -360,7 +367,7 @@ slot_database_refused_at(Oid database)
 }
 
 /*
- * Does another role than this one own process managers, in any database?
+ * Does a role other than this one own process managers, in any database?
  */
 bool
 slot_database_others(Oid role)

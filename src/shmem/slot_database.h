@@ -1,6 +1,6 @@
 /*
  * slot_database.h
- *		What is known in shared memory of the databases.
+ *		What shared memory knows about each database.
  */
 #ifndef PM_SLOT_DATABASE_H
 #define PM_SLOT_DATABASE_H
@@ -8,11 +8,11 @@
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 
-/* What the launcher reads of a database. */
+/* What the launcher reads about a database. */
 typedef struct DatabaseView
 {
 	bool served; /* it has a scheduler, or one is being started */
-	bool active; /* a scheduler has found pm in it */
+	bool active; /* a scheduler has found the extension in it */
 	bool away;	 /* its scheduler has left to make room, */
 	bool wanted; /* and something has happened since */
 	TimestampTz due;
@@ -25,7 +25,7 @@ extern void slot_database_view(Oid database, DatabaseView *view);
 extern bool slot_database_any_announced(void);
 extern void slot_database_keep(List *there);
 
-/* For schedulers, about their own database, and for the launcher when it sends one. */
+/* For schedulers, about their own database, and for the launcher when it starts a scheduler. */
 extern uint32 slot_database_announced(void);
 extern void slot_database_set_looked(Oid database, uint32 announced);
 extern void slot_database_set_active(bool active, int nroles, Oid role);
@@ -37,7 +37,7 @@ extern void slot_database_due(TimestampTz due);
 extern void slot_database_announce(void);
 extern void slot_database_touch(Oid database);
 
-/* For commands that need a database for themselves. */
+/* For commands that need exclusive use of a database. */
 extern void slot_database_hold_out(Oid database);
 extern void slot_database_release(void);
 extern bool slot_database_held_out(Oid database);

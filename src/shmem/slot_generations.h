@@ -2,15 +2,16 @@
  * slot_generations.h
  *		The generations of one log, as highwater.c and generations.c use them.
  *
- * Those in shared memory are protected by the lock of the log's slot
- * (slot_mark.c); a backend can have others of its own.
+ * highwater.c explains what a generation is.  Generations in shared memory are
+ * protected by the lock of the log's slot (slot_mark.c).  A backend can also
+ * have generations of its own.
  */
 #ifndef PM_SLOT_GENERATIONS_H
 #define PM_SLOT_GENERATIONS_H
 
 #include "storage/lock.h"
 
-/* How many generations a log has, and room for how many transactions in shared memory. */
+/* How many generations a log has, and how many transactions shared memory has room for. */
 #define SLOT_GENERATIONS 16
 #define SLOT_MEMBERS	 16
 
@@ -24,12 +25,12 @@ typedef struct GenerationMember
 typedef struct Generations
 {
 	int64 mark;	   /* nothing can appear at or below it any more */
-	int64 reached; /* the highest last value that a look has seen, or a cursor */
+	int64 reached; /* the highest last value that a reader has seen, or the furthest cursor */
 	uint32 used;   /* bit g: generation g is pending */
 	int64 last[SLOT_GENERATIONS];
 	int nmembers;
 	int max_members;
-	bool fixed; /* there is no room for more members: shared memory */
+	bool fixed; /* it is in shared memory, where there is no room for more members */
 	GenerationMember *members;
 } Generations;
 

@@ -2,12 +2,12 @@
  * slot_hint.c
  *		The hints that writers publish.
  *
- * A transaction that writes a log publishes a floor: "I write nothing at or below
- * it" (guard.c, highwater.c).  Each backend has room for the hints of one
- * transaction, in sets by log, so that a reader need not search them all: it goes
- * on to the next set only where one is full of this transaction's hints.  When all
- * sets are full, the transaction has no hint for a log.  The mark then rises later,
- * by the generations.
+ * A hint is the position at or below which a transaction writes nothing in a log
+ * (guard.c, highwater.c).  Each backend has room for the hints of one transaction.
+ * They are in sets, which are chosen by log, so that a reader need not search all
+ * hints.  A reader continues in the next set only if a set is full of this
+ * transaction's hints.  When all sets are full, the transaction has no hint for a
+ * further log.  Then the mark rises later, when its generations are settled.
  */
 #include "pm.h"
 
@@ -87,7 +87,10 @@ slot_hint_publish(Oid relid, int64 floor)
 		WriterHint *hint = slot_hint_set(compat_my_index(), relid, i / SLOT_HINT_WAYS) +
 						   i % SLOT_HINT_WAYS;
 
-		/* Taken by this transaction for another log; those of earlier ones are free. */
+		/*
+		 * This transaction uses this one for another log.  Hints of earlier
+		 * transactions are free.
+		 */
 		if (pg_atomic_read_u32(&hint->lxid) == lxid)
 			continue;
 		/* The transaction's id is written last: a reader that sees it sees the rest. */
@@ -111,7 +114,7 @@ slot_hint_is(WriterHint *hint, LocalTransactionId lxid, Oid relid, int64 *floor)
 	bool ours = hint->database == MyDatabaseId && hint->relid == relid;
 
 	*floor = hint->floor;
-	/* Another transaction may have overwritten it meanwhile. */
+	/* Another transaction may have overwritten the hint meanwhile. */
 	pg_read_barrier();
 	return ours && pg_atomic_read_u32(&hint->lxid) == lxid;
 }
@@ -139,7 +142,7 @@ slot_hint(VirtualTransactionId vxid, Oid relid, int64 *floor)
 			if (slot_hint_is(&hint[i], vxid.localTransactionId, relid, floor))
 				return true;
 		}
-		/* With room in this set, the hint would have been published here. */
+		/* If this set has room, the hint would have been published in it. */
 		if (!full)
 			return false;
 	}

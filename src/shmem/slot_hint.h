@@ -12,7 +12,7 @@ extern void slot_hint_install(void);
 
 /*
  * Publishes that this transaction writes nothing at or below "floor" in the log, if
- * there is room.  Once a transaction and log.
+ * there is room.  Called once for each transaction and log.
  */
 extern void slot_hint_publish(Oid relid, int64 floor);
 

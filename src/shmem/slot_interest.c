@@ -2,9 +2,9 @@
  * slot_interest.c
  *		Which workers wait for which logs.
  *
- * A worker sets its bit before it looks at a log, and a writer looks for bits
- * after it has ended.  So either the worker sees the writer's event, or the writer
- * sees the worker's bit.
+ * A worker sets its bit in the log's slot before it reads the log, and a writer
+ * reads the bits after its transaction has ended.  So either the worker sees the
+ * writer's event, or the writer sees the worker's bit.
  */
 #include "pm.h"
 
@@ -35,8 +35,9 @@ slot_interest_remember(LogSlot *slot)
 }
 
 /*
- * Setting the bit is a full barrier: what the caller reads of the log afterwards
- * includes every writer that ended without seeing the bit.
+ * Setting the bit is a full barrier: what the caller reads from the log
+ * afterwards includes the events of every writer that ended without seeing the
+ * bit.
  */
 void
 slot_interest(Oid relid, LogRef *ref)
@@ -77,7 +78,7 @@ slot_interest_end(void)
 }
 
 /*
- * The lock keeps any other worker from getting this one's slot meanwhile.
+ * The lock keeps any other worker from getting this worker's slot meanwhile.
  */
 void
 slot_interest_clear(int index)
@@ -105,7 +106,7 @@ slot_interest_wake(LogSlot *slot)
 
 	if (!slot_log_table_wanted(slot))
 		return;
-	/* Counted before the workers are woken, for what slot_interest_wakes() promises. */
+	/* Count before waking the workers, because slot_interest_wakes() promises that. */
 	pg_atomic_fetch_add_u64(&slot->wakes, 1);
 	for (int w = 0; w < SLOT_WAKE_WORDS; w++)
 		interest[w] = pg_atomic_read_u64(&slot->interest[w]);

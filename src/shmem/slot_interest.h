@@ -8,24 +8,24 @@
 #include "shmem/slot_ref.h"
 
 /*
- * This worker wants to be woken when a writer of the log ends.  If *ref has no slot
- * afterwards, none can be had and nobody will wake the worker.
+ * Asks that this worker be woken when a writer of the log ends.  If *ref has no
+ * slot afterwards, there was none for the log, and no writer will wake the worker.
  */
 extern void slot_interest(Oid relid, LogRef *ref);
 
-/* This worker waits for no log any more. */
+/* Withdraws all that this worker has asked for with slot_interest(). */
 extern void slot_interest_end(void);
 
 /*
- * Counts ends of writers of the log while a worker waited for it: one that finds the
- * same count again has missed none.
+ * Counts the writers of the log that ended while a worker waited for it.  A worker
+ * that finds the same count again has missed none.
  */
 extern uint64 slot_interest_wakes(const LogRef *ref);
 
-/* Takes all bits of a worker away.  The caller holds the workers' lock. */
+/* Clears all bits of a worker.  The caller holds the workers' lock. */
 extern void slot_interest_clear(int index);
 
-/* A writer of the log has ended: wakes the workers that wait for it. */
+/* Called when a writer of the log has ended: wakes the workers that wait for the log. */
 extern void slot_interest_wake(LogSlot *slot);
 
 #endif /* PM_SLOT_INTEREST_H */

@@ -35,7 +35,7 @@ slot_log_warn(void)
 {
 	static bool warned = false;
 
-	/* Only a worker warns, and once: each session would do it again. */
+	/* Only a worker warns, and only once; otherwise each session would repeat the warning. */
 	if (warned || MyWorkerSlot == NULL)
 		return;
 	warned = true;
@@ -70,10 +70,10 @@ slot_log_ref(Oid relid, bool create, LogRef *ref)
 	if (ref->slot != NULL || !create)
 		return;
 
-	/* Before the lock is taken, since this reads the catalog. */
+	/* Do this before taking the lock, because it reads the catalog. */
 	owner = slot_log_owner(relid);
 	LWLockAcquire(&LogSlots->lock, LW_EXCLUSIVE);
-	/* Another backend may have been faster. */
+	/* Another backend may have created the entry meanwhile. */
 	entry = hash_search(LogEntries, &key, HASH_FIND, NULL);
 	ref->slot = entry != NULL ? &LogSlots->slots[entry->index] : slot_log_give(&key, owner);
 	if (ref->slot != NULL)
@@ -119,9 +119,10 @@ slot_log_forget_database(Oid database)
 }
 
 /*
- * Takes the slots of this database back that belong to none of these logs: those
- * of tables that were dropped, or whose creation was rolled back.  A log whose
- * creation is not committed yet loses its slot too, and gets a new one.
+ * Takes back the slots of this database that belong to none of these logs.
+ * Their tables were dropped, or the creation of the tables was rolled back.  A
+ * log whose creation is not committed yet loses its slot too, and gets a new one
+ * later.
  */
 void
 slot_log_sweep(List *relids)

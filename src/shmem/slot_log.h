@@ -2,8 +2,8 @@
  * slot_log.h
  *		Which log has which slot in shared memory.
  *
- * Each function is about logs of this session's database, unless another one is
- * named.
+ * Each function is about logs of this session's database, unless it takes a
+ * database as an argument.
  */
 #ifndef PM_SLOT_LOG_H
 #define PM_SLOT_LOG_H
@@ -14,7 +14,7 @@
 
 /*
  * Finds the slot of a log; with "create" it gets one, which needs a transaction.
- * There is none when all are taken, or when the library is not preloaded.
+ * There is no slot when all are taken, or when the library is not preloaded.
  */
 extern void slot_log_ref(Oid relid, bool create, LogRef *ref);
 

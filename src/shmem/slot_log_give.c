@@ -5,19 +5,20 @@
  * A log gets a slot when it is first read or written.  It loses the slot when it
  * is dropped, or when all slots are taken and another log needs one:
  *
- * - First the slots of logs are taken that no worker follows and that have not
- *	 been used for a while.
+ * - First, slots are taken from logs that no worker follows and that have not been
+ *	 used for a while.
  * - Then each role that owns logs with a slot has an equal share.  A role that
  *	 has less than its share takes a slot from the role that has the most: the one
  *	 that has not been used for the longest time.
- * - A role that has its share gets no more.  A log without a slot is read with
- *	 marks that each backend finds for itself (highwater.c), and its events are
- *	 found by polling.
+ * - A role that has its share gets no more slots.  For a log without a slot, each
+ *	 backend determines the mark by itself (highwater.c), and events are found by
+ *	 polling.
  *
- * No event is lost with a slot.  The mark starts again from the furthest cursor,
- * as it does when the server starts; until then the slot is not "seeded" and its
- * mark is not used.  The generations start empty, so the mark rises later.  The
- * workers that wait for the log are woken, and ask again.
+ * No event is lost when a log loses its slot.  The mark starts again from the
+ * furthest cursor, as it does when the server starts; until then the slot is not
+ * "seeded" and its mark is not used.  The generations start empty, so the mark
+ * rises later.  The workers that wait for the log are woken, and look for a slot
+ * again.
  *
  * A transaction that has used the mark may be about to move a cursor there, so it
  * pins the slot until it has ended (slot_pin.c).  A pinned slot is only taken from
@@ -37,7 +38,7 @@
 /* At most this many idle slots are taken back at a time. */
 #define SLOT_LOG_TAKE 64
 
-/* When no idle slot was found, they are gone through again only after this time, ms. */
+/* When no idle slot was found, they are searched again only after this time, ms. */
 #define SLOT_LOG_PAUSE 1000
 
 bool
@@ -71,7 +72,10 @@ slot_log_take(LogSlot *slot, bool gone)
 	slot->next_free = LogSlots->free;
 	LogSlots->free = slot->index;
 
-	/* A writer that ends from here on finds none of their bits, so they are to ask again. */
+	/*
+	 * A writer that ends from here on finds no bits of these workers, so they must set
+	 * them again.
+	 */
 	slot_wake_bits(interest);
 	return true;
 }
@@ -104,7 +108,7 @@ slot_log_take_idle(TimestampTz now)
 }
 
 /*
- * The role that has the most slots, if these are more than this number.
+ * The role that has the most slots, if it has more than this number.
  */
 static Oid
 slot_log_greediest(int most)
@@ -175,7 +179,7 @@ slot_log_enter(const LogKey *key, Oid owner)
 }
 
 /*
- * A free slot: there is one.
+ * A free slot.  The caller knows that there is one.
  */
 static LogSlot *
 slot_log_free(void)

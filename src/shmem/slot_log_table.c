@@ -1,9 +1,9 @@
 /*
  * slot_log_table.c
- *		What shared memory keeps of the logs: made when the server starts.
+ *		Creates the shared memory of the logs when the server starts.
  *
- * There is room for pm.max_logs logs in the whole cluster.  Memory for a log is
- * reserved, and not touched before a log uses it.
+ * There is room for pm.max_logs logs in the whole cluster.  The memory for a
+ * log is reserved, but it is not touched before a log uses it.
  */
 #include "pm.h"
 
@@ -86,7 +86,8 @@ slot_log_table_init(LogSlot *slot, int index)
 }
 
 /*
- * Needs no lock: slots are never removed, and one is made before it is counted.
+ * Needs no lock: slots are never removed, and a slot is initialized before it
+ * is counted.
  */
 LogSlot *
 slot_log_table_nth(int n)

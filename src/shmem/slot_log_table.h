@@ -21,9 +21,9 @@
  * The slot of one log.
  *
  * A slot can be taken from its log and given to another one at any time.  That is
- * done under its lock, and "incarnation" rises before anything else changes.  So
- * whoever holds the lock compares the OIDs, and a reader without the lock compares
- * the incarnation after it has read.
+ * done under its lock, and "incarnation" rises before anything else changes.  So a
+ * backend that has taken the lock compares the OIDs, and a reader without the lock
+ * compares the incarnation after it has read.
  */
 struct LogSlot
 {
@@ -31,16 +31,16 @@ struct LogSlot
 	pg_atomic_uint64 incarnation;
 	Oid database; /* InvalidOid: the slot is free */
 	Oid relid;
-	Oid owner; /* of the table when the slot was given: the role whose share it is of */
+	Oid owner; /* the table's owner when the slot was given */
 	int index; /* of this slot */
 	int next_free;
 	pg_atomic_uint32 seeded;  /* the mark is at least the furthest cursor */
-	pg_atomic_uint32 pins;	  /* transactions that have used the mark and go on */
+	pg_atomic_uint32 pins;	  /* transactions that have used the mark and have not ended */
 	pg_atomic_uint32 used_at; /* when the log was last read or written, s since 2000 */
 	pg_atomic_uint64 mark;	  /* copies of generations.mark and generations.reached, */
 	pg_atomic_uint64 reached; /* which are read without the lock */
 	pg_atomic_uint64 interest[SLOT_WAKE_WORDS]; /* the workers that wait for the log */
-	pg_atomic_uint64 wakes; /* counts ends of writers while a worker waited; never set back */
+	pg_atomic_uint64 wakes; /* counts the writers that ended while a worker waited; never reset */
 	Generations generations;
 	GenerationMember members[SLOT_MEMBERS];
 };
@@ -67,10 +67,10 @@ typedef struct LogOwner
 
 typedef struct LogShared
 {
-	LWLock lock;		  /* protects all below but the slots, and both hash tables */
+	LWLock lock;		  /* protects all fields below except the slots, and both hash tables */
 	int nslots;			  /* how many slots have ever been in use */
 	int free;			  /* the first of these that is free, -1: none */
-	TimestampTz all_used; /* when no idle one was found */
+	TimestampTz all_used; /* when no idle slot was found */
 	LogSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } LogShared;
 

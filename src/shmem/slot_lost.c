@@ -1,15 +1,15 @@
 /*
  * slot_lost.c
- *		Calls of handlers that died with their dispatcher.
+ *		Records calls of handlers during which the dispatcher died.
  *
- * The dispatcher notes such a call as it ends.  The scheduler of its database
- * counts it as an attempt as soon as it gets the lock of the unit, which a
- * session may hold for as long as it likes.  Until then the unit is not run, and
- * no other unit has to wait.  That is why lost calls are kept apart from the
- * slots of the workers.
+ * The dispatcher records such a call when it exits.  The scheduler of its
+ * database counts the call as an attempt as soon as it gets the lock of the
+ * unit, which a session may hold for any length of time.  Until then the unit is
+ * not run, but no other unit has to wait.  That is why lost calls are not kept
+ * in the slots of the workers.
  *
- * When there is no room for another call, the role that has the most of them
- * loses its oldest one: that attempt is not counted.
+ * When there is no room for another call, the oldest call of the role that has
+ * the most of them is removed, and that attempt is not counted.
  */
 #include "pm.h"
 
@@ -34,7 +34,8 @@ slot_lost_count(Oid role)
 }
 
 /*
- * A free entry, or the one that is given up.  The caller holds Slots->lock.
+ * A free entry, or the entry whose call is given up.  The caller holds
+ * Slots->lock.
  */
 static LostCall *
 slot_lost_room(void)
@@ -49,7 +50,10 @@ slot_lost_room(void)
 
 		if (!OidIsValid(call->database))
 			return call;
-		/* Until a free entry is found: the oldest call of the role that has the most. */
+		/*
+		 * As long as no free entry is found, remember the oldest call of the role that
+		 * has the most.
+		 */
 		count = slot_lost_count(call->role);
 		if (count > most || (count == most && call->number < victim->number))
 		{
@@ -137,7 +141,7 @@ slot_lost_forget(int index, uint64 number)
 }
 
 /*
- * A database is gone, or the extension is gone from it.
+ * Called when a database was dropped, or the extension in it.
  */
 void
 slot_lost_forget_database(Oid database)

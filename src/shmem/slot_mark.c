@@ -26,7 +26,7 @@ slot_mark_read(const LogRef *ref, int64 *mark, int64 *reached)
 	pg_read_barrier();
 	*mark = (int64) pg_atomic_read_u64(&ref->slot->mark);
 	*reached = (int64) pg_atomic_read_u64(&ref->slot->reached);
-	/* What was read is of that incarnation if it is still the same. */
+	/* If the incarnation is still the same, the values belong to this log. */
 	pg_read_barrier();
 	return seeded != 0 && slot_log_valid(ref);
 }
@@ -35,7 +35,7 @@ Generations *
 slot_mark_lock(const LogRef *ref)
 {
 	LWLockAcquire(&ref->slot->lock, LW_EXCLUSIVE);
-	/* A slot is taken from its log under this lock, so it is still the same from here on. */
+	/* A slot is taken from its log under this lock, so it remains this log's while we hold it. */
 	if (slot_log_valid(ref))
 		return &ref->slot->generations;
 	LWLockRelease(&ref->slot->lock);
@@ -51,9 +51,9 @@ slot_mark_unlock(LogSlot *slot)
 }
 
 /*
- * From here on no writer writes at or below "last" that has not taken its lock
- * yet.  So the caller reads only afterwards who holds the lock of the table
- * (highwater.c); the full barrier keeps that order.
+ * From here on, a writer that has not taken its lock yet writes nothing at or
+ * below "last".  So the caller reads only after this which transactions hold
+ * the lock on the table (highwater.c).  The full barrier keeps that order.
  */
 void
 slot_mark_reach(LogSlot *slot, int64 last)
@@ -68,7 +68,7 @@ slot_mark_reach(LogSlot *slot, int64 last)
 
 /*
  * Nothing can appear at or below a cursor, whatever the sequence says.  The cursors
- * need not be looked at again afterwards, since they only move up to marks.
+ * need not be read again afterwards, since they only move up to marks.
  */
 void
 slot_mark_seed(LogSlot *slot, Oid relid, int64 cursor, int64 moved)
@@ -79,7 +79,7 @@ slot_mark_seed(LogSlot *slot, Oid relid, int64 cursor, int64 moved)
 		slot->generations.mark = Max(slot->generations.mark, cursor);
 		pg_atomic_write_u64(&slot->mark, (uint64) slot->generations.mark);
 		slot_mark_reach(slot, Max(cursor, moved));
-		/* slot_mark_read() believes the two only after it has seen this. */
+		/* slot_mark_read() uses the two only after it has seen this. */
 		pg_write_barrier();
 		pg_atomic_write_u32(&slot->seeded, 1);
 	}
@@ -89,10 +89,10 @@ slot_mark_seed(LogSlot *slot, Oid relid, int64 cursor, int64 moved)
 void
 slot_mark_used(LogSlot *slot)
 {
-	/* Not the clock's time: this is called in each transaction of a writer. */
+	/* Do not read the clock, because this is called in each transaction of a writer. */
 	uint32 now = slot_log_table_seconds(GetCurrentTransactionStartTimestamp());
 
-	/* Rarely written, so that the cache line is not taken from other processors. */
+	/* Write it rarely, so that the cache line is not taken from other processors. */
 	if (pg_atomic_read_u32(&slot->used_at) < now)
 		pg_atomic_write_u32(&slot->used_at, now);
 }

@@ -1,10 +1,10 @@
 /*
  * slot_memory.c
- *		Shared memory of the workers: made when the server starts.
+ *		Creates the shared memory of the workers when the server starts.
  *
  * All of it can be lost at any time: a restart after a crash begins with empty
  * memory.  The tables and the lock manager are the authority.  What is kept here
- * only makes them fast to ask.
+ * only saves reading them.
  */
 #include "pm.h"
 

@@ -18,7 +18,7 @@
 #include "shmem/lost_call.h"
 #include "shmem/worker_now.h"
 
-/* How many databases the launcher can keep notes on. */
+/* For how many databases there is room. */
 #define SLOT_MAX_DATABASES 1024
 
 /* Why a worker was asked to leave. */
@@ -35,8 +35,8 @@ typedef enum LeaveReason
  * A slot is claimed under SlotShared.lock by the process that starts the worker.
  * The worker itself attaches to the slot, and gives it up when it ends.
  *
- * Other processes compare "generation", which rises with each claim, to know
- * whether they still speak of the same worker.
+ * Other processes compare "generation", which increases with each claim, to know
+ * whether the slot still belongs to the same worker.
  *
  * "now" is written by the worker and read by the monitoring functions, under
  * the spinlock.  Single fields of it that are written without the lock are
@@ -54,7 +54,7 @@ typedef struct WorkerSlot
 	PGPROC *proc;
 	TimestampTz started_at;
 	pg_atomic_uint32 leave; /* a LeaveReason */
-	pg_atomic_uint32 wakes; /* counts wake-ups: other waits can reset the latch */
+	pg_atomic_uint32 wakes; /* counts wake-ups, because other waits can reset the latch */
 
 	slock_t mutex; /* protects "now" */
 	WorkerNow now;
@@ -62,39 +62,39 @@ typedef struct WorkerSlot
 	bool serving;	 /* a dispatcher that has a share of its role's units */
 	bool makes_room; /* it is about to leave, so that another worker gets its place */
 
-	/* For slot_place.c, under SlotShared.lock. */
-	uint32 waits;	 /* the number of starts that lack a place or a worker slot */
+	/* Used by slot_place.c; protected by SlotShared.lock. */
+	uint32 waits;	 /* how many workers it cannot start for want of a place or a slot */
 	bool waits_slot; /* what they lack is a worker slot */
-	Oid waits_role;	 /* a role that has its share of places, but none in this database */
+	Oid waits_role;	 /* a role that has its share of places, but no dispatcher in this database */
 	TimestampTz waits_since;
 	TimestampTz pressed_at; /* when it was asked to give way, 0: it was not */
 	int pressed;			/* a PlacePressed */
-	int64 allowance;		/* how long its handlers may run before other workers' give way, ms */
+	int64 allowance;		/* its handlers run undisturbed for this long, ms */
 
-	/* How a worker ended: the generation of which that is true. */
+	/* How a worker ended, as the generation of that worker. */
 	uint32 gave_way; /* its handler was cancelled, so that it gave way */
 	uint32 left;	 /* it left of its own accord */
 	uint32 lost;	 /* it died while a handler ran */
 } WorkerSlot;
 
 /*
- * A database that the launcher has looked at, or should look at.  All but the
- * atomic fields is under SlotShared.lock.
+ * A database that the launcher has looked at, or should look at.  All fields
+ * but the atomic ones are protected by SlotShared.lock.
  */
 typedef struct DatabaseSlot
 {
 	Oid database;			 /* InvalidOid: the slot is free */
-	bool active;			 /* a scheduler has found pm in the database */
+	bool active;			 /* a scheduler has found the extension in the database */
 	pg_atomic_uint32 away;	 /* its scheduler has left to make room */
 	pg_atomic_uint32 wanted; /* something has happened in it since */
-	TimestampTz due;		 /* when to send a scheduler again at the latest */
+	TimestampTz due;		 /* when to start a scheduler again at the latest */
 	int gave_way;			 /* how often in a row a role had to give way in it */
 	int nroles;				 /* the number of roles that own process managers in it */
 	Oid role;				 /* one of these roles */
-	uint32 announced;		 /* counts announcements: "the launcher shall look at it again" */
+	uint32 announced;		 /* counts announcements (slot_database_announce()) */
 	uint32 looked;			 /* the count when a scheduler last started */
 	int held_out_by;		 /* pid of the backend that drops, renames or copies it, or 0 */
-	TimestampTz refused_at;	 /* when no process was free for a worker, 0: the last one started */
+	TimestampTz refused_at;	 /* when no worker slot was free, 0: the last worker could start */
 } DatabaseSlot;
 
 typedef struct SlotShared
@@ -123,7 +123,7 @@ extern WorkerSlot *MyWorkerSlot;
 extern void slot_memory_install(void);
 
 /*
- * Does the worker serve (database, role), or is it about to?
+ * Does the worker serve (database, role), or is it being started for it?
  */
 static inline bool
 slot_memory_serves(WorkerSlot *slot, WorkerKind kind, Oid database, Oid role)
@@ -147,7 +147,7 @@ slot_memory_count(WorkerKind kind, Oid database, Oid role)
 }
 
 /*
- * How many starts does the worker wait for?
+ * How many workers does this worker wait to start?
  */
 static inline uint32
 slot_memory_waits(WorkerSlot *slot)

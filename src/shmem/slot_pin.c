@@ -3,9 +3,10 @@
  *		Transactions that have used the mark of a log.
  *
  * A reader reads up to the mark, and moves a cursor there when it commits.  Until
- * then the log's slot is pinned, since it must not forget how far readers have
- * been.  Pins are given back when the end of the transaction is visible, or when
- * it is prepared: a prepared transaction outlives shared memory anyway.
+ * then the log's slot is pinned, because the highest position that readers have
+ * seen must not be forgotten.  Pins are released when the end of the transaction
+ * is visible to others, or when it is prepared.  They could not protect a
+ * prepared transaction, which outlives shared memory.
  */
 #include "pm.h"
 
@@ -16,7 +17,7 @@
 #include "shmem/slot_log_table.h"
 #include "shmem/slot_pin.h"
 
-/* The slots that this transaction has pinned, and for each slot whether it is one. */
+/* The slots that this transaction has pinned, and for each slot whether it is among them. */
 static LogSlot **pins = NULL;
 static bool *pinned = NULL;
 static int npins = 0;

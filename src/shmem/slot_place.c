@@ -1,30 +1,32 @@
 /*
  * slot_place.c
- *		Places and worker slots: who has one, who waits for one, who gives way.
+ *		Shares places and worker slots among the workers that need them.
  *
- * Two things are scarce.  One is places: at most pm.max_workers dispatchers run
- * at once.  The other is the server's worker slots (max_worker_processes), which
- * schedulers and the workers of other extensions take too.  A scheduler says how
- * many of its roles have work and lack a place or a worker slot; the launcher
- * says whether a database lacks a scheduler.  While any of them waits:
+ * Two things are scarce.  One is places: a place is the permission to run a
+ * dispatcher, and there are pm.max_workers of them.  The other is the server's
+ * worker slots (max_worker_processes), which schedulers and the workers of other
+ * extensions need too.  A scheduler records how many of its roles have work but
+ * lack a place or a worker slot; the launcher records whether a database lacks a
+ * scheduler.  While any of them waits:
  *
- * - Idle workers leave, as many as are waited for.  So do dispatchers that have
- *	 run for a while, when their batch is over.
- * - One role never takes the last place if there are other roles at all.  When it
- *	 has its share of places in some databases and needs a place in another one,
+ * - As many idle workers leave as are needed.  Dispatchers that have run for a
+ *	 while leave too, at the end of their batch.
+ * - One role never takes the last place if there are other roles.  When a role has
+ *	 its share of places in some databases and needs a place in another database,
  *	 its own dispatchers make room.
- * - When no worker leaves of its own accord, a dispatcher is pressed.  First it is
- *	 asked to end its batch after the current event, then its handler is cancelled,
- *	 and at last its session is ended.  What it did is undone, and does not count
- *	 as an attempt.
+ * - When no worker leaves of its own accord, one dispatcher is made to leave
+ *	 ("pressed").  First it is asked to end its batch after the current event, then
+ *	 its handler is cancelled, and at last its session is ended.  The work of the
+ *	 cancelled handler is undone, and does not count as an attempt.
  *
- * The dispatcher to be pressed is one of a role that has more than its share of
- * the places.  If there is none, it is one whose handler has run for longer than
- * its allowance, which the scheduler doubles each time.  Otherwise it is the one
- * that began last, so that the others make progress.
+ * The dispatcher that is pressed belongs to a role that has more than its share of
+ * the places.  If there is no such role, it is one whose handler has run for
+ * longer than its allowance; the scheduler doubles the allowance each time.
+ * Otherwise it is the dispatcher that began its batch last, so that the others
+ * make progress.
  *
- * A dispatcher that cannot be ended (its code never checks for interrupts) counts
- * as a place of its role, but takes no place from other roles.
+ * A dispatcher that cannot be ended, because its code never checks for interrupts,
+ * counts as a place of its own role, but takes no place from other roles.
  */
 #include "pm.h"
 
@@ -38,13 +40,16 @@
 #include "shmem/slot_place.h"
 #include "shmem/slot_wake.h"
 
-/* A start waits this long before a dispatcher is pressed, ms. */
+/* A worker waits this long to be started before a dispatcher is pressed, ms. */
 #define PLACE_PATIENCE 600
 
 /* A dispatcher is only pressed when it has been busy with its batch this long, ms. */
 #define PLACE_MIN_RUN 400
 
-/* After it was asked, its handler is cancelled, its session is ended, it is given up, ms. */
+/*
+ * After a dispatcher was asked to leave: when its handler is cancelled, its session is
+ * ended, and it is given up, ms.
+ */
 #define PLACE_CANCEL  100
 #define PLACE_END	  400
 #define PLACE_GIVE_UP 1500
@@ -52,7 +57,7 @@
 /* The workers that may make room are woken again after this time, ms. */
 #define PLACE_TELL 200
 
-/* Worker slots count as scarce this long after one was lacking, ms. */
+/* Worker slots count as scarce for this long after one could not be had, ms. */
 #define PLACE_SCARCE 10000
 
 typedef enum PlacePressed
@@ -63,10 +68,10 @@ typedef enum PlacePressed
 	PRESSED_GIVEN_UP
 } PlacePressed;
 
-/* What is there and what is waited for. */
+/* How many places and worker slots are free, and how many are waited for. */
 typedef struct PlaceCount
 {
-	int places;		   /* that are free, or about to be */
+	int places;		   /* places that are free, or about to be */
 	int leaving;	   /* worker slots that are about to be free */
 	int wanted;		   /* places that are waited for */
 	int wanted_slots;  /* worker slots that are waited for */
@@ -104,12 +109,12 @@ slot_place_count(PlaceCount *count)
 
 		if (!slot->in_use)
 			continue;
-		/* A dispatcher that makes room has its place still, but counts as gone. */
+		/* A dispatcher that makes room still has its place, but counts as gone. */
 		if (slot_place_taken(slot) && !slot->makes_room)
 			count->places--;
 		if (slot->makes_room && slot->pressed != PRESSED_GIVEN_UP)
 			count->leaving++;
-		/* "waits_role" does not count: that wait only concerns the role's own places. */
+		/* "waits_role" does not count, because that wait only concerns the role's own places. */
 		if (slot->waits == 0)
 			continue;
 		if (slot->waits_slot)
@@ -129,8 +134,8 @@ slot_place_lacking(PlaceCount *count)
 }
 
 /*
- * Does a role wait in some database for one of its own places?  *since becomes
- * the time since when.
+ * Does a role wait in some database for one of its own places?  *since is set
+ * to the time when the wait began.
  */
 static bool
 slot_place_role_waits(Oid role, TimestampTz *since)
@@ -182,10 +187,11 @@ slot_place_free(Oid role, bool *share_taken)
 }
 
 /*
- * "waits" starts that this worker wants to make lack a place, or a worker slot;
- * 0: none does any more.  One more start is for "role", unless that is InvalidOid:
- * it has its share of places, but none in this database.  The workers that may make
- * room are woken, and again every now and then.
+ * Records that this worker wants to start "waits" workers, but lacks places, or
+ * worker slots, for them; 0 means that it waits no more.  Unless "role" is
+ * InvalidOid, the worker wants to start one more dispatcher for this role, which
+ * has its share of places but no dispatcher in this database.  The workers that may
+ * make room are woken at once, and again after some time.
  */
 void
 slot_place_wait(uint32 waits, bool for_slot, Oid role, TimestampTz since)
@@ -215,8 +221,8 @@ slot_place_wait(uint32 waits, bool for_slot, Oid role, TimestampTz since)
 }
 
 /*
- * Is this worker, which is able to leave, to make room for a start that waits?  If
- * this returns true, the worker counts as leaving, and has to.
+ * Must this worker, which could leave now, make room for a worker that waits to be
+ * started?  If this returns true, it counts as leaving, and must leave.
  */
 bool
 slot_place_make_room(void)
@@ -237,8 +243,9 @@ slot_place_make_room(void)
 }
 
 /*
- * Takes the next step with dispatchers that were asked to give way and have not.
- * A commit is not disturbed: it may wait for a synchronous standby.
+ * Takes the next step with dispatchers that were asked to give way but have not
+ * done so.  A commit is not interrupted, because it may wait for a synchronous
+ * standby.
  */
 static void
 slot_place_insist(TimestampTz now)
@@ -290,8 +297,8 @@ slot_place_roles(void)
 }
 
 /*
- * The dispatcher to be pressed, of a role or of any (InvalidOid); NULL if none has
- * been busy with its batch for long.
+ * The dispatcher to be pressed, of one role, or of any role if that is InvalidOid.
+ * NULL if none has been busy with its batch for long enough.
  */
 static WorkerSlot *
 slot_place_victim(PlaceCount *count, Oid role, TimestampTz now)
@@ -299,8 +306,8 @@ slot_place_victim(PlaceCount *count, Oid role, TimestampTz now)
 	WorkerSlot *victim = NULL;
 	int roles = Max(slot_place_roles() + count->wanted_roles, 1);
 	int share = Max(guc_max_workers / roles, 1);
-	int most = 0;	/* places of the victim's role, beyond the share */
-	int64 over = 0; /* the victim's time, beyond its allowance */
+	int most = 0;	/* how many places the victim's role has beyond its share */
+	int64 over = 0; /* how long the victim has run beyond its allowance */
 
 	for (int i = 0; i < Slots->nworkers; i++)
 	{
@@ -329,8 +336,8 @@ slot_place_victim(PlaceCount *count, Oid role, TimestampTz now)
 }
 
 /*
- * A worker that waits calls this again and again.  When no worker has left of its
- * own accord for too long, one is pressed.
+ * A worker that waits calls this repeatedly.  When no worker has left of its own
+ * accord for too long, one is pressed.
  */
 void
 slot_place_press(void)
@@ -361,8 +368,8 @@ slot_place_press(void)
 }
 
 /*
- * From the start of this worker's: the handlers of the dispatcher in this slot may
- * run this long before those of other dispatchers give way.
+ * Called when this worker starts a dispatcher.  The handlers of the dispatcher in
+ * this slot may run this long before it is preferred as the one to give way.
  */
 void
 slot_place_allow(int index, int64 ms)
@@ -382,7 +389,8 @@ slot_place_any_waits(void)
 }
 
 /*
- * Does this worker wait for a place or a worker slot for one of its starts?
+ * Does this worker wait for a place or a worker slot for a worker that it wants
+ * to start?
  */
 bool
 slot_place_waits(void)
@@ -448,8 +456,8 @@ slot_place_others_first(void)
 }
 
 /*
- * Does a scheduler wait for a worker slot?  Its dispatcher gets one before another
- * database gets a scheduler.
+ * Does a scheduler wait for a worker slot?  Its dispatcher is started before
+ * another database gets a scheduler.
  */
 bool
 slot_place_schedulers_wait(void)
@@ -468,8 +476,8 @@ slot_place_schedulers_wait(void)
 }
 
 /*
- * No worker slot was free: for some time from now on, none is taken for a role or
- * a database that has nothing to do.
+ * Records that no worker slot was free.  For some time from now on, no worker is
+ * started for a role or a database that has nothing to do.
  */
 void
 slot_place_scarce(void)

@@ -1,6 +1,6 @@
 /*
  * slot_place.h
- *		Places and worker slots: who has one, who waits for one, who gives way.
+ *		Shares places and worker slots among the workers that need them.
  */
 #ifndef PM_SLOT_PLACE_H
 #define PM_SLOT_PLACE_H
@@ -14,7 +14,7 @@
  */
 extern bool slot_place_free(Oid role, bool *share_taken);
 
-/* For workers that start others: they wait, and see to it that a worker leaves. */
+/* For workers that start others: they wait, and make another worker leave. */
 extern void slot_place_wait(uint32 waits, bool for_slot, Oid role, TimestampTz since);
 extern void slot_place_press(void);
 extern void slot_place_allow(int index, int64 ms);
@@ -23,7 +23,7 @@ extern void slot_place_scarce(void);
 /* For workers that could leave. */
 extern bool slot_place_make_room(void);
 
-/* What is waited for, and what is there. */
+/* How many places and worker slots are free, and whether workers wait for them. */
 extern bool slot_place_any_waits(void);
 extern bool slot_place_waits(void);
 extern bool slot_place_waited(int64 ms);

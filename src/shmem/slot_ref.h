@@ -8,8 +8,8 @@
 typedef struct LogSlot LogSlot;
 
 /*
- * A slot can be taken from its log at any time.  Then its incarnation changes, so
- * slot_log_valid() finds out.
+ * A slot can be taken from its log at any time.  Then its incarnation changes,
+ * and slot_log_valid() returns false.
  */
 typedef struct LogRef
 {

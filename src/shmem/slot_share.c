@@ -3,8 +3,8 @@
  *		How the dispatchers of a role share its units.
  *
  * A role has several dispatchers only if its process managers have lanes.  The
- * order of their slots is the order of their shares.  When one comes or goes, the
- * others of its role are woken and share the units anew.
+ * order of their slots is the order of their shares.  When a dispatcher starts or
+ * ends, the others of its role are woken, and each computes its share again.
  */
 #include "pm.h"
 
@@ -17,7 +17,7 @@ slot_share_changed(WorkerKind kind, Oid database, Oid role)
 {
 	if (kind != WORKER_DISPATCHER)
 		return;
-	/* First: a dispatcher that is woken compares the count. */
+	/* Count first, because a dispatcher that is woken compares the count. */
 	pg_atomic_fetch_add_u64(&Slots->worker_generation, 1);
 	for (int i = 0; i < Slots->nworkers; i++)
 		if (slot_memory_serves(&Slots->workers[i], WORKER_DISPATCHER, database, role))

@@ -28,7 +28,7 @@ typedef struct WorkerView
  */
 extern int slot_view(WorkerView **workers);
 
-/* Does the worker serve (database, role), or is it about to? */
+/* Does the worker serve (database, role), or is it being started for it? */
 extern bool slot_view_serves(const WorkerView *worker, WorkerKind kind, Oid database, Oid role);
 
 #endif /* PM_SLOT_VIEW_H */

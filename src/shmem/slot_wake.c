@@ -14,11 +14,11 @@
 #include "shmem/slot_wake.h"
 
 /*
- * PGPROCs are never freed, and a latch that is set for no reason costs its owner
- * one look; so the slot needs no lock.
+ * The slot needs no lock: PGPROCs are never freed, and if a latch is set for no
+ * reason, its owner only checks once more.
  *
- * What a worker does may wait on the same latch and reset it: a parallel query,
- * a lock, a condition variable.  So wake-ups are counted too, and a worker
+ * Other waits of the worker use the same latch and reset it: a parallel query,
+ * a lock, a condition variable.  So wake-ups are also counted, and a worker
  * compares the count before it sleeps.
  */
 void
@@ -26,7 +26,7 @@ slot_wake(int index)
 {
 	PGPROC *proc = ((volatile WorkerSlot *) &Slots->workers[index])->proc;
 
-	/* First: a worker that is woken compares the count. */
+	/* Count first, because a worker that is woken compares the count. */
 	pg_atomic_fetch_add_u32(&Slots->workers[index].wakes, 1);
 	if (proc != NULL)
 		SetLatch(&proc->procLatch);

@@ -2,19 +2,20 @@
  * wakeup.c
  *		Wakes workers when a transaction ends.
  *
- * This runs in the backends of writers.  What a transaction will have to announce
- * is noted while it runs, and announced in the transaction callback.  Logs are
- * announced at commit and at abort alike, since an abort releases the high-water
- * mark too.
+ * This runs in the backends of writers.  While a transaction runs, pm notes what
+ * the transaction will have to announce; the transaction callback announces it.
+ * Logs are announced at commit and at abort, since an abort lets the high-water
+ * mark rise too.
  *
  * The callback runs after the transaction has left the proc array and before it
- * releases its locks.  That is late enough, because a reader of the mark passes
- * over lock holders whose transaction has ended.  The callback must not fail, so
- * it allocates nothing.
+ * releases its locks.  That is late enough, because a reader that computes the
+ * mark ignores lock holders whose transaction has ended.  The callback must not
+ * fail, so it allocates nothing.
  *
- * PREPARE TRANSACTION wakes no reader: the writer lives on, and its end runs no
- * callback of ours.  Readers that wait for it poll.  A database whose scheduler is
- * away gets one, which then knows when to look again.
+ * PREPARE TRANSACTION wakes no reader, because the transaction has not ended.
+ * When it ends, no callback of ours runs, so readers that wait for it poll.  If
+ * the scheduler of the database is away, the launcher starts one, which then knows
+ * when to poll.
  */
 #include "pm.h"
 
@@ -39,7 +40,7 @@ typedef struct WakeupLog
 	LogRef slot;
 } WakeupLog;
 
-/* A list that keeps its memory: none can be allocated at the end of a transaction. */
+/* A list that keeps its memory, since none can be allocated at the end of a transaction. */
 typedef struct WakeupList
 {
 	int count;
@@ -50,7 +51,7 @@ typedef struct WakeupList
 static HTAB *logs = NULL;
 static WakeupList armed;	   /* of WakeupLog *: the logs that this transaction writes */
 static WakeupList forgotten;   /* of Oid: the logs that it drops */
-static bool any_armed = false; /* there is anything to do at its end */
+static bool any_armed = false; /* there is something to do at the end of this transaction */
 static bool registry_changed = false;
 static bool announced = false;
 static bool moved = false;
@@ -89,7 +90,7 @@ wakeup_at_end(bool commit)
 	{
 		WakeupLog *log = ((WakeupLog **) armed.elements)[i];
 
-		/* The log may have another slot by now, in which workers have asked to be woken. */
+		/* The log may have another slot by now, in which workers have set their bits. */
 		if (!slot_log_valid(&log->slot))
 			slot_log_ref(log->relid, false, &log->slot);
 		if (log->slot.slot != NULL)

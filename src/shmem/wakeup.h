@@ -26,9 +26,9 @@ extern void wakeup_forget(Oid relid);
 extern uint64 wakeup_registry_generation(void);
 
 /*
- * For sessions that wait until a cursor has moved: they prepare, look, and then wait
- * for at most "ms".  Waiting needs the preloaded library.  It is ended by
- * ConditionVariableCancelSleep().
+ * For sessions that wait until a cursor has moved.  They prepare, check the cursor,
+ * and then wait for at most "ms".  Waiting needs the preloaded library.  The session
+ * ends the wait with ConditionVariableCancelSleep().
  */
 extern void wakeup_prepare_to_wait(void);
 extern void wakeup_wait_moved(long ms, uint32 wait_event);
