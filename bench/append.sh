@@ -1,22 +1,23 @@
 # shellcheck shell=bash
-# append.sh: what it costs to write events.
+# append.sh: the cost of writing events.
 #
-# pgbench, prepared statements, a transaction a statement, for a second each; what the bounds are about twice in each
-# round, there and back:
+# pgbench with prepared statements, one statement in each transaction, for one second each. Cases with a bound run twice in each
+# round, the second time in the opposite order. The operations:
 #   insert    plain INSERT of one event without a version
-#   version   an INSERT with stream and version, streams of ten events: fills the same indexes as
-#   append    pm.append without expected version, and
+#   version   an INSERT with stream and version, for streams of ten events; it fills the same indexes as the next two
+#   append    pm.append without expected version
 #   expected  pm.append with the expected version
 #   rows100   an INSERT of 100 rows
 #   copy      COPY of 1000 rows from a file
-# into
+# The targets:
 #   bare      a table with the same columns and indexes, without pm
-#   log       a log that nobody follows
-#   paused-N  a log with N followers that are paused: what the writer itself pays
-#   follow-N  a log with N followers that run, with a no-op handler in C: they and the writers share the processors.
+#   log       a log without followers
+#   paused-N  a log with N paused followers: the cost for the writer itself
+#   follow-N  a log with N running followers, with an empty handler in C, which share the processors with the writers.
 #             lag: how many events the last of them was behind when the writers stopped
-#   reader    the bare table with the bare reader of cloop/, the same handler: what any follower takes from the writers
-# with 1, 4 and 16 clients (case: async-4 and so on; all of it with 4, not everything with 10 followers else). Each run gets a table of its own, freshly made. The rate is in events a second.
+#   reader    the bare table with the bare reader of cloop/ and the same handler: the cost of any follower for the writers
+# With 1, 4 and 16 clients (case: async-4 and so on). With 4 there are all combinations, otherwise not all with 10 followers. Each run
+# gets a new table. The rate is in events per second.
 
 append_scripts() {
 	local dir=$BENCH_WORK/append note data i
@@ -96,7 +97,7 @@ append_round() {
 			elif [ "$clients" = 4 ]; then
 				runs=(insert:{bare,log,paused-1,follow-1,reader,paused-10,follow-10} version:bare
 					{expected,append}:{log,follow-1,follow-10} {rows100,copy}:{bare,log,follow-1,follow-10})
-				# What the bounds are about: there and back.
+				# Cases with a bound run twice, in opposite orders.
 				[ "$commit" = on ] || runs=(insert:{follow-1,paused-1,log,bare} expected:log version:bare "${runs[@]}")
 			fi
 			turn "${runs[@]}"

@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# dispatch.sh: how fast a backlog is worked off.
+# dispatch.sh: the speed at which a backlog is handled.
 #
-# One log of so many events, and for each case a process manager that starts at its beginning, against
-#   do:         a DO loop by hand: a procedure in PL/pgSQL, batches of the same size
-#   c:          the bare loop in C (cloop/): the ceiling
-#   set_loop:   INSERT ... SELECT of so many events at a time, with a cursor
+# One log with a number of events, and for each case a process manager that starts at its beginning, compared with
+#   do:         a loop without pm: a procedure in PL/pgSQL, batches of the same size
+#   c:          the bare loop in C (cloop/), as an upper limit
+#   set_loop:   INSERT ... SELECT of this many events at a time, with a cursor
 #   all:        INSERT ... SELECT of the whole backlog, one transaction
-# with the same handlers. The rate is taken from outside, from the cursors that move. Synchronous
-# commits. pm, DO loop and C loop with the same handler come next to each other, in every other round backwards.
+# with the same handlers. The rate is computed from the cursors, as another session sees them. Commits are
+# synchronous. pm, the DO loop and the C loop with the same handler run one after another, every other round in reverse order.
 
 dispatch_poll() { printf 'SELECT position FROM bench.cursor WHERE name = '\''%s'\' "$1"; }
 

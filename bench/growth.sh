@@ -1,24 +1,24 @@
 # shellcheck shell=bash
-# growth.sh: what becomes of drain rate and latency when there is much of something.
+# growth.sh: how the drain rate and the latency change with the amount of something.
 #
-#   behind     events that are handled already, below the cursor; those above it are in memory
-#   managers   process managers on one log, all behind: event x manager a second, together
-#   logs       one-N: logs that one process manager follows, all with a backlog; own-N: each with a process manager of
-#              its own; beside-N: a backlog in one of them, N process managers, of which all others have nothing to do
-#   instances  instances that one process manager has; create_rate: how fast they come to be
-#   timers     the same, and each of them has a timer pending
-#   parked     keys that are parked; create_rate: how fast events are handled, every second of which fails and is parked
+#   behind     handled events below the cursor; the events above it are in memory
+#   managers   process managers on one log, all behind: events x process managers per second, in total
+#   logs       one-N: N logs that one process manager follows, each with a backlog; own-N: N logs, each with its own process
+#              manager; beside-N: N process managers, one of which has a backlog and the others nothing to do
+#   instances  instances of one process manager; create_rate: how fast they are created
+#   timers     the same, and each of them has a pending timer
+#   parked     parked keys; create_rate: how fast events are handled of which every second one fails and is parked
 #
-# Handler: one INSERT in PL/pgSQL unless said otherwise, batches of 100. Rates as in dispatch.sh. The sizes follow each other in
-# each round, in every other one backwards. p50 and p95: insert -> effect in ms as in latency.sh, events at 1000/s into one of
-# the logs; where there are N managers, at 1000/N a second, so that 1000 effects a second come of it.
+# Unless stated otherwise the handler is one INSERT in PL/pgSQL, with batches of 100. Rates are measured as in dispatch.sh. In each
+# round the sizes follow one another, every other round in reverse order. p50 and p95: from insert to effect in ms as in latency.sh,
+# with 1000 events/s in one of the logs; with N process managers, with 1000/N events/s, so that there are 1000 effects/s.
 
 source "$BENCH_DIR/latency.sh"
 
 growth_resume() { tell "SELECT pm.resume(name) FROM pm.process_manager"; }
 growth_pause() { tell "SELECT pm.pause(name) FROM pm.process_manager"; }
 
-# growth_drain [NAMES]: how fast the cursors of these together move from where they are to the marks.
+# growth_drain [NAMES]: how fast the cursors of these process managers move together from their positions to the marks.
 growth_drain() {
 	tell "DROP TABLE IF EXISTS bench.growth"
 	tell "CREATE TABLE bench.growth AS SELECT process_manager, log, min(position) AS position FROM pm.cursor
@@ -30,7 +30,7 @@ growth_drain() {
 	growth_pause
 }
 
-# growth_latency CASE VARIANT LOG [MANAGERS]: they run already, with handlers that fill bench.seen.
+# growth_latency CASE VARIANT LOG [MANAGERS]: the process managers already run, with handlers that fill bench.seen.
 growth_latency() {
 	local sent client_ms effect_ms lost p
 	latency_script "$3"
@@ -44,7 +44,7 @@ growth_latency() {
 	sample growth "$1" "$2" p95 "${p[1]}"
 }
 
-# growth_register HANDLER N LOG: managers m1 ... mN on LOG; i in it is the number of each.
+# growth_register HANDLER N LOG: registers m1 ... mN on LOG; in LOG, i is the number of each.
 growth_register() {
 	as_bench "SELECT count(pm.register('m' || i, 'bench.$1', ARRAY[$3], start_at => 'end')) FROM generate_series(1, $2) i"
 }
@@ -61,7 +61,7 @@ growth_behind_round() {
 		growth_register insert_plpgsql 1 "'bench.log_$s'"
 		growth_pause
 		tell "SELECT pm.seek('m1', 'bench.log_$s', $((top - tail)))"
-		# What has just been written is in memory.
+		# Recently written events are in memory.
 		ask "SELECT count(data) FROM (SELECT data FROM bench.log_$s WHERE position > $top - $tail ORDER BY position) x"
 		growth_drain
 		effects_check "growth behind $s" "$tail"
@@ -133,7 +133,7 @@ growth_logs_case() {
 	tell "TRUNCATE bench.effect"
 	growth_logs_register insert_plpgsql "$variant" "$l"
 	if [ "$variant" = beside ]; then
-		# The others run, with nothing to do.
+		# The others run, but have nothing to do.
 		busy=m1
 		nap 1
 		tell "SELECT pm.pause('m1')"
@@ -162,7 +162,7 @@ growth_logs() {
 	read -ra sizes <<<"$(pick '1 20' '1 10 100 1000')"
 	total=$(pick 20000 50000)
 	database growth
-	# As many events as it needs for the smallest number of logs that it is among.
+	# As many events as are needed for the smallest number of logs in which this log is used.
 	as_bench "DO \$\$ DECLARE events bigint; BEGIN FOR i IN 1 .. ${sizes[-1]} LOOP
 		PERFORM pm.create_log('bench.log_' || i);
 		SELECT $total / min(l) INTO events FROM unnest('{$(IFS=,; echo "${sizes[*]}")}'::int[]) l WHERE l >= i;
@@ -206,7 +206,7 @@ growth_keyed() {
 		growth_keyed_register "$k" "$handler" 1000
 		growth_pause
 		if [ "$kind" = parked ]; then
-			# The keys of those that fail are no others' keys.
+			# The keys of failing events are different from those of the others.
 			data="SELECT CASE i % 2 WHEN 0 THEN 'bad-' ELSE 'good-' END || i, 'placed',
 				jsonb_build_object('amount', 17, 'bad', i % 2 = 0) FROM generate_series(1, 2 * $k) i"
 		else

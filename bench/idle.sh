@@ -1,20 +1,20 @@
 # shellcheck shell=bash
-# idle.sh: what process managers cost that have nothing to do.
+# idle.sh: the cost of idle process managers.
 #
-# N process managers, each of them on one of ten logs that nobody writes. When they have settled, for a minute:
+# N process managers, each on one of ten logs without writers. After they have become idle, for one minute:
 #   cpu_s        CPU time of all of pm's workers, in seconds
 #   wakeups      their voluntary context switches
-#   wal_bytes    WAL written by the whole server meanwhile, but for the list of running transactions that the server
-#                itself writes after any other WAL, for standbys
-#   snapshots    pm's workers that had a snapshot or a transaction id at any of sixty looks
-# Nobody else is connected but the one session that looks. With 0, what pm costs a database that has it.
+#   wal_bytes    WAL written by the whole server, except the list of running transactions that the server itself
+#                writes for standbys after any other WAL
+#   snapshots    how many of pm's workers had a snapshot or a transaction id in any of sixty samples
+# Only the sampling session is connected. N = 0 shows the cost of pm in a database without process managers.
 
 idle_look() {
 	local pid stat
 	cpu_ns=0 switches=0
 	ask "SELECT pid FROM pm.worker WHERE pid IS NOT NULL"
 	for pid in $answer; do
-		# Nanoseconds where the kernel counts them, else ticks.
+		# In nanoseconds if the kernel counts them, otherwise in clock ticks.
 		if [ -r "/proc/$pid/schedstat" ]; then
 			read -r stat _ <"/proc/$pid/schedstat"
 		else
@@ -42,7 +42,7 @@ idle_run() {
 	as_bench "SELECT count(pm.register('idle-' || i, 'bench.insert_plpgsql', ARRAY['bench.log_' || i % 10], start_at => 'end'))
 		FROM generate_series(1, $n) i"
 	nap "$(pick 4 5)"
-	# So that the looks find nothing to tidy up.
+	# So that the samples find nothing to prune.
 	tell VACUUM
 	idle_held
 	idle_look
@@ -57,7 +57,7 @@ idle_run() {
 	done
 	idle_look
 	idle_lsn; to=$answer
-	# What is read must have been flushed.
+	# The statistics that are read must have been flushed.
 	tell CHECKPOINT
 	idle_wal "$from" "$to"
 	sample idle "$n" pm wal_bytes "$answer"
@@ -75,7 +75,7 @@ idle_round() {
 run_idle() {
 	local nap i sizes
 	sizes=$(pick 1000 '0 10 1000')
-	# nap reads from a pipe that nobody writes.
+	# nap reads from a pipe into which nothing is written.
 	nap=$(pick 0.07 1)
 	if quick; then
 		skip "idle: 4 s instead of 60, 0 and 10 process managers (QUICK)"

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# lanes.sh: one process manager in one and in two lanes, a backlog, batches of 100.
+# lanes.sh: one process manager with one lane and with two lanes, a backlog, batches of 100.
 #
 #   compute   a handler that only computes, for some tenths of a millisecond
-#   insert    one INSERT in PL/pgSQL: the lanes' commits wait for the same disk
-# case: the handler; variant: so many lanes. The looks at the cursors take a little of the processors too.
+#   insert    one INSERT in PL/pgSQL: the commits of the lanes wait for the same disk
+# case: the handler; variant: the number of lanes. Reading the cursors uses a little processor time, too.
 
 lanes_round() {
 	local l h events

@@ -1,28 +1,28 @@
 # shellcheck shell=bash
-# latency.sh: how long after an event has been sent its effect is committed, while events come at random
-# times at a steady mean rate (pgbench --rate, 8 clients, an INSERT a transaction, synchronous commits).
+# latency.sh: the time from sending an event to the commit of its effect, while events come at random
+# times at a constant mean rate (pgbench --rate, 8 clients, one INSERT in each transaction, synchronous commits).
 #
-#   sent       clock_timestamp() in the INSERT that writes the event; it stands in the event's data
-#   effect     the handler's one INSERT; when its transaction committed is what the server itself has noted
-#              (track_commit_timestamp), just before that commit was flushed to disk
-#   p50 ...    effect - sent, in ms: this contains the event's own commit with its flush, the wake-up, reading,
+#   sent       clock_timestamp() in the INSERT that writes the event; it is stored in the event's data
+#   effect     the one INSERT of the handler; its time is that of the commit as the server records it
+#              (track_commit_timestamp), just before the commit is flushed to disk
+#   p50 ...    effect - sent, in ms: this includes the event's own commit with its flush, the wake-up, reading,
 #              the handler, and the commit without its flush
-#   commit_p50 ...   effect's commit - event's commit, both as noted before the flush: as both flushes take as long,
-#              this is also the time from when the event is visible until its effect is
+#   commit_p50 ...   effect's commit - event's commit, both recorded before the flush: because both flushes take equally
+#              long, this is also the time from the visibility of the event to that of its effect
 #   variant pm      a process manager
-#   variant reader  the bare reader of cloop/: a worker that the writer wakes as in pm, which handles and commits in the same
-#                   way but has no mark and looks after nothing. lost: how many events it has therefore missed (of writers
-#                   that commit out of order it takes the later one and never sees the other). Its times are those of
-#                   the events that it has seen; what pm waits for is among the others
-#   variant bare    nobody reads: the same INSERT into the same table without pm. Its p50 ... are the time of the
-#                   statement with its commit as the client sees it (from pgbench's log)
-#   variants pm-writer, reader-writer: the same, of the writers in the runs with pm and reader
+#   variant reader  the bare reader of cloop/: a worker that the writer wakes as in pm, and that handles and commits in the same
+#                   way, but has no mark and no error handling. lost: the number of events that it has therefore missed (if two
+#                   writers commit out of order, it handles the later event and never sees the other one). Its times are
+#                   those of the events that it has seen; the events for which pm has to wait are among the lost ones
+#   variant bare    without a reader: the same INSERT into the same table without pm. Its p50 ... are the times of the
+#                   statement with its commit as the client sees them (from pgbench's log)
+#   variants pm-writer, reader-writer: the same for the writers in the runs with pm and with the reader
 #
-# At 100/s a round has some 800 events: its p99.9 is the slowest of them.
-# Nobody polls for the effect. What peers do is measured in the same way (peers.sh).
+# At 100/s a round has about 800 events, so its p99.9 is the slowest of them.
+# The effect is not polled for. The peers are measured in the same way (peers.sh).
 
-# latency_load RATE SECONDS SCRIPT: sends events, leaves the clients' own times in $client_ms and how
-# many were sent in $sent.
+# latency_load RATE SECONDS SCRIPT: sends events, sets $client_ms to the times of the clients and $sent to
+# the number of events.
 latency_load() {
 	local rate=$1 secs=$2 script=$3 dir=$BENCH_WORK/latency
 	rm -rf "$dir"
@@ -30,7 +30,7 @@ latency_load() {
 	(cd "$dir" && pgbench -U "${latency_user:-bench}" -n -M prepared -c 8 -j 2 -R "$rate" -T "$secs" -f "$script" --log "$database_name") \
 		>"$dir/out" 2>&1 || { cat "$dir/out" >&2; die "pgbench failed: $script"; }
 	sent=$(cat "$dir"/pgbench_log.* | wc -l)
-	# Column 3 counts from when it should have been sent, column 7 says how late it was.
+	# Column 3 counts from the scheduled time; column 7 says how late it was sent.
 	client_ms=$(cat "$dir"/pgbench_log.* | awk '{ print $3 - $7 }' | percentiles)
 }
 
@@ -44,7 +44,7 @@ latency_sample() {
 	sample "$1" "$2" "$3" "${5:-}p99.9" "${p[3]}"
 }
 
-# latency_settle COUNT [PATIENCE]: waits until so many effects are there. False when none has come for so many seconds.
+# latency_settle COUNT [PATIENCE]: waits until there are this many effects. False if there has been no new one for PATIENCE seconds.
 latency_settle() {
 	local last=-1 since=$SECONDS patience=${2:-10}
 	while :; do
@@ -59,10 +59,10 @@ latency_settle() {
 	done
 }
 
-# How many effects an event has.
+# The number of effects of an event.
 latency_fan=1
 
-# latency_warm SCRIPT: one event, to see that somebody is there who handles it.
+# latency_warm SCRIPT: sends one event, to test that it is handled.
 latency_warm() {
 	tell "TRUNCATE bench.seen"
 	pgbench -U "${latency_user:-bench}" -n -c 1 -t 1 -f "$1" "$database_name" >/dev/null 2>&1 || die "pgbench failed: $1"
@@ -70,8 +70,8 @@ latency_warm() {
 	tell "TRUNCATE bench.seen"
 }
 
-# latency_followed RATE SECONDS SCRIPT [PATIENCE]: the load, and what became of it: $client_ms, $effect_ms and $lost.
-# False if nobody is there.
+# latency_followed RATE SECONDS SCRIPT [PATIENCE]: sends events, and sets $client_ms, $effect_ms and $lost to the results.
+# False if no event is handled.
 latency_followed() {
 	latency_warm "$3" || return 1
 	latency_load "$1" "$2" "$3"

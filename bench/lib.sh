@@ -1,19 +1,19 @@
 # shellcheck shell=bash
-# lib.sh: what the sections share. To be sourced by bash under `set -euo pipefail`.
+# lib.sh: common functions of the sections. To be sourced by bash under `set -euo pipefail`.
 #
-#   say, die, skip              messages; skip also notes it for the results
-#   quick, pick QUICK ELSE      is it a quick run; one of two values
+#   say, die, skip              messages; skip also records the message for the results
+#   quick, pick QUICK ELSE      whether this is a quick run; one of two values
 #   rounds N COMMAND...         calls the command for each round, with ROUND set
 #   sample SECTION CASE VARIANT METRIC VALUE     one measurement of this round
-#   database NAME               a fresh database with pm and all of sql/, and a session in it
-#   tell SQL, ask SQL           in that session, as a superuser; ask leaves the answer in $answer
+#   database NAME               creates a database with pm and all of sql/, and a session in it
+#   tell SQL, ask SQL           runs SQL in that session, as a superuser; ask stores the answer in $answer
 #   as_bench SQL                the same as the role that owns the logs and handlers
-#   psql_do DB ARG...           a psql of its own
-#   turn ITEM...                the items in ${in_turn[@]}, every other round from the last to the first, so that
-#                               nothing always comes behind the same other
+#   psql_do DB ARG...           runs a separate psql
+#   turn ITEM...                sets ${in_turn[@]} to the items, every other round in reverse order, so that
+#                               no item always follows the same other one
 #   reader_start TABLE HANDLER, reader_stop      the bare reader (cloop/) follows TABLE from its end
-#   drain POLL TARGET START...  how fast a cursor gets to a position: sets $rate
-#   effects_check WHAT COUNT [EVENTS]    says so when bench.effect has not this many rows, of as many events (or of EVENTS)
+#   drain POLL TARGET START...  measures how fast a cursor gets to a position: sets $rate
+#   effects_check WHAT COUNT [EVENTS]    reports it if bench.effect does not have this many rows, of as many events (or of EVENTS)
 #   now_us                      the time in microseconds, in $now
 
 BENCH_WORK=$PM_WORK
@@ -57,9 +57,9 @@ sample() {
 
 now_us() { now=${EPOCHREALTIME/./}; }
 
-# ---- one session that stays -------------------------------------------------
-# A psql behind two pipes: a question costs little more than its statement, and no
-# statement lasts, so that nothing here holds back pruning.
+# ---- a permanent session ----------------------------------------------------
+# A psql behind two pipes: a query costs little more than its statement. Each statement is a
+# short transaction, so that nothing here holds back pruning.
 
 session_pid=
 session_open() {
@@ -98,7 +98,7 @@ psql_do() {
 	psql -XAtq -v ON_ERROR_STOP=1 -d "$db" "$@" || die "psql failed"
 }
 
-# The last one goes, so that nobody else's workers are in the way; with KEEP the last of all stays.
+# Drops the previous database, so that no other workers disturb; with KEEP the last one of all stays.
 database_name=
 database() {
 	database_gone
@@ -118,16 +118,16 @@ database_gone() {
 	database_name=
 }
 
-# A fraction of a second without a process.
+# Sleeps for a fraction of a second without starting a process.
 exec {nap_fd}<> <(:)
 nap() { read -rt "$1" -u "$nap_fd" _ || true; }
 
-# ---- how fast ---------------------------------------------------------------
+# ---- rates ------------------------------------------------------------------
 
-# drain POLL TARGET START...: POLL is a query of one number, START what makes it rise, which returns at
-# once. Looks from outside, every other millisecond, or less often where looking takes long: at most a fifth of a processor
-# goes into it. The rate counts from the first move that was seen,
-# so that starting up costs nobody anything; it is 0 if nothing moves for a minute.
+# drain POLL TARGET START...: POLL is a query that returns a number. START makes it rise, and returns at once.
+# Another session runs POLL every other millisecond, or less often if it takes long: it may use at most a fifth
+# of a processor. The rate counts from the first change that was seen, so that the time for starting
+# does not count; it is 0 if nothing changes for a minute.
 drain() {
 	local poll=$1 target=$2 first=0 first_at=0 at=0 position=0 last=0 last_at asked pause
 	shift 2
@@ -165,18 +165,18 @@ reader_start() {
 }
 reader_stop() { tell "CALL bench.stop_reader()"; }
 
-# Nothing may have been lost or doubled: a fast wrong answer is none.
+# Tests that nothing was lost or handled twice, because a fast wrong result is worthless.
 effects_check() {
 	ask "SELECT count(*) || '|' || count(DISTINCT position) FROM bench.effect"
 	[ "$answer" = "$2|${3:-$2}" ] || skip "WRONG: $1 has left $answer effects|events instead of $2"
 }
 
-# START for what is a procedure: it runs in a psql of its own.
+# START for a procedure: runs it in a separate psql.
 loop_pid=
 start_loop() { psql_do "$database_name" -U bench -c "$1" & loop_pid=$!; }
 end_loop() { wait "$loop_pid" || true; }
 
-# Percentiles in milliseconds of numbers in microseconds, one a line.
+# Percentiles in milliseconds. Input: numbers in microseconds, one in each line.
 percentiles() {
 	{ grep . || true; } | sort -n | awk '{ v[NR] = $1 }
 		function p(q) { i = int(q * NR + 0.999999); return v[i < 1 ? 1 : i] / 1000 }

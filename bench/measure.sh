@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# measure.sh: the part of a run that needs no rights: server up, sections, report. Called by run.sh,
-# in PM_WORK, as the unprivileged user.
+# measure.sh: the unprivileged part of a run: starts the server, runs the sections and writes the report. Called by
+# run.sh, in PM_WORK, as the unprivileged user.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/lib.sh"

@@ -1,47 +1,48 @@
 # shellcheck shell=bash
-# peers.sh: pm beside others that do the same: one INSERT into bench.seen for each event of about 200 bytes.
+# peers.sh: pm compared with other software for the same task: one INSERT into bench.seen for each event of about 200 bytes.
 #
 #   pm           f(pm.event) in PL/pgSQL, batches of 1000
-#   by_hand      a PL/pgSQL loop in a session, batches of 1000 in position order, a cursor, a commit a batch, every
-#                10 ms when there is nothing: the DO loop of dispatch.sh. Not counted as a peer: nobody's product, and
-#                it loses events when transactions commit out of order (so does poll)
-#   poll         the same as a client would do it (poll.c, libpq): an INSERT for each event, every 10 ms when there is nothing
-#   pgq          PgQ, tuned: a consumer in PL/pgSQL in a session that looks every 10 ms; in the backlog a tick every 1000
-#                events and nothing else running; for latency pgqd with a tick every 10 ms (default 1 s or more)
-#   message_db   a consumer in PL/pgSQL in a session: get_category_messages, 1000 at a time, its position, a commit; every 10 ms
+#   by_hand      a PL/pgSQL loop in a session: batches of 1000 in the order of the positions, a cursor, a commit for each batch,
+#                10 ms of sleep if there is nothing (the DO loop of dispatch.sh). It does not count as a peer: it is not a product,
+#                and it loses events when transactions commit out of order (as poll does)
+#   poll         the same in a client (poll.c, libpq): an INSERT for each event, 10 ms of sleep if there is nothing
+#   pgq          PgQ, tuned: a consumer in PL/pgSQL in a session that polls every 10 ms; for the backlog a tick every 1000
+#                events and nothing else running; for latency pgqd with a tick every 10 ms (the default is 1 s or more)
+#   message_db   a consumer in PL/pgSQL in a session: get_category_messages, 1000 at a time, its position, a commit; polls every 10 ms
 #   graphile     graphile-worker, tuned, 10 jobs at a time; in the backlog a local queue of 500 and completions in batches of
-#                10 ms; for latency woken by NOTIFY, without them. No order promised
-#   emmett       Emmett's PostgreSQL consumer: batches of 1000, looks every 10 ms (default 50)
+#                10 ms; for latency woken by NOTIFY, without these two. The order is not guaranteed
+#   emmett       Emmett's PostgreSQL consumer: batches of 1000, polls every 10 ms (the default is 50)
 #
-# All on the same server, one after the other, with synchronous commits, one consumer each, the tables and indexes that each of them makes; all is
-# vacuumed and analyzed before each drain and before the latencies, and no other consumer runs. The backlogs are of 100k
-# events (poll 50k, graphile 20k, emmett 10k: they would take long). The consumers of PgQ and message-db work inside of
-# the server, which is the best that can be done for them. Rates and latencies come from bench.seen: of each row it is
-# known when its transaction committed (track_commit_timestamp).
-#   drain/rate      rows after the first transaction, by the time from then to the last one
-#   sets/rate       the same where pm, PgQ and message-db insert all events of a batch in one statement: f(pm.event[]), INSERT
+# All run on the same server, one after another, with synchronous commits, one consumer each, and their own tables and indexes.
+# Everything
+# is vacuumed and analyzed before each backlog and before the latencies, and no other consumer runs. A backlog has 100k
+# events (poll 50k, graphile 20k, emmett 10k, because they would take too long). The consumers of PgQ and message-db run
+# inside the server, which is the best case for them. Rates and latencies are computed from bench.seen: the commit time
+# of each row is known (track_commit_timestamp).
+#   drain/rate      the number of rows after the first transaction, divided by the time from that to the last one
+#   sets/rate       the same if pm, PgQ and message-db insert all events of a batch in one statement: f(pm.event[]), INSERT
 #                   ... SELECT from get_batch_events(), from get_category_messages()
 #   latency-N/p50   from clock_timestamp() in the statement that sends the event to the commit of its effect (see latency.sh)
-#                   (who cannot keep up with N events a second gets later and later)
-#   latency-N/lost  events without an effect when none has come for three seconds
+#                   (if a peer cannot handle N events per second, it falls further and further behind)
+#   latency-N/lost  events without an effect after three seconds without a new effect
 
 source "$BENCH_DIR/latency.sh"
 for peer_file in "$BENCH_DIR"/peers/*.bash; do source "$peer_file"; done
 
-# What a peer is made of, in peers/NAME.bash:
-#   NAME_missing    prints why it cannot be had, nothing if it can
+# The functions of a peer, in peers/NAME.bash:
+#   NAME_missing    prints why the peer is not available, or nothing
 #   NAME_setup      in its database, which has sql/tables.sql
-#   NAME_fill N     N events wait; no consumer runs (what was there has been handled)
-#   NAME_start drain|sets|latency, NAME_stop    the consumer; peer_run and peer_loop start processes that peer_end ends
-#   NAME_send       prints the pgbench script that sends an event; :n is a random number to 1000
-#   NAME_size       prints how large a backlog it gets
+#   NAME_fill N     makes N events wait; no consumer runs, and earlier events have been handled
+#   NAME_start drain|sets|latency, NAME_stop    start and stop the consumer; peer_end ends what peer_run and peer_loop start
+#   NAME_send       prints the pgbench script that sends an event; :n is a random number up to 1000
+#   NAME_size       prints the size of its backlog
 
 peer_pids=()
 peer_run() {
 	"$@" >>"$BENCH_WORK/peer.log" 2>&1 &
 	peer_pids+=($!)
 }
-# A CALL that never ends: its session is ended from outside.
+# A CALL that never ends; its session is terminated from outside.
 peer_loop() { PGAPPNAME=peer peer_run psql -XAtq -d "$database_name" -c "$1"; }
 peer_end() {
 	local pid
@@ -78,7 +79,7 @@ peer_drain() {
 	peer_end
 }
 
-# by_hand is no peer: nobody's product, and dispatch.sh has its own bound for it.
+# by_hand is not a product, so it is no peer; dispatch.sh has its own bound for it.
 peer_label() { case $1 in pm | by_hand) echo "$1" ;; *) echo "peer-$1" ;; esac; }
 
 peer_latency() {

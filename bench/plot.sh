@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# plot.sh RESULTS_DIR: bars of the medians in medians.tsv: in plots.txt as text, and with whiskers from the smallest to
-# the largest in a PNG each, where gnuplot is.
+# plot.sh RESULTS_DIR: bar charts of medians.tsv: as text in plots.txt, and if gnuplot is available as PNG files,
+# with whiskers from the smallest to the largest value.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 dir=$1
@@ -25,7 +25,7 @@ plot() {
 	rm -f "$data"
 }
 
-# text_bars TITLE SCALE: the longest has 50 marks; on a logarithmic scale a tenth of the smallest has none.
+# text_bars TITLE SCALE: the longest bar has 50 marks; on a logarithmic scale, a tenth of the smallest value has none.
 text_bars() {
 	awk -F '\t' -v title="$1" -v scale="$2" '
 		{ gsub(/"/, "", $1); label[NR] = $1; v[NR] = $2

@@ -1,13 +1,13 @@
-# report.pl: raw measurements to medians.tsv and, on standard output, the results.
+# report.pl: computes medians.tsv from the raw measurements, and prints the results.
 #
 #   perl report.pl RESULTS_DIR                 everything, as text
-#   perl report.pl --markdown RESULTS_DIR      the tables for doc/performance.md: ratios.tsv, and what figures.tsv says
-#   perl report.pl --into FILE RESULTS_DIR     puts these into FILE, between its two marker lines
+#   perl report.pl --markdown RESULTS_DIR      the tables for doc/performance.md: ratios.tsv and figures.tsv
+#   perl report.pl --into FILE RESULTS_DIR     inserts these into FILE, between its two marker lines
 #
 # ratios.tsv: label, numerator, denominator (or -), comparison and bound (or - -). Numerator and denominator are
-# section/case/variant/metric; with max: or min: before them they may have * in them. A ratio is taken in each
-# round, and the median of these is what counts: what slows a whole round down slows both sides.
-# figures.tsv: see there.
+# section/case/variant/metric; after max: or min: they may contain *. A ratio is computed in each round, and the
+# median of these counts: if a whole round is slow, both sides are.
+# figures.tsv: its format is described there.
 use strict;
 use warnings;
 use FindBin;
@@ -40,7 +40,7 @@ sub show_range
 	return !@v ? '' : @v == 1 ? show($v[0]) : show(median(@v)) . ' (' . show($v[0]) . '..' . show($v[-1]) . ')';
 }
 
-# Every row, aligned; the first columns, so many, to the left.
+# All rows, aligned; this number of columns from the left are left-aligned.
 sub table
 {
 	my ($left, @rows) = @_;
@@ -78,14 +78,14 @@ for (slurp("$dir/raw.tsv"))
 	push @{ $value{$key}{$round} }, $v;
 }
 
-# What was measured under a key: a value each round.
+# The measurements of a key: one value for each round.
 sub values_of
 {
 	my ($key) = @_;
 	return map { median(@$_) } values %{ $value{$key} // {} };
 }
 
-# A value of each round for a key, or for the largest or smallest of several.
+# The value of each round for a key, or for the largest or smallest of several keys.
 sub by_round
 {
 	my ($spec) = @_;
@@ -99,7 +99,7 @@ sub by_round
 	return { map { my @v = sort { $a <=> $b } @{ $all{$_} }; ($_ => ($how // '') eq 'max' ? $v[-1] : $v[0]) } keys %all };
 }
 
-# What ratios.tsv asks for: label, value with its range, bound, verdict.
+# The rows of ratios.tsv: label, value with its range, bound, verdict.
 sub ratios
 {
 	my @rows;
@@ -159,7 +159,7 @@ sub text
 	{
 		my $s = $section{$section};
 		print "\n\u$section: medians (smallest..largest)\n\n";
-		# The head of the section's script says what all this is.
+		# The comment at the top of the section's script explains its results.
 		for (slurp("$here/$section.sh"))
 		{
 			last unless /^#/;
@@ -178,7 +178,7 @@ sub row { return '| ' . join(' | ', @_) . " |\n"; }
 
 sub head { return row(@_) . '|---' . ('|---:' x $#_) . "|\n"; }
 
-# 1234567 -> 1,235k: nobody needs more of it.
+# 1234567 -> 1,235k: more digits are not needed.
 sub short
 {
 	my ($v) = @_;

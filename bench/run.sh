@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# run.sh: the benchmark, from nothing (`make bench`, `make bench QUICK=1`, `make bench ONLY=idle`).
+# run.sh: the whole benchmark (`make bench`, `make bench QUICK=1`, `make bench ONLY=idle`).
 #
 #   bash bench/run.sh [SECTION...]     append dispatch latency idle growth lanes peers; all of them by default
 #
 # Installs what is missing (server, headers, compiler, gnuplot; for the section peers also PgQ from
-# Debian, and from npm, where node is, what is there), builds pm from a copy of the tree in a
-# temporary directory, starts a private server there as an unprivileged user, and measures. What
-# cannot be had is skipped, with a line that says so. Results go to bench/results/ :
+# Debian, and the peers that npm has, if node is installed), builds pm from a copy of the tree in a
+# temporary directory, starts a private server there as an unprivileged user, and measures. What is not
+# available is skipped, with a message. Results go to bench/results/ :
 #
-#   results.txt    settings, what counts and its bounds, what was left out, all medians and what they mean
+#   results.txt    settings, the results with a bound, what was skipped, all medians and what they mean
 #   results.md     the tables of doc/performance.md; perl bench/report.pl --into doc/performance.md bench/results
-#                  puts them there
-#   raw.tsv        every single measurement: section, case, variant, metric, round, value
+#                  inserts them there
+#   raw.tsv        each single measurement: section, case, variant, metric, round, value
 #   medians.tsv    section, case, variant, metric, median, minimum, maximum, rounds
 #   *.png, plots.txt      plots, as pictures and as text
 #
 #   QUICK=1        small sizes and few rounds: under two minutes, once everything is installed
-#   ROUNDS=n       so many rounds (5; QUICK 2)
-#   KEEP=1         leaves the server up at the end, and says how to connect and how to remove it
+#   ROUNDS=n       the number of rounds (default 5; with QUICK 2)
+#   KEEP=1         leaves the server running at the end, and says how to connect and how to remove it
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../test/harness/setup.sh"
 
@@ -31,7 +31,7 @@ for section in "$@"; do
 done
 results=$PM_ROOT/bench/results
 
-# Packages without which the rest still runs.
+# Packages that are optional.
 optional() {
 	local p missing=()
 	for p in "$@"; do

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# server.sh: the private server of a run. Everything that was not left at its default is in here, and
+# server.sh: the private server of a run. Every setting that is not the default is in this file, and
 # in the output.
 
-# Beside what setup.sh gives every server that is to load pm.
+# In addition to the settings of setup.sh for every server that loads pm.
 server_settings() {
 	cat <<-CONF
 	listen_addresses = ''
@@ -35,7 +35,7 @@ server_stop() {
 	pg_ctl -D "$BENCH_WORK/data" -m fast -s -w stop || true
 }
 
-# What the figures were measured on and with.
+# The hardware and software that were measured.
 server_describe() {
 	printf 'pm %s, %s\n' "${PM_BENCH_COMMIT:-}" "$(psql -XAtq -d postgres -c 'SHOW server_version' | sed 's/^/PostgreSQL /')"
 	printf '%s, %s processors, %s, load before %s, at the end %s\n' "$(uname -sr | cut -d. -f1,2)" "$(nproc)" \

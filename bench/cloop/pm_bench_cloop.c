@@ -1,17 +1,18 @@
 /*
  * pm_bench_cloop.c
- *		The limits that pm is measured against, with the least that can be done in
- *		C, and the handlers in C.
+ *		The upper limits for pm: loops in C that do as little as possible; and the
+ *		handlers in C.
  *
- * bench_c_loop works off what is there: it reads a batch in position order, calls
- * the handler for each event by fmgr, moves a cursor row, and commits, until
- * nothing is left.  The bare reader is a background worker that does the same as
- * events come: it sleeps on its latch, which the end of a writer's transaction
- * sets (bench_wake, a trigger before each INSERT statement, notes that it is to).
+ * bench_c_loop handles a backlog.  It reads a batch in the order of the positions,
+ * calls the handler for each event by fmgr, moves a cursor row, and commits, until
+ * no event is left.  The bare reader is a background worker that does the same for
+ * new events.  It sleeps on its latch, which is set at the end of a writer's
+ * transaction (bench_wake, a trigger before each INSERT statement, requests that).
  *
- * Neither has a high-water mark (so a reader beside several writers loses events
- * that commit out of order), a policy, a watch over the handler's time, or a mark
- * of what is in hand.  What a handler does is visible to the next call, as in pm.
+ * Neither has a high-water mark, so with concurrent writers a reader loses events
+ * that commit out of order.  Neither handles failures, limits the time of a handler,
+ * or records the event that is being handled.  The effects of a call are visible to
+ * the next call, as in pm.
  */
 #include "postgres.h"
 
@@ -51,7 +52,7 @@ PGDLLEXPORT void _PG_init(void);
 PGDLLEXPORT void bench_reader_main(Datum arg);
 
 /*
- * What a loop needs, all of it in a memory context that lives as long.
+ * The data of a loop, all of it in a memory context that lives as long as the loop.
  */
 typedef struct Loop
 {
@@ -65,7 +66,7 @@ typedef struct Loop
 } Loop;
 
 /*
- * What a reader is told when it is started; goes into bgw_extra.
+ * The arguments of a reader, which are passed in bgw_extra.
  */
 typedef struct ReaderArgs
 {
@@ -80,7 +81,7 @@ typedef struct ReaderArgs
 StaticAssertDecl(sizeof(ReaderArgs) <= BGW_EXTRALEN, "ReaderArgs must fit into bgw_extra");
 
 /*
- * Whom a writer wakes: the latch of the one reader that there may be.
+ * The latch of the reader, if there is one; writers set it.
  */
 typedef struct Shared
 {
@@ -103,7 +104,7 @@ bench_noop(PG_FUNCTION_ARGS)
 }
 
 /*
- * bench_insert(event): one row in bench.effect.
+ * bench_insert(event): inserts a row into bench.effect.
  */
 Datum
 bench_insert(PG_FUNCTION_ARGS)
@@ -135,7 +136,7 @@ bench_insert(PG_FUNCTION_ARGS)
 }
 
 /*
- * A plan that outlives the transaction.
+ * Prepares a plan that outlives the transaction.
  */
 static SPIPlanPtr
 plan_of(char *sql, int nargs, Oid *argtypes)
@@ -148,8 +149,8 @@ plan_of(char *sql, int nargs, Oid *argtypes)
 }
 
 /*
- * Within SPI and under a snapshot.  name is that of the row of bench.cursor, from
- * which the loop goes on.
+ * Must be called within SPI and with a snapshot.  The loop continues from the row of
+ * bench.cursor with this name.
  */
 static void
 loop_prepare(Loop *loop, MemoryContext lasting, const char *log, Oid function, int batch,
@@ -186,7 +187,7 @@ loop_prepare(Loop *loop, MemoryContext lasting, const char *log, Oid function, i
 }
 
 /*
- * Calls the handler for what was read.
+ * Calls the handler for the events that were read.
  */
 static void
 handle(Loop *loop, SPITupleTable *read, uint64 count)
@@ -212,7 +213,7 @@ handle(Loop *loop, SPITupleTable *read, uint64 count)
 }
 
 /*
- * One batch, within SPI; the commit is the caller's.  False if there was nothing.
+ * Handles one batch, within SPI.  The caller commits.  Returns false if there was no event.
  */
 static bool
 loop_batch(Loop *loop)
@@ -262,7 +263,7 @@ bench_c_loop(PG_FUNCTION_ARGS)
 /* ---- the bare reader ---- */
 
 /*
- * Writers: a trigger before each statement, and the end of the transaction.
+ * The writers' side: a trigger before each statement, and the end of the transaction.
  */
 Datum
 bench_wake(PG_FUNCTION_ARGS)
@@ -352,8 +353,8 @@ bench_reader_main(Datum arg)
 }
 
 /*
- * bench_start_reader(log, handler, batch, name): as who calls it; pg_terminate_backend
- * ends it.
+ * bench_start_reader(log, handler, batch, name): starts a reader that runs as the calling
+ * role, until pg_terminate_backend.
  */
 Datum
 bench_start_reader(PG_FUNCTION_ARGS)
@@ -411,7 +412,7 @@ shmem_startup(void)
 }
 
 /*
- * Is in shared_preload_libraries: the readers' latch is in shared memory.
+ * The library is in shared_preload_libraries, because the pointer to the latch is in shared memory.
  */
 void
 _PG_init(void)

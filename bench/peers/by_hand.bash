@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# A loop by hand that polls, in a session on the server.
+# A PL/pgSQL loop that polls, in a session on the server.
 by_hand_missing() { :; }
 by_hand_size() { pick 20000 100000; }
 by_hand_setup() {

@@ -7,7 +7,7 @@ emmett_setup() {
 	cp "$BENCH_DIR/peers/emmett.mjs" "$BENCH_WORK/npm/emmett/"
 	(cd "$BENCH_WORK/npm/emmett" && node emmett.mjs migrate "$(emmett_url)")
 }
-# Each consumer begins at the beginning, so what was there goes.
+# Each consumer starts at the beginning, so earlier events are deleted.
 emmett_fill() {
 	tell "TRUNCATE emt_messages, emt_streams"
 	tell "SELECT count(*) FROM generate_series(1, $1 / 20) s, LATERAL

@@ -16,7 +16,7 @@ const consumer = postgreSQLEventStoreConsumer({
   pulling: { batchSize: 1000, pullingFrequencyInMs: 10 },
 });
 consumer.reactor({
-  // A place of its own each time: that of one which was killed stays taken.
+  // A new processor each time, because that of a killed consumer stays locked.
   processorId: `see-${Date.now()}`,
   connectionOptions: { connectionString },
   startFrom: 'BEGINNING',

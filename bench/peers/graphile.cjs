@@ -1,9 +1,9 @@
-// graphile.cjs migrate|drain|latency: graphile-worker with one task, an INSERT. Connects as PGHOST, PGUSER, PGDATABASE say.
+// graphile.cjs migrate|drain|latency: graphile-worker with one task, an INSERT. It connects by PGHOST, PGUSER, PGDATABASE.
 const { run, runMigrations } = require('graphile-worker');
 const { Pool } = require('pg');
 
 const pgPool = new Pool({ max: 12 });
-// For a backlog many jobs are fetched and completed at once; for latency a job is fetched as soon as NOTIFY says so.
+// For a backlog many jobs are fetched and completed at once; for latency a job is fetched as soon as NOTIFY reports it.
 const settings = {
   drain: {
     pollInterval: 10,

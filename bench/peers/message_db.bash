@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# message-db, from npm; a consumer as its clients have one, but inside of the server.
+# message-db, from npm, with a consumer like that of its clients, but inside the server.
 message_db_missing() { cat "$BENCH_WORK/npm/message_db.missing" 2>/dev/null || true; }
 message_db_size() { pick 20000 100000; }
 message_db_setup() {
@@ -47,7 +47,7 @@ message_db_setup() {
 	END $$;
 	SQL
 }
-# As write_message would, but in one statement.
+# Does the same as write_message, but in one statement.
 message_db_fill() {
 	tell "INSERT INTO message_store.messages (id, stream_name, position, type, data)
 		SELECT gen_random_uuid(), 'stream-' || gen_random_uuid(), 0, 'placed', jsonb_build_object('amount', i % 100, 'note', repeat('x', 100))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# npm.sh DIR: installs into DIR the peers that npm has, each by itself, without running their install
-# scripts; where one cannot be had, DIR/NAME.missing says why.
+# npm.sh DIR: installs the peers that npm has into DIR, separately and without running their install
+# scripts. If one is not available, DIR/NAME.missing says why.
 set -uo pipefail
 dir=$1
 

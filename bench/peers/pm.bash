@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# pm itself, in the peers' clothes.
+# pm itself, as one of the peers.
 pm_missing() { :; }
 pm_size() { pick 20000 100000; }
 pm_setup() {

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# A loop by hand that polls, in a client: poll.c.
+# A client that polls: poll.c.
 poll_missing() { [ -x "$BENCH_WORK/poll" ] || poll_build || echo "poll.c cannot be compiled (see poll.log)"; }
 poll_build() {
 	gcc -O2 -Wall -I"$("$PG_CONFIG" --includedir)" -o "$BENCH_WORK/poll" "$BENCH_DIR/peers/poll.c" \

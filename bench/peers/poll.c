@@ -1,10 +1,10 @@
 /*
  * poll.c
- *		What an application would write by hand: a client that reads 1000 events
- *		in position order, executes a prepared INSERT for each of them, moves its
- *		cursor and commits; and waits for 10 ms when there was none.
+ *		A client as an application would have it.  It reads 1000 events in the
+ *		order of the positions, executes a prepared INSERT for each of them, moves
+ *		its cursor and commits.  If there was no event, it waits for 10 ms.
  *
- * Connects as PGHOST, PGUSER and PGDATABASE say, and runs until it is killed.
+ * It connects by PGHOST, PGUSER and PGDATABASE, and runs until it is killed.
  */
 #include <libpq-fe.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
--- handlers.sql: the handlers that are compared: nothing, and one INSERT, in C, SQL and PL/pgSQL; an
--- instance; a batch.
+-- handlers.sql: the handlers that are compared: an empty one, and one with an INSERT, in C, SQL and PL/pgSQL; one
+-- with a state; one of arrays.
 RESET ROLE;
 CREATE FUNCTION bench.noop_c(pm.event) RETURNS void LANGUAGE c AS 'pm_bench_cloop', 'bench_noop';
 CREATE FUNCTION bench.insert_c(pm.event) RETURNS void LANGUAGE c AS 'pm_bench_cloop', 'bench_insert';
@@ -33,7 +33,7 @@ BEGIN
   SELECT position, stream, (data ->> 'amount')::int FROM unnest(events);
 END $$;
 
--- For latency: which event, and when it was sent.
+-- For latency: records which event it was and when it was sent.
 CREATE FUNCTION bench.see(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO bench.seen (position, sent_at) VALUES (e.position, (e.data ->> 'sent_at')::timestamptz);
@@ -44,8 +44,8 @@ BEGIN
   INSERT INTO bench.seen (position, sent_at) SELECT position, (data ->> 'sent_at')::timestamptz FROM unnest(events);
 END $$;
 
--- For growth: an instance that counts, and says when it was called; an instance with a timer that does not come; one
--- that fails when it is told to; for lanes: one that only computes, for some tenths of a millisecond.
+-- For growth: a handler with a state that counts and records when it was called; one with a timer that does not become due; one
+-- that fails when the event says so. For lanes: one that only computes, for some tenths of a millisecond.
 CREATE FUNCTION bench.instance_see(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO bench.seen (position, sent_at) VALUES (e.position, (e.data ->> 'sent_at')::timestamptz);

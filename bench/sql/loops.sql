@@ -1,11 +1,11 @@
--- loops.sql: what one session does by hand, without pm: read a batch in position order, call the handler
--- for each event, move a cursor, commit. In PL/pgSQL, and in C (bench/cloop). These have no high-water
--- mark, so they would lose events if anybody were writing; no policy for failures; and nobody restarts them.
+-- loops.sql: what a session does without pm: it reads a batch in the order of the positions, calls the handler
+-- for each event, moves a cursor and commits. In PL/pgSQL, and in C (bench/cloop). These loops have no high-water
+-- mark, so with concurrent writers they would lose events. They do not handle failures, and nothing restarts them.
 RESET ROLE;
 CREATE PROCEDURE bench.c_loop(log text, handler regprocedure, batch int, name text) LANGUAGE c
 AS 'pm_bench_cloop', 'bench_c_loop';
 
--- The same as events come: a background worker on a table whose writers wake it. One at a time in the cluster.
+-- The same for new events: a background worker on a table whose writers wake it. Only one at a time in the cluster.
 CREATE FUNCTION bench.wake() RETURNS trigger LANGUAGE c AS 'pm_bench_cloop', 'bench_wake';
 CREATE FUNCTION bench.start_reader(log text, handler regprocedure, batch int, name text) RETURNS int LANGUAGE c
 AS 'pm_bench_cloop', 'bench_start_reader';
@@ -15,7 +15,7 @@ BEGIN
 END $$;
 
 SET ROLE bench;
--- EXECUTE would plan each call anew, so the loop is written out for its log and handler.
+-- EXECUTE would plan each call again, so the loop is generated for its log and handler.
 CREATE PROCEDURE bench.make_do_loop(name text, log text, handler text, batch int) LANGUAGE plpgsql AS $make$
 BEGIN
   EXECUTE format($sql$
@@ -41,7 +41,7 @@ BEGIN
     END $do$$sql$, name, log, handler, batch);
 END $make$;
 
--- A set at a time: INSERT ... SELECT of so many events, and the cursor.
+-- Whole sets: INSERT ... SELECT of this number of events, and the cursor.
 CREATE PROCEDURE bench.set_loop(batch int) LANGUAGE plpgsql AS $$
 DECLARE
   at bigint := (SELECT position FROM bench.cursor WHERE name = 'set_loop');

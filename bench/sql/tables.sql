@@ -1,16 +1,16 @@
--- tables.sql: what every database of the benchmark has, those of the peers too: a schema of the ordinary role
--- bench, the tables into which handlers write and in which loops without pm keep their cursors, and a log
--- without pm. No index where there need not be one: the time is to go into what is compared.
+-- tables.sql: what every database of the benchmark contains, including those of the peers: a schema of the ordinary
+-- role bench, the tables into which handlers write, the table of cursors of the loops without pm, and a log
+-- without pm. There are no unnecessary indexes, so that the time is spent on what is compared.
 CREATE SCHEMA bench AUTHORIZATION bench;
 
 SET ROLE bench;
 -- The effect of an event.
 CREATE TABLE bench.effect (position bigint, stream text, amount int);
--- The effect where it is asked how late it comes.
+-- The effect of an event where its latency is measured.
 CREATE TABLE bench.seen (position bigint, sent_at timestamptz);
 CREATE TABLE bench.cursor (name text PRIMARY KEY, position bigint NOT NULL) WITH (fillfactor = 10);
 
--- What pm.create_log makes, without pm: the same columns and the same indexes.
+-- What pm.create_log creates, without pm: the same columns and the same indexes.
 CREATE PROCEDURE bench.create_bare(name text) LANGUAGE plpgsql AS $$
 BEGIN
   EXECUTE format($sql$
@@ -25,7 +25,7 @@ BEGIN
       UNIQUE (stream, version))$sql$, name);
 END $$;
 
--- n events of about 200 bytes, of so many streams.
+-- n events of about 200 bytes, of this number of streams.
 CREATE PROCEDURE bench.fill(log text, n bigint, streams bigint DEFAULT 1000, begin_at bigint DEFAULT 1) LANGUAGE plpgsql AS $$
 BEGIN
   EXECUTE format($sql$

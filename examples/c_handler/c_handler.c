@@ -24,15 +24,15 @@ PG_MODULE_MAGIC;
 
 PG_FUNCTION_INFO_V1(record_event);
 
-/* Planned once a session, for the function with this OID. */
+/* The plan, made once in each session for the function with this OID. */
 static SPIPlanPtr insert_plan = NULL;
 static Oid insert_plan_of = InvalidOid;
 
 /*
- * The plan of the INSERT.  Needs an open SPI connection.
+ * Returns the plan of the INSERT.  Needs an open SPI connection.
  *
- * The table stands in the function's schema.  All names are qualified: the
- * search_path is that of the role for which the handler runs.
+ * The table is in the function's schema.  All names are qualified, because the
+ * search_path is that of the role as which the handler runs.
  */
 static SPIPlanPtr
 record_plan(Oid function)
@@ -65,7 +65,7 @@ record_plan(Oid function)
 }
 
 /*
- * A field of the event.  An event always has a log, position, stream and type,
+ * Returns a field of the event.  An event always has a log, position, stream and type,
  * and data that is not NULL; version and recorded_at are not used here.
  */
 static Datum
@@ -100,7 +100,7 @@ record_event(PG_FUNCTION_ARGS)
 	if (rc != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed: %s", SPI_result_code_string(rc));
 
-	/* Not read_only: that would see nothing of what earlier events have done. */
+	/* With read_only it would not see what the handler did for earlier events. */
 	rc = SPI_execute_plan(record_plan(fcinfo->flinfo->fn_oid), values, NULL, false, 0);
 	if (rc != SPI_OK_INSERT)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));

@@ -1,4 +1,4 @@
--- Two process managers that follow every log of the file, whatever it is about.
+-- Two process managers that follow every log of the file, whatever its contents.
 
 -- follow-streams, called once for each event.
 CREATE FUNCTION replay.follow_stream(e pm.event) RETURNS void
@@ -12,7 +12,7 @@ BEGIN
 END
 $$;
 
--- count-types, called with a batch of events at a time.
+-- count-types, called with an array of events.
 CREATE FUNCTION replay.count_types(events pm.event[]) RETURNS void
 LANGUAGE sql AS $$
     INSERT INTO replay.type_count AS c (log, type, events)

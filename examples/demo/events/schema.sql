@@ -1,5 +1,5 @@
 -- The file as it is, and a log for each name in its column "log".
--- The logs are in a schema of their own, so that their names cannot clash with those of our tables.
+-- The logs are in a schema of their own, so that their names cannot collide with those of other tables of the demo.
 CREATE SCHEMA logs;
 ALTER ROLE replay SET search_path = logs, replay;
 SET search_path = logs, replay;
@@ -36,7 +36,7 @@ SELECT 'CREATE VIEW replay.events AS '
                          log, 'line', log), ' UNION ALL ')
 FROM replay.context \gexec
 
--- What follow-streams keeps: a row for each stream.
+-- The table of follow-streams: a row for each stream.
 CREATE TABLE replay.stream_summary (
     log        text,
     stream     text,
@@ -46,7 +46,7 @@ CREATE TABLE replay.stream_summary (
     PRIMARY KEY (log, stream)
 );
 
--- What count-types keeps: a row for each type.
+-- The table of count-types: a row for each type.
 CREATE TABLE replay.type_count (
     log    text,
     type   text,
@@ -54,7 +54,7 @@ CREATE TABLE replay.type_count (
     PRIMARY KEY (log, type)
 );
 
--- For the checks: what follow-streams was called for, in the order of the calls. There is no key, so that
+-- For the checks: the events for which follow-streams was called, in the order of the calls. There is no key, so that
 -- an event that was handled twice would be here twice.
 CREATE TABLE replay.handled (
     call     bigint GENERATED ALWAYS AS IDENTITY,

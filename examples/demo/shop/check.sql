@@ -10,7 +10,7 @@ CREATE TEMP TABLE events AS
 CREATE INDEX ON events (cause_log, cause_position);
 ANALYZE events;
 
--- What each order's events amount to, in whatever sequence they came.
+-- The result of each order, computed from its events in any sequence.
 CREATE TEMP TABLE facts AS
     SELECT *, CASE WHEN cancelled = 0 THEN 'shipped' WHEN paid = 0 THEN 'cancelled' ELSE 'cancelled and refunded' END AS outcome
     FROM (SELECT order_id,
@@ -40,7 +40,7 @@ CREATE TEMP TABLE poisoned AS
     SELECT order_id, position, recorded_at FROM events
     WHERE type = 'order placed' AND jsonb_typeof(data -> 'quantity') <> 'number';
 
--- What order-fulfilment takes of the logs.
+-- The events that order-fulfilment handles.
 CREATE TEMP VIEW taken AS
     SELECT log, position FROM events
     WHERE type = ANY ((SELECT types FROM pm.process_manager WHERE name = 'order-fulfilment')::text[]);
@@ -68,7 +68,7 @@ SELECT 'each order ended exactly once', count(*) FILTER (WHERE placed <> 1 OR sh
 FROM facts;
 
 -- 3. The deadline: no order that was paid in time was cancelled, and none that was not paid was shipped. (On a slow machine
---    a payment can be long before its order, and not valid any more when that is placed.)
+--    a payment can come so long before its order that it is no longer valid when the order is placed.)
 INSERT INTO checks (what, wrong, detail)
 SELECT 'cancelled were those without a payment in time',
        count(*) FILTER (WHERE cancelled > 0 AND in_time OR shipped > 0 AND paid = 0),
@@ -78,7 +78,7 @@ SELECT 'cancelled were those without a payment in time',
               count(*) FILTER (WHERE shipped > 0 AND paid = 0))
 FROM facts, LATERAL (SELECT paid_at <= deadline AND valid_until >= placed_at) AS t(in_time);
 
--- 4. Every command that an order needs was given and answered once, and no other; each timer came once.
+-- 4. Every command that an order needs was given and answered once, and no other; each timer fired once.
 INSERT INTO checks (what, wrong, detail)
 SELECT 'each command given exactly once', count(*) FILTER (WHERE NOT right_),
        format('%s reservations (%s released), %s shipments, %s refunds, wrong %s', sum(reservation_requested),
@@ -99,7 +99,7 @@ FROM (SELECT f.cancelled, f.refund_requested, count(*) FILTER (WHERE h.type = 'p
       FROM facts f LEFT JOIN handled h ON h.order_id = f.order_id AND h.log IS NULL
       GROUP BY f.order_id, f.cancelled, f.refund_requested) x;
 
--- 5. What was appended names its cause, which is of the same order, of the right type, and, in the same log, before it.
+-- 5. Each appended event names its cause. That has the same order and the right type, and an earlier position if it is in the same log.
 INSERT INTO checks (what, wrong, detail)
 SELECT 'each command names its cause', count(*) FILTER (WHERE NOT coalesce(right_, false)),
        format('%s commands and ends, wrong %s', count(*), count(*) FILTER (WHERE NOT coalesce(right_, false)))
@@ -110,7 +110,7 @@ JOIN events e USING (type)
 LEFT JOIN events c ON c.log = e.cause_log AND c.position = e.cause_position,
      LATERAL (SELECT c.order_id = e.order_id AND c.type = ANY (causes) AND (c.log <> e.log OR c.position < e.position)) AS r(right_);
 
--- 6. pm.trace finds the same: tried from the first event of the poisoned order and of one of each outcome.
+-- 6. pm.trace finds the same, from the first event of the poisoned order and of one order of each result.
 INSERT INTO checks (what, wrong, detail)
 WITH RECURSIVE root AS (
     (SELECT DISTINCT ON (f.outcome) e.position FROM facts f JOIN events e USING (order_id)
@@ -128,7 +128,7 @@ SELECT 'pm.trace tells what came of an order', wrong, format('%s orders, %s even
 FROM (SELECT count(*) FROM root) AS a(roots), (SELECT count(*) FROM trace) AS b(traced),
      (SELECT count(*) FROM ((TABLE tree EXCEPT TABLE trace) UNION ALL (TABLE trace EXCEPT TABLE tree)) x) AS c(wrong);
 
--- 7. The poisoned order failed, the others went on meanwhile, and what was parked of it was handled later, in order.
+-- 7. The poisoned order failed, the others went on, and its parked events were handled later, in order.
 INSERT INTO checks (what, wrong, detail)
 SELECT 'the poisoned order was handled in order', count(*) FILTER (WHERE NOT right_) + (count(*) = 0)::int,
        string_agg(format('%s failed %s times while %s events of others were handled; then %s', order_id, errors, others, types), '; ')
@@ -151,7 +151,7 @@ SELECT 'nothing is left', instances + timers + parked, format('%s instances, %s 
 FROM (SELECT count(*) FROM pm.instance) AS i(instances), (SELECT count(*) FROM pm.timer) AS t(timers),
      (SELECT count(*) FROM pm.parked) AS p(parked);
 
--- 9. The other process manager's books agree with the logs.
+-- 9. The table of the other process manager agrees with the logs.
 INSERT INTO checks (what, wrong, detail)
 SELECT 'the books of turnover agree with the logs', count(*) FILTER (WHERE t IS DISTINCT FROM e),
        string_agg(format('%s %s', account, t.amount), ', ' ORDER BY account)

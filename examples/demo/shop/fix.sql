@@ -1,4 +1,4 @@
--- What order-fulfilment should have been from the beginning.
+-- The corrected function: order-fulfilment should have had it from the beginning.
 CREATE OR REPLACE FUNCTION quantity_of(e pm.event) RETURNS int
 LANGUAGE sql AS $$
     SELECT substring(e.data ->> 'quantity' FROM '\d+')::int

@@ -1,24 +1,24 @@
 -- The process managers of the shop, and their registration.
 
 -- Which order an event belongs to: the key of the instance. A payment is a stream of its own and
--- names its order; in the other logs the order is the stream. It depends on nothing but the event:
--- IMMUTABLE, so that pm may ask for the keys of a whole batch first, and read their instances at once.
+-- names its order; in the other logs the order is the stream. The function depends only on the event.
+-- IMMUTABLE allows pm to compute the keys of a whole batch first, and to read their instances at once.
 CREATE FUNCTION order_of(e pm.event) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT coalesce(e.data ->> 'order', e.stream)
 $$;
 
--- How many pieces. It does not expect "2 pcs", which one order will say; see fix.sql.
+-- The number of pieces. It does not expect "2 pcs", which is what one order says; see fix.sql.
 CREATE FUNCTION quantity_of(e pm.event) RETURNS int
 LANGUAGE sql AS $$
     SELECT (e.data ->> 'quantity')::int
 $$;
 
--- order-fulfilment: one instance an order. "o" is what is known about the order so far, NULL for
--- one that is not known or has ended; what is returned is known from now on.
+-- order-fulfilment: one instance for each order. "o" is what is known about the order so far, or NULL
+-- if the order is not known or has ended. The handler returns what is known from now on.
 --
--- Inside one log events come in order; across logs they may come in any. A payment can be here
--- before its order. Note, commands, timers and the move of the cursor commit together or not at all.
+-- Within one log events come in order; events of different logs may come in any order. A payment can
+-- come before its order. Notes, commands, timers and the new position of the cursor commit together.
 CREATE FUNCTION fulfil_order(e pm.event, o jsonb) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -77,7 +77,7 @@ SELECT pm.register('order-fulfilment', 'shop.fulfil_order', '{orders,payments,wa
                    types => '{order placed,payment received,stock reserved,parcel sent}',
                    max_attempts => 3, backoff => '0.5 s');
 
--- turnover, called with a batch of events at a time: set-based work.
+-- turnover, called with an array of events, which it processes as a set.
 CREATE FUNCTION keep_books(events pm.event[]) RETURNS void
 LANGUAGE sql AS $$
     INSERT INTO shop.turnover AS t (account, entries, amount)

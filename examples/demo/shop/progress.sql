@@ -1,4 +1,4 @@
--- One line of progress: events in the logs, handled, lag, what order-fulfilment keeps, and what came of the orders.
+-- One line of progress: events in the logs, handled, lag, the instances of order-fulfilment, and the results of the orders.
 SELECT format('%7s %8s %5s   %9s %6s %6s   %7s %9s',
               (SELECT count(*) FROM orders) + (SELECT count(*) FROM payments) + (SELECT count(*) FROM warehouse),
               (SELECT sum(handled) FROM pm.status WHERE process_manager = 'order-fulfilment'),

@@ -1,4 +1,4 @@
--- The shop: three event logs, and the tables that its process managers and the demo keep.
+-- The shop: three event logs, and the tables of its process managers and of the demo.
 SELECT pm.create_log('orders');
 SELECT pm.create_log('payments');
 SELECT pm.create_log('warehouse');
@@ -10,7 +10,7 @@ CREATE TABLE turnover (
     amount  numeric NOT NULL
 );
 
--- For the checks: what order-fulfilment was called for, in the order of the calls (timers have no log
+-- For the checks: the events for which order-fulfilment was called, in the order of the calls (timers have no log
 -- and position). There is no key, so that an event that was handled twice would be here twice.
 CREATE TABLE handled (
     call     bigint GENERATED ALWAYS AS IDENTITY,

@@ -23,7 +23,7 @@ my $SEED   = $ENV{SEED}   // 1;
 my $ORDERS = $ENV{ORDERS} // 2000;
 my $SPAN   = $ENV{SPAN}   // 10;
 
-# ---- chance, repeatable ----
+# ---- repeatable random numbers ----
 
 # A number in [0, 1) that depends only on the seed and the arguments.
 sub chance { return unpack('N', md5(join '/', $SEED, @_)) / 2**32 }
@@ -31,8 +31,8 @@ sub between { my ($low, $high, @what) = @_; return $low + ($high - $low) * chanc
 
 # ---- the orders ----
 
-# Four in five are paid in time, one in ten too late, the others never. One says its quantity in a
-# way that the process manager does not expect.
+# Four in five are paid in time, one in ten too late, the others never. One order has its quantity in a
+# form that the process manager does not expect.
 sub order
 {
 	my ($i) = @_;
@@ -45,17 +45,17 @@ sub order
 		payment  => sprintf('payment-%05d', $i),
 		amount   => sprintf('%.2f', between(5, 500, 'amount', $i)),
 		quantity => $poisoned ? qq("$quantity pcs") : $quantity,
-		lost     => !$poisoned && chance('lost', $i) < 0.05,    # rolled back for good: it never existed
+		lost     => !$poisoned && chance('lost', $i) < 0.05,    # rolled back and not repeated
 		discount => chance('discount', $i) < 0.10,
-		declined => chance('declined', $i) < 0.10,              # a first try to pay fails
+		declined => chance('declined', $i) < 0.10,              # the first payment fails
 		paid     => $pays < 0.90,
 		place_at => $at,
-		# Before the order is placed, at times.
+		# Sometimes before the order is placed.
 		pay_at   => $at + ($poisoned ? 1 : $pays < 0.80 ? between(-0.3, 1.5, 'pay', $i) : between(4.5, 6, 'pay', $i)),
 	};
 }
 
-# What one session has to write, by time. An item is one or two events of one stream, its first.
+# What one session has to write, in the order of time. An item is the first one or two events of a stream.
 sub items
 {
 	my ($role, $session, $sessions) = @_;
@@ -82,7 +82,7 @@ sub items
 
 # ---- ways to write: each returns the SQL that writes the items ----
 
-# Stream, version, type and data of each event. The items are the first of their streams, so versions begin at 1.
+# Stream, version, type and data of each event. An item starts its stream, so versions begin at 1.
 sub rows
 {
 	return map {
@@ -121,7 +121,7 @@ sub append_all
 	return "SELECT pm.append_all('$log', '$item->{stream}', '[$events]', expected_version => 0);\n";
 }
 
-# The same once more, as by a double click: refused, because the stream exists already.
+# The same again, as after a double click: refused, because the stream already exists.
 sub append_again
 {
 	my ($log, $item) = @_;
@@ -130,7 +130,7 @@ sub append_again
 	  . "EXCEPTION WHEN SQLSTATE 'PM001' THEN NULL; END \$\$;\n";
 }
 
-my @kinds = (    # share, most items in one transaction, how it writes
+my @kinds = (    # share, maximum of items in one transaction, how it writes
 	[ 0.25, 1,  \&insert ],
 	[ 0.45, 5,  \&insert ],
 	[ 0.70, 1,  \&append ],
@@ -142,8 +142,8 @@ my @kinds = (    # share, most items in one transaction, how it writes
 
 sub pause { return sprintf "SELECT pg_sleep(%.3f);\n", between(@_) }
 
-# One transaction that writes the given items. What is lost is written too, and rolled back:
-# inside a savepoint where something else of the transaction stays.
+# One transaction that writes the given items. Items that are to be lost are written, too, and rolled back:
+# in a savepoint if other items of the transaction are kept.
 sub transaction
 {
 	my ($log, $write, $name, @items) = @_;
@@ -169,7 +169,7 @@ sub transaction
 	  ? "PREPARE TRANSACTION '$gid';\n" . pause(0, 0.3, 'prepared', $name) . "COMMIT PREPARED '$gid';\n"
 	  : "COMMIT;\n";
 
-	# One in ten is rolled back first, and done again.
+	# One in ten is first rolled back and then repeated.
 	my $again = chance('rollback', $name) < 0.1 ? "$begin${body}ROLLBACK;\n" : '';
 	return "$again$begin$body$commit";
 }
