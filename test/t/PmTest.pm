@@ -121,7 +121,7 @@ sub wait_idle
 {
 	my ($node, %opt) = @_;
 	return wait_until($node,
-		q{SELECT coalesce(string_agg(format('%s/%s: %s, lag %s: %s', process_manager, log, state, lag, reason), '; '), 'all are idle')
+		q{SELECT coalesce(string_agg(format('%s/%s: %s, lag %s: %s', process_manager, log, state, lag, reason), '; '), 'all idle')
 		  FROM pm.status WHERE state <> 'idle' OR lag > 0}, 'all idle', %opt);
 }
 
