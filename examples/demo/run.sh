@@ -17,7 +17,7 @@ orders=${PM_DEMO_ORDERS:-2000} span=${PM_DEMO_SPAN:-10}
 [ "${KEEP:-}" != 0 ] || KEEP=
 columns=log,stream,type,occurred_at,data
 
-# What is wrong with a file is said before anything is installed, as far as it can be seen without a server.
+# Errors in the file that can be found without a server are reported before anything is installed.
 if [ -n "$EVENTS" ]; then
 	[ -e "$EVENTS" ] || pm_die "EVENTS=$EVENTS: there is no such file"
 	[ -f "$EVENTS" ] || pm_die "EVENTS=$EVENTS is not a file"

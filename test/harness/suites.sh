@@ -321,7 +321,7 @@ run_pgtap() {
 	scan_logs pgtap "$CRASH"
 }
 
-# ---- all of it --------------------------------------------------------------
+# ---- main -------------------------------------------------------------------
 
 closing() {
 	local t
@@ -334,7 +334,7 @@ closing() {
 	pm_say "$passed passed, ${#failed[@]} failed"
 }
 
-# How long the files of a suite take, in seconds, on a machine with two processors.
+# The estimated time of this number of files of a suite, in seconds, on a machine with two processors.
 estimate() {
 	case $1 in
 	regress) pm_say $((5 + $2)) ;;
@@ -344,7 +344,7 @@ estimate() {
 	esac
 }
 
-# The tests to run, SUITE FILE a line, and for how long.
+# The tests to run, as lines "SUITE FILE", and the estimated time.
 seconds=25   # the build
 for suite in "$@"; do
 	n=0

@@ -255,7 +255,7 @@ cmp_ok($orders, '>', 100 * $seconds, 'there were enough events');
 cmp_ok($gaps, '>', $seconds, 'there were rollbacks among them');
 
 # start_at => 'end': every event that was not yet below the mark at registration, and none before it.
-is( $node->safe_psql('postgres', <<"SQL"), 't|0|0|0', "start_at => 'end': nothing before it, nothing missing, nothing twice");
+is( $node->safe_psql('postgres', <<"SQL"), 't|0|0|0', "start_at => 'end': no earlier event, none missing, none twice");
 SELECT $ending_from > 0,
 	   (SELECT count(*) FROM (SELECT position FROM orders WHERE position > $ending_from
 							  EXCEPT SELECT pos FROM seen WHERE pm = 'ending') x),

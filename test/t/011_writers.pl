@@ -83,7 +83,7 @@ SQL
 my ($after) = drawn();
 is($after - $last, $savepoints + $savepoints / 100, "$savepoints positions of savepoints were rolled back");
 is($node->safe_psql('postgres', "SELECT count(*) FILTER (WHERE type = 'Undone') || '|' || count(*) FILTER (WHERE type = 'Kept') FROM orders"),
-	'0|' . $savepoints / 100, 'and what was between them was kept');
+	'0|' . $savepoints / 100, 'the inserts between the savepoints are kept');
 ok(PmTest::wait_idle($node), 'all events are handled');
 PmTest::exactly_once_ok($node, 'keep', 'orders', 'savepoints: everything once and in order');
 

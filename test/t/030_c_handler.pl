@@ -60,7 +60,7 @@ my $bad = clerk(q{INSERT INTO orders (stream, type, data) VALUES ('bad', 'placed
 clerk(q{INSERT INTO orders (stream, type, data) VALUES ('bad', 'placed', '{"amount": 3}')});
 ok(PmTest::wait_until($node, q{SELECT state FROM pm.status}, 'halted'), 'an error halts the lane after max_attempts');
 like(clerk(q{SELECT reason FROM pm.status}), qr/position $bad of log "orders": invalid input syntax for type numeric/,
-	'and is shown');
+	'pm.status shows the error');
 is(clerk(q{SELECT string_agg(amount::text, ',') FROM recording.handled WHERE stream = 'bad'}), '1', 'no effect of the failed call is left');
 is(clerk(q{SELECT position FROM pm.cursor}), $first, 'the cursor is before the event');
 

@@ -88,7 +88,7 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE bac
 ok(database('stays', after => 'IF e.position > 3 THEN FOR i IN 1 .. 2000000000 LOOP END LOOP; END IF;'), 'one database is left');
 $node->safe_psql('stays', "INSERT INTO orders (stream, type) VALUES ('b', 'B')");
 ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE state = 'handling'", 1, dbname => 'stays', timeout => 10),
-	'a handler computes there')
+	'a handler runs there')
   or diag($node->safe_psql('stays', 'SELECT * FROM pm.worker'));
 my $before = workers('stays');
 my $slow = 0;
@@ -157,7 +157,7 @@ $node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION '$space'");
 	$n++;
 	ok(PmTest::wait_seen($node, 'keep', $n, dbname => $name, timeout => 20), 'events are handled in the other tablespace');
 	($ok, $seconds, $err) = command("ALTER DATABASE $name SET TABLESPACE pg_default");
-	ok($ok, 'and back') or diag($err);
+	ok($ok, 'SET TABLESPACE back to pg_default') or diag($err);
 }
 
 # ---- TEMPLATE: a copy waits
@@ -196,7 +196,7 @@ like($err, qr/this database is a copy/, 'pm.catch_up does not run it either');
 ok(!$ok, 'another role may not resume it');
 $node->safe_psql('copy_1', 'SELECT pm.resume()', extra_params => [ '-U', 'app' ]);
 ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE stream = 'copy' AND pm = 'keep'", 2, dbname => 'copy_1', timeout => 20),
-	'pm.resume() adopts it: it goes on where it stood');
+	'pm.resume() adopts it: it continues from its cursor');
 PmTest::exactly_once_ok($node, 'keep', 'orders', 'in the copy everything was handled once', dbname => 'copy_1');
 PmTest::exactly_once_ok($node, 'keep', 'orders', 'and in the original', dbname => $name);
 is($node->safe_psql('copy_2', "SELECT state FROM pm.status"), 'waiting', 'another copy still waits');

@@ -36,8 +36,8 @@ sub all_handled_ok
 	my $took = PmTest::seconds { $ok = PmTest::wait_idle($node, timeout => $timeout // 30); };
 
 	ok($ok, sprintf('%s: work resumes (%.1f s)', $name, $took));
-	PmTest::exactly_once_ok($node, 'keep', 'orders', "$name: nothing lost, nothing twice");
-	PmTest::exactly_once_ok($node, 'copier', 'orders', "$name: nor by who appends");
+	PmTest::exactly_once_ok($node, 'keep', 'orders', "$name: nothing is lost or handled twice");
+	PmTest::exactly_once_ok($node, 'copier', 'orders', "$name: the same for the handler that appends");
 	is( $node->safe_psql('postgres', "SELECT count(*) - count(DISTINCT data->>'of'), (SELECT count(*) FROM orders) - count(*) FROM results"),
 		'0|0', "$name: each appended once");
 	return;
@@ -72,7 +72,7 @@ for my $round (1 .. 3)
 # a handler in a busy loop
 PmTest::create_handler($node, 'sleeper', user => 'app', after => 'WHILE NOT EXISTS (SELECT FROM awake) LOOP END LOOP;');
 ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE process_manager = 'sleeper' AND state = 'handling'", 1, timeout => 20),
-	'a handler computes');
+	'a handler runs');
 my $took = PmTest::seconds { $node->stop('fast'); };
 cmp_ok($took, '<=', 5, sprintf('the server stops within 5 s (%.2f s)', $took));
 $node->start;

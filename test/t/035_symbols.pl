@@ -24,6 +24,6 @@ delete $exported{$_} for @functions, map { "pg_finfo_$_" } @functions;
 is_deeply(
 	[ sort keys %exported ],
 	[qw(Pg_magic_func _PG_init pm_dispatcher_main pm_launcher_main pm_scheduler_main)],
-	'and nothing else is exported but what PostgreSQL must find');
+	'other than these, it exports only what PostgreSQL looks up');
 
 done_testing();

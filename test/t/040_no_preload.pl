@@ -22,7 +22,7 @@ like($err, qr/not preloaded/, 'the warning gives the reason');
 like($err, qr/HINT: .*shared_preload_libraries.*pm\.catch_up/s, 'the hint says what to do');
 is( $node->safe_psql('postgres', 'SELECT state, reason, hint FROM pm.status'),
 	'waiting|no worker runs, because the library of pm is not preloaded|Add pm to shared_preload_libraries and restart the server, or call pm.catch_up regularly.',
-	'pm.status says in words why no worker runs');
+	'pm.status says why no worker runs');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM pm.worker'), '0', 'no worker');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM pm.blocker'), '0', 'no blocker');
 
@@ -100,7 +100,7 @@ while ((my ($n) = catch_up("'keep'")) && 1)
 }
 diag("pm.catch_up with four writers: $calls calls, $sum events");
 cmp_ok($sum, '>', 200, 'there was something to handle');
-PmTest::exactly_once_ok($node, 'keep', 'orders', 'pm.catch_up beside writers: once and in order');
+PmTest::exactly_once_ok($node, 'keep', 'orders', 'pm.catch_up with concurrent writers: once and in order');
 
 # concurrent calls: each event is handled once
 $node->safe_psql('postgres', "INSERT INTO orders (stream, type) SELECT 'c', 'C' FROM generate_series(1, 400)");

@@ -149,13 +149,13 @@ my $events = answer("SELECT count(*) FROM ($expected) x");
 my $drain = PmTest::seconds
 {
 	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE lag > 0 OR state NOT IN ('idle', 'running')", 0, timeout => 60),
-		'the cursors are at the end, whatever is parked')
+		'the cursors are at the end, although events are parked')
 	  or diag(answer('SELECT * FROM pm.status'));
 };
 note(sprintf('%d keys, %d poisoned: %d events written in %.1f s by %d sessions, handled twice %.1f s later', $keys, $bad, $events, $feeding, $writers, $drain));
 cmp_ok($bad, '>=', 1, 'some keys are poisoned');
 ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'parker' AND state = 'dead'", $bad, timeout => 60),
-	'each of them has one event at which the handler failed max_attempts times');
+	'each of them has one event for which the handler failed max_attempts times');
 
 PmTest::once_in_key_order_ok($node, 'healthy', $expected, 'the process manager without the fault handled everything');
 is(answer("SELECT count(*) FROM pm.parked WHERE process_manager = 'healthy'"), 0, 'the process manager without the error has nothing parked');
@@ -188,7 +188,7 @@ SELECT count(*), bool_and(attempts = 3), bool_and(message = 'poison of ' || key 
 FROM pm.parked WHERE process_manager = 'parker' AND state = 'dead' AND key IN ($poisoned)
 SQL
 is(answer("SELECT count(*) FROM pm.parked WHERE process_manager = 'parker' AND state <> 'dead' AND (state <> 'behind' OR attempts <> 0)"), 0,
-	'all others are behind, and never ran');
+	'all others are behind, and were not tried');
 is(answer(<<"SQL"), '0|0|0|0', 'each event of a poisoned key is either handled or parked; the parked ones of a log come after the handled ones');
 CREATE TEMP TABLE e AS SELECT * FROM ($expected) x WHERE key IN ($poisoned);
 CREATE TEMP TABLE s AS SELECT log, pos, key FROM public.seen WHERE pm = 'parker' AND key IN ($poisoned);
@@ -206,7 +206,7 @@ SELECT sum(parked) FILTER (WHERE process_manager = 'parker'), sum(parked) FILTER
 FROM pm.status s
 SQL
 is(answer("SELECT count(*) FROM pm.status WHERE process_manager = 'parker' AND parked > 0 AND (state <> 'idle' OR reason IS NULL OR hint NOT LIKE '%pm.parked%')"), 0,
-	'and says where to look');
+	'the hint names pm.parked');
 
 # P7, P6: who sees them
 is(answer('SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.instance) > 0, (SELECT sum(parked) FROM pm.status)', 'app'), "$parked|t|$parked", 'the owner sees all of them');

@@ -205,10 +205,10 @@ PmTest::figure("$events events, $bad poisoned keys, " . answer("SELECT count(*) 
 cmp_ok($bad, '>', 0, 'there are failing events');
 is(answer("SELECT process_manager, count(*) FROM pm.parked WHERE state <> 'behind' AND key NOT IN (SELECT key FROM poison) GROUP BY 1"), '', 'no event of a healthy key is left parked');
 is(answer("SELECT log, pos, key FROM events WHERE type = 'poison' ORDER BY 1, 2"), answer("SELECT log, position, key FROM pm.parked WHERE state <> 'behind' ORDER BY 1, 2"),
-	'the heads are the poison events');
+	'the first parked event of each key is the one that fails');
 is(answer("SELECT DISTINCT state FROM pm.parked WHERE process_manager = 'main' AND state <> 'behind'"), 'dead', 'they have failed max_attempts times');
 PmTest::once_in_key_order_ok($node, 'main', "$expected WHERE key NOT IN (SELECT key FROM poison) UNION ALL SELECT log, pos, key FROM seen WHERE pm = 'main' AND key IN (SELECT key FROM poison) AND log IS NOT NULL",
-	'main: every event of a healthy key once and in order');
+	'main: every event of a healthy key is handled once and in order');
 is(answer(<<'SQL'), '0|0|0', 'main: each event of a poisoned key is either handled or parked, in order');
 CREATE TEMP TABLE e AS SELECT log, pos, key FROM events WHERE key IN (SELECT key FROM poison);
 CREATE TEMP TABLE s AS SELECT log, pos, key FROM seen WHERE pm = 'main' AND log IS NOT NULL AND key IN (SELECT key FROM poison);

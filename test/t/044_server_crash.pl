@@ -155,7 +155,7 @@ for my $round (1 .. 2)
 	ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'parks'", 'idle0', timeout => 60), "park, round $round: its process manager continues");
 	my $took = time - $began;
 	PmTest::once_in_key_order_ok($node, 'parks', "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders WHERE stream <> 's3' OR position < (SELECT min(position) FROM orders WHERE type = 'abort')",
-		"park, round $round: with everything that is of other keys");
+		"park, round $round: all events of other keys are handled");
 	others_ok("park, round $round");
 	my $crashes = PmTest::restarts_in_log($node) - $restarts;
 	$restarts += $crashes;

@@ -79,7 +79,7 @@ for my $case (@cases)
 	cmp_ok($parked, '<', 100, "$name: few events are parked");
 	cmp_ok($position, '<', 100, "$name: the cursor stays near the beginning");
 	like($reason, qr/broken by the last release/, "$name: the reason has the error");
-	like($reason, qr/\b20\b|in a row/, "$name: and says that it is not one event's");
+	like($reason, qr/\b20\b|in a row/, "$name: the reason says that the failure is not that of one event");
 	like($hint, qr/pm\.resume\('$name'\)/, "$name: the hint says what to do");
 	is(answer("SELECT count(*) FROM seen WHERE pm = '$name'"), 0, "$name: no effect is left");
 	is(answer("SELECT count(*) FROM (SELECT position FROM orders WHERE position <= $position EXCEPT SELECT position FROM pm.parked WHERE process_manager = '$name') x"), 0, "$name: every event that the cursor has passed is parked");

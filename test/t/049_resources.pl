@@ -104,7 +104,7 @@ SKIP:
 	my $took = PmTest::seconds { ok(PmTest::wait_idle($node, timeout => 30), 'with room again, all is handled'); };
 	PmTest::exactly_once_ok($node, 'keep', 'orders');
 	PmTest::exactly_once_ok($node, 'narrow', 'narrow');
-	is(answer('SELECT count(*) - count(DISTINCT pos), count(*) FROM wide'), '0|550', "and the handler's other effects are there once");
+	is(answer('SELECT count(*) - count(DISTINCT pos), count(*) FROM wide'), '0|550', "the handler's other effects are there once");
 	PmTest::figure(sprintf('disk full for data: goes on %.1f s after there is room', $took));
 	PmTest::no_crash_ok($node);
 	$node->stop('fast');

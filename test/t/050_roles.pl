@@ -152,7 +152,7 @@ is(said('who_alice', 'current_user'), 'alice', 'which runs as alice');
 
 # A superuser's process manager can only use handlers that a superuser owns.
 my (undef, undef, $err) = $node->psql('postgres', "SELECT pm.register('trap', 'who_alice', '{orders}', start_at => 'end')");
-like($err, qr/no superuser owns/, "a superuser cannot register somebody's handler");
+like($err, qr/no superuser owns/, "a superuser cannot register a handler of another role");
 handler('postgres', 'super', "INSERT INTO public.said (pm, key, value) VALUES ('super', 'ran', current_user);");
 $node->safe_psql('postgres', "SELECT pm.register('super', 'super', '{orders}', types => '{Super}', start_at => 'end')");
 append('Super');
@@ -234,7 +234,7 @@ PmTest::exactly_once_ok($node, 'keep_bob', 'orders');
 
 # ---- what a role can see and change
 
-is(as('alice', "SELECT count(*) FROM pm.status WHERE process_manager LIKE '%bob'"), 0, "alice does not see bob's");
+is(as('alice', "SELECT count(*) FROM pm.status WHERE process_manager LIKE '%bob'"), 0, "alice does not see bob's process managers");
 is(as('alice', "SELECT count(*) > 0 FROM pm.status WHERE process_manager = 'who_alice'"), 't', 'alice sees only her own');
 for my $call ("pm.pause('keep_bob')", "pm.resume('keep_bob')", "pm.seek('keep_bob', 'orders', 0)", "pm.unregister('keep_bob')",
 	"pm.unfollow('keep_bob', 'orders')", "pm.catch_up('keep_bob')", "pm.register('keep_bob', 'who_alice', '{orders}')")

@@ -208,7 +208,7 @@ $node->psql('postgres', $_) for (
 	"SELECT pm.retry('mallory', 'mallory.trap', 1)", "SELECT pm.discard('mallory', 'mallory.trap', 1)",
 	"SELECT pm.register('mallory', 'mallory.ignore', '{mallory.trap}', batch_size => 7)", "SELECT pm.register('late', 'super_handle', '{mallory.trap}', start_at => '2000-01-01')",
 	"SELECT pm.unregister('late')", "ALTER TABLE mallory.trap DISABLE TRIGGER pm_before_write; SELECT pm.create_log('mallory.trap')");
-is(answer("SELECT string_agg(DISTINCT format('%s: %s', place, who), ', ') FROM loot WHERE session = 'postgres' AND who <> 'mallory'"), '', "a superuser who uses pm on mallory's log and process manager runs none of its code");
+is(answer("SELECT string_agg(DISTINCT format('%s: %s', place, who), ', ') FROM loot WHERE session = 'postgres' AND who <> 'mallory'"), '', "a superuser who uses pm on mallory's log and process manager runs none of her code");
 ran_as($_, 'not at all') for ('index predicate', 'index expression', 'deferred by a reader', 'cursor of a reader', 'prepared by a reader', 'trigger', 'rule');
 nothing_ok("a superuser's pm.read, pm.trace, pm.status, pm.catch_up, pm.retry, pm.resume, pm.register, pm.create_log ... on another's");
 
@@ -245,14 +245,14 @@ for my $body ("RAISE 'no monitoring today'", 'PERFORM pg_sleep(3600)')
 	answer("CREATE OR REPLACE FUNCTION mallory.breaks() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS \$\$ BEGIN $body; RETURN true; END \$\$", 'mallory');
 	for my $role ('postgres', 'watcher')
 	{
-		is(answer("SET statement_timeout = '20 s'; SELECT count(*) FROM pm.status WHERE process_manager = 'broken' AND oldest_unhandled IS NOT NULL", $role), 1, "pm.status answers $role, whatever mallory's index does ($body)");
+		is(answer("SET statement_timeout = '20 s'; SELECT count(*) FROM pm.status WHERE process_manager = 'broken' AND oldest_unhandled IS NOT NULL", $role), 1, "pm.status returns for $role, whatever mallory's index does ($body)");
 	}
 }
 # The same without the index that pm reads along: alice's own log goes on, and pm.status names what cannot be read.
 my $handled = answer("SELECT count(*) FROM seen WHERE log = 'mallory.broken'");
 answer("CREATE INDEX ON mallory.broken (type); DROP INDEX mallory.broken_position_idx", 'mallory');
 answer("INSERT INTO mallory.broken (stream, type) VALUES ('s', 'T'), ('s', 'U')", 'mallory');
-ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = 'mallory.broken'", $handled + 3), "alice's two handle what is new in mallory's log");
+ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = 'mallory.broken'", $handled + 3), "both process managers of alice handle new events of mallory's log");
 answer("SELECT pm.pause('hers'), pm.pause('hers too')", 'alice');
 answer(<<'SQL', 'mallory');
 CREATE OR REPLACE FUNCTION mallory.breaks() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN true; END $$;
@@ -495,8 +495,8 @@ for my $what (qw(handler correlate))
 {
 	my $by_hand = $what eq 'handler' ? 'CREATE FUNCTION shared.handler(e pm.event) RETURNS void LANGUAGE sql AS $$ SELECT alice.handle(e) $$'
 	  : 'CREATE FUNCTION shared.correlate(e pm.event) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT e.stream $$';
-	my $trojan = $what eq 'handler' ? "CREATE FUNCTION shared.handler(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN PERFORM mallory.grab('function made anew: handler'); END \$\$"
-	  : "CREATE FUNCTION shared.correlate(e pm.event) RETURNS text LANGUAGE plpgsql IMMUTABLE AS \$\$ BEGIN PERFORM mallory.grab('function made anew: correlate'); RETURN 'x'; END \$\$";
+	my $trojan = $what eq 'handler' ? "CREATE FUNCTION shared.handler(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN PERFORM mallory.grab('function created again: handler'); END \$\$"
+	  : "CREATE FUNCTION shared.correlate(e pm.event) RETURNS text LANGUAGE plpgsql IMMUTABLE AS \$\$ BEGIN PERFORM mallory.grab('function created again: correlate'); RETURN 'x'; END \$\$";
 	my $state = "SELECT reason FROM pm.status WHERE process_manager = 'anew'";
 	my $handled = "SELECT lag FROM pm.status WHERE process_manager = 'anew'";
 
@@ -595,9 +595,9 @@ is(sqlstate("SELECT pm.register(repeat('x', 64), 'alice.handle', '{alice.private
 
 # ---- at the end
 
-is(answer("SELECT string_agg(DISTINCT who, ' ') FROM loot"), 'mallory', "in all of this mallory's code has run as mallory only");
+is(answer("SELECT string_agg(DISTINCT who, ' ') FROM loot"), 'mallory', "mallory's code has run only as mallory");
 nothing_ok('all of it');
-is(answer("SELECT count(*) FROM alice.private WHERE type = 'forged'"), 0, "nobody has written alice's log");
+is(answer("SELECT count(*) FROM alice.private WHERE type = 'forged'"), 0, "no event was forged in alice's log");
 diag(sprintf("mallory's code has run %s times at %s places, in sessions of %s; gained: %s", split /\|/, answer("SELECT count(*), count(DISTINCT place), string_agg(DISTINCT session, ', '), (SELECT count(*) FROM gained) FROM loot")));
 is(answer('SELECT pg_postmaster_start_time()'), $started, 'the server was not restarted');
 PmTest::no_crash_ok($node);

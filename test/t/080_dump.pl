@@ -179,7 +179,7 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 		my ($rc) = $node->psql($db, "SELECT pm.resume('keep')", extra_params => [ '-U', 'other' ]);
 		isnt($rc, 0, "$db: another role may not adopt them");
 		$sql->('SELECT pm.resume()', 'app');
-		is($sql->("SELECT state FROM pm.status WHERE process_manager = 'halting'"), 'waiting', "$db: resume() is for one's own");
+		is($sql->("SELECT state FROM pm.status WHERE process_manager = 'halting'"), 'waiting', "$db: pm.resume() adopts only the caller's own");
 		$sql->("SELECT pm.resume('halting')", 'clerk');
 	}
 	else

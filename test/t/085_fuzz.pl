@@ -461,7 +461,7 @@ cmp_ok(scalar keys %state, '>=', 10, 'there were many different errors');
 ok(PmTest::wait_seen($node, 'neighbour_pm', $appended, timeout => 30), "the neighbour's events are handled");
 PmTest::exactly_once_ok($node, 'neighbour_pm', 'quiet');
 my @logged = grep { /^\S+ \S+ \S+ \[\d+\] XX\d{3} .*(?:ERROR|FATAL|PANIC):/ } split /\n/, slurp_file($node->logfile);
-is(scalar @logged, 0, 'nor does any worker report an internal error') or diag("seed $seed\n", join("\n", @logged[ 0 .. ($#logged < 9 ? $#logged : 9) ]));
+is(scalar @logged, 0, 'no worker reports an internal error') or diag("seed $seed\n", join("\n", @logged[ 0 .. ($#logged < 9 ? $#logged : 9) ]));
 PmTest::no_crash_ok($node);
 $node->stop;
 

@@ -70,7 +70,7 @@ sub others_go_on
 	cmp_ok($took, '<', 10, "$what: alice's own log is handled soon") if $took >= 10;
 	ok(PmTest::wait_until($node, "SELECT coalesce(reason, 'none') ~ '$reason' FROM pm.status WHERE log = 'mallory.shared'", 't', timeout => 20), "$what: pm.status gives the reason for the other log")
 	  or diag(answer("SELECT log, state, reason FROM pm.status"));
-	is(answer("SELECT state FROM pm.status WHERE log = 'alice.own'", 'alice'), 'idle', "$what: and not of alice's own");
+	is(answer("SELECT state FROM pm.status WHERE log = 'alice.own'", 'alice'), 'idle', "$what: pm.status shows nothing for alice's own log");
 	$mallory->do($mend);
 	$mallory->quit;
 	my $events = answer("SELECT count(*) FROM mallory.shared");
@@ -103,7 +103,7 @@ my $position = answer("SELECT max(position) FROM alice.own");
 for my $role ('postgres', 'alice')
 {
 	my ($out, $err) = ask("BEGIN; SELECT count(*) FROM pm.trace('alice.own', $position); SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND relation IN ('mallory.secret'::regclass, 'mallory.shared'::regclass); COMMIT", $role);
-	is($out, "1\n0", "pm.trace of one's own log ($role): answers, and keeps no lock on the others");
+	is($out, "1\n0", "pm.trace of the caller's log ($role): returns, and keeps no lock on the others");
 	like($err, $role eq 'alice' ? qr/NOTICE:.*left out.*DETAIL:.*"mallory.shared"/s : qr/NOTICE:.*left out.*DETAIL:.*"mallory.secret", "mallory.shared"/s, 'it says which logs it could not read');
 	unlike($err, qr/secret/, 'but not those that the caller may not read') if $role eq 'alice';
 	($out, $err) = ask("SELECT pm.resume()", $role);

@@ -103,7 +103,7 @@ for my $cached (0, 1)
 	$bob->do("SELECT pm.high_water_mark('alice.l')") if $cached;
 	$alice->do('BEGIN; LOCK TABLE alice.l');
 	is($bob->do("SET statement_timeout = '10s'; SELECT pm.set_owner('p', 'bob')"), '', "pm.set_owner does not wait for a log ($cached)");
-	is($bob->do("SELECT pm.retry('p', 'alice.l', 1)"), '', "nor does pm.retry ($cached)") if !$cached;
+	is($bob->do("SELECT pm.retry('p', 'alice.l', 1)"), '', "pm.retry does not wait for it either ($cached)") if !$cached;
 	$alice->do('COMMIT');
 	ok(PmTest::wait_until($node, "SELECT state FROM pm.parked", 'dead', timeout => 10), 'it is parked');
 	like(ask('DROP TABLE alice.l', 'alice'), qr/2BP01.*type pm_process_manager\.p depends on table (?:alice\.)?l\b/s, "the table cannot be dropped without CASCADE ($cached)");

@@ -111,12 +111,12 @@ for my $case (@cases)
 	like($err, $message, "$name: the error gives the reason");
 	my $found = $err =~ $hint;
 	my $run = $follow // $1;
-	ok($found, "$name: and what helps") or diag($err);
+	ok($found, "$name: the hint or detail says what helps") or diag($err);
 	next unless $found && defined $run;
 	($rc, undef, $err) = run($follower, $run);
 	is($rc, 0, "$name: that can be done") or diag("$run: $err");
 	($rc, undef, $err) = run($role, $again // $sql);
-	is($rc, 0, "$name: and helps") or diag($err);
+	is($rc, 0, "$name: following it helps") or diag($err);
 }
 
 # ---- in a worker

@@ -40,7 +40,7 @@ is(conflicts('contender'), '17/1', 'ten more conflicts, and an error');
 $node->restart;
 is(conflicts('contender'), '17/1', 'they survive a restart');
 answer(q{SELECT pm.pause('contender'); SELECT pm.resume('contender'); SELECT pm.register('contender', 'contend', '{orders}', lanes => 3)});
-is(conflicts('contender'), '17/1 0/0 0/0', 'and pm.resume, and a change of the number of lanes');
+is(conflicts('contender'), '17/1 0/0 0/0', 'they survive pm.resume and a change of the number of lanes');
 answer(q{UPDATE pm_catalog.lane SET conflicts = lane WHERE lane > 0; SELECT pm.register('contender', 'contend', '{orders}')});
 is(conflicts('contender'), '20/1', 'fewer lanes: the conflicts of the removed lanes are added to the first');
 

@@ -1,9 +1,9 @@
-# Upgrades. The library is replaced and the server restarted while the extension of the database is still of the
-# version before: writers, readers and workers go on, and what is new is refused with a hint that helps. ALTER
-# EXTENSION pm UPDATE, under load, makes of it what CREATE EXTENSION makes in a new database, object by object;
-# nothing is lost, handled twice or out of order meanwhile. The comparison notices what an upgrade script forgets.
+# Upgrades. The library is replaced and the server restarted while the extension in the database still has the
+# previous version: writers, readers and workers continue, and new features are refused with a hint that helps.
+# ALTER EXTENSION pm UPDATE, under load, has the same result as CREATE EXTENSION in a new database, compared object
+# by object. Nothing is lost, handled twice or out of order. The comparison finds whatever an upgrade script omits.
 #
-# The next version is made here: today's sources with test/upgrade/ added to them.
+# The next version is built here: the current sources plus test/upgrade/.
 use strict;
 use warnings FATAL => 'all';
 
@@ -18,19 +18,19 @@ my $work = PostgreSQL::Test::Utils::tempdir;
 my ($current) = slurp_file("$root/pm.control") =~ /^default_version *= *'(.*)'/m;
 my $next = $current =~ s/^(\d+)\.(\d+)\..*/"$1." . ($2 + 1) . '.0'/er;
 
-# Where the server looks for extensions, in front of its own folders.
+# Where the server looks for extensions before it looks in its own folders.
 my $conf = slurp_file($ENV{TEMP_CONFIG});
 my ($dest) = $conf =~ /^(?:extension_destdir = '(.+)'|extension_control_path = '(.+?)\/usr)/m ? ($1 // $2) : ();
 plan skip_all => 'this server finds extensions in its own folders only' unless defined $dest;
 my $next_dest = "$work/dest";
 
-# ---- a released version is not changed any more
+# ---- a released version does not change
 
 my $frozen = "$root/src/sql/released/pm--$current.sql";
 SKIP:
 {
 	skip "version $current is not released", 1 unless -e $frozen;
-	is(slurp_file("$root/pm--$current.sql"), slurp_file($frozen), "the install script of $current is the one that was released");
+	is(slurp_file("$root/pm--$current.sql"), slurp_file($frozen), "the install script of $current is the released one");
 }
 
 # ---- the next version
@@ -43,7 +43,7 @@ system_or_bail('cp', "$root/test/upgrade/next.sql", "$work/src/src/sql/upgrade/p
 system_or_bail('cp', "$root/pm--$current.sql", "$work/src/src/sql/released/");
 system_or_bail('sed', '-i', "s/^\\(#define PM_VERSION[[:space:]]\\).*/\\1\"$next\"/", "$work/src/src/pm.h");
 system_or_bail('sed', '-i', "s/^default_version.*/default_version = '$next'/", "$work/src/pm.control");
-# Only these objects depend on the version: the others are as they were built.
+# Only these object files depend on the version, so the others are not rebuilt.
 system_or_bail('touch', '-r', "$root/src/pm.h", "$work/src/src/pm.h");
 unlink map { s/\.c$/.o/r } grep { slurp_file($_) =~ /PM_VERSION|PM_OLDEST_SERVED/ } glob "$work/src/src/*.c $work/src/src/*/*.c";
 my @make = ('make', '-s', '-C', "$work/src", 'with_llvm=no', 'PM_STRICT=1');
@@ -51,7 +51,7 @@ system_or_bail(@make, 'all');
 system_or_bail(@make, "DESTDIR=$next_dest", 'install');
 system_or_bail('chmod', '-R', 'go+rX', $work);
 
-# ---- a database at work
+# ---- a database in use
 
 my $node = PmTest::node('main', conf => "max_connections = 40\n");
 my $log_at = 0;
@@ -80,12 +80,12 @@ SELECT pm.trim('app.old', 3);
 SQL
 $node->safe_psql('postgres', "SELECT pm.create_log('flow'); SELECT pm.register('plain', 'plain', '{flow}')");
 
-# What must still be there afterwards. (Of former lanes there is a row only as long as they are apart.)
+# Rows that must still exist afterwards. (Former lanes have rows only while the lanes are at different positions.)
 my %rows = map { $_ => $node->safe_psql('postgres', "SELECT count(*) FROM pm_catalog.$_") }
   qw(log process_manager cursor lane instance timer parked trimmed);
-ok($rows{$_} > 0, "there is something in pm_catalog.$_: $rows{$_}") for sort keys %rows;
+ok($rows{$_} > 0, "pm_catalog.$_ has rows: $rows{$_}") for sort keys %rows;
 
-# A writer that goes on whatever becomes of the server, until it is told to stop.
+# A writer that continues whatever happens to the server, until it is told to stop.
 my $stop = "$work/stop";
 my $writer = PmTest::start_program($node, 'sh', '-c',
 	"until [ -e '$stop' ]; do psql -X -q -d postgres -c \"INSERT INTO flow (stream, type) VALUES ('a', 'A'), ('b', 'B')\" >/dev/null 2>&1 || sleep 0.02; done");
@@ -108,15 +108,15 @@ my $new_conf = $conf =~ s/\Q$dest\E/$next_dest/gr;
 $node->append_conf('postgresql.conf', join("\n", grep { /^(extension|dynamic)/ } split /\n/, $new_conf) . "\n");
 $node->start;
 is($node->safe_psql('postgres', 'SELECT version, fits FROM pm_catalog.library()'), "$next|t", 'the library is the next one');
-goes_on('an extension of the version before is served');
+goes_on('an extension of the previous version works');
 PmTest::figure(sprintf 'the library replaced: %.1f s from the stop to 20 events handled', time - $down);
 is($node->safe_psql('postgres', "SELECT count(*) FROM pm.status WHERE process_manager = 'plain' AND state IN ('idle', 'running')"), '1',
-	'pm.status sees nothing that keeps it from running');
-is($node->safe_psql('postgres', 'SELECT extversion FROM pg_extension WHERE extname = \'pm\''), $current, 'and it is the version before');
+	'pm.status shows no problem');
+is($node->safe_psql('postgres', 'SELECT extversion FROM pg_extension WHERE extname = \'pm\''), $current, 'the extension still has the previous version');
 like(substr(slurp_file($node->logfile), $log_at), qr/the extension pm of database "postgres" has version \Q$current\E, the library has version \Q$next\E/,
-	'the log says so');
+	'the log names both versions');
 
-# Everything that a user does goes on.
+# Everything that a user does still works.
 $node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
 SELECT pm.append('app.orders', 's1', 'plain');
 SELECT pm.wait_for('keep', 'app.orders', 1);
@@ -126,34 +126,34 @@ SELECT count(*) FROM pm.status; SELECT count(*) FROM pm.parked; SELECT count(*) 
 SQL
 $node->safe_psql('postgres', "CREATE FUNCTION public.early() RETURNS text LANGUAGE C AS 'pm', 'pm_next_feature'");
 my (undef, undef, $refused) = $node->psql('postgres', 'SELECT public.early()');
-like($refused, qr/pm\.next_feature needs version \Q$next\E of the extension pm\n.*\nHINT:  Run ALTER EXTENSION pm UPDATE\./, 'what is new is refused, and the hint says what to do');
+like($refused, qr/pm\.next_feature needs version \Q$next\E of the extension pm\n.*\nHINT:  Run ALTER EXTENSION pm UPDATE\./, 'a new feature is refused, and the hint says what to do');
 
 # ---- the extension is updated, under load
 
 $node->safe_psql('postgres', 'ALTER EXTENSION pm UPDATE');
 is($node->safe_psql('postgres', 'SELECT extversion FROM pg_extension WHERE extname = \'pm\''), $next, 'updated');
-is($node->safe_psql('postgres', 'SELECT public.early()'), 'the next version', 'what is new is there: the hint helped');
+is($node->safe_psql('postgres', 'SELECT public.early()'), 'the next version', 'the new feature works: the hint has helped');
 goes_on('events are handled after the update');
 
-is($node->safe_psql('postgres', "SELECT count(*) >= $rows{$_} FROM pm_catalog.$_"), 't', "pm_catalog.$_ has what it had") for sort keys %rows;
+is($node->safe_psql('postgres', "SELECT count(*) >= $rows{$_} FROM pm_catalog.$_"), 't', "pm_catalog.$_ has kept its rows") for sort keys %rows;
 
 $node->safe_psql('postgres', 'CREATE DATABASE fresh');
 $node->safe_psql('fresh', 'CREATE EXTENSION pm; GRANT USAGE ON SCHEMA pm TO app');
 my $wanted = PmCatalog::describe($node, 'fresh');
-# The types that stand for process managers are made with these, not with the extension.
+# The types of process managers are created by pm.register, not by the extension.
 my $types = qr/^.*pm_process_manager\.\w+.*\n?/m;
-cmp_ok(scalar(split /\n/, $wanted), '>', 300, 'the comparison looks at something');
+cmp_ok(scalar(split /\n/, $wanted), '>', 300, 'there are many objects to compare');
 is(PmCatalog::differences(PmCatalog::describe($node, 'postgres') =~ s/$types//gr, $wanted =~ s/$types//gr), '',
-	'an updated extension is what a new one is');
+	'an updated extension is the same as a new one');
 
-# ---- the oracle
+# ---- the check
 
 append_to_file($stop, '');
 PmTest::finish_psql($writer);
 is($node->safe_psql('postgres', "SELECT pm.wait_for('plain', timeout => '60 s')"), 't', 'all is handled');
 PmTest::exactly_once_ok($node, 'plain', 'flow');
 
-# ---- what an upgrade script forgets is noticed
+# ---- an incomplete upgrade script is noticed
 
 my $script = slurp_file("$root/test/upgrade/next.sql");
 my $installed = (glob "$next_dest/usr/share/postgresql/*/extension/pm--$current--$next.sql")[0]
@@ -167,13 +167,13 @@ for my $what (sort keys %forgotten)
 {
 	my $mutant = $script =~ s/$forgotten{$what}//gr;
 
-	isnt($mutant, $script, "$what is left out");
+	isnt($mutant, $script, "$what is removed from the upgrade script");
 	unlink $installed;
 	append_to_file($installed, $mutant);
 	$node->safe_psql('postgres', 'DROP DATABASE IF EXISTS mutant');
 	$node->safe_psql('postgres', 'CREATE DATABASE mutant');
 	$node->safe_psql('mutant', "CREATE EXTENSION pm VERSION '$current'; ALTER EXTENSION pm UPDATE");
-	isnt(PmCatalog::differences(PmCatalog::describe($node, 'mutant'), $wanted), '', "$what that is left out is noticed");
+	isnt(PmCatalog::differences(PmCatalog::describe($node, 'mutant'), $wanted), '', "it is noticed that $what is missing");
 }
 
 PmTest::no_crash_ok($node);

@@ -1,11 +1,11 @@
-# What an extension consists of, as text: to be compared between two databases.
+# Describes the contents of an extension as text, so that two databases can be compared.
 package PmCatalog;
 
 use strict;
 use warnings FATAL => 'all';
 
-# Everything that belongs to extension pm in a database: objects, columns, defaults, constraints, indexes,
-# triggers, bodies, rights, owners, comments, and what pg_dump takes of the tables. One line each, sorted.
+# Everything that belongs to the extension pm in a database: objects, columns, defaults, constraints, indexes,
+# triggers, bodies, privileges, owners, comments, and what pg_dump dumps of the tables. Sorted lines.
 sub describe
 {
 	my ($node, $dbname) = @_;
@@ -48,7 +48,7 @@ SELECT line FROM (
 	SELECT format('view %s: %s', m.identity, pg_get_viewdef(c.oid))
 	FROM member m JOIN pg_class c ON c.oid = m.objid AND m.classid = 'pg_class'::regclass AND c.relkind = 'v'
 	UNION ALL
-	-- By their order, since an upgrade may have dropped columns on its way.
+	-- Columns are numbered in their order, because an upgrade may have dropped some.
 	SELECT format('column %s %s: %s %s %s %s %s %s %s %s %s', m.identity, row_number() OVER (PARTITION BY c.oid ORDER BY a.attnum), a.attname,
 				  format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated, a.attstorage, a.attcollation::regcollation,
 				  pg_get_expr(d.adbin, d.adrelid), pg_temp.rights(a.attacl))
@@ -81,7 +81,7 @@ SELECT line FROM (
 SQL
 }
 
-# The lines that only one of two descriptions has, "-" for the first, "+" for the second.
+# The lines that are in only one of two descriptions: "-" for the first, "+" for the second.
 sub differences
 {
 	my ($left, $right) = @_;

@@ -1,6 +1,6 @@
 /*
  * next.c
- *		A function that a next version brings, for test/t/210_upgrade.pl.
+ *		A function of the next version, for test/t/210_upgrade.pl.
  */
 #include "pm.h"
 

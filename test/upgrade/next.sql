@@ -1,5 +1,5 @@
--- What a next version adds, for test/t/210_upgrade.pl: in its install script and, the same, in its upgrade script.
--- One statement a line, so that the test can leave out one of them.
+-- The additions of the next version, for test/t/210_upgrade.pl. They are in its install script and in its upgrade
+-- script. Each statement is on one line, so that the test can omit it.
 ALTER TABLE pm_catalog.process_manager ADD COLUMN next_note text;
 ALTER TABLE pm_catalog.process_manager ALTER COLUMN next_note SET DEFAULT 'none';
 CREATE FUNCTION pm.next_feature() RETURNS text LANGUAGE C AS 'MODULE_PATHNAME', 'pm_next_feature';

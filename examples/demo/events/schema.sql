@@ -1,4 +1,4 @@
--- The file as it is, and a log for each name in its column "log".
+-- The unchanged contents of the file, and a log for each name in its column "log".
 -- The logs are in a schema of their own, so that their names cannot collide with those of other tables of the demo.
 CREATE SCHEMA logs;
 ALTER ROLE replay SET search_path = logs, replay;
