@@ -2,7 +2,7 @@
  * append.c
  *		pm.append and pm.append_all.
  *
- * They run with the caller's rights, which must be INSERT and SELECT on the
+ * They run with the rights of the caller, who needs INSERT and SELECT on the
  * table.
  */
 #include "pm.h"
@@ -36,7 +36,7 @@ append_require_object(Datum value, const char *what)
 }
 
 /*
- * Reads the arguments that both functions have.
+ * Reads the arguments that the two functions have in common.
  */
 static AppendCall
 append_begin(FunctionCallInfo fcinfo, int expected_arg)

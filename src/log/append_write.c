@@ -3,14 +3,16 @@
  *		Writes events into a stream, and counts its versions.
  *
  * Writers of one stream are serialized by the unique index on (stream, version):
- * the second one to insert a version waits there for the first one to end.  Then
- * it takes the next version, or learns that its expectation was wrong.  No other
- * lock is taken, and writers of different streams do not meet.
+ * the second one to insert a version waits until the transaction of the first
+ * has ended.  Then it takes the next version, or raises a version conflict if it
+ * expected this one.  No other lock is taken, so writers of different streams do
+ * not wait for each other.
  *
- * A stream whose events pm.trim has deleted goes on where it was (trimmed.c).
+ * If pm.trim has deleted the events of a stream, its versions continue from the
+ * last one (trimmed.c).
  *
- * A plain log is written directly (insert.c), any other by an INSERT that does
- * the same.
+ * A plain log is written directly (insert.c), any other log by an INSERT that
+ * has the same effect.
  */
 #include "pm.h"
 
@@ -28,7 +30,7 @@ append_open(AppendCall *append)
 	append->direct = insert_begin(&append->insert, append->log);
 	if (append->direct)
 		return;
-	/* An INSERT goes by the table's name, which stays the same while the table is locked. */
+	/* An INSERT names the table, and the name stays the same while the table is locked. */
 	if (!XactReadOnly)
 		append->log = log_lock(append->log, RowExclusiveLock);
 	log_require_whole(append->log);
@@ -65,9 +67,9 @@ append_discarded(AppendCall *append)
 }
 
 /*
- * The version of a stream whose events have this version, 0 if there are none:
- * then it may be that of trimmed ones.  Must be called after a look at the events
- * (trimmed.c says why).
+ * The version of a stream.  "version" is that of its events; if that is 0, there
+ * are no events, and the version is that of the trimmed events, if any.  Must be
+ * called after the events have been read (trimmed.c says why).
  */
 static int64
 append_trimmed(AppendCall *append, int64 version, bool *any)
@@ -102,14 +104,17 @@ append_version(AppendCall *append, bool *any)
 }
 
 /*
- * Raises the version conflict, if it is one.
+ * Raises a version conflict unless the actual version is the expected one.
  */
 static void
 append_compare(AppendCall *append, int64 actual, bool any)
 {
 	long long expected = append->expected;
 
-	/* Version 0 is expected of a stream without events; one can have events without a version. */
+	/*
+	 * A stream must have no events if version 0 is expected.  Its events can be without
+	 * a version.
+	 */
 	if (actual == append->expected && (actual > 0 || !any))
 		return;
 	if (append->trimmed)
@@ -148,7 +153,8 @@ append_require_room(AppendCall *append, int64 version, int count)
 }
 
 /*
- * Another transaction was first, and this one's snapshot does not show it.
+ * Another transaction has appended first, and the snapshot of this one does not
+ * show that.
  */
 COMPAT_NORETURN static void
 append_not_serializable(void)
@@ -159,9 +165,10 @@ append_not_serializable(void)
 }
 
 /*
- * Checks a version after its insertion, in a stream that had no events.  Since we
- * looked, another transaction may have appended events and committed, and these
- * may have been trimmed.  From the insertion on no other can take the version.
+ * Checks a version after its insertion, in a stream that had no events.  After we
+ * read the stream, another transaction may have appended events and committed,
+ * and these may have been trimmed.  From the insertion on no other transaction
+ * can take the version.
  */
 static void
 append_verify(AppendCall *append, int64 version)
@@ -194,7 +201,7 @@ append_first_directly(AppendCall *append, InsertEvent *event, int64 *version)
 			append_verify(append, *version);
 		if (position != 0)
 			return position;
-		/* Another transaction has taken this version: look again. */
+		/* Another transaction has taken this version: read the stream again. */
 		CHECK_FOR_INTERRUPTS();
 		if (IsolationUsesXactSnapshot())
 			append_not_serializable();
@@ -202,8 +209,8 @@ append_first_directly(AppendCall *append, InsertEvent *event, int64 *version)
 }
 
 /*
- * INSERT of an event with the version after $2, if that is the stream's, or $6 is
- * if the stream's events have been trimmed.
+ * INSERT of an event with the version after $2, if $2 is the version of the
+ * stream. $6 is the version of the stream's trimmed events.
  */
 static SPIPlanPtr
 append_plan_expecting(PmLog *log)
@@ -246,8 +253,9 @@ append_plan_any(PmLog *log)
 }
 
 /*
- * The version from which the INSERT is to count on.  The stream's events are
- * looked at first: the INSERT looks at them again, and may find them trimmed.
+ * The version of trimmed events after which the INSERT counts.  The stream's
+ * events are read first, because the INSERT reads them again, and may find them
+ * trimmed.
  */
 static int64
 append_base(AppendCall *append)
@@ -300,7 +308,7 @@ append_first(AppendCall *append, InsertEvent *event, int64 *version)
 		values[5] = Int64GetDatum(actual);
 		if (append->expecting)
 			append_compare(append, actual, any);
-		/* If nobody else has taken the version, something on the table keeps the row out. */
+		/* If no other transaction has taken the version, a rule or trigger discards the row. */
 		if (append->expecting || actual == seen)
 			append_discarded(append);
 		seen = actual;
@@ -314,7 +322,7 @@ append_first(AppendCall *append, InsertEvent *event, int64 *version)
 }
 
 /*
- * INSERT of an event with this version, whatever there is.
+ * INSERT of an event with this version, without a check.
  */
 static SPIPlanPtr
 append_plan_rest(PmLog *log)

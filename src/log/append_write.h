@@ -16,7 +16,7 @@ typedef struct AppendCall
 	Datum stream;
 	bool expecting; /* a version: */
 	int64 expected;
-	bool trimmed; /* the stream had events, and has none with a version any more */
+	bool trimmed; /* the stream had events with a version, and has none any more */
 	bool direct;  /* the log is written by insert.c, */
 	Insert insert;
 	ExecScope scope; /* else by INSERT in this scope */
@@ -28,7 +28,7 @@ extern void append_open(AppendCall *append);
 extern int64 append_first(AppendCall *append, InsertEvent *event, int64 *version);
 /* Appends a further event of the same call, with this version. */
 extern int64 append_next(AppendCall *append, InsertEvent *event, int64 version);
-/* Raises an error if a version plus "count" were larger than a version can be. */
+/* Raises an error if a version plus "count" would be larger than the largest version. */
 extern void append_require_room(AppendCall *append, int64 version, int count);
 extern void append_close(AppendCall *append);
 

@@ -1,16 +1,16 @@
 /*
  * furthest.c
- *		How far the furthest cursor in a log is.
+ *		Finds the furthest cursor in a log.
  *
  * This is looked up when a log's mark is not known (seed.c): the mark is not
  * below the furthest cursor.
  *
- * A transaction that is not over may have moved a cursor.  That settles nothing
- * for others: they must not read past what it has written itself.  But once it
- * commits, a reader has been there, so no writer may use these positions again,
- * even if the sequence was set back in between.  So there are two questions and
- * two answers: furthest_cursor() says what is settled, and furthest_moved() what
- * no writer may use.
+ * An open transaction may have moved a cursor over events that it wrote itself.
+ * Other transactions must not read up to that cursor.  But if the transaction
+ * commits, a reader has read up to the cursor, so no writer may use these
+ * positions again, even if the sequence is set back in between.  So there are
+ * two functions: furthest_cursor() tells up to where everything is settled, and
+ * furthest_moved() tells which positions no writer may use.
  */
 #include "pm.h"
 
@@ -66,8 +66,8 @@ furthest_cursor(Oid relid, bool own)
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 
 	/*
-	 * This transaction may have handled its own events, and those are settled for
-	 * nobody else.  So unless asked for, what it has written is left out.
+	 * This transaction may have handled its own events, which are not settled for
+	 * others.  So what it has written is left out, unless "own" is set.
 	 */
 	if (!own)
 		snapshot->curcid = FirstCommandId;

@@ -7,8 +7,8 @@
  * overlap, so each transaction is kept once, with a bit for every generation
  * that it belongs to.
  *
- * The caller keeps others off the generations: it holds the lock of the log's
- * slot, or the generations are this backend's own.
+ * The caller makes sure that no other backend uses the generations: it holds
+ * the lock of the log's slot, or the generations are this backend's own.
  */
 #include "pm.h"
 
@@ -33,9 +33,10 @@ typedef struct LocalGenerations
 static HTAB *local_table = NULL;
 
 /*
- * They are valid for as long as the log has the same slot, or none.  Writers go
- * by what the slot knows: what was seen while the log had another one, or none,
- * binds no writer.
+ * They are valid as long as the log has the same slot, or none.  Writers only
+ * respect positions that readers have recorded in the log's present slot.  They
+ * do not know about positions that were seen while the log had another slot, or
+ * none.
  */
 Generations *
 generations_local(Oid relid, uint64 incarnation, bool **seeded)
@@ -57,7 +58,7 @@ generations_local(Oid relid, uint64 incarnation, bool **seeded)
 		memset((char *) local + sizeof(Oid), 0, sizeof(LocalGenerations) - sizeof(Oid));
 	else if (local->incarnation != incarnation)
 	{
-		/* The log has another slot now, or none: what was seen before binds no writer. */
+		/* The log has another slot now, or none: writers do not know what was seen before. */
 		local->seeded = false;
 		local->generations.mark = 0;
 		local->generations.reached = 0;
@@ -136,7 +137,7 @@ generations_cut(Generations *generations, VirtualTransactionId *holders, int nho
 	{
 		GenerationMember *member = &generations->members[i];
 
-		/* Both sets are small as a rule: a hash table would cost more than these loops. */
+		/* Both sets are usually small, so a hash table would cost more than these loops. */
 		for (int j = 0; j < nholders; j++)
 			if (VirtualTransactionIdEquals(holders[j], member->vxid))
 			{
@@ -169,8 +170,8 @@ generations_newest(const Generations *generations)
 }
 
 /*
- * A generation that is not in use.  If all are, the newest one is given up: the
- * oldest is the one that will be settled first.
+ * A generation that is not in use.  If all are in use, the newest one is
+ * overwritten, because the oldest is the one that will be settled first.
  */
 static int
 generations_free(Generations *generations)
@@ -193,11 +194,14 @@ generations_push(Generations *generations, int64 last, VirtualTransactionId *hol
 	int unknown = 0;
 	int g;
 
-	/* The same L again would settle no earlier: it can only have more members. */
+	/*
+	 * A second generation with the same L could only have more members, and would not
+	 * be settled earlier.
+	 */
 	if (newest >= 0 && generations->last[newest] == last)
 		return true;
 
-	/* Make sure of the room first: without it nothing may be changed. */
+	/* Make sure first that there is room, because otherwise nothing may be changed. */
 	for (int i = 0; i < nholders; i++)
 		if (generations_find(generations, holders[i]) == generations->nmembers)
 			unknown++;
@@ -230,7 +234,7 @@ generations_own_mark(Generations *generations)
 	uint32 pending = 0;
 	int64 mark = generations->mark;
 
-	/* "pending" has the generations to which somebody else belongs. */
+	/* "pending" has the generations that have a member other than this transaction. */
 	for (int i = 0; i < generations->nmembers; i++)
 		if (!VirtualTransactionIdEquals(generations->members[i].vxid, me))
 			pending |= generations->members[i].generations;

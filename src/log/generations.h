@@ -11,7 +11,8 @@
 /*
  * The generations that this backend keeps itself: those of a log without a slot
  * (incarnation 0), or those for which the slot of this incarnation had no room.
- * *seeded then points to whether their mark has been seeded (seed.c).
+ * *seeded then points to the flag that tells whether their mark has been seeded
+ * (seed.c).
  */
 extern Generations *generations_local(Oid relid, uint64 incarnation, bool **seeded);
 /* The same, or NULL if none of them is pending. */

@@ -1,17 +1,19 @@
 /*
  * guard.c
- *		Which positions a transaction may write into a log.
+ *		Restricts which positions a transaction may write into a log.
  *
  * The high-water mark (highwater.c) rests on one fact: a transaction that writes
  * a position at or below the sequence's last value L has held its lock on the
- * table since before L reached that position.  That is always so for a position
- * that the identity column draws.  It need not be so for a position that is
- * given explicitly: by COPY, which may do that; by INSERT with OVERRIDING SYSTEM
- * VALUE; from an earlier nextval(); from a savepoint that was rolled back; from
- * the cache that a session has of a sequence with CACHE 10.  Then a reader may be
- * past the position when it is committed, and the event would be lost.
+ * table since before L reached that position.  That is always true for a position
+ * that the identity column draws.  It need not be true for a position that is
+ * given explicitly, by COPY or by INSERT with OVERRIDING SYSTEM VALUE: such a
+ * position may come from an earlier nextval(), or from a savepoint that was
+ * rolled back.  Nor need it be true for a position from a session's cache, if the
+ * sequence has CACHE 10.  In these cases a reader may be past the position when
+ * it is committed, and the event would be lost.
  *
- * So each log carries a guard, which binds the table's owner too:
+ * So each log has a guard, a set of triggers and a check constraint, which the
+ * table's owner cannot bypass either:
  *
  * - Before a statement writes, a trigger takes the transaction's floor.  That is
  *	 the last value of the sequence, or the highest one that a reader has seen,
@@ -22,17 +24,17 @@
  *	 gone.  Then the floor is forgotten, and the next statement takes a new one.
  * - A check constraint compares every new position: it must be above the floor,
  *	 and at most the sequence's last value, since the sequence would draw a higher
- *	 one again later.  The constraint is NOT VALID: it is only for new rows, and
- *	 pg_dump restores it after the data.
+ *	 one again later.  The constraint is NOT VALID, so it applies only to new
+ *	 rows, and pg_dump restores it after the data.
  * - An update of a position is refused.  Any other update passes: the trigger
  *	 tells the check which old position it is about to see.  That is valid until
  *	 the next statement on the log or the end of a subtransaction.
  * - TRUNCATE is refused.
  *
- * The floor is also what the transaction publishes, once, as its hint: "nothing
- * of mine is at or below it".  A published hint is never raised, even if the
- * floor was forgotten, since a lower one is safe.  And a new floor is never below
- * the hint, although the sequence may be.
+ * The transaction also publishes the floor, once, as its hint: it writes nothing
+ * at or below the floor.  A published hint is never raised, even if the floor was
+ * forgotten, since a lower hint is safe.  And a new floor is never below the
+ * hint, even if the sequence is.
  *
  * The same trigger arranges that the log's readers are woken (wakeup.c).
  */
@@ -86,7 +88,10 @@ typedef struct GuardEntry
 
 static HTAB *entries = NULL;
 
-/* The last transaction that took a floor: in any other no entry matters when a savepoint ends. */
+/*
+ * The last transaction that took a floor.  In any other transaction the end of a
+ * savepoint concerns no entry.
+ */
 static LocalTransactionId touched_lxid = InvalidLocalTransactionId;
 
 PG_FUNCTION_INFO_V1(pm_guard_before_write);
@@ -107,9 +112,10 @@ guard_relcache_callback(Datum arg, Oid relid)
 }
 
 /*
- * A floor does not outlive the subtransaction that took it, since the lock may
- * not.  Subtransaction IDs rise, so all that was taken inside the aborted one has
- * its ID or a higher one.
+ * A floor does not outlive the abort of the subtransaction that took it, since
+ * the lock may not outlive it either.  Subtransaction IDs increase, so every
+ * floor that was taken inside the aborted subtransaction has its ID or a higher
+ * one.
  */
 static void
 guard_subxact_callback(SubXactEvent event, SubTransactionId mysubid, SubTransactionId parent,
@@ -143,13 +149,13 @@ guard_install(void)
 }
 
 /*
- * This backend's entry for a log.  What is in it of an earlier transaction is
+ * This backend's entry for a log.  The fields of an earlier transaction are
  * reset.
  */
 static GuardEntry *
 guard_entry(Oid relid)
 {
-	/* The trigger, the check and pm.append ask for the same log again and again. */
+	/* The trigger, the check and pm.append ask for the same log repeatedly. */
 	static GuardEntry *last = NULL;
 	GuardEntry *entry = last;
 	bool found;
@@ -221,8 +227,9 @@ guard_hold(Oid relid)
 }
 
 /*
- * How far readers have looked, as far as is known.  For a log without a slot in
- * shared memory the cursors are looked up, once in each transaction.
+ * The highest position that readers have seen, as far as is known.  For a log
+ * without a slot in shared memory, the cursors are looked up once in each
+ * transaction.
  */
 static int64
 guard_readers(GuardEntry *entry)
@@ -275,10 +282,10 @@ guard_enter(Relation rel)
 	entry->ceiling = entry->floor;
 
 	/*
-	 * If readers have seen the sequence further than it is, it was set back.
-	 * Nothing may be written where they have been, or where they wait for
-	 * transactions among which we are not.  Nor where our hint says that we do
-	 * not write.
+	 * If readers have seen a higher value of the sequence than it has now, the
+	 * sequence was set back.  Nothing may be written up to that value: readers
+	 * have read there already, or wait there for transactions to which we do
+	 * not belong.  And nothing may be written at or below our published hint.
 	 */
 	entry->floor = Max(entry->floor, guard_readers(entry));
 	if (entry->hinted)
@@ -299,8 +306,8 @@ guard_enter(Relation rel)
 }
 
 /*
- * It holds for the rest of the transaction, even if a savepoint is rolled back:
- * what was read may have been acted upon.
+ * This applies for the rest of the transaction, even if a savepoint is rolled
+ * back, because the events that were read may have had effects already.
  */
 void
 guard_read_up_to(Oid relid, int64 mark)
@@ -353,7 +360,7 @@ pm_guard_before_write(PG_FUNCTION_ARGS)
 }
 
 /*
- * BEFORE UPDATE FOR EACH ROW: refuses to change the position, and announces it to
+ * BEFORE UPDATE FOR EACH ROW: refuses to change the position, and passes it to
  * the check, which could not tell an old position from a new one.
  */
 Datum
@@ -403,10 +410,10 @@ pm_guard_before_truncate(PG_FUNCTION_ARGS)
 }
 
 /*
- * The hint depends on whether the sequence was set back: whether readers, or this
- * transaction, have seen it further than it was when the floor was taken, or than
- * it is now.  The position itself does not tell, since it need not have been drawn
- * at all.
+ * The hint depends on whether the sequence was set back.  It was if readers, or
+ * this transaction, have seen a higher value than it had when the floor was taken,
+ * or than it has now.  The position itself does not tell, since it need not have
+ * been drawn at all.
  */
 COMPAT_NORETURN static void
 guard_refuse(GuardEntry *entry, int64 position)
@@ -426,7 +433,7 @@ guard_refuse(GuardEntry *entry, int64 position)
 }
 
 /*
- * The row is written without the check constraint, so this does its work.
+ * The row is written without the check constraint, so do its work here.
  */
 void
 guard_drawn(Oid relid, int64 position)
@@ -440,7 +447,7 @@ guard_drawn(Oid relid, int64 position)
 }
 
 /*
- * The row has not come through the trigger of this table.
+ * Raises the error for a row for which the trigger of this table did not fire.
  */
 COMPAT_NORETURN static void
 guard_refuse_untriggered(Oid relid)
@@ -477,7 +484,7 @@ pm_guard_position_is_new(PG_FUNCTION_ARGS)
 	int64 position = PG_GETARG_INT64(1);
 	GuardEntry *entry = guard_entry(relid);
 
-	/* The row of an UPDATE has its old position: the trigger has checked that. */
+	/* The row of an UPDATE has its old position; the trigger has checked that. */
 	if (entry->updating)
 	{
 		entry->updating = false;

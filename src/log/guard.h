@@ -1,6 +1,6 @@
 /*
  * guard.h
- *		Which positions a transaction may write into a log.
+ *		Restricts which positions a transaction may write into a log.
  */
 #ifndef PM_GUARD_H
 #define PM_GUARD_H
@@ -20,7 +20,10 @@ extern void guard_install(void);
 extern void guard_enter(Relation rel);
 /* Checks a position that was drawn from the sequence after guard_enter(). */
 extern void guard_drawn(Oid relid, int64 position);
-/* This transaction has read its own events up to the mark: it writes none there any more. */
+/*
+ * Records that this transaction has read its own events up to the mark, so it must
+ * write none there any more.
+ */
 extern void guard_read_up_to(Oid relid, int64 mark);
 /* The floor of this backend's own transaction; false if it has none. */
 extern bool guard_own_floor(Oid relid, int64 *floor);

@@ -1,9 +1,9 @@
 /*
  * guard_ddl.c
- *		The guard's objects on a log's table: checks them, makes them, removes them.
+ *		Checks, creates and removes the guard's objects on a log's table.
  *
- * guard.c says what they are for.  The table's owner can drop or change them.
- * Then nobody can read or write the log until they are back.
+ * guard.c explains what they are for.  The table's owner can drop or change
+ * them.  Then nobody can read or write the log until they are restored.
  */
 #include "pm.h"
 
@@ -165,9 +165,9 @@ guard_take_off(Oid relid)
 }
 
 /*
- * Does what ALTER ... DEPENDS ON EXTENSION does, which does not exist for
- * constraints.  So pg_dump does not dump it either, and a restored log needs it
- * again.
+ * Makes the constraint depend on the extension, as ALTER ... DEPENDS ON
+ * EXTENSION would if that existed for constraints.  pg_dump does not dump this
+ * dependency, so a restored log needs it again.
  */
 void
 guard_adopt(Oid relid)
@@ -246,7 +246,7 @@ guard_qualified_name(Oid relid)
 }
 
 /*
- * A sequence with a cache, or one that counts down, draws such positions by itself.
+ * A sequence that has a cache, or that counts down, draws such positions by itself.
  */
 char *
 guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used, bool set_back)
@@ -270,7 +270,10 @@ guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used, bool set_back)
 			"ALTER COLUMN %s SET CACHE 1 SET INCREMENT 1 SET NO CYCLE; "
 			"SELECT pm.create_log(name) FROM pm.log WHERE \"table\" = %s::regclass.",
 			(long long) cache, (long long) increment, table, column, quote_literal_cstr(table));
-	/* The position was drawn as it should be, but readers have seen the sequence further. */
+	/*
+	 * The position was drawn as it should be, but readers have seen a higher value of
+	 * the sequence.
+	 */
 	if (set_back)
 		return psprintf(
 			"The sequence was set back. As the table's owner, run SELECT pg_catalog.setval(%s, "

@@ -1,6 +1,6 @@
 /*
  * guard_ddl.h
- *		The guard's objects on a log's table.
+ *		Checks, creates and removes the guard's objects on a log's table.
  */
 #ifndef PM_GUARD_DDL_H
 #define PM_GUARD_DDL_H
@@ -14,7 +14,10 @@
 
 /* Has the table the check of positions, unchanged? */
 extern bool guard_has_check(Relation rel);
-/* The name of the first object that is missing, changed or disabled; NULL if the guard is whole. */
+/*
+ * The name of the first object that is missing, changed or disabled; NULL if the guard
+ * is complete.
+ */
 extern const char *guard_missing(Relation rel);
 /* Has the table any of the guard's objects? */
 extern bool guard_has_any(Relation rel);
@@ -28,7 +31,7 @@ extern void guard_adopt(Oid relid);
 
 /* The qualified name of a table or sequence, which may be gone: "?" then. */
 extern const char *guard_qualified_name(Oid relid);
-/* The hint for a position that may not be written, where readers may be past "used". */
+/* The hint for a position that may not be written; readers may have seen positions up to "used". */
 extern char *guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used, bool set_back);
 
 #endif /* PM_GUARD_DDL_H */

@@ -1,12 +1,11 @@
 /*
  * highwater.c
- *		The high-water mark of a log: no event can appear any more at or below
- *		this position.
+ *		Computes the high-water mark of a log, at or below which no event can appear any more.
  *
- * A sequence hands out positions before their transactions commit, so position
- * 7 can be visible while the transaction that drew 6 is still running.  A
- * reader that sees 7 and advances its cursor loses 6.  No length of waiting
- * allows the conclusion that 6 will not appear.  The lock manager does:
+ * A sequence hands out positions before their transactions commit, so position 7 can be
+ * visible while the transaction that drew 6 is still running.  A reader that sees 7 and
+ * advances its cursor loses 6.  However long the reader waits, it cannot conclude that
+ * 6 will not appear.  The lock manager allows that conclusion:
  *
  * 1. L := the last value of the log's sequence.
  * 2. H := the transactions that hold a lock on the table that a writer takes.
@@ -24,21 +23,20 @@
  * already cleared.  That is cleared together with the transaction ID, under
  * ProcArrayLock, so a snapshot that is taken afterwards sees T's commit.
  *
- * When the sequence is set back: the owner of the table can do that with
- * setval(), at any time and repeatedly, and then p <= L can be drawn after L
- * was read.  So each look writes L down between step 1 and step 2: "reached" is
- * the highest L of all looks.  A writer reads it after it has taken its lock,
- * and its floor is never below it (guard.c).  Now let T write p <= L.  If T
- * held its lock when H was read, T is in H.  If not, T took its lock (again,
- * after a savepoint) later, so T read "reached" after L was written down, its
- * floor is at or above L, and p is refused.  This holds no matter when p was
- * drawn.  While the last value is below "reached", the sequence has been set
- * back and has not caught up: readers stop and report it, since positions that
- * have been used would be drawn again.
+ * When the sequence is set back: the owner of the table can do that with setval(), at
+ * any time and repeatedly, and then p <= L can be drawn after L was read.  So each look
+ * (one computation of the mark) records L between step 1 and step 2: "reached" is the
+ * highest L of all looks.  A writer reads it after it has taken its lock, and its floor
+ * is never below it (guard.c).  Now let T write p <= L.  If T held its lock when H was
+ * read, T is in H.  If not, T took its lock (again, after a savepoint) later, so T read
+ * "reached" after L was recorded, its floor is at or above L, and p is refused.  This
+ * holds no matter when p was drawn.  While the last value is below "reached", the
+ * sequence has been set back and has not caught up: readers stop and report it, since
+ * positions that have been used would be drawn again.
  *
- * An open transaction that has restarted the sequence (ALTER SEQUENCE) sees a
- * file of its own, which nobody else sees if the transaction rolls back.  What
- * it sees there must not be written down, so its looks settle nothing.
+ * An open transaction that has restarted the sequence (ALTER SEQUENCE) sees a file of
+ * its own, which nobody else sees if the transaction rolls back.  What it sees there
+ * must not be recorded, so its looks settle nothing.
  *
  * Nothing waits.  We keep generations (L, H) instead (generations.c).  Each time
  * a mark is asked for, every pending H is reduced to the transactions that
@@ -46,34 +44,33 @@
  * L is settled.  If all generations are in use, the newest one is overwritten,
  * because the oldest is the one that will be settled first.
  *
- * Hints: generations alone would hold back positions that were committed before
- * a long transaction even began, if that began before our look.  So writers
- * publish "nothing of mine is at or below this floor" (guard.c).  If every
- * member of H has a hint, everything up to min(L, their floors) is settled at
- * once.  If a member has none, the generations decide: it may be a prepared
- * transaction that was recovered, or one that writes more logs than there is
- * room for hints.  A transaction never writes at or below its hint, even if the
- * sequence is set back and a rolled back savepoint has cost it its floor: the
- * next floor is not lower.
+ * Hints: generations alone would hold back positions that were committed before a long
+ * transaction even began, if that began before our look.  So each writer publishes a
+ * hint: a floor, at or below which it writes nothing (guard.c).  If every member of H
+ * has a hint, everything up to min(L, their floors) is settled at once.  If a member
+ * has none, the generations decide.  Such a member may be a prepared transaction that
+ * was recovered, or one that writes more logs than there is room for hints.  A
+ * transaction never writes at or below its hint, even if the sequence is set back and
+ * the floor is lost with a savepoint: the next floor is not lower.
  *
- * What this rests on:
+ * This relies on the following:
  *
  * - The sequence is logged, has CACHE 1, a positive increment and no CYCLE, and
  *	 the table is an ordinary logged table, not a partition (log_check.c).
- * - The reader's snapshot is younger than the mark.  Callers with a snapshot for
- *	 the whole transaction are refused.
+ * - The reader's snapshot is taken after the mark.  Callers with a snapshot for the
+ *	 whole transaction are refused.
  * - All readers of one log work on its generations one after another, under the
  *	 lock of its slot.  If a generation were reduced by an H that was read before
  *	 the generation was pushed, it would lose members that have not ended.
  * - The server is a primary.
  *
- * Without shared memory, or for a log without a slot in it (slot_log.c), each
- * backend has generations of its own, and no place to write down for others
- * what it has seen.  It notices a sequence that was set back, and then forgets
- * its generations.  It does not notice one that was set back and forward again
- * between two of its looks.  A slot is taken away from a log only when every
- * transaction that has used its mark has ended.  By then the transaction has
- * moved a cursor to that mark, or the mark does not matter.
+ * Without shared memory, or for a log without a slot in it (slot_log.c), each backend
+ * has generations of its own, and cannot record for other backends what it has seen.
+ * It notices that a sequence was set back, and then forgets its generations.  It does
+ * not notice that a sequence was set back and forward again between two of its looks.
+ * A slot is taken away from a log only when every transaction that has used its mark
+ * has ended.  By then the transaction has moved a cursor to that mark, or the mark does
+ * not matter.
  */
 #include "pm.h"
 
@@ -115,8 +112,8 @@ highwater_self_writes(Oid relid)
 
 /*
  * Is it a vacuum, an analyze by autovacuum, or a concurrent index build?  These
- * hold a lock that a writer takes, but write nothing: if the functions that they
- * call (of index expressions) try to, the guard refuses that.
+ * hold a lock that a writer takes, but write nothing.  If a function that they
+ * call (in an index expression) tries to write, the guard refuses that.
  */
 static bool
 highwater_is_maintenance(VirtualTransactionId vxid)
@@ -141,7 +138,7 @@ highwater_is_maintenance(VirtualTransactionId vxid)
 }
 
 /*
- * Adds this transaction to H, which GetLockConflicts() leaves out.  In its own
+ * Adds this transaction, which GetLockConflicts() leaves out, to H.  In its own
  * view it counts as a member, but its floor does not hold the mark back.
  */
 static void
@@ -156,7 +153,7 @@ highwater_add_self(HighwaterHolders *holders, Oid relid, HighwaterView view)
 		else
 			holders->hinted = false;
 	}
-	/* The array has room for a terminator, which we do not need. */
+	/* Use the place of the terminator, which we do not need. */
 	holders->vxids[holders->count++] = compat_my_vxid();
 }
 
@@ -202,9 +199,9 @@ highwater_writers(Oid relid, int *count)
 }
 
 /*
- * Keeps (L, H) until H has ended.  If the slot has no room for so large an H,
- * this backend keeps it.  Nobody else looks at a backend's own generations, so
- * these too are reduced by one look after another.
+ * Keeps (L, H) until all of H has ended.  If the slot has no room for so large
+ * an H, this backend keeps it.  No other backend uses a backend's own
+ * generations, so they too are reduced by one look after another.
  */
 static void
 highwater_keep(Generations *generations, Oid relid, uint64 incarnation, int64 last,
@@ -216,8 +213,8 @@ highwater_keep(Generations *generations, Oid relid, uint64 incarnation, int64 la
 }
 
 /*
- * The mark in this transaction's own view: generations that wait for nobody
- * else are settled, and its own floor does not count.
+ * The mark in this transaction's own view: generations that wait for no other
+ * transaction are settled, and its own floor does not count.
  */
 static int64
 highwater_own_mark(Generations *generations, Generations *spilled, int64 last,
@@ -235,9 +232,9 @@ highwater_own_mark(Generations *generations, Generations *spilled, int64 last,
 /*
  * One look, once L is known: reads H, and settles what can be settled.
  *
- * Assumes that the caller has written L down, and keeps others off the
- * generations: it holds the lock of the slot with this incarnation, or they are
- * this backend's own (incarnation 0).
+ * Assumes that the caller has recorded L, and that no other backend uses the
+ * generations: the caller holds the lock of the slot with this incarnation, or
+ * they are this backend's own (incarnation 0).
  */
 static void
 highwater_look(Generations *generations, Oid relid, uint64 incarnation, HighwaterView view,
@@ -271,7 +268,10 @@ highwater_look(Generations *generations, Oid relid, uint64 incarnation, Highwate
 		generations->mark = result->last;
 	else
 	{
-		/* In the own view a member's floor is left out, so it says nothing about all. */
+		/*
+		 * In the own view, this transaction's floor is left out, so the lowest floor is
+		 * not that of all members.
+		 */
 		if (holders.hinted && view == HIGHWATER_EVERYBODY)
 			generations->mark = Max(generations->mark, Min(result->last, holders.floor));
 		if (generations->mark < result->last)
@@ -303,8 +303,8 @@ highwater_own_file(Generations *generations, Highwater *result)
 }
 
 /*
- * Raises an error in the midst of a statement of this session that writes the
- * log.  It has drawn positions that it has not written yet, so nothing of this
+ * Raises an error while a statement of this session is writing the log.  Such a
+ * statement has drawn positions that it has not written yet, so nothing of this
  * transaction is settled.
  */
 static void
@@ -360,7 +360,7 @@ highwater_look_at(const LogRef *ref, Generations *generations, Oid relid, Relati
 		highwater_own_file(generations, result);
 	else
 	{
-		/* L is written down before H is read. */
+		/* L must be recorded before H is read. */
 		slot_mark_reach(ref->slot, result->last);
 		highwater_look(generations, relid, ref->incarnation, view, result);
 	}
@@ -393,7 +393,7 @@ highwater_look_shared(Oid relid, Relation sequence, HighwaterView view, Highwate
 }
 
 /*
- * The same at this backend's own generations.
+ * The same with this backend's own generations.
  */
 static void
 highwater_look_local(Oid relid, Relation sequence, HighwaterView view, Highwater *result)
@@ -406,7 +406,7 @@ highwater_look_local(Oid relid, Relation sequence, HighwaterView view, Highwater
 		highwater_own_file(generations, result);
 		return;
 	}
-	/* Positions of a pending generation may be drawn again, by others than its members. */
+	/* Other transactions than the members of a pending generation may draw its positions again. */
 	if (result->last < generations->reached)
 		generations_forget(generations);
 	generations->reached = Max(generations->reached, result->last);

@@ -1,8 +1,8 @@
 /*
  * highwater_ask.c
- *		The high-water mark for those who read up to it: waiting, and messages.
+ *		Gets the high-water mark for functions that read up to it: waits, and reports.
  *
- * highwater.c finds the mark, and never waits.
+ * highwater.c computes the mark, and never waits.
  */
 #include "pm.h"
 
@@ -87,7 +87,7 @@ highwater_known(Oid relid, Oid seqid, HighwaterView view, const char *log)
 }
 
 /*
- * Says that the mark is held back, and by whom.
+ * Reports that the mark is held back, and by which transactions.
  */
 static void
 highwater_notice_held(Oid relid, const char *log)
@@ -102,10 +102,10 @@ highwater_notice_held(Oid relid, const char *log)
 }
 
 /*
- * Where shared memory keeps the marks, there is nothing to wait for: all looks
- * of all backends have gone into the mark.  Without it this backend has not been
- * looking before, so it knows of no writer when that began, and gives those that
- * are open now some time to end.
+ * If the mark is in shared memory, there is nothing to wait for, because the
+ * looks of all backends have raised it.  Without shared memory this may be the
+ * first look of this backend.  Then it knows of no generation that could be
+ * settled, so it waits some time for the writers that are open now to end.
  */
 Highwater
 highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)

@@ -9,9 +9,8 @@
  * ON CONFLICT DO NOTHING takes it.
  *
  * A log is plain if its table is as pm.create_log makes it: no other rule,
- * policy, trigger, check or default has an influence on the row.  The caller must
- * have the rights to the whole table.  Any other log gets the INSERT
- * (append_write.c).
+ * policy, trigger, check or default affects the row.  The caller must have the
+ * rights to the whole table.  Any other log gets the INSERT (append_write.c).
  */
 #include "pm.h"
 
@@ -67,7 +66,7 @@ insert_plain_columns(Relation rel, const AttrNumber *column)
 	TupleDesc desc = RelationGetDescr(rel);
 	Node *now;
 
-	/* The one check is the guard's: insert_plain_triggers() has seen it. */
+	/* The only check is the guard's, which insert_plain_triggers() has seen. */
 	if (desc->constr == NULL || desc->constr->num_check != 1)
 		return false;
 	for (int i = 0; i < desc->natts; i++)
@@ -84,7 +83,7 @@ insert_plain_columns(Relation rel, const AttrNumber *column)
 			attnum == column[EVENT_TYPE] || attnum == column[EVENT_DATA] ||
 			attnum == column[EVENT_METADATA])
 			continue;
-		/* A column of the owner's: it must be possible to leave it NULL. */
+		/* A column that the owner has added must accept NULL. */
 		if (attnum != column[EVENT_RECORDED_AT] &&
 			(att->attnotnull || att->atthasdef || getBaseType(att->atttypid) != att->atttypid))
 			return false;
@@ -163,8 +162,8 @@ insert_is_plain(PmLog *log, Relation rel)
 /* ---------- writing ---------- */
 
 /*
- * May the caller read and write all of the table?  If a library wants to be asked
- * too (ExecutorCheckPerms_hook), the INSERT asks it.
+ * May the caller read and write all of the table?  If a library has installed
+ * ExecutorCheckPerms_hook, the log is written by an INSERT, which calls the hook.
  */
 static bool
 insert_may(PmLog *log)
@@ -174,7 +173,7 @@ insert_may(PmLog *log)
 }
 
 /*
- * Where something is not allowed this raises no error: the INSERT does.
+ * If something is not allowed, this raises no error; the INSERT will.
  */
 bool
 insert_begin(Insert *insert, PmLog *log)
@@ -182,7 +181,7 @@ insert_begin(Insert *insert, PmLog *log)
 	Relation rel;
 	MemoryContext caller;
 
-	/* What can be known without a lock is asked first. */
+	/* First check what can be known without a lock. */
 	if ((log->shape.known && !log->shape.plain) || XactReadOnly || IsInParallelMode() ||
 		!insert_may(log))
 		return false;
@@ -250,7 +249,7 @@ insert_version(Insert *insert, Datum stream, bool *any)
 	index_endscan(scan);
 	if (!*any)
 	{
-		/* Events without a version are events too: scan with the stream's key alone. */
+		/* Find events without a version too: scan with the stream's key alone. */
 		scan = compat_index_beginscan(insert->rel, index, snapshot, 1);
 		index_rescan(scan, keys, 1, NULL, 0);
 		*any = index_getnext_slot(scan, ForwardScanDirection, insert->slot);
@@ -296,8 +295,8 @@ insert_row(Insert *insert)
 	for (;;)
 	{
 		/*
-		 * Others that find the row in the index wait for the token only, until it is
-		 * certain whether the row stays.
+		 * Other transactions that find the row in the index wait only for the token,
+		 * until it is certain whether the row stays.
 		 */
 		uint32 token = SpeculativeInsertionLockAcquire(xid);
 		bool taken = false;

@@ -1,7 +1,6 @@
 /*
  * log.c
- *		An event log as a backend knows it, and what can be asked of it without
- *		looking anything up.
+ *		An event log as a backend knows it, and functions that need no further lookup.
  *
  * log_build.c fills a PmLog, log_cache.c keeps it, and log_open.c finds and
  * locks it.

@@ -54,7 +54,7 @@ typedef struct PmLog
 	bool at_home;		   /* its sequence was last accepted in this database */
 	bool sequence_changed; /* the sequence has another file than the accepted one */
 
-	/* Why the log cannot be relied on, NULL if nothing is wrong. */
+	/* Why the log cannot be used, NULL if nothing is wrong. */
 	const char *problem;
 	const char *hint;
 
@@ -78,7 +78,7 @@ extern const LogColumn log_columns[EVENT_ATTRIBUTES + 1];
 
 /* A name as it is kept: "Sales.Orders" becomes sales.orders.  NULL if it is no name. */
 extern char *log_normalize(const char *name);
-/* Notes what is wrong with a log; only the first problem is kept. */
+/* Records what is wrong with a log; only the first problem is kept. */
 extern void log_note_problem(PmLog *log, const char *problem, const char *hint);
 /* Raises an error if the log has a problem. */
 extern void log_require_whole(PmLog *log);

@@ -1,7 +1,7 @@
 /*
  * log_adopt.c
- *		Makes a log of what is there: a copied log with its sequence, a log whose
- *		guard or sequence is not as it should be, a table that is not a log yet.
+ *		Turns existing objects into a log that works: a log in a copy of a database, a log whose guard
+ *or sequence was changed, or a table that is not a log yet.
  */
 #include "pm.h"
 
@@ -41,8 +41,8 @@ log_position_attnum(PmLog *log)
 }
 
 /*
- * Does the log's sequence fit?  Unless nowait, waits while another session has it
- * exclusively.
+ * Does the log's sequence fit?  Unless nowait, waits while another session has
+ * locked it exclusively.
  */
 static SequenceFit
 log_adopt_fit(PmLog *log, int64 *last, int64 *needed, bool nowait)
@@ -61,7 +61,7 @@ log_adopt_fit(PmLog *log, int64 *last, int64 *needed, bool nowait)
 
 /*
  * Accepts a sequence that was rebuilt, if it fits.  With nowait, false while
- * another session has it exclusively.
+ * another session has locked it exclusively.
  */
 static bool
 log_accept_sequence(PmLog *log, bool nowait)
@@ -126,7 +126,7 @@ log_adopt(const char *name, bool nowait)
 }
 
 /*
- * Nothing is waited for, since nobody has asked for this log by name.
+ * Does not wait for any lock, since the user has not named this log.
  */
 void
 log_adopt_unnamed(const LogSource *source)
@@ -161,7 +161,10 @@ log_adopt_has_unique(Relation rel, int count, const AttrNumber *columns)
 	{
 		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
 		Form_pg_index form = index->rd_index;
-		/* The relation cache would simplify the predicate, and so execute its functions. */
+		/*
+		 * Do not use the relation cache: it would simplify the predicate, and so
+		 * execute its functions.
+		 */
 		bool same = form->indisunique && form->indisvalid && form->indimmediate &&
 					form->indnkeyatts == count &&
 					heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
@@ -263,7 +266,7 @@ log_adopt_sequence(PmLog *log)
 	int64 last;
 	int64 needed;
 
-	/* The table is locked, so others have the sequence only for a moment. */
+	/* The table is locked, so other sessions lock the sequence only for a moment. */
 	if (log_adopt_fit(log, &last, &needed, false) == SEQUENCE_FITS)
 		return;
 	exec_begin_caller(&scope);
@@ -294,8 +297,8 @@ log_make(const char *name, Oid relid)
 }
 
 /*
- * The table may have been restored without the extension's rows, made LIKE a log,
- * or been a log before, so it may have the guard or a part of it.
+ * The table may have been restored without the extension's rows, created LIKE a
+ * log, or been a log before.  So it may have the guard or a part of it.
  */
 void
 log_adopt_table(const char *name, Oid relid)

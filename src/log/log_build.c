@@ -2,9 +2,9 @@
  * log_build.c
  *		Builds what a backend knows of a log from its row in the catalog.
  *
- * The table is locked only while it is looked at.  What is found out can be out
- * of date when the log is used; the cache (log_cache.c) hears of the change by
- * an invalidation, and builds the log again.
+ * The table is locked only while it is read.  So the result can be out of date
+ * when the log is used.  Then the cache (log_cache.c) has received an
+ * invalidation, and builds the log again.
  */
 #include "pm.h"
 
@@ -55,7 +55,7 @@ log_build_column(PmLog *log, Relation rel, const LogRow *row, int attribute)
 }
 
 /*
- * What is read off the open table.
+ * Reads what the open table tells.
  */
 static void
 log_build_table(PmLog *log, Relation rel, const LogRow *row, LogRelations *used)
@@ -77,7 +77,7 @@ log_build_table(PmLog *log, Relation rel, const LogRow *row, LogRelations *used)
 
 /*
  * Reads the table and checks the log.  With nowait, false if that cannot be
- * done because another session has the sequence exclusively.
+ * done because another session has locked the sequence exclusively.
  */
 static bool
 log_build_from(PmLog *log, Relation rel, const LogRow *row, bool nowait, LogRelations *used)
@@ -145,7 +145,7 @@ log_build(const LogRow *row, bool nowait, LogRelations *used)
 		MemoryContextDelete(log->context);
 		return NULL;
 	}
-	/* From here on the cache owns it. */
+	/* From here on the log belongs to the cache. */
 	MemoryContextSetParent(log->context, CacheMemoryContext);
 	return log;
 }

@@ -17,8 +17,8 @@ typedef struct LogRelations
 
 /*
  * Builds the log in a child of CacheMemoryContext.  With nowait, NULL while
- * another session has the table or its sequence exclusively.  *used is set
- * before each of them is looked at.
+ * another session has locked the table or its sequence exclusively.  *used is
+ * set before each of them is read.
  */
 extern PmLog *log_build(const LogRow *row, bool nowait, LogRelations *used);
 

@@ -3,9 +3,9 @@
  *		The logs that this backend has used.
  *
  * An entry is taken out when the table, its sequence or the catalog of logs
- * changes, and the log is built and checked again at its next use.  So what the
- * high-water mark rests on (highwater.c) is checked again after each change
- * that sends an invalidation.
+ * changes, and the log is built and checked again at its next use.  So the
+ * conditions on which the high-water mark relies (highwater.c) are checked
+ * again after each change that sends an invalidation.
  */
 #include "pm.h"
 
@@ -149,7 +149,10 @@ log_cache_load(const char *name, bool nowait, bool *locked)
 	if (strlen(name) >= LOG_MAX_NAME)
 		return NULL;
 
-	/* If something of it changes while it is built, it may be out of date: build it again. */
+	/*
+	 * If an invalidation arrives while the log is being built, the result may be out of
+	 * date: build it again.
+	 */
 	do
 	{
 		seen = invalidations;

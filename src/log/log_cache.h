@@ -11,8 +11,8 @@
 extern void log_cache_install(void);
 /*
  * The log of exactly that name, or NULL if there is none.  With nowait, also
- * NULL, and *locked is set, while another session has its table or its sequence
- * exclusively.
+ * returns NULL, and sets *locked, while another session has locked its table or
+ * its sequence exclusively.
  */
 extern PmLog *log_cache_load(const char *name, bool nowait, bool *locked);
 /* The table of the log of exactly that name, which is not locked; InvalidOid if there is none. */

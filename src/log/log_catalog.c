@@ -1,8 +1,9 @@
 /*
  * log_catalog.c
- *		The catalog of logs, pm_catalog.log: all statements about it are here.
+ *		Reads and writes the catalog of logs, pm_catalog.log.
  *
- * The catalog is read and written as the owner of the extension.
+ * All statements about the catalog are in this file.  They run as the owner of
+ * the extension.
  */
 #include "pm.h"
 

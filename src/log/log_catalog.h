@@ -1,6 +1,6 @@
 /*
  * log_catalog.h
- *		The catalog of logs, pm_catalog.log.
+ *		Reads and writes the catalog of logs, pm_catalog.log.
  */
 #ifndef PM_LOG_CATALOG_H
 #define PM_LOG_CATALOG_H
@@ -19,7 +19,7 @@ typedef struct LogRow
 	char *columns[EVENT_ATTRIBUTES + 1]; /* their names, by EVENT_POSITION and so on */
 } LogRow;
 
-/* A log that has not been looked at yet. */
+/* A log whose table has not been read yet. */
 typedef struct LogSource
 {
 	char *name;
@@ -31,7 +31,7 @@ typedef struct LogSource
 extern bool log_catalog_row(const char *name, LogRow *row);
 /* The table of a log, or InvalidOid. */
 extern Oid log_catalog_table(const char *name);
-/* The name of the log that a table is, or NULL. */
+/* The name of the log with this table, or NULL. */
 extern char *log_catalog_name(Oid relid);
 /* All logs, of LogSource, by name; none of them is locked. */
 extern List *log_catalog_list(void);

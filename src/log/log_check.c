@@ -1,10 +1,10 @@
 /*
  * log_check.c
- *		Can a log be relied on?
+ *		Checks whether a log is as the high-water mark needs it.
  *
- * The high-water mark rests on properties of the table, its sequence and its
- * guard (see the head of highwater.c).  They are checked here, as far as they
- * can be seen, whenever a backend builds a log (log_build.c).
+ * The high-water mark relies on properties of the table, its sequence and its
+ * guard (see the head of highwater.c).  They are checked here, as far as that
+ * is possible, whenever a backend builds a log (log_build.c).
  */
 #include "pm.h"
 
@@ -40,7 +40,10 @@ log_sequence_fits(PmLog *log, int64 *last, int64 *needed)
 	*last = sequence_read(sequence);
 	relation_close(sequence, AccessShareLock);
 
-	/* It must have reached each cursor, what readers have seen of it, and each event. */
+	/*
+	 * It must have reached each cursor, the highest value that readers have seen, and
+	 * each event.
+	 */
 	*needed = furthest_cursor(log->relid, true);
 	slot_log_ref(log->relid, false, &slot);
 	if (slot_mark_read(&slot, &mark, &reached))

@@ -1,6 +1,6 @@
 /*
  * log_check.h
- *		Can a log be relied on?
+ *		Checks whether a log is as the high-water mark needs it.
  */
 #ifndef PM_LOG_CHECK_H
 #define PM_LOG_CHECK_H
@@ -9,7 +9,7 @@
 
 #include "log/log.h"
 
-/* Does a log's sequence fit the positions in the log, and those of its readers? */
+/* Does a log's sequence fit the positions in the log and in the cursors? */
 typedef enum SequenceFit
 {
 	SEQUENCE_FITS,

@@ -2,9 +2,9 @@
  * log_ddl.c
  *		pm.create_log and pm.drop_log.
  *
- * The table belongs to the caller: it is created, and its guard is made and
- * removed, with the caller's rights.  Only the row in the catalog is written as
- * the owner of the extension (log_catalog.c).
+ * The table belongs to the caller.  So the table is created, and its guard is
+ * created and removed, with the caller's rights.  Only the row in the catalog
+ * is written as the owner of the extension (log_catalog.c).
  */
 #include "pm.h"
 
@@ -49,8 +49,8 @@ log_require_owner(PmLog *log)
 }
 
 /*
- * Locks the log against all others.  The owner, like everything else, may have
- * changed while we waited.
+ * Locks the log against all other sessions.  The log, and even its owner, may
+ * have changed while we waited.
  */
 static PmLog *
 log_take(PmLog *log)
@@ -61,8 +61,8 @@ log_take(PmLog *log)
 }
 
 /*
- * pm.create_log on a log that exists: repairs it if its table is there, else
- * removes it, so that its name is free.
+ * pm.create_log for an existing log: repairs the log if its table exists, else
+ * removes the log, so that its name is free.
  */
 static void
 log_create_again(PmLog *log)
@@ -211,7 +211,7 @@ log_take_guard_off(Oid relid)
 }
 
 /*
- * pm.drop_log where no log has the name, but a table with a guard does.
+ * pm.drop_log for a name that no log has, but a table with a guard.
  */
 static void
 log_drop_stray(const char *name)
@@ -262,10 +262,13 @@ pm_drop_log(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	log_require_owner(log);
-	/* Asked before the lock too, so that a call that must fail makes nobody wait. */
+	/*
+	 * Check this before taking the lock too, so that a call that must fail makes no
+	 * session wait.
+	 */
 	log_require_unfollowed(log);
 	log = log_take(log);
-	/* Nobody begins to follow the log from here on. */
+	/* From here on no process manager begins to follow the log. */
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ExclusiveLock);
 	log_require_unfollowed(log);
 	if (get_rel_relkind(log->relid) != '\0')

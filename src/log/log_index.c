@@ -5,10 +5,10 @@
  * Every event that pm reads is read here or in log_read.c.  No query on a log's
  * table is planned or run, for any role.  The planner would simplify, and so
  * execute, what the table's owner has put into index expressions, predicates,
- * statistics and checks.  That would happen in the session of the reader and for
- * any length of time: even a built-in function can take very long (factorial).
- * Here no code is called but PostgreSQL's own for an index on columns of built-in
- * types.  So the role need not be changed either.
+ * statistics and checks.  That would happen in the session of the reader, and
+ * could take any length of time: even a built-in function can take very long
+ * (factorial).  This file calls only PostgreSQL's own code for indexes on columns
+ * of built-in types.  So the role need not be changed either.
  *
  * The caller has opened the log in this transaction, so its table is locked, and
  * has checked the rights of the reader.  Each function takes a snapshot of its
@@ -38,8 +38,8 @@
 /* ---------- a scan ---------- */
 
 /*
- * Raises an error if a column does not have its type: this same transaction can
- * have changed the table since the log was checked.
+ * Raises an error if a column does not have its type, because this transaction
+ * itself may have changed the table after the log was checked.
  */
 static void
 log_index_require_types(PmLog *log, Relation rel)
@@ -73,8 +73,8 @@ log_index_begin(LogIndexScan *scan, PmLog *log)
 
 /*
  * Does the index have all rows, and may this snapshot use it?  If a row was
- * updated in place (HOT) before the index was made, the index may lead an older
- * snapshot past it.
+ * updated in place (HOT) before the index was created, an older snapshot may
+ * not find the row in the index.
  */
 static bool
 log_index_usable(Relation index)
@@ -97,7 +97,7 @@ log_index_choose(LogIndexScan *scan, LogIndexFits fits)
 	{
 		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
 
-		/* Only columns are compared: looking at index expressions would run their functions. */
+		/* Only compare columns, because reading index expressions would run their functions. */
 		if (log_index_usable(index) && fits(scan, index))
 		{
 			scan->index = index;
@@ -237,7 +237,8 @@ log_index_last(PmLog *log, int64 after, int64 *position, bool *known)
 }
 
 /*
- * Reads the log up to there: positions need not be in the order of time.
+ * Reads the log from its start, because positions need not be in the order of
+ * time.
  */
 bool
 log_index_since(PmLog *log, TimestampTz since, int64 *position)

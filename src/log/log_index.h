@@ -27,7 +27,7 @@ typedef struct LogIndexScan
 	TupleTableSlot *slot;
 } LogIndexScan;
 
-/* Is it the index that is looked for? */
+/* Is this the index that the caller needs? */
 typedef bool (*LogIndexFits)(LogIndexScan *scan, Relation index);
 
 extern void log_index_begin(LogIndexScan *scan, PmLog *log);
@@ -38,8 +38,8 @@ extern bool log_index_of_positions(LogIndexScan *scan, Relation index);
 /* Begins to scan the chosen index with these keys; may be called again. */
 extern void log_index_along(LogIndexScan *scan, ScanKey keys, int nkeys);
 /*
- * Begins, and scans the events with after < position <= up_to.  False, and nothing
- * is begun, if the log has no index of its positions.
+ * Begins a scan of the events with after < position <= up_to.  Returns false, and
+ * begins nothing, if the log has no index of its positions.
  */
 extern bool log_index_begin_positions(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to);
 /* Brings the next event into the slot; false if there is none. */

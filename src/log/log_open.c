@@ -1,10 +1,10 @@
 /*
  * log_open.c
- *		From a log's name to the log.
+ *		Finds a log by its name, and locks it.
  *
- * The log that log_get() returns can be another one by the time its table is
- * locked: forgotten, dropped, or with another owner.  So a caller that acts on
- * a log locks it first, and goes by what is there then.
+ * By the time its table is locked, the log that log_get() returned may have
+ * been forgotten, dropped, or given to another owner.  So a caller that acts on
+ * a log locks it first, and uses the log that it finds then.
  *
  * The lock protects the table and its name, but not the schema's name: a schema
  * can be renamed while tables in it are locked, and another schema can take its
@@ -122,7 +122,7 @@ log_open_nowait(const char *name, bool *locked)
 		log = log_get_nowait(name, locked);
 	if (log == NULL || log->relid != relid)
 	{
-		/* Another table is the log now.  To the caller it is a locked one: it tries again. */
+		/* The log has another table now.  Report it as locked, so that the caller tries again. */
 		*locked |= log != NULL;
 		UnlockRelationOid(relid, AccessShareLock);
 		return NULL;

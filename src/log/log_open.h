@@ -1,6 +1,6 @@
 /*
  * log_open.h
- *		From a log's name to the log.
+ *		Finds a log by its name, and locks it.
  */
 #ifndef PM_LOG_OPEN_H
 #define PM_LOG_OPEN_H
@@ -12,8 +12,8 @@
 /* The log of that name, not locked.  NULL, or an error, if there is none. */
 extern PmLog *log_get(const char *name, bool missing_ok);
 /*
- * The log of exactly that name, without waiting.  NULL if there is none or,
- * *locked, if another session has its table exclusively.
+ * The log of exactly that name, without waiting.  NULL if there is none, or,
+ * with *locked set, if another session has locked its table exclusively.
  */
 extern PmLog *log_get_nowait(const char *name, bool *locked);
 /* The log of that name, for a role that may read its table; an error for another one. */

@@ -22,7 +22,7 @@
 #include "log/log_audit.h"
 #include "log/log_read.h"
 
-/* The number of rows that there is room for at first. */
+/* The initial size of the array of rows. */
 #define LOG_READ_ROOM 64
 
 /* The OIDs of the GIN operator families jsonb_ops and jsonb_path_ops, for which C has no names. */
@@ -139,8 +139,9 @@ log_read_after(LogIndexScan *scan, ScanKey keys, Datum stream, int64 after)
 }
 
 /*
- * Notes the events of a stream, along the index of streams.  The index has the
- * versions in order, so no more rows are visited than are asked for.
+ * Collects the positions of a stream's events in the table, with the index of
+ * streams.  The index has the versions in order, so no more rows are visited
+ * than are wanted.
  */
 static void
 log_read_along_stream(LogIndexScan *scan, Datum stream, int64 after, int64 max_count,
@@ -176,7 +177,7 @@ log_read_is_of(LogIndexScan *scan, Datum stream)
 }
 
 /*
- * Notes them without that index: all of the log is read.
+ * Collects them without that index, by reading the whole log.
  */
 static void
 log_read_all(LogIndexScan *scan, Datum stream, int64 after, StreamRows *rows)
@@ -209,7 +210,8 @@ log_read_compare(const void *a, const void *b)
 }
 
 /*
- * First notes where the events are and sorts them, then fetches them one by one.
+ * First collects the TIDs of the events and sorts them, then fetches the events
+ * one by one.
  */
 void
 log_read_stream(PmLog *log, Datum stream, int64 after, int64 max_count, LogIndexTake take,
@@ -318,8 +320,9 @@ log_read_bitmap(LogIndexScan *scan, List *notes)
 }
 
 /*
- * Fetches the rows of one page of the bitmap.  If the bitmap has become lossy, it
- * only knows the page (count is negative), and any row of it can be meant.
+ * Fetches the rows of one page of the bitmap.  If the page is lossy (count is
+ * negative), the bitmap does not know which of its rows match, so all are
+ * fetched.
  */
 static void
 log_read_page(LogIndexScan *scan, IndexFetchTableData *fetch, BlockNumber block,

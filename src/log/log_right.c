@@ -1,8 +1,8 @@
 /*
  * log_right.c
- *		Which roles may read a log.
+ *		Checks which roles may read a log.
  *
- * Only the catalogs are asked, so the table need not be locked.
+ * Only the catalogs are read, so the table need not be locked.
  */
 #include "pm.h"
 
@@ -37,8 +37,8 @@ log_grants(Oid relid, const char *role)
 }
 
 /*
- * Whether there is such a table is not asked here: the caller finds out when it
- * locks it.
+ * Does not check whether the table exists; the caller finds that out when it
+ * locks the table.
  */
 void
 log_require_right(const char *name, Oid relid, Oid role)

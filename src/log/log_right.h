@@ -1,6 +1,6 @@
 /*
  * log_right.h
- *		Which roles may read a log.
+ *		Checks which roles may read a log.
  */
 #ifndef PM_LOG_RIGHT_H
 #define PM_LOG_RIGHT_H

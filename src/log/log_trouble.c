@@ -1,11 +1,12 @@
 /*
  * log_trouble.c
- *		What keeps a role from reading a log, and since when.
+ *		Finds out what keeps a role from reading a log, and since when.
  *
- * Most of it is under the control of the table's owner: a lock, the guard, the
- * rights, the sequence.  One log's owner must not be able to stop a process
- * manager that also follows other logs.  So trouble is a value that is returned,
- * and it is raised as an error only where that log alone was asked for.
+ * Most of these causes are under the control of the table's owner: a lock, the
+ * guard, the rights, the sequence.  The owner of one log must not be able to
+ * stop a process manager that also follows other logs.  So these functions
+ * return the trouble as a value.  It is raised as an error only where the user
+ * has asked for this log alone.
  */
 #include "pm.h"
 
@@ -18,8 +19,9 @@
 #include "log/log_trouble.h"
 
 /*
- * How long a unit waits for a log that it cannot read before it goes on with its
- * other logs, in ms.  It waits for the sake of the order among the logs.
+ * How long a unit waits for a log that it cannot read before it continues with
+ * its other logs, in ms.  It waits to keep the order of events from different
+ * logs.
  */
 #define LOG_TROUBLE_PATIENCE 1000
 
@@ -54,7 +56,7 @@ log_trouble_rights(LogTrouble *trouble, PmLog *log, Oid role)
 			NULL,
 			psprintf("Run ALTER TABLE %s DISABLE ROW LEVEL SECURITY, or ALTER ROLE %s BYPASSRLS.",
 					 log->table, quote_identifier(user)));
-	/* The owner trims the log, and must see all of what it deletes. */
+	/* The owner trims the log, and must see all events that it deletes. */
 	else if (!log_owner_can_read(log))
 		log_trouble_note(trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
 						 psprintf("the owner of log \"%s\" may not read all of it", log->name),
@@ -137,8 +139,9 @@ log_trouble_raise(const LogTrouble *trouble)
 /* ---------- since when ---------- */
 
 /*
- * Kept for each unit: what keeps one unit from reading a log may not concern
- * another, which is further in the log or does not read it now.
+ * This is kept for each unit, because what keeps one unit from reading a log
+ * may not concern another unit, which is further in the log or does not read it
+ * now.
  */
 typedef struct LogTroubleKey
 {

@@ -1,6 +1,6 @@
 /*
  * log_trouble.h
- *		What keeps a role from reading a log, and since when.
+ *		Finds out what keeps a role from reading a log, and since when.
  */
 #ifndef PM_LOG_TROUBLE_H
 #define PM_LOG_TROUBLE_H
@@ -13,7 +13,7 @@ typedef struct LogTrouble
 	const char *detail;
 	const char *hint;
 	int sqlerrcode;
-	bool locked; /* another session has the log, and will release it */
+	bool locked; /* another session has locked the log, and will release it */
 } LogTrouble;
 
 /* Is there a problem that can be seen without reading the log? */

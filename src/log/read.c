@@ -2,7 +2,7 @@
  * read.c
  *		pm.read, pm.read_stream and pm.high_water_mark.
  *
- * They run with the caller's rights on the table.
+ * They run with the rights of the caller.
  */
 #include "pm.h"
 
@@ -99,7 +99,7 @@ pm_read_stream(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	argument_not_null(fcinfo, 1, "stream");
-	/* A stream can be read although the mark cannot be relied on: only a table is needed. */
+	/* A stream can be read even if the mark cannot be relied on: only the table is needed. */
 	log = read_open(name);
 	if (*log->table == '\0')
 		log_require_whole(log);

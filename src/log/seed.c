@@ -1,13 +1,13 @@
 /*
  * seed.c
- *		Where a mark starts that is not known yet: at the furthest cursor.
+ *		Initializes a mark that is not known yet, from the furthest cursor.
  *
  * A log's mark is kept in shared memory or, for a log without a slot there, in
  * each backend.  Both are empty at first, and again when the slot was taken away.
- * But a cursor stands only where a mark once was.  So what the furthest cursor
- * has passed is settled, and readers have looked at least that far.  That is
- * looked up once; from then on the mark is kept up to date by those that look,
- * since cursors move up to marks only.
+ * But cursors are only moved up to marks.  So everything up to the furthest
+ * cursor is settled, and readers have seen at least that position.  The furthest
+ * cursor is looked up once; from then on each reader that computes the mark keeps
+ * it up to date.
  */
 #include "pm.h"
 
@@ -33,7 +33,7 @@ seed_slot(Oid relid, LogRef *ref, int64 *reached)
 
 		/*
 		 * The slot is new.  If it is given to another log while the cursors are
-		 * looked at, slot_mark_seed() does nothing, and we start again.
+		 * read, slot_mark_seed() does nothing, and we start again.
 		 */
 		slot_mark_seed(ref->slot, relid, furthest_cursor(relid, false), furthest_moved(relid));
 		CHECK_FOR_INTERRUPTS();

@@ -63,7 +63,7 @@ sequence_open_nowait(Oid seqid)
 
 	if (!ConditionalLockRelationOid(seqid, AccessShareLock))
 		return NULL;
-	/* With the lock, the sequence can no longer be dropped: see whether it has been. */
+	/* While we hold the lock, the sequence cannot be dropped: check whether it still exists. */
 	rel = try_relation_open(seqid, NoLock);
 	if (rel == NULL || rel->rd_rel->relkind != RELKIND_SEQUENCE)
 	{

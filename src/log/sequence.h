@@ -7,7 +7,7 @@
 
 #include "utils/relcache.h"
 
-/* The last position handed out; waits while another session has the sequence exclusively. */
+/* The last position handed out; waits while another session has locked the sequence exclusively. */
 extern int64 sequence_last(Oid seqid);
 /* The same, of an open sequence. */
 extern int64 sequence_read(Relation rel);

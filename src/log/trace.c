@@ -2,9 +2,9 @@
  * trace.c
  *		pm.trace: the tree of what one event caused.
  *
- * pm.append in a handler writes into the new event's metadata which event caused
- * it.  pm.trace follows these notes from causes to effects, one generation after
- * another, in all logs that the caller may read.
+ * When a handler calls pm.append, the new event's metadata name the event that
+ * caused it.  pm.trace follows these entries from causes to effects, one
+ * generation after another, in all logs that the caller may read.
  *
  * The caller has named only one log.  No other log is waited for, none is locked
  * for longer than it is read, and a log that the caller may not read is not
@@ -64,7 +64,7 @@ typedef struct Trace
 	ReturnSetInfo *rsinfo;
 	HTAB *seen; /* events returned: forged metadata can form a circle */
 	int depth;
-	List *notes;		   /* what the effects of this generation carry; of Datum, jsonb */
+	List *notes;		   /* the entries that name these causes; of Datum, jsonb */
 	MemoryContext context; /* of the notes */
 } Trace;
 
@@ -108,8 +108,8 @@ trace_cause_position(EventFields *event, int64 *position)
 }
 
 /*
- * Returns an event to the caller of pm.trace, unless that has been done, and
- * notes it as a cause of the next generation.
+ * Returns an event to the caller of pm.trace, unless it has been returned
+ * already, and adds it to the causes of the next generation.
  */
 static void
 trace_put(Trace *trace, PmLog *log, EventFields *event)
@@ -155,7 +155,7 @@ trace_put(Trace *trace, PmLog *log, EventFields *event)
 	MemoryContextSwitchTo(caller);
 }
 
-/* What is looked for in a log. */
+/* What pm.trace looks for in a log. */
 typedef struct TraceWanted
 {
 	Trace *trace;
@@ -274,7 +274,7 @@ trace_generation(Trace *trace, LogSource *source, List *notes)
 	log = log_open_nowait(source->name, &locked);
 	if (log == NULL)
 		return !locked;
-	/* A log with a problem is passed by silently: pm.status shows it to those concerned. */
+	/* A log with a problem is left out silently; pm.status shows the problem. */
 	if (log->problem == NULL && log_may_read(log, GetUserId()))
 		read = trace_read(trace, log, notes);
 	UnlockRelationOid(log->relid, AccessShareLock);

@@ -2,17 +2,17 @@
  * trim.c
  *		pm.trim: deletes the oldest events of a log.
  *
- * The table is locked first, and only then is it decided what is deleted
+ * The table is locked first, and only then pm.trim decides what is deleted
  * (log_open.c).  If a DELETE would run no code of the table's owner, the events
- * are deleted without one (trim_direct.c), whatever role the caller is.  If the
- * table has triggers, foreign keys or rules for DELETE, only its owner can trim
- * it: by a DELETE, in which these run with the owner's rights, as in any other of
- * the owner's statements.
+ * are deleted without a DELETE (trim_direct.c), whichever role the caller is.  If
+ * the table has triggers, foreign keys or rules for DELETE, only its owner can
+ * trim it.  Then pm.trim runs a DELETE, in which the owner's code runs with the
+ * owner's rights, as in any other statement of the owner.
  *
- * The statement names the table, and a name can come to mean another table while
- * ours is locked, since its schema can be renamed.  So the statement is analyzed,
- * its tables are compared with the log's table, and what was compared is what is
- * run.
+ * The DELETE names the table.  While our table is locked, its schema can be
+ * renamed, and then the name can mean another table.  So the statement is
+ * analyzed, its tables are compared with the log's table, and the analyzed
+ * statement is run.
  */
 #include "pm.h"
 
@@ -280,9 +280,10 @@ pm_trim(PG_FUNCTION_ARGS)
 	trim_require_rights(log);
 
 	/*
-	 * This lock keeps others from setting a cursor back, or adding a follower, to
-	 * events that are about to be deleted.  It comes before the writer's lock on
-	 * the table: while we wait for it, readers must not wait for us.
+	 * This lock keeps other sessions from setting a cursor back to events that
+	 * are about to be deleted, and from adding a process manager that would start
+	 * there.  Take it before the writer's lock on the table: while we wait for
+	 * it, readers must not wait for us.
 	 */
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ShareLock);
 	log = log_lock(log, RowExclusiveLock);

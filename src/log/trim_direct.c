@@ -2,16 +2,16 @@
  * trim_direct.c
  *		Deletes the oldest events of a log without a DELETE.
  *
- * A role that plans and runs a DELETE also runs what the table's owner has
- * attached to it: triggers, and the functions of index expressions and
+ * A session that plans and runs a DELETE also runs what the table's owner has
+ * attached to the table: triggers, and the functions of index expressions and
  * predicates.  Whatever role they run as, these could fetch from the session's
  * cursors, release its advisory locks, and execute its prepared statements.  So
- * events are deleted along the index of positions, and no code is called but
- * PostgreSQL's own (log_index.c).
+ * events are deleted along the index of positions, and only PostgreSQL's own
+ * code is called (log_index.c).
  *
- * That is all a DELETE would do if the table has no rule for it, and no trigger
- * but the guard's, whose work is done here.  A foreign key that refers to the
- * table is such a trigger.
+ * A DELETE would do nothing else if the table has no rule for DELETE, and no
+ * trigger except the guard's, whose work is done here.  A foreign key that
+ * refers to the table has such a trigger.
  */
 #include "pm.h"
 
@@ -33,7 +33,7 @@
 #include "log/trim_direct.h"
 #include "log/trimmed.h"
 
-/* After this many events it is looked up which streams have none left. */
+/* After this many events, the streams that have none left are looked up. */
 #define TRIM_DIRECT_CHUNK 1000
 
 /* A stream of which an event was deleted. */
@@ -111,7 +111,7 @@ trim_direct_compare(const void *a, const void *b)
 	Size size = VARSIZE(one->name);
 	int order;
 
-	/* Any order will do that brings equal names together. */
+	/* Any order that brings equal names together is good enough. */
 	if (size != VARSIZE(other->name))
 		return size < VARSIZE(other->name) ? -1 : 1;
 	order = memcmp(one->name, other->name, size);
@@ -222,7 +222,7 @@ trim_direct_delete(TrimDirect *trim)
 
 	if (result == TM_Updated)
 	{
-		/* Waits for the other transaction, and locks what it has made of the event. */
+		/* Wait for the other transaction, and lock the new version of the event. */
 		slot = trim->updated;
 		result = table_tuple_lock(trim->scan.rel, &tid, trim->scan.snapshot, slot,
 								  GetCurrentCommandId(true), LockTupleExclusive, LockWaitBlock,

@@ -1,11 +1,11 @@
 /*
  * trimmed.c
- *		The last versions of streams that pm.trim has emptied.
+ *		Keeps the last versions of streams whose events pm.trim has all deleted.
  *
  * The version of a stream is that of its last event.  When pm.trim deletes all
  * events of a stream, the transaction that deletes them keeps the version here.
- * So pm.append goes on from there, and an expected version from before never
- * fits again.
+ * So pm.append continues from that version, and an expected version from before
+ * never matches again.
  *
  * A caller must look for events of the stream first, and only then look here.  If
  * its snapshot does not show the events any more, the transaction that deleted
@@ -56,9 +56,9 @@ trimmed_hash(Datum stream)
 }
 
 /*
- * Every pm.append asks.  The table has no page where nothing has ever been
- * trimmed, and gets one before its first row is committed, so this is certain
- * without a scan.
+ * Every pm.append calls this.  The table has no page until a stream is emptied
+ * for the first time, and gets one before its first row is committed.  So no
+ * scan is needed.
  */
 bool
 trimmed_any(void)

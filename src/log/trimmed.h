@@ -1,6 +1,6 @@
 /*
  * trimmed.h
- *		The last versions of streams that pm.trim has emptied.
+ *		Keeps the last versions of streams whose events pm.trim has all deleted.
  */
 #ifndef PM_TRIMMED_H
 #define PM_TRIMMED_H
