@@ -67,9 +67,9 @@ append_discarded(AppendCall *append)
 }
 
 /*
- * The version of a stream.  "version" is that of its events; if that is 0, there
- * are no events, and the version is that of the trimmed events, if any.  Must be
- * called after the events have been read (trimmed.c says why).
+ * The version of a stream.  "version" is that of its events.  If that is 0, no
+ * event has a version, and the stream's version is that of its trimmed events, if
+ * any.  Must be called after the events have been read (trimmed.c says why).
  */
 static int64
 append_trimmed(AppendCall *append, int64 version, bool *any)

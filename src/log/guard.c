@@ -2,39 +2,38 @@
  * guard.c
  *		Restricts which positions a transaction may write into a log.
  *
- * The high-water mark (highwater.c) rests on one fact: a transaction that writes
- * a position at or below the sequence's last value L has held its lock on the
- * table since before L reached that position.  That is always true for a position
- * that the identity column draws.  It need not be true for a position that is
- * given explicitly, by COPY or by INSERT with OVERRIDING SYSTEM VALUE: such a
- * position may come from an earlier nextval(), or from a savepoint that was
- * rolled back.  Nor need it be true for a position from a session's cache, if the
- * sequence has CACHE 10.  In these cases a reader may be past the position when
- * it is committed, and the event would be lost.
+ * The high-water mark (highwater.c) rests on one fact: a transaction that writes a
+ * position at or below the sequence's last value L has held its lock on the table since
+ * before L reached that position.  That is always true for a position that the identity
+ * column draws.  It need not be true for a position that is given explicitly, by COPY
+ * or by INSERT with OVERRIDING SYSTEM VALUE: such a position may come from an earlier
+ * nextval(), or from a savepoint that was rolled back.  Nor need it be true for a
+ * position from a session's cache, if the sequence has CACHE 10.  In these cases a
+ * reader may be past the position when it is committed, and the event would be lost.
  *
- * So each log has a guard, a set of triggers and a check constraint, which the
- * table's owner cannot bypass either:
+ * So each log has a guard, a set of triggers and a check constraint, which the table's
+ * owner cannot bypass either:
  *
- * - Before a statement writes, a trigger takes the transaction's floor.  That is
- *	 the last value of the sequence, or the highest one that a reader has seen,
- *	 read when the transaction already holds its lock in its own name
- *	 (guard_hold()).  The two differ if the sequence was set back.  The lock is
- *	 held until the (sub)transaction ends, so every position above the floor is
- *	 safe.  If the subtransaction that took the floor aborts, the lock may be
- *	 gone.  Then the floor is forgotten, and the next statement takes a new one.
- * - A check constraint compares every new position: it must be above the floor,
- *	 and at most the sequence's last value, since the sequence would draw a higher
- *	 one again later.  The constraint is NOT VALID, so it applies only to new
- *	 rows, and pg_dump restores it after the data.
- * - An update of a position is refused.  Any other update passes: the trigger
- *	 tells the check which old position it is about to see.  That is valid until
- *	 the next statement on the log or the end of a subtransaction.
+ * - Before a statement writes, a trigger takes the transaction's floor.  That is the
+ *	 last value of the sequence, or the highest one that a reader has seen, read when
+ *	 the transaction already holds its lock in its own name (guard_hold()).  The two
+ *	 differ if the sequence was set back.  The lock is held until the (sub)transaction
+ *	 ends, so every position above the floor is safe.  If the subtransaction that took
+ *	 the floor aborts, the lock may be gone.  Then the floor is forgotten, and the next
+ *	 statement takes a new one.
+ * - A check constraint compares every new position: it must be above the floor, and at
+ *	 most the sequence's last value, since the sequence would draw a higher one again
+ *	 later.  The constraint is NOT VALID, so it applies only to new rows, and pg_dump
+ *	 restores it after the data.
+ * - An update of a position is refused.  Any other update passes: the trigger tells the
+ *	 check which old position it is about to see.  That is valid until the next
+ *	 statement on the log or the end of a subtransaction.
  * - TRUNCATE is refused.
  *
- * The transaction also publishes the floor, once, as its hint: it writes nothing
- * at or below the floor.  A published hint is never raised, even if the floor was
- * forgotten, since a lower hint is safe.  And a new floor is never below the
- * hint, even if the sequence is.
+ * The transaction also publishes the floor, once, as its hint: it writes nothing at or
+ * below the floor.  A published hint is never raised, even if the floor was forgotten,
+ * since a lower hint is safe.  And a new floor is never below the hint, even if the
+ * sequence is.
  *
  * The same trigger arranges that the log's readers are woken (wakeup.c).
  */
@@ -88,10 +87,7 @@ typedef struct GuardEntry
 
 static HTAB *entries = NULL;
 
-/*
- * The last transaction that took a floor.  In any other transaction the end of a
- * savepoint concerns no entry.
- */
+/* The last transaction that took a floor; in others the end of a savepoint does not matter. */
 static LocalTransactionId touched_lxid = InvalidLocalTransactionId;
 
 PG_FUNCTION_INFO_V1(pm_guard_before_write);
@@ -112,10 +108,9 @@ guard_relcache_callback(Datum arg, Oid relid)
 }
 
 /*
- * A floor does not outlive the abort of the subtransaction that took it, since
- * the lock may not outlive it either.  Subtransaction IDs increase, so every
- * floor that was taken inside the aborted subtransaction has its ID or a higher
- * one.
+ * A floor does not outlive the abort of the subtransaction that took it, since the lock
+ * may not outlive it either.  Subtransaction IDs increase, so every floor that was
+ * taken inside the aborted subtransaction has its ID or a higher one.
  */
 static void
 guard_subxact_callback(SubXactEvent event, SubTransactionId mysubid, SubTransactionId parent,
@@ -149,8 +144,7 @@ guard_install(void)
 }
 
 /*
- * This backend's entry for a log.  The fields of an earlier transaction are
- * reset.
+ * This backend's entry for a log.  The fields of an earlier transaction are reset.
  */
 static GuardEntry *
 guard_entry(Oid relid)
@@ -184,8 +178,8 @@ guard_entry(Oid relid)
 }
 
 /*
- * Looks up the sequence and the column of positions, and checks that the
- * constraint is there.
+ * Looks up the sequence and the column of positions, and checks that the constraint is
+ * there.
  */
 static void
 guard_resolve(GuardEntry *entry, Relation rel)
@@ -211,10 +205,10 @@ guard_resolve(GuardEntry *entry, Relation rel)
 }
 
 /*
- * Takes the writer's lock once more, for the (sub)transaction itself.  So far
- * the lock may belong to the portal of a cursor only.  If that failed in a
- * subtransaction the lock would be released, while rows that the portal wrote
- * before the savepoint live on.
+ * Takes the writer's lock once more, for the (sub)transaction itself.  So far the lock
+ * may belong to the portal of a cursor only.  If that failed in a subtransaction the
+ * lock would be released, while rows that the portal wrote before the savepoint live
+ * on.
  */
 static void
 guard_hold(Oid relid)
@@ -227,9 +221,8 @@ guard_hold(Oid relid)
 }
 
 /*
- * The highest position that readers have seen, as far as is known.  For a log
- * without a slot in shared memory, the cursors are looked up once in each
- * transaction.
+ * The highest position that readers have seen, as far as is known.  For a log without a
+ * slot in shared memory, the cursors are looked up once in each transaction.
  */
 static int64
 guard_readers(GuardEntry *entry)
@@ -306,8 +299,8 @@ guard_enter(Relation rel)
 }
 
 /*
- * This applies for the rest of the transaction, even if a savepoint is rolled
- * back, because the events that were read may have had effects already.
+ * This applies for the rest of the transaction, even if a savepoint is rolled back,
+ * because the events that were read may have had effects already.
  */
 void
 guard_read_up_to(Oid relid, int64 mark)
@@ -318,8 +311,8 @@ guard_read_up_to(Oid relid, int64 mark)
 }
 
 /*
- * Makes no entry.  Each relcache invalidation walks through all entries, and a
- * session may read many more logs than it writes.
+ * Makes no entry.  Each relcache invalidation walks through all entries, and a session
+ * may read many more logs than it writes.
  */
 bool
 guard_own_floor(Oid relid, int64 *floor)
@@ -360,8 +353,8 @@ pm_guard_before_write(PG_FUNCTION_ARGS)
 }
 
 /*
- * BEFORE UPDATE FOR EACH ROW: refuses to change the position, and passes it to
- * the check, which could not tell an old position from a new one.
+ * BEFORE UPDATE FOR EACH ROW: refuses to change the position, and passes it to the
+ * check, which could not tell an old position from a new one.
  */
 Datum
 pm_guard_before_update(PG_FUNCTION_ARGS)
@@ -410,10 +403,10 @@ pm_guard_before_truncate(PG_FUNCTION_ARGS)
 }
 
 /*
- * The hint depends on whether the sequence was set back.  It was if readers, or
- * this transaction, have seen a higher value than it had when the floor was taken,
- * or than it has now.  The position itself does not tell, since it need not have
- * been drawn at all.
+ * The hint depends on whether the sequence was set back.  It was if readers, or this
+ * transaction, have seen a higher value than it had when the floor was taken, or than
+ * it has now.  The position itself does not tell, since it need not have been drawn at
+ * all.
  */
 COMPAT_NORETURN static void
 guard_refuse(GuardEntry *entry, int64 position)
@@ -474,8 +467,7 @@ guard_refuse_untriggered(Oid relid)
 }
 
 /*
- * The check: position_is_new(tableoid, position).  Returns true or raises an
- * error.
+ * The check: position_is_new(tableoid, position).  Returns true or raises an error.
  */
 Datum
 pm_guard_position_is_new(PG_FUNCTION_ARGS)

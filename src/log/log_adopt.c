@@ -1,7 +1,9 @@
 /*
  * log_adopt.c
- *		Turns existing objects into a log that works: a log in a copy of a database, a log whose guard
- *or sequence was changed, or a table that is not a log yet.
+ *		Turns existing objects into a log that works.
+ *
+ * The objects are a log in a copy of a database, a log whose guard or sequence was
+ * changed, or a table that is not a log yet.
  */
 #include "pm.h"
 
