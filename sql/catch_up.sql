@@ -105,7 +105,7 @@ CALL again();
 CREATE INDEX odd_of_user ON odd (of_user(stream));
 CALL again();
 ALTER TABLE odd DROP CONSTRAINT odd_pkey;
--- without the primary key no index is left
+-- without the primary key no usable index is left
 CALL again();
 DROP INDEX odd_of_user;
 CREATE INDEX odd_partly ON odd (type) WHERE stream > 's2';

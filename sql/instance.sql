@@ -259,7 +259,7 @@ INSERT INTO orders (stream, type) SELECT 'k-5', 't' || i FROM generate_series(1,
 SELECT pm.catch_up('m');
 SELECT inserted - :inserted AS inserted, updated - :updated AS updated, deleted - :deleted AS deleted FROM written;
 COMMIT;
--- more keys in a batch than the initial size of the hash table
+-- very many keys in one batch
 SELECT pm.register('m', 'count_events', '{orders}', batch_size => 5000);
 BEGIN;
 SELECT * FROM written \gset

@@ -168,7 +168,7 @@ SELECT pm_catalog.lane_of('x', -1);
 -- ---- the largest version -----------------------------------------------------
 
 SELECT pm.create_log('v'), pm.create_log('w');
--- one log is written directly, the other by INSERT
+-- pm.append writes to one log directly, and to the other with INSERT because of its trigger
 CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE TRIGGER t BEFORE INSERT ON w FOR EACH ROW EXECUTE FUNCTION nothing();
 SET statement_timeout = '20 s';

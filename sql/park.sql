@@ -94,7 +94,7 @@ SELECT type, state, attempts FROM aside;
 DELETE FROM poison;
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT string_agg(type, ' ' ORDER BY n) FROM handled;
--- pm.retry starts the attempts anew
+-- pm.retry resets the attempts
 INSERT INTO poison VALUES ('a1'), ('a4');
 SELECT pm.retry('m', 'orders', :a1);
 SELECT type, state, attempts, later FROM aside;

@@ -238,9 +238,9 @@ SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 1
 	INSERT INTO payments (stream, type, recorded_at) VALUES ('a', 'p1', '2020-01-01 10:03 UTC'), ('a', 'p2', '2020-01-01 10:06 UTC'), ('b', 'p3', '2020-01-01 10:07 UTC') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05"}}');
 	INSERT INTO payments (stream, type, recorded_at) SELECT 'b', 'p' || i, '2020-01-01 10:00:00.5 UTC'::timestamptz + i * interval '1 min' FROM generate_series(0, 9) i $$);
--- event times out of order: the timer fires before the first event that is later, and not after an event that is due later
+-- event times out of order: the timer fires before the first event with a later time
 SELECT * FROM same($$ SELECT at('10:10', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05"}}'), at('10:03', 'a', 'a2'), at('10:04', 'a', 'a3'), at('10:06', 'a', 'a4') $$);
--- parked behind a failing event, in the order of time; setting and cancelling affects parked timers, too
+-- parked behind a failing event in the order of time; what parked events set or cancel has no effect yet
 INSERT INTO poison VALUES ('bad');
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05"}}'), at('10:01', 'a', 'bad'), at('10:04', 'a', 'a2', '{"cancel": ["T"]}'), at('10:06', 'a', 'a3'), at('10:07', 'b', 'b1') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:05", "U": "2021-01-01 10:00"}}'), at('10:05', 'a', 'bad', '{"set": {"U": "2020-01-01 10:05"}}'), at('10:06', 'a', 'a2') $$);

@@ -46,7 +46,7 @@ ROLLBACK TO s;
 SELECT pm.append('orders', 'e', 'y', expected_version => 1);
 ROLLBACK;
 SELECT pm.append('orders', 'e', 'y', expected_version => 0);
--- likewise for a log that can only be written with INSERT
+-- likewise for a log with a row trigger, to which pm.append writes with INSERT
 CREATE FUNCTION look_on() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN coalesce(NEW, OLD); END $$;
 CREATE TRIGGER look_on BEFORE INSERT OR DELETE ON orders FOR EACH ROW EXECUTE FUNCTION look_on();
 SELECT pm.trim('orders', 1000);
