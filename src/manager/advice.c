@@ -1,14 +1,14 @@
 /*
  * advice.c
- *		Advice on a handler that fails because of its surroundings: where its
- *		session looks for names, and which rights are missing.
+ *		Finds hints for a handler that fails because of its environment: the search_path of its
+ *session, or a missing right.
  *
- * A handler can work in one session and fail in another.  The session of a
- * worker has the settings of a new session of the owner in this database.  A
- * search_path that was SET in the session in which the handler was tried with
- * pm.catch_up is not among them.  So pm.register warns if the two search paths
- * differ, and a failure that may be due to that says where a worker looks for
- * names.  A failure because the owner lacks USAGE on schema pm says so, too.
+ * A handler can work in one session and fail in another.  A worker has the settings
+ * that a new session of the owner has in this database.  It does not have the
+ * search_path that a user has SET in the session in which the handler was tried with
+ * pm.catch_up.  So pm.register warns if the two search paths differ, and if a failure
+ * may be due to that, its hint tells in which schemas a worker looks for names.  There
+ * is also a hint if the owner lacks USAGE on schema pm.
  */
 #include "pm.h"
 
@@ -97,7 +97,7 @@ advice_function(const char *signature)
 	{
 		Oid oid = ((Form_pg_proc) GETSTRUCT(&list->members[i]->tuple))->oid;
 
-		/* The signature was made in this way, so it is the same text. */
+		/* The signature was formatted in the same way, so the texts can be compared. */
 		if (strcmp(format_procedure_qualified(oid), signature) == 0)
 			found = oid;
 	}
@@ -119,7 +119,7 @@ advice_require_usage(Oid schema)
 }
 
 /*
- * Does it depend on the session's search_path what the function finds?
+ * Does what the function finds depend on the session's search_path?
  */
 static bool
 advice_uses_path(const char *signature)
@@ -140,7 +140,7 @@ advice_uses_path(const char *signature)
 	if (!isnull || ((Form_pg_proc) GETSTRUCT(tuple))->prolang == INTERNALlanguageId)
 		uses = false;
 	config = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_proconfig, &isnull);
-	/* A function with a search_path of its own finds the same in every session. */
+	/* A function with a search_path of its own finds the same objects in every session. */
 	if (!isnull && advice_setting(config) != NULL)
 		uses = false;
 	ReleaseSysCache(tuple);
@@ -229,7 +229,7 @@ advice_schemas(const char *path, Oid role, Oid *schemas)
 																	get_namespace_oid(name, true);
 		bool twice = false;
 
-		/* What cannot be searched is left out, as PostgreSQL does. */
+		/* Leave out schemas that the role may not use, as PostgreSQL does. */
 		for (int i = 0; i < count; i++)
 			twice |= schemas[i] == schema;
 		if (!OidIsValid(schema) || twice || count == ADVICE_SCHEMAS - 1 ||

@@ -1,11 +1,11 @@
 /*
  * blocker.c
- *		Which sessions and prepared transactions are in the way, for pm.blocker.
+ *		Finds the sessions and prepared transactions that block others, for pm.blocker.
  *
- * Everybody may know which locks there are and which session waits for which,
- * as in pg_locks.  What a session waits for otherwise is told to members of its
- * role only, as in pg_stat_activity.  That it waits for a lock or for a standby
- * is told to everybody, since the advice depends on it.
+ * Every role may see which locks there are and which session waits for which, as in
+ * pg_locks.  Other wait events of a session are shown only to members of its role, as
+ * in pg_stat_activity.  But every role may see that a session waits for a lock or for
+ * a standby, since the hint in the view depends on that.
  */
 #include "pm.h"
 
@@ -67,7 +67,7 @@ pm_blocker_waits_for(PG_FUNCTION_ARGS)
 	bool prepared = false;
 
 	InitMaterializedSRF(fcinfo, 0);
-	/* To ask its wait event is cheaper than to search the lock manager's tables. */
+	/* Reading the wait event is cheaper than searching the lock manager's tables. */
 	if (proc == NULL || !status_waits_for_lock(status_wait_event(proc)))
 		return (Datum) 0;
 	array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(pid)));

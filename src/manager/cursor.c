@@ -1,14 +1,14 @@
 /*
  * cursor.c
- *		Up to where a unit has handled each of its logs.
+ *		Cursors: up to which position a unit has handled each of its logs.
  *
  * A cursor is moved by the transaction that handles the events: the effects of
  * the events and the move commit together or not at all.
  *
  * Assumes that a cursor is changed only by a backend that holds the lock of its
  * unit.  Each batch reads and writes cursors, and their rows may have many old
- * versions that cannot be removed yet.  So a row is looked for where it was
- * last (row_tid.c), and only then along the index.
+ * versions that cannot be removed yet.  So a row is first looked for at its
+ * last TID (row_tid.c), and only then with the index.
  */
 #include "pm.h"
 
@@ -83,7 +83,7 @@ cursor_form(RowScan *scan)
 }
 
 /*
- * Begins to look at all rows of a unit.
+ * Begins a scan of all rows of a unit.
  */
 static void
 cursor_scan(RowScan *scan, ProcessManager *pm, int lane)
@@ -94,7 +94,7 @@ cursor_scan(RowScan *scan, ProcessManager *pm, int lane)
 }
 
 /*
- * Begins to look at the row of a unit and a log.
+ * Begins a scan for the row of a unit and a log.
  */
 static void
 cursor_scan_log(RowScan *scan, ProcessManager *pm, int lane, const char *log, LOCKMODE lock)
@@ -106,8 +106,8 @@ cursor_scan_log(RowScan *scan, ProcessManager *pm, int lane, const char *log, LO
 }
 
 /*
- * The cursor in one log, from where it was last.  NULL if it is not there any
- * more.
+ * The cursor in one log, from the last TID of its row.  NULL if it is not there
+ * any more.
  */
 static Cursor *
 cursor_at_tid(RowScan *scan, ProcessManager *pm, int lane, const char *log)
@@ -116,13 +116,13 @@ cursor_at_tid(RowScan *scan, ProcessManager *pm, int lane, const char *log)
 
 	if (!scan_at(scan, cursor_tid(pm, lane, log)))
 		return NULL;
-	/* The scan is for all rows of the unit, so this may be one of another log. */
+	/* The scan is for all rows of the unit, so this row may be that of another log. */
 	cursor = cursor_form(scan);
 	return strcmp(cursor->log, log) == 0 ? cursor : NULL;
 }
 
 /*
- * The cursor in one log, along the index.  NULL if there is none.
+ * The cursor in one log, found with the index.  NULL if there is none.
  */
 static Cursor *
 cursor_find(ProcessManager *pm, int lane, const char *log)
@@ -169,8 +169,8 @@ cursor_list_some(ProcessManager *pm, int lane, const Bitmapset *logs)
 }
 
 /*
- * All cursors of a unit, from where they were last.  NIL if one of them is not
- * there any more.
+ * All cursors of a unit, from the last TIDs of their rows.  NIL if one of them
+ * is not there any more.
  */
 static List *
 cursor_list_at_tids(RowScan *scan, ProcessManager *pm, int lane)
@@ -178,7 +178,7 @@ cursor_list_at_tids(RowScan *scan, ProcessManager *pm, int lane)
 	List *cursors = NIL;
 	ListCell *lc;
 
-	/* If the registration has changed, it may follow other logs by now. */
+	/* If the registration has changed, the process manager may follow other logs by now. */
 	if (pm->version != registry_version())
 		return NIL;
 	foreach(lc, pm->logs)
@@ -242,8 +242,9 @@ cursor_set(RowScan *scan, bool *replace, int column, Datum value)
 }
 
 /*
- * Writes a cursor's row: how many more events were handled and, unless position
- * is NULL, up to where and how fast.  Returns false if there is no such row.
+ * Writes a cursor's row: adds the number of events that were handled and,
+ * unless position is NULL, sets the new position and the rate.  Returns false
+ * if there is no such row.
  */
 static bool
 cursor_write(ProcessManager *pm, int lane, Cursor *cursor, int handled, const int64 *position,
@@ -270,7 +271,7 @@ cursor_write(ProcessManager *pm, int lane, Cursor *cursor, int handled, const in
 		}
 		tuple = heap_modify_tuple(scan.tuple, RelationGetDescr(scan.rel), scan.values, scan.nulls,
 								  replace);
-		/* Nobody else changes the row: the caller holds the unit's lock. */
+		/* No other backend changes the row, because the caller holds the unit's lock. */
 		CatalogTupleUpdate(scan.rel, &scan.tuple->t_self, tuple);
 		*tid = tuple->t_self;
 		heap_freetuple(tuple);
@@ -309,7 +310,7 @@ cursor_count(ProcessManager *pm, int lane, Cursor *cursor)
 	(void) cursor_write(pm, lane, cursor, cursor->parked, NULL, 0);
 }
 
-/* ---------- logs and lanes that come and go ---------- */
+/* ---------- logs and lanes are added or removed ---------- */
 
 /*
  * Adds the cursors in a log, one for each lane.
@@ -365,7 +366,8 @@ cursor_remove(const char *manager, const char *log)
 }
 
 /*
- * Sets the cursors in a log to a position, which may be before where they are.
+ * Sets the cursors in a log to a position, which may be lower than their
+ * present ones.
  */
 void
 cursor_seek(const char *manager, const char *log, int64 position)
@@ -415,13 +417,13 @@ cursor_level(ProcessManager *pm)
 }
 
 /*
- * Changes the number of lanes.  All lanes start where the last of the old ones
- * was (repartition.c).
+ * Changes the number of lanes.  All lanes start at the position of the old lane
+ * that was furthest behind (repartition.c).
  */
 void
 cursor_repartition(ProcessManager *pm, int lanes)
 {
-	/* What lanes that go have handled is counted with lane 0. */
+	/* The events that a removed lane has handled are added to the count of lane 0. */
 	static ExecStatement set_back = {
 		NULL,
 		"UPDATE pm_catalog.cursor c SET position = o.position, "

@@ -1,6 +1,6 @@
 /*
  * cursor.h
- *		Up to where a unit has handled each of its logs.
+ *		Cursors: up to which position a unit has handled each of its logs.
  */
 #ifndef PM_CURSOR_H
 #define PM_CURSOR_H
@@ -27,7 +27,7 @@ extern List *cursor_list_some(ProcessManager *pm, int lane, const Bitmapset *log
 extern void cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 position, int handled);
 extern void cursor_count(ProcessManager *pm, int lane, Cursor *cursor);
 
-/* For what changes a process manager, with the locks of all its units. */
+/* For functions that change a process manager.  The caller holds the locks of all its units. */
 extern void cursor_add(const char *manager, const char *log, int lanes, int64 position);
 extern void cursor_remove(const char *manager, const char *log);
 extern void cursor_seek(const char *manager, const char *log, int64 position);

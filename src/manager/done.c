@@ -2,17 +2,18 @@
  * done.c
  *		pm.done(): the value that ends an instance.
  *
- * A handler may return a value that comes from an event or a table, so no value
- * that a user can write may end an instance.  While the handler of an instance
- * runs, pm.done() returns a value with a random token, which is the same
- * throughout the call.  Only that value ends the instance, and only if this very
- * call returns it.  Elsewhere pm.done() returns a fixed value, so that a test
- * can call a handler as a function and compare the result.  If a handler
- * returns the fixed value to a batch, it is a state like any other.
+ * A handler may return a value that comes from an event or a table.  So an
+ * instance must not be ended by a value that a user could have written there.
+ * While the handler of an instance runs, pm.done() returns a value with a random
+ * token, which is the same throughout the call.  Only that value ends the
+ * instance, and only if the same call of the handler returns it.  Outside of
+ * such a call pm.done() returns a fixed value, so that a test can call a handler
+ * as a function and compare the result.  If a handler returns the fixed value to
+ * a batch, that becomes the instance's state, like any other value.
  *
  * A value with the token of an earlier call comes from an IMMUTABLE function
  * that wraps pm.done(), or from a function that has stored the value.  The
- * instance would live on with that value as its state, so this is an error.
+ * instance would remain, with that value as its state, so this is an error.
  */
 #include "pm.h"
 
@@ -73,7 +74,7 @@ pm_done(PG_FUNCTION_ARGS)
 {
 	if (!within_has_instance())
 		PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"$pm\": \"done\"}")));
-	/* One token a call: it is made when the call first needs it. */
+	/* There is one token for each call, which is made when the call first needs it. */
 	if (!called)
 	{
 		if (!session_known)

@@ -1,17 +1,16 @@
 /*
  * drop.c
- *		What becomes of logs and process managers when objects of the server are
- *		dropped.
+ *		Follows DROP of the tables and types that represent logs and process managers.
  *
  * The event trigger pm_after_drop sees every object that a command drops.
  *
- * A log is dropped with its table.  A process manager that follows the log
- * depends on the table (shell_type.c).  So if there is one, the command said
- * CASCADE, and the process manager no longer follows the log.
+ * A log is dropped with its table.  A process manager that follows the log depends on
+ * the table (shell_type.c).  So if a process manager follows the log, the command had
+ * the option CASCADE, and the process manager no longer follows the log afterwards.
  *
- * A process manager is unregistered when its type is dropped by name or by DROP
- * OWNED.  A type that is dropped because it depends on a log's table is made
- * again: the process manager stays.
+ * A process manager is unregistered when its type is dropped by name or by DROP OWNED.
+ * A type that is dropped because it depends on a log's table is created again, because
+ * the process manager stays.
  */
 #include "pm.h"
 
@@ -38,7 +37,7 @@ typedef struct Dropped
 {
 	Oid relid;	 /* of the table; InvalidOid: a type */
 	char *name;	 /* of the log or the process manager */
-	bool itself; /* the command named it, or its owner; not what it depends on */
+	bool itself; /* the command named it or its owner, not an object that it depends on */
 } Dropped;
 
 static void *
@@ -89,8 +88,8 @@ drop_form_follower(uint64 row)
 }
 
 /*
- * Did the command say CASCADE?  What has no such option is not refused for want
- * of it.
+ * Does the command have the option CASCADE?  Also true for commands that have
+ * no such option.
  */
 static bool
 drop_cascades(Node *statement)
@@ -103,9 +102,9 @@ drop_cascades(Node *statement)
 }
 
 /*
- * PostgreSQL itself refuses to drop a table on which a type depends.  It does
- * not know of the process manager in a copy that has not been adopted, and
- * after the type was made again while another session held the table.
+ * PostgreSQL itself refuses to drop a table on which a type depends.  That does
+ * not happen if the dependency is missing: in a copy that has not been adopted,
+ * or if the type was created again while another session had locked the table.
  */
 static void
 drop_refuse(const char *log, const char *manager)
@@ -130,7 +129,7 @@ drop_follower(const char *manager, const char *log, bool cascades)
 
 	within_refuse(manager);
 	pm = manager_lock_unchecked(manager);
-	/* It may have been unregistered while we waited. */
+	/* The process manager may have been unregistered while we waited. */
 	if (pm == NULL)
 		return;
 	if (!cascades)
@@ -166,7 +165,7 @@ drop_log(const Dropped *dropped, bool cascades)
 }
 
 /*
- * The type of a process manager was dropped itself.
+ * The type of a process manager was dropped by name, or with its owner.
  */
 static void
 drop_manager(const char *name)
@@ -199,14 +198,14 @@ drop_restore_type(const char *name)
 }
 
 /*
- * Goes through what was dropped.  The order matters.
+ * Handles all dropped objects.  The order matters.
  */
 static void
 drop_all(List *all, bool cascades)
 {
 	ListCell *lc;
 
-	/* A process manager that goes altogether keeps none of its logs' tables. */
+	/* First unregister process managers, so that they do not count as followers of dropped logs. */
 	foreach(lc, all)
 	{
 		Dropped *dropped = lfirst(lc);
@@ -223,7 +222,7 @@ drop_all(List *all, bool cascades)
 	}
 	CommandCounterIncrement();
 
-	/* Now those that stay are known to follow only what is still there. */
+	/* Now the remaining process managers only follow logs that still exist. */
 	foreach(lc, all)
 	{
 		Dropped *dropped = lfirst(lc);

@@ -1,6 +1,6 @@
 /*
  * follow.c
- *		Which logs a process manager follows, and pm.unfollow.
+ *		Makes a process manager follow a log, or stop following it (pm.unfollow).
  *
  * All of this assumes that the caller holds the locks of all units of the
  * process manager, or has just added it.
@@ -78,7 +78,7 @@ follow_begin(const char *manager, Oid owner, const char *log_name, int lanes, co
 }
 
 /*
- * Ends the following of a log.
+ * Makes the process manager stop following a log.
  */
 int64
 follow_end(ProcessManager *pm, const char *log)
@@ -91,7 +91,7 @@ follow_end(ProcessManager *pm, const char *log)
 	{
 		LaneState state;
 
-		/* An event of this log that failed keeps the unit from nothing any more. */
+		/* A failed event of this log no longer keeps the unit from running. */
 		lane_state(pm, lane, &state);
 		if (state.log != NULL && strcmp(state.log, log) == 0)
 			lane_clear(pm->name, lane);

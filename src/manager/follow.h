@@ -1,6 +1,6 @@
 /*
  * follow.h
- *		Which logs a process manager follows.
+ *		Makes a process manager follow a log, or stop following it.
  */
 #ifndef PM_FOLLOW_H
 #define PM_FOLLOW_H
@@ -17,7 +17,7 @@ extern char *follow_name(ProcessManager *pm, char *given);
 extern void follow_begin(const char *manager, Oid owner, const char *log, int lanes,
 						 const char *start_at);
 
-/* Ends that.  Returns how many parked events were discarded with it. */
+/* Stops following a log.  Returns how many parked events were discarded. */
 extern int64 follow_end(ProcessManager *pm, const char *log);
 
 #endif /* PM_FOLLOW_H */

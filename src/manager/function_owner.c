@@ -1,13 +1,12 @@
 /*
  * function_owner.c
- *		The owners that the functions of a process manager had when they were
- *		accepted.
+ *		Records the owners that the functions of a process manager had when they were accepted.
  *
- * A handler runs with the rights of the process manager's owner.  So a function
- * is not called if it has come to belong to a role that does not have those
- * rights anyway (handler_check.c).  The owner it had is in the registration.
- * pm.register writes it with the other columns; the other ways in which it
- * changes are here.
+ * A handler runs with the rights of the process manager's owner.  So a function is not
+ * called if it now belongs to another role that does not have those rights itself
+ * (handler_check.c).  The owner that the function had when it was accepted is in the
+ * registration.  pm.register writes it with the other columns; this file contains the
+ * other functions that change it.
  */
 #include "pm.h"
 

@@ -2,10 +2,10 @@
  * handler.c
  *		The functions of a process manager, ready to be called in a batch.
  *
- * They run as the process manager's owner, in whose session (a dispatcher's) or
- * call (pm.catch_up) this code is.  handler_find.c says which functions they
- * are, handler_check.c whether they may be called, and handler_watch.c calls
- * them under a timeout.
+ * They run as the process manager's owner, who is the role of the session in a
+ * dispatcher and in pm.catch_up.  handler_find.c finds the functions,
+ * handler_check.c checks whether they may be called, and handler_watch.c calls
+ * them with a timeout.
  */
 #include "pm.h"
 
@@ -36,7 +36,10 @@ handler_open(Handler *handler, ProcessManager *pm, bool lanes)
 			handler_require_immutable(correlate);
 		fmgr_info(correlate, &handler->correlate);
 		handler->correlates = true;
-		/* One that is not may depend on what the handlers of earlier events write. */
+		/*
+		 * A function that is not IMMUTABLE may depend on what the handlers of earlier
+		 * events write.
+		 */
 		handler->foretells = func_volatile(correlate) == PROVOLATILE_IMMUTABLE;
 	}
 	else

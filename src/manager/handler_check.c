@@ -1,11 +1,10 @@
 /*
  * handler_check.c
- *		Whether a function can be a handler, and whether its process manager may
- *		call it.
+ *		Checks whether a function can be a handler, and whether its process manager may call it.
  *
- * A handler runs as the owner of its process manager.  These checks are made
- * when it is registered and again for every batch, so that a function that was
- * replaced, a right that was revoked or a new owner counts at once.
+ * A handler runs as the owner of its process manager.  These checks are made when the
+ * handler is registered and again for every batch, so that a replaced function, a
+ * revoked right or a new owner has an effect at once.
  */
 #include "pm.h"
 
@@ -73,8 +72,8 @@ handler_fits(Oid function, const HandlerUse *use)
 }
 
 /*
- * The message about something that is called in another way than a plain
- * function is; NULL if it is a plain function.
+ * The message about a procedure, aggregate or window function, or a function
+ * that returns a set; NULL if it is a plain function.
  */
 static const char *
 handler_not_plain(Form_pg_proc proc, const HandlerUse *use)
@@ -124,8 +123,8 @@ handler_check_definition(Form_pg_proc proc, const HandlerUse *use)
 }
 
 /*
- * Refuses a function that the process manager's owner may not execute, or must
- * not.
+ * Refuses a function that the process manager's owner has no right to execute,
+ * or must not execute.
  */
 static void
 handler_check_rights(Form_pg_proc proc, Oid owner)
@@ -141,7 +140,7 @@ handler_check_rights(Form_pg_proc proc, Oid owner)
 								format_procedure_qualified(proc->oid),
 								quote_identifier(GetUserNameFromId(owner, false)))));
 	}
-	/* Its owner could replace it, and have the new one run as a superuser. */
+	/* The function's owner could replace it, and the new function would run as a superuser. */
 	if (superuser_arg(owner) && !superuser_arg(proc->proowner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -187,11 +186,11 @@ handler_require_immutable(Oid correlate)
 }
 
 /*
- * A role that may create functions in the schema can put a function of its own
- * in the place of one that was dropped, and that would run as the process
+ * When a function is dropped, a role that may create functions in the schema
+ * can create one of the same signature, which would run as the process
  * manager's owner.  So the function must belong to the role that owned it when
  * it was registered, or to a role that has all rights of the process manager's
- * owner anyway.
+ * owner.
  */
 void
 handler_check_function_owner(ProcessManager *pm, const char *signature, Oid function_owner,
@@ -199,7 +198,7 @@ handler_check_function_owner(ProcessManager *pm, const char *signature, Oid func
 {
 	char *name;
 
-	/* REASSIGN OWNED or ALTER TYPE can give it to a superuser (owner.c). */
+	/* REASSIGN OWNED or ALTER TYPE can give the process manager to a superuser (owner.c). */
 	if (superuser_arg(pm->owner) && !OidIsValid(registered_owner))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("process manager \"%s\" was given to a superuser, "

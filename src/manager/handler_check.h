@@ -1,7 +1,6 @@
 /*
  * handler_check.h
- *		Whether a function can be a handler, and whether its process manager may
- *		call it.
+ *		Checks whether a function can be a handler, and whether its process manager may call it.
  */
 #ifndef PM_HANDLER_CHECK_H
 #define PM_HANDLER_CHECK_H
@@ -9,13 +8,14 @@
 #include "manager/registry.h"
 
 /*
- * What a function is to be used for, and what is said of one that cannot be.
- * The messages are formats that take the function's name or signature; that of
- * "result" also takes the type that it returns and the one that is required.
+ * What a function is to be used for, and the messages about one that cannot be
+ * used so.  The messages are formats that take the function's name or
+ * signature; that of "result" also takes the type that it returns and the one
+ * that is required.
  */
 typedef struct HandlerUse
 {
-	bool correlates; /* it tells the key of an event; else it is the handler */
+	bool correlates; /* it computes the key of an event; otherwise it is the handler */
 	const char *hint;
 	const char *missing;
 	const char *ambiguous;
@@ -38,7 +38,7 @@ extern bool handler_fits(Oid function, const HandlerUse *use);
 extern void handler_check(Oid function, Oid owner, const HandlerUse *use);
 /* Refuses a correlate function whose result may change. */
 extern void handler_require_immutable(Oid correlate);
-/* Refuses a function that has come to belong to a role that is not trusted. */
+/* Refuses a function that now belongs to a role that is not trusted. */
 extern void handler_check_function_owner(ProcessManager *pm, const char *signature,
 										 Oid function_owner, Oid registered_owner);
 

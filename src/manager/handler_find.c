@@ -1,12 +1,12 @@
 /*
  * handler_find.c
- *		Which function a process manager's handler or correlate function is.
+ *		Finds the handler and the correlate function of a process manager.
  *
- * pm.register finds it by a name or a signature, as the caller's search_path
- * has it, and keeps its qualified signature.  Each batch finds the function of
- * that signature again.  That costs several lookups in the catalogs, so the
- * result is kept for as long as no function, type, schema or role has changed
- * since.
+ * pm.register finds a function by a name or a signature, with the caller's
+ * search_path, and keeps its qualified signature.  Each batch finds the
+ * function of that signature again.  That costs several lookups in the
+ * catalogs, so the result is kept for as long as no function, type, schema or
+ * role has changed since.
  */
 #include "pm.h"
 
@@ -26,7 +26,7 @@
 #include "manager/handler_find.h"
 #include "manager/mismatch.h"
 
-/* Grows whenever a signature may have come to mean another function. */
+/* Increases whenever a signature may mean another function than before. */
 static uint64 lookup_version = 1;
 
 static void
@@ -165,7 +165,7 @@ handler_find_fitting(const char *signature, const HandlerUse *use)
 	Oid named = advice_function(signature);
 	Datum function;
 
-	/* to_regprocedure() would refuse the schema without a hint at what helps. */
+	/* If the schema may not be used, to_regprocedure() would raise an error without a hint. */
 	if (OidIsValid(named))
 		advice_require_usage(get_func_namespace(named));
 
@@ -183,7 +183,7 @@ Oid
 handler_find_again(ProcessManager *pm, const char *signature, FoundFunction *found,
 				   const HandlerUse *use)
 {
-	/* Read first: an invalidation that arrives while it is looked up is not lost. */
+	/* Read this first, so that an invalidation that arrives during the lookup is not missed. */
 	uint64 version = lookup_version;
 	Oid function;
 
@@ -199,7 +199,7 @@ handler_find_again(ProcessManager *pm, const char *signature, FoundFunction *fou
 				(errcode(ERRCODE_UNDEFINED_FUNCTION), errmsg(use->dropped, signature),
 				 errhint("Create it again, or register \"%s\" with another one.", pm->name)));
 	handler_check(function, pm->owner, use);
-	/* The function is kept only after this, so that the next batch is refused, too. */
+	/* Keep the function only after this check, so that the next batch is refused, too. */
 	handler_check_function_owner(pm, signature, handler_function_owner(function),
 								 found->registered_owner);
 	found->oid = function;
@@ -208,8 +208,8 @@ handler_find_again(ProcessManager *pm, const char *signature, FoundFunction *fou
 }
 
 /*
- * A function that does not exist any more does not keep the process manager
- * from being given away: it does not run in either case.
+ * A process manager can be given to another role even if its function does not
+ * exist any more, because the function does not run in either case.
  */
 void
 handler_check_new_owner(ProcessManager *pm, Oid role)

@@ -1,6 +1,6 @@
 /*
  * handler_find.h
- *		Which function a process manager's handler or correlate function is.
+ *		Finds the handler and the correlate function of a process manager.
  */
 #ifndef PM_HANDLER_FIND_H
 #define PM_HANDLER_FIND_H
@@ -18,7 +18,7 @@ extern char *handler_find_correlate(const char *name, Oid owner, bool lanes, Oid
 extern Oid handler_find_again(ProcessManager *pm, const char *signature, FoundFunction *found,
 							  const HandlerUse *use);
 
-/* Refuses a new owner who may not execute the process manager's functions. */
+/* Refuses a role as the new owner if it may not execute the process manager's functions. */
 extern void handler_check_new_owner(ProcessManager *pm, Oid role);
 
 #endif /* PM_HANDLER_FIND_H */

@@ -1,6 +1,6 @@
 /*
  * handler_watch.c
- *		Calls the code of users, and watches that it returns in time.
+ *		Calls the functions of users, with a timeout.
  *
  * Each call has a timeout of pm's own, since a handler can SET
  * statement_timeout.  When the time is up, the statement is cancelled.  A
@@ -9,9 +9,9 @@
  * dispatcher ends its session, and the scheduler counts the attempt.  A session
  * that runs pm.catch_up is not ended.
  *
- * To set a timer costs a system call, so no timer is set for each call.  One
- * timer ticks several times within a timeout, and each tick looks for how long
- * the current call has run.
+ * Setting a timer costs a system call, so pm does not set one for each call.
+ * Instead one timer fires several times within a timeout, and each time checks
+ * for how long the current call has run.
  */
 #include "pm.h"
 
@@ -67,7 +67,7 @@ handler_watch_tick(void)
 }
 
 /*
- * The code of users runs from here to handler_watch_stop().
+ * From here to handler_watch_stop(), a user's function runs.
  */
 static inline void
 handler_watch_start(void)
@@ -85,7 +85,7 @@ handler_watch_stop(void)
 
 	/*
 	 * The call has returned although its time was up.  The cancel that is still
-	 * pending must not hit the next one.
+	 * pending must not hit the next call.
 	 */
 	if (timed_out)
 	{

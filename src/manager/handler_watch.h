@@ -1,6 +1,6 @@
 /*
  * handler_watch.h
- *		Calls the code of users, and watches that it returns in time.
+ *		Calls the functions of users, with a timeout.
  */
 #ifndef PM_HANDLER_WATCH_H
 #define PM_HANDLER_WATCH_H
@@ -16,7 +16,7 @@ extern Datum handler_watch_call(FunctionCallInfo fcinfo);
 extern void handler_fire_deferred(void);
 /* Also to be called after an error, before anything else is run. */
 extern void handler_watch_end(void);
-/* Was the error that has just been caught a cancel of ours?  Clears the mark. */
+/* Was the error that has just been caught caused by this timeout?  Resets the flag. */
 extern bool handler_timed_out(void);
 
 #endif /* PM_HANDLER_WATCH_H */

@@ -1,12 +1,12 @@
 /*
  * head.c
- *		The first timer and the first parked events of a unit.
+ *		Finds the first timer and the first parked events of a unit.
  *
- * Each batch asks for them.  Timers and parked events are handled in order.
- * While another session holds a snapshot, the rows of those that have been
- * handled stay in the indexes, and a search for the first row would pass all of
- * them in each batch.  So a backend remembers points before which there are no
- * rows any more, and searches from there.
+ * Each batch needs them.  Timers and parked events are handled in order.  While
+ * another session holds an old snapshot, the rows of those that have been
+ * handled stay in the indexes, and in each batch a search for the first row
+ * would pass all of them.  So a backend remembers points before which there are
+ * no rows any more, and searches from there.
  *
  * Assumes that a transaction that adds rows, or makes one due earlier, holds
  * the unit's lock and writes a new version of the lane's row (lane_touch()).
@@ -15,10 +15,11 @@
  * lowers its own points.
  *
  * A point may have been raised past rows that the current transaction has
- * deleted.  It is forgotten if the transaction aborts, or if a subtransaction
- * aborts that began before the point was raised.
+ * deleted.  The point is forgotten if the transaction aborts, or if a
+ * subtransaction that began before the point was raised aborts.
  *
- * Rows that are changed by hand are found HEAD_AGE later.
+ * A change that was made by hand, without the lane's row, is noticed after
+ * HEAD_AGE at the latest.
  */
 #include "pm.h"
 
@@ -34,7 +35,7 @@
 /* How many units a backend remembers. */
 #define HEADS 256
 
-/* After this time, in ms, what is remembered does not count any more. */
+/* After this time, in ms, what is remembered is not used any more. */
 #define HEAD_AGE 10000
 
 typedef struct Head
@@ -65,7 +66,8 @@ head_reset(Head *head)
 }
 
 /*
- * What is remembered of a unit.  Two units of the same hash displace each other.
+ * What is remembered about a unit.  Of two units with the same hash, only one is
+ * remembered.
  */
 static Head *
 head_of(const char *manager, int lane)
@@ -140,7 +142,7 @@ head_install(void)
 }
 
 /*
- * Notes that a point of the unit may have been raised past deleted rows.
+ * Records that a point of the unit may have been raised past deleted rows.
  */
 static void
 head_raised(Head *head)
@@ -158,8 +160,8 @@ head_raised(Head *head)
 
 /*
  * The lane's row has been read.  If it is another version than before, another
- * backend may have added rows.  The caller holds the unit's lock, or only shows
- * what there is.
+ * backend may have added rows.  The caller holds the unit's lock, or only
+ * displays the state.
  */
 void
 head_lane_seen(const char *manager, int lane, HeapTuple tuple)

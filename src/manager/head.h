@@ -1,6 +1,6 @@
 /*
  * head.h
- *		The first timer and the first parked events of a unit.
+ *		Finds the first timer and the first parked events of a unit.
  */
 #ifndef PM_HEAD_H
 #define PM_HEAD_H
@@ -34,7 +34,7 @@ extern HeadPoint head_timer_from(const char *manager, int lane);
 /* To be called when this backend has added a row, or made one due earlier. */
 extern void head_add_timer(const char *manager, int lane, TimestampTz due, int64 id);
 extern void head_add_parked(const char *manager, int lane, int64 id, TimestampTz retry_at);
-/* The same, for rows of which it does not know which they are. */
+/* The same, if the backend does not know which rows these are. */
 extern void head_forget(const char *manager, int lane);
 
 /* To be called when this backend has read or written the lane's row. */

@@ -22,7 +22,7 @@
 #include "manager/instance.h"
 
 /*
- * Takes the instance in a row of the last result into the current memory
+ * Copies the instance in a row of the last result into the current memory
  * context.
  */
 static void
@@ -37,12 +37,12 @@ instance_found(Key *key, uint64 row)
 	key->tid = *(ItemPointer) DatumGetPointer(exec_value(row, 5, &isnull));
 }
 
-/* ---------- where they were last ---------- */
+/* ---------- remembered TIDs ---------- */
 
-/* From this many pages an instance on, reading it along the index is costly. */
+/* If reading an instance with the index takes this many pages or more, it is costly. */
 #define INSTANCE_COSTLY 12
 
-/* Has it been costly in this session, so that places are remembered? */
+/* Has it been costly in this session, so that TIDs are remembered? */
 static bool any_places = false;
 
 static ItemPointer
@@ -52,11 +52,11 @@ instance_place(ProcessManager *pm, Key *key)
 }
 
 /*
- * Takes instances from the places where they were last, into the current memory
- * context.  Returns the keys of those that are not found there.
+ * Reads instances at their last TIDs, into the current memory context.  Returns
+ * the keys of those that are not found there.
  *
- * This is done only if reading along the index has turned out to be costly,
- * which is so when another session's snapshot keeps many old versions.
+ * This is done only if reading with the index has turned out to be costly,
+ * which happens when another session's snapshot keeps many old versions.
  */
 static List *
 instance_recall(ProcessManager *pm, List *keys)
@@ -114,8 +114,9 @@ instance_pages(void)
 }
 
 /*
- * Keys have been looked up along the index, which began at a count of pages.
- * Remembers where their rows are if that was costly.
+ * Called after keys have been looked up with the index.  "before" is the count
+ * of pages before that.  If the lookup was costly, remembers the TIDs of the
+ * rows.
  */
 static void
 instance_looked_up(ProcessManager *pm, List *keys, int64 before)
@@ -159,7 +160,7 @@ instance_prefetch(ProcessManager *pm, Keys *keys)
 		key->loaded = true;
 		unknown = lappend(unknown, key);
 	}
-	/* Those that are not where they were last are looked up along the index. */
+	/* Instances that are not at their last TID are looked up with the index. */
 	unknown = instance_recall(pm, unknown);
 	if (unknown == NIL)
 		return;

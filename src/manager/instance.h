@@ -11,7 +11,7 @@
 /* Read the instances of all keys that the batch has not read yet, or of one. */
 extern void instance_prefetch(ProcessManager *pm, Keys *keys);
 extern void instance_load(ProcessManager *pm, Key *key);
-/* Takes what the handler has returned.  Returns whether the instance has ended. */
+/* Stores what the handler has returned.  Returns whether the instance has ended. */
 extern bool instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum result, bool isnull);
 
 #endif /* PM_INSTANCE_H */

@@ -2,8 +2,8 @@
  * instance_save.c
  *		Writes the instances that a batch has changed.
  *
- * Assumes what instance.c does: that no other session writes the rows of a unit
- * that is locked.
+ * Assumes, as instance.c does, that no other session writes the rows of a
+ * locked unit.
  */
 #include "pm.h"
 
@@ -33,8 +33,8 @@ instance_array(Datum *values, int count, Oid type)
 }
 
 /*
- * A row that the batch has read can only have been changed by hand.  Then the
- * batch is run again, and reads it anew.
+ * If a row has changed since the batch read it, it was changed by hand.  Then
+ * the batch is run again, and reads the row again.
  */
 static void
 instance_require(ProcessManager *pm, bool unchanged)
@@ -96,7 +96,7 @@ instance_write(ProcessManager *pm, List *keys, bool stored)
 	values[2] = instance_array(states, count, JSONBOID);
 	values[3] = instance_array(started, count, TIMESTAMPTZOID);
 	values[4] = instance_array(updated, count, TIMESTAMPTZOID);
-	/* The key as well, in case the row that is at this ctid is another one. */
+	/* Compare the key as well, in case another row is at this ctid. */
 	values[5] = key_array(keys);
 	instance_require(pm, exec_statement(stored ? &update_instances : &insert_instances, values,
 										NULL) == count);
@@ -186,7 +186,7 @@ instance_save(ProcessManager *pm, Keys *keys)
 }
 
 /*
- * Where the rows are after that is not known, so an instance that is needed
+ * After that the TIDs of the rows are not known, so an instance that is needed
  * again is read again.
  */
 void

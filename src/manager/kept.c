@@ -1,10 +1,9 @@
 /*
  * kept.c
- *		What a process manager keeps for its keys: instances, timers and parked
- *		events.
+ *		Counts and deletes what a process manager keeps for its keys.
  *
- * All of it follows from the events that were handled so far, by the handler
- * and the correlate function of that time.
+ * That is instances, timers and parked events.  All of these result from the events that were
+ *handled so far, with the handler and the correlate function that the process manager had then.
  */
 #include "pm.h"
 
@@ -15,7 +14,7 @@
 #include "manager/kept.h"
 
 /*
- * How much there is.
+ * Counts all of it.
  */
 Kept
 kept_count(const char *manager)

@@ -1,6 +1,6 @@
 /*
  * kept.h
- *		What a process manager keeps for its keys.
+ *		Counts and deletes what a process manager keeps for its keys.
  */
 #ifndef PM_KEPT_H
 #define PM_KEPT_H

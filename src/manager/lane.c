@@ -2,11 +2,12 @@
  * lane.c
  *		The state of a unit: what keeps it from running, if anything does.
  *
- * lane_fail.c decides on the next state after a failure.  This file reads and
- * writes the state.
+ * This file reads and writes the state.  lane_fail.c decides on the next state
+ * after a failure.  A unit is one lane of one process manager.
  *
- * Assumes that the caller holds the lock of the unit, except for lane_state()
- * where the state is only shown, or a dispatcher looks for work.
+ * Assumes that the caller holds the lock of the unit.  The exception is
+ * lane_state(), if the state is only displayed, or if a dispatcher looks for
+ * work.
  */
 #include "pm.h"
 
@@ -41,13 +42,13 @@ lane_status(const char *text)
 bool
 lane_is_due(TimestampTz at, TimestampTz now)
 {
-	/* After the clock was set back, nothing waits for it to get there again. */
+	/* If the clock was set back, do not wait until it reaches this time again. */
 	return at <= now ||
 		   (!TIMESTAMP_IS_NOEND(at) && at > TimestampTzPlusMilliseconds(now, LANE_TOO_FAR));
 }
 
 /*
- * What the lane's row says of its state.
+ * Reads the state from the lane's row.
  */
 static void
 lane_read(const char *manager, int lane, LaneState *state)
@@ -94,7 +95,7 @@ lane_state(ProcessManager *pm, int lane, LaneState *state)
 	lane_read(pm->name, lane, state);
 
 	state->has_parked = head_parked(pm->name, lane);
-	/* Asked only where there may be one: every batch comes here. */
+	/* Every batch calls this, so search only if there may be a row. */
 	if (state->has_parked)
 		state->parked_due = head_retry(pm->name, lane);
 	if (pm->kind == HANDLER_INSTANCE)
@@ -102,8 +103,8 @@ lane_state(ProcessManager *pm, int lane, LaneState *state)
 }
 
 /*
- * A timer or parked event of the unit has been added, or is due earlier than
- * before.  A new version of the lane's row tells other backends (head.c).
+ * Called when a timer or parked event of the unit was added, or is due earlier
+ * than before.  A new version of the lane's row tells other backends (head.c).
  */
 void
 lane_touch(const char *manager, int lane)
@@ -133,7 +134,7 @@ lane_differs(LaneRow *row, const LaneChange *change, const char *reason)
 }
 
 /*
- * Writes a state.  Every change of it comes here.
+ * Writes a state.  All changes of the state are made here.
  */
 void
 lane_change(const char *manager, int lane, const LaneChange *change)
@@ -152,7 +153,10 @@ lane_change(const char *manager, int lane, const LaneChange *change)
 		position = what->source == HANDLING_TIMER ? what->id : what->position;
 	}
 	lane_row_open(&row, manager, lane, RowExclusiveLock);
-	/* since is when the lane came to this state for this reason: it stays over attempts. */
+	/*
+	 * "since" is when the lane entered this state for this reason; further attempts do
+	 * not change it.
+	 */
 	if (row.found && lane_differs(&row, change, reason))
 		lane_row_set(&row, LANE_SINCE, TimestampTzGetDatum(GetCurrentTimestamp()), false);
 	lane_row_set_text(&row, LANE_STATE, lane_names[change->status]);
@@ -173,7 +177,7 @@ lane_change(const char *manager, int lane, const LaneChange *change)
 }
 
 /*
- * Nothing is wrong any more.
+ * Records that nothing is wrong any more.
  */
 void
 lane_clear(const char *manager, int lane)
@@ -219,7 +223,8 @@ lane_error(const char *manager, int lane)
 }
 
 /*
- * Counts deadlocks and the like, which undid a batch and are no failures.
+ * Counts deadlocks and similar errors, which undid a batch but are not
+ * failures.
  */
 void
 lane_conflicts(const char *manager, int lane, int count)
@@ -250,8 +255,8 @@ lane_add(const char *manager, int from, int lanes)
 }
 
 /*
- * Changes the number of lanes.  What the lanes that go have counted is counted
- * with lane 0.
+ * Changes the number of lanes.  The counts of removed lanes are added to those
+ * of lane 0.
  */
 void
 lane_repartition(ProcessManager *pm, int lanes)

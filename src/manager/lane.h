@@ -14,12 +14,12 @@
 #define LANE_MAX_BACKOFF (INT64CONST(3600) * 1000)
 
 /*
- * ok -> retrying: a handler failed, and is called again after a while
- * retrying -> halted: it failed max_attempts times
- * ok -> parking: a handler failed, and the next batch parks the event
- * parking -> ok, halted: the event is parked; or too many have failed
- * any -> waiting: something else is wrong (a right, a log); tried again later
- * any -> ok: a batch has succeeded, or pm.resume was called
+ * ok -> retrying: a handler failed, and is called again after a delay retrying
+ * -> halted: it failed max_attempts times ok -> parking: a handler failed, and
+ * the next batch parks the event parking -> ok, halted: the event is parked; or
+ * too many keys have failed any -> waiting: something else is wrong (a right, a
+ * log); tried again later any -> ok: a batch has succeeded, or pm.resume was
+ * called
  */
 typedef enum LaneStatus
 {
@@ -38,7 +38,7 @@ typedef struct LaneState
 	int crashes;		  /* how many of the attempts ended with a crash */
 	int in_a_row;		  /* keys that failed since something was handled */
 	TimestampTz retry_at; /* DT_NOBEGIN: at once */
-	TimestampTz since;	  /* when it came to be in this state, for this reason */
+	TimestampTz since;	  /* when it entered this state, for this reason */
 	char *reason;
 	char *log;				/* the event that failed; NULL: a timer, by its id */
 	int64 position;			/* 0: none */

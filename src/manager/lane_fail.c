@@ -1,9 +1,9 @@
 /*
  * lane_fail.c
- *		The next state of a unit after a failure.
+ *		Decides on the next state of a unit after a failure.
  *
- * Assumes that the caller holds the lock of the unit, and that the transaction
- * that failed has been rolled back: what is written here commits.
+ * Assumes that the caller holds the lock of the unit, and that the failed
+ * transaction has been rolled back, so that the changes made here commit.
  */
 #include "pm.h"
 
@@ -14,7 +14,7 @@
 #include "base/within.h"
 #include "manager/lane_fail.h"
 
-/* When a unit that waits is worth a dispatcher again, in ms. */
+/* A unit that waits is tried again after this time, in ms. */
 #define LANE_WAIT 5000
 
 /*
@@ -43,9 +43,9 @@ lane_is_about(LaneState *state, const Handling *what)
 }
 
 /*
- * The unit cannot run, which is not the fault of an event.  All who may see the
- * unit see the reason.  They do not see the error's own message, which may be a
- * handler's.
+ * The unit cannot run, for a reason other than an event.  Every role that may
+ * see the unit sees the reason, but not the message of the error, which may
+ * come from a handler.
  */
 void
 lane_wait(const char *manager, int lane, LaneState *state, const char *reason, const char *hint,
@@ -58,7 +58,7 @@ lane_wait(const char *manager, int lane, LaneState *state, const char *reason, c
 						 .error = error,
 						 .count = true};
 
-	/* What has failed before, and how often, still holds. */
+	/* Keep what has failed before, and how often. */
 	if (failed)
 	{
 		change.error = &state->error;
@@ -73,7 +73,7 @@ lane_wait(const char *manager, int lane, LaneState *state, const char *reason, c
 
 /*
  * Several events, or timers, failed in a way that does not tell which of them
- * is to blame.  So far none of them is.
+ * caused the failure.  So far none of them is counted as failed.
  */
 void
 lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool crash)
@@ -95,7 +95,7 @@ lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool c
 }
 
 /*
- * What ends a halt.
+ * A hint that says how to end a halt.
  */
 static char *
 lane_halt_hint(ProcessManager *pm, const Handling *what)
@@ -121,7 +121,7 @@ lane_halt_hint(ProcessManager *pm, const Handling *what)
 }
 
 /*
- * Writes to the server's log that a unit has halted, once a halt.
+ * Writes to the server's log, once for each halt, that a unit has halted.
  */
 static void
 lane_log_halt(ProcessManager *pm, const char *reason)
@@ -151,8 +151,9 @@ lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char
 	change.crashes = (again ? state->crashes : 0) + (crash ? 1 : 0);
 
 	/*
-	 * The first crash may not be the handler's fault: somebody may have killed
-	 * its dispatcher.  The second one halts the unit, whatever max_attempts is.
+	 * The first crash may not be the handler's fault, because a person may have
+	 * killed its dispatcher.  The second one halts the unit, whatever
+	 * max_attempts is.
 	 */
 	if (crash)
 		max_attempts = change.crashes < 2 ? change.attempts + 1 : change.attempts;
@@ -192,7 +193,7 @@ lane_decide_to_park(ProcessManager *pm, LaneState *state, const Handling *what, 
 						 .error = error,
 						 .count = true};
 
-	/* If the server has crashed over the event before, that still counts. */
+	/* If the server has crashed before while it handled the event, that still counts. */
 	if (state->attempts > 0 && lane_is_about(state, what))
 		change.crashes = state->crashes;
 	change.crashes += crash ? 1 : 0;

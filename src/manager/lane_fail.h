@@ -1,6 +1,6 @@
 /*
  * lane_fail.h
- *		The next state of a unit after a failure.
+ *		Decides on the next state of a unit after a failure.
  */
 #ifndef PM_LANE_FAIL_H
 #define PM_LANE_FAIL_H
@@ -13,7 +13,7 @@ extern TimestampTz lane_retry_at(ProcessManager *pm, int attempts);
 /* Is it this event or timer that the state is about? */
 extern bool lane_is_about(LaneState *state, const Handling *what);
 
-/* The unit cannot run, which is not the fault of an event. */
+/* The unit cannot run, for a reason other than an event. */
 extern void lane_wait(const char *manager, int lane, LaneState *state, const char *reason,
 					  const char *hint, ErrorData *error);
 
@@ -21,13 +21,13 @@ extern void lane_wait(const char *manager, int lane, LaneState *state, const cha
 extern void lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool crash);
 
 /*
- * An event or timer has failed that is tried again in its place.  Returns when,
- * or DT_NOEND if the unit has halted.
+ * An event or timer has failed, and will be tried again before any other.
+ * Returns when, or DT_NOEND if the unit has halted.
  */
 extern TimestampTz lane_fail(ProcessManager *pm, LaneState *state, const Handling *what,
 							 const char *failed, ErrorData *error, int max_attempts, bool crash);
 
-/* An event has failed that the next batch parks. */
+/* An event has failed, and the next batch will park it. */
 extern void lane_decide_to_park(ProcessManager *pm, LaneState *state, const Handling *what,
 								const char *failed, ErrorData *error, bool crash);
 

@@ -1,13 +1,13 @@
 /*
  * lane_row.c
- *		The row of a lane, read and written without SQL.
+ *		Reads and writes the row of a lane without SQL.
  *
  * Each batch reads it.  There may be many old versions of the row that cannot
- * be removed yet, so it is looked for where it was last (row_tid.c).
+ * be removed yet, so it is first looked for at its last TID (row_tid.c).
  *
- * Assumes that the caller holds the lock of the unit where it writes.  A new
- * version of the row also tells other backends that rows of the unit in other
- * tables may have changed (head.c).
+ * Assumes that a caller that writes holds the lock of the unit.  A new version
+ * of the row also tells other backends that rows of the unit in other tables
+ * may have changed (head.c).
  */
 #include "pm.h"
 
@@ -47,7 +47,7 @@ StaticAssertDecl(lengthof(lane_columns) == LANE_COLUMNS, "lane_columns[] must ha
 static ScanTable lane_table = {"lane", "lane_key", lane_columns, LANE_COLUMNS, InvalidOid};
 
 /*
- * Finds the row: where it was last, or along the index.  It is open until
+ * Finds the row, at its last TID or with the index.  It is open until
  * lane_row_close().
  */
 void

@@ -1,6 +1,6 @@
 /*
  * lane_row.h
- *		The row of a lane, read and written without SQL.
+ *		Reads and writes the row of a lane without SQL.
  */
 #ifndef PM_LANE_ROW_H
 #define PM_LANE_ROW_H

@@ -1,13 +1,13 @@
 /*
  * manager_lock.c
- *		Locks of process managers: one unit, or all of them.
+ *		Locks one unit of a process manager, or all of its units.
  *
  * The unit of dispatch and of locking is (process manager, lane).  A backend
  * that runs a unit, or changes what a run depends on (settings, cursors,
- * state), holds the unit's lock until the end of its transaction.  The lock is
- * one of the lock manager's, on the object (process_manager table, id, lane):
- * it can be tried without waiting, takes part in deadlock detection, shows in
- * pg_locks and writes nothing.
+ * state), holds the unit's lock until the end of its transaction.  The lock
+ * belongs to PostgreSQL's lock manager, and is on the object (process_manager
+ * table, id, lane).  It can be tried without waiting, takes part in deadlock
+ * detection, is shown in pg_locks, and writes nothing to disk.
  *
  * A backend that waits for one unit while it holds another first takes the
  * process manager's queue lock.  So no two backends wait for units of the same
@@ -91,8 +91,8 @@ manager_lock_queue(int id)
 }
 
 /*
- * Locks all units.  Returns false if a time to give up has come; none is locked
- * then.
+ * Locks all units.  Returns false, with none locked, if they cannot be locked
+ * before a given time.
  */
 static bool
 manager_lock_units(ProcessManager *pm, TimestampTz until)
@@ -105,8 +105,8 @@ manager_lock_units(ProcessManager *pm, TimestampTz until)
 
 	/*
 	 * First lock the units that are free, so that no batch of them begins any
-	 * more.  Then we wait only for the batches that run already, side by side,
-	 * and not for one batch of each unit in turn.
+	 * more.  Then we wait only for the batches that are running at the same
+	 * time already, and not for one batch of each unit in turn.
 	 */
 	for (int lane = 0; lane < pm->lanes; lane++)
 		locked[lane] = manager_lock_unit(pm->id, lane, true);
@@ -123,8 +123,8 @@ manager_lock_units(ProcessManager *pm, TimestampTz until)
 }
 
 /*
- * Locks all units of a process manager, which waits for batches that run.  At a
- * time it gives up, and *locked is false.
+ * Locks all units of a process manager, and waits for batches that run.  Gives
+ * up at the time "until", and then sets *locked to false.
  */
 static ProcessManager *
 manager_lock_all(const char *name, bool missing_ok, bool require_owner, TimestampTz until,
@@ -144,9 +144,10 @@ manager_lock_all(const char *name, bool missing_ok, bool require_owner, Timestam
 			return pm;
 
 		/*
-		 * While we waited it can have been changed, or another one can have
-		 * taken its name.  What counts is what the catalog says once the locks
-		 * are held, if these are still the right locks.
+		 * While we waited, the process manager may have been changed, or
+		 * another one may have got its name.  So read the catalog again now
+		 * that the locks are held, and check that these are still the right
+		 * locks.
 		 */
 		pm = registry_get(name, missing_ok);
 		if (pm != NULL && pm->id == before->id && pm->lanes == before->lanes)
@@ -171,7 +172,7 @@ manager_lock(const char *name, bool missing_ok)
 }
 
 /*
- * The same for a caller that has not asked for this process manager by name.
+ * The same if the user has not named this process manager.
  */
 ProcessManager *
 manager_lock_until(const char *name, TimestampTz until, bool *locked)
@@ -180,8 +181,9 @@ manager_lock_until(const char *name, TimestampTz until, bool *locked)
 }
 
 /*
- * The same where the process manager changes with an object of the server, to
- * which the caller has shown its right.  NULL if there is none.
+ * The same if the process manager changes because of a command on another
+ * object, for which PostgreSQL has checked the caller's rights.  NULL if there
+ * is none.
  */
 ProcessManager *
 manager_lock_unchecked(const char *name)
@@ -192,14 +194,14 @@ manager_lock_unchecked(const char *name)
 }
 
 /*
- * How most of the SQL functions that change a process manager begin.
+ * Most SQL functions that change a process manager begin with this.
  */
 ProcessManager *
 manager_lock_for(const char *function, const char *name)
 {
 	highwater_require_fresh_snapshots(function);
 	exec_require_writable(function);
-	/* Refused before the lock: the batch that runs the handler holds it. */
+	/* Refuse this before taking the lock, which the batch that runs the handler holds. */
 	within_refuse(name);
 	return manager_lock(name, false);
 }

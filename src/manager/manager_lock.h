@@ -1,6 +1,6 @@
 /*
  * manager_lock.h
- *		Locks of process managers: one unit, or all of them.
+ *		Locks one unit of a process manager, or all of its units.
  */
 #ifndef PM_MANAGER_LOCK_H
 #define PM_MANAGER_LOCK_H
@@ -16,10 +16,10 @@ extern void manager_lock_queue(int id);
 /* All units of a process manager that the caller may change; NULL: there is none. */
 extern ProcessManager *manager_lock(const char *name, bool missing_ok);
 
-/* The same, but gives up at a time: *locked is false then. */
+/* The same, but gives up at the time "until", and then sets *locked to false. */
 extern ProcessManager *manager_lock_until(const char *name, TimestampTz until, bool *locked);
 
-/* The same without a check of rights, for what follows from DDL on another object. */
+/* The same without a check of rights, for changes that result from DDL on another object. */
 extern ProcessManager *manager_lock_unchecked(const char *name);
 
 /* The same for an SQL function that changes a process manager of this name. */

@@ -1,11 +1,11 @@
 /*
  * mismatch.c
- *		Why no function of a name can be a handler.
+ *		Explains why no function of a name can be a handler.
  *
- * The message "no handler exists" does not help somebody who has created a
- * function of that name that takes json, or in a schema that is not in the
- * search_path, or under a name in double quotes.  So the detail of the message
- * names such functions and says what is wrong with each.
+ * The message "no handler exists" does not help a user whose function has that
+ * name but takes json, or is in a schema that is not in the search_path, or has
+ * a name that needs double quotes.  So the detail of the message names such
+ * functions and says what is wrong with each.
  */
 #include "pm.h"
 
@@ -101,7 +101,7 @@ mismatch_named(StringInfo lines, const char *name, Oid role, bool qualified, boo
 		if (function->pronamespace == PG_CATALOG_NAMESPACE)
 			continue;
 		count++;
-		/* It fits, so the search did not see it. */
+		/* The function fits, so the reason is that the search did not find it. */
 		if (why == NULL)
 			why = mismatch_place(function, role, qualified);
 		appendStringInfo(lines, "%sThere is %s. %s", lines->len > 0 ? "\n" : "",

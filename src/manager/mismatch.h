@@ -1,6 +1,6 @@
 /*
  * mismatch.h
- *		Why no function of a name can be a handler.
+ *		Explains why no function of a name can be a handler.
  */
 #ifndef PM_MISMATCH_H
 #define PM_MISMATCH_H

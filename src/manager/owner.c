@@ -1,19 +1,20 @@
 /*
  * owner.c
- *		The owner of a process manager: pm.set_owner, and what follows from
- *		REASSIGN OWNED and ALTER TYPE ... OWNER TO.
+ *		Changes the owner of a process manager.
+ *
+ * That is done by pm.set_owner, REASSIGN OWNED and ALTER TYPE ... OWNER TO.
  *
  * The owner of a process manager's shell type (shell_type.c) is the owner of the
- * process manager, also in a copy of the database.  The registration repeats
- * it, for dumps that are restored without owners.  owner_reassigned() and the
- * event trigger pm_after_alter carry a change of the type's owner over to the
- * registration.  In a copy where a superuser owns the type, the name in the
- * registration tells the owner: a superuser may own the type only because he
- * has restored the dump.
+ * process manager, also in a copy of the database.  The registration also contains the
+ * owner, for dumps that are restored without owners.  owner_reassigned() and the event
+ * trigger pm_after_alter copy a change of the type's owner to the registration.  If a
+ * superuser owns the type in a copy, the name in the registration determines the owner,
+ * because the superuser may own the type only as the role that restored the dump.
  *
- * A superuser who is given everything that a role owns has not looked at the
- * role's code.  So a process manager that becomes a superuser's by REASSIGN
- * OWNED or ALTER TYPE calls no function until pm.set_owner names both.
+ * When REASSIGN OWNED gives a role's objects to a superuser, the superuser has not
+ * reviewed the role's code.  So if a superuser becomes the owner of a process manager
+ * by REASSIGN OWNED or ALTER TYPE, it calls no function until pm.set_owner is called
+ * for it with that superuser.
  */
 #include "pm.h"
 
@@ -73,8 +74,8 @@ owner_update(const char *manager, Oid role)
  * Can this role own the process manager, with its functions and logs?
  *
  * The units are locked, so this does not wait for a log that another session
- * has locked.  The catalog tells the rights on its table; what row security
- * hides from the role is found by the first batch.
+ * has locked.  The catalog tells the rights on its table; whether row security
+ * hides rows from the role is found out by the first batch.
  */
 static void
 owner_check_new(ProcessManager *pm, Oid role)
@@ -250,7 +251,7 @@ owner_changes_of_copies(ReassignOwnedStmt *reassign)
 }
 
 /*
- * Carries a change of owner over to the registration.
+ * Copies a change of owner to the registration.
  */
 static void
 owner_carry_over(OwnerChange *change)
@@ -304,7 +305,7 @@ owner_reassigned(ReassignOwnedStmt *reassign)
 {
 	if (!OidIsValid(exec_catalog_relid("process_manager")))
 		return;
-	/* The new owners of the types are to be seen. */
+	/* Make the new owners of the types visible. */
 	CommandCounterIncrement();
 	owner_carry_over_all(list_concat(owner_changes(), owner_changes_of_copies(reassign)));
 }

@@ -1,13 +1,13 @@
 /*
  * owner.h
- *		The owner of a process manager: pm.set_owner, REASSIGN OWNED.
+ *		Changes the owner of a process manager.
  */
 #ifndef PM_OWNER_H
 #define PM_OWNER_H
 
 #include "nodes/parsenodes.h"
 
-/* What is to be done before and after REASSIGN OWNED (utility.c). */
+/* Called before and after REASSIGN OWNED (utility.c). */
 extern void owner_reassigning(void);
 extern void owner_reassigned(ReassignOwnedStmt *reassign);
 

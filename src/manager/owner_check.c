@@ -1,6 +1,6 @@
 /*
  * owner_check.c
- *		Which roles can own a process manager.
+ *		Checks whether a role can own a process manager.
  *
  * A dispatcher runs in a session of the owner, so the owner must be able to
  * connect to the database.

@@ -1,6 +1,6 @@
 /*
  * owner_check.h
- *		Which roles can own a process manager.
+ *		Checks whether a role can own a process manager.
  */
 #ifndef PM_OWNER_CHECK_H
 #define PM_OWNER_CHECK_H

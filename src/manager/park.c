@@ -3,10 +3,10 @@
  *		Parks events: sets them aside because they failed, or because an earlier
  *		event of their key did.
  *
- * What is parked is a row of pm_catalog.parked, in the queue of its key
- * (park_queue.c).  How often an event has failed decides whether it is tried
- * again or is dead.  When too many keys fail for their events to be the
- * cause, the process manager is halted instead.
+ * A parked event is a row of pm_catalog.parked, in the queue of its key
+ * (park_queue.c).  The number of its failures decides whether an event is tried
+ * again or is dead.  When many keys fail in a row, the cause is not an event, and
+ * the process manager is halted instead.
  *
  * Assumes that the caller holds the unit's lock, as park_queue.c does.
  */
@@ -29,7 +29,7 @@
 /* When this many keys fail in a row, and nothing is handled in between, it halts. */
 #define PARK_IN_A_ROW 20
 
-/* What becomes of an event that has failed. */
+/* The next state of an event that has failed. */
 typedef struct ParkVerdict
 {
 	const char *state;
@@ -41,9 +41,9 @@ typedef struct ParkVerdict
 static const ParkVerdict park_verdict_behind = {"behind", 0, 0, DT_NOEND};
 
 /*
- * One crash of the server is not held against an event, since somebody may have
- * killed its dispatcher: it is tried again at once, alone.  After two crashes it
- * is left to a person.
+ * One crash of the server does not count against an event, since a person may
+ * have killed its dispatcher: the event is tried again at once, alone.  After
+ * two crashes the event is dead, and a person must decide.
  */
 static ParkVerdict
 park_judge(ProcessManager *pm, int attempts, int crashes, bool crash)
@@ -61,7 +61,7 @@ park_judge(ProcessManager *pm, int attempts, int crashes, bool crash)
 }
 
 /*
- * Adds a row.
+ * Inserts the row of an event.
  */
 static void
 park_insert(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large,
@@ -168,7 +168,7 @@ park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int64 to
 			park_say_dead(pm, TextDatumGetCString(fields.values[EVENT_LOG - 1]),
 						  DatumGetInt64(fields.values[EVENT_POSITION - 1]), key, attempts, error);
 	}
-	/* That an event was in hand when the server crashed says nothing of the handler. */
+	/* If the server crashed while it handled an event, the handler need not be the cause. */
 	if (crashes == 0)
 		lane_in_a_row(pm->name, lane, 1, true);
 }
@@ -236,8 +236,8 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 	key = exec_text(0, 4);
 
 	/*
-	 * It was handled in one transaction with its head, and both were undone.  It
-	 * runs alone when it has become the head.
+	 * The event was handled in one transaction with the head of its key, and
+	 * both were undone.  It will run alone when it has become the head.
 	 */
 	if (behind)
 	{
@@ -255,8 +255,8 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 }
 
 /*
- * False if the event has met trouble of the server for so long that this is an
- * attempt.
+ * Returns false if problems of the server have kept the event from being
+ * handled for so long that this now counts as an attempt.
  */
 bool
 park_postpone(ProcessManager *pm, int lane, int64 id, TimestampTz until, int patience)
@@ -279,7 +279,7 @@ park_postpone(ProcessManager *pm, int lane, int64 id, TimestampTz until, int pat
 	if (found)
 		since = DatumGetTimestampTz(exec_value(0, 1, &isnull));
 	exec_end(&scope);
-	/* It may be due earlier than before: a clock that was set back has put it far ahead. */
+	/* The event may be due earlier than before, if the clock was set back meanwhile. */
 	if (found)
 		park_head_changed(pm, lane, id, until);
 	return !TimestampDifferenceExceeds(since, now, patience);

@@ -16,12 +16,12 @@ extern void park_behind(ProcessManager *pm, int lane, const char *key, Datum eve
 /* Parks an event that has failed, as the head of its key. */
 extern void park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large,
 						int attempts, int crashes, ErrorData *error);
-/* Notes that a parked event has failed once more.  False if it is gone. */
+/* Records that a parked event has failed once more.  False if it is gone. */
 extern bool park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error,
 							  bool crash);
 /* Tries a parked event later, without an attempt, for "patience" ms at most. */
 extern bool park_postpone(ProcessManager *pm, int lane, int64 id, TimestampTz until, int patience);
-/* Why no other key may be parked, as a reason to halt; NULL if one may. */
+/* Why no further key may be parked, as a reason to halt; NULL if one may. */
 extern char *park_refused(ProcessManager *pm, LaneState *state, int lane);
 
 #endif /* PM_PARK_H */

@@ -52,7 +52,7 @@ park_prefetch(ProcessManager *pm, int lane, List *keys)
 	exec_begin_owner(&scope);
 	exec_unit_args(values, pm->name, lane);
 	values[2] = key_array(keys);
-	/* No head has a lower id, and what is behind a head has a higher one. */
+	/* No head has a lower id, and events behind a head have higher ids than the head. */
 	values[3] = Int64GetDatum(head_parked_from(pm->name, lane));
 	exec_statement(&select_keys, values, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
@@ -240,7 +240,7 @@ park_retry_all(ProcessManager *pm, int lane, int revive)
 
 	exec_unit_args(values, pm->name, lane);
 	values[2] = Int64GetDatum(revive);
-	/* Which rows become due is not known here. */
+	/* It is not known here which rows become due. */
 	head_forget(pm->name, lane);
 	lane_touch(pm->name, lane);
 	return (int) exec_as_owner(&retry_all, values, NULL);

@@ -22,12 +22,15 @@ typedef struct Parked
 	int64 too_large;	  /* 0, or the event's size: a stub stands for it */
 } Parked;
 
-/* What an UPDATE sets to have an event tried afresh, at once. */
+/* What an UPDATE sets so that an event is tried again at once, with a new count of attempts. */
 #define PARK_SET_AFRESH                                                                            \
 	"state = 'failing', attempts = 0, crashes = least(crashes, 1), "                               \
 	"retry_at = '-infinity', trouble_since = NULL "
 
-/* And to have the next event of a key, which has not been tried, tried at once. */
+/*
+ * What an UPDATE sets so that the next event of a key, which has not been tried, is
+ * tried at once.
+ */
 #define PARK_SET_NEXT "state = 'failing', retry_at = '-infinity' "
 
 /* Finds out at once which of some keys have a queue. */
@@ -43,9 +46,9 @@ extern Parked *park_due(ProcessManager *pm, int lane, TimestampTz now);
 extern List *park_read(ProcessManager *pm, int lane, const char *key, int64 first, int limit);
 /* Takes an event out of its queue in order to handle it.  False if it is gone. */
 extern bool park_take(int64 id);
-/* Has the next event of a key tried, after those up to "gone" have left the queue. */
+/* Makes the next event of a key the head, after those up to "gone" have left the queue. */
 extern void park_promote(ProcessManager *pm, int lane, const char *key, int64 gone);
-/* Has failing events, and some dead ones, tried afresh.  Returns how many. */
+/* Makes failing events, and some dead ones, be tried again at once.  Returns how many. */
 extern int park_retry_all(ProcessManager *pm, int lane, int revive);
 
 #endif /* PM_PARK_QUEUE_H */

@@ -1,11 +1,10 @@
 /*
  * pause.c
- *		pm.pause, and pm.resume, which ends a pause, a halt, and the waiting of a
- *		copy.
+ *		pm.pause, and pm.resume, which ends a pause or a halt, and starts copied process managers.
  *
- * Without a name pm.resume is about everything that the caller may resume.  A
- * process manager that cannot be resumed is left as it is, whatever its owner
- * has done to it, and does not keep the others from being resumed.
+ * Without a name, pm.resume resumes everything that the caller may resume.  A process
+ * manager that cannot be resumed is left as it is, and does not keep the others from
+ * being resumed.
  */
 #include "pm.h"
 
@@ -49,7 +48,7 @@ pm_pause(PG_FUNCTION_ARGS)
 		1,
 		{TEXTOID},
 	};
-	/* The lock waits for batches that run: none runs when pm.pause has returned. */
+	/* Taking the lock waits for batches that run, so none runs when pm.pause has returned. */
 	ProcessManager *pm = manager_lock_for("pm.pause", text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	Datum values[1] = {CStringGetTextDatum(pm->name)};
 
@@ -61,8 +60,8 @@ pm_pause(PG_FUNCTION_ARGS)
 /* ---------- pm.resume ---------- */
 
 /*
- * Makes the registration one of this database of this cluster, and of the role
- * that has its owner's name here.  Ends a pause.
+ * Records in the registration this database of this cluster, and the role that
+ * has the owner's name here.  Ends a pause.
  */
 static void
 resume_update(ProcessManager *pm)
@@ -118,7 +117,7 @@ resume_adopt(ProcessManager *pm, bool named)
 }
 
 /*
- * Ends a halt of a lane, or what else keeps it from running.
+ * Ends a halt of a lane, or any other state that keeps it from running.
  */
 static void
 resume_lane(ProcessManager *pm, int lane)
@@ -127,9 +126,9 @@ resume_lane(ProcessManager *pm, int lane)
 	int retried;
 
 	/*
-	 * If the lane has halted since every key failed, the keys were not to
-	 * blame, and neither were those that are dead by now: as many as failed in
-	 * a row are tried again.  The count of failures in a row goes on.  If still
+	 * If the lane has halted because every key failed, the keys were not the
+	 * cause.  So the dead ones among them are tried again too: as many as
+	 * failed in a row.  The count of failures in a row is not reset.  If still
 	 * nothing can be handled, the lane halts again at once.
 	 */
 	lane_state(pm, lane, &state);
@@ -162,8 +161,8 @@ resume_attempt(void *arg)
 }
 
 /*
- * Resumes a process manager among others.  Whatever keeps it from being resumed
- * becomes a notice.
+ * Resumes a process manager that the user did not name.  If it cannot be
+ * resumed, raises a notice with the reason.
  */
 static void
 resume_unnamed(ProcessManager *pm, TimestampTz until)

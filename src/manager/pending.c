@@ -1,16 +1,15 @@
 /*
  * pending.c
- *		What pm.instance shows, in a handler, of instances that its batch has not
- *		written yet.
+ *		Shows to a handler, in pm.instance, the instances that its batch has not written yet.
  *
  * A batch writes its instances at its end.  A handler that reads pm.instance
  * must see what the handlers before it have returned, whether they ran in the
  * same batch or not.  So the view leaves out the rows that the batch is going to
  * change, and takes what they will contain from memory.
  *
- * Once a handler has read the view, the batch writes each instance after its
- * call, so that little is left in memory to be shown.  A batch whose handlers do
- * not read the view does not pay for this.
+ * Once a handler has read the view, the batch writes each instance after its call, so
+ * that only a few must be shown from memory.  This costs nothing if the handlers of a
+ * batch do not read the view.
  */
 #include "pm.h"
 
@@ -51,7 +50,7 @@ pending_handled(Key *key)
 {
 	if (!was_read)
 		return;
-	/* The first time, what earlier calls have changed is written, too. */
+	/* The first time, also write what earlier calls have changed. */
 	instance_flush(current, flushing ? list_make1(key) : current_keys->all);
 	flushing = true;
 }
@@ -92,7 +91,7 @@ pm_pending_instances(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (!pending_may_see())
 		return (Datum) 0;
-	/* From now on each instance is written after its call. */
+	/* From now on write each instance after its call. */
 	was_read = true;
 	foreach(lc, current_keys->all)
 	{
@@ -100,7 +99,7 @@ pm_pending_instances(PG_FUNCTION_ARGS)
 		Datum values[5];
 		bool nulls[5] = {false};
 
-		/* What has ended has no row any more; what is unchanged is in the table. */
+		/* An ended instance has no row any more, and an unchanged one is shown from the table. */
 		if (!key->changed || !key->live)
 			continue;
 		values[0] = CStringGetTextDatum(current->name);

@@ -1,7 +1,6 @@
 /*
  * pending.h
- *		What pm.instance shows, in a handler, of instances that its batch has not
- *		written yet.
+ *		Shows to a handler, in pm.instance, the instances that its batch has not written yet.
  */
 #ifndef PM_PENDING_H
 #define PM_PENDING_H

@@ -1,13 +1,13 @@
 /*
  * register.c
- *		pm.register: adds a process manager, or changes the one of a name.
+ *		pm.register: adds a process manager, or changes an existing one.
  *
- * The user who adds a process manager becomes its owner.  Everything that it
- * does later it does as that role, so all rights are checked as the owner's.
+ * The user who adds a process manager becomes its owner.  The process manager
+ * runs as that role, so all rights are checked for the owner.
  *
- * Assumes that nobody changes a process manager without the locks of all its
- * units.  So from manager_lock() to the end of the transaction, what was found
- * of an existing process manager stays as it is.
+ * Assumes that a process manager is only changed by a transaction that holds
+ * the locks of all its units.  So an existing process manager stays as it is
+ * from manager_lock() to the end of the transaction.
  */
 #include "pm.h"
 
@@ -36,7 +36,7 @@
 
 PG_FUNCTION_INFO_V1(pm_register);
 
-/* What the arguments come to, given what is in the catalogs. */
+/* What the call will do, according to its arguments and the catalogs. */
 typedef struct RegisterPlan
 {
 	RegisterArgs args;
@@ -92,8 +92,8 @@ register_await_logs(const RegisterPlan *plan)
 }
 
 /*
- * A log that is left out of logs may have been forgotten.  pm.unfollow is there
- * for those that were not.
+ * A log that is not in the argument "logs" may have been left out by mistake.
+ * Users who want to stop following it must call pm.unfollow.
  */
 static void
 register_check_logs(const RegisterPlan *plan)
@@ -136,8 +136,8 @@ register_check_functions(const RegisterPlan *plan)
 	Kept kept;
 
 	/*
-	 * Up to where an event has been handled goes by the lane of its key, and
-	 * the lanes are at different positions.
+	 * Whether an event has been handled depends on the lane of its key, and the
+	 * lanes are at different positions.
 	 */
 	if (!same_keys && !cursor_level(old))
 		ereport(ERROR,
@@ -168,8 +168,7 @@ register_check_functions(const RegisterPlan *plan)
 /* ---------- the functions and the row ---------- */
 
 /*
- * Finds the owner and the functions, and checks all that can be wrong with
- * them.
+ * Finds the owner and the functions, and checks both.
  */
 static void
 register_resolve(RegisterPlan *plan)
@@ -203,8 +202,8 @@ register_resolve(RegisterPlan *plan)
 }
 
 /*
- * Writes the row.  False if that cannot be done any more: see the two functions
- * that are called.
+ * Writes the row.  False if the row was added or deleted by another session
+ * meanwhile.
  */
 static bool
 register_write(const RegisterPlan *plan)
@@ -245,8 +244,8 @@ register_write(const RegisterPlan *plan)
 /* ---------- lanes and logs ---------- */
 
 /*
- * What is being retried is retried at once, with the new settings.  A halt
- * stays, until pm.resume.
+ * An event that waits for a retry is tried at once, with the new settings.  A
+ * halt remains, until pm.resume.
  */
 static void
 register_retry(ProcessManager *pm)
@@ -264,7 +263,7 @@ register_retry(ProcessManager *pm)
 }
 
 /*
- * Brings the lanes and the cursors to what the registration says.
+ * Changes the lanes and the cursors as the arguments say.
  */
 static void
 register_lanes_and_logs(const RegisterPlan *plan)
@@ -309,7 +308,7 @@ pm_register(PG_FUNCTION_ARGS)
 		register_resolve(&plan);
 		if (register_write(&plan))
 			break;
-		/* Another session has added one of the name meanwhile, or has unregistered it. */
+		/* Another session has added or unregistered a process manager of this name meanwhile. */
 		CHECK_FOR_INTERRUPTS();
 	}
 	shell_type_record(plan.args.name, plan.owner);

@@ -2,7 +2,7 @@
  * register_args.c
  *		The arguments of pm.register.
  *
- * What is wrong by itself, whatever the catalogs say, is refused here.
+ * Arguments that are wrong whatever the catalogs contain are refused here.
  */
 #include "pm.h"
 
@@ -179,7 +179,7 @@ register_args_types(FunctionCallInfo fcinfo)
 void
 register_args_read(FunctionCallInfo fcinfo, RegisterArgs *args)
 {
-	/* First of all, what has no default. */
+	/* First read the arguments that have no default. */
 	args->name = register_args_text(fcinfo, REGISTER_ARG_NAME);
 	args->handler = register_args_text(fcinfo, REGISTER_ARG_HANDLER);
 	register_args_require(fcinfo, REGISTER_ARG_LOGS);

@@ -13,7 +13,7 @@ typedef struct RegisterArgs
 {
 	char *name;
 	char *handler;
-	List *logs;		 /* names, as given: perhaps one log by two names */
+	List *logs;		 /* names as given; two of them can mean the same log */
 	char *correlate; /* NULL: the stream */
 	Datum types;	 /* text[], or 0 for all */
 	char *start_at;	 /* NULL: not given */

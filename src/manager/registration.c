@@ -1,12 +1,11 @@
 /*
  * registration.c
- *		Rows of pm_catalog.process_manager: which columns there are, and how they
- *		are read and written.
+ *		Reads and writes rows of pm_catalog.process_manager.
  *
  * The table has many columns, and pm.register takes most of them as arguments.
- * So their names stand once, in registration_columns[], and the statements that
- * read and write whole rows are made from it.  What changes single columns has
- * a statement of its own.
+ * So the names of the columns are listed once, in registration_columns[], and
+ * the statements that read and write whole rows are built from this list.
+ * Functions that change single columns have statements of their own.
  */
 #include "pm.h"
 
@@ -21,11 +20,11 @@
 /* What writes a column. */
 typedef enum RegistrationWrites
 {
-	/* pm.register does not: it has a default, or belongs to another function. */
+	/* Not written by pm.register: it has a default, or another function writes it. */
 	REGISTRATION_OTHERS,
-	/* pm.register does when it adds the process manager. */
+	/* Written by pm.register when it adds the process manager. */
 	REGISTRATION_ADDED,
-	/* So does pm.register when it changes the process manager. */
+	/* Also written by pm.register when it changes the process manager. */
 	REGISTRATION_SETTING
 } RegistrationWrites;
 
@@ -85,8 +84,8 @@ registration_parameter(ExecStatement *statement, RegistrationColumn column)
 /* ---------- reading ---------- */
 
 /*
- * Makes the query for rows.  There is one for each way to ask, so that each of
- * them uses an index.
+ * Builds a query for rows.  There is one for each kind of condition, so that
+ * each can use an index.
  */
 static void
 registration_make_select(ExecStatement *statement, RegistrationWhich which)

@@ -1,7 +1,6 @@
 /*
  * registration.h
- *		Rows of pm_catalog.process_manager: which columns there are, and how they
- *		are read and written.
+ *		Reads and writes rows of pm_catalog.process_manager.
  */
 #ifndef PM_REGISTRATION_H
 #define PM_REGISTRATION_H
@@ -54,7 +53,7 @@ typedef enum RegistrationWhich
 extern uint64 registration_select(RegistrationWhich which, Datum key);
 extern void registration_read(Registration *registration, uint64 row);
 
-/* Adds a row; false: the name is taken.  Or changes the settings in one; false: it is gone. */
+/* Adds a row, false if the name is taken; or changes the settings in a row, false if it is gone. */
 extern bool registration_insert(const Registration *registration);
 extern bool registration_update(const Registration *registration);
 

@@ -1,12 +1,11 @@
 /*
  * registry.c
- *		Process managers as the catalog has them: rows to structs, their owners,
- *		and who may change them.
+ *		Loads process managers from the catalog, and checks which roles may change them.
  *
- * What is loaded is good for as long as registry_version() does not change.
- * Each change of a registration sends a relcache invalidation for the table, and
- * so does each change of a log.  A backend that has just locked a unit sees what
- * was committed before (manager_lock.c).
+ * A loaded process manager is valid as long as registry_version() does not change.
+ * Each change of a registration sends a relcache invalidation for the table, and so
+ * does each change of a log.  A backend that has just locked a unit sees what was
+ * committed before (manager_lock.c).
  */
 #include "pm.h"
 
@@ -116,14 +115,14 @@ registry_owner(ProcessManager *pm, Oid registered)
 
 	/*
 	 * In a copy, the OID in the row is that of another role.  A superuser may
-	 * own the type only because he restored a dump without its owners.  So the
-	 * name counts.
+	 * own the type only as the role that restored a dump without owners.  So
+	 * the name determines the owner.
 	 */
 	return get_role_oid(pm->owner_name, true);
 }
 
 /*
- * Finds out who owns it.
+ * Sets the owner of a process manager that was loaded.
  */
 static void
 registry_set_owner(ProcessManager *pm, Oid registered)
@@ -133,9 +132,9 @@ registry_set_owner(ProcessManager *pm, Oid registered)
 		pm->owner_name = GetUserNameFromId(pm->owner, false);
 
 	/*
-	 * If it came to a superuser without a change of the registration, it must
-	 * not run another role's code as a superuser before one has accepted it
-	 * (handler_check.c).
+	 * If a superuser became the owner without a change of the registration, the
+	 * process manager must not run another role's code as a superuser until a
+	 * superuser has accepted that code (handler_check.c).
 	 */
 	if (pm->at_home && pm->owner != registered && superuser_arg(pm->owner) &&
 		!superuser_arg(registered))
@@ -160,7 +159,7 @@ registry_text_list(Datum array)
 }
 
 /*
- * An OID that is not always known.
+ * An OID that may be unknown.
  */
 static Oid
 registry_oid(const Registration *row, RegistrationColumn column)
@@ -265,11 +264,11 @@ registry_select(RegistrationWhich which, Datum key)
 	ExecScope scope;
 	List *result = NIL;
 	uint64 count;
-	/* What changes while we read makes this outdated, and is not missed. */
+	/* Read the version first, so that a change while we read makes the result outdated. */
 	uint64 as_of = version;
 
 	exec_begin_owner(&scope);
-	/* An invalidation of these tables is for us, from now on. */
+	/* From now on, heed invalidations of these tables. */
 	catalog_relid = exec_catalog_relid("process_manager");
 	log_relid = exec_catalog_relid("log");
 	count = registration_select(which, key);
@@ -343,7 +342,8 @@ registry_require_owner(ProcessManager *pm)
  * pm_catalog.process_manager.
  *
  * No role is granted the right to write there, but pg_write_all_data has it on
- * every table.  A member of that role could have any function run as any role.
+ * every table.  Without this trigger, a member of that role could make any
+ * function run as any role.
  */
 Datum
 pm_registry_before_change(PG_FUNCTION_ARGS)

@@ -1,6 +1,6 @@
 /*
  * registry.h
- *		Process managers as the catalog has them.
+ *		Loads process managers from the catalog, and checks which roles may change them.
  */
 #ifndef PM_REGISTRY_H
 #define PM_REGISTRY_H
@@ -16,8 +16,8 @@ typedef enum HandlerKind
 } HandlerKind;
 
 /*
- * When the process manager had this number of lanes, this one of them had
- * handled a log up to this position (repartition.c).
+ * When the process manager had "lanes" lanes, the lane "lane" had handled a log
+ * up to "position" (repartition.c).
  */
 typedef struct FormerLane
 {
@@ -75,11 +75,11 @@ extern uint64 registry_version(void);
 /* To be called after a change of a registration. */
 extern void registry_changed(void);
 
-/* Those of a role, or all (InvalidOid). */
+/* Loads the process managers of a role, or of all roles if that is InvalidOid. */
 extern List *registry_load(Oid owner);
 extern ProcessManager *registry_get(const char *name, bool missing_ok);
 
-/* Refuses a user who may not change the process manager. */
+/* Raises an error if the current user may not change the process manager. */
 extern void registry_require_owner(ProcessManager *pm);
 
 /* The type that stands for a process manager, or InvalidOid. */

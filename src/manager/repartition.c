@@ -1,22 +1,23 @@
 /*
  * repartition.c
- *		Changing the number of a process manager's lanes.
+ *		Changes the number of a process manager's lanes.
  *
  * An event belongs to the lane that is the hash of its key modulo the number of
  * lanes.  When the number changes, most keys change lanes, and the new lane of a
- * key may be behind or ahead of its old one.  The lanes do not wait until all
- * of them are at the same position.  Instead, all new lanes start at the
- * position of the old lane that was furthest behind, and pm_catalog.former_lane
- * records up to where each old lane has handled its log.  A batch passes over an
- * event if the old lane of its key has handled it.
+ * key may be behind or ahead of its old one.  The lanes do not wait until all of
+ * them are at the same position.  Instead, all new lanes start at the position
+ * of the old lane that was furthest behind, and pm_catalog.former_lane records
+ * up to where each old lane has handled its log.  A batch skips an event if the
+ * old lane of its key has handled it.
  *
- * If the number changes again before all lanes are past those positions, the
- * records add up.  Each of them says by itself which events were handled.
+ * If the number changes again before all lanes are past those positions, the old
+ * records are kept as well.  Each record by itself tells which events were
+ * handled.
  *
  * So no event is skipped and none is handled twice, provided that the key of an
- * event stays what it is.  That is why a correlate function must be IMMUTABLE
- * where there are lanes, and can be changed for another one only while all lanes
- * are at the same position.
+ * event does not change.  That is why a correlate function must be IMMUTABLE
+ * where there are lanes, and can be replaced only while all lanes are at the
+ * same position.
  *
  * Assumes that the caller holds the locks of all units, by the old number of
  * lanes.  No other session sees the new ones before the commit.
@@ -51,7 +52,8 @@ repartition_handled(List *former_lanes, uint32 hash, int64 position)
 }
 
 /*
- * No event of a log, or of any log, is to be passed over any more.
+ * From now on, events of the log, or of any log if "log" is NULL, are not
+ * skipped any more.
  */
 void
 repartition_forget(const char *manager, const char *log)
@@ -73,7 +75,7 @@ repartition_forget(const char *manager, const char *log)
 }
 
 /*
- * Deletes the records that all lanes are past.
+ * Deletes the records whose position all lanes have passed.
  */
 void
 repartition_drop_passed(ProcessManager *pm)
@@ -100,7 +102,7 @@ repartition_drop_passed(ProcessManager *pm)
 static void
 repartition_record(ProcessManager *pm)
 {
-	/* There may be a record of an earlier time when there were as many lanes. */
+	/* There may be an older record with the same number of lanes. */
 	static ExecStatement record = {
 		NULL,
 		"INSERT INTO pm_catalog.former_lane AS r (process_manager, log, lanes, lane, position) "
@@ -177,7 +179,7 @@ void
 repartition(ProcessManager *pm, int lanes)
 {
 	repartition_refuse_halted(pm);
-	/* The positions of before: cursor_repartition() sets them back. */
+	/* Record the positions before cursor_repartition() sets them back. */
 	repartition_record(pm);
 	cursor_repartition(pm, lanes);
 	lane_repartition(pm, lanes);

@@ -1,6 +1,6 @@
 /*
  * repartition.h
- *		Changing the number of a process manager's lanes.
+ *		Changes the number of a process manager's lanes.
  */
 #ifndef PM_REPARTITION_H
 #define PM_REPARTITION_H
@@ -13,7 +13,7 @@ extern void repartition(ProcessManager *pm, int lanes);
 /* Has one of these former lanes handled the event of a key with this hash? */
 extern bool repartition_handled(List *former_lanes, uint32 hash, int64 position);
 
-/* Deletes the former lanes of a process manager that matter no more. */
+/* Deletes the former lanes of a process manager that are no longer needed. */
 extern void repartition_drop_passed(ProcessManager *pm);
 
 /* Deletes all of them, in one log or in all (NULL). */

@@ -1,6 +1,6 @@
 /*
  * resolve.c
- *		What a person decides about parked events: pm.retry and pm.discard.
+ *		pm.retry and pm.discard, with which a person decides about parked events.
  *
  * Both take one event, or with a name alone all dead events of a process
  * manager.  They wait for the batch that runs, and take effect when their

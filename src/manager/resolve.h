@@ -1,6 +1,6 @@
 /*
  * resolve.h
- *		What a person decides about parked events: pm.retry and pm.discard.
+ *		pm.retry and pm.discard, with which a person decides about parked events.
  */
 #ifndef PM_RESOLVE_H
 #define PM_RESOLVE_H
@@ -9,7 +9,7 @@
 
 /*
  * Discards all parked events of a log that is not followed any more; the other
- * events of their keys go on.  Returns how many there were.
+ * events of their keys are then handled.  Returns how many were discarded.
  */
 extern int64 resolve_give_up(ProcessManager *pm, const char *log);
 

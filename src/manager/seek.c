@@ -2,7 +2,8 @@
  * seek.c
  *		pm.seek: sets the cursors of a process manager in one log.
  *
- * Waits for the batches that run, and is in force when its transaction commits.
+ * It waits for the batches that run, and takes effect when its transaction
+ * commits.
  */
 #include "pm.h"
 
@@ -38,8 +39,7 @@ seek_goes_back(ProcessManager *pm, const char *log, int64 after)
 			if (strcmp(((Cursor *) lfirst(lc))->log, log) == 0 &&
 				((Cursor *) lfirst(lc))->position > after)
 				return true;
-	/* A lane of before the last change of their number may have handled more than its successors.
-	 */
+	/* A lane from before the number of lanes changed may have handled more than its successors. */
 	foreach(lc, pm->former_lanes)
 		if (strcmp(((FormerLane *) lfirst(lc))->log, log) == 0 &&
 			((FormerLane *) lfirst(lc))->position > after)
@@ -48,7 +48,7 @@ seek_goes_back(ProcessManager *pm, const char *log, int64 after)
 }
 
 /*
- * Instances, timers and parked events follow from the events handled so far,
+ * Instances, timers and parked events result from the events handled so far,
  * and would be wrong if some of these were handled again.  So it is an error to
  * go back while there are any, unless all of them are to be deleted.
  */
@@ -96,8 +96,8 @@ seek_check_position(PmLog *log, int64 after)
 }
 
 /*
- * What kept a lane from running was about events that are skipped now, or that
- * are to be handled as if for the first time.
+ * Clears the state of a lane if it is about an event that is skipped now, or
+ * that is to be handled as if for the first time.
  */
 static void
 seek_clear_lanes(ProcessManager *pm, const char *log, bool reset)

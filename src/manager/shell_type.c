@@ -1,16 +1,16 @@
 /*
  * shell_type.c
- *		The shell types by which PostgreSQL knows process managers.
+ *		Maintains the shell types by which PostgreSQL knows process managers.
  *
- * DROP ROLE, DROP OWNED, REASSIGN OWNED and DROP TABLE act on the objects of the
- * server and on nothing else.  So each process manager is represented by one: a
- * shell type of its name in the schema pm_process_manager.  A shell type cannot
- * be used for anything.
+ * DROP ROLE, DROP OWNED, REASSIGN OWNED and DROP TABLE only know the kinds of
+ * objects that PostgreSQL has.  So each process manager is represented by such
+ * an object: a shell type of its name in the schema pm_process_manager.  A shell
+ * type cannot be used for anything.
  *
  * The type belongs to the owner of the process manager, so that DROP ROLE is
  * refused in every database of the cluster.  It depends on the tables of the
  * logs that the process manager follows, so that DROP TABLE without CASCADE is
- * refused.  It goes with the extension.
+ * refused.  DROP EXTENSION drops it.
  *
  * Assumes that a shell type cannot be renamed or moved to another schema: the
  * name is all that ties it to the process manager.
@@ -65,7 +65,8 @@ shell_type_belongs_to(const ObjectAddress *type, Oid role)
 }
 
 /*
- * Records who owns a process manager, and that it goes with the extension.
+ * Records which role owns a process manager, and that DROP EXTENSION drops its
+ * type.
  */
 void
 shell_type_record(const char *manager, Oid owner)
@@ -82,7 +83,10 @@ shell_type_record(const char *manager, Oid owner)
 	else
 		type = TypeShellMake(manager, extension_schema(REGISTRY_TYPES), owner);
 
-	/* Not as a member of the extension: pg_dump leaves members out, and the owner would be lost. */
+	/*
+	 * Do not make it a member of the extension: pg_dump leaves members out, and the
+	 * owner would be lost.
+	 */
 	ObjectAddressSet(extension, ExtensionRelationId, pm);
 	if (!list_member_oid(getAutoExtensionsOfObject(TypeRelationId, type.objectId), pm))
 		recordDependencyOn(&type, &extension, DEPENDENCY_AUTO_EXTENSION);
@@ -154,7 +158,7 @@ shell_type_depend(const char *manager, Oid relid)
 	ObjectAddress type;
 	ObjectAddress table;
 
-	/* What is recorded already needs no lock on the table. */
+	/* A dependency that is already recorded needs no lock on the table. */
 	if (!shell_type_find(manager, &type) || shell_type_depends(&type, relid))
 		return;
 	/* The table can have been dropped before we had the lock. */

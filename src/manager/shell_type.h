@@ -1,6 +1,6 @@
 /*
  * shell_type.h
- *		The shell types by which PostgreSQL knows process managers.
+ *		Maintains the shell types by which PostgreSQL knows process managers.
  */
 #ifndef PM_SHELL_TYPE_H
 #define PM_SHELL_TYPE_H

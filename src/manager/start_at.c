@@ -2,8 +2,8 @@
  * start_at.c
  *		Where a process manager begins in a log: start_at of pm.register.
  *
- * start_at is 'beginning', 'end', a position or a timestamp.  It is looked at
- * only for logs that the process manager has not followed so far.
+ * start_at is 'beginning', 'end', a position or a timestamp.  It is used only
+ * for logs that the process manager has not followed so far.
  */
 #include "pm.h"
 
@@ -49,7 +49,8 @@ start_at_timestamp(const char *start_at)
 }
 
 /*
- * Only digits and signs: such a text is a position, or an error of its own.
+ * Does the text consist only of digits and signs?  Such a text is a position,
+ * or not valid.
  */
 static bool
 start_at_is_number(const char *start_at)
@@ -60,7 +61,7 @@ start_at_is_number(const char *start_at)
 }
 
 /*
- * Refuses what is none of the four.
+ * Raises an error if start_at is none of the four.
  */
 void
 start_at_check(const char *start_at)

@@ -7,7 +7,7 @@
 
 #include "log/log.h"
 
-/* Refuses a start_at that means nothing, whatever the log is. */
+/* Raises an error if start_at is not valid, whatever the log is. */
 extern void start_at_check(const char *start_at);
 
 /* The position after which handling begins; start_at is NULL where none was given. */

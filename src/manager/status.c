@@ -1,10 +1,10 @@
 /*
  * status.c
- *		What the functions behind the monitoring views share.
+ *		Helper functions for the functions behind the monitoring views.
  *
- * Everybody may call these functions (status_log.c, status_worker.c,
- * status_unit.c, blocker.c), through the views or not: each tells only what the
- * caller may know.
+ * Every role may call the functions behind the views (status_log.c,
+ * status_worker.c, status_unit.c, blocker.c), even directly.  So each of them
+ * returns only what the caller may know.
  */
 #include "pm.h"
 
@@ -36,8 +36,8 @@ status_put_transaction(FunctionCallInfo fcinfo, VirtualTransactionId vxid, int p
 }
 
 /*
- * A prepared transaction keeps its virtual id, but its session goes on to other
- * transactions.
+ * A prepared transaction keeps its virtual transaction ID, but its session runs
+ * other transactions.
  */
 int
 status_session(VirtualTransactionId vxid)

@@ -1,6 +1,6 @@
 /*
  * status.h
- *		What the functions behind the monitoring views share.
+ *		Helper functions for the functions behind the monitoring views.
  */
 #ifndef PM_STATUS_H
 #define PM_STATUS_H

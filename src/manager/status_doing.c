@@ -1,9 +1,9 @@
 /*
  * status_doing.c
- *		The workers as one query has seen them, and what a slow one is doing.
+ *		Takes a snapshot of the workers for one query, and describes what a slow one is doing.
  *
- * pm.status asks for each of its rows, but the workers are looked at once a
- * query: one dispatcher may keep many units waiting.
+ * pm.status calls these functions for each of its rows, but the workers are read only
+ * once for each query, because one dispatcher may keep many units waiting.
  */
 #include "pm.h"
 
@@ -21,7 +21,7 @@
 #include "shmem/slot_database.h"
 #include "shmem/slot_view.h"
 
-/* A worker that does the same for longer than this is slow, ms. */
+/* A worker that has been doing the same for longer than this is slow, ms. */
 #define STATUS_DOING_SLOW 1000
 
 StatusView *
@@ -177,7 +177,7 @@ status_doing(StatusView *view, int worker)
 		return doing;
 	doing->situation = "stuck";
 	old = MemoryContextSwitchTo(view->context);
-	/* The process may have ended since, and its entry be another process's. */
+	/* The process may have ended, and another process may use its entry now. */
 	info = slot->proc != NULL && slot->proc->pid == slot->pid ? status_wait_event(slot->proc) : 0;
 	switch (slot->now.activity)
 	{

@@ -1,6 +1,6 @@
 /*
  * status_doing.h
- *		The workers as one query has seen them, and what a slow one is doing.
+ *		Takes a snapshot of the workers for one query, and describes what a slow one is doing.
  */
 #ifndef PM_STATUS_DOING_H
 #define PM_STATUS_DOING_H
@@ -11,8 +11,8 @@
 
 
 /*
- * What is said of a unit or of a worker.  The reason is a clause without a full
- * stop, as in a message; the hint is one or more sentences.
+ * What the views tell about a unit or a worker.  The reason is a clause without
+ * a full stop, as in a message; the hint is one or more sentences.
  */
 typedef struct StatusVerdict
 {
@@ -29,10 +29,10 @@ typedef struct StatusView
 	int nworkers;
 	WorkerView *workers;
 	StatusVerdict *doing;	/* of each worker: situation NULL until it is known */
-	TimestampTz refused_at; /* when no process was free for a worker of this database */
+	TimestampTz refused_at; /* when no worker slot was free for a worker of this database */
 } StatusView;
 
-/* Looks at the workers, once a query. */
+/* Reads the workers, once for each query. */
 extern StatusView *status_view(FmgrInfo *flinfo);
 /* For how long a worker has been doing what it does, in ms. */
 extern long status_doing_age(StatusView *view, int worker);

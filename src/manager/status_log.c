@@ -1,7 +1,8 @@
 /*
  * status_log.c
- *		What pm.status and pm.blocker ask about logs: the mark, who holds it
- *		back, what is wrong.
+ *		Functions about logs for pm.status and pm.blocker.
+ *
+ * They return the mark, what holds it back, and what is wrong with a log.
  */
 #include "pm.h"
 
@@ -30,7 +31,7 @@ PG_FUNCTION_INFO_V1(pm_status_holders);
 PG_FUNCTION_INFO_V1(pm_status_oldest);
 
 /*
- * May the caller hear of the log?
+ * May the caller know about the log?
  */
 static bool
 status_log_may_see(PmLog *log)
@@ -141,7 +142,7 @@ status_log_mark(StatusLog *state, PmLog *log)
 }
 
 /*
- * Fills in what there is to say of a log.
+ * Fills in what is known about a log.
  */
 static void
 status_log_look(StatusLog *state, const char *name)
@@ -159,7 +160,7 @@ status_log_look(StatusLog *state, const char *name)
 		return;
 	}
 	if (*log->table != '\0' && !status_log_may_see(log))
-		/* the caller may not know anything of it */;
+		/* the caller may not know anything about it */;
 	else if (log->problem != NULL)
 		status_log_problem(state, log->problem, log->hint);
 	/* The mark of a log with a problem must not get into shared memory. */
@@ -176,8 +177,8 @@ status_log_look(StatusLog *state, const char *name)
 }
 
 /*
- * What is known of a log in this query.  Many process managers may follow the
- * same log, and each log is looked at once a query.
+ * What is known about a log in this query.  Many process managers may follow
+ * the same log, but each log is read only once for each query.
  */
 static StatusLog *
 status_log_get(FmgrInfo *flinfo, const char *name)
@@ -201,7 +202,7 @@ status_log_get(FmgrInfo *flinfo, const char *name)
 		MemoryContext old = MemoryContextSwitchTo(flinfo->fn_mcxt);
 		StatusLog fresh;
 
-		/* An error may come here, so it is entered only when it is complete. */
+		/* This may raise an error, so the entry is made only when it is complete. */
 		status_log_look(&fresh, name);
 		state = hash_search(flinfo->fn_extra, name, HASH_ENTER, NULL);
 		memcpy(state->values, fresh.values, sizeof(fresh.values));
@@ -222,7 +223,7 @@ pm_status_log(PG_FUNCTION_ARGS)
 	StatusLog *state;
 
 	InitMaterializedSRF(fcinfo, 0);
-	/* No log has so long a name; cut, it is a key of the hash table. */
+	/* No log has such a long name.  Cut it, so that it can be a key of the hash table. */
 	if (strlen(name) >= LOG_MAX_NAME)
 		name[LOG_MAX_NAME - 1] = '\0';
 	state = status_log_get(fcinfo->flinfo, name);

@@ -1,6 +1,6 @@
 /*
  * status_unit.c
- *		Why nothing is done for a unit that has work, or who does it.
+ *		Finds out why a unit that has work is not run, or which worker runs it.
  *
  * Called for the rows of pm.status whose unit has something to do now.
  */
@@ -57,7 +57,7 @@ status_unit_count(StatusView *view, WorkerKind kind, Oid database)
 }
 
 /*
- * Is no process free for another worker?
+ * Is no worker slot free for another worker?
  */
 static bool
 status_unit_no_process(StatusView *view)
@@ -76,8 +76,8 @@ status_unit_no_process(StatusView *view)
 }
 
 /*
- * Tells how many processes the workers of each kind have, but not whose they
- * are.  The role is NULL if the worker that is missing is a scheduler.
+ * Tells how many workers of each kind there are, but not which roles they
+ * serve.  "role" is NULL if the missing worker is a scheduler.
  */
 static void
 status_unit_say_no_process(StatusView *view, const char *role, StatusVerdict *verdict)
@@ -111,7 +111,7 @@ status_unit_say_starting(const char *reason, StatusVerdict *verdict)
 }
 
 /*
- * No dispatcher serves the role: says why.
+ * Explains why no dispatcher serves the role.
  */
 static void
 status_unit_no_dispatcher(StatusView *view, StatusUnit *unit, StatusVerdict *verdict)
@@ -121,7 +121,7 @@ status_unit_no_dispatcher(StatusView *view, StatusUnit *unit, StatusVerdict *ver
 	int here = status_unit_count(view, WORKER_DISPATCHER, MyDatabaseId);
 
 	verdict->situation = "dispatcher";
-	/* From the top: each kind of worker is started by the one before it. */
+	/* Begin with the launcher, because each kind of worker is started by the kind before it. */
 	if (status_unit_count(view, WORKER_LAUNCHER, InvalidOid) == 0)
 	{
 		verdict->reason = "no worker runs, because the launcher does not run";
@@ -230,7 +230,10 @@ status_unit_busy(StatusView *view, int worker, StatusVerdict *verdict)
 	if (doing->reason == NULL)
 		return;
 	verdict->situation = "busy";
-	/* While it reads, it handles nothing of a process manager that could be named. */
+	/*
+	 * While the dispatcher reads, it is not handling anything for a process manager
+	 * that could be named.
+	 */
 	if (slot->now.activity == ACTIVITY_READING || slot->now.name[0] == '\0')
 	{
 		verdict->reason = doing->reason;

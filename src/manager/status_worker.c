@@ -1,7 +1,6 @@
 /*
  * status_worker.c
- *		What pm.worker and the other views ask about the library and its
- *		workers.
+ *		Functions about the library and its workers, for pm.worker and the other views.
  */
 #include "pm.h"
 
@@ -54,8 +53,8 @@ pm_status_library(PG_FUNCTION_ARGS)
 }
 
 /*
- * May the caller hear of the worker?  pg_monitor hears of all, others of those
- * that serve a role of which they are a member.
+ * May the caller know about the worker?  pg_monitor may know about all workers,
+ * other roles about those that serve a role of which they are a member.
  */
 static bool
 status_worker_may_see(const WorkerView *worker)
@@ -76,7 +75,7 @@ status_worker_put(FunctionCallInfo fcinfo, const WorkerView *worker)
 	Datum values[14];
 	bool nulls[14] = {false};
 
-	/* The process may have ended since, and its entry be another process's. */
+	/* The process may have ended, and another process may use its entry now. */
 	if (worker->proc != NULL && worker->proc->pid == worker->pid)
 		wait_event = status_wait_event(worker->proc);
 

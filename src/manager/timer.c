@@ -1,6 +1,6 @@
 /*
  * timer.c
- *		Events that an instance sends to itself at a due time.
+ *		Timers: events that an instance sends to itself at a due time.
  *
  * A timer is a row of pm_catalog.timer until it is handled.  The batch that
  * handles it deletes it first.  So a timer of the same type that its handler
@@ -135,7 +135,7 @@ timer_remove_parked(const char *manager, int lane, const char *key, Datum type)
 	Datum values[4];
 	char nulls[4] = {' ', ' ', type ? ' ' : 'n', ' '};
 
-	/* The batch has looked (head_parked()), and nothing is parked: spare the statement. */
+	/* The batch has called head_parked(), and nothing is parked: skip the statement. */
 	if (head_parked_from(manager, lane) == PG_INT64_MAX)
 		return false;
 	values[0] = CStringGetTextDatum(manager);
@@ -222,7 +222,7 @@ timer_set_due(int64 **ids)
 }
 
 /*
- * Notes a timer that has been set.
+ * Remembers a timer that has been set.
  */
 static void
 timer_note(int64 id, TimestampTz due)

@@ -1,6 +1,6 @@
 /*
  * timer.h
- *		Events that an instance sends to itself at a due time.
+ *		Timers: events that an instance sends to itself at a due time.
  */
 #ifndef PM_TIMER_H
 #define PM_TIMER_H
@@ -30,7 +30,7 @@ extern void timer_end(ProcessManager *pm, int lane, const char *key);
 /* Has the key any timer? */
 extern bool timer_exists(ProcessManager *pm, const char *key);
 
-/* From here on, the timers that handlers set are noted. */
+/* From here on, remembers the timers that handlers set. */
 extern void timer_begin(void);
 /* Has a handler set a timer?  It may have rolled that back to a savepoint since. */
 extern bool timer_was_set(TimestampTz *earliest);

@@ -1,6 +1,6 @@
 /*
  * timer_floor.c
- *		The lowest id that a key's timer of a type can have.
+ *		Remembers the lowest id that the timer of a key and a type can have.
  *
  * A timer that is set again gets a new row.  While another session holds a
  * snapshot, and within one transaction, the old rows stay in the index, and
@@ -8,9 +8,9 @@
  * backend remembers the id of the last timer that it has set for a key and a
  * type.
  *
- * Assumes that whoever sets a timer holds the unit's lock and deletes the timer
- * that was set before, and that ids only rise.  Then, whatever other backends
- * do, no timer of the key and type has a lower id.
+ * Assumes that a backend that sets a timer holds the unit's lock and deletes
+ * the timer that was set before, and that ids only increase.  Then, whatever
+ * other backends do, no timer of the key and type has a lower id.
  *
  * That is true only if the (sub)transaction that set the timer commits.  If it
  * aborts, the timer that was deleted exists again, so the id is forgotten.
@@ -38,8 +38,8 @@ static TimerFloor floors[TIMER_FLOORS];
 static bool any_pending = false; /* is subid set for any timer? */
 
 /*
- * The (sub)transactions from this one on have ended: what they have set is
- * forgotten unless it holds.
+ * Called when all (sub)transactions from this one on have ended.  The ids that
+ * they have recorded are kept if "hold" is true, else forgotten.
  */
 static void
 timer_floor_confirm(SubTransactionId from, bool hold)

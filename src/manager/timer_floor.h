@@ -1,6 +1,6 @@
 /*
  * timer_floor.h
- *		The lowest id that a key's timer of a type can have.
+ *		Remembers the lowest id that the timer of a key and a type can have.
  */
 #ifndef PM_TIMER_FLOOR_H
 #define PM_TIMER_FLOOR_H

@@ -1,6 +1,6 @@
 /*
  * unattended.c
- *		Will a worker run the process managers of this database?
+ *		Warns if no worker will run the process managers of this database.
  */
 #include "pm.h"
 
@@ -9,8 +9,8 @@
 #include "shmem/slot.h"
 
 /*
- * Warns a user who registers or resumes a process manager that nothing will
- * come of it by itself.
+ * Warns a user who registers or resumes a process manager that no worker will
+ * run it.
  */
 void
 unattended_warn(const char *manager)

@@ -1,6 +1,6 @@
 /*
  * unattended.h
- *		Will a worker run the process managers of this database?
+ *		Warns if no worker will run the process managers of this database.
  */
 #ifndef PM_UNATTENDED_H
 #define PM_UNATTENDED_H

@@ -1,9 +1,9 @@
 /*
  * unregister.c
- *		pm.unregister.
+ *		pm.unregister: deletes a process manager.
  *
- * Waits for the batches that run.  They find the process manager gone when this
- * transaction has committed.
+ * pm.unregister waits for the batches that run.  Later batches find the process
+ * manager gone when this transaction has committed.
  */
 #include "pm.h"
 

@@ -1,6 +1,6 @@
 /*
  * unregister.h
- *		pm.unregister.
+ *		Deletes a process manager.
  */
 #ifndef PM_UNREGISTER_H
 #define PM_UNREGISTER_H
