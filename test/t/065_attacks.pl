@@ -510,10 +510,10 @@ for my $what (qw(handler correlate))
 	answer("DROP FUNCTION shared.$what", 'deployer');
 	answer($trojan, 'mallory');
 	answer("SELECT pm.append('alice.anew', 'c', 'T')", 'alice');
-	ok(PmTest::wait_until($node, "SELECT ($state) LIKE '%belongs to role \"mallory\"%'", 't'), "$what made anew by mallory: not called, and pm.status says why") or diag(answer("TABLE pm.status"));
-	ran_as("function made anew: $what", 'not at all');
+	ok(PmTest::wait_until($node, "SELECT ($state) LIKE '%belongs to role \"mallory\"%'", 't'), "$what created again by mallory: not called, and pm.status says why") or diag(answer("TABLE pm.status"));
+	ran_as("function created again: $what", 'not at all');
 	is(sqlstate("SELECT pm.catch_up('anew')", 'alice'), '42501', 'not by pm.catch_up either');
-	ran_as("function made anew: $what", 'not at all');
+	ran_as("function created again: $what", 'not at all');
 	answer("DROP FUNCTION shared.$what", 'mallory');
 	answer($by_hand, 'alice');
 	answer("SELECT pm.resume('anew')", 'alice');

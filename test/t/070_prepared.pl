@@ -94,7 +94,7 @@ note(sprintf('figure: %d prepared transactions, across crashes for %d s: goes on
 $node->safe_psql('postgres', <<'SQL');
 BEGIN;
 SAVEPOINT a;
-INSERT INTO orders (stream, type) VALUES ('a', 'it is rolled back to the savepoint');
+INSERT INTO orders (stream, type) VALUES ('a', 'rolled back');
 ROLLBACK TO a;
 INSERT INTO payments (stream, type) VALUES ('a', 'prepared');
 PREPARE TRANSACTION 'other log';
