@@ -1,13 +1,13 @@
 /*
  * assign.c
- *		Which role gets the next dispatcher.
+ *		Decides which role gets the next dispatcher.
  *
- * Every role with something registered gets a dispatcher as long as there are
- * places (pm.max_workers for the whole cluster), and one for each further lane
- * of its process managers where there still are.  When there are more roles than
- * places, those with work come first, in the order in which they got it.  A role
- * whose dispatcher has made room stays behind others for a moment, so that places
- * go around.
+ * Every role that owns a process manager gets a dispatcher as long as there are
+ * places (pm.max_workers in the whole cluster).  If there are still places, it
+ * gets one more for each further lane of its process managers.  When there are
+ * more roles than places, roles with work come first, in the order in which the
+ * work arrived.  A role whose dispatcher has made room yields to the others for
+ * some time, so that the roles take turns.
  */
 #include "pm.h"
 
@@ -19,26 +19,26 @@
 #include "shmem/worker_kind.h"
 #include "worker/assign.h"
 
-/* How often to look whether a role has still to stay behind others, ms. */
+/* How often to check whether a role must still yield to others, ms. */
 #define ASSIGN_NAP_YIELDS 250
 
-/* The longest time before a dispatcher is started again that has died, ms. */
+/* The longest delay before a dispatcher that has died is started again, ms. */
 #define ASSIGN_BACKOFF_MAX 30000
 
-/* For how long a role stays behind others: one that has made room, */
+/* For how long a role yields to others: if it has made room, */
 #define ASSIGN_YIELDED 300
-/* and one that was made to, which doubles each time in a row, ms. */
+/* and if its dispatcher was made to give way, which doubles each time in a row, ms. */
 #define ASSIGN_YIELDS	  1000
 #define ASSIGN_YIELDS_MAX 4000
 
-/* What a handler may take before it is made to give way; doubles as well, ms. */
+/* How long a handler may run before it is made to give way; doubles as well, ms. */
 #define ASSIGN_ALLOWANCE	 INT64CONST(5000)
 #define ASSIGN_ALLOWANCE_MAX INT64CONST(60000)
 
-/* After this time the server's log is told of a lack of worker slots, ms. */
+/* After this time a lack of worker slots is reported in the server's log, ms. */
 #define ASSIGN_COMPLAINS 5000
 
-/* After this time it is told of a role that starves, and again after the second one, ms. */
+/* After this time a role that starves is reported, and again after the second time, ms. */
 #define ASSIGN_STARVES 10000
 #define ASSIGN_SILENCE (3600 * 1000)
 
@@ -54,18 +54,18 @@ assign_before(Role *role, int serving, Role *other, int others)
 }
 
 /*
- * May a role get a dispatcher now?  If only the time is lacking, *due is moved to
- * when it may.
+ * May a role get a dispatcher now?  If it only has to wait, *due is moved to the
+ * time when it may.
  */
 static bool
 assign_may_have(Role *role, int serving, bool others, TimestampTz now, TimestampTz *due)
 {
 	if (role->managers == NIL || role->has_share)
 		return false;
-	/* Without work, it only gets what nobody else needs. */
+	/* Without work, it only gets a place that no other role needs. */
 	if (!role->has_work && (others || slot_place_is_scarce()))
 		return false;
-	/* A last free place counts as needed: others may come for it. */
+	/* The last free place counts as needed, because another role may get work. */
 	if (role->yields_until > now && (others || slot_place_last()))
 	{
 		*due = Min(*due, role->yields_until);
@@ -83,8 +83,9 @@ assign_may_have(Role *role, int serving, bool others, TimestampTz now, Timestamp
 }
 
 /*
- * The next role to get a dispatcher: the one that has waited longest with work;
- * else, as long as nobody waits anywhere, the one with the fewest dispatchers.
+ * The next role to get a dispatcher: the one that has had work for the longest
+ * time.  If no role waits, in any database, it is the one with the fewest
+ * dispatchers.
  */
 static Role *
 assign_next(Roles *roles, List *workers, TimestampTz now, TimestampTz *due)
@@ -111,8 +112,8 @@ assign_next(Roles *roles, List *workers, TimestampTz now, TimestampTz *due)
 }
 
 /*
- * How many roles have work and no dispatcher, and lack nothing but a place or a
- * worker slot?  One that has given way does not count until its time has come.
+ * How many roles have work and no dispatcher, and lack only a place or a worker
+ * slot?  A role that yields to others does not count.
  */
 static uint32
 assign_lacking(Roles *roles, TimestampTz now, TimestampTz *since)
@@ -133,8 +134,8 @@ assign_lacking(Roles *roles, TimestampTz now, TimestampTz *since)
 }
 
 /*
- * Has a role had work for long, no dispatcher, and not been named lately?  One
- * that was made to give way has had its turn.
+ * Has a role had work but no dispatcher for long, and was this not reported
+ * lately?  A role that was made to give way has had its turn.
  */
 static bool
 assign_is_starving(Role *role, TimestampTz now)
@@ -169,9 +170,9 @@ assign_say_starving(Roles *roles, TimestampTz now)
 }
 
 /*
- * There has been no worker slot for a role.  While workers take turns, that is
- * normal and passes, so the server's log is told only after some time, and only
- * once as long as it lasts.
+ * Reports that there is no worker slot for a role.  While workers take turns,
+ * that is normal, so it is reported only after some time, and only once as long
+ * as it lasts.
  */
 static void
 assign_complain(TimestampTz since, TimestampTz now)
@@ -200,8 +201,9 @@ assign_started(Role *role, StartedWorker *dispatcher)
 }
 
 /*
- * Tells shared memory who waits: "waiting" roles for a place or, with no_slot,
- * for a worker slot, and "full" for one of its own places.  Others make room.
+ * Records in shared memory that "waiting" roles wait for a place or, with
+ * no_slot, for a worker slot, and that the role "full" waits for one of its own
+ * places.  Then other workers make room.
  */
 static void
 assign_wait(Roles *roles, uint32 waiting, bool no_slot, Oid full, TimestampTz since,
@@ -233,7 +235,7 @@ assign_start(Roles *roles, List **workers, TimestampTz due)
 			assign_started(role, llast(*workers));
 		else if (start == WORKER_START_SHARE_TAKEN || start == WORKER_START_ROLE_FULL)
 		{
-			/* This role gets no more in this round, but others may. */
+			/* This role gets no more dispatchers in this round, but others may. */
 			role->has_share = true;
 			/* Its dispatchers in other databases make room for the first one here. */
 			if (start == WORKER_START_ROLE_FULL && role->has_work && !OidIsValid(full))
@@ -244,7 +246,7 @@ assign_start(Roles *roles, List **workers, TimestampTz due)
 		}
 		else
 		{
-			/* No more for anybody.  Roles with work wait for a place; others do not. */
+			/* No role gets any more.  Roles with work wait for a place; others do not. */
 			waiting = assign_lacking(roles, now, &since);
 			no_slot = start == WORKER_START_NO_SLOT;
 			if (waiting > 0 && no_slot)
@@ -259,7 +261,8 @@ assign_start(Roles *roles, List **workers, TimestampTz due)
 }
 
 /*
- * It was made to give way, or made room of its own accord: others come first.
+ * Makes a role yield to others, after it was made to give way or made room of
+ * its own accord.
  */
 static void
 assign_stay_behind(Role *role, bool gave_way, TimestampTz now)
@@ -288,10 +291,10 @@ assign_ended(Roles *roles, StartedWorker *dispatcher)
 		return;
 	if (!gave_way && left)
 		role->gave_way = 0;
-	/* If others wait, a dispatcher that ended for any reason has made room for them. */
+	/* If others wait, a dispatcher that has ended for any reason has made room for them. */
 	if (gave_way || slot_place_any_waits())
 		assign_stay_behind(role, gave_way, now);
-	/* A lost dispatcher is no reason to wait: its call is counted, which ends that. */
+	/* If a dispatcher died in a handler, there is no delay: the call is counted as an attempt. */
 	else if (left || worker_lost(dispatcher) ||
 			 TimestampDifferenceMilliseconds(dispatcher->started_at, now) > ROLE_BACKOFF)
 	{
@@ -300,7 +303,7 @@ assign_ended(Roles *roles, StartedWorker *dispatcher)
 	}
 	else if (role->not_before <= dispatcher->started_at)
 	{
-		/* It died young.  Several that died together count once. */
+		/* It died soon after its start.  Several that died together count once. */
 		role->not_before = TimestampTzPlusMilliseconds(dispatcher->started_at, role->backoff);
 		role->backoff = Min(role->backoff * 2, ASSIGN_BACKOFF_MAX);
 	}

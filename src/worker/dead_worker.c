@@ -1,16 +1,15 @@
 /*
  * dead_worker.c
- *		Counting the attempts of handlers that took their dispatcher, or the
- *		server, with them.
+ *		Counts the attempts of handlers whose dispatcher died, or which crashed the server.
  *
- * A handler may end its session, ignore its timeout until the session is ended,
- * or run while the server crashes.  Then nobody is left to record the failure.
- * Lost calls (slot_lost.c) and crash marks (crash.c) tell which event or timer it
- * was called for, and that counts as an attempt.  Otherwise a dispatcher would
- * call the same handler for the same event again and again.
+ * A handler may end its session, ignore its timeout until the session is ended, or run
+ * while the server crashes.  Then its dispatcher can no longer record the failure.
+ * Lost calls (slot_lost.c) and crash marks (crash.c) tell which event or timer the
+ * handler was called for, and the call counts as an attempt.  Otherwise dispatchers
+ * would call the same handler for the same event again and again.
  *
- * The scheduler does this, in a transaction, before it starts a dispatcher that
- * would call the handler again.  What is counted is forgotten only when that
+ * The scheduler does this, in a transaction, before it starts a dispatcher that would
+ * call the handler again.  The lost calls and crash marks are removed only when that
  * transaction has committed.
  */
 #include "pm.h"
@@ -39,7 +38,8 @@ static struct
 static int ncounted = 0;
 
 /*
- * What to say of a handler, or of the function that computes keys.
+ * The message for the failure of a handler, or of the function that computes
+ * keys.
  */
 static char *
 dead_worker_message(ProcessManager *pm, const Handling *what, BlameCause cause, bool overdue)
@@ -76,8 +76,9 @@ dead_worker_error(ProcessManager *pm, const Handling *what, BlameCause cause, bo
 }
 
 /*
- * Counts one attempt.  False if that has to wait, because somebody else has the
- * unit, or because it has changed since it was loaded.
+ * Counts one attempt.  False if that must wait, because another session has
+ * locked the unit, or because the process manager has changed since it was
+ * loaded.
  */
 static bool
 dead_worker_count(List *managers, const Handling *what, BlameCause cause, bool overdue)
@@ -89,13 +90,13 @@ dead_worker_count(List *managers, const Handling *what, BlameCause cause, bool o
 		ProcessManager *pm = lfirst(lc);
 
 		/*
-		 * With another number of lanes, it is not known to which lane it belongs
-		 * now.  It will be tried again, and if it does the same, it is counted
-		 * then.
+		 * If the number of lanes has changed, it is not known to which lane the
+		 * event belongs now.  It will be tried again, and counted if it fails in
+		 * the same way.
 		 */
 		if (pm->id != what->manager || pm->lanes != what->lanes || !pm->at_home)
 			continue;
-		/* Compared under the lock: whoever had it may have changed the registration. */
+		/* Compare under the lock, because its last holder may have changed the registration. */
 		if (!manager_lock_unit(pm->id, what->lane, true) || registry_version() != pm->version)
 			return false;
 		(void) blame(pm, what, dead_worker_error(pm, what, cause, overdue), cause);
@@ -104,10 +105,10 @@ dead_worker_count(List *managers, const Handling *what, BlameCause cause, bool o
 }
 
 /*
- * Has the postmaster not yet seen the end of the process?  If it stops the server,
- * it may have ended the dispatcher and be about to end us too, and then the
- * handler is not to blame.  Another process may get the same number later, so this
- * is believed only for some time.
+ * Has the postmaster not yet noticed the end of the process?  If the server is
+ * being stopped, the postmaster may have ended the dispatcher and be about to end
+ * us too, and then the handler is not the cause.  Another process may get the same
+ * pid later, so this is assumed only for some time.
  */
 static bool
 dead_worker_is_ending(LostCall *call)
@@ -117,8 +118,8 @@ dead_worker_is_ending(LostCall *call)
 }
 
 /*
- * Counts the calls that were lost with their dispatcher.  False if some of them
- * have to wait.
+ * Counts the calls during which a dispatcher died.  False if some of them must
+ * wait.
  */
 bool
 dead_worker_lost(List *managers)
@@ -144,8 +145,8 @@ dead_worker_lost(List *managers)
 }
 
 /*
- * Counts the calls that were under way when the server crashed.  False if some of
- * them have to wait.
+ * Counts the calls that were running when the server crashed.  False if some of
+ * them must wait.
  */
 bool
 dead_worker_crashed(List *managers)
@@ -166,7 +167,8 @@ dead_worker_crashed(List *managers)
 }
 
 /*
- * What the two functions above have counted is committed: forgets it.
+ * Called when the counts of the two functions above are committed: removes the
+ * lost calls and crash marks.
  */
 void
 dead_worker_forget(void)

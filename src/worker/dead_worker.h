@@ -1,7 +1,6 @@
 /*
  * dead_worker.h
- *		Counting the attempts of handlers that took their dispatcher, or the
- *		server, with them.
+ *		Counts the attempts of handlers whose dispatcher died, or which crashed the server.
  */
 #ifndef PM_DEAD_WORKER_H
 #define PM_DEAD_WORKER_H
@@ -10,12 +9,12 @@
 
 /*
  * Count attempts, in the caller's transaction.  False if some could not be counted
- * yet, since somebody else has the unit: to be called again.
+ * yet, because another session has locked the unit; then call this again later.
  */
 extern bool dead_worker_lost(List *managers);
 extern bool dead_worker_crashed(List *managers);
 
-/* The caller's transaction has committed. */
+/* Called when the caller's transaction has committed. */
 extern void dead_worker_forget(void);
 
 #endif /* PM_DEAD_WORKER_H */

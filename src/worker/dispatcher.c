@@ -3,16 +3,16 @@
  *		The process that runs the units of a role.
  *
  * There is one for each database and owner role, or several where process
- * managers have lanes.  It connects as the owner, so a handler finds no other
- * role to switch back to.  The loop: wait on the latch, see which logs have
- * moved, run a batch of each unit that may have something to do, until nothing
- * is left.
+ * managers have lanes.  It connects as the owner, so a handler cannot switch
+ * back to another role.  Its loop waits on the latch, finds out which logs have
+ * new events, and runs batches of the units that may have something to do,
+ * until nothing is left.
  *
- * Wake-ups come from writers (watch.c).  What no wake-up announces is found by
- * polling: soon while a mark is held back, else every pm.poll_interval.
+ * Writers wake it (watch.c).  Events for which no writer wakes it are found by
+ * polling: after a short time while a mark is held back, else every
+ * pm.poll_interval.
  *
- * A dispatcher that is idle holds no snapshot and no transaction, and writes
- * nothing.
+ * An idle dispatcher holds no snapshot and no transaction, and writes nothing.
  */
 #include "pm.h"
 
@@ -52,8 +52,9 @@
 #define DISPATCHER_SHARE 500
 
 /*
- * After this many rounds without sleep whose batches had fewer events than this
- * on average, it sleeps for this long, ms, so that more events come together.
+ * After this many rounds without sleep, whose batches had fewer events than
+ * this on average, the dispatcher sleeps for this long, ms, so that its batches
+ * become larger.
  */
 #define DISPATCHER_PACE_AFTER  8
 #define DISPATCHER_PACE_EVENTS 32
@@ -76,10 +77,10 @@ typedef struct Dispatcher
 } Dispatcher;
 
 /*
- * The unit whose turn it is.  A round goes on where the last one was
- * interrupted, also when the units have been loaded again since.  A new
- * dispatcher begins anywhere: if those that make room came back and began with
- * the same unit each time, the others would never have their turn.
+ * The unit whose turn it is.  A round continues where the last one was
+ * interrupted, even if the units have been loaded again since.  A new
+ * dispatcher begins with a random unit.  Otherwise, if dispatchers often make
+ * room and start again, the units at the end would never have their turn.
  */
 static int
 dispatcher_turn(Dispatcher *dispatcher)
@@ -101,7 +102,8 @@ dispatcher_turn(Dispatcher *dispatcher)
 }
 
 /*
- * Has it run for its time, and does somebody wait for its place?
+ * Has the dispatcher run for its time, and does another worker wait for its
+ * place?
  */
 static bool
 dispatcher_share_used(Dispatcher *dispatcher)
@@ -111,7 +113,7 @@ dispatcher_share_used(Dispatcher *dispatcher)
 }
 
 /*
- * Is this round to end before all units have had their turn?
+ * Must this round end before all units have had their turn?
  */
 static bool
 dispatcher_is_interrupted(Dispatcher *dispatcher)
@@ -121,8 +123,9 @@ dispatcher_is_interrupted(Dispatcher *dispatcher)
 }
 
 /*
- * One batch of each unit that may have something to do.  Returns whether there
- * is more to do at once; if not, *due is moved to when there is.
+ * Runs one batch of each unit that may have something to do.  Returns whether
+ * there is more to do at once.  If not, *due is moved to the time when there
+ * is.
  */
 static bool
 dispatcher_round(Dispatcher *dispatcher, TimestampTz *due)
@@ -167,8 +170,8 @@ dispatcher_round(Dispatcher *dispatcher, TimestampTz *due)
 }
 
 /*
- * A writer has ended: units that poll for a mark or a lock look at once, not
- * when the poll is due.
+ * Called when a writer has ended: units that poll for a mark or a lock try
+ * again at once, not when the poll is due.
  */
 static void
 dispatcher_woken(Dispatcher *dispatcher)
@@ -186,7 +189,7 @@ dispatcher_woken(Dispatcher *dispatcher)
 
 /*
  * If the clock was set back, the times at which something is due are too late
- * by as much.  All units find out again what is due.
+ * by the same amount.  So all units find out again what is due.
  */
 static void
 dispatcher_check_clock(Dispatcher *dispatcher)
@@ -206,10 +209,10 @@ dispatcher_check_clock(Dispatcher *dispatcher)
 }
 
 /*
- * Writers that end all the time wake us for an event or two each, and our
- * transactions take processor time from them.  After a while of that, it is
- * better to let some more events come together.  An event that comes now and
- * then is handled at once.
+ * If writers commit very often, each wakes us for an event or two, and our
+ * transactions take processor time from the writers.  After some time of that
+ * it is better to wait for some more events.  An event that comes alone is
+ * handled at once.
  */
 static void
 dispatcher_pace(Dispatcher *dispatcher)
@@ -220,14 +223,14 @@ dispatcher_pace(Dispatcher *dispatcher)
 		dispatcher->sleepless = 0;
 	else if (++dispatcher->sleepless > DISPATCHER_PACE_AFTER &&
 			 dispatcher->round.events < dispatcher->round.batches * DISPATCHER_PACE_EVENTS)
-		/* Without the latch, which is set. */
+		/* Do not wait on the latch, which is set. */
 		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, DISPATCHER_PACE,
 						 compat_wait_event(&event, "PmDispatcherPace"));
 }
 
 /*
- * Lines that were kept out of the server's log are counted there when their
- * minute is over.
+ * Reports in the server's log how many lines were left out, when their minute
+ * is over.
  */
 static void
 dispatcher_report(TimestampTz *due)
@@ -242,8 +245,9 @@ dispatcher_report(TimestampTz *due)
 }
 
 /*
- * Each batch needs about as much memory as the last.  Without this, malloc would
- * return it to the system in between, and get it again page by page.
+ * Each batch needs about as much memory as the one before.  Without this, malloc
+ * would return the memory to the system between batches, and get it again page
+ * by page.
  */
 static void
 dispatcher_keep_memory(void)
@@ -255,8 +259,8 @@ dispatcher_keep_memory(void)
 }
 
 /*
- * SIGUSR2: the place is needed, and the present batch takes long.  It is
- * cancelled, unless it commits just now.
+ * Handler of SIGUSR2: another worker needs the place, and the present batch
+ * takes long.  It is cancelled, unless it is committing.
  */
 static void
 dispatcher_give_way(SIGNAL_ARGS)
@@ -288,7 +292,10 @@ dispatcher_begin(Dispatcher *dispatcher, Datum arg)
 
 	/* Compiling a small batch's query costs more than running it. */
 	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_OVERRIDE);
-	/* In a deadlock with an application, the dispatcher is to be the victim: it tries again. */
+	/*
+	 * In a deadlock with an application, the dispatcher should be cancelled, because it
+	 * tries again.
+	 */
 	SetConfigOption("deadlock_timeout", "100ms", PGC_SUSET, PGC_S_OVERRIDE);
 	dispatcher_keep_memory();
 	handler_watch_may_end_session();
@@ -303,8 +310,9 @@ dispatcher_begin(Dispatcher *dispatcher, Datum arg)
 }
 
 /*
- * Leaves if somebody needs the database or the place.  While there is more to
- * do, a dispatcher keeps its place until its time is over.
+ * Leaves if another session needs the database, or another worker the place.
+ * While there is more to do, a dispatcher keeps its place until its time is
+ * over.
  */
 static void
 dispatcher_may_leave(Dispatcher *dispatcher, bool again)
@@ -323,7 +331,7 @@ dispatcher_sleep(Dispatcher *dispatcher, TimestampTz due)
 	TimestampTz now = GetCurrentTimestamp();
 
 	dispatcher_pace(dispatcher);
-	/* Cleaning takes time; if there is something to do already, it can wait. */
+	/* Cleaning takes time, and can wait if there is something to do already. */
 	if (!MyLatch->is_set)
 		session_clean();
 	slot_activity_set(ACTIVITY_IDLE);

@@ -1,12 +1,12 @@
 /*
  * failed.c
- *		A dispatcher's batch has failed.
+ *		Records the failure of a dispatcher's batch.
  *
- * The failure is recorded for the event that is to blame, or the search for that
- * event goes on (isolate.c).  What it means for the event or the unit is decided
- * in blame.c.  Recording it may fail as well, for instance because the disk is
- * full, so nothing here relies on that: at worst, the unit runs again after a
- * while, and fails again.
+ * The failure is recorded for the event that caused it, or the search for that
+ * event continues (isolate.c).  blame.c decides what the failure means for the
+ * event or the unit.  Recording it may fail as well, for example because the
+ * disk is full, so nothing here relies on that: at worst, the unit runs again
+ * after some time, and fails again.
  */
 #include "pm.h"
 
@@ -25,10 +25,10 @@
 #include "worker/failed.h"
 #include "worker/worker.h"
 
-/* How many failures in a row are taken for trouble of the server: about five minutes. */
+/* How many failures in a row can count as problems of the server: about five minutes. */
 #define FAILED_FAULTS 60
 
-/* How many deadlocks and the like in a row do not count as attempts. */
+/* How many deadlocks and similar errors in a row do not count as attempts. */
 #define FAILED_AT_ONCE 10
 
 /* How long a unit waits after one of these, ms; multiplied by their number. */
@@ -51,8 +51,8 @@ failed_same_registration(const ProcessManager *now, const ProcessManager *then)
 
 /*
  * Locks the unit and returns its registration, if the batch ran under the same
- * one.  NULL if somebody is changing it or has changed it: then the failure says
- * nothing about the present registration.
+ * one.  NULL if a session is changing it or has changed it: then the failure
+ * says nothing about the present registration.
  */
 static ProcessManager *
 failed_take(Unit *unit)
@@ -66,15 +66,15 @@ failed_take(Unit *unit)
 		return pm;
 
 	/*
-	 * The version alone does not say that this registration has changed.  The
-	 * handler itself may have changed another one before it failed.
+	 * The version alone does not tell whether this registration has changed,
+	 * because the handler may have changed another one before it failed.
 	 */
 	now = registry_get(pm->name, true);
 	return now != NULL && failed_same_registration(now, pm) ? now : NULL;
 }
 
 /*
- * Nothing can be done but to wait, longer each time.
+ * Makes the unit wait, longer each time.
  */
 static void
 failed_wait(Unit *unit)
@@ -85,8 +85,8 @@ failed_wait(Unit *unit)
 
 /*
  * Records a failure, in a transaction of its own.  "culprit" is the item that was
- * alone in its batch when the handler failed.  "met" is an item that met trouble
- * of the server.  If both are NULL, no handler had to do with it.
+ * alone in its batch when the handler failed.  "met" is an item whose call met a
+ * problem of the server.  If both are NULL, no handler was involved.
  */
 static void
 failed_record(Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met)
@@ -114,7 +114,7 @@ failed_record(Unit *unit, ErrorData *error, const Handling *culprit, const Handl
 	}
 	blame_wait(pm, unit->lane, &state, error, met);
 	CommitTransactionCommand();
-	/* A parked event waits by itself: the unit need not. */
+	/* If a parked event waits, the unit need not wait. */
 	if (met == NULL || met->source != HANDLING_PARKED)
 		failed_wait(unit);
 }
@@ -141,8 +141,8 @@ failed_record_trouble(Unit *unit, ErrorData *trouble, const Handling *culprit, c
 }
 
 /*
- * Tells the server's log that a failure could not be recorded.  This looks nothing
- * up in the catalogs, since that may be what fails.
+ * Reports in the server's log that a failure could not be recorded.  This reads no
+ * catalog, since that may be what fails.
  */
 static void
 failed_say_trouble(Unit *unit, ErrorData *trouble)
@@ -192,7 +192,7 @@ failed_try(void (*write)(Unit *unit, ErrorData *error, const Handling *culprit,
 
 /*
  * Records a failure.  If that fails, records that.  If even that fails, the unit
- * runs again after a while and comes here again.
+ * runs again after some time, and this function is called again.
  */
 static void
 failed_try_record(Unit *unit, ErrorData *failure, const Handling *culprit, const Handling *met)
@@ -208,8 +208,8 @@ failed_try_record(Unit *unit, ErrorData *failure, const Handling *culprit, const
 /*
  * A batch that has lost a deadlock must not run again at once.  It would take its
  * locks again before the other session, which has waited for them, is awake, and
- * lose again.  The length of the pause is random, so that two dispatchers that met
- * each other do not meet again.
+ * lose again.  The length of the pause is random, so that two dispatchers that had
+ * a deadlock with each other do not have the next one.
  */
 static void
 failed_pause(Unit *unit)
@@ -221,10 +221,10 @@ failed_pause(Unit *unit)
 }
 
 /*
- * Adds the unit's conflicts to those that pm.status shows.  The batches that met
+ * Adds the unit's conflicts to those that pm.status shows.  The batches that had
  * them were rolled back, so this is a transaction of its own.  It need not wait
- * for the disk, as a count that a crash loses does no harm.  While somebody else
- * has the unit, the conflicts are kept for the next time.
+ * for the disk, since it does no harm if a crash loses a count.  While another
+ * session has locked the unit, the conflicts are kept for the next time.
  */
 static void
 failed_record_conflicts(Unit *unit, ErrorData *error, const Handling *culprit, const Handling *met)
@@ -248,12 +248,15 @@ failed_batch(Unit *unit, ErrorData *error, const Progress *progress)
 	Handling culprit = progress->handling;
 	bool parked = culprit.source == HANDLING_PARKED;
 
-	/* If a parked event failed, the next batch begins with the logs: they have their turn too. */
+	/*
+	 * If a parked event failed, the next batch begins with the logs, so that they have
+	 * their turn.
+	 */
 	unit->leave_parked = parked;
 	(void) blame_timeout(error, unit->pm, &culprit);
 	unit->dirty = true;
 
-	/* Deadlocks and the like are nobody's fault, but a handler can cause them on purpose. */
+	/* Deadlocks and similar errors do not count, but a handler can cause them on purpose. */
 	if (blame_nobody(error->sqlerrcode) && unit->at_once < FAILED_AT_ONCE)
 	{
 		unit->at_once++;
@@ -273,13 +276,13 @@ failed_batch(Unit *unit, ErrorData *error, const Progress *progress)
 		return;
 	}
 
-	/* As long as the item to blame is not alone in its batch, smaller batches look for it. */
+	/* As long as the failing item is not alone in its batch, smaller batches search for it. */
 	if (!isolate_failed(&unit->isolate, progress, unit->pm->kind))
 		return;
 
 	/*
-	 * Trouble of the server does not count as an attempt.  A handler can raise an
-	 * error that looks like it, so this ends after a while.
+	 * A problem of the server does not count as an attempt.  A handler can raise
+	 * an error that looks the same, so this ends after some time.
 	 */
 	if (blame_server(error->sqlerrcode) && (parked || unit->servers_faults < FAILED_FAULTS))
 	{

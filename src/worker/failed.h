@@ -1,6 +1,6 @@
 /*
  * failed.h
- *		A dispatcher's batch has failed.
+ *		Records the failure of a dispatcher's batch.
  */
 #ifndef PM_FAILED_H
 #define PM_FAILED_H
@@ -9,8 +9,9 @@
 #include "worker/unit.h"
 
 /*
- * Records why a batch has failed, or looks for the event that is to blame, and sets
- * when the unit is looked at again.  Runs in no transaction.
+ * Records why a batch has failed, or searches for the event that caused the
+ * failure, and sets when the unit is run again.  Must be called outside of a
+ * transaction.
  */
 extern void failed_batch(Unit *unit, ErrorData *error, const Progress *progress);
 

@@ -1,16 +1,16 @@
 /*
  * hold_out.c
- *		Keeping workers out of a database that a command needs for itself.
+ *		Keeps workers out of a database of which a command needs exclusive use.
  *
  * A connected worker blocks DROP DATABASE, ALTER DATABASE ... RENAME or SET
  * TABLESPACE of its database, and CREATE DATABASE ... TEMPLATE from it.  So
  * before one of these runs, the workers of the database are asked to leave, and
  * none is started there until the transaction is over.
  *
- * The command itself checks the caller's right only later.  Since anybody could
- * end the workers of a database otherwise, the same right is checked here first.
- * Where this check and PostgreSQL's own differ, the worst that happens is that the
- * command finds the database in use.
+ * The command itself checks the caller's right only later.  So the same right is
+ * checked here first, because otherwise any role could end the workers of a
+ * database.  If this check and PostgreSQL's own differ, the worst that happens is
+ * that the command finds the database in use.
  */
 #include "pm.h"
 
@@ -29,7 +29,7 @@
 #include "shmem/slot_database.h"
 #include "worker/hold_out.h"
 
-/* How long workers have to finish their batch, and to be gone at all, ms. */
+/* How long workers may take to finish their batch, and how long to be gone at all, ms. */
 #define HOLD_OUT_ASK  1000
 #define HOLD_OUT_WAIT 10000
 
@@ -97,14 +97,14 @@ hold_out_option(List *options, const char *name)
 }
 
 /*
- * The database that a command needs for itself, if any.
+ * The database of which a command needs exclusive use, if any.
  */
 static Oid
 hold_out_wanted(Node *statement)
 {
 	switch (nodeTag(statement))
 	{
-		/* These three can only be done by the owner. */
+		/* Only the owner can run these three. */
 		case T_DropdbStmt:
 			return hold_out_database(((DropdbStmt *) statement)->dbname, false);
 		case T_RenameStmt:
@@ -115,7 +115,7 @@ hold_out_wanted(Node *statement)
 			if (hold_out_option(((AlterDatabaseStmt *) statement)->options, "tablespace") == NULL)
 				return InvalidOid;
 			return hold_out_database(((AlterDatabaseStmt *) statement)->dbname, false);
-		/* A template can be copied by whoever may create databases. */
+		/* Every role with CREATEDB can copy a template. */
 		case T_CreatedbStmt:
 			return hold_out_database(hold_out_option(((CreatedbStmt *) statement)->options,
 													 "template"),
@@ -128,7 +128,8 @@ hold_out_wanted(Node *statement)
 /*
  * The same, unless the command will fail anyway.  A session can copy its own
  * database, but not drop or rename it.  A handler in one of our workers can do
- * neither, since the worker itself is connected and would wait for its own end.
+ * none of these, since its own worker is connected and would wait for its own
+ * end.
  */
 static Oid
 hold_out_needed(Node *statement)
@@ -143,9 +144,9 @@ hold_out_needed(Node *statement)
 /*
  * Makes the workers of a database leave, and waits until they have.
  *
- * This rests on the order of steps: no worker can start there any more once it is
- * held out, and one that starts at this moment is seen by slot_dismiss_database(),
- * since both look under the same lock.
+ * This relies on the order of the steps: once workers are held out, none can start
+ * in the database, and one that starts at the same time is seen by
+ * slot_dismiss_database(), because both check under the same lock.
  */
 static void
 hold_out(Oid database)
@@ -162,10 +163,10 @@ hold_out(Oid database)
 
 		if (!insisted && TimestampDifferenceExceeds(began, now, HOLD_OUT_ASK))
 			insisted = slot_dismiss_database(database, true);
-		/* The command then fails, and says that the database is in use. */
+		/* The command then fails with the error that the database is in use. */
 		if (TimestampDifferenceExceeds(began, now, HOLD_OUT_WAIT))
 			break;
-		/* The end of a worker of another session does not set our latch: hence 10 ms. */
+		/* The end of another session's worker does not set our latch, so check every 10 ms. */
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
 						 compat_wait_event(&wait_event, "PmWorkersEnd"));
 		ResetLatch(MyLatch);
@@ -183,9 +184,9 @@ hold_out_for(Node *statement)
 }
 
 /*
- * The workers may come back when the transaction is over, not when the command is:
- * ALTER DATABASE can stand in a transaction block, and locks the database until
- * the end of that.
+ * The workers may come back at the end of the transaction, not at the end of the
+ * command: ALTER DATABASE can be in a transaction block, and locks the database
+ * until the end of the transaction.
  */
 static void
 hold_out_xact_callback(XactEvent event, void *arg)

@@ -1,6 +1,6 @@
 /*
  * hold_out.h
- *		Keeping workers out of a database that a command needs for itself.
+ *		Keeps workers out of a database of which a command needs exclusive use.
  */
 #ifndef PM_HOLD_OUT_H
 #define PM_HOLD_OUT_H
@@ -10,8 +10,8 @@
 extern void hold_out_install(void);
 
 /*
- * If the utility statement needs a database for itself, makes the workers leave it
- * and keeps them out until the transaction is over.
+ * If the utility statement needs exclusive use of a database, makes the workers
+ * leave the database and keeps them out until the end of the transaction.
  */
 extern void hold_out_for(Node *statement);
 

@@ -1,17 +1,18 @@
 /*
  * known_database.c
- *		The databases of the cluster, and which of them wants a scheduler.
+ *		Keeps a list of the databases of the cluster, and decides which of them needs a scheduler.
  *
- * Whether a database has the extension can only be seen from inside.  So a
- * scheduler is sent into each database once, and again when its CREATE EXTENSION
- * (or pm.register, or pm.resume) announces itself.
+ * Only a session in a database can see whether it has the extension.  So a scheduler is
+ * started once in each database, and again when CREATE EXTENSION, pm.register or
+ * pm.resume in it announces that (slot_database.c).
  *
- * A scheduler that makes room leaves word in shared memory when something is due,
- * and a transaction that finds it away says that something has happened
- * (slot_database.c).  Then the database wants one at once.  Other databases in
- * which pm was found want one if there is a worker slot to spare.
+ * A scheduler that makes room records in shared memory when something is due, and a
+ * transaction that finds the scheduler away records that something has happened
+ * (slot_database.c).  In both cases the database needs a scheduler at once.  Other
+ * databases in which the extension was found get one if there is a worker slot to
+ * spare.
  *
- * Template databases are left alone: nobody could copy one with a worker in it.
+ * Template databases get none, because a database with a worker in it cannot be copied.
  */
 #include "pm.h"
 
@@ -31,7 +32,7 @@
 #include "worker/known_database.h"
 #include "worker/worker.h"
 
-/* Does a database want a scheduler that it does not have? */
+/* Does a database need a scheduler that it does not have? */
 typedef enum Wants
 {
 	WANTS_NONE,
@@ -66,8 +67,8 @@ known_database_enter(KnownDatabases *known, Oid oid)
 }
 
 /*
- * Enters the databases of pg_database into which a scheduler can be sent.  Returns
- * the OIDs of all databases.
+ * Enters the databases of pg_database in which a scheduler can be started.
+ * Returns the OIDs of all databases.
  */
 static List *
 known_database_read(KnownDatabases *known)
@@ -106,7 +107,7 @@ known_database_scan(KnownDatabases *known)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 
-	/* After the transaction, whose end would end this scan of the table. */
+	/* Do this after the transaction, because its end would end this scan of the hash table. */
 	hash_seq_init(&seq, known->table);
 	while ((db = hash_seq_search(&seq)) != NULL)
 		if (!db->there)
@@ -118,9 +119,9 @@ known_database_scan(KnownDatabases *known)
 }
 
 /*
- * Has something happened in a database whose scheduler has left, or is it due?
- * Each database is also looked at every now and then, and when the clock was set
- * back.
+ * Has something happened in a database whose scheduler has left, or is something
+ * due?  Each database also gets a scheduler from time to time, and when the
+ * clock was set back.
  */
 static bool
 known_database_is_due(KnownDatabase *db, DatabaseView *view, TimestampTz now)
@@ -130,7 +131,7 @@ known_database_is_due(KnownDatabase *db, DatabaseView *view, TimestampTz now)
 }
 
 /*
- * Does a database want a scheduler?  *due is moved to when it will.
+ * Does a database need a scheduler?  *due is moved to the time when it will.
  */
 static Wants
 known_database_wants(KnownDatabase *db, uint32 *announced, TimestampTz *due)
@@ -141,7 +142,7 @@ known_database_wants(KnownDatabase *db, uint32 *announced, TimestampTz *due)
 	*announced = view.announced;
 	if (view.served)
 		return WANTS_NONE;
-	/* Whether pm is in it is not known, or may have changed. */
+	/* It is not known whether the database has the extension, or that may have changed. */
 	if (!db->looked || view.announced != view.looked)
 		return WANTS_NOW;
 	if (!view.active)
@@ -166,8 +167,8 @@ known_database_any_wants(KnownDatabases *known)
 }
 
 /*
- * May a scheduler be sent now into a database that wants one?  If not, *due is
- * moved to when to look again.
+ * May a scheduler be started now in a database that needs one?  If not, *due is
+ * moved to the time to check again.
  */
 static bool
 known_database_may_have(KnownDatabase *db, Wants wants, bool spare, TimestampTz now,
@@ -185,7 +186,8 @@ known_database_may_have(KnownDatabase *db, Wants wants, bool spare, TimestampTz 
 }
 
 /*
- * Databases with something to do come first, in the order in which they got it.
+ * Databases with something to do come first, in the order in which the work
+ * arrived.
  */
 KnownDatabase *
 known_database_next(KnownDatabases *known, uint32 *announced, TimestampTz *due)
@@ -209,7 +211,10 @@ known_database_next(KnownDatabases *known, uint32 *announced, TimestampTz *due)
 		if (wants == WANTS_NONE)
 			continue;
 
-		/* Somebody waits for what was announced, so earlier failures do not delay it. */
+		/*
+		 * A user may wait for the effect of the announcement, so earlier failures do
+		 * not delay it.
+		 */
 		if (count != db->announced)
 		{
 			db->announced = count;
@@ -241,8 +246,9 @@ known_database_sent(KnownDatabase *db, uint32 announced)
 }
 
 /*
- * A scheduler that left of its own accord, or lived for a while, may be replaced
- * at once.  After one that died young, the next one waits longer each time.
+ * A scheduler that left of its own accord, or ran for some time, may be replaced
+ * at once.  After one that died soon after its start, the delay is longer each
+ * time.
  */
 void
 known_database_ended(KnownDatabases *known, Oid database, TimestampTz started_at, bool left)
@@ -253,7 +259,7 @@ known_database_ended(KnownDatabases *known, Oid database, TimestampTz started_at
 		return;
 	if (left)
 	{
-		/* Even if it left early: it did so for others, or found that pm is not there. */
+		/* Even if it left early, because it made room, or found no extension in the database. */
 		db->backoff = KNOWN_DATABASE_BACKOFF;
 		db->not_before = 0;
 	}

@@ -1,16 +1,15 @@
 /*
  * launcher.c
- *		The process that starts a scheduler in each database that has pm.
+ *		The process that starts a scheduler in each database that has the extension.
  *
  * There is one for the cluster.  One scheduler starts at a time, so that a cluster
  * of many databases does not take all worker slots when it starts.
  *
- * Where there are too few worker slots for a scheduler in each database, the
- * databases take turns.  A scheduler that has nothing to do leaves as soon as
- * somebody waits for a slot, and known_database.c tells when its database needs
- * one again.
+ * If there are too few worker slots for a scheduler in each database, the databases
+ * take turns.  A scheduler that has nothing to do leaves as soon as another worker
+ * waits for a slot, and known_database.c tells when its database needs one again.
  *
- * The launcher has no database of its own, runs no SQL and does not end for lack
+ * The launcher is connected to no database, runs no SQL, and does not end for lack
  * of a worker slot.  It is the only worker that the postmaster restarts.
  */
 #include "pm.h"
@@ -35,7 +34,7 @@
 /* How often to try again while a database with something to do waits for a slot, ms. */
 #define LAUNCHER_NAP 50
 
-/* After this time the server's log is told of that, ms. */
+/* After this time that is reported in the server's log, ms. */
 #define LAUNCHER_COMPLAINS 5000
 
 /* After this time the postmaster starts a launcher that has ended again, s. */
@@ -47,7 +46,7 @@ typedef struct Launcher
 	KnownDatabases known;
 	List *workers;			/* of StartedWorker: its schedulers */
 	TimestampTz scanned;	/* when it last read which databases there are */
-	TimestampTz complained; /* when it last told the server's log of a lack of slots */
+	TimestampTz complained; /* when it last reported a lack of worker slots */
 } Launcher;
 
 static void
@@ -55,7 +54,7 @@ launcher_say_no_slot(Oid database)
 {
 	char *name;
 
-	/* Its end would end a scan of the databases as well: the caller is in none. */
+	/* The end of this transaction would end a scan of the databases; the caller is in none. */
 	worker_transaction();
 	name = get_database_name(database);
 	if (name != NULL)
@@ -69,9 +68,9 @@ launcher_say_no_slot(Oid database)
 }
 
 /*
- * There is no worker slot for a database with something to do.  While databases
- * take turns, that is normal and passes, so the server's log is told only after
- * some time, and only once as long as it lasts.
+ * Reports that there is no worker slot for a database with something to do.
+ * While databases take turns, that is normal, so it is reported only after some
+ * time, and only once as long as it lasts.
  */
 static void
 launcher_complain(Launcher *launcher, KnownDatabase *db)
@@ -88,7 +87,7 @@ launcher_complain(Launcher *launcher, KnownDatabase *db)
 static WorkerStart
 launcher_start(Launcher *launcher, KnownDatabase *db)
 {
-	/* A scheduler that is there already gets its dispatcher before another one starts. */
+	/* A scheduler that is running gets its dispatcher before another scheduler starts. */
 	if (slot_place_schedulers_wait())
 		return WORKER_START_NO_SLOT;
 	return worker_start(&launcher->workers, WORKER_SCHEDULER, db->database, InvalidOid, 1);
@@ -108,7 +107,10 @@ launcher_round(Launcher *launcher)
 
 	while ((db = known_database_next(&launcher->known, &announced, &due)) != NULL)
 	{
-		/* One starts at a time, but not for ever: it may find its database locked. */
+		/*
+		 * One scheduler starts at a time, but the next waits only for some time,
+		 * because a database may be locked.
+		 */
 		if (slot_any_starting(WORKER_SCHEDULER, LAUNCHER_PATIENCE))
 		{
 			due = Min(due, TimestampTzPlusMilliseconds(now, LAUNCHER_NAP));
@@ -127,7 +129,7 @@ launcher_round(Launcher *launcher)
 		break;
 	}
 
-	/* Workers that can do so make room for a scheduler. */
+	/* Make workers that can leave make room for a scheduler. */
 	slot_place_wait(lacks ? 1 : 0, true, InvalidOid, lacks ? db->urgent_since : 0);
 	if (lacks)
 		slot_place_press();
@@ -135,14 +137,14 @@ launcher_round(Launcher *launcher)
 }
 
 /*
- * Notes which schedulers have ended.
+ * Finds out which schedulers have ended.
  */
 static void
 launcher_reap(Launcher *launcher)
 {
 	StartedWorker *scheduler;
 
-	/* Those that a launcher before us has started. */
+	/* Schedulers that an earlier launcher has started. */
 	slot_unclaim_orphans(WORKER_SCHEDULER, InvalidOid);
 
 	while ((scheduler = worker_gone(&launcher->workers)) != NULL)
@@ -187,7 +189,10 @@ pm_launcher_main(Datum arg)
 		launcher_reap(&launcher);
 		if (guc_launcher)
 		{
-			/* Databases are read before a scheduler is started: one may have been dropped. */
+			/*
+			 * Read the databases before a scheduler is started, because one may have
+			 * been dropped.
+			 */
 			if (known_database_any_wants(&launcher.known) ||
 				TimestampDifferenceExceeds(launcher.scanned, GetCurrentTimestamp(),
 										   KNOWN_DATABASE_SCAN))
@@ -212,7 +217,7 @@ launcher_register(void)
 {
 	BackgroundWorker worker;
 
-	/* pg_upgrade moves the tables: nothing may write to them meanwhile. */
+	/* While pg_upgrade moves the tables, nothing may write to them. */
 	if (IsBinaryUpgrade)
 		return;
 	worker_describe(&worker, WORKER_LAUNCHER);

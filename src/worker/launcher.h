@@ -1,11 +1,11 @@
 /*
  * launcher.h
- *		The process that starts a scheduler in each database that has pm.
+ *		The process that starts a scheduler in each database that has the extension.
  */
 #ifndef PM_LAUNCHER_H
 #define PM_LAUNCHER_H
 
-/* Has the postmaster start it; while the library is preloaded. */
+/* Makes the postmaster start the launcher.  Called while the library is preloaded. */
 extern void launcher_register(void);
 
 extern PGDLLEXPORT void pm_launcher_main(Datum arg);

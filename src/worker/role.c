@@ -1,12 +1,11 @@
 /*
  * role.c
- *		The roles that own process managers of a database, and which of them
- *		have work to do.
+ *		Keeps the roles that own process managers of a database, and finds out which have work.
  *
- * The scheduler keeps them.  It looks for work only where no dispatcher does so:
- * it compares the cursors with the sequences of the logs, and reads no log.  So
- * what it finds may turn out to be nothing (events of other types, positions of
- * transactions that were rolled back), but no work is overlooked.
+ * This is a part of the scheduler.  It looks for work only for roles without a
+ * dispatcher: it compares the cursors with the sequences of the logs, and reads no log.
+ * So there may be nothing to do although it finds work (events of other types,
+ * positions of transactions that were rolled back), but no work is overlooked.
  */
 #include "pm.h"
 
@@ -41,7 +40,7 @@ role_begin(Roles *roles)
 }
 
 /*
- * The entry of a role, made where there is none.
+ * The entry of a role, which is created if there is none.
  */
 static Role *
 role_enter(Roles *roles, Oid oid)
@@ -54,15 +53,15 @@ role_enter(Roles *roles, Oid oid)
 		memset(role, 0, sizeof(Role));
 		role->role = oid;
 		role->backoff = ROLE_BACKOFF;
-		/* A scheduler before us has left it behind. */
+		/* An earlier scheduler has recorded it. */
 		role->gave_way = slot_database_gave_way();
 	}
 	return role;
 }
 
 /*
- * Assigns the process managers to their owners.  What is known of a role stays,
- * also while it has none.
+ * Assigns the process managers to their owners.  What is known about a role is
+ * kept, even while it has none.
  */
 static void
 role_assign(Roles *roles)
@@ -110,7 +109,7 @@ role_load(Roles *roles)
 	MemoryContextReset(roles->context);
 	roles->managers = NIL;
 
-	/* Both before they are read: what changes meanwhile is loaded the next time. */
+	/* Read both before the registrations, so that a change meanwhile is loaded the next time. */
 	roles->generation = wakeup_registry_generation();
 	roles->version = registry_version();
 	old = MemoryContextSwitchTo(roles->context);
@@ -126,7 +125,7 @@ role_look_at(RoleDue *due, TimestampTz at)
 }
 
 /*
- * Nothing will wake us: look again after a while.
+ * Nothing will wake us, so look again after some time.
  */
 static void
 role_poll(RoleDue *due, long away)
@@ -137,8 +136,8 @@ role_poll(RoleDue *due, long away)
 }
 
 /*
- * Has the time come?  If not, look again then, and also every now and then
- * before, since the clock can be set.
+ * Has the time come?  If not, look again then, and also from time to time
+ * before that, since the clock can be set.
  */
 static bool
 role_timer_due(TimestampTz at, RoleDue *due)
@@ -163,9 +162,9 @@ role_retry_due(TimestampTz at, RoleDue *due)
 }
 
 /*
- * Is all above a position held back by writers that are still open?  Then a
- * dispatcher would find nothing.  It is worth starting when they have ended, but
- * not every end wakes us, so we look again after a while.
+ * Are all events above a position held back by open writers?  Then a dispatcher
+ * would find nothing.  It should be started when the writers have ended, but not
+ * every end wakes us, so look again after some time.
  */
 static bool
 role_is_held(PmLog *log, int64 position, RoleDue *due)
@@ -195,7 +194,7 @@ role_log_has_work(Roles *roles, Cursor *cursor, RoleDue *due)
 	if (log == NULL || log->problem != NULL)
 		return false;
 
-	/* Writers are asked to wake us before the sequence is read, so that none is missed. */
+	/* Ask the writers to wake us before the sequence is read, so that none is missed. */
 	slot_interest(log->relid, &slot);
 	roles->watching |= slot.slot != NULL;
 	sequence = sequence_open_nowait(log->seqid);
@@ -207,8 +206,8 @@ role_log_has_work(Roles *roles, Cursor *cursor, RoleDue *due)
 }
 
 /*
- * Has a unit something to do now?  If not, *due is moved to when it has, as far as
- * that is known.
+ * Does a unit have something to do now?  If not, *due is moved to the time when it
+ * will, as far as that is known.
  */
 static bool
 role_unit_has_work(Roles *roles, ProcessManager *pm, int lane, RoleDue *due)
@@ -217,7 +216,7 @@ role_unit_has_work(Roles *roles, ProcessManager *pm, int lane, RoleDue *due)
 	ListCell *lc;
 
 	lane_state(pm, lane, &state);
-	/* Only a person makes it continue, and that wakes this scheduler. */
+	/* Only a person can make it continue, and that wakes this scheduler. */
 	if (state.status == LANE_HALTED)
 		return false;
 	/* While it waits for a retry, nothing else is done. */
@@ -249,8 +248,8 @@ role_has_work(Roles *roles, Role *role, RoleDue *due)
 }
 
 /*
- * How many dispatchers a role has, or will have.  One that has gone counts until
- * it is known why it has.
+ * How many dispatchers a role has, or will have.  A dispatcher that has ended
+ * counts until it is known why it has ended.
  */
 int
 role_serving(Role *role, List *workers)
@@ -260,7 +259,7 @@ role_serving(Role *role, List *workers)
 }
 
 /*
- * May this role get a dispatcher, and has none?
+ * Is this role without a dispatcher, and may it get one?
  */
 static bool
 role_is_without(Role *role, List *workers, RoleDue *due)
@@ -269,7 +268,7 @@ role_is_without(Role *role, List *workers, RoleDue *due)
 		return false;
 	if (!worker_can_connect(role->role))
 	{
-		/* That it may connect again wakes nobody. */
+		/* Nothing wakes us when the role may connect again. */
 		role_poll(due, ROLE_AWAY);
 		return false;
 	}

@@ -1,6 +1,6 @@
 /*
  * role.h
- *		The roles that own process managers of a database.
+ *		Keeps the roles that own process managers of a database, and finds out which have work.
  */
 #ifndef PM_ROLE_H
 #define PM_ROLE_H
@@ -10,29 +10,29 @@
 #include "utils/hsearch.h"
 
 /*
- * When a scheduler that leaves is to be back at the latest, ms: to look at a mark
- * that is held back, and at anything else that wakes nobody.
+ * When a scheduler that leaves must be started again at the latest, ms: to look
+ * at a mark that is held back, and at other things for which nothing wakes it.
  */
 #define ROLE_AWAY_HELD 3000
 #define ROLE_AWAY	   10000
 
-/* Before the dispatcher of a role is started again that has died, at first, ms. */
+/* The first delay before a role's dispatcher that has died is started again, ms. */
 #define ROLE_BACKOFF 1000
 
 /* A role that owns process managers here. */
 typedef struct Role
 {
 	Oid role;				   /* hash key */
-	List *managers;			   /* those of its process managers that are to run */
+	List *managers;			   /* its process managers that are to run */
 	int lanes;				   /* the most that one of them has */
-	bool has_work;			   /* and no dispatcher */
+	bool has_work;			   /* it has work and no dispatcher */
 	bool has_share;			   /* of the places: it gets no more of them in this round */
-	TimestampTz waiting_since; /* it has had work and no dispatcher, 0: it is not so */
-	TimestampTz said_starving; /* when the server's log was told so */
-	TimestampTz not_before;	   /* no dispatcher is started before, since one has died */
+	TimestampTz waiting_since; /* since when has_work is true, 0: it is not */
+	TimestampTz said_starving; /* when this was reported in the server's log */
+	TimestampTz not_before;	   /* no dispatcher is started before, because one has died */
 	long backoff;			   /* how long that is next time, ms */
-	TimestampTz yields_until;  /* others that wait come first, since it has made room */
-	int gave_way;			   /* how often in a row it was made to */
+	TimestampTz yields_until;  /* others that wait come first, because it has made room */
+	int gave_way;			   /* how often in a row it was made to give way */
 } Role;
 
 /* All zero: role_begin() makes the table. */
@@ -52,7 +52,7 @@ typedef struct Roles
 typedef struct RoleDue
 {
 	TimestampTz at;
-	bool leaving; /* the scheduler leaves: to look again costs the start of another one */
+	bool leaving; /* the scheduler leaves, so looking again costs the start of another one */
 } RoleDue;
 
 extern void role_begin(Roles *roles);

@@ -1,9 +1,9 @@
 /*
  * run.c
- *		Running one batch of a unit in a dispatcher.
+ *		Runs one batch of a unit in a dispatcher.
  *
- * The batch itself is dispatch.c's.  Here it gets its transaction, and the unit
- * notes when to look at it again.
+ * dispatch.c does the work of the batch.  This file gives the batch its
+ * transaction, and records in the unit when to run it again.
  */
 #include "pm.h"
 
@@ -38,7 +38,7 @@ run_batch(DispatchRequest *request, Progress *progress, DispatchResult *result)
 		*result = dispatch_batch(request, progress);
 		MemoryContextSwitchTo(caller);
 		result->rest = bms_copy(result->rest);
-		/* If it is about to give way: the commit must not be cancelled, nor what follows. */
+		/* If it is about to give way, neither the commit nor what follows must be cancelled. */
 		if (slot_gives_way())
 			QueryCancelPending = false;
 		call_before_end(progress);
@@ -63,12 +63,12 @@ run_batch(DispatchRequest *request, Progress *progress, DispatchResult *result)
 }
 
 /*
- * A batch was rolled back.
+ * Called when a batch was rolled back.
  */
 static void
 run_failed(Unit *unit, ErrorData *error, const Progress *progress)
 {
-	/* What was cancelled for the sake of others is no failure: it is handled again. */
+	/* If it was cancelled to give way to others, that is no failure: it is handled again. */
 	if (slot_gives_way())
 		return;
 	session_clean();
@@ -76,7 +76,7 @@ run_failed(Unit *unit, ErrorData *error, const Progress *progress)
 }
 
 /*
- * A batch was committed: when to look at the unit again.
+ * Called when a batch was committed: records when to run the unit again.
  */
 static void
 run_succeeded(Unit *unit, const DispatchRequest *request, DispatchResult *result)
@@ -91,7 +91,7 @@ run_succeeded(Unit *unit, const DispatchRequest *request, DispatchResult *result
 	if (result->handled > 0 && unit->isolate.prefix == 0)
 		unit->servers_faults = 0;
 
-	/* What was in the way has gone: the next wait is a short one again. */
+	/* Nothing is in the way any more, so the next wait is a short one again. */
 	if (!result->parked && !result->left_out)
 		unit->wait_nap = UNIT_WAIT_MIN;
 	if (result->done > 0)
@@ -100,7 +100,7 @@ run_succeeded(Unit *unit, const DispatchRequest *request, DispatchResult *result
 	unit->dirty = result->outcome == DISPATCH_MORE || isolate_busy(&unit->isolate);
 	if (!unit->dirty && (result->held || result->left_out))
 	{
-		/* Whoever holds a mark back, or has a lock, may end without waking us. */
+		/* A transaction that holds a mark back, or holds a lock, may end without waking us. */
 		unit->dirty = true;
 		if (result->held)
 			unit_poll(unit);
@@ -110,7 +110,7 @@ run_succeeded(Unit *unit, const DispatchRequest *request, DispatchResult *result
 }
 
 /*
- * A batch has returned: notes when to look at the unit again.
+ * Called when a batch has returned: records when to run the unit again.
  */
 static void
 run_returned(Unit *unit, const DispatchRequest *request, DispatchResult *result, RunCounts *counts)
@@ -129,7 +129,7 @@ run_returned(Unit *unit, const DispatchRequest *request, DispatchResult *result,
 		case DISPATCH_IDLE:
 		case DISPATCH_DONE:
 		case DISPATCH_MORE:
-			/* Of a batch of parked events, the logs were not looked at. */
+			/* A batch of parked events has not read the logs. */
 			if (!result->parked)
 				unit_looked(unit, result->all, request->logs, result->rest);
 			counts->batches++;
@@ -140,7 +140,7 @@ run_returned(Unit *unit, const DispatchRequest *request, DispatchResult *result,
 }
 
 /*
- * Runs one batch of a unit and notes when to look at it again.
+ * Runs one batch of a unit, and records when to run it again.
  */
 void
 run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
@@ -160,7 +160,7 @@ run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 	unit->polling = false;
 
 	/*
-	 * A dispatcher before us died in a handler of this unit.  The scheduler will
+	 * An earlier dispatcher died in a handler of this unit.  The scheduler will
 	 * count that as an attempt soon, and until then the handler must not run.
 	 */
 	if (slot_lost_unit(unit->pm->id, unit->lane))

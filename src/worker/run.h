@@ -1,6 +1,6 @@
 /*
  * run.h
- *		Running one batch of a unit in a dispatcher.
+ *		Runs one batch of a unit in a dispatcher.
  */
 #ifndef PM_RUN_H
 #define PM_RUN_H
@@ -15,8 +15,8 @@ typedef struct RunCounts
 } RunCounts;
 
 /*
- * Runs a batch and notes in the unit when to look at it again.  "context" is for
- * what outlives the batch's transaction; it is reset afterwards.
+ * Runs a batch, and records in the unit when to run it again.  "context" is for
+ * data that outlives the batch's transaction; it is reset afterwards.
  */
 extern void run_unit(Unit *unit, MemoryContext context, RunCounts *counts);
 

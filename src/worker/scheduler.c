@@ -2,13 +2,13 @@
  * scheduler.c
  *		The process that starts the dispatchers of a database.
  *
- * There is one for each database that has pm.  It knows which roles have process
- * managers to run.  When there are more roles than places, it watches the logs of
- * the roles without a dispatcher (role.c), and counts itself as waiting when one
- * of them has work (assign.c).  Dispatchers that are idle, or have run for their
- * time, then make room (slot_place.c).  So does the scheduler itself where worker
- * slots are scarce and it has nothing to do: the launcher sends another one when
- * there is something.
+ * There is one for each database that has the extension.  It knows which roles
+ * have process managers to run.  When there are more roles than places, it
+ * watches the logs of the roles without a dispatcher (role.c), and records that
+ * it waits when one of them has work (assign.c).  Then dispatchers that are idle,
+ * or have run for their time, make room (slot_place.c).  The scheduler itself
+ * makes room if worker slots are scarce and it has nothing to do; the launcher
+ * starts another one when there is something to do.
  *
  * It connects as the bootstrap superuser and runs no user's code.
  */
@@ -38,10 +38,10 @@
 #include "worker/scheduler.h"
 #include "worker/worker.h"
 
-/* How often it looks around if nothing wakes it, ms. */
+/* How often it makes a round if nothing wakes it, ms. */
 #define SCHEDULER_NAP 60000
 
-/* How often it tries to count an attempt whose unit is taken, ms; doubles up to the maximum. */
+/* How often it tries to count an attempt whose unit is locked, ms; doubles up to the maximum. */
 #define SCHEDULER_NAP_LOST	   100
 #define SCHEDULER_NAP_LOST_MAX 1000
 
@@ -58,7 +58,7 @@ typedef struct Scheduler
 } Scheduler;
 
 /*
- * Notes which dispatchers have ended.
+ * Finds out which dispatchers have ended.
  */
 static void
 scheduler_reap(Scheduler *scheduler)
@@ -67,7 +67,7 @@ scheduler_reap(Scheduler *scheduler)
 
 	while ((dispatcher = worker_gone(&scheduler->workers)) != NULL)
 	{
-		/* This also finds out whether it died in the midst of a handler. */
+		/* This also finds out whether it died while a handler ran. */
 		slot_unclaim(dispatcher->slot, dispatcher->generation);
 		assign_ended(&scheduler->roles, dispatcher);
 		pfree(dispatcher);
@@ -75,8 +75,9 @@ scheduler_reap(Scheduler *scheduler)
 }
 
 /*
- * Counts as attempts what died with its dispatcher, or in a crash.  False if some
- * of it has to be tried again, since a session has the unit.
+ * Counts as attempts the calls during which a dispatcher died or the server
+ * crashed.  False if some of them must be tried again, because a session has
+ * locked the unit.
  */
 static bool
 scheduler_count_dead(Scheduler *scheduler)
@@ -88,8 +89,8 @@ scheduler_count_dead(Scheduler *scheduler)
 }
 
 /*
- * Gives back what shared memory keeps for logs that are gone.  This looks at all
- * logs, so it is done only when one may have gone.
+ * Frees what shared memory keeps for logs that are gone.  This reads all logs,
+ * so it is done only when one may have gone.
  */
 static void
 scheduler_sweep(Scheduler *scheduler)
@@ -101,7 +102,7 @@ scheduler_sweep(Scheduler *scheduler)
 }
 
 /*
- * The extension is not here, or not any more.
+ * Called when the database does not have the extension, or not any more.
  */
 static void
 scheduler_forget_database(void)
@@ -122,7 +123,10 @@ scheduler_round(Scheduler *scheduler)
 	uint32 announced;
 
 	worker_transaction();
-	/* Before the registrations are read: what is announced later makes another round. */
+	/*
+	 * Do this before the registrations are read, so that a later announcement causes
+	 * another round.
+	 */
 	announced = slot_database_announced();
 	if (!worker_extension())
 	{
@@ -134,16 +138,16 @@ scheduler_round(Scheduler *scheduler)
 	slot_database_set_active(true, roles->count, roles->any);
 	slot_database_set_looked(MyDatabaseId, announced);
 	scheduler_sweep(scheduler);
-	/* Of a scheduler before this one. */
+	/* Claims of an earlier scheduler. */
 	slot_unclaim_orphans(WORKER_DISPATCHER, MyDatabaseId);
 	due.at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCHEDULER_NAP);
 
-	/* Before a dispatcher is started that would call the same handler again. */
+	/* Do this before a dispatcher is started, which would call the same handler again. */
 	if (scheduler_count_dead(scheduler))
 		scheduler->lost_nap = SCHEDULER_NAP_LOST;
 	else
 	{
-		/* Somebody has the unit, for as long as they like. */
+		/* A session has locked the unit, perhaps for a long time. */
 		due.at = Min(due.at,
 					 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), scheduler->lost_nap));
 		scheduler->lost_nap = Min(scheduler->lost_nap * 2, SCHEDULER_NAP_LOST_MAX);
@@ -158,8 +162,8 @@ scheduler_round(Scheduler *scheduler)
 }
 
 /*
- * Has a role work now for which there is no dispatcher?  *due is moved to when one
- * has its turn that stays behind others.
+ * Does a role have work now but no dispatcher?  *due is moved to the time when a
+ * role that yields to others has its turn.
  */
 static bool
 scheduler_has_work(Scheduler *scheduler, TimestampTz *due, int *gave_way)
@@ -186,15 +190,15 @@ scheduler_has_work(Scheduler *scheduler, TimestampTz *due, int *gave_way)
 }
 
 /*
- * Can this database do without a scheduler for a while?  Its dispatchers, if
- * there are any, go on by themselves.
+ * Can this database do without a scheduler for some time?  Its dispatchers, if
+ * there are any, continue without it.
  */
 static bool
 scheduler_may_leave(Scheduler *scheduler)
 {
 	ListCell *lc;
 
-	/* One without a process is starting, or has ended and has to be seen to. */
+	/* A worker without a process is starting, or has ended and must still be dealt with. */
 	foreach(lc, scheduler->workers)
 		if (!slot_attached(((StartedWorker *) lfirst(lc))->slot))
 			return false;
@@ -202,8 +206,9 @@ scheduler_may_leave(Scheduler *scheduler)
 }
 
 /*
- * Leaves although it waits for a worker slot itself.  If all slots were taken by
- * schedulers, none could start a dispatcher: those that came later leave.
+ * Leaves although it waits for a worker slot itself.  If schedulers had all
+ * slots, none could start a dispatcher.  So the schedulers that began to wait
+ * later leave.
  */
 static void
 scheduler_give_up(Scheduler *scheduler, int gave_way)
@@ -216,8 +221,8 @@ scheduler_give_up(Scheduler *scheduler, int gave_way)
 }
 
 /*
- * Leaves, if others wait for a worker slot and it can.  From then on, what happens
- * here makes the launcher send another scheduler, and so does the time.
+ * Leaves, if others wait for a worker slot and it can.  From then on, the launcher
+ * starts another scheduler when something happens in the database or is due.
  */
 static void
 scheduler_make_room(Scheduler *scheduler)
@@ -235,15 +240,15 @@ scheduler_make_room(Scheduler *scheduler)
 		return;
 
 	/*
-	 * First say that it leaves, then look for work once more: what comes after
-	 * that look is told to the launcher, so nothing falls in between.
+	 * First record that it leaves, then look for work once more: work that
+	 * arrives later is announced to the launcher, so none is missed.
 	 */
 	slot_database_leave(due.at, gave_way);
 	worker_transaction();
 	role_find_work(&scheduler->roles, scheduler->workers, &due);
 	CommitTransactionCommand();
 
-	/* An attempt is not counted yet. */
+	/* There is an attempt that is not counted yet. */
 	if (scheduler->lost_nap > SCHEDULER_NAP_LOST)
 		due.at = Min(due.at, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ROLE_AWAY_HELD));
 	if (scheduler_has_work(scheduler, &due.at, &gave_way))
@@ -261,7 +266,7 @@ scheduler_begin(Scheduler *scheduler, Datum arg)
 		worker_leave();
 	worker_connect(slot_my_database(), InvalidOid);
 
-	/* Whoever locks the private tables must not keep a worker slot busy with that. */
+	/* A session that locks the private tables must not keep a worker slot occupied. */
 	SetConfigOption("lock_timeout", "1s", PGC_USERSET, PGC_S_OVERRIDE);
 	crash_attach();
 	worker_transaction();

@@ -1,13 +1,13 @@
 /*
  * session.c
- *		A dispatcher's session: what handlers leave in it, and cleaning it.
+ *		Cleans a dispatcher's session of what handlers leave in it.
  *
  * A handler can leave cursors, prepared statements, advisory locks, temporary
- * tables and more in the session.  None of that may be seen by the handler of
- * another process manager, nor by the next attempt after one has failed.  It
- * must not pile up either, nor stay while there is nothing to do: the session
- * may last for months.  Settings need no cleaning: each batch restores them when
- * it has called its handlers (call.c).
+ * tables and more in the session.  Neither the handler of another process
+ * manager, nor the next attempt after a failure, may see any of that.  It must
+ * not accumulate either, nor remain while there is nothing to do, because the
+ * session may last for months.  Settings need no cleaning: each batch restores
+ * them when it has called its handlers (call.c).
  */
 #include "pm.h"
 
@@ -26,7 +26,7 @@
 /* After this many items the session is cleaned, however busy it is. */
 #define SESSION_CLEAN_AFTER 1000
 
-static int last_manager = 0; /* whose handler has run last */
+static int last_manager = 0; /* the process manager whose handler has run last */
 static int64 uncleaned = 0;	 /* items that user's code has run for since the last cleaning */
 
 void

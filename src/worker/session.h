@@ -1,14 +1,14 @@
 /*
  * session.h
- *		A dispatcher's session: what handlers leave in it, and cleaning it.
+ *		Cleans a dispatcher's session of what handlers leave in it.
  */
 #ifndef PM_SESSION_H
 #define PM_SESSION_H
 
-/* Before a batch of this process manager: what others left is gone afterwards. */
+/* Called before a batch of this process manager: removes what the handlers of others have left. */
 extern void session_begin_batch(int manager);
 
-/* User's code has run for this many items. */
+/* Records that user's code has run for this many items. */
 extern void session_used(int64 items);
 
 /* Removes what user's code has left, if any has run. */

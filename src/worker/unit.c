@@ -1,15 +1,15 @@
 /*
  * unit.c
- *		The units that a dispatcher runs.
+ *		Keeps the units that a dispatcher runs.
  *
  * They are loaded when the dispatcher starts, and again whenever registrations,
  * roles or the dispatchers of its role have changed.
  *
- * Where a role has several dispatchers, for the sake of lanes, they share its
- * units by the order of their slots in shared memory.  For a moment, two of them
- * may believe that a unit is theirs, or none may.  Two do no harm, since a batch
- * takes the unit's lock.  A unit without a dispatcher gets one as soon as the
- * other dispatchers notice the change, for which they are woken.
+ * If a role has several dispatchers, because it has lanes, they share its units
+ * by the order of their slots in shared memory.  For a short time, a unit may be
+ * in the share of two of them, or of none.  Two do no harm, since a batch takes
+ * the unit's lock.  A unit without a dispatcher gets one as soon as the other
+ * dispatchers notice the change, for which they are woken.
  */
 #include "pm.h"
 
@@ -26,7 +26,7 @@
 #include "worker/unit.h"
 #include "worker/worker.h"
 
-/* With up to this many logs, a batch looks at all of them. */
+/* With up to this many logs, a batch reads all of them. */
 #define UNIT_FEW 64
 
 /* A role or a database has changed since the units were loaded. */
@@ -53,7 +53,7 @@ unit_share_changed(Units *units)
 {
 	uint64 generation = slot_share_generation();
 
-	/* The generation counts the dispatchers of all roles: ours may be as before. */
+	/* The generation counts the dispatchers of all roles, so our share may be as before. */
 	if (generation != units->worker_generation)
 	{
 		int rank = units->rank;
@@ -74,8 +74,8 @@ bool
 unit_stale(Units *units)
 {
 	/*
-	 * The generation tells of a commit at once.  The version tells of it when
-	 * the invalidation message has come, which may be a little later; what was
+	 * The generation changes at the commit.  The version changes when the
+	 * invalidation message arrives, which may be a little later; what was
 	 * loaded in between may be old.  So both are compared.
 	 */
 	return unit_share_changed(units) || role_changed || units->version != registry_version() ||
@@ -116,8 +116,8 @@ unit_known(ProcessManager *pm, int lane, List *before, int *next)
 }
 
 /*
- * A new unit.  What was known of its failures, such as how far the search for a
- * failing event has come, is taken over from before.
+ * A new unit.  What was known about its failures, such as how far the search
+ * for a failing event has come, is copied from the old unit.
  */
 static Unit *
 unit_make(ProcessManager *pm, int lane, Unit *known)
@@ -158,7 +158,8 @@ unit_watch(Watches *watches, Unit *unit)
 
 /*
  * Replaces the units by this dispatcher's share of the role's units, in the
- * current memory context.  Returns the most lanes that a process manager has.
+ * current memory context.  Returns the highest number of lanes that a process
+ * manager has.
  */
 static int
 unit_build(Units *units, List *managers)
@@ -193,7 +194,8 @@ unit_build(Units *units, List *managers)
 }
 
 /*
- * Reads the registrations and builds the units anew.  Returns as unit_build().
+ * Reads the registrations and builds the units again.  Returns what
+ * unit_build() returns.
  */
 static int
 unit_replace(Units *units)
@@ -203,12 +205,12 @@ unit_replace(Units *units)
 	MemoryContext old = MemoryContextSwitchTo(fresh);
 	int lanes;
 
-	/* A change that comes while they are read makes them stale again. */
+	/* A change while they are read makes them stale again. */
 	units->version = registry_version();
 	lanes = unit_build(units, registry_load(slot_my_role()));
 	MemoryContextSwitchTo(old);
 
-	/* Not earlier: the new units take over what the old ones knew. */
+	/* Not earlier, because the new units copy from the old ones. */
 	if (units->context != NULL)
 		MemoryContextDelete(units->context);
 	units->context = fresh;
@@ -216,7 +218,7 @@ unit_replace(Units *units)
 }
 
 /*
- * Runs in a transaction of its own, where there is anything to load.
+ * If there is something to load, runs in a transaction of its own.
  */
 bool
 unit_load(Units *units)
@@ -234,7 +236,7 @@ unit_load(Units *units)
 	units->share_changed = false;
 	units->generation = wakeup_registry_generation();
 
-	/* Which events were read depends on the types that units wanted. */
+	/* Forget kept events: which were read depends on the types that units wanted. */
 	reading_forget();
 
 	worker_transaction();
@@ -247,8 +249,8 @@ unit_load(Units *units)
 }
 
 /*
- * Which logs the next batch has to look at.  False: all of them, which is best
- * as long as they are few.
+ * Finds out which logs the next batch must read.  False: all of them, which is
+ * best as long as they are few.
  */
 bool
 unit_moved(Unit *unit, Bitmapset **logs)
@@ -265,8 +267,8 @@ unit_moved(Unit *unit, Bitmapset **logs)
 }
 
 /*
- * A batch has looked at all logs, or at those in "logs".  Those in "rest" have
- * more for the next one.
+ * Called after a batch has read all logs, or those in "logs".  Those in "rest"
+ * have more for the next one.
  */
 void
 unit_looked(Unit *unit, bool all, const Bitmapset *logs, const Bitmapset *rest)
@@ -288,7 +290,8 @@ unit_looked(Unit *unit, bool all, const Bitmapset *logs, const Bitmapset *rest)
 }
 
 /*
- * Somebody holds a mark back, or has a lock, and may go without waking us.
+ * Makes a unit poll: another session holds a mark back, or holds a lock, and
+ * may end without waking us.
  */
 void
 unit_poll(Unit *unit)
@@ -299,8 +302,8 @@ unit_poll(Unit *unit)
 }
 
 /*
- * Something is wrong with one of several logs.  Writers of the other logs wake
- * us meanwhile.
+ * Makes a unit wait: something is wrong with one of several logs.  Writers of
+ * the other logs wake us meanwhile.
  */
 void
 unit_wait(Unit *unit)

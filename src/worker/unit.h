@@ -1,6 +1,6 @@
 /*
  * unit.h
- *		The units that a dispatcher runs.
+ *		Keeps the units that a dispatcher runs.
  */
 #ifndef PM_UNIT_H
 #define PM_UNIT_H
@@ -11,7 +11,7 @@
 #include "manager/registry.h"
 #include "worker/watch.h"
 
-/* How long until a unit is looked at again; doubled each time up to the maximum, in ms. */
+/* How long until a unit is run again; doubled each time up to the maximum, in ms. */
 #define UNIT_HELD_MIN 10 /* a mark is held back, or something is locked */
 #define UNIT_HELD_MAX 100
 #define UNIT_WAIT_MIN 500 /* something outside is wrong */
@@ -23,18 +23,18 @@ typedef struct Unit
 	ProcessManager *pm;
 	int lane;
 	bool dirty;				/* may have something to do */
-	TimestampTz not_before; /* when to look again, DT_NOEND: when woken */
+	TimestampTz not_before; /* when to run it again, DT_NOEND: when woken */
 	TimestampTz due;		/* when a timer or retry is due, DT_NOEND: none */
 	bool leave_parked;		/* the next batch begins with the logs, not with parked events */
 	Isolate isolate;
 	int at_once;		/* failures in a row that did not count as attempts */
 	int conflicts;		/* of these, how many are not yet added to the lane's row */
-	int servers_faults; /* failures in a row that look like trouble of the server */
+	int servers_faults; /* failures in a row that look like problems of the server */
 	bool polling;		/* not_before is for a mark or a lock: a wake-up ends the wait */
 	long held_nap;
 	long wait_nap;
 	Follow *follows; /* one for each of pm->logs */
-	bool all;		 /* the next batch looks at all logs, not only at those that have moved */
+	bool all;		 /* the next batch reads all logs, not only those that have moved */
 } Unit;
 
 /* The units of one dispatcher.  All zero: not loaded yet. */
@@ -51,18 +51,18 @@ typedef struct Units
 	bool share_changed;		  /* rank or colleagues, since the units were loaded */
 } Units;
 
-/* Once a process, before the first load. */
+/* Called once in a process, before the first load. */
 extern void unit_install(void);
 
 /* Loads the units if they have changed; false if this dispatcher is not needed any more. */
 extern bool unit_load(Units *units);
 extern bool unit_stale(Units *units);
 
-/* When to look at a unit again that cannot go on. */
+/* Set when to run a unit again that cannot continue now. */
 extern void unit_poll(Unit *unit);
 extern void unit_wait(Unit *unit);
 
-/* Which logs the next batch of a unit looks at, and what the last one has looked at. */
+/* Find out which logs the next batch of a unit must read, and record what the last one has read. */
 extern bool unit_moved(Unit *unit, Bitmapset **logs);
 extern void unit_looked(Unit *unit, bool all, const Bitmapset *logs, const Bitmapset *rest);
 

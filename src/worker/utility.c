@@ -2,15 +2,14 @@
  * utility.c
  *		The hook for utility commands.
  *
- * It tells those whom a command concerns before and after it runs:
+ * It calls the other files before and after a command that concerns them:
  *
- * - commands that need a database for themselves: its workers leave
+ * - commands that need exclusive use of a database: its workers leave
  *	 (hold_out.c);
  * - DROP and ALTER EXTENSION of pm: the workers are woken when they commit;
- * - REASSIGN OWNED: process managers go to the new owner with everything else
- *	 (owner.c).
+ * - REASSIGN OWNED: process managers are given to the new owner too (owner.c).
  *
- * There is one hook for all of them, on the uppermost floor, since each further
+ * There is one hook for all of them, in the highest layer, because each further
  * hook would cost every utility command a call.
  */
 #include "pm.h"
@@ -26,7 +25,7 @@
 static ProcessUtility_hook_type prev_process_utility;
 
 /*
- * Has the workers woken at commit, if the command changes our extension.
+ * Makes the commit wake the workers, if the command changes our extension.
  */
 static void
 utility_note_extension(Node *statement)
@@ -45,7 +44,7 @@ utility_note_extension(Node *statement)
 	else if (IsA(statement, AlterExtensionStmt) &&
 			 strcmp(((AlterExtensionStmt *) statement)->extname, "pm") == 0)
 	{
-		/* A scheduler that found another version than the library's has left: it is to look again.
+		/* A scheduler that found a version it does not serve has left: it must look again.
 		 */
 		wakeup_registry();
 		wakeup_announce();
@@ -59,7 +58,7 @@ utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 {
 	ReassignOwnedStmt *reassign = NULL;
 
-	/* A copy, since the plan may be gone when the command has run. */
+	/* Use a copy, because the plan may be gone when the command has run. */
 	if (IsA(pstmt->utilityStmt, ReassignOwnedStmt))
 		reassign = copyObject((ReassignOwnedStmt *) pstmt->utilityStmt);
 	if (reassign != NULL)

@@ -1,18 +1,18 @@
 /*
  * watch.c
- *		Which of the logs that a dispatcher follows have moved.
+ *		Finds out which of the logs that a dispatcher follows have moved.
  *
  * This worker's bit in the slot of each followed log asks the writers to wake
- * it.  When it is awake, the number of wake-ups in the slot tells which logs to
- * look at, and the sequence of such a log tells whether it has moved since it
- * was last looked at.
+ * it.  When the worker is awake, the number of wake-ups in the slot tells for
+ * which logs to read the sequence, and the sequence tells whether the log has
+ * moved, that is, has new positions.
  *
- * This rests on the order of steps: a writer looks for bits after its
- * transaction has ended, and slot_interest() is a full barrier between
- * setting our bit and reading the sequence.  So either we see the writer's
- * position, or the writer sees our bit.  Ends of transactions that wake nobody
- * (COMMIT PREPARED, a transaction that held back a mark and wrote nothing) are
- * found by looking at all logs every pm.poll_interval.
+ * This relies on the order of the steps: a writer reads the bits after its
+ * transaction has ended, and slot_interest() is a full barrier between setting
+ * our bit and reading the sequence.  So either we see the writer's position, or
+ * the writer sees our bit.  Some ends of transactions wake no worker (COMMIT
+ * PREPARED, or a transaction that held back a mark and wrote nothing).  So all
+ * logs are read every pm.poll_interval.
  */
 #include "pm.h"
 
@@ -38,8 +38,8 @@ typedef struct Watch
 	bool watching; /* false while its table is locked: the columns below are not known */
 	Oid relid;
 	Oid seqid;
-	LogRef slot;   /* may be none: then nobody wakes us for this log */
-	uint64 wakes;  /* of the slot when the sequence was last looked at */
+	LogRef slot;   /* may be none: then no writer wakes us for this log */
+	uint64 wakes;  /* of the slot when the sequence was last read */
 	int64 last;	   /* the sequence's last value then */
 	List *follows; /* of Follow */
 } Watch;
@@ -70,8 +70,8 @@ watch_open(Watches *watches, Watch *watch)
 }
 
 /*
- * Withdraws all bits.  What writers did not tell us meanwhile is not missed,
- * since a log that is added is looked at once in any case.
+ * Clears all bits.  Writers that do not wake us meanwhile are not missed,
+ * because each log that is added is read once in any case.
  */
 void
 watch_begin(Watches *watches)
@@ -88,7 +88,8 @@ watch_begin(Watches *watches)
 }
 
 /*
- * Adds one that follows a log.  Both must live as long as the watches.
+ * Adds a unit that follows a log.  Both arguments must live as long as the
+ * watches.
  */
 void
 watch_add(Watches *watches, char *log, Follow *follow)
@@ -100,7 +101,7 @@ watch_add(Watches *watches, char *log, Follow *follow)
 	{
 		entry->watch = palloc0(sizeof(Watch));
 		entry->watch->log = log;
-		/* A number that no slot reaches: the log is looked at the first time. */
+		/* A number that no slot reaches, so that the log is read the first time. */
 		entry->watch->wakes = PG_UINT64_MAX;
 		watches->all = lappend(watches->all, entry->watch);
 		watch_open(watches, entry->watch);
@@ -109,7 +110,7 @@ watch_add(Watches *watches, char *log, Follow *follow)
 }
 
 /*
- * All logs have been added.
+ * Called when all logs have been added.
  */
 void
 watch_end(Watches *watches)
@@ -119,8 +120,8 @@ watch_end(Watches *watches)
 }
 
 /*
- * May a log have moved?  Not if no writer of it has ended since it was last
- * looked at.  With "all", also the logs are looked at of which no writer tells.
+ * May a log have moved?  Not if none of its writers has ended since it was last
+ * read.  With "all", logs whose writers do not wake us are included.
  */
 static bool
 watch_may_have_moved(Watch *watch, bool all)
@@ -133,8 +134,9 @@ watch_may_have_moved(Watch *watch, bool all)
 }
 
 /*
- * Sets this worker's bit where it is missing.  A log may have lost its slot, and
- * our bit with it.  With "ask", a log that had no slot asks for one again.
+ * Sets this worker's bit if it is missing.  A log may have lost its slot, and
+ * our bit with it.  With "ask", tries again to get a slot for a log that had
+ * none.
  */
 static void
 watch_renew(Watches *watches, Watch *watch, bool ask)
@@ -148,7 +150,7 @@ watch_renew(Watches *watches, Watch *watch, bool ask)
 }
 
 /*
- * Has the log moved since it was last looked at?
+ * Has the log moved since it was last read?
  */
 static bool
 watch_has_moved(Watch *watch)
@@ -157,8 +159,8 @@ watch_has_moved(Watch *watch)
 	int64 last;
 
 	/*
-	 * The number of wake-ups is read before the sequence: a writer that ends in
-	 * between makes us look once more, and is not missed.
+	 * Read the number of wake-ups before the sequence, so that a writer that
+	 * ends in between makes us read once more, and is not missed.
 	 */
 	if (watch->slot.slot != NULL)
 		watch->wakes = slot_interest_wakes(&watch->slot);
@@ -177,8 +179,8 @@ watch_has_moved(Watch *watch)
 }
 
 /*
- * Has this much time passed since?  Then the time begins anew.  It has also
- * passed if the clock was set back.
+ * Has this much time passed since then?  If so, starts the time again.  Also
+ * true if the clock was set back.
  */
 static bool
 watch_time_again(TimestampTz *since, TimestampTz now, int ms)
@@ -204,8 +206,8 @@ watch_tell(Watch *watch)
 }
 
 /*
- * Costs one page read for each log that may have moved, and no snapshot.  Where
- * no log may have moved, not even a transaction is begun.
+ * Costs one page read for each log that may have moved, and no snapshot.  If no
+ * log may have moved, not even a transaction is begun.
  */
 void
 watch_look(Watches *watches)

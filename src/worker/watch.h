@@ -1,6 +1,6 @@
 /*
  * watch.h
- *		Which of the logs that a dispatcher follows have moved.
+ *		Finds out which of the logs that a dispatcher follows have moved.
  */
 #ifndef PM_WATCH_H
 #define PM_WATCH_H
@@ -22,16 +22,16 @@ typedef struct Watches
 	List *all;			   /* of Watch */
 	HTAB *by_name;		   /* the same by the log's name, between begin and end; else NULL */
 	bool incomplete;	   /* some log is not watched yet, since its table was locked */
-	TimestampTz looked_at; /* when all logs were last looked at */
-	TimestampTz asked_at;  /* when logs without a slot last asked for one */
+	TimestampTz looked_at; /* when all logs were last read */
+	TimestampTz asked_at;  /* when a slot was last looked for, for logs without one */
 } Watches;
 
-/* Replaces what is watched; it is kept in the current memory context. */
+/* Replaces the watches; the new ones are in the current memory context. */
 extern void watch_begin(Watches *watches);
 extern void watch_add(Watches *watches, char *log, Follow *follow);
 extern void watch_end(Watches *watches);
 
-/* Sets the flags of those that follow a log that has moved. */
+/* Sets the flags of the units that follow a log that has moved. */
 extern void watch_look(Watches *watches);
 
 #endif /* PM_WATCH_H */

@@ -1,11 +1,11 @@
 /*
  * worker.c
- *		What all workers do alike, and starting workers.
+ *		Functions that all workers share, and functions that start workers.
  *
  * A worker gets its slot in shared memory from the process that starts it, and
  * finds it by the index in bgw_main_arg.  The postmaster restarts only the
- * launcher.  Whether another worker is still wanted is decided by the process
- * that started it, which notices its end.
+ * launcher.  The process that started any other worker notices its end, and
+ * decides whether to start it again.
  */
 #include "pm.h"
 
@@ -40,7 +40,8 @@ static uint32 wakes_seen = 0;
 
 /*
  * The first thing that a worker does.  SIGUSR1 keeps its default handler, which
- * takes part in barriers: DROP DATABASE in other sessions waits for these.
+ * processes ProcSignalBarriers: DROP DATABASE in other sessions waits for
+ * these.
  */
 void
 worker_begin(void)
@@ -52,10 +53,10 @@ worker_begin(void)
 
 /*
  * Connects as this role and no other.  Settings of the role or the database
- * (ALTER ROLE ... SET role) may have made the session one of another role.  A
- * person could leave that role as well, so it must give a handler neither more
- * rights nor fewer.  The settings are changed here such that RESET leads to the
- * role itself, too.
+ * (ALTER ROLE ... SET role) may have changed the role of the session.  A user
+ * could reset that role, so it must give a handler neither more rights nor
+ * fewer.  The settings are changed here in such a way that RESET returns to the
+ * role itself.
  */
 void
 worker_connect(Oid database, Oid role)
@@ -92,7 +93,7 @@ worker_left(StartedWorker *worker)
 }
 
 /*
- * Was its handler cancelled to give way to others?
+ * Was the worker's handler cancelled to give way to others?
  */
 bool
 worker_gave_way(StartedWorker *worker)
@@ -101,7 +102,7 @@ worker_gave_way(StartedWorker *worker)
 }
 
 /*
- * Has it died while a handler ran?
+ * Did the worker die while a handler ran?
  */
 bool
 worker_lost(StartedWorker *worker)
@@ -205,13 +206,13 @@ worker_can_connect(Oid role)
 }
 
 /*
- * A round of the worker's loop begins.  Whatever wakes the worker from now on keeps
- * it from sleeping at the end of the round.  Changed settings are taken in.
+ * Begins a round of the worker's loop.  A wake-up after this keeps the worker from
+ * sleeping at the end of the round.  Reads changed settings.
  */
 void
 worker_begin_round(void)
 {
-	/* First, so that a wake-up that comes while the settings are read counts. */
+	/* Do this first, so that a wake-up while the settings are read counts. */
 	wakes_seen = slot_my_wakes();
 	pg_memory_barrier();
 	if (ConfigReloadPending)
@@ -222,8 +223,9 @@ worker_begin_round(void)
 }
 
 /*
- * Has something happened since the round began?  The latch does not tell, since
- * anything in the round, such as a handler, may have waited on it and reset it.
+ * Has the worker been woken since the round began?  The latch does not tell,
+ * because code that ran in the round, such as a handler, may have waited on the
+ * latch and reset it.
  */
 static bool
 worker_woken(List *workers)
@@ -246,27 +248,27 @@ worker_woken(List *workers)
 void
 worker_nap(const char *wait_event, long ms, List *workers)
 {
-	static uint32 event; /* a process has one loop to sleep in */
+	static uint32 event; /* a process sleeps in only one loop */
 
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (!worker_woken(workers))
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
 						 compat_wait_event(&event, wait_event));
 	ResetLatch(MyLatch);
-	/* A cancel request that comes while nothing runs is for what ran before. */
+	/* A cancel request that arrives while nothing runs was meant for what ran before. */
 	QueryCancelPending = false;
 	CHECK_FOR_INTERRUPTS();
 }
 
 /*
- * What the postmaster is told of a worker of this kind.
+ * Fills in what the postmaster must know about a worker of this kind.
  */
 void
 worker_describe(BackgroundWorker *worker, WorkerKind kind)
 {
 	memset(worker, 0, sizeof(BackgroundWorker));
 	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	/* On a standby, nothing can be handled: workers start when it is promoted. */
+	/* A standby cannot handle events, so workers start when it is promoted. */
 	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker->bgw_restart_time = BGW_NEVER_RESTART;
 	strlcpy(worker->bgw_library_name, "pm", BGW_MAXLEN);
@@ -347,9 +349,9 @@ worker_count(List *workers, Oid role)
 }
 
 /*
- * Takes a worker that has ended off the list, or returns NULL.  Its slot may still
- * be claimed, if it could not give it up itself, so the caller calls
- * slot_unclaim(), and pfree() when it needs the struct no more.
+ * Removes a worker that has ended from the list and returns it; NULL if there is
+ * none.  The worker may not have given up its slot itself, so the caller must call
+ * slot_unclaim().  The caller frees the struct.
  */
 StartedWorker *
 worker_gone(List **workers)

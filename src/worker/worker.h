@@ -1,6 +1,6 @@
 /*
  * worker.h
- *		What all workers do alike, and starting workers.
+ *		Functions that all workers share, and functions that start workers.
  */
 #ifndef PM_WORKER_H
 #define PM_WORKER_H
@@ -21,11 +21,11 @@ typedef struct StartedWorker
 	BackgroundWorkerHandle *handle;
 } StartedWorker;
 
-/* What came of starting one. */
+/* The result of starting a worker. */
 typedef enum WorkerStart
 {
 	WORKER_START_STARTED,
-	WORKER_START_NO_PLACE,	  /* all places of pm.max_workers are taken */
+	WORKER_START_NO_PLACE,	  /* pm.max_workers dispatchers are running */
 	WORKER_START_SHARE_TAKEN, /* the role has all it may have in this database */
 	WORKER_START_ROLE_FULL,	  /* the role has all it may have in the cluster */
 	WORKER_START_NO_SLOT	  /* all slots of max_worker_processes are taken */
@@ -44,7 +44,7 @@ extern bool worker_can_connect(Oid role);
 extern void worker_nap(const char *wait_event, long ms, List *workers);
 
 /*
- * Starts a worker for (database, role), of which there are to be at most "colleagues",
+ * Starts a worker for (database, role), unless there are "colleagues" of them already,
  * and adds it to the list.
  */
 extern WorkerStart worker_start(List **workers, WorkerKind kind, Oid database, Oid role,
