@@ -1,21 +1,21 @@
 /*
  * batch.c
- *		What a batch of a unit handles, and in which order.
+ *		Decides what a batch of a unit handles, and in which order.
  *
- * The events of all followed logs up to their marks, merged by recorded_at, and
- * among them the timers that are due, each before the events that were recorded
- * later: as if each had been handled at its time, whatever the size of the batch.
- * Timers that handlers set or cancel while the batch runs take part, so that the
- * next item is only known when it is asked for.
+ * A batch handles the events of all followed logs up to their marks, merged by
+ * recorded_at.  It also handles the timers that are due, each before the events
+ * that were recorded later.  So the order does not depend on the size of the
+ * batches.  Timers that handlers set or cancel while the batch runs are taken
+ * into account, so each item is determined only when it is needed.
  */
 #include "pm.h"
 
 #include "dispatch/batch.h"
 
 /*
- * Counts the logs that are left out, and returns the first of them with which
- * something is wrong; NULL: none.  "*lasting" is whether the trouble of all of
- * them has lasted for a while.
+ * Counts the logs that are left out, and returns the first one that has a
+ * problem, or NULL if none has.  "*lasting" tells whether the problems of all
+ * of them have lasted for some time.
  */
 static BatchLog *
 batch_count_left_out(Batch *batch, bool *lasting)
@@ -30,7 +30,7 @@ batch_count_left_out(Batch *batch, bool *lasting)
 
 		if (!batch_log_left_out(b))
 		{
-			/* A log that got into trouble after some reading is not in order again. */
+			/* A log that had a problem only after some events were read still has it. */
 			if (b->trouble.message == NULL)
 				log_trouble_over(task->pm->id, task->lane, b->cursor->log);
 			continue;
@@ -47,9 +47,9 @@ batch_count_left_out(Batch *batch, bool *lasting)
 
 /*
  * Some logs cannot be read.  May the batch do without them?  It waits for them
- * for a while, for the sake of the order in which events were recorded.  Then the
- * others go on: otherwise the owner of one log could keep a follower from the
- * events of all the others.
+ * for some time, to keep the order in which events were recorded.  Then the
+ * events of the other logs are handled: otherwise the owner of one log could keep
+ * a process manager from handling all its other logs.
  */
 static bool
 batch_do_without(Batch *batch)
@@ -62,7 +62,7 @@ batch_do_without(Batch *batch)
 	batch->broken = broken != NULL;
 	if (batch->left_out == 0)
 		return true;
-	/* It is an error that no log is left.  So is what the caller wants to see. */
+	/* Raise an error if no log is left, or if the caller wants errors. */
 	none = batch->left_out == batch->logs.count && !task->some;
 	if (broken != NULL && (none || task->raise))
 		log_trouble_raise(&broken->trouble);
@@ -70,9 +70,9 @@ batch_do_without(Batch *batch)
 }
 
 /*
- * Returns the log whose next event was recorded first; NULL: none, or it is not
- * known, since some log has an event after what is known of it that may be
- * older.  Then *cut is true.
+ * Returns the log whose next event was recorded first, or NULL if there is
+ * none.  Also returns NULL, and sets *cut, if that log is not known, because
+ * the unread part of some log may contain an older event.
  */
 static BatchLog *
 batch_oldest(Batch *batch, bool *cut)
@@ -92,7 +92,10 @@ batch_oldest(Batch *batch, bool *cut)
 		event = batch_log_next(b);
 		if (event == NULL && b->unknown)
 		{
-			/* Only what was recorded before its last event that was read may come first. */
+			/*
+			 * Only an event that was recorded before the last one read from this log
+			 * may come first.
+			 */
 			known_to = blind ? Min(known_to, b->reading->last_time) : b->reading->last_time;
 			blind = true;
 		}
@@ -126,7 +129,7 @@ batch_take(Batch *batch, BatchLog *b)
 }
 
 /*
- * Merges what the logs have, and reads more of them as it is needed.
+ * Merges the events of the logs, and reads more of them when necessary.
  */
 static void
 batch_merge(Batch *batch)
@@ -135,7 +138,7 @@ batch_merge(Batch *batch)
 
 	while (batch->count < batch->task->limit)
 	{
-		/* Only the log that an event was taken from has another one next. */
+		/* Only the log from which the last event was taken has a new next event. */
 		if (oldest != NULL)
 			batch_log_look(batch->task, &batch->logs, oldest);
 		oldest = batch_oldest(batch, &batch->cut);
@@ -155,7 +158,10 @@ batch_read(Batch *batch, const BatchTask *task, List *cursors)
 	batch_log_begin(task, &batch->logs, cursors);
 	batch->events = palloc(sizeof(BatchItem *) * task->limit);
 	batch->taken = palloc0(sizeof(int) * Max(batch->logs.count, 1));
-	/* All logs first: whether the batch may do without some is decided before it has events. */
+	/*
+	 * Look at all logs first: the batch decides whether it may do without some before
+	 * it has events.
+	 */
 	for (int i = 0; i < batch->logs.count; i++)
 		batch_log_look(task, &batch->logs, &batch->logs.logs[i]);
 	if (!batch_do_without(batch))
@@ -178,10 +184,10 @@ batch_next(Batch *batch)
 	BatchItem *event = batch->next < batch->count ? batch->events[batch->next] : NULL;
 	BatchItem *timer = NULL;
 
-	/* A log that is not looked at may have what comes before a timer. */
+	/* A log that is not read may have an event that comes before the timer. */
 	if (batch->timers.used && !task->some && batch->left_out == 0)
 		timer = batch_timer_next(task, &batch->timers, &batch->keys);
-	/* Where it is not known what comes after the last event, that may be older than a timer. */
+	/* If it is not known which event comes next, it may be older than the timer. */
 	if (timer != NULL && (event != NULL ? timer->time < event->time : !batch->cut))
 	{
 		batch->timers.next++;

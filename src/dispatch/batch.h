@@ -1,6 +1,6 @@
 /*
  * batch.h
- *		What a batch of a unit handles, and in which order.
+ *		Decides what a batch of a unit handles, and in which order.
  */
 #ifndef PM_BATCH_H
 #define PM_BATCH_H
@@ -16,28 +16,28 @@ typedef struct Batch
 	Keys keys;		/* what is known of the items' keys */
 	BatchLogs logs; /* what is read */
 	BatchTimers timers;
-	int left_out; /* logs: without them no timer may fire */
-	bool broken;  /* something is wrong with one of these */
+	int left_out; /* how many logs are left out: without them no timer may fire */
+	bool broken;  /* one of these logs has a problem */
 	int count;	  /* events, merged in the order to handle them, */
 	BatchItem **events;
 	int next;	/* of these */
 	int *taken; /* and how many there are of each log */
-	bool cut;	/* what comes after the last of them is not known */
+	bool cut;	/* it is not known what comes after the last event */
 } Batch;
 
-/* Opens the logs, and reads them.  False when that is not to be handled now. */
+/* Opens the logs, and reads them.  False if the batch must not handle anything now. */
 extern bool batch_read(Batch *batch, const BatchTask *task, List *cursors);
 
-/* Has it anything to handle? */
+/* Does the batch have anything to handle? */
 extern bool batch_any(const Batch *batch);
 
-/* Returns what is to be handled next; NULL: nothing. */
+/* Returns the next event or timer to handle, or NULL if there is none. */
 extern BatchItem *batch_next(Batch *batch);
 
-/* Takes back what batch_next() has returned last: not yet. */
+/* Takes back the item that batch_next() has returned last, because it is not handled yet. */
 extern void batch_put_back(Batch *batch, const BatchItem *item);
 
-/* Has it more timers that may fire? */
+/* Does the batch have more timers that may fire? */
 extern bool batch_any_timer(const Batch *batch);
 
 #endif /* PM_BATCH_H */

@@ -15,7 +15,7 @@ batch_item_name(const BatchItem *item, Handling *handling)
 	handling->id = item->id;
 	if (item->log_name == NULL)
 		handling->log[0] = '\0';
-	/* Most often it is the log of the item before. */
+	/* It is usually the log of the item before. */
 	else if (strcmp(handling->log, item->log_name) != 0)
 		strlcpy(handling->log, item->log_name, sizeof(handling->log));
 }

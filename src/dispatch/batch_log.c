@@ -1,11 +1,11 @@
 /*
  * batch_log.c
- *		The followed logs of a batch: what is read of each.
+ *		Reads the followed logs of a batch.
  *
- * A log may turn out to be in trouble at any time.  As long as nothing has been
- * read of it, not even by an earlier batch, it is left out.  Otherwise what has
- * been read is handled, and what comes after it is unknown: the batch ends there,
- * and the next one finds the log in trouble from the beginning.
+ * A log may turn out to have a problem at any time.  If nothing has been read
+ * from it, not even by an earlier batch, it is left out.  Otherwise the events
+ * that have been read are handled.  What comes after them is unknown, so the
+ * batch ends there, and the next one finds the problem at its beginning.
  */
 #include "pm.h"
 
@@ -17,19 +17,20 @@
 #include "log/log_open.h"
 #include "shmem/crash.h"
 
-#define BATCH_LOG_CHUNK 32 /* of each of several logs, at least this many events at once */
+#define BATCH_LOG_CHUNK 32 /* from each of several logs, at least this many events at once */
 
-/* When it has passed over this many events of other lanes and types, or its limit, it ends. */
+/* When a batch has skipped this many events of other lanes and types, or its limit, it ends. */
 #define BATCH_LOG_OTHERS 10000
 
-/* When this many bytes have been read, the batch ends with them. */
+/* When this many bytes have been read, the batch reads no more. */
 #define BATCH_LOG_BYTES ((Size) 64 * 1024 * 1024)
 
 /* ---------- opening ---------- */
 
 /*
- * With many logs, each is locked only while it is looked at: the lock table
- * belongs to everybody.  What has been read is good without the lock.
+ * If there are many logs, each is locked only while it is read, because the
+ * lock table is shared by all sessions.  Events that have been read stay valid
+ * without the lock.
  */
 static void
 batch_log_leave(const BatchLogs *logs, BatchLog *b)
@@ -39,7 +40,7 @@ batch_log_leave(const BatchLogs *logs, BatchLog *b)
 }
 
 /*
- * Opens a log.  What keeps it from being read is noted in b->trouble.
+ * Opens a log.  If it cannot be read, the reason is in b->trouble.
  */
 static void
 batch_log_open(const BatchTask *task, BatchLog *b)
@@ -58,9 +59,9 @@ batch_log_open(const BatchTask *task, BatchLog *b)
 }
 
 /*
- * A reading is for every unit where all events are wanted.  Otherwise it is this
- * unit's own, and good as long as its registration, which says what is wanted,
- * stays the same.
+ * A reading that has all events can be used by every unit.  Any other is this
+ * unit's own, and is valid as long as the unit's registration, which says which
+ * events are wanted, does not change.
  */
 static ReadingKey
 batch_log_key(const BatchTask *task, const BatchLog *b)
@@ -117,7 +118,7 @@ batch_log_begin(const BatchTask *task, BatchLogs *logs, List *cursors)
 }
 
 /*
- * Locks a log again.  False if it cannot be looked at now.
+ * Locks a log again.  False if it cannot be read now.
  */
 static bool
 batch_log_enter(const BatchTask *task, const BatchLogs *logs, BatchLog *b)
@@ -144,7 +145,7 @@ batch_log_enter(const BatchTask *task, const BatchLogs *logs, BatchLog *b)
 /* ---------- how far it may be read ---------- */
 
 /*
- * Computes the mark of a log.  False when that cannot be done now.
+ * Computes the mark of a log.  False if that cannot be done now.
  */
 static bool
 batch_log_mark(const BatchTask *task, BatchLogs *logs, BatchLog *b)
@@ -152,7 +153,7 @@ batch_log_mark(const BatchTask *task, BatchLogs *logs, BatchLog *b)
 	int64 needed;
 
 	b->mark = highwater_now(b->log->relid, b->log->seqid, task->view);
-	/* A sequence is never behind what has been seen or handled, unless it was set back. */
+	/* A sequence is never below a position that was seen or handled, unless it was set back. */
 	needed = Max(b->mark.reached, b->cursor->position);
 	if (b->mark.status == HIGHWATER_UNKNOWN)
 		log_trouble_locked(&b->trouble, b->log->name);
@@ -166,10 +167,10 @@ batch_log_mark(const BatchTask *task, BatchLogs *logs, BatchLog *b)
 }
 
 /*
- * Returns up to where a log may be read now: to its mark, or less.  An event that
- * has crashed the server is read alone, after what comes before it.  If reading
- * it is what crashes the server, that is found out so, and nothing before it is
- * skipped along with it.
+ * Returns up to which position a log may be read now: its mark, or less.  An
+ * event that has crashed the server is read alone, after the events before it.
+ * If reading it is what crashes the server, this finds that out, and no event
+ * before it is skipped too.
  */
 static int64
 batch_log_up_to(const BatchTask *task, const BatchLog *b)
@@ -192,10 +193,10 @@ batch_log_read_to(const BatchLog *b)
 /* ---------- reading ---------- */
 
 /*
- * Makes the request for the next part of a log.  Where the stream is the key, the
+ * Makes the request for the next part of a log.  If the key is the stream, the
  * events of other lanes are left out while reading, as are those of other types,
- * and more is read to make up for them.  Where a function gives the key, only
- * that can tell whose event it is.
+ * and more is read instead.  If a function computes the key, only that function
+ * can tell to which lane an event belongs.
  */
 static ReadingRequest
 batch_log_request(const BatchTask *task, const BatchLogs *logs, const BatchLog *b,
@@ -208,7 +209,10 @@ batch_log_request(const BatchTask *task, const BatchLogs *logs, const BatchLog *
 							  .limit = task->limit,
 							  .filter = {.types = types}};
 
-	/* Of several logs it reads a part each: what it does not need is kept for the next batch. */
+	/*
+	 * It reads a part of each of several logs.  What it does not need is kept for the
+	 * next batch.
+	 */
 	if (logs->count > 1)
 		request.limit = Min(task->limit, Max(task->limit / logs->count, BATCH_LOG_CHUNK));
 	if (!lane_share_is_all(&b->share) && task->pm->correlate == NULL)
@@ -273,16 +277,16 @@ batch_log_look(const BatchTask *task, BatchLogs *logs, BatchLog *b)
 		return;
 	if (!batch_log_enter(task, logs, b))
 	{
-		/* Where nothing has been read of it, its trouble says that it is left out. */
+		/* If nothing has been read from the log, b->trouble makes it left out. */
 		b->unknown = b->reading != NULL;
 		return;
 	}
 	while (batch_log_next(b) == NULL && !b->unknown && b->trouble.message == NULL)
 	{
-		/* The mark comes first: the reading's snapshot must be younger than it. */
+		/* Compute the mark first, because the reading's snapshot must be taken after it. */
 		if (!b->marked && !batch_log_mark(task, logs, b))
 			b->unknown = b->reading != NULL;
-		/* This is known to be all. */
+		/* The whole log has been read. */
 		else if (batch_log_read_to(b) >= b->mark.mark)
 			break;
 		else if (batch_log_read_to(b) >= batch_log_up_to(task, b) ||
@@ -303,8 +307,8 @@ batch_log_next(BatchLog *b)
 /* ---------- asking ---------- */
 
 /*
- * A log that has been read to some point is not left out, whatever came then: the
- * next batch will find that out.
+ * A log from which something was read is not left out, even if it had a problem
+ * later: the next batch will find that out.
  */
 bool
 batch_log_left_out(const BatchLog *b)

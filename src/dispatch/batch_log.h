@@ -1,6 +1,6 @@
 /*
  * batch_log.h
- *		The followed logs of a batch: what is read of each.
+ *		Reads the followed logs of a batch.
  */
 #ifndef PM_BATCH_LOG_H
 #define PM_BATCH_LOG_H
@@ -11,7 +11,10 @@
 #include "log/log_trouble.h"
 #include "manager/cursor.h"
 
-/* A batch keeps this many logs locked; of more, each only while it is looked at. */
+/*
+ * A batch keeps up to this many logs locked; if there are more, each is locked only
+ * while it is read.
+ */
 #define BATCH_LOG_LOCKS 64
 
 typedef struct BatchLog
@@ -24,7 +27,7 @@ typedef struct BatchLog
 	int next;		  /* number of the next event in it */
 	bool marked;	  /* the mark has been computed: */
 	Highwater mark;
-	bool unknown;		/* what comes after the reading cannot be found out now */
+	bool unknown;		/* it cannot be found out now what comes after the reading */
 	LogTrouble trouble; /* why the log cannot be read now */
 	int looked_at;		/* events, by this batch */
 } BatchLog;
@@ -38,7 +41,7 @@ typedef struct BatchLogs
 	Size bytes; /* read by this batch */
 } BatchLogs;
 
-/* Opens the logs of the cursors, and finds what is kept of them. */
+/* Opens the logs of the cursors, and finds the readings that are kept of them. */
 extern void batch_log_begin(const BatchTask *task, BatchLogs *logs, List *cursors);
 
 /*

@@ -1,6 +1,6 @@
 /*
  * batch_task.h
- *		What a batch is to do.
+ *		What a batch must do.
  */
 #ifndef PM_BATCH_TASK_H
 #define PM_BATCH_TASK_H
@@ -15,12 +15,12 @@ typedef struct BatchTask
 	ProcessManager *pm;
 	int lane;
 	LaneState *state; /* of the unit, when the batch began */
-	TimestampTz now;  /* what is due by then is due */
+	TimestampTz now;  /* timers and retries up to this time are due */
 	int limit;		  /* at most this many events and timers */
 	HighwaterView view;
-	bool some;			/* not all logs are looked at, so that no timer may fire */
-	bool wait_for_logs; /* that are locked */
-	bool last_look;		/* no later batch waits for a log in trouble: leave it out now */
+	bool some;			/* not all logs are read, so that no timer may fire */
+	bool wait_for_logs; /* wait for logs that are locked */
+	bool last_look;		/* no later batch will wait for a log with a problem: leave it out now */
 	bool raise;			/* errors go to the caller: nothing is set aside */
 } BatchTask;
 

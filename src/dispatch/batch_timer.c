@@ -1,10 +1,10 @@
 /*
  * batch_timer.c
- *		The timers among what a batch handles.
+ *		Finds the timers that a batch handles.
  *
- * Those that are due are read a few at a time, in the order in which they are
+ * Timers that are due are read a few at a time, in the order in which they are
  * due.  A timer that a handler sets while the batch runs, and that is due
- * already, takes its place among them.
+ * already, is inserted among them.
  */
 #include "pm.h"
 
@@ -33,7 +33,10 @@ batch_timer_item(const BatchTimers *timers, Keys *keys, Timer *timer)
 	item->time = timer->due;
 	item->event = timer->event;
 	item->key = key_get_text(keys, timer->key);
-	/* Nobody else sets this unit's timers, and their ids rise: this batch has set it. */
+	/*
+	 * No other session sets this unit's timers, and their ids increase, so this batch
+	 * has set it.
+	 */
 	if (timers->first_set != 0 && timer->id >= timers->first_set)
 		item->set_by = timers->first_set_by;
 	return item;
@@ -78,7 +81,7 @@ batch_timer_insert(BatchTimers *timers, Keys *keys, Timer *timer, const BatchIte
 	int place = list_length(timers->items);
 	BatchItem *item;
 
-	/* It has been set last: where others are due at the same time, it comes after them. */
+	/* It was set last, so it comes after others that are due at the same time. */
 	while (place > timers->next &&
 		   ((BatchItem *) list_nth(timers->items, place - 1))->time > timer->due)
 		place--;
@@ -87,7 +90,7 @@ batch_timer_insert(BatchTimers *timers, Keys *keys, Timer *timer, const BatchIte
 	item = batch_timer_item(timers, keys, timer);
 	item->set_by = by;
 	timers->items = list_insert_nth(timers->items, place, item);
-	/* However many are set, this is all that is kept of them in memory. */
+	/* However many timers are set, no more than this are kept in memory. */
 	if (list_length(timers->items) - timers->next > BATCH_TIMER_CHUNK)
 	{
 		timers->items = list_delete_last(timers->items);
@@ -102,7 +105,7 @@ batch_timer_set(const BatchTask *task, BatchTimers *timers, Keys *keys, int64 id
 	MemoryContext caller = MemoryContextSwitchTo(keys->context);
 	Timer *timer = timer_get(task->pm, id);
 
-	/* A rollback undoes what "by" is as well, if it is a timer of this batch itself. */
+	/* If "by" is itself a timer that this batch has set, a rollback undoes it as well. */
 	if (by->set_by != NULL)
 		by = by->set_by;
 	if (timers->first_set == 0)
@@ -110,7 +113,7 @@ batch_timer_set(const BatchTask *task, BatchTimers *timers, Keys *keys, int64 id
 		timers->first_set = id;
 		timers->first_set_by = by;
 	}
-	/* The handler may have undone or replaced it; or the clock has gone on past task->now. */
+	/* The handler may have undone or replaced it, or it may be due only after task->now. */
 	if (timer != NULL && timer->due <= task->now)
 		batch_timer_insert(timers, keys, timer, by);
 	MemoryContextSwitchTo(caller);

@@ -1,12 +1,12 @@
 /*
  * blame.c
- *		A handler has failed: what the error means, and what follows.
+ *		Decides what an error of a handler means, and what happens next.
  *
  * Called by dispatchers, by pm.catch_up, and by the scheduler for dispatchers that
- * ended before they could say it.  The caller holds the unit's lock, in a
+ * ended before they could record the failure.  The caller holds the unit's lock, in a
  * transaction in which no user's code has run.
  *
- * The way of a failure, after the batch has been undone:
+ * After the batch has been undone, a failure passes through these files:
  *
  *	progress.c			what the batch had in hand: one event, or several
  *	failed.c			in a dispatcher: begins another transaction
@@ -35,12 +35,12 @@
 #include "manager/timer.h"
 #include "shmem/handling.h"
 
-/* After this a parked event that met trouble of the server is tried again, ms. */
+/* A parked event that met a problem of the server is tried again after this time, ms. */
 #define BLAME_POSTPONE 5000
 
 /*
- * For this long, trouble of the server is no attempt, ms.  It must end: a handler
- * can raise the same errors.
+ * For this long, problems of the server do not count as attempts, ms.  There must
+ * be a limit, because a handler can raise the same errors.
  */
 #define BLAME_PATIENCE (5 * 60 * 1000)
 
@@ -77,7 +77,8 @@ blame_timeout(ErrorData *error, ProcessManager *pm, const Handling *what)
 /* ---------- what is said of it ---------- */
 
 /*
- * The type of the timer that was in hand; NULL: it was none, or is gone.
+ * The type of the timer that was being handled; NULL if it was no timer, or is
+ * gone.
  */
 static const char *
 blame_timer_type(ProcessManager *pm, const Handling *what)
@@ -91,7 +92,8 @@ blame_timer_type(ProcessManager *pm, const Handling *what)
 }
 
 /*
- * Says which call failed, in words that all who may see the unit may read.
+ * Says which call failed, in a text that contains nothing that a role that may
+ * see the unit must not read.
  */
 static char *
 blame_reason(const Handling *what, const char *timer_type)
@@ -113,8 +115,8 @@ blame_reason(const Handling *what, const char *timer_type)
 }
 
 /*
- * Says the same in the server's log, with the error: among the arguments of
- * ereport().
+ * Says the same in the server's log, with the error.  To be used among the
+ * arguments of ereport().
  */
 static int
 blame_errmsg(ProcessManager *pm, const Handling *what, const char *timer_type, const char *error)
@@ -149,8 +151,8 @@ blame_errmsg(ProcessManager *pm, const Handling *what, const char *timer_type, c
 }
 
 /*
- * Returns what helps, for a line of the log; NULL: nothing is known.  It has no
- * hint of the handler's own, but one of this extension.
+ * Returns a hint for a line of the server's log, or NULL if there is none.
+ * This is a hint of this extension, not one that the handler raised.
  */
 static const char *
 blame_hint(ProcessManager *pm, ErrorData *error, bool called)
@@ -189,8 +191,9 @@ blame_say_waits(ProcessManager *pm, ErrorData *error, bool called)
 /* ---------- waiting ---------- */
 
 /*
- * Why a unit waits.  What was raised before a handler ran is the extension's own
- * message, and may be told; what a handler has raised is its owner's affair.
+ * Why a unit waits.  A message that was raised before a handler ran is the
+ * extension's own, and may be shown.  What a handler has raised is only for its
+ * owner.
  */
 static char *
 blame_wait_reason(ErrorData *error, bool called)
@@ -205,7 +208,7 @@ blame_wait_reason(ErrorData *error, bool called)
 }
 
 /*
- * Has a parked event tried again later: it keeps nobody waiting.
+ * Makes a parked event be tried again later.  No other event waits for it.
  */
 static void
 blame_wait_parked(ProcessManager *pm, int lane, ErrorData *error, const Handling *met)
@@ -233,7 +236,7 @@ blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, con
 	}
 	if (state->reason != NULL && strcmp(state->reason, reason) == 0)
 	{
-		/* It is known already.  After a while it is an attempt like any other. */
+		/* That is recorded already.  After some time it is an attempt like any other. */
 		if (met != NULL &&
 			TimestampDifferenceExceeds(state->since, GetCurrentTimestamp(), BLAME_PATIENCE))
 			(void) blame(pm, met, error, BLAME_ERROR);
@@ -258,7 +261,7 @@ blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorDat
 
 	if (timer == NULL)
 		return;
-	/* After a crash it must be out of the way, however many have been parked. */
+	/* After a crash the timer must be parked, however many have been parked already. */
 	refused = crash ? NULL : park_refused(pm, state, what->lane);
 	if (refused != NULL)
 	{
@@ -271,8 +274,8 @@ blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorDat
 }
 
 /*
- * Has the item been got past meanwhile?  Since the session died that had it in
- * hand, another one may have had the unit.
+ * Has the item been handled or parked meanwhile?  After the session that was
+ * handling it died, another session may have run the unit.
  */
 static bool
 blame_too_late(ProcessManager *pm, List *cursors, const Handling *what)
@@ -281,7 +284,7 @@ blame_too_late(ProcessManager *pm, List *cursors, const Handling *what)
 
 	if (what->source == HANDLING_TIMER)
 		return timer_get(pm, what->id) == NULL;
-	/* park_failed_again() looks whether it is still there. */
+	/* park_failed_again() checks whether it is still there. */
 	if (what->source == HANDLING_PARKED)
 		return false;
 	foreach(lc, cursors)
@@ -296,8 +299,8 @@ blame_too_late(ProcessManager *pm, List *cursors, const Handling *what)
 }
 
 /*
- * The unit is retried with the item in its place, or halts.  Returns when it is
- * worth another look.
+ * Makes the unit retry the item before any other, or halt.  Returns when to run
+ * the unit again.
  */
 static TimestampTz
 blame_in_place(ProcessManager *pm, LaneState *state, const Handling *what, const char *reason,
@@ -305,10 +308,10 @@ blame_in_place(ProcessManager *pm, LaneState *state, const Handling *what, const
 {
 	int attempts = pm->max_attempts;
 
-	/* For what has no key, or cannot be parked, there is no queue, nor another attempt. */
+	/* An item that has no key, or cannot be parked, has no queue and gets no further attempt. */
 	if (what->correlating || what->outside)
 		attempts = 1;
-	/* What went before it was undone with the session, and is to be handled first. */
+	/* The items before it were undone with the session, and must be handled first. */
 	if (cause == BLAME_SESSION)
 		attempts = Max(attempts, 2);
 	return lane_fail(pm, state, what, reason, error, attempts, cause == BLAME_CRASH);
@@ -330,14 +333,17 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 	if (blame_too_late(pm, cursors, what))
 		return 0;
 
-	/* Before what follows from it is logged. */
+	/* Log this before its consequences are logged. */
 	blame_say_failed(pm, what, timer_type, error);
-	/* It will be tried again: if that crashes the server once more, this must be on disk. */
+	/* The item will be tried again.  If that crashes the server once more, this must be on disk. */
 	if (crash)
 		ForceSyncCommit();
 	if (what->source == HANDLING_PARKED)
 	{
-		/* Of several it is the last: it is tried alone next time, which narrows the search. */
+		/*
+		 * If there were several, this is the last one.  Next time it is tried alone,
+		 * which narrows the search.
+		 */
 		if (park_failed_again(pm, what, error, crash))
 			lane_error(pm->name, what->lane);
 	}

@@ -1,6 +1,6 @@
 /*
  * blame.h
- *		A handler has failed: what the error means, and what follows.
+ *		Decides what an error of a handler means, and what happens next.
  */
 #ifndef PM_BLAME_H
 #define PM_BLAME_H
@@ -17,32 +17,34 @@ typedef enum BlameCause
 	BLAME_CRASH	   /* the server crashed with it */
 } BlameCause;
 
-/* Does the error say nothing of the item?  The same again may well succeed. */
+/* Does the error say nothing about the item, so that another try may well succeed? */
 extern bool blame_nobody(int sqlerrcode);
 
 /*
- * Is it an error that the server makes of its own trouble (no space, no memory, no
- * connections, input and output)?  At first it is no attempt of the handler.
+ * Is it an error that a problem of the server causes (no space, no memory, no
+ * connections, I/O errors)?  For some time it does not count as an attempt of the
+ * handler.
  */
 extern bool blame_server(int sqlerrcode);
 
 /*
- * Was an error that dispatch_batch() has raised a cancel by handler_timeout?  Then
- * its message says so from now on.
+ * Was an error that dispatch_batch() has raised a cancel by handler_timeout?  If
+ * so, changes its message to say that.
  */
 extern bool blame_timeout(ErrorData *error, ProcessManager *pm, const Handling *what);
 
 /*
- * Writes down that a unit waits, and why, unless that is known already.  "met":
- * the item whose call met trouble of the server; NULL: no handler was called.
+ * Records that a unit waits, and why, unless that is recorded already.  "met"
+ * is the item whose call met a problem of the server; NULL if no handler was
+ * called.
  */
 extern void blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error,
 					   const Handling *met);
 
 /*
- * The handler failed for an item, alone unless that says several.  Writes down
- * what follows.  Returns when the unit is worth another look: 0 at once, DT_NOEND
- * when it has halted.
+ * Called when the handler failed for an item, which was alone unless
+ * what->several is set.  Records what happens next.  Returns when to run the unit
+ * again: 0 at once, DT_NOEND if it has halted.
  */
 extern TimestampTz blame(ProcessManager *pm, const Handling *what, ErrorData *error,
 						 BlameCause cause);

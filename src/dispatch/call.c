@@ -2,11 +2,11 @@
  * call.c
  *		Calls user's code for the items of a batch.
  *
- * While user's code runs, three places say for which item: the batch's Progress,
- * for whoever catches an error; this worker's slot, for whoever finds that the
- * session has ended; and the crash mark, for whoever finds that the server has
- * crashed.  Between two calls the slot is empty, and an error is due to no item,
- * or to an item before that has left something behind.
+ * While user's code runs, three places say for which item.  The batch's Progress
+ * is read by the code that catches an error, this worker's slot after the
+ * session has ended, and the crash mark after the server has crashed.  Between
+ * two calls the slot is empty, and an error was caused by no item, or by
+ * something that an earlier item has left behind.
  */
 #include "pm.h"
 
@@ -44,7 +44,7 @@ call_publish(const Calls *calls, const Handling *handling)
 }
 
 /*
- * User's code is about to run for an item, the nth of the batch.
+ * Called before user's code runs for an item, the nth of the batch.
  */
 static void
 call_start(Calls *calls, const BatchItem *item, int nth, bool correlating, bool several)
@@ -64,7 +64,7 @@ call_start(Calls *calls, const BatchItem *item, int nth, bool correlating, bool 
 	progress->set_here = item->set_by != NULL;
 	if (progress->set_here)
 	{
-		/* After a rollback this timer is not there, only the item that has set it. */
+		/* After a rollback this timer does not exist, only the item that has set it. */
 		progress->set_by = *handling;
 		batch_item_name(item->set_by, &progress->set_by);
 		progress->set_by.several = true;
@@ -73,15 +73,16 @@ call_start(Calls *calls, const BatchItem *item, int nth, bool correlating, bool 
 }
 
 /*
- * User's code has returned.  It may have left settings, or triggers for the
- * commit, that make a statement of the extension fail: that is the fault of some
- * item so far, and not known of which.  If the session ends from here on, nobody
- * is to blame for that.  The crash mark stays for what is done with the item now.
+ * Called after user's code has returned.  It may have left settings, or deferred
+ * triggers, that make a statement of the extension fail.  Then one of the items
+ * so far is the cause, but it is not known which.  If the session ends from here
+ * on, no item is the cause.  The crash mark stays, because the extension still
+ * works on the item.
  */
 static void
 call_stop(Calls *calls)
 {
-	/* If the call has asked for the end of its session, it is to blame for it. */
+	/* If the call has asked for the end of its session, the call is the cause. */
 	CHECK_FOR_INTERRUPTS();
 	calls->progress->stage = PROGRESS_COMMIT;
 	calls->context.item = NULL;
@@ -105,14 +106,20 @@ call_begin(Calls *calls, const BatchTask *task, bool shared, Keys *keys, Progres
 	calls->per_event = AllocSetContextCreate(CurrentMemoryContext, "pm event",
 											 ALLOCSET_DEFAULT_SIZES);
 	calls->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_batch_duration);
-	/* What is appended from here on was not recorded before the events that have been read. */
+	/*
+	 * Events that are appended from here on must not be recorded before those that have
+	 * been read.
+	 */
 	if (GetCurrentTransactionNestLevel() == 1)
 		SetCurrentStatementStartTimestamp();
 	handler_open(&calls->handler, task->pm, shared);
-	/* What the handlers set is undone at the end, so that it cannot disturb the next unit. */
+	/*
+	 * Settings that the handlers change are restored at the end, so that they cannot
+	 * disturb the next unit.
+	 */
 	calls->guc_level = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	/* No item is in hand yet, and in particular not the last one of the batch before. */
+	/* No item is being handled yet, and in particular not the last one of the batch before. */
 	slot_activity_handling(&progress->handling, task->pm->name);
 	slot_activity_set(ACTIVITY_HANDLING);
 	within_enter(task->pm->name, task->lane);
@@ -122,9 +129,10 @@ call_begin(Calls *calls, const BatchTask *task, bool shared, Keys *keys, Progres
 }
 
 /*
- * Temporary tables go with the batch, before anybody else can see them.  Other
- * sessions of the role could lock them later, and this session, which drops them
- * when it ends, would wait for that where nothing can interrupt it.
+ * Drops temporary tables with the batch, before other sessions can see them.
+ * Later, other sessions of the role could lock them.  This session, which drops
+ * them when it ends, would then wait for the lock where nothing can interrupt
+ * it.
  */
 static void
 call_drop_temporary(void)
@@ -138,9 +146,9 @@ call_drop_temporary(void)
 }
 
 /*
- * Does now what the calls have left for the commit, where it can be watched and
- * be put down to an item.  In a subtransaction that waits for the commit of the
- * caller's transaction.
+ * Runs now what the calls have left for the commit, because now a timeout can
+ * stop it and an error can be attributed to an item.  In a subtransaction, it
+ * is left for the commit of the caller's transaction.
  */
 static void
 call_fire_deferred(Calls *calls, const Handling *last)
@@ -149,7 +157,10 @@ call_fire_deferred(Calls *calls, const Handling *last)
 		return;
 	call_publish(calls, last);
 	handler_fire_deferred();
-	/* A cursor WITH HOLD would run its query at the commit, and nobody could find it later. */
+	/*
+	 * A cursor WITH HOLD would run its query at the commit, and no one could use the
+	 * cursor later.
+	 */
 	PortalHashTableDeleteAll();
 	if (slot_am_worker())
 		call_drop_temporary();
@@ -166,7 +177,7 @@ call_end(Calls *calls, int handled)
 
 	if (called)
 	{
-		/* A crash from here on is due to the only item, or to one of several. */
+		/* A crash from here on is caused by the only item, or by one of several. */
 		last = *progress_lasting(calls->progress);
 		last.manager = task->pm->id;
 		last.several |= handled > 1;
@@ -191,8 +202,8 @@ call_end(Calls *calls, int handled)
 
 /*
  * What the calls have left for the commit (callbacks of a library) may crash the
- * server.  That is the fault of some item, and not known of which before each has
- * been tried alone.  The same holds for the rollback.
+ * server.  Then one of the items is the cause, but it is not known which before
+ * each has been tried alone.  The same is true for the rollback.
  */
 void
 call_before_end(const Progress *progress)
@@ -216,14 +227,15 @@ call_abandon(const Progress *progress)
 	pending_end();
 	within_leave();
 	call_before_end(progress);
-	/* No handler runs any more: if the session ends from here on, no item is to blame. */
+	/* No handler runs any more, so if the session ends from here on, no item is the cause. */
 	slot_activity_set(ACTIVITY_READING);
 }
 
 /* ---------- the key ---------- */
 
 /*
- * Asks the correlate function.  The result is in the memory of this event.
+ * Calls the correlate function.  The result is in the memory context of this
+ * event.
  */
 static NullableDatum
 call_ask_key(Calls *calls, const BatchItem *item, int nth)
@@ -241,7 +253,7 @@ call_ask_key(Calls *calls, const BatchItem *item, int nth)
 }
 
 /*
- * Takes the stream for the key.
+ * Uses the stream as the key.
  */
 static NullableDatum
 call_stream_key(const BatchItem *item)
@@ -265,7 +277,7 @@ call_correlate(Calls *calls, BatchItem *item, int nth)
 		return true;
 	if (item->passed)
 		return false;
-	/* No function can be asked about an event that is too large: it goes by its stream. */
+	/* No function can be called with an event that is too large: its key is its stream. */
 	if (calls->handler.correlates && item->too_large == 0)
 	{
 		key = call_ask_key(calls, item, nth);
@@ -276,7 +288,7 @@ call_correlate(Calls *calls, BatchItem *item, int nth)
 		batch_item_crash_mark(calls->task, item);
 		key = call_stream_key(item);
 	}
-	/* NULL says that the event is not for this process manager. */
+	/* NULL means that the event is not for this process manager. */
 	item->passed = key.isnull ||
 				   (item->share != NULL && !lane_share_has(item->share, key, item->position));
 	if (!item->passed)
@@ -289,7 +301,7 @@ call_correlate(Calls *calls, BatchItem *item, int nth)
 /* ---------- the handler ---------- */
 
 /*
- * No value can hold such an event, so that no function can be called with it.
+ * No value can contain such an event, so no function can be called with it.
  */
 static void
 call_require_size(const BatchItem *item)
@@ -304,7 +316,7 @@ call_require_size(const BatchItem *item)
 }
 
 /*
- * What the call has done is seen by the next one.
+ * Makes the effects of the call visible to the next one.
  */
 static void
 call_step(void)
@@ -329,7 +341,8 @@ call_instance(Calls *calls, BatchItem *item)
 }
 
 /*
- * Which timers the call has set.  There must be an instance for them by now.
+ * Finds out which timers the call has set.  There must be an instance for them
+ * now.
  */
 static CallTimers
 call_timers(Calls *calls, const BatchItem *item)
@@ -343,7 +356,7 @@ call_timers(Calls *calls, const BatchItem *item)
 		timers.earliest = DT_NOEND;
 		return timers;
 	}
-	/* It may have been set in a subtransaction that was undone: look at the table. */
+	/* It may have been set in a subtransaction that was undone, so check the table. */
 	if (!item->key->live && timer_exists(pm, item->key->name))
 	{
 		calls->progress->stage = PROGRESS_HANDLE;
@@ -359,7 +372,8 @@ call_timers(Calls *calls, const BatchItem *item)
 }
 
 /*
- * An instance has ended: its timers go, those that this call has set included.
+ * Called when an instance has ended: deletes its timers, including those that
+ * this call has set.
  */
 static void
 call_end_instance(Calls *calls, const BatchItem *item)

@@ -21,11 +21,11 @@ typedef struct Calls
 	CallErrorContext context;
 	MemoryContext caller;
 	MemoryContext per_event;
-	TimestampTz deadline; /* the batch has lasted long enough by then */
+	TimestampTz deadline; /* the time at which the batch has lasted long enough */
 	int guc_level;
 } Calls;
 
-/* What timers a call has set. */
+/* The timers that a call has set. */
 typedef struct CallTimers
 {
 	TimestampTz earliest; /* DT_NOEND: none has been set */
@@ -33,13 +33,13 @@ typedef struct CallTimers
 	const int64 *due;	  /* with these ids, until the next call */
 } CallTimers;
 
-/* Begins the calls of a batch.  "shared": it meets events of other lanes. */
+/* Begins the calls of a batch.  "shared" says that the batch may contain events of other lanes. */
 extern void call_begin(Calls *calls, const BatchTask *task, bool shared, Keys *keys,
 					   Progress *progress);
 
 /*
- * Finds out an item's key.  False if the item is not for this unit.  It is the
- * nth item of the batch, should it fail.
+ * Finds out an item's key.  False if the item is not for this unit.  If the
+ * item fails, the error is that of the nth item of the batch.
  */
 extern bool call_correlate(Calls *calls, BatchItem *item, int nth);
 
@@ -53,9 +53,9 @@ extern CallTimers call_handler(Calls *calls, BatchItem *item, int nth);
 extern void call_array(Calls *calls, BatchItem **items, int count, int nth);
 
 /*
- * Ends the calls of a batch, which had the handler called for this many items:
- * saves instances and fires deferred triggers.  Returns when the earliest timer
- * is due that these have set; DT_NOEND: none.
+ * Ends the calls of a batch, in which the handler was called for this many
+ * items: saves instances and fires deferred triggers.  Returns when the
+ * earliest timer that they have set is due, or DT_NOEND if they have set none.
  */
 extern TimestampTz call_end(Calls *calls, int handled);
 

@@ -1,6 +1,6 @@
 /*
  * call_context.c
- *		What an error says of the item that was being handled.
+ *		Adds to an error the context line that names the item being handled.
  */
 #include "pm.h"
 
@@ -29,8 +29,8 @@ call_context_line(const char *text, int length)
 }
 
 /*
- * A text of the event.  It looks nothing up, and unpacks nothing: something has
- * failed already.
+ * A text of the event.  This neither looks anything up nor detoasts anything,
+ * because something has failed already.
  */
 static char *
 call_context_field(const EventFields *fields, int attribute)
@@ -57,7 +57,7 @@ call_context_key(const BatchItem *item, const char *stream)
 }
 
 /*
- * The line for an item that user's code runs for.
+ * The line for an item for which user's code is running.
  */
 static void
 call_context_item(const CallErrorContext *context, const Handling *what)
@@ -70,7 +70,7 @@ call_context_item(const CallErrorContext *context, const Handling *what)
 	char *stream;
 	char *key;
 
-	/* Not by event_deform(), which would look the type up. */
+	/* Do not use event_deform(), which would look up the type. */
 	tuple.t_data = DatumGetHeapTupleHeader(item->event);
 	tuple.t_len = HeapTupleHeaderGetDatumLength(tuple.t_data);
 	ItemPointerSetInvalid(&tuple.t_self);

@@ -1,6 +1,6 @@
 /*
  * call_context.h
- *		What an error says of the item that was being handled.
+ *		Adds to an error the context line that names the item being handled.
  */
 #ifndef PM_CALL_CONTEXT_H
 #define PM_CALL_CONTEXT_H
@@ -16,7 +16,7 @@ typedef struct CallErrorContext
 	const char *manager; /* the name of the process manager */
 	TupleDesc event_desc;
 	const Progress *progress;
-	const BatchItem *item; /* user's code runs for it now; NULL: none runs */
+	const BatchItem *item; /* user's code runs for this item now; NULL if none runs */
 } CallErrorContext;
 
 /* From here to call_context_end(), errors get a line of context about the item. */

@@ -1,14 +1,14 @@
 /*
  * catch_up.c
- *		pm.catch_up: handling in the caller's session and transaction.
+ *		pm.catch_up: handles events in the caller's session and transaction.
  *
- * For tests in BEGIN ... ROLLBACK, for servers without the preloaded library, and
- * for a single run from psql.  The caller's own uncommitted events are handled
- * too: the cursor moves in the same transaction.
+ * This is for tests in BEGIN ... ROLLBACK, for servers without the preloaded
+ * library, and for a single run from psql.  The caller's own uncommitted events
+ * are handled too, because the cursor moves in the same transaction.
  *
  * A handler runs only as it would in the background: as the owner, in a session
- * of the owner's.  In a superuser's session after SET SESSION AUTHORIZATION, a
- * handler could say RESET SESSION AUTHORIZATION.
+ * of the owner.  In a superuser's session after SET SESSION AUTHORIZATION, a
+ * handler could run RESET SESSION AUTHORIZATION.
  */
 #include "pm.h"
 
@@ -29,11 +29,11 @@ PG_FUNCTION_INFO_V1(pm_catch_up);
 /* ---------- logs ---------- */
 
 /*
- * Opens a log for the call; NULL if it cannot be read.  A log of a process
- * manager that was named is waited for, and stays locked: now, since a session
- * that holds its table would keep all the other logs from being handled once the
- * units are locked.  (Of a process manager with very many logs, each is locked
- * only while it is looked at.)
+ * Opens a log for the call; NULL if it cannot be read.  If the process manager
+ * was named, this waits for the log, and keeps it locked.  It waits now, before
+ * the units are locked: later, a session that holds the log's table would keep
+ * all the other logs from being handled.  (If a process manager has very many
+ * logs, each is locked only while it is read.)
  */
 static PmLog *
 catch_up_open(const char *name, bool named, bool keep)
@@ -47,7 +47,7 @@ catch_up_open(const char *name, bool named, bool keep)
 		return log != NULL && keep ? log_lock(log, AccessShareLock) : log;
 	}
 	log = log_get_nowait(name, &locked);
-	/* The caller has not named its process manager: the log is not waited for. */
+	/* The caller has not named the process manager, so do not wait for the log. */
 	if (log == NULL && locked)
 		ereport(NOTICE,
 				(errmsg("log \"%s\" is locked, and left out", name),
@@ -57,8 +57,9 @@ catch_up_open(const char *name, bool named, bool keep)
 }
 
 /*
- * Without shared memory nobody has watched the writers.  This gives those that
- * write now some time to end, so that a single call handles what is there.
+ * Without shared memory, no process has watched the writers.  This gives the
+ * writers that are open now some time to end, so that a single call handles
+ * what is there.
  */
 static void
 catch_up_await(List *managers, bool named)
@@ -83,7 +84,8 @@ catch_up_await(List *managers, bool named)
 /* ---------- the function ---------- */
 
 /*
- * Handlers run as the session's own role, with nothing to escape to.
+ * Raises an error unless the session's own role calls: a handler must not be
+ * able to switch to another role.
  */
 static void
 catch_up_require_caller(void)
@@ -144,7 +146,8 @@ catch_up_managers(FunctionCallInfo fcinfo)
 }
 
 /*
- * Goes on until there is nothing left, also of what the handlers append.
+ * Continues until nothing is left to do, including events that the handlers
+ * append.
  */
 static void
 catch_up_loop(CatchUp *run, List *managers)
@@ -160,7 +163,7 @@ catch_up_loop(CatchUp *run, List *managers)
 		{
 			ProcessManager *pm = lfirst(lc);
 
-			/* A change of the number of lanes takes effect while they are gone through. */
+			/* The number of lanes may change during this loop. */
 			for (int lane = 0; lane < pm->lanes; lane++)
 				done += catch_up_unit(run, &pm, lane, run->named && first);
 			lfirst(lc) = pm;
@@ -170,13 +173,13 @@ catch_up_loop(CatchUp *run, List *managers)
 }
 
 /*
- * What the call must not leave behind in this session.
+ * Removes what the call must not leave behind in this session.
  */
 static void
 catch_up_forget(void)
 {
 	within_clear_time();
-	/* What has been read may be what this transaction has written, and may undo. */
+	/* Events that were read may have been written by this transaction, which may undo them. */
 	reading_forget();
 }
 

@@ -1,6 +1,6 @@
 /*
  * catch_up_unit.c
- *		Handles what one unit has to do, in a session's transaction.
+ *		Runs one unit for pm.catch_up, in the caller's transaction.
  *
  * Each batch runs in an internal subtransaction, so that a batch that fails can
  * be undone.  The lock of the unit belongs to the transaction itself.
@@ -21,7 +21,7 @@
 #include "manager/manager_lock.h"
 #include "shmem/handling.h"
 
-/* This many deadlocks and the like, in a row, do not count as failures. */
+/* This many deadlocks and similar errors in a row do not count as failures. */
 #define CATCH_UP_UNIT_CONFLICTS 10
 
 /* A unit while it is run. */
@@ -33,7 +33,7 @@ typedef struct CatchUpUnit
 	Isolate isolate;
 	int conflicts;	   /* in a row */
 	bool leave_parked; /* in the next batch */
-	int64 done;		   /* events and timers got past */
+	int64 done;		   /* events and timers handled, parked or skipped */
 } CatchUpUnit;
 
 /* ---------- may it run? ---------- */
@@ -81,8 +81,8 @@ catch_up_unit_halted(ProcessManager *pm, int lane, bool named)
 }
 
 /*
- * Loads the process manager as it is now; NULL when there is none any more that
- * has such a lane.  Another one may have taken its name.
+ * Loads the process manager as it is now; NULL if it does not exist any more,
+ * or has no such lane.  Another one may have taken its name.
  */
 static ProcessManager *
 catch_up_unit_reload(ProcessManager *pm, int lane)
@@ -95,17 +95,17 @@ catch_up_unit_reload(ProcessManager *pm, int lane)
 }
 
 /*
- * Locks a unit, in the caller's transaction: a failed batch must not give the
- * lock back.  While this session waited for it, the process manager can have been
- * paused, or halted, or registered anew, so all of that is looked at afterwards.
- * False when the unit is not to be run.
+ * Locks a unit in the caller's transaction, because a failed batch must not
+ * release the lock.  While this session waited for the lock, the process manager
+ * may have been paused, halted or registered again, so all of that is checked
+ * afterwards.  False if the unit must not be run.
  */
 static bool
 catch_up_unit_lock(ProcessManager **manager, int lane, bool named)
 {
 	ProcessManager *again = *manager;
 
-	/* This transaction may hold other units: the queue keeps that from becoming a deadlock. */
+	/* This transaction may hold the locks of other units: the queue lock prevents a deadlock. */
 	manager_lock_queue(again->id);
 	(void) manager_lock_unit(again->id, lane, false);
 	if (registry_version() != again->version)
@@ -146,7 +146,7 @@ catch_up_unit_try(CatchUp *run, const DispatchRequest *request, Progress *progre
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();
 		FlushErrorState();
-		/* First of all: the handler's timeout must not interrupt the rollback. */
+		/* Do this first, because the handler's timeout must not interrupt the rollback. */
 		call_abandon(progress);
 		RollbackAndReleaseCurrentSubTransaction();
 	}
@@ -158,8 +158,8 @@ catch_up_unit_try(CatchUp *run, const DispatchRequest *request, Progress *progre
 }
 
 /*
- * Raises what has undone a batch.  Where a handler ran, the context says for
- * which item (call_context.c).
+ * Raises the error that has undone a batch.  If a handler ran, the context says
+ * for which item (call_context.c).
  */
 COMPAT_NORETURN static void
 catch_up_unit_raise(ErrorData *error, ProcessManager *pm, const Progress *progress)
@@ -174,7 +174,8 @@ catch_up_unit_raise(ErrorData *error, ProcessManager *pm, const Progress *progre
 }
 
 /*
- * A batch was undone by an error.  Returns whether the unit can go on.
+ * Called when a batch was undone by an error.  Returns whether the unit can
+ * continue.
  */
 static bool
 catch_up_unit_failed(CatchUpUnit *unit, ErrorData *error, const Progress *progress)
@@ -185,7 +186,7 @@ catch_up_unit_failed(CatchUpUnit *unit, ErrorData *error, const Progress *progre
 	bool timed_out = blame_timeout(error, pm, what);
 	LaneState state;
 
-	/* The caller's own cancel is not the handler's failure. */
+	/* A cancel of the caller's statement is not a failure of the handler. */
 	if (run->raise || (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !timed_out))
 		catch_up_unit_raise(error, pm, progress);
 	lane_state(pm, unit->lane, &state);
@@ -194,13 +195,13 @@ catch_up_unit_failed(CatchUpUnit *unit, ErrorData *error, const Progress *progre
 		lane_conflicts(pm->name, unit->lane, 1);
 		return true;
 	}
-	/* No handler ran: something outside is wrong, and no other batch would do better. */
+	/* No handler ran, so something outside is wrong, and another batch would fail too. */
 	if (progress->stage == PROGRESS_PREPARE)
 	{
 		blame_wait(pm, unit->lane, &state, error, NULL);
 		return false;
 	}
-	/* What has failed among others is looked for first. */
+	/* If the failed item was not alone, search for it first. */
 	if (!isolate_failed(&unit->isolate, progress, pm->kind))
 		return true;
 	run->changed = true;
@@ -212,13 +213,16 @@ catch_up_unit_failed(CatchUpUnit *unit, ErrorData *error, const Progress *progre
 	unit->conflicts = 0;
 	if (blame(pm, what, error, BLAME_ERROR) != 0)
 		return false;
-	/* It was set aside.  That counts: the call goes on until nothing is got past. */
+	/*
+	 * The event was parked.  That counts, because the call continues until nothing is
+	 * handled, parked or skipped.
+	 */
 	unit->done++;
 	return true;
 }
 
 /*
- * A batch went well.  Returns whether there may be more to do.
+ * Called when a batch succeeded.  Returns whether there may be more to do.
  */
 static bool
 catch_up_unit_succeeded(CatchUpUnit *unit, const DispatchResult *result)
@@ -226,7 +230,10 @@ catch_up_unit_succeeded(CatchUpUnit *unit, const DispatchResult *result)
 	CatchUp *run = unit->run;
 
 	isolate_succeeded(&unit->isolate, result);
-	/* With parked events left alone, it says nothing of the one that had the conflict. */
+	/*
+	 * If the batch left out the parked events, it says nothing about the one that had
+	 * the conflict.
+	 */
 	if (!unit->leave_parked)
 		unit->conflicts = 0;
 	unit->leave_parked = result->parked;

@@ -1,25 +1,25 @@
 /*
  * dispatch.c
- *		One batch of one unit: mark, read, handle, move the cursors.
+ *		Runs one batch of one unit: computes the marks, reads, handles, moves the cursors.
  *
  * Called by dispatchers in a transaction of their own, and by pm.catch_up in a
- * subtransaction of its caller's.  The order makes it right: lock the unit,
+ * subtransaction of its caller.  The order of the steps is essential: lock the unit,
  * compute the marks, and only then take the snapshot that reads; handle, save the
- * instances, move the cursors, and leave the commit to the caller.  A batch that
- * fails leaves nothing behind but the caller's Progress, which says which item
- * was in hand.
+ * instances, move the cursors, and leave the commit to the caller.  A batch that fails
+ * leaves nothing behind except the caller's Progress, which says which item was being
+ * handled.
  *
- * A batch handles either what the logs and timers have (handle.c), or the queue
- * of one parked key (retry.c).
+ * A batch handles either events of the logs and timers (handle.c), or the queue of one
+ * parked key (retry.c).
  *
- * The way of an event begins in the writer's session:
+ * An event first passes through these files in the writer's session:
  *
  *	guard.c				the INSERT: a trigger notes that its transaction writes the log, and
  *						the CHECK compares each position with what readers have passed
  *	wakeup.c			at the end of that transaction: sets the latches of the dispatchers
  *
- * and goes on in a dispatcher, where each step calls a file further down, and
- * returns from it:
+ * and then through these in a dispatcher, where each file calls those that are indented
+ * below it:
  *
  *	dispatcher.c		wakes up
  *	  watch.c			finds out which logs have moved, and marks the units that follow them
@@ -37,7 +37,7 @@
  *	  run.c				ends what the calls have left open (call.c), commits, and notes
  *						when to look at the unit again
  *
- * The way of a failure is in blame.c.
+ * blame.c shows the same for a failure.
  */
 #include "pm.h"
 
@@ -52,7 +52,7 @@
 #include "shmem/slot_activity.h"
 
 /*
- * May the unit run now?  If it will be retried later, *due is when.
+ * May the unit run now?  If it will be retried later, *due is set to that time.
  */
 static bool
 dispatch_may_run(const DispatchRequest *request, const LaneState *state, TimestampTz *due)
@@ -61,7 +61,7 @@ dispatch_may_run(const DispatchRequest *request, const LaneState *state, Timesta
 
 	if (pm->paused || !pm->at_home || state->status == LANE_HALTED)
 		return false;
-	/* A caller that wants to see the error wants it now. */
+	/* A caller that wants errors to be raised does not wait for the retry. */
 	if (state->status == LANE_RETRYING && !request->raise &&
 		!lane_is_due(state->retry_at, within_time()))
 	{
@@ -85,14 +85,14 @@ dispatch_task(const DispatchRequest *request, LaneState *state)
 					  .last_look = request->wait,
 					  .raise = request->raise};
 
-	/* One at a time, where several may have failed or the handler takes several at once. */
+	/* Handle one at a time if several may have failed, or if the handler takes arrays. */
 	if (state->status == LANE_RETRYING && (state->attempts == 0 || pm->kind == HANDLER_BATCH))
 		task.limit = 1;
 
 	/*
-	 * All logs are looked at where more than new events is to be decided on: an
-	 * item that has failed is in some log, and before a timer go the events of
-	 * all logs that were recorded before.
+	 * All logs are read if not only new events matter: an item that has failed
+	 * may be in any log, and the events of all logs that were recorded before a
+	 * timer are handled before it.
 	 */
 	task.some = request->some && state->status == LANE_OK &&
 				(pm->kind != HANDLER_INSTANCE || state->timer_due > task.now);
@@ -100,12 +100,13 @@ dispatch_task(const DispatchRequest *request, LaneState *state)
 }
 
 /*
- * Returns the parked event that comes before what the logs have; NULL: none.
+ * Returns the parked event that must be handled before the logs, or NULL if
+ * there is none.
  */
 static Parked *
 dispatch_head(const DispatchRequest *request, const BatchTask *task)
 {
-	/* Until the item that has failed is parked, nothing else counts. */
+	/* Until the item that has failed is parked, nothing else is done. */
 	if (request->leave_parked || request->max_parked <= 0 || task->state->status == LANE_PARKING ||
 		!lane_is_due(task->state->parked_due, task->now))
 		return NULL;
@@ -113,7 +114,7 @@ dispatch_head(const DispatchRequest *request, const BatchTask *task)
 }
 
 /*
- * Returns when there is something to do in the unit without a new event.
+ * Returns when the unit has something to do, even without a new event.
  */
 static TimestampTz
 dispatch_due(const BatchTask *task, const Tally *tally)
@@ -123,7 +124,7 @@ dispatch_due(const BatchTask *task, const Tally *tally)
 
 	if (tally->halted)
 		return DT_NOEND;
-	/* Without all logs no timer fires. */
+	/* If some logs are left out, no timer fires. */
 	if (tally->left_out > 0)
 		return state->parked_due;
 	if (state->status == LANE_PARKING)
@@ -141,7 +142,7 @@ dispatch_outcome(const DispatchRequest *request, const BatchTask *task, const Ta
 	if (tally->halted)
 		return DISPATCH_STOPPED;
 	if (tally->more || tally->again ||
-		/* The parked event was left alone only this time. */
+		/* The parked event was left out only this time. */
 		(request->leave_parked && lane_is_due(task->state->parked_due, task->now)))
 		return DISPATCH_MORE;
 	return tally->done > 0 ? DISPATCH_DONE : DISPATCH_IDLE;
@@ -163,7 +164,7 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 	result.outcome = DISPATCH_BUSY;
 	if (!manager_lock_unit(pm->id, request->lane, !request->wait))
 		return result;
-	/* Only under the lock does the registration stay as it is. */
+	/* The registration can only change before we have the lock. */
 	result.outcome = DISPATCH_STALE;
 	if (registry_version() != pm->version)
 		return result;
@@ -193,7 +194,7 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 	result.all = head != NULL || !task.some;
 	result.rest = tally.rest;
 	result.due = dispatch_due(&task, &tally);
-	/* If it is lost that events of others were passed over, they are passed over again. */
+	/* If it is lost that events of other lanes were skipped, they are skipped again. */
 	if (tally.done == 0 && result.outcome != DISPATCH_STOPPED &&
 		GetCurrentTransactionNestLevel() == 1)
 		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,

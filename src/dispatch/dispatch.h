@@ -1,6 +1,6 @@
 /*
  * dispatch.h
- *		One batch of one unit: mark, read, handle, move the cursors.
+ *		Runs one batch of one unit: computes the marks, reads, handles, moves the cursors.
  */
 #ifndef PM_DISPATCH_H
 #define PM_DISPATCH_H
@@ -16,7 +16,7 @@ typedef enum DispatchOutcome
 	DISPATCH_IDLE,	 /* nothing to handle */
 	DISPATCH_DONE,	 /* handled what there was */
 	DISPATCH_MORE,	 /* and there is more */
-	DISPATCH_BUSY,	 /* somebody else has the unit or a log */
+	DISPATCH_BUSY,	 /* another session has locked the unit or a log */
 	DISPATCH_STALE,	 /* the registration has changed: load it again */
 	DISPATCH_STOPPED /* paused, halted, or not yet to be retried */
 } DispatchOutcome;
@@ -24,14 +24,14 @@ typedef enum DispatchOutcome
 typedef struct DispatchResult
 {
 	DispatchOutcome outcome;
-	int done;		 /* events and timers got past: handled, parked, not for this unit */
+	int done;		 /* events and timers that were handled, parked, or not for this unit */
 	int handled;	 /* of these, by the handler */
 	bool parked;	 /* they were parked ones */
 	bool held;		 /* a mark is held back by a writer, or a log is locked */
-	bool left_out;	 /* something is wrong with a log */
-	bool all;		 /* all logs have been looked at, not only some */
-	Bitmapset *rest; /* logs that were looked at and have more, are held back, or left out */
-	TimestampTz due; /* when there will be something without a new event; DT_NOEND: never */
+	bool left_out;	 /* a log has a problem */
+	bool all;		 /* all logs have been read, not only some */
+	Bitmapset *rest; /* logs that were read and have more, are held back, or were left out */
+	TimestampTz due; /* when there will be something to do without a new event; DT_NOEND: never */
 } DispatchResult;
 
 typedef struct DispatchRequest
@@ -40,20 +40,21 @@ typedef struct DispatchRequest
 	int lane;
 	int64 max_events;  /* at most this many, and one at a time if 1 */
 	int max_parked;	   /* the same for parked ones */
-	bool leave_parked; /* the logs come first this time */
+	bool leave_parked; /* leave the parked events out this time */
 	HighwaterView view;
-	bool wait;			/* for the unit, and for no log later on */
-	bool wait_for_logs; /* that are locked */
-	TimestampTz now;	/* what is due by then; 0: by the clock */
+	bool wait;			/* wait for the unit's lock; and no later batch will wait for a log */
+	bool wait_for_logs; /* wait for logs that are locked */
+	TimestampTz now;	/* handle what is due at this time; 0: by the clock */
 	bool raise;			/* errors go to the caller: nothing is set aside */
-	bool some;			/* only these logs have to be looked at, */
+	bool some;			/* only these logs have to be read, */
 	Bitmapset *logs;	/* by their numbers in pm->logs, if nothing but events is due */
 } DispatchRequest;
 
 /*
- * Runs one batch of a unit in the current (sub)transaction, which must be fresh:
- * READ COMMITTED, no snapshot in use that is older than the marks.  An error
- * leaves *progress, which the caller has set to zeros, as it was at the time.
+ * Runs one batch of a unit in the current (sub)transaction, which must be READ
+ * COMMITTED, and must not use a snapshot that is older than the marks.  After an
+ * error, *progress, which the caller has set to zeros, says how far the batch
+ * had got.
  */
 extern DispatchResult dispatch_batch(const DispatchRequest *request, Progress *progress);
 

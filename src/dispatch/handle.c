@@ -1,10 +1,10 @@
 /*
  * handle.c
- *		Handles what the logs and the timers of a unit have.
+ *		Handles the events of a unit's logs, and its timers.
  *
- * Gets past one item after the other: calls the handler for it, or sets it aside,
- * or finds that there is nothing to do.  The batch ends between two items, when
- * it has lasted for long enough or after an item that is to run alone.
+ * For each item, calls the handler, or sets the item aside, or finds that there
+ * is nothing to do.  The batch ends between two items, when it has lasted for
+ * long enough, or after an item that must run alone.
  */
 #include "pm.h"
 
@@ -34,7 +34,7 @@ typedef struct HandleRun
 /* ---------- setting aside ---------- */
 
 /*
- * Is this the item that has failed, which is to be tried again or parked now?
+ * Is this the item that has failed, and that must be tried again or parked now?
  */
 static bool
 handle_has_failed(const BatchTask *task, const BatchItem *item)
@@ -49,8 +49,8 @@ handle_has_failed(const BatchTask *task, const BatchItem *item)
 }
 
 /*
- * Parks the item that has failed or, where too many have been parked, halts the
- * unit at it.
+ * Parks the item that has failed.  If too many have been parked, halts the unit
+ * at the item.
  */
 static void
 handle_park(HandleRun *run, const BatchItem *item)
@@ -70,7 +70,7 @@ handle_park(HandleRun *run, const BatchItem *item)
 		run->tally.halted = true;
 		return;
 	}
-	/* It will be tried again: if that crashes the server once more, this must be on disk. */
+	/* The item will be tried again.  If that crashes the server once more, this must be on disk. */
 	if (state->crashes > 0)
 		ForceSyncCommit();
 	batch_item_crash_mark(task, item);
@@ -122,7 +122,7 @@ handle_call(HandleRun *run, BatchItem *item)
 }
 
 /*
- * Gets past one item.  "failed": it has failed before.
+ * Handles, parks or skips one item.  "failed" says that it has failed before.
  */
 static void
 handle_item(HandleRun *run, BatchItem *item, bool failed)
@@ -158,8 +158,8 @@ handle_item(HandleRun *run, BatchItem *item, bool failed)
 /* ---------- all of them ---------- */
 
 /*
- * Where the keys can be found out before any item is handled, what is kept of
- * them is read at once.
+ * If the keys can be computed before any item is handled, reads in one go what
+ * is kept for them.
  */
 static void
 handle_prefetch(HandleRun *run)
@@ -168,12 +168,15 @@ handle_prefetch(HandleRun *run)
 	Batch *batch = &run->batch;
 	bool keeps = run->calls.handler.kind == HANDLER_INSTANCE;
 
-	/* An event that is to run alone is asked for its key alone. */
+	/* For an event that must run alone, correlate is called alone too. */
 	if (task->state->status == LANE_RETRYING || task->state->status == LANE_PARKING)
 		return;
 	if (!run->calls.handler.foretells || batch->count < 2 || !(keeps || task->state->has_parked))
 		return;
-	/* What fails here is the nth event: the next try handles those before it, then it alone. */
+	/*
+	 * If this fails for the nth event, the next batch handles the events before it, and
+	 * then it alone.
+	 */
 	for (int i = 0; i < batch->count; i++)
 		(void) call_correlate(&run->calls, batch->events[i], i + 1);
 	if (keeps)
@@ -183,7 +186,7 @@ handle_prefetch(HandleRun *run)
 }
 
 /*
- * Gets past a batch in one call of the handler.
+ * Handles a batch in one call of the handler.
  */
 static void
 handle_array(HandleRun *run)
@@ -211,7 +214,7 @@ handle_array(HandleRun *run)
 }
 
 /*
- * Gets past a batch item by item.
+ * Handles a batch item by item.
  */
 static void
 handle_each(HandleRun *run)
@@ -226,7 +229,7 @@ handle_each(HandleRun *run)
 
 		CHECK_FOR_INTERRUPTS();
 		tally->again |= alone;
-		/* What has failed runs in a batch of its own, so that it takes no other item along. */
+		/* An item that has failed runs in a batch of its own, so that it undoes no other item. */
 		if (alone && tally->done > 0)
 		{
 			batch_put_back(&run->batch, item);
@@ -257,9 +260,9 @@ handle_items(HandleRun *run, Progress *progress)
 }
 
 /*
- * Has the batch shown that what was wrong with the unit is over?  A retry must
- * have got past the item that failed; for a wait it is enough that the batch has
- * come this far.  Runs after the cursors have moved.
+ * Has the batch shown that the unit's problem is over?  After a retry, the
+ * failed item must have been handled.  If the unit waited, it is enough that the
+ * batch has come this far.  Called after the cursors have moved.
  */
 static bool
 handle_cures(const HandleRun *run)
@@ -278,7 +281,7 @@ handle_cures(const HandleRun *run)
 	{
 		Timer *timer = timer_get(task->pm, state->position);
 
-		/* It may have failed at a time that is still to come. */
+		/* It may have failed when the clock was ahead, and not be due now. */
 		return timer == NULL || timer->due > task->now;
 	}
 	for (int i = 0; i < logs->count; i++)

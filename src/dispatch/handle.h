@@ -1,6 +1,6 @@
 /*
  * handle.h
- *		Handles what the logs and the timers of a unit have.
+ *		Handles the events of a unit's logs, and its timers.
  */
 #ifndef PM_HANDLE_H
 #define PM_HANDLE_H

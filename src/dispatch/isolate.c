@@ -1,13 +1,13 @@
 /*
  * isolate.c
- *		Finds the event that a batch has failed for.
+ *		Finds the event that made a batch fail.
  *
  * Most batches have no failing event, so they run without a subtransaction for
  * each event.  When a batch fails, everything it did is undone.  Then the events
  * before the failing one are handled again, and after that the failing one alone,
- * in a transaction of its own.  Only if it fails there is it to blame.  Where the
- * error does not say which event it was (an array of events, a deferred constraint
- * at the commit), all events of the batch run one at a time.
+ * in a transaction of its own.  Only if it fails there, it is the cause.  If the
+ * error does not tell which event it was (an array of events, a deferred
+ * constraint at the commit), all events of the batch run one at a time.
  */
 #include "pm.h"
 
@@ -31,7 +31,7 @@ isolate_limit_parked(const Isolate *isolate, int batch_size)
 void
 isolate_succeeded(Isolate *isolate, const DispatchResult *result)
 {
-	/* It has met only events of other lanes, and has not come to the ones to look for. */
+	/* It has found only events of other lanes, and has not reached those to be tried. */
 	if (result->done == 0 && result->outcome == DISPATCH_MORE)
 		return;
 	if (result->parked)
@@ -52,7 +52,7 @@ bool
 isolate_failed(Isolate *isolate, const Progress *progress, HandlerKind kind)
 {
 	bool parked = progress->handling.source == HANDLING_PARKED;
-	/* The items before the one in hand went well, unless the error is not known to be its own. */
+	/* The items before the current one succeeded, unless the error may be that of another item. */
 	bool known = progress->stage == PROGRESS_HANDLE &&
 				 (kind != HANDLER_BATCH || parked || progress->handling.correlating);
 

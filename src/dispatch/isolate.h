@@ -1,6 +1,6 @@
 /*
  * isolate.h
- *		Finds the event that a batch has failed for.
+ *		Finds the event that made a batch fail.
  */
 #ifndef PM_ISOLATE_H
 #define PM_ISOLATE_H
@@ -8,7 +8,7 @@
 #include "dispatch/dispatch.h"
 #include "manager/registry.h"
 
-/* What a unit is to run next.  All zero: batches as usual. */
+/* What a unit must run next.  All zero: batches as usual. */
 typedef struct Isolate
 {
 	int prefix;			/* this many events, which went well before the failing one, */
@@ -20,16 +20,17 @@ typedef struct Isolate
 extern int isolate_limit(const Isolate *isolate, int batch_size);
 extern int isolate_limit_parked(const Isolate *isolate, int batch_size);
 
-/* A batch went well. */
+/* Called when a batch has succeeded. */
 extern void isolate_succeeded(Isolate *isolate, const DispatchResult *result);
 
 /*
- * A batch failed; its progress says where.  True if the item in hand stood alone,
- * so that it is to blame.  Otherwise what is to run next is noted.
+ * Called when a batch has failed; its progress says where.  Returns true if the
+ * current item was alone, so that it is the cause.  Otherwise records what must
+ * run next.
  */
 extern bool isolate_failed(Isolate *isolate, const Progress *progress, HandlerKind kind);
 
-/* Is an event being looked for? */
+/* Is a search for an event going on? */
 extern bool isolate_busy(const Isolate *isolate);
 
 #endif /* PM_ISOLATE_H */

@@ -1,10 +1,10 @@
 /*
  * lane_share.c
- *		Which events of a log belong to a lane.
+ *		Tells which events of a log belong to a lane.
  *
- * Those whose key has the lane's number as the rest of its hash, but for those
- * that a lane of the past has handled before the number of lanes was changed
- * (repartition.c).
+ * An event belongs to the lane whose number is the hash of its key modulo the
+ * number of lanes, unless a former lane has handled it before the number of
+ * lanes was changed (repartition.c).
  */
 #include "pm.h"
 

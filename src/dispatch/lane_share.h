@@ -1,6 +1,6 @@
 /*
  * lane_share.h
- *		Which events of a log belong to a lane.
+ *		Tells which events of a log belong to a lane.
  */
 #ifndef PM_LANE_SHARE_H
 #define PM_LANE_SHARE_H
@@ -11,7 +11,7 @@ typedef struct LaneShare
 {
 	int lane;
 	int lanes;	  /* of this many */
-	List *former; /* of FormerLane: those that have handled some of what is to come */
+	List *former; /* of FormerLane: former lanes that have handled some of the following events */
 } LaneShare;
 
 /* The share that a lane has in a log after a position. */
@@ -20,7 +20,7 @@ extern LaneShare lane_share(ProcessManager *pm, int lane, const char *log, int64
 /* Does every event belong to the lane? */
 extern bool lane_share_is_all(const LaneShare *share);
 
-/* Does an event belong to it whose key, or stream, is this text? */
+/* Does an event with this key, or this stream, belong to the lane? */
 extern bool lane_share_has(const LaneShare *share, NullableDatum key, int64 position);
 
 #endif /* PM_LANE_SHARE_H */

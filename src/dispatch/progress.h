@@ -1,6 +1,6 @@
 /*
  * progress.h
- *		How far a batch has got, for whoever deals with an error that undid it.
+ *		How far a batch has got, for the code that deals with an error that undid it.
  */
 #ifndef PM_PROGRESS_H
 #define PM_PROGRESS_H
@@ -10,9 +10,9 @@
 /* What a batch was doing when an error interrupted it. */
 typedef enum ProgressStage
 {
-	PROGRESS_PREPARE, /* no user's code has run: no item is to blame */
-	PROGRESS_HANDLE,  /* the handler or correlate ran for the item in hand */
-	PROGRESS_COMMIT	  /* user's code had returned: some item so far is to blame */
+	PROGRESS_PREPARE, /* no user's code has run: no item is the cause */
+	PROGRESS_HANDLE,  /* the handler or correlate ran for the current item */
+	PROGRESS_COMMIT	  /* user's code had returned: one of the items so far is the cause */
 } ProgressStage;
 
 /*
@@ -23,9 +23,9 @@ typedef enum ProgressStage
 typedef struct Progress
 {
 	ProgressStage stage;
-	int count;		   /* of items so far: the ones before went well, the last is in hand */
-	bool suspected;	   /* the unit's items go one at a time, to find the one to blame */
-	Handling handling; /* the item in hand, or the last one */
+	int count;		   /* of items so far: all but the last have succeeded */
+	bool suspected;	   /* the unit's items run one at a time, to find the one that fails */
+	Handling handling; /* the current item, or the last one */
 	bool set_here;	   /* it is a timer that this batch has set, */
 	Handling set_by;   /* and this is the item that set it */
 } Progress;

@@ -1,20 +1,20 @@
 /*
  * reading.c
- *		What has been read of a log, for a batch and for the next ones.
+ *		Reads events from a log, and keeps them for the next batches.
  *
- * A dispatcher runs many units one after the other.  Units that follow one log
- * and are equally far want the same events, and a unit that follows many logs
- * needs only a few events of each in one batch.  So what was read is kept for a
- * moment, in memory of this process.
+ * A dispatcher runs many units one after the other.  Units that follow the same
+ * log, and are at the same position, need the same events, and a unit that
+ * follows many logs needs only a few events of each in one batch.  So what was
+ * read, a reading, is kept for a short time in the memory of this process.
  *
  * This is safe because only events at or below the mark are kept: nothing can
- * appear there any more, and events are not changed.  (If one is deleted or
- * updated all the same, the batch handles it as if that had happened later.)
- * Whoever uses a kept reading has checked the owner's rights again, and computes
- * the mark again for what comes after it.
+ * appear there any more, and events are not changed.  (If an event is deleted or
+ * updated nevertheless, the batch handles it as if that had happened later.) A
+ * batch that uses a kept reading has checked the owner's rights again, and
+ * computes the mark again before it reads more.
  *
- * pm.catch_up keeps nothing when it returns: it reads what its own transaction
- * has written, which a savepoint can undo.
+ * pm.catch_up keeps nothing when it returns, because it reads what its own
+ * transaction has written, and that can be rolled back.
  */
 #include "pm.h"
 
@@ -45,7 +45,7 @@ reading_begin(void)
 		passing_context = AllocSetContextCreate(TopMemoryContext, "pm reading of this batch",
 												ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(passing_context);
-	/* A batch before may use what is kept, so that it shrinks only here. */
+	/* An earlier batch could still use the kept readings until here, so free them only here. */
 	if (readings != NULL && kept > READING_BYTES)
 		reading_forget();
 	if (readings == NULL)
@@ -80,7 +80,7 @@ reading_find(const ReadingKey *key, uint64 version, int64 after, int *next)
 	TimestampTz now = GetCurrentTimestamp();
 
 	*next = 0;
-	/* A clock that was set back makes its age unknown. */
+	/* If the clock was set back, its age is unknown. */
 	if (reading == NULL || reading->version != version || after < reading->after ||
 		after >= reading->up_to || now < reading->read_at ||
 		TimestampDifferenceExceeds(reading->read_at, now, READING_AGE))
@@ -104,7 +104,7 @@ reading_wants(const ReadingFilter *filter, const EventFields *fields)
 }
 
 /*
- * Adds a row as an event.  It becomes one at once, without a copy in between.
+ * Adds a row as an event, without an intermediate copy.
  */
 static void
 reading_add(Reading *reading, TupleDesc event_desc, EventFields *fields)
@@ -132,8 +132,8 @@ reading_add(Reading *reading, TupleDesc event_desc, EventFields *fields)
 }
 
 /*
- * Takes one row: notes how far the log has been read, and adds the event if it
- * is wanted.  False when the reading has as much as it may have.
+ * Takes one row: records how far the log has been read, and adds the event if
+ * it is wanted.  False when the reading is full.
  */
 static bool
 reading_take(Reading *reading, const ReadingRequest *request, TupleDesc event_desc,
@@ -141,7 +141,7 @@ reading_take(Reading *reading, const ReadingRequest *request, TupleDesc event_de
 {
 	reading->looked_at++;
 	reading->last_position = DatumGetInt64(fields->values[EVENT_POSITION - 1]);
-	/* The table's owner can have allowed NULL: such an event comes before all others. */
+	/* The table's owner may have allowed NULL: such an event comes before all others. */
 	reading->last_time = fields->nulls[EVENT_RECORDED_AT - 1] ?
 							 DT_NOBEGIN :
 							 DatumGetTimestampTz(fields->values[EVENT_RECORDED_AT - 1]);
@@ -153,7 +153,7 @@ reading_take(Reading *reading, const ReadingRequest *request, TupleDesc event_de
 }
 
 /*
- * Reads into an empty reading.  False when the log has no index to read along.
+ * Reads into an empty reading.  False if the log has no index of its positions.
  */
 static bool
 reading_fill(Reading *reading, PmLog *log, const ReadingRequest *request)
@@ -169,7 +169,7 @@ reading_fill(Reading *reading, PmLog *log, const ReadingRequest *request)
 	if (has_index)
 		log_index_end(&scan);
 	ReleaseTupleDesc(event_desc);
-	/* Without a limit in the way, it is known that there is nothing more up to there. */
+	/* If no limit was reached, it is known that there is nothing more up to there. */
 	reading->up_to = !more || reading->looked_at == request->rows ? reading->last_position :
 																	request->up_to;
 	return has_index;
@@ -177,7 +177,8 @@ reading_fill(Reading *reading, PmLog *log, const ReadingRequest *request)
 
 /*
  * Keeps a reading in place of the one that was kept for the same key.  A batch
- * may still use the events of that one: it lives until the next batch begins.
+ * may still use the events of the old one, so that is freed when the next batch
+ * begins.
  */
 static Reading *
 reading_keep(const Reading *fresh)
@@ -197,10 +198,11 @@ reading_keep(const Reading *fresh)
 }
 
 /*
- * Reads in place of what was kept for the same key.  A batch that uses that may
- * go on using its events until it ends.  The caller has computed the mark, and
- * checked the owner's rights after that; the scan takes a younger snapshot.
- * Without an index, as after an error, what was kept stays as it was.
+ * Reads a reading that replaces the one that was kept for the same key.  A
+ * batch may use the events of the old one until it ends.  The caller has
+ * computed the mark, and checked the owner's rights after that; the scan takes
+ * a newer snapshot.  If there is no index, or after an error, the old reading
+ * stays.
  */
 Reading *
 reading_read(PmLog *log, const ReadingRequest *request)
@@ -212,7 +214,7 @@ reading_read(PmLog *log, const ReadingRequest *request)
 	reading.read_at = GetCurrentTimestamp();
 	reading.version = request->version;
 	reading.after = request->after;
-	/* Until it is complete it belongs to this batch, which may fail here. */
+	/* Until the reading is complete it belongs to this batch, which may fail here. */
 	reading.context = AllocSetContextCreate(passing_context, "pm reading", ALLOCSET_DEFAULT_SIZES);
 	if (!reading_fill(&reading, log, request))
 		return NULL;

@@ -1,6 +1,6 @@
 /*
  * reading.h
- *		What has been read of a log, for a batch and for the next ones.
+ *		Reads events from a log, and keeps them for the next batches.
  */
 #ifndef PM_READING_H
 #define PM_READING_H
@@ -22,7 +22,7 @@ typedef struct ReadingEvent
 	int64 position;
 	TimestampTz time; /* recorded_at */
 	Datum event;	  /* a pm.event */
-	int64 too_large;  /* its size, where a stub stands for it; else 0 */
+	int64 too_large;  /* its size, if a stub stands for it; else 0 */
 } ReadingEvent;
 
 /* All wanted events with after < position <= up_to. */
@@ -31,7 +31,7 @@ typedef struct Reading
 	ReadingKey key; /* of the hash table */
 	MemoryContext context;
 	Size bytes;		/* in it */
-	uint64 version; /* of the registration that said what is wanted; 0: everything is */
+	uint64 version; /* of the registration that said which events are wanted; 0: all are */
 	TimestampTz read_at;
 	int64 after;
 	int64 up_to;
@@ -61,7 +61,7 @@ typedef struct ReadingRequest
 	ReadingFilter filter;
 } ReadingRequest;
 
-/* Begins a batch: frees what only the batch before has used. */
+/* Begins a batch: frees the readings that only the batch before used. */
 extern void reading_begin(void);
 
 /*
@@ -70,10 +70,10 @@ extern void reading_begin(void);
  */
 extern Reading *reading_find(const ReadingKey *key, uint64 version, int64 after, int *next);
 
-/* Reads, and keeps that.  NULL when the log has no index to read along. */
+/* Reads, and keeps the result.  NULL if the log has no index of its positions. */
 extern Reading *reading_read(PmLog *log, const ReadingRequest *request);
 
-/* Frees everything.  Not in the middle of a batch. */
+/* Frees everything.  Must not be called during a batch. */
 extern void reading_forget(void);
 
 #endif /* PM_READING_H */

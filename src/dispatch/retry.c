@@ -3,7 +3,7 @@
  *		Handles the queue of a parked key.
  *
  * An event that has failed before runs alone.  When it succeeds, the next batch
- * handles what is behind it.
+ * handles the events behind it.
  */
 #include "pm.h"
 
@@ -32,7 +32,7 @@ retry_make_item(const Parked *parked)
 }
 
 /*
- * Reads the events of the key from the head on, which has been seen there under
+ * Reads the events of the key, beginning with the head, which was found under
  * the unit's lock.
  */
 static List *
@@ -51,8 +51,8 @@ retry_read(const BatchTask *task, const Parked *head, int max_parked)
 }
 
 /*
- * Counts an event for its log, unless that is not followed any more, or it was a
- * timer.
+ * Counts an event for its log, unless the log is not followed any more, or the
+ * event is a timer.
  */
 static void
 retry_count(List *cursors, const char *log)
@@ -65,15 +65,15 @@ retry_count(List *cursors, const char *log)
 }
 
 /*
- * Takes one event or timer out of the queue and handles it, unless that is not
- * to be done any more.  Returns whether the handler has been called.
+ * Takes one event or timer out of the queue and handles it, if it is still
+ * there.  Returns whether the handler has been called.
  */
 static bool
 retry_item(Calls *calls, BatchItem *item, Tally *tally)
 {
 	CallTimers timers;
 
-	/* What ran before it may have cancelled a timer, or ended the instance. */
+	/* The items before it may have cancelled the timer, or ended the instance. */
 	if (!park_take(item->id))
 		return false;
 	if (item->log_name == NULL)
@@ -84,7 +84,7 @@ retry_item(Calls *calls, BatchItem *item, Tally *tally)
 	}
 	timers = call_handler(calls, item, tally->done + 1);
 	crash_unmark();
-	/* Those that are due already are left to the next batch. */
+	/* Timers that are due already are left to the next batch. */
 	tally->due = Min(tally->due, timers.earliest);
 	return true;
 }

@@ -1,9 +1,10 @@
 /*
  * tally.c
- *		What has come of a batch.
+ *		Counts what a batch has done, and moves the cursors.
  *
- * Counts item by item, and moves the cursors once, at the end: in the transaction
- * in which the handlers ran, so that an event is handled exactly once.
+ * The items are counted one by one.  The cursors are moved once, at the end, in
+ * the transaction in which the handlers ran, so that each event is handled
+ * exactly once.
  */
 #include "pm.h"
 
@@ -33,16 +34,16 @@ tally_add(Tally *tally, const BatchItem *item, bool handled)
 }
 
 /*
- * Returns how far a log has been handled: to the last event got past or, where
- * that was the last one for this unit, as far as the log has been read.  "*more"
- * is whether there is more in it.
+ * Returns how far a log has been handled: to the last event that was handled,
+ * parked or skipped or, if that was the last one for this unit, as far as the
+ * log has been read.  "*more" tells whether there is more in the log.
  */
 static int64
 tally_log_position(const TallyLog *done, BatchLog *b, int taken, bool *more)
 {
 	if (done->done == taken && batch_log_next(b) == NULL)
 	{
-		/* Only a mark that this batch has computed says that this is all. */
+		/* Only a mark that this batch has computed tells that this is all. */
 		*more = !b->marked || batch_log_read_to(b) < b->mark.mark;
 		return batch_log_read_to(b);
 	}
@@ -68,7 +69,7 @@ tally_advance(Tally *tally, const Batch *batch)
 				cursor_move(task->pm, task->lane, b->cursor, position, tally->logs[i].handled);
 			b->cursor->position = position;
 			tally->more |= more;
-			/* Somebody who holds a mark back may end without waking anybody. */
+			/* A transaction that holds a mark back may end without waking us. */
 			more |= b->mark.status == HIGHWATER_HELD;
 		}
 		if (more && b->cursor->which >= 0)

@@ -1,6 +1,6 @@
 /*
  * tally.h
- *		What has come of a batch.
+ *		Counts what a batch has done, and moves the cursors.
  */
 #ifndef PM_TALLY_H
 #define PM_TALLY_H
@@ -9,37 +9,37 @@
 
 #include "dispatch/batch.h"
 
-/* Of one of the batch's logs. */
+/* The counts of one of the batch's logs. */
 typedef struct TallyLog
 {
 	int done;		/* events got past */
 	int handled;	/* of these, by the handler */
-	int64 position; /* of the last one got past */
+	int64 position; /* of the last event that was handled, parked or skipped */
 } TallyLog;
 
 typedef struct Tally
 {
-	int done;	 /* events and timers got past: handled, parked, not for this unit */
+	int done;	 /* events and timers that were handled, parked, or not for this unit */
 	int handled; /* of these, by the handler */
 	TallyLog *logs;
-	bool again;		 /* look again at once: timers have fired, events been parked */
-	bool halted;	 /* the unit has been */
+	bool again;		 /* run the unit again at once: timers have fired, or events were parked */
+	bool halted;	 /* the unit has been halted */
 	bool busy;		 /* some log cannot be read now, and the unit waits for it */
 	bool more;		 /* there is more in the logs */
 	bool held;		 /* a mark is held back by a writer, or a log is locked */
-	bool broken;	 /* something is wrong with a log */
-	int left_out;	 /* logs, for one reason or the other */
-	Bitmapset *rest; /* logs that were looked at and have more, are held back, or left out */
+	bool broken;	 /* a log has a problem */
+	int left_out;	 /* how many logs were left out, for either reason */
+	Bitmapset *rest; /* logs that were read and have more, are held back, or were left out */
 	TimestampTz due; /* of the earliest timer that the batch has set; DT_NOEND: none */
 } Tally;
 
-/* Begins with nothing done; what is known from reading is noted. */
+/* Begins with nothing done, and records what is known from reading. */
 extern void tally_begin(Tally *tally, const Batch *batch);
 
-/* The batch has got past an item. */
+/* Counts an item that the batch has handled, parked or skipped. */
 extern void tally_add(Tally *tally, const BatchItem *item, bool handled);
 
-/* Moves the cursors to where the batch has got, and notes what is left in the logs. */
+/* Moves the cursors to where the batch has got, and records what is left in the logs. */
 extern void tally_advance(Tally *tally, const Batch *batch);
 
 #endif /* PM_TALLY_H */

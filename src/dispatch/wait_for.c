@@ -5,7 +5,7 @@
  * "What is there" is every position that has been drawn by the time of the call,
  * also by writers that are still open: the caller's own event may come after
  * theirs, and is not handled before they have ended.  The caller needs only
- * SELECT on the logs.  Waiting that would be in vain is an error at once.
+ * SELECT on the logs.  If the wait could never end, an error is raised at once.
  */
 #include "pm.h"
 
@@ -31,13 +31,14 @@
 
 PG_FUNCTION_INFO_V1(pm_wait_for);
 
-#define WAIT_NAP	   100			/* between two looks, ms */
-#define WAIT_NAP_ALONE 10			/* without shared memory, where nobody wakes this session, ms */
-#define WAIT_FOREVER   36500		/* a timeout of more days than this is none */
+#define WAIT_NAP	   100	 /* between two checks, ms */
+#define WAIT_NAP_ALONE 10	 /* without shared memory, where nothing wakes this session, ms */
+#define WAIT_FOREVER   36500 /* a timeout of more days than this means no timeout */
 #define WAIT_LOCKED	   PG_INT64_MIN /* no position: the log is locked */
 
 /*
- * Has every lane got to the target?  It is an error if one has halted before it.
+ * Has every lane reached the target?  Raises an error if a lane has halted
+ * before it.
  */
 static bool
 wait_reached(const char *name, const char *log, int64 target)
@@ -126,8 +127,8 @@ wait_nap(long ms)
 }
 
 /*
- * Returns when a timeout is over that begins now.  It may be longer than a
- * timestamp can say.
+ * Returns when a timeout that begins now ends.  That may be later than the
+ * latest timestamp.
  */
 static TimestampTz
 wait_deadline(Interval *timeout)
@@ -146,7 +147,8 @@ wait_deadline(Interval *timeout)
 }
 
 /*
- * Returns how much of the time is left, in ms; without a timeout, always some.
+ * Returns how much of the time is left, in ms; without a timeout, always more
+ * than 0.
  */
 static long
 wait_left(TimestampTz until)
@@ -179,15 +181,18 @@ wait_open(const char *name, TimestampTz until)
 			return NULL;
 		wait_nap(left);
 	}
-	/* It may wait for long: the table's owner can change the table meanwhile. */
+	/*
+	 * The wait may be long, so release the lock: the table's owner can change the table
+	 * meanwhile.
+	 */
 	UnlockRelationOid(log->relid, AccessShareLock);
 	return log;
 }
 
 /*
- * Returns up to where a log is to be handled: to the last position that has been
- * drawn, unless it is given; WAIT_LOCKED when the time is up before that is known.
- * The log's name becomes the one that it has in the catalog.
+ * Returns the position up to which a log must be handled: the given one or, if
+ * none is given, the last one drawn.  WAIT_LOCKED if the time is up before that is
+ * known.  The log's name is replaced by the one in the catalog.
  */
 static int64
 wait_target(char **name, const int64 *up_to, TimestampTz until)
@@ -227,7 +232,7 @@ wait_log(const char *name, const char *log, int64 target, TimestampTz until)
 {
 	bool reached;
 
-	/* Before the first look, so that no move between a look and the sleep is missed. */
+	/* Do this before the first check, so that no move between a check and the sleep is missed. */
 	wakeup_prepare_to_wait();
 	while (!(reached = wait_reached(name, log, target)))
 	{
@@ -238,7 +243,7 @@ wait_log(const char *name, const char *log, int64 target, TimestampTz until)
 		wait_nap(left);
 	}
 	ConditionVariableCancelSleep();
-	/* A cursor also gets past events that have been parked: those are not handled. */
+	/* A cursor also passes parked events, which have not been handled. */
 	if (reached)
 		wait_refuse_parked(name, log, target);
 	return reached;
@@ -273,7 +278,7 @@ pm_wait_for(PG_FUNCTION_ARGS)
 	else
 		names = list_make1(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 
-	/* All targets come first: what is drawn while it waits is not waited for. */
+	/* Compute all targets first, so that positions drawn during the wait are not waited for. */
 	targets = palloc(sizeof(int64) * list_length(names));
 	foreach(lc, names)
 	{
