@@ -5,9 +5,10 @@
  * A server loads one library for all its databases, and loads the new one as
  * soon as it restarts after an upgrade of the package.  ALTER EXTENSION pm
  * UPDATE comes later, in each database, when its owner has time.  So the library
- * serves every extension from PM_OLDEST_SERVED on: whatever reads or writes the
- * private tables finds its columns by name, and what needs an object that an
- * older extension does not have asks version_require() first.
+ * can serve older extensions, from PM_OLDEST_SERVED on.  A change that adds an
+ * object which the library needs must ask version_require() before it uses it.
+ * A change that adds a column to a private table must let its reader
+ * (scan_begin_table(), registration.c) do without it, or raise PM_OLDEST_SERVED.
  *
  * A library that is older than the extension cannot know what it lacks.  It
  * runs no workers.
