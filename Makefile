@@ -10,7 +10,7 @@
 #   make check-assert                the suites on a server built with assertions
 #   make check-valgrind              the regress suite on such a server, under valgrind
 #   make lint [FILES="src/log/log.c"]    the rules of the house, clang-tidy and cppcheck
-#   make lint-house                  only the former: floors, circles, lengths, format, commit subjects; seconds
+#   make lint-house                  only the former: layers, circles, lengths, format, commit subjects; seconds
 #   make format [FILES=...]          clang-format over the C files, in place
 #   make coverage [SUITES="regress"] which lines the suites run, into coverage/
 #   make bench [QUICK=1] [ROUNDS=n]  the benchmark, into bench/results

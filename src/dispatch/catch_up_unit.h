@@ -15,8 +15,7 @@ typedef struct CatchUp
 	bool changed;	 /* something will be due, so the dispatchers must be woken */
 	bool raise;		 /* on_failure => 'raise' */
 	bool named;		 /* the caller has named a process manager */
-	TimestampTz now; /* what is due at this time is handled; it stays the same in the whole call, so
-						that the call ends */
+	TimestampTz now; /* the same in the whole call, so that the call ends */
 	MemoryContext batch_context;
 } CatchUp;
 

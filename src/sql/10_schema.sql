@@ -4,8 +4,8 @@
 -- They are read through security_barrier views, and changed through functions that check the rights
 -- of the caller.
 
--- Not IF NOT EXISTS: a schema that exists already may belong to another role, which could replace
--- what is in it.
+-- Without IF NOT EXISTS, because a schema that exists already may belong to another role, which could
+-- replace the objects in it.
 CREATE SCHEMA pm;
 CREATE SCHEMA pm_catalog;
 
@@ -27,7 +27,7 @@ CREATE TYPE pm.event AS (
 -- There are no foreign keys between these tables: a parallel pg_restore would not know in which
 -- order to load them.
 
--- A row for each log: its table, and the columns of that.
+-- A row for each log: its table, and the table's columns.
 CREATE TABLE pm_catalog.log (
 	name          text PRIMARY KEY,
 	source        regclass NOT NULL,
@@ -40,7 +40,7 @@ CREATE TABLE pm_catalog.log (
 	recorded_at   text,
 	-- relfilenode of the sequence when it was last accepted; a rewind of the sequence changes it
 	sequence_file oid NOT NULL,
-	-- where that was: a copy in another cluster or database has other values
+	-- the cluster and database in which it was accepted; they differ in a copy
 	system_identifier bigint NOT NULL,
 	database      oid NOT NULL,
 	created_at    timestamptz NOT NULL DEFAULT pg_catalog.now()
@@ -57,13 +57,13 @@ CREATE TABLE pm_catalog.process_manager (
 	handler           text NOT NULL,	-- the signature of the function
 	-- f(pm.event), f(pm.event[]), or f(pm.event, jsonb) for an instance, which has a state
 	handler_kind      "char" NOT NULL CHECK (handler_kind IN ('e', 'b', 's')),
-	-- the owner of the function when it was registered: one of another owner may not be called
+	-- the owner of the function when it was registered (src/manager/handler_check.c)
 	handler_owner     oid,
 	correlate         text,				-- NULL: the key of an event is its stream
 	correlate_owner   oid,
-	-- the logs in which it has cursors, for a look at them that needs no join
+	-- the logs in which it has cursors, so that no join is needed to read them
 	logs              text[] NOT NULL DEFAULT '{}',
-	types             text[],			-- NULL: all
+	types             text[],			-- NULL: all types
 	on_failure        text NOT NULL CHECK (on_failure IN ('park', 'halt')),
 	max_attempts      integer NOT NULL,
 	backoff           interval NOT NULL,
@@ -72,15 +72,15 @@ CREATE TABLE pm_catalog.process_manager (
 	lanes             integer NOT NULL,
 	park_limit        integer NOT NULL,
 	paused            boolean NOT NULL DEFAULT false,
-	-- where this registration may run: not in a copy, before pm.resume
+	-- the cluster and database in which this registration may run; in a copy, pm.resume sets them
 	system_identifier bigint NOT NULL,
 	database          oid NOT NULL,
 	registered_at     timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 CREATE INDEX process_manager_owner ON pm_catalog.process_manager (owner);
 
--- A row for each lane and log: up to where it has been handled.
--- Each batch updates it, and room on the page keeps the updates HOT.
+-- A row for each lane and log: up to which position the lane has handled the log.
+-- Each batch updates its rows. The fillfactor leaves room on the page for HOT updates.
 CREATE TABLE pm_catalog.cursor (
 	process_manager text NOT NULL,
 	log             text NOT NULL,
@@ -90,9 +90,9 @@ CREATE TABLE pm_catalog.cursor (
 	rate            double precision NOT NULL DEFAULT 0,	-- events a second, a moving average
 	moved_at        timestamptz NOT NULL DEFAULT pg_catalog.now()
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
--- The index is not UNIQUE, though its keys are unique: a session that adds a row holds the locks of
--- its units. While another session holds a snapshot, a check would look at all old versions of a
--- row each time that a new version goes to another page.
+-- The index need not be UNIQUE: a session that adds a row holds the locks of the row's units, so the
+-- keys are unique anyway. While another session holds an old snapshot, a uniqueness check would read
+-- all old versions of a row each time that a new version goes to another page.
 CREATE INDEX cursor_key ON pm_catalog.cursor (process_manager, log, lane);
 CREATE INDEX cursor_log ON pm_catalog.cursor (log);
 
@@ -118,12 +118,12 @@ CREATE TABLE pm_catalog.lane (
 	context         text,
 	sqlstate        text,
 	since           timestamptz NOT NULL DEFAULT pg_catalog.now(),
-	-- deadlocks and the like, after which a batch is tried again; they do not count as errors
+	-- deadlocks and similar errors, after which a batch is tried again; they do not count as errors
 	conflicts       bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 CREATE INDEX lane_key ON pm_catalog.lane (process_manager, lane);	-- not UNIQUE, like cursor_key
 
--- Up to where each lane had handled a log when the number of lanes was changed. An event up to that
+-- Up to which position each lane had handled a log when the number of lanes was changed. An event up to that
 -- position, whose key belonged to that lane, is not handled again. A row stays for as long as some
 -- lane has a cursor before its position.
 CREATE TABLE pm_catalog.former_lane (
@@ -138,8 +138,8 @@ CREATE FUNCTION pm_catalog.lane_of(key text, lanes integer) RETURNS integer
 	LANGUAGE C IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'pm_lane_of';
 REVOKE EXECUTE ON FUNCTION pm_catalog.lane_of(text, integer) FROM PUBLIC;
 
--- The last versions of streams of which pm.trim has deleted all events: pm.append goes on from
--- there. 0 means that the events had no versions.
+-- The last versions of streams of which pm.trim has deleted all events. pm.append continues from
+-- these versions. 0 means that the events had no versions.
 CREATE TABLE pm_catalog.trimmed (
 	log             text NOT NULL,
 	stream          bytea NOT NULL,	-- SHA-256 of its name in UTF-8, which may be too long for an index
@@ -188,12 +188,12 @@ CREATE TABLE pm_catalog.parked (
 	data            jsonb,
 	metadata        jsonb,
 	recorded_at     timestamptz,
-	-- the size of an event that is too large for a value; the row has what fits
+	-- the size of an event that is too large for a value; its large columns are NULL here
 	too_large       bigint NOT NULL DEFAULT 0,
 	attempts        integer NOT NULL DEFAULT 0,
 	crashes         integer NOT NULL DEFAULT 0,	-- how many of the attempts ended with a crash
 	retry_at        timestamptz,
-	trouble_since   timestamptz,			-- since when the server is in trouble at each attempt
+	trouble_since   timestamptz,			-- since when each attempt has met a problem of the server
 	message         text,
 	detail          text,
 	context         text,
@@ -207,7 +207,7 @@ CREATE INDEX parked_retry ON pm_catalog.parked (process_manager, lane, retry_at,
 CREATE INDEX parked_head ON pm_catalog.parked (process_manager, lane, id)
 	WHERE state IN ('failing', 'dead');
 
--- All of it is data of users, which pg_dump must dump.
+-- All these tables contain data of users, which pg_dump must dump.
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.log', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.trimmed', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.process_manager', '');

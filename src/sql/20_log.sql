@@ -1,4 +1,4 @@
--- Logs: making, reading, trimming them; what guards their positions.
+-- The functions for logs: to create, read and trim them; and the guard of their positions.
 
 CREATE FUNCTION pm.create_log(log text) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_create_log';
@@ -24,7 +24,7 @@ CREATE FUNCTION pm.trace(log text, pos bigint)
 				   cause_log text, cause_position bigint)
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_trace';
 
--- The guard of a log's positions: three triggers and a check on the table (src/log/guard.c says why).
+-- The guard of a log's positions: three triggers and a check on the table (src/log/guard.c explains why).
 CREATE FUNCTION pm_catalog.before_write() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_guard_before_write';
 CREATE FUNCTION pm_catalog.before_update() RETURNS trigger

@@ -1,8 +1,9 @@
--- The functions for process managers: to register and change them, to decide about parked events,
--- for handlers to call, and to handle events in the caller's session or wait until they are handled.
+-- The functions for process managers. They register and change process managers, decide about parked
+-- events, are called by handlers, handle events in the caller's session, or wait until events are
+-- handled.
 
--- A registration says which function runs as which role. The trigger keeps members of
--- pg_write_all_data from writing one.
+-- A registration determines which function runs as which role. So the trigger keeps members of
+-- pg_write_all_data from writing this table.
 CREATE FUNCTION pm_catalog.before_change() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_registry_before_change';
 REVOKE EXECUTE ON FUNCTION pm_catalog.before_change() FROM PUBLIC;
@@ -41,8 +42,8 @@ CREATE FUNCTION pm.set_timer(type text, due timestamptz, data jsonb DEFAULT '{}'
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_set_timer';
 CREATE FUNCTION pm.cancel_timer(type text) RETURNS boolean
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_cancel_timer';
--- STABLE, since its value differs from one call of a handler to the next (src/manager/done.c): a plan
--- must not keep it.
+-- STABLE, not IMMUTABLE, because its value differs from one call of a handler to the next
+-- (src/manager/done.c), and a plan must not contain it.
 CREATE FUNCTION pm.done() RETURNS jsonb
 	LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pm_done';
 CREATE FUNCTION pm.catch_up(name text DEFAULT NULL, as_of timestamptz DEFAULT NULL,

@@ -38,7 +38,7 @@ CREATE FUNCTION pm_catalog.may_see(owner oid) RETURNS boolean
 CREATE VIEW pm_catalog.manager AS
 SELECT p.name, p.id, p.owner_name, p.handler, p.handler_kind, p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff,
 	   p.handler_timeout, p.batch_size, p.lanes, p.park_limit, p.paused, p.registered_at, h.at_home,
-	   -- The owner of the type that stands for it (src/manager/shell_type.c).
+	   -- The owner of the shell type (src/manager/shell_type.c).
 	   coalesce((SELECT t.typowner FROM pg_catalog.pg_type t
 				 WHERE t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name
 				   AND t.typnamespace OPERATOR(pg_catalog.=) (
@@ -139,8 +139,8 @@ WHERE k.locktype OPERATOR(pg_catalog.=) 'object' AND k.granted
 										 WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
   AND NOT EXISTS (SELECT FROM pm_catalog.workers() w WHERE w.pid OPERATOR(pg_catalog.=) k.pid);
 
--- What is known of each unit, one row for each cursor. Parked events and overdue timers are counted along an index. A
--- timer belongs to no log, so it is counted in the row of the first log.
+-- What is known about each unit, with one row for each cursor. Parked events and overdue timers are counted with an
+-- index. A timer belongs to no log, so it is counted in the row of the first log.
 CREATE VIEW pm_catalog.unit_row AS
 SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at,
 	   p.id, p.owner, p.owner_name, r.rolname,
@@ -153,7 +153,7 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 	   coalesce(s.problem, d.problem) AS problem, coalesce(s.hint, d.hint) AS problem_hint, s.held_by,
 	   k.parked OPERATOR(pg_catalog.+) kt.parked AS parked, k.dead OPERATOR(pg_catalog.+) kt.dead AS dead,
 	   least(k.next_retry, kt.next_retry) AS next_retry, t.overdue, t.oldest, seen.at AS seen_at,
-	   -- What keeps it from running until somebody does something about it, whether it has work or not.
+	   -- What keeps the unit from running until a person changes it, whether it has work or not.
 	   CASE
 		   WHEN NOT p.at_home THEN 'copy'
 		   WHEN p.paused THEN 'paused'
@@ -167,14 +167,14 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 		   WHEN NOT here.datallowconn AND NOT lib.served THEN 'closed'
 		   WHEN r.oid IS NULL THEN 'owner'
 		   WHEN r.rolcanlogin AND pg_catalog.has_database_privilege(r.oid, here.oid, 'CONNECT') THEN NULL
-		   -- Nor is a dispatcher that runs already.
+		   -- A dispatcher that runs already is not stopped either.
 		   WHEN EXISTS (SELECT FROM pm_catalog.workers() w
 						WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND w.pid IS NOT NULL
 						  AND w.role OPERATOR(pg_catalog.=) r.oid AND w.database OPERATOR(pg_catalog.=) here.oid) THEN NULL
 		   WHEN NOT r.rolcanlogin THEN 'login'
 		   ELSE 'connect'
 	   END AS stopped,
-	   -- Is there work now: for the state of the unit, in the queues, in the log?
+	   -- Is there work now, because of the unit's state, in its queues, or in the log?
 	   (l.state OPERATOR(pg_catalog.=) ANY (ARRAY['retrying', 'parking', 'waiting']) AND
 		coalesce(l.retry_at, seen.at) OPERATOR(pg_catalog.<=) seen.at) AS lane_due,
 	   (coalesce(least(k.next_retry, kt.next_retry) OPERATOR(pg_catalog.<=) seen.at, false)
@@ -297,13 +297,13 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   ELSE CASE WHEN d.due IS NULL OR u.now_hint IS NULL THEN u.hint ELSE u.now_hint END
 	   END AS hint,
 	   u.attempts,
-	   -- For a unit that waits, the time of the next look is not stored each time, so one that has passed says nothing.
+	   -- For a unit that waits, the time of the next attempt is not always stored, so a time in the past says nothing.
 	   CASE WHEN u.situation OPERATOR(pg_catalog.=) ANY (ARRAY['copy', 'paused', 'halted']) THEN NULL
 			WHEN u.state OPERATOR(pg_catalog.=) 'waiting' AND u.lane_due THEN u.next_retry
 			ELSE coalesce(u.retry_at, u.next_retry) END AS retry_at,
 	   u.parked, u.handled, u.errors,
 	   pg_catalog.round(now_rate.rate::pg_catalog.numeric, 1) AS rate,
-	   -- Nothing can be said of a unit that does not make progress.
+	   -- A unit that makes no progress has no eta.
 	   CASE WHEN u.situation OPERATOR(pg_catalog.=) 'running' AND now_rate.rate OPERATOR(pg_catalog.>) 0.1
 				 AND u.high_water_mark OPERATOR(pg_catalog.>) u."position"
 				 AND u.seen_at OPERATOR(pg_catalog.-) u.moved_at OPERATOR(pg_catalog.<) '10 s'::pg_catalog.interval
@@ -332,7 +332,7 @@ CROSS JOIN LATERAL (
 				WHEN u.overdue OPERATOR(pg_catalog.>) 0
 				THEN 'They are handled in turn. SELECT * FROM pm.worker shows what its dispatcher is doing.'
 		   END AS hint) p
--- Its retry or its next look is due, and it does not run yet.
+-- What to add to the reason if a retry or the next attempt is due, but the unit does not run yet.
 CROSS JOIN LATERAL (
 	SELECT CASE WHEN NOT u.lane_due OR u.stopped IS NOT NULL THEN NULL
 				WHEN u.now_situation OPERATOR(pg_catalog.=) ANY (ARRAY['stuck', 'overdue'])
@@ -346,7 +346,7 @@ CROSS JOIN LATERAL (SELECT u.rate OPERATOR(pg_catalog.*) pg_catalog.exp(OPERATOR
 					0), 600) OPERATOR(pg_catalog./) 10) AS rate) now_rate;
 
 CREATE VIEW pm.blocker WITH (security_barrier) AS
-WITH RECURSIVE seen AS (			-- the logs that the caller may know of
+WITH RECURSIVE seen AS (			-- the logs that the caller may know about
 	SELECT l.name, l.source FROM pm_catalog.log l
 	WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR EXISTS (
 		SELECT FROM pm_catalog.cursor c
@@ -367,7 +367,7 @@ WITH RECURSIVE seen AS (			-- the logs that the caller may know of
 	CROSS JOIN LATERAL pm_catalog.mark_holders(l.name) h
 	WHERE s.last_position OPERATOR(pg_catalog.>) s.high_water_mark
 	UNION ALL
-	-- Sessions that hold this lock, and those that wait for it: no later session gets a lock before one that waits.
+	-- Sessions that hold this lock, and those that wait for it, because later sessions queue behind those that wait.
 	SELECT 'log', r.name, NULL, k.virtualtransaction, k.pid
 	FROM relations r
 	JOIN pg_catalog.pg_locks k ON k.locktype OPERATOR(pg_catalog.=) 'relation'
@@ -387,7 +387,7 @@ WITH RECURSIVE seen AS (			-- the logs that the caller may know of
 	WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND pm_catalog.may_see(w.role)
 	  AND w.database OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database
 											 WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
-), blocks AS (			-- and what those wait for themselves
+), blocks AS (			-- and the transactions for which these wait themselves
 	SELECT * FROM direct
 	UNION
 	SELECT x.blocks, x.log, x.process_manager, b.virtualtransaction, b.blocker

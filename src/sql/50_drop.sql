@@ -1,8 +1,8 @@
--- How PostgreSQL knows of process managers, and what becomes of them and of logs when objects of the
--- server are given away (src/manager/owner.c) or dropped (src/manager/drop.c).
+-- The types by which PostgreSQL knows process managers, and the event triggers that follow changes of
+-- owner (src/manager/owner.c) and drops of tables and types (src/manager/drop.c).
 
--- This schema has a shell type for each process manager, which has its name and belongs to its owner
--- (src/manager/shell_type.c).
+-- This schema contains a shell type for each process manager. The type has the name of the process
+-- manager and belongs to its owner (src/manager/shell_type.c).
 CREATE SCHEMA pm_process_manager;
 
 CREATE FUNCTION pm_catalog.after_alter() RETURNS event_trigger

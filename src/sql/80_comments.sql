@@ -1,4 +1,4 @@
--- Comments on all that is public, for \dn+, \df+ and \d+ of psql.
+-- Comments on all public objects, for \dn+, \df+ and \d+ of psql.
 
 COMMENT ON SCHEMA pm IS 'functions and views of process managers';
 COMMENT ON SCHEMA pm_catalog IS 'private tables and internal functions of process managers';
@@ -68,13 +68,13 @@ COMMENT ON COLUMN pm.process_manager.handler IS 'function that is called for eac
 COMMENT ON COLUMN pm.process_manager.logs IS 'logs that it follows';
 COMMENT ON COLUMN pm.process_manager.correlate IS 'function that returns the key of an event; NULL: the key is the stream';
 COMMENT ON COLUMN pm.process_manager.types IS 'types of events that it handles; NULL: all types';
-COMMENT ON COLUMN pm.process_manager.on_failure IS 'what follows when the handler fails: park the event, or halt';
+COMMENT ON COLUMN pm.process_manager.on_failure IS 'what happens when the handler fails: park the event, or halt';
 COMMENT ON COLUMN pm.process_manager.max_attempts IS 'attempts after which an event is dead, or the process manager is halted';
 COMMENT ON COLUMN pm.process_manager.backoff IS 'pause before the first retry; it doubles with each attempt';
 COMMENT ON COLUMN pm.process_manager.handler_timeout IS 'time after which a call of the handler is cancelled';
-COMMENT ON COLUMN pm.process_manager.batch_size IS 'most events that are handled in one transaction';
+COMMENT ON COLUMN pm.process_manager.batch_size IS 'maximum number of events that are handled in one transaction';
 COMMENT ON COLUMN pm.process_manager.lanes IS 'number of lanes that handle events side by side';
-COMMENT ON COLUMN pm.process_manager.park_limit IS 'most keys that may have parked events in a lane before it is halted';
+COMMENT ON COLUMN pm.process_manager.park_limit IS 'maximum number of keys that may have parked events in a lane before it is halted';
 COMMENT ON COLUMN pm.process_manager.paused IS 'whether it is paused';
 COMMENT ON COLUMN pm.process_manager.registered_at IS 'when it was first registered';
 

@@ -1,4 +1,4 @@
--- Everybody may read the views: each shows a role only what it may see. USAGE on schema pm is granted by the administrator.
+-- Every role may read the views: each view shows a role only what the role may see. USAGE on schema pm is granted by the administrator.
 
 GRANT SELECT ON pm.log, pm.process_manager, pm.cursor, pm.status, pm.instance, pm.timer, pm.parked, pm.worker, pm.blocker TO PUBLIC;
 GRANT USAGE ON TYPE pm.event TO PUBLIC;

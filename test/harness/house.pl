@@ -18,9 +18,9 @@ binmode STDOUT, ':utf8';
 my $root = $ARGV[0] // dirname(__FILE__) . '/../..';
 chdir $root or die "cannot enter $root: $!\n";
 
-my @floors = qw(base shmem log manager dispatch worker);
-my %floor = map { $floors[$_] => $_ + 1 } 0 .. $#floors;
-my $top = @floors + 1;
+my @layers = qw(base shmem log manager dispatch worker);
+my %layer = map { $layers[$_] => $_ + 1 } 0 .. $#layers;
+my $top = @layers + 1;
 my %loose = ('pm.h' => 0, 'compat.h' => 0, 'init.c' => $top);
 
 my $columns = 100;
@@ -91,16 +91,16 @@ my @files = sort keys %text;
 my @house = grep { m{^src/} } @files;
 my %is_house = map { $_ => 1 } @house;
 
-# ---- floors ------------------------------------------------------------------
+# ---- layers ------------------------------------------------------------------
 
-# The number of a file's floor, or undef.
-sub floor_of
+# The number of a file's layer, or undef.
+sub layer_of
 {
 	my ($path) = @_;
-	return $path =~ m{^src/([^/]+)$} ? $loose{$1} : $path =~ m{^src/([^/]+)/[^/]+$} ? $floor{$1} : undef;
+	return $path =~ m{^src/([^/]+)$} ? $loose{$1} : $path =~ m{^src/([^/]+)/[^/]+$} ? $layer{$1} : undef;
 }
 
-sub floor_name
+sub layer_name
 {
 	my ($path) = @_;
 	my ($folder) = $path =~ m{^src/([^/]+)/};
@@ -108,10 +108,10 @@ sub floor_name
 }
 
 my $misplaced = rule('files in the wrong place',
-	"Put the file into the folder of its floor: @floors. Only pm.h, compat.h and init.c are in src/ itself.");
+	"Put the file into the folder of its layer: @layers. Only pm.h, compat.h and init.c are in src/ itself.");
 for my $path (@house)
 {
-	$misplaced->("$path:1: is on no floor") unless defined floor_of($path);
+	$misplaced->("$path:1: is on no layer") unless defined layer_of($path);
 }
 
 my $foreigner = rule('private headers outside their folder',
@@ -126,11 +126,11 @@ for my $path (grep { /\.h$/ } @house)
 }
 
 my $upward = rule('includes that go up',
-	'A file includes headers of its own floor or of one below (pm.h, compat.h < '
-	  . join(' < ', @floors)
-	  . " < init.c).\nMove what is needed down to a floor that both can see, pass what is needed as an argument,"
-	  . "\nor let the upper floor register itself with the lower one.");
-my $unknown = rule('includes of no file', 'Write includes of the house as "floor/file.h".');
+	'A file includes headers of its own layer or of one below (pm.h, compat.h < '
+	  . join(' < ', @layers)
+	  . " < init.c).\nMove what is needed down to a layer that both can see, pass what is needed as an argument,"
+	  . "\nor let the upper layer register itself with the lower one.");
+my $unknown = rule('includes of no file', 'Write includes of the house as "layer/file.h".');
 my %includes;    # node -> { node -> "file:line" }
 
 # A .c file and its .h file are one node.
@@ -148,13 +148,13 @@ for my $path (@house)
 		{
 			my $beside = dirname($path) . "/$1";
 			my ($folder) = $1 =~ m{^([^/]+)/};
-			$unknown->("$path:$line: \"$1\"") if $is_house{$beside} || $folder && $floor{$folder};
+			$unknown->("$path:$line: \"$1\"") if $is_house{$beside} || $folder && $layer{$folder};
 			next;
 		}
 		$foreigner->("$path:$line: \"$1\" (private to $private{$included})")
 		  if $private{$included} && dirname($path) ne $private{$included};
-		my ($from, $to) = (floor_of($path), floor_of($included));
-		$upward->("$path:$line: \"$1\" (" . floor_name($path) . ' < ' . floor_name($included) . ')')
+		my ($from, $to) = (layer_of($path), layer_of($included));
+		$upward->("$path:$line: \"$1\" (" . layer_name($path) . ' < ' . layer_name($included) . ')')
 		  if defined $from && defined $to && $to > $from;
 		$includes{ node_of($path) }{ node_of($included) } //= "$path:$line"
 		  if node_of($path) ne node_of($included);
@@ -314,7 +314,7 @@ if ($mean > $mean_function)
 # ---- words -------------------------------------------------------------------
 
 my $words = rule('words',
-	"Use the word of a PostgreSQL or messaging engineer: see \"Habits of the English\" in CONTRIBUTING.md.");
+	"Use the word of a PostgreSQL or messaging engineer: see \"Prose style\" in CONTRIBUTING.md.");
 my $metaphor = qr/\b(?:crew|bury|buried|limbo|casualt\w+|condemn\w*|steer\w*|re-?cut|misfit\w*|mend(?:s|ed)?|dear)\b/i;
 my $phrase = qr/\b(?:so many|of now)\b/i;
 my $who = qr{(?:^\s*(?:/?\*+|--)\s*|[.:]\s+)Who\s[^?]*$};
