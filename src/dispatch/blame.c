@@ -180,12 +180,13 @@ blame_say_waits(ProcessManager *pm, ErrorData *error, bool called)
 	const char *message = report_cut(error->message, REPORT_LOGGED);
 
 	if (report_may(pm->owner, REPORT_FAILURE))
-		ereport(LOG, (called ? errmsg("process manager \"%s\" in database \"%s\" waits, since its "
-									  "handler met trouble of the server: %s",
-									  pm->name, report_database(), message) :
-							   errmsg("process manager \"%s\" in database \"%s\" waits: %s",
-									  pm->name, report_database(), message),
-					  report_error(error), hint ? errhint("%s", hint) : 0));
+		ereport(LOG,
+				(called ? errmsg("process manager \"%s\" in database \"%s\" waits, because its "
+								 "handler met a problem of the server: %s",
+								 pm->name, report_database(), message) :
+						  errmsg("process manager \"%s\" in database \"%s\" waits: %s", pm->name,
+								 report_database(), message),
+				 report_error(error), hint ? errhint("%s", hint) : 0));
 }
 
 /* ---------- waiting ---------- */
@@ -203,7 +204,7 @@ blame_wait_reason(ErrorData *error, bool called)
 	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES)
 		return psprintf("the server ran out of a resource in the handler (SQLSTATE %s)",
 						unpack_sql_state(error->sqlerrcode));
-	return psprintf("the handler met trouble of the server (SQLSTATE %s)",
+	return psprintf("the handler met a problem of the server (SQLSTATE %s)",
 					unpack_sql_state(error->sqlerrcode));
 }
 

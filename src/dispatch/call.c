@@ -312,7 +312,7 @@ call_require_size(const BatchItem *item)
 				 errmsg("the event at position %lld of log \"%s\" is too large for a "
 						"function: %lld bytes",
 						(long long) item->position, item->log_name, (long long) item->too_large),
-				 errhint("Do by hand what is to be done, then use pm.discard.")));
+				 errhint("Do the handler's work by hand, then call pm.discard.")));
 }
 
 /*

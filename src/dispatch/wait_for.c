@@ -72,7 +72,7 @@ wait_reached(const char *name, const char *log, int64 target)
 		if (DatumGetBool(exec_value(row, 2, &isnull)))
 			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 							errmsg("process manager \"%s\" has halted", name),
-							errdetail("It says: %s.", exec_text(row, 3)),
+							errdetail("The reason is: %s.", exec_text(row, 3)),
 							errhint("Its owner ends that with pm.resume.")));
 	}
 	exec_end(&scope);
@@ -106,7 +106,7 @@ wait_refuse_parked(const char *name, const char *log, int64 target)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("process manager \"%s\" has parked the event at position %lld of log \"%s\"",
 					name, (long long) DatumGetInt64(exec_value(0, 1, &isnull)), log),
-			 errhint("Its owner sees it in pm.parked; pm.retry has it handled.")));
+			 errhint("Its owner can see it in pm.parked and retry it with pm.retry.")));
 	exec_end(&scope);
 }
 

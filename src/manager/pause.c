@@ -174,7 +174,7 @@ resume_unnamed(ProcessManager *pm, TimestampTz until)
 	pm = manager_lock_until(pm->name, until, &locked);
 	if (!locked)
 		ereport(NOTICE,
-				(errmsg("process manager \"%s\" was left as it is: it is at work", pm->name),
+				(errmsg("process manager \"%s\" was left as it is: it is running", pm->name),
 				 errhint("Call pm.resume for it by name, which waits.")));
 	else if (pm != NULL && !attempt(resume_attempt, pm, &error))
 		ereport(NOTICE,

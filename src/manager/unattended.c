@@ -19,10 +19,10 @@ unattended_warn(const char *manager)
 		ereport(WARNING, (errmsg("no worker will run process manager \"%s\"", manager),
 						  errdetail("The library of pm is not preloaded."),
 						  errhint("Add pm to shared_preload_libraries and restart the server, "
-								  "or call pm.catch_up now and then.")));
+								  "or call pm.catch_up regularly.")));
 	else if (!guc_launcher)
 		ereport(WARNING,
 				(errmsg("no worker will run process manager \"%s\"", manager),
 				 errdetail("pm.launcher is off."),
-				 errhint("Set pm.launcher = on and reload, or call pm.catch_up now and then.")));
+				 errhint("Set pm.launcher = on and reload, or call pm.catch_up regularly.")));
 }
