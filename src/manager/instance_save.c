@@ -42,7 +42,7 @@ instance_require(ProcessManager *pm, bool unchanged)
 	if (!unchanged)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("instances of process manager \"%s\" have been changed by somebody else",
+				 errmsg("instances of process manager \"%s\" have been changed by another session",
 						pm->name)));
 }
 

@@ -14,12 +14,12 @@
 #define LANE_MAX_BACKOFF (INT64CONST(3600) * 1000)
 
 /*
- * ok -> retrying: a handler failed, and is called again after a delay retrying
- * -> halted: it failed max_attempts times ok -> parking: a handler failed, and
- * the next batch parks the event parking -> ok, halted: the event is parked; or
- * too many keys have failed any -> waiting: something else is wrong (a right, a
- * log); tried again later any -> ok: a batch has succeeded, or pm.resume was
- * called
+ * ok -> retrying: a handler failed, and is called again after a delay
+ * retrying -> halted: it failed max_attempts times
+ * ok -> parking: a handler failed, and the next batch parks the event
+ * parking -> ok, halted: the event is parked; or too many keys have failed
+ * any -> waiting: something else is wrong (a right, a log); tried again later
+ * any -> ok: a batch has succeeded, or pm.resume was called
  */
 typedef enum LaneStatus
 {
