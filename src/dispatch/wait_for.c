@@ -101,12 +101,18 @@ wait_refuse_parked(const char *name, const char *log, int64 target)
 	values[1] = CStringGetTextDatum(log);
 	values[2] = Int64GetDatum(target);
 	if (exec_statement(&oldest_parked, values, NULL) > 0)
+	{
+		long long position = DatumGetInt64(exec_value(0, 1, &isnull));
+
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("process manager \"%s\" has parked the event at position %lld of log \"%s\"",
-					name, (long long) DatumGetInt64(exec_value(0, 1, &isnull)), log),
-			 errhint("Its owner can see it in pm.parked and retry it with pm.retry.")));
+					name, position, log),
+			 errhint("Its owner sees in pm.parked whether and when it is tried again. "
+					 "SELECT pm.retry(%s, %s, %lld) tries it now.",
+					 quote_literal_cstr(name), quote_literal_cstr(log), position)));
+	}
 	exec_end(&scope);
 }
 

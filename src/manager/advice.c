@@ -1,14 +1,14 @@
 /*
  * advice.c
- *		Finds hints for a handler that fails because of its environment: the search_path of its
- *session, or a missing right.
+ *		Finds hints for a handler that fails because of its environment: the
+ *		search_path of its session, or a missing right.
  *
  * A handler can work in one session and fail in another.  A worker has the settings
  * that a new session of the owner has in this database.  It does not have the
  * search_path that a user has SET in the session in which the handler was tried with
  * pm.catch_up.  So pm.register warns if the two search paths differ, and if a failure
- * may be due to that, its hint tells in which schemas a worker looks for names.  There
- * is also a hint if the owner lacks USAGE on schema pm.
+ * may be due to that, its hint tells in which schemas a worker looks for names.  If a
+ * right is missing, the hint tells which role needs it.
  */
 #include "pm.h"
 
@@ -317,6 +317,10 @@ advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode
 	/* What pm itself looks up does not depend on a search_path. */
 	if (!called)
 		return NULL;
+	/* PostgreSQL names the object, but not the role. */
+	if (sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE)
+		return psprintf("The handler runs as role \"%s\". If that role lacks the right, grant it.",
+						role);
 	if (sqlerrcode != ERRCODE_UNDEFINED_TABLE && sqlerrcode != ERRCODE_UNDEFINED_FUNCTION &&
 		sqlerrcode != ERRCODE_UNDEFINED_OBJECT && sqlerrcode != ERRCODE_UNDEFINED_SCHEMA)
 		return NULL;

@@ -132,7 +132,8 @@ follow_refuse_parked(ProcessManager *pm, const char *log)
 				 errmsg("process manager \"%s\" has parked events of log \"%s\"", pm->name, log),
 				 errdetail("There are %lld of them, the first at position %lld.", (long long) count,
 						   (long long) position),
-				 errhint("Retry them with pm.retry, or give them up with pm.discard.")));
+				 errhint("Retry them with pm.retry and wait until they are handled, "
+						 "or give them up with pm.discard.")));
 }
 
 /*

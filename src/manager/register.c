@@ -124,6 +124,35 @@ register_same_correlate(const RegisterPlan *plan)
 }
 
 /*
+ * Refuses another correlate function.  The usual reason is that it was left out
+ * by accident, so the hint begins with that.
+ */
+static void
+register_refuse_correlate(const ProcessManager *old, const Kept *kept)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("process manager \"%s\" cannot change to another correlate function",
+					old->name),
+			 old->correlate != NULL ?
+				 errdetail("So far it is %s. There are instances: %lld, timers: %lld, "
+						   "parked events: %lld.",
+						   old->correlate, (long long) kept->instances, (long long) kept->timers,
+						   (long long) kept->parked) :
+				 errdetail("So far it has none. There are instances: %lld, timers: %lld, "
+						   "parked events: %lld.",
+						   (long long) kept->instances, (long long) kept->timers,
+						   (long long) kept->parked),
+			 old->correlate != NULL ?
+				 errhint("Name it again with correlate => %s, or register under another name. "
+						 "Only pm.seek with reset => true, which deletes them, allows the change.",
+						 quote_literal_cstr(old->correlate)) :
+				 errhint("Leave correlate out, or register under another name. "
+						 "Only pm.seek with reset => true, which deletes them, "
+						 "allows the change.")));
+}
+
+/*
  * Refuses functions that do not fit what is kept.  Instances, timers and parked
  * events are kept for the keys that the old correlate function returned, and
  * states are for handlers that take them.
@@ -152,17 +181,16 @@ register_check_functions(const RegisterPlan *plan)
 	kept = kept_count(old->name);
 	if (!kept_any(&kept))
 		return;
+	if (!same_keys)
+		register_refuse_correlate(old, &kept);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 same_keys ?
-				 errmsg("process manager \"%s\" cannot change to this kind of handler", old->name) :
-				 errmsg("process manager \"%s\" cannot change to another correlate function",
-						old->name),
+			 errmsg("process manager \"%s\" cannot change to this kind of handler", old->name),
 			 errdetail("It has instances: %lld, timers: %lld, parked events: %lld.",
 					   (long long) kept.instances, (long long) kept.timers,
 					   (long long) kept.parked),
-			 errhint("Register it under another name, "
-					 "or let pm.seek delete them with reset => true.")));
+			 errhint("Register under another name. "
+					 "Only pm.seek with reset => true, which deletes them, allows the change.")));
 }
 
 /* ---------- the functions and the row ---------- */

@@ -327,8 +327,9 @@ CROSS JOIN LATERAL (
 			   CASE WHEN u.next_retry OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
 					THEN 'a retry is due' END), '') AS reason,
 		   CASE WHEN u.parked OPERATOR(pg_catalog.>) 0 THEN
-				pg_catalog.format('SELECT * FROM pm.parked WHERE process_manager = %L shows them. '
-								  'pm.retry has them tried again, and pm.discard gives them up.', u.process_manager)
+				pg_catalog.format('SELECT * FROM pm.parked WHERE process_manager = %1$L shows them. A failing event is '
+								  'tried again at its retry_at, or now with pm.retry(%1$L, log, position). '
+								  'pm.retry(%1$L) retries the dead ones. pm.discard gives events up.', u.process_manager)
 				WHEN u.overdue OPERATOR(pg_catalog.>) 0
 				THEN 'They are handled in turn. SELECT * FROM pm.worker shows what its dispatcher is doing.'
 		   END AS hint) p

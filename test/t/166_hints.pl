@@ -163,6 +163,29 @@ ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE pr
 unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/lent\.note\(pm\.event\) does not exist\n[^\n]*HINT:[^\n]*looks for names/, "nor in the server's log");
 as('office', "SELECT pm.unregister('lent')");
 
+# A right that the handler needs: PostgreSQL names the table, and the hint the role. pm.status says how to retry.
+as('office', "CREATE TABLE desk.till (pos bigint); CREATE FUNCTION desk.till(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN INSERT INTO desk.till VALUES (e.position); END'; SELECT pm.register('till', 'desk.till', '{orders}', start_at => 'end', backoff => '1 hour')");
+as('postgres', "ALTER TABLE desk.till OWNER TO shop; INSERT INTO shop.orders (stream, type) VALUES ('t', 'x')");
+ok(PmTest::wait_until($node, "SELECT state, message, hint FROM pm.parked WHERE process_manager = 'till'", 'failing|permission denied for table till|The handler runs as role "office". If that role lacks the right, grant it.', timeout => 20), 'the handler lacks a right: pm.parked names the role that needs it')
+  or diag(as('postgres', 'SELECT * FROM pm.parked'));
+as('postgres', 'GRANT INSERT ON desk.till TO office');
+like(status('till', 'hint'), qr/ A failing event is tried again at its retry_at, or now with pm\.retry\('till', log, position\)\. pm\.retry\('till'\) retries the dead ones\./, 'a failing event: pm.status says how to have it tried now');
+is(as('office', "SELECT pm.retry('till')"), 0, 'pm.retry with the name only is for dead events');
+my (undef, undef, $waited) = run('office', "SELECT pm.wait_for('till')");
+like($waited, qr/has parked the event.*\nHINT:  Its owner sees in pm\.parked whether and when it is tried again\. (SELECT pm\.retry\('till', 'orders', \d+\)) tries it now\./, 'pm.wait_for says so, too');
+as('office', $waited =~ /(SELECT pm\.retry\([^)]*\))/);
+ok(PmTest::wait_until($node, 'SELECT (SELECT count(*) FROM desk.till), (SELECT count(*) FROM pm.parked)', '1|0', timeout => 20), 'after the GRANT, following it helps');
+as('office', "SELECT pm.unregister('till')");
+
+# Another correlate function, because it was left out.
+as('office', "CREATE FUNCTION desk.keeps(e pm.event, s jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT ''{}''::jsonb'; CREATE FUNCTION desk.key(e pm.event) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT (e).stream';
+	SELECT pm.register('keeps', 'desk.keeps', '{orders}', correlate => 'desk.key', start_at => 'end')");
+as('postgres', "INSERT INTO shop.orders (stream, type) VALUES ('k', 'x')");
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.instance WHERE process_manager = 'keeps'", 1, timeout => 20), 'there is an instance');
+my (undef, undef, $refused) = run('office', "SELECT pm.register('keeps', 'desk.keeps', '{orders}')");
+like($refused, qr/DETAIL:  So far it is desk\.key\(pm\.event\)\. There are instances: 1, .*\nHINT:  Name it again with (correlate => '[^']*'), or/, 'correlate was left out: the hint says to name it again');
+as('office', "SELECT pm.register('keeps', 'desk.keeps', '{orders}', " . join('', $refused =~ /(correlate => '[^']*')/) . "); SELECT pm.unregister('keeps')");
+
 # A worker does not use the search_path that was SET for pm.catch_up.
 as('office', "CREATE TABLE desk.seen (pos bigint); CREATE FUNCTION desk.note(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN INSERT INTO seen VALUES (e.position); END';
 	CREATE FUNCTION desk.sets(e pm.event) RETURNS void LANGUAGE plpgsql SET search_path = desk AS 'BEGIN INSERT INTO seen VALUES (e.position); END';
