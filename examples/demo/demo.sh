@@ -193,6 +193,7 @@ shop() {
 	say process "turnover: follows orders and payments, is called with a batch of events at a time; keeps the books"
 	as_role -f "$scenario/services.sql"
 	say traffic "$ORDERS orders, seed $SEED: 6 sessions place them, 5 pay; one order is poisoned;"
+	say "" "one order in twenty is rolled back and never comes, so fewer arrive;"
 	say "" "INSERT, COPY, pm.append; late commits, rollbacks, savepoints, prepared transactions"
 
 	cat <<-'END'
