@@ -87,6 +87,7 @@ batch_oldest(Batch *batch, bool *cut)
 		BatchLog *b = &batch->logs.logs[i];
 		ReadingEvent *event;
 
+		Assert(b != NULL);
 		if (batch_log_left_out(b))
 			continue;
 		event = batch_log_next(b);

@@ -65,7 +65,7 @@ call_context_item(const CallErrorContext *context, const Handling *what)
 	const BatchItem *item = context->item;
 	const char *manager = context->manager;
 	HeapTupleData tuple;
-	EventFields fields;
+	EventFields fields = {0};
 	char *type;
 	char *stream;
 	char *key;

@@ -63,13 +63,13 @@
 
 typedef struct GuardEntry
 {
-	Oid relid;	/* hash key */
-	bool valid; /* seqid and attnum are known */
+	Oid relid; /* hash key */
 	Oid seqid;
 	AttrNumber attnum;
-	LogRef slot;
+	bool valid;	 /* seqid and attnum are known */
 	bool seeded; /* for a log without a slot: "seed" is known */
-	int64 seed;	 /* the furthest cursor, as this transaction found it */
+	LogRef slot;
+	int64 seed; /* the furthest cursor, as this transaction found it */
 
 	/* What follows is of the transaction "lxid". */
 	LocalTransactionId lxid;

@@ -55,7 +55,7 @@ slot_lost_room(void)
 		 * has the most.
 		 */
 		count = slot_lost_count(call->role);
-		if (count > most || (count == most && call->number < victim->number))
+		if (victim == NULL || count > most || (count == most && call->number < victim->number))
 		{
 			victim = call;
 			most = count;
