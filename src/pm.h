@@ -15,7 +15,7 @@
 #include "fmgr.h"
 
 /* The version of the library, and the oldest version of the extension that it serves. */
-#define PM_VERSION		 "0.1.0"
+#define PM_VERSION		 "0.2.0"
 #define PM_OLDEST_SERVED "0.1.0"
 
 /* SQLSTATEs of pm's own. */

@@ -147,7 +147,7 @@ wait_idle('starts');
 
 answer("UPDATE pg_catalog.pg_extension SET extversion = '0.0.9' WHERE extname = 'pm'");
 is(status('waits', 'state, reason'), 'waiting|no worker runs, because the library and the extension have different versions', 'another version of the library');
-answer("UPDATE pg_catalog.pg_extension SET extversion = '0.1.0' WHERE extname = 'pm'; SELECT pm.pause('waits'); SELECT pm.resume('waits')");
+answer("UPDATE pg_catalog.pg_extension SET extversion = (SELECT version FROM pm_catalog.library()) WHERE extname = 'pm'; SELECT pm.pause('waits'); SELECT pm.resume('waits')");
 wait_idle('waits');
 
 # ---- a handler that ignores everything: the hint helps
