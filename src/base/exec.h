@@ -18,7 +18,7 @@ typedef struct ExecScope
 	bool snapshot; /* the scope has pushed a snapshot, because the caller had none */
 } ExecScope;
 
-#define EXEC_MAX_ARGS 20
+#define EXEC_MAX_ARGS 32
 
 /* A fixed statement, which is planned once in each backend. */
 typedef struct ExecStatement

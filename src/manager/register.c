@@ -1,6 +1,7 @@
 /*
  * register.c
- *		pm.register: adds a process manager, or changes an existing one.
+ *		pm.register: adds a process manager, or changes an existing one; pm.alter: changes
+ *		only what is named.
  *
  * The user who adds a process manager becomes its owner.  The process manager
  * runs as that role, so all rights are checked for the owner.
@@ -35,6 +36,7 @@
 #include "shmem/wakeup.h"
 
 PG_FUNCTION_INFO_V1(pm_register);
+PG_FUNCTION_INFO_V1(pm_alter);
 
 /* What the call will do, according to its arguments and the catalogs. */
 typedef struct RegisterPlan
@@ -42,6 +44,7 @@ typedef struct RegisterPlan
 	RegisterArgs args;
 	List *logs;			 /* to be followed, each by its name in the catalog, once */
 	ProcessManager *old; /* what is changed, with its units locked; NULL: it is added */
+	Registration stored; /* its row, for pm.alter */
 	Oid owner;
 	char *handler;
 	HandlerKind kind;
@@ -196,6 +199,61 @@ register_check_functions(const RegisterPlan *plan)
 /* ---------- the functions and the row ---------- */
 
 /*
+ * Finds the functions that are named, and checks them.  Those that pm.alter does not
+ * name stay as they are, even if they do not exist now.
+ */
+static void
+register_resolve_functions(RegisterPlan *plan)
+{
+	ProcessManager *old = plan->old;
+	const char *correlate = plan->args.correlate;
+	/* With lanes, or while former lanes count, the key of an event must not change. */
+	bool lanes = plan->args.lanes > 1 || (old != NULL && (old->lanes > 1 || !cursor_level(old)));
+
+	if (register_args_has(&plan->args, REGISTER_ARG_HANDLER))
+		plan->handler = handler_find(plan->args.handler, plan->owner, &plan->kind,
+									 &plan->handler_owner);
+	else
+	{
+		plan->handler = old->handler;
+		plan->kind = old->kind;
+	}
+	if (!register_args_has(&plan->args, REGISTER_ARG_CORRELATE))
+	{
+		plan->correlate = old->correlate;
+		/* The function that stays must fit several lanes as well. */
+		correlate = plan->args.lanes > old->lanes ? old->correlate : NULL;
+	}
+	if (correlate != NULL)
+		plan->correlate = handler_find_correlate(correlate, plan->owner, lanes,
+												 &plan->correlate_owner);
+}
+
+/*
+ * Only instances end, and have journals.
+ */
+static void
+register_check_kind(const RegisterPlan *plan)
+{
+	const RegisterArgs *args = &plan->args;
+	bool keeps = register_args_has(args, REGISTER_ARG_KEEP_ENDED) ? args->keep_ended != NULL :
+																	plan->old->keep_ended >= 0;
+	bool journal = register_args_has(args, REGISTER_ARG_JOURNAL) ? args->journal :
+																   plan->old->journal;
+
+	if (plan->kind == HANDLER_INSTANCE || !(keeps || journal))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 keeps ? errmsg("keep_ended needs a handler that keeps instances") :
+					 errmsg("a journal needs a handler that keeps instances"),
+			 errdetail("That is a function f(pm.event, jsonb) RETURNS jsonb, which %s is not.",
+					   plan->handler),
+			 errhint("Leave keep_ended and journal out. "
+					 "In pm.alter, reset => '{keep_ended,journal}' removes them.")));
+}
+
+/*
  * Finds the owner and the functions, and checks both.
  */
 static void
@@ -214,19 +272,77 @@ register_resolve(RegisterPlan *plan)
 		owner_check_role(GetUserId());
 		plan->owner = GetUserId();
 	}
-	plan->handler = handler_find(plan->args.handler, plan->owner, &plan->kind,
-								 &plan->handler_owner);
-	if (plan->args.correlate != NULL)
-	{
-		/* With lanes, or while former lanes count, the key of an event must not change. */
-		bool lanes = plan->args.lanes > 1 ||
-					 (old != NULL && (old->lanes > 1 || !cursor_level(old)));
-
-		plan->correlate = handler_find_correlate(plan->args.correlate, plan->owner, lanes,
-												 &plan->correlate_owner);
-	}
+	register_resolve_functions(plan);
+	register_check_kind(plan);
 	if (old != NULL)
 		register_check_functions(plan);
+}
+
+/*
+ * Sets the columns of the handler and the correlate function, as far as they are named.
+ */
+static void
+register_set_functions(const RegisterPlan *plan, Registration *row)
+{
+	Datum *values = row->values;
+
+	if (register_args_has(&plan->args, REGISTER_ARG_HANDLER))
+	{
+		values[REGISTRATION_HANDLER] = CStringGetTextDatum(plan->handler);
+		values[REGISTRATION_HANDLER_KIND] = CharGetDatum((char) plan->kind);
+		values[REGISTRATION_HANDLER_OWNER] = ObjectIdGetDatum(plan->handler_owner);
+		row->nulls[REGISTRATION_HANDLER_OWNER] = false;
+	}
+	if (!register_args_has(&plan->args, REGISTER_ARG_CORRELATE))
+		return;
+	row->nulls[REGISTRATION_CORRELATE] = plan->correlate == NULL;
+	row->nulls[REGISTRATION_CORRELATE_OWNER] = plan->correlate == NULL;
+	if (plan->correlate != NULL)
+	{
+		values[REGISTRATION_CORRELATE] = CStringGetTextDatum(plan->correlate);
+		values[REGISTRATION_CORRELATE_OWNER] = ObjectIdGetDatum(plan->correlate_owner);
+	}
+}
+
+/*
+ * Sets a column, if its argument is to be written.  With no value, it becomes NULL.
+ */
+static void
+register_set(const RegisterPlan *plan, RegisterArg arg, Registration *row,
+			 RegistrationColumn column, Datum value, bool isnull)
+{
+	if (!register_args_has(&plan->args, arg))
+		return;
+	row->values[column] = value;
+	row->nulls[column] = isnull;
+}
+
+static void
+register_set_settings(const RegisterPlan *plan, Registration *row)
+{
+	const RegisterArgs *args = &plan->args;
+
+	register_set(plan, REGISTER_ARG_TYPES, row, REGISTRATION_TYPES, args->types,
+				 args->types == (Datum) 0);
+	if (args->on_failure != NULL)
+		register_set(plan, REGISTER_ARG_ON_FAILURE, row, REGISTRATION_ON_FAILURE,
+					 CStringGetTextDatum(args->on_failure), false);
+	register_set(plan, REGISTER_ARG_MAX_ATTEMPTS, row, REGISTRATION_MAX_ATTEMPTS,
+				 Int32GetDatum(args->max_attempts), false);
+	register_set(plan, REGISTER_ARG_BACKOFF, row, REGISTRATION_BACKOFF,
+				 IntervalPGetDatum(args->backoff), false);
+	register_set(plan, REGISTER_ARG_HANDLER_TIMEOUT, row, REGISTRATION_HANDLER_TIMEOUT,
+				 IntervalPGetDatum(args->handler_timeout), false);
+	register_set(plan, REGISTER_ARG_BATCH_SIZE, row, REGISTRATION_BATCH_SIZE,
+				 Int32GetDatum(args->batch_size), false);
+	register_set(plan, REGISTER_ARG_LANES, row, REGISTRATION_LANES, Int32GetDatum(args->lanes),
+				 false);
+	register_set(plan, REGISTER_ARG_PARK_LIMIT, row, REGISTRATION_PARK_LIMIT,
+				 Int32GetDatum(args->park_limit), false);
+	register_set(plan, REGISTER_ARG_KEEP_ENDED, row, REGISTRATION_KEEP_ENDED,
+				 IntervalPGetDatum(args->keep_ended), args->keep_ended == NULL);
+	register_set(plan, REGISTER_ARG_JOURNAL, row, REGISTRATION_JOURNAL, BoolGetDatum(args->journal),
+				 false);
 }
 
 /*
@@ -236,36 +352,17 @@ register_resolve(RegisterPlan *plan)
 static bool
 register_write(const RegisterPlan *plan)
 {
-	const RegisterArgs *args = &plan->args;
-	Registration row = {0};
-	Datum *values = row.values;
+	Registration row = plan->stored;
 	NameData owner_name;
 
 	namestrcpy(&owner_name, GetUserNameFromId(plan->owner, false));
-	values[REGISTRATION_NAME] = CStringGetTextDatum(args->name);
-	values[REGISTRATION_OWNER] = ObjectIdGetDatum(plan->owner);
-	values[REGISTRATION_OWNER_NAME] = NameGetDatum(&owner_name);
-	values[REGISTRATION_HANDLER] = CStringGetTextDatum(plan->handler);
-	values[REGISTRATION_HANDLER_KIND] = CharGetDatum((char) plan->kind);
-	values[REGISTRATION_HANDLER_OWNER] = ObjectIdGetDatum(plan->handler_owner);
-	row.nulls[REGISTRATION_CORRELATE] = plan->correlate == NULL;
-	row.nulls[REGISTRATION_CORRELATE_OWNER] = plan->correlate == NULL;
-	if (plan->correlate != NULL)
-	{
-		values[REGISTRATION_CORRELATE] = CStringGetTextDatum(plan->correlate);
-		values[REGISTRATION_CORRELATE_OWNER] = ObjectIdGetDatum(plan->correlate_owner);
-	}
-	row.nulls[REGISTRATION_TYPES] = args->types == (Datum) 0;
-	values[REGISTRATION_TYPES] = args->types;
-	values[REGISTRATION_ON_FAILURE] = CStringGetTextDatum(args->on_failure);
-	values[REGISTRATION_MAX_ATTEMPTS] = Int32GetDatum(args->max_attempts);
-	values[REGISTRATION_BACKOFF] = IntervalPGetDatum(args->backoff);
-	values[REGISTRATION_HANDLER_TIMEOUT] = IntervalPGetDatum(args->handler_timeout);
-	values[REGISTRATION_BATCH_SIZE] = Int32GetDatum(args->batch_size);
-	values[REGISTRATION_LANES] = Int32GetDatum(args->lanes);
-	values[REGISTRATION_PARK_LIMIT] = Int32GetDatum(args->park_limit);
-	values[REGISTRATION_SYSTEM_IDENTIFIER] = Int64GetDatum((int64) GetSystemIdentifier());
-	values[REGISTRATION_DATABASE] = ObjectIdGetDatum(MyDatabaseId);
+	row.values[REGISTRATION_NAME] = CStringGetTextDatum(plan->args.name);
+	row.values[REGISTRATION_OWNER] = ObjectIdGetDatum(plan->owner);
+	row.values[REGISTRATION_OWNER_NAME] = NameGetDatum(&owner_name);
+	register_set_functions(plan, &row);
+	register_set_settings(plan, &row);
+	row.values[REGISTRATION_SYSTEM_IDENTIFIER] = Int64GetDatum((int64) GetSystemIdentifier());
+	row.values[REGISTRATION_DATABASE] = ObjectIdGetDatum(MyDatabaseId);
 	return plan->old != NULL ? registration_update(&row) : registration_insert(&row);
 }
 
@@ -315,9 +412,26 @@ register_lanes_and_logs(const RegisterPlan *plan)
 }
 
 /*
+ * Called when the row has been written: all that follows from it.
+ */
+static void
+register_finish(const RegisterPlan *plan)
+{
+	const RegisterArgs *args = &plan->args;
+
+	shell_type_record(args->name, plan->owner);
+	register_lanes_and_logs(plan);
+	registry_changed();
+	wakeup_announce();
+	if (register_args_has(args, REGISTER_ARG_HANDLER) ||
+		register_args_has(args, REGISTER_ARG_CORRELATE))
+		advice_warn_path(args->name, plan->handler, plan->correlate, plan->owner);
+}
+
+/*
  * pm.register(name, handler, logs, correlate, types, start_at, on_failure,
  *			   max_attempts, backoff, handler_timeout, batch_size, lanes,
- *			   park_limit)
+ *			   park_limit, keep_ended, journal)
  */
 Datum
 pm_register(PG_FUNCTION_ARGS)
@@ -339,12 +453,36 @@ pm_register(PG_FUNCTION_ARGS)
 		/* Another session has added or unregistered a process manager of this name meanwhile. */
 		CHECK_FOR_INTERRUPTS();
 	}
-	shell_type_record(plan.args.name, plan.owner);
-	register_lanes_and_logs(&plan);
-
-	registry_changed();
-	wakeup_announce();
 	unattended_warn(plan.args.name);
-	advice_warn_path(plan.args.name, plan.handler, plan.correlate, plan.owner);
+	register_finish(&plan);
+	PG_RETURN_VOID();
+}
+
+/*
+ * pm.alter(name, the arguments of pm.register, reset)
+ */
+Datum
+pm_alter(PG_FUNCTION_ARGS)
+{
+	RegisterPlan plan = {0};
+
+	highwater_require_fresh_snapshots("pm.alter");
+	exec_require_writable("pm.alter");
+	register_args_read_changes(fcinfo, &plan.args);
+	within_refuse(plan.args.name);
+	plan.logs = register_find_logs(plan.args.logs);
+	register_await_logs(&plan);
+	plan.old = manager_lock(plan.args.name, false);
+	if (!registration_copy(plan.args.name, &plan.stored))
+		elog(ERROR, "process manager \"%s\" has no row", plan.args.name);
+	/* What is not named stays as it is. */
+	if (!register_args_has(&plan.args, REGISTER_ARG_LOGS))
+		plan.logs = plan.old->logs;
+	if (!register_args_has(&plan.args, REGISTER_ARG_LANES))
+		plan.args.lanes = plan.old->lanes;
+	register_resolve(&plan);
+	if (!register_write(&plan))
+		elog(ERROR, "the row of process manager \"%s\" is gone", plan.args.name);
+	register_finish(&plan);
 	PG_RETURN_VOID();
 }

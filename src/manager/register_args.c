@@ -1,8 +1,10 @@
 /*
  * register_args.c
- *		The arguments of pm.register.
+ *		The arguments of pm.register and pm.alter.
  *
- * Arguments that are wrong whatever the catalogs contain are refused here.
+ * Both have the same arguments in the same order.  pm.alter has one more, the last one,
+ * which names the arguments that get their default again.  Arguments that are wrong whatever the
+ *catalogs contain are refused here.
  */
 #include "pm.h"
 
@@ -20,25 +22,7 @@
 #define REGISTER_MAX_BATCH	  100000
 /* Each lane can have a dispatcher of its own, and there are no more workers than that. */
 #define REGISTER_MAX_LANES WORKER_MAX
-
-/* The arguments, in the order in which CREATE FUNCTION pm.register has them. */
-enum
-{
-	REGISTER_ARG_NAME,
-	REGISTER_ARG_HANDLER,
-	REGISTER_ARG_LOGS,
-	REGISTER_ARG_CORRELATE,
-	REGISTER_ARG_TYPES,
-	REGISTER_ARG_START_AT,
-	REGISTER_ARG_ON_FAILURE,
-	REGISTER_ARG_MAX_ATTEMPTS,
-	REGISTER_ARG_BACKOFF,
-	REGISTER_ARG_HANDLER_TIMEOUT,
-	REGISTER_ARG_BATCH_SIZE,
-	REGISTER_ARG_LANES,
-	REGISTER_ARG_PARK_LIMIT,
-	REGISTER_ARGS
-};
+#define REGISTER_MAX_KEEP  (100 * 12 * 30.0) /* days, as an interval counts them */
 
 static const char *const register_arg_names[] = {
 	[REGISTER_ARG_NAME] = "name",
@@ -54,9 +38,12 @@ static const char *const register_arg_names[] = {
 	[REGISTER_ARG_BATCH_SIZE] = "batch_size",
 	[REGISTER_ARG_LANES] = "lanes",
 	[REGISTER_ARG_PARK_LIMIT] = "park_limit",
+	[REGISTER_ARG_KEEP_ENDED] = "keep_ended",
+	[REGISTER_ARG_JOURNAL] = "journal",
+	[REGISTER_ARGS] = "reset",
 };
 
-StaticAssertDecl(lengthof(register_arg_names) == REGISTER_ARGS,
+StaticAssertDecl(lengthof(register_arg_names) == REGISTER_ARGS + 1,
 				 "register_arg_names[] must have all arguments");
 
 /* ---------- values by their types ---------- */
@@ -173,35 +160,235 @@ register_args_types(FunctionCallInfo fcinfo)
 	return PG_GETARG_DATUM(REGISTER_ARG_TYPES);
 }
 
-/*
- * Reads the arguments.
- */
-void
-register_args_read(FunctionCallInfo fcinfo, RegisterArgs *args)
+static List *
+register_args_logs(FunctionCallInfo fcinfo)
 {
-	/* First read the arguments that have no default. */
-	args->name = register_args_text(fcinfo, REGISTER_ARG_NAME);
-	args->handler = register_args_text(fcinfo, REGISTER_ARG_HANDLER);
-	register_args_require(fcinfo, REGISTER_ARG_LOGS);
+	List *logs = register_args_names(fcinfo, REGISTER_ARG_LOGS);
 
-	register_args_check_name(args->name);
-	args->logs = register_args_names(fcinfo, REGISTER_ARG_LOGS);
-	if (args->logs == NIL)
+	if (logs == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a process manager must follow a log"), errhint("Name one in logs.")));
-	args->correlate = register_args_text_or_null(fcinfo, REGISTER_ARG_CORRELATE);
-	args->types = register_args_types(fcinfo);
-	args->start_at = register_args_text_or_null(fcinfo, REGISTER_ARG_START_AT);
-	if (args->start_at != NULL)
-		start_at_check(args->start_at);
-	args->on_failure = register_args_text(fcinfo, REGISTER_ARG_ON_FAILURE);
-	register_args_check_on_failure(args->on_failure);
-	args->max_attempts = register_args_int(fcinfo, REGISTER_ARG_MAX_ATTEMPTS, 1,
-										   REGISTER_MAX_ATTEMPTS);
-	args->backoff = register_args_interval(fcinfo, REGISTER_ARG_BACKOFF, true);
-	args->handler_timeout = register_args_interval(fcinfo, REGISTER_ARG_HANDLER_TIMEOUT, false);
-	args->batch_size = register_args_int(fcinfo, REGISTER_ARG_BATCH_SIZE, 1, REGISTER_MAX_BATCH);
-	args->lanes = register_args_int(fcinfo, REGISTER_ARG_LANES, 1, REGISTER_MAX_LANES);
-	args->park_limit = register_args_int(fcinfo, REGISTER_ARG_PARK_LIMIT, 1, PG_INT32_MAX);
+	return logs;
+}
+
+static char *
+register_args_start_at(FunctionCallInfo fcinfo)
+{
+	char *start_at = register_args_text_or_null(fcinfo, REGISTER_ARG_START_AT);
+
+	if (start_at != NULL)
+		start_at_check(start_at);
+	return start_at;
+}
+
+/*
+ * For how long ended instances and journals are kept.  Months and days are allowed:
+ * nobody counts on the hour after a year.
+ */
+static Interval *
+register_args_keep_ended(FunctionCallInfo fcinfo)
+{
+	Interval *keep;
+	double days;
+
+	if (REGISTER_ARG_KEEP_ENDED >= PG_NARGS() || PG_ARGISNULL(REGISTER_ARG_KEEP_ENDED))
+		return NULL;
+	keep = PG_GETARG_INTERVAL_P(REGISTER_ARG_KEEP_ENDED);
+	days = keep->month * (double) DAYS_PER_MONTH + keep->day + keep->time / (double) USECS_PER_DAY;
+	/* An infinite interval has the greatest possible value in each field. */
+	if (days < 0 || days > REGISTER_MAX_KEEP)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s must be between 0 and 100 years",
+							   register_arg_names[REGISTER_ARG_KEEP_ENDED])));
+	return keep;
+}
+
+/*
+ * Version 0.1.0 of the extension has no such argument.
+ */
+static bool
+register_args_journal(FunctionCallInfo fcinfo)
+{
+	if (REGISTER_ARG_JOURNAL >= PG_NARGS())
+		return false;
+	register_args_require(fcinfo, REGISTER_ARG_JOURNAL);
+	return PG_GETARG_BOOL(REGISTER_ARG_JOURNAL);
+}
+
+/* ---------- all of them ---------- */
+
+/*
+ * Reads one argument.
+ */
+static void
+register_args_read_one(FunctionCallInfo fcinfo, RegisterArgs *args, RegisterArg arg)
+{
+	switch (arg)
+	{
+		case REGISTER_ARG_NAME:
+			args->name = register_args_text(fcinfo, arg);
+			break;
+		case REGISTER_ARG_HANDLER:
+			args->handler = register_args_text(fcinfo, arg);
+			break;
+		case REGISTER_ARG_LOGS:
+			args->logs = register_args_logs(fcinfo);
+			break;
+		case REGISTER_ARG_CORRELATE:
+			args->correlate = register_args_text_or_null(fcinfo, arg);
+			break;
+		case REGISTER_ARG_TYPES:
+			args->types = register_args_types(fcinfo);
+			break;
+		case REGISTER_ARG_START_AT:
+			args->start_at = register_args_start_at(fcinfo);
+			break;
+		case REGISTER_ARG_ON_FAILURE:
+			args->on_failure = register_args_text(fcinfo, arg);
+			register_args_check_on_failure(args->on_failure);
+			break;
+		case REGISTER_ARG_MAX_ATTEMPTS:
+			args->max_attempts = register_args_int(fcinfo, arg, 1, REGISTER_MAX_ATTEMPTS);
+			break;
+		case REGISTER_ARG_BACKOFF:
+			args->backoff = register_args_interval(fcinfo, arg, true);
+			break;
+		case REGISTER_ARG_HANDLER_TIMEOUT:
+			args->handler_timeout = register_args_interval(fcinfo, arg, false);
+			break;
+		case REGISTER_ARG_BATCH_SIZE:
+			args->batch_size = register_args_int(fcinfo, arg, 1, REGISTER_MAX_BATCH);
+			break;
+		case REGISTER_ARG_LANES:
+			args->lanes = register_args_int(fcinfo, arg, 1, REGISTER_MAX_LANES);
+			break;
+		case REGISTER_ARG_PARK_LIMIT:
+			args->park_limit = register_args_int(fcinfo, arg, 1, PG_INT32_MAX);
+			break;
+		case REGISTER_ARG_KEEP_ENDED:
+			args->keep_ended = register_args_keep_ended(fcinfo);
+			break;
+		case REGISTER_ARG_JOURNAL:
+			args->journal = register_args_journal(fcinfo);
+			break;
+		case REGISTER_ARGS:
+			break;
+	}
+	args->given |= 1u << arg;
+}
+
+void
+register_args_read(FunctionCallInfo fcinfo, RegisterArgs *args)
+{
+	/* First refuse what is NULL of the arguments that have no default. */
+	register_args_require(fcinfo, REGISTER_ARG_NAME);
+	register_args_require(fcinfo, REGISTER_ARG_HANDLER);
+	register_args_require(fcinfo, REGISTER_ARG_LOGS);
+	register_args_check_name(register_args_text(fcinfo, REGISTER_ARG_NAME));
+	for (RegisterArg arg = 0; arg < REGISTER_ARGS; arg++)
+		register_args_read_one(fcinfo, args, arg);
+}
+
+bool
+register_args_has(const RegisterArgs *args, RegisterArg arg)
+{
+	return (args->given & (1u << arg)) != 0;
+}
+
+/* ---------- pm.alter ---------- */
+
+static Interval *
+register_args_seconds(int seconds)
+{
+	Interval *interval = palloc0(sizeof(Interval));
+
+	interval->time = seconds * USECS_PER_SEC;
+	return interval;
+}
+
+/*
+ * Sets an argument to the default that it has in CREATE FUNCTION pm.register.  False if
+ * it has none.
+ */
+static bool
+register_args_default(RegisterArgs *args, RegisterArg arg)
+{
+	switch (arg)
+	{
+		case REGISTER_ARG_CORRELATE:
+			args->correlate = NULL;
+			break;
+		case REGISTER_ARG_TYPES:
+			args->types = (Datum) 0;
+			break;
+		case REGISTER_ARG_ON_FAILURE:
+			args->on_failure = pstrdup("park");
+			break;
+		case REGISTER_ARG_MAX_ATTEMPTS:
+			args->max_attempts = 5;
+			break;
+		case REGISTER_ARG_BACKOFF:
+			args->backoff = register_args_seconds(1);
+			break;
+		case REGISTER_ARG_HANDLER_TIMEOUT:
+			args->handler_timeout = register_args_seconds(10);
+			break;
+		case REGISTER_ARG_BATCH_SIZE:
+			args->batch_size = 100;
+			break;
+		case REGISTER_ARG_LANES:
+			args->lanes = 1;
+			break;
+		case REGISTER_ARG_PARK_LIMIT:
+			args->park_limit = 1000;
+			break;
+		case REGISTER_ARG_KEEP_ENDED:
+			args->keep_ended = NULL;
+			break;
+		case REGISTER_ARG_JOURNAL:
+			args->journal = false;
+			break;
+		default:
+			/* start_at is not a setting: it is only used when a log is added. */
+			return false;
+	}
+	args->given |= 1u << arg;
+	return true;
+}
+
+/*
+ * Sets the argument of this name to its default.
+ */
+static void
+register_args_reset(RegisterArgs *args, const char *name)
+{
+	RegisterArg arg = 0;
+
+	while (arg < REGISTER_ARGS && strcmp(register_arg_names[arg], name) != 0)
+		arg++;
+	if (arg < REGISTER_ARGS && register_args_has(args, arg))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s is given and in reset at the same time", name)));
+	if (!register_args_default(args, arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("cannot reset \"%s\"", name),
+				 errhint("Name arguments of pm.register that are settings and have a default, "
+						 "such as types or max_attempts.")));
+}
+
+void
+register_args_read_changes(FunctionCallInfo fcinfo, RegisterArgs *args)
+{
+	ListCell *lc;
+
+	register_args_require(fcinfo, REGISTER_ARG_NAME);
+	for (RegisterArg arg = 0; arg < REGISTER_ARGS; arg++)
+		if (!PG_ARGISNULL(arg))
+			register_args_read_one(fcinfo, args, arg);
+	/* The argument after these is "reset". */
+	if (PG_ARGISNULL(REGISTER_ARGS))
+		return;
+	foreach(lc, register_args_names(fcinfo, REGISTER_ARGS))
+		register_args_reset(args, lfirst(lc));
 }

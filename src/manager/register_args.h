@@ -9,8 +9,30 @@
 #include "nodes/pg_list.h"
 #include "utils/timestamp.h"
 
+/* The arguments, in the order in which CREATE FUNCTION pm.register and pm.alter have them. */
+typedef enum RegisterArg
+{
+	REGISTER_ARG_NAME,
+	REGISTER_ARG_HANDLER,
+	REGISTER_ARG_LOGS,
+	REGISTER_ARG_CORRELATE,
+	REGISTER_ARG_TYPES,
+	REGISTER_ARG_START_AT,
+	REGISTER_ARG_ON_FAILURE,
+	REGISTER_ARG_MAX_ATTEMPTS,
+	REGISTER_ARG_BACKOFF,
+	REGISTER_ARG_HANDLER_TIMEOUT,
+	REGISTER_ARG_BATCH_SIZE,
+	REGISTER_ARG_LANES,
+	REGISTER_ARG_PARK_LIMIT,
+	REGISTER_ARG_KEEP_ENDED,
+	REGISTER_ARG_JOURNAL,
+	REGISTER_ARGS
+} RegisterArg;
+
 typedef struct RegisterArgs
 {
+	uint32 given; /* a bit for each argument that is to be written: all of them for pm.register */
 	char *name;
 	char *handler;
 	List *logs;		 /* names as given; two of them can mean the same log */
@@ -24,9 +46,17 @@ typedef struct RegisterArgs
 	int batch_size;
 	int lanes;
 	int park_limit;
+	Interval *keep_ended; /* NULL: ended instances are not kept */
+	bool journal;
 } RegisterArgs;
 
-/* Reads the arguments of a call, and refuses those that are wrong by themselves. */
+/* Reads the arguments of pm.register, and refuses those that are wrong by themselves. */
 extern void register_args_read(FunctionCallInfo fcinfo, RegisterArgs *args);
+
+/* Reads the arguments of pm.alter, in which NULL means that a setting stays as it is. */
+extern void register_args_read_changes(FunctionCallInfo fcinfo, RegisterArgs *args);
+
+/* Is this argument to be written? */
+extern bool register_args_has(const RegisterArgs *args, RegisterArg arg);
 
 #endif /* PM_REGISTER_ARGS_H */

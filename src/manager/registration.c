@@ -11,6 +11,9 @@
 
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "manager/registration.h"
@@ -55,6 +58,8 @@ static const struct
 	[REGISTRATION_PAUSED] = {"paused", BOOLOID, REGISTRATION_OTHERS},
 	[REGISTRATION_SYSTEM_IDENTIFIER] = {"system_identifier", INT8OID, REGISTRATION_ADDED},
 	[REGISTRATION_DATABASE] = {"database", OIDOID, REGISTRATION_ADDED},
+	[REGISTRATION_KEEP_ENDED] = {"keep_ended", INTERVALOID, REGISTRATION_SETTING},
+	[REGISTRATION_JOURNAL] = {"journal", BOOLOID, REGISTRATION_SETTING},
 };
 
 StaticAssertDecl(lengthof(registration_columns) == REGISTRATION_COLUMNS,
@@ -131,6 +136,35 @@ registration_read(Registration *registration, uint64 row)
 {
 	for (int i = 0; i < REGISTRATION_COLUMNS; i++)
 		registration->values[i] = exec_value(row, i + 1, &registration->nulls[i]);
+}
+
+bool
+registration_copy(const char *name, Registration *registration)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ExecScope scope;
+	bool found;
+
+	exec_begin_owner(&scope);
+	found = registration_select(REGISTRATION_BY_NAME, CStringGetTextDatum(name)) > 0;
+	if (found)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		registration_read(registration, 0);
+		for (int i = 0; i < REGISTRATION_COLUMNS; i++)
+		{
+			int16 len;
+			bool byval;
+
+			get_typlenbyval(registration_columns[i].type, &len, &byval);
+			if (!registration->nulls[i])
+				registration->values[i] = datumCopy(registration->values[i], byval, len);
+		}
+		MemoryContextSwitchTo(spi);
+	}
+	exec_end(&scope);
+	return found;
 }
 
 /* ---------- writing ---------- */

@@ -31,6 +31,8 @@ typedef enum RegistrationColumn
 	REGISTRATION_PAUSED,
 	REGISTRATION_SYSTEM_IDENTIFIER,
 	REGISTRATION_DATABASE,
+	REGISTRATION_KEEP_ENDED,
+	REGISTRATION_JOURNAL,
 	REGISTRATION_COLUMNS
 } RegistrationColumn;
 
@@ -52,6 +54,9 @@ typedef enum RegistrationWhich
 /* Runs a query for rows in an owner scope, and takes them from its result. */
 extern uint64 registration_select(RegistrationWhich which, Datum key);
 extern void registration_read(Registration *registration, uint64 row);
+
+/* Copies the row of a name into the current memory context.  False if there is none. */
+extern bool registration_copy(const char *name, Registration *registration);
 
 /* Adds a row, false if the name is taken; or changes the settings in a row, false if it is gone. */
 extern bool registration_insert(const Registration *registration);

@@ -198,6 +198,9 @@ registry_form(const Registration *row, uint64 as_of)
 	pm->lanes = DatumGetInt32(values[REGISTRATION_LANES]);
 	pm->park_limit = DatumGetInt32(values[REGISTRATION_PARK_LIMIT]);
 	pm->paused = DatumGetBool(values[REGISTRATION_PAUSED]);
+	pm->keep_ended = nulls[REGISTRATION_KEEP_ENDED] ? -1 :
+													  registry_ms(values[REGISTRATION_KEEP_ENDED]);
+	pm->journal = !nulls[REGISTRATION_JOURNAL] && DatumGetBool(values[REGISTRATION_JOURNAL]);
 	pm->at_home = DatumGetInt64(values[REGISTRATION_SYSTEM_IDENTIFIER]) ==
 					  (int64) GetSystemIdentifier() &&
 				  DatumGetObjectId(values[REGISTRATION_DATABASE]) == MyDatabaseId;

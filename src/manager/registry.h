@@ -58,6 +58,8 @@ typedef struct ProcessManager
 	int lanes;
 	int park_limit;
 	bool paused;
+	int64 keep_ended;	/* how long ended instances and journals are kept, ms; -1: not given */
+	bool journal;		/* each call for an instance leaves an entry */
 	bool at_home;		/* registered in this database of this cluster */
 	List *logs;			/* names of the logs that it follows */
 	List *former_lanes; /* of FormerLane */

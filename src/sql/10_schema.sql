@@ -75,7 +75,9 @@ CREATE TABLE pm_catalog.process_manager (
 	-- the cluster and database in which this registration may run; in a copy, pm.resume sets them
 	system_identifier bigint NOT NULL,
 	database          oid NOT NULL,
-	registered_at     timestamptz NOT NULL DEFAULT pg_catalog.now()
+	registered_at     timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	keep_ended        interval,			-- how long ended instances and journals are kept; NULL: see ended.c
+	journal           boolean NOT NULL DEFAULT false	-- whether each call for an instance leaves an entry
 );
 CREATE INDEX process_manager_owner ON pm_catalog.process_manager (owner);
 

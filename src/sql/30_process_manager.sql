@@ -16,8 +16,19 @@ CREATE FUNCTION pm.register(name text, handler text, logs text[], correlate text
 							on_failure text DEFAULT 'park', max_attempts integer DEFAULT 5,
 							backoff interval DEFAULT '1 s', handler_timeout interval DEFAULT '10 s',
 							batch_size integer DEFAULT 100, lanes integer DEFAULT 1,
-							park_limit integer DEFAULT 1000)
+							park_limit integer DEFAULT 1000, keep_ended interval DEFAULT NULL,
+							journal boolean DEFAULT false)
 	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_register';
+-- NULL: as it is. reset names arguments that get their default again.
+CREATE FUNCTION pm.alter(name text, handler text DEFAULT NULL, logs text[] DEFAULT NULL,
+						 correlate text DEFAULT NULL, types text[] DEFAULT NULL,
+						 start_at text DEFAULT NULL, on_failure text DEFAULT NULL,
+						 max_attempts integer DEFAULT NULL, backoff interval DEFAULT NULL,
+						 handler_timeout interval DEFAULT NULL, batch_size integer DEFAULT NULL,
+						 lanes integer DEFAULT NULL, park_limit integer DEFAULT NULL,
+						 keep_ended interval DEFAULT NULL, journal boolean DEFAULT NULL,
+						 reset text[] DEFAULT NULL)
+	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_alter';
 CREATE FUNCTION pm.unfollow(name text, log text) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_unfollow';
 CREATE FUNCTION pm.unregister(name text) RETURNS void

@@ -47,7 +47,8 @@ SELECT p.name, p.id, p.owner_name, p.handler, p.handler_kind, p.correlate, p.typ
 				   AND (h.at_home OR EXISTS (SELECT FROM pg_catalog.pg_roles r
 											 WHERE r.oid OPERATOR(pg_catalog.=) t.typowner AND NOT r.rolsuper))),
 				CASE WHEN h.at_home THEN p.owner
-					 ELSE coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(p.owner_name))::pg_catalog.oid, 0) END) AS owner
+					 ELSE coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(p.owner_name))::pg_catalog.oid, 0) END) AS owner,
+	   p.keep_ended, p.journal
 FROM pm_catalog.process_manager p
 CROSS JOIN pm_catalog.library() lib
 CROSS JOIN (SELECT oid FROM pg_catalog.pg_database
@@ -70,7 +71,7 @@ SELECT p.name, coalesce(r.rolname, p.owner_name) AS owner, p.handler,
 	   (SELECT pg_catalog.array_agg(DISTINCT c.log) FROM pm_catalog.cursor c
 		WHERE c.process_manager OPERATOR(pg_catalog.=) p.name) AS logs,
 	   p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff, p.handler_timeout, p.batch_size, p.lanes,
-	   p.park_limit, p.paused, p.registered_at
+	   p.park_limit, p.paused, p.registered_at, p.keep_ended, p.journal
 FROM pm_catalog.manager p
 LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
 WHERE pm_catalog.may_see(p.owner);

@@ -28,8 +28,10 @@ COMMENT ON FUNCTION pm.trim(text, bigint, integer) IS 'delete old events that al
 
 -- Process managers
 
-COMMENT ON FUNCTION pm.register(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer)
+COMMENT ON FUNCTION pm.register(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean)
 	IS 'register a process manager, or change one';
+COMMENT ON FUNCTION pm.alter(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, text[])
+	IS 'change some settings of a process manager, and leave the others as they are';
 COMMENT ON FUNCTION pm.unfollow(text, text) IS 'stop following a log';
 COMMENT ON FUNCTION pm.unregister(text) IS 'remove a process manager with its cursors, instances, timers and parked events';
 COMMENT ON FUNCTION pm.pause(text) IS 'stop a process manager until pm.resume is called';
@@ -77,6 +79,8 @@ COMMENT ON COLUMN pm.process_manager.lanes IS 'number of lanes that handle event
 COMMENT ON COLUMN pm.process_manager.park_limit IS 'maximum number of keys that may have parked events in a lane before it is halted';
 COMMENT ON COLUMN pm.process_manager.paused IS 'whether it is paused';
 COMMENT ON COLUMN pm.process_manager.registered_at IS 'when it was first registered';
+COMMENT ON COLUMN pm.process_manager.keep_ended IS 'how long ended instances and journals are kept';
+COMMENT ON COLUMN pm.process_manager.journal IS 'whether each event and timer that an instance handles leaves an entry in pm.journal';
 
 COMMENT ON VIEW pm.cursor IS 'position up to which each process manager has handled each log';
 COMMENT ON COLUMN pm.cursor.process_manager IS 'name of the process manager';

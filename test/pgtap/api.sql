@@ -18,7 +18,12 @@ INSERT INTO contract VALUES
 	('trim', 'log text, up_to bigint, max_count integer DEFAULT 10000', 'bigint', 'volatile'),
 	('register', 'name text, handler text, logs text[], correlate text DEFAULT NULL::text, types text[] DEFAULT NULL::text[], start_at text DEFAULT NULL::text, '
 		'on_failure text DEFAULT ''park''::text, max_attempts integer DEFAULT 5, backoff interval DEFAULT ''@ 1 sec''::interval, '
-		'handler_timeout interval DEFAULT ''@ 10 secs''::interval, batch_size integer DEFAULT 100, lanes integer DEFAULT 1, park_limit integer DEFAULT 1000', 'void', 'volatile'),
+		'handler_timeout interval DEFAULT ''@ 10 secs''::interval, batch_size integer DEFAULT 100, lanes integer DEFAULT 1, park_limit integer DEFAULT 1000, '
+		'keep_ended interval DEFAULT NULL::interval, journal boolean DEFAULT false', 'void', 'volatile'),
+	('alter', 'name text, handler text DEFAULT NULL::text, logs text[] DEFAULT NULL::text[], correlate text DEFAULT NULL::text, types text[] DEFAULT NULL::text[], start_at text DEFAULT NULL::text, '
+		'on_failure text DEFAULT NULL::text, max_attempts integer DEFAULT NULL::integer, backoff interval DEFAULT NULL::interval, '
+		'handler_timeout interval DEFAULT NULL::interval, batch_size integer DEFAULT NULL::integer, lanes integer DEFAULT NULL::integer, park_limit integer DEFAULT NULL::integer, '
+		'keep_ended interval DEFAULT NULL::interval, journal boolean DEFAULT NULL::boolean, reset text[] DEFAULT NULL::text[]', 'void', 'volatile'),
 	('unfollow', 'name text, log text', 'void', 'volatile'),
 	('unregister', 'name text', 'void', 'volatile'),
 	('pause', 'name text', 'void', 'volatile'),
@@ -79,6 +84,7 @@ INSERT INTO columns (view, name, type) VALUES
 	('process_manager', 'max_attempts', 'integer'), ('process_manager', 'backoff', 'interval'), ('process_manager', 'handler_timeout', 'interval'),
 	('process_manager', 'batch_size', 'integer'), ('process_manager', 'lanes', 'integer'), ('process_manager', 'park_limit', 'integer'),
 	('process_manager', 'paused', 'boolean'), ('process_manager', 'registered_at', 'timestamp with time zone'),
+	('process_manager', 'keep_ended', 'interval'), ('process_manager', 'journal', 'boolean'),
 	('cursor', 'process_manager', 'text'), ('cursor', 'log', 'text'), ('cursor', 'lane', 'integer'), ('cursor', 'position', 'bigint'), ('cursor', 'moved_at', 'timestamp with time zone'),
 	('status', 'process_manager', 'text'), ('status', 'log', 'text'), ('status', 'lane', 'integer'), ('status', 'position', 'bigint'), ('status', 'high_water_mark', 'bigint'),
 	('status', 'lag', 'bigint'), ('status', 'state', 'text'), ('status', 'reason', 'text'), ('status', 'hint', 'text'), ('status', 'attempts', 'integer'),
@@ -102,7 +108,7 @@ SELECT is(
 	(SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = to_regclass('pm.' || v.view) AND attnum > 0 AND NOT attisdropped),
 	(SELECT string_agg(name || ' ' || type, ', ' ORDER BY n) FROM columns c WHERE c.view = v.view),
 	'columns of pm.' || v.view)
-FROM (SELECT DISTINCT view FROM columns) v ORDER BY 1;
+FROM (SELECT DISTINCT view FROM columns ORDER BY 1) v;
 SELECT bag_eq($$ SELECT relname::text FROM pg_class WHERE relnamespace = 'pm'::regnamespace AND relkind IN ('v', 'r', 'm', 'p', 'f', 'S') $$, 'SELECT DISTINCT view FROM columns',
 	'schema pm has these views, and no others and no tables');
 SELECT is_empty($$ SELECT oid::regclass FROM pg_class WHERE relnamespace = 'pm'::regnamespace AND relkind = 'v' AND NOT coalesce(reloptions @> '{security_barrier=true}', false) $$,

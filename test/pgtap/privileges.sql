@@ -103,6 +103,8 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.register('n', 'su.nothing', '{su.private}', start_at => 'end')$$,	'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.register('m', 'a.handle', '{a.orders,a.payments}')$$,	'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.register('s', 'su.nothing', '{su.private}')$$,	'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.alter('m', park_limit => 1)$$,				'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.alter('s', park_limit => 1)$$,				'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.unfollow('m', 'a.payments')$$,				'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.unregister('m')$$,							'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.unregister('s')$$,							'00000', '42501', '42501', '42501', '42501'),

@@ -2,3 +2,66 @@
 
 -- Each change here is also in a module of the install script, src/sql/*.sql: an updated extension has the same objects as a
 -- new one (test/t/210_upgrade.pl compares them).
+
+-- keep_ended, journal and pm.alter
+
+ALTER TABLE pm_catalog.process_manager ADD COLUMN keep_ended interval;
+ALTER TABLE pm_catalog.process_manager ADD COLUMN journal boolean NOT NULL DEFAULT false;
+
+DROP FUNCTION pm.register(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer);
+CREATE FUNCTION pm.register(name text, handler text, logs text[], correlate text DEFAULT NULL,
+							types text[] DEFAULT NULL, start_at text DEFAULT NULL,
+							on_failure text DEFAULT 'park', max_attempts integer DEFAULT 5,
+							backoff interval DEFAULT '1 s', handler_timeout interval DEFAULT '10 s',
+							batch_size integer DEFAULT 100, lanes integer DEFAULT 1,
+							park_limit integer DEFAULT 1000, keep_ended interval DEFAULT NULL,
+							journal boolean DEFAULT false)
+	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_register';
+-- NULL: as it is. reset names arguments that get their default again.
+CREATE FUNCTION pm.alter(name text, handler text DEFAULT NULL, logs text[] DEFAULT NULL,
+						 correlate text DEFAULT NULL, types text[] DEFAULT NULL,
+						 start_at text DEFAULT NULL, on_failure text DEFAULT NULL,
+						 max_attempts integer DEFAULT NULL, backoff interval DEFAULT NULL,
+						 handler_timeout interval DEFAULT NULL, batch_size integer DEFAULT NULL,
+						 lanes integer DEFAULT NULL, park_limit integer DEFAULT NULL,
+						 keep_ended interval DEFAULT NULL, journal boolean DEFAULT NULL,
+						 reset text[] DEFAULT NULL)
+	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_alter';
+COMMENT ON FUNCTION pm.register(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean)
+	IS 'register a process manager, or change one';
+COMMENT ON FUNCTION pm.alter(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, text[])
+	IS 'change some settings of a process manager, and leave the others as they are';
+
+CREATE OR REPLACE VIEW pm_catalog.manager AS
+SELECT p.name, p.id, p.owner_name, p.handler, p.handler_kind, p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff,
+	   p.handler_timeout, p.batch_size, p.lanes, p.park_limit, p.paused, p.registered_at, h.at_home,
+	   -- The owner of the shell type (src/manager/shell_type.c).
+	   coalesce((SELECT t.typowner FROM pg_catalog.pg_type t
+				 WHERE t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name
+				   AND t.typnamespace OPERATOR(pg_catalog.=) (
+					   SELECT n.oid FROM pg_catalog.pg_namespace n
+					   WHERE n.nspname OPERATOR(pg_catalog.=) 'pm_process_manager')
+				   AND (h.at_home OR EXISTS (SELECT FROM pg_catalog.pg_roles r
+											 WHERE r.oid OPERATOR(pg_catalog.=) t.typowner AND NOT r.rolsuper))),
+				CASE WHEN h.at_home THEN p.owner
+					 ELSE coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(p.owner_name))::pg_catalog.oid, 0) END) AS owner,
+	   p.keep_ended, p.journal
+FROM pm_catalog.process_manager p
+CROSS JOIN pm_catalog.library() lib
+CROSS JOIN (SELECT oid FROM pg_catalog.pg_database
+			WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) here
+CROSS JOIN LATERAL (SELECT p.system_identifier OPERATOR(pg_catalog.=) lib.system_identifier
+						   AND p.database OPERATOR(pg_catalog.=) here.oid AS at_home) h;
+
+CREATE OR REPLACE VIEW pm.process_manager WITH (security_barrier) AS
+SELECT p.name, coalesce(r.rolname, p.owner_name) AS owner, p.handler,
+	   (SELECT pg_catalog.array_agg(DISTINCT c.log) FROM pm_catalog.cursor c
+		WHERE c.process_manager OPERATOR(pg_catalog.=) p.name) AS logs,
+	   p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff, p.handler_timeout, p.batch_size, p.lanes,
+	   p.park_limit, p.paused, p.registered_at, p.keep_ended, p.journal
+FROM pm_catalog.manager p
+LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
+WHERE pm_catalog.may_see(p.owner);
+
+COMMENT ON COLUMN pm.process_manager.keep_ended IS 'how long ended instances and journals are kept';
+COMMENT ON COLUMN pm.process_manager.journal IS 'whether each event and timer that an instance handles leaves an entry in pm.journal';
