@@ -10,6 +10,7 @@
 #include "base/guc.h"
 #include "base/pinned.h"
 #include "base/report.h"
+#include "base/version.h"
 #include "log/guard.h"
 #include "log/log_cache.h"
 #include "manager/handler_find.h"
@@ -37,6 +38,7 @@ _PG_init(void)
 	/* Settings come first, because the size of shared memory depends on one of them. */
 	guc_define();
 	extension_install();
+	version_install();
 	guard_install();
 	handler_find_install();
 	log_cache_install();
@@ -59,11 +61,13 @@ _PG_init(void)
 PG_FUNCTION_INFO_V1(pm_announce);
 
 /*
- * Called by the install script, so that the launcher looks at this database.
+ * Called by the scripts of the extension: the launcher looks at this database, and
+ * backends look for the version that the extension has now.
  */
 Datum
 pm_announce(PG_FUNCTION_ARGS)
 {
 	wakeup_announce();
+	version_changed();
 	PG_RETURN_VOID();
 }

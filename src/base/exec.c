@@ -169,15 +169,20 @@ exec_plan(SPIPlanPtr plan, Datum *values, const char *nulls, long limit)
 	return SPI_processed;
 }
 
+void
+exec_forget(ExecStatement *statement)
+{
+	if (statement->plan != NULL)
+		pinned_free(statement->plan);
+	statement->plan = NULL;
+}
+
 uint64
 exec_statement(ExecStatement *statement, Datum *values, const char *nulls)
 {
 	/* After an invalidation, the plan cache may have planned the statement again by itself. */
 	if (statement->plan != NULL && !pinned_holds(statement->plan))
-	{
-		pinned_free(statement->plan);
-		statement->plan = NULL;
-	}
+		exec_forget(statement);
 	if (statement->plan == NULL)
 		statement->plan = pinned_make(
 			exec_prepare_generic(statement->sql, statement->nargs, statement->argtypes));

@@ -18,7 +18,7 @@ typedef struct ExecScope
 	bool snapshot; /* the scope has pushed a snapshot, because the caller had none */
 } ExecScope;
 
-#define EXEC_MAX_ARGS 32
+#define EXEC_MAX_ARGS 40
 
 /* A fixed statement, which is planned once in each backend. */
 typedef struct ExecStatement
@@ -63,6 +63,9 @@ extern SPIPlanPtr exec_prepare_generic(const char *sql, int nargs, Oid *argtypes
 /* Run a plan, or a fixed statement, in an open scope.  Return the number of rows. */
 extern uint64 exec_plan(SPIPlanPtr plan, Datum *values, const char *nulls, long limit);
 extern uint64 exec_statement(ExecStatement *statement, Datum *values, const char *nulls);
+
+/* Forgets the plan of a fixed statement whose text is about to change. */
+extern void exec_forget(ExecStatement *statement);
 
 /* Runs a fixed statement in an owner scope of its own.  Returns the number of rows. */
 extern uint64 exec_as_owner(ExecStatement *statement, Datum *values, const char *nulls);

@@ -26,37 +26,70 @@
 
 #include "base/exec.h"
 #include "base/scan.h"
+#include "base/version.h"
 
-void
-scan_begin(RowScan *scan, const char *table, const char *index, LOCKMODE lock)
+/*
+ * Opens the table and its index, with room for this many columns, and for all that the
+ * table has.
+ */
+static void
+scan_open(RowScan *scan, const char *table, const char *index, LOCKMODE lock, int ncolumns)
 {
+	int natts;
+
 	memset(scan, 0, sizeof(*scan));
 	scan->lock = lock;
 	scan->rel = table_open(exec_require_relid(table), lock);
 	scan->index = index_open(exec_require_relid(index), AccessShareLock);
-	scan->values = palloc(sizeof(Datum) * RelationGetNumberOfAttributes(scan->rel));
-	scan->nulls = palloc(sizeof(bool) * RelationGetNumberOfAttributes(scan->rel));
+	natts = RelationGetNumberOfAttributes(scan->rel);
+	scan->values = palloc(sizeof(Datum) * Max(natts, ncolumns));
+	scan->nulls = palloc(sizeof(bool) * Max(natts, ncolumns));
+	/* What the table does not have is NULL in each row. */
+	for (int i = natts; i < ncolumns; i++)
+	{
+		scan->values[i] = (Datum) 0;
+		scan->nulls[i] = true;
+	}
+}
+
+void
+scan_begin(RowScan *scan, const char *table, const char *index, LOCKMODE lock)
+{
+	scan_open(scan, table, index, lock, 0);
 }
 
 /*
- * The library may have been installed for another version of the extension's script.
- * So the names of the columns are checked when a backend opens the table for the first
- * time, and their number each time, because the caller has arrays of that size.
+ * The extension may be older than the library, and then the table lacks the last
+ * columns.  ALTER EXTENSION pm UPDATE adds them while this backend runs.  So the number
+ * of columns is looked at each time, and their names whenever it is another one.
  */
 void
 scan_begin_table(RowScan *scan, ScanTable *table, LOCKMODE lock)
 {
-	scan_begin(scan, table->name, table->index, lock);
-	if (RelationGetNumberOfAttributes(scan->rel) != table->ncolumns)
-		elog(ERROR, "table \"%s\" has %d columns and should have %d", table->name,
-			 RelationGetNumberOfAttributes(scan->rel), table->ncolumns);
-	if (table->checked == RelationGetRelid(scan->rel))
+	int natts;
+
+	scan_open(scan, table->name, table->index, lock, table->ncolumns);
+	natts = RelationGetNumberOfAttributes(scan->rel);
+	if (natts < table->required || natts > table->ncolumns)
+	{
+		version_require_served();
+		elog(ERROR, "table \"%s\" has %d columns and should have %d to %d", table->name, natts,
+			 table->required, table->ncolumns);
+	}
+	if (table->checked == RelationGetRelid(scan->rel) && table->natts == natts)
 		return;
-	for (int i = 0; i < table->ncolumns; i++)
+	for (int i = 0; i < natts; i++)
 		if (scan_column(scan, table->columns[i]) != i + 1)
 			elog(ERROR, "column \"%s\" of table \"%s\" is not in its place", table->columns[i],
 				 table->name);
 	table->checked = RelationGetRelid(scan->rel);
+	table->natts = natts;
+}
+
+bool
+scan_has(RowScan *scan, AttrNumber column)
+{
+	return column <= RelationGetNumberOfAttributes(scan->rel);
 }
 
 static void
@@ -64,7 +97,7 @@ scan_where(RowScan *scan, AttrNumber column, RegProcedure equal, Datum value)
 {
 	ScanKey key = &scan->keys[scan->nkeys++];
 
-	Assert(scan->scan == NULL && scan->nkeys <= SCAN_MAX_KEYS);
+	Assert(scan->scan == NULL && scan->nkeys <= SCAN_MAX_KEYS && scan_has(scan, column));
 	ScanKeyInit(key, column, BTEqualStrategyNumber, equal, value);
 	/* ScanKeyInit() sets the collation "C". */
 	key->sk_collation = TupleDescAttr(RelationGetDescr(scan->rel), column - 1)->attcollation;
@@ -147,7 +180,7 @@ scan_from(RowScan *scan, AttrNumber time_column, TimestampTz time, AttrNumber id
 }
 
 AttrNumber
-scan_column(RowScan *scan, const char *name)
+scan_optional_column(RowScan *scan, const char *name)
 {
 	TupleDesc desc = RelationGetDescr(scan->rel);
 
@@ -155,7 +188,17 @@ scan_column(RowScan *scan, const char *name)
 		if (!TupleDescAttr(desc, i)->attisdropped &&
 			strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
 			return i + 1;
-	elog(ERROR, "table \"%s\" has no column \"%s\"", RelationGetRelationName(scan->rel), name);
+	return InvalidAttrNumber;
+}
+
+AttrNumber
+scan_column(RowScan *scan, const char *name)
+{
+	AttrNumber column = scan_optional_column(scan, name);
+
+	if (column == InvalidAttrNumber)
+		elog(ERROR, "table \"%s\" has no column \"%s\"", RelationGetRelationName(scan->rel), name);
+	return column;
 }
 
 static void

@@ -33,14 +33,19 @@ typedef struct RowScan
 	bool *nulls;
 } RowScan;
 
-/* A private table whose columns its reader knows by number. */
+/*
+ * A private table whose columns its reader knows by number.  An extension that is
+ * older than the library may lack the last ones.
+ */
 typedef struct ScanTable
 {
 	const char *name;
 	const char *index;
 	const char *const *columns; /* their names; the first one is number 1 */
 	int ncolumns;
-	Oid checked; /* the table in which they were found to have these numbers */
+	int required; /* the first ones, which the table has in PM_OLDEST_SERVED already */
+	Oid checked;  /* the table in which they were found to have these numbers, */
+	int natts;	  /* and how many columns it had then */
 } ScanTable;
 
 /* Begins a scan.  The index must begin with the columns that are asked for. */
@@ -48,12 +53,17 @@ extern void scan_begin(RowScan *scan, const char *table, const char *index, LOCK
 
 /*
  * The same.  Once in each backend, it checks that the columns have the numbers that the
- * reader assumes.
+ * reader assumes.  Columns that the table does not have yet are read as NULL, and are
+ * not written, since a tuple is formed by the table's own columns.
  */
 extern void scan_begin_table(RowScan *scan, ScanTable *table, LOCKMODE lock);
 
-/* The number of a column. */
+/* Does the table have this column of its ScanTable? */
+extern bool scan_has(RowScan *scan, AttrNumber column);
+
+/* The number of a column; the second one returns InvalidAttrNumber if there is none. */
 extern AttrNumber scan_column(RowScan *scan, const char *name);
+extern AttrNumber scan_optional_column(RowScan *scan, const char *name);
 
 /* Only rows in which the column has this value. */
 extern void scan_where_text(RowScan *scan, AttrNumber column, const char *value);

@@ -5,10 +5,15 @@
  * A server loads one library for all its databases, and loads the new one as
  * soon as it restarts after an upgrade of the package.  ALTER EXTENSION pm
  * UPDATE comes later, in each database, when its owner has time.  So the library
- * can serve older extensions, from PM_OLDEST_SERVED on.  A change that adds an
- * object which the library needs must ask version_require() before it uses it.
- * A change that adds a column to a private table must let its reader
- * (scan_begin_table(), registration.c) do without it, or raise PM_OLDEST_SERVED.
+ * can serve older extensions, from PM_OLDEST_SERVED on.  What a newer version adds
+ * may be absent: a user who asks for it is refused (version_require()), and code
+ * that would use it by itself asks version_has().  Columns of private tables are
+ * looked for one by one (scan_begin_table(), registration.c), because they are
+ * there before the update of the extension is complete.
+ *
+ * version_has() is asked in every batch, so the version is kept in memory.
+ * ALTER EXTENSION itself sends no invalidation.  So the script of each version
+ * ends with pm_catalog.announce(), which sends one for the main private table.
  *
  * A library that is older than the extension cannot know what it lacks.  It
  * runs no workers.
@@ -21,38 +26,78 @@
 #include "catalog/pg_extension.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
+#include "base/exec.h"
 #include "base/version.h"
 
-/*
- * Is the first version older than, the same as, or newer than the second: -1, 0,
- * 1.  By numbers; what follows a hyphen does not count.
- */
-static int
-version_compare(const char *a, const char *b)
+/* What version_has() answers from. */
+static struct
 {
-	int left[3] = {0, 0, 0};
-	int right[3] = {0, 0, 0};
+	uint64 as_of; /* of "changes" */
+	int64 number; /* of the extension in this database, -1: there is none */
+	Oid relid;	  /* the table whose invalidation tells of another version */
+} known;
 
-	sscanf(a, "%d.%d.%d", &left[0], &left[1], &left[2]);
-	sscanf(b, "%d.%d.%d", &right[0], &right[1], &right[2]);
-	for (int i = 0; i < lengthof(left); i++)
-		if (left[i] != right[i])
-			return left[i] < right[i] ? -1 : 1;
-	return 0;
+static uint64 changes = 1; /* how often the version may have changed */
+
+static void
+version_relcache_callback(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == known.relid)
+		changes++;
+}
+
+/*
+ * The extension may have been dropped, or created.
+ */
+static void
+version_schema_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	changes++;
+}
+
+void
+version_install(void)
+{
+	CacheRegisterRelcacheCallback(version_relcache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, version_schema_callback, (Datum) 0);
+}
+
+/*
+ * A number by which versions are ordered.  What follows the third part does not
+ * count.
+ */
+static int64
+version_number(const char *version)
+{
+	int64 number = 0;
+
+	for (int part = 0; part < 3; part++)
+	{
+		int digits = 0;
+
+		for (; *version >= '0' && *version <= '9'; version++)
+			digits = Min(digits * 10 + (*version - '0'), 99999);
+		if (*version == '.')
+			version++;
+		number = number * 1000000 + digits;
+	}
+	return number;
 }
 
 VersionFit
 version_fit(const char *installed)
 {
-	int order = version_compare(installed, PM_VERSION);
+	int64 number = version_number(installed);
 
-	if (order > 0)
+	if (number > version_number(PM_VERSION))
 		return VERSION_NEWER;
-	if (order == 0)
+	if (number == version_number(PM_VERSION))
 		return VERSION_SAME;
-	return version_compare(installed, PM_OLDEST_SERVED) >= 0 ? VERSION_OLDER : VERSION_TOO_OLD;
+	return number >= version_number(PM_OLDEST_SERVED) ? VERSION_OLDER : VERSION_TOO_OLD;
 }
 
 /*
@@ -87,6 +132,68 @@ version_installed(void)
 }
 
 /*
+ * For objects that came with a version.  The update of an extension creates
+ * them before anything in its script can ask for them, so they are there if
+ * this says so.
+ */
+bool
+version_has(const char *since)
+{
+	if (known.as_of != changes)
+	{
+		/* Read this first, so that what arrives meanwhile makes the answer outdated. */
+		uint64 as_of = changes;
+		char *installed;
+
+		known.relid = exec_catalog_relid("process_manager");
+		installed = version_installed();
+		known.number = installed != NULL ? version_number(installed) : -1;
+		known.as_of = as_of;
+		if (installed != NULL)
+			pfree(installed);
+	}
+	return known.number >= version_number(since);
+}
+
+/*
+ * Tells every backend, at commit.
+ */
+void
+version_changed(void)
+{
+	Oid relid = exec_catalog_relid("process_manager");
+
+	if (OidIsValid(relid))
+		CacheInvalidateRelcacheByRelid(relid);
+}
+
+/*
+ * Refuses an extension that the library does not serve.
+ */
+void
+version_require_served(void)
+{
+	char *installed = version_installed();
+	VersionFit fit = installed != NULL ? version_fit(installed) : VERSION_SAME;
+
+	if (fit == VERSION_NEWER)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the library of pm is older than the extension pm of this database"),
+				 errdetail("The library has version %s, the extension has version %s.", PM_VERSION,
+						   installed),
+				 errhint("Install version %s of the library and restart the server.", installed)));
+	if (fit == VERSION_TOO_OLD)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the extension pm of this database is too old for the library of pm"),
+				 errdetail("The extension has version %s, and version %s of the library serves "
+						   "extensions from version %s on.",
+						   installed, PM_VERSION, PM_OLDEST_SERVED),
+				 errhint("Run ALTER EXTENSION pm UPDATE.")));
+}
+
+/*
  * Refuses what came with a version that this database's extension is older
  * than.  "feature" is the subject of a sentence, in the language of its user:
  * "the argument keep_ended of pm.register".
@@ -96,7 +203,7 @@ version_require(const char *since, const char *feature)
 {
 	char *installed = version_installed();
 
-	if (installed == NULL || version_compare(installed, since) < 0)
+	if (installed == NULL || version_number(installed) < version_number(since))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("%s needs version %s of the extension pm", feature, since),
 						errdetail("This database has version %s.", installed ? installed : "none"),

@@ -13,8 +13,19 @@ typedef enum VersionFit
 	VERSION_NEWER	 /* the library is the older one */
 } VersionFit;
 
+extern void version_install(void);
+
 extern VersionFit version_fit(const char *installed);
 extern char *version_installed(void);
+
+/* Is the extension of this version or a later one?  From memory; costs nothing. */
+extern bool version_has(const char *since);
+
+/* To be called when the extension has been created or updated. */
+extern void version_changed(void);
+
+/* Raise an error: what is too new for the extension, and versions that do not go together. */
 extern void version_require(const char *since, const char *feature);
+extern void version_require_served(void);
 
 #endif /* PM_VERSION_H */

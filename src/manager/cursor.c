@@ -42,6 +42,8 @@ enum
 	CURSOR_MOVED_AT
 };
 #define CURSOR_COLUMNS CURSOR_MOVED_AT
+/* The last one in PM_OLDEST_SERVED.  Later ones may be absent (scan_begin_table()). */
+#define CURSOR_REQUIRED CURSOR_MOVED_AT
 
 static const char *const cursor_columns[] = {
 	[CURSOR_MANAGER - 1] = "process_manager",
@@ -56,8 +58,13 @@ static const char *const cursor_columns[] = {
 StaticAssertDecl(lengthof(cursor_columns) == CURSOR_COLUMNS,
 				 "cursor_columns[] must have all columns");
 
-static ScanTable cursor_table = {"cursor", "cursor_key", cursor_columns, CURSOR_COLUMNS,
-								 InvalidOid};
+static ScanTable cursor_table = {
+	.name = "cursor",
+	.index = "cursor_key",
+	.columns = cursor_columns,
+	.ncolumns = CURSOR_COLUMNS,
+	.required = CURSOR_REQUIRED,
+};
 
 /* ---------- reading ---------- */
 
@@ -238,6 +245,7 @@ static void
 cursor_set(RowScan *scan, bool *replace, int column, Datum value)
 {
 	scan->values[column - 1] = value;
+	scan->nulls[column - 1] = false;
 	replace[column - 1] = true;
 }
 

@@ -44,7 +44,13 @@ static const char *const lane_columns[] = {
 
 StaticAssertDecl(lengthof(lane_columns) == LANE_COLUMNS, "lane_columns[] must have all columns");
 
-static ScanTable lane_table = {"lane", "lane_key", lane_columns, LANE_COLUMNS, InvalidOid};
+static ScanTable lane_table = {
+	.name = "lane",
+	.index = "lane_key",
+	.columns = lane_columns,
+	.ncolumns = LANE_COLUMNS,
+	.required = LANE_REQUIRED,
+};
 
 /*
  * Finds the row, at its last TID or with the index.  It is open until
@@ -75,7 +81,7 @@ lane_row_open(LaneRow *row, const char *manager, int lane, LOCKMODE lock)
 void
 lane_row_set(LaneRow *row, AttrNumber column, Datum value, bool isnull)
 {
-	if (!row->found)
+	if (!row->found || !scan_has(&row->scan, column))
 		return;
 	row->scan.values[column - 1] = value;
 	row->scan.nulls[column - 1] = isnull;

@@ -30,6 +30,8 @@ enum
 	LANE_CONFLICTS
 };
 #define LANE_COLUMNS LANE_CONFLICTS
+/* The last one in PM_OLDEST_SERVED.  Later ones may be absent (scan_begin_table()). */
+#define LANE_REQUIRED LANE_CONFLICTS
 
 /* An open row, and what is to be written into it. */
 typedef struct LaneRow
@@ -45,7 +47,7 @@ typedef struct LaneRow
 /* Opens the row of a lane; row->found is false if there is none. */
 extern void lane_row_open(LaneRow *row, const char *manager, int lane, LOCKMODE lock);
 
-/* Set a column of the row that was found, if one was. */
+/* Set a column of the row that was found, if one was, and if the table has the column. */
 extern void lane_row_set(LaneRow *row, AttrNumber column, Datum value, bool isnull);
 extern void lane_row_set_text(LaneRow *row, AttrNumber column, const char *value);
 extern void lane_row_add(LaneRow *row, AttrNumber column, int64 count);

@@ -6,19 +6,32 @@
  * So the names of the columns are listed once, in registration_columns[], and
  * the statements that read and write whole rows are built from this list.
  * Functions that change single columns have statements of their own.
+ *
+ * An extension that is older than the library lacks the columns that came later.
+ * They are read as NULL, and not written.  ALTER EXTENSION pm UPDATE adds them
+ * while this backend runs, and then the statements are built again.
  */
 #include "pm.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 #include "manager/registration.h"
 
 #define REGISTRATION_TABLE "pm_catalog.process_manager"
+
+/*
+ * Marks a column that came with a version after PM_OLDEST_SERVED.  The version is
+ * for readers of the source: whether there is such a column, the table says.
+ */
+#define SINCE(version) true
 
 /* What writes a column. */
 typedef enum RegistrationWrites
@@ -36,6 +49,7 @@ static const struct
 	const char *name;
 	Oid type;
 	RegistrationWrites writes;
+	bool optional; /* SINCE(...): PM_OLDEST_SERVED does not have it */
 } registration_columns[] = {
 	[REGISTRATION_ID] = {"id", INT4OID, REGISTRATION_OTHERS},
 	[REGISTRATION_NAME] = {"name", TEXTOID, REGISTRATION_ADDED},
@@ -58,20 +72,91 @@ static const struct
 	[REGISTRATION_PAUSED] = {"paused", BOOLOID, REGISTRATION_OTHERS},
 	[REGISTRATION_SYSTEM_IDENTIFIER] = {"system_identifier", INT8OID, REGISTRATION_ADDED},
 	[REGISTRATION_DATABASE] = {"database", OIDOID, REGISTRATION_ADDED},
-	[REGISTRATION_KEEP_ENDED] = {"keep_ended", INTERVALOID, REGISTRATION_SETTING},
-	[REGISTRATION_JOURNAL] = {"journal", BOOLOID, REGISTRATION_SETTING},
+	[REGISTRATION_KEEP_ENDED] = {"keep_ended", INTERVALOID, REGISTRATION_SETTING, SINCE("0.2.0")},
+	[REGISTRATION_JOURNAL] = {"journal", BOOLOID, REGISTRATION_SETTING, SINCE("0.2.0")},
 };
 
 StaticAssertDecl(lengthof(registration_columns) == REGISTRATION_COLUMNS,
 				 "registration_columns[] must have all columns");
 
+/* A statement, and the generation of "present" for which it was built. */
+typedef struct RegistrationStatement
+{
+	ExecStatement statement;
+	uint64 generation;
+} RegistrationStatement;
+
+/* Which columns the table has. */
+static struct
+{
+	Oid relid;
+	int natts;
+	uint64 generation; /* increases whenever they may be others than before */
+	bool columns[REGISTRATION_COLUMNS];
+} present;
+
+/*
+ * The number of the table's columns.
+ */
+static int
+registration_natts(Oid relid)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	int natts;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	natts = ((Form_pg_class) GETSTRUCT(tuple))->relnatts;
+	ReleaseSysCache(tuple);
+	return natts;
+}
+
+/*
+ * Looks which columns the table has.  Columns are only ever added, so it has the
+ * same ones as long as it has the same number.
+ */
+static void
+registration_look(void)
+{
+	Oid relid = exec_require_relid("process_manager");
+	int natts = registration_natts(relid);
+
+	if (relid == present.relid && natts == present.natts)
+		return;
+	for (int i = 0; i < REGISTRATION_COLUMNS; i++)
+		present.columns[i] = !registration_columns[i].optional ||
+							 get_attnum(relid, registration_columns[i].name) != InvalidAttrNumber;
+	present.relid = relid;
+	present.natts = natts;
+	present.generation++;
+}
+
+/*
+ * Must the statement be built, or built again?  If so, makes it empty.
+ */
+static bool
+registration_outdated(RegistrationStatement *built)
+{
+	registration_look();
+	if (built->generation == present.generation)
+		return false;
+	exec_forget(&built->statement);
+	built->statement.nargs = 0;
+	return true;
+}
+
 /*
  * Completes a statement with its text, which lives as long as the backend.
  */
 static void
-registration_finish(ExecStatement *statement, StringInfo sql)
+registration_finish(RegistrationStatement *built, StringInfo sql)
 {
-	statement->sql = MemoryContextStrdup(TopMemoryContext, sql->data);
+	char *before = unconstify(char *, built->statement.sql);
+
+	built->statement.sql = MemoryContextStrdup(TopMemoryContext, sql->data);
+	built->generation = present.generation;
+	if (before != NULL)
+		pfree(before);
 	pfree(sql->data);
 }
 
@@ -93,14 +178,22 @@ registration_parameter(ExecStatement *statement, RegistrationColumn column)
  * each can use an index.
  */
 static void
-registration_make_select(ExecStatement *statement, RegistrationWhich which)
+registration_make_select(RegistrationStatement *built, RegistrationWhich which)
 {
+	ExecStatement *statement = &built->statement;
 	StringInfoData sql;
 
-	statement->nargs = 0;
 	initStringInfo(&sql);
 	for (int i = 0; i < REGISTRATION_COLUMNS; i++)
-		appendStringInfo(&sql, "%s %s", i == 0 ? "SELECT" : ",", registration_columns[i].name);
+	{
+		const char *separator = i == 0 ? "SELECT" : ",";
+
+		if (present.columns[i])
+			appendStringInfo(&sql, "%s %s", separator, registration_columns[i].name);
+		else
+			appendStringInfo(&sql, "%s NULL::%s", separator,
+							 format_type_be_qualified(registration_columns[i].type));
+	}
 	appendStringInfoString(&sql, " FROM " REGISTRATION_TABLE);
 	if (which == REGISTRATION_BY_OWNER)
 		appendStringInfo(&sql, " WHERE owner OPERATOR(pg_catalog.=) $%d",
@@ -110,7 +203,7 @@ registration_make_select(ExecStatement *statement, RegistrationWhich which)
 						 registration_parameter(statement, REGISTRATION_NAME));
 	else
 		appendStringInfoString(&sql, " ORDER BY id");
-	registration_finish(statement, &sql);
+	registration_finish(built, &sql);
 }
 
 /*
@@ -120,12 +213,12 @@ registration_make_select(ExecStatement *statement, RegistrationWhich which)
 uint64
 registration_select(RegistrationWhich which, Datum key)
 {
-	static ExecStatement statements[REGISTRATION_BY_NAME + 1];
-	ExecStatement *statement = &statements[which];
+	static RegistrationStatement statements[REGISTRATION_BY_NAME + 1];
+	RegistrationStatement *built = &statements[which];
 
-	if (statement->sql == NULL)
-		registration_make_select(statement, which);
-	return exec_statement(statement, &key, NULL);
+	if (registration_outdated(built))
+		registration_make_select(built, which);
+	return exec_statement(&built->statement, &key, NULL);
 }
 
 /*
@@ -170,6 +263,16 @@ registration_copy(const char *name, Registration *registration)
 /* ---------- writing ---------- */
 
 /*
+ * Is the column a parameter of a statement that writes those that are written at
+ * least this often?
+ */
+static bool
+registration_writes(RegistrationColumn column, RegistrationWrites least)
+{
+	return present.columns[column] && registration_columns[column].writes >= least;
+}
+
+/*
  * Runs a statement whose parameters are the columns that are written this way,
  * in their order.
  */
@@ -183,7 +286,7 @@ registration_write(ExecStatement *statement, const Registration *registration,
 
 	for (int i = 0; i < REGISTRATION_COLUMNS; i++)
 	{
-		if (registration_columns[i].writes < least && i != REGISTRATION_NAME)
+		if (!registration_writes(i, least) && i != REGISTRATION_NAME)
 			continue;
 		values[count] = registration->values[i];
 		nulls[count++] = registration->nulls[i] ? 'n' : ' ';
@@ -199,31 +302,31 @@ registration_write(ExecStatement *statement, const Registration *registration,
 bool
 registration_insert(const Registration *registration)
 {
-	static ExecStatement insert;
+	static RegistrationStatement insert;
 
-	if (insert.sql == NULL)
+	if (registration_outdated(&insert))
 	{
 		StringInfoData sql;
 		StringInfoData parameters;
 
-		insert.nargs = 0;
 		initStringInfo(&sql);
 		initStringInfo(&parameters);
 		appendStringInfoString(&sql, "INSERT INTO " REGISTRATION_TABLE);
 		for (int i = 0; i < REGISTRATION_COLUMNS; i++)
 		{
-			const char *separator = insert.nargs == 0 ? " (" : ", ";
+			const char *separator = insert.statement.nargs == 0 ? " (" : ", ";
 
-			if (registration_columns[i].writes < REGISTRATION_ADDED)
+			if (!registration_writes(i, REGISTRATION_ADDED))
 				continue;
 			appendStringInfo(&sql, "%s%s", separator, registration_columns[i].name);
-			appendStringInfo(&parameters, "%s$%d", separator, registration_parameter(&insert, i));
+			appendStringInfo(&parameters, "%s$%d", separator,
+							 registration_parameter(&insert.statement, i));
 		}
 		appendStringInfo(&sql, ") VALUES%s) ON CONFLICT (name) DO NOTHING", parameters.data);
 		pfree(parameters.data);
 		registration_finish(&insert, &sql);
 	}
-	return registration_write(&insert, registration, REGISTRATION_ADDED);
+	return registration_write(&insert.statement, registration, REGISTRATION_ADDED);
 }
 
 /*
@@ -233,27 +336,26 @@ registration_insert(const Registration *registration)
 bool
 registration_update(const Registration *registration)
 {
-	static ExecStatement update;
+	static RegistrationStatement update;
 
-	if (update.sql == NULL)
+	if (registration_outdated(&update))
 	{
 		StringInfoData sql;
 
-		update.nargs = 0;
 		initStringInfo(&sql);
 		appendStringInfoString(&sql, "UPDATE " REGISTRATION_TABLE);
 		/* The name is the first column that is passed. */
-		(void) registration_parameter(&update, REGISTRATION_NAME);
+		(void) registration_parameter(&update.statement, REGISTRATION_NAME);
 		for (int i = 0; i < REGISTRATION_COLUMNS; i++)
-			if (registration_columns[i].writes == REGISTRATION_SETTING)
+			if (registration_writes(i, REGISTRATION_SETTING))
 			{
-				const char *separator = update.nargs == 1 ? " SET " : ", ";
+				const char *separator = update.statement.nargs == 1 ? " SET " : ", ";
 
 				appendStringInfo(&sql, "%s%s = $%d", separator, registration_columns[i].name,
-								 registration_parameter(&update, i));
+								 registration_parameter(&update.statement, i));
 			}
 		appendStringInfoString(&sql, " WHERE name OPERATOR(pg_catalog.=) $1");
 		registration_finish(&update, &sql);
 	}
-	return registration_write(&update, registration, REGISTRATION_SETTING);
+	return registration_write(&update.statement, registration, REGISTRATION_SETTING);
 }

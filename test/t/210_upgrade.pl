@@ -36,16 +36,67 @@ SKIP:
 # ---- the next version
 
 system_or_bail('cp', '-a', "$root/.", "$work/src");
-system_or_bail('cp', "$root/test/upgrade/next.c", "$work/src/src/manager/");
+system_or_bail('cp', "$root/test/upgrade/next.c", "$root/test/upgrade/next.h", "$work/src/src/manager/");
 system_or_bail('cp', "$root/test/upgrade/next.sql", "$work/src/src/sql/95_next.sql");
 system_or_bail('mkdir', '-p', "$work/src/src/sql/upgrade", "$work/src/src/sql/released");
 system_or_bail('cp', "$root/test/upgrade/next.sql", "$work/src/src/sql/upgrade/pm--$current--$next.sql");
 system_or_bail('cp', "$root/pm--$current.sql", "$work/src/src/sql/released/");
 system_or_bail('sed', '-i', "s/^\\(#define PM_VERSION[[:space:]]\\).*/\\1\"$next\"/", "$work/src/src/pm.h");
 system_or_bail('sed', '-i', "s/^default_version.*/default_version = '$next'/", "$work/src/pm.control");
-# Only these object files depend on the version, so the others are not rebuilt.
-system_or_bail('touch', '-r', "$root/src/pm.h", "$work/src/src/pm.h");
-unlink map { s/\.c$/.o/r } grep { slurp_file($_) =~ /PM_VERSION|PM_OLDEST_SERVED/ } glob "$work/src/src/*.c $work/src/src/*/*.c";
+
+# What a developer of the next version changes: a column in three private tables, and an argument of pm.pause.
+sub edit
+{
+	my ($file, %edits) = @_;
+	my $path = "$work/src/src/manager/$file";
+	my $text = slurp_file($path);
+
+	for my $before (keys %edits)
+	{
+		my @parts = split /\Q$before\E/, $text, -1;
+		die "$file does not contain this once: $before\n" if @parts != 2;
+		$text = $parts[0] . $edits{$before} . $parts[1];
+	}
+	unlink $path;
+	append_to_file($path, $text);
+	return;
+}
+# A column becomes the last one of a list of columns by number.
+sub edit_columns
+{
+	my ($prefix, $column, $header, $source) = @_;
+	my ($last) = slurp_file("$work/src/src/manager/$header") =~ /#define ${prefix}_COLUMNS\s+(\w+)/ or die;
+
+	edit($header, "\t$last\n};" => "\t$last,\n\t${prefix}_\U$column\E\n};");
+	system_or_bail('sed', '-i', "s/^\\(#define ${prefix}_COLUMNS[[:space:]]\\).*/\\1${prefix}_\U$column/", "$work/src/src/manager/$header");
+	my ($entry) = slurp_file("$work/src/src/manager/$source") =~ /(\n\t\[$last - 1\] = "\w+",)/ or die;
+	edit($source, $entry => "$entry\n\t[${prefix}_\U$column\E - 1] = \"$column\",");
+	return;
+}
+edit_columns('CURSOR', 'next_moves', 'cursor.c', 'cursor.c');
+edit('cursor.c',
+	"#include \"manager/cursor.h\"\n" => "#include \"manager/cursor.h\"\n#include \"manager/next.h\"\n",
+	"\tcursor_scan_log(&scan, pm, lane, cursor->log, RowExclusiveLock);\n" =>
+	  "\tnext_batch(pm->name, handled);\n\tcursor_scan_log(&scan, pm, lane, cursor->log, RowExclusiveLock);\n",
+	"\t\tcursor_set(&scan, replace, CURSOR_HANDLED," =>
+	  "\t\tcursor_set(&scan, replace, CURSOR_NEXT_MOVES, Int64GetDatum(DatumGetInt64(scan.values[CURSOR_NEXT_MOVES - 1]) + 1));\n"
+	  . "\t\tcursor_set(&scan, replace, CURSOR_HANDLED,");
+edit_columns('LANE', 'next_writes', 'lane_row.h', 'lane_row.c');
+edit('lane_row.c', "\tRowScan *scan = &row->scan;\n\n" => "\tRowScan *scan = &row->scan;\n\n\tif (row->write)\n\t\tlane_row_add(row, LANE_NEXT_WRITES, 1);\n");
+edit('registration.h', "\tREGISTRATION_COLUMNS\n" => "\tREGISTRATION_NEXT_NOTE,\n\tREGISTRATION_COLUMNS\n");
+edit('registration.c', "\n};\n\nStaticAssertDecl" =>
+	  "\n\t[REGISTRATION_NEXT_NOTE] = {\"next_note\", TEXTOID, REGISTRATION_SETTING, SINCE(\"$next\")},\n};\n\nStaticAssertDecl");
+edit('register.c', "\tvalues[REGISTRATION_NAME] =" =>
+	  "\tvalues[REGISTRATION_NEXT_NOTE] = CStringGetTextDatum(\"registered by the next version\");\n\tvalues[REGISTRATION_NAME] =");
+edit('pause.c',
+	"#include \"manager/manager_lock.h\"\n" => "#include \"manager/manager_lock.h\"\n#include \"manager/next.h\"\n",
+	"\t(void) exec_as_owner(&pause, values, NULL);\n" => "\tif (PG_NARGS() > 1 && !PG_ARGISNULL(1))\n"
+	  . "\t\tnext_set_note(pm->name, text_to_cstring(PG_GETARG_TEXT_PP(1)));\n\t(void) exec_as_owner(&pause, values, NULL);\n");
+# Only these object files change, so the others are not rebuilt.
+my %touched = map { $_ => 1 } qw(registration.h lane_row.h);
+system_or_bail('touch', '-r', "$root/src/pm.h", map { "$work/src/src/$_" } 'pm.h', map { "manager/$_" } 'next.h', keys %touched);
+unlink map { s/\.c$/.o/r }
+  grep { slurp_file($_) =~ /PM_VERSION|PM_OLDEST_SERVED|REGISTRATION_|LaneRow|next_/ } glob "$work/src/src/*.c $work/src/src/*/*.c";
 my @make = ('make', '-s', '-C', "$work/src", 'with_llvm=no', 'PM_STRICT=1');
 system_or_bail(@make, 'all');
 system_or_bail(@make, "DESTDIR=$next_dest", 'install');
@@ -124,7 +175,15 @@ SELECT pm.pause('keep'); SELECT pm.resume('keep');
 SELECT pm.register('keep', 'app.keep', '{app.orders}', lanes => 3, max_attempts => 3, backoff => '1 h');
 SELECT count(*) FROM pm.status; SELECT count(*) FROM pm.parked; SELECT count(*) FROM pm.timer; SELECT count(*) FROM pm.instance;
 SQL
-$node->safe_psql('postgres', "CREATE FUNCTION public.early() RETURNS text LANGUAGE C AS 'pm', 'pm_next_feature'");
+
+# Sessions that have used the tables as they are now go on after the update.
+my %session = map { $_ => PmTest::session($node, user => $_ eq 'app' ? 'app' : undef) } qw(app admin);
+my $register = "SELECT pm.register('keep', 'app.keep', '{app.orders}', lanes => 3, max_attempts => 3, backoff => '1 h')";
+$node->safe_psql('postgres', "CREATE FUNCTION public.early() RETURNS text LANGUAGE C AS 'pm', 'pm_next_feature';
+	CREATE FUNCTION public.early_note(text) RETURNS text LANGUAGE C AS 'pm', 'pm_next_note'");
+$session{app}->do($register);
+is($session{app}->do("SELECT public.early_note('keep')"), '', 'a column that is not there yet is NULL');
+my $dispatcher = $node->safe_psql('postgres', "SELECT string_agg(pid::text, ',' ORDER BY pid) FROM pm.worker WHERE kind = 'dispatcher'");
 my (undef, undef, $refused) = $node->psql('postgres', 'SELECT public.early()');
 like($refused, qr/pm\.next_feature needs version \Q$next\E of the extension pm\n.*\nHINT:  Run ALTER EXTENSION pm UPDATE\./, 'a new feature is refused, and the hint says what to do');
 
@@ -134,6 +193,39 @@ $node->safe_psql('postgres', 'ALTER EXTENSION pm UPDATE');
 is($node->safe_psql('postgres', 'SELECT extversion FROM pg_extension WHERE extname = \'pm\''), $next, 'updated');
 is($node->safe_psql('postgres', 'SELECT public.early()'), 'the next version', 'the new feature works: the hint has helped');
 goes_on('events are handled after the update');
+is($node->safe_psql('postgres', "SELECT string_agg(pid::text, ',' ORDER BY pid) FROM pm.worker WHERE kind = 'dispatcher'"), $dispatcher,
+	'by the same dispatchers');
+ok(PmTest::wait_until($node, "SELECT next_moves > 0 FROM pm_catalog.cursor WHERE process_manager = 'plain'"), 'which write the new column of pm_catalog.cursor');
+ok(PmTest::wait_until($node, "SELECT count(*) > 0 FROM pm_catalog.next_batch WHERE process_manager = 'plain'"), 'and the new table');
+$session{app}->do($register);
+is($session{app}->do("SELECT public.early_note('keep')"), 'registered by the next version', 'a session writes and reads the new column of pm_catalog.process_manager');
+is($session{admin}->do("SELECT bool_and(next_writes > 0) FROM pm_catalog.lane WHERE process_manager = 'keep'"), 't', 'and that of pm_catalog.lane');
+$session{app}->do("SELECT pm.pause('keep', 'a reason')");
+is($session{app}->do("SELECT public.early_note('keep')"), 'a reason', 'a function has its new argument');
+$session{app}->do("SELECT pm.resume('keep')");
+$session{$_}->quit for keys %session;
+
+# The extension of the previous version again, in a session that knows the next one.
+$node->safe_psql('postgres', 'CREATE DATABASE again');
+$node->safe_psql('again', "CREATE EXTENSION pm");
+PmTest::create_seen($node, dbname => 'again');
+PmTest::create_handler($node, 'plain', dbname => 'again');
+my $again = PmTest::session($node, dbname => 'again');
+for my $version ($next, $current)
+{
+	$again->do("SELECT pm.create_log('flow'); SELECT pm.register('plain', 'plain', '{flow}');
+		INSERT INTO flow (stream, type) SELECT 'a', 'A' FROM generate_series(1, 10);
+		SELECT pm.catch_up('plain')");
+	is($again->do("SELECT count(*) FROM public.seen"), $version eq $next ? '10' : '20', "$version: events are handled");
+	is($again->do("SELECT count(*) FROM pg_attribute WHERE attrelid = 'pm_catalog.cursor'::regclass AND attname = 'next_moves'"), $version eq $next ? '1' : '0',
+		"$version is there");
+	last if $version eq $current;
+	$again->do("DROP EXTENSION pm CASCADE; DROP TABLE flow; CREATE EXTENSION pm VERSION '$current'");
+	PmTest::create_handler($node, 'plain', dbname => 'again');
+}
+$again->do("ALTER EXTENSION pm UPDATE; SELECT pm.pause('plain', 'updated')");
+is($again->do("SELECT next_note FROM pm_catalog.process_manager"), 'updated', 'and is updated');
+$again->quit;
 
 is($node->safe_psql('postgres', "SELECT count(*) >= $rows{$_} FROM pm_catalog.$_"), 't', "pm_catalog.$_ has kept its rows") for sort keys %rows;
 
@@ -162,7 +254,8 @@ my %forgotten = (
 	'a GRANT' => qr/^GRANT SELECT ON pm\.next_view.*\n/m,
 	'a COMMENT' => qr/^COMMENT ON FUNCTION.*\n/m,
 	'a default' => qr/^ALTER TABLE .* SET DEFAULT.*\n/m,
-	'a column' => qr/^ALTER TABLE .* ADD COLUMN.*\n|^ALTER TABLE .* SET DEFAULT.*\n|^CREATE VIEW.*\n|^.*pm\.next_view.*\n/m);
+	'a column' => qr/^ALTER TABLE .* ADD COLUMN.*\n|^ALTER TABLE .* SET DEFAULT.*\n|^CREATE VIEW.*\n|^.*pm\.next_view.*\n/m,
+	'the configuration for pg_dump' => qr/^SELECT pg_catalog.pg_extension_config_dump.*\n/m);
 for my $what (sort keys %forgotten)
 {
 	my $mutant = $script =~ s/$forgotten{$what}//gr;

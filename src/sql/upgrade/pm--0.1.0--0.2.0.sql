@@ -65,3 +65,6 @@ WHERE pm_catalog.may_see(p.owner);
 
 COMMENT ON COLUMN pm.process_manager.keep_ended IS 'how long ended instances and journals are kept';
 COMMENT ON COLUMN pm.process_manager.journal IS 'whether each event and timer that an instance handles leaves an entry in pm.journal';
+
+-- Stays last: all backends look again what the extension has.
+SELECT pm_catalog.announce();
