@@ -192,7 +192,7 @@ BEGIN
 		(SELECT string_agg(type, ' ' ORDER BY n) FROM handled),
 		(SELECT string_agg(format('%s %s', key, state), ', ' ORDER BY key) FROM pm.instance WHERE process_manager = 'r'),
 		(SELECT 'timers ' || string_agg(format('%s %s %s', key, type, due::time), ', ' ORDER BY key, type) FROM pm.timer WHERE process_manager = 'r'),
-		(SELECT 'parked ' || string_agg(format('%s %s', type, state), ', ' ORDER BY key, id) FROM pm_catalog.parked WHERE process_manager = 'r'),
+		(SELECT 'parked ' || string_agg(format('%s %s', (v.event).type, v.state), ', ' ORDER BY v.key, k.id) FROM pm.parked v JOIN pm_catalog.parked k ON k.process_manager = v.process_manager AND k.log IS NOT DISTINCT FROM v.log AND v.position = coalesce(k.position, k.id) WHERE v.process_manager = 'r'),
 		(SELECT state FROM pm_catalog.lane WHERE process_manager = 'r' AND state <> 'ok'));
 	PERFORM pm.unregister('r');
 	RETURN result;

@@ -2,20 +2,28 @@
  * retry.c
  *		Handles the queue of a parked key.
  *
- * An event that has failed before runs alone.  When it succeeds, the next batch
- * handles the events behind it.
+ * The events are read from their logs first (park_event.c).  An event that has failed
+ * before runs alone.  When it succeeds, the next batch handles the events behind it.
  */
 #include "pm.h"
 
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "base/report.h"
+#include "base/within.h"
 #include "dispatch/call.h"
 #include "dispatch/retry.h"
 #include "manager/cursor.h"
 #include "manager/instance.h"
+#include "manager/park.h"
+#include "manager/park_event.h"
 #include "shmem/crash.h"
 #include "shmem/slot.h"
+
+/* When to try an event again whose log is locked, or cannot be read, ms. */
+#define RETRY_LOCKED	 1000
+#define RETRY_UNREADABLE 5000
 
 static BatchItem
 retry_make_item(const Parked *parked)
@@ -32,8 +40,9 @@ retry_make_item(const Parked *parked)
 }
 
 /*
- * Reads the events of the key, beginning with the head, which was found under
- * the unit's lock.
+ * Reads the rows of the key, beginning with the head, which was found under the
+ * unit's lock.  An event that has failed before runs alone, so it is not read with
+ * those before it.
  */
 static List *
 retry_read(const BatchTask *task, const Parked *head, int max_parked)
@@ -47,7 +56,66 @@ retry_read(const BatchTask *task, const Parked *head, int max_parked)
 	crash_unmark();
 	if (queue == NIL || ((Parked *) linitial(queue))->id != head->id)
 		elog(ERROR, "parked event %lld is gone", (long long) head->id);
+	for (int i = 1; i < list_length(queue); i++)
+		if (((Parked *) list_nth(queue, i))->attempts > 0)
+			return list_truncate(queue, i);
 	return queue;
+}
+
+/*
+ * Reads the events of a queue from their logs.  Returns how many can be handled now:
+ * those before the first one whose log cannot be read.
+ *
+ * An error, or a crash, at an event that cannot be read is a failure of that event,
+ * like a failure of its handler.
+ */
+static int
+retry_read_events(const BatchTask *task, List *queue, Progress *progress, LogTrouble *trouble)
+{
+	ParkReader reader;
+	int count = 0;
+	ListCell *lc;
+
+	park_event_begin(&reader, task->wait_for_logs);
+	foreach(lc, queue)
+	{
+		Parked *parked = lfirst(lc);
+		BatchItem item = retry_make_item(parked);
+		bool readable = true;
+
+		if (park_event_enough(&reader))
+			break;
+		if (parked->log != NULL)
+		{
+			progress->stage = PROGRESS_HANDLE;
+			progress->count = count + 1;
+			progress->handling.outside = true;
+			batch_item_name(&item, &progress->handling);
+			batch_item_crash_mark(task, &item);
+			readable = park_event_read(&reader, parked);
+			crash_unmark();
+		}
+		if (!readable)
+			break;
+		count++;
+	}
+	*trouble = reader.trouble;
+	park_event_end(&reader);
+	memset(&progress->handling, 0, sizeof(progress->handling));
+	progress->stage = PROGRESS_PREPARE;
+	return count;
+}
+
+/*
+ * The head's log cannot be read now.  The other keys need not wait for that.
+ */
+static void
+retry_put_off(const BatchTask *task, const Parked *head, const LogTrouble *trouble)
+{
+	if (task->raise)
+		log_trouble_raise(trouble);
+	park_unreadable(task->pm, task->lane, head->id,
+					within_later(trouble->locked ? RETRY_LOCKED : RETRY_UNREADABLE), trouble);
 }
 
 /*
@@ -65,6 +133,20 @@ retry_count(List *cursors, const char *log)
 }
 
 /*
+ * Writes to the server's log that an event is not tried any more, because somebody
+ * has deleted it.
+ */
+static void
+retry_say_gone(ProcessManager *pm, const BatchItem *item)
+{
+	if (report_may(pm->owner, REPORT_OUTCOME))
+		ereport(LOG,
+				(errmsg("process manager \"%s\" in database \"%s\": the parked event at position "
+						"%lld of log \"%s\" was discarded, because it is gone from the log",
+						pm->name, report_database(), (long long) item->position, item->log_name)));
+}
+
+/*
  * Takes one event or timer out of the queue and handles it, if it is still
  * there.  Returns whether the handler has been called.
  */
@@ -76,6 +158,11 @@ retry_item(Calls *calls, BatchItem *item, Tally *tally)
 	/* The items before it may have cancelled the timer, or ended the instance. */
 	if (!park_take(item->id))
 		return false;
+	if (item->event == (Datum) 0)
+	{
+		retry_say_gone(calls->task->pm, item);
+		return false;
+	}
 	if (item->log_name == NULL)
 	{
 		instance_load(calls->task->pm, item->key);
@@ -105,8 +192,6 @@ retry_queue(Calls *calls, List *queue, List *cursors, Tally *tally)
 		BatchItem item = retry_make_item(parked);
 		bool handled;
 
-		if (parked->attempts > 0 && tally->done > 0)
-			break;
 		CHECK_FOR_INTERRUPTS();
 		calls->progress->count = tally->done + 1;
 		item.key = key_get_text(calls->keys, parked->key);
@@ -127,12 +212,20 @@ retry_batch(const BatchTask *task, const Parked *head, int max_parked, Progress 
 	Tally tally = {.again = true, .due = DT_NOEND};
 	List *cursors = cursor_list(task->pm, task->lane);
 	List *queue = retry_read(task, head, max_parked);
+	LogTrouble trouble;
+	int count = retry_read_events(task, queue, progress, &trouble);
 	Keys keys;
 	Calls calls;
 	int64 last;
 	TimestampTz earliest;
 	ListCell *lc;
 
+	if (count == 0)
+	{
+		retry_put_off(task, head, &trouble);
+		return tally;
+	}
+	queue = list_truncate(queue, count);
 	key_begin(&keys);
 	call_begin(&calls, task, false, &keys, progress);
 	last = retry_queue(&calls, queue, cursors, &tally);

@@ -285,6 +285,37 @@ log_index_next_event(LogIndexScan *scan, EventFields *event)
 	return true;
 }
 
+/* ---------- at given positions ---------- */
+
+bool
+log_index_begin_lookups(LogIndexScan *scan, PmLog *log)
+{
+	log_index_begin(scan, log);
+	if (!log_index_choose(scan, log_index_of_positions))
+	{
+		log_index_end(scan);
+		return false;
+	}
+	log_audit(log, ACL_SELECT);
+	return true;
+}
+
+bool
+log_index_look_up(LogIndexScan *scan, int64 position, EventFields *event)
+{
+	ScanKeyData key;
+
+	ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid, InvalidOid, F_INT8EQ,
+						   Int64GetDatum(position));
+	log_index_along(scan, &key, 1);
+	if (!log_index_next(scan, ForwardScanDirection))
+		return false;
+	log_index_event(scan, event);
+	return true;
+}
+
+/* ---------- all at once ---------- */
+
 bool
 log_index_read(PmLog *log, int64 after, int64 up_to, int64 max_count, LogIndexTake take, void *arg)
 {

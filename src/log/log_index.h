@@ -67,6 +67,10 @@ extern bool log_index_since(PmLog *log, TimestampTz since, int64 *position);
 extern bool log_index_begin_events(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to);
 /* The next event, whose values are valid until the one after it; false if there is none. */
 extern bool log_index_next_event(LogIndexScan *scan, EventFields *event);
+/* Begins to look events up by their positions.  False if the log has no index of these. */
+extern bool log_index_begin_lookups(LogIndexScan *scan, PmLog *log);
+/* The event at a position, whose values are valid until the next; false if there is none. */
+extern bool log_index_look_up(LogIndexScan *scan, int64 position, EventFields *event);
 /*
  * Reads the events with after < position <= up_to in their order, at most
  * max_count.  False if the log has no index of its positions.

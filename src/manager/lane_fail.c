@@ -112,11 +112,7 @@ lane_halt_hint(ProcessManager *pm, const Handling *what)
 	if (what->log[0] == '\0')
 		return psprintf("Correct the handler, then SELECT pm.resume(%s).",
 						quote_literal_cstr(pm->name));
-	if (pm->halt_on_failure)
-		return psprintf("Correct the handler, or the event in the log, then SELECT pm.resume(%s).",
-						quote_literal_cstr(pm->name));
-	return psprintf("Correct the handler, then SELECT pm.resume(%s). "
-					"Parked events are retried with the data that they had when they were parked.",
+	return psprintf("Correct the handler, or the event in the log, then SELECT pm.resume(%s).",
 					quote_literal_cstr(pm->name));
 }
 

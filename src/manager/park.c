@@ -4,9 +4,11 @@
  *		event of their key did.
  *
  * A parked event is a row of pm_catalog.parked, in the queue of its key
- * (park_queue.c).  The number of its failures decides whether an event is tried
- * again or is dead.  When many keys fail in a row, the cause is not an event, and
- * the process manager is halted instead.
+ * (park_queue.c).  The row refers to the event by its log and position, and the event
+ * is read from the log when it is tried again (park_event.c).  A timer is in the row
+ * itself, because it has no log.  The number of its failures decides whether an event
+ * is tried again or is dead.  When many keys fail in a row, the cause is not an event,
+ * and the process manager is halted instead.
  *
  * Assumes that the caller holds the unit's lock, as park_queue.c does.
  */
@@ -19,6 +21,7 @@
 #include "base/event.h"
 #include "base/exec.h"
 #include "base/report.h"
+#include "base/version.h"
 #include "manager/head.h"
 #include "manager/lane_fail.h"
 #include "manager/park.h"
@@ -61,6 +64,16 @@ park_judge(ProcessManager *pm, int attempts, int crashes, bool crash)
 }
 
 /*
+ * Does a row only refer to the event of a log?  In a database whose extension is older
+ * than that, it also has a copy, which the older library and the older view need.
+ */
+static bool
+park_refers(void)
+{
+	return version_has("0.2.0");
+}
+
+/*
  * Inserts the row of an event.
  */
 static void
@@ -89,8 +102,10 @@ park_insert(ProcessManager *pm, int lane, const char *key, Datum event, int64 to
 	event_deform(event, &fields);
 	for (int i = 0; i < EVENT_ATTRIBUTES; i++)
 	{
+		bool copied = i <= EVENT_POSITION - 1 || fields.nulls[EVENT_LOG - 1] || !park_refers();
+
 		values[i] = fields.values[i];
-		nulls[i] = fields.nulls[i] ? 'n' : ' ';
+		nulls[i] = fields.nulls[i] || !copied ? 'n' : ' ';
 	}
 	exec_unit_args(&values[8], pm->name, lane);
 	values[10] = CStringGetTextDatum(key);
@@ -100,7 +115,7 @@ park_insert(ProcessManager *pm, int lane, const char *key, Datum event, int64 to
 	values[14] = TimestampTzGetDatum(verdict->retry_at);
 	nulls[14] = TIMESTAMP_IS_NOEND(verdict->retry_at) ? 'n' : ' ';
 	exec_error_args(error, &values[15], &nulls[15]);
-	values[19] = Int64GetDatum(too_large);
+	values[19] = Int64GetDatum(park_refers() ? 0 : too_large);
 	exec_begin_owner(&scope);
 	exec_statement(&insert_parked, values, nulls);
 	id = DatumGetInt64(exec_value(0, 1, &isnull));
@@ -283,6 +298,32 @@ park_postpone(ProcessManager *pm, int lane, int64 id, TimestampTz until, int pat
 	if (found)
 		park_head_changed(pm, lane, id, until);
 	return !TimestampDifferenceExceeds(since, now, patience);
+}
+
+void
+park_unreadable(ProcessManager *pm, int lane, int64 id, TimestampTz until,
+				const LogTrouble *trouble)
+{
+	static ExecStatement postpone =
+		{NULL,
+		 "UPDATE pm_catalog.parked SET retry_at = $2, message = coalesce($3, message), "
+		 "detail = CASE WHEN $3 IS NULL THEN detail ELSE $4 END, "
+		 "context = CASE WHEN $3 IS NULL THEN context END, "
+		 "sqlstate = CASE WHEN $3 IS NULL THEN sqlstate ELSE $5 END "
+		 "WHERE id OPERATOR(pg_catalog.=) $1 AND retry_at IS NOT NULL",
+		 5,
+		 {INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID}};
+	Datum values[5];
+	char nulls[5] = {' ', ' ', ' ', ' ', ' '};
+
+	values[0] = Int64GetDatum(id);
+	values[1] = TimestampTzGetDatum(until);
+	/* A lock will be released soon, and says nothing that a person should read. */
+	values[2] = exec_text_arg(trouble->locked ? NULL : trouble->message, &nulls[2]);
+	values[3] = exec_text_arg(trouble->hint, &nulls[3]);
+	values[4] = CStringGetTextDatum(unpack_sql_state(trouble->sqlerrcode));
+	(void) exec_as_owner(&postpone, values, nulls);
+	park_head_changed(pm, lane, id, until);
 }
 
 char *

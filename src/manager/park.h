@@ -6,6 +6,7 @@
 #ifndef PM_PARK_H
 #define PM_PARK_H
 
+#include "log/log_trouble.h"
 #include "manager/lane.h"
 #include "manager/registry.h"
 #include "shmem/handling.h"
@@ -21,6 +22,9 @@ extern bool park_failed_again(ProcessManager *pm, const Handling *what, ErrorDat
 							  bool crash);
 /* Tries a parked event later, without an attempt, for "patience" ms at most. */
 extern bool park_postpone(ProcessManager *pm, int lane, int64 id, TimestampTz until, int patience);
+/* Tries a parked event later, because its log cannot be read now.  That is no attempt. */
+extern void park_unreadable(ProcessManager *pm, int lane, int64 id, TimestampTz until,
+							const LogTrouble *trouble);
 /* Why no further key may be parked, as a reason to halt; NULL if one may. */
 extern char *park_refused(ProcessManager *pm, LaneState *state, int lane);
 

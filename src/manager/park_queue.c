@@ -79,11 +79,12 @@ park_head_changed(ProcessManager *pm, int lane, int64 id, TimestampTz retry_at)
 
 /* The columns of an event, in the order that park_form() wants. */
 #define PARK_COLUMNS                                                                               \
-	"log, position, stream, version, type, data, metadata, recorded_at, "                          \
-	"id, key, attempts, too_large"
+	"log, position, stream, version, type, data, metadata, recorded_at, id, key, attempts"
 
 /*
- * The event in a row of the last result, in the current memory context.
+ * The event in a row of the last result, in the current memory context.  A timer is
+ * in the row itself.  Of an event of a log the row is only a reference, whatever an
+ * older version has written into it.
  */
 static void *
 park_form(uint64 row)
@@ -101,8 +102,8 @@ park_form(uint64 row)
 	parked->id = DatumGetInt64(exec_value(row, 9, &isnull));
 	parked->key = exec_text(row, 10);
 	parked->attempts = DatumGetInt32(exec_value(row, 11, &isnull));
-	parked->event = event_form(&fields);
-	parked->too_large = DatumGetInt64(exec_value(row, 12, &isnull));
+	if (parked->log == NULL)
+		parked->event = event_form(&fields);
 	return parked;
 }
 

@@ -18,8 +18,9 @@ typedef struct Parked
 	int64 position;
 	int attempts;
 	TimestampTz retry_at; /* of a head; park_read() does not fill it */
-	Datum event;		  /* a pm.event; park_due() does not fill it */
-	int64 too_large;	  /* 0, or the event's size: a stub stands for it */
+	/* For a timer, park_read() fills these; for an event of a log, park_event.c does. */
+	Datum event;	 /* a pm.event; 0 if it is gone from its log */
+	int64 too_large; /* 0, or the event's size: a stub stands for it */
 } Parked;
 
 /* What an UPDATE sets so that an event is tried again at once, with a new count of attempts. */
@@ -42,7 +43,7 @@ extern void park_head_changed(ProcessManager *pm, int lane, int64 id, TimestampT
 
 /* The head that is to be tried again next; NULL if none is due. */
 extern Parked *park_due(ProcessManager *pm, int lane, TimestampTz now);
-/* The first events of a key, from its head on. */
+/* The first events of a key, from its head on, without what is in their logs. */
 extern List *park_read(ProcessManager *pm, int lane, const char *key, int64 first, int limit);
 /* Takes an event out of its queue in order to handle it.  False if it is gone. */
 extern bool park_take(int64 id);

@@ -104,10 +104,14 @@ FROM pm_catalog.timer t
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) t.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
 
--- A timer has no position. It is named by the number of its row instead.
+-- A timer has no position. It is named by the number of its row instead. An event is shown as it is in its log now.
+CREATE FUNCTION pm_catalog.parked_event(log text, "position" bigint, owner oid) RETURNS pm.event
+	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'pm_parked_event';
 CREATE VIEW pm.parked WITH (security_barrier) AS
 SELECT k.process_manager, k.log, CASE WHEN k.log IS NULL THEN k.id ELSE k."position" END AS "position", k.key, k.state,
-	   ROW(k.log, k."position", k.stream, k.version, k.type, k.data, k.metadata, k.recorded_at)::pm.event AS event,
+	   CASE WHEN k.log IS NULL
+			THEN ROW(k.log, k."position", k.stream, k.version, k.type, k.data, k.metadata, k.recorded_at)::pm.event
+			ELSE pm_catalog.parked_event(k.log, k."position", p.owner) END AS event,
 	   k.attempts, k.message, k.detail, k.context, k.sqlstate,
 	   -- -infinity: at once
 	   CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END AS retry_at, k.parked_at,

@@ -132,7 +132,7 @@ COMMENT ON COLUMN pm.parked.log IS 'name of the log, or NULL for a timer';
 COMMENT ON COLUMN pm.parked."position" IS 'position of the event, or the number that names a timer';
 COMMENT ON COLUMN pm.parked.key IS 'key of the event';
 COMMENT ON COLUMN pm.parked.state IS 'failing: it is retried; behind: it waits for an earlier one; dead: it waits for a person';
-COMMENT ON COLUMN pm.parked.event IS 'the event itself';
+COMMENT ON COLUMN pm.parked.event IS 'the event as it is in its log now';
 COMMENT ON COLUMN pm.parked.attempts IS 'number of failures so far';
 COMMENT ON COLUMN pm.parked.message IS 'message of the last failure';
 COMMENT ON COLUMN pm.parked.detail IS 'detail of the last failure';

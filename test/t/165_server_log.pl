@@ -72,7 +72,7 @@ SELECT pm.append('shop.orders', 'o-4', 'long');
 SELECT pm.append('shop.orders', 'o-5', 'deep');
 SELECT pm.resume('shop');
 SQL
-ok(PmTest::wait_until($node, "SELECT string_agg(stream || state, ' ' ORDER BY position) FROM pm_catalog.parked WHERE position > 3", 'o-4dead o-5dead', dbname => 'loud'), 'failures with long texts');
+ok(PmTest::wait_until($node, "SELECT string_agg((event).stream || state, ' ' ORDER BY position) FROM pm.parked WHERE position > 3", 'o-4dead o-5dead', dbname => 'loud'), 'failures with long texts');
 is(answer(q{SELECT left(message, 4096) = repeat('Ä', 4096), substr(message, 4097), left(detail, 4096) = repeat('é', 4096), substr(detail, 4097) FROM pm.parked WHERE position = 4}),
 	't| [cut: it has 2000000 bytes]|t| [cut: it has 2000000 bytes]', 'stored: message and detail up to a limit, with a mark that they were cut');
 is(answer(q{SELECT octet_length(context) < 8300, context ~ E' \\\\[cut: it has 10\\\\d+ bytes\\\\]\nprocess manager "shop", position 5 of log "shop.orders", type "deep", stream "o-5"$' FROM pm.parked WHERE position = 5}),

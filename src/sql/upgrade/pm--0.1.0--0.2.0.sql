@@ -66,5 +66,27 @@ WHERE pm_catalog.may_see(p.owner);
 COMMENT ON COLUMN pm.process_manager.keep_ended IS 'how long ended instances and journals are kept';
 COMMENT ON COLUMN pm.process_manager.journal IS 'whether each event and timer that an instance handles leaves an entry in pm.journal';
 
+-- Parked events refer to their logs, and are read there. What 0.1.0 has copied is not needed any more.
+
+ALTER TABLE pm_catalog.parked DROP CONSTRAINT parked_process_manager_log_position_key;
+ALTER TABLE pm_catalog.parked ADD CONSTRAINT parked_event UNIQUE (process_manager, log, "position", key);
+UPDATE pm_catalog.parked SET stream = NULL, version = NULL, type = NULL, data = NULL, metadata = NULL, recorded_at = NULL, too_large = 0
+WHERE log IS NOT NULL;
+CREATE FUNCTION pm_catalog.parked_event(log text, "position" bigint, owner oid) RETURNS pm.event
+	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'pm_parked_event';
+CREATE OR REPLACE VIEW pm.parked WITH (security_barrier) AS
+SELECT k.process_manager, k.log, CASE WHEN k.log IS NULL THEN k.id ELSE k."position" END AS "position", k.key, k.state,
+	   CASE WHEN k.log IS NULL
+			THEN ROW(k.log, k."position", k.stream, k.version, k.type, k.data, k.metadata, k.recorded_at)::pm.event
+			ELSE pm_catalog.parked_event(k.log, k."position", p.owner) END AS event,
+	   k.attempts, k.message, k.detail, k.context, k.sqlstate,
+	   -- -infinity: at once
+	   CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END AS retry_at, k.parked_at,
+	   pm_catalog.advice(p.handler, p.correlate, p.owner, k.sqlstate, true) AS hint
+FROM pm_catalog.parked k
+JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) k.process_manager
+WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
+COMMENT ON COLUMN pm.parked.event IS 'the event as it is in its log now';
+
 -- Stays last: all backends look again what the extension has.
 SELECT pm_catalog.announce();
