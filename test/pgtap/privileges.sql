@@ -202,6 +202,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm_catalog.log_denied('su.private', 10)$$,	'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.mark_holders('su.private')$$,		'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.oldest_unhandled('su.private', 0)$$,	'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.parked_event('su.private', 1, 10)$$,	'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.pending('p', 'k')$$,		'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.pending_instances()$$,		'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.unit_now(1, 0, 10)$$,				'00000', '00000', '00000', '00000', '00000'),
@@ -311,6 +312,7 @@ FROM unnest('{carol,dave}'::text[]) r,
 		$$SELECT count(*) FROM pm_catalog.log_state('su.private') WHERE high_water_mark IS NOT NULL OR last_position IS NOT NULL$$,
 		$$SELECT count(*) FROM pm_catalog.mark_holders('su.private')$$,
 		$$SELECT pm_catalog.oldest_unhandled('su.private', 0)$$,
+		$$SELECT count(e.type) FROM generate_series(1, 20) i, pm_catalog.parked_event('su.private', i, 10) e$$,
 		$$SELECT count(*) FROM pm_catalog.workers() WHERE process_manager IS NOT NULL OR log IS NOT NULL$$,
 		$$SELECT count(*) FROM pm_catalog.unit_now((SELECT min(id) FROM pm_catalog.process_manager), 0, 10)$$,
 		$$SELECT count(*) FROM generate_series(1, 50) i, pm_catalog.unit_now(i, 0, 10)$$,
@@ -319,7 +321,7 @@ FROM unnest('{carol,dave}'::text[]) r,
 		$$SELECT pm_catalog.may_see(10)$$]) q;
 SELECT is_empty(
 	$$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pm_catalog'::regnamespace AND has_function_privilege('pmtest_carol', oid, 'EXECUTE')
-		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'position_is_new', 'library', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'advice') $$,
+		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'position_is_new', 'library', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'parked_event', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'advice') $$,
 	'only internal functions known to be harmless can be executed');
 
 -- ---- privileges -------------------------------------------------------------
