@@ -44,13 +44,25 @@
  */
 #define BLAME_PATIENCE (5 * 60 * 1000)
 
+/*
+ * How many deadlocks and similar errors in a row, of an item alone, do not count as
+ * attempts, and how many lost races for a stream, which are shorter.  There must be a
+ * limit, because a handler can cause them on purpose.
+ */
+#define BLAME_CONFLICTS 10
+#define BLAME_RACES		50
+
 /* ---------- what errors mean ---------- */
 
-bool
-blame_nobody(int sqlerrcode)
+int
+blame_conflicts(int sqlerrcode)
 {
-	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK ||
-		   sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+	if (sqlerrcode == ERRCODE_PM_VERSION_CONFLICT)
+		return BLAME_RACES;
+	if (ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK ||
+		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		return BLAME_CONFLICTS;
+	return 0;
 }
 
 bool

@@ -17,8 +17,12 @@ typedef enum BlameCause
 	BLAME_CRASH	   /* the server crashed with it */
 } BlameCause;
 
-/* Does the error say nothing about the item, so that another try may well succeed? */
-extern bool blame_nobody(int sqlerrcode);
+/*
+ * Is it a conflict with another session (a lost race for a stream, a deadlock, a
+ * serialization failure, a lock timeout), so that another try may well succeed?
+ * Returns how many of them in a row do not count as attempts, 0 if it is none.
+ */
+extern int blame_conflicts(int sqlerrcode);
 
 /*
  * Is it an error that a problem of the server causes (no space, no memory, no

@@ -21,9 +21,6 @@
 #include "manager/manager_lock.h"
 #include "shmem/handling.h"
 
-/* This many deadlocks and similar errors in a row do not count as failures. */
-#define CATCH_UP_UNIT_CONFLICTS 10
-
 /* A unit while it is run. */
 typedef struct CatchUpUnit
 {
@@ -31,7 +28,7 @@ typedef struct CatchUpUnit
 	ProcessManager *pm;
 	int lane;
 	Isolate isolate;
-	int conflicts;	   /* in a row */
+	int conflicts;	   /* in a row, of an item alone */
 	bool leave_parked; /* in the next batch */
 	int64 done;		   /* events and timers handled, parked or skipped */
 } CatchUpUnit;
@@ -174,6 +171,23 @@ catch_up_unit_raise(ErrorData *error, ProcessManager *pm, const Progress *progre
 }
 
 /*
+ * Was the error a conflict, which does not count as a failure?  Then the batch is
+ * tried again, in parts.
+ */
+static bool
+catch_up_unit_conflict(CatchUpUnit *unit, const ErrorData *error, const Progress *progress)
+{
+	int bound = blame_conflicts(error->sqlerrcode);
+
+	if (bound == 0)
+		return false;
+	if (!isolate_conflict(&unit->isolate, progress) && unit->conflicts++ >= bound)
+		return false;
+	lane_conflicts(unit->pm->name, unit->lane, 1);
+	return true;
+}
+
+/*
  * Called when a batch was undone by an error.  Returns whether the unit can
  * continue.
  */
@@ -190,11 +204,8 @@ catch_up_unit_failed(CatchUpUnit *unit, ErrorData *error, const Progress *progre
 	if (run->raise || (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !timed_out))
 		catch_up_unit_raise(error, pm, progress);
 	lane_state(pm, unit->lane, &state);
-	if (blame_nobody(error->sqlerrcode) && unit->conflicts++ < CATCH_UP_UNIT_CONFLICTS)
-	{
-		lane_conflicts(pm->name, unit->lane, 1);
+	if (catch_up_unit_conflict(unit, error, progress))
 		return true;
-	}
 	/* No handler ran, so something outside is wrong, and another batch would fail too. */
 	if (progress->stage == PROGRESS_PREPARE)
 	{
@@ -229,7 +240,7 @@ catch_up_unit_succeeded(CatchUpUnit *unit, const DispatchResult *result)
 {
 	CatchUp *run = unit->run;
 
-	isolate_succeeded(&unit->isolate, result);
+	isolate_succeeded(&unit->isolate, result, unit->pm->batch_size);
 	/*
 	 * If the batch left out the parked events, it says nothing about the one that had
 	 * the conflict.

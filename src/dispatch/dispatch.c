@@ -52,6 +52,22 @@
 #include "shmem/slot_activity.h"
 
 /*
+ * May the unit run beside the other lanes of its process manager?  After lanes have met
+ * each other, they run one after another for some time.  pm.catch_up waits for locks,
+ * and runs all lanes in one transaction anyway.
+ */
+static bool
+dispatch_lane_may_run(const DispatchRequest *request, bool *others_alone)
+{
+	if (request->pm->lanes == 1 || request->wait)
+		return true;
+	if (request->alone)
+		return manager_lock_alone(request->pm->id);
+	*others_alone = manager_lock_any_alone(request->pm->id);
+	return !*others_alone;
+}
+
+/*
  * May the unit run now?  If it will be retried later, *due is set to that time.
  */
 static bool
@@ -162,6 +178,8 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 	Assert(!within_handler());
 	slot_activity_set(ACTIVITY_READING);
 	result.outcome = DISPATCH_BUSY;
+	if (!dispatch_lane_may_run(request, &result.others_alone))
+		return result;
 	if (!manager_lock_unit(pm->id, request->lane, !request->wait))
 		return result;
 	/* The registration can only change before we have the lock. */

@@ -24,14 +24,15 @@ typedef enum DispatchOutcome
 typedef struct DispatchResult
 {
 	DispatchOutcome outcome;
-	int done;		 /* events and timers that were handled, parked, or not for this unit */
-	int handled;	 /* of these, by the handler */
-	bool parked;	 /* they were parked ones */
-	bool held;		 /* a mark is held back by a writer, or a log is locked */
-	bool left_out;	 /* a log has a problem */
-	bool all;		 /* all logs have been read, not only some */
-	Bitmapset *rest; /* logs that were read and have more, are held back, or were left out */
-	TimestampTz due; /* when there will be something to do without a new event; DT_NOEND: never */
+	int done;		   /* events and timers that were handled, parked, or not for this unit */
+	int handled;	   /* of these, by the handler */
+	bool parked;	   /* they were parked ones */
+	bool others_alone; /* other lanes have met: this one must run alone, too */
+	bool held;		   /* a mark is held back by a writer, or a log is locked */
+	bool left_out;	   /* a log has a problem */
+	bool all;		   /* all logs have been read, not only some */
+	Bitmapset *rest;   /* logs that were read and have more, are held back, or were left out */
+	TimestampTz due;   /* when there will be something to do without a new event; DT_NOEND: never */
 } DispatchResult;
 
 typedef struct DispatchRequest
@@ -41,6 +42,7 @@ typedef struct DispatchRequest
 	int64 max_events;  /* at most this many, and one at a time if 1 */
 	int max_parked;	   /* the same for parked ones */
 	bool leave_parked; /* leave the parked events out this time */
+	bool alone;		   /* run only while no other lane of the process manager does so */
 	HighwaterView view;
 	bool wait;			/* wait for the unit's lock; and no later batch will wait for a log */
 	bool wait_for_logs; /* wait for logs that are locked */

@@ -8,32 +8,62 @@
  * in a transaction of its own.  Only if it fails there, it is the cause.  If the
  * error does not tell which event it was (an array of events, a deferred
  * constraint at the commit), all events of the batch run one at a time.
+ *
+ * A conflict with another session is caused by no event.  After one, the batches are
+ * smaller, and grow again as they succeed.
  */
 #include "pm.h"
 
 #include "dispatch/isolate.h"
 #include "shmem/handling.h"
 
+/*
+ * The size of a batch, or the one to which a conflict has cut it.
+ */
+static int
+isolate_size(const Isolate *isolate, int batch_size)
+{
+	return isolate->cut > 0 ? Min(isolate->cut, batch_size) : batch_size;
+}
+
 int
 isolate_limit(const Isolate *isolate, int batch_size)
 {
+	int size = isolate_size(isolate, batch_size);
+
 	if (isolate->prefix > 0)
-		return Min(isolate->prefix, batch_size);
-	return isolate->singles > 0 ? 1 : batch_size;
+		return Min(isolate->prefix, size);
+	return isolate->singles > 0 ? 1 : size;
 }
 
 int
 isolate_limit_parked(const Isolate *isolate, int batch_size)
 {
-	return isolate->parked_singles > 0 ? 1 : batch_size;
+	return isolate->parked_singles > 0 ? 1 : isolate_size(isolate, batch_size);
+}
+
+/*
+ * The batch holds what it has written until it ends, and the longer it lasts, the more
+ * likely it meets another session.  So it is cut to half of what went well.
+ */
+bool
+isolate_conflict(Isolate *isolate, const Progress *progress)
+{
+	if (progress->stage == PROGRESS_PREPARE || progress->count <= 1)
+		return false;
+	isolate->cut = Max(progress->count / 2, 1);
+	return true;
 }
 
 void
-isolate_succeeded(Isolate *isolate, const DispatchResult *result)
+isolate_succeeded(Isolate *isolate, const DispatchResult *result, int batch_size)
 {
 	/* It has found only events of other lanes, and has not reached those to be tried. */
 	if (result->done == 0 && result->outcome == DISPATCH_MORE)
 		return;
+	/* A batch that was not full says nothing about a larger one. */
+	if (isolate->cut > 0 && result->done >= isolate_size(isolate, batch_size))
+		isolate->cut = isolate->cut < batch_size / 2 ? isolate->cut * 2 : 0;
 	if (result->parked)
 		isolate->parked_singles = Max(isolate->parked_singles - 1, 0);
 	else if (isolate->prefix > 0)

@@ -14,6 +14,7 @@ typedef struct Isolate
 	int prefix;			/* this many events, which went well before the failing one, */
 	int singles;		/* then this many, one at a time */
 	int parked_singles; /* this many parked ones, one at a time */
+	int cut;			/* after a conflict, at most this many of either; 0: no limit */
 } Isolate;
 
 /* How many events the next batch may have, of the logs and of a parked key. */
@@ -21,7 +22,13 @@ extern int isolate_limit(const Isolate *isolate, int batch_size);
 extern int isolate_limit_parked(const Isolate *isolate, int batch_size);
 
 /* Called when a batch has succeeded. */
-extern void isolate_succeeded(Isolate *isolate, const DispatchResult *result);
+extern void isolate_succeeded(Isolate *isolate, const DispatchResult *result, int batch_size);
+
+/*
+ * Called when a batch has failed because of a conflict with another session.  Returns
+ * false if the current item was alone, so that the batch cannot be cut any more.
+ */
+extern bool isolate_conflict(Isolate *isolate, const Progress *progress);
 
 /*
  * Called when a batch has failed; its progress says where.  Returns true if the

@@ -23,8 +23,10 @@
 #include "log/highwater_ask.h"
 #include "manager/manager_lock.h"
 
-/* In the place of a lane: the queue lock.  Greater than any lane. */
+/* In the place of a lane: the queue lock, and that of lanes that run alone.  Greater than any lane.
+ */
 #define MANAGER_LOCK_QUEUE 0x7FFF
+#define MANAGER_LOCK_ALONE 0x7FFE
 
 /* Time between two attempts to lock a unit, in ms. */
 #define MANAGER_LOCK_NAP 10
@@ -88,6 +90,30 @@ void
 manager_lock_queue(int id)
 {
 	(void) manager_lock_unit(id, MANAGER_LOCK_QUEUE, false);
+}
+
+/*
+ * Lanes that have met each other, because they write the same streams, run one after
+ * another.  This is the lock that the one that runs holds until its transaction ends.
+ */
+bool
+manager_lock_alone(int id)
+{
+	return manager_lock_unit(id, MANAGER_LOCK_ALONE, true);
+}
+
+/*
+ * Does some lane run alone?  The answer may be out of date.
+ */
+bool
+manager_lock_any_alone(int id)
+{
+	LOCKTAG tag;
+	int count;
+
+	manager_lock_tag(&tag, id, MANAGER_LOCK_ALONE);
+	(void) GetLockConflicts(&tag, ExclusiveLock, &count);
+	return count > 0;
 }
 
 /*

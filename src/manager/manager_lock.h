@@ -10,6 +10,10 @@
 /* One unit, until the end of the transaction.  False: not available (nowait). */
 extern bool manager_lock_unit(int id, int lane, bool nowait);
 
+/* For lanes that must not run at the same time.  False: another lane holds the lock. */
+extern bool manager_lock_alone(int id);
+extern bool manager_lock_any_alone(int id);
+
 /* To be called before waiting for a unit's lock while holding that of another unit. */
 extern void manager_lock_queue(int id);
 

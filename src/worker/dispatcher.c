@@ -292,11 +292,6 @@ dispatcher_begin(Dispatcher *dispatcher, Datum arg)
 
 	/* Compiling a small batch's query costs more than running it. */
 	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_OVERRIDE);
-	/*
-	 * In a deadlock with an application, the dispatcher should be cancelled, because it
-	 * tries again.
-	 */
-	SetConfigOption("deadlock_timeout", "100ms", PGC_SUSET, PGC_S_OVERRIDE);
 	dispatcher_keep_memory();
 	handler_watch_may_end_session();
 	crash_attach();

@@ -11,7 +11,6 @@
 #include "pm.h"
 
 #include "access/xact.h"
-#include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
@@ -27,13 +26,6 @@
 
 /* How many failures in a row can count as problems of the server: about five minutes. */
 #define FAILED_FAULTS 60
-
-/* How many deadlocks and similar errors in a row do not count as attempts. */
-#define FAILED_AT_ONCE 10
-
-/* How long a unit waits after one of these, ms; multiplied by their number. */
-#define FAILED_PAUSE_MIN 5
-#define FAILED_PAUSE_MAX 20
 
 static bool
 failed_same_text(const char *a, const char *b)
@@ -206,21 +198,6 @@ failed_try_record(Unit *unit, ErrorData *failure, const Handling *culprit, const
 }
 
 /*
- * A batch that has lost a deadlock must not run again at once.  It would take its
- * locks again before the other session, which has waited for them, is awake, and
- * lose again.  The length of the pause is random, so that two dispatchers that had
- * a deadlock with each other do not have the next one.
- */
-static void
-failed_pause(Unit *unit)
-{
-	uint64 pause = pg_prng_uint64_range(&pg_global_prng_state, FAILED_PAUSE_MIN * unit->at_once,
-										FAILED_PAUSE_MAX * unit->at_once);
-
-	unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) pause);
-}
-
-/*
  * Adds the unit's conflicts to those that pm.status shows.  The batches that had
  * them were rolled back, so this is a transaction of its own.  It need not wait
  * for the disk, since it does no harm if a crash loses a count.  While another
@@ -232,14 +209,36 @@ failed_record_conflicts(Unit *unit, ErrorData *error, const Handling *culprit, c
 	worker_transaction();
 	if (failed_take(unit) != NULL)
 	{
-		lane_conflicts(unit->pm->name, unit->lane, unit->conflicts);
+		lane_conflicts(unit->pm->name, unit->lane, unit->contention.unrecorded);
 		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_LOCAL, true, 0, false);
 		CommitTransactionCommand();
-		unit->conflicts = 0;
+		unit->contention.unrecorded = 0;
 	}
 	else
 		CommitTransactionCommand();
+}
+
+/*
+ * Was the error a conflict, which does not count as a failure?  Then the batch is
+ * tried again.  An item that was alone counts as failed after too many conflicts.
+ */
+static bool
+failed_conflict(Unit *unit, ErrorData *error, const Progress *progress)
+{
+	int bound = blame_conflicts(error->sqlerrcode);
+
+	if (bound == 0)
+		return false;
+	if (!isolate_conflict(&unit->isolate, progress) && unit->contention.in_a_row++ >= bound)
+		return false;
+	unit->contention.unrecorded++;
+	(void) failed_try(failed_record_conflicts, unit, error, NULL, NULL);
+	if (progress->stage == PROGRESS_PREPARE)
+		unit_poll(unit);
+	else
+		contention_met(&unit->contention, error->sqlerrcode, &unit->not_before);
+	return true;
 }
 
 void
@@ -256,18 +255,8 @@ failed_batch(Unit *unit, ErrorData *error, const Progress *progress)
 	(void) blame_timeout(error, unit->pm, &culprit);
 	unit->dirty = true;
 
-	/* Deadlocks and similar errors do not count, but a handler can cause them on purpose. */
-	if (blame_nobody(error->sqlerrcode) && unit->at_once < FAILED_AT_ONCE)
-	{
-		unit->at_once++;
-		unit->conflicts++;
-		(void) failed_try(failed_record_conflicts, unit, error, NULL, NULL);
-		if (progress->stage == PROGRESS_PREPARE)
-			unit_poll(unit);
-		else
-			failed_pause(unit);
+	if (failed_conflict(unit, error, progress))
 		return;
-	}
 
 	/* No handler had been called yet. */
 	if (progress->stage == PROGRESS_PREPARE)
@@ -290,6 +279,6 @@ failed_batch(Unit *unit, ErrorData *error, const Progress *progress)
 		failed_try_record(unit, error, NULL, &culprit);
 		return;
 	}
-	unit->at_once = 0;
+	unit->contention.in_a_row = 0;
 	failed_try_record(unit, error, &culprit, NULL);
 }

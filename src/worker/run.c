@@ -81,13 +81,13 @@ run_failed(Unit *unit, ErrorData *error, const Progress *progress)
 static void
 run_succeeded(Unit *unit, const DispatchRequest *request, DispatchResult *result)
 {
-	isolate_succeeded(&unit->isolate, result);
+	isolate_succeeded(&unit->isolate, result, unit->pm->batch_size);
 	unit->leave_parked = result->parked;
 	unit->due = result->due;
 
 	/* A batch that left the parked events alone says nothing about one that fails. */
 	if (!request->leave_parked)
-		unit->at_once = 0;
+		unit->contention.in_a_row = 0;
 	if (result->handled > 0 && unit->isolate.prefix == 0)
 		unit->servers_faults = 0;
 
@@ -98,6 +98,8 @@ run_succeeded(Unit *unit, const DispatchRequest *request, DispatchResult *result
 		unit->held_nap = UNIT_HELD_MIN;
 
 	unit->dirty = result->outcome == DISPATCH_MORE || isolate_busy(&unit->isolate);
+	if (request->alone && unit->dirty)
+		contention_ran(&unit->contention, &unit->not_before);
 	if (!unit->dirty && (result->held || result->left_out))
 	{
 		/* A transaction that holds a mark back, or holds a lock, may end without waking us. */
@@ -122,6 +124,8 @@ run_returned(Unit *unit, const DispatchRequest *request, DispatchResult *result,
 		case DISPATCH_BUSY:
 			unit->leave_parked = false;
 			unit_poll(unit);
+			if (request->alone || result->others_alone)
+				contention_busy(&unit->contention, &unit->not_before);
 			break;
 		case DISPATCH_STOPPED:
 			unit->not_before = result->due;
@@ -170,11 +174,13 @@ run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 	}
 
 	session_begin_batch(unit->pm->id);
+	contention_begin(unit->pm->lanes);
 	pgstat_report_activity(STATE_RUNNING, unit->pm->name);
 	request.max_events = isolate_limit(&unit->isolate, unit->pm->batch_size);
 	request.max_parked = isolate_limit_parked(&unit->isolate, unit->pm->batch_size);
 	MemoryContextSwitchTo(context);
 	request.some = unit_moved(unit, &request.logs);
+	request.alone = contention_alone(&unit->contention);
 	error = run_batch(&request, &progress, &result);
 	if (error != NULL || progress.stage != PROGRESS_PREPARE)
 		session_used(Max(progress.count, 1));

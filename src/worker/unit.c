@@ -134,8 +134,7 @@ unit_make(ProcessManager *pm, int lane, Unit *known)
 	if (known != NULL)
 	{
 		unit->isolate = known->isolate;
-		unit->at_once = known->at_once;
-		unit->conflicts = known->conflicts;
+		unit->contention = known->contention;
 		unit->servers_faults = known->servers_faults;
 		unit->wait_nap = known->wait_nap;
 	}

@@ -9,6 +9,7 @@
 
 #include "dispatch/isolate.h"
 #include "manager/registry.h"
+#include "worker/contention.h"
 #include "worker/watch.h"
 
 /* How long until a unit is run again; doubled each time up to the maximum, in ms. */
@@ -27,8 +28,7 @@ typedef struct Unit
 	TimestampTz due;		/* when a timer or retry is due, DT_NOEND: none */
 	bool leave_parked;		/* the next batch begins with the logs, not with parked events */
 	Isolate isolate;
-	int at_once;		/* failures in a row that did not count as attempts */
-	int conflicts;		/* of these, how many are not yet added to the lane's row */
+	Contention contention;
 	int servers_faults; /* failures in a row that look like problems of the server */
 	bool polling;		/* not_before is for a mark or a lock: a wake-up ends the wait */
 	long held_nap;
