@@ -15,6 +15,7 @@
 
 #include "base/argument.h"
 #include "base/within.h"
+#include "log/append_once.h"
 #include "log/append_write.h"
 #include "log/log_open.h"
 
@@ -61,12 +62,15 @@ append_begin(FunctionCallInfo fcinfo, int expected_arg)
 }
 
 /*
- * pm.append(log, stream, type, data, metadata, expected_version)
+ * pm.append(log, stream, type, data, metadata, expected_version, id)
  */
 Datum
 pm_append(PG_FUNCTION_ARGS)
 {
 	AppendCall append = append_begin(fcinfo, 5);
+	/* The extension may be of a version before that of the argument. */
+	bool has_id = PG_NARGS() > 6 && !PG_ARGISNULL(6);
+	AppendOnce once;
 	InsertEvent event;
 	int64 version;
 	int64 position;
@@ -79,7 +83,13 @@ pm_append(PG_FUNCTION_ARGS)
 	event.metadata = within_cause(event.metadata);
 
 	append_open(&append);
-	position = append_first(&append, &event, &version);
+	/* A known id comes before the expected version, which was that of the first call. */
+	if (!has_id || !append_once_begin(&once, &append, PG_GETARG_DATUM(6), &position))
+	{
+		position = append_first(&append, &event, &version);
+		if (has_id)
+			append_once_end(&once, position);
+	}
 	append_close(&append);
 	PG_RETURN_INT64(position);
 }

@@ -156,7 +156,7 @@ append_require_room(AppendCall *append, int64 version, int count)
  * Another transaction has appended first, and the snapshot of this one does not
  * show that.
  */
-COMPAT_NORETURN static void
+void
 append_not_serializable(void)
 {
 	ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),

@@ -31,5 +31,7 @@ extern int64 append_next(AppendCall *append, InsertEvent *event, int64 version);
 /* Raises an error if a version plus "count" would be larger than the largest version. */
 extern void append_require_room(AppendCall *append, int64 version, int count);
 extern void append_close(AppendCall *append);
+/* Raises the error that the snapshot does not show what another transaction has appended. */
+COMPAT_NORETURN extern void append_not_serializable(void);
 
 #endif /* PM_APPEND_WRITE_H */

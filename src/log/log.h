@@ -13,13 +13,14 @@
 /* A log's name is shorter than this, in bytes. */
 #define LOG_MAX_NAME HANDLING_LOG_NAME
 
-/* The statements that append.c plans for each log. */
+/* The statements that pm.append plans for each log. */
 enum
 {
 	LOG_PLAN_APPEND,
 	LOG_PLAN_APPEND_EXPECTING,
 	LOG_PLAN_APPEND_REST,
 	LOG_PLAN_STREAM_VERSION,
+	LOG_PLAN_VISIBLE,
 	LOG_PLANS
 };
 

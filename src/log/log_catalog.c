@@ -13,6 +13,7 @@
 #include "utils/inval.h"
 
 #include "base/exec.h"
+#include "log/append_id.h"
 #include "log/log.h"
 #include "log/log_catalog.h"
 #include "log/trimmed.h"
@@ -240,6 +241,7 @@ log_catalog_delete(const char *name)
 	exec_statement(&delete_log, values, NULL);
 	log_catalog_changed();
 	exec_end(&scope);
-	/* A log that is made later under this name has nothing to do with the old streams. */
+	/* A log that is made later under this name has nothing to do with the old streams and ids. */
 	trimmed_forget(name);
+	append_id_forget(name);
 }

@@ -203,6 +203,19 @@ log_index_exists(PmLog *log)
 }
 
 bool
+log_index_has(PmLog *log, int64 position)
+{
+	LogIndexScan scan;
+	bool found;
+
+	if (!log_index_begin_positions(&scan, log, Max(position, PG_INT64_MIN + 1) - 1, position))
+		log_index_refuse(log);
+	found = log_index_next(&scan, ForwardScanDirection);
+	log_index_end(&scan);
+	return found;
+}
+
+bool
 log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at)
 {
 	LogIndexScan scan;

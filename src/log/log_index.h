@@ -52,6 +52,8 @@ extern void log_index_end(LogIndexScan *scan);
 COMPAT_NORETURN extern void log_index_refuse(PmLog *log);
 /* Has the log an index of its positions? */
 extern bool log_index_exists(PmLog *log);
+/* Does the log have an event at this position? */
+extern bool log_index_has(PmLog *log, int64 position);
 /* When the first event after a position was recorded; false if there is none. */
 extern bool log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at);
 /*

@@ -32,6 +32,7 @@
 
 #include "base/argument.h"
 #include "base/exec.h"
+#include "log/append_once.h"
 #include "log/highwater_ask.h"
 #include "log/log_open.h"
 #include "log/log_trouble.h"
@@ -272,6 +273,7 @@ pm_trim(PG_FUNCTION_ARGS)
 	int64 up_to = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
 	int64 count = log_arg_count(fcinfo, 2);
 	const char *obstacle;
+	int64 deleted;
 
 	/* An old snapshot would not see where the cursors are. */
 	highwater_require_fresh_snapshots("pm.trim");
@@ -292,6 +294,9 @@ pm_trim(PG_FUNCTION_ARGS)
 	trim_require_handled(log, up_to);
 	obstacle = trim_direct_obstacle(log);
 	if (obstacle != NULL)
-		PG_RETURN_INT64(trim_with_delete(log, obstacle, up_to, count));
-	PG_RETURN_INT64(trim_direct(log, up_to, count));
+		deleted = trim_with_delete(log, obstacle, up_to, count);
+	else
+		deleted = trim_direct(log, up_to, count);
+	append_once_trim(log, up_to);
+	PG_RETURN_INT64(deleted);
 }

@@ -15,12 +15,11 @@
 
 #include "access/table.h"
 #include "catalog/pg_type.h"
-#include "mb/pg_wchar.h"
 #include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 
+#include "base/digest.h"
 #include "base/exec.h"
 #include "base/scan.h"
 #include "log/trimmed.h"
@@ -32,28 +31,6 @@ enum
 	TRIMMED_STREAM,
 	TRIMMED_VERSION
 };
-
-/*
- * The SHA-256 of a stream's name in UTF-8, as a bytea.  It must not change when
- * a dump is restored in another encoding.
- */
-static Datum
-trimmed_hash(Datum stream)
-{
-	text *name = DatumGetTextPP(stream);
-	int len = VARSIZE_ANY_EXHDR(name);
-	char *utf8 = VARDATA_ANY(name);
-
-	if (GetDatabaseEncoding() != PG_UTF8 && GetDatabaseEncoding() != PG_SQL_ASCII)
-	{
-		char *converted = pg_server_to_any(utf8, len, PG_UTF8);
-
-		if (converted != utf8)
-			len = strlen(converted);
-		utf8 = converted;
-	}
-	return DirectFunctionCall1(sha256_bytea, PointerGetDatum(cstring_to_text_with_len(utf8, len)));
-}
 
 /*
  * Every pm.append calls this.  The table has no page until a stream is emptied
@@ -78,10 +55,10 @@ trimmed_find(const char *log, Datum stream, int64 *version)
 
 	if (!trimmed_any())
 		return false;
-	/* Streams are found by a hash, since a name may be too long for an index. */
+	/* Streams are found by a digest, since a name may be too long for an index. */
 	scan_begin(&scan, "trimmed", "trimmed_pkey", AccessShareLock);
 	scan_where_text(&scan, TRIMMED_LOG, log);
-	scan_where_bytea(&scan, TRIMMED_STREAM, trimmed_hash(stream));
+	scan_where_bytea(&scan, TRIMMED_STREAM, digest_text(stream));
 	found = scan_next(&scan);
 	if (found)
 		*version = DatumGetInt64(scan.values[TRIMMED_VERSION - 1]);
@@ -106,7 +83,7 @@ trimmed_keep(const char *log, Datum *streams, Datum *versions, int count)
 	if (count == 0)
 		return;
 	for (int i = 0; i < count; i++)
-		hashes[i] = trimmed_hash(streams[i]);
+		hashes[i] = digest_text(streams[i]);
 	values[0] = CStringGetTextDatum(log);
 	values[1] = PointerGetDatum(construct_array(hashes, count, BYTEAOID, -1, false, TYPALIGN_INT));
 	values[2] = PointerGetDatum(

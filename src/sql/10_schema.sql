@@ -149,6 +149,15 @@ CREATE TABLE pm_catalog.trimmed (
 	PRIMARY KEY (log, stream)
 );
 
+-- The events that pm.append has appended with an id, for as long as they are in their logs.
+CREATE TABLE pm_catalog.append_id (
+	log             text NOT NULL,
+	id              bytea NOT NULL,	-- SHA-256 of the id in UTF-8, which may be too long for an index
+	"position"      bigint NOT NULL,
+	PRIMARY KEY (log, id)
+);
+CREATE INDEX append_id_position ON pm_catalog.append_id (log, "position");
+
 -- A row for each instance: the state that a process manager keeps for a key.
 CREATE TABLE pm_catalog.instance (
 	process_manager text NOT NULL,
@@ -214,6 +223,7 @@ CREATE INDEX parked_head ON pm_catalog.parked (process_manager, lane, id)
 -- All these tables contain data of users, which pg_dump must dump.
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.log', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.trimmed', '');
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.append_id', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.process_manager', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.process_manager_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.cursor', '');

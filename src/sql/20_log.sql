@@ -14,7 +14,7 @@ CREATE FUNCTION pm.trim(log text, up_to bigint, max_count integer DEFAULT 10000)
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_trim';
 
 CREATE FUNCTION pm.append(log text, stream text, type text, data jsonb DEFAULT '{}', metadata jsonb DEFAULT '{}',
-						  expected_version bigint DEFAULT NULL)
+						  expected_version bigint DEFAULT NULL, id text DEFAULT NULL)
 	RETURNS bigint LANGUAGE C AS 'MODULE_PATHNAME', 'pm_append';
 CREATE FUNCTION pm.append_all(log text, stream text, events jsonb, expected_version bigint DEFAULT NULL)
 	RETURNS bigint[] LANGUAGE C AS 'MODULE_PATHNAME', 'pm_append_all';

@@ -18,7 +18,7 @@ COMMENT ON COLUMN pm.event.recorded_at IS 'when the event was appended, or when 
 
 COMMENT ON FUNCTION pm.create_log(text) IS 'create an event log and its table, or restore the guard of an existing log';
 COMMENT ON FUNCTION pm.drop_log(text) IS 'remove an event log that no process manager follows, and keep its table';
-COMMENT ON FUNCTION pm.append(text, text, text, jsonb, jsonb, bigint) IS 'append an event to a stream and return its position';
+COMMENT ON FUNCTION pm.append(text, text, text, jsonb, jsonb, bigint, text) IS 'append an event to a stream and return its position';
 COMMENT ON FUNCTION pm.append_all(text, text, jsonb, bigint) IS 'append several events to a stream and return their positions';
 COMMENT ON FUNCTION pm.read(text, bigint, integer, text[]) IS 'read the events after a position, up to the high-water mark';
 COMMENT ON FUNCTION pm.read_stream(text, text, bigint, integer) IS 'read all visible events of a stream';

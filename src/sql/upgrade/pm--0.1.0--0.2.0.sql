@@ -3,6 +3,22 @@
 -- Each change here is also in a module of the install script, src/sql/*.sql: an updated extension has the same objects as a
 -- new one (test/t/210_upgrade.pl compares them).
 
+-- pm.append with an id.
+CREATE TABLE pm_catalog.append_id (
+	log             text NOT NULL,
+	id              bytea NOT NULL,
+	"position"      bigint NOT NULL,
+	PRIMARY KEY (log, id)
+);
+CREATE INDEX append_id_position ON pm_catalog.append_id (log, "position");
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.append_id', '');
+
+DROP FUNCTION pm.append(text, text, text, jsonb, jsonb, bigint);
+CREATE FUNCTION pm.append(log text, stream text, type text, data jsonb DEFAULT '{}', metadata jsonb DEFAULT '{}',
+						  expected_version bigint DEFAULT NULL, id text DEFAULT NULL)
+	RETURNS bigint LANGUAGE C AS 'MODULE_PATHNAME', 'pm_append';
+COMMENT ON FUNCTION pm.append(text, text, text, jsonb, jsonb, bigint, text) IS 'append an event to a stream and return its position';
+
 -- keep_ended, journal and pm.alter
 
 ALTER TABLE pm_catalog.process_manager ADD COLUMN keep_ended interval;

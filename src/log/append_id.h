@@ -1,0 +1,36 @@
+/*
+ * append_id.h
+ *		The rows that say which event has which id.
+ */
+#ifndef PM_APPEND_ID_H
+#define PM_APPEND_ID_H
+
+/* How many positions append_id_list() returns at most. */
+#define APPEND_ID_CHUNK 1000
+
+/*
+ * Looks for the position of an id, whose digest is given.  Also finds a row that another
+ * transaction is writing or removing: then *other is that transaction.
+ */
+extern bool append_id_look(const char *log, Datum digest, int64 *position, TransactionId *other);
+
+/* Does the snapshot of the transaction show that the id has this position? */
+extern bool append_id_seen(const char *log, Datum digest, int64 position);
+
+/*
+ * Records the position of an id.  If it has a row already, the row must have the position
+ * *before; false if it has another one.
+ */
+extern bool append_id_record(const char *log, Datum digest, int64 position, const int64 *before);
+
+/* The lowest positions of a log that have an id, from one position up to another. */
+extern int append_id_list(const char *log, int64 from, int64 up_to, int64 *positions);
+
+/* Removes the ids of events, or all ids of a log. */
+extern void append_id_remove(const char *log, Datum *positions, int count);
+extern void append_id_forget(const char *log);
+
+/* Does the extension have the table of these rows?  It came with version 0.2.0. */
+extern bool append_id_exists(void);
+
+#endif /* PM_APPEND_ID_H */
