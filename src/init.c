@@ -6,6 +6,7 @@
 
 #include "miscadmin.h"
 
+#include "base/effect.h"
 #include "base/extension.h"
 #include "base/guc.h"
 #include "base/pinned.h"
@@ -44,6 +45,7 @@ _PG_init(void)
 	log_cache_install();
 	head_install();
 	timer_floor_install();
+	effect_install();
 	pinned_install();
 	registry_install();
 	wakeup_install();

@@ -28,6 +28,7 @@ typedef struct Key
 	Datum state;  /* jsonb */
 	TimestampTz started_at;
 	TimestampTz updated_at;
+	int64 entries; /* of its journal so far; read only where there is a journal */
 } Key;
 
 struct keyslot_hash;

@@ -20,10 +20,12 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "base/effect.h"
 #include "base/event.h"
 #include "base/guc.h"
 #include "base/within.h"
 #include "dispatch/call.h"
+#include "dispatch/call_record.h"
 #include "manager/done.h"
 #include "manager/handler_watch.h"
 #include "manager/instance.h"
@@ -113,6 +115,7 @@ call_begin(Calls *calls, const BatchTask *task, bool shared, Keys *keys, Progres
 	if (GetCurrentTransactionNestLevel() == 1)
 		SetCurrentStatementStartTimestamp();
 	handler_open(&calls->handler, task->pm, shared);
+	journal_begin(&calls->journal, task->pm);
 	/*
 	 * Settings that the handlers change are restored at the end, so that they cannot
 	 * disturb the next unit.
@@ -184,6 +187,7 @@ call_end(Calls *calls, int handled)
 		crash_mark(&last);
 	}
 	instance_save(task->pm, calls->keys);
+	journal_save(&calls->journal);
 	crash_unmark();
 	if (called)
 		call_fire_deferred(calls, &last);
@@ -224,6 +228,7 @@ void
 call_abandon(const Progress *progress)
 {
 	handler_watch_end();
+	effect_end();
 	pending_end();
 	within_leave();
 	call_before_end(progress);
@@ -329,15 +334,19 @@ call_step(void)
  * Calls the handler of an instance.  Returns whether the instance has ended.
  */
 static bool
-call_instance(Calls *calls, BatchItem *item)
+call_instance(Calls *calls, BatchItem *item, CallRecord *record)
 {
 	Key *key = item->key;
-	Datum result;
+	Datum returned;
 	bool isnull;
 
 	done_begin();
-	result = handler_call_instance(&calls->handler, item->event, key->state, !key->live, &isnull);
-	return instance_returned(calls->keys, key, calls->task->pm, result, isnull);
+	call_record_begin(&calls->journal, item, record);
+	returned = handler_call_instance(&calls->handler, item->event, key->state, !key->live, &isnull);
+	record->ended = instance_returned(calls->keys, key, calls->task->pm, returned, isnull,
+									  &record->result);
+	call_record_returned(&calls->journal, record);
+	return record->ended;
 }
 
 /*
@@ -390,6 +399,7 @@ call_handler(Calls *calls, BatchItem *item, int nth)
 	bool keeps = handler->kind == HANDLER_INSTANCE;
 	CallTimers timers = {DT_NOEND, 0, NULL};
 	MemoryContext caller;
+	CallRecord record;
 	bool ended = false;
 
 	if (keeps)
@@ -399,14 +409,13 @@ call_handler(Calls *calls, BatchItem *item, int nth)
 	call_require_size(item);
 	within_event(item->log_name, item->position, item->event, keeps ? item->key->name : NULL);
 	if (keeps)
-		ended = call_instance(calls, item);
+		ended = call_instance(calls, item, &record);
 	else if (handler->kind == HANDLER_BATCH)
 		handler_call(handler, handler_event_array(handler, &item->event, 1));
 	else
 		handler_call(handler, item->event);
 	MemoryContextSwitchTo(caller);
 	call_step();
-	MemoryContextReset(calls->per_event);
 	call_stop(calls);
 
 	if (ended)
@@ -414,7 +423,12 @@ call_handler(Calls *calls, BatchItem *item, int nth)
 	else
 		timers = call_timers(calls, item);
 	if (keeps)
+	{
+		/* Only now is it certain that the call has succeeded. */
+		call_record_end(&calls->journal, item, &record);
 		pending_handled(item->key);
+	}
+	MemoryContextReset(calls->per_event);
 	return timers;
 }
 

@@ -10,6 +10,7 @@
 #include "dispatch/call_context.h"
 #include "dispatch/progress.h"
 #include "manager/handler.h"
+#include "manager/journal.h"
 
 /* The calls of one batch. */
 typedef struct Calls
@@ -19,6 +20,7 @@ typedef struct Calls
 	Handler handler;
 	Progress *progress;
 	CallErrorContext context;
+	Journal journal;
 	MemoryContext caller;
 	MemoryContext per_event;
 	TimestampTz deadline; /* the time at which the batch has lasted long enough */

@@ -14,6 +14,7 @@
 #include "utils/jsonb.h"
 
 #include "base/argument.h"
+#include "base/effect.h"
 #include "base/within.h"
 #include "log/append_once.h"
 #include "log/append_write.h"
@@ -91,6 +92,7 @@ pm_append(PG_FUNCTION_ARGS)
 			append_once_end(&once, position);
 	}
 	append_close(&append);
+	effect_appended(append.log->name, position);
 	PG_RETURN_INT64(position);
 }
 
@@ -187,6 +189,8 @@ pm_append_all(PG_FUNCTION_ARGS)
 	for (int i = 1; i < count; i++)
 		positions[i] = Int64GetDatum(append_next(&append, &list[i], version + i));
 	append_close(&append);
+	for (int i = 0; i < count; i++)
+		effect_appended(append.log->name, DatumGetInt64(positions[i]));
 	PG_RETURN_ARRAYTYPE_P(construct_array(positions, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
 										  TYPALIGN_DOUBLE));
 }

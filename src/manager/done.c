@@ -11,6 +11,8 @@
  * as a function and compare the result.  If a handler returns the fixed value to
  * a batch, that becomes the instance's state, like any other value.
  *
+ * The value also has the result that the handler has given, if any.
+ *
  * A value with the token of an earlier call comes from an IMMUTABLE function
  * that wraps pm.done(), or from a function that has stored the value.  The
  * instance would remain, with that value as its state, so this is an error.
@@ -23,6 +25,8 @@
 
 #include "base/within.h"
 #include "manager/done.h"
+
+#define DONE_MARK		   "$pm"
 
 #define DONE_SESSION_BYTES 8
 #define DONE_TOKEN_BYTES   16
@@ -51,13 +55,52 @@ done_random(int at, int bytes)
 	token[2 * (at + bytes)] = '\0';
 }
 
-static Datum
-done_value(void)
+static void
+done_push(CompatJsonb *object, const char *key, JsonbValue *value)
 {
-	const char *text = called ? psprintf("{\"$pm\": \"done\", \"token\": \"%s\"}", token) :
-								"{\"$pm\": \"done\"}";
+	JsonbValue name;
 
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
+	name.type = jbvString;
+	name.val.string.val = unconstify(char *, key);
+	name.val.string.len = (int) strlen(key);
+	compat_jsonb_push(object, WJB_KEY, &name);
+	compat_jsonb_push(object, WJB_VALUE, value);
+}
+
+static void
+done_push_string(CompatJsonb *object, const char *key, const char *text)
+{
+	JsonbValue value;
+
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, text);
+	value.val.string.len = (int) strlen(text);
+	done_push(object, key, &value);
+}
+
+/*
+ * The value: with a token, unless it is NULL, and with a result, unless that is NULL.
+ */
+static Datum
+done_value(const char *with_token, Jsonb *result)
+{
+	CompatJsonb object = {0};
+
+	compat_jsonb_push(&object, WJB_BEGIN_OBJECT, NULL);
+	done_push_string(&object, DONE_MARK, "done");
+	if (with_token != NULL)
+		done_push_string(&object, "token", with_token);
+	if (result != NULL)
+	{
+		JsonbValue value;
+
+		JsonbToJsonbValue(result, &value);
+		if (JB_ROOT_IS_SCALAR(result))
+			(void) JsonbExtractScalar(&result->root, &value);
+		done_push(&object, "result", &value);
+	}
+	compat_jsonb_push(&object, WJB_END_OBJECT, NULL);
+	return JsonbPGetDatum(JsonbValueToJsonb(object.result));
 }
 
 void
@@ -67,13 +110,16 @@ done_begin(void)
 }
 
 /*
- * pm.done()
+ * pm.done(result)
  */
 Datum
 pm_done(PG_FUNCTION_ARGS)
 {
+	/* Version 0.1.0 of the extension has no argument. */
+	Jsonb *result = PG_NARGS() > 0 && !PG_ARGISNULL(0) ? PG_GETARG_JSONB_P(0) : NULL;
+
 	if (!within_has_instance())
-		PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"$pm\": \"done\"}")));
+		PG_RETURN_DATUM(done_value(NULL, result));
 	/* There is one token for each call, which is made when the call first needs it. */
 	if (!called)
 	{
@@ -83,47 +129,64 @@ pm_done(PG_FUNCTION_ARGS)
 		done_random(DONE_SESSION_BYTES, DONE_TOKEN_BYTES);
 		called = true;
 	}
-	PG_RETURN_DATUM(done_value());
+	PG_RETURN_DATUM(done_value(token, result));
+}
+
+static JsonbValue *
+done_field(Jsonb *object, const char *name, JsonbValue *room)
+{
+	return getKeyJsonValueFromContainer(&object->root, name, (int) strlen(name), room);
 }
 
 /*
- * Has pm.done() made this value in an earlier call?
+ * Has pm.done() made this value, in this call or in an earlier one of the session?
  */
 static bool
-done_is_stale(Jsonb *result)
+done_is_ours(Jsonb *value, JsonbValue *their_token)
 {
 	JsonbValue room;
 	JsonbValue *found;
 
-	if (!session_known || !JB_ROOT_IS_OBJECT(result))
+	if (!session_known || !JB_ROOT_IS_OBJECT(value))
 		return false;
-	found = getKeyJsonValueFromContainer(&result->root, "token", strlen("token"), &room);
+	found = done_field(value, "token", their_token);
 	return found != NULL && found->type == jbvString &&
 		   found->val.string.len == DONE_TOKEN_LENGTH &&
 		   memcmp(found->val.string.val, token, 2 * DONE_SESSION_BYTES) == 0 &&
-		   getKeyJsonValueFromContainer(&result->root, "$pm", strlen("$pm"), &room) != NULL;
+		   done_field(value, DONE_MARK, &room) != NULL;
+}
+
+/*
+ * Takes the result out of the value, in the current memory context.  False if the value
+ * has anything else that pm.done() does not put there.
+ */
+static bool
+done_result(Jsonb *value, NullableDatum *result)
+{
+	JsonbValue room;
+	JsonbValue *found = done_field(value, "result", &room);
+
+	result->isnull = found == NULL;
+	if (found != NULL)
+		result->value = JsonbPGetDatum(JsonbValueToJsonb(found));
+	return JB_ROOT_COUNT(value) == (found == NULL ? 2 : 3);
 }
 
 bool
-done_is(Datum result, const char *handler)
+done_is(Datum returned, const char *handler, NullableDatum *result)
 {
-	Jsonb *state = DatumGetJsonbP(result);
+	Jsonb *value = DatumGetJsonbP(returned);
+	JsonbValue their_token;
 
-	/* If this call has not called pm.done(), its result cannot be the value. */
-	if (called)
-	{
-		Jsonb *mine = DatumGetJsonbP(done_value());
-
-		if (VARSIZE(state) == VARSIZE(mine) &&
-			compareJsonbContainers(&state->root, &mine->root) == 0)
-			return true;
-	}
-	if (done_is_stale(state))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
-				 errmsg("handler %s returned a value that pm.done() returned in another call",
-						handler),
-				 errhint("Call pm.done() each time that an instance ends. "
-						 "A function that wraps it must not be IMMUTABLE.")));
-	return false;
+	if (!done_is_ours(value, &their_token))
+		return false;
+	/* If this call has not called pm.done(), the value cannot be its own. */
+	if (called && memcmp(their_token.val.string.val, token, DONE_TOKEN_LENGTH) == 0 &&
+		done_result(value, result))
+		return true;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+			 errmsg("handler %s returned a value that pm.done() returned in another call", handler),
+			 errhint("Call pm.done() each time that an instance ends. "
+					 "A function that wraps it must not be IMMUTABLE.")));
 }

@@ -26,7 +26,7 @@
  * context.
  */
 static void
-instance_found(Key *key, uint64 row)
+instance_found(ProcessManager *pm, Key *key, uint64 row)
 {
 	bool isnull;
 
@@ -35,6 +35,8 @@ instance_found(Key *key, uint64 row)
 	key->started_at = DatumGetTimestampTz(exec_value(row, 3, &isnull));
 	key->updated_at = DatumGetTimestampTz(exec_value(row, 4, &isnull));
 	key->tid = *(ItemPointer) DatumGetPointer(exec_value(row, 5, &isnull));
+	if (pm->journal)
+		key->entries = DatumGetInt64(exec_value(row, 6, &isnull));
 }
 
 /* ---------- remembered TIDs ---------- */
@@ -68,6 +70,7 @@ instance_recall(ProcessManager *pm, List *keys)
 		AttrNumber state;
 		AttrNumber started_at;
 		AttrNumber updated_at;
+		AttrNumber entries;
 	} columns;
 	List *others = NIL;
 	RowScan scan;
@@ -82,6 +85,7 @@ instance_recall(ProcessManager *pm, List *keys)
 	columns.state = scan_column(&scan, "state");
 	columns.started_at = scan_column(&scan, "started_at");
 	columns.updated_at = scan_column(&scan, "updated_at");
+	columns.entries = pm->journal ? scan_column(&scan, "entries") : 0;
 	foreach(lc, keys)
 	{
 		Key *key = lfirst(lc);
@@ -98,6 +102,8 @@ instance_recall(ProcessManager *pm, List *keys)
 		key->state = PointerGetDatum(PG_DETOAST_DATUM_COPY(scan.values[columns.state - 1]));
 		key->started_at = DatumGetTimestampTz(scan.values[columns.started_at - 1]);
 		key->updated_at = DatumGetTimestampTz(scan.values[columns.updated_at - 1]);
+		if (pm->journal)
+			key->entries = DatumGetInt64(scan.values[columns.entries - 1]);
 		key->tid = scan.tuple->t_self;
 	}
 	scan_end(&scan);
@@ -131,19 +137,26 @@ instance_looked_up(ProcessManager *pm, List *keys, int64 before)
 			*instance_place(pm, lfirst(lc)) = ((Key *) lfirst(lc))->tid;
 }
 
+/* LIMIT forces a lookup for each key, whatever the statistics of the table say. */
+#define INSTANCE_SELECT_ALL(more)                                                                  \
+	"SELECT i.key, i.state, i.started_at, i.updated_at, i.tid" more                                \
+	" FROM pg_catalog.unnest($2) w(key) CROSS JOIN LATERAL "                                       \
+	"(SELECT *, ctid AS tid FROM pm_catalog.instance "                                             \
+	"WHERE process_manager OPERATOR(pg_catalog.=) $1 "                                             \
+	"AND key OPERATOR(pg_catalog.=) w.key LIMIT 1) i"
+
+#define INSTANCE_SELECT_ONE(more)                                                                  \
+	"SELECT key, state, started_at, updated_at, ctid" more " FROM pm_catalog.instance "            \
+	"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2"
+
 void
 instance_prefetch(ProcessManager *pm, Keys *keys)
 {
-	static ExecStatement select_instances =
-		{NULL,
-		 /* LIMIT forces a lookup for each key, whatever the statistics of the table say. */
-		 "SELECT i.key, i.state, i.started_at, i.updated_at, i.tid "
-		 "FROM pg_catalog.unnest($2) w(key) CROSS JOIN LATERAL "
-		 "(SELECT *, ctid AS tid FROM pm_catalog.instance "
-		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		 "AND key OPERATOR(pg_catalog.=) w.key LIMIT 1) i",
-		 2,
-		 {TEXTOID, TEXTARRAYOID}};
+	/* The second of each is for process managers with a journal. */
+	static ExecStatement select_instances[] = {
+		{NULL, INSTANCE_SELECT_ALL(""), 2, {TEXTOID, TEXTARRAYOID}},
+		{NULL, INSTANCE_SELECT_ALL(", i.entries"), 2, {TEXTOID, TEXTARRAYOID}},
+	};
 	MemoryContext caller = CurrentMemoryContext;
 	List *unknown = NIL;
 	ListCell *lc;
@@ -168,14 +181,14 @@ instance_prefetch(ProcessManager *pm, Keys *keys)
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = key_array(unknown);
-	exec_statement(&select_instances, values, NULL);
+	exec_statement(&select_instances[pm->journal], values, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		Key *key = key_get_text(keys, exec_text(row, 1));
 		/* The state must outlive the SPI connection. */
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 
-		instance_found(key, row);
+		instance_found(pm, key, row);
 		MemoryContextSwitchTo(spi);
 	}
 	exec_end(&scope);
@@ -188,12 +201,10 @@ instance_prefetch(ProcessManager *pm, Keys *keys)
 void
 instance_load(ProcessManager *pm, Key *key)
 {
-	static ExecStatement select_instance =
-		{NULL,
-		 "SELECT key, state, started_at, updated_at, ctid FROM pm_catalog.instance "
-		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2",
-		 2,
-		 {TEXTOID, TEXTOID}};
+	static ExecStatement select_instance[] = {
+		{NULL, INSTANCE_SELECT_ONE(""), 2, {TEXTOID, TEXTOID}},
+		{NULL, INSTANCE_SELECT_ONE(", entries"), 2, {TEXTOID, TEXTOID}},
+	};
 	MemoryContext caller = CurrentMemoryContext;
 	ExecScope scope;
 	Datum values[2];
@@ -208,11 +219,11 @@ instance_load(ProcessManager *pm, Key *key)
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = CStringGetTextDatum(key->name);
-	if (exec_statement(&select_instance, values, NULL) > 0)
+	if (exec_statement(&select_instance[pm->journal], values, NULL) > 0)
 	{
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 
-		instance_found(key, 0);
+		instance_found(pm, key, 0);
 		MemoryContextSwitchTo(spi);
 	}
 	exec_end(&scope);
@@ -223,7 +234,8 @@ instance_load(ProcessManager *pm, Key *key)
  * When an instance ends, the caller removes its timers.
  */
 bool
-instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum result, bool isnull)
+instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum returned, bool isnull,
+				  NullableDatum *result)
 {
 	MemoryContext caller;
 	Datum state;
@@ -235,7 +247,7 @@ instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum result, bool i
 	/* The handler has ignored an event of a key without an instance. */
 	if (isnull)
 		return false;
-	if (done_is(result, pm->handler))
+	if (done_is(returned, pm->handler, result))
 	{
 		/* An instance that began in this batch has no row to delete. */
 		key->changed = key->stored;
@@ -243,15 +255,18 @@ instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum result, bool i
 		return true;
 	}
 
-	/* The result is in memory that is reset after each event. */
+	/* It is in memory that is reset after each event. */
 	caller = MemoryContextSwitchTo(keys->context);
-	state = PointerGetDatum(PG_DETOAST_DATUM_COPY(result));
+	state = PointerGetDatum(PG_DETOAST_DATUM_COPY(returned));
 	MemoryContextSwitchTo(caller);
 	key->updated_at = within_time();
 	if (key->live)
 		pfree(DatumGetPointer(key->state));
 	else
+	{
 		key->started_at = key->updated_at;
+		key->entries = 0;
+	}
 	key->state = state;
 	key->live = key->changed = true;
 	return false;

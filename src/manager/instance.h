@@ -11,7 +11,11 @@
 /* Read the instances of all keys that the batch has not read yet, or of one. */
 extern void instance_prefetch(ProcessManager *pm, Keys *keys);
 extern void instance_load(ProcessManager *pm, Key *key);
-/* Stores what the handler has returned.  Returns whether the instance has ended. */
-extern bool instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum result, bool isnull);
+/*
+ * Stores what the handler has returned.  Returns whether the instance has ended; then *result is
+ * what the handler gave to pm.done().
+ */
+extern bool instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum returned, bool isnull,
+							  NullableDatum *result);
 
 #endif /* PM_INSTANCE_H */

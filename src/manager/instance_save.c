@@ -46,6 +46,22 @@ instance_require(ProcessManager *pm, bool unchanged)
 						pm->name)));
 }
 
+#define INSTANCE_INSERT(column, value, array)                                                      \
+	"INSERT INTO pm_catalog.instance (process_manager, key, state, started_at, updated_at" column  \
+	") SELECT $1, u.key, u.state, u.started_at, u.updated_at" value                                \
+	" FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), "                              \
+	"pg_catalog.unnest($4), pg_catalog.unnest($5)" array                                           \
+	") u(key, state, started_at, updated_at" column ")"
+
+#define INSTANCE_UPDATE(assignment, array, column)                                                 \
+	"UPDATE pm_catalog.instance i "                                                                \
+	"SET state = u.state, started_at = u.started_at, updated_at = u.updated_at" assignment         \
+	" FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "       \
+	"pg_catalog.unnest($5), pg_catalog.unnest($6)" array                                           \
+	") u(tid, state, started_at, updated_at, key" column ") "                                      \
+	"WHERE i.ctid OPERATOR(pg_catalog.=) u.tid AND i.process_manager OPERATOR(pg_catalog.=) $1 "   \
+	"AND i.key OPERATOR(pg_catalog.=) u.key"
+
 /*
  * Writes rows: inserts new ones, and updates those that have been read by their
  * ctid, since no other session writes them while the unit is locked.
@@ -53,33 +69,39 @@ instance_require(ProcessManager *pm, bool unchanged)
 static void
 instance_write(ProcessManager *pm, List *keys, bool stored)
 {
-	static ExecStatement insert_instances =
+	/* The second of each is for process managers with a journal. */
+	static ExecStatement insert_instances[] = {
 		{NULL,
-		 "INSERT INTO pm_catalog.instance (process_manager, key, state, started_at, updated_at) "
-		 "SELECT $1, u.key, u.state, u.started_at, u.updated_at "
-		 "FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), "
-		 "pg_catalog.unnest($4), pg_catalog.unnest($5)) u(key, state, started_at, updated_at)",
+		 INSTANCE_INSERT("", "", ""),
 		 5,
-		 {TEXTOID, TEXTARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}};
-	static ExecStatement update_instances = {
-		NULL,
-		"UPDATE pm_catalog.instance i "
-		"SET state = u.state, started_at = u.started_at, updated_at = u.updated_at "
-		"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "
-		"pg_catalog.unnest($5), pg_catalog.unnest($6)) "
-		"u(tid, state, started_at, updated_at, key) "
-		"WHERE i.ctid OPERATOR(pg_catalog.=) u.tid AND i.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND i.key OPERATOR(pg_catalog.=) u.key",
-		6,
-		{TEXTOID, TIDARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-		 TEXTARRAYOID}};
+		 {TEXTOID, TEXTARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}},
+		{NULL,
+		 INSTANCE_INSERT(", entries", ", u.entries", ", pg_catalog.unnest($7)"),
+		 7,
+		 {TEXTOID, TEXTARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+		  TEXTARRAYOID, INT8ARRAYOID}},
+	};
+	static ExecStatement update_instances[] = {
+		{NULL,
+		 INSTANCE_UPDATE("", "", ""),
+		 6,
+		 {TEXTOID, TIDARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+		  TEXTARRAYOID}},
+		{NULL,
+		 INSTANCE_UPDATE(", entries = u.entries", ", pg_catalog.unnest($7)", ", entries"),
+		 7,
+		 {TEXTOID, TIDARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+		  TEXTARRAYOID, INT8ARRAYOID}},
+	};
+	ExecStatement *statements = stored ? update_instances : insert_instances;
 	int count = list_length(keys);
 	Datum *tids = palloc(sizeof(Datum) * count);
 	Datum *states = palloc(sizeof(Datum) * count);
 	Datum *started = palloc(sizeof(Datum) * count);
 	Datum *updated = palloc(sizeof(Datum) * count);
+	Datum *entries = palloc(sizeof(Datum) * count);
 	ExecScope scope;
-	Datum values[6];
+	Datum values[7];
 
 	for (int i = 0; i < count; i++)
 	{
@@ -89,6 +111,7 @@ instance_write(ProcessManager *pm, List *keys, bool stored)
 		states[i] = key->state;
 		started[i] = TimestampTzGetDatum(key->started_at);
 		updated[i] = TimestampTzGetDatum(key->updated_at);
+		entries[i] = Int64GetDatum(key->entries);
 	}
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
@@ -98,8 +121,8 @@ instance_write(ProcessManager *pm, List *keys, bool stored)
 	values[4] = instance_array(updated, count, TIMESTAMPTZOID);
 	/* Compare the key as well, in case another row is at this ctid. */
 	values[5] = key_array(keys);
-	instance_require(pm, exec_statement(stored ? &update_instances : &insert_instances, values,
-										NULL) == count);
+	values[6] = pm->journal ? instance_array(entries, count, INT8OID) : (Datum) 0;
+	instance_require(pm, exec_statement(&statements[pm->journal], values, NULL) == count);
 	exec_end(&scope);
 }
 

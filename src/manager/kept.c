@@ -2,8 +2,9 @@
  * kept.c
  *		Counts and deletes what a process manager keeps for its keys.
  *
- * That is instances, timers and parked events.  All of these result from the events that were
- *handled so far, with the handler and the correlate function that the process manager had then.
+ * That is instances, timers and parked events, and also ended instances and journals.  All of
+ * these result from the events that were handled so far, with the handler and the correlate
+ * function that the process manager had then.
  */
 #include "pm.h"
 
@@ -52,7 +53,7 @@ kept_any(const Kept *kept)
 }
 
 /*
- * Deletes all of it.
+ * Deletes all of it, and what is known of instances that have ended.
  */
 void
 kept_delete(const char *manager)
@@ -68,7 +69,19 @@ kept_delete(const char *manager)
 		1,
 		{TEXTOID},
 	};
+	static ExecStatement delete_past = {
+		NULL,
+		"WITH e AS (DELETE FROM pm_catalog.ended "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1) "
+		"DELETE FROM pm_catalog.journal "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1",
+		1,
+		{TEXTOID},
+	};
 	Datum values[1] = {CStringGetTextDatum(manager)};
 
 	(void) exec_as_owner(&delete_kept, values, NULL);
+	/* Version 0.1.0 of the extension has no such tables. */
+	if (OidIsValid(exec_catalog_relid("journal")))
+		(void) exec_as_owner(&delete_past, values, NULL);
 }

@@ -57,16 +57,16 @@ seek_check_kept(ProcessManager *pm, const char *log, int64 after, bool reset)
 {
 	Kept kept = kept_count(pm->name);
 
+	/* What is known of instances that have ended goes with the others. */
+	if (reset)
+		kept_delete(pm->name);
 	if (!kept_any(&kept))
 		return;
 	if (reset)
-	{
-		kept_delete(pm->name);
 		ereport(NOTICE, (errmsg("deleted of process manager \"%s\": "
 								"instances: %lld, timers: %lld, parked events: %lld",
 								pm->name, (long long) kept.instances, (long long) kept.timers,
 								(long long) kept.parked)));
-	}
 	else if (seek_goes_back(pm, log, after))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "base/argument.h"
+#include "base/effect.h"
 #include "base/event.h"
 #include "base/exec.h"
 #include "base/key.h"
@@ -344,6 +345,7 @@ pm_set_timer(PG_FUNCTION_ARGS)
 	head_add_timer(within_manager(), lane, due, id);
 	lane_touch(within_manager(), lane);
 	timer_note(id, due);
+	effect_timer(PG_GETARG_DATUM(0), due);
 	PG_RETURN_VOID();
 }
 

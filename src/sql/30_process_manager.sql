@@ -55,7 +55,7 @@ CREATE FUNCTION pm.cancel_timer(type text) RETURNS boolean
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_cancel_timer';
 -- STABLE, not IMMUTABLE, because its value differs from one call of a handler to the next
 -- (src/manager/done.c), and a plan must not contain it.
-CREATE FUNCTION pm.done() RETURNS jsonb
+CREATE FUNCTION pm.done(result jsonb DEFAULT NULL) RETURNS jsonb
 	LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pm_done';
 CREATE FUNCTION pm.catch_up(name text DEFAULT NULL, as_of timestamptz DEFAULT NULL,
 							max_count bigint DEFAULT NULL, on_failure text DEFAULT 'raise')

@@ -98,6 +98,19 @@ FROM (SELECT s.process_manager, s.key, s.state, s.started_at, s.updated_at FROM 
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) i.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
 
+CREATE VIEW pm.ended WITH (security_barrier) AS
+SELECT e.process_manager, e.key, e.started_at, e.ended_at, e.state, e.result, e.reason, e.ended_by
+FROM pm_catalog.ended e
+JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) e.process_manager
+WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
+
+CREATE VIEW pm.journal WITH (security_barrier) AS
+SELECT j.process_manager, j.key, j.started_at, j.seq, j.log, j."position", j.type, j.handled_at, j.state,
+	   coalesce(j.appended, '[]') AS appended, coalesce(j.timers, '[]') AS timers, j.by, j.reason
+FROM pm_catalog.journal j
+JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) j.process_manager
+WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
+
 CREATE VIEW pm.timer WITH (security_barrier) AS
 SELECT t.process_manager, t.key, t.type, t.due, t.data
 FROM pm_catalog.timer t

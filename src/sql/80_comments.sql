@@ -44,7 +44,7 @@ COMMENT ON FUNCTION pm.retry(text) IS 'retry all dead events of a process manage
 COMMENT ON FUNCTION pm.discard(text) IS 'give up all dead events of a process manager, and return how many';
 COMMENT ON FUNCTION pm.set_timer(text, timestamptz, jsonb) IS 'called by the handler of an instance: set a timer, which comes back as an event of this type';
 COMMENT ON FUNCTION pm.cancel_timer(text) IS 'called by the handler of an instance: cancel a timer; false if there is none of this type';
-COMMENT ON FUNCTION pm.done() IS 'the value that the handler of an instance returns to end the instance';
+COMMENT ON FUNCTION pm.done(jsonb) IS 'the value that the handler of an instance returns to end the instance, with its result';
 COMMENT ON FUNCTION pm.catch_up(text, timestamptz, bigint, text) IS 'handle waiting events and timers in this session, and return how many';
 COMMENT ON FUNCTION pm.now() IS 'the current time of a handler: now(), or the as_of of the pm.catch_up call that runs it';
 COMMENT ON FUNCTION pm.wait_for(text, text, bigint, interval) IS 'wait until a process manager has handled the events that exist now; false if the time is up';
@@ -118,6 +118,31 @@ COMMENT ON COLUMN pm.instance.key IS 'key of the instance';
 COMMENT ON COLUMN pm.instance.state IS 'what the handler returned last';
 COMMENT ON COLUMN pm.instance.started_at IS 'when the instance began';
 COMMENT ON COLUMN pm.instance.updated_at IS 'when its state changed last';
+
+COMMENT ON VIEW pm.ended IS 'instances that have ended, for as long as their process managers keep them';
+COMMENT ON COLUMN pm.ended.process_manager IS 'name of the process manager';
+COMMENT ON COLUMN pm.ended.key IS 'key of the instance';
+COMMENT ON COLUMN pm.ended.started_at IS 'when the instance began';
+COMMENT ON COLUMN pm.ended.ended_at IS 'when it ended';
+COMMENT ON COLUMN pm.ended.state IS 'its last state; NULL if it ended in the call in which it began';
+COMMENT ON COLUMN pm.ended.result IS 'what the handler gave to pm.done';
+COMMENT ON COLUMN pm.ended.reason IS 'why it was ended by hand';
+COMMENT ON COLUMN pm.ended.ended_by IS 'role that has ended it; NULL if it ended by itself';
+
+COMMENT ON VIEW pm.journal IS 'the events and timers that instances have handled, and what people have changed';
+COMMENT ON COLUMN pm.journal.process_manager IS 'name of the process manager';
+COMMENT ON COLUMN pm.journal.key IS 'key of the instance';
+COMMENT ON COLUMN pm.journal.started_at IS 'when the instance began';
+COMMENT ON COLUMN pm.journal.seq IS 'number of the entry among those of the instance, from 1';
+COMMENT ON COLUMN pm.journal.log IS 'log of the event; NULL if it was a timer or a person';
+COMMENT ON COLUMN pm.journal."position" IS 'position of the event';
+COMMENT ON COLUMN pm.journal.type IS 'type of the event or timer; NULL if it was a person';
+COMMENT ON COLUMN pm.journal.handled_at IS 'when it was handled';
+COMMENT ON COLUMN pm.journal.state IS 'state afterwards; NULL if the instance has ended';
+COMMENT ON COLUMN pm.journal.appended IS 'log and position of each event that the handler has appended';
+COMMENT ON COLUMN pm.journal.timers IS 'type and due time of each timer that the handler has set';
+COMMENT ON COLUMN pm.journal.by IS 'role that sent the event or made the change';
+COMMENT ON COLUMN pm.journal.reason IS 'why that role has done so';
 
 COMMENT ON VIEW pm.timer IS 'timers that instances have set';
 COMMENT ON COLUMN pm.timer.process_manager IS 'name of the process manager';

@@ -36,7 +36,7 @@ INSERT INTO contract VALUES
 	('discard', 'name text', 'bigint', 'volatile'),
 	('set_timer', 'type text, due timestamp with time zone, data jsonb DEFAULT ''{}''::jsonb', 'void', 'volatile'),
 	('cancel_timer', 'type text', 'boolean', 'volatile'),
-	('done', '', 'jsonb', 'stable'),
+	('done', 'result jsonb DEFAULT NULL::jsonb', 'jsonb', 'stable'),
 	('catch_up', 'name text DEFAULT NULL::text, as_of timestamp with time zone DEFAULT NULL::timestamp with time zone, max_count bigint DEFAULT NULL::bigint, on_failure text DEFAULT ''raise''::text', 'bigint', 'volatile'),
 	('now', '', 'timestamp with time zone', 'stable'),
 	('wait_for', 'name text, log text DEFAULT NULL::text, up_to bigint DEFAULT NULL::bigint, timeout interval DEFAULT ''@ 5 secs''::interval', 'boolean', 'volatile');
@@ -55,7 +55,7 @@ SELECT bag_eq(
 SELECT is_empty($$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace IN ('pm'::regnamespace, 'pm_catalog'::regnamespace) AND prosecdef $$,
 	'no function is SECURITY DEFINER');
 SELECT results_eq($$ SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace IN ('pm'::regnamespace, 'pm_catalog'::regnamespace) AND proparallel <> 'u' $$,
-	$$ VALUES ('pm.done()') $$, 'all functions except pm.done() are PARALLEL UNSAFE');
+	$$ VALUES ('pm.done(jsonb)') $$, 'all functions except pm.done() are PARALLEL UNSAFE');
 SELECT is_empty($$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pm'::regnamespace AND obj_description(oid, 'pg_proc') IS NULL $$,
 	'each function has a comment');
 -- the names of the arguments are part of the contract
@@ -92,6 +92,11 @@ INSERT INTO columns (view, name, type) VALUES
 	('status', 'eta', 'interval'), ('status', 'oldest_unhandled', 'timestamp with time zone'), ('status', 'conflicts', 'bigint'), ('status', 'dead', 'bigint'), ('status', 'timers_overdue', 'bigint'), ('status', 'oldest_overdue', 'timestamp with time zone'),
 	('instance', 'process_manager', 'text'), ('instance', 'key', 'text'), ('instance', 'state', 'jsonb'), ('instance', 'started_at', 'timestamp with time zone'),
 	('instance', 'updated_at', 'timestamp with time zone'),
+	('ended', 'process_manager', 'text'), ('ended', 'key', 'text'), ('ended', 'started_at', 'timestamp with time zone'), ('ended', 'ended_at', 'timestamp with time zone'),
+	('ended', 'state', 'jsonb'), ('ended', 'result', 'jsonb'), ('ended', 'reason', 'text'), ('ended', 'ended_by', 'text'),
+	('journal', 'process_manager', 'text'), ('journal', 'key', 'text'), ('journal', 'started_at', 'timestamp with time zone'), ('journal', 'seq', 'bigint'), ('journal', 'log', 'text'),
+	('journal', 'position', 'bigint'), ('journal', 'type', 'text'), ('journal', 'handled_at', 'timestamp with time zone'), ('journal', 'state', 'jsonb'), ('journal', 'appended', 'jsonb'),
+	('journal', 'timers', 'jsonb'), ('journal', 'by', 'text'), ('journal', 'reason', 'text'),
 	('timer', 'process_manager', 'text'), ('timer', 'key', 'text'), ('timer', 'type', 'text'), ('timer', 'due', 'timestamp with time zone'), ('timer', 'data', 'jsonb'),
 	('parked', 'process_manager', 'text'), ('parked', 'log', 'text'), ('parked', 'position', 'bigint'), ('parked', 'key', 'text'), ('parked', 'state', 'text'),
 	('parked', 'event', 'pm.event'), ('parked', 'attempts', 'integer'), ('parked', 'message', 'text'), ('parked', 'detail', 'text'), ('parked', 'context', 'text'),

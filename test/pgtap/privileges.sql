@@ -38,6 +38,8 @@ RESET SESSION AUTHORIZATION;
 -- What pm.catch_up('i', on_failure => 'policy') would leave. Only a session of alice's own may call that.
 UPDATE pm_catalog.cursor SET "position" = :behind WHERE process_manager = 'i';
 INSERT INTO pm_catalog.instance VALUES ('i', 'o-1', '{"secret": 1}', now(), now());
+INSERT INTO pm_catalog.ended VALUES ('i', 'o-0', now(), now(), '{"secret": 1}', '{"secret": 1}', NULL, NULL);
+INSERT INTO pm_catalog.journal (process_manager, key, started_at, seq, type, handled_at, state) VALUES ('i', 'o-1', now(), 1, 'Placed', now(), '{"secret": 1}');
 INSERT INTO pm_catalog.timer (process_manager, key, type, due, data, metadata) VALUES ('i', 'o-1', 'remind', '2100-01-01', '{"secret": 1}', '{}');
 INSERT INTO pm_catalog.parked (process_manager, key, log, "position", state, stream, type, data, metadata, recorded_at, attempts, retry_at, message)
 VALUES ('i', 'o-2', 'a.orders', :bad, 'failing', 'o-2', 'Bad', '{"secret": 2}', '{}', now(), 1, now() + '1 hour', 'no secret'),
@@ -46,7 +48,7 @@ SELECT pm.create_log('su.private');
 SELECT pm.append('su.private', 'p-1', 'Secret');
 CREATE FUNCTION su.keep(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN PERFORM pm.set_timer('remind', '2100-01-01'); RETURN '{}'; END $$;
 SELECT pm.register('s', 'su.nothing', '{su.private}', start_at => 'beginning');
-SELECT pm.register('si', 'su.keep', '{su.private}', start_at => 'beginning');
+SELECT pm.register('si', 'su.keep', '{su.private}', start_at => 'beginning', journal => true, keep_ended => '1 day');
 SELECT pm.catch_up('si');
 GRANT USAGE ON SCHEMA a TO pmtest_reader;
 GRANT SELECT ON a.payments TO pmtest_reader;
@@ -152,6 +154,8 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT * FROM pm.status$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.instance$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.timer$$,							'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT * FROM pm.ended$$,							'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT * FROM pm.journal$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.parked$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.worker$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.blocker$$,							'00000', '00000', '00000', '00000', '42501'),
@@ -180,6 +184,8 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$UPDATE pm_catalog.cursor SET "position" = 0$$,		'00000', '42501', '42501', '42501', '42501'),
 	($$UPDATE pm_catalog.instance SET state = '{}'$$,		'00000', '42501', '42501', '42501', '42501'),
 	($$UPDATE pm_catalog.timer SET due = now()$$,			'00000', '42501', '42501', '42501', '42501'),
+	($$DELETE FROM pm_catalog.ended$$,						'00000', '42501', '42501', '42501', '42501'),
+	($$DELETE FROM pm_catalog.journal$$,					'00000', '42501', '42501', '42501', '42501'),
 	($$UPDATE pm_catalog.parked SET state = 'dead'$$,		'00000', '42501', '42501', '42501', '42501'),
 	($$CREATE TABLE pm.mine (i int)$$,						'00000', '42501', '42501', '42501', '42501'),
 	($$CREATE TABLE pm_catalog.mine (i int)$$,				'00000', '42501', '42501', '42501', '42501'),
@@ -301,9 +307,9 @@ SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.log WHERE pg_temp.lea
 -- nor what pg_monitor may not see
 CREATE FUNCTION pg_temp.leak_any(t text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN RAISE SQLSTATE 'PMLEA'; END $$;
 SELECT is(pg_temp.answer(r, format('SELECT count(*) FROM pm.%s v WHERE pg_temp.leak_any(v::text)', v)), '0', format('no leak of pm.%s to %s', v, r))
-FROM unnest('{carol,monitor}'::text[]) r, unnest('{instance,timer,parked}'::text[]) v;
+FROM unnest('{carol,monitor}'::text[]) r, unnest('{instance,timer,parked,ended,journal}'::text[]) v;
 SELECT is(pg_temp.answer('alice', format('SELECT count(*) > 0 FROM pm.%s WHERE pg_temp.leak(process_manager)', v)), 'true', 'a function of alice sees only her rows of pm.' || v)
-FROM unnest('{instance,timer,parked}'::text[]) v;
+FROM unnest('{instance,timer,parked,ended,journal}'::text[]) v;
 
 -- ---- internal functions tell other roles nothing -----------------------------
 

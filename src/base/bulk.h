@@ -1,0 +1,46 @@
+/*
+ * bulk.h
+ *		Inserts many rows into a private table at once, without SQL.
+ */
+#ifndef PM_BULK_H
+#define PM_BULK_H
+
+#include "access/attnum.h"
+#include "catalog/indexing.h"
+#include "executor/tuptable.h"
+#include "utils/relcache.h"
+
+/* A private table whose columns its writer knows by number. */
+typedef struct BulkTable
+{
+	const char *name;
+	const char *const *columns; /* their names; the first one is number 1 */
+	int ncolumns;
+	AttrNumber identity; /* this column is drawn from its sequence; 0: none is */
+	Oid checked;		 /* the table in which the columns were found to have these numbers */
+} BulkTable;
+
+/* The rows that are collected before they are written. */
+#define BULK_ROWS 100
+
+typedef struct Bulk
+{
+	const BulkTable *table;
+	Relation rel;
+	CatalogIndexState indexes;
+	Oid sequence; /* of the identity column, or InvalidOid */
+	TupleTableSlot *slots[BULK_ROWS];
+	int made; /* how many of the slots exist, */
+	int used; /* and how many have a row */
+} Bulk;
+
+extern void bulk_begin(Bulk *bulk, BulkTable *table);
+
+/* Begins a row, all of whose other columns are set with bulk_set(). */
+extern void bulk_add(Bulk *bulk);
+extern void bulk_set(Bulk *bulk, AttrNumber column, Datum value, bool isnull);
+
+/* Writes what is left, and closes the table. */
+extern void bulk_end(Bulk *bulk);
+
+#endif /* PM_BULK_H */
