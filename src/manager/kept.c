@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 
 #include "base/exec.h"
+#include "base/version.h"
 #include "manager/kept.h"
 
 /*
@@ -82,6 +83,6 @@ kept_delete(const char *manager)
 
 	(void) exec_as_owner(&delete_kept, values, NULL);
 	/* Version 0.1.0 of the extension has no such tables. */
-	if (OidIsValid(exec_catalog_relid("journal")))
+	if (version_has("0.2.0"))
 		(void) exec_as_owner(&delete_past, values, NULL);
 }

@@ -86,8 +86,8 @@ edit('lane_row.c', "\tRowScan *scan = &row->scan;\n\n" => "\tRowScan *scan = &ro
 edit('registration.h', "\tREGISTRATION_COLUMNS\n" => "\tREGISTRATION_NEXT_NOTE,\n\tREGISTRATION_COLUMNS\n");
 edit('registration.c', "\n};\n\nStaticAssertDecl" =>
 	  "\n\t[REGISTRATION_NEXT_NOTE] = {\"next_note\", TEXTOID, REGISTRATION_SETTING, SINCE(\"$next\")},\n};\n\nStaticAssertDecl");
-edit('register.c', "\tvalues[REGISTRATION_NAME] =" =>
-	  "\tvalues[REGISTRATION_NEXT_NOTE] = CStringGetTextDatum(\"registered by the next version\");\n\tvalues[REGISTRATION_NAME] =");
+edit('register.c', "\trow.values[REGISTRATION_NAME] =" =>
+	  "\trow.values[REGISTRATION_NEXT_NOTE] = CStringGetTextDatum(\"registered by the next version\");\n\trow.values[REGISTRATION_NAME] =");
 edit('pause.c',
 	"#include \"manager/manager_lock.h\"\n" => "#include \"manager/manager_lock.h\"\n#include \"manager/next.h\"\n",
 	"\t(void) exec_as_owner(&pause, values, NULL);\n" => "\tif (PG_NARGS() > 1 && !PG_ARGISNULL(1))\n"
