@@ -17,10 +17,14 @@
 #       ONLY="dispatch idle"         only these sections
 #   make demo [KEEP=1] [EVENTS=FILE] the demonstration
 #   make dist                        the zip for PGXN, into dist/
+#   make dist-check                  builds and tests from that zip; PGXN's client installs it
+#   make deb [MAJORS="15 17 18 19"]  Debian packages, built and tested in clean chroots, into dist/deb; as root
 #   make rpm                         the RPM, built with Debian's rpm, into dist/
+#   make image [MAJORS="18 19"]      the files as an image volume has them, from the Debian packages, into dist/image
+#   make release-check [STEPS="lint deb"]   all that has to hold before a version is released
 #   make dev                         strict build in place, installed under PM_DEV_DIR
 #
-# PM_STRICT=1 builds with assertions on and every warning an error.
+# PM_STRICT=1 builds with assertions on and every warning an error. PM_BITCODE=no builds no bitcode for JIT.
 
 EXTENSION = pm
 EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" pm.control)
@@ -47,12 +51,6 @@ REGRESS_OPTS = --inputdir=. --load-extension=pm
 ISOLATION = $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=test/isolation --load-extension=pm
 
-PROVE_TESTS = $(sort $(wildcard test/t/*.pl))
-ifneq ($(PROVE_TESTS),)
-TAP_TESTS = 1
-export PERL5LIB := $(CURDIR)/test/t:$(PERL5LIB)
-endif
-
 EXTRA_CLEAN = $(EXTENSION)--*.sql .build-flags $(addprefix test/isolation/,results regression.diffs regression.out)
 
 PG_CPPFLAGS = -Isrc
@@ -67,16 +65,21 @@ PG_CONFIG ?= pg_config
 
 # ---- targets of our own need no PostgreSQL yet, so PGXS is read only for others
 
-OWN_TARGETS = check check-majors check-assert check-valgrind lint lint-house format coverage check-regress check-isolation check-tap check-pgtap soak bench demo dev dist rpm
+OWN_TARGETS = check check-majors check-assert check-valgrind lint lint-house format coverage check-regress check-isolation check-tap check-pgtap soak bench demo dev dist dist-check deb \
+	rpm image release-check
 GOALS = $(or $(MAKECMDGOALS),all)
 
 ifneq ($(filter-out $(OWN_TARGETS),$(GOALS)),)
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 
-# A server with JIT wants bitcode: go without it where its clang is missing.
+# A server with JIT wants bitcode, with which it can inline small functions. PM_BITCODE=no goes without it, and so does a
+# machine without the server's clang.
 SERVER_CLANG := $(shell sed -n 's/^CLANG *= *//p' $(dir $(PGXS))../Makefile.global 2>/dev/null)
 ifeq ($(shell command -v $(or $(SERVER_CLANG),clang) 2>/dev/null),)
+PM_BITCODE = no
+endif
+ifeq ($(PM_BITCODE),no)
 override with_llvm = no
 endif
 
@@ -150,8 +153,20 @@ dev:
 dist:
 	@bash packaging/dist.sh
 
+dist-check:
+	@bash packaging/dist-check.sh
+
+deb:
+	@bash packaging/deb.sh $(MAJORS)
+
 rpm:
 	@bash packaging/rpm.sh
+
+image:
+	@bash packaging/image.sh $(MAJORS)
+
+release-check:
+	@bash packaging/release-check.sh $(STEPS)
 
 .PHONY: $(OWN_TARGETS) FORCE
 FORCE:

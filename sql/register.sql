@@ -184,7 +184,11 @@ SELECT pm.register('m', 'alices', '{payments}');
 SELECT owner FROM pm.process_manager;
 RESET ROLE;
 -- a superuser's process manager cannot use a function that alice can replace
+CREATE ROLE regress_pm_super LOGIN SUPERUSER;
+SET ROLE regress_pm_super;
 SELECT pm.register('supers', 'alices', '{payments}');
+RESET ROLE;
+DROP ROLE regress_pm_super;
 ALTER FUNCTION alices(pm.event) OWNER TO regress_pm_bob;
 SELECT pm.register('m', 'alices', '{payments}');				-- by a superuser: alice stays the owner
 SELECT name, owner FROM pm.process_manager;

@@ -361,5 +361,7 @@ pm_registry_before_change(PG_FUNCTION_ARGS)
 						errmsg("must be owner of table \"%s\"",
 							   RelationGetRelationName(data->tg_relation)),
 						errhint("Use pm.register to change process managers.")));
+	/* A dump that is being restored writes rows too, and the scheduler must see that they wait. */
+	registry_changed();
 	PG_RETURN_POINTER(NULL);
 }

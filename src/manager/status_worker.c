@@ -19,6 +19,7 @@
 #include "shmem/slot_view.h"
 
 PG_FUNCTION_INFO_V1(pm_status_library);
+PG_FUNCTION_INFO_V1(pm_status_version_problem);
 PG_FUNCTION_INFO_V1(pm_status_workers);
 
 /*
@@ -48,6 +49,42 @@ pm_status_library(PG_FUNCTION_ARGS)
 	values[4] = BoolGetDatum(fit == VERSION_SAME || fit == VERSION_OLDER);
 	values[5] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[6] = BoolGetDatum(served);
+	status_put(fcinfo, values, nulls);
+	return (Datum) 0;
+}
+
+/*
+ * pm_catalog.version_problem(): reason, hint.  No row if the library serves the
+ * version of this database's extension.
+ */
+Datum
+pm_status_version_problem(PG_FUNCTION_ARGS)
+{
+	char *installed = version_installed();
+	VersionFit fit = installed != NULL ? version_fit(installed) : VERSION_SAME;
+	Datum values[2];
+	bool nulls[2] = {false, false};
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (fit != VERSION_NEWER && fit != VERSION_TOO_OLD)
+		return (Datum) 0;
+	if (fit == VERSION_NEWER)
+	{
+		values[0] = CStringGetTextDatum(psprintf(
+			"no worker runs, because the library of pm has version %s, which is older than "
+			"version %s of the extension",
+			PM_VERSION, installed));
+		values[1] = CStringGetTextDatum(
+			psprintf("Install version %s of the library and restart the server.", installed));
+	}
+	else
+	{
+		values[0] = CStringGetTextDatum(
+			psprintf("no worker runs, because the extension has version %s, and version %s of the "
+					 "library serves extensions from version %s on",
+					 installed, PM_VERSION, PM_OLDEST_SERVED));
+		values[1] = CStringGetTextDatum("Run ALTER EXTENSION pm UPDATE in this database.");
+	}
 	status_put(fcinfo, values, nulls);
 	return (Datum) 0;
 }

@@ -330,6 +330,43 @@ slot_database_held_out(Oid database)
 	return pid != 0 && BackendPidGetProc(pid) != NULL;
 }
 
+/* ---------- notices ---------- */
+
+/*
+ * A database for which there is no slot is reported by each of its workers.
+ */
+bool
+slot_database_notice(DatabaseNotice notice)
+{
+	DatabaseSlot *slot;
+	bool said = false;
+
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	slot = slot_database_find(MyDatabaseId, true);
+	if (slot != NULL)
+	{
+		said = (slot->notices & notice) != 0;
+		slot->notices |= notice;
+	}
+	LWLockRelease(&Slots->lock);
+	return !said;
+}
+
+/*
+ * Forgets what was said, so that it can be said again.
+ */
+void
+slot_database_forget_notices(uint32 notices)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	slot = slot_database_find(MyDatabaseId, false);
+	if (slot != NULL)
+		slot->notices &= ~notices;
+	LWLockRelease(&Slots->lock);
+}
+
 /* ---------- starting workers ---------- */
 
 /*

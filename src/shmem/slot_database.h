@@ -20,6 +20,15 @@ typedef struct DatabaseView
 	uint32 looked;	  /* the count when a scheduler last started */
 } DatabaseView;
 
+/* What the server's log says about a database once, as bits. */
+typedef enum DatabaseNotice
+{
+	DATABASE_NOTICE_COPY = 1 << 0,
+	DATABASE_NOTICE_OLDER = 1 << 1,
+	DATABASE_NOTICE_TOO_OLD = 1 << 2,
+	DATABASE_NOTICE_NEWER = 1 << 3
+} DatabaseNotice;
+
 /* For the launcher. */
 extern void slot_database_view(Oid database, DatabaseView *view);
 extern bool slot_database_any_announced(void);
@@ -41,6 +50,10 @@ extern void slot_database_touch(Oid database);
 extern void slot_database_hold_out(Oid database);
 extern void slot_database_release(void);
 extern bool slot_database_held_out(Oid database);
+
+/* For all workers, about their own database: true if it was not said yet, and now it is. */
+extern bool slot_database_notice(DatabaseNotice notice);
+extern void slot_database_forget_notices(uint32 notices);
 
 /* For starting workers, and for pm.status. */
 extern void slot_database_set_refused(Oid database, bool refused);

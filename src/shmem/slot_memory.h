@@ -95,6 +95,7 @@ typedef struct DatabaseSlot
 	uint32 looked;			 /* the count when a scheduler last started */
 	int held_out_by;		 /* pid of the backend that drops, renames or copies it, or 0 */
 	TimestampTz refused_at;	 /* when no worker slot was free, 0: the last worker could start */
+	uint32 notices;			 /* what the server's log has said about it, of DatabaseNotice */
 } DatabaseSlot;
 
 typedef struct SlotShared

@@ -70,7 +70,7 @@ role_assign(Roles *roles)
 	Role *role;
 	ListCell *lc;
 
-	roles->count = 0;
+	roles->count = roles->copies = 0;
 	hash_seq_init(&seq, roles->table);
 	while ((role = hash_seq_search(&seq)) != NULL)
 	{
@@ -82,6 +82,7 @@ role_assign(Roles *roles)
 	{
 		ProcessManager *pm = lfirst(lc);
 
+		roles->copies += pm->at_home ? 0 : 1;
 		if (pm->paused || !pm->at_home || !OidIsValid(pm->owner))
 			continue;
 		role = role_enter(roles, pm->owner);

@@ -41,6 +41,7 @@ typedef struct Roles
 	HTAB *table;		   /* of Role, by its OID */
 	int count;			   /* roles that have process managers to run, */
 	Oid any;			   /* and one of these */
+	int copies;			   /* process managers that wait for pm.resume() in this copy */
 	List *managers;		   /* all process managers of the database */
 	MemoryContext context; /* of these lists */
 	uint64 version;		   /* of the registrations, when they were loaded */

@@ -34,6 +34,7 @@
 #include "shmem/slot_wake.h"
 #include "worker/assign.h"
 #include "worker/dead_worker.h"
+#include "worker/notice.h"
 #include "worker/role.h"
 #include "worker/scheduler.h"
 #include "worker/worker.h"
@@ -136,6 +137,7 @@ scheduler_round(Scheduler *scheduler)
 	}
 	role_load(roles);
 	slot_database_set_active(true, roles->count, roles->any);
+	notice_copies(roles->copies);
 	slot_database_set_looked(MyDatabaseId, announced);
 	scheduler_sweep(scheduler);
 	/* Claims of an earlier scheduler. */

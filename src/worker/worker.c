@@ -33,6 +33,7 @@
 #include "shmem/slot_activity.h"
 #include "shmem/slot_database.h"
 #include "shmem/slot_place.h"
+#include "worker/notice.h"
 #include "worker/worker.h"
 
 /* Wake-ups of this worker until its present round began. */
@@ -125,42 +126,6 @@ worker_transaction(void)
 }
 
 /*
- * Reports in the server's log that the versions differ, once for each way in
- * which they do.
- */
-static void
-worker_log_version(const char *installed, VersionFit fit)
-{
-	static VersionFit told = VERSION_SAME;
-
-	if (fit == told)
-		return;
-	told = fit;
-	if (fit == VERSION_OLDER)
-		ereport(LOG,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the extension pm of database \"%s\" has version %s, the library has "
-						"version %s",
-						get_database_name(MyDatabaseId), installed, PM_VERSION),
-				 errdetail("Everything that version %s had continues to work.", installed),
-				 errhint("Run ALTER EXTENSION pm UPDATE in that database when it suits you.")));
-	else if (fit == VERSION_TOO_OLD)
-		ereport(LOG, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					  errmsg("pm does not run in database \"%s\"", get_database_name(MyDatabaseId)),
-					  errdetail("The extension there has version %s, and version %s of the library "
-								"serves extensions from version %s on.",
-								installed, PM_VERSION, PM_OLDEST_SERVED),
-					  errhint("Run ALTER EXTENSION pm UPDATE in that database.")));
-	else if (fit == VERSION_NEWER)
-		ereport(LOG,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("pm does not run in database \"%s\"", get_database_name(MyDatabaseId)),
-				 errdetail("The extension there has version %s, and the library is older: %s.",
-						   installed, PM_VERSION),
-				 errhint("Install version %s of the library and restart the server.", installed)));
-}
-
-/*
  * Is the extension there, in a version that this library serves?  It must be
  * the one that this worker has seen first: another one, created after a DROP,
  * has other tables.  Runs in the caller's transaction.
@@ -183,7 +148,7 @@ worker_extension(void)
 	if (installed == NULL)
 		return false;
 	fit = version_fit(installed);
-	worker_log_version(installed, fit);
+	notice_version(installed, fit);
 	return fit == VERSION_SAME || fit == VERSION_OLDER;
 }
 

@@ -11,6 +11,7 @@
 # that directory.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+source "$PM_ROOT/test/harness/debian.sh"
 
 valgrind=
 if [ "${1:-}" = valgrind ]; then
@@ -29,10 +30,7 @@ dir=${PM_ASSERT_DIR:-$PM_WORK/server}
 
 if [ ! -x "$dir/pg/bin/postgres" ]; then
 	release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-	mirror=$({
-		sed -n 's/^URIs: *\([^ ]*\).*/\1/p' /etc/apt/sources.list.d/*.sources
-		sed -n 's/^deb  *\(\[[^]]*\] *\)\{0,1\}\([a-z]*:[^ ]*\) .*/\2/p' /etc/apt/sources.list /etc/apt/sources.list.d/*.list
-	} 2>/dev/null | grep '/debian/*$' | head -n 1 || true)
+	mirror=$(pm_mirror)
 	[ -n "$mirror" ] || pm_die "the sources of apt have no Debian mirror"
 	mkdir -p "$dir"
 	[ "$(id -u)" -ne 0 ] || chown "$PM_USER:" "$dir"

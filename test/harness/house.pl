@@ -29,6 +29,7 @@ my $file_lines = 500;
 my $mean_function = 20;
 my $subject = 72;
 my $commits = $ENV{PM_LINT_COMMITS} // 50;
+my $readme_words = 1800;
 
 my @toplevel = qw(
   src sql expected test bench doc examples clients console monitoring debian packaging
@@ -332,6 +333,20 @@ for my $path (@house, sort glob('src/sql/*.sql'))
 		$line++;
 		$words->("$path:$line: \"$1\"") if /($metaphor|$phrase)/;
 		$words->("$path:$line: begins a sentence with \"Who\"") if /$who/;
+	}
+}
+
+# ---- the README ----------------------------------------------------------------
+
+my $long_readme = rule("a README.md of more than $readme_words words",
+	'It is for a first reader. Move what only some of them need to a page in doc/, or say it shorter.');
+if (open my $in, '<:utf8', 'README.md')
+{
+	my $count = 0;
+	while (<$in>)
+	{
+		$count += () = /\S+/g;
+		$long_readme->("README.md:$.: more than $readme_words words up to here"), last if $count > $readme_words;
 	}
 }
 

@@ -129,6 +129,10 @@ printf 'int a( void );\n' >"$tree/src/log/a.c"
 expect clang-format src/log/a.c:1:
 
 clean
+for i in $(seq 601); do printf 'one two three\n'; done >"$tree/README.md"
+expect 'a README.md of more than 1800 words' README.md:601:
+
+clean
 touch "$tree/notes.txt"
 expect 'top-level files that do not belong there' notes.txt:
 

@@ -20,8 +20,9 @@
 #                                    KEEP, TESTS, EVENTS
 #   pm_as_user_group COMMAND ARG...  the same in a process group of its own, for the long main
 #                                    part of a run; pm_cleanup ends the group
-#   pm_copy_tree DIR                 copies the checkout (tracked and untracked files, not the
-#                                    ignored ones) to DIR, for that user
+#   pm_tar_tree                      writes the checkout as a tar file: tracked and untracked files,
+#                                    not the ignored ones
+#   pm_copy_tree DIR                 copies the checkout to DIR, for that user
 #   pm_copy_data DIR                 copies the event logs of PM_TEST_DATA (else ../shared/data,
 #                                    where there is one) to DIR, where the unprivileged user can
 #                                    read them, and exports PM_TEST_DATA
@@ -309,8 +310,8 @@ pm_as_user_group() {
 
 # ---- copy, build, settings --------------------------------------------------
 
-pm_copy_tree() {
-	pm_as_user mkdir -p "$1"
+# Writes the checkout to standard output as a tar file.
+pm_tar_tree() {
 	(
 		cd "$PM_ROOT" || exit
 		if [ -e .git ] && command -v git >/dev/null; then
@@ -323,7 +324,12 @@ pm_copy_tree() {
 		else
 			tar -c --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' -f - .
 		fi
-	) | pm_as_user tar -x -C "$1" --no-same-owner -f -
+	)
+}
+
+pm_copy_tree() {
+	pm_as_user mkdir -p "$1"
+	pm_tar_tree | pm_as_user tar -x -C "$1" --no-same-owner -f -
 }
 
 pm_copy_data() {

@@ -204,6 +204,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm_catalog.position_is_new(0::oid, 1)$$,		'55000', '55000', '55000', '55000', '55000'),
 	-- every role may call these, and gets only what it may see: see below
 	($$SELECT pm_catalog.library()$$,						'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.version_problem()$$,				'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.workers()$$,						'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.log_state('su.private')$$,			'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.log_denied('su.private', 10)$$,	'00000', '00000', '00000', '00000', '00000'),
@@ -328,7 +329,7 @@ FROM unnest('{carol,dave}'::text[]) r,
 		$$SELECT pm_catalog.may_see(10)$$]) q;
 SELECT is_empty(
 	$$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pm_catalog'::regnamespace AND has_function_privilege('pmtest_carol', oid, 'EXECUTE')
-		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'position_is_new', 'library', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'parked_event', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'advice') $$,
+		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'position_is_new', 'library', 'version_problem', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'parked_event', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'advice') $$,
 	'only internal functions known to be harmless can be executed');
 
 -- ---- privileges -------------------------------------------------------------

@@ -202,6 +202,20 @@ PmTest::exactly_once_ok($node, 'keep', 'orders', 'and in the original', dbname =
 is($node->safe_psql('copy_2', "SELECT state FROM pm.status"), 'waiting', 'another copy still waits');
 is(workers('copy_2') =~ /dispatcher/ ? 'runs' : '', '', 'it has no dispatcher');
 
+# The server's log says so once for each copy, whatever becomes of the scheduler.
+sub waits_in_log { return scalar(() = slurp_file($node->logfile) =~ /pm waits for pm\.resume\(\) in database "$_[0]", which is a copy$/mg); }
+my $scheduler = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pm scheduler' AND datname = 'copy_2'";
+my $first = $node->safe_psql('postgres', $scheduler);
+is(join(' ', map { waits_in_log("copy_$_") } 1, 2), '1 1', "the server's log says once that a copy waits");
+like(slurp_file($node->logfile), qr/which is a copy\n.*DETAIL: .*another database or cluster: 1\.\n.*HINT: .*SELECT pm\.resume\(\) in that database as a superuser/, 'and how to end it');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($first)");
+ok(PmTest::wait_until($node, "SELECT count(*) FROM ($scheduler) s(pid) WHERE pid <> $first", '1', timeout => 20), 'another scheduler starts');
+PmTest::create_handler($node, 'more', dbname => 'copy_2', user => 'app');
+$node->safe_psql('copy_2', "SELECT pm.register('more', 'more', '{orders}', start_at => 'end'); INSERT INTO orders (stream, type) VALUES ('m', 'M')", extra_params => [ '-U', 'app' ]);
+ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'more'", 1, dbname => 'copy_2', timeout => 20), 'and works');
+is(waits_in_log('copy_2'), 1, 'it does not repeat the line');
+is(waits_in_log($name), 0, 'no line about the original');
+
 # ---- a template database has no worker
 
 $node->safe_psql('postgres', "ALTER DATABASE copy_3 IS_TEMPLATE true");

@@ -26,4 +26,13 @@ is_deeply(
 	[qw(Pg_magic_func _PG_init pm_dispatcher_main pm_launcher_main pm_scheduler_main)],
 	'other than these, it exports only what PostgreSQL looks up');
 
+# A database whose extension is older calls the functions that its script names.
+my @scripts = glob "$FindBin::RealBin/../../src/sql/released/*.sql $FindBin::RealBin/../../src/sql/upgrade/*.sql";
+my %named = map { $_ => 1 } map { slurp_file($_) =~ /'MODULE_PATHNAME',\s*'(\w+)'/g } @scripts;
+my %there = map { $_ => 1 } @functions;
+cmp_ok(scalar keys %named, '>', 40, 'the scripts of released versions name functions');
+is_deeply([ sort grep { !$there{$_} } keys %named ], [], 'the library still has each of them');
+is_deeply([ grep { slurp_file($_) !~ /^SELECT pm_catalog\.announce\(\);\s*\z/m } glob "$FindBin::RealBin/../../src/sql/upgrade/*.sql" ],
+	[], 'upgrade scripts end with pm_catalog.announce(), so that all backends learn of the new version');
+
 done_testing();

@@ -149,6 +149,7 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	# ---- everything waits
 	is($sql->("SELECT count(*) FROM pm.status WHERE reason = 'this database is a copy' AND state = 'waiting'"), 7, "$db: everything waits as a copy");
 	is($sql->("SELECT count(*) FROM pm_catalog.process_manager"), 5, "$db: there are five process managers");
+	ok(PmTest::wait_in_log($node, qr/pm waits for pm\.resume\(\) in database "$db", which is a copy\n.*another database or cluster: 5\./, timeout => 20), "$db: the server's log says so");
 
 	# ---- the triggers work
 	my (undef, undef, $err) = $node->psql($db, "INSERT INTO orders (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (3, 'x', 'X')");

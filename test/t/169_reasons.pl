@@ -3,6 +3,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use PmTest;
+use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
 
@@ -145,9 +146,15 @@ wait_idle('starts');
 
 # ---- library and extension
 
+my ($version, $oldest) = map { slurp_file("$ENV{PM_TEST_ROOT}/src/pm.h") =~ /#define $_\s+"(.*)"/ } qw(PM_VERSION PM_OLDEST_SERVED);
+
 answer("UPDATE pg_catalog.pg_extension SET extversion = '0.0.9' WHERE extname = 'pm'");
-is(status('waits', 'state, reason'), 'waiting|no worker runs, because the library and the extension have different versions', 'another version of the library');
-answer("UPDATE pg_catalog.pg_extension SET extversion = (SELECT version FROM pm_catalog.library()) WHERE extname = 'pm'; SELECT pm.pause('waits'); SELECT pm.resume('waits')");
+is(status('waits', 'state, reason, hint'), "waiting|no worker runs, because the extension has version 0.0.9, and version $version of the library serves extensions "
+	  . "from version $oldest on|Run ALTER EXTENSION pm UPDATE in this database.", 'the extension is too old');
+answer("UPDATE pg_catalog.pg_extension SET extversion = '99.0.0' WHERE extname = 'pm'");
+is(status('waits', 'state, reason, hint'), "waiting|no worker runs, because the library of pm has version $version, which is older than version 99.0.0 of the extension|"
+	  . 'Install version 99.0.0 of the library and restart the server.', 'the library is older than the extension');
+answer("UPDATE pg_catalog.pg_extension SET extversion = '$version' WHERE extname = 'pm'; SELECT pm.pause('waits'); SELECT pm.resume('waits')");
 wait_idle('waits');
 
 # ---- a handler that ignores everything: the hint helps

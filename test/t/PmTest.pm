@@ -66,6 +66,24 @@ sub wait_until
 	return 0;
 }
 
+# Waits until the server's log contains something. Returns true if it did so in time.
+sub wait_in_log
+{
+	my ($node, $pattern, %opt) = @_;
+	my $deadline = time + ($opt{timeout} // $PostgreSQL::Test::Utils::timeout_default);
+
+	while (slurp_file($node->logfile) !~ $pattern)
+	{
+		if (time > $deadline)
+		{
+			diag("waited for $pattern in the server's log");
+			return 0;
+		}
+		sleep 0.05;
+	}
+	return 1;
+}
+
 # Starts a psql that runs a script, concurrently with the test; finish it with finish_psql.
 # The script may end early with \q.
 sub start_psql
