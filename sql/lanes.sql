@@ -85,7 +85,7 @@ CREATE FUNCTION apart() RETURNS boolean LANGUAGE sql AS $$ SELECT count(*) > 0 F
 -- Former lanes by log and number of lanes, and how many of them are ahead of some cursor.
 CREATE VIEW notes AS SELECT r.log, r.lanes, count(*) AS notes, count(*) FILTER (WHERE r."position" > (SELECT min(c."position") FROM pm.cursor c WHERE c.process_manager = r.process_manager AND c.log = r.log)) AS above
 	FROM pm_catalog.former_lane r GROUP BY r.log, r.lanes ORDER BY r.log, r.lanes;
-CREATE VIEW aside AS SELECT k.process_manager AS pm, k.log, left(k.key, 20) AS key, k.type, k.state, k.attempts FROM pm_catalog.parked k ORDER BY k.process_manager, k.key, k.id;
+CREATE VIEW aside AS SELECT k.process_manager AS pm, k.log, left(k.key, 20) AS key, coalesce(k.type, (pm_catalog.parked_event(k.log, k.position, current_user::regrole)).type) AS type, k.state, k.attempts FROM pm_catalog.parked k ORDER BY k.process_manager, k.key, k.id;
 
 -- ---- each lane has its own cursors ------------------------------------------
 

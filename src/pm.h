@@ -20,5 +20,6 @@
 
 /* SQLSTATEs of pm's own. */
 #define ERRCODE_PM_VERSION_CONFLICT MAKE_SQLSTATE('P', 'M', '0', '0', '1')
+#define ERRCODE_PM_PERMANENT		MAKE_SQLSTATE('P', 'M', '0', '0', '3')
 
 #endif /* PM_H */

@@ -55,6 +55,7 @@ key_begin(Keys *keys)
 	keys->context = CurrentMemoryContext;
 	keys->table = keyslot_create(CurrentMemoryContext, 64, NULL);
 	keys->all = NIL;
+	keys->asks = 0;
 }
 
 /*
@@ -154,13 +155,19 @@ key_hashed(text *value)
 	return NULL;
 }
 
-Key *
-key_get(Keys *keys, Datum name)
+char *
+key_stored(Datum name)
 {
 	text *value = DatumGetTextPP(name);
 	char *hashed = key_hashed(value);
 
-	return key_get_text(keys, hashed ? hashed : text_to_cstring(value));
+	return hashed ? hashed : text_to_cstring(value);
+}
+
+Key *
+key_get(Keys *keys, Datum name)
+{
+	return key_get_text(keys, key_stored(name));
 }
 
 /*

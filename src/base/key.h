@@ -12,10 +12,14 @@
 /* A key that has more bytes than this is stored as its hash. */
 #define KEY_MAX 1000
 
+/* One event goes to at most this many keys. */
+#define KEY_FAN_OUT 1000
+
 /* What a batch knows of a key: first the fields of park.c, then those of instance.c. */
 typedef struct Key
 {
 	const char *name; /* as it is stored */
+	uint64 asked;	  /* the number of the last event for which correlate has returned it */
 
 	bool parked_known;
 	bool parked; /* an event of this key is parked */
@@ -39,6 +43,7 @@ typedef struct Keys
 	struct keyslot_hash *table;
 	MemoryContext context;
 	List *all;
+	uint64 asks; /* the number of events that correlate has been asked about */
 } Keys;
 
 /* Initializes an empty set of keys, which lives as long as the current memory context. */
@@ -52,6 +57,9 @@ extern Key *key_get_text(Keys *keys, const char *name);
 
 /* The entry of a key by its stored name, or NULL if the batch has not met it. */
 extern Key *key_find(Keys *keys, const char *name);
+
+/* The name under which a key is stored, by the text that the user's code made. */
+extern char *key_stored(Datum name);
 
 /* The hash of a key, by its stored name or by the text of the user's code. */
 extern uint32 key_hash(const char *name, size_t len);

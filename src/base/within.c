@@ -10,11 +10,13 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 #include "base/event.h"
+#include "base/key.h"
 #include "base/within.h"
 
 static const char *current = NULL; /* the process manager's name, NULL: no handler runs */
@@ -23,10 +25,13 @@ static const char *current_log; /* NULL: a timer */
 static int64 current_position;
 static Datum current_event;		/* a pm.event, 0: several in an array */
 static const char *current_key; /* of the instance that is called, NULL: it keeps none */
+static bool called;				/* the handler itself is called, not correlate, */
+static const char *called_for;	/* for this key; NULL: the event's stream */
 static bool time_is_set = false;
 static TimestampTz time_as_of;
 
 PG_FUNCTION_INFO_V1(pm_now);
+PG_FUNCTION_INFO_V1(pm_key);
 
 void
 within_enter(const char *manager, int lane)
@@ -36,6 +41,7 @@ within_enter(const char *manager, int lane)
 	current_lane = lane;
 	current_event = (Datum) 0;
 	current_key = NULL;
+	called = false;
 }
 
 void
@@ -45,6 +51,14 @@ within_event(const char *log, int64 position, Datum event, const char *key)
 	current_position = position;
 	current_event = event;
 	current_key = key;
+	called = false;
+}
+
+void
+within_call(const char *key)
+{
+	called = true;
+	called_for = key;
 }
 
 void
@@ -223,4 +237,26 @@ Datum
 pm_now(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_TIMESTAMPTZ(time_is_set ? time_as_of : GetCurrentTransactionStartTimestamp());
+}
+
+/*
+ * pm.key(): the key for which the handler is called, as it is stored.  NULL where no
+ * handler runs, so that a test can call a handler as a function.
+ */
+Datum
+pm_key(PG_FUNCTION_ARGS)
+{
+	EventFields fields;
+
+	if (current == NULL || !called || InSecurityRestrictedOperation())
+		PG_RETURN_NULL();
+	if (called_for != NULL)
+		PG_RETURN_TEXT_P(cstring_to_text(called_for));
+	/* An array of events has no single key. */
+	if (current_event == (Datum) 0)
+		PG_RETURN_NULL();
+	event_deform(current_event, &fields);
+	if (fields.nulls[EVENT_STREAM - 1])
+		PG_RETURN_TEXT_P(cstring_to_text(""));
+	PG_RETURN_TEXT_P(cstring_to_text(key_stored(fields.values[EVENT_STREAM - 1])));
 }

@@ -21,6 +21,9 @@ extern void within_leave(void);
  */
 extern void within_event(const char *log, int64 position, Datum event, const char *key);
 
+/* The handler itself is called now, for this key; NULL: the event's stream. */
+extern void within_call(const char *key);
+
 /* Does a handler run in this backend, and of which process manager? */
 extern bool within_handler(void);
 extern const char *within_manager(void);

@@ -18,6 +18,10 @@ batch_item_name(const BatchItem *item, Handling *handling)
 	/* It is usually the log of the item before. */
 	else if (strcmp(handling->log, item->log_name) != 0)
 		strlcpy(handling->log, item->log_name, sizeof(handling->log));
+	if (item->nkeys == 0 || item->key == NULL)
+		handling->key[0] = '\0';
+	else if (strcmp(handling->key, item->key->name) != 0)
+		strlcpy(handling->key, item->key->name, sizeof(handling->key));
 }
 
 /*

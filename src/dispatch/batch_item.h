@@ -24,6 +24,9 @@ typedef struct BatchItem
 	Datum event;		  /* a pm.event */
 	int64 too_large;	  /* its size, if a stub stands for it; else 0 */
 	Key *key;			  /* NULL: not known yet, or not for this unit */
+	/* An event that goes to several keys of this unit: all of them; "key" is one of these. */
+	Key **keys;
+	int nkeys; /* 0: it has one key */
 	const struct BatchItem
 		*set_by; /* of a timer that this batch has set: the event that led to it */
 	bool passed; /* it is not for this unit */

@@ -48,7 +48,7 @@ call_publish(const Calls *calls, const Handling *handling)
 /*
  * Called before user's code runs for an item, the nth of the batch.
  */
-static void
+void
 call_start(Calls *calls, const BatchItem *item, int nth, bool correlating, bool several)
 {
 	Progress *progress = calls->progress;
@@ -81,7 +81,7 @@ call_start(Calls *calls, const BatchItem *item, int nth, bool correlating, bool 
  * on, no item is the cause.  The crash mark stays, because the extension still
  * works on the item.
  */
-static void
+void
 call_stop(Calls *calls)
 {
 	/* If the call has asked for the end of its session, the call is the cause. */
@@ -183,7 +183,8 @@ call_end(Calls *calls, int handled)
 		/* A crash from here on is caused by the only item, or by one of several. */
 		last = *progress_lasting(calls->progress);
 		last.manager = task->pm->id;
-		last.several |= handled > 1;
+		/* A single event may have been handled for several keys. */
+		last.several |= handled > 1 && calls->progress->count > 1;
 		crash_mark(&last);
 	}
 	instance_save(task->pm, calls->keys);
@@ -234,73 +235,6 @@ call_abandon(const Progress *progress)
 	call_before_end(progress);
 	/* No handler runs any more, so if the session ends from here on, no item is the cause. */
 	slot_activity_set(ACTIVITY_READING);
-}
-
-/* ---------- the key ---------- */
-
-/*
- * Calls the correlate function.  The result is in the memory context of this
- * event.
- */
-static NullableDatum
-call_ask_key(Calls *calls, const BatchItem *item, int nth)
-{
-	MemoryContext caller;
-	NullableDatum key;
-
-	call_start(calls, item, nth, true, false);
-	within_event(item->log_name, item->position, item->event, NULL);
-	caller = MemoryContextSwitchTo(calls->per_event);
-	key.value = handler_call_correlate(&calls->handler, item->event, &key.isnull);
-	MemoryContextSwitchTo(caller);
-	call_stop(calls);
-	return key;
-}
-
-/*
- * Uses the stream as the key.
- */
-static NullableDatum
-call_stream_key(const BatchItem *item)
-{
-	EventFields fields;
-	NullableDatum key;
-
-	event_deform(item->event, &fields);
-	key.isnull = false;
-	key.value = fields.nulls[EVENT_STREAM - 1] ? CStringGetTextDatum("") :
-												 fields.values[EVENT_STREAM - 1];
-	return key;
-}
-
-bool
-call_correlate(Calls *calls, BatchItem *item, int nth)
-{
-	NullableDatum key;
-
-	if (item->key != NULL)
-		return true;
-	if (item->passed)
-		return false;
-	/* No function can be called with an event that is too large: its key is its stream. */
-	if (calls->handler.correlates && item->too_large == 0)
-	{
-		key = call_ask_key(calls, item, nth);
-		batch_item_crash_mark(calls->task, item);
-	}
-	else
-	{
-		batch_item_crash_mark(calls->task, item);
-		key = call_stream_key(item);
-	}
-	/* NULL means that the event is not for this process manager. */
-	item->passed = key.isnull ||
-				   (item->share != NULL && !lane_share_has(item->share, key, item->position));
-	if (!item->passed)
-		item->key = key_get(calls->keys, key.value);
-	crash_unmark();
-	MemoryContextReset(calls->per_event);
-	return !item->passed;
 }
 
 /* ---------- the handler ---------- */
@@ -408,6 +342,7 @@ call_handler(Calls *calls, BatchItem *item, int nth)
 	call_start(calls, item, nth, false, false);
 	call_require_size(item);
 	within_event(item->log_name, item->position, item->event, keeps ? item->key->name : NULL);
+	within_call(item->key != NULL ? item->key->name : NULL);
 	if (keeps)
 		ended = call_instance(calls, item, &record);
 	else if (handler->kind == HANDLER_BATCH)

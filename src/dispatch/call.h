@@ -39,11 +39,10 @@ typedef struct CallTimers
 extern void call_begin(Calls *calls, const BatchTask *task, bool shared, Keys *keys,
 					   Progress *progress);
 
-/*
- * Finds out an item's key.  False if the item is not for this unit.  If the
- * item fails, the error is that of the nth item of the batch.
- */
-extern bool call_correlate(Calls *calls, BatchItem *item, int nth);
+/* To be called before and after user's code runs for an item, the nth of the batch. */
+extern void call_start(Calls *calls, const BatchItem *item, int nth, bool correlating,
+					   bool several);
+extern void call_stop(Calls *calls);
 
 /*
  * Calls the handler for an item, whose key is known if the handler keeps

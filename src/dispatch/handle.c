@@ -12,7 +12,7 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
-#include "dispatch/call.h"
+#include "dispatch/call_correlate.h"
 #include "dispatch/handle.h"
 #include "manager/instance.h"
 #include "manager/lane_fail.h"
@@ -21,6 +21,9 @@
 #include "manager/timer.h"
 #include "shmem/crash.h"
 #include "shmem/slot.h"
+
+/* When a batch has met this many keys, it does not compute more of them in advance. */
+#define HANDLE_KEYS 10000
 
 /* A batch while it runs. */
 typedef struct HandleRun
@@ -91,6 +94,18 @@ handle_behind(const BatchTask *task, const BatchItem *item)
 	crash_unmark();
 }
 
+/*
+ * Parks an item that has not been tried for its key.
+ */
+static void
+handle_untried(const BatchTask *task, const BatchItem *item)
+{
+	batch_item_crash_mark(task, item);
+	park_untried(task->pm, task->lane, item->key->name, item->event, item->too_large);
+	item->key->parked_known = item->key->parked = true;
+	crash_unmark();
+}
+
 /* ---------- one item ---------- */
 
 /*
@@ -122,6 +137,110 @@ handle_call(HandleRun *run, BatchItem *item)
 }
 
 /*
+ * Handles or parks an item, for the key that it has now.  Returns whether the handler
+ * was called.
+ */
+static bool
+handle_one(HandleRun *run, BatchItem *item, bool to_park)
+{
+	const BatchTask *task = run->task;
+
+	if (task->state->has_parked && park_has(task->pm, task->lane, item->key))
+		handle_behind(task, item);
+	else if (to_park)
+		handle_park(run, item);
+	else
+	{
+		handle_call(run, item);
+		return true;
+	}
+	return false;
+}
+
+/* ---------- an event that goes to several keys ---------- */
+
+/*
+ * Parks an event for the keys from this one on.  From then on it is handled, or fails,
+ * for each of them by itself.  If it has failed, "failed" is the key for which it did.
+ */
+static void
+handle_split(HandleRun *run, BatchItem *item, int from, Key *failed)
+{
+	const BatchTask *task = run->task;
+
+	/* First the one that may have to halt the unit, since nothing is parked then. */
+	if (failed != NULL)
+	{
+		item->key = failed;
+		(void) handle_one(run, item, true);
+		if (run->tally.halted)
+			return;
+	}
+	for (int i = from; i < item->nkeys; i++)
+	{
+		item->key = item->keys[i];
+		if (item->key == failed)
+			continue;
+		if (task->state->has_parked && park_has(task->pm, task->lane, item->key))
+			handle_behind(task, item);
+		else
+			handle_untried(task, item);
+	}
+	task->state->has_parked = true;
+	run->tally.again = true;
+}
+
+/*
+ * The key for which the event has failed, as the lane's state has it.  NULL if correlate
+ * does not return that key any more.
+ */
+static Key *
+handle_failed_key(const LaneState *state, const BatchItem *item)
+{
+	if (state->key == NULL)
+		return item->keys[0];
+	for (int i = 0; i < item->nkeys; i++)
+		if (strcmp(item->keys[i]->name, state->key) == 0)
+			return item->keys[i];
+	return NULL;
+}
+
+/*
+ * Handles an event for each of its keys, in one transaction, because the cursor cannot
+ * stop in the middle of an event.  If that takes too long, or if the event has failed
+ * for one key, it is parked for the others, so that no key keeps another one from being
+ * handled.  Where nothing is parked, all keys wait.  Returns how often the handler was
+ * called.
+ */
+static int
+handle_several(HandleRun *run, BatchItem *item, bool to_park)
+{
+	const BatchTask *task = run->task;
+	bool may_split = !task->pm->halt_on_failure && !task->raise;
+	int handled = 0;
+
+	if (to_park)
+	{
+		handle_split(run, item, 0, handle_failed_key(task->state, item));
+		return 0;
+	}
+	for (int i = 0; i < item->nkeys; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (i > 0 && may_split && GetCurrentTimestamp() >= run->calls.deadline)
+		{
+			handle_split(run, item, i, NULL);
+			break;
+		}
+		item->key = item->keys[i];
+		handled += handle_one(run, item, false) ? 1 : 0;
+	}
+	return handled;
+}
+
+/* ---------- any item ---------- */
+
+/*
  * Handles, parks or skips one item.  "failed" says that it has failed before.
  */
 static void
@@ -132,24 +251,19 @@ handle_item(HandleRun *run, BatchItem *item, bool failed)
 	bool has_parked = task->state->has_parked;
 	bool to_park = failed && task->state->status == LANE_PARKING && !task->raise;
 	bool keyed = handler->correlates || handler->kind == HANDLER_INSTANCE || has_parked || to_park;
-	bool handled = false;
+	int handled;
 
 	run->calls.progress->count = run->tally.done + 1;
 	if ((item->source == HANDLING_TIMER && !handle_take_timer(run, item)) ||
 		(keyed && !call_correlate(&run->calls, item, run->tally.done + 1)))
 	{
-		tally_add(&run->tally, item, false);
+		tally_add(&run->tally, item, 0);
 		return;
 	}
-	if (has_parked && park_has(task->pm, task->lane, item->key))
-		handle_behind(task, item);
-	else if (to_park)
-		handle_park(run, item);
+	if (item->nkeys > 0)
+		handled = handle_several(run, item, to_park);
 	else
-	{
-		handle_call(run, item);
-		handled = true;
-	}
+		handled = handle_one(run, item, to_park) ? 1 : 0;
 	/* The unit halts before the item, which is handled after pm.resume. */
 	if (!run->tally.halted)
 		tally_add(&run->tally, item, handled);
@@ -177,7 +291,7 @@ handle_prefetch(HandleRun *run)
 	 * If this fails for the nth event, the next batch handles the events before it, and
 	 * then it alone.
 	 */
-	for (int i = 0; i < batch->count; i++)
+	for (int i = 0; i < batch->count && list_length(batch->keys.all) < HANDLE_KEYS; i++)
 		(void) call_correlate(&run->calls, batch->events[i], i + 1);
 	if (keeps)
 		instance_prefetch(task->pm, &batch->keys);
@@ -207,7 +321,7 @@ handle_array(HandleRun *run)
 			handle_behind(task, item);
 		else if (ours)
 			items[count++] = item;
-		tally_add(&run->tally, item, ours && !behind);
+		tally_add(&run->tally, item, ours && !behind ? 1 : 0);
 	}
 	if (count > 0)
 		call_array(&run->calls, items, count, run->tally.done);

@@ -199,7 +199,7 @@ retry_queue(Calls *calls, List *queue, List *cursors, Tally *tally)
 		handled = retry_item(calls, &item, tally);
 		if (handled)
 			retry_count(cursors, parked->log);
-		tally_add(tally, &item, handled);
+		tally_add(tally, &item, handled ? 1 : 0);
 		if (GetCurrentTimestamp() >= calls->deadline || slot_asked_to_leave())
 			break;
 	}

@@ -22,14 +22,14 @@ tally_begin(Tally *tally, const Batch *batch)
 }
 
 void
-tally_add(Tally *tally, const BatchItem *item, bool handled)
+tally_add(Tally *tally, const BatchItem *item, int handled)
 {
 	tally->done++;
-	tally->handled += handled ? 1 : 0;
+	tally->handled += handled;
 	if (item->log == BATCH_ITEM_NO_LOG)
 		return;
 	tally->logs[item->log].done++;
-	tally->logs[item->log].handled += handled ? 1 : 0;
+	tally->logs[item->log].handled += handled;
 	tally->logs[item->log].position = item->position;
 }
 

@@ -36,8 +36,11 @@ typedef struct Tally
 /* Begins with nothing done, and records what is known from reading. */
 extern void tally_begin(Tally *tally, const Batch *batch);
 
-/* Counts an item that the batch has handled, parked or skipped. */
-extern void tally_add(Tally *tally, const BatchItem *item, bool handled);
+/*
+ * Counts an item that the batch has handled, parked or skipped.  "handled" is how often
+ * the handler was called for it: once for each key.
+ */
+extern void tally_add(Tally *tally, const BatchItem *item, int handled);
 
 /* Moves the cursors to where the batch has got, and records what is left in the logs. */
 extern void tally_advance(Tally *tally, const Batch *batch);

@@ -80,27 +80,45 @@ wait_reached(const char *name, const char *log, int64 target)
 }
 
 /*
- * Raises an error when an event at or below the target has been parked.
+ * Is no event at or below the target parked?  An event that goes to many keys may be
+ * parked for some of them without any failure, and is handled soon.  One that has failed,
+ * or waits for another one that has, raises an error.
  */
-static void
-wait_refuse_parked(const char *name, const char *log, int64 target)
+static bool
+wait_none_parked(const char *name, const char *log, int64 target)
 {
+	static ExecStatement any_parked =
+		{NULL,
+		 "SELECT FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		 "AND log OPERATOR(pg_catalog.=) $2 AND position OPERATOR(pg_catalog.<=) $3 LIMIT 1",
+		 3,
+		 {TEXTOID, TEXTOID, INT8OID}};
+	/* The state of an event's head; an event that has no key has no other before it. */
 	static ExecStatement oldest_parked =
 		{NULL,
-		 "SELECT position FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		 "AND log OPERATOR(pg_catalog.=) $2 AND position OPERATOR(pg_catalog.<=) $3 "
-		 "ORDER BY position LIMIT 1",
+		 "SELECT k.position FROM pm_catalog.parked k LEFT JOIN LATERAL ("
+		 "SELECT f.state, f.message FROM pm_catalog.parked f "
+		 "WHERE f.process_manager OPERATOR(pg_catalog.=) k.process_manager "
+		 "AND f.lane OPERATOR(pg_catalog.=) k.lane AND f.key OPERATOR(pg_catalog.=) k.key "
+		 "ORDER BY f.id LIMIT 1) h ON true "
+		 "WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
+		 "AND k.log OPERATOR(pg_catalog.=) $2 AND k.position OPERATOR(pg_catalog.<=) $3 "
+		 "AND (coalesce(h.message, k.message) IS NOT NULL "
+		 "OR coalesce(h.state, k.state) OPERATOR(pg_catalog.<>) 'failing') "
+		 "ORDER BY k.position LIMIT 1",
 		 3,
 		 {TEXTOID, TEXTOID, INT8OID}};
 	ExecScope scope;
 	Datum values[3];
+	bool none;
 	bool isnull;
 
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(name);
 	values[1] = CStringGetTextDatum(log);
 	values[2] = Int64GetDatum(target);
-	if (exec_statement(&oldest_parked, values, NULL) > 0)
+	none = exec_statement(&any_parked, values, NULL) == 0;
+	if (!none && exec_statement(&oldest_parked, values, NULL) > 0)
 	{
 		long long position = DatumGetInt64(exec_value(0, 1, &isnull));
 
@@ -114,6 +132,7 @@ wait_refuse_parked(const char *name, const char *log, int64 target)
 					 quote_literal_cstr(name), quote_literal_cstr(log), position)));
 	}
 	exec_end(&scope);
+	return none;
 }
 
 static void
@@ -240,7 +259,8 @@ wait_log(const char *name, const char *log, int64 target, TimestampTz until)
 
 	/* Do this before the first check, so that no move between a check and the sleep is missed. */
 	wakeup_prepare_to_wait();
-	while (!(reached = wait_reached(name, log, target)))
+	/* A cursor also passes parked events, which have not been handled. */
+	while (!(reached = wait_reached(name, log, target) && wait_none_parked(name, log, target)))
 	{
 		long left = wait_left(until);
 
@@ -249,9 +269,6 @@ wait_log(const char *name, const char *log, int64 target, TimestampTz until)
 		wait_nap(left);
 	}
 	ConditionVariableCancelSleep();
-	/* A cursor also passes parked events, which have not been handled. */
-	if (reached)
-		wait_refuse_parked(name, log, target);
 	return reached;
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/event.h"
 #include "manager/handler.h"
+#include "manager/handler_check.h"
 #include "manager/handler_find.h"
 #include "manager/handler_watch.h"
 
@@ -36,6 +37,8 @@ handler_open(Handler *handler, ProcessManager *pm, bool lanes)
 			handler_require_immutable(correlate);
 		fmgr_info(correlate, &handler->correlate);
 		handler->correlates = true;
+		handler->fans_out = handler_fans_out(correlate);
+		handler_check_pair(pm->kind, correlate);
 		/*
 		 * A function that is not IMMUTABLE may depend on what the handlers of earlier
 		 * events write.

@@ -14,6 +14,7 @@ typedef struct Handler
 	FmgrInfo function;
 	HandlerKind kind;
 	bool correlates;
+	bool fans_out;	/* correlate returns an array of keys */
 	bool foretells; /* correlate depends on nothing but the event */
 	FmgrInfo correlate;
 	Oid event_type;

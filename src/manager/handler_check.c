@@ -18,6 +18,7 @@
 #include "utils/syscache.h"
 
 #include "base/event.h"
+#include "base/version.h"
 #include "manager/handler_check.h"
 
 const HandlerUse handler_use_handler = {
@@ -35,7 +36,7 @@ const HandlerUse handler_use_handler = {
 
 const HandlerUse handler_use_correlate = {
 	.correlates = true,
-	.hint = "A correlate function is f(pm.event) RETURNS text.",
+	.hint = "A correlate function is f(pm.event) RETURNS text or text[].",
 	.missing = "no correlate function \"%s\" exists",
 	.ambiguous = "correlate function \"%s\" is ambiguous",
 	.dropped = "correlate function %s does not exist",
@@ -99,6 +100,7 @@ handler_check_definition(Form_pg_proc proc, const HandlerUse *use)
 {
 	const char *not_plain = handler_not_plain(proc, use);
 	Oid wanted = InvalidOid;
+	bool keys = use->correlates && proc->prorettype == TEXTARRAYOID;
 
 	if (not_plain != NULL)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -109,7 +111,7 @@ handler_check_definition(Form_pg_proc proc, const HandlerUse *use)
 		wanted = TEXTOID;
 	else if (handler_kind(proc->oid) == HANDLER_INSTANCE)
 		wanted = JSONBOID;
-	if (OidIsValid(wanted) && proc->prorettype != wanted)
+	if (OidIsValid(wanted) && proc->prorettype != wanted && !keys)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
 						errmsg(use->result, format_procedure(proc->oid),
 							   format_type_be(proc->prorettype), format_type_be(wanted)),
@@ -164,6 +166,33 @@ handler_check(Oid function, Oid owner, const HandlerUse *use)
 	handler_check_definition(proc, use);
 	handler_check_rights(proc, owner);
 	ReleaseSysCache(tuple);
+}
+
+bool
+handler_fans_out(Oid correlate)
+{
+	return get_func_rettype(correlate) == TEXTARRAYOID;
+}
+
+/*
+ * An event of several keys is handled once for each of them.  A handler of arrays could
+ * not tell for which key it gets an event.
+ */
+void
+handler_check_pair(HandlerKind kind, Oid correlate)
+{
+	if (!handler_fans_out(correlate))
+		return;
+	version_require("0.2.0", "a correlate function that returns text[]");
+	if (kind == HANDLER_BATCH)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+				 errmsg("correlate function %s returns several keys, and the handler takes "
+						"arrays of events",
+						format_procedure(correlate)),
+				 errdetail("The handler of an event with several keys is called for each of them."),
+				 errhint("Use a handler f(pm.event) or f(pm.event, jsonb) RETURNS jsonb, or a "
+						 "correlate function that returns text.")));
 }
 
 /*

@@ -36,6 +36,10 @@ extern char handler_kind(Oid function);
 extern bool handler_fits(Oid function, const HandlerUse *use);
 /* Refuses a function that cannot be used so, or that the owner may not call. */
 extern void handler_check(Oid function, Oid owner, const HandlerUse *use);
+/* Does the correlate function return an array of keys? */
+extern bool handler_fans_out(Oid correlate);
+/* Refuses a correlate function that does not go with this kind of handler. */
+extern void handler_check_pair(HandlerKind kind, Oid correlate);
 /* Refuses a correlate function whose result may change. */
 extern void handler_require_immutable(Oid correlate);
 /* Refuses a function that now belongs to a role that is not trusted. */

@@ -143,13 +143,15 @@ handler_find(const char *name, Oid owner, HandlerKind *kind, Oid *function_owner
 }
 
 char *
-handler_find_correlate(const char *name, Oid owner, bool lanes, Oid *function_owner)
+handler_find_correlate(const char *name, Oid owner, HandlerKind kind, bool lanes,
+					   Oid *function_owner)
 {
 	Oid found = handler_search(name, owner, &handler_use_correlate);
 
 	*function_owner = handler_function_owner(found);
 	if (lanes)
 		handler_require_immutable(found);
+	handler_check_pair(kind, found);
 	return format_procedure_qualified(found);
 }
 

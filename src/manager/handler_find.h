@@ -12,7 +12,8 @@ extern void handler_find_install(void);
 
 /* Find a function by the name that pm.register got; return its qualified signature. */
 extern char *handler_find(const char *name, Oid owner, HandlerKind *kind, Oid *function_owner);
-extern char *handler_find_correlate(const char *name, Oid owner, bool lanes, Oid *function_owner);
+extern char *handler_find_correlate(const char *name, Oid owner, HandlerKind kind, bool lanes,
+									Oid *function_owner);
 
 /* Finds a registered function again, and checks that it may be called. */
 extern Oid handler_find_again(ProcessManager *pm, const char *signature, FoundFunction *found,

@@ -69,6 +69,7 @@ lane_read(const char *manager, int lane, LaneState *state)
 		state->position = scan->nulls[LANE_POSITION - 1] ?
 							  0 :
 							  DatumGetInt64(scan->values[LANE_POSITION - 1]);
+		state->key = scan_text(scan, LANE_KEY);
 		state->reason = scan_text(scan, LANE_REASON);
 		state->error.message = scan_text(scan, LANE_MESSAGE);
 		state->error.detail = scan_text(scan, LANE_DETAIL);
@@ -142,6 +143,7 @@ lane_change(const char *manager, int lane, const LaneChange *change)
 	const Handling *what = change->what;
 	const char *log = change->log;
 	int64 position = change->position;
+	const char *key = change->key;
 	const char *reason = report_cut(change->reason, REPORT_KEPT);
 	Datum error[4];
 	char nulls[4];
@@ -151,6 +153,7 @@ lane_change(const char *manager, int lane, const LaneChange *change)
 	{
 		log = what->source == HANDLING_TIMER ? NULL : what->log;
 		position = what->source == HANDLING_TIMER ? what->id : what->position;
+		key = what->key[0] != '\0' ? what->key : NULL;
 	}
 	lane_row_open(&row, manager, lane, RowExclusiveLock);
 	/*
@@ -167,6 +170,7 @@ lane_change(const char *manager, int lane, const LaneChange *change)
 	lane_row_set(&row, LANE_RETRY_AT, TimestampTzGetDatum(change->retry_at), change->retry_at == 0);
 	lane_row_set_text(&row, LANE_LOG, log);
 	lane_row_set(&row, LANE_POSITION, Int64GetDatum(position), position == 0);
+	lane_row_set_text(&row, LANE_KEY, key);
 	exec_error_args(change->error, error, nulls);
 	for (int i = 0; i < lengthof(error); i++)
 		lane_row_set(&row, LANE_MESSAGE + i, error[i], nulls[i] == 'n');

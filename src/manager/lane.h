@@ -42,6 +42,7 @@ typedef struct LaneState
 	char *reason;
 	char *log;				/* the event that failed; NULL: a timer, by its id */
 	int64 position;			/* 0: none */
+	char *key;				/* the key for which it failed, of several; else NULL */
 	ErrorData error;		/* how it failed */
 	bool has_parked;		/* are there parked events? */
 	TimestampTz parked_due; /* the next retry of one, DT_NOEND: none */
@@ -60,6 +61,7 @@ typedef struct LaneChange
 	const Handling *what; /* what has failed, */
 	const char *log;	  /* or the same as in LaneState */
 	int64 position;
+	const char *key;
 	ErrorData *error;
 	bool count; /* does the error count? */
 } LaneChange;

@@ -66,6 +66,7 @@ lane_wait(const char *manager, int lane, LaneState *state, const char *reason, c
 		change.crashes = state->crashes;
 		change.log = state->log;
 		change.position = state->position;
+		change.key = state->key;
 	}
 	change.retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LANE_WAIT);
 	lane_change(manager, lane, &change);

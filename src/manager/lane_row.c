@@ -40,6 +40,7 @@ static const char *const lane_columns[] = {
 	[LANE_SQLSTATE - 1] = "sqlstate",
 	[LANE_SINCE - 1] = "since",
 	[LANE_CONFLICTS - 1] = "conflicts",
+	[LANE_KEY - 1] = "key",
 };
 
 StaticAssertDecl(lengthof(lane_columns) == LANE_COLUMNS, "lane_columns[] must have all columns");

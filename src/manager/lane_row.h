@@ -27,9 +27,10 @@ enum
 	LANE_CONTEXT,
 	LANE_SQLSTATE,
 	LANE_SINCE,
-	LANE_CONFLICTS
+	LANE_CONFLICTS,
+	LANE_KEY
 };
-#define LANE_COLUMNS LANE_CONFLICTS
+#define LANE_COLUMNS LANE_KEY
 /* The last one in PM_OLDEST_SERVED.  Later ones may be absent (scan_begin_table()). */
 #define LANE_REQUIRED LANE_CONFLICTS
 

@@ -42,6 +42,7 @@ typedef struct ParkVerdict
 } ParkVerdict;
 
 static const ParkVerdict park_verdict_behind = {"behind", 0, 0, DT_NOEND};
+static const ParkVerdict park_verdict_untried = {"failing", 0, 0, DT_NOBEGIN};
 
 /*
  * One crash of the server does not count against an event, since a person may
@@ -130,6 +131,12 @@ void
 park_behind(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large)
 {
 	park_insert(pm, lane, key, event, too_large, &park_verdict_behind, NULL);
+}
+
+void
+park_untried(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large)
+{
+	park_insert(pm, lane, key, event, too_large, &park_verdict_untried, NULL);
 }
 
 /*
@@ -334,7 +341,7 @@ park_refused(ProcessManager *pm, LaneState *state, int lane)
 		 "SELECT pg_catalog.count(*) FROM (SELECT FROM pm_catalog.parked "
 		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2 "
 		 "AND state OPERATOR(pg_catalog.=) ANY (ARRAY['failing', 'dead']) "
-		 "AND id OPERATOR(pg_catalog.>=) $4 LIMIT $3) k",
+		 "AND id OPERATOR(pg_catalog.>=) $4 AND message IS NOT NULL LIMIT $3) k",
 		 4,
 		 {TEXTOID, INT4OID, INT8OID, INT8OID}};
 	ExecScope scope;
@@ -342,7 +349,10 @@ park_refused(ProcessManager *pm, LaneState *state, int lane)
 	int64 heads;
 	bool isnull;
 
-	/* The failure that is being dealt with is not counted yet. */
+	/*
+	 * The failure that is being dealt with is not counted yet.  Events that have not been
+	 * tried for their keys have no message, and are not counted either.
+	 */
 	if (state->in_a_row >= PARK_IN_A_ROW - 1)
 		return psprintf("the handler failed for %d keys in a row", PARK_IN_A_ROW);
 	exec_begin_owner(&scope);

@@ -14,6 +14,9 @@
 /* Parks an event of a key that has a queue. */
 extern void park_behind(ProcessManager *pm, int lane, const char *key, Datum event,
 						int64 too_large);
+/* Parks an event of a key that has none, to be tried at once. */
+extern void park_untried(ProcessManager *pm, int lane, const char *key, Datum event,
+						 int64 too_large);
 /* Parks an event that has failed, as the head of its key. */
 extern void park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large,
 						int attempts, int crashes, ErrorData *error);

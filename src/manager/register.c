@@ -225,7 +225,7 @@ register_resolve_functions(RegisterPlan *plan)
 		correlate = plan->args.lanes > old->lanes ? old->correlate : NULL;
 	}
 	if (correlate != NULL)
-		plan->correlate = handler_find_correlate(correlate, plan->owner, lanes,
+		plan->correlate = handler_find_correlate(correlate, plan->owner, plan->kind, lanes,
 												 &plan->correlate_owner);
 }
 

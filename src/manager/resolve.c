@@ -5,7 +5,8 @@
  * Both take one event, or with a name alone all dead events of a process
  * manager.  They wait for the batch that runs, and take effect when their
  * transaction commits.  An event is named by its log and position.  A timer has
- * neither: it is named by log NULL and the number of its row.
+ * neither: it is named by log NULL and the number of its row.  An event that is parked
+ * for several keys is resolved for all of them, or for the one that is named.
  */
 #include "pm.h"
 
@@ -16,6 +17,7 @@
 
 #include "base/argument.h"
 #include "base/exec.h"
+#include "base/key.h"
 #include "base/report.h"
 #include "base/within.h"
 #include "log/highwater_ask.h"
@@ -39,13 +41,18 @@ typedef struct ResolveTarget
 	ProcessManager *pm;
 	char *log;	  /* NULL: a timer */
 	int64 number; /* its position, or the number of the timer */
-	int64 id;	  /* of its row; 0: it is not parked */
+	List *rows;	  /* of ResolveRow: one for each key for which it is parked */
+} ResolveTarget;
+
+typedef struct ResolveRow
+{
+	int64 id;
 	int lane;
 	char *key;
 	bool behind;	/* it is not the head of its key, but the head is: */
 	char *head_log; /* NULL: a timer */
 	int64 head_number;
-} ResolveTarget;
+} ResolveRow;
 
 /* A parked event, and the head of its key. */
 #define RESOLVE_FIND                                                                               \
@@ -59,45 +66,93 @@ typedef struct ResolveTarget
 	"WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
 
 /*
- * Looks the event up in the private table, into the current memory context.
+ * The row of a result, in the current memory context.
  */
-static void
-resolve_look_up(ResolveTarget *target)
+static void *
+resolve_form(uint64 row)
+{
+	ResolveRow *found = palloc0(sizeof(ResolveRow));
+	bool isnull;
+
+	found->id = DatumGetInt64(exec_value(row, 1, &isnull));
+	found->lane = DatumGetInt32(exec_value(row, 2, &isnull));
+	found->key = exec_text(row, 3);
+	found->behind = DatumGetBool(exec_value(row, 4, &isnull));
+	found->head_log = exec_text(row, 5);
+	found->head_number = DatumGetInt64(exec_value(row, 6, &isnull));
+	return found;
+}
+
+/*
+ * Looks the event up in the private table: for a key, given by the name under which it
+ * is stored, or for all that it is parked for (NULL).
+ */
+static List *
+resolve_look_up(const ResolveTarget *target, const char *key)
 {
 	static ExecStatement find_event =
 		{NULL,
 		 RESOLVE_FIND
-		 "AND k.log OPERATOR(pg_catalog.=) $2 AND k.position OPERATOR(pg_catalog.=) $3",
-		 3,
-		 {TEXTOID, TEXTOID, INT8OID}};
+		 "AND k.log OPERATOR(pg_catalog.=) $2 AND k.position OPERATOR(pg_catalog.=) $3 "
+		 "AND ($4 IS NULL OR k.key OPERATOR(pg_catalog.=) $4) ORDER BY k.id",
+		 4,
+		 {TEXTOID, TEXTOID, INT8OID, TEXTOID}};
 	static ExecStatement find_timer = {NULL,
 									   RESOLVE_FIND
-									   "AND k.log IS NULL AND k.id OPERATOR(pg_catalog.=) $3",
-									   3,
-									   {TEXTOID, TEXTOID, INT8OID}};
-	MemoryContext caller = CurrentMemoryContext;
-	ExecScope scope;
-	Datum values[3];
-	char nulls[3] = {' ', ' ', ' '};
-	bool isnull;
+									   "AND k.log IS NULL AND k.id OPERATOR(pg_catalog.=) $3 "
+									   "AND ($4 IS NULL OR k.key OPERATOR(pg_catalog.=) $4)",
+									   4,
+									   {TEXTOID, TEXTOID, INT8OID, TEXTOID}};
+	Datum values[4];
+	char nulls[4] = {' ', ' ', ' ', ' '};
 
-	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(target->pm->name);
 	values[1] = exec_text_arg(target->log, &nulls[1]);
 	values[2] = Int64GetDatum(target->number);
-	if (exec_statement(target->log ? &find_event : &find_timer, values, nulls) > 0)
-	{
-		MemoryContext spi = MemoryContextSwitchTo(caller);
+	values[3] = exec_text_arg(key, &nulls[3]);
+	return exec_list(target->log ? &find_event : &find_timer, values, nulls, resolve_form);
+}
 
-		target->id = DatumGetInt64(exec_value(0, 1, &isnull));
-		target->lane = DatumGetInt32(exec_value(0, 2, &isnull));
-		target->key = exec_text(0, 3);
-		target->behind = DatumGetBool(exec_value(0, 4, &isnull));
-		target->head_log = exec_text(0, 5);
-		target->head_number = DatumGetInt64(exec_value(0, 6, &isnull));
-		MemoryContextSwitchTo(spi);
-	}
-	exec_end(&scope);
+/*
+ * The rows of the event, for the key that the call names, or for all.  pm.parked shows a
+ * long key as it is stored, but the caller may also know the key itself.
+ */
+static List *
+resolve_rows(FunctionCallInfo fcinfo, const ResolveTarget *target)
+{
+	List *rows;
+
+	/* An extension that is older than the argument calls without it. */
+	if (PG_NARGS() < 4 || PG_ARGISNULL(3))
+		return resolve_look_up(target, NULL);
+	rows = resolve_look_up(target, text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	return rows != NIL ? rows : resolve_look_up(target, key_stored(PG_GETARG_DATUM(3)));
+}
+
+COMPAT_NORETURN static void
+resolve_refuse_missing(FunctionCallInfo fcinfo, const ResolveTarget *target)
+{
+	const char *name = target->pm->name;
+	const char *hint = "SELECT * FROM pm.parked shows what it has parked.";
+
+	if (target->log == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("process manager \"%s\" has not parked the timer with number %lld",
+							   name, (long long) target->number),
+						errhint("%s", hint)));
+	if (PG_NARGS() > 3 && !PG_ARGISNULL(3))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("process manager \"%s\" has not parked the event at position %lld of log "
+						"\"%s\" for key \"%s\"",
+						name, (long long) target->number, target->log,
+						report_cut(text_to_cstring(PG_GETARG_TEXT_PP(3)), REPORT_LOGGED)),
+				 errhint("%s", hint)));
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+					errmsg("process manager \"%s\" has not parked the event at position %lld of "
+						   "log \"%s\"",
+						   name, (long long) target->number, target->log),
+					errhint("%s", hint)));
 }
 
 /*
@@ -129,28 +184,24 @@ resolve_find(FunctionCallInfo fcinfo, const char *function)
 		if (target.log == NULL)
 			target.log = log;
 	}
-	resolve_look_up(&target);
-	if (target.id == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 target.log != NULL ?
-					 errmsg("process manager \"%s\" has not parked the event at position %lld "
-							"of log \"%s\"",
-							name, (long long) target.number, target.log) :
-					 errmsg("process manager \"%s\" has not parked the timer with number %lld",
-							name, (long long) target.number),
-				 errhint("SELECT * FROM pm.parked shows what it has parked.")));
+	target.rows = resolve_rows(fcinfo, &target);
+	if (target.rows == NIL)
+		resolve_refuse_missing(fcinfo, &target);
 	return target;
 }
 
 /*
- * Refuses to retry an event that is not the head of its key.
+ * Refuses to retry an event that is not the head of any key.
  */
 static void
 resolve_refuse_behind(const ResolveTarget *target)
 {
-	if (!target->behind)
-		return;
+	const ResolveRow *first = linitial(target->rows);
+	ListCell *lc;
+
+	foreach(lc, target->rows)
+		if (!((ResolveRow *) lfirst(lc))->behind)
+			return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 target->log != NULL ?
@@ -158,16 +209,16 @@ resolve_refuse_behind(const ResolveTarget *target)
 						(long long) target->number, target->log) :
 				 errmsg("the timer with number %lld is parked behind another event",
 						(long long) target->number),
-			 target->head_log != NULL ?
+			 first->head_log != NULL ?
 				 errdetail("The first event of its key is at position %lld of log \"%s\".",
-						   (long long) target->head_number, target->head_log) :
+						   (long long) first->head_number, first->head_log) :
 				 errdetail("The first event of its key is the timer with number %lld.",
-						   (long long) target->head_number),
+						   (long long) first->head_number),
 			 errhint("Retry or discard that one. The other events of its key follow.")));
 }
 
 /*
- * pm.retry(name, log, pos)
+ * pm.retry(name, log, pos, key)
  */
 Datum
 pm_retry(PG_FUNCTION_ARGS)
@@ -178,36 +229,65 @@ pm_retry(PG_FUNCTION_ARGS)
 								  1,
 								  {INT8OID}};
 	ResolveTarget target = resolve_find(fcinfo, "pm.retry");
-	Datum values[1] = {Int64GetDatum(target.id)};
+	ListCell *lc;
 
 	resolve_refuse_behind(&target);
-	(void) exec_as_owner(&retry, values, NULL);
-	park_head_changed(target.pm, target.lane, target.id, DT_NOBEGIN);
+	foreach(lc, target.rows)
+	{
+		const ResolveRow *row = lfirst(lc);
+		Datum values[1] = {Int64GetDatum(row->id)};
+
+		/* Where the event is behind another one, it follows that one. */
+		if (row->behind)
+			continue;
+		(void) exec_as_owner(&retry, values, NULL);
+		park_head_changed(target.pm, row->lane, row->id, DT_NOBEGIN);
+	}
 	registry_changed();
 	PG_RETURN_VOID();
 }
 
+static void
+resolve_say_discarded(const ResolveTarget *target, const char *key)
+{
+	const char *name = target->pm->name;
+	const char *user = GetUserNameFromId(GetUserId(), false);
+
+	if (target->log == NULL)
+		ereport(LOG, (errmsg("process manager \"%s\" in database \"%s\": the timer with number "
+							 "%lld was discarded by \"%s\"",
+							 name, report_database(), (long long) target->number, user)));
+	else if (key != NULL)
+		ereport(LOG, (errmsg("process manager \"%s\" in database \"%s\": the event at position "
+							 "%lld of log \"%s\" was discarded for key \"%s\" by \"%s\"",
+							 name, report_database(), (long long) target->number, target->log, key,
+							 user)));
+	else
+		ereport(LOG,
+				(errmsg("process manager \"%s\" in database \"%s\": the event at position "
+						"%lld of log \"%s\" was discarded by \"%s\"",
+						name, report_database(), (long long) target->number, target->log, user)));
+}
+
 /*
- * pm.discard(name, log, pos)
+ * pm.discard(name, log, pos, key)
  */
 Datum
 pm_discard(PG_FUNCTION_ARGS)
 {
 	ResolveTarget target = resolve_find(fcinfo, "pm.discard");
+	bool named = PG_NARGS() > 3 && !PG_ARGISNULL(3);
+	ListCell *lc;
 
-	(void) park_take(target.id);
-	if (!target.behind)
-		park_promote(target.pm, target.lane, target.key, target.id);
-	ereport(LOG,
-			(target.log != NULL ?
-				 errmsg("process manager \"%s\" in database \"%s\": the event at position %lld "
-						"of log \"%s\" was discarded by \"%s\"",
-						target.pm->name, report_database(), (long long) target.number, target.log,
-						GetUserNameFromId(GetUserId(), false)) :
-				 errmsg("process manager \"%s\" in database \"%s\": the timer with number %lld "
-						"was discarded by \"%s\"",
-						target.pm->name, report_database(), (long long) target.number,
-						GetUserNameFromId(GetUserId(), false))));
+	foreach(lc, target.rows)
+	{
+		const ResolveRow *row = lfirst(lc);
+
+		(void) park_take(row->id);
+		if (!row->behind)
+			park_promote(target.pm, row->lane, row->key, row->id);
+	}
+	resolve_say_discarded(&target, named ? ((ResolveRow *) linitial(target.rows))->key : NULL);
 	registry_changed();
 	PG_RETURN_VOID();
 }

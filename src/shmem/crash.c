@@ -39,7 +39,7 @@
 #include "shmem/slot.h"
 
 #define CRASH_FILE	  "pg_stat_tmp/pm_handling"
-#define CRASH_MAGIC	  0x706d0004 /* must change when Handling changes */
+#define CRASH_MAGIC	  0x706d0005 /* must change when Handling changes */
 #define CRASH_ENTRIES (WORKER_MAX + CRASH_MAX_FOUND)
 
 typedef struct CrashEntry

@@ -15,6 +15,9 @@
  */
 #define HANDLING_LOG_NAME 264
 
+/* Room for a key: as it is stored, it has at most 1000 bytes. */
+#define HANDLING_KEY 1001
+
 typedef enum HandlingSource
 {
 	HANDLING_EVENT, /* an event of a log */
@@ -34,11 +37,13 @@ typedef struct Handling
 	int64 position;
 	int64 id;					 /* the id of the row of a timer or of a parked event */
 	char log[HANDLING_LOG_NAME]; /* empty for a timer */
+	char key[HANDLING_KEY];		 /* of several that the event has; else empty */
 } Handling;
 
 /*
- * Copies *from to *to.  The name of the log is the longest part and rarely
- * changes, so it is copied only when it differs.
+ * Copies *from to *to.  The name of the log and the key are the longest parts.  The
+ * former rarely changes, and the latter is most often empty, so they are copied only
+ * when they differ.
  */
 static inline void
 handling_copy(Handling *to, const Handling *from)
@@ -46,6 +51,8 @@ handling_copy(Handling *to, const Handling *from)
 	memcpy(to, from, offsetof(Handling, log));
 	if (strcmp(to->log, from->log) != 0)
 		strlcpy(to->log, from->log, HANDLING_LOG_NAME);
+	if (strcmp(to->key, from->key) != 0)
+		strlcpy(to->key, from->key, HANDLING_KEY);
 }
 
 #endif /* PM_HANDLING_H */

@@ -121,7 +121,8 @@ CREATE TABLE pm_catalog.lane (
 	sqlstate        text,
 	since           timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	-- deadlocks and similar errors, after which a batch is tried again; they do not count as errors
-	conflicts       bigint NOT NULL DEFAULT 0
+	conflicts       bigint NOT NULL DEFAULT 0,
+	key             text				-- the key for which the event failed, if it has several
 ) WITH (fillfactor = 50);
 CREATE INDEX lane_key ON pm_catalog.lane (process_manager, lane);	-- not UNIQUE, like cursor_key
 

@@ -41,9 +41,9 @@ CREATE FUNCTION pm.set_owner(name text, role text) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_set_owner';
 CREATE FUNCTION pm.seek(name text, log text, after bigint, reset boolean DEFAULT false) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_seek';
-CREATE FUNCTION pm.retry(name text, log text, pos bigint) RETURNS void
+CREATE FUNCTION pm.retry(name text, log text, pos bigint, key text DEFAULT NULL) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_retry';
-CREATE FUNCTION pm.discard(name text, log text, pos bigint) RETURNS void
+CREATE FUNCTION pm.discard(name text, log text, pos bigint, key text DEFAULT NULL) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_discard';
 CREATE FUNCTION pm.retry(name text) RETURNS bigint
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_retry_dead';
@@ -62,6 +62,8 @@ CREATE FUNCTION pm.catch_up(name text DEFAULT NULL, as_of timestamptz DEFAULT NU
 	RETURNS bigint LANGUAGE C AS 'MODULE_PATHNAME', 'pm_catch_up';
 CREATE FUNCTION pm.now() RETURNS timestamptz
 	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'pm_now';
+CREATE FUNCTION pm.key() RETURNS text
+	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'pm_key';
 CREATE FUNCTION pm.wait_for(name text, log text DEFAULT NULL, up_to bigint DEFAULT NULL,
 							timeout interval DEFAULT '5 s')
 	RETURNS boolean LANGUAGE C AS 'MODULE_PATHNAME', 'pm_wait_for';

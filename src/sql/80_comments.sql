@@ -38,8 +38,8 @@ COMMENT ON FUNCTION pm.pause(text) IS 'stop a process manager until pm.resume is
 COMMENT ON FUNCTION pm.resume(text) IS 'end a pause or a halt, or adopt a copy; NULL: of all process managers that the caller may resume';
 COMMENT ON FUNCTION pm.set_owner(text, text) IS 'give a process manager to another role';
 COMMENT ON FUNCTION pm.seek(text, text, bigint, boolean) IS 'move a cursor, so that handling continues after this position';
-COMMENT ON FUNCTION pm.retry(text, text, bigint) IS 'retry a parked event now, and then the other events of its key';
-COMMENT ON FUNCTION pm.discard(text, text, bigint) IS 'give up a parked event';
+COMMENT ON FUNCTION pm.retry(text, text, bigint, text) IS 'retry a parked event now, and then the other events of its key';
+COMMENT ON FUNCTION pm.discard(text, text, bigint, text) IS 'give up a parked event';
 COMMENT ON FUNCTION pm.retry(text) IS 'retry all dead events of a process manager now, and return how many';
 COMMENT ON FUNCTION pm.discard(text) IS 'give up all dead events of a process manager, and return how many';
 COMMENT ON FUNCTION pm.set_timer(text, timestamptz, jsonb) IS 'called by the handler of an instance: set a timer, which comes back as an event of this type';
@@ -47,6 +47,7 @@ COMMENT ON FUNCTION pm.cancel_timer(text) IS 'called by the handler of an instan
 COMMENT ON FUNCTION pm.done(jsonb) IS 'the value that the handler of an instance returns to end the instance, with its result';
 COMMENT ON FUNCTION pm.catch_up(text, timestamptz, bigint, text) IS 'handle waiting events and timers in this session, and return how many';
 COMMENT ON FUNCTION pm.now() IS 'the current time of a handler: now(), or the as_of of the pm.catch_up call that runs it';
+COMMENT ON FUNCTION pm.key() IS 'the key for which the handler is called; NULL outside of a handler';
 COMMENT ON FUNCTION pm.wait_for(text, text, bigint, interval) IS 'wait until a process manager has handled the events that exist now; false if the time is up';
 
 -- Views

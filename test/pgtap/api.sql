@@ -30,14 +30,15 @@ INSERT INTO contract VALUES
 	('resume', 'name text DEFAULT NULL::text', 'void', 'volatile'),
 	('set_owner', 'name text, role text', 'void', 'volatile'),
 	('seek', 'name text, log text, after bigint, reset boolean DEFAULT false', 'void', 'volatile'),
-	('retry', 'name text, log text, pos bigint', 'void', 'volatile'),
-	('discard', 'name text, log text, pos bigint', 'void', 'volatile'),
+	('retry', 'name text, log text, pos bigint, key text DEFAULT NULL::text', 'void', 'volatile'),
+	('discard', 'name text, log text, pos bigint, key text DEFAULT NULL::text', 'void', 'volatile'),
 	('retry', 'name text', 'bigint', 'volatile'),
 	('discard', 'name text', 'bigint', 'volatile'),
 	('set_timer', 'type text, due timestamp with time zone, data jsonb DEFAULT ''{}''::jsonb', 'void', 'volatile'),
 	('cancel_timer', 'type text', 'boolean', 'volatile'),
 	('done', 'result jsonb DEFAULT NULL::jsonb', 'jsonb', 'stable'),
 	('catch_up', 'name text DEFAULT NULL::text, as_of timestamp with time zone DEFAULT NULL::timestamp with time zone, max_count bigint DEFAULT NULL::bigint, on_failure text DEFAULT ''raise''::text', 'bigint', 'volatile'),
+	('key', '', 'text', 'stable'),
 	('now', '', 'timestamp with time zone', 'stable'),
 	('wait_for', 'name text, log text DEFAULT NULL::text, up_to bigint DEFAULT NULL::bigint, timeout interval DEFAULT ''@ 5 secs''::interval', 'boolean', 'volatile');
 
@@ -60,8 +61,8 @@ SELECT is_empty($$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'p
 	'each function has a comment');
 -- the names of the arguments are part of the contract
 SELECT lives_ok($$ SELECT * FROM pm.read(log => 'x', after => 1, max_count => 1, types => '{a}') WHERE false $$, 'named arguments');
-SELECT throws_ok($$ SELECT pm.retry(name => 'nobody', log => 'x', pos => 1) $$, '42704', NULL, 'named arguments of pm.retry');
-SELECT throws_ok($$ SELECT pm.discard(name => 'nobody', log => NULL, pos => 1) $$, '42704', NULL, 'named arguments of pm.discard');
+SELECT throws_ok($$ SELECT pm.retry(name => 'nobody', log => 'x', pos => 1, key => 'k') $$, '42704', NULL, 'named arguments of pm.retry');
+SELECT throws_ok($$ SELECT pm.discard(name => 'nobody', log => NULL, pos => 1, key => 'k') $$, '42704', NULL, 'named arguments of pm.discard');
 SELECT throws_ok($$ SELECT pm.set_timer(type => 'x', due => '2030-01-01', data => '{}') $$, '55000', NULL, 'named arguments of pm.set_timer');
 SELECT throws_ok($$ SELECT pm.cancel_timer(type => 'x') $$, '55000', NULL, 'named arguments of pm.cancel_timer');
 

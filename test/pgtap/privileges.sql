@@ -123,6 +123,8 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.seek('i', 'a.orders', 0, true)$$,			'00000', '00000', '00000', '42501', '42501'),
 	-- other roles do not learn what is parked
 	(format($$SELECT pm.retry('i', 'a.orders', %s)$$, :bad),	'00000', '00000', '00000', '42501', '42501'),
+	(format($$SELECT pm.retry('i', 'a.orders', %s, 'o-2')$$, :bad),	'00000', '00000', '00000', '42501', '42501'),
+	(format($$SELECT pm.discard('i', 'a.orders', %s, 'o-3')$$, :bad),	'42704', '42704', '42704', '42501', '42501'),
 	(format($$SELECT pm.retry('i', 'a.orders', %s)$$, :behind),	'55000', '55000', '55000', '42501', '42501'),
 	($$SELECT pm.retry('i', 'a.orders', 999999)$$,			'42704', '42704', '42704', '42501', '42501'),
 	($$SELECT pm.retry('i', NULL, 999999)$$,				'42704', '42704', '42704', '42501', '42501'),
@@ -144,6 +146,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.catch_up('m')$$,							'42501', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.catch_up('s')$$,							'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.catch_up()$$,								'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.key()$$,									'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT pm.now()$$,									'00000', '00000', '00000', '00000', '42501'),
 	-- this transaction has written to the logs
 	($$SELECT pm.wait_for('m')$$,							'55000', '55000', '55000', '42501', '42501'),

@@ -192,5 +192,20 @@ JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) k.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
 COMMENT ON COLUMN pm.parked.event IS 'the event as it is in its log now';
 
+-- Events that go to several keys
+
+ALTER TABLE pm_catalog.lane ADD COLUMN key text;
+DROP FUNCTION pm.retry(text, text, bigint);
+DROP FUNCTION pm.discard(text, text, bigint);
+CREATE FUNCTION pm.retry(name text, log text, pos bigint, key text DEFAULT NULL) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_retry';
+CREATE FUNCTION pm.discard(name text, log text, pos bigint, key text DEFAULT NULL) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_discard';
+CREATE FUNCTION pm.key() RETURNS text
+	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'pm_key';
+COMMENT ON FUNCTION pm.retry(text, text, bigint, text) IS 'retry a parked event now, and then the other events of its key';
+COMMENT ON FUNCTION pm.discard(text, text, bigint, text) IS 'give up a parked event';
+COMMENT ON FUNCTION pm.key() IS 'the key for which the handler is called; NULL outside of a handler';
+
 -- Stays last: all backends look again what the extension has.
 SELECT pm_catalog.announce();
