@@ -1,0 +1,190 @@
+# The gallery (examples/*.sql): an unprivileged role runs each example twice, with the same output, and then its pgTAP
+# test. Then eight clients use the examples at the same time as workers do; whatever happened, the books are right.
+use strict;
+use warnings FATAL => 'all';
+
+use File::Basename qw(basename);
+use PmTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep);
+
+my $root = $ENV{PM_TEST_ROOT} // '.';
+my $seconds = $ENV{PM_SOAK} ? 60 : 3;
+my $node = PmTest::node('gallery', conf => "max_connections = 40\npm.max_workers = 6\n");
+my @examples = map { basename($_, '.sql') } sort glob("$root/examples/*.sql");
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE reader LOGIN;
+GRANT CREATE ON DATABASE postgres TO reader;
+GRANT USAGE ON SCHEMA pm TO reader;
+SQL
+my $pgtap = $node->safe_psql('postgres', q{SELECT count(*) FROM pg_available_extensions WHERE name = 'pgtap'});
+$node->safe_psql('postgres', 'CREATE EXTENSION pgtap') if $pgtap;
+
+# Runs SQL as the reader.
+sub answer { return $node->safe_psql('postgres', $_[0], extra_params => [ '-U', 'reader' ]); }
+
+# Runs a file as the reader. Returns its output.
+sub run_file
+{
+	my ($file, @options) = @_;
+	my ($out, $err) = ('', '');
+	my $ok = IPC::Run::run([ $node->installed_command('psql'), '-XU', 'reader', '-d', $node->connstr('postgres'), @options, '-f', "$root/$file" ],
+		'>', \$out, '2>', \$err);
+
+	ok($ok && $err eq '', "$file runs") or diag($out, $err);
+	return $out;
+}
+
+cmp_ok(scalar @examples, '>=', 2, 'there are examples');
+foreach my $example (@examples)
+{
+	my $first = run_file("examples/$example.sql");
+
+	is(run_file("examples/$example.sql"), $first, "examples/$example.sql: the second run prints the same");
+	like($first, qr/\(\d+ rows?\)/, "examples/$example.sql prints results");
+	ok(-e "$root/examples/test/$example.sql", "examples/$example.sql has a test");
+	next unless $pgtap && -e "$root/examples/test/$example.sql";
+
+	my $tap = run_file("examples/test/$example.sql", qw(-qAt -v ON_ERROR_STOP=1));
+	my ($planned) = $tap =~ /^1\.\.(\d+)$/m;
+
+	unlike($tap, qr/^not ok|^# Looks like/m, "examples/test/$example.sql: nothing fails") or diag($tap);
+	is(scalar(() = $tap =~ /^ok \d+/mg), $planned, "examples/test/$example.sql: all tests run");
+}
+is(answer(q{SELECT string_agg(DISTINCT process_manager || ': ' || state, ', ') FROM pm.status WHERE state NOT IN ('idle', 'running')}),
+	'', 'no process manager has stopped');
+
+# ---- eight clients -----------------------------------------------------------
+
+# Starts a pgbench with eight clients that run a script for some seconds.
+sub start_clients
+{
+	my ($name, $script) = @_;
+	my $file = $node->basedir . "/$name.sql";
+
+	append_to_file($file, $script);
+	return PmTest::start_program($node, qw(pgbench -n -M prepared -c 8 -j 2 -U reader -T), $seconds, '-f', $file, 'postgres');
+}
+
+sub finish_clients
+{
+	my ($name, $run) = @_;
+
+	$run->{h}->finish;
+	is($run->{h}->result(0), 0, "$name: the clients have no error") or diag($run->{out}, $run->{err});
+	return $run->{out} =~ /transactions actually processed: (\d+)/ ? $1 : 0;
+}
+
+# Starts a session that repeats a statement until the query is true.
+sub start_loop
+{
+	my ($statement, $end) = @_;
+
+	return PmTest::start_psql($node, <<"SQL", user => 'reader');
+DO \$\$ BEGIN
+	LOOP
+		BEGIN $statement; EXCEPTION WHEN SQLSTATE 'PM001' THEN NULL; END;
+		COMMIT;
+		EXIT WHEN $end;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END \$\$;
+SQL
+}
+
+sub finish_loop
+{
+	my ($name, $run) = @_;
+	my ($rc, undef, $err) = PmTest::finish_psql($run);
+
+	is($rc, 0, "$name ends well") or diag($err);
+	return;
+}
+
+# After everything is handled, the query finds nothing wrong.
+sub settled_ok
+{
+	my ($pm, $checks) = @_;
+
+	ok(PmTest::wait_until($node, "SELECT bool_and(state = 'idle' AND lag = 0) FROM pm.status WHERE process_manager = '$pm'", 't', timeout => 60),
+		"$pm: everything is handled");
+	is(answer("SELECT count(*) FROM pm.parked WHERE process_manager = '$pm' AND parked_at > now() - interval '5 minutes' AND key NOT LIKE 't-_'"),
+		0, "$pm: nothing is parked");
+	is(answer($checks->{$_}), '', "$pm: $_") foreach sort keys %$checks;
+	return;
+}
+
+# A dispatcher is terminated now and then.
+sub disturb
+{
+	for (1 .. 3)
+	{
+		sleep $seconds / 4;
+		answer(q{SELECT pg_terminate_backend(pid) FROM pm.worker WHERE kind = 'dispatcher' AND pid IS NOT NULL LIMIT 1});
+	}
+	return;
+}
+
+# ---- transfer: no money is made or lost
+
+answer(q{SELECT bank.book('h-' || i, 'deposited', 100) FROM generate_series(1, 12) i});
+{
+	my $clients = start_clients('transfer', <<'SQL');
+\set a random(1, 12)
+\set b random(1, 13)
+\set amount random(1, 60)
+SELECT bank.request(gen_random_uuid()::text, 'h-' || :a, 'h-' || :b, :amount);
+\sleep 2 ms
+SQL
+	disturb();
+	my $n = finish_clients('transfer', $clients);
+
+	settled_ok('transfer', {
+		'the balances are what was deposited' => q{
+			SELECT sum FROM (SELECT sum((data -> 'balance')::numeric) FILTER (WHERE last) AS sum, sum((data -> 'amount')::numeric) FILTER (WHERE type = 'deposited') AS deposited
+			  FROM (SELECT *, version = max(version) OVER (PARTITION BY stream) AS last FROM bank.accounts) a) x WHERE sum <> deposited},
+		'no account is overdrawn' => q{SELECT stream FROM bank.accounts WHERE (data -> 'balance')::numeric < 0},
+		'each transfer has ended, and once' => q{
+			SELECT stream FROM bank.transfers GROUP BY stream HAVING count(*) FILTER (WHERE type IN ('completed', 'failed')) <> 1},
+		'what was debited was credited or refunded, once' => q{
+			SELECT data ->> 'transfer' FROM bank.accounts WHERE type <> 'deposited' GROUP BY 1
+			HAVING string_agg(type, ' ' ORDER BY type DESC) NOT IN ('debited credited', 'refunded debited')}
+	});
+	my ($conflicts, $errors) = split /\|/, answer(q{SELECT sum(conflicts), sum(errors) FROM (SELECT DISTINCT lane, conflicts, errors FROM pm.status WHERE process_manager = 'transfer') s});
+	PmTest::figure("transfer: $n transfers, $conflicts conflicts, $errors errors");
+	is(answer(q{SELECT count(*) FROM pm.status WHERE process_manager = 'transfer' AND reason LIKE '%version conflict%'}), 0, 'no conflict is a failure');
+}
+
+# ---- projection: rebuilt under load, it is what the log says
+
+{
+	my $rebuild = start_loop(q{PERFORM pm.seek('shelf', 'shelf.orders', 0, reset => true); DELETE FROM shelf.order_list; DELETE FROM shelf.sales; PERFORM pg_sleep(0.2)},
+		q{EXISTS (SELECT FROM shelf.orders WHERE stream = 'close')});
+	my $clients = start_clients('projection', <<'SQL');
+\set product random(1, 20)
+SELECT 'c' || gen_random_uuid() AS id \gset
+SELECT pm.append('shelf.orders', :id, 'placed', jsonb_build_object('customer', 'load', 'lines', jsonb_build_array(jsonb_build_object('product', 'load-' || :product, 'quantity', 2, 'price', 3))));
+SELECT pm.append('shelf.orders', :id, 'cancelled') WHERE random() < 0.3;
+SQL
+	disturb();
+	my $n = finish_clients('projection', $clients);
+
+	answer(q{SELECT pm.append('shelf.orders', 'close', 'closed')});
+	finish_loop('the rebuilding', $rebuild);
+	settled_ok('shelf', {
+		'the sales are what the log says' => q{
+			SELECT product FROM (SELECT data -> 'lines' -> 0 ->> 'product' AS product, 2 * count(*) AS sold FROM shelf.orders o
+			                      WHERE type = 'placed' AND stream LIKE 'c%' AND NOT EXISTS (SELECT FROM shelf.orders c WHERE c.stream = o.stream AND c.type = 'cancelled') GROUP BY 1) expected
+			  FULL JOIN (SELECT * FROM shelf.sales WHERE product LIKE 'load-%') found USING (product) WHERE expected.sold IS DISTINCT FROM found.sold},
+		'each order has its last state' => q{
+			SELECT stream FROM (SELECT DISTINCT ON (stream) stream, type FROM shelf.orders WHERE stream LIKE 'c%-%' ORDER BY stream, version DESC) o
+			  LEFT JOIN shelf.order_list l ON l.order_id = o.stream WHERE l.status IS DISTINCT FROM o.type}
+	});
+	PmTest::figure("projection: $n orders");
+}
+
+PmTest::no_crash_ok($node);
+$node->stop;
+done_testing();
