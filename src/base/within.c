@@ -61,6 +61,12 @@ within_call(const char *key)
 	called_for = key;
 }
 
+bool
+within_correlates(void)
+{
+	return current != NULL && current_event != (Datum) 0 && !called;
+}
+
 void
 within_leave(void)
 {

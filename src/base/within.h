@@ -24,6 +24,9 @@ extern void within_event(const char *log, int64 position, Datum event, const cha
 /* The handler itself is called now, for this key; NULL: the event's stream. */
 extern void within_call(const char *key);
 
+/* Is correlate called for the event, not the handler? */
+extern bool within_correlates(void);
+
 /* Does a handler run in this backend, and of which process manager? */
 extern bool within_handler(void);
 extern const char *within_manager(void);

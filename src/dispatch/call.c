@@ -26,6 +26,7 @@
 #include "base/within.h"
 #include "dispatch/call.h"
 #include "dispatch/call_record.h"
+#include "manager/association.h"
 #include "manager/done.h"
 #include "manager/handler_watch.h"
 #include "manager/instance.h"
@@ -115,6 +116,7 @@ call_begin(Calls *calls, const BatchTask *task, bool shared, Keys *keys, Progres
 	if (GetCurrentTransactionNestLevel() == 1)
 		SetCurrentStatementStartTimestamp();
 	handler_open(&calls->handler, task->pm, shared);
+	association_enter(task->pm, calls->handler.foretells);
 	journal_begin(&calls->journal, task->pm);
 	/*
 	 * Settings that the handlers change are restored at the end, so that they cannot
@@ -275,6 +277,7 @@ call_instance(Calls *calls, BatchItem *item, CallRecord *record)
 	bool isnull;
 
 	done_begin();
+	association_begin();
 	call_record_begin(&calls->journal, item, record);
 	returned = handler_call_instance(&calls->handler, item->event, key->state, !key->live, &isnull);
 	record->ended = instance_returned(calls->keys, key, calls->task->pm, returned, isnull,
@@ -315,13 +318,32 @@ call_timers(Calls *calls, const BatchItem *item)
 }
 
 /*
+ * An association must have an instance that is found by it.
+ */
+static void
+call_check_associations(Calls *calls, const BatchItem *item)
+{
+	ProcessManager *pm = calls->task->pm;
+
+	/* It may have been made in a subtransaction that was undone, so check the table. */
+	if (!association_was_made() || item->key->live || !association_exists(pm, item->key->name))
+		return;
+	calls->progress->stage = PROGRESS_HANDLE;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("handler %s called pm.associate where there is no instance", pm->handler),
+			 errhint("Return a state, which makes the instance that is to be found.")));
+}
+
+/*
  * Called when an instance has ended: deletes its timers, including those that
- * this call has set.
+ * this call has set, and its associations.
  */
 static void
 call_end_instance(Calls *calls, const BatchItem *item)
 {
 	timer_end(calls->task->pm, calls->task->lane, item->key->name);
+	association_end(calls->task->pm, calls->task->lane, item->key->name);
 	timer_begin();
 	call_step();
 }
@@ -359,6 +381,7 @@ call_handler(Calls *calls, BatchItem *item, int nth)
 		timers = call_timers(calls, item);
 	if (keeps)
 	{
+		call_check_associations(calls, item);
 		/* Only now is it certain that the call has succeeded. */
 		call_record_end(&calls->journal, item, &record);
 		pending_handled(item->key);

@@ -51,6 +51,7 @@ typedef struct Head
 	HeadPoint timer;			/* no timer is before this, */
 	HeadPoint retry;			/* no retry is before this, */
 	int64 parked;				/* and no head of a key has a lower id */
+	bool no_association;		/* no key of the unit has an association */
 } Head;
 
 static Head heads[HEADS];
@@ -62,6 +63,7 @@ head_reset(Head *head)
 	head->raised_by = InvalidTransactionId;
 	head->timer.time = head->retry.time = DT_NOBEGIN;
 	head->timer.id = head->retry.id = head->parked = PG_INT64_MIN;
+	head->no_association = false;
 	head->known_at = GetCurrentTimestamp();
 }
 
@@ -236,6 +238,12 @@ head_add_parked(const char *manager, int lane, int64 id, TimestampTz retry_at)
 		head->retry = point;
 }
 
+void
+head_add_association(const char *manager, int lane)
+{
+	head_of(manager, lane)->no_association = false;
+}
+
 HeadPoint
 head_timer_from(const char *manager, int lane)
 {
@@ -324,4 +332,24 @@ head_parked(const char *manager, int lane)
 	scan_end(&scan);
 	head_raised(head);
 	return found;
+}
+
+/*
+ * Associations are not kept by lane.  That there is none at all is remembered for the
+ * unit, because only the unit adds those of its keys.
+ */
+bool
+head_association(const char *manager, int lane)
+{
+	Head *head = head_of(manager, lane);
+	RowScan scan;
+
+	if (head->no_association)
+		return false;
+	scan_begin(&scan, "association", "association_key", AccessShareLock);
+	scan_where_text(&scan, scan_column(&scan, "process_manager"), manager);
+	head->no_association = !scan_next(&scan);
+	scan_end(&scan);
+	head_raised(head);
+	return !head->no_association;
 }

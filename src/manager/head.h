@@ -26,6 +26,9 @@ extern TimestampTz head_retry(const char *manager, int lane);
 /* When the first timer is due; DT_NOEND if there is none. */
 extern TimestampTz head_timer(const char *manager, int lane);
 
+/* Is an instance of the process manager found by an association? */
+extern bool head_association(const char *manager, int lane);
+
 /* The points themselves: no row that counts is before them. */
 extern int64 head_parked_from(const char *manager, int lane);
 extern HeadPoint head_retry_from(const char *manager, int lane);
@@ -34,6 +37,7 @@ extern HeadPoint head_timer_from(const char *manager, int lane);
 /* To be called when this backend has added a row, or made one due earlier. */
 extern void head_add_timer(const char *manager, int lane, TimestampTz due, int64 id);
 extern void head_add_parked(const char *manager, int lane, int64 id, TimestampTz retry_at);
+extern void head_add_association(const char *manager, int lane);
 /* The same, if the backend does not know which rows these are. */
 extern void head_forget(const char *manager, int lane);
 

@@ -54,7 +54,7 @@ kept_any(const Kept *kept)
 }
 
 /*
- * Deletes all of it, and what is known of instances that have ended.
+ * Deletes all of it, by what instances are found, and what is known of those that have ended.
  */
 void
 kept_delete(const char *manager)
@@ -73,6 +73,8 @@ kept_delete(const char *manager)
 	static ExecStatement delete_past = {
 		NULL,
 		"WITH e AS (DELETE FROM pm_catalog.ended "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1), "
+		"a AS (DELETE FROM pm_catalog.association "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1) "
 		"DELETE FROM pm_catalog.journal "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1",

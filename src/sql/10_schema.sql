@@ -185,6 +185,17 @@ CREATE TABLE pm_catalog.timer (
 CREATE INDEX timer_key ON pm_catalog.timer (process_manager, key, type, id);	-- not UNIQUE either
 CREATE INDEX timer_due ON pm_catalog.timer (process_manager, lane, due, id);
 
+-- A row for each value by which an instance is found, besides its key. A long value is stored as its hash, like a key.
+CREATE TABLE pm_catalog.association (
+	process_manager text NOT NULL,
+	kind            text NOT NULL,
+	value           text NOT NULL,
+	key             text NOT NULL
+);
+-- Not UNIQUE, like cursor_key.
+CREATE INDEX association_value ON pm_catalog.association (process_manager, kind, value, key);
+CREATE INDEX association_key ON pm_catalog.association (process_manager, key);
+
 -- A row for each event or timer that is parked. Those of one key are handled in the order of id.
 -- Only the first of them, the head, is failing or dead, and only a failing one has retry_at.
 -- A timer is in the row itself. Of an event of a log, the row has only the log and the position; rows that 0.1.0 wrote
@@ -271,6 +282,7 @@ SELECT pg_catalog.pg_extension_config_dump('pm_catalog.former_lane', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.instance', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.timer', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.timer_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.association', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.parked', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.parked_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.ended', '');

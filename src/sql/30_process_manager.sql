@@ -62,6 +62,12 @@ CREATE FUNCTION pm.catch_up(name text DEFAULT NULL, as_of timestamptz DEFAULT NU
 	RETURNS bigint LANGUAGE C AS 'MODULE_PATHNAME', 'pm_catch_up';
 CREATE FUNCTION pm.now() RETURNS timestamptz
 	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'pm_now';
+CREATE FUNCTION pm.associate(kind text, value text) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_associate';
+CREATE FUNCTION pm.dissociate(kind text, value text) RETURNS boolean
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_dissociate';
+CREATE FUNCTION pm.associated(kind text, value text) RETURNS text[]
+	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'pm_associated';
 CREATE FUNCTION pm.key() RETURNS text
 	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'pm_key';
 CREATE FUNCTION pm.wait_for(name text, log text DEFAULT NULL, up_to bigint DEFAULT NULL,

@@ -47,6 +47,9 @@ COMMENT ON FUNCTION pm.cancel_timer(text) IS 'called by the handler of an instan
 COMMENT ON FUNCTION pm.done(jsonb) IS 'the value that the handler of an instance returns to end the instance, with its result';
 COMMENT ON FUNCTION pm.catch_up(text, timestamptz, bigint, text) IS 'handle waiting events and timers in this session, and return how many';
 COMMENT ON FUNCTION pm.now() IS 'the current time of a handler: now(), or the as_of of the pm.catch_up call that runs it';
+COMMENT ON FUNCTION pm.associate(text, text) IS 'called by the handler of an instance: let pm.associated find the instance by this value';
+COMMENT ON FUNCTION pm.dissociate(text, text) IS 'called by the handler of an instance: end an association; false if there is none';
+COMMENT ON FUNCTION pm.associated(text, text) IS 'called by correlate: the keys of the instances that are found by this value';
 COMMENT ON FUNCTION pm.key() IS 'the key for which the handler is called; NULL outside of a handler';
 COMMENT ON FUNCTION pm.wait_for(text, text, bigint, interval) IS 'wait until a process manager has handled the events that exist now; false if the time is up';
 

@@ -38,6 +38,9 @@ INSERT INTO contract VALUES
 	('cancel_timer', 'type text', 'boolean', 'volatile'),
 	('done', 'result jsonb DEFAULT NULL::jsonb', 'jsonb', 'stable'),
 	('catch_up', 'name text DEFAULT NULL::text, as_of timestamp with time zone DEFAULT NULL::timestamp with time zone, max_count bigint DEFAULT NULL::bigint, on_failure text DEFAULT ''raise''::text', 'bigint', 'volatile'),
+	('associate', 'kind text, value text', 'void', 'volatile'),
+	('dissociate', 'kind text, value text', 'boolean', 'volatile'),
+	('associated', 'kind text, value text', 'text[]', 'stable'),
 	('key', '', 'text', 'stable'),
 	('now', '', 'timestamp with time zone', 'stable'),
 	('wait_for', 'name text, log text DEFAULT NULL::text, up_to bigint DEFAULT NULL::bigint, timeout interval DEFAULT ''@ 5 secs''::interval', 'boolean', 'volatile');

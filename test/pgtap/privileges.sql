@@ -146,6 +146,10 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.catch_up('m')$$,							'42501', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.catch_up('s')$$,							'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.catch_up()$$,								'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.associate('a', 'b')$$,						'55000', '55000', '55000', '55000', '42501'),
+	($$SELECT pm.dissociate('a', 'b')$$,					'55000', '55000', '55000', '55000', '42501'),
+	($$SELECT pm.associated('a', 'b')$$,					'55000', '55000', '55000', '55000', '42501'),
+	($$TABLE pm_catalog.association$$,						'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.key()$$,									'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT pm.now()$$,									'00000', '00000', '00000', '00000', '42501'),
 	-- this transaction has written to the logs

@@ -207,5 +207,28 @@ COMMENT ON FUNCTION pm.retry(text, text, bigint, text) IS 'retry a parked event 
 COMMENT ON FUNCTION pm.discard(text, text, bigint, text) IS 'give up a parked event';
 COMMENT ON FUNCTION pm.key() IS 'the key for which the handler is called; NULL outside of a handler';
 
+-- Associations
+
+-- A row for each value by which an instance is found, besides its key. A long value is stored as its hash, like a key.
+CREATE TABLE pm_catalog.association (
+	process_manager text NOT NULL,
+	kind            text NOT NULL,
+	value           text NOT NULL,
+	key             text NOT NULL
+);
+-- Not UNIQUE, like cursor_key.
+CREATE INDEX association_value ON pm_catalog.association (process_manager, kind, value, key);
+CREATE INDEX association_key ON pm_catalog.association (process_manager, key);
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.association', '');
+CREATE FUNCTION pm.associate(kind text, value text) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_associate';
+CREATE FUNCTION pm.dissociate(kind text, value text) RETURNS boolean
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_dissociate';
+CREATE FUNCTION pm.associated(kind text, value text) RETURNS text[]
+	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'pm_associated';
+COMMENT ON FUNCTION pm.associate(text, text) IS 'called by the handler of an instance: let pm.associated find the instance by this value';
+COMMENT ON FUNCTION pm.dissociate(text, text) IS 'called by the handler of an instance: end an association; false if there is none';
+COMMENT ON FUNCTION pm.associated(text, text) IS 'called by correlate: the keys of the instances that are found by this value';
+
 -- Stays last: all backends look again what the extension has.
 SELECT pm_catalog.announce();
