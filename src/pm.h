@@ -21,5 +21,6 @@
 /* SQLSTATEs of pm's own. */
 #define ERRCODE_PM_VERSION_CONFLICT MAKE_SQLSTATE('P', 'M', '0', '0', '1')
 #define ERRCODE_PM_PERMANENT		MAKE_SQLSTATE('P', 'M', '0', '0', '3')
+#define ERRCODE_PM_DEFERRED			MAKE_SQLSTATE('P', 'M', '0', '0', '4')
 
 #endif /* PM_H */

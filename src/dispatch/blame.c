@@ -108,8 +108,13 @@ blame_timer_type(ProcessManager *pm, const Handling *what)
  * see the unit must not read.
  */
 static char *
-blame_reason(const Handling *what, const char *timer_type)
+blame_reason(const Handling *what, const char *timer_type, FailureKind kind)
 {
+	if (kind == FAILURE_DEFERRED && what->log[0] != '\0')
+		return psprintf("the handler has deferred the event at position %lld of log \"%s\"",
+						(long long) what->position, what->log);
+	if (kind == FAILURE_DEFERRED)
+		return pstrdup("the handler has deferred a timer");
 	if (what->outside && what->log[0] == '\0')
 		return pstrdup("a timer could not be set aside");
 	if (what->outside)
@@ -267,23 +272,26 @@ blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, con
  */
 static void
 blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorData *error,
-			bool crash)
+			bool crash, const Failure *failure)
 {
+	bool deferred = failure->kind == FAILURE_DEFERRED;
 	Timer *timer = timer_get(pm, what->id);
 	char *refused;
 
 	if (timer == NULL)
 		return;
 	/* After a crash the timer must be parked, however many have been parked already. */
-	refused = crash ? NULL : park_refused(pm, state, what->lane);
+	refused = crash ? NULL : park_refused(pm, state, what->lane, failure->kind);
 	if (refused != NULL)
 	{
 		lane_halt(pm, what, refused, error, true);
 		return;
 	}
 	(void) timer_take(timer->id);
-	park_failed(pm, what->lane, timer->key, timer->event, 0, 1, crash ? 1 : 0, error);
-	lane_error(pm->name, what->lane);
+	park_failed(pm, what->lane, timer->key, timer->event, 0, deferred ? 0 : 1, crash ? 1 : 0, error,
+				failure);
+	if (!deferred)
+		lane_error(pm->name, what->lane);
 }
 
 /*
@@ -312,30 +320,44 @@ blame_too_late(ProcessManager *pm, List *cursors, const Handling *what)
 }
 
 /*
+ * Can the item be parked, if that is the policy?  If correlate has said that it can never
+ * tell the key, the event is dead, and no other event waits for it.  Otherwise only
+ * its key tells which ones must wait.
+ */
+static bool
+blame_may_park(const Handling *what, const Failure *failure)
+{
+	if (what->outside)
+		return false;
+	return !what->correlating || (failure->kind == FAILURE_PERMANENT && park_may_without_key());
+}
+
+/*
  * Makes the unit retry the item before any other, or halt.  Returns when to run
  * the unit again.
  */
 static TimestampTz
 blame_in_place(ProcessManager *pm, LaneState *state, const Handling *what, const char *reason,
-			   ErrorData *error, BlameCause cause)
+			   ErrorData *error, BlameCause cause, const Failure *failure)
 {
 	int attempts = pm->max_attempts;
 
 	/* An item that has no key, or cannot be parked, has no queue and gets no further attempt. */
-	if (what->correlating || what->outside)
+	if (what->correlating || what->outside || failure->kind == FAILURE_PERMANENT)
 		attempts = 1;
 	/* The items before it were undone with the session, and must be handled first. */
 	if (cause == BLAME_SESSION)
 		attempts = Max(attempts, 2);
-	return lane_fail(pm, state, what, reason, error, attempts, cause == BLAME_CRASH);
+	return lane_fail(pm, state, what, reason, error, attempts, cause == BLAME_CRASH, failure);
 }
 
 TimestampTz
 blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cause)
 {
 	bool crash = cause == BLAME_CRASH;
+	Failure failure = {FAILURE_ORDINARY, 0};
 	const char *timer_type = blame_timer_type(pm, what);
-	char *reason = blame_reason(what, timer_type);
+	char *reason;
 	LaneState state;
 	List *cursors;
 
@@ -346,8 +368,12 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 	if (blame_too_late(pm, cursors, what))
 		return 0;
 
+	if (cause == BLAME_ERROR)
+		failure = failure_of(error);
+	reason = blame_reason(what, timer_type, failure.kind);
 	/* Log this before its consequences are logged. */
-	blame_say_failed(pm, what, timer_type, error);
+	if (failure.kind != FAILURE_DEFERRED)
+		blame_say_failed(pm, what, timer_type, error);
 	/* The item will be tried again.  If that crashes the server once more, this must be on disk. */
 	if (crash)
 		ForceSyncCommit();
@@ -357,16 +383,16 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 		 * If there were several, this is the last one.  Next time it is tried alone,
 		 * which narrows the search.
 		 */
-		if (park_failed_again(pm, what, error, crash))
+		if (park_failed_again(pm, what, error, crash, &failure) && failure.kind != FAILURE_DEFERRED)
 			lane_error(pm->name, what->lane);
 	}
 	else if (what->several)
 		lane_suspect(pm->name, what, error, crash);
-	else if (what->correlating || what->outside || pm->halt_on_failure)
-		return blame_in_place(pm, &state, what, reason, error, cause);
+	else if (pm->halt_on_failure || !blame_may_park(what, &failure))
+		return blame_in_place(pm, &state, what, reason, error, cause, &failure);
 	else if (what->source == HANDLING_TIMER)
-		blame_timer(pm, &state, what, error, crash);
+		blame_timer(pm, &state, what, error, crash, &failure);
 	else
-		lane_decide_to_park(pm, &state, what, reason, error, crash);
+		lane_decide_to_park(pm, &state, what, reason, error, crash, &failure);
 	return 0;
 }

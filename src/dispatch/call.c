@@ -28,6 +28,7 @@
 #include "dispatch/call_record.h"
 #include "manager/association.h"
 #include "manager/done.h"
+#include "manager/failure.h"
 #include "manager/handler_watch.h"
 #include "manager/instance.h"
 #include "manager/instance_save.h"
@@ -63,6 +64,7 @@ call_start(Calls *calls, const BatchItem *item, int nth, bool correlating, bool 
 	handling->lanes = calls->task->pm->lanes;
 	handling->several = several;
 	handling->correlating = correlating;
+	failure_begin(correlating);
 	batch_item_name(item, handling);
 	progress->set_here = item->set_by != NULL;
 	if (progress->set_here)
@@ -161,6 +163,7 @@ call_fire_deferred(Calls *calls, const Handling *last)
 	if (GetCurrentTransactionNestLevel() > 1)
 		return;
 	call_publish(calls, last);
+	failure_begin(false);
 	handler_fire_deferred();
 	/*
 	 * A cursor WITH HOLD would run its query at the commit, and no one could use the
@@ -225,6 +228,32 @@ call_before_end(const Progress *progress)
 	last = *progress_lasting(progress);
 	last.several |= !progress->suspected || progress->count > 1;
 	crash_mark(&last);
+}
+
+/*
+ * The item stays in the crash mark: what undoes its call may crash the server, too.
+ */
+void
+call_interrupted(Calls *calls)
+{
+	handler_watch_interrupted();
+	within_event(NULL, 0, (Datum) 0, NULL);
+}
+
+/*
+ * The timers that the call has set are gone with it.  The error has been caught, so it
+ * cannot be that of the batch.
+ */
+void
+call_resume(Calls *calls)
+{
+	calls->context.item = NULL;
+	calls->progress->stage = PROGRESS_COMMIT;
+	calls->progress->handling.correlating = false;
+	slot_activity_handled();
+	crash_unmark();
+	timer_begin();
+	MemoryContextReset(calls->per_event);
 }
 
 void

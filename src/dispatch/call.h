@@ -60,6 +60,13 @@ extern void call_array(Calls *calls, BatchItem **items, int count, int nth);
  */
 extern TimestampTz call_end(Calls *calls, int handled);
 
+/*
+ * To be called first when an error has left a call of the batch, and the batch goes on;
+ * call_resume() after what the call has done has been undone.
+ */
+extern void call_interrupted(Calls *calls);
+extern void call_resume(Calls *calls);
+
 /* To be called right before the batch is committed; crash_unmark() after that. */
 extern void call_before_end(const Progress *progress);
 

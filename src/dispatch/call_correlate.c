@@ -84,6 +84,12 @@ call_correlate_is_ours(const BatchItem *item, NullableDatum key)
 	return !key.isnull && (item->share == NULL || lane_share_has(item->share, key, item->position));
 }
 
+bool
+call_correlate_by_stream(const BatchItem *item)
+{
+	return call_correlate_is_ours(item, call_correlate_stream(item));
+}
+
 /*
  * Takes the keys out of an array: each once, in the order in which correlate returned
  * them, and only those of this lane.

@@ -13,4 +13,7 @@
  */
 extern bool call_correlate(Calls *calls, BatchItem *item, int nth);
 
+/* Is an item that has no key for this unit?  That depends on its stream. */
+extern bool call_correlate_by_stream(const BatchItem *item);
+
 #endif /* PM_CALL_CORRELATE_H */

@@ -78,8 +78,7 @@ dispatch_may_run(const DispatchRequest *request, const LaneState *state, Timesta
 	if (pm->paused || !pm->at_home || state->status == LANE_HALTED)
 		return false;
 	/* A caller that wants errors to be raised does not wait for the retry. */
-	if (state->status == LANE_RETRYING && !request->raise &&
-		!lane_is_due(state->retry_at, within_time()))
+	if (state->status == LANE_RETRYING && !request->raise && !lane_retry_due(state, within_time()))
 	{
 		*due = state->retry_at;
 		return false;
@@ -124,7 +123,7 @@ dispatch_head(const DispatchRequest *request, const BatchTask *task)
 {
 	/* Until the item that has failed is parked, nothing else is done. */
 	if (request->leave_parked || request->max_parked <= 0 || task->state->status == LANE_PARKING ||
-		!lane_is_due(task->state->parked_due, task->now))
+		!lane_parked_due(task->state, task->now))
 		return NULL;
 	return park_due(task->pm, task->lane, task->now);
 }
@@ -159,7 +158,7 @@ dispatch_outcome(const DispatchRequest *request, const BatchTask *task, const Ta
 		return DISPATCH_STOPPED;
 	if (tally->more || tally->again ||
 		/* The parked event was left out only this time. */
-		(request->leave_parked && lane_is_due(task->state->parked_due, task->now)))
+		(request->leave_parked && lane_parked_due(task->state, task->now)))
 		return DISPATCH_MORE;
 	return tally->done > 0 ? DISPATCH_DONE : DISPATCH_IDLE;
 }

@@ -14,6 +14,7 @@
 
 #include "dispatch/call_correlate.h"
 #include "dispatch/handle.h"
+#include "dispatch/keyless.h"
 #include "manager/instance.h"
 #include "manager/lane_fail.h"
 #include "manager/park.h"
@@ -56,11 +57,13 @@ handle_has_failed(const BatchTask *task, const BatchItem *item)
  * at the item.
  */
 static void
-handle_park(HandleRun *run, const BatchItem *item)
+handle_park(HandleRun *run, const BatchItem *item, ErrorData *error)
 {
 	const BatchTask *task = run->task;
 	LaneState *state = task->state;
-	char *refused = state->crashes > 0 ? NULL : park_refused(task->pm, state, task->lane);
+	Failure failure = lane_failure(state);
+	char *refused = state->crashes > 0 ? NULL :
+										 park_refused(task->pm, state, task->lane, failure.kind);
 
 	if (refused != NULL)
 	{
@@ -69,7 +72,7 @@ handle_park(HandleRun *run, const BatchItem *item)
 		memset(&what, 0, sizeof(what));
 		what.lane = task->lane;
 		batch_item_name(item, &what);
-		lane_halt(task->pm, &what, refused, &state->error, false);
+		lane_halt(task->pm, &what, refused, error, false);
 		run->tally.halted = true;
 		return;
 	}
@@ -77,10 +80,30 @@ handle_park(HandleRun *run, const BatchItem *item)
 	if (state->crashes > 0)
 		ForceSyncCommit();
 	batch_item_crash_mark(task, item);
-	park_failed(task->pm, task->lane, item->key->name, item->event, item->too_large,
-				state->attempts, state->crashes, &state->error);
+	park_failed(task->pm, task->lane, item->key == NULL ? NULL : item->key->name, item->event,
+				item->too_large, state->attempts, state->crashes, error, &failure);
 	crash_unmark();
 	run->tally.again = true;
+}
+
+/*
+ * If correlate has failed permanently for the item that is about to be parked, parks it
+ * without a key.  Returns false if it has a key.
+ */
+static bool
+handle_keyless(HandleRun *run, BatchItem *item)
+{
+	ErrorData *error;
+
+	if (!run->calls.handler.correlates || item->key != NULL || item->passed ||
+		lane_failure(run->task->state).kind != FAILURE_PERMANENT)
+		return false;
+	error = keyless_ask(&run->calls, item, run->tally.done + 1);
+	if (error == NULL)
+		return false;
+	if (call_correlate_by_stream(item))
+		handle_park(run, item, error);
+	return true;
 }
 
 /*
@@ -148,7 +171,7 @@ handle_one(HandleRun *run, BatchItem *item, bool to_park)
 	if (task->state->has_parked && park_has(task->pm, task->lane, item->key))
 		handle_behind(task, item);
 	else if (to_park)
-		handle_park(run, item);
+		handle_park(run, item, &task->state->error);
 	else
 	{
 		handle_call(run, item);
@@ -254,6 +277,12 @@ handle_item(HandleRun *run, BatchItem *item, bool failed)
 	int handled;
 
 	run->calls.progress->count = run->tally.done + 1;
+	if (to_park && handle_keyless(run, item))
+	{
+		if (!run->tally.halted)
+			tally_add(&run->tally, item, false);
+		return;
+	}
 	if ((item->source == HANDLING_TIMER && !handle_take_timer(run, item)) ||
 		(keyed && !call_correlate(&run->calls, item, run->tally.done + 1)))
 	{

@@ -13,6 +13,7 @@
 #include "base/report.h"
 #include "base/within.h"
 #include "dispatch/call.h"
+#include "dispatch/keyless.h"
 #include "dispatch/retry.h"
 #include "manager/cursor.h"
 #include "manager/instance.h"
@@ -206,8 +207,40 @@ retry_queue(Calls *calls, List *queue, List *cursors, Tally *tally)
 	return last;
 }
 
-Tally
-retry_batch(const BatchTask *task, const Parked *head, int max_parked, Progress *progress)
+/*
+ * Tries again an event whose key was not known.
+ */
+static Tally
+retry_keyless(const BatchTask *task, Parked *head, Progress *progress)
+{
+	Tally tally = {.again = true, .due = DT_NOEND};
+	BatchItem item;
+	LogTrouble trouble;
+	Keys keys;
+	Calls calls;
+
+	if (retry_read_events(task, list_make1(head), progress, &trouble) == 0)
+	{
+		retry_put_off(task, head, &trouble);
+		return tally;
+	}
+	item = retry_make_item(head);
+	key_begin(&keys);
+	call_begin(&calls, task, false, &keys, progress);
+	if (item.event == (Datum) 0)
+	{
+		(void) park_take(item.id);
+		retry_say_gone(task->pm, &item);
+	}
+	else
+		keyless_retry(&calls, &item);
+	tally_add(&tally, &item, false);
+	(void) call_end(&calls, 0);
+	return tally;
+}
+
+static Tally
+retry_key(const BatchTask *task, const Parked *head, int max_parked, Progress *progress)
 {
 	Tally tally = {.again = true, .due = DT_NOEND};
 	List *cursors = cursor_list(task->pm, task->lane);
@@ -236,4 +269,11 @@ retry_batch(const BatchTask *task, const Parked *head, int max_parked, Progress 
 			cursor_count(task->pm, task->lane, lfirst(lc));
 	park_promote(task->pm, task->lane, head->key, last);
 	return tally;
+}
+
+Tally
+retry_batch(const BatchTask *task, Parked *head, int max_parked, Progress *progress)
+{
+	return head->key == NULL ? retry_keyless(task, head, progress) :
+							   retry_key(task, head, max_parked, progress);
 }

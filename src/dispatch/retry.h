@@ -11,7 +11,6 @@
 #include "manager/park_queue.h"
 
 /* Handles the head of a queue, which is due, and up to max_parked events in all. */
-extern Tally retry_batch(const BatchTask *task, const Parked *head, int max_parked,
-						 Progress *progress);
+extern Tally retry_batch(const BatchTask *task, Parked *head, int max_parked, Progress *progress);
 
 #endif /* PM_RETRY_H */

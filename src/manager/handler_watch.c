@@ -134,6 +134,18 @@ handler_watch_begin(int64 timeout_ms)
 						 (int) Min(tick, PG_INT32_MAX));
 }
 
+/*
+ * An error has left a call, but others will follow.
+ */
+void
+handler_watch_interrupted(void)
+{
+	running = false;
+	/* A cancel that the call has not noticed must not hit what is run next. */
+	if (timed_out)
+		QueryCancelPending = false;
+}
+
 void
 handler_watch_end(void)
 {

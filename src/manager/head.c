@@ -275,11 +275,12 @@ head_scan(RowScan *scan, const char *table, const char *index, const char *manag
 
 /*
  * Raises a point to the first row that there is from it on.  Returns the time of
- * that row, DT_NOEND if there is none.
+ * that row, DT_NOEND if there is none.  *deferred is whether it is a deferred event;
+ * NULL: it is a timer.
  */
 static TimestampTz
 head_first(const char *manager, int lane, const char *table, const char *index, const char *column,
-		   HeadPoint *point)
+		   HeadPoint *point, bool *deferred)
 {
 	RowScan scan;
 	AttrNumber time;
@@ -293,6 +294,8 @@ head_first(const char *manager, int lane, const char *table, const char *index, 
 	{
 		point->time = DatumGetTimestampTz(scan.values[time - 1]);
 		point->id = DatumGetInt64(scan.values[id - 1]);
+		if (deferred != NULL)
+			*deferred = strcmp(scan_text(&scan, scan_column(&scan, "state")), "deferred") == 0;
 	}
 	else
 	{
@@ -308,14 +311,16 @@ head_first(const char *manager, int lane, const char *table, const char *index, 
 TimestampTz
 head_timer(const char *manager, int lane)
 {
-	return head_first(manager, lane, "timer", "timer_due", "due", &head_of(manager, lane)->timer);
+	return head_first(manager, lane, "timer", "timer_due", "due", &head_of(manager, lane)->timer,
+					  NULL);
 }
 
 TimestampTz
-head_retry(const char *manager, int lane)
+head_retry(const char *manager, int lane, bool *deferred)
 {
+	*deferred = false;
 	return head_first(manager, lane, "parked", "parked_retry", "retry_at",
-					  &head_of(manager, lane)->retry);
+					  &head_of(manager, lane)->retry, deferred);
 }
 
 bool

@@ -22,7 +22,7 @@ extern void head_install(void);
 /* Is any event parked?  If so, one of them is the head of its key. */
 extern bool head_parked(const char *manager, int lane);
 /* When the first parked event is to be tried again; DT_NOEND if none is. */
-extern TimestampTz head_retry(const char *manager, int lane);
+extern TimestampTz head_retry(const char *manager, int lane, bool *deferred);
 /* When the first timer is due; DT_NOEND if there is none. */
 extern TimestampTz head_timer(const char *manager, int lane);
 

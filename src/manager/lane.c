@@ -36,15 +36,48 @@ lane_status(const char *text)
 	elog(ERROR, "unknown state \"%s\" of a lane", text);
 }
 
-/*
- * Is a retry due?
- */
 bool
-lane_is_due(TimestampTz at, TimestampTz now)
+lane_is_due(TimestampTz at, bool deferred, TimestampTz now)
 {
-	/* If the clock was set back, do not wait until it reaches this time again. */
-	return at <= now ||
-		   (!TIMESTAMP_IS_NOEND(at) && at > TimestampTzPlusMilliseconds(now, LANE_TOO_FAR));
+	/*
+	 * If the clock was set back, do not wait until it reaches this time again.  But a
+	 * handler may defer an event for as long as it likes.
+	 */
+	return at <= now || (!deferred && !TIMESTAMP_IS_NOEND(at) &&
+						 at > TimestampTzPlusMilliseconds(now, LANE_TOO_FAR));
+}
+
+bool
+lane_retry_due(const LaneState *state, TimestampTz now)
+{
+	return lane_is_due(state->retry_at, lane_failure(state).kind == FAILURE_DEFERRED, now);
+}
+
+bool
+lane_parked_due(const LaneState *state, TimestampTz now)
+{
+	return lane_is_due(state->parked_due, state->parked_deferred, now);
+}
+
+/*
+ * A deferral is stored as an error of pm.defer with a time.  An error that only looks
+ * like one has no time while its event is about to be parked, and a time after a
+ * backoff otherwise, which makes no difference.
+ */
+Failure
+lane_failure(const LaneState *state)
+{
+	Failure failure = {FAILURE_ORDINARY, 0};
+
+	if (state->error.sqlerrcode == ERRCODE_PM_PERMANENT)
+		failure.kind = FAILURE_PERMANENT;
+	else if (state->error.sqlerrcode == ERRCODE_PM_DEFERRED &&
+			 !TIMESTAMP_IS_NOBEGIN(state->retry_at))
+	{
+		failure.kind = FAILURE_DEFERRED;
+		failure.until = state->retry_at;
+	}
+	return failure;
 }
 
 /*
@@ -98,7 +131,7 @@ lane_state(ProcessManager *pm, int lane, LaneState *state)
 	state->has_parked = head_parked(pm->name, lane);
 	/* Every batch calls this, so search only if there may be a row. */
 	if (state->has_parked)
-		state->parked_due = head_retry(pm->name, lane);
+		state->parked_due = head_retry(pm->name, lane, &state->parked_deferred);
 	if (pm->kind == HANDLER_INSTANCE)
 		state->timer_due = head_timer(pm->name, lane);
 }

@@ -7,6 +7,7 @@
 
 #include "utils/elog.h"
 
+#include "manager/failure.h"
 #include "manager/registry.h"
 #include "shmem/handling.h"
 
@@ -46,6 +47,7 @@ typedef struct LaneState
 	ErrorData error;		/* how it failed */
 	bool has_parked;		/* are there parked events? */
 	TimestampTz parked_due; /* the next retry of one, DT_NOEND: none */
+	bool parked_deferred;	/* it is a deferral that ends then */
 	TimestampTz timer_due;	/* the next timer of instances, DT_NOEND: none */
 } LaneState;
 
@@ -69,8 +71,15 @@ typedef struct LaneChange
 /* Reads the state of a unit. */
 extern void lane_state(ProcessManager *pm, int lane, LaneState *state);
 
-/* Is a retry at this time due? */
-extern bool lane_is_due(TimestampTz at, TimestampTz now);
+/* Is a retry, or the end of a deferral, at this time due? */
+extern bool lane_is_due(TimestampTz at, bool deferred, TimestampTz now);
+
+/* Is a unit's retry due, or the next one of its parked events? */
+extern bool lane_retry_due(const LaneState *state, TimestampTz now);
+extern bool lane_parked_due(const LaneState *state, TimestampTz now);
+
+/* What the failure that the state is about says of itself. */
+extern Failure lane_failure(const LaneState *state);
 
 /* Write the state, or that nothing is wrong any more. */
 extern void lane_change(const char *manager, int lane, const LaneChange *change);

@@ -130,12 +130,39 @@ lane_log_halt(ProcessManager *pm, const char *reason)
 }
 
 /*
+ * The handler has deferred an event, or timer, that is not parked.  The unit waits for it.
+ */
+static TimestampTz
+lane_defer(ProcessManager *pm, LaneState *state, LaneChange *change, TimestampTz until)
+{
+	const Handling *what = change->what;
+
+	/* It keeps the attempts that it has had. */
+	if (lane_is_about(state, what))
+	{
+		change->attempts = state->attempts;
+		change->crashes = state->crashes;
+	}
+	change->count = false;
+	change->retry_at = until;
+	if (what->source != HANDLING_TIMER)
+		change->hint = psprintf("It is handled again at retry_at. "
+								"To skip the event, SELECT pm.seek(%s, %s, %lld).",
+								quote_literal_cstr(pm->name), quote_literal_cstr(what->log),
+								(long long) what->position);
+	else
+		change->hint = "It is handled again at retry_at.";
+	lane_change(pm->name, what->lane, change);
+	return until;
+}
+
+/*
  * The handler has failed for an event, or timer, alone; "failed" says so in
  * words.  It is tried again in its place until it has failed max_attempts times.
  */
 TimestampTz
 lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
-		  ErrorData *error, int max_attempts, bool crash)
+		  ErrorData *error, int max_attempts, bool crash, const Failure *failure)
 {
 	LaneChange change = {.status = LANE_RETRYING,
 						 .reason = failed,
@@ -144,6 +171,8 @@ lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char
 						 .count = true};
 	bool again = lane_is_about(state, what);
 
+	if (failure->kind == FAILURE_DEFERRED)
+		return lane_defer(pm, state, &change, failure->until);
 	change.attempts = again ? state->attempts + 1 : 1;
 	change.crashes = (again ? state->crashes : 0) + (crash ? 1 : 0);
 
@@ -180,15 +209,17 @@ lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char
  */
 void
 lane_decide_to_park(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
-					ErrorData *error, bool crash)
+					ErrorData *error, bool crash, const Failure *failure)
 {
+	bool deferred = failure->kind == FAILURE_DEFERRED;
 	LaneChange change = {.status = LANE_PARKING,
 						 .reason = failed,
 						 .hint = "The event is about to be parked.",
-						 .attempts = 1,
+						 .attempts = deferred ? 0 : 1,
+						 .retry_at = deferred ? failure->until : 0,
 						 .what = what,
 						 .error = error,
-						 .count = true};
+						 .count = !deferred};
 
 	/* If the server has crashed before while it handled the event, that still counts. */
 	if (state->attempts > 0 && lane_is_about(state, what))

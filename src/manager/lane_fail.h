@@ -25,11 +25,13 @@ extern void lane_suspect(const char *manager, const Handling *what, ErrorData *e
  * Returns when, or DT_NOEND if the unit has halted.
  */
 extern TimestampTz lane_fail(ProcessManager *pm, LaneState *state, const Handling *what,
-							 const char *failed, ErrorData *error, int max_attempts, bool crash);
+							 const char *failed, ErrorData *error, int max_attempts, bool crash,
+							 const Failure *failure);
 
 /* An event has failed, and the next batch will park it. */
 extern void lane_decide_to_park(ProcessManager *pm, LaneState *state, const Handling *what,
-								const char *failed, ErrorData *error, bool crash);
+								const char *failed, ErrorData *error, bool crash,
+								const Failure *failure);
 
 /* The unit halts before an event or timer. */
 extern void lane_halt(ProcessManager *pm, const Handling *what, const char *reason,

@@ -50,11 +50,17 @@ static const ParkVerdict park_verdict_untried = {"failing", 0, 0, DT_NOBEGIN};
  * two crashes the event is dead, and a person must decide.
  */
 static ParkVerdict
-park_judge(ProcessManager *pm, int attempts, int crashes, bool crash)
+park_judge(ProcessManager *pm, int attempts, int crashes, bool crash, const Failure *failure)
 {
 	ParkVerdict verdict = {"failing", attempts, crashes, DT_NOBEGIN};
+	bool permanent = failure->kind == FAILURE_PERMANENT;
 
-	if (crash ? crashes >= 2 : attempts >= pm->max_attempts)
+	if (failure->kind == FAILURE_DEFERRED)
+	{
+		verdict.state = "deferred";
+		verdict.retry_at = failure->until;
+	}
+	else if (crash ? crashes >= 2 : permanent || attempts >= pm->max_attempts)
 	{
 		verdict.state = "dead";
 		verdict.retry_at = DT_NOEND;
@@ -70,6 +76,15 @@ park_judge(ProcessManager *pm, int attempts, int crashes, bool crash)
  */
 static bool
 park_refers(void)
+{
+	return version_has("0.2.0");
+}
+
+/*
+ * An older extension has a key in each row.
+ */
+bool
+park_may_without_key(void)
 {
 	return version_has("0.2.0");
 }
@@ -109,7 +124,7 @@ park_insert(ProcessManager *pm, int lane, const char *key, Datum event, int64 to
 		nulls[i] = fields.nulls[i] || !copied ? 'n' : ' ';
 	}
 	exec_unit_args(&values[8], pm->name, lane);
-	values[10] = CStringGetTextDatum(key);
+	values[10] = exec_text_arg(key, &nulls[10]);
 	values[11] = CStringGetTextDatum(verdict->state);
 	values[12] = Int32GetDatum(verdict->attempts);
 	values[13] = Int32GetDatum(verdict->crashes);
@@ -165,13 +180,13 @@ park_say_dead(ProcessManager *pm, const char *log, int64 position, const char *k
 
 void
 park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large,
-			int attempts, int crashes, ErrorData *error)
+			int attempts, int crashes, ErrorData *error, const Failure *failure)
 {
-	ParkVerdict verdict = park_judge(pm, attempts, crashes, crashes > 0);
+	ParkVerdict verdict = park_judge(pm, attempts, crashes, crashes > 0, failure);
 	Key known = {.name = key};
 
 	/* Another event of the key may have been parked since this one failed. */
-	if (park_has(pm, lane, &known))
+	if (key != NULL && park_has(pm, lane, &known))
 	{
 		verdict.state = park_verdict_behind.state;
 		verdict.retry_at = park_verdict_behind.retry_at;
@@ -190,8 +205,11 @@ park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int64 to
 			park_say_dead(pm, TextDatumGetCString(fields.values[EVENT_LOG - 1]),
 						  DatumGetInt64(fields.values[EVENT_POSITION - 1]), key, attempts, error);
 	}
-	/* If the server crashed while it handled an event, the handler need not be the cause. */
-	if (crashes == 0)
+	/*
+	 * If the server crashed while it handled an event, the handler need not be the cause.
+	 * A handler that says that the event cannot be handled is not broken.
+	 */
+	if (crashes == 0 && failure->kind == FAILURE_ORDINARY)
 		lane_in_a_row(pm->name, lane, 1, true);
 }
 
@@ -223,7 +241,8 @@ park_update(int64 id, const ParkVerdict *verdict, ErrorData *error)
 }
 
 bool
-park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bool crash)
+park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bool crash,
+				  const Failure *failure)
 {
 	static ExecStatement select_parked =
 		{NULL,
@@ -252,8 +271,11 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 		exec_end(&scope);
 		return false;
 	}
-	verdict = park_judge(pm, DatumGetInt32(exec_value(0, 1, &isnull)) + 1,
-						 DatumGetInt32(exec_value(0, 2, &isnull)) + (crash ? 1 : 0), crash);
+	verdict = park_judge(pm,
+						 DatumGetInt32(exec_value(0, 1, &isnull)) +
+							 (failure->kind == FAILURE_DEFERRED ? 0 : 1),
+						 DatumGetInt32(exec_value(0, 2, &isnull)) + (crash ? 1 : 0), crash,
+						 failure);
 	behind = DatumGetBool(exec_value(0, 3, &isnull));
 	key = exec_text(0, 4);
 
@@ -334,7 +356,7 @@ park_unreadable(ProcessManager *pm, int lane, int64 id, TimestampTz until,
 }
 
 char *
-park_refused(ProcessManager *pm, LaneState *state, int lane)
+park_refused(ProcessManager *pm, LaneState *state, int lane, FailureKind kind)
 {
 	static ExecStatement count_heads =
 		{NULL,
@@ -349,11 +371,13 @@ park_refused(ProcessManager *pm, LaneState *state, int lane)
 	int64 heads;
 	bool isnull;
 
+	if (kind == FAILURE_DEFERRED)
+		return NULL;
 	/*
 	 * The failure that is being dealt with is not counted yet.  Events that have not been
 	 * tried for their keys have no message, and are not counted either.
 	 */
-	if (state->in_a_row >= PARK_IN_A_ROW - 1)
+	if (kind == FAILURE_ORDINARY && state->in_a_row >= PARK_IN_A_ROW - 1)
 		return psprintf("the handler failed for %d keys in a row", PARK_IN_A_ROW);
 	exec_begin_owner(&scope);
 	exec_unit_args(values, pm->name, lane);

@@ -17,18 +17,20 @@ extern void park_behind(ProcessManager *pm, int lane, const char *key, Datum eve
 /* Parks an event of a key that has none, to be tried at once. */
 extern void park_untried(ProcessManager *pm, int lane, const char *key, Datum event,
 						 int64 too_large);
-/* Parks an event that has failed, as the head of its key. */
+/* Parks an event that has failed, or is deferred, as the head of its key. */
 extern void park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large,
-						int attempts, int crashes, ErrorData *error);
+						int attempts, int crashes, ErrorData *error, const Failure *failure);
 /* Records that a parked event has failed once more.  False if it is gone. */
 extern bool park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error,
-							  bool crash);
+							  bool crash, const Failure *failure);
 /* Tries a parked event later, without an attempt, for "patience" ms at most. */
 extern bool park_postpone(ProcessManager *pm, int lane, int64 id, TimestampTz until, int patience);
 /* Tries a parked event later, because its log cannot be read now.  That is no attempt. */
 extern void park_unreadable(ProcessManager *pm, int lane, int64 id, TimestampTz until,
 							const LogTrouble *trouble);
+/* Can an event be parked without a key?  Nothing waits behind it. */
+extern bool park_may_without_key(void);
 /* Why no further key may be parked, as a reason to halt; NULL if one may. */
-extern char *park_refused(ProcessManager *pm, LaneState *state, int lane);
+extern char *park_refused(ProcessManager *pm, LaneState *state, int lane, FailureKind kind);
 
 #endif /* PM_PARK_H */

@@ -4,9 +4,9 @@
  *		events out of them, trying them again.
  *
  * The events of a key form a queue in the order of their ids.  The first one,
- * the head, is failing (it is tried again at retry_at) or dead (it failed
- * max_attempts times and waits for a person).  The others are behind it and
- * have not been tried.  As long as a key has a queue, its new events and timers
+ * the head, is failing (it is tried again at retry_at), deferred (the same, but it
+ * has not failed) or dead (it failed for good and waits for a person).  The others
+ * are behind it and have not been tried.  As long as a key has a queue, its new events and timers
  * join it (park.c).  When the queue is empty, the key is handled from the log
  * again.
  *
@@ -124,6 +124,7 @@ park_form_head(uint64 row)
 	head->position = DatumGetInt64(exec_value(row, 6, &isnull));
 	if (isnull)
 		head->position = 0;
+	head->deferred = DatumGetBool(exec_value(row, 7, &isnull));
 	return head;
 }
 
@@ -132,7 +133,8 @@ park_due(ProcessManager *pm, int lane, TimestampTz now)
 {
 	static ExecStatement select_due =
 		{NULL,
-		 "SELECT id, key, attempts, retry_at, log, position FROM pm_catalog.parked "
+		 "SELECT id, key, attempts, retry_at, log, position, "
+		 "state OPERATOR(pg_catalog.=) 'deferred' FROM pm_catalog.parked "
 		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		 "AND lane OPERATOR(pg_catalog.=) $2 AND retry_at IS NOT NULL "
 		 "AND ROW(retry_at, id) OPERATOR(pg_catalog.>=) ROW($3, $4) "
@@ -142,15 +144,15 @@ park_due(ProcessManager *pm, int lane, TimestampTz now)
 	HeadPoint from = head_retry_from(pm->name, lane);
 	Datum values[4];
 	List *heads;
+	Parked *head;
 
 	exec_unit_args(values, pm->name, lane);
 	values[2] = TimestampTzGetDatum(from.time);
 	values[3] = Int64GetDatum(from.id);
 	/* Only heads have a retry_at. */
 	heads = exec_list(&select_due, values, NULL, park_form_head);
-	if (heads == NIL || !lane_is_due(((Parked *) linitial(heads))->retry_at, now))
-		return NULL;
-	return linitial(heads);
+	head = heads == NIL ? NULL : linitial(heads);
+	return head != NULL && lane_is_due(head->retry_at, head->deferred, now) ? head : NULL;
 }
 
 List *

@@ -122,7 +122,8 @@ repartition_record(ProcessManager *pm)
 }
 
 /*
- * Timers and queues of parked events move with their keys.
+ * Timers and queues of parked events move with their keys.  An event without a key can
+ * be in any lane.
  */
 static void
 repartition_keys(ProcessManager *pm, int lanes)
@@ -131,7 +132,8 @@ repartition_keys(ProcessManager *pm, int lanes)
 		NULL,
 		"WITH t AS (UPDATE pm_catalog.timer SET lane = pm_catalog.lane_of(key, $2) "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1) "
-		"UPDATE pm_catalog.parked SET lane = pm_catalog.lane_of(key, $2) "
+		"UPDATE pm_catalog.parked SET lane = "
+		"coalesce(pm_catalog.lane_of(key, $2), lane OPERATOR(pg_catalog.%) $2) "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1",
 		2,
 		{TEXTOID, INT4OID},

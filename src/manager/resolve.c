@@ -54,15 +54,15 @@ typedef struct ResolveRow
 	int64 head_number;
 } ResolveRow;
 
-/* A parked event, and the head of its key. */
+/* A parked event, and the head of its key, if it has a key. */
 #define RESOLVE_FIND                                                                               \
 	"SELECT k.id, k.lane, k.key, k.state OPERATOR(pg_catalog.=) 'behind', "                        \
 	"h.log, coalesce(h.position, h.id) "                                                           \
-	"FROM pm_catalog.parked k CROSS JOIN LATERAL ("                                                \
+	"FROM pm_catalog.parked k LEFT JOIN LATERAL ("                                                 \
 	"SELECT f.id, f.log, f.position FROM pm_catalog.parked f "                                     \
 	"WHERE f.process_manager OPERATOR(pg_catalog.=) k.process_manager "                            \
 	"AND f.lane OPERATOR(pg_catalog.=) k.lane AND f.key OPERATOR(pg_catalog.=) k.key "             \
-	"ORDER BY f.id LIMIT 1) h "                                                                    \
+	"ORDER BY f.id LIMIT 1) h ON true "                                                            \
 	"WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "
 
 /*
@@ -284,7 +284,7 @@ pm_discard(PG_FUNCTION_ARGS)
 		const ResolveRow *row = lfirst(lc);
 
 		(void) park_take(row->id);
-		if (!row->behind)
+		if (!row->behind && row->key != NULL)
 			park_promote(target.pm, row->lane, row->key, row->id);
 	}
 	resolve_say_discarded(&target, named ? ((ResolveRow *) linitial(target.rows))->key : NULL);

@@ -57,6 +57,10 @@ CREATE FUNCTION pm.cancel_timer(type text) RETURNS boolean
 -- (src/manager/done.c), and a plan must not contain it.
 CREATE FUNCTION pm.done(result jsonb DEFAULT NULL) RETURNS jsonb
 	LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pm_done';
+CREATE FUNCTION pm.fail_permanently(reason text) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_fail_permanently';
+CREATE FUNCTION pm.defer(again_in interval, reason text DEFAULT NULL) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_defer';
 CREATE FUNCTION pm.catch_up(name text DEFAULT NULL, as_of timestamptz DEFAULT NULL,
 							max_count bigint DEFAULT NULL, on_failure text DEFAULT 'raise')
 	RETURNS bigint LANGUAGE C AS 'MODULE_PATHNAME', 'pm_catch_up';

@@ -332,7 +332,15 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 				 OPERATOR(pg_catalog./) now_rate.rate, 1e11)::pg_catalog.numeric, 1)::pg_catalog.float8) END AS eta,
 	   CASE WHEN u.last_position OPERATOR(pg_catalog.>) u."position"
 			THEN pm_catalog.oldest_unhandled(u.log, u."position") END AS oldest_unhandled,
-	   u.conflicts, u.dead, u.overdue AS timers_overdue, u.oldest AS oldest_overdue
+	   u.conflicts, u.dead, u.overdue AS timers_overdue, u.oldest AS oldest_overdue,
+	   -- Deferred timers are counted, like all parked timers, in the row of the first log.
+	   CASE WHEN u.parked OPERATOR(pg_catalog.=) 0 THEN 0
+			ELSE (SELECT pg_catalog.count(*) FROM pm_catalog.parked k
+				  WHERE k.process_manager OPERATOR(pg_catalog.=) u.process_manager
+					AND k.lane OPERATOR(pg_catalog.=) u.lane AND k.state OPERATOR(pg_catalog.=) 'deferred'
+					AND coalesce(k.log, (SELECT pg_catalog.min(c.log) FROM pm_catalog.cursor c
+										 WHERE c.process_manager OPERATOR(pg_catalog.=) u.process_manager
+										   AND c.lane OPERATOR(pg_catalog.=) u.lane)) OPERATOR(pg_catalog.=) u.log) END AS deferred
 FROM pm_catalog.unit_situation u
 CROSS JOIN LATERAL (
 	SELECT nullif(pg_catalog.concat_ws('; ',

@@ -44,6 +44,8 @@ COMMENT ON FUNCTION pm.retry(text) IS 'retry all dead events of a process manage
 COMMENT ON FUNCTION pm.discard(text) IS 'give up all dead events of a process manager, and return how many';
 COMMENT ON FUNCTION pm.set_timer(text, timestamptz, jsonb) IS 'called by the handler of an instance: set a timer, which comes back as an event of this type';
 COMMENT ON FUNCTION pm.cancel_timer(text) IS 'called by the handler of an instance: cancel a timer; false if there is none of this type';
+COMMENT ON FUNCTION pm.fail_permanently(text) IS 'in a handler: fail in a way that no retry can help';
+COMMENT ON FUNCTION pm.defer(interval, text) IS 'in a handler: have the event handled again after some time, without a failure';
 COMMENT ON FUNCTION pm.done(jsonb) IS 'the value that the handler of an instance returns to end the instance, with its result';
 COMMENT ON FUNCTION pm.catch_up(text, timestamptz, bigint, text) IS 'handle waiting events and timers in this session, and return how many';
 COMMENT ON FUNCTION pm.now() IS 'the current time of a handler: now(), or the as_of of the pm.catch_up call that runs it';
@@ -111,10 +113,11 @@ COMMENT ON COLUMN pm.status.errors IS 'number of failures so far';
 COMMENT ON COLUMN pm.status.rate IS 'events handled per second, averaged over about 10 seconds';
 COMMENT ON COLUMN pm.status.eta IS 'time until the cursor reaches the high-water mark at this rate';
 COMMENT ON COLUMN pm.status.oldest_unhandled IS 'when the first event after the cursor was recorded';
-COMMENT ON COLUMN pm.status.conflicts IS 'number of serialization failures, deadlocks and lock timeouts that were retried and not counted as errors';
+COMMENT ON COLUMN pm.status.conflicts IS 'number of lost races for a stream, serialization failures, deadlocks and lock timeouts that were retried and not counted as errors';
 COMMENT ON COLUMN pm.status.dead IS 'number of parked events that are not retried by themselves';
 COMMENT ON COLUMN pm.status.timers_overdue IS 'number of timers that are due and have not fired';
 COMMENT ON COLUMN pm.status.oldest_overdue IS 'when the oldest of these timers was due';
+COMMENT ON COLUMN pm.status.deferred IS 'number of parked events that their handler has deferred';
 
 COMMENT ON VIEW pm.instance IS 'the state that process managers keep for each key';
 COMMENT ON COLUMN pm.instance.process_manager IS 'name of the process manager';
@@ -155,19 +158,19 @@ COMMENT ON COLUMN pm.timer.type IS 'type of the event that the timer becomes';
 COMMENT ON COLUMN pm.timer.due IS 'when the timer fires';
 COMMENT ON COLUMN pm.timer.data IS 'data of that event';
 
-COMMENT ON VIEW pm.parked IS 'events and timers that are set aside because they, or an earlier one of their key, failed';
+COMMENT ON VIEW pm.parked IS 'events and timers that are set aside because they, or an earlier one of their key, failed or were deferred';
 COMMENT ON COLUMN pm.parked.process_manager IS 'name of the process manager';
 COMMENT ON COLUMN pm.parked.log IS 'name of the log, or NULL for a timer';
 COMMENT ON COLUMN pm.parked."position" IS 'position of the event, or the number that names a timer';
-COMMENT ON COLUMN pm.parked.key IS 'key of the event';
-COMMENT ON COLUMN pm.parked.state IS 'failing: it is retried; behind: it waits for an earlier one; dead: it waits for a person';
+COMMENT ON COLUMN pm.parked.key IS 'key of the event, or NULL if correlate has failed permanently';
+COMMENT ON COLUMN pm.parked.state IS 'failing: it is retried; deferred: its handler wants it later; behind: it waits for an earlier one; dead: it waits for a person';
 COMMENT ON COLUMN pm.parked.event IS 'the event as it is in its log now';
 COMMENT ON COLUMN pm.parked.attempts IS 'number of failures so far';
-COMMENT ON COLUMN pm.parked.message IS 'message of the last failure';
+COMMENT ON COLUMN pm.parked.message IS 'message of the last failure, or the reason for a deferral';
 COMMENT ON COLUMN pm.parked.detail IS 'detail of the last failure';
 COMMENT ON COLUMN pm.parked.context IS 'context of the last failure';
 COMMENT ON COLUMN pm.parked.sqlstate IS 'SQLSTATE of the last failure';
-COMMENT ON COLUMN pm.parked.retry_at IS 'when it is tried next; NULL if it is not failing';
+COMMENT ON COLUMN pm.parked.retry_at IS 'when it is tried next; NULL if it is behind or dead';
 COMMENT ON COLUMN pm.parked.parked_at IS 'when it was set aside';
 COMMENT ON COLUMN pm.parked.hint IS 'what may help against the last failure';
 

@@ -154,15 +154,6 @@ role_timer_due(TimestampTz at, RoleDue *due)
 }
 
 /*
- * The same for a retry, which is also due if its time is too far away.
- */
-static bool
-role_retry_due(TimestampTz at, RoleDue *due)
-{
-	return lane_is_due(at, GetCurrentTimestamp()) || role_timer_due(at, due);
-}
-
-/*
  * Are all events above a position held back by open writers?  Then a dispatcher
  * would find nothing.  It should be started when the writers have ended, but not
  * every end wakes us, so look again after some time.
@@ -222,8 +213,9 @@ role_unit_has_work(Roles *roles, ProcessManager *pm, int lane, RoleDue *due)
 		return false;
 	/* While it waits for a retry, nothing else is done. */
 	if (state.status == LANE_RETRYING || state.status == LANE_WAITING)
-		return role_retry_due(state.retry_at, due);
-	if (state.status == LANE_PARKING || role_retry_due(state.parked_due, due) ||
+		return lane_retry_due(&state, GetCurrentTimestamp()) || role_timer_due(state.retry_at, due);
+	if (state.status == LANE_PARKING || lane_parked_due(&state, GetCurrentTimestamp()) ||
+		role_timer_due(state.parked_due, due) ||
 		(pm->kind == HANDLER_INSTANCE && role_timer_due(state.timer_due, due)))
 		return true;
 	foreach(lc, cursor_list(pm, lane))

@@ -42,6 +42,8 @@ INSERT INTO contract VALUES
 	('dissociate', 'kind text, value text', 'boolean', 'volatile'),
 	('associated', 'kind text, value text', 'text[]', 'stable'),
 	('key', '', 'text', 'stable'),
+	('fail_permanently', 'reason text', 'void', 'volatile'),
+	('defer', 'again_in interval, reason text DEFAULT NULL::text', 'void', 'volatile'),
 	('now', '', 'timestamp with time zone', 'stable'),
 	('wait_for', 'name text, log text DEFAULT NULL::text, up_to bigint DEFAULT NULL::bigint, timeout interval DEFAULT ''@ 5 secs''::interval', 'boolean', 'volatile');
 
@@ -93,7 +95,7 @@ INSERT INTO columns (view, name, type) VALUES
 	('status', 'process_manager', 'text'), ('status', 'log', 'text'), ('status', 'lane', 'integer'), ('status', 'position', 'bigint'), ('status', 'high_water_mark', 'bigint'),
 	('status', 'lag', 'bigint'), ('status', 'state', 'text'), ('status', 'reason', 'text'), ('status', 'hint', 'text'), ('status', 'attempts', 'integer'),
 	('status', 'retry_at', 'timestamp with time zone'), ('status', 'parked', 'bigint'), ('status', 'handled', 'bigint'), ('status', 'errors', 'bigint'), ('status', 'rate', 'numeric'),
-	('status', 'eta', 'interval'), ('status', 'oldest_unhandled', 'timestamp with time zone'), ('status', 'conflicts', 'bigint'), ('status', 'dead', 'bigint'), ('status', 'timers_overdue', 'bigint'), ('status', 'oldest_overdue', 'timestamp with time zone'),
+	('status', 'eta', 'interval'), ('status', 'oldest_unhandled', 'timestamp with time zone'), ('status', 'conflicts', 'bigint'), ('status', 'dead', 'bigint'), ('status', 'timers_overdue', 'bigint'), ('status', 'oldest_overdue', 'timestamp with time zone'), ('status', 'deferred', 'bigint'),
 	('instance', 'process_manager', 'text'), ('instance', 'key', 'text'), ('instance', 'state', 'jsonb'), ('instance', 'started_at', 'timestamp with time zone'),
 	('instance', 'updated_at', 'timestamp with time zone'),
 	('ended', 'process_manager', 'text'), ('ended', 'key', 'text'), ('ended', 'started_at', 'timestamp with time zone'), ('ended', 'ended_at', 'timestamp with time zone'),

@@ -142,6 +142,8 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.set_timer('t', '2100-01-01')$$,			'55000', '55000', '55000', '55000', '42501'),
 	($$SELECT pm.cancel_timer('t')$$,						'55000', '55000', '55000', '55000', '42501'),
 	($$SELECT pm.done()$$,									'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT pm.defer('1 h')$$,							'PM004', 'PM004', 'PM004', 'PM004', '42501'),
+	($$SELECT pm.fail_permanently('x')$$,					'PM003', 'PM003', 'PM003', 'PM003', '42501'),
 	-- only the owner can run its handlers, and not in a session that has used SET SESSION AUTHORIZATION
 	($$SELECT pm.catch_up('m')$$,							'42501', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.catch_up('s')$$,							'00000', '42501', '42501', '42501', '42501'),

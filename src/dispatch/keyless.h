@@ -1,0 +1,23 @@
+/*
+ * keyless.h
+ *		Events of which correlate says that it can never tell the key.
+ */
+#ifndef PM_KEYLESS_H
+#define PM_KEYLESS_H
+
+#include "dispatch/call.h"
+#include "manager/park_queue.h"
+
+/*
+ * Asks for the key of an item, the nth of the batch, and goes on if correlate fails
+ * permanently: returns NULL, or that error.
+ */
+extern ErrorData *keyless_ask(Calls *calls, BatchItem *item, int nth);
+
+/*
+ * Asks for the key of a parked event again, and parks it under its key.  "event" has
+ * been read from its log.
+ */
+extern void keyless_retry(Calls *calls, BatchItem *item);
+
+#endif /* PM_KEYLESS_H */

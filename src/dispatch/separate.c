@@ -1,0 +1,53 @@
+/*
+ * separate.c
+ *		Handles an item in a subtransaction of its own, so that its failure undoes nothing else.
+ *
+ * Most batches have no failing item, and then a subtransaction for each item would only
+ * cost time.  If items fail often, the batch of every failing item would be undone and
+ * handled again.  So for as long as that is so (isolate.c), each item has a
+ * subtransaction, and one that fails is parked in the transaction of the batch.
+ *
+ * A subtransaction that writes has a transaction ID, of which the server's shared
+ * memory keeps up to PGPROC_MAX_CACHED_SUBXIDS (64) for a transaction.  With more,
+ * every snapshot of every session would have to look them up on disk.  So a batch ends
+ * before it has that many.  It does not matter how many failed: the IDs of those are
+ * forgotten at once.
+ */
+#include "pm.h"
+
+#include "access/xact.h"
+#include "storage/proc.h"
+#include "utils/resowner.h"
+
+#include "dispatch/separate.h"
+
+ErrorData *
+separate_try(Calls *calls, void (*act)(void *), void *arg)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	/* What is allocated must be valid after the subtransaction. */
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		act(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		/* Do this first, because the handler's timeout must not interrupt the rollback. */
+		call_interrupted(calls);
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	/* The end of a subtransaction leaves both as those of the parent transaction. */
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return error;
+}
