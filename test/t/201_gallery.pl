@@ -37,7 +37,7 @@ sub run_file
 	return $out;
 }
 
-cmp_ok(scalar @examples, '>=', 2, 'there are examples');
+cmp_ok(scalar @examples, '>=', 3, 'there are examples');
 foreach my $example (@examples)
 {
 	my $first = run_file("examples/$example.sql");
@@ -155,6 +155,35 @@ SQL
 	my ($conflicts, $errors) = split /\|/, answer(q{SELECT sum(conflicts), sum(errors) FROM (SELECT DISTINCT lane, conflicts, errors FROM pm.status WHERE process_manager = 'transfer') s});
 	PmTest::figure("transfer: $n transfers, $conflicts conflicts, $errors errors");
 	is(answer(q{SELECT count(*) FROM pm.status WHERE process_manager = 'transfer' AND reason LIKE '%version conflict%'}), 0, 'no conflict is a failure');
+}
+
+# ---- travel: each booking is answered once, and each trip is confirmed or failed
+
+{
+	my $end = q{EXISTS (SELECT FROM travel.trips WHERE stream = 'close') AND NOT EXISTS (SELECT FROM travel.trips WHERE stream LIKE 'c%-%'
+		GROUP BY stream HAVING NOT bool_or(type IN ('confirmed', 'failed'))) AND (SELECT sent FROM travel.sender) = (SELECT max(position) FROM travel.outbox)};
+	my @senders = map { start_loop('PERFORM travel.send()', $end) } 1 .. 2;
+	my $clients = start_clients('travel', <<'SQL');
+\set hotel random(1, 5)
+SELECT travel.request('c-' || gen_random_uuid(), jsonb_build_object('flight', 'LIS', 'hotel', CASE WHEN :hotel = 1 THEN 'nothing' ELSE 'Grand' END, 'car', 'small'), now() + interval '1 week');
+\sleep 100 ms
+SQL
+	disturb();
+	my $n = finish_clients('travel', $clients);
+
+	answer(q{SELECT pm.append('travel.trips', 'close', 'closed')});
+	finish_loop('a sender', $_) foreach @senders;
+	settled_ok('travel', {
+		'each trip is confirmed or has failed' => q{
+			SELECT stream FROM travel.trips WHERE stream LIKE 'c-%' GROUP BY stream HAVING count(*) FILTER (WHERE type IN ('confirmed', 'failed')) <> 1},
+		'each booking is answered once' => q{
+			SELECT stream FROM travel.outbox LEFT JOIN (SELECT stream, count(*) FROM travel.answers GROUP BY stream) a USING (stream)
+			 WHERE type = 'book' AND data ->> 'trip' LIKE 'c-%' AND count IS DISTINCT FROM 1},
+		'what is booked for a trip that has failed is cancelled' => q{
+			SELECT a.stream FROM travel.answers a JOIN travel.trips t ON t.stream = a.data ->> 'trip' AND t.type = 'failed' AND a.type = 'booked' AND t.stream LIKE 'c-%'
+			 WHERE (SELECT array_agg(type ORDER BY version) FROM travel.outbox o WHERE o.stream = a.stream) <> '{book,cancel}'}
+	});
+	PmTest::figure("travel: $n trips");
 }
 
 # ---- projection: rebuilt under load, it is what the log says

@@ -1,0 +1,169 @@
+-- travel: a trip needs a flight, a hotel and a car, each of another company. It is confirmed when
+-- all have said yes. If one of them refuses, does not answer within an hour, or withdraws later,
+-- the others are cancelled.
+--
+--     psql -f examples/travel.sql
+--
+-- in a database with pm, as a role that may create schemas in it. It creates the schema "travel";
+-- run it again to start over. Things to notice:
+--
+--   * The handler calls nobody. What must happen outside of the database is an event in the log
+--     "outbox", which commits together with the state of the trip. A sender reads that log in
+--     order, calls the company, and appends the answer.
+--   * A sender that is killed between the call and its own note calls once more. So each call has
+--     an id (log and position of the event), which companies take as an idempotency key, and the
+--     answer is appended with that id: it is written once.
+--   * An airline that withdraws a flight knows its own booking code only. The trip is found by it
+--     (pm.associate).
+--   * A cancellation follows the booking in the same stream of the outbox. So a trip that fails can
+--     end at once: what is booked late is cancelled too.
+\set ON_ERROR_STOP on
+\o /dev/null
+SET client_min_messages = warning;
+SELECT EXISTS (SELECT FROM pm.process_manager WHERE name = 'travel') AS again \gset
+
+BEGIN;
+\if :again
+SELECT pm.unregister('travel');
+DROP SCHEMA travel CASCADE;
+\endif
+CREATE SCHEMA travel;
+SELECT pm.create_log('travel.trips');       -- requested, confirmed, failed; each trip is a stream
+SELECT pm.create_log('travel.outbox');      -- book, cancel; each service of a trip is a stream: t-1/flight
+SELECT pm.create_log('travel.answers');     -- booked, refused; and withdrawn, in a stream that is the booking code
+
+-- Times at which a company cannot be called.
+CREATE TABLE travel.maintenance (service text, during tstzrange);
+
+-- The trip that an event belongs to. A company that speaks up by itself names its booking code
+-- only. If nobody knows that, the event is parked as dead, so that a person sees it, and nothing
+-- waits behind it.
+CREATE FUNCTION travel.trip_of(e pm.event) RETURNS text[] LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  trips text[] := ARRAY[CASE e.log WHEN 'travel.trips' THEN e.stream ELSE e.data ->> 'trip' END];
+BEGIN
+  IF trips[1] IS NULL THEN
+    trips := pm.associated('code', e.stream);
+    IF trips = '{}' THEN
+      PERFORM pm.fail_permanently(format('no trip has the booking code %s', e.stream));
+    END IF;
+  END IF;
+  RETURN trips;
+END $$;
+
+-- t: the booking code of each service, null while there is no answer
+CREATE FUNCTION travel.book(e pm.event, t jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  trip text := pm.key();
+  service text := e.data ->> 'service';
+BEGIN
+  IF e.type = 'requested' THEN
+    IF (e.data -> 'services') - ARRAY['flight', 'train', 'hotel', 'car'] <> '{}' THEN
+      PERFORM pm.fail_permanently('there is a service that nobody offers');     -- no retry will help
+    END IF;
+    PERFORM pm.defer(upper(during) - pm.now(), m.service || ' is in maintenance') -- not now; this is no failure
+       FROM travel.maintenance m WHERE e.data -> 'services' ? m.service AND during @> pm.now();
+
+    PERFORM pm.append('travel.outbox', trip || '/' || s, 'book',
+                      jsonb_build_object('trip', trip, 'service', s, 'wish', wish))
+       FROM jsonb_each(e.data -> 'services') AS x(s, wish);
+    PERFORM pm.set_timer('no answer', pm.now() + '1 hour');
+    PERFORM pm.set_timer('over', (e.data ->> 'until')::timestamptz);
+    RETURN (SELECT jsonb_object_agg(s, NULL) FROM jsonb_object_keys(e.data -> 'services') s);
+  END IF;
+
+  IF t IS NULL THEN                         -- an answer for a trip that has failed; its cancellation is on its way
+    RETURN NULL;
+  END IF;
+
+  CASE e.type
+    WHEN 'booked' THEN
+      t := t || jsonb_build_object(service, e.data -> 'code');
+      PERFORM pm.associate('code', e.data ->> 'code');
+      IF NOT jsonb_path_exists(t, '$.* ? (@ == null)') THEN
+        PERFORM pm.append('travel.trips', trip, 'confirmed', t);
+        PERFORM pm.cancel_timer('no answer');
+      END IF;
+      RETURN t;
+
+    WHEN 'over' THEN                        -- a timer
+      RETURN pm.done('{"outcome": "travelled"}');
+
+    WHEN 'refused', 'withdrawn', 'no answer' THEN       -- the last one is a timer
+      service := coalesce(service, (SELECT s FROM jsonb_each_text(t) AS x(s, code) WHERE code = e.stream));
+      PERFORM pm.append('travel.outbox', trip || '/' || s, 'cancel',
+                        jsonb_build_object('trip', trip, 'service', s))
+         FROM jsonb_object_keys(t) s WHERE s IS DISTINCT FROM service;
+      PERFORM pm.append('travel.trips', trip, 'failed',
+                        jsonb_build_object('reason', concat_ws(' ', service, e.type)));
+      RETURN pm.done(jsonb_build_object('outcome', 'failed', 'reason', concat_ws(' ', service, e.type)));
+  END CASE;
+END $$;
+
+-- With a journal, each trip shows what it has been through.
+SELECT pm.register('travel', 'travel.book', ARRAY['travel.trips', 'travel.answers'],
+                   correlate => 'travel.trip_of', types => ARRAY['requested', 'booked', 'refused', 'withdrawn'],
+                   keep_ended => '1 year', journal => true);
+
+-- What an application calls.
+CREATE FUNCTION travel.request(trip text, services jsonb, "until" timestamptz) RETURNS bigint LANGUAGE sql AS $$
+  SELECT pm.append('travel.trips', trip, 'requested', jsonb_build_object('services', services, 'until', "until"),
+                   expected_version => 0, id => trip)
+$$;
+
+-- The sender is a program outside. It would do, in a loop, what this does, and call a company where
+-- this makes an answer up: a wish for "nothing" is refused, and one for "silence" gets no answer.
+CREATE TABLE travel.sender (sent bigint);
+INSERT INTO travel.sender VALUES (0);
+
+CREATE FUNCTION travel.send() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  e pm.event;
+BEGIN
+  FOR e IN SELECT * FROM pm.read('travel.outbox', (SELECT sent FROM travel.sender FOR UPDATE)) LOOP
+    IF e.type = 'book' AND e.data ->> 'wish' <> 'silence' THEN
+      PERFORM pm.append('travel.answers', e.stream,
+                        CASE e.data ->> 'wish' WHEN 'nothing' THEN 'refused' ELSE 'booked' END,
+                        e.data || jsonb_build_object('code', upper(left(md5(e.stream), 6))),
+                        jsonb_build_object('causation', jsonb_build_object('log', e.log, 'position', e.position)),
+                        id => e.log || '/' || e.position);
+    END IF;
+    UPDATE travel.sender SET sent = e.position;
+  END LOOP;
+END $$;
+COMMIT;
+
+-- ---- what happens -------------------------------------------------------------------------------
+
+SELECT travel.request('t-1', '{"flight": "LIS", "hotel": "Grand", "car": "small"}', now() + '2 weeks');
+SELECT travel.request('t-2', '{"flight": "LIS", "hotel": "nothing", "car": "small"}', now() + '2 weeks');
+SELECT travel.request('t-3', '{"flight": "OSL", "hotel": "Fjord"}', now() + '1 week');
+SELECT travel.request('t-4', '{"flight": "OSL", "boat": "Fram"}', now() + '1 week');
+INSERT INTO travel.maintenance VALUES ('train', tstzrange(now(), now() + '30 minutes'));
+SELECT travel.request('t-5', '{"train": "Flam", "hotel": "Fjord"}', now() + '1 week');
+
+-- A worker does all of this by itself, and the sender is a program. Here they take turns.
+SELECT pm.catch_up('travel', on_failure => 'policy');
+SELECT travel.send();
+SELECT pm.catch_up('travel', on_failure => 'policy');
+
+-- The airline withdraws the flight of t-3, and one that nobody knows.
+SELECT pm.append('travel.answers', data ->> 'code', 'withdrawn') FROM travel.answers WHERE stream = 't-3/flight';
+SELECT pm.append('travel.answers', 'XK4711', 'withdrawn');
+SELECT pm.catch_up('travel', on_failure => 'policy');
+SELECT travel.send();
+
+\o
+\echo What has become of the trips:
+SELECT stream AS trip, type, data FROM travel.trips WHERE type <> 'requested' ORDER BY stream, version;
+
+\echo What was sent:
+SELECT stream, string_agg(type, ', ' ORDER BY version) AS calls
+  FROM travel.outbox GROUP BY stream ORDER BY stream;
+
+\echo What trip t-2 has been through:
+SELECT seq, log, type, state, jsonb_array_length(appended) AS appended
+  FROM pm.journal WHERE process_manager = 'travel' AND key = 't-2' ORDER BY seq;
+
+\echo What waits for a person, or for half an hour:
+SELECT key AS trip, state, message FROM pm.parked WHERE process_manager = 'travel' ORDER BY log, position;
