@@ -135,7 +135,7 @@ coverage:
 # The long form of every test that has one, which is to say that it looks at PM_SOAK, one after the other. SOAK is for how
 # long those go on that go by the clock.
 SOAK_TESTS = $(sort $(patsubst test/t/%.pl,%,$(shell grep -l PM_SOAK test/t/*.pl)))
-SOAK_CLOCKS = PM_STRESS_SECONDS PM_LATE_SECONDS PM_HELD_SECONDS PM_FUZZ_SECONDS
+SOAK_CLOCKS = PM_UPGRADE_SECONDS PM_STRESS_SECONDS PM_LATE_SECONDS PM_HELD_SECONDS PM_FUZZ_SECONDS
 soak:
 	@PM_SOAK=1 $(if $(SOAK),$(addsuffix ='$(SOAK)',$(SOAK_CLOCKS))) PM_FILE_TIMEOUT=$$(($(or $(SOAK),600) + 1800)) \
 		PM_TAP_JOBS=$${PM_TAP_JOBS:-1} TESTS='$(or $(TESTS),$(SOAK_TESTS))' KEEP='$(KEEP)' \

@@ -1,7 +1,12 @@
 # Upgrades. The library is replaced and the server restarted while the extension in the database still has the
 # previous version: writers, readers and workers continue, and new features are refused with a hint that helps.
 # ALTER EXTENSION pm UPDATE, under load, has the same result as CREATE EXTENSION in a new database, compared object
-# by object. Nothing is lost, handled twice or out of order. The comparison finds whatever an upgrade script omits.
+# by object. Nothing is lost, handled twice or out of order, and the times of the effects tell how long nothing was handled
+# at most. The extension is updated an hour of events later: as many as come in an hour at the rate of the writer, or an
+# hour of the clock. The comparison finds whatever an upgrade script omits.
+#
+#   PM_SOAK=1                   the previous extension is served for ten minutes, or for
+#   PM_UPGRADE_SECONDS=3600     this time, while the writer writes
 #
 # The next version is built here: the current sources plus test/upgrade/.
 use strict;
@@ -136,6 +141,9 @@ my %rows = map { $_ => $node->safe_psql('postgres', "SELECT count(*) FROM pm_cat
   qw(log process_manager cursor lane instance timer parked trimmed);
 ok($rows{$_} > 0, "pm_catalog.$_ has rows: $rows{$_}") for sort keys %rows;
 
+my $seconds = $ENV{PM_UPGRADE_SECONDS} // ($ENV{PM_SOAK} ? 600 : 0);
+my $began = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
+
 # A writer that continues whatever happens to the server, until it is told to stop.
 my $stop = "$work/stop";
 my $writer = PmTest::start_program($node, 'sh', '-c',
@@ -186,6 +194,21 @@ is($session{app}->do("SELECT public.early_note('keep')"), '', 'a column that is 
 my $dispatcher = $node->safe_psql('postgres', "SELECT string_agg(pid::text, ',' ORDER BY pid) FROM pm.worker WHERE kind = 'dispatcher'");
 my (undef, undef, $refused) = $node->psql('postgres', 'SELECT public.early()');
 like($refused, qr/pm\.next_feature needs version \Q$next\E of the extension pm\n.*\nHINT:  Run ALTER EXTENSION pm UPDATE\./, 'a new feature is refused, and the hint says what to do');
+
+# ---- an hour of events
+
+my $rate = $node->safe_psql('postgres', "SELECT count(*) / extract(epoch FROM max(at) - '$began') FROM seen WHERE pm = 'plain'");
+my $hour = $seconds ? 0 : int(3600 * $rate);
+my $chunk = 5000;
+for (my $written = 0; $written < $hour; $written += $chunk)
+{
+	# Not more than the dispatcher handles, so that the writer's events are handled at once, too.
+	$node->safe_psql('postgres', "INSERT INTO flow (stream, type) SELECT 'h' || i % 50, 'H' FROM generate_series(1, $chunk) i; SELECT pm.wait_for('plain', timeout => '60 s')");
+}
+sleep $seconds;
+my $events = $node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'plain'");
+cmp_ok($events, '>=', $hour, "an hour of events has been handled: $events");
+my $served = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
 
 # ---- the extension is updated, under load
 
@@ -244,6 +267,23 @@ append_to_file($stop, '');
 PmTest::finish_psql($writer);
 is($node->safe_psql('postgres', "SELECT pm.wait_for('plain', timeout => '60 s')"), 't', 'all is handled');
 PmTest::exactly_once_ok($node, 'plain', 'flow');
+
+# How long nothing was handled at most, although there was always something to handle.
+sub standstill
+{
+	my ($from, $to) = @_;
+	return $node->safe_psql('postgres', <<"SQL");
+SELECT round(extract(epoch FROM max(gap)), 2) FROM (
+	SELECT at - lag(at, 1, '$from') OVER (ORDER BY at) AS gap FROM seen WHERE pm = 'plain' AND at BETWEEN '$from' AND '$to'
+) g
+SQL
+}
+my $ended = $node->safe_psql('postgres', "SELECT max(at) FROM seen WHERE pm = 'plain'");
+my ($replaced, $updated) = (standstill($began, $served), standstill($served, $ended));
+PmTest::figure(sprintf 'the longest standstill: %s s while the library was replaced, %s s while the extension was updated, after %d events (%.0f/s)',
+	$replaced, $updated, $events, $rate);
+cmp_ok($replaced, '<', 20, 'the longest standstill when the library was replaced and the server restarted');
+cmp_ok($updated, '<', 10, 'the longest standstill when the extension was updated');
 
 # ---- an incomplete upgrade script is noticed
 
