@@ -258,7 +258,7 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'recovery' THEN 'this server is in recovery'
 		   WHEN 'library' THEN 'no worker runs, because the library of pm is not preloaded'
 		   WHEN 'launcher' THEN 'no worker runs, because pm.launcher is off'
-		   WHEN 'version' THEN 'no worker runs, because the library and the extension have different versions'
+		   WHEN 'version' THEN (SELECT v.reason FROM pm_catalog.version_problem() v)
 		   WHEN 'template' THEN 'no worker runs in a template database'
 		   WHEN 'closed' THEN 'no worker runs, because this database does not accept connections'
 		   WHEN 'owner' THEN pg_catalog.format('its owner, role "%s", no longer exists', u.owner_name)
@@ -286,7 +286,7 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'recovery' THEN 'Workers run on the primary.'
 		   WHEN 'library' THEN 'Add pm to shared_preload_libraries and restart the server, or call pm.catch_up regularly.'
 		   WHEN 'launcher' THEN 'Set pm.launcher = on and reload the configuration.'
-		   WHEN 'version' THEN 'Run ALTER EXTENSION pm UPDATE, or restart the server with the new library.'
+		   WHEN 'version' THEN (SELECT v.hint FROM pm_catalog.version_problem() v)
 		   WHEN 'template' THEN pg_catalog.format('Run ALTER DATABASE %I IS_TEMPLATE false.', pg_catalog.current_database())
 		   WHEN 'closed' THEN pg_catalog.format('Run ALTER DATABASE %I ALLOW_CONNECTIONS true.', pg_catalog.current_database())
 		   WHEN 'owner' THEN pg_catalog.format(
