@@ -40,7 +40,6 @@ SELECT pm.unregister('m');
 SELECT pm.register(NULL, 'handle', '{orders}');
 SELECT pm.register('', 'handle', '{orders}');
 SELECT pm.register(repeat('x', 64), 'handle', '{orders}');
-SELECT pm.register('m', NULL, '{orders}');
 SELECT pm.register('m', '', '{orders}');
 SELECT pm.register('m', 'handle', NULL);
 SELECT pm.register('m', 'handle', '{}');

@@ -20,6 +20,7 @@
 
 /* SQLSTATEs of pm's own. */
 #define ERRCODE_PM_VERSION_CONFLICT MAKE_SQLSTATE('P', 'M', '0', '0', '1')
+#define ERRCODE_PM_LEASE_LOST		MAKE_SQLSTATE('P', 'M', '0', '0', '2')
 #define ERRCODE_PM_PERMANENT		MAKE_SQLSTATE('P', 'M', '0', '0', '3')
 #define ERRCODE_PM_DEFERRED			MAKE_SQLSTATE('P', 'M', '0', '0', '4')
 

@@ -23,7 +23,7 @@ ItemPointer
 row_tid_of(RowTidTable table, const char *manager, int lane, const char *name)
 {
 	static ItemPointerData tids[ROW_TIDS];
-	uint32 hash = murmurhash32((uint32) lane * 4 + (uint32) table);
+	uint32 hash = murmurhash32((uint32) lane * 8 + (uint32) table);
 
 	hash = hash_combine(hash, hash_bytes((const unsigned char *) manager, strlen(manager)));
 	hash = hash_combine(hash, hash_bytes((const unsigned char *) name, strlen(name)));

@@ -11,7 +11,9 @@ typedef enum RowTidTable
 {
 	ROW_TID_CURSOR,
 	ROW_TID_LANE,
-	ROW_TID_INSTANCE
+	ROW_TID_INSTANCE,
+	ROW_TID_LEASE,
+	ROW_TID_FETCHED
 } RowTidTable;
 
 /*

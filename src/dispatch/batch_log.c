@@ -145,6 +145,18 @@ batch_log_enter(const BatchTask *task, const BatchLogs *logs, BatchLog *b)
 /* ---------- how far it may be read ---------- */
 
 /*
+ * A consumer that has fetched and not advanced fetches the same events again.
+ */
+static void
+batch_log_bound(const BatchTask *task, BatchLog *b)
+{
+	Fetched *fetched = lease_fetched(task->again, b->cursor->log, false);
+	int64 bound = fetched == NULL ? 0 : fetched->up_to;
+
+	b->mark.mark = Min(b->mark.mark, Max(bound, b->cursor->position));
+}
+
+/*
  * Computes the mark of a log.  False if that cannot be done now.
  */
 static bool
@@ -162,6 +174,8 @@ batch_log_mark(const BatchTask *task, BatchLogs *logs, BatchLog *b)
 	if (b->trouble.message != NULL)
 		return false;
 	logs->held |= b->mark.status == HIGHWATER_HELD;
+	if (task->again != NULL)
+		batch_log_bound(task, b);
 	b->marked = true;
 	return true;
 }

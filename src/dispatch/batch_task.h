@@ -7,6 +7,7 @@
 
 #include "log/highwater.h"
 #include "manager/lane.h"
+#include "manager/lease.h"
 #include "manager/registry.h"
 
 /* Decided before the batch reads, and not changed after that. */
@@ -21,6 +22,7 @@ typedef struct BatchTask
 	bool some;			/* not all logs are read, so that no timer may fire */
 	bool wait_for_logs; /* wait for logs that are locked */
 	bool last_look;		/* no later batch will wait for a log with a problem: leave it out now */
+	Lease *again;		/* read only what was fetched under this lease; NULL: all */
 	bool raise;			/* errors go to the caller: nothing is set aside */
 } BatchTask;
 

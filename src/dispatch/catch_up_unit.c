@@ -38,10 +38,14 @@ typedef struct CatchUpUnit
 bool
 catch_up_unit_may_run(ProcessManager *pm, bool named)
 {
-	if (pm->owner == GetUserId() && pm->at_home && !pm->paused)
+	if (pm->owner == GetUserId() && pm->at_home && !pm->paused && pm->handler != NULL)
 		return true;
 	if (!named)
 		return false;
+	if (pm->handler == NULL)
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+						errmsg("process manager \"%s\" has no handler", pm->name),
+						errhint("Its consumers get its events with pm.fetch.")));
 	if (pm->owner != GetUserId())
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("process manager \"%s\" can only be run by its owner", pm->name),

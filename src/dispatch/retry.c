@@ -137,7 +137,7 @@ retry_count(List *cursors, const char *log)
  * Writes to the server's log that an event is not tried any more, because somebody
  * has deleted it.
  */
-static void
+void
 retry_say_gone(ProcessManager *pm, const BatchItem *item)
 {
 	if (report_may(pm->owner, REPORT_OUTCOME))

@@ -13,4 +13,7 @@
 /* Handles the head of a queue, which is due, and up to max_parked events in all. */
 extern Tally retry_batch(const BatchTask *task, Parked *head, int max_parked, Progress *progress);
 
+/* Writes to the server's log that a parked event is gone from its log. */
+extern void retry_say_gone(ProcessManager *pm, const BatchItem *item);
+
 #endif /* PM_RETRY_H */

@@ -51,6 +51,12 @@ tally_log_position(const TallyLog *done, BatchLog *b, int taken, bool *more)
 	return done->done > 0 ? done->position : b->cursor->position;
 }
 
+int64
+tally_reached(const Tally *tally, const Batch *batch, int log, bool *more)
+{
+	return tally_log_position(&tally->logs[log], &batch->logs.logs[log], batch->taken[log], more);
+}
+
 void
 tally_advance(Tally *tally, const Batch *batch)
 {
@@ -63,7 +69,7 @@ tally_advance(Tally *tally, const Batch *batch)
 
 		if (!batch_log_left_out(b))
 		{
-			int64 position = tally_log_position(&tally->logs[i], b, batch->taken[i], &more);
+			int64 position = tally_reached(tally, batch, i, &more);
 
 			if (position > b->cursor->position)
 				cursor_move(task->pm, task->lane, b->cursor, position, tally->logs[i].handled);

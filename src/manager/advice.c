@@ -197,7 +197,7 @@ advice_role_setting(Oid role)
  * session's own role or client, the configuration is assumed to have the
  * default.
  */
-static const char *
+const char *
 advice_worker_path(Oid owner)
 {
 	const char *value = advice_role_setting(owner);

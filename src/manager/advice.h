@@ -13,6 +13,9 @@
  */
 extern char *advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode,
 						bool called);
+/* The search_path that a worker of this role has. */
+extern const char *advice_worker_path(Oid owner);
+
 /* Warns if the handler may find in this session what it will not find in a worker. */
 extern void advice_warn_path(const char *name, const char *handler, const char *correlate,
 							 Oid owner);

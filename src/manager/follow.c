@@ -38,6 +38,26 @@ follow_has(List *logs, const char *log)
 }
 
 /*
+ * The logs that are named, each once.
+ */
+List *
+follow_find(List *given)
+{
+	List *logs = NIL;
+	ListCell *lc;
+
+	foreach(lc, given)
+	{
+		Oid relid;
+		char *log = log_find(lfirst(lc), &relid, false);
+
+		if (!follow_has(logs, log))
+			logs = lappend(logs, log);
+	}
+	return logs;
+}
+
+/*
  * The name under which a process manager follows a log.  The log itself may be
  * gone.
  */

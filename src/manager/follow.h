@@ -10,6 +10,9 @@
 /* Is the log among these names? */
 extern bool follow_has(List *logs, const char *log);
 
+/* The logs that are named, by their names in the catalog, each once. */
+extern List *follow_find(List *given);
+
 /* The name under which the process manager follows a log, or an error. */
 extern char *follow_name(ProcessManager *pm, char *given);
 

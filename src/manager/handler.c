@@ -23,8 +23,10 @@ void
 handler_open(Handler *handler, ProcessManager *pm, bool lanes)
 {
 	memset(handler, 0, sizeof(*handler));
-	fmgr_info(handler_find_again(pm, pm->handler, &pm->found_handler, &handler_use_handler),
-			  &handler->function);
+	/* Without a handler, there may be a correlate function for consumers. */
+	if (pm->handler != NULL)
+		fmgr_info(handler_find_again(pm, pm->handler, &pm->found_handler, &handler_use_handler),
+				  &handler->function);
 	handler->kind = pm->kind;
 	handler->event_type = event_type();
 	handler->timeout = pm->handler_timeout;

@@ -55,10 +55,19 @@ manager_lock_unit(int id, int lane, bool nowait)
 	return true;
 }
 
+bool
+manager_lock_is_mine(int id, int lane)
+{
+	LOCKTAG tag;
+
+	manager_lock_tag(&tag, id, lane);
+	return compat_lock_held_by_me(&tag, ExclusiveLock);
+}
+
 /*
  * Releases the lock, once.
  */
-static void
+void
 manager_lock_release(int id, int lane)
 {
 	LOCKTAG tag;

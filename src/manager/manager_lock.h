@@ -14,6 +14,12 @@ extern bool manager_lock_unit(int id, int lane, bool nowait);
 extern bool manager_lock_alone(int id);
 extern bool manager_lock_any_alone(int id);
 
+/* Is it this transaction that has locked the unit? */
+extern bool manager_lock_is_mine(int id, int lane);
+
+/* Unlocks a unit under whose lock nothing was written. */
+extern void manager_lock_release(int id, int lane);
+
 /* To be called before waiting for a unit's lock while holding that of another unit. */
 extern void manager_lock_queue(int id);
 

@@ -68,6 +68,26 @@ park_has(ProcessManager *pm, int lane, Key *key)
 	return key->parked;
 }
 
+bool
+park_has_event(ProcessManager *pm, const char *log, int64 position, const char *key)
+{
+	static ExecStatement select_event = {NULL,
+										 "SELECT FROM pm_catalog.parked "
+										 "WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+										 "AND log OPERATOR(pg_catalog.=) $2 "
+										 "AND position OPERATOR(pg_catalog.=) $3 "
+										 "AND key OPERATOR(pg_catalog.=) $4",
+										 4,
+										 {TEXTOID, TEXTOID, INT8OID, TEXTOID}};
+	Datum values[4];
+
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = CStringGetTextDatum(log);
+	values[2] = Int64GetDatum(position);
+	values[3] = CStringGetTextDatum(key);
+	return exec_as_owner(&select_event, values, NULL) > 0;
+}
+
 void
 park_head_changed(ProcessManager *pm, int lane, int64 id, TimestampTz retry_at)
 {
@@ -153,6 +173,26 @@ park_due(ProcessManager *pm, int lane, TimestampTz now)
 	heads = exec_list(&select_due, values, NULL, park_form_head);
 	head = heads == NIL ? NULL : linitial(heads);
 	return head != NULL && lane_is_due(head->retry_at, head->deferred, now) ? head : NULL;
+}
+
+Parked *
+park_get(ProcessManager *pm, int64 id)
+{
+	static ExecStatement select_one = {
+		NULL,
+		"SELECT id, key, attempts, retry_at, log, position, state OPERATOR(pg_catalog.=) 'deferred' "
+		"FROM pm_catalog.parked "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		"AND id OPERATOR(pg_catalog.=) $2",
+		2,
+		{TEXTOID, INT8OID}};
+	Datum values[2];
+	List *found;
+
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int64GetDatum(id);
+	found = exec_list(&select_one, values, NULL, park_form_head);
+	return found == NIL ? NULL : linitial(found);
 }
 
 List *

@@ -39,11 +39,16 @@ typedef struct Parked
 extern void park_prefetch(ProcessManager *pm, int lane, List *keys);
 extern bool park_has(ProcessManager *pm, int lane, Key *key);
 
+/* Is this event parked for this key? */
+extern bool park_has_event(ProcessManager *pm, const char *log, int64 position, const char *key);
+
 /* Says that an event has become the head of its key, or is due at another time. */
 extern void park_head_changed(ProcessManager *pm, int lane, int64 id, TimestampTz retry_at);
 
 /* The head that is to be tried again next; NULL if none is due. */
 extern Parked *park_due(ProcessManager *pm, int lane, TimestampTz now);
+/* The parked event or timer in this row, without its event; NULL if it is gone. */
+extern Parked *park_get(ProcessManager *pm, int64 id);
 /* The first events of a key, from its head on, without what is in their logs. */
 extern List *park_read(ProcessManager *pm, int lane, const char *key, int64 first, int limit);
 /* Takes an event out of its queue in order to handle it.  False if it is gone. */

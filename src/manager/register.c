@@ -25,10 +25,12 @@
 #include "manager/handler_find.h"
 #include "manager/kept.h"
 #include "manager/lane.h"
+#include "manager/lease.h"
 #include "manager/manager_lock.h"
 #include "manager/owner_check.h"
 #include "manager/park_queue.h"
 #include "manager/register_args.h"
+#include "manager/register_consumer.h"
 #include "manager/registration.h"
 #include "manager/repartition.h"
 #include "manager/shell_type.h"
@@ -52,26 +54,6 @@ typedef struct RegisterPlan
 	char *correlate; /* NULL: the stream */
 	Oid correlate_owner;
 } RegisterPlan;
-
-/*
- * The logs that are named, each once.
- */
-static List *
-register_find_logs(List *given)
-{
-	List *logs = NIL;
-	ListCell *lc;
-
-	foreach(lc, given)
-	{
-		Oid relid;
-		char *log = log_find(lfirst(lc), &relid, false);
-
-		if (!follow_has(logs, log))
-			logs = lappend(logs, log);
-	}
-	return logs;
-}
 
 /* ---------- what exists already ---------- */
 
@@ -210,7 +192,13 @@ register_resolve_functions(RegisterPlan *plan)
 	/* With lanes, or while former lanes count, the key of an event must not change. */
 	bool lanes = plan->args.lanes > 1 || (old != NULL && (old->lanes > 1 || !cursor_level(old)));
 
-	if (register_args_has(&plan->args, REGISTER_ARG_HANDLER))
+	if (register_args_has(&plan->args, REGISTER_ARG_HANDLER) && plan->args.handler == NULL)
+	{
+		/* Consumers can keep instances, as a handler f(pm.event, jsonb) does. */
+		plan->handler = NULL;
+		plan->kind = HANDLER_INSTANCE;
+	}
+	else if (register_args_has(&plan->args, REGISTER_ARG_HANDLER))
 		plan->handler = handler_find(plan->args.handler, plan->owner, &plan->kind,
 									 &plan->handler_owner);
 	else
@@ -274,6 +262,10 @@ register_resolve(RegisterPlan *plan)
 	}
 	register_resolve_functions(plan);
 	register_check_kind(plan);
+	if (plan->handler != NULL)
+		register_consumer_refuse(register_args_has(&plan->args, REGISTER_ARG_CONSUMERS) ?
+									 plan->args.consumers :
+									 old->consumers);
 	if (old != NULL)
 		register_check_functions(plan);
 }
@@ -288,10 +280,12 @@ register_set_functions(const RegisterPlan *plan, Registration *row)
 
 	if (register_args_has(&plan->args, REGISTER_ARG_HANDLER))
 	{
-		values[REGISTRATION_HANDLER] = CStringGetTextDatum(plan->handler);
+		row->nulls[REGISTRATION_HANDLER] = row->nulls[REGISTRATION_HANDLER_OWNER] = plan->handler ==
+																					NULL;
+		if (plan->handler != NULL)
+			values[REGISTRATION_HANDLER] = CStringGetTextDatum(plan->handler);
 		values[REGISTRATION_HANDLER_KIND] = CharGetDatum((char) plan->kind);
 		values[REGISTRATION_HANDLER_OWNER] = ObjectIdGetDatum(plan->handler_owner);
-		row->nulls[REGISTRATION_HANDLER_OWNER] = false;
 	}
 	if (!register_args_has(&plan->args, REGISTER_ARG_CORRELATE))
 		return;
@@ -343,6 +337,12 @@ register_set_settings(const RegisterPlan *plan, Registration *row)
 				 IntervalPGetDatum(args->keep_ended), args->keep_ended == NULL);
 	register_set(plan, REGISTER_ARG_JOURNAL, row, REGISTRATION_JOURNAL, BoolGetDatum(args->journal),
 				 false);
+	register_set(plan, REGISTER_ARG_LEASE, row, REGISTRATION_LEASE, IntervalPGetDatum(args->lease),
+				 false);
+	register_set(plan, REGISTER_ARG_CONSUMERS, row, REGISTRATION_CONSUMERS,
+				 register_consumer_oids(args->consumers), args->consumers == NIL);
+	register_set(plan, REGISTER_ARG_CONSUMERS, row, REGISTRATION_CONSUMER_NAMES,
+				 register_consumer_names(args->consumers), args->consumers == NIL);
 }
 
 /*
@@ -404,6 +404,9 @@ register_lanes_and_logs(const RegisterPlan *plan)
 		register_retry(old);
 		if (args->lanes != old->lanes)
 			repartition(old, args->lanes);
+		/* What was fetched from a lane may be in another one, or go to a handler. */
+		if (args->lanes != old->lanes || plan->handler != NULL)
+			lease_void(old);
 		repartition_drop_passed(old);
 	}
 	foreach(lc, plan->logs)
@@ -423,6 +426,8 @@ register_finish(const RegisterPlan *plan)
 	register_lanes_and_logs(plan);
 	registry_changed();
 	wakeup_announce();
+	if (plan->handler == NULL)
+		return;
 	if (register_args_has(args, REGISTER_ARG_HANDLER) ||
 		register_args_has(args, REGISTER_ARG_CORRELATE))
 		advice_warn_path(args->name, plan->handler, plan->correlate, plan->owner);
@@ -431,7 +436,7 @@ register_finish(const RegisterPlan *plan)
 /*
  * pm.register(name, handler, logs, correlate, types, start_at, on_failure,
  *			   max_attempts, backoff, handler_timeout, batch_size, lanes,
- *			   park_limit, keep_ended, journal)
+ *			   park_limit, keep_ended, journal, lease, consumers)
  */
 Datum
 pm_register(PG_FUNCTION_ARGS)
@@ -442,7 +447,7 @@ pm_register(PG_FUNCTION_ARGS)
 	exec_require_writable("pm.register");
 	register_args_read(fcinfo, &plan.args);
 	within_refuse(plan.args.name);
-	plan.logs = register_find_logs(plan.args.logs);
+	plan.logs = follow_find(plan.args.logs);
 	for (;;)
 	{
 		register_await_logs(&plan);
@@ -453,7 +458,9 @@ pm_register(PG_FUNCTION_ARGS)
 		/* Another session has added or unregistered a process manager of this name meanwhile. */
 		CHECK_FOR_INTERRUPTS();
 	}
-	unattended_warn(plan.args.name);
+	/* Consumers need no worker. */
+	if (plan.handler != NULL)
+		unattended_warn(plan.args.name);
 	register_finish(&plan);
 	PG_RETURN_VOID();
 }
@@ -470,7 +477,7 @@ pm_alter(PG_FUNCTION_ARGS)
 	exec_require_writable("pm.alter");
 	register_args_read_changes(fcinfo, &plan.args);
 	within_refuse(plan.args.name);
-	plan.logs = register_find_logs(plan.args.logs);
+	plan.logs = follow_find(plan.args.logs);
 	register_await_logs(&plan);
 	plan.old = manager_lock(plan.args.name, false);
 	if (!registration_copy(plan.args.name, &plan.stored))

@@ -20,6 +20,7 @@
 
 #define REGISTER_MAX_ATTEMPTS 1000000
 #define REGISTER_MAX_BATCH	  100000
+#define REGISTER_LEASE		  30 /* default, s */
 /* Each lane can have a dispatcher of its own, and there are no more workers than that. */
 #define REGISTER_MAX_LANES WORKER_MAX
 #define REGISTER_MAX_KEEP  (100 * 12 * 30.0) /* days, as an interval counts them */
@@ -40,6 +41,8 @@ static const char *const register_arg_names[] = {
 	[REGISTER_ARG_PARK_LIMIT] = "park_limit",
 	[REGISTER_ARG_KEEP_ENDED] = "keep_ended",
 	[REGISTER_ARG_JOURNAL] = "journal",
+	[REGISTER_ARG_LEASE] = "lease",
+	[REGISTER_ARG_CONSUMERS] = "consumers",
 	[REGISTER_ARGS] = "reset",
 };
 
@@ -216,6 +219,34 @@ register_args_journal(FunctionCallInfo fcinfo)
 	return PG_GETARG_BOOL(REGISTER_ARG_JOURNAL);
 }
 
+static Interval *
+register_args_seconds(int seconds)
+{
+	Interval *interval = palloc0(sizeof(Interval));
+
+	interval->time = seconds * USECS_PER_SEC;
+	return interval;
+}
+
+/*
+ * Version 0.1.0 of the extension has no consumers.
+ */
+static Interval *
+register_args_lease(FunctionCallInfo fcinfo)
+{
+	return REGISTER_ARG_LEASE >= PG_NARGS() ?
+			   register_args_seconds(REGISTER_LEASE) :
+			   register_args_interval(fcinfo, REGISTER_ARG_LEASE, false);
+}
+
+static List *
+register_args_consumers(FunctionCallInfo fcinfo)
+{
+	if (REGISTER_ARG_CONSUMERS >= PG_NARGS() || PG_ARGISNULL(REGISTER_ARG_CONSUMERS))
+		return NIL;
+	return register_args_names(fcinfo, REGISTER_ARG_CONSUMERS);
+}
+
 /* ---------- all of them ---------- */
 
 /*
@@ -230,7 +261,7 @@ register_args_read_one(FunctionCallInfo fcinfo, RegisterArgs *args, RegisterArg 
 			args->name = register_args_text(fcinfo, arg);
 			break;
 		case REGISTER_ARG_HANDLER:
-			args->handler = register_args_text(fcinfo, arg);
+			args->handler = register_args_text_or_null(fcinfo, arg);
 			break;
 		case REGISTER_ARG_LOGS:
 			args->logs = register_args_logs(fcinfo);
@@ -272,6 +303,12 @@ register_args_read_one(FunctionCallInfo fcinfo, RegisterArgs *args, RegisterArg 
 		case REGISTER_ARG_JOURNAL:
 			args->journal = register_args_journal(fcinfo);
 			break;
+		case REGISTER_ARG_LEASE:
+			args->lease = register_args_lease(fcinfo);
+			break;
+		case REGISTER_ARG_CONSUMERS:
+			args->consumers = register_args_consumers(fcinfo);
+			break;
 		case REGISTER_ARGS:
 			break;
 	}
@@ -283,7 +320,6 @@ register_args_read(FunctionCallInfo fcinfo, RegisterArgs *args)
 {
 	/* First refuse what is NULL of the arguments that have no default. */
 	register_args_require(fcinfo, REGISTER_ARG_NAME);
-	register_args_require(fcinfo, REGISTER_ARG_HANDLER);
 	register_args_require(fcinfo, REGISTER_ARG_LOGS);
 	register_args_check_name(register_args_text(fcinfo, REGISTER_ARG_NAME));
 	for (RegisterArg arg = 0; arg < REGISTER_ARGS; arg++)
@@ -297,15 +333,6 @@ register_args_has(const RegisterArgs *args, RegisterArg arg)
 }
 
 /* ---------- pm.alter ---------- */
-
-static Interval *
-register_args_seconds(int seconds)
-{
-	Interval *interval = palloc0(sizeof(Interval));
-
-	interval->time = seconds * USECS_PER_SEC;
-	return interval;
-}
 
 /*
  * Sets an argument to the default that it has in CREATE FUNCTION pm.register.  False if
@@ -348,6 +375,12 @@ register_args_default(RegisterArgs *args, RegisterArg arg)
 			break;
 		case REGISTER_ARG_JOURNAL:
 			args->journal = false;
+			break;
+		case REGISTER_ARG_LEASE:
+			args->lease = register_args_seconds(REGISTER_LEASE);
+			break;
+		case REGISTER_ARG_CONSUMERS:
+			args->consumers = NIL;
 			break;
 		default:
 			/* start_at is not a setting: it is only used when a log is added. */

@@ -27,6 +27,8 @@ typedef enum RegisterArg
 	REGISTER_ARG_PARK_LIMIT,
 	REGISTER_ARG_KEEP_ENDED,
 	REGISTER_ARG_JOURNAL,
+	REGISTER_ARG_LEASE,
+	REGISTER_ARG_CONSUMERS,
 	REGISTER_ARGS
 } RegisterArg;
 
@@ -34,7 +36,7 @@ typedef struct RegisterArgs
 {
 	uint32 given; /* a bit for each argument that is to be written: all of them for pm.register */
 	char *name;
-	char *handler;
+	char *handler;	 /* NULL: consumers do the work */
 	List *logs;		 /* names as given; two of them can mean the same log */
 	char *correlate; /* NULL: the stream */
 	Datum types;	 /* text[], or 0 for all */
@@ -48,6 +50,8 @@ typedef struct RegisterArgs
 	int park_limit;
 	Interval *keep_ended; /* NULL: ended instances are not kept */
 	bool journal;
+	Interval *lease;
+	List *consumers; /* names of roles */
 } RegisterArgs;
 
 /* Reads the arguments of pm.register, and refuses those that are wrong by themselves. */

@@ -168,6 +168,38 @@ registry_oid(const Registration *row, RegistrationColumn column)
 }
 
 /*
+ * The OIDs of the roles that may be consumers.  In a copy, the OIDs in the row can be
+ * those of other roles, so the names count.
+ */
+static List *
+registry_consumers(const ProcessManager *pm, const Registration *row)
+{
+	RegistrationColumn column = pm->at_home ? REGISTRATION_CONSUMERS : REGISTRATION_CONSUMER_NAMES;
+	List *roles = NIL;
+	Datum *elements;
+	int count;
+
+	if (row->nulls[column])
+		return NIL;
+	if (pm->at_home)
+		deconstruct_array(DatumGetArrayTypeP(row->values[column]), OIDOID, sizeof(Oid), true,
+						  TYPALIGN_INT, &elements, NULL, &count);
+	else
+		deconstruct_array(DatumGetArrayTypeP(row->values[column]), NAMEOID, NAMEDATALEN, false,
+						  TYPALIGN_CHAR, &elements, NULL, &count);
+	for (int i = 0; i < count; i++)
+	{
+		Oid role = pm->at_home ? DatumGetObjectId(elements[i]) :
+								 get_role_oid(NameStr(*DatumGetName(elements[i])), true);
+
+		/* A role that was dropped has no rights, whatever its OID may be given to. */
+		if (SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+			roles = lappend_oid(roles, role);
+	}
+	return roles;
+}
+
+/*
  * Makes a struct of a row, in the current memory context.
  */
 static ProcessManager *
@@ -181,7 +213,8 @@ registry_form(const Registration *row, uint64 as_of)
 	pm->id = DatumGetInt32(values[REGISTRATION_ID]);
 	pm->name = TextDatumGetCString(values[REGISTRATION_NAME]);
 	pm->owner_name = pstrdup(NameStr(*DatumGetName(values[REGISTRATION_OWNER_NAME])));
-	pm->handler = TextDatumGetCString(values[REGISTRATION_HANDLER]);
+	if (!nulls[REGISTRATION_HANDLER])
+		pm->handler = TextDatumGetCString(values[REGISTRATION_HANDLER]);
 	pm->kind = (HandlerKind) DatumGetChar(values[REGISTRATION_HANDLER_KIND]);
 	pm->found_handler.registered_owner = registry_oid(row, REGISTRATION_HANDLER_OWNER);
 	if (!nulls[REGISTRATION_CORRELATE])
@@ -204,6 +237,9 @@ registry_form(const Registration *row, uint64 as_of)
 	pm->at_home = DatumGetInt64(values[REGISTRATION_SYSTEM_IDENTIFIER]) ==
 					  (int64) GetSystemIdentifier() &&
 				  DatumGetObjectId(values[REGISTRATION_DATABASE]) == MyDatabaseId;
+	if (!nulls[REGISTRATION_LEASE])
+		pm->lease = registry_ms(values[REGISTRATION_LEASE]);
+	pm->consumers = registry_consumers(pm, row);
 	registry_set_owner(pm, DatumGetObjectId(values[REGISTRATION_OWNER]));
 	return pm;
 }

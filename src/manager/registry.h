@@ -44,7 +44,7 @@ typedef struct ProcessManager
 	char *name;
 	Oid owner;
 	char *owner_name;
-	char *handler;
+	char *handler; /* NULL: consumers do its work (consumer.c) */
 	FoundFunction found_handler;
 	HandlerKind kind;
 	char *correlate; /* NULL: the key is the stream */
@@ -60,6 +60,8 @@ typedef struct ProcessManager
 	bool paused;
 	int64 keep_ended;	/* how long ended instances and journals are kept, ms; -1: not given */
 	bool journal;		/* each call for an instance leaves an entry */
+	int64 lease;		/* how long a consumer may hold a lane, ms */
+	List *consumers;	/* OIDs of the roles that may be its consumers */
 	bool at_home;		/* registered in this database of this cluster */
 	List *logs;			/* names of the logs that it follows */
 	List *former_lanes; /* of FormerLane */

@@ -21,6 +21,7 @@
 #include "manager/follow.h"
 #include "manager/kept.h"
 #include "manager/lane.h"
+#include "manager/lease.h"
 #include "manager/manager_lock.h"
 #include "manager/repartition.h"
 
@@ -147,6 +148,7 @@ pm_seek(PG_FUNCTION_ARGS)
 
 	cursor_seek(pm->name, log->name, after);
 	repartition_forget(pm->name, log->name);
+	lease_void(pm);
 	seek_clear_lanes(pm, log->name, reset);
 	ereport(LOG, (errmsg("process manager \"%s\" in database \"%s\" was set to position %lld "
 						 "of log \"%s\" by \"%s\"",

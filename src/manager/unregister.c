@@ -12,6 +12,7 @@
 
 #include "base/exec.h"
 #include "manager/kept.h"
+#include "manager/lease.h"
 #include "manager/manager_lock.h"
 #include "manager/repartition.h"
 #include "manager/shell_type.h"
@@ -40,6 +41,7 @@ unregister(ProcessManager *pm)
 
 	kept_delete(pm->name);
 	repartition_forget(pm->name, NULL);
+	lease_void(pm);
 	(void) exec_as_owner(&delete_manager, values, NULL);
 	shell_type_drop(pm->name);
 	registry_changed();

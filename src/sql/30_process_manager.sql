@@ -17,7 +17,8 @@ CREATE FUNCTION pm.register(name text, handler text, logs text[], correlate text
 							backoff interval DEFAULT '1 s', handler_timeout interval DEFAULT '10 s',
 							batch_size integer DEFAULT 100, lanes integer DEFAULT 1,
 							park_limit integer DEFAULT 1000, keep_ended interval DEFAULT NULL,
-							journal boolean DEFAULT false)
+							journal boolean DEFAULT false, lease interval DEFAULT '30 s',
+							consumers text[] DEFAULT NULL)
 	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_register';
 -- NULL: as it is. reset names arguments that get their default again.
 CREATE FUNCTION pm.alter(name text, handler text DEFAULT NULL, logs text[] DEFAULT NULL,
@@ -27,8 +28,21 @@ CREATE FUNCTION pm.alter(name text, handler text DEFAULT NULL, logs text[] DEFAU
 						 handler_timeout interval DEFAULT NULL, batch_size integer DEFAULT NULL,
 						 lanes integer DEFAULT NULL, park_limit integer DEFAULT NULL,
 						 keep_ended interval DEFAULT NULL, journal boolean DEFAULT NULL,
+						 lease interval DEFAULT NULL, consumers text[] DEFAULT NULL,
 						 reset text[] DEFAULT NULL)
 	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_alter';
+-- For consumers: programs outside that do the work of a process manager without a handler.
+CREATE FUNCTION pm.fetch(name text, consumer text, max_count integer DEFAULT 100, wait interval DEFAULT '0 s')
+	RETURNS TABLE (log text, "position" bigint, stream text, version bigint, type text, data jsonb, metadata jsonb,
+				   recorded_at timestamptz, key text, attempt integer, state jsonb, lane integer,
+				   lease_until timestamptz)
+	LANGUAGE C ROWS 100 AS 'MODULE_PATHNAME', 'pm_fetch';
+CREATE FUNCTION pm.advance(name text, consumer text, lane integer, log text DEFAULT NULL, up_to bigint DEFAULT NULL)
+	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_advance';
+CREATE FUNCTION pm.extend(name text, consumer text) RETURNS timestamptz
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_extend';
+CREATE FUNCTION pm.release(name text, consumer text) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_release';
 CREATE FUNCTION pm.unfollow(name text, log text) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_unfollow';
 CREATE FUNCTION pm.unregister(name text) RETURNS void

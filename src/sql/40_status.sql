@@ -50,7 +50,11 @@ SELECT p.name, p.id, p.owner_name, p.handler, p.handler_kind, p.correlate, p.typ
 											 WHERE r.oid OPERATOR(pg_catalog.=) t.typowner AND NOT r.rolsuper))),
 				CASE WHEN h.at_home THEN p.owner
 					 ELSE coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(p.owner_name))::pg_catalog.oid, 0) END) AS owner,
-	   p.keep_ended, p.journal
+	   p.keep_ended, p.journal, p.lease,
+	   -- The roles that may be consumers; in a copy, by their names.
+	   CASE WHEN h.at_home THEN p.consumers
+			ELSE ARRAY(SELECT r.oid FROM pg_catalog.pg_roles r
+					   WHERE r.rolname OPERATOR(pg_catalog.=) ANY (p.consumer_names)) END AS consumers
 FROM pm_catalog.process_manager p
 CROSS JOIN pm_catalog.library() lib
 CROSS JOIN (SELECT oid FROM pg_catalog.pg_database
@@ -73,7 +77,10 @@ SELECT p.name, coalesce(r.rolname, p.owner_name) AS owner, p.handler,
 	   (SELECT pg_catalog.array_agg(DISTINCT c.log) FROM pm_catalog.cursor c
 		WHERE c.process_manager OPERATOR(pg_catalog.=) p.name) AS logs,
 	   p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff, p.handler_timeout, p.batch_size, p.lanes,
-	   p.park_limit, p.paused, p.registered_at, p.keep_ended, p.journal
+	   p.park_limit, p.paused, p.registered_at, p.keep_ended, p.journal,
+	   CASE WHEN p.handler IS NULL THEN p.lease END AS lease,
+	   (SELECT pg_catalog.array_agg(c.rolname ORDER BY c.rolname) FROM pg_catalog.pg_roles c
+		WHERE c.oid OPERATOR(pg_catalog.=) ANY (p.consumers)) AS consumers
 FROM pm_catalog.manager p
 LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
 WHERE pm_catalog.may_see(p.owner);
@@ -179,6 +186,8 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 		   WHEN p.paused THEN 'paused'
 		   WHEN l.state OPERATOR(pg_catalog.=) 'halted' THEN 'halted'
 		   WHEN lib.recovery THEN 'recovery'
+		   -- Consumers need no worker.
+		   WHEN p.handler IS NULL THEN CASE WHEN r.oid IS NULL THEN 'owner' END
 		   WHEN NOT lib.preloaded THEN 'library'
 		   WHEN NOT lib.launcher THEN 'launcher'
 		   WHEN NOT lib.fits THEN 'version'
@@ -234,6 +243,37 @@ CROSS JOIN LATERAL (
 	  AND t.lane OPERATOR(pg_catalog.=) c.lane AND t.due OPERATOR(pg_catalog.<=) seen.at) t
 WHERE pm_catalog.may_see(p.owner);
 
+-- What consumers hold, and how much they have fetched and not advanced.
+CREATE VIEW pm_catalog.held_lane AS
+SELECT l.process_manager, l.lane, l.consumer, l.role, l.since, l.until, l.parked, l.timers,
+	   l.until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() AS held,
+	   coalesce(pg_catalog.cardinality(l.parked), 0) OPERATOR(pg_catalog.+) coalesce(pg_catalog.cardinality(l.timers), 0)
+	   OPERATOR(pg_catalog.+) f.events AS fetched, f.oldest
+FROM pm_catalog.lease l
+CROSS JOIN LATERAL (
+	SELECT coalesce(pg_catalog.sum(pg_catalog.cardinality(f.events)), 0)::integer AS events,
+		   pg_catalog.min(pm_catalog.oldest_unhandled(f.log, f.events[1] OPERATOR(pg_catalog.-) 1)) AS oldest
+	FROM pm_catalog.fetched f
+	WHERE f.process_manager OPERATOR(pg_catalog.=) l.process_manager AND f.lane OPERATOR(pg_catalog.=) l.lane
+	  AND pg_catalog.cardinality(f.events) OPERATOR(pg_catalog.>) 0) f
+WHERE l.consumer IS NOT NULL;
+
+-- Why a lane of a process manager for consumers has something to do.
+CREATE VIEW pm_catalog.consumer_now AS
+SELECT s.process_manager, s.lane,
+	   CASE WHEN h.held THEN 'fetched' ELSE 'unfetched' END AS situation,
+	   CASE WHEN h.held AND h.fetched OPERATOR(pg_catalog.>) 0
+			THEN pg_catalog.format('consumer "%s" has fetched %s of its events', h.consumer, h.fetched)
+			WHEN h.held THEN pg_catalog.format('consumer "%s" holds it', h.consumer)
+			WHEN h.fetched OPERATOR(pg_catalog.>) 0
+			THEN pg_catalog.format('the lease of consumer "%s" has run out, and no other consumer fetches its events', h.consumer)
+			ELSE 'no consumer fetches its events' END AS reason,
+	   CASE WHEN h.held THEN 'SELECT * FROM pm.consumer shows what it holds.'
+			ELSE pg_catalog.format('Start a consumer, which calls pm.fetch(%L, ...).', s.process_manager) END AS hint
+FROM pm_catalog.lane s
+LEFT JOIN pm_catalog.held_lane h ON h.process_manager OPERATOR(pg_catalog.=) s.process_manager
+								AND h.lane OPERATOR(pg_catalog.=) s.lane;
+
 -- The situation of each row: the first condition that holds. For a unit that has work, unit_now says which worker
 -- handles it, or why none does (now_...).
 CREATE VIEW pm_catalog.unit_situation AS
@@ -249,8 +289,15 @@ SELECT u.*, n.situation AS now_situation, n.reason AS now_reason, n.hint AS now_
 		   ELSE coalesce(u.held_by, 'running')
 	   END AS situation
 FROM pm_catalog.unit_row u
-LEFT JOIN LATERAL pm_catalog.unit_now(
-	CASE WHEN u.stopped IS NULL AND (u.lane_due OR u.queue_due OR u.log_due) THEN u.id END, u.lane, u.owner) n ON true;
+CROSS JOIN LATERAL (SELECT m.handler IS NULL AS consumed, u.stopped IS NULL AND (u.lane_due OR u.queue_due OR u.log_due) AS due
+					FROM pm_catalog.process_manager m WHERE m.name OPERATOR(pg_catalog.=) u.process_manager) w
+LEFT JOIN LATERAL (
+	SELECT x.situation, x.reason, x.hint
+	FROM pm_catalog.unit_now(CASE WHEN w.due AND NOT w.consumed THEN u.id END, u.lane, u.owner) x
+	UNION ALL
+	SELECT c.situation, c.reason, c.hint FROM pm_catalog.consumer_now c
+	WHERE w.due AND w.consumed AND c.process_manager OPERATOR(pg_catalog.=) u.process_manager
+	  AND c.lane OPERATOR(pg_catalog.=) u.lane) n ON true;
 
 CREATE VIEW pm.status WITH (security_barrier) AS
 SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
@@ -258,7 +305,7 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 			THEN greatest(u.last_position OPERATOR(pg_catalog.-) u."position", 0) END AS lag,
 	   CASE WHEN u.situation OPERATOR(pg_catalog.=) ANY (ARRAY['idle', 'running', 'paused', 'halted', 'retrying'])
 			THEN u.situation
-			WHEN u.situation OPERATOR(pg_catalog.=) ANY (ARRAY['stuck', 'overdue']) THEN 'running'
+			WHEN u.situation OPERATOR(pg_catalog.=) ANY (ARRAY['stuck', 'overdue', 'fetched']) THEN 'running'
 			ELSE 'waiting' END AS state,
 	   CASE u.situation
 		   WHEN 'copy' THEN 'this database is a copy'
@@ -284,6 +331,8 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'busy' THEN u.now_reason
 		   WHEN 'stuck' THEN u.now_reason
 		   WHEN 'overdue' THEN u.now_reason
+		   WHEN 'fetched' THEN u.now_reason
+		   WHEN 'unfetched' THEN u.now_reason
 		   -- The message of a handler may contain data, so only the owner sees it.
 		   ELSE pg_catalog.concat(u.reason, CASE WHEN u.message IS NOT NULL AND pg_catalog.pg_has_role(u.owner, 'USAGE')
 												 THEN pg_catalog.concat(': ', u.message) END, d.due)
@@ -314,6 +363,8 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'busy' THEN u.now_hint
 		   WHEN 'stuck' THEN u.now_hint
 		   WHEN 'overdue' THEN u.now_hint
+		   WHEN 'fetched' THEN u.now_hint
+		   WHEN 'unfetched' THEN u.now_hint
 		   ELSE CASE WHEN d.due IS NULL OR u.now_hint IS NULL THEN u.hint ELSE u.now_hint END
 	   END AS hint,
 	   u.attempts,
@@ -324,7 +375,7 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 	   u.parked, u.handled, u.errors,
 	   pg_catalog.round(now_rate.rate::pg_catalog.numeric, 1) AS rate,
 	   -- A unit that makes no progress has no eta.
-	   CASE WHEN u.situation OPERATOR(pg_catalog.=) 'running' AND now_rate.rate OPERATOR(pg_catalog.>) 0.1
+	   CASE WHEN u.situation OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'fetched']) AND now_rate.rate OPERATOR(pg_catalog.>) 0.1
 				 AND u.high_water_mark OPERATOR(pg_catalog.>) u."position"
 				 AND u.seen_at OPERATOR(pg_catalog.-) u.moved_at OPERATOR(pg_catalog.<) '10 s'::pg_catalog.interval
 			THEN pg_catalog.make_interval(secs => pg_catalog.round(least(
@@ -373,6 +424,21 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (SELECT u.rate OPERATOR(pg_catalog.*) pg_catalog.exp(OPERATOR(pg_catalog.-) least(greatest(
 					extract(epoch FROM u.seen_at OPERATOR(pg_catalog.-) u.moved_at)::pg_catalog.float8,
 					0), 600) OPERATOR(pg_catalog./) 10) AS rate) now_rate;
+
+-- Members of the owner see the consumers, and so do the roles that may be consumers.
+CREATE VIEW pm.consumer WITH (security_barrier) AS
+SELECT h.process_manager, h.lane, h.consumer, r.rolname AS role, h.since, h.until AS lease_until, h.fetched,
+	   least(h.oldest,
+			 (SELECT pg_catalog.min(t.due) FROM pm_catalog.timer t WHERE t.id OPERATOR(pg_catalog.=) ANY (h.timers)),
+			 (SELECT pg_catalog.min(coalesce(k.recorded_at, k.parked_at)) FROM pm_catalog.parked k
+			  WHERE k.id OPERATOR(pg_catalog.=) ANY (h.parked))) AS oldest
+FROM pm_catalog.held_lane h
+JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) h.process_manager
+LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) h.role
+WHERE p.at_home AND (h.held OR h.fetched OPERATOR(pg_catalog.>) 0)
+  AND (pm_catalog.may_see(p.owner)
+	   OR EXISTS (SELECT FROM pg_catalog.pg_roles c WHERE c.oid OPERATOR(pg_catalog.=) ANY (p.consumers)
+				  AND pg_catalog.pg_has_role(c.oid, 'USAGE')));
 
 CREATE VIEW pm.blocker WITH (security_barrier) AS
 WITH RECURSIVE seen AS (			-- the logs that the caller may know about

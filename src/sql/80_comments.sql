@@ -28,10 +28,14 @@ COMMENT ON FUNCTION pm.trim(text, bigint, integer) IS 'delete old events that al
 
 -- Process managers
 
-COMMENT ON FUNCTION pm.register(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean)
+COMMENT ON FUNCTION pm.register(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, interval, text[])
 	IS 'register a process manager, or change one';
-COMMENT ON FUNCTION pm.alter(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, text[])
+COMMENT ON FUNCTION pm.alter(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, interval, text[], text[])
 	IS 'change some settings of a process manager, and leave the others as they are';
+COMMENT ON FUNCTION pm.fetch(text, text, integer, interval) IS 'called by a consumer: lease a lane and return its next events and timers';
+COMMENT ON FUNCTION pm.advance(text, text, integer, text, bigint) IS 'called by a consumer: what it has fetched from a lane is handled';
+COMMENT ON FUNCTION pm.extend(text, text) IS 'called by a consumer: renew its leases, and return until when';
+COMMENT ON FUNCTION pm.release(text, text) IS 'called by a consumer: give up its lanes';
 COMMENT ON FUNCTION pm.unfollow(text, text) IS 'stop following a log';
 COMMENT ON FUNCTION pm.unregister(text) IS 'remove a process manager with its cursors, instances, timers and parked events';
 COMMENT ON FUNCTION pm.pause(text) IS 'stop a process manager until pm.resume is called';
@@ -72,7 +76,7 @@ COMMENT ON COLUMN pm.log.created_at IS 'when the log was created';
 COMMENT ON VIEW pm.process_manager IS 'process managers with their owners and settings';
 COMMENT ON COLUMN pm.process_manager.name IS 'name of the process manager';
 COMMENT ON COLUMN pm.process_manager.owner IS 'role that owns it and that its handler runs as';
-COMMENT ON COLUMN pm.process_manager.handler IS 'function that is called for each event';
+COMMENT ON COLUMN pm.process_manager.handler IS 'function that is called for each event; NULL: consumers do the work';
 COMMENT ON COLUMN pm.process_manager.logs IS 'logs that it follows';
 COMMENT ON COLUMN pm.process_manager.correlate IS 'function that returns the key of an event; NULL: the key is the stream';
 COMMENT ON COLUMN pm.process_manager.types IS 'types of events that it handles; NULL: all types';
@@ -87,6 +91,8 @@ COMMENT ON COLUMN pm.process_manager.paused IS 'whether it is paused';
 COMMENT ON COLUMN pm.process_manager.registered_at IS 'when it was first registered';
 COMMENT ON COLUMN pm.process_manager.keep_ended IS 'how long ended instances and journals are kept';
 COMMENT ON COLUMN pm.process_manager.journal IS 'whether each event and timer that an instance handles leaves an entry in pm.journal';
+COMMENT ON COLUMN pm.process_manager.lease IS 'how long a consumer may hold a lane; NULL: it has a handler';
+COMMENT ON COLUMN pm.process_manager.consumers IS 'roles that may be its consumers, beside members of the owner';
 
 COMMENT ON VIEW pm.cursor IS 'position up to which each process manager has handled each log';
 COMMENT ON COLUMN pm.cursor.process_manager IS 'name of the process manager';
@@ -189,6 +195,16 @@ COMMENT ON COLUMN pm.worker.overdue IS 'whether the handler has ignored its time
 COMMENT ON COLUMN pm.worker.started_at IS 'when the worker started';
 COMMENT ON COLUMN pm.worker.wait_event_type IS 'type of what it waits for, as in pg_stat_activity';
 COMMENT ON COLUMN pm.worker.wait_event IS 'what it waits for, as in pg_stat_activity';
+
+COMMENT ON VIEW pm.consumer IS 'lanes that consumers hold, or whose lease has run out before everything was advanced';
+COMMENT ON COLUMN pm.consumer.process_manager IS 'name of the process manager';
+COMMENT ON COLUMN pm.consumer.lane IS 'number of the lane, from 0';
+COMMENT ON COLUMN pm.consumer.consumer IS 'name of the consumer';
+COMMENT ON COLUMN pm.consumer.role IS 'role that has fetched';
+COMMENT ON COLUMN pm.consumer.since IS 'when it began to hold the lane';
+COMMENT ON COLUMN pm.consumer.lease_until IS 'when its lease runs out';
+COMMENT ON COLUMN pm.consumer.fetched IS 'number of events and timers that it has fetched and not advanced';
+COMMENT ON COLUMN pm.consumer.oldest IS 'when the first of these was recorded or due';
 
 COMMENT ON VIEW pm.blocker IS 'sessions and prepared transactions that block process managers and logs, with what ends them';
 COMMENT ON COLUMN pm.blocker.blocks IS 'what is blocked: high-water mark, log, process manager or dispatcher';

@@ -83,7 +83,8 @@ role_assign(Roles *roles)
 		ProcessManager *pm = lfirst(lc);
 
 		roles->copies += pm->at_home ? 0 : 1;
-		if (pm->paused || !pm->at_home || !OidIsValid(pm->owner))
+		/* Consumers do the work of those that have no handler. */
+		if (pm->paused || !pm->at_home || !OidIsValid(pm->owner) || pm->handler == NULL)
 			continue;
 		role = role_enter(roles, pm->owner);
 		roles->count += role->managers == NIL ? 1 : 0;

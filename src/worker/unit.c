@@ -174,7 +174,7 @@ unit_build(Units *units, List *managers)
 	{
 		ProcessManager *pm = lfirst(lc);
 
-		if (pm->paused || !pm->at_home)
+		if (pm->paused || !pm->at_home || pm->handler == NULL)
 			continue;
 		lanes = Max(lanes, pm->lanes);
 		for (int lane = 0; lane < pm->lanes; lane++)

@@ -44,6 +44,13 @@ INSERT INTO pm_catalog.timer (process_manager, key, type, due, data, metadata) V
 INSERT INTO pm_catalog.parked (process_manager, key, log, "position", state, stream, type, data, metadata, recorded_at, attempts, retry_at, message)
 VALUES ('i', 'o-2', 'a.orders', :bad, 'failing', 'o-2', 'Bad', '{"secret": 2}', '{}', now(), 1, now() + '1 hour', 'no secret'),
 	('i', 'o-2', 'a.orders', :behind, 'behind', 'o-2', 'Placed', '{"secret": 3}', '{}', now(), 0, NULL, NULL);
+-- for consumers: one for which carol may be one, and one for which she may not
+SET LOCAL SESSION AUTHORIZATION pmtest_alice;
+SELECT pm.register('c', NULL, '{a.payments}', start_at => 'end', consumers => '{pmtest_carol}');
+SELECT pm.register('cc', NULL, '{a.payments}', start_at => 'end');
+RESET SESSION AUTHORIZATION;
+INSERT INTO pm_catalog.lease (process_manager, lane, consumer, role, since, until)
+VALUES ('c', 0, 'w', 'pmtest_carol'::regrole, now(), 'infinity'), ('cc', 0, 'w', 'pmtest_alice'::regrole, now(), 'infinity');
 SELECT pm.create_log('su.private');
 SELECT pm.append('su.private', 'p-1', 'Secret');
 CREATE FUNCTION su.keep(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN PERFORM pm.set_timer('remind', '2100-01-01'); RETURN '{}'; END $$;
@@ -138,6 +145,26 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.retry('s')$$,								'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.discard('i')$$,							'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.discard('s')$$,							'00000', '42501', '42501', '42501', '42501'),
+	-- a role that may be a consumer
+	($$SELECT pm.fetch('c', 'w')$$,							'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT pm.advance('c', 'w', 0)$$,					'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT pm.advance('c', 'other', 0)$$,				'PM002', 'PM002', 'PM002', 'PM002', '42501'),
+	($$SELECT pm.extend('c', 'w')$$,						'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT pm.release('c', 'w')$$,						'00000', '00000', '00000', '00000', '42501'),
+	-- may not steer
+	($$SELECT pm.pause('c')$$,								'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.resume('c')$$,								'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.seek('c', 'a.payments', 0)$$,				'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.alter('c', lease => '1 h')$$,				'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.unregister('c')$$,							'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.retry('c')$$,								'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.discard('c')$$,							'00000', '00000', '00000', '42501', '42501'),
+	-- and a stranger
+	($$SELECT pm.fetch('cc', 'w')$$,						'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.advance('cc', 'w', 0)$$,					'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.extend('cc', 'w')$$,						'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.release('cc', 'w')$$,						'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.fetch('m', 'w')$$,							'42809', '42809', '42809', '42501', '42501'),
 	-- outside of a handler
 	($$SELECT pm.set_timer('t', '2100-01-01')$$,			'55000', '55000', '55000', '55000', '42501'),
 	($$SELECT pm.cancel_timer('t')$$,						'55000', '55000', '55000', '55000', '42501'),
@@ -167,6 +194,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT * FROM pm.journal$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.parked$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.worker$$,							'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT * FROM pm.consumer$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.blocker$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT NULL::pm.event$$,								'00000', '00000', '00000', '00000', '42501');
 -- Only a superuser can use private relations, whatever their names. What a superuser gets is left open (NULL) where it
@@ -269,13 +297,13 @@ FROM unnest('{alice,bob,carol,monitor}'::text[]) r,
 
 CREATE TEMP TABLE visible (role text, process_managers text, cursors text, logs text, instances text, timers text, parked text);
 INSERT INTO visible VALUES
-	('super', '{i,m,s,si}', '{i:a.orders,m:a.orders,m:a.payments,s:su.private,si:su.private}', '{a.loose,a.orders,a.payments,su.private}', '{i:o-1,si:p-1}', '{i:o-1:remind,si:p-1:remind}', '{i:o-2:behind,i:o-2:failing}'),
-	('alice', '{i,m}', '{i:a.orders,m:a.orders,m:a.payments}', '{a.loose,a.orders,a.payments}', '{i:o-1}', '{i:o-1:remind}', '{i:o-2:behind,i:o-2:failing}'),
-	('bob', '{i,m}', '{i:a.orders,m:a.orders,m:a.payments}', '{a.loose,a.orders,a.payments}', '{i:o-1}', '{i:o-1:remind}', '{i:o-2:behind,i:o-2:failing}'),
+	('super', '{c,cc,i,m,s,si}', '{c:a.payments,cc:a.payments,i:a.orders,m:a.orders,m:a.payments,s:su.private,si:su.private}', '{a.loose,a.orders,a.payments,su.private}', '{i:o-1,si:p-1}', '{i:o-1:remind,si:p-1:remind}', '{i:o-2:behind,i:o-2:failing}'),
+	('alice', '{c,cc,i,m}', '{c:a.payments,cc:a.payments,i:a.orders,m:a.orders,m:a.payments}', '{a.loose,a.orders,a.payments}', '{i:o-1}', '{i:o-1:remind}', '{i:o-2:behind,i:o-2:failing}'),
+	('bob', '{c,cc,i,m}', '{c:a.payments,cc:a.payments,i:a.orders,m:a.orders,m:a.payments}', '{a.loose,a.orders,a.payments}', '{i:o-1}', '{i:o-1:remind}', '{i:o-2:behind,i:o-2:failing}'),
 	('carol', '{}', '{}', '{}', '{}', '{}', '{}'),
 	('reader', '{}', '{}', '{a.payments}', '{}', '{}', '{}'),
 	-- pg_monitor sees all progress, but no contents of events and states
-	('monitor', '{i,m,s,si}', '{i:a.orders,m:a.orders,m:a.payments,s:su.private,si:su.private}', '{a.loose,a.orders,a.payments,su.private}', '{}', '{}', '{}');
+	('monitor', '{c,cc,i,m,s,si}', '{c:a.payments,cc:a.payments,i:a.orders,m:a.orders,m:a.payments,s:su.private,si:su.private}', '{a.loose,a.orders,a.payments,su.private}', '{}', '{}', '{}');
 SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT name FROM pm.process_manager ORDER BY 1)'), process_managers, 'pm.process_manager as ' || role) FROM visible;
 SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || log FROM pm.cursor ORDER BY 1)$$), cursors, 'pm.cursor as ' || role) FROM visible;
 SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || log FROM pm.status ORDER BY 1)$$), cursors, 'pm.status as ' || role) FROM visible;
@@ -283,6 +311,8 @@ SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT name FROM pm.log ORDER BY 1)
 SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || key FROM pm.instance ORDER BY 1)$$), instances, 'pm.instance as ' || role) FROM visible;
 SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || key || ':' || type FROM pm.timer ORDER BY 1)$$), timers, 'pm.timer as ' || role) FROM visible;
 SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || key || ':' || state FROM pm.parked ORDER BY 1)$$), parked, 'pm.parked as ' || role) FROM visible;
+SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT process_manager FROM pm.consumer ORDER BY 1)'), consumers, 'pm.consumer as ' || role)
+FROM (VALUES ('super', '{c,cc}'), ('alice', '{c,cc}'), ('bob', '{c,cc}'), ('carol', '{c}'), ('reader', '{}'), ('monitor', '{c,cc}')) v(role, consumers);
 -- the number of parked events is not confidential, but error messages are
 SELECT is(pg_temp.answer('monitor', $$SELECT parked FROM pm.status WHERE process_manager = 'i'$$), '2', 'pg_monitor sees how many events are parked');
 SELECT is(pg_temp.answer(role, $$SELECT count(*) FROM pm.status s WHERE s::text LIKE '%secret%'$$), '0', 'pm.status tells no secrets to ' || role) FROM visible WHERE role IN ('carol', 'reader', 'monitor');
@@ -292,8 +322,8 @@ FROM (VALUES ('carol', '{}'), ('reader', '{}')) v(role, b);
 SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.worker'), '0', 'pm.worker as carol');
 -- other roles see no row of any view, and an owner and the members of its role see only the owner's rows
 SELECT is(pg_temp.answer('carol', format('SELECT count(*) FROM %s', oid::regclass)), '0', format('%s shows carol no row', oid::regclass))
-FROM pg_class WHERE relnamespace = 'pm'::regnamespace AND relkind IN ('v', 'r', 'm');
-SELECT is(pg_temp.answer(r, format('SELECT count(*) FROM %s WHERE coalesce(%I, '''') NOT IN (''m'', ''i'')', attrelid::regclass, attname)), '0', format('%s shows %s no row of another owner', attrelid::regclass, r))
+FROM pg_class WHERE relnamespace = 'pm'::regnamespace AND relkind IN ('v', 'r', 'm') AND relname <> 'consumer';
+SELECT is(pg_temp.answer(r, format('SELECT count(*) FROM %s WHERE coalesce(%I, '''') NOT IN (''m'', ''i'', ''c'', ''cc'')', attrelid::regclass, attname)), '0', format('%s shows %s no row of another owner', attrelid::regclass, r))
 FROM unnest('{alice,bob}'::text[]) r, pg_attribute
 WHERE (attname = 'process_manager' OR (attrelid = 'pm.process_manager'::regclass AND attname = 'name'))
 	AND attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'pm'::regnamespace AND relkind = 'v') AND attrelid NOT IN ('pm.worker'::regclass, 'pm.blocker'::regclass);
@@ -371,7 +401,7 @@ SELECT pm.resume();
 SET LOCAL SESSION AUTHORIZATION pmtest_bob;
 SELECT pm.resume();
 RESET SESSION AUTHORIZATION;
-SELECT results_eq('SELECT name, paused FROM pm.process_manager ORDER BY name', $$ VALUES ('i', false), ('m', false), ('s', true), ('si', false) $$, 'pm.resume() resumes only the caller''s own process managers');
+SELECT results_eq('SELECT name, paused FROM pm.process_manager ORDER BY name', $$ VALUES ('c', false), ('cc', false), ('i', false), ('m', false), ('s', true), ('si', false) $$, 'pm.resume() resumes only the caller''s own process managers');
 -- a role that loses the membership loses the rights
 REVOKE pmtest_alice FROM pmtest_bob;
 GRANT USAGE ON SCHEMA pm TO pmtest_bob;

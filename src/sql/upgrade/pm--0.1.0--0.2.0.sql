@@ -31,7 +31,8 @@ CREATE FUNCTION pm.register(name text, handler text, logs text[], correlate text
 							backoff interval DEFAULT '1 s', handler_timeout interval DEFAULT '10 s',
 							batch_size integer DEFAULT 100, lanes integer DEFAULT 1,
 							park_limit integer DEFAULT 1000, keep_ended interval DEFAULT NULL,
-							journal boolean DEFAULT false)
+							journal boolean DEFAULT false, lease interval DEFAULT '30 s',
+							consumers text[] DEFAULT NULL)
 	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_register';
 -- NULL: as it is. reset names arguments that get their default again.
 CREATE FUNCTION pm.alter(name text, handler text DEFAULT NULL, logs text[] DEFAULT NULL,
@@ -41,11 +42,12 @@ CREATE FUNCTION pm.alter(name text, handler text DEFAULT NULL, logs text[] DEFAU
 						 handler_timeout interval DEFAULT NULL, batch_size integer DEFAULT NULL,
 						 lanes integer DEFAULT NULL, park_limit integer DEFAULT NULL,
 						 keep_ended interval DEFAULT NULL, journal boolean DEFAULT NULL,
+						 lease interval DEFAULT NULL, consumers text[] DEFAULT NULL,
 						 reset text[] DEFAULT NULL)
 	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_alter';
-COMMENT ON FUNCTION pm.register(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean)
+COMMENT ON FUNCTION pm.register(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, interval, text[])
 	IS 'register a process manager, or change one';
-COMMENT ON FUNCTION pm.alter(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, text[])
+COMMENT ON FUNCTION pm.alter(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, interval, text[], text[])
 	IS 'change some settings of a process manager, and leave the others as they are';
 
 CREATE OR REPLACE VIEW pm_catalog.manager AS
@@ -372,6 +374,384 @@ COMMENT ON COLUMN pm.parked.message IS 'message of the last failure, or the reas
 COMMENT ON COLUMN pm.parked.retry_at IS 'when it is tried next; NULL if it is behind or dead';
 COMMENT ON VIEW pm.parked IS 'events and timers that are set aside because they, or an earlier one of their key, failed or were deferred';
 COMMENT ON COLUMN pm.status.deferred IS 'number of parked events that their handler has deferred';
+
+-- Consumers
+
+ALTER TABLE pm_catalog.process_manager ALTER COLUMN handler DROP NOT NULL;
+ALTER TABLE pm_catalog.process_manager ADD COLUMN lease interval;
+ALTER TABLE pm_catalog.process_manager ADD COLUMN consumers oid[];
+ALTER TABLE pm_catalog.process_manager ADD COLUMN consumer_names name[];
+
+-- A row for each lane from which a consumer has fetched: who holds it, and until when.
+CREATE TABLE pm_catalog.lease (
+	process_manager text NOT NULL,
+	lane            integer NOT NULL,
+	consumer        text,				-- NULL: no one holds it
+	role            oid,
+	since           timestamptz,
+	until           timestamptz,
+	served_at       timestamptz,		-- when a consumer last got something from this lane
+	parked          bigint[],			-- ids of parked events that were fetched and not advanced
+	timers          bigint[],			-- ids of timers that were
+	-- timers that had been fetched when a lease ran out, and how often
+	tried_timers    bigint[],
+	timer_tries     integer[],
+	-- the event (log NULL: the timer) that was alone when the lease ran out for the last time allowed
+	dead_log        text,
+	dead_position   bigint,
+	parked_last     boolean NOT NULL DEFAULT false	-- the last that was fetched were parked events
+) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX lease_key ON pm_catalog.lease (process_manager, lane);	-- not UNIQUE, like cursor_key
+
+-- A row for each lane and log from which a consumer has fetched.  All positions are after the lane's cursor.
+CREATE TABLE pm_catalog.fetched (
+	process_manager text NOT NULL,
+	lane            integer NOT NULL,
+	log             text NOT NULL,
+	up_to           bigint NOT NULL,	-- all up to here has been fetched, parked, or is not for this lane
+	events          bigint[],			-- positions of the events that were fetched and not advanced
+	passed          bigint[],			-- positions of events that were parked, and are not fetched again
+	-- up to which position the log had been fetched when a lease ran out, and how often
+	tried_to        bigint[],
+	tries           integer[]
+) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX fetched_key ON pm_catalog.fetched (process_manager, lane, log);	-- not UNIQUE either
+
+-- For consumers: programs outside that do the work of a process manager without a handler.
+CREATE FUNCTION pm.fetch(name text, consumer text, max_count integer DEFAULT 100, wait interval DEFAULT '0 s')
+	RETURNS TABLE (log text, "position" bigint, stream text, version bigint, type text, data jsonb, metadata jsonb,
+				   recorded_at timestamptz, key text, attempt integer, state jsonb, lane integer,
+				   lease_until timestamptz)
+	LANGUAGE C ROWS 100 AS 'MODULE_PATHNAME', 'pm_fetch';
+CREATE FUNCTION pm.advance(name text, consumer text, lane integer, log text DEFAULT NULL, up_to bigint DEFAULT NULL)
+	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_advance';
+CREATE FUNCTION pm.extend(name text, consumer text) RETURNS timestamptz
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_extend';
+CREATE FUNCTION pm.release(name text, consumer text) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_release';
+COMMENT ON FUNCTION pm.fetch(text, text, integer, interval) IS 'called by a consumer: lease a lane and return its next events and timers';
+COMMENT ON FUNCTION pm.advance(text, text, integer, text, bigint) IS 'called by a consumer: what it has fetched from a lane is handled';
+COMMENT ON FUNCTION pm.extend(text, text) IS 'called by a consumer: renew its leases, and return until when';
+COMMENT ON FUNCTION pm.release(text, text) IS 'called by a consumer: give up its lanes';
+
+CREATE OR REPLACE VIEW pm_catalog.manager AS
+SELECT p.name, p.id, p.owner_name, p.handler, p.handler_kind, p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff,
+	   p.handler_timeout, p.batch_size, p.lanes, p.park_limit, p.paused, p.registered_at, h.at_home,
+	   -- The owner of the shell type (src/manager/shell_type.c).
+	   coalesce((SELECT t.typowner FROM pg_catalog.pg_type t
+				 WHERE t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name
+				   AND t.typnamespace OPERATOR(pg_catalog.=) (
+					   SELECT n.oid FROM pg_catalog.pg_namespace n
+					   WHERE n.nspname OPERATOR(pg_catalog.=) 'pm_process_manager')
+				   AND (h.at_home OR EXISTS (SELECT FROM pg_catalog.pg_roles r
+											 WHERE r.oid OPERATOR(pg_catalog.=) t.typowner AND NOT r.rolsuper))),
+				CASE WHEN h.at_home THEN p.owner
+					 ELSE coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(p.owner_name))::pg_catalog.oid, 0) END) AS owner,
+	   p.keep_ended, p.journal, p.lease,
+	   -- The roles that may be consumers; in a copy, by their names.
+	   CASE WHEN h.at_home THEN p.consumers
+			ELSE ARRAY(SELECT r.oid FROM pg_catalog.pg_roles r
+					   WHERE r.rolname OPERATOR(pg_catalog.=) ANY (p.consumer_names)) END AS consumers
+FROM pm_catalog.process_manager p
+CROSS JOIN pm_catalog.library() lib
+CROSS JOIN (SELECT oid FROM pg_catalog.pg_database
+			WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) here
+CROSS JOIN LATERAL (SELECT p.system_identifier OPERATOR(pg_catalog.=) lib.system_identifier
+						   AND p.database OPERATOR(pg_catalog.=) here.oid AS at_home) h;
+
+CREATE OR REPLACE VIEW pm.process_manager WITH (security_barrier) AS
+SELECT p.name, coalesce(r.rolname, p.owner_name) AS owner, p.handler,
+	   (SELECT pg_catalog.array_agg(DISTINCT c.log) FROM pm_catalog.cursor c
+		WHERE c.process_manager OPERATOR(pg_catalog.=) p.name) AS logs,
+	   p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff, p.handler_timeout, p.batch_size, p.lanes,
+	   p.park_limit, p.paused, p.registered_at, p.keep_ended, p.journal,
+	   CASE WHEN p.handler IS NULL THEN p.lease END AS lease,
+	   (SELECT pg_catalog.array_agg(c.rolname ORDER BY c.rolname) FROM pg_catalog.pg_roles c
+		WHERE c.oid OPERATOR(pg_catalog.=) ANY (p.consumers)) AS consumers
+FROM pm_catalog.manager p
+LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
+WHERE pm_catalog.may_see(p.owner);
+COMMENT ON COLUMN pm.process_manager.handler IS 'function that is called for each event; NULL: consumers do the work';
+COMMENT ON COLUMN pm.process_manager.lease IS 'how long a consumer may hold a lane; NULL: it has a handler';
+COMMENT ON COLUMN pm.process_manager.consumers IS 'roles that may be its consumers, beside members of the owner';
+
+CREATE OR REPLACE VIEW pm_catalog.unit_row AS
+SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at,
+	   p.id, p.owner, p.owner_name, r.rolname,
+	   l.state, l.reason,
+	   -- In state waiting, no handler was running, so its search_path is not the cause.
+	   nullif(pg_catalog.concat_ws(' ', l.hint, pm_catalog.advice(p.handler, p.correlate, p.owner, l.sqlstate,
+																  l.state OPERATOR(pg_catalog.<>) 'waiting')), '') AS hint,
+	   CASE WHEN l.message IS DISTINCT FROM l.reason THEN l.message END AS message,
+	   l.attempts, l.retry_at, l.errors, l.conflicts, s.high_water_mark, s.last_position,
+	   coalesce(s.problem, d.problem) AS problem, coalesce(s.hint, d.hint) AS problem_hint, s.held_by,
+	   k.parked OPERATOR(pg_catalog.+) kt.parked AS parked, k.dead OPERATOR(pg_catalog.+) kt.dead AS dead,
+	   least(k.next_retry, kt.next_retry) AS next_retry, t.overdue, t.oldest, seen.at AS seen_at,
+	   -- What keeps the unit from running until a person changes it, whether it has work or not.
+	   CASE
+		   WHEN NOT p.at_home THEN 'copy'
+		   WHEN p.paused THEN 'paused'
+		   WHEN l.state OPERATOR(pg_catalog.=) 'halted' THEN 'halted'
+		   WHEN lib.recovery THEN 'recovery'
+		   -- Consumers need no worker.
+		   WHEN p.handler IS NULL THEN CASE WHEN r.oid IS NULL THEN 'owner' END
+		   WHEN NOT lib.preloaded THEN 'library'
+		   WHEN NOT lib.launcher THEN 'launcher'
+		   WHEN NOT lib.fits THEN 'version'
+		   -- Workers that run already are not stopped.
+		   WHEN here.datistemplate AND NOT lib.served THEN 'template'
+		   WHEN NOT here.datallowconn AND NOT lib.served THEN 'closed'
+		   WHEN r.oid IS NULL THEN 'owner'
+		   WHEN r.rolcanlogin AND pg_catalog.has_database_privilege(r.oid, here.oid, 'CONNECT') THEN NULL
+		   -- A dispatcher that runs already is not stopped either.
+		   WHEN EXISTS (SELECT FROM pm_catalog.workers() w
+						WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND w.pid IS NOT NULL
+						  AND w.role OPERATOR(pg_catalog.=) r.oid AND w.database OPERATOR(pg_catalog.=) here.oid) THEN NULL
+		   WHEN NOT r.rolcanlogin THEN 'login'
+		   ELSE 'connect'
+	   END AS stopped,
+	   -- Is there work now, because of the unit's state, in its queues, or in the log?
+	   (l.state OPERATOR(pg_catalog.=) ANY (ARRAY['retrying', 'parking', 'waiting']) AND
+		coalesce(l.retry_at, seen.at) OPERATOR(pg_catalog.<=) seen.at) AS lane_due,
+	   (coalesce(least(k.next_retry, kt.next_retry) OPERATOR(pg_catalog.<=) seen.at, false)
+		OR t.overdue OPERATOR(pg_catalog.>) 0) AS queue_due,
+	   coalesce(s.high_water_mark OPERATOR(pg_catalog.>) c."position", false) AS log_due
+FROM (SELECT f.*, pg_catalog.min(f.log) OVER (PARTITION BY f.process_manager, f.lane) OPERATOR(pg_catalog.=) f.log AS first
+	  FROM pm_catalog.cursor f) c
+JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
+JOIN pm_catalog.lane l ON l.process_manager OPERATOR(pg_catalog.=) c.process_manager
+					  AND l.lane OPERATOR(pg_catalog.=) c.lane
+CROSS JOIN pm_catalog.library() lib
+CROSS JOIN (SELECT d.oid, d.datistemplate, d.datallowconn
+			FROM pg_catalog.pg_database d
+			WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) here
+CROSS JOIN (SELECT pg_catalog.clock_timestamp() AS at OFFSET 0) seen
+LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
+CROSS JOIN LATERAL pm_catalog.log_state(c.log) s
+LEFT JOIN LATERAL pm_catalog.log_denied(CASE WHEN s.problem IS NULL THEN c.log END, r.oid) d ON true
+-- + 0 keeps the lane out of the index condition: parked_key would lead to the parked events of all logs, for each log.
+CROSS JOIN LATERAL (
+	SELECT pg_catalog.count(*) AS parked, pg_catalog.count(*) FILTER (WHERE k.state OPERATOR(pg_catalog.=) 'dead') AS dead,
+		   pg_catalog.min(CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END) AS next_retry
+	FROM pm_catalog.parked k
+	WHERE k.process_manager OPERATOR(pg_catalog.=) c.process_manager AND k.log OPERATOR(pg_catalog.=) c.log
+	  AND k.lane OPERATOR(pg_catalog.+) 0 OPERATOR(pg_catalog.=) c.lane) k
+CROSS JOIN LATERAL (
+	SELECT pg_catalog.count(*) AS parked, pg_catalog.count(*) FILTER (WHERE k.state OPERATOR(pg_catalog.=) 'dead') AS dead,
+		   pg_catalog.min(CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END) AS next_retry
+	FROM pm_catalog.parked k
+	WHERE k.process_manager OPERATOR(pg_catalog.=) CASE WHEN c.first THEN c.process_manager END AND k.log IS NULL
+	  AND k.lane OPERATOR(pg_catalog.+) 0 OPERATOR(pg_catalog.=) c.lane) kt
+CROSS JOIN LATERAL (
+	SELECT pg_catalog.count(*) AS overdue, pg_catalog.min(t.due) AS oldest
+	FROM pm_catalog.timer t
+	WHERE t.process_manager OPERATOR(pg_catalog.=)
+		  CASE WHEN c.first AND p.handler_kind OPERATOR(pg_catalog.=) 's' THEN c.process_manager END
+	  AND t.lane OPERATOR(pg_catalog.=) c.lane AND t.due OPERATOR(pg_catalog.<=) seen.at) t
+WHERE pm_catalog.may_see(p.owner);
+
+CREATE VIEW pm_catalog.held_lane AS
+SELECT l.process_manager, l.lane, l.consumer, l.role, l.since, l.until, l.parked, l.timers,
+	   l.until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() AS held,
+	   coalesce(pg_catalog.cardinality(l.parked), 0) OPERATOR(pg_catalog.+) coalesce(pg_catalog.cardinality(l.timers), 0)
+	   OPERATOR(pg_catalog.+) f.events AS fetched, f.oldest
+FROM pm_catalog.lease l
+CROSS JOIN LATERAL (
+	SELECT coalesce(pg_catalog.sum(pg_catalog.cardinality(f.events)), 0)::integer AS events,
+		   pg_catalog.min(pm_catalog.oldest_unhandled(f.log, f.events[1] OPERATOR(pg_catalog.-) 1)) AS oldest
+	FROM pm_catalog.fetched f
+	WHERE f.process_manager OPERATOR(pg_catalog.=) l.process_manager AND f.lane OPERATOR(pg_catalog.=) l.lane
+	  AND pg_catalog.cardinality(f.events) OPERATOR(pg_catalog.>) 0) f
+WHERE l.consumer IS NOT NULL;
+
+CREATE VIEW pm_catalog.consumer_now AS
+SELECT s.process_manager, s.lane,
+	   CASE WHEN h.held THEN 'fetched' ELSE 'unfetched' END AS situation,
+	   CASE WHEN h.held AND h.fetched OPERATOR(pg_catalog.>) 0
+			THEN pg_catalog.format('consumer "%s" has fetched %s of its events', h.consumer, h.fetched)
+			WHEN h.held THEN pg_catalog.format('consumer "%s" holds it', h.consumer)
+			WHEN h.fetched OPERATOR(pg_catalog.>) 0
+			THEN pg_catalog.format('the lease of consumer "%s" has run out, and no other consumer fetches its events', h.consumer)
+			ELSE 'no consumer fetches its events' END AS reason,
+	   CASE WHEN h.held THEN 'SELECT * FROM pm.consumer shows what it holds.'
+			ELSE pg_catalog.format('Start a consumer, which calls pm.fetch(%L, ...).', s.process_manager) END AS hint
+FROM pm_catalog.lane s
+LEFT JOIN pm_catalog.held_lane h ON h.process_manager OPERATOR(pg_catalog.=) s.process_manager
+								AND h.lane OPERATOR(pg_catalog.=) s.lane;
+
+CREATE OR REPLACE VIEW pm_catalog.unit_situation AS
+SELECT u.*, n.situation AS now_situation, n.reason AS now_reason, n.hint AS now_hint,
+	   CASE
+		   WHEN u.stopped IS NOT NULL THEN u.stopped
+		   WHEN u.state OPERATOR(pg_catalog.=) ANY (ARRAY['retrying', 'parking']) THEN 'retrying'
+		   WHEN u.problem IS NOT NULL THEN 'problem'
+		   WHEN u.state OPERATOR(pg_catalog.=) 'waiting' THEN 'waiting'
+		   WHEN u.last_position IS NULL THEN 'hidden'
+		   WHEN u.log_due OR u.queue_due THEN coalesce(n.situation, 'running')
+		   WHEN u.last_position OPERATOR(pg_catalog.<=) u."position" THEN 'idle'
+		   ELSE coalesce(u.held_by, 'running')
+	   END AS situation
+FROM pm_catalog.unit_row u
+CROSS JOIN LATERAL (SELECT m.handler IS NULL AS consumed, u.stopped IS NULL AND (u.lane_due OR u.queue_due OR u.log_due) AS due
+					FROM pm_catalog.process_manager m WHERE m.name OPERATOR(pg_catalog.=) u.process_manager) w
+LEFT JOIN LATERAL (
+	SELECT x.situation, x.reason, x.hint
+	FROM pm_catalog.unit_now(CASE WHEN w.due AND NOT w.consumed THEN u.id END, u.lane, u.owner) x
+	UNION ALL
+	SELECT c.situation, c.reason, c.hint FROM pm_catalog.consumer_now c
+	WHERE w.due AND w.consumed AND c.process_manager OPERATOR(pg_catalog.=) u.process_manager
+	  AND c.lane OPERATOR(pg_catalog.=) u.lane) n ON true;
+
+CREATE OR REPLACE VIEW pm.status WITH (security_barrier) AS
+SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
+	   CASE WHEN u.last_position IS NOT NULL
+			THEN greatest(u.last_position OPERATOR(pg_catalog.-) u."position", 0) END AS lag,
+	   CASE WHEN u.situation OPERATOR(pg_catalog.=) ANY (ARRAY['idle', 'running', 'paused', 'halted', 'retrying'])
+			THEN u.situation
+			WHEN u.situation OPERATOR(pg_catalog.=) ANY (ARRAY['stuck', 'overdue', 'fetched']) THEN 'running'
+			ELSE 'waiting' END AS state,
+	   CASE u.situation
+		   WHEN 'copy' THEN 'this database is a copy'
+		   WHEN 'paused' THEN 'it was paused with pm.pause'
+		   WHEN 'recovery' THEN 'this server is in recovery'
+		   WHEN 'library' THEN 'no worker runs, because the library of pm is not preloaded'
+		   WHEN 'launcher' THEN 'no worker runs, because pm.launcher is off'
+		   WHEN 'version' THEN (SELECT v.reason FROM pm_catalog.version_problem() v)
+		   WHEN 'template' THEN 'no worker runs in a template database'
+		   WHEN 'closed' THEN 'no worker runs, because this database does not accept connections'
+		   WHEN 'owner' THEN pg_catalog.format('its owner, role "%s", no longer exists', u.owner_name)
+		   WHEN 'login' THEN pg_catalog.format('its owner, role "%s", is not permitted to log in', u.rolname)
+		   WHEN 'connect' THEN pg_catalog.format('its owner, role "%s", may not connect to this database', u.rolname)
+		   WHEN 'problem' THEN u.problem
+		   WHEN 'hidden' THEN pg_catalog.format('its owner, role "%s", may not read the log', u.rolname)
+		   WHEN 'writer' THEN 'a transaction that may write the log is still open'
+		   WHEN 'prepared' THEN 'a prepared transaction that may have written the log is still open'
+		   WHEN 'standby' THEN 'a transaction that wrote the log waits for a synchronous standby'
+		   WHEN 'idle' THEN p.reason
+		   WHEN 'running' THEN p.reason
+		   WHEN 'taken' THEN u.now_reason
+		   WHEN 'dispatcher' THEN u.now_reason
+		   WHEN 'busy' THEN u.now_reason
+		   WHEN 'stuck' THEN u.now_reason
+		   WHEN 'overdue' THEN u.now_reason
+		   WHEN 'fetched' THEN u.now_reason
+		   WHEN 'unfetched' THEN u.now_reason
+		   -- The message of a handler may contain data, so only the owner sees it.
+		   ELSE pg_catalog.concat(u.reason, CASE WHEN u.message IS NOT NULL AND pg_catalog.pg_has_role(u.owner, 'USAGE')
+												 THEN pg_catalog.concat(': ', u.message) END, d.due)
+	   END AS reason,
+	   CASE u.situation
+		   WHEN 'copy' THEN 'SELECT pm.resume() adopts the copy. From then on, handlers run here, too.'
+		   WHEN 'paused' THEN pg_catalog.format('SELECT pm.resume(%L) ends the pause.', u.process_manager)
+		   WHEN 'recovery' THEN 'Workers run on the primary.'
+		   WHEN 'library' THEN 'Add pm to shared_preload_libraries and restart the server, or call pm.catch_up regularly.'
+		   WHEN 'launcher' THEN 'Set pm.launcher = on and reload the configuration.'
+		   WHEN 'version' THEN (SELECT v.hint FROM pm_catalog.version_problem() v)
+		   WHEN 'template' THEN pg_catalog.format('Run ALTER DATABASE %I IS_TEMPLATE false.', pg_catalog.current_database())
+		   WHEN 'closed' THEN pg_catalog.format('Run ALTER DATABASE %I ALLOW_CONNECTIONS true.', pg_catalog.current_database())
+		   WHEN 'owner' THEN pg_catalog.format(
+			   'A superuser can give it to another role with SELECT pm.set_owner(%L, ...).', u.process_manager)
+		   WHEN 'login' THEN pg_catalog.format('Run ALTER ROLE %I LOGIN.', u.rolname)
+		   WHEN 'connect' THEN pg_catalog.format('Run GRANT CONNECT ON DATABASE %I TO %I.',
+												 pg_catalog.current_database(), u.rolname)
+		   WHEN 'problem' THEN u.problem_hint
+		   WHEN 'hidden' THEN pg_catalog.format('Run GRANT SELECT on its table, and GRANT USAGE on its schema, TO %I.', u.rolname)
+		   WHEN 'writer' THEN 'SELECT * FROM pm.blocker shows which session it is.'
+		   WHEN 'prepared' THEN 'SELECT * FROM pm.blocker shows which one it is.'
+		   WHEN 'standby' THEN 'Bring the standby back, or take it out of synchronous_standby_names and reload the configuration.'
+		   WHEN 'idle' THEN p.hint
+		   WHEN 'running' THEN p.hint
+		   WHEN 'taken' THEN u.now_hint
+		   WHEN 'dispatcher' THEN u.now_hint
+		   WHEN 'busy' THEN u.now_hint
+		   WHEN 'stuck' THEN u.now_hint
+		   WHEN 'overdue' THEN u.now_hint
+		   WHEN 'fetched' THEN u.now_hint
+		   WHEN 'unfetched' THEN u.now_hint
+		   ELSE CASE WHEN d.due IS NULL OR u.now_hint IS NULL THEN u.hint ELSE u.now_hint END
+	   END AS hint,
+	   u.attempts,
+	   -- For a unit that waits, the time of the next attempt is not always stored, so a time in the past says nothing.
+	   CASE WHEN u.situation OPERATOR(pg_catalog.=) ANY (ARRAY['copy', 'paused', 'halted']) THEN NULL
+			WHEN u.state OPERATOR(pg_catalog.=) 'waiting' AND u.lane_due THEN u.next_retry
+			ELSE coalesce(u.retry_at, u.next_retry) END AS retry_at,
+	   u.parked, u.handled, u.errors,
+	   pg_catalog.round(now_rate.rate::pg_catalog.numeric, 1) AS rate,
+	   -- A unit that makes no progress has no eta.
+	   CASE WHEN u.situation OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'fetched']) AND now_rate.rate OPERATOR(pg_catalog.>) 0.1
+				 AND u.high_water_mark OPERATOR(pg_catalog.>) u."position"
+				 AND u.seen_at OPERATOR(pg_catalog.-) u.moved_at OPERATOR(pg_catalog.<) '10 s'::pg_catalog.interval
+			THEN pg_catalog.make_interval(secs => pg_catalog.round(least(
+				 (u.high_water_mark OPERATOR(pg_catalog.-) u."position")::pg_catalog.float8
+				 OPERATOR(pg_catalog./) now_rate.rate, 1e11)::pg_catalog.numeric, 1)::pg_catalog.float8) END AS eta,
+	   CASE WHEN u.last_position OPERATOR(pg_catalog.>) u."position"
+			THEN pm_catalog.oldest_unhandled(u.log, u."position") END AS oldest_unhandled,
+	   u.conflicts, u.dead, u.overdue AS timers_overdue, u.oldest AS oldest_overdue,
+	   -- Deferred timers are counted, like all parked timers, in the row of the first log.
+	   CASE WHEN u.parked OPERATOR(pg_catalog.=) 0 THEN 0
+			ELSE (SELECT pg_catalog.count(*) FROM pm_catalog.parked k
+				  WHERE k.process_manager OPERATOR(pg_catalog.=) u.process_manager
+					AND k.lane OPERATOR(pg_catalog.=) u.lane AND k.state OPERATOR(pg_catalog.=) 'deferred'
+					AND coalesce(k.log, (SELECT pg_catalog.min(c.log) FROM pm_catalog.cursor c
+										 WHERE c.process_manager OPERATOR(pg_catalog.=) u.process_manager
+										   AND c.lane OPERATOR(pg_catalog.=) u.lane)) OPERATOR(pg_catalog.=) u.log) END AS deferred
+FROM pm_catalog.unit_situation u
+CROSS JOIN LATERAL (
+	SELECT nullif(pg_catalog.concat_ws('; ',
+			   CASE WHEN u.oldest OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
+					THEN CASE u.overdue WHEN 1 THEN '1 timer is overdue'
+						 ELSE pg_catalog.format('%s timers are overdue', u.overdue) END END,
+			   CASE WHEN u.parked OPERATOR(pg_catalog.=) 0 THEN NULL
+					WHEN u.parked OPERATOR(pg_catalog.=) 1
+					THEN CASE u.dead WHEN 1 THEN '1 event is parked and dead' ELSE '1 event is parked' END
+					WHEN u.dead OPERATOR(pg_catalog.=) 0 THEN pg_catalog.format('%s events are parked', u.parked)
+					ELSE pg_catalog.format('%s events are parked, %s of them dead', u.parked, u.dead) END,
+			   CASE WHEN u.next_retry OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
+					THEN 'a retry is due' END), '') AS reason,
+		   CASE WHEN u.parked OPERATOR(pg_catalog.>) 0 THEN
+				pg_catalog.format('SELECT * FROM pm.parked WHERE process_manager = %1$L shows them. A failing event is '
+								  'tried again at its retry_at, or now with pm.retry(%1$L, log, position). '
+								  'pm.retry(%1$L) retries the dead ones. pm.discard gives events up.', u.process_manager)
+				WHEN u.overdue OPERATOR(pg_catalog.>) 0
+				THEN 'They are handled in turn. SELECT * FROM pm.worker shows what its dispatcher is doing.'
+		   END AS hint) p
+-- What to add to the reason if a retry or the next attempt is due, but the unit does not run yet.
+CROSS JOIN LATERAL (
+	SELECT CASE WHEN NOT u.lane_due OR u.stopped IS NOT NULL THEN NULL
+				WHEN u.now_situation OPERATOR(pg_catalog.=) ANY (ARRAY['stuck', 'overdue'])
+				THEN pg_catalog.concat('; it is being tried again: ', u.now_reason)
+				WHEN u.now_reason IS NOT NULL THEN pg_catalog.concat('; it is due, but ', u.now_reason)
+				WHEN u.state OPERATOR(pg_catalog.<>) 'waiting'
+					 AND u.retry_at OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
+				THEN '; it is due and waits for its dispatcher' END AS due) d
+CROSS JOIN LATERAL (SELECT u.rate OPERATOR(pg_catalog.*) pg_catalog.exp(OPERATOR(pg_catalog.-) least(greatest(
+					extract(epoch FROM u.seen_at OPERATOR(pg_catalog.-) u.moved_at)::pg_catalog.float8,
+					0), 600) OPERATOR(pg_catalog./) 10) AS rate) now_rate;
+
+CREATE VIEW pm.consumer WITH (security_barrier) AS
+SELECT h.process_manager, h.lane, h.consumer, r.rolname AS role, h.since, h.until AS lease_until, h.fetched,
+	   least(h.oldest,
+			 (SELECT pg_catalog.min(t.due) FROM pm_catalog.timer t WHERE t.id OPERATOR(pg_catalog.=) ANY (h.timers)),
+			 (SELECT pg_catalog.min(coalesce(k.recorded_at, k.parked_at)) FROM pm_catalog.parked k
+			  WHERE k.id OPERATOR(pg_catalog.=) ANY (h.parked))) AS oldest
+FROM pm_catalog.held_lane h
+JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) h.process_manager
+LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) h.role
+WHERE p.at_home AND (h.held OR h.fetched OPERATOR(pg_catalog.>) 0)
+  AND (pm_catalog.may_see(p.owner)
+	   OR EXISTS (SELECT FROM pg_catalog.pg_roles c WHERE c.oid OPERATOR(pg_catalog.=) ANY (p.consumers)
+				  AND pg_catalog.pg_has_role(c.oid, 'USAGE')));
+COMMENT ON VIEW pm.consumer IS 'lanes that consumers hold, or whose lease has run out before everything was advanced';
+COMMENT ON COLUMN pm.consumer.process_manager IS 'name of the process manager';
+COMMENT ON COLUMN pm.consumer.lane IS 'number of the lane, from 0';
+COMMENT ON COLUMN pm.consumer.consumer IS 'name of the consumer';
+COMMENT ON COLUMN pm.consumer.role IS 'role that has fetched';
+COMMENT ON COLUMN pm.consumer.since IS 'when it began to hold the lane';
+COMMENT ON COLUMN pm.consumer.lease_until IS 'when its lease runs out';
+COMMENT ON COLUMN pm.consumer.fetched IS 'number of events and timers that it has fetched and not advanced';
+COMMENT ON COLUMN pm.consumer.oldest IS 'when the first of these was recorded or due';
+GRANT SELECT ON pm.consumer TO PUBLIC;
+-- End of consumers
 
 -- Stays last: all backends look again what the extension has.
 SELECT pm_catalog.announce();

@@ -1,0 +1,262 @@
+/*
+ * consumer.c
+ *		Consumers: programs outside that do the work of a process manager without a handler.
+ *
+ * A consumer fetches events under a lease of their lane, does its work, and advances:
+ *
+ *	dispatch/fetch.c		pm.fetch: chooses a lane, and waits if there is nothing
+ *	  fetch_lane.c			one lane:
+ *		fetch_logs.c		  its logs and timers, read as for a batch
+ *		fetch_key.c			  the keys: calls correlate as the owner
+ *		fetch_parked.c		  parked events that are due
+ *	dispatch/advance.c		pm.advance: moves the cursors past what was fetched
+ *	consumer.c				pm.extend, pm.release; who may be a consumer
+ *	  lease.c				who holds a lane, and what was fetched (lease_row.c: its rows)
+ *	  lease_expire.c		what happens when a lease has run out
+ *
+ * There is no state in a session: a consumer is a name, and each call can come through
+ * another connection.  pm.advance and the others that write take the unit's lock, check
+ * the lease, and keep the lock until the transaction ends.  So the lease cannot pass to
+ * another consumer between the check and the commit, and the effects that a consumer
+ * writes in the same transaction commit only if it held the lease.
+ */
+#include "pm.h"
+
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "base/argument.h"
+#include "base/exec.h"
+#include "base/within.h"
+#include "log/highwater_ask.h"
+#include "manager/consumer.h"
+#include "manager/lease_row.h"
+#include "manager/manager_lock.h"
+#include "shmem/wakeup.h"
+
+PG_FUNCTION_INFO_V1(pm_extend);
+PG_FUNCTION_INFO_V1(pm_release);
+
+/* ---------- who may ---------- */
+
+bool
+consumer_may(const ProcessManager *pm, Oid role)
+{
+	ListCell *lc;
+
+	if (!OidIsValid(pm->owner))
+		return superuser_arg(role);
+	if (has_privs_of_role(role, pm->owner))
+		return true;
+	foreach(lc, pm->consumers)
+		if (has_privs_of_role(role, lfirst_oid(lc)))
+			return true;
+	return false;
+}
+
+/*
+ * Refuses a role that may not be a consumer, and a process manager that has none.
+ */
+static void
+consumer_require(const ProcessManager *pm)
+{
+	if (!consumer_may(pm, GetUserId()))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("role \"%s\" may not be a consumer of process manager \"%s\"",
+							   GetUserNameFromId(GetUserId(), false), pm->name),
+						errhint("Its owner names the roles that may in the argument consumers of "
+								"pm.register.")));
+	if (pm->handler != NULL)
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+						errmsg("process manager \"%s\" has a handler, and no consumers", pm->name),
+						errhint("Register it with handler => NULL to consume its events.")));
+	if (!pm->at_home)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("process manager \"%s\" has no consumers: this database is a copy",
+							   pm->name),
+						errhint("SELECT pm.resume(%s) adopts it. From then on, what its consumers "
+								"do outside is done here, too.",
+								quote_literal_cstr(pm->name))));
+}
+
+static char *
+consumer_name(FunctionCallInfo fcinfo, int arg)
+{
+	char *name;
+
+	argument_not_null(fcinfo, arg, "consumer");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(arg));
+	if (*name == '\0' || strlen(name) > CONSUMER_MAX_NAME)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME), errmsg("invalid name of a consumer"),
+						errdetail("A name has 1 to %d bytes.", CONSUMER_MAX_NAME)));
+	return name;
+}
+
+void
+consumer_begin(ConsumerCall *call, FunctionCallInfo fcinfo, const char *function, int name,
+			   int consumer)
+{
+	highwater_require_fresh_snapshots(function);
+	exec_require_writable(function);
+	argument_not_null(fcinfo, name, "name");
+	call->function = function;
+	call->name = text_to_cstring(PG_GETARG_TEXT_PP(name));
+	call->consumer = consumer_name(fcinfo, consumer);
+	/* The batch that runs a handler holds the lock of a unit. */
+	if (within_handler())
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+						errmsg("%s cannot be called by a handler", function)));
+	call->pm = registry_get(call->name, false);
+	consumer_require(call->pm);
+}
+
+bool
+consumer_reload(ConsumerCall *call)
+{
+	if (call->pm->version == registry_version())
+		return false;
+	call->pm = registry_get(call->name, false);
+	consumer_require(call->pm);
+	return true;
+}
+
+/* ---------- the lease ---------- */
+
+/*
+ * The error that a consumer gets that has lost its lease, or never had it.
+ */
+COMPAT_NORETURN static void
+consumer_refuse(const ConsumerCall *call, int lane, const Lease *lease)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PM_LEASE_LOST),
+			 errmsg("consumer \"%s\" does not hold lane %d of process manager \"%s\"",
+					call->consumer, lane, call->name),
+			 lease->consumer == NULL ?
+				 errdetail("No consumer holds it.") :
+			 lease_is_of(lease, call->consumer) ?
+				 errdetail("Its lease ran out at %s.", timestamptz_to_str(lease->until)) :
+				 errdetail("Consumer \"%s\" holds it.", lease->consumer),
+			 errhint("Roll back, and call pm.fetch. What was not advanced is fetched again.")));
+}
+
+/*
+ * Locks a unit, and loads its process manager again if it has changed meanwhile.
+ */
+static void
+consumer_lock_unit(ConsumerCall *call, int lane)
+{
+	if (!manager_lock_unit(call->pm->id, lane, true))
+	{
+		/* This transaction may hold the lock of another lane. */
+		manager_lock_queue(call->pm->id);
+		(void) manager_lock_unit(call->pm->id, lane, false);
+	}
+	/* If another one has the name now, the consumer holds nothing of it. */
+	(void) consumer_reload(call);
+}
+
+/*
+ * While this transaction has had the unit's lock, nobody else could get the lane, even if
+ * the lease has run out meanwhile.
+ */
+void
+consumer_lock(ConsumerCall *call, int lane, Lease *lease)
+{
+	bool mine = manager_lock_is_mine(call->pm->id, lane);
+
+	if (lane < 0 || lane >= call->pm->lanes)
+		ereport(ERROR, (errcode(ERRCODE_PM_LEASE_LOST),
+						errmsg("process manager \"%s\" has no lane %d", call->name, lane),
+						errdetail("Its lanes are numbered from 0 to %d.", call->pm->lanes - 1)));
+	consumer_lock_unit(call, lane);
+	lease_read(call->pm, lane, lease);
+	if (!lease_is_of(lease, call->consumer) || !(mine || lease_is_held(lease)))
+		consumer_refuse(call, lane, lease);
+}
+
+/* ---------- pm.extend, pm.release ---------- */
+
+/*
+ * The lanes that the consumer held when this was called, by a look without a lock.
+ */
+static List *
+consumer_lanes(const ConsumerCall *call)
+{
+	List *lanes = NIL;
+
+	for (int lane = 0; lane < call->pm->lanes; lane++)
+	{
+		Lease lease;
+
+		lease_read(call->pm, lane, &lease);
+		if (lease_is_of(&lease, call->consumer))
+			lanes = lappend_int(lanes, lane);
+	}
+	return lanes;
+}
+
+/*
+ * pm.extend(name, consumer): when its leases run out now
+ */
+Datum
+pm_extend(PG_FUNCTION_ARGS)
+{
+	ConsumerCall call;
+	TimestampTz until = 0;
+	ListCell *lc;
+
+	consumer_begin(&call, fcinfo, "pm.extend", 0, 1);
+	foreach(lc, consumer_lanes(&call))
+	{
+		int lane = lfirst_int(lc);
+		bool mine = manager_lock_is_mine(call.pm->id, lane);
+		Lease lease;
+
+		consumer_lock_unit(&call, lane);
+		lease_read(call.pm, lane, &lease);
+		/* A lane that it lost meanwhile is not its own any more. */
+		if (!lease_is_of(&lease, call.consumer) || !(mine || lease_is_held(&lease)))
+			continue;
+		if (until == 0)
+			until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), call.pm->lease);
+		lease.until = until;
+		lease_write(&lease);
+	}
+	if (until == 0)
+		ereport(ERROR, (errcode(ERRCODE_PM_LEASE_LOST),
+						errmsg("consumer \"%s\" holds no lane of process manager \"%s\"",
+							   call.consumer, call.name),
+						errhint("Call pm.fetch. What was not advanced is fetched again.")));
+	PG_RETURN_TIMESTAMPTZ(until);
+}
+
+/*
+ * pm.release(name, consumer)
+ */
+Datum
+pm_release(PG_FUNCTION_ARGS)
+{
+	ConsumerCall call;
+	ListCell *lc;
+
+	consumer_begin(&call, fcinfo, "pm.release", 0, 1);
+	foreach(lc, consumer_lanes(&call))
+	{
+		int lane = lfirst_int(lc);
+		bool mine = manager_lock_is_mine(call.pm->id, lane);
+		Lease lease;
+
+		consumer_lock_unit(&call, lane);
+		lease_read(call.pm, lane, &lease);
+		/* What was fetched under a lease that has run out is counted. */
+		if (!lease_is_of(&lease, call.consumer) || !(mine || lease_is_held(&lease)))
+			continue;
+		lease_give_up(&lease, 0);
+		lease_write(&lease);
+		wakeup_moved();
+	}
+	PG_RETURN_VOID();
+}
