@@ -69,8 +69,8 @@ SELECT h.pm, count(*) AS handled, count(*) FILTER (WHERE h.data IS DISTINCT FROM
 FROM handled h JOIN loose l ON l.position = h.pos GROUP BY 1 ORDER BY 1;
 SELECT count(*) FROM loose;
 SELECT count(*) AS timers FROM pm.timer;
--- correlation is passed on unchanged, whatever it is
-SELECT count(*) AS passed_on, count(*) FILTER (WHERE o.metadata->'correlation' IS DISTINCT FROM l.metadata->'correlation') AS other
+-- correlation is passed on unchanged, whatever it is; without one it is the event itself
+SELECT count(*) AS passed_on, count(*) FILTER (WHERE o.metadata->'correlation' IS DISTINCT FROM coalesce(l.metadata->'correlation', o.metadata->'causation')) AS other
 FROM loose l JOIN out o ON o.metadata->'causation' = jsonb_build_object('log', 'loose', 'position', l.position) WHERE jsonb_typeof(l.metadata) = 'object';
 -- pm.trace works with all of it
 SELECT count(*) > 0 AS traced FROM (SELECT pm.trace('loose', position) FROM loose) t;

@@ -664,9 +664,9 @@ END $$;
 SELECT pm.register('m', 'chase', '{orders}', start_at => 'end');
 INSERT INTO orders (stream, type, metadata, recorded_at) VALUES ('o-1', 'placed', '{"correlation": {"request": 7}, "other": 1}', '2020-01-01 10:00 UTC'), ('o-2', 'placed', '"no object"', '2020-01-01 10:00 UTC');
 SELECT pm.catch_up('m', max_count => 2);
-SELECT t.key, t.type, t.metadata->'causation' = jsonb_build_object('log', 'orders', 'position', o."position") AS caused_by_it, t.metadata - 'causation' AS besides FROM pm_catalog.timer t JOIN orders o ON o.stream = t.key AND o.type = 'placed' ORDER BY key;
+SELECT t.key, t.type, t.metadata->'causation' = jsonb_build_object('log', 'orders', 'position', o."position") AS caused_by_it, t.metadata->'correlation' = t.metadata->'causation' AS correlated FROM pm_catalog.timer t JOIN orders o ON o.stream = t.key AND o.type = 'placed' ORDER BY key;
 SELECT pm.catch_up('m');
-SELECT p.stream, p.type, p.metadata->'causation' = jsonb_build_object('log', 'orders', 'position', o."position") AS caused_by_it, p.metadata - 'causation' AS besides FROM payments p JOIN orders o ON o.stream = p.stream AND o.type = 'placed'
+SELECT p.stream, p.type, p.metadata->'causation' = jsonb_build_object('log', 'orders', 'position', o."position") AS caused_by_it, p.metadata->'correlation' = p.metadata->'causation' AS correlated FROM payments p JOIN orders o ON o.stream = p.stream AND o.type = 'placed'
 WHERE p.type IN ('reminded', 'given up') ORDER BY p.stream, p."position";
 SELECT depth, event_log, stream, type, cause_log FROM pm.trace('orders', (SELECT "position" FROM orders WHERE stream = 'o-1' AND type = 'placed'));
 -- set again by another event: that event is the cause

@@ -67,14 +67,20 @@ event_form(EventFields *fields)
 }
 
 Datum
-event_causation(const char *log, int64 position)
+event_causation(const char *log, int64 position, bool correlates)
 {
 	StringInfoData metadata;
+	StringInfoData event;
 
+	initStringInfo(&event);
+	appendStringInfoString(&event, "{\"log\": ");
+	escape_json(&event, log);
+	appendStringInfo(&event, ", \"position\": " INT64_FORMAT "}", position);
 	initStringInfo(&metadata);
-	appendStringInfoString(&metadata, "{\"causation\": {\"log\": ");
-	escape_json(&metadata, log);
-	appendStringInfo(&metadata, ", \"position\": " INT64_FORMAT "}}", position);
+	appendStringInfo(&metadata, "{\"causation\": %s", event.data);
+	if (correlates)
+		appendStringInfo(&metadata, ", \"correlation\": %s", event.data);
+	appendStringInfoChar(&metadata, '}');
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(metadata.data));
 }
 

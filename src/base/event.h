@@ -40,7 +40,7 @@ extern Datum event_form(EventFields *fields);
  * {"causation": {"log": ..., "position": ...}}.  pm.trace finds the effects of an
  * event by these metadata.
  */
-extern Datum event_causation(const char *log, int64 position);
+extern Datum event_causation(const char *log, int64 position, bool correlates);
 
 /* The size of an event that is too large for one value; 0 if it is not. */
 extern int64 event_excess(const EventFields *fields);

@@ -21,7 +21,8 @@
 
 static const char *current = NULL; /* the process manager's name, NULL: no handler runs */
 static int current_lane;
-static const char *current_log; /* NULL: a timer */
+static const List *current_carry; /* of char *: keys of metadata that are passed on */
+static const char *current_log;	  /* NULL: a timer */
 static int64 current_position;
 static Datum current_event;		/* a pm.event, 0: several in an array */
 static const char *current_key; /* of the instance that is called, NULL: it keeps none */
@@ -34,11 +35,12 @@ PG_FUNCTION_INFO_V1(pm_now);
 PG_FUNCTION_INFO_V1(pm_key);
 
 void
-within_enter(const char *manager, int lane)
+within_enter(const char *manager, int lane, const List *carry)
 {
 	Assert(current == NULL);
 	current = manager;
 	current_lane = lane;
+	current_carry = carry;
 	current_event = (Datum) 0;
 	current_key = NULL;
 	called = false;
@@ -148,31 +150,55 @@ within_is_timer(text *type)
 		   memcmp(VARDATA_ANY(own), VARDATA_ANY(type), VARSIZE_ANY_EXHDR(own)) == 0;
 }
 
+static bool
+within_object_has(Jsonb *object, const char *name)
+{
+	JsonbValue found;
+
+	return getKeyJsonValueFromContainer(&object->root, name, strlen(name), &found) != NULL;
+}
+
 /*
- * Copies a field of one object to another.  With "keep", a field that is there already
- * stays as it is.
+ * Copies a field of one object to another, under the name "as".  With "keep", a field of
+ * that name that is there already stays as it is.
  */
 static Datum
-within_pass_on(Datum to, Jsonb *from, const char *name, bool keep)
+within_pass_on(Datum to, Jsonb *from, const char *name, const char *as, bool keep)
 {
 	CompatJsonb added = {0};
 	JsonbValue found;
 	JsonbValue key;
 
-	if (keep &&
-		getKeyJsonValueFromContainer(&DatumGetJsonbP(to)->root, name, strlen(name), &found) != NULL)
+	if (keep && within_object_has(DatumGetJsonbP(to), as))
 		return to;
 	if (getKeyJsonValueFromContainer(&from->root, name, strlen(name), &found) == NULL)
 		return to;
 	/* Do not convert it to text, which could be too large for a value. */
 	key.type = jbvString;
-	key.val.string.val = unconstify(char *, name);
-	key.val.string.len = strlen(name);
+	key.val.string.val = unconstify(char *, as);
+	key.val.string.len = strlen(as);
 	compat_jsonb_push(&added, WJB_BEGIN_OBJECT, NULL);
 	compat_jsonb_push(&added, WJB_KEY, &key);
 	compat_jsonb_push(&added, WJB_VALUE, &found);
 	compat_jsonb_push(&added, WJB_END_OBJECT, NULL);
 	return DirectFunctionCall2(jsonb_concat, to, JsonbPGetDatum(JsonbValueToJsonb(added.result)));
+}
+
+/*
+ * The metadata of the event or timer that is being handled, NULL if they are no object:
+ * a plain INSERT may have stored anything.
+ */
+static Jsonb *
+within_metadata(void)
+{
+	EventFields fields;
+	Jsonb *metadata;
+
+	event_deform(current_event, &fields);
+	if (fields.nulls[EVENT_METADATA - 1])
+		return NULL;
+	metadata = DatumGetJsonbP(fields.values[EVENT_METADATA - 1]);
+	return JB_ROOT_IS_OBJECT(metadata) ? metadata : NULL;
 }
 
 /*
@@ -183,27 +209,30 @@ within_pass_on(Datum to, Jsonb *from, const char *name, bool keep)
 Datum
 within_cause(Datum metadata)
 {
-	EventFields fields;
-	Jsonb *theirs = NULL;
+	Jsonb *theirs;
+	bool correlated;
+	ListCell *lc;
 
 	if (current == NULL || current_event == (Datum) 0 || InSecurityRestrictedOperation())
 		return metadata;
 
-	event_deform(current_event, &fields);
-	/* A plain INSERT may have stored metadata that are not an object. */
-	if (!fields.nulls[EVENT_METADATA - 1] &&
-		JB_ROOT_IS_OBJECT(DatumGetJsonbP(fields.values[EVENT_METADATA - 1])))
-		theirs = DatumGetJsonbP(fields.values[EVENT_METADATA - 1]);
-
+	theirs = within_metadata();
+	correlated = within_object_has(DatumGetJsonbP(metadata), "correlation") ||
+				 (theirs != NULL && within_object_has(theirs, "correlation"));
+	/* An event without a correlation is the first of what is correlated with it. */
 	if (current_log != NULL)
 		metadata = DirectFunctionCall2(jsonb_concat, metadata,
-									   event_causation(current_log, current_position));
-	/* For a timer, the cause is the one that the timer recorded. */
-	if (theirs != NULL && current_log == NULL)
-		metadata = within_pass_on(metadata, theirs, "causation", false);
-	/* Keep a correlation that the handler itself has given. */
-	if (theirs != NULL)
-		metadata = within_pass_on(metadata, theirs, "correlation", true);
+									   event_causation(current_log, current_position, !correlated));
+	if (theirs == NULL)
+		return metadata;
+	if (current_log == NULL)
+		metadata = within_pass_on(metadata, theirs, "causation", "causation", false);
+	if (current_log == NULL && !correlated)
+		metadata = within_pass_on(metadata, theirs, "causation", "correlation", true);
+	/* What the handler itself has given stays. */
+	metadata = within_pass_on(metadata, theirs, "correlation", "correlation", true);
+	foreach(lc, current_carry)
+		metadata = within_pass_on(metadata, theirs, lfirst(lc), lfirst(lc), true);
 	return metadata;
 }
 

@@ -6,12 +6,13 @@
 #define PM_WITHIN_H
 
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 
 /*
- * Handlers of this process manager and lane are called until within_leave().  The name
- * must live until then.
+ * Handlers of this process manager and lane are called until within_leave().  The name,
+ * and the keys of metadata to carry, must live until then.
  */
-extern void within_enter(const char *manager, int lane);
+extern void within_enter(const char *manager, int lane, const List *carry);
 extern void within_leave(void);
 
 /*
@@ -48,7 +49,8 @@ extern bool within_is_timer(text *type);
 
 /*
  * The metadata of an event that is appended or of a timer that is set.  In a handler
- * they name the cause, and pass on its correlation; otherwise they stay as they are.
+ * they name the cause and the correlation, and inherit the keys that the process
+ * manager carries; otherwise they stay as they are.
  */
 extern Datum within_cause(Datum metadata);
 

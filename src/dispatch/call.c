@@ -129,7 +129,7 @@ call_begin(Calls *calls, const BatchTask *task, bool shared, Keys *keys, Progres
 	/* No item is being handled yet, and in particular not the last one of the batch before. */
 	slot_activity_handling(&progress->handling, task->pm->name);
 	slot_activity_set(ACTIVITY_HANDLING);
-	within_enter(task->pm->name, task->lane);
+	within_enter(task->pm->name, task->lane, task->pm->carry);
 	pending_begin(task->pm, keys);
 	timer_begin();
 	handler_watch_begin(calls->handler.timeout);

@@ -1,10 +1,11 @@
 /*
  * trace.c
- *		pm.trace: the tree of what one event caused.
+ *		pm.trace: what caused an event, and the tree of what it caused.
  *
  * When a handler calls pm.append, the new event's metadata name the event that
- * caused it.  pm.trace follows these entries from causes to effects, one
- * generation after another, in all logs that the caller may read.
+ * caused it.  pm.trace follows these entries from effects to causes
+ * (trace_cause.c), and then from causes to effects, one generation after another,
+ * in all logs that the caller may read.
  *
  * The caller has named only one log.  No other log is waited for, none is locked
  * for longer than it is read, and a log that the caller may not read is not
@@ -12,18 +13,14 @@
  */
 #include "pm.h"
 
-#include <ctype.h>
-
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "nodes/pg_list.h"
 #include "storage/lmgr.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
-#include "utils/jsonb.h"
 #include "utils/tuplestore.h"
 
 #include "log/log_catalog.h"
@@ -31,6 +28,7 @@
 #include "log/log_read.h"
 #include "log/log_right.h"
 #include "log/log_trouble.h"
+#include "log/trace_cause.h"
 
 /* The columns of the result, counted from 0. */
 enum
@@ -69,45 +67,6 @@ typedef struct Trace
 } Trace;
 
 /*
- * A field of what the event's metadata name as its cause; NULL if there is none.
- */
-static char *
-trace_cause(EventFields *event, const char *field)
-{
-	LOCAL_FCINFO(fcinfo, 2);
-	Datum path[2] = {CStringGetTextDatum("causation"), CStringGetTextDatum(field)};
-	Datum result;
-
-	if (event->nulls[EVENT_METADATA - 1])
-		return NULL;
-	InitFunctionCallInfoData(*fcinfo, NULL, 2, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = event->values[EVENT_METADATA - 1];
-	fcinfo->args[0].isnull = false;
-	fcinfo->args[1].value = PointerGetDatum(
-		construct_array(path, 2, TEXTOID, -1, false, TYPALIGN_INT));
-	fcinfo->args[1].isnull = false;
-	result = jsonb_extract_path_text(fcinfo);
-	return fcinfo->isnull ? NULL : TextDatumGetCString(result);
-}
-
-/*
- * The position of the event's cause.  False if the metadata name none: they can
- * be anything.
- */
-static bool
-trace_cause_position(EventFields *event, int64 *position)
-{
-	char *digits = trace_cause(event, "position");
-	char *end;
-
-	if (digits == NULL || !isdigit((unsigned char) digits[0]))
-		return false;
-	errno = 0;
-	*position = strtoll(digits, &end, 10);
-	return *end == '\0' && errno == 0;
-}
-
-/*
  * Returns an event to the caller of pm.trace, unless it has been returned
  * already, and adds it to the causes of the next generation.
  */
@@ -118,8 +77,7 @@ trace_put(Trace *trace, PmLog *log, EventFields *event)
 	static const int attributes[] = {EVENT_POSITION, EVENT_STREAM, EVENT_TYPE, EVENT_RECORDED_AT};
 	Datum values[TRACE_COLUMNS];
 	bool nulls[TRACE_COLUMNS] = {false};
-	char *cause_log;
-	int64 cause_position = 0;
+	TraceCause cause;
 	MemoryContext caller;
 	TraceKey key = {0};
 	bool found;
@@ -143,15 +101,19 @@ trace_put(Trace *trace, PmLog *log, EventFields *event)
 		if (!nulls[column] && (attribute == EVENT_STREAM || attribute == EVENT_TYPE))
 			values[column] = PointerGetDatum(PG_DETOAST_DATUM(values[column]));
 	}
-	cause_log = trace_cause(event, "log");
-	nulls[TRACE_CAUSE_LOG] = cause_log == NULL;
-	values[TRACE_CAUSE_LOG] = cause_log ? CStringGetTextDatum(cause_log) : (Datum) 0;
-	nulls[TRACE_CAUSE_POSITION] = !trace_cause_position(event, &cause_position);
-	values[TRACE_CAUSE_POSITION] = Int64GetDatum(cause_position);
+	trace_cause_read(event, &cause);
+	nulls[TRACE_CAUSE_LOG] = cause.log == NULL;
+	values[TRACE_CAUSE_LOG] = cause.log ? CStringGetTextDatum(cause.log) : (Datum) 0;
+	nulls[TRACE_CAUSE_POSITION] = !cause.has_position;
+	values[TRACE_CAUSE_POSITION] = Int64GetDatum(cause.position);
 	tuplestore_putvalues(trace->rsinfo->setResult, trace->rsinfo->setDesc, values, nulls);
 
+	/* Of the causes of the event, only the event itself is followed to its effects. */
+	if (trace->depth < 0)
+		return;
 	caller = MemoryContextSwitchTo(trace->context);
-	trace->notes = lappend(trace->notes, DatumGetPointer(event_causation(log->name, key.position)));
+	trace->notes = lappend(trace->notes,
+						   DatumGetPointer(event_causation(log->name, key.position, false)));
 	MemoryContextSwitchTo(caller);
 }
 
@@ -263,21 +225,17 @@ trace_read(Trace *trace, PmLog *log, List *notes)
  * False if the log cannot be read now.
  */
 static bool
-trace_generation(Trace *trace, LogSource *source, List *notes)
+trace_generation(Trace *trace, LogSource *source, List *notes, List **left_out)
 {
-	PmLog *log;
-	bool locked;
-	bool read = true;
+	PmLog *log = trace_cause_open(source, left_out);
+	bool read;
 
-	if (!log_has_right(source->relid, GetUserId()))
-		return true;
-	log = log_open_nowait(source->name, &locked);
 	if (log == NULL)
-		return !locked;
-	/* A log with a problem is left out silently; pm.status shows the problem. */
-	if (log->problem == NULL && log_may_read(log, GetUserId()))
-		read = trace_read(trace, log, notes);
+		return !list_member_ptr(*left_out, source->name);
+	read = trace_read(trace, log, notes);
 	UnlockRelationOid(log->relid, AccessShareLock);
+	if (!read)
+		*left_out = list_append_unique_ptr(*left_out, source->name);
 	return read;
 }
 
@@ -307,6 +265,33 @@ trace_report(List *left_out)
 }
 
 /*
+ * Returns the causes of the event, the first cause first.
+ */
+static void
+trace_up(Trace *trace, PmLog *root, int64 position, List *sources, List **left_out)
+{
+	List *causes = trace_cause_list(root, position, sources, left_out);
+	TraceWanted wanted = {trace, NULL, NIL, NULL, false, NULL, 0, 0};
+
+	wanted.context = AllocSetContextCreate(CurrentMemoryContext, "pm trace",
+										   ALLOCSET_DEFAULT_SIZES);
+	for (int i = list_length(causes) - 1; i >= 0; i--)
+	{
+		TraceCauseKey *key = list_nth(causes, i);
+
+		CHECK_FOR_INTERRUPTS();
+		trace->depth = -1 - i;
+		wanted.log = trace_cause_open(key->source, left_out);
+		if (wanted.log == NULL)
+			continue;
+		(void) trace_read_one(&wanted, key->position);
+		UnlockRelationOid(wanted.log->relid, AccessShareLock);
+	}
+	trace->depth = 0;
+	MemoryContextDelete(wanted.context);
+}
+
+/*
  * pm.trace(log, pos)
  */
 Datum
@@ -331,6 +316,8 @@ pm_trace(PG_FUNCTION_ARGS)
 	trace.seen = hash_create("pm trace", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	wanted.context = AllocSetContextCreate(CurrentMemoryContext, "pm trace",
 										   ALLOCSET_DEFAULT_SIZES);
+	sources = log_catalog_list();
+	trace_up(&trace, root, PG_GETARG_INT64(1), sources, &left_out);
 	if (!trace_read_one(&wanted, PG_GETARG_INT64(1)))
 		log_index_refuse(root);
 	if (trace.notes == NIL)
@@ -338,7 +325,6 @@ pm_trace(PG_FUNCTION_ARGS)
 						errmsg("log \"%s\" has no event at position %lld", root->name,
 							   (long long) PG_GETARG_INT64(1))));
 
-	sources = log_catalog_list();
 	while (trace.notes != NIL)
 	{
 		List *notes = trace.notes;
@@ -350,9 +336,8 @@ pm_trace(PG_FUNCTION_ARGS)
 		{
 			LogSource *source = lfirst(lc);
 
-			if (trace_generation(&trace, source, notes))
+			if (trace_generation(&trace, source, notes, &left_out))
 				continue;
-			left_out = lappend(left_out, source->name);
 			sources = foreach_delete_current(sources, lc);
 		}
 	}

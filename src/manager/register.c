@@ -343,6 +343,8 @@ register_set_settings(const RegisterPlan *plan, Registration *row)
 				 register_consumer_oids(args->consumers), args->consumers == NIL);
 	register_set(plan, REGISTER_ARG_CONSUMERS, row, REGISTRATION_CONSUMER_NAMES,
 				 register_consumer_names(args->consumers), args->consumers == NIL);
+	register_set(plan, REGISTER_ARG_CARRY, row, REGISTRATION_CARRY, args->carry,
+				 args->carry == (Datum) 0);
 }
 
 /*
@@ -436,7 +438,7 @@ register_finish(const RegisterPlan *plan)
 /*
  * pm.register(name, handler, logs, correlate, types, start_at, on_failure,
  *			   max_attempts, backoff, handler_timeout, batch_size, lanes,
- *			   park_limit, keep_ended, journal, lease, consumers)
+ *			   park_limit, keep_ended, journal, lease, consumers, carry)
  */
 Datum
 pm_register(PG_FUNCTION_ARGS)

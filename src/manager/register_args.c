@@ -43,6 +43,7 @@ static const char *const register_arg_names[] = {
 	[REGISTER_ARG_JOURNAL] = "journal",
 	[REGISTER_ARG_LEASE] = "lease",
 	[REGISTER_ARG_CONSUMERS] = "consumers",
+	[REGISTER_ARG_CARRY] = "carry",
 	[REGISTER_ARGS] = "reset",
 };
 
@@ -247,6 +248,18 @@ register_args_consumers(FunctionCallInfo fcinfo)
 	return register_args_names(fcinfo, REGISTER_ARG_CONSUMERS);
 }
 
+/*
+ * The keys of metadata that are passed on.
+ */
+static Datum
+register_args_carry(FunctionCallInfo fcinfo)
+{
+	if (REGISTER_ARG_CARRY >= PG_NARGS() || PG_ARGISNULL(REGISTER_ARG_CARRY) ||
+		register_args_names(fcinfo, REGISTER_ARG_CARRY) == NIL)
+		return (Datum) 0;
+	return PG_GETARG_DATUM(REGISTER_ARG_CARRY);
+}
+
 /* ---------- all of them ---------- */
 
 /*
@@ -308,6 +321,9 @@ register_args_read_one(FunctionCallInfo fcinfo, RegisterArgs *args, RegisterArg 
 			break;
 		case REGISTER_ARG_CONSUMERS:
 			args->consumers = register_args_consumers(fcinfo);
+			break;
+		case REGISTER_ARG_CARRY:
+			args->carry = register_args_carry(fcinfo);
 			break;
 		case REGISTER_ARGS:
 			break;
@@ -381,6 +397,9 @@ register_args_default(RegisterArgs *args, RegisterArg arg)
 			break;
 		case REGISTER_ARG_CONSUMERS:
 			args->consumers = NIL;
+			break;
+		case REGISTER_ARG_CARRY:
+			args->carry = (Datum) 0;
 			break;
 		default:
 			/* start_at is not a setting: it is only used when a log is added. */

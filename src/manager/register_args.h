@@ -29,6 +29,7 @@ typedef enum RegisterArg
 	REGISTER_ARG_JOURNAL,
 	REGISTER_ARG_LEASE,
 	REGISTER_ARG_CONSUMERS,
+	REGISTER_ARG_CARRY,
 	REGISTER_ARGS
 } RegisterArg;
 
@@ -52,6 +53,7 @@ typedef struct RegisterArgs
 	bool journal;
 	Interval *lease;
 	List *consumers; /* names of roles */
+	Datum carry; /* text[], or 0 for none */
 } RegisterArgs;
 
 /* Reads the arguments of pm.register, and refuses those that are wrong by themselves. */

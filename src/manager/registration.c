@@ -78,6 +78,7 @@ static const struct
 	[REGISTRATION_CONSUMERS] = {"consumers", OIDARRAYOID, REGISTRATION_SETTING, SINCE("0.2.0")},
 	[REGISTRATION_CONSUMER_NAMES] = {"consumer_names", NAMEARRAYOID, REGISTRATION_SETTING,
 									 SINCE("0.2.0")},
+	[REGISTRATION_CARRY] = {"carry", TEXTARRAYOID, REGISTRATION_SETTING, SINCE("0.2.0")},
 };
 
 StaticAssertDecl(lengthof(registration_columns) == REGISTRATION_COLUMNS,

@@ -234,6 +234,8 @@ registry_form(const Registration *row, uint64 as_of)
 	pm->keep_ended = nulls[REGISTRATION_KEEP_ENDED] ? -1 :
 													  registry_ms(values[REGISTRATION_KEEP_ENDED]);
 	pm->journal = !nulls[REGISTRATION_JOURNAL] && DatumGetBool(values[REGISTRATION_JOURNAL]);
+	if (!nulls[REGISTRATION_CARRY])
+		pm->carry = registry_text_list(values[REGISTRATION_CARRY]);
 	pm->at_home = DatumGetInt64(values[REGISTRATION_SYSTEM_IDENTIFIER]) ==
 					  (int64) GetSystemIdentifier() &&
 				  DatumGetObjectId(values[REGISTRATION_DATABASE]) == MyDatabaseId;

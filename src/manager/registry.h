@@ -62,6 +62,7 @@ typedef struct ProcessManager
 	bool journal;		/* each call for an instance leaves an entry */
 	int64 lease;		/* how long a consumer may hold a lane, ms */
 	List *consumers;	/* OIDs of the roles that may be its consumers */
+	List *carry;		/* keys of metadata that are passed on */
 	bool at_home;		/* registered in this database of this cluster */
 	List *logs;			/* names of the logs that it follows */
 	List *former_lanes; /* of FormerLane */

@@ -80,7 +80,8 @@ CREATE TABLE pm_catalog.process_manager (
 	journal           boolean NOT NULL DEFAULT false,	-- whether each call for an instance leaves an entry
 	lease             interval,			-- how long a consumer may hold a lane
 	consumers         oid[],			-- the roles that may be its consumers
-	consumer_names    name[]			-- for a copy in another cluster, as owner_name
+	consumer_names    name[],			-- for a copy in another cluster, as owner_name
+	carry             text[]			-- keys of metadata that events and timers inherit
 );
 CREATE INDEX process_manager_owner ON pm_catalog.process_manager (owner);
 

@@ -18,7 +18,7 @@ CREATE FUNCTION pm.register(name text, handler text, logs text[], correlate text
 							batch_size integer DEFAULT 100, lanes integer DEFAULT 1,
 							park_limit integer DEFAULT 1000, keep_ended interval DEFAULT NULL,
 							journal boolean DEFAULT false, lease interval DEFAULT '30 s',
-							consumers text[] DEFAULT NULL)
+							consumers text[] DEFAULT NULL, carry text[] DEFAULT NULL)
 	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_register';
 -- NULL: as it is. reset names arguments that get their default again.
 CREATE FUNCTION pm.alter(name text, handler text DEFAULT NULL, logs text[] DEFAULT NULL,
@@ -29,7 +29,7 @@ CREATE FUNCTION pm.alter(name text, handler text DEFAULT NULL, logs text[] DEFAU
 						 lanes integer DEFAULT NULL, park_limit integer DEFAULT NULL,
 						 keep_ended interval DEFAULT NULL, journal boolean DEFAULT NULL,
 						 lease interval DEFAULT NULL, consumers text[] DEFAULT NULL,
-						 reset text[] DEFAULT NULL)
+						 carry text[] DEFAULT NULL, reset text[] DEFAULT NULL)
 	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_alter';
 -- For consumers: programs outside that do the work of a process manager without a handler.
 CREATE FUNCTION pm.fetch(name text, consumer text, max_count integer DEFAULT 100, wait interval DEFAULT '0 s')

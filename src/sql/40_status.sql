@@ -54,7 +54,8 @@ SELECT p.name, p.id, p.owner_name, p.handler, p.handler_kind, p.correlate, p.typ
 	   -- The roles that may be consumers; in a copy, by their names.
 	   CASE WHEN h.at_home THEN p.consumers
 			ELSE ARRAY(SELECT r.oid FROM pg_catalog.pg_roles r
-					   WHERE r.rolname OPERATOR(pg_catalog.=) ANY (p.consumer_names)) END AS consumers
+					   WHERE r.rolname OPERATOR(pg_catalog.=) ANY (p.consumer_names)) END AS consumers,
+	   p.carry
 FROM pm_catalog.process_manager p
 CROSS JOIN pm_catalog.library() lib
 CROSS JOIN (SELECT oid FROM pg_catalog.pg_database
@@ -80,7 +81,8 @@ SELECT p.name, coalesce(r.rolname, p.owner_name) AS owner, p.handler,
 	   p.park_limit, p.paused, p.registered_at, p.keep_ended, p.journal,
 	   CASE WHEN p.handler IS NULL THEN p.lease END AS lease,
 	   (SELECT pg_catalog.array_agg(c.rolname ORDER BY c.rolname) FROM pg_catalog.pg_roles c
-		WHERE c.oid OPERATOR(pg_catalog.=) ANY (p.consumers)) AS consumers
+		WHERE c.oid OPERATOR(pg_catalog.=) ANY (p.consumers)) AS consumers,
+	   p.carry
 FROM pm_catalog.manager p
 LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
 WHERE pm_catalog.may_see(p.owner);

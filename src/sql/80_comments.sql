@@ -23,14 +23,14 @@ COMMENT ON FUNCTION pm.append_all(text, text, jsonb, bigint) IS 'append several 
 COMMENT ON FUNCTION pm.read(text, bigint, integer, text[]) IS 'read the events after a position, up to the high-water mark';
 COMMENT ON FUNCTION pm.read_stream(text, text, bigint, integer) IS 'read all visible events of a stream';
 COMMENT ON FUNCTION pm.high_water_mark(text) IS 'position up to which no further event can appear in a log';
-COMMENT ON FUNCTION pm.trace(text, bigint) IS 'the tree of events that an event has caused, as far as the caller may read the logs';
+COMMENT ON FUNCTION pm.trace(text, bigint) IS 'the causes of an event, and the tree of events that it has caused, as far as the caller may read the logs';
 COMMENT ON FUNCTION pm.trim(text, bigint, integer) IS 'delete old events that all process managers have handled, and return how many';
 
 -- Process managers
 
-COMMENT ON FUNCTION pm.register(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, interval, text[])
+COMMENT ON FUNCTION pm.register(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, interval, text[], text[])
 	IS 'register a process manager, or change one';
-COMMENT ON FUNCTION pm.alter(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, interval, text[], text[])
+COMMENT ON FUNCTION pm.alter(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, interval, text[], text[], text[])
 	IS 'change some settings of a process manager, and leave the others as they are';
 COMMENT ON FUNCTION pm.fetch(text, text, integer, interval) IS 'called by a consumer: lease a lane and return its next events and timers';
 COMMENT ON FUNCTION pm.advance(text, text, integer, text, bigint) IS 'called by a consumer: what it has fetched from a lane is handled';
@@ -93,6 +93,7 @@ COMMENT ON COLUMN pm.process_manager.keep_ended IS 'how long ended instances and
 COMMENT ON COLUMN pm.process_manager.journal IS 'whether each event and timer that an instance handles leaves an entry in pm.journal';
 COMMENT ON COLUMN pm.process_manager.lease IS 'how long a consumer may hold a lane; NULL: it has a handler';
 COMMENT ON COLUMN pm.process_manager.consumers IS 'roles that may be its consumers, beside members of the owner';
+COMMENT ON COLUMN pm.process_manager.carry IS 'keys of metadata that appended events and timers inherit';
 
 COMMENT ON VIEW pm.cursor IS 'position up to which each process manager has handled each log';
 COMMENT ON COLUMN pm.cursor.process_manager IS 'name of the process manager';

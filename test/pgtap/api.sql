@@ -19,11 +19,11 @@ INSERT INTO contract VALUES
 	('register', 'name text, handler text, logs text[], correlate text DEFAULT NULL::text, types text[] DEFAULT NULL::text[], start_at text DEFAULT NULL::text, '
 		'on_failure text DEFAULT ''park''::text, max_attempts integer DEFAULT 5, backoff interval DEFAULT ''@ 1 sec''::interval, '
 		'handler_timeout interval DEFAULT ''@ 10 secs''::interval, batch_size integer DEFAULT 100, lanes integer DEFAULT 1, park_limit integer DEFAULT 1000, '
-		'keep_ended interval DEFAULT NULL::interval, journal boolean DEFAULT false, lease interval DEFAULT ''@ 30 secs''::interval, consumers text[] DEFAULT NULL::text[]', 'void', 'volatile'),
+		'keep_ended interval DEFAULT NULL::interval, journal boolean DEFAULT false, lease interval DEFAULT ''@ 30 secs''::interval, consumers text[] DEFAULT NULL::text[], carry text[] DEFAULT NULL::text[]', 'void', 'volatile'),
 	('alter', 'name text, handler text DEFAULT NULL::text, logs text[] DEFAULT NULL::text[], correlate text DEFAULT NULL::text, types text[] DEFAULT NULL::text[], start_at text DEFAULT NULL::text, '
 		'on_failure text DEFAULT NULL::text, max_attempts integer DEFAULT NULL::integer, backoff interval DEFAULT NULL::interval, '
 		'handler_timeout interval DEFAULT NULL::interval, batch_size integer DEFAULT NULL::integer, lanes integer DEFAULT NULL::integer, park_limit integer DEFAULT NULL::integer, '
-		'keep_ended interval DEFAULT NULL::interval, journal boolean DEFAULT NULL::boolean, lease interval DEFAULT NULL::interval, consumers text[] DEFAULT NULL::text[], reset text[] DEFAULT NULL::text[]', 'void', 'volatile'),
+		'keep_ended interval DEFAULT NULL::interval, journal boolean DEFAULT NULL::boolean, lease interval DEFAULT NULL::interval, consumers text[] DEFAULT NULL::text[], carry text[] DEFAULT NULL::text[], reset text[] DEFAULT NULL::text[]', 'void', 'volatile'),
 	('fetch', 'name text, consumer text, max_count integer DEFAULT 100, wait interval DEFAULT ''@ 0''::interval',
 		'TABLE(log text, "position" bigint, stream text, version bigint, type text, data jsonb, metadata jsonb, recorded_at timestamp with time zone, key text, attempt integer, state jsonb, lane integer, lease_until timestamp with time zone)', 'volatile'),
 	('advance', 'name text, consumer text, lane integer, log text DEFAULT NULL::text, up_to bigint DEFAULT NULL::bigint', 'void', 'volatile'),
@@ -95,7 +95,7 @@ INSERT INTO columns (view, name, type) VALUES
 	('process_manager', 'max_attempts', 'integer'), ('process_manager', 'backoff', 'interval'), ('process_manager', 'handler_timeout', 'interval'),
 	('process_manager', 'batch_size', 'integer'), ('process_manager', 'lanes', 'integer'), ('process_manager', 'park_limit', 'integer'),
 	('process_manager', 'paused', 'boolean'), ('process_manager', 'registered_at', 'timestamp with time zone'),
-	('process_manager', 'keep_ended', 'interval'), ('process_manager', 'journal', 'boolean'), ('process_manager', 'lease', 'interval'), ('process_manager', 'consumers', 'name[]'),
+	('process_manager', 'keep_ended', 'interval'), ('process_manager', 'journal', 'boolean'), ('process_manager', 'lease', 'interval'), ('process_manager', 'consumers', 'name[]'), ('process_manager', 'carry', 'text[]'),
 	('consumer', 'process_manager', 'text'), ('consumer', 'lane', 'integer'), ('consumer', 'consumer', 'text'), ('consumer', 'role', 'name'), ('consumer', 'since', 'timestamp with time zone'),
 	('consumer', 'lease_until', 'timestamp with time zone'), ('consumer', 'fetched', 'integer'), ('consumer', 'oldest', 'timestamp with time zone'),
 	('cursor', 'process_manager', 'text'), ('cursor', 'log', 'text'), ('cursor', 'lane', 'integer'), ('cursor', 'position', 'bigint'), ('cursor', 'moved_at', 'timestamp with time zone'),

@@ -3,6 +3,9 @@
 -- Each change here is also in a module of the install script, src/sql/*.sql: an updated extension has the same objects as a
 -- new one (test/t/210_upgrade.pl compares them).
 
+-- pm.trace also returns the causes.
+COMMENT ON FUNCTION pm.trace(text, bigint) IS 'the causes of an event, and the tree of events that it has caused, as far as the caller may read the logs';
+
 -- pm.append with an id.
 CREATE TABLE pm_catalog.append_id (
 	log             text NOT NULL,
@@ -32,7 +35,7 @@ CREATE FUNCTION pm.register(name text, handler text, logs text[], correlate text
 							batch_size integer DEFAULT 100, lanes integer DEFAULT 1,
 							park_limit integer DEFAULT 1000, keep_ended interval DEFAULT NULL,
 							journal boolean DEFAULT false, lease interval DEFAULT '30 s',
-							consumers text[] DEFAULT NULL)
+							consumers text[] DEFAULT NULL, carry text[] DEFAULT NULL)
 	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_register';
 -- NULL: as it is. reset names arguments that get their default again.
 CREATE FUNCTION pm.alter(name text, handler text DEFAULT NULL, logs text[] DEFAULT NULL,
@@ -43,11 +46,11 @@ CREATE FUNCTION pm.alter(name text, handler text DEFAULT NULL, logs text[] DEFAU
 						 lanes integer DEFAULT NULL, park_limit integer DEFAULT NULL,
 						 keep_ended interval DEFAULT NULL, journal boolean DEFAULT NULL,
 						 lease interval DEFAULT NULL, consumers text[] DEFAULT NULL,
-						 reset text[] DEFAULT NULL)
+						 carry text[] DEFAULT NULL, reset text[] DEFAULT NULL)
 	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_alter';
-COMMENT ON FUNCTION pm.register(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, interval, text[])
+COMMENT ON FUNCTION pm.register(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, interval, text[], text[])
 	IS 'register a process manager, or change one';
-COMMENT ON FUNCTION pm.alter(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, interval, text[], text[])
+COMMENT ON FUNCTION pm.alter(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, interval, text[], text[], text[])
 	IS 'change some settings of a process manager, and leave the others as they are';
 
 CREATE OR REPLACE VIEW pm_catalog.manager AS
@@ -381,6 +384,7 @@ ALTER TABLE pm_catalog.process_manager ALTER COLUMN handler DROP NOT NULL;
 ALTER TABLE pm_catalog.process_manager ADD COLUMN lease interval;
 ALTER TABLE pm_catalog.process_manager ADD COLUMN consumers oid[];
 ALTER TABLE pm_catalog.process_manager ADD COLUMN consumer_names name[];
+ALTER TABLE pm_catalog.process_manager ADD COLUMN carry text[];
 
 -- A row for each lane from which a consumer has fetched: who holds it, and until when.
 CREATE TABLE pm_catalog.lease (
@@ -451,7 +455,8 @@ SELECT p.name, p.id, p.owner_name, p.handler, p.handler_kind, p.correlate, p.typ
 	   -- The roles that may be consumers; in a copy, by their names.
 	   CASE WHEN h.at_home THEN p.consumers
 			ELSE ARRAY(SELECT r.oid FROM pg_catalog.pg_roles r
-					   WHERE r.rolname OPERATOR(pg_catalog.=) ANY (p.consumer_names)) END AS consumers
+					   WHERE r.rolname OPERATOR(pg_catalog.=) ANY (p.consumer_names)) END AS consumers,
+	   p.carry
 FROM pm_catalog.process_manager p
 CROSS JOIN pm_catalog.library() lib
 CROSS JOIN (SELECT oid FROM pg_catalog.pg_database
@@ -467,13 +472,15 @@ SELECT p.name, coalesce(r.rolname, p.owner_name) AS owner, p.handler,
 	   p.park_limit, p.paused, p.registered_at, p.keep_ended, p.journal,
 	   CASE WHEN p.handler IS NULL THEN p.lease END AS lease,
 	   (SELECT pg_catalog.array_agg(c.rolname ORDER BY c.rolname) FROM pg_catalog.pg_roles c
-		WHERE c.oid OPERATOR(pg_catalog.=) ANY (p.consumers)) AS consumers
+		WHERE c.oid OPERATOR(pg_catalog.=) ANY (p.consumers)) AS consumers,
+	   p.carry
 FROM pm_catalog.manager p
 LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
 WHERE pm_catalog.may_see(p.owner);
 COMMENT ON COLUMN pm.process_manager.handler IS 'function that is called for each event; NULL: consumers do the work';
 COMMENT ON COLUMN pm.process_manager.lease IS 'how long a consumer may hold a lane; NULL: it has a handler';
 COMMENT ON COLUMN pm.process_manager.consumers IS 'roles that may be its consumers, beside members of the owner';
+COMMENT ON COLUMN pm.process_manager.carry IS 'keys of metadata that appended events and timers inherit';
 
 CREATE OR REPLACE VIEW pm_catalog.unit_row AS
 SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at,
