@@ -112,7 +112,7 @@ SELECT process_manager, result FROM pm.ended WHERE process_manager IN ('merged',
 -- ---- at another time --------------------------------------------------------
 
 BEGIN;
-SELECT pm.append('steps', 'g', 'timer', '{"timer": 1}') > 0;
+INSERT INTO steps (stream, type, data, recorded_at) VALUES ('g', 'timer', '{"timer": 1}', '2099-12-31 08:00 UTC');
 SELECT pm.catch_up('w', as_of => '2100-01-02', on_failure => 'policy');
 SELECT seq, log IS NULL AS is_timer, type, handled_at, state FROM pm.journal WHERE key = 'g' AND process_manager = 'w' ORDER BY seq;
 ROLLBACK;

@@ -302,7 +302,7 @@ SELECT bool_and(coalesce(retry_at, now()) <= '294276-12-31 23:59:59.999999+00') 
 SELECT bool_and(coalesce(retry_at, now()) <= '294276-12-31 23:59:59.999999+00') AS can_be_restored FROM pm_catalog.lane;
 CREATE FUNCTION always(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE 'always'; END $$;
 SELECT pm.register('p', 'always', '{x}', start_at => 'end', backoff => '24:00', max_attempts => 5), pm.register('h', 'always', '{x}', start_at => 'end', backoff => '24:00', max_attempts => 5, on_failure => 'halt');
-SELECT pm.append('x', 'c', 't') > 0 AS appended;
+INSERT INTO x (stream, type, recorded_at) VALUES ('c', 't', '294276-12-31 23:30+00');
 CREATE PROCEDURE at_the_end(m text, t timestamptz) LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM pm.resume();

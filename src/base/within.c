@@ -30,6 +30,7 @@ static bool called;				/* the handler itself is called, not correlate, */
 static const char *called_for;	/* for this key; NULL: the event's stream */
 static bool time_is_set = false;
 static TimestampTz time_as_of;
+static TimestampTz time_end; /* the last time that will be set */
 
 PG_FUNCTION_INFO_V1(pm_now);
 PG_FUNCTION_INFO_V1(pm_key);
@@ -241,6 +242,25 @@ within_set_time(TimestampTz as_of)
 {
 	time_is_set = true;
 	time_as_of = as_of;
+}
+
+bool
+within_time_set(TimestampTz *time)
+{
+	*time = time_as_of;
+	return time_is_set;
+}
+
+void
+within_set_end(TimestampTz end)
+{
+	time_end = end;
+}
+
+TimestampTz
+within_end(void)
+{
+	return time_is_set ? time_end : GetCurrentTimestamp();
 }
 
 void

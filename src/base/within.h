@@ -59,6 +59,15 @@ extern void within_set_time(TimestampTz as_of);
 extern void within_clear_time(void);
 extern TimestampTz within_time(void);
 
+/*
+ * Is a time set?  Then it is that of what is recorded, and *time is set to it.
+ */
+extern bool within_time_set(TimestampTz *time);
+
+/* The last time that will be set; the clock's, if none is set. */
+extern void within_set_end(TimestampTz end);
+extern TimestampTz within_end(void);
+
 /* That time plus this many milliseconds, but at most the latest time that is allowed. */
 extern TimestampTz within_later(int64 ms);
 

@@ -150,6 +150,35 @@ batch_merge(Batch *batch)
 	batch->cut = true;
 }
 
+TimestampTz
+batch_time(const Batch *batch, const BatchItem *item)
+{
+	return Min(item->time, batch->task->walk->last);
+}
+
+/*
+ * In a walk, gives back the events from the first one on that was recorded later than the
+ * time up to which the batch may go.
+ */
+static void
+batch_give_back(Batch *batch)
+{
+	int keep = 0;
+
+	while (keep < batch->count && batch_time(batch, batch->events[keep]) <= batch->task->now)
+		keep++;
+	if (keep == batch->count)
+		return;
+	batch->later = batch_time(batch, batch->events[keep]);
+	while (batch->count > keep)
+	{
+		BatchItem *item = batch->events[--batch->count];
+
+		batch->taken[item->log]--;
+		batch->logs.logs[item->log].next--;
+	}
+}
+
 bool
 batch_read(Batch *batch, const BatchTask *task, List *cursors)
 {
@@ -168,6 +197,8 @@ batch_read(Batch *batch, const BatchTask *task, List *cursors)
 	if (!batch_do_without(batch))
 		return false;
 	batch_merge(batch);
+	if (task->walk != NULL)
+		batch_give_back(batch);
 	batch_timer_begin(task, &batch->timers, batch->left_out == 0);
 	return true;
 }
@@ -188,8 +219,12 @@ batch_next(Batch *batch)
 	/* A log that is not read may have an event that comes before the timer. */
 	if (batch->timers.used && !task->some && batch->left_out == 0)
 		timer = batch_timer_next(task, &batch->timers, &batch->keys);
-	/* If it is not known which event comes next, it may be older than the timer. */
-	if (timer != NULL && (event != NULL ? timer->time < event->time : !batch->cut))
+	/*
+	 * If it is not known which event comes next, it may be older than the timer.  One that
+	 * was given back is not: timers are read up to the same time.
+	 */
+	if (timer != NULL &&
+		(event != NULL ? timer->time < event->time : batch->later != 0 || !batch->cut))
 	{
 		batch->timers.next++;
 		return timer;
@@ -197,6 +232,19 @@ batch_next(Batch *batch)
 	if (event != NULL)
 		batch->next++;
 	return event;
+}
+
+bool
+batch_next_event(const Batch *batch, TimestampTz *time)
+{
+	*time = DT_NOEND;
+	if (batch->next < batch->count)
+		*time = batch_time(batch, batch->events[batch->next]);
+	else if (batch->later != 0)
+		*time = batch->later;
+	else
+		return !batch->cut;
+	return true;
 }
 
 void

@@ -20,9 +20,10 @@ typedef struct Batch
 	bool broken;  /* one of these logs has a problem */
 	int count;	  /* events, merged in the order to handle them, */
 	BatchItem **events;
-	int next;	/* of these */
-	int *taken; /* and how many there are of each log */
-	bool cut;	/* it is not known what comes after the last event */
+	int next;		   /* of these */
+	int *taken;		   /* and how many there are of each log */
+	bool cut;		   /* it is not known what comes after the last event */
+	TimestampTz later; /* in a walk: the time of the next event, after task->now; 0: not known */
 } Batch;
 
 /* Opens the logs, and reads them.  False if the batch must not handle anything now. */
@@ -36,6 +37,15 @@ extern BatchItem *batch_next(Batch *batch);
 
 /* Takes back the item that batch_next() has returned last, because it is not handled yet. */
 extern void batch_put_back(Batch *batch, const BatchItem *item);
+
+/*
+ * In a walk: the time of the next event that has not been handled.  DT_NOEND if there is
+ * none; false if it is not known.
+ */
+extern bool batch_next_event(const Batch *batch, TimestampTz *time);
+
+/* In a walk: the time of an item, at which it is handled. */
+extern TimestampTz batch_time(const Batch *batch, const BatchItem *item);
 
 /* Does the batch have more timers that may fire? */
 extern bool batch_any_timer(const Batch *batch);

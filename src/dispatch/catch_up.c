@@ -12,14 +12,15 @@
  */
 #include "pm.h"
 
+#include "access/xact.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "base/exec.h"
 #include "base/within.h"
 #include "dispatch/batch_log.h"
 #include "dispatch/catch_up_unit.h"
+#include "dispatch/catch_up_walk.h"
 #include "dispatch/reading.h"
 #include "log/highwater_ask.h"
 #include "log/log_open.h"
@@ -84,26 +85,6 @@ catch_up_await(List *managers, bool named)
 /* ---------- the function ---------- */
 
 /*
- * Raises an error unless the session's own role calls: a handler must not be
- * able to switch to another role.
- */
-static void
-catch_up_require_caller(void)
-{
-	highwater_require_fresh_snapshots("pm.catch_up");
-	exec_require_writable("pm.catch_up");
-	if (within_handler())
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
-						errmsg("pm.catch_up cannot be called by a handler")));
-	if (GetUserId() != GetAuthenticatedUserId() || GetUserId() != GetSessionUserId() ||
-		InSecurityRestrictedOperation())
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("pm.catch_up must be called by the session's own role"),
-						errhint("Connect as that role. Not after SET ROLE or SET SESSION "
-								"AUTHORIZATION, nor in a SECURITY DEFINER function.")));
-}
-
-/*
  * The arguments of the call.
  */
 static CatchUp
@@ -123,6 +104,9 @@ catch_up_args(FunctionCallInfo fcinfo)
 						errmsg("max_count must not be negative")));
 	if (!PG_ARGISNULL(1) && TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(1)))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("as_of must be finite")));
+	/* A test must not meet what others have parked. */
+	if (!run.named && run.raise)
+		run.parked_since = GetCurrentTransactionStartTimestamp();
 	return run;
 }
 
@@ -187,11 +171,14 @@ catch_up_forget(void)
  * Runs the process managers, and leaves nothing behind in this session.
  */
 static void
-catch_up_run(CatchUp *run, List *managers)
+catch_up_run(CatchUp *run, List *managers, const TimestampTz *as_of)
 {
 	PG_TRY();
 	{
-		catch_up_loop(run, managers);
+		if (as_of != NULL)
+			catch_up_walk(run, managers, *as_of);
+		else
+			catch_up_loop(run, managers);
 	}
 	PG_CATCH();
 	{
@@ -210,17 +197,16 @@ pm_catch_up(PG_FUNCTION_ARGS)
 {
 	CatchUp run;
 	List *managers;
+	TimestampTz as_of = PG_ARGISNULL(1) ? 0 : PG_GETARG_TIMESTAMPTZ(1);
 
-	catch_up_require_caller();
+	catch_up_unit_require_caller("pm.catch_up");
 	run = catch_up_args(fcinfo);
 	managers = catch_up_managers(fcinfo);
 	catch_up_await(managers, run.named);
 	run.batch_context = AllocSetContextCreate(CurrentMemoryContext, "pm catch up",
 											  ALLOCSET_DEFAULT_SIZES);
-	if (!PG_ARGISNULL(1))
-		within_set_time(PG_GETARG_TIMESTAMPTZ(1));
 	run.now = within_time();
-	catch_up_run(&run, managers);
+	catch_up_run(&run, managers, PG_ARGISNULL(1) ? NULL : &as_of);
 	if (run.changed)
 		registry_changed();
 	PG_RETURN_INT64(run.handled);

@@ -12,28 +12,38 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
+#include "base/exec.h"
+#include "base/within.h"
 #include "dispatch/blame.h"
 #include "dispatch/call.h"
 #include "dispatch/catch_up_unit.h"
 #include "dispatch/dispatch.h"
-#include "dispatch/isolate.h"
+#include "log/highwater_ask.h"
 #include "manager/lane.h"
 #include "manager/manager_lock.h"
 #include "shmem/handling.h"
 
-/* A unit while it is run. */
-typedef struct CatchUpUnit
-{
-	CatchUp *run;
-	ProcessManager *pm;
-	int lane;
-	Isolate isolate;
-	int conflicts;	   /* in a row, of an item alone */
-	bool leave_parked; /* in the next batch */
-	int64 done;		   /* events and timers handled, parked or skipped */
-} CatchUpUnit;
-
 /* ---------- may it run? ---------- */
+
+/*
+ * Raises an error unless the session's own role calls: a handler must not be
+ * able to switch to another role.
+ */
+void
+catch_up_unit_require_caller(const char *function)
+{
+	highwater_require_fresh_snapshots(function);
+	exec_require_writable(function);
+	if (within_handler())
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+						errmsg("%s cannot be called by a handler", function)));
+	if (GetUserId() != GetAuthenticatedUserId() || GetUserId() != GetSessionUserId() ||
+		InSecurityRestrictedOperation())
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("%s must be called by the session's own role", function),
+						errhint("Connect as that role. Not after SET ROLE or SET SESSION "
+								"AUTHORIZATION, nor in a SECURITY DEFINER function.")));
+}
 
 bool
 catch_up_unit_may_run(ProcessManager *pm, bool named)
@@ -213,6 +223,7 @@ catch_up_unit_failed(CatchUpUnit *unit, ErrorData *error, const Progress *progre
 	/* No handler ran, so something outside is wrong, and another batch would fail too. */
 	if (progress->stage == PROGRESS_PREPARE)
 	{
+		unit->stopped = true;
 		blame_wait(pm, unit->lane, &state, error, NULL);
 		return false;
 	}
@@ -223,7 +234,8 @@ catch_up_unit_failed(CatchUpUnit *unit, ErrorData *error, const Progress *progre
 	if (blame_server(error->sqlerrcode))
 	{
 		blame_wait(pm, unit->lane, &state, error, what);
-		return what->source == HANDLING_PARKED;
+		unit->stopped = what->source != HANDLING_PARKED;
+		return !unit->stopped;
 	}
 	unit->conflicts = 0;
 	if (blame(pm, what, error, BLAME_ERROR) != 0)
@@ -244,6 +256,14 @@ catch_up_unit_succeeded(CatchUpUnit *unit, const DispatchResult *result)
 {
 	CatchUp *run = unit->run;
 
+	unit->next = result->due;
+	/* A unit that is stopped does nothing with its next event. */
+	unit->next_known = result->next_known || result->outcome == DISPATCH_BUSY ||
+					   result->outcome == DISPATCH_STOPPED;
+	if (result->next_known && result->outcome != DISPATCH_STOPPED)
+		unit->next = Min(unit->next, result->next);
+	if (unit->walk != NULL && unit->walk->look)
+		return false;
 	isolate_succeeded(&unit->isolate, result, unit->pm->batch_size);
 	/*
 	 * If the batch left out the parked events, it says nothing about the one that had
@@ -259,30 +279,32 @@ catch_up_unit_succeeded(CatchUpUnit *unit, const DispatchResult *result)
 	return result->outcome == DISPATCH_DONE || result->outcome == DISPATCH_MORE;
 }
 
-/*
- * Runs the next batch of the unit.  Returns whether there may be more to do.
- */
-static bool
+bool
 catch_up_unit_next(CatchUpUnit *unit)
 {
 	CatchUp *run = unit->run;
 	ProcessManager *pm = unit->pm;
+	bool look = unit->walk != NULL && unit->walk->look;
 	int max_events = isolate_limit(&unit->isolate, pm->batch_size);
 	int max_parked = isolate_limit_parked(&unit->isolate, pm->batch_size);
 	DispatchRequest request = {.pm = pm,
 							   .lane = unit->lane,
 							   .max_events = Min(run->left, max_events),
 							   .max_parked = (int) Min(run->left, max_parked),
-							   .leave_parked = unit->leave_parked,
+							   .leave_parked = unit->leave_parked || look,
 							   .view = HIGHWATER_OWN,
 							   .wait = true,
 							   .wait_for_logs = run->named,
 							   .now = run->now,
-							   .raise = run->raise};
+							   .raise = run->raise,
+							   .parked_since = run->parked_since,
+							   .walk = unit->walk};
 	DispatchResult result = {0};
 	Progress progress = {0};
 	ErrorData *error = catch_up_unit_try(run, &request, &progress, &result);
 
+	unit->failed = error != NULL;
+	unit->next_known = false;
 	if (error != NULL)
 	{
 		bool more = catch_up_unit_failed(unit, error, &progress);
@@ -297,9 +319,16 @@ catch_up_unit_next(CatchUpUnit *unit)
 
 		if (again != NULL)
 			unit->pm = again;
+		unit->stopped = again == NULL;
 		return again != NULL;
 	}
 	return catch_up_unit_succeeded(unit, &result);
+}
+
+bool
+catch_up_unit_begin(CatchUpUnit *unit, bool named)
+{
+	return catch_up_unit_lock(&unit->pm, unit->lane, named);
 }
 
 int64

@@ -98,8 +98,15 @@ dispatch_task(const DispatchRequest *request, LaneState *state)
 					  .view = request->view,
 					  .wait_for_logs = request->wait_for_logs,
 					  .last_look = request->wait,
-					  .raise = request->raise};
+					  .raise = request->raise,
+					  .walk = request->walk,
+					  .watch = request->watch};
 
+	/* The time must not move past that of the next retry of a parked event. */
+	if (request->walk != NULL)
+		task.now = state->parked_due > request->now ?
+					   Min(request->walk->until, state->parked_due - 1) :
+					   request->now;
 	/* Handle one at a time if several may have failed, or if the handler takes arrays. */
 	if (state->status == LANE_RETRYING && (state->attempts == 0 || pm->kind == HANDLER_BATCH))
 		task.limit = 1;
@@ -125,7 +132,21 @@ dispatch_head(const DispatchRequest *request, const BatchTask *task)
 	if (request->leave_parked || request->max_parked <= 0 || task->state->status == LANE_PARKING ||
 		!lane_parked_due(task->state, task->now))
 		return NULL;
-	return park_due(task->pm, task->lane, task->now);
+	return park_due(task->pm, task->lane, request->parked_since, task->now);
+}
+
+/*
+ * Leaves out what was parked before the time that the request names.
+ */
+static void
+dispatch_leave_parked(const DispatchRequest *request, LaneState *state)
+{
+	Parked *head;
+
+	if (request->parked_since == 0 || state->parked_due == DT_NOEND)
+		return;
+	head = park_due(request->pm, request->lane, request->parked_since, DT_NOEND);
+	state->parked_due = head == NULL ? DT_NOEND : head->retry_at;
 }
 
 /*
@@ -186,6 +207,7 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 	if (registry_version() != pm->version)
 		return result;
 	lane_state(pm, request->lane, &state);
+	dispatch_leave_parked(request, &state);
 	result.outcome = DISPATCH_STOPPED;
 	if (!dispatch_may_run(request, &state, &result.due))
 		return result;
@@ -211,6 +233,9 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 	result.all = head != NULL || !task.some;
 	result.rest = tally.rest;
 	result.due = dispatch_due(&task, &tally);
+	/* What has failed is retried or parked, which adds something to do. */
+	result.next_known = tally.next_known && (state.status == LANE_OK || request->walk->look);
+	result.next = tally.next;
 	/* If it is lost that events of other lanes were skipped, they are skipped again. */
 	if (tally.done == 0 && result.outcome != DISPATCH_STOPPED &&
 		GetCurrentTransactionNestLevel() == 1)

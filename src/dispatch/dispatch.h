@@ -7,6 +7,7 @@
 
 #include "nodes/bitmapset.h"
 
+#include "dispatch/batch_task.h"
 #include "dispatch/progress.h"
 #include "log/highwater.h"
 #include "manager/registry.h"
@@ -33,6 +34,8 @@ typedef struct DispatchResult
 	bool all;		   /* all logs have been read, not only some */
 	Bitmapset *rest;   /* logs that were read and have more, are held back, or were left out */
 	TimestampTz due;   /* when there will be something to do without a new event; DT_NOEND: never */
+	bool next_known;   /* in a walk: it is known when the next event is, */
+	TimestampTz next;  /* namely then; DT_NOEND: there is none */
 } DispatchResult;
 
 typedef struct DispatchRequest
@@ -44,12 +47,15 @@ typedef struct DispatchRequest
 	bool leave_parked; /* leave the parked events out this time */
 	bool alone;		   /* run only while no other lane of the process manager does so */
 	HighwaterView view;
-	bool wait;			/* wait for the unit's lock; and no later batch will wait for a log */
-	bool wait_for_logs; /* wait for logs that are locked */
-	TimestampTz now;	/* handle what is due at this time; 0: by the clock */
-	bool raise;			/* errors go to the caller: nothing is set aside */
-	bool some;			/* only these logs have to be read, */
-	Bitmapset *logs;	/* by their numbers in pm->logs, if nothing but events is due */
+	bool wait;				  /* wait for the unit's lock; and no later batch will wait for a log */
+	bool wait_for_logs;		  /* wait for logs that are locked */
+	TimestampTz now;		  /* handle what is due at this time; 0: by the clock */
+	bool raise;				  /* errors go to the caller: nothing is set aside */
+	TimestampTz parked_since; /* leave alone what was parked before this time; 0: nothing */
+	const BatchWalk *walk;	  /* the time moves, from "now" on; NULL: it does not */
+	BatchWatch *watch;		  /* is told of each item; NULL: nobody */
+	bool some;				  /* only these logs have to be read, */
+	Bitmapset *logs;		  /* by their numbers in pm->logs, if nothing but events is due */
 } DispatchRequest;
 
 /*

@@ -12,9 +12,11 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "base/within.h"
 #include "dispatch/call_correlate.h"
 #include "dispatch/handle.h"
 #include "dispatch/keyless.h"
+#include "log/guard.h"
 #include "manager/instance.h"
 #include "manager/lane_fail.h"
 #include "manager/park.h"
@@ -33,6 +35,7 @@ typedef struct HandleRun
 	Batch batch;
 	Calls calls;
 	Tally tally;
+	uint64 writes; /* guard_writes() when the batch began */
 } HandleRun;
 
 /* ---------- setting aside ---------- */
@@ -151,8 +154,14 @@ handle_take_timer(HandleRun *run, const BatchItem *item)
 static void
 handle_call(HandleRun *run, BatchItem *item)
 {
-	CallTimers timers = call_handler(&run->calls, item, run->tally.done + 1);
+	BatchWatch *watch = run->task->watch;
+	CallTimers timers;
 
+	if (watch != NULL)
+		watch->before(watch, item);
+	timers = call_handler(&run->calls, item, run->tally.done + 1);
+	if (watch != NULL)
+		watch->after(watch, item);
 	run->tally.due = Min(run->tally.due, timers.earliest);
 	for (int i = 0; i < timers.ndue; i++)
 		batch_timer_set(run->task, &run->batch.timers, &run->batch.keys, timers.due[i], item);
@@ -287,12 +296,16 @@ handle_item(HandleRun *run, BatchItem *item, bool failed)
 		(keyed && !call_correlate(&run->calls, item, run->tally.done + 1)))
 	{
 		tally_add(&run->tally, item, 0);
+		if (task->watch != NULL)
+			task->watch->done(task->watch, item, 0);
 		return;
 	}
 	if (item->nkeys > 0)
 		handled = handle_several(run, item, to_park);
 	else
 		handled = handle_one(run, item, to_park) ? 1 : 0;
+	if (task->watch != NULL)
+		task->watch->done(task->watch, item, handled);
 	/* The unit halts before the item, which is handled after pm.resume. */
 	if (!run->tally.halted)
 		tally_add(&run->tally, item, handled);
@@ -329,6 +342,21 @@ handle_prefetch(HandleRun *run)
 }
 
 /*
+ * In a walk, lets the time move to that of an item.  False if the batch must end before the
+ * item: a handler has written a log or set a timer, and that may come first.
+ */
+static bool
+handle_walk_to(HandleRun *run, const BatchItem *item)
+{
+	TimestampTz time = batch_time(&run->batch, item);
+
+	if (run->tally.done > 0 && (guard_writes() != run->writes || time > run->tally.due))
+		return false;
+	within_set_time(Max(within_time(), time));
+	return true;
+}
+
+/*
  * Handles a batch in one call of the handler.
  */
 static void
@@ -343,9 +371,13 @@ handle_array(HandleRun *run)
 
 	while ((item = batch_next(&run->batch)) != NULL)
 	{
-		bool ours = !keyed || call_correlate(&run->calls, item, run->tally.done + 1);
-		bool behind = ours && has_parked && park_has(task->pm, task->lane, item->key);
+		bool ours;
+		bool behind;
 
+		if (task->walk != NULL)
+			(void) handle_walk_to(run, item);
+		ours = !keyed || call_correlate(&run->calls, item, run->tally.done + 1);
+		behind = ours && has_parked && park_has(task->pm, task->lane, item->key);
 		if (behind)
 			handle_behind(task, item);
 		else if (ours)
@@ -373,7 +405,7 @@ handle_each(HandleRun *run)
 		CHECK_FOR_INTERRUPTS();
 		tally->again |= alone;
 		/* An item that has failed runs in a batch of its own, so that it undoes no other item. */
-		if (alone && tally->done > 0)
+		if ((alone && tally->done > 0) || (run->task->walk != NULL && !handle_walk_to(run, item)))
 		{
 			batch_put_back(&run->batch, item);
 			break;
@@ -393,7 +425,8 @@ handle_items(HandleRun *run, Progress *progress)
 
 	call_begin(&run->calls, task, shared, &run->batch.keys, progress);
 	handle_prefetch(run);
-	if (run->calls.handler.kind == HANDLER_BATCH && task->state->status != LANE_PARKING)
+	if (run->calls.handler.kind == HANDLER_BATCH && task->state->status != LANE_PARKING &&
+		task->watch == NULL)
 		handle_array(run);
 	else
 		handle_each(run);
@@ -447,10 +480,13 @@ handle_batch(const BatchTask *task, List *cursors, Progress *progress)
 		run.tally.busy = true;
 		return run.tally;
 	}
-	if (batch_any(&run.batch))
+	run.writes = guard_writes();
+	if (batch_any(&run.batch) && (task->walk == NULL || !task->walk->look))
 		handle_items(&run, progress);
 	tally_advance(&run.tally, &run.batch);
-	if (handle_cures(&run))
+	if (task->walk != NULL)
+		run.tally.next_known = batch_next_event(&run.batch, &run.tally.next);
+	if ((task->walk == NULL || !task->walk->look) && handle_cures(&run))
 		lane_clear(task->pm->name, task->lane);
 	return run.tally;
 }

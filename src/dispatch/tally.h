@@ -22,15 +22,17 @@ typedef struct Tally
 	int done;	 /* events and timers that were handled, parked, or not for this unit */
 	int handled; /* of these, by the handler */
 	TallyLog *logs;
-	bool again;		 /* run the unit again at once: timers have fired, or events were parked */
-	bool halted;	 /* the unit has been halted */
-	bool busy;		 /* some log cannot be read now, and the unit waits for it */
-	bool more;		 /* there is more in the logs */
-	bool held;		 /* a mark is held back by a writer, or a log is locked */
-	bool broken;	 /* a log has a problem */
-	int left_out;	 /* how many logs were left out, for either reason */
-	Bitmapset *rest; /* logs that were read and have more, are held back, or were left out */
-	TimestampTz due; /* of the earliest timer that the batch has set; DT_NOEND: none */
+	bool again;		  /* run the unit again at once: timers have fired, or events were parked */
+	bool halted;	  /* the unit has been halted */
+	bool busy;		  /* some log cannot be read now, and the unit waits for it */
+	bool more;		  /* there is more in the logs */
+	bool held;		  /* a mark is held back by a writer, or a log is locked */
+	bool broken;	  /* a log has a problem */
+	int left_out;	  /* how many logs were left out, for either reason */
+	Bitmapset *rest;  /* logs that were read and have more, are held back, or were left out */
+	TimestampTz due;  /* of the earliest timer that the batch has set; DT_NOEND: none */
+	bool next_known;  /* in a walk: it is known when the next event is, */
+	TimestampTz next; /* namely then */
 } Tally;
 
 /* Begins with nothing done, and records what is known from reading. */

@@ -51,6 +51,7 @@ append_begin(FunctionCallInfo fcinfo, int expected_arg)
 	log_require_whole(append.log);
 	append.stream = PG_GETARG_DATUM(1);
 	append.trimmed = false;
+	append.at = within_time_set(&append.time);
 	append.expecting = !PG_ARGISNULL(expected_arg);
 	append.expected = append.expecting ? PG_GETARG_INT64(expected_arg) : 0;
 	if (append.expected < 0)

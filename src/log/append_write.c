@@ -52,10 +52,34 @@ append_close(AppendCall *append)
 static SPIPlanPtr
 append_prepare(const char *sql)
 {
-	/* stream, expected version, type, data, metadata, version before */
-	Oid argtypes[6] = {TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, INT8OID};
+	/* stream, expected version, type, data, metadata, version before, recorded_at */
+	Oid argtypes[7] = {TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, INT8OID, TIMESTAMPTZOID};
 
-	return exec_prepare(sql, 6, argtypes);
+	return exec_prepare(sql, 7, argtypes);
+}
+
+/*
+ * Where the log keeps a plan: there is another one for a given recorded_at.
+ */
+static SPIPlanPtr *
+append_plan(AppendCall *append, int plan, int plan_at)
+{
+	return &append->log->plans[append->at ? plan_at : plan];
+}
+
+/*
+ * What the INSERT has in addition for it: the column, and its value.
+ */
+static const char *
+append_time_column(AppendCall *append)
+{
+	return append->at ? psprintf(", %s", append->log->recorded_at) : "";
+}
+
+static const char *
+append_time_value(AppendCall *append)
+{
+	return append->at ? ", $7" : "";
 }
 
 COMPAT_NORETURN static void
@@ -213,22 +237,24 @@ append_first_directly(AppendCall *append, InsertEvent *event, int64 *version)
  * stream. $6 is the version of the stream's trimmed events.
  */
 static SPIPlanPtr
-append_plan_expecting(PmLog *log)
+append_plan_expecting(AppendCall *append)
 {
-	SPIPlanPtr *plan = &log->plans[LOG_PLAN_APPEND_EXPECTING];
+	PmLog *log = append->log;
+	SPIPlanPtr *plan = append_plan(append, LOG_PLAN_APPEND_EXPECTING, LOG_PLAN_APPEND_EXPECTING_AT);
 
 	if (*plan == NULL)
 		*plan = append_prepare(psprintf(
-			"INSERT INTO %s (%s, %s, %s, %s, %s) "
-			"SELECT $1, $2 OPERATOR(pg_catalog.+) 1, $3, $4, $5 "
+			"INSERT INTO %s (%s, %s, %s, %s, %s%s) "
+			"SELECT $1, $2 OPERATOR(pg_catalog.+) 1, $3, $4, $5%s "
 			"WHERE $2 OPERATOR(pg_catalog.=) greatest((SELECT pg_catalog.max(%s) FROM ONLY %s "
 			"WHERE %s OPERATOR(pg_catalog.=) $1), $6) "
 			"AND ($2 OPERATOR(pg_catalog.>) 0 OR NOT EXISTS (SELECT FROM ONLY %s "
 			"WHERE %s OPERATOR(pg_catalog.=) $1)) "
 			"ON CONFLICT (%s, %s) DO NOTHING RETURNING %s, %s",
 			log->table, log->stream, log->version, log->type, log->data, log->metadata,
-			log->version, log->table, log->stream, log->table, log->stream, log->stream,
-			log->version, log->pos, log->version));
+			append_time_column(append), append_time_value(append), log->version, log->table,
+			log->stream, log->table, log->stream, log->stream, log->version, log->pos,
+			log->version));
 	return *plan;
 }
 
@@ -236,19 +262,20 @@ append_plan_expecting(PmLog *log)
  * INSERT of an event with the stream's next version, which is above $6.
  */
 static SPIPlanPtr
-append_plan_any(PmLog *log)
+append_plan_any(AppendCall *append)
 {
-	SPIPlanPtr *plan = &log->plans[LOG_PLAN_APPEND];
+	PmLog *log = append->log;
+	SPIPlanPtr *plan = append_plan(append, LOG_PLAN_APPEND, LOG_PLAN_APPEND_AT);
 
 	if (*plan == NULL)
 		*plan = append_prepare(psprintf(
-			"INSERT INTO %s (%s, %s, %s, %s, %s) "
+			"INSERT INTO %s (%s, %s, %s, %s, %s%s) "
 			"SELECT $1, greatest((SELECT pg_catalog.max(%s) FROM ONLY %s "
-			"WHERE %s OPERATOR(pg_catalog.=) $1), $6) OPERATOR(pg_catalog.+) 1, $3, $4, $5 "
+			"WHERE %s OPERATOR(pg_catalog.=) $1), $6) OPERATOR(pg_catalog.+) 1, $3, $4, $5%s "
 			"ON CONFLICT (%s, %s) DO NOTHING RETURNING %s, %s",
 			log->table, log->stream, log->version, log->type, log->data, log->metadata,
-			log->version, log->table, log->stream, log->stream, log->version, log->pos,
-			log->version));
+			append_time_column(append), log->version, log->table, log->stream,
+			append_time_value(append), log->stream, log->version, log->pos, log->version));
 	return *plan;
 }
 
@@ -282,9 +309,8 @@ append_base(AppendCall *append)
 int64
 append_first(AppendCall *append, InsertEvent *event, int64 *version)
 {
-	PmLog *log = append->log;
 	SPIPlanPtr plan;
-	Datum values[6];
+	Datum values[7];
 	bool isnull;
 	int64 base;
 	int64 seen = -1;
@@ -293,13 +319,14 @@ append_first(AppendCall *append, InsertEvent *event, int64 *version)
 		return append_first_directly(append, event, version);
 
 	base = append_base(append);
-	plan = append->expecting ? append_plan_expecting(log) : append_plan_any(log);
+	plan = append->expecting ? append_plan_expecting(append) : append_plan_any(append);
 	values[0] = append->stream;
 	values[1] = Int64GetDatum(append->expected);
 	values[2] = event->type;
 	values[3] = event->data;
 	values[4] = event->metadata;
 	values[5] = Int64GetDatum(base);
+	values[6] = TimestampTzGetDatum(append->time);
 	while (exec_plan(plan, values, NULL, 0) == 0)
 	{
 		bool any;
@@ -325,15 +352,17 @@ append_first(AppendCall *append, InsertEvent *event, int64 *version)
  * INSERT of an event with this version, without a check.
  */
 static SPIPlanPtr
-append_plan_rest(PmLog *log)
+append_plan_rest(AppendCall *append)
 {
-	SPIPlanPtr *plan = &log->plans[LOG_PLAN_APPEND_REST];
+	PmLog *log = append->log;
+	SPIPlanPtr *plan = append_plan(append, LOG_PLAN_APPEND_REST, LOG_PLAN_APPEND_REST_AT);
 
 	if (*plan == NULL)
-		*plan = append_prepare(
-			psprintf("INSERT INTO %s (%s, %s, %s, %s, %s) VALUES ($1, $2, $3, $4, $5) RETURNING %s",
-					 log->table, log->stream, log->version, log->type, log->data, log->metadata,
-					 log->pos));
+		*plan = append_prepare(psprintf("INSERT INTO %s (%s, %s, %s, %s, %s%s) "
+										"VALUES ($1, $2, $3, $4, $5%s) RETURNING %s",
+										log->table, log->stream, log->version, log->type, log->data,
+										log->metadata, append_time_column(append),
+										append_time_value(append), log->pos));
 	return *plan;
 }
 
@@ -345,8 +374,13 @@ int64
 append_next(AppendCall *append, InsertEvent *event, int64 version)
 {
 	PmLog *log = append->log;
-	Datum values[6] = {append->stream, Int64GetDatum(version), event->type,
-					   event->data,	   event->metadata,		   0};
+	Datum values[7] = {append->stream,
+					   Int64GetDatum(version),
+					   event->type,
+					   event->data,
+					   event->metadata,
+					   0,
+					   TimestampTzGetDatum(append->time)};
 	bool isnull;
 
 	if (append->direct)
@@ -360,7 +394,7 @@ append_next(AppendCall *append, InsertEvent *event, int64 version)
 							(long long) version, TextDatumGetCString(append->stream), log->name)));
 		return position;
 	}
-	if (exec_plan(append_plan_rest(log), values, NULL, 0) != 1)
+	if (exec_plan(append_plan_rest(append), values, NULL, 0) != 1)
 		append_discarded(append);
 	return DatumGetInt64(exec_value(0, 1, &isnull));
 }

@@ -16,8 +16,10 @@ typedef struct AppendCall
 	Datum stream;
 	bool expecting; /* a version: */
 	int64 expected;
-	bool trimmed; /* the stream had events with a version, and has none any more */
-	bool direct;  /* the log is written by insert.c, */
+	bool at;		  /* the events get this recorded_at, */
+	TimestampTz time; /* else that of the column's default */
+	bool trimmed;	  /* the stream had events with a version, and has none any more */
+	bool direct;	  /* the log is written by insert.c, */
 	Insert insert;
 	ExecScope scope; /* else by INSERT in this scope */
 } AppendCall;

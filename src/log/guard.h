@@ -18,6 +18,8 @@ extern void guard_install(void);
  * log, unless it has one, publishes the hint, and arranges the wake-up.
  */
 extern void guard_enter(Relation rel);
+/* How often this backend has begun to write a log. */
+extern uint64 guard_writes(void);
 /* Checks a position that was drawn from the sequence after guard_enter(). */
 extern void guard_drawn(Oid relid, int64 position);
 /*

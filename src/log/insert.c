@@ -34,6 +34,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "base/within.h"
 #include "log/guard.h"
 #include "log/guard_ddl.h"
 #include "log/insert.h"
@@ -322,6 +323,7 @@ insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version)
 	PmLog *log = insert->log;
 	TupleTableSlot *slot = insert->slot;
 	MemoryContext caller;
+	TimestampTz time;
 	int64 position;
 	bool written;
 
@@ -343,7 +345,9 @@ insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version)
 	INSERT_SET(EVENT_TYPE, event->type);
 	INSERT_SET(EVENT_DATA, event->data);
 	INSERT_SET(EVENT_METADATA, event->metadata);
-	INSERT_SET(EVENT_RECORDED_AT, TimestampTzGetDatum(GetCurrentStatementStartTimestamp()));
+	INSERT_SET(EVENT_RECORDED_AT,
+			   TimestampTzGetDatum(within_time_set(&time) ? time :
+															GetCurrentStatementStartTimestamp()));
 	ExecStoreVirtualTuple(slot);
 	slot->tts_tableOid = log->relid;
 	written = insert_row(insert);

@@ -196,6 +196,26 @@ instance_prefetch(ProcessManager *pm, Keys *keys)
 }
 
 /*
+ * In a rehearsal, an instance that it has not changed is that of the real process manager.
+ * It has no row of its own yet.
+ */
+static void
+instance_load_origin(ProcessManager *pm, Key *key)
+{
+	ProcessManager origin = *pm;
+	ListCell *lc;
+
+	foreach(lc, pm->gone)
+		if (strcmp(lfirst(lc), key->name) == 0)
+			return;
+	origin.name = unconstify(char *, pm->origin);
+	origin.origin = NULL;
+	key->loaded = false;
+	instance_load(&origin, key);
+	key->stored = false;
+}
+
+/*
  * The current memory context must be the batch's.
  */
 void
@@ -228,6 +248,8 @@ instance_load(ProcessManager *pm, Key *key)
 	}
 	exec_end(&scope);
 	instance_looked_up(pm, list_make1(key), before);
+	if (!key->stored && pm->origin != NULL)
+		instance_load_origin(pm, key);
 }
 
 /*

@@ -149,7 +149,7 @@ park_form_head(uint64 row)
 }
 
 Parked *
-park_due(ProcessManager *pm, int lane, TimestampTz now)
+park_due(ProcessManager *pm, int lane, TimestampTz since, TimestampTz now)
 {
 	static ExecStatement select_due =
 		{NULL,
@@ -158,19 +158,21 @@ park_due(ProcessManager *pm, int lane, TimestampTz now)
 		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		 "AND lane OPERATOR(pg_catalog.=) $2 AND retry_at IS NOT NULL "
 		 "AND ROW(retry_at, id) OPERATOR(pg_catalog.>=) ROW($3, $4) "
+		 "AND ($5 IS NULL OR parked_at OPERATOR(pg_catalog.>=) $5) "
 		 "ORDER BY retry_at, id LIMIT 1",
-		 4,
-		 {TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID}};
+		 5,
+		 {TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID}};
 	HeadPoint from = head_retry_from(pm->name, lane);
-	Datum values[4];
+	Datum values[5];
 	List *heads;
 	Parked *head;
 
 	exec_unit_args(values, pm->name, lane);
 	values[2] = TimestampTzGetDatum(from.time);
 	values[3] = Int64GetDatum(from.id);
+	values[4] = TimestampTzGetDatum(since);
 	/* Only heads have a retry_at. */
-	heads = exec_list(&select_due, values, NULL, park_form_head);
+	heads = exec_list(&select_due, values, since == 0 ? "    n" : NULL, park_form_head);
 	head = heads == NIL ? NULL : linitial(heads);
 	return head != NULL && lane_is_due(head->retry_at, head->deferred, now) ? head : NULL;
 }

@@ -45,8 +45,11 @@ extern bool park_has_event(ProcessManager *pm, const char *log, int64 position, 
 /* Says that an event has become the head of its key, or is due at another time. */
 extern void park_head_changed(ProcessManager *pm, int lane, int64 id, TimestampTz retry_at);
 
-/* The head that is to be tried again next; NULL if none is due. */
-extern Parked *park_due(ProcessManager *pm, int lane, TimestampTz now);
+/*
+ * The head that is to be tried again next, of those that were parked since a time (0: all);
+ * NULL if none is due.
+ */
+extern Parked *park_due(ProcessManager *pm, int lane, TimestampTz since, TimestampTz now);
 /* The parked event or timer in this row, without its event; NULL if it is gone. */
 extern Parked *park_get(ProcessManager *pm, int64 id);
 /* The first events of a key, from its head on, without what is in their logs. */

@@ -67,6 +67,8 @@ typedef struct ProcessManager
 	List *logs;			/* names of the logs that it follows */
 	List *former_lanes; /* of FormerLane */
 	uint64 version;		/* registry_version() when this was read */
+	const char *origin; /* a rehearsal: it begins with the instances of this process manager, */
+	List *gone;			/* except those of these keys */
 } ProcessManager;
 
 /* The schema of the types that stand for process managers (shell_type.c). */

@@ -277,7 +277,7 @@ timer_due_argument(FunctionCallInfo fcinfo)
 	 * handled, and pm.catch_up would not end.
 	 */
 	if (within_timer(&own_due) && due <= own_due)
-		due = Max(due, within_time() + 1);
+		due = Max(due, within_end() + 1);
 	if (!IS_VALID_TIMESTAMP(due))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range"),
