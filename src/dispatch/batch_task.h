@@ -31,7 +31,7 @@ typedef struct BatchWatch
 	/* The handler is about to be called for a key of an item, and has been called. */
 	void (*before)(struct BatchWatch *watch, const struct BatchItem *item);
 	void (*after)(struct BatchWatch *watch, const struct BatchItem *item);
-	/* The item is done with, after so many calls. */
+	/* The item is done with, after this number of calls. */
 	void (*done)(struct BatchWatch *watch, const struct BatchItem *item, int calls);
 } BatchWatch;
 

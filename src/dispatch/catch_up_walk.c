@@ -143,7 +143,7 @@ static void
 walk_step(Walk *walk, CatchUpUnit *unit, TimestampTz horizon)
 {
 	CatchUp *run = walk->run;
-	uint64 writes = guard_writes();
+	uint64 writes = guard_writes;
 	int64 done = unit->done;
 	bool left_parked = unit->leave_parked;
 	BatchWalk how = {.last = walk->as_of};
@@ -159,7 +159,7 @@ walk_step(Walk *walk, CatchUpUnit *unit, TimestampTz horizon)
 	if (unit->next_known && !unit->failed && !left_parked && unit->done == done &&
 		unit->next <= run->now)
 		unit->next = DT_NOEND;
-	if (guard_writes() != writes)
+	if (guard_writes != writes)
 	{
 		ListCell *lc;
 

@@ -35,7 +35,7 @@ typedef struct HandleRun
 	Batch batch;
 	Calls calls;
 	Tally tally;
-	uint64 writes; /* guard_writes() when the batch began */
+	uint64 writes; /* guard_writes when the batch began */
 } HandleRun;
 
 /* ---------- setting aside ---------- */
@@ -350,7 +350,7 @@ handle_walk_to(HandleRun *run, const BatchItem *item)
 {
 	TimestampTz time = batch_time(&run->batch, item);
 
-	if (run->tally.done > 0 && (guard_writes() != run->writes || time > run->tally.due))
+	if (run->tally.done > 0 && (guard_writes != run->writes || time > run->tally.due))
 		return false;
 	within_set_time(Max(within_time(), time));
 	return true;
@@ -480,7 +480,7 @@ handle_batch(const BatchTask *task, List *cursors, Progress *progress)
 		run.tally.busy = true;
 		return run.tally;
 	}
-	run.writes = guard_writes();
+	run.writes = guard_writes;
 	if (batch_any(&run.batch) && (task->walk == NULL || !task->walk->look))
 		handle_items(&run, progress);
 	tally_advance(&run.tally, &run.batch);

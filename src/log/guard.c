@@ -86,7 +86,7 @@ typedef struct GuardEntry
 } GuardEntry;
 
 static HTAB *entries = NULL;
-static uint64 writes = 0;
+uint64 guard_writes = 0;
 
 /* The last transaction that took a floor; in others the end of a savepoint does not matter. */
 static LocalTransactionId touched_lxid = InvalidLocalTransactionId;
@@ -253,7 +253,7 @@ guard_enter(Relation rel)
 
 	Assert(CheckRelationLockedByMe(rel, RowExclusiveLock, true));
 
-	writes++;
+	guard_writes++;
 	/* What an earlier statement was about to update does not matter to this one. */
 	entry->updating = false;
 	if (entry->has_floor)
@@ -298,12 +298,6 @@ guard_enter(Relation rel)
 			slot_hint_publish(entry->relid, entry->floor);
 	}
 	wakeup_log(entry->relid);
-}
-
-uint64
-guard_writes(void)
-{
-	return writes;
 }
 
 /*

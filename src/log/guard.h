@@ -19,7 +19,7 @@ extern void guard_install(void);
  */
 extern void guard_enter(Relation rel);
 /* How often this backend has begun to write a log. */
-extern uint64 guard_writes(void);
+extern uint64 guard_writes;
 /* Checks a position that was drawn from the sequence after guard_enter(). */
 extern void guard_drawn(Oid relid, int64 position);
 /*
