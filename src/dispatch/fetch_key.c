@@ -60,7 +60,7 @@ fetch_key_ask_all(Batch *batch, MemoryContext per_event, volatile int *known)
 	as_owner_begin(&as, pm);
 	handler_open(&handler, pm, batch_log_any_shared(&batch->logs));
 	PushActiveSnapshot(GetTransactionSnapshot());
-	within_enter(pm->name, batch->task->lane);
+	within_enter(pm->name, batch->task->lane, NIL);
 	handler_watch_begin(handler.timeout);
 	for (; *known < batch->count; (*known)++)
 		fetch_key_ask(batch, batch->events[*known], &handler, per_event);

@@ -128,7 +128,7 @@ fetch_parked(FetchCall *call, Lease *lease, bool again)
 	ProcessManager *pm = lease->pm;
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pm->lease);
 	Parked *head = again ? park_get(pm, lease->parked[0]) :
-						   park_due(pm, lease->lane, within_time());
+						   park_due(pm, lease->lane, 0, within_time());
 	LogTrouble trouble;
 	List *queue;
 	int count;

@@ -53,7 +53,7 @@ typedef struct RegisterArgs
 	bool journal;
 	Interval *lease;
 	List *consumers; /* names of roles */
-	Datum carry; /* text[], or 0 for none */
+	Datum carry;	 /* text[], or 0 for none */
 } RegisterArgs;
 
 /* Reads the arguments of pm.register, and refuses those that are wrong by themselves. */
