@@ -39,7 +39,8 @@ RETURN (line -> 'quantity')::numeric * (line -> 'price')::numeric;
 -- The statements of an SQL function see what the ones before have done.
 CREATE FUNCTION shelf.project(events pm.event[]) RETURNS void LANGUAGE sql AS $$
   INSERT INTO shelf.order_list
-  SELECT stream, data ->> 'customer', type, data -> 'lines', recorded_at FROM unnest(events) WHERE type = 'placed';
+  SELECT stream, data ->> 'customer', type, data -> 'lines', recorded_at
+    FROM unnest(events) WHERE type = 'placed';
 
   UPDATE shelf.order_list o SET status = e.type, changed_at = e.recorded_at
     FROM (SELECT DISTINCT ON (stream) * FROM unnest(events) ORDER BY stream, version DESC) e
@@ -74,7 +75,8 @@ SELECT pm.wait_for('shelf', 'shelf.orders', :written);
 
 \o
 \echo Orders of ada:
-SELECT order_id, status, jsonb_array_length(lines) AS lines FROM shelf.order_list WHERE customer = 'ada' ORDER BY order_id;
+SELECT order_id, status, jsonb_array_length(lines) AS lines
+  FROM shelf.order_list WHERE customer = 'ada' ORDER BY order_id;
 \echo Sales:
 SELECT * FROM shelf.sales ORDER BY product;
 \o /dev/null
@@ -86,7 +88,8 @@ SELECT pm.seek('shelf', 'shelf.orders', 0, reset => true);
 DELETE FROM shelf.order_list;
 DELETE FROM shelf.sales;
 CREATE OR REPLACE FUNCTION shelf.amount(line jsonb) RETURNS numeric LANGUAGE sql IMMUTABLE
-RETURN (line -> 'quantity')::numeric * (line -> 'price')::numeric * (1 - coalesce((line -> 'discount')::numeric, 0));
+RETURN (line -> 'quantity')::numeric * (line -> 'price')::numeric
+       * (1 - coalesce((line -> 'discount')::numeric, 0));
 SELECT pm.catch_up('shelf');    -- Without it, the worker fills the tables after the commit: for a large log.
 COMMIT;
 

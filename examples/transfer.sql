@@ -10,7 +10,7 @@
 --     seen. If somebody else books on that account meanwhile, pm.append raises PM001, and the
 --     worker calls the handler again. There is no retry loop, no lock, and no EXCEPTION block.
 --   * Each step commits together with the state of the transfer, so none is lost or done twice.
---   * A request that is not a request is refused by a CHECK constraint when it is written: a log is
+--   * A request that makes no sense is refused when it is written, by a CHECK constraint: a log is
 --     a table.
 \set ON_ERROR_STOP on
 \o /dev/null
@@ -26,8 +26,10 @@ CREATE SCHEMA bank;
 SELECT pm.create_log('bank.accounts');      -- deposited, debited, credited, refunded; each account is a stream
 SELECT pm.create_log('bank.transfers');     -- requested, completed, failed; each transfer is a stream
 
-ALTER TABLE bank.transfers ADD CONSTRAINT request_is_complete CHECK (
-  type <> 'requested' OR (data ?& '{payer,payee,amount}' AND (data -> 'amount')::numeric > 0));
+-- A request is complete, and the first event of its transfer.
+ALTER TABLE bank.transfers ADD CONSTRAINT request_is_valid CHECK (
+  type <> 'requested'
+  OR (data ?& '{payer,payee,amount}' AND (data -> 'amount')::numeric > 0 AND version IS NOT DISTINCT FROM 1));
 
 -- Books an amount on an account, or returns false. The first deposit opens an account. Each event
 -- of an account has the balance after it, so the last one is all that a decision needs.

@@ -37,7 +37,7 @@ sub run_file
 	return $out;
 }
 
-cmp_ok(scalar @examples, '>=', 3, 'there are examples');
+cmp_ok(scalar @examples, '>=', 4, 'there are examples');
 foreach my $example (@examples)
 {
 	my $first = run_file("examples/$example.sql");
@@ -185,6 +185,17 @@ SQL
 	});
 	PmTest::figure("travel: $n trips");
 }
+
+# ---- billing: contracts of the past, all invoiced up to now
+
+answer(q{INSERT INTO billing.contracts (stream, version, type, data, recorded_at)
+	SELECT 'load-' || i, 1, 'signed', '{"price": 10}', now() - interval '100 days' - i * interval '1 day' FROM generate_series(1, 200) i});
+settled_ok('billing', {
+	'each contract has all of its invoices, in order' => q{
+		SELECT key FROM (SELECT c.stream AS key, c.recorded_at, array_agg((i.data ->> 'due')::date ORDER BY i.position) AS found
+		                   FROM billing.contracts c LEFT JOIN billing.invoices i ON i.stream LIKE c.stream || '/%' AND i.type = 'issued' WHERE c.stream LIKE 'load-%' GROUP BY 1, 2) x
+		 WHERE found <> ARRAY(SELECT (billing.due(recorded_at, n) AT TIME ZONE 'UTC')::date FROM generate_series(1, 20) n WHERE billing.due(recorded_at, n) <= now())}
+});
 
 # ---- projection: rebuilt under load, it is what the log says
 
