@@ -127,6 +127,28 @@ SQL
 $node->safe_psql('postgres', sprintf($logic, 'main') . sprintf($logic, 'control') . <<'SQL', extra_params => [ '-U', 'app' ]);
 SELECT pm.register('main', 'main', '{orders,payments,shipping}', correlate => 'key_of', max_attempts => 3, backoff => '200 ms', batch_size => 50);
 SQL
+# Two with several keys an event, and what computes them again. "fan": each event goes to its key and to a group of keys,
+# and fails for the former only. "wide": an event of type arm lets its instance be found by its group, one of type settle
+# goes to all that are found; the result depends on the order of the events in the log, so it does not park.
+my $several = <<'SQL';
+CREATE OR REPLACE FUNCTION public.%1$s(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $handler$
+BEGIN
+	INSERT INTO public.seen (pm, log, pos, stream, key, type) VALUES ('%1$s', e.log, e.position, e.stream, pm.key(), e.type);
+	IF e.type = 'poison' AND pm.key() = e.stream AND '%1$s' LIKE 'fan%%' AND EXISTS (SELECT FROM public.broken) THEN RAISE EXCEPTION 'poison'; END IF;
+	IF e.type = 'arm' AND '%1$s' LIKE 'wide%%' THEN PERFORM pm.associate('group', group_of(e)); END IF;
+	RETURN coalesce(state, '{}') || jsonb_build_object(e.log, jsonb_build_object('n', coalesce((state#>>ARRAY[e.log, 'n'])::int, 0) + 1,
+		'h', (coalesce((state#>>ARRAY[e.log, 'h'])::bigint, 0) * 31 + e.position) %% 1000000007));
+END
+$handler$;
+SQL
+$node->safe_psql('postgres', <<'SQL' . join('', map { sprintf($several, $_) } qw(fan fan_control wide wide_control)) . <<'SQL', extra_params => [ '-U', 'app' ]);
+CREATE FUNCTION group_of(e pm.event) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'group-' || substr(key_of(e), 5)::int % 7 $$;
+CREATE FUNCTION fan_keys(e pm.event) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$ SELECT ARRAY[key_of(e), group_of(e), key_of(e)] $$;
+CREATE FUNCTION wide_keys(e pm.event) RETURNS text[] LANGUAGE sql STABLE AS $$ SELECT CASE e.type WHEN 'settle' THEN pm.associated('group', group_of(e)) ELSE ARRAY[key_of(e)] END $$;
+SQL
+SELECT pm.register('fan', 'fan', '{orders,payments,shipping}', correlate => 'fan_keys', lanes => 2, max_attempts => 3, backoff => '200 ms', batch_size => 50);
+SELECT pm.register('wide', 'wide', '{orders}', correlate => 'wide_keys', on_failure => 'halt', max_attempts => 20, backoff => '10 ms', batch_size => 50);
+SQL
 # Other process managers: one of the same role, and one of another role, which would halt if it were blamed.
 PmTest::create_handler($node, 'beside', user => 'app');
 PmTest::create_handler($node, 'neighbour', user => 'other');
@@ -198,14 +220,14 @@ my $bad = answer("SELECT count(*) FROM poison p WHERE EXISTS (SELECT FROM events
 my $all_due = "(SELECT count(*) FROM pm.timer WHERE due < now() AND key NOT IN (SELECT key FROM poison))";
 my $drained;
 my $drain = PmTest::seconds { $drained = PmTest::wait_until($node,
-	"SELECT (SELECT count(*) FROM pm.status WHERE lag > 0 OR state NOT IN ('idle', 'running')), $all_due, (SELECT count(*) FROM pm.parked WHERE state = 'failing')", '0|0|0', timeout => 90); };
+	"SELECT (SELECT count(*) FROM pm.status WHERE lag > 0 OR state NOT IN ('idle', 'running')), $all_due, (SELECT count(*) FROM pm.parked WHERE state = 'failing')", '0|0|0', timeout => 240); };
 ok($drained, sprintf('everything drains (%.1f s)', $drain))
   or diag(answer('SELECT process_manager, log, state, reason, lag, attempts FROM pm.status') . "\n" . answer('SELECT process_manager, log, position, key, state, attempts, message, retry_at FROM pm.parked WHERE state <> $$behind$$'));
 PmTest::figure("$events events, $bad poisoned keys, " . answer("SELECT count(*) FROM seen WHERE pm = 'main' AND log IS NULL") . ' timers fired');
 cmp_ok($bad, '>', 0, 'there are failing events');
 is(answer("SELECT process_manager, count(*) FROM pm.parked WHERE state <> 'behind' AND key NOT IN (SELECT key FROM poison) GROUP BY 1"), '', 'no event of a healthy key is left parked');
-is(answer("SELECT log, pos, key FROM events WHERE type = 'poison' ORDER BY 1, 2"), answer("SELECT log, position, key FROM pm.parked WHERE state <> 'behind' ORDER BY 1, 2"),
-	'the first parked event of each key is the one that fails');
+is(answer("SELECT log, pos, key FROM events WHERE type = 'poison' ORDER BY 1, 2"), answer("SELECT log, position, key FROM pm.parked WHERE process_manager = '$_' AND state <> 'behind' ORDER BY 1, 2"),
+	"$_: the first parked event of each key is the one that fails") for qw(main fan);
 is(answer("SELECT DISTINCT state FROM pm.parked WHERE process_manager = 'main' AND state <> 'behind'"), 'dead', 'they have failed max_attempts times');
 PmTest::once_in_key_order_ok($node, 'main', "$expected WHERE key NOT IN (SELECT key FROM poison) UNION ALL SELECT log, pos, key FROM seen WHERE pm = 'main' AND key IN (SELECT key FROM poison) AND log IS NOT NULL",
 	'main: every event of a healthy key is handled once and in order');
@@ -231,14 +253,16 @@ $node->reload;
 ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')", 0, timeout => 20), 'there are no workers');
 my $counted;
 my $again = PmTest::seconds { $counted = answer("SET client_min_messages = error; SELECT pm.register('control', 'control', '{orders,payments,shipping}', correlate => 'key_of', start_at => 'beginning'); SELECT pm.catch_up('control')", 'app'); };
+answer("SET client_min_messages = error; SELECT pm.register('fan_control', 'fan_control', '{orders,payments,shipping}', correlate => 'fan_keys', start_at => 'beginning'); SELECT pm.catch_up('fan_control')", 'app');
+answer("SET client_min_messages = error; SELECT pm.register('wide_control', 'wide_control', '{orders}', correlate => 'wide_keys', start_at => 'beginning'); SELECT pm.catch_up('wide_control')", 'app');
 $counted =~ s/\s//g;
 PmTest::figure(sprintf('pm.catch_up: %d events and timers in %.1f s', $counted, $again));
 PmTest::once_in_key_order_ok($node, 'control', $expected, 'control: pm.catch_up handles all of them');
 
 sub agree_ok
 {
-	my ($sql, $name) = @_;
-	my ($main, $control) = map { sprintf($sql, $_) } qw(main control);
+	my ($sql, $name, @pms) = @_;
+	my ($main, $control) = map { sprintf($sql, $_) } @pms ? @pms : qw(main control);
 	my $answer = answer("SELECT (SELECT count(*) FROM ($main EXCEPT ALL $control) x), (SELECT count(*) FROM ($control EXCEPT ALL $main) x), (SELECT count(*) FROM ($main) x) > 0");
 	is($answer, '0|0|t', "$name agree")
 	  or diag(answer("($main EXCEPT ALL $control) LIMIT 5") . "\n-- control:\n" . answer("($control EXCEPT ALL $main) LIMIT 5"));
@@ -249,6 +273,14 @@ agree_ok("SELECT log, position, lane FROM pm.cursor WHERE process_manager = '%s'
 agree_ok("SELECT key, type, due, data FROM pm.timer WHERE process_manager = '%s'", 'timers to come');
 agree_ok("SELECT key, type FROM seen WHERE pm = '%s' AND log IS NULL", 'timers fired');
 agree_ok("SELECT log, pos, key, type FROM seen WHERE pm = '%s' AND log IS NOT NULL", 'effects');
+for my $pm (qw(fan wide))
+{
+	agree_ok("SELECT key, state FROM pm.instance WHERE process_manager = '%s'", "$pm: instances", $pm, "${pm}_control");
+	agree_ok("SELECT log, pos, key, type FROM seen WHERE pm = '%s'", "$pm: effects", $pm, "${pm}_control");
+	agree_ok("SELECT kind, value, key FROM pm_catalog.association WHERE process_manager = '%s'", "$pm: associations", $pm, "${pm}_control") if $pm eq 'wide';
+	is(answer("SELECT count(*) FROM (SELECT pos <= lag(pos) OVER (PARTITION BY log, key ORDER BY seq) AS bad FROM seen WHERE pm = '$pm') x WHERE bad"), 0, "$pm: each key in the order of each log");
+}
+is(answer("SELECT count(*) FROM (SELECT log, pos, key FROM events UNION ALL SELECT log, pos, 'group-' || substr(key, 5)::int % 7 FROM events EXCEPT ALL SELECT log, pos, key FROM seen WHERE pm = 'fan') x"), 0, 'fan: each event for each of its keys');
 is(answer("SELECT count(*) FROM (SELECT key, type FROM seen WHERE pm = 'main' AND log IS NULL EXCEPT ALL SELECT key, log || ' ' || pos FROM events WHERE type = 'arm') x"), 0, 'each timer that was set fired once');
 is(answer("SELECT count(*) FROM (SELECT key, log || ' ' || pos FROM events WHERE type = 'arm' EXCEPT ALL SELECT key, type FROM seen WHERE pm = 'main' AND log IS NULL) x"), 0, 'none is missing');
 is(answer("SELECT count(*) FROM pm.parked"), 0, 'nothing is parked');
