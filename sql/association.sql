@@ -75,6 +75,29 @@ SELECT pm.catch_up('m');
 SELECT * FROM i;
 SELECT * FROM a;
 
+-- ---- the event that makes the association comes later -----------------------
+
+CREATE OR REPLACE FUNCTION keys(e pm.event) RETURNS text[] LANGUAGE plpgsql STABLE AS $$
+DECLARE found text[] := ARRAY[e.stream];
+BEGIN
+	IF e.data ? 'item' THEN found := pm.associated('item', e.data ->> 'item'); END IF;
+	IF found = '{}' THEN PERFORM pm.defer('10 min', 'no ' || (e.data ->> 'item')); END IF;
+	RETURN found;
+END $$;
+SELECT event('y', 'early', '{"item": "h"}'), event('o3', 'placed', '{"associate": ["h"]}'), event('o4', 'placed', '{"associate": ["h"]}'), event('y', 'later', '{"item": "h"}') \g /dev/null
+SELECT pm.catch_up('m');
+SELECT pm.catch_up('m', on_failure => 'policy');
+SELECT (event).type, key, state, attempts, message, retry_at BETWEEN clock_timestamp() + '9 min' AND clock_timestamp() + '11 min' AS later FROM pm.parked;
+SELECT * FROM i;
+SELECT make_due();
+UPDATE pm_catalog.parked SET retry_at = clock_timestamp();
+SELECT pm.catch_up('m');
+SELECT * FROM i;
+SELECT count(*) FROM pm.parked;
+SELECT pm.seek('m', 'events', pm.high_water_mark('events'), reset => true);
+CREATE OR REPLACE FUNCTION keys(e pm.event) RETURNS text[] LANGUAGE sql STABLE AS
+$$ SELECT CASE WHEN e.data ? 'item' THEN pm.associated('item', e.data ->> 'item') ELSE ARRAY[e.stream] END $$;
+
 -- ---- what is refused --------------------------------------------------------
 
 SELECT pm.associate('item', 'a');

@@ -321,15 +321,15 @@ blame_too_late(ProcessManager *pm, List *cursors, const Handling *what)
 
 /*
  * Can the item be parked, if that is the policy?  If correlate has said that it can never
- * tell the key, the event is dead, and no other event waits for it.  Otherwise only
- * its key tells which ones must wait.
+ * tell the key, or not yet, no other event waits for this one.  Otherwise only its key
+ * tells which ones must wait.
  */
 static bool
 blame_may_park(const Handling *what, const Failure *failure)
 {
 	if (what->outside)
 		return false;
-	return !what->correlating || (failure->kind == FAILURE_PERMANENT && park_may_without_key());
+	return !what->correlating || (failure->kind != FAILURE_ORDINARY && park_may_without_key());
 }
 
 /*

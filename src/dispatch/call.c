@@ -64,7 +64,7 @@ call_start(Calls *calls, const BatchItem *item, int nth, bool correlating, bool 
 	handling->lanes = calls->task->pm->lanes;
 	handling->several = several;
 	handling->correlating = correlating;
-	failure_begin(correlating);
+	failure_begin();
 	batch_item_name(item, handling);
 	progress->set_here = item->set_by != NULL;
 	if (progress->set_here)
@@ -163,7 +163,7 @@ call_fire_deferred(Calls *calls, const Handling *last)
 	if (GetCurrentTransactionNestLevel() > 1)
 		return;
 	call_publish(calls, last);
-	failure_begin(false);
+	failure_begin();
 	handler_fire_deferred();
 	/*
 	 * A cursor WITH HOLD would run its query at the commit, and no one could use the

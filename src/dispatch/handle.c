@@ -60,11 +60,10 @@ handle_has_failed(const BatchTask *task, const BatchItem *item)
  * at the item.
  */
 static void
-handle_park(HandleRun *run, const BatchItem *item, ErrorData *error)
+handle_park(HandleRun *run, const BatchItem *item, ErrorData *error, Failure failure)
 {
 	const BatchTask *task = run->task;
 	LaneState *state = task->state;
-	Failure failure = lane_failure(state);
 	char *refused = state->crashes > 0 ? NULL :
 										 park_refused(task->pm, state, task->lane, failure.kind);
 
@@ -90,22 +89,23 @@ handle_park(HandleRun *run, const BatchItem *item, ErrorData *error)
 }
 
 /*
- * If correlate has failed permanently for the item that is about to be parked, parks it
- * without a key.  Returns false if it has a key.
+ * If correlate has failed permanently for the item that is about to be parked, or has
+ * deferred it, parks it without a key.  Returns false if it has a key.
  */
 static bool
 handle_keyless(HandleRun *run, BatchItem *item)
 {
 	ErrorData *error;
+	Failure failure;
 
 	if (!run->calls.handler.correlates || item->key != NULL || item->passed ||
-		lane_failure(run->task->state).kind != FAILURE_PERMANENT)
+		lane_failure(run->task->state).kind == FAILURE_ORDINARY)
 		return false;
-	error = keyless_ask(&run->calls, item, run->tally.done + 1);
+	error = keyless_ask(&run->calls, item, run->tally.done + 1, &failure);
 	if (error == NULL)
 		return false;
 	if (call_correlate_by_stream(item))
-		handle_park(run, item, error);
+		handle_park(run, item, error, failure);
 	return true;
 }
 
@@ -180,7 +180,7 @@ handle_one(HandleRun *run, BatchItem *item, bool to_park)
 	if (task->state->has_parked && park_has(task->pm, task->lane, item->key))
 		handle_behind(task, item);
 	else if (to_park)
-		handle_park(run, item, &task->state->error);
+		handle_park(run, item, &task->state->error, lane_failure(task->state));
 	else
 	{
 		handle_call(run, item);

@@ -1,12 +1,13 @@
 /*
  * keyless.c
- *		Events of which correlate says that it can never tell the key.
+ *		Events of which correlate says that it can never tell the key, or not yet.
  *
- * An error with SQLSTATE PM003 in correlate is permanent.  Such an event is parked as
- * dead, without a key, so nothing waits behind it.  Every lane asks for the key, but
- * only the lane of the event's stream parks it.
+ * An error with SQLSTATE PM003 in correlate is permanent: the event is parked as dead.
+ * If correlate calls pm.defer, because an instance that it looks for has not begun, the
+ * event is parked as deferred.  In both cases it has no key, so nothing waits behind it.
+ * Every lane asks for the key, but only the lane of the event's stream parks it.
  *
- * When a person has corrected correlate or the event, and has called pm.retry, the event
+ * When the time of a deferred event has come, or a person has called pm.retry, the event
  * is parked under the key, or the keys, that it has now, in the lane of each key, and is
  * tried like any parked event.  Later events of the key may have been handled meanwhile.
  */
@@ -40,14 +41,15 @@ keyless_correlate(void *arg)
 }
 
 ErrorData *
-keyless_ask(Calls *calls, BatchItem *item, int nth)
+keyless_ask(Calls *calls, BatchItem *item, int nth, Failure *failure)
 {
 	KeylessAsk ask = {calls, item, nth};
 	ErrorData *error = separate_try(calls, keyless_correlate, &ask);
 
 	if (error == NULL)
 		return NULL;
-	if (error->sqlerrcode != ERRCODE_PM_PERMANENT)
+	*failure = failure_of(error);
+	if (failure->kind == FAILURE_ORDINARY)
 		ReThrowError(error);
 	call_resume(calls);
 	return error;

@@ -1,18 +1,19 @@
 /*
  * keyless.h
- *		Events of which correlate says that it can never tell the key.
+ *		Events of which correlate says that it can never tell the key, or not yet.
  */
 #ifndef PM_KEYLESS_H
 #define PM_KEYLESS_H
 
 #include "dispatch/call.h"
+#include "manager/failure.h"
 #include "manager/park_queue.h"
 
 /*
  * Asks for the key of an item, the nth of the batch, and goes on if correlate fails
- * permanently: returns NULL, or that error.
+ * permanently or defers the item: returns NULL, or that error.
  */
-extern ErrorData *keyless_ask(Calls *calls, BatchItem *item, int nth);
+extern ErrorData *keyless_ask(Calls *calls, BatchItem *item, int nth, Failure *failure);
 
 /*
  * Asks for the key of a parked event again, and parks it under its key.  "event" has

@@ -26,14 +26,12 @@
 PG_FUNCTION_INFO_V1(pm_fail_permanently);
 PG_FUNCTION_INFO_V1(pm_defer);
 
-static bool correlate_runs = false;
 /* By the call that runs, or has run last; DT_NOBEGIN: it has not called pm.defer. */
 static TimestampTz deferred_until = DT_NOBEGIN;
 
 void
-failure_begin(bool correlating)
+failure_begin(void)
 {
-	correlate_runs = correlating;
 	deferred_until = DT_NOBEGIN;
 }
 
@@ -106,16 +104,7 @@ pm_defer(PG_FUNCTION_ARGS)
 
 	/* Code of other roles may run in a restricted operation: it is not the handler. */
 	if (within_handler() && !InSecurityRestrictedOperation())
-	{
-		/* It is not known which later events would have to wait. */
-		if (correlate_runs)
-			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-							errmsg("pm.defer cannot be called by correlate"),
-							errdetail("Events are deferred by key, which correlate has yet to "
-									  "return."),
-							errhint("Return the key, and call pm.defer in the handler.")));
 		deferred_until = until;
-	}
 	ereport(ERROR, (errcode(ERRCODE_PM_DEFERRED),
 					errmsg("%s", failure_reason(fcinfo, 1, "the handler has deferred the event"))));
 	PG_RETURN_NULL();

@@ -21,8 +21,8 @@ typedef struct Failure
 	TimestampTz until; /* of a deferral */
 } Failure;
 
-/* Called before user's code is called: the handler or, if "correlating", correlate. */
-extern void failure_begin(bool correlating);
+/* Called before user's code is called. */
+extern void failure_begin(void);
 
 /* What an error that this code has raised says of itself. */
 extern Failure failure_of(const ErrorData *error);

@@ -203,8 +203,13 @@ my $odd = answer(q{SELECT count(*) FROM orders WHERE type = 'odd' AND position %
 ok(PmTest::wait_until($node, q{SELECT count(*), string_agg(DISTINCT reason, ' ') FROM pm.status WHERE state <> 'idle' OR parked > 0}, '0|', timeout => 20), 'when correlate is corrected, pm.retry has them handled') or diag(answer('SELECT * FROM pm.parked'));
 is(answer(q{SELECT string_agg(pm || ' ' || count, ', ' ORDER BY pm) FROM (SELECT pm, count(*) FROM seen WHERE type = 'odd' GROUP BY pm) s}), "inst $odd, one $odd", 'once, those that have a key');
 answer(q{CREATE OR REPLACE FUNCTION key_of(e pm.event) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM pm.defer('1 h'); RETURN NULL; END $$; SELECT pm.unregister('inst'); INSERT INTO orders (stream, type) VALUES ('w', 'wait')});
-ok(PmTest::wait_until($node, q{SELECT state || ': ' || reason FROM pm.status WHERE process_manager = 'one'}, 'halted: correlate failed at position ' . answer('SELECT max(position) FROM orders') . ' of log "orders": pm.defer cannot be called by correlate', timeout => 20), 'pm.defer in correlate is refused')
+ok(PmTest::wait_until($node, q{SELECT (event).stream, state, coalesce(key, 'no key'), attempts FROM pm.parked WHERE process_manager = 'one'}, 'w|deferred|no key|0', timeout => 20), 'an event that correlate defers is deferred, under no key')
   or diag(answer('SELECT * FROM pm.status'));
+answer(q{CREATE OR REPLACE FUNCTION key_of(e pm.event) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN IF e.type = 'wait' THEN PERFORM pm.defer('200 ms', 'not yet'); END IF; RETURN e.stream; END $$; SELECT pm.retry('one', 'orders', position) FROM pm.parked; INSERT INTO orders (stream, type) VALUES ('w', 'later')});
+ok(PmTest::wait_until($node, q{SELECT count(*) FROM seen WHERE pm = 'one' AND type = 'later'}, 1, timeout => 20), 'nothing waits behind it');
+ok(PmTest::wait_until($node, q{SELECT state, attempts, message FROM pm.parked WHERE process_manager = 'one'}, 'deferred|0|not yet', timeout => 20), 'it is deferred again');
+answer(q{CREATE OR REPLACE FUNCTION key_of(e pm.event) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT e.stream $$});
+ok(PmTest::wait_until($node, q{SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'one' AND type = 'wait'), (SELECT min(state) FROM pm.status)}, '0|1|idle', timeout => 20), 'when its time has come and it has a key, it is handled');
 
 # ---- outside of a handler
 
