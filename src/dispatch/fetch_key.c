@@ -35,7 +35,7 @@ fetch_key_ask(Batch *batch, BatchItem *item, Handler *handler, MemoryContext per
 		key = item_key_stream(item);
 	else
 	{
-		failure_begin(true);
+		failure_begin();
 		within_event(item->log_name, item->position, item->event, NULL);
 		key.value = handler_call_correlate(handler, item->event, &key.isnull);
 		if (handler->fans_out)
