@@ -30,7 +30,11 @@ DROP SCHEMA travel CASCADE;
 CREATE SCHEMA travel;
 SELECT pm.create_log('travel.trips');       -- requested, confirmed, failed; each trip is a stream
 SELECT pm.create_log('travel.outbox');      -- book, cancel; each service of a trip is a stream: t-1/flight
-SELECT pm.create_log('travel.answers');     -- booked, refused; and withdrawn, in a stream that is the booking code
+SELECT pm.create_log('travel.answers');     -- booked, refused; withdrawn, in a stream that is a booking code
+
+ALTER TABLE travel.trips ADD CONSTRAINT request_is_valid CHECK (
+  type <> 'requested'
+  OR (jsonb_typeof(data -> 'services') = 'object' AND data ? 'home' AND version IS NOT DISTINCT FROM 1));
 
 -- Times at which a company cannot be called.
 CREATE TABLE travel.maintenance (service text, during tstzrange);
@@ -59,20 +63,21 @@ DECLARE
 BEGIN
   IF e.type = 'requested' THEN
     IF (e.data -> 'services') - ARRAY['flight', 'train', 'hotel', 'car'] <> '{}' THEN
-      PERFORM pm.fail_permanently('there is a service that nobody offers');     -- no retry will help
+      PERFORM pm.fail_permanently('there is a service that nobody offers');   -- no retry will help
     END IF;
-    PERFORM pm.defer(upper(during) - pm.now(), m.service || ' is in maintenance') -- not now; this is no failure
+    -- Not now: no failure, but called again when the company is back.
+    PERFORM pm.defer(upper(during) - pm.now(), m.service || ' is in maintenance')
        FROM travel.maintenance m WHERE e.data -> 'services' ? m.service AND during @> pm.now();
 
     PERFORM pm.append('travel.outbox', trip || '/' || s, 'book',
                       jsonb_build_object('trip', trip, 'service', s, 'wish', wish))
        FROM jsonb_each(e.data -> 'services') AS x(s, wish);
     PERFORM pm.set_timer('no answer', pm.now() + '1 hour');
-    PERFORM pm.set_timer('over', (e.data ->> 'until')::timestamptz);
+    PERFORM pm.set_timer('over', (e.data ->> 'home')::timestamptz);
     RETURN (SELECT jsonb_object_agg(s, NULL) FROM jsonb_object_keys(e.data -> 'services') s);
   END IF;
 
-  IF t IS NULL THEN                         -- an answer for a trip that has failed; its cancellation is on its way
+  IF t IS NULL THEN             -- an answer for a trip that has failed: its cancellation is on its way
     RETURN NULL;
   END IF;
 
@@ -100,14 +105,14 @@ BEGIN
   END CASE;
 END $$;
 
--- With a journal, each trip shows what it has been through.
+-- With a journal, pm.journal shows what each trip has been through.
 SELECT pm.register('travel', 'travel.book', ARRAY['travel.trips', 'travel.answers'],
                    correlate => 'travel.trip_of', types => ARRAY['requested', 'booked', 'refused', 'withdrawn'],
                    keep_ended => '1 year', journal => true);
 
 -- What an application calls.
-CREATE FUNCTION travel.request(trip text, services jsonb, "until" timestamptz) RETURNS bigint LANGUAGE sql AS $$
-  SELECT pm.append('travel.trips', trip, 'requested', jsonb_build_object('services', services, 'until', "until"),
+CREATE FUNCTION travel.request(trip text, services jsonb, home timestamptz) RETURNS bigint LANGUAGE sql AS $$
+  SELECT pm.append('travel.trips', trip, 'requested', jsonb_build_object('services', services, 'home', home),
                    expected_version => 0, id => trip)
 $$;
 
@@ -161,9 +166,9 @@ SELECT stream AS trip, type, data FROM travel.trips WHERE type <> 'requested' OR
 SELECT stream, string_agg(type, ', ' ORDER BY version) AS calls
   FROM travel.outbox GROUP BY stream ORDER BY stream;
 
-\echo What trip t-2 has been through:
+\echo What trip t-1 has been through:
 SELECT seq, log, type, state, jsonb_array_length(appended) AS appended
-  FROM pm.journal WHERE process_manager = 'travel' AND key = 't-2' ORDER BY seq;
+  FROM pm.journal WHERE process_manager = 'travel' AND key = 't-1' ORDER BY seq;
 
 \echo What waits for a person, or for half an hour:
 SELECT key AS trip, state, message FROM pm.parked WHERE process_manager = 'travel' ORDER BY log, position;

@@ -37,7 +37,7 @@ sub run_file
 	return $out;
 }
 
-cmp_ok(scalar @examples, '>=', 4, 'there are examples');
+cmp_ok(scalar @examples, '>=', 5, 'there are examples');
 foreach my $example (@examples)
 {
 	my $first = run_file("examples/$example.sql");
@@ -155,6 +155,47 @@ SQL
 	my ($conflicts, $errors) = split /\|/, answer(q{SELECT sum(conflicts), sum(errors) FROM (SELECT DISTINCT lane, conflicts, errors FROM pm.status WHERE process_manager = 'transfer') s});
 	PmTest::figure("transfer: $n transfers, $conflicts conflicts, $errors errors");
 	is(answer(q{SELECT count(*) FROM pm.status WHERE process_manager = 'transfer' AND reason LIKE '%version conflict%'}), 0, 'no conflict is a failure');
+}
+
+# ---- seats: each seat is sold once
+
+answer(q{SELECT pm.append('cinema.shows', 'load-' || i, 'announced', jsonb_build_object('begins', now() + '1 hour')) FROM generate_series(1, 20) i});
+{
+	my $office = start_loop(q{PERFORM cinema.sell(format('load-%s/%s', 1 + floor(random() * 20)::int, 1 + floor(random() * 30)::int))},
+		'EXISTS (SELECT FROM cinema.shows WHERE stream = \'close\')');
+	my $clients = start_clients('seats', <<'SQL');
+\set show random(1, 20)
+\set a random(1, 30)
+\set b random(1, 30)
+SELECT 'c' || gen_random_uuid() AS id \gset
+SELECT cinema.request(:id, 'load-' || :show, ARRAY[:a, :b]);
+\sleep 2 ms
+SELECT pm.append('cinema.reservations', :id, 'paid') WHERE random() < 0.5;
+SELECT pm.append('cinema.shows', 'load-' || :show, 'cancelled') WHERE random() < 0.002;
+SQL
+	disturb();
+	my $n = finish_clients('seats', $clients);
+
+	answer(q{SELECT pm.append('cinema.shows', 'close', 'announced')});
+	finish_loop('the box office', $office);
+	# The deadlines of all that is not paid.
+	ok(PmTest::wait_until($node, q{SELECT bool_and(state = 'idle' AND lag = 0) FROM pm.status WHERE process_manager = 'seats'}, 't', timeout => 60), 'seats: all requests are handled');
+	answer(q{SELECT pm.catch_up('seats', as_of => now() + interval '11 minutes')});
+	settled_ok('seats', {
+		'each seat is held by one at a time, and then sold or released' => q{
+			SELECT stream FROM (SELECT *, lag(type) OVER w AS before, lag(data ->> 'reservation') OVER w AS held_by FROM cinema.seats WHERE stream LIKE 'load-%' WINDOW w AS (PARTITION BY stream ORDER BY version)) s
+			 WHERE NOT CASE type WHEN 'held' THEN coalesce(before = 'released', true)
+			                     WHEN 'released' THEN before = 'held'
+			                     WHEN 'sold' THEN CASE WHEN data ? 'reservation' THEN before = 'held' AND held_by = data ->> 'reservation' ELSE coalesce(before = 'released', true) END END},
+		'each reservation is held or refused, once' => q{
+			SELECT stream FROM cinema.reservations WHERE stream LIKE 'c%' GROUP BY stream HAVING count(*) FILTER (WHERE type IN ('held', 'refused')) <> 1},
+		'each payment is for a seat, or goes back' => q{
+			SELECT stream FROM cinema.reservations WHERE stream LIKE 'c%' GROUP BY stream
+			HAVING count(*) FILTER (WHERE type = 'paid') <> count(*) FILTER (WHERE type IN ('confirmed', 'refunded')) - (count(*) FILTER (WHERE type IN ('confirmed', 'refunded')) > 1)::int},
+		'nothing is left of a cancelled show' => q{
+			SELECT key FROM pm.instance WHERE process_manager = 'seats' AND state ->> 'show' IN (SELECT stream FROM cinema.shows WHERE type = 'cancelled')}
+	});
+	PmTest::figure("seats: $n reservations");
 }
 
 # ---- travel: each booking is answered once, and each trip is confirmed or failed
