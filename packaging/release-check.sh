@@ -52,7 +52,7 @@ step_frozen() {
 
 step_lint() { make lint; }
 step_check() { make check; }
-step_upgrade() { make check-tap TESTS='*upgrade*'; }
+step_upgrade() { make check-tap TESTS='21[0-9]_*'; }
 step_majors() { make check-majors; }
 step_assert() { make check-assert; }
 step_valgrind() { make check-valgrind; }
