@@ -6,7 +6,7 @@
 #   frozen     the released install script is there, and is the one that is built
 #   lint       the rules of the house (the length of README.md is one), clang-tidy and cppcheck
 #   check      all suites
-#   upgrade    the tests of upgrades alone
+#   upgrade    the tests of upgrades alone: of the extension, and pg_upgrade
 #   majors     all suites on the other major versions
 #   assert     all suites on a server with assertions
 #   valgrind   the regress suite under valgrind
@@ -52,7 +52,10 @@ step_frozen() {
 
 step_lint() { make lint; }
 step_check() { make check; }
-step_upgrade() { make check-tap TESTS='*upgrade*'; }
+step_upgrade() {
+	make check-tap TESTS='21[0-9]_*'
+	make check-pg-upgrade
+}
 step_majors() { make check-majors; }
 step_assert() { make check-assert; }
 step_valgrind() { make check-valgrind; }

@@ -160,12 +160,19 @@ goes_on('events are handled');
 
 # ---- the library is replaced
 
+# The server finds the library under this folder from now on.
+sub use_library
+{
+	my ($to) = @_;
+
+	$log_at = -s $node->logfile;
+	$node->stop('fast');
+	$node->append_conf('postgresql.conf', join("\n", grep { /^(extension|dynamic)/ } split /\n/, $conf =~ s/\Q$dest\E/$to/gr) . "\n");
+	$node->start;
+	return;
+}
 my $down = time;
-$log_at = -s $node->logfile;
-$node->stop('fast');
-my $new_conf = $conf =~ s/\Q$dest\E/$next_dest/gr;
-$node->append_conf('postgresql.conf', join("\n", grep { /^(extension|dynamic)/ } split /\n/, $new_conf) . "\n");
-$node->start;
+use_library($next_dest);
 is($node->safe_psql('postgres', 'SELECT version, fits FROM pm_catalog.library()'), "$next|t", 'the library is the next one');
 goes_on('an extension of the previous version works');
 PmTest::figure(sprintf 'the library replaced: %.1f s from the stop to 20 events handled', time - $down);
@@ -261,6 +268,26 @@ cmp_ok(scalar(split /\n/, $wanted), '>', 300, 'there are many objects to compare
 is(PmCatalog::differences(PmCatalog::describe($node, 'postgres') =~ s/$types//gr, $wanted =~ s/$types//gr), '',
 	'an updated extension is the same as a new one');
 
+my $ended = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
+
+# ---- the library is older than the extension: it waits, and says what to do
+
+use_library($dest);
+ok(PmTest::wait_in_log($node, qr/pm does not run in database "postgres"\n.*has version \Q$next\E, and the library is older: \Q$current\E\.\n.*HINT: .*Install version \Q$next\E of the library and restart the server\./),
+	'the log says that the library is older, and what to do');
+is($node->safe_psql('postgres', "SELECT DISTINCT state, reason, hint FROM pm.status WHERE process_manager = 'plain'"),
+	"waiting|no worker runs, because the library of pm has version $current, which is older than version $next of the extension|Install version $next of the library and restart the server.",
+	'pm.status says it too');
+my $stands = handled();
+my $written = $node->safe_psql('postgres', 'SELECT count(*) FROM flow');
+ok(PmTest::wait_until($node, "SELECT count(*) > $written + 20 FROM flow", 't'), 'writers go on');
+(undef, undef, $refused) = $node->psql('postgres', "SELECT pm.catch_up('plain')");
+like($refused, qr/the library of pm is older than the extension pm of this database\n.*\nHINT:  Install version \Q$next\E of the library and restart the server\./, 'a session is told the same');
+is(handled(), $stands, 'nothing is handled');
+is(scalar(() = substr(slurp_file($node->logfile), $log_at) =~ /pm does not run in database "postgres"/g), 1, 'the log says it once');
+use_library($next_dest);
+goes_on('with the new library, events are handled again');
+
 # ---- the check
 
 append_to_file($stop, '');
@@ -278,7 +305,6 @@ SELECT round(extract(epoch FROM max(gap)), 2) FROM (
 ) g
 SQL
 }
-my $ended = $node->safe_psql('postgres', "SELECT max(at) FROM seen WHERE pm = 'plain'");
 my ($replaced, $updated) = (standstill($began, $served), standstill($served, $ended));
 PmTest::figure(sprintf 'the longest standstill: %s s while the library was replaced, %s s while the extension was updated, after %d events (%.0f/s)',
 	$replaced, $updated, $events, $rate);
