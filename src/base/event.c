@@ -84,6 +84,15 @@ event_causation(const char *log, int64 position, bool correlates)
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(metadata.data));
 }
 
+bool
+event_is_sent(Datum event)
+{
+	EventFields fields;
+
+	event_deform(event, &fields);
+	return fields.nulls[EVENT_LOG - 1] && !fields.nulls[EVENT_VERSION - 1];
+}
+
 /* ---------- events that are too large for one value ---------- */
 
 /*

@@ -36,6 +36,12 @@ extern void event_deform(Datum event, EventFields *fields);
 extern Datum event_form(EventFields *fields);
 
 /*
+ * Was the event sent to an instance (sent.c)?  Like a timer it is in no log, but it has a
+ * version, 0, which no timer has.
+ */
+extern bool event_is_sent(Datum event);
+
+/*
  * The metadata that name an event as the cause of another one, as jsonb:
  * {"causation": {"log": ..., "position": ...}}.  pm.trace finds the effects of an
  * event by these metadata.

@@ -164,6 +164,29 @@ key_stored(Datum name)
 	return hashed ? hashed : text_to_cstring(value);
 }
 
+/*
+ * Is this the name that key_shorten() makes of a long key?
+ */
+static bool
+key_is_short_name(text *value)
+{
+	size_t prefix = strlen(KEY_HASHED);
+	const char *name = VARDATA_ANY(value);
+
+	return VARSIZE_ANY_EXHDR(value) == prefix + 2 * PG_SHA256_DIGEST_LENGTH &&
+		   memcmp(name, KEY_HASHED, prefix) == 0 &&
+		   strspn(pnstrdup(name + prefix, 2 * PG_SHA256_DIGEST_LENGTH), "0123456789abcdef") ==
+			   2 * PG_SHA256_DIGEST_LENGTH;
+}
+
+char *
+key_stored_name(Datum given)
+{
+	text *value = DatumGetTextPP(given);
+
+	return key_is_short_name(value) ? text_to_cstring(value) : key_stored(given);
+}
+
 Key *
 key_get(Keys *keys, Datum name)
 {

@@ -55,6 +55,12 @@ extern Key *key_get(Keys *keys, Datum name);
 /* or by the name under which it is stored. */
 extern Key *key_get_text(Keys *keys, const char *name);
 
+/*
+ * The name under which a key is stored, for a key that a person has given.  The name that the
+ * views show of a long key is accepted, too.
+ */
+extern char *key_stored_name(Datum given);
+
 /* The entry of a key by its stored name, or NULL if the batch has not met it. */
 extern Key *key_find(Keys *keys, const char *name);
 

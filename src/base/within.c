@@ -146,6 +146,9 @@ within_is_timer(text *type)
 	if (current_event == (Datum) 0 || current_log != NULL)
 		return false;
 	event_deform(current_event, &fields);
+	/* An event that was sent is no timer, whatever its type is. */
+	if (!fields.nulls[EVENT_VERSION - 1])
+		return false;
 	own = DatumGetTextPP(fields.values[EVENT_TYPE - 1]);
 	return VARSIZE_ANY_EXHDR(own) == VARSIZE_ANY_EXHDR(type) &&
 		   memcmp(VARDATA_ANY(own), VARDATA_ANY(type), VARSIZE_ANY_EXHDR(own)) == 0;

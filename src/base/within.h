@@ -8,6 +8,9 @@
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 
+/* The key of the metadata in which an event that was sent has the role of the sender. */
+#define SENT_BY "sent_by"
+
 /*
  * Handlers of this process manager and lane are called until within_leave().  The name,
  * and the keys of metadata to carry, must live until then.

@@ -256,6 +256,8 @@ catch_up_unit_succeeded(CatchUpUnit *unit, const DispatchResult *result)
 {
 	CatchUp *run = unit->run;
 
+	if (result->outcome == DISPATCH_DELIVERED)
+		return true;
 	unit->next = result->due;
 	/* A unit that is stopped does nothing with its next event. */
 	unit->next_known = result->next_known || result->outcome == DISPATCH_BUSY ||
@@ -296,6 +298,7 @@ catch_up_unit_next(CatchUpUnit *unit)
 							   .wait = true,
 							   .wait_for_logs = run->named,
 							   .now = run->now,
+							   .sent = true,
 							   .raise = run->raise,
 							   .parked_since = run->parked_since,
 							   .walk = unit->walk};

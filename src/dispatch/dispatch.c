@@ -49,6 +49,7 @@
 #include "dispatch/handle.h"
 #include "dispatch/retry.h"
 #include "manager/manager_lock.h"
+#include "manager/sent.h"
 #include "shmem/slot_activity.h"
 
 /*
@@ -184,6 +185,18 @@ dispatch_outcome(const DispatchRequest *request, const BatchTask *task, const Ta
 	return tally->done > 0 ? DISPATCH_DONE : DISPATCH_IDLE;
 }
 
+/*
+ * The batch has done nothing that must not be lost, so its commit need not wait for the
+ * disk.
+ */
+static void
+dispatch_commit_later(void)
+{
+	if (GetCurrentTransactionNestLevel() == 1)
+		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+}
+
 DispatchResult
 dispatch_batch(const DispatchRequest *request, Progress *progress)
 {
@@ -213,6 +226,14 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 		return result;
 
 	task = dispatch_task(request, &state);
+	/* In a transaction of its own: later batches may be undone, and name what they handle. */
+	if (request->sent && pm->kind == HANDLER_INSTANCE && sent_known() &&
+		sent_deliver(pm, request->lane, task.now, &result.sending) > 0)
+	{
+		result.outcome = DISPATCH_DELIVERED;
+		dispatch_commit_later();
+		return result;
+	}
 	head = dispatch_head(request, &task);
 	if (head != NULL)
 		tally = retry_batch(&task, head, request->max_parked, progress);
@@ -237,10 +258,8 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 	result.next_known = tally.next_known && (state.status == LANE_OK || request->walk->look);
 	result.next = tally.next;
 	/* If it is lost that events of other lanes were skipped, they are skipped again. */
-	if (tally.done == 0 && result.outcome != DISPATCH_STOPPED &&
-		GetCurrentTransactionNestLevel() == 1)
-		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
+	if (tally.done == 0 && result.outcome != DISPATCH_STOPPED)
+		dispatch_commit_later();
 	slot_activity_set(ACTIVITY_COMMITTING);
 	return result;
 }

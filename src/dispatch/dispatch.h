@@ -14,12 +14,13 @@
 
 typedef enum DispatchOutcome
 {
-	DISPATCH_IDLE,	 /* nothing to handle */
-	DISPATCH_DONE,	 /* handled what there was */
-	DISPATCH_MORE,	 /* and there is more */
-	DISPATCH_BUSY,	 /* another session has locked the unit or a log */
-	DISPATCH_STALE,	 /* the registration has changed: load it again */
-	DISPATCH_STOPPED /* paused, halted, or not yet to be retried */
+	DISPATCH_IDLE,		/* nothing to handle */
+	DISPATCH_DONE,		/* handled what there was */
+	DISPATCH_MORE,		/* and there is more */
+	DISPATCH_DELIVERED, /* what was sent is now among the timers; nothing was handled */
+	DISPATCH_BUSY,		/* another session has locked the unit or a log */
+	DISPATCH_STALE,		/* the registration has changed: load it again */
+	DISPATCH_STOPPED	/* paused, halted, or not yet to be retried */
 } DispatchOutcome;
 
 typedef struct DispatchResult
@@ -32,6 +33,7 @@ typedef struct DispatchResult
 	bool held;		   /* a mark is held back by a writer, or a log is locked */
 	bool left_out;	   /* a log has a problem */
 	bool all;		   /* all logs have been read, not only some */
+	bool sending;	   /* a transaction is open that has sent something */
 	Bitmapset *rest;   /* logs that were read and have more, are held back, or were left out */
 	TimestampTz due;   /* when there will be something to do without a new event; DT_NOEND: never */
 	bool next_known;   /* in a walk: it is known when the next event is, */
@@ -54,6 +56,7 @@ typedef struct DispatchRequest
 	TimestampTz parked_since; /* leave alone what was parked before this time; 0: nothing */
 	const BatchWalk *walk;	  /* the time moves, from "now" on; NULL: it does not */
 	BatchWatch *watch;		  /* is told of each item; NULL: nobody */
+	bool sent;				  /* look for what was sent to instances */
 	bool some;				  /* only these logs have to be read, */
 	Bitmapset *logs;		  /* by their numbers in pm->logs, if nothing but events is due */
 } DispatchRequest;

@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "base/event.h"
 #include "base/within.h"
 #include "dispatch/call_correlate.h"
 #include "dispatch/handle.h"
@@ -145,7 +146,7 @@ handle_take_timer(HandleRun *run, const BatchItem *item)
 		return false;
 	run->tally.again = true;
 	instance_load(run->task->pm, item->key);
-	return item->key->live;
+	return item->key->live || event_is_sent(item->event);
 }
 
 /*

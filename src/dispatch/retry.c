@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "base/event.h"
 #include "base/report.h"
 #include "base/within.h"
 #include "dispatch/call.h"
@@ -167,7 +168,8 @@ retry_item(Calls *calls, BatchItem *item, Tally *tally)
 	if (item->log_name == NULL)
 	{
 		instance_load(calls->task->pm, item->key);
-		if (!item->key->live)
+		/* What was sent is handled in any case. */
+		if (!item->key->live && !event_is_sent(item->event))
 			return false;
 	}
 	timers = call_handler(calls, item, tally->done + 1);

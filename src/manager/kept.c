@@ -15,23 +15,29 @@
 #include "base/version.h"
 #include "manager/kept.h"
 
+#define KEPT_COUNT(more)                                                                           \
+	"SELECT "                                                                                      \
+	"(SELECT pg_catalog.count(*) FROM pm_catalog.instance "                                        \
+	"WHERE process_manager OPERATOR(pg_catalog.=) $1), "                                           \
+	"(SELECT pg_catalog.count(*) FROM pm_catalog.timer "                                           \
+	"WHERE process_manager OPERATOR(pg_catalog.=) $1)" more ", "                                   \
+	"(SELECT pg_catalog.count(*) FROM pm_catalog.parked "                                          \
+	"WHERE process_manager OPERATOR(pg_catalog.=) $1)"
+
+#define KEPT_COUNT_SENT                                                                            \
+	" OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM pm_catalog.sent "                    \
+	"WHERE process_manager OPERATOR(pg_catalog.=) $1)"
+
 /*
- * Counts all of it.
+ * Counts all of it.  What was sent to instances counts as timers.
  */
 Kept
 kept_count(const char *manager)
 {
-	static ExecStatement count_kept = {
-		NULL,
-		"SELECT "
-		"(SELECT pg_catalog.count(*) FROM pm_catalog.instance "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1), "
-		"(SELECT pg_catalog.count(*) FROM pm_catalog.timer "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1), "
-		"(SELECT pg_catalog.count(*) FROM pm_catalog.parked "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1)",
-		1,
-		{TEXTOID},
+	/* Without, and with what was sent to instances, which version 0.1.0 does not have. */
+	static ExecStatement count_kept[] = {
+		{NULL, KEPT_COUNT(""), 1, {TEXTOID}},
+		{NULL, KEPT_COUNT(KEPT_COUNT_SENT), 1, {TEXTOID}},
 	};
 	Kept kept;
 	ExecScope scope;
@@ -39,7 +45,7 @@ kept_count(const char *manager)
 	bool isnull;
 
 	exec_begin_owner(&scope);
-	exec_statement(&count_kept, values, NULL);
+	exec_statement(&count_kept[version_has("0.2.0")], values, NULL);
 	kept.instances = DatumGetInt64(exec_value(0, 1, &isnull));
 	kept.timers = DatumGetInt64(exec_value(0, 2, &isnull));
 	kept.parked = DatumGetInt64(exec_value(0, 3, &isnull));
@@ -75,6 +81,8 @@ kept_delete(const char *manager)
 		"WITH e AS (DELETE FROM pm_catalog.ended "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1), "
 		"a AS (DELETE FROM pm_catalog.association "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1), "
+		"s AS (DELETE FROM pm_catalog.sent "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1) "
 		"DELETE FROM pm_catalog.journal "
 		"WHERE process_manager OPERATOR(pg_catalog.=) $1",

@@ -19,6 +19,7 @@
 #include "utils/inval.h"
 
 #include "base/exec.h"
+#include "base/key.h"
 #include "base/within.h"
 #include "log/highwater_ask.h"
 #include "manager/manager_lock.h"
@@ -27,6 +28,9 @@
  */
 #define MANAGER_LOCK_QUEUE 0x7FFF
 #define MANAGER_LOCK_ALONE 0x7FFE
+
+/* In the place of a lane: the lock of senders. */
+#define MANAGER_LOCK_SENDER 0x7FFE
 
 /* Time between two attempts to lock a unit, in ms. */
 #define MANAGER_LOCK_NAP 10
@@ -75,6 +79,42 @@ manager_lock_release(int id, int lane)
 	manager_lock_tag(&tag, id, lane);
 	(void) LockRelease(&tag, ExclusiveLock, false);
 }
+
+/* ---------- senders ---------- */
+
+/*
+ * Nobody waits for this lock while holding a unit's lock, except to unregister the process
+ * manager.
+ */
+void
+manager_lock_sender(int id)
+{
+	LOCKTAG tag;
+
+	manager_lock_tag(&tag, id, MANAGER_LOCK_SENDER);
+	(void) LockAcquire(&tag, ShareLock, false, false);
+	AcceptInvalidationMessages();
+}
+
+bool
+manager_no_sender(int id)
+{
+	LOCKTAG tag;
+
+	manager_lock_tag(&tag, id, MANAGER_LOCK_SENDER);
+	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	(void) LockRelease(&tag, ExclusiveLock, false);
+	return true;
+}
+
+void
+manager_lock_out_senders(int id)
+{
+	(void) manager_lock_unit(id, MANAGER_LOCK_SENDER, false);
+}
+
+/* ---------- units ---------- */
 
 /*
  * Waits for a unit's lock, until a time.
@@ -226,6 +266,32 @@ manager_lock_unchecked(const char *name)
 	bool locked;
 
 	return manager_lock_all(name, true, false, DT_NOEND, &locked);
+}
+
+/*
+ * Locks the unit of one key.  While we waited, the number of lanes may have changed.
+ */
+ProcessManager *
+manager_lock_key(const char *function, const char *name, const char *key, int *lane)
+{
+	highwater_require_fresh_snapshots(function);
+	exec_require_writable(function);
+	within_refuse(name);
+	for (;;)
+	{
+		ProcessManager *before = registry_get(name, false);
+		ProcessManager *pm;
+
+		registry_require_owner(before);
+		*lane = (int) (key_hash(key, strlen(key)) % (uint32) before->lanes);
+		manager_lock_queue(before->id);
+		(void) manager_lock_unit(before->id, *lane, false);
+		pm = registry_get(name, false);
+		registry_require_owner(pm);
+		if (pm->id == before->id && pm->lanes == before->lanes)
+			return pm;
+		CHECK_FOR_INTERRUPTS();
+	}
 }
 
 /*

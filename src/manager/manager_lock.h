@@ -20,6 +20,16 @@ extern bool manager_lock_is_mine(int id, int lane);
 /* Unlocks a unit under whose lock nothing was written. */
 extern void manager_lock_release(int id, int lane);
 
+/*
+ * The lock of a session that sends something to an instance, until the end of its transaction.
+ * Any number of sessions can hold it.  Is there none that does?
+ */
+extern void manager_lock_sender(int id);
+extern bool manager_no_sender(int id);
+
+/* Waits until no session holds that lock, and keeps others from taking it. */
+extern void manager_lock_out_senders(int id);
+
 /* To be called before waiting for a unit's lock while holding that of another unit. */
 extern void manager_lock_queue(int id);
 
@@ -31,6 +41,13 @@ extern ProcessManager *manager_lock_until(const char *name, TimestampTz until, b
 
 /* The same without a check of rights, for changes that result from DDL on another object. */
 extern ProcessManager *manager_lock_unchecked(const char *name);
+
+/*
+ * The unit of a key of a process manager that the caller may change, for an SQL function.  The
+ * key is given by its stored name.
+ */
+extern ProcessManager *manager_lock_key(const char *function, const char *name, const char *key,
+										int *lane);
 
 /* The same for an SQL function that changes a process manager of this name. */
 extern ProcessManager *manager_lock_for(const char *function, const char *name);

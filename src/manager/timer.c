@@ -24,6 +24,7 @@
 #include "base/event.h"
 #include "base/exec.h"
 #include "base/key.h"
+#include "base/version.h"
 #include "base/within.h"
 #include "manager/head.h"
 #include "manager/lane.h"
@@ -33,8 +34,13 @@
 PG_FUNCTION_INFO_V1(pm_set_timer);
 PG_FUNCTION_INFO_V1(pm_cancel_timer);
 
-/* The columns of a timer, in the order that timer_form() expects. */
-#define TIMER_COLUMNS "id, key, type, due, data, metadata"
+/*
+ * The columns of a timer, in the order that timer_form() expects.  The table also has the
+ * events that were sent to instances (sent.c).  Version 0.1.0 of the extension has none,
+ * and no such column, so there are two of each statement: without, and with it.
+ */
+#define TIMER_COLUMNS(sent) "id, key, type, due, data, metadata, " sent
+#define TIMER_KNOWS_SENT	version_has("0.2.0")
 
 /* The timers set since timer_begin(): the earliest, and the ids of those that were due. */
 static bool was_set = false;
@@ -66,21 +72,34 @@ timer_form(uint64 row)
 	fields.values[EVENT_RECORDED_AT - 1] = TimestampTzGetDatum(timer->due);
 	fields.values[EVENT_DATA - 1] = exec_value(row, 5, &isnull);
 	fields.values[EVENT_METADATA - 1] = exec_value(row, 6, &isnull);
+	if (DatumGetBool(exec_value(row, 7, &isnull)))
+	{
+		fields.nulls[EVENT_VERSION - 1] = false;
+		fields.values[EVENT_VERSION - 1] = Int64GetDatum(0);
+	}
 	timer->event = event_form(&fields);
 	return timer;
 }
 
+#define TIMER_SELECT_DUE(sent)                                                                     \
+	"SELECT " TIMER_COLUMNS(                                                                       \
+		sent) " FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "            \
+			  "AND lane OPERATOR(pg_catalog.=) $2 AND due OPERATOR(pg_catalog.<=) $3 "             \
+			  "AND ROW(due, id) OPERATOR(pg_catalog.>=) ROW($5, $6) ORDER BY due, id LIMIT $4"
+
 List *
 timer_read(ProcessManager *pm, int lane, TimestampTz now, int limit)
 {
-	static ExecStatement select_timers =
+	static ExecStatement select_timers[] = {
 		{NULL,
-		 "SELECT " TIMER_COLUMNS
-		 " FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		 "AND lane OPERATOR(pg_catalog.=) $2 AND due OPERATOR(pg_catalog.<=) $3 "
-		 "AND ROW(due, id) OPERATOR(pg_catalog.>=) ROW($5, $6) ORDER BY due, id LIMIT $4",
+		 TIMER_SELECT_DUE("false"),
 		 6,
-		 {TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID}};
+		 {TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID}},
+		{NULL,
+		 TIMER_SELECT_DUE("sent"),
+		 6,
+		 {TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID}},
+	};
 	HeadPoint from = head_timer_from(pm->name, lane);
 	Datum values[6];
 
@@ -89,24 +108,27 @@ timer_read(ProcessManager *pm, int lane, TimestampTz now, int limit)
 	values[3] = Int64GetDatum(limit);
 	values[4] = TimestampTzGetDatum(from.time);
 	values[5] = Int64GetDatum(from.id);
-	return exec_list(&select_timers, values, NULL, timer_form);
+	return exec_list(&select_timers[TIMER_KNOWS_SENT], values, NULL, timer_form);
 }
+
+#define TIMER_SELECT_ONE(sent)                                                                     \
+	"SELECT " TIMER_COLUMNS(                                                                       \
+		sent) " FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "            \
+			  "AND id OPERATOR(pg_catalog.=) $2"
 
 Timer *
 timer_get(ProcessManager *pm, int64 id)
 {
-	static ExecStatement select_timer =
-		{NULL,
-		 "SELECT " TIMER_COLUMNS " FROM pm_catalog.timer "
-		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
-		 2,
-		 {TEXTOID, INT8OID}};
+	static ExecStatement select_timer[] = {
+		{NULL, TIMER_SELECT_ONE("false"), 2, {TEXTOID, INT8OID}},
+		{NULL, TIMER_SELECT_ONE("sent"), 2, {TEXTOID, INT8OID}},
+	};
 	Datum values[2];
 	List *timers;
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int64GetDatum(id);
-	timers = exec_list(&select_timer, values, NULL, timer_form);
+	timers = exec_list(&select_timer[TIMER_KNOWS_SENT], values, NULL, timer_form);
 	return timers == NIL ? NULL : linitial(timers);
 }
 
@@ -130,7 +152,8 @@ timer_remove_parked(const char *manager, int lane, const char *key, Datum type)
 		{NULL,
 		 "DELETE FROM pm_catalog.parked WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		 "AND lane OPERATOR(pg_catalog.=) $4 AND key OPERATOR(pg_catalog.=) $2 "
-		 "AND log IS NULL AND ($3 IS NULL OR type OPERATOR(pg_catalog.=) $3)",
+		 "AND log IS NULL AND version IS NULL "
+		 "AND ($3 IS NULL OR type OPERATOR(pg_catalog.=) $3)",
 		 4,
 		 {TEXTOID, TEXTOID, TEXTOID, INT4OID}};
 	Datum values[4];
@@ -146,25 +169,36 @@ timer_remove_parked(const char *manager, int lane, const char *key, Datum type)
 	return exec_as_owner(&delete_parked, values, nulls) > 0;
 }
 
+#define TIMER_NOT_SENT " AND NOT sent"
+
+#define TIMER_DELETE_TYPE(more)                                                                    \
+	"DELETE FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "                \
+	"AND key OPERATOR(pg_catalog.=) $2 AND type OPERATOR(pg_catalog.=) $3 "                        \
+	"AND id OPERATOR(pg_catalog.>=) $4" more
+
+#define TIMER_DELETE_KEY(more)                                                                     \
+	"DELETE FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "                \
+	"AND key OPERATOR(pg_catalog.=) $2" more
+
+#define TIMER_ANY(more)                                                                            \
+	"SELECT FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "                \
+	"AND key OPERATOR(pg_catalog.=) $2" more " LIMIT 1"
+
 /*
  * Deletes timers of a key, parked or not: that of a type, or all (0).
  */
 static bool
 timer_remove(const char *manager, int lane, const char *key, Datum type)
 {
-	static ExecStatement delete_timer =
-		{NULL,
-		 "DELETE FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		 "AND key OPERATOR(pg_catalog.=) $2 AND type OPERATOR(pg_catalog.=) $3 "
-		 "AND id OPERATOR(pg_catalog.>=) $4",
-		 4,
-		 {TEXTOID, TEXTOID, TEXTOID, INT8OID}};
-	static ExecStatement delete_timers =
-		{NULL,
-		 "DELETE FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		 "AND key OPERATOR(pg_catalog.=) $2",
-		 2,
-		 {TEXTOID, TEXTOID}};
+	static ExecStatement delete_timer[] = {
+		{NULL, TIMER_DELETE_TYPE(""), 4, {TEXTOID, TEXTOID, TEXTOID, INT8OID}},
+		{NULL, TIMER_DELETE_TYPE(TIMER_NOT_SENT), 4, {TEXTOID, TEXTOID, TEXTOID, INT8OID}},
+	};
+	static ExecStatement delete_timers[] = {
+		{NULL, TIMER_DELETE_KEY(""), 2, {TEXTOID, TEXTOID}},
+		{NULL, TIMER_DELETE_KEY(TIMER_NOT_SENT), 2, {TEXTOID, TEXTOID}},
+	};
+	int sent = TIMER_KNOWS_SENT;
 	Datum values[4];
 	bool removed = timer_remove_parked(manager, lane, key, type);
 
@@ -175,7 +209,8 @@ timer_remove(const char *manager, int lane, const char *key, Datum type)
 		values[2] = type;
 		values[3] = Int64GetDatum(timer_floor(manager, key, type));
 	}
-	return exec_as_owner(type != (Datum) 0 ? &delete_timer : &delete_timers, values, NULL) > 0 ||
+	return exec_as_owner(type != (Datum) 0 ? &delete_timer[sent] : &delete_timers[sent], values,
+						 NULL) > 0 ||
 		   removed;
 }
 
@@ -188,17 +223,15 @@ timer_end(ProcessManager *pm, int lane, const char *key)
 bool
 timer_exists(ProcessManager *pm, const char *key)
 {
-	static ExecStatement any_timer =
-		{NULL,
-		 "SELECT FROM pm_catalog.timer WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		 "AND key OPERATOR(pg_catalog.=) $2 LIMIT 1",
-		 2,
-		 {TEXTOID, TEXTOID}};
+	static ExecStatement any_timer[] = {
+		{NULL, TIMER_ANY(""), 2, {TEXTOID, TEXTOID}},
+		{NULL, TIMER_ANY(TIMER_NOT_SENT), 2, {TEXTOID, TEXTOID}},
+	};
 	Datum values[2];
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = CStringGetTextDatum(key);
-	return exec_as_owner(&any_timer, values, NULL) > 0;
+	return exec_as_owner(&any_timer[TIMER_KNOWS_SENT], values, NULL) > 0;
 }
 
 void

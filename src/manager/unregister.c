@@ -15,6 +15,7 @@
 #include "manager/lease.h"
 #include "manager/manager_lock.h"
 #include "manager/repartition.h"
+#include "manager/sent.h"
 #include "manager/shell_type.h"
 #include "manager/unregister.h"
 
@@ -39,6 +40,9 @@ unregister(ProcessManager *pm)
 	};
 	Datum values[1] = {CStringGetTextDatum(pm->name)};
 
+	/* What a session has sent that has not committed yet must not be left behind. */
+	if (sent_known())
+		manager_lock_out_senders(pm->id);
 	kept_delete(pm->name);
 	repartition_forget(pm->name, NULL);
 	lease_void(pm);

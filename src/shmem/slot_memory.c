@@ -35,6 +35,8 @@ slot_memory_init(void)
 	pg_atomic_init_u32(&Slots->waiting, 0);
 	pg_atomic_init_u64(&Slots->scarce_until, 0);
 	pg_atomic_init_u32(&Slots->nlost, 0);
+	for (int i = 0; i < SLOT_SENT_COUNTS; i++)
+		pg_atomic_init_u64(&Slots->sent[i], 0);
 	ConditionVariableInit(&Slots->moved);
 	for (int i = 0; i < WORKER_MAX; i++)
 	{

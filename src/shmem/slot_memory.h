@@ -21,6 +21,9 @@
 /* For how many databases there is room. */
 #define SLOT_MAX_DATABASES 1024
 
+/* How many counts there are for what is sent to instances (slot_sent.c). */
+#define SLOT_SENT_COUNTS 1024
+
 /* Why a worker was asked to leave. */
 typedef enum LeaveReason
 {
@@ -102,11 +105,12 @@ typedef struct SlotShared
 {
 	LWLock lock; /* protects workers, lost calls and databases */
 	int nworkers;
-	pg_atomic_uint64 registry_generation; /* counts commits that changed a registration */
-	pg_atomic_uint64 worker_generation;	  /* counts dispatchers that came or went */
-	pg_atomic_uint32 waiting;			  /* the sum of slot_memory_waits() of all workers */
-	pg_atomic_uint64 scarce_until;		  /* until then worker slots are scarce, a TimestampTz */
-	ConditionVariable moved;			  /* broadcast when a cursor has moved */
+	pg_atomic_uint64 registry_generation;	 /* counts commits that changed a registration */
+	pg_atomic_uint64 worker_generation;		 /* counts dispatchers that came or went */
+	pg_atomic_uint32 waiting;				 /* the sum of slot_memory_waits() of all workers */
+	pg_atomic_uint64 scarce_until;			 /* until then worker slots are scarce, a TimestampTz */
+	pg_atomic_uint64 sent[SLOT_SENT_COUNTS]; /* by slot_sent_of() */
+	ConditionVariable moved;				 /* broadcast when a cursor has moved */
 	WorkerSlot workers[WORKER_MAX];
 	pg_atomic_uint32 nlost;
 	uint64 lost_number; /* of the newest lost call */

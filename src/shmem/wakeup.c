@@ -29,6 +29,7 @@
 #include "shmem/slot_interest.h"
 #include "shmem/slot_log.h"
 #include "shmem/slot_memory.h"
+#include "shmem/slot_sent.h"
 #include "shmem/slot_wake.h"
 #include "shmem/wakeup.h"
 
@@ -48,9 +49,17 @@ typedef struct WakeupList
 	void *elements;
 } WakeupList;
 
+/* A process manager to whose instances this transaction sends something. */
+typedef struct WakeupSent
+{
+	int manager;
+	Oid owner;
+} WakeupSent;
+
 static HTAB *logs = NULL;
 static WakeupList armed;	   /* of WakeupLog *: the logs that this transaction writes */
 static WakeupList forgotten;   /* of Oid: the logs that it drops */
+static WakeupList sent;		   /* of WakeupSent, each once */
 static bool any_armed = false; /* there is something to do at the end of this transaction */
 static bool registry_changed = false;
 static bool announced = false;
@@ -80,7 +89,15 @@ wakeup_clear(void)
 	for (int i = 0; i < armed.count; i++)
 		((WakeupLog **) armed.elements)[i]->armed = false;
 	any_armed = registry_changed = announced = moved = false;
-	armed.count = forgotten.count = 0;
+	armed.count = forgotten.count = sent.count = 0;
+}
+
+static void
+wakeup_send(void)
+{
+	for (int i = 0; i < sent.count; i++)
+		slot_sent(((WakeupSent *) sent.elements)[i].manager,
+				  ((WakeupSent *) sent.elements)[i].owner);
 }
 
 static void
@@ -96,10 +113,11 @@ wakeup_at_end(bool commit)
 		if (log->slot.slot != NULL)
 			slot_interest_wake(log->slot.slot);
 	}
-	if (armed.count > 0 || registry_changed)
+	if (armed.count > 0 || registry_changed || sent.count > 0)
 		slot_database_touch(MyDatabaseId);
 	if (!commit)
 		return;
+	wakeup_send();
 	for (int i = 0; i < forgotten.count; i++)
 		slot_log_forget(((Oid *) forgotten.elements)[i]);
 	if (registry_changed)
@@ -124,7 +142,11 @@ wakeup_xact_callback(XactEvent event, void *arg)
 	if (!any_armed)
 		return;
 	if (Slots != NULL && event == XACT_EVENT_PREPARE)
+	{
 		slot_database_touch(MyDatabaseId);
+		/* They find the sender's lock, and look again until it is free (sent.c). */
+		wakeup_send();
+	}
 	else if (Slots != NULL)
 		wakeup_at_end(commit);
 	wakeup_clear();
@@ -186,6 +208,20 @@ void
 wakeup_forget(Oid relid)
 {
 	*(Oid *) wakeup_add(&forgotten, sizeof(Oid)) = relid;
+	any_armed = true;
+}
+
+void
+wakeup_sent(int manager, Oid owner)
+{
+	WakeupSent *added;
+
+	for (int i = 0; i < sent.count; i++)
+		if (((WakeupSent *) sent.elements)[i].manager == manager)
+			return;
+	added = wakeup_add(&sent, sizeof(WakeupSent));
+	added->manager = manager;
+	added->owner = owner;
 	any_armed = true;
 }
 

@@ -16,6 +16,9 @@ extern void wakeup_registry(void);
 /* If this transaction commits, the launcher looks at the database, or looks again. */
 extern void wakeup_announce(void);
 
+/* This transaction sends something to an instance: its dispatchers are woken if it commits. */
+extern void wakeup_sent(int manager, Oid owner);
+
 /* This transaction moves a cursor: sessions in pm.wait_for are woken if it commits. */
 extern void wakeup_moved(void);
 

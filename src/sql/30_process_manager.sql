@@ -63,6 +63,8 @@ CREATE FUNCTION pm.retry(name text) RETURNS bigint
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_retry_dead';
 CREATE FUNCTION pm.discard(name text) RETURNS bigint
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_discard_dead';
+CREATE FUNCTION pm.send(name text, key text, type text, data jsonb DEFAULT '{}') RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_send';
 CREATE FUNCTION pm.set_timer(type text, due timestamptz, data jsonb DEFAULT '{}') RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_set_timer';
 CREATE FUNCTION pm.cancel_timer(type text) RETURNS boolean

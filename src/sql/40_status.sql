@@ -126,7 +126,7 @@ CREATE VIEW pm.timer WITH (security_barrier) AS
 SELECT t.process_manager, t.key, t.type, t.due, t.data
 FROM pm_catalog.timer t
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) t.process_manager
-WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
+WHERE pg_catalog.pg_has_role(p.owner, 'USAGE') AND NOT t.sent;
 
 -- A timer has no position. It is named by the number of its row instead. An event is shown as it is in its log now.
 CREATE FUNCTION pm_catalog.parked_event(log text, "position" bigint, owner oid) RETURNS pm.event

@@ -46,6 +46,7 @@ COMMENT ON FUNCTION pm.retry(text, text, bigint, text) IS 'retry a parked event 
 COMMENT ON FUNCTION pm.discard(text, text, bigint, text) IS 'give up a parked event';
 COMMENT ON FUNCTION pm.retry(text) IS 'retry all dead events of a process manager now, and return how many';
 COMMENT ON FUNCTION pm.discard(text) IS 'give up all dead events of a process manager, and return how many';
+COMMENT ON FUNCTION pm.send(text, text, text, jsonb) IS 'send an event to one instance of a process manager, without a log';
 COMMENT ON FUNCTION pm.set_timer(text, timestamptz, jsonb) IS 'called by the handler of an instance: set a timer, which comes back as an event of this type';
 COMMENT ON FUNCTION pm.cancel_timer(text) IS 'called by the handler of an instance: cancel a timer; false if there is none of this type';
 COMMENT ON FUNCTION pm.fail_permanently(text) IS 'in a handler: fail in a way that no retry can help';

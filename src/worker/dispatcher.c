@@ -141,6 +141,7 @@ dispatcher_round(Dispatcher *dispatcher, TimestampTz *due)
 	{
 		Unit *unit = list_nth(units, (turn + i) % count);
 
+		unit_look_sent(unit, now);
 		if (unit->due <= now)
 		{
 			unit->dirty = true;
@@ -148,7 +149,7 @@ dispatcher_round(Dispatcher *dispatcher, TimestampTz *due)
 		}
 		if (!unit->dirty)
 		{
-			*due = Min(*due, unit->due);
+			*due = Min(*due, Min(unit->due, unit->sent_again));
 			continue;
 		}
 		if (unit->not_before <= now)

@@ -21,6 +21,7 @@
 #include "manager/cursor.h"
 #include "manager/lane.h"
 #include "manager/registry.h"
+#include "manager/sent.h"
 #include "shmem/slot.h"
 #include "shmem/slot_database.h"
 #include "shmem/slot_interest.h"
@@ -207,6 +208,7 @@ role_unit_has_work(Roles *roles, ProcessManager *pm, int lane, RoleDue *due)
 {
 	LaneState state;
 	ListCell *lc;
+	bool sending;
 
 	lane_state(pm, lane, &state);
 	/* Only a person can make it continue, and that wakes this scheduler. */
@@ -219,6 +221,11 @@ role_unit_has_work(Roles *roles, ProcessManager *pm, int lane, RoleDue *due)
 		role_timer_due(state.parked_due, due) ||
 		(pm->kind == HANDLER_INSTANCE && role_timer_due(state.timer_due, due)))
 		return true;
+	if (sent_any(pm, &sending))
+		return true;
+	/* Nothing wakes us when a prepared transaction is committed. */
+	if (sending)
+		role_poll(due, ROLE_AWAY_HELD);
 	foreach(lc, cursor_list(pm, lane))
 		if (role_log_has_work(roles, lfirst(lc), due))
 			return true;

@@ -130,9 +130,18 @@ run_returned(Unit *unit, const DispatchRequest *request, DispatchResult *result,
 		case DISPATCH_STOPPED:
 			unit->not_before = result->due;
 			break;
+		case DISPATCH_DELIVERED:
+			/* The next batch looks once more, and handles it. */
+			unit->dirty = true;
+			counts->batches++;
+			break;
 		case DISPATCH_IDLE:
 		case DISPATCH_DONE:
 		case DISPATCH_MORE:
+			unit->sent = false;
+			if (result->sending)
+				unit->sent_again = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+															   UNIT_SENT_NAP);
 			/* A batch of parked events has not read the logs. */
 			if (!result->parked)
 				unit_looked(unit, result->all, request->logs, result->rest);
@@ -154,6 +163,7 @@ run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 		.lane = unit->lane,
 		.leave_parked = unit->leave_parked,
 		.view = HIGHWATER_EVERYBODY,
+		.sent = unit->sent,
 	};
 	Progress progress = {0};
 	DispatchResult result;

@@ -21,6 +21,7 @@
 
 #include "dispatch/reading.h"
 #include "shmem/slot.h"
+#include "shmem/slot_sent.h"
 #include "shmem/slot_share.h"
 #include "shmem/wakeup.h"
 #include "worker/unit.h"
@@ -130,7 +131,9 @@ unit_make(ProcessManager *pm, int lane, Unit *known)
 	unit->held_nap = UNIT_HELD_MIN;
 	unit->wait_nap = UNIT_WAIT_MIN;
 	unit->follows = palloc0(sizeof(Follow) * Max(list_length(pm->logs), 1));
-	unit->dirty = unit->all = true;
+	unit->dirty = unit->all = unit->sent = true;
+	unit->sent_count = slot_sent_count(pm->id);
+	unit->sent_again = DT_NOEND;
 	if (known != NULL)
 	{
 		unit->isolate = known->isolate;
@@ -245,6 +248,25 @@ unit_load(Units *units)
 
 	/* There is one dispatcher for each lane, at most. */
 	return units->rank < lanes;
+}
+
+/*
+ * Costs no more than a comparison where nothing was sent.
+ */
+void
+unit_look_sent(Unit *unit, TimestampTz now)
+{
+	uint64 count;
+
+	if (unit->pm->kind != HANDLER_INSTANCE)
+		return;
+	/* Read the count before the queue, so that what is sent meanwhile is not missed. */
+	count = slot_sent_count(unit->pm->id);
+	if (count == unit->sent_count && unit->sent_again > now)
+		return;
+	unit->sent_count = count;
+	unit->sent_again = DT_NOEND;
+	unit->sent = unit->dirty = true;
 }
 
 /*

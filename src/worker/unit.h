@@ -17,6 +17,7 @@
 #define UNIT_HELD_MAX 100
 #define UNIT_WAIT_MIN 500 /* something outside is wrong */
 #define UNIT_WAIT_MAX 5000
+#define UNIT_SENT_NAP 1000 /* a transaction is open that has sent something to instances */
 
 /* One lane of one process manager, as its dispatcher sees it. */
 typedef struct Unit
@@ -33,8 +34,11 @@ typedef struct Unit
 	bool polling;		/* not_before is for a mark or a lock: a wake-up ends the wait */
 	long held_nap;
 	long wait_nap;
-	Follow *follows; /* one for each of pm->logs */
-	bool all;		 /* the next batch reads all logs, not only those that have moved */
+	Follow *follows;		/* one for each of pm->logs */
+	bool all;				/* the next batch reads all logs, not only those that have moved */
+	bool sent;				/* the next batch looks for what was sent to instances, */
+	uint64 sent_count;		/* because this count of slot_sent.c has changed, */
+	TimestampTz sent_again; /* or because it is this late; DT_NOEND: never */
 } Unit;
 
 /* The units of one dispatcher.  All zero: not loaded yet. */
@@ -61,6 +65,9 @@ extern bool unit_stale(Units *units);
 /* Set when to run a unit again that cannot continue now. */
 extern void unit_poll(Unit *unit);
 extern void unit_wait(Unit *unit);
+
+/* Finds out whether the next batch of the unit has to look for what was sent to instances. */
+extern void unit_look_sent(Unit *unit, TimestampTz now);
 
 /* Find out which logs the next batch of a unit must read, and record what the last one has read. */
 extern bool unit_moved(Unit *unit, Bitmapset **logs);
