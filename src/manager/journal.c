@@ -98,16 +98,28 @@ StaticAssertDecl(lengthof(ended_columns) == ENDED_COLUMNS, "ended_columns[] must
 
 static BulkTable ended_table = {"ended", ended_columns, ENDED_COLUMNS, 0, InvalidOid};
 
-void
-journal_begin(Journal *journal, ProcessManager *pm)
+static void
+journal_open(Journal *journal, ProcessManager *pm, bool entries)
 {
 	memset(journal, 0, sizeof(*journal));
 	journal->pm = pm;
-	journal->entries = pm->journal;
+	journal->entries = entries;
 	journal->ends = pm->keep_ended >= 0;
 	if (journal->entries || journal->ends)
 		journal->context = AllocSetContextCreate(CurrentMemoryContext, "pm journal",
 												 ALLOCSET_DEFAULT_SIZES);
+}
+
+void
+journal_begin(Journal *journal, ProcessManager *pm)
+{
+	journal_open(journal, pm, pm->journal);
+}
+
+void
+journal_begin_always(Journal *journal, ProcessManager *pm)
+{
+	journal_open(journal, pm, true);
 }
 
 /* ---------- what is to be written ---------- */

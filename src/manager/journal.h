@@ -52,6 +52,9 @@ typedef struct Journal
 /* Begins with nothing to write, in the current memory context. */
 extern void journal_begin(Journal *journal, ProcessManager *pm);
 
+/* The same for a change by a person, which is recorded in any case. */
+extern void journal_begin_always(Journal *journal, ProcessManager *pm);
+
 /* Copies an entry, or an ended instance, that is to be written. */
 extern void journal_add(Journal *journal, const JournalEntry *entry);
 extern void journal_end(Journal *journal, const JournalEnd *end);

@@ -30,7 +30,7 @@
 #define MANAGER_LOCK_ALONE 0x7FFE
 
 /* In the place of a lane: the lock of senders. */
-#define MANAGER_LOCK_SENDER 0x7FFE
+#define MANAGER_LOCK_SENDER 0x7FFD
 
 /* Time between two attempts to lock a unit, in ms. */
 #define MANAGER_LOCK_NAP 10

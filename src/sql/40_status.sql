@@ -122,6 +122,14 @@ FROM pm_catalog.journal j
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) j.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
 
+-- The columns of pm.history. A function that RETURNS TABLE cannot have an argument and a column that are both called key.
+CREATE VIEW pm_catalog.history_row AS
+SELECT j.process_manager, j.key, j.started_at, j.seq, j.log, j."position", j.type, j.handled_at, j.state, j.appended, j.timers,
+	   j.by, j.reason, NULL::text AS status
+FROM pm_catalog.journal j LIMIT 0;
+CREATE FUNCTION pm.history(name text, key text) RETURNS SETOF pm_catalog.history_row
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_history';
+
 CREATE VIEW pm.timer WITH (security_barrier) AS
 SELECT t.process_manager, t.key, t.type, t.due, t.data
 FROM pm_catalog.timer t

@@ -47,6 +47,9 @@ COMMENT ON FUNCTION pm.discard(text, text, bigint, text) IS 'give up a parked ev
 COMMENT ON FUNCTION pm.retry(text) IS 'retry all dead events of a process manager now, and return how many';
 COMMENT ON FUNCTION pm.discard(text) IS 'give up all dead events of a process manager, and return how many';
 COMMENT ON FUNCTION pm.send(text, text, text, jsonb) IS 'send an event to one instance of a process manager, without a log';
+COMMENT ON FUNCTION pm.end_instance(text, text, text) IS 'end an instance by hand, with its timers and parked events';
+COMMENT ON FUNCTION pm.set_state(text, text, jsonb, text) IS 'set the state of an instance by hand';
+COMMENT ON FUNCTION pm.history(text, text) IS 'what an instance has been through, why it waits, and what will happen next';
 COMMENT ON FUNCTION pm.set_timer(text, timestamptz, jsonb) IS 'called by the handler of an instance: set a timer, which comes back as an event of this type';
 COMMENT ON FUNCTION pm.cancel_timer(text) IS 'called by the handler of an instance: cancel a timer; false if there is none of this type';
 COMMENT ON FUNCTION pm.fail_permanently(text) IS 'in a handler: fail in a way that no retry can help';

@@ -172,6 +172,21 @@ FROM pm_catalog.journal j
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) j.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
 
+CREATE FUNCTION pm.end_instance(name text, key text, reason text) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_end_instance';
+CREATE FUNCTION pm.set_state(name text, key text, state jsonb, reason text) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_set_state';
+-- The columns of pm.history. A function that RETURNS TABLE cannot have an argument and a column that are both called key.
+CREATE VIEW pm_catalog.history_row AS
+SELECT j.process_manager, j.key, j.started_at, j.seq, j.log, j."position", j.type, j.handled_at, j.state, j.appended, j.timers,
+	   j.by, j.reason, NULL::text AS status
+FROM pm_catalog.journal j LIMIT 0;
+CREATE FUNCTION pm.history(name text, key text) RETURNS SETOF pm_catalog.history_row
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_history';
+
+COMMENT ON FUNCTION pm.end_instance(text, text, text) IS 'end an instance by hand, with its timers and parked events';
+COMMENT ON FUNCTION pm.set_state(text, text, jsonb, text) IS 'set the state of an instance by hand';
+COMMENT ON FUNCTION pm.history(text, text) IS 'what an instance has been through, why it waits, and what will happen next';
 COMMENT ON VIEW pm.ended IS 'instances that have ended, for as long as their process managers keep them';
 COMMENT ON COLUMN pm.ended.process_manager IS 'name of the process manager';
 COMMENT ON COLUMN pm.ended.key IS 'key of the instance';
