@@ -89,7 +89,7 @@ TRUNCATE calls;
 SELECT pm.send('m', 'f', 'bad', '{"fail": 1}'), pm.send('m', 'f', 'next', '{"x": 1}'), pm.send('m', 'g', 'fine');
 SELECT pm.append('steps', 'f', 'step') > 0;
 SELECT pm.catch_up('m', on_failure => 'policy');
-SELECT key, log, state, (event).type, (event).version, (event).data, attempts, message FROM pm.parked ORDER BY "position" DESC, key;
+SELECT key, log, state, (event).type, (event).version, (event).data, attempts, message FROM pm.parked ORDER BY (event).type;
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT pm.discard('m', log, "position") FROM pm.parked WHERE state = 'failing';
 SELECT pm.catch_up('m', on_failure => 'policy');
