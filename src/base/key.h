@@ -28,6 +28,7 @@ typedef struct Key
 	bool stored; /* the instance has a row, at this place */
 	ItemPointerData tid;
 	bool live;	  /* there is an instance */
+	bool ended;	  /* the batch has ended it */
 	bool changed; /* the row has to be written */
 	Datum state;  /* jsonb */
 	TimestampTz started_at;

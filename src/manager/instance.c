@@ -274,6 +274,7 @@ instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum returned, bool
 		/* An instance that began in this batch has no row to delete. */
 		key->changed = key->stored;
 		key->live = false;
+		key->ended = true;
 		return true;
 	}
 

@@ -180,14 +180,14 @@ park_due(ProcessManager *pm, int lane, TimestampTz since, TimestampTz now)
 Parked *
 park_get(ProcessManager *pm, int64 id)
 {
-	static ExecStatement select_one = {
-		NULL,
-		"SELECT id, key, attempts, retry_at, log, position, "
-		"state OPERATOR(pg_catalog.=) 'deferred' FROM pm_catalog.parked "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND id OPERATOR(pg_catalog.=) $2",
-		2,
-		{TEXTOID, INT8OID}};
+	static ExecStatement select_one =
+		{NULL,
+		 "SELECT id, key, attempts, retry_at, log, position, "
+		 "state OPERATOR(pg_catalog.=) 'deferred' FROM pm_catalog.parked "
+		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+		 "AND id OPERATOR(pg_catalog.=) $2",
+		 2,
+		 {TEXTOID, INT8OID}};
 	Datum values[2];
 	List *found;
 

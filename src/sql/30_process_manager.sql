@@ -84,6 +84,10 @@ CREATE FUNCTION pm.defer(again_in interval, reason text DEFAULT NULL) RETURNS vo
 CREATE FUNCTION pm.catch_up(name text DEFAULT NULL, as_of timestamptz DEFAULT NULL,
 							max_count bigint DEFAULT NULL, on_failure text DEFAULT 'raise')
 	RETURNS bigint LANGUAGE C AS 'MODULE_PATHNAME', 'pm_catch_up';
+CREATE FUNCTION pm.rehearse(name text, handler text DEFAULT NULL, log text DEFAULT NULL, after bigint DEFAULT 0,
+							max_count integer DEFAULT 1000)
+	RETURNS TABLE (event_log text, pos bigint, key text, outcome text, error text, appended jsonb, state jsonb)
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_rehearse';
 CREATE FUNCTION pm.now() RETURNS timestamptz
 	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'pm_now';
 CREATE FUNCTION pm.associate(kind text, value text) RETURNS void

@@ -56,6 +56,7 @@ COMMENT ON FUNCTION pm.fail_permanently(text) IS 'in a handler: fail in a way th
 COMMENT ON FUNCTION pm.defer(interval, text) IS 'in a handler: have the event handled again after some time, without a failure';
 COMMENT ON FUNCTION pm.done(jsonb) IS 'the value that the handler of an instance returns to end the instance, with its result';
 COMMENT ON FUNCTION pm.catch_up(text, timestamptz, bigint, text) IS 'handle waiting events and timers in this session, and return how many';
+COMMENT ON FUNCTION pm.rehearse(text, text, text, bigint, integer) IS 'what a handler would do with events; everything is undone';
 COMMENT ON FUNCTION pm.now() IS 'the current time of a handler: now(), or the as_of of the pm.catch_up call that runs it';
 COMMENT ON FUNCTION pm.associate(text, text) IS 'called by the handler of an instance: let pm.associated find the instance by this value';
 COMMENT ON FUNCTION pm.dissociate(text, text) IS 'called by the handler of an instance: end an association; false if there is none';

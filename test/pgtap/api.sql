@@ -53,6 +53,8 @@ INSERT INTO contract VALUES
 	('key', '', 'text', 'stable'),
 	('fail_permanently', 'reason text', 'void', 'volatile'),
 	('defer', 'again_in interval, reason text DEFAULT NULL::text', 'void', 'volatile'),
+	('rehearse', 'name text, handler text DEFAULT NULL::text, log text DEFAULT NULL::text, after bigint DEFAULT 0, max_count integer DEFAULT 1000',
+		'TABLE(event_log text, pos bigint, key text, outcome text, error text, appended jsonb, state jsonb)', 'volatile'),
 	('now', '', 'timestamp with time zone', 'stable'),
 	('wait_for', 'name text, log text DEFAULT NULL::text, up_to bigint DEFAULT NULL::bigint, timeout interval DEFAULT ''@ 5 secs''::interval', 'boolean', 'volatile');
 

@@ -6,6 +6,12 @@
 -- pm.trace also returns the causes.
 COMMENT ON FUNCTION pm.trace(text, bigint) IS 'the causes of an event, and the tree of events that it has caused, as far as the caller may read the logs';
 
+CREATE FUNCTION pm.rehearse(name text, handler text DEFAULT NULL, log text DEFAULT NULL, after bigint DEFAULT 0,
+							max_count integer DEFAULT 1000)
+	RETURNS TABLE (event_log text, pos bigint, key text, outcome text, error text, appended jsonb, state jsonb)
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_rehearse';
+COMMENT ON FUNCTION pm.rehearse(text, text, text, bigint, integer) IS 'what a handler would do with events; everything is undone';
+
 -- pm.append with an id.
 CREATE TABLE pm_catalog.append_id (
 	log             text NOT NULL,
