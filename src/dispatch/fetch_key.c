@@ -17,6 +17,7 @@
 #include "dispatch/as_owner.h"
 #include "dispatch/fetch_key.h"
 #include "dispatch/item_key.h"
+#include "manager/association.h"
 #include "manager/failure.h"
 #include "manager/handler.h"
 #include "manager/handler_watch.h"
@@ -61,6 +62,8 @@ fetch_key_ask_all(Batch *batch, MemoryContext per_event, volatile int *known)
 	handler_open(&handler, pm, batch_log_any_shared(&batch->logs));
 	PushActiveSnapshot(GetTransactionSnapshot());
 	within_enter(pm->name, batch->task->lane, NIL);
+	/* A process manager without a handler has no associations; it may ask nevertheless. */
+	association_enter(pm, false);
 	handler_watch_begin(handler.timeout);
 	for (; *known < batch->count; (*known)++)
 		fetch_key_ask(batch, batch->events[*known], &handler, per_event);
