@@ -33,7 +33,8 @@ typedef struct Key
 	Datum state;  /* jsonb */
 	TimestampTz started_at;
 	TimestampTz updated_at;
-	int64 entries; /* of its journal so far; read only where there is a journal */
+	bool keep_state; /* when the handler returns another one, this one is not freed */
+	int64 entries;	 /* of its journal so far; read only where there is a journal */
 } Key;
 
 struct keyslot_hash;

@@ -51,6 +51,7 @@ typedef struct BatchTask
 	bool raise;			   /* errors go to the caller: nothing is set aside */
 	const BatchWalk *walk; /* NULL: the time does not move with the items */
 	BatchWatch *watch;	   /* NULL: nobody wants to know */
+	bool separate;		   /* each item has a subtransaction of its own */
 } BatchTask;
 
 #endif /* PM_BATCH_TASK_H */

@@ -183,11 +183,20 @@ blame_hint(ProcessManager *pm, ErrorData *error, bool called)
 static void
 blame_say_failed(ProcessManager *pm, const Handling *what, const char *timer_type, ErrorData *error)
 {
-	const char *hint = blame_hint(pm, error, !what->outside);
+	const char *hint;
 
-	if (report_may(pm->owner, REPORT_FAILURE))
-		ereport(LOG, (blame_errmsg(pm, what, timer_type, report_cut(error->message, REPORT_LOGGED)),
-					  report_error(error), hint ? errhint("%s", hint) : 0));
+	/* The hint costs more than the rest. */
+	if (!report_may(pm->owner, REPORT_FAILURE))
+		return;
+	hint = blame_hint(pm, error, !what->outside);
+	ereport(LOG, (blame_errmsg(pm, what, timer_type, report_cut(error->message, REPORT_LOGGED)),
+				  report_error(error), hint ? errhint("%s", hint) : 0));
+}
+
+void
+blame_say(ProcessManager *pm, const Handling *what, ErrorData *error)
+{
+	blame_say_failed(pm, what, blame_timer_type(pm, what), error);
 }
 
 static void
@@ -288,8 +297,8 @@ blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorDat
 		return;
 	}
 	(void) timer_take(timer->id);
-	park_failed(pm, what->lane, timer->key, timer->event, 0, deferred ? 0 : 1, crash ? 1 : 0, error,
-				failure);
+	park_failed_timer(pm, what->lane, timer->key, timer->event, deferred ? 0 : 1, crash ? 1 : 0,
+					  error, failure);
 	if (!deferred)
 		lane_error(pm->name, what->lane);
 }

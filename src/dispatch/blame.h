@@ -37,6 +37,9 @@ extern bool blame_server(int sqlerrcode);
  */
 extern bool blame_timeout(ErrorData *error, ProcessManager *pm, const Handling *what);
 
+/* Writes to the server's log that an item has failed, if what follows is decided elsewhere. */
+extern void blame_say(ProcessManager *pm, const Handling *what, ErrorData *error);
+
 /*
  * Records that a unit waits, and why, unless that is recorded already.  "met"
  * is the item whose call met a problem of the server; NULL if no handler was

@@ -237,6 +237,7 @@ void
 call_interrupted(Calls *calls)
 {
 	handler_watch_interrupted();
+	effect_end();
 	within_event(NULL, 0, (Datum) 0, NULL);
 }
 

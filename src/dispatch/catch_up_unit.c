@@ -294,6 +294,7 @@ catch_up_unit_next(CatchUpUnit *unit)
 							   .max_events = Min(run->left, max_events),
 							   .max_parked = (int) Min(run->left, max_parked),
 							   .leave_parked = unit->leave_parked || look,
+							   .separate = isolate_separate(&unit->isolate),
 							   .view = HIGHWATER_OWN,
 							   .wait = true,
 							   .wait_for_logs = run->named,

@@ -48,6 +48,7 @@
 #include "dispatch/dispatch.h"
 #include "dispatch/handle.h"
 #include "dispatch/retry.h"
+#include "dispatch/separate.h"
 #include "manager/manager_lock.h"
 #include "manager/sent.h"
 #include "shmem/slot_activity.h"
@@ -111,6 +112,13 @@ dispatch_task(const DispatchRequest *request, LaneState *state)
 	/* Handle one at a time if several may have failed, or if the handler takes arrays. */
 	if (state->status == LANE_RETRYING && (state->attempts == 0 || pm->kind == HANDLER_BATCH))
 		task.limit = 1;
+
+	/* Where nothing is parked, or the unit tries one item again, the batch must stop there. */
+	task.separate = request->separate && !request->raise && !pm->halt_on_failure &&
+					(state->status == LANE_OK || state->status == LANE_WAITING) &&
+					separate_has_room();
+	if (task.separate)
+		task.limit = Min(task.limit, SEPARATE_IDS);
 
 	/*
 	 * All logs are read if not only new events matter: an item that has failed
@@ -178,7 +186,7 @@ dispatch_outcome(const DispatchRequest *request, const BatchTask *task, const Ta
 		return DISPATCH_BUSY;
 	if (tally->halted)
 		return DISPATCH_STOPPED;
-	if (tally->more || tally->again ||
+	if (tally->more || tally->again || tally->left ||
 		/* The parked event was left out only this time. */
 		(request->leave_parked && lane_parked_due(task->state, task->now)))
 		return DISPATCH_MORE;
@@ -242,12 +250,15 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 							 task.some ? cursor_list_some(pm, request->lane, request->logs) :
 										 cursor_list(pm, request->lane),
 							 progress);
-	if (tally.handled > 0 && state.in_a_row > 0 && !tally.halted)
+	/* Where items have subtransactions, the batch has written the number. */
+	if (tally.handled > 0 && state.in_a_row > 0 && !tally.halted && !task.separate)
 		lane_in_a_row(pm->name, request->lane, 0, false);
 
 	result.outcome = dispatch_outcome(request, &task, &tally);
 	result.done = tally.done;
 	result.handled = tally.handled;
+	result.failed = tally.failed;
+	result.left = tally.left;
 	result.parked = head != NULL;
 	result.held = tally.held;
 	result.left_out = tally.broken;

@@ -28,6 +28,8 @@ typedef struct DispatchResult
 	DispatchOutcome outcome;
 	int done;		   /* events and timers that were handled, parked, or not for this unit */
 	int handled;	   /* of these, by the handler */
+	int failed;		   /* items that failed and were parked, while the others went well */
+	bool left;		   /* the next item must run in a batch of its own */
 	bool parked;	   /* they were parked ones */
 	bool others_alone; /* other lanes have met: this one must run alone, too */
 	bool held;		   /* a mark is held back by a writer, or a log is locked */
@@ -49,6 +51,7 @@ typedef struct DispatchRequest
 	bool leave_parked; /* leave the parked events out this time */
 	bool alone;		   /* run only while no other lane of the process manager does so */
 	HighwaterView view;
+	bool separate;			  /* each item may have a subtransaction of its own */
 	bool wait;				  /* wait for the unit's lock; and no later batch will wait for a log */
 	bool wait_for_logs;		  /* wait for logs that are locked */
 	TimestampTz now;		  /* handle what is due at this time; 0: by the clock */

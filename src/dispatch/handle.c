@@ -14,9 +14,12 @@
 
 #include "base/event.h"
 #include "base/within.h"
+#include "dispatch/aside.h"
 #include "dispatch/call_correlate.h"
 #include "dispatch/handle.h"
 #include "dispatch/keyless.h"
+#include "dispatch/separate.h"
+#include "dispatch/separate_item.h"
 #include "log/guard.h"
 #include "manager/instance.h"
 #include "manager/lane_fail.h"
@@ -28,18 +31,6 @@
 
 /* When a batch has met this many keys, it does not compute more of them in advance. */
 #define HANDLE_KEYS 10000
-
-/* A batch while it runs. */
-typedef struct HandleRun
-{
-	const BatchTask *task;
-	Batch batch;
-	Calls calls;
-	Tally tally;
-	uint64 writes; /* guard_writes when the batch began */
-} HandleRun;
-
-/* ---------- setting aside ---------- */
 
 /*
  * Is this the item that has failed, and that must be tried again or parked now?
@@ -54,83 +45,6 @@ handle_has_failed(const BatchTask *task, const BatchItem *item)
 	memset(&what, 0, sizeof(what));
 	batch_item_name(item, &what);
 	return lane_is_about(task->state, &what);
-}
-
-/*
- * Parks the item that has failed.  If too many have been parked, halts the unit
- * at the item.
- */
-static void
-handle_park(HandleRun *run, const BatchItem *item, ErrorData *error, Failure failure)
-{
-	const BatchTask *task = run->task;
-	LaneState *state = task->state;
-	char *refused = state->crashes > 0 ? NULL :
-										 park_refused(task->pm, state, task->lane, failure.kind);
-
-	if (refused != NULL)
-	{
-		Handling what;
-
-		memset(&what, 0, sizeof(what));
-		what.lane = task->lane;
-		batch_item_name(item, &what);
-		lane_halt(task->pm, &what, refused, error, false);
-		run->tally.halted = true;
-		return;
-	}
-	/* The item will be tried again.  If that crashes the server once more, this must be on disk. */
-	if (state->crashes > 0)
-		ForceSyncCommit();
-	batch_item_crash_mark(task, item);
-	park_failed(task->pm, task->lane, item->key == NULL ? NULL : item->key->name, item->event,
-				item->too_large, state->attempts, state->crashes, error, &failure);
-	crash_unmark();
-	run->tally.again = true;
-}
-
-/*
- * If correlate has failed permanently for the item that is about to be parked, or has
- * deferred it, parks it without a key.  Returns false if it has a key.
- */
-static bool
-handle_keyless(HandleRun *run, BatchItem *item)
-{
-	ErrorData *error;
-	Failure failure;
-
-	if (!run->calls.handler.correlates || item->key != NULL || item->passed ||
-		lane_failure(run->task->state).kind == FAILURE_ORDINARY)
-		return false;
-	error = keyless_ask(&run->calls, item, run->tally.done + 1, &failure);
-	if (error == NULL)
-		return false;
-	if (call_correlate_by_stream(item))
-		handle_park(run, item, error, failure);
-	return true;
-}
-
-/*
- * Parks an item whose key has a queue.
- */
-static void
-handle_behind(const BatchTask *task, const BatchItem *item)
-{
-	batch_item_crash_mark(task, item);
-	park_behind(task->pm, task->lane, item->key->name, item->event, item->too_large);
-	crash_unmark();
-}
-
-/*
- * Parks an item that has not been tried for its key.
- */
-static void
-handle_untried(const BatchTask *task, const BatchItem *item)
-{
-	batch_item_crash_mark(task, item);
-	park_untried(task->pm, task->lane, item->key->name, item->event, item->too_large);
-	item->key->parked_known = item->key->parked = true;
-	crash_unmark();
 }
 
 /* ---------- one item ---------- */
@@ -178,10 +92,12 @@ handle_one(HandleRun *run, BatchItem *item, bool to_park)
 {
 	const BatchTask *task = run->task;
 
-	if (task->state->has_parked && park_has(task->pm, task->lane, item->key))
-		handle_behind(task, item);
+	if (aside_has_queue(run, item->key))
+		aside_behind(task, item);
 	else if (to_park)
-		handle_park(run, item, &task->state->error, lane_failure(task->state));
+		aside_park(run, item, &task->state->error, lane_failure(task->state));
+	else if (task->separate)
+		return separate_item(run, item, handle_call);
 	else
 	{
 		handle_call(run, item);
@@ -214,13 +130,11 @@ handle_split(HandleRun *run, BatchItem *item, int from, Key *failed)
 		item->key = item->keys[i];
 		if (item->key == failed)
 			continue;
-		if (task->state->has_parked && park_has(task->pm, task->lane, item->key))
-			handle_behind(task, item);
+		if (aside_has_queue(run, item->key))
+			aside_behind(task, item);
 		else
-			handle_untried(task, item);
+			aside_untried(run, item);
 	}
-	task->state->has_parked = true;
-	run->tally.again = true;
 }
 
 /*
@@ -260,7 +174,9 @@ handle_several(HandleRun *run, BatchItem *item, bool to_park)
 	for (int i = 0; i < item->nkeys; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (i > 0 && may_split && GetCurrentTimestamp() >= run->calls.deadline)
+		if (i > 0 && may_split &&
+			(GetCurrentTimestamp() >= run->calls.deadline ||
+			 (task->separate && separate_is_full(&run->ids))))
 		{
 			handle_split(run, item, i, NULL);
 			break;
@@ -283,14 +199,15 @@ handle_item(HandleRun *run, BatchItem *item, bool failed)
 	const Handler *handler = &run->calls.handler;
 	bool has_parked = task->state->has_parked;
 	bool to_park = failed && task->state->status == LANE_PARKING && !task->raise;
-	bool keyed = handler->correlates || handler->kind == HANDLER_INSTANCE || has_parked || to_park;
+	bool keyed = handler->correlates || handler->kind == HANDLER_INSTANCE || has_parked ||
+				 to_park || task->separate;
 	int handled;
 
 	run->calls.progress->count = run->tally.done + 1;
-	if (to_park && handle_keyless(run, item))
+	if ((to_park || task->separate) && aside_keyless(run, item))
 	{
 		if (!run->tally.halted)
-			tally_add(&run->tally, item, false);
+			tally_add(&run->tally, item, 0);
 		return;
 	}
 	if ((item->source == HANDLING_TIMER && !handle_take_timer(run, item)) ||
@@ -307,8 +224,11 @@ handle_item(HandleRun *run, BatchItem *item, bool failed)
 		handled = handle_one(run, item, to_park) ? 1 : 0;
 	if (task->watch != NULL)
 		task->watch->done(task->watch, item, handled);
-	/* The unit halts before the item, which is handled after pm.resume. */
-	if (!run->tally.halted)
+	/*
+	 * The unit halts before the item, which is handled after pm.resume.  One that is left
+	 * for a batch of its own is handled then.
+	 */
+	if (!run->tally.halted && !run->tally.left)
 		tally_add(&run->tally, item, handled);
 }
 
@@ -324,6 +244,7 @@ handle_prefetch(HandleRun *run)
 	const BatchTask *task = run->task;
 	Batch *batch = &run->batch;
 	bool keeps = run->calls.handler.kind == HANDLER_INSTANCE;
+	Failure failure;
 
 	/* For an event that must run alone, correlate is called alone too. */
 	if (task->state->status == LANE_RETRYING || task->state->status == LANE_PARKING)
@@ -335,7 +256,10 @@ handle_prefetch(HandleRun *run)
 	 * then it alone.
 	 */
 	for (int i = 0; i < batch->count && list_length(batch->keys.all) < HANDLE_KEYS; i++)
-		(void) call_correlate(&run->calls, batch->events[i], i + 1);
+		if (task->separate && run->calls.handler.correlates)
+			(void) keyless_ask(&run->calls, batch->events[i], i + 1, &failure);
+		else
+			(void) call_correlate(&run->calls, batch->events[i], i + 1);
 	if (keeps)
 		instance_prefetch(task->pm, &batch->keys);
 	if (task->state->has_parked)
@@ -380,7 +304,7 @@ handle_array(HandleRun *run)
 		ours = !keyed || call_correlate(&run->calls, item, run->tally.done + 1);
 		behind = ours && has_parked && park_has(task->pm, task->lane, item->key);
 		if (behind)
-			handle_behind(task, item);
+			aside_behind(task, item);
 		else if (ours)
 			items[count++] = item;
 		tally_add(&run->tally, item, ours && !behind ? 1 : 0);
@@ -412,7 +336,10 @@ handle_each(HandleRun *run)
 			break;
 		}
 		handle_item(run, item, alone);
-		if (alone || GetCurrentTimestamp() >= run->calls.deadline || slot_asked_to_leave())
+		if (tally->left)
+			batch_put_back(&run->batch, item);
+		if (alone || tally->left || GetCurrentTimestamp() >= run->calls.deadline ||
+			slot_asked_to_leave() || (run->task->separate && separate_is_full(&run->ids)))
 			break;
 	}
 }
@@ -427,10 +354,12 @@ handle_items(HandleRun *run, Progress *progress)
 	call_begin(&run->calls, task, shared, &run->batch.keys, progress);
 	handle_prefetch(run);
 	if (run->calls.handler.kind == HANDLER_BATCH && task->state->status != LANE_PARKING &&
-		task->watch == NULL)
+		task->watch == NULL && !task->separate)
 		handle_array(run);
 	else
 		handle_each(run);
+	if (task->separate)
+		aside_count(run);
 	run->tally.again |= batch_any_timer(&run->batch);
 	earliest = call_end(&run->calls, run->tally.handled);
 	run->tally.due = Min(run->tally.due, earliest);
@@ -474,6 +403,10 @@ handle_batch(const BatchTask *task, List *cursors, Progress *progress)
 	bool now;
 
 	run.task = task;
+	run.had_parked = task->state->has_parked;
+	run.in_a_row = run.in_a_row_before = task->state->in_a_row;
+	run.errors = 0;
+	separate_begin(&run.ids);
 	now = batch_read(&run.batch, task, cursors);
 	tally_begin(&run.tally, &run.batch);
 	if (!now)

@@ -3,7 +3,8 @@
  *		Finds the event that made a batch fail.
  *
  * Most batches have no failing event, so they run without a subtransaction for
- * each event.  When a batch fails, everything it did is undone.  Then the events
+ * each event.  Only if events fail often, each has one (separate.c), and the rest of this
+ * is not needed.  When a batch fails, everything it did is undone.  Then the events
  * before the failing one are handled again, and after that the failing one alone,
  * in a transaction of its own.  Only if it fails there, it is the cause.  If the
  * error does not tell which event it was (an array of events, a deferred
@@ -16,6 +17,12 @@
 
 #include "dispatch/isolate.h"
 #include "shmem/handling.h"
+
+/*
+ * If an event fails within this many after the last one, as many events have
+ * subtransactions: a subtransaction for each of them costs less than a batch or two.
+ */
+#define ISOLATE_OFTEN 250
 
 /*
  * The size of a batch, or the one to which a conflict has cut it.
@@ -55,17 +62,44 @@ isolate_conflict(Isolate *isolate, const Progress *progress)
 	return true;
 }
 
+bool
+isolate_separate(const Isolate *isolate)
+{
+	return isolate->separate > 0 && isolate->prefix == 0 && isolate->singles == 0;
+}
+
+/*
+ * Counts events that went well, and those that failed in subtransactions.
+ */
+static void
+isolate_count(Isolate *isolate, const DispatchResult *result)
+{
+	if (result->parked)
+		return;
+	if (result->failed > 0)
+	{
+		isolate->separate = ISOLATE_OFTEN;
+		isolate->succeeded = 0;
+		return;
+	}
+	isolate->separate = Max(isolate->separate - result->done, 0);
+	isolate->succeeded = Min(isolate->succeeded + result->done, ISOLATE_OFTEN);
+}
+
 void
 isolate_succeeded(Isolate *isolate, const DispatchResult *result, int batch_size)
 {
 	/* It has found only events of other lanes, and has not reached those to be tried. */
-	if (result->done == 0 && result->outcome == DISPATCH_MORE)
+	if (result->done == 0 && result->outcome == DISPATCH_MORE && !result->left)
 		return;
+	isolate_count(isolate, result);
 	/* A batch that was not full says nothing about a larger one. */
 	if (isolate->cut > 0 && result->done >= isolate_size(isolate, batch_size))
 		isolate->cut = isolate->cut < batch_size / 2 ? isolate->cut * 2 : 0;
 	if (result->parked)
 		isolate->parked_singles = Max(isolate->parked_singles - 1, 0);
+	else if (result->left)
+		isolate->singles = 1;
 	else if (isolate->prefix > 0)
 		isolate->prefix = result->done > 0 ? Max(isolate->prefix - result->done, 0) : 0;
 	else if (isolate->singles > 0)
@@ -89,8 +123,12 @@ isolate_failed(Isolate *isolate, const Progress *progress, HandlerKind kind)
 	Assert(progress->stage != PROGRESS_PREPARE);
 	if (progress->count == 1)
 	{
-		if (!parked)
-			isolate->prefix = isolate->singles = 0;
+		if (parked)
+			return true;
+		isolate->prefix = isolate->singles = 0;
+		if (isolate->succeeded < ISOLATE_OFTEN)
+			isolate->separate = ISOLATE_OFTEN;
+		isolate->succeeded = 0;
 		return true;
 	}
 	if (parked)

@@ -14,6 +14,8 @@ typedef struct Isolate
 	int prefix;			/* this many events, which went well before the failing one, */
 	int singles;		/* then this many, one at a time */
 	int parked_singles; /* this many parked ones, one at a time */
+	int succeeded;		/* events since one was found to fail */
+	int separate;		/* for this many events, each has a subtransaction of its own */
 	int cut;			/* after a conflict, at most this many of either; 0: no limit */
 } Isolate;
 
@@ -36,6 +38,9 @@ extern bool isolate_conflict(Isolate *isolate, const Progress *progress);
  * run next.
  */
 extern bool isolate_failed(Isolate *isolate, const Progress *progress, HandlerKind kind);
+
+/* Do events fail so often that each should have a subtransaction of its own? */
+extern bool isolate_separate(const Isolate *isolate);
 
 /* Is a search for an event going on? */
 extern bool isolate_busy(const Isolate *isolate);

@@ -1,6 +1,7 @@
 /*
  * separate.c
- *		Handles an item in a subtransaction of its own, so that its failure undoes nothing else.
+ *		Runs code for an item in a subtransaction of its own, so that its failure undoes nothing
+ *else.
  *
  * Most batches have no failing item, and then a subtransaction for each item would only
  * cost time.  If items fail often, the batch of every failing item would be undone and
@@ -50,4 +51,34 @@ separate_try(Calls *calls, void (*act)(void *), void *arg)
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
 	return error;
+}
+
+/* ---------- how many ---------- */
+
+bool
+separate_has_room(void)
+{
+	/* In the transaction of a caller of pm.catch_up, there may be too many already. */
+	return MyProc->subxidStatus.overflowed || MyProc->subxidStatus.count < SEPARATE_IDS - 1;
+}
+
+void
+separate_begin(SeparateIds *ids)
+{
+	ids->used = MyProc->subxidStatus.count;
+	ids->most = 1;
+}
+
+/*
+ * To be called after each item.  A handler may have subtransactions of its own, as many
+ * for the next item as for the one that had most.
+ */
+bool
+separate_is_full(SeparateIds *ids)
+{
+	int used = MyProc->subxidStatus.count;
+
+	ids->most = Max(ids->most, used - ids->used);
+	ids->used = used;
+	return !MyProc->subxidStatus.overflowed && used + ids->most > SEPARATE_IDS;
 }

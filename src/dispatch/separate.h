@@ -1,18 +1,29 @@
 /*
  * separate.h
- *		Handles an item in a subtransaction of its own, so that its failure undoes nothing else.
+ *		Runs code for an item in a subtransaction of its own, so that its failure undoes nothing
+ *else.
  */
 #ifndef PM_SEPARATE_H
 #define PM_SEPARATE_H
 
 #include "utils/elog.h"
 
-#include "dispatch/call.h"
+#include "dispatch/handle_run.h"
+
+/* At most this many IDs of subtransactions in a transaction. */
+#define SEPARATE_IDS 60
 
 /*
  * Calls act(arg) in a subtransaction.  Returns NULL or, if it failed, the error: then
  * what it did is undone, and the batch can go on.
  */
 extern ErrorData *separate_try(Calls *calls, void (*act)(void *), void *arg);
+
+/* May items of a batch that begins now have subtransactions? */
+extern bool separate_has_room(void);
+
+/* Has the transaction as many IDs of subtransactions as it may have? */
+extern void separate_begin(SeparateIds *ids);
+extern bool separate_is_full(SeparateIds *ids);
 
 #endif /* PM_SEPARATE_H */

@@ -22,6 +22,8 @@ typedef struct Tally
 	int done;	 /* events and timers that were handled, parked, or not for this unit */
 	int handled; /* of these, by the handler */
 	TallyLog *logs;
+	bool left;		  /* the next item must run in a batch of its own */
+	int failed;		  /* items that have failed and been parked, while others went well */
 	bool again;		  /* run the unit again at once: timers have fired, or events were parked */
 	bool halted;	  /* the unit has been halted */
 	bool busy;		  /* some log cannot be read now, and the unit waits for it */

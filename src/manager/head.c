@@ -51,6 +51,7 @@ typedef struct Head
 	HeadPoint timer;			/* no timer is before this, */
 	HeadPoint retry;			/* no retry is before this, */
 	int64 parked;				/* and no head of a key has a lower id */
+	int64 heads;				/* there are at most this many of these; -1: unknown */
 	bool no_association;		/* no key of the unit has an association */
 } Head;
 
@@ -64,6 +65,7 @@ head_reset(Head *head)
 	head->timer.time = head->retry.time = DT_NOBEGIN;
 	head->timer.id = head->retry.id = head->parked = PG_INT64_MIN;
 	head->no_association = false;
+	head->heads = -1;
 	head->known_at = GetCurrentTimestamp();
 }
 
@@ -234,6 +236,9 @@ head_add_parked(const char *manager, int lane, int64 id, TimestampTz retry_at)
 	HeadPoint point = {retry_at, id};
 
 	head->parked = Min(head->parked, id);
+	/* It may be one that was counted before, which does no harm. */
+	if (head->heads >= 0)
+		head->heads++;
 	if (head_before(point, head->retry))
 		head->retry = point;
 }
@@ -254,6 +259,21 @@ HeadPoint
 head_retry_from(const char *manager, int lane)
 {
 	return head_of(manager, lane)->retry;
+}
+
+/*
+ * How many keys have a parked event, at most.  -1 if that is not known.
+ */
+int64
+head_count(const char *manager, int lane)
+{
+	return head_of(manager, lane)->heads;
+}
+
+void
+head_counted(const char *manager, int lane, int64 heads)
+{
+	head_of(manager, lane)->heads = heads;
 }
 
 int64

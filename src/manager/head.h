@@ -30,6 +30,10 @@ extern TimestampTz head_timer(const char *manager, int lane);
 extern bool head_association(const char *manager, int lane);
 
 /* The points themselves: no row that counts is before them. */
+/* How many keys have a parked event, at most, as somebody has counted; -1: unknown. */
+extern int64 head_count(const char *manager, int lane);
+extern void head_counted(const char *manager, int lane, int64 heads);
+
 extern int64 head_parked_from(const char *manager, int lane);
 extern HeadPoint head_retry_from(const char *manager, int lane);
 extern HeadPoint head_timer_from(const char *manager, int lane);

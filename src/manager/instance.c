@@ -283,9 +283,9 @@ instance_returned(Keys *keys, Key *key, ProcessManager *pm, Datum returned, bool
 	state = PointerGetDatum(PG_DETOAST_DATUM_COPY(returned));
 	MemoryContextSwitchTo(caller);
 	key->updated_at = within_time();
-	if (key->live)
+	if (key->live && !key->keep_state)
 		pfree(DatumGetPointer(key->state));
-	else
+	if (!key->live)
 	{
 		key->started_at = key->updated_at;
 		key->entries = 0;

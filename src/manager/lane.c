@@ -260,6 +260,21 @@ lane_error(const char *manager, int lane)
 }
 
 /*
+ * Counts failures of a batch that has parked what failed, and sets how many keys have
+ * failed since something was handled.
+ */
+void
+lane_count_failures(const char *manager, int lane, int errors, int in_a_row)
+{
+	LaneRow row;
+
+	lane_row_open(&row, manager, lane, RowExclusiveLock);
+	lane_row_add(&row, LANE_ERRORS, errors);
+	lane_row_set(&row, LANE_IN_A_ROW, Int32GetDatum(in_a_row), false);
+	lane_row_close(&row);
+}
+
+/*
  * Counts deadlocks and similar errors, which undid a batch but are not
  * failures.
  */

@@ -91,6 +91,7 @@ extern void lane_touch(const char *manager, int lane);
 /* Keep count of failures. */
 extern void lane_in_a_row(const char *manager, int lane, int keys, bool more);
 extern void lane_error(const char *manager, int lane);
+extern void lane_count_failures(const char *manager, int lane, int errors, int in_a_row);
 extern void lane_conflicts(const char *manager, int lane, int count);
 
 /* Add lanes, or change their number.  The caller holds the locks of all units. */

@@ -178,21 +178,12 @@ park_say_dead(ProcessManager *pm, const char *log, int64 position, const char *k
 			 errhint("pm.retry retries it, pm.discard gives it up.")));
 }
 
-void
+bool
 park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large,
 			int attempts, int crashes, ErrorData *error, const Failure *failure)
 {
 	ParkVerdict verdict = park_judge(pm, attempts, crashes, crashes > 0, failure);
-	Key known = {.name = key};
 
-	/* Another event of the key may have been parked since this one failed. */
-	if (key != NULL && park_has(pm, lane, &known))
-	{
-		verdict.state = park_verdict_behind.state;
-		verdict.retry_at = park_verdict_behind.retry_at;
-		park_insert(pm, lane, key, event, too_large, &verdict, error);
-		return;
-	}
 	park_insert(pm, lane, key, event, too_large, &verdict, error);
 	if (TIMESTAMP_IS_NOEND(verdict.retry_at))
 	{
@@ -209,7 +200,25 @@ park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int64 to
 	 * If the server crashed while it handled an event, the handler need not be the cause.
 	 * A handler that says that the event cannot be handled is not broken.
 	 */
-	if (crashes == 0 && failure->kind == FAILURE_ORDINARY)
+	return crashes == 0 && failure->kind == FAILURE_ORDINARY;
+}
+
+void
+park_failed_timer(ProcessManager *pm, int lane, const char *key, Datum event, int attempts,
+				  int crashes, ErrorData *error, const Failure *failure)
+{
+	Key known = {.name = key};
+
+	/* An event of the key may have been parked since the timer failed. */
+	if (park_has(pm, lane, &known))
+	{
+		ParkVerdict verdict = park_verdict_behind;
+
+		verdict.attempts = attempts;
+		verdict.crashes = crashes;
+		park_insert(pm, lane, key, event, 0, &verdict, error);
+	}
+	else if (park_failed(pm, lane, key, event, 0, attempts, crashes, error, failure))
 		lane_in_a_row(pm->name, lane, 1, true);
 }
 
@@ -355,8 +364,12 @@ park_unreadable(ProcessManager *pm, int lane, int64 id, TimestampTz until,
 	park_head_changed(pm, lane, id, until);
 }
 
-char *
-park_refused(ProcessManager *pm, LaneState *state, int lane, FailureKind kind)
+/*
+ * Counts the keys of which an event has failed, up to the limit.  Events that have not
+ * been tried for their keys have no message, and are not counted.
+ */
+static int64
+park_count_keys(ProcessManager *pm, int lane)
 {
 	static ExecStatement count_heads =
 		{NULL,
@@ -371,14 +384,6 @@ park_refused(ProcessManager *pm, LaneState *state, int lane, FailureKind kind)
 	int64 heads;
 	bool isnull;
 
-	if (kind == FAILURE_DEFERRED)
-		return NULL;
-	/*
-	 * The failure that is being dealt with is not counted yet.  Events that have not been
-	 * tried for their keys have no message, and are not counted either.
-	 */
-	if (kind == FAILURE_ORDINARY && state->in_a_row >= PARK_IN_A_ROW - 1)
-		return psprintf("the handler failed for %d keys in a row", PARK_IN_A_ROW);
 	exec_begin_owner(&scope);
 	exec_unit_args(values, pm->name, lane);
 	values[2] = Int64GetDatum(pm->park_limit);
@@ -386,7 +391,35 @@ park_refused(ProcessManager *pm, LaneState *state, int lane, FailureKind kind)
 	exec_statement(&count_heads, values, NULL);
 	heads = DatumGetInt64(exec_value(0, 1, &isnull));
 	exec_end(&scope);
-	if (heads >= pm->park_limit)
+	return heads;
+}
+
+/*
+ * Are there too many keys of which an event has failed?  If many events fail, this is
+ * asked often, so they are counted only when it is not known that there are fewer.
+ */
+static bool
+park_is_full(ProcessManager *pm, int lane)
+{
+	int64 known = head_count(pm->name, lane);
+
+	if (known < 0 || known >= pm->park_limit)
+	{
+		known = park_count_keys(pm, lane);
+		head_counted(pm->name, lane, known);
+	}
+	return known >= pm->park_limit;
+}
+
+char *
+park_refused(ProcessManager *pm, LaneState *state, int lane, FailureKind kind)
+{
+	if (kind == FAILURE_DEFERRED)
+		return NULL;
+	/* The failure that is being dealt with is not counted yet. */
+	if (kind == FAILURE_ORDINARY && state->in_a_row >= PARK_IN_A_ROW - 1)
+		return psprintf("the handler failed for %d keys in a row", PARK_IN_A_ROW);
+	if (park_is_full(pm, lane))
 		return psprintf("the handler failed for more keys than park_limit (%d)", pm->park_limit);
 	return NULL;
 }

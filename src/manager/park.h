@@ -17,9 +17,15 @@ extern void park_behind(ProcessManager *pm, int lane, const char *key, Datum eve
 /* Parks an event of a key that has none, to be tried at once. */
 extern void park_untried(ProcessManager *pm, int lane, const char *key, Datum event,
 						 int64 too_large);
-/* Parks an event that has failed, or is deferred, as the head of its key. */
-extern void park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large,
+/*
+ * Parks an event that has failed, or is deferred, as the head of its key, which has no
+ * queue.  Returns whether it counts among the keys that fail in a row.
+ */
+extern bool park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large,
 						int attempts, int crashes, ErrorData *error, const Failure *failure);
+/* Parks a timer that has failed, or is deferred. */
+extern void park_failed_timer(ProcessManager *pm, int lane, const char *key, Datum event,
+							  int attempts, int crashes, ErrorData *error, const Failure *failure);
 /* Records that a parked event has failed once more.  False if it is gone. */
 extern bool park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error,
 							  bool crash, const Failure *failure);

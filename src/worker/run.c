@@ -82,6 +82,9 @@ static void
 run_succeeded(Unit *unit, const DispatchRequest *request, DispatchResult *result)
 {
 	isolate_succeeded(&unit->isolate, result, unit->pm->batch_size);
+	/* The next attempt must not see what a failed call has left in the session. */
+	if (result->failed > 0 || result->left)
+		session_clean();
 	unit->leave_parked = result->parked;
 	unit->due = result->due;
 
@@ -190,6 +193,7 @@ run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 	request.max_parked = isolate_limit_parked(&unit->isolate, unit->pm->batch_size);
 	MemoryContextSwitchTo(context);
 	request.some = unit_moved(unit, &request.logs);
+	request.separate = isolate_separate(&unit->isolate);
 	request.alone = contention_alone(&unit->contention);
 	error = run_batch(&request, &progress, &result);
 	if (error != NULL || progress.stage != PROGRESS_PREPARE)
