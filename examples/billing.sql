@@ -11,6 +11,7 @@
 --   * Three process managers work in a row: "billing" writes invoices; "dunning" follows them, and
 --     the payments; "revenue" is a table that is computed from both.
 --   * One call of pm.catch_up with as_of plays a year, each step at its own time.
+--   * pm.rehearse says what a new version of a handler would have done, before it is used.
 --   * carry: each invoice and each reminder has the tenant of its contract in its metadata.
 \set ON_ERROR_STOP on
 \o /dev/null
@@ -151,3 +152,16 @@ SELECT to_char(month, 'Mon') AS month, invoiced, paid FROM billing.revenue ORDER
 
 \echo Invoices that are not paid:
 SELECT key AS invoice, state AS reminders FROM pm.instance WHERE process_manager = 'dunning' ORDER BY key;
+
+-- A new version: from the seventh invoice on, a customer pays ten per cent less.
+CREATE FUNCTION billing.bill_2(e pm.event, c jsonb) RETURNS jsonb LANGUAGE sql AS $$
+  SELECT billing.bill(e, CASE WHEN e.type = 'month' AND c -> 'n' = '7'
+                              THEN c || jsonb_build_object('price', (c -> 'price')::numeric * 0.9) ELSE c END)
+$$;
+
+\echo What each contract has paid for, and what it would be with the new version:
+SELECT key AS contract,
+       sum((appended -> 0 -> 'data' -> 'amount')::numeric) FILTER (WHERE handler = 'billing.bill') AS now,
+       sum((appended -> 0 -> 'data' -> 'amount')::numeric) FILTER (WHERE handler = 'billing.bill_2') AS new
+  FROM unnest(ARRAY['billing.bill', 'billing.bill_2']) handler, pm.rehearse('billing', handler)
+ GROUP BY key ORDER BY key;

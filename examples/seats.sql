@@ -97,7 +97,7 @@ BEGIN
       PERFORM pm.set_timer('over', (r ->> 'begins')::timestamptz);
       RETURN r || '{"paid": true}';
 
-    WHEN 'more time' THEN                                   -- a person has written it, see below
+    WHEN 'more time' THEN                                   -- a person has sent it, see below
       IF pm.cancel_timer('expired') THEN
         PERFORM pm.set_timer('expired', e.recorded_at + (e.data ->> 'time')::interval);
       END IF;
@@ -118,7 +118,7 @@ BEGIN
 END $$;
 
 SELECT pm.register('seats', 'cinema.reserve', ARRAY['cinema.shows', 'cinema.reservations'],
-                   correlate => 'cinema.reservations_of', types => ARRAY['requested', 'paid', 'more time', 'cancelled'],
+                   correlate => 'cinema.reservations_of', types => ARRAY['requested', 'paid', 'cancelled'],
                    keep_ended => '30 days');
 
 -- What an application calls. A request that is repeated, with the same id, is one reservation.
@@ -155,7 +155,7 @@ SELECT pm.catch_up('seats');
 SELECT pm.append('cinema.reservations', r, 'paid') FROM unnest(ARRAY['r-1', 'r-2', 'r-5']) r;
 SELECT pm.append('cinema.shows', 'matinee', 'cancelled');
 -- The customer of r-4 has called. Somebody gives her half an hour.
-SELECT pm.append('cinema.reservations', 'r-4', 'more time', '{"time": "30 minutes"}');
+SELECT pm.send('seats', 'r-4', 'more time', '{"time": "30 minutes"}');
 SELECT pm.catch_up('seats');
 SELECT cinema.sell('tonight/A1'), cinema.sell('tonight/A2');     -- A2 is taken
 

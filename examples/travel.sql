@@ -105,7 +105,7 @@ BEGIN
   END CASE;
 END $$;
 
--- With a journal, pm.journal shows what each trip has been through.
+-- With a journal, pm.history shows what each trip has been through.
 SELECT pm.register('travel', 'travel.book', ARRAY['travel.trips', 'travel.answers'],
                    correlate => 'travel.trip_of', types => ARRAY['requested', 'booked', 'refused', 'withdrawn'],
                    keep_ended => '1 year', journal => true);
@@ -166,9 +166,9 @@ SELECT stream AS trip, type, data FROM travel.trips WHERE type <> 'requested' OR
 SELECT stream, string_agg(type, ', ' ORDER BY version) AS calls
   FROM travel.outbox GROUP BY stream ORDER BY stream;
 
-\echo What trip t-1 has been through:
-SELECT seq, log, type, state, jsonb_array_length(appended) AS appended
-  FROM pm.journal WHERE process_manager = 'travel' AND key = 't-1' ORDER BY seq;
+\echo What trip t-1 has been through, and what comes next:
+SELECT seq, log, type, status, state, jsonb_array_length(appended) AS appended
+  FROM pm.history('travel', 't-1');
 
 \echo What waits for a person, or for half an hour:
 SELECT key AS trip, state, message FROM pm.parked WHERE process_manager = 'travel' ORDER BY log, position;
