@@ -43,6 +43,7 @@
 #include "shmem/slot_place.h"
 #include "shmem/slot_share.h"
 #include "worker/dispatcher.h"
+#include "worker/purge.h"
 #include "worker/run.h"
 #include "worker/session.h"
 #include "worker/unit.h"
@@ -358,6 +359,7 @@ pm_dispatcher_main(Datum arg)
 		dispatcher_check_clock(&dispatcher);
 		due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval);
 		again = dispatcher_round(&dispatcher, &due);
+		again |= purge_round(&dispatcher.units, &due);
 		if (dispatcher.units.watches.incomplete)
 			due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), UNIT_HELD_MAX));
 		dispatcher_report(&due);

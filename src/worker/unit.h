@@ -8,6 +8,7 @@
 #include "nodes/bitmapset.h"
 
 #include "dispatch/isolate.h"
+#include "manager/journal_purge.h"
 #include "manager/registry.h"
 #include "worker/contention.h"
 #include "worker/watch.h"
@@ -39,6 +40,8 @@ typedef struct Unit
 	bool sent;				/* the next batch looks for what was sent to instances, */
 	uint64 sent_count;		/* because this count of slot_sent.c has changed, */
 	TimestampTz sent_again; /* or because it is this late; DT_NOEND: never */
+	JournalPurge purge;		/* of the first lane: what has been removed, */
+	TimestampTz purge_at;	/* and when to remove more; 0: now */
 } Unit;
 
 /* The units of one dispatcher.  All zero: not loaded yet. */
