@@ -7,6 +7,7 @@
 #   lint       the rules of the house (the length of README.md is one), clang-tidy and cppcheck
 #   check      all suites
 #   upgrade    the tests of upgrades alone: of the extension, and pg_upgrade
+#   pg-upgrade the chain of pg_upgrade from 15 to 19
 #   majors     all suites on the other major versions
 #   assert     all suites on a server with assertions
 #   valgrind   the regress suite under valgrind
@@ -21,7 +22,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../test/harness/setup.sh"
 cd "$PM_ROOT"
 
-all=(versions frozen lint check upgrade majors assert valgrind deb dist rpm image)
+all=(versions frozen lint check upgrade pg-upgrade majors assert valgrind deb dist rpm image)
 steps=("$@")
 [ ${#steps[@]} -gt 0 ] || steps=("${all[@]}")
 for step in "${steps[@]}"; do
@@ -56,6 +57,7 @@ step_upgrade() {
 	make check-tap TESTS='21[0-9]_*'
 	make check-pg-upgrade
 }
+step_pg-upgrade() { make check-pg-upgrade; }
 step_majors() { make check-majors; }
 step_assert() { make check-assert; }
 step_valgrind() { make check-valgrind; }
@@ -88,7 +90,7 @@ for step in "${steps[@]}"; do
 		tail -n 20 "$logs/$step.log" | sed 's/^/    /'
 	fi
 	said=$(grep -vE '^ *$' "$logs/$step.log" | tail -n 1 | cut -c 1-100 || true)
-	results+=("$(printf '%-9s %-7s %6d s  %s' "$step" "$result" $((SECONDS - began)) "$said")")
+	results+=("$(printf '%-10s %-7s %6d s  %s' "$step" "$result" $((SECONDS - began)) "$said")")
 	pm_say "  ${results[-1]}"
 done
 pm_say
