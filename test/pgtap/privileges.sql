@@ -97,7 +97,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.drop_log('a.orders')$$,					'2BP01', '2BP01', '2BP01', '42501', '42501'),
 	($$SELECT pm.append('a.orders', 's', 't')$$,			'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.append('su.private', 's', 't')$$,			'00000', '42501', '42501', '42501', '42501'),
-	($$SELECT pm.rehearse('nosuch')$$,						'42704', '42704', '42704', '42704', '42704'),
+	($$SELECT pm.rehearse('nosuch')$$,						'42704', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.append('a.orders', 's', 't', id => 'i')$$,	'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.append_all('a.orders', 's', '[{"type": "t"}]')$$,	'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.append('a.orders', 'o-1', 't', expected_version => 7)$$,	'PM001', 'PM001', 'PM001', '42501', '42501'),
