@@ -11,6 +11,7 @@
  */
 #include "pm.h"
 
+#include "access/heaptoast.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -56,16 +57,39 @@ bulk_begin(Bulk *bulk, BulkTable *table)
 }
 
 /*
+ * Writes a row by itself if its values must be compressed or stored out of line.  When
+ * several rows are written at once, the copy with such values knows its place in the
+ * table, but the row that the indexes are told of does not: no catalog that PostgreSQL
+ * writes in that way has such values.
+ */
+static bool
+bulk_write_large(Bulk *bulk, TupleTableSlot *slot)
+{
+	HeapTuple tuple = ExecFetchSlotHeapTuple(slot, true, NULL);
+
+	if (tuple->t_len <= TOAST_TUPLE_THRESHOLD && !HeapTupleHasExternal(tuple))
+		return false;
+	CatalogTupleInsertWithInfo(bulk->rel, tuple, bulk->indexes);
+	return true;
+}
+
+/*
  * Writes the rows that have been collected.
  */
 static void
 bulk_flush(Bulk *bulk)
 {
-	if (bulk->used == 0)
-		return;
+	TupleTableSlot *small[BULK_ROWS];
+	int count = 0;
+
 	for (int i = 0; i < bulk->used; i++)
+	{
 		ExecStoreVirtualTuple(bulk->slots[i]);
-	CatalogTuplesMultiInsertWithInfo(bulk->rel, bulk->slots, bulk->used, bulk->indexes);
+		if (!bulk_write_large(bulk, bulk->slots[i]))
+			small[count++] = bulk->slots[i];
+	}
+	if (count > 0)
+		CatalogTuplesMultiInsertWithInfo(bulk->rel, small, count, bulk->indexes);
 	for (int i = 0; i < bulk->used; i++)
 		ExecClearTuple(bulk->slots[i]);
 	bulk->used = 0;
