@@ -65,6 +65,8 @@ CREATE FUNCTION pm.discard(name text) RETURNS bigint
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_discard_dead';
 CREATE FUNCTION pm.send(name text, key text, type text, data jsonb DEFAULT '{}') RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_send';
+CREATE FUNCTION pm.erase(log text, stream text, replacement jsonb DEFAULT '{}') RETURNS bigint
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_erase';
 CREATE FUNCTION pm.end_instance(name text, key text, reason text) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_end_instance';
 CREATE FUNCTION pm.set_state(name text, key text, state jsonb, reason text) RETURNS void

@@ -47,6 +47,7 @@ COMMENT ON FUNCTION pm.discard(text, text, bigint, text) IS 'give up a parked ev
 COMMENT ON FUNCTION pm.retry(text) IS 'retry all dead events of a process manager now, and return how many';
 COMMENT ON FUNCTION pm.discard(text) IS 'give up all dead events of a process manager, and return how many';
 COMMENT ON FUNCTION pm.send(text, text, text, jsonb) IS 'send an event to one instance of a process manager, without a log';
+COMMENT ON FUNCTION pm.erase(text, text, jsonb) IS 'replace the data of the events of a stream, in the log and wherever it is kept';
 COMMENT ON FUNCTION pm.end_instance(text, text, text) IS 'end an instance by hand, with its timers and parked events';
 COMMENT ON FUNCTION pm.set_state(text, text, jsonb, text) IS 'set the state of an instance by hand';
 COMMENT ON FUNCTION pm.history(text, text) IS 'what an instance has been through, why it waits, and what will happen next';

@@ -40,6 +40,7 @@ INSERT INTO contract VALUES
 	('retry', 'name text', 'bigint', 'volatile'),
 	('discard', 'name text', 'bigint', 'volatile'),
 	('send', 'name text, key text, type text, data jsonb DEFAULT ''{}''::jsonb', 'void', 'volatile'),
+	('erase', 'log text, stream text, replacement jsonb DEFAULT ''{}''::jsonb', 'bigint', 'volatile'),
 	('end_instance', 'name text, key text, reason text', 'void', 'volatile'),
 	('set_state', 'name text, key text, state jsonb, reason text', 'void', 'volatile'),
 	('history', 'name text, key text', 'SETOF pm_catalog.history_row', 'volatile'),

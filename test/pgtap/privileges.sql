@@ -193,6 +193,9 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT * FROM pm.timer$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT pm.send('i', 'o-1', 't')$$,					'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.send('si', 'p-1', 't')$$,					'00000', '42501', '42501', '42501', '42501'),
+	-- the owner of the table itself: its triggers would run as the caller
+	($$SELECT pm.erase('a.orders', 'o-1')$$,				'42501', '00000', '42501', '42501', '42501'),
+	($$SELECT pm.erase('su.private', 'p-1')$$,				'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.end_instance('i', 'o-1', 'r')$$,			'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.end_instance('si', 'p-1', 'r')$$,			'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.set_state('i', 'o-1', '{}', 'r')$$,		'00000', '00000', '00000', '42501', '42501'),

@@ -178,6 +178,9 @@ FROM pm_catalog.journal j
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) j.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
 
+CREATE FUNCTION pm.erase(log text, stream text, replacement jsonb DEFAULT '{}') RETURNS bigint
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_erase';
+COMMENT ON FUNCTION pm.erase(text, text, jsonb) IS 'replace the data of the events of a stream, in the log and wherever it is kept';
 CREATE FUNCTION pm.end_instance(name text, key text, reason text) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_end_instance';
 CREATE FUNCTION pm.set_state(name text, key text, state jsonb, reason text) RETURNS void
