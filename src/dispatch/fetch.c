@@ -19,8 +19,6 @@
 
 PG_FUNCTION_INFO_V1(pm_fetch);
 
-#define FETCH_MAX_COUNT 10000
-
 /* A lane, as a look without a lock has found it. */
 typedef struct FetchCandidate
 {

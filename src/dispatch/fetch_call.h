@@ -9,6 +9,9 @@
 
 #include "manager/consumer.h"
 
+/* The greatest max_count. */
+#define FETCH_MAX_COUNT 10000
+
 typedef enum FetchOutcome
 {
 	FETCH_NOTHING, /* there is nothing for the consumer, and nothing was written */

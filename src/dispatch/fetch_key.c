@@ -15,6 +15,7 @@
 
 #include "base/within.h"
 #include "dispatch/as_owner.h"
+#include "dispatch/blame.h"
 #include "dispatch/fetch_key.h"
 #include "dispatch/item_key.h"
 #include "manager/association.h"
@@ -117,4 +118,19 @@ fetch_keys(Batch *batch, ErrorData **error)
 	for (int i = 0; i < batch->count; i++)
 		item_key_take(&batch->keys, batch->events[i], item_key_stream(batch->events[i]), false);
 	return batch->count;
+}
+
+/*
+ * A cancel of the caller's statement, a conflict or a problem of the server is not a
+ * failure of correlate; the end of its time is.
+ */
+void
+fetch_key_check(ProcessManager *pm, ErrorData *error)
+{
+	Handling what = {.correlating = true};
+
+	if (!blame_timeout(error, pm, &what) &&
+		(error->sqlerrcode == ERRCODE_QUERY_CANCELED || blame_conflicts(error->sqlerrcode) > 0 ||
+		 blame_server(error->sqlerrcode)))
+		ReThrowError(error);
 }

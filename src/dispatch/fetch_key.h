@@ -14,4 +14,7 @@
  */
 extern int fetch_keys(Batch *batch, ErrorData **error);
 
+/* Raises an error of correlate that says nothing about the event. */
+extern void fetch_key_check(ProcessManager *pm, ErrorData *error);
+
 #endif /* PM_FETCH_KEY_H */

@@ -12,6 +12,7 @@
 #include "manager/lease_expire.h"
 #include "manager/lease_row.h"
 #include "manager/manager_lock.h"
+#include "manager/sent.h"
 
 /*
  * May the lane be fetched from now?
@@ -63,6 +64,8 @@ fetch_locked(FetchCall *call, int lane)
 	bool held;
 	bool mine;
 	bool expired;
+	bool pending;
+	bool sent;
 	FetchOutcome outcome;
 
 	lane_state(pm, lane, &state);
@@ -82,8 +85,12 @@ fetch_locked(FetchCall *call, int lane)
 	}
 	else if (!held)
 		lease_give_up(&lease, 0);
+	/* From here on, what was sent is among the timers. */
+	sent = sent_known() && sent_deliver(pm, lane, within_time(), &pending) > 0;
+	if (sent)
+		lane_state(pm, lane, &state);
 	outcome = fetch_from(call, &lease, &state, held && lease_count(&lease) > 0);
-	if (outcome == FETCH_NOTHING && expired)
+	if (outcome == FETCH_NOTHING && (expired || sent))
 		outcome = FETCH_PASSED;
 	if (outcome != FETCH_NOTHING)
 		lease_write(&lease);

@@ -12,152 +12,23 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "base/event.h"
 #include "base/within.h"
 #include "dispatch/as_owner.h"
 #include "dispatch/blame.h"
+#include "dispatch/fetch_aside.h"
 #include "dispatch/fetch_key.h"
 #include "dispatch/fetch_logs.h"
 #include "dispatch/fetch_row.h"
-#include "dispatch/item_key.h"
 #include "dispatch/reading.h"
 #include "dispatch/tally.h"
 #include "manager/failure.h"
 #include "manager/instance.h"
-#include "manager/lane_fail.h"
-#include "manager/park.h"
 #include "manager/park_queue.h"
 #include "manager/timer.h"
 
 /* Batches that are read in one call, as long as they contain nothing for the consumer. */
 #define FETCH_ROUNDS 10
-
-/* One batch of a fetch. */
-typedef struct FetchRun
-{
-	FetchCall *call;
-	ProcessManager *pm;
-	int lane;
-	Lease *lease;
-	LaneState *state;
-	TimestampTz until; /* of the lease, if something is fetched */
-	BatchTask task;
-	Batch batch;
-	Tally tally;
-	int known;		  /* of this many events the keys are known, */
-	int taken;		  /* and this many have been taken */
-	ErrorData *error; /* with which correlate failed at the next one */
-	Failure failure;  /* what that error says */
-	int rows;
-	bool changed;	/* something was written */
-	bool alone;		/* what was fetched last is fetched alone */
-	int64 **events; /* what was fetched of each log */
-	int *nevents;
-	int64 *timers;
-	int ntimers;
-} FetchRun;
-
-/* ---------- what is set aside ---------- */
-
-/*
- * The item's key has a queue now.
- */
-static void
-fetch_has_parked(FetchRun *run, BatchItem *item)
-{
-	item->key->parked = item->key->parked_known = true;
-	run->state->has_parked = run->changed = true;
-	if (item->source == HANDLING_EVENT &&
-		!lease_has_passed(run->lease, item->log_name, item->position))
-		lease_pass(run->lease, item->log_name, item->position);
-}
-
-static void
-fetch_set_behind(FetchRun *run, BatchItem *item)
-{
-	if (item->source == HANDLING_TIMER && !timer_take(item->id))
-		return;
-	park_behind(run->pm, run->lane, item->key->name, item->event, item->too_large);
-	fetch_has_parked(run, item);
-}
-
-/*
- * Sets aside an item that must not be fetched.  False if the lane halts before it
- * instead.
- */
-static bool
-fetch_set_dead(FetchRun *run, BatchItem *item, ErrorData *error)
-{
-	ProcessManager *pm = run->pm;
-	Failure failure = {FAILURE_ORDINARY, 0};
-	char *refused = park_refused(pm, run->state, run->lane, failure.kind);
-	Handling what;
-
-	memset(&what, 0, sizeof(what));
-	what.lane = run->lane;
-	batch_item_name(item, &what);
-	run->changed = true;
-	if (pm->halt_on_failure)
-	{
-		lane_halt(pm, &what, error->message, error, true);
-		return false;
-	}
-	if (item->source == HANDLING_TIMER && !timer_take(item->id))
-		return true;
-	park_failed(pm, run->lane, item->key->name, item->event, item->too_large, pm->max_attempts, 0,
-				error, &failure);
-	lane_error(pm->name, run->lane);
-	fetch_has_parked(run, item);
-	if (refused == NULL)
-		return true;
-	lane_halt(pm, &what, refused, error, false);
-	return false;
-}
-
-static bool
-fetch_set_too_large(FetchRun *run, BatchItem *item)
-{
-	ErrorData error = {.sqlerrcode = ERRCODE_PROGRAM_LIMIT_EXCEEDED};
-
-	error.message = psprintf("the event at position %lld of log \"%s\" is too large to be "
-							 "fetched: %lld bytes",
-							 (long long) item->position, item->log_name,
-							 (long long) item->too_large);
-	return fetch_set_dead(run, item, &error);
-}
-
-/*
- * The consumer was given the item alone, and its lease ran out.
- */
-static bool
-fetch_set_run_out(FetchRun *run, BatchItem *item, int tries)
-{
-	ErrorData error = {.sqlerrcode = ERRCODE_PM_LEASE_LOST};
-
-	error.message = psprintf("the lease of its consumer ran out %d times", tries);
-	return fetch_set_dead(run, item, &error);
-}
-
-/*
- * correlate failed in a way that no retry can help: sets the event aside without a key,
- * in the lane of its stream, and passes it.  False if the lane has to halt before it.
- */
-static bool
-fetch_set_keyless(FetchRun *run)
-{
-	BatchItem *item = run->batch.events[run->known];
-
-	if (run->failure.kind != FAILURE_PERMANENT || run->pm->halt_on_failure ||
-		!park_may_without_key())
-		return false;
-	if (item_key_is_ours(item, item_key_stream(item)))
-	{
-		park_failed(run->pm, run->lane, NULL, item->event, item->too_large, 1, 0, run->error,
-					&run->failure);
-		lane_error(run->pm->name, run->lane);
-	}
-	tally_add(&run->tally, item, 0);
-	return true;
-}
 
 /* ---------- one item ---------- */
 
@@ -184,7 +55,7 @@ static bool
 fetch_timer_lives(FetchRun *run, BatchItem *item)
 {
 	instance_load(run->pm, item->key);
-	if (item->key->live)
+	if (item->key->live || event_is_sent(item->event))
 		return true;
 	(void) timer_take(item->id);
 	run->changed = true;
@@ -237,6 +108,24 @@ fetch_has_passed(FetchRun *run, const BatchItem *item)
 }
 
 /*
+ * The key of the item has a queue.  Does the item come before it?  That is so if it was
+ * fetched before, and a later one has failed since: what came after that one was parked
+ * with it.
+ */
+static bool
+fetch_is_before(FetchRun *run, const BatchItem *item)
+{
+	Lease *lease = run->task.again != NULL ? run->task.again : run->lease;
+
+	if (item->source == HANDLING_TIMER)
+		return lease_has(lease->timers, lease->ntimers, item->id) ||
+			   lease_timer_tries(lease, item->id) > 0;
+	return (lease_has_event(lease, item->log_name, item->position) ||
+			lease_was_tried(lease, item->log_name, item->position)) &&
+		   !park_precedes(run->pm, item->key->name, item->log_name, item->position);
+}
+
+/*
  * Gives or parks an item for one key.  False if the lane halts before it.
  */
 static bool
@@ -244,15 +133,16 @@ fetch_take_key(FetchRun *run, BatchItem *item, int tries, bool *given)
 {
 	if (fetch_has_passed(run, item))
 		return true;
-	if (run->state->has_parked && park_has(run->pm, run->lane, item->key))
+	if (run->state->has_parked && park_has(run->pm, run->lane, item->key) &&
+		!fetch_is_before(run, item))
 	{
-		fetch_set_behind(run, item);
+		fetch_aside_behind(run, item);
 		return true;
 	}
 	if (item->too_large > 0)
-		return fetch_set_too_large(run, item);
+		return fetch_aside_too_large(run, item);
 	if (fetch_is_dead(run, item))
-		return fetch_set_run_out(run, item, tries);
+		return fetch_aside_run_out(run, item, tries);
 	fetch_give(run, item, tries + 1);
 	*given = true;
 	return true;
@@ -407,16 +297,13 @@ fetch_check_error(FetchRun *run, Handling *what)
 	memset(what, 0, sizeof(*what));
 	if (run->error == NULL)
 		return;
-	run->failure = failure_of(run->error);
 	what->manager = run->pm->id;
 	what->lane = run->lane;
 	what->lanes = run->pm->lanes;
 	what->correlating = true;
 	batch_item_name(run->batch.events[run->known], what);
-	if (!blame_timeout(run->error, run->pm, what) &&
-		(run->error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-		 blame_conflicts(run->error->sqlerrcode) > 0 || blame_server(run->error->sqlerrcode)))
-		ReThrowError(run->error);
+	fetch_key_check(run->pm, run->error);
+	run->failure = failure_of(run->error);
 }
 
 /*
@@ -441,7 +328,7 @@ fetch_batch(FetchRun *run)
 		fetch_lease(run);
 		return FETCH_ROWS;
 	}
-	failed = run->error != NULL && run->taken > run->known && !fetch_set_keyless(run);
+	failed = run->error != NULL && run->taken > run->known && !fetch_aside_keyless(run);
 	fetch_pass(run);
 	/* The events before this one are passed, so that it is the next. */
 	if (failed)

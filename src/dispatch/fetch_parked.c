@@ -9,11 +9,15 @@
 
 #include "utils/timestamp.h"
 
+#include "base/event.h"
 #include "base/within.h"
 #include "dispatch/as_owner.h"
+#include "dispatch/fetch_key.h"
 #include "dispatch/fetch_parked.h"
 #include "dispatch/fetch_row.h"
+#include "dispatch/keyless.h"
 #include "dispatch/retry.h"
+#include "manager/failure.h"
 #include "manager/instance.h"
 #include "manager/park.h"
 #include "manager/park_event.h"
@@ -30,7 +34,8 @@
 static bool
 fetch_parked_lives(ProcessManager *pm, const Parked *parked, const Key *key)
 {
-	if (parked->log != NULL ? parked->event != (Datum) 0 : key->live)
+	if (parked->log != NULL ? parked->event != (Datum) 0 :
+							  key->live || event_is_sent(parked->event))
 		return true;
 	(void) park_take(parked->id);
 	if (parked->log != NULL)
@@ -122,6 +127,64 @@ fetch_parked_queue(FetchCall *call, Lease *lease, List *queue, TimestampTz until
 	return count;
 }
 
+/*
+ * Asks for the key of a parked event that has none.
+ */
+static void
+fetch_parked_ask(ProcessManager *pm, const BatchTask *task, BatchItem *item)
+{
+	Batch batch = {.task = task, .count = 1, .events = &item};
+	Handling what = {.source = HANDLING_PARKED, .lane = task->lane, .id = item->id};
+	Failure failure;
+	ErrorData *error;
+
+	key_begin(&batch.keys);
+	if (fetch_keys(&batch, &error) == 1)
+	{
+		keyless_give(task, item);
+		return;
+	}
+	fetch_key_check(pm, error);
+	failure = failure_of(error);
+	what.position = item->position;
+	strlcpy(what.log, item->log_name, sizeof(what.log));
+	(void) park_failed_again(pm, &what, error, false, &failure);
+	if (failure.kind != FAILURE_DEFERRED)
+		lane_error(pm->name, task->lane);
+}
+
+/*
+ * A parked event without a key is due.  It goes to the queue of its key, if it has one
+ * now.
+ */
+static FetchOutcome
+fetch_parked_keyless(const Lease *lease, Parked *head)
+{
+	ProcessManager *pm = lease->pm;
+	LogTrouble trouble;
+	BatchTask task = {.pm = pm, .lane = lease->lane, .now = within_time()};
+	BatchItem item = {.source = HANDLING_PARKED,
+					  .log = BATCH_ITEM_NO_LOG,
+					  .id = head->id,
+					  .position = head->position,
+					  .log_name = head->log};
+
+	if (fetch_parked_events(pm, list_make1(head), &trouble) == 0)
+		park_unreadable(pm, lease->lane, head->id, within_later(FETCH_PARKED_UNREADABLE), &trouble);
+	else if (head->event == (Datum) 0)
+	{
+		(void) park_take(head->id);
+		retry_say_gone(pm, &item);
+	}
+	else
+	{
+		item.event = head->event;
+		item.too_large = head->too_large;
+		fetch_parked_ask(pm, &task, &item);
+	}
+	return FETCH_PASSED;
+}
+
 FetchOutcome
 fetch_parked(FetchCall *call, Lease *lease, bool again)
 {
@@ -140,6 +203,8 @@ fetch_parked(FetchCall *call, Lease *lease, bool again)
 		lease_give_up(lease, 0);
 		return again ? FETCH_PASSED : FETCH_NOTHING;
 	}
+	if (head->key == NULL)
+		return fetch_parked_keyless(lease, head);
 	queue = fetch_parked_read(call, lease, head, again);
 	count = fetch_parked_events(pm, queue, &trouble);
 	lease->parked_last = true;

@@ -84,10 +84,9 @@ keyless_park(const BatchTask *task, const BatchItem *item, Key *key, int lane)
 }
 
 void
-keyless_retry(Calls *calls, BatchItem *item)
+keyless_give(const BatchTask *task, BatchItem *item)
 {
-	const BatchTask *task = calls->task;
-	bool ours = call_correlate(calls, item, 1);
+	bool ours = !item->passed;
 	Key **keys = item->nkeys > 0 ? item->keys : &item->key;
 	int count = !ours ? 0 : Max(item->nkeys, 1);
 	int *lanes = palloc(sizeof(int) * Max(count, 1));
@@ -104,4 +103,11 @@ keyless_retry(Calls *calls, BatchItem *item)
 	(void) park_take(item->id);
 	for (int i = 0; i < count; i++)
 		keyless_park(task, item, keys[i], lanes[i]);
+}
+
+void
+keyless_retry(Calls *calls, BatchItem *item)
+{
+	(void) call_correlate(calls, item, 1);
+	keyless_give(calls->task, item);
 }

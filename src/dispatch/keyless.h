@@ -21,4 +21,7 @@ extern ErrorData *keyless_ask(Calls *calls, BatchItem *item, int nth, Failure *f
  */
 extern void keyless_retry(Calls *calls, BatchItem *item);
 
+/* Parks such an event, whose key is known now, under its key, or under each of its keys. */
+extern void keyless_give(const BatchTask *task, BatchItem *item);
+
 #endif /* PM_KEYLESS_H */

@@ -9,6 +9,8 @@
  *		fetch_logs.c		  its logs and timers, read as for a batch
  *		fetch_key.c			  the keys: calls correlate as the owner
  *		fetch_parked.c		  parked events that are due
+ *	dispatch/consumer_fail.c	pm.fail: parks what it could not handle
+ *	consumer_instance.c		pm.save, pm.finish: the instances that it keeps
  *	dispatch/advance.c		pm.advance: moves the cursors past what was fetched
  *	consumer.c				pm.extend, pm.release; who may be a consumer
  *	  lease.c				who holds a lane, and what was fetched (lease_row.c: its rows)

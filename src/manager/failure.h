@@ -18,7 +18,7 @@ typedef enum FailureKind
 typedef struct Failure
 {
 	FailureKind kind;
-	TimestampTz until; /* of a deferral */
+	TimestampTz until; /* of a deferral; or when to try again, 0: as the policy says */
 } Failure;
 
 /* Called before user's code is called. */

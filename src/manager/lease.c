@@ -103,6 +103,15 @@ lease_event_tries(Lease *lease, const char *log, int64 position)
 	return 0;
 }
 
+bool
+lease_was_tried(Lease *lease, const char *log, int64 position)
+{
+	Fetched *fetched = lease_fetched(lease, log, false);
+
+	return fetched != NULL && fetched->ntried > 0 &&
+		   position <= fetched->tried_to[fetched->ntried - 1];
+}
+
 int
 lease_timer_tries(const Lease *lease, int64 id)
 {
@@ -173,6 +182,17 @@ lease_pass(Lease *lease, const char *log, int64 position)
 	Fetched *fetched = lease_fetched(lease, log, true);
 
 	fetched->passed = lease_add(fetched->passed, &fetched->npassed, position);
+}
+
+int
+lease_without(int64 *numbers, int count, int64 number)
+{
+	int kept = 0;
+
+	for (int i = 0; i < count; i++)
+		if (numbers[i] != number)
+			numbers[kept++] = numbers[i];
+	return kept;
 }
 
 /*

@@ -60,6 +60,8 @@ extern Fetched *lease_fetched(Lease *lease, const char *log, bool add);
 
 /* How often a lease ran out after the event, or the timer, had been fetched. */
 extern int lease_event_tries(Lease *lease, const char *log, int64 position);
+/* Had the event been fetched when a lease was given up, or ran out? */
+extern bool lease_was_tried(Lease *lease, const char *log, int64 position);
 extern int lease_timer_tries(const Lease *lease, int64 id);
 
 /* Has the event been fetched, and not advanced? */
@@ -72,6 +74,9 @@ extern void lease_pass(Lease *lease, const char *log, int64 position);
 /* Is a number among these? */
 extern bool lease_has(const int64 *numbers, int count, int64 number);
 extern int64 *lease_add(int64 *numbers, int *count, int64 number);
+
+/* Takes a number out, and returns how many are left. */
+extern int lease_without(int64 *numbers, int count, int64 number);
 
 /* Keeps the numbers after a position, and returns how many there are. */
 extern int lease_keep_after(int64 *numbers, int count, int64 position);

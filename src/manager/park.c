@@ -66,7 +66,7 @@ park_judge(ProcessManager *pm, int attempts, int crashes, bool crash, const Fail
 		verdict.retry_at = DT_NOEND;
 	}
 	else if (!crash)
-		verdict.retry_at = lane_retry_at(pm, attempts);
+		verdict.retry_at = failure->until != 0 ? failure->until : lane_retry_at(pm, attempts);
 	return verdict;
 }
 
@@ -418,8 +418,13 @@ park_refused(ProcessManager *pm, LaneState *state, int lane, FailureKind kind)
 		return NULL;
 	/* The failure that is being dealt with is not counted yet. */
 	if (kind == FAILURE_ORDINARY && state->in_a_row >= PARK_IN_A_ROW - 1)
-		return psprintf("the handler failed for %d keys in a row", PARK_IN_A_ROW);
+		return psprintf(pm->handler != NULL ? "the handler failed for %d keys in a row" :
+											  "its consumers failed for %d keys in a row",
+						PARK_IN_A_ROW);
 	if (park_is_full(pm, lane))
-		return psprintf("the handler failed for more keys than park_limit (%d)", pm->park_limit);
+		return psprintf(pm->handler != NULL ?
+							"the handler failed for more keys than park_limit (%d)" :
+							"its consumers failed for more keys than park_limit (%d)",
+						pm->park_limit);
 	return NULL;
 }

@@ -88,6 +88,26 @@ park_has_event(ProcessManager *pm, const char *log, int64 position, const char *
 	return exec_as_owner(&select_event, values, NULL) > 0;
 }
 
+bool
+park_precedes(ProcessManager *pm, const char *key, const char *log, int64 position)
+{
+	static ExecStatement select_earlier = {NULL,
+										   "SELECT FROM pm_catalog.parked "
+										   "WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+										   "AND log OPERATOR(pg_catalog.=) $2 "
+										   "AND position OPERATOR(pg_catalog.<) $3 "
+										   "AND key OPERATOR(pg_catalog.=) $4 LIMIT 1",
+										   4,
+										   {TEXTOID, TEXTOID, INT8OID, TEXTOID}};
+	Datum values[4];
+
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = CStringGetTextDatum(log);
+	values[2] = Int64GetDatum(position);
+	values[3] = CStringGetTextDatum(key);
+	return exec_as_owner(&select_earlier, values, NULL) > 0;
+}
+
 void
 park_head_changed(ProcessManager *pm, int lane, int64 id, TimestampTz retry_at)
 {

@@ -42,6 +42,9 @@ extern bool park_has(ProcessManager *pm, int lane, Key *key);
 /* Is this event parked for this key? */
 extern bool park_has_event(ProcessManager *pm, const char *log, int64 position, const char *key);
 
+/* Is an earlier event of the log parked for this key? */
+extern bool park_precedes(ProcessManager *pm, const char *key, const char *log, int64 position);
+
 /* Says that an event has become the head of its key, or is due at another time. */
 extern void park_head_changed(ProcessManager *pm, int lane, int64 id, TimestampTz retry_at);
 

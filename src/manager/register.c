@@ -229,6 +229,8 @@ register_check_kind(const RegisterPlan *plan)
 	bool journal = register_args_has(args, REGISTER_ARG_JOURNAL) ? args->journal :
 																   plan->old->journal;
 
+	if (plan->handler == NULL && journal)
+		register_consumer_refuse_journal();
 	if (plan->kind == HANDLER_INSTANCE || !(keeps || journal))
 		return;
 	ereport(ERROR,

@@ -26,10 +26,12 @@
 #include "base/key.h"
 #include "base/version.h"
 #include "base/within.h"
+#include "manager/consumer_key.h"
 #include "manager/head.h"
 #include "manager/lane.h"
 #include "manager/timer.h"
 #include "manager/timer_floor.h"
+#include "shmem/wakeup.h"
 
 PG_FUNCTION_INFO_V1(pm_set_timer);
 PG_FUNCTION_INFO_V1(pm_cancel_timer);
@@ -323,7 +325,8 @@ timer_due_argument(FunctionCallInfo fcinfo)
  * Adds a row, and returns its id.
  */
 static int64
-timer_insert(int lane, const char *key, Datum type, TimestampTz due, Datum data)
+timer_insert(const char *manager, int lane, const char *key, Datum type, TimestampTz due,
+			 Datum data)
 {
 	static ExecStatement insert_timer =
 		{NULL,
@@ -336,7 +339,7 @@ timer_insert(int lane, const char *key, Datum type, TimestampTz due, Datum data)
 	int64 id;
 	bool isnull;
 
-	values[0] = CStringGetTextDatum(within_manager());
+	values[0] = CStringGetTextDatum(manager);
 	values[1] = Int32GetDatum(lane);
 	values[2] = CStringGetTextDatum(key);
 	values[3] = type;
@@ -351,16 +354,76 @@ timer_insert(int lane, const char *key, Datum type, TimestampTz due, Datum data)
 }
 
 /*
- * pm.set_timer(type, due, data)
+ * Sets the timer that the arguments of a call say, for an instance.
+ */
+static int64
+timer_set(FunctionCallInfo fcinfo, const char *manager, int lane, const char *key, TimestampTz due)
+{
+	Datum data = PG_ARGISNULL(2) ? DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")) :
+								   PG_GETARG_DATUM(2);
+	int64 id = timer_insert(manager, lane, key, PG_GETARG_DATUM(0), due, data);
+
+	timer_floor_raise(manager, key, PG_GETARG_DATUM(0), id);
+	head_add_timer(manager, lane, due, id);
+	lane_touch(manager, lane);
+	return id;
+}
+
+/*
+ * Is the call one of a consumer, which names a process manager?  Version 0.1.0 of the
+ * extension has no such arguments.
+ */
+static bool
+timer_by_consumer(FunctionCallInfo fcinfo, int name)
+{
+	if (PG_NARGS() <= name)
+		return false;
+	if (PG_ARGISNULL(name) && !(PG_ARGISNULL(name + 1) && PG_ARGISNULL(name + 2)))
+		argument_not_null(fcinfo, name, "name");
+	return !PG_ARGISNULL(name);
+}
+
+/*
+ * pm.set_timer(type, due, data, name, consumer, key), called by a consumer
+ */
+static void
+timer_set_by_consumer(FunctionCallInfo fcinfo)
+{
+	ConsumerInstance instance;
+	TimestampTz due;
+	const char *manager;
+
+	timer_check_type(fcinfo);
+	due = timer_due_argument(fcinfo);
+	consumer_key_begin(&instance, fcinfo, "pm.set_timer", 3, 4, 5);
+	manager = instance.call.pm->name;
+	if (!instance.key->live)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("process manager \"%s\" has no instance with this key", manager),
+				 errhint("Call pm.save first, which makes the instance that the timer is for.")));
+	(void) timer_remove(manager, instance.lane, instance.key->name, PG_GETARG_DATUM(0));
+	(void) timer_set(fcinfo, manager, instance.lane, instance.key->name, due);
+	wakeup_moved();
+}
+
+/*
+ * pm.set_timer(type, due, data, name, consumer, key)
  */
 Datum
 pm_set_timer(PG_FUNCTION_ARGS)
 {
 	int lane;
-	const char *key = within_instance("pm.set_timer", &lane);
+	const char *key;
 	TimestampTz due;
 	int64 id;
 
+	if (timer_by_consumer(fcinfo, 3))
+	{
+		timer_set_by_consumer(fcinfo);
+		PG_RETURN_VOID();
+	}
+	key = within_instance("pm.set_timer", &lane);
 	exec_require_writable("pm.set_timer");
 	timer_check_type(fcinfo);
 	due = timer_due_argument(fcinfo);
@@ -371,26 +434,31 @@ pm_set_timer(PG_FUNCTION_ARGS)
 	 */
 	if (was_set || !within_is_timer(PG_GETARG_TEXT_PP(0)))
 		(void) timer_remove(within_manager(), lane, key, PG_GETARG_DATUM(0));
-	id = timer_insert(lane, key, PG_GETARG_DATUM(0), due,
-					  PG_ARGISNULL(2) ? DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")) :
-										PG_GETARG_DATUM(2));
-	timer_floor_raise(within_manager(), key, PG_GETARG_DATUM(0), id);
-	head_add_timer(within_manager(), lane, due, id);
-	lane_touch(within_manager(), lane);
+	id = timer_set(fcinfo, within_manager(), lane, key, due);
 	timer_note(id, due);
 	effect_timer(PG_GETARG_DATUM(0), due);
 	PG_RETURN_VOID();
 }
 
 /*
- * pm.cancel_timer(type)
+ * pm.cancel_timer(type, name, consumer, key)
  */
 Datum
 pm_cancel_timer(PG_FUNCTION_ARGS)
 {
 	int lane;
-	const char *key = within_instance("pm.cancel_timer", &lane);
+	const char *key;
 
+	if (timer_by_consumer(fcinfo, 1))
+	{
+		ConsumerInstance instance;
+
+		timer_check_type(fcinfo);
+		consumer_key_begin(&instance, fcinfo, "pm.cancel_timer", 1, 2, 3);
+		PG_RETURN_BOOL(timer_remove(instance.call.pm->name, instance.lane, instance.key->name,
+									PG_GETARG_DATUM(0)));
+	}
+	key = within_instance("pm.cancel_timer", &lane);
 	exec_require_writable("pm.cancel_timer");
 	timer_check_type(fcinfo);
 	PG_RETURN_BOOL(timer_remove(within_manager(), lane, key, PG_GETARG_DATUM(0)));

@@ -43,6 +43,13 @@ CREATE FUNCTION pm.extend(name text, consumer text) RETURNS timestamptz
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_extend';
 CREATE FUNCTION pm.release(name text, consumer text) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_release';
+CREATE FUNCTION pm.fail(name text, consumer text, log text, pos bigint, error text, retry_in interval DEFAULT NULL,
+						permanent boolean DEFAULT false, key text DEFAULT NULL)
+	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_fail';
+CREATE FUNCTION pm.save(name text, consumer text, key text, state jsonb) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_save';
+CREATE FUNCTION pm.finish(name text, consumer text, key text, result jsonb DEFAULT NULL) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_finish';
 CREATE FUNCTION pm.unfollow(name text, log text) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_unfollow';
 CREATE FUNCTION pm.unregister(name text) RETURNS void
@@ -71,9 +78,11 @@ CREATE FUNCTION pm.end_instance(name text, key text, reason text) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_end_instance';
 CREATE FUNCTION pm.set_state(name text, key text, state jsonb, reason text) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_set_state';
-CREATE FUNCTION pm.set_timer(type text, due timestamptz, data jsonb DEFAULT '{}') RETURNS void
+CREATE FUNCTION pm.set_timer(type text, due timestamptz, data jsonb DEFAULT '{}', name text DEFAULT NULL,
+							 consumer text DEFAULT NULL, key text DEFAULT NULL) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_set_timer';
-CREATE FUNCTION pm.cancel_timer(type text) RETURNS boolean
+CREATE FUNCTION pm.cancel_timer(type text, name text DEFAULT NULL, consumer text DEFAULT NULL,
+								key text DEFAULT NULL) RETURNS boolean
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_cancel_timer';
 -- STABLE, not IMMUTABLE, because its value differs from one call of a handler to the next
 -- (src/manager/done.c), and a plan must not contain it.

@@ -36,6 +36,9 @@ COMMENT ON FUNCTION pm.fetch(text, text, integer, interval) IS 'called by a cons
 COMMENT ON FUNCTION pm.advance(text, text, integer, text, bigint) IS 'called by a consumer: what it has fetched from a lane is handled';
 COMMENT ON FUNCTION pm.extend(text, text) IS 'called by a consumer: renew its leases, and return until when';
 COMMENT ON FUNCTION pm.release(text, text) IS 'called by a consumer: give up its lanes';
+COMMENT ON FUNCTION pm.fail(text, text, text, bigint, text, interval, boolean, text) IS 'called by a consumer: park an event or timer that it could not handle, or wants later';
+COMMENT ON FUNCTION pm.save(text, text, text, jsonb) IS 'called by a consumer: keep the state of an instance';
+COMMENT ON FUNCTION pm.finish(text, text, text, jsonb) IS 'called by a consumer: end an instance';
 COMMENT ON FUNCTION pm.unfollow(text, text) IS 'stop following a log';
 COMMENT ON FUNCTION pm.unregister(text) IS 'remove a process manager with its cursors, instances, timers and parked events';
 COMMENT ON FUNCTION pm.pause(text) IS 'stop a process manager until pm.resume is called';
@@ -51,8 +54,8 @@ COMMENT ON FUNCTION pm.erase(text, text, jsonb) IS 'replace the data of the even
 COMMENT ON FUNCTION pm.end_instance(text, text, text) IS 'end an instance by hand, with its timers and parked events';
 COMMENT ON FUNCTION pm.set_state(text, text, jsonb, text) IS 'set the state of an instance by hand';
 COMMENT ON FUNCTION pm.history(text, text) IS 'what an instance has been through, why it waits, and what will happen next';
-COMMENT ON FUNCTION pm.set_timer(text, timestamptz, jsonb) IS 'called by the handler of an instance: set a timer, which comes back as an event of this type';
-COMMENT ON FUNCTION pm.cancel_timer(text) IS 'called by the handler of an instance: cancel a timer; false if there is none of this type';
+COMMENT ON FUNCTION pm.set_timer(text, timestamptz, jsonb, text, text, text) IS 'called by the handler of an instance, or by a consumer: set a timer, which comes back as an event of this type';
+COMMENT ON FUNCTION pm.cancel_timer(text, text, text, text) IS 'called by the handler of an instance, or by a consumer: cancel a timer; false if there is none of this type';
 COMMENT ON FUNCTION pm.fail_permanently(text) IS 'in a handler: fail in a way that no retry can help';
 COMMENT ON FUNCTION pm.defer(interval, text) IS 'in a handler: have the event handled again after some time, without a failure';
 COMMENT ON FUNCTION pm.done(jsonb) IS 'the value that the handler of an instance returns to end the instance, with its result';

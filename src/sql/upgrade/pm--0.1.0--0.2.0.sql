@@ -431,7 +431,6 @@ ALTER TABLE pm_catalog.process_manager ALTER COLUMN handler DROP NOT NULL;
 ALTER TABLE pm_catalog.process_manager ADD COLUMN lease interval;
 ALTER TABLE pm_catalog.process_manager ADD COLUMN consumers oid[];
 ALTER TABLE pm_catalog.process_manager ADD COLUMN consumer_names name[];
-ALTER TABLE pm_catalog.process_manager ADD COLUMN carry text[];
 
 -- A row for each lane from which a consumer has fetched: who holds it, and until when.
 CREATE TABLE pm_catalog.lease (
@@ -480,10 +479,31 @@ CREATE FUNCTION pm.extend(name text, consumer text) RETURNS timestamptz
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_extend';
 CREATE FUNCTION pm.release(name text, consumer text) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_release';
+CREATE FUNCTION pm.fail(name text, consumer text, log text, pos bigint, error text, retry_in interval DEFAULT NULL,
+						permanent boolean DEFAULT false, key text DEFAULT NULL)
+	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_fail';
+CREATE FUNCTION pm.save(name text, consumer text, key text, state jsonb) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_save';
+CREATE FUNCTION pm.finish(name text, consumer text, key text, result jsonb DEFAULT NULL) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_finish';
 COMMENT ON FUNCTION pm.fetch(text, text, integer, interval) IS 'called by a consumer: lease a lane and return its next events and timers';
 COMMENT ON FUNCTION pm.advance(text, text, integer, text, bigint) IS 'called by a consumer: what it has fetched from a lane is handled';
 COMMENT ON FUNCTION pm.extend(text, text) IS 'called by a consumer: renew its leases, and return until when';
 COMMENT ON FUNCTION pm.release(text, text) IS 'called by a consumer: give up its lanes';
+COMMENT ON FUNCTION pm.fail(text, text, text, bigint, text, interval, boolean, text) IS 'called by a consumer: park an event or timer that it could not handle, or wants later';
+COMMENT ON FUNCTION pm.save(text, text, text, jsonb) IS 'called by a consumer: keep the state of an instance';
+COMMENT ON FUNCTION pm.finish(text, text, text, jsonb) IS 'called by a consumer: end an instance';
+
+DROP FUNCTION pm.set_timer(text, timestamptz, jsonb);
+DROP FUNCTION pm.cancel_timer(text);
+CREATE FUNCTION pm.set_timer(type text, due timestamptz, data jsonb DEFAULT '{}', name text DEFAULT NULL,
+							 consumer text DEFAULT NULL, key text DEFAULT NULL) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_set_timer';
+CREATE FUNCTION pm.cancel_timer(type text, name text DEFAULT NULL, consumer text DEFAULT NULL,
+								key text DEFAULT NULL) RETURNS boolean
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_cancel_timer';
+COMMENT ON FUNCTION pm.set_timer(text, timestamptz, jsonb, text, text, text) IS 'called by the handler of an instance, or by a consumer: set a timer, which comes back as an event of this type';
+COMMENT ON FUNCTION pm.cancel_timer(text, text, text, text) IS 'called by the handler of an instance, or by a consumer: cancel a timer; false if there is none of this type';
 
 CREATE OR REPLACE VIEW pm_catalog.manager AS
 SELECT p.name, p.id, p.owner_name, p.handler, p.handler_kind, p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff,
@@ -527,7 +547,6 @@ WHERE pm_catalog.may_see(p.owner);
 COMMENT ON COLUMN pm.process_manager.handler IS 'function that is called for each event; NULL: consumers do the work';
 COMMENT ON COLUMN pm.process_manager.lease IS 'how long a consumer may hold a lane; NULL: it has a handler';
 COMMENT ON COLUMN pm.process_manager.consumers IS 'roles that may be its consumers, beside members of the owner';
-COMMENT ON COLUMN pm.process_manager.carry IS 'keys of metadata that appended events and timers inherit';
 
 CREATE OR REPLACE VIEW pm_catalog.unit_row AS
 SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at,

@@ -1,0 +1,26 @@
+/*
+ * consumer_key.c
+ *		The key for which a consumer calls a function.
+ *
+ * A consumer can change the instances and timers of the lanes that it holds.
+ */
+#include "pm.h"
+
+#include "base/argument.h"
+#include "manager/consumer_key.h"
+#include "manager/instance.h"
+
+void
+consumer_key_begin(ConsumerInstance *instance, FunctionCallInfo fcinfo, const char *function,
+				   int name, int consumer, int key)
+{
+	Lease lease;
+
+	consumer_begin(&instance->call, fcinfo, function, name, consumer);
+	argument_not_null(fcinfo, key, "key");
+	instance->lane = key_hash_text(PG_GETARG_DATUM(key)) % instance->call.pm->lanes;
+	consumer_lock(&instance->call, instance->lane, &lease);
+	key_begin(&instance->keys);
+	instance->key = key_get(&instance->keys, PG_GETARG_DATUM(key));
+	instance_load(instance->call.pm, instance->key);
+}
