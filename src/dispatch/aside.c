@@ -106,13 +106,20 @@ aside_failed(HandleRun *run, const BatchItem *item, ErrorData *error, const Fail
 	bool deferred = failure->kind == FAILURE_DEFERRED;
 	char *refused;
 
+	task->state->in_a_row = run->in_a_row;
+	refused = park_refused(task->pm, task->state, task->lane, failure->kind);
+	/*
+	 * The batch has taken the timer, or has handled or parked the event for other keys of
+	 * it.  That must not be committed if the unit halts before the item.  So the batch is
+	 * undone, and its items are tried one at a time.
+	 */
+	if (refused != NULL && (item->source == HANDLING_TIMER || item->nkeys > 0))
+		ReThrowError(error);
 	if (!deferred)
 	{
 		blame_say(task->pm, &run->calls.progress->handling, error);
 		run->errors++;
 	}
-	task->state->in_a_row = run->in_a_row;
-	refused = park_refused(task->pm, task->state, task->lane, failure->kind);
 	if (refused != NULL)
 	{
 		aside_halt(run, item, refused, error);
