@@ -19,6 +19,7 @@
 #include "dispatch/call_correlate.h"
 #include "dispatch/keyless.h"
 #include "dispatch/separate.h"
+#include "manager/head.h"
 #include "manager/manager_lock.h"
 #include "manager/park.h"
 
@@ -74,6 +75,9 @@ keyless_park(const BatchTask *task, const BatchItem *item, Key *key, int lane)
 {
 	Key known = {.name = key->name};
 
+	/* What this session remembers of the other lane may be old, since it has not run it. */
+	if (lane != task->lane)
+		head_forget(task->pm->name, lane);
 	if (park_has(task->pm, lane, &known))
 		park_behind(task->pm, lane, key->name, item->event, item->too_large);
 	else
