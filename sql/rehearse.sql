@@ -46,6 +46,9 @@ CREATE ROLE regress_pm_bob LOGIN;
 GRANT USAGE ON SCHEMA pm TO regress_pm_alice, regress_pm_bob;
 CREATE SCHEMA alice AUTHORIZATION regress_pm_alice;
 GRANT SELECT, INSERT ON orders, effects TO regress_pm_alice, regress_pm_bob;
+-- appends to a log that alice may not read
+SELECT pm.create_log('secrets');
+CREATE FUNCTION tell(e pm.event) RETURNS void LANGUAGE sql SECURITY DEFINER AS $$ SELECT pm.append('secrets', e.stream, 'told', '{"word": "hush"}') $$;
 SELECT current_user AS super \gset
 SET ROLE regress_pm_alice;
 SELECT pm.rehearse('m');
@@ -55,6 +58,8 @@ SET client_min_messages = error;
 CREATE FUNCTION alice.who(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE '%', current_user; END $$;
 SELECT pm.register('a', 'alice.who', '{orders}', start_at => 'beginning');
 SELECT outcome, error FROM pm.rehearse('a', max_count => 1);
+-- of what she may not read, only the log and the position
+SELECT outcome, error, appended -> 0 ->> 'log' AS log, jsonb_object_keys(appended -> 0) AS shown FROM pm.rehearse('a', 'tell', max_count => 1);
 SELECT pm.rehearse('m');
 \c - regress_pm_bob
 SELECT pm.rehearse('a');
@@ -86,8 +91,8 @@ END $$;
 SELECT recorded_at > now() - interval '1 min' AS by_the_clock, pm.now() = now() AS now FROM effects WHERE stream = 'after';
 SELECT count(*) FROM pm_catalog.lane WHERE process_manager = '';
 SELECT pm.unregister('m'), pm.unregister('a');
-DROP TABLE orders, effects;
-DROP FUNCTION h(pm.event, jsonb), h2, h3, inside, k;
+DROP TABLE orders, effects, secrets;
+DROP FUNCTION h(pm.event, jsonb), h2, h3, inside, k, tell;
 DROP SCHEMA alice CASCADE;
 DROP OWNED BY regress_pm_alice, regress_pm_bob;
 DROP ROLE regress_pm_alice, regress_pm_bob;

@@ -19,6 +19,7 @@
 #include "dispatch/rehearse_watch.h"
 #include "log/log_index.h"
 #include "log/log_open.h"
+#include "log/log_right.h"
 #include "manager/head.h"
 #include "manager/instance.h"
 
@@ -96,10 +97,12 @@ rehearse_watch_take(void *arg, EventFields *event)
 }
 
 /*
- * The events that the handler has appended, of which "noted" has logs and positions.
+ * The events that the handler has appended, of which "noted" has logs and positions.  The
+ * handler may have called a function of another role, which has written a log that this
+ * role may not read.  Of such events, only the log and the position are shown.
  */
 static Datum
-rehearse_watch_appended(Datum noted)
+rehearse_watch_appended(RehearseWatch *watch, Datum noted)
 {
 	Datum array = DirectFunctionCall1(jsonb_in, CStringGetDatum("[]"));
 	JsonbIterator *it = JsonbIteratorInit(&DatumGetJsonbP(noted)->root);
@@ -108,18 +111,24 @@ rehearse_watch_appended(Datum noted)
 	(void) JsonbIteratorNext(&it, &element, true);
 	while (JsonbIteratorNext(&it, &element, true) == WJB_ELEM)
 	{
-		JsonbValue log;
+		JsonbValue name;
 		JsonbValue position;
+		PmLog *log;
 		int64 at;
 
-		if (getKeyJsonValueFromContainer(element.val.binary.data, "log", 3, &log) == NULL ||
+		if (getKeyJsonValueFromContainer(element.val.binary.data, "log", 3, &name) == NULL ||
 			getKeyJsonValueFromContainer(element.val.binary.data, "position", 8, &position) == NULL)
 			continue;
 		at = DatumGetInt64(
 			DirectFunctionCall1(numeric_int8, NumericGetDatum(position.val.numeric)));
 		/* The transaction has written the log, so it holds a lock on the table. */
-		(void) log_index_read(log_get(pnstrdup(log.val.string.val, log.val.string.len), false),
-							  Max(at, PG_INT64_MIN + 1) - 1, at, 1, rehearse_watch_take, &array);
+		log = log_get(pnstrdup(name.val.string.val, name.val.string.len), false);
+		if (log_may_read(log, watch->pm->owner))
+			(void) log_index_read(log, Max(at, PG_INT64_MIN + 1) - 1, at, 1, rehearse_watch_take,
+								  &array);
+		else
+			array = DirectFunctionCall2(jsonb_concat, array,
+										JsonbPGetDatum(JsonbValueToJsonb(&element)));
 	}
 	return array;
 }
@@ -197,7 +206,7 @@ rehearse_watch_after(BatchWatch *base, const BatchItem *item)
 	effect_end();
 	seen->key = watch->key;
 	if (appended != (Datum) 0)
-		seen->appended = rehearse_watch_appended(appended);
+		seen->appended = rehearse_watch_appended(watch, appended);
 	if (live)
 		seen->state = PointerGetDatum(PG_DETOAST_DATUM_COPY(key->state));
 	/* It had an instance, or the handler has called pm.done() at once. */
