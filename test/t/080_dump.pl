@@ -65,6 +65,26 @@ COMMIT;
 SQL
 is($from->safe_psql('postgres', "SELECT (SELECT count(*) FROM pm.instance), (SELECT count(*) FROM pm.timer), (SELECT string_agg(state, ' ' ORDER BY position) FROM pm.parked)"),
 	'4|2|failing behind behind', 'there are instances, timers and parked events');
+# An event that goes to two keys and has failed for one of them, which waits; and what an instance is found by. Where the
+# dump is restored, the event is corrected in the log.
+$from->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
+CREATE FUNCTION public.wide(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $f$
+BEGIN
+	INSERT INTO public.seen (pm, log, pos, stream, key, type) VALUES ('wide', e.log, e.position, e.stream, pm.key(), e.type);
+	IF e.type = 'bad' AND pm.key() = 'k2' THEN RAISE EXCEPTION 'not for this key'; END IF;
+	PERFORM pm.associate('stream', e.stream);
+	RETURN coalesce(state, '[]') || to_jsonb(e.type);
+END $f$;
+CREATE FUNCTION public.wide_keys(e pm.event) RETURNS text[] LANGUAGE sql STABLE AS $f$ SELECT CASE WHEN e.data ? 'keys' THEN ARRAY(SELECT jsonb_array_elements_text(e.data -> 'keys')) ELSE pm.associated('stream', e.stream) END $f$;
+SELECT pm.create_log('wides');
+BEGIN;
+SELECT pm.register('wide', 'wide', '{wides}', correlate => 'wide_keys', max_attempts => 1);
+INSERT INTO wides (stream, type, data) VALUES ('w', 'good', '{"keys": ["k1", "k2"]}'), ('w', 'bad', '{"keys": ["k1", "k2"]}'), ('w', 'after', '{"keys": ["k2"]}');
+SELECT pm.catch_up('wide', on_failure => 'policy');
+SELECT pm.pause('wide');
+COMMIT;
+INSERT INTO wides (stream, type) VALUES ('w', 'found');
+SQL
 # Lanes at different positions, whose number then changes: the positions of the former lanes are stored.
 PmTest::create_handler($from, 'laned', user => 'app');
 $from->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
@@ -101,6 +121,7 @@ SELECT process_manager, key, state, started_at, updated_at FROM pm.instance ORDE
 SELECT process_manager, key, type, due, data FROM pm.timer ORDER BY 1, 2, 3;
 SELECT process_manager, log, position, key, state, event, attempts, message, detail, sqlstate, retry_at FROM pm.parked ORDER BY 1, 2, 3;
 SELECT process_manager, log, parked FROM pm.status ORDER BY 1, 2;
+SELECT process_manager, kind, value, key FROM pm_catalog.association ORDER BY 1, 2, 3, 4;
 SELECT last_value FROM orders_position_seq;
 SELECT tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'orders'::regclass ORDER BY 1;
 SELECT conname, convalidated, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'orders'::regclass ORDER BY 1;
@@ -147,9 +168,9 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	is($sql->("SELECT count(*) FROM seen WHERE pm = 'keep'"), $handled - 10, "$db: so is what was handled");
 
 	# ---- everything waits
-	is($sql->("SELECT count(*) FROM pm.status WHERE reason = 'this database is a copy' AND state = 'waiting'"), 7, "$db: everything waits as a copy");
-	is($sql->("SELECT count(*) FROM pm_catalog.process_manager"), 5, "$db: there are five process managers");
-	ok(PmTest::wait_in_log($node, qr/pm waits for pm\.resume\(\) in database "$db", which is a copy\n.*another database or cluster: 5\./, timeout => 20), "$db: the server's log says so");
+	is($sql->("SELECT count(*) FROM pm.status WHERE reason = 'this database is a copy' AND state = 'waiting'"), 8, "$db: everything waits as a copy");
+	is($sql->("SELECT count(*) FROM pm_catalog.process_manager"), 6, "$db: there are six process managers");
+	ok(PmTest::wait_in_log($node, qr/pm waits for pm\.resume\(\) in database "$db", which is a copy\n.*another database or cluster: 6\./, timeout => 20), "$db: the server's log says so");
 
 	# ---- the triggers work
 	my (undef, undef, $err) = $node->psql($db, "INSERT INTO orders (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (3, 'x', 'X')");
@@ -174,6 +195,8 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	is($sql->("SELECT count(*) FROM seen WHERE pm = 'inst' AND (log IS NULL OR type = 'bad')"), 0, "$db: no timer fires, and no parked event is tried");
 	$sql->("SELECT pm.unregister('fresh'); DELETE FROM seen WHERE stream = 'fresh'");
 
+	$sql->("UPDATE wides SET type = 'corrected' WHERE type = 'bad'", 'app');
+
 	# ---- after pm.resume()
 	if ($db eq 'plain')
 	{
@@ -189,6 +212,9 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	}
 	ok(PmTest::wait_idle($node, dbname => $db, timeout => 20), "$db: adopted, they go on")
 	  or diag($sql->('SELECT * FROM pm.status'));
+	$sql->("SELECT pm.retry('wide')", 'app');
+	ok(PmTest::wait_until($node, q{SELECT string_agg(key || ' ' || state, ', ' ORDER BY key), (SELECT count(*) FROM pm.parked WHERE process_manager = 'wide') FROM pm.instance WHERE process_manager = 'wide'},
+		'k1 ["good", "bad", "found"], k2 ["good", "corrected", "after", "found"]|0', dbname => $db, timeout => 20), "$db: an event is parked for one key and read from the log again, and associations are found");
 	is($sql->("SELECT string_agg(DISTINCT owner, ',' ORDER BY owner) FROM pm.process_manager"), 'app,clerk', "$db: the owners are the roles with these names");
 	PmTest::exactly_once_ok($node, 'keep', 'orders', "$db: where the dump stood, nothing lost, nothing twice", dbname => $db);
 	PmTest::exactly_once_ok($node, 'halting', 'orders', "$db: so did the one that had halted", dbname => $db);
@@ -215,7 +241,7 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 }
 
 # The original was not disturbed.
-is($from->safe_psql('postgres', "SELECT (SELECT count(*) FROM pm.timer), (SELECT string_agg(state, ' ' ORDER BY position) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'inst' AND log IS NULL)"),
+is($from->safe_psql('postgres', "SELECT (SELECT count(*) FROM pm.timer), (SELECT string_agg(state, ' ' ORDER BY position) FROM pm.parked WHERE process_manager = 'inst'), (SELECT count(*) FROM seen WHERE pm = 'inst' AND log IS NULL)"),
 	'2|failing behind behind|0', 'the paused process manager of the original has not gone on');
 is($from->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'laned'"), 25, 'nor have its lanes');
 PmTest::wait_until($from, "SELECT count(*) FROM pm.status WHERE process_manager = 'keep' AND lag > 0", 0);
