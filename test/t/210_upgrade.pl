@@ -147,7 +147,7 @@ my $began = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
 # A writer that continues whatever happens to the server, until it is told to stop.
 my $stop = "$work/stop";
 my $writer = PmTest::start_program($node, 'sh', '-c',
-	"until [ -e '$stop' ]; do psql -X -q -d postgres -c \"INSERT INTO flow (stream, type) VALUES ('a', 'A'), ('b', 'B')\" >/dev/null 2>&1 || sleep 0.02; done");
+	"while [ -d '$work' ] && [ ! -e '$stop' ]; do psql -X -q -d postgres -c \"INSERT INTO flow (stream, type) VALUES ('a', 'A'), ('b', 'B')\" >/dev/null 2>&1 || sleep 0.02; done");
 sub handled { return $node->safe_psql('postgres', 'SELECT count(*) FROM seen'); }
 sub goes_on
 {
