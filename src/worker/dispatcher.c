@@ -334,7 +334,8 @@ dispatcher_sleep(Dispatcher *dispatcher, TimestampTz due)
 	slot_activity_set(ACTIVITY_IDLE);
 	reading_forget();
 	(void) pgstat_report_stat(true);
-	worker_nap("PmDispatcherMain", TimestampDifferenceMilliseconds(now, due), NIL);
+	/* Something that is due since -infinity would make the difference overflow. */
+	worker_nap("PmDispatcherMain", TimestampDifferenceMilliseconds(now, Max(now, due)), NIL);
 	dispatcher_woken(dispatcher);
 }
 

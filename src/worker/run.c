@@ -102,7 +102,12 @@ run_succeeded(Unit *unit, const DispatchRequest *request, DispatchResult *result
 
 	unit->dirty = result->outcome == DISPATCH_MORE || isolate_busy(&unit->isolate);
 	if (request->alone && unit->dirty)
+	{
 		contention_ran(&unit->contention, &unit->not_before);
+		/* It runs again then, also if a parked event is due at once. */
+		if (unit->not_before != 0)
+			unit->due = DT_NOEND;
+	}
 	if (!unit->dirty && (result->held || result->left_out))
 	{
 		/* A transaction that holds a mark back, or holds a lock, may end without waking us. */
