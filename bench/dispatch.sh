@@ -27,15 +27,15 @@ dispatch_after() {
 }
 
 dispatch_pm() {
-	local batch=$1 handler=$2
+	local batch=$1 handler=$2 setting=${3-} name=${4-}
 	dispatch_before
-	as_bench "SELECT pm.register('it', 'bench.$handler', ARRAY['bench.backlog'], start_at => 'end', batch_size => $batch)"
+	as_bench "SELECT pm.register('it', 'bench.$handler', ARRAY['bench.backlog'], start_at => 'end', batch_size => $batch$setting)"
 	tell "SELECT pm.pause('it')"
 	tell "SELECT pm.seek('it', 'bench.backlog', 0, reset => true)"
 	drain "SELECT position FROM pm.cursor WHERE process_manager = 'it'" "$target" tell "SELECT pm.resume('it')"
 	dispatch_after "$handler"
 	tell "SELECT pm.unregister('it')"
-	sample dispatch "$batch" "pm:$handler" rate "$rate"
+	sample dispatch "$batch" "pm:$handler$name" rate "$rate"
 }
 
 dispatch_do() {
@@ -86,9 +86,13 @@ dispatch_round() {
 			turn do pm c
 			for run in "${in_turn[@]}"; do "dispatch_$run" "$batch" "$h"; done
 		done
-		turn instance_plpgsql batch_sql set batch_plpgsql
+		turn instance_plpgsql journal batch_sql set batch_plpgsql
 		for run in "${in_turn[@]}"; do
-			if [ "$run" = set ]; then dispatch_set "$batch"; else dispatch_pm "$batch" "$run"; fi
+			case $run in
+			set) dispatch_set "$batch" ;;
+			journal) dispatch_pm "$batch" instance_plpgsql ", journal => true" :journal ;;
+			*) dispatch_pm "$batch" "$run" ;;
+			esac
 		done
 	done
 	dispatch_pm 10000 batch_sql

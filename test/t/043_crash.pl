@@ -125,7 +125,7 @@ END
 \$\$;
 SQL
 $node->safe_psql('postgres', sprintf($logic, 'main') . sprintf($logic, 'control') . <<'SQL', extra_params => [ '-U', 'app' ]);
-SELECT pm.register('main', 'main', '{orders,payments,shipping}', correlate => 'key_of', max_attempts => 3, backoff => '200 ms', batch_size => 50);
+SELECT pm.register('main', 'main', '{orders,payments,shipping}', correlate => 'key_of', max_attempts => 3, backoff => '200 ms', batch_size => 50, journal => true, keep_ended => '1 day');
 SQL
 # Two with several keys an event, and what computes them again. "fan": each event goes to its key and to a group of keys,
 # and fails for the former only. "wide": an event of type arm lets its instance be found by its group, one of type settle
@@ -252,7 +252,7 @@ $node->safe_psql('postgres', 'ALTER SYSTEM SET pm.launcher = off');
 $node->reload;
 ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')", 0, timeout => 20), 'there are no workers');
 my $counted;
-my $again = PmTest::seconds { $counted = answer("SET client_min_messages = error; SELECT pm.register('control', 'control', '{orders,payments,shipping}', correlate => 'key_of', start_at => 'beginning'); SELECT pm.catch_up('control')", 'app'); };
+my $again = PmTest::seconds { $counted = answer("SET client_min_messages = error; SELECT pm.register('control', 'control', '{orders,payments,shipping}', correlate => 'key_of', start_at => 'beginning', journal => true, keep_ended => '1 day'); SELECT pm.catch_up('control')", 'app'); };
 answer("SET client_min_messages = error; SELECT pm.register('fan_control', 'fan_control', '{orders,payments,shipping}', correlate => 'fan_keys', start_at => 'beginning'); SELECT pm.catch_up('fan_control')", 'app');
 answer("SET client_min_messages = error; SELECT pm.register('wide_control', 'wide_control', '{orders}', correlate => 'wide_keys', start_at => 'beginning'); SELECT pm.catch_up('wide_control')", 'app');
 $counted =~ s/\s//g;
@@ -273,6 +273,13 @@ agree_ok("SELECT log, position, lane FROM pm.cursor WHERE process_manager = '%s'
 agree_ok("SELECT key, type, due, data FROM pm.timer WHERE process_manager = '%s'", 'timers to come');
 agree_ok("SELECT key, type FROM seen WHERE pm = '%s' AND log IS NULL", 'timers fired');
 agree_ok("SELECT log, pos, key, type FROM seen WHERE pm = '%s' AND log IS NOT NULL", 'effects');
+agree_ok("SELECT key, log, position, type FROM pm.journal WHERE process_manager = '%s'", 'journals');
+for my $pm (qw(main control))
+{
+	is(answer("SELECT count(*) FROM (SELECT key, log, pos, type FROM seen WHERE pm = '$pm' EXCEPT ALL SELECT key, log, position, type FROM pm.journal WHERE process_manager = '$pm') x"), 0, "$pm: each call has an entry");
+	is(answer("SELECT count(*) FROM (SELECT seq, row_number() OVER (PARTITION BY key ORDER BY id) AS n FROM pm_catalog.journal WHERE process_manager = '$pm') x WHERE seq <> n"), 0, "$pm: the entries of each key are numbered");
+	is(answer("SELECT count(*) FROM pm_catalog.instance i JOIN LATERAL (SELECT state, seq FROM pm_catalog.journal j WHERE j.process_manager = i.process_manager AND j.key = i.key ORDER BY id DESC LIMIT 1) j ON true WHERE process_manager = '$pm' AND (j.state <> i.state OR j.seq <> i.entries)"), 0, "$pm: the last entry has the state of the instance");
+}
 for my $pm (qw(fan wide))
 {
 	agree_ok("SELECT key, state FROM pm.instance WHERE process_manager = '%s'", "$pm: instances", $pm, "${pm}_control");

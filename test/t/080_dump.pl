@@ -51,15 +51,17 @@ CREATE FUNCTION public.inst(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpg
 BEGIN
 	INSERT INTO public.seen (pm, log, pos, stream, key, type) VALUES ('inst', e.log, e.position, e.stream, e.stream, e.type);
 	IF e.type = 'bad' AND current_database() = 'postgres' OR e.type = 'always bad' THEN RAISE EXCEPTION 'not here'; END IF;
+	IF e.type = 'over' THEN RETURN pm.done('{"ended": "before the dump"}'); END IF;
 	IF e.type = 'arm' THEN PERFORM pm.set_timer('ring', (e.data->>'due')::timestamptz, '{"from": "the dump"}'); END IF;
 	RETURN coalesce(state, '{}') || jsonb_build_object(e.type, coalesce((state->>e.type)::int, 0) + 1);
 END $f$;
 SELECT pm.create_log('cases');
 BEGIN;
-SELECT pm.register('inst', 'inst', '{cases}', max_attempts => 3, backoff => '1 h');
+SELECT pm.register('inst', 'inst', '{cases}', max_attempts => 3, backoff => '1 h', journal => true, keep_ended => '10 years');
 INSERT INTO cases (stream, type, data) VALUES ('bad', 'plain', '{}'), ('bad', 'bad', '{}'), ('bad', 'plain', '{}'), ('bad', 'plain', '{}'), ('good', 'plain', '{}'),
-	('far', 'arm', '{"due": "2999-01-01 12:00Z"}'), ('due', 'arm', '{"due": "2020-01-01 12:00Z"}');
+	('far', 'arm', '{"due": "2999-01-01 12:00Z"}'), ('due', 'arm', '{"due": "2020-01-01 12:00Z"}'), ('past', 'plain', '{}'), ('past', 'over', '{}');
 SELECT pm.catch_up('inst', as_of => '2019-01-01', on_failure => 'policy');
+SELECT pm.send('inst', 'told', 'told', '{"sent": 1}');
 SELECT pm.pause('inst');
 COMMIT;
 SQL
@@ -122,6 +124,12 @@ SELECT process_manager, key, type, due, data FROM pm.timer ORDER BY 1, 2, 3;
 SELECT process_manager, log, position, key, state, event, attempts, message, detail, sqlstate, retry_at FROM pm.parked ORDER BY 1, 2, 3;
 SELECT process_manager, log, parked FROM pm.status ORDER BY 1, 2;
 SELECT process_manager, kind, value, key FROM pm_catalog.association ORDER BY 1, 2, 3, 4;
+
+SELECT name, keep_ended, journal FROM pm.process_manager ORDER BY 1;
+SELECT * FROM pm.ended ORDER BY 1, 2;
+SELECT * FROM pm_catalog.journal ORDER BY id;
+SELECT * FROM pm_catalog.sent ORDER BY id;
+SELECT process_manager, key, entries FROM pm_catalog.instance ORDER BY 1, 2;
 SELECT last_value FROM orders_position_seq;
 SELECT tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'orders'::regclass ORDER BY 1;
 SELECT conname, convalidated, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'orders'::regclass ORDER BY 1;
@@ -225,11 +233,14 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	ok(PmTest::wait_until($node, "SELECT sum(lag), count(*) FROM pm.status WHERE process_manager = 'laned'", '0|4', dbname => $db, timeout => 20), "$db: with another number of lanes they go on");
 	PmTest::once_in_key_order_ok($node, 'laned', "SELECT 'moves' AS log, position AS pos, stream AS key FROM moves", "$db: each once and in order still", dbname => $db);
 	# parked events are tried, as after any pm.resume, and the due timer fires
-	ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'inst' AND log IS NULL)", '0|1', dbname => $db, timeout => 20), "$db: parked events and timers are handled")
+	ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'inst' AND log IS NULL)", '0|2', dbname => $db, timeout => 20), "$db: parked events and timers are handled")
 	  or diag($sql->('SELECT * FROM pm.parked') . $sql->('SELECT * FROM pm.timer'));
 	PmTest::once_in_key_order_ok($node, 'inst', "SELECT 'cases' AS log, position AS pos, stream AS key FROM cases", "$db: each once and in order", dbname => $db);
 	is($sql->("SELECT string_agg(key || ' ' || state, ', ' ORDER BY key) FROM pm.instance WHERE process_manager = 'inst'"),
-		'bad {"bad": 1, "plain": 3}, due {"arm": 1, "ring": 1}, far {"arm": 1}, good {"plain": 1}', "$db: so are their instances");
+		'bad {"bad": 1, "plain": 3}, due {"arm": 1, "ring": 1}, far {"arm": 1}, good {"plain": 1}, told {"told": 1}', "$db: so are their instances, and what was sent");
+	is($sql->("SELECT string_agg(concat_ws(' ', key, seq, type), ', ' ORDER BY key, seq) FROM pm.journal"),
+		'bad 1 plain, bad 2 bad, bad 3 plain, bad 4 plain, due 1 arm, due 2 ring, far 1 arm, good 1 plain, past 1 plain, past 2 over, told 1 told', "$db: the journals go on");
+	is($sql->("SELECT key || ' ' || state || ' ' || result FROM pm.ended"), 'past {"plain": 1} {"ended": "before the dump"}', "$db: the ended instance is kept");
 	is($sql->("SELECT string_agg(key || ' ' || data, ', ') FROM pm.timer"), 'far {"from": "the dump"}', "$db: the other timer is not due yet");
 	# new parked events and timers do not collide with restored ones
 	$sql->("INSERT INTO cases (stream, type, data) SELECT 'new ' || i % 5, t, '{\"due\": \"2999-01-01 12:00Z\"}' FROM generate_series(1, 10) i, unnest('{arm,always bad}'::text[]) t ORDER BY i, t DESC", 'app');
