@@ -431,6 +431,7 @@ ALTER TABLE pm_catalog.process_manager ALTER COLUMN handler DROP NOT NULL;
 ALTER TABLE pm_catalog.process_manager ADD COLUMN lease interval;
 ALTER TABLE pm_catalog.process_manager ADD COLUMN consumers oid[];
 ALTER TABLE pm_catalog.process_manager ADD COLUMN consumer_names name[];
+ALTER TABLE pm_catalog.process_manager ADD COLUMN carry text[];
 
 -- A row for each lane from which a consumer has fetched: who holds it, and until when.
 CREATE TABLE pm_catalog.lease (
@@ -547,6 +548,7 @@ WHERE pm_catalog.may_see(p.owner);
 COMMENT ON COLUMN pm.process_manager.handler IS 'function that is called for each event; NULL: consumers do the work';
 COMMENT ON COLUMN pm.process_manager.lease IS 'how long a consumer may hold a lane; NULL: it has a handler';
 COMMENT ON COLUMN pm.process_manager.consumers IS 'roles that may be its consumers, beside members of the owner';
+COMMENT ON COLUMN pm.process_manager.carry IS 'keys of metadata that appended events and timers inherit';
 
 CREATE OR REPLACE VIEW pm_catalog.unit_row AS
 SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at,
