@@ -32,6 +32,7 @@ SELECT event_log, CASE WHEN event_log IS NOT NULL THEN pos END AS pos, key, outc
 SELECT event_log, CASE WHEN event_log IS NOT NULL THEN pos END AS pos, key, outcome, error, state FROM pm.rehearse('m', log => 'orders', after => 4);
 SELECT key, state FROM pm.instance ORDER BY 1; SELECT key, due FROM pm.timer ORDER BY 1;
 SELECT * FROM pm.rehearse('m', after => 3);
+SELECT * FROM pm.rehearse('m', log => 'orders', after => 9223372036854775807);
 SELECT * FROM pm.rehearse('m', max_count => 0);
 SELECT * FROM pm.rehearse('x');
 DO $$ BEGIN PERFORM pm.rehearse('m', 'nosuch'); EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END $$;

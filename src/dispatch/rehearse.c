@@ -36,6 +36,7 @@
 #include "dispatch/dispatch.h"
 #include "dispatch/reading.h"
 #include "dispatch/rehearse_watch.h"
+#include "log/highwater_ask.h"
 #include "log/log_open.h"
 #include "manager/cursor.h"
 #include "manager/follow.h"
@@ -101,6 +102,9 @@ rehearse_logs(Rehearsal *rehearsal, FunctionCallInfo fcinfo)
 	if (PG_ARGISNULL(2))
 		return;
 	pm->logs = list_make1(log_find(text_to_cstring(PG_GETARG_TEXT_PP(2)), &relid, false));
+	/* A cursor beyond the mark would look as if the log had been set back. */
+	if (rehearsal->after > 0)
+		highwater_require_position(log_open_as(linitial(pm->logs), pm->owner), rehearsal->after);
 }
 
 static void

@@ -156,3 +156,16 @@ highwater_require_fresh_snapshots(const char *function)
 					 "would hide events below it."),
 				 errhint("Use READ COMMITTED.")));
 }
+
+void
+highwater_require_position(const PmLog *log, int64 position)
+{
+	Highwater mark = highwater_await(log->relid, log->seqid, HIGHWATER_OWN, log->name);
+
+	if (position < 0 || position > mark.mark)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("position %lld is not between 0 and the high-water mark of log \"%s\"",
+						(long long) position, log->name),
+				 errdetail("The high-water mark is %lld.", (long long) mark.mark)));
+}

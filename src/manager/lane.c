@@ -16,6 +16,7 @@
 
 #include "base/exec.h"
 #include "base/report.h"
+#include "base/within.h"
 #include "manager/head.h"
 #include "manager/lane.h"
 #include "manager/lane_row.h"
@@ -39,11 +40,14 @@ lane_status(const char *text)
 bool
 lane_is_due(TimestampTz at, bool deferred, TimestampTz now)
 {
+	TimestampTz walk;
+
 	/*
 	 * If the clock was set back, do not wait until it reaches this time again.  But a
-	 * handler may defer an event for as long as it likes.
+	 * handler may defer an event for as long as it likes, and pm.catch_up may be in
+	 * the past.
 	 */
-	return at <= now || (!deferred && !TIMESTAMP_IS_NOEND(at) &&
+	return at <= now || (!deferred && !TIMESTAMP_IS_NOEND(at) && !within_time_set(&walk) &&
 						 at > TimestampTzPlusMilliseconds(now, LANE_TOO_FAR));
 }
 

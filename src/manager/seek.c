@@ -80,23 +80,6 @@ seek_check_kept(ProcessManager *pm, const char *log, int64 after, bool reset)
 }
 
 /*
- * Refuses a position that is not between 0 and the mark.  Beyond the mark, the
- * process manager would skip events that no reader has seen yet.
- */
-static void
-seek_check_position(PmLog *log, int64 after)
-{
-	Highwater mark = highwater_await(log->relid, log->seqid, HIGHWATER_OWN, log->name);
-
-	if (after < 0 || after > mark.mark)
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("position %lld is not between 0 and the high-water mark of log \"%s\"",
-						(long long) after, log->name),
-				 errdetail("The high-water mark is %lld.", (long long) mark.mark)));
-}
-
-/*
  * Clears the state of a lane if it is about an event that is skipped now, or
  * that is to be handled as if for the first time.
  */
@@ -143,7 +126,7 @@ pm_seek(PG_FUNCTION_ARGS)
 	log_require_whole(log);
 	/* pm.trim must not delete events between the check and our commit. */
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, RowExclusiveLock);
-	seek_check_position(log, after);
+	highwater_require_position(log, after);
 	seek_check_kept(pm, log->name, after, reset);
 
 	cursor_seek(pm->name, log->name, after);
