@@ -14,6 +14,7 @@
 
 #include "base/argument.h"
 #include "dispatch/fetch_lane.h"
+#include "dispatch/fetch_wait.h"
 #include "manager/lease_row.h"
 #include "shmem/wakeup.h"
 
@@ -106,6 +107,19 @@ fetch_any(FetchCall *call)
 }
 
 /*
+ * The same, again if a change of the registration has been seen when a lane was locked.
+ */
+static FetchOutcome
+fetch_once(FetchCall *call)
+{
+	FetchOutcome outcome;
+
+	while ((outcome = fetch_any(call)) != FETCH_ROWS && consumer_reload(call->consumer))
+		CHECK_FOR_INTERRUPTS();
+	return outcome;
+}
+
+/*
  * pm.fetch(name, consumer, max_count, wait)
  */
 Datum
@@ -113,16 +127,15 @@ pm_fetch(PG_FUNCTION_ARGS)
 {
 	ConsumerCall consumer;
 	FetchCall call = {.consumer = &consumer, .fcinfo = fcinfo};
+	long wait;
 
 	consumer_begin(&consumer, fcinfo, "pm.fetch", 0, 1);
 	call.max_count = fetch_max_count(fcinfo);
-	argument_not_null(fcinfo, 3, "wait");
-	if (PG_GETARG_INTERVAL_P(3)->time != 0)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("pm.fetch cannot wait"),
-						errhint("Leave wait out, and call it again.")));
+	wait = fetch_wait_argument(fcinfo, 3);
 	InitMaterializedSRF(fcinfo, 0);
-	/* When a lane is locked, a change of the registration is seen. */
-	while (fetch_any(&call) != FETCH_ROWS && consumer_reload(&consumer))
-		CHECK_FOR_INTERRUPTS();
+	if (wait > 0)
+		fetch_wait(&call, wait, fetch_once);
+	else
+		(void) fetch_once(&call);
 	return (Datum) 0;
 }

@@ -258,7 +258,7 @@ pm_release(PG_FUNCTION_ARGS)
 			continue;
 		lease_give_up(&lease, 0);
 		lease_write(&lease);
-		wakeup_moved();
+		wakeup_fetchers(call.pm->id);
 	}
 	PG_RETURN_VOID();
 }

@@ -404,7 +404,7 @@ timer_set_by_consumer(FunctionCallInfo fcinfo)
 				 errhint("Call pm.save first, which makes the instance that the timer is for.")));
 	(void) timer_remove(manager, instance.lane, instance.key->name, PG_GETARG_DATUM(0));
 	(void) timer_set(fcinfo, manager, instance.lane, instance.key->name, due);
-	wakeup_moved();
+	wakeup_fetchers(instance.call.pm->id);
 }
 
 /*

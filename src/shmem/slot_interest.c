@@ -10,6 +10,7 @@
 
 #include "utils/memutils.h"
 
+#include "shmem/slot_fetch.h"
 #include "shmem/slot_interest.h"
 #include "shmem/slot_log.h"
 #include "shmem/slot_log_table.h"
@@ -111,4 +112,5 @@ slot_interest_wake(LogSlot *slot)
 	for (int w = 0; w < SLOT_WAKE_WORDS; w++)
 		interest[w] = pg_atomic_read_u64(&slot->interest[w]);
 	slot_wake_bits(interest);
+	slot_fetch_wake_log(slot);
 }

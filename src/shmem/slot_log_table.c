@@ -80,6 +80,7 @@ slot_log_table_init(LogSlot *slot, int index)
 	for (int w = 0; w < SLOT_WAKE_WORDS; w++)
 		pg_atomic_init_u64(&slot->interest[w], 0);
 	pg_atomic_init_u64(&slot->wakes, 0);
+	pg_atomic_init_u32(&slot->fetchers, 0);
 	slot->generations.max_members = SLOT_MEMBERS;
 	slot->generations.fixed = true;
 	slot->generations.members = slot->members;

@@ -40,6 +40,7 @@ struct LogSlot
 	pg_atomic_uint64 mark;	  /* copies of generations.mark and generations.reached, */
 	pg_atomic_uint64 reached; /* which are read without the lock */
 	pg_atomic_uint64 interest[SLOT_WAKE_WORDS]; /* the workers that wait for the log */
+	pg_atomic_uint32 fetchers; /* the rooms in which consumers wait for the log (slot_fetch.c) */
 	pg_atomic_uint64 wakes; /* counts the writers that ended while a worker waited; never reset */
 	Generations generations;
 	GenerationMember members[SLOT_MEMBERS];
@@ -95,7 +96,7 @@ slot_log_table_seconds(TimestampTz at)
 }
 
 /*
- * Does any worker wait for the log?
+ * Does any worker or consumer wait for the log?
  */
 static inline bool
 slot_log_table_wanted(LogSlot *slot)
@@ -103,7 +104,7 @@ slot_log_table_wanted(LogSlot *slot)
 	for (int w = 0; w < SLOT_WAKE_WORDS; w++)
 		if (pg_atomic_read_u64(&slot->interest[w]) != 0)
 			return true;
-	return false;
+	return pg_atomic_read_u32(&slot->fetchers) != 0;
 }
 
 #endif /* PM_SLOT_LOG_TABLE_H */

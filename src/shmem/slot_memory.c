@@ -38,6 +38,11 @@ slot_memory_init(void)
 	for (int i = 0; i < SLOT_SENT_COUNTS; i++)
 		pg_atomic_init_u64(&Slots->sent[i], 0);
 	ConditionVariableInit(&Slots->moved);
+	for (int i = 0; i < SLOT_FETCH_ROOMS; i++)
+	{
+		pg_atomic_init_u32(&Slots->fetch_wakes[i], 0);
+		ConditionVariableInit(&Slots->fetchers[i]);
+	}
 	for (int i = 0; i < WORKER_MAX; i++)
 	{
 		SpinLockInit(&Slots->workers[i].mutex);

@@ -101,6 +101,9 @@ typedef struct DatabaseSlot
 	uint32 notices;			 /* what the server's log has said about it, of DatabaseNotice */
 } DatabaseSlot;
 
+/* Consumers wait in as many rooms as a log's slot has bits for them (slot_fetch.c). */
+#define SLOT_FETCH_ROOMS 32
+
 typedef struct SlotShared
 {
 	LWLock lock; /* protects workers, lost calls and databases */
@@ -110,7 +113,9 @@ typedef struct SlotShared
 	pg_atomic_uint32 waiting;				 /* the sum of slot_memory_waits() of all workers */
 	pg_atomic_uint64 scarce_until;			 /* until then worker slots are scarce, a TimestampTz */
 	pg_atomic_uint64 sent[SLOT_SENT_COUNTS]; /* by slot_sent_of() */
-	ConditionVariable moved;				 /* broadcast when a cursor has moved */
+	pg_atomic_uint32 fetch_wakes[SLOT_FETCH_ROOMS]; /* how often they were woken */
+	ConditionVariable fetchers[SLOT_FETCH_ROOMS];	/* consumers that wait, see slot_fetch.c */
+	ConditionVariable moved;						/* broadcast when a cursor has moved */
 	WorkerSlot workers[WORKER_MAX];
 	pg_atomic_uint32 nlost;
 	uint64 lost_number; /* of the newest lost call */

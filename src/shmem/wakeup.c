@@ -26,6 +26,7 @@
 #include "utils/memutils.h"
 
 #include "shmem/slot_database.h"
+#include "shmem/slot_fetch.h"
 #include "shmem/slot_interest.h"
 #include "shmem/slot_log.h"
 #include "shmem/slot_memory.h"
@@ -60,6 +61,7 @@ static HTAB *logs = NULL;
 static WakeupList armed;	   /* of WakeupLog *: the logs that this transaction writes */
 static WakeupList forgotten;   /* of Oid: the logs that it drops */
 static WakeupList sent;		   /* of WakeupSent, each once */
+static WakeupList freed;	   /* of int: the process managers whose consumers may get something */
 static bool any_armed = false; /* there is something to do at the end of this transaction */
 static bool registry_changed = false;
 static bool announced = false;
@@ -89,7 +91,7 @@ wakeup_clear(void)
 	for (int i = 0; i < armed.count; i++)
 		((WakeupLog **) armed.elements)[i]->armed = false;
 	any_armed = registry_changed = announced = moved = false;
-	armed.count = forgotten.count = sent.count = 0;
+	freed.count = armed.count = forgotten.count = sent.count = 0;
 }
 
 static void
@@ -128,6 +130,12 @@ wakeup_at_end(bool commit)
 	}
 	if (registry_changed || moved)
 		ConditionVariableBroadcast(&Slots->moved);
+	for (int i = 0; i < sent.count; i++)
+		slot_fetch_wake(((WakeupSent *) sent.elements)[i].manager);
+	for (int i = 0; i < freed.count; i++)
+		slot_fetch_wake(((int *) freed.elements)[i]);
+	if (registry_changed)
+		slot_fetch_wake(0);
 	if (announced)
 		slot_database_announce();
 }
@@ -232,6 +240,13 @@ wakeup_moved(void)
 }
 
 /* ---------- waiting for what was announced ---------- */
+
+void
+wakeup_fetchers(int manager)
+{
+	*(int *) wakeup_add(&freed, sizeof(int)) = manager;
+	any_armed = true;
+}
 
 uint64
 wakeup_registry_generation(void)

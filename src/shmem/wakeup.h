@@ -22,6 +22,9 @@ extern void wakeup_sent(int manager, Oid owner);
 /* This transaction moves a cursor: sessions in pm.wait_for are woken if it commits. */
 extern void wakeup_moved(void);
 
+/* If this transaction commits, consumers of the process manager look whether there is something. */
+extern void wakeup_fetchers(int manager);
+
 /* This transaction drops a log: if it commits, the log's slot is free. */
 extern void wakeup_forget(Oid relid);
 

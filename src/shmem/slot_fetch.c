@@ -1,0 +1,101 @@
+/*
+ * slot_fetch.c
+ *		Consumers that wait in pm.fetch.
+ *
+ * Any number of sessions can wait.  Those that wait for the same process manager sleep on
+ * the same condition variable, its room, which others may share with it.  Before it looks
+ * at a log, a session sets the bit of its room in the slot of the log.  A writer that ends
+ * takes the bits and wakes the rooms; those who go on waiting set them again.  So a session
+ * that is cancelled or killed leaves nothing behind but a bit, which the next writer takes.
+ *
+ * No wake-up is lost.  The session reads how often its room was woken, sets the bit, and
+ * then looks: either it sees what the writer has written, or the writer sees the bit.  A
+ * session cannot be on the list of the condition variable while it looks, because the end
+ * of a subtransaction takes it off.  So it goes onto the list afterwards, and sleeps only
+ * if the room has not been woken meanwhile.
+ */
+#include "pm.h"
+
+#include "storage/condition_variable.h"
+
+#include "shmem/slot_fetch.h"
+#include "shmem/slot_log.h"
+#include "shmem/slot_log_table.h"
+#include "shmem/slot_memory.h"
+
+static ConditionVariable *
+slot_fetch_room(int manager)
+{
+	return &Slots->fetchers[manager % SLOT_FETCH_ROOMS];
+}
+
+uint32
+slot_fetch_wakes(int manager)
+{
+	return pg_atomic_read_u32(&Slots->fetch_wakes[manager % SLOT_FETCH_ROOMS]);
+}
+
+bool
+slot_fetch_prepare(int manager, uint32 wakes)
+{
+	ConditionVariablePrepareToSleep(slot_fetch_room(manager));
+	return slot_fetch_wakes(manager) == wakes;
+}
+
+void
+slot_fetch_ask(int manager, Oid relid, LogRef *ref)
+{
+	uint32 bit = (uint32) 1 << (manager % SLOT_FETCH_ROOMS);
+
+	for (;;)
+	{
+		if (!slot_log_valid(ref))
+			slot_log_ref(relid, true, ref);
+		if (ref->slot == NULL)
+			return;
+		/* A full barrier: see slot_interest(). */
+		pg_atomic_fetch_or_u32(&ref->slot->fetchers, bit);
+		if (slot_log_valid(ref))
+			return;
+	}
+}
+
+bool
+slot_fetch_wait(int manager, long ms, uint32 wait_event)
+{
+	return !ConditionVariableTimedSleep(slot_fetch_room(manager), ms, wait_event);
+}
+
+/*
+ * This and what follows run in transaction callbacks: they cannot fail.
+ */
+static void
+slot_fetch_wake_room(int room)
+{
+	/* Count first, for those who are not on the list yet. */
+	pg_atomic_fetch_add_u32(&Slots->fetch_wakes[room], 1);
+	ConditionVariableBroadcast(&Slots->fetchers[room]);
+}
+
+void
+slot_fetch_wake_log(LogSlot *slot)
+{
+	uint32 rooms = pg_atomic_read_u32(&slot->fetchers);
+
+	if (rooms == 0)
+		return;
+	rooms = pg_atomic_exchange_u32(&slot->fetchers, 0);
+	for (int i = 0; i < SLOT_FETCH_ROOMS; i++)
+		if (rooms & ((uint32) 1 << i))
+			slot_fetch_wake_room(i);
+}
+
+void
+slot_fetch_wake(int manager)
+{
+	if (manager != 0)
+		slot_fetch_wake_room(manager % SLOT_FETCH_ROOMS);
+	else
+		for (int i = 0; i < SLOT_FETCH_ROOMS; i++)
+			slot_fetch_wake_room(i);
+}

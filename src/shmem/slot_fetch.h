@@ -1,0 +1,31 @@
+/*
+ * slot_fetch.h
+ *		Consumers that wait in pm.fetch.
+ */
+#ifndef PM_SLOT_FETCH_H
+#define PM_SLOT_FETCH_H
+
+#include "shmem/slot_ref.h"
+
+/* How often those who wait for the process manager were woken; to be called before looking. */
+extern uint32 slot_fetch_wakes(int manager);
+
+/* Begins to wait, after looking.  False if they have been woken since. */
+extern bool slot_fetch_prepare(int manager, uint32 wakes);
+
+/*
+ * Asks that the session be woken when a writer of the log ends.  If *ref has no slot
+ * afterwards, no writer will.
+ */
+extern void slot_fetch_ask(int manager, Oid relid, LogRef *ref);
+
+/* Waits for at most "ms".  True if the session was woken. */
+extern bool slot_fetch_wait(int manager, long ms, uint32 wait_event);
+
+/* Called at the end of a writer of the log: wakes those who have asked. */
+extern void slot_fetch_wake_log(LogSlot *slot);
+
+/* Wakes those who wait for a process manager; 0: for any. */
+extern void slot_fetch_wake(int manager);
+
+#endif /* PM_SLOT_FETCH_H */
