@@ -190,6 +190,19 @@ SELECT "position", key, attempt FROM pm.fetch('fan', 'c');
 SELECT pm.advance('fan', 'c', 0);
 SELECT pm.unregister('fan');
 
+-- the handler of a timer has failed in this session: the timer that a consumer sets is no timer of that one
+CREATE FUNCTION late(e pm.event, s jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN IF e.log IS NULL THEN RAISE 'no'; END IF; PERFORM pm.set_timer('late', pm.now() - interval '1 s', jsonb_build_object('x', repeat('y', 3000))); RETURN '{}'; END $$;
+SELECT pm.register('caller', NULL, '{calls}', start_at => 'beginning', lease => '1 h');
+SELECT pm.register('late', 'late', '{calls}', start_at => 'beginning');
+SELECT count(*) FROM pm.fetch('caller', 'c', 1);
+SELECT pm.save('caller', 'c', key, '{}') FROM pm.fetch('caller', 'c', 1);
+SELECT pm.catch_up('late', max_count => 1);
+SELECT pm.catch_up('late');
+SELECT pm.set_timer('t', '2000-01-01', '{}', 'caller', 'c', key) FROM pm.instance WHERE process_manager = 'caller';
+SELECT type, due = '2000-01-01' AS as_given FROM pm.timer WHERE process_manager = 'caller';
+SELECT pm.unregister('caller'), pm.unregister('late');
+DROP FUNCTION late;
+
 DROP VIEW aside;
 DROP FUNCTION run_out, due, keys_of;
 SELECT pm.drop_log('calls'), pm.drop_log('orders'), pm.drop_log('many');

@@ -74,6 +74,8 @@ void
 within_leave(void)
 {
 	current = NULL;
+	/* The event is freed with the batch, and a consumer in this session may set timers. */
+	within_event(NULL, 0, (Datum) 0, NULL);
 }
 
 bool

@@ -9,17 +9,21 @@
 #include "base/argument.h"
 #include "manager/consumer_key.h"
 #include "manager/instance.h"
+#include "manager/lane.h"
 
 void
 consumer_key_begin(ConsumerInstance *instance, FunctionCallInfo fcinfo, const char *function,
 				   int name, int consumer, int key)
 {
 	Lease lease;
+	LaneState state;
 
 	consumer_begin(&instance->call, fcinfo, function, name, consumer);
 	argument_not_null(fcinfo, key, "key");
 	instance->lane = key_hash_text(PG_GETARG_DATUM(key)) % instance->call.pm->lanes;
 	consumer_lock(&instance->call, instance->lane, &lease);
+	/* Another session may have added timers, or parked them (head.c). */
+	lane_state(instance->call.pm, instance->lane, &state);
 	key_begin(&instance->keys);
 	instance->key = key_get(&instance->keys, PG_GETARG_DATUM(key));
 	instance_load(instance->call.pm, instance->key);
