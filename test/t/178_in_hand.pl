@@ -131,6 +131,33 @@ as('app', q{DO $$ BEGIN PERFORM pm.end_instance('brief', 'b' || i, 'over') FROM 
 ok(PmTest::wait_until($node, q{SELECT (SELECT count(*) FROM pm.ended WHERE process_manager = 'brief') + (SELECT count(*) FROM pm.journal WHERE process_manager = 'brief')}, '0', timeout => 60), 'they and their journals are removed');
 cmp_ok(answer(q{SELECT count(*) FROM pm.journal WHERE process_manager = 'm'}), '>', 4000, 'what is to be kept longer is kept');
 
+# ---- the data of a stream is erased while its events are handled, and found nowhere in a dump
+
+as('app', <<'SQL');
+SELECT pm.create_log('app.people');
+CREATE FUNCTION app.key_of(e pm.event) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT e.type $$;
+CREATE FUNCTION app.keeps(e pm.event, s jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_sleep(0.001);
+	IF e.version % 50 = 7 THEN RAISE EXCEPTION 'cannot handle %', e.data; END IF;
+	IF s IS NULL THEN PERFORM pm.set_timer('later', '2100-01-01', e.data); RETURN e.data; END IF;
+	RETURN pm.done(e.data);
+END $$;
+SQL
+as('app', "SELECT pm.register('keeps' || i, 'app.keeps', '{app.people}', correlate => 'app.key_of', journal => true, keep_ended => '1 day', backoff => '1 h', batch_size => 20, start_at => 'beginning') FROM generate_series(1, 3) i");
+for my $round (1 .. 4)
+{
+	as('app', "DO \$\$ BEGIN FOR i IN 1..500 LOOP PERFORM pm.append('app.people', 'ann', 'k' || i % 7, '{\"w\": \"secretword\"}'); END LOOP; END \$\$");
+	ok(PmTest::wait_until($node, q{SELECT count(*) > 0 FROM pm.journal WHERE state::text LIKE '%secretword%' OR log = 'app.people'}, 't', timeout => 20), 'some are handled');
+	# Live instances still have what they had. Their owner changes that in the same transaction: no batch runs until its end.
+	like(as('app', q{SET client_min_messages = warning; BEGIN; SELECT pm.erase('app.people', 'ann');
+		SELECT pm.set_state(process_manager, key, '{}', 'erased') FROM pm.instance WHERE state::text LIKE '%secretword%'; COMMIT}), qr/^@{[500 * $round]}$/m, 'and all are erased');
+	my $dump = "$PostgreSQL::Test::Utils::tmp_check/erased.sql";
+	$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ], 'a dump');
+	is(join('', grep { /secretword/ } slurp_file($dump) =~ /^(.*\n)/mg), '', "round $round: the word is not in the dump");
+}
+is(answer(q{SELECT count(*) FROM (SELECT s::text FROM pm.status s UNION ALL SELECT p::text FROM pm.parked p UNION ALL SELECT t::text FROM pm.timer t) v(x) WHERE x LIKE '%secretword%'}), '0', 'nor in the views');
+
 PmTest::no_crash_ok($node);
 $node->stop('fast');
 done_testing();
