@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # run.sh: the whole benchmark (`make bench`, `make bench QUICK=1`, `make bench ONLY=idle`).
 #
-#   bash bench/run.sh [SECTION...]     append dispatch latency idle growth lanes peers; all of them by default
+#   bash bench/run.sh [SECTION...]     append dispatch latency idle growth lanes failures peers; all of them by default
 #
 # Installs what is missing (server, headers, compiler, gnuplot; for the section peers also PgQ from
 # Debian, and the peers that npm has, if node is installed), builds pm from a copy of the tree in a
@@ -24,7 +24,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../test/harness/setup.sh"
 export PM_BENCH_QUICK=${QUICK:-0} PM_BENCH_ROUNDS=${ROUNDS:-}
 [ -n "$PM_BENCH_QUICK" ] || PM_BENCH_QUICK=0
 [ "${KEEP:-}" != 0 ] || KEEP=
-all=(append dispatch latency idle growth lanes peers)
+all=(append dispatch latency idle growth lanes failures peers)
 [ $# -gt 0 ] || set -- "${all[@]}"
 for section in "$@"; do
 	[[ " ${all[*]} " == *" $section "* ]] || pm_die "no such section: $section (there are: ${all[*]})"
