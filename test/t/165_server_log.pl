@@ -82,7 +82,7 @@ cmp_ok(length $log, '<', 100_000, 'logged: cut shorter');
 is(lines($log, qr/position 4 of log "shop.orders": \S+ \[cut: it has 2000000 bytes\]/) + lines($log, qr/position 4 of log "shop.orders" is dead: \S+ \[cut: it has 2000000 bytes\]/), 2, 'with a mark');
 cmp_ok(lines($log, qr/^WARNING:  \S{4000,9000} \[cut: it has 2000000 bytes\]/), '>=', 1, 'messages of the handler are cut, too');
 
-as('shop', "SELECT pm.append('shop.orders', 'o-6', 'long'); SELECT pm.register('shop', 'shop.fail', '{shop.orders}', max_attempts => 1, on_failure => 'halt'); SELECT pm.seek('shop', 'shop.orders', 5)");
+as('shop', "SELECT pm.register('shop', 'shop.fail', '{shop.orders}', max_attempts => 1, on_failure => 'halt'); SELECT pm.append('shop.orders', 'o-6', 'long')");
 ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'shop'", 'halted', dbname => 'loud'), 'halted with long texts');
 cmp_ok(as('shop', "SELECT octet_length(reason) FROM pm.status WHERE process_manager = 'shop'"), '<', 9000, 'pm.status shows the beginning');
 # The same in correlate, and in pm.catch_up; there the caller gets the original error.
