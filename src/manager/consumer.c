@@ -150,14 +150,20 @@ consumer_refuse(const ConsumerCall *call, int lane, const Lease *lease)
 static void
 consumer_lock_unit(ConsumerCall *call, int lane)
 {
-	if (!manager_lock_unit(call->pm->id, lane, true))
+	int id;
+
+	/* If another one has the name afterwards, its lock is the one that is needed. */
+	do
 	{
-		/* This transaction may hold the lock of another lane. */
-		manager_lock_queue(call->pm->id);
-		(void) manager_lock_unit(call->pm->id, lane, false);
-	}
-	/* If another one has the name now, the consumer holds nothing of it. */
-	(void) consumer_reload(call);
+		id = call->pm->id;
+		if (!manager_lock_unit(id, lane, true))
+		{
+			/* This transaction may hold the lock of another lane. */
+			manager_lock_queue(id);
+			(void) manager_lock_unit(id, lane, false);
+		}
+		(void) consumer_reload(call);
+	} while (call->pm->id != id);
 }
 
 /*

@@ -292,6 +292,8 @@ pm_erase(PG_FUNCTION_ARGS)
 	erase_require_owner(log);
 	/* Wait for the table before the units are locked, so that nobody waits for both. */
 	log = log_lock(log, RowExclusiveLock);
+	/* The table may have been given to another role meanwhile. */
+	erase_require_owner(log);
 	followers = erase_lock_followers(log);
 	positions = erase_log(log, stream, replacement, &count);
 	if (count == 0)
