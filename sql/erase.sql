@@ -76,7 +76,10 @@ CREATE ROLE regress_pm_stranger;
 GRANT USAGE ON SCHEMA pm TO regress_pm_stranger;
 GRANT ALL ON people TO regress_pm_stranger;
 SET ROLE regress_pm_stranger;
+-- terse: the hint names the superuser, who has another name on each server
+\set VERBOSITY terse
 SELECT pm.erase('people', 'ann');
+\set VERBOSITY default
 RESET ROLE;
 -- a superuser does not run what the owner of the table has attached to it
 ALTER TABLE people OWNER TO regress_pm_stranger;

@@ -67,8 +67,11 @@ SELECT pm.rehearse('a');
 \c - :super
 SET client_min_messages = error;
 -- a superuser runs no code of others
+-- terse: the hint names the superuser, who has another name on each server
+\set VERBOSITY terse
 SELECT pm.rehearse('a');
 SELECT pm.rehearse('m', 'alice.who');
+\set VERBOSITY default
 GRANT regress_pm_alice TO regress_pm_bob;
 GRANT USAGE ON SCHEMA alice TO regress_pm_bob;
 \c - regress_pm_bob
