@@ -148,8 +148,8 @@ for (1 .. 2)
 }
 money_ok('backlogs');
 PmTest::figure(sprintf('4 x 6000 events that write 12 streams: one lane %.2f s, four lanes %.2f s', $one, $four));
-# Each of them starts a process, and reads what the others handle. Without turns, each of hundreds of deadlocks would cost a tenth of a second.
-cmp_ok($four, '<', 3 * $one + 2, 'four lanes are not much slower than one');
+# A tenth of a second or two is lost at each first deadlock.
+cmp_ok($four, '<', 2 * $one + 1, 'four lanes are not much slower than one');
 
 answer(q{SELECT pm.register('transfer', 'transfer', '{transfers}', lanes => 4)});
 run_clients('four lanes');
