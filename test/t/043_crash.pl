@@ -3,7 +3,7 @@
 # is handled, and instances, cursors, parked events, timers and effects agree with what one session
 # computes with pm.catch_up from the same logs. Events that only shared a crash are not left parked.
 #
-#   PM_CRASHES=6            the number of crashes (50 with PM_SOAK=1)
+#   PM_CRASHES=12           the number of crashes (50 with PM_SOAK=1)
 #   PM_CRASH_SEED           the seed for the order and the points of the crashes; it is printed
 use strict;
 use warnings FATAL => 'all';
@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $crashes = $ENV{PM_CRASHES} || ($ENV{PM_SOAK} ? 50 : 6);
+my $crashes = $ENV{PM_CRASHES} || ($ENV{PM_SOAK} ? 50 : 12);
 my $seed = $ENV{PM_CRASH_SEED} || int(rand(1e6));
 srand($seed);
 note("PM_CRASH_SEED=$seed, $crashes crashes");
