@@ -296,134 +296,12 @@ CREATE FUNCTION pm.defer(again_in interval, reason text DEFAULT NULL) RETURNS vo
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_defer';
 COMMENT ON FUNCTION pm.fail_permanently(text) IS 'in a handler: fail in a way that no retry can help';
 COMMENT ON FUNCTION pm.defer(interval, text) IS 'in a handler: have the event handled again after some time, without a failure';
-CREATE OR REPLACE VIEW pm.status WITH (security_barrier) AS
-SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
-	   CASE WHEN u.last_position IS NOT NULL
-			THEN greatest(u.last_position OPERATOR(pg_catalog.-) u."position", 0) END AS lag,
-	   CASE WHEN u.situation OPERATOR(pg_catalog.=) ANY (ARRAY['idle', 'running', 'paused', 'halted', 'retrying'])
-			THEN u.situation
-			WHEN u.situation OPERATOR(pg_catalog.=) ANY (ARRAY['stuck', 'overdue']) THEN 'running'
-			ELSE 'waiting' END AS state,
-	   CASE u.situation
-		   WHEN 'copy' THEN 'this database is a copy'
-		   WHEN 'paused' THEN 'it was paused with pm.pause'
-		   WHEN 'recovery' THEN 'this server is in recovery'
-		   WHEN 'library' THEN 'no worker runs, because the library of pm is not preloaded'
-		   WHEN 'launcher' THEN 'no worker runs, because pm.launcher is off'
-		   WHEN 'version' THEN (SELECT v.reason FROM pm_catalog.version_problem() v)
-		   WHEN 'template' THEN 'no worker runs in a template database'
-		   WHEN 'closed' THEN 'no worker runs, because this database does not accept connections'
-		   WHEN 'owner' THEN pg_catalog.format('its owner, role "%s", no longer exists', u.owner_name)
-		   WHEN 'login' THEN pg_catalog.format('its owner, role "%s", is not permitted to log in', u.rolname)
-		   WHEN 'connect' THEN pg_catalog.format('its owner, role "%s", may not connect to this database', u.rolname)
-		   WHEN 'problem' THEN u.problem
-		   WHEN 'hidden' THEN pg_catalog.format('its owner, role "%s", may not read the log', u.rolname)
-		   WHEN 'writer' THEN 'a transaction that may write the log is still open'
-		   WHEN 'prepared' THEN 'a prepared transaction that may have written the log is still open'
-		   WHEN 'standby' THEN 'a transaction that wrote the log waits for a synchronous standby'
-		   WHEN 'idle' THEN p.reason
-		   WHEN 'running' THEN p.reason
-		   WHEN 'taken' THEN u.now_reason
-		   WHEN 'dispatcher' THEN u.now_reason
-		   WHEN 'busy' THEN u.now_reason
-		   WHEN 'stuck' THEN u.now_reason
-		   WHEN 'overdue' THEN u.now_reason
-		   -- The message of a handler may contain data, so only the owner sees it.
-		   ELSE pg_catalog.concat(u.reason, CASE WHEN u.message IS NOT NULL AND pg_catalog.pg_has_role(u.owner, 'USAGE')
-												 THEN pg_catalog.concat(': ', u.message) END, d.due)
-	   END AS reason,
-	   CASE u.situation
-		   WHEN 'copy' THEN 'SELECT pm.resume() adopts the copy. From then on, handlers run here, too.'
-		   WHEN 'paused' THEN pg_catalog.format('SELECT pm.resume(%L) ends the pause.', u.process_manager)
-		   WHEN 'recovery' THEN 'Workers run on the primary.'
-		   WHEN 'library' THEN 'Add pm to shared_preload_libraries and restart the server, or call pm.catch_up regularly.'
-		   WHEN 'launcher' THEN 'Set pm.launcher = on and reload the configuration.'
-		   WHEN 'version' THEN (SELECT v.hint FROM pm_catalog.version_problem() v)
-		   WHEN 'template' THEN pg_catalog.format('Run ALTER DATABASE %I IS_TEMPLATE false.', pg_catalog.current_database())
-		   WHEN 'closed' THEN pg_catalog.format('Run ALTER DATABASE %I ALLOW_CONNECTIONS true.', pg_catalog.current_database())
-		   WHEN 'owner' THEN pg_catalog.format(
-			   'A superuser can give it to another role with SELECT pm.set_owner(%L, ...).', u.process_manager)
-		   WHEN 'login' THEN pg_catalog.format('Run ALTER ROLE %I LOGIN.', u.rolname)
-		   WHEN 'connect' THEN pg_catalog.format('Run GRANT CONNECT ON DATABASE %I TO %I.',
-												 pg_catalog.current_database(), u.rolname)
-		   WHEN 'problem' THEN u.problem_hint
-		   WHEN 'hidden' THEN pg_catalog.format('Run GRANT SELECT on its table, and GRANT USAGE on its schema, TO %I.', u.rolname)
-		   WHEN 'writer' THEN 'SELECT * FROM pm.blocker shows which session it is.'
-		   WHEN 'prepared' THEN 'SELECT * FROM pm.blocker shows which one it is.'
-		   WHEN 'standby' THEN 'Bring the standby back, or take it out of synchronous_standby_names and reload the configuration.'
-		   WHEN 'idle' THEN p.hint
-		   WHEN 'running' THEN p.hint
-		   WHEN 'taken' THEN u.now_hint
-		   WHEN 'dispatcher' THEN u.now_hint
-		   WHEN 'busy' THEN u.now_hint
-		   WHEN 'stuck' THEN u.now_hint
-		   WHEN 'overdue' THEN u.now_hint
-		   ELSE CASE WHEN d.due IS NULL OR u.now_hint IS NULL THEN u.hint ELSE u.now_hint END
-	   END AS hint,
-	   u.attempts,
-	   -- For a unit that waits, the time of the next attempt is not always stored, so a time in the past says nothing.
-	   CASE WHEN u.situation OPERATOR(pg_catalog.=) ANY (ARRAY['copy', 'paused', 'halted']) THEN NULL
-			WHEN u.state OPERATOR(pg_catalog.=) 'waiting' AND u.lane_due THEN u.next_retry
-			ELSE coalesce(u.retry_at, u.next_retry) END AS retry_at,
-	   u.parked, u.handled, u.errors,
-	   pg_catalog.round(now_rate.rate::pg_catalog.numeric, 1) AS rate,
-	   -- A unit that makes no progress has no eta.
-	   CASE WHEN u.situation OPERATOR(pg_catalog.=) 'running' AND now_rate.rate OPERATOR(pg_catalog.>) 0.1
-				 AND u.high_water_mark OPERATOR(pg_catalog.>) u."position"
-				 AND u.seen_at OPERATOR(pg_catalog.-) u.moved_at OPERATOR(pg_catalog.<) '10 s'::pg_catalog.interval
-			THEN pg_catalog.make_interval(secs => pg_catalog.round(least(
-				 (u.high_water_mark OPERATOR(pg_catalog.-) u."position")::pg_catalog.float8
-				 OPERATOR(pg_catalog./) now_rate.rate, 1e11)::pg_catalog.numeric, 1)::pg_catalog.float8) END AS eta,
-	   CASE WHEN u.last_position OPERATOR(pg_catalog.>) u."position"
-			THEN pm_catalog.oldest_unhandled(u.log, u."position") END AS oldest_unhandled,
-	   u.conflicts, u.dead, u.overdue AS timers_overdue, u.oldest AS oldest_overdue,
-	   -- Deferred timers are counted, like all parked timers, in the row of the first log.
-	   CASE WHEN u.parked OPERATOR(pg_catalog.=) 0 THEN 0
-			ELSE (SELECT pg_catalog.count(*) FROM pm_catalog.parked k
-				  WHERE k.process_manager OPERATOR(pg_catalog.=) u.process_manager
-					AND k.lane OPERATOR(pg_catalog.=) u.lane AND k.state OPERATOR(pg_catalog.=) 'deferred'
-					AND coalesce(k.log, (SELECT pg_catalog.min(c.log) FROM pm_catalog.cursor c
-										 WHERE c.process_manager OPERATOR(pg_catalog.=) u.process_manager
-										   AND c.lane OPERATOR(pg_catalog.=) u.lane)) OPERATOR(pg_catalog.=) u.log) END AS deferred
-FROM pm_catalog.unit_situation u
-CROSS JOIN LATERAL (
-	SELECT nullif(pg_catalog.concat_ws('; ',
-			   CASE WHEN u.oldest OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
-					THEN CASE u.overdue WHEN 1 THEN '1 timer is overdue'
-						 ELSE pg_catalog.format('%s timers are overdue', u.overdue) END END,
-			   CASE WHEN u.parked OPERATOR(pg_catalog.=) 0 THEN NULL
-					WHEN u.parked OPERATOR(pg_catalog.=) 1
-					THEN CASE u.dead WHEN 1 THEN '1 event is parked and dead' ELSE '1 event is parked' END
-					WHEN u.dead OPERATOR(pg_catalog.=) 0 THEN pg_catalog.format('%s events are parked', u.parked)
-					ELSE pg_catalog.format('%s events are parked, %s of them dead', u.parked, u.dead) END,
-			   CASE WHEN u.next_retry OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
-					THEN 'a retry is due' END), '') AS reason,
-		   CASE WHEN u.parked OPERATOR(pg_catalog.>) 0 THEN
-				pg_catalog.format('SELECT * FROM pm.parked WHERE process_manager = %1$L shows them. A failing event is '
-								  'tried again at its retry_at, or now with pm.retry(%1$L, log, position). '
-								  'pm.retry(%1$L) retries the dead ones. pm.discard gives events up.', u.process_manager)
-				WHEN u.overdue OPERATOR(pg_catalog.>) 0
-				THEN 'They are handled in turn. SELECT * FROM pm.worker shows what its dispatcher is doing.'
-		   END AS hint) p
--- What to add to the reason if a retry or the next attempt is due, but the unit does not run yet.
-CROSS JOIN LATERAL (
-	SELECT CASE WHEN NOT u.lane_due OR u.stopped IS NOT NULL THEN NULL
-				WHEN u.now_situation OPERATOR(pg_catalog.=) ANY (ARRAY['stuck', 'overdue'])
-				THEN pg_catalog.concat('; it is being tried again: ', u.now_reason)
-				WHEN u.now_reason IS NOT NULL THEN pg_catalog.concat('; it is due, but ', u.now_reason)
-				WHEN u.state OPERATOR(pg_catalog.<>) 'waiting'
-					 AND u.retry_at OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
-				THEN '; it is due and waits for its dispatcher' END AS due) d
-CROSS JOIN LATERAL (SELECT u.rate OPERATOR(pg_catalog.*) pg_catalog.exp(OPERATOR(pg_catalog.-) least(greatest(
-					extract(epoch FROM u.seen_at OPERATOR(pg_catalog.-) u.moved_at)::pg_catalog.float8,
-					0), 600) OPERATOR(pg_catalog./) 10) AS rate) now_rate;
 COMMENT ON COLUMN pm.status.conflicts IS 'number of lost races for a stream, serialization failures, deadlocks and lock timeouts that were retried and not counted as errors';
 COMMENT ON COLUMN pm.parked.key IS 'key of the event, or NULL if correlate has failed permanently';
 COMMENT ON COLUMN pm.parked.state IS 'failing: it is retried; deferred: its handler wants it later; behind: it waits for an earlier one; dead: it waits for a person';
 COMMENT ON COLUMN pm.parked.message IS 'message of the last failure, or the reason for a deferral';
 COMMENT ON COLUMN pm.parked.retry_at IS 'when it is tried next; NULL if it is behind or dead';
 COMMENT ON VIEW pm.parked IS 'events and timers that are set aside because they, or an earlier one of their key, failed or were deferred';
-COMMENT ON COLUMN pm.status.deferred IS 'number of parked events that their handler has deferred';
 
 -- Consumers
 
@@ -802,6 +680,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (SELECT u.rate OPERATOR(pg_catalog.*) pg_catalog.exp(OPERATOR(pg_catalog.-) least(greatest(
 					extract(epoch FROM u.seen_at OPERATOR(pg_catalog.-) u.moved_at)::pg_catalog.float8,
 					0), 600) OPERATOR(pg_catalog./) 10) AS rate) now_rate;
+COMMENT ON COLUMN pm.status.deferred IS 'number of parked events that their handler has deferred';
 
 CREATE VIEW pm.consumer WITH (security_barrier) AS
 SELECT h.process_manager, h.lane, h.consumer, r.rolname AS role, h.since, h.until AS lease_until, h.fetched,
