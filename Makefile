@@ -2,7 +2,7 @@
 #
 #   make, make install, make installcheck, make clean   as for any extension (PGXS)
 #   make check                       all test suites, from nothing, on private servers
-#   make check-regress check-isolation check-tap check-pgtap    one of them
+#   make check-regress check-isolation check-tap check-pgtap check-clients    one of them
 #       TESTS="a b*"                 only the tests of these names
 #       KEEP=1                       leave the temporary directory
 #   make soak [SOAK=seconds]         the long form of the tests that have one: ten minutes, or so long, each
@@ -66,7 +66,7 @@ PG_CONFIG ?= pg_config
 
 # ---- targets of our own need no PostgreSQL yet, so PGXS is read only for others
 
-OWN_TARGETS = check check-majors check-pg-upgrade check-assert check-valgrind lint lint-house format coverage check-regress check-isolation check-tap check-pgtap soak bench demo dev dist dist-check deb \
+OWN_TARGETS = check check-majors check-pg-upgrade check-assert check-valgrind lint lint-house format coverage check-regress check-isolation check-tap check-pgtap check-clients soak bench demo dev dist dist-check deb \
 	rpm image release-check
 GOALS = $(or $(MAKECMDGOALS),all)
 
@@ -106,10 +106,10 @@ endif
 # PGXS has a rule of this name, which only says that it cannot.
 ifneq ($(filter check,$(GOALS)),)
 check:
-	@TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/harness/check.sh regress isolation tap pgtap
+	@TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/harness/check.sh regress isolation tap pgtap clients
 endif
 
-check-regress check-isolation check-tap check-pgtap: check-%:
+check-regress check-isolation check-tap check-pgtap check-clients: check-%:
 	@TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/harness/check.sh $*
 
 check-majors:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# check.sh [SUITE...]: runs the test suites (regress isolation tap pgtap) on private servers.
+# check.sh [SUITE...]: runs the test suites (regress isolation tap pgtap clients) on private servers.
 #
 # Installs what is missing, copies the tree to a temporary directory and runs
 # suites.sh there as an unprivileged user. The last line says "N passed, N failed"
@@ -16,7 +16,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 suites=("$@")
-[ ${#suites[@]} -gt 0 ] || suites=(regress isolation tap pgtap)
+[ ${#suites[@]} -gt 0 ] || suites=(regress isolation tap pgtap clients)
 
 packages=()
 for suite in "${suites[@]}"; do
@@ -24,6 +24,11 @@ for suite in "${suites[@]}"; do
 	regress | isolation) ;;
 	tap) packages+=(perl libipc-run-perl postgresql-@MAJOR@-pgtap) ;;
 	pgtap) packages+=(postgresql-@MAJOR@-pgtap libtap-parser-sourcehandler-pgtap-perl) ;;
+	clients)
+		packages+=(pgbouncer python3-psycopg)
+		# A node that is installed already need not be Debian's.
+		PATH=$PM_PATH command -v npm >/dev/null || packages+=(nodejs npm)
+		;;
 	*) pm_die "there is no suite $suite" ;;
 	esac
 done
@@ -33,6 +38,7 @@ pm_ensure_packages "${packages[@]}"
 pm_workdir check
 pm_copy_tree "$PM_WORK/src"
 pm_copy_data "$PM_WORK/data"
+[[ " ${suites[*]} " != *" clients "* ]] || pm_npm_packages "$PM_WORK/src"
 
 # The results stay in the tree if it is writable. They are opened here, because the unprivileged user may have no access.
 results=$PM_ROOT/test/results

@@ -386,6 +386,8 @@ elsif (@files)
 
 my $stray = rule('top-level files that do not belong there',
 	'Move them into one of the folders. At the top level there may be: ' . join(' ', @toplevel) . ' and dot files.');
+my $hosts = rule('lock files that name a host',
+	'npm install --package-lock-only, with "omit-lockfile-registry-resolved=true" in the .npmrc beside it.');
 my $subjects = rule("commit subjects over $subject characters",
 	'git commit --amend, or git rebase -i: a short subject; the why goes into the body.');
 if (-e '.git')
@@ -397,6 +399,11 @@ if (-e '.git')
 	{
 		my ($name) = m{^([^/]+)};
 		$stray->("$name:1:") unless $name =~ /^\./ || $allowed{$name} || $seen{$name}++;
+		next unless m{(^|/)package-lock\.json$} && open my $in, '<:utf8', $_;
+		while (my $line = <$in>)
+		{
+			$hosts->("$_:$.:") if $line =~ /"resolved": *"https?:/;
+		}
 	}
 	for (split /\n/, `${git}log -$commits --format='%h %s' 2>/dev/null`)
 	{

@@ -133,6 +133,10 @@ for i in $(seq 601); do printf 'one two three\n'; done >"$tree/README.md"
 expect 'a README.md of more than 1800 words' README.md:601:
 
 clean
+printf '{\n"resolved": "https://registry.example/a.tgz"\n}\n' >"$tree/src/package-lock.json"
+expect 'lock files that name a host' src/package-lock.json:2:
+
+clean
 touch "$tree/notes.txt"
 expect 'top-level files that do not belong there' notes.txt:
 

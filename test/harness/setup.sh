@@ -29,6 +29,7 @@
 #   pm_build DIR STRICT DEST         builds DIR (STRICT 1: assertions, warnings are errors; 0:
 #                                    as a user would), then each examples/*/ with a Makefile,
 #                                    and installs under DEST; PM_COPT: more flags for the compiler
+#   pm_npm_packages DIR              installs what the lock files in a copy of the tree name
 #   pm_server_conf DEST [LIBRARIES]  prints the postgresql.conf lines with which a server finds
 #                                    what pm_build put under DEST, and those that every test
 #                                    server needs; LIBRARIES: shared_preload_libraries (default
@@ -52,6 +53,8 @@
 PM_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 PM_WORK=${PM_WORK:-}
 PM_GROUP=
+# The folders of programs, for the unprivileged user.
+PM_PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
 
 pm_say() { printf '%s\n' "$*"; }
 pm_die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -277,7 +280,7 @@ pm_user_command() {
 		PM_CMD=(setpriv "--reuid=$PM_USER" "--regid=$(id -g "$PM_USER")" --init-groups)
 	fi
 	PM_CMD+=(env -i --default-signal=INT --default-signal=QUIT
-		"PATH=${PM_BINDIR:+$PM_BINDIR:}/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+		"PATH=${PM_BINDIR:+$PM_BINDIR:}$PM_PATH"
 		"HOME=${PM_WORK:-/tmp}${PM_WORK:+/home}" "TMPDIR=${PM_WORK:-/tmp}${PM_WORK:+/tmp}"
 		LANG=C.UTF-8 "${vars[@]}" "$@")
 }
@@ -342,6 +345,25 @@ pm_copy_data() {
 	tar -c -C "$data" -f - . | pm_as_user tar -x -C "$1" --no-same-owner -f -
 	pm_as_user chmod -R u+w "$1"
 	export PM_TEST_DATA=$1
+}
+
+# Installs, below each package-lock.json of a copy of the tree, the npm packages that it names. A lock file names no host:
+# they come from the registry of the calling user's npm, or from its cache. Where that fails, .npm-failed says why, and
+# the tests there fail.
+pm_npm_packages() {
+	local lock dir
+	find "$1/clients" "$1/examples" -name node_modules -prune -o -name package-lock.json -print 2>/dev/null |
+		LC_ALL=C sort | while IFS= read -r lock; do
+		dir=$(dirname "$lock")
+		if ! (cd "$dir" && npm ci --ignore-scripts --prefer-offline --no-audit --no-fund) \
+			>"$dir/.npm-output" 2>&1 </dev/null; then
+			{
+				pm_say "npm ci failed in ${dir#"$1"/}: this needs an npm registry, or what it has in npm's cache. It says:"
+				grep -v 'A complete log of this run' "$dir/.npm-output" | tail -n 15
+			} >"$dir/.npm-failed"
+		fi
+		[ "$(id -u)" -ne 0 ] || chown -R "$PM_USER:" "$dir"
+	done
 }
 
 # Prints what DESTDIR must be: DEST, or nothing if this server can load extensions

@@ -18,6 +18,7 @@ out=$PM_WORK/out
 suite_timeout=${PM_SUITE_TIMEOUT:-1200}   # for a whole run of pg_regress or isolation, in seconds
 file_timeout=${PM_FILE_TIMEOUT:-600}      # for one TAP file
 pgtap_timeout=${PM_PGTAP_TIMEOUT:-120}    # for one pgTAP file
+client_timeout=${PM_FILE_TIMEOUT:-180}    # for one test file of a client
 jobs=${PM_TAP_JOBS:-2}
 passed=0
 failed=()
@@ -49,12 +50,23 @@ all_tests() {
 	isolation) for n in $(make -s print-ISOLATION PG_CONFIG="$PG_CONFIG"); do pm_say "test/isolation/specs/$n.spec"; done ;;
 	tap) find test/t -maxdepth 1 -name '*.pl' 2>/dev/null | LC_ALL=C sort ;;
 	pgtap) find test/pgtap -maxdepth 1 -name '*.sql' 2>/dev/null | LC_ALL=C sort ;;
+	clients)
+		find clients examples -mindepth 3 -maxdepth 3 -path '*/test/*' \( -name '*.test.js' -o -name 'test_*.py' \) 2>/dev/null |
+			LC_ALL=C sort
+		;;
 	esac
 }
 
 test_name() {
-	local n=${1##*/}
-	pm_say "${n%.*}"
+	local n=${1##*/} client
+	case $1 in
+	*/test/*.test.js | */test/test_*.py)
+		# clients/node/test/kills.test.js is node_kills, and clients/python/test/test_kills.py is python_kills.
+		client=${1%/test/*} n=${n%.test.js} n=${n%.py}
+		pm_say "${client##*/}_${n#test_}"
+		;;
+	*) pm_say "${n%.*}" ;;
+	esac
 }
 
 # Prints those files of standard input that TESTS selects.
@@ -321,6 +333,110 @@ run_pgtap() {
 	scan_logs pgtap "$CRASH"
 }
 
+# ---- clients ----------------------------------------------------------------
+
+# clients_server DIR: a server and pgbouncer, for all files. Sets the environment of the tests.
+clients_server() {
+	local dir=$1
+	mkdir -p "$dir/socket" "$dir/pooler"
+	initdb -D "$dir/data" -U postgres -A trust -N --no-instructions
+	{
+		pm_server_conf "$dest"
+		pm_say "fsync = off"
+		pm_say "listen_addresses = ''"
+		pm_say "unix_socket_directories = '$dir/socket'"
+		pm_say "log_line_prefix = '%m [%p] %b %q%a '"
+	} >>"$dir/data/postgresql.conf"
+	pg_ctl -D "$dir/data" -l "$dir/server.log" -w -s start </dev/null
+	export PGHOST=$dir/socket PGUSER=postgres PGDATABASE=postgres PGDATA=$dir/data
+	export PM_TEST_POOLER=$dir/pooler PM_TEST_POOLER_INI=$dir/pgbouncer.ini PM_TEST_SERVER_LOG=$dir/server.log
+	pm_say '"postgres" ""' >"$dir/users"
+	cat >"$PM_TEST_POOLER_INI" <<-INI
+	[databases]
+	* = host=$dir/socket
+	[pgbouncer]
+	pool_mode = transaction
+	unix_socket_dir = $dir/pooler
+	listen_port = 5432
+	auth_type = trust
+	auth_file = $dir/users
+	logfile = $dir/pgbouncer.log
+	pidfile = $dir/pgbouncer.pid
+	ignore_startup_parameters = extra_float_digits
+	server_login_retry = 0.2
+	INI
+	pgbouncer -d -q "$PM_TEST_POOLER_INI"
+}
+
+# Ends what a test may have left: its processes (their session is that of the runner), and a stopped server.
+clients_after() {
+	pkill -KILL -s "$1" 2>/dev/null || true
+	pg_ctl -D "$PGDATA" status >/dev/null 2>&1 ||
+		pg_ctl -D "$PGDATA" -l "$PM_TEST_SERVER_LOG" -w -s start </dev/null >/dev/null 2>&1 || true
+	[ -e "${PM_TEST_POOLER_INI%.ini}.pid" ] || pgbouncer -d -q "$PM_TEST_POOLER_INI" || true
+}
+
+# Runs each file in a database of its own, with pm, by the runner of its client: test/run FILE, in the client's
+# directory. Its exit status says ok (0), skipped (77, and a line "skipped: why") or failed. The environment has PGHOST,
+# PGUSER, PGDATABASE, and PGDATA, with which pg_ctl can stop the server; PM_TEST_POOLER is the PGHOST of a pgbouncer that
+# pools by transaction, PM_TEST_POOLER_INI its configuration.
+run_clients() {
+	local dir=$out/clients file name db n=0 rc verdict began client runner
+	mkdir -p "$dir"
+	if ! clients_server "$dir" >"$dir/setup" 2>&1 7>&- 8>&- 9>&-; then
+		pm_say "the server for the clients could not be set up:"
+		shown "clients: the server" "$dir/setup" "$dir/server.log"
+		for file in "${files[@]}"; do fail "clients: $(test_name "$file")"; done
+		pm_stop_servers "$dir"
+		return
+	fi
+	export PM_TEST_ROOT=$PM_ROOT
+
+	for file in "${files[@]}"; do
+		name=$(test_name "$file")
+		client=${file%/test/*}
+		n=$((n + 1))
+		db=pm_test_$n
+		rc=0
+		began=$SECONDS
+		if [ -e "$client/.npm-failed" ]; then
+			cp "$client/.npm-failed" "$dir/$name.output"
+			rc=1
+		elif {
+			PGDATABASE=postgres createdb "$db" && export PGDATABASE=$db &&
+				psql -X -q -v ON_ERROR_STOP=1 -c 'CREATE EXTENSION pm'
+		} >"$dir/$name.output" 2>&1 </dev/null; then
+			(
+				cd "$client" &&
+					exec setsid timeout -k 10 "$client_timeout" bash test/run "${file#"$client"/}"
+			) >>"$dir/$name.output" 2>&1 </dev/null 7>&- 8>&- 9>&- &
+			runner=$!
+			wait "$runner" || rc=$?
+			clients_after "$runner" 7>&- 8>&- 9>&-
+		else
+			rc=1
+		fi
+		case $rc in 0) verdict=ok ;; 77) verdict=skipped ;; *) verdict=FAILED ;; esac
+		count_verdict clients "$file" "$verdict" "$dir/$name.output"
+		ended "$verdict" "$name" "$((SECONDS - began)) s" "$dir/$name.output" "$dir/server.log"
+		if [ "$verdict" = ok ]; then
+			sed -n "s/^.*# figure: /$name: /p" "$dir/$name.output" >"$out/figures"
+			cat "$out/figures" >&9
+			figures=$((figures + $(wc -l <"$out/figures")))
+		fi
+		export PGDATABASE=postgres
+		if ! timeout -k 5 30 dropdb --if-exists --force "$db" >"$dir/dropdb" 2>&1; then
+			fail "clients: dropping the database of $name"
+			cat "$dir/dropdb"
+		fi
+	done
+	kill "$(cat "$dir/pgbouncer.pid" 2>/dev/null)" 2>/dev/null || true
+	pg_ctl -D "$dir/data" -m fast -s -t 20 stop >/dev/null 2>&1 || fail "clients: stopping the server"
+	pm_stop_servers "$dir"
+	unset PGHOST PGUSER PGDATABASE PGDATA
+	scan_logs clients "$CRASH"
+}
+
 # ---- main -------------------------------------------------------------------
 
 closing() {
@@ -341,6 +457,7 @@ estimate() {
 	isolation) pm_say $((5 + $2)) ;;
 	tap) pm_say $((5 + $2 * 26 / jobs)) ;;
 	pgtap) pm_say $((3 + $2 * 3)) ;;
+	clients) pm_say $((5 + $2 * 8)) ;;
 	esac
 }
 
