@@ -122,6 +122,12 @@ scan_where_int4(RowScan *scan, AttrNumber column, int32 value)
 }
 
 void
+scan_where_int8(RowScan *scan, AttrNumber column, int64 value)
+{
+	scan_where(scan, column, F_INT8EQ, Int64GetDatum(value));
+}
+
+void
 scan_where_oid(RowScan *scan, AttrNumber column, Oid value)
 {
 	scan_where(scan, column, F_OIDEQ, ObjectIdGetDatum(value));

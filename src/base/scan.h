@@ -70,6 +70,7 @@ extern void scan_where_text(RowScan *scan, AttrNumber column, const char *value)
 extern void scan_where_oid(RowScan *scan, AttrNumber column, Oid value);
 extern void scan_where_bytea(RowScan *scan, AttrNumber column, Datum value);
 extern void scan_where_int4(RowScan *scan, AttrNumber column, int32 value);
+extern void scan_where_int8(RowScan *scan, AttrNumber column, int64 value);
 
 /* Only rows with this id or a higher one. */
 extern void scan_from_id(RowScan *scan, AttrNumber column, int64 id);

@@ -22,6 +22,8 @@
 static const char *current = NULL; /* the process manager's name, NULL: no handler runs */
 static int current_lane;
 static const List *current_carry; /* of char *: keys of metadata that are passed on */
+static int current_id;
+static const List *current_asked; /* of char *: logs of which consumers answer the events */
 static const char *current_log;	  /* NULL: a timer */
 static int64 current_position;
 static Datum current_event;		/* a pm.event, 0: several in an array */
@@ -42,9 +44,18 @@ within_enter(const char *manager, int lane, const List *carry)
 	current = manager;
 	current_lane = lane;
 	current_carry = carry;
+	current_asked = NIL;
 	current_event = (Datum) 0;
 	current_key = NULL;
 	called = false;
+}
+
+void
+within_ask(int manager, const List *logs)
+{
+	Assert(current != NULL);
+	current_id = manager;
+	current_asked = logs;
 }
 
 void
@@ -74,6 +85,7 @@ void
 within_leave(void)
 {
 	current = NULL;
+	current_asked = NIL;
 	/* The event is freed with the batch, and a consumer in this session may set timers. */
 	within_event(NULL, 0, (Datum) 0, NULL);
 }
@@ -124,6 +136,21 @@ within_instance(const char *function, int *lane)
 				 errhint("That is a handler f(pm.event, jsonb) RETURNS jsonb, while it runs.")));
 	*lane = current_lane;
 	return current_key;
+}
+
+bool
+within_asks(const char *log, int *manager, const char **key)
+{
+	ListCell *lc;
+
+	if (current_asked == NIL || !within_has_instance())
+		return false;
+	*manager = current_id;
+	*key = current_key;
+	foreach(lc, current_asked)
+		if (strcmp(lfirst(lc), log) == 0)
+			return true;
+	return false;
 }
 
 bool
@@ -240,6 +267,22 @@ within_cause(Datum metadata)
 	foreach(lc, current_carry)
 		metadata = within_pass_on(metadata, theirs, lfirst(lc), lfirst(lc), true);
 	return metadata;
+}
+
+/*
+ * What goes on to an answer.
+ */
+Datum
+within_carried(Datum metadata)
+{
+	Jsonb *theirs = DatumGetJsonbP(metadata);
+	Datum carried = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
+	ListCell *lc;
+
+	carried = within_pass_on(carried, theirs, "correlation", "correlation", false);
+	foreach(lc, current_carry)
+		carried = within_pass_on(carried, theirs, lfirst(lc), lfirst(lc), false);
+	return carried;
 }
 
 void

@@ -18,6 +18,9 @@
 extern void within_enter(const char *manager, int lane, const List *carry);
 extern void within_leave(void);
 
+/* Consumers answer what this process manager appends to these logs (manager/reply.c). */
+extern void within_ask(int manager, const List *logs);
+
 /*
  * The handler is called for this event (log NULL: a timer), and for the instance of
  * this key (NULL: it keeps none).  Must not be called for several events in an
@@ -44,6 +47,12 @@ extern bool within_has_instance(void);
 /* The key and lane of that instance, or an error that names the function. */
 extern const char *within_instance(const char *function, int *lane);
 
+/*
+ * Does the handler of an instance run, and do consumers answer what it appends to the log?
+ * Then *manager and *key are those of the instance.
+ */
+extern bool within_asks(const char *log, int *manager, const char **key);
+
 /* Does a handler run for a timer?  *due becomes the time for which it was set. */
 extern bool within_timer(TimestampTz *due);
 
@@ -56,6 +65,9 @@ extern bool within_is_timer(text *type);
  * manager carries; otherwise they stay as they are.
  */
 extern Datum within_cause(Datum metadata);
+
+/* Those of an event's metadata that go on to an answer: the correlation, and what is carried. */
+extern Datum within_carried(Datum metadata);
 
 /* Sets the time that timers and retries use: the clock's, or that of pm.catch_up(as_of). */
 extern void within_set_time(TimestampTz as_of);

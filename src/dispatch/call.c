@@ -33,6 +33,7 @@
 #include "manager/instance.h"
 #include "manager/instance_save.h"
 #include "manager/pending.h"
+#include "manager/reply.h"
 #include "manager/timer.h"
 #include "shmem/crash.h"
 #include "shmem/slot.h"
@@ -130,6 +131,8 @@ call_begin(Calls *calls, const BatchTask *task, bool shared, Keys *keys, Progres
 	slot_activity_handling(&progress->handling, task->pm->name);
 	slot_activity_set(ACTIVITY_HANDLING);
 	within_enter(task->pm->name, task->lane, task->pm->carry);
+	if (task->pm->kind == HANDLER_INSTANCE)
+		within_ask(task->pm->id, reply_logs());
 	pending_begin(task->pm, keys);
 	timer_begin();
 	handler_watch_begin(calls->handler.timeout);

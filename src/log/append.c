@@ -19,6 +19,7 @@
 #include "log/append_once.h"
 #include "log/append_write.h"
 #include "log/log_open.h"
+#include "log/reply_to.h"
 
 PG_FUNCTION_INFO_V1(pm_append);
 PG_FUNCTION_INFO_V1(pm_append_all);
@@ -64,6 +65,22 @@ append_begin(FunctionCallInfo fcinfo, int expected_arg)
 }
 
 /*
+ * Notes what a handler has appended.
+ */
+static void
+append_note(AppendCall *append, const InsertEvent *events, const Datum *positions, int count)
+{
+	const char *log = append->log->name;
+	int manager;
+	const char *key;
+
+	for (int i = 0; i < count; i++)
+		effect_appended(log, DatumGetInt64(positions[i]));
+	if (within_asks(log, &manager, &key))
+		reply_to_add(log, manager, key, events, positions, count);
+}
+
+/*
  * pm.append(log, stream, type, data, metadata, expected_version, id)
  */
 Datum
@@ -76,6 +93,7 @@ pm_append(PG_FUNCTION_ARGS)
 	InsertEvent event;
 	int64 version;
 	int64 position;
+	bool known;
 
 	argument_not_null(fcinfo, 2, "type");
 	event.type = PG_GETARG_DATUM(2);
@@ -86,14 +104,22 @@ pm_append(PG_FUNCTION_ARGS)
 
 	append_open(&append);
 	/* A known id comes before the expected version, which was that of the first call. */
-	if (!has_id || !append_once_begin(&once, &append, PG_GETARG_DATUM(6), &position))
+	known = has_id && append_once_begin(&once, &append, PG_GETARG_DATUM(6), &position);
+	if (!known)
 	{
 		position = append_first(&append, &event, &version);
 		if (has_id)
 			append_once_end(&once, position);
 	}
 	append_close(&append);
-	effect_appended(append.log->name, position);
+	if (known)
+		effect_appended(append.log->name, position);
+	else
+	{
+		Datum appended = Int64GetDatum(position);
+
+		append_note(&append, &event, &appended, 1);
+	}
 	PG_RETURN_INT64(position);
 }
 
@@ -190,8 +216,7 @@ pm_append_all(PG_FUNCTION_ARGS)
 	for (int i = 1; i < count; i++)
 		positions[i] = Int64GetDatum(append_next(&append, &list[i], version + i));
 	append_close(&append);
-	for (int i = 0; i < count; i++)
-		effect_appended(append.log->name, DatumGetInt64(positions[i]));
+	append_note(&append, list, positions, count);
 	PG_RETURN_ARRAYTYPE_P(construct_array(positions, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
 										  TYPALIGN_DOUBLE));
 }

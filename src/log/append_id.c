@@ -10,12 +10,12 @@
 #include "pm.h"
 
 #include "catalog/pg_type.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "base/exec.h"
 #include "base/scan.h"
 #include "log/append_id.h"
+#include "log/trim_rows.h"
 
 /* The columns, in the order in which CREATE TABLE has them. */
 enum
@@ -92,41 +92,23 @@ append_id_record(const char *log, Datum digest, int64 position, const int64 *bef
 	return exec_as_owner(&record, values, nulls) > 0;
 }
 
-int
-append_id_list(const char *log, int64 from, int64 up_to, int64 *positions)
-{
-	RowScan scan;
-	int count = 0;
-
-	scan_begin(&scan, APPEND_ID_TABLE, "append_id_position", AccessShareLock);
-	scan_where_text(&scan, APPEND_ID_LOG, log);
-	scan_from_id(&scan, APPEND_ID_POSITION, from);
-	while (count < APPEND_ID_CHUNK && scan_next(&scan))
-	{
-		positions[count] = DatumGetInt64(scan.values[APPEND_ID_POSITION - 1]);
-		if (positions[count] > up_to)
-			break;
-		count++;
-	}
-	scan_end(&scan);
-	return count;
-}
-
 void
-append_id_remove(const char *log, Datum *positions, int count)
+append_id_trim(PmLog *log, int64 up_to)
 {
-	static ExecStatement remove =
-		{NULL,
-		 "DELETE FROM pm_catalog.append_id WHERE log OPERATOR(pg_catalog.=) $1 "
-		 "AND position OPERATOR(pg_catalog.=) ANY ($2)",
-		 2,
-		 {TEXTOID, INT8ARRAYOID}};
-	Datum values[2];
+	static TrimRows rows = {
+		.table = APPEND_ID_TABLE,
+		.index = "append_id_position",
+		.log = APPEND_ID_LOG,
+		.position = APPEND_ID_POSITION,
+		.remove = {NULL,
+				   "DELETE FROM pm_catalog.append_id WHERE log OPERATOR(pg_catalog.=) $1 "
+				   "AND position OPERATOR(pg_catalog.=) ANY ($2)",
+				   2,
+				   {TEXTOID, INT8ARRAYOID}},
+	};
 
-	values[0] = CStringGetTextDatum(log);
-	values[1] = PointerGetDatum(construct_array(positions, count, INT8OID, sizeof(int64),
-												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	(void) exec_as_owner(&remove, values, NULL);
+	if (append_id_exists())
+		trim_rows(&rows, log, up_to);
 }
 
 void

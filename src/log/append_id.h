@@ -5,8 +5,7 @@
 #ifndef PM_APPEND_ID_H
 #define PM_APPEND_ID_H
 
-/* How many positions append_id_list() returns at most. */
-#define APPEND_ID_CHUNK 1000
+#include "log/log.h"
 
 /*
  * Looks for the position of an id, whose digest is given.  Also finds a row that another
@@ -23,11 +22,10 @@ extern bool append_id_seen(const char *log, Datum digest, int64 position);
  */
 extern bool append_id_record(const char *log, Datum digest, int64 position, const int64 *before);
 
-/* The lowest positions of a log that have an id, from one position up to another. */
-extern int append_id_list(const char *log, int64 from, int64 up_to, int64 *positions);
+/* Removes the ids of events up to a position that are not in the log any more. */
+extern void append_id_trim(PmLog *log, int64 up_to);
 
-/* Removes the ids of events, or all ids of a log. */
-extern void append_id_remove(const char *log, Datum *positions, int count);
+/* Removes all ids of a log. */
 extern void append_id_forget(const char *log);
 
 /* Does the extension have the table of these rows?  It came with version 0.2.0. */

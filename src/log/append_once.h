@@ -26,7 +26,4 @@ typedef struct AppendOnce
 extern bool append_once_begin(AppendOnce *once, AppendCall *append, Datum id, int64 *position);
 extern void append_once_end(AppendOnce *once, int64 position);
 
-/* Removes the ids of events up to a position that are not in the log any more. */
-extern void append_once_trim(PmLog *log, int64 up_to);
-
 #endif /* PM_APPEND_ONCE_H */

@@ -16,6 +16,7 @@
 #include "log/append_id.h"
 #include "log/log.h"
 #include "log/log_catalog.h"
+#include "log/reply_to.h"
 #include "log/trimmed.h"
 
 /*
@@ -244,4 +245,5 @@ log_catalog_delete(const char *name)
 	/* A log that is made later under this name has nothing to do with the old streams and ids. */
 	trimmed_forget(name);
 	append_id_forget(name);
+	reply_to_forget(name);
 }

@@ -32,10 +32,11 @@
 
 #include "base/argument.h"
 #include "base/exec.h"
-#include "log/append_once.h"
+#include "log/append_id.h"
 #include "log/highwater_ask.h"
 #include "log/log_open.h"
 #include "log/log_trouble.h"
+#include "log/reply_to.h"
 #include "log/trim_direct.h"
 #include "log/trimmed.h"
 
@@ -297,6 +298,7 @@ pm_trim(PG_FUNCTION_ARGS)
 		deleted = trim_with_delete(log, obstacle, up_to, count);
 	else
 		deleted = trim_direct(log, up_to, count);
-	append_once_trim(log, up_to);
+	append_id_trim(log, up_to);
+	reply_to_trim(log, up_to);
 	PG_RETURN_INT64(deleted);
 }

@@ -102,7 +102,7 @@ sent_lock(const char *name)
 	}
 }
 
-static void
+void
 sent_check_type(Datum type)
 {
 	int size = (int) VARSIZE_ANY_EXHDR(DatumGetTextPP(type));
@@ -113,13 +113,11 @@ sent_check_type(Datum type)
 }
 
 /*
- * The metadata of what is sent: those of an event that the handler would append, if a
- * handler sends it, and who has sent it.
+ * Adds to the metadata of what is sent who has sent it.
  */
 static Datum
-sent_metadata(void)
+sent_by(Datum metadata)
 {
-	Datum empty = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
 	CompatJsonb by = {0};
 	JsonbValue value;
 
@@ -133,8 +131,29 @@ sent_metadata(void)
 	compat_jsonb_push(&by, WJB_VALUE, &value);
 	compat_jsonb_push(&by, WJB_END_OBJECT, NULL);
 	/* What is on the right wins. */
-	return DirectFunctionCall2(jsonb_concat, within_cause(empty),
+	return DirectFunctionCall2(jsonb_concat, metadata,
 							   JsonbPGetDatum(JsonbValueToJsonb(by.result)));
+}
+
+void
+sent_add(ProcessManager *pm, const char *key, Datum type, Datum data, Datum metadata)
+{
+	static ExecStatement insert_sent =
+		{NULL,
+		 "INSERT INTO pm_catalog.sent (process_manager, key, type, data, metadata, sent_at) "
+		 "VALUES ($1, $2, $3, $4, $5, $6)",
+		 6,
+		 {TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID}};
+	Datum values[6];
+
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = CStringGetTextDatum(key);
+	values[2] = type;
+	values[3] = data;
+	values[4] = sent_by(metadata);
+	values[5] = TimestampTzGetDatum(within_time());
+	(void) exec_as_owner(&insert_sent, values, NULL);
+	wakeup_sent(pm->id, pm->owner);
 }
 
 /*
@@ -143,14 +162,8 @@ sent_metadata(void)
 Datum
 pm_send(PG_FUNCTION_ARGS)
 {
-	static ExecStatement insert_sent =
-		{NULL,
-		 "INSERT INTO pm_catalog.sent (process_manager, key, type, data, metadata, sent_at) "
-		 "VALUES ($1, $2, $3, $4, $5, $6)",
-		 6,
-		 {TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID}};
+	Datum empty = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
 	ProcessManager *pm;
-	Datum values[6];
 
 	exec_require_writable("pm.send");
 	argument_not_null(fcinfo, 0, "name");
@@ -164,15 +177,9 @@ pm_send(PG_FUNCTION_ARGS)
 				 errmsg("process manager \"%s\" keeps no instances", pm->name),
 				 errdetail("Its handler %s is not a function f(pm.event, jsonb).", pm->handler),
 				 errhint("Append an event to one of its logs instead.")));
-	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = CStringGetTextDatum(key_stored_name(PG_GETARG_DATUM(1)));
-	values[2] = PG_GETARG_DATUM(2);
-	values[3] = PG_ARGISNULL(3) ? DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")) :
-								  PG_GETARG_DATUM(3);
-	values[4] = sent_metadata();
-	values[5] = TimestampTzGetDatum(within_time());
-	(void) exec_as_owner(&insert_sent, values, NULL);
-	wakeup_sent(pm->id, pm->owner);
+	/* If a handler sends it, its metadata are those of an event that the handler would append. */
+	sent_add(pm, key_stored_name(PG_GETARG_DATUM(1)), PG_GETARG_DATUM(2),
+			 PG_ARGISNULL(3) ? empty : PG_GETARG_DATUM(3), within_cause(empty));
 	PG_RETURN_VOID();
 }
 

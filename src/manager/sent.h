@@ -10,6 +10,15 @@
 /* Does the extension of this database have the queue? */
 extern bool sent_known(void);
 
+/* Raises an error unless a type has a length that is allowed. */
+extern void sent_check_type(Datum type);
+
+/*
+ * Sends an event to the instance of a key, which is given by its stored name, in the name of
+ * the current user.  The caller holds the lock of a sender (manager_lock.h).
+ */
+extern void sent_add(ProcessManager *pm, const char *key, Datum type, Datum data, Datum metadata);
+
 /*
  * Moves what was sent into the units, so that it is handled with the timers.  The caller holds
  * the lock of this unit.  Returns how many were moved.  If none was, *pending says whether a

@@ -50,6 +50,8 @@ CREATE FUNCTION pm.save(name text, consumer text, key text, state jsonb) RETURNS
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_save';
 CREATE FUNCTION pm.finish(name text, consumer text, key text, result jsonb DEFAULT NULL) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_finish';
+CREATE FUNCTION pm.reply(log text, pos bigint, type text, data jsonb DEFAULT '{}') RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_reply';
 CREATE FUNCTION pm.unfollow(name text, log text) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_unfollow';
 CREATE FUNCTION pm.unregister(name text) RETURNS void

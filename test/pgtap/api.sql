@@ -28,6 +28,7 @@ INSERT INTO contract VALUES
 		'TABLE(log text, "position" bigint, stream text, version bigint, type text, data jsonb, metadata jsonb, recorded_at timestamp with time zone, key text, attempt integer, state jsonb, lane integer, lease_until timestamp with time zone)', 'volatile'),
 	('advance', 'name text, consumer text, lane integer, log text DEFAULT NULL::text, up_to bigint DEFAULT NULL::bigint', 'void', 'volatile'),
 	('extend', 'name text, consumer text', 'timestamp with time zone', 'volatile'),
+	('reply', 'log text, pos bigint, type text, data jsonb DEFAULT ''{}''::jsonb', 'void', 'volatile'),
 	('release', 'name text, consumer text', 'void', 'volatile'),
 	('fail', 'name text, consumer text, log text, pos bigint, error text, retry_in interval DEFAULT NULL::interval, permanent boolean DEFAULT false, key text DEFAULT NULL::text', 'void', 'volatile'),
 	('save', 'name text, consumer text, key text, state jsonb', 'void', 'volatile'),

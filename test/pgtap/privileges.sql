@@ -48,7 +48,10 @@ VALUES ('i', 'o-2', 'a.orders', :bad, 'failing', 'o-2', 'Bad', '{"secret": 2}', 
 SET LOCAL SESSION AUTHORIZATION pmtest_alice;
 SELECT pm.register('c', NULL, '{a.payments}', start_at => 'end', consumers => '{pmtest_carol}');
 SELECT pm.register('cc', NULL, '{a.payments}', start_at => 'end');
+-- two events that instances wait for an answer to
+SELECT pm.append('a.payments', 'asked', 't') AS asked, pm.append('a.loose', 'asked', 't') AS unread \gset
 RESET SESSION AUTHORIZATION;
+INSERT INTO pm_catalog.reply_to SELECT l, n, p.id, 'o-1', 't', '{}' FROM pm_catalog.process_manager p, (VALUES ('a.payments', :asked), ('a.loose', :unread)) v(l, n) WHERE p.name = 'i';
 INSERT INTO pm_catalog.lease (process_manager, lane, consumer, role, since, until)
 VALUES ('c', 0, 'w', 'pmtest_carol'::regrole, now(), 'infinity'), ('cc', 0, 'w', 'pmtest_alice'::regrole, now(), 'infinity');
 SELECT pm.create_log('su.private');
@@ -157,6 +160,11 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.finish('c', 'w', 'k')$$,					'42704', '42704', '42704', '42704', '42501'),
 	($$SELECT pm.set_timer('t', '2100-01-01', '{}', 'c', 'w', 'k')$$,	'42704', '42704', '42704', '42704', '42501'),
 	($$SELECT pm.cancel_timer('t', 'c', 'w', 'k')$$,			'00000', '00000', '00000', '00000', '42501'),
+	(format($$SELECT pm.reply('a.payments', %s, 't')$$, :asked),	'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT pm.reply('a.payments', 999999, 't')$$,			'42704', '42704', '42704', '42704', '42501'),
+	-- which no consumers follow
+	(format($$SELECT pm.reply('a.loose', %s, 't')$$, :unread),	'42501', '42501', '42501', '42501', '42501'),
+	($$DELETE FROM pm_catalog.reply_to$$,					'00000', '42501', '42501', '42501', '42501'),
 	-- may not steer
 	($$SELECT pm.pause('c')$$,								'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.resume('c')$$,								'00000', '00000', '00000', '42501', '42501'),

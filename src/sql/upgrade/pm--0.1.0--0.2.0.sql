@@ -707,5 +707,21 @@ COMMENT ON COLUMN pm.consumer.oldest IS 'when the first of these was recorded or
 GRANT SELECT ON pm.consumer TO PUBLIC;
 -- End of consumers
 
+-- pm.reply
+-- Which instance has appended an event that consumers answer with pm.reply (src/log/reply_to.c).
+CREATE TABLE pm_catalog.reply_to (
+	log             text NOT NULL,
+	"position"      bigint NOT NULL,
+	process_manager integer NOT NULL,	-- its id
+	key             text NOT NULL,
+	type            text NOT NULL,
+	metadata        jsonb NOT NULL,		-- what the answer inherits
+	PRIMARY KEY (log, "position")
+);
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.reply_to', '');
+CREATE FUNCTION pm.reply(log text, pos bigint, type text, data jsonb DEFAULT '{}') RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_reply';
+COMMENT ON FUNCTION pm.reply(text, bigint, text, jsonb) IS 'called by a consumer: send an event to the instance whose handler has appended an event';
+
 -- Stays last: all backends look again what the extension has.
 SELECT pm_catalog.announce();
