@@ -118,6 +118,9 @@ sub run_clients
 		is($rc, 0, "$what: a client ended well") or diag($err);
 	}
 	ok(PmTest::wait_idle($node, timeout => 60), "$what: all of it is handled") or diag(answer('SELECT * FROM pm.status'), answer('SELECT * FROM pm.parked'));
+	# An event whose dispatcher was terminated while the handler ran has failed once, and waits for its second attempt.
+	ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.parked', '0', timeout => 60) && PmTest::wait_idle($node, timeout => 60),
+		"$what: nothing stays parked");
 	money_ok($what);
 	is(answer(q{SELECT count(*) FROM pm_catalog.lane WHERE sqlstate = 'PM001'}), 0, "$what: no lost race is a failure");
 	PmTest::figure(sprintf('%s: %d transfers, %d dispatchers terminated, %d conflicts, %d errors', $what,
