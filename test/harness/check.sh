@@ -11,6 +11,7 @@
 #   PG_CONFIG=...     another server than the installed package's
 #   PM_PG_MAJOR=17    another major version of the packages
 #   PM_TAP_JOBS=1     how many TAP tests run at a time (default 2)
+#   PM_TMPDIR=DIR     where the temporary directory is made (default /dev/shm if it has 8 GB, else /tmp)
 #   PM_TEST_DATA=DIR  event logs of real systems, for 020_real_events
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
@@ -35,6 +36,19 @@ done
 
 pm_say "pm: the test suites (${suites[*]}), on private servers in a temporary directory"
 pm_ensure_packages "${packages[@]}"
+
+# Prints /dev/shm if it may be used and has plenty of memory. Test servers create and remove so many small files that a disk
+# costs a fifth of the time, even without fsync.
+memory_directory() {
+	local need=$((8 * 1024 * 1024)) free available
+	free=$(df -Pk -t tmpfs /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }') || true
+	available=$(awk '$1 == "MemAvailable:" { print $2 }' /proc/meminfo 2>/dev/null) || true
+	if [ "${free:-0}" -gt "$need" ] && [ "${available:-0}" -gt "$need" ] && [ -w /dev/shm ] &&
+		! findmnt -no OPTIONS /dev/shm 2>/dev/null | grep -qw noexec; then
+		pm_say /dev/shm
+	fi
+}
+[ -n "${PM_TMPDIR:-}" ] || PM_TMPDIR=$(memory_directory)
 pm_workdir check
 pm_copy_tree "$PM_WORK/src"
 pm_copy_data "$PM_WORK/data"
