@@ -8,11 +8,12 @@
 -- run it again to start over. Things to notice:
 --
 --   * The handler calls nobody. What must happen outside of the database is an event in the log
---     "outbox", which commits together with the state of the trip. A sender reads that log in
---     order, calls the company, and appends the answer.
+--     "outbox", which commits together with the state of the trip. A sender, a program outside,
+--     fetches it, calls the company, and sends the answer to the trip (pm.reply). It is a consumer:
+--     examples/webhook-sender is one that is ready to use, and its test runs this process.
 --   * A sender that is killed between the call and its own note calls once more. So each call has
---     an id (log and position of the event), which companies take as an idempotency key, and the
---     answer is appended with that id: it is written once.
+--     an id (log and position of the event), which companies take as an idempotency key. The
+--     answer is written in the transaction that advances: it comes once.
 --   * An airline that withdraws a flight knows its own booking code only. The trip is found by it
 --     (pm.associate).
 --   * A cancellation follows the booking in the same stream of the outbox. So a trip that fails can
@@ -24,17 +25,21 @@ SELECT EXISTS (SELECT FROM pm.process_manager WHERE name = 'travel') AS again \g
 
 BEGIN;
 \if :again
-SELECT pm.unregister('travel');
+SELECT pm.unregister('travel'), pm.unregister('travel_sender');
 DROP SCHEMA travel CASCADE;
 \endif
 CREATE SCHEMA travel;
 SELECT pm.create_log('travel.trips');       -- requested, confirmed, failed; each trip is a stream
 SELECT pm.create_log('travel.outbox');      -- book, cancel; each service of a trip is a stream: t-1/flight
-SELECT pm.create_log('travel.answers');     -- booked, refused; withdrawn, in a stream that is a booking code
+SELECT pm.create_log('travel.notices');     -- withdrawn; each booking code is a stream
 
 ALTER TABLE travel.trips ADD CONSTRAINT request_is_valid CHECK (
   type <> 'requested'
   OR (jsonb_typeof(data -> 'services') = 'object' AND data ? 'home' AND version IS NOT DISTINCT FROM 1));
+
+CREATE TABLE travel.companies (service text PRIMARY KEY, url text);
+INSERT INTO travel.companies
+  SELECT s, 'https://' || s || '.example.com/bookings' FROM unnest('{flight,train,hotel,car}'::text[]) s;
 
 -- Times at which a company cannot be called.
 CREATE TABLE travel.maintenance (service text, during tstzrange);
@@ -44,9 +49,9 @@ CREATE TABLE travel.maintenance (service text, during tstzrange);
 -- waits behind it.
 CREATE FUNCTION travel.trip_of(e pm.event) RETURNS text[] LANGUAGE plpgsql STABLE AS $$
 DECLARE
-  trips text[] := ARRAY[CASE e.log WHEN 'travel.trips' THEN e.stream ELSE e.data ->> 'trip' END];
+  trips text[] := ARRAY[e.stream];
 BEGIN
-  IF trips[1] IS NULL THEN
+  IF e.log = 'travel.notices' THEN
     trips := pm.associated('code', e.stream);
     IF trips = '{}' THEN
       PERFORM pm.fail_permanently(format('no trip has the booking code %s', e.stream));
@@ -55,23 +60,36 @@ BEGIN
   RETURN trips;
 END $$;
 
+-- What a sender sends for a service of a trip: see examples/webhook-sender. That a hotel is
+-- full (409) is an answer, no failure. Nobody waits for the answer to a cancellation.
+CREATE FUNCTION travel.to_book(trip text, service text, wish jsonb) RETURNS void LANGUAGE sql AS $$
+  SELECT pm.append('travel.outbox', trip || '/' || service, 'book',
+                   jsonb_build_object('url', url, 'body', jsonb_build_object('trip', trip, 'wish', wish),
+                                      'accept', '[409]'::jsonb, 'reply', 'answered'))
+    FROM travel.companies c WHERE c.service = to_book.service
+$$;
+CREATE FUNCTION travel.to_cancel(trip text, service text) RETURNS void LANGUAGE sql AS $$
+  SELECT pm.append('travel.outbox', trip || '/' || service, 'cancel',
+                   jsonb_build_object('url', url || '/cancel', 'body', jsonb_build_object('trip', trip)))
+    FROM travel.companies c WHERE c.service = to_cancel.service
+$$;
+
 -- t: the booking code of each service, null while there is no answer
 CREATE FUNCTION travel.book(e pm.event, t jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   trip text := pm.key();
-  service text := e.data ->> 'service';
+  what text := e.type;
+  service text;
 BEGIN
-  IF e.type = 'requested' THEN
-    IF (e.data -> 'services') - ARRAY['flight', 'train', 'hotel', 'car'] <> '{}' THEN
+  IF what = 'requested' THEN
+    IF (e.data -> 'services') - ARRAY(SELECT c.service FROM travel.companies c) <> '{}' THEN
       PERFORM pm.fail_permanently('there is a service that nobody offers');   -- no retry will help
     END IF;
     -- Not now: no failure, but called again when the company is back.
     PERFORM pm.defer(upper(during) - pm.now(), m.service || ' is in maintenance')
        FROM travel.maintenance m WHERE e.data -> 'services' ? m.service AND during @> pm.now();
 
-    PERFORM pm.append('travel.outbox', trip || '/' || s, 'book',
-                      jsonb_build_object('trip', trip, 'service', s, 'wish', wish))
-       FROM jsonb_each(e.data -> 'services') AS x(s, wish);
+    PERFORM travel.to_book(trip, s, wish) FROM jsonb_each(e.data -> 'services') AS x(s, wish);
     PERFORM pm.set_timer('no answer', pm.now() + '1 hour');
     PERFORM pm.set_timer('over', (e.data ->> 'home')::timestamptz);
     RETURN (SELECT jsonb_object_agg(s, NULL) FROM jsonb_object_keys(e.data -> 'services') s);
@@ -81,10 +99,17 @@ BEGIN
     RETURN NULL;
   END IF;
 
-  CASE e.type
+  IF what = 'answered' THEN     -- the reply to a call: event, status and body
+    service := substr(e.data #>> '{event,stream}', length(trip) + 2);
+    what := CASE e.data ->> 'status' WHEN '409' THEN 'refused' ELSE 'booked' END;
+  ELSIF what = 'withdrawn' THEN
+    service := (SELECT s FROM jsonb_each_text(t) AS x(s, code) WHERE code = e.stream);
+  END IF;
+
+  CASE what
     WHEN 'booked' THEN
-      t := t || jsonb_build_object(service, e.data -> 'code');
-      PERFORM pm.associate('code', e.data ->> 'code');
+      t := t || jsonb_build_object(service, e.data #> '{body,code}');
+      PERFORM pm.associate('code', e.data #>> '{body,code}');
       IF NOT jsonb_path_exists(t, '$.* ? (@ == null)') THEN
         PERFORM pm.append('travel.trips', trip, 'confirmed', t);
         PERFORM pm.cancel_timer('no answer');
@@ -95,20 +120,21 @@ BEGIN
       RETURN pm.done('{"outcome": "travelled"}');
 
     WHEN 'refused', 'withdrawn', 'no answer' THEN       -- the last one is a timer
-      service := coalesce(service, (SELECT s FROM jsonb_each_text(t) AS x(s, code) WHERE code = e.stream));
-      PERFORM pm.append('travel.outbox', trip || '/' || s, 'cancel',
-                        jsonb_build_object('trip', trip, 'service', s))
-         FROM jsonb_object_keys(t) s WHERE s IS DISTINCT FROM service;
+      PERFORM travel.to_cancel(trip, s) FROM jsonb_object_keys(t) s WHERE s IS DISTINCT FROM service;
       PERFORM pm.append('travel.trips', trip, 'failed',
-                        jsonb_build_object('reason', concat_ws(' ', service, e.type)));
-      RETURN pm.done(jsonb_build_object('outcome', 'failed', 'reason', concat_ws(' ', service, e.type)));
+                        jsonb_build_object('reason', concat_ws(' ', service, what)));
+      RETURN pm.done(jsonb_build_object('outcome', 'failed', 'reason', concat_ws(' ', service, what)));
   END CASE;
 END $$;
 
 -- With a journal, pm.history shows what each trip has been through.
-SELECT pm.register('travel', 'travel.book', ARRAY['travel.trips', 'travel.answers'],
-                   correlate => 'travel.trip_of', types => ARRAY['requested', 'booked', 'refused', 'withdrawn'],
+SELECT pm.register('travel', 'travel.book', ARRAY['travel.trips', 'travel.notices'],
+                   correlate => 'travel.trip_of', types => ARRAY['requested', 'withdrawn'],
                    keep_ended => '1 year', journal => true);
+
+-- The process manager of the sender has no handler. Each call that fails is tried again, and if the
+-- last one fails too, the event waits for a person.
+SELECT pm.register('travel_sender', NULL, ARRAY['travel.outbox'], lease => '30 s', max_attempts => 10);
 
 -- What an application calls.
 CREATE FUNCTION travel.request(trip text, services jsonb, home timestamptz) RETURNS bigint LANGUAGE sql AS $$
@@ -118,23 +144,25 @@ $$;
 
 -- The sender is a program outside. It would do, in a loop, what this does, and call a company where
 -- this makes an answer up: a wish for "nothing" is refused, and one for "silence" gets no answer.
-CREATE TABLE travel.sender (sent bigint);
-INSERT INTO travel.sender VALUES (0);
-
 CREATE FUNCTION travel.send() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-  e pm.event;
+  me text := 'session ' || pg_backend_pid();
+  wish text;
+  f record;
 BEGIN
-  FOR e IN SELECT * FROM pm.read('travel.outbox', (SELECT sent FROM travel.sender FOR UPDATE)) LOOP
-    IF e.type = 'book' AND e.data ->> 'wish' <> 'silence' THEN
-      PERFORM pm.append('travel.answers', e.stream,
-                        CASE e.data ->> 'wish' WHEN 'nothing' THEN 'refused' ELSE 'booked' END,
-                        e.data || jsonb_build_object('code', upper(left(md5(e.stream), 6))),
-                        jsonb_build_object('causation', jsonb_build_object('log', e.log, 'position', e.position)),
-                        id => e.log || '/' || e.position);
+  FOR f IN SELECT * FROM pm.fetch('travel_sender', me) LOOP
+    wish := f.data #>> '{body,wish}';
+    IF f.type = 'book' AND wish <> 'silence' THEN
+      PERFORM pm.reply(f.log, f.position, f.data ->> 'reply',
+                       jsonb_build_object('event', jsonb_build_object('stream', f.stream),
+                                          'status', CASE wish WHEN 'nothing' THEN 409 ELSE 201 END,
+                                          'body', jsonb_build_object('code', upper(left(md5(f.stream), 6)))));
     END IF;
-    UPDATE travel.sender SET sent = e.position;
   END LOOP;
+  IF FOUND THEN
+    PERFORM pm.advance('travel_sender', me, f.lane);
+    PERFORM pm.release('travel_sender', me);
+  END IF;
 END $$;
 COMMIT;
 
@@ -153,8 +181,9 @@ SELECT travel.send();
 SELECT pm.catch_up('travel', on_failure => 'policy');
 
 -- The airline withdraws the flight of t-3, and one that nobody knows.
-SELECT pm.append('travel.answers', data ->> 'code', 'withdrawn') FROM travel.answers WHERE stream = 't-3/flight';
-SELECT pm.append('travel.answers', 'XK4711', 'withdrawn');
+SELECT pm.append('travel.notices', state ->> 'flight', 'withdrawn')
+  FROM pm.instance WHERE process_manager = 'travel' AND key = 't-3';
+SELECT pm.append('travel.notices', 'XK4711', 'withdrawn');
 SELECT pm.catch_up('travel', on_failure => 'policy');
 SELECT travel.send();
 

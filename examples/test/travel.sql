@@ -6,11 +6,13 @@ SELECT plan(6);
 
 CREATE FUNCTION pg_temp.sent(trip text) RETURNS text LANGUAGE sql AS $$
   SELECT string_agg(split_part(stream, '/', 2) || ' ' || type, ', ' ORDER BY position)
-    FROM travel.outbox WHERE data ->> 'trip' = trip
+    FROM travel.outbox WHERE data #>> '{body,trip}' = trip
 $$;
-CREATE FUNCTION pg_temp.answer(trip text, service text, answer text) RETURNS bigint LANGUAGE sql AS $$
-  SELECT pm.append('travel.answers', trip || '/' || service, answer,
-                   jsonb_build_object('trip', trip, 'service', service, 'code', trip || service))
+CREATE FUNCTION pg_temp.answer(trip text, service text, status int) RETURNS void LANGUAGE sql AS $$
+  SELECT pm.reply('travel.outbox', position, 'answered',
+                  jsonb_build_object('event', jsonb_build_object('stream', stream), 'status', status,
+                                     'body', jsonb_build_object('code', trip || service)))
+    FROM travel.outbox WHERE stream = trip || '/' || service AND type = 'book'
 $$;
 
 -- given three trips
@@ -19,18 +21,18 @@ SELECT travel.request('test-' || n, '{"flight": "LIS", "hotel": "Grand"}', now()
 SELECT pm.catch_up('travel') \gset
 
 -- when the hotel refuses, then the flight is cancelled
-SELECT pg_temp.answer('test-1', 'flight', 'booked'), pg_temp.answer('test-1', 'hotel', 'refused') \gset
+SELECT pg_temp.answer('test-1', 'flight', 201), pg_temp.answer('test-1', 'hotel', 409) \gset
 SELECT pm.catch_up('travel') \gset
 SELECT is(pg_temp.sent('test-1'), 'hotel book, flight book, flight cancel', 'refused: the other is cancelled');
 
 -- when all say yes, then the trip is confirmed
-SELECT pg_temp.answer('test-2', 'flight', 'booked'), pg_temp.answer('test-2', 'hotel', 'booked') \gset
+SELECT pg_temp.answer('test-2', 'flight', 201), pg_temp.answer('test-2', 'hotel', 201) \gset
 SELECT pm.catch_up('travel') \gset
 SELECT results_eq($$SELECT type FROM pm.read_stream('travel.trips', 'test-2')$$,
                   ARRAY['requested', 'confirmed'], 'all say yes: confirmed');
 
 -- when the airline withdraws later, then the hotel is cancelled
-SELECT pm.append('travel.answers', 'test-2flight', 'withdrawn') \gset
+SELECT pm.append('travel.notices', 'test-2flight', 'withdrawn') \gset
 SELECT pm.catch_up('travel') \gset
 SELECT is(pg_temp.sent('test-2'), 'hotel book, flight book, hotel cancel', 'withdrawn: the other is cancelled');
 
@@ -38,7 +40,7 @@ SELECT is(pg_temp.sent('test-2'), 'hotel book, flight book, hotel cancel', 'with
 SELECT pm.catch_up('travel', as_of => now() + '61 minutes') \gset
 SELECT is(pg_temp.sent('test-3'), 'hotel book, flight book, hotel cancel, flight cancel',
           'no answer: both are cancelled');
-SELECT pg_temp.answer('test-3', 'hotel', 'booked') \gset
+SELECT pg_temp.answer('test-3', 'hotel', 201) \gset
 SELECT pm.catch_up('travel') \gset
 SELECT is_empty($$SELECT * FROM pm.instance WHERE process_manager = 'travel' AND key = 'test-3'$$,
                 'a late answer changes nothing');

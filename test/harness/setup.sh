@@ -352,7 +352,8 @@ pm_copy_data() {
 # the tests there fail.
 pm_npm_packages() {
 	local lock dir
-	find "$1/clients" "$1/examples" -name node_modules -prune -o -name package-lock.json -print 2>/dev/null |
+	# One of the two may not exist.
+	{ find "$1/clients" "$1/examples" -name node_modules -prune -o -name package-lock.json -print 2>/dev/null || true; } |
 		LC_ALL=C sort | while IFS= read -r lock; do
 		dir=$(dirname "$lock")
 		if ! (cd "$dir" && npm ci --ignore-scripts --prefer-offline --no-audit --no-fund) \

@@ -1,0 +1,2 @@
+// An error that no retry can help.
+export class Permanent extends Error {}
