@@ -95,12 +95,7 @@ consumer_fail_args(FunctionCallInfo fcinfo, ConsumerFail *fail)
 								 ERRCODE_PM_DEFERRED :
 								 ERRCODE_EXTERNAL_ROUTINE_EXCEPTION;
 	if (!PG_ARGISNULL(7))
-	{
-		Keys keys;
-
-		key_begin(&keys);
-		fail->key = unconstify(char *, key_get(&keys, PG_GETARG_DATUM(7))->name);
-	}
+		fail->key = key_stored_name(PG_GETARG_DATUM(7));
 }
 
 /* ---------- where it was fetched ---------- */

@@ -17,14 +17,17 @@ consumer_key_begin(ConsumerInstance *instance, FunctionCallInfo fcinfo, const ch
 {
 	Lease lease;
 	LaneState state;
+	char *stored;
 
 	consumer_begin(&instance->call, fcinfo, function, name, consumer);
 	argument_not_null(fcinfo, key, "key");
-	instance->lane = key_hash_text(PG_GETARG_DATUM(key)) % instance->call.pm->lanes;
+	/* pm.fetch has returned the name of a long key under which it is stored. */
+	stored = key_stored_name(PG_GETARG_DATUM(key));
+	instance->lane = key_hash(stored, strlen(stored)) % instance->call.pm->lanes;
 	consumer_lock(&instance->call, instance->lane, &lease);
 	/* Another session may have added timers, or parked them (head.c). */
 	lane_state(instance->call.pm, instance->lane, &state);
 	key_begin(&instance->keys);
-	instance->key = key_get(&instance->keys, PG_GETARG_DATUM(key));
+	instance->key = key_get_text(&instance->keys, stored);
 	instance_load(instance->call.pm, instance->key);
 }

@@ -1,0 +1,202 @@
+// A consumer: fetches events of a process manager without a handler, and calls a function for each.
+import { randomBytes } from 'node:crypto';
+import os from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Batch } from './batch.js';
+import { GivenBack, LeaseLost, isFatal } from './errors.js';
+import { Session } from './session.js';
+
+// Everything comes as text, whatever type parsers the program has set.
+const FETCH = `
+  SELECT log, "position"::text, stream, version::text, type, data::text, metadata::text, key, attempt::text, state::text, lane::text,
+         (extract(epoch FROM recorded_at) * 1000)::text AS recorded_at,
+         (extract(epoch FROM lease_until - clock_timestamp()) * 1000)::text AS lease
+  FROM pm.fetch($1, $2, $3::int, $4::interval)`;
+const answerWithin = 15000; // beyond the time of waiting; then the connection is taken for dead
+const asText = { getTypeParser: () => (value) => value };
+
+export class Consumer {
+  #config;
+  #running = false;
+  #stopping = false;
+  #wake = new AbortController(); // ends a pause before the next try
+  #renewals = null;
+  #fetching = false;
+  #batch = null;
+  session = null;
+
+  constructor({
+    name,
+    consumer = `${os.hostname().slice(0, 100)}:${process.pid}:${randomBytes(4).toString('hex')}`,
+    connection = {},
+    effects = 'transaction',
+    batchSize = 100,
+    concurrency = effects === 'outside' ? 10 : batchSize,
+    handlerTimeout = 60000,
+    wait = 30000,
+    stopTimeout = 10000,
+    signals = ['SIGTERM', 'SIGINT'],
+    logger = console,
+    ...unknown
+  }) {
+    if (typeof name !== 'string') throw new TypeError('name must be the name of a process manager');
+    if (!['transaction', 'outside'].includes(effects)) throw new TypeError("effects must be 'transaction' or 'outside'");
+    for (const [what, n, min, max] of [
+      ['batchSize', batchSize, 1, 10000],
+      ['concurrency', concurrency, 1, 10000],
+      ['handlerTimeout', handlerTimeout, 1, 2 ** 31 - 1],
+      ['wait', wait, 0, 60000],
+      ['stopTimeout', stopTimeout, 0, 2 ** 31 - 1],
+    ])
+      if (!Number.isInteger(n) || n < min || n > max) throw new RangeError(`${what} must be an integer from ${min} to ${max}`);
+    for (const key of Object.keys(unknown)) throw new TypeError(`there is no option ${key}`);
+    const config = typeof connection === 'string' ? { connectionString: connection } : connection;
+    this.#config = { application_name: name, keepAlive: true, connectionTimeoutMillis: 10000, ...config };
+    Object.assign(this, { name, consumer, effects, batchSize, concurrency, handlerTimeout, wait, stopTimeout, signals, logger });
+  }
+
+  /** Handles events until stop() is called, the signal is aborted, or the process gets one of the signals. */
+  async run(handler, { signal } = {}) {
+    if (this.#running) throw new Error('the consumer runs already');
+    this.#running = true;
+    this.#stopping = false;
+    this.#wake = new AbortController();
+    this.handler = handler;
+    const stop = () => this.stop();
+    signal?.addEventListener('abort', stop);
+    for (const name of this.signals) process.once(name, stop);
+    if (signal?.aborted) this.stop();
+    try {
+      await this.#loop();
+    } finally {
+      signal?.removeEventListener('abort', stop);
+      for (const name of this.signals) process.removeListener(name, stop);
+      await this.#leave();
+      this.#running = false;
+    }
+  }
+
+  /** Ends run(): after the batch in hand, or after stopTimeout without it. */
+  stop() {
+    if (!this.#running || this.#stopping) return;
+    this.#stopping = true;
+    this.#wake.abort();
+    this.#batch?.stop();
+    if (this.#fetching) this.session?.cancel();
+    const batch = this.#batch;
+    setTimeout(() => batch?.abort(new Error('the program stops')), this.stopTimeout).unref();
+  }
+
+  async #loop() {
+    for (let failures = 0; !this.#stopping; ) {
+      try {
+        const rows = await this.#fetch();
+        failures = 0;
+        if (rows.length > 0 && !this.#stopping) await this.#handle(rows);
+      } catch (error) {
+        if (this.session?.lost) this.session = null;
+        if (this.#stopping) return this.#stopped(error);
+        if (error.fetching && isFatal(error)) throw error;
+        if (error instanceof GivenBack) continue;
+        if (error.code === 'PM002') {
+          this.logger.warn(`${this.name}: ${error.message}`);
+          continue;
+        }
+        const pause = Math.min(10000, 100 * 2 ** failures++) * (0.5 + Math.random() / 2);
+        this.logger.warn(`${this.name}: trying again in ${Math.round(pause)} ms:`, error);
+        await delay(pause, undefined, { signal: this.#wake.signal }).catch(() => {});
+      }
+    }
+  }
+
+  /** An error after stop(). That of a cancelled fetch is expected. */
+  #stopped(error) {
+    if (error.code === '57014' || error instanceof GivenBack) return;
+    this.logger.warn(`${this.name}: while it stopped:`, error);
+  }
+
+  async #fetch() {
+    let dead;
+    try {
+      const session = (this.session ??= await Session.open(this.#config));
+      if (this.#stopping) return [];
+      dead = setTimeout(() => session.close(), this.wait + answerWithin);
+      this.#fetching = true;
+      const values = [this.name, this.consumer, this.batchSize, `${this.wait} milliseconds`];
+      const { rows } = await session.query({ text: FETCH, values, types: asText });
+      return rows.map(row);
+    } catch (error) {
+      throw Object.assign(error, { fetching: true });
+    } finally {
+      this.#fetching = false;
+      clearTimeout(dead);
+    }
+  }
+
+  async #handle(rows) {
+    const batch = (this.#batch = new Batch(this, rows));
+    const renewal = setInterval(() => this.#renew(batch), Math.max(rows[0].lease / 3, 10));
+    try {
+      await batch.run();
+    } finally {
+      clearInterval(renewal);
+      this.#batch = null;
+    }
+  }
+
+  /** Renews the lease, on a connection of its own. */
+  async #renew(batch) {
+    if (this.#renewing) return;
+    this.#renewing = true;
+    try {
+      if (this.#renewals?.lost) this.#renewals = null;
+      this.#renewals ??= await Session.open(this.#config);
+      await this.#renewals.query('SELECT pm.extend($1, $2)', [this.name, this.consumer]);
+    } catch (error) {
+      if (error.code === 'PM002') batch.abort(new LeaseLost(error.message, { cause: error }));
+      else this.logger.warn(`${this.name}: the lease is not renewed:`, error);
+    } finally {
+      this.#renewing = false;
+    }
+  }
+  #renewing = false;
+
+  /** Gives up its lanes and closes its connections. */
+  async #leave() {
+    try {
+      for (let tries = 0; ; tries++) {
+        try {
+          if (this.session?.lost) this.session = null;
+          this.session ??= await Session.open(this.#config);
+          await this.session.query('SELECT pm.release($1, $2)', [this.name, this.consumer]);
+          break;
+        } catch (error) {
+          // The fetch was cancelled too late, or the connection was lost.
+          if (tries === 1) throw error;
+        }
+      }
+    } catch (error) {
+      this.logger.warn(`${this.name}: its lease is not released, and will run out:`, error);
+    }
+    await Promise.all([this.session?.close(), this.#renewals?.close()]);
+    this.session = this.#renewals = null;
+  }
+}
+
+function row(columns, index) {
+  const { log, position, stream, version, type, key, attempt } = columns;
+  const event = {
+    kind: log !== null ? 'event' : version === null ? 'timer' : 'sent',
+    log,
+    position,
+    stream,
+    version,
+    type,
+    data: JSON.parse(columns.data),
+    metadata: JSON.parse(columns.metadata),
+    recordedAt: new Date(Number(columns.recorded_at)),
+    key,
+    attempt: Number(attempt),
+  };
+  return { event, index, state: columns.state, lane: Number(columns.lane), lease: Number(columns.lease) };
+}

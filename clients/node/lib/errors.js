@@ -1,0 +1,46 @@
+/** No retry can help: the event is dead at once. Throw it, or call ctx.failPermanently(). */
+export class PermanentFailure extends Error {
+  name = 'PermanentFailure';
+}
+
+/** The event is wanted later; this is no failure. ctx.defer() throws it. */
+export class Deferral extends Error {
+  name = 'Deferral';
+  constructor(retryIn) {
+    super(`again in ${typeof retryIn === 'number' ? `${retryIn} ms` : retryIn}`);
+    this.retryIn = typeof retryIn === 'number' ? `${retryIn} milliseconds` : String(retryIn);
+  }
+}
+
+/** The lease ran out, or another consumer has the lane: why ctx.signal is aborted. */
+export class LeaseLost extends Error {
+  name = 'LeaseLost';
+  code = 'PM002';
+}
+
+/** The connection was lost in the middle of a batch. What was not committed is fetched again. */
+export class ConnectionLost extends Error {
+  name = 'ConnectionLost';
+}
+
+/** on_failure is 'halt', and something before has failed: what was fetched after it is fetched again. */
+export class GivenBack extends Error {
+  name = 'GivenBack';
+}
+
+/** SQLSTATEs of a lost race, which is no failure: serialization, deadlock, lock timeout, a stream's version. */
+const conflicts = new Set(['40001', '40P01', '55P03', 'PM001']);
+export const isConflict = (error) => conflicts.has(error?.code);
+
+/** SQLSTATEs that do not go away by themselves: run() rejects with them. */
+const fatal = /^(42|28|3D|3F|22|0A|PM9)/;
+export const isFatal = (error) =>
+  typeof error?.code === 'string' && (fatal.test(error.code) || (error.code === '55000' && /copy/.test(error.message)));
+
+/** What pm.parked shows of an error. */
+export function describe(error) {
+  if (!(error instanceof Error)) return clean(String(error));
+  const state = /^[0-9A-Z]{5}$/.test(error.code ?? '') ? ` (SQLSTATE ${error.code})` : '';
+  return clean(`${error.message || error.name}${state}`);
+}
+const clean = (text) => text.replaceAll('\0', '\ufffd') || 'no message';
