@@ -7,7 +7,7 @@ use warnings FATAL => 'all';
 
 use PmTest;
 use Test::More;
-use Time::HiRes qw(time);
+use Time::HiRes qw(sleep time);
 
 my $size = 100;
 my $node = PmTest::node('index', conf => "pm.batch_duration = '1 min'\nmax_connections = 30\n");
@@ -72,6 +72,7 @@ sub rounds_ok
 		until ($app->do("SELECT $condition FROM pm.status WHERE process_manager = '$pm'") eq 't')
 		{
 			return 0 if time > $deadline;
+			sleep 0.01;
 		}
 		return 1;
 	};

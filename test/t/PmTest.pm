@@ -44,12 +44,13 @@ sub node
 	return $node;
 }
 
-# Repeats a query until it returns the expected text. Returns true if it did so in time; otherwise
-# prints the last answer.
+# Repeats a query until it returns the expected text, less and less often, because each query starts a psql. Returns true
+# if it did so in time; otherwise prints the last answer.
 sub wait_until
 {
 	my ($node, $sql, $expected, %opt) = @_;
 	my $deadline = time + ($opt{timeout} // $PostgreSQL::Test::Utils::timeout_default);
+	my $nap = $opt{every} // 0.04;
 	my ($rc, $stdout, $stderr);
 
 	$expected = 't' unless defined $expected;
@@ -60,7 +61,8 @@ sub wait_until
 		  or ($rc, $stdout, $stderr) = (2, '', $@);
 		return 1 if $rc == 0 && $stdout eq $expected;
 		last if time > $deadline;
-		sleep($opt{every} // 0.05);
+		sleep $nap;
+		$nap *= 1.2 if !$opt{every} && $nap < 0.25;
 	}
 	diag("waited for: $sql\nexpected: $expected\nlast answer: $stdout\n$stderr");
 	return 0;
