@@ -12,6 +12,8 @@ export interface Event<Data = any> {
   version: string | null;
   type: string;
   data: Data;
+  /** The same as JSON text, whose numbers are not rounded. */
+  readonly dataText: string;
   metadata: any;
   recordedAt: Date;
   /** The instance. */
@@ -38,6 +40,8 @@ export interface Context<State = any> {
   /** At `due` an event of this type comes; it replaces a timer of the same type. The instance must exist, or be saved. */
   setTimer(type: string, due: Date | string, data?: unknown): void;
   cancelTimer(type: string): void;
+  /** Answers the instance that has appended this event (pm.reply). */
+  reply(type: string, data?: unknown): void;
   /** Not now: again in so many milliseconds, or this interval ('10 minutes'). No attempt. Throws. */
   defer(retryIn: number | string): never;
   /** No retry can help: the event is dead at once. Throws. */
@@ -81,6 +85,16 @@ export class Consumer<State = any, Data = any> {
   run(handler: Handler<State, Data>, options?: { signal?: AbortSignal }): Promise<void>;
   stop(): void;
 }
+
+/** JSON as text, in place of a state, a result, or data. */
+export class Json {
+  constructor(text: string);
+}
+
+/**
+ * Any error that a handler throws parks the event. With a property `retryIn` (milliseconds, or an interval) it says when to try
+ * again; without, the policy does.
+ */
 
 /** Throw it, or call ctx.failPermanently(). */
 export class PermanentFailure extends Error {}

@@ -6,7 +6,7 @@
 // effects: 'outside'       What is handled is advanced as soon as everything before it is, so that a crash repeats little.
 import { setTimeout as delay } from 'node:timers/promises';
 import { Context, statements } from './context.js';
-import { ConnectionLost, Deferral, GivenBack, LeaseLost, PermanentFailure, describe, isConflict } from './errors.js';
+import { ConnectionLost, Deferral, GivenBack, LeaseLost, PermanentFailure, describe, interval, isConflict } from './errors.js';
 
 const conflictTries = 20;
 
@@ -353,7 +353,7 @@ export class Batch {
         event.log,
         event.position,
         deferred ? null : describe(error),
-        deferred ? error.retryIn : null,
+        error?.retryIn === undefined || permanent ? null : interval(error.retryIn),
         permanent,
         item.several ? event.key : null,
       ]);

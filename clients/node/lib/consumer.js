@@ -183,20 +183,27 @@ export class Consumer {
   }
 }
 
+class Event {
+  #columns;
+
+  constructor(columns) {
+    const { log, position, stream, version, type, key } = (this.#columns = columns);
+    this.kind = log !== null ? 'event' : version === null ? 'timer' : 'sent';
+    Object.assign(this, { log, position, stream, version, type });
+    this.data = JSON.parse(columns.data);
+    this.metadata = JSON.parse(columns.metadata);
+    this.recordedAt = new Date(Number(columns.recorded_at));
+    this.key = key;
+    this.attempt = Number(columns.attempt);
+  }
+
+  /** The data as JSON text: its numbers are not rounded. */
+  get dataText() {
+    return this.#columns.data;
+  }
+}
+
 function row(columns, index) {
-  const { log, position, stream, version, type, key, attempt } = columns;
-  const event = {
-    kind: log !== null ? 'event' : version === null ? 'timer' : 'sent',
-    log,
-    position,
-    stream,
-    version,
-    type,
-    data: JSON.parse(columns.data),
-    metadata: JSON.parse(columns.metadata),
-    recordedAt: new Date(Number(columns.recorded_at)),
-    key,
-    attempt: Number(attempt),
-  };
+  const event = new Event(columns);
   return { event, index, state: columns.state, lane: Number(columns.lane), lease: Number(columns.lease) };
 }

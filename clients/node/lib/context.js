@@ -1,11 +1,19 @@
 // What a handler gets with an event.
 import { Deferral, PermanentFailure } from './errors.js';
 
-// jsonb can store neither NUL nor half a surrogate pair.
+// The type jsonb can store neither NUL nor half a surrogate pair.
 const unfit = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/;
 
+/** JSON as text, where a value is wanted: numbers in it are not rounded as by JSON.parse. */
+export class Json {
+  constructor(text) {
+    JSON.parse(text);
+    this.text = text;
+  }
+}
+
 function json(value, what) {
-  const text = JSON.stringify(value);
+  const text = value instanceof Json ? value.text : JSON.stringify(value);
   if (text === undefined) throw new TypeError(`${what} must be a JSON value`);
   if (unfit.test(text)) throw new TypeError(`${what} has a character that PostgreSQL's jsonb cannot store`);
   return text;
@@ -73,6 +81,13 @@ export class Context {
     this.ops.push({ op: 'timer', type: String(type), due: null, data: null });
   }
 
+  /** Answers the instance that has appended the event, by pm.reply. */
+  reply(type, data = {}) {
+    this.#open();
+    if (typeof type !== 'string') throw new TypeError('reply(type, data): type is a text');
+    this.ops.push({ op: 'reply', type, data: json(data, 'the data of a reply') });
+  }
+
   /** @param retryIn milliseconds, or an interval as text */
   defer(retryIn) {
     throw (this.verdict ??= new Deferral(retryIn));
@@ -106,6 +121,7 @@ export class Context {
 
 /** The ops of rows as statements. Each key has its ops in order, those of different keys are independent. */
 export function statements(rows, name, consumer) {
+  const replies = [];
   const keys = new Map(); // key -> its lives: what is saved, timers, the end
   for (const { event, ops } of rows) {
     if (!ops?.length) continue;
@@ -114,6 +130,7 @@ export function statements(rows, name, consumer) {
     for (const op of ops) {
       const life = lives.at(-1);
       if (op.op === 'save') life.state = op.state;
+      else if (op.op === 'reply') replies.push({ text: 'SELECT pm.reply($1, $2, $3, $4)', values: [event.log, event.position, op.type, op.data] });
       else if (op.op === 'timer') timers.push(op);
       else {
         life.end = op;
@@ -147,5 +164,5 @@ export function statements(rows, name, consumer) {
       ended.map((life) => life.end.result),
     ]);
   }
-  return result;
+  return [...result, ...replies];
 }

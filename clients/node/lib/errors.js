@@ -8,7 +8,7 @@ export class Deferral extends Error {
   name = 'Deferral';
   constructor(retryIn) {
     super(`again in ${typeof retryIn === 'number' ? `${retryIn} ms` : retryIn}`);
-    this.retryIn = typeof retryIn === 'number' ? `${retryIn} milliseconds` : String(retryIn);
+    this.retryIn = retryIn;
   }
 }
 
@@ -27,6 +27,9 @@ export class ConnectionLost extends Error {
 export class GivenBack extends Error {
   name = 'GivenBack';
 }
+
+/** An interval: milliseconds, or text. */
+export const interval = (time) => (typeof time === 'number' ? `${time} milliseconds` : String(time));
 
 /** SQLSTATEs of a lost race, which is no failure: serialization, deadlock, lock timeout, a stream's version. */
 const conflicts = new Set(['40001', '40P01', '55P03', 'PM001']);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Consumer, PermanentFailure } from '../index.js';
+import { Consumer, Json, PermanentFailure } from '../index.js';
 import { pool, sql, start, until, value } from './helper.js';
 
 before(async () => {
@@ -85,9 +85,11 @@ test('a failure for good, a deferral, also if the handler catches what they thro
     try {
       if (event.type === 'never') ctx.failPermanently('never ever');
       if (event.type === 'later' && event.attempt === 1 && Date.now() - event.recordedAt < 1500) ctx.defer(2000);
+      if (event.type === 'soon' && event.attempt === 1) throw Object.assign(new Error('busy'), { retryIn: 100 });
       if (event.type === 'month') ctx.defer('1 month');
-    } catch {
-      // on purpose
+    } catch (error) {
+      if (error.message === 'busy') throw error;
+      // Caught on purpose.
     }
     await effect(ctx, 'words', event).catch(() => {});
   };
@@ -95,10 +97,11 @@ test('a failure for good, a deferral, also if the handler catches what they thro
   await append('words', 'b', 'never');
   await append('words', 'c', 'later');
   await append('words', 'd', 'month');
+  await append('words', 'e', 'soon');
   const { stop } = start({ name: 'words' }, handler);
-  await until(`SELECT count(*) = 1 FROM effect WHERE name = 'words'`);
+  await until(`SELECT count(*) = 2 FROM effect WHERE name = 'words'`);
   await stop();
-  assert.deepEqual(await effects('words'), ['c:3']);
+  assert.deepEqual(await effects('words'), ['e:5', 'c:3']);
   assert.deepEqual(await sql(`SELECT key, state, message FROM pm.parked WHERE process_manager = 'words' ORDER BY key`), [
     { key: 'a', state: 'dead', message: 'never' },
     { key: 'b', state: 'dead', message: 'never ever' },
@@ -180,6 +183,25 @@ test('a timer that an event of the same batch cancels is not handled; what is se
   await run.stop();
   assert.deepEqual(seen, ['set event', 'end event', 'note sent']);
 });
+
+for (const mode of ['transaction', 'outside']) {
+  test(`a reply goes to the instance that has appended the event, as it is (${mode})`, async () => {
+    const name = `answers_${mode}`;
+    await make(name);
+    await make(`asks_${mode}`);
+    await sql(`CREATE FUNCTION ask_${mode}(e pm.event, s jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+      BEGIN
+        IF e.type = 'T' THEN PERFORM pm.append('${name}', 'x', 'question', e.data); END IF;
+        RETURN coalesce(s, '{}') || jsonb_build_object(e.type, e.data);
+      END $$`);
+    await sql(`SELECT pm.register('asking_${mode}', 'ask_${mode}', '{asks_${mode}}')`);
+    await sql(`SELECT pm.append('asks_${mode}', 'me', 'T', '{"id": 12345678901234567890}')`);
+    const { stop } = start({ name, effects: mode }, (event, ctx) => ctx.reply('answer', new Json(event.dataText)));
+    await until(`SELECT count(*) = 1 FROM pm.instance WHERE key = 'me' AND process_manager = 'asking_${mode}' AND state ? 'answer'`);
+    await stop();
+    assert.equal(await value(`SELECT state -> 'answer' ->> 'id' FROM pm.instance WHERE process_manager = 'asking_${mode}'`), '12345678901234567890');
+  });
+}
 
 test('an event for several keys fails for one of them', async () => {
   await sql(`CREATE FUNCTION keys(e pm.event) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$ SELECT ARRAY(SELECT jsonb_array_elements_text(e.data)) $$`);
