@@ -35,6 +35,9 @@
 /* Time between two attempts to lock a unit, in ms. */
 #define MANAGER_LOCK_NAP 10
 
+/* For how long a lane that runs alone waits for batches of others that have begun, ms. */
+#define MANAGER_LOCK_ALONE_NAPS 50
+
 static void
 manager_lock_tag(LOCKTAG *tag, int id, int lane)
 {
@@ -66,6 +69,20 @@ manager_lock_is_mine(int id, int lane)
 
 	manager_lock_tag(&tag, id, lane);
 	return compat_lock_held_by_me(&tag, ExclusiveLock);
+}
+
+/*
+ * Does another session hold the lock?  The answer may be out of date.
+ */
+static bool
+manager_lock_is_held(int id, int lane)
+{
+	LOCKTAG tag;
+	int count;
+
+	manager_lock_tag(&tag, id, lane);
+	(void) GetLockConflicts(&tag, ExclusiveLock, &count);
+	return count > 0;
 }
 
 /*
@@ -146,9 +163,22 @@ manager_lock_queue(int id)
  * another.  This is the lock that the one that runs holds until its transaction ends.
  */
 bool
-manager_lock_alone(int id)
+manager_lock_alone(ProcessManager *pm, int lane)
 {
-	return manager_lock_unit(id, MANAGER_LOCK_ALONE, true);
+	int naps = 0;
+
+	if (!manager_lock_unit(pm->id, MANAGER_LOCK_ALONE, true))
+		return false;
+	/* No batch of another lane begins now.  Those that have begun may take long: do not wait for
+	 * ever. */
+	for (int other = 0; other < pm->lanes; other++)
+		while (other != lane && manager_lock_is_held(pm->id, other) &&
+			   naps++ < MANAGER_LOCK_ALONE_NAPS)
+		{
+			CHECK_FOR_INTERRUPTS();
+			pg_usleep(1000);
+		}
+	return true;
 }
 
 /*
@@ -157,12 +187,7 @@ manager_lock_alone(int id)
 bool
 manager_lock_any_alone(int id)
 {
-	LOCKTAG tag;
-	int count;
-
-	manager_lock_tag(&tag, id, MANAGER_LOCK_ALONE);
-	(void) GetLockConflicts(&tag, ExclusiveLock, &count);
-	return count > 0;
+	return manager_lock_is_held(id, MANAGER_LOCK_ALONE);
 }
 
 /*

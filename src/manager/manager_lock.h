@@ -11,7 +11,7 @@
 extern bool manager_lock_unit(int id, int lane, bool nowait);
 
 /* For lanes that must not run at the same time.  False: another lane holds the lock. */
-extern bool manager_lock_alone(int id);
+extern bool manager_lock_alone(ProcessManager *pm, int lane);
 extern bool manager_lock_any_alone(int id);
 
 /* Is it this transaction that has locked the unit? */

@@ -61,6 +61,8 @@ slot_init(WorkerSlot *slot, WorkerKind kind, Oid database, Oid role, TimestampTz
 	slot->proc = NULL;
 	slot->started_at = now;
 	slot->serving = slot->makes_room = false;
+	pg_atomic_write_u32(&slot->turn, 0);
+	pg_atomic_write_u32(&slot->awaits, 0);
 	pg_atomic_write_u32(&slot->leave, LEAVE_NOT);
 	slot->waits = 0;
 	slot->waits_role = InvalidOid;

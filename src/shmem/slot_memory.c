@@ -35,6 +35,13 @@ slot_memory_init(void)
 	pg_atomic_init_u32(&Slots->waiting, 0);
 	pg_atomic_init_u64(&Slots->scarce_until, 0);
 	pg_atomic_init_u32(&Slots->nlost, 0);
+	for (int i = 0; i < SLOT_TURNS; i++)
+	{
+		pg_atomic_init_u32(&Slots->turns[i].database, InvalidOid);
+		pg_atomic_init_u32(&Slots->turns[i].manager, 0);
+		pg_atomic_init_u64(&Slots->turns[i].until, 0);
+		pg_atomic_init_u32(&Slots->turns[i].lasts, 0);
+	}
 	for (int i = 0; i < SLOT_SENT_COUNTS; i++)
 		pg_atomic_init_u64(&Slots->sent[i], 0);
 	ConditionVariableInit(&Slots->moved);
@@ -48,6 +55,10 @@ slot_memory_init(void)
 		SpinLockInit(&Slots->workers[i].mutex);
 		pg_atomic_init_u32(&Slots->workers[i].leave, LEAVE_NOT);
 		pg_atomic_init_u32(&Slots->workers[i].wakes, 0);
+		pg_atomic_init_u32(&Slots->workers[i].turn, 0);
+		pg_atomic_init_u64(&Slots->workers[i].turn_at, 0);
+		pg_atomic_init_u32(&Slots->workers[i].awaits, 0);
+		pg_atomic_init_u64(&Slots->workers[i].awaits_since, 0);
 	}
 }
 

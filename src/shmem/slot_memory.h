@@ -65,6 +65,12 @@ typedef struct WorkerSlot
 	bool serving;	 /* a dispatcher that has a share of its role's units */
 	bool makes_room; /* it is about to leave, so that another worker gets its place */
 
+	/* Used by slot_turn.c: ids of process managers, 0: none. */
+	pg_atomic_uint32 turn;		   /* its lane of this one has the turn, */
+	pg_atomic_uint64 turn_at;	   /* as of then, a TimestampTz */
+	pg_atomic_uint32 awaits;	   /* a lane of this one waits for its turn, */
+	pg_atomic_uint64 awaits_since; /* since then */
+
 	/* Used by slot_place.c; protected by SlotShared.lock. */
 	uint32 waits;	 /* how many workers it cannot start for want of a place or a slot */
 	bool waits_slot; /* what they lack is a worker slot */
@@ -104,6 +110,21 @@ typedef struct DatabaseSlot
 /* Consumers wait in as many rooms as a log's slot has bits for them (slot_fetch.c). */
 #define SLOT_FETCH_ROOMS 32
 
+/* For how many process managers it is remembered that their lanes have met (slot_turn.c). */
+#define SLOT_TURNS 1024
+
+/*
+ * Until when the lanes of a process manager run one after another.  Written and read
+ * without a lock.
+ */
+typedef struct TurnsSlot
+{
+	pg_atomic_uint32 database;
+	pg_atomic_uint32 manager;
+	pg_atomic_uint64 until; /* a TimestampTz */
+	pg_atomic_uint32 lasts; /* for how long, ms, when that was decided last */
+} TurnsSlot;
+
 typedef struct SlotShared
 {
 	LWLock lock; /* protects workers, lost calls and databases */
@@ -121,6 +142,7 @@ typedef struct SlotShared
 	uint64 lost_number; /* of the newest lost call */
 	LostCall lost[LOST_CALL_MAX];
 	DatabaseSlot databases[SLOT_MAX_DATABASES];
+	TurnsSlot turns[SLOT_TURNS]; /* by slot_turns_of() */
 } SlotShared;
 
 /* NULL when the library is not preloaded. */

@@ -16,6 +16,7 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+#include "shmem/slot_turn.h"
 #include "worker/contention.h"
 
 /* How long a unit waits after a deadlock and the like, ms; multiplied by their number. */
@@ -25,12 +26,9 @@
 /* How long at most after a lost race for a stream, which the other session has left, ms. */
 #define CONTENTION_RACE_MAX 20
 
-/* For how long lanes that have met run one after another, ms; doubled when they meet again. */
-#define CONTENTION_ALONE_MIN 3000
-#define CONTENTION_ALONE_MAX 60000
-
-/* After this many batches, a lane that runs alone pauses, so that another one can begin. */
-#define CONTENTION_TURN 8
+/* A lane that runs alone lets another one run after this many batches, or this time, ms. */
+#define CONTENTION_TURN		 8
+#define CONTENTION_TURN_TIME 200
 
 /*
  * A wait for a lock that lasts this long, ms, may be a deadlock.  Lanes have deadlocks
@@ -39,9 +37,9 @@
 #define CONTENTION_CHECK	   "100ms"
 #define CONTENTION_CHECK_LANES "20ms"
 
-/* The time between two attempts to run alone, and the pause, ms. */
-#define CONTENTION_NAP_MIN 1
-#define CONTENTION_NAP_MAX 4
+/* A lane that waits for its turn is woken for it, and after this time it looks itself, ms. */
+#define CONTENTION_NAP_MIN 20
+#define CONTENTION_NAP_MAX 40
 
 /*
  * A time between "from" and "to" ms from now.
@@ -71,28 +69,6 @@ contention_begin(int lanes)
 					PGC_SUSET, PGC_S_OVERRIDE);
 }
 
-bool
-contention_alone(const Contention *contention)
-{
-	return contention->alone_until != 0 && GetCurrentTimestamp() < contention->alone_until;
-}
-
-/*
- * Lengthens the time for which the unit runs alone.
- */
-static void
-contention_extend(Contention *contention)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	bool again = contention->alone_until != 0 &&
-				 !TimestampDifferenceExceeds(contention->alone_until, now, contention->alone_for);
-
-	contention->alone_for = again ? Min(contention->alone_for * 2, CONTENTION_ALONE_MAX) :
-									CONTENTION_ALONE_MIN;
-	contention->alone_for = Max(contention->alone_for, CONTENTION_ALONE_MIN);
-	contention->alone_until = TimestampTzPlusMilliseconds(now, contention->alone_for);
-}
-
 /*
  * A batch that has lost a deadlock must not run again at once.  It would take its
  * locks again before the other session, which has waited for them, is awake, and
@@ -100,34 +76,60 @@ contention_extend(Contention *contention)
  * a deadlock with each other do not have the next one.
  */
 void
-contention_met(Contention *contention, int sqlerrcode, TimestampTz *not_before)
+contention_met(const Contention *contention, const ProcessManager *pm, int sqlerrcode,
+			   TimestampTz *not_before)
 {
 	int count = Max(contention->in_a_row, 1);
 
-	contention_extend(contention);
+	if (pm->lanes > 1)
+		slot_turns_met(pm->id);
 	if (sqlerrcode == ERRCODE_PM_VERSION_CONFLICT)
 		*not_before = contention_after(0, Min(count, CONTENTION_RACE_MAX));
 	else
 		*not_before = contention_after(CONTENTION_PAUSE_MIN * count, CONTENTION_PAUSE_MAX * count);
 }
 
-/*
- * If the other lanes have met, this one would meet them next.
- */
-void
-contention_busy(Contention *contention, TimestampTz *not_before)
+/* ---------- turns ---------- */
+
+bool
+contention_alone(const ProcessManager *pm)
 {
-	if (!contention_alone(contention))
-		contention->alone_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-															  CONTENTION_ALONE_MIN);
-	*not_before = contention_after(CONTENTION_NAP_MIN, CONTENTION_NAP_MAX);
+	return pm->lanes > 1 && slot_turns(pm->id);
+}
+
+/*
+ * A unit whose nap has ended without a wake-up tries even if the turn is another one's
+ * (slot_turn.c says why).
+ */
+bool
+contention_take(int manager, bool napped)
+{
+	if (!napped && slot_turn_taken(manager))
+		return false;
+	slot_turn_take(manager);
+	return true;
 }
 
 void
-contention_ran(Contention *contention, TimestampTz *not_before)
+contention_wait(int manager, TimestampTz *not_before)
 {
-	if (++contention->ran < CONTENTION_TURN)
-		return;
+	slot_turn_await(manager);
+	*not_before = contention_after(CONTENTION_NAP_MIN, CONTENTION_NAP_MAX);
+}
+
+bool
+contention_ran(Contention *contention, int manager, TimestampTz began, bool more)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (contention->ran++ == 0)
+		contention->turn_began = began;
+	if (more && contention->ran < CONTENTION_TURN &&
+		!TimestampDifferenceExceeds(contention->turn_began, now, CONTENTION_TURN_TIME))
+	{
+		slot_turn_take(manager);
+		return false;
+	}
 	contention->ran = 0;
-	*not_before = contention_after(CONTENTION_NAP_MAX, 2 * CONTENTION_NAP_MAX);
+	return slot_turn_pass(manager);
 }

@@ -7,26 +7,39 @@
 
 #include "datatype/timestamp.h"
 
+#include "manager/registry.h"
+
 typedef struct Contention
 {
-	int in_a_row;			 /* conflicts of an item that was alone in its batch */
-	int unrecorded;			 /* conflicts that are not yet added to the lane's row */
-	TimestampTz alone_until; /* until then it runs only while no other lane does so */
-	long alone_for;			 /* for so long, ms, when it was decided last */
-	int ran;				 /* batches since it last let the other lanes run */
+	int in_a_row;			/* conflicts of an item that was alone in its batch */
+	int unrecorded;			/* conflicts that are not yet added to the lane's row */
+	int ran;				/* batches in the present turn, */
+	TimestampTz turn_began; /* which began then */
 } Contention;
 
 /* Called before a batch of a process manager with this many lanes. */
 extern void contention_begin(int lanes);
 
-/* Must the next batch run alone, if the unit is one of several lanes? */
-extern bool contention_alone(const Contention *contention);
+/* Do the lanes run one after another now? */
+extern bool contention_alone(const ProcessManager *pm);
 
 /* Called after a conflict: sets when to run the unit again. */
-extern void contention_met(Contention *contention, int sqlerrcode, TimestampTz *not_before);
+extern void contention_met(const Contention *contention, const ProcessManager *pm, int sqlerrcode,
+						   TimestampTz *not_before);
 
-/* Called when another lane runs alone, or when this one has done so and has more to do. */
-extern void contention_busy(Contention *contention, TimestampTz *not_before);
-extern void contention_ran(Contention *contention, TimestampTz *not_before);
+/*
+ * Lanes that run alone take turns.  Takes the turn, unless another lane has it.  "napped":
+ * the unit has waited for its time, and nothing has woken it.
+ */
+extern bool contention_take(int manager, bool napped);
+
+/* Called if another lane runs: sets when to run the unit again, if it is not woken earlier. */
+extern void contention_wait(int manager, TimestampTz *not_before);
+
+/*
+ * Called when the unit has run alone, in a batch that began at a time.  Returns whether its turn is
+ * over, and that of another one has begun.
+ */
+extern bool contention_ran(Contention *contention, int manager, TimestampTz began, bool more);
 
 #endif /* PM_CONTENTION_H */

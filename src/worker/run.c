@@ -76,6 +76,28 @@ run_failed(Unit *unit, ErrorData *error, const Progress *progress)
 }
 
 /*
+ * Makes a unit wait for its turn among the lanes.  A wake-up ends the wait.
+ */
+static void
+run_wait(Unit *unit)
+{
+	contention_wait(unit->pm->id, &unit->not_before);
+	unit->polling = true;
+	/* It runs again then, also if a parked event is due at once. */
+	unit->due = DT_NOEND;
+}
+
+/*
+ * Called when a unit has run alone.
+ */
+static void
+run_turn(Unit *unit, TimestampTz began, bool more)
+{
+	if (contention_ran(&unit->contention, unit->pm->id, began, more) && more)
+		run_wait(unit);
+}
+
+/*
  * Called when a batch was committed: records when to run the unit again.
  */
 static void
@@ -101,13 +123,6 @@ run_succeeded(Unit *unit, const DispatchRequest *request, DispatchResult *result
 		unit->held_nap = UNIT_HELD_MIN;
 
 	unit->dirty = result->outcome == DISPATCH_MORE || isolate_busy(&unit->isolate);
-	if (request->alone && unit->dirty)
-	{
-		contention_ran(&unit->contention, &unit->not_before);
-		/* It runs again then, also if a parked event is due at once. */
-		if (unit->not_before != 0)
-			unit->due = DT_NOEND;
-	}
 	if (!unit->dirty && (result->held || result->left_out))
 	{
 		/* A transaction that holds a mark back, or holds a lock, may end without waking us. */
@@ -133,7 +148,7 @@ run_returned(Unit *unit, const DispatchRequest *request, DispatchResult *result,
 			unit->leave_parked = false;
 			unit_poll(unit);
 			if (request->alone || result->others_alone)
-				contention_busy(&unit->contention, &unit->not_before);
+				run_wait(unit);
 			break;
 		case DISPATCH_STOPPED:
 			unit->not_before = result->due;
@@ -175,8 +190,15 @@ run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 	};
 	Progress progress = {0};
 	DispatchResult result;
+	TimestampTz began;
 	ErrorData *error;
 
+	request.alone = contention_alone(unit->pm);
+	if (request.alone && !contention_take(unit->pm->id, unit->not_before != 0))
+	{
+		run_wait(unit);
+		return;
+	}
 	unit->not_before = 0;
 	unit->due = DT_NOEND;
 	unit->polling = false;
@@ -191,6 +213,7 @@ run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 		return;
 	}
 
+	began = GetCurrentTimestamp();
 	session_begin_batch(unit->pm->id);
 	contention_begin(unit->pm->lanes);
 	pgstat_report_activity(STATE_RUNNING, unit->pm->name);
@@ -199,7 +222,6 @@ run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 	MemoryContextSwitchTo(context);
 	request.some = unit_moved(unit, &request.logs);
 	request.separate = isolate_separate(&unit->isolate);
-	request.alone = contention_alone(&unit->contention);
 	error = run_batch(&request, &progress, &result);
 	if (error != NULL || progress.stage != PROGRESS_PREPARE)
 		session_used(Max(progress.count, 1));
@@ -207,6 +229,8 @@ run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 		run_failed(unit, error, &progress);
 	else
 		run_returned(unit, &request, &result, counts);
+	if (request.alone && (error != NULL || result.outcome != DISPATCH_BUSY))
+		run_turn(unit, began, error == NULL && unit->dirty && unit->not_before == 0);
 	MemoryContextSwitchTo(TopMemoryContext);
 	MemoryContextReset(context);
 }

@@ -1,0 +1,179 @@
+/*
+ * slot_turn.c
+ *		Whose turn it is among lanes that run one after another.
+ *
+ * Lanes that have met each other run one after another (contention.c).  A lock decides
+ * which one runs (manager_lock_alone()).  What stands here keeps the dispatchers of the
+ * other lanes from trying that lock again and again, and wakes one of them when it may.
+ *
+ * Until when lanes run one after another is remembered here too, so that all of them know
+ * at once when two have met, and a dispatcher that starts knows it.
+ *
+ * All of it is a hint.  A dispatcher that has the turn may have ended, or be busy with
+ * another process manager.  So a turn that was not renewed for some time does not count,
+ * and those who wait try the lock from time to time.  Nothing here takes a lock.
+ */
+#include "pm.h"
+
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "shmem/slot_activity.h"
+#include "shmem/slot_memory.h"
+#include "shmem/slot_turn.h"
+#include "shmem/slot_wake.h"
+
+/* For how long a turn counts that is not renewed, ms. */
+#define SLOT_TURN_LASTS 100
+
+/* For how long lanes that have met run one after another, ms; doubled when they meet again. */
+#define SLOT_TURNS_MIN 3000
+#define SLOT_TURNS_MAX 60000
+
+/* ---------- whether lanes take turns ---------- */
+
+/*
+ * The entry of a process manager of this database, which may be that of another one.
+ */
+static TurnsSlot *
+slot_turns_of(int manager)
+{
+	uint32 hash = hash_combine(murmurhash32((uint32) manager), murmurhash32(MyDatabaseId));
+
+	return &Slots->turns[hash % SLOT_TURNS];
+}
+
+static bool
+slot_turns_is(const TurnsSlot *turns, int manager)
+{
+	return pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, &turns->manager)) ==
+			   (uint32) manager &&
+		   pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, &turns->database)) == MyDatabaseId;
+}
+
+bool
+slot_turns(int manager)
+{
+	TurnsSlot *turns = slot_turns_of(manager);
+
+	return slot_turns_is(turns, manager) &&
+		   GetCurrentTimestamp() < (TimestampTz) pg_atomic_read_u64(&turns->until);
+}
+
+void
+slot_turns_met(int manager)
+{
+	TurnsSlot *turns = slot_turns_of(manager);
+	TimestampTz now = GetCurrentTimestamp();
+	uint32 lasts = SLOT_TURNS_MIN;
+
+	if (slot_turns_is(turns, manager))
+	{
+		TimestampTz until = (TimestampTz) pg_atomic_read_u64(&turns->until);
+		uint32 before = pg_atomic_read_u32(&turns->lasts);
+
+		/* Batches that had begun before the lanes took turns meet too. */
+		if (now < until)
+			lasts = before;
+		else if (!TimestampDifferenceExceeds(until, now, (int) before))
+			lasts = Min(before * 2, SLOT_TURNS_MAX);
+	}
+	pg_atomic_write_u32(&turns->database, MyDatabaseId);
+	pg_atomic_write_u32(&turns->manager, (uint32) manager);
+	pg_atomic_write_u32(&turns->lasts, lasts);
+	pg_atomic_write_u64(&turns->until, (uint64) TimestampTzPlusMilliseconds(now, lasts));
+}
+
+/* ---------- whose turn it is ---------- */
+
+static bool
+slot_turn_is_other(const WorkerSlot *slot)
+{
+	return slot != MyWorkerSlot && slot->in_use && slot->kind == WORKER_DISPATCHER &&
+		   slot->database == MyWorkerSlot->database;
+}
+
+static void
+slot_turn_give(WorkerSlot *slot, int manager)
+{
+	pg_atomic_write_u64(&slot->turn_at, (uint64) GetCurrentTimestamp());
+	pg_atomic_write_u32(&slot->turn, (uint32) manager);
+	if (pg_atomic_read_u32(&slot->awaits) == (uint32) manager)
+		pg_atomic_write_u32(&slot->awaits, 0);
+}
+
+void
+slot_turn_take(int manager)
+{
+	slot_turn_give(MyWorkerSlot, manager);
+}
+
+bool
+slot_turn_taken(int manager)
+{
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (pg_atomic_read_u32(&slot->turn) == (uint32) manager && slot_turn_is_other(slot) &&
+			!TimestampDifferenceExceeds((TimestampTz) pg_atomic_read_u64(&slot->turn_at),
+										GetCurrentTimestamp(), SLOT_TURN_LASTS))
+			return true;
+	}
+	return false;
+}
+
+static void
+slot_turn_end(int manager)
+{
+	if (pg_atomic_read_u32(&MyWorkerSlot->turn) == (uint32) manager)
+		pg_atomic_write_u32(&MyWorkerSlot->turn, 0);
+}
+
+void
+slot_turn_await(int manager)
+{
+	slot_turn_end(manager);
+	if (pg_atomic_read_u32(&MyWorkerSlot->awaits) == (uint32) manager)
+		return;
+	pg_atomic_write_u64(&MyWorkerSlot->awaits_since, (uint64) GetCurrentTimestamp());
+	pg_atomic_write_u32(&MyWorkerSlot->awaits, (uint32) manager);
+}
+
+/*
+ * The dispatcher that has waited longest, of those that sleep: another one might not come
+ * soon.
+ */
+static int
+slot_turn_next(int manager)
+{
+	uint64 since = PG_UINT64_MAX;
+	int next = -1;
+
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (pg_atomic_read_u32(&slot->awaits) != (uint32) manager || !slot_turn_is_other(slot) ||
+			slot->now.activity != ACTIVITY_IDLE || pg_atomic_read_u64(&slot->awaits_since) >= since)
+			continue;
+		since = pg_atomic_read_u64(&slot->awaits_since);
+		next = i;
+	}
+	return next;
+}
+
+bool
+slot_turn_pass(int manager)
+{
+	int next;
+
+	slot_turn_end(manager);
+	next = slot_turn_next(manager);
+	if (next < 0)
+		return false;
+	slot_turn_give(&Slots->workers[next], manager);
+	slot_wake(next);
+	return true;
+}
