@@ -78,7 +78,6 @@ SELECT pm.unregister('caller');
 
 -- instances and timers
 SELECT pm.create_log('orders');
-SELECT pm.register('keeper', NULL, '{orders}', lease => '1 h', lanes => 2, keep_ended => '1 h', journal => true);
 SELECT pm.register('keeper', NULL, '{orders}', lease => '1 h', lanes => 2, keep_ended => '1 h');
 SELECT pm.append('orders', 'a', 'Placed'), pm.append('orders', 'b', 'Placed');
 SELECT pm_catalog.lane_of('a', 2) AS lane_of_a, pm_catalog.lane_of('b', 2) AS lane_of_b;

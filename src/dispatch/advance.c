@@ -10,6 +10,7 @@
 #include "utils/builtins.h"
 
 #include "base/argument.h"
+#include "dispatch/advance_journal.h"
 #include "log/log_open.h"
 #include "manager/consumer.h"
 #include "manager/cursor.h"
@@ -282,6 +283,7 @@ Datum
 pm_advance(PG_FUNCTION_ARGS)
 {
 	Advance advance = {0};
+	AdvanceJournal journal;
 	int64 up_to = PG_ARGISNULL(4) ? 0 : PG_GETARG_INT64(4);
 
 	consumer_begin(&advance.consumer, fcinfo, "pm.advance", 0, 1);
@@ -290,6 +292,7 @@ pm_advance(PG_FUNCTION_ARGS)
 	consumer_lock(&advance.consumer, advance.lane, &advance.lease);
 	lane_state(advance.consumer.pm, advance.lane, &advance.state);
 	advance.cursors = cursor_list(advance.consumer.pm, advance.lane);
+	advance_journal_begin(&journal, &advance.lease, &advance.state);
 	if (!PG_ARGISNULL(3))
 		advance_one(&advance, text_to_cstring(PG_GETARG_TEXT_PP(3)),
 					PG_ARGISNULL(4) ? NULL : &up_to);
@@ -297,6 +300,7 @@ pm_advance(PG_FUNCTION_ARGS)
 		advance_numbered(&advance, up_to);
 	else
 		advance_all(&advance);
+	advance_journal_end(&journal);
 	advance_finish(&advance);
 	PG_RETURN_VOID();
 }

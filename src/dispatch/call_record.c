@@ -57,16 +57,13 @@ call_record_ended(Journal *journal, const BatchItem *item, const CallRecord *rec
 	journal_end(journal, &end);
 }
 
-/*
- * The role that has sent the event, NULL if it was not sent (sent.c).
- */
-static const char *
-call_record_sender(const BatchItem *item, const EventFields *fields)
+const char *
+call_record_sender(const char *log, const EventFields *fields)
 {
 	JsonbValue room;
 	JsonbValue *found;
 
-	if (item->log_name != NULL || fields->nulls[EVENT_VERSION - 1])
+	if (log != NULL || fields->nulls[EVENT_VERSION - 1])
 		return NULL;
 	found = getKeyJsonValueFromContainer(&DatumGetJsonbP(fields->values[EVENT_METADATA - 1])->root,
 										 SENT_BY, strlen(SENT_BY), &room);
@@ -93,7 +90,7 @@ call_record_entry(Journal *journal, const BatchItem *item, const CallRecord *rec
 	entry.position = item->position;
 	entry.type = fields.nulls[EVENT_TYPE - 1] ? (Datum) 0 : fields.values[EVENT_TYPE - 1];
 	entry.state = key->live ? key->state : (Datum) 0;
-	entry.by = call_record_sender(item, &fields);
+	entry.by = call_record_sender(item->log_name, &fields);
 	entry.appended = record->appended;
 	/* The timers of an instance that has ended are gone. */
 	entry.timers = record->ended ? (Datum) 0 : record->timers;

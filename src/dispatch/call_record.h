@@ -25,4 +25,7 @@ extern void call_record_begin(Journal *journal, const BatchItem *item, CallRecor
 extern void call_record_returned(Journal *journal, CallRecord *record);
 extern void call_record_end(Journal *journal, const BatchItem *item, const CallRecord *record);
 
+/* The role that has sent an event; NULL if it was not sent (manager/sent.c). */
+extern const char *call_record_sender(const char *log, const EventFields *fields);
+
 #endif /* PM_CALL_RECORD_H */

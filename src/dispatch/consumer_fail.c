@@ -4,21 +4,20 @@
  *
  * An event that fails is parked at once, with what was fetched after it of the same key,
  * so that pm.advance can pass it by.  What comes after it, and which key it has, is found
- * out as it was when it was fetched: the batch is read again, as far as it was fetched.
+ * out by reading it again (fetch_again.c).
  * With on_failure => 'halt', nothing is parked: the lane tries the event again in its
  * place, and what was fetched after it is not fetched any more.
  */
 #include "pm.h"
 
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "base/argument.h"
 #include "base/report.h"
 #include "base/within.h"
-#include "dispatch/as_owner.h"
-#include "dispatch/fetch_call.h"
-#include "dispatch/fetch_key.h"
+#include "dispatch/fetch_again.h"
 #include "dispatch/reading.h"
 #include "manager/consumer.h"
 #include "manager/cursor.h"
@@ -43,7 +42,7 @@ typedef struct ConsumerFail
 	int lane;
 	Lease lease;
 	LaneState state;
-	Batch batch;
+	FetchAgain again;
 	List *keys; /* of Key: for which it has failed */
 	bool found;
 } ConsumerFail;
@@ -167,49 +166,6 @@ consumer_fail_refuse(const ConsumerFail *fail, bool held)
 							"again.")));
 }
 
-/* ---------- reading it again ---------- */
-
-/*
- * Reads what was fetched.
- */
-static void
-consumer_fail_read(ConsumerFail *fail, BatchTask *task)
-{
-	ProcessManager *pm = fail->consumer.pm;
-	ErrorData *error;
-	AsOwner as;
-	bool now;
-
-	*task = (BatchTask){.pm = pm,
-						.lane = fail->lane,
-						.state = &fail->state,
-						.now = within_time(),
-						.limit = FETCH_MAX_COUNT,
-						.view = HIGHWATER_EVERYBODY,
-						.again = &fail->lease,
-						.raise = true};
-	as_owner_begin(&as, pm);
-	now = batch_read(&fail->batch, task, cursor_list(pm, fail->lane));
-	as_owner_end(&as);
-	if (!now)
-		ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-						errmsg("the logs of process manager \"%s\" cannot be read now", pm->name),
-						errhint("Try again.")));
-	(void) fetch_keys(&fail->batch, &error);
-	if (error != NULL)
-		ReThrowError(error);
-}
-
-static BatchItem *
-consumer_fail_next(ConsumerFail *fail)
-{
-	BatchTimers *timers = &fail->batch.timers;
-
-	if (timers->more && timers->next >= list_length(timers->items))
-		return NULL;
-	return batch_next(&fail->batch);
-}
-
 static bool
 consumer_fail_is_it(const ConsumerFail *fail, const BatchItem *item)
 {
@@ -217,17 +173,6 @@ consumer_fail_is_it(const ConsumerFail *fail, const BatchItem *item)
 		return fail->log == NULL && item->id == fail->position;
 	return fail->log != NULL && item->position == fail->position &&
 		   strcmp(item->log_name, fail->log) == 0;
-}
-
-/*
- * Is the item among those that were fetched, and neither advanced nor failed?
- */
-static bool
-consumer_fail_fetched(ConsumerFail *fail, const BatchItem *item)
-{
-	if (item->source == HANDLING_TIMER)
-		return lease_has(fail->lease.timers, fail->lease.ntimers, item->id);
-	return !item->passed && lease_has_event(&fail->lease, item->log_name, item->position);
 }
 
 /* ---------- parking ---------- */
@@ -325,11 +270,11 @@ consumer_fail_park_all(ConsumerFail *fail)
 {
 	BatchItem *item;
 
-	while ((item = consumer_fail_next(fail)) != NULL)
+	while ((item = fetch_again_next(&fail->again)) != NULL)
 	{
 		bool first = consumer_fail_is_it(fail, item);
 
-		if (!consumer_fail_fetched(fail, item) || !(first || fail->found))
+		if (!fetch_again_has(&fail->again, item) || !(first || fail->found))
 			continue;
 		fail->found |= first;
 		consumer_fail_keys(fail, item, first);
@@ -352,7 +297,7 @@ consumer_fail_cut(ConsumerFail *fail)
 	Lease *lease = &fail->lease;
 	BatchItem *item;
 
-	while ((item = consumer_fail_next(fail)) != NULL)
+	while ((item = fetch_again_next(&fail->again)) != NULL)
 	{
 		Fetched *fetched;
 
@@ -425,7 +370,8 @@ consumer_fail_say(const ConsumerFail *fail, const char *reason)
 {
 	ProcessManager *pm = fail->consumer.pm;
 
-	if (fail->failure.kind != FAILURE_DEFERRED && report_may(pm->owner, REPORT_FAILURE))
+	/* These lines are the consumer's share: it must not use up the owner's. */
+	if (fail->failure.kind != FAILURE_DEFERRED && report_may(GetUserId(), REPORT_FAILURE))
 		ereport(LOG, (errmsg("process manager \"%s\" in database \"%s\": %s: %s", pm->name,
 							 report_database(), reason,
 							 report_cut(fail->error.message, REPORT_LOGGED))));
@@ -438,7 +384,6 @@ static void
 consumer_fail_lane(ConsumerFail *fail)
 {
 	ProcessManager *pm = fail->consumer.pm;
-	BatchTask task;
 	char *reason = fail->log != NULL ?
 					   psprintf("its consumer failed at position %lld of log \"%s\"",
 								(long long) fail->position, fail->log) :
@@ -453,7 +398,7 @@ consumer_fail_lane(ConsumerFail *fail)
 		consumer_fail_again(fail);
 	else
 	{
-		consumer_fail_read(fail, &task);
+		fetch_again(&fail->again, &fail->lease, &fail->state);
 		if (pm->halt_on_failure)
 			consumer_fail_in_place(fail, reason);
 		else

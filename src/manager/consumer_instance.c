@@ -11,6 +11,7 @@
 #include "base/within.h"
 #include "manager/association.h"
 #include "manager/consumer_key.h"
+#include "manager/finished.h"
 #include "manager/instance_save.h"
 #include "manager/journal.h"
 #include "manager/timer.h"
@@ -77,6 +78,8 @@ pm_finish(PG_FUNCTION_ARGS)
 						errmsg("process manager \"%s\" has no instance with this key", pm->name),
 						errhint("pm.save begins one.")));
 	consumer_instance_keep(pm, key, PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3));
+	if (pm->journal)
+		finished_add(pm, key);
 	key->live = false;
 	key->changed = true;
 	instance_save(pm, &instance.keys);

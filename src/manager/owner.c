@@ -32,6 +32,7 @@
 #include "log/log_open.h"
 #include "log/log_right.h"
 #include "log/log_trouble.h"
+#include "manager/consumer_role.h"
 #include "manager/function_owner.h"
 #include "manager/handler_find.h"
 #include "manager/manager_lock.h"
@@ -116,6 +117,7 @@ pm_set_owner(PG_FUNCTION_ARGS)
 	if (superuser_arg(role))
 		function_owner_record(pm->name);
 	shell_type_record(pm->name, role);
+	consumer_role_record(pm->name);
 	shell_type_depend_all(pm->name);
 	wakeup_announce();
 	PG_RETURN_VOID();
@@ -263,6 +265,7 @@ owner_carry_over(OwnerChange *change)
 	/* The command has checked the caller's right to the type. */
 	(void) manager_lock_unchecked(change->manager);
 	owner_update(change->manager, change->role);
+	consumer_role_record(change->manager);
 	if (stops)
 	{
 		function_owner_forget(change->manager);

@@ -21,6 +21,7 @@
 #include "log/log.h"
 #include "log/log_adopt.h"
 #include "log/log_catalog.h"
+#include "manager/consumer_role.h"
 #include "manager/function_owner.h"
 #include "manager/lane.h"
 #include "manager/lease.h"
@@ -60,35 +61,6 @@ pm_pause(PG_FUNCTION_ARGS)
 }
 
 /* ---------- pm.resume ---------- */
-
-/*
- * Records which roles have the names of the consumers here.  What the consumers of
- * the original hold, they do not hold in the copy.
- */
-static void
-resume_consumers(const ProcessManager *pm)
-{
-	static ExecStatement update = {
-		NULL,
-		"UPDATE pm_catalog.process_manager SET consumers = $2 "
-		"WHERE id OPERATOR(pg_catalog.=) $1",
-		2,
-		{INT4OID, OIDARRAYOID},
-	};
-	int count = list_length(pm->consumers);
-	Datum *roles = palloc(sizeof(Datum) * Max(count, 1));
-	Datum values[2];
-
-	lease_void(pm);
-	if (count == 0)
-		return;
-	for (int i = 0; i < count; i++)
-		roles[i] = ObjectIdGetDatum(list_nth_oid(pm->consumers, i));
-	values[0] = Int32GetDatum(pm->id);
-	values[1] = PointerGetDatum(
-		construct_array(roles, count, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
-	(void) exec_as_owner(&update, values, NULL);
-}
 
 /*
  * Records in the registration this database of this cluster, and the role that
@@ -178,9 +150,14 @@ resume_one(ProcessManager *pm, bool named)
 	if (!pm->at_home && !resume_adopt(pm, named))
 		return;
 	if (!pm->at_home)
-		resume_consumers(pm);
+	{
+		/* What the consumers of the original hold, they do not hold here. */
+		lease_void(pm);
+		consumer_role_adopt(pm);
+	}
 	resume_update(pm);
 	shell_type_record(pm->name, pm->owner);
+	consumer_role_record(pm->name);
 	shell_type_depend_all(pm->name);
 	for (int lane = 0; lane < pm->lanes; lane++)
 		resume_lane(pm, lane);

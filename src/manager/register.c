@@ -20,6 +20,7 @@
 #include "log/highwater_ask.h"
 #include "log/log_open.h"
 #include "manager/advice.h"
+#include "manager/consumer_role.h"
 #include "manager/cursor.h"
 #include "manager/follow.h"
 #include "manager/handler_find.h"
@@ -229,8 +230,6 @@ register_check_kind(const RegisterPlan *plan)
 	bool journal = register_args_has(args, REGISTER_ARG_JOURNAL) ? args->journal :
 																   plan->old->journal;
 
-	if (plan->handler == NULL && journal)
-		register_consumer_refuse_journal();
 	if (plan->kind == HANDLER_INSTANCE || !(keeps || journal))
 		return;
 	ereport(ERROR,
@@ -427,6 +426,7 @@ register_finish(const RegisterPlan *plan)
 	const RegisterArgs *args = &plan->args;
 
 	shell_type_record(args->name, plan->owner);
+	consumer_role_record(args->name);
 	register_lanes_and_logs(plan);
 	registry_changed();
 	wakeup_announce();

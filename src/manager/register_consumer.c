@@ -54,11 +54,3 @@ register_consumer_refuse(List *consumers)
 						errmsg("a process manager that has a handler cannot have consumers"),
 						errhint("Give handler => NULL for consumers, or leave consumers out.")));
 }
-
-void
-register_consumer_refuse_journal(void)
-{
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					errmsg("a process manager without a handler has no journal"),
-					errhint("Leave journal out. In pm.alter, reset => '{journal}' removes it.")));
-}

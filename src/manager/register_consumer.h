@@ -14,7 +14,4 @@ extern Datum register_consumer_names(List *names);
 /* Called for a process manager that has a handler: an error if it has consumers, too. */
 extern void register_consumer_refuse(List *consumers);
 
-/* Called for one that has none: the calls of its consumers are not known one by one. */
-COMPAT_NORETURN extern void register_consumer_refuse_journal(void);
-
 #endif /* PM_REGISTER_CONSUMER_H */

@@ -7,7 +7,8 @@
  * - commands that need exclusive use of a database: its workers leave
  *	 (hold_out.c);
  * - DROP and ALTER EXTENSION of pm: the workers are woken when they commit;
- * - REASSIGN OWNED: process managers are given to the new owner too (owner.c).
+ * - REASSIGN OWNED: process managers are given to the new owner too (owner.c);
+ * - DROP OWNED: the roles may not be consumers any more (consumer_role.c).
  *
  * There is one hook for all of them, in the highest layer, because each further
  * hook would cost every utility command a call.
@@ -17,6 +18,7 @@
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 
+#include "manager/consumer_role.h"
 #include "manager/owner.h"
 #include "shmem/wakeup.h"
 #include "worker/hold_out.h"
@@ -57,10 +59,13 @@ utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				DestReceiver *dest, QueryCompletion *completion)
 {
 	ReassignOwnedStmt *reassign = NULL;
+	DropOwnedStmt *drop = NULL;
 
 	/* Use a copy, because the plan may be gone when the command has run. */
 	if (IsA(pstmt->utilityStmt, ReassignOwnedStmt))
 		reassign = copyObject((ReassignOwnedStmt *) pstmt->utilityStmt);
+	if (IsA(pstmt->utilityStmt, DropOwnedStmt))
+		drop = copyObject((DropOwnedStmt *) pstmt->utilityStmt);
 	if (reassign != NULL)
 		owner_reassigning();
 	utility_note_extension(pstmt->utilityStmt);
@@ -75,6 +80,8 @@ utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 
 	if (reassign != NULL)
 		owner_reassigned(reassign);
+	if (drop != NULL)
+		consumer_role_dropped(drop);
 }
 
 void

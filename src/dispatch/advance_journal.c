@@ -1,0 +1,173 @@
+/*
+ * advance_journal.c
+ *		The journals of the instances that a consumer keeps.
+ *
+ * What a consumer does for an event is not known, only that it has handled it: when it
+ * advances.  So pm.advance adds an entry for each event and timer, with the state that the
+ * instance has then.  A consumer that saves the state of several events of a key at once,
+ * and advances once, gets entries with this one state.  What it has appended, and which
+ * timers it has set, is not in the entries.
+ *
+ * To which keys the events go is found out by reading them again, which costs nothing where
+ * there is no journal.
+ */
+#include "pm.h"
+
+#include "base/event.h"
+#include "base/within.h"
+#include "dispatch/advance_journal.h"
+#include "dispatch/as_owner.h"
+#include "dispatch/call_record.h"
+#include "manager/finished.h"
+#include "manager/instance.h"
+#include "manager/instance_save.h"
+#include "manager/journal.h"
+#include "manager/park.h"
+#include "manager/park_event.h"
+#include "manager/park_queue.h"
+
+/* ---------- what was fetched ---------- */
+
+/*
+ * Parked events that were fetched: all of one key.
+ */
+static void
+advance_journal_read_parked(AdvanceJournal *journal)
+{
+	ProcessManager *pm = journal->lease->pm;
+	Parked *head = NULL;
+	ParkReader reader;
+	AsOwner as;
+	ListCell *lc;
+
+	/* The first ones may have been discarded since. */
+	for (int i = 0; i < journal->lease->nparked && head == NULL; i++)
+		head = park_get(pm, journal->lease->parked[i]);
+	if (head == NULL)
+		return;
+	key_begin(&journal->keys);
+	journal->parked = park_read(pm, journal->lease->lane, head->key, head->id,
+								journal->lease->nparked);
+	as_owner_begin(&as, pm);
+	park_event_begin(&reader, true);
+	foreach(lc, journal->parked)
+	{
+		Parked *parked = lfirst(lc);
+
+		if (parked->log != NULL && !park_event_read(&reader, parked))
+			parked->event = (Datum) 0;
+	}
+	park_event_end(&reader);
+	as_owner_end(&as);
+}
+
+void
+advance_journal_begin(AdvanceJournal *journal, Lease *lease, LaneState *state)
+{
+	BatchItem *item;
+
+	memset(journal, 0, sizeof(*journal));
+	if (!lease->pm->journal || lease_count(lease) == 0)
+		return;
+	journal->lease = lease;
+	if (lease->nparked > 0)
+	{
+		advance_journal_read_parked(journal);
+		return;
+	}
+	fetch_again(&journal->again, lease, state);
+	while ((item = fetch_again_next(&journal->again)) != NULL)
+		if (fetch_again_has(&journal->again, item))
+			journal->items = lappend(journal->items, item);
+}
+
+/* ---------- entries ---------- */
+
+/*
+ * Adds an entry for one key of an event.
+ */
+static void
+advance_journal_add(Journal *journal, Key *key, const char *log, int64 position, Datum event)
+{
+	JournalEntry entry = {.key = key->name,
+						  .log = log,
+						  .position = position,
+						  .handled_at = within_time()};
+	Finished *finished;
+	EventFields fields;
+
+	instance_load(journal->pm, key);
+	finished = finished_find(journal->pm, key->name);
+	/* An event that a key without an instance ignores is not in a journal. */
+	if (!key->live && finished == NULL)
+		return;
+	event_deform(event, &fields);
+	entry.type = fields.nulls[EVENT_TYPE - 1] ? (Datum) 0 : fields.values[EVENT_TYPE - 1];
+	entry.by = call_record_sender(log, &fields);
+	entry.started_at = key->live ? key->started_at : finished->started_at;
+	entry.seq = key->live ? ++key->entries : ++finished->entries;
+	entry.state = key->live ? key->state : (Datum) 0;
+	/* The row counts the entries. */
+	key->changed |= key->live;
+	journal_add(journal, &entry);
+	if (journal_is_full(journal))
+		journal_save(journal);
+}
+
+/*
+ * Has the item been advanced?  For one of its keys it may have been parked.
+ */
+static void
+advance_journal_item(AdvanceJournal *advance, Journal *journal, const BatchItem *item)
+{
+	if (fetch_again_has(&advance->again, item))
+		return;
+	for (int i = 0; i < Max(item->nkeys, 1); i++)
+	{
+		Key *key = item->nkeys > 0 ? item->keys[i] : item->key;
+
+		if (item->nkeys > 0 &&
+			park_has_event(journal->pm, item->log_name, item->position, key->name))
+			continue;
+		advance_journal_add(journal, key, item->log_name, item->position, item->event);
+	}
+}
+
+static void
+advance_journal_parked(AdvanceJournal *advance, Journal *journal)
+{
+	ListCell *lc;
+
+	foreach(lc, advance->parked)
+	{
+		Parked *parked = lfirst(lc);
+
+		/* What was not fetched, and what was and is not advanced, is still there. */
+		if (parked->event != (Datum) 0 && park_get(journal->pm, parked->id) == NULL)
+			advance_journal_add(journal, key_get_text(&advance->keys, parked->key), parked->log,
+								parked->position, parked->event);
+	}
+}
+
+void
+advance_journal_end(AdvanceJournal *advance)
+{
+	ProcessManager *pm;
+	Journal journal;
+	ListCell *lc;
+
+	if (advance->lease == NULL)
+		return;
+	pm = advance->lease->pm;
+	journal_begin(&journal, pm);
+	foreach(lc, advance->items)
+		advance_journal_item(advance, &journal, lfirst(lc));
+	if (advance->items != NIL)
+		instance_save(pm, &advance->again.batch.keys);
+	if (advance->parked != NIL)
+	{
+		advance_journal_parked(advance, &journal);
+		instance_save(pm, &advance->keys);
+	}
+	journal_save(&journal);
+}

@@ -1,0 +1,22 @@
+/*
+ * consumer_role.h
+ *		The roles that may be consumers, as PostgreSQL knows them.
+ */
+#ifndef PM_CONSUMER_ROLE_H
+#define PM_CONSUMER_ROLE_H
+
+#include "nodes/parsenodes.h"
+
+#include "manager/registry.h"
+
+/* Records which roles may be consumers of a process manager, so that none of them can be dropped.
+ */
+extern void consumer_role_record(const char *manager);
+
+/* A copy is adopted: the roles are those that have their names here. */
+extern void consumer_role_adopt(const ProcessManager *pm);
+
+/* Called after DROP OWNED: its roles may not be consumers any more. */
+extern void consumer_role_dropped(DropOwnedStmt *drop);
+
+#endif /* PM_CONSUMER_ROLE_H */
