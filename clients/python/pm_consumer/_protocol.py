@@ -1,0 +1,154 @@
+"""What a consumer says to the server, and how it reads the answers. Nothing is kept in a session."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from datetime import datetime, timedelta, timezone
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from ._context import Deferral, PermanentFailure
+
+logger = logging.getLogger("pm_consumer")
+
+Connection = psycopg.Connection[Any]
+Conninfo = Union[str, Callable[[], Connection]]
+Me = Tuple[str, str]  # process manager and consumer
+
+# A row is one JSON text, which is read many times faster than its columns. What Python cannot read, as the time infinity
+# or a number of 5,000 digits, must not make a fetch fail: jsonb stays text until its event is handled, and times are cut.
+FETCH = """SELECT json_build_array(log, "position", stream, version, type, data::text, metadata::text,
+ (extract(epoch FROM least(greatest(recorded_at, '0001-01-02 00:00+00'), '9999-12-30 00:00+00'))
+  * 1000000)::bigint, key, attempt, state::text, lane,
+ extract(epoch FROM lease_until - clock_timestamp())::float8)::text
+ FROM pm.fetch(%s, %s, %s, %s)"""
+ADVANCE = """SELECT pm.advance(%s, %s, %s, l, p)
+ FROM unnest(%s::text[], %s::bigint[]) AS x(l, p)"""
+FAIL = "SELECT pm.fail(%s, %s, %s, %s, %s, %s, %s, %s)"
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+# A server that is gone without a word is noticed within a minute.
+DEFAULTS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60000,
+}
+# A lost race is no failure: serialization failure, deadlock, lock timeout, version conflict of pm.append.
+CONFLICTS = {"40001", "40P01", "55P03", "PM001"}
+# What does not go away by itself: no right, no such process manager, one with a handler, a bad name, no extension.
+FATAL = re.compile("42|28|3D|3F|22|0A|PM9")
+
+
+class Row(NamedTuple):
+    log: Optional[str]
+    position: int
+    stream: Optional[str]
+    version: Optional[int]
+    type: str
+    data: Optional[str]
+    metadata: Optional[str]
+    recorded_at: int  # microseconds
+    key: str
+    attempt: int
+    state: Optional[str]
+    lane: int
+    lease: float  # how long it holds, in seconds
+
+    def __str__(self) -> str:
+        return f"{self.log}/{self.position}" if self.log else f"{self.type} of {self.key}"
+
+
+# The rows of one event: as many as it has keys. They are advanced together.
+Item = List[Row]
+
+
+class LeaseLost(Exception):
+    """Roll back, and fetch again."""
+
+
+class Failed(Exception):
+    """The handling of a row of the item with this index has failed."""
+
+    def __init__(self, index: int, row: Row, error: BaseException) -> None:
+        super().__init__(index, row, error)
+        self.index, self.row, self.error = index, row, error
+
+
+def sqlstate(error: BaseException) -> Optional[str]:
+    return error.diag.sqlstate if isinstance(error, psycopg.Error) else None
+
+
+def is_fatal(error: psycopg.Error) -> bool:
+    state = error.diag.sqlstate or ""
+    return bool(FATAL.match(state)) or (state == "55000" and "copy" in str(error))
+
+
+def text_of(error: BaseException) -> str:
+    """The error, as a text that a database takes."""
+    text = (error.diag.message_primary if isinstance(error, psycopg.Error) else None) or str(error)
+    if not isinstance(error, (psycopg.Error, PermanentFailure)):
+        text = f"{type(error).__name__}: {text}"
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()[:10000]
+
+
+def connect(conninfo: Conninfo, name: str) -> Connection:
+    if callable(conninfo):
+        connection = conninfo()
+    else:
+        settings: Dict[str, Any] = {**DEFAULTS, "application_name": name}
+        settings.update(conninfo_to_dict(conninfo), client_encoding="UTF8")
+        connection = psycopg.connect(**settings)
+    connection.autocommit = True
+    connection.prepare_threshold = None  # with a pooler, the next statement may be in another session
+    return connection
+
+
+def fetch(connection: Connection, me: Me, batch_size: int, wait: timedelta) -> List[Item]:
+    items: List[Item] = []
+    for (text,) in connection.execute(FETCH, (*me, batch_size, wait)):
+        row = Row(*json.loads(text))
+        if items and items[-1][0][:2] == row[:2]:
+            items[-1].append(row)
+        else:
+            items.append([row])
+    return items
+
+
+def advance(tx: Connection, me: Me, items: List[Item]) -> None:
+    up_to = {item[0].log: item[0].position for item in items}
+    if up_to:
+        lane = items[0][0].lane
+        _execute(tx, ADVANCE, (*me, lane, list(up_to), list(up_to.values())))
+
+
+def fail(tx: Connection, me: Me, failed: Failed) -> None:
+    row, error = failed.row, failed.error
+    deferral = error if isinstance(error, Deferral) else None
+    if deferral:
+        logger.info("%s: %s is deferred: %s", me[0], row, error)
+    else:
+        logger.warning("%s: %s has failed, attempt %d", me[0], row, row.attempt, exc_info=error)
+    text = None if deferral else text_of(error)
+    retry_in = deferral.retry_in if deferral else getattr(error, "retry_in", None)
+    if isinstance(retry_in, (int, float)):
+        retry_in = timedelta(seconds=retry_in)
+    permanent = isinstance(error, PermanentFailure)
+    _execute(tx, FAIL, (*me, row.log, row.position, text, retry_in, permanent, row.key))
+
+
+def _execute(tx: Connection, statement: str, values: Tuple[Any, ...]) -> None:
+    try:
+        tx.execute(statement, values)
+    except psycopg.errors.NumericValueOutOfRange as e:
+        # It is not fetched any more: advanced or parked meanwhile, or given back because the lane waits.
+        raise LeaseLost(text_of(e)) from e
+    except psycopg.Error as e:
+        if sqlstate(e) == "PM002":
+            raise LeaseLost(text_of(e)) from e
+        raise

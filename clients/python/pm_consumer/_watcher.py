@@ -1,0 +1,97 @@
+"""A thread beside the handlers: renews the lease in time, and ends a fetch that waits when the consumer is to stop."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from typing import Any, Dict, Optional, Tuple
+
+import psycopg
+
+from ._context import Event
+from ._protocol import Connection, Conninfo, Me, connect, logger, sqlstate, text_of
+
+
+class Watcher(threading.Thread):
+    def __init__(self, conninfo: Conninfo, me: Me, handler_timeout: float) -> None:
+        super().__init__(name=f"pm_consumer {me[1]}", daemon=True)
+        self.stopping = False
+        self.fetching: Optional[Connection] = None
+        self.lost = False
+        self.running: Dict[int, Tuple[float, Event]] = {}  # by thread: since when it handles what
+        self._conninfo, self._me, self._handler_timeout = conninfo, me, handler_timeout
+        self._connection: Optional[Connection] = None
+        self._lease = 0.0
+        self._leased_at: Optional[float] = None  # None: nothing is in hand
+        self._over = False
+        # A SimpleQueue may be put into by a signal handler; an Event may not.
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def leased(self, seconds: float) -> None:
+        """There is a batch in hand, with a lease of that length."""
+        shorter = not self._lease or seconds < self._lease * 0.9
+        self.lost, self._lease, self._leased_at = False, seconds, time.monotonic()
+        if shorter:
+            self._bell.put(None)
+
+    def idle(self) -> None:
+        self._leased_at = None
+
+    def stop(self) -> None:
+        self.stopping = True
+        self._bell.put(None)
+
+    def end(self) -> None:
+        self._over = True
+        self._bell.put(None)
+        self.join(5)
+
+    def run(self) -> None:
+        while not self._over:
+            pause = min(self._lease / 6 or 60, 0.1 if self.stopping else 60)
+            try:
+                self._bell.get(timeout=pause)
+            except queue.Empty:
+                pass
+            # Again and again: the statement may not have reached the server when the first request comes.
+            fetching = self.fetching
+            if self.stopping and fetching is not None:
+                _quietly(fetching.cancel)
+            leased_at = self._leased_at
+            if leased_at is not None and not self.lost:
+                if time.monotonic() > leased_at + self._lease / 3 and not self._overdue():
+                    self._extend(leased_at)
+        if self._connection is not None:
+            _quietly(self._connection.close)
+
+    def _extend(self, leased_at: float) -> None:
+        try:
+            if self._connection is None:
+                self._connection = connect(self._conninfo, self._me[0])
+            began = time.monotonic()
+            self._connection.execute("SELECT pm.extend(%s, %s)", self._me)
+            if self._leased_at == leased_at:
+                self._leased_at = began
+        except psycopg.Error as e:
+            if self._leased_at == leased_at:
+                logger.warning("%s: the lease is not renewed: %s", self._me[0], text_of(e))
+                self.lost = sqlstate(e) == "PM002"
+            if self._connection is not None and self._connection.closed:
+                self._connection = None
+
+    def _overdue(self) -> bool:
+        for since, event in list(self.running.values()):
+            seconds = time.monotonic() - since
+            if seconds > self._handler_timeout:
+                message = "%s: the handler of %s runs for %d s; the lease is not renewed any more"
+                logger.error(message, self._me[0], event.id, seconds)
+                self.lost = True
+        return self.lost
+
+
+def _quietly(function: Any) -> None:
+    try:
+        function()
+    except psycopg.Error:
+        pass
