@@ -175,6 +175,20 @@ SELECT pm.register('handled', 'handle', '{other}');
 SELECT pm.advance('handled', 'c', 0);
 SELECT * FROM pm.consumer;
 
+-- an error while it waits ends the statement, and nothing else of the session
+CREATE ROLE regress_pm_waits LOGIN;
+GRANT USAGE ON SCHEMA pm TO regress_pm_waits;
+GRANT SELECT ON other TO regress_pm_waits;
+SET ROLE regress_pm_waits;
+SELECT pm.register('waiting', NULL, '{other}', start_at => 'beginning');
+RESET ROLE;
+REVOKE SELECT ON other FROM regress_pm_waits;
+SELECT count(*) FROM pm.fetch('waiting', 'c', wait => '10 s');
+SELECT count(*) FROM pm.fetch('handled', 'c');
+SELECT pm.unregister('waiting');
+REVOKE USAGE ON SCHEMA pm FROM regress_pm_waits;
+DROP ROLE regress_pm_waits;
+
 SELECT pm.unregister(name) FROM pm.process_manager ORDER BY name;
 DROP FUNCTION run_out, key_of, handle;
 SELECT pm.drop_log('outbox'), pm.drop_log('other');

@@ -222,17 +222,35 @@ fetch_wait_attempt(FetchCall *call, FetchOutcome (*attempt)(FetchCall *call))
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	FetchOutcome outcome;
+	FetchOutcome volatile outcome = FETCH_NOTHING;
+	ErrorData *volatile error = NULL;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(caller);
-	outcome = attempt(call);
+	/*
+	 * The subtransaction must end here if there is an error.  Outside of a transaction
+	 * block, the server would abort only the subtransaction, and the session would be left
+	 * in a transaction that has failed.
+	 */
+	PG_TRY();
+	{
+		outcome = attempt(call);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
 	if (outcome == FETCH_NOTHING)
 		RollbackAndReleaseCurrentSubTransaction();
 	else
 		ReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
+	if (error != NULL)
+		ReThrowError(error);
 	return outcome;
 }
 

@@ -82,9 +82,16 @@ export class Consumer {
     this.#stopping = true;
     this.#wake.abort();
     this.#batch?.stop();
-    if (this.#fetching) this.session?.cancel();
+    this.#cancel();
     const batch = this.#batch;
     setTimeout(() => batch?.abort(new Error('the program stops')), this.stopTimeout).unref();
+  }
+
+  /** Again and again: a request that comes before the server has begun to fetch has no effect. */
+  #cancel() {
+    if (!this.#fetching) return;
+    this.session?.cancel();
+    setTimeout(() => this.#cancel(), 100);
   }
 
   async #loop() {
