@@ -12,8 +12,11 @@
 
 #include "access/relation.h"
 #include "access/xact.h"
+#include "miscadmin.h"
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
+#include "tcop/dest.h"
+#include "tcop/tcopprot.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -190,6 +193,20 @@ fetch_wait_nap(FetchWait *wait, long ms)
 }
 
 /*
+ * A session whose client has gone must not take what others wait for.  PostgreSQL itself
+ * would notice it only when it sends the result.
+ */
+static void
+fetch_wait_check_client(void)
+{
+	if (MyProcPort == NULL || whereToSendOutput != DestRemote || pq_check_connection())
+		return;
+	ClientConnectionLost = true;
+	InterruptPending = true;
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
  * Sleeps until there may be something, or the time is up.  False if it is.
  */
 static bool
@@ -199,6 +216,7 @@ fetch_wait_sleep(FetchWait *wait, TimestampTz until)
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		TimestampTz next = Min(until, wait->due);
+		bool woken;
 		long nap = wait->polls ? guc_poll_interval : Max(guc_poll_interval, FETCH_WAIT_NAP);
 
 		if (now >= until)
@@ -206,7 +224,9 @@ fetch_wait_sleep(FetchWait *wait, TimestampTz until)
 		/* A time in the past was due for the last attempt, which has found nothing. */
 		if (next <= now)
 			next = TimestampTzPlusMilliseconds(now, guc_poll_interval);
-		if (fetch_wait_nap(wait, Min(nap, TimestampDifferenceMilliseconds(now, next))))
+		woken = fetch_wait_nap(wait, Min(nap, TimestampDifferenceMilliseconds(now, next)));
+		fetch_wait_check_client();
+		if (woken)
 			return true;
 		if (wait->polls || GetCurrentTimestamp() >= wait->due || fetch_wait_moved(wait))
 			return true;
