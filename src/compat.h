@@ -461,10 +461,4 @@ typedef struct CompatJsonb
 	}
 #endif
 
-/*
- * Is the client still there?  The header that declares this includes those of GSSAPI, which
- * need not be installed.
- */
-extern bool pq_check_connection(void);
-
 #endif /* PM_COMPAT_H */

@@ -35,6 +35,12 @@
 #include "shmem/slot.h"
 #include "shmem/slot_fetch.h"
 
+/*
+ * PostgreSQL: is the client still there?  The header that declares this includes those of GSSAPI,
+ * which need not be installed.
+ */
+extern bool pq_check_connection(void);
+
 #define FETCH_WAIT_MAX	 60000 /* ms */
 #define FETCH_WAIT_NAP	 5000  /* between two looks at the sequences, ms */
 #define FETCH_WAIT_ALONE 100   /* without shared memory, where nothing wakes this session, ms */
