@@ -6,7 +6,7 @@
 // effects: 'outside'       What is handled is advanced as soon as everything before it is, so that a crash repeats little.
 import { setTimeout as delay } from 'node:timers/promises';
 import { Context, statements } from './context.js';
-import { ConnectionLost, Deferral, GivenBack, LeaseLost, PermanentFailure, describe, interval, isConflict } from './errors.js';
+import { ConnectionLost, Deferral, GivenBack, LeaseLost, PermanentFailure, describe, interval, isConflict, refusal } from './errors.js';
 
 const conflictTries = 20;
 
@@ -301,7 +301,7 @@ export class Batch {
         for (const item of items) await this.#write([item]);
         return;
       } else {
-        await this.#fail(items[0].rows.find((row) => row.ops?.length) ?? items[0].rows[0], failure.error);
+        await this.#fail(items[0].rows.find((row) => row.ops?.length) ?? items[0].rows[0], refusal(failure.error));
       }
     }
   }

@@ -46,4 +46,8 @@ export function describe(error) {
   const state = /^[0-9A-Z]{5}$/.test(error.code ?? '') ? ` (SQLSTATE ${error.code})` : '';
   return clean(`${error.message || error.name}${state}`);
 }
+
+/** What belongs to effects outside is refused by the database: doing them again would not help. */
+export const refusal = (error) => (/^(22|42)/.test(error.code ?? '') ? new PermanentFailure(describe(error), { cause: error }) : error);
+
 const clean = (text) => text.replaceAll('\0', '\ufffd') || 'no message';

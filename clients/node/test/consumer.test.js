@@ -203,6 +203,22 @@ for (const mode of ['transaction', 'outside']) {
   });
 }
 
+test('effects outside: a reply that nobody waits for is no reason to do them again', async () => {
+  await make('unasked');
+  for (const key of ['a', 'b', 'c']) await append('unasked', key, 'T');
+  const calls = [];
+  const { stop } = start({ name: 'unasked', effects: 'outside' }, (event, ctx) => {
+    calls.push(event.key);
+    if (event.key === 'b') ctx.reply('answer');
+  });
+  await until(idle('unasked'));
+  await stop();
+  assert.deepEqual(calls.sort(), ['a', 'b', 'c']);
+  const parked = await sql(`SELECT key, state, message FROM pm.parked WHERE process_manager = 'unasked'`);
+  assert.deepEqual(parked.map(({ key, state }) => [key, state]), [['b', 'dead']]);
+  assert.match(parked[0].message, /no instance waits/);
+});
+
 test('an event for several keys fails for one of them', async () => {
   await sql(`CREATE FUNCTION keys(e pm.event) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$ SELECT ARRAY(SELECT jsonb_array_elements_text(e.data)) $$`);
   for (const mode of ['transaction', 'outside']) {
