@@ -1,0 +1,56 @@
+#!/usr/bin/env node
+// Sends the events of an outbox. README.md says how; lib/request.js what is sent, lib/address.js where to, lib/outcome.js what
+// follows from an answer.
+import { Consumer, Json, PermanentFailure } from 'pm-consumer';
+import { call } from './lib/call.js';
+import { parseJson } from './lib/json.js';
+import { outcomeOf, outcomeOfError } from './lib/outcome.js';
+import { requestOf } from './lib/request.js';
+import { settingsOf } from './lib/settings.js';
+
+async function main() {
+  const settings = settingsOf(process.env);
+  const consumer = new Consumer({
+    name: settings.processManager,
+    effects: 'outside',
+    batchSize: settings.batch,
+    concurrency: settings.concurrency,
+    // Calls end by themselves before.
+    handlerTimeout: settings.timeout + 60000,
+    stopTimeout: settings.timeout + 1000,
+    logger,
+  });
+
+  await consumer.run((event, ctx) => send(event, ctx, settings));
+}
+
+async function send(event, ctx, settings) {
+  const outcome = await outcomeOfEvent({ ...event, data: parseJson(event.dataText) }, settings);
+
+  if (outcome.error !== undefined) {
+    throw outcome.permanent
+      ? new PermanentFailure(outcome.error)
+      : Object.assign(new Error(outcome.error), outcome.retryIn === null ? {} : { retryIn: outcome.retryIn });
+  }
+  if (outcome.reply !== null) ctx.reply(outcome.reply, new Json(outcome.answer));
+}
+
+async function outcomeOfEvent(event, settings) {
+  let request = null;
+
+  try {
+    request = requestOf(event, settings);
+    return { reply: request.reply, ...outcomeOf(event, request, await call(request, settings), settings) };
+  } catch (error) {
+    return outcomeOfError(request, error);
+  }
+}
+
+// One line for each message. Stacks are of no use here.
+const logger = Object.fromEntries(['info', 'warn', 'error'].map((level) => [level, (...parts) =>
+  process.stderr.write(`${level}: ${parts.map((part) => (part instanceof Error ? part.message : String(part))).join(' ').replace(/[\u0000-\u001f\u007f]+/g, ' ')}\n`)]));
+
+main().catch((error) => {
+  logger.error(error);
+  process.exitCode = 1;
+});
