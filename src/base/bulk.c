@@ -51,6 +51,8 @@ bulk_begin(Bulk *bulk, BulkTable *table)
 	bulk->rel = table_open(exec_require_relid(table->name), RowExclusiveLock);
 	bulk_check(bulk->rel, table);
 	bulk->indexes = CatalogOpenIndexes(bulk->rel);
+	/* Slots would count and remember each use of the relation's own. */
+	bulk->desc = CreateTupleDescCopy(RelationGetDescr(bulk->rel));
 	bulk->sequence = table->identity == 0 ? InvalidOid :
 											compat_identity_sequence(bulk->rel, table->identity);
 	bulk->made = bulk->used = 0;
@@ -103,13 +105,14 @@ bulk_add(Bulk *bulk)
 	if (bulk->used == BULK_ROWS)
 		bulk_flush(bulk);
 	if (bulk->used == bulk->made)
-		bulk->slots[bulk->made++] = MakeSingleTupleTableSlot(RelationGetDescr(bulk->rel),
-															 &TTSOpsHeapTuple);
+		bulk->slots[bulk->made++] = MakeSingleTupleTableSlot(bulk->desc, &TTSOpsHeapTuple);
 	slot = bulk->slots[bulk->used++];
 	ExecClearTuple(slot);
-	if (OidIsValid(bulk->sequence))
-		bulk_set(bulk, bulk->table->identity,
-				 Int64GetDatum(nextval_internal(bulk->sequence, false)), false);
+	if (!OidIsValid(bulk->sequence))
+		return;
+	if (bulk->used == 1)
+		bulk->id = nextval_internal(bulk->sequence, false);
+	bulk_set(bulk, bulk->table->identity, Int64GetDatum(bulk->id++), false);
 }
 
 void
@@ -127,6 +130,7 @@ bulk_end(Bulk *bulk)
 	bulk_flush(bulk);
 	for (int i = 0; i < bulk->made; i++)
 		ExecDropSingleTupleTableSlot(bulk->slots[i]);
+	FreeTupleDesc(bulk->desc);
 	CatalogCloseIndexes(bulk->indexes);
 	/* The lock is kept until the end of the transaction, as a statement would keep it. */
 	table_close(bulk->rel, NoLock);

@@ -20,15 +20,20 @@ typedef struct BulkTable
 	Oid checked;		 /* the table in which the columns were found to have these numbers */
 } BulkTable;
 
-/* The rows that are collected before they are written. */
+/*
+ * The rows that are collected before they are written.  The sequence of an identity column
+ * increments by this number, so that one value of it is enough for all of them.
+ */
 #define BULK_ROWS 100
 
 typedef struct Bulk
 {
 	const BulkTable *table;
 	Relation rel;
+	TupleDesc desc;
 	CatalogIndexState indexes;
 	Oid sequence; /* of the identity column, or InvalidOid */
+	int64 id;	  /* for the next row */
 	TupleTableSlot *slots[BULK_ROWS];
 	int made; /* how many of the slots exist, */
 	int used; /* and how many have a row */
