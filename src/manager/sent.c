@@ -35,6 +35,7 @@
 #include "manager/lane.h"
 #include "manager/manager_lock.h"
 #include "manager/sent.h"
+#include "shmem/slot.h"
 #include "shmem/slot_sent.h"
 #include "shmem/wakeup.h"
 
@@ -203,6 +204,19 @@ sent_form(uint64 row)
 }
 
 /*
+ * Is it certain, without a look, that there is nothing?  The count does not tell of what
+ * this transaction itself has sent, and nobody counts where the library is not preloaded.
+ */
+static bool
+sent_nothing(ProcessManager *pm)
+{
+	SentFloor *floor = sent_floor(pm);
+
+	return floor->empty && slot_preloaded() && floor->count == slot_sent_count(pm->id) &&
+		   !wakeup_has_sent(pm->id);
+}
+
+/*
  * The first rows from the floor on.  If there is none, and none can appear below the last
  * id that was drawn, raises the floor.
  */
@@ -293,11 +307,13 @@ sent_deliver(ProcessManager *pm, int lane, TimestampTz now, bool *pending)
 		 "RETURNING lane, due, id",
 		 4,
 		 {TEXTOID, INT8ARRAYOID, INT4OID, TIMESTAMPTZOID}};
-	List *rows = sent_read(pm, SENT_CHUNK, pending);
+	List *rows;
 	Datum values[4];
 	ListCell *lc;
 	int count;
 
+	*pending = false;
+	rows = sent_nothing(pm) ? NIL : sent_read(pm, SENT_CHUNK, pending);
 	if (rows == NIL)
 		return 0;
 	values[0] = CStringGetTextDatum(pm->name);
@@ -320,13 +336,8 @@ sent_deliver(ProcessManager *pm, int lane, TimestampTz now, bool *pending)
 bool
 sent_any(ProcessManager *pm, bool *pending)
 {
-	SentFloor *floor;
-
 	*pending = false;
-	if (pm->kind != HANDLER_INSTANCE || !sent_known())
-		return false;
-	floor = sent_floor(pm);
-	if (floor->empty && floor->count == slot_sent_count(pm->id))
+	if (pm->kind != HANDLER_INSTANCE || !sent_known() || sent_nothing(pm))
 		return false;
 	return sent_read(pm, 1, pending) != NIL;
 }

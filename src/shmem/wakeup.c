@@ -219,14 +219,22 @@ wakeup_forget(Oid relid)
 	any_armed = true;
 }
 
+bool
+wakeup_has_sent(int manager)
+{
+	for (int i = 0; i < sent.count; i++)
+		if (((WakeupSent *) sent.elements)[i].manager == manager)
+			return true;
+	return false;
+}
+
 void
 wakeup_sent(int manager, Oid owner)
 {
 	WakeupSent *added;
 
-	for (int i = 0; i < sent.count; i++)
-		if (((WakeupSent *) sent.elements)[i].manager == manager)
-			return;
+	if (wakeup_has_sent(manager))
+		return;
 	added = wakeup_add(&sent, sizeof(WakeupSent));
 	added->manager = manager;
 	added->owner = owner;

@@ -19,6 +19,9 @@ extern void wakeup_announce(void);
 /* This transaction sends something to an instance: its dispatchers are woken if it commits. */
 extern void wakeup_sent(int manager, Oid owner);
 
+/* Has this transaction, or a subtransaction that was undone, sent something? */
+extern bool wakeup_has_sent(int manager);
+
 /* This transaction moves a cursor: sessions in pm.wait_for are woken if it commits. */
 extern void wakeup_moved(void);
 
