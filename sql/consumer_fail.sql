@@ -202,6 +202,16 @@ SELECT type, due = '2000-01-01' AS as_given FROM pm.timer WHERE process_manager 
 SELECT pm.unregister('caller'), pm.unregister('late');
 DROP FUNCTION late;
 
+-- events that were recorded at the same time come in the order of the logs, in each session
+SELECT pm.register('tie', NULL, '{orders,calls}', start_at => 'end', lease => '1 h');
+INSERT INTO calls (stream, type) VALUES ('k', 't') \; INSERT INTO orders (stream, type) VALUES ('k', 't');
+\c -
+SELECT log, key FROM pm.fetch('tie', 'c');
+SELECT log, key FROM pm.fetch('tie', 'c');
+SELECT pm.fail('tie', 'c', log, "position", 'no') FROM pm.fetch('tie', 'c') WHERE log = 'orders';
+SELECT log, key, state FROM aside;
+SELECT pm.unregister('tie');
+
 DROP VIEW aside;
 DROP FUNCTION run_out, due, keys_of;
 SELECT pm.drop_log('calls'), pm.drop_log('orders'), pm.drop_log('many');

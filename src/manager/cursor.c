@@ -215,8 +215,21 @@ cursor_which(ProcessManager *pm, const char *log, int expected)
 	return -1;
 }
 
+static int
+cursor_compare(const ListCell *a, const ListCell *b)
+{
+	const Cursor *one = lfirst(a);
+	const Cursor *other = lfirst(b);
+
+	if (one->which < 0 || other->which < 0)
+		return (one->which < 0) - (other->which < 0);
+	return one->which - other->which;
+}
+
 /*
- * All cursors of a unit, in the caller's memory context.
+ * All cursors of a unit, in the caller's memory context, in the order of pm->logs.  Events
+ * that were recorded at the same time are handled in that order (batch.c).  pm.fail relies
+ * on it: it must find the events in the order in which another session has fetched them.
  */
 List *
 cursor_list(ProcessManager *pm, int lane)
@@ -227,6 +240,7 @@ cursor_list(ProcessManager *pm, int lane)
 	cursor_scan(&scan, pm, lane);
 	cursors = cursor_list_at_tids(&scan, pm, lane);
 	if (cursors == NIL)
+	{
 		while (scan_next(&scan))
 		{
 			Cursor *cursor = cursor_form(&scan);
@@ -235,6 +249,8 @@ cursor_list(ProcessManager *pm, int lane)
 			cursor->which = cursor_which(pm, cursor->log, list_length(cursors));
 			cursors = lappend(cursors, cursor);
 		}
+		list_sort(cursors, cursor_compare);
+	}
 	scan_end(&scan);
 	return cursors;
 }
