@@ -8,10 +8,12 @@
 #include "dispatch/fetch_lane.h"
 #include "dispatch/fetch_logs.h"
 #include "dispatch/fetch_parked.h"
+#include "manager/cursor.h"
 #include "manager/lane.h"
 #include "manager/lease_expire.h"
 #include "manager/lease_row.h"
 #include "manager/manager_lock.h"
+#include "manager/park_queue.h"
 #include "manager/sent.h"
 
 /*
@@ -53,6 +55,28 @@ fetch_from(FetchCall *call, Lease *lease, LaneState *state, bool again)
 }
 
 /*
+ * Events that were parked after the cursor have been passed, and must not be fetched again
+ * from the log.  Where nothing is known of a log, as in a copy or after a change of the
+ * lanes, the parked events tell which they are.
+ */
+static void
+fetch_recall_passed(Lease *lease)
+{
+	ListCell *lc;
+	ListCell *position;
+
+	foreach(lc, cursor_list(lease->pm, lease->lane))
+	{
+		Cursor *cursor = lfirst(lc);
+
+		if (lease_fetched(lease, cursor->log, false) != NULL)
+			continue;
+		foreach(position, park_positions(lease->pm, lease->lane, cursor->log, cursor->position))
+			lease_pass(lease, cursor->log, *(int64 *) lfirst(position));
+	}
+}
+
+/*
  * Fetches from a lane whose lock is held.
  */
 static FetchOutcome
@@ -76,6 +100,8 @@ fetch_locked(FetchCall *call, int lane)
 	mine = lease_is_of(&lease, call->consumer->consumer);
 	if (held && !mine)
 		return FETCH_NOTHING;
+	if (state.has_parked)
+		fetch_recall_passed(&lease);
 	expired = !held && lease.consumer != NULL && lease_count(&lease) > 0;
 	if (expired)
 	{

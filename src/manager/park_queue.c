@@ -88,6 +88,36 @@ park_has_event(ProcessManager *pm, const char *log, int64 position, const char *
 	return exec_as_owner(&select_event, values, NULL) > 0;
 }
 
+static void *
+park_form_position(uint64 row)
+{
+	int64 *position = palloc(sizeof(int64));
+	bool isnull;
+
+	*position = DatumGetInt64(exec_value(row, 1, &isnull));
+	return position;
+}
+
+List *
+park_positions(ProcessManager *pm, int lane, const char *log, int64 after)
+{
+	static ExecStatement select_positions =
+		{NULL,
+		 "SELECT DISTINCT position FROM pm_catalog.parked "
+		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2 "
+		 "AND position OPERATOR(pg_catalog.>) $3 AND lane OPERATOR(pg_catalog.=) $4 "
+		 "ORDER BY position",
+		 4,
+		 {TEXTOID, TEXTOID, INT8OID, INT4OID}};
+	Datum values[4];
+
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = CStringGetTextDatum(log);
+	values[2] = Int64GetDatum(after);
+	values[3] = Int32GetDatum(lane);
+	return exec_list(&select_positions, values, NULL, park_form_position);
+}
+
 bool
 park_precedes(ProcessManager *pm, const char *key, const char *log, int64 position)
 {
