@@ -26,9 +26,11 @@
 /* How long at most after a lost race for a stream, which the other session has left, ms. */
 #define CONTENTION_RACE_MAX 20
 
-/* A lane that runs alone lets another one run after this many batches, or this time, ms. */
-#define CONTENTION_TURN		 8
-#define CONTENTION_TURN_TIME 200
+/*
+ * For how long a lane that runs alone keeps its turn while it has more to do, ms.  It takes
+ * time until another one runs, the more so if the processors are busy.
+ */
+#define CONTENTION_TURN 500
 
 /*
  * A wait for a lock that lasts this long, ms, may be a deadlock.  Lanes have deadlocks
@@ -122,14 +124,13 @@ contention_ran(Contention *contention, int manager, TimestampTz began, bool more
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (contention->ran++ == 0)
+	if (contention->turn_began == 0)
 		contention->turn_began = began;
-	if (more && contention->ran < CONTENTION_TURN &&
-		!TimestampDifferenceExceeds(contention->turn_began, now, CONTENTION_TURN_TIME))
+	if (more && !TimestampDifferenceExceeds(contention->turn_began, now, CONTENTION_TURN))
 	{
 		slot_turn_take(manager);
 		return false;
 	}
-	contention->ran = 0;
+	contention->turn_began = 0;
 	return slot_turn_pass(manager);
 }

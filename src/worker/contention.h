@@ -13,8 +13,7 @@ typedef struct Contention
 {
 	int in_a_row;			/* conflicts of an item that was alone in its batch */
 	int unrecorded;			/* conflicts that are not yet added to the lane's row */
-	int ran;				/* batches in the present turn, */
-	TimestampTz turn_began; /* which began then */
+	TimestampTz turn_began; /* since then it has its turn among the lanes, 0: it has not */
 } Contention;
 
 /* Called before a batch of a process manager with this many lanes. */
