@@ -182,6 +182,46 @@ SELECT pm.catch_up(as_of => '2030-03-01');
 SELECT type, data ->> 'n' AS n, recorded_at FROM many WHERE stream = 'p' ORDER BY position;
 ROLLBACK;
 SELECT pm.unregister('ping'), pm.unregister('pong');
+
+-- a deferral is not raised: the event is parked and comes again at its time, the later ones of its key behind it; with
+-- on_failure => 'halt' it comes again in its place
+CREATE FUNCTION later(e pm.event, s jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	IF e.type = 'wait' AND pm.now() < '2030-05-03' THEN PERFORM pm.defer('1 day', 'not yet'); END IF;
+	IF e.type = 'fail' THEN RAISE 'no'; END IF;
+	RETURN coalesce(s, '[]') || jsonb_build_array(e.type || ' ' || to_char(pm.now(), 'DD HH24'));
+END $$;
+CREATE FUNCTION later_all(e pm.event[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	IF e[1].type = 'wait' AND pm.now() < '2030-05-03' THEN PERFORM pm.defer('1 day', 'not yet'); END IF;
+	INSERT INTO tries (at) VALUES (pm.now());
+END $$;
+CREATE FUNCTION later_key(e pm.event) RETURNS text LANGUAGE plpgsql AS $$ BEGIN IF e.type = 'wait' AND pm.now() < '2030-05-03' THEN PERFORM pm.defer('1 day', 'whose?'); END IF; RETURN e.stream; END $$;
+SELECT pm.register('f-later', 'later', '{many}', start_at => 'end', lanes => 2);
+SELECT pm.register('g-all', 'later_all', '{many}', start_at => 'end');
+SELECT pm.register('h-keyless', 'later', '{many}', start_at => 'end', correlate => 'later_key');
+SELECT pm.register('i-halts', 'later', '{many}', start_at => 'end', on_failure => 'halt');
+BEGIN;
+TRUNCATE tries;
+INSERT INTO many (stream, type, recorded_at) VALUES ('w', 'wait', '2030-05-01'), ('w', 'next', '2030-05-01 01:00'), ('v', 'other', '2030-05-01 02:00');
+SELECT name, pm.catch_up(name, as_of => '2030-05-02 12:00') FROM pm.process_manager WHERE name ~ '^[f-i]-' ORDER BY name;
+SELECT process_manager, key, state, message, attempts, retry_at FROM pm.parked ORDER BY 1, "position";
+SELECT process_manager, sum(lag), min(retry_at) AS retry_at FROM pm.status WHERE process_manager ~ '^[f-i]-' GROUP BY 1 ORDER BY 1;
+SELECT pm.catch_up(as_of => '2030-05-10');
+SELECT process_manager, key, state FROM pm.instance ORDER BY 1, 2;
+SELECT at FROM tries ORDER BY at;
+SELECT count(*) FROM pm.parked;
+ROLLBACK;
+-- without as_of: parked, or waiting, until its time
+BEGIN;
+INSERT INTO many (stream, type) VALUES ('w', 'wait'), ('w', 'next'), ('v', 'other');
+SELECT name, pm.catch_up(name), pm.catch_up(name) AS again FROM pm.process_manager WHERE name ~ '^[f-i]-' ORDER BY name;
+SELECT process_manager, key, state FROM pm.parked ORDER BY 1, "position";
+-- what fails is raised
+INSERT INTO many (stream, type) VALUES ('u', 'fail');
+SELECT pm.catch_up('f-later');
+ROLLBACK;
+SELECT count(pm.unregister(name)) FROM pm.process_manager WHERE name ~ '^[f-i]-';
 DROP TABLE contracts, invoices, payments, many, tries;
-DROP FUNCTION bill, ask, pay, fail, count_all, ping, pong, look_on;
+DROP FUNCTION bill, ask, pay, fail, count_all, ping, pong, look_on, later, later_all, later_key;
 RESET client_min_messages;

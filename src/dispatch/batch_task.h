@@ -48,7 +48,7 @@ typedef struct BatchTask
 	bool wait_for_logs;	   /* wait for logs that are locked */
 	bool last_look;		   /* no later batch will wait for a log with a problem: leave it out now */
 	Lease *again;		   /* read only what was fetched under this lease; NULL: all */
-	bool raise;			   /* errors go to the caller: nothing is set aside */
+	bool raise;			   /* errors go to the caller: only what is deferred is set aside */
 	const BatchWalk *walk; /* NULL: the time does not move with the items */
 	BatchWatch *watch;	   /* NULL: nobody wants to know */
 	bool separate;		   /* each item has a subtransaction of its own */

@@ -212,10 +212,11 @@ catch_up_unit_failed(CatchUpUnit *unit, ErrorData *error, const Progress *progre
 	ProcessManager *pm = unit->pm;
 	const Handling *what = &progress->handling;
 	bool timed_out = blame_timeout(error, pm, what);
+	bool deferred = failure_of(error).kind == FAILURE_DEFERRED;
 	LaneState state;
 
-	/* A cancel of the caller's statement is not a failure of the handler. */
-	if (run->raise || (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !timed_out))
+	/* A cancel of the caller's statement is not a failure of the handler, nor is a deferral. */
+	if ((run->raise && !deferred) || (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !timed_out))
 		catch_up_unit_raise(error, pm, progress);
 	lane_state(pm, unit->lane, &state);
 	if (catch_up_unit_conflict(unit, error, progress))

@@ -79,8 +79,9 @@ dispatch_may_run(const DispatchRequest *request, const LaneState *state, Timesta
 
 	if (pm->paused || !pm->at_home || state->status == LANE_HALTED)
 		return false;
-	/* A caller that wants errors to be raised does not wait for the retry. */
-	if (state->status == LANE_RETRYING && !request->raise && !lane_retry_due(state, within_time()))
+	/* A caller that wants errors to be raised does not wait for the retry, but for a deferral. */
+	if (state->status == LANE_RETRYING && !lane_retry_due(state, within_time()) &&
+		(!request->raise || lane_failure(state).kind == FAILURE_DEFERRED))
 	{
 		*due = state->retry_at;
 		return false;
@@ -205,6 +206,53 @@ dispatch_commit_later(void)
 								 GUC_ACTION_LOCAL, true, 0, false);
 }
 
+/*
+ * Locks the unit and reads its state.  Returns DISPATCH_MORE if it may run, or else the
+ * outcome of the batch.
+ */
+static DispatchOutcome
+dispatch_begin(const DispatchRequest *request, LaneState *state, DispatchResult *result)
+{
+	ProcessManager *pm = request->pm;
+
+	if (!dispatch_lane_may_run(request, &result->others_alone))
+		return DISPATCH_BUSY;
+	if (!manager_lock_unit(pm->id, request->lane, !request->wait))
+		return DISPATCH_BUSY;
+	/* The registration can only change before we have the lock. */
+	if (registry_version() != pm->version)
+		return DISPATCH_STALE;
+	lane_state(pm, request->lane, state);
+	dispatch_leave_parked(request, state);
+	if (!dispatch_may_run(request, state, &result->due))
+		return DISPATCH_STOPPED;
+	return DISPATCH_MORE;
+}
+
+/*
+ * Makes a result of what the batch has counted.
+ */
+static void
+dispatch_conclude(const DispatchRequest *request, const BatchTask *task, bool parked,
+				  const Tally *tally, DispatchResult *result)
+{
+	result->outcome = dispatch_outcome(request, task, tally);
+	result->done = tally->done;
+	result->handled = tally->handled;
+	result->failed = tally->failed;
+	result->left = tally->left;
+	result->parked = parked;
+	result->held = tally->held;
+	result->left_out = tally->broken;
+	result->all = parked || !task->some;
+	result->rest = tally->rest;
+	result->due = dispatch_due(task, tally);
+	/* What has failed is retried or parked, which adds something to do. */
+	result->next_known = tally->next_known &&
+						 (task->state->status == LANE_OK || request->walk->look);
+	result->next = tally->next;
+}
+
 DispatchResult
 dispatch_batch(const DispatchRequest *request, Progress *progress)
 {
@@ -218,19 +266,8 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 	Assert(!IsolationUsesXactSnapshot());
 	Assert(!within_handler());
 	slot_activity_set(ACTIVITY_READING);
-	result.outcome = DISPATCH_BUSY;
-	if (!dispatch_lane_may_run(request, &result.others_alone))
-		return result;
-	if (!manager_lock_unit(pm->id, request->lane, !request->wait))
-		return result;
-	/* The registration can only change before we have the lock. */
-	result.outcome = DISPATCH_STALE;
-	if (registry_version() != pm->version)
-		return result;
-	lane_state(pm, request->lane, &state);
-	dispatch_leave_parked(request, &state);
-	result.outcome = DISPATCH_STOPPED;
-	if (!dispatch_may_run(request, &state, &result.due))
+	result.outcome = dispatch_begin(request, &state, &result);
+	if (result.outcome != DISPATCH_MORE)
 		return result;
 
 	task = dispatch_task(request, &state);
@@ -254,20 +291,7 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 	if (tally.handled > 0 && state.in_a_row > 0 && !tally.halted && !task.separate)
 		lane_in_a_row(pm->name, request->lane, 0, false);
 
-	result.outcome = dispatch_outcome(request, &task, &tally);
-	result.done = tally.done;
-	result.handled = tally.handled;
-	result.failed = tally.failed;
-	result.left = tally.left;
-	result.parked = head != NULL;
-	result.held = tally.held;
-	result.left_out = tally.broken;
-	result.all = head != NULL || !task.some;
-	result.rest = tally.rest;
-	result.due = dispatch_due(&task, &tally);
-	/* What has failed is retried or parked, which adds something to do. */
-	result.next_known = tally.next_known && (state.status == LANE_OK || request->walk->look);
-	result.next = tally.next;
+	dispatch_conclude(request, &task, head != NULL, &tally, &result);
 	/* If it is lost that events of other lanes were skipped, they are skipped again. */
 	if (tally.done == 0 && result.outcome != DISPATCH_STOPPED)
 		dispatch_commit_later();

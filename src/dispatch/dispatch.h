@@ -55,7 +55,7 @@ typedef struct DispatchRequest
 	bool wait;				  /* wait for the unit's lock; and no later batch will wait for a log */
 	bool wait_for_logs;		  /* wait for logs that are locked */
 	TimestampTz now;		  /* handle what is due at this time; 0: by the clock */
-	bool raise;				  /* errors go to the caller: nothing is set aside */
+	bool raise;				  /* errors go to the caller: only what is deferred is set aside */
 	TimestampTz parked_since; /* leave alone what was parked before this time; 0: nothing */
 	const BatchWalk *walk;	  /* the time moves, from "now" on; NULL: it does not */
 	BatchWatch *watch;		  /* is told of each item; NULL: nobody */

@@ -198,7 +198,8 @@ handle_item(HandleRun *run, BatchItem *item, bool failed)
 	const BatchTask *task = run->task;
 	const Handler *handler = &run->calls.handler;
 	bool has_parked = task->state->has_parked;
-	bool to_park = failed && task->state->status == LANE_PARKING && !task->raise;
+	bool to_park = failed && task->state->status == LANE_PARKING &&
+				   (!task->raise || lane_failure(task->state).kind == FAILURE_DEFERRED);
 	bool keyed = handler->correlates || handler->kind == HANDLER_INSTANCE || has_parked ||
 				 to_park || task->separate;
 	int handled;
