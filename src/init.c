@@ -14,6 +14,7 @@
 #include "base/version.h"
 #include "log/guard.h"
 #include "log/log_cache.h"
+#include "manager/erase_commit.h"
 #include "manager/finished.h"
 #include "manager/handler_find.h"
 #include "manager/head.h"
@@ -46,6 +47,7 @@ _PG_init(void)
 	log_cache_install();
 	head_install();
 	timer_floor_install();
+	erase_commit_install();
 	effect_install();
 	finished_install();
 	pinned_install();

@@ -7,9 +7,13 @@
  * owner of the log cannot ask each follower.  The private tables are changed as the
  * extension's owner, and no code of a user runs there.
  *
- * First the units of all process managers that follow the log are locked.  So no batch has
+ * First the units of the process managers that follow the log are locked.  So no batch has
  * old data in hand that it would write after we have looked.  What dispatchers have read
  * ahead they read again, since the registrations count as changed (reading.c).
+ *
+ * The caller could keep the transaction open for long, and so hold up the process managers
+ * of other roles.  What these have kept is erased when the transaction commits
+ * (erase_commit.c).
  *
  * The states of live instances are for their owners to change.
  */
@@ -28,27 +32,11 @@
 #include "base/within.h"
 #include "log/highwater_ask.h"
 #include "log/log_open.h"
-#include "manager/lane.h"
-#include "manager/manager_lock.h"
+#include "manager/erase_commit.h"
+#include "manager/erase_kept.h"
 #include "manager/registry.h"
 
 PG_FUNCTION_INFO_V1(pm_erase);
-
-/* What stands for the messages of errors. */
-#define ERASE_MESSAGE "'(erased)'"
-
-/* Was a row with metadata caused by one of the events? */
-#define ERASE_CAUSED                                                                               \
-	"metadata OPERATOR(pg_catalog.->) 'causation' OPERATOR(pg_catalog.->>) 'log' "                 \
-	"OPERATOR(pg_catalog.=) $1 AND "                                                               \
-	"metadata OPERATOR(pg_catalog.->) 'causation' OPERATOR(pg_catalog.->>) 'position' "            \
-	"OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.text[])"
-
-/* The lives of instances that have handled one of the events, and the first such entry. */
-#define ERASE_LIVES                                                                                \
-	"(SELECT process_manager, key, started_at, pg_catalog.min(id) AS first "                       \
-	"FROM pm_catalog.journal WHERE log OPERATOR(pg_catalog.=) $1 "                                 \
-	"AND position OPERATOR(pg_catalog.=) ANY ($2) GROUP BY process_manager, key, started_at) h "
 
 /* ---------- the log ---------- */
 
@@ -101,91 +89,6 @@ erase_log(PmLog *log, Datum stream, Datum replacement, int64 *count)
 										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
-/* ---------- what was kept ---------- */
-
-/*
- * Locks the units of all process managers that follow the log, in the order of their ids.
- */
-static List *
-erase_lock_followers(PmLog *log)
-{
-	List *followers = NIL;
-	ListCell *lc;
-
-	foreach(lc, registry_load(InvalidOid))
-	{
-		ProcessManager *pm = lfirst(lc);
-		ListCell *followed;
-
-		foreach(followed, pm->logs)
-			if (strcmp(lfirst(followed), log->name) == 0)
-			{
-				pm = manager_lock_unchecked(pm->name);
-				if (pm != NULL)
-					followers = lappend(followers, pm);
-				break;
-			}
-	}
-	return followers;
-}
-
-/*
- * Replaces what was kept of the events.
- */
-static void
-erase_kept(PmLog *log, Datum positions, Datum replacement)
-{
-	static ExecStatement statements[] = {
-		/* First the ends: the lives are found by their journals. */
-		{NULL,
-		 "UPDATE pm_catalog.ended e SET state = CASE WHEN e.state IS NOT NULL THEN $3 END, "
-		 "result = CASE WHEN e.result IS NOT NULL THEN $3 END FROM " ERASE_LIVES
-		 "WHERE e.process_manager OPERATOR(pg_catalog.=) h.process_manager "
-		 "AND e.key OPERATOR(pg_catalog.=) h.key "
-		 "AND e.started_at OPERATOR(pg_catalog.=) h.started_at",
-		 3,
-		 {TEXTOID, INT8ARRAYOID, JSONBOID}},
-		/* A state is what the handler has made of all events so far. */
-		{NULL,
-		 "UPDATE pm_catalog.journal j SET state = $3 FROM " ERASE_LIVES
-		 "WHERE j.process_manager OPERATOR(pg_catalog.=) h.process_manager "
-		 "AND j.key OPERATOR(pg_catalog.=) h.key "
-		 "AND j.started_at OPERATOR(pg_catalog.=) h.started_at "
-		 "AND j.id OPERATOR(pg_catalog.>=) h.first AND j.state IS NOT NULL",
-		 3,
-		 {TEXTOID, INT8ARRAYOID, JSONBOID}},
-		{NULL,
-		 "UPDATE pm_catalog.sent SET data = $3 WHERE " ERASE_CAUSED,
-		 3,
-		 {TEXTOID, INT8ARRAYOID, JSONBOID}},
-		{NULL,
-		 "UPDATE pm_catalog.parked SET data = CASE WHEN log IS NULL THEN $3 END, "
-		 "message = CASE WHEN message IS NOT NULL THEN " ERASE_MESSAGE " END, "
-		 "detail = NULL, context = NULL "
-		 "WHERE (log OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.=) ANY ($2)) "
-		 "OR (log IS NULL AND " ERASE_CAUSED ")",
-		 3,
-		 {TEXTOID, INT8ARRAYOID, JSONBOID}},
-		/* A lane that has failed at a timer has its id in position. */
-		{NULL,
-		 "WITH t AS (UPDATE pm_catalog.timer SET data = $3 WHERE " ERASE_CAUSED
-		 " RETURNING process_manager, id) "
-		 "UPDATE pm_catalog.lane l SET "
-		 "message = CASE WHEN l.message IS NOT NULL THEN " ERASE_MESSAGE " END, "
-		 "detail = NULL, context = NULL "
-		 "WHERE (l.log OPERATOR(pg_catalog.=) $1 AND l.position OPERATOR(pg_catalog.=) ANY ($2)) "
-		 "OR (l.log IS NULL AND EXISTS (SELECT FROM t "
-		 "WHERE t.process_manager OPERATOR(pg_catalog.=) l.process_manager "
-		 "AND t.id OPERATOR(pg_catalog.=) l.position))",
-		 3,
-		 {TEXTOID, INT8ARRAYOID, JSONBOID}},
-	};
-	Datum values[3] = {CStringGetTextDatum(log->name), positions, replacement};
-
-	for (int i = 0; i < lengthof(statements); i++)
-		(void) exec_as_owner(&statements[i], values, NULL);
-}
-
 /* ---------- live instances ---------- */
 
 /*
@@ -236,15 +139,15 @@ erase_may_have_live(ProcessManager *pm)
 }
 
 static void
-erase_notice(List *followers, PmLog *log, Datum stream, Datum positions)
+erase_notice(PmLog *log, Datum stream, Datum positions)
 {
 	ListCell *lc;
 
-	foreach(lc, followers)
+	foreach(lc, registry_load(InvalidOid))
 	{
 		ProcessManager *pm = lfirst(lc);
 
-		if (pm->kind != HANDLER_INSTANCE)
+		if (pm->kind != HANDLER_INSTANCE || !erase_follows(pm, log->name))
 			continue;
 		if (erase_has_live(pm, log, stream, positions))
 			ereport(NOTICE,
@@ -262,6 +165,26 @@ erase_notice(List *followers, PmLog *log, Datum stream, Datum positions)
 	}
 }
 
+/* ---------- the function ---------- */
+
+/*
+ * The process managers that the caller may change; *others is whether there are more.
+ */
+static List *
+erase_managers(bool *others)
+{
+	List *managers = NIL;
+	ListCell *lc;
+
+	*others = false;
+	foreach(lc, registry_load(InvalidOid))
+		if (registry_may_change(lfirst(lc)))
+			managers = lappend(managers, lfirst(lc));
+		else
+			*others = true;
+	return managers;
+}
+
 /*
  * pm.erase(log, stream, replacement)
  */
@@ -272,7 +195,8 @@ pm_erase(PG_FUNCTION_ARGS)
 	Datum stream;
 	Datum replacement;
 	Datum positions;
-	List *followers;
+	List *managers;
+	bool others;
 	int64 count;
 
 	highwater_require_fresh_snapshots("pm.erase");
@@ -294,13 +218,16 @@ pm_erase(PG_FUNCTION_ARGS)
 	log = log_lock(log, RowExclusiveLock);
 	/* The table may have been given to another role meanwhile. */
 	erase_require_owner(log);
-	followers = erase_lock_followers(log);
+	managers = erase_managers(&others);
+	erase_lock_followers(log->name, managers);
 	positions = erase_log(log, stream, replacement, &count);
 	if (count == 0)
 		PG_RETURN_INT64(0);
 	CommandCounterIncrement();
-	erase_notice(followers, log, stream, positions);
-	erase_kept(log, positions, replacement);
+	erase_notice(log, stream, positions);
+	erase_kept(managers, log->name, positions, replacement);
+	if (others)
+		erase_commit_later(log->name, positions, replacement);
 	/* Dispatchers forget what they have read ahead. */
 	registry_changed();
 	PG_RETURN_INT64(count);

@@ -370,10 +370,16 @@ registry_get(const char *name, bool missing_ok)
  * Only members of the owner's role, and superusers, may change a process
  * manager.
  */
+bool
+registry_may_change(const ProcessManager *pm)
+{
+	return !OidIsValid(pm->owner) ? superuser() : has_privs_of_role(GetUserId(), pm->owner);
+}
+
 void
 registry_require_owner(ProcessManager *pm)
 {
-	if (!OidIsValid(pm->owner) ? !superuser() : !has_privs_of_role(GetUserId(), pm->owner))
+	if (!registry_may_change(pm))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("must be owner of process manager \"%s\"", pm->name)));
 }

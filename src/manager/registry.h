@@ -87,6 +87,7 @@ extern List *registry_load(Oid owner);
 extern ProcessManager *registry_get(const char *name, bool missing_ok);
 
 /* Raises an error if the current user may not change the process manager. */
+extern bool registry_may_change(const ProcessManager *pm);
 extern void registry_require_owner(ProcessManager *pm);
 
 /* The type that stands for a process manager, or InvalidOid. */

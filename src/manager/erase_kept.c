@@ -1,0 +1,131 @@
+/*
+ * erase_kept.c
+ *		What process managers have kept of erased events.
+ */
+#include "pm.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "base/exec.h"
+#include "manager/erase_kept.h"
+#include "manager/manager_lock.h"
+
+/* What stands for the messages of errors. */
+#define ERASE_MESSAGE "'(erased)'"
+
+/* Is a row one of the process managers? */
+#define ERASE_OF "process_manager OPERATOR(pg_catalog.=) ANY ($4)"
+
+/* Was a row with metadata caused by one of the events? */
+#define ERASE_CAUSED                                                                               \
+	"metadata OPERATOR(pg_catalog.->) 'causation' OPERATOR(pg_catalog.->>) 'log' "                 \
+	"OPERATOR(pg_catalog.=) $1 AND "                                                               \
+	"metadata OPERATOR(pg_catalog.->) 'causation' OPERATOR(pg_catalog.->>) 'position' "            \
+	"OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.text[])"
+
+/* The lives of instances that have handled one of the events, and the first such entry. */
+#define ERASE_LIVES                                                                                \
+	"(SELECT process_manager, key, started_at, pg_catalog.min(id) AS first "                       \
+	"FROM pm_catalog.journal WHERE " ERASE_OF " AND log OPERATOR(pg_catalog.=) $1 "                \
+	"AND position OPERATOR(pg_catalog.=) ANY ($2) GROUP BY process_manager, key, started_at) h "
+
+bool
+erase_follows(const ProcessManager *pm, const char *log)
+{
+	ListCell *lc;
+
+	foreach(lc, pm->logs)
+		if (strcmp(lfirst(lc), log) == 0)
+			return true;
+	return false;
+}
+
+void
+erase_lock_followers(const char *log, List *managers)
+{
+	ListCell *lc;
+
+	foreach(lc, managers)
+	{
+		ProcessManager *pm = lfirst(lc);
+
+		if (erase_follows(pm, log))
+			(void) manager_lock_unchecked(pm->name);
+	}
+}
+
+/*
+ * The names of process managers as an array.
+ */
+static Datum
+erase_names(List *managers)
+{
+	Datum *names = palloc(sizeof(Datum) * Max(list_length(managers), 1));
+	ListCell *lc;
+
+	foreach(lc, managers)
+		names[foreach_current_index(lc)] = CStringGetTextDatum(
+			((ProcessManager *) lfirst(lc))->name);
+	return PointerGetDatum(
+		construct_array(names, list_length(managers), TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+void
+erase_kept(List *managers, const char *log, Datum positions, Datum replacement)
+{
+	static ExecStatement statements[] = {
+		/* First the ends: the lives are found by their journals. */
+		{NULL,
+		 "UPDATE pm_catalog.ended e SET state = CASE WHEN e.state IS NOT NULL THEN $3 END, "
+		 "result = CASE WHEN e.result IS NOT NULL THEN $3 END FROM " ERASE_LIVES
+		 "WHERE e.process_manager OPERATOR(pg_catalog.=) h.process_manager "
+		 "AND e.key OPERATOR(pg_catalog.=) h.key "
+		 "AND e.started_at OPERATOR(pg_catalog.=) h.started_at",
+		 4,
+		 {TEXTOID, INT8ARRAYOID, JSONBOID, TEXTARRAYOID}},
+		/* A state is what the handler has made of all events so far. */
+		{NULL,
+		 "UPDATE pm_catalog.journal j SET state = $3 FROM " ERASE_LIVES
+		 "WHERE j.process_manager OPERATOR(pg_catalog.=) h.process_manager "
+		 "AND j.key OPERATOR(pg_catalog.=) h.key "
+		 "AND j.started_at OPERATOR(pg_catalog.=) h.started_at "
+		 "AND j.id OPERATOR(pg_catalog.>=) h.first AND j.state IS NOT NULL",
+		 4,
+		 {TEXTOID, INT8ARRAYOID, JSONBOID, TEXTARRAYOID}},
+		{NULL,
+		 "UPDATE pm_catalog.sent SET data = $3 WHERE " ERASE_OF " AND " ERASE_CAUSED,
+		 4,
+		 {TEXTOID, INT8ARRAYOID, JSONBOID, TEXTARRAYOID}},
+		{NULL,
+		 "UPDATE pm_catalog.parked SET data = CASE WHEN log IS NULL THEN $3 END, "
+		 "message = CASE WHEN message IS NOT NULL THEN " ERASE_MESSAGE " END, "
+		 "detail = NULL, context = NULL "
+		 "WHERE " ERASE_OF " AND ((log OPERATOR(pg_catalog.=) $1 "
+		 "AND position OPERATOR(pg_catalog.=) ANY ($2)) OR (log IS NULL AND " ERASE_CAUSED "))",
+		 4,
+		 {TEXTOID, INT8ARRAYOID, JSONBOID, TEXTARRAYOID}},
+		/* A lane that has failed at a timer has its id in position. */
+		{NULL,
+		 "WITH t AS (UPDATE pm_catalog.timer SET data = $3 WHERE " ERASE_OF " AND " ERASE_CAUSED
+		 " RETURNING process_manager, id) "
+		 "UPDATE pm_catalog.lane l SET "
+		 "message = CASE WHEN l.message IS NOT NULL THEN " ERASE_MESSAGE " END, "
+		 "detail = NULL, context = NULL "
+		 "WHERE l." ERASE_OF " AND ((l.log OPERATOR(pg_catalog.=) $1 "
+		 "AND l.position OPERATOR(pg_catalog.=) ANY ($2)) "
+		 "OR (l.log IS NULL AND EXISTS (SELECT FROM t "
+		 "WHERE t.process_manager OPERATOR(pg_catalog.=) l.process_manager "
+		 "AND t.id OPERATOR(pg_catalog.=) l.position)))",
+		 4,
+		 {TEXTOID, INT8ARRAYOID, JSONBOID, TEXTARRAYOID}},
+	};
+	Datum values[4] = {CStringGetTextDatum(log), positions, replacement, erase_names(managers)};
+
+	if (managers == NIL)
+		return;
+
+	for (int i = 0; i < lengthof(statements); i++)
+		(void) exec_as_owner(&statements[i], values, NULL);
+}
