@@ -59,40 +59,6 @@ COMMENT ON FUNCTION pm.register(text, text, text[], text, text[], text, text, in
 COMMENT ON FUNCTION pm.alter(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, interval, text[], text[], text[])
 	IS 'change some settings of a process manager, and leave the others as they are';
 
-CREATE OR REPLACE VIEW pm_catalog.manager AS
-SELECT p.name, p.id, p.owner_name, p.handler, p.handler_kind, p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff,
-	   p.handler_timeout, p.batch_size, p.lanes, p.park_limit, p.paused, p.registered_at, h.at_home,
-	   -- The owner of the shell type (src/manager/shell_type.c).
-	   coalesce((SELECT t.typowner FROM pg_catalog.pg_type t
-				 WHERE t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name
-				   AND t.typnamespace OPERATOR(pg_catalog.=) (
-					   SELECT n.oid FROM pg_catalog.pg_namespace n
-					   WHERE n.nspname OPERATOR(pg_catalog.=) 'pm_process_manager')
-				   AND (h.at_home OR EXISTS (SELECT FROM pg_catalog.pg_roles r
-											 WHERE r.oid OPERATOR(pg_catalog.=) t.typowner AND NOT r.rolsuper))),
-				CASE WHEN h.at_home THEN p.owner
-					 ELSE coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(p.owner_name))::pg_catalog.oid, 0) END) AS owner,
-	   p.keep_ended, p.journal
-FROM pm_catalog.process_manager p
-CROSS JOIN pm_catalog.library() lib
-CROSS JOIN (SELECT oid FROM pg_catalog.pg_database
-			WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) here
-CROSS JOIN LATERAL (SELECT p.system_identifier OPERATOR(pg_catalog.=) lib.system_identifier
-						   AND p.database OPERATOR(pg_catalog.=) here.oid AS at_home) h;
-
-CREATE OR REPLACE VIEW pm.process_manager WITH (security_barrier) AS
-SELECT p.name, coalesce(r.rolname, p.owner_name) AS owner, p.handler,
-	   (SELECT pg_catalog.array_agg(DISTINCT c.log) FROM pm_catalog.cursor c
-		WHERE c.process_manager OPERATOR(pg_catalog.=) p.name) AS logs,
-	   p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff, p.handler_timeout, p.batch_size, p.lanes,
-	   p.park_limit, p.paused, p.registered_at, p.keep_ended, p.journal
-FROM pm_catalog.manager p
-LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
-WHERE pm_catalog.may_see(p.owner);
-
-COMMENT ON COLUMN pm.process_manager.keep_ended IS 'how long ended instances and journals are kept';
-COMMENT ON COLUMN pm.process_manager.journal IS 'whether each event and timer that an instance handles leaves an entry in pm.journal';
-
 -- Ended instances and journals
 
 ALTER TABLE pm_catalog.instance ADD COLUMN entries bigint NOT NULL DEFAULT 0;
@@ -423,6 +389,8 @@ SELECT p.name, coalesce(r.rolname, p.owner_name) AS owner, p.handler,
 FROM pm_catalog.manager p
 LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
 WHERE pm_catalog.may_see(p.owner);
+COMMENT ON COLUMN pm.process_manager.keep_ended IS 'how long ended instances and journals are kept';
+COMMENT ON COLUMN pm.process_manager.journal IS 'whether each event and timer that an instance handles leaves an entry in pm.journal';
 COMMENT ON COLUMN pm.process_manager.handler IS 'function that is called for each event; NULL: consumers do the work';
 COMMENT ON COLUMN pm.process_manager.lease IS 'how long a consumer may hold a lane; NULL: it has a handler';
 COMMENT ON COLUMN pm.process_manager.consumers IS 'roles that may be its consumers, beside members of the owner';
