@@ -152,7 +152,7 @@ GRANT USAGE ON SCHEMA pm TO other;
 GRANT CREATE ON SCHEMA public TO other;
 CREATE TABLE armed AS SELECT true AS yes;
 GRANT SELECT ON armed TO PUBLIC;
-SELECT pm.create_log(l) FROM unnest('{theirs,aside,behind,saved,asked,torn,traced,commits,undone,slow}'::text[]) l;
+SELECT pm.create_log(l) FROM unnest('{theirs,aside,behind,saved,asked,torn,again,traced,commits,undone,slow}'::text[]) l;
 GRANT SELECT ON theirs TO other;
 CREATE FUNCTION crash_at_row() RETURNS trigger LANGUAGE C AS '$module';
 CREATE FUNCTION crash_correlate(pm.event) RETURNS text LANGUAGE C IMMUTABLE AS '$module';
@@ -169,7 +169,7 @@ SQL
 PmTest::create_seen($node);
 PmTest::create_handler($node, 'other', user => 'other', after => 'PERFORM pg_sleep(0.002);');
 $node->safe_psql('postgres', "SELECT pm.register('other', 'other', '{theirs}')", extra_params => [ '-U', 'other' ]);
-PmTest::create_handler($node, $_, before => qq{IF e.stream = 'bad' AND EXISTS (SELECT FROM ill WHERE pm = '$_') THEN RAISE 'ill'; END IF;}) for qw(aside behind asked torn);
+PmTest::create_handler($node, $_, before => qq{IF e.stream = 'bad' AND EXISTS (SELECT FROM ill WHERE pm = '$_') THEN RAISE 'ill'; END IF;}) for qw(aside behind asked torn again);
 
 sub answer
 {
@@ -325,6 +325,24 @@ is(answer("SELECT count(*), count(DISTINCT pos), max(pos) FROM seen WHERE pm = '
 crashes_ok(2, 2, 'reading');
 answer("SELECT pm.seek('torn', 'torn', 33); SELECT pm.resume('torn')");
 ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'torn'", '39|39'), 'reading: after pm.seek the others are handled');
+
+# ---- while reading a parked event
+
+answer("INSERT INTO ill VALUES ('again'); SELECT pm.register('again', 'again', '{again}', backoff => '1 h')");
+append('again', '12,20');
+ok(PmTest::wait_until($node, "SELECT count(*), (SELECT count(*) FROM seen WHERE pm = 'again') FROM pm_catalog.parked WHERE process_manager = 'again'", '2|38', timeout => 60), 'parked: a key is parked');
+answer("CHECKPOINT; DELETE FROM ill WHERE pm = 'again'");
+answer("SELECT damage('again', ctid, (SELECT attnum FROM pg_attribute WHERE attrelid = 'again'::regclass AND attname = 'data')) FROM again WHERE position = 12; CHECKPOINT");
+eval { answer("SELECT pm.retry('again', 'again', 12)") };
+ok(PmTest::wait_until($node, "SELECT string_agg(concat_ws(' ', position, state), ', ' ORDER BY position) FROM pm_catalog.parked WHERE process_manager = 'again'", '12 dead, 20 behind', timeout => 60), 'parked: the event is dead');
+like(answer("SELECT message FROM pm_catalog.parked WHERE process_manager = 'again' AND position = 12"), qr/^the server crashed while/, 'parked: with the reason');
+crashes_ok(2, 2, 'parked');
+is(answer("SELECT count(*) FROM seen WHERE pm = 'again'"), 38, 'parked: nothing is handled meanwhile');
+# It is deleted from the log, so there is nothing left to try. Those behind it are handled.
+answer('DELETE FROM again WHERE position = 12');
+answer("SELECT pm.retry('again', 'again', 12)");
+ok(PmTest::wait_until($node, "SELECT count(*), (SELECT count(*) FROM seen WHERE pm = 'again'), (SELECT count(*) FROM seen WHERE pm = 'again' AND pos = 20) FROM pm_catalog.parked WHERE process_manager = 'again'", '0|39|1', timeout => 60), 'parked: an event that is gone from its log is discarded, and the others of its key are handled');
+like(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/process manager "again" in database "postgres": the parked event at position 12 of log "again" was discarded, because it is gone from the log/, 'parked: the server\'s log says so');
 is(PmTest::restarts_in_log($node), $crashes, 'reading: the server has not crashed again');
 
 $node->stop;
