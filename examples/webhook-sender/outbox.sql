@@ -7,9 +7,9 @@
 
 SELECT pm.create_log('outbox');
 
--- 12 attempts, the first again after 5 s, then twice as long each time, at most an hour: about 3 hours. A lease must be
--- longer than the timeout of a call. No number of keys that fail stops the others.
-SELECT pm.register('sender', NULL, ARRAY['outbox'], max_attempts => 12, backoff => '5 s', lease => '1 min',
+-- 12 attempts, the second after 5 s, then twice as long each time, at most an hour: about 3 hours. What a killed sender had
+-- fetched comes again when its lease has run out. No number of keys that fail stops the others.
+SELECT pm.register('sender', NULL, ARRAY['outbox'], max_attempts => 12, backoff => '5 s', lease => '30 s',
                    park_limit => 1000000);
 
 -- Each stream is sent in order. This one is two calls about one order.

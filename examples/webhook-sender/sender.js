@@ -5,6 +5,7 @@ import { Consumer, Json, PermanentFailure } from 'pm-consumer';
 import { call } from './lib/call.js';
 import { parseJson } from './lib/json.js';
 import { outcomeOf, outcomeOfError } from './lib/outcome.js';
+import { Permanent } from './lib/permanent.js';
 import { requestOf } from './lib/request.js';
 import { settingsOf } from './lib/settings.js';
 
@@ -25,7 +26,7 @@ async function main() {
 }
 
 async function send(event, ctx, settings) {
-  const outcome = await outcomeOfEvent({ ...event, data: parseJson(event.dataText) }, settings);
+  const outcome = await outcomeOfEvent(event, settings);
 
   if (outcome.error !== undefined) {
     throw outcome.permanent
@@ -39,7 +40,11 @@ async function outcomeOfEvent(event, settings) {
   let request = null;
 
   try {
-    request = requestOf(event, settings);
+    const text = event.dataText ?? 'null';
+
+    // A character of a body takes at most six in JSON.
+    if (text.length > 6 * settings.maxBody + 65536) throw new Permanent('the data of the event is too large');
+    request = requestOf({ ...event, data: parseJson(text) }, settings);
     return { reply: request.reply, ...outcomeOf(event, request, await call(request, settings), settings) };
   } catch (error) {
     return outcomeOfError(request, error);
@@ -47,8 +52,13 @@ async function outcomeOfEvent(event, settings) {
 }
 
 // One line for each message. Stacks are of no use here.
-const logger = Object.fromEntries(['info', 'warn', 'error'].map((level) => [level, (...parts) =>
-  process.stderr.write(`${level}: ${parts.map((part) => (part instanceof Error ? part.message : String(part))).join(' ').replace(/[\u0000-\u001f\u007f]+/g, ' ')}\n`)]));
+function say(level, ...parts) {
+  const text = parts.map((part) => (part instanceof Error ? part.message : String(part))).join(' ');
+
+  process.stderr.write(`${level}: ${text.replace(/[\u0000-\u001f\u007f]+/g, ' ')}\n`);
+}
+
+const logger = { info: say.bind(null, 'info'), warn: say.bind(null, 'warn'), error: say.bind(null, 'error') };
 
 main().catch((error) => {
   logger.error(error);

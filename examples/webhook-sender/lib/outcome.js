@@ -62,13 +62,16 @@ export function retryAfter(header, max, now) {
 // The event that goes back to the instance, as JSON text.
 function replyData(event, answer) {
   const { log, position, stream, type } = event;
-  const head = { event: { log, position: Number(position), stream, type }, status: answer.status };
+  const head = { event: { log, position: null, stream, type }, status: answer.status };
   const contentType = answer.headers['content-type'];
 
   if (contentType !== undefined) head.content_type = cleanText(contentType).slice(0, 200);
   if (answer.headers.location !== undefined) head.location = cleanText(answer.headers.location).slice(0, 2000);
   if (answer.body === null) head.too_large = true;
-  return `${JSON.stringify(head).slice(0, -1)},"body":${bodyText(answer, contentType)}}`;
+  // The position is a bigint.
+  const text = JSON.stringify(head).replace('"position":null', () => `"position":${position}`);
+
+  return `${text.slice(0, -1)},"body":${bodyText(answer, contentType)}}`;
 }
 
 // JSON as it came; anything else as a string; nothing as null.

@@ -27,7 +27,9 @@ export function requestOf(event, { hosts, maxBody, keyPrefix = '', secrets = new
 
   for (const [name, value] of secrets.get(url.origin) ?? []) headers.set(name.toLowerCase(), [name, value]);
   if (body !== null && !headers.has('content-type')) {
-    headers.set('content-type', ['Content-Type', typeof data.body === 'string' ? 'text/plain; charset=utf-8' : 'application/json']);
+    const type = typeof data.body === 'string' ? 'text/plain; charset=utf-8' : 'application/json';
+
+    headers.set('content-type', ['Content-Type', type]);
   }
   if (!headers.has('user-agent')) headers.set('user-agent', ['User-Agent', 'pm-webhook-sender']);
   headers.set('idempotency-key', ['Idempotency-Key', keyPrefix + idempotencyKey(event)]);
@@ -36,14 +38,22 @@ export function requestOf(event, { hosts, maxBody, keyPrefix = '', secrets = new
   if (body !== null || ['POST', 'PUT', 'PATCH'].includes(method)) {
     headers.set('content-length', ['Content-Length', String(body === null ? 0 : body.length)]);
   }
-  return { url, method, headers: [...headers.values()], body, accept: acceptOf(data.accept), reply: replyOf(data.reply) };
+  return {
+    url,
+    method,
+    headers: [...headers.values()],
+    body,
+    accept: acceptOf(data.accept),
+    reply: replyOf(data.reply),
+  };
 }
 
 // log/position. Of a log with an unusual name, all but letters, digits and _.~- is percent-encoded.
 export function idempotencyKey({ log, position }) {
-  return `${[...Buffer.from(log)].map((byte) => /[\w.~-]/.test(String.fromCharCode(byte)) && byte < 128
-    ? String.fromCharCode(byte)
-    : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join('')}/${position}`;
+  const encoded = log.replace(/[^\w.~-]/gu, (character) =>
+    [...Buffer.from(character)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join(''));
+
+  return `${encoded}/${position}`;
 }
 
 function isObject(value) {
@@ -62,17 +72,23 @@ function urlOf(text, hosts) {
   } catch {
     throw new Permanent('"url" is no URL');
   }
-  if (url.protocol !== 'http:' && url.protocol !== 'https:') throw new Permanent('"url" begins neither with https: nor with http:');
-  if (url.username !== '' || url.password !== '') throw new Permanent('"url" has a user or a password; use the header Authorization');
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') {
+    throw new Permanent('"url" begins neither with https: nor with http:');
+  }
+  if (url.username !== '' || url.password !== '') {
+    throw new Permanent('"url" has a user or a password; use the header Authorization');
+  }
 
   const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80));
 
-  if (!hosts.allows(url.hostname, port)) throw new Permanent(`${url.hostname}, port ${port}, is not in PM_SENDER_HOSTS`);
+  if (!hosts.allows(url.hostname, port)) {
+    throw new Permanent(`${url.hostname.slice(0, 300)}, port ${port}, is not in PM_SENDER_HOSTS`);
+  }
   return url;
 }
 
 function methodOf(method = 'POST') {
-  if (typeof method !== 'string' || !METHODS.includes(method)) throw new Permanent(`"method" is none of ${METHODS.join(', ')}`);
+  if (!METHODS.includes(method)) throw new Permanent(`"method" is none of ${METHODS.join(', ')}`);
   return method;
 }
 
@@ -114,7 +130,9 @@ function bodyOf(data, method, maxBody) {
 }
 
 function acceptOf(accept = []) {
-  if (!Array.isArray(accept) || accept.length > 100 || !accept.every((status) => Number.isInteger(status) && status >= 200 && status <= 599)) {
+  const isStatus = (status) => Number.isInteger(status) && status >= 200 && status <= 599;
+
+  if (!Array.isArray(accept) || accept.length > 100 || !accept.every(isStatus)) {
     throw new Permanent('"accept" is no array of HTTP status codes');
   }
   return accept;

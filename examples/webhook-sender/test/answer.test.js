@@ -27,6 +27,8 @@ test('each kind of answer', () => {
   assert.deepEqual(JSON.parse(outcome(409, {}, 'full', { accept: [409] }).answer), { event: { log: 'outbox', position: 7, stream: 's', type: 'T' }, status: 409, body: 'full' });
   assert.equal(JSON.parse(outcome(302, { location: '/a' }, '', { accept: [302] }).answer).location, '/a');
   assert.equal(outcome(503, { 'retry-after': '120' }).retryIn, 120000);
+  assert.match(outcomeOf({ ...EVENT, position: '9007199254740993' }, requestTo('https://api.test/'), { status: 200, headers: {}, body: null }, OPTIONS).answer,
+    /"position":9007199254740993,/);
 });
 
 test('Retry-After', () => {
@@ -58,6 +60,16 @@ test('what a body becomes', () => {
   assert.equal(body(Buffer.from([0xff, 0x41]), 'text/plain'), '"\ufffdA"');
   assert.equal(fitsJsonb('['.repeat(1000) + ']'.repeat(1000)), false);
   assert.equal(fitsJsonb('"\ud83d\ude00"'), true);
+  assert.equal(body('{"a": [1e-5, 2E+10, true, false, null, 0.5e3, "e1234567", "1e9999"]}'), '{"a": [1e-5, 2E+10, true, false, null, 0.5e3, "e1234567", "1e9999"]}');
+  for (const text of ['1e1000', '[1E+0001]', '{"a": 1e-99999}', '1'.repeat(10001), `["\\\\", ${'1'.repeat(10001)}]`]) assert.equal(fitsJsonb(text), false, text.slice(0, 20));
+  assert.equal(fitsJsonb('["\\\\", "\\"[[1e9999"]'), true, 'what is in strings does not count');
+  // In one pass.
+  for (const text of [`"${'\\"'.repeat(2e6)}"`, `"${'\\\\'.repeat(2e6)}"`, '9'.repeat(4e6), `${'9'.repeat(9999)} `.repeat(400), '['.repeat(4e6), '"'.repeat(4e6)]) {
+    const began = Date.now();
+
+    fitsJsonb(text);
+    assert.ok(Date.now() - began < 10000, text.slice(0, 10));
+  }
   assert.equal(JSON.parse(outcome(200, {}, null).answer).too_large, true);
 });
 

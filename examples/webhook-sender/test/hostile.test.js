@@ -14,7 +14,7 @@ const BAD = [
   ['{"url": "SERVER", "headers": {"Host": "internal"}}', /for the sender to set/], ['{"url": "SERVER", "headers": {"content-length": "0"}}', /for the sender to set/],
   ['{"url": "SERVER", "headers": {"Transfer-Encoding": "chunked"}}', /for the sender to set/], ['{"url": "SERVER", "headers": ["X: y"]}', /"headers" is no object/],
   ['{"url": "SERVER", "headers": {"__proto__": {"a": 1}, "constructor": "x"}}', /the header "__proto__"/],
-  [`{"url": "SERVER", "body": "${'x'.repeat(3000)}"}`, /more than 2000 bytes/], ['{"url": "SERVER", "accept": {"length": 1}}', /"accept"/],
+  [`{"url": "SERVER", "body": "${'x'.repeat(3000)}"}`, /more than 2000 bytes/], [`{"url": "SERVER", "x": "${'x'.repeat(100000)}"}`, /too large/], ['{"url": "SERVER", "accept": {"length": 1}}', /"accept"/],
   ['{"url": "SERVER", "reply": {"type": "x"}}', /"reply"/], ['{"url": "SERVER/400"}', /answered with 400: no .*thanks/], ['{"url": "SERVER/302"}', /redirects are not followed/],
   // Nobody waits for the answer.
   ['{"url": "SERVER/200", "reply": "answered"}', /no instance waits/],
