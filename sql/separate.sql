@@ -54,8 +54,50 @@ SELECT pm.catch_up('p', on_failure => 'policy') > 0 AS some;
 SELECT key, type FROM handled ORDER BY n;
 SELECT pm.unregister('p');
 
+-- Several events share a subtransaction. A failing one undoes those before it, which are handled again; each takes effect
+-- once, in order, in the state, the journal and the timers of its instance. Some set a timer that is due, or read pm.instance.
+TRUNCATE handled, poison;
+DELETE FROM orders;
+CREATE FUNCTION count_up(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO handled (key, type) VALUES (pm.key(), coalesce(e.position::text, e.type));
+	IF e.type = 'bad' OR (e.type = 'once' AND nextval('tries') = 1) THEN RAISE 'no'; END IF;
+	IF e.type = 'set' THEN PERFORM pm.set_timer('ring', pm.now()); END IF;
+	IF e.type = 'look' THEN PERFORM FROM pm.instance; END IF;
+	IF e.type = 'end' THEN RETURN pm.done(); END IF;
+	RETURN jsonb_build_object('n', coalesce((state ->> 'n')::int, 0) + 1);
+END $$;
+CREATE SEQUENCE tries;
+SELECT pm.register('p', 'count_up', '{orders}', start_at => 'end', max_attempts => 1, park_limit => 100000, journal => true, keep_ended => '1 day');
+SELECT count(pm.append('orders', CASE WHEN i % 25 = 0 THEN 'bad' || i ELSE 'k' || i % 7 END,
+		CASE WHEN i % 25 = 0 THEN 'bad' WHEN i = 444 THEN 'once' WHEN i % 40 = 1 THEN 'set' WHEN i > 700 AND i % 50 = 2 THEN 'look' WHEN i % 30 = 3 THEN 'end' ELSE 'good' END))
+	FROM generate_series(1, 1000) i;
+SELECT pm.catch_up('p', on_failure => 'policy') > 0 AS some;
+-- the event that failed once is dead, and those behind it are parked
+SELECT state, count(*), count(DISTINCT key) FROM pm.parked GROUP BY state ORDER BY state;
+SELECT count(*) AS events_lost FROM orders o WHERE NOT EXISTS (SELECT FROM handled h WHERE h.type = o.position::text)
+	AND NOT EXISTS (SELECT FROM pm.parked k WHERE k.position = o.position);
+SELECT count(*) AS twice FROM (SELECT FROM handled WHERE type <> 'ring' GROUP BY type HAVING count(*) > 1) t;
+SELECT count(*) AS out_of_order FROM (SELECT type::int < lag(type::int) OVER (PARTITION BY key ORDER BY n) AS early FROM handled WHERE type <> 'ring') o WHERE early;
+SELECT (SELECT count(*) FROM handled) - (SELECT count(*) FROM pm.journal) AS not_in_journal,
+	(SELECT count(*) - count(DISTINCT (key, started_at, seq)) FROM pm.journal) AS double_in_journal;
+-- each state counts the events and timers of this life of its instance
+SELECT count(*) AS wrong_states FROM pm.instance i WHERE (state ->> 'n')::int <> (SELECT count(*) FROM pm.journal j WHERE (j.key, j.started_at) = (i.key, i.started_at));
+SELECT count(*) > 0 AS ended, count(*) FILTER (WHERE (state ->> 'n')::int <> (SELECT max(seq) - 1 FROM pm.journal j WHERE (j.key, j.started_at) = (x.key, x.started_at))) AS wrong FROM pm.ended x;
+
+-- After many keys, it is remembered which have parked events; later events of such a key wait all the same, and those of
+-- others do not. There are more than were thought of at first.
+SELECT count(pm.append('orders', 'x' || i, CASE WHEN i % 2 = 0 THEN 'bad' ELSE 'good' END)) FROM generate_series(1, 1000) i;
+SELECT count(pm.append('orders', 'y' || i, CASE WHEN i % 2 = 0 THEN 'bad' ELSE 'good' END)) FROM generate_series(1, 6000) i;
+SELECT count(pm.append('orders', k || i, 'good')) FROM generate_series(1, 6000) i, unnest('{x,y}'::text[]) k WHERE k = 'y' OR i <= 1000;
+SELECT pm.catch_up('p', on_failure => 'policy') > 0 AS some;
+SELECT left(key, 1) AS k, state, count(*), count(DISTINCT key) FROM pm.parked WHERE key ~ '^[xy]' GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT left(key, 1) AS k, count(*), count(DISTINCT key) FROM handled WHERE key ~ '^[xy]' GROUP BY 1 ORDER BY 1;
+SELECT pm.unregister('p');
+
 DROP TABLE orders;
 DROP TABLE handled, poison CASCADE;
-DROP FUNCTION keys, keep;
+DROP SEQUENCE tries;
+DROP FUNCTION keys, keep, count_up;
 ALTER SYSTEM RESET pm.batch_duration;
 SELECT pg_reload_conf();

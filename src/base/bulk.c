@@ -6,19 +6,17 @@
  * columns into arrays and out of them again.  A page is written at once, as COPY does it,
  * and so is its WAL.
  *
- * Assumes a table without triggers, constraints and defaults other than an identity
- * column, whose indexes are plain B-trees on columns.
+ * Assumes a table without triggers and without defaults other than that of an identity
+ * column, whose constraints the caller meets (UNIQUE is checked).
  */
 #include "pm.h"
 
-#include "access/heaptoast.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "commands/sequence.h"
 #include "executor/executor.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 
 #include "base/bulk.h"
@@ -47,32 +45,23 @@ bulk_check(Relation rel, BulkTable *table)
 void
 bulk_begin(Bulk *bulk, BulkTable *table)
 {
+	MemoryContext caller;
+
 	bulk->table = table;
 	bulk->rel = table_open(exec_require_relid(table->name), RowExclusiveLock);
 	bulk_check(bulk->rel, table);
-	bulk->indexes = CatalogOpenIndexes(bulk->rel);
 	/* Slots would count and remember each use of the relation's own. */
 	bulk->desc = CreateTupleDescCopy(RelationGetDescr(bulk->rel));
+	/* What ExecInsertIndexTuples() needs of an executor. */
+	bulk->estate = CreateExecutorState();
+	caller = MemoryContextSwitchTo(bulk->estate->es_query_cxt);
+	bulk->target = makeNode(ResultRelInfo);
+	InitResultRelInfo(bulk->target, bulk->rel, 0, NULL, 0);
+	ExecOpenIndices(bulk->target, false);
+	MemoryContextSwitchTo(caller);
 	bulk->sequence = table->identity == 0 ? InvalidOid :
 											compat_identity_sequence(bulk->rel, table->identity);
-	bulk->made = bulk->used = 0;
-}
-
-/*
- * Writes a row by itself if its values must be compressed or stored out of line.  When
- * several rows are written at once, the copy with such values knows its place in the
- * table, but the row that the indexes are told of does not: no catalog that PostgreSQL
- * writes in that way has such values.
- */
-static bool
-bulk_write_large(Bulk *bulk, TupleTableSlot *slot)
-{
-	HeapTuple tuple = ExecFetchSlotHeapTuple(slot, true, NULL);
-
-	if (tuple->t_len <= TOAST_TUPLE_THRESHOLD && !HeapTupleHasExternal(tuple))
-		return false;
-	CatalogTupleInsertWithInfo(bulk->rel, tuple, bulk->indexes);
-	return true;
+	bulk->made = bulk->used = bulk->ids = 0;
 }
 
 /*
@@ -81,23 +70,25 @@ bulk_write_large(Bulk *bulk, TupleTableSlot *slot)
 static void
 bulk_flush(Bulk *bulk)
 {
-	TupleTableSlot *small[BULK_ROWS];
-	int count = 0;
-
+	if (bulk->used == 0)
+		return;
+	for (int i = 0; i < bulk->used; i++)
+		ExecStoreVirtualTuple(bulk->slots[i]);
+	table_multi_insert(bulk->rel, bulk->slots, bulk->used, GetCurrentCommandId(true), 0, NULL);
 	for (int i = 0; i < bulk->used; i++)
 	{
-		ExecStoreVirtualTuple(bulk->slots[i]);
-		if (!bulk_write_large(bulk, bulk->slots[i]))
-			small[count++] = bulk->slots[i];
-	}
-	if (count > 0)
-		CatalogTuplesMultiInsertWithInfo(bulk->rel, small, count, bulk->indexes);
-	for (int i = 0; i < bulk->used; i++)
+		List *recheck = compat_insert_index_tuples(bulk->target, bulk->slots[i], bulk->estate,
+												   false, NULL, NIL);
+
+		Assert(recheck == NIL);
+		list_free(recheck);
+		ResetPerTupleExprContext(bulk->estate);
 		ExecClearTuple(bulk->slots[i]);
+	}
 	bulk->used = 0;
 }
 
-void
+int64
 bulk_add(Bulk *bulk)
 {
 	TupleTableSlot *slot;
@@ -109,10 +100,15 @@ bulk_add(Bulk *bulk)
 	slot = bulk->slots[bulk->used++];
 	ExecClearTuple(slot);
 	if (!OidIsValid(bulk->sequence))
-		return;
-	if (bulk->used == 1)
+		return 0;
+	if (bulk->ids == 0)
+	{
 		bulk->id = nextval_internal(bulk->sequence, false);
-	bulk_set(bulk, bulk->table->identity, Int64GetDatum(bulk->id++), false);
+		bulk->ids = bulk->table->ids;
+	}
+	bulk->ids--;
+	bulk_set(bulk, bulk->table->identity, Int64GetDatum(bulk->id), false);
+	return bulk->id++;
 }
 
 void
@@ -131,7 +127,8 @@ bulk_end(Bulk *bulk)
 	for (int i = 0; i < bulk->made; i++)
 		ExecDropSingleTupleTableSlot(bulk->slots[i]);
 	FreeTupleDesc(bulk->desc);
-	CatalogCloseIndexes(bulk->indexes);
+	ExecCloseIndices(bulk->target);
+	FreeExecutorState(bulk->estate);
 	/* The lock is kept until the end of the transaction, as a statement would keep it. */
 	table_close(bulk->rel, NoLock);
 	CommandCounterIncrement();

@@ -6,8 +6,7 @@
 #define PM_BULK_H
 
 #include "access/attnum.h"
-#include "catalog/indexing.h"
-#include "executor/tuptable.h"
+#include "nodes/execnodes.h"
 #include "utils/relcache.h"
 
 /* A private table whose columns its writer knows by number. */
@@ -17,13 +16,11 @@ typedef struct BulkTable
 	const char *const *columns; /* their names; the first one is number 1 */
 	int ncolumns;
 	AttrNumber identity; /* this column is drawn from its sequence; 0: none is */
+	int ids;			 /* one value of the sequence is enough for this many rows */
 	Oid checked;		 /* the table in which the columns were found to have these numbers */
 } BulkTable;
 
-/*
- * The rows that are collected before they are written.  The sequence of an identity column
- * increments by this number, so that one value of it is enough for all of them.
- */
+/* The rows that are collected before they are written. */
 #define BULK_ROWS 100
 
 typedef struct Bulk
@@ -31,9 +28,11 @@ typedef struct Bulk
 	const BulkTable *table;
 	Relation rel;
 	TupleDesc desc;
-	CatalogIndexState indexes;
-	Oid sequence; /* of the identity column, or InvalidOid */
-	int64 id;	  /* for the next row */
+	EState *estate;
+	ResultRelInfo *target; /* with the indexes */
+	Oid sequence;		   /* of the identity column, or InvalidOid */
+	int64 id;			   /* for the next row, */
+	int ids;			   /* and how many have been drawn with it */
 	TupleTableSlot *slots[BULK_ROWS];
 	int made; /* how many of the slots exist, */
 	int used; /* and how many have a row */
@@ -41,8 +40,11 @@ typedef struct Bulk
 
 extern void bulk_begin(Bulk *bulk, BulkTable *table);
 
-/* Begins a row, all of whose other columns are set with bulk_set(). */
-extern void bulk_add(Bulk *bulk);
+/*
+ * Begins a row, all of whose other columns are set with bulk_set().  Returns the value of
+ * its identity column.
+ */
+extern int64 bulk_add(Bulk *bulk);
 extern void bulk_set(Bulk *bulk, AttrNumber column, Datum value, bool isnull);
 
 /* Writes what is left, and closes the table. */

@@ -110,8 +110,7 @@ advance_journal_add(Journal *journal, Key *key, const char *log, int64 position,
 	/* The row counts the entries. */
 	key->changed |= key->live;
 	journal_add(journal, &entry);
-	if (journal_is_full(journal))
-		journal_save(journal);
+	journal_save_full(journal);
 }
 
 /*

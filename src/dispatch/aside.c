@@ -41,22 +41,56 @@ aside_queued(HandleRun *run, Key *key)
 	run->tally.again = true;
 }
 
-void
-aside_behind(const BatchTask *task, const BatchItem *item)
+/*
+ * Called after a row has been added.
+ */
+static void
+aside_added(HandleRun *run, const BatchItem *item)
 {
-	batch_item_crash_mark(task, item);
-	park_behind(task->pm, task->lane, item->key->name, item->event, item->too_large);
+	run->parked_last = item;
+	if (park_rows_full(&run->parked))
+		aside_write(run);
 	crash_unmark();
+}
+
+void
+aside_write(HandleRun *run)
+{
+	const BatchTask *task = run->task;
+	Handling what;
+
+	if (park_rows_count(&run->parked) == 0)
+		return;
+	/* If this crashes the server, one of the items is the cause. */
+	if (crash_marks())
+	{
+		memset(&what, 0, sizeof(what));
+		what.manager = task->pm->id;
+		what.lane = task->lane;
+		what.lanes = task->pm->lanes;
+		what.outside = true;
+		what.several = park_rows_count(&run->parked) > 1;
+		batch_item_name(run->parked_last, &what);
+		crash_mark(&what);
+	}
+	park_rows_write(&run->parked);
+	crash_unmark();
+}
+
+void
+aside_behind(HandleRun *run, const BatchItem *item)
+{
+	batch_item_crash_mark(run->task, item);
+	park_behind(&run->parked, item->key->name, item->event, item->too_large);
+	aside_added(run, item);
 }
 
 void
 aside_untried(HandleRun *run, const BatchItem *item)
 {
-	const BatchTask *task = run->task;
-
-	batch_item_crash_mark(task, item);
-	park_untried(task->pm, task->lane, item->key->name, item->event, item->too_large);
-	crash_unmark();
+	batch_item_crash_mark(run->task, item);
+	park_untried(&run->parked, item->key->name, item->event, item->too_large);
+	aside_added(run, item);
 	aside_queued(run, item->key);
 }
 
@@ -75,13 +109,26 @@ aside_halt(HandleRun *run, const BatchItem *item, const char *refused, ErrorData
 	run->tally.halted = true;
 }
 
+/*
+ * Why no further key may be parked.  If those that this batch parks may be too many, they
+ * are written first, so that all are counted.
+ */
+static char *
+aside_refused(HandleRun *run, FailureKind kind)
+{
+	const BatchTask *task = run->task;
+
+	if (!park_has_room(task->pm, task->lane, park_rows_count(&run->parked)))
+		aside_write(run);
+	return park_refused(task->pm, task->state, task->lane, kind);
+}
+
 void
 aside_park(HandleRun *run, const BatchItem *item, ErrorData *error, Failure failure)
 {
 	const BatchTask *task = run->task;
 	LaneState *state = task->state;
-	char *refused = state->crashes > 0 ? NULL :
-										 park_refused(task->pm, state, task->lane, failure.kind);
+	char *refused = state->crashes > 0 ? NULL : aside_refused(run, failure.kind);
 
 	if (refused != NULL)
 	{
@@ -92,10 +139,10 @@ aside_park(HandleRun *run, const BatchItem *item, ErrorData *error, Failure fail
 	if (state->crashes > 0)
 		ForceSyncCommit();
 	batch_item_crash_mark(task, item);
-	if (park_failed(task->pm, task->lane, item->key == NULL ? NULL : item->key->name, item->event,
+	if (park_failed(&run->parked, item->key == NULL ? NULL : item->key->name, item->event,
 					item->too_large, state->attempts, state->crashes, error, &failure))
 		lane_in_a_row(task->pm->name, task->lane, 1, true);
-	crash_unmark();
+	aside_added(run, item);
 	aside_queued(run, item->key);
 }
 
@@ -107,7 +154,7 @@ aside_failed(HandleRun *run, const BatchItem *item, ErrorData *error, const Fail
 	char *refused;
 
 	task->state->in_a_row = run->in_a_row;
-	refused = park_refused(task->pm, task->state, task->lane, failure->kind);
+	refused = aside_refused(run, failure->kind);
 	/*
 	 * The batch has taken the timer, or has handled or parked the event for other keys of
 	 * it.  That must not be committed if the unit halts before the item.  So the batch is
@@ -126,10 +173,10 @@ aside_failed(HandleRun *run, const BatchItem *item, ErrorData *error, const Fail
 		return;
 	}
 	batch_item_crash_mark(task, item);
-	if (park_failed(task->pm, task->lane, item->key == NULL ? NULL : item->key->name, item->event,
+	if (park_failed(&run->parked, item->key == NULL ? NULL : item->key->name, item->event,
 					item->too_large, deferred ? 0 : 1, 0, error, failure))
 		run->in_a_row++;
-	crash_unmark();
+	aside_added(run, item);
 	aside_queued(run, item->key);
 	run->tally.failed++;
 }

@@ -12,7 +12,7 @@
 extern bool aside_has_queue(HandleRun *run, Key *key);
 
 /* Parks an item whose key has a queue, or one that has not been tried for its key. */
-extern void aside_behind(const BatchTask *task, const BatchItem *item);
+extern void aside_behind(HandleRun *run, const BatchItem *item);
 extern void aside_untried(HandleRun *run, const BatchItem *item);
 
 /* Parks the item that the state of the unit is about. */
@@ -28,6 +28,9 @@ extern void aside_failed(HandleRun *run, const BatchItem *item, ErrorData *error
  * has a key, or has not been asked for.
  */
 extern bool aside_keyless(HandleRun *run, BatchItem *item);
+
+/* Writes what has been parked. */
+extern void aside_write(HandleRun *run);
 
 /* Writes what aside_failed() has counted. */
 extern void aside_count(const HandleRun *run);

@@ -51,7 +51,8 @@ typedef struct BatchTask
 	bool raise;			   /* errors go to the caller: only what is deferred is set aside */
 	const BatchWalk *walk; /* NULL: the time does not move with the items */
 	BatchWatch *watch;	   /* NULL: nobody wants to know */
-	bool separate;		   /* each item has a subtransaction of its own */
+	bool separate;		   /* items have subtransactions, */
+	int group;			   /* of about this many */
 } BatchTask;
 
 #endif /* PM_BATCH_TASK_H */

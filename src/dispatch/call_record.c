@@ -110,6 +110,4 @@ call_record_end(Journal *journal, const BatchItem *item, const CallRecord *recor
 	/* An event that a key without an instance ignores is not in a journal. */
 	if (journal->entries && (record->ended || item->key->live))
 		call_record_entry(journal, item, record, now);
-	if (journal_is_full(journal))
-		journal_save(journal);
 }

@@ -213,7 +213,7 @@ consumer_fail_park(ConsumerFail *fail, const BatchItem *item, Key *key)
 	char *refused = park_refused(pm, &fail->state, fail->lane, fail->failure.kind);
 	Handling what;
 
-	if (park_failed(pm, fail->lane, key->name, item->event, item->too_large,
+	if (park_failed(park_rows_now(pm, fail->lane), key->name, item->event, item->too_large,
 					tries + (deferred ? 0 : 1), 0, &fail->error, &fail->failure))
 		lane_in_a_row(pm->name, fail->lane, 1, true);
 	fail->keys = lappend(fail->keys, key);
@@ -253,7 +253,7 @@ consumer_fail_keys(ConsumerFail *fail, BatchItem *item, bool first)
 		if (first)
 			consumer_fail_park(fail, item, key);
 		else
-			park_behind(pm, fail->lane, key->name, item->event, item->too_large);
+			park_behind(park_rows_now(pm, fail->lane), key->name, item->event, item->too_large);
 	}
 	if (parked == 0)
 		return;

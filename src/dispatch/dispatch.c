@@ -115,11 +115,12 @@ dispatch_task(const DispatchRequest *request, LaneState *state)
 		task.limit = 1;
 
 	/* Where nothing is parked, or the unit tries one item again, the batch must stop there. */
-	task.separate = request->separate && !request->raise && !pm->halt_on_failure &&
+	task.separate = request->separate > 0 && !request->raise && !pm->halt_on_failure &&
 					(state->status == LANE_OK || state->status == LANE_WAITING) &&
 					separate_has_room();
+	task.group = request->separate;
 	if (task.separate)
-		task.limit = Min(task.limit, SEPARATE_IDS);
+		task.limit = Min(task.limit, SEPARATE_IDS * task.group);
 
 	/*
 	 * All logs are read if not only new events matter: an item that has failed

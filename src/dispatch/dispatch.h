@@ -51,7 +51,7 @@ typedef struct DispatchRequest
 	bool leave_parked; /* leave the parked events out this time */
 	bool alone;		   /* run only while no other lane of the process manager does so */
 	HighwaterView view;
-	bool separate;			  /* each item may have a subtransaction of its own */
+	int separate;			  /* about this many items share a subtransaction; 0: none */
 	bool wait;				  /* wait for the unit's lock; and no later batch will wait for a log */
 	bool wait_for_logs;		  /* wait for logs that are locked */
 	TimestampTz now;		  /* handle what is due at this time; 0: by the clock */

@@ -29,7 +29,7 @@ fetch_aside_behind(FetchRun *run, BatchItem *item)
 {
 	if (item->source == HANDLING_TIMER && !timer_take(item->id))
 		return;
-	park_behind(run->pm, run->lane, item->key->name, item->event, item->too_large);
+	park_behind(park_rows_now(run->pm, run->lane), item->key->name, item->event, item->too_large);
 	fetch_aside_parked(run, item);
 }
 
@@ -56,8 +56,8 @@ fetch_aside_dead(FetchRun *run, BatchItem *item, ErrorData *error)
 	}
 	if (item->source == HANDLING_TIMER && !timer_take(item->id))
 		return true;
-	if (park_failed(pm, run->lane, item->key->name, item->event, item->too_large, pm->max_attempts,
-					0, error, &failure))
+	if (park_failed(park_rows_now(pm, run->lane), item->key->name, item->event, item->too_large,
+					pm->max_attempts, 0, error, &failure))
 		lane_in_a_row(pm->name, run->lane, 1, true);
 	lane_error(pm->name, run->lane);
 	fetch_aside_parked(run, item);
@@ -106,8 +106,8 @@ fetch_aside_keyless(FetchRun *run)
 		return false;
 	if (item_key_is_ours(item, item_key_stream(item)))
 	{
-		(void) park_failed(run->pm, run->lane, NULL, item->event, item->too_large, 1, 0, run->error,
-						   &run->failure);
+		(void) park_failed(park_rows_now(run->pm, run->lane), NULL, item->event, item->too_large, 1,
+						   0, run->error, &run->failure);
 		if (run->failure.kind != FAILURE_DEFERRED)
 			lane_error(run->pm->name, run->lane);
 	}

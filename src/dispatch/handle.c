@@ -19,7 +19,7 @@
 #include "dispatch/handle.h"
 #include "dispatch/keyless.h"
 #include "dispatch/separate.h"
-#include "dispatch/separate_item.h"
+#include "dispatch/separate_group.h"
 #include "log/guard.h"
 #include "manager/instance.h"
 #include "manager/lane_fail.h"
@@ -74,10 +74,11 @@ handle_call(HandleRun *run, BatchItem *item)
 
 	if (watch != NULL)
 		watch->before(watch, item);
-	timers = call_handler(&run->calls, item, run->tally.done + 1);
+	timers = call_handler(&run->calls, item, run->tally.done + run->ahead + 1);
 	if (watch != NULL)
 		watch->after(watch, item);
 	run->tally.due = Min(run->tally.due, timers.earliest);
+	run->timer_came |= timers.ndue > 0;
 	for (int i = 0; i < timers.ndue; i++)
 		batch_timer_set(run->task, &run->batch.timers, &run->batch.keys, timers.due[i], item);
 	crash_unmark();
@@ -93,7 +94,7 @@ handle_one(HandleRun *run, BatchItem *item, bool to_park)
 	const BatchTask *task = run->task;
 
 	if (aside_has_queue(run, item->key))
-		aside_behind(task, item);
+		aside_behind(run, item);
 	else if (to_park)
 		aside_park(run, item, &task->state->error, lane_failure(task->state));
 	else if (task->separate)
@@ -101,6 +102,7 @@ handle_one(HandleRun *run, BatchItem *item, bool to_park)
 	else
 	{
 		handle_call(run, item);
+		journal_save_full(&run->calls.journal);
 		return true;
 	}
 	return false;
@@ -115,8 +117,6 @@ handle_one(HandleRun *run, BatchItem *item, bool to_park)
 static void
 handle_split(HandleRun *run, BatchItem *item, int from, Key *failed)
 {
-	const BatchTask *task = run->task;
-
 	/* First the one that may have to halt the unit, since nothing is parked then. */
 	if (failed != NULL)
 	{
@@ -131,7 +131,7 @@ handle_split(HandleRun *run, BatchItem *item, int from, Key *failed)
 		if (item->key == failed)
 			continue;
 		if (aside_has_queue(run, item->key))
-			aside_behind(task, item);
+			aside_behind(run, item);
 		else
 			aside_untried(run, item);
 	}
@@ -250,7 +250,8 @@ handle_prefetch(HandleRun *run)
 	/* For an event that must run alone, correlate is called alone too. */
 	if (task->state->status == LANE_RETRYING || task->state->status == LANE_PARKING)
 		return;
-	if (!run->calls.handler.foretells || batch->count < 2 || !(keeps || task->state->has_parked))
+	if (!run->calls.handler.foretells || batch->count < 2 ||
+		!(keeps || task->state->has_parked || (task->separate && run->calls.handler.correlates)))
 		return;
 	/*
 	 * If this fails for the nth event, the next batch handles the events before it, and
@@ -305,7 +306,7 @@ handle_array(HandleRun *run)
 		ours = !keyed || call_correlate(&run->calls, item, run->tally.done + 1);
 		behind = ours && has_parked && park_has(task->pm, task->lane, item->key);
 		if (behind)
-			aside_behind(task, item);
+			aside_behind(run, item);
 		else if (ours)
 			items[count++] = item;
 		tally_add(&run->tally, item, ours && !behind ? 1 : 0);
@@ -315,20 +316,29 @@ handle_array(HandleRun *run)
 }
 
 /*
- * Handles a batch item by item.
+ * Handles a batch item by item or, if items have subtransactions, some at a time.
  */
 static void
 handle_each(HandleRun *run)
 {
 	Tally *tally = &run->tally;
-	BatchItem *item;
 
-	while (!tally->halted && tally->done < run->task->limit &&
-		   (item = batch_next(&run->batch)) != NULL)
+	while (!tally->halted && tally->done < run->task->limit)
 	{
-		bool alone = handle_has_failed(run->task, item);
+		BatchItem *item;
+		bool alone;
 
 		CHECK_FOR_INTERRUPTS();
+		if (run->task->separate && separate_group(run, handle_call))
+		{
+			if (tally->left || separate_batch_ends(run, GetCurrentTimestamp()))
+				break;
+			continue;
+		}
+		item = batch_next(&run->batch);
+		if (item == NULL)
+			break;
+		alone = handle_has_failed(run->task, item);
 		tally->again |= alone;
 		/* An item that has failed runs in a batch of its own, so that it undoes no other item. */
 		if ((alone && tally->done > 0) || (run->task->walk != NULL && !handle_walk_to(run, item)))
@@ -361,6 +371,7 @@ handle_items(HandleRun *run, Progress *progress)
 		handle_each(run);
 	if (task->separate)
 		aside_count(run);
+	aside_write(run);
 	run->tally.again |= batch_any_timer(&run->batch);
 	earliest = call_end(&run->calls, run->tally.handled);
 	run->tally.due = Min(run->tally.due, earliest);
@@ -406,7 +417,9 @@ handle_batch(const BatchTask *task, List *cursors, Progress *progress)
 	run.task = task;
 	run.had_parked = task->state->has_parked;
 	run.in_a_row = run.in_a_row_before = task->state->in_a_row;
-	run.errors = 0;
+	run.errors = run.ahead = 0;
+	run.timer_came = false;
+	park_rows_begin(&run.parked, task->pm, task->lane);
 	separate_begin(&run.ids);
 	now = batch_read(&run.batch, task, cursors);
 	tally_begin(&run.tally, &run.batch);

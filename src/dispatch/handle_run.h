@@ -8,6 +8,7 @@
 #include "dispatch/batch.h"
 #include "dispatch/call.h"
 #include "dispatch/tally.h"
+#include "manager/park_rows.h"
 
 /* The transaction IDs of subtransactions (separate.c). */
 typedef struct SeparateIds
@@ -26,8 +27,12 @@ typedef struct HandleRun
 	int in_a_row;		 /* keys that have failed since something was handled, */
 	int in_a_row_before; /* and when the batch began */
 	int errors;			 /* failures that this batch has parked */
+	ParkRows parked;	 /* what it parks, and the last item of that */
+	const BatchItem *parked_last;
 	SeparateIds ids;
-	uint64 writes; /* guard_writes when the batch began */
+	int ahead;		 /* items that were handled and not counted yet: they may be undone */
+	bool timer_came; /* a timer has been set that is due already */
+	uint64 writes;	 /* guard_writes when the batch began */
 } HandleRun;
 
 #endif /* PM_HANDLE_RUN_H */

@@ -3,8 +3,8 @@
  *		Finds the event that made a batch fail.
  *
  * Most batches have no failing event, so they run without a subtransaction for
- * each event.  Only if events fail often, each has one (separate.c), and the rest of this
- * is not needed.  When a batch fails, everything it did is undone.  Then the events
+ * each event.  Only if events fail often, they have subtransactions (separate.c), and the
+ * rest of this is not needed.  When a batch fails, everything it did is undone.  Then the events
  * before the failing one are handled again, and after that the failing one alone,
  * in a transaction of its own.  Only if it fails there, it is the cause.  If the
  * error does not tell which event it was (an array of events, a deferred
@@ -20,7 +20,7 @@
 
 /*
  * If an event fails within this many after the last one, as many events have
- * subtransactions: a subtransaction for each of them costs less than a batch or two.
+ * subtransactions: these cost less than a batch or two.
  */
 #define ISOLATE_OFTEN 250
 
@@ -62,10 +62,16 @@ isolate_conflict(Isolate *isolate, const Progress *progress)
 	return true;
 }
 
-bool
+/*
+ * With a tenth of the distance, about one event of twenty is handled again because of one
+ * that fails.  If more than a few of ten fail, it is best to have none to handle again.
+ */
+int
 isolate_separate(const Isolate *isolate)
 {
-	return isolate->separate > 0 && isolate->prefix == 0 && isolate->singles == 0;
+	if (isolate->separate == 0 || isolate->prefix > 0 || isolate->singles > 0)
+		return 0;
+	return isolate->gap < 6 ? 1 : Max(isolate->gap / 10, 2);
 }
 
 /*
@@ -79,11 +85,13 @@ isolate_count(Isolate *isolate, const DispatchResult *result)
 	if (result->failed > 0)
 	{
 		isolate->separate = ISOLATE_OFTEN;
+		isolate->gap = (isolate->gap + (isolate->succeeded + result->done) / result->failed) / 2;
 		isolate->succeeded = 0;
 		return;
 	}
 	isolate->separate = Max(isolate->separate - result->done, 0);
 	isolate->succeeded = Min(isolate->succeeded + result->done, ISOLATE_OFTEN);
+	isolate->gap = Max(isolate->gap, isolate->succeeded);
 }
 
 void
@@ -128,6 +136,7 @@ isolate_failed(Isolate *isolate, const Progress *progress, HandlerKind kind)
 		isolate->prefix = isolate->singles = 0;
 		if (isolate->succeeded < ISOLATE_OFTEN)
 			isolate->separate = ISOLATE_OFTEN;
+		isolate->gap = (isolate->gap + isolate->succeeded) / 2;
 		isolate->succeeded = 0;
 		return true;
 	}

@@ -15,7 +15,8 @@ typedef struct Isolate
 	int singles;		/* then this many, one at a time */
 	int parked_singles; /* this many parked ones, one at a time */
 	int succeeded;		/* events since one was found to fail */
-	int separate;		/* for this many events, each has a subtransaction of its own */
+	int separate;		/* for this many events, there are subtransactions */
+	int gap;			/* of late, about one event of this many has failed */
 	int cut;			/* after a conflict, at most this many of either; 0: no limit */
 } Isolate;
 
@@ -39,8 +40,11 @@ extern bool isolate_conflict(Isolate *isolate, const Progress *progress);
  */
 extern bool isolate_failed(Isolate *isolate, const Progress *progress, HandlerKind kind);
 
-/* Do events fail so often that each should have a subtransaction of its own? */
-extern bool isolate_separate(const Isolate *isolate);
+/*
+ * If events fail so often that they should have subtransactions: about how many should
+ * share one.  Otherwise 0.
+ */
+extern int isolate_separate(const Isolate *isolate);
 
 /* Is a search for an event going on? */
 extern bool isolate_busy(const Isolate *isolate);

@@ -74,14 +74,15 @@ static void
 keyless_park(const BatchTask *task, const BatchItem *item, Key *key, int lane)
 {
 	Key known = {.name = key->name};
+	ParkRows *rows = park_rows_now(task->pm, lane);
 
 	/* What this session remembers of the other lane may be old, since it has not run it. */
 	if (lane != task->lane)
 		head_forget(task->pm->name, lane);
 	if (park_has(task->pm, lane, &known))
-		park_behind(task->pm, lane, key->name, item->event, item->too_large);
+		park_behind(rows, key->name, item->event, item->too_large);
 	else
-		park_untried(task->pm, lane, key->name, item->event, item->too_large);
+		park_untried(rows, key->name, item->event, item->too_large);
 	/* The dispatcher of the other lane looks again what is due. */
 	if (lane != task->lane)
 		registry_changed();

@@ -174,6 +174,7 @@ retry_item(Calls *calls, BatchItem *item, Tally *tally)
 	}
 	timers = call_handler(calls, item, tally->done + 1);
 	crash_unmark();
+	journal_save_full(&calls->journal);
 	/* Timers that are due already are left to the next batch. */
 	tally->due = Min(tally->due, timers.earliest);
 	return true;

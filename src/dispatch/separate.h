@@ -1,7 +1,6 @@
 /*
  * separate.h
- *		Runs code for an item in a subtransaction of its own, so that its failure undoes nothing
- *else.
+ *		Runs code in a subtransaction, so that its failure does not undo the batch.
  */
 #ifndef PM_SEPARATE_H
 #define PM_SEPARATE_H

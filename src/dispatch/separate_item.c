@@ -1,29 +1,96 @@
 /*
  * separate_item.c
- *		Handles an item in a subtransaction of its own, and parks it if it fails.
+ *		Handles items in a subtransaction, and parks the one that fails.
+ *
+ * If an item fails, its subtransaction is undone, with the items before it that share it.
+ * What the batch has in memory is then set back to what it was: the keys with the states
+ * of their instances, and the journal.  A subtransaction must end after an item that has
+ * done more than that: one that has set a timer that is due, which is now among the
+ * items of the batch, or one whose handler has read pm.instance, so that instances have
+ * been written (pending.c).
  */
 #include "pm.h"
+
+#include "miscadmin.h"
+#include "utils/timestamp.h"
 
 #include "dispatch/aside.h"
 #include "dispatch/blame.h"
 #include "dispatch/separate.h"
 #include "dispatch/separate_item.h"
 #include "manager/instance.h"
-#include "shmem/handling.h"
+#include "manager/journal.h"
+#include "manager/pending.h"
+#include "shmem/slot.h"
 
-typedef struct SeparateItem
+/* A subtransaction that has lasted this long, in ms, has not many items before one that fails. */
+#define SEPARATE_LASTS 2
+
+/* The calls in one subtransaction. */
+typedef struct SeparateRun
 {
 	HandleRun *run;
-	BatchItem *item;
-	void (*act)(HandleRun *, BatchItem *);
-} SeparateItem;
+	SeparateCall *calls;
+	int count;
+	SeparateAct act;
+	int done; /* how many of them have returned */
+} SeparateRun;
+
+bool
+separate_batch_ends(HandleRun *run, TimestampTz now)
+{
+	return now >= run->calls.deadline || slot_asked_to_leave() || separate_is_full(&run->ids);
+}
+
+/*
+ * Must the subtransaction end here?
+ */
+static bool
+separate_ends(HandleRun *run, TimestampTz began)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return run->timer_came || pending_was_read() ||
+		   TimestampDifferenceExceeds(began, now, SEPARATE_LASTS) || separate_batch_ends(run, now);
+}
+
+static void
+separate_call(SeparateRun *separate, SeparateCall *call)
+{
+	BatchItem *item = call->item;
+	Key *key = item->key;
+
+	if (item->passed)
+		return;
+	if (aside_has_queue(separate->run, key))
+	{
+		call->behind = true;
+		return;
+	}
+	/* If the call is undone, what is known of the instance is what was known before. */
+	call->before = *key;
+	call->called = true;
+	key->keep_state = true;
+	separate->act(separate->run, item);
+	key->keep_state = false;
+	call->replaced = call->before.live && key->state != call->before.state;
+}
 
 static void
 separate_act(void *arg)
 {
-	SeparateItem *separate = arg;
+	SeparateRun *separate = arg;
+	TimestampTz began = GetCurrentTimestamp();
 
-	separate->act(separate->run, separate->item);
+	while (separate->done < separate->count)
+	{
+		CHECK_FOR_INTERRUPTS();
+		separate->run->ahead = separate->done;
+		separate_call(separate, &separate->calls[separate->done]);
+		separate->done++;
+		if (separate_ends(separate->run, began))
+			break;
+	}
 }
 
 /*
@@ -41,6 +108,61 @@ separate_is_own(HandleRun *run, ErrorData *error)
 	if (blame_timeout(error, run->task->pm, &progress->handling))
 		return true;
 	return ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_OPERATOR_INTERVENTION;
+}
+
+/*
+ * The subtransaction was committed: frees the states that have been replaced.
+ */
+static void
+separate_handled(HandleRun *run, const SeparateCall *calls, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		if (calls[i].called)
+			run->in_a_row = 0;
+		if (calls[i].replaced)
+			pfree(DatumGetPointer(calls[i].before.state));
+	}
+	journal_save_full(&run->calls.journal);
+}
+
+int
+separate_calls(HandleRun *run, SeparateCall *calls, int count, SeparateAct act,
+			   SeparateFailure *failed)
+{
+	SeparateRun separate = {run, calls, count, act, 0};
+	JournalMark mark = journal_mark(&run->calls.journal);
+	ErrorData *error;
+
+	for (int i = 0; i < count; i++)
+	{
+		calls[i].called = calls[i].behind = calls[i].replaced = false;
+		/* The lock that this takes is needed when the instance is written. */
+		if (run->calls.handler.kind == HANDLER_INSTANCE && calls[i].item->key != NULL)
+			instance_load(run->task->pm, calls[i].item->key);
+	}
+	run->timer_came = false;
+	failed->error = NULL;
+	error = separate_try(&run->calls, separate_act, &separate);
+	run->ahead = 0;
+	if (error == NULL)
+	{
+		separate_handled(run, calls, separate.done);
+		return separate.done;
+	}
+	if (!separate_is_own(run, error))
+		ReThrowError(error);
+	failed->error = error;
+	failed->failure = failure_of(error);
+	failed->what.log[0] = failed->what.key[0] = '\0';
+	handling_copy(&failed->what, &run->calls.progress->handling);
+	/* A key that occurs twice was first as it was before the first call. */
+	for (int i = separate.done; i >= 0; i--)
+		if (calls[i].called)
+			*calls[i].item->key = calls[i].before;
+	journal_undo(&run->calls.journal, mark);
+	call_resume(&run->calls);
+	return separate.done;
 }
 
 /*
@@ -68,37 +190,26 @@ separate_leave(HandleRun *run, BatchItem *item, const ErrorData *error)
 		run->tally.left = true;
 }
 
-bool
-separate_item(HandleRun *run, BatchItem *item, void (*act)(HandleRun *, BatchItem *))
+void
+separate_settle(HandleRun *run, BatchItem *item, const SeparateFailure *failed)
 {
-	SeparateItem separate = {run, item, act};
-	Key *key = item->key;
-	Key before;
-	ErrorData *error;
-	Failure failure;
-
-	if (run->calls.handler.kind == HANDLER_INSTANCE)
-		instance_load(run->task->pm, key);
-	/* If the call is undone, what is known of the instance is what was known before. */
-	before = *key;
-	key->keep_state = true;
-	error = separate_try(&run->calls, separate_act, &separate);
-	key->keep_state = false;
-	if (error == NULL)
-	{
-		run->in_a_row = 0;
-		if (before.live && key->state != before.state)
-			pfree(DatumGetPointer(before.state));
-		return true;
-	}
-	if (!separate_is_own(run, error))
-		ReThrowError(error);
-	failure = failure_of(error);
-	*key = before;
-	call_resume(&run->calls);
-	if (separate_counts(error))
-		aside_failed(run, item, error, &failure);
+	/* Items before it have been handled since it failed. */
+	handling_copy(&run->calls.progress->handling, &failed->what);
+	run->calls.progress->handling.correlating = false;
+	if (separate_counts(failed->error))
+		aside_failed(run, item, failed->error, &failed->failure);
 	else
-		separate_leave(run, item, error);
-	return false;
+		separate_leave(run, item, failed->error);
+}
+
+bool
+separate_item(HandleRun *run, BatchItem *item, SeparateAct act)
+{
+	SeparateCall call = {.item = item};
+	SeparateFailure failed;
+
+	(void) separate_calls(run, &call, 1, act, &failed);
+	if (failed.error != NULL)
+		separate_settle(run, item, &failed);
+	return failed.error == NULL;
 }

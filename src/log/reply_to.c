@@ -52,13 +52,13 @@ void
 reply_to_add(const char *log, int manager, const char *key, const InsertEvent *events,
 			 const Datum *positions, int count)
 {
-	static BulkTable table = {REPLY_TO_TABLE, reply_to_columns, REPLY_TO_COLUMNS, 0, InvalidOid};
+	static BulkTable table = {REPLY_TO_TABLE, reply_to_columns, REPLY_TO_COLUMNS, 0, 0, InvalidOid};
 	Bulk bulk;
 
 	bulk_begin(&bulk, &table);
 	for (int i = 0; i < count; i++)
 	{
-		bulk_add(&bulk);
+		(void) bulk_add(&bulk);
 		bulk_set(&bulk, REPLY_TO_LOG, CStringGetTextDatum(log), false);
 		bulk_set(&bulk, REPLY_TO_POSITION, positions[i], false);
 		bulk_set(&bulk, REPLY_TO_MANAGER, Int32GetDatum(manager), false);

@@ -18,6 +18,9 @@
  * deleted.  The point is forgotten if the transaction aborts, or if a
  * subtransaction that began before the point was raised aborts.
  *
+ * For the same reason, a backend remembers in a filter which keys have parked events, once
+ * it has looked for many.  The filter is forgotten when the points are.
+ *
  * A change that was made by hand, without the lane's row, is noticed after
  * HEAD_AGE at the latest.
  */
@@ -29,6 +32,7 @@
 #include "common/hashfn.h"
 #include "utils/timestamp.h"
 
+#include "base/key_filter.h"
 #include "base/scan.h"
 #include "manager/head.h"
 
@@ -37,6 +41,13 @@
 
 /* After this time, in ms, what is remembered is not used any more. */
 #define HEAD_AGE 10000
+
+/*
+ * When this many keys have been looked for with the index, a filter is made, if there are
+ * not many times as many heads.
+ */
+#define HEAD_FILTER_ASKED 300
+#define HEAD_FILTER_TIMES 8
 
 typedef struct Head
 {
@@ -53,6 +64,9 @@ typedef struct Head
 	int64 parked;				/* and no head of a key has a lower id */
 	int64 heads;				/* there are at most this many of these; -1: unknown */
 	bool no_association;		/* no key of the unit has an association */
+	KeyFilter keys;				/* that have parked events */
+	int asked;					/* keys that were looked for with the index; from here on */
+	int ask_from;				/* a filter is made */
 } Head;
 
 static Head heads[HEADS];
@@ -66,6 +80,9 @@ head_reset(Head *head)
 	head->timer.id = head->retry.id = head->parked = PG_INT64_MIN;
 	head->no_association = false;
 	head->heads = -1;
+	key_filter_free(&head->keys);
+	head->asked = 0;
+	head->ask_from = HEAD_FILTER_ASKED;
 	head->known_at = GetCurrentTimestamp();
 }
 
@@ -243,6 +260,22 @@ head_add_parked(const char *manager, int lane, int64 id, TimestampTz retry_at)
 		head->retry = point;
 }
 
+/*
+ * A key has parked events.
+ */
+void
+head_add_key(const char *manager, int lane, const char *key)
+{
+	Head *head = head_of(manager, lane);
+
+	if (head->keys.bits == NULL || key_filter_add(&head->keys, key))
+		return;
+	/* Make a larger one, the next time that a key is looked for. */
+	head->asked = Max(head->asked, (int) head->keys.count * 2 / HEAD_FILTER_TIMES);
+	head->ask_from = 0;
+	key_filter_free(&head->keys);
+}
+
 void
 head_add_association(const char *manager, int lane)
 {
@@ -343,12 +376,34 @@ head_retry(const char *manager, int lane, bool *deferred)
 					  &head_of(manager, lane)->retry, deferred);
 }
 
+/*
+ * Is the head to which the point was raised still there?  A scan from a point on would
+ * read all heads of its page in the index.
+ */
+static bool
+head_parked_still(Head *head, const char *manager, int lane)
+{
+	RowScan scan;
+	bool found;
+
+	if (head->parked == PG_INT64_MIN || head->parked == PG_INT64_MAX)
+		return false;
+	head_scan(&scan, "parked", "parked_head", manager, lane);
+	scan_where_int8(&scan, scan_column(&scan, "id"), head->parked);
+	found = scan_next(&scan);
+	scan_end(&scan);
+	return found;
+}
+
 bool
 head_parked(const char *manager, int lane)
 {
 	Head *head = head_of(manager, lane);
 	RowScan scan;
 	bool found;
+
+	if (head_parked_still(head, manager, lane))
+		return true;
 
 	head_scan(&scan, "parked", "parked_head", manager, lane);
 	scan_from_id(&scan, scan_column(&scan, "id"), head->parked);
@@ -357,6 +412,58 @@ head_parked(const char *manager, int lane)
 	scan_end(&scan);
 	head_raised(head);
 	return found;
+}
+
+/*
+ * Makes a filter of the keys of all heads, unless there are too many.
+ */
+static void
+head_make_filter(Head *head, const char *manager, int lane)
+{
+	int most = Min(head->asked, KEY_FILTER_MAX / HEAD_FILTER_TIMES) * HEAD_FILTER_TIMES;
+	uint32 *hashes = palloc(sizeof(uint32) * most);
+	AttrNumber key;
+	RowScan scan;
+	int count = 0;
+	bool more;
+
+	head_scan(&scan, "parked", "parked_head", manager, lane);
+	key = scan_column(&scan, "key");
+	scan_from_id(&scan, scan_column(&scan, "id"), head->parked);
+	while ((more = scan_next(&scan)) && count < most)
+		if (!scan.nulls[key - 1])
+			hashes[count++] = key_filter_hash(scan_text(&scan, key));
+	scan_end(&scan);
+	if (!more)
+		key_filter_make(&head->keys, hashes, count);
+	/* The next time costs more, so it comes later. */
+	head->ask_from = head->asked > PG_INT32_MAX / 8 ? PG_INT32_MAX : head->asked * 4;
+	pfree(hashes);
+	head_raised(head);
+}
+
+/*
+ * Is it known, without looking, that a key has no parked events?
+ */
+bool
+head_lacks_key(const char *manager, int lane, const char *key)
+{
+	return key_filter_lacks(&head_of(manager, lane)->keys, key);
+}
+
+/*
+ * This many keys have been looked for with the index.
+ */
+void
+head_asked(const char *manager, int lane, int count)
+{
+	Head *head = head_of(manager, lane);
+
+	if (head->keys.bits != NULL)
+		return;
+	head->asked = Min(head->asked + count, PG_INT32_MAX / 2);
+	if (head->asked >= head->ask_from)
+		head_make_filter(head, manager, lane);
 }
 
 /*

@@ -35,6 +35,9 @@ extern int64 head_count(const char *manager, int lane);
 extern void head_counted(const char *manager, int lane, int64 heads);
 
 extern int64 head_parked_from(const char *manager, int lane);
+/* Keys of which it is known that they have no parked event; and how many had to be looked for. */
+extern bool head_lacks_key(const char *manager, int lane, const char *key);
+extern void head_asked(const char *manager, int lane, int count);
 extern HeadPoint head_retry_from(const char *manager, int lane);
 extern HeadPoint head_timer_from(const char *manager, int lane);
 
@@ -42,6 +45,7 @@ extern HeadPoint head_timer_from(const char *manager, int lane);
 extern void head_add_timer(const char *manager, int lane, TimestampTz due, int64 id);
 extern void head_add_parked(const char *manager, int lane, int64 id, TimestampTz retry_at);
 extern void head_add_association(const char *manager, int lane);
+extern void head_add_key(const char *manager, int lane, const char *key);
 /* The same, if the backend does not know which rows these are. */
 extern void head_forget(const char *manager, int lane);
 

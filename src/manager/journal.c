@@ -66,8 +66,11 @@ static const char *const journal_columns[] = {
 StaticAssertDecl(lengthof(journal_columns) == JOURNAL_COLUMNS,
 				 "journal_columns[] must have all columns");
 
-static BulkTable journal_table = {"journal", journal_columns, JOURNAL_COLUMNS, JOURNAL_ID,
-								  InvalidOid};
+/* The sequence of the ids increments by this number. */
+#define JOURNAL_IDS 100
+
+static BulkTable journal_table = {"journal",  journal_columns, JOURNAL_COLUMNS,
+								  JOURNAL_ID, JOURNAL_IDS,	   InvalidOid};
 
 /* The columns of pm_catalog.ended by number. */
 enum
@@ -96,7 +99,7 @@ static const char *const ended_columns[] = {
 
 StaticAssertDecl(lengthof(ended_columns) == ENDED_COLUMNS, "ended_columns[] must have all columns");
 
-static BulkTable ended_table = {"ended", ended_columns, ENDED_COLUMNS, 0, InvalidOid};
+static BulkTable ended_table = {"ended", ended_columns, ENDED_COLUMNS, 0, 0, InvalidOid};
 
 static void
 journal_open(Journal *journal, ProcessManager *pm, bool entries)
@@ -176,11 +179,20 @@ journal_end(Journal *journal, const JournalEnd *end)
 	MemoryContextSwitchTo(caller);
 }
 
-bool
-journal_is_full(const Journal *journal)
+JournalMark
+journal_mark(const Journal *journal)
 {
-	return journal->bytes >= JOURNAL_FULL_BYTES ||
-		   list_length(journal->added) + list_length(journal->ended) >= JOURNAL_FULL_ROWS;
+	JournalMark mark = {list_length(journal->added), list_length(journal->ended), journal->bytes};
+
+	return mark;
+}
+
+void
+journal_undo(Journal *journal, JournalMark mark)
+{
+	journal->added = list_truncate(journal->added, mark.added);
+	journal->ended = list_truncate(journal->ended, mark.ended);
+	journal->bytes = mark.bytes;
 }
 
 /* ---------- writing ---------- */
@@ -203,7 +215,7 @@ journal_set(Bulk *bulk, AttrNumber column, Datum value)
 static void
 journal_write_entry(Bulk *bulk, Datum manager, const JournalEntry *entry)
 {
-	bulk_add(bulk);
+	(void) bulk_add(bulk);
 	journal_set(bulk, JOURNAL_MANAGER, manager);
 	journal_set_text(bulk, JOURNAL_KEY, entry->key);
 	bulk_set(bulk, JOURNAL_STARTED_AT, TimestampTzGetDatum(entry->started_at),
@@ -223,7 +235,7 @@ journal_write_entry(Bulk *bulk, Datum manager, const JournalEntry *entry)
 static void
 journal_write_end(Bulk *bulk, Datum manager, const JournalEnd *end)
 {
-	bulk_add(bulk);
+	(void) bulk_add(bulk);
 	journal_set(bulk, ENDED_MANAGER, manager);
 	journal_set_text(bulk, ENDED_KEY, end->key);
 	bulk_set(bulk, ENDED_STARTED_AT, TimestampTzGetDatum(end->started_at), false);
@@ -264,4 +276,12 @@ journal_save(Journal *journal)
 	MemoryContextReset(journal->context);
 	journal->added = journal->ended = NIL;
 	journal->bytes = 0;
+}
+
+void
+journal_save_full(Journal *journal)
+{
+	if (journal->bytes >= JOURNAL_FULL_BYTES ||
+		list_length(journal->added) + list_length(journal->ended) >= JOURNAL_FULL_ROWS)
+		journal_save(journal);
 }

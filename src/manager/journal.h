@@ -49,6 +49,14 @@ typedef struct Journal
 	Size bytes;	 /* of both */
 } Journal;
 
+/* How much there is to write. */
+typedef struct JournalMark
+{
+	int added;
+	int ended;
+	Size bytes;
+} JournalMark;
+
 /* Begins with nothing to write, in the current memory context. */
 extern void journal_begin(Journal *journal, ProcessManager *pm);
 
@@ -59,8 +67,12 @@ extern void journal_begin_always(Journal *journal, ProcessManager *pm);
 extern void journal_add(Journal *journal, const JournalEntry *entry);
 extern void journal_end(Journal *journal, const JournalEnd *end);
 
-/* Is there so much that it should be written before the batch ends? */
-extern bool journal_is_full(const Journal *journal);
+/* Goes back to what there was when a mark was set, if nothing has been written since. */
+extern JournalMark journal_mark(const Journal *journal);
+extern void journal_undo(Journal *journal, JournalMark mark);
+
+/* Writes all of it, if there is so much that the end of the batch would be too late. */
+extern void journal_save_full(Journal *journal);
 
 /* Writes all of it. */
 extern void journal_save(Journal *journal);

@@ -32,15 +32,6 @@
 /* When this many keys fail in a row, and nothing is handled in between, it halts. */
 #define PARK_IN_A_ROW 20
 
-/* The next state of an event that has failed. */
-typedef struct ParkVerdict
-{
-	const char *state;
-	int attempts;
-	int crashes;		  /* of the attempts: the server crashed meanwhile */
-	TimestampTz retry_at; /* DT_NOBEGIN: at once; DT_NOEND: not by itself */
-} ParkVerdict;
-
 static const ParkVerdict park_verdict_behind = {"behind", 0, 0, DT_NOEND};
 static const ParkVerdict park_verdict_untried = {"failing", 0, 0, DT_NOBEGIN};
 
@@ -71,16 +62,6 @@ park_judge(ProcessManager *pm, int attempts, int crashes, bool crash, const Fail
 }
 
 /*
- * Does a row only refer to the event of a log?  In a database whose extension is older
- * than that, it also has a copy, which the older library and the older view need.
- */
-static bool
-park_refers(void)
-{
-	return version_has("0.2.0");
-}
-
-/*
  * An older extension has a key in each row.
  */
 bool
@@ -89,69 +70,16 @@ park_may_without_key(void)
 	return version_has("0.2.0");
 }
 
-/*
- * Inserts the row of an event.
- */
-static void
-park_insert(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large,
-			const ParkVerdict *verdict, ErrorData *error)
+void
+park_behind(ParkRows *rows, const char *key, Datum event, int64 too_large)
 {
-	static ExecStatement insert_parked =
-		{NULL,
-		 "INSERT INTO pm_catalog.parked (log, position, stream, version, type, data, metadata, "
-		 "recorded_at, process_manager, lane, key, state, attempts, crashes, retry_at, "
-		 "message, detail, context, sqlstate, too_large) "
-		 "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, "
-		 "$16, $17, $18, $19, $20) RETURNING id",
-		 20,
-		 {TEXTOID,		  INT8OID, TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID,
-		  TIMESTAMPTZOID, TEXTOID, INT4OID, TEXTOID, TEXTOID, INT4OID,	INT4OID,
-		  TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID}};
-	EventFields fields;
-	ExecScope scope;
-	Datum values[20];
-	char nulls[20];
-	int64 id;
-	bool isnull;
-
-	memset(nulls, ' ', sizeof(nulls));
-	event_deform(event, &fields);
-	for (int i = 0; i < EVENT_ATTRIBUTES; i++)
-	{
-		bool copied = i <= EVENT_POSITION - 1 || fields.nulls[EVENT_LOG - 1] || !park_refers();
-
-		values[i] = fields.values[i];
-		nulls[i] = fields.nulls[i] || !copied ? 'n' : ' ';
-	}
-	exec_unit_args(&values[8], pm->name, lane);
-	values[10] = exec_text_arg(key, &nulls[10]);
-	values[11] = CStringGetTextDatum(verdict->state);
-	values[12] = Int32GetDatum(verdict->attempts);
-	values[13] = Int32GetDatum(verdict->crashes);
-	values[14] = TimestampTzGetDatum(verdict->retry_at);
-	nulls[14] = TIMESTAMP_IS_NOEND(verdict->retry_at) ? 'n' : ' ';
-	exec_error_args(error, &values[15], &nulls[15]);
-	values[19] = Int64GetDatum(park_refers() ? 0 : too_large);
-	exec_begin_owner(&scope);
-	exec_statement(&insert_parked, values, nulls);
-	id = DatumGetInt64(exec_value(0, 1, &isnull));
-	exec_end(&scope);
-	/* An event behind others becomes due only when they have left the queue. */
-	if (strcmp(verdict->state, "behind") != 0)
-		park_head_changed(pm, lane, id, verdict->retry_at);
-	wakeup_moved();
+	park_rows_add(rows, key, event, too_large, &park_verdict_behind, NULL);
 }
 
 void
-park_behind(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large)
+park_untried(ParkRows *rows, const char *key, Datum event, int64 too_large)
 {
-	park_insert(pm, lane, key, event, too_large, &park_verdict_behind, NULL);
-}
-
-void
-park_untried(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large)
-{
-	park_insert(pm, lane, key, event, too_large, &park_verdict_untried, NULL);
+	park_rows_add(rows, key, event, too_large, &park_verdict_untried, NULL);
 }
 
 /*
@@ -179,12 +107,13 @@ park_say_dead(ProcessManager *pm, const char *log, int64 position, const char *k
 }
 
 bool
-park_failed(ProcessManager *pm, int lane, const char *key, Datum event, int64 too_large,
-			int attempts, int crashes, ErrorData *error, const Failure *failure)
+park_failed(ParkRows *rows, const char *key, Datum event, int64 too_large, int attempts,
+			int crashes, ErrorData *error, const Failure *failure)
 {
+	ProcessManager *pm = rows->pm;
 	ParkVerdict verdict = park_judge(pm, attempts, crashes, crashes > 0, failure);
 
-	park_insert(pm, lane, key, event, too_large, &verdict, error);
+	park_rows_add(rows, key, event, too_large, &verdict, error);
 	if (TIMESTAMP_IS_NOEND(verdict.retry_at))
 	{
 		EventFields fields;
@@ -208,6 +137,7 @@ park_failed_timer(ProcessManager *pm, int lane, const char *key, Datum event, in
 				  int crashes, ErrorData *error, const Failure *failure)
 {
 	Key known = {.name = key};
+	ParkRows *rows = park_rows_now(pm, lane);
 
 	/* An event of the key may have been parked since the timer failed. */
 	if (park_has(pm, lane, &known))
@@ -216,9 +146,9 @@ park_failed_timer(ProcessManager *pm, int lane, const char *key, Datum event, in
 
 		verdict.attempts = attempts;
 		verdict.crashes = crashes;
-		park_insert(pm, lane, key, event, 0, &verdict, error);
+		park_rows_add(rows, key, event, 0, &verdict, error);
 	}
-	else if (park_failed(pm, lane, key, event, 0, attempts, crashes, error, failure))
+	else if (park_failed(rows, key, event, 0, attempts, crashes, error, failure))
 		lane_in_a_row(pm->name, lane, 1, true);
 }
 
@@ -394,6 +324,14 @@ park_count_keys(ProcessManager *pm, int lane)
 	return heads;
 }
 
+bool
+park_has_room(ProcessManager *pm, int lane, int more)
+{
+	int64 known = head_count(pm->name, lane);
+
+	return known >= 0 && known + more < pm->park_limit;
+}
+
 /*
  * Are there too many keys of which an event has failed?  If many events fail, this is
  * asked often, so they are counted only when it is not known that there are fewer.
@@ -401,13 +339,12 @@ park_count_keys(ProcessManager *pm, int lane)
 static bool
 park_is_full(ProcessManager *pm, int lane)
 {
-	int64 known = head_count(pm->name, lane);
+	int64 known;
 
-	if (known < 0 || known >= pm->park_limit)
-	{
-		known = park_count_keys(pm, lane);
-		head_counted(pm->name, lane, known);
-	}
+	if (park_has_room(pm, lane, 0))
+		return false;
+	known = park_count_keys(pm, lane);
+	head_counted(pm->name, lane, known);
 	return known >= pm->park_limit;
 }
 

@@ -29,6 +29,26 @@
 
 /* ---------- which keys have a queue ---------- */
 
+/*
+ * Of some keys, those that may have a queue.
+ */
+static List *
+park_maybe(ProcessManager *pm, int lane, List *keys)
+{
+	List *maybe = NIL;
+	ListCell *lc;
+
+	foreach(lc, keys)
+	{
+		Key *key = lfirst(lc);
+
+		key->parked_known = true;
+		if (!head_lacks_key(pm->name, lane, key->name))
+			maybe = lappend(maybe, key);
+	}
+	return maybe;
+}
+
 void
 park_prefetch(ProcessManager *pm, int lane, List *keys)
 {
@@ -44,11 +64,11 @@ park_prefetch(ProcessManager *pm, int lane, List *keys)
 		 {TEXTOID, INT4OID, TEXTARRAYOID, INT8OID}};
 	ExecScope scope;
 	Datum values[4];
-	ListCell *lc;
 	bool isnull;
 
-	foreach(lc, keys)
-		((Key *) lfirst(lc))->parked_known = true;
+	keys = park_maybe(pm, lane, keys);
+	if (keys == NIL)
+		return;
 	exec_begin_owner(&scope);
 	exec_unit_args(values, pm->name, lane);
 	values[2] = key_array(keys);
@@ -58,6 +78,7 @@ park_prefetch(ProcessManager *pm, int lane, List *keys)
 	for (uint64 row = 0; row < SPI_processed; row++)
 		((Key *) list_nth(keys, DatumGetInt32(exec_value(row, 1, &isnull)) - 1))->parked = true;
 	exec_end(&scope);
+	head_asked(pm->name, lane, list_length(keys));
 }
 
 bool

@@ -55,6 +55,12 @@ pending_handled(Key *key)
 	flushing = true;
 }
 
+bool
+pending_was_read(void)
+{
+	return was_read;
+}
+
 /*
  * May the caller see the batch's instances?  While a handler runs, a function
  * that belongs to another role may run, too: that of an index, for example.

@@ -13,5 +13,7 @@ extern void pending_begin(ProcessManager *pm, Keys *keys);
 extern void pending_end(void);
 /* To be called after each call of a handler. */
 extern void pending_handled(Key *key);
+/* Has a handler of this batch read pm.instance?  Then instances are written after each call. */
+extern bool pending_was_read(void);
 
 #endif /* PM_PENDING_H */

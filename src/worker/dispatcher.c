@@ -27,6 +27,7 @@
 #include "pgstat.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/pmsignal.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -159,6 +160,12 @@ dispatcher_round(Dispatcher *dispatcher, TimestampTz *due)
 			dispatcher->turn_lane = unit->lane;
 			run_unit(unit, dispatcher->run_context, &dispatcher->round);
 			CHECK_FOR_INTERRUPTS();
+			/*
+			 * While there is something to do it never sleeps, where it would notice.  As long
+			 * as it runs, the server cannot be started again.
+			 */
+			if (!PostmasterIsAlive())
+				proc_exit(1);
 			if (dispatcher_is_interrupted(dispatcher))
 				return true;
 			now = GetCurrentTimestamp();

@@ -134,9 +134,8 @@ SQL
 	}
 	my $took = time - $began;
 	is($wrong, 0, "$pm: a failure at each index of a batch of $size");
-	# This shows how large the batches were. Arrays that fail are handled one event at a time, and while events fail often,
-	# a batch has 60.
-	cmp_ok($together, '>', 55, "$pm: the events before the failing one were one batch") if $kind ne 'batch' && $driver eq 'worker';
+	# This shows how large the batches were. Arrays that fail are handled one event at a time.
+	cmp_ok($together, '>', 90, "$pm: the events before the failing one were one batch") if $kind ne 'batch' && $driver eq 'worker';
 
 	if ($policy eq 'park')
 	{

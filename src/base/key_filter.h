@@ -1,0 +1,32 @@
+/*
+ * key_filter.h
+ *		Tells of most keys that are not in a set that they are not, without looking for them.
+ */
+#ifndef PM_KEY_FILTER_H
+#define PM_KEY_FILTER_H
+
+/* A Bloom filter with two hash functions.  All zero: there is none. */
+typedef struct KeyFilter
+{
+	uint64 *bits;
+	uint32 mask;  /* the number of bits is a power of two; this is one less */
+	uint32 count; /* keys that have been added */
+} KeyFilter;
+
+/* The most keys that a filter can be made for. */
+#define KEY_FILTER_MAX 32768
+
+/* Makes a filter of keys that are given by their hashes. */
+extern void key_filter_make(KeyFilter *filter, const uint32 *hashes, int count);
+extern void key_filter_free(KeyFilter *filter);
+
+/* Adds a key by its name.  False if the filter is full. */
+extern bool key_filter_add(KeyFilter *filter, const char *name);
+
+/* Is it certain that a key is not in the set? */
+extern bool key_filter_lacks(const KeyFilter *filter, const char *name);
+
+/* The hash of a name. */
+extern uint32 key_filter_hash(const char *name);
+
+#endif /* PM_KEY_FILTER_H */

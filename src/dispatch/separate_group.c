@@ -1,0 +1,160 @@
+/*
+ * separate_group.c
+ *		Handles the next items of a batch, several in one subtransaction.
+ *
+ * The number of IDs of subtransactions is limited (separate.c), and each costs
+ * time.  So items share a subtransaction, the more the less often items fail (isolate.c).
+ * If one fails, those before it are handled again, in a subtransaction without it.
+ * Then it is parked, and the others follow.
+ *
+ * The items are taken from the batch before the first of them is handled.  So they must
+ * not depend on each other: only events are taken, of which the key is known.
+ */
+#include "pm.h"
+
+#include "utils/timestamp.h"
+
+#include "dispatch/aside.h"
+#include "dispatch/call_correlate.h"
+#include "dispatch/separate_group.h"
+
+/*
+ * May an item share a subtransaction?  An event that goes to several keys is handled for
+ * each in a subtransaction of its own, so that its failure can be told from others.
+ */
+static bool
+separate_group_fits(HandleRun *run, BatchItem *item, int nth)
+{
+	const Handler *handler = &run->calls.handler;
+
+	if (item->source != HANDLING_EVENT || !handler->foretells)
+		return false;
+	if (item->key == NULL && !item->passed)
+	{
+		/* If correlate fails permanently, the event is parked without a key (keyless.c). */
+		if (handler->correlates && item->too_large == 0)
+			return false;
+		(void) call_correlate(&run->calls, item, nth);
+	}
+	return item->nkeys == 0;
+}
+
+/*
+ * Takes the next items that may share a subtransaction.
+ */
+static int
+separate_group_take(HandleRun *run, SeparateCall *calls, int most)
+{
+	int count = 0;
+	BatchItem *item;
+
+	while (count < most && (item = batch_next(&run->batch)) != NULL)
+	{
+		if (!separate_group_fits(run, item, run->tally.done + count + 1))
+		{
+			batch_put_back(&run->batch, item);
+			break;
+		}
+		/* Reads whether there is a queue; in the subtransaction this is known. */
+		if (!item->passed)
+			(void) aside_has_queue(run, item->key);
+		calls[count++].item = item;
+	}
+	return count;
+}
+
+/*
+ * The items have been handled, or must be parked behind others.
+ */
+static void
+separate_group_done(HandleRun *run, const SeparateCall *calls, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		if (calls[i].behind)
+			aside_behind(run, calls[i].item);
+		tally_add(&run->tally, calls[i].item, calls[i].called ? 1 : 0);
+	}
+}
+
+/*
+ * Parks an item that has failed, or leaves it for another batch.  False if the batch ends
+ * before it.
+ */
+static bool
+separate_group_failed(HandleRun *run, BatchItem *item, const SeparateFailure *failed)
+{
+	run->calls.progress->count = run->tally.done + 1;
+	separate_settle(run, item, failed);
+	if (run->tally.halted || run->tally.left)
+		return false;
+	tally_add(&run->tally, item, 0);
+	return true;
+}
+
+/*
+ * Handles items, each of which may fail.  Returns how many have been handled or parked:
+ * the others are left if the batch should end, or if their order may have changed.
+ */
+static int
+separate_group_run(HandleRun *run, SeparateCall *calls, int count, SeparateAct act)
+{
+	SeparateFailure failed;
+	int from = 0;
+	int to = count; /* with "failed", this item is the one */
+
+	failed.error = NULL;
+	while (from < count)
+	{
+		SeparateFailure now;
+		int done;
+
+		now.error = NULL;
+		done = from == to ? 0 : separate_calls(run, &calls[from], to - from, act, &now);
+
+		if (now.error != NULL)
+		{
+			failed = now;
+			to = from + done;
+			/* First those before it, without it. */
+			if (done > 0)
+				continue;
+		}
+		separate_group_done(run, &calls[from], done);
+		from += done;
+		if (from < to)
+			break;
+		if (failed.error != NULL)
+		{
+			if (!separate_group_failed(run, calls[from].item, &failed))
+				break;
+			failed.error = NULL;
+			from++;
+			to = count;
+			if (run->timer_came || separate_batch_ends(run, GetCurrentTimestamp()))
+				break;
+		}
+	}
+	return from;
+}
+
+bool
+separate_group(HandleRun *run, SeparateAct act)
+{
+	const BatchTask *task = run->task;
+	SeparateCall calls[SEPARATE_GROUP];
+	int most = Min(Min(task->group, SEPARATE_GROUP), task->limit - run->tally.done);
+	int count;
+	int done;
+
+	/* In a walk, each item is handled at its own time. */
+	if (most < 2 || task->walk != NULL || task->watch != NULL)
+		return false;
+	count = separate_group_take(run, calls, most);
+	if (count == 0)
+		return false;
+	done = separate_group_run(run, calls, count, act);
+	while (count > done)
+		batch_put_back(&run->batch, calls[--count].item);
+	return true;
+}
