@@ -152,7 +152,7 @@ class Consumer:
             return []
         self._watcher.fetching = None
         if items:
-            self._watcher.leased(items[0][0].lease)
+            self._watcher.leased(items[0].rows[0].lease)
         return items
 
     def _release(self) -> None:
@@ -188,40 +188,48 @@ class Consumer:
     # ---- a batch in one transaction
 
     def _handle(self, handler: Handler, items: List[Item]) -> int:
-        """Handles the items in one transaction. If one fails, then those before it, and the rest is fetched again."""
-        done, end, step, conflicts = 0, len(items), len(items), 0
+        """Handles the items in one transaction. After a failure, first what is before it, then the rest."""
+        done, end, step, conflicts, failures = 0, len(items), len(items), 0, 0
         failed: Optional[Failed] = None
-        while (done < len(items) or failed) and not (self._stopping and done):
+        instances = Instances()
+        while done < len(items) and not (self._stopping and done):
             try:
-                done += self._transaction(handler, items[done:end], failed)
-                if failed:
-                    break
-                end = min(done + step, len(items))
-                continue
+                count, instances = self._transaction(handler, items[done:end], failed, instances)
             except Failed as f:
                 error: BaseException = f.error
-                next_end, next_failed = done + f.index, f
+                culprit = f
             except psycopg.Error as e:
                 # In a statement of this client, or at commit: which event is the reason shows if each is alone.
-                if self._is_broken() or end == done:
+                if self._is_broken() or end == done or not items[done].rows:
                     raise
-                error, step = e, 1
-                next_end, next_failed = done, Failed(0, items[done][0], e)
+                error, culprit, step = e, Failed(0, items[done].rows[0], e), 1
+                if end > done + 1:
+                    end, failed = done + 1, None
+                    continue
+            else:
+                done += count
+                if failed and done == end:
+                    # With it, what was fetched after it of its key is parked.
+                    items[done:] = [item.without(failed.row.key) for item in items[done:]]
+                    failures, failed = failures + 1, None
+                end = min(done + step, len(items))
+                continue
             if sqlstate(error) in CONFLICTS and conflicts < MAX_CONFLICTS:
                 conflicts += 1
                 time.sleep(random.uniform(0, 0.01 * conflicts))
-            elif step == 1 and end > done + 1:
-                end, failed = done + 1, None
             else:
-                end, failed = next_end, next_failed
-        return done
+                end, failed = done + culprit.index, culprit
+        return done - failures
 
-    def _transaction(self, handler: Handler, items: List[Item], failed: Optional[Failed]) -> int:
-        tx, instances, done = self._connected(), Instances(), 0
+    def _transaction(
+        self, handler: Handler, items: List[Item], failed: Optional[Failed], instances: "Instances"
+    ) -> Tuple[int, "Instances"]:
+        """Handles items and advances, then parks what has failed after them. Returns how many, and their instances."""
+        tx, instances, done = self._connected(), instances.copy(), 0
         operations: List[Operation] = []
         with tx.transaction():
             for index, item in enumerate(items):
-                for row in item:
+                for row in item.rows:
                     operations += self._call(handler, index, row, instances, tx)
                 done += 1
                 if self._watcher.lost:
@@ -232,7 +240,7 @@ class Consumer:
             advance(tx, self._me, items[:done])
             if failed and done == len(items):
                 fail(tx, self._me, failed)
-        return done
+        return done, instances
 
     def _call(
         self, handler: Handler, index: int, row: Row, instances: "Instances", tx: Optional[Connection]
@@ -267,11 +275,11 @@ class Consumer:
         """Handles the items, those of different keys at the same time. Advances up to the first that is not done yet."""
         chains: Dict[str, List[Tuple[int, Row]]] = {}
         for index, item in enumerate(items):
-            for row in item:
+            for row in item.rows:
                 chains.setdefault(row.key, []).append((index, row))
         answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         operations: List[List[Operation]] = [[] for _ in items]
-        left = [len(item) for item in items]
+        left = [len(item.rows) for item in items]
         done, busy = 0, len(chains)
         with ThreadPoolExecutor(self._concurrency, "pm_consumer handler") as pool:
             try:
@@ -345,7 +353,7 @@ class Consumer:
                         self._persist([item], [ops], [])
                     items, operations = [], []
                 else:
-                    failures = failures + [Failed(0, items[0][0], e)]
+                    failures = failures + [Failed(0, items[0].rows[0], e)]
                     items, operations = [], []
             except LeaseLost:
                 # The first try may have committed before the connection broke: then nothing is left to advance.
@@ -376,6 +384,11 @@ class Instances:
     def __init__(self) -> None:
         self.states: Dict[str, Optional[str]] = {}
         self._gone: Set[Tuple[str, Optional[str]]] = set()
+
+    def copy(self) -> "Instances":
+        copy = Instances()
+        copy.states, copy._gone = self.states.copy(), self._gone.copy()
+        return copy
 
     def note(self, operations: List[Operation]) -> None:
         for op in operations:

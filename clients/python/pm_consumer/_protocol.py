@@ -64,8 +64,16 @@ class Row(NamedTuple):
         return f"{self.log}/{self.position}" if self.log else f"{self.type} of {self.key}"
 
 
-# The rows of one event: as many as it has keys. They are advanced together.
-Item = List[Row]
+class Item(NamedTuple):
+    """An event, with as many rows as it has keys. They are advanced together."""
+
+    log: Optional[str]
+    position: int
+    lane: int
+    rows: List[Row]
+
+    def without(self, key: str) -> "Item":
+        return self._replace(rows=[row for row in self.rows if row.key != key])
 
 
 class LeaseLost(Exception):
@@ -113,18 +121,18 @@ def fetch(connection: Connection, me: Me, batch_size: int, wait: timedelta) -> L
     items: List[Item] = []
     for (text,) in connection.execute(FETCH, (*me, batch_size, wait)):
         row = Row(*json.loads(text))
-        if items and items[-1][0][:2] == row[:2]:
-            items[-1].append(row)
+        if items and items[-1][:2] == row[:2]:
+            items[-1].rows.append(row)
         else:
-            items.append([row])
+            items.append(Item(row.log, row.position, row.lane, [row]))
     return items
 
 
 def advance(tx: Connection, me: Me, items: List[Item]) -> None:
-    up_to = {item[0].log: item[0].position for item in items}
+    # A timer that is parked, because it is behind a failure, is not fetched any more.
+    up_to = {item.log: item.position for item in items if item.log or item.rows}
     if up_to:
-        lane = items[0][0].lane
-        _execute(tx, ADVANCE, (*me, lane, list(up_to), list(up_to.values())))
+        _execute(tx, ADVANCE, (*me, items[0].lane, list(up_to), list(up_to.values())))
 
 
 def fail(tx: Connection, me: Me, failed: Failed) -> None:

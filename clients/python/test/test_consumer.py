@@ -1,6 +1,8 @@
 """What a handler can rely on."""
 
 import logging
+import os
+import tempfile
 import threading
 import time
 import unittest
@@ -61,6 +63,11 @@ class Handlers(ConsumerTest):
             "SELECT log, position, key, state, message, attempts FROM pm.parked WHERE process_manager = %s ORDER BY position",
             self.pm,
         )
+
+    def directory(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        return directory.name
 
     # ---- an event
 
@@ -252,6 +259,30 @@ class Handlers(ConsumerTest):
         self.drain(handle, until=lambda: drained(self.pm) and self.effects())
         self.assertEqual((sorted(set(attempts)), self.effects("attempt")), ([1, 2, 3], [(3,)]))
 
+    def test_timers_behind_a_failure(self):
+        """What is parked with a failed timer is passed by; the rest of the batch goes on."""
+        self.register()
+        self.append(("r", "begin", {}), ("s", "begin", {}))
+        seen = []
+
+        def handle(event, ctx):
+            if event.type == "begin":
+                ctx.save({})
+                for day, name in enumerate("abc", 1):
+                    ctx.set_timer(name, datetime(2020, 1, day, tzinfo=timezone.utc))
+            else:
+                seen.append(event.key + event.type)
+                self.effect(event, ctx)
+                if event.key == "s" and event.type == "b" and event.attempt == 1:
+                    raise ValueError("not yet")
+
+        no_timer = "SELECT count(*) = 0 FROM pm.timer WHERE process_manager = %s"
+        with self.assertLogs("pm_consumer", logging.WARNING) as logs:
+            self.drain(handle, batch_size=8, until=lambda: drained(self.pm) and value(no_timer, self.pm))
+        self.assertEqual([line for line in logs.output if "has failed, attempt 1" not in line], [])
+        self.assertEqual(sorted(self.effects("key, attempt")), [("r", 1)] * 3 + [("s", 1)] * 2 + [("s", 2)])
+        self.assertEqual([x for x in seen if x[0] == "s"][-2:], ["sb", "sc"])
+
     def test_failure_of_a_long_key(self):
         """A key that is too long is replaced by its hash."""
         self.register(max_attempts=2)
@@ -336,14 +367,17 @@ class Handlers(ConsumerTest):
             f"CREATE TABLE of_{self.pm} (i int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO of_{self.pm} VALUES (5)"
         )
         self.register(max_attempts=1)
-        self.append(*[(f"s{i}", "T", {"i": i}) for i in range(10)])
+        self.append(*[(f"s{i % 10}", "T", {"i": i}) for i in range(20)])
 
         def handle(event, ctx):
             self.effect(event, ctx)
             ctx.tx.execute(f"INSERT INTO of_{self.pm} VALUES (%s)", (event.data["i"],))
+            ctx.save((ctx.state or []) + [event.data["i"]])
 
-        self.drain(handle, until=lambda: self.parked() and len(self.effects()) == 9)
-        self.assertEqual([p[2] for p in self.parked()], ["s5"])
+        self.drain(handle, until=lambda: self.parked() and len(self.effects()) == 18)
+        state = value("SELECT state FROM pm.instance WHERE process_manager = %s AND key = 's0'", self.pm)
+        self.assertEqual(state, [0, 10], "the state that an event alone has left")
+        self.assertEqual([p[2] for p in self.parked()], ["s5", "s5"])
         self.assertIn("duplicate key", self.parked()[0][4])
 
     def test_what_the_server_refuses(self):
@@ -580,17 +614,21 @@ class Handlers(ConsumerTest):
 
     def test_sigterm(self):
         """The event in hand is finished, what was handled commits, and the lease is given up."""
-        for outside in ([], [f"--outside={DSN}"]):
+        file = os.path.join(self.directory(), "effects")
+        for outside in ([], [f"--outside={file}"]):
             with self.subTest(outside=outside):
                 self.setUp()
                 self.register(lease="1 h")
                 self.append(*[("s", "T", {"i": i}) for i in range(20)])
                 program = Program(DSN, self.pm, "--say", "--sleep=0.1", *outside)
-                program.read_until(lambda line: line.startswith("handling") and line.endswith("/3"))
+                program.read_until(lambda line: f"{self.log}/3," in line)
                 program.terminate()
                 code, output = program.wait()
                 self.assertEqual(code, 0, output)
                 count = len(self.effects())
+                if outside:
+                    with open(file) as f:
+                        count = len(f.readlines())
                 self.assertTrue(3 <= count < 20, output)
                 self.assertEqual(
                     value("SELECT position FROM pm.status WHERE process_manager = %s", self.pm), count
