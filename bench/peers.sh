@@ -27,6 +27,7 @@
 #   latency-N/lost  events without an effect after three seconds without a new effect
 
 source "$BENCH_DIR/latency.sh"
+peer_section=peers
 for peer_file in "$BENCH_DIR"/peers/*.bash; do source "$peer_file"; done
 
 # The functions of a peer, in peers/NAME.bash:
@@ -70,7 +71,7 @@ peer_drain() {
 	if latency_settle "$n"; then
 		ask "SELECT (count(*) FILTER (WHERE at > first) / extract(epoch FROM max(at) - min(at)))::bigint || '|' || count(*)
 			FROM (SELECT pg_xact_commit_timestamp(xmin) AS at, min(pg_xact_commit_timestamp(xmin)) OVER () AS first FROM bench.seen) x"
-		sample peers "$how" "$(peer_label "$peer")" rate "${answer%|*}"
+		sample "$peer_section" "$how" "$(peer_label "$peer")" rate "${answer%|*}"
 		[ "${answer#*|}" = "$n" ] || skip "   $peer: ${answer#*|} effects of $n events"
 	else
 		skip "peer $peer: has stopped at $answer of $n events (round $ROUND)"
@@ -79,8 +80,14 @@ peer_drain() {
 	peer_end
 }
 
-# by_hand is not a product, so it is no peer; dispatch.sh has its own bound for it.
-peer_label() { case $1 in pm | by_hand) echo "$1" ;; *) echo "peer-$1" ;; esac; }
+# by_hand is not a product, so it is no peer; dispatch.sh has its own bound for it. Beside programs outside of the server, PgQ
+# with a consumer inside is none either.
+peer_label() {
+	case $peer_section/$1 in
+	*/pm | */by_hand | */node | */python | consumers/pgq) echo "$1" ;;
+	*) echo "peer-$1" ;;
+	esac
+}
 
 peer_latency() {
 	local peer=$1 rate=$2 sent client_ms effect_ms lost
@@ -89,8 +96,8 @@ peer_latency() {
 	[ "$rate" != "${rates%% *}" ] || tell "VACUUM ANALYZE"
 	"${peer}_start" latency
 	if latency_followed "$rate" "$seconds" "$BENCH_WORK/peer-$peer.sql" 3; then
-		latency_sample peers "latency-$rate" "$(peer_label "$peer")" "$effect_ms"
-		sample peers "latency-$rate" "$(peer_label "$peer")" lost "$lost"
+		latency_sample "$peer_section" "latency-$rate" "$(peer_label "$peer")" "$effect_ms"
+		sample "$peer_section" "latency-$rate" "$(peer_label "$peer")" lost "$lost"
 	else
 		skip "peer $peer: handles nothing (latency, round $ROUND)"
 	fi
@@ -104,7 +111,7 @@ peers_round() {
 	turn "${peers[@]}"
 	for peer in "${in_turn[@]}"; do peer_drain "$peer" drain; done
 	for peer in "${in_turn[@]}"; do
-		case $peer in pm | pgq | message_db) peer_drain "$peer" sets ;; esac
+		case $peer_section/$peer in peers/pm | peers/pgq | peers/message_db) peer_drain "$peer" sets ;; esac
 	done
 	for rate in $rates; do
 		for peer in "${in_turn[@]}"; do peer_latency "$peer" "$rate"; done
@@ -112,17 +119,22 @@ peers_round() {
 }
 
 run_peers() {
-	local peer why rates seconds n=$ROUNDS latency_user=postgres
+	local rates seconds n=$ROUNDS
 	rates=$(pick 1000 '100 1000')
 	seconds=$(pick 1 3)
-	peers=()
 	if quick; then
 		n=1
 		skip "peers: 1 round, smaller backlogs, latency at 1000/s only; by_hand, message_db, graphile, emmett (QUICK)"
-		set -- pm poll pgq
+		peers_measure pm poll pgq
 	else
-		set -- pm by_hand poll pgq message_db graphile emmett
+		peers_measure pm by_hand poll pgq message_db graphile emmett
 	fi
+}
+
+# peers_measure PEER...: sets up those that are available, and measures them for $n rounds, $seconds at each of $rates.
+peers_measure() {
+	local peer why latency_user=postgres
+	peers=()
 	for peer in "$@"; do
 		why=$("${peer}_missing")
 		if [ -n "$why" ]; then

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # run.sh: the whole benchmark (`make bench`, `make bench QUICK=1`, `make bench ONLY=idle`).
 #
-#   bash bench/run.sh [SECTION...]     append dispatch latency idle growth lanes failures peers; all of them by default
+#   bash bench/run.sh [SECTION...]     append dispatch latency idle growth lanes failures peers
+#                                      consumers; all of them by default
 #
-# Installs what is missing (server, headers, compiler, gnuplot; for the section peers also PgQ from
-# Debian, and the peers that npm has, if node is installed), builds pm from a copy of the tree in a
+# Installs what is missing (server, headers, compiler, gnuplot; for the sections peers and consumers also
+# PgQ and psycopg from Debian, and the peers that npm has, if node is installed), builds pm from a copy of the tree in a
 # temporary directory, starts a private server there as an unprivileged user, and measures. What is not
 # available is skipped, with a message. Results go to bench/results/ :
 #
@@ -24,7 +25,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../test/harness/setup.sh"
 export PM_BENCH_QUICK=${QUICK:-0} PM_BENCH_ROUNDS=${ROUNDS:-}
 [ -n "$PM_BENCH_QUICK" ] || PM_BENCH_QUICK=0
 [ "${KEEP:-}" != 0 ] || KEEP=
-all=(append dispatch latency idle growth lanes failures peers)
+all=(append dispatch latency idle growth lanes failures peers consumers)
 [ $# -gt 0 ] || set -- "${all[@]}"
 for section in "$@"; do
 	[[ " ${all[*]} " == *" $section "* ]] || pm_die "no such section: $section (there are: ${all[*]})"
@@ -46,15 +47,17 @@ pm_workdir bench
 pm_as_user mkdir "$PM_WORK/results" "$PM_WORK/npm"
 if command -v dpkg-query >/dev/null; then
 	optional gnuplot-nox
-	[[ " $* " != *" peers "* ]] || optional "postgresql-$PM_MAJOR-pgq3" pgqd
+	[[ " $* " != *" peers "* && " $* " != *" consumers "* ]] || optional "postgresql-$PM_MAJOR-pgq3" pgqd
+	[[ " $* " != *" consumers "* ]] || optional python3-psycopg
 fi
-if [[ " $* " == *" peers "* ]] && [ "$PM_BENCH_QUICK" = 0 ]; then
+if [[ " $* " == *" peers "* && "$PM_BENCH_QUICK" = 0 ]] || [[ " $* " == *" consumers "* ]]; then
 	bash "$PM_ROOT/bench/peers/npm.sh" "$PM_WORK/npm"
 	chown -R "$PM_USER:" "$PM_WORK/npm" 2>/dev/null || true
 fi
 
 pm_say "building with $("$PG_CONFIG" --version)"
 pm_copy_tree "$PM_WORK/src"
+[[ " $* " != *" consumers "* ]] || pm_npm_packages "$PM_WORK/src"
 pm_build "$PM_WORK/src" 0 "$PM_WORK/dest" || exit 1
 dest=$(pm_destdir "$PM_WORK/dest")
 pm_as_user make -s -C "$PM_WORK/src/bench/cloop" "PG_CONFIG=$PG_CONFIG" with_llvm=no "DESTDIR=$dest" install \
