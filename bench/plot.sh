@@ -56,3 +56,4 @@ plot growth-latency 'Growth: latency' 'ms' log growth '.*' '.*' 'p50|p95'
 plot lanes 'Lanes: drain rate' 'events/s' lin lanes '.*' '.*' rate
 plot peers-drain 'Peers: drain rate' 'events/s' log peers drain '.*' rate
 plot peers-latency 'Peers: latency, insert to effect' 'ms' log peers 'latency.*' '.*' 'p50|p95'
+plot consumers-drain 'Consumers: drain rate' 'events/s' log consumers drain '.*' rate

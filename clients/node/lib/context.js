@@ -19,6 +19,8 @@ function json(value, what) {
   return text;
 }
 
+const returned = new Error('the handler has returned already');
+
 export class Context {
   #state; // JSON text
   #parsed;
@@ -111,7 +113,7 @@ export class Context {
 
   /** The handler has returned: nothing more is taken from it. */
   close() {
-    this.reason ??= new Error('the handler has returned already');
+    this.reason ??= returned;
   }
 
   #open() {

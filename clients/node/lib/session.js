@@ -6,6 +6,7 @@ import { ConnectionLost } from './errors.js';
 
 export class Session {
   #client;
+  #types = { getTypeParser: (oid, format) => this.#client.getTypeParser(oid, format) };
   #waiting = []; // queries to be sent
   #flight = null; // queries on their way
   #planned = false;
@@ -27,8 +28,9 @@ export class Session {
     }
     return new Promise((resolve, reject) => {
       if (this.lost) return reject(this.lost);
-      const types = { getTypeParser: (oid, format) => this.#client.getTypeParser(oid, format) };
-      const query = new pg.Query({ types, ...(typeof config === 'string' ? { text: config } : config), name: undefined }, values);
+      const query = new pg.Query(config, values);
+      query.name = undefined;
+      query._result._types ??= this.#types; // as pg's own client does
       query.requiresPreparation = () => true;
       query.callback = (error, result) => (error ? reject(error) : resolve(result));
       this.#waiting.push(query);
@@ -87,19 +89,21 @@ class Flight {
 
   submit(connection) {
     let parsed;
+    // The messages are written at once: the system call costs more than the messages.
+    const messages = [];
+    const writer = Object.create(connection, { stream: { value: { writable: true, write: (message) => messages.push(message) } } });
     const wire = {
       parsedStatements: {},
       submittedNamedStatements: {},
       stream: {},
-      parse: ({ text }) => text !== parsed && connection.parse({ text: (parsed = text) }),
-      bind: (bind) => connection.bind(bind),
-      describe: (what) => connection.describe(what),
-      execute: (what) => connection.execute(what),
+      parse: ({ text }) => text !== parsed && writer.parse({ text: (parsed = text) }),
+      bind: (bind) => writer.bind(bind),
+      describe: (what) => writer.describe(what),
+      execute: (what) => writer.execute(what),
       close() {},
       sync() {},
       flush() {},
     };
-    connection.stream.cork?.();
     // A value that cannot be sent fails its query here.
     this.queries = this.queries.filter((query) => {
       let failed = false;
@@ -113,8 +117,8 @@ class Flight {
       query.callback = callback;
       return !failed;
     });
-    connection.sync();
-    connection.stream.uncork?.();
+    writer.sync();
+    connection.stream.write(Buffer.concat(messages));
     return null;
   }
 
