@@ -157,6 +157,16 @@ ok(PmTest::wait_until($node, $waits, 1), 'another one waits');
 $node->safe_psql('postgres', q{SELECT pm.append('calls', 's', 'T')});
 isnt($waiter->wait, '', 'and is woken');
 $waiter->do(q{SELECT pm.advance('caller', 'c', 0); SELECT pm.release('caller', 'c')});
+# pm.wait_for waits for a consumer, too
+$node->safe_psql('postgres', q{SELECT pm.append('calls', 's', 'T')});
+$waiter->do(q{SELECT "position" FROM pm.fetch('caller', 'c')});
+$taker = PmTest::session($node);
+$taker->send(q{SELECT pm.wait_for('caller', timeout => '60 s')});
+ok(PmTest::wait_until($node, 'SELECT wait_event_type FROM pg_stat_activity WHERE pid = ' . $taker->pid, 'Extension'), 'pm.wait_for waits');
+$waiter->do(q{SELECT pm.advance('caller', 'c', 0)});
+is($taker->wait, 't', 'until the consumer has advanced');
+$waiter->do(q{SELECT pm.release('caller', 'c')});
+$taker->quit;
 # many of them, idle: nothing is written
 my @waiters = map { PmTest::session($node) } 1 .. 20;
 $_->send(q{SELECT "position" FROM pm.fetch('caller', 'w', wait => '60 s')}) foreach @waiters;
