@@ -13,7 +13,8 @@ use Test::More;
 
 my $root = $ENV{PM_TEST_ROOT} // '.';
 my @pages = map { DocPage->new("$root/$_") } qw(README.md SECURITY.md CONTRIBUTING.md),
-  (map { 'doc/' . basename($_) } sort glob("$root/doc/*.md")), 'examples/README.md', 'examples/c_handler/README.md';
+  (map { 'doc/' . basename($_) } sort glob("$root/doc/*.md")), 'examples/README.md', 'examples/c_handler/README.md',
+  map { "clients/$_/README.md" } qw(node python psql);
 my ($reference) = grep { basename($_->{file}) eq 'reference.md' } @pages;
 my $node = PmTest::node('docs', conf => "timezone = 'UTC'\n", extension => 0);
 
