@@ -15,7 +15,16 @@ test('outbox.sql', { timeout: 60000 }, async (t) => {
 
   t.after(server.close);
   await psql(sql.replaceAll(/https:\/\/\w+\.example\.com/g, server.url));
-  const sender = startSender({ PM_SENDER_HOSTS: `127.0.0.1:${server.port}`, PM_SENDER_NETWORKS: '127.0.0.1', PM_SENDER_KEY_PREFIX: 'test:' });
+  // A role that may nothing else.
+  await psql(`
+    SELECT count(*) = 0 AS missing FROM pg_roles WHERE rolname = 'pm_test_sender' \\gset
+    \\if :missing
+      CREATE ROLE pm_test_sender LOGIN;
+    \\endif
+    GRANT USAGE ON SCHEMA pm TO pm_test_sender;
+    SELECT pm.alter('sender', consumers => ARRAY['pm_test_sender']);
+  `);
+  const sender = startSender({ PGUSER: 'pm_test_sender', PM_SENDER_HOSTS: `127.0.0.1:${server.port}`, PM_SENDER_NETWORKS: '127.0.0.1', PM_SENDER_KEY_PREFIX: 'test:' });
 
   await until(`SELECT state ? 'answer' FROM pm.instance WHERE process_manager = 'charging'`);
   assert.deepEqual(JSON.parse(await psql('SELECT state FROM pm.instance')), { charged: false, answer: { why: 'no money' } });
