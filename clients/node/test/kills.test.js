@@ -8,7 +8,7 @@ import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { figure, pgCtl, pool, program, sql, until, value } from './helper.js';
 
-const each = process.env.PM_SOAK ? 50 : 5;
+const each = process.env.PM_SOAK ? 50 : 3;
 const names = { inside: 'transaction', beside: 'outside' };
 const kills = { 'inside before': 0, 'inside after': 0, 'beside before': 0, 'beside after': 0 };
 const children = new Set();
@@ -39,7 +39,7 @@ async function keep(name, index) {
     said.push(child.text);
     if (signal === 'SIGKILL' && !done) kills[`${name} ${dies}`]++;
     else if (!done) assert.fail(`a worker of ${name} has ended by itself: ${code} ${signal} ${child.text}`);
-    else assert.equal(`${code} ${signal}`, '0 null', `SIGTERM ends a worker in good order: ${child.text}`);
+    else if (child.text.startsWith('ready')) assert.equal(`${code} ${signal}`, '0 null', `SIGTERM ends a worker in good order: ${child.text}`);
   }
 }
 

@@ -9,7 +9,7 @@ pool.on('error', () => {});
 const die = (when) => when === DIES && Math.random() * Number(ODDS) < 1 && process.kill(process.pid, 'SIGKILL');
 
 const consumer = new Consumer({ name: NAME, effects: EFFECTS, batchSize: Number(BATCH) });
-await consumer.run(async (event, ctx) => {
+const running = consumer.run(async (event, ctx) => {
   const row = [NAME, event.position, event.key, event.attempt];
   // What was called and how often, whatever becomes of the effect.
   await pool.query('INSERT INTO call (name, pos, key, attempt) VALUES ($1, $2, $3, $4)', row);
@@ -17,4 +17,6 @@ await consumer.run(async (event, ctx) => {
   await (EFFECTS === 'transaction' ? ctx.tx : pool).query('INSERT INTO effect (name, pos, key, attempt) VALUES ($1, $2, $3, $4)', row);
   die('after');
 });
+console.error('ready'); // from now on, SIGTERM ends it in good order
+await running;
 await pool.end();
