@@ -139,11 +139,13 @@ coverage:
 # The long form of every test that has one, which is to say that it looks at PM_SOAK, one after the other. SOAK is for how
 # long those go on that go by the clock.
 SOAK_TESTS = $(sort $(patsubst test/t/%.pl,%,$(shell grep -l PM_SOAK test/t/*.pl)))
+SOAK_CLIENTS = $(foreach f,$(shell grep -l PM_SOAK clients/*/test/*.test.js clients/*/test/test_*.py examples/*/test/*.test.js 2>/dev/null),\
+	$(word 2,$(subst /, ,$f))_$(patsubst test_%,%,$(basename $(basename $(notdir $f)))))
 SOAK_CLOCKS = PM_UPGRADE_SECONDS PM_STRESS_SECONDS PM_LATE_SECONDS PM_HELD_SECONDS PM_FUZZ_SECONDS
 soak:
 	@PM_SOAK=1 $(if $(SOAK),$(addsuffix ='$(SOAK)',$(SOAK_CLOCKS))) PM_FILE_TIMEOUT=$$(($(or $(SOAK),600) + 1800)) \
-		PM_TAP_JOBS=$${PM_TAP_JOBS:-1} TESTS='$(or $(TESTS),$(SOAK_TESTS))' KEEP='$(KEEP)' \
-		bash test/harness/check.sh tap
+		PM_TAP_JOBS=$${PM_TAP_JOBS:-1} TESTS='$(or $(TESTS),$(SOAK_TESTS) $(SOAK_CLIENTS))' KEEP='$(KEEP)' \
+		bash test/harness/check.sh tap clients
 
 demo:
 	@KEEP='$(KEEP)' EVENTS='$(EVENTS)' bash examples/demo/run.sh

@@ -88,12 +88,16 @@ test('kills, crashes, restarts', async () => {
   assert.equal(await value(`SELECT count(*) - count(DISTINCT pos) FROM effect WHERE name = 'inside'`), '0', 'in the transaction none is there twice');
   assert.equal(await value(`SELECT count(*) FROM pm.parked`), '0');
   assert.equal(await value(`SELECT count(*) FROM pm.consumer WHERE lease_until > now()`), '0', 'SIGTERM gives up the lanes');
-  // Outside, with one event in hand: each kill raises its attempt by one, and no attempt is skipped.
-  assert.equal(await value(`SELECT count(*) FROM (SELECT attempt - lag(attempt, 1, 0) OVER (PARTITION BY pos ORDER BY n) AS step FROM call WHERE name = 'beside') x WHERE step NOT IN (0, 1)`), '0', 'attempts rise by one');
+  // Outside, with one event in hand, each kill raises its attempt by one. A worker that is killed while it advances may have fetched
+  // the next event, of which the table of calls then knows nothing.
+  const steps = await sql(`SELECT attempt - lag(attempt, 1, 0) OVER (PARTITION BY pos ORDER BY n) AS step FROM call WHERE name = 'beside'`);
+  const skipped = steps.reduce((sum, { step }) => sum + Math.max(step - 1, 0), 0);
+  assert.ok(steps.every(({ step }) => step >= 0), 'an attempt never falls');
   const raised = Number(await value(`SELECT sum(most - 1) FROM (SELECT max(attempt) AS most FROM call WHERE name = 'beside' GROUP BY pos) x`));
   const killed = kills['beside before'] + kills['beside after'];
   const lapsed = said.join('').split('holds no lane').length + said.join('').split('does not hold').length - 2;
   assert.ok(raised >= killed && raised <= killed + kills['beside later'] + lapsed + 3, `each kill is an attempt: ${killed} kills, ${raised} attempts, ${lapsed} leases ran out besides`);
+  assert.ok(skipped <= kills['beside later'] + lapsed + 3, `${skipped} attempts without a call`);
   const [{ events, twice }] = await sql(`SELECT count(DISTINCT pos) AS events, count(*) - count(DISTINCT pos) AS twice FROM effect WHERE name = 'beside'`);
   assert.ok(Number(twice) >= kills['beside after'], 'what was killed after its effect has it twice');
   figure(`${events} events; ${JSON.stringify(kills)}; outside ${twice} delivered again, ${raised} attempts; ${starts} starts`);
