@@ -125,9 +125,9 @@ class Consumer:
                         self._watcher.fetching = None
                         self._watcher.idle()
             finally:
-                self._watcher.end()
                 self._release()
                 self._disconnect()
+                self._watcher.end()
                 logger.info("%s: consumer %s has ended", *self._me)
                 self._new_run()
         return handled
@@ -156,14 +156,15 @@ class Consumer:
         return items
 
     def _release(self) -> None:
-        for _ in range(3):  # the connection may be broken, and a late cancellation may hit the first try
+        for _ in range(2):  # the connection may be broken, and a late cancellation may hit the first try
             try:
                 connection = self._connected()
                 if connection.info.transaction_status == TransactionStatus.IDLE:
+                    self._watcher.closing(connection)
                     connection.execute("SELECT pm.release(%s, %s)", self._me)
                     return
             except psycopg.Error as e:
-                logger.debug("%s: pm.release: %s", self.name, text_of(e))
+                logger.info("%s: the lease is not given up: %s", self.name, text_of(e))
             self._disconnect()
 
     def _connected(self) -> Connection:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import socket
 import threading
 import time
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import psycopg
 
 from ._context import Event
 from ._protocol import Connection, Conninfo, Me, connect, logger, sqlstate, text_of
+
+PATIENCE = 5  # seconds, at the end
 
 
 class Watcher(threading.Thread):
@@ -25,6 +29,8 @@ class Watcher(threading.Thread):
         self._lease = 0.0
         self._leased_at: Optional[float] = None  # None: nothing is in hand
         self._over = False
+        self._closing: Optional[Connection] = None
+        self._give_up_at = 0.0
         # A SimpleQueue may be put into by a signal handler; an Event may not.
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
 
@@ -40,6 +46,12 @@ class Watcher(threading.Thread):
 
     def stop(self) -> None:
         self.stopping = True
+        self._give_up_at = time.monotonic() + PATIENCE
+        self._bell.put(None)
+
+    def closing(self, connection: Connection) -> None:
+        """The last statement goes this way."""
+        self._closing, self._give_up_at = connection, time.monotonic() + PATIENCE
         self._bell.put(None)
 
     def end(self) -> None:
@@ -49,15 +61,18 @@ class Watcher(threading.Thread):
 
     def run(self) -> None:
         while not self._over:
-            pause = min(self._lease / 6 or 60, 0.1 if self.stopping else 60)
+            pause = min(self._lease / 6 or 60, 0.1 if self.stopping or self._closing else 60)
             try:
                 self._bell.get(timeout=pause)
             except queue.Empty:
                 pass
             # Again and again: the statement may not have reached the server when the first request comes.
-            fetching = self.fetching
-            if self.stopping and fetching is not None:
+            fetching = self.fetching if self.stopping else None
+            if fetching is not None:
                 _quietly(fetching.cancel)
+            stuck = fetching or self._closing
+            if stuck is not None and time.monotonic() > self._give_up_at:
+                _quietly(_shut_down, stuck)
             leased_at = self._leased_at
             if leased_at is not None and not self.lost:
                 if time.monotonic() > leased_at + self._lease / 3 and not self._overdue():
@@ -90,8 +105,14 @@ class Watcher(threading.Thread):
         return self.lost
 
 
-def _quietly(function: Any) -> None:
+def _shut_down(connection: Connection) -> None:
+    """Ends what a thread waits for. A pooler can keep a statement waiting for as long as the server is away."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as copy:
+        copy.shutdown(socket.SHUT_RDWR)
+
+
+def _quietly(function: Callable[..., Any], *arguments: Any) -> None:
     try:
-        function()
-    except psycopg.Error:
+        function(*arguments)
+    except (psycopg.Error, OSError):
         pass

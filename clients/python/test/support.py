@@ -41,7 +41,7 @@ def drained(name):
     return execute(sql, name, name) == [(0, 0)]
 
 
-def wait_until(condition, timeout=120, every=0.02):
+def wait_until(condition, timeout=1200 if SOAK else 120, every=0.02):
     deadline = time.monotonic() + timeout
     while True:
         try:

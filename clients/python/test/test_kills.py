@@ -50,6 +50,30 @@ class Kills(ConsumerTest):
         self.assertEqual(execute("SELECT attempt FROM effect"), [(4,)])
         execute("DROP TABLE effect")
 
+    def test_server_down_at_start(self):
+        """It tries until the server is there; also if it is told to stop meanwhile."""
+        execute("SELECT pm.create_log('early')")
+        execute("SELECT pm.register('early', NULL, '{early}')")
+        execute("CREATE TABLE effect (n serial, pos bigint, key text, attempt int)")
+        execute("SELECT pm.append('early', 's', 'T')")
+        stop_server()
+        program, other = Program(DSN, "early"), Program(POOLED, "early")
+        try:
+            other.read_until(lambda line: "starts" in line)
+            program.read_until(lambda line: "trying again in" in line)
+            other.terminate()
+            code, output = other.wait()
+            self.assertEqual(code, 0, output)
+            self.assertIn("0 handled", output)
+        finally:
+            start_server()
+        wait_until(lambda: execute("SELECT attempt FROM effect") == [(1,)])
+        program.terminate()
+        code, output = program.wait()
+        self.assertEqual(code, 0, output)
+        self.assertIn("1 handled", output)
+        execute("DROP TABLE effect")
+
     def test_kills(self):
         execute("SELECT pm.create_log('events')")
         for name in ("inside", "beside"):
