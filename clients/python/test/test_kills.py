@@ -30,11 +30,14 @@ EACH = 50 if SOAK else 3
 
 
 class Kills(ConsumerTest):
+    def setUp(self):
+        execute("DROP TABLE IF EXISTS effect")
+        execute("CREATE TABLE effect (n serial, pos bigint, key text, attempt int)")
+
     def test_attempts(self):
         """Killed three times, with the event alone in hand: the attempts are 1, 2, 3 and 4."""
         execute("SELECT pm.create_log('single')")
         execute("SELECT pm.register('single', NULL, '{single}', lease => '300 ms', max_attempts => 9)")
-        execute("CREATE TABLE IF NOT EXISTS effect (n serial, pos bigint, key text, attempt int)")
         execute("SELECT pm.append('single', 's', 'T')")
         said = []
         for dies in ("before", "after", "before"):
@@ -48,13 +51,11 @@ class Kills(ConsumerTest):
         said += [line for line in output.splitlines() if line.startswith("handling")]
         self.assertEqual(said, [f"handling single/1, attempt {n}" for n in (1, 2, 3, 4)])
         self.assertEqual(execute("SELECT attempt FROM effect"), [(4,)])
-        execute("DROP TABLE effect")
 
     def test_server_down_at_start(self):
         """It tries until the server is there; also if it is told to stop meanwhile."""
         execute("SELECT pm.create_log('early')")
         execute("SELECT pm.register('early', NULL, '{early}')")
-        execute("CREATE TABLE effect (n serial, pos bigint, key text, attempt int)")
         execute("SELECT pm.append('early', 's', 'T')")
         stop_server()
         program, other = Program(DSN, "early"), Program(POOLED, "early")
@@ -72,7 +73,6 @@ class Kills(ConsumerTest):
         code, output = program.wait()
         self.assertEqual(code, 0, output)
         self.assertIn("1 handled", output)
-        execute("DROP TABLE effect")
 
     def test_kills(self):
         execute("SELECT pm.create_log('events')")
@@ -81,7 +81,6 @@ class Kills(ConsumerTest):
                 "SELECT pm.register(%s, NULL, '{events}', lease => '600 ms', lanes => 2, max_attempts => 10000)",
                 name,
             )
-        execute("CREATE TABLE effect (n serial, pos bigint, key text, attempt int)")
         self.directory = tempfile.TemporaryDirectory()
         self.addCleanup(self.directory.cleanup)
         self.file = os.path.join(self.directory.name, "effects")
