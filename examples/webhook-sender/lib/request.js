@@ -138,7 +138,7 @@ function acceptOf(accept = []) {
   return accept;
 }
 
-function replyOf(reply = 'answered') {
+function replyOf(reply = null) {
   if (reply !== null && (typeof reply !== 'string' || reply === '' || Buffer.byteLength(reply) > 1000)) {
     throw new Permanent('"reply" is no type of an event (a string of 1 to 1,000 bytes)');
   }

@@ -37,6 +37,7 @@ test('outbox.sql', { timeout: 60000 }, async (t) => {
   ]);
   assert.ok(server.calls.findIndex(({ key }) => key.endsWith('/1')) < server.calls.findIndex(({ key }) => key.endsWith('/2')));
   assert.equal(server.calls[0].headers['x-tenant'], 'north');
+  assert.equal(await psql('SELECT count(*) FROM pm.parked'), '0', 'nothing has failed');
   sender.kill('SIGTERM');
   assert.equal(await sender.exited, 0);
 });
@@ -69,6 +70,7 @@ test('at most three calls at once, and they may end', { timeout: 60000 }, async 
   await until(`SELECT sum(lag) = 0 FROM pm.status WHERE process_manager = 'many'`);
   assert.equal(server.calls.length, 30);
   assert.equal(most, 3);
+  assert.equal(await psql('SELECT count(*) FROM pm.parked'), '0', 'nothing has failed');
 
   await psql(`INSERT INTO many (stream, type, data) VALUES ('s', 'call', '{"url": "${server.url}", "body": "\\"last\\"", "headers": {"Content-Type": "application/json"}}')`);
   await until(() => now === 1);
