@@ -18,6 +18,7 @@
 #include "access/tableam.h"
 #include "catalog/namespace.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -231,6 +232,30 @@ scan_fits(RowScan *scan)
 			return false;
 	}
 	return true;
+}
+
+bool
+scan_only_at(RowScan *scan, ItemPointer tid)
+{
+	HeapTupleHeader header;
+
+	Assert(scan->scan == NULL);
+	scan_snapshot(scan);
+	if (scan->slot == NULL)
+		scan->slot = table_slot_create(scan->rel, NULL);
+	if (!table_tuple_fetch_row_version(scan->rel, tid, scan->snapshot, scan->slot))
+		return false;
+	scan->tuple = ExecFetchSlotHeapTuple(scan->slot, false, NULL);
+	header = scan->tuple->t_data;
+	/* The snapshot has been compared with the row, so only another session's change is left. */
+	if ((header->t_infomask & HEAP_XMAX_INVALID) == 0 &&
+		!HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask))
+	{
+		XactLockTableWait(HeapTupleHeaderGetUpdateXid(header), scan->rel, tid, XLTW_Update);
+		return false;
+	}
+	heap_deform_tuple(scan->tuple, RelationGetDescr(scan->rel), scan->values, scan->nulls);
+	return scan_fits(scan);
 }
 
 /*

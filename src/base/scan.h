@@ -95,6 +95,12 @@ extern void scan_use_snapshot(RowScan *scan, Snapshot snapshot);
  */
 extern bool scan_at(RowScan *scan, ItemPointer tid);
 
+/*
+ * Is the wanted row at this TID, at which this transaction has seen it, and has it not been
+ * changed since?  Waits for another session that is changing it.
+ */
+extern bool scan_only_at(RowScan *scan, ItemPointer tid);
+
 /* Finds the next row in the order of the index; false at the end. */
 extern bool scan_next(RowScan *scan);
 

@@ -7,14 +7,18 @@
  */
 #include "pm.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "base/exec.h"
+#include "base/scan.h"
 #include "manager/instance_save.h"
 
 /* One statement writes at most this many instances, or bytes of state. */
@@ -53,61 +57,36 @@ instance_require(ProcessManager *pm, bool unchanged)
 	"pg_catalog.unnest($4), pg_catalog.unnest($5)" array                                           \
 	") u(key, state, started_at, updated_at" column ")"
 
-#define INSTANCE_UPDATE(assignment, array, column)                                                 \
-	"UPDATE pm_catalog.instance i "                                                                \
-	"SET state = u.state, started_at = u.started_at, updated_at = u.updated_at" assignment         \
-	" FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "       \
-	"pg_catalog.unnest($5), pg_catalog.unnest($6)" array                                           \
-	") u(tid, state, started_at, updated_at, key" column ") "                                      \
-	"WHERE i.ctid OPERATOR(pg_catalog.=) u.tid AND i.process_manager OPERATOR(pg_catalog.=) $1 "   \
-	"AND i.key OPERATOR(pg_catalog.=) u.key"
-
 /*
- * Writes rows: inserts new ones, and updates those that have been read by their
- * ctid, since no other session writes them while the unit is locked.
+ * Inserts rows.
  */
 static void
-instance_write(ProcessManager *pm, List *keys, bool stored)
+instance_insert(ProcessManager *pm, List *keys)
 {
-	/* The second of each is for process managers with a journal. */
+	/* The second is for process managers with a journal. */
 	static ExecStatement insert_instances[] = {
 		{NULL,
 		 INSTANCE_INSERT("", "", ""),
 		 5,
 		 {TEXTOID, TEXTARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}},
 		{NULL,
-		 INSTANCE_INSERT(", entries", ", u.entries", ", pg_catalog.unnest($7)"),
-		 7,
-		 {TEXTOID, TEXTARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-		  TEXTARRAYOID, INT8ARRAYOID}},
-	};
-	static ExecStatement update_instances[] = {
-		{NULL,
-		 INSTANCE_UPDATE("", "", ""),
+		 INSTANCE_INSERT(", entries", ", u.entries", ", pg_catalog.unnest($6)"),
 		 6,
-		 {TEXTOID, TIDARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-		  TEXTARRAYOID}},
-		{NULL,
-		 INSTANCE_UPDATE(", entries = u.entries", ", pg_catalog.unnest($7)", ", entries"),
-		 7,
-		 {TEXTOID, TIDARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-		  TEXTARRAYOID, INT8ARRAYOID}},
+		 {TEXTOID, TEXTARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+		  INT8ARRAYOID}},
 	};
-	ExecStatement *statements = stored ? update_instances : insert_instances;
 	int count = list_length(keys);
-	Datum *tids = palloc(sizeof(Datum) * count);
 	Datum *states = palloc(sizeof(Datum) * count);
 	Datum *started = palloc(sizeof(Datum) * count);
 	Datum *updated = palloc(sizeof(Datum) * count);
 	Datum *entries = palloc(sizeof(Datum) * count);
 	ExecScope scope;
-	Datum values[7];
+	Datum values[6];
 
 	for (int i = 0; i < count; i++)
 	{
 		Key *key = list_nth(keys, i);
 
-		tids[i] = PointerGetDatum(&key->tid);
 		states[i] = key->state;
 		started[i] = TimestampTzGetDatum(key->started_at);
 		updated[i] = TimestampTzGetDatum(key->updated_at);
@@ -115,15 +94,65 @@ instance_write(ProcessManager *pm, List *keys, bool stored)
 	}
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = stored ? instance_array(tids, count, TIDOID) : key_array(keys);
+	values[1] = key_array(keys);
 	values[2] = instance_array(states, count, JSONBOID);
 	values[3] = instance_array(started, count, TIMESTAMPTZOID);
 	values[4] = instance_array(updated, count, TIMESTAMPTZOID);
-	/* Compare the key as well, in case another row is at this ctid. */
-	values[5] = key_array(keys);
-	values[6] = pm->journal ? instance_array(entries, count, INT8OID) : (Datum) 0;
-	instance_require(pm, exec_statement(&statements[pm->journal], values, NULL) == count);
+	values[5] = pm->journal ? instance_array(entries, count, INT8OID) : (Datum) 0;
+	if (exec_statement(&insert_instances[pm->journal], values, NULL) != count)
+		elog(ERROR, "could not insert instances");
 	exec_end(&scope);
+}
+
+static void
+instance_set(RowScan *scan, bool *replace, const char *name, Datum value)
+{
+	AttrNumber column = scan_column(scan, name);
+
+	scan->values[column - 1] = value;
+	scan->nulls[column - 1] = false;
+	replace[column - 1] = true;
+}
+
+/*
+ * Updates rows at the TIDs at which they have been read, since no other session writes
+ * them while the unit is locked.  A statement would cost twice as much.
+ */
+static void
+instance_update(ProcessManager *pm, List *keys)
+{
+	CatalogIndexState indexes;
+	RowScan scan;
+	bool *replace;
+	ListCell *lc;
+
+	scan_begin(&scan, "instance", "instance_key", RowExclusiveLock);
+	indexes = CatalogOpenIndexes(scan.rel);
+	replace = palloc0(sizeof(bool) * RelationGetNumberOfAttributes(scan.rel));
+	foreach(lc, keys)
+	{
+		Key *key = lfirst(lc);
+		HeapTuple tuple;
+
+		scan_reset(&scan);
+		/* Compare the key as well, in case another row is at this TID. */
+		scan_where_text(&scan, scan_column(&scan, "key"), key->name);
+		scan_where_text(&scan, scan_column(&scan, "process_manager"), pm->name);
+		instance_require(pm, scan_only_at(&scan, &key->tid));
+		instance_set(&scan, replace, "state", key->state);
+		instance_set(&scan, replace, "started_at", TimestampTzGetDatum(key->started_at));
+		instance_set(&scan, replace, "updated_at", TimestampTzGetDatum(key->updated_at));
+		if (pm->journal)
+			instance_set(&scan, replace, "entries", Int64GetDatum(key->entries));
+		tuple = heap_modify_tuple(scan.tuple, RelationGetDescr(scan.rel), scan.values, scan.nulls,
+								  replace);
+		CatalogTupleUpdateWithInfo(scan.rel, &key->tid, tuple, indexes);
+		heap_freetuple(tuple);
+	}
+	pfree(replace);
+	CatalogCloseIndexes(indexes);
+	scan_end(&scan);
+	CommandCounterIncrement();
 }
 
 static void
@@ -162,9 +191,10 @@ typedef struct InstanceChunk
 static void
 instance_write_chunk(ProcessManager *pm, InstanceChunk *chunk)
 {
-	for (int stored = 0; stored < 2; stored++)
-		if (chunk->rows[stored] != NIL)
-			instance_write(pm, chunk->rows[stored], stored);
+	if (chunk->rows[false] != NIL)
+		instance_insert(pm, chunk->rows[false]);
+	if (chunk->rows[true] != NIL)
+		instance_update(pm, chunk->rows[true]);
 	memset(chunk, 0, sizeof(*chunk));
 }
 
