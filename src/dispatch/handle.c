@@ -418,7 +418,7 @@ handle_batch(const BatchTask *task, List *cursors, Progress *progress)
 	run.had_parked = task->state->has_parked;
 	run.in_a_row = run.in_a_row_before = task->state->in_a_row;
 	run.errors = run.ahead = 0;
-	run.timer_came = false;
+	run.timer_came = run.one_each = false;
 	park_rows_begin(&run.parked, task->pm, task->lane);
 	separate_begin(&run.ids);
 	now = batch_read(&run.batch, task, cursors);

@@ -30,6 +30,7 @@ typedef struct HandleRun
 	ParkRows parked;	 /* what it parks, and the last item of that */
 	const BatchItem *parked_last;
 	SeparateIds ids;
+	bool one_each;	 /* items share no subtransaction any more */
 	int ahead;		 /* items that were handled and not counted yet: they may be undone */
 	bool timer_came; /* a timer has been set that is due already */
 	uint64 writes;	 /* guard_writes when the batch began */

@@ -112,8 +112,16 @@ separate_group_run(HandleRun *run, SeparateCall *calls, int count, SeparateAct a
 		now.error = NULL;
 		done = from == to ? 0 : separate_calls(run, &calls[from], to - from, act, &now);
 
+		if (now.error != NULL && now.outside && to - from > 1)
+		{
+			/* Which of them is the cause shows when each has a subtransaction of its own. */
+			run->one_each = true;
+			break;
+		}
 		if (now.error != NULL)
 		{
+			if (now.outside)
+				done = 0;
 			failed = now;
 			to = from + done;
 			/* First those before it, without it. */
@@ -148,7 +156,7 @@ separate_group(HandleRun *run, SeparateAct act)
 	int done;
 
 	/* In a walk, each item is handled at its own time. */
-	if (most < 2 || task->walk != NULL || task->watch != NULL)
+	if (most < 2 || run->one_each || task->walk != NULL || task->watch != NULL)
 		return false;
 	count = separate_group_take(run, calls, most);
 	if (count == 0)

@@ -33,7 +33,8 @@ typedef struct SeparateRun
 	SeparateCall *calls;
 	int count;
 	SeparateAct act;
-	int done; /* how many of them have returned */
+	int done;	  /* how many of them have returned */
+	bool calling; /* the next one is being called */
 } SeparateRun;
 
 bool
@@ -86,7 +87,9 @@ separate_act(void *arg)
 	{
 		CHECK_FOR_INTERRUPTS();
 		separate->run->ahead = separate->done;
+		separate->calling = true;
 		separate_call(separate, &separate->calls[separate->done]);
+		separate->calling = false;
 		separate->done++;
 		if (separate_ends(separate->run, began))
 			break;
@@ -130,7 +133,7 @@ int
 separate_calls(HandleRun *run, SeparateCall *calls, int count, SeparateAct act,
 			   SeparateFailure *failed)
 {
-	SeparateRun separate = {run, calls, count, act, 0};
+	SeparateRun separate = {run, calls, count, act, 0, false};
 	JournalMark mark = journal_mark(&run->calls.journal);
 	ErrorData *error;
 
@@ -153,11 +156,12 @@ separate_calls(HandleRun *run, SeparateCall *calls, int count, SeparateAct act,
 	if (!separate_is_own(run, error))
 		ReThrowError(error);
 	failed->error = error;
+	failed->outside = !separate.calling;
 	failed->failure = failure_of(error);
 	failed->what.log[0] = failed->what.key[0] = '\0';
 	handling_copy(&failed->what, &run->calls.progress->handling);
 	/* A key that occurs twice was first as it was before the first call. */
-	for (int i = separate.done; i >= 0; i--)
+	for (int i = count - 1; i >= 0; i--)
 		if (calls[i].called)
 			*calls[i].item->key = calls[i].before;
 	journal_undo(&run->calls.journal, mark);

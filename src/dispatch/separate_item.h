@@ -24,6 +24,7 @@ typedef struct SeparateCall
 typedef struct SeparateFailure
 {
 	ErrorData *error; /* NULL: none has */
+	bool outside;	  /* it came in none of the calls: the subtransaction could not be committed */
 	Failure failure;
 	Handling what;
 } SeparateFailure;

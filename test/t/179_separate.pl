@@ -59,4 +59,38 @@ is($node->safe_psql('postgres', q{SELECT (SELECT count(*) FROM handled WHERE pm 
 unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/pm\.instance is wrong/, 'pm.instance showed what the batch had done');
 unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/TRAP:|was terminated by signal/, 'no process has crashed');
 
+# ---- a subtransaction that cannot be committed: postgres_fdw ends one of its own there, and finds its server gone
+
+SKIP:
+{
+	skip 'this server has no postgres_fdw', 3
+	  unless $node->safe_psql('postgres', q{SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'});
+	my $host = $node->host;
+	my $port = $node->port;
+	$node->safe_psql('postgres', <<"SQL");
+CREATE EXTENSION postgres_fdw;
+CREATE SERVER self FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '$host', port '$port', dbname 'postgres');
+CREATE USER MAPPING FOR CURRENT_USER SERVER self;
+CREATE TABLE here (pos bigint);
+CREATE FOREIGN TABLE there (pos bigint) SERVER self OPTIONS (table_name 'here');
+SELECT pm.create_log('far');
+CREATE FUNCTION far(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$
+BEGIN
+	IF e.type = 'bad' THEN RAISE 'bad'; END IF;
+	IF e.type = 'far' THEN
+		INSERT INTO there VALUES (e.position);
+		PERFORM pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'postgres_fdw';
+	END IF;
+	INSERT INTO handled (pm, key, log, pos) VALUES ('far', pm.key(), e.log, e.position);
+END \$\$;
+SELECT pm.register('far', 'far', '{far}', backoff => '20 ms', max_attempts => 3, park_limit => 100000);
+SELECT pm.pause('far');
+INSERT INTO far (stream, type) SELECT 's' || i, CASE WHEN i % 10 = 3 THEN 'bad' WHEN i = 200 THEN 'far' ELSE 'good' END FROM generate_series(1, 400) i;
+SELECT pm.resume('far');
+SQL
+	ok(PmTest::wait_until($node, q{SELECT state, position, parked FROM pm.status WHERE process_manager = 'far'}, 'idle|400|41', timeout => 60), 'the events that fail are parked');
+	is($node->safe_psql('postgres', q{SELECT count(*), count(DISTINCT pos) FROM handled WHERE pm = 'far'}), '359|359', 'the others are handled, once');
+	is($node->safe_psql('postgres', q{SELECT string_agg(position::text, ' ') FROM pm.parked WHERE process_manager = 'far' AND position % 10 <> 3}), '200', 'the cause is known');
+}
+PmTest::no_crash_ok($node);
 done_testing();
