@@ -69,8 +69,8 @@ BEGIN
 END $$;
 CREATE SEQUENCE tries;
 SELECT pm.register('p', 'count_up', '{orders}', start_at => 'end', max_attempts => 1, park_limit => 100000, journal => true, keep_ended => '1 day');
-SELECT count(pm.append('orders', CASE WHEN i % 25 = 0 THEN 'bad' || i ELSE 'k' || i % 7 END,
-		CASE WHEN i % 25 = 0 THEN 'bad' WHEN i = 444 THEN 'once' WHEN i % 40 = 1 THEN 'set' WHEN i > 700 AND i % 50 = 2 THEN 'look' WHEN i % 30 = 3 THEN 'end' ELSE 'good' END))
+SELECT count(pm.append('orders', CASE WHEN i % 26 = 0 OR i % 37 = 0 THEN 'bad' || i ELSE 'k' || i % 7 END,
+		CASE WHEN i % 26 = 0 OR i % 37 = 0 THEN 'bad' WHEN i = 445 THEN 'once' WHEN i % 40 = 1 THEN 'set' WHEN i > 700 AND (i + 1) % 26 = 0 THEN 'look' WHEN i % 30 = 3 THEN 'end' ELSE 'good' END))
 	FROM generate_series(1, 1000) i;
 SELECT pm.catch_up('p', on_failure => 'policy') > 0 AS some;
 -- the event that failed once is dead, and those behind it are parked
