@@ -47,6 +47,7 @@ my $meta = decode_json(file('META.json'));
 agrees('src/pm.h', qr/^#define PM_VERSION\s+"(.*)"/m, $version);
 agrees('META.json', qr/^   "version": "(.*)"/m, $version);
 agrees('META.json', qr/^         "version": "(.*)"/m, $version);
+agrees('clients/node/package.json', qr/^  "version": "(.*)"/m, $version);
 agrees('debian/changelog', qr/\A.*\((.*)-[^-]*\)/, $version);
 agrees('packaging/pm.spec', qr/^Version:\s+(.*)/m, $version);
 

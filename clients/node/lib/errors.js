@@ -36,7 +36,7 @@ const conflicts = new Set(['40001', '40P01', '55P03', 'PM001']);
 export const isConflict = (error) => conflicts.has(error?.code);
 
 /** SQLSTATEs that do not go away by themselves: run() rejects with them. */
-const fatal = /^(42|28|3D|3F|22|0A|PM9)/;
+const fatal = /^(42|28|3D|3F|22|0A)/;
 export const isFatal = (error) =>
   typeof error?.code === 'string' && (fatal.test(error.code) || (error.code === '55000' && /copy/.test(error.message)));
 
