@@ -77,5 +77,5 @@ grep -E '^(not ok|# (  |Failed|figure:|Looks))' "$PM_WORK/output" || true
 mkdir -p "$PM_ROOT/test/results"
 cp "$PM_WORK/output" "$PM_ROOT/test/results/pg_upgrade.txt"
 pm_say "the whole output: test/results/pg_upgrade.txt"
-pm_say "$(grep -c '^ok' "$PM_WORK/output") passed, $(grep -c '^not ok' "$PM_WORK/output") failed"
+pm_say "$(grep -cE '^ok [0-9]' "$PM_WORK/output") passed, $(grep -cE '^not ok [0-9]' "$PM_WORK/output") failed"
 exit $rc
