@@ -289,8 +289,10 @@ SQL
 	# a year back, while retries are pending
 	answer("INSERT INTO bad (stream, type) VALUES ('s', 'bad'), ('s', 'next'), ('t', 'good')", $clock);
 	ok(PmTest::wait_until($clock, "SELECT (SELECT state FROM pm.parked WHERE state = 'failing'), (SELECT state FROM pm.status WHERE process_manager = 'halts')", 'failing|retrying', timeout => 20), 'one event is parked, another one is retried');
+	# Looked up before, since workers may have tried again by the time a query could do so after it.
+	my $retry_at = answer("SELECT least((SELECT retry_at FROM pm.parked WHERE state = 'failing'), (SELECT retry_at FROM pm.status WHERE process_manager = 'halts'))", $clock);
 	set_clock(3600 - $year);
-	is(answer("SELECT (SELECT retry_at > now() + interval '300 days' FROM pm.parked WHERE state = 'failing'), (SELECT retry_at > now() + interval '300 days' FROM pm.status WHERE process_manager = 'halts')", $clock), 't|t', 'the clock jumps a year back: the next attempts are far in the future');
+	is(answer("SELECT timestamptz '$retry_at' > now() + interval '300 days'", $clock), 't', 'the clock jumps a year back: the next attempts are far in the future');
 	answer('DELETE FROM broken', $clock);
 	$arm_at->('soon', '1 second');
 	$took = PmTest::seconds
