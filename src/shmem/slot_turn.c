@@ -27,9 +27,13 @@
 /* For how long a turn counts that is not renewed, ms. */
 #define SLOT_TURN_LASTS 100
 
-/* For how long lanes that have met run one after another, ms; doubled when they meet again. */
-#define SLOT_TURNS_MIN 3000
-#define SLOT_TURNS_MAX 60000
+/*
+ * For how long lanes that have met run one after another, ms.  The time grows by the factor
+ * if they meet again soon afterwards.
+ */
+#define SLOT_TURNS_MIN	  3000
+#define SLOT_TURNS_MAX	  60000
+#define SLOT_TURNS_FACTOR 4
 
 /* ---------- whether lanes take turns ---------- */
 
@@ -77,7 +81,7 @@ slot_turns_met(int manager)
 		if (now < until)
 			lasts = before;
 		else if (!TimestampDifferenceExceeds(until, now, (int) before))
-			lasts = Min(before * 2, SLOT_TURNS_MAX);
+			lasts = Min(before * SLOT_TURNS_FACTOR, SLOT_TURNS_MAX);
 	}
 	pg_atomic_write_u32(&turns->database, MyDatabaseId);
 	pg_atomic_write_u32(&turns->manager, (uint32) manager);

@@ -209,7 +209,7 @@ sub once_in_key_order_ok
 CREATE TEMP TABLE expected AS $expected;
 CREATE TEMP TABLE got AS SELECT log, pos, key, seq FROM public.seen WHERE pm = '$pm' AND log IS NOT NULL;
 SELECT (SELECT count(*) FROM (SELECT log, pos, key FROM expected EXCEPT SELECT log, pos, key FROM got) x),
-	   (SELECT count(*) FROM got) - (SELECT count(*) FROM (SELECT DISTINCT log, pos FROM got) x),
+	   (SELECT count(*) FROM got) - (SELECT count(*) FROM (SELECT DISTINCT log, pos, key FROM got) x),
 	   (SELECT count(*) FROM (SELECT pos <= lag(pos) OVER (PARTITION BY log, key ORDER BY seq) AS bad FROM got) x WHERE bad),
 	   (SELECT count(*) FROM (SELECT log, pos, key FROM got EXCEPT SELECT log, pos, key FROM expected) x),
 	   (SELECT count(*) FROM expected)
