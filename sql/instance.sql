@@ -618,6 +618,20 @@ RESET SESSION AUTHORIZATION;
 SELECT pm.append('orders', 'shared', 'end') > 0 AS appended;
 SELECT pm.catch_up('m');
 SELECT process_manager, key, state FROM pm.instance ORDER BY 1;
+
+-- indexes of any kind, which a superuser may add, have the new states
+CREATE INDEX by_state ON pm_catalog.instance ((state::text));
+CREATE INDEX some_states ON pm_catalog.instance (process_manager) WHERE state <> '{}';
+CREATE INDEX by_time ON pm_catalog.instance USING brin (updated_at);
+SELECT pm.append('orders', 'shared', 'next') > 0 AS appended;
+SELECT pm.catch_up('m');
+SET enable_seqscan = off;
+SET enable_bitmapscan = off;
+EXPLAIN (COSTS OFF) SELECT FROM pm_catalog.instance WHERE state::text = '{}';
+SELECT i.process_manager, (SELECT count(*) FROM pm_catalog.instance x WHERE x.state::text = i.state::text) AS found FROM pm.instance i ORDER BY 1;
+RESET enable_seqscan;
+RESET enable_bitmapscan;
+DROP INDEX pm_catalog.by_state, pm_catalog.some_states, pm_catalog.by_time;
 SELECT pm.unregister('a'), pm.unregister('m');
 SELECT count(*) FROM pm_catalog.instance;
 

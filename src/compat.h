@@ -10,6 +10,7 @@
 
 #include "access/heapam.h"
 #include "access/htup_details.h"
+#include "access/tableam.h"
 #include "access/twophase.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
@@ -17,6 +18,7 @@
 #include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
+#include "executor/executor.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/plannodes.h"
@@ -395,6 +397,37 @@ compat_prune_page(Relation rel, Buffer buffer)
 #define compat_insert_index_tuples(target, slot, estate, no_error, conflict, arbiters)             \
 	ExecInsertIndexTuples(target, slot, estate, false, no_error, conflict, arbiters)
 #endif
+
+/* From 16 on, an update says whether only summarizing indexes (BRIN) want the new row. */
+static inline void
+compat_update_row(ResultRelInfo *target, ItemPointer tid, TupleTableSlot *slot, EState *estate,
+				  Snapshot snapshot)
+{
+	Relation rel = target->ri_RelationDesc;
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes indexes;
+
+	simple_table_tuple_update(rel, tid, slot, snapshot, &indexes);
+	if (indexes == TU_None)
+		return;
+#else
+	bool indexes;
+
+	simple_table_tuple_update(rel, tid, slot, snapshot, &indexes);
+	if (!indexes)
+		return;
+#endif
+#if PG_VERSION_NUM >= 190000
+	list_free(ExecInsertIndexTuples(target, estate,
+									indexes == TU_Summarizing ? EIIT_ONLY_SUMMARIZING : 0, slot,
+									NIL, NULL));
+#elif PG_VERSION_NUM >= 160000
+	list_free(ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL,
+									indexes == TU_Summarizing));
+#else
+	list_free(ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL));
+#endif
+}
 
 /* FuncnameGetCandidates() also returns why it found no function; pm does not use that. */
 static inline FuncCandidateList

@@ -9,8 +9,8 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/indexing.h"
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -121,18 +121,22 @@ instance_set(RowScan *scan, bool *replace, const char *name, Datum value)
 static void
 instance_update(ProcessManager *pm, List *keys)
 {
-	CatalogIndexState indexes;
+	EState *estate = CreateExecutorState();
+	ResultRelInfo *target = makeNode(ResultRelInfo);
+	TupleTableSlot *slot;
 	RowScan scan;
 	bool *replace;
 	ListCell *lc;
 
 	scan_begin(&scan, "instance", "instance_key", RowExclusiveLock);
-	indexes = CatalogOpenIndexes(scan.rel);
+	/* A superuser may have added indexes of any kind, for example on a part of the state. */
+	InitResultRelInfo(target, scan.rel, 0, NULL, 0);
+	ExecOpenIndices(target, false);
+	slot = MakeSingleTupleTableSlot(RelationGetDescr(scan.rel), &TTSOpsHeapTuple);
 	replace = palloc0(sizeof(bool) * RelationGetNumberOfAttributes(scan.rel));
 	foreach(lc, keys)
 	{
 		Key *key = lfirst(lc);
-		HeapTuple tuple;
 
 		scan_reset(&scan);
 		/* Compare the key as well, in case another row is at this TID. */
@@ -144,13 +148,17 @@ instance_update(ProcessManager *pm, List *keys)
 		instance_set(&scan, replace, "updated_at", TimestampTzGetDatum(key->updated_at));
 		if (pm->journal)
 			instance_set(&scan, replace, "entries", Int64GetDatum(key->entries));
-		tuple = heap_modify_tuple(scan.tuple, RelationGetDescr(scan.rel), scan.values, scan.nulls,
-								  replace);
-		CatalogTupleUpdateWithInfo(scan.rel, &key->tid, tuple, indexes);
-		heap_freetuple(tuple);
+		ExecStoreHeapTuple(heap_modify_tuple(scan.tuple, RelationGetDescr(scan.rel), scan.values,
+											 scan.nulls, replace),
+						   slot, true);
+		compat_update_row(target, &key->tid, slot, estate, scan.snapshot);
+		ResetPerTupleExprContext(estate);
+		ExecClearTuple(slot);
 	}
 	pfree(replace);
-	CatalogCloseIndexes(indexes);
+	ExecDropSingleTupleTableSlot(slot);
+	ExecCloseIndices(target);
+	FreeExecutorState(estate);
 	scan_end(&scan);
 	CommandCounterIncrement();
 }
