@@ -68,7 +68,7 @@ END
 $handler$;
 SQL
 $node->safe_psql('postgres', <<"SQL", extra_params => [ '-U', 'app' ]);
-SELECT pm.create_log(l) FROM unnest('{orders,payments,shipping}'::text[]) l;
+SELECT pm.create_log(l) FROM unnest('{orders,payments,shipping,answers}'::text[]) l;
 GRANT SELECT, INSERT ON orders, payments, shipping TO other;
 CREATE TABLE broken AS SELECT true AS yes;
 CREATE FUNCTION key_of(e pm.event) RETURNS text LANGUAGE sql IMMUTABLE AS \$\$ SELECT coalesce(e.data->>'key', e.stream) \$\$;
@@ -141,13 +141,32 @@ BEGIN
 END
 $handler$;
 SQL
-$node->safe_psql('postgres', <<'SQL' . join('', map { sprintf($several, $_) } qw(fan fan_control wide wide_control)) . <<'SQL', extra_params => [ '-U', 'app' ]);
+# "ends": an instance of it ends at every third of its events, and begins again at the next. It appends an event with an id
+# that it derives from the event in hand, and sends one to the instance of a group, which counts what it gets.
+my $ending = <<'SQL';
+CREATE OR REPLACE FUNCTION public.%1$s(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $handler$
+DECLARE
+	n int := coalesce((state ->> 'n')::int, 0) + 1;
+BEGIN
+	INSERT INTO public.seen (pm, log, pos, stream, key, type) VALUES ('%1$s', e.log, e.position, e.stream, pm.key(), concat_ws(' ', e.type, e.data ->> 'from'));
+	IF e.log IS NOT NULL THEN
+		PERFORM pm.append('answers', '%1$s', 'answered', jsonb_build_object('to', e.position), id => '%1$s ' || e.position);
+		PERFORM pm.append('answers', '%1$s', 'answered again', jsonb_build_object('to', e.position), id => '%1$s ' || e.position);
+		PERFORM pm.send('%1$s', group_of(e), 'told', jsonb_build_object('from', e.position));
+		IF n = 3 THEN RETURN pm.done(jsonb_build_object('last', e.position)); END IF;
+	END IF;
+	RETURN jsonb_build_object('n', n);
+END
+$handler$;
+SQL
+$node->safe_psql('postgres', <<'SQL' . join('', (map { sprintf($several, $_) } qw(fan fan_control wide wide_control)), (map { sprintf($ending, $_) } qw(ends ends_control))) . <<'SQL', extra_params => [ '-U', 'app' ]);
 CREATE FUNCTION group_of(e pm.event) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'group-' || substr(key_of(e), 5)::int % 7 $$;
 CREATE FUNCTION fan_keys(e pm.event) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$ SELECT ARRAY[key_of(e), group_of(e), key_of(e)] $$;
 CREATE FUNCTION wide_keys(e pm.event) RETURNS text[] LANGUAGE sql STABLE AS $$ SELECT CASE e.type WHEN 'settle' THEN pm.associated('group', group_of(e)) ELSE ARRAY[key_of(e)] END $$;
 SQL
 SELECT pm.register('fan', 'fan', '{orders,payments,shipping}', correlate => 'fan_keys', lanes => 2, max_attempts => 3, backoff => '200 ms', batch_size => 50);
 SELECT pm.register('wide', 'wide', '{orders}', correlate => 'wide_keys', on_failure => 'halt', max_attempts => 20, backoff => '10 ms', batch_size => 50);
+SELECT pm.register('ends', 'ends', '{payments}', correlate => 'key_of', types => '{settle}', lanes => 2, backoff => '200 ms', batch_size => 50, keep_ended => '1 day');
 SQL
 # Other process managers: one of the same role, and one of another role, which would halt if it were blamed.
 PmTest::create_handler($node, 'beside', user => 'app');
@@ -247,6 +266,7 @@ PmTest::once_in_key_order_ok($node, 'beside', "SELECT 'orders' AS log, position 
 answer("DELETE FROM broken; SELECT count(pm.retry(process_manager, log, position)) FROM pm.parked WHERE state = 'dead'");
 ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer WHERE due < now())", '0|0', timeout => 60), 'mended and retried, nothing is parked')
   or diag(answer('SELECT process_manager, log, position, key, state, attempts, message FROM pm.parked WHERE state <> $$behind$$ LIMIT 20'));
+ok(PmTest::wait_until($node, 'SELECT (SELECT count(*) FROM pm_catalog.sent), (SELECT count(*) FROM pm_catalog.timer WHERE sent)', '0|0', timeout => 60), 'what was sent is handled');
 PmTest::once_in_key_order_ok($node, 'main', $expected, 'main: every event once and in order');
 $node->safe_psql('postgres', 'ALTER SYSTEM SET pm.launcher = off');
 $node->reload;
@@ -255,6 +275,7 @@ my $counted;
 my $again = PmTest::seconds { $counted = answer("SET client_min_messages = error; SELECT pm.register('control', 'control', '{orders,payments,shipping}', correlate => 'key_of', start_at => 'beginning', journal => true, keep_ended => '1 day'); SELECT pm.catch_up('control')", 'app'); };
 answer("SET client_min_messages = error; SELECT pm.register('fan_control', 'fan_control', '{orders,payments,shipping}', correlate => 'fan_keys', start_at => 'beginning'); SELECT pm.catch_up('fan_control')", 'app');
 answer("SET client_min_messages = error; SELECT pm.register('wide_control', 'wide_control', '{orders}', correlate => 'wide_keys', start_at => 'beginning'); SELECT pm.catch_up('wide_control')", 'app');
+answer("SET client_min_messages = error; SELECT pm.register('ends_control', 'ends_control', '{payments}', correlate => 'key_of', types => '{settle}', start_at => 'beginning', keep_ended => '1 day'); SELECT pm.catch_up('ends_control')", 'app');
 $counted =~ s/\s//g;
 PmTest::figure(sprintf('pm.catch_up: %d events and timers in %.1f s', $counted, $again));
 PmTest::once_in_key_order_ok($node, 'control', $expected, 'control: pm.catch_up handles all of them');
@@ -287,6 +308,12 @@ for my $pm (qw(fan wide))
 	agree_ok("SELECT kind, value, key FROM pm_catalog.association WHERE process_manager = '%s'", "$pm: associations", $pm, "${pm}_control") if $pm eq 'wide';
 	is(answer("SELECT count(*) FROM (SELECT pos <= lag(pos) OVER (PARTITION BY log, key ORDER BY seq) AS bad FROM seen WHERE pm = '$pm') x WHERE bad"), 0, "$pm: each key in the order of each log");
 }
+agree_ok("SELECT key, state FROM pm.instance WHERE process_manager = '%s'", 'ends: instances', qw(ends ends_control));
+agree_ok("SELECT key, state, result FROM pm.ended WHERE process_manager = '%s'", 'ends: ended instances', qw(ends ends_control));
+agree_ok("SELECT log, pos, key, type FROM seen WHERE pm = '%s'", 'ends: effects of events and of what was sent', qw(ends ends_control));
+agree_ok("SELECT type, data FROM answers WHERE stream = '%s'", 'ends: appended events', qw(ends ends_control));
+is(answer("SELECT count(*), count(DISTINCT data), min(type) = max(type) FROM answers WHERE stream = 'ends'"), answer(q{SELECT count(*), count(*), true FROM payments WHERE type = 'settle'}), 'ends: each id is appended once');
+is(answer("SELECT count(*) FROM seen WHERE pm = 'ends' AND type LIKE 'told %'"), answer(q{SELECT count(*) FROM payments WHERE type = 'settle'}), 'ends: what was sent has come once');
 is(answer("SELECT count(*) FROM (SELECT log, pos, key FROM events UNION ALL SELECT log, pos, 'group-' || substr(key, 5)::int % 7 FROM events EXCEPT ALL SELECT log, pos, key FROM seen WHERE pm = 'fan') x"), 0, 'fan: each event for each of its keys');
 is(answer("SELECT count(*) FROM (SELECT key, type FROM seen WHERE pm = 'main' AND log IS NULL EXCEPT ALL SELECT key, log || ' ' || pos FROM events WHERE type = 'arm') x"), 0, 'each timer that was set fired once');
 is(answer("SELECT count(*) FROM (SELECT key, log || ' ' || pos FROM events WHERE type = 'arm' EXCEPT ALL SELECT key, type FROM seen WHERE pm = 'main' AND log IS NULL) x"), 0, 'none is missing');
