@@ -233,12 +233,13 @@ register('always_serial', ", max_attempts => 2, backoff => '50 ms'");
 append('always_serial');
 parked_ok('always_serial', 2, qr/^40001 always/);
 
-$node->safe_psql('postgres', 'ALTER SEQUENCE tries RESTART');
-handler('trouble', "IF nextval('tries') < 3 THEN RAISE EXCEPTION 'no room' USING ERRCODE = '53100'; END IF;");
+$node->safe_psql('postgres', 'CREATE TABLE full_disk ()');
+handler('trouble', "IF to_regclass('full_disk') IS NOT NULL THEN RAISE EXCEPTION 'no room' USING ERRCODE = '53100'; END IF;");
 register('trouble', ', max_attempts => 1');
 append('trouble');
 ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'trouble'", 'waiting', timeout => 20), "a server error: waiting");
 is(answer("SELECT count(*) FROM pm.parked WHERE process_manager = 'trouble'"), 0, 'nothing is parked');
+$node->safe_psql('postgres', 'DROP TABLE full_disk');
 ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = 'trouble'", 'idle00', timeout => 20), 'it goes on by itself');
 PmTest::once_in_key_order_ok($node, 'trouble', "SELECT 'log_trouble' AS log, position AS pos, stream AS key FROM log_trouble");
 

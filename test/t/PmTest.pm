@@ -62,7 +62,7 @@ sub wait_until
 		return 1 if $rc == 0 && $stdout eq $expected;
 		last if time > $deadline;
 		sleep $nap;
-		$nap *= 1.2 if !$opt{every} && $nap < 0.25;
+		$nap *= 1.2 if !$opt{every} && $nap < 0.15;
 	}
 	diag("waited for: $sql\nexpected: $expected\nlast answer: $stdout\n$stderr");
 	return 0;
