@@ -49,7 +49,7 @@ COMMENT ON FUNCTION pm.retry(text, text, bigint, text) IS 'retry a parked event 
 COMMENT ON FUNCTION pm.discard(text, text, bigint, text) IS 'give up a parked event';
 COMMENT ON FUNCTION pm.retry(text) IS 'retry all dead events of a process manager now, and return how many';
 COMMENT ON FUNCTION pm.discard(text) IS 'give up all dead events of a process manager, and return how many';
-COMMENT ON FUNCTION pm.reply(text, bigint, text, jsonb) IS 'called by a consumer: send an event to the instance whose handler has appended an event';
+COMMENT ON FUNCTION pm.reply(text, bigint, text, jsonb) IS 'called by a consumer: send an answer to the instance whose handler has appended an event';
 COMMENT ON FUNCTION pm.send(text, text, text, jsonb) IS 'send an event to one instance of a process manager, without a log';
 COMMENT ON FUNCTION pm.erase(text, text, jsonb) IS 'replace the data of the events of a stream, in the log and wherever it is kept';
 COMMENT ON FUNCTION pm.end_instance(text, text, text) IS 'end an instance by hand, with its timers and parked events';

@@ -689,7 +689,7 @@ CREATE TABLE pm_catalog.reply_to (
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.reply_to', '');
 CREATE FUNCTION pm.reply(log text, pos bigint, type text, data jsonb DEFAULT '{}') RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_reply';
-COMMENT ON FUNCTION pm.reply(text, bigint, text, jsonb) IS 'called by a consumer: send an event to the instance whose handler has appended an event';
+COMMENT ON FUNCTION pm.reply(text, bigint, text, jsonb) IS 'called by a consumer: send an answer to the instance whose handler has appended an event';
 
 -- Stays last: all backends look again what the extension has.
 SELECT pm_catalog.announce();
