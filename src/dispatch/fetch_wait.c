@@ -42,7 +42,7 @@
 extern bool pq_check_connection(void);
 
 #define FETCH_WAIT_MAX	 60000 /* ms */
-#define FETCH_WAIT_NAP	 5000  /* between two looks at the sequences, ms */
+#define FETCH_WAIT_NAP	 15000 /* between two looks at the sequences, ms */
 #define FETCH_WAIT_ALONE 100   /* without shared memory, where nothing wakes this session, ms */
 
 /* A log that is waited for. */

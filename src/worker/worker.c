@@ -12,6 +12,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "libpq/pqsignal.h"
@@ -19,6 +20,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -111,6 +113,19 @@ worker_lost(StartedWorker *worker)
 	return slot_died(worker->slot, worker->generation);
 }
 
+/* The extension that this worker has seen first. */
+static Oid extension = InvalidOid;
+
+/*
+ * DROP EXTENSION locks the extension first, and then its tables one after the other.  A
+ * worker that did not lock it would use them in another order, and cause a deadlock.
+ */
+static void
+worker_lock_extension(Oid oid)
+{
+	LockDatabaseObject(ExtensionRelationId, oid, 0, AccessShareLock);
+}
+
 /*
  * Begins a transaction.  It is READ COMMITTED, whatever the defaults of the role
  * say, since each snapshot must be younger than the mark that it is used with.
@@ -123,21 +138,28 @@ worker_transaction(void)
 	XactIsoLevel = XACT_READ_COMMITTED;
 	XactReadOnly = false;
 	XactDeferrable = false;
+	if (OidIsValid(extension))
+		worker_lock_extension(extension);
 }
 
 /*
  * Is the extension there, in a version that this library serves?  It must be
- * the one that this worker has seen first: another one, created after a DROP,
- * has other tables.  Runs in the caller's transaction.
+ * the same one as before: another one, created after a DROP, has other tables.
+ * Runs in the caller's transaction.
  */
 bool
 worker_extension(void)
 {
-	static Oid extension = InvalidOid;
 	Oid oid = get_extension_oid("pm", true);
 	char *installed;
 	VersionFit fit;
 
+	if (OidIsValid(oid) && !OidIsValid(extension))
+	{
+		worker_lock_extension(oid);
+		/* It may have been dropped meanwhile. */
+		oid = get_extension_oid("pm", true);
+	}
 	if (!OidIsValid(oid) || (OidIsValid(extension) && oid != extension) ||
 		!OidIsValid(exec_catalog_relid("process_manager")))
 		return false;

@@ -61,6 +61,19 @@ $node->safe_psql('postgres', "SELECT pm.create_log('orders'); SELECT pm.register
 $node->safe_psql('postgres', "SET client_min_messages = warning; BEGIN; DROP EXTENSION pm CASCADE; ROLLBACK");
 $node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('x', 'X')");
 ok(PmTest::wait_seen($node, 'keep', 1, timeout => 20), 'a DROP EXTENSION that is rolled back changes nothing');
+# Workers wait for the extension, and lock no table before: otherwise each could wait for the other.
+{
+	my $session = PmTest::session($node);
+
+	$session->do('SET client_min_messages = warning; BEGIN; DROP EXTENSION pm CASCADE');
+	$node->reload;
+	ok(PmTest::wait_until($node, q{SELECT count(*) > 0 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE backend_type LIKE 'pm %' AND locktype = 'object' AND NOT granted}, 't', timeout => 20),
+		'a worker waits for the extension');
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE backend_type LIKE 'pm %' AND locktype = 'relation' AND relation >= 16384}),
+		'0', 'without a lock on a table');
+	$session->do('ROLLBACK');
+	$session->quit;
+}
 $node->safe_psql('postgres', <<'SQL');
 SET client_min_messages = warning;
 BEGIN;
