@@ -398,7 +398,7 @@ compat_prune_page(Relation rel, Buffer buffer)
 	ExecInsertIndexTuples(target, slot, estate, false, no_error, conflict, arbiters)
 #endif
 
-/* From 16 on, an update says whether only summarizing indexes (BRIN) want the new row. */
+/* From 16 on, an update says whether only summarizing indexes (BRIN) need a new entry. */
 static inline void
 compat_update_row(ResultRelInfo *target, ItemPointer tid, TupleTableSlot *slot, EState *estate,
 				  Snapshot snapshot)

@@ -2,7 +2,7 @@ import type { ClientConfig, QueryConfig, QueryResult, QueryResultRow } from 'pg'
 
 /** An event or a timer of a process manager. */
 export interface Event<Data = any> {
-  /** 'timer': set by setTimer(). 'sent': by pm.send(). These have no log. */
+  /** 'timer': set by setTimer(). 'sent': by pm.send() or pm.reply(). These have no log. */
   kind: 'event' | 'timer' | 'sent';
   log: string | null;
   /** A bigint, as text. For a timer, a number that names it in this lease. */
@@ -42,7 +42,7 @@ export interface Context<State = any> {
   cancelTimer(type: string): void;
   /** Answers the instance that has appended this event (pm.reply). */
   reply(type: string, data?: unknown): void;
-  /** Not now: again in so many milliseconds, or this interval ('10 minutes'). No attempt. Throws. */
+  /** Handles the event later: after milliseconds, or an interval ('10 minutes'). Counts no attempt. Throws. */
   defer(retryIn: number | string): never;
   /** No retry can help: the event is dead at once. Throws. */
   failPermanently(reason: string, options?: { cause?: unknown }): never;
@@ -63,15 +63,15 @@ export interface Options {
   connection?: string | ClientConfig;
   /** 'transaction' (default): a batch is one transaction, ctx.tx. 'outside': effects elsewhere, advanced as they are done. */
   effects?: 'transaction' | 'outside';
-  /** At most so many events at once (default 100). */
+  /** The maximum number of events in a batch (default 100). */
   batchSize?: number;
-  /** So many keys of a batch at the same time. By default all; with effects 'outside' 10. */
+  /** How many keys of a batch are handled at the same time. By default all; with effects 'outside' 10. */
   concurrency?: number;
-  /** After so many milliseconds a call has failed (default 60,000). */
+  /** Milliseconds after which a call has failed (default 60,000). */
   handlerTimeout?: number;
-  /** So many milliseconds pm.fetch waits (default 30,000; at most 60,000). */
+  /** How many milliseconds pm.fetch waits (default 30,000; at most 60,000). */
   wait?: number;
-  /** So many milliseconds stop() leaves to the batch in hand (default 10,000). */
+  /** How many milliseconds the current batch has to finish after stop() (default 10,000). */
   stopTimeout?: number;
   /** What stops run() (default ['SIGTERM', 'SIGINT']). */
   signals?: NodeJS.Signals[];

@@ -50,9 +50,9 @@ bulk_begin(Bulk *bulk, BulkTable *table)
 	bulk->table = table;
 	bulk->rel = table_open(exec_require_relid(table->name), RowExclusiveLock);
 	bulk_check(bulk->rel, table);
-	/* Slots would count and remember each use of the relation's own. */
+	/* With the relation's own descriptor, each slot would hold a reference to be counted. */
 	bulk->desc = CreateTupleDescCopy(RelationGetDescr(bulk->rel));
-	/* What ExecInsertIndexTuples() needs of an executor. */
+	/* ExecInsertIndexTuples() needs these two. */
 	bulk->estate = CreateExecutorState();
 	caller = MemoryContextSwitchTo(bulk->estate->es_query_cxt);
 	bulk->target = makeNode(ResultRelInfo);

@@ -16,7 +16,7 @@ typedef struct BulkTable
 	const char *const *columns; /* their names; the first one is number 1 */
 	int ncolumns;
 	AttrNumber identity; /* this column is drawn from its sequence; 0: none is */
-	int ids;			 /* one value of the sequence is enough for this many rows */
+	int ids;			 /* how many rows one value of the sequence is enough for */
 	Oid checked;		 /* the table in which the columns were found to have these numbers */
 } BulkTable;
 
@@ -29,9 +29,9 @@ typedef struct Bulk
 	Relation rel;
 	TupleDesc desc;
 	EState *estate;
-	ResultRelInfo *target; /* with the indexes */
+	ResultRelInfo *target; /* the table with its indexes, for the executor */
 	Oid sequence;		   /* of the identity column, or InvalidOid */
-	int64 id;			   /* for the next row, */
+	int64 id;			   /* the next row's value, */
 	int ids;			   /* and how many have been drawn with it */
 	TupleTableSlot *slots[BULK_ROWS];
 	int made; /* how many of the slots exist, */

@@ -1,10 +1,9 @@
 /*
  * key_filter.c
- *		Tells of most keys that are not in a set that they are not, without looking for them.
+ *		A Bloom filter: rules out most keys that are not in a set, without searching the set.
  *
- * This is a Bloom filter.  It can be wrong in one direction only: a key that is in the
- * set is never said to be absent.  Keys cannot be removed.  A filter lives until it is
- * freed, in memory of the backend.
+ * It can be wrong in one direction only: it never says that a key of the set is absent.
+ * Keys cannot be removed.  A filter is kept in memory of the backend until it is freed.
  */
 #include "pm.h"
 
@@ -14,13 +13,13 @@
 
 #include "base/key_filter.h"
 
-/* With this many bits for a key, about one key of a hundred is not known to be absent. */
+/* With this many bits for each key, about one absent key in a hundred is not ruled out. */
 #define KEY_FILTER_BITS 16
 
-/* With fewer, it would be of little use. */
+/* With fewer bits for each key, the filter would be of little use. */
 #define KEY_FILTER_FEW 6
 
-/* It is made for this many keys at least. */
+/* A filter has room for at least this many keys. */
 #define KEY_FILTER_MIN 1024
 
 uint32

@@ -1,6 +1,6 @@
 /*
  * key_filter.h
- *		Tells of most keys that are not in a set that they are not, without looking for them.
+ *		A Bloom filter: rules out most keys that are not in a set, without searching the set.
  */
 #ifndef PM_KEY_FILTER_H
 #define PM_KEY_FILTER_H
@@ -13,10 +13,10 @@ typedef struct KeyFilter
 	uint32 count; /* keys that have been added */
 } KeyFilter;
 
-/* The most keys that a filter can be made for. */
+/* The maximum number of keys in a filter. */
 #define KEY_FILTER_MAX 32768
 
-/* Makes a filter of keys that are given by their hashes. */
+/* Makes a filter from the hashes of its keys. */
 extern void key_filter_make(KeyFilter *filter, const uint32 *hashes, int count);
 extern void key_filter_free(KeyFilter *filter);
 

@@ -247,7 +247,7 @@ scan_only_at(RowScan *scan, ItemPointer tid)
 		return false;
 	scan->tuple = ExecFetchSlotHeapTuple(scan->slot, false, NULL);
 	header = scan->tuple->t_data;
-	/* The snapshot has been compared with the row, so only another session's change is left. */
+	/* The row is visible to the snapshot, so only another session can have changed it since. */
 	if ((header->t_infomask & HEAP_XMAX_INVALID) == 0 &&
 		!HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask))
 	{

@@ -96,8 +96,8 @@ extern void scan_use_snapshot(RowScan *scan, Snapshot snapshot);
 extern bool scan_at(RowScan *scan, ItemPointer tid);
 
 /*
- * Is the wanted row at this TID, at which this transaction has seen it, and has it not been
- * changed since?  Waits for another session that is changing it.
+ * Is the wanted row still at this TID, where this transaction has seen it, and unchanged?
+ * Waits for another session that is changing it.
  */
 extern bool scan_only_at(RowScan *scan, ItemPointer tid);
 

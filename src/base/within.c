@@ -23,7 +23,7 @@ static const char *current = NULL; /* the process manager's name, NULL: no handl
 static int current_lane;
 static const List *current_carry; /* of char *: keys of metadata that are passed on */
 static int current_id;
-static const List *current_asked; /* of char *: logs of which consumers answer the events */
+static const List *current_asked; /* of char *: logs whose events consumers can answer */
 static const char *current_log;	  /* NULL: a timer */
 static int64 current_position;
 static Datum current_event;		/* a pm.event, 0: several in an array */
@@ -270,7 +270,7 @@ within_cause(Datum metadata)
 }
 
 /*
- * What goes on to an answer.
+ * What an answer inherits from the metadata of the event.
  */
 Datum
 within_carried(Datum metadata)

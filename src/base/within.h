@@ -18,7 +18,7 @@
 extern void within_enter(const char *manager, int lane, const List *carry);
 extern void within_leave(void);
 
-/* Consumers answer what this process manager appends to these logs (manager/reply.c). */
+/* Consumers can answer events that this process manager appends to these logs (reply.c). */
 extern void within_ask(int manager, const List *logs);
 
 /*
@@ -48,8 +48,8 @@ extern bool within_has_instance(void);
 extern const char *within_instance(const char *function, int *lane);
 
 /*
- * Does the handler of an instance run, and do consumers answer what it appends to the log?
- * Then *manager and *key are those of the instance.
+ * Is the handler of an instance running, and can consumers answer events that it appends to
+ * the log?  If so, sets *manager and *key to those of the instance.
  */
 extern bool within_asks(const char *log, int *manager, const char **key);
 
@@ -66,7 +66,7 @@ extern bool within_is_timer(text *type);
  */
 extern Datum within_cause(Datum metadata);
 
-/* Those of an event's metadata that go on to an answer: the correlation, and what is carried. */
+/* The part of an event's metadata that an answer inherits: correlation and carried keys. */
 extern Datum within_carried(Datum metadata);
 
 /* Sets the time that timers and retries use: the clock's, or that of pm.catch_up(as_of). */

@@ -1,15 +1,15 @@
 /*
  * advance_journal.c
- *		The journals of the instances that a consumer keeps.
+ *		Adds what a consumer advances to the journals of its instances.
  *
- * What a consumer does for an event is not known, only that it has handled it: when it
- * advances.  So pm.advance adds an entry for each event and timer, with the state that the
- * instance has then.  A consumer that saves the state of several events of a key at once,
- * and advances once, gets entries with this one state.  What it has appended, and which
- * timers it has set, is not in the entries.
+ * It is not known what a consumer does for an event, only that it has handled the event when
+ * it advances.  So pm.advance adds an entry for each event and timer, with the state that the
+ * instance has then.  If a consumer handles several events of a key, saves the state once and
+ * advances once, all their entries have that state.  The entries do not say what the consumer
+ * has appended and which timers it has set.
  *
- * To which keys the events go is found out by reading them again, which costs nothing where
- * there is no journal.
+ * To find out the keys of the events, they are read again.  Without a journal, this is not
+ * done.
  */
 #include "pm.h"
 
@@ -29,7 +29,7 @@
 /* ---------- what was fetched ---------- */
 
 /*
- * Parked events that were fetched: all of one key.
+ * Reads the parked events that were fetched, which are all of one key.
  */
 static void
 advance_journal_read_parked(AdvanceJournal *journal)
@@ -98,7 +98,7 @@ advance_journal_add(Journal *journal, Key *key, const char *log, int64 position,
 
 	instance_load(journal->pm, key);
 	finished = finished_find(journal->pm, key->name);
-	/* An event that a key without an instance ignores is not in a journal. */
+	/* There is no entry for an event whose key has no instance. */
 	if (!key->live && finished == NULL)
 		return;
 	event_deform(event, &fields);
@@ -107,14 +107,15 @@ advance_journal_add(Journal *journal, Key *key, const char *log, int64 position,
 	entry.started_at = key->live ? key->started_at : finished->started_at;
 	entry.seq = key->live ? ++key->entries : ++finished->entries;
 	entry.state = key->live ? key->state : (Datum) 0;
-	/* The row counts the entries. */
+	/* The instance's row has the number of entries, so it must be written. */
 	key->changed |= key->live;
 	journal_add(journal, &entry);
 	journal_save_full(journal);
 }
 
 /*
- * Has the item been advanced?  For one of its keys it may have been parked.
+ * Adds the entries for an item, if it has been advanced.  For some of its keys it may have
+ * been parked; these get no entry.
  */
 static void
 advance_journal_item(AdvanceJournal *advance, Journal *journal, const BatchItem *item)

@@ -1,6 +1,6 @@
 /*
  * advance_journal.h
- *		The journals of the instances that a consumer keeps.
+ *		Adds what a consumer advances to the journals of its instances.
  */
 #ifndef PM_ADVANCE_JOURNAL_H
 #define PM_ADVANCE_JOURNAL_H
@@ -11,9 +11,9 @@ typedef struct AdvanceJournal
 {
 	Lease *lease; /* NULL: there is no journal, or nothing was fetched */
 	FetchAgain again;
-	List *items;  /* of BatchItem: what was fetched, */
-	List *parked; /* of Parked: or these events */
-	Keys keys;	  /* of the parked ones */
+	List *items;  /* of BatchItem: what was fetched from logs and timers, */
+	List *parked; /* of Parked: or the parked events that were fetched */
+	Keys keys;	  /* of the parked events */
 } AdvanceJournal;
 
 /* To be called before what was fetched is advanced, and after it. */

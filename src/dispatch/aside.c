@@ -42,7 +42,7 @@ aside_queued(HandleRun *run, Key *key)
 }
 
 /*
- * Called after a row has been added.
+ * Called after a row has been added to those that will be written.
  */
 static void
 aside_added(HandleRun *run, const BatchItem *item)
@@ -110,8 +110,8 @@ aside_halt(HandleRun *run, const BatchItem *item, const char *refused, ErrorData
 }
 
 /*
- * Why no further key may be parked.  If those that this batch parks may be too many, they
- * are written first, so that all are counted.
+ * Why no further key may be parked.  If the limit may have been reached, the rows of this
+ * batch are written first, so that all are counted.
  */
 static char *
 aside_refused(HandleRun *run, FailureKind kind)

@@ -29,7 +29,7 @@ extern void aside_failed(HandleRun *run, const BatchItem *item, ErrorData *error
  */
 extern bool aside_keyless(HandleRun *run, BatchItem *item);
 
-/* Writes what has been parked. */
+/* Writes the rows of what has been parked. */
 extern void aside_write(HandleRun *run);
 
 /* Writes what aside_failed() has counted. */

@@ -51,8 +51,8 @@ typedef struct BatchTask
 	bool raise;			   /* errors go to the caller: only what is deferred is set aside */
 	const BatchWalk *walk; /* NULL: the time does not move with the items */
 	BatchWatch *watch;	   /* NULL: nobody wants to know */
-	bool separate;		   /* items have subtransactions, */
-	int group;			   /* of about this many */
+	bool separate;		   /* items are handled in subtransactions, */
+	int group;			   /* each of about this many items */
 } BatchTask;
 
 #endif /* PM_BATCH_TASK_H */

@@ -215,7 +215,7 @@ catch_up_unit_failed(CatchUpUnit *unit, ErrorData *error, const Progress *progre
 	bool deferred = failure_of(error).kind == FAILURE_DEFERRED;
 	LaneState state;
 
-	/* A cancel of the caller's statement is not a failure of the handler, nor is a deferral. */
+	/* Neither a cancel of the caller's statement nor a deferral is a failure of the handler. */
 	if ((run->raise && !deferred) || (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !timed_out))
 		catch_up_unit_raise(error, pm, progress);
 	lane_state(pm, unit->lane, &state);

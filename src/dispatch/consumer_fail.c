@@ -370,7 +370,7 @@ consumer_fail_say(const ConsumerFail *fail, const char *reason)
 {
 	ProcessManager *pm = fail->consumer.pm;
 
-	/* These lines are the consumer's share: it must not use up the owner's. */
+	/* These lines count against the consumer's limit, so that it cannot use up the owner's. */
 	if (fail->failure.kind != FAILURE_DEFERRED && report_may(GetUserId(), REPORT_FAILURE))
 		ereport(LOG, (errmsg("process manager \"%s\" in database \"%s\": %s: %s", pm->name,
 							 report_database(), reason,

@@ -79,7 +79,8 @@ dispatch_may_run(const DispatchRequest *request, const LaneState *state, Timesta
 
 	if (pm->paused || !pm->at_home || state->status == LANE_HALTED)
 		return false;
-	/* A caller that wants errors to be raised does not wait for the retry, but for a deferral. */
+	/* A caller that wants errors to be raised does not wait for a retry, but does for a deferral.
+	 */
 	if (state->status == LANE_RETRYING && !lane_retry_due(state, within_time()) &&
 		(!request->raise || lane_failure(state).kind == FAILURE_DEFERRED))
 	{
@@ -248,7 +249,7 @@ dispatch_conclude(const DispatchRequest *request, const BatchTask *task, bool pa
 	result->all = parked || !task->some;
 	result->rest = tally->rest;
 	result->due = dispatch_due(task, tally);
-	/* What has failed is retried or parked, which adds something to do. */
+	/* What has failed is retried or parked, so there is more to do. */
 	result->next_known = tally->next_known &&
 						 (task->state->status == LANE_OK || request->walk->look);
 	result->next = tally->next;

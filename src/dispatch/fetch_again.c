@@ -2,8 +2,8 @@
  * fetch_again.c
  *		Reads again what a consumer has fetched from the logs and timers of a lane.
  *
- * What was fetched is kept as positions only.  For pm.fail, and for the journal, which
- * events they are and to which keys they go is found out as it was when they were fetched.
+ * Only the positions of what was fetched are kept.  pm.fail and the journal need the events
+ * and their keys, so these are read and determined again, in the same way as by pm.fetch.
  */
 #include "pm.h"
 

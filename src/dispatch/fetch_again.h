@@ -18,7 +18,7 @@ typedef struct FetchAgain
 /* Reads what was fetched, with its keys, in the order in which it was fetched. */
 extern void fetch_again(FetchAgain *again, Lease *lease, LaneState *state);
 
-/* The next item, which may not have been fetched; NULL at the end. */
+/* The next item, even if it was not fetched; NULL at the end. */
 extern BatchItem *fetch_again_next(FetchAgain *again);
 
 /* Is the item among those that were fetched, and neither advanced nor failed? */

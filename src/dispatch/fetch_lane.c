@@ -56,8 +56,8 @@ fetch_from(FetchCall *call, Lease *lease, LaneState *state, bool again)
 
 /*
  * Events that were parked after the cursor have been passed, and must not be fetched again
- * from the log.  Where nothing is known of a log, as in a copy or after a change of the
- * lanes, the parked events tell which they are.
+ * from the log.  If no such positions are kept for a log, as in a copy or after a change of
+ * the number of lanes, they are found by reading the parked events.
  */
 static void
 fetch_recall_passed(Lease *lease)

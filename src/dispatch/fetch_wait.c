@@ -36,8 +36,8 @@
 #include "shmem/slot_fetch.h"
 
 /*
- * PostgreSQL: is the client still there?  The header that declares this includes those of GSSAPI,
- * which need not be installed.
+ * PostgreSQL's check whether the client is still connected.  It is declared here because its
+ * header includes those of GSSAPI, which need not be installed.
  */
 extern bool pq_check_connection(void);
 
@@ -199,8 +199,8 @@ fetch_wait_nap(FetchWait *wait, long ms)
 }
 
 /*
- * A session whose client has gone must not take what others wait for.  PostgreSQL itself
- * would notice it only when it sends the result.
+ * A session whose client has disconnected must not fetch what others wait for.  PostgreSQL
+ * itself would notice the disconnection only when it sends the result.
  */
 static void
 fetch_wait_check_client(void)

@@ -316,7 +316,7 @@ handle_array(HandleRun *run)
 }
 
 /*
- * Handles a batch item by item or, if items have subtransactions, some at a time.
+ * Handles a batch item by item or, if items share subtransactions, a few at a time.
  */
 static void
 handle_each(HandleRun *run)

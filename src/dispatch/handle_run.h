@@ -27,12 +27,12 @@ typedef struct HandleRun
 	int in_a_row;		 /* keys that have failed since something was handled, */
 	int in_a_row_before; /* and when the batch began */
 	int errors;			 /* failures that this batch has parked */
-	ParkRows parked;	 /* what it parks, and the last item of that */
+	ParkRows parked;	 /* what this batch parks, and the last item that it has parked */
 	const BatchItem *parked_last;
 	SeparateIds ids;
-	bool one_each;	 /* items share no subtransaction any more */
-	int ahead;		 /* items that were handled and not counted yet: they may be undone */
-	bool timer_came; /* a timer has been set that is due already */
+	bool one_each;	 /* from now on, each item has a subtransaction of its own */
+	int ahead;		 /* items that were handled but not counted yet, since they may be undone */
+	bool timer_came; /* a call has set a timer that is already due */
 	uint64 writes;	 /* guard_writes when the batch began */
 } HandleRun;
 

@@ -2,13 +2,13 @@
  * isolate.c
  *		Finds the event that made a batch fail.
  *
- * Most batches have no failing event, so they run without a subtransaction for
- * each event.  Only if events fail often, they have subtransactions (separate.c), and the
- * rest of this is not needed.  When a batch fails, everything it did is undone.  Then the events
- * before the failing one are handled again, and after that the failing one alone,
- * in a transaction of its own.  Only if it fails there, it is the cause.  If the
- * error does not tell which event it was (an array of events, a deferred
- * constraint at the commit), all events of the batch run one at a time.
+ * Most batches have no failing event, so they run without a subtransaction for each event.
+ * Only if events fail often are they handled in subtransactions (separate.c), and then the
+ * search described here is not needed.  When a batch fails, everything it did is undone.
+ * Then the events before the failing one are handled again, and after that the failing one
+ * alone, in a transaction of its own.  Only if it fails there is it the cause.  If the error
+ * does not tell which event it was (an array of events, a deferred constraint at the
+ * commit), all events of the batch run one at a time.
  *
  * A conflict with another session is caused by no event.  After one, the batches are
  * smaller, and grow again as they succeed.
@@ -19,8 +19,8 @@
 #include "shmem/handling.h"
 
 /*
- * If an event fails within this many after the last one, as many events have
- * subtransactions: these cost less than a batch or two.
+ * If an event fails within this many events after the last failing one, as many events are
+ * handled in subtransactions, which cost less than a batch or two.
  */
 #define ISOLATE_OFTEN 250
 
@@ -63,8 +63,9 @@ isolate_conflict(Isolate *isolate, const Progress *progress)
 }
 
 /*
- * With a tenth of the distance, about one event of twenty is handled again because of one
- * that fails.  If more than a few of ten fail, it is best to have none to handle again.
+ * If a tenth of the distance between failures shares a subtransaction, about one event in
+ * twenty is handled again because another one has failed.  If more than one in six fails, it
+ * is best if none has to be handled again.
  */
 int
 isolate_separate(const Isolate *isolate)

@@ -15,8 +15,8 @@ typedef struct Isolate
 	int singles;		/* then this many, one at a time */
 	int parked_singles; /* this many parked ones, one at a time */
 	int succeeded;		/* events since one was found to fail */
-	int separate;		/* for this many events, there are subtransactions */
-	int gap;			/* of late, about one event of this many has failed */
+	int separate;		/* the next this many events are handled in subtransactions */
+	int gap;			/* recently, about one event in this many has failed */
 	int cut;			/* after a conflict, at most this many of either; 0: no limit */
 } Isolate;
 
@@ -41,8 +41,8 @@ extern bool isolate_conflict(Isolate *isolate, const Progress *progress);
 extern bool isolate_failed(Isolate *isolate, const Progress *progress, HandlerKind kind);
 
 /*
- * If events fail so often that they should have subtransactions: about how many should
- * share one.  Otherwise 0.
+ * If events fail so often that they should be handled in subtransactions, returns about how
+ * many should share one.  Otherwise returns 0.
  */
 extern int isolate_separate(const Isolate *isolate);
 

@@ -2,11 +2,10 @@
  * separate.c
  *		Runs code in a subtransaction, so that its failure does not undo the batch.
  *
- * Most batches have no failing item, and then subtransactions would only cost time.  If
- * items fail often, the batch of every failing item would be undone and handled again.  So
- * for as long as that is so (isolate.c), each item has a subtransaction, or shares one with a
- * few others (separate_group.c), and one that fails is parked in the transaction of the
- * batch.
+ * Most batches have no failing item, and then subtransactions would only cost time.  But if
+ * items fail often, many batches would be undone and handled again.  So while items fail
+ * often (isolate.c), each item has a subtransaction, or shares one with a few others
+ * (separate_group.c), and an item that fails is parked in the transaction of the batch.
  *
  * A subtransaction that writes has a transaction ID, of which the server's shared
  * memory keeps up to PGPROC_MAX_CACHED_SUBXIDS (64) for a transaction.  With more,

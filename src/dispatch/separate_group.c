@@ -2,13 +2,13 @@
  * separate_group.c
  *		Handles the next items of a batch, several in one subtransaction.
  *
- * The number of IDs of subtransactions is limited (separate.c), and each costs
- * time.  So items share a subtransaction, the more the less often items fail (isolate.c).
- * If one fails, those before it are handled again, in a subtransaction without it.
- * Then it is parked, and the others follow.
+ * A batch has a limited number of subtransaction IDs (separate.c), and each subtransaction
+ * costs time.  So several items share one: the less often items fail, the more (isolate.c).
+ * If an item fails, the items before it are handled again, in a subtransaction without it.
+ * Then it is parked, and the items after it follow.
  *
- * The items are taken from the batch before the first of them is handled.  So they must
- * not depend on each other: only events are taken, of which the key is known.
+ * The items are taken from the batch before the first of them is handled.  So handling one
+ * must not change what the next ones are: only events whose keys are known are taken.
  */
 #include "pm.h"
 
@@ -20,7 +20,7 @@
 
 /*
  * May an item share a subtransaction?  An event that goes to several keys is handled for
- * each in a subtransaction of its own, so that its failure can be told from others.
+ * each in a subtransaction of its own, so that it is known for which key it has failed.
  */
 static bool
 separate_group_fits(HandleRun *run, BatchItem *item, int nth)
@@ -55,7 +55,7 @@ separate_group_take(HandleRun *run, SeparateCall *calls, int most)
 			batch_put_back(&run->batch, item);
 			break;
 		}
-		/* Reads whether there is a queue; in the subtransaction this is known. */
+		/* Reads whether the key has a queue, so that this is known in the subtransaction. */
 		if (!item->passed)
 			(void) aside_has_queue(run, item->key);
 		calls[count++].item = item;
@@ -64,7 +64,7 @@ separate_group_take(HandleRun *run, SeparateCall *calls, int most)
 }
 
 /*
- * The items have been handled, or must be parked behind others.
+ * Called for items that have been handled, or must be parked behind others.
  */
 static void
 separate_group_done(HandleRun *run, const SeparateCall *calls, int count)
@@ -93,15 +93,15 @@ separate_group_failed(HandleRun *run, BatchItem *item, const SeparateFailure *fa
 }
 
 /*
- * Handles items, each of which may fail.  Returns how many have been handled or parked:
- * the others are left if the batch should end, or if their order may have changed.
+ * Handles items, each of which may fail.  Returns how many have been handled or parked.
+ * The others are left if the batch should end, or if their order may have changed.
  */
 static int
 separate_group_run(HandleRun *run, SeparateCall *calls, int count, SeparateAct act)
 {
 	SeparateFailure failed;
 	int from = 0;
-	int to = count; /* with "failed", this item is the one */
+	int to = count; /* the end of the items to handle; if "failed" is set, the failed item */
 
 	failed.error = NULL;
 	while (from < count)
@@ -114,7 +114,7 @@ separate_group_run(HandleRun *run, SeparateCall *calls, int count, SeparateAct a
 
 		if (now.error != NULL && now.outside && to - from > 1)
 		{
-			/* Which of them is the cause shows when each has a subtransaction of its own. */
+			/* To find out which of them is the cause, each gets a subtransaction of its own. */
 			run->one_each = true;
 			break;
 		}
@@ -124,7 +124,7 @@ separate_group_run(HandleRun *run, SeparateCall *calls, int count, SeparateAct a
 				done = 0;
 			failed = now;
 			to = from + done;
-			/* First those before it, without it. */
+			/* First handle again the items before it, without it. */
 			if (done > 0)
 				continue;
 		}
@@ -155,7 +155,7 @@ separate_group(HandleRun *run, SeparateAct act)
 	int count;
 	int done;
 
-	/* In a walk, each item is handled at its own time. */
+	/* In a walk through time, each item is handled at a time of its own. */
 	if (most < 2 || run->one_each || task->walk != NULL || task->watch != NULL)
 		return false;
 	count = separate_group_take(run, calls, most);

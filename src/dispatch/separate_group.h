@@ -11,8 +11,8 @@
 #define SEPARATE_GROUP 20
 
 /*
- * Handles or parks the next items.  False if the next one does not fit: then nothing has
- * been done.
+ * Handles or parks the next items.  Returns false, and does nothing, if the next one cannot
+ * share a subtransaction.
  */
 extern bool separate_group(HandleRun *run, SeparateAct act);
 

@@ -3,11 +3,11 @@
  *		Handles items in a subtransaction, and parks the one that fails.
  *
  * If an item fails, its subtransaction is undone, with the items before it that share it.
- * What the batch has in memory is then set back to what it was: the keys with the states
- * of their instances, and the journal.  A subtransaction must end after an item that has
- * done more than that: one that has set a timer that is due, which is now among the
- * items of the batch, or one whose handler has read pm.instance, so that instances have
- * been written (pending.c).
+ * What the batch keeps in memory is then set back: the keys with the states of their
+ * instances, and the journal.  A subtransaction must end after an item whose effects on the
+ * batch cannot be set back in this way: it has set a timer that is due, which is now among
+ * the items of the batch, or its handler has read pm.instance, so that instances have been
+ * written (pending.c).
  */
 #include "pm.h"
 
@@ -23,7 +23,7 @@
 #include "manager/pending.h"
 #include "shmem/slot.h"
 
-/* A subtransaction that has lasted this long, in ms, has not many items before one that fails. */
+/* A subtransaction ends after this time, in ms, so that not much is repeated after a failure. */
 #define SEPARATE_LASTS 2
 
 /* The calls in one subtransaction. */
@@ -68,7 +68,7 @@ separate_call(SeparateRun *separate, SeparateCall *call)
 		call->behind = true;
 		return;
 	}
-	/* If the call is undone, what is known of the instance is what was known before. */
+	/* Restored if the call is undone. */
 	call->before = *key;
 	call->called = true;
 	key->keep_state = true;
@@ -140,7 +140,8 @@ separate_calls(HandleRun *run, SeparateCall *calls, int count, SeparateAct act,
 	for (int i = 0; i < count; i++)
 	{
 		calls[i].called = calls[i].behind = calls[i].replaced = false;
-		/* The lock that this takes is needed when the instance is written. */
+		/* The lock that this takes must outlive the subtransaction, until the instance is written.
+		 */
 		if (run->calls.handler.kind == HANDLER_INSTANCE && calls[i].item->key != NULL)
 			instance_load(run->task->pm, calls[i].item->key);
 	}
@@ -160,7 +161,7 @@ separate_calls(HandleRun *run, SeparateCall *calls, int count, SeparateAct act,
 	failed->failure = failure_of(error);
 	failed->what.log[0] = failed->what.key[0] = '\0';
 	handling_copy(&failed->what, &run->calls.progress->handling);
-	/* A key that occurs twice was first as it was before the first call. */
+	/* Backwards, so that a key that occurs twice is set back to before its first call. */
 	for (int i = count - 1; i >= 0; i--)
 		if (calls[i].called)
 			*calls[i].item->key = calls[i].before;

@@ -17,14 +17,14 @@ typedef struct SeparateCall
 	Key before;	   /* its key, as it was before the call */
 	bool called;   /* the handler was called for it */
 	bool behind;   /* its key has a queue, so it must be parked */
-	bool replaced; /* it has another state now, so that the one before can be freed */
+	bool replaced; /* it has a new state, so that the old one can be freed */
 } SeparateCall;
 
 /* An item that has failed. */
 typedef struct SeparateFailure
 {
-	ErrorData *error; /* NULL: none has */
-	bool outside;	  /* it came in none of the calls: the subtransaction could not be committed */
+	ErrorData *error; /* NULL: no item has failed */
+	bool outside;	  /* raised in no call: the subtransaction could not be committed */
 	Failure failure;
 	Handling what;
 } SeparateFailure;
@@ -32,12 +32,12 @@ typedef struct SeparateFailure
 /*
  * Handles items, by calling act(), in one subtransaction.  Returns how many were handled:
  * all or, if the subtransaction had to end earlier, some of them.  If one fails, nothing
- * has been done, and the result is how many there are before that one.
+ * has been done, and the result is the number of items before that one.
  */
 extern int separate_calls(HandleRun *run, SeparateCall *calls, int count, SeparateAct act,
 						  SeparateFailure *failed);
 
-/* Must the batch end here, because it has lasted for long enough or has too many IDs? */
+/* Must the batch end here: its time is up, a worker must leave, or it has too many IDs? */
 extern bool separate_batch_ends(HandleRun *run, TimestampTz now);
 
 /* Parks an item that has failed, or leaves it for another batch. */

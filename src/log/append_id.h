@@ -22,7 +22,7 @@ extern bool append_id_seen(const char *log, Datum digest, int64 position);
  */
 extern bool append_id_record(const char *log, Datum digest, int64 position, const int64 *before);
 
-/* Removes the ids of events up to a position that are not in the log any more. */
+/* Removes the ids of events, up to a position, that are no longer in the log. */
 extern void append_id_trim(PmLog *log, int64 up_to);
 
 /* Removes all ids of a log. */

@@ -4,10 +4,10 @@
  *
  * When the handler of an instance appends an event to a log that consumers follow, this
  * writes a row that says so, and pm.reply (manager/reply.c) finds the instance there.  The
- * metadata of the event say it too, but anybody who may append can write such metadata.
+ * metadata of the event says so too, but any role that may append can write such metadata.
  *
- * The process manager is known by its id, so that what is registered later under its name
- * does not get the answers.  A row stays for as long as its event is in the log.
+ * The row has the id of the process manager, so that one that is registered later under the
+ * same name does not get the answers.  A row stays for as long as its event is in the log.
  */
 #include "pm.h"
 

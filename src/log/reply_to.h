@@ -13,17 +13,17 @@ typedef struct ReplyTo
 	int manager; /* the id of the process manager */
 	char *key;
 	char *type;		/* of the event */
-	Datum metadata; /* jsonb: what goes on to the answer */
+	Datum metadata; /* jsonb: what an answer inherits */
 } ReplyTo;
 
 /* Notes that this instance has appended these events. */
 extern void reply_to_add(const char *log, int manager, const char *key, const InsertEvent *events,
 						 const Datum *positions, int count);
 
-/* Which instance has appended the event?  False: none of which it is known. */
+/* Finds the instance that has appended the event.  False if none is recorded. */
 extern bool reply_to_find(const char *log, int64 position, ReplyTo *to);
 
-/* Removes the rows of events up to a position that are not in the log any more. */
+/* Removes the rows of events, up to a position, that are no longer in the log. */
 extern void reply_to_trim(PmLog *log, int64 up_to);
 
 /* Removes all rows of a log. */

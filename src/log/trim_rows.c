@@ -3,9 +3,9 @@
  *		Removes rows about events that pm.trim has deleted.
  *
  * Called after the events have been deleted.  The rows are read first and the log after
- * them: what a row that was seen stands for is in the log, unless it was deleted.  The
- * oldest events go first, so where none of a chunk is gone, no later one needs to be
- * looked at.
+ * them, so the event of each row that was read is in the log unless it has been deleted.
+ * The oldest events are deleted first, so if no event of a chunk is missing, no later chunk
+ * needs to be read.
  */
 #include "pm.h"
 
@@ -18,7 +18,7 @@
 #include "log/log_index.h"
 #include "log/trim_rows.h"
 
-/* How many positions are looked at at once. */
+/* How many positions are in a chunk. */
 #define TRIM_ROWS_CHUNK 1000
 
 /*

@@ -15,10 +15,10 @@ typedef struct TrimRows
 	const char *index; /* on (log, position) */
 	AttrNumber log;	   /* the columns, in the table */
 	AttrNumber position;
-	ExecStatement remove; /* the rows of a log, text, and these positions, bigint[] */
+	ExecStatement remove; /* removes rows; arguments: the log, text, and positions, bigint[] */
 } TrimRows;
 
-/* Removes the rows of events up to a position that are not in the log any more. */
+/* Removes the rows of events, up to a position, that are no longer in the log. */
 extern void trim_rows(TrimRows *rows, PmLog *log, int64 up_to);
 
 #endif /* PM_TRIM_ROWS_H */

@@ -68,7 +68,7 @@ consumer_require(const ProcessManager *pm)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("role \"%s\" may not be a consumer of process manager \"%s\"",
 							   GetUserNameFromId(GetUserId(), false), pm->name),
-						errhint("Its owner names the roles that may in the argument consumers of "
+						errhint("Its owner permits roles with the argument consumers of "
 								"pm.register.")));
 	if (pm->handler != NULL)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),

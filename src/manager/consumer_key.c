@@ -21,7 +21,7 @@ consumer_key_begin(ConsumerInstance *instance, FunctionCallInfo fcinfo, const ch
 
 	consumer_begin(&instance->call, fcinfo, function, name, consumer);
 	argument_not_null(fcinfo, key, "key");
-	/* pm.fetch has returned the name of a long key under which it is stored. */
+	/* For a long key, pm.fetch has returned the name under which the key is stored. */
 	stored = key_stored_name(PG_GETARG_DATUM(key));
 	instance->lane = key_hash(stored, strlen(stored)) % instance->call.pm->lanes;
 	consumer_lock(&instance->call, instance->lane, &lease);

@@ -1,12 +1,12 @@
 /*
  * consumer_role.c
- *		The roles that may be consumers, as PostgreSQL knows them.
+ *		Dependencies on the roles that may be consumers.
  *
- * If a role that may be a consumer could be dropped, a later role with the same OID might
- * be one.  So pg_shdepend has an entry for each, as for a role with privileges on the
- * shell type of the process manager (shell_type.c): DROP ROLE is refused in every database
- * of the cluster.  DROP OWNED takes the right away, in this database, as it takes
- * privileges away.  The entries end with the type.
+ * If a role that may be a consumer could be dropped, a later role with the same OID would
+ * be permitted in its place.  So pg_shdepend has an entry for each role, as for a role with
+ * privileges on the shell type of the process manager (shell_type.c): DROP ROLE is refused
+ * in every database of the cluster.  DROP OWNED removes the permission in this database, as
+ * it revokes privileges.  The entries are removed with the type.
  *
  * Assumes that nobody grants privileges on a shell type: GRANT refuses that.
  */
@@ -91,7 +91,7 @@ consumer_role_record(const char *manager)
 	foreach(lc, pm->consumers)
 		roles = list_append_unique_oid(roles, lfirst_oid(lc));
 	list_sort(roles, list_oid_cmp);
-	/* It locks the roles, and frees the arrays. */
+	/* This locks the roles, and frees the arrays. */
 	updateAclDependencies(TypeRelationId, type, 0, pm->owner, list_length(recorded),
 						  consumer_role_array(recorded), list_length(roles),
 						  consumer_role_array(roles));
@@ -117,7 +117,7 @@ consumer_role_adopt(const ProcessManager *pm)
 
 	foreach(lc, pm->consumers)
 		names = lappend(names, GetUserNameFromId(lfirst_oid(lc), false));
-	/* The OIDs that the copy has brought must go in any case: they are those of other roles. */
+	/* The OIDs from the original must go in any case: here they belong to other roles. */
 	values[0] = Int32GetDatum(pm->id);
 	values[1] = register_consumer_oids(names);
 	values[2] = register_consumer_names(names);
@@ -134,7 +134,7 @@ consumer_role_form_name(uint64 row)
 }
 
 /*
- * One role may not be a consumer any more.  In a copy, the names count.
+ * Removes a role from the consumers.  In a copy, the names count.
  */
 static void
 consumer_role_remove(Oid role)

@@ -1,6 +1,6 @@
 /*
  * consumer_role.h
- *		The roles that may be consumers, as PostgreSQL knows them.
+ *		Dependencies on the roles that may be consumers.
  */
 #ifndef PM_CONSUMER_ROLE_H
 #define PM_CONSUMER_ROLE_H
@@ -13,7 +13,7 @@
  */
 extern void consumer_role_record(const char *manager);
 
-/* A copy is adopted: the roles are those that have their names here. */
+/* Called when a copy is adopted: the roles are those with the same names here. */
 extern void consumer_role_adopt(const ProcessManager *pm);
 
 /* Called after DROP OWNED: its roles may not be consumers any more. */

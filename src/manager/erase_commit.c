@@ -2,11 +2,11 @@
  * erase_commit.c
  *		Erases what process managers of other roles have kept, at commit.
  *
- * pm.erase must lock the units of all followers until its transaction ends: a batch that
- * began earlier would read the old data, and write what it makes of it after we have looked.
- * But the caller could keep its transaction open, and so hold up process managers that
- * belong to other roles.  So these are locked when the transaction commits, after all code
- * of the caller has run, and what they have kept is looked at only then.
+ * pm.erase must lock the units of all followers until its transaction ends.  Otherwise a
+ * batch that began earlier could still read the old data, and keep parts of it after pm.erase
+ * has searched.  But the caller could keep its transaction open, and so hold up process
+ * managers of other roles.  So these are locked, and what they have kept is erased, only when
+ * the transaction commits, after all code of the caller has run.
  */
 #include "pm.h"
 
@@ -47,9 +47,9 @@ erase_commit_later(const char *log, Datum positions, Datum replacement)
 }
 
 /*
- * All process managers, in the order of their ids.  Those that the caller may change are
- * locked already, and have nothing left that is to be erased.  But who may change which one
- * may have changed since.
+ * All process managers, in the order of their ids.  Those that the caller could change are
+ * already locked and erased.  They are not left out, because the caller's rights may have
+ * changed since.
  */
 static void
 erase_commit_all(void)

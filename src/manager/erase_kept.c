@@ -12,13 +12,13 @@
 #include "manager/erase_kept.h"
 #include "manager/manager_lock.h"
 
-/* What stands for the messages of errors. */
+/* What replaces the messages of errors. */
 #define ERASE_MESSAGE "'(erased)'"
 
-/* Is a row one of the process managers? */
+/* Does a row belong to one of the process managers? */
 #define ERASE_OF "process_manager OPERATOR(pg_catalog.=) ANY ($4)"
 
-/* Was a row with metadata caused by one of the events? */
+/* Is one of the events the cause of a row, by the row's metadata? */
 #define ERASE_CAUSED                                                                               \
 	"metadata OPERATOR(pg_catalog.->) 'causation' OPERATOR(pg_catalog.->>) 'log' "                 \
 	"OPERATOR(pg_catalog.=) $1 AND "                                                               \
@@ -76,7 +76,7 @@ void
 erase_kept(List *managers, const char *log, Datum positions, Datum replacement)
 {
 	static ExecStatement statements[] = {
-		/* First the ends: the lives are found by their journals. */
+		/* First the ended instances, because lives are found by their journals. */
 		{NULL,
 		 "UPDATE pm_catalog.ended e SET state = CASE WHEN e.state IS NOT NULL THEN $3 END, "
 		 "result = CASE WHEN e.result IS NOT NULL THEN $3 END FROM " ERASE_LIVES
@@ -85,7 +85,7 @@ erase_kept(List *managers, const char *log, Datum positions, Datum replacement)
 		 "AND e.started_at OPERATOR(pg_catalog.=) h.started_at",
 		 4,
 		 {TEXTOID, INT8ARRAYOID, JSONBOID, TEXTARRAYOID}},
-		/* A state is what the handler has made of all events so far. */
+		/* A state is made of all events so far. */
 		{NULL,
 		 "UPDATE pm_catalog.journal j SET state = $3 FROM " ERASE_LIVES
 		 "WHERE j.process_manager OPERATOR(pg_catalog.=) h.process_manager "
@@ -106,7 +106,7 @@ erase_kept(List *managers, const char *log, Datum positions, Datum replacement)
 		 "AND position OPERATOR(pg_catalog.=) ANY ($2)) OR (log IS NULL AND " ERASE_CAUSED "))",
 		 4,
 		 {TEXTOID, INT8ARRAYOID, JSONBOID, TEXTARRAYOID}},
-		/* A lane that has failed at a timer has its id in position. */
+		/* If a lane has failed at a timer, its position is the timer's id. */
 		{NULL,
 		 "WITH t AS (UPDATE pm_catalog.timer SET data = $3 WHERE " ERASE_OF " AND " ERASE_CAUSED
 		 " RETURNING process_manager, id) "

@@ -9,7 +9,7 @@
 
 extern bool erase_follows(const ProcessManager *pm, const char *log);
 
-/* Locks the units of those that follow the log, until the transaction ends. */
+/* Locks the units of those process managers that follow the log, until the transaction ends. */
 extern void erase_lock_followers(const char *log, List *managers);
 
 /* Replaces what these process managers have kept of the events. */

@@ -2,9 +2,9 @@
  * finished.c
  *		The instances that consumers have ended in this transaction.
  *
- * pm.finish is called before pm.advance, which writes the entries of the journal.  So the
- * event that has led to the end of an instance gets its entry when there is no instance any
- * more.  What the entry says of the instance is kept here until the transaction ends.
+ * pm.finish is called before pm.advance, which writes the entries of the journal.  So when
+ * the event that has led to the end of an instance gets its entry, the instance no longer
+ * exists.  What the entry needs of the instance is kept here until the transaction ends.
  */
 #include "pm.h"
 
@@ -23,8 +23,7 @@ finished_xact_callback(XactEvent event, void *arg)
 }
 
 /*
- * The IDs of subtransactions increase, so those inside of the one that is undone have higher
- * ones.
+ * IDs of subtransactions increase, so those inside the one that is undone have higher IDs.
  */
 static void
 finished_subxact_callback(SubXactEvent event, SubTransactionId mysubid, SubTransactionId parent,

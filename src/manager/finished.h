@@ -22,7 +22,7 @@ extern void finished_install(void);
 /* A consumer has ended the instance of this key. */
 extern void finished_add(const ProcessManager *pm, const Key *key);
 
-/* The last one of this key that was ended in this transaction, or NULL. */
+/* The last instance of this key that was ended in this transaction, or NULL. */
 extern Finished *finished_find(const ProcessManager *pm, const char *key);
 
 #endif /* PM_FINISHED_H */

@@ -18,8 +18,8 @@
  * deleted.  The point is forgotten if the transaction aborts, or if a
  * subtransaction that began before the point was raised aborts.
  *
- * For the same reason, a backend remembers in a filter which keys have parked events, once
- * it has looked for many.  The filter is forgotten when the points are.
+ * For the same reason, a backend that has searched for many keys keeps a filter of the keys
+ * that have parked events.  The filter is forgotten when the points are.
  *
  * A change that was made by hand, without the lane's row, is noticed after
  * HEAD_AGE at the latest.
@@ -43,8 +43,8 @@
 #define HEAD_AGE 10000
 
 /*
- * When this many keys have been looked for with the index, a filter is made, if there are
- * not many times as many heads.
+ * When this many keys have been looked up in the index, a filter is made, unless there are
+ * more than HEAD_FILTER_TIMES times as many heads.
  */
 #define HEAD_FILTER_ASKED 300
 #define HEAD_FILTER_TIMES 8
@@ -64,9 +64,9 @@ typedef struct Head
 	int64 parked;				/* and no head of a key has a lower id */
 	int64 heads;				/* there are at most this many of these; -1: unknown */
 	bool no_association;		/* no key of the unit has an association */
-	KeyFilter keys;				/* that have parked events */
-	int asked;					/* keys that were looked for with the index; from here on */
-	int ask_from;				/* a filter is made */
+	KeyFilter keys;				/* a filter of those that have parked events */
+	int asked;					/* keys that were looked up in the index; from this */
+	int ask_from;				/* number on, a filter is made */
 } Head;
 
 static Head heads[HEADS];
@@ -261,7 +261,7 @@ head_add_parked(const char *manager, int lane, int64 id, TimestampTz retry_at)
 }
 
 /*
- * A key has parked events.
+ * Notes that a key has parked events.
  */
 void
 head_add_key(const char *manager, int lane, const char *key)
@@ -270,7 +270,7 @@ head_add_key(const char *manager, int lane, const char *key)
 
 	if (head->keys.bits == NULL || key_filter_add(&head->keys, key))
 		return;
-	/* Make a larger one, the next time that a key is looked for. */
+	/* The filter is full.  Make a larger one when a key is looked up the next time. */
 	head->asked = Max(head->asked, (int) head->keys.count * 2 / HEAD_FILTER_TIMES);
 	head->ask_from = 0;
 	key_filter_free(&head->keys);
@@ -436,7 +436,7 @@ head_make_filter(Head *head, const char *manager, int lane)
 	scan_end(&scan);
 	if (!more)
 		key_filter_make(&head->keys, hashes, count);
-	/* The next time costs more, so it comes later. */
+	/* The next filter will cost more, so make it later. */
 	head->ask_from = head->asked > PG_INT32_MAX / 8 ? PG_INT32_MAX : head->asked * 4;
 	pfree(hashes);
 	head_raised(head);
@@ -452,7 +452,7 @@ head_lacks_key(const char *manager, int lane, const char *key)
 }
 
 /*
- * This many keys have been looked for with the index.
+ * Notes that this many keys have been looked up in the index.
  */
 void
 head_asked(const char *manager, int lane, int count)

@@ -35,7 +35,7 @@ extern int64 head_count(const char *manager, int lane);
 extern void head_counted(const char *manager, int lane, int64 heads);
 
 extern int64 head_parked_from(const char *manager, int lane);
-/* Keys of which it is known that they have no parked event; and how many had to be looked for. */
+/* Is it known that a key has no parked event?  And: this many keys had to be looked up. */
 extern bool head_lacks_key(const char *manager, int lane, const char *key);
 extern void head_asked(const char *manager, int lane, int count);
 extern HeadPoint head_retry_from(const char *manager, int lane);

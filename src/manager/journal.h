@@ -67,7 +67,7 @@ extern void journal_begin_always(Journal *journal, ProcessManager *pm);
 extern void journal_add(Journal *journal, const JournalEntry *entry);
 extern void journal_end(Journal *journal, const JournalEnd *end);
 
-/* Goes back to what there was when a mark was set, if nothing has been written since. */
+/* Drops the entries added since a mark was set, if nothing has been written since. */
 extern JournalMark journal_mark(const Journal *journal);
 extern void journal_undo(Journal *journal, JournalMark mark);
 

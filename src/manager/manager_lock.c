@@ -35,7 +35,7 @@
 /* Time between two attempts to lock a unit, in ms. */
 #define MANAGER_LOCK_NAP 10
 
-/* For how long a lane that runs alone waits for batches of others that have begun, ms. */
+/* How long a lane that runs alone waits for other lanes' batches that have begun, in ms. */
 #define MANAGER_LOCK_ALONE_NAPS 50
 
 static void
@@ -169,8 +169,8 @@ manager_lock_alone(ProcessManager *pm, int lane)
 
 	if (!manager_lock_unit(pm->id, MANAGER_LOCK_ALONE, true))
 		return false;
-	/* No batch of another lane begins now.  Those that have begun may take long: do not wait for
-	 * ever. */
+	/* No batch of another lane begins now.  One that has begun may take long: do not wait forever.
+	 */
 	for (int other = 0; other < pm->lanes; other++)
 		while (other != lane && manager_lock_is_held(pm->id, other) &&
 			   naps++ < MANAGER_LOCK_ALONE_NAPS)

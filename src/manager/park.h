@@ -35,7 +35,7 @@ extern void park_unreadable(ProcessManager *pm, int lane, int64 id, TimestampTz 
 							const LogTrouble *trouble);
 /* Can an event be parked without a key?  Nothing waits behind it. */
 extern bool park_may_without_key(void);
-/* Is it known, without counting, that another key may be parked after that many more rows? */
+/* Is it known, without counting, that another key may be parked after this many more rows? */
 extern bool park_has_room(ProcessManager *pm, int lane, int more);
 /* Why no further key may be parked, as a reason to halt; NULL if one may. */
 extern char *park_refused(ProcessManager *pm, LaneState *state, int lane, FailureKind kind);

@@ -30,7 +30,7 @@
 /* ---------- which keys have a queue ---------- */
 
 /*
- * Of some keys, those that may have a queue.
+ * Of the given keys, returns those that may have a queue.
  */
 static List *
 park_maybe(ProcessManager *pm, int lane, List *keys)

@@ -39,7 +39,7 @@ typedef struct Parked
 extern void park_prefetch(ProcessManager *pm, int lane, List *keys);
 extern bool park_has(ProcessManager *pm, int lane, Key *key);
 
-/* The positions, of int64 *, of the parked events of a unit and a log after this one. */
+/* Positions (int64 *) of the parked events of a unit and a log, after a given position. */
 extern List *park_positions(ProcessManager *pm, int lane, const char *log, int64 after);
 
 /* Is this event parked for this key? */

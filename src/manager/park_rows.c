@@ -4,7 +4,7 @@
  *
  * If events fail often, a batch parks many.  Their rows are collected, and written at
  * once at the end of the batch (bulk.c), because a statement for each would cost several
- * times as much as a call of the handler.  Until then, the batch knows from its keys which
+ * times as much as a call of the handler.  Until then, the keys of the batch say which
  * of them have a queue.
  *
  * The ids are drawn when the rows are written.  They increase in the order in which the
@@ -26,7 +26,7 @@
 #include "manager/park_rows.h"
 #include "shmem/wakeup.h"
 
-/* More than this is not collected before it is written. */
+/* Rows are written when they have reached this number or size. */
 #define PARK_ROWS_MAX	1000
 #define PARK_ROWS_BYTES (4 * 1024 * 1024)
 
@@ -102,7 +102,7 @@ static const AttrNumber parked_event[EVENT_ATTRIBUTES] = {
 typedef struct ParkRow
 {
 	const char *key;
-	const char *log; /* if it only refers to the event; else NULL */
+	const char *log; /* if the row only refers to the event; else NULL */
 	int64 position;
 	Datum event; /* a copy of a timer; of an event in a database of an older extension */
 	int64 too_large;
@@ -176,7 +176,7 @@ park_rows_add(ParkRows *rows, const char *key, Datum event, int64 too_large,
 	MemoryContext caller;
 	ParkRow *row;
 
-	/* A context of its own lets all of it go when it is written. */
+	/* In a context of its own, so that all of it can be freed when it has been written. */
 	if (rows->rows == NIL)
 		rows->context = AllocSetContextCreate(rows->context, "pm parked", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(rows->context);

@@ -15,7 +15,7 @@ typedef struct ParkVerdict
 {
 	const char *state;
 	int attempts;
-	int crashes;		  /* of the attempts: the server crashed meanwhile */
+	int crashes;		  /* attempts during which the server crashed */
 	TimestampTz retry_at; /* DT_NOBEGIN: at once; DT_NOEND: not by itself */
 } ParkVerdict;
 
@@ -33,7 +33,7 @@ typedef struct ParkRows
 /* Begins with no row, in the current memory context, which must live until all are written. */
 extern void park_rows_begin(ParkRows *rows, ProcessManager *pm, int lane);
 
-/* For a row that is written as soon as it is added. */
+/* The same, but each row is written as soon as it is added. */
 extern ParkRows *park_rows_now(ProcessManager *pm, int lane);
 
 /*
@@ -43,16 +43,16 @@ extern ParkRows *park_rows_now(ProcessManager *pm, int lane);
 extern void park_rows_add(ParkRows *rows, const char *key, Datum event, int64 too_large,
 						  const ParkVerdict *verdict, ErrorData *error);
 
-/* How many rows there are, and should they be written before the end of the batch? */
+/* How many rows are there, and should they be written before the end of the batch? */
 extern int park_rows_count(const ParkRows *rows);
 extern bool park_rows_full(const ParkRows *rows);
 
-/* Writes them. */
+/* Writes the rows. */
 extern void park_rows_write(ParkRows *rows);
 
 /*
- * Does a row only refer to the event of a log?  In a database whose extension is older
- * than that, it also has a copy, which the older library and the older view need.
+ * Does a row only refer to the event of a log?  In a database with an older extension, the
+ * row also has a copy of the event, which the older library and its view need.
  */
 extern bool park_rows_refer(void);
 

@@ -151,7 +151,7 @@ resume_one(ProcessManager *pm, bool named)
 		return;
 	if (!pm->at_home)
 	{
-		/* What the consumers of the original hold, they do not hold here. */
+		/* Leases of the original are not valid here. */
 		lease_void(pm);
 		consumer_role_adopt(pm);
 	}

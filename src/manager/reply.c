@@ -2,15 +2,15 @@
  * reply.c
  *		pm.reply: a consumer answers the instance whose handler has appended an event.
  *
- * A handler asks for work outside by appending an event to a log that consumers follow.
- * That the instance waits for the answer is kept in a row (log/reply_to.c).  The answer
- * comes like what pm.send sends: it is queued, and the handler is called with it.
+ * A handler asks for work outside the database by appending an event to a log that consumers
+ * follow.  A row records that the instance can be answered (log/reply_to.c).  The answer is
+ * queued like an event of pm.send, and the handler is called with it.
  *
- * The consumer need not be permitted to send to the process manager of the instance.  It
- * acts for the process manager that it consumes, and that one's owner must be permitted
- * to send there, or be the owner of the log: an instance that writes to a log wants an
- * answer from its owner.  A role that may only read the log cannot answer, although it can
- * register a process manager that follows it.
+ * The consumer itself need not be permitted to send to the process manager of the instance.
+ * It acts for the process manager without a handler, whose owner must be permitted to send
+ * there, or own the log: an instance that writes to a log wants an answer from the log's owner.  A
+ *role that may only read the log cannot answer, although it can register a process manager that
+ *follows it.
  */
 #include "pm.h"
 
@@ -44,7 +44,7 @@ typedef struct Reply
 	char *log;
 	Oid log_owner; /* of its table */
 	int64 position;
-	List *consumed; /* of ProcessManager: those whose consumer the caller may be */
+	List *consumed; /* of ProcessManager: those for which the caller may be a consumer */
 	bool any;		/* the instance is known: */
 	ReplyTo to;
 } Reply;
@@ -97,8 +97,8 @@ reply_logs(void)
 /* ---------- who may ---------- */
 
 /*
- * The process managers without a handler that follow the log, and whose consumer the
- * current user may be.
+ * The process managers without a handler that follow the log and for which the current user
+ * may be a consumer.
  */
 static List *
 reply_consumed(const char *log)
@@ -141,8 +141,8 @@ reply_takes(const ProcessManager *pm, const char *type)
 }
 
 /*
- * May those who act for the owner of a process manager without a handler answer for this
- * log, to this owner?  A role that may send to it anyway may do it here as well.
+ * May consumers of a process manager that the role "answers" owns send answers to a process
+ * manager that the role "asks" owns?  A role that may call pm.send there may also answer.
  */
 static bool
 reply_trusted(const Reply *reply, Oid answers, Oid asks)
@@ -152,7 +152,7 @@ reply_trusted(const Reply *reply, Oid answers, Oid asks)
 }
 
 /*
- * Raises an error unless the current user may answer the process manager.
+ * Raises an error unless the current user may send an answer to the process manager.
  */
 static void
 reply_require(const Reply *reply, const ProcessManager *asks)
@@ -201,7 +201,7 @@ reply_table_owner(Oid relid)
 }
 
 /*
- * Looks for the log, for those whom the current user may be, and for the instance.
+ * Looks up the log, the process managers that the current user may act for, and the instance.
  */
 static void
 reply_begin(Reply *reply, char *given, int64 position)
@@ -214,15 +214,15 @@ reply_begin(Reply *reply, char *given, int64 position)
 	reply->log = log != NULL ? log : given;
 	reply->log_owner = log != NULL ? reply_table_owner(relid) : InvalidOid;
 	reply->consumed = reply_consumed(reply->log);
-	/* A stranger must not learn whether there is such a log or event. */
+	/* A role without rights must not learn whether there is such a log or event. */
 	if (reply->consumed == NIL)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("role \"%s\" may not reply to events of log \"%s\"",
 							   GetUserNameFromId(GetUserId(), false), given),
 						errdetail("It may not be a consumer of a process manager that follows this "
 								  "log."),
-						errhint("The owner of such a process manager names the roles that may in "
-								"the argument consumers of pm.register.")));
+						errhint("The owner of such a process manager permits roles with the "
+								"argument consumers of pm.register.")));
 	reply->any = reply_to_find(reply->log, position, &reply->to);
 }
 
@@ -275,7 +275,7 @@ reply_metadata(const Reply *reply)
 	bool correlated = getKeyJsonValueFromContainer(&carried->root, "correlation",
 												   strlen("correlation"), NULL) != NULL;
 
-	/* What is on the right wins. */
+	/* For keys in both, the value on the right is kept. */
 	return DirectFunctionCall2(jsonb_concat, reply->to.metadata,
 							   event_causation(reply->log, reply->position, !correlated));
 }

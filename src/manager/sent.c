@@ -178,7 +178,7 @@ pm_send(PG_FUNCTION_ARGS)
 				 errmsg("process manager \"%s\" keeps no instances", pm->name),
 				 errdetail("Its handler %s is not a function f(pm.event, jsonb).", pm->handler),
 				 errhint("Append an event to one of its logs instead.")));
-	/* If a handler sends it, its metadata are those of an event that the handler would append. */
+	/* If a handler sends it, it gets the metadata of an event that the handler would append. */
 	sent_add(pm, key_stored_name(PG_GETARG_DATUM(1)), PG_GETARG_DATUM(2),
 			 PG_ARGISNULL(3) ? empty : PG_GETARG_DATUM(3), within_cause(empty));
 	PG_RETURN_VOID();
@@ -204,8 +204,8 @@ sent_form(uint64 row)
 }
 
 /*
- * Is it certain, without a look, that there is nothing?  The count does not tell of what
- * this transaction itself has sent, and nobody counts where the library is not preloaded.
+ * Is it certain, without reading, that the queue is empty?  The count does not include what
+ * this transaction itself has sent, and without the preloaded library nothing is counted.
  */
 static bool
 sent_nothing(ProcessManager *pm)

@@ -66,10 +66,10 @@ typedef struct WorkerSlot
 	bool makes_room; /* it is about to leave, so that another worker gets its place */
 
 	/* Used by slot_turn.c: ids of process managers, 0: none. */
-	pg_atomic_uint32 turn;		   /* its lane of this one has the turn, */
-	pg_atomic_uint64 turn_at;	   /* as of then, a TimestampTz */
-	pg_atomic_uint32 awaits;	   /* a lane of this one waits for its turn, */
-	pg_atomic_uint64 awaits_since; /* since then */
+	pg_atomic_uint32 turn;		   /* the process manager for whose lane it has the turn, */
+	pg_atomic_uint64 turn_at;	   /* when the turn was last renewed, a TimestampTz */
+	pg_atomic_uint32 awaits;	   /* the process manager for whose lane it waits, */
+	pg_atomic_uint64 awaits_since; /* and since when */
 
 	/* Used by slot_place.c; protected by SlotShared.lock. */
 	uint32 waits;	 /* how many workers it cannot start for want of a place or a slot */
@@ -110,7 +110,7 @@ typedef struct DatabaseSlot
 /* Consumers wait in as many rooms as a log's slot has bits for them (slot_fetch.c). */
 #define SLOT_FETCH_ROOMS 32
 
-/* For how many process managers it is remembered that their lanes have met (slot_turn.c). */
+/* How many process managers are remembered because their lanes have conflicted (slot_turn.c). */
 #define SLOT_TURNS 1024
 
 /*

@@ -2,16 +2,16 @@
  * slot_turn.c
  *		Whose turn it is among lanes that run one after another.
  *
- * Lanes that have met each other run one after another (contention.c).  A lock decides
- * which one runs (manager_lock_alone()).  What stands here keeps the dispatchers of the
- * other lanes from trying that lock again and again, and wakes one of them when it may.
+ * Lanes that have conflicted with each other run one after another (contention.c).  A lock
+ * decides which one runs (manager_lock_alone()).  This file keeps the dispatchers of the
+ * other lanes from trying that lock again and again, and wakes one of them when it may run.
  *
- * Until when lanes run one after another is remembered here too, so that all of them know
- * at once when two have met, and a dispatcher that starts knows it.
+ * It also remembers until when lanes run one after another, so that all their dispatchers,
+ * and those that start later, know at once that two lanes have conflicted.
  *
- * All of it is a hint.  A dispatcher that has the turn may have ended, or be busy with
+ * All of this is a hint.  A dispatcher that has the turn may have ended, or be busy with
  * another process manager.  So a turn that was not renewed for some time does not count,
- * and those who wait try the lock from time to time.  Nothing here takes a lock.
+ * and waiting dispatchers try the lock from time to time.  Nothing here takes a lock.
  */
 #include "pm.h"
 
@@ -24,12 +24,12 @@
 #include "shmem/slot_turn.h"
 #include "shmem/slot_wake.h"
 
-/* For how long a turn counts that is not renewed, ms. */
+/* How long a turn counts without being renewed, in ms. */
 #define SLOT_TURN_LASTS 100
 
 /*
- * For how long lanes that have met run one after another, ms.  The time grows by the factor
- * if they meet again soon afterwards.
+ * How long lanes that have conflicted run one after another, in ms.  The time grows by the
+ * factor if they conflict again soon afterwards.
  */
 #define SLOT_TURNS_MIN	  3000
 #define SLOT_TURNS_MAX	  60000
@@ -38,7 +38,7 @@
 /* ---------- whether lanes take turns ---------- */
 
 /*
- * The entry of a process manager of this database, which may be that of another one.
+ * The entry for a process manager of this database.  Another one may be using it.
  */
 static TurnsSlot *
 slot_turns_of(int manager)
@@ -77,7 +77,7 @@ slot_turns_met(int manager)
 		TimestampTz until = (TimestampTz) pg_atomic_read_u64(&turns->until);
 		uint32 before = pg_atomic_read_u32(&turns->lasts);
 
-		/* Batches that had begun before the lanes took turns meet too. */
+		/* Batches that had begun before the lanes took turns can conflict too. */
 		if (now < until)
 			lasts = before;
 		else if (!TimestampDifferenceExceeds(until, now, (int) before))
@@ -146,8 +146,8 @@ slot_turn_await(int manager)
 }
 
 /*
- * The dispatcher that has waited longest, of those that sleep: another one might not come
- * soon.
+ * Of the dispatchers that sleep, the one that has waited longest.  One that is busy might not
+ * take its turn soon.
  */
 static int
 slot_turn_next(int manager)

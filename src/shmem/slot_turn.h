@@ -5,10 +5,10 @@
 #ifndef PM_SLOT_TURN_H
 #define PM_SLOT_TURN_H
 
-/* Do the lanes of the process manager with this id take turns, since they have met? */
+/* Do the lanes of the process manager with this id take turns, because they have conflicted? */
 extern bool slot_turns(int manager);
 
-/* Two of them have met: they take turns for some time. */
+/* Two of them have conflicted: they take turns for some time. */
 extern void slot_turns_met(int manager);
 
 /* This dispatcher takes the turn of the lanes of the process manager with this id, or keeps it. */
@@ -16,11 +16,11 @@ extern void slot_turn_take(int manager);
 
 /*
  * Gives the turn to the dispatcher that has waited longest, and wakes it.  False if none
- * waits; then nobody has the turn.
+ * waits; then no dispatcher has the turn.
  */
 extern bool slot_turn_pass(int manager);
 
-/* Has another dispatcher the turn?  The answer may be out of date. */
+/* Does another dispatcher have the turn?  The answer may be out of date. */
 extern bool slot_turn_taken(int manager);
 
 /* This dispatcher waits for the turn. */

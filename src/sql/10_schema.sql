@@ -239,7 +239,7 @@ CREATE INDEX parked_retry ON pm_catalog.parked (process_manager, lane, retry_at,
 CREATE INDEX parked_head ON pm_catalog.parked (process_manager, lane, id)
 	WHERE state IN ('failing', 'deferred', 'dead');
 
--- Which instance has appended an event that consumers answer with pm.reply (src/log/reply_to.c).
+-- Which instance has appended an event that consumers can answer with pm.reply (src/log/reply_to.c).
 CREATE TABLE pm_catalog.reply_to (
 	log             text NOT NULL,
 	"position"      bigint NOT NULL,
@@ -294,7 +294,7 @@ CREATE TABLE pm_catalog.journal (
 	by              text,				-- a role
 	reason          text
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.1);
--- Each batch adds many entries. What is compared fast, and differs in most of them, comes first.
+-- Each batch adds many entries. A column that is fast to compare and usually differs comes first.
 CREATE INDEX journal_key ON pm_catalog.journal (key, id, process_manager) WITH (deduplicate_items = off);
 CREATE INDEX journal_handled_at ON pm_catalog.journal (process_manager, handled_at) WITH (deduplicate_items = off);
 CREATE INDEX journal_event ON pm_catalog.journal ("position") WITH (deduplicate_items = off);

@@ -27,8 +27,8 @@
 #define CONTENTION_RACE_MAX 20
 
 /*
- * For how long a lane that runs alone keeps its turn while it has more to do, ms.  It takes
- * time until another one runs, the more so if the processors are busy.
+ * How long a lane that runs alone keeps its turn while it has more to do, in ms.  It takes
+ * time until another one runs, especially if the processors are busy.
  */
 #define CONTENTION_TURN 500
 
@@ -39,7 +39,7 @@
 #define CONTENTION_CHECK	   "100ms"
 #define CONTENTION_CHECK_LANES "20ms"
 
-/* A lane that waits for its turn is woken for it, and after this time it looks itself, ms. */
+/* A lane that waits for its turn is woken; if not, it looks by itself after this time, in ms. */
 #define CONTENTION_NAP_MIN 20
 #define CONTENTION_NAP_MAX 40
 

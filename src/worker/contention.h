@@ -13,7 +13,7 @@ typedef struct Contention
 {
 	int in_a_row;			/* conflicts of an item that was alone in its batch */
 	int unrecorded;			/* conflicts that are not yet added to the lane's row */
-	TimestampTz turn_began; /* since then it has its turn among the lanes, 0: it has not */
+	TimestampTz turn_began; /* when its turn among the lanes began; 0: it does not have the turn */
 } Contention;
 
 /* Called before a batch of a process manager with this many lanes. */
@@ -27,8 +27,8 @@ extern void contention_met(const Contention *contention, const ProcessManager *p
 						   TimestampTz *not_before);
 
 /*
- * Lanes that run alone take turns.  Takes the turn, unless another lane has it.  "napped":
- * the unit has waited for its time, and nothing has woken it.
+ * Lanes that run alone take turns.  Takes the turn, unless another lane has it.  "napped" says
+ * that the unit has waited until its time was up, and was not woken.
  */
 extern bool contention_take(int manager, bool napped);
 
@@ -36,8 +36,8 @@ extern bool contention_take(int manager, bool napped);
 extern void contention_wait(int manager, TimestampTz *not_before);
 
 /*
- * Called when the unit has run alone, in a batch that began at a time.  Returns whether its turn is
- * over, and that of another one has begun.
+ * Called when the unit has run alone, with the time at which its batch began.  Returns whether
+ * its turn is over and another lane has the turn.
  */
 extern bool contention_ran(Contention *contention, int manager, TimestampTz began, bool more);
 

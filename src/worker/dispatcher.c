@@ -161,8 +161,8 @@ dispatcher_round(Dispatcher *dispatcher, TimestampTz *due)
 			run_unit(unit, dispatcher->run_context, &dispatcher->round);
 			CHECK_FOR_INTERRUPTS();
 			/*
-			 * While there is something to do it never sleeps, where it would notice.  As long
-			 * as it runs, the server cannot be started again.
+			 * A dispatcher notices the end of the postmaster when it sleeps, but while there is
+			 * something to do it never sleeps.  As long as it runs, the server cannot be started.
 			 */
 			if (!PostmasterIsAlive())
 				proc_exit(1);

@@ -83,7 +83,7 @@ run_wait(Unit *unit)
 {
 	contention_wait(unit->pm->id, &unit->not_before);
 	unit->polling = true;
-	/* It runs again then, also if a parked event is due at once. */
+	/* It runs again at that time, even if a parked event is due at once. */
 	unit->due = DT_NOEND;
 }
 
