@@ -60,8 +60,8 @@ BEGIN
   RETURN trips;
 END $$;
 
--- What a sender sends for a service of a trip: see examples/webhook-sender. That a hotel is
--- full (409) is an answer, no failure. Nobody waits for the answer to a cancellation.
+-- The call that a sender makes for a service of a trip: see examples/webhook-sender. That a hotel is
+-- full (409) is an answer, not a failure. Nothing waits for the answer to a cancellation.
 CREATE FUNCTION travel.to_book(trip text, service text, wish jsonb) RETURNS void LANGUAGE sql AS $$
   SELECT pm.append('travel.outbox', trip || '/' || service, 'book',
                    jsonb_build_object('url', url, 'body', jsonb_build_object('trip', trip, 'wish', wish),
@@ -132,8 +132,8 @@ SELECT pm.register('travel', 'travel.book', ARRAY['travel.trips', 'travel.notice
                    correlate => 'travel.trip_of', types => ARRAY['requested', 'withdrawn'],
                    keep_ended => '1 year', journal => true);
 
--- The process manager of the sender has no handler. Each call that fails is tried again, and if the
--- last one fails too, the event waits for a person.
+-- The process manager of the sender has no handler. A call that fails is retried, and if the last
+-- attempt fails too, the event waits for a person.
 SELECT pm.register('travel_sender', NULL, ARRAY['travel.outbox'], lease => '30 s', max_attempts => 10);
 
 -- What an application calls.

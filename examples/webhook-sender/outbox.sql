@@ -2,17 +2,17 @@
 --
 --     psql -d DATABASE -f outbox.sql
 --
--- in a database with pm, as a role that may create tables in it. README.md has the fields of an event.
+-- Run it in a database with pm, as a role that may create tables in it. README.md lists the fields of an event.
 \set ON_ERROR_STOP on
 
 SELECT pm.create_log('outbox');
 
--- 12 attempts, the second after 5 s, then twice as long each time, at most an hour: about 3 hours. What a killed sender had
--- fetched comes again when its lease has run out. No number of keys that fail stops the others.
+-- 12 attempts, the second after 5 s, then twice as long each time, at most an hour: about 3 hours. Events
+-- that a killed sender had fetched are fetched again when its lease has run out. However many keys fail, the others go on.
 SELECT pm.register('sender', NULL, ARRAY['outbox'], max_attempts => 12, backoff => '5 s', lease => '30 s',
                    park_limit => 1000000);
 
--- Each stream is sent in order. This one is two calls about one order.
+-- The calls of a stream are made in order. This one has two calls for one order.
 SELECT pm.append('outbox', 'order-1', 'charge', '{
   "url": "https://payments.example.com/charges",
   "headers": {"X-Tenant": "north"},
@@ -24,8 +24,8 @@ SELECT pm.append('outbox', 'order-1', 'ship', '{
   "body": {"to": "Lisbon"}
 }');
 
--- A process manager that appends events to the outbox gets the answers that it asks for, with "reply". Here, it also says
--- that 402 is an answer, and no failure.
+-- This process manager appends an event to the outbox and asks for the answer with "reply". With "accept" it says that
+-- status 402 is an answer, not a failure.
 SELECT pm.create_log('orders');
 
 CREATE FUNCTION charge(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Sends the events of an outbox. README.md says how; lib/request.js what is sent, lib/address.js where to, lib/outcome.js what
-// follows from an answer.
+// Makes the HTTP calls of an outbox. README.md describes it. lib/request.js decides what is sent, lib/address.js where to, and
+// lib/outcome.js what follows from an answer.
 import { Consumer, Json, PermanentFailure } from 'pm-consumer';
 import { call } from './lib/call.js';
 import { parseJson } from './lib/json.js';

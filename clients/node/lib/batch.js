@@ -211,7 +211,7 @@ export class Batch {
     }
     await tx.rollback(new Error('the transaction is rolled back'));
     if (this.#ending) throw this.#ending;
-    // Without a failure, a query has failed that no handler has waited for, or whose error a handler has caught.
+    // If no handler has failed, then a query has failed for which no handler waits, or whose error a handler has caught.
     const what = failure ?? last ?? { error: tx.error };
     this.#raise(what);
     return what;

@@ -89,7 +89,7 @@ class Flight {
 
   submit(connection) {
     let parsed;
-    // The messages are written at once: the system call costs more than the messages.
+    // All messages are written in one system call, which costs more than the messages.
     const messages = [];
     const writer = Object.create(connection, { stream: { value: { writable: true, write: (message) => messages.push(message) } } });
     const wire = {

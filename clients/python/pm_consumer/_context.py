@@ -16,7 +16,7 @@ Operation = Tuple[Any, ...]
 
 
 class Deferral(Exception):
-    """Raised by a handler: not now. The event comes again after that time. This is no failure, and no attempt."""
+    """Raised by a handler to handle the event later, after retry_in. It is not a failure, and no attempt is counted."""
 
     def __init__(self, retry_in: Union[timedelta, float], reason: Optional[str] = None) -> None:
         super().__init__(reason or f"again in {retry_in}")
@@ -29,7 +29,7 @@ class PermanentFailure(Exception):
 
 @dataclass(frozen=True)
 class Event:
-    """An event of a log, a timer, or what was sent; the latter two have no log."""
+    """An event of a log, a timer, or a sent event; the latter two have no log."""
 
     log: Optional[str]
     position: int
@@ -44,14 +44,14 @@ class Event:
 
     @property
     def kind(self) -> str:
-        """'event', 'timer', or 'sent', which is what pm.send and pm.reply have sent."""
+        """'event', 'timer', or 'sent' (by pm.send or pm.reply)."""
         if self.log is not None:
             return "event"
         return "timer" if self.version is None else "sent"
 
     @property
     def id(self) -> str:
-        """The same each time the event comes: for an Idempotency-Key."""
+        """Stays the same when the event comes again: for an Idempotency-Key."""
         if self.log is None:
             due = self.recorded_at.astimezone(timezone.utc).isoformat()
             return f"{self.key}/{self.type}/{due}"
@@ -85,18 +85,18 @@ class Context:
 
     @property
     def lease_lost(self) -> bool:
-        """Another consumer may have the event: what takes long can end early, by any exception."""
+        """Whether another consumer may have the event. Then a long operation can end early, with any exception."""
         return self._is_lost()
 
     def save(self, state: Any) -> None:
-        """Keeps the state of the instance, which is anything that json.dumps takes; it begins an instance if there is none."""
+        """Stores the state of the instance, anything that json.dumps accepts; begins the instance if there is none."""
         if state is None:
             raise ValueError("a state cannot be None; finish() ends the instance")
         self.operations.append(("save", self.event.key, dump(state)))
         self.state, self._exists = state, True
 
     def finish(self, result: Any = None) -> None:
-        """Ends the instance: its state and timers go."""
+        """Ends the instance, and removes its state and timers."""
         if not self._exists:
             if result is None:
                 return
@@ -105,7 +105,7 @@ class Context:
         self.state, self._exists = None, False
 
     def set_timer(self, type: str, due: Union[datetime, timedelta, float], data: Any = None) -> None:
-        """Sets the timer of this type. It comes as an event, at a time or after a time."""
+        """Sets the timer of this type, which comes as an event when it is due: at a time, or after a time."""
         if isinstance(due, datetime) and due.tzinfo is None:
             raise ValueError("due has no time zone")
         if isinstance(due, (int, float)):

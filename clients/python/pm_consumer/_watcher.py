@@ -35,7 +35,7 @@ class Watcher(threading.Thread):
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def leased(self, seconds: float) -> None:
-        """There is a batch in hand, with a lease of that length."""
+        """A batch was fetched, with a lease of that length."""
         shorter = not self._lease or seconds < self._lease * 0.9
         self.lost, self._lease, self._leased_at = False, seconds, time.monotonic()
         if shorter:
@@ -50,7 +50,7 @@ class Watcher(threading.Thread):
         self._bell.put(None)
 
     def closing(self, connection: Connection) -> None:
-        """The last statement goes this way."""
+        """The last statement uses this connection."""
         self._closing, self._give_up_at = connection, time.monotonic() + PATIENCE
         self._bell.put(None)
 

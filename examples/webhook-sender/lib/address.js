@@ -1,4 +1,4 @@
-// Which addresses may be called. An event names a host; the host's addresses are looked up here, each is judged, and the
+// Which addresses may be called. An event names a host; the host's addresses are looked up and checked here, and the
 // call connects to exactly these (see call.js). So no name, no spelling of an address and no second answer of a name
 // server leads elsewhere.
 import dns from 'node:dns/promises';
@@ -8,7 +8,7 @@ import { Permanent } from './permanent.js';
 // Addresses are compared as numbers of 128 bits. An IPv4 address is ::ffff:a.b.c.d, however it is written.
 const MAPPED = 0xffffn;
 
-// The number of an IP address, or null if the text is none.
+// The number of an IP address, or null if the text is not an IP address.
 export function addressNumber(text) {
   text = text.replace(/%.*$/, '');      // the zone of a link-local address
   if (net.isIPv4(text)) return (MAPPED << 32n) | ipv4Number(text);
@@ -49,7 +49,7 @@ export class Networks {
   }
 }
 
-// The special-purpose addresses of IPv4 (RFC 6890 and its successors), and all that are no single host.
+// The special-purpose addresses of IPv4 (RFC 6890 and its successors), and all that do not belong to a single host.
 const IPV4_NOT_PUBLIC = new Networks([
   '0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.0.0.0/24',
   '192.0.2.0/24', '192.88.99.0/24', '192.168.0.0/16', '198.18.0.0/15', '198.51.100.0/24', '203.0.113.0/24',
@@ -68,8 +68,8 @@ export function isPublic(number) {
   return IPV6_PUBLIC.has(number) && !IPV6_NOT_PUBLIC.has(number);
 }
 
-// The addresses of a host, as { address, family }. If any of them may not be called, none is: a host that is sometimes
-// public and sometimes not is not to be tried until it is.
+// The addresses of a host, as { address, family }. If one of them may not be called, none is called: otherwise retries
+// could go on until a host that is only sometimes public is.
 export async function addressesOf(host, { networks, lookup = dns.lookup }) {
   const found = net.isIP(host)
     ? [{ address: host, family: net.isIP(host) }]

@@ -1,11 +1,11 @@
-// One call: connects to an address that was judged, sends the request, and reads the answer, within one time limit.
+// One call: connects to an address that was checked, sends the request, and reads the answer, within one time limit.
 // Redirects are not followed.
 import http from 'node:http';
 import https from 'node:https';
 import { addressesOf } from './address.js';
 
 // request: as requestOf returns it. Returns { status, headers, body (a Buffer; null if it is larger than maxAnswer) }.
-// Any error but a Permanent one is that of the network or of the other side, and can be retried.
+// Any error but a Permanent one comes from the network or the called server, and can be retried.
 export async function call(request, { timeout, maxAnswer, networks, lookup }) {
   const limit = new AbortController();
   const timer = setTimeout(() => limit.abort(new Error(`no answer within ${timeout} ms`)), timeout);
@@ -39,14 +39,14 @@ function exchange({ url, method, headers, body }, host, addresses, { timeout, ma
       port: url.port || undefined,
       path: url.pathname + url.search,
       method,
-      // A connection of its own: nothing that a server says too much is taken for the next answer.
+      // A connection of its own, so that surplus data from a server is not taken for the next answer.
       agent: false,
-      // If the host is an address, it is connected to as it is, without asking this.
+      // Not called if the host is an address.
       lookup: (_, options, done) => (options.all ? done(null, addresses) : done(null, addresses[0].address, addresses[0].family)),
       // If one address does not answer, there is time for the next.
       autoSelectFamily: true,
       autoSelectFamilyAttemptTimeout: Math.max(10, Math.floor(timeout / (addresses.length + 1))),
-      // Whatever the environment says.
+      // Even if NODE_TLS_REJECT_UNAUTHORIZED is 0.
       rejectUnauthorized: true,
       insecureHTTPParser: false,
       maxHeaderSize: 16384,

@@ -1,5 +1,5 @@
-// JSON between the database and HTTP, without losing anything. JSON.parse makes doubles of numbers, so an id of 19 digits
-// would be sent as another one, and come back as another one: both ways, the text is passed on as it is.
+// JSON between the database and HTTP, without loss. JSON.parse turns numbers into doubles, so an id of 19 digits would
+// change, both when it is sent and when it comes back. So the text is passed on unchanged both ways.
 
 const TEXT = Symbol('text');
 
@@ -18,7 +18,7 @@ export function memberText(object, name) {
   return text === undefined ? JSON.stringify(object[name]) : findMember(text, name);
 }
 
-// Calls visit(character, from, to) for each string, with the character ", and for each other character beside white space.
+// Calls visit(character, from, to) for each string, with the character ", and for each other character except white space.
 // One pass, however long the strings are and whatever is in them.
 function scan(text, visit) {
   for (let at = 0; at < text.length; at++) {
@@ -40,7 +40,7 @@ function isEscaped(text, at) {
   return backslashes % 2 === 1;
 }
 
-// text is the output of jsonb: valid, and no name is there twice.
+// text is the output of jsonb: it is valid, and no name occurs twice.
 function findMember(text, name) {
   let depth = 0;
   let last = null;        // the string before
@@ -60,7 +60,7 @@ function findMember(text, name) {
   return found;
 }
 
-// What JSON has, and jsonb does not: the character 0, half a surrogate pair, numbers without a limit, nesting that is too
+// What JSON allows and jsonb does not: the character 0, half a surrogate pair, numbers without a limit, nesting that is too
 // deep for its parser.
 const MAX_DEPTH = 500;
 const MAX_DIGITS = 10000;

@@ -85,7 +85,7 @@ function bodyText({ body }, contentType = '') {
       JSON.parse(text);
       return text;
     } catch {
-      // It says that it is JSON, and is not.
+      // The content type says JSON, but the body is not.
     }
   }
   return JSON.stringify(cleanText(text));

@@ -4,7 +4,7 @@ import { memberText } from './json.js';
 import { Permanent } from './permanent.js';
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'];
-// What is said of the connection and of the length of the body is for the sender to say, and so is the key.
+// Only the sender sets headers about the connection and the length of the body, and the idempotency key.
 const NOT_FOR_EVENTS = new Set([
   'host', 'content-length', 'transfer-encoding', 'connection', 'keep-alive', 'te', 'trailer', 'upgrade', 'expect',
   'http2-settings', 'accept-encoding', 'idempotency-key',
@@ -34,7 +34,7 @@ export function requestOf(event, { hosts, maxBody, keyPrefix = '', secrets = new
   if (!headers.has('user-agent')) headers.set('user-agent', ['User-Agent', 'pm-webhook-sender']);
   headers.set('idempotency-key', ['Idempotency-Key', keyPrefix + idempotencyKey(event)]);
   headers.set('accept-encoding', ['Accept-Encoding', 'identity']);
-  // Without a body, these methods say so; the others say nothing.
+  // Without a body, requests with these methods have Content-Length 0, the others have none.
   if (body !== null || ['POST', 'PUT', 'PATCH'].includes(method)) {
     headers.set('content-length', ['Content-Length', String(body === null ? 0 : body.length)]);
   }
@@ -65,7 +65,7 @@ function urlOf(text, hosts) {
 
   if (typeof text !== 'string') throw new Permanent('"url" is missing, or no string');
   if (text.length > MAX_URL) throw new Permanent(`"url" is longer than ${MAX_URL} characters`);
-  // The parser would leave out line ends and tabs without a word.
+  // The parser would silently drop line ends and tabs.
   if (/[\u0000-\u0020\u007f]/.test(text)) throw new Permanent('"url" has spaces or control characters');
   try {
     url = new URL(text);
