@@ -95,6 +95,18 @@ COMMIT;
 SELECT * FROM entries WHERE "position" = 9;
 SELECT count(*) FROM pm.parked;
 
+-- an advance that is undone counts no entry
+SELECT pm.append('steps', 'undone', type) FROM unnest('{First,Second}'::text[]) type;
+SELECT "position" FROM pm.fetch('m', 'c');
+BEGIN;
+SELECT pm.save('m', 'c', 'undone', '{}'), pm.finish('m', 'c', 'undone');
+SAVEPOINT before;
+SELECT pm.advance('m', 'c', 0);
+ROLLBACK TO before;
+SELECT pm.advance('m', 'c', 0);
+COMMIT;
+SELECT * FROM entries WHERE key = 'undone';
+
 -- by hand, and the history
 SELECT pm.set_state('m', 'x', '{"set": 1}', 'by hand');
 SELECT status, seq, type, state, reason FROM pm.history('m', 'x');

@@ -105,7 +105,7 @@ advance_journal_add(Journal *journal, Key *key, const char *log, int64 position,
 	entry.type = fields.nulls[EVENT_TYPE - 1] ? (Datum) 0 : fields.values[EVENT_TYPE - 1];
 	entry.by = call_record_sender(log, &fields);
 	entry.started_at = key->live ? key->started_at : finished->started_at;
-	entry.seq = key->live ? ++key->entries : ++finished->entries;
+	entry.seq = key->live ? ++key->entries : finished_count(finished);
 	entry.state = key->live ? key->state : (Datum) 0;
 	/* The instance's row has the number of entries, so it must be written. */
 	key->changed |= key->live;

@@ -71,3 +71,24 @@ finished_find(const ProcessManager *pm, const char *key)
 	}
 	return NULL;
 }
+
+/*
+ * Where a subtransaction has begun since the last entry, it counts in a copy of its own: if
+ * it is undone, the count is as before.
+ */
+int64
+finished_count(Finished *one)
+{
+	if (one->subid != GetCurrentSubTransactionId())
+	{
+		MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
+		Finished *copy = palloc(sizeof(Finished));
+
+		*copy = *one;
+		copy->subid = GetCurrentSubTransactionId();
+		finished = lcons(copy, finished);
+		one = copy;
+		MemoryContextSwitchTo(caller);
+	}
+	return ++one->entries;
+}

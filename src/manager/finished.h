@@ -25,4 +25,7 @@ extern void finished_add(const ProcessManager *pm, const Key *key);
 /* The last instance of this key that was ended in this transaction, or NULL. */
 extern Finished *finished_find(const ProcessManager *pm, const char *key);
 
+/* Its journal gets one more entry.  Returns how many it has then. */
+extern int64 finished_count(Finished *one);
+
 #endif /* PM_FINISHED_H */
