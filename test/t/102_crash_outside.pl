@@ -3,7 +3,7 @@
 # dead, or its process manager has halted before it. The events before it are handled, and others go on.
 #
 # No action of an ordinary role is known to crash the server there. So the test causes the crashes as a
-# superuser, with triggers in C on the private tables and a damaged page of a log.
+# superuser, with a trigger and an index in C on the private tables, and a damaged page of a log.
 use strict;
 use warnings FATAL => 'all';
 
@@ -30,6 +30,7 @@ my $module = PmTest::build_library('crash_outside', <<'C');
 PG_MODULE_MAGIC;
 
 PG_FUNCTION_INFO_V1(crash_at_row);
+PG_FUNCTION_INFO_V1(crash_at_key);
 PG_FUNCTION_INFO_V1(crash_correlate);
 PG_FUNCTION_INFO_V1(crash_now);
 PG_FUNCTION_INFO_V1(at_end);
@@ -67,6 +68,15 @@ crash_at_row(PG_FUNCTION_ARGS)
 	if (strcmp(key, "bad") == 0)
 		crash();
 	return PointerGetDatum(row);
+}
+
+/* A function for an index: does so for such a key. */
+Datum
+crash_at_key(PG_FUNCTION_ARGS)
+{
+	if (strcmp(TextDatumGetCString(PG_GETARG_DATUM(0)), "bad") == 0)
+		crash();
+	PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 }
 
 /* A correlate function that does so for such a stream. */
@@ -155,6 +165,7 @@ GRANT SELECT ON armed TO PUBLIC;
 SELECT pm.create_log(l) FROM unnest('{theirs,aside,behind,saved,asked,torn,again,traced,commits,undone,slow}'::text[]) l;
 GRANT SELECT ON theirs TO other;
 CREATE FUNCTION crash_at_row() RETURNS trigger LANGUAGE C AS '$module';
+CREATE FUNCTION crash_at_key(text) RETURNS text LANGUAGE C IMMUTABLE STRICT AS '$module';
 CREATE FUNCTION crash_correlate(pm.event) RETURNS text LANGUAGE C IMMUTABLE AS '$module';
 CREATE FUNCTION crash_now() RETURNS void LANGUAGE C AS '$module';
 CREATE FUNCTION at_end(int) RETURNS void LANGUAGE C AS '$module';
@@ -216,7 +227,7 @@ sub crashes_ok
 
 # ---- while parking an event
 
-answer("CREATE TRIGGER crash BEFORE INSERT ON pm_catalog.parked FOR EACH ROW EXECUTE FUNCTION crash_at_row(); INSERT INTO ill VALUES ('aside'), ('behind')");
+answer("CREATE INDEX crash ON pm_catalog.parked (crash_at_key(key)); INSERT INTO ill VALUES ('aside'), ('behind')");
 answer("SELECT pm.register('aside', 'aside', '{aside}', backoff => '50 ms')");
 append('aside', '20');
 ok(PmTest::wait_until($node, lane('aside'), 'halted 20 the server crashed while the event was read or set aside 19', timeout => 90), 'parking: its process manager halts before the event');
@@ -242,7 +253,7 @@ crashes_ok(2, 2, 'behind');
 answer('DELETE FROM armed; DELETE FROM ill');
 answer("SELECT pm.resume('behind'), pm.retry('behind', 'behind', 10)");
 ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'behind'", '80|80'), 'behind: corrected and resumed, all is handled');
-answer('DROP TRIGGER crash ON pm_catalog.parked');
+answer('DROP INDEX pm_catalog.crash');
 
 # ---- while saving the state
 
