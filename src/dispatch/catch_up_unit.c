@@ -278,7 +278,7 @@ catch_up_unit_succeeded(CatchUpUnit *unit, const DispatchResult *result)
 	unit->done += result->done;
 	run->handled += result->handled;
 	run->left -= result->handled;
-	run->changed |= result->due != DT_NOEND;
+	run->changed |= result->earlier;
 	return result->outcome == DISPATCH_DONE || result->outcome == DISPATCH_MORE;
 }
 

@@ -14,7 +14,7 @@ typedef struct CatchUp
 {
 	int64 left;				  /* events that may still be handled */
 	int64 handled;			  /* so far */
-	bool changed;			  /* something will be due, so the dispatchers must be woken */
+	bool changed;			  /* something will be due earlier: dispatchers must be woken */
 	bool raise;				  /* on_failure => 'raise' */
 	bool named;				  /* the caller has named a process manager */
 	TimestampTz now;		  /* stands still, so that the call ends; or moves (catch_up_walk.c) */

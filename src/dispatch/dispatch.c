@@ -225,6 +225,7 @@ dispatch_begin(const DispatchRequest *request, LaneState *state, DispatchResult 
 	if (registry_version() != pm->version)
 		return DISPATCH_STALE;
 	lane_state(pm, request->lane, state);
+	result->due_before = Min(state->timer_due, state->parked_due);
 	dispatch_leave_parked(request, state);
 	if (!dispatch_may_run(request, state, &result->due))
 		return DISPATCH_STOPPED;
@@ -249,6 +250,7 @@ dispatch_conclude(const DispatchRequest *request, const BatchTask *task, bool pa
 	result->all = parked || !task->some;
 	result->rest = tally->rest;
 	result->due = dispatch_due(task, tally);
+	result->earlier = result->due < result->due_before;
 	/* What has failed is retried or parked, so there is more to do. */
 	result->next_known = tally->next_known &&
 						 (task->state->status == LANE_OK || request->walk->look);

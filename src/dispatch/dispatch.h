@@ -38,8 +38,10 @@ typedef struct DispatchResult
 	bool sending;	   /* a transaction is open that has sent something */
 	Bitmapset *rest;   /* logs that were read and have more, are held back, or were left out */
 	TimestampTz due;   /* when there will be something to do without a new event; DT_NOEND: never */
-	bool next_known;   /* in a walk: it is known when the next event is, */
-	TimestampTz next;  /* namely then; DT_NOEND: there is none */
+	TimestampTz due_before; /* when there was something to do before the batch, */
+	bool earlier;			/* which is later than "due" */
+	bool next_known;		/* in a walk: it is known when the next event is, */
+	TimestampTz next;		/* namely then; DT_NOEND: there is none */
 } DispatchResult;
 
 typedef struct DispatchRequest

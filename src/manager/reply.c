@@ -28,6 +28,7 @@
 #include "base/argument.h"
 #include "base/event.h"
 #include "base/exec.h"
+#include "base/scan.h"
 #include "base/version.h"
 #include "base/within.h"
 #include "log/log_open.h"
@@ -57,19 +58,59 @@ reply_form_text(uint64 row)
 	return exec_text(row, 1);
 }
 
+static bool
+reply_is_in(const List *logs, const char *log)
+{
+	ListCell *lc;
+
+	foreach(lc, logs)
+		if (strcmp(lfirst(lc), log) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * The logs that process managers without a handler follow.  A statement would be planned
+ * again whenever a registration has changed.
+ */
+static List *
+reply_read_logs(void)
+{
+	List *logs = NIL;
+	RowScan scan;
+	AttrNumber handler;
+	AttrNumber followed;
+
+	scan_begin(&scan, "process_manager", "process_manager_pkey", AccessShareLock);
+	handler = scan_column(&scan, "handler");
+	followed = scan_column(&scan, "logs");
+	while (scan_next(&scan))
+	{
+		Datum *names;
+		int count;
+
+		if (!scan.nulls[handler - 1])
+			continue;
+		deconstruct_array(DatumGetArrayTypeP(scan.values[followed - 1]), TEXTOID, -1, false,
+						  TYPALIGN_INT, &names, NULL, &count);
+		for (int i = 0; i < count; i++)
+		{
+			char *log = TextDatumGetCString(names[i]);
+
+			if (!reply_is_in(logs, log))
+				logs = lappend(logs, log);
+		}
+	}
+	scan_end(&scan);
+	return logs;
+}
+
 /*
  * The list lives until this is called again.
  */
 const List *
 reply_logs(void)
 {
-	static ExecStatement select_logs = {
-		NULL,
-		"SELECT DISTINCT l FROM pm_catalog.process_manager, pg_catalog.unnest(logs) l "
-		"WHERE handler IS NULL",
-		0,
-		{0},
-	};
 	static MemoryContext context = NULL;
 	static List *logs = NIL;
 	static uint64 version = 0;
@@ -87,7 +128,7 @@ reply_logs(void)
 	if (version_has("0.2.0"))
 	{
 		caller = MemoryContextSwitchTo(context);
-		logs = exec_list(&select_logs, NULL, NULL, reply_form_text);
+		logs = reply_read_logs();
 		MemoryContextSwitchTo(caller);
 	}
 	version = as_of;
