@@ -16,6 +16,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
@@ -111,14 +112,16 @@ compat_ask_for(PlannedStmt *statement, RangeTblEntry *table, AclMode rights)
 	object_aclcheck(NamespaceRelationId, oid, role, mode)
 #define compat_database_aclcheck(oid, role, mode)                                                  \
 	object_aclcheck(DatabaseRelationId, oid, role, mode)
-#define compat_database_ownercheck(oid, role) object_ownercheck(DatabaseRelationId, oid, role)
-#define compat_class_ownercheck(oid, role)	  object_ownercheck(RelationRelationId, oid, role)
+#define compat_database_ownercheck(oid, role)  object_ownercheck(DatabaseRelationId, oid, role)
+#define compat_class_ownercheck(oid, role)	   object_ownercheck(RelationRelationId, oid, role)
+#define compat_extension_ownercheck(oid, role) object_ownercheck(ExtensionRelationId, oid, role)
 #else
 #define compat_proc_aclcheck(oid, role, mode)	   pg_proc_aclcheck(oid, role, mode)
 #define compat_namespace_aclcheck(oid, role, mode) pg_namespace_aclcheck(oid, role, mode)
 #define compat_database_aclcheck(oid, role, mode)  pg_database_aclcheck(oid, role, mode)
 #define compat_database_ownercheck(oid, role)	   pg_database_ownercheck(oid, role)
 #define compat_class_ownercheck(oid, role)		   pg_class_ownercheck(oid, role)
+#define compat_extension_ownercheck(oid, role)	   pg_extension_ownercheck(oid, role)
 #endif
 
 /* Membership no longer implies that a role may SET ROLE to another one. */

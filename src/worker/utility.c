@@ -6,7 +6,8 @@
  *
  * - commands that need exclusive use of a database: its workers leave
  *	 (hold_out.c);
- * - DROP and ALTER EXTENSION of pm: the workers are woken when they commit;
+ * - DROP and ALTER EXTENSION of pm: the workers are woken when they commit, and the
+ *	 first waits until none is in a transaction;
  * - REASSIGN OWNED: process managers are given to the new owner too (owner.c);
  * - DROP OWNED: the roles may not be consumers any more (consumer_role.c).
  *
@@ -15,6 +16,9 @@
  */
 #include "pm.h"
 
+#include "access/xlog.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 
@@ -23,8 +27,24 @@
 #include "shmem/wakeup.h"
 #include "worker/hold_out.h"
 #include "worker/utility.h"
+#include "worker/worker.h"
 
 static ProcessUtility_hook_type prev_process_utility;
+
+/*
+ * DROP EXTENSION of pm.  A role that does not own the extension, and gets an error, does
+ * not hold up the workers.
+ */
+static void
+utility_drop_extension(void)
+{
+	Oid extension = get_extension_oid("pm", true);
+
+	if (OidIsValid(extension) && !RecoveryInProgress() &&
+		compat_extension_ownercheck(extension, GetUserId()))
+		worker_hold_off(extension);
+	wakeup_registry();
+}
 
 /*
  * Makes the commit wake the workers, if the command changes our extension.
@@ -41,7 +61,7 @@ utility_note_extension(Node *statement)
 			return;
 		foreach(lc, drop->objects)
 			if (strcmp(strVal(lfirst(lc)), "pm") == 0)
-				wakeup_registry();
+				utility_drop_extension();
 	}
 	else if (IsA(statement, AlterExtensionStmt) &&
 			 strcmp(((AlterExtensionStmt *) statement)->extname, "pm") == 0)

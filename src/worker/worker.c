@@ -117,13 +117,23 @@ worker_lost(StartedWorker *worker)
 static Oid extension = InvalidOid;
 
 /*
- * DROP EXTENSION locks the extension first, and then its tables one after the other.  A
- * worker that did not lock it would use them in another order, and cause a deadlock.
+ * DROP EXTENSION locks the tables of the extension one after the other, and workers use
+ * them in another order.  So that they do not cause a deadlock, DROP EXTENSION first
+ * waits until no worker is in a transaction, and no other one begins (utility.c).  Nobody
+ * else locks the extension with this number of a column.
  */
+#define WORKER_LOCK_EXTENSION 1
+
 static void
 worker_lock_extension(Oid oid)
 {
-	LockDatabaseObject(ExtensionRelationId, oid, 0, AccessShareLock);
+	LockDatabaseObject(ExtensionRelationId, oid, WORKER_LOCK_EXTENSION, AccessShareLock);
+}
+
+void
+worker_hold_off(Oid oid)
+{
+	LockDatabaseObject(ExtensionRelationId, oid, WORKER_LOCK_EXTENSION, AccessExclusiveLock);
 }
 
 /*

@@ -43,6 +43,9 @@ extern bool worker_extension(void);
 extern bool worker_can_connect(Oid role);
 extern void worker_nap(const char *wait_event, long ms, List *workers);
 
+/* Waits until no worker uses the extension, and keeps them off until the transaction ends. */
+extern void worker_hold_off(Oid extension);
+
 /*
  * Starts a worker for (database, role), unless there are "colleagues" of them already,
  * and adds it to the list.
