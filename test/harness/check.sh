@@ -10,7 +10,7 @@
 #   KEEP=1            keeps the temporary directory and prints its name
 #   PG_CONFIG=...     another server than the installed package's
 #   PM_PG_MAJOR=17    another major version of the packages
-#   PM_TAP_JOBS=1     how many TAP tests run at a time (default 2)
+#   PM_TAP_JOBS=1     how many TAP tests run at a time (default: twice the number of processors, 8 at most)
 #   PM_TMPDIR=DIR     where the temporary directory is made (default /dev/shm if it has 8 GB, else /tmp)
 #   PM_TEST_DATA=DIR  event logs of real systems, for 020_real_events
 set -euo pipefail

@@ -19,7 +19,8 @@ suite_timeout=${PM_SUITE_TIMEOUT:-1200}   # for a whole run of pg_regress or iso
 file_timeout=${PM_FILE_TIMEOUT:-600}      # for one TAP file
 pgtap_timeout=${PM_PGTAP_TIMEOUT:-120}    # for one pgTAP file
 client_timeout=${PM_FILE_TIMEOUT:-180}    # for one test file of a client
-jobs=${PM_TAP_JOBS:-2}
+# TAP tests wait for conditions much of the time, so more of them than processors run at a time.
+jobs=${PM_TAP_JOBS:-$(($(nproc) < 4 ? 2 * $(nproc) : 8))}
 passed=0
 failed=()
 skipped=()
@@ -264,6 +265,15 @@ make_initdb_template() {
 	PATH=$out/bin:$PATH
 }
 
+# Prints the TAP files, those that take longest first: one of them that began last would run alone at the end.
+slow_first() {
+	local slow='/(043_crash|042_batch_index|010_stress|210_upgrade|031_database|032_server|171_pages)\.pl$'
+	{
+		printf '%s\n' "${files[@]}" | grep -E "$slow"
+		printf '%s\n' "${files[@]}" | grep -vE "$slow"
+	} | tr '\n' '\0' || true
+}
+
 run_tap() {
 	local file name verdict
 	mkdir -p "$out/tap"
@@ -276,7 +286,7 @@ run_tap() {
 	export PM_TEST_ROOT=$PM_ROOT PM_TEST_LIBDIR=$dest$PM_PKGLIBDIR
 	export out total file_timeout
 	export -f run_tap_file test_name judge_prove ended shown show_short pm_say
-	printf '%s\0' "${files[@]}" |
+	slow_first |
 		xargs -0 -n 1 -P "$jobs" bash -c 'run_tap_file "$1"' run_tap_file || true
 	pm_stop_servers "$out/tap"
 
@@ -286,9 +296,9 @@ run_tap() {
 		count_verdict tap "$file" "$verdict" "$out/tap/$name.output"
 		[ "$verdict" = ok ] || continue
 		# the figures that a passed test has reported with PmTest::figure
-		sed -n "s/^.*# figure: /$name: /p" "$out/tap/tmp_check/log/regress_log_$name" >"$out/figures"
-		cat "$out/figures" >&9
-		figures=$((figures + $(wc -l <"$out/figures")))
+		sed -n "s/^.*# figure: /$name: /p" "$out/tap/tmp_check/log/regress_log_$name" >"$out/tap/figures"
+		cat "$out/tap/figures" >&9
+		figures=$((figures + $(wc -l <"$out/tap/figures")))
 	done
 	scan_logs tap "$ASSERTION"
 }
@@ -439,9 +449,9 @@ run_clients() {
 		count_verdict clients "$file" "$verdict" "$dir/$name.output"
 		ended "$verdict" "$name" "$((SECONDS - began)) s" "$dir/$name.output" "$dir/server.log"
 		if [ "$verdict" = ok ]; then
-			sed -n "s/^.*# figure: /$name: /p" "$dir/$name.output" >"$out/figures"
-			cat "$out/figures" >&9
-			figures=$((figures + $(wc -l <"$out/figures")))
+			sed -n "s/^.*# figure: /$name: /p" "$dir/$name.output" >"$dir/figures"
+			cat "$dir/figures" >&9
+			figures=$((figures + $(wc -l <"$dir/figures")))
 		fi
 		export PGDATABASE=postgres
 		if ! timeout -k 5 30 dropdb --if-exists --force "$db" >"$dir/dropdb" 2>&1; then
@@ -474,7 +484,7 @@ estimate() {
 	case $1 in
 	regress) pm_say $((5 + $2)) ;;
 	isolation) pm_say $((5 + $2)) ;;
-	tap) pm_say $((5 + $2 * 26 / jobs)) ;;
+	tap) pm_say $((5 + $2 * 13 * 2 / (jobs < 3 ? jobs : 3))) ;;
 	pgtap) pm_say $((3 + $2 * 3)) ;;
 	clients) pm_say $((5 + $2 * 8)) ;;
 	esac
@@ -504,17 +514,19 @@ else
 	built=0
 fi
 
-for suite in "$@"; do
+# Runs one suite.
+suite() {
+	local suite=$1 file before
 	mapfile -t files < <(sed -n "s/^$suite //p" "$out/tests")
 	if [ -z "$(all_tests "$suite")" ]; then
 		heading "$suite: no tests yet"
-		continue
+		return
 	elif [ ${#files[@]} -eq 0 ]; then
-		continue
+		return
 	fi
 	if [ "$built" -eq 0 ]; then
 		for file in "${files[@]}"; do fail "$suite: $(test_name "$file") (no build)"; done
-		continue
+		return
 	fi
 	heading "$suite: ${#files[@]} test file$([ ${#files[@]} -eq 1 ] || echo s)$([ "$suite" != tap ] || [ "$jobs" -lt 2 ] || echo ", $jobs at a time")"
 	before=$((passed + ${#failed[@]} + ${#skipped[@]}))
@@ -523,7 +535,45 @@ for suite in "$@"; do
 		pm_say "$suite ran no tests"
 		broken=1
 	fi
+}
+
+# Runs suites one after another in a process of their own, which leaves what it has counted in a file.
+suites_beside() {
+	local s
+	passed=0 failed=() skipped=() figures=0 broken=0
+	for s in "$@"; do suite "$s"; done
+	pm_say "$passed $figures $broken" >"$out/beside"
+	printf '%s\n' ${failed[@]+"${failed[@]}"} >"$out/beside.failed"
+	printf '%s\n' ${skipped[@]+"${skipped[@]}"} >"$out/beside.skipped"
+}
+
+# Adds what that process has counted.
+count_beside() {
+	local p f b line
+	if ! read -r p f b <"$out/beside"; then
+		fail "$*: did not finish"
+		return
+	fi
+	passed=$((passed + p)) figures=$((figures + f)) broken=$((broken | b))
+	while IFS= read -r line; do [ -z "$line" ] || failed+=("$line"); done <"$out/beside.failed"
+	while IFS= read -r line; do [ -z "$line" ] || skipped+=("$line"); done <"$out/beside.skipped"
+}
+
+# The TAP tests run several at a time. The other suites run one test at a time, and mostly wait: all of them run beside the
+# TAP tests.
+others=()
+for suite in "$@"; do
+	[ "$suite" = tap ] || others+=("$suite")
 done
+if [[ " $* " == *" tap "* ]] && [ "$jobs" -gt 1 ] && [ "$built" -eq 1 ] && [ ${#others[@]} -gt 0 ]; then
+	suites_beside "${others[@]}" &
+	beside=$!
+	suite tap
+	wait "$beside" || true
+	count_beside "${others[@]}"
+else
+	for suite in "$@"; do suite "$suite"; done
+fi
 
 if [ "$built" -eq 0 ]; then
 	broken=1
