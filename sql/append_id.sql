@@ -12,13 +12,13 @@ SELECT pm.append('orders', 'a', 'opened', id => 'i-1');
 -- whatever else is given; the expected version is not looked at
 SELECT pm.append('orders', 'b', 'other', '{"n": 1}', '{"m": 1}', 7, 'i-1');
 SELECT pm.append('orders', 'a', 'opened', expected_version => 0, id => 'i-1');
--- but for an id that is not known
+-- except for an id that is not known
 SELECT pm.append('orders', 'a', 'opened', expected_version => 0, id => 'i-2');
 SELECT pm.append('orders', 'a', 'closed', expected_version => 1, id => 'i-2');
 SELECT pm.append('orders', 'a', 'closed', expected_version => 1, id => 'i-2');
 -- another log has other ids
 SELECT pm.append('payments', 'a', 'paid', id => 'i-1');
--- long and odd ones
+-- long and unusual ids
 SELECT n = pm.append('orders', 'c', 'x', id => repeat('ß', 5000)) AS same FROM pm.append('orders', 'c', 'x', id => repeat('ß', 5000)) n;
 SELECT pm.append('orders', 'c', 'x', id => repeat('ß', 4999)) > pm.append('orders', 'c', 'x', id => repeat('ß', 5000)) AS another;
 SELECT pm.append('orders', 'c', 'x', id => i) FROM unnest(ARRAY[' ', E'\n', ' ', 'ß', 'SS', 'ß']) i;

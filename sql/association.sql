@@ -1,4 +1,4 @@
--- pm.associate, pm.dissociate, pm.associated: by what else than its key an instance is found
+-- pm.associate, pm.dissociate, pm.associated: instances that are found by something other than their keys
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
@@ -143,7 +143,7 @@ SELECT pm.catch_up('m');
 SELECT pm.register('m', 'keep', '{events}', correlate => 'keys');
 ALTER FUNCTION keys STABLE;
 
--- ---- who sees whose, and what deletes them ----------------------------------
+-- ---- which roles see which associations, and what deletes them ---------------
 
 SELECT pm.seek('m', 'events', pm.high_water_mark('events'), reset => true);
 SELECT * FROM a;

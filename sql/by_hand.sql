@@ -33,7 +33,7 @@ SELECT * FROM history('a');
 SELECT pm.set_state('bare', 'a', '{"n": 7}', 'no journal');
 SELECT process_manager, key, seq, type, state, by = current_user AS by, reason FROM pm.journal WHERE process_manager = 'bare';
 SELECT state FROM pm.instance WHERE process_manager = 'bare' AND key = 'a';
--- where there is none, it begins
+-- if there is no instance, it begins
 SET client_min_messages = notice;
 SELECT pm.set_state('m', 'new', '[]', 'begin');
 RESET client_min_messages;

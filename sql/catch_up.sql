@@ -255,7 +255,7 @@ SELECT count(*) FROM deferred;
 SELECT lag FROM pm.status;
 SELECT pm.unregister('d');
 
--- ---- after on_failure => 'policy' the transaction can go on -----------------
+-- ---- after on_failure => 'policy' the transaction can continue ---------------
 
 SELECT pm.register('r', 'risky', '{orders}', start_at => 'end', on_failure => 'halt', max_attempts => 1);
 SELECT pm.register('m', 'note', '{orders}', start_at => 'end');
@@ -355,7 +355,7 @@ SELECT pm.now() = now() AS now_outside;
 SELECT pm.unregister('clock');
 SELECT reset_handled();
 
--- ---- who may call it, and in which transactions -----------------------------
+-- ---- which roles may call it, and in which transactions ---------------------
 
 -- each role connects as itself
 SELECT current_user AS super \gset

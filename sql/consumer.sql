@@ -22,7 +22,7 @@ SELECT log, "position", state, reason, hint FROM pm.status;
 -- the same again, whatever has been appended since, and however many are asked for
 SELECT "position", attempt FROM pm.fetch('mailer', 'one', 3);
 SELECT "position", attempt FROM pm.fetch('mailer', 'one');
--- fewer: the others are not fetched any more
+-- fewer: the others no longer count as fetched
 SELECT "position", attempt FROM pm.fetch('mailer', 'one', 2);
 SELECT pm.advance('mailer', 'one', 0, 'outbox', 3);
 SELECT pm.advance('mailer', 'two', 0);
@@ -74,7 +74,7 @@ SELECT "position", attempt FROM pm.fetch('mailer', 'two');
 SELECT log, "position", key, state, attempts, message, sqlstate FROM pm.parked;
 SELECT pm.advance('mailer', 'two', 0);
 SELECT "position", handled, errors, parked, dead FROM pm.status;
--- what comes later of its key waits behind it
+-- later events of its key wait behind it
 SELECT count(pm.append('outbox', 's-' || i % 3, 'Mail', jsonb_build_object('i', i))) FROM generate_series(17, 19) i;
 SELECT "position", key, attempt FROM pm.fetch('mailer', 'one');
 SELECT count(*) FROM pm.fetch('mailer', 'two');
@@ -82,7 +82,7 @@ SELECT pm.release('mailer', 'two');
 SELECT "position", key, attempt FROM pm.fetch('mailer', 'one');
 SELECT "position", state FROM pm.parked ORDER BY 1;
 SELECT pm.advance('mailer', 'one', 0);
--- a person lets it be tried again: alone, then those behind it
+-- a person has it retried: alone, then those behind it
 SELECT pm.retry('mailer');
 SELECT "position", key, attempt FROM pm.fetch('mailer', 'one');
 SELECT "position", key, attempt FROM pm.fetch('mailer', 'one');

@@ -18,7 +18,7 @@ SELECT "position", key, attempt FROM pm.fetch('caller', 'c');
 SELECT pm.fail('caller', 'c', 'calls', 4, 'no answer');
 SELECT * FROM aside;
 SELECT fetched FROM pm.consumer;
--- the others are fetched again, those are not
+-- the others are fetched again, these are not
 SELECT "position", key, attempt FROM pm.fetch('caller', 'c');
 SELECT pm.fail('caller', 'c', 'calls', 4, 'no answer');
 SELECT pm.fail('caller', 'c', 'calls', 10, 'no answer');
@@ -134,7 +134,7 @@ SELECT pm.advance('keeper', 'd', 0);
 SELECT count(*) FROM pm.fetch('keeper', 'd');
 SELECT pm.unregister('keeper');
 
--- halt: in its place, and what comes after it is not fetched any more
+-- halt: in its place, and what comes after it no longer counts as fetched
 SELECT pm.register('halting', NULL, '{orders}', start_at => 'beginning', on_failure => 'halt', max_attempts => 2, lease => '1 h', backoff => '1 h');
 SELECT "position", attempt FROM pm.fetch('halting', 'c');
 SELECT pm.fail('halting', 'c', 'orders', 2, 'paper jam');
@@ -175,7 +175,7 @@ SELECT pm.fail('fan', 'c', 'many', 6, 'only for b', key => 'b');
 SELECT "position", key, attempt FROM pm.fetch('fan', 'c');
 SELECT pm.advance('fan', 'c', 0);
 SELECT log, "position", key, state, message FROM aside;
--- without a key: a person lets it be tried again
+-- without a key: a person has it retried
 SELECT pm.retry('fan');
 SELECT "position", key, attempt FROM pm.fetch('fan', 'c');
 SELECT log, "position", key, state, message FROM aside;

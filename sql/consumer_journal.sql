@@ -48,7 +48,7 @@ SELECT log, type FROM pm.fetch('m', 'c');
 SELECT pm.advance('m', 'c', 0);
 SELECT * FROM entries WHERE log IS NULL;
 
--- the end, and a second life in the same transaction
+-- an instance ends, and begins again in the same transaction
 SELECT pm.append('steps', 'a', 'Last'), pm.append('steps', 'a', 'First');
 SELECT "position" FROM pm.fetch('m', 'c');
 BEGIN;
@@ -59,7 +59,7 @@ SELECT pm.advance('m', 'c', 0, 'steps', 6);
 COMMIT;
 SELECT * FROM entries WHERE key = 'a' AND "position" > 4;
 SELECT key, state, result FROM pm.ended;
--- an instance that has begun and ended in a block that was undone has never been there
+-- an instance that has begun and ended in a block that was undone never existed
 SELECT pm.append('steps', 'ghost', 'Ghost');
 SELECT "position" FROM pm.fetch('m', 'c');
 BEGIN;
@@ -110,7 +110,7 @@ SELECT * FROM entries WHERE key = 'undone';
 -- by hand, and the history
 SELECT pm.set_state('m', 'x', '{"set": 1}', 'by hand');
 SELECT status, seq, type, state, reason FROM pm.history('m', 'x');
--- from a handler to consumers and back, the journals go on
+-- from a handler to consumers and back, the journals continue
 CREATE FUNCTION keeps(e pm.event, s jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '{"by": "handler"}'::jsonb $$;
 SELECT pm.alter('m', handler => 'keeps');
 SELECT pm.append('steps', 'x', 'Handled');

@@ -1,4 +1,4 @@
--- What means the same with consumers as with a handler; and another consumer's lease cannot be stolen
+-- What works the same with consumers as with a handler; and another consumer's lease cannot be stolen
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
@@ -51,7 +51,7 @@ SELECT count(*) FROM pm.fetch('m', 'c');
 SELECT pm.resume('m');
 SELECT log, version, type, data, key, state FROM pm.fetch('m', 'c');
 SELECT pm.advance('m', 'c', 0);
--- an instance in hand
+-- an instance that is changed by hand
 BEGIN;
 SELECT pm.set_state('m', 'b', '{"by": "hand"}', 'test');
 COMMIT;
@@ -64,7 +64,7 @@ SELECT key, state, reason FROM pm.ended;
 -- associations are for handlers
 SELECT pm.associate('parcel', '1');
 SELECT pm.associated('parcel', '1');
--- and so is what runs handlers
+-- and so are the functions that run handlers
 SELECT pm.catch_up('m');
 SELECT pm.rehearse('m');
 

@@ -71,7 +71,7 @@ SELECT event('c', 'x') \g /dev/null
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT * FROM aside;
 SELECT * FROM i;
--- what the log has, each key got in its order, and the last call for each is the one that counted
+-- each key got the events of the log in order, and of the calls for an event the last one counted
 SELECT key, string_agg(type, ' ' ORDER BY n) FROM (SELECT DISTINCT ON (key, type) * FROM handled ORDER BY key, type, n DESC) x GROUP BY key ORDER BY key;
 SELECT handled, parked, errors FROM pm.status;
 -- the event is named with its key; a key for which it is not parked
@@ -105,7 +105,7 @@ SELECT pm.retry('m', 'orders', :d);
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT * FROM aside;
 SELECT * FROM i;
--- all that is left of the event
+-- the event for all keys for which it is still parked
 SELECT pm.discard('m', 'orders', :d);
 SELECT pm.catch_up('m');
 SELECT * FROM i;
@@ -121,7 +121,7 @@ SELECT count(*) FROM pm.parked;
 DELETE FROM poison;
 SELECT reset_handled();
 
--- ---- with one batch or many, in any way to fail: the same -------------------
+-- ---- the result does not depend on the size of the batches ------------------
 
 CREATE FUNCTION run(size int, script text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -160,7 +160,7 @@ SELECT pm.catch_up('h');
 SELECT key, state FROM pm.instance WHERE process_manager = 'h' ORDER BY key;
 SELECT pm.unregister('h');
 
--- ---- asked to raise: the error, and nothing is parked -----------------------
+-- ---- with on_failure => 'raise': the error, and nothing is parked ------------
 
 SELECT pm.seek('m', 'orders', pm.high_water_mark('orders'), reset => true);
 INSERT INTO poison VALUES ('bad', 'y');
@@ -208,7 +208,7 @@ ALTER SYSTEM SET pm.batch_duration = '1h';
 SELECT pm.register('m', 'keep', '{orders}', correlate => 'keys', max_attempts => 3, backoff => '10 min');
 SELECT pm.seek('m', 'orders', pm.high_water_mark('orders'), reset => true);
 
--- ---- so many keys -----------------------------------------------------------
+-- ---- a thousand keys --------------------------------------------------------
 
 SELECT reset_handled();
 SELECT pm.append('orders', 's', 'many', jsonb_build_object('keys', (SELECT jsonb_agg('k' || n) FROM generate_series(1, 1000) n))) \g /dev/null

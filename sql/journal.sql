@@ -53,16 +53,16 @@ SELECT pm.catch_up(name, on_failure => 'policy') FROM unnest('{w,off,ends,entrie
 SELECT key, state, result, reason, ended_by, started_at <= ended_at AS ordered FROM pm.ended WHERE process_manager = 'w' ORDER BY key, ended_at;
 SELECT * FROM entries('w');
 SELECT bool_and(started_at <= handled_at AND by IS NULL AND reason IS NULL) AS fits FROM pm.journal;
--- one life has one started_at, and pm.ended has the same
+-- all entries of an instance have the same started_at, and so has pm.ended
 SELECT count(*) AS ended, count(j.n) AS with_journal, bool_and(j.n = j.last) AS numbered
 FROM pm.ended e LEFT JOIN (SELECT process_manager, key, started_at, count(*) AS n, max(seq) AS last FROM pm.journal GROUP BY 1, 2, 3) j USING (process_manager, key, started_at) WHERE process_manager = 'w';
--- each setting by itself; neither leaves nothing
+-- each setting alone; without both, nothing is left
 SELECT process_manager, count(*) FROM pm.ended GROUP BY 1 ORDER BY 1;
 SELECT process_manager, count(*) FROM pm.journal GROUP BY 1 ORDER BY 1;
 -- the size of the batches does not matter
 SELECT (SELECT array_agg(e) FROM entries('entries') e) = (SELECT array_agg(e) FROM entries('w') e) AS same;
 
--- ---- it goes on -------------------------------------------------------------
+-- ---- the journal continues --------------------------------------------------
 
 -- from parked events, in the next batch, and after the journal was off
 SELECT pm.append('steps', 'f', 'start'), pm.append('steps', 'f', 'more') > 0;
@@ -118,7 +118,7 @@ SELECT seq, log IS NULL AS is_timer, type, handled_at, state FROM pm.journal WHE
 ROLLBACK;
 SELECT count(*) FROM pm.journal WHERE key = 'g';
 
--- ---- they go with what they belong to ---------------------------------------
+-- ---- they are removed with what they belong to ------------------------------
 
 SELECT pm.seek('w', 'steps', 0, true);
 SELECT count(*) FROM pm.ended WHERE process_manager = 'w';

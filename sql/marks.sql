@@ -1,5 +1,5 @@
--- pm's own values are told from those of users: no metadata, data, state or key can pass for one of pm's, or make the code fail
--- that reads it. And no version, position, time or interval is too large or too small.
+-- pm distinguishes its own values from those of users: no metadata, data, state or key is taken for one of pm's, or makes the
+-- code fail that reads it. No version, position, time or interval is too large or too small.
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
@@ -69,7 +69,7 @@ SELECT h.pm, count(*) AS handled, count(*) FILTER (WHERE h.data IS DISTINCT FROM
 FROM handled h JOIN loose l ON l.position = h.pos GROUP BY 1 ORDER BY 1;
 SELECT count(*) FROM loose;
 SELECT count(*) AS timers FROM pm.timer;
--- correlation is passed on unchanged, whatever it is; without one it is the event itself
+-- the correlation is passed on unchanged, whatever it is; without one, it is the event itself
 SELECT count(*) AS passed_on, count(*) FILTER (WHERE o.metadata->'correlation' IS DISTINCT FROM coalesce(l.metadata->'correlation', o.metadata->'causation')) AS other
 FROM loose l JOIN out o ON o.metadata->'causation' = jsonb_build_object('log', 'loose', 'position', l.position) WHERE jsonb_typeof(l.metadata) = 'object';
 -- pm.trace works with all of it
@@ -90,7 +90,7 @@ SELECT key, state FROM pm.instance ORDER BY 1;
 SELECT count(pm.append('d', s, 'end')) FROM unnest('{a,b,c,e,f}'::text[]) s;
 SELECT pm.catch_up('d');
 SELECT count(*) FROM pm.instance;
--- not by a handler either that calls it and returns something else
+-- nor by a handler that calls it and returns something else
 CREATE TABLE kept (n serial, v jsonb);
 CREATE FUNCTION ask(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE

@@ -36,7 +36,7 @@ SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT * FROM aside;
 \c - :super
 SELECT count(*), count(stream), count(type), count(data), count(metadata), count(recorded_at) FROM pm_catalog.parked;
--- whoever corrects an event has corrected it: the one that failed, and one behind it
+-- a correction in the log takes effect: of the event that failed, and of one behind it
 UPDATE orders SET data = '{"good": 1}' WHERE "position" = :a1;
 UPDATE payments SET data = '{"n": 33}' WHERE "position" = :a3;
 SELECT type, data FROM aside;
@@ -111,7 +111,7 @@ SELECT * FROM aside;
 \c - :super
 ALTER TABLE payments ADD PRIMARY KEY ("position");
 
--- ---- who may see it ---------------------------------------------------------
+-- ---- which roles may see it -------------------------------------------------
 
 \c - regress_pm_stranger
 SELECT * FROM aside;

@@ -41,7 +41,7 @@ CREATE FUNCTION h3(e pm.event[]) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFO
 SELECT * FROM pm.rehearse('m', 'h2', max_count => 2);
 SELECT pos, key, outcome, appended -> 0 ->> 'type' AS type FROM pm.rehearse('m', 'h3', max_count => 2);
 SELECT count(*) FROM effects;
--- who may
+-- which roles may call it
 CREATE ROLE regress_pm_alice LOGIN;
 CREATE ROLE regress_pm_bob LOGIN;
 GRANT USAGE ON SCHEMA pm TO regress_pm_alice, regress_pm_bob;

@@ -35,7 +35,7 @@ SELECT key, type, log, version, state, data, metadata = jsonb_build_object('sent
 SELECT count(*) FROM pm_catalog.sent;
 SELECT count(*) FROM pm.timer;
 SELECT key, seq, log, type, state, by = current_user AS by FROM pm.journal ORDER BY key, seq;
--- it is no timer: neither set_timer nor cancel_timer, nor the end of the instance, concern it
+-- it is no timer: set_timer, cancel_timer and the end of the instance do not affect it
 TRUNCATE calls;
 SELECT pm.send('m', 'a', 'ring', '{"timer": 1}');
 SELECT pm.catch_up('m');
@@ -119,7 +119,7 @@ SELECT pm.send('m', 'a', 't');
 RESET ROLE;
 REVOKE USAGE ON SCHEMA pm FROM regress_pm_stranger;
 DROP ROLE regress_pm_stranger;
--- while it waits, the kind of handler cannot change; lanes can; reset takes it away
+-- while it waits, the kind of handler cannot change; lanes can; reset removes it
 SELECT pm.send('m', 'w', 'waits');
 SELECT pm.register('m', 'plain', '{steps}');
 CREATE FUNCTION run(name text) RETURNS bigint LANGUAGE sql AS 'SELECT pm.catch_up(name)';

@@ -81,12 +81,12 @@ SELECT count(*) AS twice FROM (SELECT FROM handled WHERE type <> 'ring' GROUP BY
 SELECT count(*) AS out_of_order FROM (SELECT type::int < lag(type::int) OVER (PARTITION BY key ORDER BY n) AS early FROM handled WHERE type <> 'ring') o WHERE early;
 SELECT (SELECT count(*) FROM handled) - (SELECT count(*) FROM pm.journal) AS not_in_journal,
 	(SELECT count(*) - count(DISTINCT (key, started_at, seq)) FROM pm.journal) AS double_in_journal;
--- each state counts the events and timers of this life of its instance
+-- each state counts the events and timers since its instance began
 SELECT count(*) AS wrong_states FROM pm.instance i WHERE (state ->> 'n')::int <> (SELECT count(*) FROM pm.journal j WHERE (j.key, j.started_at) = (i.key, i.started_at));
 SELECT count(*) > 0 AS ended, count(*) FILTER (WHERE (state ->> 'n')::int <> (SELECT max(seq) - 1 FROM pm.journal j WHERE (j.key, j.started_at) = (x.key, x.started_at))) AS wrong FROM pm.ended x;
 
--- After many keys, it is remembered which have parked events; later events of such a key wait all the same, and those of
--- others do not. There are more than were thought of at first.
+-- It is remembered, also for many keys, which have parked events: later events of such a key wait, and events of other keys
+-- do not. There are far more keys than the table that remembers them has room for at first.
 SELECT count(pm.append('orders', 'x' || i, CASE WHEN i % 2 = 0 THEN 'bad' ELSE 'good' END)) FROM generate_series(1, 1000) i;
 SELECT count(pm.append('orders', 'y' || i, CASE WHEN i % 2 = 0 THEN 'bad' ELSE 'good' END)) FROM generate_series(1, 6000) i;
 SELECT count(pm.append('orders', k || i, 'good')) FROM generate_series(1, 6000) i, unnest('{x,y}'::text[]) k WHERE k = 'y' OR i <= 1000;

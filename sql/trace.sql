@@ -61,7 +61,7 @@ INSERT INTO orders (stream, type, metadata) SELECT 'self', 'd', jsonb_build_obje
 SELECT o.stream, t.depth, t.event_log, t.type, t.cause_log, t.cause_position FROM orders o, pm.trace('orders', o.position) t
 	WHERE o.stream IN ('gone', 'other', 'none', 'large', 'text', 'self') ORDER BY o.position, t.depth;
 
--- keys of metadata that the process manager carries; what the handler gives itself wins; the cause is not to be forged
+-- keys of metadata that the process manager carries; what the handler gives itself takes precedence; the cause cannot be forged
 CREATE FUNCTION carrying(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	IF e.type = 'first' THEN

@@ -101,7 +101,7 @@ SELECT pm.catch_up(as_of => 'infinity');
 SELECT pm.catch_up(as_of => '-infinity');
 SELECT pm.catch_up(as_of => NULL);
 
--- a failure on the way: retries come when they are due, and other units go on meanwhile
+-- a failure on the way: retries come when they are due, and other units continue meanwhile
 CREATE TABLE tries (n serial, at timestamptz);
 CREATE FUNCTION fail(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

@@ -18,7 +18,7 @@
 #define PM_VERSION		 "0.2.0"
 #define PM_OLDEST_SERVED "0.1.0"
 
-/* SQLSTATEs of pm's own. */
+/* pm's own SQLSTATEs. */
 #define ERRCODE_PM_VERSION_CONFLICT MAKE_SQLSTATE('P', 'M', '0', '0', '1')
 #define ERRCODE_PM_LEASE_LOST		MAKE_SQLSTATE('P', 'M', '0', '0', '2')
 #define ERRCODE_PM_PERMANENT		MAKE_SQLSTATE('P', 'M', '0', '0', '3')

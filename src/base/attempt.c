@@ -47,7 +47,10 @@ attempt(void (*act)(void *), void *arg, ErrorData **error)
 		RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
-	/* The end of a subtransaction leaves both as those of the parent transaction. */
+	/*
+	 * The end of the subtransaction has set both of these to those of the parent
+	 * transaction.
+	 */
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	if (*error != NULL && !attempt_may_fail_by(*error))

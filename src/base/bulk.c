@@ -6,8 +6,8 @@
  * columns into arrays and out of them again.  A page is written at once, as COPY does it,
  * and so is its WAL.
  *
- * Assumes a table without triggers and without defaults other than that of an identity
- * column, whose constraints the caller meets (UNIQUE is checked).
+ * Assumes a table without triggers, and without defaults other than that of an identity
+ * column.  The rows must meet the constraints of the table; only UNIQUE is checked.
  */
 #include "pm.h"
 
@@ -50,7 +50,10 @@ bulk_begin(Bulk *bulk, BulkTable *table)
 	bulk->table = table;
 	bulk->rel = table_open(exec_require_relid(table->name), RowExclusiveLock);
 	bulk_check(bulk->rel, table);
-	/* With the relation's own descriptor, each slot would hold a reference to be counted. */
+	/*
+	 * With the relation's own descriptor, each slot would hold a counted reference to
+	 * it.
+	 */
 	bulk->desc = CreateTupleDescCopy(RelationGetDescr(bulk->rel));
 	/* ExecInsertIndexTuples() needs these two. */
 	bulk->estate = CreateExecutorState();

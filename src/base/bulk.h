@@ -31,11 +31,11 @@ typedef struct Bulk
 	EState *estate;
 	ResultRelInfo *target; /* the table with its indexes, for the executor */
 	Oid sequence;		   /* of the identity column, or InvalidOid */
-	int64 id;			   /* the next row's value, */
-	int ids;			   /* and how many have been drawn with it */
+	int64 id;			   /* the value of the next row */
+	int ids;			   /* how many values, from "id" on, are still to be used */
 	TupleTableSlot *slots[BULK_ROWS];
-	int made; /* how many of the slots exist, */
-	int used; /* and how many have a row */
+	int made; /* how many of the slots exist */
+	int used; /* how many of the slots have a row */
 } Bulk;
 
 extern void bulk_begin(Bulk *bulk, BulkTable *table);

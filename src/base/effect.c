@@ -2,10 +2,10 @@
  * effect.c
  *		What a call of a handler has appended, and which timers it has set.
  *
- * The functions that handlers call note it here, for the journal of the instance
- * (journal.c), while somebody wants to know.  What a handler has undone itself, by
- * leaving a block with an exception, is forgotten again: each note has the
- * subtransaction in which it was made, and the IDs of subtransactions increase.
+ * The functions that handlers call note these effects here, for the journal of the
+ * instance (journal.c) or a rehearsal.  What a handler has undone itself, by leaving a
+ * block with an exception, is forgotten again: each note has the subtransaction in
+ * which it was made, and the IDs of subtransactions increase.
  */
 #include "pm.h"
 
@@ -25,7 +25,7 @@ typedef struct Effect
 	SubTransactionId subid;
 	bool is_timer;
 	char *name;		/* of the log, or the type of the timer */
-	int64 position; /* of the event, */
+	int64 position; /* of the event */
 	TimestampTz due;
 } Effect;
 
@@ -152,7 +152,7 @@ effect_push(CompatJsonb *array, const Effect *effect)
 }
 
 /*
- * Those of one kind.
+ * The effects of one kind: the timers, or the appended events.
  */
 static Datum
 effect_array(bool timers)

@@ -9,7 +9,7 @@
 
 extern void effect_install(void);
 
-/* From here on, notes what the handler does.  Ends what was noted before. */
+/* Begins to note what the handler does, and forgets what was noted before. */
 extern void effect_begin(void);
 extern void effect_end(void);
 

@@ -132,8 +132,8 @@ event_excess(const EventFields *fields)
 
 /*
  * Nothing in the stub marks it as a stub, because a user's event could contain the
- * same mark.  Instead the caller keeps the event's size beside the stub, and by
- * that never calls a handler with it.
+ * same mark.  Instead the caller keeps the event's size beside the stub, and never
+ * calls a handler with an event that has such a size.
  */
 Datum
 event_form_stub(EventFields *fields)

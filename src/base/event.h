@@ -43,8 +43,8 @@ extern bool event_is_sent(Datum event);
 
 /*
  * The metadata that name an event as the cause of another one, as jsonb:
- * {"causation": {"log": ..., "position": ...}}.  pm.trace finds the effects of an
- * event by these metadata.
+ * {"causation": {"log": ..., "position": ...}}. pm.trace finds the effects of an event
+ * by these metadata.  With "correlates", they have the same value as "correlation" too.
  */
 extern Datum event_causation(const char *log, int64 position, bool correlates);
 

@@ -1,6 +1,6 @@
 /*
  * key.c
- *		Keys, which tell to which instance of a process an event belongs.
+ *		Keys, which tell which instance of a process manager an event belongs to.
  *
  * A key is a text: what the user's function correlate returns, or the name of the
  * stream.  Keys are kept in indexes, which cannot contain long values, so a long

@@ -1,6 +1,6 @@
 /*
  * key.h
- *		Keys, which tell to which instance of a process an event belongs.
+ *		Keys, which tell which instance of a process manager an event belongs to.
  */
 #ifndef PM_KEY_H
 #define PM_KEY_H
@@ -34,7 +34,7 @@ typedef struct Key
 	TimestampTz started_at;
 	TimestampTz updated_at;
 	bool keep_state; /* when the handler returns another one, this one is not freed */
-	int64 entries;	 /* of its journal so far; read only where there is a journal */
+	int64 entries;	 /* the entries of its journal so far; only set if there is a journal */
 } Key;
 
 struct keyslot_hash;
@@ -51,10 +51,10 @@ typedef struct Keys
 /* Initializes an empty set of keys, which lives as long as the current memory context. */
 extern void key_begin(Keys *keys);
 
-/* The entry of a key, which is created if there is none: by the text that the user's code made, */
+/* The entry of a key, by the text that the user's code made.  Created if there is none. */
 extern Key *key_get(Keys *keys, Datum name);
 
-/* or by the name under which it is stored. */
+/* The same by the name under which the key is stored. */
 extern Key *key_get_text(Keys *keys, const char *name);
 
 /*

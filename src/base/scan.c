@@ -62,7 +62,7 @@ scan_begin(RowScan *scan, const char *table, const char *index, LOCKMODE lock)
 /*
  * The extension may be older than the library, and then the table lacks the last
  * columns.  ALTER EXTENSION pm UPDATE adds them while this backend runs.  So the number
- * of columns is looked at each time, and their names whenever it is another one.
+ * of columns is compared each time, and their names whenever the number has changed.
  */
 void
 scan_begin_table(RowScan *scan, ScanTable *table, LOCKMODE lock)

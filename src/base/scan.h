@@ -28,8 +28,8 @@ typedef struct RowScan
 	SnapshotData dirty;	  /* for scan_use_dirty() */
 	SysScanDesc scan;	  /* NULL until the index is used */
 	TupleTableSlot *slot; /* for scan_at() */
-	HeapTuple tuple;	  /* the row that was found last, */
-	Datum *values;		  /* and its columns */
+	HeapTuple tuple;	  /* the row that was found last */
+	Datum *values;		  /* the columns of that row */
 	bool *nulls;
 } RowScan;
 
@@ -43,9 +43,9 @@ typedef struct ScanTable
 	const char *index;
 	const char *const *columns; /* their names; the first one is number 1 */
 	int ncolumns;
-	int required; /* the first ones, which the table has in PM_OLDEST_SERVED already */
-	Oid checked;  /* the table in which they were found to have these numbers, */
-	int natts;	  /* and how many columns it had then */
+	int required; /* this many, from the first on, exist since PM_OLDEST_SERVED */
+	Oid checked;  /* the table in which the columns were found to have these numbers */
+	int natts;	  /* how many columns that table had then */
 } ScanTable;
 
 /* Begins a scan.  The index must begin with the columns that are asked for. */

@@ -1,6 +1,7 @@
 /*
  * version.c
- *		The version of the extension in this database, beside the library's.
+ *		The version of the extension in this database, and whether the library serves
+ *		it.
  *
  * A server loads one library for all its databases, and loads the new one as
  * soon as it restarts after an upgrade of the package.  ALTER EXTENSION pm
@@ -33,7 +34,7 @@
 #include "base/exec.h"
 #include "base/version.h"
 
-/* What version_has() answers from. */
+/* The version, as version_has() remembers it. */
 static struct
 {
 	uint64 as_of; /* of "changes" */
@@ -132,16 +133,19 @@ version_installed(void)
 }
 
 /*
- * For objects that came with a version.  The update of an extension creates
- * them before anything in its script can ask for them, so they are there if
- * this says so.
+ * This is about objects that came with a version.  The update script of the extension
+ * creates them before anything in the script can ask for them, so they exist if this
+ * function returns true.
  */
 bool
 version_has(const char *since)
 {
 	if (known.as_of != changes)
 	{
-		/* Read this first, so that what arrives meanwhile makes the answer outdated. */
+		/*
+		 * Read this first, so that an invalidation that arrives meanwhile makes the
+		 * answer outdated.
+		 */
 		uint64 as_of = changes;
 		char *installed;
 
@@ -156,7 +160,7 @@ version_has(const char *since)
 }
 
 /*
- * Tells every backend, at commit.
+ * Sends an invalidation to every backend, at commit.
  */
 void
 version_changed(void)
@@ -194,9 +198,9 @@ version_require_served(void)
 }
 
 /*
- * Refuses what came with a version that this database's extension is older
- * than.  "feature" is the subject of a sentence, in the language of its user:
- * "the argument keep_ended of pm.register".
+ * Refuses a feature of a version that is later than that of this database's extension.
+ * "feature" is the subject of a sentence, in the language of its user: "the argument
+ * keep_ended of pm.register".
  */
 void
 version_require(const char *since, const char *feature)

@@ -1,6 +1,7 @@
 /*
  * version.h
- *		The version of the extension in this database, beside the library's.
+ *		The version of the extension in this database, and whether the library serves
+ *		it.
  */
 #ifndef PM_VERSION_H
 #define PM_VERSION_H
@@ -24,7 +25,10 @@ extern bool version_has(const char *since);
 /* To be called when the extension has been created or updated. */
 extern void version_changed(void);
 
-/* Raise an error: what is too new for the extension, and versions that do not go together. */
+/*
+ * Raise an error: for a feature that is too new for the extension, and for versions
+ * that do not fit together.
+ */
 extern void version_require(const char *since, const char *feature);
 extern void version_require_served(void);
 

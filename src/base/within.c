@@ -3,8 +3,7 @@
  *		Which handler runs in this backend, for which event, and at what time.
  *
  * src/dispatch sets this before it calls a handler, and pm.catch_up() sets the time.
- * The functions that handlers call read it here, because they get no argument that
- * tells it.
+ * The functions that handlers call read it here, because no argument tells them.
  */
 #include "pm.h"
 
@@ -28,8 +27,8 @@ static const char *current_log;	  /* NULL: a timer */
 static int64 current_position;
 static Datum current_event;		/* a pm.event, 0: several in an array */
 static const char *current_key; /* of the instance that is called, NULL: it keeps none */
-static bool called;				/* the handler itself is called, not correlate, */
-static const char *called_for;	/* for this key; NULL: the event's stream */
+static bool called;				/* the handler itself is called, not correlate */
+static const char *called_for;	/* the key for which it is called; NULL: the event's stream */
 static bool time_is_set = false;
 static TimestampTz time_as_of;
 static TimestampTz time_end; /* the last time that will be set */

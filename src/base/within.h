@@ -41,7 +41,7 @@ extern const char *within_manager(void);
 /* Refuses a change to the process manager of this name by its own handler. */
 extern void within_refuse(const char *name);
 
-/* Does the handler of an instance run, and is the caller called by that handler? */
+/* Is the handler of an instance running, and has that handler called the caller? */
 extern bool within_has_instance(void);
 
 /* The key and lane of that instance, or an error that names the function. */
@@ -75,7 +75,8 @@ extern void within_clear_time(void);
 extern TimestampTz within_time(void);
 
 /*
- * Is a time set?  Then it is that of what is recorded, and *time is set to it.
+ * Has pm.catch_up set a time?  If so, *time is set to it; everything is recorded at
+ * that time.
  */
 extern bool within_time_set(TimestampTz *time);
 

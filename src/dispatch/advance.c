@@ -48,7 +48,7 @@ advance_refuse(const Advance *advance, const char *log, int64 position)
 }
 
 /*
- * How many numbers are not after a position?
+ * How many numbers are at or below a position?
  */
 static int
 advance_count(const int64 *numbers, int count, int64 position)

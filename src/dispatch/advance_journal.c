@@ -142,7 +142,7 @@ advance_journal_parked(AdvanceJournal *advance, Journal *journal)
 	{
 		Parked *parked = lfirst(lc);
 
-		/* What was not fetched, and what was and is not advanced, is still there. */
+		/* A parked event that was not fetched, or is not advanced, still has its row. */
 		if (parked->event != (Datum) 0 && park_get(journal->pm, parked->id) == NULL)
 			advance_journal_add(journal, key_get_text(&advance->keys, parked->key), parked->log,
 								parked->position, parked->event);

@@ -11,12 +11,12 @@ typedef struct AdvanceJournal
 {
 	Lease *lease; /* NULL: there is no journal, or nothing was fetched */
 	FetchAgain again;
-	List *items;  /* of BatchItem: what was fetched from logs and timers, */
-	List *parked; /* of Parked: or the parked events that were fetched */
+	List *items;  /* of BatchItem: what was fetched from logs and timers */
+	List *parked; /* of Parked: the parked events that were fetched */
 	Keys keys;	  /* of the parked events */
 } AdvanceJournal;
 
-/* To be called before what was fetched is advanced, and after it. */
+/* To be called before and after what was fetched is advanced. */
 extern void advance_journal_begin(AdvanceJournal *journal, Lease *lease, LaneState *state);
 extern void advance_journal_end(AdvanceJournal *journal);
 

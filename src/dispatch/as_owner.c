@@ -1,10 +1,10 @@
 /*
  * as_owner.c
- *		Runs what belongs to the owner of a process manager in the session of a consumer.
+ *		Acts as the owner of a process manager, in the session of a consumer.
  *
- * That is reading the logs, for which the owner needs the rights, and calling correlate.
- * A consumer has fewer rights than the owner, or more.  So, as when PostgreSQL calls the
- * function of an index:
+ * That is needed to read the logs, for which the owner has the rights, and to call
+ * correlate.  A consumer has fewer rights than the owner, or more.  So, as when
+ * PostgreSQL calls the function of an index:
  *
  * - The current user is the owner, so that correlate gets no rights of the consumer.
  *

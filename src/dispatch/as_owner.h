@@ -1,6 +1,6 @@
 /*
  * as_owner.h
- *		Runs what belongs to the owner of a process manager in the session of a consumer.
+ *		Acts as the owner of a process manager, in the session of a consumer.
  */
 #ifndef PM_AS_OWNER_H
 #define PM_AS_OWNER_H

@@ -79,7 +79,7 @@ batch_oldest(Batch *batch, bool *cut)
 {
 	BatchLog *oldest = NULL;
 	TimestampTz oldest_time = 0;
-	bool blind = false; /* after this time: */
+	bool blind = false; /* nothing is known of a log after "known_to" */
 	TimestampTz known_to = 0;
 
 	for (int i = 0; i < batch->logs.count; i++)

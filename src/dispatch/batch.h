@@ -18,10 +18,10 @@ typedef struct Batch
 	BatchTimers timers;
 	int left_out; /* how many logs are left out: without them no timer may fire */
 	bool broken;  /* one of these logs has a problem */
-	int count;	  /* events, merged in the order to handle them, */
+	int count;	  /* the number of events, which are merged in the order to handle them */
 	BatchItem **events;
-	int next;		   /* of these */
-	int *taken;		   /* and how many there are of each log */
+	int next;		   /* the next of these events */
+	int *taken;		   /* how many of the events are from each log */
 	bool cut;		   /* it is not known what comes after the last event */
 	TimestampTz later; /* in a walk: the time of the next event, after task->now; 0: not known */
 } Batch;

@@ -291,7 +291,7 @@ batch_log_look(const BatchTask *task, BatchLogs *logs, BatchLog *b)
 		return;
 	if (!batch_log_enter(task, logs, b))
 	{
-		/* If nothing has been read from the log, b->trouble makes it left out. */
+		/* If nothing has been read from the log, b->trouble causes it to be left out. */
 		b->unknown = b->reading != NULL;
 		return;
 	}

@@ -25,7 +25,7 @@ typedef struct BatchLog
 	LaneShare share;
 	Reading *reading; /* NULL: nothing has been read */
 	int next;		  /* number of the next event in it */
-	bool marked;	  /* the mark has been computed: */
+	bool marked;	  /* the mark has been computed */
 	Highwater mark;
 	bool unknown;		/* it cannot be found out now what comes after the reading */
 	LogTrouble trouble; /* why the log cannot be read now */

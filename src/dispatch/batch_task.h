@@ -24,7 +24,7 @@ typedef struct BatchWalk
 struct BatchItem;
 
 /*
- * What wants to know what a batch does with each item (rehearse.c).
+ * Functions that are told what a batch does with each item (rehearse.c).
  */
 typedef struct BatchWatch
 {
@@ -50,9 +50,9 @@ typedef struct BatchTask
 	Lease *again;		   /* read only what was fetched under this lease; NULL: all */
 	bool raise;			   /* errors go to the caller: only what is deferred is set aside */
 	const BatchWalk *walk; /* NULL: the time does not move with the items */
-	BatchWatch *watch;	   /* NULL: nobody wants to know */
-	bool separate;		   /* items are handled in subtransactions, */
-	int group;			   /* each of about this many items */
+	BatchWatch *watch;	   /* NULL: none */
+	bool separate;		   /* items are handled in subtransactions */
+	int group;			   /* about this many items share a subtransaction */
 } BatchTask;
 
 #endif /* PM_BATCH_TASK_H */

@@ -13,7 +13,7 @@ typedef struct BatchTimers
 	bool unread;				   /* some timers are due, and none has been read */
 	bool more;					   /* there may be more due after those that have been read */
 	List *items;				   /* of BatchItem, by due and id */
-	int next;					   /* of these */
+	int next;					   /* the next of these items */
 	int64 first_set;			   /* id of the first timer that this batch has set; 0: none */
 	const BatchItem *first_set_by; /* the event that led to it */
 } BatchTimers;

@@ -8,11 +8,11 @@
  *
  * After the batch has been undone, a failure passes through these files:
  *
- *	progress.c			what the batch had in hand: one event, or several
+ *	progress.c			what the batch was handling: one event, or several
  *	failed.c			in a dispatcher: begins another transaction
- *	catch_up_unit.c		in pm.catch_up: goes on after the subtransaction
- *	dead_worker.c		in the scheduler: the dispatcher died in a call (slot_lost.c), or the
- *						server crashed (crash.c)
+ *	catch_up_unit.c		in pm.catch_up: continues after the subtransaction
+ *	dead_worker.c		in the scheduler: the dispatcher died in a call (slot_lost.c),
+ *						or the server crashed (crash.c)
  *	  isolate.c			of several events, finds the one that fails
  *	  blame.c			says what the error means:
  *		lane_fail.c		  the event is tried again in its place, or the unit halts
@@ -235,7 +235,7 @@ blame_wait_reason(ErrorData *error, bool called)
 }
 
 /*
- * Makes a parked event be tried again later.  No other event waits for it.
+ * Postpones a parked event.  No other event waits for it.
  */
 static void
 blame_wait_parked(ProcessManager *pm, int lane, ErrorData *error, const Handling *met)
@@ -263,7 +263,10 @@ blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, con
 	}
 	if (state->reason != NULL && strcmp(state->reason, reason) == 0)
 	{
-		/* That is recorded already.  After some time it is an attempt like any other. */
+		/*
+		 * The wait is recorded already.  After some time it counts as an attempt like
+		 * any other.
+		 */
 		if (met != NULL &&
 			TimestampDifferenceExceeds(state->since, GetCurrentTimestamp(), BLAME_PATIENCE))
 			(void) blame(pm, met, error, BLAME_ERROR);

@@ -342,7 +342,7 @@ call_timers(Calls *calls, const BatchItem *item)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("handler %s set a timer where there is no instance", pm->handler),
-				 errhint("Return a state, which makes the instance that the timer is for.")));
+				 errhint("Return a state: it begins the instance to which the timer belongs.")));
 	}
 	timers.ndue = timer_set_due(&due);
 	timers.due = due;
@@ -365,7 +365,7 @@ call_check_associations(Calls *calls, const BatchItem *item)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("handler %s called pm.associate where there is no instance", pm->handler),
-			 errhint("Return a state, which makes the instance that is to be found.")));
+			 errhint("Return a state: it begins the instance that is to be found.")));
 }
 
 /*

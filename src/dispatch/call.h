@@ -31,8 +31,8 @@ typedef struct Calls
 typedef struct CallTimers
 {
 	TimestampTz earliest; /* DT_NOEND: none has been set */
-	int ndue;			  /* of these, due already, */
-	const int64 *due;	  /* with these ids, until the next call */
+	int ndue;			  /* how many of these timers are due already */
+	const int64 *due;	  /* the ids of those, valid until the next call */
 } CallTimers;
 
 /* Begins the calls of a batch.  "shared" says that the batch may contain events of other lanes. */
@@ -61,7 +61,7 @@ extern void call_array(Calls *calls, BatchItem **items, int count, int nth);
 extern TimestampTz call_end(Calls *calls, int handled);
 
 /*
- * To be called first when an error has left a call of the batch, and the batch goes on;
+ * To be called first when a call has ended with an error, and the batch continues;
  * call_resume() after what the call has done has been undone.
  */
 extern void call_interrupted(Calls *calls);

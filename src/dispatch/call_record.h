@@ -11,10 +11,10 @@
 /* What is known of one call. */
 typedef struct CallRecord
 {
-	bool live; /* there was an instance before, */
+	bool live; /* there was an instance before */
 	TimestampTz started_at;
-	Datum before;		  /* with this state */
-	bool ended;			  /* there is none afterwards, because it has ended */
+	Datum before;		  /* the state before the call */
+	bool ended;			  /* the call has ended the instance */
 	NullableDatum result; /* of an instance that has ended */
 	Datum appended;		  /* jsonb; 0: nothing */
 	Datum timers;

@@ -39,10 +39,11 @@ catch_up_unit_require_caller(const char *function)
 						errmsg("%s cannot be called by a handler", function)));
 	if (GetUserId() != GetAuthenticatedUserId() || GetUserId() != GetSessionUserId() ||
 		InSecurityRestrictedOperation())
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("%s must be called by the session's own role", function),
-						errhint("Connect as that role. Not after SET ROLE or SET SESSION "
-								"AUTHORIZATION, nor in a SECURITY DEFINER function.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("%s must be called by the session's own role", function),
+				 errhint("Connect as that role, and call it neither after SET ROLE or SET SESSION "
+						 "AUTHORIZATION nor in a SECURITY DEFINER function.")));
 }
 
 bool
@@ -64,8 +65,9 @@ catch_up_unit_may_run(ProcessManager *pm, bool named)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("process manager \"%s\" cannot run: this database is a copy", pm->name),
-				 errhint("SELECT pm.resume() adopts it; what its handlers do outside is "
-						 "then done twice.")));
+				 errhint(
+					 "SELECT pm.resume() adopts it; what its handlers do outside the database is "
+					 "then done twice.")));
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					errmsg("process manager \"%s\" cannot run: it is paused", pm->name),
 					errhint("Call pm.resume first.")));

@@ -37,8 +37,8 @@ typedef struct CatchUpUnit
 	const BatchWalk *walk;
 	bool failed;	  /* it was undone */
 	bool stopped;	  /* the unit cannot be run again in this call */
-	bool next_known;  /* it is known when the unit's next item is, */
-	TimestampTz next; /* namely then; DT_NOEND: there is none */
+	bool next_known;  /* the time of the unit's next item is known */
+	TimestampTz next; /* that time; DT_NOEND: there is no next item */
 } CatchUpUnit;
 
 /* Raises an error unless this session may run handlers in the function. */

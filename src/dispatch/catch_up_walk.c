@@ -8,10 +8,10 @@
  * time never goes back, and never passes as_of: events that were recorded after as_of are
  * handled last.
  *
- * For each unit it is known when its next item is, or the unit is asked.  The unit whose
- * item comes first runs a batch, which may go on to the time of the next item of another
- * unit.  It ends as soon as a handler has written a log, since that may be something for
- * another unit, and then all units are asked again.
+ * The walk knows the time of the next item of each unit, or asks the unit for it.  The
+ * unit whose item comes first runs a batch, which may continue up to the time of the
+ * next item of another unit.  It ends as soon as a handler has written a log, since
+ * that may be something for another unit, and then all units are asked again.
  */
 #include "pm.h"
 
@@ -155,7 +155,7 @@ walk_step(Walk *walk, CatchUpUnit *unit, TimestampTz horizon)
 	if (!unit->failed)
 		run->now = within_time();
 	within_set_time(run->now);
-	/* It had nothing that it could do now, so it must not be asked for the same again. */
+	/* The unit could do nothing now, so it must not be asked for the same item again. */
 	if (unit->next_known && !unit->failed && !left_parked && unit->done == done &&
 		unit->next <= run->now)
 		unit->next = DT_NOEND;

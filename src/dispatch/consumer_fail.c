@@ -4,9 +4,9 @@
  *
  * An event that fails is parked at once, with what was fetched after it of the same key,
  * so that pm.advance can pass it by.  What comes after it, and which key it has, is found
- * out by reading it again (fetch_again.c).
- * With on_failure => 'halt', nothing is parked: the lane tries the event again in its
- * place, and what was fetched after it is not fetched any more.
+ * out by reading it again (fetch_again.c).  With on_failure => 'halt', nothing is parked:
+ * the lane tries the event again in its place, and what was fetched after it no longer
+ * counts as fetched.
  */
 #include "pm.h"
 
@@ -35,7 +35,7 @@ typedef struct ConsumerFail
 {
 	ConsumerCall consumer;
 	char *log;		/* NULL: a timer */
-	int64 position; /* or the number of a timer, as it was fetched */
+	int64 position; /* of the event, or the number with which a timer was fetched */
 	char *key;		/* the only key for which it has failed; NULL: all of its keys */
 	ErrorData error;
 	Failure failure;
@@ -100,8 +100,8 @@ consumer_fail_args(FunctionCallInfo fcinfo, ConsumerFail *fail)
 /* ---------- where it was fetched ---------- */
 
 /*
- * The parked event or timer that the call means, among those that were fetched; NULL if
- * it is none.
+ * Of the parked events and timers that were fetched, the one that the call means; NULL if
+ * there is none.
  */
 static Parked *
 consumer_fail_parked(const ConsumerFail *fail)
@@ -121,7 +121,7 @@ consumer_fail_parked(const ConsumerFail *fail)
 }
 
 /*
- * Has the lease fetched it?
+ * Was it fetched under the lease?
  */
 static bool
 consumer_fail_has(ConsumerFail *fail)
@@ -178,8 +178,8 @@ consumer_fail_is_it(const ConsumerFail *fail, const BatchItem *item)
 /* ---------- parking ---------- */
 
 /*
- * The item is not fetched any more or, if it has other keys for which it has not failed,
- * not for all of its keys.
+ * The item no longer counts as fetched: for any of its keys ("all"), or for the keys
+ * for which it has failed.
  */
 static void
 consumer_fail_forget(ConsumerFail *fail, const BatchItem *item, bool all)
@@ -289,7 +289,7 @@ consumer_fail_park_all(ConsumerFail *fail)
 /* ---------- in its place ---------- */
 
 /*
- * What was fetched from the failed item on is not fetched any more.
+ * What was fetched, from the failed item on, no longer counts as fetched.
  */
 static void
 consumer_fail_cut(ConsumerFail *fail)
@@ -363,7 +363,7 @@ consumer_fail_again(ConsumerFail *fail)
 }
 
 /*
- * Says it in the server's log.
+ * Reports the failure in the server's log.
  */
 static void
 consumer_fail_say(const ConsumerFail *fail, const char *reason)

@@ -54,9 +54,9 @@
 #include "shmem/slot_activity.h"
 
 /*
- * May the unit run beside the other lanes of its process manager?  After lanes have met
- * each other, they run one after another for some time.  pm.catch_up waits for locks,
- * and runs all lanes in one transaction anyway.
+ * May the unit run beside the other lanes of its process manager?  After lanes have
+ * conflicted with each other, they run one after another for some time.  pm.catch_up
+ * waits for locks, and runs all lanes in one transaction anyway.
  */
 static bool
 dispatch_lane_may_run(const DispatchRequest *request, bool *others_alone)
@@ -79,7 +79,9 @@ dispatch_may_run(const DispatchRequest *request, const LaneState *state, Timesta
 
 	if (pm->paused || !pm->at_home || state->status == LANE_HALTED)
 		return false;
-	/* A caller that wants errors to be raised does not wait for a retry, but does for a deferral.
+	/*
+	 * A caller that wants errors to be raised does not wait for a retry, but does for a
+	 * deferral.
 	 */
 	if (state->status == LANE_RETRYING && !lane_retry_due(state, within_time()) &&
 		(!request->raise || lane_failure(state).kind == FAILURE_DEFERRED))
@@ -275,7 +277,10 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 		return result;
 
 	task = dispatch_task(request, &state);
-	/* In a transaction of its own: later batches may be undone, and name what they handle. */
+	/*
+	 * This commits by itself: a batch that is undone refers to its timers, whose rows
+	 * must stay.
+	 */
 	if (request->sent && pm->kind == HANDLER_INSTANCE && sent_known() &&
 		sent_deliver(pm, request->lane, task.now, &result.sending) > 0)
 	{
@@ -291,7 +296,7 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 							 task.some ? cursor_list_some(pm, request->lane, request->logs) :
 										 cursor_list(pm, request->lane),
 							 progress);
-	/* Where items have subtransactions, the batch has written the number. */
+	/* Where items have subtransactions, the batch itself has written this number. */
 	if (tally.handled > 0 && state.in_a_row > 0 && !tally.halted && !task.separate)
 		lane_in_a_row(pm->name, request->lane, 0, false);
 

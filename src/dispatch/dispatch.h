@@ -15,8 +15,8 @@
 typedef enum DispatchOutcome
 {
 	DISPATCH_IDLE,		/* nothing to handle */
-	DISPATCH_DONE,		/* handled what there was */
-	DISPATCH_MORE,		/* and there is more */
+	DISPATCH_DONE,		/* everything that was there has been handled */
+	DISPATCH_MORE,		/* something was handled, and there is more */
 	DISPATCH_DELIVERED, /* what was sent is now among the timers; nothing was handled */
 	DISPATCH_BUSY,		/* another session has locked the unit or a log */
 	DISPATCH_STALE,		/* the registration has changed: load it again */
@@ -31,17 +31,17 @@ typedef struct DispatchResult
 	int failed;		   /* items that failed and were parked, while the others went well */
 	bool left;		   /* the next item must run in a batch of its own */
 	bool parked;	   /* they were parked ones */
-	bool others_alone; /* other lanes have met: this one must run alone, too */
+	bool others_alone; /* other lanes have conflicted: this one must run alone, too */
 	bool held;		   /* a mark is held back by a writer, or a log is locked */
 	bool left_out;	   /* a log has a problem */
 	bool all;		   /* all logs have been read, not only some */
 	bool sending;	   /* a transaction is open that has sent something */
 	Bitmapset *rest;   /* logs that were read and have more, are held back, or were left out */
 	TimestampTz due;   /* when there will be something to do without a new event; DT_NOEND: never */
-	TimestampTz due_before; /* when there was something to do before the batch, */
-	bool earlier;			/* which is later than "due" */
-	bool next_known;		/* in a walk: it is known when the next event is, */
-	TimestampTz next;		/* namely then; DT_NOEND: there is none */
+	TimestampTz due_before; /* when there was something to do, before the batch */
+	bool earlier;			/* "due" is earlier than that */
+	bool next_known;		/* in a walk: the time of the next event is known */
+	TimestampTz next;		/* that time; DT_NOEND: there is no next event */
 } DispatchResult;
 
 typedef struct DispatchRequest
@@ -62,8 +62,8 @@ typedef struct DispatchRequest
 	const BatchWalk *walk;	  /* the time moves, from "now" on; NULL: it does not */
 	BatchWatch *watch;		  /* is told of each item; NULL: nobody */
 	bool sent;				  /* look for what was sent to instances */
-	bool some;				  /* only these logs have to be read, */
-	Bitmapset *logs;		  /* by their numbers in pm->logs, if nothing but events is due */
+	bool some;				  /* only some of the logs have to be read */
+	Bitmapset *logs; /* these logs, by their numbers in pm->logs, if nothing but events is due */
 } DispatchRequest;
 
 /*

@@ -92,7 +92,7 @@ fetch_aside_run_out(FetchRun *run, BatchItem *item, int tries)
 }
 
 /*
- * correlate failed in a way that no retry can help, or defers the event: sets the event aside
+ * correlate failed in a way that no retry can correct, or defers the event: sets the event aside
  * without a key, in the lane of its stream, and passes it.  False if the lane has to halt before
  * it.
  */

@@ -121,8 +121,8 @@ fetch_keys(Batch *batch, ErrorData **error)
 }
 
 /*
- * A cancel of the caller's statement, a conflict or a problem of the server is not a
- * failure of correlate; the end of its time is.
+ * It is not a failure of correlate if the caller's statement was cancelled, or because of a
+ * conflict or a problem of the server.  A timeout is one.
  */
 void
 fetch_key_check(ProcessManager *pm, ErrorData *error)

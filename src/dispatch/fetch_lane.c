@@ -1,6 +1,6 @@
 /*
  * fetch_lane.c
- *		What a consumer fetches from one lane: from its logs and timers, or of its parked events.
+ *		What a consumer fetches from one lane: from its logs and timers, or from its parked events.
  */
 #include "pm.h"
 
@@ -27,8 +27,8 @@ fetch_may(const ProcessManager *pm, const LaneState *state)
 }
 
 /*
- * Fetches parked events or the logs, in turn.  Parked ones have to wait until everything
- * that came before them has been advanced.
+ * Fetches from the parked events and from the logs in turn.  Parked events have to wait
+ * until everything that came before them has been advanced.
  */
 static FetchOutcome
 fetch_from(FetchCall *call, Lease *lease, LaneState *state, bool again)

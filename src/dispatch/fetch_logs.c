@@ -49,7 +49,7 @@ fetch_skips(FetchRun *run, const BatchItem *item)
 }
 
 /*
- * Has the timer an instance still?  One without is removed.
+ * Does the timer still have an instance?  A timer that has none is removed.
  */
 static bool
 fetch_timer_lives(FetchRun *run, BatchItem *item)
@@ -83,7 +83,7 @@ fetch_give(FetchRun *run, BatchItem *item, int attempt)
 }
 
 /*
- * Records an item that was given, or not.
+ * Records whether an item was given.
  */
 static void
 fetch_taken(FetchRun *run, const BatchItem *item, bool given)
@@ -108,9 +108,9 @@ fetch_has_passed(FetchRun *run, const BatchItem *item)
 }
 
 /*
- * The key of the item has a queue.  Does the item come before it?  That is so if it was
- * fetched before, and a later one has failed since: what came after that one was parked
- * with it.
+ * The key of the item has a queue.  Does the item come before the queue?  That is so if the
+ * item was fetched earlier, and a later one has failed since: what came after that one was
+ * parked with it.
  */
 static bool
 fetch_is_before(FetchRun *run, const BatchItem *item)

@@ -20,8 +20,8 @@ typedef struct FetchRun
 	BatchTask task;
 	Batch batch;
 	Tally tally;
-	int known;		  /* of this many events the keys are known, */
-	int taken;		  /* and this many have been taken */
+	int known;		  /* the number of events whose keys are known */
+	int taken;		  /* the number of events that have been taken */
 	ErrorData *error; /* with which correlate failed at the next one */
 	Failure failure;  /* what that error says */
 	int rows;

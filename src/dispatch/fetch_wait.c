@@ -1,6 +1,6 @@
 /*
  * fetch_wait.c
- *		pm.fetch waits until there is something.
+ *		Waits, in pm.fetch, until there is something to fetch.
  *
  * While it waits, the session holds the snapshot of its statement, but no lock that a
  * change of a table or of a process manager needs, and no transaction ID: each attempt is

@@ -1,6 +1,6 @@
 /*
  * fetch_wait.h
- *		pm.fetch waits until there is something.
+ *		Waits, in pm.fetch, until there is something to fetch.
  */
 #ifndef PM_FETCH_WAIT_H
 #define PM_FETCH_WAIT_H

@@ -24,8 +24,8 @@ typedef struct HandleRun
 	Calls calls;
 	Tally tally;
 	bool had_parked;	 /* events were parked when the batch began */
-	int in_a_row;		 /* keys that have failed since something was handled, */
-	int in_a_row_before; /* and when the batch began */
+	int in_a_row;		 /* keys that have failed since something was handled */
+	int in_a_row_before; /* the same when the batch began */
 	int errors;			 /* failures that this batch has parked */
 	ParkRows parked;	 /* what this batch parks, and the last item that it has parked */
 	const BatchItem *parked_last;

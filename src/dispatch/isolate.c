@@ -51,7 +51,8 @@ isolate_limit_parked(const Isolate *isolate, int batch_size)
 
 /*
  * The batch holds what it has written until it ends, and the longer it lasts, the more
- * likely it meets another session.  So it is cut to half of what went well.
+ * likely it meets another session.  So it is cut to half the number of items that
+ * succeeded.
  */
 bool
 isolate_conflict(Isolate *isolate, const Progress *progress)

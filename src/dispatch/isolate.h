@@ -11,8 +11,8 @@
 /* What a unit must run next.  All zero: batches as usual. */
 typedef struct Isolate
 {
-	int prefix;			/* this many events, which went well before the failing one, */
-	int singles;		/* then this many, one at a time */
+	int prefix;			/* first this many events, which succeeded before the failing one */
+	int singles;		/* then this many events, one at a time */
 	int parked_singles; /* this many parked ones, one at a time */
 	int succeeded;		/* events since one was found to fail */
 	int separate;		/* the next this many events are handled in subtransactions */

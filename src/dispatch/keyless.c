@@ -1,6 +1,6 @@
 /*
  * keyless.c
- *		Events of which correlate says that it can never tell the key, or not yet.
+ *		Events whose key correlate cannot determine: never, or not yet.
  *
  * An error with SQLSTATE PM003 in correlate is permanent: the event is parked as dead.
  * If correlate calls pm.defer, because an instance that it looks for has not begun, the
@@ -83,7 +83,7 @@ keyless_park(const BatchTask *task, const BatchItem *item, Key *key, int lane)
 		park_behind(rows, key->name, item->event, item->too_large);
 	else
 		park_untried(rows, key->name, item->event, item->too_large);
-	/* The dispatcher of the other lane looks again what is due. */
+	/* The dispatcher of the other lane looks again for what is due. */
 	if (lane != task->lane)
 		registry_changed();
 }

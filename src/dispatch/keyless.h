@@ -1,6 +1,6 @@
 /*
  * keyless.h
- *		Events of which correlate says that it can never tell the key, or not yet.
+ *		Events whose key correlate cannot tell: it says never, or not yet.
  */
 #ifndef PM_KEYLESS_H
 #define PM_KEYLESS_H
@@ -10,7 +10,7 @@
 #include "manager/park_queue.h"
 
 /*
- * Asks for the key of an item, the nth of the batch, and goes on if correlate fails
+ * Asks for the key of an item, the nth of the batch, and continues if correlate fails
  * permanently or defers the item: returns NULL, or that error.
  */
 extern ErrorData *keyless_ask(Calls *calls, BatchItem *item, int nth, Failure *failure);

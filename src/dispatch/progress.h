@@ -26,8 +26,8 @@ typedef struct Progress
 	int count;		   /* of items so far: all but the last have succeeded */
 	bool suspected;	   /* the unit's items run one at a time, to find the one that fails */
 	Handling handling; /* the current item, or the last one */
-	bool set_here;	   /* it is a timer that this batch has set, */
-	Handling set_by;   /* and this is the item that set it */
+	bool set_here;	   /* it is a timer that this batch has set */
+	Handling set_by;   /* the item that set the timer */
 } Progress;
 
 /* The item that is still there after a rollback. */

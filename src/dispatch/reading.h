@@ -35,8 +35,8 @@ typedef struct Reading
 	TimestampTz read_at;
 	int64 after;
 	int64 up_to;
-	int64 last_position;   /* of the last event, wanted or not, */
-	TimestampTz last_time; /* and its recorded_at */
+	int64 last_position;   /* of the last event, wanted or not */
+	TimestampTz last_time; /* the recorded_at of that event */
 	int looked_at;		   /* events, wanted or not */
 	int count;
 	int room;
@@ -56,8 +56,8 @@ typedef struct ReadingRequest
 	uint64 version;
 	int64 after;
 	int64 up_to; /* not above the mark */
-	int limit;	 /* at most this many events that are wanted, */
-	int rows;	 /* and this many, wanted or not */
+	int limit;	 /* the maximum number of events that are wanted */
+	int rows;	 /* the maximum number of events, wanted or not */
 	ReadingFilter filter;
 } ReadingRequest;
 

@@ -6,7 +6,7 @@
  * another handler if one is given, under a name that no process manager can have.  Its
  * lane, cursors, instances and timers are rows like any others, but are written in a
  * subtransaction that is always rolled back.  So no row of the real process manager is
- * written or locked, and its workers go on.
+ * written or locked, and its workers continue.
  *
  * Items are handled one by one in the order of time, each in a subtransaction, and
  * pm.now() is the time of the item (catch_up_walk.c).  What the handler appends is not
@@ -98,7 +98,7 @@ rehearse_logs(Rehearsal *rehearsal, FunctionCallInfo fcinfo)
 				 errhint("0 is the beginning; NULL means the events to come.")));
 	if (PG_ARGISNULL(2) && rehearsal->after != 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("after needs a log"),
-						errhint("A position is one of a log: name it too.")));
+						errhint("A position belongs to a log: name the log too.")));
 	if (PG_ARGISNULL(2))
 		return;
 	pm->logs = list_make1(log_find(text_to_cstring(PG_GETARG_TEXT_PP(2)), &relid, false));

@@ -46,7 +46,10 @@ separate_try(Calls *calls, void (*act)(void *), void *arg)
 		RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
-	/* The end of a subtransaction leaves both as those of the parent transaction. */
+	/*
+	 * The end of the subtransaction has set both of these to those of the parent
+	 * transaction.
+	 */
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
 	return error;

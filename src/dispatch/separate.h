@@ -14,7 +14,7 @@
 
 /*
  * Calls act(arg) in a subtransaction.  Returns NULL or, if it failed, the error: then
- * what it did is undone, and the batch can go on.
+ * what it did is undone, and the batch can continue.
  */
 extern ErrorData *separate_try(Calls *calls, void (*act)(void *), void *arg);
 

@@ -97,9 +97,9 @@ separate_act(void *arg)
 }
 
 /*
- * Is the error that of the item, so that the batch can go on?  If the extension failed
- * after the call, what it has in memory may be wrong.  A cancel that is not that of
- * handler_timeout, and the end of the session, are for the batch as a whole.
+ * Is the error that of the item, so that the batch can continue?  If the extension
+ * failed after the call, what it has in memory may be wrong.  A cancel that is not that
+ * of handler_timeout, and the end of the session, are for the batch as a whole.
  */
 static bool
 separate_is_own(HandleRun *run, ErrorData *error)
@@ -140,7 +140,9 @@ separate_calls(HandleRun *run, SeparateCall *calls, int count, SeparateAct act,
 	for (int i = 0; i < count; i++)
 	{
 		calls[i].called = calls[i].behind = calls[i].replaced = false;
-		/* The lock that this takes must outlive the subtransaction, until the instance is written.
+		/*
+		 * The lock that this takes must outlive the subtransaction, until the instance
+		 * is written.
 		 */
 		if (run->calls.handler.kind == HANDLER_INSTANCE && calls[i].item->key != NULL)
 			instance_load(run->task->pm, calls[i].item->key);

@@ -33,8 +33,8 @@ typedef struct Tally
 	int left_out;	  /* how many logs were left out, for either reason */
 	Bitmapset *rest;  /* logs that were read and have more, are held back, or were left out */
 	TimestampTz due;  /* of the earliest timer that the batch has set; DT_NOEND: none */
-	bool next_known;  /* in a walk: it is known when the next event is, */
-	TimestampTz next; /* namely then */
+	bool next_known;  /* in a walk: the time of the next event is known */
+	TimestampTz next; /* that time */
 } Tally;
 
 /* Begins with nothing done, and records what is known from reading. */

@@ -291,7 +291,7 @@ pm_wait_for(PG_FUNCTION_ARGS)
 	argument_not_null(fcinfo, 3, "timeout");
 	if (PG_ARGISNULL(1) && !PG_ARGISNULL(2))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("up_to needs a log"),
-						errhint("A position is one of a log: name it too.")));
+						errhint("A position belongs to a log: name the log too.")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	pm = registry_get(name, false);
 	within_refuse(name);

@@ -15,8 +15,8 @@ typedef struct AppendOnce
 	PmLog *log;
 	Datum digest; /* of the id */
 	LOCKTAG tag;  /* of the lock that is held between the two functions below */
-	bool stale;	  /* the id is recorded for an event that is not in the log any more, */
-	int64 before; /* namely the one at this position */
+	bool stale;	  /* the id is recorded for an event that is not in the log any more */
+	int64 before; /* if so, the position of that event */
 } AppendOnce;
 
 /*

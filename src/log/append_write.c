@@ -59,7 +59,8 @@ append_prepare(const char *sql)
 }
 
 /*
- * Where the log keeps a plan: there is another one for a given recorded_at.
+ * Where the log keeps the plan of a statement.  With a given recorded_at it is another
+ * one.
  */
 static SPIPlanPtr *
 append_plan(AppendCall *append, int plan, int plan_at)
@@ -68,7 +69,7 @@ append_plan(AppendCall *append, int plan, int plan_at)
 }
 
 /*
- * What the INSERT has in addition for it: the column, and its value.
+ * The column and the value that the INSERT has in addition if recorded_at is given.
  */
 static const char *
 append_time_column(AppendCall *append)

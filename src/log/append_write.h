@@ -14,14 +14,14 @@ typedef struct AppendCall
 {
 	PmLog *log;
 	Datum stream;
-	bool expecting; /* a version: */
+	bool expecting; /* a version is expected */
 	int64 expected;
-	bool at;		  /* the events get this recorded_at, */
-	TimestampTz time; /* else that of the column's default */
+	bool at;		  /* the events get "time" as recorded_at */
+	TimestampTz time; /* if not, they get the column's default */
 	bool trimmed;	  /* the stream had events with a version, and has none any more */
-	bool direct;	  /* the log is written by insert.c, */
+	bool direct;	  /* insert.c writes the log, with "insert" */
 	Insert insert;
-	ExecScope scope; /* else by INSERT in this scope */
+	ExecScope scope; /* if not, it is written by an INSERT in this scope */
 } AppendCall;
 
 /* Begins to write the log. */

@@ -71,7 +71,7 @@ typedef struct GuardEntry
 	LogRef slot;
 	int64 seed; /* the furthest cursor, as this transaction found it */
 
-	/* What follows is of the transaction "lxid". */
+	/* The fields below belong to the transaction "lxid". */
 	LocalTransactionId lxid;
 	bool has_floor;
 	SubTransactionId subid; /* that took the floor */
@@ -79,8 +79,8 @@ typedef struct GuardEntry
 	int64 floor;
 	int64 ceiling;	  /* a last value seen: positions up to it have been drawn */
 	int64 read_up_to; /* this transaction itself has handled events up to here */
-	bool hinted;	  /* a hint has been published, */
-	int64 hint;		  /* namely this one */
+	bool hinted;	  /* a hint has been published */
+	int64 hint;		  /* the hint, if one has been published */
 	bool updating;	  /* the next check is for the old position "updated" */
 	int64 updated;
 } GuardEntry;
@@ -267,10 +267,9 @@ guard_enter(Relation rel)
 				 errmsg("cannot write log \"%s\" in a vacuum, an automatic analyze or a concurrent "
 						"index build",
 						RelationGetRelationName(rel)),
-				 errhint(
-					 "Functions that are called there, as by index expressions, must not write.")));
+				 errhint("Functions that index expressions call, for example, must not write.")));
 
-	/* The lock first: only what is drawn while it is held is safe. */
+	/* Take the lock first: only a position that is drawn while it is held is safe. */
 	guard_hold(entry->relid);
 	entry->start = sequence_last(entry->seqid);
 	entry->floor = entry->start;
@@ -405,10 +404,10 @@ pm_guard_before_truncate(PG_FUNCTION_ARGS)
 }
 
 /*
- * The hint depends on whether the sequence was set back.  It was if readers, or this
- * transaction, have seen a higher value than it had when the floor was taken, or than
- * it has now.  The position itself does not tell, since it need not have been drawn at
- * all.
+ * The hint depends on whether the sequence was set back.  That is so if readers, or
+ * this transaction, have seen a higher value than it had when the floor was taken, or
+ * than it has now.  The position itself does not show it, since it need not have been
+ * drawn at all.
  */
 COMPAT_NORETURN static void
 guard_refuse(GuardEntry *entry, int64 position)
@@ -451,21 +450,20 @@ guard_refuse_untriggered(Oid relid)
 	char *name = get_rel_name(relid);
 	bool has_trigger = OidIsValid(get_trigger_oid(relid, GUARD_WRITE_TRIGGER, true));
 
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-		 errmsg("cannot write into log \"%s\" past its trigger \"%s\"", name ? name : "?",
-				GUARD_WRITE_TRIGGER),
-		 errdetail("The trigger is disabled or missing, or the row comes through a partitioned "
-				   "table, logical replication or the validation of a constraint."),
-		 has_trigger ?
-			 errhint("A log takes events by INSERT, COPY and pm.append. If the trigger is off, "
-					 "run ALTER TABLE %s ENABLE ALWAYS TRIGGER %s as the table's owner.",
-					 table, GUARD_WRITE_TRIGGER) :
-			 errhint("As the table's owner, run SELECT pm.create_log(%s): it puts back what is "
-					 "missing of a log, and makes any other table a log. If the table is not to "
-					 "be a log, run SELECT pm.drop_log(%s).",
-					 quote_literal_cstr(table), quote_literal_cstr(table))));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot write into log \"%s\" without its trigger \"%s\"", name ? name : "?",
+					GUARD_WRITE_TRIGGER),
+			 errdetail("The trigger is disabled or missing, or the row comes through a partitioned "
+					   "table, logical replication or the validation of a constraint."),
+			 has_trigger ?
+				 errhint("A log takes events by INSERT, COPY and pm.append. If the trigger is off, "
+						 "run ALTER TABLE %s ENABLE ALWAYS TRIGGER %s as the table's owner.",
+						 table, GUARD_WRITE_TRIGGER) :
+				 errhint("As the table's owner, run SELECT pm.create_log(%s): it puts back missing "
+						 "parts of a log, and makes any other table a log. If the table is not to "
+						 "be a log, run SELECT pm.drop_log(%s).",
+						 quote_literal_cstr(table), quote_literal_cstr(table))));
 }
 
 /*

@@ -24,7 +24,7 @@ extern bool guard_has_any(Relation rel);
 
 /* Removes the guard from a table. */
 extern void guard_take_off(Oid relid);
-/* Makes those of the guard's objects that are missing or changed. */
+/* Creates those of the guard's objects that are missing or changed. */
 extern void guard_put_back(Oid relid, AttrNumber attnum);
 /* Makes the check depend on the extension. */
 extern void guard_adopt(Oid relid);

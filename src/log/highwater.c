@@ -406,7 +406,10 @@ highwater_look_local(Oid relid, Relation sequence, HighwaterView view, Highwater
 		highwater_own_file(generations, result);
 		return;
 	}
-	/* Other transactions than the members of a pending generation may draw its positions again. */
+	/*
+	 * Transactions other than the members of a pending generation may draw its
+	 * positions again.
+	 */
 	if (result->last < generations->reached)
 		generations_forget(generations);
 	generations->reached = Max(generations->reached, result->last);

@@ -21,7 +21,7 @@ enum
 	LOG_PLAN_APPEND_REST,
 	LOG_PLAN_STREAM_VERSION,
 	LOG_PLAN_VISIBLE,
-	/* The first three with a given recorded_at. */
+	/* The first three once more, with a given recorded_at. */
 	LOG_PLAN_APPEND_AT,
 	LOG_PLAN_APPEND_EXPECTING_AT,
 	LOG_PLAN_APPEND_REST_AT,

@@ -78,8 +78,9 @@ log_accept_sequence(PmLog *log, bool nowait)
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("the sequence of log \"%s\" is at %lld, positions up to %lld have been used",
-					log->name, (long long) last, (long long) needed),
+			 errmsg(
+				 "the sequence of log \"%s\" is at %lld, but positions up to %lld have been used",
+				 log->name, (long long) last, (long long) needed),
 			 errhint("Run SELECT pg_catalog.setval(%s, %lld), then try again.",
 					 quote_literal_cstr(identifier_of_relation(log->seqid)), (long long) needed)));
 

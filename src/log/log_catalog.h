@@ -14,8 +14,8 @@ typedef struct LogRow
 {
 	char *name;
 	Oid relid;
-	Oid sequence_file;					 /* of the sequence that was last accepted, */
-	bool at_home;						 /* which was in this database of this cluster */
+	Oid sequence_file; /* of the sequence that was last accepted */
+	bool at_home;	   /* the sequence was accepted in this database of this cluster */
 	char *columns[EVENT_ATTRIBUTES + 1]; /* their names, by EVENT_POSITION and so on */
 } LogRow;
 

@@ -139,7 +139,7 @@ log_check_guard(PmLog *log, Relation rel)
 	if (missing != NULL)
 		log_note_problem(
 			log,
-			psprintf("\"%s\" of log \"%s\" is missing or disabled, events may get lost", missing,
+			psprintf("\"%s\" of log \"%s\" is missing or disabled, so events may be lost", missing,
 					 log->name),
 			psprintf("As the table's owner, run SELECT pm.create_log(%s): it puts back "
 					 "what is missing.",

@@ -62,7 +62,9 @@ extern bool log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at);
  * NULL.
  */
 extern bool log_index_last(PmLog *log, int64 after, int64 *position, bool *known);
-/* The position of the first event that was recorded at this time or later; false if there is none.
+/*
+ * The position of the first event that was recorded at this time or later; false if
+ * there is none.
  */
 extern bool log_index_since(PmLog *log, TimestampTz since, int64 *position);
 /* log_index_begin_positions() for a reader: libraries that audit queries are told. */

@@ -32,8 +32,9 @@ extern void log_read_stream(PmLog *log, Datum stream, int64 after, int64 max_cou
 /* Sets for each stream whether it has events after this version. */
 extern void log_read_ends(PmLog *log, Datum *streams, Datum *versions, int count, bool *goes_on);
 /*
- * Reads all events whose metadata contain one of the notes (of jsonb).  Others can
- * be among them, so "take" must compare.  False if the log has no index for that.
+ * Reads all events whose metadata contain one of the notes (of jsonb).  Other events
+ * can be among them, so "take" must compare the metadata.  False if the log has no
+ * index for that.
  */
 extern bool log_read_containing(PmLog *log, List *notes, LogIndexTake take, void *arg);
 

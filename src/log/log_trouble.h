@@ -34,7 +34,9 @@ COMPAT_NORETURN extern void log_trouble_raise(const LogTrouble *trouble);
 /* Raises an error unless the role may read the log, and all of it. */
 extern void log_require_select(PmLog *log, Oid role);
 
-/* Notes that a unit cannot read a log now.  Has that been so for long enough to go on without it?
+/*
+ * Notes that a unit cannot read a log now.  Has that been so for long enough to go on
+ * without it?
  */
 extern bool log_trouble_lasts(int manager, int lane, const char *name);
 /* Notes that the unit can read the log. */

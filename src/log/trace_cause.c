@@ -4,7 +4,8 @@
  *
  * An event has at most one cause, so the causes are a chain.  It ends at an event that
  * names no cause, or whose cause is not there, or may not be read by the caller.  The
- * event's column cause_log says where it would have gone on.
+ * columns cause_log and cause_position of that event say where the chain would have
+ * continued.
  */
 #include "pm.h"
 

@@ -255,7 +255,7 @@ trim_with_delete(PmLog *log, const char *obstacle, int64 up_to, int64 count)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("log \"%s\" can only be trimmed by the owner of its table", log->name),
-				 errdetail("%s Nobody else runs what that calls.", obstacle),
+				 errdetail("%s Only the owner runs what that calls.", obstacle),
 				 errhint("Connect as \"%s\" and call pm.trim there.", owner)));
 	exec_begin_writer(&scope);
 	result = trim_run(log, trim_statement(log, up_to, count));

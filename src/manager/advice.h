@@ -1,7 +1,6 @@
 /*
  * advice.h
- *		Finds hints for a handler that fails because of its environment: the search_path of its
- *session, or a missing right.
+ *		Finds hints for a handler that fails because of its environment.
  */
 #ifndef PM_ADVICE_H
 #define PM_ADVICE_H

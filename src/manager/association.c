@@ -1,6 +1,6 @@
 /*
  * association.c
- *		By what an instance is found besides its key.
+ *		Finds instances by something other than their keys.
  *
  * A package knows the items in it, and an order is to learn that its package was
  * delivered.  When the handler of the order sees which package its items are in, it calls
@@ -11,8 +11,8 @@
  * correlate function sees those that the handlers of earlier events in its batch have
  * made, and what is undone is undone with them.  The keys of a batch must not be computed
  * in advance then: that is only done if correlate is IMMUTABLE, and such a function may
- * not ask.  With several lanes nobody may ask, since the answer would depend on how far
- * other lanes are.
+ * not ask.  With several lanes no function may ask, since the answer would depend on how
+ * far other lanes are.
  *
  * Assumes that only the unit's own handlers write the rows of its keys, while the batch
  * holds the unit's lock.

@@ -1,6 +1,6 @@
 /*
  * association.h
- *		By what an instance is found besides its key.
+ *		Finds instances by something other than their keys.
  */
 #ifndef PM_ASSOCIATION_H
 #define PM_ASSOCIATION_H
@@ -17,10 +17,10 @@ extern void association_enter(ProcessManager *pm, bool foretold);
 extern void association_begin(void);
 extern bool association_was_made(void);
 
-/* Is the instance of a key found by anything? */
+/* Has the instance of a key any association? */
 extern bool association_exists(ProcessManager *pm, const char *key);
 
-/* Deletes what an instance that has ended is found by. */
+/* Deletes the associations of an instance that has ended. */
 extern void association_end(ProcessManager *pm, int lane, const char *key);
 
 #endif /* PM_ASSOCIATION_H */

@@ -2,10 +2,10 @@
  * by_hand.c
  *		pm.end_instance and pm.set_state: what a person changes of one instance.
  *
- * They wait for the batch of the instance's unit that runs, and keep its other batches
- * from running until their transaction ends, so that events are handled either before or
- * after the change.  Each change is written, with its role and reason, into the journal of the
- * instance, whether its process manager has a journal or not, and into the server's log.
+ * They wait for the running batch of the instance's unit, and keep further batches of it from
+ * running until their transaction ends, so that events are handled either before or after the
+ * change.  Each change is written, with its role and reason, into the journal of the instance,
+ * whether its process manager has a journal or not, and into the server's log.
  */
 #include "pm.h"
 
@@ -66,7 +66,7 @@ by_hand_begin(FunctionCallInfo fcinfo, const char *function, int reason_arg)
 						errmsg("process manager \"%s\" keeps no instances", hand.pm->name),
 						errdetail("Its handler %s is not a function f(pm.event, jsonb).",
 								  hand.pm->handler),
-						errhint("Of its parked events, decide with pm.retry and pm.discard.")));
+						errhint("Decide about its parked events with pm.retry and pm.discard.")));
 	hand.role = GetUserNameFromId(GetUserId(), false);
 	hand.now = within_time();
 	return hand;
@@ -100,7 +100,8 @@ by_hand_change(ByHand *hand, ExecStatement *statement, Datum state)
 }
 
 /*
- * Writes the entry into the journal, and an instance that has ended, if such are kept.
+ * Writes the entry into the journal, and the instance that has ended, if ended
+ * instances are kept.
  */
 static void
 by_hand_record(const ByHand *hand, Datum state, bool ended)
@@ -186,7 +187,7 @@ pm_end_instance(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("process manager \"%s\" has no instance of key \"%s\"",
 							   hand.pm->name, hand.key),
-						errhint("SELECT key FROM pm.instance shows which there are.")));
+						errhint("SELECT key FROM pm.instance shows the keys that have one.")));
 	head_forget(hand.pm->name, hand.lane);
 	timer_end(hand.pm, hand.lane, hand.key);
 	association_end(hand.pm, hand.lane, hand.key);

@@ -1,6 +1,6 @@
 /*
  * consumer.c
- *		Consumers: programs outside that do the work of a process manager without a handler.
+ *		Consumers: programs outside the database that do the work of a process manager.
  *
  * A consumer fetches events under a lease of their lane, does its work, and advances:
  *
@@ -79,7 +79,7 @@ consumer_require(const ProcessManager *pm)
 						errmsg("process manager \"%s\" has no consumers: this database is a copy",
 							   pm->name),
 						errhint("SELECT pm.resume(%s) adopts it. From then on, what its consumers "
-								"do outside is done here, too.",
+								"do outside the database is done for this copy, too.",
 								quote_literal_cstr(pm->name))));
 }
 
@@ -152,7 +152,10 @@ consumer_lock_unit(ConsumerCall *call, int lane)
 {
 	int id;
 
-	/* If another one has the name afterwards, its lock is the one that is needed. */
+	/*
+	 * If another process manager has the name afterwards, the lock of that one is
+	 * needed.
+	 */
 	do
 	{
 		id = call->pm->id;
@@ -188,7 +191,7 @@ consumer_lock(ConsumerCall *call, int lane, Lease *lease)
 /* ---------- pm.extend, pm.release ---------- */
 
 /*
- * The lanes that the consumer held when this was called, by a look without a lock.
+ * The lanes that the consumer held when this was called, as read without a lock.
  */
 static List *
 consumer_lanes(const ConsumerCall *call)
@@ -225,7 +228,7 @@ pm_extend(PG_FUNCTION_ARGS)
 
 		consumer_lock_unit(&call, lane);
 		lease_read(call.pm, lane, &lease);
-		/* A lane that it lost meanwhile is not its own any more. */
+		/* Leave out a lane that the consumer has lost meanwhile. */
 		if (!lease_is_of(&lease, call.consumer) || !(mine || lease_is_held(&lease)))
 			continue;
 		if (until == 0)
@@ -259,7 +262,10 @@ pm_release(PG_FUNCTION_ARGS)
 
 		consumer_lock_unit(&call, lane);
 		lease_read(call.pm, lane, &lease);
-		/* What was fetched under a lease that has run out is counted. */
+		/*
+		 * Leave out a lease that has run out: a try is counted for what was fetched
+		 * under it.
+		 */
 		if (!lease_is_of(&lease, call.consumer) || !(mine || lease_is_held(&lease)))
 			continue;
 		lease_give_up(&lease, 0);

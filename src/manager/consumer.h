@@ -1,6 +1,6 @@
 /*
  * consumer.h
- *		Consumers: programs outside that do the work of a process manager without a handler.
+ *		Consumers: programs outside the database that do the work of a process manager.
  */
 #ifndef PM_CONSUMER_H
 #define PM_CONSUMER_H
@@ -33,7 +33,7 @@ extern bool consumer_may(const ProcessManager *pm, Oid role);
 
 /*
  * Locks a lane that the consumer holds until the end of the transaction, so that no
- * other consumer gets it before.  An error if the consumer does not hold it.
+ * other consumer gets it before then.  An error if the consumer does not hold it.
  */
 extern void consumer_lock(ConsumerCall *call, int lane, Lease *lease);
 

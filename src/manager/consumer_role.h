@@ -9,7 +9,9 @@
 
 #include "manager/registry.h"
 
-/* Records which roles may be consumers of a process manager, so that none of them can be dropped.
+/*
+ * Records which roles may be consumers of a process manager, so that none of them can
+ * be dropped.
  */
 extern void consumer_role_record(const char *manager);
 

@@ -113,8 +113,8 @@ drop_refuse(const char *log, const char *manager)
 			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 			 errmsg("cannot drop the table of log \"%s\" because process manager \"%s\" follows it",
 					log, manager),
-			 errhint("Use DROP ... CASCADE to end that too. "
-					 "After SELECT pm.resume(%s) PostgreSQL knows of it.",
+			 errhint("Use DROP ... CASCADE to make it stop following. "
+					 "After SELECT pm.resume(%s), PostgreSQL itself knows of the dependency.",
 					 quote_literal_cstr(manager))));
 }
 

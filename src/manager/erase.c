@@ -3,13 +3,13 @@
  *		pm.erase: replaces the data of a stream's events, wherever pm has kept it.
  *
  * The log belongs to the caller, who updates it.  What process managers have kept of the
- * events belongs to their owners, but is erased too: the data belongs to neither, and the
- * owner of the log cannot ask each follower.  The private tables are changed as the
- * extension's owner, and no code of a user runs there.
+ * events belongs to their owners, but is erased too: the data is about somebody else,
+ * and the owner of the log cannot ask the owner of each follower.  The private tables
+ * are changed as the extension's owner, and no code of a user runs there.
  *
  * First the units of the process managers that follow the log are locked.  So no batch has
- * old data in hand that it would write after we have looked.  What dispatchers have read
- * ahead they read again, since the registrations count as changed (reading.c).
+ * old data in memory that it would write after we have looked.  What dispatchers have read
+ * ahead, they read again, since the registrations count as changed (reading.c).
  *
  * The caller could keep the transaction open for long, and so hold up the process managers
  * of other roles.  What these have kept is erased when the transaction commits
@@ -48,11 +48,13 @@ static void
 erase_require_owner(PmLog *log)
 {
 	if (GetUserId() != log->owner)
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("must be the owner of log \"%s\"", log->name),
-						errdetail("What its table has for updates runs as the role that calls."),
-						errhint("Run SET ROLE %s first.",
-								quote_identifier(GetUserNameFromId(log->owner, false)))));
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be the owner of log \"%s\"", log->name),
+				 errdetail(
+					 "Triggers and functions of its table run as the role that calls pm.erase."),
+				 errhint("Run SET ROLE %s first.",
+						 quote_identifier(GetUserNameFromId(log->owner, false)))));
 }
 
 /*

@@ -25,7 +25,10 @@
 	"metadata OPERATOR(pg_catalog.->) 'causation' OPERATOR(pg_catalog.->>) 'position' "            \
 	"OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.text[])"
 
-/* The lives of instances that have handled one of the events, and the first such entry. */
+/*
+ * The instances that have handled one of the events, and the journal's first such
+ * entry.
+ */
 #define ERASE_LIVES                                                                                \
 	"(SELECT process_manager, key, started_at, pg_catalog.min(id) AS first "                       \
 	"FROM pm_catalog.journal WHERE " ERASE_OF " AND log OPERATOR(pg_catalog.=) $1 "                \
@@ -76,7 +79,7 @@ void
 erase_kept(List *managers, const char *log, Datum positions, Datum replacement)
 {
 	static ExecStatement statements[] = {
-		/* First the ended instances, because lives are found by their journals. */
+		/* First the ended instances, because instances are found by their journals. */
 		{NULL,
 		 "UPDATE pm_catalog.ended e SET state = CASE WHEN e.state IS NOT NULL THEN $3 END, "
 		 "result = CASE WHEN e.result IS NOT NULL THEN $3 END FROM " ERASE_LIVES
@@ -85,7 +88,7 @@ erase_kept(List *managers, const char *log, Datum positions, Datum replacement)
 		 "AND e.started_at OPERATOR(pg_catalog.=) h.started_at",
 		 4,
 		 {TEXTOID, INT8ARRAYOID, JSONBOID, TEXTARRAYOID}},
-		/* A state is made of all events so far. */
+		/* A state depends on all events so far. */
 		{NULL,
 		 "UPDATE pm_catalog.journal j SET state = $3 FROM " ERASE_LIVES
 		 "WHERE j.process_manager OPERATOR(pg_catalog.=) h.process_manager "

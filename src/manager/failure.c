@@ -3,10 +3,9 @@
  *		What a failure says of itself: whether, and when, to try again.
  *
  * Most errors say nothing, and are retried with the delays of the process manager's
- * policy.  An error with SQLSTATE PM003 is permanent: nobody need try again what
- * cannot succeed, and it does not show that the handler is broken.  pm.defer() raises
- * an error with PM004: the event is handled again at the given time, and has not
- * failed.
+ * policy.  An error with SQLSTATE PM003 is permanent: a retry cannot succeed, and the
+ * error does not show that the handler is broken.  pm.defer() raises an error with
+ * PM004: the event is handled again at the given time, and has not failed.
  *
  * Until when the event is deferred is kept here, and not in the error, because a
  * handler can raise an error with any text.  An error with PM004 that was raised
@@ -26,7 +25,7 @@
 PG_FUNCTION_INFO_V1(pm_fail_permanently);
 PG_FUNCTION_INFO_V1(pm_defer);
 
-/* By the call that runs, or has run last; DT_NOBEGIN: it has not called pm.defer. */
+/* Set by the call that runs or ran last; DT_NOBEGIN: that call has not called pm.defer. */
 static TimestampTz deferred_until = DT_NOBEGIN;
 
 void

@@ -73,8 +73,8 @@ finished_find(const ProcessManager *pm, const char *key)
 }
 
 /*
- * Where a subtransaction has begun since the last entry, it counts in a copy of its own: if
- * it is undone, the count is as before.
+ * If a subtransaction has begun since the last entry, it counts in a copy of its own,
+ * so that the count is as before if the subtransaction is undone.
  */
 int64
 finished_count(Finished *one)

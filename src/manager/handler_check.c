@@ -239,7 +239,7 @@ handler_check_function_owner(ProcessManager *pm, const char *signature, Oid func
 		return;
 	name = GetUserNameFromId(function_owner, true);
 	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					errmsg("%s belongs to role \"%s\", and did not when process manager \"%s\" "
+					errmsg("%s belongs to role \"%s\", but did not when process manager \"%s\" "
 						   "was registered",
 						   signature, name ? name : "?", pm->name),
 					errhint("If it is the right function, register \"%s\" again.", pm->name)));

@@ -135,7 +135,7 @@ handler_watch_begin(int64 timeout_ms)
 }
 
 /*
- * An error has left a call, but others will follow.
+ * A call has ended with an error, but other calls will follow.
  */
 void
 handler_watch_interrupted(void)

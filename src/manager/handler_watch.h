@@ -17,7 +17,7 @@ extern void handler_fire_deferred(void);
 /* Also to be called after an error, before anything else is run. */
 extern void handler_watch_end(void);
 
-/* To be called instead when an error has left a call, and the batch goes on. */
+/* To be called instead when a call has ended with an error, and the batch continues. */
 extern void handler_watch_interrupted(void);
 /* Was the error that has just been caught caused by this timeout?  Resets the flag. */
 extern bool handler_timed_out(void);

@@ -59,14 +59,14 @@ typedef struct Head
 	TransactionId raised_by; /* the transaction that raised a point, if it may have deleted rows */
 	SubTransactionId raised_in; /* rows were deleted in this subtransaction or before it */
 	TransactionId touched_by;	/* the transaction that wrote the lane's row last */
-	HeadPoint timer;			/* no timer is before this, */
-	HeadPoint retry;			/* no retry is before this, */
-	int64 parked;				/* and no head of a key has a lower id */
-	int64 heads;				/* there are at most this many of these; -1: unknown */
+	HeadPoint timer;			/* no timer is before this */
+	HeadPoint retry;			/* no retry is before this */
+	int64 parked;				/* no head of a key has a lower id */
+	int64 heads;				/* there are at most this many heads; -1: unknown */
 	bool no_association;		/* no key of the unit has an association */
-	KeyFilter keys;				/* a filter of those that have parked events */
-	int asked;					/* keys that were looked up in the index; from this */
-	int ask_from;				/* number on, a filter is made */
+	KeyFilter keys;				/* a filter of the keys that have parked events */
+	int asked;					/* how many keys were looked up in the index */
+	int ask_from;				/* a filter is made when "asked" reaches this number */
 } Head;
 
 static Head heads[HEADS];
@@ -356,7 +356,7 @@ head_first(const char *manager, int lane, const char *table, const char *index, 
 		point->id = PG_INT64_MAX;
 	}
 	scan_end(&scan);
-	/* It may be past rows that this transaction has deleted. */
+	/* The point may be past rows that this transaction has deleted. */
 	head_raised(head_of(manager, lane));
 	return point->time;
 }

@@ -30,7 +30,7 @@ extern TimestampTz head_timer(const char *manager, int lane);
 extern bool head_association(const char *manager, int lane);
 
 /* The points themselves: no row that counts is before them. */
-/* How many keys have a parked event, at most, as somebody has counted; -1: unknown. */
+/* At most this many keys have a parked event, by the last count; -1: unknown. */
 extern int64 head_count(const char *manager, int lane);
 extern void head_counted(const char *manager, int lane, int64 heads);
 

@@ -2,8 +2,8 @@
  * history.c
  *		pm.history: what one instance has been through, why it waits, and what will happen next.
  *
- * That is the journal of a key, with all its lives, and then what is parked, what was sent
- * to it and is not handled yet, and the timers that it has set.
+ * That is the journal of all instances that the key has had, and then what is parked,
+ * what was sent to it and is not handled yet, and the timers that it has set.
  */
 #include "pm.h"
 

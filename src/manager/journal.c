@@ -8,8 +8,9 @@
  * the transaction that handles the events, once for each batch, without a statement: all
  * rows at once (bulk.c).
  *
- * seq counts the entries of one life of an instance.  The row of the instance has the
- * count, so that it goes on although old entries are removed (journal_purge.c).
+ * seq counts the entries of one instance, from its beginning to its end.  The row of the
+ * instance has the count, so that it continues although old entries are removed
+ * (journal_purge.c).
  */
 #include "pm.h"
 

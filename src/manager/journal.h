@@ -18,9 +18,9 @@ typedef struct JournalEntry
 	int64 position;
 	Datum type; /* text, 0: a change by a person */
 	TimestampTz handled_at;
-	Datum state;	/* afterwards, as this and the next two are jsonb; 0: the instance has ended */
-	Datum appended; /* 0: nothing */
-	Datum timers;
+	Datum state;	/* jsonb, the state afterwards; 0: the instance has ended */
+	Datum appended; /* jsonb; 0: nothing */
+	Datum timers;	/* jsonb; 0: none */
 	const char *by; /* a role; NULL: none */
 	const char *reason;
 } JournalEntry;
@@ -31,8 +31,8 @@ typedef struct JournalEnd
 	const char *key;
 	TimestampTz started_at;
 	TimestampTz ended_at;
-	Datum state;  /* the last one; jsonb, as result is; 0: it had none */
-	Datum result; /* 0: none */
+	Datum state;  /* jsonb, the last state; 0: it had none */
+	Datum result; /* jsonb; 0: none */
 	const char *by;
 	const char *reason;
 } JournalEnd;

@@ -6,9 +6,10 @@
  * it was written.  They are removed a few at a time, so that no transaction lasts long.
  *
  * While another session holds an old snapshot, the rows that have been removed stay in the
- * indexes.  So the caller remembers up to where it has removed them, and each search goes
- * on from there.  Rows with an earlier time can appear later, when the clock is set back or
- * by pm.catch_up(as_of).  So from time to time the search begins at the first row again.
+ * indexes.  So the caller remembers up to where it has removed them, and each search
+ * continues from there.  Rows with an earlier time can appear later, when the clock is set
+ * back or by pm.catch_up(as_of).  So from time to time the search begins at the first row
+ * again.
  *
  * No lock is needed: batches only add rows.
  */

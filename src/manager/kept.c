@@ -34,7 +34,10 @@
 Kept
 kept_count(const char *manager)
 {
-	/* Without, and with what was sent to instances, which version 0.1.0 does not have. */
+	/*
+	 * Only the second counts what was sent to instances, which version 0.1.0 does not
+	 * have.
+	 */
 	static ExecStatement count_kept[] = {
 		{NULL, KEPT_COUNT(""), 1, {TEXTOID}},
 		{NULL, KEPT_COUNT(KEPT_COUNT_SENT), 1, {TEXTOID}},
@@ -60,7 +63,7 @@ kept_any(const Kept *kept)
 }
 
 /*
- * Deletes all of it, by what instances are found, and what is known of those that have ended.
+ * Deletes all of it, and also associations, and what is kept of ended instances.
  */
 void
 kept_delete(const char *manager)

@@ -47,7 +47,7 @@ typedef struct LaneState
 	ErrorData error;		/* how it failed */
 	bool has_parked;		/* are there parked events? */
 	TimestampTz parked_due; /* the next retry of one, DT_NOEND: none */
-	bool parked_deferred;	/* it is a deferral that ends then */
+	bool parked_deferred;	/* what ends then is a deferral */
 	TimestampTz timer_due;	/* the next timer of instances, DT_NOEND: none */
 } LaneState;
 
@@ -60,8 +60,8 @@ typedef struct LaneChange
 	int attempts;
 	int crashes;
 	TimestampTz retry_at; /* 0: at once, or never */
-	const Handling *what; /* what has failed, */
-	const char *log;	  /* or the same as in LaneState */
+	const Handling *what; /* what has failed; NULL: what the three fields below say */
+	const char *log;	  /* as in LaneState */
 	int64 position;
 	const char *key;
 	ErrorData *error;

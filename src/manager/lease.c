@@ -242,7 +242,8 @@ lease_take(Lease *lease, const char *consumer, TimestampTz until)
 
 /*
  * Counts tries of all events of a log that were fetched.  Each fetch begins at the
- * cursor, so the tries are those of prefixes: the longer one is, the fewer it has.
+ * cursor, so a count of tries belongs to a prefix of the events: the longer the prefix,
+ * the lower its count.
  */
 static void
 lease_tried(Fetched *fetched, int more)

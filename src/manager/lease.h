@@ -12,13 +12,13 @@ typedef struct Fetched
 {
 	char *log;
 	int64 up_to; /* all up to here has been fetched, parked, or is not for this lane */
-	int nevents; /* that were fetched and not advanced: */
+	int nevents; /* events that were fetched and not advanced, by their positions */
 	int64 *events;
-	int npassed; /* that were parked, and are not fetched again: */
+	int npassed; /* events that were parked, and are not fetched again, by their positions */
 	int64 *passed;
-	int ntried; /* up to these positions, */
-	int64 *tried_to;
-	int32 *tries; /* the log had been fetched when a lease ran out this many times */
+	int ntried;		 /* the entries of tried_to and tries */
+	int64 *tried_to; /* positions up to which something had been fetched when a lease ran out */
+	int32 *tries;	 /* how often that has happened up to each of these positions */
 } Fetched;
 
 typedef struct Lease
@@ -32,14 +32,14 @@ typedef struct Lease
 	TimestampTz served_at;
 	int nparked; /* parked events that were fetched and not advanced, by the ids of their rows */
 	int64 *parked;
-	int ntimers; /* timers that were */
+	int ntimers; /* timers that were fetched and not advanced, by their ids */
 	int64 *timers;
-	int ntried_timers; /* timers that had been fetched when a lease ran out, */
+	int ntried_timers; /* timers that had been fetched when a lease ran out, by their ids */
 	int64 *tried_timers;
-	int32 *timer_tries;	 /* and how often */
+	int32 *timer_tries;	 /* how often that has happened to each of them */
 	char *dead_log;		 /* the event that must not be fetched once more; NULL: a timer */
 	int64 dead_position; /* 0: none */
-	bool parked_last;	 /* the last that was fetched were parked events */
+	bool parked_last;	 /* what was fetched last were parked events */
 	List *logs;			 /* of Fetched */
 } Lease;
 

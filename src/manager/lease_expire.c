@@ -7,8 +7,8 @@
  * one at a time (dispatch/fetch_lane.c), and the one that was alone when the lease ran
  * out once more is dead.
  *
- * This is done when a consumer looks at the lane again: a lease runs out without anybody
- * there to see it.
+ * This is done when a consumer looks at the lane again, since no process watches for leases
+ * that run out.
  */
 #include "pm.h"
 

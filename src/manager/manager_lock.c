@@ -24,7 +24,9 @@
 #include "log/highwater_ask.h"
 #include "manager/manager_lock.h"
 
-/* In the place of a lane: the queue lock, and that of lanes that run alone.  Greater than any lane.
+/*
+ * In the place of a lane: the queue lock, and that of lanes that run alone.  Greater
+ * than any lane.
  */
 #define MANAGER_LOCK_QUEUE 0x7FFF
 #define MANAGER_LOCK_ALONE 0x7FFE
@@ -159,8 +161,8 @@ manager_lock_queue(int id)
 }
 
 /*
- * Lanes that have met each other, because they write the same streams, run one after
- * another.  This is the lock that the one that runs holds until its transaction ends.
+ * Lanes that have conflicted with each other, because they write the same streams, run
+ * one after another.  The lane that runs holds this lock until its transaction ends.
  */
 bool
 manager_lock_alone(ProcessManager *pm, int lane)
@@ -169,7 +171,9 @@ manager_lock_alone(ProcessManager *pm, int lane)
 
 	if (!manager_lock_unit(pm->id, MANAGER_LOCK_ALONE, true))
 		return false;
-	/* No batch of another lane begins now.  One that has begun may take long: do not wait forever.
+	/*
+	 * No batch of another lane begins now.  One that has begun may take long: do not
+	 * wait forever.
 	 */
 	for (int other = 0; other < pm->lanes; other++)
 		while (other != lane && manager_lock_is_held(pm->id, other) &&
@@ -205,8 +209,8 @@ manager_lock_units(ProcessManager *pm, TimestampTz until)
 
 	/*
 	 * First lock the units that are free, so that no batch of them begins any
-	 * more.  Then we wait only for the batches that are running at the same
-	 * time already, and not for one batch of each unit in turn.
+	 * more.  Then we wait only for the batches that are already running, all at the
+	 * same time, and not for one batch of each unit in turn.
 	 */
 	for (int lane = 0; lane < pm->lanes; lane++)
 		locked[lane] = manager_lock_unit(pm->id, lane, true);

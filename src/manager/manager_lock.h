@@ -22,7 +22,7 @@ extern void manager_lock_release(int id, int lane);
 
 /*
  * The lock of a session that sends something to an instance, until the end of its transaction.
- * Any number of sessions can hold it.  Is there none that does?
+ * Any number of sessions can hold it. manager_no_sender(): does no session hold it?
  */
 extern void manager_lock_sender(int id);
 extern bool manager_no_sender(int id);

@@ -29,7 +29,10 @@
 #include "shmem/handling.h"
 #include "shmem/wakeup.h"
 
-/* When this many keys fail in a row, and nothing is handled in between, it halts. */
+/*
+ * When this many keys fail in a row, and nothing is handled in between, the process
+ * manager halts.
+ */
 #define PARK_IN_A_ROW 20
 
 static const ParkVerdict park_verdict_behind = {"behind", 0, 0, DT_NOEND};

@@ -3,12 +3,12 @@
  *		Reads parked events from their logs.
  *
  * The row of a parked event only says where the event is (park.c).  The event is read
- * each time that it is tried, so whoever corrects it in the log has corrected it.  If
- * the log cannot be read, the event is tried later, without an attempt.  If the event
+ * each time that it is tried, so a correction in the log takes effect.  If the log
+ * cannot be read, the event is tried later, without counting an attempt.  If the event
  * is gone from the log, there is nothing left to try.
  *
- * An event that was parked was at or below the mark of its log.  So whoever looks for
- * it with a snapshot of his own, at any later time, finds it unless it was deleted;
+ * An event that was parked was at or below the mark of its log.  So a reader that looks
+ * for it at any later time, with a snapshot of its own, finds it unless it was deleted;
  * no mark is needed here.  pm.trim does not delete events that are parked.
  */
 #include "pm.h"
@@ -51,7 +51,7 @@ park_event_end(ParkReader *reader)
 
 /*
  * Opens a log for the role of this session, which is the process manager's owner.
- * False if that cannot be read now.
+ * False if the log cannot be read now.
  */
 static bool
 park_event_open(ParkReader *reader, const char *name)

@@ -17,8 +17,8 @@ typedef struct Parked
 	char *log; /* NULL: a timer */
 	int64 position;
 	int attempts;
-	TimestampTz retry_at; /* of a head; park_read() does not fill this, */
-	bool deferred;		  /* nor this */
+	TimestampTz retry_at; /* of a head; park_read() does not fill this */
+	bool deferred;		  /* park_read() does not fill this either */
 	/* For a timer, park_read() fills these; for an event of a log, park_event.c does. */
 	Datum event;	 /* a pm.event; 0 if it is gone from its log */
 	int64 too_large; /* 0, or the event's size: a stub stands for it */
@@ -64,7 +64,7 @@ extern List *park_read(ProcessManager *pm, int lane, const char *key, int64 firs
 extern bool park_take(int64 id);
 /* Makes the next event of a key the head, after those up to "gone" have left the queue. */
 extern void park_promote(ProcessManager *pm, int lane, const char *key, int64 gone);
-/* Makes failing events, and some dead ones, be tried again at once.  Returns how many. */
+/* Makes failing events, and some dead ones, due at once.  Returns how many. */
 extern int park_retry_all(ProcessManager *pm, int lane, int revive);
 
 #endif /* PM_PARK_QUEUE_H */

@@ -104,7 +104,7 @@ typedef struct ParkRow
 	const char *key;
 	const char *log; /* if the row only refers to the event; else NULL */
 	int64 position;
-	Datum event; /* a copy of a timer; of an event in a database of an older extension */
+	Datum event; /* a copy of a timer, or of an event if the extension is older */
 	int64 too_large;
 	ParkVerdict verdict;
 	TimestampTz parked_at;

@@ -1,6 +1,7 @@
 /*
  * pending.c
- *		Shows to a handler, in pm.instance, the instances that its batch has not written yet.
+ *		Shows a handler, in pm.instance, the instances that its batch has not written
+ *		yet.
  *
  * A batch writes its instances at its end.  A handler that reads pm.instance
  * must see what the handlers before it have returned, whether they ran in the

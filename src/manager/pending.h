@@ -1,6 +1,7 @@
 /*
  * pending.h
- *		Shows to a handler, in pm.instance, the instances that its batch has not written yet.
+ *		Shows a handler, in pm.instance, the instances that its batch has not written
+ *		yet.
  */
 #ifndef PM_PENDING_H
 #define PM_PENDING_H

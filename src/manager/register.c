@@ -93,8 +93,8 @@ register_check_logs(const RegisterPlan *plan)
 		if (!follow_has(plan->logs, log))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("process manager \"%s\" follows log \"%s\", which is not among logs",
-							plan->args.name, log),
+					 errmsg("logs must name log \"%s\", which process manager \"%s\" follows", log,
+							plan->args.name),
 					 errhint("Name it too, or stop following it with SELECT pm.unfollow(%s, %s).",
 							 quote_literal_cstr(plan->args.name), quote_literal_cstr(log))));
 	}
@@ -158,7 +158,7 @@ register_check_functions(const RegisterPlan *plan)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("process manager \"%s\" cannot change to another correlate function "
-						"while its lanes are apart",
+						"while its lanes are at different positions",
 						old->name),
 				 errdetail("Each has handled the events of its keys up to another position."),
 				 errhint("Try again when it has caught up, or register it under another name.")));

@@ -3,8 +3,8 @@
  *		The arguments of pm.register and pm.alter.
  *
  * Both have the same arguments in the same order.  pm.alter has one more, the last one,
- * which names the arguments that get their default again.  Arguments that are wrong whatever the
- *catalogs contain are refused here.
+ * which names the arguments that get their default again.  Arguments that are wrong
+ * whatever the catalogs contain are refused here.
  */
 #include "pm.h"
 
@@ -188,7 +188,7 @@ register_args_start_at(FunctionCallInfo fcinfo)
 
 /*
  * For how long ended instances and journals are kept.  Months and days are allowed:
- * nobody counts on the hour after a year.
+ * the exact hour does not matter after a year.
  */
 static Interval *
 register_args_keep_ended(FunctionCallInfo fcinfo)
@@ -334,7 +334,7 @@ register_args_read_one(FunctionCallInfo fcinfo, RegisterArgs *args, RegisterArg 
 void
 register_args_read(FunctionCallInfo fcinfo, RegisterArgs *args)
 {
-	/* First refuse what is NULL of the arguments that have no default. */
+	/* First refuse NULL for the arguments that have no default. */
 	register_args_require(fcinfo, REGISTER_ARG_NAME);
 	register_args_require(fcinfo, REGISTER_ARG_LOGS);
 	register_args_check_name(register_args_text(fcinfo, REGISTER_ARG_NAME));
@@ -421,7 +421,7 @@ register_args_reset(RegisterArgs *args, const char *name)
 		arg++;
 	if (arg < REGISTER_ARGS && register_args_has(args, arg))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("%s is given and in reset at the same time", name)));
+						errmsg("%s is both given and named in reset", name)));
 	if (!register_args_default(args, arg))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("cannot reset \"%s\"", name),

@@ -28,8 +28,8 @@
 #define REGISTRATION_TABLE "pm_catalog.process_manager"
 
 /*
- * Marks a column that came with a version after PM_OLDEST_SERVED.  The version is
- * for readers of the source: whether there is such a column, the table says.
+ * Marks a column that came with a version after PM_OLDEST_SERVED.  The version is for
+ * readers of the source: the table itself says whether it has the column.
  */
 #define SINCE(version) true
 

@@ -29,13 +29,13 @@ typedef struct FormerLane
 } FormerLane;
 
 /*
- * A function of a process manager, as handler.c has found it by its signature.
+ * A function of a process manager, as handler_find.c has found it by its signature.
  */
 typedef struct FoundFunction
 {
 	Oid registered_owner; /* its owner when it was registered, 0: not known */
 	Oid oid;
-	uint64 version; /* of handler.c when it was looked up, 0: not yet */
+	uint64 version; /* lookup_version in handler_find.c when it was looked up; 0: not yet */
 } FoundFunction;
 
 typedef struct ProcessManager
@@ -67,8 +67,8 @@ typedef struct ProcessManager
 	List *logs;			/* names of the logs that it follows */
 	List *former_lanes; /* of FormerLane */
 	uint64 version;		/* registry_version() when this was read */
-	const char *origin; /* a rehearsal: it begins with the instances of this process manager, */
-	List *gone;			/* except those of these keys */
+	const char *origin; /* a rehearsal: the process manager with whose instances it begins */
+	List *gone;			/* a rehearsal: the keys whose instances it does not begin with */
 } ProcessManager;
 
 /* The schema of the types that stand for process managers (shell_type.c). */

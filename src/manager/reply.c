@@ -8,9 +8,9 @@
  *
  * The consumer itself need not be permitted to send to the process manager of the instance.
  * It acts for the process manager without a handler, whose owner must be permitted to send
- * there, or own the log: an instance that writes to a log wants an answer from the log's owner.  A
- *role that may only read the log cannot answer, although it can register a process manager that
- *follows it.
+ * there, or own the log: an instance that writes to a log wants an answer from the log's
+ * owner.  A role that may only read the log cannot answer, although it can register a
+ * process manager that follows it.
  */
 #include "pm.h"
 
@@ -46,7 +46,7 @@ typedef struct Reply
 	Oid log_owner; /* of its table */
 	int64 position;
 	List *consumed; /* of ProcessManager: those for which the caller may be a consumer */
-	bool any;		/* the instance is known: */
+	bool any;		/* is it known which instance has appended the event?  If so: */
 	ReplyTo to;
 } Reply;
 

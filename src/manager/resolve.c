@@ -49,9 +49,9 @@ typedef struct ResolveRow
 	int64 id;
 	int lane;
 	char *key;
-	bool behind;	/* it is not the head of its key, but the head is: */
-	char *head_log; /* NULL: a timer */
-	int64 head_number;
+	bool behind;	   /* it is not the head of its key */
+	char *head_log;	   /* of the head, if it is behind; NULL: a timer */
+	int64 head_number; /* the head's position, or the number of the timer */
 } ResolveRow;
 
 /* A parked event, and the head of its key, if it has a key. */

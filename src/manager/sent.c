@@ -53,7 +53,7 @@ typedef struct SentFloor
 	Oid relid; /* of the table: when the extension is created again, ids start from 1 */
 	int manager;
 	int64 id;
-	bool empty; /* there was no row at all when this was the count: */
+	bool empty; /* there was no row at all when slot_sent_count() was "count" */
 	uint64 count;
 } SentFloor;
 
@@ -114,7 +114,7 @@ sent_check_type(Datum type)
 }
 
 /*
- * Adds to the metadata of what is sent who has sent it.
+ * Adds the sender to the metadata of what is sent.
  */
 static Datum
 sent_by(Datum metadata)
@@ -131,7 +131,7 @@ sent_by(Datum metadata)
 	value.val.string.len = (int) strlen(value.val.string.val);
 	compat_jsonb_push(&by, WJB_VALUE, &value);
 	compat_jsonb_push(&by, WJB_END_OBJECT, NULL);
-	/* What is on the right wins. */
+	/* For keys in both, the value on the right is kept. */
 	return DirectFunctionCall2(jsonb_concat, metadata,
 							   JsonbPGetDatum(JsonbValueToJsonb(by.result)));
 }
@@ -231,7 +231,10 @@ sent_read(ProcessManager *pm, int limit, bool *pending)
 		 4,
 		 {TEXTOID, INT4OID, INT8OID, INT8OID}};
 	SentFloor *floor = sent_floor(pm);
-	/* In this order: what is drawn later is not below the floor, and what was, is visible. */
+	/*
+	 * The order matters: an id that is drawn after this is not below the new floor, and a
+	 * row whose id was drawn before is found, unless its sender is still open.
+	 */
 	uint64 count = slot_sent_count(pm->id);
 	int64 last = sequence_last(exec_require_relid("sent_id_seq"));
 	Datum values[4] = {CStringGetTextDatum(pm->name), Int32GetDatum(pm->lanes),
@@ -277,7 +280,7 @@ sent_choose(ProcessManager *pm, int lane, List *rows, int *count)
 }
 
 /*
- * Tells that a unit has got a row.
+ * Notes that a unit has got a row (head.c).
  */
 static void *
 sent_form_delivered(uint64 row)

@@ -354,7 +354,7 @@ timer_insert(const char *manager, int lane, const char *key, Datum type, Timesta
 }
 
 /*
- * Sets the timer that the arguments of a call say, for an instance.
+ * Sets the timer that the arguments of a call describe, for an instance.
  */
 static int64
 timer_set(FunctionCallInfo fcinfo, const char *manager, int lane, const char *key, TimestampTz due)
@@ -401,7 +401,8 @@ timer_set_by_consumer(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("process manager \"%s\" has no instance with this key", manager),
-				 errhint("Call pm.save first, which makes the instance that the timer is for.")));
+				 errhint(
+					 "Call pm.save first: it begins the instance to which the timer belongs.")));
 	(void) timer_remove(manager, instance.lane, instance.key->name, PG_GETARG_DATUM(0));
 	(void) timer_set(fcinfo, manager, instance.lane, instance.key->name, due);
 	wakeup_fetchers(instance.call.pm->id);

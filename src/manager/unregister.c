@@ -40,7 +40,7 @@ unregister(ProcessManager *pm)
 	};
 	Datum values[1] = {CStringGetTextDatum(pm->name)};
 
-	/* What a session has sent that has not committed yet must not be left behind. */
+	/* What open transactions have sent must not be left behind. */
 	if (sent_known())
 		manager_lock_out_senders(pm->id);
 	kept_delete(pm->name);

@@ -92,7 +92,7 @@ crash_map(bool create)
 	if (create)
 		ereport(LOG,
 				(errcode_for_file_access(), errmsg("could not map file \"%s\": %m", CRASH_FILE),
-				 errdetail("A handler that crashes the server is not recognised.")));
+				 errdetail("A handler that crashes the server is not recognized.")));
 	return NULL;
 }
 

@@ -37,7 +37,7 @@ typedef struct Handling
 	int64 position;
 	int64 id;					 /* the id of the row of a timer or of a parked event */
 	char log[HANDLING_LOG_NAME]; /* empty for a timer */
-	char key[HANDLING_KEY];		 /* of several that the event has; else empty */
+	char key[HANDLING_KEY];		 /* one of several keys of the event; empty if it has only one */
 } Handling;
 
 /*

@@ -13,8 +13,8 @@ typedef struct DatabaseView
 {
 	bool served; /* it has a scheduler, or one is being started */
 	bool active; /* a scheduler has found the extension in it */
-	bool away;	 /* its scheduler has left to make room, */
-	bool wanted; /* and something has happened since */
+	bool away;	 /* its scheduler has left to make room */
+	bool wanted; /* something has happened since the scheduler left */
 	TimestampTz due;
 	uint32 announced; /* counts announcements */
 	uint32 looked;	  /* the count when a scheduler last started */

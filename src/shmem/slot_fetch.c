@@ -3,10 +3,11 @@
  *		Consumers that wait in pm.fetch.
  *
  * Any number of sessions can wait.  Those that wait for the same process manager sleep on
- * the same condition variable, its room, which others may share with it.  Before it looks
- * at a log, a session sets the bit of its room in the slot of the log.  A writer that ends
- * takes the bits and wakes the rooms; those who go on waiting set them again.  So a session
- * that is cancelled or killed leaves nothing behind but a bit, which the next writer takes.
+ * the same condition variable, the room of the process manager, which other process
+ * managers may share.  Before a session looks at a log, it sets the bit of its room in the
+ * slot of the log.  A writer that ends takes the bits and wakes the rooms; the sessions
+ * that continue to wait set them again.  So a session that is cancelled or killed leaves
+ * nothing behind but a bit, which the next writer takes.
  *
  * No wake-up is lost.  The session reads how often its room was woken, sets the bit, and
  * then looks: either it sees what the writer has written, or the writer sees the bit.  A
@@ -67,12 +68,12 @@ slot_fetch_wait(int manager, long ms, uint32 wait_event)
 }
 
 /*
- * This and what follows run in transaction callbacks: they cannot fail.
+ * This function and those below run in transaction callbacks, so they must not fail.
  */
 static void
 slot_fetch_wake_room(int room)
 {
-	/* Count first, for those who are not on the list yet. */
+	/* Count first, for the sessions that are not on the list yet. */
 	pg_atomic_fetch_add_u32(&Slots->fetch_wakes[room], 1);
 	ConditionVariableBroadcast(&Slots->fetchers[room]);
 }

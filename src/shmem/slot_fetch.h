@@ -7,10 +7,13 @@
 
 #include "shmem/slot_ref.h"
 
-/* How often those who wait for the process manager were woken; to be called before looking. */
+/*
+ * How often the sessions that wait for the process manager were woken.  Called before
+ * they look.
+ */
 extern uint32 slot_fetch_wakes(int manager);
 
-/* Begins to wait, after looking.  False if they have been woken since. */
+/* Begins to wait, after the session has looked.  False if it has been woken since. */
 extern bool slot_fetch_prepare(int manager, uint32 wakes);
 
 /*
@@ -22,10 +25,10 @@ extern void slot_fetch_ask(int manager, Oid relid, LogRef *ref);
 /* Waits for at most "ms".  True if the session was woken. */
 extern bool slot_fetch_wait(int manager, long ms, uint32 wait_event);
 
-/* Called at the end of a writer of the log: wakes those who have asked. */
+/* Called at the end of a writer of the log: wakes the sessions that have asked. */
 extern void slot_fetch_wake_log(LogSlot *slot);
 
-/* Wakes those who wait for a process manager; 0: for any. */
+/* Wakes the sessions that wait for a process manager; 0: for any. */
 extern void slot_fetch_wake(int manager);
 
 #endif /* PM_SLOT_FETCH_H */

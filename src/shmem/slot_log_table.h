@@ -37,8 +37,8 @@ struct LogSlot
 	pg_atomic_uint32 seeded;  /* the mark is at least the furthest cursor */
 	pg_atomic_uint32 pins;	  /* transactions that have used the mark and have not ended */
 	pg_atomic_uint32 used_at; /* when the log was last read or written, s since 2000 */
-	pg_atomic_uint64 mark;	  /* copies of generations.mark and generations.reached, */
-	pg_atomic_uint64 reached; /* which are read without the lock */
+	pg_atomic_uint64 mark;	  /* a copy of generations.mark, read without the lock */
+	pg_atomic_uint64 reached; /* a copy of generations.reached, read without the lock */
 	pg_atomic_uint64 interest[SLOT_WAKE_WORDS]; /* the workers that wait for the log */
 	pg_atomic_uint32 fetchers; /* the rooms in which consumers wait for the log (slot_fetch.c) */
 	pg_atomic_uint64 wakes; /* counts the writers that ended while a worker waited; never reset */

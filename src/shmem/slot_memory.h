@@ -66,10 +66,10 @@ typedef struct WorkerSlot
 	bool makes_room; /* it is about to leave, so that another worker gets its place */
 
 	/* Used by slot_turn.c: ids of process managers, 0: none. */
-	pg_atomic_uint32 turn;		   /* the process manager for whose lane it has the turn, */
+	pg_atomic_uint32 turn;		   /* the process manager for whose lane it has the turn */
 	pg_atomic_uint64 turn_at;	   /* when the turn was last renewed, a TimestampTz */
-	pg_atomic_uint32 awaits;	   /* the process manager for whose lane it waits, */
-	pg_atomic_uint64 awaits_since; /* and since when */
+	pg_atomic_uint32 awaits;	   /* the process manager for whose lane it waits */
+	pg_atomic_uint64 awaits_since; /* since when it waits, a TimestampTz */
 
 	/* Used by slot_place.c; protected by SlotShared.lock. */
 	uint32 waits;	 /* how many workers it cannot start for want of a place or a slot */
@@ -122,7 +122,7 @@ typedef struct TurnsSlot
 	pg_atomic_uint32 database;
 	pg_atomic_uint32 manager;
 	pg_atomic_uint64 until; /* a TimestampTz */
-	pg_atomic_uint32 lasts; /* for how long, ms, when that was decided last */
+	pg_atomic_uint32 lasts; /* for how long they run so, as decided last, ms */
 } TurnsSlot;
 
 typedef struct SlotShared
@@ -134,7 +134,7 @@ typedef struct SlotShared
 	pg_atomic_uint32 waiting;				 /* the sum of slot_memory_waits() of all workers */
 	pg_atomic_uint64 scarce_until;			 /* until then worker slots are scarce, a TimestampTz */
 	pg_atomic_uint64 sent[SLOT_SENT_COUNTS]; /* by slot_sent_of() */
-	pg_atomic_uint32 fetch_wakes[SLOT_FETCH_ROOMS]; /* how often they were woken */
+	pg_atomic_uint32 fetch_wakes[SLOT_FETCH_ROOMS]; /* how often each room was woken */
 	ConditionVariable fetchers[SLOT_FETCH_ROOMS];	/* consumers that wait, see slot_fetch.c */
 	ConditionVariable moved;						/* broadcast when a cursor has moved */
 	WorkerSlot workers[WORKER_MAX];

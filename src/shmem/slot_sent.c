@@ -2,10 +2,11 @@
  * slot_sent.c
  *		Tells dispatchers that something was sent to instances.
  *
- * A dispatcher looks into the queue of what was sent only if this count has changed since
- * it looked last, so that the queue costs nothing where nobody sends.  The sender counts
- * after its transaction has committed, so whoever sees the count sees the rows.  Several
- * process managers can share a count; then one of them looks for nothing.
+ * A dispatcher looks into the queue of what was sent only if a count in shared memory
+ * has changed since it looked last, so that the queue costs nothing where nothing is
+ * sent.  The sender increments the count after its transaction has committed, so a
+ * dispatcher that sees the new count also sees the rows.  Several process managers can
+ * share a count; then a dispatcher may look and find nothing.
  *
  * Nothing here takes a lock or can fail, so that it can run in a transaction callback.
  */

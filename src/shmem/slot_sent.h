@@ -6,8 +6,9 @@
 #define PM_SLOT_SENT_H
 
 /*
- * A number that changes when a transaction commits, or is prepared, that has sent something to
- * instances of the process manager with this id.  It may also change for no reason.
+ * A number that changes when a transaction that has sent something to instances of the
+ * process manager with this id commits or is prepared.  It may also change for no
+ * reason.
  */
 extern uint64 slot_sent_count(int manager);
 

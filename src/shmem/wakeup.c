@@ -152,7 +152,10 @@ wakeup_xact_callback(XactEvent event, void *arg)
 	if (Slots != NULL && event == XACT_EVENT_PREPARE)
 	{
 		slot_database_touch(MyDatabaseId);
-		/* They find the sender's lock, and look again until it is free (sent.c). */
+		/*
+		 * The dispatchers find the sender's lock, and look again until it is free
+		 * (sent.c).
+		 */
 		wakeup_send();
 	}
 	else if (Slots != NULL)

@@ -25,7 +25,10 @@ extern bool wakeup_has_sent(int manager);
 /* This transaction moves a cursor: sessions in pm.wait_for are woken if it commits. */
 extern void wakeup_moved(void);
 
-/* If this transaction commits, consumers of the process manager look whether there is something. */
+/*
+ * If this transaction commits, sessions that wait in pm.fetch for the process manager
+ * are woken.
+ */
 extern void wakeup_fetchers(int manager);
 
 /* This transaction drops a log: if it commits, the log's slot is free. */

@@ -20,7 +20,7 @@ CREATE FUNCTION pm.register(name text, handler text, logs text[], correlate text
 							journal boolean DEFAULT false, lease interval DEFAULT '30 s',
 							consumers text[] DEFAULT NULL, carry text[] DEFAULT NULL)
 	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_register';
--- NULL: as it is. reset names arguments that get their default again.
+-- NULL leaves a setting as it is. reset names arguments that get their default again.
 CREATE FUNCTION pm.alter(name text, handler text DEFAULT NULL, logs text[] DEFAULT NULL,
 						 correlate text DEFAULT NULL, types text[] DEFAULT NULL,
 						 start_at text DEFAULT NULL, on_failure text DEFAULT NULL,
@@ -31,7 +31,7 @@ CREATE FUNCTION pm.alter(name text, handler text DEFAULT NULL, logs text[] DEFAU
 						 lease interval DEFAULT NULL, consumers text[] DEFAULT NULL,
 						 carry text[] DEFAULT NULL, reset text[] DEFAULT NULL)
 	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_alter';
--- For consumers: programs outside that do the work of a process manager without a handler.
+-- For consumers: programs outside the database that do the work of a process manager without a handler.
 CREATE FUNCTION pm.fetch(name text, consumer text, max_count integer DEFAULT 100, wait interval DEFAULT '0 s')
 	RETURNS TABLE (log text, "position" bigint, stream text, version bigint, type text, data jsonb, metadata jsonb,
 				   recorded_at timestamptz, key text, attempt integer, state jsonb, lane integer,

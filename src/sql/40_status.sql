@@ -268,7 +268,7 @@ CROSS JOIN LATERAL (
 	  AND pg_catalog.cardinality(f.events) OPERATOR(pg_catalog.>) 0) f
 WHERE l.consumer IS NOT NULL;
 
--- Why a lane of a process manager for consumers has something to do.
+-- Why there is still work in a lane of a process manager for consumers.
 CREATE VIEW pm_catalog.consumer_now AS
 SELECT s.process_manager, s.lane,
 	   CASE WHEN h.held THEN 'fetched' ELSE 'unfetched' END AS situation,

@@ -33,8 +33,8 @@ COMMENT ON FUNCTION pm.register(text, text, text[], text, text[], text, text, in
 COMMENT ON FUNCTION pm.alter(text, text, text[], text, text[], text, text, integer, interval, interval, integer, integer, integer, interval, boolean, interval, text[], text[], text[])
 	IS 'change some settings of a process manager, and leave the others as they are';
 COMMENT ON FUNCTION pm.fetch(text, text, integer, interval) IS 'called by a consumer: lease a lane and return its next events and timers';
-COMMENT ON FUNCTION pm.advance(text, text, integer, text, bigint) IS 'called by a consumer: what it has fetched from a lane is handled';
-COMMENT ON FUNCTION pm.extend(text, text) IS 'called by a consumer: renew its leases, and return until when';
+COMMENT ON FUNCTION pm.advance(text, text, integer, text, bigint) IS 'called by a consumer: record that what it has fetched from a lane is handled';
+COMMENT ON FUNCTION pm.extend(text, text) IS 'called by a consumer: renew its leases, and return when they run out';
 COMMENT ON FUNCTION pm.release(text, text) IS 'called by a consumer: give up its lanes';
 COMMENT ON FUNCTION pm.fail(text, text, text, bigint, text, interval, boolean, text) IS 'called by a consumer: park an event or timer that it could not handle, or wants later';
 COMMENT ON FUNCTION pm.save(text, text, text, jsonb) IS 'called by a consumer: keep the state of an instance';
@@ -51,7 +51,7 @@ COMMENT ON FUNCTION pm.retry(text) IS 'retry all dead events of a process manage
 COMMENT ON FUNCTION pm.discard(text) IS 'give up all dead events of a process manager, and return how many';
 COMMENT ON FUNCTION pm.reply(text, bigint, text, jsonb) IS 'called by a consumer: send an answer to the instance whose handler has appended an event';
 COMMENT ON FUNCTION pm.send(text, text, text, jsonb) IS 'send an event to one instance of a process manager, without a log';
-COMMENT ON FUNCTION pm.erase(text, text, jsonb) IS 'replace the data of the events of a stream, in the log and wherever it is kept';
+COMMENT ON FUNCTION pm.erase(text, text, jsonb) IS 'replace the data of the events of a stream, in the log and wherever pm keeps it';
 COMMENT ON FUNCTION pm.end_instance(text, text, text) IS 'end an instance by hand, with its timers and parked events';
 COMMENT ON FUNCTION pm.set_state(text, text, jsonb, text) IS 'set the state of an instance by hand';
 COMMENT ON FUNCTION pm.history(text, text) IS 'what an instance has been through, why it waits, and what will happen next';
@@ -102,7 +102,7 @@ COMMENT ON COLUMN pm.process_manager.registered_at IS 'when it was first registe
 COMMENT ON COLUMN pm.process_manager.keep_ended IS 'how long ended instances and journals are kept';
 COMMENT ON COLUMN pm.process_manager.journal IS 'whether each event and timer that an instance handles leaves an entry in pm.journal';
 COMMENT ON COLUMN pm.process_manager.lease IS 'how long a consumer may hold a lane; NULL: it has a handler';
-COMMENT ON COLUMN pm.process_manager.consumers IS 'roles that may be its consumers, beside members of the owner';
+COMMENT ON COLUMN pm.process_manager.consumers IS 'roles that may be its consumers, in addition to members of the owner';
 COMMENT ON COLUMN pm.process_manager.carry IS 'keys of metadata that appended events and timers inherit';
 
 COMMENT ON VIEW pm.cursor IS 'position up to which each process manager has handled each log';
@@ -158,15 +158,15 @@ COMMENT ON COLUMN pm.journal.process_manager IS 'name of the process manager';
 COMMENT ON COLUMN pm.journal.key IS 'key of the instance';
 COMMENT ON COLUMN pm.journal.started_at IS 'when the instance began';
 COMMENT ON COLUMN pm.journal.seq IS 'number of the entry among those of the instance, from 1';
-COMMENT ON COLUMN pm.journal.log IS 'log of the event; NULL if it was a timer or a person';
+COMMENT ON COLUMN pm.journal.log IS 'log of the event; NULL for a timer or a change by a person';
 COMMENT ON COLUMN pm.journal."position" IS 'position of the event';
-COMMENT ON COLUMN pm.journal.type IS 'type of the event or timer; NULL if it was a person';
+COMMENT ON COLUMN pm.journal.type IS 'type of the event or timer; NULL for a change by a person';
 COMMENT ON COLUMN pm.journal.handled_at IS 'when it was handled';
 COMMENT ON COLUMN pm.journal.state IS 'state afterwards; NULL if the instance has ended';
 COMMENT ON COLUMN pm.journal.appended IS 'log and position of each event that the handler has appended';
 COMMENT ON COLUMN pm.journal.timers IS 'type and due time of each timer that the handler has set';
 COMMENT ON COLUMN pm.journal.by IS 'role that sent the event or made the change';
-COMMENT ON COLUMN pm.journal.reason IS 'why that role has done so';
+COMMENT ON COLUMN pm.journal.reason IS 'why that role has made the change';
 
 COMMENT ON VIEW pm.timer IS 'timers that instances have set';
 COMMENT ON COLUMN pm.timer.process_manager IS 'name of the process manager';

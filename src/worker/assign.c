@@ -25,9 +25,9 @@
 /* The longest delay before a dispatcher that has died is started again, ms. */
 #define ASSIGN_BACKOFF_MAX 30000
 
-/* For how long a role yields to others: if it has made room, */
+/* For how long a role yields to others if it has made room, ms. */
 #define ASSIGN_YIELDED 300
-/* and if its dispatcher was made to give way, which doubles each time in a row, ms. */
+/* The same if its dispatcher was made to give way, ms.  It doubles each time in a row. */
 #define ASSIGN_YIELDS	  1000
 #define ASSIGN_YIELDS_MAX 4000
 

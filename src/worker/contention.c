@@ -1,10 +1,10 @@
 /*
  * contention.c
- *		What a unit does after it has met another session at a lock or a stream.
+ *		What a unit does after a conflict with another session over a lock or a stream.
  *
  * A batch holds its locks until it commits.  Two batches that write the same streams
  * in different orders have a deadlock, and one of them is undone.  If both ran again at
- * once, they would meet again.  Three things prevent that.  The batch is cut
+ * once, they would conflict again.  Three things prevent that.  The batch is cut
  * (isolate.c).  The unit waits for a moment of random length.  And lanes of one process
  * manager, which follow the same logs and so are likely to write the same streams, run
  * one after another for some time: then they can have large batches, which are faster

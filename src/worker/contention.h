@@ -1,6 +1,6 @@
 /*
  * contention.h
- *		What a unit does after it has met another session at a lock or a stream.
+ *		What a unit does after a conflict with another session over a lock or a stream.
  */
 #ifndef PM_CONTENTION_H
 #define PM_CONTENTION_H

@@ -22,11 +22,11 @@
 /* A role that owns process managers here. */
 typedef struct Role
 {
-	Oid role;				   /* hash key */
-	List *managers;			   /* its process managers that are to run */
-	int lanes;				   /* the most that one of them has */
-	bool has_work;			   /* it has work and no dispatcher */
-	bool has_share;			   /* of the places: it gets no more of them in this round */
+	Oid role;		/* hash key */
+	List *managers; /* its process managers that are to run */
+	int lanes;		/* the most that one of them has */
+	bool has_work;	/* it has work and no dispatcher */
+	bool has_share; /* it has its share of the places, and gets no more of them in this round */
 	TimestampTz waiting_since; /* since when has_work is true, 0: it is not */
 	TimestampTz said_starving; /* when this was reported in the server's log */
 	TimestampTz not_before;	   /* no dispatcher is started before, because one has died */
@@ -39,8 +39,8 @@ typedef struct Role
 typedef struct Roles
 {
 	HTAB *table;		   /* of Role, by its OID */
-	int count;			   /* roles that have process managers to run, */
-	Oid any;			   /* and one of these */
+	int count;			   /* the number of roles that have process managers to run */
+	Oid any;			   /* one of these roles */
 	int copies;			   /* process managers that wait for pm.resume() in this copy */
 	List *managers;		   /* all process managers of the database */
 	MemoryContext context; /* of these lists */

@@ -37,11 +37,11 @@ typedef struct Unit
 	long wait_nap;
 	Follow *follows;		/* one for each of pm->logs */
 	bool all;				/* the next batch reads all logs, not only those that have moved */
-	bool sent;				/* the next batch looks for what was sent to instances, */
-	uint64 sent_count;		/* because this count of slot_sent.c has changed, */
-	TimestampTz sent_again; /* or because it is this late; DT_NOEND: never */
-	JournalPurge purge;		/* of the first lane: what has been removed, */
-	TimestampTz purge_at;	/* and when to remove more; 0: now */
+	bool sent;				/* the next batch looks for what was sent to instances */
+	uint64 sent_count;		/* it looks when this count of slot_sent.c has changed */
+	TimestampTz sent_again; /* or at this time; DT_NOEND: never */
+	JournalPurge purge;		/* of the first lane: what has been removed */
+	TimestampTz purge_at;	/* when to remove more; 0: now */
 } Unit;
 
 /* The units of one dispatcher.  All zero: not loaded yet. */

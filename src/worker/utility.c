@@ -66,7 +66,9 @@ utility_note_extension(Node *statement)
 	else if (IsA(statement, AlterExtensionStmt) &&
 			 strcmp(((AlterExtensionStmt *) statement)->extname, "pm") == 0)
 	{
-		/* A scheduler that found a version it does not serve has left: it must look again.
+		/*
+		 * A scheduler that found a version it does not serve has left: it must look
+		 * again.
 		 */
 		wakeup_registry();
 		wakeup_announce();

@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
-# house.pl [ROOT]: checks the rules of the house that need no compiler. See "The house" in CONTRIBUTING.md.
+# house.pl [ROOT]: checks the rules of the house that need no compiler. See "Where files belong" and
+# "Code style" in CONTRIBUTING.md.
 #
 # Each finding is a line "file:line: what is wrong". Below the findings of a rule it says how to correct
 # them. The exit status is 0 only if there are none. It takes a few seconds. house_test.sh shows that

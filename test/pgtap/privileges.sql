@@ -44,7 +44,7 @@ INSERT INTO pm_catalog.timer (process_manager, key, type, due, data, metadata) V
 INSERT INTO pm_catalog.parked (process_manager, key, log, "position", state, stream, type, data, metadata, recorded_at, attempts, retry_at, message)
 VALUES ('i', 'o-2', 'a.orders', :bad, 'failing', 'o-2', 'Bad', '{"secret": 2}', '{}', now(), 1, now() + '1 hour', 'no secret'),
 	('i', 'o-2', 'a.orders', :behind, 'behind', 'o-2', 'Placed', '{"secret": 3}', '{}', now(), 0, NULL, NULL);
--- for consumers: one for which carol may be one, and one for which she may not
+-- process managers for consumers: carol may be a consumer of one, and not of the other
 SET LOCAL SESSION AUTHORIZATION pmtest_alice;
 SELECT pm.register('c', NULL, '{a.payments}', start_at => 'end', consumers => '{pmtest_carol}');
 SELECT pm.register('cc', NULL, '{a.payments}', start_at => 'end');
@@ -165,7 +165,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	-- which no consumers follow
 	(format($$SELECT pm.reply('a.loose', %s, 't')$$, :unread),	'42501', '42501', '42501', '42501', '42501'),
 	($$DELETE FROM pm_catalog.reply_to$$,					'00000', '42501', '42501', '42501', '42501'),
-	-- may not steer
+	-- may not change the process manager
 	($$SELECT pm.pause('c')$$,								'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.resume('c')$$,								'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.seek('c', 'a.payments', 0)$$,				'00000', '00000', '00000', '42501', '42501'),

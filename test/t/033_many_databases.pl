@@ -102,7 +102,7 @@ cmp_ok(scalar @lines, '<=', 12, sprintf('%d lines in the log in %d s', scalar @l
 answer('SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE $$%FROM hog%$$ AND pid <> pg_backend_pid()');
 my $recovered = PmTest::seconds { ok(handled("d$_", 5), "d$_: events are handled again") for 1 .. $with };
 cmp_ok($recovered, '<=', 10, sprintf('within 10 s (%.1f s)', $recovered));
-PmTest::figure(sprintf('no worker slot for %d s: %d lines in the log; work goes on %.1f s after there are some, in all of %d databases', $taken, scalar @lines, $recovered, $with));
+PmTest::figure(sprintf('no worker slot for %d s: %d lines in the log; work continues %.1f s after there are some, in all of %d databases', $taken, scalar @lines, $recovered, $with));
 
 # ---- template1 with pm, and databases copied from it: no worker runs in a template
 

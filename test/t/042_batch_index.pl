@@ -113,7 +113,7 @@ SQL
 			$app->do("DELETE FROM to_fail; SELECT pm.resume('$pm')");
 			if (!$until->("lag = 0 AND attempts = 0 AND state IN ('idle', 'waiting')"))
 			{
-				diag("$pm: does not go on after the failure at index $index; " . $app->do("SELECT * FROM pm.status WHERE process_manager = '$pm'"));
+				diag("$pm: does not continue after the failure at index $index; " . $app->do("SELECT * FROM pm.status WHERE process_manager = '$pm'"));
 				last if ++$wrong > 3;
 			}
 		}

@@ -127,9 +127,10 @@ SQL
 $node->safe_psql('postgres', sprintf($logic, 'main') . sprintf($logic, 'control') . <<'SQL', extra_params => [ '-U', 'app' ]);
 SELECT pm.register('main', 'main', '{orders,payments,shipping}', correlate => 'key_of', max_attempts => 3, backoff => '200 ms', batch_size => 50, journal => true, keep_ended => '1 day');
 SQL
-# Two with several keys an event, and what computes them again. "fan": each event goes to its key and to a group of keys,
-# and fails for the former only. "wide": an event of type arm lets its instance be found by its group, one of type settle
-# goes to all that are found; the result depends on the order of the events in the log, so it does not park.
+# Two process managers whose events have several keys, and two that compute the same again. "fan": each event goes to its key
+# and to a group of keys, and fails only for its key. "wide": after an event of type arm, its instance is found by its group,
+# and an event of type settle goes to all instances that are found. The result depends on the order of the events in the log,
+# so "wide" does not park.
 my $several = <<'SQL';
 CREATE OR REPLACE FUNCTION public.%1$s(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $handler$
 BEGIN
@@ -142,7 +143,7 @@ END
 $handler$;
 SQL
 # "ends": an instance of it ends at every third of its events, and begins again at the next. It appends an event with an id
-# that it derives from the event in hand, and sends one to the instance of a group, which counts what it gets.
+# that it derives from the event that is being handled, and sends one to the instance of a group, which counts what it gets.
 my $ending = <<'SQL';
 CREATE OR REPLACE FUNCTION public.%1$s(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $handler$
 DECLARE
@@ -229,7 +230,7 @@ for my $kind (@kinds)
 PmTest::figure(sprintf('%s, in %.0f s; slowest start after a killed postmaster: %.1f s', join(', ', map { "$_ $done{$_}" } sort keys %done), time - $began, $slowest));
 
 my $suspects = () = PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ /"(?:main|beside)" in database "postgres": the handler failed .*the server crashed while the handler ran/g;
-PmTest::figure("$suspects events were in hand of those that were killed");
+PmTest::figure("$suspects events were being handled by those that were killed");
 cmp_ok($suspects, '>', 0, 'dispatchers were killed while they ran a handler');
 
 # ---- what must hold while some events still fail

@@ -1,6 +1,6 @@
 # P4: a handler in C crashes the server, by calling abort() for some events. After at most two restarts
 # of the server the event is parked (park) or its process manager is halted (halt). Process managers of
-# the same role and of another one that only shared the crash go on and are not blamed.
+# the same role and of another one that only shared the crash continue and are not blamed.
 use strict;
 use warnings FATAL => 'all';
 
@@ -99,7 +99,7 @@ sub others_ok
 {
 	my ($name) = @_;
 
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager ~ '^(same|other)_' AND (lag > 0 OR state <> 'idle' OR parked > 0)", 0, timeout => 60), "$name: the others go on")
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager ~ '^(same|other)_' AND (lag > 0 OR state <> 'idle' OR parked > 0)", 0, timeout => 60), "$name: the others continue")
 	  or diag(answer('SELECT process_manager, state, reason, lag, attempts, parked FROM pm.status') . "\n" . answer('SELECT process_manager, position, key, state, attempts, message FROM pm.parked'));
 	PmTest::once_in_key_order_ok($node, $_, "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders", "$name: $_ handled everything once") for qw(same_park other_park);
 	PmTest::exactly_once_ok($node, $_, 'orders', "$name: $_ handled everything once") for qw(same_halt other_halt);

@@ -1,5 +1,5 @@
 # P4, P7: a handler that fails for every event has a systemic error. With 100,000 events of many keys its
-# process manager halts early, with the reason; few events are parked; others go on. After the correction
+# process manager halts early, with the reason; few events are parked; others continue. After the correction
 # pm.resume is enough, also with max_attempts => 1, and nothing is lost, handled twice or out of order.
 #
 #   PM_SYSTEMIC_EVENTS=100000
@@ -84,7 +84,7 @@ for my $case (@cases)
 	is(answer("SELECT count(*) FROM seen WHERE pm = '$name'"), 0, "$name: no effect is left");
 	is(answer("SELECT count(*) FROM (SELECT position FROM orders WHERE position <= $position EXCEPT SELECT position FROM pm.parked WHERE process_manager = '$name') x"), 0, "$name: every event that the cursor has passed is parked");
 }
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'beside'", 'idle0', timeout => 60), 'another process manager of the role goes on');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'beside'", 'idle0', timeout => 60), 'another process manager of the role continues');
 PmTest::exactly_once_ok($node, 'beside', 'orders');
 # While it is halted no handler is called, neither for parked nor for new events. The sequence counts calls.
 my $calls = answer('SELECT last_value FROM calls');

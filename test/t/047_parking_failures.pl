@@ -1,5 +1,5 @@
 # P4, P7: however a handler fails for one key, with on_failure => 'park' that key is parked with the
-# reason. The other keys, the other process managers of the role and those of other roles go on.
+# reason. The other keys, the other process managers of the role and those of other roles continue.
 # Failures that are not the handler's fault are not counted. If correlate fails, the key is not known,
 # so the process manager halts.
 use strict;
@@ -87,7 +87,7 @@ sub status
 sub others_ok
 {
 	my ($name) = @_;
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('bystander', 'neighbour') AND log = 'log_$name' AND (lag > 0 OR parked > 0)", 0, timeout => 20), "$name: others go on");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('bystander', 'neighbour') AND log = 'log_$name' AND (lag > 0 OR parked > 0)", 0, timeout => 20), "$name: others continue");
 	return;
 }
 
@@ -101,7 +101,7 @@ sub parked_ok
 	$mend //= '';
 	$took = PmTest::seconds { ok(PmTest::wait_until($node, "SELECT state FROM pm.parked WHERE process_manager = '$name' AND position = $bad", 'dead', timeout => 40), "$name: the event is parked, dead after max_attempts"); };
 	note(sprintf('%s: parked and dead after %.1f s', $name, $took));
-	ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = '$name'", 'idle0', timeout => 20), "$name: the other keys go on")
+	ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = '$name'", 'idle0', timeout => 20), "$name: the other keys continue")
 	  or diag(status($name));
 	is(answer("SELECT string_agg(key || ' ' || state || ' ' || attempts, ', ' ORDER BY position) FROM pm.parked WHERE process_manager = '$name'"), "k3 dead $attempts, k3 behind 0", "$name: the failing event and those behind it are parked");
 	my $error = answer("SELECT concat_ws(' ', sqlstate, message, detail) FROM pm.parked WHERE process_manager = '$name' AND state = 'dead'");
@@ -168,7 +168,7 @@ SQL
 	ok(PmTest::wait_until($node, "SELECT string_agg(key || coalesce(log, '') || ' ' || attempts, ', ') FROM pm.parked WHERE process_manager = '$name' AND state = 'dead'", 'k3 2', timeout => 40), "$name: the timer is parked")
 	  or diag(status($name) . "\n" . answer("SELECT * FROM pm.parked WHERE process_manager = '$name'"));
 	like(answer("SELECT message FROM pm.parked WHERE process_manager = '$name' AND state = 'dead'"), $ends{$name}[1], "$name: the reason");
-	ok(PmTest::wait_until($node, "SELECT (SELECT state || lag FROM pm.status WHERE process_manager = '$name'), (SELECT count(*) FROM pm.timer WHERE process_manager = '$name')", 'idle0|0', timeout => 20), "$name: the other keys go on");
+	ok(PmTest::wait_until($node, "SELECT (SELECT state || lag FROM pm.status WHERE process_manager = '$name'), (SELECT count(*) FROM pm.timer WHERE process_manager = '$name')", 'idle0|0', timeout => 20), "$name: the other keys continue");
 	others_ok($name);
 	answer("DELETE FROM broken WHERE pm = '$name'; SELECT pm.retry(process_manager, log, position) FROM pm.parked WHERE process_manager = '$name' AND state = 'dead'");
 	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = '$name'", 0, timeout => 20), "$name: corrected and retried, nothing is parked");
@@ -240,7 +240,7 @@ append('trouble');
 ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'trouble'", 'waiting', timeout => 20), "a server error: waiting");
 is(answer("SELECT count(*) FROM pm.parked WHERE process_manager = 'trouble'"), 0, 'nothing is parked');
 $node->safe_psql('postgres', 'DROP TABLE full_disk');
-ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = 'trouble'", 'idle00', timeout => 20), 'it goes on by itself');
+ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = 'trouble'", 'idle00', timeout => 20), 'it continues by itself');
 PmTest::once_in_key_order_ok($node, 'trouble', "SELECT 'log_trouble' AS log, position AS pos, stream AS key FROM log_trouble");
 
 # ---- the time between attempts: 0.3, 0.6, 1.2 s and up to 10 % more
@@ -298,7 +298,7 @@ for my $how (sort keys %correlate)
 	others_ok('correlates');
 	$set->('NULL');
 	answer("SELECT pm.resume('correlates')");
-	ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = 'correlates'", 'idle00', timeout => 20), "correlate $how: corrected and resumed, it goes on")
+	ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = 'correlates'", 'idle00', timeout => 20), "correlate $how: corrected and resumed, it continues")
 	  or diag(status('correlates'));
 }
 PmTest::once_in_key_order_ok($node, 'correlates', "SELECT 'log_correlates' AS log, position AS pos, stream AS key FROM log_correlates");

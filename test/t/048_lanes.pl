@@ -87,12 +87,12 @@ answer("INSERT INTO visits (stream, type) SELECT 's' || i % 20, CASE WHEN i = 25
 my $bad = answer("SELECT position FROM visits WHERE type = 'bad'");
 my $bad_lane = answer("SELECT pm_catalog.lane_of('s5', 4)");
 my $others_lag = "SELECT coalesce(sum(lag), 0) FROM pm.status WHERE process_manager = 'suicide' AND lane <> $bad_lane";
-ok(PmTest::wait_until($node, "SELECT (SELECT is_called FROM ends), ($others_lag), (SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher' AND state = 'idle')", 't|0|3', timeout => 20), 'a dispatcher is terminated, and the other lanes go on')
+ok(PmTest::wait_until($node, "SELECT (SELECT is_called FROM ends), ($others_lag), (SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher' AND state = 'idle')", 't|0|3', timeout => 20), 'a dispatcher is terminated, and the other lanes continue')
   or diag(answer('SELECT * FROM pm.worker') . answer('SELECT * FROM pm.status'));
 answer("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE kind = 'dispatcher' AND state = 'idle' LIMIT 1");
 ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher' AND state = 'idle'", 2, timeout => 20), 'another dispatcher is terminated');
 answer("INSERT INTO visits (stream, type) SELECT 's' || i % 20, 'good' FROM generate_series(1, 60) i", 'app');
-ok(PmTest::wait_until($node, "SELECT count(*) > 0 FROM pm.status WHERE process_manager = 'suicide' AND lag = 0 AND lane <> $bad_lane", 't', timeout => 20), 'the remaining lanes go on')
+ok(PmTest::wait_until($node, "SELECT count(*) > 0 FROM pm.status WHERE process_manager = 'suicide' AND lag = 0 AND lane <> $bad_lane", 't', timeout => 20), 'the remaining lanes continue')
   or diag(answer('SELECT * FROM pm.worker') . answer('SELECT * FROM pm.status'));
 is(answer('SELECT last_value FROM ends'), 1, 'no dispatcher has taken the lane of the first one');
 kill('CONT', $scheduler) == 1 or die "no scheduler\n";

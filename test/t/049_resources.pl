@@ -1,6 +1,6 @@
 # P1, P3, P7 when a resource runs out: disk space for the tables of handlers, for logs and for WAL; memory; and events as
-# large as PostgreSQL supports, and larger than fit into one value. Nothing is lost, pm.status gives the reason, all else
-# goes on, and when there is room again everything does. The workers survive and release the memory.
+# large as PostgreSQL supports, and too large to fit into one value. Nothing is lost, pm.status gives the reason, everything
+# else continues, and when there is room again, so does what had stopped. The workers survive and release the memory.
 #
 #   PM_SOAK=1        events of full size: 255 MB of jsonb, and more than 1 GB in total (otherwise 40 MB, and no larger one)
 use strict;
@@ -97,7 +97,7 @@ SKIP:
 	}
 	is($refused, 1, 'disk full: a writer of that log gets 53100');
 	answer("INSERT INTO other (stream, type) SELECT 's', 'T' FROM generate_series(1, 10)", 'app');
-	ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'beside'", 0, timeout => 20), 'disk full: others go on');
+	ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'beside'", 0, timeout => 20), 'disk full: others continue');
 	is(answer('SELECT count(*) FROM pm.parked'), 0, 'disk full: no failure is counted for an event');
 	is(answer("SELECT string_agg(pid::text, ' ') FROM pm.worker WHERE kind = 'dispatcher'"), $worker, 'disk full: the workers are the same');
 	unlink "$small/filler";
@@ -105,7 +105,7 @@ SKIP:
 	PmTest::exactly_once_ok($node, 'keep', 'orders');
 	PmTest::exactly_once_ok($node, 'narrow', 'narrow');
 	is(answer('SELECT count(*) - count(DISTINCT pos), count(*) FROM wide'), '0|550', "the handler's other effects are there once");
-	PmTest::figure(sprintf('disk full for data: goes on %.1f s after there is room', $took));
+	PmTest::figure(sprintf('disk full for data: continues %.1f s after there is room', $took));
 	PmTest::no_crash_ok($node);
 	$node->stop('fast');
 
@@ -178,7 +178,7 @@ ok(PmTest::wait_until($node, "SELECT state || (reason LIKE '%out of memory%') FR
   or diag(answer('SELECT process_manager, state, reason FROM pm.status'));
 note('reason: ' . answer("SELECT reason || ' / ' || coalesce(hint, '') FROM pm.status WHERE process_manager = 'hungry'"));
 answer("INSERT INTO orders (stream, type) SELECT 'o', 'T' FROM generate_series(1, 100)", 'app');
-ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'keep'", 100, timeout => 20), 'out of memory: other process managers of the role go on, in the same worker');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'keep'", 100, timeout => 20), 'out of memory: other process managers of the role continue, in the same worker');
 is(dispatcher(), $pid, 'out of memory: the worker survives');
 cmp_ok(rss($pid), '<', $before + 20, sprintf('and has given the memory back: %.0f MB before, %.0f MB now', $before, rss($pid)));
 system('prlimit', '--pid', $pid, '--as=unlimited:unlimited');

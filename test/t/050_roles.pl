@@ -195,20 +195,20 @@ for my $change (@changes)
 	# on a busy machine no dispatcher may have started yet
 	ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'keep_carol' AND reason NOT LIKE 'no dispatcher runs%'", 'waiting', timeout => 20), "$name: waiting");
 	like(status('keep_carol'), $reason, "$name: pm.status says why");
-	ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'keep_bob'", 0, timeout => 20), "$name: others go on");
+	ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'keep_bob'", 0, timeout => 20), "$name: others continue");
 	is($node->safe_psql('postgres', "SELECT attempts FROM pm.status WHERE process_manager = 'keep_carol'"), 0, "$name: no attempt is counted");
 	if (defined $mend) { $node->safe_psql('postgres', $mend); }
 	else { PmTest::create_handler($node, 'keep_carol', user => 'carol'); }
 	my $ok;
 	my $took = PmTest::seconds { $ok = PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_carol'", 'idle0', timeout => 20); };
-	ok($ok, sprintf('%s undone: it goes on (%.1f s)', $name, $took));
+	ok($ok, sprintf('%s undone: it continues (%.1f s)', $name, $took));
 	cmp_ok($took, '<', 8, "$name undone: the event is soon handled");
 }
 PmTest::exactly_once_ok($node, 'keep_carol', 'orders', 'carol: nothing is lost or handled twice');
 
 $node->safe_psql('postgres', 'ALTER ROLE carol RENAME TO caroline');
 append('Renamed', 3);
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_carol'", 'idle0', timeout => 20), "after RENAME the role's process manager goes on");
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_carol'", 'idle0', timeout => 20), "after RENAME the role's process manager continues");
 is($node->safe_psql('postgres', "SELECT owner FROM pm.process_manager WHERE name = 'keep_carol'"), 'caroline', 'under its new name');
 PmTest::exactly_once_ok($node, 'keep_carol', 'orders');
 
@@ -217,9 +217,9 @@ PmTest::exactly_once_ok($node, 'keep_carol', 'orders');
 like($err, qr/owner of type pm_process_manager\.keep_carol/, 'the owner of a process manager cannot be dropped');
 $node->safe_psql('postgres', 'REASSIGN OWNED BY caroline TO bob; DROP OWNED BY caroline; DROP ROLE caroline');
 append('Dropped', 3);
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_carol'", 'idle0', timeout => 20), 'after REASSIGN OWNED it goes on');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_carol'", 'idle0', timeout => 20), 'after REASSIGN OWNED it continues');
 is($node->safe_psql('postgres', "SELECT owner FROM pm.process_manager WHERE name = 'keep_carol'"), 'bob', 'as the new owner');
-ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'keep_bob'", 0, timeout => 20), 'others go on');
+ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'keep_bob'", 0, timeout => 20), 'others continue');
 $node->safe_psql('postgres', "SELECT pm.unregister('keep_carol')");
 is($node->safe_psql('postgres', "SELECT count(*) FROM pm.status WHERE process_manager = 'keep_carol'"), '0', 'a superuser can unregister it');
 
@@ -229,7 +229,7 @@ append('NoInsert');
 ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'keep_bob'", 'retrying', timeout => 20), 'a right of the handler is revoked: retrying');
 like(status('keep_bob'), qr/permission denied for table seen/, 'pm.status shows the error');
 $node->safe_psql('postgres', 'GRANT INSERT ON seen TO PUBLIC');
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_bob'", 'idle0', timeout => 30), 'granted again, it goes on');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_bob'", 'idle0', timeout => 30), 'granted again, it continues');
 PmTest::exactly_once_ok($node, 'keep_bob', 'orders');
 
 # ---- what a role can see and change

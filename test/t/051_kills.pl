@@ -1,6 +1,6 @@
-# P1, P3, and how soon work goes on: while writers write, dispatchers, backends in the middle of an append and the
+# P1, P3, and how soon work continues: while writers write, dispatchers, backends in the middle of an append and the
 # postmaster are killed, and the server is stopped in immediate mode and started again, at random moments, again and
-# again. Each event is handled once and in order, work goes on within five seconds each time, and no process is left.
+# again. Each event is handled once and in order, work continues within five seconds each time, and no process is left.
 #
 #   PM_KILLS=8,5,3,5        the numbers of dispatchers, backends, postmasters, immediate stops (100,50,50,100 with PM_SOAK=1)
 #   PM_CRASH_SEED           the seed for the order and the moments; it is printed
@@ -134,7 +134,7 @@ for my $kind (@todo)
 	}
 	my $ping = answer("INSERT INTO orders (stream, type) VALUES ('ping', 'Ping') RETURNING position", 'app');
 	PmTest::wait_until($node, "SELECT count(DISTINCT pm) FROM seen WHERE pos = $ping", 2, timeout => 30, every => 0.02)
-	  or do { fail("$kind: work goes on"); diag(answer('SELECT process_manager, state, reason, lag FROM pm.status')); last };
+	  or do { fail("$kind: work continues"); diag(answer('SELECT process_manager, state, reason, lag FROM pm.status')); last };
 	push @{ $took{$kind} }, time - $since;
 	# A process that has lost its postmaster may be busy for a moment.
 	my @left;
@@ -152,9 +152,9 @@ for my $kind (@kinds)
 {
 	my @sorted = sort { $a <=> $b } @{ $took{$kind} || [] };
 
-	is(scalar @sorted, $count{$kind}, "$kind: killed or stopped $count{$kind} times, and work went on") or next;
+	is(scalar @sorted, $count{$kind}, "$kind: killed or stopped $count{$kind} times, and work continued") or next;
 	cmp_ok($sorted[-1], '<=', 5, sprintf('%s, %d times: events are handled again after %.1f s, at the most %.1f s', $kind, $count{$kind}, $sorted[ $#sorted / 2 ], $sorted[-1]));
-	note(sprintf('figure: %s, %d times: goes on after %.2f s (median), %.2f s (most)', $kind, $count{$kind}, $sorted[ $#sorted / 2 ], $sorted[-1]));
+	note(sprintf('figure: %s, %d times: continues after %.2f s (median), %.2f s (most)', $kind, $count{$kind}, $sorted[ $#sorted / 2 ], $sorted[-1]));
 	is(scalar @{ $orphans{$kind} || [] }, 0, "$kind: no process of the old server is left");
 }
 cmp_ok($in_midst{backend} // 0, '>', $count{backend} / 4, sprintf('%d backends were in the midst of a transaction', $in_midst{backend} // 0));

@@ -75,7 +75,7 @@ sub mended_ok
 	my ($name) = @_;
 	$node->safe_psql('postgres', "DELETE FROM orders_to_fail WHERE pm = '$name'; SELECT pm.resume('$name')");
 	ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = '$name'", 'idle0', timeout => 20),
-		"$name: corrected and resumed, it goes on");
+		"$name: corrected and resumed, it continues");
 	PmTest::exactly_once_ok($node, $name, "log_$name");
 	is(status($name, 'attempts, retry_at IS NULL, reason IS NULL'), '0|t|t', "$name: pm.status shows no failure");
 	return;
@@ -85,7 +85,7 @@ sub others_ok
 {
 	my ($name) = @_;
 	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('bystander', 'neighbour') AND log = 'log_$name' AND lag > 0", 0, timeout => 20),
-		"$name: others go on");
+		"$name: others continue");
 	return;
 }
 
@@ -191,7 +191,7 @@ ok(wait_state('deferred', 'halted'), 'deferred: halted');
 like(status('deferred'), qr/position 17 .*foreign key constraint/, 'deferred: the event and the reason');
 is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'deferred'"), 16, 'deferred: the events before it took effect');
 $node->safe_psql('postgres', 'INSERT INTO parent VALUES (17); SELECT pm.resume(\'deferred\')');
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'deferred'", 'idle0', timeout => 20), 'deferred: with corrected data it goes on');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'deferred'", 'idle0', timeout => 20), 'deferred: with corrected data it continues');
 PmTest::exactly_once_ok($node, 'deferred', 'log_deferred');
 
 # ---- a deadlock with an application: the handler is the victim, is retried, and this is not counted
@@ -262,7 +262,7 @@ for my $name (sort keys %call)
 	diag("$name: " . status('calls', 'reason'));
 	is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'calls' AND pos = $n"), 0, "$name: no effect is left");
 	$node->safe_psql('postgres', "DELETE FROM orders_to_fail WHERE pm = 'calls'; SELECT pm.resume('calls')");
-	ok(wait_state('calls', 'idle'), "$name: then it goes on");
+	ok(wait_state('calls', 'idle'), "$name: then it continues");
 }
 PmTest::exactly_once_ok($node, 'calls', 'log_calls');
 others_ok('calls');
@@ -286,7 +286,7 @@ ok(wait_state('renumber', 'halted'), 'renumber: halted');
 my (undef, undef, $err) = $node->psql('postgres',
 	"SELECT pm.seek('renumber', 'log_renumber', (SELECT min(position) FROM log_renumber WHERE position > 2))");
 is($err, '', 'pm.seek to a position that the same statement looks up in the log');
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'renumber'", 'idle0', timeout => 20), 'it goes on after the event that was passed');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'renumber'", 'idle0', timeout => 20), 'it continues after the event that was passed');
 is($node->safe_psql('postgres', "SELECT string_agg(pos::text, ',' ORDER BY seq) FROM seen WHERE pm = 'renumber'"), '1,2,4,5', 'it handles the others once');
 
 # ---- no other process manager was disturbed at any time

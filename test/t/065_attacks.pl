@@ -248,7 +248,7 @@ for my $body ("RAISE 'no monitoring today'", 'PERFORM pg_sleep(3600)')
 		is(answer("SET statement_timeout = '20 s'; SELECT count(*) FROM pm.status WHERE process_manager = 'broken' AND oldest_unhandled IS NOT NULL", $role), 1, "pm.status returns for $role, whatever mallory's index does ($body)");
 	}
 }
-# The same without the index that pm reads along: alice's own log goes on, and pm.status names what cannot be read.
+# The same without the index that pm reads along: alice's own log continues, and pm.status names what cannot be read.
 my $handled = answer("SELECT count(*) FROM seen WHERE log = 'mallory.broken'");
 answer("CREATE INDEX ON mallory.broken (type); DROP INDEX mallory.broken_position_idx", 'mallory');
 answer("INSERT INTO mallory.broken (stream, type) VALUES ('s', 'T'), ('s', 'U')", 'mallory');

@@ -1,5 +1,5 @@
 # A prepared transaction holds the high-water mark, also across a crash, and pm.blocker names it.
-# When it ends, nothing is lost, and work goes on soon.
+# When it ends, nothing is lost, and work continues soon.
 #
 #   PM_SOAK=1        transactions that are prepared across a crash stay prepared for 60 s instead of 3
 use strict;
@@ -88,7 +88,7 @@ SQL
 }
 is($node->safe_psql('postgres', "SELECT count(*) FROM orders WHERE type = 'prepared'"), 6, 'the committed events are there');
 @took = sort { $a <=> $b } @took;
-note(sprintf('figure: %d prepared transactions, across crashes for %d s: goes on %.2f s after their end (median), %.2f s (most)', scalar @took, $ENV{PM_SOAK} ? 60 : 3, $took[ $#took / 2 ], $took[-1]));
+note(sprintf('figure: %d prepared transactions, across crashes for %d s: continues %.2f s after their end (median), %.2f s (most)', scalar @took, $ENV{PM_SOAK} ? 60 : 3, $took[ $#took / 2 ], $took[-1]));
 
 # A prepared transaction that only locked the log, and one that rolled back to a savepoint.
 $node->safe_psql('postgres', <<'SQL');

@@ -1,4 +1,4 @@
-# No worker runs on a standby. After its promotion work goes on within 5 s, and nothing is lost,
+# No worker runs on a standby. After its promotion work continues within 5 s, and nothing is lost,
 # including prepared transactions and events that the old primary had not handled.
 use strict;
 use warnings FATAL => 'all';

@@ -138,7 +138,7 @@ my $original = $from->safe_psql('postgres', $look);
 my $stood = $from->safe_psql('postgres', "SELECT position FROM pm.cursor WHERE process_manager = 'keep' AND log = 'orders'");
 
 $from->safe_psql('postgres', "SELECT pm.resume('keep')");
-ok(PmTest::wait_until($from, "SELECT count(*) FROM seen WHERE pm = 'keep' AND stream = 'later'", 10, timeout => 20), 'the original goes on');
+ok(PmTest::wait_until($from, "SELECT count(*) FROM seen WHERE pm = 'keep' AND stream = 'later'", 10, timeout => 20), 'the original continues');
 my $handled = $from->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'keep'");
 
 # ---- dumps of the state before those ten events were handled
@@ -148,7 +148,7 @@ $from->command_ok([ 'pg_dump', '-Fp', '-f', "$dir/plain.sql", $from->connstr('po
 $from->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/custom", $from->connstr('postgres') ], 'pg_dump, custom');
 unlike(slurp_file("$dir/plain.sql"), qr/CREATE FUNCTION pm/, 'the extension is dumped as one command');
 $from->safe_psql('postgres', "SELECT pm.resume('keep')");
-ok(PmTest::wait_until($from, "SELECT count(*) FROM seen WHERE pm = 'keep' AND stream = 'later'", 10, timeout => 20), 'the original goes on');
+ok(PmTest::wait_until($from, "SELECT count(*) FROM seen WHERE pm = 'keep' AND stream = 'later'", 10, timeout => 20), 'the original continues');
 
 # ---- restored into another cluster, and into another database of the same one
 
@@ -218,7 +218,7 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	{
 		$sql->('SELECT pm.resume()');
 	}
-	ok(PmTest::wait_idle($node, dbname => $db, timeout => 20), "$db: adopted, they go on")
+	ok(PmTest::wait_idle($node, dbname => $db, timeout => 20), "$db: adopted, they continue")
 	  or diag($sql->('SELECT * FROM pm.status'));
 	$sql->("SELECT pm.retry('wide')", 'app');
 	ok(PmTest::wait_until($node, q{SELECT string_agg(key || ' ' || state, ', ' ORDER BY key), (SELECT count(*) FROM pm.parked WHERE process_manager = 'wide') FROM pm.instance WHERE process_manager = 'wide'},
@@ -226,11 +226,11 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	is($sql->("SELECT string_agg(DISTINCT owner, ',' ORDER BY owner) FROM pm.process_manager"), 'app,clerk', "$db: the owners are the roles with these names");
 	PmTest::exactly_once_ok($node, 'keep', 'orders', "$db: where the dump stood, nothing lost, nothing twice", dbname => $db);
 	PmTest::exactly_once_ok($node, 'halting', 'orders', "$db: so did the one that had halted", dbname => $db);
-	is($sql->("SELECT count(*) FROM seen WHERE pm = 'paused'"), $sql->("SELECT count(*) FROM orders WHERE type IN ('A', 'B')"), "$db: the paused one goes on, too");
+	is($sql->("SELECT count(*) FROM seen WHERE pm = 'paused'"), $sql->("SELECT count(*) FROM orders WHERE type IN ('A', 'B')"), "$db: the paused one continues, too");
 	# lanes skip what former lanes have handled, also after another change of their number
 	PmTest::once_in_key_order_ok($node, 'laned', "SELECT 'moves' AS log, position AS pos, stream AS key FROM moves", "$db: lanes that were apart: each once and in order", dbname => $db);
 	$sql->("INSERT INTO moves (stream, type) SELECT 'm' || i % 12, 'N' FROM generate_series(1, 30) i; SELECT pm.register('laned', 'laned', '{moves}', lanes => 4)", 'app');
-	ok(PmTest::wait_until($node, "SELECT sum(lag), count(*) FROM pm.status WHERE process_manager = 'laned'", '0|4', dbname => $db, timeout => 20), "$db: with another number of lanes they go on");
+	ok(PmTest::wait_until($node, "SELECT sum(lag), count(*) FROM pm.status WHERE process_manager = 'laned'", '0|4', dbname => $db, timeout => 20), "$db: with another number of lanes they continue");
 	PmTest::once_in_key_order_ok($node, 'laned', "SELECT 'moves' AS log, position AS pos, stream AS key FROM moves", "$db: each once and in order still", dbname => $db);
 	# parked events are tried, as after any pm.resume, and the due timer fires
 	ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'inst' AND log IS NULL)", '0|2', dbname => $db, timeout => 20), "$db: parked events and timers are handled")
@@ -239,7 +239,7 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	is($sql->("SELECT string_agg(key || ' ' || state, ', ' ORDER BY key) FROM pm.instance WHERE process_manager = 'inst'"),
 		'bad {"bad": 1, "plain": 3}, due {"arm": 1, "ring": 1}, far {"arm": 1}, good {"plain": 1}, told {"told": 1}', "$db: so are their instances, and what was sent");
 	is($sql->("SELECT string_agg(concat_ws(' ', key, seq, type), ', ' ORDER BY key, seq) FROM pm.journal"),
-		'bad 1 plain, bad 2 bad, bad 3 plain, bad 4 plain, due 1 arm, due 2 ring, far 1 arm, good 1 plain, past 1 plain, past 2 over, told 1 told', "$db: the journals go on");
+		'bad 1 plain, bad 2 bad, bad 3 plain, bad 4 plain, due 1 arm, due 2 ring, far 1 arm, good 1 plain, past 1 plain, past 2 over, told 1 told', "$db: the journals continue");
 	is($sql->("SELECT key || ' ' || state || ' ' || result FROM pm.ended"), 'past {"plain": 1} {"ended": "before the dump"}', "$db: the ended instance is kept");
 	is($sql->("SELECT string_agg(key || ' ' || data, ', ') FROM pm.timer"), 'far {"from": "the dump"}', "$db: the other timer is not due yet");
 	# new parked events and timers do not collide with restored ones

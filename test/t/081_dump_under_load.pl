@@ -198,7 +198,7 @@ PmTest::figure("$dumps dumps under load, $copied events in them, $behind of them
 # A role without the right to read the tables of the extension gets an error, not an incomplete dump.
 $from->command_fails_like([ 'pg_dump', '-U', 'nobody', '-f', "$dir/none", $from->connstr('postgres') ], qr/permission denied/, 'a role without the right to read cannot dump');
 
-# ---- the original goes on; when the handler no longer fails, everything is handled once
+# ---- the original continues; when the handler no longer fails, everything is handled once
 
 $from->safe_psql('postgres', "SELECT pm.pause('inst')");
 my $source = $from->safe_psql('postgres', "SELECT pg_get_functiondef('inst'::regproc)");

@@ -1,7 +1,7 @@
 # P4: nothing that a user writes can pass for one of pm's own values, or make the code fail that reads it. A
 # role that can only create its own logs writes metadata of every form, without data, into a log whose
 # handler fails. The server does not crash, each of these events is parked with the handler's own error,
-# and a process manager of another role that follows this log among others goes on.
+# and a process manager of another role that follows this log among others continues.
 use strict;
 use warnings FATAL => 'all';
 
@@ -46,7 +46,7 @@ ok(PmTest::wait_until($node, "SELECT process_manager, count(*), count(*) FILTER 
 is(PmTest::restarts_in_log($node), 0, 'the server has not crashed');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM pm.parked k JOIN mallory.l1 l USING (position) WHERE (k.event).metadata IS DISTINCT FROM l.metadata'), 0, 'the parked copies are what was written');
 $node->safe_psql('postgres', "SELECT count(pm.append('mine', 's', 't')) FROM generate_series(1, 5)", extra_params => [ '-U', 'bob' ]);
-ok(PmTest::wait_seen($node, 'follows', 5), 'a follower of that log goes on with its other logs');
+ok(PmTest::wait_seen($node, 'follows', 5), 'a follower of that log continues with its other logs');
 is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT state, ',') FROM pm.status WHERE lag > 0 OR state NOT IN ('idle')"), '', 'all are idle');
 
 # Parked events are tried again unchanged, also from a dump.

@@ -1,6 +1,7 @@
-# P4: an event at which the server crashes while no handler runs is detected, too. The crash happens when the event is read, when
-# its key is computed, when it is parked, when its state is saved, or when its batch commits or rolls back. After a few restarts the event is
-# dead, or its process manager has halted before it. The events before it are handled, and others go on.
+# P4: an event at which the server crashes while no handler runs is detected, too. The crash happens when the event is read,
+# when its key is computed, when it is parked, when its state is saved, or when its batch commits or rolls back. After a few
+# restarts the event is dead, or its process manager has halted before it. The events before it are handled, and other
+# process managers continue.
 #
 # No action of an ordinary role is known to crash the server there. So the test causes the crashes as a
 # superuser, with a trigger and an index in C on the private tables, and a damaged page of a log.
@@ -215,7 +216,7 @@ sub crashes_ok
 	my ($least, $most, $name) = @_;
 	my $deadline = time + 60;
 
-	ok(PmTest::wait_until($node, "SELECT count(DISTINCT pos) = (SELECT count(*) FROM theirs) FROM seen WHERE pm = 'other'", 't', timeout => 60), "$name: another role's process manager goes on");
+	ok(PmTest::wait_until($node, "SELECT count(DISTINCT pos) = (SELECT count(*) FROM theirs) FROM seen WHERE pm = 'other'", 't', timeout => 60), "$name: another role's process manager continues");
 	my $now = PmTest::restarts_in_log($node);
 	my $new = $now - $crashes;
 	$crashes = $now;
@@ -249,7 +250,7 @@ answer('INSERT INTO armed VALUES (true)');
 append('behind', '7');
 ok(PmTest::wait_until($node, lane('behind'), 'halted 47 the server crashed while the event was read or set aside 46', timeout => 90), 'behind: its process manager halts before the event');
 crashes_ok(2, 2, 'behind');
-# after the correction it goes on
+# after the correction it continues
 answer('DELETE FROM armed; DELETE FROM ill');
 answer("SELECT pm.resume('behind'), pm.retry('behind', 'behind', 10)");
 ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'behind'", '80|80'), 'behind: corrected and resumed, all is handled');

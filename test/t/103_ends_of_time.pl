@@ -1,6 +1,6 @@
 # P4, P5: stored times at the limits of their type can be restored from a dump. A handler fails and sets
 # timers at the first and the last possible moment. Each private table is dumped in a session with another
-# time zone, and restored. The copy has the same contents, and goes on when it is adopted.
+# time zone, and restored. The copy has the same contents, and continues when it is adopted.
 use strict;
 use warnings FATAL => 'all';
 
@@ -60,7 +60,7 @@ $node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE template0');
 $node->command_ok([ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', '-f', $dump, $node->connstr('copy') ], 'the dump is restored without an error');
 is($node->safe_psql('copy', $look), $before, 'its contents are the same');
 
-# It goes on with what is due by now, and with all that is kept until the end of time.
+# It continues with what is due by now, and with all that is kept until the end of time.
 $node->safe_psql('copy', 'SET client_min_messages = error; DELETE FROM ill; SELECT pm.resume(), (SELECT count(pm.retry(name)) FROM pm.process_manager)');
 $node->safe_psql('copy', "SET client_min_messages = error; SELECT pm.catch_up(as_of => '294276-12-31 23:59:59.999999+00', on_failure => 'policy'), pm.catch_up(as_of => '294276-12-31 23:59:59.999999+00')");
 is($node->safe_psql('copy', "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer), (SELECT sum(lag) FROM pm.status), (SELECT count(DISTINCT type) FROM fired)"), '0|0|0|5', 'adopted, everything in it is handled');

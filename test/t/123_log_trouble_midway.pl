@@ -1,5 +1,5 @@
 # A log gets a problem after events of it have been read for a batch. These events are handled once, and
-# when the problem is solved the unit goes on, even if no event is appended. Whether one unit can read a
+# when the problem is solved the unit continues, even if no event is appended. Whether one unit can read a
 # log has no effect on how long another one waits for that log.
 use strict;
 use warnings FATAL => 'all';
@@ -54,7 +54,7 @@ for (
 	  or diag($node->safe_psql('postgres', 'SELECT process_manager, log, state, reason FROM pm.status'));
 	is($node->safe_psql('postgres', "SELECT count(*) - count(DISTINCT (log, pos)) FROM seen"), 0, "$reason: nothing is handled twice");
 	$node->safe_psql('postgres', $mend);
-	ok(PmTest::wait_until($node, "SELECT count(DISTINCT pos) FROM seen WHERE pm = '$name' AND log = '${name}a'", 30, timeout => 15), "$reason: when the problem is solved, it goes on by itself");
+	ok(PmTest::wait_until($node, "SELECT count(DISTINCT pos) FROM seen WHERE pm = '$name' AND log = '${name}a'", 30, timeout => 15), "$reason: when the problem is solved, it continues by itself");
 	ok(PmTest::wait_until($node, "SELECT bool_and(lag = 0 AND state = 'idle') FROM pm.status WHERE process_manager = '$name'", 't', timeout => 20), "$reason: it is idle");
 	once($name, $reason);
 }
@@ -72,7 +72,7 @@ my $busy = PmTest::session($node);
 $busy->send("DO \$\$ BEGIN FOR i IN 1 .. 400 LOOP PERFORM pm.append('y', 's', 't'); COMMIT; PERFORM pg_sleep(0.05); EXIT WHEN EXISTS (SELECT FROM seen WHERE pm = 'two'); END LOOP; END \$\$");
 $node->safe_psql('postgres', "SELECT pm.append('z', 's', 't')");
 $node->safe_psql('postgres', "SELECT pm.resume('two')");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'two' AND log = 'z'", 1, timeout => 15), 'the other one goes on without x, although the first one uses it all the time');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'two' AND log = 'z'", 1, timeout => 15), 'the other one continues without x, although the first one uses it all the time');
 $node->safe_psql('postgres', 'ALTER TABLE x ADD PRIMARY KEY (position)');
 $busy->wait;
 $busy->quit;

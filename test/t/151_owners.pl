@@ -146,7 +146,7 @@ is(answer("SELECT reason LIKE '%\"lost\", no longer exists%', hint LIKE '%pm.set
 like(answer("SELECT pm.set_owner('orphan', 'carol')", 'carol'), qr/42501/, 'only a superuser may take it over');
 is(answer("SELECT pm.set_owner('orphan', 'carol')"), '', 'a superuser takes it over with pm.set_owner');
 answer("SELECT pm.append('orders', 'k', 'x')");
-ok(PmTest::wait_until($node, "SELECT state FROM pm.instance WHERE process_manager = 'orphan' AND key = 'k'", 2, timeout => 20), 'its instances go on');
+ok(PmTest::wait_until($node, "SELECT state FROM pm.instance WHERE process_manager = 'orphan' AND key = 'k'", 2, timeout => 20), 'its instances continue');
 like(answer('DROP ROLE carol'), qr/owner of type pm_process_manager\.orphan/, 'it has an owner again');
 # a type that a superuser has dropped with the event trigger disabled is created again
 answer("ALTER EVENT TRIGGER pm_after_drop DISABLE; DROP TYPE pm_process_manager.orphan; ALTER EVENT TRIGGER pm_after_drop ENABLE ALWAYS");

@@ -58,7 +58,7 @@ SQL
 	like(answer($cascade, $role), qr/process manager "f" does not follow log "sales\.orders" any more.*discarded: 2/s, "$name: CASCADE unfollows the log, with a NOTICE");
 	like(answer($state), qr/^own(?:,sales\.unfollowed)?\|own\|0\|f$/, "$name: it drops nothing else");
 	answer("INSERT INTO own (stream, type) VALUES ('s', 'good')", 'follower');
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = 'own'", 2, timeout => 20), "$name: the process manager goes on with its other log");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = 'own'", 2, timeout => 20), "$name: the process manager continues with its other log");
 	like(answer('DROP TABLE own'), qr/2BP01.*type pm_process_manager\.f depends on table own/s, "$name: it still depends on that");
 	# without any log the process manager still exists, and can follow one
 	like(answer('DROP TABLE own CASCADE'), qr/does not follow log "own" any more/, "$name: the last log is dropped");

@@ -1,7 +1,6 @@
 # A process manager whose owner changes without pm.set_owner, or whose log is locked meanwhile: no role's
 # code runs as a superuser because of it, a copy belongs to the role of the original, whatever its name is
 # now, and a followed table cannot be dropped without CASCADE.
-# without CASCADE.
 use strict;
 use warnings FATAL => 'all';
 
@@ -66,7 +65,7 @@ for my $way (@ways)
 	is(ask('SELECT count(*) FROM ran'), 0, "$name: dave's code has not run");
 	unlike(ask('ALTER ROLE dave LOGIN; ' . ($name eq 'ALTER TYPE' ? $back : 'ALTER FUNCTION dave.h OWNER TO dave; ALTER TYPE pm_process_manager.dv OWNER TO dave')), qr/ERROR/, "$name: given back");
 	ask('ALTER TABLE dave.l OWNER TO dave; ALTER SCHEMA dave OWNER TO dave');
-	ok(PmTest::wait_until($node, 'SELECT string_agg(as_role, \',\') FROM ran', 'dave', timeout => 10), "$name: it goes on as dave");
+	ok(PmTest::wait_until($node, 'SELECT string_agg(as_role, \',\') FROM ran', 'dave', timeout => 10), "$name: it continues as dave");
 }
 ask("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE role = 'dave'");
 ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE role = 'dave' AND process_manager = 'dv'", 0, timeout => 10), 'the worker has ended');
@@ -76,12 +75,12 @@ is(ask("SELECT count(*) FROM ran WHERE super = 'on'"), 0, 'it has not run as one
 ask('TRUNCATE ran');
 is(ask("SELECT pm.set_owner('dv', 'postgres')"), '', 'a superuser who has checked it takes it with pm.set_owner');
 ok(PmTest::wait_until($node, "SELECT string_agg(as_role, ',') FROM ran", 'postgres', timeout => 10), 'it runs as that superuser');
-# from one superuser to another it goes on
+# from one superuser to another it continues
 is(ask("REASSIGN OWNED BY boss TO postgres"), '', 'a role that owns nothing else');
 is(ask("SELECT pm.set_owner('dv', 'boss')"), '', 'from one superuser to another');
 ask("ALTER FUNCTION dave.h OWNER TO boss; REASSIGN OWNED BY boss TO postgres");
 ask("TRUNCATE ran; SELECT pm.append('dave.l', 's', 't')");
-ok(PmTest::wait_until($node, "SELECT string_agg(as_role, ',') FROM ran", 'postgres', timeout => 10), 'it goes on as the other superuser');
+ok(PmTest::wait_until($node, "SELECT string_agg(as_role, ',') FROM ran", 'postgres', timeout => 10), 'it continues as the other superuser');
 ask("SELECT pm.unregister('dv'); TRUNCATE ran");
 
 # ---- a followed table is locked by its owner while the owner of the follower changes

@@ -27,7 +27,7 @@ sub wait_for
 # The only row of a process manager.
 sub status { my ($name, $columns, $user) = @_; return answer("SELECT $columns FROM pm.status WHERE process_manager = '$name'", $user); }
 
-sub wait_idle { my ($name) = @_; return wait_for("SELECT state || lag || coalesce(reason, '') FROM pm.status WHERE process_manager = '$name'", 'idle0', "$name goes on"); }
+sub wait_idle { my ($name) = @_; return wait_for("SELECT state || lag || coalesce(reason, '') FROM pm.status WHERE process_manager = '$name'", 'idle0', "$name continues"); }
 
 # Creates a process manager with a role of its own, whose handler runs this code.
 sub make

@@ -1,5 +1,5 @@
 # pm.blocker shows which session must end, with advice that helps: behind a queued ALTER TABLE, at the end
-# of a chain, for a locked sequence. It never advises to terminate a worker of pm or the own session.
+# of a chain, for a locked sequence. It never advises to terminate a worker of pm, or the session that asks.
 use strict;
 use warnings FATAL => 'all';
 
@@ -22,7 +22,7 @@ sub wait_for
 	  || diag(answer('SELECT * FROM pm.status') . "\n" . answer('SELECT * FROM pm.worker') . "\n" . answer('SELECT * FROM pm.blocker'));
 }
 
-sub wait_idle { my ($name) = @_; return wait_for("SELECT state || lag || coalesce(reason, '') FROM pm.status WHERE process_manager = '$name'", 'idle0', "$name goes on"); }
+sub wait_idle { my ($name) = @_; return wait_for("SELECT state || lag || coalesce(reason, '') FROM pm.status WHERE process_manager = '$name'", 'idle0', "$name continues"); }
 
 answer('CREATE TABLE gate (name text PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO gate VALUES (1), (2);
 	CREATE ROLE app LOGIN; GRANT USAGE ON SCHEMA pm TO app; GRANT CREATE ON SCHEMA public TO app; GRANT ALL ON gate TO app;
@@ -97,7 +97,7 @@ $renames->quit;
 answer("INSERT INTO orders (stream, type) VALUES ('a', 'A')");
 wait_idle('counts');
 
-# ---- the own transaction, and the session that holds a process manager
+# ---- the transaction that asks, and the session that holds a process manager
 
 my $own = PmTest::session($node);
 $own->do("BEGIN; INSERT INTO orders (stream, type) VALUES ('a', 'A')");

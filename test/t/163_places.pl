@@ -70,7 +70,7 @@ sub wait_for
 	  || diag(answer('SELECT * FROM pm.status', %opt) . "\n" . answer('SELECT * FROM pm.worker', %opt));
 }
 
-sub wait_idle { my ($name, %opt) = @_; return wait_for("SELECT state || lag FROM pm.status WHERE process_manager = '$name'", 'idle0', "$name goes on", %opt); }
+sub wait_idle { my ($name, %opt) = @_; return wait_for("SELECT state || lag FROM pm.status WHERE process_manager = '$name'", 'idle0', "$name continues", %opt); }
 
 # Creates a process manager with a role of its own.
 sub make
@@ -150,7 +150,7 @@ ok(PmTest::wait_until($node, "SELECT reason ~ 'process is free|^no (dispatcher|s
   or diag(answer('SELECT * FROM pm.status', dbname => 'second'));
 note(answer("SELECT state, reason, hint FROM pm.status WHERE process_manager = 'last'", dbname => 'second'));
 answer("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'somebody else''s'");
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'last'", 'idle0', dbname => 'second', timeout => 60), 'with free processes it goes on');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'last'", 'idle0', dbname => 'second', timeout => 60), 'with free processes it continues');
 
 # ---- a database that accepts no connections
 
@@ -170,7 +170,7 @@ $inside->do("INSERT INTO log_late (stream, type) VALUES ('a', 'A')");
 answer(($said =~ /Run (.*)\.$/)[0]);
 $inside->quit;
 answer("SELECT pm.resume('late')", dbname => 'second');
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'late'", 'idle0', dbname => 'second', timeout => 70), 'it goes on when it accepts them again')
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'late'", 'idle0', dbname => 'second', timeout => 70), 'it continues when it accepts them again')
   or diag(answer('SELECT * FROM pm.status', dbname => 'second'));
 
 # ---- no launcher

@@ -28,8 +28,8 @@ my @problems = (
 	[ 'the identity is gone', 'ALTER TABLE %s ALTER position DROP IDENTITY', 'log "%s" has no column that is GENERATED ALWAYS AS IDENTITY', undef, undef ],
 	[ 'the sequence is cached', 'ALTER TABLE %s ALTER position SET CACHE 20', 'the sequence of log "%s" has CACHE 20, INCREMENT 1', undef, undef ],
 	[ 'the sequence goes round', 'ALTER TABLE %s ALTER position SET CYCLE', 'the sequence of log "%s" has CACHE 1, INCREMENT 1, CYCLE', undef, undef ],
-	[ 'a trigger is off', 'ALTER TABLE %s DISABLE TRIGGER pm_before_write', '"pm_before_write" of log "%s" is missing or disabled, events may get lost', undef, undef ],
-	[ 'the check is gone', 'ALTER TABLE %s DROP CONSTRAINT pm_position_is_new', '"pm_position_is_new" of log "%s" is missing or disabled, events may get lost', undef, undef ],
+	[ 'a trigger is off', 'ALTER TABLE %s DISABLE TRIGGER pm_before_write', '"pm_before_write" of log "%s" is missing or disabled, so events may be lost', undef, undef ],
+	[ 'the check is gone', 'ALTER TABLE %s DROP CONSTRAINT pm_position_is_new', '"pm_position_is_new" of log "%s" is missing or disabled, so events may be lost', undef, undef ],
 	[ 'the sequence is restarted', 'ALTER TABLE %s ALTER position RESTART WITH 100', 'the sequence of log "%s" was restarted or rebuilt', undef, undef ],
 	[ 'the sequence is set back', 'SELECT setval(pg_get_serial_sequence($$%s$$, $$position$$), 1)', qr/^the sequence of log "%s" was set back to \d+, behind position \d+$/, undef, undef ],
 	[ 'the owner may not read it', 'REVOKE SELECT ON %s FROM app', qr/^role "app" may not read log "%s"$/, undef, undef ],
@@ -97,7 +97,7 @@ for my $problem (@problems)
 	my $log = "log_" . ++$n;
 	my ($rc, undef, $err) = $node->psql('postgres', "INSERT INTO $log (stream, type) VALUES ('a', 'E')");
 	is($rc, 0, "$problem->[0]: it can be written again") or diag($err);
-	wait_for("SELECT state || lag || coalesce(reason, '') FROM pm.status WHERE process_manager = '$log'", 'idle0', "$problem->[0]: it goes on");
+	wait_for("SELECT state || lag || coalesce(reason, '') FROM pm.status WHERE process_manager = '$log'", 'idle0', "$problem->[0]: it continues");
 }
 
 # A table that was dropped, or is no ordinary table any more.
@@ -109,7 +109,7 @@ SKIP:
 	  if $node->psql('postgres', 'CREATE TABLE whole (LIKE part INCLUDING DEFAULTS) PARTITION BY RANGE (position); ALTER TABLE whole ATTACH PARTITION part DEFAULT') != 0;
 	wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'part'", 'waiting|log "part" is not an ordinary table', 'a partition: pm.status says so');
 	answer('ALTER TABLE whole DETACH PARTITION part');
-	wait_for("SELECT state || coalesce(reason, '') FROM pm.status WHERE process_manager = 'part'", 'idle', 'detached, it goes on');
+	wait_for("SELECT state || coalesce(reason, '') FROM pm.status WHERE process_manager = 'part'", 'idle', 'detached, it continues');
 }
 
 PmTest::no_crash_ok($node);

@@ -69,7 +69,7 @@ my @cases = (
 		'shop', "INSERT INTO shop.orders (stream, type) VALUES ('a', 'x')", 'SELECT 1' ],
 	[ 'CACHE', 'shop', "ALTER TABLE orders ALTER position SET CACHE 5; INSERT INTO orders (stream, type) VALUES ('a', 'x'); INSERT INTO orders (stream, type) VALUES ('b', 'x')", qr/cannot write position/, qr/run (ALTER .*)\.$/m, 'shop', undef,
 		"INSERT INTO shop.orders (stream, type) VALUES ('a', 'x'); SELECT pm.append('orders', 'a', 'x')" ],
-	[ 'the trigger is off', 'shop', "ALTER TABLE orders DISABLE TRIGGER pm_before_write; INSERT INTO orders (stream, type) VALUES ('a', 'x')", qr/past its trigger/, qr/run (ALTER TABLE .*) as the table's owner/, 'shop', undef,
+	[ 'the trigger is off', 'shop', "ALTER TABLE orders DISABLE TRIGGER pm_before_write; INSERT INTO orders (stream, type) VALUES ('a', 'x')", qr/without its trigger/, qr/run (ALTER TABLE .*) as the table's owner/, 'shop', undef,
 		"INSERT INTO shop.orders (stream, type) VALUES ('a', 'x')" ],
 	[ 'the check is gone', 'shop', "ALTER TABLE orders DROP CONSTRAINT pm_position_is_new; INSERT INTO orders (stream, type) VALUES ('a', 'x')", qr/is missing or changed/, qr/run (SELECT .*): it puts back/, 'shop', undef,
 		"INSERT INTO shop.orders (stream, type) VALUES ('a', 'x')" ],
@@ -90,7 +90,7 @@ my @cases = (
 	[ 'lanes', 'shop', "SELECT pm.register('n8', 'shop.ok', '{orders}', correlate => 'shop.key', start_at => 'end', lanes => 2)", qr/must be IMMUTABLE/, qr/run (ALTER FUNCTION .*)\.$/m, 'shop', undef ],
 	[ 'types is empty', 'shop', "SELECT pm.register('n9', 'shop.ok', '{orders}', start_at => 'end', types => '{}')", qr/types must not be empty/, qr/leave types out/, 'shop', 'SELECT 1', "SELECT pm.register('n9', 'shop.ok', '{orders}', start_at => 'end')" ],
 	[ 'where to start', 'shop', "SELECT pm.register('n10', 'shop.ok', '{orders}')", qr/already has events/, qr/Give (start_at => 'beginning')/, 'shop', 'SELECT 1', "SELECT pm.register('n10', 'shop.ok', '{orders}', start_at => 'beginning')" ],
-	[ 'a log is left out', 'shop', "SELECT pm.register('m', 'shop.ok', '{orders}')", qr/which is not among logs/, qr/(SELECT pm.unfollow\(.*?\))/, 'shop', undef ],
+	[ 'a log is left out', 'shop', "SELECT pm.register('m', 'shop.ok', '{orders}')", qr/logs must name log/, qr/(SELECT pm.unfollow\(.*?\))/, 'shop', undef ],
 	[ 'the only log', 'shop', "SELECT pm.unfollow('n10', 'orders')", qr/is the only one/, qr/(SELECT pm.unregister\(.*?\))/, 'shop', undef, 'SELECT 1' ],
 	[ 'no LOGIN', 'postgres', "SET ROLE nobody_logs_in; SELECT pm.register('n11', 'hidden.far', '{orders}', start_at => 'end')", qr/permission denied for schema hidden|not permitted to log in/, qr/Run (ALTER ROLE nobody_logs_in LOGIN)/, 'postgres', undef,
 		"GRANT USAGE ON SCHEMA hidden TO nobody_logs_in; GRANT USAGE ON SCHEMA shop TO nobody_logs_in; GRANT SELECT ON shop.orders TO nobody_logs_in; SET ROLE nobody_logs_in; SELECT pm.register('n11', 'hidden.far', '{orders}', start_at => 'end')" ],
@@ -154,7 +154,7 @@ as('office', "DROP PROCEDURE lent.note(pm.event); CREATE FUNCTION lent.next(s bi
 	CREATE AGGREGATE lent.note(pm.event) (SFUNC = lent.next, STYPE = bigint)");
 ok(PmTest::wait_until($node, "SELECT reason FROM pm.status WHERE process_manager = 'lent'", 'lent.note(pm.event) cannot be a handler: it is an aggregate function', timeout => 20), 'or that it is an aggregate function');
 as('office', "DROP AGGREGATE lent.note(pm.event); CREATE FUNCTION lent.note(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'");
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'lent'", 'idle0'), 'with a plain function again, it goes on');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'lent'", 'idle0'), 'with a plain function again, it continues');
 # A correlate function that depends on the search_path, while the handler is missing.
 as('office', "CREATE FUNCTION lent.key(e pm.event) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (e).stream; END'; SELECT pm.register('lent', 'lent.note', '{orders}', correlate => 'lent.key'); DROP FUNCTION lent.note(pm.event)");
 as('postgres', "INSERT INTO shop.orders (stream, type) VALUES ('g', 'x')");
@@ -225,7 +225,7 @@ ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager 
 like(status('o', 'hint'), qr/^Correct the handler, or the event in the log, then SELECT pm\.resume\('o'\)\. A worker, as role "office", looks for names in public\./, 'pm.status says it, too');
 like(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/HINT:  A worker, as role "office", looks for names in public\./, "and the server's log");
 
-# Hints about corrected data: with 'halt' the log is read again; a parked event is a copy.
+# Hints about corrected data: with 'halt', the event is read from the log again.
 as('postgres', "UPDATE shop.orders SET type = 'good' WHERE position = (SELECT max(position) FROM shop.orders)");
 as('office', "CREATE OR REPLACE FUNCTION desk.note(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN IF e.type <> 'good' THEN RAISE 'not good'; END IF; INSERT INTO desk.seen VALUES (e.position); END \$\$; SELECT pm.resume('o')");
 ok(PmTest::wait_until($node, 'SELECT count(*) FROM desk.seen', 2), 'halted: an event that was corrected in the log is handled');

@@ -38,7 +38,7 @@ sub wait_for
 }
 
 sub status { my ($name, $columns, $user) = @_; return answer("SELECT $columns FROM pm.status WHERE process_manager = '$name'", $user); }
-sub wait_idle { my ($name) = @_; return wait_for("SELECT state || lag || coalesce(reason, '') FROM pm.status WHERE process_manager = '$name'", 'idle0', "$name goes on"); }
+sub wait_idle { my ($name) = @_; return wait_for("SELECT state || lag || coalesce(reason, '') FROM pm.status WHERE process_manager = '$name'", 'idle0', "$name continues"); }
 
 sub role { my ($name) = @_; answer("CREATE ROLE r_$name LOGIN; GRANT USAGE ON SCHEMA pm TO r_$name; GRANT CREATE ON SCHEMA public TO r_$name"); return; }
 
@@ -168,7 +168,7 @@ like(status('deaf', 'hint'), qr/pg_ctl restart -m immediate/, 'there is a hint')
 answer('CREATE OR REPLACE FUNCTION deaf(pm.event) RETURNS void LANGUAGE sql AS $$ SELECT $$');
 $node->stop('immediate');
 $node->start;
-wait_for("SELECT state || lag FROM pm.status WHERE process_manager = 'deaf'", 'idle0', 'with a new handler and an immediate restart of the server, it goes on');
+wait_for("SELECT state || lag FROM pm.status WHERE process_manager = 'deaf'", 'idle0', 'with a new handler and an immediate restart of the server, it continues');
 
 PmTest::no_crash_ok($node);
 $node->stop('immediate');

@@ -161,7 +161,7 @@ answer(q{SELECT pm.unregister(name) FROM pm.process_manager; TRUNCATE seen; DELE
 	SELECT pm.register('one', 'one', '{orders}', start_at => 'end', on_failure => 'halt', backoff => '1 h', max_attempts => 2); INSERT INTO orders (stream, type) VALUES ('a', 'x'), ('b', 'later'), ('c', 'x')});
 ok(PmTest::wait_until($node, q{SELECT state, attempts, errors, reason LIKE 'the handler has deferred the event at position %: not yet' FROM pm.status}, 'retrying|0|0|t', timeout => 20, every => 0.02), 'on_failure => halt: the unit waits')
   or diag(answer('SELECT * FROM pm.status'));
-seen_ok('one', 'a:x b:later c:x', 'and goes on in its order');
+seen_ok('one', 'a:x b:later c:x', 'and continues in its order');
 is(answer('SELECT state, errors FROM pm.status'), 'idle|0', 'without any failure');
 # An hour is not taken for a clock that was set back; pm.resume does not matter; the owner can skip it.
 answer(q{UPDATE rule SET does = $$ SELECT pm.defer('1 day') $$; INSERT INTO orders (stream, type) VALUES ('b', 'later'), ('c', 'y')});

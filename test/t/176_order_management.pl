@@ -43,7 +43,7 @@ SELECT pm.create_log(l) FROM unnest('{orders,items,packages}'::text[]) l;
 GRANT SELECT ON orders, items, packages TO clerk;
 CREATE SCHEMA work AUTHORIZATION clerk;
 -- Session k writes the events of its streams, in the order of the source. A transaction writes those among 160 events, and
--- may commit late, but no session is further ahead of another than three times as many.
+-- may commit late, but no session is more than 480 of them ahead of another.
 DO $$ BEGIN FOR k IN 0 .. 7 LOOP EXECUTE format('CREATE SEQUENCE progress_%s', k); END LOOP; END $$;
 CREATE FUNCTION slowest() RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE

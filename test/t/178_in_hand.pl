@@ -1,5 +1,5 @@
-# Instances in hand. pm.send, pm.set_state and pm.end_instance against a running dispatcher, 1,000 times each: serialized
-# with events, nothing lost, nothing twice, and written down with the role. What is sent is handled at once, also when a
+# Changing instances by hand. pm.send, pm.set_state and pm.end_instance against a running dispatcher, 1,000 times each: serialized
+# with events, nothing lost, nothing twice, and recorded with the role. What is sent is handled at once, also when a
 # prepared transaction has sent it, when no dispatcher runs, after a restart and by several lanes. What need not be kept is
 # removed by the workers. The history of an instance that was handled 10,000 times is read in a moment.
 use strict;
@@ -57,7 +57,7 @@ is(answer(q{SELECT count(*) FROM (SELECT i FROM app.seen WHERE type = 'sent' GRO
 is(answer(q{SELECT count(*) FROM (SELECT i, lag(i) OVER (PARTITION BY key ORDER BY n) AS last FROM app.seen WHERE type = 'sent') x WHERE i <= last}), '0', 'what was sent is in order');
 is(answer(q{SELECT count(*) FROM (SELECT pos, lag(pos) OVER (PARTITION BY key ORDER BY n) AS last FROM app.seen WHERE log IS NOT NULL) x WHERE pos <= last}), '0', 'events are in order');
 
-# Each entry continues where the one before it has left the state, whoever has made either: nothing was between.
+# Each entry begins with the state that the one before it has left, no matter who has made either: nothing came between.
 is(answer(q{SELECT count(*) FROM pm.journal WHERE process_manager = 'm' AND by IS NOT NULL AND reason LIKE 'number %' AND key LIKE 'h%'}), '1000', 'each change by hand is in the journal');
 is(answer(q{SELECT string_agg(DISTINCT by, ' ') FROM pm.journal WHERE by IS NOT NULL}), 'support', 'with the role');
 my $broken = q{SELECT count(*) FROM (

@@ -44,7 +44,7 @@ SQL
 
 ok(PmTest::wait_until($node, q{SELECT count(*) > 300 FROM handled}, 't'), 'the process managers are under way');
 $node->safe_psql('postgres', q{UPDATE odds SET (fails, conflicts, defers) = (0.02, 0.01, 0.01)});
-ok(PmTest::wait_until($node, q{SELECT count(*) >= 1500 FROM handled}, 't'), 'they go on');
+ok(PmTest::wait_until($node, q{SELECT count(*) >= 1500 FROM handled}, 't'), 'they continue');
 $node->safe_psql('postgres', q{UPDATE odds SET (fails, conflicts, defers) = (0, 0, 0)});
 ok(PmTest::wait_until($node, q{SELECT bool_and(state = 'idle' AND parked = 0) FROM pm.status}, 't', timeout => 60), 'all of it is handled');
 is($node->safe_psql('postgres', <<'SQL'), "0|0|0\n0|0|0", 'nothing is missing, twice, or out of order');

@@ -1,5 +1,5 @@
 # pm.erase and process managers of other roles. As long as its transaction is open, those of the caller stand still, and
-# those of other roles go on, with other logs and their timers (an open writer holds back the mark of its log). What they
+# those of other roles continue, with other logs and their timers (an open writer holds back the mark of its log). What they
 # have kept is erased at the commit.
 use strict;
 use warnings FATAL => 'all';
@@ -71,7 +71,7 @@ is(found('bob'), 'log ours/ended ours/journal ours/parked theirs/ended theirs/jo
 my $session = PmTest::session($node, user => 'app');
 $session->do(q{SET client_min_messages = warning; BEGIN; SELECT pm.erase('app.people', 'ann'), pm.erase('app.people', 'bob')});
 as('app', q{SELECT pm.append('app.notes', 'dora', 'n')});
-ok(PmTest::wait_until($node, q{SELECT lag FROM pm.status WHERE process_manager = 'theirs' AND log = 'app.notes'}, 0, timeout => 60), 'a process manager of another role goes on') || diag(answer('SELECT * FROM pm.status'));
+ok(PmTest::wait_until($node, q{SELECT lag FROM pm.status WHERE process_manager = 'theirs' AND log = 'app.notes'}, 0, timeout => 60), 'a process manager of another role continues') || diag(answer('SELECT * FROM pm.status'));
 as('other', q{SELECT pm.send('theirs', 'dora', 'end')});
 ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm.ended WHERE process_manager = 'theirs' AND key = 'dora'}, 1, timeout => 60), 'also with what is sent');
 is(answer(q{SELECT lag FROM pm.status WHERE process_manager = 'ours' AND log = 'app.notes'}), 1, 'that of the caller waits');
@@ -80,8 +80,8 @@ pass('the other role can pause, resume and retry');
 is(found('bob'), 'log ours/ended ours/journal ours/parked theirs/ended theirs/journal theirs/parked', 'nothing is erased yet');
 $session->do('COMMIT');
 add('carl', 'e');
-handled_ok('theirs', 'another role goes on after the commit');
-handled_ok('ours', 'it goes on after the commit');
+handled_ok('theirs', 'another role continues after the commit');
+handled_ok('ours', 'it continues after the commit');
 is(found('bob'), 'nowhere', 'what another role has kept is erased at the commit');
 is(found('ann'), 'nowhere', 'also of an instance that lives');
 

@@ -1,6 +1,7 @@
-# Consumers: whoever has lost the lease is refused in the transaction in which it wrote its effects. Killed with SIGKILL
-# between fetch and advance, and between effect and advance, each effect is there once, in the order of its key. A session
-# that waits in pm.fetch is woken by the commit (workers and sessions poll once an hour here), and leaves nothing behind.
+# Consumers: one that has lost its lease is refused in the transaction in which it wrote its effects. If consumers
+# are killed with SIGKILL between fetch and advance, or between effect and advance, each effect is there once, in the order of
+# its key. A session that waits in pm.fetch is woken by the commit (workers and sessions poll once an hour here), and leaves
+# nothing behind.
 use strict;
 use warnings FATAL => 'all';
 

@@ -1,6 +1,7 @@
 # Consumers across a dump, into another cluster and beside the original: nobody holds a lease in the copy, and nobody may fetch
-# before it is adopted. Then consumers are the roles that have the names, whatever other role has the OID there, and they go
-# on where the original had been advanced: with instances, timers, parked events, journals, and where replies go.
+# before it is adopted. From then on, consumers are the roles that have the recorded names, even if other roles have their OIDs
+# there, and they continue where the original had been advanced: with instances, timers, parked events, journals, and the places
+# to which replies go.
 use strict;
 use warnings FATAL => 'all';
 
@@ -101,7 +102,7 @@ SELECT * FROM pm.fetch('mailer', 'm')}, on_error_stop => 1);
 		$node->safe_psql('copy', qq{BEGIN; SELECT pm.reply(log, "position", 'Mailed') FROM pm.fetch('mailer', 'm') WHERE log IS NOT NULL; SELECT pm.advance('mailer', 'm', $in); COMMIT}, extra_params => [ '-U', 'mail' ]);
 	}
 	# five mails, one of them parked (pm.resume tries again what is parked), and the timer
-	is($seen, 6, "$where: they go on where the original stood");
+	is($seen, 6, "$where: they continue where the original stood");
 	is($node->safe_psql('copy', "SELECT key, state FROM pm.instance WHERE process_manager = 'mailer'"), "$key|{\"sent\": 1}", "$where: with the instance");
 	is($node->safe_psql('copy', "SELECT string_agg(seq || ' ' || type, ', ' ORDER BY seq) FROM pm.journal WHERE process_manager = 'mailer'"), '1 Mail, 2 remind', "$where: and its journal");
 	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.instance WHERE process_manager = 'order' AND state ? 'Mailed'", 5, dbname => 'copy', timeout => 60), "$where: replies come to the instances that have asked");

@@ -1,9 +1,9 @@
 # Upgrades. The library is replaced and the server restarted while the extension in the database still has the
 # previous version: writers, readers and workers continue, and new features are refused with a hint that helps.
 # ALTER EXTENSION pm UPDATE, under load, has the same result as CREATE EXTENSION in a new database, compared object
-# by object. Nothing is lost, handled twice or out of order, and the times of the effects tell how long nothing was handled
-# at most. The extension is updated an hour of events later: as many as come in an hour at the rate of the writer, or an
-# hour of the clock. The comparison finds whatever an upgrade script omits.
+# by object. Nothing is lost, handled twice or out of order, and the times of the effects show the longest time
+# during which nothing was handled. The extension is updated an hour of events later: as many as come in an hour at the
+# rate of the writer, or an hour of the clock. The comparison finds whatever an upgrade script omits.
 #
 #   PM_SOAK=1                   the previous extension is served for ten minutes, or for
 #   PM_UPGRADE_SECONDS=3600     this time, while the writer writes
@@ -191,7 +191,7 @@ SELECT pm.register('keep', 'app.keep', '{app.orders}', lanes => 3, max_attempts 
 SELECT count(*) FROM pm.status; SELECT count(*) FROM pm.parked; SELECT count(*) FROM pm.timer; SELECT count(*) FROM pm.instance;
 SQL
 
-# Sessions that have used the tables as they are now go on after the update.
+# Sessions that have used the tables as they are now continue after the update.
 my %session = map { $_ => PmTest::session($node, user => $_ eq 'app' ? 'app' : undef) } qw(app admin);
 my $register = "SELECT pm.register('keep', 'app.keep', '{app.orders}', lanes => 3, max_attempts => 3, backoff => '1 h')";
 $node->safe_psql('postgres', "CREATE FUNCTION public.early() RETURNS text LANGUAGE C AS 'pm', 'pm_next_feature';
@@ -280,7 +280,7 @@ is($node->safe_psql('postgres', "SELECT DISTINCT state, reason, hint FROM pm.sta
 	'pm.status says it too');
 my $stands = handled();
 my $written = $node->safe_psql('postgres', 'SELECT count(*) FROM flow');
-ok(PmTest::wait_until($node, "SELECT count(*) > $written + 20 FROM flow", 't'), 'writers go on');
+ok(PmTest::wait_until($node, "SELECT count(*) > $written + 20 FROM flow", 't'), 'writers continue');
 (undef, undef, $refused) = $node->psql('postgres', "SELECT pm.catch_up('plain')");
 like($refused, qr/the library of pm is older than the extension pm of this database\n.*\nHINT:  Install version \Q$next\E of the library and restart the server\./, 'a session is told the same');
 is(handled(), $stands, 'nothing is handled');
@@ -295,7 +295,7 @@ PmTest::finish_psql($writer);
 is($node->safe_psql('postgres', "SELECT pm.wait_for('plain', timeout => '60 s')"), 't', 'all is handled');
 PmTest::exactly_once_ok($node, 'plain', 'flow');
 
-# How long nothing was handled at most, although there was always something to handle.
+# The longest time during which nothing was handled, although there was always something to handle.
 sub standstill
 {
 	my ($from, $to) = @_;

@@ -15,7 +15,8 @@ my ($current) = slurp_file("$root/pm.control") =~ /^default_version *= *'(.*)'/m
 my @released = map { /pm--(\d[^-]*)\.sql$/ } sort glob "$root/src/sql/released/*.sql";
 my $node = PmTest::node('versions', extension => 0, conf => "max_connections = 40\n");
 
-# The private tables and the views on them, but for pm_catalog.parked: an update may store otherwise what pm.parked shows.
+# The private tables and the views on them, except pm_catalog.parked: an update may store in another form what pm.parked
+# shows.
 my @relations = ((map { "pm_catalog.$_" } grep { $_ ne 'parked' } @PmUpgrade::tables), map { "pm.$_" } qw(log process_manager cursor instance timer parked));
 
 # Their columns, in the version that a database has.

@@ -1,6 +1,6 @@
 # pm.append with an id. Eight clients append the same 1,000 ids, each in an order of its own, some of them
 # several in a transaction, some rolled back: 1,000 events, and everybody gets the same positions. While
-# pm.trim and kills go on, no id has two events. Prepared transactions; a dump.
+# pm.trim and kills continue, no id has two events. Prepared transactions; a dump.
 use strict;
 use warnings FATAL => 'all';
 
@@ -69,7 +69,7 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE locktype = 
 
 # ---- pm.trim meanwhile, and backends that are killed
 
-# The clients go on until enough has been trimmed, however fast they are.
+# The clients continue until enough has been trimmed, however fast they are.
 $node->safe_psql('postgres', <<'SQL');
 TRUNCATE answers;
 CREATE TABLE trimmed (events bigint);
@@ -87,7 +87,7 @@ SQL
 	my $until = time + 60;
 	my $trimmed = 0;
 
-	# What is trimmed is appended again by whoever comes next; at no time has an id two events.
+	# An event that was trimmed is appended again by the next client that has its id; at no time does an id have two events.
 	while (time < $until && $trimmed <= $enough)
 	{
 		$trimmed += $node->safe_psql('postgres', "INSERT INTO trimmed SELECT pm.trim('orders', (SELECT max(position) FROM orders) - 500, 100) RETURNING events");

@@ -17,7 +17,7 @@ our @tables = qw(log process_manager cursor lane former_lane instance timer park
 
 sub app { my ($node, $db, $sql) = @_; return $node->safe_psql($db, $sql, extra_params => [ '-U', 'app' ]); }
 
-# One lane of it cannot pass an event, which is tried again and again, so the lanes are apart.
+# One lane of it cannot pass an event, which is tried again and again, so the lanes are at different positions.
 sub register_apart
 {
 	my ($node, $db, $lanes, $backoff) = @_;
@@ -84,7 +84,7 @@ SQL
 	return;
 }
 
-# Waits until everything is handled, but for what must fail. Returns true if that was in time.
+# Waits until everything is handled, except what must fail. Returns true if that was in time.
 sub handled
 {
 	my ($node, $db) = @_;
@@ -119,7 +119,7 @@ sub kept
 	return $node->safe_psql($db, $sql);
 }
 
-# Heals what has failed, and tests that everything is handled once and in order, by all process managers, and that the
+# Corrects what has failed, and tests that everything is handled once and in order, by all process managers, and that the
 # instances and timers are right.
 sub finish_ok
 {

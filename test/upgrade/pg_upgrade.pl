@@ -125,7 +125,7 @@ for my $i (1 .. $#majors)
 	$new->restart;
 	ok(PmTest::wait_until($new, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pm scheduler'", 3), "$hop: restarted");
 	PmUpgrade::append($new, $_, 10) for @databases;
-	ok(PmUpgrade::handled($new, $_), "$hop, $_: it goes on") for @databases;
+	ok(PmUpgrade::handled($new, $_), "$hop, $_: it continues") for @databases;
 	is(join(' ', map { waits_said($new, $_, $from) } @databases), '0 0', "$hop: nothing waits any more");
 	$node = $new;
 }

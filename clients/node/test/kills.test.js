@@ -22,7 +22,7 @@ after(async () => {
   await pool.end();
 });
 
-/** Keeps a worker running. What it dies of changes each time, until there were enough of that. */
+/** Keeps a worker running. How it is to die changes each time, until it has died in each way often enough. */
 async function keep(name, index) {
   for (let n = index; !done; n++) {
     const left = ['before', 'after', 'later'].filter((when) => kills[`${name} ${when}`] < each);
@@ -89,8 +89,9 @@ test('kills, crashes, restarts', async () => {
   assert.equal(await value(`SELECT count(*) FROM pm.parked`), '0');
   // A worker may have killed itself just before the others were told to end: its lease runs out.
   await until(`SELECT count(*) = 0 FROM pm.consumer WHERE lease_until > now()`);
-  // Outside, with one event in hand, each kill raises its attempt by one. A worker that is killed while it advances may have fetched
-  // the next event, of which the table of calls then knows nothing.
+  // Outside, with one event at a time, each kill raises the attempt of that event by
+  // one. A worker that is killed while it advances may have fetched the next event, of
+  // which the table of calls then knows nothing.
   const steps = await sql(`SELECT attempt - lag(attempt, 1, 0) OVER (PARTITION BY pos ORDER BY n) AS step FROM call WHERE name = 'beside'`);
   const skipped = steps.reduce((sum, { step }) => sum + Math.max(step - 1, 0), 0);
   assert.ok(steps.every(({ step }) => step >= 0), 'an attempt never falls');

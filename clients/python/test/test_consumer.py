@@ -260,7 +260,7 @@ class Handlers(ConsumerTest):
         self.assertEqual((sorted(set(attempts)), self.effects("attempt")), ([1, 2, 3], [(3,)]))
 
     def test_timers_behind_a_failure(self):
-        """What is parked with a failed timer is passed by; the rest of the batch goes on."""
+        """What is parked with a failed timer is passed by; the rest of the batch continues."""
         self.register()
         self.append(("r", "begin", {}), ("s", "begin", {}))
         seen = []
@@ -362,7 +362,7 @@ class Handlers(ConsumerTest):
         self.assertEqual([k for k, _ in self.effects()], ["a", "c"])
 
     def test_failure_at_commit(self):
-        """Which event is the reason is found by handling each alone."""
+        """Which event is the cause is found by handling each alone."""
         execute(
             f"CREATE TABLE of_{self.pm} (i int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO of_{self.pm} VALUES (5)"
         )
@@ -542,7 +542,7 @@ class Handlers(ConsumerTest):
         self.assertEqual((seen, lost, self.effects("attempt")), ([2], [True], [(2,)]))
 
     def test_late_transaction_is_refused(self):
-        """The lease runs out behind the back of the client, whose clock stands still: the server refuses."""
+        """The lease runs out without the client's notice, because its clock stands still: the server refuses."""
         self.register(lease="300 ms")
         self.append(("s", "T", {}))
         consumer, calls = self.consumer(), []
@@ -613,7 +613,7 @@ class Handlers(ConsumerTest):
         self.assertEqual(value(waits), 0)
 
     def test_sigterm(self):
-        """The event in hand is finished, what was handled commits, and the lease is given up."""
+        """The current event is finished, what was handled commits, and the lease is given up."""
         file = os.path.join(self.directory(), "effects")
         for outside in ([], [f"--outside={file}"]):
             with self.subTest(outside=outside):

@@ -35,7 +35,7 @@ class Kills(ConsumerTest):
         execute("CREATE TABLE effect (n serial, pos bigint, key text, attempt int)")
 
     def test_attempts(self):
-        """Killed three times, with the event alone in hand: the attempts are 1, 2, 3 and 4."""
+        """Killed three times, with no other event fetched: the attempts are 1, 2, 3 and 4."""
         execute("SELECT pm.create_log('single')")
         execute("SELECT pm.register('single', NULL, '{single}', lease => '300 ms', max_attempts => 9)")
         execute("SELECT pm.append('single', 's', 'T')")
@@ -115,7 +115,7 @@ class Kills(ConsumerTest):
         self.check()
 
     def keep(self, name, index):
-        """Keeps a program running. What it dies of changes each time, until there were enough of that."""
+        """Keeps a program running. How it is to die changes each time, until it has died in each way often enough."""
         number = index
         while not self.over.is_set():
             left = [dies for dies in ("before", "after") if self.kills[name, dies] < EACH]

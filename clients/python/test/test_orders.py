@@ -1,6 +1,7 @@
 """A process manager in Python, and the same in PL/pgSQL, over events of an order management system in three logs (with
-PM_SOAK all 22,367, otherwise the first 5,000): an instance for each order, with state and timers. One event in a hundred fails twice, and one in a thousand is dead until
-something is corrected. One of the two programs is killed in the middle. Both must end with the same states.
+PM_SOAK all 22,367, otherwise the first 5,000): an instance for each order, with state and timers. One event in a hundred
+fails twice, and one in a thousand is dead until something is corrected. One of the two programs is killed in the middle.
+Both must end with the same states.
 """
 
 import gzip

@@ -82,7 +82,7 @@ test('errors', () => {
   assert.equal(outcomeOfError(null, Object.assign(new AggregateError([]), { code: 'ECONNREFUSED' })).error, 'ECONNREFUSED');
 });
 
-// A server that writes what it likes.
+// A server that sends arbitrary bytes.
 test('servers that misbehave', async (t) => {
   let write;
   const sockets = new Set();

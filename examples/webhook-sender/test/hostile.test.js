@@ -1,5 +1,6 @@
-// Whatever is in the outbox, and whatever the other side answers, the sender goes on: an event that cannot be sent is dead
-// with a message that says why, and an answer arrives in a form that jsonb can have.
+// Whatever is in the outbox, and whatever the other side answers, the sender continues:
+// an event that cannot be sent is dead with a message that says why, and an answer
+// arrives in a form that jsonb can hold.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { allOutput, killAll, psql, startSender, until } from './harness.js';

@@ -116,7 +116,8 @@ test(`${EVENTS} events, ${KILLS} kills`, { timeout: LIMIT }, async (t) => {
 
   start();
   start();
-  // A person gives up what is dead, again and again, so that what waits behind it goes on.
+  // A person gives up what is dead, again and again, so that what waits behind it is
+  // handled.
   let dead = 0;
   await until(async () => {
     const [given, left] = (await psql(`

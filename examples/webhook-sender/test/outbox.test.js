@@ -15,7 +15,7 @@ test('outbox.sql', { timeout: 60000 }, async (t) => {
 
   t.after(server.close);
   await psql(sql.replaceAll(/https:\/\/\w+\.example\.com/g, server.url));
-  // A role that may nothing else.
+  // A role that may do nothing else.
   await psql(`
     SELECT count(*) = 0 AS missing FROM pg_roles WHERE rolname = 'pm_test_sender' \\gset
     \\if :missing

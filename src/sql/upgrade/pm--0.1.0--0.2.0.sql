@@ -43,7 +43,7 @@ CREATE FUNCTION pm.register(name text, handler text, logs text[], correlate text
 							journal boolean DEFAULT false, lease interval DEFAULT '30 s',
 							consumers text[] DEFAULT NULL, carry text[] DEFAULT NULL)
 	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_register';
--- NULL: as it is. reset names arguments that get their default again.
+-- NULL leaves a setting as it is. reset names arguments that get their default again.
 CREATE FUNCTION pm.alter(name text, handler text DEFAULT NULL, logs text[] DEFAULT NULL,
 						 correlate text DEFAULT NULL, types text[] DEFAULT NULL,
 						 start_at text DEFAULT NULL, on_failure text DEFAULT NULL,
@@ -146,7 +146,7 @@ WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
 
 CREATE FUNCTION pm.erase(log text, stream text, replacement jsonb DEFAULT '{}') RETURNS bigint
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_erase';
-COMMENT ON FUNCTION pm.erase(text, text, jsonb) IS 'replace the data of the events of a stream, in the log and wherever it is kept';
+COMMENT ON FUNCTION pm.erase(text, text, jsonb) IS 'replace the data of the events of a stream, in the log and wherever pm keeps it';
 CREATE FUNCTION pm.end_instance(name text, key text, reason text) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_end_instance';
 CREATE FUNCTION pm.set_state(name text, key text, state jsonb, reason text) RETURNS void
@@ -177,15 +177,15 @@ COMMENT ON COLUMN pm.journal.process_manager IS 'name of the process manager';
 COMMENT ON COLUMN pm.journal.key IS 'key of the instance';
 COMMENT ON COLUMN pm.journal.started_at IS 'when the instance began';
 COMMENT ON COLUMN pm.journal.seq IS 'number of the entry among those of the instance, from 1';
-COMMENT ON COLUMN pm.journal.log IS 'log of the event; NULL if it was a timer or a person';
+COMMENT ON COLUMN pm.journal.log IS 'log of the event; NULL for a timer or a change by a person';
 COMMENT ON COLUMN pm.journal."position" IS 'position of the event';
-COMMENT ON COLUMN pm.journal.type IS 'type of the event or timer; NULL if it was a person';
+COMMENT ON COLUMN pm.journal.type IS 'type of the event or timer; NULL for a change by a person';
 COMMENT ON COLUMN pm.journal.handled_at IS 'when it was handled';
 COMMENT ON COLUMN pm.journal.state IS 'state afterwards; NULL if the instance has ended';
 COMMENT ON COLUMN pm.journal.appended IS 'log and position of each event that the handler has appended';
 COMMENT ON COLUMN pm.journal.timers IS 'type and due time of each timer that the handler has set';
 COMMENT ON COLUMN pm.journal.by IS 'role that sent the event or made the change';
-COMMENT ON COLUMN pm.journal.reason IS 'why that role has done so';
+COMMENT ON COLUMN pm.journal.reason IS 'why that role has made the change';
 GRANT SELECT ON pm.ended, pm.journal TO PUBLIC;
 
 -- Parked events refer to their logs, and are read there. What 0.1.0 has copied is not needed any more.
@@ -227,7 +227,7 @@ COMMENT ON FUNCTION pm.key() IS 'the key for which the handler is called; NULL o
 
 -- Associations
 
--- A row for each value by which an instance is found, besides its key. A long value is stored as its hash, like a key.
+-- A row for each value by which an instance is found, in addition to its key. A long value is stored as its hash, like a key.
 CREATE TABLE pm_catalog.association (
 	process_manager text NOT NULL,
 	kind            text NOT NULL,
@@ -248,7 +248,7 @@ COMMENT ON FUNCTION pm.associate(text, text) IS 'called by the handler of an ins
 COMMENT ON FUNCTION pm.dissociate(text, text) IS 'called by the handler of an instance: end an association; false if there is none';
 COMMENT ON FUNCTION pm.associated(text, text) IS 'called by correlate: the keys of the instances that are found by this value';
 
--- Failures that say what they are
+-- Kinds of failures
 
 ALTER TABLE pm_catalog.parked ALTER COLUMN key DROP NOT NULL;
 ALTER TABLE pm_catalog.parked DROP CONSTRAINT parked_state_check;
@@ -287,14 +287,14 @@ CREATE TABLE pm_catalog.lease (
 	until           timestamptz,
 	served_at       timestamptz,		-- when a consumer last got something from this lane
 	parked          bigint[],			-- ids of parked events that were fetched and not advanced
-	timers          bigint[],			-- ids of timers that were
+	timers          bigint[],			-- ids of timers that were fetched and not advanced
 	-- timers that had been fetched when a lease ran out, and how often
 	tried_timers    bigint[],
 	timer_tries     integer[],
 	-- the event (log NULL: the timer) that was alone when the lease ran out for the last time allowed
 	dead_log        text,
 	dead_position   bigint,
-	parked_last     boolean NOT NULL DEFAULT false	-- the last that was fetched were parked events
+	parked_last     boolean NOT NULL DEFAULT false	-- what was fetched last were parked events
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX lease_key ON pm_catalog.lease (process_manager, lane);	-- not UNIQUE, like cursor_key
 
@@ -312,7 +312,7 @@ CREATE TABLE pm_catalog.fetched (
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX fetched_key ON pm_catalog.fetched (process_manager, lane, log);	-- not UNIQUE either
 
--- For consumers: programs outside that do the work of a process manager without a handler.
+-- For consumers: programs outside the database that do the work of a process manager without a handler.
 CREATE FUNCTION pm.fetch(name text, consumer text, max_count integer DEFAULT 100, wait interval DEFAULT '0 s')
 	RETURNS TABLE (log text, "position" bigint, stream text, version bigint, type text, data jsonb, metadata jsonb,
 				   recorded_at timestamptz, key text, attempt integer, state jsonb, lane integer,
@@ -332,8 +332,8 @@ CREATE FUNCTION pm.save(name text, consumer text, key text, state jsonb) RETURNS
 CREATE FUNCTION pm.finish(name text, consumer text, key text, result jsonb DEFAULT NULL) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_finish';
 COMMENT ON FUNCTION pm.fetch(text, text, integer, interval) IS 'called by a consumer: lease a lane and return its next events and timers';
-COMMENT ON FUNCTION pm.advance(text, text, integer, text, bigint) IS 'called by a consumer: what it has fetched from a lane is handled';
-COMMENT ON FUNCTION pm.extend(text, text) IS 'called by a consumer: renew its leases, and return until when';
+COMMENT ON FUNCTION pm.advance(text, text, integer, text, bigint) IS 'called by a consumer: record that what it has fetched from a lane is handled';
+COMMENT ON FUNCTION pm.extend(text, text) IS 'called by a consumer: renew its leases, and return when they run out';
 COMMENT ON FUNCTION pm.release(text, text) IS 'called by a consumer: give up its lanes';
 COMMENT ON FUNCTION pm.fail(text, text, text, bigint, text, interval, boolean, text) IS 'called by a consumer: park an event or timer that it could not handle, or wants later';
 COMMENT ON FUNCTION pm.save(text, text, text, jsonb) IS 'called by a consumer: keep the state of an instance';
@@ -393,7 +393,7 @@ COMMENT ON COLUMN pm.process_manager.keep_ended IS 'how long ended instances and
 COMMENT ON COLUMN pm.process_manager.journal IS 'whether each event and timer that an instance handles leaves an entry in pm.journal';
 COMMENT ON COLUMN pm.process_manager.handler IS 'function that is called for each event; NULL: consumers do the work';
 COMMENT ON COLUMN pm.process_manager.lease IS 'how long a consumer may hold a lane; NULL: it has a handler';
-COMMENT ON COLUMN pm.process_manager.consumers IS 'roles that may be its consumers, beside members of the owner';
+COMMENT ON COLUMN pm.process_manager.consumers IS 'roles that may be its consumers, in addition to members of the owner';
 COMMENT ON COLUMN pm.process_manager.carry IS 'keys of metadata that appended events and timers inherit';
 
 CREATE OR REPLACE VIEW pm_catalog.unit_row AS
@@ -691,5 +691,5 @@ CREATE FUNCTION pm.reply(log text, pos bigint, type text, data jsonb DEFAULT '{}
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_reply';
 COMMENT ON FUNCTION pm.reply(text, bigint, text, jsonb) IS 'called by a consumer: send an answer to the instance whose handler has appended an event';
 
--- Stays last: all backends look again what the extension has.
+-- Stays last: it makes all backends look again which version the extension has.
 SELECT pm_catalog.announce();
