@@ -5,7 +5,7 @@
 #   make check-regress check-isolation check-tap check-pgtap check-clients    one of them
 #       TESTS="a b*"                 only the tests of these names
 #       KEEP=1                       leave the temporary directory
-#   make soak [SOAK=seconds]         the long form of the tests that have one: ten minutes, or so long, each
+#   make soak [SOAK=seconds]         the long form of the tests that have one; tests with a time run ten minutes, or SOAK
 #   make check-majors [MAJORS="17 18 19"]   the suites on other major versions, in chroots, as root
 #   make check-pg-upgrade            clusters with pm through pg_upgrade, 15 to 17 to 18 to 19, in a chroot, as root
 #   make check-assert                the suites on a server built with assertions
@@ -22,7 +22,7 @@
 #   make deb [MAJORS="15 17 18 19"]  Debian packages, built and tested in clean chroots, into dist/deb; as root
 #   make rpm                         the RPM, built with Debian's rpm, into dist/
 #   make image [MAJORS="18 19"]      the files as an image volume has them, from the Debian packages, into dist/image
-#   make release-check [STEPS="lint deb"]   all that has to hold before a version is released
+#   make release-check [STEPS="lint deb"]   all that must be true before a version is released
 #   make dev                         strict build in place, installed under PM_DEV_DIR
 #
 # PM_STRICT=1 builds with assertions on and every warning an error. PM_BITCODE=no builds no bitcode for JIT.
@@ -74,8 +74,8 @@ ifneq ($(filter-out $(OWN_TARGETS),$(GOALS)),)
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 
-# A server with JIT wants bitcode, with which it can inline small functions. PM_BITCODE=no goes without it, and so does a
-# machine without the server's clang.
+# A server with JIT wants bitcode, with which it can inline small functions. None is built with
+# PM_BITCODE=no, or on a machine without the server's clang.
 SERVER_CLANG := $(shell sed -n 's/^CLANG *= *//p' $(dir $(PGXS))../Makefile.global 2>/dev/null)
 ifeq ($(shell command -v $(or $(SERVER_CLANG),clang) 2>/dev/null),)
 PM_BITCODE = no
@@ -136,8 +136,8 @@ format:
 coverage:
 	@TESTS='$(TESTS)' bash test/harness/coverage.sh $(SUITES)
 
-# The long form of every test that has one, which is to say that it looks at PM_SOAK, one after the other. SOAK is for how
-# long those go on that go by the clock.
+# The long form of every test that has one (that is, of every test that reads PM_SOAK), one after the other. SOAK is how
+# long those run that run for a certain time.
 SOAK_TESTS = $(sort $(patsubst test/t/%.pl,%,$(shell grep -l PM_SOAK test/t/*.pl)))
 SOAK_CLIENTS = $(foreach f,$(shell grep -l PM_SOAK clients/*/test/*.test.js clients/*/test/test_*.py examples/*/test/*.test.js 2>/dev/null),\
 	$(word 2,$(subst /, ,$f))_$(patsubst test_%,%,$(basename $(basename $(notdir $f)))))

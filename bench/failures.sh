@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# failures.sh: a backlog of which some events fail for good, batches of 100.
+# failures.sh: a backlog in which some events always fail, batches of 100.
 #
 #   pm:  a process manager with max_attempts => 1: each failing event is dead at once
 #   do:  a loop in PL/pgSQL that has an exception block for each event, and records which ones failed

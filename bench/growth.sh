@@ -7,7 +7,7 @@
 #              manager; beside-N: N process managers, one of which has a backlog and the others nothing to do
 #   instances  instances of one process manager; create_rate: how fast they are created
 #   timers     the same, and each of them has a pending timer
-#   parked     parked keys; create_rate: how fast events are handled of which every second one fails and is parked
+#   parked     parked keys; create_rate: how fast events are handled if every second one fails and is parked
 #
 # Unless stated otherwise the handler is one INSERT in PL/pgSQL, with batches of 100. Rates are measured as in dispatch.sh. In each
 # round the sizes follow one another, every other round in reverse order. p50 and p95: from insert to effect in ms as in latency.sh,

@@ -98,7 +98,7 @@ psql_do() {
 	psql -XAtq -v ON_ERROR_STOP=1 -d "$db" "$@" || die "psql failed"
 }
 
-# Drops the previous database, so that no other workers disturb; with KEEP the last one of all stays.
+# Drops the previous database, so that its workers do not interfere; with KEEP the last one of all stays.
 database_name=
 database() {
 	database_gone

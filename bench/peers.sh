@@ -13,12 +13,11 @@
 #                10 ms; for latency woken by NOTIFY, without these two. The order is not guaranteed
 #   emmett       Emmett's PostgreSQL consumer: batches of 1000, polls every 10 ms (the default is 50)
 #
-# All run on the same server, one after another, with synchronous commits, one consumer each, and their own tables and indexes.
-# Everything
-# is vacuumed and analyzed before each backlog and before the latencies, and no other consumer runs. A backlog has 100k
-# events (poll 50k, graphile 20k, emmett 10k, because they would take too long). The consumers of PgQ and message-db run
-# inside the server, which is the best case for them. Rates and latencies are computed from bench.seen: the commit time
-# of each row is known (track_commit_timestamp).
+# All run on the same server, one after another, with synchronous commits, one consumer each, and their own tables and
+# indexes. Everything is vacuumed and analyzed before each backlog and before the latencies, and no other consumer runs.
+# A backlog has 100k events (poll 50k, graphile 20k, emmett 10k, because they would take too long). The consumers of PgQ
+# and message-db run inside the server, which is the best case for them. Rates and latencies are computed from
+# bench.seen: the commit time of each row is known (track_commit_timestamp).
 #   drain/rate      the number of rows after the first transaction, divided by the time from that to the last one
 #   sets/rate       the same if pm, PgQ and message-db insert all events of a batch in one statement: f(pm.event[]), INSERT
 #                   ... SELECT from get_batch_events(), from get_category_messages()
@@ -80,8 +79,8 @@ peer_drain() {
 	peer_end
 }
 
-# by_hand is not a product, so it is no peer; dispatch.sh has its own bound for it. Beside programs outside of the server, PgQ
-# with a consumer inside is none either.
+# by_hand is not a product, so it is no peer; dispatch.sh has its own bound for it. Compared with
+# programs outside of the server, PgQ, whose consumer runs inside, is not a peer either.
 peer_label() {
 	case $peer_section/$1 in
 	*/pm | */by_hand | */node | */python | consumers/pgq) echo "$1" ;;

@@ -1,4 +1,4 @@
--- billing: contracts are invoiced every month, unpaid invoices are reminded of, and revenue is
+-- billing: contracts are invoiced every month, customers are reminded of unpaid invoices, and revenue is
 -- summed up.
 --
 --     psql -f examples/billing.sql
@@ -71,8 +71,8 @@ SELECT pm.register('billing', 'billing.bill', ARRAY['billing.contracts'],
 CREATE FUNCTION billing.invoice_of(e pm.event) RETURNS text LANGUAGE sql IMMUTABLE
 RETURN coalesce(e.data ->> 'invoice', e.stream);
 
--- i: the number of reminders, until the invoice is paid. Events of two logs come in any order: -1
--- if it is paid already.
+-- i: the number of reminders, until the invoice is paid. Events of two logs come in any order: -1 if the
+-- payment has come before the invoice.
 CREATE FUNCTION billing.dun(e pm.event, i jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
   IF e.type = 'paid' AND i IS NULL THEN
@@ -114,8 +114,8 @@ COMMIT;
 
 -- ---- what happens -------------------------------------------------------------------------------
 
--- A story of last year, given whole, and played by one call. (In daily use the workers do this as
--- time passes. The transaction keeps them from the story until it is over.)
+-- The events of last year, inserted at once and handled by one call. (In daily use, the workers handle
+-- them as time passes. The transaction hides the events from the workers until all are handled.)
 SELECT extract(year FROM now()) - 1 AS y \gset
 
 BEGIN;

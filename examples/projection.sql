@@ -90,7 +90,7 @@ DELETE FROM shelf.sales;
 CREATE OR REPLACE FUNCTION shelf.amount(line jsonb) RETURNS numeric LANGUAGE sql IMMUTABLE
 RETURN (line -> 'quantity')::numeric * (line -> 'price')::numeric
        * (1 - coalesce((line -> 'discount')::numeric, 0));
-SELECT pm.catch_up('shelf');    -- Without it, the worker fills the tables after the commit: for a large log.
+SELECT pm.catch_up('shelf');    -- For a large log, leave this out: the worker then fills the tables after the commit.
 COMMIT;
 
 \o

@@ -66,7 +66,7 @@ DECLARE
 BEGIN
   IF e.type = 'requested' THEN
     begins := cinema.begins(e.data ->> 'show');
-    -- One look, so that the decision and the expected versions are of the same moment.
+    -- One query, so that the decision and the expected versions are of the same moment.
     SELECT jsonb_object_agg(seat, version), bool_and(free) INTO versions, all_free FROM cinema.look(seats);
     IF all_free AND e.recorded_at < begins THEN
       PERFORM pm.append('cinema.seats', seat, 'held', jsonb_build_object('reservation', id),

@@ -85,7 +85,7 @@ BEGIN
   RETURN pm.done(jsonb_build_object('outcome', 'failed', 'reason', problem));
 END $$;
 
--- Four lanes handle four transfers at a time. They meet at accounts that many transfers use, which
+-- Four lanes handle four transfers at a time. They conflict over accounts that many transfers use, which
 -- costs a repeated call now and then. pm.ended shows each transfer for 90 days.
 SELECT pm.register('transfer', 'bank.transfer', ARRAY['bank.transfers', 'bank.accounts'],
                    correlate => 'bank.transfer_of', types => ARRAY['requested', 'debited'],

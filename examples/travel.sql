@@ -8,13 +8,13 @@
 -- run it again to start over. Things to notice:
 --
 --   * The handler calls nobody. What must happen outside of the database is an event in the log
---     "outbox", which commits together with the state of the trip. A sender, a program outside,
---     fetches it, calls the company, and sends the answer to the trip (pm.reply). It is a consumer:
---     examples/webhook-sender is one that is ready to use, and its test runs this process.
---   * A sender that is killed between the call and its own note calls once more. So each call has
---     an id (log and position of the event), which companies take as an idempotency key. The
---     answer is written in the transaction that advances: it comes once.
---   * An airline that withdraws a flight knows its own booking code only. The trip is found by it
+--     "outbox", which commits together with the state of the trip. A sender, a program outside the
+--     database, fetches it, calls the company, and sends the answer to the trip (pm.reply). It is a
+--     consumer: examples/webhook-sender is one that is ready to use, and its test runs this process.
+--   * A sender that is killed after a call, but before it has recorded the answer, makes the call
+--     once more. So each call has an id (log and position of the event), which companies take as an
+--     idempotency key. The answer is written in the transaction that advances: it comes once.
+--   * An airline that withdraws a flight knows only its own booking code. The trip is found by it
 --     (pm.associate).
 --   * A cancellation follows the booking in the same stream of the outbox. So a trip that fails can
 --     end at once: what is booked late is cancelled too.
@@ -44,8 +44,8 @@ INSERT INTO travel.companies
 -- Times at which a company cannot be called.
 CREATE TABLE travel.maintenance (service text, during tstzrange);
 
--- The trip that an event belongs to. A company that speaks up by itself names its booking code
--- only. If nobody knows that, the event is parked as dead, so that a person sees it, and nothing
+-- The trip that an event belongs to. A company that sends a notice of its own names only its booking
+-- code. If no trip has that code, the event is parked as dead, so that a person sees it, and nothing
 -- waits behind it.
 CREATE FUNCTION travel.trip_of(e pm.event) RETURNS text[] LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -142,8 +142,9 @@ CREATE FUNCTION travel.request(trip text, services jsonb, home timestamptz) RETU
                    expected_version => 0, id => trip)
 $$;
 
--- The sender is a program outside. It would do, in a loop, what this does, and call a company where
--- this makes an answer up: a wish for "nothing" is refused, and one for "silence" gets no answer.
+-- The sender is a program outside the database. It would do, in a loop, what this does, and call a
+-- company where this makes an answer up: a wish for "nothing" is refused, and one for "silence" gets no
+-- answer.
 CREATE FUNCTION travel.send() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   me text := 'session ' || pg_backend_pid();

@@ -41,7 +41,8 @@ pm_debian_source() {
 	"${repository[@]}" archive --format=tar --prefix="$source/" "$commit" -- . ':(exclude)debian' |
 		gzip -n >"$dir/postgresql-pm_$version.orig.tar.gz"
 	"${repository[@]}" archive --format=tar "$commit" | tar -x -C "$dir/$source" -f -
-	# What pg_buildext updatecontrol does, which is there only once the build dependencies are.
+	# What pg_buildext updatecontrol does, which is available only once the build dependencies are
+	# installed.
 	sed "s/PGVERSION/$major/g" "$dir/$source/debian/control.in" >"$dir/$source/debian/control"
 }
 
@@ -113,7 +114,7 @@ for major in "${majors[@]}"; do
 		log=dist/deb/$major/$step.log
 		began=$SECONDS
 		pm_say "$step"
-		# As a condition it would go on after an error.
+		# If this were a condition, it would continue after an error.
 		set +e
 		(
 			set -e

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# release-check.sh [STEP...]: everything that has to hold before a version is released, in these steps (default: all of
-# them, which takes some hours):
+# release-check.sh [STEP...]: everything that must be true before a version is released, in these steps
+# (default: all of them, which takes some hours):
 #
 #   versions   the version, its date and the addresses agree in all files; nothing is uncommitted
 #   frozen     the released install script is there, and is the one that is built
@@ -17,7 +17,7 @@
 #   image      the files of an image volume, and a server that finds them anywhere (in majors, too)
 #
 # A step that fails does not stop the others. The last lines name each step with its result; the output of a step is in
-# dist/release-check/STEP.log. Variables of the steps are theirs: PM_MAJORS_DIR, PM_ASSERT_DIR, PM_DEB_DIR.
+# dist/release-check/STEP.log. The variables of the steps apply: PM_MAJORS_DIR, PM_ASSERT_DIR, PM_DEB_DIR.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../test/harness/setup.sh"
 cd "$PM_ROOT"
@@ -75,7 +75,7 @@ failed=0
 for step in "${steps[@]}"; do
 	began=$SECONDS
 	pm_say "$step: $logs/$step.log"
-	# As a condition it would go on after an error.
+	# If this were a condition, it would continue after an error.
 	set +e
 	(
 		set -e

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# rpm.sh: builds the RPM from packaging/pm.spec with Debian's rpm against Debian's PostgreSQL, to see that
-# the spec is whole; nothing is installed. The packages are left in dist/. The last line names them.
+# rpm.sh: builds the RPM from packaging/pm.spec with Debian's rpm against Debian's PostgreSQL, to check
+# that the spec is complete; nothing is installed. The packages are left in dist/. The last line names
+# them.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../test/harness/setup.sh"
 cd "$PM_ROOT"

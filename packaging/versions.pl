@@ -1,5 +1,5 @@
 #!/usr/bin/env perl
-# versions.pl [--release] [COMMIT]: the version and the addresses stand in several files, because several tools read them.
+# versions.pl [--release] [COMMIT]: the version and the addresses are in several files, because several tools read them.
 # This checks that they agree, in the working tree or in a commit. Each disagreement is a line, and then the exit status is
 # 1. With --release it also checks what people read: the pages, and the date in CHANGELOG.md.
 #

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# graphile-worker, from npm: a job for each event. It does not guarantee the order, and effects at least once.
+# graphile-worker, from npm: a job for each event. It does not guarantee the order; effects happen at
+# least once.
 graphile_missing() { cat "$BENCH_WORK/npm/graphile.missing" 2>/dev/null || true; }
 graphile_size() { pick 2000 20000; }
 graphile_node() { (cd "$BENCH_WORK/npm/graphile" && exec node "$BENCH_WORK/npm/graphile/graphile.cjs" "$@"); }

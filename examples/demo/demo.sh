@@ -25,7 +25,7 @@ fail() {
 	exit 1
 }
 
-# A mistake in the input, not in the server: its log would not help.
+# The mistake is in the input, not in the server, so the server's log would not help.
 refuse() {
 	printf '\nerror: %s\n' "$1" >&2
 	trap - EXIT

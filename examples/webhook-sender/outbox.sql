@@ -8,7 +8,8 @@
 SELECT pm.create_log('outbox');
 
 -- 12 attempts, the second after 5 s, then twice as long each time, at most an hour: about 3 hours. Events
--- that a killed sender had fetched are fetched again when its lease has run out. However many keys fail, the others go on.
+-- that a killed sender had fetched are fetched again when its lease has run out. However many keys fail,
+-- the others continue.
 SELECT pm.register('sender', NULL, ARRAY['outbox'], max_attempts => 12, backoff => '5 s', lease => '30 s',
                    park_limit => 1000000);
 

@@ -16,7 +16,7 @@ async function main() {
     effects: 'outside',
     batchSize: settings.batch,
     concurrency: settings.concurrency,
-    // Calls end by themselves before.
+    // Calls end by themselves before this time is up.
     handlerTimeout: settings.timeout + 60000,
     stopTimeout: settings.timeout + 1000,
     logger,

@@ -5,7 +5,8 @@ set -euo pipefail
 major=$1 target=$2
 cd /pm/postgresql-pm-*/
 
-# What is in experimental has to be named, otherwise the build dependencies would bring another major version only.
+# Packages in experimental have to be named. Otherwise the build dependencies would install only another
+# major version.
 if [ -n "$target" ]; then
 	apt-get -q -y --no-install-recommends install "postgresql-$major$target" "postgresql-server-dev-$major$target" \
 		"libpq5$target" "libpq-dev$target"

@@ -7,7 +7,7 @@ major=$1 target=$2
 cd /pm
 rm -f ./*-dbgsym_*.deb
 
-# The files of the root, without what apt and dpkg note down and what servers log.
+# The files of the root, without what apt and dpkg record and what servers log.
 files() {
 	find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /pm -o -path /tmp -o -path /run -o -path /var/lib/dpkg \
 		-o -path /var/lib/apt -o -path /var/cache -o -path /var/log \) -prune -o -print | sort
@@ -26,7 +26,7 @@ echo "pm: $(comm -13 /tmp/before /tmp/installed | wc -l) files and folders come 
 bash debian/tests/first-process | tee /tmp/first-process
 sed 's/^/pm: /' /tmp/first-process
 
-# With the package goes what it needed and nothing else needs.
+# The packages that it needed, and that nothing else needs, are removed too.
 apt-get -q -y --purge autoremove
 files >/tmp/after
 comm -13 /tmp/before /tmp/after >/tmp/left

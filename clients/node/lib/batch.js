@@ -1,8 +1,9 @@
 // What was fetched at once, from one lane.
 //
 // effects: 'transaction'   All of it is one transaction, with the advance at its end. If it fails, it is rolled back; then what
-//                          came before the failing event is handled again, that event alone, and the rest. Only a failure
-//                          alone counts.
+//                          came before the failing event is handled again, that event
+//                          alone, and the rest. A failure counts only if the event was
+//                          alone.
 // effects: 'outside'       What is handled is advanced as soon as everything before it is, so that a crash repeats little.
 import { setTimeout as delay } from 'node:timers/promises';
 import { Context, statements } from './context.js';

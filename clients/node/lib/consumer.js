@@ -12,7 +12,7 @@ const FETCH = `
          (extract(epoch FROM recorded_at) * 1000)::text AS recorded_at,
          (extract(epoch FROM lease_until - clock_timestamp()) * 1000)::text AS lease
   FROM pm.fetch($1, $2, $3::int, $4::interval)`;
-const answerWithin = 15000; // beyond the time of waiting; then the connection is taken for dead
+const answerWithin = 15000; // beyond the time of waiting; then the connection is considered dead
 const asText = { getTypeParser: () => (value) => value };
 
 export class Consumer {
@@ -76,7 +76,7 @@ export class Consumer {
     }
   }
 
-  /** Ends run(): after the batch in hand, or after stopTimeout without it. */
+  /** Ends run(): after the current batch or, when stopTimeout is over, without finishing it. */
   stop() {
     if (!this.#running || this.#stopping) return;
     this.#stopping = true;
@@ -87,7 +87,7 @@ export class Consumer {
     setTimeout(() => batch?.abort(new Error('the program stops')), this.stopTimeout).unref();
   }
 
-  /** Again and again: a request that comes before the server has begun to fetch has no effect. */
+  /** Asks again and again, because a request that comes before the server has begun to fetch has no effect. */
   #cancel() {
     if (!this.#fetching) return;
     this.session?.cancel();

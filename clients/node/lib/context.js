@@ -124,7 +124,7 @@ export class Context {
 /** The ops of rows as statements. Each key has its ops in order, those of different keys are independent. */
 export function statements(rows, name, consumer) {
   const replies = [];
-  const keys = new Map(); // key -> its lives: what is saved, timers, the end
+  const keys = new Map(); // key -> its instances, one after the other: what is saved, timers, the end
   for (const { event, ops } of rows) {
     if (!ops?.length) continue;
     const lives = keys.get(event.key) ?? keys.set(event.key, [{ timers: [] }]).get(event.key);

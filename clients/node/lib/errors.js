@@ -47,7 +47,7 @@ export function describe(error) {
   return clean(`${error.message || error.name}${state}`);
 }
 
-/** What belongs to effects outside is refused by the database: doing them again would not help. */
+/** The database refuses what belongs to effects outside: doing these again would not help. */
 export const refusal = (error) => (/^(22|42)/.test(error.code ?? '') ? new PermanentFailure(describe(error), { cause: error }) : error);
 
 const clean = (text) => text.replaceAll('\0', '\ufffd') || 'no message';

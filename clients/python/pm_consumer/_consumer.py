@@ -95,7 +95,7 @@ class Consumer:
         """Handles events until stop() is called, and returns how many it has handled.
 
         drain: returns when there is nothing to fetch.
-        signals: SIGTERM and SIGINT stop it. A second one ends it at once, with what is in hand rolled back.
+        signals: SIGTERM and SIGINT stop it. A second one ends it at once, and rolls back the current transaction.
         """
         handle = self._handle_outside if self._effects == "outside" else self._handle
         handled, delay = 0, 0.1
@@ -133,7 +133,7 @@ class Consumer:
         return handled
 
     def stop(self) -> None:
-        """Lets run() finish the events in hand, give up the lease, and return. Any thread may call it."""
+        """Lets run() finish the current events, give up the lease, and return. Any thread may call it."""
         self._stopping = True
         self._wake.put(None)
         self._watcher.stop()
@@ -200,7 +200,8 @@ class Consumer:
                 error: BaseException = f.error
                 culprit = f
             except psycopg.Error as e:
-                # In a statement of this client, or at commit: which event is the reason shows if each is alone.
+                # It failed in a statement of this client, or at commit: which event is the cause shows
+                # if each is alone.
                 if self._is_broken() or end == done or not items[done].rows:
                     raise
                 error, culprit, step = e, Failed(0, items[done].rows[0], e), 1
@@ -210,7 +211,7 @@ class Consumer:
             else:
                 done += count
                 if failed and done == end:
-                    # With it, what was fetched after it of its key is parked.
+                    # What was fetched after it for the same key is parked with it.
                     items[done:] = [item.without(failed.row.key) for item in items[done:]]
                     failures, failed = failures + 1, None
                 end = min(done + step, len(items))

@@ -129,7 +129,7 @@ def fetch(connection: Connection, me: Me, batch_size: int, wait: timedelta) -> L
 
 
 def advance(tx: Connection, me: Me, items: List[Item]) -> None:
-    # A timer that is parked, because it is behind a failure, is not fetched any more.
+    # A timer that is parked, because it is behind a failure, no longer counts as fetched.
     up_to = {item.log: item.position for item in items if item.log or item.rows}
     if up_to:
         _execute(tx, ADVANCE, (*me, items[0].lane, list(up_to), list(up_to.values())))
@@ -154,7 +154,8 @@ def _execute(tx: Connection, statement: str, values: Tuple[Any, ...]) -> None:
     try:
         tx.execute(statement, values)
     except psycopg.errors.NumericValueOutOfRange as e:
-        # It is not fetched any more: advanced or parked meanwhile, or given back because the lane waits.
+        # It no longer counts as fetched: it was advanced or parked meanwhile, or given back because the
+        # lane waits.
         raise LeaseLost(text_of(e)) from e
     except psycopg.Error as e:
         if sqlstate(e) == "PM002":

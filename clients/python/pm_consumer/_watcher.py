@@ -23,11 +23,11 @@ class Watcher(threading.Thread):
         self.stopping = False
         self.fetching: Optional[Connection] = None
         self.lost = False
-        self.running: Dict[int, Tuple[float, Event]] = {}  # by thread: since when it handles what
+        self.running: Dict[int, Tuple[float, Event]] = {}  # by thread: since when it has handled which event
         self._conninfo, self._me, self._handler_timeout = conninfo, me, handler_timeout
         self._connection: Optional[Connection] = None
         self._lease = 0.0
-        self._leased_at: Optional[float] = None  # None: nothing is in hand
+        self._leased_at: Optional[float] = None  # None: no batch is being handled
         self._over = False
         self._closing: Optional[Connection] = None
         self._give_up_at = 0.0

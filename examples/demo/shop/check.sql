@@ -128,7 +128,8 @@ SELECT 'pm.trace tells what came of an order', wrong, format('%s orders, %s even
 FROM (SELECT count(*) FROM root) AS a(roots), (SELECT count(*) FROM trace) AS b(traced),
      (SELECT count(*) FROM ((TABLE tree EXCEPT TABLE trace) UNION ALL (TABLE trace EXCEPT TABLE tree)) x) AS c(wrong);
 
--- 7. The poisoned order failed, the others went on, and its parked events were handled later, in order.
+-- 7. The poisoned order failed, the others continued, and its parked events were handled later, in
+-- order.
 INSERT INTO checks (what, wrong, detail)
 SELECT 'the poisoned order was handled in order', count(*) FILTER (WHERE NOT right_) + (count(*) = 0)::int,
        string_agg(format('%s failed %s times while %s events of others were handled; then %s', order_id, errors, others, types), '; ')

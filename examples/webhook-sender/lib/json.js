@@ -85,7 +85,7 @@ export function fitsJsonb(text) {
   return fits;
 }
 
-// A string that jsonb and text can have.
+// A string that jsonb and text can hold.
 export function cleanText(text) {
   return text.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]|\u0000/g, '\ufffd');
 }
