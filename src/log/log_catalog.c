@@ -14,6 +14,7 @@
 
 #include "base/exec.h"
 #include "log/append_id.h"
+#include "log/erasure.h"
 #include "log/log.h"
 #include "log/log_catalog.h"
 #include "log/reply_to.h"
@@ -194,6 +195,7 @@ log_catalog_insert(const char *name, Oid relid, Oid sequence_file)
 	ExecScope scope;
 	Datum values[12];
 
+	erasure_refuse_log(name);
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(name);
 	values[1] = ObjectIdGetDatum(relid);
@@ -227,6 +229,7 @@ log_catalog_accept(const char *name, Oid sequence_file)
 	exec_statement(&accept, values, NULL);
 	log_catalog_changed();
 	exec_end(&scope);
+	erasure_adopt(name);
 }
 
 void

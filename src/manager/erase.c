@@ -7,13 +7,13 @@
  * and the owner of the log cannot ask the owner of each follower.  The private tables
  * are changed as the extension's owner, and no code of a user runs there.
  *
- * First the units of the process managers that follow the log are locked.  So no batch has
- * old data in memory that it would write after we have looked.  What dispatchers have read
- * ahead, they read again, since the registrations count as changed (reading.c).
+ * First the units of the caller's process managers that follow the log are locked.  So no
+ * batch has old data in memory that it would write after we have looked.  What dispatchers have
+ * read ahead, they read again, since the registrations count as changed (reading.c).
  *
  * The caller could keep the transaction open for long, and so hold up the process managers
- * of other roles.  What these have kept is erased when the transaction commits
- * (erase_commit.c).
+ * of other roles, or their owners could hold up the caller.  What these have kept is erased
+ * when the transaction commits (erase_commit.c), or later (erasure.c).
  *
  * The states of live instances are for their owners to change.
  */
@@ -34,6 +34,7 @@
 #include "log/log_open.h"
 #include "manager/erase_commit.h"
 #include "manager/erase_kept.h"
+#include "manager/manager_lock.h"
 #include "manager/registry.h"
 
 PG_FUNCTION_INFO_V1(pm_erase);
@@ -170,21 +171,34 @@ erase_notice(PmLog *log, Datum stream, Datum positions)
 /* ---------- the function ---------- */
 
 /*
- * The process managers that the caller may change; *others is whether there are more.
+ * Locks the process managers of the role that owns the log, as far as they follow it and
+ * have a handler.  Returns their ids.
+ *
+ * A role of which the owner is a member could keep its own locked for as long as it likes,
+ * and so could a consumer.
  */
 static List *
-erase_managers(bool *others)
+erase_lock_own(PmLog *log)
 {
-	List *managers = NIL;
+	List *ids = NIL;
 	ListCell *lc;
 
-	*others = false;
-	foreach(lc, registry_load(InvalidOid))
-		if (registry_may_change(lfirst(lc)))
-			managers = lappend(managers, lfirst(lc));
+	foreach(lc, registry_load(log->owner))
+	{
+		ProcessManager *pm = lfirst(lc);
+
+		if (!erase_follows(pm, log->name) || pm->handler == NULL)
+			continue;
+		pm = manager_lock_unchecked(pm->name);
+		if (pm == NULL)
+			continue;
+		/* While we waited, it may have been given to another role. */
+		if (pm->owner == log->owner)
+			ids = lappend_int(ids, pm->id);
 		else
-			*others = true;
-	return managers;
+			manager_unlock(pm);
+	}
+	return ids;
 }
 
 /*
@@ -197,8 +211,7 @@ pm_erase(PG_FUNCTION_ARGS)
 	Datum stream;
 	Datum replacement;
 	Datum positions;
-	List *managers;
-	bool others;
+	List *locked;
 	int64 count;
 
 	highwater_require_fresh_snapshots("pm.erase");
@@ -220,16 +233,14 @@ pm_erase(PG_FUNCTION_ARGS)
 	log = log_lock(log, RowExclusiveLock);
 	/* The table may have been given to another role meanwhile. */
 	erase_require_owner(log);
-	managers = erase_managers(&others);
-	erase_lock_followers(log->name, managers);
+	locked = erase_lock_own(log);
 	positions = erase_log(log, stream, replacement, &count);
 	if (count == 0)
 		PG_RETURN_INT64(0);
 	CommandCounterIncrement();
 	erase_notice(log, stream, positions);
-	erase_kept(managers, log->name, positions, replacement);
-	if (others)
-		erase_commit_later(log->name, positions, replacement);
+	erase_kept(registry_load(log->owner), log->name, positions, replacement);
+	erase_commit_later(log->name, positions, replacement, locked);
 	/* Dispatchers forget what they have read ahead. */
 	registry_changed();
 	PG_RETURN_INT64(count);

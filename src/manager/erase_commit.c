@@ -7,75 +7,140 @@
  * has searched.  But the caller could keep its transaction open, and so hold up process
  * managers of other roles.  So these are locked, and what they have kept is erased, only when
  * the transaction commits, after all code of the caller has run.
+ *
+ * In the same way the owner of a process manager could hold up the caller.  So what is not
+ * free within a short time is left to the scheduler (erasure.c).
  */
 #include "pm.h"
 
 #include "access/xact.h"
+#include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "utils/array.h"
 #include "utils/datum.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "manager/erase_commit.h"
-#include "manager/erase_kept.h"
+#include "manager/erase_pass.h"
+#include "manager/registry.h"
+
+/* How long a commit waits for units in all, in ms. */
+#define ERASE_COMMIT_WAIT 1000
+
+/* At most this many process managers are named in a notice. */
+#define ERASE_COMMIT_NAMES 20
 
 /* What one call of pm.erase has left to do. */
-typedef struct Erasure
+typedef struct EraseCall
 {
 	SubTransactionId subid;
 	char *log;
 	Datum positions;
 	Datum replacement;
-} Erasure;
+	List *done; /* ids of the process managers in which it is done */
+} EraseCall;
 
 /* In TopTransactionContext. */
-static List *erasures = NIL;
+static List *calls = NIL;
 
 void
-erase_commit_later(const char *log, Datum positions, Datum replacement)
+erase_commit_later(const char *log, Datum positions, Datum replacement, List *done)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-	Erasure *erasure = palloc(sizeof(Erasure));
+	EraseCall *call = palloc(sizeof(EraseCall));
 
-	erasure->subid = GetCurrentSubTransactionId();
-	erasure->log = pstrdup(log);
-	erasure->positions = datumCopy(positions, false, -1);
-	erasure->replacement = PointerGetDatum(DatumGetJsonbPCopy(replacement));
-	erasures = lappend(erasures, erasure);
+	call->subid = GetCurrentSubTransactionId();
+	call->log = pstrdup(log);
+	call->positions = datumCopy(positions, false, -1);
+	call->replacement = PointerGetDatum(DatumGetJsonbPCopy(replacement));
+	call->done = list_copy(done);
+	calls = lappend(calls, call);
 	MemoryContextSwitchTo(old);
 }
 
 /*
- * All process managers, in the order of their ids.  Those that the caller could change are
- * already locked and erased.  They are not left out, because the caller's rights may have
- * changed since.
+ * Says what is done later.
+ */
+static void
+erase_commit_notice(const ErasePass *pass)
+{
+	StringInfoData names;
+	ListCell *lc;
+
+	initStringInfo(&names);
+	foreach(lc, pass->missed)
+	{
+		int n = foreach_current_index(lc);
+
+		if (n == ERASE_COMMIT_NAMES)
+			appendStringInfoString(&names, ", ...");
+		else if (n < ERASE_COMMIT_NAMES)
+			appendStringInfo(&names, "%s%s", n > 0 ? ", " : "", (char *) lfirst(lc));
+	}
+	if (pass->missed != NIL)
+		ereport(NOTICE,
+				(errmsg("what some process managers have kept of events of log \"%s\" is erased "
+						"later",
+						pass->log),
+				 errdetail("They were not idle, or sessions have locked them: %s.", names.data),
+				 errhint("SELECT * FROM pm.erasure shows what is not complete.")));
+	if (pass->following)
+		ereport(NOTICE,
+				(errmsg("what process managers that are just registered for log \"%s\" have kept "
+						"of its events is erased later",
+						pass->log),
+				 errhint("SELECT * FROM pm.erasure shows what is not complete.")));
+}
+
+/*
+ * Erases what was kept of the events of one log, also if an earlier transaction has erased
+ * them.
+ */
+static void
+erase_commit_log(const char *log, TimestampTz until)
+{
+	ErasePass pass = {.log = log, .until = until};
+	bool all;
+	ListCell *lc;
+
+	pass.erasures = erasure_claim(log, &all);
+	foreach(lc, calls)
+	{
+		EraseCall *call = lfirst(lc);
+
+		if (strcmp(call->log, log) == 0)
+			pass.erasures = erasure_add(pass.erasures, call->positions, call->replacement,
+										call->done);
+	}
+	/* If an earlier one is left, its replacement must not be written after ours. */
+	erase_pass_keep(&pass, erase_pass(&pass) && all);
+	erase_commit_notice(&pass);
+}
+
+/*
+ * All process managers, those of the caller too: one of them may have been registered since.
  */
 static void
 erase_commit_all(void)
 {
-	List *managers = registry_load(InvalidOid);
-	List *locked = NIL;
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ERASE_COMMIT_WAIT);
+	List *logs = NIL;
 	ListCell *lc;
+	ListCell *before;
 
-	foreach(lc, erasures)
+	foreach(lc, calls)
 	{
-		Erasure *erasure = lfirst(lc);
-		ListCell *before;
+		const char *log = ((EraseCall *) lfirst(lc))->log;
 		bool known = false;
 
-		foreach(before, locked)
-			known |= strcmp(lfirst(before), erasure->log) == 0;
+		foreach(before, logs)
+			known |= strcmp(lfirst(before), log) == 0;
 		if (known)
 			continue;
-		erase_lock_followers(erasure->log, managers);
-		locked = lappend(locked, erasure->log);
-	}
-	foreach(lc, erasures)
-	{
-		Erasure *erasure = lfirst(lc);
-
-		erase_kept(managers, erasure->log, erasure->positions, erasure->replacement);
+		erase_commit_log(log, until);
+		logs = lappend(logs, pstrdup(log));
 	}
 	registry_changed();
 }
@@ -83,7 +148,7 @@ erase_commit_all(void)
 static void
 erase_commit_xact_callback(XactEvent event, void *arg)
 {
-	if (erasures == NIL)
+	if (calls == NIL)
 		return;
 	if (event == XACT_EVENT_PRE_PREPARE)
 		ereport(ERROR,
@@ -93,7 +158,7 @@ erase_commit_xact_callback(XactEvent event, void *arg)
 	if (event == XACT_EVENT_PRE_COMMIT)
 		erase_commit_all();
 	else if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
-		erasures = NIL;
+		calls = NIL;
 }
 
 static void
@@ -104,16 +169,16 @@ erase_commit_subxact_callback(SubXactEvent event, SubTransactionId mysubid, SubT
 
 	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
 		return;
-	foreach(lc, erasures)
+	foreach(lc, calls)
 	{
-		Erasure *erasure = lfirst(lc);
+		EraseCall *call = lfirst(lc);
 
-		if (erasure->subid != mysubid)
+		if (call->subid != mysubid)
 			continue;
 		if (event == SUBXACT_EVENT_COMMIT_SUB)
-			erasure->subid = parent;
+			call->subid = parent;
 		else
-			erasures = foreach_delete_current(erasures, lc);
+			calls = foreach_delete_current(calls, lc);
 	}
 }
 

@@ -5,8 +5,13 @@
 #ifndef PM_ERASE_COMMIT_H
 #define PM_ERASE_COMMIT_H
 
-/* The current role has erased these events. */
-extern void erase_commit_later(const char *log, Datum positions, Datum replacement);
+#include "nodes/pg_list.h"
+
+/*
+ * The current role has replaced the data of these events.  It is done in the process managers
+ * with these ids, which stay locked.
+ */
+extern void erase_commit_later(const char *log, Datum positions, Datum replacement, List *done);
 
 /* Called when the library is loaded. */
 extern void erase_commit_install(void);

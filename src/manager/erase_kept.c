@@ -10,7 +10,6 @@
 
 #include "base/exec.h"
 #include "manager/erase_kept.h"
-#include "manager/manager_lock.h"
 
 /* What replaces the messages of errors. */
 #define ERASE_MESSAGE "'(erased)'"
@@ -18,12 +17,15 @@
 /* Does a row belong to one of the process managers? */
 #define ERASE_OF "process_manager OPERATOR(pg_catalog.=) ANY ($4)"
 
-/* Is one of the events the cause of a row, by the row's metadata? */
+/*
+ * Is one of the events the cause of a row, by the row's metadata?  With IS TRUE, the positions
+ * are hashed once: there may be as many rows as positions.
+ */
 #define ERASE_CAUSED                                                                               \
 	"metadata OPERATOR(pg_catalog.->) 'causation' OPERATOR(pg_catalog.->>) 'log' "                 \
 	"OPERATOR(pg_catalog.=) $1 AND "                                                               \
-	"metadata OPERATOR(pg_catalog.->) 'causation' OPERATOR(pg_catalog.->>) 'position' "            \
-	"OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.text[])"
+	"(metadata OPERATOR(pg_catalog.->) 'causation' OPERATOR(pg_catalog.->>) 'position' "           \
+	"OPERATOR(pg_catalog.=) ANY (SELECT u::pg_catalog.text FROM pg_catalog.unnest($2) u)) IS TRUE "
 
 /*
  * The instances that have handled one of the events, and the journal's first such
@@ -43,20 +45,6 @@ erase_follows(const ProcessManager *pm, const char *log)
 		if (strcmp(lfirst(lc), log) == 0)
 			return true;
 	return false;
-}
-
-void
-erase_lock_followers(const char *log, List *managers)
-{
-	ListCell *lc;
-
-	foreach(lc, managers)
-	{
-		ProcessManager *pm = lfirst(lc);
-
-		if (erase_follows(pm, log))
-			(void) manager_lock_unchecked(pm->name);
-	}
 }
 
 /*
@@ -94,7 +82,7 @@ erase_kept(List *managers, const char *log, Datum positions, Datum replacement)
 		 "WHERE j.process_manager OPERATOR(pg_catalog.=) h.process_manager "
 		 "AND j.key OPERATOR(pg_catalog.=) h.key "
 		 "AND j.started_at OPERATOR(pg_catalog.=) h.started_at "
-		 "AND j.id OPERATOR(pg_catalog.>=) h.first AND j.state IS NOT NULL",
+		 "AND j.id OPERATOR(pg_catalog.>=) h.first AND j.state OPERATOR(pg_catalog.<>) $3",
 		 4,
 		 {TEXTOID, INT8ARRAYOID, JSONBOID, TEXTARRAYOID}},
 		{NULL,
@@ -131,4 +119,37 @@ erase_kept(List *managers, const char *log, Datum positions, Datum replacement)
 
 	for (int i = 0; i < lengthof(statements); i++)
 		(void) exec_as_owner(&statements[i], values, NULL);
+}
+
+static void *
+erase_form_found(uint64 row)
+{
+	EraseFound *found = palloc(sizeof(EraseFound));
+	bool isnull;
+
+	found->name = exec_text(row, 1);
+	found->journal = DatumGetBool(exec_value(row, 2, &isnull));
+	return found;
+}
+
+List *
+erase_find(const char *log, Datum positions, Datum replacement)
+{
+	/* Journals are not compared: the next entry has what the state of the instance still has. */
+	static ExecStatement find = {NULL,
+								 "SELECT process_manager, true FROM pm_catalog.journal "
+								 "WHERE log OPERATOR(pg_catalog.=) $1 "
+								 "AND position OPERATOR(pg_catalog.=) ANY ($2) "
+								 "UNION SELECT process_manager, false FROM pm_catalog.sent "
+								 "WHERE data OPERATOR(pg_catalog.<>) $3 AND " ERASE_CAUSED
+								 "UNION SELECT process_manager, false FROM pm_catalog.timer "
+								 "WHERE data OPERATOR(pg_catalog.<>) $3 AND " ERASE_CAUSED
+								 "UNION SELECT process_manager, false FROM pm_catalog.parked "
+								 "WHERE log IS NULL AND data OPERATOR(pg_catalog.<>) $3 "
+								 "AND " ERASE_CAUSED,
+								 3,
+								 {TEXTOID, INT8ARRAYOID, JSONBOID}};
+	Datum values[3] = {CStringGetTextDatum(log), positions, replacement};
+
+	return exec_list(&find, values, NULL, erase_form_found);
 }

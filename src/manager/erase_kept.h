@@ -7,12 +7,23 @@
 
 #include "manager/registry.h"
 
-extern bool erase_follows(const ProcessManager *pm, const char *log);
+/* A process manager that has kept something of erased events. */
+typedef struct EraseFound
+{
+	char *name;
+	bool journal; /* in its journal, else in timers and what was sent to it */
+} EraseFound;
 
-/* Locks the units of those process managers that follow the log, until the transaction ends. */
-extern void erase_lock_followers(const char *log, List *managers);
+extern bool erase_follows(const ProcessManager *pm, const char *log);
 
 /* Replaces what these process managers have kept of the events. */
 extern void erase_kept(List *managers, const char *log, Datum positions, Datum replacement);
+
+/*
+ * Which process managers have kept something, of EraseFound?  Only what a process manager
+ * can have although it does not follow the log: journals from when it did, and what others
+ * have sent to it or has resulted from that, as far as it is not replaced.
+ */
+extern List *erase_find(const char *log, Datum positions, Datum replacement);
 
 #endif /* PM_ERASE_KEPT_H */

@@ -298,6 +298,27 @@ manager_lock_unchecked(const char *name)
 }
 
 /*
+ * Locks all units if nobody else has locked one.  The process manager may have changed since
+ * it was loaded.
+ */
+bool
+manager_lock_nowait(ProcessManager *pm)
+{
+	return manager_lock_units(pm, DT_NOBEGIN);
+}
+
+/*
+ * Releases once what locks all units.
+ */
+void
+manager_unlock(const ProcessManager *pm)
+{
+	for (int lane = 0; lane < pm->lanes; lane++)
+		manager_lock_release(pm->id, lane);
+	manager_lock_release(pm->id, MANAGER_LOCK_QUEUE);
+}
+
+/*
  * Locks the unit of one key.  While we waited, the number of lanes may have changed.
  */
 ProcessManager *

@@ -42,6 +42,12 @@ extern ProcessManager *manager_lock_until(const char *name, TimestampTz until, b
 /* The same without a check of rights, for changes that result from DDL on another object. */
 extern ProcessManager *manager_lock_unchecked(const char *name);
 
+/* The same without waiting.  The process manager may have changed since it was loaded. */
+extern bool manager_lock_nowait(ProcessManager *pm);
+
+/* Releases these locks, once, if nothing was written under them. */
+extern void manager_unlock(const ProcessManager *pm);
+
 /*
  * The unit of a key of a process manager that the caller may change, for an SQL function.  The
  * key is given by its stored name.

@@ -10,6 +10,7 @@
 
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -17,6 +18,7 @@
 #include "base/attempt.h"
 #include "base/exec.h"
 #include "base/within.h"
+#include "log/erasure.h"
 #include "log/highwater_ask.h"
 #include "log/log.h"
 #include "log/log_adopt.h"
@@ -247,7 +249,12 @@ Datum
 pm_resume(PG_FUNCTION_ARGS)
 {
 	if (PG_ARGISNULL(0))
+	{
 		resume_all();
+		/* Those of logs that were dropped have no owner who could adopt them. */
+		if (superuser())
+			erasure_adopt(NULL);
+	}
 	else
 		resume_one(manager_lock_for("pm.resume", text_to_cstring(PG_GETARG_TEXT_PP(0))), true);
 	registry_changed();

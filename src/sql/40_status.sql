@@ -450,6 +450,14 @@ WHERE p.at_home AND (h.held OR h.fetched OPERATOR(pg_catalog.>) 0)
 	   OR EXISTS (SELECT FROM pg_catalog.pg_roles c WHERE c.oid OPERATOR(pg_catalog.=) ANY (p.consumers)
 				  AND pg_catalog.pg_has_role(c.oid, 'USAGE')));
 
+-- For the owner of the log, and pg_monitor.
+CREATE VIEW pm.erasure WITH (security_barrier) AS
+SELECT e.log, e.positions, e.erased_at, e.waits_for AS process_managers
+FROM pm_catalog.erasure e
+LEFT JOIN pm_catalog.log l ON l.name OPERATOR(pg_catalog.=) e.log
+LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) l.source::pg_catalog.oid
+WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+
 CREATE VIEW pm.blocker WITH (security_barrier) AS
 WITH RECURSIVE seen AS (			-- the logs that the caller may know about
 	SELECT l.name, l.source FROM pm_catalog.log l

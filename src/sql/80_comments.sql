@@ -217,6 +217,12 @@ COMMENT ON COLUMN pm.consumer.lease_until IS 'when its lease runs out';
 COMMENT ON COLUMN pm.consumer.fetched IS 'number of events and timers that it has fetched and not advanced';
 COMMENT ON COLUMN pm.consumer.oldest IS 'when the first of these was recorded or due';
 
+COMMENT ON VIEW pm.erasure IS 'calls of pm.erase that are not complete yet';
+COMMENT ON COLUMN pm.erasure.log IS 'log of the events';
+COMMENT ON COLUMN pm.erasure.positions IS 'positions of the events whose data was replaced in the log';
+COMMENT ON COLUMN pm.erasure.erased_at IS 'when it was replaced';
+COMMENT ON COLUMN pm.erasure.process_managers IS 'process managers that were locked by others, and may still keep something of the events';
+
 COMMENT ON VIEW pm.blocker IS 'sessions and prepared transactions that block process managers and logs, with what ends them';
 COMMENT ON COLUMN pm.blocker.blocks IS 'what is blocked: high-water mark, log, process manager or dispatcher';
 COMMENT ON COLUMN pm.blocker.log IS 'log that is blocked, or that a blocked dispatcher is handling';

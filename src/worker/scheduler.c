@@ -34,6 +34,7 @@
 #include "shmem/slot_wake.h"
 #include "worker/assign.h"
 #include "worker/dead_worker.h"
+#include "worker/erasures.h"
 #include "worker/notice.h"
 #include "worker/role.h"
 #include "worker/scheduler.h"
@@ -55,7 +56,8 @@ typedef struct Scheduler
 	Roles roles;
 	List *workers; /* of StartedWorker: its dispatchers */
 	long lost_nap; /* until it tries again to count an attempt */
-	uint64 swept;  /* version of the registrations when shared memory was last swept */
+	Erasures erasures;
+	uint64 swept; /* version of the registrations when shared memory was last swept */
 } Scheduler;
 
 /*
@@ -229,7 +231,7 @@ scheduler_give_up(Scheduler *scheduler, int gave_way)
 static void
 scheduler_make_room(Scheduler *scheduler)
 {
-	RoleDue due = {.at = DT_NOEND, .leaving = true};
+	RoleDue due = {.at = erasures_due_away(&scheduler->erasures), .leaving = true};
 	int gave_way = 0;
 	bool has_work = scheduler_has_work(scheduler, &due.at, &gave_way);
 
@@ -275,6 +277,7 @@ scheduler_begin(Scheduler *scheduler, Datum arg)
 	report_begin();
 	CommitTransactionCommand();
 	role_begin(&scheduler->roles);
+	erasures_begin(&scheduler->erasures);
 	scheduler->lost_nap = SCHEDULER_NAP_LOST;
 }
 
@@ -296,6 +299,7 @@ pm_scheduler_main(Datum arg)
 			worker_leave();
 		scheduler_reap(&scheduler);
 		due = scheduler_round(&scheduler);
+		due = Min(due, erasures_round(&scheduler.erasures));
 		if (slot_activity_is(ACTIVITY_STARTING))
 		{
 			/* The launcher starts one scheduler at a time. */

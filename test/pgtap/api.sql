@@ -109,6 +109,7 @@ INSERT INTO columns (view, name, type) VALUES
 	('process_manager', 'keep_ended', 'interval'), ('process_manager', 'journal', 'boolean'), ('process_manager', 'lease', 'interval'), ('process_manager', 'consumers', 'name[]'), ('process_manager', 'carry', 'text[]'),
 	('consumer', 'process_manager', 'text'), ('consumer', 'lane', 'integer'), ('consumer', 'consumer', 'text'), ('consumer', 'role', 'name'), ('consumer', 'since', 'timestamp with time zone'),
 	('consumer', 'lease_until', 'timestamp with time zone'), ('consumer', 'fetched', 'integer'), ('consumer', 'oldest', 'timestamp with time zone'),
+	('erasure', 'log', 'text'), ('erasure', 'positions', 'bigint[]'), ('erasure', 'erased_at', 'timestamp with time zone'), ('erasure', 'process_managers', 'text[]'),
 	('cursor', 'process_manager', 'text'), ('cursor', 'log', 'text'), ('cursor', 'lane', 'integer'), ('cursor', 'position', 'bigint'), ('cursor', 'moved_at', 'timestamp with time zone'),
 	('status', 'process_manager', 'text'), ('status', 'log', 'text'), ('status', 'lane', 'integer'), ('status', 'position', 'bigint'), ('status', 'high_water_mark', 'bigint'),
 	('status', 'lag', 'bigint'), ('status', 'state', 'text'), ('status', 'reason', 'text'), ('status', 'hint', 'text'), ('status', 'attempts', 'integer'),

@@ -55,6 +55,8 @@ INSERT INTO pm_catalog.reply_to SELECT l, n, p.id, 'o-1', 't', '{}' FROM pm_cata
 INSERT INTO pm_catalog.lease (process_manager, lane, consumer, role, since, until)
 VALUES ('c', 0, 'w', 'pmtest_carol'::regrole, now(), 'infinity'), ('cc', 0, 'w', 'pmtest_alice'::regrole, now(), 'infinity');
 SELECT pm.create_log('su.private');
+INSERT INTO pm_catalog.erasure (log, positions, replacement, done, waits_for, system_identifier, database)
+SELECT l, '{1}', '{}', '{}', '{si}', 0, 0 FROM unnest('{a.orders,su.private,gone}'::text[]) l;
 SELECT pm.append('su.private', 'p-1', 'Secret');
 CREATE FUNCTION su.keep(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN PERFORM pm.set_timer('remind', '2100-01-01'); RETURN '{}'; END $$;
 SELECT pm.register('s', 'su.nothing', '{su.private}', start_at => 'beginning');
@@ -227,6 +229,8 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT * FROM pm.parked$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.worker$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.consumer$$,							'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT * FROM pm.erasure$$,							'00000', '00000', '00000', '00000', '42501'),
+	($$DELETE FROM pm_catalog.erasure$$,					'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT * FROM pm.blocker$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT NULL::pm.event$$,								'00000', '00000', '00000', '00000', '42501');
 -- Only a superuser can use private relations, whatever their names. What a superuser gets is left open (NULL) where it
@@ -345,6 +349,9 @@ SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || k
 SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || key || ':' || state FROM pm.parked ORDER BY 1)$$), parked, 'pm.parked as ' || role) FROM visible;
 SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT process_manager FROM pm.consumer ORDER BY 1)'), consumers, 'pm.consumer as ' || role)
 FROM (VALUES ('super', '{c,cc}'), ('alice', '{c,cc}'), ('bob', '{c,cc}'), ('carol', '{c}'), ('reader', '{}'), ('monitor', '{c,cc}')) v(role, consumers);
+-- those of the logs that belong to the role; pg_monitor sees those of logs that are gone, too
+SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT log FROM pm.erasure ORDER BY 1)'), logs, 'pm.erasure as ' || role)
+FROM (VALUES ('super', '{a.orders,gone,su.private}'), ('alice', '{a.orders}'), ('bob', '{a.orders}'), ('carol', '{}'), ('reader', '{}'), ('monitor', '{a.orders,gone,su.private}')) v(role, logs);
 -- the number of parked events is not confidential, but error messages are
 SELECT is(pg_temp.answer('monitor', $$SELECT parked FROM pm.status WHERE process_manager = 'i'$$), '2', 'pg_monitor sees how many events are parked');
 SELECT is(pg_temp.answer(role, $$SELECT count(*) FROM pm.status s WHERE s::text LIKE '%secret%'$$), '0', 'pm.status tells no secrets to ' || role) FROM visible WHERE role IN ('carol', 'reader', 'monitor');
