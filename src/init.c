@@ -12,6 +12,7 @@
 #include "base/pinned.h"
 #include "base/report.h"
 #include "base/version.h"
+#include "log/appends.h"
 #include "log/guard.h"
 #include "log/log_cache.h"
 #include "manager/erase_commit.h"
@@ -49,6 +50,7 @@ _PG_init(void)
 	timer_floor_install();
 	erase_commit_install();
 	effect_install();
+	appends_install();
 	finished_install();
 	pinned_install();
 	registry_install();

@@ -26,6 +26,7 @@
 #include "base/within.h"
 #include "dispatch/call.h"
 #include "dispatch/call_record.h"
+#include "log/appends.h"
 #include "manager/association.h"
 #include "manager/done.h"
 #include "manager/failure.h"
@@ -131,6 +132,7 @@ call_begin(Calls *calls, const BatchTask *task, bool shared, Keys *keys, Progres
 	slot_activity_handling(&progress->handling, task->pm->name);
 	slot_activity_set(ACTIVITY_HANDLING);
 	within_enter(task->pm->name, task->lane, task->pm->carry);
+	appends_begin();
 	if (task->pm->kind == HANDLER_INSTANCE)
 		within_ask(task->pm->id, reply_logs());
 	pending_begin(task->pm, keys);
@@ -204,6 +206,7 @@ call_end(Calls *calls, int handled)
 		earliest = DT_NOEND;
 	handler_watch_end();
 	pending_end();
+	appends_save(task->pm->name, task->pm->id, task->pm->version);
 	within_leave();
 	crash_unmark();
 	PopActiveSnapshot();

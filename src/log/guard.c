@@ -34,7 +34,6 @@
  * below the floor.  A published hint is never raised, even if the floor was forgotten,
  * since a lower hint is safe.  And a new floor is never below the hint, even if the
  * sequence is.
- *
  * The same trigger arranges that the log's readers are woken (wakeup.c).
  */
 #include "pm.h"
@@ -51,6 +50,7 @@
 #include "utils/resowner.h"
 #include "utils/syscache.h"
 
+#include "log/appends.h"
 #include "log/furthest.h"
 #include "log/guard.h"
 #include "log/guard_ddl.h"
@@ -252,13 +252,11 @@ guard_enter(Relation rel)
 	GuardEntry *entry = guard_entry(RelationGetRelid(rel));
 
 	Assert(CheckRelationLockedByMe(rel, RowExclusiveLock, true));
-
 	guard_writes++;
 	/* What an earlier statement was about to update does not matter to this one. */
 	entry->updating = false;
 	if (entry->has_floor)
 		return;
-
 	guard_resolve(entry, rel);
 	/* Readers do not wait for such transactions (highwater.c), so they must not write. */
 	if (MyProc->statusFlags & GUARD_NEVER_WRITES)
@@ -350,6 +348,8 @@ pm_guard_before_write(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("trigger \"%s\" must fire before a statement", data->tg_trigger->tgname)));
 	guard_enter(data->tg_relation);
+	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
+		appends_note(RelationGetRelid(data->tg_relation));
 	PG_RETURN_POINTER(NULL);
 }
 

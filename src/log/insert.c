@@ -35,6 +35,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/within.h"
+#include "log/appends.h"
 #include "log/guard.h"
 #include "log/guard_ddl.h"
 #include "log/insert.h"
@@ -329,6 +330,7 @@ insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version)
 
 	/* The floor must be taken before the position is drawn. */
 	guard_enter(insert->rel);
+	appends_note(log->relid);
 	position = nextval_internal(log->seqid, false);
 	guard_drawn(log->relid, position);
 

@@ -14,6 +14,7 @@
 
 #include "base/exec.h"
 #include "log/append_id.h"
+#include "log/appends.h"
 #include "log/erasure.h"
 #include "log/log.h"
 #include "log/log_catalog.h"
@@ -249,4 +250,5 @@ log_catalog_delete(const char *name)
 	trimmed_forget(name);
 	append_id_forget(name);
 	reply_to_forget(name);
+	appends_forget_log(name);
 }

@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 
 #include "base/within.h"
+#include "log/appends.h"
 #include "log/highwater_ask.h"
 #include "log/log_open.h"
 #include "manager/advice.h"
@@ -405,6 +406,8 @@ register_lanes_and_logs(const RegisterPlan *plan)
 	else
 	{
 		register_retry(old);
+		if (!plan->handler || !old->handler || strcmp(plan->handler, old->handler) != 0)
+			appends_forget_manager(args->name);
 		if (args->lanes != old->lanes)
 			repartition(old, args->lanes);
 		/* What was fetched from a lane may be in another one, or go to a handler. */
@@ -438,9 +441,7 @@ register_finish(const RegisterPlan *plan)
 }
 
 /*
- * pm.register(name, handler, logs, correlate, types, start_at, on_failure,
- *			   max_attempts, backoff, handler_timeout, batch_size, lanes,
- *			   park_limit, keep_ended, journal, lease, consumers, carry)
+ * pm.register(name, handler, logs, ...), with the arguments in register_args.c
  */
 Datum
 pm_register(PG_FUNCTION_ARGS)

@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 
 #include "base/exec.h"
+#include "log/appends.h"
 #include "manager/kept.h"
 #include "manager/lease.h"
 #include "manager/manager_lock.h"
@@ -44,6 +45,7 @@ unregister(ProcessManager *pm)
 	if (sent_known())
 		manager_lock_out_senders(pm->id);
 	kept_delete(pm->name);
+	appends_forget_manager(pm->name);
 	repartition_forget(pm->name, NULL);
 	lease_void(pm);
 	(void) exec_as_owner(&delete_manager, values, NULL);

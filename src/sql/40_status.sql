@@ -82,7 +82,9 @@ SELECT p.name, coalesce(r.rolname, p.owner_name) AS owner, p.handler,
 	   CASE WHEN p.handler IS NULL THEN p.lease END AS lease,
 	   (SELECT pg_catalog.array_agg(c.rolname ORDER BY c.rolname) FROM pg_catalog.pg_roles c
 		WHERE c.oid OPERATOR(pg_catalog.=) ANY (p.consumers)) AS consumers,
-	   p.carry
+	   p.carry,
+	   (SELECT pg_catalog.array_agg(DISTINCT a.log) FROM pm_catalog.appends a
+		WHERE a.process_manager OPERATOR(pg_catalog.=) p.name) AS appends_to
 FROM pm_catalog.manager p
 LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
 WHERE pm_catalog.may_see(p.owner);

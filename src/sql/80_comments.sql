@@ -68,6 +68,7 @@ COMMENT ON FUNCTION pm.dissociate(text, text) IS 'called by the handler of an in
 COMMENT ON FUNCTION pm.associated(text, text) IS 'called by correlate: the keys of the instances that are found by this value';
 COMMENT ON FUNCTION pm.key() IS 'the key for which the handler is called; NULL outside of a handler';
 COMMENT ON FUNCTION pm.wait_for(text, text, bigint, interval) IS 'wait until a process manager has handled the events that exist now; false if the time is up';
+COMMENT ON FUNCTION pm.diagram() IS 'which process managers follow and append to which logs, as text for Graphviz';
 
 -- Views
 
@@ -104,6 +105,7 @@ COMMENT ON COLUMN pm.process_manager.journal IS 'whether each event and timer th
 COMMENT ON COLUMN pm.process_manager.lease IS 'how long a consumer may hold a lane; NULL: it has a handler';
 COMMENT ON COLUMN pm.process_manager.consumers IS 'roles that may be its consumers, in addition to members of the owner';
 COMMENT ON COLUMN pm.process_manager.carry IS 'keys of metadata that appended events and timers inherit';
+COMMENT ON COLUMN pm.process_manager.appends_to IS 'logs to which its handler has appended';
 
 COMMENT ON VIEW pm.cursor IS 'position up to which each process manager has handled each log';
 COMMENT ON COLUMN pm.cursor.process_manager IS 'name of the process manager';

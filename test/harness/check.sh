@@ -23,7 +23,7 @@ packages=()
 for suite in "${suites[@]}"; do
 	case $suite in
 	regress | isolation) ;;
-	tap) packages+=(perl libipc-run-perl postgresql-@MAJOR@-pgtap pgbouncer) ;;
+	tap) packages+=(perl libipc-run-perl postgresql-@MAJOR@-pgtap pgbouncer graphviz) ;;
 	pgtap) packages+=(postgresql-@MAJOR@-pgtap libtap-parser-sourcehandler-pgtap-perl) ;;
 	clients)
 		packages+=(pgbouncer python3-psycopg)

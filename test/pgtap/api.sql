@@ -60,6 +60,7 @@ INSERT INTO contract VALUES
 	('defer', 'again_in interval, reason text DEFAULT NULL::text', 'void', 'volatile'),
 	('rehearse', 'name text, handler text DEFAULT NULL::text, log text DEFAULT NULL::text, after bigint DEFAULT 0, max_count integer DEFAULT 1000',
 		'TABLE(event_log text, pos bigint, key text, outcome text, error text, appended jsonb, state jsonb)', 'volatile'),
+	('diagram', '', 'text', 'stable'),
 	('now', '', 'timestamp with time zone', 'stable'),
 	('wait_for', 'name text, log text DEFAULT NULL::text, up_to bigint DEFAULT NULL::bigint, timeout interval DEFAULT ''@ 5 secs''::interval', 'boolean', 'volatile');
 
@@ -106,7 +107,7 @@ INSERT INTO columns (view, name, type) VALUES
 	('process_manager', 'max_attempts', 'integer'), ('process_manager', 'backoff', 'interval'), ('process_manager', 'handler_timeout', 'interval'),
 	('process_manager', 'batch_size', 'integer'), ('process_manager', 'lanes', 'integer'), ('process_manager', 'park_limit', 'integer'),
 	('process_manager', 'paused', 'boolean'), ('process_manager', 'registered_at', 'timestamp with time zone'),
-	('process_manager', 'keep_ended', 'interval'), ('process_manager', 'journal', 'boolean'), ('process_manager', 'lease', 'interval'), ('process_manager', 'consumers', 'name[]'), ('process_manager', 'carry', 'text[]'),
+	('process_manager', 'keep_ended', 'interval'), ('process_manager', 'journal', 'boolean'), ('process_manager', 'lease', 'interval'), ('process_manager', 'consumers', 'name[]'), ('process_manager', 'carry', 'text[]'), ('process_manager', 'appends_to', 'text[]'),
 	('consumer', 'process_manager', 'text'), ('consumer', 'lane', 'integer'), ('consumer', 'consumer', 'text'), ('consumer', 'role', 'name'), ('consumer', 'since', 'timestamp with time zone'),
 	('consumer', 'lease_until', 'timestamp with time zone'), ('consumer', 'fetched', 'integer'), ('consumer', 'oldest', 'timestamp with time zone'),
 	('erasure', 'log', 'text'), ('erasure', 'positions', 'bigint[]'), ('erasure', 'erased_at', 'timestamp with time zone'), ('erasure', 'process_managers', 'text[]'),

@@ -200,6 +200,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.dissociate('a', 'b')$$,					'55000', '55000', '55000', '55000', '42501'),
 	($$SELECT pm.associated('a', 'b')$$,					'55000', '55000', '55000', '55000', '42501'),
 	($$TABLE pm_catalog.association$$,						'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.diagram()$$,								'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT pm.key()$$,									'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT pm.now()$$,									'00000', '00000', '00000', '00000', '42501'),
 	-- this transaction has written to the logs
@@ -289,6 +290,8 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm_catalog.unit_now(1, 0, 10)$$,				'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.advice('a.h(pm.event)', NULL, 10, '42P01', true)$$,	'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.waits_for(1)$$,					'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.diagram_text('a', 1)$$,			'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.diagram_age('1 s')$$,				'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.session(1)$$,						'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.advice('f(pm.event)', NULL, 10, '42501', false)$$,	'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.may_see(10)$$,						'00000', '00000', '00000', '00000', '00000');
@@ -407,7 +410,7 @@ FROM unnest('{carol,dave}'::text[]) r,
 		$$SELECT pm_catalog.may_see(10)$$]) q;
 SELECT is_empty(
 	$$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pm_catalog'::regnamespace AND has_function_privilege('pmtest_carol', oid, 'EXECUTE')
-		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'position_is_new', 'library', 'version_problem', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'parked_event', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'advice') $$,
+		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'position_is_new', 'library', 'version_problem', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'parked_event', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'advice', 'diagram_text', 'diagram_age') $$,
 	'only internal functions known to be harmless can be executed');
 
 -- ---- privileges -------------------------------------------------------------
