@@ -152,6 +152,27 @@ SELECT pm.advance('halting', 'c', 0);
 SELECT "position", state, reason FROM pm.status;
 SELECT pm.unregister('halting');
 
+-- each failure in its place is an attempt, and so is a lease that runs out; the last one is alone
+SELECT pm.register('halting', NULL, '{orders}', start_at => 'beginning', on_failure => 'halt', max_attempts => 4, lease => '1 h', backoff => '1 h');
+SELECT "position", attempt FROM pm.fetch('halting', 'c');
+SELECT pm.fail('halting', 'c', 'orders', 2, 'paper jam');
+SELECT pm.advance('halting', 'c', 0);
+UPDATE pm_catalog.lane SET retry_at = NULL;
+SELECT "position", attempt FROM pm.fetch('halting', 'c');
+SELECT run_out();
+SELECT "position", attempt FROM pm.fetch('halting', 'c');
+SELECT pm.fail('halting', 'c', 'orders', 2, NULL, '0 s');
+SELECT "position", attempt FROM pm.fetch('halting', 'c');
+SELECT pm.fail('halting', 'c', 'orders', 2, 'paper jam');
+UPDATE pm_catalog.lane SET retry_at = NULL;
+SELECT "position", attempt FROM pm.fetch('halting', 'c');
+SELECT run_out();
+SELECT count(*) FROM pm.fetch('halting', 'c');
+SELECT "position", state, reason FROM pm.status;
+SELECT pm.resume('halting');
+SELECT "position", attempt FROM pm.fetch('halting', 'c');
+SELECT pm.unregister('halting');
+
 -- one event for several keys, and for none
 CREATE FUNCTION keys_of(e pm.event) RETURNS text[] LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN

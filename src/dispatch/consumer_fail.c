@@ -200,6 +200,16 @@ consumer_fail_forget(ConsumerFail *fail, const BatchItem *item, bool all)
 }
 
 /*
+ * How often has a lease run out while it was fetched?  These are failed attempts, too.
+ */
+static int
+consumer_fail_tries(ConsumerFail *fail)
+{
+	return fail->log == NULL ? lease_timer_tries(&fail->lease, fail->position) :
+							   lease_event_tries(&fail->lease, fail->log, fail->position);
+}
+
+/*
  * Parks the failed item for one of its keys.
  */
 static void
@@ -207,9 +217,7 @@ consumer_fail_park(ConsumerFail *fail, const BatchItem *item, Key *key)
 {
 	ProcessManager *pm = fail->consumer.pm;
 	bool deferred = fail->failure.kind == FAILURE_DEFERRED;
-	int tries = item->source == HANDLING_TIMER ?
-					lease_timer_tries(&fail->lease, item->id) :
-					lease_event_tries(&fail->lease, item->log_name, item->position);
+	int tries = consumer_fail_tries(fail);
 	char *refused = park_refused(pm, &fail->state, fail->lane, fail->failure.kind);
 	Handling what;
 
@@ -319,6 +327,8 @@ static void
 consumer_fail_in_place(ConsumerFail *fail, const char *reason)
 {
 	ProcessManager *pm = fail->consumer.pm;
+	bool permanent = fail->failure.kind == FAILURE_PERMANENT;
+	int left = Max(pm->max_attempts - consumer_fail_tries(fail), 1);
 	Handling what;
 
 	memset(&what, 0, sizeof(what));
@@ -329,8 +339,7 @@ consumer_fail_in_place(ConsumerFail *fail, const char *reason)
 	if (fail->log != NULL)
 		strlcpy(what.log, fail->log, sizeof(what.log));
 	consumer_fail_cut(fail);
-	(void) lane_fail(pm, &fail->state, &what, reason, &fail->error,
-					 fail->failure.kind == FAILURE_PERMANENT ? 1 : pm->max_attempts, false,
+	(void) lane_fail(pm, &fail->state, &what, reason, &fail->error, permanent ? 1 : left, false,
 					 &fail->failure);
 }
 

@@ -105,7 +105,7 @@ fetch_locked(FetchCall *call, int lane)
 	expired = !held && lease.consumer != NULL && lease_count(&lease) > 0;
 	if (expired)
 	{
-		lease_expire(&lease);
+		lease_expire(&lease, &state);
 		/* A parked event may be due, or not be due any more. */
 		lane_state(pm, lane, &state);
 	}

@@ -24,6 +24,7 @@
 #include "dispatch/tally.h"
 #include "manager/failure.h"
 #include "manager/instance.h"
+#include "manager/lane_fail.h"
 #include "manager/park_queue.h"
 #include "manager/timer.h"
 
@@ -126,10 +127,33 @@ fetch_is_before(FetchRun *run, const BatchItem *item)
 }
 
 /*
+ * How often has a lease run out while the item was fetched?
+ */
+static int
+fetch_tries(FetchRun *run, const BatchItem *item)
+{
+	return item->source == HANDLING_TIMER ?
+			   lease_timer_tries(run->lease, item->id) :
+			   lease_event_tries(run->lease, item->log_name, item->position);
+}
+
+/*
+ * How often has the item failed?  With on_failure => 'halt', pm.fail leaves it in its place.
+ */
+static int
+fetch_failures(FetchRun *run, const BatchItem *item)
+{
+	bool timer = item->source == HANDLING_TIMER;
+
+	return fetch_tries(run, item) + lane_attempts(run->state, timer ? NULL : item->log_name,
+												  timer ? item->id : item->position);
+}
+
+/*
  * Gives or parks an item for one key.  False if the lane halts before it.
  */
 static bool
-fetch_take_key(FetchRun *run, BatchItem *item, int tries, bool *given)
+fetch_take_key(FetchRun *run, BatchItem *item, int failures, bool *given)
 {
 	if (fetch_has_passed(run, item))
 		return true;
@@ -142,8 +166,8 @@ fetch_take_key(FetchRun *run, BatchItem *item, int tries, bool *given)
 	if (item->too_large > 0)
 		return fetch_aside_too_large(run, item);
 	if (fetch_is_dead(run, item))
-		return fetch_aside_run_out(run, item, tries);
-	fetch_give(run, item, tries + 1);
+		return fetch_aside_run_out(run, item, fetch_tries(run, item));
+	fetch_give(run, item, failures + 1);
 	*given = true;
 	return true;
 }
@@ -157,16 +181,15 @@ fetch_take(FetchRun *run, BatchItem *item)
 	bool timer = item->source == HANDLING_TIMER;
 	bool given = false;
 	bool goes_on = true;
-	int tries;
+	int failures;
 
 	if (fetch_skips(run, item) || (timer && !fetch_timer_lives(run, item)))
 	{
 		fetch_taken(run, item, false);
 		return true;
 	}
-	tries = timer ? lease_timer_tries(run->lease, item->id) :
-					lease_event_tries(run->lease, item->log_name, item->position);
-	run->alone = tries + 1 >= run->pm->max_attempts && !fetch_is_dead(run, item);
+	failures = fetch_failures(run, item);
+	run->alone = failures + 1 >= run->pm->max_attempts && !fetch_is_dead(run, item);
 	if (run->alone && run->rows > 0)
 		return false;
 	/* The cursor cannot stop in the middle of an event, so it is given for all its keys. */
@@ -174,7 +197,7 @@ fetch_take(FetchRun *run, BatchItem *item)
 	{
 		if (item->nkeys > 0)
 			item->key = item->keys[i];
-		goes_on = fetch_take_key(run, item, tries, &given);
+		goes_on = fetch_take_key(run, item, failures, &given);
 	}
 	if (goes_on)
 		fetch_taken(run, item, given);

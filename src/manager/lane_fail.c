@@ -42,6 +42,15 @@ lane_is_about(LaneState *state, const Handling *what)
 		   strcmp(state->log, what->log) == 0;
 }
 
+int
+lane_attempts(const LaneState *state, const char *log, int64 number)
+{
+	if (state->status != LANE_RETRYING || state->position != number ||
+		(state->log == NULL) != (log == NULL) || (log != NULL && strcmp(state->log, log) != 0))
+		return 0;
+	return state->attempts;
+}
+
 /*
  * The unit cannot run, for a reason other than an event.  Every role that may
  * see the unit sees the reason, but not the message of the error, which may

@@ -13,6 +13,12 @@ extern TimestampTz lane_retry_at(ProcessManager *pm, int attempts);
 /* Is it this event or timer that the state is about? */
 extern bool lane_is_about(LaneState *state, const Handling *what);
 
+/*
+ * How often the event, or the timer with this id (log NULL), has failed in its place, if the
+ * unit is to try it again.
+ */
+extern int lane_attempts(const LaneState *state, const char *log, int64 number);
+
 /* The unit cannot run, for a reason other than an event. */
 extern void lane_wait(const char *manager, int lane, LaneState *state, const char *reason,
 					  const char *hint, ErrorData *error);

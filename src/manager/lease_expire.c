@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 
 #include "base/exec.h"
+#include "manager/lane_fail.h"
 #include "manager/lease_expire.h"
 #include "manager/park.h"
 #include "manager/park_queue.h"
@@ -89,7 +90,7 @@ lease_expire_several_parked(Lease *lease)
  * Notes the event or timer that was alone, and has no try left.
  */
 static void
-lease_expire_alone(Lease *lease)
+lease_expire_alone(Lease *lease, const LaneState *state)
 {
 	ListCell *lc;
 
@@ -97,7 +98,9 @@ lease_expire_alone(Lease *lease)
 	lease->dead_position = 0;
 	if (lease->ntimers == 1)
 	{
-		if (lease_timer_tries(lease, lease->timers[0]) + 1 >= lease->pm->max_attempts)
+		if (lease_timer_tries(lease, lease->timers[0]) +
+				lane_attempts(state, NULL, lease->timers[0]) + 1 >=
+			lease->pm->max_attempts)
 			lease->dead_position = lease->timers[0];
 		return;
 	}
@@ -106,7 +109,8 @@ lease_expire_alone(Lease *lease)
 		Fetched *fetched = lfirst(lc);
 
 		if (fetched->nevents == 0 ||
-			lease_event_tries(lease, fetched->log, fetched->events[0]) + 1 <
+			lease_event_tries(lease, fetched->log, fetched->events[0]) +
+					lane_attempts(state, fetched->log, fetched->events[0]) + 1 <
 				lease->pm->max_attempts)
 			continue;
 		lease->dead_log = fetched->log;
@@ -115,10 +119,10 @@ lease_expire_alone(Lease *lease)
 }
 
 void
-lease_expire(Lease *lease)
+lease_expire(Lease *lease, const LaneState *state)
 {
 	if (lease_count(lease) == 1 && lease->nparked == 0)
-		lease_expire_alone(lease);
+		lease_expire_alone(lease, state);
 	if (lease->nparked == 1)
 		lease_expire_one_parked(lease);
 	else if (lease->nparked > 1)
