@@ -300,7 +300,9 @@ fetch_wait(FetchCall *call, long ms, FetchOutcome (*attempt)(FetchCall *call))
 			 !fetch_wait_sleep(&wait, until)))
 			break;
 		AcceptInvalidationMessages();
-		(void) consumer_reload(call->consumer);
+		/* A role may have been taken from the consumer meanwhile, too. */
+		if (!consumer_reload(call->consumer))
+			consumer_require(call->consumer->pm);
 	}
 	ConditionVariableCancelSleep();
 }

@@ -58,10 +58,7 @@ consumer_may(const ProcessManager *pm, Oid role)
 	return false;
 }
 
-/*
- * Refuses a role that may not be a consumer, and a process manager that has none.
- */
-static void
+void
 consumer_require(const ProcessManager *pm)
 {
 	if (!consumer_may(pm, GetUserId()))

@@ -25,6 +25,9 @@ typedef struct ConsumerCall
 extern void consumer_begin(ConsumerCall *call, FunctionCallInfo fcinfo, const char *function,
 						   int name, int consumer);
 
+/* Refuses the current user if it may not be a consumer, and a process manager that has none. */
+extern void consumer_require(const ProcessManager *pm);
+
 /* Loads the process manager again if it has changed since.  Returns whether it has. */
 extern bool consumer_reload(ConsumerCall *call);
 
