@@ -10,20 +10,30 @@ import { Context, statements } from './context.js';
 import { ConnectionLost, Deferral, GivenBack, LeaseLost, PermanentFailure, describe, interval, isConflict, refusal } from './errors.js';
 
 const conflictTries = 20;
+const rollbackWithin = 10000;
 
 /** The transaction of a batch, for ctx.tx. It begins with its first query. */
 class Transaction {
   #session;
+  #logger;
   #begun = false;
+  #ended = false;
   error = null; // of the query that has aborted it
   closed = null; // why it takes no more queries
 
-  constructor(session) {
+  constructor({ session, logger }) {
     this.#session = session;
+    this.#logger = logger;
   }
 
   query(config, values) {
-    if (this.closed) return Promise.reject(this.closed);
+    if (this.closed) {
+      // A handler that waits for none of its queries must not end the process, nor lose one without a word.
+      if (this.#ended) this.#logger.warn('a query is not executed:', this.closed);
+      const refused = Promise.reject(this.closed);
+      refused.catch(() => {});
+      return refused;
+    }
     this.#begin();
     return this.#watch(this.#session.query(config, values));
   }
@@ -43,6 +53,7 @@ class Transaction {
   /** Sends the last statements and COMMIT; returns the error, if any, and whether it is that of an advance. */
   async commit(writes, advances) {
     this.#begin();
+    this.#ended = true;
     this.closed = new Error('the transaction has ended: a handler must await its queries');
     const sent = [...writes, ...advances].map((statement) => this.#watch(this.#session.query(statement)));
     const [commit] = await Promise.allSettled([this.#watch(this.#session.query('COMMIT')), ...sent]);
@@ -54,7 +65,16 @@ class Transaction {
   /** If this fails, there is no connection any more. */
   async rollback(reason) {
     this.closed ??= reason;
-    if (this.#begun) await this.#session.query('ROLLBACK');
+    if (!this.#begun) return;
+    // A query of a handler whose time is over may still run, or wait for a lock.
+    const since = Date.now();
+    const cancel = () => (Date.now() - since < rollbackWithin ? this.#session.cancel() : this.#session.close());
+    const timer = setInterval(cancel, 200);
+    try {
+      await this.#session.query('ROLLBACK');
+    } finally {
+      clearInterval(timer);
+    }
   }
 }
 
@@ -187,7 +207,7 @@ export class Batch {
 
   /** Handles events in one transaction; returns the failure, if any. */
   async #attempt(items, whole) {
-    const tx = new Transaction(this.#c.session);
+    const tx = new Transaction(this.#c);
     const states = new Map(this.#states);
     let failure = null;
 
@@ -283,7 +303,7 @@ export class Batch {
     for (let tries = 1; ; tries++) {
       items = items.filter((item) => this.#without(item).rows.length > 0);
       if (items.length === 0) return;
-      const tx = new Transaction(this.#c.session);
+      const tx = new Transaction(this.#c);
       const failure = await tx.commit(this.#writes(items), this.#advances(items));
       if (!failure) return;
       await tx.rollback(failure.error);
@@ -354,13 +374,17 @@ export class Batch {
         event.log,
         event.position,
         deferred ? null : describe(error),
-        error?.retryIn === undefined || permanent ? null : interval(error.retryIn),
+        permanent ? null : interval(error?.retryIn),
         permanent,
         item.several ? event.key : null,
       ]);
     } catch (refused) {
       if (refused.code === 'PM002') throw new LeaseLost(refused.message, { cause: refused });
       if (refused.code === '22003') this.#givenBack(refused);
+      // The time is none that the server takes.
+      if (/^22/.test(refused.code) && interval(error?.retryIn) !== null) {
+        return this.#fail(row, new Error(`${describe(error)}; retryIn is refused: ${describe(refused)}`, { cause: error }));
+      }
       throw refused;
     }
     item.failed = true;

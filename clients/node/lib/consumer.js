@@ -23,6 +23,7 @@ export class Consumer {
   #renewals = null;
   #fetching = false;
   #batch = null;
+  #deadline;
   session = null;
 
   constructor({
@@ -51,7 +52,7 @@ export class Consumer {
       if (!Number.isInteger(n) || n < min || n > max) throw new RangeError(`${what} must be an integer from ${min} to ${max}`);
     for (const key of Object.keys(unknown)) throw new TypeError(`there is no option ${key}`);
     const config = typeof connection === 'string' ? { connectionString: connection } : connection;
-    this.#config = { application_name: name, keepAlive: true, connectionTimeoutMillis: 10000, ...config };
+    this.#config = { application_name: name, keepAlive: true, keepAliveInitialDelayMillis: 30000, connectionTimeoutMillis: 10000, ...config };
     Object.assign(this, { name, consumer, effects, batchSize, concurrency, handlerTimeout, wait, stopTimeout, signals, logger });
   }
 
@@ -98,18 +99,18 @@ export class Consumer {
     for (let failures = 0; !this.#stopping; ) {
       try {
         const rows = await this.#fetch();
-        failures = 0;
         if (rows.length > 0 && !this.#stopping) await this.#handle(rows);
+        failures = 0;
       } catch (error) {
         if (this.session?.lost) this.session = null;
         if (this.#stopping) return this.#stopped(error);
         if (error.fetching && isFatal(error)) throw error;
-        if (error instanceof GivenBack) continue;
-        if (error.code === 'PM002') {
-          this.logger.warn(`${this.name}: ${error.message}`);
-          continue;
-        }
-        const pause = Math.min(10000, 100 * 2 ** failures++) * (0.5 + Math.random() / 2);
+        // What was given back or lost can be fetched again at once, unless that goes on.
+        const patience = error instanceof GivenBack || error.code === 'PM002' ? 3 : 0;
+        if (error.code === 'PM002') this.logger.warn(`${this.name}: ${error.message}`);
+        if (++failures <= patience) continue;
+        // Longer each time, until a batch has been handled: what the handler does outside is done again.
+        const pause = Math.min(10000, 50 * 2 ** (failures - patience)) * (0.5 + Math.random() / 2);
         this.logger.warn(`${this.name}: trying again in ${Math.round(pause)} ms:`, error);
         await delay(pause, undefined, { signal: this.#wake.signal }).catch(() => {});
       }
@@ -142,23 +143,37 @@ export class Consumer {
 
   async #handle(rows) {
     const batch = (this.#batch = new Batch(this, rows));
-    const renewal = setInterval(() => this.#renew(batch), Math.max(rows[0].lease / 3, 10));
+    const lease = Math.max(rows[0].lease, 1);
+    const renewal = setInterval(() => this.#renew(batch, lease), Math.max(lease / 3, 10));
+    this.#expect(batch, lease);
     try {
       await batch.run();
     } finally {
       clearInterval(renewal);
+      clearTimeout(this.#deadline);
       this.#batch = null;
     }
   }
 
+  /** If the lease is not renewed until then, because the server is away, another consumer may have the lane. */
+  #expect(batch, lease) {
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(() => {
+      batch.abort(new LeaseLost('the lease could not be renewed in time'));
+      this.#renewals?.close();
+    }, lease);
+  }
+
   /** Renews the lease, on a connection of its own. */
-  async #renew(batch) {
+  async #renew(batch, lease) {
     if (this.#renewing) return;
     this.#renewing = true;
     try {
       if (this.#renewals?.lost) this.#renewals = null;
       this.#renewals ??= await Session.open(this.#config);
+      const since = performance.now();
       await this.#renewals.query('SELECT pm.extend($1, $2)', [this.name, this.consumer]);
+      if (batch === this.#batch) this.#expect(batch, lease - (performance.now() - since));
     } catch (error) {
       if (error.code === 'PM002') batch.abort(new LeaseLost(error.message, { cause: error }));
       else this.logger.warn(`${this.name}: the lease is not renewed:`, error);

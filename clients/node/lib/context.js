@@ -1,8 +1,8 @@
 // What a handler gets with an event.
 import { Deferral, PermanentFailure } from './errors.js';
 
-// The type jsonb can store neither NUL nor half a surrogate pair.
-const unfit = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/;
+// The escapes that the type jsonb can store: neither NUL nor half a surrogate pair.
+const fit = /\\(?:[^u]|ud[89ab]..\\ud[c-f]..|u(?!0000|d[89a-f])....)/gi;
 
 /** JSON as text, where a value is wanted: numbers in it are not rounded as by JSON.parse. */
 export class Json {
@@ -15,7 +15,7 @@ export class Json {
 function json(value, what) {
   const text = value instanceof Json ? value.text : JSON.stringify(value);
   if (text === undefined) throw new TypeError(`${what} must be a JSON value`);
-  if (unfit.test(text)) throw new TypeError(`${what} has a character that PostgreSQL's jsonb cannot store`);
+  if (text.includes('\\u') && text.replace(fit, '').includes('\\')) throw new TypeError(`${what} has a character that PostgreSQL's jsonb cannot store`);
   return text;
 }
 

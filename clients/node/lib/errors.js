@@ -1,3 +1,5 @@
+import { inspect } from 'node:util';
+
 /** No retry can help: the event is dead at once. Throw it, or call ctx.failPermanently(). */
 export class PermanentFailure extends Error {
   name = 'PermanentFailure';
@@ -28,8 +30,8 @@ export class GivenBack extends Error {
   name = 'GivenBack';
 }
 
-/** An interval: milliseconds, or text. */
-export const interval = (time) => (typeof time === 'number' ? `${time} milliseconds` : String(time));
+/** An interval, from milliseconds or text; null for none. */
+export const interval = (time) => (time == null ? null : typeof time === 'number' ? `${time} milliseconds` : shown(time));
 
 /** SQLSTATEs of a lost race, which is no failure: serialization, deadlock, lock timeout, a stream's version. */
 const conflicts = new Set(['40001', '40P01', '55P03', 'PM001']);
@@ -42,12 +44,14 @@ export const isFatal = (error) =>
 
 /** What pm.parked shows of an error. */
 export function describe(error) {
-  if (!(error instanceof Error)) return clean(String(error));
+  if (!(error instanceof Error)) return clean(shown(error));
   const state = /^[0-9A-Z]{5}$/.test(error.code ?? '') ? ` (SQLSTATE ${error.code})` : '';
-  return clean(`${error.message || error.name}${state}`);
+  return clean(`${shown(error.message || error.name)}${state}`);
 }
 
 /** The database refuses what belongs to effects outside: doing these again would not help. */
 export const refusal = (error) => (/^(22|42)/.test(error.code ?? '') ? new PermanentFailure(describe(error), { cause: error }) : error);
 
-const clean = (text) => text.replaceAll('\0', '\ufffd') || 'no message';
+// Anything can be thrown.
+const shown = (value) => (typeof value === 'string' ? value : inspect(value));
+const clean = (text) => text.slice(0, 10000).replaceAll('\0', '\ufffd') || 'no message';

@@ -10,13 +10,14 @@ export class Session {
   #waiting = []; // queries to be sent
   #flight = null; // queries on their way
   #planned = false;
+  #closed = null; // settled when the connection has ended
   lost = null; // why the connection was lost
 
-  static async open(config, onLost) {
+  static async open(config) {
     const session = new Session();
     const client = (session.#client = new pg.Client(config));
-    client.on('error', (error) => session.#break(error, onLost));
-    client.on('end', () => session.#break(new ConnectionLost('the connection has ended'), onLost));
+    client.on('error', (error) => session.#break(error));
+    client.on('end', () => session.#break(new ConnectionLost('the connection has ended')));
     await client.connect();
     return session;
   }
@@ -50,16 +51,15 @@ export class Session {
 
   /** Closes the connection, at once if a query is on its way. */
   async close() {
-    this.lost ??= new ConnectionLost('the connection is closed');
-    await this.#client.end().catch(() => {});
+    this.#break(new ConnectionLost('the connection is closed'));
+    await this.#closed;
   }
 
-  #break(error, onLost) {
+  #break(error) {
     if (this.lost) return;
     this.lost = error;
+    this.#closed = this.#client.end().catch(() => {});
     for (const query of this.#waiting.splice(0)) query.callback(error);
-    onLost?.(error);
-    this.#client.end().catch(() => {});
   }
 
   #plan() {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
+import { format } from 'node:util';
 import pg from 'pg';
 import { Consumer } from '../index.js';
 
@@ -33,7 +34,7 @@ export async function until(what, { seconds = 60, message = String(what) } = {})
 
 /** Collects what a consumer says. */
 export function quiet(lines = []) {
-  const say = (...words) => lines.push(words.map((w) => (w instanceof Error ? w.message : String(w))).join(' '));
+  const say = (...words) => lines.push(words.map((w) => (w instanceof Error ? String(w.message) : format(w))).join(' '));
   return { lines, warn: say, error: say, info: say };
 }
 
