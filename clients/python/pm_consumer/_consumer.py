@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Callable, Dict, Iterator, List, Literal, Optional, Set, Tuple
@@ -56,7 +55,8 @@ class Consumer:
     effects: "transaction": the events of a batch are handled in one transaction, ctx.tx, which advances;
         "outside": each is handled outside of any, up to `concurrency` at a time, those of one key one by one.
     batch_size: how many events are fetched at a time, at most.
-    handler_timeout: if one call of the handler takes longer than this, in seconds, the lease is no longer renewed.
+    handler_timeout: if one call of the handler takes longer than this, in seconds, a query of ctx.tx that it waits for
+        is cancelled, and the lease is no longer renewed.
     wait: for how many seconds a fetch waits if there is nothing.
     """
 
@@ -78,6 +78,8 @@ class Consumer:
             raise ValueError("batch_size must be from 1 to 10000")
         if not 0 <= wait <= 60:
             raise ValueError("wait must be from 0 to 60 seconds")
+        if concurrency < 1:
+            raise ValueError("concurrency must be at least 1")
         self.name = name
         self.consumer = consumer or f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._conninfo, self._effects, self._concurrency = conninfo, effects, concurrency
@@ -106,11 +108,11 @@ class Consumer:
                 while not self._stopping:
                     try:
                         items = self._fetch(0 if drain else self._wait)
-                        delay = 0.1
                         if items and not self._stopping:
                             handled += handle(handler, items)
                         elif drain:
                             break
+                        delay = 0.1
                     except LeaseLost as e:
                         logger.warning("%s: consumer %s has lost its lease: %s", *self._me, e)
                     except psycopg.Error as e:
@@ -257,7 +259,7 @@ class Consumer:
             event = Event(*row[:5], data, metadata, recorded_at, row.key, row.attempt)
             state = instances.states.get(row.key, row.state)
             ctx = Context(event, state, tx, lambda: self._watcher.lost)
-            self._watcher.running[me] = (time.monotonic(), event)
+            self._watcher.running[me] = (time.monotonic(), event, tx)
             handler(event, ctx)
             ctx.check()
         except Exception as e:
@@ -265,6 +267,8 @@ class Consumer:
                 raise psycopg.OperationalError(text_of(e)) from e
             if sqlstate(e) == "PM002" or self._watcher.lost:
                 raise LeaseLost(text_of(e)) from e
+            if sqlstate(e) == "57014" and self._watcher.is_overdue(me):
+                e = TimeoutError(f"the handler has not returned within {self._handler_timeout} s")
             raise Failed(index, row, e) from e
         finally:
             self._watcher.running.pop(me, None)
@@ -283,39 +287,53 @@ class Consumer:
         operations: List[List[Operation]] = [[] for _ in items]
         left = [len(item.rows) for item in items]
         done, busy = 0, len(chains)
-        with ThreadPoolExecutor(self._concurrency, "pm_consumer handler") as pool:
-            try:
-                for chain in chains.values():
-                    pool.submit(self._chain, handler, chain, answers)
-                while busy:
-                    failures: List[Failed] = []
-                    batch = [answers.get()]
-                    while not answers.empty():
-                        batch.append(answers.get())
-                    for answer in batch:
-                        if answer is None:
-                            busy -= 1
-                        elif isinstance(answer, Failed):
-                            failures.append(answer)
-                            for index, _ in chains[answer.row.key]:  # what is behind it is parked with it
-                                left[index] -= index >= answer.index
-                        elif isinstance(answer, BaseException):
-                            raise answer
-                        else:
-                            left[answer[0]] -= 1
-                            operations[answer[0]] += answer[1]
-                    end = done
-                    while end < len(items) and left[end] == 0:
-                        end += 1
-                    # With on_failure 'halt', nothing behind a failure can be advanced.
-                    first = max(done, min([end, *(f.index for f in failures)]))
-                    self._persist(items[done:first], operations[done:first], failures)
-                    self._persist(items[first:end], operations[first:end], [])
-                    done = end
-            except BaseException:
-                self._watcher.lost = True  # no event begins any more
-                raise
+        todo = iter(list(chains.values()))
+        # The program must be able to end while a handler hangs.
+        threads = [
+            threading.Thread(target=self._chains, args=(handler, todo, answers), daemon=True)
+            for _ in range(min(self._concurrency, busy))
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            while busy:
+                failures: List[Failed] = []
+                batch = [answers.get()]
+                while not answers.empty():
+                    batch.append(answers.get())
+                for answer in batch:
+                    if answer is None:
+                        busy -= 1
+                    elif isinstance(answer, Failed):
+                        failures.append(answer)
+                        for index, _ in chains[answer.row.key]:  # what is behind it is parked with it
+                            left[index] -= index >= answer.index
+                    elif isinstance(answer, BaseException):
+                        raise answer
+                    else:
+                        left[answer[0]] -= 1
+                        operations[answer[0]] += answer[1]
+                end = done
+                while end < len(items) and left[end] == 0:
+                    end += 1
+                # With on_failure 'halt', nothing behind a failure can be advanced.
+                first = max(done, min([end, *(f.index for f in failures)]))
+                self._persist(items[done:first], operations[done:first], failures)
+                self._persist(items[first:end], operations[first:end], [])
+                done = end
+        except BaseException as e:
+            self._watcher.lost = True  # no event begins any more
+            # No event of these keys may be handled at the same time by the next batch.
+            for thread in threads if isinstance(e, Exception) else ():
+                thread.join()
+            raise
         return done
+
+    def _chains(
+        self, handler: Handler, todo: Iterator[List[Tuple[int, Row]]], answers: "queue.SimpleQueue[Any]"
+    ) -> None:
+        for chain in todo:
+            self._chain(handler, chain, answers)
 
     def _chain(
         self, handler: Handler, chain: List[Tuple[int, Row]], answers: "queue.SimpleQueue[Any]"

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import tuple_row
 
 from ._context import Deferral, PermanentFailure
 
@@ -39,6 +40,7 @@ DEFAULTS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60000,
 }
+CENTURY = timedelta(days=36525)
 # A lost race is no failure: serialization failure, deadlock, lock timeout, version conflict of pm.append.
 CONFLICTS = {"40001", "40P01", "55P03", "PM001"}
 # What does not go away by itself: no right, no such process manager, one with a handler, a bad name, no extension.
@@ -102,7 +104,11 @@ def text_of(error: BaseException) -> str:
     text = (error.diag.message_primary if isinstance(error, psycopg.Error) else None) or str(error)
     if not isinstance(error, (psycopg.Error, PermanentFailure)):
         text = f"{type(error).__name__}: {text}"
-    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()[:10000]
+    return clean(text)
+
+
+def clean(text: str) -> str:
+    return text[:10000].replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
 def connect(conninfo: Conninfo, name: str) -> Connection:
@@ -119,7 +125,9 @@ def connect(conninfo: Conninfo, name: str) -> Connection:
 
 def fetch(connection: Connection, me: Me, batch_size: int, wait: timedelta) -> List[Item]:
     items: List[Item] = []
-    for (text,) in connection.execute(FETCH, (*me, batch_size, wait)):
+    # Whatever the rows are that the program wants from its connection.
+    cursor = connection.cursor(row_factory=tuple_row)
+    for (text,) in cursor.execute(FETCH, (*me, batch_size, wait)):
         row = Row(*json.loads(text))
         if items and items[-1][:2] == row[:2]:
             items[-1].rows.append(row)
@@ -142,11 +150,17 @@ def fail(tx: Connection, me: Me, failed: Failed) -> None:
         logger.info("%s: %s is deferred: %s", me[0], row, error)
     else:
         logger.warning("%s: %s has failed, attempt %d", me[0], row, row.attempt, exc_info=error)
-    text = None if deferral else text_of(error)
-    retry_in = deferral.retry_in if deferral else getattr(error, "retry_in", None)
-    if isinstance(retry_in, (int, float)):
-        retry_in = timedelta(seconds=retry_in)
     permanent = isinstance(error, PermanentFailure)
+    text = None if deferral else text_of(error)
+    retry_in = None if permanent else getattr(error, "retry_in", None)
+    try:
+        if retry_in is not None and not isinstance(retry_in, timedelta):
+            retry_in = timedelta(seconds=retry_in)
+        if retry_in is not None and not timedelta(0) <= retry_in < CENTURY:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        # An ordinary failure, so that it is counted.
+        text, retry_in = clean(f"{text_of(error)}; retry_in is {retry_in!r}"), None
     _execute(tx, FAIL, (*me, row.log, row.position, text, retry_in, permanent, row.key))
 
 

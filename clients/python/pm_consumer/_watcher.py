@@ -22,10 +22,12 @@ class Watcher(threading.Thread):
         super().__init__(name=f"pm_consumer {me[1]}", daemon=True)
         self.stopping = False
         self.fetching: Optional[Connection] = None
-        self.lost = False
-        self.running: Dict[int, Tuple[float, Event]] = {}  # by thread: since when it has handled which event
+        # By thread: since when it has handled which event, and in which transaction.
+        self.running: Dict[int, Tuple[float, Event, Optional[Connection]]] = {}
         self._conninfo, self._me, self._handler_timeout = conninfo, me, handler_timeout
         self._connection: Optional[Connection] = None
+        self._lost = False
+        self._said: Optional[Event] = None
         self._lease = 0.0
         self._leased_at: Optional[float] = None  # None: no batch is being handled
         self._over = False
@@ -33,6 +35,16 @@ class Watcher(threading.Thread):
         self._give_up_at = 0.0
         # A SimpleQueue may be put into by a signal handler; an Event may not.
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    @property
+    def lost(self) -> bool:
+        """May another consumer have the lane?  Also if the lease could not be renewed in time."""
+        leased_at = self._leased_at
+        return self._lost or (leased_at is not None and time.monotonic() > leased_at + self._lease)
+
+    @lost.setter
+    def lost(self, lost: bool) -> None:
+        self._lost = lost
 
     def leased(self, seconds: float) -> None:
         """A batch was fetched, with a lease of that length."""
@@ -61,7 +73,7 @@ class Watcher(threading.Thread):
 
     def run(self) -> None:
         while not self._over:
-            pause = min(self._lease / 6 or 60, 0.1 if self.stopping or self._closing else 60)
+            pause = min(self._lease / 6 or 60, self._handler_timeout / 2 + 0.01, 0.1 if self.stopping or self._closing else 60)
             try:
                 self._bell.get(timeout=pause)
             except queue.Empty:
@@ -74,8 +86,8 @@ class Watcher(threading.Thread):
             if stuck is not None and time.monotonic() > self._give_up_at:
                 _quietly(_shut_down, stuck)
             leased_at = self._leased_at
-            if leased_at is not None and not self.lost:
-                if time.monotonic() > leased_at + self._lease / 3 and not self._overdue():
+            if leased_at is not None and not self._cancel_overdue() and not self.lost:
+                if time.monotonic() > leased_at + self._lease / 3:
                     self._extend(leased_at)
         if self._connection is not None:
             _quietly(self._connection.close)
@@ -95,14 +107,23 @@ class Watcher(threading.Thread):
             if self._connection is not None and self._connection.closed:
                 self._connection = None
 
-    def _overdue(self) -> bool:
-        for since, event in list(self.running.values()):
+    def is_overdue(self, thread: int) -> bool:
+        return time.monotonic() - self.running[thread][0] > self._handler_timeout
+
+    def _cancel_overdue(self) -> bool:
+        """Cancels what a handler waits for that is overdue.  Is there one?"""
+        overdue = False
+        for since, event, tx in list(self.running.values()):
             seconds = time.monotonic() - since
             if seconds > self._handler_timeout:
-                message = "%s: the handler of %s runs for %d s; the lease is not renewed any more"
-                logger.error(message, self._me[0], event.id, seconds)
-                self.lost = True
-        return self.lost
+                overdue = True
+                if tx is not None:
+                    _quietly(tx.cancel)
+                if event is not self._said:
+                    self._said = event
+                    message = "%s: the handler of %s runs for %d s; the lease is not renewed any more"
+                    logger.error(message, self._me[0], event.id, seconds)
+        return overdue
 
 
 def _shut_down(connection: Connection) -> None:

@@ -9,11 +9,22 @@ import unittest
 from datetime import datetime, timedelta, timezone
 
 import psycopg
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from pm_consumer import Consumer, Deferral, PermanentFailure
 
-from support import DSN, ConsumerTest, Program, drained, execute, value, wait_until
+from support import (
+    DSN,
+    ConsumerTest,
+    Program,
+    drained,
+    execute,
+    start_server,
+    stop_server,
+    value,
+    wait_until,
+)
 
 logging.getLogger("pm_consumer").setLevel(logging.CRITICAL)
 
@@ -298,6 +309,59 @@ class Handlers(ConsumerTest):
         self.drain(handle)
         self.assertEqual(self.effects("attempt"), [(1,), (2,)])
 
+    def test_time_that_is_none(self):
+        """It must not keep a failure from being counted."""
+        times = ["soon", -5, float("nan"), 1e300, timedelta(days=999999999), {}, "\0\ud800"]
+        self.register(max_attempts=1)
+        for effects in ("transaction", "outside"):
+            with self.subTest(effects=effects):
+                self.append(*[(f"s{i}", "T", {"i": i}) for i in range(len(times))])
+
+                def handle(event, ctx):
+                    error = ValueError("no")
+                    error.retry_in = times[event.data["i"]]
+                    raise error
+
+                self.drain(handle, until=lambda: len(self.parked()) == len(times), effects=effects)
+                for parked in self.parked():
+                    self.assertEqual((parked[3], parked[5]), ("dead", 1))
+                    self.assertIn("ValueError: no; retry_in is ", parked[4])
+                execute("SELECT pm.discard(%s)", self.pm)
+
+    def test_a_connection_with_rows_of_its_own(self):
+        self.register()
+        self.append(("s", "T", {}))
+
+        def connection():
+            return psycopg.connect(DSN, row_factory=dict_row)
+
+        def handle(event, ctx):
+            self.effect(event, ctx)
+            self.assertEqual(ctx.tx.execute("SELECT 1 AS one").fetchone(), {"one": 1})
+
+        Consumer(connection, self.pm).run(handle, drain=True)
+        self.assertEqual(self.effects(), [("s", 1)])
+
+    def test_odd_data(self):
+        """Keys, positions, numbers and texts are what they are in the database."""
+        self.register()
+        execute(f"ALTER TABLE {self.log} ALTER position RESTART 9007199254740993")
+        execute("SELECT pm.create_log(%s)", self.log)
+        keys = ["__proto__", "1", "01", " ", "ä", "\U0001f600", '"', "'", "\\", "\n", "%s", "{}", "null"]
+        data = {"__class__": 1, "n": 12345678901234567890, "t": "\U0001f600 \\u0000 \n"}
+        self.append(*[(key, "T", data) for key in keys])
+
+        def handle(event, ctx):
+            self.effect(event, ctx)
+            ctx.save(event.data)
+            ctx.set_timer(event.key, 3600, event.data)
+
+        self.drain(handle)
+        first = 9007199254740993
+        self.assertEqual(sorted(self.effects()), sorted(zip(keys, range(first, first + len(keys)))))
+        same = "SELECT count(*) FROM pm.instance i JOIN {0} e ON e.stream = i.key AND e.data = i.state JOIN pm.timer t ON t.key = i.key AND t.process_manager = i.process_manager AND t.data = e.data WHERE i.process_manager = %s"
+        self.assertEqual(value(same.format(self.log), self.pm), len(keys))
+
     def test_permanent_failure_and_deferral(self):
         self.register()
         self.append(("a", "T", {}), ("b", "T", {}), ("c", "T", {}), ("d", "T", {}))
@@ -541,6 +605,41 @@ class Handlers(ConsumerTest):
         self.assertFalse(thread.is_alive())
         self.assertEqual((seen, lost, self.effects("attempt")), ([2], [True], [(2,)]))
 
+    def test_query_that_hangs(self):
+        """It is cancelled when the time of its handler is over, which is a failure of the event."""
+        self.register(max_attempts=2)
+        self.append(("a", "T", {}), ("b", "T", {}), ("c", "T", {}))
+
+        def handle(event, ctx):
+            self.effect(event, ctx)
+            if event.key == "b":
+                ctx.tx.execute("SELECT pg_sleep(600)")
+
+        def dead():
+            return [p[3] for p in self.parked()] == ["dead"]
+
+        self.drain(handle, until=dead, handler_timeout=0.5)
+        self.assertEqual(self.effects("key"), [("a",), ("c",)])
+        self.assertEqual(self.parked()[0][4:], ("TimeoutError: the handler has not returned within 0.5 s", 2))
+
+    def test_server_is_away(self):
+        """If the lease cannot be renewed in time, nothing more is begun."""
+        self.register(lease="1 s", max_attempts=100)
+        self.append(*[("s", "T", {}) for _ in range(5)])
+        calls = []
+
+        def handle(event, ctx):
+            calls.append((event.position, event.attempt))
+            if len(calls) == 1:
+                stop_server("immediate")
+                try:
+                    wait_until(lambda: ctx.lease_lost)
+                finally:
+                    start_server()
+
+        self.drain(handle, effects="outside", batch_size=10)
+        self.assertEqual(calls, [(1, 1), *[(i, 2) for i in range(1, 6)]])
+
     def test_late_transaction_is_refused(self):
         """The lease runs out without the client's notice, because its clock stands still: the server refuses."""
         self.register(lease="300 ms")
@@ -666,12 +765,29 @@ class Handlers(ConsumerTest):
             0,
         )
 
+    def test_sigterm_twice_outside(self):
+        """Also while a handler hangs in a thread."""
+        self.register(lease="1 h")
+        self.append(("s", "T", {}))
+        file = os.path.join(self.directory(), "effects")
+        program = Program(DSN, self.pm, "--say", "--sleep=600", f"--outside={file}")
+        program.read_until(lambda line: line.startswith("handling"))
+        program.terminate()
+        program.read_until(lambda line: "stopping after SIGTERM" in line)
+        program.terminate()
+        code, output = program.wait()
+        self.assertEqual(code, 128 + 15, output)
+        row = execute('SELECT "position", attempt FROM pm.fetch(%s, %s)', self.pm, "next")
+        self.assertEqual(row, [(1, 1)], "the lease is given up")
+
     def test_refused(self):
         """What does not go away by itself ends the program."""
         with self.assertRaises(psycopg.errors.UndefinedObject):
             self.consumer().run(self.effect, drain=True)
         with self.assertRaises(ValueError):
             self.consumer(batch_size=0)
+        with self.assertRaises(ValueError):
+            self.consumer(concurrency=0)
 
     def test_statement_timeout(self):
         """A fetch that waits may be cancelled: it begins again."""
