@@ -55,7 +55,7 @@ async function outcomeOfEvent(event, settings) {
 function say(level, ...parts) {
   const text = parts.map((part) => (part instanceof Error ? part.message : String(part))).join(' ');
 
-  process.stderr.write(`${level}: ${text.replace(/[\u0000-\u001f\u007f]+/g, ' ')}\n`);
+  process.stderr.write(`${level}: ${text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ')}\n`);
 }
 
 const logger = { info: say.bind(null, 'info'), warn: say.bind(null, 'warn'), error: say.bind(null, 'error') };

@@ -62,6 +62,7 @@ function findMember(text, name) {
 
 // What JSON allows and jsonb does not: the character 0, half a surrogate pair, numbers without a limit, nesting that is too
 // deep for its parser.
+const FIT = /\\(?:[^u]|ud[89ab]..\\ud[c-f]..|u(?!0000|d[89a-f])....)/gi;      // the escapes without these
 const MAX_DEPTH = 500;
 const MAX_DIGITS = 10000;
 
@@ -78,7 +79,7 @@ export function fitsJsonb(text) {
     }
     inExponent = 'eE'.includes(character) || (inExponent && number === 0 && '+-'.includes(character));
     number = 0;
-    if (character === '"' && /\\u(?:0000|d[89a-f])/i.test(text.slice(from, to))) fits = false;
+    if (character === '"' && text.slice(from, to).replace(FIT, '').includes('\\')) fits = false;
     if ((character === '{' || character === '[') && ++depth > MAX_DEPTH) fits = false;
     if (character === '}' || character === ']') depth--;
   });

@@ -37,7 +37,7 @@ function shown(url) {
 }
 
 function excerpt({ body }) {
-  const text = body === null ? '' : cleanText(body.toString('utf8', 0, 400)).replace(/[\u0000-\u001f\u007f]+/g, ' ').trim();
+  const text = body === null ? '' : cleanText(body.toString('utf8', 0, 400)).replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').trim();
 
   return text === '' ? '' : `: ${text.slice(0, 200)}`;
 }
@@ -56,7 +56,7 @@ export function retryAfter(header, max, now) {
   } else if (/^[a-z]{3} [a-z]{3} [ \d]\d \d\d:\d\d:\d\d \d{4}$/i.test(header)) {
     wait = Date.parse(`${header} GMT`) - now;
   }
-  return wait > 0 ? Math.min(wait, max) : null;
+  return wait > 0 && max > 0 ? Math.min(wait, max) : null;
 }
 
 // The event that goes back to the instance, as JSON text.

@@ -40,6 +40,7 @@ test('Retry-After', () => {
     ['Sun, 06 Nov 1994 08:49:37 GMT', null], ['Fri, 99 Foo 2026 08:50:07 GMT', null], ['2026-11-06T08:50:07Z', null], ['120, 60', null], [undefined, null]]) {
     assert.equal(retryAfter(header, 3600000, now), expected, header);
   }
+  assert.equal(retryAfter('5', 0, now), null, 'a limit of 0: as if there were none');
 });
 
 test('what a body becomes', () => {
@@ -60,6 +61,8 @@ test('what a body becomes', () => {
   assert.equal(body(Buffer.from([0xff, 0x41]), 'text/plain'), '"\ufffdA"');
   assert.equal(fitsJsonb('['.repeat(1000) + ']'.repeat(1000)), false);
   assert.equal(fitsJsonb('"\ud83d\ude00"'), true);
+  for (const text of ['"\\ud83d\\ude00"', '"\\uD83D\\uDE00\\\\u0000 \\n"', '"\\\\ud83d"']) assert.equal(fitsJsonb(text), true, text);
+  for (const text of ['"\\ud83d"', '"\\ude00\\ud83d"', '"\\ud83d \\ude00"', '"\\\\\\u0000"']) assert.equal(fitsJsonb(text), false, text);
   assert.equal(body('{"a": [1e-5, 2E+10, true, false, null, 0.5e3, "e1234567", "1e9999"]}'), '{"a": [1e-5, 2E+10, true, false, null, 0.5e3, "e1234567", "1e9999"]}');
   for (const text of ['1e1000', '[1E+0001]', '{"a": 1e-99999}', '1'.repeat(10001), `["\\\\", ${'1'.repeat(10001)}]`]) assert.equal(fitsJsonb(text), false, text.slice(0, 20));
   assert.equal(fitsJsonb('["\\\\", "\\"[[1e9999"]'), true, 'what is in strings does not count');
