@@ -150,6 +150,7 @@ DECLARE
 	n int := coalesce((state ->> 'n')::int, 0) + 1;
 BEGIN
 	INSERT INTO public.seen (pm, log, pos, stream, key, type) VALUES ('%1$s', e.log, e.position, e.stream, pm.key(), concat_ws(' ', e.type, e.data ->> 'from'));
+	IF e.type = 'confirmed' THEN RETURN state; END IF;
 	IF e.log IS NOT NULL THEN
 		PERFORM pm.append('answers', '%1$s', 'answered', jsonb_build_object('to', e.position), id => '%1$s ' || e.position);
 		PERFORM pm.append('answers', '%1$s', 'answered again', jsonb_build_object('to', e.position), id => '%1$s ' || e.position);
@@ -168,6 +169,34 @@ SQL
 SELECT pm.register('fan', 'fan', '{orders,payments,shipping}', correlate => 'fan_keys', lanes => 2, max_attempts => 3, backoff => '200 ms', batch_size => 50);
 SELECT pm.register('wide', 'wide', '{orders}', correlate => 'wide_keys', on_failure => 'halt', max_attempts => 20, backoff => '10 ms', batch_size => 50);
 SELECT pm.register('ends', 'ends', '{payments}', correlate => 'key_of', types => '{settle}', lanes => 2, backoff => '200 ms', batch_size => 50, keep_ended => '1 day');
+SQL
+# "outside": a consumer handles what "ends" has appended, keeps a state, and answers the instance that has appended it. It is
+# registered before the others begin, so that each event can be answered.
+$node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'app' ]);
+CREATE FUNCTION outside_key(e pm.event) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'to-' || (e.data ->> 'to')::int % 11 $$;
+SELECT pm.register('outside', NULL, '{answers}', correlate => 'outside_key', lanes => 2, lease => '30 s', journal => true);
+CREATE PROCEDURE consume(me text, until timestamptz) LANGUAGE plpgsql AS
+$$
+DECLARE
+	batch jsonb;
+	one record;
+BEGIN
+	WHILE clock_timestamp() < until LOOP
+		SELECT jsonb_agg(f) INTO batch FROM pm.fetch('outside', me, 10) f;
+		COMMIT;
+		CONTINUE WHEN batch IS NULL AND pg_sleep(0.03) IS NOT NULL;
+		FOR one IN SELECT (f ->> 'lane')::int AS lane, (f ->> 'position')::bigint AS pos, f ->> 'key' AS key
+			FROM jsonb_array_elements(batch) WITH ORDINALITY x(f, n) ORDER BY n LOOP
+			INSERT INTO seen (pm, log, pos, key) VALUES ('outside', 'answers', one.pos, one.key);
+			PERFORM pm.reply('answers', one.pos, 'confirmed', jsonb_build_object('from', one.pos));
+		END LOOP;
+		PERFORM pm.save('outside', me, k, jsonb_build_object('n', coalesce((s ->> 'n')::int, 0) + count, 'last', last))
+			FROM (SELECT f ->> 'key' AS k, f -> 'state' AS s, count(*), max((f ->> 'position')::bigint) AS last FROM jsonb_array_elements(batch) f GROUP BY 1, 2) x;
+		PERFORM pm.advance('outside', me, one.lane);
+		COMMIT;
+	END LOOP;
+END
+$$;
 SQL
 # Other process managers: one of the same role, and one of another role, which would halt if it were blamed.
 PmTest::create_handler($node, 'beside', user => 'app');
@@ -198,6 +227,7 @@ my $slowest = 0;
 for my $kind (@kinds)
 {
 	my @runs = map { PmTest::start_psql($node, "CALL feed($_, clock_timestamp() + interval '20 s');", user => 'app') } 0 .. 3;
+	my $consumer = PmTest::start_psql($node, "CALL consume('c', clock_timestamp() + interval '20 s');", user => 'app');
 
 	# The point: after this many more events and timers, and a moment later.
 	my $target = answer("SELECT count(*) FROM seen WHERE pm = 'main'") + 50 + int(rand(400));
@@ -220,7 +250,7 @@ for my $kind (@kinds)
 	}
 	$done{$kind}++;
 	# The writers lost the connection to their server, and got no other error.
-	for my $run (@runs)
+	for my $run (@runs, $consumer)
 	{
 		eval { $run->{h}->finish; };
 		my @errors = grep { /ERROR/ } split /\n/, $run->{err};
@@ -233,6 +263,8 @@ my $suspects = () = PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ /"(?:
 PmTest::figure("$suspects events were being handled by those that were killed");
 cmp_ok($suspects, '>', 0, 'dispatchers were killed while they ran a handler');
 
+my $consumer = PmTest::start_psql($node, "CALL consume('c', clock_timestamp() + interval '600 s');", user => 'app');
+
 # ---- what must hold while some events still fail
 
 my $events = answer('SELECT count(*) FROM events');
@@ -240,7 +272,7 @@ my $bad = answer("SELECT count(*) FROM poison p WHERE EXISTS (SELECT FROM events
 my $all_due = "(SELECT count(*) FROM pm.timer WHERE due < now() AND key NOT IN (SELECT key FROM poison))";
 my $drained;
 my $drain = PmTest::seconds { $drained = PmTest::wait_until($node,
-	"SELECT (SELECT count(*) FROM pm.status WHERE lag > 0 OR state NOT IN ('idle', 'running')), $all_due, (SELECT count(*) FROM pm.parked WHERE state = 'failing')", '0|0|0', timeout => 240); };
+	"SELECT (SELECT count(*) FROM pm.status WHERE lag > 0 OR state NOT IN ('idle', 'running') AND process_manager <> 'outside'), $all_due, (SELECT count(*) FROM pm.parked WHERE state = 'failing')", '0|0|0', timeout => 240); };
 ok($drained, sprintf('everything drains (%.1f s)', $drain))
   or diag(answer('SELECT process_manager, log, state, reason, lag, attempts FROM pm.status') . "\n" . answer('SELECT process_manager, log, position, key, state, attempts, message, retry_at FROM pm.parked WHERE state <> $$behind$$'));
 PmTest::figure("$events events, $bad poisoned keys, " . answer("SELECT count(*) FROM seen WHERE pm = 'main' AND log IS NULL") . ' timers fired');
@@ -267,8 +299,33 @@ PmTest::once_in_key_order_ok($node, 'beside', "SELECT 'orders' AS log, position 
 answer("DELETE FROM broken; SELECT count(pm.retry(process_manager, log, position)) FROM pm.parked WHERE state = 'dead'");
 ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer WHERE due < now())", '0|0', timeout => 60), 'mended and retried, nothing is parked')
   or diag(answer('SELECT process_manager, log, position, key, state, attempts, message FROM pm.parked WHERE state <> $$behind$$ LIMIT 20'));
+ok(PmTest::wait_until($node, "SELECT sum(lag) FROM pm.status WHERE process_manager = 'outside'", '0', timeout => 120), 'outside: everything is advanced');
+$consumer->{h}->kill_kill(grace => 0);
 ok(PmTest::wait_until($node, 'SELECT (SELECT count(*) FROM pm_catalog.sent), (SELECT count(*) FROM pm_catalog.timer WHERE sent)', '0|0', timeout => 60), 'what was sent is handled');
 PmTest::once_in_key_order_ok($node, 'main', $expected, 'main: every event once and in order');
+# What consumers keep, computed again from the log.
+my $answers = "(SELECT *, 'to-' || (data ->> 'to')::int % 11 AS key FROM answers WHERE stream = 'ends')";
+sub same_ok
+{
+	my ($name, $one, $other) = @_;
+	is(answer("SELECT (SELECT count(*) FROM ($one EXCEPT ALL $other) x), (SELECT count(*) FROM ($other EXCEPT ALL $one) x), (SELECT count(*) FROM ($one) x) > 0"), '0|0|t', $name)
+	  or diag(answer("($one EXCEPT ALL $other) LIMIT 5") . "\n-- and:\n" . answer("($other EXCEPT ALL $one) LIMIT 5"));
+	return;
+}
+same_ok('each event of ends has a row with which it can be answered',
+	"SELECT a.position, p.data ->> 'key' AS key, 'answered' AS type FROM answers a JOIN payments p ON p.position = (a.data ->> 'to')::bigint WHERE a.stream = 'ends'",
+	"SELECT position, key, type FROM pm_catalog.reply_to WHERE log = 'answers'");
+same_ok('each answer has come to its instance, once',
+	"SELECT p.data ->> 'key' AS key, 'confirmed ' || a.position AS type FROM answers a JOIN payments p ON p.position = (a.data ->> 'to')::bigint WHERE a.stream = 'ends'",
+	"SELECT key, type FROM seen WHERE pm = 'ends' AND type LIKE 'confirmed %'");
+same_ok('outside: the instances are those that the log makes',
+	"SELECT key, jsonb_build_object('n', count(*), 'last', max(position)) AS state FROM $answers a GROUP BY key",
+	"SELECT key, state FROM pm.instance WHERE process_manager = 'outside'");
+same_ok('outside: the journal has each event once, in its order',
+	"SELECT key, position, row_number() OVER (PARTITION BY key ORDER BY position) AS seq FROM $answers a",
+	"SELECT key, position, seq FROM pm.journal WHERE process_manager = 'outside' AND log = 'answers' AND type = 'answered'");
+is(answer("SELECT count(*) FROM pm_catalog.instance i JOIN LATERAL (SELECT state, seq FROM pm_catalog.journal j WHERE j.process_manager = i.process_manager AND j.key = i.key ORDER BY id DESC LIMIT 1) j ON true WHERE process_manager = 'outside' AND (j.state <> i.state OR j.seq <> i.entries)"), 0, 'outside: the last entry has the state of the instance');
+PmTest::once_in_key_order_ok($node, 'outside', "SELECT 'answers' AS log, position AS pos, key FROM $answers a", 'outside: every event once and in order');
 $node->safe_psql('postgres', 'ALTER SYSTEM SET pm.launcher = off');
 $node->reload;
 ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')", 0, timeout => 20), 'there are no workers');
@@ -311,7 +368,7 @@ for my $pm (qw(fan wide))
 }
 agree_ok("SELECT key, state FROM pm.instance WHERE process_manager = '%s'", 'ends: instances', qw(ends ends_control));
 agree_ok("SELECT key, state, result FROM pm.ended WHERE process_manager = '%s'", 'ends: ended instances', qw(ends ends_control));
-agree_ok("SELECT log, pos, key, type FROM seen WHERE pm = '%s'", 'ends: effects of events and of what was sent', qw(ends ends_control));
+agree_ok("SELECT log, pos, key, type FROM seen WHERE pm = '%s' AND type NOT LIKE 'confirmed %%'", 'ends: effects of events and of what was sent', qw(ends ends_control));
 agree_ok("SELECT type, data FROM answers WHERE stream = '%s'", 'ends: appended events', qw(ends ends_control));
 is(answer("SELECT count(*), count(DISTINCT data), min(type) = max(type) FROM answers WHERE stream = 'ends'"), answer(q{SELECT count(*), count(*), true FROM payments WHERE type = 'settle'}), 'ends: each id is appended once');
 is(answer("SELECT count(*) FROM seen WHERE pm = 'ends' AND type LIKE 'told %'"), answer(q{SELECT count(*) FROM payments WHERE type = 'settle'}), 'ends: what was sent has come once');
