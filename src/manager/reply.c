@@ -277,7 +277,10 @@ reply_refuse_none(const Reply *reply)
 			 reply->any ?
 				 errdetail("The process manager whose instance has appended it is gone.") :
 				 errdetail("No handler of an instance has appended it with pm.append while "
-						   "consumers followed the log.")));
+						   "consumers followed the log."),
+			 reply->any ? 0 :
+						  errhint("Register the process manager without a handler before handlers "
+								  "append events that are to be answered.")));
 }
 
 /*
