@@ -7,7 +7,6 @@
 
 #include "fmgr.h"
 
-#include "manager/handler_watch.h"
 #include "manager/registry.h"
 
 typedef struct Handler
@@ -19,8 +18,7 @@ typedef struct Handler
 	bool foretells; /* correlate depends on nothing but the event */
 	FmgrInfo correlate;
 	Oid event_type;
-	int64 timeout;	 /* ms */
-	CallTimes times; /* of the handler's calls so far */
+	int64 timeout; /* ms */
 } Handler;
 
 /* Finds and checks the functions; "lanes": the batch is of one lane of several. */

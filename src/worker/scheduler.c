@@ -32,7 +32,6 @@
 #include "shmem/slot_lost.h"
 #include "shmem/slot_place.h"
 #include "shmem/slot_wake.h"
-#include "shmem/stat.h"
 #include "worker/assign.h"
 #include "worker/dead_worker.h"
 #include "worker/erasures.h"
@@ -106,18 +105,14 @@ scheduler_sweep(Scheduler *scheduler)
 }
 
 /*
- * Called when the database does not have the extension, or not any more ("dropped"), or in a
- * version that is not served.
+ * Called when the database does not have the extension, or not any more.
  */
 static void
-scheduler_forget_database(bool dropped)
+scheduler_forget_database(void)
 {
 	slot_database_set_active(false, 0, InvalidOid);
 	slot_log_forget_database(MyDatabaseId);
 	slot_lost_forget_database(MyDatabaseId);
-	/* A version that is not served is still there. */
-	if (dropped)
-		stat_forget_database(MyDatabaseId);
 }
 
 /*
@@ -138,10 +133,8 @@ scheduler_round(Scheduler *scheduler)
 	announced = slot_database_announced();
 	if (!worker_extension())
 	{
-		bool dropped = worker_extension_dropped();
-
 		CommitTransactionCommand();
-		scheduler_forget_database(dropped);
+		scheduler_forget_database();
 		worker_leave();
 	}
 	role_load(roles);

@@ -26,7 +26,7 @@ for suite in "${suites[@]}"; do
 	tap) packages+=(perl libipc-run-perl postgresql-@MAJOR@-pgtap pgbouncer graphviz) ;;
 	pgtap) packages+=(postgresql-@MAJOR@-pgtap libtap-parser-sourcehandler-pgtap-perl) ;;
 	clients)
-		packages+=(pgbouncer python3-psycopg)
+		packages+=(pgbouncer python3-psycopg python3-setuptools python3-wheel)
 		# A node that is installed already need not be Debian's.
 		PATH=$PM_PATH command -v npm >/dev/null || packages+=(nodejs npm)
 		;;
