@@ -24,6 +24,7 @@
 #include "shmem/crash.h"
 #include "shmem/slot.h"
 #include "shmem/slot_pin.h"
+#include "shmem/stat.h"
 #include "shmem/wakeup.h"
 #include "worker/launcher.h"
 #include "worker/utility.h"
@@ -61,6 +62,8 @@ _PG_init(void)
 		slot_install();
 		report_install();
 		crash_install();
+		/* After wakeup_install(): what is woken finds the counters of the transaction. */
+		stat_install();
 		utility_install_hook();
 		launcher_register();
 	}

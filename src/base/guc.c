@@ -2,8 +2,8 @@
  * guc.c
  *		The settings.
  *
- * Two settings can only be set at server start: pm.max_logs, which determines the
- * size of shared memory, and pm.max_workers, which must be the same for all
+ * Three settings can only be set at server start: pm.max_logs and pm.max_stats, which
+ * determine the size of shared memory, and pm.max_workers, which must be the same for all
  * databases at any time.  The others can be changed by a reload.
  */
 #include "pm.h"
@@ -14,8 +14,10 @@
 
 int guc_max_workers = 4;
 int guc_max_logs = 16384;
+int guc_max_stats = 16384;
 int guc_poll_interval = 1000;
 int guc_batch_duration = 100;
+int guc_log_min_duration = -1;
 bool guc_launcher = true;
 
 /*
@@ -38,6 +40,16 @@ guc_define(void)
 		"Events of further logs are found by polling.", &guc_max_logs, 16384, 16, 1024 * 1024,
 		process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0, NULL, NULL,
 		NULL);
+	DefineCustomIntVariable(
+		"pm.max_stats",
+		"Number of lanes of process managers whose counters can be kept, in the whole cluster.",
+		"If there are more, the role that has most of them loses counters.", &guc_max_stats, 16384,
+		16, 1024 * 1024, process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP,
+		0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"pm.log_min_duration", "Logs calls of handlers that take at least this long.",
+		"-1 logs none. What is logged are the process manager, the log, the position and the key.",
+		&guc_log_min_duration, -1, -1, INT_MAX, PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("pm.poll_interval",
 							"How often a dispatcher looks for events that no wake-up announced.",
 							NULL, &guc_poll_interval, 1000, 10, 3600 * 1000, PGC_SIGHUP,

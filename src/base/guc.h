@@ -7,8 +7,10 @@
 
 extern int guc_max_workers;
 extern int guc_max_logs;
-extern int guc_poll_interval;  /* ms */
-extern int guc_batch_duration; /* ms */
+extern int guc_max_stats;
+extern int guc_poll_interval;	 /* ms */
+extern int guc_batch_duration;	 /* ms */
+extern int guc_log_min_duration; /* ms; -1: off */
 extern bool guc_launcher;
 
 extern void guc_define(void);

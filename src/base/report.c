@@ -36,7 +36,7 @@ typedef struct ReportCount
 	Oid database; /* InvalidOid: the entry is free */
 	Oid role;
 	TimestampTz began; /* when the minute began */
-	int lines[REPORT_OUTCOME + 1];
+	int lines[REPORT_SLOW + 1];
 	int64 dropped; /* messages that were left out and not yet reported */
 } ReportCount;
 

@@ -15,7 +15,8 @@
 typedef enum ReportKind
 {
 	REPORT_FAILURE, /* can be repeated at any rate */
-	REPORT_OUTCOME	/* happens once: an event is dead, or a process manager has halted */
+	REPORT_OUTCOME, /* happens once: an event is dead, or a process manager has halted */
+	REPORT_SLOW		/* a call that took long (pm.log_min_duration) */
 } ReportKind;
 
 extern void report_install(void);

@@ -19,6 +19,7 @@
 #include "manager/lease_row.h"
 #include "manager/park_queue.h"
 #include "manager/timer.h"
+#include "shmem/stat.h"
 
 PG_FUNCTION_INFO_V1(pm_advance);
 
@@ -265,11 +266,22 @@ advance_cures(const Advance *advance)
 }
 
 static void
+advance_stat(const Advance *advance)
+{
+	const ProcessManager *pm = advance->consumer.pm;
+	StatCounts counts = {.events = advance->handled, .batches = 1};
+
+	if (advance->handled > 0)
+		stat_count(pm->name, advance->lane, pm->owner, &counts);
+}
+
+static void
 advance_finish(Advance *advance)
 {
 	const char *name = advance->consumer.pm->name;
 
 	lease_write(&advance->lease);
+	advance_stat(advance);
 	if (advance->handled > 0 && advance->state.in_a_row > 0 && advance->state.status != LANE_HALTED)
 		lane_in_a_row(name, advance->lane, 0, false);
 	if (advance_cures(advance))

@@ -26,6 +26,7 @@
 #include "base/within.h"
 #include "dispatch/call.h"
 #include "dispatch/call_record.h"
+#include "dispatch/call_report.h"
 #include "log/appends.h"
 #include "manager/association.h"
 #include "manager/done.h"
@@ -169,7 +170,7 @@ call_fire_deferred(Calls *calls, const Handling *last)
 		return;
 	call_publish(calls, last);
 	failure_begin();
-	handler_fire_deferred();
+	handler_fire_deferred(&calls->handler.times);
 	/*
 	 * A cursor WITH HOLD would run its query at the commit, and no one could use the
 	 * cursor later.
@@ -202,6 +203,7 @@ call_end(Calls *calls, int handled)
 	crash_unmark();
 	if (called)
 		call_fire_deferred(calls, &last);
+	call_report_count(task, &calls->handler.times, handled);
 	if (!timer_was_set(&earliest))
 		earliest = DT_NOEND;
 	handler_watch_end();
@@ -401,6 +403,8 @@ call_handler(Calls *calls, BatchItem *item, int nth)
 	call_require_size(item);
 	within_event(item->log_name, item->position, item->event, keeps ? item->key->name : NULL);
 	within_call(item->key != NULL ? item->key->name : NULL);
+	if (call_report_is_due(&calls->handler.times))
+		call_report_activity(calls->task, &calls->handler.times, item);
 	if (keeps)
 		ended = call_instance(calls, item, &record);
 	else if (handler->kind == HANDLER_BATCH)
@@ -408,6 +412,8 @@ call_handler(Calls *calls, BatchItem *item, int nth)
 	else
 		handler_call(handler, item->event);
 	MemoryContextSwitchTo(caller);
+	if (call_report_is_slow(&calls->handler.times))
+		call_report_slow(calls->task, &calls->handler.times, item, 1);
 	call_step();
 	call_stop(calls);
 
@@ -437,9 +443,12 @@ call_array(Calls *calls, BatchItem **items, int count, int nth)
 	call_start(calls, items[count - 1], nth, false, count > 1);
 	for (int i = 0; i < count; i++)
 		call_require_size(items[i]);
+	call_report_activity(calls->task, &calls->handler.times, items[0]);
 	MemoryContextSwitchTo(calls->per_event);
 	handler_call(&calls->handler, handler_event_array(&calls->handler, events, count));
 	MemoryContextSwitchTo(calls->caller);
+	if (call_report_is_slow(&calls->handler.times))
+		call_report_slow(calls->task, &calls->handler.times, items[count - 1], count);
 	call_step();
 	MemoryContextReset(calls->per_event);
 	call_stop(calls);

@@ -316,6 +316,18 @@ handle_array(HandleRun *run)
 }
 
 /*
+ * Has the batch lasted for long enough?  The clock was read when the last call returned.
+ */
+static bool
+handle_time_is_up(HandleRun *run)
+{
+	TimestampTz now = run->calls.handler.times.ended;
+
+	run->calls.handler.times.ended = 0;
+	return (now != 0 ? now : GetCurrentTimestamp()) >= run->calls.deadline;
+}
+
+/*
  * Handles a batch item by item or, if items share subtransactions, a few at a time.
  */
 static void
@@ -349,8 +361,8 @@ handle_each(HandleRun *run)
 		handle_item(run, item, alone);
 		if (tally->left)
 			batch_put_back(&run->batch, item);
-		if (alone || tally->left || GetCurrentTimestamp() >= run->calls.deadline ||
-			slot_asked_to_leave() || (run->task->separate && separate_is_full(&run->ids)))
+		if (alone || tally->left || handle_time_is_up(run) || slot_asked_to_leave() ||
+			(run->task->separate && separate_is_full(&run->ids)))
 			break;
 	}
 }

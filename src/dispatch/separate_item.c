@@ -135,6 +135,7 @@ separate_calls(HandleRun *run, SeparateCall *calls, int count, SeparateAct act,
 {
 	SeparateRun separate = {run, calls, count, act, 0, false};
 	JournalMark mark = journal_mark(&run->calls.journal);
+	CallTimes times = run->calls.handler.times;
 	ErrorData *error;
 
 	for (int i = 0; i < count; i++)
@@ -168,6 +169,8 @@ separate_calls(HandleRun *run, SeparateCall *calls, int count, SeparateAct act,
 		if (calls[i].called)
 			*calls[i].item->key = calls[i].before;
 	journal_undo(&run->calls.journal, mark);
+	/* What is undone does not count. */
+	run->calls.handler.times = times;
 	call_resume(&run->calls);
 	return separate.done;
 }

@@ -230,6 +230,20 @@ log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at)
 	return !isnull;
 }
 
+int
+log_index_count(PmLog *log, int64 after, int most)
+{
+	LogIndexScan scan;
+	int count = 0;
+
+	if (!log_index_begin_positions(&scan, log, after, PG_INT64_MAX))
+		return -1;
+	while (count < most && log_index_next(&scan, ForwardScanDirection))
+		count++;
+	log_index_end(&scan);
+	return count;
+}
+
 bool
 log_index_last(PmLog *log, int64 after, int64 *position, bool *known)
 {

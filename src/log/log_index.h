@@ -56,6 +56,8 @@ extern bool log_index_exists(PmLog *log);
 extern bool log_index_has(PmLog *log, int64 position);
 /* When the first event after a position was recorded; false if there is none. */
 extern bool log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at);
+/* How many events there are after a position, at most "most"; -1 if the log has no index. */
+extern int log_index_count(PmLog *log, int64 after, int most);
 /*
  * The position of the last event, if it is after this one; else false.  *known is
  * false if the log has no index of its positions; that is an error if "known" is

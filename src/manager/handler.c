@@ -59,7 +59,7 @@ handler_call(Handler *handler, Datum argument)
 	InitFunctionCallInfoData(*fcinfo, &handler->function, 1, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = argument;
 	fcinfo->args[0].isnull = false;
-	(void) handler_watch_call(fcinfo);
+	(void) handler_watch_call(fcinfo, &handler->times);
 }
 
 Datum
@@ -73,7 +73,7 @@ handler_call_instance(Handler *handler, Datum event, Datum state, bool no_state,
 	fcinfo->args[0].isnull = false;
 	fcinfo->args[1].value = state;
 	fcinfo->args[1].isnull = no_state;
-	result = handler_watch_call(fcinfo);
+	result = handler_watch_call(fcinfo, &handler->times);
 	*isnull = fcinfo->isnull;
 	return result;
 }
@@ -87,7 +87,7 @@ handler_call_correlate(Handler *handler, Datum event, bool *isnull)
 	InitFunctionCallInfoData(*fcinfo, &handler->correlate, 1, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = event;
 	fcinfo->args[0].isnull = false;
-	result = handler_watch_call(fcinfo);
+	result = handler_watch_call(fcinfo, NULL);
 	*isnull = fcinfo->isnull;
 	return result;
 }

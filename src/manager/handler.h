@@ -7,6 +7,7 @@
 
 #include "fmgr.h"
 
+#include "manager/handler_watch.h"
 #include "manager/registry.h"
 
 typedef struct Handler
@@ -18,7 +19,8 @@ typedef struct Handler
 	bool foretells; /* correlate depends on nothing but the event */
 	FmgrInfo correlate;
 	Oid event_type;
-	int64 timeout; /* ms */
+	int64 timeout;	 /* ms */
+	CallTimes times; /* of the handler's calls so far */
 } Handler;
 
 /* Finds and checks the functions; "lanes": the batch is of one lane of several. */

@@ -17,8 +17,10 @@
 
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "storage/latch.h"
 #include "utils/timeout.h"
+#include "utils/timestamp.h"
 
 #include "manager/handler_watch.h"
 #include "shmem/slot_activity.h"
@@ -95,16 +97,37 @@ handler_watch_stop(void)
 }
 
 /*
- * Calls a function.
+ * Reads the clock when a call has returned.  Its caller needs the time too, so this costs
+ * nothing.  If the clock was set back, the call took no time.
+ */
+static inline void
+handler_watch_time(CallTimes *times)
+{
+	times->ended = GetCurrentTimestamp();
+	times->last = Max(times->ended - started, 0);
+	times->total += times->last;
+}
+
+/*
+ * PostgreSQL counts functions for pg_stat_user_functions where it calls them (see
+ * track_functions), so pm does the same.
  */
 Datum
-handler_watch_call(FunctionCallInfo fcinfo)
+handler_watch_call(FunctionCallInfo fcinfo, CallTimes *times)
 {
+	PgStat_FunctionCallUsage usage;
 	Datum result;
 
 	handler_watch_start();
+	pgstat_init_function_usage(fcinfo, &usage);
 	result = FunctionCallInvoke(fcinfo);
+	pgstat_end_function_usage(&usage, true);
 	handler_watch_stop();
+	if (times == NULL)
+		return result;
+	handler_watch_time(times);
+	times->calls++;
+	times->longest = Max(times->longest, times->last);
 	return result;
 }
 
@@ -113,11 +136,12 @@ handler_watch_call(FunctionCallInfo fcinfo)
  * part of what a handler does.
  */
 void
-handler_fire_deferred(void)
+handler_fire_deferred(CallTimes *times)
 {
 	handler_watch_start();
 	AfterTriggerFireDeferred();
 	handler_watch_stop();
+	handler_watch_time(times);
 }
 
 void

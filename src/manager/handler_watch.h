@@ -5,15 +5,27 @@
 #ifndef PM_HANDLER_WATCH_H
 #define PM_HANDLER_WATCH_H
 
+#include "datatype/timestamp.h"
 #include "fmgr.h"
+
+/* How long the calls of a batch took, in microseconds. */
+typedef struct CallTimes
+{
+	int64 calls;
+	int64 total; /* deferred triggers included */
+	int64 longest;
+	int64 last;
+	TimestampTz ended; /* when the last one returned; 0: it has been asked for */
+} CallTimes;
 
 /* Lets a call that ignores its timeout end this session.  For dispatchers. */
 extern void handler_watch_may_end_session(void);
 
 /* Watches the calls from here to handler_watch_end(). */
 extern void handler_watch_begin(int64 timeout_ms);
-extern Datum handler_watch_call(FunctionCallInfo fcinfo);
-extern void handler_fire_deferred(void);
+/* Calls a function; its time is added to *times, unless that is NULL. */
+extern Datum handler_watch_call(FunctionCallInfo fcinfo, CallTimes *times);
+extern void handler_fire_deferred(CallTimes *times);
 /* Also to be called after an error, before anything else is run. */
 extern void handler_watch_end(void);
 

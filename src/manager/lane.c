@@ -21,6 +21,7 @@
 #include "manager/lane.h"
 #include "manager/lane_row.h"
 #include "shmem/handling.h"
+#include "shmem/stat.h"
 #include "shmem/wakeup.h"
 
 /* A retry that is further away than this, in ms: the clock was set back meanwhile. */
@@ -213,6 +214,7 @@ lane_change(const char *manager, int lane, const LaneChange *change)
 		lane_row_set(&row, LANE_MESSAGE + i, error[i], nulls[i] == 'n');
 	lane_row_add(&row, LANE_ERRORS, change->count ? 1 : 0);
 	lane_row_close(&row);
+	stat_count_failed(manager, lane, change->count ? 1 : 0, 0);
 	/* Sessions in pm.wait_for look at the state too. */
 	wakeup_moved();
 }
@@ -261,6 +263,7 @@ void
 lane_error(const char *manager, int lane)
 {
 	lane_count(manager, lane, LANE_ERRORS, 1);
+	stat_count_failed(manager, lane, 1, 0);
 }
 
 /*
@@ -276,6 +279,7 @@ lane_count_failures(const char *manager, int lane, int errors, int in_a_row)
 	lane_row_add(&row, LANE_ERRORS, errors);
 	lane_row_set(&row, LANE_IN_A_ROW, Int32GetDatum(in_a_row), false);
 	lane_row_close(&row);
+	stat_count_failed(manager, lane, errors, 0);
 }
 
 /*
@@ -286,6 +290,7 @@ void
 lane_conflicts(const char *manager, int lane, int count)
 {
 	lane_count(manager, lane, LANE_CONFLICTS, count);
+	stat_count_failed(manager, lane, 0, count);
 }
 
 /*
@@ -337,5 +342,6 @@ lane_repartition(ProcessManager *pm, int lanes)
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lanes);
 	(void) exec_as_owner(&delete_lanes, values, NULL);
+	stat_merge(pm->name, lanes, pm->lanes);
 	lane_add(pm->name, pm->lanes, lanes);
 }

@@ -29,6 +29,7 @@ PG_FUNCTION_INFO_V1(pm_status_log);
 PG_FUNCTION_INFO_V1(pm_status_denied);
 PG_FUNCTION_INFO_V1(pm_status_holders);
 PG_FUNCTION_INFO_V1(pm_status_oldest);
+PG_FUNCTION_INFO_V1(pm_status_events);
 
 /*
  * May the caller know about the log?
@@ -299,4 +300,40 @@ pm_status_oldest(PG_FUNCTION_ARGS)
 	if (!found)
 		PG_RETURN_NULL();
 	PG_RETURN_TIMESTAMPTZ(recorded_at);
+}
+
+/* How many events are counted above one position, and above all positions in one query. */
+#define STATUS_LOG_COUNTED	   1000
+#define STATUS_LOG_COUNTED_ALL 200000
+
+/*
+ * pm_catalog.events_after(log, position): how many events the log has above the position;
+ * NULL if this query has counted many already
+ */
+Datum
+pm_status_events(PG_FUNCTION_ARGS)
+{
+	FmgrInfo *flinfo = fcinfo->flinfo;
+	int *left = flinfo->fn_extra;
+	bool locked;
+	int count = -1;
+	PmLog *log;
+
+	if (left == NULL)
+	{
+		left = MemoryContextAlloc(flinfo->fn_mcxt, sizeof(int));
+		*left = STATUS_LOG_COUNTED_ALL;
+		flinfo->fn_extra = left;
+	}
+	log = *left <= 0 ? NULL : log_open_nowait(text_to_cstring(PG_GETARG_TEXT_PP(0)), &locked);
+	if (log != NULL)
+	{
+		if (log->problem == NULL && status_log_may_see(log))
+			count = log_index_count(log, PG_GETARG_INT64(1), STATUS_LOG_COUNTED);
+		UnlockRelationOid(log->relid, AccessShareLock);
+	}
+	if (count < 0)
+		PG_RETURN_NULL();
+	*left -= count;
+	PG_RETURN_INT64(count);
 }

@@ -19,6 +19,7 @@
 #include "manager/sent.h"
 #include "manager/shell_type.h"
 #include "manager/unregister.h"
+#include "shmem/stat.h"
 
 PG_FUNCTION_INFO_V1(pm_unregister);
 
@@ -49,6 +50,7 @@ unregister(ProcessManager *pm)
 	repartition_forget(pm->name, NULL);
 	lease_void(pm);
 	(void) exec_as_owner(&delete_manager, values, NULL);
+	stat_forget(pm->name, pm->lanes);
 	shell_type_drop(pm->name);
 	registry_changed();
 }

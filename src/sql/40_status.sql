@@ -20,6 +20,8 @@ CREATE FUNCTION pm_catalog.mark_holders(log text, OUT virtualtransaction text, O
 	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_status_holders';
 CREATE FUNCTION pm_catalog.oldest_unhandled(log text, "position" bigint) RETURNS timestamptz
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_status_oldest';
+CREATE FUNCTION pm_catalog.events_after(log text, "position" bigint) RETURNS bigint
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_status_events';
 CREATE FUNCTION pm_catalog.unit_now(manager integer, lane integer, owner oid, OUT situation text, OUT reason text,
 									OUT hint text)
 	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_status_unit';
@@ -393,8 +395,7 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 			THEN pg_catalog.make_interval(secs => pg_catalog.round(least(
 				 (u.high_water_mark OPERATOR(pg_catalog.-) u."position")::pg_catalog.float8
 				 OPERATOR(pg_catalog./) now_rate.rate, 1e11)::pg_catalog.numeric, 1)::pg_catalog.float8) END AS eta,
-	   CASE WHEN u.last_position OPERATOR(pg_catalog.>) u."position"
-			THEN pm_catalog.oldest_unhandled(u.log, u."position") END AS oldest_unhandled,
+	   old.at AS oldest_unhandled,
 	   u.conflicts, u.dead, u.overdue AS timers_overdue, u.oldest AS oldest_overdue,
 	   -- Deferred timers are counted, like all parked timers, in the row of the first log.
 	   CASE WHEN u.parked OPERATOR(pg_catalog.=) 0 THEN 0
@@ -403,7 +404,12 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 					AND k.lane OPERATOR(pg_catalog.=) u.lane AND k.state OPERATOR(pg_catalog.=) 'deferred'
 					AND coalesce(k.log, (SELECT pg_catalog.min(c.log) FROM pm_catalog.cursor c
 										 WHERE c.process_manager OPERATOR(pg_catalog.=) u.process_manager
-										   AND c.lane OPERATOR(pg_catalog.=) u.lane)) OPERATOR(pg_catalog.=) u.log) END AS deferred
+										   AND c.lane OPERATOR(pg_catalog.=) u.lane)) OPERATOR(pg_catalog.=) u.log) END AS deferred,
+	   -- A log can contain any time, and the age of an infinite one is an error.
+	   CASE WHEN pg_catalog.isfinite(old.at)
+			THEN greatest(u.seen_at OPERATOR(pg_catalog.-) old.at, '0'::pg_catalog.interval) END AS oldest_age,
+	   CASE WHEN u.last_position OPERATOR(pg_catalog.<=) u."position" THEN 0
+			WHEN u.last_position IS NOT NULL THEN pm_catalog.events_after(u.log, u."position") END AS lag_events
 FROM pm_catalog.unit_situation u
 CROSS JOIN LATERAL (
 	SELECT nullif(pg_catalog.concat_ws('; ',
@@ -435,7 +441,53 @@ CROSS JOIN LATERAL (
 				THEN '; it is due and waits for its dispatcher' END AS due) d
 CROSS JOIN LATERAL (SELECT u.rate OPERATOR(pg_catalog.*) pg_catalog.exp(OPERATOR(pg_catalog.-) least(greatest(
 					extract(epoch FROM u.seen_at OPERATOR(pg_catalog.-) u.moved_at)::pg_catalog.float8,
-					0), 600) OPERATOR(pg_catalog./) 10) AS rate) now_rate;
+					0), 600) OPERATOR(pg_catalog./) 10) AS rate) now_rate
+CROSS JOIN LATERAL (SELECT CASE WHEN u.last_position OPERATOR(pg_catalog.>) u."position"
+								THEN pm_catalog.oldest_unhandled(u.log, u."position") END AS at OFFSET 0) old;
+
+-- The counters of the lanes (src/manager/stat_view.c).
+CREATE FUNCTION pm_catalog.counters(OUT process_manager text, OUT lane integer, OUT events bigint, OUT calls bigint,
+									OUT batches bigint, OUT total_time double precision, OUT max_time double precision,
+									OUT failures bigint, OUT conflicts bigint, OUT reset_at timestamptz)
+	RETURNS SETOF record LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_stat_counters';
+
+-- Only the owner sees the contents of events. How many there are is for pg_monitor, too.
+CREATE VIEW pm.stat WITH (security_barrier) AS
+SELECT l.process_manager, l.lane, s.events,
+	   -- Nobody knows what consumers call, or how long it takes.
+	   CASE WHEN p.handler IS NOT NULL THEN s.calls END AS calls, s.batches,
+	   CASE WHEN p.handler IS NOT NULL THEN s.total_time END AS total_time,
+	   CASE WHEN p.handler IS NOT NULL THEN s.max_time END AS max_time,
+	   s.failures, s.conflicts, k.deferred, k.failing, k.behind, k.dead, t.timers, t.timers_overdue,
+	   CASE WHEN o.oldest IS NOT NULL
+			THEN greatest(seen.at OPERATOR(pg_catalog.-) o.oldest, '0'::pg_catalog.interval) END AS oldest_unhandled,
+	   CASE WHEN s.reset_at IS NOT NULL THEN greatest(s.reset_at, p.registered_at) END AS reset_at
+FROM pm_catalog.lane l
+JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) l.process_manager
+LEFT JOIN pm_catalog.counters() s ON s.process_manager OPERATOR(pg_catalog.=) l.process_manager
+								 AND s.lane OPERATOR(pg_catalog.=) l.lane
+CROSS JOIN (SELECT pg_catalog.clock_timestamp() AS at OFFSET 0) seen
+CROSS JOIN LATERAL (
+	SELECT pg_catalog.count(*) FILTER (WHERE x.state OPERATOR(pg_catalog.=) 'deferred') AS deferred,
+		   pg_catalog.count(*) FILTER (WHERE x.state OPERATOR(pg_catalog.=) 'failing') AS failing,
+		   pg_catalog.count(*) FILTER (WHERE x.state OPERATOR(pg_catalog.=) 'behind') AS behind,
+		   pg_catalog.count(*) FILTER (WHERE x.state OPERATOR(pg_catalog.=) 'dead') AS dead
+	FROM pm_catalog.parked x
+	WHERE x.process_manager OPERATOR(pg_catalog.=) l.process_manager AND x.lane OPERATOR(pg_catalog.=) l.lane) k
+CROSS JOIN LATERAL (
+	SELECT pg_catalog.count(*) AS timers,
+		   pg_catalog.count(*) FILTER (WHERE x.due OPERATOR(pg_catalog.<=) seen.at) AS timers_overdue
+	FROM pm_catalog.timer x
+	WHERE x.process_manager OPERATOR(pg_catalog.=) l.process_manager AND x.lane OPERATOR(pg_catalog.=) l.lane) t
+-- A log can contain any time, and the age of an infinite one is an error.
+CROSS JOIN LATERAL (
+	SELECT pg_catalog.min(y.oldest) FILTER (WHERE pg_catalog.isfinite(y.oldest)) AS oldest
+	FROM (SELECT pm_catalog.oldest_unhandled(x.log, x."position") AS oldest FROM pm_catalog.cursor x
+		  WHERE x.process_manager OPERATOR(pg_catalog.=) l.process_manager AND x.lane OPERATOR(pg_catalog.=) l.lane
+		  OFFSET 0) y) o
+WHERE pm_catalog.may_see(p.owner);
+CREATE FUNCTION pm.stat_reset(name text DEFAULT NULL) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_stat_reset';
 
 -- Members of the owner see the consumers, and so do the roles that may be consumers.
 CREATE VIEW pm.consumer WITH (security_barrier) AS

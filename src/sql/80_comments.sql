@@ -69,6 +69,7 @@ COMMENT ON FUNCTION pm.associated(text, text) IS 'called by correlate: the keys 
 COMMENT ON FUNCTION pm.key() IS 'the key for which the handler is called; NULL outside of a handler';
 COMMENT ON FUNCTION pm.wait_for(text, text, bigint, interval) IS 'wait until a process manager has handled the events that exist now; false if the time is up';
 COMMENT ON FUNCTION pm.diagram() IS 'which process managers follow and append to which logs, as text for Graphviz';
+COMMENT ON FUNCTION pm.stat_reset(text) IS 'set the counters of pm.stat to zero: of one process manager, or of all that the caller may change';
 
 -- Views
 
@@ -137,6 +138,27 @@ COMMENT ON COLUMN pm.status.dead IS 'number of parked events that are not retrie
 COMMENT ON COLUMN pm.status.timers_overdue IS 'number of timers that are due and have not fired';
 COMMENT ON COLUMN pm.status.oldest_overdue IS 'when the oldest of these timers was due';
 COMMENT ON COLUMN pm.status.deferred IS 'number of parked events that their handler has deferred';
+COMMENT ON COLUMN pm.status.oldest_age IS 'age of oldest_unhandled';
+COMMENT ON COLUMN pm.status.lag_events IS 'number of visible events above the cursor, counted up to 1000';
+
+COMMENT ON VIEW pm.stat IS 'what process managers have done since reset_at, and what is waiting, by lane';
+COMMENT ON COLUMN pm.stat.process_manager IS 'name of the process manager';
+COMMENT ON COLUMN pm.stat.lane IS 'number of the lane, from 0';
+COMMENT ON COLUMN pm.stat.events IS 'events and timers that were handled';
+COMMENT ON COLUMN pm.stat.calls IS 'calls of the handler; NULL for consumers';
+COMMENT ON COLUMN pm.stat.batches IS 'transactions in which something was handled';
+COMMENT ON COLUMN pm.stat.total_time IS 'time spent in the handler, in milliseconds; NULL for consumers';
+COMMENT ON COLUMN pm.stat.max_time IS 'time of the longest call of the handler, in milliseconds; NULL for consumers';
+COMMENT ON COLUMN pm.stat.failures IS 'failures';
+COMMENT ON COLUMN pm.stat.conflicts IS 'deadlocks and similar errors that did not count as failures';
+COMMENT ON COLUMN pm.stat.deferred IS 'parked events that their handler has deferred';
+COMMENT ON COLUMN pm.stat.failing IS 'parked events that will be tried again';
+COMMENT ON COLUMN pm.stat.behind IS 'parked events that wait for an earlier one of their key';
+COMMENT ON COLUMN pm.stat.dead IS 'parked events that are not tried again';
+COMMENT ON COLUMN pm.stat.timers IS 'timers that are set now, and sent events that a dispatcher has read';
+COMMENT ON COLUMN pm.stat.timers_overdue IS 'how many of these are due';
+COMMENT ON COLUMN pm.stat.oldest_unhandled IS 'age of the oldest event above the cursors';
+COMMENT ON COLUMN pm.stat.reset_at IS 'since when the lane is counted';
 
 COMMENT ON VIEW pm.instance IS 'the state that process managers keep for each key';
 COMMENT ON COLUMN pm.instance.process_manager IS 'name of the process manager';

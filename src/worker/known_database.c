@@ -29,6 +29,7 @@
 #include "shmem/slot_log.h"
 #include "shmem/slot_lost.h"
 #include "shmem/slot_place.h"
+#include "shmem/stat.h"
 #include "worker/known_database.h"
 #include "worker/worker.h"
 
@@ -114,6 +115,7 @@ known_database_scan(KnownDatabases *known)
 		{
 			slot_log_forget_database(db->database);
 			slot_lost_forget_database(db->database);
+			stat_forget_database(db->database);
 			hash_search(known->table, &db->database, HASH_REMOVE, NULL);
 		}
 }

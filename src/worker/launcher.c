@@ -168,6 +168,7 @@ launcher_begin(Launcher *launcher)
 		proc_exit(1);
 	slot_attach(slot_arg(slot, generation));
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	worker_show_name();
 	known_database_begin(&launcher->known);
 	slot_activity_set(ACTIVITY_IDLE);
 }

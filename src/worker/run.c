@@ -176,6 +176,18 @@ run_returned(Unit *unit, const DispatchRequest *request, DispatchResult *result,
 }
 
 /*
+ * Shows the unit in pg_stat_activity.  When a handler is called, the text tells for what.
+ */
+static void
+run_activity(const Unit *unit)
+{
+	char text[NAMEDATALEN + 64];
+
+	snprintf(text, sizeof(text), "process manager \"%s\", lane %d", unit->pm->name, unit->lane);
+	pgstat_report_activity(STATE_RUNNING, text);
+}
+
+/*
  * Runs one batch of a unit, and records when to run it again.
  */
 void
@@ -216,7 +228,7 @@ run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 	began = GetCurrentTimestamp();
 	session_begin_batch(unit->pm->id);
 	contention_begin(unit->pm->lanes);
-	pgstat_report_activity(STATE_RUNNING, unit->pm->name);
+	run_activity(unit);
 	request.max_events = isolate_limit(&unit->isolate, unit->pm->batch_size);
 	request.max_parked = isolate_limit_parked(&unit->isolate, unit->pm->batch_size);
 	MemoryContextSwitchTo(context);

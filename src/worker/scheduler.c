@@ -32,6 +32,7 @@
 #include "shmem/slot_lost.h"
 #include "shmem/slot_place.h"
 #include "shmem/slot_wake.h"
+#include "shmem/stat.h"
 #include "worker/assign.h"
 #include "worker/dead_worker.h"
 #include "worker/erasures.h"
@@ -105,14 +106,18 @@ scheduler_sweep(Scheduler *scheduler)
 }
 
 /*
- * Called when the database does not have the extension, or not any more.
+ * Called when the database does not have the extension, or not any more ("dropped"), or in a
+ * version that is not served.
  */
 static void
-scheduler_forget_database(void)
+scheduler_forget_database(bool dropped)
 {
 	slot_database_set_active(false, 0, InvalidOid);
 	slot_log_forget_database(MyDatabaseId);
 	slot_lost_forget_database(MyDatabaseId);
+	/* A version that is not served is still there. */
+	if (dropped)
+		stat_forget_database(MyDatabaseId);
 }
 
 /*
@@ -133,8 +138,10 @@ scheduler_round(Scheduler *scheduler)
 	announced = slot_database_announced();
 	if (!worker_extension())
 	{
+		bool dropped = worker_extension_dropped();
+
 		CommitTransactionCommand();
-		scheduler_forget_database();
+		scheduler_forget_database(dropped);
 		worker_leave();
 	}
 	role_load(roles);

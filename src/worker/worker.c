@@ -55,6 +55,17 @@ worker_begin(void)
 }
 
 /*
+ * Shows the worker's name in pg_stat_activity and log_line_prefix, unless a setting of the
+ * role or the database gives another one.
+ */
+void
+worker_show_name(void)
+{
+	if (application_name[0] == '\0')
+		SetConfigOption("application_name", MyBgworkerEntry->bgw_name, PGC_USERSET, PGC_S_OVERRIDE);
+}
+
+/*
  * Connects as this role and no other.  Settings of the role or the database
  * (ALTER ROLE ... SET role) may have changed the role of the session.  A user
  * could reset that role, so it must give a handler neither more rights nor
@@ -72,6 +83,7 @@ worker_connect(Oid database, Oid role)
 	if (GetUserId() != GetSessionUserId())
 		SetConfigOption("role", "none", PGC_USERSET, PGC_S_OVERRIDE);
 	CommitTransactionCommand();
+	worker_show_name();
 }
 
 /*
@@ -182,6 +194,18 @@ worker_extension(void)
 	fit = version_fit(installed);
 	notice_version(installed, fit);
 	return fit == VERSION_SAME || fit == VERSION_OLDER;
+}
+
+/*
+ * Called when worker_extension() returned false: is the extension gone, or is it another one
+ * than before?
+ */
+bool
+worker_extension_dropped(void)
+{
+	Oid oid = get_extension_oid("pm", true);
+
+	return !OidIsValid(oid) || (OidIsValid(extension) && oid != extension);
 }
 
 /*

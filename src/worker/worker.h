@@ -34,12 +34,14 @@ typedef enum WorkerStart
 /* The beginning and the end of a worker's process. */
 extern void worker_begin(void);
 extern void worker_connect(Oid database, Oid role);
+extern void worker_show_name(void);
 COMPAT_NORETURN extern void worker_leave(void);
 
 /* In a worker's loop. */
 extern void worker_begin_round(void);
 extern void worker_transaction(void);
 extern bool worker_extension(void);
+extern bool worker_extension_dropped(void);
 extern bool worker_can_connect(Oid role);
 extern void worker_nap(const char *wait_event, long ms, List *workers);
 

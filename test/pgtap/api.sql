@@ -33,6 +33,7 @@ INSERT INTO contract VALUES
 	('fail', 'name text, consumer text, log text, pos bigint, error text, retry_in interval DEFAULT NULL::interval, permanent boolean DEFAULT false, key text DEFAULT NULL::text', 'void', 'volatile'),
 	('save', 'name text, consumer text, key text, state jsonb', 'void', 'volatile'),
 	('finish', 'name text, consumer text, key text, result jsonb DEFAULT NULL::jsonb', 'void', 'volatile'),
+	('stat_reset', 'name text DEFAULT NULL::text', 'void', 'volatile'),
 	('unfollow', 'name text, log text', 'void', 'volatile'),
 	('unregister', 'name text', 'void', 'volatile'),
 	('pause', 'name text', 'void', 'volatile'),
@@ -115,7 +116,10 @@ INSERT INTO columns (view, name, type) VALUES
 	('status', 'process_manager', 'text'), ('status', 'log', 'text'), ('status', 'lane', 'integer'), ('status', 'position', 'bigint'), ('status', 'high_water_mark', 'bigint'),
 	('status', 'lag', 'bigint'), ('status', 'state', 'text'), ('status', 'reason', 'text'), ('status', 'hint', 'text'), ('status', 'attempts', 'integer'),
 	('status', 'retry_at', 'timestamp with time zone'), ('status', 'parked', 'bigint'), ('status', 'handled', 'bigint'), ('status', 'errors', 'bigint'), ('status', 'rate', 'numeric'),
-	('status', 'eta', 'interval'), ('status', 'oldest_unhandled', 'timestamp with time zone'), ('status', 'conflicts', 'bigint'), ('status', 'dead', 'bigint'), ('status', 'timers_overdue', 'bigint'), ('status', 'oldest_overdue', 'timestamp with time zone'), ('status', 'deferred', 'bigint'),
+	('status', 'eta', 'interval'), ('status', 'oldest_unhandled', 'timestamp with time zone'), ('status', 'conflicts', 'bigint'), ('status', 'dead', 'bigint'), ('status', 'timers_overdue', 'bigint'), ('status', 'oldest_overdue', 'timestamp with time zone'), ('status', 'deferred', 'bigint'), ('status', 'oldest_age', 'interval'), ('status', 'lag_events', 'bigint'),
+	('stat', 'process_manager', 'text'), ('stat', 'lane', 'integer'), ('stat', 'events', 'bigint'), ('stat', 'calls', 'bigint'), ('stat', 'batches', 'bigint'), ('stat', 'total_time', 'double precision'),
+	('stat', 'max_time', 'double precision'), ('stat', 'failures', 'bigint'), ('stat', 'conflicts', 'bigint'), ('stat', 'deferred', 'bigint'), ('stat', 'failing', 'bigint'), ('stat', 'behind', 'bigint'),
+	('stat', 'dead', 'bigint'), ('stat', 'timers', 'bigint'), ('stat', 'timers_overdue', 'bigint'), ('stat', 'oldest_unhandled', 'interval'), ('stat', 'reset_at', 'timestamp with time zone'),
 	('instance', 'process_manager', 'text'), ('instance', 'key', 'text'), ('instance', 'state', 'jsonb'), ('instance', 'started_at', 'timestamp with time zone'),
 	('instance', 'updated_at', 'timestamp with time zone'),
 	('ended', 'process_manager', 'text'), ('ended', 'key', 'text'), ('ended', 'started_at', 'timestamp with time zone'), ('ended', 'ended_at', 'timestamp with time zone'),
@@ -159,10 +163,10 @@ SELECT is_empty($$ SELECT conname FROM pg_constraint WHERE connamespace = 'pm'::
 
 SELECT is(
 	(SELECT string_agg(concat_ws(' ', name, boot_val || unit, vartype, context), ', ' ORDER BY name COLLATE "C") FROM pg_settings WHERE name LIKE 'pm.%' AND unit IS NOT NULL),
-	'pm.batch_duration 100ms integer sighup, pm.poll_interval 1000ms integer sighup', 'the settings with a unit');
+	'pm.batch_duration 100ms integer sighup, pm.log_min_duration -1ms integer superuser, pm.poll_interval 1000ms integer sighup', 'the settings with a unit');
 SELECT is(
 	(SELECT string_agg(concat_ws(' ', name, boot_val, vartype, context), ', ' ORDER BY name COLLATE "C") FROM pg_settings WHERE name LIKE 'pm.%' AND unit IS NULL),
-	'pm.launcher on bool sighup, pm.max_logs 16384 integer postmaster, pm.max_workers 4 integer postmaster', 'the settings without a unit');
+	'pm.launcher on bool sighup, pm.max_logs 16384 integer postmaster, pm.max_stats 16384 integer postmaster, pm.max_workers 4 integer postmaster', 'the settings without a unit');
 SELECT throws_ok($$ SET pm.nosuch = 1 $$, '42602', NULL, 'an unknown setting is refused');
 SELECT throws_ok($$ SET pm.launcher = off $$, '55P02', NULL, 'a session cannot stop the workers');
 

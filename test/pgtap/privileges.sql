@@ -232,6 +232,10 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT * FROM pm.consumer$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.erasure$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$DELETE FROM pm_catalog.erasure$$,					'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT * FROM pm.stat$$,								'00000', '00000', '00000', '00000', '42501'),
+	($$SELECT pm.stat_reset('m')$$,							'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.stat_reset('s')$$,							'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.stat_reset()$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.blocker$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT NULL::pm.event$$,								'00000', '00000', '00000', '00000', '42501');
 -- Only a superuser can use private relations, whatever their names. What a superuser gets is left open (NULL) where it
@@ -284,6 +288,8 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm_catalog.log_denied('su.private', 10)$$,	'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.mark_holders('su.private')$$,		'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.oldest_unhandled('su.private', 0)$$,	'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.events_after('su.private', 0)$$,		'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.counters()$$,						'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.parked_event('su.private', 1, 10)$$,	'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.pending('p', 'k')$$,		'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.pending_instances()$$,		'00000', '00000', '00000', '00000', '00000'),
@@ -346,6 +352,7 @@ INSERT INTO visible VALUES
 SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT name FROM pm.process_manager ORDER BY 1)'), process_managers, 'pm.process_manager as ' || role) FROM visible;
 SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || log FROM pm.cursor ORDER BY 1)$$), cursors, 'pm.cursor as ' || role) FROM visible;
 SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || log FROM pm.status ORDER BY 1)$$), cursors, 'pm.status as ' || role) FROM visible;
+SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT process_manager FROM pm.stat ORDER BY 1)'), process_managers, 'pm.stat as ' || role) FROM visible;
 SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT name FROM pm.log ORDER BY 1)'), logs, 'pm.log as ' || role) FROM visible;
 SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || key FROM pm.instance ORDER BY 1)$$), instances, 'pm.instance as ' || role) FROM visible;
 SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || key || ':' || type FROM pm.timer ORDER BY 1)$$), timers, 'pm.timer as ' || role) FROM visible;
@@ -385,6 +392,7 @@ CREATE FUNCTION pg_temp.leak(t text) RETURNS boolean LANGUAGE plpgsql COST 0.000
 SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.process_manager WHERE pg_temp.leak(name)'), '0', 'no leak of pm.process_manager');
 SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.cursor WHERE pg_temp.leak(process_manager)'), '0', 'no leak of pm.cursor');
 SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.status WHERE pg_temp.leak(process_manager)'), '0', 'no leak of pm.status');
+SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.stat WHERE pg_temp.leak(process_manager)'), '0', 'no leak of pm.stat');
 SELECT is(pg_temp.answer('carol', 'SELECT count(*) FROM pm.log WHERE pg_temp.leak(name)'), '0', 'no leak of pm.log');
 -- nor what pg_monitor may not see
 CREATE FUNCTION pg_temp.leak_any(t text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN RAISE SQLSTATE 'PMLEA'; END $$;
@@ -399,8 +407,10 @@ SELECT ok(coalesce(pg_temp.answer(r, q), '42501') IN ('42501', '42883', '0', 'fa
 FROM unnest('{carol,dave}'::text[]) r,
 	unnest(ARRAY[
 		$$SELECT count(*) FROM pm_catalog.log_state('su.private') WHERE high_water_mark IS NOT NULL OR last_position IS NOT NULL$$,
+		$$SELECT count(*) FROM pm_catalog.counters()$$,
 		$$SELECT count(*) FROM pm_catalog.mark_holders('su.private')$$,
 		$$SELECT pm_catalog.oldest_unhandled('su.private', 0)$$,
+		$$SELECT coalesce(pm_catalog.events_after('su.private', 0), 0)$$,
 		$$SELECT count(e.type) FROM generate_series(1, 20) i, pm_catalog.parked_event('su.private', i, 10) e$$,
 		$$SELECT count(*) FROM pm_catalog.workers() WHERE process_manager IS NOT NULL OR log IS NOT NULL$$,
 		$$SELECT count(*) FROM pm_catalog.unit_now((SELECT min(id) FROM pm_catalog.process_manager), 0, 10)$$,
@@ -410,7 +420,7 @@ FROM unnest('{carol,dave}'::text[]) r,
 		$$SELECT pm_catalog.may_see(10)$$]) q;
 SELECT is_empty(
 	$$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pm_catalog'::regnamespace AND has_function_privilege('pmtest_carol', oid, 'EXECUTE')
-		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'position_is_new', 'library', 'version_problem', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'parked_event', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'advice', 'diagram_text', 'diagram_age') $$,
+		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'position_is_new', 'library', 'version_problem', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'events_after', 'parked_event', 'counters', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'advice', 'diagram_text', 'diagram_age') $$,
 	'only internal functions known to be harmless can be executed');
 
 -- ---- privileges -------------------------------------------------------------
@@ -426,7 +436,7 @@ SELECT is_empty(
 	'nobody has a right on the private tables');
 -- pg_monitor cannot change anything
 SELECT is(pg_temp.attempt('monitor', s), '42501', 'pg_monitor: ' || s)
-FROM unnest(ARRAY[$$SELECT pm.pause('m')$$, $$SELECT pm.seek('m', 'a.orders', 0)$$, $$SELECT pm.unregister('m')$$, $$SELECT pm.read('a.orders')$$, $$SELECT pm.append('a.orders', 's', 't')$$,
+FROM unnest(ARRAY[$$SELECT pm.pause('m')$$, $$SELECT pm.stat_reset('m')$$, $$SELECT pm.seek('m', 'a.orders', 0)$$, $$SELECT pm.unregister('m')$$, $$SELECT pm.read('a.orders')$$, $$SELECT pm.append('a.orders', 's', 't')$$,
 	format($$SELECT pm.retry('i', 'a.orders', %s)$$, :bad), format($$SELECT pm.discard('i', 'a.orders', %s)$$, :bad)]) s;
 -- pg_write_all_data cannot change which code runs as which role
 CREATE ROLE pmtest_scribe LOGIN;

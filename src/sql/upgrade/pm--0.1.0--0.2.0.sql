@@ -535,6 +535,8 @@ LEFT JOIN LATERAL (
 	WHERE w.due AND w.consumed AND c.process_manager OPERATOR(pg_catalog.=) u.process_manager
 	  AND c.lane OPERATOR(pg_catalog.=) u.lane) n ON true;
 
+CREATE FUNCTION pm_catalog.events_after(log text, "position" bigint) RETURNS bigint
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_status_events';
 CREATE OR REPLACE VIEW pm.status WITH (security_barrier) AS
 SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 	   CASE WHEN u.last_position IS NOT NULL
@@ -617,8 +619,7 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 			THEN pg_catalog.make_interval(secs => pg_catalog.round(least(
 				 (u.high_water_mark OPERATOR(pg_catalog.-) u."position")::pg_catalog.float8
 				 OPERATOR(pg_catalog./) now_rate.rate, 1e11)::pg_catalog.numeric, 1)::pg_catalog.float8) END AS eta,
-	   CASE WHEN u.last_position OPERATOR(pg_catalog.>) u."position"
-			THEN pm_catalog.oldest_unhandled(u.log, u."position") END AS oldest_unhandled,
+	   old.at AS oldest_unhandled,
 	   u.conflicts, u.dead, u.overdue AS timers_overdue, u.oldest AS oldest_overdue,
 	   -- Deferred timers are counted, like all parked timers, in the row of the first log.
 	   CASE WHEN u.parked OPERATOR(pg_catalog.=) 0 THEN 0
@@ -627,7 +628,12 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 					AND k.lane OPERATOR(pg_catalog.=) u.lane AND k.state OPERATOR(pg_catalog.=) 'deferred'
 					AND coalesce(k.log, (SELECT pg_catalog.min(c.log) FROM pm_catalog.cursor c
 										 WHERE c.process_manager OPERATOR(pg_catalog.=) u.process_manager
-										   AND c.lane OPERATOR(pg_catalog.=) u.lane)) OPERATOR(pg_catalog.=) u.log) END AS deferred
+										   AND c.lane OPERATOR(pg_catalog.=) u.lane)) OPERATOR(pg_catalog.=) u.log) END AS deferred,
+	   -- A log can contain any time, and the age of an infinite one is an error.
+	   CASE WHEN pg_catalog.isfinite(old.at)
+			THEN greatest(u.seen_at OPERATOR(pg_catalog.-) old.at, '0'::pg_catalog.interval) END AS oldest_age,
+	   CASE WHEN u.last_position OPERATOR(pg_catalog.<=) u."position" THEN 0
+			WHEN u.last_position IS NOT NULL THEN pm_catalog.events_after(u.log, u."position") END AS lag_events
 FROM pm_catalog.unit_situation u
 CROSS JOIN LATERAL (
 	SELECT nullif(pg_catalog.concat_ws('; ',
@@ -659,8 +665,12 @@ CROSS JOIN LATERAL (
 				THEN '; it is due and waits for its dispatcher' END AS due) d
 CROSS JOIN LATERAL (SELECT u.rate OPERATOR(pg_catalog.*) pg_catalog.exp(OPERATOR(pg_catalog.-) least(greatest(
 					extract(epoch FROM u.seen_at OPERATOR(pg_catalog.-) u.moved_at)::pg_catalog.float8,
-					0), 600) OPERATOR(pg_catalog./) 10) AS rate) now_rate;
+					0), 600) OPERATOR(pg_catalog./) 10) AS rate) now_rate
+CROSS JOIN LATERAL (SELECT CASE WHEN u.last_position OPERATOR(pg_catalog.>) u."position"
+								THEN pm_catalog.oldest_unhandled(u.log, u."position") END AS at OFFSET 0) old;
 COMMENT ON COLUMN pm.status.deferred IS 'number of parked events that their handler has deferred';
+COMMENT ON COLUMN pm.status.oldest_age IS 'age of oldest_unhandled';
+COMMENT ON COLUMN pm.status.lag_events IS 'number of visible events above the cursor, counted up to 1000';
 
 CREATE VIEW pm.consumer WITH (security_barrier) AS
 SELECT h.process_manager, h.lane, h.consumer, r.rolname AS role, h.since, h.until AS lease_until, h.fetched,
@@ -832,6 +842,72 @@ COMMENT ON COLUMN pm.erasure.positions IS 'positions of the events whose data wa
 COMMENT ON COLUMN pm.erasure.erased_at IS 'when it was replaced';
 COMMENT ON COLUMN pm.erasure.process_managers IS 'process managers that were locked by others, and may still keep something of the events';
 GRANT SELECT ON pm.erasure TO PUBLIC;
+
+-- pm.stat
+-- The counters of the lanes (src/manager/stat_view.c).
+CREATE FUNCTION pm_catalog.counters(OUT process_manager text, OUT lane integer, OUT events bigint, OUT calls bigint,
+									OUT batches bigint, OUT total_time double precision, OUT max_time double precision,
+									OUT failures bigint, OUT conflicts bigint, OUT reset_at timestamptz)
+	RETURNS SETOF record LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_stat_counters';
+
+-- Only the owner sees the contents of events. How many there are is for pg_monitor, too.
+CREATE VIEW pm.stat WITH (security_barrier) AS
+SELECT l.process_manager, l.lane, s.events,
+	   -- Nobody knows what consumers call, or how long it takes.
+	   CASE WHEN p.handler IS NOT NULL THEN s.calls END AS calls, s.batches,
+	   CASE WHEN p.handler IS NOT NULL THEN s.total_time END AS total_time,
+	   CASE WHEN p.handler IS NOT NULL THEN s.max_time END AS max_time,
+	   s.failures, s.conflicts, k.deferred, k.failing, k.behind, k.dead, t.timers, t.timers_overdue,
+	   CASE WHEN o.oldest IS NOT NULL
+			THEN greatest(seen.at OPERATOR(pg_catalog.-) o.oldest, '0'::pg_catalog.interval) END AS oldest_unhandled,
+	   CASE WHEN s.reset_at IS NOT NULL THEN greatest(s.reset_at, p.registered_at) END AS reset_at
+FROM pm_catalog.lane l
+JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) l.process_manager
+LEFT JOIN pm_catalog.counters() s ON s.process_manager OPERATOR(pg_catalog.=) l.process_manager
+								 AND s.lane OPERATOR(pg_catalog.=) l.lane
+CROSS JOIN (SELECT pg_catalog.clock_timestamp() AS at OFFSET 0) seen
+CROSS JOIN LATERAL (
+	SELECT pg_catalog.count(*) FILTER (WHERE x.state OPERATOR(pg_catalog.=) 'deferred') AS deferred,
+		   pg_catalog.count(*) FILTER (WHERE x.state OPERATOR(pg_catalog.=) 'failing') AS failing,
+		   pg_catalog.count(*) FILTER (WHERE x.state OPERATOR(pg_catalog.=) 'behind') AS behind,
+		   pg_catalog.count(*) FILTER (WHERE x.state OPERATOR(pg_catalog.=) 'dead') AS dead
+	FROM pm_catalog.parked x
+	WHERE x.process_manager OPERATOR(pg_catalog.=) l.process_manager AND x.lane OPERATOR(pg_catalog.=) l.lane) k
+CROSS JOIN LATERAL (
+	SELECT pg_catalog.count(*) AS timers,
+		   pg_catalog.count(*) FILTER (WHERE x.due OPERATOR(pg_catalog.<=) seen.at) AS timers_overdue
+	FROM pm_catalog.timer x
+	WHERE x.process_manager OPERATOR(pg_catalog.=) l.process_manager AND x.lane OPERATOR(pg_catalog.=) l.lane) t
+-- A log can contain any time, and the age of an infinite one is an error.
+CROSS JOIN LATERAL (
+	SELECT pg_catalog.min(y.oldest) FILTER (WHERE pg_catalog.isfinite(y.oldest)) AS oldest
+	FROM (SELECT pm_catalog.oldest_unhandled(x.log, x."position") AS oldest FROM pm_catalog.cursor x
+		  WHERE x.process_manager OPERATOR(pg_catalog.=) l.process_manager AND x.lane OPERATOR(pg_catalog.=) l.lane
+		  OFFSET 0) y) o
+WHERE pm_catalog.may_see(p.owner);
+CREATE FUNCTION pm.stat_reset(name text DEFAULT NULL) RETURNS void
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_stat_reset';
+COMMENT ON FUNCTION pm.stat_reset(text) IS 'set the counters of pm.stat to zero: of one process manager, or of all that the caller may change';
+COMMENT ON VIEW pm.stat IS 'what process managers have done since reset_at, and what is waiting, by lane';
+COMMENT ON COLUMN pm.stat.process_manager IS 'name of the process manager';
+COMMENT ON COLUMN pm.stat.lane IS 'number of the lane, from 0';
+COMMENT ON COLUMN pm.stat.events IS 'events and timers that were handled';
+COMMENT ON COLUMN pm.stat.calls IS 'calls of the handler; NULL for consumers';
+COMMENT ON COLUMN pm.stat.batches IS 'transactions in which something was handled';
+COMMENT ON COLUMN pm.stat.total_time IS 'time spent in the handler, in milliseconds; NULL for consumers';
+COMMENT ON COLUMN pm.stat.max_time IS 'time of the longest call of the handler, in milliseconds; NULL for consumers';
+COMMENT ON COLUMN pm.stat.failures IS 'failures';
+COMMENT ON COLUMN pm.stat.conflicts IS 'deadlocks and similar errors that did not count as failures';
+COMMENT ON COLUMN pm.stat.deferred IS 'parked events that their handler has deferred';
+COMMENT ON COLUMN pm.stat.failing IS 'parked events that will be tried again';
+COMMENT ON COLUMN pm.stat.behind IS 'parked events that wait for an earlier one of their key';
+COMMENT ON COLUMN pm.stat.dead IS 'parked events that are not tried again';
+COMMENT ON COLUMN pm.stat.timers IS 'timers that are set now, and sent events that a dispatcher has read';
+COMMENT ON COLUMN pm.stat.timers_overdue IS 'how many of these are due';
+COMMENT ON COLUMN pm.stat.oldest_unhandled IS 'age of the oldest event above the cursors';
+COMMENT ON COLUMN pm.stat.reset_at IS 'since when the lane is counted';
+GRANT SELECT ON pm.stat TO PUBLIC;
+-- End of pm.stat
 
 -- Stays last: it makes all backends look again which version the extension has.
 SELECT pm_catalog.announce();
