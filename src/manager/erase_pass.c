@@ -44,7 +44,7 @@
 #define ERASE_PASS_NAP 1
 
 /* At most this many locks are taken, because there is limited room for them in shared memory. */
-#define ERASE_PASS_LOCKS 500
+#define ERASE_PASS_LOCKS 1000
 
 /* ---------- locks ---------- */
 
@@ -402,7 +402,8 @@ erase_later(const char *log, const char *await, List **missed)
 		return all;
 	complete = erase_pass(&pass);
 	erase_pass_keep(&pass, complete);
-	if (missed != NULL)
+	/* If it was only for their number that some were missed, there is nobody to wait for. */
+	if (missed != NULL && pass.locked == NIL)
 		*missed = pass.missed;
 	return complete && all;
 }

@@ -31,8 +31,9 @@ extern void erase_pass_keep(const ErasePass *pass, bool complete);
 
 /*
  * Continues the erasures of a log, in a transaction of its own.  First waits for the units
- * of one process manager, unless its name is NULL.  Returns whether nothing is left to do;
- * *missed is set to the names of those whose units others have locked.
+ * of one process manager, unless its name is NULL.  Returns whether nothing is left to do.
+ * If all that was left was locked by others, sets *missed to the names of these process
+ * managers.
  */
 extern bool erase_later(const char *log, const char *await, List **missed);
 
