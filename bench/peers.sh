@@ -79,7 +79,7 @@ peer_drain() {
 	peer_end
 }
 
-# by_hand is not a product, so it is no peer; dispatch.sh has its own bound for it. Compared with
+# by_hand is not a product, so it is not a peer; dispatch.sh has its own bound for it. Compared with
 # programs outside of the server, PgQ, whose consumer runs inside, is not a peer either.
 peer_label() {
 	case $peer_section/$1 in

@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 dir=$1
 : >"$dir/plots.txt"
-command -v gnuplot >/dev/null || echo "no pictures: gnuplot cannot be had"
+command -v gnuplot >/dev/null || echo "no pictures: gnuplot is not installed"
 
 # plot NAME TITLE UNIT SCALE SECTION CASES VARIANTS METRICS (the last three are regular expressions)
 plot() {

@@ -8,9 +8,9 @@
 --
 --   * There is no nightly job. Each contract has a timer for its next invoice. If the server was
 --     down, what is due fires when it is back, in the order of time.
---   * Three process managers work in a row: "billing" writes invoices; "dunning" follows them, and
+--   * Three process managers form a chain: "billing" writes invoices; "dunning" follows them, and
 --     the payments; "revenue" is a table that is computed from both.
---   * One call of pm.catch_up with as_of plays a year, each step at its own time.
+--   * One call of pm.catch_up with as_of goes through a year, each step at its own time.
 --   * pm.rehearse says what a new version of a handler would have done, before it is used.
 --   * carry: each invoice and each reminder has the tenant of its contract in its metadata.
 \set ON_ERROR_STOP on

@@ -26,8 +26,8 @@ DROP SCHEMA shelf CASCADE;
 CREATE SCHEMA shelf;
 SELECT pm.create_log('shelf.orders');       -- placed, delivered, cancelled; each order is a stream
 
--- The read model. Give others SELECT on these tables; nobody but the owner of the process manager
--- need write them.
+-- The read model. Give others SELECT on these tables; only the owner of the process manager
+-- needs to write them.
 CREATE TABLE shelf.order_list (
   order_id text PRIMARY KEY, customer text, status text, lines jsonb, changed_at timestamptz);
 CREATE INDEX ON shelf.order_list (customer, changed_at);

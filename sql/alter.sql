@@ -15,7 +15,7 @@ CREATE FUNCTION key_of(e pm.event) RETURNS text LANGUAGE sql AS 'SELECT e.type';
 CREATE FUNCTION firm_key_of(e pm.event) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT e.type';
 CREATE VIEW settings AS SELECT p.*, (SELECT jsonb_agg(jsonb_build_array(c.log, c.lane, c."position") ORDER BY c.log, c.lane) FROM pm.cursor c WHERE c.process_manager = p.name) AS cursors
 	FROM pm.process_manager p;
--- what a change has changed
+-- which settings a change has changed
 CREATE FUNCTION changes(change text) RETURNS TABLE (setting text, before text, after text) LANGUAGE plpgsql AS $$
 DECLARE
 	was jsonb := (SELECT to_jsonb(s) FROM settings s WHERE name = 'm');

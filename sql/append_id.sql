@@ -9,7 +9,7 @@ $$ SELECT a.log, n, a."position" FROM pm_catalog.append_id a
 
 SELECT pm.append('orders', 'a', 'opened', id => 'i-1');
 SELECT pm.append('orders', 'a', 'opened', id => 'i-1');
--- whatever else is given; the expected version is not looked at
+-- whatever else is given; the expected version is not checked
 SELECT pm.append('orders', 'b', 'other', '{"n": 1}', '{"m": 1}', 7, 'i-1');
 SELECT pm.append('orders', 'a', 'opened', expected_version => 0, id => 'i-1');
 -- except for an id that is not known

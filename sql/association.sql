@@ -41,7 +41,7 @@ SELECT event('o1', 'moved', '{"dissociate": ["a", "z"], "associate": ["d"]}'), e
 SELECT pm.catch_up('m');
 SELECT * FROM i;
 SELECT * FROM a;
--- with the instance, all of them; those of the call that ends it as well
+-- with the instance, all of its associations end, also those of the call that ends it
 SELECT event('o1', 'end', '{"associate": ["e"]}'), event('x', 'sent', '{"item": "b"}'), event('x', 'sent', '{"item": "e"}') \g /dev/null
 SELECT pm.catch_up('m');
 SELECT * FROM i;

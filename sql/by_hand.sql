@@ -57,7 +57,7 @@ SELECT pm.append('steps', 'b', 'free') > 0;
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT * FROM history('b');
 SELECT key, seq, state, count(*) OVER (PARTITION BY key, started_at) AS life FROM pm.journal WHERE process_manager = 'm' AND key = 'a' ORDER BY started_at, seq;
--- without keep_ended it leaves the entry, and no more
+-- without keep_ended, only its entry in the journal is left
 SELECT pm.end_instance('bare', 'a', 'gone');
 SELECT process_manager, count(*) FROM pm.ended GROUP BY 1;
 SELECT seq, state, reason FROM pm.journal WHERE process_manager = 'bare' ORDER BY seq;

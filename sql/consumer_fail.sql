@@ -120,7 +120,7 @@ SELECT due();
 SELECT log, type, key, attempt, state FROM pm.fetch('keeper', 'd');
 SELECT pm.advance('keeper', 'd', 0);
 SELECT * FROM aside;
--- an instance that ends takes its timers along
+-- the timers of an instance that ends are removed
 SELECT pm.set_timer('remind', '2100-01-01', name => 'keeper', consumer => 'd', key => 'a');
 SELECT pm.finish('keeper', 'd', 'a', '{"paid": true}');
 SELECT pm.finish('keeper', 'd', 'a');

@@ -1,4 +1,4 @@
--- What works the same with consumers as with a handler; and another consumer's lease cannot be stolen
+-- What works the same with consumers as with a handler; and a lease cannot be taken from another consumer
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
@@ -68,7 +68,7 @@ SELECT pm.associated('parcel', '1');
 SELECT pm.catch_up('m');
 SELECT pm.rehearse('m');
 
--- ---- nobody steals a lease -----------------------------------------------------
+-- ---- a lease of another consumer cannot be taken -----------------------------------------------------
 
 SELECT pm.release('m', 'c');
 CREATE ROLE consumer_same_one;

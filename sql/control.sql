@@ -148,7 +148,7 @@ SELECT pm.unfollow('m', 'orders');
 SELECT pm.unfollow('m', 'nosuch');
 SELECT pm.unfollow('nobody', 'orders');
 SELECT log FROM pm.cursor WHERE process_manager = 'm';
--- followed again: start_at decides where
+-- followed again: start_at says where it begins
 SELECT pm.register('m', 'handle', '{orders,sales.payments}');
 SELECT pm.register('m', 'handle', '{orders,sales.payments}', start_at => 'end');
 SELECT log, "position" FROM pm.cursor WHERE process_manager = 'm' AND log = 'sales.payments';

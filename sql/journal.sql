@@ -32,7 +32,7 @@ BEGIN
 	IF e.data ? 'end' THEN RETURN pm.done(); END IF;
 	RETURN jsonb_build_object('n', n);
 END $$;
--- positions of the log effects differ with the batches that were undone: number them
+-- positions in the log effects depend on which batches were undone, so the types of these events are shown instead
 CREATE FUNCTION entries(name text) RETURNS TABLE (key text, life bigint, seq bigint, log text, pos bigint, type text, state jsonb, appended text, timers text) LANGUAGE sql AS $$
 	SELECT key, dense_rank() OVER (PARTITION BY key ORDER BY started_at), seq, log, position, type, state,
 		(SELECT string_agg(a ->> 'log' || ':' || (SELECT e.type FROM effects e WHERE e.position = (a ->> 'position')::bigint), ' ') FROM jsonb_array_elements(appended) a),

@@ -1,5 +1,5 @@
--- pm distinguishes its own values from those of users: no metadata, data, state or key is taken for one of pm's, or makes the
--- code fail that reads it. No version, position, time or interval is too large or too small.
+-- pm distinguishes its own values from those of users: no metadata, data, state or key is taken for one of pm's, or makes
+-- the code that reads it fail. No version, position, time or interval is too large or too small.
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'

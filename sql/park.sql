@@ -355,7 +355,7 @@ SELECT type, metadata->'causation'->>'log' AS log, metadata->'causation'->>'posi
 SELECT depth, event_log, type FROM pm.trace('orders', :c1);
 SELECT pm.unregister('m');
 
--- the parked copy is tried again, even if the log has changed
+-- the event is read from the log again: one that was changed is handled as it is now, one that was deleted is discarded
 CREATE FUNCTION tell(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN CALL refuse_poison(e.type); INSERT INTO handled (how, key, type) VALUES (e.data->>'how', e.stream, e.type); END $$;
 SELECT pm.register('m', 'tell', '{orders}', start_at => 'end', backoff => '1 hour');
 INSERT INTO poison VALUES ('c3');

@@ -26,7 +26,7 @@ SELECT pm.register('m', 'note', '{steps}', start_at => 'end', types => '{step}',
 
 -- ---- what is handled --------------------------------------------------------
 
--- no instance; types does not concern it; queued, never replaced
+-- no instance; types does not apply to it; queued, never replaced
 SELECT pm.send('m', 'a', 'hello', '{"x": 1}');
 SELECT pm.send('m', 'a', 'hello', '{"x": 2}'), pm.send('m', 'b', 'hello');
 SELECT pm.append('steps', 'a', 'step') > 0, pm.append('steps', 'a', 'other') > 0;

@@ -90,7 +90,7 @@ SELECT pm.alter('carry', carry => '{user}');
 SELECT carry FROM pm.process_manager WHERE name = 'carry';
 SELECT pm.alter('carry', reset => '{carry}');
 SELECT carry FROM pm.process_manager WHERE name = 'carry';
--- a timer that a library before 0.2.0 has set has no correlation: it is its cause
+-- a timer that a library before 0.2.0 has set has no correlation: its cause is used as the correlation
 SELECT coalesce(max(position), 0) AS before FROM payments \gset
 SELECT pm.append('orders', 'c-4', 'first');
 SELECT pm.catch_up('carry');

@@ -132,7 +132,7 @@ BEGIN;
 INSERT INTO contracts (stream, type, recorded_at) VALUES ('c-1', 'signed', '2030-01-15');
 SELECT pm.catch_up(as_of => '2030-06-15');
 ROLLBACK;
--- what was parked before does not concern a test that names no process manager, and raises
+-- what was parked before does not affect a call that names no process manager and raises errors
 INSERT INTO contracts (stream, type, recorded_at) VALUES ('c-0', 'signed', '2030-01-15');
 SELECT pm.catch_up(as_of => '2030-06-15', on_failure => 'policy') > 0 AS handled;
 CREATE OR REPLACE FUNCTION fail(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
@@ -152,7 +152,7 @@ ROLLBACK TO s;
 INSERT INTO invoices (stream, type, data, recorded_at) VALUES ('c-8', 'due', '{"n": 1}', '2030-07-01');
 SELECT pm.catch_up(as_of => '2030-07-02', on_failure => 'policy');
 SELECT key, state, attempts FROM pm.parked ORDER BY 1, 2;
--- what this transaction has parked does
+-- what this transaction has parked does affect it
 CREATE OR REPLACE FUNCTION fail(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	IF e.stream = 'c-0' THEN RAISE 'no'; END IF;

@@ -1,6 +1,5 @@
 // pgboss.cjs migrate|drain|latency: pg-boss, its fetch and complete in a loop that polls every 10 ms. The inserts of a batch and the
-// completion of its jobs are one transaction, which the option db allows. It connects by PGHOST,
-// PGUSER, PGDATABASE.
+// completion of its jobs are one transaction, which the option db allows. It connects by PGHOST, PGUSER, PGDATABASE.
 const PgBoss = require('pg-boss');
 const { Client } = require('pg');
 

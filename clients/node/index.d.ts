@@ -18,7 +18,7 @@ export interface Event<Data = any> {
   recordedAt: Date;
   /** The instance. */
   key: string;
-  /** 1 at the first time. */
+  /** 1 for the first attempt. */
   attempt: number;
 }
 
@@ -29,7 +29,7 @@ export interface Transaction {
 export interface Context<State = any> {
   /** The state of the instance, null if there is none. Changes are kept by save(). */
   readonly state: State | null;
-  /** The transaction that advances; with effects: 'transaction' only. */
+  /** The transaction that advances; only with effects: 'transaction'. */
   readonly tx: Transaction;
   /** Aborted when the lease is lost, handlerTimeout is over, or the program has to stop. */
   readonly signal: AbortSignal;

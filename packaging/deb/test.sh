@@ -1,6 +1,6 @@
 #!/bin/bash
 # test.sh MAJOR TARGET: installs the package in /pm in a root that has nothing but the base system: no compiler, no headers
-# and no sources. Runs the first process of the README that the package brings, and purges the package: the files of the
+# and no sources. Runs the first process of the README that the package contains, and purges the package: the files of the
 # root are then what they were before. See ../deb.sh. Lines that begin with "pm: " are the results.
 set -euo pipefail
 major=$1 target=$2

@@ -174,7 +174,7 @@ within_is_timer(text *type)
 	if (current_event == (Datum) 0 || current_log != NULL)
 		return false;
 	event_deform(current_event, &fields);
-	/* An event that was sent is no timer, whatever its type is. */
+	/* An event that was sent is not a timer, whatever its type is. */
 	if (!fields.nulls[EVENT_VERSION - 1])
 		return false;
 	own = DatumGetTextPP(fields.values[EVENT_TYPE - 1]);
@@ -217,7 +217,7 @@ within_pass_on(Datum to, Jsonb *from, const char *name, const char *as, bool kee
 }
 
 /*
- * The metadata of the event or timer that is being handled, NULL if they are no object:
+ * The metadata of the event or timer that is being handled, NULL if it is not an object:
  * a plain INSERT may have stored anything.
  */
 static Jsonb *

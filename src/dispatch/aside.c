@@ -30,7 +30,7 @@ aside_has_queue(HandleRun *run, Key *key)
 }
 
 /*
- * From now on the batch looks whether there is a queue.
+ * From now on the batch checks whether there is a queue.
  */
 static void
 aside_queued(HandleRun *run, Key *key)

@@ -8,7 +8,7 @@
 #include "dispatch/handle_run.h"
 #include "manager/failure.h"
 
-/* Has a key a queue, so that its items must wait? */
+/* Does a key have a queue, so that its items must wait? */
 extern bool aside_has_queue(HandleRun *run, Key *key);
 
 /* Parks an item whose key has a queue, or one that has not been tried for its key. */

@@ -89,8 +89,8 @@ blame_timeout(ErrorData *error, ProcessManager *pm, const Handling *what)
 /* ---------- what is said of it ---------- */
 
 /*
- * The type of the timer that was being handled; NULL if it was no timer, or is
- * gone.
+ * The type of the timer that was being handled; NULL if it was not a timer, or
+ * is gone.
  */
 static const char *
 blame_timer_type(ProcessManager *pm, const Handling *what)

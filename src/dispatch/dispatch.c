@@ -126,9 +126,9 @@ dispatch_task(const DispatchRequest *request, LaneState *state)
 		task.limit = Min(task.limit, SEPARATE_IDS * task.group);
 
 	/*
-	 * All logs are read if not only new events matter: an item that has failed
-	 * may be in any log, and the events of all logs that were recorded before a
-	 * timer are handled before it.
+	 * All logs are read unless only new events matter: an item that has failed may be
+	 * in any log, and the events of all logs that were recorded before a timer are
+	 * handled before it.
 	 */
 	task.some = request->some && state->status == LANE_OK &&
 				(pm->kind != HANDLER_INSTANCE || state->timer_due > task.now);

@@ -4,8 +4,8 @@
  *
  * While it waits, the session holds the snapshot of its statement, but no lock that a
  * change of a table or of a process manager needs, and no transaction ID: each attempt is
- * a subtransaction, which is undone if there was nothing.  The session is woken at the end
- * of each writer of its logs (shmem/slot_fetch.c).  Not every end of a transaction wakes
+ * a subtransaction, which is undone if there was nothing.  The session is woken whenever
+ * a writer of its logs ends (shmem/slot_fetch.c).  Not every end of a transaction wakes
  * it, so the sequences of the logs are read from time to time, too.
  */
 #include "pm.h"

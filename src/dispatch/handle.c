@@ -236,8 +236,8 @@ handle_item(HandleRun *run, BatchItem *item, bool failed)
 /* ---------- all of them ---------- */
 
 /*
- * If the keys can be computed before any item is handled, reads in one go what
- * is kept for them.
+ * If the keys can be computed before any item is handled, reads what is kept for them
+ * at once.
  */
 static void
 handle_prefetch(HandleRun *run)

@@ -46,7 +46,7 @@ extern bool isolate_failed(Isolate *isolate, const Progress *progress, HandlerKi
  */
 extern int isolate_separate(const Isolate *isolate);
 
-/* Is a search for an event going on? */
+/* Is a search for an event in progress? */
 extern bool isolate_busy(const Isolate *isolate);
 
 #endif /* PM_ISOLATE_H */

@@ -1,6 +1,6 @@
 /*
  * keyless.h
- *		Events whose key correlate cannot tell: it says never, or not yet.
+ *		Events whose key correlate cannot determine: never, or not yet.
  */
 #ifndef PM_KEYLESS_H
 #define PM_KEYLESS_H

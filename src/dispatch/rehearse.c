@@ -284,7 +284,7 @@ rehearse_next(Rehearsal *rehearsal)
 		rehearse_watch_put(&rehearsal->watch, &rehearsal->pm);
 		return result.done > 0;
 	}
-	/* A cancel of the caller's statement, or a problem of the server, is no result. */
+	/* A cancel of the caller's statement, or a server problem, is not a result. */
 	if (progress.stage == PROGRESS_PREPARE || blame_server(error->sqlerrcode) ||
 		(error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
 		 !blame_timeout(error, &rehearsal->pm, &progress.handling)))

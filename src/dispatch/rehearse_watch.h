@@ -23,7 +23,7 @@ typedef struct RehearseWatch
 
 extern void rehearse_watch_open(RehearseWatch *watch, ReturnSetInfo *rsinfo, ProcessManager *pm);
 
-/* Begins with an item; returns what was seen of it; or that it has failed. */
+/* Begins an item; returns what was seen of it, or that it has failed. */
 extern void rehearse_watch_begin(RehearseWatch *watch);
 extern void rehearse_watch_put(RehearseWatch *watch, ProcessManager *pm);
 extern void rehearse_watch_put_failed(RehearseWatch *watch, const Handling *what, ErrorData *error);

@@ -21,7 +21,7 @@ extern ErrorData *separate_try(Calls *calls, void (*act)(void *), void *arg);
 /* May items of a batch that begins now have subtransactions? */
 extern bool separate_has_room(void);
 
-/* Has the transaction as many IDs of subtransactions as it may have? */
+/* Does the transaction have as many IDs of subtransactions as it may have? */
 extern void separate_begin(SeparateIds *ids);
 extern bool separate_is_full(SeparateIds *ids);
 

@@ -103,7 +103,10 @@ pm_append(PG_FUNCTION_ARGS)
 	event.metadata = within_cause(event.metadata);
 
 	append_open(&append);
-	/* A known id comes before the expected version, which was that of the first call. */
+	/*
+	 * A known id takes precedence over the expected version, which was meant for the
+	 * first call.
+	 */
 	known = has_id && append_once_begin(&once, &append, PG_GETARG_DATUM(6), &position);
 	if (!known)
 	{

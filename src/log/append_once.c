@@ -6,12 +6,12 @@
  * the same id.  The transaction that writes an event with an id also writes a row that
  * names the event (append_id.c).
  *
- * Two sessions that append the same id at the same time must not both find that there is
- * none.  So each of them holds a lock on the id from before it looks until it has written
- * the row.  Then it releases the lock: a session that looks later sees the row, although
- * it is not committed, and waits for the transaction that wrote it.  So a transaction
- * holds one such lock at a time, however many ids it appends.  The deadlock detector
- * finds transactions that wait for each other.
+ * Two sessions that append the same id at the same time must not both find no event.  So
+ * each of them holds a lock on the id from before it looks until it has written the row.
+ * Then it releases the lock: a session that looks later sees the row, although it is not
+ * committed, and waits for the transaction that wrote it.  So a transaction holds one
+ * such lock at a time, however many ids it appends.  The deadlock detector finds
+ * transactions that wait for each other.
  *
  * A row says that there was an event.  Whether there still is one is looked up in the
  * log, since the owner of the table can delete events.  pm.trim removes the rows of the

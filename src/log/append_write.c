@@ -59,8 +59,8 @@ append_prepare(const char *sql)
 }
 
 /*
- * Where the log keeps the plan of a statement.  With a given recorded_at it is another
- * one.
+ * Where the log keeps the plan of a statement.  If recorded_at is given, it is another
+ * plan.
  */
 static SPIPlanPtr *
 append_plan(AppendCall *append, int plan, int plan_at)

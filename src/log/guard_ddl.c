@@ -57,7 +57,7 @@ guard_is_ours(Oid function, const char *name)
 }
 
 /*
- * Has the table this trigger, for every statement, in every session?
+ * Does the table have this trigger, for every statement, in every session?
  */
 static bool
 guard_has_trigger(Relation rel, const GuardTrigger *wanted)

@@ -12,14 +12,14 @@
 #define GUARD_TRUNCATE_TRIGGER "pm_before_truncate"
 #define GUARD_CHECK			   "pm_position_is_new"
 
-/* Has the table the check of positions, unchanged? */
+/* Does the table have the check of positions, unchanged? */
 extern bool guard_has_check(Relation rel);
 /*
  * The name of the first object that is missing, changed or disabled; NULL if the guard
  * is complete.
  */
 extern const char *guard_missing(Relation rel);
-/* Has the table any of the guard's objects? */
+/* Does the table have any of the guard's objects? */
 extern bool guard_has_any(Relation rel);
 
 /* Removes the guard from a table. */

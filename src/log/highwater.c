@@ -44,14 +44,14 @@
  * L is settled.  If all generations are in use, the newest one is overwritten,
  * because the oldest is the one that will be settled first.
  *
- * Hints: generations alone would hold back positions that were committed before a long
- * transaction even began, if that began before our look.  So each writer publishes a
- * hint: a floor, at or below which it writes nothing (guard.c).  If every member of H
- * has a hint, everything up to min(L, their floors) is settled at once.  If a member
- * has none, the generations decide.  Such a member may be a prepared transaction that
- * was recovered, or one that writes more logs than there is room for hints.  A
- * transaction never writes at or below its hint, even if the sequence is set back and
- * the floor is lost with a savepoint: the next floor is not lower.
+ * Hints: with generations alone, a long transaction that holds its lock at our look
+ * would hold back even positions that were committed before it began to write.  So each
+ * writer publishes a hint: a floor, at or below which it writes nothing (guard.c).  If
+ * every member of H has a hint, everything up to min(L, their floors) is settled at
+ * once.  If a member has none, the generations decide.  Such a member may be a prepared
+ * transaction that was recovered, or one that writes more logs than there is room for
+ * hints.  A transaction never writes at or below its hint, even if the sequence is set
+ * back and the floor is lost with a savepoint: the next floor is not lower.
  *
  * This relies on the following:
  *

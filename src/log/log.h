@@ -81,7 +81,7 @@ typedef struct LogColumn
 /* These columns, by EVENT_POSITION to EVENT_RECORDED_AT. */
 extern const LogColumn log_columns[EVENT_ATTRIBUTES + 1];
 
-/* A name as it is kept: "Sales.Orders" becomes sales.orders.  NULL if it is no name. */
+/* A name as it is kept: "Sales.Orders" becomes sales.orders.  NULL if it is not a name. */
 extern char *log_normalize(const char *name);
 /* Records what is wrong with a log; only the first problem is kept. */
 extern void log_note_problem(PmLog *log, const char *problem, const char *hint);

@@ -153,7 +153,7 @@ log_adopt_unnamed(const LogSource *source)
 /* ---------- tables that are not logs yet ---------- */
 
 /*
- * Has the table a unique index on these columns and no others, for all rows?
+ * Does the table have a unique index on these columns and no others, for all rows?
  */
 static bool
 log_adopt_has_unique(Relation rel, int count, const AttrNumber *columns)

@@ -50,7 +50,7 @@ extern void log_index_end(LogIndexScan *scan);
 
 /* Raises the error that the log has no index of its positions. */
 COMPAT_NORETURN extern void log_index_refuse(PmLog *log);
-/* Has the log an index of its positions? */
+/* Does the log have an index of its positions? */
 extern bool log_index_exists(PmLog *log);
 /* Does the log have an event at this position? */
 extern bool log_index_has(PmLog *log, int64 position);

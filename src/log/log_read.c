@@ -245,7 +245,7 @@ log_read_stream(PmLog *log, Datum stream, int64 after, int64 max_count, LogIndex
 }
 
 /*
- * Has the stream an event with a higher version?  The index that was chosen is
+ * Does the stream have an event with a higher version?  The index that was chosen is
  * that of streams (by_stream), or that of positions.
  */
 static bool

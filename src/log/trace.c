@@ -108,7 +108,7 @@ trace_put(Trace *trace, PmLog *log, EventFields *event)
 	values[TRACE_CAUSE_POSITION] = Int64GetDatum(cause.position);
 	tuplestore_putvalues(trace->rsinfo->setResult, trace->rsinfo->setDesc, values, nulls);
 
-	/* Of the causes of the event, only the event itself is followed to its effects. */
+	/* Of the event and its causes, only the event itself is followed to its effects. */
 	if (trace->depth < 0)
 		return;
 	caller = MemoryContextSwitchTo(trace->context);

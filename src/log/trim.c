@@ -2,12 +2,12 @@
  * trim.c
  *		pm.trim: deletes the oldest events of a log.
  *
- * The table is locked first, and only then pm.trim decides what is deleted
- * (log_open.c).  If a DELETE would run no code of the table's owner, the events
- * are deleted without a DELETE (trim_direct.c), whichever role the caller is.  If
- * the table has triggers, foreign keys or rules for DELETE, only its owner can
- * trim it.  Then pm.trim runs a DELETE, in which the owner's code runs with the
- * owner's rights, as in any other statement of the owner.
+ * The table is locked first, and only then does pm.trim decide what is deleted
+ * (log_open.c).  If a DELETE would run no code of the table's owner, the events are
+ * deleted without a DELETE (trim_direct.c), whichever role the caller is.  If the table
+ * has triggers, foreign keys or rules for DELETE, only its owner can trim it.  Then
+ * pm.trim runs a DELETE, in which the owner's code runs with the owner's rights, as in
+ * any other statement of the owner.
  *
  * The DELETE names the table.  While our table is locked, its schema can be
  * renamed, and then the name can mean another table.  So the statement is

@@ -17,7 +17,7 @@ extern void association_enter(ProcessManager *pm, bool foretold);
 extern void association_begin(void);
 extern bool association_was_made(void);
 
-/* Has the instance of a key any association? */
+/* Does the instance of a key have any association? */
 extern bool association_exists(ProcessManager *pm, const char *key);
 
 /* Deletes the associations of an instance that has ended. */

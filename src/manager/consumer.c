@@ -124,7 +124,7 @@ consumer_reload(ConsumerCall *call)
 /* ---------- the lease ---------- */
 
 /*
- * The error that a consumer gets that has lost its lease, or never had it.
+ * Raises the error for a consumer that has lost its lease, or never had one.
  */
 COMPAT_NORETURN static void
 consumer_refuse(const ConsumerCall *call, int lane, const Lease *lease)

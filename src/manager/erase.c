@@ -95,7 +95,7 @@ erase_log(PmLog *log, Datum stream, Datum replacement, int64 *count)
 /* ---------- live instances ---------- */
 
 /*
- * Has the process manager a live instance that has handled one of the events?
+ * Does the process manager have a live instance that has handled one of the events?
  */
 static bool
 erase_has_live(ProcessManager *pm, PmLog *log, Datum stream, Datum positions)

@@ -8,10 +8,9 @@
 #include "manager/registry.h"
 
 /*
- * What a function is to be used for, and the messages about one that cannot be
- * used so.  The messages are formats that take the function's name or
- * signature; that of "result" also takes the type that it returns and the one
- * that is required.
+ * What a function is to be used for, and the messages about one that cannot be used in
+ * that way.  The messages are formats that take the function's name or signature; that
+ * of "result" also takes the type that it returns and the one that is required.
  */
 typedef struct HandlerUse
 {
@@ -34,7 +33,7 @@ extern const HandlerUse handler_use_correlate;
 extern char handler_kind(Oid function);
 /* Do the function's arguments fit the use? */
 extern bool handler_fits(Oid function, const HandlerUse *use);
-/* Refuses a function that cannot be used so, or that the owner may not call. */
+/* Refuses a function that cannot be used in that way, or that the owner may not call. */
 extern void handler_check(Oid function, Oid owner, const HandlerUse *use);
 /* Does the correlate function return an array of keys? */
 extern bool handler_fans_out(Oid correlate);

@@ -166,8 +166,8 @@ lane_defer(ProcessManager *pm, LaneState *state, LaneChange *change, TimestampTz
 }
 
 /*
- * The handler has failed for an event, or timer, alone; "failed" says so in
- * words.  It is tried again in its place until it has failed max_attempts times.
+ * The handler has failed for an event, or timer, alone; "failed" is a text that says
+ * so.  It is tried again in its place until it has failed max_attempts times.
  */
 TimestampTz
 lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,

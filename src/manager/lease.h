@@ -49,7 +49,10 @@ extern void lease_void(const ProcessManager *pm);
 /* Does somebody hold the lane now? */
 extern bool lease_is_held(const Lease *lease);
 
-/* Does this consumer, as the current user, hold it, or did it until the lease ran out? */
+/*
+ * Does this consumer, as the current user, hold the lane, or did it hold the lane until
+ * the lease ran out?
+ */
 extern bool lease_is_of(const Lease *lease, const char *consumer);
 
 /* How many events and timers have been fetched and not advanced? */

@@ -136,7 +136,7 @@ manager_lock_out_senders(int id)
 /* ---------- units ---------- */
 
 /*
- * Waits for a unit's lock, until a time.
+ * Waits for a unit's lock, until a given time.
  */
 static bool
 manager_lock_await(int id, int lane, TimestampTz until)

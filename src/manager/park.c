@@ -337,7 +337,7 @@ park_has_room(ProcessManager *pm, int lane, int more)
 
 /*
  * Are there too many keys of which an event has failed?  If many events fail, this is
- * asked often, so they are counted only when it is not known that there are fewer.
+ * asked often, so the keys are counted only when it is not known that there are fewer.
  */
 static bool
 park_is_full(ProcessManager *pm, int lane)

@@ -30,7 +30,7 @@ extern bool park_failed_again(ProcessManager *pm, const Handling *what, ErrorDat
 							  bool crash, const Failure *failure);
 /* Tries a parked event later, without counting an attempt, for "patience" ms at most. */
 extern bool park_postpone(ProcessManager *pm, int lane, int64 id, TimestampTz until, int patience);
-/* Tries a parked event later, because its log cannot be read now.  That is no attempt. */
+/* Tries a parked event later, because its log cannot be read now.  Not counted as an attempt. */
 extern void park_unreadable(ProcessManager *pm, int lane, int64 id, TimestampTz until,
 							const LogTrouble *trouble);
 /* Can an event be parked without a key?  Nothing waits behind it. */

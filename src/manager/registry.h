@@ -67,8 +67,8 @@ typedef struct ProcessManager
 	List *logs;			/* names of the logs that it follows */
 	List *former_lanes; /* of FormerLane */
 	uint64 version;		/* registry_version() when this was read */
-	const char *origin; /* a rehearsal: the process manager with whose instances it begins */
-	List *gone;			/* a rehearsal: the keys whose instances it does not begin with */
+	const char *origin; /* rehearsal: the process manager whose instances it begins with */
+	List *gone;			/* rehearsal: the keys whose instances it does not begin with */
 } ProcessManager;
 
 /* The schema of the types that stand for process managers (shell_type.c). */

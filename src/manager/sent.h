@@ -20,13 +20,16 @@ extern void sent_check_type(Datum type);
 extern void sent_add(ProcessManager *pm, const char *key, Datum type, Datum data, Datum metadata);
 
 /*
- * Moves what was sent into the units, so that it is handled with the timers.  The caller holds
- * the lock of this unit.  Returns how many were moved.  If none was, *pending says whether a
- * transaction is open that has sent something.
+ * Moves what was sent to the timers of the units, with which it is handled.  The caller
+ * holds the lock of this unit.  Returns how many were moved.  If none was, *pending says
+ * whether a transaction is open that has sent something.
  */
 extern int sent_deliver(ProcessManager *pm, int lane, TimestampTz now, bool *pending);
 
-/* Has anything been sent that no unit has yet?  *pending as above. */
+/*
+ * Has anything been sent that is not among the timers of a unit yet?  *pending as
+ * above.
+ */
 extern bool sent_any(ProcessManager *pm, bool *pending);
 
 #endif /* PM_SENT_H */

@@ -187,7 +187,7 @@ status_unit_dispatcher(StatusView *view, StatusUnit *unit, bool *starting)
 
 /*
  * The worker that has locked the unit, or -1.  *other is a reason if a session
- * that is no worker of the role has locked it.
+ * that is not a worker of the role has locked it.
  */
 static int
 status_unit_holder(StatusView *view, StatusUnit *unit, const char **other)
@@ -243,7 +243,7 @@ status_unit_busy(StatusView *view, int worker, StatusVerdict *verdict)
 	verdict->reason = psprintf("its dispatcher has been busy with process manager \"%s\" for %ld s",
 							   slot->now.name, status_doing_age(view, worker) / 1000);
 	verdict->hint = psprintf("SELECT reason, hint FROM pm.status WHERE process_manager = %s says "
-							 "with what. Process managers of another role have another dispatcher.",
+							 "why. Process managers of another role have another dispatcher.",
 							 quote_literal_cstr(slot->now.name));
 }
 

@@ -27,7 +27,7 @@ extern Timer *timer_get(ProcessManager *pm, int64 id);
 extern bool timer_take(int64 id);
 /* Deletes the timers of an instance that has ended. */
 extern void timer_end(ProcessManager *pm, int lane, const char *key);
-/* Has the key any timer? */
+/* Does the key have any timer? */
 extern bool timer_exists(ProcessManager *pm, const char *key);
 
 /* From here on, remembers the timers that handlers set. */

@@ -72,7 +72,7 @@ typedef struct WorkerSlot
 	pg_atomic_uint64 awaits_since; /* since when it waits, a TimestampTz */
 
 	/* Used by slot_place.c; protected by SlotShared.lock. */
-	uint32 waits;	 /* how many workers it cannot start for want of a place or a slot */
+	uint32 waits;	 /* how many workers it cannot start for lack of a place or a slot */
 	bool waits_slot; /* what they lack is a worker slot */
 	Oid waits_role;	 /* a role that has its share of places, but no dispatcher in this database */
 	TimestampTz waits_since;
@@ -133,7 +133,7 @@ typedef struct SlotShared
 	pg_atomic_uint64 worker_generation;		 /* counts dispatchers that came or went */
 	pg_atomic_uint32 waiting;				 /* the sum of slot_memory_waits() of all workers */
 	pg_atomic_uint64 scarce_until;			 /* until then worker slots are scarce, a TimestampTz */
-	pg_atomic_uint64 sent[SLOT_SENT_COUNTS]; /* by slot_sent_of() */
+	pg_atomic_uint64 sent[SLOT_SENT_COUNTS]; /* indexed by slot_sent_of() */
 	pg_atomic_uint32 fetch_wakes[SLOT_FETCH_ROOMS]; /* how often each room was woken */
 	ConditionVariable fetchers[SLOT_FETCH_ROOMS];	/* consumers that wait, see slot_fetch.c */
 	ConditionVariable moved;						/* broadcast when a cursor has moved */
@@ -142,7 +142,7 @@ typedef struct SlotShared
 	uint64 lost_number; /* of the newest lost call */
 	LostCall lost[LOST_CALL_MAX];
 	DatabaseSlot databases[SLOT_MAX_DATABASES];
-	TurnsSlot turns[SLOT_TURNS]; /* by slot_turns_of() */
+	TurnsSlot turns[SLOT_TURNS]; /* indexed by slot_turns_of() */
 } SlotShared;
 
 /* NULL when the library is not preloaded. */

@@ -40,10 +40,10 @@
 #include "shmem/slot_place.h"
 #include "shmem/slot_wake.h"
 
-/* A worker waits this long to be started before a dispatcher is pressed, ms. */
+/* How long a worker must have waited to be started before a dispatcher is pressed, ms. */
 #define PLACE_PATIENCE 600
 
-/* A dispatcher is only pressed when it has been busy with its batch this long, ms. */
+/* A dispatcher is only pressed when it has been busy with its batch for this long, ms. */
 #define PLACE_MIN_RUN 400
 
 /*
@@ -57,7 +57,7 @@
 /* The workers that may make room are woken again after this time, ms. */
 #define PLACE_TELL 200
 
-/* Worker slots count as scarce for this long after one could not be had, ms. */
+/* Worker slots count as scarce for this long after none was free, ms. */
 #define PLACE_SCARCE 10000
 
 typedef enum PlacePressed

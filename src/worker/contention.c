@@ -19,11 +19,17 @@
 #include "shmem/slot_turn.h"
 #include "worker/contention.h"
 
-/* How long a unit waits after a deadlock and the like, ms; multiplied by their number. */
+/*
+ * How long a unit waits after a deadlock and the like, ms; multiplied by the conflicts
+ * in a row.
+ */
 #define CONTENTION_PAUSE_MIN 5
 #define CONTENTION_PAUSE_MAX 20
 
-/* How long at most after a lost race for a stream, which the other session has left, ms. */
+/*
+ * The longest wait after a lost race for a stream, which the other session has left
+ * already, ms.
+ */
 #define CONTENTION_RACE_MAX 20
 
 /*

@@ -7,10 +7,10 @@
 
 #include "base/version.h"
 
-/* Whether the library serves the extension.  In a transaction. */
+/* Says whether the library serves the extension.  Needs a transaction. */
 extern void notice_version(const char *installed, VersionFit fit);
 
-/* How many process managers wait for pm.resume(), because the database is a copy. */
+/* Says how many process managers wait for pm.resume(), because the database is a copy. */
 extern void notice_copies(int count);
 
 #endif /* PM_NOTICE_H */

@@ -22,8 +22,8 @@
 #define PURGE_MAX (10 * 60 * 1000)
 
 /*
- * Removes a little.  An error, such as a full disk, must not end the dispatcher: it is
- * logged, and what is left is removed later.
+ * Removes a limited number of rows.  An error, such as a full disk, must not end the
+ * dispatcher: it is logged, and what is left is removed later.
  */
 static bool
 purge_unit(Unit *unit)

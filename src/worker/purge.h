@@ -8,8 +8,8 @@
 #include "worker/unit.h"
 
 /*
- * Removes a little of each process manager for which it is time.  Returns whether there is more
- * to do at once.  If not, *due is moved to the time when there is.
+ * Removes some rows of each process manager for which it is time.  Returns whether
+ * there is more to do at once.  If not, *due is moved to the time when there is.
  */
 extern bool purge_round(Units *units, TimestampTz *due);
 

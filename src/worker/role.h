@@ -29,8 +29,8 @@ typedef struct Role
 	bool has_share; /* it has its share of the places, and gets no more of them in this round */
 	TimestampTz waiting_since; /* since when has_work is true, 0: it is not */
 	TimestampTz said_starving; /* when this was reported in the server's log */
-	TimestampTz not_before;	   /* no dispatcher is started before, because one has died */
-	long backoff;			   /* how long that is next time, ms */
+	TimestampTz not_before;	   /* no dispatcher is started before this time, because one has died */
+	long backoff;			   /* the length of the next such delay, ms */
 	TimestampTz yields_until;  /* others that wait come first, because it has made room */
 	int gave_way;			   /* how often in a row it was made to give way */
 } Role;

@@ -68,7 +68,7 @@ run_batch(DispatchRequest *request, Progress *progress, DispatchResult *result)
 static void
 run_failed(Unit *unit, ErrorData *error, const Progress *progress)
 {
-	/* If it was cancelled to give way to others, that is no failure: it is handled again. */
+	/* If it was cancelled to give way to others, it has not failed: it is handled again. */
 	if (slot_gives_way())
 		return;
 	session_clean();

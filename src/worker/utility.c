@@ -6,8 +6,8 @@
  *
  * - commands that need exclusive use of a database: its workers leave
  *	 (hold_out.c);
- * - DROP and ALTER EXTENSION of pm: the workers are woken when they commit, and the
- *	 first waits until none is in a transaction;
+ * - DROP and ALTER EXTENSION of pm: the workers are woken at the commit, and DROP
+ *	 EXTENSION waits until no worker is in a transaction;
  * - REASSIGN OWNED: process managers are given to the new owner too (owner.c);
  * - DROP OWNED: the roles may not be consumers any more (consumer_role.c).
  *

@@ -61,7 +61,7 @@ $node->safe_psql('postgres', "SELECT pm.create_log('orders'); SELECT pm.register
 $node->safe_psql('postgres', "SET client_min_messages = warning; BEGIN; DROP EXTENSION pm CASCADE; ROLLBACK");
 $node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('x', 'X')");
 ok(PmTest::wait_seen($node, 'keep', 1, timeout => 20), 'a DROP EXTENSION that is rolled back changes nothing');
-# Workers wait for the extension, and lock no table before: otherwise each could wait for the other.
+# Workers wait for the extension, and lock no table before that: otherwise each could wait for the other.
 {
 	my $session = PmTest::session($node);
 

@@ -130,7 +130,7 @@ for my $round (1 .. $rounds)
 	timed(\$slow{DROP}, "DROP DATABASE copied_$round WITH (FORCE)", user => 'dba');
 }
 is($ran, 0, 'no copy has run before its adoption');
-cmp_ok($slow{$_}, '<', 5, sprintf('%s, %d times, by an owner who is no superuser: within 5 s (%.2f s)', $_, $rounds, $slow{$_})) for sort keys %slow;
+cmp_ok($slow{$_}, '<', 5, sprintf('%s, %d times, by an owner who is not a superuser: within 5 s (%.2f s)', $_, $rounds, $slow{$_})) for sort keys %slow;
 PmTest::figure(sprintf('copies of a template1 with pm, %d times: %s at the most', $rounds, join(', ', map { sprintf('%s %.2f s', $_, $slow{$_}) } qw(CREATE RENAME DROP))));
 is(answer('SELECT count(*) FROM seen', dbname => 'template1'), 0, 'nor has template1');
 is(answer("SELECT count(*) FROM pg_stat_activity WHERE datname = 'template1'"), 0, 'no session is connected to template1');

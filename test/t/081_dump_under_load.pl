@@ -121,7 +121,7 @@ for my $round (1 .. $rounds)
 		my $before = $from->safe_psql('postgres', 'SELECT max(position) FROM orders');
 
 		# this role may read everything, which is all that a dump needs
-		$from->command_ok([ 'pg_dump', '-U', 'dumper', @$dump, '-f', $file, $from->connstr('postgres') ], "$format: dumped by a role that is no superuser");
+		$from->command_ok([ 'pg_dump', '-U', 'dumper', @$dump, '-f', $file, $from->connstr('postgres') ], "$format: dumped by a role that is not a superuser");
 		ok(PmTest::wait_until($from, "SELECT max(position) > $before FROM orders", 't', timeout => 10), "$format: events were written meanwhile");
 		$restored{"${format}_$round"} = $file;
 		$dumps++;

@@ -450,7 +450,7 @@ else
 
 PmTest::figure("$tries tries in $batches batches, $refused refused: " . join(', ', map { "$_ $state{$_}" } sort keys %state));
 is(scalar @lost, 0, 'no session was lost') or diag("seed $seed\n", join("\n\n", @lost));
-is(scalar @internal, 0, 'every refusal has an SQLSTATE that is no internal error') or diag("seed $seed\n", join("\n\n", @internal[ 0 .. ($#internal < 9 ? $#internal : 9) ]));
+is(scalar @internal, 0, 'every refusal has an SQLSTATE that is not an internal error') or diag("seed $seed\n", join("\n\n", @internal[ 0 .. ($#internal < 9 ? $#internal : 9) ]));
 is(scalar @hung, 0, "nothing took $timeout_ms ms") or diag("seed $seed\n", join("\n\n", @hung[ 0 .. ($#hung < 9 ? $#hung : 9) ]));
 is(scalar @blind, 0, 'the views can be read, whatever was registered') or diag("seed $seed\n", join("\n\n", @blind));
 is(scalar @stuck, 0, 'everything can be taken away by its name') or diag("seed $seed\n", join("\n\n", @stuck));

@@ -1,5 +1,5 @@
-# P4: nothing that a user writes can pass for one of pm's own values, or make the code fail that reads it. A
-# role that can only create its own logs writes metadata of every form, without data, into a log whose
+# P4: nothing that a user writes can be taken for one of pm's own values, or make the code that reads it fail.
+# A role that can only create its own logs writes metadata of every form, without data, into a log whose
 # handler fails. The server does not crash, each of these events is parked with the handler's own error,
 # and a process manager of another role that follows this log among others continues.
 use strict;

@@ -160,7 +160,7 @@ for my $i (1 .. 5)
 lag_ok('six roles that sleep', 1);
 is(answer("SELECT sum(errors), sum(parked) FROM pm.status WHERE process_manager LIKE '%hog%' OR process_manager LIKE 'lanes%'"), '0|0', 'nor is it one for these roles, or for the one that had to be terminated');
 
-# A slow but honest role gets its time, beside all of these.
+# A slow but honest role gets its time, in spite of all of these.
 answer("CREATE ROLE slow LOGIN; GRANT USAGE ON SCHEMA pm TO slow; GRANT CREATE ON SCHEMA public TO slow");
 PmTest::create_handler($node, 'slow', user => 'slow', before => 'PERFORM pg_sleep(1.5);');
 answer("SELECT pm.create_log('log_slow'), pm.register('slow', 'slow', '{log_slow}')", 'slow');

@@ -30,7 +30,7 @@ for my $db ('copy', 'postgres')
 
 # ---- an autovacuum worker -------------------------------------------------------------------
 
-# Nine logs, because for the ninth a transaction has no hint any more.
+# It tries nine logs, in one transaction.
 $node->safe_psql('postgres', q{
 	SELECT count(pm.create_log('log' || i)) FROM generate_series(1, 9) i;
 	CREATE FUNCTION do_write() RETURNS void LANGUAGE plpgsql AS $$

@@ -100,7 +100,7 @@ for my $problem (@problems)
 	wait_for("SELECT state || lag || coalesce(reason, '') FROM pm.status WHERE process_manager = '$log'", 'idle0', "$problem->[0]: it continues");
 }
 
-# A table that was dropped, or is no ordinary table any more.
+# A table that was dropped, or is no longer an ordinary table.
 answer("SELECT pm.create_log('part'); GRANT SELECT ON part TO app; SET SESSION AUTHORIZATION app; SELECT pm.register('part', 'keep', '{part}')");
 # (From 17 on, a table with an identity column cannot become a partition.)
 SKIP:

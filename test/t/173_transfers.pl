@@ -1,4 +1,4 @@
-# Losing a race for a stream is no failure. Clients and a process manager move money between a few hot accounts. The
+# Losing a race for a stream is not a failure. Clients and a process manager move money between a few hot accounts. The
 # handler appends with the version that it has read, and catches nothing. Dispatchers are terminated meanwhile. No money
 # is lost or made, each transfer ends once, nothing is parked, and no lost race counts as a failure. The same with four
 # lanes, which have deadlocks with each other: they are resolved, and the lanes are not slower than one.

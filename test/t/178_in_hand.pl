@@ -1,7 +1,7 @@
-# Changing instances by hand. pm.send, pm.set_state and pm.end_instance against a running dispatcher, 1,000 times each: serialized
-# with events, nothing lost, nothing twice, and recorded with the role. What is sent is handled at once, also when a
-# prepared transaction has sent it, when no dispatcher runs, after a restart and by several lanes. What need not be kept is
-# removed by the workers. The history of an instance that was handled 10,000 times is read in a moment.
+# Changing instances by hand. pm.send, pm.set_state and pm.end_instance against a running dispatcher, 1,000 times each:
+# serialized with events, nothing lost, nothing twice, and recorded with the role. What is sent is handled at once, also when
+# a prepared transaction has sent it, when no dispatcher runs, after a restart and by several lanes. What need not be kept
+# is removed by the workers. The history of an instance that was handled 10,000 times is read in a moment.
 use strict;
 use warnings FATAL => 'all';
 

@@ -39,7 +39,7 @@ sub add
 	return as('app', join('', map { "SELECT pm.append('app.people', '$stream', '$_', '{\"w\": \"secretword\"}');" } @types));
 }
 
-# Where the word is in what is kept of a stream, apart from the states of live instances.
+# Where the word still is in the data that is kept of a stream, apart from the states of live instances.
 sub found
 {
 	my ($stream) = @_;
@@ -59,7 +59,7 @@ sub handled_ok
 	return ok(PmTest::wait_until($node, "SELECT sum(lag) FROM pm.status WHERE process_manager = '$pm'", 0, timeout => 60), $name) || diag(answer('SELECT * FROM pm.status'));
 }
 
-# Ann has an instance that lives; Bob's has ended, and another event of his is parked.
+# Ann has a live instance; Bob's has ended, and another event of his is parked.
 add('ann', 'a');
 add('bob', 'b', 'c', 'bad');
 handled_ok($_, "$_: some are handled") for qw(ours theirs);

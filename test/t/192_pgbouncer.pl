@@ -114,7 +114,7 @@ $one->send(q{SELECT "position" FROM pm.fetch('mailer', 'one', wait => '60 s')});
 ok(PmTest::wait_until($node, $waits, 1), 'it waits');
 pooler_stop('KILL');
 eval { $_->quit } foreach $one, $two;
-# The server does not look whether the client is there before it has something for it.
+# The server does not check whether the client is there before it has something for it.
 $node->safe_psql('postgres', q{SELECT pm.append('outbox', 's', 'mail')});
 ok(PmTest::wait_until($node, $waits, 0), 'its wait ends');
 pooler_start();

@@ -98,7 +98,7 @@ SELECT * FROM pm.fetch('mailer', 'm')}, on_error_stop => 1);
 		my ($in, $count) = split /\|/, $batch;
 
 		$seen += $count;
-		# the answer, too, finds its way
+		# the answer, too, reaches its instance
 		$node->safe_psql('copy', qq{BEGIN; SELECT pm.reply(log, "position", 'Mailed') FROM pm.fetch('mailer', 'm') WHERE log IS NOT NULL; SELECT pm.advance('mailer', 'm', $in); COMMIT}, extra_params => [ '-U', 'mail' ]);
 	}
 	# five mails, one of them parked (pm.resume tries again what is parked), and the timer

@@ -1,5 +1,5 @@
 # The gallery (examples/*.sql): an unprivileged role runs each example twice, with the same output, and then its pgTAP
-# test. Then eight clients use the examples at the same time as workers do; whatever happened, the books are right.
+# test. Then eight clients use the examples at the same time as workers do; whatever happened, the accounts agree.
 use strict;
 use warnings FATAL => 'all';
 

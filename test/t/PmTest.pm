@@ -19,7 +19,7 @@ use Time::HiRes qw(sleep time);
 
 # A test that times out gets SIGTERM: it must die, so that its nodes are stopped.
 $SIG{TERM} = sub { die "terminated\n" };
-# That a client has gone is noticed by its missing answer.
+# A client that has exited is noticed because it does not answer.
 $SIG{PIPE} = 'IGNORE';
 
 my $scripts = 0;

@@ -119,7 +119,7 @@ export class Batch {
     if (this.#failed.size > 0) await this.#c.session.query(this.#advance());
   }
 
-  /** The program has to stop: what is running may end, nothing new begins if that can be. */
+  /** The program has to stop: what is running may end, and nothing new begins if possible. */
   stop() {
     this.#stopping = true;
   }
@@ -327,7 +327,7 @@ export class Batch {
     }
   }
 
-  /** One at a time: what this batch does in the database beside handlers. */
+  /** One at a time: what this batch does in the database besides calling handlers. */
   #alone(work) {
     const result = this.#lock.then(work);
     this.#lock = result.catch(() => {});

@@ -20,7 +20,7 @@ Connection = psycopg.Connection[Any]
 Conninfo = Union[str, Callable[[], Connection]]
 Me = Tuple[str, str]  # process manager and consumer
 
-# A row is one JSON text, which is read many times faster than its columns. What Python cannot read, as the time infinity
+# A row is one JSON text, which is read many times faster than its columns. What Python cannot read, such as the time infinity
 # or a number of 5,000 digits, must not make a fetch fail: jsonb stays text until its event is handled, and times are cut.
 FETCH = """SELECT json_build_array(log, "position", stream, version, type, data::text, metadata::text,
  (extract(epoch FROM least(greatest(recorded_at, '0001-01-02 00:00+00'), '9999-12-30 00:00+00'))
@@ -32,7 +32,7 @@ ADVANCE = """SELECT pm.advance(%s, %s, %s, l, p)
 FAIL = "SELECT pm.fail(%s, %s, %s, %s, %s, %s, %s, %s)"
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
-# A server that is gone without a word is noticed within a minute.
+# If the server disappears without closing the connection, that is noticed within a minute.
 DEFAULTS = {
     "connect_timeout": 10,
     "keepalives_idle": 30,
@@ -100,7 +100,7 @@ def is_fatal(error: psycopg.Error) -> bool:
 
 
 def text_of(error: BaseException) -> str:
-    """The error, as a text that a database takes."""
+    """The error, as a text that a database accepts."""
     text = (error.diag.message_primary if isinstance(error, psycopg.Error) else None) or str(error)
     if not isinstance(error, (psycopg.Error, PermanentFailure)):
         text = f"{type(error).__name__}: {text}"

@@ -781,7 +781,7 @@ class Handlers(ConsumerTest):
         self.assertEqual(row, [(1, 1)], "the lease is given up")
 
     def test_refused(self):
-        """What does not go away by itself ends the program."""
+        """An error that does not go away by itself ends the program."""
         with self.assertRaises(psycopg.errors.UndefinedObject):
             self.consumer().run(self.effect, drain=True)
         with self.assertRaises(ValueError):

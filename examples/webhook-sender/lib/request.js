@@ -17,8 +17,8 @@ const MAX_HEADER_BYTES = 16384;
 export function requestOf(event, { hosts, maxBody, keyPrefix = '', secrets = new Map() }) {
   const { data } = event;
 
-  if (event.log === null || event.log === undefined) throw new Permanent('only events of a log are sent, no timers');
-  if (!isObject(data)) throw new Permanent('the data of the event is no object');
+  if (event.log === null || event.log === undefined) throw new Permanent('only events of a log are sent, not timers');
+  if (!isObject(data)) throw new Permanent('the data of the event is not an object');
 
   const url = urlOf(data.url, hosts);
   const method = methodOf(data.method);
@@ -63,17 +63,17 @@ function isObject(value) {
 function urlOf(text, hosts) {
   let url;
 
-  if (typeof text !== 'string') throw new Permanent('"url" is missing, or no string');
+  if (typeof text !== 'string') throw new Permanent('"url" is missing or is not a string');
   if (text.length > MAX_URL) throw new Permanent(`"url" is longer than ${MAX_URL} characters`);
   // The parser would silently drop line ends and tabs.
   if (/[\u0000-\u0020\u007f]/.test(text)) throw new Permanent('"url" has spaces or control characters');
   try {
     url = new URL(text);
   } catch {
-    throw new Permanent('"url" is no URL');
+    throw new Permanent('"url" is not a URL');
   }
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
-    throw new Permanent('"url" begins neither with https: nor with http:');
+    throw new Permanent('"url" begins with neither https: nor http:');
   }
   if (url.username !== '' || url.password !== '') {
     throw new Permanent('"url" has a user or a password; use the header Authorization');
@@ -88,7 +88,7 @@ function urlOf(text, hosts) {
 }
 
 function methodOf(method = 'POST') {
-  if (!METHODS.includes(method)) throw new Permanent(`"method" is none of ${METHODS.join(', ')}`);
+  if (!METHODS.includes(method)) throw new Permanent(`"method" is not one of ${METHODS.join(', ')}`);
   return method;
 }
 
@@ -97,17 +97,17 @@ function headersOf(headers) {
   let bytes = 0;
 
   if (headers === undefined || headers === null) return result;
-  if (!isObject(headers)) throw new Permanent('"headers" is no object');
+  if (!isObject(headers)) throw new Permanent('"headers" is not an object');
   for (const [name, value] of Object.entries(headers)) {
     const key = name.toLowerCase();
     const shown = JSON.stringify(name.slice(0, 50));
 
-    if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name)) throw new Permanent(`the header ${shown} has no valid name`);
-    if (NOT_FOR_EVENTS.has(key) || key.startsWith('proxy-')) throw new Permanent(`the header ${shown} is for the sender to set`);
+    if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name)) throw new Permanent(`the header ${shown} does not have a valid name`);
+    if (NOT_FOR_EVENTS.has(key) || key.startsWith('proxy-')) throw new Permanent(`the header ${shown} is set by the sender`);
     if (typeof value !== 'string' || !/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) {
-      throw new Permanent(`the value of the header ${shown} is no string, or has characters that a header cannot have`);
+      throw new Permanent(`the value of the header ${shown} is not a string, or has characters that a header cannot have`);
     }
-    if (result.has(key)) throw new Permanent(`the header ${shown} is there twice`);
+    if (result.has(key)) throw new Permanent(`the header ${shown} is given twice`);
     bytes += name.length + value.length + 4;
     if (result.size >= MAX_HEADERS || bytes > MAX_HEADER_BYTES) {
       throw new Permanent(`there are more than ${MAX_HEADERS} headers, or more than ${MAX_HEADER_BYTES} bytes of them`);
@@ -133,14 +133,14 @@ function acceptOf(accept = []) {
   const isStatus = (status) => Number.isInteger(status) && status >= 200 && status <= 599;
 
   if (!Array.isArray(accept) || accept.length > 100 || !accept.every(isStatus)) {
-    throw new Permanent('"accept" is no array of HTTP status codes');
+    throw new Permanent('"accept" is not an array of HTTP status codes');
   }
   return accept;
 }
 
 function replyOf(reply = null) {
   if (reply !== null && (typeof reply !== 'string' || reply === '' || Buffer.byteLength(reply) > 1000)) {
-    throw new Permanent('"reply" is no type of an event (a string of 1 to 1,000 bytes)');
+    throw new Permanent('"reply" is not a type of an event (a string of 1 to 1,000 bytes)');
   }
   return reply;
 }

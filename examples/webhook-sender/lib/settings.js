@@ -51,7 +51,7 @@ function secretsOf(file) {
 
   if (!file) return secrets;
   for (const [origin, headers] of Object.entries(JSON.parse(readFileSync(file, 'utf8')))) {
-    if (new URL(origin).origin !== origin) throw new Error(`"${origin}" is no origin, such as https://api.example.com`);
+    if (new URL(origin).origin !== origin) throw new Error(`"${origin}" is not an origin, such as https://api.example.com`);
     for (const [name, value] of Object.entries(headers)) {
       if (!/^[\w-]+$/.test(name) || typeof value !== 'string' || !/^[\t\x20-\x7e]*$/.test(value)) {
         throw new Error(`the header "${name}" for ${origin} is not valid`);

@@ -7,13 +7,13 @@ import { allOutput, killAll, psql, startSender, until } from './harness.js';
 import { startServer } from './server.js';
 
 const BAD = [
-  ['null', /no object/], ['[]', /no object/], ['"https://x"', /no object/], ['0', /no object/], ['{}', /"url" is missing/],
-  ['{"url": null}', /"url" is missing/], ['{"url": "file:///etc/passwd"}', /neither with https: nor/], ['{"url": "http://evil.test/"}', /not in PM_SENDER_HOSTS/],
+  ['null', /not an object/], ['[]', /not an object/], ['"https://x"', /not an object/], ['0', /not an object/], ['{}', /"url" is missing/],
+  ['{"url": null}', /"url" is missing/], ['{"url": "file:///etc/passwd"}', /neither https: nor/], ['{"url": "http://evil.test/"}', /not in PM_SENDER_HOSTS/],
   ['{"url": "http://169.254.169.254/latest/meta-data/"}', /not in PM_SENDER_HOSTS/],
   ['{"url": "SERVER", "method": "TRACE"}', /"method"/], ['{"url": "SERVER", "method": "GET / HTTP/1.1\\r\\nX: y\\r\\n\\r\\n"}', /"method"/],
   ['{"url": "SERVER\\r\\nX: y"}', /control characters/], ['{"url": "SERVER", "headers": {"X": "a\\r\\nY: b"}}', /the header "X"/],
-  ['{"url": "SERVER", "headers": {"Host": "internal"}}', /for the sender to set/], ['{"url": "SERVER", "headers": {"content-length": "0"}}', /for the sender to set/],
-  ['{"url": "SERVER", "headers": {"Transfer-Encoding": "chunked"}}', /for the sender to set/], ['{"url": "SERVER", "headers": ["X: y"]}', /"headers" is no object/],
+  ['{"url": "SERVER", "headers": {"Host": "internal"}}', /set by the sender/], ['{"url": "SERVER", "headers": {"content-length": "0"}}', /set by the sender/],
+  ['{"url": "SERVER", "headers": {"Transfer-Encoding": "chunked"}}', /set by the sender/], ['{"url": "SERVER", "headers": ["X: y"]}', /"headers" is not an object/],
   ['{"url": "SERVER", "headers": {"__proto__": {"a": 1}, "constructor": "x"}}', /the header "__proto__"/],
   [`{"url": "SERVER", "body": "${'x'.repeat(3000)}"}`, /more than 2000 bytes/], [`{"url": "SERVER", "x": "${'x'.repeat(100000)}"}`, /too large/], ['{"url": "SERVER", "accept": {"length": 1}}', /"accept"/],
   ['{"url": "SERVER", "reply": {"type": "x"}}', /"reply"/], ['{"url": "SERVER/400"}', /answered with 400: no .*thanks/], ['{"url": "SERVER/302"}', /redirects are not followed/],

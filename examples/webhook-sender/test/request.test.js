@@ -45,8 +45,8 @@ test('a body is sent as it is', () => {
 
 test('events that cannot be sent', () => {
   for (const [data, message] of [
-    [null, /no object/], [[], /no object/], ['"x"', /no object/], [7, /no object/], [{}, /"url" is missing/], [{ url: 7 }, /"url" is missing/], [{ url: {} }, /"url"/],
-    [{ url: '' }, /no URL/], [{ url: '/x' }, /no URL/], [{ url: 'api.test' }, /no URL/], [{ url: 'https://' }, /no URL/], [{ url: 'https://api.test:99999/' }, /no URL/],
+    [null, /not an object/], [[], /not an object/], ['"x"', /not an object/], [7, /not an object/], [{}, /"url" is missing/], [{ url: 7 }, /"url" is missing/], [{ url: {} }, /"url"/],
+    [{ url: '' }, /not a URL/], [{ url: '/x' }, /not a URL/], [{ url: 'api.test' }, /not a URL/], [{ url: 'https://' }, /not a URL/], [{ url: 'https://api.test:99999/' }, /not a URL/],
     [{ url: `${URL_OK}\r\nX: y` }, /control characters/], [{ url: ` ${URL_OK}` }, /spaces/], [{ url: 'https://api\t.test/' }, /control characters/],
     [{ url: `${URL_OK}?${'x'.repeat(9000)}` }, /longer than/],
     [{ url: 'file:///etc/passwd' }, /neither/], [{ url: 'ftp://api.test/' }, /neither/], [{ url: 'javascript:1' }, /neither/], [{ url: 'data:,x' }, /neither/],
@@ -54,13 +54,13 @@ test('events that cannot be sent', () => {
     [{ url: 'https://user@api.test/' }, /user or a password/], [{ url: 'https://:pw@api.test/' }, /user or a password/], [{ url: 'https://api.test@evil.test/' }, /user or a password/],
     [{ url: 'https://evil.test/' }, /not in PM_SENDER_HOSTS/], [{ url: 'https://evil.test\\@api.test/' }, /not in PM_SENDER_HOSTS/], [{ url: 'https://evil.test#@api.test/' }, /not in PM_SENDER_HOSTS/],
     [{ url: 'https://api.test:22/' }, /port 22/], [{ url: 'https://api.test.evil.test/' }, /PM_SENDER_HOSTS/], [{ url: 'https://10.0.0.1/' }, /PM_SENDER_HOSTS/],
-    ...['CONNECT', 'TRACE', 'get', 'OPTIONS', '', 'GET / HTTP/1.1\r\n', 'POST ', 7, null, {}].map((method) => [{ url: URL_OK, method }, /"method" is none of/]),
+    ...['CONNECT', 'TRACE', 'get', 'OPTIONS', '', 'GET / HTTP/1.1\r\n', 'POST ', 7, null, {}].map((method) => [{ url: URL_OK, method }, /"method" is not one of/]),
     ...['Host', 'host', 'Content-Length', 'TRANSFER-ENCODING', 'Connection', 'Upgrade', 'TE', 'Trailer', 'Expect', 'Keep-Alive', 'Proxy-Authorization',
-      'Idempotency-Key', 'Accept-Encoding'].map((name) => [{ url: URL_OK, headers: { [name]: 'x' } }, /for the sender to set/]),
-    ...['', ' ', 'a b', 'a:', 'a\r\nb', 'a\n', 'é', '\u0000', 'a\u000b', 'host '].map((name) => [{ url: URL_OK, headers: { [name]: 'x' } }, /no valid name/]),
+      'Idempotency-Key', 'Accept-Encoding'].map((name) => [{ url: URL_OK, headers: { [name]: 'x' } }, /set by the sender/]),
+    ...['', ' ', 'a b', 'a:', 'a\r\nb', 'a\n', 'é', '\u0000', 'a\u000b', 'host '].map((name) => [{ url: URL_OK, headers: { [name]: 'x' } }, /not have a valid name/]),
     ...['a\r\nb: c', 'a\n', '\u0000', 'a\u007f', 'ü€', '\ud800', 7, true, null, {}, ['a']].map((value) => [{ url: URL_OK, headers: { a: value } }, /value of the header "a"/]),
-    [{ url: URL_OK, headers: [] }, /"headers" is no object/], [{ url: URL_OK, headers: 'a: b' }, /"headers" is no object/],
-    [{ url: URL_OK, headers: { a: 'x', A: 'y' } }, /there twice/],
+    [{ url: URL_OK, headers: [] }, /"headers" is not an object/], [{ url: URL_OK, headers: 'a: b' }, /"headers" is not an object/],
+    [{ url: URL_OK, headers: { a: 'x', A: 'y' } }, /given twice/],
     [{ url: URL_OK, headers: { a: 'x'.repeat(20000) } }, /headers, or more/],
     [{ url: URL_OK, headers: Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`a${i}`, ''])) }, /more than 64 headers/],
     [{ url: URL_OK, body: 'x'.repeat(10001) }, /more than 10000 bytes/], [{ url: URL_OK, body: 'é'.repeat(5001) }, /more than 10000 bytes/],
@@ -70,7 +70,7 @@ test('events that cannot be sent', () => {
   ]) {
     assert.throws(() => request(data), (error) => error instanceof Permanent && message.test(error.message), JSON.stringify(data)?.slice(0, 200));
   }
-  assert.throws(() => requestOf({ log: null, position: '1', data: { url: URL_OK } }, SETTINGS), /no timers/);
+  assert.throws(() => requestOf({ log: null, position: '1', data: { url: URL_OK } }, SETTINGS), /not timers/);
   assert.equal(request('{"url": "https://api.test/", "headers": {"__proto__": "x"}, "__proto__": {"method": "TRACE"}}').headers[0][0], '__proto__');
 });
 
