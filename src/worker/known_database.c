@@ -133,7 +133,7 @@ known_database_is_due(KnownDatabase *db, DatabaseView *view, TimestampTz now)
 }
 
 /*
- * Does a database need a scheduler?  *due is moved to the time when it will.
+ * Does a database need a scheduler?  If it will later, *due is moved to that time.
  */
 static Wants
 known_database_wants(KnownDatabase *db, uint32 *announced, TimestampTz *due)
@@ -149,8 +149,11 @@ known_database_wants(KnownDatabase *db, uint32 *announced, TimestampTz *due)
 		return WANTS_NOW;
 	if (!view.active)
 		return WANTS_NONE;
+	/* What is due already must not shorten the launcher's sleep: it waits for something else. */
+	if (known_database_is_due(db, &view, GetCurrentTimestamp()))
+		return WANTS_NOW;
 	*due = Min(*due, view.due);
-	return known_database_is_due(db, &view, GetCurrentTimestamp()) ? WANTS_NOW : WANTS_SOME_TIME;
+	return WANTS_SOME_TIME;
 }
 
 bool

@@ -73,7 +73,8 @@ purge_round(Units *units, TimestampTz *due)
 			if (purge_unit(unit))
 				again = true;
 			else
-				unit->purge_at = TimestampTzPlusMilliseconds(now,
+				/* Not from the time at which it began: that may be long ago. */
+				unit->purge_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 															 Min(Max(unit->pm->keep_ended / 100,
 																	 PURGE_MIN),
 																 PURGE_MAX));

@@ -33,16 +33,6 @@ $node->safe_psql('postgres', "INSERT INTO log_$_ (stream, type) SELECT 'a', 'A' 
 ok(PmTest::wait_idle($node, timeout => 30), 'all are idle');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM seen'), 500, 'they have handled all events');
 
-# The CPU time of a process so far, in seconds.
-sub cpu
-{
-	my ($pid) = @_;
-	open my $f, '<', "/proc/$pid/stat" or return undef;
-	my @fields = split ' ', (<$f> =~ s/^.*\) //r);
-	close $f;
-	return ($fields[11] + $fields[12]) / 100;
-}
-
 # Waits until the last flush of the statistics and the standby snapshot that follows activity
 # (LogStandbySnapshot, every 15 s while there is something new) are over.
 $node->safe_psql('postgres', 'CHECKPOINT');
@@ -59,7 +49,7 @@ while (time < $settled)
 
 my @pids = split /\n/, $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'pm %' ORDER BY pid");
 is(scalar @pids, 7, 'a launcher, a scheduler, five dispatchers');
-my %before = map { $_ => cpu($_) } @pids;
+my %before = map { $_ => PmTest::cpu($_) } @pids;
 my $began = time;
 my ($held, $looks) = (0, 0);
 $lsn = $node->safe_psql('postgres', 'SELECT pg_current_wal_lsn()');
@@ -81,7 +71,7 @@ SKIP:
 {
 	skip 'no /proc', 1 unless defined $before{ $pids[0] };
 	my $cpu = 0;
-	$cpu += cpu($_) - $before{$_} for @pids;
+	$cpu += PmTest::cpu($_) - $before{$_} for @pids;
 	diag(sprintf('%d workers used %.2f s of CPU in %.0f s (%.2f %%)', scalar @pids, $cpu, $lasted, 100 * $cpu / $lasted));
 	cmp_ok($cpu / $lasted, '<', 0.02, 'together they use less than 2 % of a CPU');
 }
@@ -93,6 +83,26 @@ my $took = PmTest::seconds
 	PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE stream = 'b'", 10, timeout => 10, every => 0.01);
 };
 cmp_ok($took, '<', 1, sprintf('an event is handled by ten at once (%.2f s)', $took));
+
+# A scheduler that cannot start, because its tables are locked, is tried again after some time. The launcher sleeps until
+# then. Afterwards work goes on, also for a role that has no dispatcher yet.
+sub pid_of { return $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pm $_[0]'"); }
+my ($launcher, $scheduler) = map { pid_of($_) } qw(launcher scheduler);
+$node->safe_psql('postgres', 'CREATE ROLE late LOGIN; GRANT USAGE ON SCHEMA pm TO late; GRANT CREATE ON SCHEMA public TO late');
+PmTest::create_handler($node, 'keep_late', user => 'late');
+$session->do('BEGIN; LOCK pm_catalog.process_manager');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($scheduler)");
+SKIP:
+{
+	my $before = PmTest::cpu($launcher) // skip 'no /proc', 1;
+	sleep 6;
+	my $used = PmTest::cpu($launcher) - $before;
+	cmp_ok($used, '<', 0.3, sprintf('while no scheduler can start, the launcher sleeps (%.2f s of CPU in 6 s)', $used));
+}
+$session->do('COMMIT');
+$node->safe_psql('postgres', "SELECT pm.register('late', 'keep_late', '{log_1}', start_at => 'beginning')", extra_params => [ '-U', 'late' ]);
+ok(PmTest::wait_seen($node, 'keep_late', 6, timeout => 20), 'then work goes on');
+is(pid_of('launcher'), $launcher, 'the launcher is the same');
 $session->quit;
 PmTest::no_crash_ok($node);
 $node->stop('fast');

@@ -73,16 +73,6 @@ sub pid_of
 	return $session->do("SELECT pid FROM pg_stat_activity WHERE backend_type = 'pm dispatcher' AND usename = '$role'");
 }
 
-# The CPU time of a process so far, in seconds.
-sub cpu
-{
-	my ($pid) = @_;
-	open my $f, '<', "/proc/$pid/stat" or die "no /proc/$pid/stat\n";
-	my @fields = split ' ', (<$f> =~ s/^.*\) //r);
-	close $f;
-	return ($fields[11] + $fields[12]) / 100;
-}
-
 ok(PmTest::wait_until($node, "SELECT s.last_value > 1000 AND u.last_value > 100 FROM seen_single s, seen_usual u"), 'both have handled events');
 my %pid = (single => pid_of('alice'), usual => pid_of('bob'));
 
@@ -95,14 +85,14 @@ sub look
 	my $began = time;
 
 	@before{qw(single usual)} = split /\|/, $session->do($sql);
-	$before{"cpu $_"} = cpu($pid{$_}) for keys %pid;
+	$before{"cpu $_"} = PmTest::cpu($pid{$_}) for keys %pid;
 	sleep $seconds;
 	my %after;
 	@after{qw(single usual)} = split /\|/, $session->do($sql);
 	for my $pm (qw(single usual))
 	{
 		my $n = $after{$pm} - $before{$pm};
-		my $cpu = cpu($pid{$pm}) - $before{"cpu $pm"};
+		my $cpu = PmTest::cpu($pid{$pm}) - $before{"cpu $pm"};
 
 		$rate{$pm} = $n / (time - $began);
 		$rate{"$pm cpu"} = $n / ($cpu || 0.01);

@@ -15,16 +15,6 @@ autovacuum = off
 max_locks_per_transaction = 256
 CONF
 
-# The CPU time of a process so far, in seconds.
-sub cpu
-{
-	my ($pid) = @_;
-	open my $f, '<', "/proc/$pid/stat" or return undef;
-	my @fields = split ' ', (<$f> =~ s/^.*\) //r);
-	close $f;
-	return ($fields[11] + $fields[12]) / 100;
-}
-
 PmTest::create_seen($node);
 $node->safe_psql('postgres', 'CREATE TABLE locks (n int)');
 PmTest::create_handler($node, 'keep', after => 'INSERT INTO locks SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid();');
@@ -51,12 +41,12 @@ cmp_ok($locks, '<', 150, "it leaves the lock table to others: at most $locks loc
 my $pid = $node->safe_psql('postgres', "SELECT pid FROM pm.worker WHERE kind = 'dispatcher'");
 SKIP:
 {
-	skip 'no /proc', 1 unless defined cpu($pid);
+	skip 'no /proc', 1 unless defined PmTest::cpu($pid);
 	sleep 1;
-	my $before = cpu($pid);
+	my $before = PmTest::cpu($pid);
 	my $seconds = 4;
 	sleep $seconds;
-	my $share = (cpu($pid) - $before) / $seconds;
+	my $share = (PmTest::cpu($pid) - $before) / $seconds;
 	cmp_ok($share, '<', 0.04 * $n / 1200, 'it is idle again at once');
 	PmTest::figure(sprintf('%d logs, an event in each of %d: handled in %.2f s; %.1f %% of a core when idle', $n, $moved, $took, 100 * $share));
 }

@@ -310,6 +310,17 @@ sub figure
 	return;
 }
 
+# The CPU time of a process so far, in seconds; undef where there is no /proc.
+sub cpu
+{
+	my ($pid) = @_;
+
+	open my $f, '<', "/proc/$pid/stat" or return undef;
+	my @fields = split ' ', (<$f> =~ s/^.*\) //r);
+	close $f;
+	return ($fields[11] + $fields[12]) / 100;
+}
+
 # How many seconds the code took.
 sub seconds(&)
 {
