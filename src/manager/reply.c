@@ -43,7 +43,8 @@ PG_FUNCTION_INFO_V1(pm_reply);
 typedef struct Reply
 {
 	char *log;
-	Oid log_owner; /* of its table */
+	Oid relid;	   /* of its table; InvalidOid: there is no such log */
+	Oid log_owner; /* of the table */
 	int64 position;
 	List *consumed; /* of ProcessManager: those for which the caller may be a consumer */
 	bool any;		/* is it known which instance has appended the event?  If so: */
@@ -242,19 +243,30 @@ reply_table_owner(Oid relid)
 }
 
 /*
+ * Reads who may answer.  It can change while we wait for a lock.
+ */
+static void
+reply_read_rights(Reply *reply)
+{
+	reply->log_owner = reply_table_owner(reply->relid);
+	reply->consumed = reply_consumed(reply->log);
+}
+
+/*
  * Looks up the log, the process managers that the current user may act for, and the instance.
  */
 static void
 reply_begin(Reply *reply, char *given, int64 position)
 {
-	Oid relid;
-	char *log = log_find(given, &relid, true);
+	char *log;
 
 	memset(reply, 0, sizeof(*reply));
+	log = log_find(given, &reply->relid, true);
+	if (log == NULL)
+		reply->relid = InvalidOid;
 	reply->position = position;
 	reply->log = log != NULL ? log : given;
-	reply->log_owner = log != NULL ? reply_table_owner(relid) : InvalidOid;
-	reply->consumed = reply_consumed(reply->log);
+	reply_read_rights(reply);
 	/* A role without rights must not learn whether there is such a log or event. */
 	if (reply->consumed == NIL)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -345,8 +357,8 @@ pm_reply(PG_FUNCTION_ARGS)
 	pm = reply_manager(&reply);
 	reply_require(&reply, pm);
 	manager_lock_sender(pm->id);
-	/* While we waited for the lock, registrations may have changed. */
-	reply.consumed = reply_consumed(reply.log);
+	/* While we waited for the lock, registrations and owners may have changed. */
+	reply_read_rights(&reply);
 	pm = reply_manager(&reply);
 	reply_require(&reply, pm);
 	sent_add(pm, reply.to.key, PG_GETARG_DATUM(2),
