@@ -387,50 +387,32 @@ compat_prune_page(Relation rel, Buffer buffer)
 
 /*
  * ExecInsertIndexTuples() takes a word of flags instead of boolean arguments, of which
- * 16 had added one.
+ * 16 had added one: an update may need only the indexes that summarize.
  */
 #if PG_VERSION_NUM >= 190000
 #define compat_insert_index_tuples(target, slot, estate, no_error, conflict, arbiters)             \
 	ExecInsertIndexTuples(target, estate, (no_error) ? EIIT_NO_DUPE_ERROR : 0, slot, arbiters,     \
 						  conflict)
+#define compat_update_index_tuples(target, slot, estate, which)                                    \
+	ExecInsertIndexTuples(target, estate, (which) == TU_Summarizing ? EIIT_ONLY_SUMMARIZING : 0,   \
+						  slot, NIL, NULL)
+#define compat_tuple_update(rel, tid, slot, cid, ...)                                              \
+	table_tuple_update(rel, tid, slot, cid, 0, __VA_ARGS__)
 #elif PG_VERSION_NUM >= 160000
 #define compat_insert_index_tuples(target, slot, estate, no_error, conflict, arbiters)             \
 	ExecInsertIndexTuples(target, slot, estate, false, no_error, conflict, arbiters, false)
+#define compat_update_index_tuples(target, slot, estate, which)                                    \
+	ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL, (which) == TU_Summarizing)
+#define compat_tuple_update table_tuple_update
 #else
+#define TU_UpdateIndexes bool
+#define TU_None			 false
 #define compat_insert_index_tuples(target, slot, estate, no_error, conflict, arbiters)             \
 	ExecInsertIndexTuples(target, slot, estate, false, no_error, conflict, arbiters)
+#define compat_update_index_tuples(target, slot, estate, which)                                    \
+	ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL)
+#define compat_tuple_update table_tuple_update
 #endif
-
-/* From 16 on, an update says whether only summarizing indexes (BRIN) need a new entry. */
-static inline void
-compat_update_row(ResultRelInfo *target, ItemPointer tid, TupleTableSlot *slot, EState *estate,
-				  Snapshot snapshot)
-{
-	Relation rel = target->ri_RelationDesc;
-#if PG_VERSION_NUM >= 160000
-	TU_UpdateIndexes indexes;
-
-	simple_table_tuple_update(rel, tid, slot, snapshot, &indexes);
-	if (indexes == TU_None)
-		return;
-#else
-	bool indexes;
-
-	simple_table_tuple_update(rel, tid, slot, snapshot, &indexes);
-	if (!indexes)
-		return;
-#endif
-#if PG_VERSION_NUM >= 190000
-	list_free(ExecInsertIndexTuples(target, estate,
-									indexes == TU_Summarizing ? EIIT_ONLY_SUMMARIZING : 0, slot,
-									NIL, NULL));
-#elif PG_VERSION_NUM >= 160000
-	list_free(ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL,
-									indexes == TU_Summarizing));
-#else
-	list_free(ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL));
-#endif
-}
 
 /* FuncnameGetCandidates() also returns why it found no function; pm does not use that. */
 static inline FuncCandidateList

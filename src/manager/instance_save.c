@@ -8,6 +8,7 @@
 #include "pm.h"
 
 #include "access/htup_details.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -115,6 +116,25 @@ instance_set(RowScan *scan, bool *replace, const char *name, Datum value)
 }
 
 /*
+ * Updates a row that has been found.  False if another session has changed it since.
+ */
+static bool
+instance_update_row(ResultRelInfo *target, ItemPointer tid, TupleTableSlot *slot, EState *estate,
+					Snapshot snapshot)
+{
+	TM_FailureData failure;
+	LockTupleMode mode;
+	TU_UpdateIndexes indexes;
+
+	if (compat_tuple_update(target->ri_RelationDesc, tid, slot, GetCurrentCommandId(true), snapshot,
+							InvalidSnapshot, true, &failure, &mode, &indexes) != TM_Ok)
+		return false;
+	if (indexes != TU_None)
+		list_free(compat_update_index_tuples(target, slot, estate, indexes));
+	return true;
+}
+
+/*
  * Updates rows at the TIDs at which they have been read, since no other session writes
  * them while the unit is locked.  A statement would cost twice as much.
  */
@@ -151,7 +171,7 @@ instance_update(ProcessManager *pm, List *keys)
 		ExecStoreHeapTuple(heap_modify_tuple(scan.tuple, RelationGetDescr(scan.rel), scan.values,
 											 scan.nulls, replace),
 						   slot, true);
-		compat_update_row(target, &key->tid, slot, estate, scan.snapshot);
+		instance_require(pm, instance_update_row(target, &key->tid, slot, estate, scan.snapshot));
 		ResetPerTupleExprContext(estate);
 		ExecClearTuple(slot);
 	}
