@@ -118,7 +118,25 @@ SELECT pm.catch_up('m');
 SELECT key, seq, type, state FROM pm.journal WHERE key = 'x' ORDER BY seq;
 
 SELECT pm.unregister('m');
+
+-- pm.advance asks correlate only for the events that it advances
+CREATE SEQUENCE asked;
+CREATE FUNCTION counts(e pm.event) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('asked'); RETURN e.stream; END $$;
+SELECT pm.register('m', NULL, '{steps}', correlate => 'counts', journal => true, lease => '1 h', start_at => 'end');
+SELECT pm.append('steps', 'b', 'One'), pm.append('steps', 'b', 'Two'), pm.append('steps', 'b', 'Three');
+SELECT "position" - min("position") OVER () AS nth FROM pm.fetch('m', 'c');
+SELECT pm.save('m', 'c', 'b', '{}');
+SELECT last_value FROM asked;
+SELECT pm.advance('m', 'c', 0, 'steps', "position") FROM steps WHERE stream = 'b' AND type = 'One';
+SELECT last_value FROM asked;
+SELECT pm.advance('m', 'c', 0, 'steps', "position") FROM steps WHERE stream = 'b' AND type = 'Two';
+SELECT pm.advance('m', 'c', 0);
+SELECT last_value FROM asked;
+SELECT seq, type, state FROM pm.journal WHERE key = 'b' ORDER BY seq;
+
+SELECT pm.unregister('m');
 DROP VIEW entries;
-DROP FUNCTION keys_of, keeps;
+DROP FUNCTION keys_of, keeps, counts;
+DROP SEQUENCE asked;
 SELECT pm.drop_log('steps');
 DROP TABLE steps;

@@ -84,6 +84,27 @@ advance_journal_begin(AdvanceJournal *journal, Lease *lease, LaneState *state)
 /* ---------- entries ---------- */
 
 /*
+ * Determines the keys of the events that have been advanced.  A consumer may advance one at a
+ * time, so correlate is not called for the others.
+ */
+static void
+advance_journal_keys(AdvanceJournal *advance)
+{
+	Batch *batch = &advance->again.batch;
+	ListCell *lc;
+
+	batch->count = 0;
+	foreach(lc, advance->items)
+	{
+		BatchItem *item = lfirst(lc);
+
+		if (item->source == HANDLING_EVENT && !fetch_again_has(&advance->again, item))
+			batch->events[batch->count++] = item;
+	}
+	fetch_again_keys(&advance->again);
+}
+
+/*
  * Adds an entry for one key of an event.
  */
 static void
@@ -160,6 +181,8 @@ advance_journal_end(AdvanceJournal *advance)
 		return;
 	pm = advance->lease->pm;
 	journal_begin(&journal, pm);
+	if (advance->items != NIL)
+		advance_journal_keys(advance);
 	foreach(lc, advance->items)
 		advance_journal_item(advance, &journal, lfirst(lc));
 	if (advance->items != NIL)

@@ -408,6 +408,7 @@ consumer_fail_lane(ConsumerFail *fail)
 	else
 	{
 		fetch_again(&fail->again, &fail->lease, &fail->state);
+		fetch_again_keys(&fail->again);
 		if (pm->halt_on_failure)
 			consumer_fail_in_place(fail, reason);
 		else

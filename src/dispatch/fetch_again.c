@@ -18,7 +18,6 @@ void
 fetch_again(FetchAgain *again, Lease *lease, LaneState *state)
 {
 	ProcessManager *pm = lease->pm;
-	ErrorData *error;
 	AsOwner as;
 	bool now;
 
@@ -38,6 +37,13 @@ fetch_again(FetchAgain *again, Lease *lease, LaneState *state)
 		ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 						errmsg("the logs of process manager \"%s\" cannot be read now", pm->name),
 						errhint("Try again.")));
+}
+
+void
+fetch_again_keys(FetchAgain *again)
+{
+	ErrorData *error;
+
 	(void) fetch_keys(&again->batch, &error);
 	if (error != NULL)
 		ReThrowError(error);

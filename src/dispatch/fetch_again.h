@@ -15,8 +15,11 @@ typedef struct FetchAgain
 	Batch batch;
 } FetchAgain;
 
-/* Reads what was fetched, with its keys, in the order in which it was fetched. */
+/* Reads what was fetched, in the order in which it was fetched. */
 extern void fetch_again(FetchAgain *again, Lease *lease, LaneState *state);
+
+/* Determines the keys of the events of its batch. */
+extern void fetch_again_keys(FetchAgain *again);
 
 /* The next item, even if it was not fetched; NULL at the end. */
 extern BatchItem *fetch_again_next(FetchAgain *again);
