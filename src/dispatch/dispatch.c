@@ -64,7 +64,7 @@ dispatch_lane_may_run(const DispatchRequest *request, bool *others_alone)
 	if (request->pm->lanes == 1 || request->wait)
 		return true;
 	if (request->alone)
-		return manager_lock_alone(request->pm, request->lane);
+		return manager_lock_alone(request->pm, request->lane, request->alone_until);
 	*others_alone = manager_lock_any_alone(request->pm->id);
 	return !*others_alone;
 }

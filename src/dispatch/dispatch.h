@@ -48,10 +48,11 @@ typedef struct DispatchRequest
 {
 	ProcessManager *pm;
 	int lane;
-	int64 max_events;  /* at most this many, and one at a time if 1 */
-	int max_parked;	   /* the same for parked ones */
-	bool leave_parked; /* leave the parked events out this time */
-	bool alone;		   /* run only while no other lane of the process manager does so */
+	int64 max_events;		 /* at most this many, and one at a time if 1 */
+	int max_parked;			 /* the same for parked ones */
+	bool leave_parked;		 /* leave the parked events out this time */
+	bool alone;				 /* run only while no other lane of the process manager does so; */
+	TimestampTz alone_until; /* until this time, wait for one that does; 0: do not wait */
 	HighwaterView view;
 	int separate;			  /* about this many items share a subtransaction; 0: none */
 	bool wait;				  /* wait for the unit's lock; and no later batch will wait for a log */

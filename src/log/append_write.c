@@ -16,9 +16,12 @@
  */
 #include "pm.h"
 
+#include "access/subtrans.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 
 #include "log/append_write.h"
 #include "log/log_open.h"
@@ -128,6 +131,26 @@ append_version(AppendCall *append, bool *any)
 	return append_trimmed(append, isnull ? 0 : actual, any);
 }
 
+/* See append_lost_to(). */
+static TransactionId lost_to = InvalidTransactionId;
+
+TransactionId
+append_lost_to(void)
+{
+	return lost_to;
+}
+
+/*
+ * The transaction of a subtransaction, if that is still known.
+ */
+static TransactionId
+append_top(TransactionId xid)
+{
+	return TransactionIdIsNormal(xid) && TransactionIdFollowsOrEquals(xid, TransactionXmin) ?
+			   SubTransGetTopmostTransaction(xid) :
+			   xid;
+}
+
 /*
  * Raises a version conflict unless the actual version is the expected one.
  */
@@ -142,6 +165,8 @@ append_compare(AppendCall *append, int64 actual, bool any)
 	 */
 	if (actual == append->expected && (actual > 0 || !any))
 		return;
+	lost_to = append->direct && !append->trimmed ? append_top(append->insert.last) :
+												   InvalidTransactionId;
 	if (append->trimmed)
 		ereport(ERROR,
 				(errcode(ERRCODE_PM_VERSION_CONFLICT),

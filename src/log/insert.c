@@ -15,6 +15,7 @@
 #include "pm.h"
 
 #include "access/genam.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -245,9 +246,14 @@ insert_version(Insert *insert, Datum stream, bool *any)
 						   InvalidOid, InvalidOid, (Datum) 0);
 	index_rescan(scan, keys, 2, NULL, 0);
 	*any = index_getnext_slot(scan, BackwardScanDirection, insert->slot);
+	insert->last = InvalidTransactionId;
 	if (*any)
+	{
 		version = DatumGetInt64(
 			slot_getattr(insert->slot, insert->log->attnum[EVENT_VERSION], &isnull));
+		insert->last = DatumGetTransactionId(
+			slot_getsysattr(insert->slot, MinTransactionIdAttributeNumber, &isnull));
+	}
 	index_endscan(scan);
 	if (!*any)
 	{

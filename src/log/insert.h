@@ -25,6 +25,7 @@ typedef struct Insert
 	EState *estate;
 	ResultRelInfo *target;
 	TupleTableSlot *slot;
+	TransactionId last; /* wrote the event that insert_version() has found */
 } Insert;
 
 /* Begins to write the log.  False if it must be written by an INSERT. */

@@ -165,12 +165,18 @@ manager_lock_queue(int id)
  * one after another.  The lane that runs holds this lock until its transaction ends.
  */
 bool
-manager_lock_alone(ProcessManager *pm, int lane)
+manager_lock_alone(ProcessManager *pm, int lane, TimestampTz until)
 {
 	int naps = 0;
 
-	if (!manager_lock_unit(pm->id, MANAGER_LOCK_ALONE, true))
-		return false;
+	/* Each of the others holds it until its batch ends. */
+	while (!manager_lock_unit(pm->id, MANAGER_LOCK_ALONE, true))
+	{
+		if (GetCurrentTimestamp() >= until)
+			return false;
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(1000);
+	}
 	/*
 	 * No batch of another lane begins now.  One that has begun may take long: do not
 	 * wait forever.

@@ -10,8 +10,11 @@
 /* One unit, until the end of the transaction.  False: not available (nowait). */
 extern bool manager_lock_unit(int id, int lane, bool nowait);
 
-/* For lanes that must not run at the same time.  False: another lane holds the lock. */
-extern bool manager_lock_alone(ProcessManager *pm, int lane);
+/*
+ * For lanes that must not run at the same time.  Waits until that time at most, 0: not at all.
+ * False: another lane holds the lock.
+ */
+extern bool manager_lock_alone(ProcessManager *pm, int lane, TimestampTz until);
 extern bool manager_lock_any_alone(int id);
 
 /* Is it this transaction that has locked the unit? */

@@ -63,6 +63,8 @@ slot_init(WorkerSlot *slot, WorkerKind kind, Oid database, Oid role, TimestampTz
 	slot->serving = slot->makes_room = false;
 	pg_atomic_write_u32(&slot->turn, 0);
 	pg_atomic_write_u32(&slot->awaits, 0);
+	pg_atomic_write_u32(&slot->asks, 0);
+	pg_atomic_write_u32(&slot->batch, 0);
 	pg_atomic_write_u32(&slot->leave, LEAVE_NOT);
 	slot->waits = 0;
 	slot->waits_role = InvalidOid;

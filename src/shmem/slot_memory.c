@@ -59,6 +59,14 @@ slot_memory_init(void)
 		pg_atomic_init_u64(&Slots->workers[i].turn_at, 0);
 		pg_atomic_init_u32(&Slots->workers[i].awaits, 0);
 		pg_atomic_init_u64(&Slots->workers[i].awaits_since, 0);
+		pg_atomic_init_u32(&Slots->workers[i].asks, 0);
+		pg_atomic_init_u64(&Slots->workers[i].asks_until, 0);
+		pg_atomic_init_u32(&Slots->workers[i].batch, 0);
+		for (int n = 0; n < SLOT_BATCHES; n++)
+		{
+			pg_atomic_init_u32(&Slots->workers[i].batch_managers[n], 0);
+			pg_atomic_init_u32(&Slots->workers[i].batch_xids[n], InvalidTransactionId);
+		}
 	}
 }
 

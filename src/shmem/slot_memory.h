@@ -24,6 +24,9 @@
 /* How many counts there are for what is sent to instances (slot_sent.c). */
 #define SLOT_SENT_COUNTS 1024
 
+/* How many of its last batches a dispatcher publishes (slot_batch.c). */
+#define SLOT_BATCHES 8
+
 /* Why a worker was asked to leave. */
 typedef enum LeaveReason
 {
@@ -70,6 +73,14 @@ typedef struct WorkerSlot
 	pg_atomic_uint64 turn_at;	   /* when the turn was last renewed, a TimestampTz */
 	pg_atomic_uint32 awaits;	   /* the process manager for whose lane it waits */
 	pg_atomic_uint64 awaits_since; /* since when it waits, a TimestampTz */
+	pg_atomic_uint32 asks;		   /* the process manager whose lock of lanes it waits for, */
+	pg_atomic_uint64 asks_until;   /* and until when at most */
+
+	/* Used by slot_batch.c: ids of process managers as well. */
+	pg_atomic_uint32 batch;						   /* the one of whose lanes it runs a batch */
+	uint32 batches;								   /* used by the worker itself: a count of */
+	pg_atomic_uint32 batch_managers[SLOT_BATCHES]; /* its last batches: the process managers, */
+	pg_atomic_uint32 batch_xids[SLOT_BATCHES];	   /* and the transactions */
 
 	/* Used by slot_place.c; protected by SlotShared.lock. */
 	uint32 waits;	 /* how many workers it cannot start for lack of a place or a slot */

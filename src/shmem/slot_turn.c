@@ -9,6 +9,10 @@
  * It also remembers until when lanes run one after another, so that all their dispatchers,
  * and those that start later, know at once that two lanes have conflicted.
  *
+ * The turn is given to dispatchers that sleep.  One that is busy with other process managers
+ * would use it late.  It asks for it instead, once it has waited for some time: then it waits
+ * for the lock, and the others do not take the lock while it does.
+ *
  * All of this is a hint.  A dispatcher that has the turn may have ended, or be busy with
  * another process manager.  So a turn that was not renewed for some time does not count,
  * and waiting dispatchers try the lock from time to time.  Nothing here takes a lock.
@@ -28,11 +32,13 @@
 #define SLOT_TURN_LASTS 100
 
 /*
- * How long lanes that have conflicted run one after another, in ms.  The time grows by the
- * factor if they conflict again soon afterwards.
+ * How long lanes that have conflicted run one after another, in ms.  The time grows by a factor
+ * for each further lane that conflicts at the same time, and if they conflict again soon
+ * afterwards.
  */
 #define SLOT_TURNS_MIN	  3000
 #define SLOT_TURNS_MAX	  60000
+#define SLOT_TURNS_MORE	  2
 #define SLOT_TURNS_FACTOR 4
 
 /* ---------- whether lanes take turns ---------- */
@@ -56,13 +62,19 @@ slot_turns_is(const TurnsSlot *turns, int manager)
 		   pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, &turns->database)) == MyDatabaseId;
 }
 
-bool
-slot_turns(int manager)
+TimestampTz
+slot_turns_until(int manager)
 {
 	TurnsSlot *turns = slot_turns_of(manager);
 
-	return slot_turns_is(turns, manager) &&
-		   GetCurrentTimestamp() < (TimestampTz) pg_atomic_read_u64(&turns->until);
+	return slot_turns_is(turns, manager) ? (TimestampTz) pg_atomic_read_u64(&turns->until) :
+										   DT_NOBEGIN;
+}
+
+bool
+slot_turns(int manager)
+{
+	return GetCurrentTimestamp() < slot_turns_until(manager);
 }
 
 void
@@ -77,9 +89,12 @@ slot_turns_met(int manager)
 		TimestampTz until = (TimestampTz) pg_atomic_read_u64(&turns->until);
 		uint32 before = pg_atomic_read_u32(&turns->lasts);
 
-		/* Batches that had begun before the lanes took turns can conflict too. */
+		/*
+		 * Batches that had begun before the lanes took turns can conflict too.  The more of them
+		 * do, the more streams the lanes have in common.
+		 */
 		if (now < until)
-			lasts = before;
+			lasts = Min(before * SLOT_TURNS_MORE, SLOT_TURNS_MAX);
 		else if (!TimestampDifferenceExceeds(until, now, (int) before))
 			lasts = Min(before * SLOT_TURNS_FACTOR, SLOT_TURNS_MAX);
 	}
@@ -136,18 +151,42 @@ slot_turn_end(int manager)
 }
 
 void
-slot_turn_await(int manager)
+slot_turn_await(int manager, TimestampTz since)
 {
 	slot_turn_end(manager);
-	if (pg_atomic_read_u32(&MyWorkerSlot->awaits) == (uint32) manager)
-		return;
-	pg_atomic_write_u64(&MyWorkerSlot->awaits_since, (uint64) GetCurrentTimestamp());
+	pg_atomic_write_u64(&MyWorkerSlot->awaits_since, (uint64) since);
 	pg_atomic_write_u32(&MyWorkerSlot->awaits, (uint32) manager);
 }
 
+void
+slot_turn_ask(int manager, TimestampTz until)
+{
+	pg_atomic_write_u64(&MyWorkerSlot->asks_until, (uint64) until);
+	pg_atomic_write_u32(&MyWorkerSlot->asks, (uint32) manager);
+}
+
+void
+slot_turn_asked_enough(void)
+{
+	pg_atomic_write_u32(&MyWorkerSlot->asks, 0);
+}
+
+bool
+slot_turn_asked(int manager)
+{
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (pg_atomic_read_u32(&slot->asks) == (uint32) manager && slot_turn_is_other(slot) &&
+			GetCurrentTimestamp() < (TimestampTz) pg_atomic_read_u64(&slot->asks_until))
+			return true;
+	}
+	return false;
+}
+
 /*
- * Of the dispatchers that sleep, the one that has waited longest.  One that is busy might not
- * take its turn soon.
+ * Of the dispatchers that sleep, the one that has waited longest.
  */
 static int
 slot_turn_next(int manager)
@@ -174,6 +213,8 @@ slot_turn_pass(int manager)
 	int next;
 
 	slot_turn_end(manager);
+	if (slot_turn_asked(manager))
+		return true;
 	next = slot_turn_next(manager);
 	if (next < 0)
 		return false;

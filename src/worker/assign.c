@@ -4,10 +4,10 @@
  *
  * Every role that owns a process manager gets a dispatcher as long as there are
  * places (pm.max_workers in the whole cluster).  If there are still places, it
- * gets one more for each further lane of its process managers.  When there are
- * more roles than places, roles with work come first, in the order in which the
- * work arrived.  A role whose dispatcher has made room yields to the others for
- * some time, so that the roles take turns.
+ * gets one more for each further lane of its process managers that does not take turns.  When there
+ *are more roles than places, roles with work come first, in the order in which the work arrived.  A
+ *role whose dispatcher has made room yields to the others for some time, so that the roles take
+ *turns.
  */
 #include "pm.h"
 
@@ -15,7 +15,9 @@
 #include "utils/timestamp.h"
 
 #include "base/report.h"
+#include "manager/registry.h"
 #include "shmem/slot_place.h"
+#include "shmem/slot_turn.h"
 #include "shmem/worker_kind.h"
 #include "worker/assign.h"
 
@@ -54,6 +56,29 @@ assign_before(Role *role, int serving, Role *other, int others)
 }
 
 /*
+ * How many dispatchers does a role need?  One for each lane, but lanes that take turns need only
+ * one.  It runs them as fast as several would, which would have to start first.
+ */
+static int
+assign_needs(Role *role, TimestampTz now, TimestampTz *due)
+{
+	int needs = 1;
+	ListCell *lc;
+
+	foreach(lc, role->managers)
+	{
+		ProcessManager *pm = lfirst(lc);
+		TimestampTz until = pm->lanes > 1 ? slot_turns_until(pm->id) : DT_NOBEGIN;
+
+		if (until > now)
+			*due = Min(*due, until);
+		else
+			needs = Max(needs, pm->lanes);
+	}
+	return needs;
+}
+
+/*
  * May a role get a dispatcher now?  If it only has to wait, *due is moved to the
  * time when it may.
  */
@@ -72,7 +97,7 @@ assign_may_have(Role *role, int serving, bool others, TimestampTz now, Timestamp
 		*due = Min(*due, TimestampTzPlusMilliseconds(now, ASSIGN_NAP_YIELDS));
 		return false;
 	}
-	if (serving >= role->lanes || !worker_can_connect(role->role))
+	if (serving >= assign_needs(role, now, due) || !worker_can_connect(role->role))
 		return false;
 	if (role->not_before > now)
 	{

@@ -237,7 +237,7 @@ failed_conflict(Unit *unit, ErrorData *error, const Progress *progress)
 	if (progress->stage == PROGRESS_PREPARE)
 		unit_poll(unit);
 	else
-		contention_met(&unit->contention, unit->pm, error->sqlerrcode, &unit->not_before);
+		contention_met(&unit->contention, unit->pm, error, &unit->not_before);
 	return true;
 }
 

@@ -16,6 +16,7 @@
 #include "dispatch/dispatch.h"
 #include "shmem/crash.h"
 #include "shmem/slot.h"
+#include "shmem/slot_batch.h"
 #include "shmem/slot_lost.h"
 #include "worker/failed.h"
 #include "worker/run.h"
@@ -42,6 +43,7 @@ run_batch(DispatchRequest *request, Progress *progress, DispatchResult *result)
 		if (slot_gives_way())
 			QueryCancelPending = false;
 		call_before_end(progress);
+		slot_batch_commits(GetTopTransactionIdIfAny());
 		CommitTransactionCommand();
 		crash_unmark();
 	}
@@ -81,7 +83,7 @@ run_failed(Unit *unit, ErrorData *error, const Progress *progress)
 static void
 run_wait(Unit *unit)
 {
-	contention_wait(unit->pm->id, &unit->not_before);
+	contention_wait(&unit->contention, unit->pm->id, &unit->not_before);
 	unit->polling = true;
 	/* It runs again at that time, even if a parked event is due at once. */
 	unit->due = DT_NOEND;
@@ -188,6 +190,58 @@ run_activity(const Unit *unit)
 }
 
 /*
+ * May the unit run a batch now?  If not, it is set when to try again.
+ */
+static bool
+run_may(Unit *unit, DispatchRequest *request)
+{
+	request->alone = unit->contention.alone = contention_alone(unit->pm);
+	if (request->alone &&
+		!contention_take(&unit->contention, unit->pm, unit->not_before != 0, &request->alone_until))
+	{
+		run_wait(unit);
+		return false;
+	}
+	unit->not_before = 0;
+	unit->due = DT_NOEND;
+	unit->polling = false;
+
+	/*
+	 * An earlier dispatcher died in a handler of this unit.  The scheduler will
+	 * count that as an attempt soon, and until then the handler must not run.
+	 */
+	if (slot_lost_unit(unit->pm->id, unit->lane))
+	{
+		contention_taken();
+		unit_poll(unit);
+		return false;
+	}
+	return true;
+}
+
+/*
+ * Called before and after a batch of a process manager with several lanes.
+ */
+static void
+run_lane_begins(Unit *unit)
+{
+	if (unit->pm->lanes > 1)
+		slot_batch_begin(unit->pm->id);
+}
+
+static void
+run_lane_ended(Unit *unit, const DispatchRequest *request, TimestampTz began, bool ran, bool more)
+{
+	slot_batch_end();
+	contention_taken();
+	if (!ran)
+		return;
+	unit->contention.waits_since = 0;
+	if (request->alone)
+		run_turn(unit, began, more && unit->dirty && unit->not_before == 0);
+}
+
+/*
  * Runs one batch of a unit, and records when to run it again.
  */
 void
@@ -205,26 +259,8 @@ run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 	TimestampTz began;
 	ErrorData *error;
 
-	request.alone = contention_alone(unit->pm);
-	if (request.alone && !contention_take(unit->pm->id, unit->not_before != 0))
-	{
-		run_wait(unit);
+	if (!run_may(unit, &request))
 		return;
-	}
-	unit->not_before = 0;
-	unit->due = DT_NOEND;
-	unit->polling = false;
-
-	/*
-	 * An earlier dispatcher died in a handler of this unit.  The scheduler will
-	 * count that as an attempt soon, and until then the handler must not run.
-	 */
-	if (slot_lost_unit(unit->pm->id, unit->lane))
-	{
-		unit_poll(unit);
-		return;
-	}
-
 	began = GetCurrentTimestamp();
 	session_begin_batch(unit->pm->id);
 	contention_begin(unit->pm->lanes);
@@ -234,6 +270,7 @@ run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 	MemoryContextSwitchTo(context);
 	request.some = unit_moved(unit, &request.logs);
 	request.separate = isolate_separate(&unit->isolate);
+	run_lane_begins(unit);
 	error = run_batch(&request, &progress, &result);
 	if (error != NULL || progress.stage != PROGRESS_PREPARE)
 		session_used(Max(progress.count, 1));
@@ -241,8 +278,8 @@ run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 		run_failed(unit, error, &progress);
 	else
 		run_returned(unit, &request, &result, counts);
-	if (request.alone && (error != NULL || result.outcome != DISPATCH_BUSY))
-		run_turn(unit, began, error == NULL && unit->dirty && unit->not_before == 0);
+	run_lane_ended(unit, &request, began, error != NULL || result.outcome != DISPATCH_BUSY,
+				   error == NULL);
 	MemoryContextSwitchTo(TopMemoryContext);
 	MemoryContextReset(context);
 }
