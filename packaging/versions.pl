@@ -86,6 +86,13 @@ agrees('packaging/pm.spec', qr/^URL:\s+(.*)/m, $meta->{resources}{homepage});
 agrees('packaging/pm.spec', qr/^%changelog\n\* \w+ \w+ \d+ \d+ (.*) - /m, $contact);
 agrees('META.json', qr/"generated_by": "(.*)"/, $name);
 
+my ($runbooks) = file('monitoring/pm.rules.yml') =~ /runbook_url: (\S+?)\/blob\//;
+if (($runbooks // '') ne $meta->{resources}{repository}{web})
+{
+	print "monitoring/pm.rules.yml: the runbooks are not at $meta->{resources}{repository}{web}\n";
+	$faults++;
+}
+
 print "version $version", defined $date ? ", $date" : '', $faults ? ": $faults places disagree\n" : ": all places agree\n";
 # They have to be replaced before packages are published: META.json first.
 print "note: the addresses are placeholders at example.org\n" if file('META.json') =~ /example\.org/;
