@@ -386,8 +386,29 @@ erase_pass_keep(const ErasePass *pass, bool complete)
 	}
 }
 
+/*
+ * The names of those process managers that workers have locked.
+ */
+static List *
+erase_pass_busy(List *missed)
+{
+	List *busy = NIL;
+	WorkerView *workers;
+	int count = slot_view(&workers);
+	ListCell *lc;
+
+	foreach(lc, missed == NIL ? NIL : registry_load(InvalidOid))
+	{
+		ProcessManager *pm = lfirst(lc);
+
+		if (erase_pass_names(missed, pm->name) && !manager_lock_by_session(pm, workers, count))
+			busy = lappend(busy, pm->name);
+	}
+	return busy;
+}
+
 bool
-erase_later(const char *log, const char *await, List **missed)
+erase_later(const char *log, const char *await, List **busy)
 {
 	ErasePass pass = {.log = log, .until = DT_NOBEGIN};
 	bool all;
@@ -403,7 +424,7 @@ erase_later(const char *log, const char *await, List **missed)
 	complete = erase_pass(&pass);
 	erase_pass_keep(&pass, complete);
 	/* If it was only for their number that some were missed, there is nobody to wait for. */
-	if (missed != NULL && pass.locked == NIL)
-		*missed = pass.missed;
+	if (busy != NULL && pass.locked == NIL)
+		*busy = erase_pass_busy(pass.missed);
 	return complete && all;
 }

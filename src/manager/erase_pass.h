@@ -32,9 +32,9 @@ extern void erase_pass_keep(const ErasePass *pass, bool complete);
 /*
  * Continues the erasures of a log, in a transaction of its own.  First waits for the units
  * of one process manager, unless its name is NULL.  Returns whether nothing is left to do.
- * If all that was left was locked by others, sets *missed to the names of these process
- * managers.
+ * If nothing was free, sets *busy to the names of the process managers for which it is worth
+ * waiting, because batches run.
  */
-extern bool erase_later(const char *log, const char *await, List **missed);
+extern bool erase_later(const char *log, const char *await, List **busy);
 
 #endif /* PM_ERASE_PASS_H */

@@ -87,6 +87,36 @@ manager_lock_is_held(int id, int lane)
 	return count > 0;
 }
 
+static bool
+manager_lock_is_worker(VirtualTransactionId holder, const WorkerView *workers, int count)
+{
+	/* A prepared transaction that was recovered has no process. */
+	PGPROC *proc = compat_vxid_index(holder) < 0 ? NULL : compat_vxid_proc(holder);
+
+	for (int i = 0; i < count; i++)
+		if (proc != NULL && workers[i].in_use && workers[i].proc == proc)
+			return true;
+	return false;
+}
+
+bool
+manager_lock_by_session(const ProcessManager *pm, const WorkerView *workers, int count)
+{
+	for (int lane = 0; lane < pm->lanes; lane++)
+	{
+		LOCKTAG tag;
+		VirtualTransactionId *holders;
+		int nholders;
+
+		manager_lock_tag(&tag, pm->id, lane);
+		holders = GetLockConflicts(&tag, ExclusiveLock, &nholders);
+		for (int i = 0; i < nholders; i++)
+			if (!manager_lock_is_worker(holders[i], workers, count))
+				return true;
+	}
+	return false;
+}
+
 /*
  * Releases the lock, once.
  */

@@ -6,6 +6,7 @@
 #define PM_MANAGER_LOCK_H
 
 #include "manager/registry.h"
+#include "shmem/slot_view.h"
 
 /* One unit, until the end of the transaction.  False: not available (nowait). */
 extern bool manager_lock_unit(int id, int lane, bool nowait);
@@ -19,6 +20,12 @@ extern bool manager_lock_any_alone(int id);
 
 /* Is it this transaction that has locked the unit? */
 extern bool manager_lock_is_mine(int id, int lane);
+
+/*
+ * Has a session locked one of the units, and not a worker, which holds it for one batch?  The
+ * answer may be out of date.
+ */
+extern bool manager_lock_by_session(const ProcessManager *pm, const WorkerView *workers, int count);
 
 /* Unlocks a unit under whose lock nothing was written. */
 extern void manager_lock_release(int id, int lane);

@@ -8,8 +8,9 @@
  * When somebody has changed a registration, it tries at once, because that session held the
  * lock.
  *
- * Units of a busy process manager are free only between two batches.  So for some it waits
- * a little, which gets the lock as soon as a batch ends.
+ * Units of a busy process manager are free only between two batches.  So it waits a little
+ * for one of these, which gets the lock as soon as a batch ends.  It does not wait for
+ * sessions.
  *
  * While this waits, the scheduler starts no dispatchers.  So a round ends after a short time,
  * and takes only a small part of the scheduler's time.
@@ -39,8 +40,9 @@
 /* No other log is begun when a round has taken this long, ms. */
 #define ERASURES_ROUND 100
 
-/* How long it waits for one unit. */
-#define ERASURES_AWAIT "50ms"
+/* How long it waits for one unit, ms: at first longer than most batches last, then doubled. */
+#define ERASURES_AWAIT	   200
+#define ERASURES_AWAIT_MAX 400
 
 void
 erasures_begin(Erasures *erasures)
@@ -48,6 +50,7 @@ erasures_begin(Erasures *erasures)
 	erasures->context = AllocSetContextCreate(TopMemoryContext, "pm erasures",
 											  ALLOCSET_DEFAULT_SIZES);
 	erasures->nap = ERASURES_NAP;
+	erasures->await = ERASURES_AWAIT;
 }
 
 /*
@@ -55,7 +58,7 @@ erasures_begin(Erasures *erasures)
  * logged, and what is left is done later.
  */
 static bool
-erasures_try(Erasures *erasures, const char *log, const char *await, List **missed)
+erasures_try(Erasures *erasures, const char *log, const char *await, List **busy)
 {
 	volatile bool complete = false;
 
@@ -64,9 +67,9 @@ erasures_try(Erasures *erasures, const char *log, const char *await, List **miss
 		worker_transaction();
 		MemoryContextSwitchTo(erasures->context);
 		if (await != NULL)
-			(void) set_config_option("lock_timeout", ERASURES_AWAIT, PGC_USERSET, PGC_S_SESSION,
-									 GUC_ACTION_LOCAL, true, 0, false);
-		complete = erase_later(log, await, missed);
+			(void) set_config_option("lock_timeout", psprintf("%dms", erasures->await), PGC_USERSET,
+									 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+		complete = erase_later(log, await, busy);
 		CommitTransactionCommand();
 	}
 	PG_CATCH();
@@ -93,14 +96,14 @@ erasures_try(Erasures *erasures, const char *log, const char *await, List **miss
 static bool
 erasures_log(Erasures *erasures, const char *log)
 {
-	List *missed = NIL;
+	List *busy = NIL;
 	const char *await;
 
-	if (erasures_try(erasures, log, NULL, &missed))
+	if (erasures_try(erasures, log, NULL, &busy))
 		return true;
-	if (missed == NIL)
+	if (busy == NIL)
 		return false;
-	await = list_nth(missed, erasures->await_turn++ % list_length(missed));
+	await = list_nth(busy, erasures->await_turn++ % list_length(busy));
 	return erasures_try(erasures, log, await, NULL);
 }
 
@@ -168,6 +171,7 @@ erasures_round(Erasures *erasures)
 	erasures->due = complete ? DT_NOEND :
 							   TimestampTzPlusMilliseconds(now, Max(erasures->nap, took));
 	erasures->nap = complete ? ERASURES_NAP : Min(erasures->nap * 2, ERASURES_NAP_MAX);
+	erasures->await = complete ? ERASURES_AWAIT : ERASURES_AWAIT_MAX;
 	return erasures->due;
 }
 

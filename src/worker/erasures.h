@@ -18,6 +18,7 @@ typedef struct Erasures
 	TimestampTz due;		/* and when it will; DT_NOEND: nothing is left to do */
 	long nap;				/* until then, ms */
 	int turn;				/* which log comes first */
+	int await;				/* how long a unit is waited for, ms */
 	int await_turn;			/* which process manager is waited for */
 } Erasures;
 

@@ -187,7 +187,7 @@ like(($node->psql('postgres', q{SET statement_timeout = '20s'; SELECT pm.erase('
 # A new start of the server ends whoever has locked it.
 $holder->quit;
 $second->quit;
-$node->restart('fast');
+$node->restart;
 complete_ok('it is completed after a restart');
 
 PmTest::no_crash_ok($node);
