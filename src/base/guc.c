@@ -37,9 +37,9 @@ guc_define(void)
 	DefineCustomIntVariable(
 		"pm.max_logs",
 		"Number of event logs whose marks can be kept in shared memory, in the whole cluster.",
-		"Events of further logs are found by polling.", &guc_max_logs, 16384, 16, 1024 * 1024,
-		process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0, NULL, NULL,
-		NULL);
+		"Further logs share their wake-ups, and cost each session more.", &guc_max_logs, 16384, 16,
+		1024 * 1024, process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0,
+		NULL, NULL, NULL);
 	DefineCustomIntVariable(
 		"pm.max_stats",
 		"Number of lanes of process managers whose counters can be kept, in the whole cluster.",

@@ -17,7 +17,7 @@
 #include "base/row_tid.h"
 
 /* How many TIDs a backend remembers. */
-#define ROW_TIDS 4096
+#define ROW_TIDS 65536
 
 ItemPointer
 row_tid_of(RowTidTable table, const char *manager, int lane, const char *name)

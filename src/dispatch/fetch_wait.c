@@ -50,8 +50,8 @@ typedef struct FetchLog
 {
 	Oid relid; /* InvalidOid: it is locked, or gone */
 	Oid seqid;
-	LogRef slot; /* none: no writer wakes this session */
-	int64 last;	 /* position that was drawn before the last attempt; 0: not known */
+	LogRef slot;
+	int64 last; /* position that was drawn before the last attempt; 0: not known */
 } FetchLog;
 
 typedef struct FetchWait
@@ -125,7 +125,7 @@ fetch_wait_ask(FetchWait *wait)
 		log->seqid = found != NULL ? found->seqid : InvalidOid;
 		if (found != NULL && slot_preloaded())
 			slot_fetch_ask(pm->id, log->relid, &log->slot);
-		wait->polls |= log->slot.slot == NULL;
+		wait->polls |= found == NULL;
 		log->last = fetch_wait_last(log);
 	}
 }

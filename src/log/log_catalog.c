@@ -9,6 +9,7 @@
 
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 
@@ -170,6 +171,52 @@ log_catalog_tables(void)
 	foreach(lc, log_catalog_list())
 		relids = lappend_oid(relids, ((LogSource *) lfirst(lc))->relid);
 	return relids;
+}
+
+static void *
+log_catalog_form_sequence(uint64 row)
+{
+	LogSequence *sequence = palloc(sizeof(LogSequence));
+	bool isnull;
+	Datum seqid;
+
+	sequence->name = exec_text(row, 1);
+	sequence->relid = DatumGetObjectId(exec_value(row, 2, &isnull));
+	seqid = exec_value(row, 3, &isnull);
+	sequence->seqid = isnull ? InvalidOid : DatumGetObjectId(seqid);
+	return sequence;
+}
+
+/*
+ * The sequence is found as sequence_of_log() finds it.
+ */
+List *
+log_catalog_sequences(List *names)
+{
+	static ExecStatement sequences =
+		{NULL,
+		 "SELECT l.name, l.source::pg_catalog.oid, ("
+		 "SELECT d.objid FROM pg_catalog.pg_attribute a, pg_catalog.pg_depend d "
+		 "WHERE a.attrelid OPERATOR(pg_catalog.=) l.source::pg_catalog.oid "
+		 "AND a.attidentity OPERATOR(pg_catalog.=) 'a' AND NOT a.attisdropped "
+		 "AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass "
+		 "AND d.refobjid OPERATOR(pg_catalog.=) a.attrelid "
+		 "AND d.refobjsubid OPERATOR(pg_catalog.=) a.attnum "
+		 "AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass "
+		 "AND d.deptype OPERATOR(pg_catalog.=) 'i' "
+		 "ORDER BY a.attnum LIMIT 1) "
+		 "FROM pm_catalog.log l WHERE l.name OPERATOR(pg_catalog.=) ANY ($1)",
+		 1,
+		 {TEXTARRAYOID}};
+	Datum *elements = palloc(sizeof(Datum) * Max(list_length(names), 1));
+	Datum values[1];
+	ListCell *lc;
+
+	foreach(lc, names)
+		elements[foreach_current_index(lc)] = CStringGetTextDatum(lfirst(lc));
+	values[0] = PointerGetDatum(
+		construct_array(elements, list_length(names), TEXTOID, -1, false, TYPALIGN_INT));
+	return exec_list(&sequences, values, NULL, log_catalog_form_sequence);
 }
 
 /*

@@ -27,6 +27,14 @@ typedef struct LogSource
 	bool at_home; /* its sequence was last accepted in this database */
 } LogSource;
 
+/* A log and its sequence, neither of which was looked at. */
+typedef struct LogSequence
+{
+	char *name;
+	Oid relid;
+	Oid seqid; /* InvalidOid: it has none */
+} LogSequence;
+
 /* Reads the row of a log; false if there is none.  Needs an open owner scope. */
 extern bool log_catalog_row(const char *name, LogRow *row);
 /* The table of a log, or InvalidOid. */
@@ -37,6 +45,8 @@ extern char *log_catalog_name(Oid relid);
 extern List *log_catalog_list(void);
 /* The tables of all logs. */
 extern List *log_catalog_tables(void);
+/* Of these logs, by name, those that exist, of LogSequence. */
+extern List *log_catalog_sequences(List *names);
 /* The names of the process managers that follow a log, for a message; NULL if there are none. */
 extern char *log_catalog_followers(const char *name);
 /* Adds a log, whose sequence has this file. */

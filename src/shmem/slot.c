@@ -67,6 +67,7 @@ slot_init(WorkerSlot *slot, WorkerKind kind, Oid database, Oid role, TimestampTz
 	pg_atomic_write_u32(&slot->batch, 0);
 	pg_atomic_write_u32(&slot->leave, LEAVE_NOT);
 	slot->waits = 0;
+	slot->waits_brief = false;
 	slot->waits_role = InvalidOid;
 	slot->pressed_at = 0;
 	slot->pressed = 0;
@@ -120,10 +121,10 @@ slot_unclaim(int index, uint32 generation)
 	ours = slot->in_use && slot->generation == generation;
 	if (ours)
 	{
-		/* Do this under the lock, before another worker can claim the slot and set the bits. */
-		slot_interest_clear(index);
 		pg_atomic_fetch_sub_u32(&Slots->waiting, slot_memory_waits(slot));
+		pg_atomic_fetch_sub_u32(&Slots->waiting_brief, slot->waits_brief ? 1 : 0);
 		slot->waits = 0;
+		slot->waits_brief = false;
 		slot->waits_role = InvalidOid;
 		slot->in_use = false;
 		slot->pid = 0;
@@ -196,6 +197,8 @@ slot_detach(int code, Datum arg)
 
 	if (slot == NULL)
 		return;
+	/* Before another worker can claim the slot and set the same bits. */
+	slot_interest_end();
 	/* From here on, slot_activity.c does not write the slot, which is about to be given up. */
 	MyWorkerSlot = NULL;
 	if (at_detach != NULL)
@@ -321,6 +324,15 @@ slot_leaves(void)
 	MyWorkerSlot->left = MyWorkerSlot->generation;
 }
 
+/*
+ * Records that this worker is about to leave although it has more to do.
+ */
+void
+slot_leaves_unfinished(void)
+{
+	MyWorkerSlot->unfinished = MyWorkerSlot->generation;
+}
+
 /* ---------- workers that this process has started ---------- */
 
 /*
@@ -333,8 +345,8 @@ slot_attached(int index)
 }
 
 /*
- * Did the worker leave of its own accord?  This function and the two below are
- * called after the worker has ended.
+ * Did the worker leave of its own accord?  This function and the three below
+ * are called after the worker has ended.
  */
 bool
 slot_left(int index, uint32 generation)
@@ -349,6 +361,15 @@ bool
 slot_gave_way(int index, uint32 generation)
 {
 	return Slots->workers[index].gave_way == generation;
+}
+
+/*
+ * Did the worker leave although it had more to do?
+ */
+bool
+slot_unfinished(int index, uint32 generation)
+{
+	return Slots->workers[index].unfinished == generation;
 }
 
 /*

@@ -48,11 +48,13 @@ extern uint32 slot_my_wakes(void);
 extern bool slot_asked_to_leave(void);
 extern bool slot_gives_way(void);
 extern void slot_leaves(void);
+extern void slot_leaves_unfinished(void);
 
 /* About a worker that this process has started. */
 extern bool slot_attached(int index);
 extern bool slot_left(int index, uint32 generation);
 extern bool slot_gave_way(int index, uint32 generation);
+extern bool slot_unfinished(int index, uint32 generation);
 extern bool slot_died(int index, uint32 generation);
 
 /* About all workers. */

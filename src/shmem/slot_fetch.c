@@ -17,12 +17,14 @@
  */
 #include "pm.h"
 
+#include "miscadmin.h"
 #include "storage/condition_variable.h"
 
 #include "shmem/slot_fetch.h"
 #include "shmem/slot_log.h"
 #include "shmem/slot_log_table.h"
 #include "shmem/slot_memory.h"
+#include "shmem/slot_waiters.h"
 
 static ConditionVariable *
 slot_fetch_room(int manager)
@@ -43,22 +45,27 @@ slot_fetch_prepare(int manager, uint32 wakes)
 	return slot_fetch_wakes(manager) == wakes;
 }
 
+/*
+ * As slot_interest() does for a worker.
+ */
 void
 slot_fetch_ask(int manager, Oid relid, LogRef *ref)
 {
 	uint32 bit = (uint32) 1 << (manager % SLOT_FETCH_ROOMS);
+	LogKey key = {MyDatabaseId, relid};
+	LogRef now;
 
-	for (;;)
+	do
 	{
 		if (!slot_log_valid(ref))
 			slot_log_ref(relid, true, ref);
+		/* A full barrier. */
+		pg_atomic_fetch_or_u32(ref->slot != NULL ? &ref->slot->waiters.fetchers :
+												   &slot_log_table_group(&key)->fetchers,
+							   bit);
 		if (ref->slot == NULL)
-			return;
-		/* A full barrier: see slot_interest(). */
-		pg_atomic_fetch_or_u32(&ref->slot->fetchers, bit);
-		if (slot_log_valid(ref))
-			return;
-	}
+			slot_log_ref(relid, false, &now);
+	} while (ref->slot != NULL ? !slot_log_valid(ref) : now.slot != NULL);
 }
 
 bool
@@ -68,35 +75,14 @@ slot_fetch_wait(int manager, long ms, uint32 wait_event)
 }
 
 /*
- * This function and those below run in transaction callbacks, so they must not fail.
+ * Runs in transaction callbacks: it cannot fail.
  */
-static void
-slot_fetch_wake_room(int room)
-{
-	/* Count first, for the sessions that are not on the list yet. */
-	pg_atomic_fetch_add_u32(&Slots->fetch_wakes[room], 1);
-	ConditionVariableBroadcast(&Slots->fetchers[room]);
-}
-
-void
-slot_fetch_wake_log(LogSlot *slot)
-{
-	uint32 rooms = pg_atomic_read_u32(&slot->fetchers);
-
-	if (rooms == 0)
-		return;
-	rooms = pg_atomic_exchange_u32(&slot->fetchers, 0);
-	for (int i = 0; i < SLOT_FETCH_ROOMS; i++)
-		if (rooms & ((uint32) 1 << i))
-			slot_fetch_wake_room(i);
-}
-
 void
 slot_fetch_wake(int manager)
 {
 	if (manager != 0)
-		slot_fetch_wake_room(manager % SLOT_FETCH_ROOMS);
+		slot_waiters_wake_room(manager % SLOT_FETCH_ROOMS);
 	else
 		for (int i = 0; i < SLOT_FETCH_ROOMS; i++)
-			slot_fetch_wake_room(i);
+			slot_waiters_wake_room(i);
 }

@@ -9,12 +9,18 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "base/guc.h"
 #include "shmem/slot_log.h"
 #include "shmem/slot_log_give.h"
 #include "shmem/slot_log_table.h"
 #include "shmem/slot_memory.h"
+
+/* For this long a session asks for no slot for a role after it got none, ms, */
+#define SLOT_LOG_ASK 1000
+/* and remembers that of this many roles. */
+#define SLOT_LOG_ROLES 64
 
 static Oid
 slot_log_owner(Oid relid)
@@ -43,8 +49,58 @@ slot_log_warn(void)
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("pm keeps the marks of %d event logs in shared memory, but there are more logs",
 					guc_max_logs),
-			 errdetail("Events of further logs are found by polling."),
+			 errdetail("Further logs share their wake-ups, and cost each session more."),
 			 errhint("Raise \"pm.max_logs\" and restart the server.")));
+}
+
+/*
+ * May this session ask for a slot for a log of this role?  If the role got none just now,
+ * not again at once: that takes an exclusive lock, and each transaction that writes a log
+ * without a slot would do it.
+ */
+static bool
+slot_log_may_ask(Oid owner, bool refused)
+{
+	static struct
+	{
+		Oid owner;
+		TimestampTz refused_at;
+	} roles[SLOT_LOG_ROLES];
+	TimestampTz now = GetCurrentTimestamp();
+	int i = owner % SLOT_LOG_ROLES;
+
+	if (refused)
+	{
+		roles[i].owner = owner;
+		roles[i].refused_at = now;
+	}
+	return roles[i].owner != owner || now < roles[i].refused_at ||
+		   TimestampDifferenceExceeds(roles[i].refused_at, now, SLOT_LOG_ASK);
+}
+
+/*
+ * Gives the log a slot, if there is one for it.
+ */
+static void
+slot_log_create(const LogKey *key, LogRef *ref)
+{
+	/* Do this before taking the lock, because it reads the catalog. */
+	Oid owner = slot_log_owner(key->relid);
+	LogEntry *entry;
+
+	if (!slot_log_may_ask(owner, false))
+		return;
+	LWLockAcquire(&LogSlots->lock, LW_EXCLUSIVE);
+	/* Another backend may have created the entry meanwhile. */
+	entry = hash_search(LogEntries, key, HASH_FIND, NULL);
+	ref->slot = entry != NULL ? &LogSlots->slots[entry->index] : slot_log_give(key, owner);
+	if (ref->slot != NULL)
+		ref->incarnation = pg_atomic_read_u64(&ref->slot->incarnation);
+	LWLockRelease(&LogSlots->lock);
+	if (ref->slot != NULL)
+		return;
+	(void) slot_log_may_ask(owner, true);
+	slot_log_warn();
 }
 
 void
@@ -52,7 +108,6 @@ slot_log_ref(Oid relid, bool create, LogRef *ref)
 {
 	LogKey key = {MyDatabaseId, relid};
 	LogEntry *entry;
-	Oid owner;
 
 	ref->slot = NULL;
 	ref->incarnation = 0;
@@ -67,20 +122,8 @@ slot_log_ref(Oid relid, bool create, LogRef *ref)
 		ref->incarnation = pg_atomic_read_u64(&ref->slot->incarnation);
 	}
 	LWLockRelease(&LogSlots->lock);
-	if (ref->slot != NULL || !create)
-		return;
-
-	/* Do this before taking the lock, because it reads the catalog. */
-	owner = slot_log_owner(relid);
-	LWLockAcquire(&LogSlots->lock, LW_EXCLUSIVE);
-	/* Another backend may have created the entry meanwhile. */
-	entry = hash_search(LogEntries, &key, HASH_FIND, NULL);
-	ref->slot = entry != NULL ? &LogSlots->slots[entry->index] : slot_log_give(&key, owner);
-	if (ref->slot != NULL)
-		ref->incarnation = pg_atomic_read_u64(&ref->slot->incarnation);
-	LWLockRelease(&LogSlots->lock);
-	if (ref->slot == NULL)
-		slot_log_warn();
+	if (ref->slot == NULL && create)
+		slot_log_create(&key, ref);
 }
 
 bool

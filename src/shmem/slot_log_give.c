@@ -11,14 +11,14 @@
  *	 has less than its share takes a slot from the role that has the most: the one
  *	 that has not been used for the longest time.
  * - A role that has its share gets no more slots.  For a log without a slot, each
- *	 backend determines the mark by itself (highwater.c), and events are found by
- *	 polling.
+ *	 backend determines the mark by itself (highwater.c), and the log shares its wake-ups
+ *	 with others (slot_interest.c).
  *
  * No event is lost when a log loses its slot.  The mark starts again from the
  * furthest cursor, as it does when the server starts; until then the slot is not
  * "seeded" and its mark is not used.  The generations start empty, so the mark
- * rises later.  The workers that wait for the log are woken, and look for a slot
- * again.
+ * rises later.  The workers that wait for the log are woken when it loses its slot, and
+ * when it gets one, because they must wait in another place then.
  *
  * A transaction that has used the mark may be about to move a cursor there, so it
  * pins the slot until it has ended (slot_pin.c).  A pinned slot is only taken from
@@ -30,13 +30,14 @@
 
 #include "base/guc.h"
 #include "shmem/slot_log_give.h"
-#include "shmem/slot_wake.h"
+#include "shmem/slot_waiters.h"
 
 /* A log that no worker follows counts as in use for this long, s. */
 #define SLOT_LOG_IDLE 60
 
-/* At most this many idle slots are taken back at a time. */
-#define SLOT_LOG_TAKE 64
+/* At most this many idle slots are taken back at a time, and this many slots searched. */
+#define SLOT_LOG_TAKE	64
+#define SLOT_LOG_SEARCH 2048
 
 /* When no idle slot was found, they are searched again only after this time, ms. */
 #define SLOT_LOG_PAUSE 1000
@@ -46,7 +47,6 @@ slot_log_take(LogSlot *slot, bool gone)
 {
 	LogKey key = {slot->database, slot->relid};
 	LogOwner *owner = hash_search(LogOwners, &slot->owner, HASH_FIND, NULL);
-	uint64 interest[SLOT_WAKE_WORDS];
 
 	Assert(LWLockHeldByMeInMode(&LogSlots->lock, LW_EXCLUSIVE));
 	LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
@@ -62,26 +62,34 @@ slot_log_take(LogSlot *slot, bool gone)
 	pg_atomic_fetch_add_u64(&slot->incarnation, 1);
 	slot->database = InvalidOid;
 	slot->relid = InvalidOid;
-	for (int w = 0; w < SLOT_WAKE_WORDS; w++)
-		interest[w] = pg_atomic_exchange_u64(&slot->interest[w], 0);
 	LWLockRelease(&slot->lock);
 
 	hash_search(LogEntries, &key, HASH_REMOVE, NULL);
 	if (owner != NULL && --owner->count == 0)
 		hash_search(LogOwners, &slot->owner, HASH_REMOVE, NULL);
 	slot->next_free = LogSlots->free;
-	LogSlots->free = slot->index;
+	LogSlots->free = slot->waiters.number;
 
-	/*
-	 * A writer that ends from here on finds no bits of these workers, so they must set
-	 * them again.
-	 */
-	slot_wake_bits(interest);
+	/* A writer that ends from here on wakes those who wait in the log's group. */
+	slot_waiters_dismiss(&slot->waiters);
 	return true;
 }
 
 /*
- * Takes slots of logs that are not in use.  Returns whether it found any.
+ * A log that was used "later than now" is idle too: the clock was set back.
+ */
+static bool
+slot_log_is_idle(LogSlot *slot, uint32 seconds)
+{
+	uint32 used_at = pg_atomic_read_u32(&slot->used_at);
+
+	return OidIsValid(slot->database) && !slot_log_table_wanted(&slot->waiters) &&
+		   (seconds < used_at || seconds - used_at > SLOT_LOG_IDLE);
+}
+
+/*
+ * Takes slots of logs that are not in use.  Returns whether it found any.  Others wait for
+ * the lock meanwhile, so only some slots are searched, and the next ones the next time.
  */
 static bool
 slot_log_take_idle(TimestampTz now)
@@ -92,14 +100,12 @@ slot_log_take_idle(TimestampTz now)
 	if (now >= LogSlots->all_used &&
 		!TimestampDifferenceExceeds(LogSlots->all_used, now, SLOT_LOG_PAUSE))
 		return false;
-	for (int i = 0; i < LogSlots->nslots && taken < SLOT_LOG_TAKE; i++)
+	for (int i = 0; i < Min(LogSlots->nslots, SLOT_LOG_SEARCH) && taken < SLOT_LOG_TAKE; i++)
 	{
-		LogSlot *slot = &LogSlots->slots[i];
-		uint32 used_at = pg_atomic_read_u32(&slot->used_at);
+		LogSlot *slot = &LogSlots->slots[LogSlots->searched];
 
-		/* A log that was used "later than now" is idle too: the clock was set back. */
-		if (OidIsValid(slot->database) && !slot_log_table_wanted(slot) &&
-			(seconds < used_at || seconds - used_at > SLOT_LOG_IDLE) && slot_log_take(slot, false))
+		LogSlots->searched = (LogSlots->searched + 1) % LogSlots->nslots;
+		if (slot_log_is_idle(slot, seconds) && slot_log_take(slot, false))
 			taken++;
 	}
 	if (taken == 0)
@@ -219,7 +225,7 @@ slot_log_give(const LogKey *key, Oid owner)
 	if (entry == NULL)
 		return NULL;
 	slot = slot_log_free();
-	entry->index = slot->index;
+	entry->index = slot->waiters.number;
 
 	LWLockAcquire(&slot->lock, LW_EXCLUSIVE);
 	pg_atomic_fetch_add_u64(&slot->incarnation, 1);
@@ -235,5 +241,8 @@ slot_log_give(const LogKey *key, Oid owner)
 	pg_atomic_write_u64(&slot->reached, 0);
 	pg_atomic_write_u32(&slot->used_at, slot_log_table_seconds(now));
 	LWLockRelease(&slot->lock);
+
+	/* A writer that ends from here on wakes only those who wait in the slot. */
+	slot_waiters_wake(slot_log_table_group(key));
 	return slot;
 }

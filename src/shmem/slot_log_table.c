@@ -7,6 +7,7 @@
  */
 #include "pm.h"
 
+#include "common/hashfn.h"
 #include "storage/shmem.h"
 
 #include "base/guc.h"
@@ -32,6 +33,16 @@ slot_log_table_request(void)
 	RequestAddinShmemSpace(hash_estimate_size(guc_max_logs, sizeof(LogOwner)));
 }
 
+static void
+slot_log_table_init_waiters(LogWaiters *waiters, int number)
+{
+	waiters->number = number;
+	for (int w = 0; w < SLOT_WAKE_WORDS; w++)
+		pg_atomic_init_u64(&waiters->interest[w], 0);
+	pg_atomic_init_u32(&waiters->fetchers, 0);
+	pg_atomic_init_u64(&waiters->wakes, 0);
+}
+
 /*
  * Runs after the workers' shared memory has been made.
  */
@@ -48,7 +59,10 @@ slot_log_table_startup(void)
 		LWLockInitialize(&LogSlots->lock, Slots->lock.tranche);
 		LogSlots->nslots = 0;
 		LogSlots->free = -1;
+		LogSlots->searched = 0;
 		LogSlots->all_used = 0;
+		for (int i = 0; i < SLOT_LOG_GROUPS; i++)
+			slot_log_table_init_waiters(&LogSlots->groups[i], guc_max_logs + i);
 	}
 	memset(&ctl, 0, sizeof(ctl));
 	ctl.keysize = sizeof(LogKey);
@@ -70,31 +84,35 @@ slot_log_table_init(LogSlot *slot, int index)
 {
 	memset(slot, 0, sizeof(LogSlot));
 	LWLockInitialize(&slot->lock, Slots->lock.tranche);
-	slot->index = index;
 	pg_atomic_init_u64(&slot->incarnation, 1);
 	pg_atomic_init_u32(&slot->seeded, 0);
 	pg_atomic_init_u32(&slot->pins, 0);
 	pg_atomic_init_u32(&slot->used_at, 0);
 	pg_atomic_init_u64(&slot->mark, 0);
 	pg_atomic_init_u64(&slot->reached, 0);
-	for (int w = 0; w < SLOT_WAKE_WORDS; w++)
-		pg_atomic_init_u64(&slot->interest[w], 0);
-	pg_atomic_init_u64(&slot->wakes, 0);
-	pg_atomic_init_u32(&slot->fetchers, 0);
+	slot_log_table_init_waiters(&slot->waiters, index);
 	slot->generations.max_members = SLOT_MEMBERS;
 	slot->generations.fixed = true;
 	slot->generations.members = slot->members;
 }
 
-/*
- * Needs no lock: slots are never removed, and a slot is initialized before it
- * is counted.
- */
-LogSlot *
-slot_log_table_nth(int n)
+LogWaiters *
+slot_log_table_group(const LogKey *key)
 {
-	if (n >= ((volatile LogShared *) LogSlots)->nslots)
-		return NULL;
-	pg_read_barrier();
-	return &LogSlots->slots[n];
+	uint32 hash = hash_combine(murmurhash32(key->relid), murmurhash32(key->database));
+
+	return &LogSlots->groups[hash % SLOT_LOG_GROUPS];
+}
+
+LogWaiters *
+slot_log_table_waiters(int number)
+{
+	return number < guc_max_logs ? &LogSlots->slots[number].waiters :
+								   &LogSlots->groups[number - guc_max_logs];
+}
+
+int
+slot_log_table_numbers(void)
+{
+	return guc_max_logs + SLOT_LOG_GROUPS;
 }

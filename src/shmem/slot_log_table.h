@@ -18,6 +18,17 @@
 #include "shmem/slot_wake.h"
 
 /*
+ * Who waits for the writers of a log, or of the logs of a group.
+ */
+typedef struct LogWaiters
+{
+	int number;									/* of the slot; the groups come after all slots */
+	pg_atomic_uint64 interest[SLOT_WAKE_WORDS]; /* the workers that wait */
+	pg_atomic_uint32 fetchers; /* the rooms in which consumers wait (slot_fetch.c) */
+	pg_atomic_uint64 wakes; /* counts the writers that ended while somebody waited; never reset */
+} LogWaiters;
+
+/*
  * The slot of one log.
  *
  * A slot can be taken from its log and given to another one at any time.  That is
@@ -32,16 +43,13 @@ struct LogSlot
 	Oid database; /* InvalidOid: the slot is free */
 	Oid relid;
 	Oid owner; /* the table's owner when the slot was given */
-	int index; /* of this slot */
 	int next_free;
 	pg_atomic_uint32 seeded;  /* the mark is at least the furthest cursor */
 	pg_atomic_uint32 pins;	  /* transactions that have used the mark and have not ended */
 	pg_atomic_uint32 used_at; /* when the log was last read or written, s since 2000 */
 	pg_atomic_uint64 mark;	  /* a copy of generations.mark, read without the lock */
 	pg_atomic_uint64 reached; /* a copy of generations.reached, read without the lock */
-	pg_atomic_uint64 interest[SLOT_WAKE_WORDS]; /* the workers that wait for the log */
-	pg_atomic_uint32 fetchers; /* the rooms in which consumers wait for the log (slot_fetch.c) */
-	pg_atomic_uint64 wakes; /* counts the writers that ended while a worker waited; never reset */
+	LogWaiters waiters;
 	Generations generations;
 	GenerationMember members[SLOT_MEMBERS];
 };
@@ -66,12 +74,20 @@ typedef struct LogOwner
 	int count;
 } LogOwner;
 
+/*
+ * Logs without a slot share these: a log belongs to a group by its hash.  A writer of such
+ * a log wakes all who wait for a log of its group.
+ */
+#define SLOT_LOG_GROUPS 1024
+
 typedef struct LogShared
 {
-	LWLock lock;		  /* protects all fields below except the slots, and both hash tables */
+	LWLock lock;		  /* protects the four fields below, and both hash tables */
 	int nslots;			  /* how many slots have ever been in use */
 	int free;			  /* the first of these that is free, -1: none */
+	int searched;		  /* the slot where the next search for an idle one begins */
 	TimestampTz all_used; /* when no idle slot was found */
+	LogWaiters groups[SLOT_LOG_GROUPS];
 	LogSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } LogShared;
 
@@ -85,8 +101,12 @@ extern void slot_log_table_install(void);
 /* Makes a slot that has never been in use. */
 extern void slot_log_table_init(LogSlot *slot, int index);
 
-/* The slots that have ever been in use, by number; NULL after the last. */
-extern LogSlot *slot_log_table_nth(int n);
+/* The group of a log, and the waiters with a number. */
+extern LogWaiters *slot_log_table_group(const LogKey *key);
+extern LogWaiters *slot_log_table_waiters(int number);
+
+/* How many there are at most, so that their numbers are below this. */
+extern int slot_log_table_numbers(void);
 
 /* The time as LogSlot.used_at has it. */
 static inline uint32
@@ -96,15 +116,15 @@ slot_log_table_seconds(TimestampTz at)
 }
 
 /*
- * Does any worker or consumer wait for the log?
+ * Does any worker or consumer wait?
  */
 static inline bool
-slot_log_table_wanted(LogSlot *slot)
+slot_log_table_wanted(LogWaiters *waiters)
 {
 	for (int w = 0; w < SLOT_WAKE_WORDS; w++)
-		if (pg_atomic_read_u64(&slot->interest[w]) != 0)
+		if (pg_atomic_read_u64(&waiters->interest[w]) != 0)
 			return true;
-	return pg_atomic_read_u32(&slot->fetchers) != 0;
+	return pg_atomic_read_u32(&waiters->fetchers) != 0;
 }
 
 #endif /* PM_SLOT_LOG_TABLE_H */

@@ -82,19 +82,21 @@ typedef struct WorkerSlot
 	pg_atomic_uint32 batch_managers[SLOT_BATCHES]; /* its last batches: the process managers, */
 	pg_atomic_uint32 batch_xids[SLOT_BATCHES];	   /* and the transactions */
 
-	/* Used by slot_place.c; protected by SlotShared.lock. */
-	uint32 waits;	 /* how many workers it cannot start for lack of a place or a slot */
-	bool waits_slot; /* what they lack is a worker slot */
-	Oid waits_role;	 /* a role that has its share of places, but no dispatcher in this database */
+	/* Used by slot_place.c and slot_press.c; protected by SlotShared.lock. */
+	uint32 waits;	  /* how many workers it cannot start for lack of a place or a slot */
+	bool waits_slot;  /* what they lack is a worker slot */
+	bool waits_brief; /* one of them has only little to do */
+	Oid waits_role;	  /* a role that has its share of places, but no dispatcher in this database */
 	TimestampTz waits_since;
 	TimestampTz pressed_at; /* when it was asked to give way, 0: it was not */
 	int pressed;			/* a PlacePressed */
 	int64 allowance;		/* its handlers run undisturbed for this long, ms */
 
 	/* How a worker ended, as the generation of that worker. */
-	uint32 gave_way; /* its handler was cancelled, so that it gave way */
-	uint32 left;	 /* it left of its own accord */
-	uint32 lost;	 /* it died while a handler ran */
+	uint32 gave_way;   /* its handler was cancelled, so that it gave way */
+	uint32 left;	   /* it left of its own accord */
+	uint32 unfinished; /* it left to make room although it had more to do */
+	uint32 lost;	   /* it died while a handler ran */
 } WorkerSlot;
 
 /*
@@ -143,6 +145,7 @@ typedef struct SlotShared
 	pg_atomic_uint64 registry_generation;	 /* counts commits that changed a registration */
 	pg_atomic_uint64 worker_generation;		 /* counts dispatchers that came or went */
 	pg_atomic_uint32 waiting;				 /* the sum of slot_memory_waits() of all workers */
+	pg_atomic_uint32 waiting_brief;			 /* how many workers have waits_brief */
 	pg_atomic_uint64 scarce_until;			 /* until then worker slots are scarce, a TimestampTz */
 	pg_atomic_uint64 sent[SLOT_SENT_COUNTS]; /* indexed by slot_sent_of() */
 	pg_atomic_uint32 fetch_wakes[SLOT_FETCH_ROOMS]; /* how often each room was woken */

@@ -31,9 +31,9 @@ slot_pin(LogSlot *slot)
 		pins = MemoryContextAllocHuge(TopMemoryContext, sizeof(LogSlot *) * guc_max_logs);
 		pinned = MemoryContextAllocZero(TopMemoryContext, sizeof(bool) * guc_max_logs);
 	}
-	if (pinned[slot->index])
+	if (pinned[slot->waiters.number])
 		return;
-	pinned[slot->index] = true;
+	pinned[slot->waiters.number] = true;
 	pins[npins++] = slot;
 	pg_atomic_fetch_add_u32(&slot->pins, 1);
 }
@@ -48,7 +48,7 @@ slot_pin_xact_callback(XactEvent event, void *arg)
 	{
 		LogSlot *slot = pins[--npins];
 
-		pinned[slot->index] = false;
+		pinned[slot->waiters.number] = false;
 		pg_atomic_fetch_sub_u32(&slot->pins, 1);
 	}
 }

@@ -15,22 +15,12 @@
  *	 its share of places in some databases and needs a place in another database,
  *	 its own dispatchers make room.
  * - When no worker leaves of its own accord, one dispatcher is made to leave
- *	 ("pressed").  First it is asked to end its batch after the current event, then
- *	 its handler is cancelled, and at last its session is ended.  The work of the
- *	 cancelled handler is undone, and does not count as an attempt.
+ *	 (slot_press.c).
  *
- * The dispatcher that is pressed belongs to a role that has more than its share of
- * the places.  If there is no such role, it is one whose handler has run for
- * longer than its allowance; the scheduler doubles the allowance each time.
- * Otherwise it is the dispatcher that began its batch last, so that the others
- * make progress.
- *
- * A dispatcher that cannot be ended, because its code never checks for interrupts,
- * counts as a place of its own role, but takes no place from other roles.
+ * Of the idle dispatchers, the one that has been idle for the longest time is woken first,
+ * because its role will need it last.
  */
 #include "pm.h"
-
-#include <signal.h>
 
 #include "utils/timestamp.h"
 
@@ -38,139 +28,14 @@
 #include "shmem/slot_database.h"
 #include "shmem/slot_memory.h"
 #include "shmem/slot_place.h"
+#include "shmem/slot_place_count.h"
 #include "shmem/slot_wake.h"
 
-/* How long a worker must have waited to be started before a dispatcher is pressed, ms. */
-#define PLACE_PATIENCE 600
-
-/* A dispatcher is only pressed when it has been busy with its batch for this long, ms. */
-#define PLACE_MIN_RUN 400
-
-/*
- * After a dispatcher was asked to leave: when its handler is cancelled, its session is
- * ended, and it is given up, ms.
- */
-#define PLACE_CANCEL  100
-#define PLACE_END	  400
-#define PLACE_GIVE_UP 1500
-
 /* The workers that may make room are woken again after this time, ms. */
-#define PLACE_TELL 200
+#define PLACE_TELL 100
 
 /* Worker slots count as scarce for this long after none was free, ms. */
 #define PLACE_SCARCE 10000
-
-typedef enum PlacePressed
-{
-	PRESSED_ASKED,
-	PRESSED_CANCELLED,
-	PRESSED_ENDED,
-	PRESSED_GIVEN_UP
-} PlacePressed;
-
-/* How many places and worker slots are free, and how many are waited for. */
-typedef struct PlaceCount
-{
-	int places;		   /* places that are free, or about to be */
-	int leaving;	   /* worker slots that are about to be free */
-	int wanted;		   /* places that are waited for */
-	int wanted_slots;  /* worker slots that are waited for */
-	int wanted_roles;  /* of these two, those that schedulers wait for */
-	TimestampTz since; /* when the first of these waits began, DT_NOEND: there is none */
-} PlaceCount;
-
-static inline bool
-slot_place_is_dispatcher(WorkerSlot *slot)
-{
-	return slot->in_use && slot->kind == WORKER_DISPATCHER;
-}
-
-/*
- * Does the worker take a place?  One that cannot be ended does not.
- */
-static inline bool
-slot_place_taken(WorkerSlot *slot)
-{
-	return slot_place_is_dispatcher(slot) && slot->pressed != PRESSED_GIVEN_UP;
-}
-
-/*
- * The caller holds Slots->lock, as for all static functions below.
- */
-static void
-slot_place_count(PlaceCount *count)
-{
-	memset(count, 0, sizeof(*count));
-	count->places = guc_max_workers;
-	count->since = DT_NOEND;
-	for (int i = 0; i < Slots->nworkers; i++)
-	{
-		WorkerSlot *slot = &Slots->workers[i];
-
-		if (!slot->in_use)
-			continue;
-		/* A dispatcher that makes room still has its place, but counts as gone. */
-		if (slot_place_taken(slot) && !slot->makes_room)
-			count->places--;
-		if (slot->makes_room && slot->pressed != PRESSED_GIVEN_UP)
-			count->leaving++;
-		/* "waits_role" does not count, because that wait only concerns the role's own places. */
-		if (slot->waits == 0)
-			continue;
-		if (slot->waits_slot)
-			count->wanted_slots += slot->waits;
-		else
-			count->wanted += slot->waits;
-		if (slot->kind == WORKER_SCHEDULER)
-			count->wanted_roles += slot->waits;
-		count->since = Min(count->since, slot->waits_since);
-	}
-}
-
-static inline bool
-slot_place_lacking(PlaceCount *count)
-{
-	return count->places < count->wanted || count->leaving < count->wanted_slots;
-}
-
-/*
- * Does a role wait in some database for one of its own places?  *since is set
- * to the time when the wait began.
- */
-static bool
-slot_place_role_waits(Oid role, TimestampTz *since)
-{
-	int waits = 0;
-
-	*since = DT_NOEND;
-	for (int i = 0; i < Slots->nworkers; i++)
-	{
-		WorkerSlot *slot = &Slots->workers[i];
-
-		if (slot->in_use && slot->waits_role == role)
-		{
-			waits++;
-			*since = Min(*since, slot->waits_since);
-		}
-		else if (slot_place_taken(slot) && slot->role == role && slot->makes_room)
-			waits--;
-	}
-	return waits > 0;
-}
-
-/*
- * How many dispatchers does a role have, in all databases?
- */
-static int
-slot_place_of_role(Oid role)
-{
-	int count = 0;
-
-	for (int i = 0; i < Slots->nworkers; i++)
-		if (slot_place_is_dispatcher(&Slots->workers[i]) && Slots->workers[i].role == role)
-			count++;
-	return count;
-}
 
 bool
 slot_place_free(Oid role, bool *share_taken)
@@ -187,6 +52,59 @@ slot_place_free(Oid role, bool *share_taken)
 }
 
 /*
+ * Wakes the dispatchers that have been idle for the longest time, this many.  Returns
+ * whether there are so many idle ones.
+ */
+static bool
+slot_place_wake_idle(int count)
+{
+	uint64 woken[SLOT_WAKE_WORDS] = {0};
+
+	for (; count > 0; count--)
+	{
+		int next = -1;
+
+		for (int i = 0; i < Slots->nworkers; i++)
+		{
+			WorkerSlot *slot = &Slots->workers[i];
+
+			if (slot_place_is_dispatcher(slot) && slot->now.activity == ACTIVITY_IDLE &&
+				!slot->makes_room && (woken[i / 64] & (UINT64CONST(1) << (i % 64))) == 0 &&
+				(next < 0 || slot->now.since < Slots->workers[next].now.since))
+				next = i;
+		}
+		if (next < 0)
+			return false;
+		woken[next / 64] |= UINT64CONST(1) << (next % 64);
+		slot_wake(next);
+	}
+	return true;
+}
+
+/*
+ * Wakes workers that may make room: at first only as many idle dispatchers as are needed.
+ * They may have got work meanwhile, so later all are woken.
+ */
+static void
+slot_place_tell(bool first)
+{
+	PlaceCount count;
+	bool enough = false;
+
+	if (first && !MyWorkerSlot->waits_slot && !OidIsValid(MyWorkerSlot->waits_role))
+	{
+		LWLockAcquire(&Slots->lock, LW_SHARED);
+		slot_place_count(&count);
+		enough = slot_place_wake_idle(count.wanted - count.places);
+		LWLockRelease(&Slots->lock);
+	}
+	if (!enough)
+		slot_wake_kind(WORKER_DISPATCHER, InvalidOid);
+	if (MyWorkerSlot->waits_slot)
+		slot_wake_kind(WORKER_SCHEDULER, InvalidOid);
+}
+
+/*
  * Records that this worker wants to start "waits" workers, but lacks places, or
  * worker slots, for them; 0 means that it waits no more.  Unless "role" is
  * InvalidOid, the worker wants to start one more dispatcher for this role, which
@@ -194,30 +112,32 @@ slot_place_free(Oid role, bool *share_taken)
  * make room are woken at once, and again after some time.
  */
 void
-slot_place_wait(uint32 waits, bool for_slot, Oid role, TimestampTz since)
+slot_place_wait(const PlaceWait *wait)
 {
 	static TimestampTz told = 0;
 	TimestampTz now = GetCurrentTimestamp();
 	uint32 before = slot_memory_waits(MyWorkerSlot);
+	bool brief = wait->brief && wait->waits > 0;
 	bool more;
 
-	if (waits == 0 && !OidIsValid(role) && before == 0)
+	if (wait->waits == 0 && !OidIsValid(wait->role) && before == 0)
 		return;
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	MyWorkerSlot->waits = waits;
-	MyWorkerSlot->waits_slot = for_slot;
-	MyWorkerSlot->waits_role = role;
-	MyWorkerSlot->waits_since = since;
+	MyWorkerSlot->waits = wait->waits;
+	MyWorkerSlot->waits_slot = wait->for_slot;
+	MyWorkerSlot->waits_role = wait->role;
+	MyWorkerSlot->waits_since = wait->since;
 	pg_atomic_fetch_add_u32(&Slots->waiting, slot_memory_waits(MyWorkerSlot) - before);
+	if (brief != MyWorkerSlot->waits_brief)
+		pg_atomic_fetch_add_u32(&Slots->waiting_brief, brief ? 1 : -1);
+	MyWorkerSlot->waits_brief = brief;
 	LWLockRelease(&Slots->lock);
 	more = slot_memory_waits(MyWorkerSlot) > before;
 	if (slot_memory_waits(MyWorkerSlot) == 0 ||
 		(!more && now >= told && !TimestampDifferenceExceeds(told, now, PLACE_TELL)))
 		return;
 	told = now;
-	slot_wake_kind(WORKER_DISPATCHER, InvalidOid);
-	if (for_slot)
-		slot_wake_kind(WORKER_SCHEDULER, InvalidOid);
+	slot_place_tell(more);
 }
 
 /*
@@ -243,149 +163,21 @@ slot_place_make_room(void)
 }
 
 /*
- * Takes the next step with dispatchers that were asked to give way but have not
- * done so.  A commit is not interrupted, because it may wait for a synchronous
- * standby.
- */
-static void
-slot_place_insist(TimestampTz now)
-{
-	for (int i = 0; i < Slots->nworkers; i++)
-	{
-		WorkerSlot *slot = &Slots->workers[i];
-		int64 ms;
-
-		if (!slot_place_is_dispatcher(slot) || slot->pressed_at == 0 || slot->pid == 0 ||
-			slot->now.activity == ACTIVITY_COMMITTING)
-			continue;
-		ms = (now - slot->pressed_at) / 1000;
-		if (slot->pressed == PRESSED_ASKED && ms >= PLACE_CANCEL)
-		{
-			slot->pressed = PRESSED_CANCELLED;
-			slot->gave_way = slot->generation;
-			(void) kill(slot->pid, SIGUSR2);
-		}
-		else if (slot->pressed == PRESSED_CANCELLED && ms >= PLACE_END)
-		{
-			slot->pressed = PRESSED_ENDED;
-			(void) kill(slot->pid, SIGTERM);
-		}
-		else if (slot->pressed == PRESSED_ENDED && ms >= PLACE_GIVE_UP)
-			slot->pressed = PRESSED_GIVEN_UP;
-	}
-}
-
-/*
- * How many roles have a dispatcher?
- */
-static int
-slot_place_roles(void)
-{
-	int roles = 0;
-
-	for (int i = 0; i < Slots->nworkers; i++)
-	{
-		/* A role counts with the first of its dispatchers. */
-		bool first = slot_place_is_dispatcher(&Slots->workers[i]);
-
-		for (int j = 0; j < i && first; j++)
-			first = !slot_place_is_dispatcher(&Slots->workers[j]) ||
-					Slots->workers[j].role != Slots->workers[i].role;
-		roles += first ? 1 : 0;
-	}
-	return roles;
-}
-
-/*
- * The dispatcher to be pressed, of one role, or of any role if that is InvalidOid.
- * NULL if none has been busy with its batch for long enough.
- */
-static WorkerSlot *
-slot_place_victim(PlaceCount *count, Oid role, TimestampTz now)
-{
-	WorkerSlot *victim = NULL;
-	int roles = Max(slot_place_roles() + count->wanted_roles, 1);
-	int share = Max(guc_max_workers / roles, 1);
-	int most = 0;	/* how many places the victim's role has beyond its share */
-	int64 over = 0; /* how long the victim has run beyond its allowance */
-
-	for (int i = 0; i < Slots->nworkers; i++)
-	{
-		WorkerSlot *slot = &Slots->workers[i];
-		int64 ran = (now - slot->now.since) / 1000;
-		int beyond;
-		int64 slot_over;
-
-		if (!slot_place_is_dispatcher(slot) || slot->makes_room || slot->pid == 0 ||
-			ran < PLACE_MIN_RUN || (OidIsValid(role) && slot->role != role) ||
-			(slot->now.activity != ACTIVITY_HANDLING && slot->now.activity != ACTIVITY_READING))
-			continue;
-		/* Places beyond the share come first, then time beyond the allowance, then the age. */
-		beyond = Max(slot_place_of_role(slot->role) - share, 0);
-		slot_over = Max(ran - slot->allowance, 0);
-		if (victim != NULL &&
-			(beyond != most					  ? beyond < most :
-			 beyond == 0 && slot_over != over ? slot_over < over :
-												slot->now.since < victim->now.since))
-			continue;
-		victim = slot;
-		most = beyond;
-		over = slot_over;
-	}
-	return victim;
-}
-
-/*
- * A worker that waits calls this repeatedly.  When no worker has left of its own
- * accord for too long, one is pressed.
- */
-void
-slot_place_press(void)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz before = now - PLACE_PATIENCE * INT64CONST(1000);
-	TimestampTz since;
-	PlaceCount count;
-	WorkerSlot *victim = NULL;
-
-	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	slot_place_insist(now);
-	slot_place_count(&count);
-	if (slot_place_lacking(&count) && count.since <= before)
-		victim = slot_place_victim(&count, InvalidOid, now);
-	else if (OidIsValid(MyWorkerSlot->waits_role) &&
-			 slot_place_role_waits(MyWorkerSlot->waits_role, &since) && since <= before)
-		victim = slot_place_victim(&count, MyWorkerSlot->waits_role, now);
-	if (victim != NULL)
-	{
-		victim->makes_room = true;
-		victim->pressed_at = now;
-		victim->pressed = PRESSED_ASKED;
-		pg_atomic_write_u32(&victim->leave, LEAVE_FOR_OTHERS);
-		slot_wake(victim - Slots->workers);
-	}
-	LWLockRelease(&Slots->lock);
-}
-
-/*
- * Called when this worker starts a dispatcher.  The handlers of the dispatcher in
- * this slot may run this long before it is preferred as the one to give way.
- */
-void
-slot_place_allow(int index, int64 ms)
-{
-	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	Slots->workers[index].allowance = ms;
-	LWLockRelease(&Slots->lock);
-}
-
-/*
  * Does any worker wait for a place or a worker slot?
  */
 bool
 slot_place_any_waits(void)
 {
 	return pg_atomic_read_u32(&Slots->waiting) > 0;
+}
+
+/*
+ * Does any worker wait for a place for a role that has only little to do?
+ */
+bool
+slot_place_brief_waits(void)
+{
+	return pg_atomic_read_u32(&Slots->waiting_brief) > 0;
 }
 
 /*
@@ -415,17 +207,17 @@ slot_place_waited(int64 ms)
 }
 
 /*
- * Is at most one place free?
+ * How many places are free?
  */
-bool
-slot_place_last(void)
+int
+slot_place_spare(void)
 {
 	PlaceCount count;
 
 	LWLockAcquire(&Slots->lock, LW_SHARED);
 	slot_place_count(&count);
 	LWLockRelease(&Slots->lock);
-	return count.places <= 1;
+	return count.places;
 }
 
 static inline bool

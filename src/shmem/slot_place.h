@@ -14,10 +14,18 @@
  */
 extern bool slot_place_free(Oid role, bool *share_taken);
 
-/* For workers that start others: they wait, and make another worker leave. */
-extern void slot_place_wait(uint32 waits, bool for_slot, Oid role, TimestampTz since);
-extern void slot_place_press(void);
-extern void slot_place_allow(int index, int64 ms);
+/* What a worker waits for that starts others. */
+typedef struct PlaceWait
+{
+	uint32 waits;	   /* how many it wants to start, but lacks a place, */
+	bool for_slot;	   /* or a worker slot */
+	bool brief;		   /* one of them has only little to do */
+	Oid role;		   /* a role that has its share of places, but no dispatcher in this database */
+	TimestampTz since; /* when this began */
+} PlaceWait;
+
+/* For workers that start others. */
+extern void slot_place_wait(const PlaceWait *wait);
 extern void slot_place_scarce(void);
 
 /* For workers that could leave. */
@@ -25,9 +33,10 @@ extern bool slot_place_make_room(void);
 
 /* How many places and worker slots are free, and whether workers wait for them. */
 extern bool slot_place_any_waits(void);
+extern bool slot_place_brief_waits(void);
 extern bool slot_place_waits(void);
 extern bool slot_place_waited(int64 ms);
-extern bool slot_place_last(void);
+extern int slot_place_spare(void);
 extern bool slot_place_others_first(void);
 extern bool slot_place_schedulers_wait(void);
 extern bool slot_place_is_scarce(void);

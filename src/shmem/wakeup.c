@@ -112,8 +112,7 @@ wakeup_at_end(bool commit)
 		/* The log may have another slot by now, in which workers have set their bits. */
 		if (!slot_log_valid(&log->slot))
 			slot_log_ref(log->relid, false, &log->slot);
-		if (log->slot.slot != NULL)
-			slot_interest_wake(log->slot.slot);
+		slot_interest_wake(log->relid, &log->slot);
 	}
 	if (armed.count > 0 || registry_changed || sent.count > 0)
 		slot_database_touch(MyDatabaseId);

@@ -4,10 +4,11 @@
  *
  * Every role that owns a process manager gets a dispatcher as long as there are
  * places (pm.max_workers in the whole cluster).  If there are still places, it
- * gets one more for each further lane of its process managers that does not take turns.  When there
- *are more roles than places, roles with work come first, in the order in which the work arrived.  A
- *role whose dispatcher has made room yields to the others for some time, so that the roles take
- *turns.
+ * gets one more for each further lane of its process managers that does not take turns.
+ * When there are more roles than places, roles with work come first, and of these the roles that have
+ * little to do, in the order in which the work arrived.  A role with much to do waits for
+ * them only for some time.  A role whose dispatcher has made room yields to the others for
+ * some time, so that the roles take turns.
  */
 #include "pm.h"
 
@@ -17,9 +18,20 @@
 #include "base/report.h"
 #include "manager/registry.h"
 #include "shmem/slot_place.h"
+#include "shmem/slot_press.h"
 #include "shmem/slot_turn.h"
 #include "shmem/worker_kind.h"
 #include "worker/assign.h"
+
+/*
+ * How often a scheduler whose roles wait for a place looks for one, ms: at first, because a
+ * worker that was idle leaves at once, and later.
+ */
+#define ASSIGN_NAP_FIRST   25
+#define ASSIGN_NAP_WAITING 100
+
+/* For how long a role with much to do waits for roles with little to do, ms. */
+#define ASSIGN_MUCH_WAITS 1000
 
 /* How often to check whether a role must still yield to others, ms. */
 #define ASSIGN_NAP_YIELDS 250
@@ -45,14 +57,29 @@
 #define ASSIGN_SILENCE (3600 * 1000)
 
 /*
+ * Does the role let those with little to do go first?
+ */
+static bool
+assign_lets_pass(Role *role, TimestampTz now)
+{
+	return role->much && !TimestampDifferenceExceeds(role->waiting_since, now, ASSIGN_MUCH_WAITS);
+}
+
+/*
  * Does one role come before another?  "serving" is how many dispatchers it has.
  */
 static bool
-assign_before(Role *role, int serving, Role *other, int others)
+assign_before(Role *role, int serving, Role *other, int others, TimestampTz now)
 {
+	bool last = assign_lets_pass(role, now);
+
 	if (role->has_work != other->has_work)
 		return role->has_work;
-	return role->has_work ? role->waiting_since < other->waiting_since : serving < others;
+	if (!role->has_work)
+		return serving < others;
+	if (last != assign_lets_pass(other, now))
+		return !last;
+	return role->waiting_since < other->waiting_since;
 }
 
 /*
@@ -91,7 +118,7 @@ assign_may_have(Role *role, int serving, bool others, TimestampTz now, Timestamp
 	if (!role->has_work && (others || slot_place_is_scarce()))
 		return false;
 	/* The last free place counts as needed, because another role may get work. */
-	if (role->yields_until > now && (others || slot_place_last()))
+	if (role->yields_until > now && (others || slot_place_spare() <= 1))
 	{
 		*due = Min(*due, role->yields_until);
 		*due = Min(*due, TimestampTzPlusMilliseconds(now, ASSIGN_NAP_YIELDS));
@@ -108,9 +135,8 @@ assign_may_have(Role *role, int serving, bool others, TimestampTz now, Timestamp
 }
 
 /*
- * The next role to get a dispatcher: the one that has had work for the longest
- * time.  If no role waits, in any database, it is the one with the fewest
- * dispatchers.
+ * The next role to get a dispatcher.  If no role waits, in any database, it is the one
+ * with the fewest dispatchers.
  */
 static Role *
 assign_next(Roles *roles, List *workers, TimestampTz now, TimestampTz *due)
@@ -128,7 +154,7 @@ assign_next(Roles *roles, List *workers, TimestampTz now, TimestampTz *due)
 
 		if (!assign_may_have(role, serving, others, now, due))
 			continue;
-		if (next != NULL && !assign_before(role, serving, next, nexts))
+		if (next != NULL && !assign_before(role, serving, next, nexts, now))
 			continue;
 		next = role;
 		nexts = serving;
@@ -141,7 +167,7 @@ assign_next(Roles *roles, List *workers, TimestampTz now, TimestampTz *due)
  * slot?  A role that yields to others does not count.
  */
 static uint32
-assign_lacking(Roles *roles, TimestampTz now, TimestampTz *since)
+assign_lacking(Roles *roles, TimestampTz now, TimestampTz *since, bool *brief)
 {
 	HASH_SEQ_STATUS seq;
 	Role *role;
@@ -153,6 +179,7 @@ assign_lacking(Roles *roles, TimestampTz now, TimestampTz *since)
 			role->yields_until <= now)
 		{
 			*since = Min(*since, Max(role->waiting_since, role->yields_until));
+			*brief |= !role->much;
 			count++;
 		}
 	return count;
@@ -219,37 +246,73 @@ assign_complain(TimestampTz since, TimestampTz now)
 static void
 assign_started(Role *role, StartedWorker *dispatcher)
 {
-	slot_place_allow(dispatcher->slot,
+	slot_press_allow(dispatcher->slot,
 					 Min(ASSIGN_ALLOWANCE << Min(role->gave_way, 8), ASSIGN_ALLOWANCE_MAX));
 	role->waiting_since = 0;
 	role->has_work = false;
+	/* If the dispatcher ends before the next round, the role is looked at again. */
+	role->watch.known = false;
 }
 
 /*
- * Records in shared memory that "waiting" roles wait for a place or, with
- * no_slot, for a worker slot, and that the role "full" waits for one of its own
- * places.  Then other workers make room.
+ * Records in shared memory what roles wait for.  Then other workers make room.
  */
 static void
-assign_wait(Roles *roles, uint32 waiting, bool no_slot, Oid full, TimestampTz since,
-			TimestampTz now)
+assign_wait(Roles *roles, const PlaceWait *wait, TimestampTz now)
 {
-	slot_place_wait(waiting, no_slot, full, since);
-	if (waiting > 0 || OidIsValid(full))
-		slot_place_press();
-	if (waiting > 0 && !no_slot)
+	slot_place_wait(wait);
+	if (wait->waits > 0 || OidIsValid(wait->role))
+		slot_press();
+	if (wait->waits > 0 && !wait->for_slot)
 		assign_say_starving(roles, now);
+}
+
+/*
+ * When to look for a place again.
+ */
+static TimestampTz
+assign_look_again(const PlaceWait *wait, TimestampTz now)
+{
+	long waited = wait->since < now ? TimestampDifferenceMilliseconds(wait->since, now) : 0;
+
+	return TimestampTzPlusMilliseconds(now, Max(ASSIGN_NAP_FIRST, Min(waited, ASSIGN_NAP_WAITING)));
+}
+
+void
+assign_spare(Roles *roles, List **workers)
+{
+	HASH_SEQ_STATUS seq;
+	Role *role;
+	List *without = NIL;
+	ListCell *lc;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz due = DT_NOEND;
+
+	hash_seq_init(&seq, roles->table);
+	while ((role = hash_seq_search(&seq)) != NULL)
+		if (role->managers != NIL && role_serving(role, *workers) == 0)
+			without = lappend(without, role);
+	if (list_length(without) <= slot_place_spare() && !slot_place_any_waits())
+		foreach(lc, without)
+		{
+			role = lfirst(lc);
+			role->has_work = role->has_share = false;
+			if (!assign_may_have(role, 0, false, now, &due))
+				continue;
+			if (worker_start(workers, WORKER_DISPATCHER, MyDatabaseId, role->role, role->lanes) !=
+				WORKER_START_STARTED)
+				break;
+			assign_started(role, llast(*workers));
+		}
+	list_free(without);
 }
 
 TimestampTz
 assign_start(Roles *roles, List **workers, TimestampTz due)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz since = DT_NOEND;
+	PlaceWait wait = {.since = DT_NOEND};
 	Role *role;
-	Oid full = InvalidOid;
-	uint32 waiting = 0;
-	bool no_slot = false;
 
 	while ((role = assign_next(roles, *workers, now, &due)) != NULL)
 	{
@@ -263,25 +326,25 @@ assign_start(Roles *roles, List **workers, TimestampTz due)
 			/* This role gets no more dispatchers in this round, but others may. */
 			role->has_share = true;
 			/* Its dispatchers in other databases make room for the first one here. */
-			if (start == WORKER_START_ROLE_FULL && role->has_work && !OidIsValid(full))
+			if (start == WORKER_START_ROLE_FULL && role->has_work && !OidIsValid(wait.role))
 			{
-				full = role->role;
-				since = Min(since, Max(role->waiting_since, role->yields_until));
+				wait.role = role->role;
+				wait.since = Min(wait.since, Max(role->waiting_since, role->yields_until));
 			}
 		}
 		else
 		{
 			/* No role gets any more.  Roles with work wait for a place; others do not. */
-			waiting = assign_lacking(roles, now, &since);
-			no_slot = start == WORKER_START_NO_SLOT;
-			if (waiting > 0 && no_slot)
-				assign_complain(since, now);
+			wait.waits = assign_lacking(roles, now, &wait.since, &wait.brief);
+			wait.for_slot = start == WORKER_START_NO_SLOT;
+			if (wait.waits > 0 && wait.for_slot)
+				assign_complain(wait.since, now);
 			break;
 		}
 	}
-	if (waiting > 0 || OidIsValid(full))
-		due = Min(due, TimestampTzPlusMilliseconds(now, ASSIGN_NAP_WAITING));
-	assign_wait(roles, waiting, no_slot, full, since, now);
+	if (wait.waits > 0 || OidIsValid(wait.role))
+		due = Min(due, assign_look_again(&wait, now));
+	assign_wait(roles, &wait, now);
 	return due;
 }
 
@@ -316,6 +379,7 @@ assign_ended(Roles *roles, StartedWorker *dispatcher)
 		return;
 	if (!gave_way && left)
 		role->gave_way = 0;
+	role->unfinished = gave_way || worker_unfinished(dispatcher);
 	/* If others wait, a dispatcher that has ended for any reason has made room for them. */
 	if (gave_way || slot_place_any_waits())
 		assign_stay_behind(role, gave_way, now);

@@ -8,8 +8,8 @@
 #include "worker/role.h"
 #include "worker/worker.h"
 
-/* How often a scheduler whose roles wait for a place looks for one, ms. */
-#define ASSIGN_NAP_WAITING 100
+/* If there is a place for each role that has no dispatcher, starts one for each of them. */
+extern void assign_spare(Roles *roles, List **workers);
 
 /* Starts dispatchers while there are places.  Returns when to look again, at most "due". */
 extern TimestampTz assign_start(Roles *roles, List **workers, TimestampTz due);

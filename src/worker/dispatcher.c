@@ -48,10 +48,15 @@
 #include "worker/run.h"
 #include "worker/session.h"
 #include "worker/unit.h"
+#include "worker/unit_work.h"
 #include "worker/worker.h"
 
-/* A dispatcher runs at least this long before it makes room for others, ms. */
-#define DISPATCHER_SHARE 500
+/*
+ * A dispatcher that has more to do runs at least this long before it makes room for others,
+ * ms: for any, or for one that has only little to do.
+ */
+#define DISPATCHER_SHARE	   500
+#define DISPATCHER_SHARE_BRIEF 100
 
 /*
  * After this many rounds without sleep, whose batches had fewer events than
@@ -61,6 +66,9 @@
 #define DISPATCHER_PACE_AFTER  8
 #define DISPATCHER_PACE_EVENTS 32
 #define DISPATCHER_PACE		   1
+
+/* Units with nothing to do that run for the first time are interrupted after this time, ms. */
+#define DISPATCHER_REST 10
 
 /* Memory that malloc keeps from batch to batch, at most, bytes. */
 #define DISPATCHER_KEEPS (16 * 1024 * 1024)
@@ -111,7 +119,9 @@ static bool
 dispatcher_share_used(Dispatcher *dispatcher)
 {
 	return slot_place_any_waits() &&
-		   TimestampDifferenceExceeds(dispatcher->began, GetCurrentTimestamp(), DISPATCHER_SHARE);
+		   TimestampDifferenceExceeds(dispatcher->began, GetCurrentTimestamp(),
+									  slot_place_brief_waits() ? DISPATCHER_SHARE_BRIEF :
+																 DISPATCHER_SHARE);
 }
 
 /*
@@ -122,6 +132,26 @@ dispatcher_is_interrupted(Dispatcher *dispatcher)
 {
 	return unit_stale(&dispatcher->units) || slot_asked_to_leave() ||
 		   dispatcher_share_used(dispatcher);
+}
+
+/*
+ * Runs one batch of a unit.  Returns whether the round must end.
+ */
+static bool
+dispatcher_run(Dispatcher *dispatcher, Unit *unit)
+{
+	unit->first = false;
+	dispatcher->turn_manager = unit->pm->id;
+	dispatcher->turn_lane = unit->lane;
+	run_unit(unit, dispatcher->run_context, &dispatcher->round);
+	CHECK_FOR_INTERRUPTS();
+	/*
+	 * A dispatcher notices the end of the postmaster when it sleeps, but while there is
+	 * something to do it never sleeps.  As long as it runs, the server cannot be started.
+	 */
+	if (!PostmasterIsAlive())
+		proc_exit(1);
+	return dispatcher_is_interrupted(dispatcher);
 }
 
 /*
@@ -138,7 +168,6 @@ dispatcher_round(Dispatcher *dispatcher, TimestampTz *due)
 	TimestampTz now = GetCurrentTimestamp();
 	bool again = false;
 
-	memset(&dispatcher->round, 0, sizeof(RunCounts));
 	for (int i = 0; i < count; i++)
 	{
 		Unit *unit = list_nth(units, (turn + i) % count);
@@ -147,6 +176,7 @@ dispatcher_round(Dispatcher *dispatcher, TimestampTz *due)
 		if (unit->due <= now)
 		{
 			unit->dirty = true;
+			unit->first = false;
 			unit->not_before = 0;
 		}
 		if (!unit->dirty)
@@ -154,19 +184,12 @@ dispatcher_round(Dispatcher *dispatcher, TimestampTz *due)
 			*due = Min(*due, Min(unit->due, unit->sent_again));
 			continue;
 		}
+		/* It has its turn in dispatcher_rest(). */
+		if (unit->first)
+			continue;
 		if (unit->not_before <= now)
 		{
-			dispatcher->turn_manager = unit->pm->id;
-			dispatcher->turn_lane = unit->lane;
-			run_unit(unit, dispatcher->run_context, &dispatcher->round);
-			CHECK_FOR_INTERRUPTS();
-			/*
-			 * A dispatcher notices the end of the postmaster when it sleeps, but while there is
-			 * something to do it never sleeps.  As long as it runs, the server cannot be started.
-			 */
-			if (!PostmasterIsAlive())
-				proc_exit(1);
-			if (dispatcher_is_interrupted(dispatcher))
+			if (dispatcher_run(dispatcher, unit))
 				return true;
 			now = GetCurrentTimestamp();
 		}
@@ -176,6 +199,34 @@ dispatcher_round(Dispatcher *dispatcher, TimestampTz *due)
 			*due = Min(*due, Min(unit->due, unit->dirty ? unit->not_before : DT_NOEND));
 	}
 	return again;
+}
+
+/*
+ * Runs one batch of each unit that has not run since it was loaded and for which there is
+ * nothing to do, as far as is known.  Stops after some time, so that others need not wait
+ * for all of them.  Returns whether there were any.
+ */
+static bool
+dispatcher_rest(Dispatcher *dispatcher)
+{
+	TimestampTz began = GetCurrentTimestamp();
+	bool any = false;
+	ListCell *lc;
+
+	foreach(lc, dispatcher->units.list)
+	{
+		Unit *unit = lfirst(lc);
+
+		if (!unit->first)
+			continue;
+		if (any && TimestampDifferenceExceeds(began, GetCurrentTimestamp(), DISPATCHER_REST))
+			break;
+		any = true;
+		if (dispatcher_run(dispatcher, unit))
+			break;
+	}
+	/* The next round finds out whether those that have run have more to do. */
+	return any;
 }
 
 /*
@@ -321,9 +372,12 @@ dispatcher_begin(Dispatcher *dispatcher, Datum arg)
 static void
 dispatcher_may_leave(Dispatcher *dispatcher, bool again)
 {
-	if (slot_asked_to_leave() ||
-		((!again || dispatcher_share_used(dispatcher)) && slot_place_make_room()))
-		worker_leave();
+	if (!slot_asked_to_leave() &&
+		!((!again || dispatcher_share_used(dispatcher)) && slot_place_make_room()))
+		return;
+	if (again)
+		slot_leaves_unfinished();
+	worker_leave();
 }
 
 /*
@@ -364,9 +418,13 @@ pm_dispatcher_main(Datum arg)
 		if (!unit_load(&dispatcher.units))
 			worker_leave();
 		watch_look(&dispatcher.units.watches);
+		unit_work_sort_out(&dispatcher.units);
 		dispatcher_check_clock(&dispatcher);
 		due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval);
+		memset(&dispatcher.round, 0, sizeof(RunCounts));
 		again = dispatcher_round(&dispatcher, &due);
+		if (!again)
+			again = dispatcher_rest(&dispatcher);
 		again |= purge_round(&dispatcher.units, &due);
 		if (dispatcher.units.watches.incomplete)
 			due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), UNIT_HELD_MAX));

@@ -24,6 +24,7 @@
 #include "shmem/slot.h"
 #include "shmem/slot_activity.h"
 #include "shmem/slot_place.h"
+#include "shmem/slot_press.h"
 #include "worker/known_database.h"
 #include "worker/launcher.h"
 #include "worker/worker.h"
@@ -130,9 +131,11 @@ launcher_round(Launcher *launcher)
 	}
 
 	/* Make workers that can leave make room for a scheduler. */
-	slot_place_wait(lacks ? 1 : 0, true, InvalidOid, lacks ? db->urgent_since : 0);
+	slot_place_wait(&(PlaceWait){.waits = lacks ? 1 : 0,
+								 .for_slot = true,
+								 .since = lacks ? db->urgent_since : 0});
 	if (lacks)
-		slot_place_press();
+		slot_press();
 	return due;
 }
 
@@ -206,7 +209,7 @@ pm_launcher_main(Datum arg)
 		else
 		{
 			/* pm.launcher was switched off. */
-			slot_place_wait(0, true, InvalidOid, 0);
+			slot_place_wait(&(PlaceWait){.for_slot = true});
 			slot_dismiss_all();
 		}
 		worker_nap("PmLauncherMain", nap, launcher.workers);

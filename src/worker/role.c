@@ -6,6 +6,9 @@
  * dispatcher: it compares the cursors with the sequences of the logs, and reads no log.
  * So there may be nothing to do although it finds work (events of other types,
  * positions of transactions that were rolled back), but no work is overlooked.
+ *
+ * There can be many such roles, and each of their events wakes the scheduler.  So it looks
+ * at a role again only if something may have changed for it (role_watch.c), or is due.
  */
 #include "pm.h"
 
@@ -24,7 +27,6 @@
 #include "manager/sent.h"
 #include "shmem/slot.h"
 #include "shmem/slot_database.h"
-#include "shmem/slot_interest.h"
 #include "shmem/wakeup.h"
 #include "worker/role.h"
 #include "worker/worker.h"
@@ -75,9 +77,10 @@ role_assign(Roles *roles)
 	hash_seq_init(&seq, roles->table);
 	while ((role = hash_seq_search(&seq)) != NULL)
 	{
-		/* The old list was in the memory context that was reset. */
+		/* The old list was in the memory context that was reset, and so was what is watched. */
 		role->managers = NIL;
 		role->lanes = 0;
+		memset(&role->watch, 0, sizeof(RoleWatch));
 	}
 	foreach(lc, roles->managers)
 	{
@@ -109,6 +112,7 @@ role_load(Roles *roles)
 	if (roles->context == NULL)
 		roles->context = AllocSetContextCreate(TopMemoryContext, "pm managers",
 											   ALLOCSET_DEFAULT_SIZES);
+	role_watch_end();
 	MemoryContextReset(roles->context);
 	roles->managers = NIL;
 
@@ -176,27 +180,29 @@ role_is_held(PmLog *log, int64 position, RoleDue *due)
  * Is there something in a log beyond the cursor?
  */
 static bool
-role_log_has_work(Roles *roles, Cursor *cursor, RoleDue *due)
+role_log_has_work(Role *role, Cursor *cursor, RoleDue *due)
 {
 	bool locked;
 	PmLog *log = log_get_nowait(cursor->log, &locked);
-	LogRef slot = {NULL, 0};
 	Relation sequence;
 	int64 last;
 
-	/* A log that is locked or has a problem cannot be read now.  A later round looks again. */
-	if (log == NULL || log->problem != NULL)
-		return false;
-
 	/* Ask the writers to wake us before the sequence is read, so that none is missed. */
-	slot_interest(log->relid, &slot);
-	roles->watching |= slot.slot != NULL;
-	sequence = sequence_open_nowait(log->seqid);
+	if (log != NULL)
+		role_watch_log(&role->watch, log->relid);
+	sequence = log != NULL && log->problem == NULL ? sequence_open_nowait(log->seqid) : NULL;
+	/* It cannot be read now, and nothing wakes us when it can. */
 	if (sequence == NULL)
+	{
+		role_poll(due, ROLE_AWAY);
 		return false;
+	}
 	last = sequence_read(sequence);
 	relation_close(sequence, AccessShareLock);
-	return last > cursor->position && !role_is_held(log, cursor->position, due);
+	if (last <= cursor->position || role_is_held(log, cursor->position, due))
+		return false;
+	role->much |= last - cursor->position > ROLE_MUCH;
+	return true;
 }
 
 /*
@@ -204,7 +210,7 @@ role_log_has_work(Roles *roles, Cursor *cursor, RoleDue *due)
  * will, as far as that is known.
  */
 static bool
-role_unit_has_work(Roles *roles, ProcessManager *pm, int lane, RoleDue *due)
+role_unit_has_work(Role *role, ProcessManager *pm, int lane, RoleDue *due)
 {
 	LaneState state;
 	ListCell *lc;
@@ -227,25 +233,50 @@ role_unit_has_work(Roles *roles, ProcessManager *pm, int lane, RoleDue *due)
 	if (sending)
 		role_poll(due, ROLE_AWAY_HELD);
 	foreach(lc, cursor_list(pm, lane))
-		if (role_log_has_work(roles, lfirst(lc), due))
+		if (role_log_has_work(role, lfirst(lc), due))
 			return true;
 	return false;
 }
 
 static bool
-role_has_work(Roles *roles, Role *role, RoleDue *due)
+role_has_work(Role *role, RoleDue *due)
 {
 	ListCell *lc;
 
+	role->much = role->unfinished;
 	foreach(lc, role->managers)
 	{
 		ProcessManager *pm = lfirst(lc);
 
 		for (int lane = 0; lane < pm->lanes; lane++)
-			if (role_unit_has_work(roles, pm, lane, due))
+			if (role_unit_has_work(role, pm, lane, due))
 				return true;
 	}
 	return false;
+}
+
+/*
+ * Looks whether a role without a dispatcher has work, unless nothing can have changed
+ * since the last look.
+ */
+static void
+role_look(Roles *roles, Role *role, RoleDue *due)
+{
+	RoleDue next = {.at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ROLE_LOOK),
+					.leaving = due->leaving};
+
+	/* A scheduler that leaves must know when the role has work, as seen from then. */
+	if (due->leaving || !role_watch_quiet(&role->watch, role->managers))
+	{
+		role_watch_begin(&role->watch, role->managers, roles->context);
+		role->has_work = role_has_work(role, &next);
+		/* What it waits for may be gone before it gets a dispatcher. */
+		if (role->has_work)
+			next.at = Min(next.at,
+						  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval));
+		role_watch_until(&role->watch, next.at);
+	}
+	role_look_at(due, role->watch.until);
 }
 
 /*
@@ -286,15 +317,26 @@ role_find_work(Roles *roles, List *workers, RoleDue *due)
 	HASH_SEQ_STATUS seq;
 	Role *role;
 
-	if (roles->watching)
-		slot_interest_end();
-	roles->watching = false;
-
+	/*
+	 * First withdraw what is not asked for any more.  Roles can follow the same log, so
+	 * that must not be done when other roles have been found to be asking.
+	 */
 	hash_seq_init(&seq, roles->table);
 	while ((role = hash_seq_search(&seq)) != NULL)
 	{
 		role->has_share = false;
-		role->has_work = role_is_without(role, workers, due) && role_has_work(roles, role, due);
+		role->without = role_is_without(role, workers, due);
+		if (!role->without || !role_watch_quiet(&role->watch, role->managers))
+			role_watch_drop(&role->watch);
+	}
+
+	hash_seq_init(&seq, roles->table);
+	while ((role = hash_seq_search(&seq)) != NULL)
+	{
+		if (role->without)
+			role_look(roles, role, due);
+		else
+			role->has_work = false;
 		if (!role->has_work)
 			role->waiting_since = 0;
 		else if (role->waiting_since == 0)

@@ -27,9 +27,6 @@
 #include "worker/unit.h"
 #include "worker/worker.h"
 
-/* With up to this many logs, a batch reads all of them. */
-#define UNIT_FEW 64
-
 /* A role or a database has changed since the units were loaded. */
 static volatile bool role_changed = false;
 
@@ -132,10 +129,13 @@ unit_make(ProcessManager *pm, int lane, Unit *known)
 	unit->wait_nap = UNIT_WAIT_MIN;
 	unit->follows = palloc0(sizeof(Follow) * Max(list_length(pm->logs), 1));
 	unit->dirty = unit->all = unit->sent = true;
+	unit->check = list_length(pm->logs) <= UNIT_FEW;
 	unit->sent_count = slot_sent_count(pm->id);
 	unit->sent_again = DT_NOEND;
 	if (known != NULL)
 	{
+		/* If it was idle, it stays idle unless it has something to do (unit_work.c). */
+		unit->check = known->dirty;
 		unit->isolate = known->isolate;
 		unit->contention = known->contention;
 		unit->servers_faults = known->servers_faults;
@@ -154,6 +154,7 @@ unit_watch(Watches *watches, Unit *unit)
 		Follow *follow = &unit->follows[foreach_current_index(lc)];
 
 		follow->unit_dirty = &unit->dirty;
+		follow->unit_first = &unit->first;
 		watch_add(watches, lfirst(lc), follow);
 	}
 }
@@ -216,6 +217,7 @@ unit_replace(Units *units)
 	if (units->context != NULL)
 		MemoryContextDelete(units->context);
 	units->context = fresh;
+	units->loaded = true;
 	return lanes;
 }
 

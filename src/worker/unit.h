@@ -13,6 +13,9 @@
 #include "worker/contention.h"
 #include "worker/watch.h"
 
+/* With up to this many logs, a batch reads all of them. */
+#define UNIT_FEW 64
+
 /* How long until a unit is run again; doubled each time up to the maximum, in ms. */
 #define UNIT_HELD_MIN 10 /* a mark is held back, or something is locked */
 #define UNIT_HELD_MAX 100
@@ -25,7 +28,9 @@ typedef struct Unit
 {
 	ProcessManager *pm;
 	int lane;
-	bool dirty;				/* may have something to do */
+	bool dirty;				/* may have something to do, */
+	bool first;				/* but only because it was just loaded: others come first */
+	bool check;				/* when loaded: run a batch even if nothing is known to do */
 	TimestampTz not_before; /* when to run it again, DT_NOEND: when woken */
 	TimestampTz due;		/* when a timer or retry is due, DT_NOEND: none */
 	bool leave_parked;		/* the next batch begins with the logs, not with parked events */
@@ -56,6 +61,7 @@ typedef struct Units
 	int rank;				  /* this one's number among its role's dispatchers, from 0 */
 	int colleagues;			  /* how many dispatchers the role has */
 	bool share_changed;		  /* rank or colleagues, since the units were loaded */
+	bool loaded;			  /* it is not known yet which of them have something to do */
 } Units;
 
 /* Called once in a process, before the first load. */

@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "base/guc.h"
+#include "log/log_catalog.h"
 #include "log/log_open.h"
 #include "log/sequence.h"
 #include "shmem/slot_interest.h"
@@ -31,6 +32,9 @@
 /* How often a log without a slot asks for one again, in ms. */
 #define WATCH_ASK 10000
 
+/* With more logs than this, they are not built when the watch begins. */
+#define WATCH_FEW 64
+
 /* A followed log. */
 typedef struct Watch
 {
@@ -38,9 +42,9 @@ typedef struct Watch
 	bool watching; /* false while its table is locked: the columns below are not known */
 	Oid relid;
 	Oid seqid;
-	LogRef slot;   /* may be none: then no writer wakes us for this log */
-	uint64 wakes;  /* of the slot when the sequence was last read */
-	int64 last;	   /* the sequence's last value then */
+	LogRef slot;   /* may be none: then writers of other logs wake us, too */
+	uint64 wakes;  /* of the slot or group when the sequence was last read */
+	int64 last;	   /* the sequence's last value then; PG_INT64_MAX: it could not be read */
 	List *follows; /* of Follow */
 } Watch;
 
@@ -67,6 +71,33 @@ watch_open(Watches *watches, Watch *watch)
 	watch->relid = log->relid;
 	watch->seqid = log->seqid;
 	slot_interest(watch->relid, &watch->slot);
+}
+
+/*
+ * Begins to watch all logs.  To build a log takes long, because its table must be opened
+ * and checked, and is needed only when events are read.  So of many logs only what this
+ * file needs is looked up, in one statement.
+ */
+static void
+watch_open_many(Watches *watches)
+{
+	List *names = NIL;
+	ListCell *lc;
+
+	foreach(lc, watches->all)
+		names = lappend(names, ((Watch *) lfirst(lc))->log);
+	foreach(lc, log_catalog_sequences(names))
+	{
+		LogSequence *sequence = lfirst(lc);
+		WatchEntry *entry = hash_search(watches->by_name, sequence->name, HASH_FIND, NULL);
+
+		if (entry == NULL)
+			continue;
+		entry->watch->watching = true;
+		entry->watch->relid = sequence->relid;
+		entry->watch->seqid = sequence->seqid;
+		slot_interest(sequence->relid, &entry->watch->slot);
+	}
 }
 
 /*
@@ -104,8 +135,8 @@ watch_add(Watches *watches, char *log, Follow *follow)
 		/* A number that no slot reaches, so that the log is read the first time. */
 		entry->watch->wakes = PG_UINT64_MAX;
 		watches->all = lappend(watches->all, entry->watch);
-		watch_open(watches, entry->watch);
 	}
+	follow->last = &entry->watch->last;
 	entry->watch->follows = lappend(entry->watch->follows, follow);
 }
 
@@ -115,37 +146,48 @@ watch_add(Watches *watches, char *log, Follow *follow)
 void
 watch_end(Watches *watches)
 {
+	ListCell *lc;
+
+	if (list_length(watches->all) > WATCH_FEW)
+		watch_open_many(watches);
+	else
+		foreach(lc, watches->all)
+			watch_open(watches, lfirst(lc));
 	hash_destroy(watches->by_name);
 	watches->by_name = NULL;
 }
 
 /*
- * May a log have moved?  Not if none of its writers has ended since it was last
- * read.  With "all", logs whose writers do not wake us are included.
+ * Has one of its writers ended since the sequence was last read, as far as is known?
+ */
+static bool
+watch_woken(Watch *watch)
+{
+	return slot_interest_wakes(watch->relid, &watch->slot) != watch->wakes;
+}
+
+/*
+ * May a log have moved?
  */
 static bool
 watch_may_have_moved(Watch *watch, bool all)
 {
 	if (all || !watch->watching)
 		return true;
-	if (watch->slot.slot == NULL)
-		return false;
-	return !slot_log_valid(&watch->slot) || slot_interest_wakes(&watch->slot) != watch->wakes;
+	return (watch->slot.slot != NULL && !slot_log_valid(&watch->slot)) || watch_woken(watch);
 }
 
 /*
  * Sets this worker's bit if it is missing.  A log may have lost its slot, and
- * our bit with it.  With "ask", tries again to get a slot for a log that had
- * none.
+ * our bit with it, or may have got one, and then we have been woken.  With "ask",
+ * tries again to get a slot for a log that had none.
  */
 static void
 watch_renew(Watches *watches, Watch *watch, bool ask)
 {
-	bool lacking = watch->slot.slot != NULL ? !slot_log_valid(&watch->slot) : ask;
-
 	if (!watch->watching)
 		watch_open(watches, watch);
-	else if (lacking)
+	else if (watch->slot.slot != NULL ? !slot_log_valid(&watch->slot) : ask || watch_woken(watch))
 		slot_interest(watch->relid, &watch->slot);
 }
 
@@ -162,14 +204,17 @@ watch_has_moved(Watch *watch)
 	 * Read the number of wake-ups before the sequence, so that a writer that
 	 * ends in between makes us read once more, and is not missed.
 	 */
-	if (watch->slot.slot != NULL)
-		watch->wakes = slot_interest_wakes(&watch->slot);
+	if (watch->watching)
+		watch->wakes = slot_interest_wakes(watch->relid, &watch->slot);
 	pg_memory_barrier();
 	sequence = OidIsValid(watch->seqid) ? sequence_open_nowait(watch->seqid) : NULL;
 
 	/* If the sequence cannot be read, the batch finds out why, and reports it. */
 	if (sequence == NULL)
+	{
+		watch->last = PG_INT64_MAX;
 		return true;
+	}
 	last = sequence_read(sequence);
 	relation_close(sequence, AccessShareLock);
 	if (last == watch->last)
@@ -202,6 +247,7 @@ watch_tell(Watch *watch)
 
 		follow->moved = true;
 		*follow->unit_dirty = true;
+		*follow->unit_first = false;
 	}
 }
 

@@ -12,8 +12,10 @@
 /* One unit that follows one log. */
 typedef struct Follow
 {
-	bool moved;		  /* the log has moved since a batch of the unit looked at it */
-	bool *unit_dirty; /* the unit's flag that it may have something to do */
+	bool moved;		   /* the log has moved since a batch of the unit looked at it */
+	bool *unit_dirty;  /* the unit's flag that it may have something to do, */
+	bool *unit_first;  /* and its flag that this is known only because it was just loaded */
+	const int64 *last; /* the last position that was drawn; PG_INT64_MAX: not known */
 } Follow;
 
 /* The logs that this dispatcher follows. */

@@ -117,6 +117,15 @@ worker_gave_way(StartedWorker *worker)
 }
 
 /*
+ * Did the worker leave although it had more to do?
+ */
+bool
+worker_unfinished(StartedWorker *worker)
+{
+	return slot_unfinished(worker->slot, worker->generation);
+}
+
+/*
  * Did the worker die while a handler ran?
  */
 bool

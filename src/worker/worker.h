@@ -61,6 +61,7 @@ extern int worker_count(List *workers, Oid role);
 extern StartedWorker *worker_gone(List **workers);
 extern bool worker_left(StartedWorker *worker);
 extern bool worker_gave_way(StartedWorker *worker);
+extern bool worker_unfinished(StartedWorker *worker);
 extern bool worker_lost(StartedWorker *worker);
 
 #endif /* PM_WORKER_H */
