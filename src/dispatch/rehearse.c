@@ -197,12 +197,15 @@ static void
 rehearse_begin(Rehearsal *rehearsal)
 {
 	ProcessManager *pm = &rehearsal->pm;
+	int64 *positions = palloc(sizeof(int64) * Max(list_length(pm->logs), 1));
 	ListCell *lc;
 
 	lane_add(REHEARSE_NAME, 0, 1);
 	foreach(lc, pm->logs)
-		cursor_add(REHEARSE_NAME, lfirst(lc), 1,
-				   rehearsal->to_come ? rehearse_position(pm, lfirst(lc)) : rehearsal->after);
+		positions[foreach_current_index(lc)] = rehearsal->to_come ?
+												   rehearse_position(pm, lfirst(lc)) :
+												   rehearsal->after;
+	cursor_add(REHEARSE_NAME, pm->logs, positions, 1);
 	if (rehearsal->to_come && pm->kind == HANDLER_INSTANCE)
 		rehearse_timers(rehearsal);
 	head_forget(REHEARSE_NAME, 0);

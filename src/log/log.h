@@ -46,6 +46,7 @@ typedef struct PmLog
 	Oid relid;
 	Oid seqid;
 	Oid owner;			/* of the table */
+	Oid schema;			/* of the table */
 	const char *table;	/* qualified and quoted; empty if the table is gone */
 	const char *stream; /* the names of the columns, quoted */
 	const char *pos;

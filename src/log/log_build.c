@@ -64,6 +64,7 @@ log_build_table(PmLog *log, Relation rel, const LogRow *row, LogRelations *used)
 
 	log->table = MemoryContextStrdup(log->context, identifier_of_relation(log->relid));
 	log->owner = rel->rd_rel->relowner;
+	log->schema = rel->rd_rel->relnamespace;
 	if (rel->rd_rel->relkind == RELKIND_RELATION)
 		log->seqid = used->sequence = sequence_of_log(rel, &attnum);
 	log->pos = log_build_column(log, rel, row, EVENT_POSITION);

@@ -26,9 +26,19 @@ typedef struct LogCacheEntry
 	PmLog *log;				 /* NULL: to be built */
 	Oid relid;
 	Oid seqid;
+	uint32 sequence; /* the hash value of its row in the system cache SEQRELID, */
+	uint32 schema;	 /* and of that of the table's schema in NAMESPACEOID */
 } LogCacheEntry;
 
+/* The logs that have been built from a table or sequence. */
+typedef struct LogCacheRelation
+{
+	Oid relid;	   /* hash key */
+	List *entries; /* of LogCacheEntry */
+} LogCacheRelation;
+
 static HTAB *cache = NULL;
+static HTAB *relations = NULL;
 static Oid catalog_relid = InvalidOid;
 
 static PmLog *stale_logs = NULL; /* to be freed at the end of the transaction */
@@ -67,25 +77,54 @@ log_cache_xact_callback(XactEvent event, void *arg)
 	}
 }
 
+/*
+ * There may be thousands of logs, and many invalidations of other relations.  So the logs
+ * of a relation are looked up.
+ */
 static void
 log_cache_relcache_callback(Datum arg, Oid relid)
 {
-	HASH_SEQ_STATUS scan;
-	LogCacheEntry *entry;
 	bool all = relid == InvalidOid || relid == catalog_relid;
+	HASH_SEQ_STATUS scan;
+	LogCacheRelation *relation;
+	LogCacheEntry *entry;
+	ListCell *lc;
 
 	if (all || relid == building.table || relid == building.sequence)
 		invalidations++;
-	hash_seq_init(&scan, cache);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-		if (all || relid == entry->relid || relid == entry->seqid)
+	if (all)
+	{
+		hash_seq_init(&scan, cache);
+		while ((entry = hash_seq_search(&scan)) != NULL)
 			log_cache_evict(entry);
+		return;
+	}
+	relation = hash_search(relations, &relid, HASH_FIND, NULL);
+	if (relation == NULL)
+		return;
+	foreach(lc, relation->entries)
+	{
+		entry = lfirst(lc);
+		/* The log of that name may have another table by now. */
+		if (relid == entry->relid || relid == entry->seqid)
+			log_cache_evict(entry);
+	}
 }
 
+/*
+ * A row of pg_sequence or pg_namespace has changed; 0: any.
+ */
 static void
 log_cache_syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
 {
-	log_cache_relcache_callback((Datum) 0, InvalidOid);
+	HASH_SEQ_STATUS scan;
+	LogCacheEntry *entry;
+
+	invalidations++;
+	hash_seq_init(&scan, cache);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		if (hashvalue == 0 || hashvalue == (cacheid == SEQRELID ? entry->sequence : entry->schema))
+			log_cache_evict(entry);
 }
 
 void
@@ -97,6 +136,9 @@ log_cache_install(void)
 	ctl.keysize = LOG_MAX_NAME;
 	ctl.entrysize = sizeof(LogCacheEntry);
 	cache = hash_create("pm logs", 16, &ctl, HASH_ELEM | HASH_STRINGS);
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(LogCacheRelation);
+	relations = hash_create("pm relations of logs", 16, &ctl, HASH_ELEM | HASH_BLOBS);
 	CacheRegisterRelcacheCallback(log_cache_relcache_callback, (Datum) 0);
 	RegisterXactCallback(log_cache_xact_callback, NULL);
 	/* A sequence's parameters, and the name of a schema, change without a relcache event. */
@@ -112,6 +154,26 @@ log_cache_find(const char *name)
 	if (strlen(name) < LOG_MAX_NAME)
 		entry = hash_search(cache, name, HASH_FIND, NULL);
 	return entry != NULL && entry->log != NULL ? entry : NULL;
+}
+
+/*
+ * Remembers that this log was built from this relation.
+ */
+static void
+log_cache_relate(Oid relid, LogCacheEntry *entry)
+{
+	MemoryContext old;
+	LogCacheRelation *relation;
+	bool found;
+
+	if (!OidIsValid(relid))
+		return;
+	relation = hash_search(relations, &relid, HASH_ENTER, &found);
+	if (!found)
+		relation->entries = NIL;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	relation->entries = list_append_unique_ptr(relation->entries, entry);
+	MemoryContextSwitchTo(old);
 }
 
 /*
@@ -142,6 +204,8 @@ log_cache_load(const char *name, bool nowait, bool *locked)
 	PmLog *log = NULL;
 	bool found;
 	uint64 seen;
+	uint32 sequence;
+	uint32 schema;
 
 	*locked = false;
 	if (entry != NULL)
@@ -161,15 +225,24 @@ log_cache_load(const char *name, bool nowait, bool *locked)
 		log = log_cache_build(name, nowait, locked);
 		if (log == NULL)
 			return NULL;
+		/* Before the comparison, because invalidations may be received here. */
+		sequence = GetSysCacheHashValue1(SEQRELID, ObjectIdGetDatum(log->seqid));
+		schema = GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(log->schema));
 		CHECK_FOR_INTERRUPTS();
 	} while (seen != invalidations);
 
 	entry = hash_search(cache, name, HASH_ENTER, &found);
 	if (found)
 		log_cache_evict(entry);
-	entry->log = log;
+	entry->log = NULL;
 	entry->relid = log->relid;
 	entry->seqid = log->seqid;
+	entry->sequence = sequence;
+	entry->schema = schema;
+	log_cache_relate(log->relid, entry);
+	log_cache_relate(log->seqid, entry);
+	/* Last, since what precedes can fail. */
+	entry->log = log;
 	return log;
 }
 

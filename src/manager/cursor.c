@@ -17,15 +17,16 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
-#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
-#include "base/exec.h"
 #include "base/row_tid.h"
 #include "base/scan.h"
 #include "manager/cursor.h"
 #include "shmem/wakeup.h"
+
+/* So many cursors of a unit are read with one scan of the index. */
+#define CURSOR_MANY 1000
 
 /* The rate is a moving average over about this many seconds. */
 #define CURSOR_RATE_SPAN 10.0
@@ -185,8 +186,11 @@ cursor_list_at_tids(RowScan *scan, ProcessManager *pm, int lane)
 	List *cursors = NIL;
 	ListCell *lc;
 
-	/* If the registration has changed, the process manager may follow other logs by now. */
-	if (pm->version != registry_version())
+	/*
+	 * If the registration has changed, the process manager may follow other logs by now.  Of
+	 * many cursors, the TIDs are not all remembered.
+	 */
+	if (pm->version != registry_version() || list_length(pm->logs) > CURSOR_MANY)
 		return NIL;
 	foreach(lc, pm->logs)
 	{
@@ -200,19 +204,44 @@ cursor_list_at_tids(RowScan *scan, ProcessManager *pm, int lane)
 	return cursors;
 }
 
-/*
- * The number of a log in pm->logs, -1 if it is not there.  The expected number
- * is tried first, which saves a search for each log.
- */
+/* A log of a process manager, with its number. */
+typedef struct CursorLog
+{
+	const char *name;
+	int which;
+} CursorLog;
+
 static int
-cursor_which(ProcessManager *pm, const char *log, int expected)
+cursor_log_compare(const void *a, const void *b)
+{
+	return strcmp(((const CursorLog *) a)->name, ((const CursorLog *) b)->name);
+}
+
+/*
+ * Sets the numbers of the logs of cursors, -1 for a log that is not in pm->logs.
+ */
+static void
+cursor_number(ProcessManager *pm, List *cursors)
 {
 	int count = list_length(pm->logs);
+	CursorLog *logs = palloc(sizeof(CursorLog) * Max(count, 1));
+	ListCell *lc;
 
-	for (int i = 0; i < count; i++)
-		if (strcmp(list_nth(pm->logs, (expected + i) % count), log) == 0)
-			return (expected + i) % count;
-	return -1;
+	foreach(lc, pm->logs)
+	{
+		logs[foreach_current_index(lc)].name = lfirst(lc);
+		logs[foreach_current_index(lc)].which = foreach_current_index(lc);
+	}
+	qsort(logs, count, sizeof(CursorLog), cursor_log_compare);
+	foreach(lc, cursors)
+	{
+		Cursor *cursor = lfirst(lc);
+		CursorLog key = {cursor->log, -1};
+		CursorLog *found = bsearch(&key, logs, count, sizeof(CursorLog), cursor_log_compare);
+
+		cursor->which = found != NULL ? found->which : -1;
+	}
+	pfree(logs);
 }
 
 static int
@@ -246,9 +275,9 @@ cursor_list(ProcessManager *pm, int lane)
 			Cursor *cursor = cursor_form(&scan);
 
 			*cursor_tid(pm, lane, cursor->log) = scan.tuple->t_self;
-			cursor->which = cursor_which(pm, cursor->log, list_length(cursors));
 			cursors = lappend(cursors, cursor);
 		}
+		cursor_number(pm, cursors);
 		list_sort(cursors, cursor_compare);
 	}
 	scan_end(&scan);
@@ -332,162 +361,4 @@ void
 cursor_count(ProcessManager *pm, int lane, Cursor *cursor)
 {
 	(void) cursor_write(pm, lane, cursor, cursor->parked, NULL, 0);
-}
-
-/* ---------- logs and lanes are added or removed ---------- */
-
-/*
- * Adds the cursors in a log, one for each lane.
- */
-void
-cursor_add(const char *manager, const char *log, int lanes, int64 position)
-{
-	static ExecStatement add_log = {
-		NULL,
-		"UPDATE pm_catalog.process_manager SET logs = pg_catalog.array_append(logs, $2) "
-		"WHERE name OPERATOR(pg_catalog.=) $1",
-		2,
-		{TEXTOID, TEXTOID},
-	};
-	static ExecStatement add_cursors = {
-		NULL,
-		"INSERT INTO pm_catalog.cursor (process_manager, log, lane, position) "
-		"SELECT $1, $2, n, $4 "
-		"FROM pg_catalog.generate_series(0, $3 OPERATOR(pg_catalog.-) 1) n",
-		4,
-		{TEXTOID, TEXTOID, INT4OID, INT8OID},
-	};
-	Datum values[4];
-
-	values[0] = CStringGetTextDatum(manager);
-	values[1] = CStringGetTextDatum(log);
-	values[2] = Int32GetDatum(lanes);
-	values[3] = Int64GetDatum(position);
-	(void) exec_as_owner(&add_log, values, NULL);
-	(void) exec_as_owner(&add_cursors, values, NULL);
-}
-
-/*
- * Removes the cursors in a log.
- */
-void
-cursor_remove(const char *manager, const char *log)
-{
-	static ExecStatement remove_cursors = {
-		NULL,
-		"WITH c AS (DELETE FROM pm_catalog.cursor "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2) "
-		"UPDATE pm_catalog.process_manager SET logs = pg_catalog.array_remove(logs, $2) "
-		"WHERE name OPERATOR(pg_catalog.=) $1",
-		2,
-		{TEXTOID, TEXTOID},
-	};
-	Datum values[2];
-
-	values[0] = CStringGetTextDatum(manager);
-	values[1] = CStringGetTextDatum(log);
-	(void) exec_as_owner(&remove_cursors, values, NULL);
-}
-
-/*
- * Sets the cursors in a log to a position, which may be lower than their
- * present ones.
- */
-void
-cursor_seek(const char *manager, const char *log, int64 position)
-{
-	static ExecStatement seek = {
-		NULL,
-		"UPDATE pm_catalog.cursor "
-		"SET position = $3, moved_at = pg_catalog.clock_timestamp() "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND log OPERATOR(pg_catalog.=) $2",
-		3,
-		{TEXTOID, TEXTOID, INT8OID},
-	};
-	Datum values[3];
-
-	values[0] = CStringGetTextDatum(manager);
-	values[1] = CStringGetTextDatum(log);
-	values[2] = Int64GetDatum(position);
-	(void) exec_as_owner(&seek, values, NULL);
-}
-
-/*
- * Are all lanes of a process manager at the same position, in each log?  Former
- * lanes count, as long as there are events that only they have handled.
- */
-bool
-cursor_level(ProcessManager *pm)
-{
-	static ExecStatement select_apart = {
-		NULL,
-		"SELECT FROM pm_catalog.cursor "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"GROUP BY log "
-		"HAVING pg_catalog.min(position) OPERATOR(pg_catalog.<) pg_catalog.max(position) "
-		"UNION ALL "
-		"SELECT FROM pm_catalog.former_lane r "
-		"WHERE r.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND r.position OPERATOR(pg_catalog.>) ANY ("
-		"SELECT c.position FROM pm_catalog.cursor c "
-		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND c.log OPERATOR(pg_catalog.=) r.log)",
-		1,
-		{TEXTOID},
-	};
-	Datum values[1] = {CStringGetTextDatum(pm->name)};
-
-	return exec_as_owner(&select_apart, values, NULL) == 0;
-}
-
-/*
- * Changes the number of lanes.  All lanes start at the position of the old lane
- * that was furthest behind (repartition.c).
- */
-void
-cursor_repartition(ProcessManager *pm, int lanes)
-{
-	/* The events that a removed lane has handled are added to the count of lane 0. */
-	static ExecStatement set_back = {
-		NULL,
-		"UPDATE pm_catalog.cursor c SET position = o.position, "
-		"handled = CASE c.lane WHEN 0 THEN c.handled OPERATOR(pg_catalog.+) o.others "
-		"ELSE c.handled END, "
-		"rate = 0 "
-		"FROM (SELECT log, pg_catalog.min(position) AS position, "
-		"coalesce(pg_catalog.sum(handled) FILTER (WHERE lane OPERATOR(pg_catalog.>=) $2), 0)"
-		"::pg_catalog.int8 AS others "
-		"FROM pm_catalog.cursor "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		"GROUP BY log) o "
-		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 "
-		"AND c.log OPERATOR(pg_catalog.=) o.log",
-		2,
-		{TEXTOID, INT4OID},
-	};
-	static ExecStatement delete_lanes = {
-		NULL,
-		"DELETE FROM pm_catalog.cursor "
-		"WHERE process_manager OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.>=) $2",
-		2,
-		{TEXTOID, INT4OID},
-	};
-	static ExecStatement add_lanes = {
-		NULL,
-		"INSERT INTO pm_catalog.cursor (process_manager, log, lane, position) "
-		"SELECT c.process_manager, c.log, n, c.position "
-		"FROM pm_catalog.cursor c, "
-		"pg_catalog.generate_series($3, $2 OPERATOR(pg_catalog.-) 1) n "
-		"WHERE c.process_manager OPERATOR(pg_catalog.=) $1 AND c.lane OPERATOR(pg_catalog.=) 0",
-		3,
-		{TEXTOID, INT4OID, INT4OID},
-	};
-	Datum values[3];
-
-	values[0] = CStringGetTextDatum(pm->name);
-	values[1] = Int32GetDatum(lanes);
-	values[2] = Int32GetDatum(pm->lanes);
-	(void) exec_as_owner(&set_back, values, NULL);
-	(void) exec_as_owner(&delete_lanes, values, NULL);
-	(void) exec_as_owner(&add_lanes, values, NULL);
 }

@@ -28,7 +28,7 @@ extern void cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 posi
 extern void cursor_count(ProcessManager *pm, int lane, Cursor *cursor);
 
 /* For functions that change a process manager.  The caller holds the locks of all its units. */
-extern void cursor_add(const char *manager, const char *log, int lanes, int64 position);
+extern void cursor_add(const char *manager, List *logs, const int64 *positions, int lanes);
 extern void cursor_remove(const char *manager, const char *log);
 extern void cursor_seek(const char *manager, const char *log, int64 position);
 extern void cursor_repartition(ProcessManager *pm, int lanes);

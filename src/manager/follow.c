@@ -10,6 +10,7 @@
 #include "catalog/pg_type.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 
 #include "base/exec.h"
 #include "log/log_adopt.h"
@@ -38,12 +39,44 @@ follow_has(List *logs, const char *log)
 }
 
 /*
+ * A hash table of names of logs.  A process manager can follow thousands of logs.
+ */
+static HTAB *
+follow_set(List *logs)
+{
+	HASHCTL ctl;
+	HTAB *set;
+	ListCell *lc;
+
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = ctl.entrysize = LOG_MAX_NAME;
+	ctl.hcxt = CurrentMemoryContext;
+	set = hash_create("pm names of logs", 64, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	foreach(lc, logs)
+		(void) hash_search(set, lfirst(lc), HASH_ENTER, NULL);
+	return set;
+}
+
+/*
+ * Adds a name.  False if it was there.
+ */
+static bool
+follow_set_add(HTAB *set, const char *log)
+{
+	bool found;
+
+	(void) hash_search(set, log, HASH_ENTER, &found);
+	return !found;
+}
+
+/*
  * The logs that are named, each once.
  */
 List *
 follow_find(List *given)
 {
 	List *logs = NIL;
+	HTAB *seen = follow_set(NIL);
 	ListCell *lc;
 
 	foreach(lc, given)
@@ -51,9 +84,10 @@ follow_find(List *given)
 		Oid relid;
 		char *log = log_find(lfirst(lc), &relid, false);
 
-		if (!follow_has(logs, log))
+		if (follow_set_add(seen, log))
 			logs = lappend(logs, log);
 	}
+	hash_destroy(seen);
 	return logs;
 }
 
@@ -75,10 +109,10 @@ follow_name(ProcessManager *pm, char *given)
 }
 
 /*
- * Begins to follow a log, with the rights of the owner.
+ * Begins to follow a log, with the rights of the owner, except that no cursor is added yet.
  */
-void
-follow_begin(const char *manager, Oid owner, const char *log_name, int lanes, const char *start_at)
+static int64
+follow_begin_one(const char *manager, Oid owner, const char *log_name, const char *start_at)
 {
 	PmLog *log = log_open_as(log_name, owner);
 
@@ -93,8 +127,28 @@ follow_begin(const char *manager, Oid owner, const char *log_name, int lanes, co
 	}
 	/* pm.trim must not delete events between the choice of the position and our commit. */
 	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, RowExclusiveLock);
-	cursor_add(manager, log->name, lanes, start_at_position(log, start_at));
 	shell_type_depend(manager, log->relid);
+	return start_at_position(log, start_at);
+}
+
+void
+follow_begin(const char *manager, Oid owner, List *old, List *logs, int lanes, const char *start_at)
+{
+	int64 *positions = palloc(sizeof(int64) * Max(list_length(logs), 1));
+	HTAB *followed = follow_set(old);
+	List *begun = NIL;
+	ListCell *lc;
+
+	foreach(lc, logs)
+	{
+		if (!follow_set_add(followed, lfirst(lc)))
+			continue;
+		positions[list_length(begun)] = follow_begin_one(manager, owner, lfirst(lc), start_at);
+		begun = lappend(begun, lfirst(lc));
+	}
+	hash_destroy(followed);
+	if (begun != NIL)
+		cursor_add(manager, begun, positions, lanes);
 }
 
 /*

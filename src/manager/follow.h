@@ -16,8 +16,8 @@ extern List *follow_find(List *given);
 /* The name under which the process manager follows a log, or an error. */
 extern char *follow_name(ProcessManager *pm, char *given);
 
-/* Begins to follow a log, in all lanes. */
-extern void follow_begin(const char *manager, Oid owner, const char *log, int lanes,
+/* Begins to follow those of the logs that are not among the old ones, in all lanes. */
+extern void follow_begin(const char *manager, Oid owner, List *old, List *logs, int lanes,
 						 const char *start_at);
 
 /* Stops following a log.  Returns how many parked events were discarded. */

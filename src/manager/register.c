@@ -399,7 +399,6 @@ register_lanes_and_logs(const RegisterPlan *plan)
 {
 	const RegisterArgs *args = &plan->args;
 	ProcessManager *old = plan->old;
-	ListCell *lc;
 
 	if (old == NULL)
 		lane_add(args->name, 0, args->lanes);
@@ -415,9 +414,8 @@ register_lanes_and_logs(const RegisterPlan *plan)
 			lease_void(old);
 		repartition_drop_passed(old);
 	}
-	foreach(lc, plan->logs)
-		if (old == NULL || !follow_has(old->logs, lfirst(lc)))
-			follow_begin(args->name, plan->owner, lfirst(lc), args->lanes, args->start_at);
+	follow_begin(args->name, plan->owner, old == NULL ? NIL : old->logs, plan->logs, args->lanes,
+				 args->start_at);
 }
 
 /*

@@ -119,7 +119,8 @@ shell_type_release(const char *manager, Oid relid)
 }
 
 /*
- * Does the type depend on the table?
+ * Does the type depend on the table?  The rows are found by the table, because a process
+ * manager may follow more logs than a log is followed by process managers.
  */
 static bool
 shell_type_depends(const ObjectAddress *type, Oid relid)
@@ -130,16 +131,16 @@ shell_type_depends(const ObjectAddress *type, Oid relid)
 	HeapTuple tuple;
 	bool found = false;
 
-	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(type->classId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(type->objectId));
-	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, keys);
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(RelationRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 2, keys);
 	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
 
-		found = form->refclassid == RelationRelationId && form->refobjid == relid &&
+		found = form->classid == type->classId && form->objid == type->objectId &&
 				form->deptype == DEPENDENCY_NORMAL;
 	}
 	systable_endscan(scan);
