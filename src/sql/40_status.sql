@@ -42,16 +42,7 @@ CREATE FUNCTION pm_catalog.may_see(owner oid) RETURNS boolean
 CREATE VIEW pm_catalog.manager AS
 SELECT p.name, p.id, p.owner_name, p.handler, p.handler_kind, p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff,
 	   p.handler_timeout, p.batch_size, p.lanes, p.park_limit, p.paused, p.registered_at, h.at_home,
-	   -- The owner of the shell type (src/manager/shell_type.c).
-	   coalesce((SELECT t.typowner FROM pg_catalog.pg_type t
-				 WHERE t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name
-				   AND t.typnamespace OPERATOR(pg_catalog.=) (
-					   SELECT n.oid FROM pg_catalog.pg_namespace n
-					   WHERE n.nspname OPERATOR(pg_catalog.=) 'pm_process_manager')
-				   AND (h.at_home OR EXISTS (SELECT FROM pg_catalog.pg_roles r
-											 WHERE r.oid OPERATOR(pg_catalog.=) t.typowner AND NOT r.rolsuper))),
-				CASE WHEN h.at_home THEN p.owner
-					 ELSE coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(p.owner_name))::pg_catalog.oid, 0) END) AS owner,
+	   o.owner,
 	   p.keep_ended, p.journal, p.lease,
 	   -- The roles that may be consumers; in a copy, by their names.
 	   CASE WHEN h.at_home THEN p.consumers
@@ -63,7 +54,19 @@ CROSS JOIN pm_catalog.library() lib
 CROSS JOIN (SELECT oid FROM pg_catalog.pg_database
 			WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) here
 CROSS JOIN LATERAL (SELECT p.system_identifier OPERATOR(pg_catalog.=) lib.system_identifier
-						   AND p.database OPERATOR(pg_catalog.=) here.oid AS at_home) h;
+						   AND p.database OPERATOR(pg_catalog.=) here.oid AS at_home) h
+-- The owner of the shell type (src/manager/shell_type.c). OFFSET 0: it is found once for each row, however often it is used.
+CROSS JOIN LATERAL (
+	SELECT coalesce((SELECT t.typowner FROM pg_catalog.pg_type t
+					 WHERE t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name
+					   AND t.typnamespace OPERATOR(pg_catalog.=) (
+						   SELECT n.oid FROM pg_catalog.pg_namespace n
+						   WHERE n.nspname OPERATOR(pg_catalog.=) 'pm_process_manager')
+					   AND (h.at_home OR EXISTS (SELECT FROM pg_catalog.pg_roles r
+												 WHERE r.oid OPERATOR(pg_catalog.=) t.typowner AND NOT r.rolsuper))),
+					CASE WHEN h.at_home THEN p.owner
+						 ELSE coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(p.owner_name))::pg_catalog.oid, 0) END) AS owner
+	OFFSET 0) o;
 
 CREATE VIEW pm.log WITH (security_barrier) AS
 SELECT l.name, l.source AS "table", l.pos, l.stream, l.version, l.type, l.data, l.metadata, l.recorded_at, l.created_at
@@ -512,36 +515,44 @@ LEFT JOIN pm_catalog.log l ON l.name OPERATOR(pg_catalog.=) e.log
 LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) l.source::pg_catalog.oid
 WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 
+-- It begins with the locks, because there are few of them on logs, and there can be thousands of logs.
 CREATE VIEW pm.blocker WITH (security_barrier) AS
-WITH RECURSIVE seen AS (			-- the logs that the caller may know about
-	SELECT l.name, l.source FROM pm_catalog.log l
-	WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR EXISTS (
-		SELECT FROM pm_catalog.cursor c
-		JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
-		WHERE c.log OPERATOR(pg_catalog.=) l.name AND pg_catalog.pg_has_role(p.owner, 'USAGE'))
-), relations AS (		-- their tables and sequences
-	SELECT l.name, l.source::pg_catalog.oid AS relid FROM seen l
-	UNION ALL
-	SELECT l.name, d.objid FROM seen l
-	JOIN pg_catalog.pg_depend d ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
-		AND d.refobjid OPERATOR(pg_catalog.=) l.source::pg_catalog.oid AND d.deptype OPERATOR(pg_catalog.=) 'i'
-		AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
-	JOIN pg_catalog.pg_sequence s ON s.seqrelid OPERATOR(pg_catalog.=) d.objid
+WITH RECURSIVE locked AS MATERIALIZED (			-- the relations of this database that are locked
+	SELECT k.relation, k.mode, k.virtualtransaction, k.pid
+	FROM pg_catalog.pg_locks k
+	WHERE k.locktype OPERATOR(pg_catalog.=) 'relation'
+	  AND k.database OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database
+											 WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
 ), direct AS (
+	-- A mark is held back only by transactions that hold a lock that a writer can take.
 	SELECT 'high-water mark' AS blocks, l.name AS log, NULL::text AS process_manager, h.virtualtransaction AS vxid, h.pid
-	FROM seen l
+	FROM (SELECT DISTINCT k.relation FROM locked k
+		  WHERE k.mode OPERATOR(pg_catalog.<>) ALL (ARRAY['AccessShareLock', 'RowShareLock', 'ShareLock'])) k
+	JOIN pm_catalog.log l ON l.source OPERATOR(pg_catalog.=) k.relation::pg_catalog.regclass
 	CROSS JOIN LATERAL pm_catalog.log_state(l.name) s
 	CROSS JOIN LATERAL pm_catalog.mark_holders(l.name) h
-	WHERE s.last_position OPERATOR(pg_catalog.>) s.high_water_mark
+	WHERE s.last_position OPERATOR(pg_catalog.>) s.high_water_mark AND (pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR EXISTS (
+		SELECT FROM pm_catalog.cursor c
+		JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
+		WHERE c.log OPERATOR(pg_catalog.=) l.name AND pg_catalog.pg_has_role(p.owner, 'USAGE')))
 	UNION ALL
-	-- Sessions that hold this lock, and those that wait for it, because later sessions queue behind those that wait.
-	SELECT 'log', r.name, NULL, k.virtualtransaction, k.pid
-	FROM relations r
-	JOIN pg_catalog.pg_locks k ON k.locktype OPERATOR(pg_catalog.=) 'relation'
-		AND k.relation OPERATOR(pg_catalog.=) r.relid
-		AND k.mode OPERATOR(pg_catalog.=) 'AccessExclusiveLock'
-	JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) k.database
-		AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+	-- Sessions that hold this lock on a log's table or sequence, and those that wait for it, because later sessions queue
+	-- behind those that wait.
+	SELECT 'log', l.name, NULL, k.virtualtransaction, k.pid
+	FROM locked k
+	CROSS JOIN LATERAL (
+		SELECT k.relation AS relid
+		UNION ALL
+		SELECT d.refobjid FROM pg_catalog.pg_depend d
+		WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+		  AND d.objid OPERATOR(pg_catalog.=) k.relation AND d.deptype OPERATOR(pg_catalog.=) 'i'
+		  AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+		  AND EXISTS (SELECT FROM pg_catalog.pg_sequence s WHERE s.seqrelid OPERATOR(pg_catalog.=) d.objid)) t
+	JOIN pm_catalog.log l ON l.source OPERATOR(pg_catalog.=) t.relid::pg_catalog.regclass
+	WHERE k.mode OPERATOR(pg_catalog.=) 'AccessExclusiveLock' AND (pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR EXISTS (
+		SELECT FROM pm_catalog.cursor c
+		JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
+		WHERE c.log OPERATOR(pg_catalog.=) l.name AND pg_catalog.pg_has_role(p.owner, 'USAGE')))
 	UNION ALL
 	SELECT 'process manager', NULL, p.name, h.virtualtransaction, h.pid
 	FROM pm_catalog.unit_holder h

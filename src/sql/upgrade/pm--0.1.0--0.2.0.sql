@@ -353,16 +353,7 @@ COMMENT ON FUNCTION pm.cancel_timer(text, text, text, text) IS 'called by the ha
 CREATE OR REPLACE VIEW pm_catalog.manager AS
 SELECT p.name, p.id, p.owner_name, p.handler, p.handler_kind, p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff,
 	   p.handler_timeout, p.batch_size, p.lanes, p.park_limit, p.paused, p.registered_at, h.at_home,
-	   -- The owner of the shell type (src/manager/shell_type.c).
-	   coalesce((SELECT t.typowner FROM pg_catalog.pg_type t
-				 WHERE t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name
-				   AND t.typnamespace OPERATOR(pg_catalog.=) (
-					   SELECT n.oid FROM pg_catalog.pg_namespace n
-					   WHERE n.nspname OPERATOR(pg_catalog.=) 'pm_process_manager')
-				   AND (h.at_home OR EXISTS (SELECT FROM pg_catalog.pg_roles r
-											 WHERE r.oid OPERATOR(pg_catalog.=) t.typowner AND NOT r.rolsuper))),
-				CASE WHEN h.at_home THEN p.owner
-					 ELSE coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(p.owner_name))::pg_catalog.oid, 0) END) AS owner,
+	   o.owner,
 	   p.keep_ended, p.journal, p.lease,
 	   -- The roles that may be consumers; in a copy, by their names.
 	   CASE WHEN h.at_home THEN p.consumers
@@ -374,7 +365,19 @@ CROSS JOIN pm_catalog.library() lib
 CROSS JOIN (SELECT oid FROM pg_catalog.pg_database
 			WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) here
 CROSS JOIN LATERAL (SELECT p.system_identifier OPERATOR(pg_catalog.=) lib.system_identifier
-						   AND p.database OPERATOR(pg_catalog.=) here.oid AS at_home) h;
+						   AND p.database OPERATOR(pg_catalog.=) here.oid AS at_home) h
+-- The owner of the shell type (src/manager/shell_type.c). OFFSET 0: it is found once for each row, however often it is used.
+CROSS JOIN LATERAL (
+	SELECT coalesce((SELECT t.typowner FROM pg_catalog.pg_type t
+					 WHERE t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name
+					   AND t.typnamespace OPERATOR(pg_catalog.=) (
+						   SELECT n.oid FROM pg_catalog.pg_namespace n
+						   WHERE n.nspname OPERATOR(pg_catalog.=) 'pm_process_manager')
+					   AND (h.at_home OR EXISTS (SELECT FROM pg_catalog.pg_roles r
+												 WHERE r.oid OPERATOR(pg_catalog.=) t.typowner AND NOT r.rolsuper))),
+					CASE WHEN h.at_home THEN p.owner
+						 ELSE coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(p.owner_name))::pg_catalog.oid, 0) END) AS owner
+	OFFSET 0) o;
 
 -- pm.diagram
 -- The logs to which the handler of each process manager has appended (src/log/appends.c).
@@ -685,6 +688,96 @@ WHERE p.at_home AND (h.held OR h.fetched OPERATOR(pg_catalog.>) 0)
   AND (pm_catalog.may_see(p.owner)
 	   OR EXISTS (SELECT FROM pg_catalog.pg_roles c WHERE c.oid OPERATOR(pg_catalog.=) ANY (p.consumers)
 				  AND pg_catalog.pg_has_role(c.oid, 'USAGE')));
+CREATE OR REPLACE VIEW pm.blocker WITH (security_barrier) AS
+WITH RECURSIVE locked AS MATERIALIZED (			-- the relations of this database that are locked
+	SELECT k.relation, k.mode, k.virtualtransaction, k.pid
+	FROM pg_catalog.pg_locks k
+	WHERE k.locktype OPERATOR(pg_catalog.=) 'relation'
+	  AND k.database OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database
+											 WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+), direct AS (
+	-- A mark is held back only by transactions that hold a lock that a writer can take.
+	SELECT 'high-water mark' AS blocks, l.name AS log, NULL::text AS process_manager, h.virtualtransaction AS vxid, h.pid
+	FROM (SELECT DISTINCT k.relation FROM locked k
+		  WHERE k.mode OPERATOR(pg_catalog.<>) ALL (ARRAY['AccessShareLock', 'RowShareLock', 'ShareLock'])) k
+	JOIN pm_catalog.log l ON l.source OPERATOR(pg_catalog.=) k.relation::pg_catalog.regclass
+	CROSS JOIN LATERAL pm_catalog.log_state(l.name) s
+	CROSS JOIN LATERAL pm_catalog.mark_holders(l.name) h
+	WHERE s.last_position OPERATOR(pg_catalog.>) s.high_water_mark AND (pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR EXISTS (
+		SELECT FROM pm_catalog.cursor c
+		JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
+		WHERE c.log OPERATOR(pg_catalog.=) l.name AND pg_catalog.pg_has_role(p.owner, 'USAGE')))
+	UNION ALL
+	-- Sessions that hold this lock on a log's table or sequence, and those that wait for it, because later sessions queue
+	-- behind those that wait.
+	SELECT 'log', l.name, NULL, k.virtualtransaction, k.pid
+	FROM locked k
+	CROSS JOIN LATERAL (
+		SELECT k.relation AS relid
+		UNION ALL
+		SELECT d.refobjid FROM pg_catalog.pg_depend d
+		WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+		  AND d.objid OPERATOR(pg_catalog.=) k.relation AND d.deptype OPERATOR(pg_catalog.=) 'i'
+		  AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+		  AND EXISTS (SELECT FROM pg_catalog.pg_sequence s WHERE s.seqrelid OPERATOR(pg_catalog.=) d.objid)) t
+	JOIN pm_catalog.log l ON l.source OPERATOR(pg_catalog.=) t.relid::pg_catalog.regclass
+	WHERE k.mode OPERATOR(pg_catalog.=) 'AccessExclusiveLock' AND (pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR EXISTS (
+		SELECT FROM pm_catalog.cursor c
+		JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
+		WHERE c.log OPERATOR(pg_catalog.=) l.name AND pg_catalog.pg_has_role(p.owner, 'USAGE')))
+	UNION ALL
+	SELECT 'process manager', NULL, p.name, h.virtualtransaction, h.pid
+	FROM pm_catalog.unit_holder h
+	JOIN pm_catalog.manager p ON p.id OPERATOR(pg_catalog.=) h.id
+	WHERE pm_catalog.may_see(p.owner)
+	UNION ALL
+	SELECT 'dispatcher', w.log, w.process_manager, b.virtualtransaction, b.blocker
+	FROM pm_catalog.workers() w
+	CROSS JOIN LATERAL pm_catalog.waits_for(w.pid) b
+	WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND pm_catalog.may_see(w.role)
+	  AND w.database OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database
+											 WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+), blocks AS (			-- and the transactions for which these wait themselves
+	SELECT * FROM direct
+	UNION
+	SELECT x.blocks, x.log, x.process_manager, b.virtualtransaction, b.blocker
+	FROM blocks x CROSS JOIN LATERAL pm_catalog.waits_for(x.pid) b
+), prepared AS (
+	SELECT k.virtualtransaction AS vxid, x.gid, x.owner, x.prepared
+	FROM pg_catalog.pg_prepared_xacts x
+	JOIN pg_catalog.pg_locks k ON k.transactionid OPERATOR(pg_catalog.=) x.transaction
+		AND k.locktype OPERATOR(pg_catalog.=) 'transactionid' AND k.granted AND k.pid IS NULL
+)
+SELECT b.blocks, b.log, b.process_manager, a.pid, x.gid, coalesce(a.usename, x.owner) AS role,
+	   coalesce(a.xact_start, x.prepared) AS since, CASE WHEN x.gid IS NULL THEN a.state ELSE 'prepared' END AS state, a.query,
+	   CASE
+		   WHEN x.gid IS NOT NULL THEN pg_catalog.format('COMMIT PREPARED %L; or ROLLBACK PREPARED %L;', x.gid, x.gid)
+		   WHEN a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
+		   THEN 'It is this session. COMMIT or ROLLBACK its transaction.'
+		   WHEN s.wait_event OPERATOR(pg_catalog.=) 'SyncRep'
+		   THEN 'Its transaction is committed and waits for a synchronous standby. Bring the standby back, or take it '
+				'out of synchronous_standby_names and reload the configuration.'
+		   WHEN s.wait_event_type OPERATOR(pg_catalog.=) 'Lock' AND s.worker IS NOT NULL
+		   THEN 'It is a worker of pm that waits for another session, which has a row here, too. Do not terminate the '
+				'worker: the event that it handles would be blamed.'
+		   WHEN s.worker IS NOT NULL
+		   THEN 'It is a worker of pm, and its transaction ends by itself. Do not terminate the worker: the event '
+				'that it handles would be blamed.'
+		   WHEN s.wait_event_type OPERATOR(pg_catalog.=) 'Lock' THEN 'It waits for another session, which has a row here, too.'
+		   WHEN a.usesysid IS NULL THEN 'It is a process of the server, and its transaction ends by itself.'
+		   WHEN pg_catalog.pg_has_role(a.usesysid, 'USAGE') OR (pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')
+				AND NOT (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.oid OPERATOR(pg_catalog.=) a.usesysid))
+		   THEN pg_catalog.format('SELECT pg_terminate_backend(%s);', a.pid)
+		   ELSE pg_catalog.format('Have role "%s" end its transaction, '
+								  'or have a superuser run SELECT pg_terminate_backend(%s).', a.usename, a.pid)
+	   END AS hint,
+	   s.wait_event_type, s.wait_event
+FROM (SELECT DISTINCT * FROM blocks) b
+LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) b.pid
+LEFT JOIN LATERAL pm_catalog.session(b.pid) s ON true
+LEFT JOIN prepared x ON b.pid IS NULL AND x.vxid OPERATOR(pg_catalog.=) b.vxid
+WHERE a.pid IS NOT NULL OR x.gid IS NOT NULL;
+
 COMMENT ON VIEW pm.consumer IS 'lanes that consumers hold, or whose lease has run out before everything was advanced';
 COMMENT ON COLUMN pm.consumer.process_manager IS 'name of the process manager';
 COMMENT ON COLUMN pm.consumer.lane IS 'number of the lane, from 0';
