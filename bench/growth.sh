@@ -8,12 +8,14 @@
 #   instances  instances of one process manager; create_rate: how fast they are created
 #   timers     the same, and each of them has a pending timer
 #   parked     parked keys; create_rate: how fast events are handled if every second one fails and is parked
+#   many, roles      thousands of logs and process managers, hundreds of roles: growth_many.sh
 #
 # Unless stated otherwise the handler is one INSERT in PL/pgSQL, with batches of 100. Rates are measured as in dispatch.sh. In each
 # round the sizes follow one another, every other round in reverse order. p50 and p95: from insert to effect in ms as in latency.sh,
 # with 1000 events/s in one of the logs; with N process managers, with 1000/N events/s, so that there are 1000 effects/s.
 
 source "$BENCH_DIR/latency.sh"
+source "$BENCH_DIR/growth_many.sh"
 
 growth_resume() { tell "SELECT pm.resume(name) FROM pm.process_manager"; }
 growth_pause() { tell "SELECT pm.pause(name) FROM pm.process_manager"; }
@@ -228,11 +230,14 @@ run_growth() {
 	if quick; then
 		n=1
 		skip "growth: 1 round, smaller sizes; logs, timers and parked keys (QUICK)"
-		set -- behind managers "keyed instances instance_plpgsql instance_see 1000 10000"
+		set -- behind managers "keyed instances instance_plpgsql instance_see 1000 10000" many roles
 	else
+		skip "growth: many and roles are measured once"
 		set -- behind managers logs "keyed instances instance_plpgsql instance_see 1000 100000 1000000" \
-			"keyed timers instance_timer instance_see 1000 1000000" "keyed parked insert_unless_bad see 100 10000"
+			"keyed timers instance_timer instance_see 1000 1000000" "keyed parked insert_unless_bad see 100 10000" many roles
 	fi
+	# PM_BENCH_GROWTH=many measures only this part; PM_BENCH_LOGS="..." are its numbers of logs.
+	[ -z "${PM_BENCH_GROWTH:-}" ] || set -- "$PM_BENCH_GROWTH"
 	for part in "$@"; do
 		# shellcheck disable=SC2086
 		growth_$part
