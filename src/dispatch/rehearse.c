@@ -38,7 +38,7 @@
 #include "dispatch/rehearse_watch.h"
 #include "log/highwater_ask.h"
 #include "log/log_open.h"
-#include "manager/cursor.h"
+#include "manager/cursor_change.h"
 #include "manager/follow.h"
 #include "manager/handler_find.h"
 #include "manager/head.h"

@@ -25,7 +25,7 @@
 #include "manager/cursor.h"
 #include "shmem/wakeup.h"
 
-/* So many cursors of a unit are read with one scan of the index. */
+/* More cursors of a unit than this are read with one scan of the index. */
 #define CURSOR_MANY 1000
 
 /* The rate is a moving average over about this many seconds. */

@@ -27,12 +27,4 @@ extern List *cursor_list_some(ProcessManager *pm, int lane, const Bitmapset *log
 extern void cursor_move(ProcessManager *pm, int lane, Cursor *cursor, int64 position, int handled);
 extern void cursor_count(ProcessManager *pm, int lane, Cursor *cursor);
 
-/* For functions that change a process manager.  The caller holds the locks of all its units. */
-extern void cursor_add(const char *manager, List *logs, const int64 *positions, int lanes);
-extern void cursor_remove(const char *manager, const char *log);
-extern void cursor_seek(const char *manager, const char *log, int64 position);
-extern void cursor_repartition(ProcessManager *pm, int lanes);
-/* Are all lanes at the same position, in each log? */
-extern bool cursor_level(ProcessManager *pm);
-
 #endif /* PM_CURSOR_H */

@@ -11,7 +11,7 @@
 #include "utils/builtins.h"
 
 #include "base/exec.h"
-#include "manager/cursor.h"
+#include "manager/cursor_change.h"
 
 /*
  * Adds the cursors in logs, one for each lane.  There may be thousands of logs, so they are

@@ -16,7 +16,7 @@
 #include "log/log_adopt.h"
 #include "log/log_open.h"
 #include "log/log_trouble.h"
-#include "manager/cursor.h"
+#include "manager/cursor_change.h"
 #include "manager/follow.h"
 #include "manager/lane.h"
 #include "manager/manager_lock.h"

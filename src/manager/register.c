@@ -22,7 +22,7 @@
 #include "log/log_open.h"
 #include "manager/advice.h"
 #include "manager/consumer_role.h"
-#include "manager/cursor.h"
+#include "manager/cursor_change.h"
 #include "manager/follow.h"
 #include "manager/handler_find.h"
 #include "manager/kept.h"

@@ -28,7 +28,7 @@
 #include "utils/builtins.h"
 
 #include "base/exec.h"
-#include "manager/cursor.h"
+#include "manager/cursor_change.h"
 #include "manager/head.h"
 #include "manager/lane.h"
 #include "manager/repartition.h"

@@ -18,6 +18,7 @@
 #include "log/log.h"
 #include "log/log_open.h"
 #include "manager/cursor.h"
+#include "manager/cursor_change.h"
 #include "manager/follow.h"
 #include "manager/kept.h"
 #include "manager/lane.h"

@@ -18,7 +18,7 @@
 #include "shmem/slot_wake.h"
 
 /*
- * Who waits for the writers of a log, or of the logs of a group.
+ * The workers and consumers that wait for the writers of a log, or of the logs of a group.
  */
 typedef struct LogWaiters
 {

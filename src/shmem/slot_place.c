@@ -53,7 +53,7 @@ slot_place_free(Oid role, bool *share_taken)
 
 /*
  * Wakes the dispatchers that have been idle for the longest time, this many.  Returns
- * whether there are so many idle ones.
+ * whether there are enough of them.
  */
 static bool
 slot_place_wake_idle(int count)
