@@ -5,10 +5,10 @@
  * Every role that owns a process manager gets a dispatcher as long as there are
  * places (pm.max_workers in the whole cluster).  If there are still places, it
  * gets one more for each further lane of its process managers that does not take turns.
- * When there are more roles than places, roles with work come first, and of these the roles that have
- * little to do, in the order in which the work arrived.  A role with much to do waits for
- * them only for some time.  A role whose dispatcher has made room yields to the others for
- * some time, so that the roles take turns.
+ * When there are more roles than places, roles with work come first, and of these the roles that
+ *have little to do, in the order in which the work arrived.  A role with much to do waits for them
+ *only for some time.  A role whose dispatcher has made room yields to the others for some time, so
+ *that the roles take turns.
  */
 #include "pm.h"
 
