@@ -116,6 +116,12 @@ FROM (SELECT s.process_manager, s.key, s.state, s.started_at, s.updated_at FROM 
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) i.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
 
+CREATE VIEW pm.association WITH (security_barrier) AS
+SELECT a.process_manager, a.key, a.kind, a.value
+FROM pm_catalog.association a
+JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) a.process_manager
+WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
+
 CREATE VIEW pm.ended WITH (security_barrier) AS
 SELECT e.process_manager, e.key, e.started_at, e.ended_at, e.state, e.result, e.reason, e.ended_by
 FROM pm_catalog.ended e

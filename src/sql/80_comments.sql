@@ -167,6 +167,12 @@ COMMENT ON COLUMN pm.instance.state IS 'what the handler returned last';
 COMMENT ON COLUMN pm.instance.started_at IS 'when the instance began';
 COMMENT ON COLUMN pm.instance.updated_at IS 'when its state changed last';
 
+COMMENT ON VIEW pm.association IS 'by what else than their keys instances are found';
+COMMENT ON COLUMN pm.association.process_manager IS 'name of the process manager';
+COMMENT ON COLUMN pm.association.key IS 'key of the instance';
+COMMENT ON COLUMN pm.association.kind IS 'what the value is';
+COMMENT ON COLUMN pm.association.value IS 'the value; one of more than 1,000 bytes is replaced by its hash';
+
 COMMENT ON VIEW pm.ended IS 'instances that have ended, for as long as their process managers keep them';
 COMMENT ON COLUMN pm.ended.process_manager IS 'name of the process manager';
 COMMENT ON COLUMN pm.ended.key IS 'key of the instance';

@@ -122,6 +122,7 @@ INSERT INTO columns (view, name, type) VALUES
 	('stat', 'dead', 'bigint'), ('stat', 'timers', 'bigint'), ('stat', 'timers_overdue', 'bigint'), ('stat', 'oldest_unhandled', 'interval'), ('stat', 'reset_at', 'timestamp with time zone'),
 	('instance', 'process_manager', 'text'), ('instance', 'key', 'text'), ('instance', 'state', 'jsonb'), ('instance', 'started_at', 'timestamp with time zone'),
 	('instance', 'updated_at', 'timestamp with time zone'),
+	('association', 'process_manager', 'text'), ('association', 'key', 'text'), ('association', 'kind', 'text'), ('association', 'value', 'text'),
 	('ended', 'process_manager', 'text'), ('ended', 'key', 'text'), ('ended', 'started_at', 'timestamp with time zone'), ('ended', 'ended_at', 'timestamp with time zone'),
 	('ended', 'state', 'jsonb'), ('ended', 'result', 'jsonb'), ('ended', 'reason', 'text'), ('ended', 'ended_by', 'text'),
 	('journal', 'process_manager', 'text'), ('journal', 'key', 'text'), ('journal', 'started_at', 'timestamp with time zone'), ('journal', 'seq', 'bigint'), ('journal', 'log', 'text'),

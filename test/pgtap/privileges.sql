@@ -38,6 +38,7 @@ RESET SESSION AUTHORIZATION;
 -- What pm.catch_up('i', on_failure => 'policy') would leave. Only a session of alice's own may call that.
 UPDATE pm_catalog.cursor SET "position" = :behind WHERE process_manager = 'i';
 INSERT INTO pm_catalog.instance VALUES ('i', 'o-1', '{"secret": 1}', now(), now());
+INSERT INTO pm_catalog.association VALUES ('i', 'order', 'secret', 'o-1'), ('si', 'order', 'secret', 'p-1');
 INSERT INTO pm_catalog.ended VALUES ('i', 'o-0', now(), now(), '{"secret": 1}', '{"secret": 1}', NULL, NULL);
 INSERT INTO pm_catalog.journal (process_manager, key, started_at, seq, type, handled_at, state) VALUES ('i', 'o-1', now(), 1, 'Placed', now(), '{"secret": 1}');
 INSERT INTO pm_catalog.timer (process_manager, key, type, due, data, metadata) VALUES ('i', 'o-1', 'remind', '2100-01-01', '{"secret": 1}', '{}');
@@ -225,6 +226,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.history('si', 'p-1')$$,					'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT * FROM pm_catalog.history_row$$,				'00000', '42501', '42501', '42501', '42501'),
 	($$DELETE FROM pm_catalog.sent$$,						'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT * FROM pm.association$$,						'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.ended$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.journal$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.parked$$,							'00000', '00000', '00000', '00000', '42501'),
@@ -362,6 +364,8 @@ FROM (VALUES ('super', '{c,cc}'), ('alice', '{c,cc}'), ('bob', '{c,cc}'), ('caro
 -- those of the logs that belong to the role; pg_monitor sees those of logs that are gone, too
 SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT log FROM pm.erasure ORDER BY 1)'), logs, 'pm.erasure as ' || role)
 FROM (VALUES ('super', '{a.orders,gone,su.private}'), ('alice', '{a.orders}'), ('bob', '{a.orders}'), ('carol', '{}'), ('reader', '{}'), ('monitor', '{a.orders,gone,su.private}')) v(role, logs);
+SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || key || ':' || kind FROM pm.association ORDER BY 1)$$), a, 'pm.association as ' || role)
+FROM (VALUES ('super', '{i:o-1:order,si:p-1:order}'), ('alice', '{i:o-1:order}'), ('bob', '{i:o-1:order}'), ('carol', '{}'), ('reader', '{}'), ('monitor', '{}')) v(role, a);
 -- the number of parked events is not confidential, but error messages are
 SELECT is(pg_temp.answer('monitor', $$SELECT parked FROM pm.status WHERE process_manager = 'i'$$), '2', 'pg_monitor sees how many events are parked');
 SELECT is(pg_temp.answer(role, $$SELECT count(*) FROM pm.status s WHERE s::text LIKE '%secret%'$$), '0', 'pm.status tells no secrets to ' || role) FROM visible WHERE role IN ('carol', 'reader', 'monitor');

@@ -248,6 +248,18 @@ COMMENT ON FUNCTION pm.associate(text, text) IS 'called by the handler of an ins
 COMMENT ON FUNCTION pm.dissociate(text, text) IS 'called by the handler of an instance: end an association; false if there is none';
 COMMENT ON FUNCTION pm.associated(text, text) IS 'called by correlate: the keys of the instances that are found by this value';
 
+CREATE VIEW pm.association WITH (security_barrier) AS
+SELECT a.process_manager, a.key, a.kind, a.value
+FROM pm_catalog.association a
+JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) a.process_manager
+WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
+COMMENT ON VIEW pm.association IS 'by what else than their keys instances are found';
+COMMENT ON COLUMN pm.association.process_manager IS 'name of the process manager';
+COMMENT ON COLUMN pm.association.key IS 'key of the instance';
+COMMENT ON COLUMN pm.association.kind IS 'what the value is';
+COMMENT ON COLUMN pm.association.value IS 'the value; one of more than 1,000 bytes is replaced by its hash';
+GRANT SELECT ON pm.association TO PUBLIC;
+
 -- Kinds of failures
 
 ALTER TABLE pm_catalog.parked ALTER COLUMN key DROP NOT NULL;
