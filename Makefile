@@ -14,6 +14,7 @@
 #   make lint-house                  only the former: layers, circles, lengths, format, commit subjects; seconds
 #   make format [FILES=...]          clang-format over the C files, in place
 #   make coverage [SUITES="regress"] which lines the suites run, into coverage/
+#   make console [DB=...] [WRITE=1] [PORT=n]   a web page for process managers, on this machine; see doc/console.md
 #   make bench [QUICK=1] [ROUNDS=n]  the benchmark, into bench/results
 #       ONLY="dispatch idle"         only these sections
 #   make demo [KEEP=1] [EVENTS=FILE] the demonstration
@@ -66,7 +67,7 @@ PG_CONFIG ?= pg_config
 
 # ---- targets of our own need no PostgreSQL yet, so PGXS is read only for others
 
-OWN_TARGETS = check check-majors check-pg-upgrade check-assert check-valgrind lint lint-house format coverage check-regress check-isolation check-tap check-pgtap check-clients soak bench demo dev dist dist-check deb \
+OWN_TARGETS = check check-majors check-pg-upgrade check-assert check-valgrind lint lint-house format coverage check-regress check-isolation check-tap check-pgtap check-clients soak bench demo console dev dist dist-check deb \
 	rpm image release-check
 GOALS = $(or $(MAKECMDGOALS),all)
 
@@ -141,6 +142,7 @@ coverage:
 SOAK_TESTS = $(sort $(patsubst test/t/%.pl,%,$(shell grep -l PM_SOAK test/t/*.pl)))
 SOAK_CLIENTS = $(foreach f,$(shell grep -l PM_SOAK clients/*/test/*.test.js clients/*/test/test_*.py examples/*/test/*.test.js 2>/dev/null),\
 	$(word 2,$(subst /, ,$f))_$(patsubst test_%,%,$(basename $(basename $(notdir $f)))))
+SOAK_CLIENTS += $(patsubst console/test/%.test.js,console_%,$(shell grep -l PM_SOAK console/test/*.test.js 2>/dev/null))
 SOAK_CLOCKS = PM_UPGRADE_SECONDS PM_STRESS_SECONDS PM_LATE_SECONDS PM_HELD_SECONDS PM_FUZZ_SECONDS
 soak:
 	@PM_SOAK=1 $(if $(SOAK),$(addsuffix ='$(SOAK)',$(SOAK_CLOCKS))) PM_FILE_TIMEOUT=$$(($(or $(SOAK),600) + 1800)) \
@@ -149,6 +151,9 @@ soak:
 
 demo:
 	@KEEP='$(KEEP)' EVENTS='$(EVENTS)' bash examples/demo/run.sh
+
+console:
+	@bash console/run.sh
 
 bench:
 	@QUICK='$(QUICK)' ROUNDS='$(ROUNDS)' KEEP='$(KEEP)' bash bench/run.sh $(ONLY)

@@ -49,6 +49,7 @@ agrees('META.json', qr/^   "version": "(.*)"/m, $version);
 agrees('META.json', qr/^         "version": "(.*)"/m, $version);
 agrees('clients/node/package.json', qr/^  "version": "(.*)"/m, $version);
 agrees('clients/python/pm_consumer/_version.py', qr/^__version__ = "(.*)"/m, $version);
+agrees('console/package.json', qr/^  "version": "(.*)"/m, $version);
 agrees('debian/changelog', qr/\A.*\((.*)-[^-]*\)/, $version);
 agrees('packaging/pm.spec', qr/^Version:\s+(.*)/m, $version);
 

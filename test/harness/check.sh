@@ -37,6 +37,23 @@ done
 pm_say "pm: the test suites (${suites[*]}), on private servers in a temporary directory"
 pm_ensure_packages "${packages[@]}"
 
+# Is a test of the console with a browser among those of TESTS?
+wants_browser() {
+	local file name pattern patterns
+	[[ " ${suites[*]} " == *" clients "* ]] || return 1
+	[ -n "${TESTS:-}" ] || return 0
+	read -ra patterns <<<"$TESTS"
+	for file in $(grep -l browser.js "$PM_ROOT"/console/test/*.test.js 2>/dev/null); do
+		name=${file##*/}
+		for pattern in "${patterns[@]}"; do
+			# shellcheck disable=SC2053
+			[[ console_${name%.test.js} != $pattern ]] || return 0
+		done
+	done
+	return 1
+}
+if wants_browser && ! command -v chromium >/dev/null; then pm_try_package chromium; fi
+
 # Prints /dev/shm if it may be used and has plenty of memory. Test servers create and remove so many small files that a disk
 # costs a fifth of the time, even without fsync.
 memory_directory() {

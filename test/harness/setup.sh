@@ -30,6 +30,7 @@
 #                                    as a user would), then each examples/*/ with a Makefile,
 #                                    and installs under DEST; PM_COPT: more flags for the compiler
 #   pm_npm_packages DIR              installs what the lock files in a copy of the tree name
+#   pm_try_package PACKAGE           installs a package, if that is possible; otherwise says that it is not there
 #   pm_server_conf DEST [LIBRARIES]  prints the postgresql.conf lines with which a server finds
 #                                    what pm_build put under DEST, and those that every test
 #                                    server needs; LIBRARIES: shared_preload_libraries (default
@@ -224,6 +225,19 @@ ROOT
 	pm_say "  installed in $((SECONDS - began)) s"
 }
 
+# For a package without which some tests are skipped.
+pm_try_package() {
+	[ -z "$(pm_package_version "$1")" ] || return 0
+	if ! command -v dpkg-query >/dev/null; then
+		pm_say "$1 is not installed, and this is not a Debian system"
+	elif [ "$(id -u)" -ne 0 ] && ! sudo -n true 2>/dev/null; then
+		pm_say "$1 is not installed, and installing it needs root"
+	else
+		# In a subshell, because a failure exits.
+		(pm_install_packages "$1") || pm_say "$1 could not be installed; tests that need it are skipped"
+	fi
+}
+
 pm_locate_postgres() {
 	if [ -z "${PG_CONFIG:-}" ]; then
 		PG_CONFIG=/usr/lib/postgresql/$(pm_major)/bin/pg_config
@@ -352,8 +366,8 @@ pm_copy_data() {
 # the tests there fail.
 pm_npm_packages() {
 	local lock dir
-	# One of the two may not exist.
-	{ find "$1/clients" "$1/examples" -name node_modules -prune -o -name package-lock.json -print 2>/dev/null || true; } |
+	# Some of them may not exist.
+	{ find "$1/clients" "$1/console" "$1/examples" -name node_modules -prune -o -name package-lock.json -print 2>/dev/null || true; } |
 		LC_ALL=C sort | while IFS= read -r lock; do
 		dir=$(dirname "$lock")
 		if ! (cd "$dir" && npm ci --ignore-scripts --prefer-offline --no-audit --no-fund) \

@@ -52,8 +52,10 @@ all_tests() {
 	tap) find test/t -maxdepth 1 -name '*.pl' 2>/dev/null | LC_ALL=C sort ;;
 	pgtap) find test/pgtap -maxdepth 1 -name '*.sql' 2>/dev/null | LC_ALL=C sort ;;
 	clients)
-		find clients examples -mindepth 3 -maxdepth 3 -path '*/test/*' \( -name '*.test.js' -o -name 'test_*.py' \) 2>/dev/null |
-			LC_ALL=C sort
+		{
+			find clients examples -mindepth 3 -maxdepth 3 -path '*/test/*' \( -name '*.test.js' -o -name 'test_*.py' \)
+			find console/test -maxdepth 1 -name '*.test.js'
+		} 2>/dev/null | LC_ALL=C sort
 		;;
 	esac
 }
@@ -62,7 +64,8 @@ test_name() {
 	local n=${1##*/} client
 	case $1 in
 	*/test/*.test.js | */test/test_*.py)
-		# clients/node/test/kills.test.js is node_kills, and clients/python/test/test_kills.py is python_kills.
+		# clients/node/test/kills.test.js is node_kills, clients/python/test/test_kills.py is python_kills, and
+		# console/test/pages.test.js is console_pages.
 		client=${1%/test/*} n=${n%.test.js} n=${n%.py}
 		pm_say "${client##*/}_${n#test_}"
 		;;

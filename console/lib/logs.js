@@ -1,0 +1,121 @@
+// Requests about logs and streams. Events are read with pm.read and pm.read_stream, which run nothing that the owner of
+// the table has attached to it.
+import { bigint, count, text } from './input.js';
+import { brief, json } from './sql.js';
+
+const pageSize = 50;
+
+/** A page of logs, by name. Events are estimated, as the planner does: nothing is counted. */
+export function logs(database, snapshot) {
+  return async (given) => {
+    const wanted = text(given, 'text', { optional: true, limit: 200 }) ?? '';
+    const offset = count(given, 'offset', { limit: 1_000_000 });
+    const { marks } = await snapshot.get();
+    const rows = await database.read((query) =>
+      query(
+        `SELECT l.name, l."table"::text AS table, CASE WHEN c.reltuples >= 0 THEN c.reltuples::float8 END AS events,
+                pg_get_userbyid(c.relowner)::text AS owner, has_table_privilege(c.oid, 'SELECT') AS readable, f.followers, l.created_at,
+                count(*) OVER () AS found
+         FROM pm.log l
+         LEFT JOIN pg_class c ON c.oid = l."table"
+         LEFT JOIN (SELECT log, count(DISTINCT process_manager)::int AS followers FROM pm.cursor GROUP BY log) f ON f.log = l.name
+         WHERE $1 = '' OR strpos(lower(l.name), lower($1)) > 0
+         ORDER BY l.name LIMIT ${pageSize} OFFSET $2`,
+        [wanted, offset],
+      ),
+    );
+    return { logs: rows.map((row) => ({ ...row, mark: marks.get(row.name) ?? null })), found: Number(rows[0]?.found ?? 0), pageSize };
+  };
+}
+
+/** One log: its mark and its followers. */
+export function log(database) {
+  return async (given) => {
+    const name = text(given, 'name');
+    return database.read(async (query) => {
+      const [found] = await query(
+        `SELECT l.name, l."table"::text AS table, l.created_at, pg_get_userbyid(c.relowner)::text AS owner,
+                CASE WHEN c.reltuples >= 0 THEN c.reltuples::float8 END AS events
+         FROM pm.log l LEFT JOIN pg_class c ON c.oid = l."table" WHERE l.name = $1`,
+        [name],
+      );
+      if (!found) return { log: null };
+      const [mark] = await query('SELECT pm.high_water_mark($1) AS mark', [name]);
+      const followers = await query(
+        `SELECT process_manager, min(position) AS position, max(moved_at) AS moved_at FROM pm.cursor
+         WHERE log = $1 GROUP BY 1 ORDER BY 1 LIMIT 101`,
+        [name],
+      );
+      return { log: { ...found, ...mark }, followers };
+    });
+  };
+}
+
+// A tail is looked for in windows below a position, because positions have gaps. Larger windows follow empty ones.
+const firstWindow = 50n;
+const largestWindow = 5000n;
+const windows = 8;
+
+/** The events below a position, or the last ones of the log; newest first. */
+export function tail(database) {
+  return async (given) => {
+    const name = text(given, 'name');
+    const type = text(given, 'type', { optional: true, limit: 1000 });
+    const before = bigint(given, 'before', { optional: true });
+    return database.read(async (query) => {
+      const [{ mark }] = await query('SELECT pm.high_water_mark($1) AS mark', [name]);
+      let top = before === null ? BigInt(mark) + 1n : BigInt(before);
+      let window = firstWindow;
+      const events = [];
+      for (let n = 0; n < windows && top > 1n && events.length < pageSize; n++) {
+        const low = top - 1n > window ? top - 1n - window : 0n;
+        const rows = await query(
+          `SELECT position, stream, version, type, recorded_at, ${brief('data', 'data')}
+           FROM pm.read($1, $2, $3::int, CASE WHEN $4::text IS NOT NULL THEN ARRAY[$4::text] END)
+           WHERE position < $5 ORDER BY position DESC LIMIT $6`,
+          [name, low.toString(), window.toString(), type, top.toString(), pageSize - events.length],
+        );
+        events.push(...rows);
+        // A full page may have left some of the window out.
+        top = events.length >= pageSize ? BigInt(events.at(-1).position) : low + 1n;
+        window = window * 8n > largestWindow ? largestWindow : window * 8n;
+      }
+      return { mark, events, older: top > 1n ? top.toString() : null };
+    });
+  };
+}
+
+// The streams of the newest events, as a way in. All streams would mean to read all events.
+const recent = 1000;
+
+export function streams(database) {
+  return async (given) => {
+    const name = text(given, 'name');
+    const rows = await database.read(async (query) => {
+      const [{ mark }] = await query('SELECT pm.high_water_mark($1) AS mark', [name]);
+      const after = BigInt(mark) > BigInt(recent) ? BigInt(mark) - BigInt(recent) : 0n;
+      return query(
+        `SELECT stream, count(*)::int AS events, max(position) AS position, max(recorded_at) AS recorded_at
+         FROM pm.read($1, $2, ${recent}) GROUP BY stream ORDER BY max(position) DESC LIMIT 20`,
+        [name, after.toString()],
+      );
+    });
+    return { streams: rows, recent };
+  };
+}
+
+/** The events of a stream, from one version on. Those without a version come last, and only on a first page. */
+export function stream(database) {
+  return async (given) => {
+    const limit = count(given, 'limit', { limit: 2000, otherwise: 100 });
+    const after = bigint(given, 'after', { optional: true }) ?? '0';
+    const rows = await database.read((query) =>
+      query(
+        `SELECT position, version, type, recorded_at, ${json('data', 'data')}
+         FROM pm.read_stream($1, $2, $3, $4::int)`,
+        [text(given, 'name'), text(given, 'stream'), after, String(limit + 1)],
+      ),
+    );
+    return { events: rows.slice(0, limit), more: rows.length > limit, limit };
+  };
+}

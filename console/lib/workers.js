@@ -1,0 +1,27 @@
+// What does the work, and what is in its way.
+
+const workerQuery = `
+  SELECT pid, kind, database, role, state, since, process_manager, lane, log, position, overdue, started_at,
+         wait_event_type, wait_event
+  FROM pm.worker ORDER BY array_position('{dispatcher,scheduler,launcher}'::text[], kind), database, role, pid LIMIT 301`;
+
+const blockerQuery = `
+  SELECT blocks, log, process_manager, pid, gid, role, since, state, left(query, 4000) AS query, hint, wait_event_type, wait_event
+  FROM pm.blocker ORDER BY since LIMIT 101`;
+
+const consumerQuery = `
+  SELECT process_manager, lane, consumer, role, since, lease_until, lease_until < clock_timestamp() AS over, fetched, oldest
+  FROM pm.consumer ORDER BY process_manager, lane LIMIT 201`;
+
+const settingQuery = `
+  SELECT name, setting, unit FROM pg_settings WHERE name LIKE 'pm.%' OR name IN ('max_worker_processes') ORDER BY name`;
+
+export function workers(database) {
+  return async () =>
+    database.read(async (query) => ({
+      workers: await query(workerQuery),
+      blockers: await query(blockerQuery),
+      consumers: await query(consumerQuery),
+      settings: await query(settingQuery),
+    }));
+}

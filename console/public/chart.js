@@ -1,0 +1,74 @@
+// Charts of the last minutes (uPlot), and lines without axes for tables.
+import uPlot from 'uplot';
+import { html, useEffect, useRef, useState } from './html.js';
+
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+const now = () => Date.now() / 1000;
+
+const dark = matchMedia('(prefers-color-scheme: dark)');
+
+function options({ width, color, format, hover }) {
+  const axis = { stroke: css('--muted'), font: '11px system-ui, sans-serif', grid: { stroke: css('--line'), width: 1 }, ticks: { show: false } };
+  return {
+    width,
+    height: 132,
+    padding: [8, 26, 0, 0],
+    legend: { show: false },
+    cursor: { sync: { key: 'pm' }, y: false, points: { size: 7 }, drag: { x: false, y: false } },
+    // A minute at least, so that the first samples do not fill it.
+    scales: { x: { time: true, range: ({ data: [times] }) => { const end = times.at(-1) ?? now(); return [Math.min(times[0] ?? end, end - 60), end]; } }, y: { range: (_, low, high) => [0, Math.max(high ?? 0, low ?? 0) * 1.15 || 1] } },
+    axes: [
+      { ...axis, grid: { show: false }, size: 24, space: 70, values: (_, times) => times.map((t) => new Date(t * 1000).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' })) },
+      { ...axis, size: 58, space: 34, values: (_, values) => values.map(format) },
+    ],
+    series: [{}, { stroke: color, width: 2, fill: `${color}22`, points: { show: (plot) => plot.data[0].length < 3, size: 5 }, spanGaps: false }],
+    hooks: { setCursor: [(plot) => hover(plot.cursor.idx ?? null)] },
+  };
+}
+
+/** One chart: its title, the value now (or under the pointer), and the line. */
+export function Chart({ title, times, values, format, tone = '--accent' }) {
+  const place = useRef();
+  const plot = useRef();
+  const [index, setIndex] = useState(null);
+  const [scheme, setScheme] = useState(dark.matches);
+
+  useEffect(() => {
+    const look = () => setScheme(dark.matches);
+    dark.addEventListener('change', look);
+    return () => dark.removeEventListener('change', look);
+  }, []);
+
+  useEffect(() => {
+    const width = () => Math.max(place.current.clientWidth, 200);
+    plot.current = new uPlot(options({ width: width(), color: css(tone), format, hover: setIndex }), [[], []], place.current);
+    const observer = new ResizeObserver(() => plot.current.setSize({ width: width(), height: 132 }));
+    observer.observe(place.current);
+    return () => {
+      observer.disconnect();
+      plot.current.destroy();
+    };
+  }, [scheme, tone]);
+
+  useEffect(() => plot.current.setData([times, values]), [times, values, scheme]);
+
+  const at = index !== null && index < values.length ? index : values.length - 1;
+  const shown = values[at] ?? null;
+  return html`<figure class="chart" aria-label=${`${title}: ${shown === null ? 'not known yet' : format(shown)}`}>
+    <figcaption><span class="label">${title}</span><span class="value">${shown === null ? '–' : format(shown)}</span></figcaption>
+    <div ref=${place}></div>
+  </figure>`;
+}
+
+/** The last values as a line. */
+export function Spark({ values }) {
+  const known = values.filter((value) => value !== null);
+  if (known.length < 2) return html`<svg class="spark" viewBox="0 0 80 20" aria-hidden="true"></svg>`;
+  const top = Math.max(...known, 1e-9);
+  const points = [];
+  values.forEach((value, n) => {
+    if (value !== null) points.push(`${(80 - (values.length - 1 - n) * (80 / 59)).toFixed(1)},${(18.5 - (value / top) * 17).toFixed(1)}`);
+  });
+  return html`<svg class="spark" viewBox="0 0 80 20" preserveAspectRatio="none" aria-hidden="true"><polyline points=${points.join(' ')} /></svg>`;
+}

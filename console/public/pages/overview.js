@@ -1,0 +1,64 @@
+// All process managers: the most urgent first, and what happened in the last minutes.
+import { html, useState } from '../html.js';
+import { useLive } from '../api.js';
+import { duration, milliseconds, number, rate, Text } from '../text.js';
+import { Answer, H1, Hint, ManagerLink, Pager, State, Table } from '../parts.js';
+import { Chart, Spark } from '../chart.js';
+
+const order = ['halted', 'waiting', 'retrying', 'parked', 'paused', 'running', 'idle'];
+
+const whole = (value) => number(Math.round(value));
+export const chartsOf = (history) => html`<div class="charts" role="group" aria-label="the last minutes" tabindex="0">
+  <${Chart} title="Handled" times=${history.t} values=${history.rate} format=${rate} />
+  <${Chart} title="Behind, as time" times=${history.t} values=${history.behind} format=${duration} tone="--warn" />
+  <${Chart} title="Parked" times=${history.t} values=${history.parked} format=${whole} tone="--bad" />
+</div>`;
+
+/** How far behind: as a time, and in positions. */
+export function Behind({ row }) {
+  if (row.lag === null) return html`<span class="none">not known</span>`;
+  if (row.lag === '0') return html`<span class="none">up to date</span>`;
+  return html`<span>${duration(row.behind)}</span> <span class="none" title="positions beyond the cursor">${number(row.lag)}</span>`;
+}
+
+const many = (value) => (value === '0' || value === 0 ? html`<span class="none">0</span>` : number(value));
+
+function row(manager, stat) {
+  const trouble = manager.reason && !['idle', 'running'].includes(manager.state);
+  return {
+    key: manager.name,
+    kind: manager.reason ? 'has-below' : '',
+    cells: [
+      html`<${State} value=${manager.state} />`,
+      html`<${ManagerLink} name=${manager.name} />${manager.consumers && html` <span class="tag">consumers</span>`}${manager.lanes > 1 && html` <span class="tag">${manager.lanes} lanes</span>`}<span class="owner"> <${Text} value=${manager.owner ?? ''} max=${30} /></span>`,
+      html`<${Behind} row=${manager} />`,
+      html`<span class="with-spark"><span>${rate(manager.rate)}</span><${Spark} values=${manager.rates} /></span>`,
+      ...(stat ? [milliseconds(manager.call_ms)] : []),
+      many(manager.parked),
+      html`<span class=${manager.dead === '0' ? '' : 'bad'}>${many(manager.dead)}</span>`,
+    ],
+    below: manager.reason && html`<div class=${trouble ? 'reason trouble' : 'reason'}><${Text} value=${manager.reason} max=${400} /> <${Hint} value=${manager.hint} /></div>`,
+  };
+}
+
+export function Overview({ about }) {
+  const [state, setState] = useState('');
+  const [text, setText] = useState('');
+  const [offset, setOffset] = useState(0);
+  const answer = useLive('/api/overview', { state, text, offset: offset || null }, 1000);
+
+  const columns = [['State', 'narrow'], ['Process manager', 'wide'], ['Behind', ''], ['Handled', ''], ...(about.stat ? [['Handler', 'num']] : []), ['Parked', 'num'], ['Dead', 'num']];
+  return html`<${H1}>Overview</${H1}>
+    <${Answer} of=${answer}>${(data) => html`
+      ${chartsOf(data.history)}
+      <div class="filters" role="group" aria-label="states">
+        <button type="button" aria-pressed=${state === ''} onClick=${() => { setState(''); setOffset(0); }}>all <b>${number(data.all)}</b></button>
+        ${order.filter((name) => data.states[name]).map((name) => html`<button type="button" class=${`filter ${name}`} aria-pressed=${state === name} onClick=${() => { setState(state === name ? '' : name); setOffset(0); }}>${name === 'parked' ? 'with parked events' : html`<span class="dot"></span>${name}`} <b>${number(data.states[name])}</b></button>`)}
+        <input type="search" value=${text} onInput=${(event) => { setText(event.target.value); setOffset(0); }} placeholder="Filter by name" aria-label="Filter by name" spellcheck=${false} />
+      </div>
+      <${Table} label="process managers" columns=${columns} rows=${data.managers.map((manager) => row(manager, about.stat))}
+        empty=${data.all === 0 ? 'There is no process manager, or none that this role may see. Members of pg_monitor see all of them.' : 'None of them is like that.'} />
+      <${Pager} offset=${offset} pageSize=${data.pageSize} shown=${data.managers.length} more=${offset + data.managers.length < data.found} found=${data.found} go=${setOffset} />
+      ${data.every > 2000 && html`<p class="none">The query of pm.status takes ${milliseconds(data.took)} here, so it is made every ${duration(data.every / 1000)}.</p>`}
+    `}</>`;
+}
