@@ -153,6 +153,10 @@ SELECT pm.register('slow', 'sleepy', '{log_slow}', handler_timeout => '5 min');
 SELECT pm.register('its neighbour', 'sleepy', '{log_behind}', handler_timeout => '5 min');
 SQL
 
+# A second database, with pm and nothing in it.
+answer('CREATE DATABASE other');
+$node->safe_psql('other', 'CREATE EXTENSION pm; GRANT USAGE ON SCHEMA pm TO pm_exporter');
+
 # ---- the exporters and Prometheus, each second
 
 my ($pg_port, $sql_port, $prometheus_port) = map { PostgreSQL::Test::Cluster::get_free_port() } 1 .. 3;
@@ -160,7 +164,7 @@ my ($pg_port, $sql_port, $prometheus_port) = map { PostgreSQL::Test::Cluster::ge
 sub write_file { my ($name, $text) = @_; append_to_file("$dir/$name", $text); return; }
 
 (my $sql_config = $file{'sql-exporter.yml'}) =~ s/interval: '15s'/interval: '1s'/;
-$sql_config =~ s/'postgres:\S+'/'postgres:\/\/pm_exporter@\/postgres?host=$socket&port=$port&sslmode=disable'/;
+$sql_config =~ s/^  - 'postgres:\S+'\n/join '', map { "  - 'postgres:\/\/pm_exporter@\/$_?host=$socket&port=$port&sslmode=disable'\n" } qw(postgres other)/me;
 write_file('sql-exporter.yml', $sql_config);
 # The durations and limits of the alerts become 2 and 3 seconds.
 (my $rules = $file{'pm.rules.yml'}) =~ s/^    for: \S+$/    for: 2s/mg;
@@ -173,7 +177,8 @@ write_file('prometheus.yml', $prometheus);
 
 {
 	local $ENV{DATA_SOURCE_NAME} = "host=$socket port=$port user=pm_exporter dbname=postgres sslmode=disable";
-	start('postgres-exporter.log', $program{'prometheus-postgres-exporter'}, "--extend.query-path=$root/monitoring/postgres-exporter.yml", "--web.listen-address=127.0.0.1:$pg_port");
+	start('postgres-exporter.log', $program{'prometheus-postgres-exporter'}, "--extend.query-path=$root/monitoring/postgres-exporter.yml",
+		'--auto-discover-databases', '--include-databases=postgres,other', "--web.listen-address=127.0.0.1:$pg_port");
 }
 start('sql-exporter.log', $program{'prometheus-sql-exporter'}, "-config.file=$dir/sql-exporter.yml", "-web.listen-address=127.0.0.1:$sql_port");
 start('prometheus.log', $program{prometheus}, "--config.file=$dir/prometheus.yml", "--storage.tsdb.path=$dir/data", "--web.listen-address=127.0.0.1:$prometheus_port", '--log.level=warn');
@@ -223,6 +228,9 @@ my ($one, $two) = (metrics($pg_port), metrics($sql_port));
 is(join("\n", sort keys %$two), join("\n", sort keys %$one), 'and these are the same');
 my @columns = map { my $q = $_; map { "${q}_$_" } $file{'postgres-exporter.yml'} =~ /^\Q$q\E:.*?(?=^pm_|\z)/ms ? ($& =~ /^    - (\w+):\n        usage: "(?:GAUGE|COUNTER)"/mg) : () } @queries;
 is(join(' ', grep { my $c = $_; !grep { /^$c / } keys %$one } @columns), '', 'each metric that is described is there');
+is($one->{'pm_database_process_managers datname=other'}, 0, 'also in another database');
+my $failed = join(' ', get("http://127.0.0.1:$sql_port/metrics") =~ /^sql_exporter_last_scrape_failed\{.*\} 1$/mg);
+is($failed, '', 'where some queries return no rows, and do not fail');
 is($one->{'pm_database_process_managers datname=postgres'}, answer('SELECT count(*) FROM pm.process_manager'), 'with a value');
 PmTest::figure(sprintf '%d queries, %d metrics, %d series from each exporter', scalar @queries, scalar @columns, scalar keys %$one);
 
@@ -367,7 +375,25 @@ my @causes = (
 	}, sub { answer('ALTER ROLE pm_exporter LOGIN') } ],
 );
 is(join(' ', sort map { $_->[0] } @causes), join(' ', sort @alerts), 'there is a cause for each alert');
-@causes = @causes[ 0, 1 ] unless $ENV{PM_SOAK};
+
+# The query tells the causes apart by the texts of pm.status.
+my %flag = (PmHeldBack => 'held_back', PmStarved => 'starved', PmNoConsumer => 'no_consumer', PmLeaseLost => 'no_consumer', PmWaiting => 'waiting', PmCopyWaits => 'copy',
+	PmNoWorkers => 'no_worker');
+my ($status) = grep { /FROM pm.status/ } values %{ queries($file{'sql-exporter.yml'}) };
+unless ($ENV{PM_SOAK})
+{
+	foreach my $cause (grep { $flag{ $_->[0] } } @causes)
+	{
+		my ($name, $text, $make, $clear) = @$cause;
+		my $query = "SELECT max($flag{$name}) FROM ($status) s";
+
+		$make->();
+		ok(PmTest::wait_until($node, "SET ROLE pm_exporter; $query", '1', timeout => 60), "$flag{$name}: $text") or diag(answer('SELECT * FROM pm.status'));
+		$clear->();
+		ok(PmTest::wait_until($node, "SET ROLE pm_exporter; $query", '0', timeout => 60), "$flag{$name}: no longer") or diag(answer('SELECT * FROM pm.status'));
+	}
+	@causes = @causes[ 0, 1 ];
+}
 alert_ok(@$_) foreach @causes;
 PmTest::figure($_) foreach 'alert            | cause                                                                        | to fire | to clear', @table;
 
