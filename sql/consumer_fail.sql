@@ -28,7 +28,7 @@ SELECT pm.fail('caller', 'c', 'calls', 5, NULL);
 SELECT pm.fail('caller', 'c', 'calls', 5, NULL, permanent => true, retry_in => '1 h');
 SELECT pm.fail('caller', 'c', 'calls', 5, 'x', '-1 h');
 SELECT pm.fail('caller', 'c', 'calls', 5, 'x', key => 'nothing');
--- later, at a time of its own; a deferral, which is no attempt; and for good
+-- later, at a time of its own; a deferral, which is not an attempt; and for good
 SELECT pm.fail('caller', 'c', 'calls', 5, 'try in two hours', '2 h');
 SELECT pm.advance('caller', 'c', 0);
 SELECT "position", handled, errors, parked FROM pm.status;
@@ -210,7 +210,7 @@ SELECT "position", key, attempt FROM pm.fetch('fan', 'c');
 SELECT pm.advance('fan', 'c', 0);
 SELECT pm.unregister('fan');
 
--- the handler of a timer has failed in this session: the timer that a consumer sets is no timer of that one
+-- the handler of a timer has failed in this session: the timer that a consumer sets is not one of that handler
 CREATE FUNCTION late(e pm.event, s jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN IF e.log IS NULL THEN RAISE 'no'; END IF; PERFORM pm.set_timer('late', pm.now() - interval '1 s', jsonb_build_object('x', repeat('y', 3000))); RETURN '{}'; END $$;
 SELECT pm.register('caller', NULL, '{calls}', start_at => 'beginning', lease => '1 h');
 SELECT pm.register('late', 'late', '{calls}', start_at => 'beginning');

@@ -84,7 +84,7 @@ TABLE appended;
 UPDATE orders SET type = 'read' WHERE data ->> 'log' = 'unwritten';
 SELECT pm.catch_up('m');
 
--- A log that is dropped is forgotten, also if it is made again.
+-- A log that is dropped is forgotten, even if it is made again.
 SELECT tell('append', 'dropped');
 SELECT pm.catch_up('m');
 TABLE appended;

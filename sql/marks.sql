@@ -193,7 +193,7 @@ END $$;
 TRUNCATE kept;
 SELECT pm.register('t', 'no_space', '{t}', backoff => '0', max_attempts => 3);
 SELECT pm.append('t', 's', 'once') > 0 AS appended;
--- the first failure parks it; a server error is then no attempt for five minutes
+-- the first failure parks it; a server error then does not count as an attempt for five minutes
 SELECT pm.catch_up('t', max_count => 1, on_failure => 'policy');
 SELECT state, attempts, message FROM pm.parked;
 INSERT INTO kept (v) VALUES ('1');

@@ -162,7 +162,7 @@ SELECT pm.discard('m', 'payments', 999999);
 SELECT pm.retry('m', NULL, 999999);
 SELECT pm.discard('m', NULL, 999999);
 \set VERBOSITY sqlstate
-SELECT pm.retry('m', NULL, (SELECT max(id) FROM pm_catalog.parked));		-- this is no timer
+SELECT pm.retry('m', NULL, (SELECT max(id) FROM pm_catalog.parked));		-- this is not a timer
 SELECT pm.discard('m', NULL, (SELECT max(id) FROM pm_catalog.parked));
 \set VERBOSITY default
 SELECT pm.retry(NULL, 'orders', 1);

@@ -35,7 +35,7 @@ SELECT key, type, log, version, state, data, metadata = jsonb_build_object('sent
 SELECT count(*) FROM pm_catalog.sent;
 SELECT count(*) FROM pm.timer;
 SELECT key, seq, log, type, state, by = current_user AS by FROM pm.journal ORDER BY key, seq;
--- it is no timer: set_timer, cancel_timer and the end of the instance do not affect it
+-- it is not a timer: set_timer, cancel_timer and the end of the instance do not affect it
 TRUNCATE calls;
 SELECT pm.send('m', 'a', 'ring', '{"timer": 1}');
 SELECT pm.catch_up('m');

@@ -43,12 +43,13 @@ guc_define(void)
 	DefineCustomIntVariable(
 		"pm.max_stats",
 		"Number of lanes of process managers whose counters can be kept, in the whole cluster.",
-		"If there are more, the role that has most of them loses counters.", &guc_max_stats, 16384,
-		16, 1024 * 1024, process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP,
-		0, NULL, NULL, NULL);
+		"If there are more, the role that has the most of them loses counters.", &guc_max_stats,
+		16384, 16, 1024 * 1024,
+		process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0, NULL, NULL,
+		NULL);
 	DefineCustomIntVariable(
 		"pm.log_min_duration", "Logs calls of handlers that take at least this long.",
-		"-1 logs none. What is logged are the process manager, the log, the position and the key.",
+		"-1 logs none. The process manager, the log, the position and the key are logged.",
 		&guc_log_min_duration, -1, -1, INT_MAX, PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("pm.poll_interval",
 							"How often a dispatcher looks for events that no wake-up announced.",

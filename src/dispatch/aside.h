@@ -23,9 +23,9 @@ extern void aside_failed(HandleRun *run, const BatchItem *item, ErrorData *error
 						 const Failure *failure);
 
 /*
- * If correlate fails permanently for an item, or defers it, when the item is about to be
- * parked or has a subtransaction, parks it without a key.  Returns false if it
- * has a key, or has not been asked for.
+ * For an item that is about to be parked, or that has a subtransaction: parks it without a
+ * key if correlate fails permanently for it or defers it.  Returns false if the item has a
+ * key, or its key has not been asked for.
  */
 extern bool aside_keyless(HandleRun *run, BatchItem *item);
 

@@ -45,9 +45,9 @@
 #define BLAME_PATIENCE (5 * 60 * 1000)
 
 /*
- * How many deadlocks and similar errors in a row, of an item alone, do not count as
- * attempts, and how many lost races for a stream, which are shorter.  There must be a
- * limit, because a handler can cause them on purpose.
+ * How many deadlocks and similar errors in a row, of an item that runs alone, do not count
+ * as attempts; and how many lost races for a stream, which cost less time.  There must be
+ * a limit, because a handler can cause them on purpose.
  */
 #define BLAME_CONFLICTS 10
 #define BLAME_RACES		50
@@ -104,8 +104,7 @@ blame_timer_type(ProcessManager *pm, const Handling *what)
 }
 
 /*
- * Says which call failed, in a text that contains nothing that a role that may
- * see the unit must not read.
+ * Says which call failed, in a text that every role that may see the unit may read.
  */
 static char *
 blame_reason(const Handling *what, const char *timer_type, FailureKind kind)

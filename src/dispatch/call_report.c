@@ -27,7 +27,7 @@ call_report_activity(const BatchTask *task, const CallTimes *times, const BatchI
 	int lane = task->lane;
 	char text[NAMEDATALEN + HANDLING_LOG_NAME + 128];
 
-	/* In a session, it is the client's query. */
+	/* In a session, the activity is the client's query. */
 	if (!slot_am_worker())
 		return;
 	if (item->log_name == NULL)
@@ -45,7 +45,7 @@ call_report_activity(const BatchTask *task, const CallTimes *times, const BatchI
 }
 
 /*
- * The key, which is the stream if nobody has asked for it; NULL if there is none.
+ * The key: the item's, or the stream if the key is not known yet; NULL if there is none.
  */
 static const char *
 call_report_key(const BatchItem *item)

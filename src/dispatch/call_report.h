@@ -32,7 +32,7 @@ call_report_is_slow(const CallTimes *times)
 		   times->last >= guc_log_min_duration * INT64CONST(1000);
 }
 
-/* Logs that the last call was slow, which was for this item, or for several up to it. */
+/* Logs that the last call, for this item or for several up to it, was slow. */
 extern void call_report_slow(const BatchTask *task, const CallTimes *times, const BatchItem *item,
 							 int count);
 

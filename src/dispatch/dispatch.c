@@ -28,12 +28,12 @@
  *		  handle.c			runs the batch:
  *			batch.c			merges what the logs and timers have into BatchItems:
  *			  batch_log.c	  asks for the log's mark (highwater_ask.c), and reads up to it:
- *				reading.c		makes events of rows, returns a Reading
+ *				reading.c		turns rows into events, returns a Reading
  *				  log_index.c	  takes the snapshot, younger than the mark, and the rows
  *			call.c			asks for the key, calls the handler (handler.c);
  *							at the end saves the instances (instance_save.c)
  *			tally.c			counts the item; at the end moves the cursor (cursor.c)
- *		dispatch.c			makes a DispatchResult of the Tally
+ *		dispatch.c			turns the Tally into a DispatchResult
  *	  run.c				ends what the calls have left open (call.c), commits, and notes
  *						when to look at the unit again
  *

@@ -131,8 +131,8 @@ fetch_wait_ask(FetchWait *wait)
 }
 
 /*
- * Finds out after an attempt for which nothing wakes this session: what becomes due, and
- * positions that are not read yet because a writer holds back the mark.
+ * Finds out, after an attempt, what may come without waking this session: what becomes due,
+ * and positions that are not read yet because a writer holds back the mark.
  */
 static void
 fetch_wait_look(FetchWait *wait)

@@ -82,7 +82,7 @@ rehearse_function(Rehearsal *rehearsal, FunctionCallInfo fcinfo)
 }
 
 /*
- * The logs, and from where on: their names, checked, in the copy of the registration.
+ * Reads and checks the arguments that say which logs are rehearsed, and from where on.
  */
 static void
 rehearse_logs(Rehearsal *rehearsal, FunctionCallInfo fcinfo)
@@ -234,7 +234,7 @@ rehearse_try(Rehearsal *rehearsal, Progress *progress, DispatchResult *result)
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData *volatile error = NULL;
 
-	/* It is no one else's registration, so it is never outdated. */
+	/* Nobody else can change this registration, so it is never outdated. */
 	rehearsal->pm.version = registry_version();
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(rehearsal->context);

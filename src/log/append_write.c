@@ -108,7 +108,7 @@ append_trimmed(AppendCall *append, int64 version, bool *any)
 }
 
 /*
- * The stream's current version, 0 if it has none; *any is whether it has events.
+ * The stream's current version, 0 if it has none; *any says whether it has events.
  */
 static int64
 append_version(AppendCall *append, bool *any)

@@ -8,7 +8,7 @@
  * write nothing, because the backend knows the rows that exist.
  *
  * The table has no unique index.  Two lanes may add the same row at the same time, and need
- * not wait for each other; readers take a row that is there twice as one.
+ * not wait for each other; readers count such rows as one.
  */
 #include "pm.h"
 
@@ -61,7 +61,7 @@ static int room = 0;
 
 /* ---------- what this backend knows to be in the table ---------- */
 
-typedef struct AppendsKnown /* as a whole a hash key */
+typedef struct AppendsKnown /* the whole struct is a hash key */
 {
 	int manager;
 	Oid relid;
@@ -258,7 +258,7 @@ appends_save(const char *name, int manager, uint64 version)
 		if (hash_search(known, &key, HASH_FIND, NULL) != NULL)
 			continue;
 		log = appends_log_name(key.relid);
-		/* A table can have the guard of a log, and be none. */
+		/* A table can have the guard of a log without being one. */
 		if (log != NULL && !appends_has(name, log))
 			appends_add(name, log);
 		/* What was read may have brought invalidations, which have removed nothing yet. */

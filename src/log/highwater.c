@@ -8,7 +8,7 @@
  * 6 will not appear.  The lock manager allows that conclusion:
  *
  * 1. L := the last value of the log's sequence.
- * 2. H := the transactions that hold a lock on the table that a writer takes.
+ * 2. H := the transactions that hold a lock on the table in a mode that a writer takes.
  * 3. When every member of H has ended, L is settled: it is a mark.
  * 4. Only then is the snapshot taken that reads up to L.
  *

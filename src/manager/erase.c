@@ -171,11 +171,11 @@ erase_notice(PmLog *log, Datum stream, Datum positions)
 /* ---------- the function ---------- */
 
 /*
- * Locks the process managers of the role that owns the log, as far as they follow it and
- * have a handler.  Returns their ids.
+ * Locks those process managers of the role that owns the log that follow the log and have a
+ * handler.  Returns their ids.
  *
- * A role of which the owner is a member could keep its own locked for as long as it likes,
- * and so could a consumer.
+ * A role of which the owner is a member could keep its own process managers locked for as
+ * long as it likes, and so could a consumer.
  */
 static List *
 erase_lock_own(PmLog *log)

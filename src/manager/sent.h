@@ -14,7 +14,7 @@ extern bool sent_known(void);
 extern void sent_check_type(Datum type);
 
 /*
- * Sends an event to the instance of a key, which is given by its stored name, in the name of
+ * Sends an event to the instance of a key, which is given as it is stored, on behalf of
  * the current user.  The caller holds the lock of a sender (manager_lock.h).
  */
 extern void sent_add(ProcessManager *pm, const char *key, Datum type, Datum data, Datum metadata);

@@ -54,7 +54,7 @@ typedef struct StatFileEntry
 } StatFileEntry;
 
 /*
- * Was the server shut down, and did it end neither in a crash nor at once?
+ * Was the server shut down in order, neither by a crash nor immediately?
  */
 static bool
 stat_file_clean(void)

@@ -2,9 +2,9 @@
  * stat_room.c
  *		Makes room for the counters of a lane.
  *
- * When there is room for no further lane, the role that has most entries gives one up: the
- * one that was counted longest ago.  So each role has an equal share, and one role cannot
- * take the room of another.  A role that has most entries itself replaces only entries that
+ * When there is no room for another lane, the role that has the most entries gives one up:
+ * the one that was counted longest ago.  So each role has an equal share, and one role cannot
+ * take the room of another.  A role that itself has the most replaces only entries that
  * were not counted lately, so that lanes that all work do not replace each other.
  */
 #include "pm.h"
@@ -28,7 +28,7 @@ typedef struct StatRole
 static TimestampTz refused_until = 0;
 
 /*
- * The role that has most entries: "role" itself, if no other has more.
+ * The role that has the most entries: "role" itself, if no other has more.
  */
 static Oid
 stat_room_most(Oid role)

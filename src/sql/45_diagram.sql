@@ -1,9 +1,9 @@
 -- pm.diagram: which process managers follow which logs, and to which logs they append, as text for Graphviz. It shows
 -- what the caller sees in pm.process_manager, pm.status and pm.consumer.
 
--- A text of a user, as part of a quoted string of Graphviz. There a backslash and a quote mean something, and so does an
--- ampersand, because labels may contain HTML entities. An SVG file cannot contain most control characters. What changes
--- the direction of writing could change how the text after it looks.
+-- A user's text, as part of a quoted Graphviz string. There, a backslash and a quote mean something, and so does an
+-- ampersand, because labels may contain HTML entities. An SVG file cannot contain most control characters. Characters that
+-- change the direction of writing could change how the text after them looks.
 CREATE FUNCTION pm_catalog.diagram_text(value text, max_length integer) RETURNS text
 	LANGUAGE sql IMMUTABLE STRICT
 	RETURN (SELECT pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(
@@ -26,7 +26,7 @@ CREATE FUNCTION pm.diagram() RETURNS text LANGUAGE sql STABLE
 BEGIN ATOMIC
 	WITH status AS MATERIALIZED (
 		SELECT s.process_manager, s.log, s.lane, s.lag, s.state, s.reason, s.parked, s.dead, s.timers_overdue, s.oldest_unhandled,
-			   -- Of several lanes and logs, the one that needs a person most is shown.
+			   -- Of several lanes and logs, the one most in need of a person is shown.
 			   pg_catalog.array_position(ARRAY['halted', 'waiting', 'retrying', 'paused', 'running', 'idle'], s.state) AS rank
 		FROM pm.status s
 	), manager AS (

@@ -12,8 +12,8 @@
 #include "worker/role_watch.h"
 
 /*
- * When a scheduler that leaves must be started again at the latest, ms: to look
- * at a mark that is held back, and at other things for which nothing wakes it.
+ * A scheduler that has left is started again after this time at the latest, ms: to look at a
+ * mark that is held back, and at other things for which nothing wakes it.
  */
 #define ROLE_AWAY_HELD 3000
 #define ROLE_AWAY	   10000

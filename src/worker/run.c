@@ -178,7 +178,7 @@ run_returned(Unit *unit, const DispatchRequest *request, DispatchResult *result,
 }
 
 /*
- * Shows the unit in pg_stat_activity.  When a handler is called, the text tells for what.
+ * Shows the unit in pg_stat_activity.  When a handler is called, the text says for which item.
  */
 static void
 run_activity(const Unit *unit)

@@ -9,7 +9,7 @@
  * - DROP and ALTER EXTENSION of pm: the workers are woken at the commit, and DROP
  *	 EXTENSION waits until no worker is in a transaction;
  * - REASSIGN OWNED: process managers are given to the new owner too (owner.c);
- * - DROP OWNED: the roles may not be consumers any more (consumer_role.c).
+ * - DROP OWNED: the roles are no longer consumers (consumer_role.c).
  *
  * There is one hook for all of them, in the highest layer, because each further
  * hook would cost every utility command a call.

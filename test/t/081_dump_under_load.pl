@@ -1,4 +1,4 @@
-# A database is dumped under load: by pg_dump in each of its formats, in parallel, and by a role that is no
+# A database is dumped under load: by pg_dump in each of its formats, in parallel, and by a role that is not a
 # superuser. Restored elsewhere and adopted, it continues from the snapshot of the dump. What the handlers
 # had done by then and what they do in the copy add up to each event once and in order, with instances, timers,
 # lanes and parked events. The original is not disturbed.

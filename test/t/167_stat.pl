@@ -62,7 +62,7 @@ counted('SELECT events FROM pm.stat', '23', 'all is handled');
 my $before = answer("SELECT $columns, reset_at FROM pm.stat");
 $node->restart;
 is(answer("SELECT $columns, reset_at FROM pm.stat"), $before, 'a restart keeps the counters');
-ok(!-e $file, 'the file is gone when it has been read');
+ok(!-e $file, 'the file is gone once it has been read');
 answer(q{SELECT pm.append('orders', 'o-1', 'Placed')});	# parked behind
 answer(q{SELECT pm.append('orders', 'o-2', 'Placed')});
 counted('SELECT events FROM pm.stat', '24', 'counting goes on');
@@ -88,7 +88,7 @@ foreach my $how (qw(immediate crash))
 	answer(q{SELECT pm.append('orders', 'o-2', 'Placed')});
 	counted('SELECT events FROM pm.stat', '1', "$how: counting goes on");
 }
-# a file of before the crash that is back, from a backup of the directory
+# a file from before the crash that has come back, from a backup of the directory
 $node->stop('fast');
 my $old = slurp_file($file);
 $node->start;

@@ -1,9 +1,8 @@
 // What was fetched at once, from one lane.
 //
 // effects: 'transaction'   All of it is one transaction, with the advance at its end. If it fails, it is rolled back; then what
-//                          came before the failing event is handled again, that event
-//                          alone, and the rest. A failure counts only if the event was
-//                          alone.
+//                          came before the failing event is handled again, then that event alone, then the rest. A failure
+//                          counts only if the event was alone.
 // effects: 'outside'       What is handled is advanced as soon as everything before it is, so that a crash repeats little.
 import { setTimeout as delay } from 'node:timers/promises';
 import { Context, statements } from './context.js';
@@ -381,7 +380,7 @@ export class Batch {
     } catch (refused) {
       if (refused.code === 'PM002') throw new LeaseLost(refused.message, { cause: refused });
       if (refused.code === '22003') this.#givenBack(refused);
-      // The time is none that the server takes.
+      // The server does not accept the time.
       if (/^22/.test(refused.code) && interval(error?.retryIn) !== null) {
         return this.#fail(row, new Error(`${describe(error)}; retryIn is refused: ${describe(refused)}`, { cause: error }));
       }

@@ -105,7 +105,7 @@ export class Consumer {
         if (this.session?.lost) this.session = null;
         if (this.#stopping) return this.#stopped(error);
         if (error.fetching && isFatal(error)) throw error;
-        // What was given back or lost can be fetched again at once, unless that goes on.
+        // What was given back or lost can be fetched again at once, unless this keeps happening.
         const patience = error instanceof GivenBack || error.code === 'PM002' ? 3 : 0;
         if (error.code === 'PM002') this.logger.warn(`${this.name}: ${error.message}`);
         if (++failures <= patience) continue;
@@ -155,7 +155,7 @@ export class Consumer {
     }
   }
 
-  /** If the lease is not renewed until then, because the server is away, another consumer may have the lane. */
+  /** If the lease is not renewed by then, because the server is away, another consumer may have the lane. */
   #expect(batch, lease) {
     clearTimeout(this.#deadline);
     this.#deadline = setTimeout(() => {

@@ -5,7 +5,7 @@ export class PermanentFailure extends Error {
   name = 'PermanentFailure';
 }
 
-/** The event is wanted later; this is no failure. ctx.defer() throws it. */
+/** The event is wanted later; this is not a failure. ctx.defer() throws it. */
 export class Deferral extends Error {
   name = 'Deferral';
   constructor(retryIn) {
@@ -33,7 +33,7 @@ export class GivenBack extends Error {
 /** An interval, from milliseconds or text; null for none. */
 export const interval = (time) => (time == null ? null : typeof time === 'number' ? `${time} milliseconds` : shown(time));
 
-/** SQLSTATEs of a lost race, which is no failure: serialization, deadlock, lock timeout, a stream's version. */
+/** SQLSTATEs of a lost race, which is not a failure: serialization, deadlock, lock timeout, a stream's version. */
 const conflicts = new Set(['40001', '40P01', '55P03', 'PM001']);
 export const isConflict = (error) => conflicts.has(error?.code);
 

@@ -203,7 +203,7 @@ for (const mode of ['transaction', 'outside']) {
   });
 }
 
-test('effects outside: a reply that nobody waits for is no reason to do them again', async () => {
+test('effects outside: a reply that nobody waits for is not a reason to do them again', async () => {
   await make('unasked');
   for (const key of ['a', 'b', 'c']) await append('unasked', key, 'T');
   const calls = [];
@@ -366,7 +366,7 @@ test('a deferred constraint, which fails at COMMIT, is found out', async () => {
   assert.match(await value(`SELECT message FROM pm.parked WHERE process_manager = 'commit'`), /duplicate key.*23505/);
 });
 
-test('a lost race is no failure', async () => {
+test('a lost race is not a failure', async () => {
   await make('race');
   await append('race', 'a', 'T');
   let calls = 0;

@@ -1,5 +1,5 @@
 // Handlers, data and rights as one would rather not have them: queries that hang, times and errors of any kind, keys and
-// numbers that JavaScript takes for others, a server that is away, a role whose right is taken away.
+// numbers that JavaScript confuses with others, a server that is away, a role whose right is taken away.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';

@@ -322,7 +322,7 @@ class Consumer:
                 self._persist(items[first:end], operations[first:end], [])
                 done = end
         except BaseException as e:
-            self._watcher.lost = True  # no event begins any more
+            self._watcher.lost = True  # no further event is begun
             # No event of these keys may be handled at the same time by the next batch.
             for thread in threads if isinstance(e, Exception) else ():
                 thread.join()

@@ -41,7 +41,7 @@ DEFAULTS = {
     "tcp_user_timeout": 60000,
 }
 CENTURY = timedelta(days=36525)
-# A lost race is no failure: serialization failure, deadlock, lock timeout, version conflict of pm.append.
+# A lost race is not a failure: serialization failure, deadlock, lock timeout, version conflict of pm.append.
 CONFLICTS = {"40001", "40P01", "55P03", "PM001"}
 # What does not go away by itself: no right, no such process manager, one with a handler, a bad name, no extension.
 FATAL = re.compile("42|28|3D|3F|22|0A|PM9")
@@ -125,7 +125,7 @@ def connect(conninfo: Conninfo, name: str) -> Connection:
 
 def fetch(connection: Connection, me: Me, batch_size: int, wait: timedelta) -> List[Item]:
     items: List[Item] = []
-    # Whatever the rows are that the program wants from its connection.
+    # Whatever kind of rows the program wants from its connection.
     cursor = connection.cursor(row_factory=tuple_row)
     for (text,) in cursor.execute(FETCH, (*me, batch_size, wait)):
         row = Row(*json.loads(text))

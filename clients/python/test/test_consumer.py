@@ -310,7 +310,7 @@ class Handlers(ConsumerTest):
         self.assertEqual(self.effects("attempt"), [(1,), (2,)])
 
     def test_time_that_is_none(self):
-        """It must not keep a failure from being counted."""
+        """A retry_in that is not a time must not keep a failure from being counted."""
         times = ["soon", -5, float("nan"), 1e300, timedelta(days=999999999), {}, "\0\ud800"]
         self.register(max_attempts=1)
         for effects in ("transaction", "outside"):
@@ -491,7 +491,7 @@ class Handlers(ConsumerTest):
         self.assertEqual(sorted(set(seen)), [("a", 9999), ("c", 1)])
 
     def test_conflict(self):
-        """A lost race is no failure: the handler is called again."""
+        """A lost race is not a failure: the handler is called again."""
         self.register(max_attempts=1)
         self.append(("s", "T", {}))
         calls = []

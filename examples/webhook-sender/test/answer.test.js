@@ -50,7 +50,7 @@ test('what a body becomes', () => {
   assert.equal(body('[1]', 'application/problem+json; charset=utf-8'), '[1]');
   assert.equal(body('\ufeff{}'), '{}');
   assert.equal(body(''), 'null');
-  assert.equal(body('{"a": }'), '"{\\"a\\": }"', 'what is no JSON is a string');
+  assert.equal(body('{"a": }'), '"{\\"a\\": }"', 'what is not JSON is a string');
   assert.equal(body('{} {}'), '"{} {}"');
   assert.equal(body('{}', 'text/html'), '"{}"');
   assert.equal(body('"\\u0000"'), '"\\"\\\\u0000\\""', 'what jsonb cannot have is a string');
