@@ -24,6 +24,9 @@
  */
 #define ISOLATE_OFTEN 250
 
+/* The first batch where conflicts are likely. */
+#define ISOLATE_SMALL 8
+
 /*
  * The size of a batch, or the one to which a conflict has cut it.
  */
@@ -61,6 +64,12 @@ isolate_conflict(Isolate *isolate, const Progress *progress)
 		return false;
 	isolate->cut = Max(progress->count / 2, 1);
 	return true;
+}
+
+void
+isolate_begin_small(Isolate *isolate)
+{
+	isolate->cut = ISOLATE_SMALL;
 }
 
 /*

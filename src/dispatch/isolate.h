@@ -27,6 +27,9 @@ extern int isolate_limit_parked(const Isolate *isolate, int batch_size);
 /* Called when a batch has succeeded. */
 extern void isolate_succeeded(Isolate *isolate, const DispatchResult *result, int batch_size);
 
+/* Called before a batch where conflicts with other sessions are likely: it is a small one. */
+extern void isolate_begin_small(Isolate *isolate);
+
 /*
  * Called when a batch has failed because of a conflict with another session.  Returns
  * false if the current item was alone, so that the batch cannot be cut any more.

@@ -32,13 +32,12 @@
 #define SLOT_TURN_LASTS 100
 
 /*
- * How long lanes that have conflicted run one after another, in ms.  The time grows by a factor
- * for each further lane that conflicts at the same time, and if they conflict again soon
+ * How long lanes that have conflicted run one after another, in ms.  The time grows by the
+ * factor for each further lane that conflicts at the same time, and if they conflict again soon
  * afterwards.
  */
 #define SLOT_TURNS_MIN	  3000
 #define SLOT_TURNS_MAX	  60000
-#define SLOT_TURNS_MORE	  2
 #define SLOT_TURNS_FACTOR 4
 
 /* ---------- whether lanes take turns ---------- */
@@ -94,7 +93,7 @@ slot_turns_met(int manager)
 		 * do, the more streams the lanes have in common.
 		 */
 		if (now < until)
-			lasts = Min(before * SLOT_TURNS_MORE, SLOT_TURNS_MAX);
+			lasts = Min(before * SLOT_TURNS_FACTOR, SLOT_TURNS_MAX);
 		else if (!TimestampDifferenceExceeds(until, now, (int) before))
 			lasts = Min(before * SLOT_TURNS_FACTOR, SLOT_TURNS_MAX);
 	}

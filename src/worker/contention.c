@@ -46,7 +46,7 @@
  * with each other more often than with applications.
  */
 #define CONTENTION_CHECK	   "100ms"
-#define CONTENTION_CHECK_LANES "20ms"
+#define CONTENTION_CHECK_LANES "5ms"
 
 /*
  * A dispatcher that was busy with other units asks for its turn when it has waited this long, in

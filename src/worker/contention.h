@@ -14,6 +14,7 @@ typedef struct Contention
 	int in_a_row;			 /* conflicts of an item that was alone in its batch */
 	int unrecorded;			 /* conflicts that are not yet added to the lane's row */
 	bool alone;				 /* its batch runs while no other lane's does */
+	bool beside;			 /* the lanes run side by side; false before the first batch */
 	TimestampTz turn_began;	 /* when its turn among the lanes began; 0: it does not have the turn */
 	TimestampTz waits_since; /* since when it waits for its turn; 0: it does not */
 } Contention;

@@ -195,7 +195,12 @@ run_activity(const Unit *unit)
 static bool
 run_may(Unit *unit, DispatchRequest *request)
 {
-	request->alone = unit->contention.alone = contention_alone(unit->pm);
+	request->alone = contention_alone(unit->pm);
+	/* If lanes that run side by side have conflicts, little should be undone. */
+	if (unit->pm->lanes > 1 && !request->alone && !unit->contention.beside)
+		isolate_begin_small(&unit->isolate);
+	unit->contention.alone = request->alone;
+	unit->contention.beside = !request->alone;
 	if (request->alone &&
 		!contention_take(&unit->contention, unit->pm, unit->not_before != 0, &request->alone_until))
 	{
