@@ -13,4 +13,6 @@ CREATE ROLE pm_exporter LOGIN CONNECTION LIMIT 10 IN ROLE pg_monitor;
 ALTER ROLE pm_exporter SET search_path = pg_catalog;
 ALTER ROLE pm_exporter SET default_transaction_read_only = on;
 ALTER ROLE pm_exporter SET statement_timeout = '10s';
+-- With many process managers, compiling a query would take longer than running it.
+ALTER ROLE pm_exporter SET jit = off;
 GRANT USAGE ON SCHEMA pm TO pm_exporter;

@@ -840,7 +840,8 @@ CREATE FUNCTION pm_catalog.diagram_age(age interval) RETURNS text
 						ELSE pg_catalog.format('%s days', a.seconds OPERATOR(pg_catalog./) 86400) END
 			FROM (SELECT greatest(pg_catalog.floor(extract(epoch FROM age)), 0)::pg_catalog.int8 AS seconds) a);
 
-CREATE FUNCTION pm.diagram() RETURNS text LANGUAGE sql STABLE
+-- Compiling the query would take longer than running it.
+CREATE FUNCTION pm.diagram() RETURNS text LANGUAGE sql STABLE SET jit = off
 BEGIN ATOMIC
 	WITH status AS MATERIALIZED (
 		SELECT s.process_manager, s.log, s.lane, s.lag, s.state, s.reason, s.parked, s.dead, s.timers_overdue, s.oldest_unhandled,
@@ -849,16 +850,17 @@ BEGIN ATOMIC
 		FROM pm.status s
 	), manager AS (
 		SELECT p.name, p.handler, p.lanes, p.appends_to, pg_catalog.row_number() OVER (ORDER BY p.name COLLATE pg_catalog."C") AS n,
-			   u.state, u.reason, u.parked, u.dead, u.overdue,
-			   (SELECT pg_catalog.count(*) FROM pm.consumer c
-				WHERE p.handler IS NULL AND c.process_manager OPERATOR(pg_catalog.=) p.name
-				  AND c.lease_until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()) AS held
+			   u.state, u.reason, u.parked, u.dead, u.overdue, coalesce(h.held, 0) AS held
 		FROM pm.process_manager p
-		CROSS JOIN LATERAL (
-			SELECT (pg_catalog.array_agg(s.state ORDER BY s.rank, s.lane, s.log))[1] AS state,
+		LEFT JOIN (
+			SELECT s.process_manager, (pg_catalog.array_agg(s.state ORDER BY s.rank, s.lane, s.log))[1] AS state,
 				   (pg_catalog.array_agg(s.reason ORDER BY s.rank, s.lane, s.log))[1] AS reason,
 				   pg_catalog.sum(s.parked) AS parked, pg_catalog.sum(s.dead) AS dead, pg_catalog.sum(s.timers_overdue) AS overdue
-			FROM status s WHERE s.process_manager OPERATOR(pg_catalog.=) p.name) u
+			FROM status s GROUP BY s.process_manager) u ON u.process_manager OPERATOR(pg_catalog.=) p.name
+		LEFT JOIN (
+			SELECT c.process_manager, pg_catalog.count(*) AS held FROM pm.consumer c
+			WHERE c.lease_until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
+			GROUP BY c.process_manager) h ON h.process_manager OPERATOR(pg_catalog.=) p.name
 	), follows AS (
 		SELECT s.process_manager, s.log, pg_catalog.max(s.lag) AS lag,
 			   pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.min(s.oldest_unhandled) AS age
