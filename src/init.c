@@ -20,6 +20,7 @@
 #include "manager/handler_find.h"
 #include "manager/head.h"
 #include "manager/registry.h"
+#include "manager/registry_kept.h"
 #include "manager/timer_floor.h"
 #include "shmem/crash.h"
 #include "shmem/slot.h"
@@ -55,6 +56,7 @@ _PG_init(void)
 	finished_install();
 	pinned_install();
 	registry_install();
+	registry_kept_install();
 	wakeup_install();
 	slot_pin_install();
 	if (process_shared_preload_libraries_in_progress)

@@ -25,12 +25,16 @@
 void
 as_owner_begin(AsOwner *as, const ProcessManager *pm)
 {
-	const char *path = advice_worker_path(pm->owner);
+	const char *path;
 
 	GetUserIdAndSecContext(&as->user, &as->sec_context);
 	SetUserIdAndSecContext(pm->owner, as->sec_context | SECURITY_LOCAL_USERID_CHANGE |
 										  SECURITY_RESTRICTED_OPERATION);
-	as->guc_level = NewGUCNestLevel();
+	/* Without correlate, no code of a user is called. */
+	as->guc_level = pm->correlate != NULL ? NewGUCNestLevel() : 0;
+	if (pm->correlate == NULL)
+		return;
+	path = advice_worker_path(pm->owner);
 	(void) set_config_option("search_path",
 							 *path == '\0' ? "pg_temp" : psprintf("%s, pg_temp", path), PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
@@ -39,6 +43,7 @@ as_owner_begin(AsOwner *as, const ProcessManager *pm)
 void
 as_owner_end(const AsOwner *as)
 {
-	AtEOXact_GUC(false, as->guc_level);
+	if (as->guc_level != 0)
+		AtEOXact_GUC(false, as->guc_level);
 	SetUserIdAndSecContext(as->user, as->sec_context);
 }

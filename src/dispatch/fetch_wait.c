@@ -5,8 +5,8 @@
  * While it waits, the session holds the snapshot of its statement, but no lock that a
  * change of a table or of a process manager needs, and no transaction ID: each attempt is
  * a subtransaction, which is undone if there was nothing.  The session is woken whenever
- * a writer of its logs ends (shmem/slot_fetch.c).  Not every end of a transaction wakes
- * it, so the sequences of the logs are read from time to time, too.
+ * a writer of its logs ends (shmem/slot_fetch.c).  The end of a prepared transaction does
+ * not wake it, so while one holds back the mark, it polls.
  */
 #include "pm.h"
 
@@ -42,7 +42,6 @@
 extern bool pq_check_connection(void);
 
 #define FETCH_WAIT_MAX	 60000 /* ms */
-#define FETCH_WAIT_NAP	 15000 /* between two looks at the sequences, ms */
 #define FETCH_WAIT_ALONE 100   /* without shared memory, where nothing wakes this session, ms */
 
 /* A log that is waited for. */
@@ -166,18 +165,6 @@ fetch_wait_look(FetchWait *wait)
 	}
 }
 
-/*
- * Has a log moved since the last attempt?
- */
-static bool
-fetch_wait_moved(FetchWait *wait)
-{
-	for (int i = 0; i < wait->count; i++)
-		if (fetch_wait_last(&wait->logs[i]) != wait->logs[i].last)
-			return true;
-	return false;
-}
-
 /* ---------- waiting ---------- */
 
 /*
@@ -223,18 +210,17 @@ fetch_wait_sleep(FetchWait *wait, TimestampTz until)
 		TimestampTz now = GetCurrentTimestamp();
 		TimestampTz next = Min(until, wait->due);
 		bool woken;
-		long nap = wait->polls ? guc_poll_interval : Max(guc_poll_interval, FETCH_WAIT_NAP);
+		long nap;
 
 		if (now >= until)
 			return false;
 		/* A time in the past was due for the last attempt, which has found nothing. */
 		if (next <= now)
 			next = TimestampTzPlusMilliseconds(now, guc_poll_interval);
-		woken = fetch_wait_nap(wait, Min(nap, TimestampDifferenceMilliseconds(now, next)));
+		nap = TimestampDifferenceMilliseconds(now, next);
+		woken = fetch_wait_nap(wait, wait->polls ? Min(nap, guc_poll_interval) : nap);
 		fetch_wait_check_client();
-		if (woken)
-			return true;
-		if (wait->polls || GetCurrentTimestamp() >= wait->due || fetch_wait_moved(wait))
+		if (woken || wait->polls || GetCurrentTimestamp() >= wait->due)
 			return true;
 	}
 }

@@ -36,6 +36,7 @@
 #include "manager/consumer.h"
 #include "manager/lease_row.h"
 #include "manager/manager_lock.h"
+#include "manager/registry_kept.h"
 #include "shmem/wakeup.h"
 
 PG_FUNCTION_INFO_V1(pm_extend);
@@ -107,7 +108,7 @@ consumer_begin(ConsumerCall *call, FunctionCallInfo fcinfo, const char *function
 	if (within_handler())
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
 						errmsg("%s cannot be called by a handler", function)));
-	call->pm = registry_get(call->name, false);
+	call->pm = registry_kept_get(call->name);
 	consumer_require(call->pm);
 }
 

@@ -12,8 +12,8 @@
  * mark ignores lock holders whose transaction has ended.  The callback must not
  * fail, so it allocates nothing.
  *
- * PREPARE TRANSACTION wakes no reader, because the transaction has not ended.
- * When it ends, no callback of ours runs, so readers that wait for it poll.  If
+ * When a prepared transaction ends, no callback of ours runs, so readers that wait
+ * for it poll.  PREPARE TRANSACTION wakes them, so that they notice that they have to.  If
  * the scheduler of the database is away, the launcher starts one, which then knows
  * when to poll.
  */
@@ -102,8 +102,11 @@ wakeup_send(void)
 				  ((WakeupSent *) sent.elements)[i].owner);
 }
 
+/*
+ * Wakes those who wait for the logs that the transaction has written.
+ */
 static void
-wakeup_at_end(bool commit)
+wakeup_logs(void)
 {
 	for (int i = 0; i < armed.count; i++)
 	{
@@ -114,6 +117,12 @@ wakeup_at_end(bool commit)
 			slot_log_ref(log->relid, false, &log->slot);
 		slot_interest_wake(log->relid, &log->slot);
 	}
+}
+
+static void
+wakeup_at_end(bool commit)
+{
+	wakeup_logs();
 	if (armed.count > 0 || registry_changed || sent.count > 0)
 		slot_database_touch(MyDatabaseId);
 	if (!commit)
@@ -151,6 +160,7 @@ wakeup_xact_callback(XactEvent event, void *arg)
 	if (Slots != NULL && event == XACT_EVENT_PREPARE)
 	{
 		slot_database_touch(MyDatabaseId);
+		wakeup_logs();
 		/*
 		 * The dispatchers find the sender's lock, and look again until it is free
 		 * (sent.c).

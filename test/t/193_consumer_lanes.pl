@@ -123,25 +123,26 @@ PmTest::figure(sprintf('%d events, %d kills, %d restarts, %d effects outside rep
 # ---- a hundred that wait
 
 my $script = "$dir/wait.sql";
-append_to_file($script, q{SELECT FROM pm.fetch('kill', 'w' || :client_id, wait => '60 s');} . "\n");
+# The first calls of a session load what later ones find in memory.
+append_to_file($script, join('', map { "SELECT FROM pm.fetch('kill', 'w' || :client_id, wait => '$_ s');\n" } 1, 1, (60) x 10));
 $node->safe_psql('postgres', q{SELECT pm.alter('kill', lease => '1 h')});
-my $crowd = PmTest::start_program($node, 'pgbench', '-n', '-c', '100', '-j', '1', '-t', '10', '-f', $script, 'postgres');
+my $crowd = PmTest::start_program($node, 'pgbench', '-n', '-c', '100', '-j', '1', '-t', '1', '-f', $script, 'postgres');
 my $waiting = q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pm.fetch%' AND state = 'active' AND pid <> pg_backend_pid()};
-ok(PmTest::wait_until($node, $waiting, 100, timeout => 60), 'a hundred sessions wait');
+ok(PmTest::wait_until($node, "$waiting AND query LIKE '%60 s%'", 100, timeout => 60), 'a hundred sessions wait');
 
-# The time on a CPU of all processes of the server, in seconds.
+# The time that each process of the server has been on a CPU, in seconds.
 sub cpu
 {
 	my ($postmaster) = @_;
-	my $sum = 0;
+	my %time;
 
 	foreach my $pid ($postmaster, split ' ', slurp_file("/proc/$postmaster/task/$postmaster/children"))
 	{
 		open my $f, '<', "/proc/$pid/schedstat" or next;
-		$sum += (split ' ', <$f>)[0] / 1e9;
+		$time{$pid} = (split ' ', <$f>)[0] / 1e9;
 		close $f;
 	}
-	return $sum;
+	return \%time;
 }
 # The server's own snapshot of running transactions, 15 s after the last activity, may come at any time.
 $node->safe_psql('postgres', 'CHECKPOINT');
@@ -149,10 +150,12 @@ my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0
 my $seconds = $ENV{PM_SOAK} ? 60 : 6;
 my $lsn = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
 my $countable = -r "/proc/$postmaster/schedstat" && -r "/proc/$postmaster/task/$postmaster/children";
-my $before = $countable ? cpu($postmaster) : 0;
+my $before = $countable ? cpu($postmaster) : {};
 my $began = time;
 sleep($seconds);
-my $used = $countable ? (cpu($postmaster) - $before) / (time - $began) * 60 : 0;
+my $now = $countable ? cpu($postmaster) : {};
+my $used = 0;
+$used += ($now->{$_} - ($before->{$_} // 0)) / (time - $began) * 60 foreach keys %$now;
 my $after = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
 my ($dump) = run_command([ $node->installed_command('pg_waldump'), '-q', '-p', $node->data_dir . '/pg_wal', '-s', $lsn, '-e', $after ]);
 my @records = grep { /^rmgr:/ && !/RUNNING_XACTS/ } split /\n/, $lsn eq $after ? '' : $dump;
@@ -161,9 +164,22 @@ SKIP:
 {
 	skip 'no /proc', 1 unless $countable;
 	PmTest::figure(sprintf('a hundred sessions that wait: %.3f s of CPU time a minute in the server, %d bytes of WAL in %d s', $used, $node->safe_psql('postgres', "SELECT '$after'::pg_lsn - '$lsn'"), $seconds));
-	cmp_ok($used, '<', 1, 'and take next to no CPU time');
+	# 0.1 s is promised; a slow or busy machine takes longer for the same.
+	cmp_ok($used, '<', $ENV{PM_SOAK} ? 0.2 : 1, 'and take next to no CPU time');
 }
 $crowd->{h}->kill_kill(grace => 0);
+
+# ---- a prepared transaction: it wakes those that wait, so that they look for its end
+
+$node->safe_psql('postgres', q{SELECT pm.create_log('calls'); SELECT pm.register('caller', NULL, '{calls}')});
+my $waiter = PmTest::session($node);
+$waiter->send(q{SELECT "position" FROM pm.fetch('caller', 'c', wait => '60 s')});
+ok(PmTest::wait_until($node, 'SELECT wait_event_type FROM pg_stat_activity WHERE pid = ' . $waiter->pid, 'Extension'), 'a session waits');
+$node->safe_psql('postgres', q{BEGIN; SELECT pm.append('calls', 's', 'T'); PREPARE TRANSACTION 'p'});
+$began = time;
+$node->safe_psql('postgres', q{COMMIT PREPARED 'p'});
+is($waiter->wait, '1', 'it fetches what a prepared transaction has appended');
+cmp_ok(time - $began, '<', 20, 'soon after it has committed');
 
 PmTest::no_crash_ok($node);
 done_testing();
