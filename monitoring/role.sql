@@ -2,8 +2,8 @@
 --
 --     psql -f role.sql shop
 --
--- The role is only in pg_monitor: it sees the state of all process managers, but no events, states and error messages. Give
--- it a password, or a line in pg_hba.conf.
+-- The role is a member of pg_monitor only: it sees the state of all process managers, but no events, instances or error
+-- messages. Give it a password, or a line in pg_hba.conf.
 SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'pm_exporter') AS exists \gset
 \if :exists
 \else

@@ -63,7 +63,7 @@ export class Database {
       connectionTimeoutMillis: 5_000,
       application_name: 'pm console',
     });
-    // An idle connection that the server has closed is no reason to end.
+    // An idle connection that the server has closed is not a reason to end.
     this.pool.on('error', () => {});
   }
 

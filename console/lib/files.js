@@ -1,4 +1,4 @@
-// The files of the page: those of public/, and of the libraries what the page loads. They are read once, at the start,
+// The files of the page: those of public/, and what the page loads of the libraries. They are read once, at the start,
 // and found by their whole path, so that no path leads anywhere else.
 import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';

@@ -8,7 +8,7 @@ export class BadRequest extends Error {
   }
 }
 
-/** A text. PostgreSQL has no character 0, and half a surrogate pair is none of UTF-8. */
+/** A text. PostgreSQL has no character 0, and UTF-8 has no half of a surrogate pair. */
 export function text(given, name, { optional = false, limit = 1_000_000 } = {}) {
   const value = given[name];
   if (optional && (value === undefined || value === null)) return null;

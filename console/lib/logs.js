@@ -85,7 +85,7 @@ export function tail(database) {
   };
 }
 
-// The streams of the newest events, as a way in. All streams would mean to read all events.
+// The streams of the newest events, as a way in. To find all streams would mean reading all events.
 const recent = 1000;
 
 export function streams(database) {

@@ -33,7 +33,7 @@ const statQuery = `
 export function manager(database, snapshot) {
   return async (given) => {
     const name = text(given, 'name');
-    // The charts are those of the overview, which goes on meanwhile.
+    // The charts are those of the overview, which continues meanwhile.
     const now = await snapshot.get();
     const found = await database.read(async (query) => {
       const [registration] = await query(registrationQuery, [name]);

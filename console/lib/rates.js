@@ -1,4 +1,4 @@
-// How much each process manager has handled so far. What a rate is made of comes from here alone: from pm.stat, where
+// How much each process manager has handled so far. All rates are computed from these figures: from pm.stat, where
 // the extension has it, else from pm.status.
 
 const fromStat = `

@@ -7,7 +7,7 @@ import { routes } from './routes.js';
 
 const bodyLimit = 1024 * 1024;
 
-/** An answer that is no success. The page shows message, detail and hint. */
+/** An answer that reports an error. The page shows message, detail and hint. */
 class Refusal extends Error {
   constructor(status, kind, message) {
     super(message);

@@ -23,7 +23,7 @@ const urgency = ['halted', 'waiting', 'retrying', 'paused', 'running', 'idle'];
 
 const total = '\0total';
 
-// Of rows in the same state, the one that has most to say.
+// Of rows in the same state, the one that has the most to say.
 const weight = (row) => (row.reason === null ? 0 : 1 + Number(row.parked) + Number(row.dead) * 1e6);
 
 /** One row of a process manager from those of its lanes and logs. */

@@ -22,7 +22,7 @@ export function cut(expression, name, length = 8000) {
 }
 
 /**
- * What a message says, whatever it says it about: quoted names and values, and digits, are replaced. So that ten
- * thousand events with the same fault make one group.
+ * What a message says, whatever it is about: quoted names and values, and digits, are replaced, so that ten thousand
+ * events with the same fault make one group.
  */
 export const messageGroup = `coalesce(regexp_replace(left(message, 300), '"[^"]*"?|''[^'']*''?|[0-9]+', '…', 'g'), '')`;

@@ -96,7 +96,7 @@ const visible = () =>
   });
 
 /**
- * The answer to a GET, asked for again every so many milliseconds (0: once). While there is no connection, the last
+ * The answer to a GET, asked for again after this many milliseconds each time (0: once). While there is no connection, the last
  * answer stays and the question is repeated. A page that nobody sees asks nothing.
  */
 export function useLive(path, params, every = 0) {

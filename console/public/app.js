@@ -66,7 +66,7 @@ function Health() {
   if (state === 'ok') return null;
   const texts = {
     gone: ['The console does not answer.', 'It has ended, or the tunnel to it is closed. This page tries again.'],
-    session: ['This page has no session.', 'Open the address that the console has printed when it started.'],
+    session: ['This page has no session.', 'Open the address that the console printed when it started.'],
     database: ['There is no connection to the database. What is shown may be out of date. This page tries again.', message],
   };
   const [title, text] = texts[state];

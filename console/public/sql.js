@@ -50,7 +50,7 @@ function endOf(text, from) {
     if (depth === 0) {
       if (token === ';') return word.lastIndex;
       if (token === '.' || token === ':') return end;
-      // Two operands in a row: the sentence goes on ("SELECT pm.resume() ends the pause").
+      // Two operands in a row: the sentence continues ("SELECT pm.resume() ends the pause").
       if ((isOperand(last) || last === '*') && isOperand(token) && token !== ')') return end;
       if (token === ',' && !/^\s*[\w"']/u.test(text.slice(word.lastIndex))) return end;
     }
@@ -71,7 +71,7 @@ export function statementsIn(hint) {
   for (let match = begins.exec(hint); match; match = begins.exec(hint)) {
     const end = endOf(hint, match.index);
     const sql = hint.slice(match.index, end);
-    // One word, or a GRANT that says not to whom, is no statement.
+    // One word, or a GRANT that does not say to whom, is not a statement.
     if (!/\s/u.test(sql.trim()) || (sql.startsWith('GRANT') && !/ TO /u.test(sql))) {
       begins.lastIndex = Math.max(end, match.index + 1);
       continue;

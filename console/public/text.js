@@ -18,7 +18,7 @@ const split = (text, pattern) =>
 /** A text as nodes: characters that cannot be seen are replaced by their number; lines: except ends of lines and tabs. */
 export const marked = (text, lines = false) => split(text, lines ? onLines : invisible);
 
-/** A text of somebody else; lines: on several lines. After so many characters there is a button for the rest. */
+/** A text of somebody else; lines: on several lines. After max characters there is a button for the rest. */
 export function Text({ value, max = 160, length = value?.length, lines = false }) {
   const [whole, setWhole] = useState(false);
   if (value === null || value === undefined) return html`<span class="none">none</span>`;

@@ -34,8 +34,8 @@ extern int64 append_next(AppendCall *append, InsertEvent *event, int64 version);
 extern void append_require_room(AppendCall *append, int64 version, int count);
 extern void append_close(AppendCall *append);
 /*
- * The transaction, or subtransaction, that had appended the last event when this session raised
- * a version conflict last.  Invalid: not known.
+ * The transaction, or subtransaction, that had appended the last event when this session last
+ * raised a version conflict.  Invalid: not known.
  */
 extern TransactionId append_lost_to(void);
 /* Raises the error that the snapshot does not show what another transaction has appended. */

@@ -45,7 +45,7 @@ extern char *log_catalog_name(Oid relid);
 extern List *log_catalog_list(void);
 /* The tables of all logs. */
 extern List *log_catalog_tables(void);
-/* Of these logs, by name, those that exist, of LogSequence. */
+/* Those of the named logs that exist, as a list of LogSequence. */
 extern List *log_catalog_sequences(List *names);
 /* The names of the process managers that follow a log, for a message; NULL if there are none. */
 extern char *log_catalog_followers(const char *name);

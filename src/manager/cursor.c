@@ -188,7 +188,7 @@ cursor_list_at_tids(RowScan *scan, ProcessManager *pm, int lane)
 
 	/*
 	 * If the registration has changed, the process manager may follow other logs by now.  Of
-	 * many cursors, the TIDs are not all remembered.
+	 * many cursors, not all TIDs are remembered.
 	 */
 	if (pm->version != registry_version() || list_length(pm->logs) > CURSOR_MANY)
 		return NIL;

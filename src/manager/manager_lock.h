@@ -22,7 +22,7 @@ extern bool manager_lock_any_alone(int id);
 extern bool manager_lock_is_mine(int id, int lane);
 
 /*
- * Has a session locked one of the units, and not a worker, which holds it for one batch?  The
+ * Has a session locked one of the units, not a worker, which holds it only for one batch?  The
  * answer may be out of date.
  */
 extern bool manager_lock_by_session(const ProcessManager *pm, const WorkerView *workers, int count);

@@ -17,9 +17,9 @@
 #include "shmem/slot_log_table.h"
 #include "shmem/slot_memory.h"
 
-/* For this long a session asks for no slot for a role after it got none, ms, */
+/* A session that got no slot for a role does not ask for one again for this long, ms, */
 #define SLOT_LOG_ASK 1000
-/* and remembers that of this many roles. */
+/* and remembers that for this many roles. */
 #define SLOT_LOG_ROLES 64
 
 static Oid

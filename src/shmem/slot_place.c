@@ -52,7 +52,7 @@ slot_place_free(Oid role, bool *share_taken)
 }
 
 /*
- * Wakes the dispatchers that have been idle for the longest time, this many.  Returns
+ * Wakes this many of the dispatchers that have been idle for the longest time.  Returns
  * whether there are enough of them.
  */
 static bool

@@ -45,7 +45,7 @@ slot_place_taken(WorkerSlot *slot)
 	return slot_place_is_dispatcher(slot) && slot->pressed != PRESSED_GIVEN_UP;
 }
 
-/* Is a place or a worker slot waited for that is not about to be free? */
+/* Are more places or worker slots waited for than are free, or about to be? */
 static inline bool
 slot_place_lacking(PlaceCount *count)
 {

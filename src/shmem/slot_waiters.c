@@ -23,7 +23,7 @@ slot_waiters_wake_room(int room)
 }
 
 /*
- * Takes the bits of the rooms: those who go on waiting set them again.
+ * Takes the bits of the rooms: those who keep waiting set them again.
  */
 static void
 slot_waiters_wake_rooms(LogWaiters *waiters)

@@ -57,7 +57,7 @@
 #define CONTENTION_ASK_TURNS 2
 
 /*
- * It then waits at the lock for half as long as it has waited so far, at most this long, in ms:
+ * It then waits for the lock for half as long as it has waited so far, at most this long, in ms:
  * its other units wait meanwhile.
  */
 #define CONTENTION_ASK_MAX 1000
@@ -105,7 +105,7 @@ contention_names_lane(const char *text)
 	{
 		size_t digits = strspn(text, "0123456789");
 
-		/* A longer number is no pid. */
+		/* A longer number is not a pid. */
 		if (digits > 0 && digits < 10 && slot_batch_is_run_by(atoi(text)))
 			return true;
 		text += Max(digits, 1);

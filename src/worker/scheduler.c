@@ -163,7 +163,7 @@ scheduler_round(Scheduler *scheduler)
 					 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), scheduler->lost_nap));
 		scheduler->lost_nap = Min(scheduler->lost_nap * 2, SCHEDULER_NAP_LOST_MAX);
 	}
-	/* Where there are places enough, nobody needs to know which roles have work. */
+	/* Where there are enough places, nobody needs to know which roles have work. */
 	assign_spare(roles, &scheduler->workers);
 	role_find_work(roles, scheduler->workers, &due);
 	due.at = assign_start(roles, &scheduler->workers, due.at);

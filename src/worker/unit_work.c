@@ -53,7 +53,7 @@ unit_work_logs(Unit *unit)
 }
 
 /*
- * Has the unit something to do now?  If not, sets when it has.
+ * Does the unit have something to do now?  If not, sets when it will.
  */
 static bool
 unit_work_any(Unit *unit)

@@ -1,5 +1,5 @@
 # Many roles, few places. Roles with little to do are served soon: beside each other, and beside roles that have more to do than
-# they can finish, which go on all the same. No process serves two roles.
+# they can finish, which continue all the same. No process serves two roles.
 #
 #   PM_SOAK=1        200 roles on 4 places for two minutes instead of 40 on 3 for a few seconds
 use strict;

@@ -293,7 +293,7 @@ sub alert_ok
 	my $jobs = $opt{jobs} // 2;
 	my ($fired, $cleared, $to_fire, $to_clear);
 
-	# Of the cause before, this alert may be a consequence.
+	# This alert may be a consequence of the cause before.
 	($cleared) = wait_true(sub { !alerts($name, 'firing', 'pending') });
 	ok($cleared, "$name does not fire yet");
 	$make->();

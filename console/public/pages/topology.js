@@ -1,4 +1,4 @@
-// Which process manager follows which log, and where it appends to.
+// Which process manager follows which log, and to which logs it appends.
 import { html, useState } from '../html.js';
 import { useLive } from '../api.js';
 import { Answer, Copy, H1, to } from '../parts.js';
