@@ -89,9 +89,9 @@ bool
 guard_has_check(Relation rel)
 {
 	TupleConstr *constr = RelationGetDescr(rel)->constr;
-	AttrNumber attnum;
+	AttrNumber attnum = sequence_column(rel);
 
-	if (!OidIsValid(sequence_of_log(rel, &attnum)))
+	if (attnum == InvalidAttrNumber)
 		return false;
 	for (int i = 0; constr != NULL && i < constr->num_check; i++)
 	{

@@ -21,6 +21,22 @@
 #include "log/sequence.h"
 
 /*
+ * The number of a column.  The open table knows its columns, so that they need not be looked
+ * up in the catalog.
+ */
+static AttrNumber
+log_build_attnum(Relation rel, const char *name)
+{
+	TupleDesc desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped &&
+			strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
+			return i + 1;
+	return InvalidAttrNumber;
+}
+
+/*
  * Finds the column that is this attribute of an event, and checks it.  Returns
  * its name, quoted.
  */
@@ -29,7 +45,7 @@ log_build_column(PmLog *log, Relation rel, const LogRow *row, int attribute)
 {
 	const char *name = row->columns[attribute];
 	Oid type = log_columns[attribute].type;
-	AttrNumber attnum = get_attnum(RelationGetRelid(rel), name);
+	AttrNumber attnum = log_build_attnum(rel, name);
 	Form_pg_attribute att;
 
 	log->attnum[attribute] = attnum;

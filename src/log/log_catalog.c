@@ -14,6 +14,7 @@
 #include "utils/inval.h"
 
 #include "base/exec.h"
+#include "base/scan.h"
 #include "log/append_id.h"
 #include "log/appends.h"
 #include "log/erasure.h"
@@ -36,37 +37,42 @@ log_catalog_at_home(uint64 row, int system_identifier, int database)
 		   DatumGetObjectId(exec_value(row, database, &isnull)) == MyDatabaseId;
 }
 
+/* The columns of pm_catalog.log that log_catalog_row() reads, in the order of CREATE TABLE. */
+enum
+{
+	LOG_CATALOG_NAME = 1,
+	LOG_CATALOG_SOURCE,
+	LOG_CATALOG_COLUMNS, /* those with names of columns follow in the order of EVENT_ */
+	LOG_CATALOG_SEQUENCE_FILE = LOG_CATALOG_COLUMNS + EVENT_RECORDED_AT - EVENT_POSITION + 1,
+	LOG_CATALOG_SYSTEM_IDENTIFIER,
+	LOG_CATALOG_DATABASE
+};
+
+/*
+ * Reads the row without SQL, because a session may need the rows of thousands of logs.
+ */
 bool
 log_catalog_row(const char *name, LogRow *row)
 {
-	/* The columns of the result; those with names of columns follow in the order of EVENT_. */
-	enum
-	{
-		ROW_SOURCE = 1,
-		ROW_SEQUENCE_FILE,
-		ROW_SYSTEM_IDENTIFIER,
-		ROW_DATABASE,
-		ROW_COLUMNS
-	};
-	static ExecStatement select_log = {NULL,
-									   "SELECT source::pg_catalog.oid, sequence_file, "
-									   "system_identifier, database, "
-									   "pos, stream, version, type, data, metadata, recorded_at "
-									   "FROM pm_catalog.log WHERE name OPERATOR(pg_catalog.=) $1",
-									   1,
-									   {TEXTOID}};
-	Datum values[1] = {CStringGetTextDatum(name)};
-	bool isnull;
+	RowScan scan;
+	bool found;
 
-	if (exec_statement(&select_log, values, NULL) != 1)
-		return false;
-	row->name = pstrdup(name);
-	row->relid = DatumGetObjectId(exec_value(0, ROW_SOURCE, &isnull));
-	row->sequence_file = DatumGetObjectId(exec_value(0, ROW_SEQUENCE_FILE, &isnull));
-	row->at_home = log_catalog_at_home(0, ROW_SYSTEM_IDENTIFIER, ROW_DATABASE);
-	for (int i = EVENT_POSITION; i <= EVENT_ATTRIBUTES; i++)
-		row->columns[i] = exec_text(0, ROW_COLUMNS + i - EVENT_POSITION);
-	return true;
+	scan_begin(&scan, "log", "log_pkey", AccessShareLock);
+	scan_where_text(&scan, LOG_CATALOG_NAME, name);
+	found = scan_next(&scan);
+	if (found)
+	{
+		row->name = pstrdup(name);
+		row->relid = DatumGetObjectId(scan.values[LOG_CATALOG_SOURCE - 1]);
+		row->sequence_file = DatumGetObjectId(scan.values[LOG_CATALOG_SEQUENCE_FILE - 1]);
+		row->at_home = DatumGetInt64(scan.values[LOG_CATALOG_SYSTEM_IDENTIFIER - 1]) ==
+						   (int64) GetSystemIdentifier() &&
+					   DatumGetObjectId(scan.values[LOG_CATALOG_DATABASE - 1]) == MyDatabaseId;
+		for (int i = EVENT_POSITION; i <= EVENT_RECORDED_AT; i++)
+			row->columns[i] = scan_text(&scan, LOG_CATALOG_COLUMNS + i - EVENT_POSITION);
+	}
+	scan_end(&scan);
+	return found;
 }
 
 Oid

@@ -35,7 +35,7 @@ typedef struct LogSequence
 	Oid seqid; /* InvalidOid: it has none */
 } LogSequence;
 
-/* Reads the row of a log; false if there is none.  Needs an open owner scope. */
+/* Reads the row of a log; false if there is none. */
 extern bool log_catalog_row(const char *name, LogRow *row);
 /* The table of a log, or InvalidOid. */
 extern Oid log_catalog_table(const char *name);

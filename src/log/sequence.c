@@ -75,8 +75,8 @@ sequence_open_nowait(Oid seqid)
 	return rel;
 }
 
-Oid
-sequence_of_log(Relation rel, AttrNumber *attnum)
+AttrNumber
+sequence_column(Relation rel)
 {
 	TupleDesc desc = RelationGetDescr(rel);
 
@@ -84,12 +84,17 @@ sequence_of_log(Relation rel, AttrNumber *attnum)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (att->attisdropped || att->attidentity != ATTRIBUTE_IDENTITY_ALWAYS)
-			continue;
-		*attnum = att->attnum;
-		return compat_identity_sequence(rel, att->attnum);
+		if (!att->attisdropped && att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS)
+			return att->attnum;
 	}
-	return InvalidOid;
+	return InvalidAttrNumber;
+}
+
+Oid
+sequence_of_log(Relation rel, AttrNumber *attnum)
+{
+	*attnum = sequence_column(rel);
+	return *attnum == InvalidAttrNumber ? InvalidOid : compat_identity_sequence(rel, *attnum);
 }
 
 Oid

@@ -18,6 +18,8 @@ extern Relation sequence_open_nowait(Oid seqid);
  * ALWAYS AS IDENTITY.  InvalidOid if the table has no such column.
  */
 extern Oid sequence_of_log(Relation rel, AttrNumber *attnum);
+/* That column alone; InvalidAttrNumber if there is none. */
+extern AttrNumber sequence_column(Relation rel);
 /* The relfilenode of a sequence, which ALTER SEQUENCE ... RESTART changes. */
 extern Oid sequence_file(Oid seqid);
 

@@ -24,6 +24,7 @@
 #include "log/log_right.h"
 #include "log/log_trouble.h"
 #include "manager/status.h"
+#include "shmem/slot_interest.h"
 
 PG_FUNCTION_INFO_V1(pm_status_log);
 PG_FUNCTION_INFO_V1(pm_status_denied);
@@ -63,17 +64,19 @@ status_log_problem(StatusLog *state, const char *problem, const char *hint)
  * Was the log's sequence set back?  Readers notice that its last value is below
  * what they have seen.  If no reader has looked yet, an event above the last
  * value shows it.  Such an event may also have been appended in between, so the
- * last value is read once more.
+ * last value is read once more.  If a worker waits for the log (watched), it looks
+ * whenever a writer has ended.
  */
 static bool
-status_log_set_back(PmLog *log, Highwater *mark)
+status_log_set_back(PmLog *log, bool watched, Highwater *mark)
 {
 	int64 position;
 	bool known;
 
 	if (mark->status == HIGHWATER_REWOUND)
 		return true;
-	if (mark->status == HIGHWATER_UNKNOWN || !log_index_last(log, mark->last, &position, &known))
+	if (watched || mark->status == HIGHWATER_UNKNOWN ||
+		!log_index_last(log, mark->last, &position, &known))
 		return false;
 	*mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
 	mark->reached = Max(mark->reached, position);
@@ -115,8 +118,10 @@ status_log_held_by(Oid relid)
 static void
 status_log_mark(StatusLog *state, PmLog *log)
 {
+	/* This must be known before the mark is computed, which is a look, too. */
+	bool watched = slot_interest_any(log->relid);
 	Highwater mark = highwater_compute(log->relid, log->seqid, HIGHWATER_EVERYBODY);
-	bool set_back = status_log_set_back(log, &mark);
+	bool set_back = status_log_set_back(log, watched, &mark);
 	const char *held_by;
 
 	if (mark.status == HIGHWATER_UNKNOWN)

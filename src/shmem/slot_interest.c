@@ -137,6 +137,20 @@ slot_interest_end(void)
 	}
 }
 
+bool
+slot_interest_any(Oid relid)
+{
+	LogRef ref;
+	bool any = false;
+
+	slot_log_ref(relid, false, &ref);
+	if (ref.slot == NULL || pg_atomic_read_u32(&ref.slot->seeded) == 0)
+		return false;
+	for (int w = 0; w < SLOT_WAKE_WORDS; w++)
+		any |= pg_atomic_read_u64(&ref.slot->waiters.interest[w]) != 0;
+	return any && slot_log_valid(&ref);
+}
+
 uint64
 slot_interest_wakes(Oid relid, const LogRef *ref)
 {

@@ -23,6 +23,9 @@ extern bool slot_interest_asked(Oid relid, const LogRef *ref);
 extern void slot_interest_drop(Oid relid, const LogRef *ref);
 extern void slot_interest_end(void);
 
+/* Has a reader looked at the log, and does a worker wait for its writers? */
+extern bool slot_interest_any(Oid relid);
+
 /*
  * Counts the writers of the log that ended while a worker waited for it.  A worker
  * that finds the same count again has missed none.
