@@ -10,7 +10,7 @@ const edgesQuery = `
      OR c.process_manager IN (SELECT f.process_manager FROM pm.cursor f WHERE f.log = $1)
   GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 1001`;
 
-// Where handlers append to: the extension knows it, or else the journals, as far as there are any.
+// Where handlers append to: the extension knows it, or else the journals, if there are any.
 const appendsQuery = `
   SELECT name AS process_manager, unnest(appends_to) AS log FROM pm.process_manager WHERE appends_to IS NOT NULL LIMIT 1000`;
 const journaledQuery = `

@@ -145,7 +145,7 @@ pm_create_log(PG_FUNCTION_ARGS)
 				 errhint("A log is named like its table: name or schema.name, in double quotes "
 						 "where SQL needs them.")));
 
-	/* The log exists already: repair it, or free its name and go on. */
+	/* The log exists already: repair it, or free its name and continue. */
 	log = log_get(name, true);
 	if (log != NULL)
 	{

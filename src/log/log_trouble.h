@@ -35,7 +35,7 @@ COMPAT_NORETURN extern void log_trouble_raise(const LogTrouble *trouble);
 extern void log_require_select(PmLog *log, Oid role);
 
 /*
- * Notes that a unit cannot read a log now.  Has that been so for long enough to go on
+ * Notes that a unit cannot read a log now.  Has that been so for long enough to continue
  * without it?
  */
 extern bool log_trouble_lasts(int manager, int lane, const char *name);

@@ -95,7 +95,7 @@ erase_commit_notice(const ErasePass *pass)
 }
 
 /*
- * Erases what was kept of the events of one log, also if an earlier transaction has erased
+ * Erases what was kept of the events of one log, even if an earlier transaction has erased
  * them.
  */
 static void

@@ -328,7 +328,7 @@ head_scan(RowScan *scan, const char *table, const char *index, const char *manag
 
 /*
  * Raises a point to the first row that there is from it on.  Returns the time of
- * that row, DT_NOEND if there is none.  *deferred is whether it is a deferred event;
+ * that row, DT_NOEND if there is none.  *deferred says whether it is a deferred event;
  * NULL: it is a timer.
  */
 static TimestampTz

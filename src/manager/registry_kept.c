@@ -2,7 +2,7 @@
  * registry_kept.c
  *		Keeps the process manager whose functions a session calls again and again.
  *
- * A consumer calls pm.fetch and pm.advance for each batch, which may be one event.  To load
+ * A consumer calls pm.fetch and pm.advance for each batch, which may be one event.  Loading
  * the registration each time would take as long as the rest of pm.advance.
  *
  * What is kept becomes outdated with registry_version(), and with each change of a role or

@@ -52,7 +52,7 @@ role_watch_begin(RoleWatch *watch, List *managers, MemoryContext context)
 }
 
 /*
- * The look goes on to other logs only if it finds no work in this one.
+ * The look continues with other logs only if it finds no work in this one.
  */
 void
 role_watch_log(RoleWatch *watch, Oid relid)

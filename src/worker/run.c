@@ -190,7 +190,7 @@ run_activity(const Unit *unit)
 }
 
 /*
- * May the unit run a batch now?  If not, it is set when to try again.
+ * May the unit run a batch now?  If not, sets when to try again.
  */
 static bool
 run_may(Unit *unit, DispatchRequest *request)

@@ -106,7 +106,7 @@ scheduler_sweep(Scheduler *scheduler)
 }
 
 /*
- * Called when the database does not have the extension, or not any more ("dropped"), or in a
+ * Called when the database does not have the extension, or no longer has it ("dropped"), or in a
  * version that is not served.
  */
 static void

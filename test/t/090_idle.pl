@@ -85,7 +85,7 @@ my $took = PmTest::seconds
 cmp_ok($took, '<', 1, sprintf('an event is handled by ten at once (%.2f s)', $took));
 
 # A scheduler that cannot start, because its tables are locked, is tried again after some time. The launcher sleeps until
-# then. Afterwards work goes on, also for a role that has no dispatcher yet.
+# then. Afterwards work continues, also for a role that has no dispatcher yet.
 sub pid_of { return $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pm $_[0]'"); }
 my ($launcher, $scheduler) = map { pid_of($_) } qw(launcher scheduler);
 $node->safe_psql('postgres', 'CREATE ROLE late LOGIN; GRANT USAGE ON SCHEMA pm TO late; GRANT CREATE ON SCHEMA public TO late');
@@ -101,7 +101,7 @@ SKIP:
 }
 $session->do('COMMIT');
 $node->safe_psql('postgres', "SELECT pm.register('late', 'keep_late', '{log_1}', start_at => 'beginning')", extra_params => [ '-U', 'late' ]);
-ok(PmTest::wait_seen($node, 'keep_late', 6, timeout => 20), 'then work goes on');
+ok(PmTest::wait_seen($node, 'keep_late', 6, timeout => 20), 'then work continues');
 is(pid_of('launcher'), $launcher, 'the launcher is the same');
 $session->quit;
 PmTest::no_crash_ok($node);

@@ -87,7 +87,7 @@ for my $i (1 .. 5)
 cmp_ok($median, '<', 2, 'soon: it does not wait until all others have had their turn');
 PmTest::figure(sprintf('beside %d roles with much to do, on %d places: handled after %.0f ms (median), %.0f ms at most', $heavy, $places, 1000 * $median, 1000 * $max));
 my $before = answer("SELECT count(*) FROM seen WHERE pm ~ '^heavy'");
-ok(PmTest::wait_until($node, "SELECT count(*) > $before + 100 FROM seen WHERE pm ~ '^heavy'", 't', timeout => 30), 'the others go on');
+ok(PmTest::wait_until($node, "SELECT count(*) > $before + 100 FROM seen WHERE pm ~ '^heavy'", 't', timeout => 30), 'the others continue');
 
 is(answer('SELECT count(*) FROM (SELECT FROM seen GROUP BY pid HAVING count(DISTINCT pm) > 1) x'), 0, 'no process has served two roles');
 is(answer('SELECT count(*) - count(DISTINCT (log, pos)) FROM seen'), 0, 'no event is handled twice');

@@ -65,7 +65,7 @@ is(answer("SELECT $columns, reset_at FROM pm.stat"), $before, 'a restart keeps t
 ok(!-e $file, 'the file is gone once it has been read');
 answer(q{SELECT pm.append('orders', 'o-1', 'Placed')});	# parked behind
 answer(q{SELECT pm.append('orders', 'o-2', 'Placed')});
-counted('SELECT events FROM pm.stat', '24', 'counting goes on');
+counted('SELECT events FROM pm.stat', '24', 'counting continues');
 
 # ---- shutdowns that are not clean ----
 
@@ -86,7 +86,7 @@ foreach my $how (qw(immediate crash))
 	}
 	is(answer("SELECT events, calls, total_time, failures, failing, reset_at > '$reset' FROM pm.stat"), '0|0|0|0|1|t', "$how: the counters are lost, and reset_at says so");
 	answer(q{SELECT pm.append('orders', 'o-2', 'Placed')});
-	counted('SELECT events FROM pm.stat', '1', "$how: counting goes on");
+	counted('SELECT events FROM pm.stat', '1', "$how: counting continues");
 }
 # a file from before the crash that has come back, from a backup of the directory
 $node->stop('fast');

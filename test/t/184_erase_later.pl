@@ -78,7 +78,7 @@ is(found('eve'), 'theirs/journal theirs/timer', 'all else is erased');
 is(as('app', 'SELECT log, process_managers FROM pm.erasure'), 'app.people|{theirs}', 'pm.erasure shows what is left');
 is(as($_, 'SELECT count(*) FROM pm.erasure'), 0, "not to $_") for qw(other third);
 as('third', q{SELECT pm.send('thirds', 'gil', 'f'), pm.send('thirds', 'gil', 'end')});
-ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm_catalog.timer WHERE key = 'gil'}, 0, timeout => 60), 'others go on');
+ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm_catalog.timer WHERE key = 'gil'}, 0, timeout => 60), 'others continue');
 # While the commit waits, it keeps others from beginning to follow the log, but does not hold what is free.
 my $app = PmTest::session($node, user => 'app');
 my $watch = PmTest::session($node);

@@ -139,7 +139,7 @@ class Context:
                 raise RuntimeError("a timer was set, but there is no instance: save a state")
         if self._tx is not None and self._tx.info.transaction_status == TransactionStatus.INERROR:
             raise RuntimeError(
-                "the handler went on after an error of the database, which has aborted its transaction; "
+                "the handler continued after an error of the database, which has aborted its transaction; "
                 "what may fail belongs in a block of its own: with ctx.tx.transaction()"
             )
 

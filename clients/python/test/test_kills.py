@@ -95,7 +95,7 @@ class Kills(ConsumerTest):
         for keeper in keepers:
             keeper.start()
         try:
-            # What happens when so many programs have been killed.
+            # What happens when a number of programs have been killed: the number, and then what.
             plan = {
                 EACH: lambda: (stop_server("immediate"), start_server()),
                 2 * EACH: restart_pooler,

@@ -26,7 +26,7 @@ if not os.path.exists(FILE):
 COUNT = 22367 if SOAK else 5000
 FEEDERS = 2
 # What the programs' states must say: orders placed, confirmed, paid, fully delivered, paid and delivered; reminders. Of all
-# events also: orders with so many packages, orders paid before they are delivered, items picked before their order is
+# events also: orders by their number of packages, orders paid before they are delivered, items picked before their order is
 # confirmed, items that were out of stock, reordered, and then picked.
 FACTS = [494, 482, 385, 370, 338]
 ALL_FACTS = [

@@ -69,7 +69,7 @@ export function isPublic(number) {
 }
 
 // The addresses of a host, as { address, family }. If one of them may not be called, none is called: otherwise retries
-// could go on until a host that is only sometimes public is.
+// could continue until a host that is only sometimes public is.
 export async function addressesOf(host, { networks, lookup = dns.lookup }) {
   const found = net.isIP(host)
     ? [{ address: host, family: net.isIP(host) }]
