@@ -1,6 +1,6 @@
 # monitoring/: promtool accepts the rules, both exporters return the same metrics to a role that is only in pg_monitor, and
 # Prometheus gets series for each panel of the dashboard. Alerts fire when their cause is made, and clear when it is gone:
-# two of them, and with PM_SOAK each of them, in a table.
+# one of them, and with PM_SOAK each of them, in a table.
 #
 # The programs are those of Debian. Where they are not installed, their packages are fetched and unpacked, not installed.
 use strict;
@@ -22,31 +22,28 @@ my %program;
 
 # ---- the programs
 
-# Finds the programs of a package.
-sub find_programs
+my %package = (prometheus => [qw(prometheus promtool)], map { $_ => [$_] } qw(prometheus-postgres-exporter prometheus-sql-exporter));
+my @missing;
+
+foreach my $package (sort keys %package)
 {
-	my ($package, @names) = @_;
-	my %found;
-
-	foreach my $name (@names)
+	foreach my $name (@{ $package{$package} })
 	{
-		($found{$name}) = grep { -x } map { "$_/$name" } split /:/, $ENV{PATH};
+		($program{$name}) = grep { -x } map { "$_/$name" } split /:/, $ENV{PATH};
 	}
-
-	if (grep { !$found{$_} } @names)
-	{
-		my $get = "cd $dir && timeout 120 apt-get -q -o Acquire::Retries=0 -o Acquire::http::Timeout=20 download $package >apt.log 2>&1 && "
-		  . "dpkg-deb --fsys-tarfile ${package}_*.deb | tar -x -C $dir " . join(' ', map { "./usr/bin/$_" } @names) . ' 2>>apt.log';
-
-		%found = map { $_ => "$dir/usr/bin/$_" } @names if system('sh', '-c', $get) == 0;
-	}
-	plan skip_all => "the Debian package $package is not installed and cannot be fetched" if grep { !$found{$_} } @names;
-	%program = (%program, %found);
-	return;
+	push @missing, $package if grep { !$program{$_} } @{ $package{$package} };
 }
+if (@missing)
+{
+	my $get = "cd $dir && timeout 120 apt-get -q -o Acquire::Retries=0 -o Acquire::http::Timeout=20 download @missing";
 
-find_programs('prometheus', qw(prometheus promtool));
-find_programs($_, $_) foreach qw(prometheus-postgres-exporter prometheus-sql-exporter);
+	foreach my $package (@missing)
+	{
+		$get .= " && dpkg-deb --fsys-tarfile ${package}_*.deb | tar -x " . join(' ', map { "./usr/bin/$_" } @{ $package{$package} });
+		$program{$_} = "$dir/usr/bin/$_" foreach @{ $package{$package} };
+	}
+	plan skip_all => "these Debian packages are not installed and cannot be fetched: @missing" if system('sh', '-c', "($get) >$dir/apt.log 2>&1");
+}
 
 my @running;
 sub start
@@ -376,23 +373,29 @@ my @causes = (
 );
 is(join(' ', sort map { $_->[0] } @causes), join(' ', sort @alerts), 'there is a cause for each alert');
 
-# The query tells the causes apart by the texts of pm.status.
-my %flag = (PmHeldBack => 'held_back', PmStarved => 'starved', PmNoConsumer => 'no_consumer', PmLeaseLost => 'no_consumer', PmWaiting => 'waiting', PmCopyWaits => 'copy',
-	PmNoWorkers => 'no_worker');
-my ($status) = grep { /FROM pm.status/ } values %{ queries($file{'sql-exporter.yml'}) };
+# The query tells the causes apart by the texts of pm.status. First those that do not get in each other's way.
 unless ($ENV{PM_SOAK})
 {
-	foreach my $cause (grep { $flag{ $_->[0] } } @causes)
-	{
-		my ($name, $text, $make, $clear) = @$cause;
-		my $query = "SELECT max($flag{$name}) FROM ($status) s";
+	my %flag = (PmHeldBack => [qw(held_back held)], PmStarved => [ 'starved', 'its neighbour' ], PmNoConsumer => [qw(no_consumer nobody)], PmWaiting => [qw(waiting reads)],
+		PmCopyWaits => [qw(copy paused)], PmNoWorkers => [qw(no_worker busy)]);
+	my %made = map { $_->[0] => $_ } @causes;
+	my ($status) = grep { /FROM pm.status/ } values %{ queries($file{'sql-exporter.yml'}) };
 
-		$make->();
-		ok(PmTest::wait_until($node, "SET ROLE pm_exporter; $query", '1', timeout => 60), "$flag{$name}: $text") or diag(answer('SELECT * FROM pm.status'));
-		$clear->();
-		ok(PmTest::wait_until($node, "SET ROLE pm_exporter; $query", '0', timeout => 60), "$flag{$name}: no longer") or diag(answer('SELECT * FROM pm.status'));
+	foreach my $names ([ grep { $_ ne 'PmNoWorkers' } sort keys %flag ], ['PmNoWorkers'])
+	{
+		for my $is (1, 0)
+		{
+			$made{$_}[ $is ? 2 : 3 ]->() foreach @$names;
+			foreach my $name (@$names)
+			{
+				my ($flag, $pm) = @{ $flag{$name} };
+
+				ok(PmTest::wait_until($node, "SET ROLE pm_exporter; SELECT $flag FROM ($status) s WHERE process_manager = '$pm'", $is, timeout => 60),
+					"$flag is $is: " . ($is ? '' : 'no longer: ') . $made{$name}[1]) or diag(answer('SELECT * FROM pm.status'));
+			}
+		}
 	}
-	@causes = @causes[ 0, 1 ];
+	@causes = $causes[0];
 }
 alert_ok(@$_) foreach @causes;
 PmTest::figure($_) foreach 'alert            | cause                                                                        | to fire | to clear', @table;
