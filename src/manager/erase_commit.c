@@ -87,11 +87,12 @@ erase_commit_notice(const ErasePass *pass)
 				 errdetail("They were not idle, or sessions have locked them: %s.", names.data),
 				 errhint("SELECT * FROM pm.erasure shows what is not complete.")));
 	if (pass->following)
-		ereport(NOTICE,
-				(errmsg("what process managers that are just registered for log \"%s\" have kept "
-						"of its events is erased later",
-						pass->log),
-				 errhint("SELECT * FROM pm.erasure shows what is not complete.")));
+		ereport(
+			NOTICE,
+			(errmsg("what process managers that are just being registered for log \"%s\" have kept "
+					"of its events is erased later",
+					pass->log),
+			 errhint("SELECT * FROM pm.erasure shows what is not complete.")));
 }
 
 /*

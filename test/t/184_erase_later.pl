@@ -119,7 +119,7 @@ answer_in('copy', 'SET client_min_messages = warning; DROP EXTENSION pm CASCADE'
 add('hal', 'h');
 handled_ok($_, "$_: it is handled") for qw(ours theirs thirds);
 $holder->do(q{BEGIN; SELECT pm.register('late', 'other.keeps', '{app.people}', start_at => 'beginning', journal => true); SELECT pm.catch_up('late')});
-like(erase('hal'), qr/NOTICE:  what process managers that are just registered for log "app.people"/, 'a notice says so');
+like(erase('hal'), qr/NOTICE:  what process managers that are just being registered for log "app.people"/, 'a notice says so');
 is(as('app', 'SELECT process_managers FROM pm.erasure'), '{}', 'its name is not known yet');
 is(found('hal'), 'nowhere', 'what others have kept is erased');
 $holder->do('COMMIT');
