@@ -143,6 +143,14 @@ if ($dot)
 	}
 }
 
+# Databases in other encodings.
+foreach my $encoding (qw(LATIN1 SQL_ASCII EUC_JP))
+{
+	answer("CREATE DATABASE \"in_$encoding\" TEMPLATE template0 ENCODING '$encoding' LC_COLLATE 'C' LC_CTYPE 'C'");
+	answer('CREATE EXTENSION pm', undef, "in_$encoding");
+	is(answer(q{SELECT pm_catalog.diagram_text('a"b' || chr(10) || chr(126), 10) || (length(pm.diagram()) > 0)}, undef, "in_$encoding"), 'a\\"b ~true', "in $encoding");
+}
+
 # ---- workers: two lanes at once, a crash, deferred triggers, handlers that fail
 
 answer('CREATE DATABASE work');
