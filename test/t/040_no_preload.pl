@@ -25,6 +25,7 @@ is( $node->safe_psql('postgres', 'SELECT state, reason, hint FROM pm.status'),
 	'pm.status says why no worker runs');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM pm.worker'), '0', 'no worker');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM pm.blocker'), '0', 'no blocker');
+is($node->safe_psql('postgres', 'SELECT pm.stat_reset(); SELECT events IS NULL, total_time IS NULL, reset_at IS NULL, dead FROM pm.stat'), "\nt|t|t|0", 'no counters');
 
 # ---- pm.catch_up
 

@@ -34,6 +34,8 @@ is(on_standby("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pm
 is(on_standby('SELECT state, reason, hint FROM pm.status'), 'waiting|this server is in recovery|Workers run on the primary.', 'pm.status on the standby gives the reason');
 is(on_standby('SELECT count(*) FROM pm.worker'), 0, 'pm.worker is empty');
 is(on_standby('SELECT count(*) FROM pm.blocker'), 0, 'pm.blocker can be read');
+is(on_standby('SELECT events, calls FROM pm.stat'), '0|0', 'pm.stat has the counters of the standby');
+is(on_standby('SELECT pm.stat_reset()'), '', 'which can be reset');
 is(on_standby('SELECT count(*) FROM pm.log') . on_standby('SELECT count(*) FROM pm.process_manager') . on_standby('SELECT position FROM pm.cursor'),
 	'11100', 'so can the other views');
 for my $call ("pm.high_water_mark('orders')", "pm.read('orders')", "pm.catch_up('keep')", "pm.pause('keep')",
@@ -76,6 +78,7 @@ is(on_standby("SELECT count(*) FROM orders WHERE stream IN ('a', 'b', 'c', 'd', 
 is(on_standby("SELECT count(*) - count(DISTINCT position), min(position) > 0 FROM orders"), '0|t', 'positions are unique');
 is(on_standby("SELECT count(*) FROM orders WHERE stream = 'lost'"), 0, 'the transaction that was open is not');
 is(on_standby('SELECT sum(errors) FROM pm.status'), 0, 'no error was counted');
+is(on_standby('SELECT events FROM pm.stat'), on_standby('SELECT count(*) FROM seen') - $before, 'pm.stat counts since the promotion');
 
 # A copy of the cluster with another system identifier would wait; a promoted standby has the same one.
 is(on_standby('SELECT state FROM pm.status'), 'idle', 'it is not taken for a copy');

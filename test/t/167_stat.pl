@@ -101,7 +101,7 @@ ok(!-e $file, 'and it is removed');
 # ---- a damaged file ----
 
 my %damage = (
-	'a byte that has changed' => sub { substr($_[0], 120, 1) = chr(ord(substr($_[0], 120, 1)) ^ 1); },
+	'a byte that has changed' => sub { substr($_[0], 121, 1) = chr(1); },
 	'a cut' => sub { substr($_[0], -10) = ''; },
 	'another format' => sub { substr($_[0], 4, 1) = chr(99); },
 	'no content' => sub { $_[0] = ''; });
@@ -161,16 +161,17 @@ answer('DROP DATABASE copy; DROP DATABASE other');
 # ---- each role has its share of the room ----
 
 answer(q{SELECT pm.unregister('m'); GRANT CREATE ON SCHEMA public TO PUBLIC});
+answer(q{SELECT count(pm.append('orders', 'x-' || i, 'Placed')) FROM generate_series(1, 2000) i});
 foreach my $role (qw(greedy modest))
 {
-	my $lanes = $role eq 'greedy' ? 24 : 3;
+	# An entry of the database that was dropped may still be there.
+	my ($lanes, $least, $most) = $role eq 'greedy' ? (24, 14, 16) : (3, 3, 3);
 
 	answer("CREATE ROLE $role LOGIN; GRANT USAGE ON SCHEMA pm TO $role; GRANT SELECT ON orders TO $role");
 	answer("CREATE FUNCTION $role(e pm.event) RETURNS void LANGUAGE sql AS ''; SELECT pm.register('$role', '$role', '{orders}', start_at => 'beginning', lanes => $lanes)", user => $role);
+	ok(PmTest::wait_idle($node), "$role: all is handled");
+	counted("SELECT count(*) BETWEEN $least AND $most FROM pm.stat WHERE process_manager = '$role' AND events > 0", 't', "$role: $lanes lanes, $most of which have counters");
 }
-answer(q{SELECT count(pm.append('orders', 'x-' || i, 'Placed')) FROM generate_series(1, 2000) i});
-ok(PmTest::wait_idle($node), 'all is handled');
-counted(q{SELECT count(*) FROM pm.stat WHERE process_manager = 'modest' AND events > 0}, '3', 'a role with few lanes has counters for each');
 cmp_ok(answer(q{SELECT count(*) FROM pm.stat WHERE process_manager = 'greedy' AND events > 0}), '<=', 13, 'a role with many has the rest');
 is(answer(q{SELECT count(*) FROM pm.stat WHERE process_manager = 'greedy'}), '24', 'lanes without counters are shown, too');
 
