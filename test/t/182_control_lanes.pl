@@ -27,9 +27,9 @@ my $first = "SELECT count(*) FROM pm.worker WHERE process_manager = 'slow' AND l
 for my $steer ("pm.pause('slow')", "pm.seek('slow', 'orders', 0)", "pm.unregister('slow')")
 {
 	ok(PmTest::wait_until($node, $first, 1, timeout => 20, every => 0.01), "$steer: the first lane is running");
-	my $before = answer('SELECT count(*) FROM seen');
-	my $took = PmTest::seconds { answer("SELECT $steer") };
-	cmp_ok(answer('SELECT count(*) FROM seen') - $before, '<=', 2, sprintf('%s waits for what runs already (%.2f s)', $steer, $took));
+	# In one session: on a busy machine, events are handled while another one starts.
+	my @seen = grep { length } split /\n/, answer("SELECT count(*) FROM seen; SELECT $steer; SELECT count(*) FROM seen");
+	cmp_ok($seen[-1] - $seen[0], '<=', 2, "$steer waits for what runs already");
 	answer("SELECT pm.resume('slow')") if $steer =~ /pause/;
 }
 
