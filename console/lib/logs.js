@@ -52,7 +52,8 @@ export function log(database) {
 }
 
 // A tail is looked for in windows below a position, because positions have gaps. Larger windows follow empty ones.
-const firstWindow = 50n;
+const tailSize = 30;
+const firstWindow = 30n;
 const largestWindow = 5000n;
 const windows = 8;
 
@@ -67,17 +68,17 @@ export function tail(database) {
       let top = before === null ? BigInt(mark) + 1n : BigInt(before);
       let window = firstWindow;
       const events = [];
-      for (let n = 0; n < windows && top > 1n && events.length < pageSize; n++) {
+      for (let n = 0; n < windows && top > 1n && events.length < tailSize; n++) {
         const low = top - 1n > window ? top - 1n - window : 0n;
         const rows = await query(
           `SELECT position, stream, version, type, recorded_at, ${brief('data', 'data')}
            FROM pm.read($1, $2, $3::int, CASE WHEN $4::text IS NOT NULL THEN ARRAY[$4::text] END)
            WHERE position < $5 ORDER BY position DESC LIMIT $6`,
-          [name, low.toString(), window.toString(), type, top.toString(), pageSize - events.length],
+          [name, low.toString(), window.toString(), type, top.toString(), tailSize - events.length],
         );
         events.push(...rows);
         // A full page may have left some of the window out.
-        top = events.length >= pageSize ? BigInt(events.at(-1).position) : low + 1n;
+        top = events.length >= tailSize ? BigInt(events.at(-1).position) : low + 1n;
         window = window * 8n > largestWindow ? largestWindow : window * 8n;
       }
       return { mark, events, older: top > 1n ? top.toString() : null };

@@ -2,7 +2,8 @@
 import { BadRequest, bigint, count, text } from './input.js';
 import { brief, cut, json, messageGroup } from './sql.js';
 
-const pageSize = 50;
+const pageSize = 25;
+const instancesPerPage = 10;
 
 const registrationQuery = `
   SELECT m.name, m.owner, m.handler, m.logs[1:200] AS logs, cardinality(m.logs) AS log_count, m.correlate, m.types,
@@ -120,13 +121,13 @@ export function instances(database) {
     const prefix = text(given, 'prefix', { optional: true, limit: 1000 }) ?? '';
     const rows = await database.read((query) =>
       query(
-        `SELECT key, ${brief('state', 'state', 200)}, started_at, updated_at FROM pm.instance
+        `SELECT key, ${brief('state', 'state')}, started_at, updated_at FROM pm.instance
          WHERE process_manager = $1 AND ($2::text IS NULL OR key > $2) AND ($3 = '' OR starts_with(key, $3))
-         ORDER BY key LIMIT ${pageSize + 1}`,
+         ORDER BY key LIMIT ${instancesPerPage + 1}`,
         [name, after, prefix],
       ),
     );
-    return { instances: rows.slice(0, pageSize), more: rows.length > pageSize, pageSize };
+    return { instances: rows.slice(0, instancesPerPage), more: rows.length > instancesPerPage, pageSize: instancesPerPage };
   };
 }
 
@@ -135,8 +136,8 @@ export function timers(database) {
   return async (given) => {
     const rows = await database.read((query) =>
       query(
-        `SELECT key, type, due, due < clock_timestamp() AS overdue, ${brief('data', 'data', 200)} FROM pm.timer
-         WHERE process_manager = $1 ORDER BY due LIMIT 20`,
+        `SELECT key, type, due, due < clock_timestamp() AS overdue, ${brief('data', 'data')} FROM pm.timer
+         WHERE process_manager = $1 ORDER BY due LIMIT 10`,
         [text(given, 'name')],
       ),
     );

@@ -35,6 +35,9 @@ function summarize(name, rows, registration) {
   });
   const behind = rows.reduce((most, row) => (row.behind === null ? most : Math.max(most ?? 0, row.behind)), null);
   const lag = sum('lag');
+  // Each lane and log counts its own parked events.
+  const counting = rows.filter((row) => row.parked !== '0' && row.reason !== null && ['idle', 'running'].includes(row.state));
+  const counts = counting.length > 1 && counting.includes(worst) && /^\d+ events? (is|are) parked/u.test(worst.reason);
   return {
     name,
     owner: registration?.owner ?? null,
@@ -43,7 +46,7 @@ function summarize(name, rows, registration) {
     lanes: registration?.lanes ?? 1,
     logs: new Set(rows.map((row) => row.log)).size,
     state: worst.state,
-    reason: worst.reason,
+    reason: counts ? `${sum('parked')} events are parked${sum('dead') === '0' ? '' : `, ${sum('dead')} of them dead`}` : worst.reason,
     hint: worst.hint,
     retry_at: worst.retry_at,
     // Positions beyond the cursor may be gaps, or events that nobody can see yet.

@@ -68,10 +68,10 @@ function shapes(operations, height) {
       case 'b':
       case 'B': {
         const [first, ...rest] = o.points;
-        found.push(html`<path d=${`M${at(first)} C${rest.map(at).join(' ')}`} fill=${o.op === 'b' && fill !== 'none' && rest.length > 3 && at(first) === at(rest.at(-1)) ? fill : 'none'} ...${line} />`);
+        found.push(html`<path d=${`M${at(first)} C${rest.map(at).join(' ')}`} fill=${o.op === 'B' ? fill : 'none'} ...${line} />`);
         break;
       }
-      case 'T': found.push(html`<text x=${o.pt[0]} y=${height - o.pt[1]} text-anchor=${anchors[o.align] ?? 'middle'} font-size=${size * 0.92} fill=${pen}>${marked(o.text)}</text>`); break;
+      case 'T': found.push(html`<text x=${o.pt[0]} y=${height - o.pt[1]} text-anchor=${anchors[o.align] ?? 'middle'} font-size=${size * 0.9} fill=${pen}>${marked(o.text)}</text>`); break;
       default:
     }
   }

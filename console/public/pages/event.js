@@ -53,11 +53,11 @@ function Trace({ log, position }) {
   </${Section}>`;
 }
 
-function followed(row, type) {
+function followed(row, type, journaled) {
   if (row.parked > 0) return html`<${State} value=${row.parked_state} />${row.parked > 1 && html` <span class="none">for ${number(row.parked)} keys</span>`}`;
   if (row.beyond < row.lanes) return html`<span class="state waiting"><span class="dot"></span>not yet handled</span>${row.lanes > 1 && html` <span class="none">${row.lanes - row.beyond} of ${row.lanes} lanes</span>`}`;
   if (type !== undefined && row.types && !row.types.includes(type)) return html`<span class="none">passed over: not one of its types</span>`;
-  return html`<span class="state idle"><span class="dot"></span>handled or passed over</span>`;
+  return html`<span class="state idle"><span class="dot"></span>${journaled ? 'handled' : 'handled or passed over'}</span>`;
 }
 
 export function Event({ log, position }) {
@@ -77,7 +77,7 @@ export function Event({ log, position }) {
         <div class="two"><${Section} title="Data"><${Json} value=${event.data} size=${event.data_size} /></${Section}><${Section} title="Metadata"><${Json} value=${event.metadata} size=${event.metadata_size} /></${Section}></div>`}
         <${Section} title="Who follows this log" count=${data.followers.length}>
           <${Table} label="followers" columns=${[['Process manager', 'wide'], ['This event', ''], ['Instances', 'wide']]} empty="No process manager that this role may see follows it."
-            rows=${data.followers.map((row) => ({ key: row.process_manager, cells: [html`<${ManagerLink} name=${row.process_manager} />`, followed(row, event?.type),
+            rows=${data.followers.map((row) => ({ key: row.process_manager, cells: [html`<${ManagerLink} name=${row.process_manager} />`, followed(row, event?.type, data.journal.some((entry) => entry.process_manager === row.process_manager)),
               html`${row.parked > 0 && html`<${InstanceLink} manager=${row.process_manager} name=${row.parked_key} /> `}${data.journal.filter((entry) => entry.process_manager === row.process_manager).slice(0, 10).map((entry) => html`<${InstanceLink} manager=${entry.process_manager} name=${entry.key} /> <span class="none"><${Time} value=${entry.handled_at} />${entry.ended && ', which ended it'}</span> `)}`] }))} />
         </${Section}>
         ${event && html`<${Trace} log=${log} position=${position} />`}`;

@@ -23,8 +23,8 @@ function Tail({ name }) {
   const answer = useLive('/api/tail', { name, type, before: at }, at === undefined ? 2000 : 0);
   return html`<${Section} title=${at === undefined ? 'Newest events' : 'Earlier events'} actions=${html`<input type="search" value=${type} onInput=${(event) => { setType(event.target.value); setBefore([]); }} placeholder="Only this type" aria-label="Only this type" spellcheck=${false} />`}>
     <${Answer} of=${answer}>${(data) => html`
-      <${Table} label="events" columns=${[['Position', 'num'], ['Recorded', ''], ['Type', 'wide'], ['Stream', 'wide'], ['Version', 'num'], ['Data', 'wide']]} empty=${data.older ? `None between here and position ${data.older}.` : 'There are none.'}
-        rows=${data.events.map((event) => ({ key: event.position, cells: [html`<a href=${to.event(name, event.position)}>${event.position}</a>`, html`<${Time} value=${event.recorded_at} fraction />`, html`<${Text} value=${event.type} max=${80} />`, html`<${StreamLink} log=${name} name=${event.stream} />`, number(event.version), html`<span class="code"><${Text} value=${event.data} max=${100} /></span>`] }))} />
+      <${Table} label="events" columns=${[['Position', 'num'], ['Recorded', ''], ['Type', 'medium'], ['Stream', 'medium'], ['Version', 'num'], ['Data', 'wide clip']]} empty=${data.older ? `None between here and position ${data.older}.` : 'There are none.'}
+        rows=${data.events.map((event) => ({ key: event.position, cells: [html`<a href=${to.event(name, event.position)}>${event.position}</a>`, html`<${Time} value=${event.recorded_at} fraction />`, html`<${Text} value=${event.type} max=${80} />`, html`<${StreamLink} log=${name} name=${event.stream} />`, number(event.version), html`<span class="code"><${Text} value=${event.data} max=${300} /></span>`] }))} />
       ${(before.length > 0 || data.older) && html`<nav class="pager" aria-label="pages of events">
         <button type="button" disabled=${before.length === 0} onClick=${() => setBefore(before.slice(0, -1))}>← Newer</button>
         <button type="button" disabled=${!data.older} onClick=${() => setBefore([...before, data.older])}>Older →</button></nav>`}`}</>

@@ -125,8 +125,8 @@ function Instances({ manager }) {
       <input type="search" value=${prefix} onInput=${(event) => { setPrefix(event.target.value); setAfter([]); }} placeholder="Keys that begin with" aria-label="Keys that begin with" spellcheck=${false} />
     </div>
     <${Answer} of=${answer}>${(data) => html`
-      <${Table} label="instances" columns=${[['Key', 'wide'], ['State', 'wide'], ['Started', ''], ['Updated', '']]} empty="There are none at the moment."
-        rows=${data.instances.map((row) => ({ key: row.key, cells: [html`<${InstanceLink} manager=${manager.name} name=${row.key} />`, html`<span class="code"><${Text} value=${row.state} max=${90} /></span>`, html`<${Time} value=${row.started_at} ago />`, html`<${Time} value=${row.updated_at} ago />`] }))} />
+      <${Table} label="instances" columns=${[['Key', 'wide'], ['State', 'wide clip'], ['Started', ''], ['Updated', '']]} empty="There are none at the moment."
+        rows=${data.instances.map((row) => ({ key: row.key, cells: [html`<${InstanceLink} manager=${manager.name} name=${row.key} />`, html`<span class="code"><${Text} value=${row.state} max=${300} /></span>`, html`<${Time} value=${row.started_at} ago />`, html`<${Time} value=${row.updated_at} ago />`] }))} />
       ${(after.length > 0 || data.more) && html`<nav class="pager" aria-label="pages of instances">
         <button type="button" disabled=${after.length === 0} onClick=${() => setAfter(after.slice(0, -1))}>← Previous</button>
         <button type="button" disabled=${!data.more} onClick=${() => setAfter([...after, data.instances.at(-1).key])}>Next →</button></nav>`}`}</>
@@ -136,8 +136,8 @@ function Instances({ manager }) {
 function Timers({ manager }) {
   const answer = useLive('/api/timers', { name: manager.name }, 10_000);
   return html`<${Section} title="Next timers">
-    <${Answer} of=${answer}>${(data) => html`<${Table} label="timers" columns=${[['Due', ''], ['Type', 'wide'], ['Key', 'wide'], ['Data', '']]} empty="No timer is set."
-      rows=${data.timers.map((timer) => ({ key: `${timer.key} ${timer.type}`, cells: [html`<span class=${timer.overdue ? 'bad' : ''}><${Time} value=${timer.due} ago /></span>`, html`<${Text} value=${timer.type} />`, html`<${InstanceLink} manager=${manager.name} name=${timer.key} />`, html`<span class="code"><${Text} value=${timer.data} max=${60} /></span>`] }))} />`}</>
+    <${Answer} of=${answer}>${(data) => html`<${Table} label="timers" columns=${[['Due', ''], ['Type', ''], ['Key', 'wide'], ['Data', 'clip']]} empty="No timer is set."
+      rows=${data.timers.map((timer) => ({ key: `${timer.key} ${timer.type}`, cells: [html`<span class=${timer.overdue ? 'bad' : ''}><${Time} value=${timer.due} ago /></span>`, html`<${Text} value=${timer.type} />`, html`<${InstanceLink} manager=${manager.name} name=${timer.key} />`, html`<span class="code"><${Text} value=${timer.data} max=${300} /></span>`] }))} />`}</>
   </${Section}>`;
 }
 
@@ -198,7 +198,7 @@ export function Manager({ name, about }) {
         : html`<${Section} title="Parked"><p class="none">What is parked, instances and timers are shown to members of the owner, <bdi>${manager.owner}</bdi>, only.</p></${Section}>`}
       <${Lanes} data=${data} said=${summary?.hint} />
       ${manager.handler === null && html`<${Consumers} rows=${data.consumers} />`}
-      ${manager.may && html`<div class="two"><${Instances} manager=${manager} /><${Timers} manager=${manager} /></div>`}
+      ${manager.may && html`<${Instances} manager=${manager} /><${Timers} manager=${manager} />`}
       <${Settings} of=${manager} stat=${data.stat} />`;
   }}</>`;
 }

@@ -18,7 +18,7 @@ export const chartsOf = (history) => html`<div class="charts" role="group" aria-
 export function Behind({ row }) {
   if (row.lag === null) return html`<span class="none">not known</span>`;
   if (row.lag === '0') return html`<span class="none">up to date</span>`;
-  return html`<span>${duration(row.behind)}</span> <span class="none" title="positions beyond the cursor">${number(row.lag)}</span>`;
+  return html`<span>${duration(row.behind)}</span> <span class="none nowrap">${number(row.lag)} ${row.lag === '1' ? 'position' : 'positions'}</span>`;
 }
 
 const many = (value) => (value === '0' || value === 0 ? html`<span class="none">0</span>` : number(value));
