@@ -6,8 +6,9 @@ const limit = 400;
 
 /** Pairs of lines: the same on both sides, or on one side only. The longest common subsequence, as diff finds it. */
 export function pairs(before, after) {
-  const a = before.split('\n').slice(0, limit);
-  const b = after.split('\n').slice(0, limit);
+  const linesOf = (text) => (text === '' ? [] : text.split('\n').slice(0, limit));
+  const a = linesOf(before);
+  const b = linesOf(after);
   const plain = (line) => line.replace(/,$/u, '');
   const same = (i, j) => plain(a[i]) === plain(b[j]);
   const width = b.length + 1;
@@ -46,7 +47,7 @@ export function SideBySide({ before, after, beforeSize, afterSize, ended }) {
   const rows = pairs(side(before, beforeSize, ''), side(after, afterSize, ''));
   const cell = (line, other, equal) => html`<td class=${equal ? '' : line === null ? 'gap' : other === null ? 'only' : 'changed'}>${line === null ? '' : marked(line)}</td>`;
   return html`<div class="side-by-side" tabindex="0"><table>
-    <thead><tr><th scope="col">before${before === null && !beforeSize && html` <span class="none">no instance</span>`}</th><th scope="col">after${ended && html` <span class="none">the instance has ended</span>`}</th></tr></thead>
+    <thead><tr><th scope="col">before${before === null && !beforeSize && html`<span class="none">: no instance</span>`}</th><th scope="col">after${ended && html`<span class="none">: the instance has ended</span>`}</th></tr></thead>
     <tbody>${rows.map(([left, right, equal]) => html`<tr>${cell(left, right, equal)}${cell(right, left, equal)}</tr>`)}</tbody>
   </table></div>`;
 }

@@ -19,7 +19,7 @@ function ParkedItem({ manager, may, about, event, done }) {
     ${event.message !== null && html`<p class="message"><${Text} value=${event.message} length=${event.message_length} max=${600} lines /></p>`}
     ${event.hint && html`<p class="reason"><${Hint} value=${event.hint} /></p>`}
     <button type="button" class="link" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? 'Less' : 'Data and context'}</button>
-    ${open && html`<${ParkedDetail} name=${manager.name} event=${event} />`}
+    ${open && html`<${ParkedDetail} name=${manager.name} event=${event} said />`}
   </li>`;
 }
 
@@ -74,7 +74,7 @@ function Journal({ name, instanceKey, journaled, correlate, logs }) {
   const answer = useLive('/api/journal', { name, key: instanceKey, offset: offset || null }, 3000);
   return html`<${Section} title="Journal">
     <${Answer} of=${answer}>${(data) => html`
-      ${data.entries.length === 0 && html`<p class="none">${journaled ? 'It has no entries.' : 'This process manager keeps no journal (pm.alter(…, journal => true) begins one), so what the instance has handled is not known.'}</p>`}
+      ${data.entries.length === 0 && html`<p class="none">${journaled ? 'It has no entries: no call of the handler for this key has succeeded since the journal is kept.' : 'This process manager keeps no journal (pm.alter(…, journal => true) begins one), so what the instance has handled is not known.'}</p>`}
       <ol class="journal">${data.entries.map((entry, n) => html`<${Entry} key=${`${entry.started_at} ${entry.seq}`} entry=${entry} previous=${data.entries[n + 1] ?? data.before} />`)}</ol>
       <${Pager} offset=${offset} pageSize=${data.pageSize} shown=${data.entries.length} more=${data.more} go=${setOffset} />
       ${data.entries.length === 0 && html`<p>${correlate === null ? 'Its events are those of the streams of this name' : 'Streams of this name'}: ${logs.map((log) => html`<a href=${to.stream(log, instanceKey)}>in <${Name} value=${log} /></a> `)}</p>`}`}</>

@@ -59,6 +59,6 @@ export function Overview({ about }) {
       <${Table} label="process managers" columns=${columns} rows=${data.managers.map((manager) => row(manager, about.stat))}
         empty=${data.all === 0 ? 'There is no process manager, or none that this role may see. Members of pg_monitor see all of them.' : 'None of them is like that.'} />
       <${Pager} offset=${offset} pageSize=${data.pageSize} shown=${data.managers.length} more=${offset + data.managers.length < data.found} found=${data.found} go=${setOffset} />
-      ${data.every > 2000 && html`<p class="none">The query of pm.status takes ${milliseconds(data.took)} here, so it is made every ${duration(data.every / 1000)}.</p>`}
+      ${data.every > 5000 && html`<p class="none">The query of pm.status takes ${milliseconds(data.took)} here, so it is made every ${duration(data.every / 1000)}.</p>`}
     `}</>`;
 }

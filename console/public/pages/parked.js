@@ -14,15 +14,15 @@ export function parkedActions({ manager, may, about, event, done }) {
     <${Act} ...${base} label="Discard" danger action="discard" verb="Discarded" title=${`Discard ${what}`} explain="The handler will never be called for it. This cannot be undone. What waits behind it is handled next." />`;
 }
 
-/** All of one parked event; asked for when it is opened. */
-export function ParkedDetail({ name, event }) {
+/** All of one parked event; asked for when it is opened. said: the message stands above already. */
+export function ParkedDetail({ name, event, said = false }) {
   const answer = useLive('/api/parked-event', { name, log: event.log, position: event.position, key: event.key });
   return html`<${Answer} of=${answer}>${({ event: found }) =>
     !found
       ? html`<p class="none">It is not parked any more.</p>`
       : html`<div class="detail">
-        ${found.message !== null && html`<p class="message"><${Text} value=${found.message} length=${found.message_length} max=${1000} lines /></p>`}
-        ${found.hint && html`<p><${Hint} value=${found.hint} /></p>`}
+        ${!said && found.message !== null && html`<p class="message"><${Text} value=${found.message} length=${found.message_length} max=${1000} lines /></p>`}
+        ${!said && found.hint && html`<p><${Hint} value=${found.hint} /></p>`}
         ${found.detail && html`<p><${Text} value=${found.detail} length=${found.detail_length} max=${1000} lines /></p>`}
         <${Facts} of=${[
           found.log !== null && ['event', html`<${EventLink} log=${found.log} position=${found.position} />`],
