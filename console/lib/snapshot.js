@@ -125,7 +125,8 @@ export class Snapshot {
       const rate = rateBetween(before?.counted.get(name), now, seconds);
       manager.rate = Number.isNaN(rate) ? null : rate;
       manager.call_ms = timeBetween(before?.counted.get(name), now);
-      const sample = [rate, manager.behind ?? NaN, Number(manager.lag), Number(manager.parked), Number(manager.dead)];
+      // Positions without an event that can be seen are no time behind.
+      const sample = [rate, manager.behind ?? 0, Number(manager.lag), Number(manager.parked), Number(manager.dead)];
       samples.set(name, sample);
       // In all: the sums, and the longest time behind.
       sample.forEach((value, n) => {
