@@ -68,7 +68,7 @@ class Transaction {
     // A query of a handler whose time is over may still run, or wait for a lock.
     const since = Date.now();
     const cancel = () => (Date.now() - since < rollbackWithin ? this.#session.cancel() : this.#session.close());
-    const timer = setInterval(cancel, 200);
+    const timer = setInterval(cancel, 500);
     try {
       await this.#session.query('ROLLBACK');
     } finally {
@@ -111,8 +111,11 @@ export class Batch {
     }
   }
 
-  async run() {
-    if (this.#c.effects === 'transaction') await this.#inTransaction(this.#items, true);
+  /** @param guilty the connection is lost whenever its event, which is alone, is handled */
+  async run(guilty) {
+    const lost = new Error('the connection to the database was lost while it was handled');
+    if (guilty) for (const row of this.#items[0].rows) await this.#fail(row, lost);
+    else if (this.#c.effects === 'transaction') await this.#inTransaction(this.#items, true);
     else await this.#outside();
     // Passes what was parked at the end.
     if (this.#failed.size > 0) await this.#c.session.query(this.#advance());
@@ -358,7 +361,7 @@ export class Batch {
   }
 
   /** Parks an event, in a transaction of its own: what it has written is rolled back already. */
-  async #fail(row, error) {
+  async #fail(row, error, again = false) {
     const { event, item } = row;
     const deferred = error instanceof Deferral;
     const permanent = error instanceof PermanentFailure;
@@ -380,6 +383,8 @@ export class Batch {
     } catch (refused) {
       if (refused.code === 'PM002') throw new LeaseLost(refused.message, { cause: refused });
       if (refused.code === '22003') this.#givenBack(refused);
+      // The cancellation of what the handler has waited for came too late.
+      if (refused.code === '57014' && !again) return this.#fail(row, error, true);
       // The server does not accept the time.
       if (/^22/.test(refused.code) && interval(error?.retryIn) !== null) {
         return this.#fail(row, new Error(`${describe(error)}; retryIn is refused: ${describe(refused)}`, { cause: error }));

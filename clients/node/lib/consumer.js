@@ -24,6 +24,10 @@ export class Consumer {
   #fetching = false;
   #batch = null;
   #deadline;
+  // An event can be the reason why the connection is lost, or the server crashes. After a loss, events are handled one at a
+  // time; one that was alone has failed, if it was not the first loss in a row.
+  #losses = 0;
+  #first; // the first event of the last batch
   session = null;
 
   constructor({
@@ -100,9 +104,12 @@ export class Consumer {
       try {
         const rows = await this.#fetch();
         if (rows.length > 0 && !this.#stopping) await this.#handle(rows);
-        failures = 0;
+        failures = this.#losses = 0;
       } catch (error) {
-        if (this.session?.lost) this.session = null;
+        if (this.session?.lost) {
+          this.session = null;
+          if (!error.fetching) this.#losses++;
+        }
         if (this.#stopping) return this.#stopped(error);
         if (error.fetching && isFatal(error)) throw error;
         // What was given back or lost can be fetched again at once, unless this keeps happening.
@@ -130,7 +137,7 @@ export class Consumer {
       if (this.#stopping) return [];
       dead = setTimeout(() => session.close(), this.wait + answerWithin);
       this.#fetching = true;
-      const values = [this.name, this.consumer, this.batchSize, `${this.wait} milliseconds`];
+      const values = [this.name, this.consumer, this.#losses > 0 ? 1 : this.batchSize, `${this.wait} milliseconds`];
       const { rows } = await session.query({ text: FETCH, values, types: asText });
       return rows.map(row);
     } catch (error) {
@@ -143,11 +150,15 @@ export class Consumer {
 
   async #handle(rows) {
     const batch = (this.#batch = new Batch(this, rows));
+    const { log, position } = rows[0].event;
+    const first = JSON.stringify([log, position]);
+    const guilty = this.#losses > 1 && first === this.#first;
+    this.#first = first;
     const lease = Math.max(rows[0].lease, 1);
     const renewal = setInterval(() => this.#renew(batch, lease), Math.max(lease / 3, 10));
     this.#expect(batch, lease);
     try {
-      await batch.run();
+      await batch.run(guilty);
     } finally {
       clearInterval(renewal);
       clearTimeout(this.#deadline);

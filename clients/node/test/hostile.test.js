@@ -93,19 +93,25 @@ test('a query after the transaction has ended is refused, and neither lost witho
   assert.match(lines.join('\n'), /a query is not executed: .*must await its queries/);
 });
 
-test('what cannot be advanced is not tried again and again without a pause', async () => {
-  await make('pauses', `, lease => '1 h'`);
-  await append('pauses', 'a');
-  const calls = [];
-  const { stop } = start({ name: 'pauses', effects: 'outside' }, async (event) => {
-    calls.push(event.attempt);
-    await sql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pauses'`);
-  });
-  await until(() => calls.length >= 3);
-  await delay(3000);
-  await stop();
-  assert.ok(calls.length < 12, `${calls.length} calls`);
-  assert.deepEqual([...new Set(calls)], [1]);
+test('an event with which the connection is lost each time is a failure, which is counted', async () => {
+  for (const mode of ['transaction', 'outside']) {
+    const name = `loses_${mode}`;
+    await make(name, `, lease => '1 h', backoff => '1 h'`);
+    for (const key of ['a', 'b', 'c', 'b']) await append(name, key);
+    const calls = [];
+    const { stop } = start({ name, effects: mode }, async (event, ctx) => {
+      if (mode === 'transaction') await effect(ctx, name, event);
+      if (event.key !== 'b') return;
+      calls.push(event.attempt);
+      await sql('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1', [name]);
+    });
+    await until(idle(name));
+    await stop();
+    assert.deepEqual(await parked(name), [{ key: 'b', message: 'the connection to the database was lost while it was handled' }]);
+    assert.equal(await value(`SELECT attempts FROM pm.parked WHERE process_manager = $1 AND state = 'failing'`, [name]), 1);
+    if (mode === 'transaction') assert.deepEqual(await effects(name), ['a', 'c']);
+    assert.ok(calls.length < 6, `${calls.length} calls`);
+  }
 });
 
 test('if the server is away for longer than the lease, nothing more is begun', async () => {

@@ -90,6 +90,10 @@ class Consumer:
 
     def _new_run(self) -> None:
         self._stopping = False
+        # An event can be the reason why the connection is lost, or the server crashes. After a loss, events are handled
+        # one at a time; one that was alone has failed, if it was not the first loss in a row.
+        self._losses = 0
+        self._first: Optional[Tuple[Any, ...]] = None  # the first event of the last batch
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._watcher = Watcher(self._conninfo, self._me, self._handler_timeout)
 
@@ -109,15 +113,19 @@ class Consumer:
                     try:
                         items = self._fetch(0 if drain else self._wait)
                         if items and not self._stopping:
-                            handled += handle(handler, items)
+                            guilty = self._losses > 1 and items[0][:2] == self._first
+                            self._first = items[0][:2]
+                            handled += self._blame(items) if guilty else handle(handler, items)
                         elif drain:
                             break
-                        delay = 0.1
+                        delay, self._losses = 0.1, 0
                     except LeaseLost as e:
                         logger.warning("%s: consumer %s has lost its lease: %s", *self._me, e)
                     except psycopg.Error as e:
                         if self._watcher.fetching and is_fatal(e):
                             raise
+                        if not self._watcher.fetching and self._is_broken():
+                            self._losses += 1
                         message = "%s: trying again in %.1f s: %s"
                         logger.warning(message, self.name, delay, text_of(e))
                         self._disconnect()
@@ -146,7 +154,8 @@ class Consumer:
         connection = self._connected()
         self._watcher.fetching = connection
         try:
-            items = fetch(connection, self._me, self._batch_size, timedelta(seconds=wait))
+            count = 1 if self._losses else self._batch_size
+            items = fetch(connection, self._me, count, timedelta(seconds=wait))
         except psycopg.errors.QueryCanceled as e:
             if not self._stopping:
                 logger.warning("%s: pm.fetch was cancelled: %s", self.name, text_of(e))
@@ -187,6 +196,15 @@ class Consumer:
             self._wake.get(timeout=seconds)
         except queue.Empty:
             pass
+
+    def _blame(self, items: List[Item]) -> int:
+        """The connection is lost whenever this event, which is alone, is handled."""
+        error = ConnectionError("the connection to the database was lost while it was handled")
+        tx = self._connected()
+        with tx.transaction():
+            for row in items[0].rows:
+                fail(tx, self._me, Failed(0, row, error))
+        return 0
 
     # ---- a batch in one transaction
 

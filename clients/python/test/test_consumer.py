@@ -622,6 +622,26 @@ class Handlers(ConsumerTest):
         self.assertEqual(self.effects("key"), [("a",), ("c",)])
         self.assertEqual(self.parked()[0][4:], ("TimeoutError: the handler has not returned within 0.5 s", 2))
 
+    def test_event_that_loses_the_connection(self):
+        """It has failed, and others are not held up."""
+        self.register(lease="1 h", backoff="1 h")
+        self.append(*[(key, "T", {}) for key in "abcb"])
+        calls = []
+
+        def handle(event, ctx):
+            self.effect(event, ctx)
+            if event.key == "b":
+                calls.append(event.attempt)
+                ctx.tx.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+        self.drain(handle, until=lambda: len(self.parked()) == 2)
+        self.assertEqual(self.effects("key"), [("a",), ("c",)])
+        self.assertEqual(
+            [p[2:] for p in self.parked()],
+            [("b", "failing", "ConnectionError: the connection to the database was lost while it was handled", 1), ("b", "behind", None, 0)],
+        )
+        self.assertLess(len(calls), 6)
+
     def test_server_is_away(self):
         """If the lease cannot be renewed in time, nothing more is begun."""
         self.register(lease="1 s", max_attempts=100)
