@@ -376,7 +376,9 @@ fetch_logs(FetchCall *call, Lease *lease, LaneState *state, bool again)
 		FetchRun run = {.call = call, .pm = lease->pm, .lane = lease->lane, .lease = lease};
 		Lease before = *lease;
 
-		lane_state(lease->pm, lease->lane, state);
+		/* The round before may have changed it. */
+		if (round > 0)
+			lane_state(lease->pm, lease->lane, state);
 		if (state->status == LANE_HALTED)
 			break;
 		run.state = state;
