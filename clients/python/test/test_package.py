@@ -35,7 +35,11 @@ class Package(ConsumerTest):
         source, site = os.path.join(self.directory, "source"), os.path.join(self.directory, "site")
         # A build writes into the directory of the sources.
         shutil.copytree(CLIENT, source, ignore=shutil.ignore_patterns("test", "__pycache__"))
-        build = [sys.executable, "-c", BUILD, self.directory]
+        # Debian's packages are for Debian's Python.
+        there = [sys.executable, "-c", "import setuptools, wheel"]
+        if subprocess.run(there, capture_output=True).returncode != 0:
+            there[0] = "/usr/bin/python3"
+        build = [there[0], "-c", BUILD, self.directory]
         output = subprocess.run(build, cwd=source, capture_output=True, text=True, check=True).stdout
         name = output.splitlines()[-1]
         self.assertEqual(name, f"pm_consumer-{self.version()}-py3-none-any.whl")
