@@ -290,6 +290,7 @@ class Consumer:
             raise Failed(index, row, e) from e
         finally:
             self._watcher.running.pop(me, None)
+            self._watcher.progress = time.monotonic()
         instances.note(ctx.operations)
         return ctx.operations
 

@@ -15,6 +15,7 @@ from ._context import Event
 from ._protocol import Connection, Conninfo, Me, connect, logger, sqlstate, text_of
 
 PATIENCE = 5  # seconds, at the end
+HANGS = 60  # seconds beyond handler_timeout, while no handler runs
 
 
 class Watcher(threading.Thread):
@@ -26,6 +27,7 @@ class Watcher(threading.Thread):
         self.running: Dict[int, Tuple[float, Event, Optional[Connection]]] = {}
         self._conninfo, self._me, self._handler_timeout = conninfo, me, handler_timeout
         self._connection: Optional[Connection] = None
+        self.progress = 0.0  # when a handler has returned
         self._lost = False
         self._said: Optional[Event] = None
         self._lease = 0.0
@@ -50,6 +52,7 @@ class Watcher(threading.Thread):
         """A batch was fetched, with a lease of that length."""
         shorter = not self._lease or seconds < self._lease * 0.9
         self.lost, self._lease, self._leased_at = False, seconds, time.monotonic()
+        self.progress = self._leased_at
         if shorter:
             self._bell.put(None)
 
@@ -87,7 +90,10 @@ class Watcher(threading.Thread):
                 _quietly(_shut_down, stuck)
             leased_at = self._leased_at
             if leased_at is not None and not self._cancel_overdue() and not self.lost:
-                if time.monotonic() > leased_at + self._lease / 3:
+                now = time.monotonic()
+                # A program can hang elsewhere, too.
+                hangs = not self.running and now > self.progress + self._handler_timeout + HANGS
+                if now > leased_at + self._lease / 3 and not hangs:
                     self._extend(leased_at)
         if self._connection is not None:
             _quietly(self._connection.close)

@@ -6,9 +6,11 @@ server's, PM_TEST_POOLER the PGHOST of a pgbouncer that pools by transaction.
 
 import faulthandler
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -111,6 +113,16 @@ class Program:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        # Its output is read at any time, so that it never waits for a reader.
+        self.output, self.lines = [], queue.SimpleQueue()
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.output.append(line)
+            self.lines.put(line.rstrip("\n"))
+        self.lines.put(None)
 
     def kill(self):
         self.process.kill()
@@ -119,16 +131,20 @@ class Program:
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
 
-    def wait(self):
-        output = self.process.communicate(timeout=60)[0]
-        return self.process.returncode, output
+    def wait(self, timeout=60):
+        self.process.wait(timeout)
+        self.reader.join(60)
+        self.process.stdout.close()
+        return self.process.returncode, "".join(self.output)
 
     def read_until(self, condition):
-        """Reads lines of its output, until one of them fits."""
-        for line in self.process.stdout:
-            if condition(line.rstrip("\n")):
+        """Takes lines of its output, until one of them fits."""
+        while True:
+            line = self.lines.get(timeout=60)
+            if line is None:
+                raise AssertionError("the program has ended")
+            if condition(line):
                 return
-        raise AssertionError("the program has ended")
 
 
 class ConsumerTest(unittest.TestCase):

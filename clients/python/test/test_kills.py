@@ -125,7 +125,7 @@ class Kills(ConsumerTest):
             ended = threading.Event()
             stopper = threading.Thread(target=lambda: self.stop_at_end(program, ended))
             stopper.start()
-            output = program.process.communicate()[0]
+            output = program.wait(None)[1]
             ended.set()
             stopper.join()
             if program.process.returncode == -9:
