@@ -4,11 +4,14 @@
  *
  * Every role that owns a process manager gets a dispatcher as long as there are
  * places (pm.max_workers in the whole cluster).  If there are still places, it
- * gets one more for each further lane of its process managers that does not take turns.
- * When there are more roles than places, roles with work come first, and of these the roles that
- *have little to do, in the order in which the work arrived.  A role with much to do waits for them
- *only for some time.  A role whose dispatcher has made room yields to the others for some time, so
- *that the roles take turns.
+ * gets one more for each further lane of its process managers that does not take
+ * turns.
+ *
+ * When there are more roles than places, roles with work come first, and of these
+ * the roles that have little to do, in the order in which the work arrived.  When
+ * a role with much to do has waited for some time, every other place is for such a
+ * role.  A role whose dispatcher has made room yields to the others for some time,
+ * so that the roles take turns.
  */
 #include "pm.h"
 
@@ -30,7 +33,7 @@
 #define ASSIGN_NAP_FIRST   25
 #define ASSIGN_NAP_WAITING 100
 
-/* For how long a role with much to do waits for roles with little to do, ms. */
+/* For how long a role with much to do lets all roles with little to do go first, ms. */
 #define ASSIGN_MUCH_WAITS 1000
 
 /* How often to check whether a role must still yield to others, ms. */
@@ -57,27 +60,29 @@
 #define ASSIGN_SILENCE (3600 * 1000)
 
 /*
- * Does the role let those with little to do go first?
+ * Does the role let those with little to do go first?  When it has waited for long, only
+ * every other dispatcher is for one of them.
  */
 static bool
-assign_lets_pass(Role *role, TimestampTz now)
+assign_lets_pass(const Roles *roles, const Role *role, TimestampTz now)
 {
-	return role->much && !TimestampDifferenceExceeds(role->waiting_since, now, ASSIGN_MUCH_WAITS);
+	return role->much && !(roles->passed &&
+						   TimestampDifferenceExceeds(role->waiting_since, now, ASSIGN_MUCH_WAITS));
 }
 
 /*
  * Does one role come before another?  "serving" is how many dispatchers it has.
  */
 static bool
-assign_before(Role *role, int serving, Role *other, int others, TimestampTz now)
+assign_before(const Roles *roles, Role *role, int serving, Role *other, int others, TimestampTz now)
 {
-	bool last = assign_lets_pass(role, now);
+	bool last = assign_lets_pass(roles, role, now);
 
 	if (role->has_work != other->has_work)
 		return role->has_work;
 	if (!role->has_work)
 		return serving < others;
-	if (last != assign_lets_pass(other, now))
+	if (last != assign_lets_pass(roles, other, now))
 		return !last;
 	return role->waiting_since < other->waiting_since;
 }
@@ -154,7 +159,7 @@ assign_next(Roles *roles, List *workers, TimestampTz now, TimestampTz *due)
 
 		if (!assign_may_have(role, serving, others, now, due))
 			continue;
-		if (next != NULL && !assign_before(role, serving, next, nexts, now))
+		if (next != NULL && !assign_before(roles, role, serving, next, nexts, now))
 			continue;
 		next = role;
 		nexts = serving;
@@ -244,8 +249,10 @@ assign_complain(TimestampTz since, TimestampTz now)
 }
 
 static void
-assign_started(Role *role, StartedWorker *dispatcher)
+assign_started(Roles *roles, Role *role, StartedWorker *dispatcher)
 {
+	if (role->has_work)
+		roles->passed = !role->much;
 	slot_press_allow(dispatcher->slot,
 					 Min(ASSIGN_ALLOWANCE << Min(role->gave_way, 8), ASSIGN_ALLOWANCE_MAX));
 	role->waiting_since = 0;
@@ -302,7 +309,7 @@ assign_spare(Roles *roles, List **workers)
 			if (worker_start(workers, WORKER_DISPATCHER, MyDatabaseId, role->role, role->lanes) !=
 				WORKER_START_STARTED)
 				break;
-			assign_started(role, llast(*workers));
+			assign_started(roles, role, llast(*workers));
 		}
 	list_free(without);
 }
@@ -320,7 +327,7 @@ assign_start(Roles *roles, List **workers, TimestampTz due)
 										 role->lanes);
 
 		if (start == WORKER_START_STARTED)
-			assign_started(role, llast(*workers));
+			assign_started(roles, role, llast(*workers));
 		else if (start == WORKER_START_SHARE_TAKEN || start == WORKER_START_ROLE_FULL)
 		{
 			/* This role gets no more dispatchers in this round, but others may. */

@@ -58,6 +58,7 @@ typedef struct Roles
 	MemoryContext context; /* of these lists */
 	uint64 version;		   /* of the registrations, when they were loaded */
 	uint64 generation;
+	bool passed; /* the last dispatcher was started for a role with little to do */
 } Roles;
 
 /* When to look for work again. */
