@@ -17,6 +17,7 @@
 
 #include "base/attempt.h"
 #include "base/exec.h"
+#include "base/report.h"
 #include "base/within.h"
 #include "log/erasure.h"
 #include "log/highwater_ask.h"
@@ -58,6 +59,9 @@ pm_pause(PG_FUNCTION_ARGS)
 	Datum values[1] = {CStringGetTextDatum(pm->name)};
 
 	(void) exec_as_owner(&pause, values, NULL);
+	if (!pm->paused)
+		ereport(LOG, (errmsg("process manager \"%s\" in database \"%s\" was paused by \"%s\"",
+							 pm->name, report_database(), GetUserNameFromId(GetUserId(), false))));
 	registry_changed();
 	PG_RETURN_VOID();
 }
@@ -165,6 +169,9 @@ resume_one(ProcessManager *pm, bool named)
 		resume_lane(pm, lane);
 	if (pm->handler != NULL)
 		unattended_warn(pm->name);
+	if (named || pm->paused)
+		ereport(LOG, (errmsg("process manager \"%s\" in database \"%s\" was resumed by \"%s\"",
+							 pm->name, report_database(), GetUserNameFromId(GetUserId(), false))));
 }
 
 static void

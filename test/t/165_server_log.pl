@@ -132,6 +132,14 @@ SKIP:
 }
 cmp_ok(lines(logged(), qr/^LOG:.*"many"/), '<=', 40, 'there are still few lines') unless $ENV{PM_SOAK} || time - $began > 50;
 
+# ---- who paused, and who resumed
+
+logged();
+as('office', "SELECT pm.pause('office'); SELECT pm.pause('office'); SELECT pm.resume('office')");
+$log = logged();
+is(lines($log, qr/process manager "office" in database "loud" was paused by "office"/), 1, 'who paused is logged once');
+is(lines($log, qr/process manager "office" in database "loud" was resumed by "office"/), 1, 'and who resumed');
+
 PmTest::no_crash_ok($node);
 $node->stop;
 done_testing();
