@@ -167,6 +167,18 @@ SELECT pg_stat_force_next_flush();
 SELECT funcname, calls FROM pg_stat_user_functions WHERE funcname = 'handle';
 RESET track_functions;
 
+-- removed by a transaction that was prepared, and added again
+SELECT pm.register('again', 'handle', '{orders}', start_at => 'beginning', lanes => 2, batch_size => 4, backoff => '1 h');
+SELECT pm.catch_up('again', max_count => 1);
+SELECT sum(calls) > 0 AS counted FROM pm.stat WHERE process_manager = 'again';
+BEGIN;
+SELECT pm.unregister('again');
+PREPARE TRANSACTION 'stat';
+COMMIT PREPARED 'stat';
+SELECT pm.register('again', 'handle', '{orders}', start_at => 'beginning', lanes => 2);
+SELECT sum(events) AS events, sum(calls) AS calls, sum(batches) AS batches FROM pm.stat WHERE process_manager = 'again';
+SELECT pm.unregister('again');
+
 -- who may set them to zero
 CREATE ROLE pm_test_other;
 CREATE ROLE pm_test_monitor IN ROLE pg_monitor;

@@ -313,6 +313,8 @@ lane_add(const char *manager, int from, int lanes)
 	values[1] = Int32GetDatum(from);
 	values[2] = Int32GetDatum(lanes);
 	(void) exec_as_owner(&add_lanes, values, NULL);
+	/* Counters of earlier lanes may be there, if a prepared transaction has removed these. */
+	stat_forget(manager, from, lanes);
 }
 
 /*

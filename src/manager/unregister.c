@@ -50,7 +50,7 @@ unregister(ProcessManager *pm)
 	repartition_forget(pm->name, NULL);
 	lease_void(pm);
 	(void) exec_as_owner(&delete_manager, values, NULL);
-	stat_forget(pm->name, pm->lanes);
+	stat_forget(pm->name, 0, pm->lanes);
 	shell_type_drop(pm->name);
 	registry_changed();
 }

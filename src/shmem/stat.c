@@ -8,7 +8,8 @@
  * there may be none, and when it commits.
  *
  * PREPARE TRANSACTION forgets the counts: when such a transaction is committed, none of our
- * code runs.
+ * code runs.  So the counters of a process manager, or of lanes, can outlive them.  They are
+ * removed when one of the same name is added.
  *
  * The callback runs when the transaction has committed.  It must not fail, so it allocates
  * nothing.
@@ -253,16 +254,16 @@ stat_take_away_later(StatAction action, const char *manager, int from, int to)
 {
 	StatKey key;
 
-	if (Stats == NULL || from >= to)
+	if (Stats == NULL || manager[0] == '\0' || from >= to)
 		return;
 	stat_memory_key(&key, manager, from);
 	stat_append(action, &key, get_hash_value(StatEntries, &key))->to = to;
 }
 
 void
-stat_forget(const char *manager, int lanes)
+stat_forget(const char *manager, int from, int lanes)
 {
-	stat_take_away_later(STAT_FORGET, manager, 0, lanes);
+	stat_take_away_later(STAT_FORGET, manager, from, lanes);
 }
 
 void

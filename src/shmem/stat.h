@@ -16,8 +16,8 @@ extern void stat_install(void);
 extern void stat_count(const char *manager, int lane, Oid owner, const StatCounts *add);
 extern void stat_count_failed(const char *manager, int lane, int failures, int conflicts);
 
-/* When the transaction commits: the process manager, which has this many lanes, is gone. */
-extern void stat_forget(const char *manager, int lanes);
+/* When the transaction commits: lanes "from" to "lanes" - 1 are gone, or have just been added. */
+extern void stat_forget(const char *manager, int from, int lanes);
 
 /* When the transaction commits: the counts of lanes "from" to "lanes" - 1 are those of lane 0. */
 extern void stat_merge(const char *manager, int from, int lanes);
