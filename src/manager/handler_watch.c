@@ -109,19 +109,31 @@ handler_watch_time(CallTimes *times)
 }
 
 /*
- * PostgreSQL counts functions for pg_stat_user_functions where it calls them (see
- * track_functions), so pm does the same.
+ * PostgreSQL counts functions for pg_stat_user_functions where it calls them, if
+ * track_functions says so.  So pm does the same.
  */
-Datum
-handler_watch_call(FunctionCallInfo fcinfo, CallTimes *times)
+static Datum
+handler_watch_call_counted(FunctionCallInfo fcinfo)
 {
 	PgStat_FunctionCallUsage usage;
 	Datum result;
 
-	handler_watch_start();
 	pgstat_init_function_usage(fcinfo, &usage);
 	result = FunctionCallInvoke(fcinfo);
 	pgstat_end_function_usage(&usage, true);
+	return result;
+}
+
+Datum
+handler_watch_call(FunctionCallInfo fcinfo, CallTimes *times)
+{
+	Datum result;
+
+	handler_watch_start();
+	if (likely(pgstat_track_functions <= fcinfo->flinfo->fn_stats))
+		result = FunctionCallInvoke(fcinfo);
+	else
+		result = handler_watch_call_counted(fcinfo);
 	handler_watch_stop();
 	if (times == NULL)
 		return result;
