@@ -77,11 +77,24 @@ blame_timeout(ErrorData *error, ProcessManager *pm, const Handling *what)
 {
 	if (!handler_timed_out() || error->sqlerrcode != ERRCODE_QUERY_CANCELED)
 		return false;
-	error->message = what->correlating ?
-						 psprintf("correlate did not return within handler_timeout (%lld ms)",
-								  (long long) pm->handler_timeout) :
-						 psprintf("the handler did not return within handler_timeout (%lld ms)",
-								  (long long) pm->handler_timeout);
+	if (handler_locked_out())
+	{
+		/* The handler may be right, and another session the cause. */
+		error
+			->message = psprintf(what->correlating ?
+									 "correlate did not return within handler_timeout (%lld ms): "
+									 "it was waiting for a lock" :
+									 "the handler did not return within handler_timeout (%lld ms): "
+									 "it was waiting for a lock",
+								 (long long) pm->handler_timeout);
+		error->hint = pstrdup("Find out which session holds the lock: pm.blocker and pg_locks name "
+							  "it while the handler waits.");
+		return true;
+	}
+	error->message = psprintf(what->correlating ?
+								  "correlate did not return within handler_timeout (%lld ms)" :
+								  "the handler did not return within handler_timeout (%lld ms)",
+							  (long long) pm->handler_timeout);
 	error->hint = pstrdup("Make it faster, or register with a longer handler_timeout.");
 	return true;
 }

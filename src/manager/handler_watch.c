@@ -19,13 +19,18 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 #include "manager/handler_watch.h"
 #include "shmem/slot_activity.h"
 
 #define HANDLER_WATCH_TICKS 8 /* within a timeout */
+
+/* The part of a wait event that is its class. */
+#define HANDLER_WATCH_CLASS 0xFF000000U
 
 static TimeoutId timeout_id = MAX_TIMEOUTS;
 static bool may_end_session = false;
@@ -33,6 +38,8 @@ static bool may_end_session = false;
 /* Shared with handler_watch_tick(), which runs in a signal handler. */
 static volatile sig_atomic_t running = false;
 static volatile sig_atomic_t timed_out = false;
+static volatile sig_atomic_t locked_out =
+	false; /* it was waiting for a lock when its time was up */
 static volatile TimestampTz started;
 static volatile int64 limit_us;
 
@@ -55,6 +62,7 @@ handler_watch_tick(void)
 	if (!timed_out)
 	{
 		timed_out = true;
+		locked_out = (MyProc->wait_event_info & HANDLER_WATCH_CLASS) == PG_WAIT_LOCK;
 		QueryCancelPending = true;
 	}
 	else if (may_end_session && ran >= 2 * limit_us)
@@ -200,4 +208,10 @@ handler_timed_out(void)
 
 	timed_out = false;
 	return result;
+}
+
+bool
+handler_locked_out(void)
+{
+	return locked_out;
 }

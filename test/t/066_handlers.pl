@@ -49,12 +49,12 @@ PmTest::create_seen($node);
 
 # The reason is what pm.parked shows: SQLSTATE and message.
 my %case = (
-	sleeps => [ "SET LOCAL statement_timeout = 0; PERFORM pg_sleep(1000000);", qr/^57014 .*did not return within handler_timeout/ ],
+	sleeps => [ "SET LOCAL statement_timeout = 0; PERFORM pg_sleep(1000000);", qr/^57014 .*did not return within handler_timeout \(\d+ ms\)$/m ],
 	sleeps_session => [ "PERFORM set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false); PERFORM pg_sleep(1000000);", qr/^57014 .*did not return within handler_timeout/ ],
 	catches => [ "SET LOCAL statement_timeout = 0; LOOP BEGIN PERFORM pg_sleep(1000000); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP;", qr/did not return within handler_timeout/ ],
 	holds => [ "EXECUTE 'DECLARE held CURSOR WITH HOLD FOR SELECT pg_sleep(1000000)';", 'handled' ],
 	defers => [ "INSERT INTO deferring VALUES (1);", qr/^57014 .*did not return within handler_timeout/ ],
-	waits_for_lock => [ "PERFORM pg_advisory_xact_lock(66);", qr/^57014 .*did not return within handler_timeout/ ],
+	waits_for_lock => [ "PERFORM pg_advisory_xact_lock(66);", qr/^57014 .*did not return within handler_timeout .*: it was waiting for a lock/ ],
 	commits => [ 'COMMIT;', qr/^2D000 / ],
 	commits_in_procedure => [ 'CALL commits();', qr/^2D000 / ],
 	prepares => [ q{EXECUTE 'PREPARE TRANSACTION ''handler''';}, qr/^0A000 / ],
