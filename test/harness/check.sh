@@ -43,6 +43,7 @@ wants_browser() {
 	[[ " ${suites[*]} " == *" clients "* ]] || return 1
 	[ -n "${TESTS:-}" ] || return 0
 	read -ra patterns <<<"$TESTS"
+	# shellcheck disable=SC2013
 	for file in $(grep -l browser.js "$PM_ROOT"/console/test/*.test.js 2>/dev/null); do
 		name=${file##*/}
 		for pattern in "${patterns[@]}"; do
