@@ -51,7 +51,8 @@ export function log(database) {
   };
 }
 
-// A tail is looked for in windows below a position, because positions have gaps. Larger windows follow empty ones.
+// A tail is looked for in windows below a position, because positions have gaps. pm.read is not told of the type: it
+// would look for so many events of that type, up to the end of the log. Larger windows follow empty ones.
 const tailSize = 30;
 const firstWindow = 30n;
 const largestWindow = 5000n;
@@ -72,8 +73,8 @@ export function tail(database) {
         const low = top - 1n > window ? top - 1n - window : 0n;
         const rows = await query(
           `SELECT position, stream, version, type, recorded_at, ${brief('data', 'data')}
-           FROM pm.read($1, $2, $3::int, CASE WHEN $4::text IS NOT NULL THEN ARRAY[$4::text] END)
-           WHERE position < $5 ORDER BY position DESC LIMIT $6`,
+           FROM pm.read($1, $2, $3::int)
+           WHERE position < $5 AND ($4::text IS NULL OR type = $4) ORDER BY position DESC LIMIT $6`,
           [name, low.toString(), window.toString(), type, top.toString(), tailSize - events.length],
         );
         events.push(...rows);

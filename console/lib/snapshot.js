@@ -1,7 +1,7 @@
 // What all process managers do, as the overview shows it, and its recent past.
 //
 // However many pages are open, one query at a time looks at pm.status, and only while a page asks. It is made again
-// after a second, or after fifteen times as long as it has taken, so that on a server with very many process managers
+// after two seconds, or after fifteen times as long as it has taken, so that on a server with very many process managers
 // the console takes a fraction of one session.
 import { about } from './about.js';
 import { counters, rateBetween, timeBetween } from './rates.js';
@@ -113,7 +113,7 @@ export class Snapshot {
       else byName.set(row.process_manager, [row]);
     }
 
-    const every = Math.min(Math.max(1000, took * 15), 60_000);
+    const every = Math.min(Math.max(2000, took * 15), 60_000);
     const before = this.#last?.counted && at - this.#last.at < every * 10 ? this.#last : null;
     const seconds = before ? (at - before.at) / 1000 : 0;
     const samples = new Map();
