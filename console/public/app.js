@@ -107,6 +107,8 @@ function App() {
       setNow(pageAt(location.hash));
     };
     addEventListener('hashchange', move);
+    // The address may have changed since the first rendering.
+    if (pageAt(location.hash).address !== now.address) move();
     return () => removeEventListener('hashchange', move);
   }, []);
 
