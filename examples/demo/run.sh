@@ -69,6 +69,7 @@ if [ -n "${KEEP:-}" ] && [ -f "$PM_WORK/data/postmaster.pid" ]; then
 	pm_say
 	pm_say "The server is still running. To look around, and to remove it:"
 	pm_say "  $PM_BINDIR/psql -h $PM_WORK -U $(cat "$PM_WORK/role") demo"
+	pm_say "  make console DB='host=$PM_WORK user=$(cat "$PM_WORK/role") dbname=demo'"
 	pm_say "  (cd $PM_WORK && ${as}$PM_BINDIR/pg_ctl -D $PM_WORK/data -m fast stop) && rm -rf $PM_WORK"
 fi
 exit "$status"
