@@ -18,6 +18,7 @@
 #include "commands/sequence.h"
 #include "executor/executor.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "base/bulk.h"
 #include "base/exec.h"
@@ -73,10 +74,15 @@ bulk_begin(Bulk *bulk, BulkTable *table)
 static void
 bulk_flush(Bulk *bulk)
 {
+	bool pushed = !ActiveSnapshotSet();
+
 	if (bulk->used == 0)
 		return;
 	for (int i = 0; i < bulk->used; i++)
 		ExecStoreVirtualTuple(bulk->slots[i]);
+	/* A value may have to be moved out of the row, for which PostgreSQL expects a snapshot. */
+	if (pushed)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	table_multi_insert(bulk->rel, bulk->slots, bulk->used, GetCurrentCommandId(true), 0, NULL);
 	for (int i = 0; i < bulk->used; i++)
 	{
@@ -88,6 +94,8 @@ bulk_flush(Bulk *bulk)
 		ResetPerTupleExprContext(bulk->estate);
 		ExecClearTuple(bulk->slots[i]);
 	}
+	if (pushed)
+		PopActiveSnapshot();
 	bulk->used = 0;
 }
 

@@ -28,7 +28,7 @@ GRANT ALL ON tries TO app;
 SQL
 PmTest::create_seen($node);
 
-my @cases = qw(raise suicide slow stubborn ends_timed late_timed deferred forgetful timer_of_none locked serial always_serial trouble gives_up backoff correlates);
+my @cases = qw(raise suicide slow stubborn ends_timed late_timed raise_timed deferred forgetful timer_of_none locked serial always_serial trouble gives_up backoff correlates);
 $node->safe_psql('postgres', "SELECT pm.create_log('log_$_'); GRANT SELECT, INSERT ON log_$_ TO app, other") for @cases;
 my $all_logs = join ',', map { "log_$_" } @cases;
 PmTest::create_handler($node, 'bystander', user => 'app');
@@ -149,7 +149,8 @@ isnt(answer($dispatcher), $pid, 'stubborn: its dispatcher was killed');
 # the same in a timer that is set and becomes due in one batch, so that the failure undoes setting it
 my %ends = (
 	ends_timed => [ 'PERFORM pg_terminate_backend(pg_backend_pid());', qr/terminat|ended|session/ ],
-	late_timed => [ 'LOOP BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP;', qr/did not return within handler_timeout/ ]);
+	late_timed => [ 'LOOP BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP;', qr/did not return within handler_timeout/ ],
+	raise_timed => [ 'RAISE EXCEPTION \'refused\';', qr/refused/ ]);
 for my $name (sort keys %ends)
 {
 	$node->safe_psql('postgres', <<"SQL", extra_params => [ '-U', 'app' ]);
