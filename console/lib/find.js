@@ -1,5 +1,5 @@
 // The search: where is an order, if its number is known? Exact keys and streams, then associations, then keys that
-// begin with the text. Each question is a transaction of its own, so that one that takes too long spoils no other.
+// begin or end with the text. Each question is a transaction of its own, so that one that takes too long spoils no other.
 import { text } from './input.js';
 import { storedKey } from './instance.js';
 
@@ -28,7 +28,7 @@ const associationQuery = `SELECT process_manager, key, kind FROM pm.association 
 
 const prefixQuery = `
   SELECT process_manager, key, updated_at AS at FROM pm.instance
-  WHERE starts_with(key, $1) AND key <> $1 ORDER BY key LIMIT 20`;
+  WHERE (starts_with(key, $1) OR right(key, length($1)) = $1) AND key <> $1 ORDER BY key LIMIT 20`;
 
 const streamQuery = `
   SELECT l.name AS log, count(*)::int AS events, max(s.recorded_at) AS at
@@ -64,7 +64,7 @@ export function find(database, snapshot) {
       keys: [...keys.values()].slice(0, limit),
       associations: about.association ? await ask('associations', associationQuery, key) : [],
       streams: await ask('streams', streamQuery, wanted),
-      prefixes: wanted === '' ? [] : await ask('keys that begin with it', prefixQuery, wanted, 2000),
+      prefixes: wanted === '' ? [] : await ask('keys that begin or end with it', prefixQuery, wanted, 2000),
       failed,
       searchedLogs,
     };

@@ -92,7 +92,7 @@ function Search() {
     if (text.trim()) location.hash = to.find(text.trim());
   }
   return html`<form class="search" role="search" onSubmit=${submit}>
-    <input ref=${input} type="search" value=${text} onInput=${(event) => setText(event.target.value)} placeholder="Find an order: key, stream, association" aria-label="Find an instance or a stream by its key" title="Press / to search" spellcheck=${false} autocomplete="off" />
+    <input ref=${input} type="search" value=${text} onInput=${(event) => setText(event.target.value)} placeholder="Find a key, stream or association" aria-label="Find an instance or a stream by its key" title="Press / to search" spellcheck=${false} autocomplete="off" />
   </form>`;
 }
 

@@ -79,7 +79,7 @@ export const Sql = ({ value }) => html`<span class="sql"><code>${marked(value, t
 
 export function Hint({ value }) {
   if (!value) return null;
-  return html`<span class="hint">${statementsIn(value).map(({ text, sql }) => (sql ? html`<${Sql} value=${sql} />` : html`<${Text} value=${text} max=${1000} />`))}</span>`;
+  return html`<span class="hint">${statementsIn(value).map(({ text, sql }) => (sql ? html`<${Sql} value=${sql} />` : text.trim() === '' ? ' ' : html`<${Text} value=${text} max=${1000} />`))}</span>`;
 }
 
 // ---- errors and emptiness

@@ -33,7 +33,7 @@ export function Find({ text, about }) {
           rows=${data.streams.map((row) => ({ key: row.log, cells: [html`<${LogLink} name=${row.log} />`, html`<${StreamLink} log=${row.log} name=${text} />`, row.events < 100 ? number(row.events) : '100 or more', html`<${Time} value=${row.at} ago />`] }))} />
         <p class="none">Of the first ${data.searchedLogs} logs.</p>
       </${Section}>
-      ${data.prefixes.length > 0 && html`<${Section} title="Keys that begin with it">
-        <${Table} label="keys that begin with it" columns=${[['Process manager', 'wide'], ['Key', 'wide'], ['Updated', '']]} rows=${data.prefixes.map((row) => ({ key: `${row.process_manager} ${row.key}`, cells: [html`<${ManagerLink} name=${row.process_manager} />`, html`<${InstanceLink} manager=${row.process_manager} name=${row.key} />`, html`<${Time} value=${row.at} ago />`] }))} />
+      ${data.prefixes.length > 0 && html`<${Section} title="Keys that begin or end with it">
+        <${Table} label="keys that begin or end with it" columns=${[['Process manager', 'wide'], ['Key', 'wide'], ['Updated', '']]} rows=${data.prefixes.map((row) => ({ key: `${row.process_manager} ${row.key}`, cells: [html`<${ManagerLink} name=${row.process_manager} />`, html`<${InstanceLink} manager=${row.process_manager} name=${row.key} />`, html`<${Time} value=${row.at} ago />`] }))} />
       </${Section}>`}`}</>`;
 }

@@ -183,7 +183,7 @@ export function Manager({ name, about }) {
           ${!manager.paused && html`<${Act} ...${base} label="Pause" action="pause" verb="Paused" values=${{ manager: name }} title="Pause this process manager" explain="It handles nothing until it is resumed. Its cursors stay, and timers fire afterwards." />`}
           <a class="button" href=${to.topology(name)}>Topology</a>
         </div></div>
-      ${summary?.reason && html`<div class=${`reason banner ${summary.state}`}><${Text} value=${summary.reason} max=${800} /> <${Hint} value=${summary.hint} /></div>`}
+      ${summary?.reason && html`<div class=${`reason banner ${summary.state}`}><${Text} value=${summary.reason} max=${800} />${summary.hint && '.'} <${Hint} value=${summary.hint} /></div>`}
       ${summary && html`<div class="figures">
         <${Figure} label="Behind" value=${summary.lag === '0' ? 'up to date' : duration(summary.behind)} note=${summary.lag !== '0' && `${number(summary.lag)} positions`} />
         <${Figure} label="Handled" value=${rate(summary.rate)} note=${summary.call_ms !== null && `${milliseconds(summary.call_ms)} a call`} />

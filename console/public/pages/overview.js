@@ -37,7 +37,7 @@ function row(manager, stat) {
       many(manager.parked),
       html`<span class=${manager.dead === '0' ? '' : 'bad'}>${many(manager.dead)}</span>`,
     ],
-    below: manager.reason && html`<div class=${trouble ? 'reason trouble' : 'reason'}><${Text} value=${manager.reason} max=${400} /> <${Hint} value=${manager.hint} /></div>`,
+    below: manager.reason && html`<div class=${trouble ? 'reason trouble' : 'reason'}><${Text} value=${manager.reason} max=${400} />${manager.hint && '.'} <${Hint} value=${manager.hint} /></div>`,
   };
 }
 

@@ -12,12 +12,12 @@ function Blocker({ row }) {
     key: `${row.blocks} ${row.log} ${row.process_manager} ${row.pid} ${row.gid}`,
     cells: [
       html`<strong>${row.blocks}</strong> ${row.log !== null && html`<${LogLink} name=${row.log} />`} ${row.process_manager !== null && html`<${ManagerLink} name=${row.process_manager} />`}`,
-      row.pid === null ? html`prepared <bdi class="code"><${Text} value=${row.gid} /></bdi>` : html`session <span class="code">${row.pid}</span>`,
+      row.pid === null ? html`prepared <bdi class="code"><${Text} value=${row.gid} /></bdi>` : html`session <span class="code">${row.pid}</span>${row.application_name && html`<br /><${Text} value=${row.application_name} max=${64} />`}${row.client && html`<br /><span class="none">from ${row.client}</span>`}`,
       html`<${Text} value=${row.role} />`,
       html`<${Time} value=${row.since} ago />`,
       html`${row.state}${waitOf(row) && html`<br /><span class="none">${waitOf(row)}</span>`}`,
     ],
-    below: html`<div class="reason trouble">${row.query && html`<pre class="statement" tabindex="0"><${Text} value=${row.query} max=${300} lines /></pre>`}<${Hint} value=${row.hint} /></div>`,
+    below: html`<div class="reason trouble">${row.query && html`<span class="none">Its last statement:</span> <pre class="statement" tabindex="0"><${Text} value=${row.query} max=${300} lines /></pre>`}<${Hint} value=${row.hint} /></div>`,
   };
 }
 
