@@ -92,6 +92,13 @@ contention_begin(int lanes)
 	last_lanes = lanes;
 	SetConfigOption("deadlock_timeout", lanes > 1 ? CONTENTION_CHECK_LANES : CONTENTION_CHECK,
 					PGC_SUSET, PGC_S_OVERRIDE);
+
+	/*
+	 * log_lock_waits logs each wait that is longer than this.  With lanes there could be hundreds
+	 * of lines a second.  pm.status says what a handler waits for.
+	 */
+	if (lanes > 1)
+		SetConfigOption("log_lock_waits", "off", PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /*

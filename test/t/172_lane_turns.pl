@@ -7,11 +7,12 @@ use strict;
 use warnings FATAL => 'all';
 
 use PmTest;
+use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
 my $seconds = $ENV{PM_TURNS_SECONDS} || 10;
-my $node = PmTest::node('lane_turns', conf => "pm.max_workers = 2\nfsync = off\n");
+my $node = PmTest::node('lane_turns', conf => "pm.max_workers = 2\nfsync = off\nlog_lock_waits = on\n");
 my $session = PmTest::session($node);
 
 sub answer { return $node->safe_psql('postgres', $_[0]); }
@@ -108,6 +109,8 @@ while (time < $until)
 is((PmTest::finish_psql($run))[0], 0, 'the application has ended well');
 cmp_ok(answer(q{SELECT sum(conflicts) FROM pm.status WHERE process_manager = 'own'}), '>', 0, 'the lanes conflict with an application');
 is($alone, 0, "they do not take turns ($looks looks)");
+# Their deadlock_timeout is short; log_lock_waits would log each of their waits.
+unlike(slurp_file($node->logfile), qr/ still waiting for /, 'the waits of lanes are not logged');
 $session->quit;
 PmTest::no_crash_ok($node);
 $node->stop('fast');
