@@ -10,6 +10,15 @@
 #include "base/event.h"
 #include "shmem/handling.h"
 
+/* Whose table it is, and how it is written.  pm_catalog.log.kind has these letters. */
+typedef enum LogKind
+{
+	LOG_ORDINARY = 'o',	   /* made by pm.create_log */
+	LOG_ATTACHED = 'a',	   /* the table of another program */
+	LOG_PARTITIONED = 'p', /* partitioned by range of position */
+	LOG_REPLICA = 'r'	   /* filled by a subscription */
+} LogKind;
+
 /* A log's name is shorter than this, in bytes. */
 #define LOG_MAX_NAME HANDLING_LOG_NAME
 
@@ -43,6 +52,7 @@ typedef struct LogShape
 typedef struct PmLog
 {
 	const char *name;
+	LogKind kind;
 	Oid relid;
 	Oid seqid;
 	Oid owner;			/* of the table */

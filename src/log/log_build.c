@@ -120,6 +120,7 @@ log_build_empty(const LogRow *row)
 
 	log->context = context;
 	log->name = MemoryContextStrdup(context, row->name);
+	log->kind = row->kind;
 	log->relid = row->relid;
 	log->table = "";
 	return log;

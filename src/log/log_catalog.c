@@ -9,6 +9,8 @@
 
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -37,7 +39,7 @@ log_catalog_at_home(uint64 row, int system_identifier, int database)
 		   DatumGetObjectId(exec_value(row, database, &isnull)) == MyDatabaseId;
 }
 
-/* The columns of pm_catalog.log that log_catalog_row() reads, in the order of CREATE TABLE. */
+/* The columns of pm_catalog.log, in the order of CREATE TABLE. */
 enum
 {
 	LOG_CATALOG_NAME = 1,
@@ -45,8 +47,59 @@ enum
 	LOG_CATALOG_COLUMNS, /* those with names of columns follow in the order of EVENT_ */
 	LOG_CATALOG_SEQUENCE_FILE = LOG_CATALOG_COLUMNS + EVENT_RECORDED_AT - EVENT_POSITION + 1,
 	LOG_CATALOG_SYSTEM_IDENTIFIER,
-	LOG_CATALOG_DATABASE
+	LOG_CATALOG_DATABASE,
+	LOG_CATALOG_CREATED_AT,
+	LOG_CATALOG_KIND, /* the first one that 0.1.0 lacks */
+	LOG_CATALOG_FILTER,
+	LOG_CATALOG_ATTACHED_BY,
+	LOG_CATALOG_ATTACHED_BY_NAME,
+	LOG_CATALOG_SEQUENCE_XMIN
 };
+
+static const char *const log_catalog_columns[] = {"name",
+												  "source",
+												  "pos",
+												  "stream",
+												  "version",
+												  "type",
+												  "data",
+												  "metadata",
+												  "recorded_at",
+												  "sequence_file",
+												  "system_identifier",
+												  "database",
+												  "created_at",
+												  "kind",
+												  "filter",
+												  "attached_by",
+												  "attached_by_name",
+												  "sequence_xmin"};
+
+static ScanTable log_catalog = {"log",
+								"log_pkey",
+								log_catalog_columns,
+								lengthof(log_catalog_columns),
+								LOG_CATALOG_CREATED_AT,
+								InvalidOid,
+								0};
+
+/*
+ * Reads what only attached logs have.  A role of another cluster is found by its name.
+ */
+static void
+log_catalog_row_attached(RowScan *scan, LogRow *row)
+{
+	row->attached_by = InvalidOid;
+	row->sequence_xmin = InvalidTransactionId;
+	if (!scan->nulls[LOG_CATALOG_ATTACHED_BY - 1])
+		row->attached_by = DatumGetObjectId(scan->values[LOG_CATALOG_ATTACHED_BY - 1]);
+	if (!row->at_home && !scan->nulls[LOG_CATALOG_ATTACHED_BY_NAME - 1])
+		row->attached_by = get_role_oid(NameStr(*DatumGetName(
+											scan->values[LOG_CATALOG_ATTACHED_BY_NAME - 1])),
+										true);
+	if (!scan->nulls[LOG_CATALOG_SEQUENCE_XMIN - 1])
+		row->sequence_xmin = DatumGetTransactionId(scan->values[LOG_CATALOG_SEQUENCE_XMIN - 1]);
+}
 
 /*
  * Reads the row without SQL, because a session may need the rows of thousands of logs.
@@ -57,7 +110,7 @@ log_catalog_row(const char *name, LogRow *row)
 	RowScan scan;
 	bool found;
 
-	scan_begin(&scan, "log", "log_pkey", AccessShareLock);
+	scan_begin_table(&scan, &log_catalog, AccessShareLock);
 	scan_where_text(&scan, LOG_CATALOG_NAME, name);
 	found = scan_next(&scan);
 	if (found)
@@ -70,6 +123,11 @@ log_catalog_row(const char *name, LogRow *row)
 					   DatumGetObjectId(scan.values[LOG_CATALOG_DATABASE - 1]) == MyDatabaseId;
 		for (int i = EVENT_POSITION; i <= EVENT_RECORDED_AT; i++)
 			row->columns[i] = scan_text(&scan, LOG_CATALOG_COLUMNS + i - EVENT_POSITION);
+		row->kind = scan.nulls[LOG_CATALOG_KIND - 1] ?
+						LOG_ORDINARY :
+						(LogKind) DatumGetChar(scan.values[LOG_CATALOG_KIND - 1]);
+		row->filter = scan_text(&scan, LOG_CATALOG_FILTER);
+		log_catalog_row_attached(&scan, row);
 	}
 	scan_end(&scan);
 	return found;
@@ -259,6 +317,54 @@ log_catalog_insert(const char *name, Oid relid, Oid sequence_file)
 	for (int i = EVENT_POSITION; i <= EVENT_ATTRIBUTES; i++)
 		values[5 + i - EVENT_POSITION] = CStringGetTextDatum(log_columns[i].name);
 	exec_statement(&insert_log, values, NULL);
+	log_catalog_changed();
+	exec_end(&scope);
+}
+
+static void
+log_catalog_text_or_null(Datum *values, char *nulls, int i, const char *text)
+{
+	nulls[i] = text != NULL ? ' ' : 'n';
+	values[i] = text != NULL ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+void
+log_catalog_insert_kind(const LogRow *row)
+{
+	static ExecStatement insert_log =
+		{NULL,
+		 "INSERT INTO pm_catalog.log (name, source, sequence_file, system_identifier, database, "
+		 "pos, stream, version, type, data, metadata, recorded_at, kind, filter, "
+		 "attached_by, attached_by_name, sequence_xmin) "
+		 "VALUES ($1, $2::pg_catalog.oid::pg_catalog.regclass, $3, $4, $5, "
+		 "$6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16::pg_catalog.name, $17)",
+		 17,
+		 {TEXTOID, OIDOID, OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+		  TEXTOID, TEXTOID, CHAROID, TEXTOID, OIDOID, TEXTOID, XIDOID}};
+	ExecScope scope;
+	Datum values[17];
+	char nulls[] = "                 ";
+
+	erasure_refuse_log(row->name);
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(row->name);
+	values[1] = ObjectIdGetDatum(row->relid);
+	values[2] = ObjectIdGetDatum(row->sequence_file);
+	values[3] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[4] = ObjectIdGetDatum(MyDatabaseId);
+	for (int i = EVENT_POSITION; i <= EVENT_ATTRIBUTES; i++)
+		log_catalog_text_or_null(values, nulls, 5 + i - EVENT_POSITION, row->columns[i]);
+	values[12] = CharGetDatum(row->kind);
+	log_catalog_text_or_null(values, nulls, 13, row->filter);
+	values[14] = ObjectIdGetDatum(row->attached_by);
+	nulls[14] = OidIsValid(row->attached_by) ? ' ' : 'n';
+	log_catalog_text_or_null(values, nulls, 15,
+							 OidIsValid(row->attached_by) ?
+								 GetUserNameFromId(row->attached_by, false) :
+								 NULL);
+	values[16] = TransactionIdGetDatum(row->sequence_xmin);
+	nulls[16] = TransactionIdIsValid(row->sequence_xmin) ? ' ' : 'n';
+	exec_statement(&insert_log, values, nulls);
 	log_catalog_changed();
 	exec_end(&scope);
 }

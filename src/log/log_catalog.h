@@ -8,15 +8,25 @@
 #include "nodes/pg_list.h"
 
 #include "base/event.h"
+#include "log/log.h"
 
 /* A row of the catalog. */
 typedef struct LogRow
 {
 	char *name;
+	LogKind kind;
 	Oid relid;
 	Oid sequence_file; /* of the sequence that was last accepted */
 	bool at_home;	   /* the sequence was accepted in this database of this cluster */
-	char *columns[EVENT_ATTRIBUTES + 1]; /* their names, by EVENT_POSITION and so on */
+	/*
+	 * The names of the columns, by EVENT_POSITION and so on.  For an attached log they can be
+	 * expressions, and some can be NULL.
+	 */
+	char *columns[EVENT_ATTRIBUTES + 1];
+	/* Of an attached log. */
+	char *filter;				 /* which rows are events; NULL: all */
+	Oid attached_by;			 /* InvalidOid: not known here */
+	TransactionId sequence_xmin; /* of the sequence's row in pg_sequence when it was accepted */
 } LogRow;
 
 /* A log whose table has not been read yet. */
@@ -49,8 +59,10 @@ extern List *log_catalog_tables(void);
 extern List *log_catalog_sequences(List *names);
 /* The names of the process managers that follow a log, for a message; NULL if there are none. */
 extern char *log_catalog_followers(const char *name);
-/* Adds a log, whose sequence has this file. */
+/* Adds an ordinary log, whose sequence has this file. */
 extern void log_catalog_insert(const char *name, Oid relid, Oid sequence_file);
+/* Adds a log of another kind.  It is at home here, whatever the row says. */
+extern void log_catalog_insert_kind(const LogRow *row);
 /* Accepts this file for the log's sequence, in this database. */
 extern void log_catalog_accept(const char *name, Oid sequence_file);
 /* Removes a log, and what is kept of its streams. */

@@ -156,7 +156,9 @@ log_check(PmLog *log, Relation rel, Oid accepted_file, bool at_home)
 	if (!OidIsValid(log->seqid))
 		return true;
 	log_check_sequence(log);
-	log_check_guard(log, rel);
+	/* A table of another program has no guard. */
+	if (log->kind != LOG_ATTACHED)
+		log_check_guard(log, rel);
 	log->at_home = at_home;
 	log->sequence_changed = !at_home || sequence_file(log->seqid) != accepted_file;
 	/* With another problem the log is not read anyway; the file is checked once that is solved. */

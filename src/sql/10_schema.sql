@@ -27,7 +27,7 @@ CREATE TYPE pm.event AS (
 -- There are no foreign keys between these tables: a parallel pg_restore would not know in which
 -- order to load them.
 
--- A row for each log: its table, and the table's columns.
+-- A row for each log: its table, and the table's columns. For an attached log, these can be expressions.
 CREATE TABLE pm_catalog.log (
 	name          text PRIMARY KEY,
 	source        regclass NOT NULL,
@@ -43,7 +43,16 @@ CREATE TABLE pm_catalog.log (
 	-- the cluster and database in which it was accepted; they differ in a copy
 	system_identifier bigint NOT NULL,
 	database      oid NOT NULL,
-	created_at    timestamptz NOT NULL DEFAULT pg_catalog.now()
+	created_at    timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	-- ordinary, attached, partitioned, replica
+	kind          "char" NOT NULL DEFAULT 'o' CHECK (kind IN ('o', 'a', 'p', 'r')),
+	-- of an attached log: which rows are its events (NULL: all), and who has attached it (the name is for a copy, as
+	-- process_manager.owner_name)
+	filter        text,
+	attached_by   oid,
+	attached_by_name name,
+	-- of the sequence's row in pg_sequence when the sequence was last accepted; ALTER SEQUENCE changes it
+	sequence_xmin xid
 );
 
 CREATE INDEX log_source ON pm_catalog.log (source);

@@ -69,7 +69,9 @@ CROSS JOIN LATERAL (
 	OFFSET 0) o;
 
 CREATE VIEW pm.log WITH (security_barrier) AS
-SELECT l.name, l.source AS "table", l.pos, l.stream, l.version, l.type, l.data, l.metadata, l.recorded_at, l.created_at
+SELECT l.name, l.source AS "table", l.pos, l.stream, l.version, l.type, l.data, l.metadata, l.recorded_at, l.created_at,
+	   CASE WHEN l.kind OPERATOR(pg_catalog.=) 'o' THEN 'ordinary' WHEN l.kind OPERATOR(pg_catalog.=) 'a' THEN 'attached'
+			WHEN l.kind OPERATOR(pg_catalog.=) 'p' THEN 'partitioned' ELSE 'replica' END AS kind, l.filter
 FROM pm_catalog.log l
 -- If the table has been dropped, the owners of the process managers that still follow the log see it.
 WHERE coalesce(pg_catalog.has_table_privilege(l.source, 'SELECT'), EXISTS (

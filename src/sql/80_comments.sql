@@ -84,6 +84,8 @@ COMMENT ON COLUMN pm.log.data IS 'column of the data';
 COMMENT ON COLUMN pm.log.metadata IS 'column of the metadata, or NULL';
 COMMENT ON COLUMN pm.log.recorded_at IS 'column of the time of recording, or NULL';
 COMMENT ON COLUMN pm.log.created_at IS 'when the log was created';
+COMMENT ON COLUMN pm.log.kind IS 'ordinary, attached, partitioned or replica';
+COMMENT ON COLUMN pm.log.filter IS 'condition for the rows of the table that are events of an attached log; NULL: all rows';
 
 COMMENT ON VIEW pm.process_manager IS 'process managers with their owners and settings';
 COMMENT ON COLUMN pm.process_manager.name IS 'name of the process manager';

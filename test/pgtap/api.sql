@@ -102,7 +102,7 @@ SELECT isnt(obj_description('pm.event'::regtype, 'pg_type'), NULL, 'pm.event has
 CREATE TEMP TABLE columns (view text, n serial, name text, type text);
 INSERT INTO columns (view, name, type) VALUES
 	('log', 'name', 'text'), ('log', 'table', 'regclass'), ('log', 'pos', 'text'), ('log', 'stream', 'text'), ('log', 'version', 'text'),
-	('log', 'type', 'text'), ('log', 'data', 'text'), ('log', 'metadata', 'text'), ('log', 'recorded_at', 'text'), ('log', 'created_at', 'timestamp with time zone'),
+	('log', 'type', 'text'), ('log', 'data', 'text'), ('log', 'metadata', 'text'), ('log', 'recorded_at', 'text'), ('log', 'created_at', 'timestamp with time zone'), ('log', 'kind', 'text'), ('log', 'filter', 'text'),
 	('process_manager', 'name', 'text'), ('process_manager', 'owner', 'name'), ('process_manager', 'handler', 'text'), ('process_manager', 'logs', 'text[]'),
 	('process_manager', 'correlate', 'text'), ('process_manager', 'types', 'text[]'), ('process_manager', 'on_failure', 'text'),
 	('process_manager', 'max_attempts', 'integer'), ('process_manager', 'backoff', 'interval'), ('process_manager', 'handler_timeout', 'interval'),

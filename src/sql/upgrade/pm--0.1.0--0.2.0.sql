@@ -1016,5 +1016,26 @@ COMMENT ON COLUMN pm.stat.reset_at IS 'since when the lane is counted';
 GRANT SELECT ON pm.stat TO PUBLIC;
 -- End of pm.stat
 
+-- Kinds of logs
+ALTER TABLE pm_catalog.log ADD COLUMN kind "char" NOT NULL DEFAULT 'o' CHECK (kind IN ('o', 'a', 'p', 'r'));
+ALTER TABLE pm_catalog.log ADD COLUMN filter text;
+ALTER TABLE pm_catalog.log ADD COLUMN attached_by oid;
+ALTER TABLE pm_catalog.log ADD COLUMN attached_by_name name;
+ALTER TABLE pm_catalog.log ADD COLUMN sequence_xmin xid;
+CREATE OR REPLACE VIEW pm.log WITH (security_barrier) AS
+SELECT l.name, l.source AS "table", l.pos, l.stream, l.version, l.type, l.data, l.metadata, l.recorded_at, l.created_at,
+	   CASE WHEN l.kind OPERATOR(pg_catalog.=) 'o' THEN 'ordinary' WHEN l.kind OPERATOR(pg_catalog.=) 'a' THEN 'attached'
+			WHEN l.kind OPERATOR(pg_catalog.=) 'p' THEN 'partitioned' ELSE 'replica' END AS kind, l.filter
+FROM pm_catalog.log l
+-- If the table has been dropped, the owners of the process managers that still follow the log see it.
+WHERE coalesce(pg_catalog.has_table_privilege(l.source, 'SELECT'), EXISTS (
+		SELECT FROM pm_catalog.cursor c
+		JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
+		WHERE c.log OPERATOR(pg_catalog.=) l.name AND pg_catalog.pg_has_role(p.owner, 'USAGE')))
+   OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON COLUMN pm.log.kind IS 'ordinary, attached, partitioned or replica';
+COMMENT ON COLUMN pm.log.filter IS 'condition for the rows of the table that are events of an attached log; NULL: all rows';
+-- End of kinds of logs
+
 -- Stays last: it makes all backends look again which version the extension has.
 SELECT pm_catalog.announce();
