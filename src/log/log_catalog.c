@@ -22,6 +22,7 @@
 #include "log/erasure.h"
 #include "log/log.h"
 #include "log/log_catalog.h"
+#include "log/name_right.h"
 #include "log/reply_to.h"
 #include "log/trimmed.h"
 
@@ -307,6 +308,7 @@ log_catalog_insert(const char *name, Oid relid, Oid sequence_file)
 	ExecScope scope;
 	Datum values[12];
 
+	name_right_require(name);
 	erasure_refuse_log(name);
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(name);
@@ -400,6 +402,7 @@ log_catalog_delete(const char *name)
 	ExecScope scope;
 	Datum values[1];
 
+	name_right_release(name, log_catalog_table(name));
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(name);
 	exec_statement(&delete_log, values, NULL);

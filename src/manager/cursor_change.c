@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 
 #include "base/exec.h"
+#include "log/name_right.h"
 #include "manager/cursor_change.h"
 
 /*
@@ -54,6 +55,7 @@ cursor_add(const char *manager, List *logs, const int64 *positions, int lanes)
 		construct_array(at, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	(void) exec_as_owner(&add_logs, values, NULL);
 	(void) exec_as_owner(&add_cursors, values, NULL);
+	name_right_use(manager, values[1]);
 }
 
 /*

@@ -30,6 +30,7 @@
 #include "base/key.h"
 #include "base/version.h"
 #include "base/within.h"
+#include "log/name_right.h"
 #include "log/sequence.h"
 #include "manager/head.h"
 #include "manager/lane.h"
@@ -302,12 +303,12 @@ sent_deliver(ProcessManager *pm, int lane, TimestampTz now, bool *pending)
 		{NULL,
 		 "WITH s AS (DELETE FROM pm_catalog.sent WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		 "AND id OPERATOR(pg_catalog.=) ANY ($2) "
-		 "RETURNING id, process_manager, key, type, data, metadata, sent_at) "
-		 "INSERT INTO pm_catalog.timer "
-		 "(process_manager, lane, key, type, due, data, metadata, sent) "
-		 "SELECT s.process_manager, pm_catalog.lane_of(s.key, $3), s.key, s.type, "
-		 "least(s.sent_at, $4), s.data, s.metadata, true FROM s ORDER BY s.id "
-		 "RETURNING lane, due, id",
+		 "RETURNING id, process_manager, key, type, data, metadata, sent_at), " NAME_RIGHT_USE_SENT(
+			 "s") "INSERT INTO pm_catalog.timer "
+				  "(process_manager, lane, key, type, due, data, metadata, sent) "
+				  "SELECT s.process_manager, pm_catalog.lane_of(s.key, $3), s.key, s.type, "
+				  "least(s.sent_at, $4), s.data, s.metadata, true FROM s ORDER BY s.id "
+				  "RETURNING lane, due, id",
 		 4,
 		 {TEXTOID, INT8ARRAYOID, INT4OID, TIMESTAMPTZOID}};
 	List *rows;

@@ -12,6 +12,7 @@
 
 #include "base/exec.h"
 #include "log/appends.h"
+#include "log/name_right.h"
 #include "manager/kept.h"
 #include "manager/lease.h"
 #include "manager/manager_lock.h"
@@ -49,6 +50,7 @@ unregister(ProcessManager *pm)
 	appends_forget_manager(pm->name);
 	repartition_forget(pm->name, NULL);
 	lease_void(pm);
+	name_right_unuse(pm->name);
 	(void) exec_as_owner(&delete_manager, values, NULL);
 	stat_forget(pm->name, 0, pm->lanes);
 	shell_type_drop(pm->name);

@@ -368,6 +368,26 @@ CREATE TABLE pm_catalog.erasure (
 	PRIMARY KEY (log, id)
 );
 
+-- The process managers that may have kept something of events of a log with this name, whether the log exists or not
+-- (src/log/name_right.c). Not UNIQUE, so that nobody waits for another transaction.
+CREATE TABLE pm_catalog.name_use (
+	name            text NOT NULL,
+	process_manager text NOT NULL
+);
+CREATE INDEX name_use_key ON pm_catalog.name_use (name, process_manager);
+CREATE INDEX name_use_manager ON pm_catalog.name_use (process_manager);
+
+-- The owners of dropped logs of whose events process managers may have kept something. The last row of a
+-- name counts.
+CREATE TABLE pm_catalog.name_owner (
+	name            text NOT NULL,
+	owner           oid NOT NULL,		-- 0: not known
+	owner_name      name NOT NULL,		-- for a copy in another cluster, where OIDs differ
+	system_identifier bigint NOT NULL,
+	dropped_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE INDEX name_owner_key ON pm_catalog.name_owner (name);
+
 -- All these tables contain data of users, which pg_dump must dump. What consumers hold is not
 -- dumped: they hold nothing in the copy.
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.log', '');
@@ -393,3 +413,5 @@ SELECT pg_catalog.pg_extension_config_dump('pm_catalog.journal', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.journal_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.erasure', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.erasure_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.name_use', '');
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.name_owner', '');

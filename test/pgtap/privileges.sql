@@ -234,6 +234,8 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT * FROM pm.consumer$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT * FROM pm.erasure$$,							'00000', '00000', '00000', '00000', '42501'),
 	($$DELETE FROM pm_catalog.erasure$$,					'00000', '42501', '42501', '42501', '42501'),
+	($$DELETE FROM pm_catalog.name_use$$,					'00000', '42501', '42501', '42501', '42501'),
+	($$DELETE FROM pm_catalog.name_owner$$,					'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT * FROM pm.stat$$,								'00000', '00000', '00000', '00000', '42501'),
 	($$SELECT pm.stat_reset('m')$$,							'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.stat_reset('s')$$,							'00000', '42501', '42501', '42501', '42501'),

@@ -950,6 +950,35 @@ COMMENT ON COLUMN pm.erasure.erased_at IS 'when it was replaced';
 COMMENT ON COLUMN pm.erasure.process_managers IS 'process managers that were locked by others, and may still keep something of the events';
 GRANT SELECT ON pm.erasure TO PUBLIC;
 
+-- Which process managers may have kept something of a log's name (src/log/name_right.c).
+CREATE TABLE pm_catalog.name_use (
+	name            text NOT NULL,
+	process_manager text NOT NULL
+);
+CREATE INDEX name_use_key ON pm_catalog.name_use (name, process_manager);
+CREATE INDEX name_use_manager ON pm_catalog.name_use (process_manager);
+CREATE TABLE pm_catalog.name_owner (
+	name            text NOT NULL,
+	owner           oid NOT NULL,		-- 0: not known
+	owner_name      name NOT NULL,		-- for a copy in another cluster, where OIDs differ
+	system_identifier bigint NOT NULL,
+	dropped_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE INDEX name_owner_key ON pm_catalog.name_owner (name);
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.name_use', '');
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.name_owner', '');
+-- Nothing was kept of former logs but timers.
+INSERT INTO pm_catalog.name_use (name, process_manager)
+SELECT c.log, c.process_manager FROM pm_catalog.cursor c
+UNION
+SELECT t.metadata OPERATOR(pg_catalog.->) 'causation' OPERATOR(pg_catalog.->>) 'log', t.process_manager
+FROM pm_catalog.timer t
+WHERE t.metadata OPERATOR(pg_catalog.->) 'causation' OPERATOR(pg_catalog.->>) 'log' IS NOT NULL
+UNION
+SELECT k.metadata OPERATOR(pg_catalog.->) 'causation' OPERATOR(pg_catalog.->>) 'log', k.process_manager
+FROM pm_catalog.parked k
+WHERE k.log IS NULL AND k.metadata OPERATOR(pg_catalog.->) 'causation' OPERATOR(pg_catalog.->>) 'log' IS NOT NULL;
+
 -- pm.stat
 -- The counters of the lanes (src/manager/stat_view.c).
 CREATE FUNCTION pm_catalog.counters(OUT process_manager text, OUT lane integer, OUT events bigint, OUT calls bigint,

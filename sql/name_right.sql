@@ -1,0 +1,186 @@
+-- The name of a dropped log, of whose events process managers of other roles still keep something
+\set SHOW_CONTEXT never
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set no_workers :abs_srcdir '/sql/no_workers.inc'
+\set ECHO none
+\i :no_workers
+\set ECHO all
+\set super :USER
+CREATE ROLE regress_pm_owner LOGIN;
+CREATE ROLE regress_pm_keeper LOGIN;
+CREATE ROLE regress_pm_thief LOGIN;
+GRANT USAGE ON SCHEMA pm TO regress_pm_owner, regress_pm_keeper, regress_pm_thief;
+CREATE SCHEMA AUTHORIZATION regress_pm_owner;
+CREATE SCHEMA AUTHORIZATION regress_pm_keeper;
+CREATE SCHEMA AUTHORIZATION regress_pm_thief;
+SET client_min_messages = warning;
+GRANT USAGE ON SCHEMA regress_pm_owner TO PUBLIC;
+CREATE VIEW keeps AS
+	SELECT process_manager, 'timer' AS what, data FROM pm_catalog.timer UNION ALL SELECT process_manager, 'sent', data FROM pm_catalog.sent
+	UNION ALL SELECT process_manager, 'journal', state FROM pm_catalog.journal WHERE log IS NOT NULL ORDER BY 1, 2, 3;
+-- the last row of each name
+CREATE VIEW owners AS SELECT DISTINCT ON (name) name, owner_name, owner::regrole = owner_name::regrole AS same FROM pm_catalog.name_owner ORDER BY name, dropped_at DESC;
+CREATE VIEW uses AS SELECT name, process_manager FROM pm_catalog.name_use ORDER BY 1, 2;
+
+\c - regress_pm_owner
+SET client_min_messages = warning;
+SELECT pm.create_log('people');
+GRANT SELECT ON people TO regress_pm_keeper, regress_pm_thief;
+SELECT pm.append('people', 'ann', 'made', '{"w": 1}'), pm.append('people', 'bob', 'made', '{"w": 2}');
+\c - regress_pm_keeper
+SET client_min_messages = error;
+SELECT pm.create_log('notes');
+CREATE FUNCTION tells(e pm.event, s jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pm.set_timer('later', '2100-01-01', e.data);
+	IF e.stream = 'ann' AND pm.key() = 'ann' AND e.log IS NOT NULL THEN PERFORM pm.send('told', 'ann', 't', e.data); END IF;
+	RETURN e.data;
+END $$;
+SELECT pm.register('tells', 'tells', '{people}', start_at => 'beginning', journal => true), pm.register('told', 'tells', '{notes}');
+SELECT pm.catch_up('tells');
+\c - :super
+TABLE keeps;
+TABLE uses;
+
+-- ---- the attack -------------------------------------------------------------
+
+SET client_min_messages = warning;
+DROP TABLE regress_pm_owner.people CASCADE;
+-- whoever has dropped it, its owner counts
+TABLE owners;
+\c - regress_pm_thief
+SET client_min_messages = warning;
+SELECT pm.create_log('people');
+SELECT pm.append('people', 'mine', 'made'), pm.append('people', 'mine', 'made');
+SELECT pm.erase('people', 'mine', '{"w": "stolen"}');
+-- nor with a table that exists
+CREATE TABLE people (position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, stream text NOT NULL, version bigint, type text NOT NULL, data jsonb NOT NULL DEFAULT '{}',
+	metadata jsonb NOT NULL DEFAULT '{}', recorded_at timestamptz NOT NULL DEFAULT now(), UNIQUE (stream, version));
+SELECT pm.create_log('people');
+DROP TABLE people;
+-- other names are free
+SELECT pm.create_log('regress_pm_thief.people');
+DROP TABLE people;
+\c - :super
+SET client_min_messages = warning;
+TABLE keeps;
+
+-- ---- who may ----------------------------------------------------------------
+
+-- the role that owned it, whoever has followed it
+\c - regress_pm_owner
+SET client_min_messages = warning;
+SELECT pm.create_log('people');
+SELECT pm.drop_log('people');
+DROP TABLE people;
+\c - :super
+SET client_min_messages = warning;
+TABLE owners;
+-- also in a copy in another cluster, where it has another OID
+BEGIN;
+UPDATE pm_catalog.name_owner SET system_identifier = 1, owner = 10;
+SET ROLE regress_pm_owner;
+SELECT pm.create_log('people');
+ROLLBACK;
+BEGIN;
+UPDATE pm_catalog.name_owner SET system_identifier = 1, owner_name = 'regress_pm_nobody';
+SET ROLE regress_pm_owner;
+SELECT pm.create_log('people');
+ROLLBACK;
+-- a member of the role that keeps something
+BEGIN;
+GRANT regress_pm_keeper TO regress_pm_thief;
+SET ROLE regress_pm_thief;
+SELECT pm.create_log('people');
+ROLLBACK;
+-- what the hint says
+\c - regress_pm_keeper
+SELECT pm.create_log('people');
+\c - :super
+SET client_min_messages = warning;
+ALTER TABLE regress_pm_keeper.people OWNER TO regress_pm_thief;
+ALTER TABLE regress_pm_keeper.people SET SCHEMA regress_pm_thief;
+-- it is the last owner that counts, as of the moment at which it is dropped
+BEGIN;
+SAVEPOINT a;
+DROP TABLE regress_pm_thief.people;
+ROLLBACK TO a;
+ALTER TABLE regress_pm_thief.people OWNER TO regress_pm_owner;
+DROP TABLE regress_pm_thief.people;
+TABLE owners;
+ROLLBACK;
+\c - regress_pm_thief
+SET client_min_messages = warning;
+DROP TABLE people;
+SELECT pm.create_log('people');
+DROP TABLE people;
+\c - regress_pm_owner
+SELECT pm.create_log('people');
+\c - :super
+SET client_min_messages = warning;
+DELETE FROM pm_catalog.name_owner;
+
+-- ---- what frees a name ------------------------------------------------------
+
+-- what was sent stays, before it is delivered and afterwards
+BEGIN;
+SELECT pm.unregister('tells');
+TABLE uses;
+SET ROLE regress_pm_thief;
+SAVEPOINT a;
+SELECT pm.create_log('people');
+ROLLBACK TO a;
+RESET ROLE;
+SELECT pm.unregister('told');
+TABLE keeps;
+SET ROLE regress_pm_thief;
+SELECT pm.create_log('people');
+ROLLBACK;
+\c - regress_pm_keeper
+SET client_min_messages = error;
+SELECT pm.catch_up('told');
+SELECT pm.unregister('tells');
+\c - :super
+SET client_min_messages = warning;
+TABLE keeps;
+TABLE uses;
+BEGIN;
+SET ROLE regress_pm_thief;
+SELECT pm.create_log('people');
+ROLLBACK;
+-- nothing is kept any more
+BEGIN;
+SELECT pm.seek('told', 'notes', 0, reset => true);
+SET ROLE regress_pm_thief;
+SELECT pm.create_log('people');
+ROLLBACK;
+-- one that keeps nothing does not matter
+\c - regress_pm_keeper
+SET client_min_messages = error;
+SELECT pm.unregister('told');
+CREATE FUNCTION looks(e pm.event) RETURNS void LANGUAGE sql AS '';
+\c - regress_pm_owner
+SET client_min_messages = warning;
+SELECT pm.create_log('people');
+GRANT SELECT ON people TO regress_pm_keeper;
+SELECT pm.append('people', 'ann', 'made', '{"w": 1}');
+\c - regress_pm_keeper
+SET client_min_messages = error;
+SELECT pm.register('looks', 'looks', '{people}', start_at => 'beginning');
+SELECT pm.catch_up('looks');
+\c - regress_pm_owner
+SET client_min_messages = warning;
+DROP TABLE people CASCADE;
+\c - regress_pm_thief
+SET client_min_messages = warning;
+SELECT pm.create_log('people');
+DROP TABLE people;
+\c - regress_pm_keeper
+SELECT pm.unregister('looks');
+\c - :super
+SET client_min_messages = warning;
+SELECT (SELECT count(*) FROM pm_catalog.name_use), (SELECT count(*) FROM pm_catalog.name_owner);
+
+DROP VIEW keeps, owners, uses;
+DROP OWNED BY regress_pm_owner, regress_pm_keeper, regress_pm_thief;
+DROP ROLE regress_pm_owner, regress_pm_keeper, regress_pm_thief;
