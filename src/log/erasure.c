@@ -28,8 +28,12 @@
 #include "base/exec.h"
 #include "log/erasure.h"
 
-/* At most this many are completed in one transaction. */
-#define ERASURE_CLAIM 100
+/*
+ * At most this many are completed in one transaction, and no further one when they have this many
+ * positions in all.
+ */
+#define ERASURE_CLAIM			100
+#define ERASURE_CLAIM_POSITIONS 1000000
 
 /*
  * The table has no page before the first row, and loses its pages when it is vacuumed.
@@ -156,22 +160,53 @@ erasure_first(List *erasures)
 	return first;
 }
 
-List *
-erasure_claim(const char *log, bool *all)
+static int
+erasure_size(const Erasure *erasure)
+{
+	ArrayType *positions = DatumGetArrayTypeP(erasure->positions);
+
+	return ArrayGetNItems(ARR_NDIM(positions), ARR_DIMS(positions));
+}
+
+/*
+ * Claims the first one after an id; NULL if there is none.
+ */
+static Erasure *
+erasure_claim_next(const char *log, int64 after)
 {
 	static ExecStatement claim = {NULL,
 								  "SELECT id, positions, replacement, done, waits_for "
 								  "FROM pm_catalog.erasure WHERE log OPERATOR(pg_catalog.=) $1 "
-								  "ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED",
+								  "AND id OPERATOR(pg_catalog.>) $2 "
+								  "ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED",
 								  2,
 								  {TEXTOID, INT8OID}};
-	Datum values[2] = {CStringGetTextDatum(log), Int64GetDatum(ERASURE_CLAIM)};
-	List *erasures;
+	Datum values[2] = {CStringGetTextDatum(log), Int64GetDatum(after)};
+	List *found = exec_list(&claim, values, NULL, erasure_form);
+
+	return found == NIL ? NULL : linitial(found);
+}
+
+/*
+ * One may have a million positions, so they are read one by one.
+ */
+List *
+erasure_claim(const char *log, bool *all)
+{
+	List *erasures = NIL;
+	Erasure *last = NULL;
+	int64 positions = 0;
 
 	*all = true;
 	if (!erasure_any())
 		return NIL;
-	erasures = erasure_first(exec_list(&claim, values, NULL, erasure_form));
+	while (list_length(erasures) < ERASURE_CLAIM && positions < ERASURE_CLAIM_POSITIONS &&
+		   (last = erasure_claim_next(log, last == NULL ? 0 : last->id)) != NULL)
+	{
+		erasures = lappend(erasures, last);
+		positions += erasure_size(last);
+	}
+	erasures = erasure_first(erasures);
 	*all = erasure_count(log) == list_length(erasures);
 	return erasures;
 }
