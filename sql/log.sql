@@ -290,3 +290,20 @@ DO $$ DECLARE l record; BEGIN FOR l IN SELECT name, "table" FROM pm.log LOOP PER
 DROP TABLE events;
 DROP SCHEMA sales CASCADE;
 DROP FUNCTION nothing(pm.event);
+
+-- ---- memory -----------------------------------------------------------------
+
+-- a session forgets logs that are gone
+CREATE PROCEDURE churn() LANGUAGE plpgsql AS $$ BEGIN
+	FOR i IN 1 .. 60 LOOP
+		PERFORM pm.create_log('gone' || i), pm.append('gone' || i, 's', 't');
+		EXECUTE 'DROP TABLE gone' || i;
+		COMMIT;
+	END LOOP;
+END $$;
+CREATE VIEW known AS SELECT coalesce(sum(used_bytes), 0) AS bytes FROM pg_backend_memory_contexts WHERE name IN ('pm logs', 'pm relations of logs');
+SELECT bytes AS before FROM known \gset
+CALL churn();
+SELECT bytes - :before < 2000 AS few FROM known;
+DROP VIEW known;
+DROP PROCEDURE churn;

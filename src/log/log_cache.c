@@ -23,7 +23,7 @@
 typedef struct LogCacheEntry
 {
 	char name[LOG_MAX_NAME]; /* hash key */
-	PmLog *log;				 /* NULL: to be built */
+	PmLog *log;				 /* NULL: it was not built to the end */
 	Oid relid;
 	Oid seqid;
 	uint32 sequence; /* the hash value of its row in the system cache SEQRELID, */
@@ -46,18 +46,37 @@ static LogRelations building;	 /* what a log is being built from */
 static uint64 invalidations = 0; /* of these relations and of the catalog, so far */
 
 /*
+ * Forgets that a log was built from a relation, of which there may be no other.
+ */
+static void
+log_cache_unrelate(Oid relid, LogCacheEntry *entry)
+{
+	LogCacheRelation *relation = hash_search(relations, &relid, HASH_FIND, NULL);
+
+	if (relation == NULL)
+		return;
+	relation->entries = list_delete_ptr(relation->entries, entry);
+	if (relation->entries == NIL)
+		(void) hash_search(relations, &relid, HASH_REMOVE, NULL);
+}
+
+/*
  * Takes a log out of the cache.  A caller further up the stack may still use it,
  * so it is freed only at the end of the transaction.
  */
 static void
 log_cache_evict(LogCacheEntry *entry)
 {
-	if (entry->log == NULL)
+	PmLog *log = entry->log;
+
+	log_cache_unrelate(entry->relid, entry);
+	log_cache_unrelate(entry->seqid, entry);
+	(void) hash_search(cache, entry->name, HASH_REMOVE, NULL);
+	if (log == NULL)
 		return;
-	entry->log->stale = true;
-	entry->log->next_stale = stale_logs;
-	stale_logs = entry->log;
-	entry->log = NULL;
+	log->stale = true;
+	log->next_stale = stale_logs;
+	stale_logs = log;
 }
 
 static void
@@ -88,7 +107,6 @@ log_cache_relcache_callback(Datum arg, Oid relid)
 	HASH_SEQ_STATUS scan;
 	LogCacheRelation *relation;
 	LogCacheEntry *entry;
-	ListCell *lc;
 
 	if (all || relid == building.table || relid == building.sequence)
 		invalidations++;
@@ -99,16 +117,12 @@ log_cache_relcache_callback(Datum arg, Oid relid)
 			log_cache_evict(entry);
 		return;
 	}
-	relation = hash_search(relations, &relid, HASH_FIND, NULL);
-	if (relation == NULL)
-		return;
-	foreach(lc, relation->entries)
-	{
-		entry = lfirst(lc);
-		/* The log of that name may have another table by now. */
-		if (relid == entry->relid || relid == entry->seqid)
-			log_cache_evict(entry);
-	}
+	/* With its last log, the relation is forgotten too. */
+	while ((relation = hash_search(relations, &relid, HASH_FIND, NULL)) != NULL)
+		if (relation->entries != NIL)
+			log_cache_evict(linitial(relation->entries));
+		else
+			(void) hash_search(relations, &relid, HASH_REMOVE, NULL);
 }
 
 /*
@@ -202,7 +216,6 @@ log_cache_load(const char *name, bool nowait, bool *locked)
 {
 	LogCacheEntry *entry = log_cache_find(name);
 	PmLog *log = NULL;
-	bool found;
 	uint64 seen;
 	uint32 sequence;
 	uint32 schema;
@@ -231,9 +244,10 @@ log_cache_load(const char *name, bool nowait, bool *locked)
 		CHECK_FOR_INTERRUPTS();
 	} while (seen != invalidations);
 
-	entry = hash_search(cache, name, HASH_ENTER, &found);
-	if (found)
+	entry = hash_search(cache, name, HASH_FIND, NULL);
+	if (entry != NULL)
 		log_cache_evict(entry);
+	entry = hash_search(cache, name, HASH_ENTER, NULL);
 	entry->log = NULL;
 	entry->relid = log->relid;
 	entry->seqid = log->seqid;
