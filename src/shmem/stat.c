@@ -272,6 +272,21 @@ stat_merge(const char *manager, int from, int lanes)
 	stat_take_away_later(STAT_MERGE, manager, from, lanes);
 }
 
+List *
+stat_databases(void)
+{
+	HASH_SEQ_STATUS seq;
+	StatEntry *entry;
+	List *databases = NIL;
+
+	LWLockAcquire(&Stats->lock, LW_SHARED);
+	hash_seq_init(&seq, StatEntries);
+	while ((entry = hash_seq_search(&seq)) != NULL)
+		databases = list_append_unique_oid(databases, entry->key.database);
+	LWLockRelease(&Stats->lock);
+	return databases;
+}
+
 void
 stat_forget_database(Oid database)
 {

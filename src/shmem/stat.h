@@ -6,6 +6,7 @@
 #define PM_STAT_H
 
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 
 #include "shmem/stat_counts.h"
 
@@ -21,6 +22,9 @@ extern void stat_forget(const char *manager, int from, int lanes);
 
 /* When the transaction commits: the counts of lanes "from" to "lanes" - 1 are those of lane 0. */
 extern void stat_merge(const char *manager, int from, int lanes);
+
+/* The databases that have counters. */
+extern List *stat_databases(void);
 
 /* At once: a database is gone, or does not have the extension any more. */
 extern void stat_forget_database(Oid database);

@@ -202,10 +202,13 @@ stat_file_read(void)
 
 	if (file == NULL)
 	{
-		if (errno != ENOENT)
-			ereport(LOG,
-					(errcode_for_file_access(), errmsg("could not read file \"%s\": %m", STAT_FILE),
-					 errdetail("The counters of process managers begin at zero.")));
+		if (errno == ENOENT)
+			return;
+		ereport(LOG,
+				(errcode_for_file_access(), errmsg("could not read file \"%s\": %m", STAT_FILE),
+				 errdetail("The counters of process managers begin at zero.")));
+		/* It must not be read at a later start, after it has become readable. */
+		(void) durable_unlink(STAT_FILE, LOG);
 		return;
 	}
 	/* Otherwise it is that of an earlier shutdown, and something was counted since. */

@@ -97,15 +97,25 @@ known_database_scan(KnownDatabases *known)
 {
 	HASH_SEQ_STATUS seq;
 	KnownDatabase *db;
+	List *counted;
+	List *all;
+	ListCell *lc;
 
 	hash_seq_init(&seq, known->table);
 	while ((db = hash_seq_search(&seq)) != NULL)
 		db->there = false;
 
 	worker_transaction();
+	/* Before the snapshot, so that it shows those of these databases that still exist. */
+	counted = stat_databases();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	slot_database_keep(known_database_read(known));
+	all = known_database_read(known);
 	PopActiveSnapshot();
+	slot_database_keep(all);
+	/* One that was dropped while no launcher ran is not in the hash table. */
+	foreach(lc, counted)
+		if (!list_member_oid(all, lfirst_oid(lc)))
+			stat_forget_database(lfirst_oid(lc));
 	CommitTransactionCommand();
 
 	/* Do this after the transaction, because its end would end this scan of the hash table. */
@@ -115,7 +125,6 @@ known_database_scan(KnownDatabases *known)
 		{
 			slot_log_forget_database(db->database);
 			slot_lost_forget_database(db->database);
-			stat_forget_database(db->database);
 			hash_search(known->table, &db->database, HASH_REMOVE, NULL);
 		}
 }

@@ -121,6 +121,20 @@ foreach my $what (sort keys %damage)
 	like(slurp_file($node->logfile, $offset), qr{LOG:  file "pg_stat/pm.stat" is damaged or of another version, and was ignored}, "$what: the server's log says so");
 }
 
+# one that cannot be read must not be read later
+{
+	my $offset = -s $node->logfile;
+
+	answer(q{SELECT pm.append('orders', 'o-2', 'Placed')});
+	counted('SELECT events > 0 FROM pm.stat', 't', 'not readable: counted before');
+	$node->stop('fast');
+	chmod(0, $file) || die $!;
+	$node->start;
+	is(answer('SELECT events FROM pm.stat'), '0', 'not readable: the counters begin at zero');
+	like(slurp_file($node->logfile, $offset), qr{LOG:  could not read file "pg_stat/pm.stat": Permission denied}, q{the server's log says so});
+	ok(!-e $file, 'and the file is gone');
+}
+
 # ---- prepared transactions are not counted ----
 
 answer(q{SELECT pm.pause('m'); SELECT pm.append('orders', 'o-3', 'Placed'); SELECT pm.stat_reset()});
@@ -156,7 +170,19 @@ make('other');
 # a copy of the database counts for itself
 answer('CREATE DATABASE copy TEMPLATE other');
 is(answer(q{SELECT events FROM pm.stat}, dbname => 'copy'), '0', 'a copy of the database begins at zero');
-answer('DROP DATABASE copy; DROP DATABASE other');
+answer('DROP DATABASE copy');
+# one that is dropped while no launcher runs that knew it
+sub entries { return unpack('x12 L', slurp_file($file)); }
+answer(q{ALTER SYSTEM SET pm.launcher = off});
+$node->stop('fast');
+is(entries(), 2, 'the file has the counters of both databases');
+$node->start;
+answer('DROP DATABASE other');
+answer(q{ALTER SYSTEM RESET pm.launcher; SELECT pg_reload_conf()});
+counted(q{SELECT count(*) FROM pm.worker WHERE kind = 'scheduler' AND database = 'postgres'}, '1', 'the launcher runs');
+$node->stop('fast');
+is(entries(), 1, 'and later only those of the other one');
+$node->start;
 
 # ---- each role has its share of the room ----
 
@@ -164,7 +190,6 @@ answer(q{SELECT pm.unregister('m'); GRANT CREATE ON SCHEMA public TO PUBLIC});
 answer(q{SELECT count(pm.append('orders', 'x-' || i, 'Placed')) FROM generate_series(1, 2000) i});
 foreach my $role (qw(greedy modest))
 {
-	# An entry of the database that was dropped may still be there.
 	my ($lanes, $least, $most) = $role eq 'greedy' ? (24, 14, 16) : (3, 3, 3);
 
 	answer("CREATE ROLE $role LOGIN; GRANT USAGE ON SCHEMA pm TO $role; GRANT SELECT ON orders TO $role");
