@@ -44,15 +44,16 @@ typedef struct BatchTask
 	TimestampTz now;  /* timers and retries up to this time are due */
 	int limit;		  /* at most this many events and timers */
 	HighwaterView view;
-	bool some;			   /* not all logs are read, so that no timer may fire */
-	bool wait_for_logs;	   /* wait for logs that are locked */
-	bool last_look;		   /* no later batch will wait for a log with a problem: leave it out now */
-	Lease *again;		   /* read only what was fetched under this lease; NULL: all */
-	bool raise;			   /* errors go to the caller: only what is deferred is set aside */
-	const BatchWalk *walk; /* NULL: the time does not move with the items */
-	BatchWatch *watch;	   /* NULL: none */
-	bool separate;		   /* items are handled in subtransactions */
-	int group;			   /* about this many items share a subtransaction */
+	bool some;			/* not all logs are read, so that no timer may fire */
+	bool wait_for_logs; /* wait for logs that are locked */
+	bool last_look;		/* no later batch will wait for a log with a problem: leave it out now */
+	Lease *again;		/* read only what was fetched under this lease; NULL: all */
+	bool raise;			/* errors go to the caller: only what is deferred is set aside */
+	TimestampTz parked_since; /* leave alone what was parked before this time; 0: nothing */
+	const BatchWalk *walk;	  /* NULL: the time does not move with the items */
+	BatchWatch *watch;		  /* NULL: none */
+	bool separate;			  /* items are handled in subtransactions */
+	int group;				  /* about this many items share a subtransaction */
 } BatchTask;
 
 #endif /* PM_BATCH_TASK_H */

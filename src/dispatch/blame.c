@@ -17,7 +17,7 @@
  *	  blame.c			says what the error means:
  *		lane_fail.c		  the event is tried again in its place, or the unit halts
  *		park.c			  the event is set aside, and the later ones of its key behind it
- *	retry.c				later, in a batch of its own: the queue of that key (park_queue.c)
+ *	retry.c				later, in another batch: the queue of that key (park_queue.c)
  */
 #include "pm.h"
 

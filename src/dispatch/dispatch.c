@@ -9,8 +9,8 @@
  * leaves nothing behind except the caller's Progress, which says which item was being
  * handled.
  *
- * A batch handles either events of the logs and timers (handle.c), or the queue of one
- * parked key (retry.c).
+ * A batch handles either events of the logs and timers (handle.c), or the queues of
+ * parked keys (retry.c).
  *
  * An event first passes through these files in the writer's session:
  *
@@ -105,6 +105,7 @@ dispatch_task(const DispatchRequest *request, LaneState *state)
 					  .wait_for_logs = request->wait_for_logs,
 					  .last_look = request->wait,
 					  .raise = request->raise,
+					  .parked_since = request->parked_since,
 					  .walk = request->walk,
 					  .watch = request->watch};
 
@@ -146,7 +147,7 @@ dispatch_head(const DispatchRequest *request, const BatchTask *task)
 	if (request->leave_parked || request->max_parked <= 0 || task->state->status == LANE_PARKING ||
 		!lane_parked_due(task->state, task->now))
 		return NULL;
-	return park_due(task->pm, task->lane, request->parked_since, task->now);
+	return park_due(task->pm, task->lane, task->parked_since, task->now);
 }
 
 /*

@@ -49,7 +49,11 @@ isolate_limit(const Isolate *isolate, int batch_size)
 int
 isolate_limit_parked(const Isolate *isolate, int batch_size)
 {
-	return isolate->parked_singles > 0 ? 1 : isolate_size(isolate, batch_size);
+	int size = isolate_size(isolate, batch_size);
+
+	if (isolate->parked_prefix > 0)
+		return Min(isolate->parked_prefix, size);
+	return isolate->parked_singles > 0 ? 1 : size;
 }
 
 /*
@@ -115,7 +119,10 @@ isolate_succeeded(Isolate *isolate, const DispatchResult *result, int batch_size
 	/* A batch that was not full says nothing about a larger one. */
 	if (isolate->cut > 0 && result->done >= isolate_size(isolate, batch_size))
 		isolate->cut = isolate->cut < batch_size / 2 ? isolate->cut * 2 : 0;
-	if (result->parked)
+	if (result->parked && isolate->parked_prefix > 0)
+		isolate->parked_prefix = result->done > 0 ? Max(isolate->parked_prefix - result->done, 0) :
+													0;
+	else if (result->parked)
 		isolate->parked_singles = Max(isolate->parked_singles - 1, 0);
 	else if (result->left)
 		isolate->singles = 1;
@@ -143,7 +150,11 @@ isolate_failed(Isolate *isolate, const Progress *progress, HandlerKind kind)
 	if (progress->count == 1)
 	{
 		if (parked)
+		{
+			isolate->parked_prefix = 0;
+			isolate->parked_singles = Max(isolate->parked_singles - 1, 0);
 			return true;
+		}
 		isolate->prefix = isolate->singles = 0;
 		if (isolate->succeeded < ISOLATE_OFTEN)
 			isolate->separate = ISOLATE_OFTEN;
@@ -152,7 +163,10 @@ isolate_failed(Isolate *isolate, const Progress *progress, HandlerKind kind)
 		return true;
 	}
 	if (parked)
-		isolate->parked_singles = progress->count;
+	{
+		isolate->parked_prefix = known ? progress->count - 1 : 0;
+		isolate->parked_singles = known ? 1 : progress->count;
+	}
 	else if (known)
 	{
 		isolate->prefix = progress->count - 1;

@@ -13,7 +13,8 @@ typedef struct Isolate
 {
 	int prefix;			/* first this many events, which succeeded before the failing one */
 	int singles;		/* then this many events, one at a time */
-	int parked_singles; /* this many parked ones, one at a time */
+	int parked_prefix;	/* first this many parked ones, */
+	int parked_singles; /* then this many, one at a time */
 	int succeeded;		/* events since one was found to fail */
 	int separate;		/* the next this many events are handled in subtransactions */
 	int gap;			/* recently, about one event in this many has failed */

@@ -1,9 +1,14 @@
 /*
  * retry.c
- *		Handles the queue of a parked key.
+ *		Handles the queues of parked keys.
  *
  * The events are read from their logs first (park_event.c).  An event that has failed
- * before runs alone.  When it succeeds, the next batch handles the events behind it.
+ * before is likely to fail again, so it runs alone.  When it succeeds, the next batch handles
+ * the events behind it.
+ *
+ * Events that were deferred, or that a person retries, are likely to succeed.  If several
+ * heads of that kind are due, a batch handles all of them, with the queues behind them.  If one
+ * fails, isolate.c finds it as in any batch.
  */
 #include "pm.h"
 
@@ -61,6 +66,36 @@ retry_read(const BatchTask *task, const Parked *head, int max_parked)
 	for (int i = 1; i < list_length(queue); i++)
 		if (((Parked *) list_nth(queue, i))->attempts > 0)
 			return list_truncate(queue, i);
+	return queue;
+}
+
+/*
+ * Reads the rows of several keys, one key after the other, beginning with the one whose
+ * head has been found.
+ *
+ * In a walk through time each head is handled at its own time.
+ */
+static List *
+retry_read_all(const BatchTask *task, const Parked *head, int max_parked)
+{
+	List *queue = retry_read(task, head, max_parked);
+	List *heads;
+	ListCell *lc;
+
+	if (head->attempts > 0 || task->walk != NULL || list_length(queue) >= max_parked)
+		return queue;
+	heads = park_due_list(task->pm, task->lane, task->parked_since, task->now, max_parked);
+	foreach(lc, heads)
+	{
+		const Parked *other = lfirst(lc);
+		int room = max_parked - list_length(queue);
+
+		if (other->id == head->id)
+			continue;
+		if (other->attempts > 0 || other->key == NULL || room <= 0)
+			break;
+		queue = list_concat(queue, retry_read(task, other, room));
+	}
 	return queue;
 }
 
@@ -181,13 +216,12 @@ retry_item(Calls *calls, BatchItem *item, Tally *tally)
 }
 
 /*
- * Handles the events of a queue in their order, and counts them by their logs.
- * Returns the id of the last one that has left the queue.
+ * Handles the events of the queues in their order, and counts them by their logs.
+ * Returns how many of them have left their queues.
  */
-static int64
-retry_queue(Calls *calls, List *queue, List *cursors, Tally *tally)
+static int
+retry_queues(Calls *calls, List *queue, List *cursors, Tally *tally)
 {
-	int64 last = 0;
 	ListCell *lc;
 
 	foreach(lc, queue)
@@ -199,15 +233,29 @@ retry_queue(Calls *calls, List *queue, List *cursors, Tally *tally)
 		CHECK_FOR_INTERRUPTS();
 		calls->progress->count = tally->done + 1;
 		item.key = key_get_text(calls->keys, parked->key);
-		last = parked->id;
 		handled = retry_item(calls, &item, tally);
 		if (handled)
 			retry_count(cursors, parked->log);
 		tally_add(tally, &item, handled ? 1 : 0);
 		if (GetCurrentTimestamp() >= calls->deadline || slot_asked_to_leave())
-			break;
+			return foreach_current_index(lc) + 1;
 	}
-	return last;
+	return list_length(queue);
+}
+
+/*
+ * The events behind those that have left their queues become the heads.
+ */
+static void
+retry_promote(const BatchTask *task, List *queue, int left)
+{
+	for (int i = 0; i < left; i++)
+	{
+		const Parked *parked = list_nth(queue, i);
+
+		if (i + 1 == left || strcmp(parked->key, ((Parked *) list_nth(queue, i + 1))->key) != 0)
+			park_promote(task->pm, task->lane, parked->key, parked->id);
+	}
 }
 
 /*
@@ -243,16 +291,16 @@ retry_keyless(const BatchTask *task, Parked *head, Progress *progress)
 }
 
 static Tally
-retry_key(const BatchTask *task, const Parked *head, int max_parked, Progress *progress)
+retry_keys(const BatchTask *task, const Parked *head, int max_parked, Progress *progress)
 {
 	Tally tally = {.again = true, .due = DT_NOEND};
 	List *cursors = cursor_list(task->pm, task->lane);
-	List *queue = retry_read(task, head, max_parked);
+	List *queue = retry_read_all(task, head, max_parked);
 	LogTrouble trouble;
 	int count = retry_read_events(task, queue, progress, &trouble);
 	Keys keys;
 	Calls calls;
-	int64 last;
+	int left;
 	TimestampTz earliest;
 	ListCell *lc;
 
@@ -264,13 +312,13 @@ retry_key(const BatchTask *task, const Parked *head, int max_parked, Progress *p
 	queue = list_truncate(queue, count);
 	key_begin(&keys);
 	call_begin(&calls, task, false, &keys, progress);
-	last = retry_queue(&calls, queue, cursors, &tally);
+	left = retry_queues(&calls, queue, cursors, &tally);
 	earliest = call_end(&calls, tally.handled);
 	tally.due = Min(tally.due, earliest);
 	foreach(lc, cursors)
 		if (((Cursor *) lfirst(lc))->parked > 0)
 			cursor_count(task->pm, task->lane, lfirst(lc));
-	park_promote(task->pm, task->lane, head->key, last);
+	retry_promote(task, queue, left);
 	return tally;
 }
 
@@ -278,5 +326,5 @@ Tally
 retry_batch(const BatchTask *task, Parked *head, int max_parked, Progress *progress)
 {
 	return head->key == NULL ? retry_keyless(task, head, progress) :
-							   retry_key(task, head, max_parked, progress);
+							   retry_keys(task, head, max_parked, progress);
 }

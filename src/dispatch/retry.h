@@ -1,6 +1,6 @@
 /*
  * retry.h
- *		Handles the queue of a parked key.
+ *		Handles the queues of parked keys.
  */
 #ifndef PM_RETRY_H
 #define PM_RETRY_H
@@ -10,7 +10,7 @@
 #include "dispatch/tally.h"
 #include "manager/park_queue.h"
 
-/* Handles the head of a queue, which is due, and up to max_parked events in all. */
+/* Handles the head of a queue, which is due, and others, up to max_parked events in all. */
 extern Tally retry_batch(const BatchTask *task, Parked *head, int max_parked, Progress *progress);
 
 /* Writes to the server's log that a parked event is gone from its log. */

@@ -219,8 +219,8 @@ park_form_head(uint64 row)
 	return head;
 }
 
-Parked *
-park_due(ProcessManager *pm, int lane, TimestampTz since, TimestampTz now)
+List *
+park_due_list(ProcessManager *pm, int lane, TimestampTz since, TimestampTz now, int limit)
 {
 	static ExecStatement select_due =
 		{NULL,
@@ -230,22 +230,37 @@ park_due(ProcessManager *pm, int lane, TimestampTz since, TimestampTz now)
 		 "AND lane OPERATOR(pg_catalog.=) $2 AND retry_at IS NOT NULL "
 		 "AND ROW(retry_at, id) OPERATOR(pg_catalog.>=) ROW($3, $4) "
 		 "AND ($5 IS NULL OR parked_at OPERATOR(pg_catalog.>=) $5) "
-		 "ORDER BY retry_at, id LIMIT 1",
-		 5,
-		 {TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID}};
+		 "ORDER BY retry_at, id LIMIT $6",
+		 6,
+		 {TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID}};
 	HeadPoint from = head_retry_from(pm->name, lane);
-	Datum values[5];
+	Datum values[6];
 	List *heads;
-	Parked *head;
+	ListCell *lc;
 
 	exec_unit_args(values, pm->name, lane);
 	values[2] = TimestampTzGetDatum(from.time);
 	values[3] = Int64GetDatum(from.id);
 	values[4] = TimestampTzGetDatum(since);
+	values[5] = Int64GetDatum(limit);
 	/* Only heads have a retry_at. */
-	heads = exec_list(&select_due, values, since == 0 ? "    n" : NULL, park_form_head);
-	head = heads == NIL ? NULL : linitial(heads);
-	return head != NULL && lane_is_due(head->retry_at, head->deferred, now) ? head : NULL;
+	heads = exec_list(&select_due, values, since == 0 ? "    n " : NULL, park_form_head);
+	foreach(lc, heads)
+	{
+		const Parked *head = lfirst(lc);
+
+		if (!lane_is_due(head->retry_at, head->deferred, now))
+			return list_truncate(heads, foreach_current_index(lc));
+	}
+	return heads;
+}
+
+Parked *
+park_due(ProcessManager *pm, int lane, TimestampTz since, TimestampTz now)
+{
+	List *heads = park_due_list(pm, lane, since, now, 1);
+
+	return heads == NIL ? NULL : linitial(heads);
 }
 
 Parked *

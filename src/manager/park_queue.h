@@ -56,6 +56,9 @@ extern void park_head_changed(ProcessManager *pm, int lane, int64 id, TimestampT
  * NULL if none is due.
  */
 extern Parked *park_due(ProcessManager *pm, int lane, TimestampTz since, TimestampTz now);
+/* The first of these that are due, in the order in which they are to be tried. */
+extern List *park_due_list(ProcessManager *pm, int lane, TimestampTz since, TimestampTz now,
+						   int limit);
 /* The parked event or timer in this row, without its event; NULL if it is gone. */
 extern Parked *park_get(ProcessManager *pm, int64 id);
 /* The first events of a key, from its head on, without what is in their logs. */
