@@ -23,13 +23,29 @@ attempt_may_fail_by(ErrorData *error)
 		   category == ERRCODE_TO_CATEGORY(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION);
 }
 
-bool
-attempt(void (*act)(void *), void *arg, ErrorData **error)
+/*
+ * Does the error concern the whole session?
+ */
+static bool
+attempt_must_fail_by(ErrorData *error)
+{
+	int category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	return category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) ||
+		   category == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ||
+		   category == ERRCODE_TO_CATEGORY(ERRCODE_INTERNAL_ERROR);
+}
+
+/*
+ * Calls act(arg) in a subtransaction.  Returns the error, or NULL.
+ */
+static ErrorData *
+attempt_run(void (*act)(void *), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
 
-	*error = NULL;
 	BeginInternalSubTransaction(NULL);
 	/* What act() allocates is to outlive the subtransaction. */
 	MemoryContextSwitchTo(context);
@@ -42,7 +58,7 @@ attempt(void (*act)(void *), void *arg, ErrorData **error)
 	{
 		/* Copied to memory that outlives the error state and the subtransaction. */
 		MemoryContextSwitchTo(context);
-		*error = CopyErrorData();
+		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 	}
@@ -53,7 +69,23 @@ attempt(void (*act)(void *), void *arg, ErrorData **error)
 	 */
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	return error;
+}
+
+bool
+attempt(void (*act)(void *), void *arg, ErrorData **error)
+{
+	*error = attempt_run(act, arg);
 	if (*error != NULL && !attempt_may_fail_by(*error))
+		ReThrowError(*error);
+	return *error == NULL;
+}
+
+bool
+attempt_any(void (*act)(void *), void *arg, ErrorData **error)
+{
+	*error = attempt_run(act, arg);
+	if (*error != NULL && attempt_must_fail_by(*error))
 		ReThrowError(*error);
 	return *error == NULL;
 }

@@ -11,5 +11,9 @@
  * error is thrown again.
  */
 extern bool attempt(void (*act)(void *), void *arg, ErrorData **error);
+/*
+ * The same, but any error is returned that does not concern the whole session.
+ */
+extern bool attempt_any(void (*act)(void *), void *arg, ErrorData **error);
 
 #endif /* PM_ATTEMPT_H */

@@ -13,6 +13,7 @@
 
 #include "dispatch/batch_item.h"
 #include "dispatch/batch_log.h"
+#include "log/attached.h"
 #include "log/highwater_ask.h"
 #include "log/log_open.h"
 #include "shmem/crash.h"
@@ -70,6 +71,7 @@ batch_log_key(const BatchTask *task, const BatchLog *b)
 
 	memset(&key, 0, sizeof(key)); /* it is hashed as bytes */
 	key.relid = b->log->relid;
+	key.attached = b->log->attached != NULL ? b->log->attached->number : 0;
 	if (task->pm->types != (Datum) 0 || !lane_share_is_all(&b->share))
 	{
 		key.manager = task->pm->id;
@@ -231,7 +233,8 @@ batch_log_request(const BatchTask *task, const BatchLogs *logs, const BatchLog *
 		request.limit = Min(task->limit, Max(task->limit / logs->count, BATCH_LOG_CHUNK));
 	if (!lane_share_is_all(&b->share) && task->pm->correlate == NULL)
 		request.filter.share = &b->share;
-	request.rows = request.filter.types != NULL || request.filter.share != NULL ?
+	request.rows = request.filter.types != NULL || request.filter.share != NULL ||
+						   (b->log->attached != NULL && b->log->attached->filter != NULL) ?
 					   Max(request.limit, BATCH_LOG_OTHERS) :
 					   request.limit;
 	return request;
@@ -258,12 +261,11 @@ batch_log_read_on(const BatchTask *task, BatchLogs *logs, BatchLog *b)
 	 */
 	first.position = request.after + 1;
 	batch_item_crash_mark(task, &first);
-	reading = reading_read(b->log, &request);
+	reading = reading_read(b->log, &request, &b->trouble);
 	crash_unmark();
 	if (reading == NULL)
 	{
 		/* What an earlier batch has read can still be handled. */
-		log_trouble_no_index(&b->trouble, b->log);
 		b->unknown = b->reading != NULL;
 		return;
 	}

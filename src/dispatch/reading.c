@@ -137,10 +137,13 @@ reading_add(Reading *reading, TupleDesc event_desc, EventFields *fields)
  */
 static bool
 reading_take(Reading *reading, const ReadingRequest *request, TupleDesc event_desc,
-			 EventFields *fields)
+			 EventFields *fields, bool passed)
 {
 	reading->looked_at++;
 	reading->last_position = DatumGetInt64(fields->values[EVENT_POSITION - 1]);
+	/* A row of the table that is not an event of this log. */
+	if (!passed)
+		return true;
 	/* The table's owner may have allowed NULL: such an event comes before all others. */
 	reading->last_time = fields->nulls[EVENT_RECORDED_AT - 1] ?
 							 DT_NOBEGIN :
@@ -153,26 +156,39 @@ reading_take(Reading *reading, const ReadingRequest *request, TupleDesc event_de
 }
 
 /*
- * Reads into an empty reading.  False if the log has no index of its positions.
+ * Reads into an empty reading.  False, with *trouble set, if that is not possible.
  */
 static bool
-reading_fill(Reading *reading, PmLog *log, const ReadingRequest *request)
+reading_fill(Reading *reading, PmLog *log, const ReadingRequest *request, LogTrouble *trouble)
 {
 	TupleDesc event_desc = lookup_rowtype_tupdesc(event_type(), -1);
 	LogIndexScan scan;
 	EventFields fields;
-	bool has_index = log_index_begin_events(&scan, log, request->after, request->up_to);
-	bool more = has_index;
+	bool more = log_index_begin_events(&scan, log, request->after, request->up_to);
 
+	if (!more)
+	{
+		log_trouble_no_index(trouble, log);
+		ReleaseTupleDesc(event_desc);
+		return false;
+	}
 	while (more && reading->looked_at < request->rows && log_index_next_event(&scan, &fields))
-		more = reading_take(reading, request, event_desc, &fields);
-	if (has_index)
-		log_index_end(&scan);
+		more = reading_take(reading, request, event_desc, &fields, scan.passed);
+	if (scan.error != NULL)
+	{
+		/* What precedes the row is handled first; then the next reading begins with it. */
+		more = false;
+		if (reading->looked_at == 0)
+			log_trouble_row(trouble, log, log_index_position(&scan), scan.error);
+	}
+	log_index_end(&scan);
 	ReleaseTupleDesc(event_desc);
+	if (trouble->message != NULL)
+		return false;
 	/* If no limit was reached, it is known that there is nothing more up to there. */
 	reading->up_to = !more || reading->looked_at == request->rows ? reading->last_position :
 																	request->up_to;
-	return has_index;
+	return true;
 }
 
 /*
@@ -201,11 +217,11 @@ reading_keep(const Reading *fresh)
  * Reads a reading that replaces the one that was kept for the same key.  A
  * batch may use the events of the old one until it ends.  The caller has
  * computed the mark, and checked the owner's rights after that; the scan takes
- * a newer snapshot.  If there is no index, or after an error, the old reading
+ * a newer snapshot.  If it cannot be read, or after an error, the old reading
  * stays.
  */
 Reading *
-reading_read(PmLog *log, const ReadingRequest *request)
+reading_read(PmLog *log, const ReadingRequest *request, LogTrouble *trouble)
 {
 	Reading reading;
 
@@ -216,7 +232,7 @@ reading_read(PmLog *log, const ReadingRequest *request)
 	reading.after = request->after;
 	/* Until the reading is complete it belongs to this batch, which may fail here. */
 	reading.context = AllocSetContextCreate(passing_context, "pm reading", ALLOCSET_DEFAULT_SIZES);
-	if (!reading_fill(&reading, log, request))
+	if (!reading_fill(&reading, log, request, trouble))
 		return NULL;
 	reading.bytes = MemoryContextMemAllocated(reading.context, false);
 	return reading_keep(&reading);

@@ -8,6 +8,7 @@
 #include "dispatch/lane_share.h"
 #include "log/log.h"
 #include "log/log_read.h"
+#include "log/log_trouble.h"
 
 /* A reading is for every unit that follows the log, or for one unit alone. */
 typedef struct ReadingKey
@@ -15,6 +16,7 @@ typedef struct ReadingKey
 	Oid relid;
 	int manager; /* 0: every unit */
 	int lane;
+	uint64 attached; /* AttachedLog.number: several logs can share a table; else 0 */
 } ReadingKey;
 
 typedef struct ReadingEvent
@@ -70,8 +72,10 @@ extern void reading_begin(void);
  */
 extern Reading *reading_find(const ReadingKey *key, uint64 version, int64 after, int *next);
 
-/* Reads, and keeps the result.  NULL if the log has no index of its positions. */
-extern Reading *reading_read(PmLog *log, const ReadingRequest *request);
+/*
+ * Reads, and keeps the result.  NULL if that is not possible; then *trouble is set.
+ */
+extern Reading *reading_read(PmLog *log, const ReadingRequest *request, LogTrouble *trouble);
 
 /* Frees everything.  Must not be called during a batch. */
 extern void reading_forget(void);

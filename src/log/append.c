@@ -39,6 +39,21 @@ append_require_object(Datum value, const char *what)
 }
 
 /*
+ * Only the program whose table it is knows how its rows are made.
+ */
+static void
+append_refuse_attached(PmLog *log)
+{
+	if (log->kind == LOG_ATTACHED)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("pm.append cannot write to log \"%s\", which is attached", log->name),
+				 errdetail("Its table %s belongs to another program.", log->table),
+				 errhint("Append by the function of that program, or by INSERT into its table. A "
+						 "handler may do so.")));
+}
+
+/*
  * Reads the arguments that the two functions have in common.
  */
 static AppendCall
@@ -49,6 +64,7 @@ append_begin(FunctionCallInfo fcinfo, int expected_arg)
 
 	argument_not_null(fcinfo, 1, "stream");
 	append.log = log_get(name, false);
+	append_refuse_attached(append.log);
 	log_require_whole(append.log);
 	append.stream = PG_GETARG_DATUM(1);
 	append.trimmed = false;

@@ -31,6 +31,7 @@
 #include "log/append_id.h"
 #include "log/append_once.h"
 #include "log/log_index.h"
+#include "log/log_index_ask.h"
 
 /* ---------- rights ---------- */
 

@@ -80,6 +80,7 @@
 
 #include "log/generations.h"
 #include "log/guard.h"
+#include "log/guard_ddl.h"
 #include "log/highwater.h"
 #include "log/seed.h"
 #include "log/sequence.h"
@@ -315,11 +316,16 @@ highwater_require_quiet(Oid relid)
 	bool quiet;
 	char *name;
 
-	/* A transaction that has drawn a position has a floor. */
-	if (!guard_own_floor(relid, &floor))
+	/* A transaction that has drawn a position has a floor, or there is no guard. */
+	if (!guard_own_floor(relid, &floor) && !highwater_self_writes(relid))
 		return;
 	/* A running statement keeps the table open. */
 	rel = relation_open(relid, AccessShareLock);
+	if (!guard_own_floor(relid, &floor) && guard_has_any(rel))
+	{
+		relation_close(rel, NoLock);
+		return;
+	}
 	quiet = rel->rd_refcnt == 1;
 	name = pstrdup(RelationGetRelationName(rel));
 	relation_close(rel, NoLock);

@@ -65,7 +65,9 @@ typedef struct PmLog
 	const char *data;
 	const char *metadata;
 	const char *recorded_at;
-	AttrNumber attnum[EVENT_ATTRIBUTES + 1]; /* of the columns, by EVENT_POSITION and so on */
+	/* Of the columns, by EVENT_POSITION and so on.  In an attached log it can be invalid. */
+	AttrNumber attnum[EVENT_ATTRIBUTES + 1];
+	struct AttachedLog *attached; /* NULL: another kind, or it has a problem */
 
 	bool at_home;		   /* its sequence was last accepted in this database */
 	bool sequence_changed; /* the sequence has another file than the accepted one */

@@ -20,6 +20,7 @@
 
 #include "base/exec.h"
 #include "base/identifier.h"
+#include "log/attach_check.h"
 #include "log/guard_ddl.h"
 #include "log/log_adopt.h"
 #include "log/log_check.h"
@@ -61,6 +62,23 @@ log_adopt_fit(PmLog *log, int64 *last, int64 *needed, bool nowait)
 	return fit;
 }
 
+static void
+log_adopt_accept(PmLog *log)
+{
+	LogRow row;
+
+	if (log->kind != LOG_ATTACHED)
+	{
+		log_catalog_accept(log->name, sequence_file(log->seqid));
+		return;
+	}
+	if (!log_catalog_row(log->name, &row))
+		elog(ERROR, "log \"%s\" is gone", log->name);
+	row.sequence_file = sequence_file(log->seqid);
+	row.sequence_xmin = attach_sequence_xmin(log->seqid);
+	log_catalog_accept_attached(&row);
+}
+
 /*
  * Accepts a sequence that was rebuilt, if it fits.  With nowait, false while
  * another session has locked it exclusively.
@@ -84,7 +102,7 @@ log_accept_sequence(PmLog *log, bool nowait)
 			 errhint("Run SELECT pg_catalog.setval(%s, %lld), then try again.",
 					 quote_literal_cstr(identifier_of_relation(log->seqid)), (long long) needed)));
 
-	log_catalog_accept(log->name, sequence_file(log->seqid));
+	log_adopt_accept(log);
 	wakeup_registry();
 	return true;
 }
@@ -123,7 +141,7 @@ log_adopt(const char *name, bool nowait)
 		log = log_get(name, false);
 	if (log->sequence_changed && !log_accept_sequence(log, nowait))
 		return false;
-	if (OidIsValid(log->seqid))
+	if (OidIsValid(log->seqid) && log->kind != LOG_ATTACHED)
 		guard_adopt(log->relid);
 	return true;
 }
@@ -325,7 +343,10 @@ log_adopt_table(const char *name, Oid relid)
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_TABLE),
 						errmsg("relation \"%s\" already exists", get_rel_name(relid)),
 						errdetail("It cannot be made a log. %s", lacks),
-						hint ? errhint("%s", hint) : errhint("Give the log another name.")));
+						hint ? errhint("%s", hint) :
+							   errhint("If another program writes this table, follow it as it is: "
+									   "pm.attach_log takes the names of its columns. For a new "
+									   "table, give the log another name.")));
 	relation_close(rel, NoLock);
 	log_make(name, relid);
 

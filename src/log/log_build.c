@@ -16,6 +16,8 @@
 #include "utils/rel.h"
 
 #include "base/identifier.h"
+#include "log/attach_build.h"
+#include "log/attach_check.h"
 #include "log/log_build.h"
 #include "log/log_check.h"
 #include "log/sequence.h"
@@ -71,6 +73,17 @@ log_build_column(PmLog *log, Relation rel, const LogRow *row, int attribute)
 }
 
 /*
+ * The same for an attached log.
+ */
+static void
+log_build_attached(PmLog *log, Relation rel, const LogRow *row, LogRelations *used)
+{
+	attach_build(log, rel, row);
+	if (log->attached != NULL)
+		log->seqid = used->sequence = attach_sequence(rel, log->attnum[EVENT_POSITION]);
+}
+
+/*
  * Reads what the open table tells.
  */
 static void
@@ -81,6 +94,11 @@ log_build_table(PmLog *log, Relation rel, const LogRow *row, LogRelations *used)
 	log->table = MemoryContextStrdup(log->context, identifier_of_relation(log->relid));
 	log->owner = rel->rd_rel->relowner;
 	log->schema = rel->rd_rel->relnamespace;
+	if (log->kind == LOG_ATTACHED)
+	{
+		log_build_attached(log, rel, row, used);
+		return;
+	}
 	if (rel->rd_rel->relkind == RELKIND_RELATION)
 		log->seqid = used->sequence = sequence_of_log(rel, &attnum);
 	log->pos = log_build_column(log, rel, row, EVENT_POSITION);
@@ -92,6 +110,14 @@ log_build_table(PmLog *log, Relation rel, const LogRow *row, LogRelations *used)
 	log->recorded_at = log_build_column(log, rel, row, EVENT_RECORDED_AT);
 }
 
+static bool
+log_build_check(PmLog *log, Relation rel, const LogRow *row)
+{
+	if (log->kind == LOG_ATTACHED)
+		return attach_check(log, rel, row);
+	return log_check(log, rel, row->sequence_file, row->at_home);
+}
+
 /*
  * Reads the table and checks the log.  With nowait, false if that cannot be
  * done because another session has locked the sequence exclusively.
@@ -100,7 +126,7 @@ static bool
 log_build_from(PmLog *log, Relation rel, const LogRow *row, bool nowait, LogRelations *used)
 {
 	log_build_table(log, rel, row, used);
-	while (!log_check(log, rel, row->sequence_file, row->at_home))
+	while (!log_build_check(log, rel, row))
 	{
 		if (nowait)
 			return false;
@@ -150,7 +176,8 @@ log_build(const LogRow *row, bool nowait, LogRelations *used)
 	if (rel == NULL)
 		log_note_problem(log, psprintf("the table of log \"%s\" does not exist", row->name),
 						 psprintf("Stop following it with pm.unfollow, then forget it with "
-								  "SELECT pm.drop_log(%s).",
+								  "SELECT pm.%s(%s).",
+								  row->kind == LOG_ATTACHED ? "detach_log" : "drop_log",
 								  quote_literal_cstr(row->name)));
 	else
 	{

@@ -263,6 +263,7 @@ log_catalog_sequences(List *names)
 		 "SELECT l.name, l.source::pg_catalog.oid, ("
 		 "SELECT d.objid FROM pg_catalog.pg_attribute a, pg_catalog.pg_depend d "
 		 "WHERE a.attrelid OPERATOR(pg_catalog.=) l.source::pg_catalog.oid "
+		 "AND a.attname OPERATOR(pg_catalog.=) l.pos::pg_catalog.name "
 		 "AND a.attidentity OPERATOR(pg_catalog.=) 'a' AND NOT a.attisdropped "
 		 "AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass "
 		 "AND d.refobjid OPERATOR(pg_catalog.=) a.attrelid "
@@ -392,6 +393,29 @@ log_catalog_accept(const char *name, Oid sequence_file)
 	log_catalog_changed();
 	exec_end(&scope);
 	erasure_adopt(name);
+}
+
+void
+log_catalog_accept_attached(const LogRow *row)
+{
+	static ExecStatement accept =
+		{NULL,
+		 "UPDATE pm_catalog.log SET sequence_file = $2, system_identifier = $3, database = $4, "
+		 "sequence_xmin = $5 WHERE name OPERATOR(pg_catalog.=) $1",
+		 5,
+		 {TEXTOID, OIDOID, INT8OID, OIDOID, XIDOID}};
+	ExecScope scope;
+	Datum values[5];
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(row->name);
+	values[1] = ObjectIdGetDatum(row->sequence_file);
+	values[2] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[3] = ObjectIdGetDatum(MyDatabaseId);
+	values[4] = TransactionIdGetDatum(row->sequence_xmin);
+	exec_statement(&accept, values, NULL);
+	log_catalog_changed();
+	exec_end(&scope);
 }
 
 void

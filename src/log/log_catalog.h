@@ -65,6 +65,8 @@ extern void log_catalog_insert(const char *name, Oid relid, Oid sequence_file);
 extern void log_catalog_insert_kind(const LogRow *row);
 /* Accepts this file for the log's sequence, in this database. */
 extern void log_catalog_accept(const char *name, Oid sequence_file);
+/* The same for an attached log, of which the row has the sequence. */
+extern void log_catalog_accept_attached(const LogRow *row);
 /* Removes a log, and what is kept of its streams. */
 extern void log_catalog_delete(const char *name);
 

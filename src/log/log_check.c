@@ -20,6 +20,7 @@
 #include "log/guard_ddl.h"
 #include "log/log_check.h"
 #include "log/log_index.h"
+#include "log/log_index_ask.h"
 #include "log/log_trouble.h"
 #include "log/sequence.h"
 #include "shmem/slot_log.h"
@@ -156,9 +157,7 @@ log_check(PmLog *log, Relation rel, Oid accepted_file, bool at_home)
 	if (!OidIsValid(log->seqid))
 		return true;
 	log_check_sequence(log);
-	/* A table of another program has no guard. */
-	if (log->kind != LOG_ATTACHED)
-		log_check_guard(log, rel);
+	log_check_guard(log, rel);
 	log->at_home = at_home;
 	log->sequence_changed = !at_home || sequence_file(log->seqid) != accepted_file;
 	/* With another problem the log is not read anyway; the file is checked once that is solved. */

@@ -60,6 +60,15 @@ log_take(PmLog *log)
 	return log;
 }
 
+static void
+log_refuse_attached(PmLog *log, const char *hint)
+{
+	if (log->kind == LOG_ATTACHED)
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+						errmsg("event log \"%s\" is attached to table %s", log->name, log->table),
+						errhint("%s", hint)));
+}
+
 /*
  * pm.create_log for an existing log: repairs the log if its table exists, else
  * removes the log, so that its name is free.
@@ -70,6 +79,8 @@ log_create_again(PmLog *log)
 	const char *name = pstrdup(log->name);
 	char *followers;
 
+	log_refuse_attached(log, "Call pm.attach_log with the same arguments to have it checked and "
+							 "accepted again, and pm.detach_log to remove it.");
 	if (get_rel_relkind(log->relid) != '\0')
 	{
 		if (log->problem == NULL)
@@ -261,6 +272,7 @@ pm_drop_log(PG_FUNCTION_ARGS)
 		log_drop_stray(name);
 		PG_RETURN_VOID();
 	}
+	log_refuse_attached(log, "Use pm.detach_log.");
 	log_require_owner(log);
 	/*
 	 * Check this before taking the lock too, so that a call that must fail makes no

@@ -33,6 +33,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "log/attached.h"
 #include "log/log_audit.h"
 #include "log/log_index.h"
 #include "log/log_trouble.h"
@@ -69,9 +70,22 @@ log_index_begin(LogIndexScan *scan, PmLog *log)
 	/* log_open() has locked the table. */
 	scan->rel = table_open(log->relid, NoLock);
 	Assert(CheckRelationLockedByMe(scan->rel, AccessShareLock, true));
-	log_index_require_types(log, scan->rel);
+	if (log->kind == LOG_ATTACHED)
+		scan->attached = attach_scan_begin(log, scan->rel);
+	else
+		log_index_require_types(log, scan->rel);
 	scan->snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	scan->slot = table_slot_create(scan->rel, NULL);
+	scan->passed = true;
+}
+
+/*
+ * Are the positions of type integer, as those of an attached log can be?
+ */
+static bool
+log_index_is_narrow(const LogIndexScan *scan)
+{
+	return scan->attached != NULL && scan->log->attached->narrow;
 }
 
 /*
@@ -117,7 +131,8 @@ log_index_of_positions(LogIndexScan *scan, Relation index)
 {
 	return index->rd_rel->relam == BTREE_AM_OID &&
 		   index->rd_index->indkey.values[0] == scan->log->attnum[EVENT_POSITION] &&
-		   index->rd_opfamily[0] == INTEGER_BTREE_FAM_OID && index->rd_opcintype[0] == INT8OID &&
+		   index->rd_opfamily[0] == INTEGER_BTREE_FAM_OID &&
+		   index->rd_opcintype[0] == (log_index_is_narrow(scan) ? INT4OID : INT8OID) &&
 		   (index->rd_indoption[0] & INDOPTION_DESC) == 0;
 }
 
@@ -137,9 +152,27 @@ log_index_next(LogIndexScan *scan, ScanDirection direction)
 	return index_getnext_slot(scan->scan, direction, scan->slot);
 }
 
+int64
+log_index_position(LogIndexScan *scan)
+{
+	bool isnull;
+	Datum value = slot_getattr(scan->slot, scan->log->attnum[EVENT_POSITION], &isnull);
+
+	return log_index_is_narrow(scan) ? (int64) DatumGetInt32(value) : DatumGetInt64(value);
+}
+
 void
 log_index_event(LogIndexScan *scan, EventFields *event)
 {
+	if (scan->attached != NULL)
+	{
+		scan->error = attach_scan_event(scan->attached, scan->slot, event, &scan->passed);
+		event->values[EVENT_LOG - 1] = scan->name;
+		event->nulls[EVENT_LOG - 1] = false;
+		if (scan->error != NULL)
+			scan->passed = false;
+		return;
+	}
 	/* The columns of the table can be in any order, and there can be others among them. */
 	slot_getallattrs(scan->slot);
 	event->values[EVENT_LOG - 1] = scan->name;
@@ -156,6 +189,8 @@ log_index_end(LogIndexScan *scan)
 {
 	if (scan->scan != NULL)
 		index_endscan(scan->scan);
+	if (scan->attached != NULL)
+		attach_scan_end(scan->attached);
 	ExecDropSingleTupleTableSlot(scan->slot);
 	UnregisterSnapshot(scan->snapshot);
 	if (scan->index != NULL)
@@ -164,6 +199,25 @@ log_index_end(LogIndexScan *scan)
 }
 
 /* ---------- along the positions ---------- */
+
+/*
+ * A condition for the positions.  It is of type bigint even if the positions are not.
+ */
+static void
+log_index_key(LogIndexScan *scan, ScanKey key, StrategyNumber strategy, int64 position)
+{
+	bool narrow = log_index_is_narrow(scan);
+	RegProcedure procedure;
+
+	if (strategy == BTGreaterStrategyNumber)
+		procedure = narrow ? F_INT48GT : F_INT8GT;
+	else if (strategy == BTLessEqualStrategyNumber)
+		procedure = narrow ? F_INT48LE : F_INT8LE;
+	else
+		procedure = narrow ? F_INT48EQ : F_INT8EQ;
+	ScanKeyEntryInitialize(key, 0, 1, strategy, narrow ? INT8OID : InvalidOid, InvalidOid,
+						   procedure, Int64GetDatum(position));
+}
 
 bool
 log_index_begin_positions(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to)
@@ -176,10 +230,8 @@ log_index_begin_positions(LogIndexScan *scan, PmLog *log, int64 after, int64 up_
 		log_index_end(scan);
 		return false;
 	}
-	ScanKeyEntryInitialize(&keys[0], 0, 1, BTGreaterStrategyNumber, InvalidOid, InvalidOid,
-						   F_INT8GT, Int64GetDatum(after));
-	ScanKeyEntryInitialize(&keys[1], 0, 1, BTLessEqualStrategyNumber, InvalidOid, InvalidOid,
-						   F_INT8LE, Int64GetDatum(up_to));
+	log_index_key(scan, &keys[0], BTGreaterStrategyNumber, after);
+	log_index_key(scan, &keys[1], BTLessEqualStrategyNumber, up_to);
 	log_index_along(scan, keys, 2);
 	return true;
 }
@@ -193,148 +245,13 @@ log_index_refuse(PmLog *log)
 	log_trouble_raise(&trouble);
 }
 
-/*
- * Is it a primary key of the positions?  Then it has the type and the order that
- * log_index_of_positions() asks for.  This is found without opening the index.
- */
-static bool
-log_index_is_primary(PmLog *log, Oid index)
+void
+log_index_refuse_row(LogIndexScan *scan)
 {
-	HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
-	Form_pg_index form;
-	bool fits;
+	LogTrouble trouble;
 
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	form = (Form_pg_index) GETSTRUCT(tuple);
-	fits = form->indisprimary && form->indisvalid && !form->indcheckxmin &&
-		   form->indkey.values[0] == log->attnum[EVENT_POSITION] &&
-		   heap_attisnull(tuple, Anum_pg_index_indpred, NULL);
-	ReleaseSysCache(tuple);
-	if (!fits)
-		return false;
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(index));
-	fits = HeapTupleIsValid(tuple) && ((Form_pg_class) GETSTRUCT(tuple))->relam == BTREE_AM_OID;
-	if (HeapTupleIsValid(tuple))
-		ReleaseSysCache(tuple);
-	return fits;
-}
-
-static bool
-log_index_has_primary(PmLog *log)
-{
-	Relation rel = table_open(log->relid, NoLock);
-	bool has = false;
-	List *indexes = RelationGetIndexList(rel);
-	ListCell *lc;
-
-	foreach(lc, indexes)
-		has = has || log_index_is_primary(log, lfirst_oid(lc));
-	list_free(indexes);
-	table_close(rel, NoLock);
-	return has;
-}
-
-bool
-log_index_exists(PmLog *log)
-{
-	LogIndexScan scan;
-	bool exists;
-
-	/* Thousands of logs may be looked at, and nearly all have this one. */
-	if (log_index_has_primary(log))
-		return true;
-	log_index_begin(&scan, log);
-	exists = log_index_choose(&scan, log_index_of_positions);
-	log_index_end(&scan);
-	return exists;
-}
-
-bool
-log_index_has(PmLog *log, int64 position)
-{
-	LogIndexScan scan;
-	bool found;
-
-	if (!log_index_begin_positions(&scan, log, Max(position, PG_INT64_MIN + 1) - 1, position))
-		log_index_refuse(log);
-	found = log_index_next(&scan, ForwardScanDirection);
-	log_index_end(&scan);
-	return found;
-}
-
-bool
-log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at)
-{
-	LogIndexScan scan;
-	bool isnull = true;
-
-	if (!log_index_begin_positions(&scan, log, after, PG_INT64_MAX))
-		return false;
-	if (log_index_next(&scan, ForwardScanDirection))
-		*recorded_at = DatumGetTimestampTz(
-			slot_getattr(scan.slot, log->attnum[EVENT_RECORDED_AT], &isnull));
-	log_index_end(&scan);
-	return !isnull;
-}
-
-int
-log_index_count(PmLog *log, int64 after, int most)
-{
-	LogIndexScan scan;
-	int count = 0;
-
-	if (!log_index_begin_positions(&scan, log, after, PG_INT64_MAX))
-		return -1;
-	while (count < most && log_index_next(&scan, ForwardScanDirection))
-		count++;
-	log_index_end(&scan);
-	return count;
-}
-
-bool
-log_index_last(PmLog *log, int64 after, int64 *position, bool *known)
-{
-	LogIndexScan scan;
-	bool isnull = true;
-	bool begun = log_index_begin_positions(&scan, log, after, PG_INT64_MAX);
-
-	if (known != NULL)
-		*known = begun;
-	else if (!begun)
-		log_index_refuse(log);
-	if (!begun)
-		return false;
-	if (log_index_next(&scan, BackwardScanDirection))
-		*position = DatumGetInt64(slot_getattr(scan.slot, log->attnum[EVENT_POSITION], &isnull));
-	log_index_end(&scan);
-	return !isnull;
-}
-
-/*
- * Reads the log from its start, because positions need not be in the order of
- * time.
- */
-bool
-log_index_since(PmLog *log, TimestampTz since, int64 *position)
-{
-	LogIndexScan scan;
-	bool found = false;
-
-	if (!log_index_begin_positions(&scan, log, PG_INT64_MIN, PG_INT64_MAX))
-		log_index_refuse(log);
-	while (!found && log_index_next(&scan, ForwardScanDirection))
-	{
-		bool isnull;
-		Datum recorded_at = slot_getattr(scan.slot, log->attnum[EVENT_RECORDED_AT], &isnull);
-
-		found = !isnull && DatumGetTimestampTz(recorded_at) >= since;
-		if (found)
-			*position = DatumGetInt64(
-				slot_getattr(scan.slot, log->attnum[EVENT_POSITION], &isnull));
-	}
-	log_index_end(&scan);
-	return found;
+	log_trouble_row(&trouble, scan->log, log_index_position(scan), scan->error);
+	log_trouble_raise(&trouble);
 }
 
 bool
@@ -349,15 +266,12 @@ log_index_begin_events(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to)
 bool
 log_index_next_event(LogIndexScan *scan, EventFields *event)
 {
-	bool isnull;
-
 	if (!log_index_next(scan, ForwardScanDirection))
 		return false;
 	/* If reading a corrupt event crashes the server, this mark says which one it was. */
-	crash_mark_position(
-		DatumGetInt64(slot_getattr(scan->slot, scan->log->attnum[EVENT_POSITION], &isnull)));
+	crash_mark_position(log_index_position(scan));
 	log_index_event(scan, event);
-	return true;
+	return scan->error == NULL;
 }
 
 /* ---------- at given positions ---------- */
@@ -380,28 +294,53 @@ log_index_look_up(LogIndexScan *scan, int64 position, EventFields *event)
 {
 	ScanKeyData key;
 
-	ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid, InvalidOid, F_INT8EQ,
-						   Int64GetDatum(position));
+	log_index_key(scan, &key, BTEqualStrategyNumber, position);
 	log_index_along(scan, &key, 1);
+	scan->error = NULL;
 	if (!log_index_next(scan, ForwardScanDirection))
 		return false;
 	log_index_event(scan, event);
-	return true;
+	return scan->passed;
 }
 
 /* ---------- all at once ---------- */
 
-bool
-log_index_read(PmLog *log, int64 after, int64 up_to, int64 max_count, LogIndexTake take, void *arg)
+static bool
+log_index_read_events(PmLog *log, int64 after, int64 up_to, int64 max_count, bool sound,
+					  LogIndexTake take, void *arg)
 {
 	LogIndexScan scan;
 	EventFields event;
+	int64 count = 0;
 	bool more = true;
 
 	if (!log_index_begin_events(&scan, log, after, up_to))
 		return false;
-	for (int64 count = 0; more && count < max_count && log_index_next_event(&scan, &event); count++)
+	while (more && count < max_count && (log_index_next_event(&scan, &event) || scan.error != NULL))
+	{
+		if (scan.error != NULL && !sound)
+			log_index_refuse_row(&scan);
+		if (scan.error != NULL)
+			pfree(scan.error);
+		scan.error = NULL;
+		if (!scan.passed)
+			continue;
 		more = take(arg, &event);
+		count++;
+	}
 	log_index_end(&scan);
 	return true;
+}
+
+bool
+log_index_read(PmLog *log, int64 after, int64 up_to, int64 max_count, LogIndexTake take, void *arg)
+{
+	return log_index_read_events(log, after, up_to, max_count, false, take, arg);
+}
+
+bool
+log_index_read_sound(PmLog *log, int64 after, int64 up_to, int64 max_count, LogIndexTake take,
+					 void *arg)
+{
+	return log_index_read_events(log, after, up_to, max_count, true, take, arg);
 }

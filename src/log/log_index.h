@@ -10,6 +10,7 @@
 #include "utils/snapshot.h"
 #include "utils/timestamp.h"
 
+#include "log/attach_read.h"
 #include "log/log.h"
 
 /* Takes an event, whose values are valid until the next; returns false to stop reading. */
@@ -25,6 +26,10 @@ typedef struct LogIndexScan
 	Snapshot snapshot;
 	IndexScanDesc scan; /* NULL: not begun */
 	TupleTableSlot *slot;
+	/* The table of an attached log has rows that are not its events. */
+	AttachScan *attached; /* NULL: the log is of another kind */
+	bool passed;		  /* the row in the slot is an event */
+	char *error;		  /* why it cannot be made an event */
 } LogIndexScan;
 
 /* Is this the index that the caller needs? */
@@ -42,46 +47,43 @@ extern void log_index_along(LogIndexScan *scan, ScanKey keys, int nkeys);
  * begins nothing, if the log has no index of its positions.
  */
 extern bool log_index_begin_positions(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to);
-/* Brings the next event into the slot; false if there is none. */
+/* Brings the next row into the slot; false if there is none. */
 extern bool log_index_next(LogIndexScan *scan, ScanDirection direction);
-/* The event in the slot. */
+/* The position of the row in the slot. */
+extern int64 log_index_position(LogIndexScan *scan);
+/*
+ * The event in the slot.  Sets scan->passed and scan->error; unless the row has passed, only
+ * the position of the event is set.
+ */
 extern void log_index_event(LogIndexScan *scan, EventFields *event);
 extern void log_index_end(LogIndexScan *scan);
 
 /* Raises the error that the log has no index of its positions. */
 COMPAT_NORETURN extern void log_index_refuse(PmLog *log);
-/* Does the log have an index of its positions? */
-extern bool log_index_exists(PmLog *log);
-/* Does the log have an event at this position? */
-extern bool log_index_has(PmLog *log, int64 position);
-/* When the first event after a position was recorded; false if there is none. */
-extern bool log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at);
-/* How many events there are after a position, at most "most"; -1 if the log has no index. */
-extern int log_index_count(PmLog *log, int64 after, int most);
-/*
- * The position of the last event, if it is after this one; else false.  *known is
- * false if the log has no index of its positions; that is an error if "known" is
- * NULL.
- */
-extern bool log_index_last(PmLog *log, int64 after, int64 *position, bool *known);
-/*
- * The position of the first event that was recorded at this time or later; false if
- * there is none.
- */
-extern bool log_index_since(PmLog *log, TimestampTz since, int64 *position);
+/* Raises the error that a row cannot be made an event. */
+COMPAT_NORETURN extern void log_index_refuse_row(LogIndexScan *scan);
 /* log_index_begin_positions() for a reader: libraries that audit queries are told. */
 extern bool log_index_begin_events(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to);
-/* The next event, whose values are valid until the one after it; false if there is none. */
+/*
+ * The next row as an event, whose values are valid until the one after it; false if there is
+ * none, or if it cannot be made an event (scan->error).  Use it only if scan->passed is set.
+ */
 extern bool log_index_next_event(LogIndexScan *scan, EventFields *event);
 /* Begins to look events up by their positions.  False if the log has no index of these. */
 extern bool log_index_begin_lookups(LogIndexScan *scan, PmLog *log);
-/* The event at a position, whose values are valid until the next; false if there is none. */
+/*
+ * The event at a position, whose values are valid until the next; false if there is none, or
+ * if its row cannot be made an event (scan->error).
+ */
 extern bool log_index_look_up(LogIndexScan *scan, int64 position, EventFields *event);
 /*
  * Reads the events with after < position <= up_to in their order, at most
- * max_count.  False if the log has no index of its positions.
+ * max_count.  False if the log has no index of its positions.  The second function leaves
+ * out rows that cannot be made events, which are an error in the first one.
  */
 extern bool log_index_read(PmLog *log, int64 after, int64 up_to, int64 max_count, LogIndexTake take,
 						   void *arg);
+extern bool log_index_read_sound(PmLog *log, int64 after, int64 up_to, int64 max_count,
+								 LogIndexTake take, void *arg);
 
 #endif /* PM_LOG_INDEX_H */

@@ -9,6 +9,7 @@
 
 #include "access/tableam.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
@@ -19,6 +20,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "log/attached.h"
 #include "log/log_audit.h"
 #include "log/log_read.h"
 
@@ -48,6 +50,11 @@ log_types_begin(LogTypes *types, PmLog *log, Datum array)
 	for (int i = 0; i < count; i++)
 		if (!nulls[i])
 			types->types[types->count++] = elements[i];
+	if (log->attached != NULL)
+	{
+		types->collation = log->attached->collation;
+		return;
+	}
 	get_atttypetypmodcoll(log->relid, log->attnum[EVENT_TYPE], &type, &typmod, &types->collation);
 }
 
@@ -105,19 +112,24 @@ log_read_attribute(LogIndexScan *scan, int attribute, bool *isnull)
 	return *isnull ? 0 : DatumGetInt64(value);
 }
 
-static void
-log_read_note(StreamRows *rows, LogIndexScan *scan)
+static StreamRow *
+log_read_add(StreamRows *rows)
 {
-	StreamRow *row;
-	bool isnull;
-
 	if (rows->count == rows->room)
 	{
 		rows->room = Max(rows->room * 2, LOG_READ_ROOM);
 		rows->rows = rows->rows == NULL ? palloc(sizeof(StreamRow) * rows->room) :
 										  repalloc_huge(rows->rows, sizeof(StreamRow) * rows->room);
 	}
-	row = &rows->rows[rows->count++];
+	return &rows->rows[rows->count++];
+}
+
+static void
+log_read_note(StreamRows *rows, LogIndexScan *scan)
+{
+	StreamRow *row = log_read_add(rows);
+	bool isnull;
+
 	row->version = log_read_attribute(scan, EVENT_VERSION, &row->versionless);
 	row->position = log_read_attribute(scan, EVENT_POSITION, &isnull);
 	row->tid = scan->slot->tts_tid;
@@ -160,6 +172,72 @@ log_read_along_stream(LogIndexScan *scan, Datum stream, int64 after, int64 max_c
 	log_index_along(scan, keys, 2);
 	while (log_index_next(scan, ForwardScanDirection))
 		log_read_note(rows, scan);
+}
+
+/*
+ * An index that finds the rows of a stream of an attached log.
+ */
+static bool
+log_read_of_attached(LogIndexScan *scan, Relation index)
+{
+	AttrNumber stream = scan->log->attnum[EVENT_STREAM];
+
+	return stream != InvalidAttrNumber && index->rd_rel->relam == BTREE_AM_OID &&
+		   index->rd_index->indkey.values[0] == stream &&
+		   index->rd_opfamily[0] == TEXT_BTREE_FAM_OID && index->rd_opcintype[0] == TEXTOID &&
+		   index->rd_indcollation[0] ==
+			   TupleDescAttr(RelationGetDescr(scan->rel), stream - 1)->attcollation;
+}
+
+/*
+ * Notes the row in the slot if it is an event of the stream, after the version.
+ */
+static void
+log_read_note_attached(LogIndexScan *scan, Datum stream, int64 after, StreamRows *rows)
+{
+	EventFields event;
+	StreamRow *row;
+	bool versionless;
+	int64 version;
+
+	log_index_event(scan, &event);
+	if (scan->error != NULL)
+		log_index_refuse_row(scan);
+	if (!scan->passed ||
+		!DatumGetBool(DirectFunctionCall2Coll(texteq, DEFAULT_COLLATION_OID,
+											  event.values[EVENT_STREAM - 1], stream)))
+		return;
+	versionless = event.nulls[EVENT_VERSION - 1];
+	version = versionless ? 0 : DatumGetInt64(event.values[EVENT_VERSION - 1]);
+	if (versionless ? after > 0 : version <= after)
+		return;
+	row = log_read_add(rows);
+	row->versionless = versionless;
+	row->version = version;
+	row->position = log_index_position(scan);
+	row->tid = scan->slot->tts_tid;
+}
+
+/*
+ * Collects the positions of a stream of an attached log.
+ */
+static void
+log_read_attached(LogIndexScan *scan, Datum stream, int64 after, StreamRows *rows)
+{
+	ScanKeyData key;
+
+	if (log_index_choose(scan, log_read_of_attached))
+	{
+		ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid,
+							   scan->index->rd_indcollation[0], F_TEXTEQ, stream);
+		log_index_along(scan, &key, 1);
+	}
+	else if (log_index_choose(scan, log_index_of_positions))
+		log_index_along(scan, NULL, 0);
+	else
+		log_index_refuse(scan->log);
+	while (log_index_next(scan, ForwardScanDirection))
+		log_read_note_attached(scan, stream, after, rows);
 }
 
 /*
@@ -223,7 +301,9 @@ log_read_stream(PmLog *log, Datum stream, int64 after, int64 max_count, LogIndex
 
 	log_index_begin(&scan, log);
 	log_audit(log, ACL_SELECT);
-	if (log_index_choose(&scan, log_read_of_streams))
+	if (scan.attached != NULL)
+		log_read_attached(&scan, stream, after, &rows);
+	else if (log_index_choose(&scan, log_read_of_streams))
 		log_read_along_stream(&scan, stream, after, max_count, &rows);
 	else if (log_index_choose(&scan, log_index_of_positions))
 		log_read_all(&scan, stream, after, &rows);
@@ -238,6 +318,8 @@ log_read_stream(PmLog *log, Datum stream, int64 after, int64 max_count, LogIndex
 		if (!table_tuple_fetch_row_version(scan.rel, &rows.rows[i].tid, scan.snapshot, scan.slot))
 			elog(ERROR, "an event of log \"%s\" is gone", log->name);
 		log_index_event(&scan, &event);
+		if (scan.error != NULL)
+			log_index_refuse_row(&scan);
 		if (!take(arg, &event))
 			break;
 	}
@@ -290,8 +372,10 @@ log_read_ends(PmLog *log, Datum *streams, Datum *versions, int count, bool *goes
 static bool
 log_read_of_metadata(LogIndexScan *scan, Relation index)
 {
-	return index->rd_rel->relam == GIN_AM_OID &&
-		   index->rd_index->indkey.values[0] == scan->log->attnum[EVENT_METADATA] &&
+	AttrNumber metadata = scan->log->attnum[EVENT_METADATA];
+
+	return metadata != InvalidAttrNumber && index->rd_rel->relam == GIN_AM_OID &&
+		   index->rd_index->indkey.values[0] == metadata &&
 		   (index->rd_opfamily[0] == LOG_READ_JSONB_OPS ||
 			index->rd_opfamily[0] == LOG_READ_JSONB_PATH_OPS);
 }
@@ -342,7 +426,8 @@ log_read_page(LogIndexScan *scan, IndexFetchTableData *fetch, BlockNumber block,
 		if (!table_index_fetch_tuple(fetch, &tid, scan->snapshot, scan->slot, &again, NULL))
 			continue;
 		log_index_event(scan, &event);
-		(void) take(arg, &event);
+		if (scan->passed)
+			(void) take(arg, &event);
 	}
 }
 

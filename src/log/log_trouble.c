@@ -129,6 +129,17 @@ log_trouble_no_index(LogTrouble *trouble, PmLog *log)
 }
 
 void
+log_trouble_row(LogTrouble *trouble, PmLog *log, int64 position, const char *error)
+{
+	log_trouble_note(
+		trouble, ERRCODE_DATA_EXCEPTION,
+		psprintf("the row at position %lld of log \"%s\" cannot be read as an event: %s",
+				 (long long) position, log->name, error),
+		"An expression with which the log was attached has failed.",
+		"Correct the row, or attach the log with other expressions. pm.seek skips the row.");
+}
+
+void
 log_trouble_raise(const LogTrouble *trouble)
 {
 	ereport(ERROR, (errcode(trouble->sqlerrcode), errmsg_internal("%s", trouble->message),

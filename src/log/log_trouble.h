@@ -29,6 +29,9 @@ extern void log_trouble_rewound(LogTrouble *trouble, PmLog *log, int64 last, int
 /* The log cannot be read in the order of its positions. */
 extern void log_trouble_no_index(LogTrouble *trouble, PmLog *log);
 
+/* The row at this position of an attached log cannot be made an event. */
+extern void log_trouble_row(LogTrouble *trouble, PmLog *log, int64 position, const char *error);
+
 /* Raises it as an error. */
 COMPAT_NORETURN extern void log_trouble_raise(const LogTrouble *trouble);
 /* Raises an error unless the role may read the log, and all of it. */

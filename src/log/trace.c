@@ -185,8 +185,8 @@ trace_compare(const void *a, const void *b)
 static bool
 trace_read_one(TraceWanted *wanted, int64 position)
 {
-	return log_index_read(wanted->log, Max(position, PG_INT64_MIN + 1) - 1, position, 1, trace_take,
-						  wanted);
+	return log_index_read_sound(wanted->log, Max(position, PG_INT64_MIN + 1) - 1, position, 1,
+								trace_take, wanted);
 }
 
 /*
@@ -214,7 +214,8 @@ trace_read(Trace *trace, PmLog *log, List *notes)
 	else
 	{
 		wanted.note = false;
-		read = log_index_read(log, PG_INT64_MIN, PG_INT64_MAX, PG_INT64_MAX, trace_take, &wanted);
+		read = log_index_read_sound(log, PG_INT64_MIN, PG_INT64_MAX, PG_INT64_MAX, trace_take,
+									&wanted);
 	}
 	MemoryContextDelete(wanted.context);
 	return read;

@@ -95,8 +95,8 @@ trace_cause_of(PmLog *log, int64 position, TraceCause *cause)
 {
 	TraceCauseWanted wanted = {false, {NULL, false, 0}};
 
-	(void) log_index_read(log, Max(position, PG_INT64_MIN + 1) - 1, position, 1, trace_cause_take,
-						  &wanted);
+	(void) log_index_read_sound(log, Max(position, PG_INT64_MIN + 1) - 1, position, 1,
+								trace_cause_take, &wanted);
 	*cause = wanted.cause;
 	return wanted.found;
 }

@@ -197,6 +197,18 @@ trim_require_rights(PmLog *log)
 	log_require_whole(log);
 }
 
+static void
+trim_refuse_attached(PmLog *log)
+{
+	if (log->kind == LOG_ATTACHED)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("pm.trim cannot delete from log \"%s\", which is attached", log->name),
+				 errdetail("Its table %s belongs to another program.", log->table),
+				 errhint("Delete the rows as that program does it. pm.cursor shows up to which "
+						 "position they have been handled.")));
+}
+
 /*
  * Raises an error if a follower has not handled all of these events, or has
  * parked one.
@@ -280,6 +292,7 @@ pm_trim(PG_FUNCTION_ARGS)
 	highwater_require_fresh_snapshots("pm.trim");
 	exec_require_writable("pm.trim");
 	argument_not_null(fcinfo, 1, "up_to");
+	trim_refuse_attached(log);
 	trim_require_rights(log);
 
 	/*

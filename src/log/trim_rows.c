@@ -16,6 +16,7 @@
 
 #include "base/scan.h"
 #include "log/log_index.h"
+#include "log/log_index_ask.h"
 #include "log/trim_rows.h"
 
 /* How many positions are in a chunk. */

@@ -227,6 +227,11 @@ pm_erase(PG_FUNCTION_ARGS)
 	replacement = PG_ARGISNULL(2) ? DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")) :
 									PG_GETARG_DATUM(2);
 	log = log_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	if (log->kind == LOG_ATTACHED)
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+						errmsg("pm.erase cannot change log \"%s\", which is attached", log->name),
+						errdetail("Its table %s belongs to another program.", log->table),
+						errhint("Change the rows as that program does it.")));
 	log_require_whole(log);
 	erase_require_owner(log);
 	/* Wait for the table before the units are locked, so that nobody waits for both. */

@@ -95,7 +95,13 @@ park_event_read(ParkReader *reader, Parked *parked)
 		return false;
 	parked->event = (Datum) 0;
 	if (!log_index_look_up(&reader->scan, parked->position, &fields))
-		return true;
+	{
+		if (reader->scan.error == NULL)
+			return true;
+		memset(&reader->trouble, 0, sizeof(reader->trouble));
+		log_trouble_row(&reader->trouble, reader->log, parked->position, reader->scan.error);
+		return false;
+	}
 	parked->too_large = event_excess(&fields);
 	parked->event = parked->too_large > 0 ? event_form_stub(&fields) : event_form(&fields);
 	reader->bytes += HeapTupleHeaderGetDatumLength(DatumGetHeapTupleHeader(parked->event));

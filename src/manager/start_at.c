@@ -12,6 +12,7 @@
 
 #include "log/highwater_ask.h"
 #include "log/log_index.h"
+#include "log/log_index_ask.h"
 #include "manager/start_at.h"
 
 #define START_AT_HINT                                                                              \

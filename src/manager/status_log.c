@@ -20,6 +20,7 @@
 
 #include "log/highwater_ask.h"
 #include "log/log_index.h"
+#include "log/log_index_ask.h"
 #include "log/log_open.h"
 #include "log/log_right.h"
 #include "log/log_trouble.h"

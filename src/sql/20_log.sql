@@ -4,6 +4,11 @@ CREATE FUNCTION pm.create_log(log text) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_create_log';
 CREATE FUNCTION pm.drop_log(log text) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_drop_log';
+CREATE FUNCTION pm.attach_log(log text, source regclass, pos text, stream text, type text, data text, version text DEFAULT NULL,
+						   metadata text DEFAULT NULL, recorded_at text DEFAULT NULL, filter text DEFAULT NULL)
+	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_attach_log';
+CREATE FUNCTION pm.detach_log(log text) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_detach_log';
 CREATE FUNCTION pm.read(log text, after bigint DEFAULT 0, max_count integer DEFAULT 100, types text[] DEFAULT NULL)
 	RETURNS SETOF pm.event LANGUAGE C ROWS 100 AS 'MODULE_PATHNAME', 'pm_read';
 CREATE FUNCTION pm.read_stream(log text, stream text, after_version bigint DEFAULT 0, max_count integer DEFAULT NULL)
@@ -33,3 +38,7 @@ CREATE FUNCTION pm_catalog.before_truncate() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_guard_before_truncate';
 CREATE FUNCTION pm_catalog.position_is_new(log oid, "position" bigint) RETURNS boolean
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_guard_position_is_new';
+
+-- Wakes the readers of an attached table, if its owner has attached it (src/log/attach_trigger.c).
+CREATE FUNCTION pm_catalog.after_write() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_attach_after_write';

@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "base/guc.h"
+#include "log/attached.h"
 #include "log/highwater.h"
 #include "log/log_open.h"
 #include "log/sequence.h"
@@ -199,7 +200,14 @@ role_log_has_work(Role *role, Cursor *cursor, RoleDue *due)
 	}
 	last = sequence_read(sequence);
 	relation_close(sequence, AccessShareLock);
-	if (last <= cursor->position || role_is_held(log, cursor->position, due))
+	if (last <= cursor->position)
+	{
+		/* Writers of an attached log wake us only if its table has a trigger. */
+		if (log->attached != NULL && !log->attached->woken)
+			role_poll(due, ROLE_AWAY_HELD);
+		return false;
+	}
+	if (role_is_held(log, cursor->position, due))
 		return false;
 	role->much |= last - cursor->position > ROLE_MUCH;
 	return true;

@@ -91,7 +91,8 @@ watch_open_many(Watches *watches)
 		LogSequence *sequence = lfirst(lc);
 		WatchEntry *entry = hash_search(watches->by_name, sequence->name, HASH_FIND, NULL);
 
-		if (entry == NULL)
+		/* The sequence of an attached log is found when the log is built. */
+		if (entry == NULL || !OidIsValid(sequence->seqid))
 			continue;
 		entry->watch->watching = true;
 		entry->watch->relid = sequence->relid;

@@ -9,6 +9,8 @@ CREATE TEMP TABLE contract (name text, arguments text, result text, volatility t
 INSERT INTO contract VALUES
 	('create_log', 'log text', 'void', 'volatile'),
 	('drop_log', 'log text', 'void', 'volatile'),
+	('attach_log', 'log text, source regclass, pos text, stream text, type text, data text, version text DEFAULT NULL::text, metadata text DEFAULT NULL::text, recorded_at text DEFAULT NULL::text, filter text DEFAULT NULL::text', 'void', 'volatile'),
+	('detach_log', 'log text', 'void', 'volatile'),
 	('append', 'log text, stream text, type text, data jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT ''{}''::jsonb, expected_version bigint DEFAULT NULL::bigint, id text DEFAULT NULL::text', 'bigint', 'volatile'),
 	('append_all', 'log text, stream text, events jsonb, expected_version bigint DEFAULT NULL::bigint', 'bigint[]', 'volatile'),
 	('read', 'log text, after bigint DEFAULT 0, max_count integer DEFAULT 100, types text[] DEFAULT NULL::text[]', 'SETOF pm.event', 'volatile'),

@@ -56,6 +56,11 @@ INSERT INTO pm_catalog.reply_to SELECT l, n, p.id, 'o-1', 't', '{}' FROM pm_cata
 INSERT INTO pm_catalog.lease (process_manager, lane, consumer, role, since, until)
 VALUES ('c', 0, 'w', 'pmtest_carol'::regrole, now(), 'infinity'), ('cc', 0, 'w', 'pmtest_alice'::regrole, now(), 'infinity');
 SELECT pm.create_log('su.private');
+-- logs over a table that another program made: attached by alice, who owns the table, and by carol, who may read it
+SET LOCAL SESSION AUTHORIZATION pmtest_alice;
+CREATE TABLE a.store (id bigserial PRIMARY KEY, stream text, type text, data jsonb);
+SELECT pm.attach_log('a.attached', 'a.store', 'id', 'stream', 'type', 'data');
+RESET SESSION AUTHORIZATION;
 INSERT INTO pm_catalog.erasure (log, positions, replacement, done, waits_for, system_identifier, database)
 SELECT l, '{1}', '{}', '{}', '{si}', 0, 0 FROM unnest('{a.orders,su.private,gone}'::text[]) l;
 SELECT pm.append('su.private', 'p-1', 'Secret');
@@ -101,6 +106,10 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.create_log('su.more')$$,					'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.drop_log('a.loose')$$,						'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.drop_log('a.orders')$$,					'2BP01', '2BP01', '2BP01', '42501', '42501'),
+	($$SELECT pm.attach_log('a.more', 'a.store', 'id', 'stream', 'type', 'data')$$,		'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.attach_log('su.more', 'a.store', 'id', 'stream', 'type', 'data')$$,	'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.attach_log('a.attached', 'a.store', 'id', 'stream', 'type', 'data')$$,	'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.detach_log('a.attached')$$,				'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.append('a.orders', 's', 't')$$,			'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.append('su.private', 's', 't')$$,			'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.rehearse('nosuch')$$,						'42704', '42501', '42501', '42501', '42501'),
@@ -277,6 +286,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$UPDATE pm_catalog.former_lane SET "position" = 0$$,		'00000', '42501', '42501', '42501', '42501'),
 	-- the trigger functions do nothing when they are called
 	($$SELECT pm_catalog.before_write()$$,					'39P01', '39P01', '39P01', '39P01', '39P01'),
+	($$SELECT pm_catalog.after_write()$$,					'39P01', '39P01', '39P01', '39P01', '39P01'),
 	($$SELECT pm_catalog.before_update()$$,					'39P01', '39P01', '39P01', '39P01', '39P01'),
 	($$SELECT pm_catalog.before_truncate()$$,				'39P01', '39P01', '39P01', '39P01', '39P01'),
 	($$SELECT pm_catalog.before_change()$$,					'39P01', '42501', '42501', '42501', '42501'),
@@ -426,7 +436,7 @@ FROM unnest('{carol,dave}'::text[]) r,
 		$$SELECT pm_catalog.may_see(10)$$]) q;
 SELECT is_empty(
 	$$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pm_catalog'::regnamespace AND has_function_privilege('pmtest_carol', oid, 'EXECUTE')
-		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'position_is_new', 'library', 'version_problem', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'events_after', 'parked_event', 'counters', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'advice', 'diagram_text', 'diagram_age') $$,
+		AND proname NOT IN ('before_write', 'before_update', 'before_truncate', 'after_write', 'position_is_new', 'library', 'version_problem', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'events_after', 'parked_event', 'counters', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'advice', 'diagram_text', 'diagram_age') $$,
 	'only internal functions known to be harmless can be executed');
 
 -- ---- privileges -------------------------------------------------------------

@@ -1064,6 +1064,18 @@ WHERE coalesce(pg_catalog.has_table_privilege(l.source, 'SELECT'), EXISTS (
    OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON COLUMN pm.log.kind IS 'ordinary, attached, partitioned or replica';
 COMMENT ON COLUMN pm.log.filter IS 'condition for the rows of the table that are events of an attached log; NULL: all rows';
+
+-- Attached logs
+CREATE FUNCTION pm.attach_log(log text, source regclass, pos text, stream text, type text, data text, version text DEFAULT NULL,
+						   metadata text DEFAULT NULL, recorded_at text DEFAULT NULL, filter text DEFAULT NULL)
+	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_attach_log';
+CREATE FUNCTION pm.detach_log(log text) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_detach_log';
+COMMENT ON FUNCTION pm.attach_log(text, regclass, text, text, text, text, text, text, text, text) IS 'make an event log of a table that another program writes';
+COMMENT ON FUNCTION pm.detach_log(text) IS 'remove an attached log that no process manager follows, and keep its table';
+-- Wakes the readers of an attached table, if its owner has attached it (src/log/attach_trigger.c).
+CREATE FUNCTION pm_catalog.after_write() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_attach_after_write';
 -- End of kinds of logs
 
 -- Stays last: it makes all backends look again which version the extension has.
