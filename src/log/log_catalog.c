@@ -348,6 +348,7 @@ log_catalog_insert_kind(const LogRow *row)
 	Datum values[17];
 	char nulls[] = "                 ";
 
+	name_right_require(row->name);
 	erasure_refuse_log(row->name);
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(row->name);

@@ -356,13 +356,13 @@ FROM unnest('{alice,bob,carol,monitor}'::text[]) r,
 
 CREATE TEMP TABLE visible (role text, process_managers text, cursors text, logs text, instances text, timers text, parked text);
 INSERT INTO visible VALUES
-	('super', '{c,cc,i,m,s,si}', '{c:a.payments,cc:a.payments,i:a.orders,m:a.orders,m:a.payments,s:su.private,si:su.private}', '{a.loose,a.orders,a.payments,su.private}', '{i:o-1,si:p-1}', '{i:o-1:remind,si:p-1:remind}', '{i:o-2:behind,i:o-2:failing}'),
-	('alice', '{c,cc,i,m}', '{c:a.payments,cc:a.payments,i:a.orders,m:a.orders,m:a.payments}', '{a.loose,a.orders,a.payments}', '{i:o-1}', '{i:o-1:remind}', '{i:o-2:behind,i:o-2:failing}'),
-	('bob', '{c,cc,i,m}', '{c:a.payments,cc:a.payments,i:a.orders,m:a.orders,m:a.payments}', '{a.loose,a.orders,a.payments}', '{i:o-1}', '{i:o-1:remind}', '{i:o-2:behind,i:o-2:failing}'),
+	('super', '{c,cc,i,m,s,si}', '{c:a.payments,cc:a.payments,i:a.orders,m:a.orders,m:a.payments,s:su.private,si:su.private}', '{a.attached,a.loose,a.orders,a.payments,su.private}', '{i:o-1,si:p-1}', '{i:o-1:remind,si:p-1:remind}', '{i:o-2:behind,i:o-2:failing}'),
+	('alice', '{c,cc,i,m}', '{c:a.payments,cc:a.payments,i:a.orders,m:a.orders,m:a.payments}', '{a.attached,a.loose,a.orders,a.payments}', '{i:o-1}', '{i:o-1:remind}', '{i:o-2:behind,i:o-2:failing}'),
+	('bob', '{c,cc,i,m}', '{c:a.payments,cc:a.payments,i:a.orders,m:a.orders,m:a.payments}', '{a.attached,a.loose,a.orders,a.payments}', '{i:o-1}', '{i:o-1:remind}', '{i:o-2:behind,i:o-2:failing}'),
 	('carol', '{}', '{}', '{}', '{}', '{}', '{}'),
 	('reader', '{}', '{}', '{a.payments}', '{}', '{}', '{}'),
 	-- pg_monitor sees all progress, but no contents of events and states
-	('monitor', '{c,cc,i,m,s,si}', '{c:a.payments,cc:a.payments,i:a.orders,m:a.orders,m:a.payments,s:su.private,si:su.private}', '{a.loose,a.orders,a.payments,su.private}', '{}', '{}', '{}');
+	('monitor', '{c,cc,i,m,s,si}', '{c:a.payments,cc:a.payments,i:a.orders,m:a.orders,m:a.payments,s:su.private,si:su.private}', '{a.attached,a.loose,a.orders,a.payments,su.private}', '{}', '{}', '{}');
 SELECT is(pg_temp.answer(role, 'SELECT ARRAY(SELECT name FROM pm.process_manager ORDER BY 1)'), process_managers, 'pm.process_manager as ' || role) FROM visible;
 SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || log FROM pm.cursor ORDER BY 1)$$), cursors, 'pm.cursor as ' || role) FROM visible;
 SELECT is(pg_temp.answer(role, $$SELECT ARRAY(SELECT process_manager || ':' || log FROM pm.status ORDER BY 1)$$), cursors, 'pm.status as ' || role) FROM visible;
@@ -401,7 +401,7 @@ SET LOCAL SESSION AUTHORIZATION pmtest_alice;
 DROP TABLE a.loose, a.payments CASCADE;
 RESET SESSION AUTHORIZATION;
 SELECT is(pg_temp.answer(r, 'SELECT ARRAY(SELECT name FROM pm.log ORDER BY 1)'), e, 'logs whose tables are gone, as ' || r)
-FROM (VALUES ('carol', '{}'), ('reader', '{}'), ('bob', '{a.orders,a.payments}'), ('monitor', '{a.loose,a.orders,a.payments,su.private}')) v(r, e);
+FROM (VALUES ('carol', '{}'), ('reader', '{}'), ('bob', '{a.attached,a.orders,a.payments}'), ('monitor', '{a.attached,a.loose,a.orders,a.payments,su.private}')) v(r, e);
 ROLLBACK TO SAVEPOINT gone;
 -- a leaky function sees no rows of other roles either
 CREATE FUNCTION pg_temp.leak(t text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN IF t IN ('s', 'si', 'su.private') THEN RAISE SQLSTATE 'PMLEA'; END IF; RETURN true; END $$;
