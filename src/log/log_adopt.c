@@ -26,6 +26,7 @@
 #include "log/log_check.h"
 #include "log/log_index.h"
 #include "log/log_open.h"
+#include "log/replica_ddl.h"
 #include "log/sequence.h"
 #include "shmem/wakeup.h"
 
@@ -121,7 +122,9 @@ log_repair(PmLog *log)
 	(void) log_accept_sequence(log, false);
 	attnum = log_position_attnum(log);
 	exec_begin_caller(&scope);
-	guard_put_back(log->relid, attnum);
+	guard_put_back(log->relid, attnum, log->kind == LOG_REPLICA);
+	if (log->kind == LOG_REPLICA)
+		replica_put_back(log->relid);
 	exec_end(&scope);
 }
 
@@ -199,12 +202,8 @@ log_adopt_has_unique(Relation rel, int count, const AttrNumber *columns)
 	return false;
 }
 
-/*
- * Why a table cannot be made a log, as a sentence; NULL if it can.  *hint is set
- * if a command helps.
- */
-static const char *
-log_adopt_lacks(Relation rel, const char *table, char **hint)
+const char *
+log_adopt_lacks(Relation rel, const char *table, LogKind kind, char **hint)
 {
 	AttrNumber attnums[EVENT_ATTRIBUTES + 1];
 	AttrNumber identity = InvalidAttrNumber;
@@ -244,7 +243,7 @@ log_adopt_lacks(Relation rel, const char *table, char **hint)
 		*hint = psprintf("Run ALTER TABLE %s ADD PRIMARY KEY (position).", table);
 		return "It has no unique index on \"position\".";
 	}
-	if (!log_adopt_has_unique(rel, 2, &attnums[EVENT_STREAM]))
+	if (kind != LOG_REPLICA && !log_adopt_has_unique(rel, 2, &attnums[EVENT_STREAM]))
 	{
 		*hint = psprintf("Run ALTER TABLE %s ADD UNIQUE (stream, version).", table);
 		return "It has no unique index on \"stream\" and \"version\".";
@@ -307,7 +306,7 @@ log_make(const char *name, Oid relid)
 	relation_close(rel, NoLock);
 
 	exec_begin_caller(&scope);
-	guard_put_back(relid, attnum);
+	guard_put_back(relid, attnum, false);
 	exec_end(&scope);
 	/* The log is checked when it is next used: the check must see the guard. */
 	CommandCounterIncrement();
@@ -315,6 +314,16 @@ log_make(const char *name, Oid relid)
 	log_catalog_insert(name, relid, sequence_file(sequence_of_log(rel, &attnum)));
 	relation_close(rel, NoLock);
 	CommandCounterIncrement();
+}
+
+void
+log_adopt_check(const char *name)
+{
+	PmLog *log = log_get(name, false);
+
+	log_require_whole(log);
+	log_adopt_check_positions(log);
+	log_adopt_sequence(log);
 }
 
 /*
@@ -325,7 +334,6 @@ void
 log_adopt_table(const char *name, Oid relid)
 {
 	Relation rel;
-	PmLog *log;
 	char *table;
 	const char *lacks;
 	char *hint = NULL;
@@ -338,7 +346,7 @@ log_adopt_table(const char *name, Oid relid)
 	if (!compat_class_ownercheck(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(rel));
 	table = identifier_of_relation(relid);
-	lacks = log_adopt_lacks(rel, table, &hint);
+	lacks = log_adopt_lacks(rel, table, LOG_ORDINARY, &hint);
 	if (lacks != NULL)
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_TABLE),
 						errmsg("relation \"%s\" already exists", get_rel_name(relid)),
@@ -349,10 +357,6 @@ log_adopt_table(const char *name, Oid relid)
 									   "table, give the log another name.")));
 	relation_close(rel, NoLock);
 	log_make(name, relid);
-
-	log = log_get(name, false);
-	log_require_whole(log);
-	log_adopt_check_positions(log);
-	log_adopt_sequence(log);
+	log_adopt_check(name);
 	ereport(NOTICE, (errmsg("table %s exists, and is made event log \"%s\"", table, name)));
 }

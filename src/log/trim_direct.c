@@ -30,6 +30,9 @@
 #include "log/guard_ddl.h"
 #include "log/log_audit.h"
 #include "log/log_read.h"
+#include "log/replica_ddl.h"
+#include "log/replica_guard.h"
+#include "log/replica_origin.h"
 #include "log/trim_direct.h"
 #include "log/trimmed.h"
 
@@ -51,6 +54,8 @@ typedef struct TrimDirect
 	MemoryContext context;	 /* of what follows */
 	TrimStream streams[TRIM_DIRECT_CHUNK];
 	int nstreams;
+	AttrNumber origin; /* in a replica log: the column of the publisher's positions */
+	ReplicaOrigins origins;
 } TrimDirect;
 
 /* ---------- what else a DELETE would run ---------- */
@@ -74,7 +79,8 @@ trim_direct_trigger(Relation rel)
 		Trigger *trigger = &desc->triggers[i];
 
 		if (!TRIGGER_FOR_DELETE(trigger->tgtype) || trigger->tgenabled == TRIGGER_DISABLED ||
-			strcmp(trigger->tgname, GUARD_WRITE_TRIGGER) == 0)
+			strcmp(trigger->tgname, GUARD_WRITE_TRIGGER) == 0 ||
+			replica_is_trigger(trigger->tgname))
 			continue;
 		/* Name the foreign key's table: its triggers on ours have names made up by PostgreSQL. */
 		if (trigger->tgisinternal && OidIsValid(trigger->tgconstrrelid))
@@ -176,7 +182,7 @@ trim_direct_keep(TrimDirect *trim)
 }
 
 /*
- * Notes the stream of a deleted event.
+ * Notes the stream of a deleted event, and its position at the publisher.
  */
 static void
 trim_direct_note(TrimDirect *trim, TupleTableSlot *slot)
@@ -187,6 +193,9 @@ trim_direct_note(TrimDirect *trim, TupleTableSlot *slot)
 	Datum value;
 	bool isnull;
 
+	if (trim->origin != InvalidAttrNumber)
+		replica_origin_note(&trim->origins, trim->log->relid,
+							DatumGetInt64(slot_getattr(slot, trim->origin, &isnull)));
 	value = slot_getattr(slot, attnum[EVENT_STREAM], &isnull);
 	if (isnull)
 		return;
@@ -258,6 +267,8 @@ trim_direct(PmLog *log, int64 up_to, int64 max_count)
 	/* If the table is published, a subscriber must be able to find the row. */
 	CheckCmdReplicaIdentity(trim->scan.rel, CMD_DELETE);
 	trim->log = log;
+	if (log->kind == LOG_REPLICA)
+		trim->origin = replica_origin_column(trim->scan.rel);
 	trim->updated = table_slot_create(trim->scan.rel, NULL);
 	trim->context = AllocSetContextCreate(CurrentMemoryContext, "pm trim", ALLOCSET_DEFAULT_SIZES);
 	while (deleted < max_count && log_index_next(&trim->scan, ForwardScanDirection))
@@ -272,6 +283,7 @@ trim_direct(PmLog *log, int64 up_to, int64 max_count)
 			trim_direct_keep(trim);
 	}
 	trim_direct_keep(trim);
+	replica_origin_keep(&trim->origins, log->relid);
 	MemoryContextDelete(trim->context);
 	ExecDropSingleTupleTableSlot(trim->updated);
 	log_index_end(&trim->scan);

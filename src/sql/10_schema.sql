@@ -172,6 +172,15 @@ CREATE TABLE pm_catalog.append_id (
 );
 CREATE INDEX append_id_position ON pm_catalog.append_id (log, "position");
 
+-- Which events pm.trim has deleted from replica logs, as ranges of their positions at the publisher. The initial copy of a
+-- new subscription may bring them again (src/log/replica_origin.c).
+CREATE TABLE pm_catalog.trimmed_origin (
+	source          regclass NOT NULL,	-- the table of the log
+	first           bigint NOT NULL,
+	last            bigint NOT NULL,
+	PRIMARY KEY (source, last)
+);
+
 -- A row for each instance: the state that a process manager keeps for a key.
 CREATE TABLE pm_catalog.instance (
 	process_manager text NOT NULL,
@@ -393,6 +402,7 @@ CREATE INDEX name_owner_key ON pm_catalog.name_owner (name);
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.log', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.trimmed', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.append_id', '');
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.trimmed_origin', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.process_manager', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.process_manager_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.cursor', '');

@@ -8,6 +8,7 @@ SELECT no_plan();
 CREATE TEMP TABLE contract (name text, arguments text, result text, volatility text);
 INSERT INTO contract VALUES
 	('create_log', 'log text', 'void', 'volatile'),
+	('create_replica_log', 'log text', 'void', 'volatile'),
 	('drop_log', 'log text', 'void', 'volatile'),
 	('attach_log', 'log text, source regclass, pos text, stream text, type text, data text, version text DEFAULT NULL::text, metadata text DEFAULT NULL::text, recorded_at text DEFAULT NULL::text, filter text DEFAULT NULL::text', 'void', 'volatile'),
 	('detach_log', 'log text', 'void', 'volatile'),
