@@ -135,7 +135,8 @@ CREATE TABLE pm_catalog.lane (
 	since           timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	-- deadlocks and similar errors, after which a batch is tried again; they do not count as errors
 	conflicts       bigint NOT NULL DEFAULT 0,
-	key             text				-- the key for which the event failed, if it has several
+	key             text,				-- the key for which the event failed, if it has several
+	error_hint      text				-- the hint of the error
 ) WITH (fillfactor = 50);
 CREATE INDEX lane_key ON pm_catalog.lane (process_manager, lane);	-- not UNIQUE, like cursor_key
 
@@ -250,6 +251,7 @@ CREATE TABLE pm_catalog.parked (
 	context         text,
 	sqlstate        text,
 	parked_at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	error_hint      text,
 	CONSTRAINT parked_event UNIQUE (process_manager, log, "position", key)
 );
 CREATE INDEX parked_key ON pm_catalog.parked (process_manager, lane, key, id);

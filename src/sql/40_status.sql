@@ -30,7 +30,7 @@ CREATE FUNCTION pm_catalog.waits_for(pid integer, OUT virtualtransaction text, O
 CREATE FUNCTION pm_catalog.session(pid integer, OUT worker text, OUT wait_event_type text, OUT wait_event text)
 	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_blocker_session';
 
-CREATE FUNCTION pm_catalog.advice(handler text, correlate text, owner oid, sqlstate text, called boolean) RETURNS text
+CREATE FUNCTION pm_catalog.advice(handler text, correlate text, owner oid, sqlstate text, called boolean, message text) RETURNS text
 	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'pm_advice';
 
 CREATE FUNCTION pm_catalog.may_see(owner oid) RETURNS boolean
@@ -162,7 +162,7 @@ SELECT k.process_manager, k.log, CASE WHEN k.log IS NULL THEN k.id ELSE k."posit
 	   k.attempts, k.message, k.detail, k.context, k.sqlstate,
 	   -- -infinity: at once
 	   CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END AS retry_at, k.parked_at,
-	   pm_catalog.advice(p.handler, p.correlate, p.owner, k.sqlstate, true) AS hint
+	   pm_catalog.advice(p.handler, p.correlate, p.owner, k.sqlstate, true, k.message) AS hint, k.error_hint
 FROM pm_catalog.parked k
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) k.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
@@ -199,7 +199,7 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 	   l.state, l.reason,
 	   -- In state waiting, no handler was running, so its search_path is not the cause.
 	   nullif(pg_catalog.concat_ws(' ', l.hint, pm_catalog.advice(p.handler, p.correlate, p.owner, l.sqlstate,
-																  l.state OPERATOR(pg_catalog.<>) 'waiting')), '') AS hint,
+																  l.state OPERATOR(pg_catalog.<>) 'waiting', l.message)), '') AS hint,
 	   CASE WHEN l.message IS DISTINCT FROM l.reason THEN l.message END AS message,
 	   l.attempts, l.retry_at, l.errors, l.conflicts, s.high_water_mark, s.last_position,
 	   coalesce(s.problem, d.problem) AS problem, coalesce(s.hint, d.hint) AS problem_hint, s.held_by,

@@ -225,6 +225,7 @@ COMMENT ON COLUMN pm.parked.sqlstate IS 'SQLSTATE of the last failure';
 COMMENT ON COLUMN pm.parked.retry_at IS 'when it is tried next; NULL if it is behind or dead';
 COMMENT ON COLUMN pm.parked.parked_at IS 'when it was set aside';
 COMMENT ON COLUMN pm.parked.hint IS 'what may help against the last failure';
+COMMENT ON COLUMN pm.parked.error_hint IS 'hint of the last failure, as the handler gave it';
 
 COMMENT ON VIEW pm.worker IS 'background workers and what each of them is doing';
 COMMENT ON COLUMN pm.worker.pid IS 'process ID, or NULL while the worker starts';

@@ -314,12 +314,12 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm_catalog.pending('p', 'k')$$,		'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.pending_instances()$$,		'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.unit_now(1, 0, 10)$$,				'00000', '00000', '00000', '00000', '00000'),
-	($$SELECT pm_catalog.advice('a.h(pm.event)', NULL, 10, '42P01', true)$$,	'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.advice('a.h(pm.event)', NULL, 10, '42P01', true, 'x')$$,	'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.waits_for(1)$$,					'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.diagram_text('a', 1)$$,			'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.diagram_age('1 s')$$,				'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.session(1)$$,						'00000', '00000', '00000', '00000', '00000'),
-	($$SELECT pm_catalog.advice('f(pm.event)', NULL, 10, '42501', false)$$,	'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.advice('f(pm.event)', NULL, 10, '42501', false, 'x')$$,	'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.may_see(10)$$,						'00000', '00000', '00000', '00000', '00000');
 
 SELECT is(pg_temp.attempt(r.role, m.statement), r.expected, format('%s: %s', r.role, m.statement))

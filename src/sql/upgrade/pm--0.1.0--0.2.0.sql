@@ -196,6 +196,9 @@ UPDATE pm_catalog.parked SET stream = NULL, version = NULL, type = NULL, data = 
 WHERE log IS NOT NULL;
 CREATE FUNCTION pm_catalog.parked_event(log text, "position" bigint, owner oid) RETURNS pm.event
 	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'pm_parked_event';
+ALTER TABLE pm_catalog.parked ADD COLUMN error_hint text;
+CREATE FUNCTION pm_catalog.advice(handler text, correlate text, owner oid, sqlstate text, called boolean, message text) RETURNS text
+	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'pm_advice';
 CREATE OR REPLACE VIEW pm.parked WITH (security_barrier) AS
 SELECT k.process_manager, k.log, CASE WHEN k.log IS NULL THEN k.id ELSE k."position" END AS "position", k.key, k.state,
 	   CASE WHEN k.log IS NULL
@@ -204,15 +207,17 @@ SELECT k.process_manager, k.log, CASE WHEN k.log IS NULL THEN k.id ELSE k."posit
 	   k.attempts, k.message, k.detail, k.context, k.sqlstate,
 	   -- -infinity: at once
 	   CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END AS retry_at, k.parked_at,
-	   pm_catalog.advice(p.handler, p.correlate, p.owner, k.sqlstate, true) AS hint
+	   pm_catalog.advice(p.handler, p.correlate, p.owner, k.sqlstate, true, k.message) AS hint, k.error_hint
 FROM pm_catalog.parked k
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) k.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
 COMMENT ON COLUMN pm.parked.event IS 'the event as it is in its log now';
+COMMENT ON COLUMN pm.parked.error_hint IS 'hint of the last failure, as the handler gave it';
 
 -- Events that go to several keys
 
 ALTER TABLE pm_catalog.lane ADD COLUMN key text;
+ALTER TABLE pm_catalog.lane ADD COLUMN error_hint text;
 DROP FUNCTION pm.retry(text, text, bigint);
 DROP FUNCTION pm.discard(text, text, bigint);
 CREATE FUNCTION pm.retry(name text, log text, pos bigint, key text DEFAULT NULL) RETURNS void
@@ -429,7 +434,7 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 	   l.state, l.reason,
 	   -- In state waiting, no handler was running, so its search_path is not the cause.
 	   nullif(pg_catalog.concat_ws(' ', l.hint, pm_catalog.advice(p.handler, p.correlate, p.owner, l.sqlstate,
-																  l.state OPERATOR(pg_catalog.<>) 'waiting')), '') AS hint,
+																  l.state OPERATOR(pg_catalog.<>) 'waiting', l.message)), '') AS hint,
 	   CASE WHEN l.message IS DISTINCT FROM l.reason THEN l.message END AS message,
 	   l.attempts, l.retry_at, l.errors, l.conflicts, s.high_water_mark, s.last_position,
 	   coalesce(s.problem, d.problem) AS problem, coalesce(s.hint, d.hint) AS problem_hint, s.held_by,
@@ -497,6 +502,7 @@ CROSS JOIN LATERAL (
 		  CASE WHEN c.first AND p.handler_kind OPERATOR(pg_catalog.=) 's' THEN c.process_manager END
 	  AND t.lane OPERATOR(pg_catalog.=) c.lane AND t.due OPERATOR(pg_catalog.<=) seen.at) t
 WHERE pm_catalog.may_see(p.owner);
+DROP FUNCTION pm_catalog.advice(text, text, oid, text, boolean);
 
 CREATE VIEW pm_catalog.held_lane AS
 SELECT l.process_manager, l.lane, l.consumer, l.role, l.since, l.until, l.parked, l.timers,
