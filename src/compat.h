@@ -376,6 +376,13 @@ compat_prune_page(Relation rel, Buffer buffer)
 #endif
 }
 
+/* How to make rows of one table's columns those of another's; NULL if nothing need be done. */
+#if PG_VERSION_NUM >= 160000
+#define compat_attrmap_if_required(in, out) build_attrmap_by_name_if_req(in, out, false)
+#else
+#define compat_attrmap_if_required(in, out) build_attrmap_by_name_if_req(in, out)
+#endif
+
 /* table_tuple_delete() takes flags. */
 #if PG_VERSION_NUM >= 190000
 #define compat_table_delete(rel, tid, cid, snapshot, crosscheck, wait, failure)                    \

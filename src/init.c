@@ -14,7 +14,9 @@
 #include "base/version.h"
 #include "log/appends.h"
 #include "log/guard.h"
+#include "log/guard_row.h"
 #include "log/log_cache.h"
+#include "log/partition.h"
 #include "manager/erase_commit.h"
 #include "manager/finished.h"
 #include "manager/handler_find.h"
@@ -45,7 +47,9 @@ _PG_init(void)
 	guc_define();
 	extension_install();
 	version_install();
+	partition_install();
 	guard_install();
+	guard_row_install();
 	handler_find_install();
 	log_cache_install();
 	head_install();

@@ -2,7 +2,6 @@
 // the table has attached to it.
 import { bigint, count, text } from './input.js';
 import { brief, json } from './sql.js';
-import { logBlockerQuery } from './workers.js';
 
 const pageSize = 50;
 
@@ -47,8 +46,7 @@ export function log(database) {
          WHERE log = $1 GROUP BY 1 ORDER BY 1 LIMIT 101`,
         [name],
       );
-      const blockers = await query(logBlockerQuery, [name]);
-      return { log: { ...found, ...mark }, followers, blockers };
+      return { log: { ...found, ...mark }, followers };
     });
   };
 }

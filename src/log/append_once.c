@@ -70,8 +70,8 @@ append_once_require_visible(AppendCall *append, int64 position)
 	if (append->direct)
 		return;
 	if (*plan == NULL)
-		*plan = exec_prepare(psprintf("SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.=) $1",
-									  log->pos, log->table, log->pos),
+		*plan = exec_prepare(psprintf("SELECT %s FROM %s%s WHERE %s OPERATOR(pg_catalog.=) $1",
+									  log->pos, log->only, log->table, log->pos),
 							 1, argtypes);
 	if (exec_plan(*plan, values, NULL, 0) == 0)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -6,7 +6,8 @@
  * the second one to insert a version waits until the transaction of the first
  * has ended.  Then it takes the next version, or raises a version conflict if it
  * expected this one.  No other lock is taken, so writers of different streams do
- * not wait for each other.
+ * not wait for each other.  A partitioned log has no such index; there the stream is
+ * locked (stream_version.c).
  *
  * If pm.trim has deleted the events of a stream, its versions continue from the
  * last one (trimmed.c).
@@ -24,20 +25,31 @@
 #include "utils/snapmgr.h"
 
 #include "log/append_write.h"
+#include "log/guard_row.h"
 #include "log/log_open.h"
+#include "log/log_trouble.h"
+#include "log/stream_version.h"
 #include "log/trimmed.h"
 
-void
-append_open(AppendCall *append)
+/*
+ * Begins to write by an INSERT.
+ */
+static void
+append_begin_insert(AppendCall *append)
 {
-	append->direct = insert_begin(&append->insert, append->log);
-	if (append->direct)
-		return;
 	/* An INSERT names the table, and the name stays the same while the table is locked. */
 	if (!XactReadOnly)
 		append->log = log_lock(append->log, RowExclusiveLock);
 	log_require_whole(append->log);
 	exec_begin_writer(&append->scope);
+}
+
+void
+append_open(AppendCall *append)
+{
+	append->direct = insert_begin(&append->insert, append->log);
+	if (!append->direct)
+		append_begin_insert(append);
 }
 
 void
@@ -259,6 +271,36 @@ append_first_directly(AppendCall *append, InsertEvent *event, int64 *version)
 }
 
 /*
+ * append_first() for a partitioned log: the version is found under a lock of the stream.
+ */
+static int64
+append_first_locked(AppendCall *append, InsertEvent *event, int64 *version)
+{
+	StreamVersion stream;
+	int64 actual;
+	int64 position;
+
+	/* The versions count, whether the caller sees their events or not. */
+	if (!append->direct)
+		log_require_select(append->log, GetUserId());
+	stream_version_lock(&stream, append->log, append->stream);
+	if (stream.newer)
+		append_not_serializable();
+	append->insert.last = stream.last;
+	actual = append_trimmed(append, stream.version, &stream.any);
+	if (append->expecting)
+		append_compare(append, actual, stream.any);
+	append_require_room(append, actual, 1);
+	*version = actual + 1;
+	position = append_next(append, event, *version);
+	if (actual == 0 || append->trimmed)
+		append_verify(append, *version);
+	/* From here on others find the event. */
+	stream_version_unlock(&stream);
+	return position;
+}
+
+/*
  * INSERT of an event with the version after $2, if $2 is the version of the
  * stream. $6 is the version of the stream's trimmed events.
  */
@@ -341,6 +383,8 @@ append_first(AppendCall *append, InsertEvent *event, int64 *version)
 	int64 base;
 	int64 seen = -1;
 
+	if (append->log->partitioned)
+		return append_first_locked(append, event, version);
 	if (append->direct)
 		return append_first_directly(append, event, version);
 
@@ -393,8 +437,19 @@ append_plan_rest(AppendCall *append)
 }
 
 /*
- * The row of the event before is not committed, so no other pm.append can take
- * this version.
+ * A partition turns out to be no plain table: continues with an INSERT.
+ */
+static void
+append_leave_direct(AppendCall *append)
+{
+	insert_end(&append->insert);
+	append->direct = false;
+	append_begin_insert(append);
+}
+
+/*
+ * The row of the event before is not committed, or the stream is locked, so no other
+ * pm.append can take this version.
  */
 int64
 append_next(AppendCall *append, InsertEvent *event, int64 version)
@@ -418,9 +473,14 @@ append_next(AppendCall *append, InsertEvent *event, int64 version)
 					(errcode(ERRCODE_UNIQUE_VIOLATION),
 					 errmsg("version %lld of stream \"%s\" of log \"%s\" exists already",
 							(long long) version, TextDatumGetCString(append->stream), log->name)));
-		return position;
+		if (position != INSERT_NOT_PLAIN)
+			return position;
+		append_leave_direct(append);
 	}
+	if (append->log->partitioned)
+		guard_row_expect(append->log->relid, version);
 	if (exec_plan(append_plan_rest(append), values, NULL, 0) != 1)
 		append_discarded(append);
+	guard_row_expect_none();
 	return DatumGetInt64(exec_value(0, 1, &isnull));
 }

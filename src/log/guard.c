@@ -30,6 +30,8 @@
  *	 statement on the log or the end of a subtransaction.
  * - TRUNCATE is refused.
  *
+ * A partitioned log has a row trigger in place of the check constraint (guard_row.c).
+ *
  * The transaction also publishes the floor, once, as its hint: it writes nothing at or
  * below the floor.  A published hint is never raised, even if the floor was forgotten,
  * since a lower hint is safe.  And a new floor is never below the hint, even if the
@@ -197,8 +199,11 @@ guard_resolve(GuardEntry *entry, Relation rel)
 	if (!guard_has_check(rel))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("check constraint \"%s\" of log \"%s\" is missing or changed", GUARD_CHECK,
-						RelationGetRelationName(rel)),
+				 rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ?
+					 errmsg("trigger \"%s\" of log \"%s\" is missing or changed", GUARD_ROW_TRIGGER,
+							RelationGetRelationName(rel)) :
+					 errmsg("check constraint \"%s\" of log \"%s\" is missing or changed",
+							GUARD_CHECK, RelationGetRelationName(rel)),
 				 errhint("As the table's owner, run SELECT pm.create_log(name) FROM pm.log WHERE "
 						 "\"table\" = %s::regclass: it puts back what is missing.",
 						 quote_literal_cstr(guard_qualified_name(RelationGetRelid(rel))))));
@@ -440,30 +445,34 @@ guard_drawn(Oid relid, int64 position)
 	entry->ceiling = Max(entry->ceiling, position);
 }
 
-/*
- * Raises the error for a row for which the trigger of this table did not fire.
- */
-COMPAT_NORETURN static void
-guard_refuse_untriggered(Oid relid)
+/* Raises an error unless the position is a new one. */
+static void
+guard_check_new(GuardEntry *entry, int64 position)
 {
-	const char *table = guard_qualified_name(relid);
-	char *name = get_rel_name(relid);
-	bool has_trigger = OidIsValid(get_trigger_oid(relid, GUARD_WRITE_TRIGGER, true));
+	if (position <= entry->floor || position <= entry->read_up_to)
+		guard_refuse(entry, position);
+	if (position > entry->ceiling)
+	{
+		/* The sequence has moved on since the last look. */
+		entry->ceiling = sequence_last(entry->seqid);
+		if (position > entry->ceiling)
+			guard_refuse(entry, position);
+	}
+}
 
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("cannot write into log \"%s\" without its trigger \"%s\"", name ? name : "?",
-					GUARD_WRITE_TRIGGER),
-			 errdetail("The trigger is disabled or missing, or the row comes through a partitioned "
-					   "table, logical replication or the validation of a constraint."),
-			 has_trigger ?
-				 errhint("A log takes events by INSERT, COPY and pm.append. If the trigger is off, "
-						 "run ALTER TABLE %s ENABLE ALWAYS TRIGGER %s as the table's owner.",
-						 table, GUARD_WRITE_TRIGGER) :
-				 errhint("As the table's owner, run SELECT pm.create_log(%s): it puts back missing "
-						 "parts of a log, and makes any other table a log. If the table is not to "
-						 "be a log, run SELECT pm.drop_log(%s).",
-						 quote_literal_cstr(table), quote_literal_cstr(table))));
+/*
+ * For a row of a partition, which the trigger of the log's table has not seen if the partition
+ * is the target of the statement.
+ */
+bool
+guard_check_row(Oid root, int64 position)
+{
+	GuardEntry *entry = guard_entry(root);
+
+	if (!entry->has_floor)
+		return false;
+	guard_check_new(entry, position);
+	return true;
 }
 
 /*
@@ -485,14 +494,6 @@ pm_guard_position_is_new(PG_FUNCTION_ARGS)
 	}
 	if (!entry->has_floor)
 		guard_refuse_untriggered(relid);
-	if (position <= entry->floor || position <= entry->read_up_to)
-		guard_refuse(entry, position);
-	/* The sequence is read only when it has moved on since the last look. */
-	if (position > entry->ceiling)
-	{
-		entry->ceiling = sequence_last(entry->seqid);
-		if (position > entry->ceiling)
-			guard_refuse(entry, position);
-	}
+	guard_check_new(entry, position);
 	PG_RETURN_BOOL(true);
 }

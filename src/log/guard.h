@@ -23,6 +23,11 @@ extern uint64 guard_writes;
 /* Checks a position that was drawn from the sequence after guard_enter(). */
 extern void guard_drawn(Oid relid, int64 position);
 /*
+ * Checks the position of a row of a partition; root is the log's table.  False if this
+ * transaction has no floor.
+ */
+extern bool guard_check_row(Oid root, int64 position);
+/*
  * Records that this transaction has read its own events up to the mark, so it must
  * write none there any more.
  */

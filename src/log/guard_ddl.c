@@ -14,7 +14,6 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_sequence.h"
 #include "catalog/pg_trigger.h"
-#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "nodes/primnodes.h"
 #include "utils/builtins.h"
@@ -34,16 +33,28 @@ typedef struct GuardTrigger
 	const char *events;	  /* as in CREATE TRIGGER */
 	const char *function; /* in pm_catalog */
 	int16 type;			  /* pg_trigger.tgtype */
+	char relkind;		  /* the kind of table that has it; 0: both */
 } GuardTrigger;
 
 static const GuardTrigger guard_triggers[] = {
 	{GUARD_WRITE_TRIGGER, "INSERT OR UPDATE OR DELETE", "before_write",
-	 TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE},
+	 TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE, 0},
 	{GUARD_UPDATE_TRIGGER, "UPDATE", "before_update",
-	 TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_ROW | TRIGGER_TYPE_UPDATE},
+	 TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_ROW | TRIGGER_TYPE_UPDATE, RELKIND_RELATION},
+	{GUARD_ROW_TRIGGER, "INSERT OR UPDATE", "before_row", GUARD_ROW_TYPE,
+	 RELKIND_PARTITIONED_TABLE},
 	{GUARD_TRUNCATE_TRIGGER, "TRUNCATE", "before_truncate",
-	 TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_TRUNCATE},
+	 TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_TRUNCATE, 0},
 };
+
+/*
+ * Is the trigger one of this table's guard?
+ */
+static bool
+guard_wants(Relation rel, const GuardTrigger *trigger)
+{
+	return trigger->relkind == 0 || trigger->relkind == rel->rd_rel->relkind;
+}
 
 /*
  * Is it the function of that name in pm_catalog?
@@ -83,23 +94,17 @@ guard_is_column(Node *node, AttrNumber attnum)
 	return IsA(node, Var) && ((Var *) node)->varattno == attnum;
 }
 
-/*
- * Is it the table?  In a replica log it is a constant, because the worker that applies changes
- * does not set tableoid.
- */
 static bool
-guard_is_table(Node *node, Oid relid)
+guard_has_row_trigger(Relation rel)
 {
-	while (IsA(node, RelabelType))
-		node = (Node *) ((RelabelType *) node)->arg;
-	if (IsA(node, Const))
-		return ((Const *) node)->consttype == REGCLASSOID && !((Const *) node)->constisnull &&
-			   DatumGetObjectId(((Const *) node)->constvalue) == relid;
-	return guard_is_column(node, TableOidAttributeNumber);
+	for (int i = 0; i < lengthof(guard_triggers); i++)
+		if (guard_triggers[i].relkind == RELKIND_PARTITIONED_TABLE)
+			return guard_has_trigger(rel, &guard_triggers[i]);
+	return false;
 }
 
 /*
- * The constraint must be position_is_new(table, position), and nothing else.
+ * The constraint must be position_is_new(tableoid, position), and nothing else.
  */
 bool
 guard_has_check(Relation rel)
@@ -109,6 +114,8 @@ guard_has_check(Relation rel)
 
 	if (attnum == InvalidAttrNumber)
 		return false;
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		return guard_has_row_trigger(rel);
 	for (int i = 0; constr != NULL && i < constr->num_check; i++)
 	{
 		FuncExpr *expr;
@@ -118,7 +125,7 @@ guard_has_check(Relation rel)
 		expr = stringToNode(constr->check[i].ccbin);
 		return IsA(expr, FuncExpr) && guard_is_ours(expr->funcid, "position_is_new") &&
 			   list_length(expr->args) == 2 &&
-			   guard_is_table(linitial(expr->args), RelationGetRelid(rel)) &&
+			   guard_is_column(linitial(expr->args), TableOidAttributeNumber) &&
 			   guard_is_column(lsecond(expr->args), attnum);
 	}
 	return false;
@@ -128,9 +135,36 @@ const char *
 guard_missing(Relation rel)
 {
 	for (int i = 0; i < lengthof(guard_triggers); i++)
-		if (!guard_has_trigger(rel, &guard_triggers[i]))
+		if (guard_wants(rel, &guard_triggers[i]) && !guard_has_trigger(rel, &guard_triggers[i]))
 			return guard_triggers[i].name;
 	return guard_has_check(rel) ? NULL : GUARD_CHECK;
+}
+
+/*
+ * A trigger that fires after it could change the position that it has checked.  Triggers of the
+ * same kind fire in the order of their names, in which the description of the table has them.
+ */
+const char *
+guard_missing_in_leaf(Relation leaf, const char **later)
+{
+	TriggerDesc *desc = leaf->trigdesc;
+	bool found = false;
+
+	*later = NULL;
+	for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
+	{
+		Trigger *trigger = &desc->triggers[i];
+
+		if (strcmp(trigger->tgname, GUARD_ROW_TRIGGER) == 0)
+			found = trigger->tgtype == GUARD_ROW_TYPE &&
+					trigger->tgenabled == TRIGGER_FIRES_ALWAYS && trigger->tgqual == NULL &&
+					trigger->tgnattr == 0 && guard_is_ours(trigger->tgfoid, "before_row");
+		else if (found && *later == NULL && TRIGGER_FOR_ROW(trigger->tgtype) &&
+				 TRIGGER_FOR_BEFORE(trigger->tgtype) &&
+				 (TRIGGER_FOR_INSERT(trigger->tgtype) || TRIGGER_FOR_UPDATE(trigger->tgtype)))
+			*later = trigger->tgname;
+	}
+	return found ? NULL : GUARD_ROW_TRIGGER;
 }
 
 bool
@@ -169,11 +203,15 @@ void
 guard_take_off(Oid relid)
 {
 	const char *table = guard_qualified_name(relid);
+	char relkind = get_rel_relkind(relid);
 	Relation rel;
 
 	for (int i = 0; i < lengthof(guard_triggers); i++)
-		exec_command(psprintf("DROP TRIGGER IF EXISTS %s ON %s", guard_triggers[i].name, table));
-	exec_command(psprintf("ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s", table, GUARD_CHECK));
+		if (guard_triggers[i].relkind == 0 || guard_triggers[i].relkind == relkind)
+			exec_command(
+				psprintf("DROP TRIGGER IF EXISTS %s ON %s", guard_triggers[i].name, table));
+	if (relkind == RELKIND_RELATION)
+		exec_command(psprintf("ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s", table, GUARD_CHECK));
 	CommandCounterIncrement();
 	rel = table_open(relid, NoLock);
 	guard_require_done(rel, !guard_has_any(rel));
@@ -207,7 +245,7 @@ guard_adopt(Oid relid)
  * and keeps the table.
  */
 void
-guard_put_back(Oid relid, AttrNumber attnum, bool replica)
+guard_put_back(Oid relid, AttrNumber attnum)
 {
 	bool present[lengthof(guard_triggers)];
 	bool check;
@@ -215,8 +253,9 @@ guard_put_back(Oid relid, AttrNumber attnum, bool replica)
 	const char *table = guard_qualified_name(relid);
 
 	for (int i = 0; i < lengthof(guard_triggers); i++)
-		present[i] = guard_has_trigger(rel, &guard_triggers[i]);
-	check = guard_has_check(rel);
+		present[i] = !guard_wants(rel, &guard_triggers[i]) ||
+					 guard_has_trigger(rel, &guard_triggers[i]);
+	check = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE || guard_has_check(rel);
 	/* ALTER TABLE refuses to change a table that this session has open. */
 	table_close(rel, NoLock);
 
@@ -240,11 +279,8 @@ guard_put_back(Oid relid, AttrNumber attnum, bool replica)
 		if (OidIsValid(get_relation_constraint_oid(relid, GUARD_CHECK, true)))
 			exec_command(psprintf("ALTER TABLE %s DROP CONSTRAINT %s", table, GUARD_CHECK));
 		exec_command(psprintf("ALTER TABLE %s ADD CONSTRAINT %s "
-							  "CHECK (pm_catalog.position_is_new(%s, %s)) NOT VALID",
+							  "CHECK (pm_catalog.position_is_new(tableoid, %s)) NOT VALID",
 							  table, GUARD_CHECK,
-							  replica ?
-								  psprintf("%s::pg_catalog.regclass", quote_literal_cstr(table)) :
-								  "tableoid",
 							  quote_identifier(get_attname(relid, attnum, false))));
 	}
 	CommandCounterIncrement();
@@ -299,4 +335,30 @@ guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used, bool set_back)
 			"greatest(%lld, (SELECT pg_catalog.max(%s) FROM %s))).",
 			quote_literal_cstr(guard_qualified_name(seqid)), (long long) used, column, table);
 	return pstrdup("Leave the position out of the INSERT or COPY.");
+}
+
+/*
+ * Raises the error for a row for which the trigger of this table did not fire.
+ */
+void
+guard_refuse_untriggered(Oid relid)
+{
+	const char *table = guard_qualified_name(relid);
+	char *name = get_rel_name(relid);
+	bool has_trigger = OidIsValid(get_trigger_oid(relid, GUARD_WRITE_TRIGGER, true));
+
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot write into log \"%s\" without its trigger \"%s\"", name ? name : "?",
+					GUARD_WRITE_TRIGGER),
+			 errdetail("The trigger is disabled or missing, or the row comes through a partitioned "
+					   "table, logical replication or the validation of a constraint."),
+			 has_trigger ?
+				 errhint("A log takes events by INSERT, COPY and pm.append. If the trigger is off, "
+						 "run ALTER TABLE %s ENABLE ALWAYS TRIGGER %s as the table's owner.",
+						 table, GUARD_WRITE_TRIGGER) :
+				 errhint("As the table's owner, run SELECT pm.create_log(%s): it puts back missing "
+						 "parts of a log, and makes any other table a log. If the table is not to "
+						 "be a log, run SELECT pm.drop_log(%s).",
+						 quote_literal_cstr(table), quote_literal_cstr(table))));
 }

@@ -5,28 +5,38 @@
 #ifndef PM_GUARD_DDL_H
 #define PM_GUARD_DDL_H
 
+#include "catalog/pg_trigger.h"
 #include "utils/relcache.h"
 
 #define GUARD_WRITE_TRIGGER	   "pm_before_write"
 #define GUARD_UPDATE_TRIGGER   "pm_before_update"
 #define GUARD_TRUNCATE_TRIGGER "pm_before_truncate"
-#define GUARD_CHECK			   "pm_position_is_new"
+/* It must fire after all others of its kind, and they fire in the order of their names. */
+#define GUARD_ROW_TRIGGER "zz_pm_before_row"
+#define GUARD_ROW_TYPE                                                                             \
+	(TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE)
+#define GUARD_CHECK "pm_position_is_new"
 
-/* Does the table have the check of positions, unchanged? */
+/* Does the table have the check of positions, unchanged?  A partitioned one has a trigger for that.
+ */
 extern bool guard_has_check(Relation rel);
 /*
  * The name of the first object that is missing, changed or disabled; NULL if the guard
  * is complete.
  */
 extern const char *guard_missing(Relation rel);
+/*
+ * The name of the trigger that a leaf of a partitioned log should have; NULL if it has it.  *later
+ * is a trigger that fires after it, or NULL.
+ */
+extern const char *guard_missing_in_leaf(Relation leaf, const char **later);
 /* Does the table have any of the guard's objects? */
 extern bool guard_has_any(Relation rel);
 
 /* Removes the guard from a table. */
 extern void guard_take_off(Oid relid);
-/* Creates those of the guard's objects that are missing or changed; those of a replica log differ.
- */
-extern void guard_put_back(Oid relid, AttrNumber attnum, bool replica);
+/* Creates those of the guard's objects that are missing or changed. */
+extern void guard_put_back(Oid relid, AttrNumber attnum);
 /* Makes the check depend on the extension. */
 extern void guard_adopt(Oid relid);
 
@@ -34,5 +44,7 @@ extern void guard_adopt(Oid relid);
 extern const char *guard_qualified_name(Oid relid);
 /* The hint for a position that may not be written; readers may have seen positions up to "used". */
 extern char *guard_hint(Oid relid, Oid seqid, AttrNumber attnum, int64 used, bool set_back);
+/* Raises the error for a row for which the trigger of this table did not fire. */
+COMPAT_NORETURN extern void guard_refuse_untriggered(Oid relid);
 
 #endif /* PM_GUARD_DDL_H */

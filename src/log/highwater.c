@@ -56,7 +56,10 @@
  * This relies on the following:
  *
  * - The sequence is logged, has CACHE 1, a positive increment and no CYCLE, and
- *	 the table is an ordinary logged table, not a partition (log_check.c).
+ *	 the table is an ordinary or partitioned logged table, not a partition (log_check.c).
+ * - A transaction that writes a partitioned log holds the lock on its table, even if it inserts
+ *	 into a partition (guard_row.c).  Otherwise the locks of all leaves count too, and H is known
+ *	 only up to an L that was read before the leaves were looked up (partition.c).
  * - The reader's snapshot is taken after the mark.  Callers with a snapshot for the
  *	 whole transaction are refused.
  * - All readers of one log work on its generations one after another, under the
@@ -75,7 +78,6 @@
 #include "pm.h"
 
 #include "access/relation.h"
-#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 
 #include "log/generations.h"
@@ -84,120 +86,8 @@
 #include "log/highwater.h"
 #include "log/seed.h"
 #include "log/sequence.h"
-#include "shmem/slot_hint.h"
 #include "shmem/slot_log.h"
 #include "shmem/slot_mark.h"
-
-/* H, and what its members have published. */
-typedef struct HighwaterHolders
-{
-	VirtualTransactionId *vxids;
-	int count;
-	bool hinted; /* all of them have a hint */
-	int64 floor; /* the lowest hint */
-} HighwaterHolders;
-
-bool
-highwater_self_writes(Oid relid)
-{
-	LOCKTAG tag;
-	static const LOCKMODE modes[] = {RowExclusiveLock, ShareUpdateExclusiveLock,
-									 ShareRowExclusiveLock, ExclusiveLock, AccessExclusiveLock};
-
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
-	for (int i = 0; i < lengthof(modes); i++)
-		if (compat_lock_held_by_me(&tag, modes[i]))
-			return true;
-	return false;
-}
-
-/*
- * Is it a vacuum, an analyze by autovacuum, or a concurrent index build?  These
- * hold a lock that a writer takes, but write nothing.  If a function that they
- * call (in an index expression) tries to write, the guard refuses that.
- */
-static bool
-highwater_is_maintenance(VirtualTransactionId vxid)
-{
-	PGPROC *proc;
-	uint8 flags;
-
-	if (compat_vxid_index(vxid) < 0)
-		return false;
-	proc = compat_vxid_proc(vxid);
-	if (proc == NULL)
-		return false;
-
-	/*
-	 * The flags are set before a transaction locks anything, and stay until it
-	 * ends.  So they are those of this transaction if the backend still runs it
-	 * after they were read.
-	 */
-	flags = *((volatile uint8 *) &proc->statusFlags);
-	pg_memory_barrier();
-	return (flags & GUARD_NEVER_WRITES) != 0 && compat_proc_lxid(proc) == vxid.localTransactionId;
-}
-
-/*
- * Adds this transaction, which GetLockConflicts() leaves out, to H.  In its own
- * view it counts as a member, but its floor does not hold the mark back.
- */
-static void
-highwater_add_self(HighwaterHolders *holders, Oid relid, HighwaterView view)
-{
-	int64 floor;
-
-	if (view == HIGHWATER_EVERYBODY)
-	{
-		if (guard_own_floor(relid, &floor))
-			holders->floor = Min(holders->floor, floor);
-		else
-			holders->hinted = false;
-	}
-	/* Use the place of the terminator, which we do not need. */
-	holders->vxids[holders->count++] = compat_my_vxid();
-}
-
-/*
- * Reads H.
- */
-static HighwaterHolders
-highwater_holders(Oid relid, HighwaterView view)
-{
-	HighwaterHolders holders = {NULL, 0, true, PG_INT64_MAX};
-	LOCKTAG tag;
-	int nfound;
-
-	/* The modes that conflict with ShareLock are those that a writer can take. */
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
-	holders.vxids = GetLockConflicts(&tag, ShareLock, &nfound);
-
-	for (int i = 0; i < nfound; i++)
-	{
-		VirtualTransactionId vxid = holders.vxids[i];
-		int64 floor;
-
-		if (slot_hint(vxid, relid, &floor))
-			holders.floor = Min(holders.floor, floor);
-		else if (highwater_is_maintenance(vxid))
-			continue;
-		else
-			holders.hinted = false;
-		holders.vxids[holders.count++] = vxid;
-	}
-	if (highwater_self_writes(relid))
-		highwater_add_self(&holders, relid, view);
-	return holders;
-}
-
-VirtualTransactionId *
-highwater_writers(Oid relid, int *count)
-{
-	HighwaterHolders holders = highwater_holders(relid, HIGHWATER_EVERYBODY);
-
-	*count = holders.count;
-	return holders.vxids;
-}
 
 /*
  * Keeps (L, H) until all of H has ended.  If the slot has no room for so large
@@ -238,11 +128,12 @@ highwater_own_mark(Generations *generations, Generations *spilled, int64 last,
  * they are this backend's own (incarnation 0).
  */
 static void
-highwater_look(Generations *generations, Oid relid, uint64 incarnation, HighwaterView view,
-			   Highwater *result)
+highwater_look(Generations *generations, const HighwaterTables *tables, uint64 incarnation,
+			   HighwaterView view, Highwater *result)
 {
-	Generations *spilled = generations_spilled(relid, incarnation);
+	Generations *spilled = generations_spilled(tables->relid, incarnation);
 	HighwaterHolders holders;
+	int64 last; /* up to here H is known */
 
 	result->mark = generations->mark;
 	result->reached = generations->reached;
@@ -258,7 +149,8 @@ highwater_look(Generations *generations, Oid relid, uint64 incarnation, Highwate
 		return;
 	}
 
-	holders = highwater_holders(relid, view);
+	holders = highwater_holders(tables, view);
+	last = Min(result->last, tables->last);
 	generations_cut(generations, holders.vxids, holders.count);
 	if (spilled != NULL && spilled != generations)
 	{
@@ -266,7 +158,7 @@ highwater_look(Generations *generations, Oid relid, uint64 incarnation, Highwate
 		generations->mark = Max(generations->mark, spilled->mark);
 	}
 	if (holders.count == 0)
-		generations->mark = result->last;
+		generations->mark = Max(generations->mark, last);
 	else
 	{
 		/*
@@ -274,13 +166,13 @@ highwater_look(Generations *generations, Oid relid, uint64 incarnation, Highwate
 		 * not that of all members.
 		 */
 		if (holders.hinted && view == HIGHWATER_EVERYBODY)
-			generations->mark = Max(generations->mark, Min(result->last, holders.floor));
-		if (generations->mark < result->last)
-			highwater_keep(generations, relid, incarnation, result->last, &holders);
+			generations->mark = Max(generations->mark, Min(last, holders.floor));
+		if (generations->mark < last)
+			highwater_keep(generations, tables->relid, incarnation, last, &holders);
 	}
 
 	result->mark = view == HIGHWATER_OWN ?
-					   highwater_own_mark(generations, spilled, result->last, &holders) :
+					   highwater_own_mark(generations, spilled, last, &holders) :
 					   generations->mark;
 	result->status = result->mark < result->last ? HIGHWATER_HELD : HIGHWATER_COMPLETE;
 	pfree(holders.vxids);
@@ -358,8 +250,8 @@ highwater_unknown(Oid relid)
  * A look at the generations in shared memory, which the caller has locked.
  */
 static void
-highwater_look_at(const LogRef *ref, Generations *generations, Oid relid, Relation sequence,
-				  HighwaterView view, Highwater *result)
+highwater_look_at(const LogRef *ref, Generations *generations, const HighwaterTables *tables,
+				  Relation sequence, HighwaterView view, Highwater *result)
 {
 	result->last = sequence_read(sequence);
 	if (compat_file_is_new(sequence))
@@ -368,7 +260,7 @@ highwater_look_at(const LogRef *ref, Generations *generations, Oid relid, Relati
 	{
 		/* L must be recorded before H is read. */
 		slot_mark_reach(ref->slot, result->last);
-		highwater_look(generations, relid, ref->incarnation, view, result);
+		highwater_look(generations, tables, ref->incarnation, view, result);
 	}
 }
 
@@ -376,18 +268,19 @@ highwater_look_at(const LogRef *ref, Generations *generations, Oid relid, Relati
  * The same for a log that has a slot or gets one; false for any other.
  */
 static bool
-highwater_look_shared(Oid relid, Relation sequence, HighwaterView view, Highwater *result)
+highwater_look_shared(const HighwaterTables *tables, Relation sequence, HighwaterView view,
+					  Highwater *result)
 {
 	LogRef ref = {NULL, 0};
 	int64 reached;
 
-	while (seed_slot(relid, &ref, &reached))
+	while (seed_slot(tables->relid, &ref, &reached))
 	{
 		Generations *generations = slot_mark_lock(&ref);
 
 		if (generations != NULL)
 		{
-			highwater_look_at(&ref, generations, relid, sequence, view, result);
+			highwater_look_at(&ref, generations, tables, sequence, view, result);
 			/* This also pins the slot, since the caller may move a cursor to the mark. */
 			slot_mark_unlock(ref.slot);
 			slot_mark_used(ref.slot);
@@ -402,9 +295,10 @@ highwater_look_shared(Oid relid, Relation sequence, HighwaterView view, Highwate
  * The same with this backend's own generations.
  */
 static void
-highwater_look_local(Oid relid, Relation sequence, HighwaterView view, Highwater *result)
+highwater_look_local(const HighwaterTables *tables, Relation sequence, HighwaterView view,
+					 Highwater *result)
 {
-	Generations *generations = seed_local(relid);
+	Generations *generations = seed_local(tables->relid);
 
 	result->last = sequence_read(sequence);
 	if (compat_file_is_new(sequence))
@@ -419,12 +313,13 @@ highwater_look_local(Oid relid, Relation sequence, HighwaterView view, Highwater
 	if (result->last < generations->reached)
 		generations_forget(generations);
 	generations->reached = Max(generations->reached, result->last);
-	highwater_look(generations, relid, 0, view, result);
+	highwater_look(generations, tables, 0, view, result);
 }
 
 Highwater
 highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 {
+	HighwaterTables tables;
 	Highwater result;
 	Relation sequence;
 
@@ -435,8 +330,10 @@ highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 	sequence = sequence_open_nowait(seqid);
 	if (sequence == NULL)
 		return highwater_unknown(relid);
-	if (!highwater_look_shared(relid, sequence, view, &result))
-		highwater_look_local(relid, sequence, view, &result);
+	if (!highwater_tables(&tables, relid, sequence))
+		result = highwater_unknown(relid);
+	else if (!highwater_look_shared(&tables, sequence, view, &result))
+		highwater_look_local(&tables, sequence, view, &result);
 	relation_close(sequence, AccessShareLock);
 	return result;
 }

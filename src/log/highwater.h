@@ -5,13 +5,7 @@
 #ifndef PM_HIGHWATER_H
 #define PM_HIGHWATER_H
 
-#include "storage/lock.h"
-
-typedef enum HighwaterView
-{
-	HIGHWATER_EVERYBODY, /* nothing of this transaction counts as settled */
-	HIGHWATER_OWN		 /* this transaction's own events may be read */
-} HighwaterView;
+#include "log/highwater_holders.h"
 
 typedef enum HighwaterStatus
 {
@@ -31,9 +25,5 @@ typedef struct Highwater
 
 /* The mark now, without waiting; the caller reads with a snapshot taken afterwards. */
 extern Highwater highwater_compute(Oid relid, Oid seqid, HighwaterView view);
-/* The transactions that may write the log now. */
-extern VirtualTransactionId *highwater_writers(Oid relid, int *count);
-/* Does this transaction itself hold a lock that a writer takes? */
-extern bool highwater_self_writes(Oid relid);
 
 #endif /* PM_HIGHWATER_H */

@@ -8,6 +8,9 @@
  * take: the guard is entered, the position is drawn, and the version is taken as
  * ON CONFLICT DO NOTHING takes it.
  *
+ * In a partitioned log the row goes to the partition that takes its position, and the caller
+ * has locked the stream, so that no other row has its version (stream_version.c).
+ *
  * A log is plain if its table is as pm.create_log makes it: no other rule,
  * policy, trigger, check or default affects the row.  The caller must have the
  * rights to the whole table.  Any other log gets the INSERT (append_write.c).
@@ -40,6 +43,7 @@
 #include "log/guard.h"
 #include "log/guard_ddl.h"
 #include "log/insert.h"
+#include "log/insert_leaf.h"
 #include "log/log_right.h"
 
 /* ---------- is the log a plain one? ---------- */
@@ -54,7 +58,8 @@ insert_plain_triggers(Relation rel)
 
 	for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
 		if (TRIGGER_FOR_INSERT(desc->triggers[i].tgtype) &&
-			strcmp(desc->triggers[i].tgname, GUARD_WRITE_TRIGGER) != 0)
+			strcmp(desc->triggers[i].tgname, GUARD_WRITE_TRIGGER) != 0 &&
+			strcmp(desc->triggers[i].tgname, GUARD_ROW_TRIGGER) != 0)
 			return false;
 	return guard_missing(rel) == NULL;
 }
@@ -68,9 +73,10 @@ insert_plain_columns(Relation rel, const AttrNumber *column)
 {
 	TupleDesc desc = RelationGetDescr(rel);
 	Node *now;
+	bool partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 
 	/* The only check is the guard's, which insert_plain_triggers() has seen. */
-	if (desc->constr == NULL || desc->constr->num_check != 1)
+	if (desc->constr == NULL || desc->constr->num_check != (partitioned ? 0 : 1))
 		return false;
 	for (int i = 0; i < desc->natts; i++)
 	{
@@ -157,7 +163,8 @@ insert_is_plain(PmLog *log, Relation rel)
 	if (shape->known)
 		return shape->plain;
 	if (rel->rd_rules == NULL && !rel->rd_rel->relrowsecurity && insert_plain_triggers(rel))
-		shape->plain = insert_plain_columns(rel, log->attnum) && insert_plain_indexes(rel, log);
+		shape->plain = insert_plain_columns(rel, log->attnum) &&
+					   (log->partitioned || insert_plain_indexes(rel, log));
 	shape->known = true;
 	return shape->plain;
 }
@@ -176,13 +183,39 @@ insert_may(PmLog *log)
 }
 
 /*
+ * Prepares to write a table: that of the log, or one of its partitions.
+ */
+static void
+insert_open(Insert *insert, Relation rel)
+{
+	MemoryContext caller = MemoryContextSwitchTo(insert->estate->es_query_cxt);
+
+	insert->rel = rel;
+	insert->target = makeNode(ResultRelInfo);
+	InitResultRelInfo(insert->target, rel, 0, NULL, 0);
+	ExecOpenIndices(insert->target, false);
+	insert->slot = table_slot_create(rel, &insert->estate->es_tupleTable);
+	MemoryContextSwitchTo(caller);
+}
+
+static void
+insert_close(Insert *insert)
+{
+	if (insert->rel == NULL)
+		return;
+	ExecCloseIndices(insert->target);
+	if (insert->rel != insert->root)
+		table_close(insert->rel, NoLock);
+	insert->rel = NULL;
+}
+
+/*
  * If something is not allowed, this raises no error; the INSERT will.
  */
 bool
 insert_begin(Insert *insert, PmLog *log)
 {
 	Relation rel;
-	MemoryContext caller;
 
 	/* First check what can be known without a lock. */
 	if ((log->shape.known && !log->shape.plain) || XactReadOnly || IsInParallelMode() ||
@@ -199,15 +232,17 @@ insert_begin(Insert *insert, PmLog *log)
 	}
 
 	insert->log = log;
-	insert->rel = rel;
+	insert->root = rel;
 	/* What ExecInsertIndexTuples() needs of an executor. */
 	insert->estate = CreateExecutorState();
-	caller = MemoryContextSwitchTo(insert->estate->es_query_cxt);
-	insert->target = makeNode(ResultRelInfo);
-	InitResultRelInfo(insert->target, rel, 0, NULL, 0);
-	ExecOpenIndices(insert->target, false);
-	insert->slot = table_slot_create(rel, &insert->estate->es_tupleTable);
-	MemoryContextSwitchTo(caller);
+	insert->rel = NULL;
+	if (log->partitioned)
+		insert->set = partition_set(rel, log->attnum[EVENT_POSITION]);
+	else
+	{
+		memcpy(insert->attnum, log->attnum, sizeof(insert->attnum));
+		insert_open(insert, rel);
+	}
 	return true;
 }
 
@@ -295,7 +330,7 @@ insert_await(Insert *insert, List *arbiters)
  * does.  False if its version is taken.
  */
 static bool
-insert_row(Insert *insert)
+insert_row_once(Insert *insert)
 {
 	List *arbiters = list_make1_oid(insert->log->shape.stream_index);
 	TransactionId xid = GetCurrentTransactionId();
@@ -324,29 +359,81 @@ insert_row(Insert *insert)
 	}
 }
 
+/*
+ * Writes the row in the slot.  False if its version is taken.  In a partitioned log the stream is
+ * locked, so nobody can take it.
+ */
+static bool
+insert_row(Insert *insert)
+{
+	if (!insert->log->partitioned)
+		return insert_row_once(insert);
+	table_tuple_insert(insert->rel, insert->slot, GetCurrentCommandId(true), 0, NULL);
+	if (insert->target->ri_NumIndices > 0)
+		(void) compat_insert_index_tuples(insert->target, insert->slot, insert->estate, false, NULL,
+										  NIL);
+	return true;
+}
+
+/*
+ * Opens the partition that takes a position.  False if only an INSERT can write it.
+ */
+static bool
+insert_into_leaf(Insert *insert, int64 position)
+{
+	const PartitionLeaf *leaf = insert_leaf(insert->log, insert->root, &insert->set, position);
+	Relation rel;
+
+	if (leaf == NULL)
+		return false;
+	if (insert->rel != NULL && RelationGetRelid(insert->rel) == leaf->relid)
+		return true;
+	insert_close(insert);
+	rel = partition_open(leaf, RowExclusiveLock);
+	if (rel == NULL)
+		return false;
+	partition_columns(insert->log, insert->root, rel, insert->attnum);
+	if (insert->log->stale || insert->log->shape.plain_leaf != leaf->relid)
+	{
+		if (!insert_leaf_is_plain(rel, insert->attnum))
+		{
+			/* Until something changes, an INSERT is planned at once. */
+			insert->log->shape.plain = false;
+			table_close(rel, NoLock);
+			return false;
+		}
+		insert->log->shape.plain_leaf = leaf->relid;
+	}
+	insert_open(insert, rel);
+	return true;
+}
+
 int64
 insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version)
 {
 	PmLog *log = insert->log;
-	TupleTableSlot *slot = insert->slot;
+	TupleTableSlot *slot;
 	MemoryContext caller;
 	TimestampTz time;
 	int64 position;
 	bool written;
 
 	/* The floor must be taken before the position is drawn. */
-	guard_enter(insert->rel);
+	guard_enter(insert->root);
 	appends_note(log->relid);
 	position = nextval_internal(log->seqid, false);
 	guard_drawn(log->relid, position);
+	if (log->partitioned && !insert_into_leaf(insert, position))
+		return INSERT_NOT_PLAIN;
 
+	slot = insert->slot;
 	caller = MemoryContextSwitchTo(GetPerTupleMemoryContext(insert->estate));
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts);
 	memset(slot->tts_values, 0, sizeof(Datum) * slot->tts_tupleDescriptor->natts);
 #define INSERT_SET(attribute, value)                                                               \
-	(slot->tts_values[log->attnum[attribute] - 1] = (value),                                       \
-	 slot->tts_isnull[log->attnum[attribute] - 1] = false)
+	(slot->tts_values[insert->attnum[attribute] - 1] = (value),                                    \
+	 slot->tts_isnull[insert->attnum[attribute] - 1] = false)
 	INSERT_SET(EVENT_POSITION, Int64GetDatum(position));
 	INSERT_SET(EVENT_STREAM, stream);
 	INSERT_SET(EVENT_VERSION, Int64GetDatum(version));
@@ -357,7 +444,7 @@ insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version)
 			   TimestampTzGetDatum(within_time_set(&time) ? time :
 															GetCurrentStatementStartTimestamp()));
 	ExecStoreVirtualTuple(slot);
-	slot->tts_tableOid = log->relid;
+	slot->tts_tableOid = RelationGetRelid(insert->rel);
 	written = insert_row(insert);
 	ExecClearTuple(slot);
 	MemoryContextSwitchTo(caller);
@@ -370,8 +457,8 @@ insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version)
 void
 insert_end(Insert *insert)
 {
-	ExecCloseIndices(insert->target);
+	insert_close(insert);
 	ExecResetTupleTable(insert->estate->es_tupleTable, false);
 	FreeExecutorState(insert->estate);
-	table_close(insert->rel, NoLock);
+	table_close(insert->root, NoLock);
 }

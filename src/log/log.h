@@ -43,6 +43,7 @@ typedef struct LogShape
 	bool known; /* the fields below have been set */
 	bool plain;
 	Oid stream_index; /* unique on (stream, version) */
+	Oid plain_leaf;	  /* a partition that can be written as a plain log */
 } LogShape;
 
 /*
@@ -58,6 +59,8 @@ typedef struct PmLog
 	Oid owner;			/* of the table */
 	Oid schema;			/* of the table */
 	const char *table;	/* qualified and quoted; empty if the table is gone */
+	bool partitioned;	/* the table is, so its events are in the leaves */
+	const char *only;	/* before the table's name in FROM: "ONLY ", or "" if it is partitioned */
 	const char *stream; /* the names of the columns, quoted */
 	const char *pos;
 	const char *version;

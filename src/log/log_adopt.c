@@ -23,10 +23,11 @@
 #include "log/attach_check.h"
 #include "log/guard_ddl.h"
 #include "log/log_adopt.h"
+#include "log/log_catalog.h"
 #include "log/log_check.h"
 #include "log/log_index.h"
 #include "log/log_open.h"
-#include "log/replica_ddl.h"
+#include "log/partition.h"
 #include "log/sequence.h"
 #include "shmem/wakeup.h"
 
@@ -117,14 +118,13 @@ log_repair(PmLog *log)
 	/* Nobody may write while the guard and the sequence are repaired. */
 	LockRelationOid(log->relid, AccessExclusiveLock);
 	/* These problems are not repaired here: report them. */
-	if (!OidIsValid(log->seqid) || get_rel_relkind(log->relid) != RELKIND_RELATION)
+	if (!OidIsValid(log->seqid) ||
+		(get_rel_relkind(log->relid) != RELKIND_RELATION && log->kind != LOG_PARTITIONED))
 		log_require_whole(log);
 	(void) log_accept_sequence(log, false);
 	attnum = log_position_attnum(log);
 	exec_begin_caller(&scope);
-	guard_put_back(log->relid, attnum, log->kind == LOG_REPLICA);
-	if (log->kind == LOG_REPLICA)
-		replica_put_back(log->relid);
+	guard_put_back(log->relid, attnum);
 	exec_end(&scope);
 }
 
@@ -174,10 +174,11 @@ log_adopt_unnamed(const LogSource *source)
 /* ---------- tables that are not logs yet ---------- */
 
 /*
- * Does the table have a unique index on these columns and no others, for all rows?
+ * Does the table have an index on these columns and no others, for all rows?  "unique": a unique
+ * one.
  */
 static bool
-log_adopt_has_unique(Relation rel, int count, const AttrNumber *columns)
+log_adopt_has_index(Relation rel, int count, const AttrNumber *columns, bool unique)
 {
 	ListCell *lc;
 
@@ -189,7 +190,7 @@ log_adopt_has_unique(Relation rel, int count, const AttrNumber *columns)
 		 * Do not use the relation cache: it would simplify the predicate, and so
 		 * execute its functions.
 		 */
-		bool same = form->indisunique && form->indisvalid && form->indimmediate &&
+		bool same = (form->indisunique || !unique) && form->indisvalid && form->indimmediate &&
 					form->indnkeyatts == count &&
 					heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 
@@ -202,13 +203,19 @@ log_adopt_has_unique(Relation rel, int count, const AttrNumber *columns)
 	return false;
 }
 
-const char *
-log_adopt_lacks(Relation rel, const char *table, LogKind kind, char **hint)
+/*
+ * Why a table cannot be made a log, as a sentence; NULL if it can.  *hint is set
+ * if a command helps.
+ */
+static const char *
+log_adopt_lacks(Relation rel, const char *table, char **hint)
 {
 	AttrNumber attnums[EVENT_ATTRIBUTES + 1];
 	AttrNumber identity = InvalidAttrNumber;
 
-	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition ||
+	bool partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+
+	if ((rel->rd_rel->relkind != RELKIND_RELATION && !partitioned) || rel->rd_rel->relispartition ||
 		rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
 		return "It is not an ordinary, permanent table.";
 	for (int i = EVENT_POSITION; i <= EVENT_ATTRIBUTES; i++)
@@ -238,12 +245,19 @@ log_adopt_lacks(Relation rel, const char *table, LogKind kind, char **hint)
 					 table);
 		return "Its column \"position\" is not GENERATED ALWAYS AS IDENTITY.";
 	}
-	if (!log_adopt_has_unique(rel, 1, &attnums[EVENT_POSITION]))
+	if (!log_adopt_has_index(rel, 1, &attnums[EVENT_POSITION], true))
 	{
 		*hint = psprintf("Run ALTER TABLE %s ADD PRIMARY KEY (position).", table);
 		return "It has no unique index on \"position\".";
 	}
-	if (kind != LOG_REPLICA && !log_adopt_has_unique(rel, 2, &attnums[EVENT_STREAM]))
+	if (partitioned && !partition_by_position(rel, attnums[EVENT_POSITION]))
+		return "It is not partitioned by range of \"position\".";
+	if (partitioned && !log_adopt_has_index(rel, 2, &attnums[EVENT_STREAM], false))
+	{
+		*hint = psprintf("Run CREATE INDEX ON %s (stream, version).", table);
+		return "It has no index on \"stream\" and \"version\".";
+	}
+	if (!partitioned && !log_adopt_has_index(rel, 2, &attnums[EVENT_STREAM], true))
 	{
 		*hint = psprintf("Run ALTER TABLE %s ADD UNIQUE (stream, version).", table);
 		return "It has no unique index on \"stream\" and \"version\".";
@@ -296,34 +310,33 @@ log_adopt_sequence(PmLog *log)
 }
 
 void
-log_make(const char *name, Oid relid)
+log_make(const char *name, Oid relid, LogKind kind)
 {
 	ExecScope scope;
 	AttrNumber attnum;
 	Relation rel = relation_open(relid, AccessExclusiveLock);
+	LogRow row = {.name = (char *) name, .kind = kind, .relid = relid};
 
 	(void) sequence_of_log(rel, &attnum);
 	relation_close(rel, NoLock);
 
 	exec_begin_caller(&scope);
-	guard_put_back(relid, attnum, false);
+	guard_put_back(relid, attnum);
 	exec_end(&scope);
 	/* The log is checked when it is next used: the check must see the guard. */
 	CommandCounterIncrement();
 	rel = relation_open(relid, NoLock);
-	log_catalog_insert(name, relid, sequence_file(sequence_of_log(rel, &attnum)));
+	row.sequence_file = sequence_file(sequence_of_log(rel, &attnum));
+	if (kind == LOG_ORDINARY)
+		log_catalog_insert(name, relid, row.sequence_file);
+	else
+	{
+		for (int i = EVENT_POSITION; i <= EVENT_ATTRIBUTES; i++)
+			row.columns[i] = (char *) log_columns[i].name;
+		log_catalog_insert_kind(&row);
+	}
 	relation_close(rel, NoLock);
 	CommandCounterIncrement();
-}
-
-void
-log_adopt_check(const char *name)
-{
-	PmLog *log = log_get(name, false);
-
-	log_require_whole(log);
-	log_adopt_check_positions(log);
-	log_adopt_sequence(log);
 }
 
 /*
@@ -334,6 +347,8 @@ void
 log_adopt_table(const char *name, Oid relid)
 {
 	Relation rel;
+	PmLog *log;
+	LogKind kind;
 	char *table;
 	const char *lacks;
 	char *hint = NULL;
@@ -346,7 +361,8 @@ log_adopt_table(const char *name, Oid relid)
 	if (!compat_class_ownercheck(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(rel));
 	table = identifier_of_relation(relid);
-	lacks = log_adopt_lacks(rel, table, LOG_ORDINARY, &hint);
+	kind = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? LOG_PARTITIONED : LOG_ORDINARY;
+	lacks = log_adopt_lacks(rel, table, &hint);
 	if (lacks != NULL)
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_TABLE),
 						errmsg("relation \"%s\" already exists", get_rel_name(relid)),
@@ -356,7 +372,11 @@ log_adopt_table(const char *name, Oid relid)
 									   "pm.attach_log takes the names of its columns. For a new "
 									   "table, give the log another name.")));
 	relation_close(rel, NoLock);
-	log_make(name, relid);
-	log_adopt_check(name);
+	log_make(name, relid, kind);
+
+	log = log_get(name, false);
+	log_require_whole(log);
+	log_adopt_check_positions(log);
+	log_adopt_sequence(log);
 	ereport(NOTICE, (errmsg("table %s exists, and is made event log \"%s\"", table, name)));
 }

@@ -94,12 +94,14 @@ log_build_table(PmLog *log, Relation rel, const LogRow *row, LogRelations *used)
 	log->table = MemoryContextStrdup(log->context, identifier_of_relation(log->relid));
 	log->owner = rel->rd_rel->relowner;
 	log->schema = rel->rd_rel->relnamespace;
+	log->partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+	log->only = log->partitioned ? "" : "ONLY ";
 	if (log->kind == LOG_ATTACHED)
 	{
 		log_build_attached(log, rel, row, used);
 		return;
 	}
-	if (rel->rd_rel->relkind == RELKIND_RELATION)
+	if (rel->rd_rel->relkind == RELKIND_RELATION || log->partitioned)
 		log->seqid = used->sequence = sequence_of_log(rel, &attnum);
 	log->pos = log_build_column(log, rel, row, EVENT_POSITION);
 	log->stream = log_build_column(log, rel, row, EVENT_STREAM);
@@ -149,6 +151,7 @@ log_build_empty(const LogRow *row)
 	log->kind = row->kind;
 	log->relid = row->relid;
 	log->table = "";
+	log->only = "ONLY ";
 	return log;
 }
 

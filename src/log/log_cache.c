@@ -19,6 +19,7 @@
 #include "log/log_build.h"
 #include "log/log_cache.h"
 #include "log/log_catalog.h"
+#include "log/partition.h"
 
 typedef struct LogCacheEntry
 {
@@ -107,7 +108,11 @@ log_cache_relcache_callback(Datum arg, Oid relid)
 	HASH_SEQ_STATUS scan;
 	LogCacheRelation *relation;
 	LogCacheEntry *entry;
+	Oid root = partition_known_root(relid);
 
+	/* What changes in a partition concerns the log. */
+	if (OidIsValid(root))
+		relid = root;
 	if (all || relid == building.table || relid == building.sequence)
 		invalidations++;
 	if (all)

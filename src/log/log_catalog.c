@@ -23,7 +23,6 @@
 #include "log/log.h"
 #include "log/log_catalog.h"
 #include "log/name_right.h"
-#include "log/replica_origin.h"
 #include "log/reply_to.h"
 #include "log/trimmed.h"
 
@@ -429,7 +428,6 @@ log_catalog_delete(const char *name)
 	Datum values[1];
 
 	name_right_release(name, log_catalog_table(name));
-	replica_origin_forget(name);
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(name);
 	exec_statement(&delete_log, values, NULL);

@@ -22,8 +22,7 @@
 #include "log/log_index.h"
 #include "log/log_index_ask.h"
 #include "log/log_trouble.h"
-#include "log/replica_ddl.h"
-#include "log/replica_guard.h"
+#include "log/partition_check.h"
 #include "log/sequence.h"
 #include "shmem/slot_log.h"
 #include "shmem/slot_mark.h"
@@ -90,9 +89,11 @@ log_check_file(PmLog *log)
 static void
 log_check_table(PmLog *log, Relation rel)
 {
-	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition)
+	if ((rel->rd_rel->relkind != RELKIND_RELATION &&
+		 !(log->partitioned && log->kind == LOG_PARTITIONED)) ||
+		rel->rd_rel->relispartition)
 		log_note_problem(log, psprintf("log \"%s\" is not an ordinary table", log->name),
-						 "Partitions, partitioned tables and views cannot be logs.");
+						 "Partitions and views cannot be logs.");
 	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
 		log_note_problem(log, psprintf("log \"%s\" is not logged", log->name),
 						 "Run ALTER TABLE ... SET LOGGED.");
@@ -139,17 +140,6 @@ log_check_guard(PmLog *log, Relation rel)
 {
 	const char *missing = guard_missing(rel);
 
-	if (log->kind == LOG_REPLICA)
-	{
-		if (replica_origin_column(rel) == InvalidAttrNumber)
-			log_note_problem(log,
-							 psprintf("log \"%s\" has no column \"" REPLICA_ORIGIN
-									  "\" of type bigint",
-									  log->name),
-							 "Give the column its name and its type back.");
-		else if (missing == NULL)
-			missing = replica_missing(rel);
-	}
 	if (missing != NULL)
 		log_note_problem(
 			log,
@@ -171,6 +161,8 @@ log_check(PmLog *log, Relation rel, Oid accepted_file, bool at_home)
 		return true;
 	log_check_sequence(log);
 	log_check_guard(log, rel);
+	if (log->kind == LOG_PARTITIONED)
+		partition_check(log, rel);
 	log->at_home = at_home;
 	log->sequence_changed = !at_home || sequence_file(log->seqid) != accepted_file;
 	/* With another problem the log is not read anyway; the file is checked once that is solved. */

@@ -23,9 +23,7 @@
 #include "log/guard_ddl.h"
 #include "log/highwater_ask.h"
 #include "log/log_adopt.h"
-#include "log/log_ddl.h"
 #include "log/log_open.h"
-#include "log/replica_ddl.h"
 #include "log/sequence.h"
 #include "shmem/wakeup.h"
 
@@ -76,7 +74,7 @@ log_refuse_attached(PmLog *log, const char *hint)
  * removes the log, so that its name is free.
  */
 static void
-log_create_again(PmLog *log)
+log_create_again(PmLog *log, bool partitioned)
 {
 	const char *name = pstrdup(log->name);
 	char *followers;
@@ -86,8 +84,13 @@ log_create_again(PmLog *log)
 	if (get_rel_relkind(log->relid) != '\0')
 	{
 		if (log->problem == NULL)
-			ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
-							errmsg("event log \"%s\" already exists", log->name)));
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_OBJECT),
+					 errmsg("event log \"%s\" already exists", log->name),
+					 partitioned && log->kind == LOG_ORDINARY ?
+						 errhint("pm.partition_log makes it a partitioned log, with its table as "
+								 "the first partition.") :
+						 0));
 		log_require_owner(log);
 		log_repair(log_take(log));
 		CommandCounterIncrement();
@@ -107,12 +110,14 @@ log_create_again(PmLog *log)
 }
 
 /*
- * Creates the table of a log, with its guard, and makes it a log.
+ * Creates the table of a log, with its guard, and makes it a log.  A unique index over all
+ * partitions must contain the position, so a partitioned log has none on (stream, version).
  */
 static void
-log_create_table(const char *name, const char *relname, Oid nsp)
+log_create_table(const char *name, const char *relname, Oid nsp, LogKind kind)
 {
 	char *table = quote_qualified_identifier(get_namespace_name(nsp), relname);
+	bool partitioned = kind == LOG_PARTITIONED;
 	ExecScope scope;
 
 	exec_begin_caller(&scope);
@@ -124,26 +129,38 @@ log_create_table(const char *name, const char *relname, Oid nsp)
 				 "type text NOT NULL, "
 				 "data jsonb NOT NULL DEFAULT '{}', "
 				 "metadata jsonb NOT NULL DEFAULT '{}', "
-				 "recorded_at timestamptz NOT NULL DEFAULT pg_catalog.statement_timestamp(), "
-				 "UNIQUE (stream, version))",
-				 table));
+				 "recorded_at timestamptz NOT NULL DEFAULT pg_catalog.statement_timestamp()%s",
+				 table,
+				 partitioned ? ") PARTITION BY RANGE (position)" : ", UNIQUE (stream, version))"));
+	if (partitioned)
+		exec_command(psprintf("CREATE INDEX ON %s (stream, version)", table));
 	exec_end(&scope);
-	log_make(name, get_relname_relid(relname, nsp));
+	log_make(name, get_relname_relid(relname, nsp), kind);
 }
 
 /*
- * Reads the name of a log to be created.
+ * pm.create_log(log, partitioned)
+ *
+ * Creates a table and makes it the log of that name.  If the log exists, repairs
+ * what log_check() has found, and raises an error if it has found nothing.  If
+ * only the table exists and it has all that a log needs, makes it the log.
  */
-bool
-log_ddl_target(const char *given, const char *function, LogTarget *target)
+Datum
+pm_create_log(PG_FUNCTION_ARGS)
 {
+	char *given = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	/* The extension may be of a version before that of the argument. */
+	bool partitioned = PG_NARGS() > 1 && PG_GETARG_BOOL(1);
 	List *parts = identifier_split(given);
 	char *name = log_normalize(given);
 	PmLog *log;
 	RangeVar *range;
+	Oid nsp;
+	Oid relid;
+	char *other;
 
-	highwater_require_fresh_snapshots(function);
-	exec_require_writable(function);
+	highwater_require_fresh_snapshots("pm.create_log");
+	exec_require_writable("pm.create_log");
 	if (parts == NIL || list_length(parts) > 2)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME), errmsg("invalid name of a log: \"%s\"", given),
@@ -156,47 +173,25 @@ log_ddl_target(const char *given, const char *function, LogTarget *target)
 	{
 		bool repaired = get_rel_relkind(log->relid) != '\0';
 
-		log_create_again(log);
+		log_create_again(log, partitioned);
 		if (repaired)
-			return true;
+			PG_RETURN_VOID();
 	}
 
 	range = makeRangeVarFromNameList(identifier_values(given));
-	target->name = name;
-	target->relname = range->relname;
-	target->nsp = RangeVarGetCreationNamespace(range);
-	if (isTempNamespace(target->nsp))
+	nsp = RangeVarGetCreationNamespace(range);
+	if (isTempNamespace(nsp))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 						errmsg("an event log cannot be a temporary table"),
 						errhint("Name a schema, or change the search_path.")));
-	target->relid = get_relname_relid(range->relname, target->nsp);
-	/* The table may be a log under another name that it had before. */
-	if (OidIsValid(target->relid) && (name = log_catalog_name(target->relid)) != NULL)
-	{
-		log_create_again(log_get(name, false));
-		return true;
-	}
-	return false;
-}
-
-/*
- * pm.create_log(log)
- *
- * Creates a table and makes it the log of that name.  If the log exists, repairs
- * what log_check() has found, and raises an error if it has found nothing.  If
- * only the table exists and it has all that a log needs, makes it the log.
- */
-Datum
-pm_create_log(PG_FUNCTION_ARGS)
-{
-	LogTarget target;
-
-	if (log_ddl_target(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.create_log", &target))
-		PG_RETURN_VOID();
-	if (!OidIsValid(target.relid))
-		log_create_table(target.name, target.relname, target.nsp);
+	/* The table may exist, and may be a log under another name that it had before. */
+	relid = get_relname_relid(range->relname, nsp);
+	if (!OidIsValid(relid))
+		log_create_table(name, range->relname, nsp, partitioned ? LOG_PARTITIONED : LOG_ORDINARY);
+	else if ((other = log_catalog_name(relid)) != NULL)
+		log_create_again(log_get(other, false), partitioned);
 	else
-		log_adopt_table(target.name, target.relid);
+		log_adopt_table(name, relid);
 	PG_RETURN_VOID();
 }
 
@@ -216,7 +211,9 @@ log_stray_guard(const char *name)
 	if (parts == NIL || list_length(parts) > 2)
 		return InvalidOid;
 	relid = RangeVarGetRelid(makeRangeVarFromNameList(identifier_values(name)), NoLock, true);
-	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_RELATION ||
+	if (!OidIsValid(relid) ||
+		(get_rel_relkind(relid) != RELKIND_RELATION &&
+		 get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE) ||
 		log_catalog_name(relid) != NULL)
 		return InvalidOid;
 	if (!compat_class_ownercheck(relid, GetUserId()))
@@ -233,7 +230,6 @@ log_take_guard_off(Oid relid)
 	ExecScope scope;
 
 	exec_begin_caller(&scope);
-	replica_take_off(relid);
 	guard_take_off(relid);
 	exec_end(&scope);
 }

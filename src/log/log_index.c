@@ -1,14 +1,9 @@
 /*
  * log_index.c
- *		Reads a log's events along an index, without a query.
+ *		Reads a log's events by position, without a query.
  *
- * Every event that pm reads is read here or in log_read.c.  No query on a log's
- * table is planned or run, for any role.  The planner would simplify, and so
- * execute, what the table's owner has put into index expressions, predicates,
- * statistics and checks.  That would happen in the session of the reader, and
- * could take any length of time: even a built-in function can take very long
- * (factorial).  This file calls only PostgreSQL's own code for indexes on columns
- * of built-in types.  So the role need not be changed either.
+ * Every event that pm reads is read here or in log_read.c, along an index of its table or
+ * of the leaves of its table (log_scan.c, partition_read.c).
  *
  * The caller has opened the log in this transaction, so its table is locked, and
  * has checked the rights of the reader.  Each function takes a snapshot of its
@@ -16,24 +11,10 @@
  */
 #include "pm.h"
 
-#include "access/htup_details.h"
 #include "access/table.h"
-#include "access/tableam.h"
-#include "access/transam.h"
-#include "catalog/pg_am.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_index.h"
-#include "catalog/pg_opfamily.h"
-#include "catalog/pg_type.h"
-#include "executor/tuptable.h"
-#include "storage/lmgr.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
-#include "log/attached.h"
 #include "log/log_audit.h"
 #include "log/log_index.h"
 #include "log/log_trouble.h"
@@ -42,197 +23,87 @@
 /* ---------- a scan ---------- */
 
 /*
- * Raises an error if a column does not have its type, because this transaction
- * itself may have changed the table after the log was checked.
+ * Opens the log's table, or what is needed to read its leaves.  False if there is no index of
+ * positions.
  */
-static void
-log_index_require_types(PmLog *log, Relation rel)
+static bool
+log_index_begin(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to)
 {
-	TupleDesc desc = RelationGetDescr(rel);
+	bool usable;
 
-	for (int i = EVENT_POSITION; i <= EVENT_ATTRIBUTES; i++)
-	{
-		AttrNumber attnum = log->attnum[i];
-
-		if (attnum < 1 || attnum > desc->natts || TupleDescAttr(desc, attnum - 1)->attisdropped ||
-			TupleDescAttr(desc, attnum - 1)->attgenerated == COMPAT_GENERATED_VIRTUAL ||
-			TupleDescAttr(desc, attnum - 1)->atttypid != log_columns[i].type)
-			log_refuse_types(log);
-	}
-}
-
-void
-log_index_begin(LogIndexScan *scan, PmLog *log)
-{
-	memset(scan, 0, sizeof(*scan));
 	scan->log = log;
-	scan->name = CStringGetTextDatum(log->name);
 	/* log_open() has locked the table. */
-	scan->rel = table_open(log->relid, NoLock);
-	Assert(CheckRelationLockedByMe(scan->rel, AccessShareLock, true));
-	if (log->kind == LOG_ATTACHED)
-		scan->attached = attach_scan_begin(log, scan->rel);
-	else
-		log_index_require_types(log, scan->rel);
+	scan->root = table_open(log->relid, NoLock);
 	scan->snapshot = RegisterSnapshot(GetTransactionSnapshot());
-	scan->slot = table_slot_create(scan->rel, NULL);
+	scan->at = &scan->one;
 	scan->passed = true;
-}
-
-/*
- * Are the positions of type integer, as those of an attached log can be?
- */
-static bool
-log_index_is_narrow(const LogIndexScan *scan)
-{
-	return scan->attached != NULL && scan->log->attached->narrow;
-}
-
-/*
- * Does the index have all rows, and may this snapshot use it?  If a row was
- * updated in place (HOT) before the index was created, an older snapshot may
- * not find the row in the index.
- */
-static bool
-log_index_usable(Relation index)
-{
-	return index->rd_index->indisvalid &&
-		   heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
-		   (!index->rd_index->indcheckxmin ||
-			TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data),
-								  TransactionXmin));
-}
-
-bool
-log_index_choose(LogIndexScan *scan, LogIndexFits fits)
-{
-	List *indexes = RelationGetIndexList(scan->rel);
-	ListCell *lc;
-
-	Assert(scan->index == NULL);
-	foreach(lc, indexes)
+	scan->error = NULL;
+	log_scan_begin(&scan->one, log, scan->root, scan->root, scan->snapshot);
+	if (log->partitioned)
 	{
-		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
-
-		/* Only compare columns, because reading index expressions would run their functions. */
-		if (log_index_usable(index) && fits(scan, index))
-		{
-			scan->index = index;
-			break;
-		}
-		index_close(index, AccessShareLock);
+		/* If this index is valid, every leaf has one. */
+		usable = log_scan_has(&scan->one, log_scan_of_positions);
+		log_scan_end(&scan->one);
+		if (usable)
+			partition_read_begin(&scan->parts, log, scan->root, scan->snapshot, after, up_to);
 	}
-	list_free(indexes);
-	return scan->index != NULL;
-}
-
-bool
-log_index_of_positions(LogIndexScan *scan, Relation index)
-{
-	return index->rd_rel->relam == BTREE_AM_OID &&
-		   index->rd_index->indkey.values[0] == scan->log->attnum[EVENT_POSITION] &&
-		   index->rd_opfamily[0] == INTEGER_BTREE_FAM_OID &&
-		   index->rd_opcintype[0] == (log_index_is_narrow(scan) ? INT4OID : INT8OID) &&
-		   (index->rd_indoption[0] & INDOPTION_DESC) == 0;
-}
-
-void
-log_index_along(LogIndexScan *scan, ScanKey keys, int nkeys)
-{
-	if (scan->scan != NULL)
-		index_endscan(scan->scan);
-	scan->scan = compat_index_beginscan(scan->rel, scan->index, scan->snapshot, nkeys);
-	index_rescan(scan->scan, keys, nkeys, NULL, 0);
+	else
+	{
+		usable = log_scan_choose(&scan->one, log_scan_of_positions);
+		if (!usable)
+			log_scan_end(&scan->one);
+	}
+	if (!usable)
+	{
+		UnregisterSnapshot(scan->snapshot);
+		table_close(scan->root, NoLock);
+	}
+	return usable;
 }
 
 bool
 log_index_next(LogIndexScan *scan, ScanDirection direction)
 {
-	CHECK_FOR_INTERRUPTS();
-	return index_getnext_slot(scan->scan, direction, scan->slot);
-}
-
-int64
-log_index_position(LogIndexScan *scan)
-{
-	bool isnull;
-	Datum value = slot_getattr(scan->slot, scan->log->attnum[EVENT_POSITION], &isnull);
-
-	return log_index_is_narrow(scan) ? (int64) DatumGetInt32(value) : DatumGetInt64(value);
+	if (!scan->log->partitioned)
+		return log_scan_next(&scan->one, direction);
+	scan->at = partition_read_next(&scan->parts, direction);
+	return scan->at != NULL;
 }
 
 void
 log_index_event(LogIndexScan *scan, EventFields *event)
 {
-	if (scan->attached != NULL)
-	{
-		scan->error = attach_scan_event(scan->attached, scan->slot, event, &scan->passed);
-		event->values[EVENT_LOG - 1] = scan->name;
-		event->nulls[EVENT_LOG - 1] = false;
-		if (scan->error != NULL)
-			scan->passed = false;
-		return;
-	}
-	/* The columns of the table can be in any order, and there can be others among them. */
-	slot_getallattrs(scan->slot);
-	event->values[EVENT_LOG - 1] = scan->name;
-	event->nulls[EVENT_LOG - 1] = false;
-	for (int i = EVENT_POSITION; i <= EVENT_ATTRIBUTES; i++)
-	{
-		event->values[i - 1] = scan->slot->tts_values[scan->log->attnum[i] - 1];
-		event->nulls[i - 1] = scan->slot->tts_isnull[scan->log->attnum[i] - 1];
-	}
+	log_scan_event(scan->at, event);
+	scan->passed = scan->at->passed;
+	scan->error = scan->at->error;
+}
+
+int64
+log_index_position(LogIndexScan *scan)
+{
+	return log_scan_position(scan->at);
 }
 
 void
 log_index_end(LogIndexScan *scan)
 {
-	if (scan->scan != NULL)
-		index_endscan(scan->scan);
-	if (scan->attached != NULL)
-		attach_scan_end(scan->attached);
-	ExecDropSingleTupleTableSlot(scan->slot);
+	if (scan->log->partitioned)
+		partition_read_end(&scan->parts);
+	else
+		log_scan_end(&scan->one);
 	UnregisterSnapshot(scan->snapshot);
-	if (scan->index != NULL)
-		index_close(scan->index, AccessShareLock);
-	table_close(scan->rel, NoLock);
+	table_close(scan->root, NoLock);
 }
 
 /* ---------- along the positions ---------- */
 
-/*
- * A condition for the positions.  It is of type bigint even if the positions are not.
- */
-static void
-log_index_key(LogIndexScan *scan, ScanKey key, StrategyNumber strategy, int64 position)
-{
-	bool narrow = log_index_is_narrow(scan);
-	RegProcedure procedure;
-
-	if (strategy == BTGreaterStrategyNumber)
-		procedure = narrow ? F_INT48GT : F_INT8GT;
-	else if (strategy == BTLessEqualStrategyNumber)
-		procedure = narrow ? F_INT48LE : F_INT8LE;
-	else
-		procedure = narrow ? F_INT48EQ : F_INT8EQ;
-	ScanKeyEntryInitialize(key, 0, 1, strategy, narrow ? INT8OID : InvalidOid, InvalidOid,
-						   procedure, Int64GetDatum(position));
-}
-
 bool
 log_index_begin_positions(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to)
 {
-	ScanKeyData keys[2];
-
-	log_index_begin(scan, log);
-	if (!log_index_choose(scan, log_index_of_positions))
-	{
-		log_index_end(scan);
+	if (!log_index_begin(scan, log, after, up_to))
 		return false;
-	}
-	log_index_key(scan, &keys[0], BTGreaterStrategyNumber, after);
-	log_index_key(scan, &keys[1], BTLessEqualStrategyNumber, up_to);
-	log_index_along(scan, keys, 2);
+	if (!log->partitioned)
+		log_scan_between(&scan->one, after, up_to);
 	return true;
 }
 
@@ -248,10 +119,7 @@ log_index_refuse(PmLog *log)
 void
 log_index_refuse_row(LogIndexScan *scan)
 {
-	LogTrouble trouble;
-
-	log_trouble_row(&trouble, scan->log, log_index_position(scan), scan->error);
-	log_trouble_raise(&trouble);
+	log_scan_refuse_row(scan->at);
 }
 
 bool
@@ -279,12 +147,8 @@ log_index_next_event(LogIndexScan *scan, EventFields *event)
 bool
 log_index_begin_lookups(LogIndexScan *scan, PmLog *log)
 {
-	log_index_begin(scan, log);
-	if (!log_index_choose(scan, log_index_of_positions))
-	{
-		log_index_end(scan);
+	if (!log_index_begin(scan, log, PG_INT64_MIN, PG_INT64_MAX))
 		return false;
-	}
 	log_audit(log, ACL_SELECT);
 	return true;
 }
@@ -292,12 +156,15 @@ log_index_begin_lookups(LogIndexScan *scan, PmLog *log)
 bool
 log_index_look_up(LogIndexScan *scan, int64 position, EventFields *event)
 {
-	ScanKeyData key;
-
-	log_index_key(scan, &key, BTEqualStrategyNumber, position);
-	log_index_along(scan, &key, 1);
 	scan->error = NULL;
-	if (!log_index_next(scan, ForwardScanDirection))
+	if (scan->log->partitioned)
+		scan->at = partition_read_at(&scan->parts, position);
+	else
+	{
+		log_scan_at(&scan->one, position);
+		scan->at = log_scan_next(&scan->one, ForwardScanDirection) ? &scan->one : NULL;
+	}
+	if (scan->at == NULL)
 		return false;
 	log_index_event(scan, event);
 	return scan->passed;

@@ -5,13 +5,10 @@
 #ifndef PM_LOG_INDEX_H
 #define PM_LOG_INDEX_H
 
-#include "access/genam.h"
-#include "access/skey.h"
-#include "utils/snapshot.h"
 #include "utils/timestamp.h"
 
-#include "log/attach_read.h"
-#include "log/log.h"
+#include "log/log_scan.h"
+#include "log/partition_read.h"
 
 /* Takes an event, whose values are valid until the next; returns false to stop reading. */
 typedef bool (*LogIndexTake)(void *arg, EventFields *event);
@@ -20,39 +17,26 @@ typedef bool (*LogIndexTake)(void *arg, EventFields *event);
 typedef struct LogIndexScan
 {
 	PmLog *log;
-	Datum name; /* of the log, text */
-	Relation rel;
-	Relation index; /* NULL: none has been chosen */
+	Relation root; /* the log's table */
 	Snapshot snapshot;
-	IndexScanDesc scan; /* NULL: not begun */
-	TupleTableSlot *slot;
-	/* The table of an attached log has rows that are not its events. */
-	AttachScan *attached; /* NULL: the log is of another kind */
-	bool passed;		  /* the row in the slot is an event */
-	char *error;		  /* why it cannot be made an event */
+	LogScan *at;		 /* the scan that is at the current event */
+	LogScan one;		 /* of the table; */
+	PartitionRead parts; /* or, if it is partitioned, of its leaves */
+	bool passed;		 /* the row is an event; in the table of an attached log there are others */
+	char *error;		 /* why it cannot be made an event */
 } LogIndexScan;
 
-/* Is this the index that the caller needs? */
-typedef bool (*LogIndexFits)(LogIndexScan *scan, Relation index);
-
-extern void log_index_begin(LogIndexScan *scan, PmLog *log);
-/* Opens an index of the log that fits; false if it has none. */
-extern bool log_index_choose(LogIndexScan *scan, LogIndexFits fits);
-/* Fits an ascending index of positions. */
-extern bool log_index_of_positions(LogIndexScan *scan, Relation index);
-/* Begins to scan the chosen index with these keys; may be called again. */
-extern void log_index_along(LogIndexScan *scan, ScanKey keys, int nkeys);
 /*
  * Begins a scan of the events with after < position <= up_to.  Returns false, and
  * begins nothing, if the log has no index of its positions.
  */
 extern bool log_index_begin_positions(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to);
-/* Brings the next row into the slot; false if there is none. */
+/* Finds the next row; false if there is none. */
 extern bool log_index_next(LogIndexScan *scan, ScanDirection direction);
-/* The position of the row in the slot. */
+/* The position of the row that was found. */
 extern int64 log_index_position(LogIndexScan *scan);
 /*
- * The event in the slot.  Sets scan->passed and scan->error; unless the row has passed, only
+ * The event that was found.  Sets scan->passed and scan->error; unless the row has passed, only
  * the position of the event is set.
  */
 extern void log_index_event(LogIndexScan *scan, EventFields *event);

@@ -23,7 +23,7 @@
 
 /*
  * Is it a primary key of the positions?  Then it has the type and the order that
- * log_index_of_positions() asks for.  This is found without opening the index.
+ * log_scan_of_positions() asks for.  This is found without opening the index.
  */
 static bool
 log_index_is_primary(PmLog *log, Oid index)
@@ -72,9 +72,9 @@ log_index_exists(PmLog *log)
 	/* Thousands of logs may be looked at, and nearly all have this one. */
 	if (log_index_has_primary(log))
 		return true;
-	log_index_begin(&scan, log);
-	exists = log_index_choose(&scan, log_index_of_positions);
-	log_index_end(&scan);
+	exists = log_index_begin_positions(&scan, log, 0, 0);
+	if (exists)
+		log_index_end(&scan);
 	return exists;
 }
 
@@ -118,11 +118,10 @@ log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at)
 
 	if (!log_index_begin_positions(&scan, log, after, PG_INT64_MAX))
 		return false;
-	if (scan.attached != NULL)
+	if (log->kind == LOG_ATTACHED)
 		isnull = !log_index_first_attached(&scan, recorded_at);
 	else if (log_index_next(&scan, ForwardScanDirection))
-		*recorded_at = DatumGetTimestampTz(
-			slot_getattr(scan.slot, log->attnum[EVENT_RECORDED_AT], &isnull));
+		*recorded_at = log_scan_number(scan.at, EVENT_RECORDED_AT, &isnull);
 	log_index_end(&scan);
 	return !isnull;
 }
@@ -136,7 +135,7 @@ log_index_counts(LogIndexScan *scan)
 {
 	EventFields event;
 
-	if (scan->attached == NULL || scan->log->attached->filter == NULL)
+	if (scan->log->kind != LOG_ATTACHED || scan->log->attached->filter == NULL)
 		return true;
 	log_index_event(scan, &event);
 	return scan->passed || scan->error != NULL;
@@ -185,19 +184,17 @@ log_index_time(LogIndexScan *scan, TimestampTz *recorded_at)
 {
 	EventFields event;
 	bool isnull;
-	Datum value;
 
-	if (scan->attached == NULL)
-		value = slot_getattr(scan->slot, scan->log->attnum[EVENT_RECORDED_AT], &isnull);
+	if (scan->log->kind != LOG_ATTACHED)
+		*recorded_at = log_scan_number(scan->at, EVENT_RECORDED_AT, &isnull);
 	else
 	{
 		log_index_event(scan, &event);
 		if (scan->error != NULL)
 			log_index_refuse_row(scan);
-		value = event.values[EVENT_RECORDED_AT - 1];
 		isnull = !scan->passed || event.nulls[EVENT_RECORDED_AT - 1];
+		*recorded_at = isnull ? 0 : DatumGetTimestampTz(event.values[EVENT_RECORDED_AT - 1]);
 	}
-	*recorded_at = isnull ? 0 : DatumGetTimestampTz(value);
 	return !isnull;
 }
 

@@ -1,9 +1,9 @@
 /*
  * log_read.c
- *		Reads a log's events by type, by stream, or by what their metadata contain.
+ *		Reads a log's events by type or by stream.
  *
  * This is done along a suitable index if the log has one, and without a query:
- * the head of log_index.c says why.
+ * the head of log_scan.c says why.
  */
 #include "pm.h"
 
@@ -19,17 +19,15 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "log/attached.h"
 #include "log/log_audit.h"
 #include "log/log_read.h"
+#include "log/log_tables.h"
 
 /* The initial size of the array of rows. */
 #define LOG_READ_ROOM 64
-
-/* The OIDs of the GIN operator families jsonb_ops and jsonb_path_ops, for which C has no names. */
-#define LOG_READ_JSONB_OPS		4036
-#define LOG_READ_JSONB_PATH_OPS 4037
 
 /* ---------- by type ---------- */
 
@@ -76,6 +74,7 @@ typedef struct StreamRow
 	bool versionless; /* it has no version */
 	int64 version;
 	int64 position;
+	int table; /* its number */
 	ItemPointerData tid;
 } StreamRow;
 
@@ -86,30 +85,35 @@ typedef struct StreamRows
 	StreamRow *rows;
 } StreamRows;
 
+/* What is looked for in each table. */
+typedef struct StreamRead
+{
+	Datum stream;
+	int64 after; /* a version */
+	int64 max_count;
+	LogScanFits fits;
+	bool by_stream; /* along an index of streams that fits; if not, the whole table is read */
+	StreamRows rows;
+} StreamRead;
+
 /*
- * The index of (stream, version) that pm.create_log makes.
+ * The index of (stream, version) that pm.create_log makes.  It is unique, except over several
+ * partitions.
  */
 static bool
-log_read_of_streams(LogIndexScan *scan, Relation index)
+log_read_of_streams(LogScan *scan, Relation index)
 {
-	AttrNumber stream = scan->log->attnum[EVENT_STREAM];
+	AttrNumber stream = scan->attnum[EVENT_STREAM];
 
-	return index->rd_rel->relam == BTREE_AM_OID && index->rd_index->indisunique &&
+	return index->rd_rel->relam == BTREE_AM_OID &&
+		   (index->rd_index->indisunique || scan->log->partitioned) &&
 		   index->rd_index->indnkeyatts == 2 && index->rd_index->indkey.values[0] == stream &&
-		   index->rd_index->indkey.values[1] == scan->log->attnum[EVENT_VERSION] &&
+		   index->rd_index->indkey.values[1] == scan->attnum[EVENT_VERSION] &&
 		   index->rd_opfamily[0] == TEXT_BTREE_FAM_OID && index->rd_opcintype[0] == TEXTOID &&
 		   index->rd_opfamily[1] == INTEGER_BTREE_FAM_OID && index->rd_opcintype[1] == INT8OID &&
 		   index->rd_indoption[0] == 0 && index->rd_indoption[1] == 0 &&
 		   index->rd_indcollation[0] ==
 			   TupleDescAttr(RelationGetDescr(scan->rel), stream - 1)->attcollation;
-}
-
-static int64
-log_read_attribute(LogIndexScan *scan, int attribute, bool *isnull)
-{
-	Datum value = slot_getattr(scan->slot, scan->log->attnum[attribute], isnull);
-
-	return *isnull ? 0 : DatumGetInt64(value);
 }
 
 static StreamRow *
@@ -125,13 +129,15 @@ log_read_add(StreamRows *rows)
 }
 
 static void
-log_read_note(StreamRows *rows, LogIndexScan *scan)
+log_read_note(StreamRows *rows, LogScan *scan, int table)
 {
 	StreamRow *row = log_read_add(rows);
 	bool isnull;
 
-	row->version = log_read_attribute(scan, EVENT_VERSION, &row->versionless);
-	row->position = log_read_attribute(scan, EVENT_POSITION, &isnull);
+	row->version = log_scan_number(scan, EVENT_VERSION, &isnull);
+	row->versionless = isnull;
+	row->position = log_scan_position(scan);
+	row->table = table;
 	row->tid = scan->slot->tts_tid;
 }
 
@@ -139,7 +145,7 @@ log_read_note(StreamRows *rows, LogIndexScan *scan)
  * Scans the index of streams for one stream, after a version.
  */
 static void
-log_read_after(LogIndexScan *scan, ScanKey keys, Datum stream, int64 after)
+log_read_after(LogScan *scan, ScanKey keys, Datum stream, int64 after)
 {
 	Oid collation = scan->index->rd_indcollation[0];
 
@@ -147,40 +153,41 @@ log_read_after(LogIndexScan *scan, ScanKey keys, Datum stream, int64 after)
 						   stream);
 	ScanKeyEntryInitialize(&keys[1], 0, 2, BTGreaterStrategyNumber, InvalidOid, InvalidOid,
 						   F_INT8GT, Int64GetDatum(after));
-	log_index_along(scan, keys, 2);
+	log_scan_along(scan, keys, 2);
 }
 
 /*
- * Collects the positions of a stream's events in the table, with the index of
- * streams.  The index has the versions in order, so no more rows are visited
- * than are wanted.
+ * Collects the places of a stream's events in the table, with the index of streams.  The
+ * index has the versions in order, so no more rows are visited than are wanted.
  */
 static void
-log_read_along_stream(LogIndexScan *scan, Datum stream, int64 after, int64 max_count,
-					  StreamRows *rows)
+log_read_along_stream(StreamRead *read, LogScan *scan, int table)
 {
+	StreamRows *rows = &read->rows;
 	ScanKeyData keys[2];
+	int64 last = read->max_count > PG_INT64_MAX - rows->count ? PG_INT64_MAX :
+																rows->count + read->max_count;
 
-	log_read_after(scan, keys, stream, after);
-	while (rows->count < max_count && log_index_next(scan, ForwardScanDirection))
-		log_read_note(rows, scan);
-	if (after > 0 || rows->count >= max_count)
+	log_read_after(scan, keys, read->stream, read->after);
+	while (rows->count < last && log_scan_next(scan, ForwardScanDirection))
+		log_read_note(rows, scan, table);
+	if (read->after > 0 || rows->count >= last)
 		return;
 	/* Then those without a version, all of them: the index has them in no order. */
 	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNULL, 2, InvalidStrategy, InvalidOid,
 						   InvalidOid, InvalidOid, (Datum) 0);
-	log_index_along(scan, keys, 2);
-	while (log_index_next(scan, ForwardScanDirection))
-		log_read_note(rows, scan);
+	log_scan_along(scan, keys, 2);
+	while (log_scan_next(scan, ForwardScanDirection))
+		log_read_note(rows, scan, table);
 }
 
 /*
  * An index that finds the rows of a stream of an attached log.
  */
 static bool
-log_read_of_attached(LogIndexScan *scan, Relation index)
+log_read_of_attached(LogScan *scan, Relation index)
 {
-	AttrNumber stream = scan->log->attnum[EVENT_STREAM];
+	AttrNumber stream = scan->attnum[EVENT_STREAM];
 
 	return stream != InvalidAttrNumber && index->rd_rel->relam == BTREE_AM_OID &&
 		   index->rd_index->indkey.values[0] == stream &&
@@ -193,60 +200,59 @@ log_read_of_attached(LogIndexScan *scan, Relation index)
  * Notes the row in the slot if it is an event of the stream, after the version.
  */
 static void
-log_read_note_attached(LogIndexScan *scan, Datum stream, int64 after, StreamRows *rows)
+log_read_note_attached(StreamRead *read, LogScan *scan, int table)
 {
 	EventFields event;
 	StreamRow *row;
 	bool versionless;
 	int64 version;
 
-	log_index_event(scan, &event);
+	log_scan_event(scan, &event);
 	if (scan->error != NULL)
-		log_index_refuse_row(scan);
+		log_scan_refuse_row(scan);
 	if (!scan->passed ||
 		!DatumGetBool(DirectFunctionCall2Coll(texteq, DEFAULT_COLLATION_OID,
-											  event.values[EVENT_STREAM - 1], stream)))
+											  event.values[EVENT_STREAM - 1], read->stream)))
 		return;
 	versionless = event.nulls[EVENT_VERSION - 1];
 	version = versionless ? 0 : DatumGetInt64(event.values[EVENT_VERSION - 1]);
-	if (versionless ? after > 0 : version <= after)
+	if (versionless ? read->after > 0 : version <= read->after)
 		return;
-	row = log_read_add(rows);
+	row = log_read_add(&read->rows);
 	row->versionless = versionless;
 	row->version = version;
-	row->position = log_index_position(scan);
+	row->position = log_scan_position(scan);
+	row->table = table;
 	row->tid = scan->slot->tts_tid;
 }
 
 /*
- * Collects the positions of a stream of an attached log.
+ * Collects the rows of a stream of an attached log.
  */
 static void
-log_read_attached(LogIndexScan *scan, Datum stream, int64 after, StreamRows *rows)
+log_read_attached(StreamRead *read, LogScan *scan, int table)
 {
 	ScanKeyData key;
 
-	if (log_index_choose(scan, log_read_of_attached))
+	if (read->by_stream)
 	{
 		ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid,
-							   scan->index->rd_indcollation[0], F_TEXTEQ, stream);
-		log_index_along(scan, &key, 1);
+							   scan->index->rd_indcollation[0], F_TEXTEQ, read->stream);
+		log_scan_along(scan, &key, 1);
 	}
-	else if (log_index_choose(scan, log_index_of_positions))
-		log_index_along(scan, NULL, 0);
 	else
-		log_index_refuse(scan->log);
-	while (log_index_next(scan, ForwardScanDirection))
-		log_read_note_attached(scan, stream, after, rows);
+		log_scan_along(scan, NULL, 0);
+	while (log_scan_next(scan, ForwardScanDirection))
+		log_read_note_attached(read, scan, table);
 }
 
 /*
  * Is the event in the slot one of the stream?
  */
 static bool
-log_read_is_of(LogIndexScan *scan, Datum stream)
+log_read_is_of(LogScan *scan, Datum stream)
 {
-	AttrNumber attnum = scan->log->attnum[EVENT_STREAM];
+	AttrNumber attnum = scan->attnum[EVENT_STREAM];
 	Oid collation = TupleDescAttr(RelationGetDescr(scan->rel), attnum - 1)->attcollation;
 	bool isnull;
 	Datum value = slot_getattr(scan->slot, attnum, &isnull);
@@ -255,23 +261,55 @@ log_read_is_of(LogIndexScan *scan, Datum stream)
 }
 
 /*
- * Collects them without that index, by reading the whole log.
+ * Collects them without that index, by reading the whole table.
  */
 static void
-log_read_all(LogIndexScan *scan, Datum stream, int64 after, StreamRows *rows)
+log_read_all(StreamRead *read, LogScan *scan, int table)
 {
-	log_index_along(scan, NULL, 0);
-	while (log_index_next(scan, ForwardScanDirection))
+	log_scan_along(scan, NULL, 0);
+	while (log_scan_next(scan, ForwardScanDirection))
 	{
 		bool isnull;
 		int64 version;
 
-		if (!log_read_is_of(scan, stream))
+		if (!log_read_is_of(scan, read->stream))
 			continue;
-		version = log_read_attribute(scan, EVENT_VERSION, &isnull);
-		if (isnull ? after <= 0 : version > after)
-			log_read_note(rows, scan);
+		version = log_scan_number(scan, EVENT_VERSION, &isnull);
+		if (isnull ? read->after <= 0 : version > read->after)
+			log_read_note(&read->rows, scan, table);
 	}
+}
+
+/*
+ * Collects the events of the stream in one table.  *complete is whether no older partition can
+ * have one that is wanted.
+ */
+static void
+log_read_table(StreamRead *read, LogTables *tables, LogScan *scan, int number, bool *complete)
+{
+	int64 before = read->rows.count;
+	int64 lowest = PG_INT64_MAX;
+
+	if (!log_tables_scan(tables, number, read->by_stream ? read->fits : log_scan_of_positions,
+						 scan))
+	{
+		scan->rel = NULL;
+		return;
+	}
+	if (scan->attached != NULL)
+	{
+		/* Nothing is known of how its versions and positions belong together. */
+		log_read_attached(read, scan, number);
+		return;
+	}
+	if (read->by_stream)
+		log_read_along_stream(read, scan, number);
+	else
+		log_read_all(read, scan, number);
+	for (int64 i = before; i < read->rows.count; i++)
+		if (!read->rows.rows[i].versionless)
+			lowest = Min(lowest, read->rows.rows[i].version);
+	*complete = read->after > 0 && lowest == read->after + 1;
 }
 
 static int
@@ -288,50 +326,81 @@ log_read_compare(const void *a, const void *b)
 }
 
 /*
+ * Hands the events that were found to the caller, in their order.
+ */
+static void
+log_read_take(StreamRead *read, LogScan *scans, LogIndexTake take, void *arg)
+{
+	StreamRows *rows = &read->rows;
+	EventFields event;
+
+	if (rows->count > 1)
+		qsort(rows->rows, rows->count, sizeof(StreamRow), log_read_compare);
+	for (int64 i = 0; i < Min(rows->count, read->max_count); i++)
+	{
+		LogScan *scan = &scans[rows->rows[i].table];
+
+		CHECK_FOR_INTERRUPTS();
+		/* The scan's snapshot is still registered, so the row cannot have been vacuumed. */
+		if (!table_tuple_fetch_row_version(scan->rel, &rows->rows[i].tid, scan->snapshot,
+										   scan->slot))
+			elog(ERROR, "an event of log \"%s\" is gone", scan->log->name);
+		log_scan_event(scan, &event);
+		if (scan->error != NULL)
+			log_scan_refuse_row(scan);
+		if (!take(arg, &event))
+			break;
+	}
+}
+
+/*
  * First collects the TIDs of the events and sorts them, then fetches the events
  * one by one.
+ *
+ * The versions of a stream rise with its positions, so partitions are visited from the newest
+ * to the oldest, until one has the first version that is wanted.
  */
 void
 log_read_stream(PmLog *log, Datum stream, int64 after, int64 max_count, LogIndexTake take,
 				void *arg)
 {
-	LogIndexScan scan;
-	StreamRows rows = {0, 0, NULL};
-	EventFields event;
+	Snapshot snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	StreamRead read = {stream,
+					   after,
+					   max_count,
+					   log->kind == LOG_ATTACHED ? log_read_of_attached : log_read_of_streams,
+					   true,
+					   {0, 0, NULL}};
+	LogTables tables;
+	LogScan *scans;
+	bool complete = false;
 
-	log_index_begin(&scan, log);
+	log_tables_begin(&tables, log, snapshot);
 	log_audit(log, ACL_SELECT);
-	if (scan.attached != NULL)
-		log_read_attached(&scan, stream, after, &rows);
-	else if (log_index_choose(&scan, log_read_of_streams))
-		log_read_along_stream(&scan, stream, after, max_count, &rows);
-	else if (log_index_choose(&scan, log_index_of_positions))
-		log_read_all(&scan, stream, after, &rows);
-	else
+	read.by_stream = log_tables_have(&tables, read.fits);
+	if (!read.by_stream && !log_tables_have(&tables, log_scan_of_positions))
 		log_index_refuse(log);
-	if (rows.count > 1)
-		qsort(rows.rows, rows.count, sizeof(StreamRow), log_read_compare);
-	for (int64 i = 0; i < Min(rows.count, max_count); i++)
+	scans = palloc0(sizeof(LogScan) * Max(tables.count, 1));
+	/* Those without an order first, since they can have any version. */
+	for (int i = tables.count - 1; i >= 0 && !complete; i--)
 	{
-		CHECK_FOR_INTERRUPTS();
-		/* The scan's snapshot is still registered, so the row cannot have been vacuumed. */
-		if (!table_tuple_fetch_row_version(scan.rel, &rows.rows[i].tid, scan.snapshot, scan.slot))
-			elog(ERROR, "an event of log \"%s\" is gone", log->name);
-		log_index_event(&scan, &event);
-		if (scan.error != NULL)
-			log_index_refuse_row(&scan);
-		if (!take(arg, &event))
-			break;
+		log_read_table(&read, &tables, &scans[i], i, &complete);
+		complete = complete && i < tables.ordered;
 	}
-	log_index_end(&scan);
+	log_read_take(&read, scans, take, arg);
+	for (int i = 0; i < tables.count; i++)
+		if (scans[i].rel != NULL)
+			log_tables_scan_end(&tables, &scans[i]);
+	pfree(scans);
+	log_tables_end(&tables);
+	UnregisterSnapshot(snapshot);
 }
 
 /*
- * Does the stream have an event with a higher version?  The index that was chosen is
- * that of streams (by_stream), or that of positions.
+ * Does the table have an event of the stream with a higher version?
  */
 static bool
-log_read_goes_on(LogIndexScan *scan, bool by_stream, Datum stream, int64 version)
+log_read_goes_on(LogScan *scan, bool by_stream, Datum stream, int64 version)
 {
 	ScanKeyData keys[2];
 	bool isnull;
@@ -339,12 +408,12 @@ log_read_goes_on(LogIndexScan *scan, bool by_stream, Datum stream, int64 version
 	if (by_stream)
 	{
 		log_read_after(scan, keys, stream, version);
-		return log_index_next(scan, ForwardScanDirection);
+		return log_scan_next(scan, ForwardScanDirection);
 	}
-	log_index_along(scan, NULL, 0);
-	while (log_index_next(scan, ForwardScanDirection))
+	log_scan_along(scan, NULL, 0);
+	while (log_scan_next(scan, ForwardScanDirection))
 		if (log_read_is_of(scan, stream) &&
-			log_read_attribute(scan, EVENT_VERSION, &isnull) > version && !isnull)
+			log_scan_number(scan, EVENT_VERSION, &isnull) > version && !isnull)
 			return true;
 	return false;
 }
@@ -352,111 +421,28 @@ log_read_goes_on(LogIndexScan *scan, bool by_stream, Datum stream, int64 version
 void
 log_read_ends(PmLog *log, Datum *streams, Datum *versions, int count, bool *goes_on)
 {
-	LogIndexScan scan;
+	Snapshot snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	LogTables tables;
 	bool by_stream;
 
-	log_index_begin(&scan, log);
-	by_stream = log_index_choose(&scan, log_read_of_streams);
-	if (!by_stream && !log_index_choose(&scan, log_index_of_positions))
+	memset(goes_on, 0, sizeof(bool) * count);
+	log_tables_begin(&tables, log, snapshot);
+	by_stream = log_tables_have(&tables, log_read_of_streams);
+	if (!by_stream && !log_tables_have(&tables, log_scan_of_positions))
 		log_index_refuse(log);
-	for (int i = 0; i < count; i++)
-		goes_on[i] = log_read_goes_on(&scan, by_stream, streams[i], DatumGetInt64(versions[i]));
-	log_index_end(&scan);
-}
-
-/* ---------- by what the metadata contain ---------- */
-
-/*
- * A GIN index of the metadata that supports @>.
- */
-static bool
-log_read_of_metadata(LogIndexScan *scan, Relation index)
-{
-	AttrNumber metadata = scan->log->attnum[EVENT_METADATA];
-
-	return metadata != InvalidAttrNumber && index->rd_rel->relam == GIN_AM_OID &&
-		   index->rd_index->indkey.values[0] == metadata &&
-		   (index->rd_opfamily[0] == LOG_READ_JSONB_OPS ||
-			index->rd_opfamily[0] == LOG_READ_JSONB_PATH_OPS);
-}
-
-/*
- * The rows that the index finds for any of the notes.
- */
-static TIDBitmap *
-log_read_bitmap(LogIndexScan *scan, List *notes)
-{
-	TIDBitmap *bitmap = tbm_create((Size) work_mem * 1024, NULL);
-	IndexScanDesc index_scan = compat_index_beginscan_bitmap(scan->index, scan->snapshot, 1);
-	ListCell *lc;
-
-	foreach(lc, notes)
+	/* From the newest partition to the oldest. */
+	for (int i = tables.count - 1; i >= 0; i--)
 	{
-		ScanKeyData key;
+		LogScan scan;
 
-		ScanKeyEntryInitialize(&key, 0, 1, JsonbContainsStrategyNumber, InvalidOid, InvalidOid,
-							   F_JSONB_CONTAINS, PointerGetDatum(lfirst(lc)));
-		index_rescan(index_scan, &key, 1, NULL, 0);
-		(void) index_getbitmap(index_scan, bitmap);
-	}
-	index_endscan(index_scan);
-	return bitmap;
-}
-
-/*
- * Fetches the rows of one page of the bitmap.  If the page is lossy (count is
- * negative), the bitmap does not know which of its rows match, so all are
- * fetched.
- */
-static void
-log_read_page(LogIndexScan *scan, IndexFetchTableData *fetch, BlockNumber block,
-			  OffsetNumber *offsets, int count, LogIndexTake take, void *arg)
-{
-	bool lossy = count < 0;
-
-	for (int i = 0; i < (lossy ? MaxHeapTuplesPerPage : count); i++)
-	{
-		bool again = false;
-		EventFields event;
-		ItemPointerData tid;
-
-		CHECK_FOR_INTERRUPTS();
-		/* A HOT chain is followed from its root, as by an index scan. */
-		ItemPointerSet(&tid, block, lossy ? FirstOffsetNumber + i : offsets[i]);
-		if (!table_index_fetch_tuple(fetch, &tid, scan->snapshot, scan->slot, &again, NULL))
+		if (!log_tables_scan(&tables, i, by_stream ? log_read_of_streams : log_scan_of_positions,
+							 &scan))
 			continue;
-		log_index_event(scan, &event);
-		if (scan->passed)
-			(void) take(arg, &event);
+		for (int j = 0; j < count; j++)
+			goes_on[j] = goes_on[j] ||
+						 log_read_goes_on(&scan, by_stream, streams[j], DatumGetInt64(versions[j]));
+		log_tables_scan_end(&tables, &scan);
 	}
-}
-
-bool
-log_read_containing(PmLog *log, List *notes, LogIndexTake take, void *arg)
-{
-	LogIndexScan scan;
-	OffsetNumber offsets[MaxHeapTuplesPerPage];
-	TIDBitmap *bitmap;
-	CompatBitmapIterator *iterator;
-	IndexFetchTableData *fetch;
-	BlockNumber block;
-	int count;
-
-	log_index_begin(&scan, log);
-	if (!log_index_choose(&scan, log_read_of_metadata))
-	{
-		log_index_end(&scan);
-		return false;
-	}
-	log_audit(log, ACL_SELECT);
-	bitmap = log_read_bitmap(&scan, notes);
-	fetch = compat_index_fetch_begin(scan.rel);
-	iterator = compat_bitmap_begin(bitmap);
-	while (compat_bitmap_next(iterator, &block, offsets, &count))
-		log_read_page(&scan, fetch, block, offsets, count, take, arg);
-	compat_bitmap_end(iterator);
-	table_index_fetch_end(fetch);
-	tbm_free(bitmap);
-	log_index_end(&scan);
-	return true;
+	log_tables_end(&tables);
+	UnregisterSnapshot(snapshot);
 }

@@ -1,6 +1,6 @@
 /*
  * log_read.h
- *		Reads a log's events by type, by stream, or by what their metadata contain.
+ *		Reads a log's events by type or by stream.
  */
 #ifndef PM_LOG_READ_H
 #define PM_LOG_READ_H
@@ -31,11 +31,5 @@ extern void log_read_stream(PmLog *log, Datum stream, int64 after, int64 max_cou
 							LogIndexTake take, void *arg);
 /* Sets for each stream whether it has events after this version. */
 extern void log_read_ends(PmLog *log, Datum *streams, Datum *versions, int count, bool *goes_on);
-/*
- * Reads all events whose metadata contain one of the notes (of jsonb).  Other events
- * can be among them, so "take" must compare the metadata.  False if the log has no
- * index for that.
- */
-extern bool log_read_containing(PmLog *log, List *notes, LogIndexTake take, void *arg);
 
 #endif /* PM_LOG_READ_H */

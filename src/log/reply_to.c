@@ -52,8 +52,7 @@ void
 reply_to_add(const char *log, int manager, const char *key, const InsertEvent *events,
 			 const Datum *positions, int count)
 {
-	static BulkTable table =
-		{REPLY_TO_TABLE, reply_to_columns, REPLY_TO_COLUMNS, 0, 0, InvalidOid, 0};
+	static BulkTable table = {REPLY_TO_TABLE, reply_to_columns, REPLY_TO_COLUMNS, 0, 0, InvalidOid};
 	Bulk bulk;
 
 	bulk_begin(&bulk, &table);

@@ -24,6 +24,7 @@
 #include "utils/tuplestore.h"
 
 #include "log/log_catalog.h"
+#include "log/log_containing.h"
 #include "log/log_open.h"
 #include "log/log_read.h"
 #include "log/log_right.h"
@@ -203,7 +204,7 @@ trace_read(Trace *trace, PmLog *log, List *notes)
 	wanted.context = AllocSetContextCreate(CurrentMemoryContext, "pm trace",
 										   ALLOCSET_DEFAULT_SIZES);
 	/* The index of the metadata returns events in no order: note where they are, and sort. */
-	if (log_read_containing(log, notes, trace_take, &wanted))
+	if (log_containing(log, notes, trace_take, &wanted))
 	{
 		wanted.note = false;
 		if (wanted.count > 1)

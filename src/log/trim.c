@@ -61,18 +61,18 @@ static char *
 trim_statement(PmLog *log, int64 up_to, int64 count)
 {
 	return psprintf(
-		"WITH d AS (DELETE FROM ONLY %s WHERE %s OPERATOR(pg_catalog.=) ANY (ARRAY("
-		"SELECT %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.<=) " INT64_FORMAT
+		"WITH d AS (DELETE FROM %s%s WHERE %s OPERATOR(pg_catalog.=) ANY (ARRAY("
+		"SELECT %s FROM %s%s WHERE %s OPERATOR(pg_catalog.<=) " INT64_FORMAT
 		" ORDER BY %s LIMIT " INT64_FORMAT ")) RETURNING %s AS stream, %s AS version), "
 		"s AS (SELECT d.stream, coalesce(pg_catalog.max(d.version), 0) AS version FROM d "
 		"GROUP BY d.stream) "
 		"SELECT n.count, e.stream, e.version FROM (SELECT pg_catalog.count(*) AS count FROM d) n "
 		"LEFT JOIN (SELECT s.stream, s.version FROM s "
 		/* The LIMIT makes the planner look up each stream in the index. */
-		"WHERE (SELECT 1 FROM ONLY %s r WHERE r.%s OPERATOR(pg_catalog.=) s.stream "
+		"WHERE (SELECT 1 FROM %s%s r WHERE r.%s OPERATOR(pg_catalog.=) s.stream "
 		"AND r.%s OPERATOR(pg_catalog.>) s.version LIMIT 1) IS NULL) e ON true",
-		log->table, log->pos, log->pos, log->table, log->pos, up_to, log->pos, count, log->stream,
-		log->version, log->table, log->stream, log->version);
+		log->only, log->table, log->pos, log->pos, log->only, log->table, log->pos, up_to, log->pos,
+		count, log->stream, log->version, log->only, log->table, log->stream, log->version);
 }
 
 /*
@@ -269,10 +269,6 @@ trim_with_delete(PmLog *log, const char *obstacle, int64 up_to, int64 count)
 				 errmsg("log \"%s\" can only be trimmed by the owner of its table", log->name),
 				 errdetail("%s Only the owner runs what that calls.", obstacle),
 				 errhint("Connect as \"%s\" and call pm.trim there.", owner)));
-	if (log->kind == LOG_REPLICA)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("cannot trim replica log \"%s\"", log->name),
-						errdetail("%s", obstacle), errhint("Remove it from the table.")));
 	exec_begin_writer(&scope);
 	result = trim_run(log, trim_statement(log, up_to, count));
 	deleted = trim_keep_versions(log, &result);

@@ -21,6 +21,7 @@
 #include "catalog/pg_trigger.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -30,9 +31,6 @@
 #include "log/guard_ddl.h"
 #include "log/log_audit.h"
 #include "log/log_read.h"
-#include "log/replica_ddl.h"
-#include "log/replica_guard.h"
-#include "log/replica_origin.h"
 #include "log/trim_direct.h"
 #include "log/trimmed.h"
 
@@ -50,12 +48,12 @@ typedef struct TrimDirect
 {
 	PmLog *log;
 	LogIndexScan scan;
+	Oid table;				 /* that was prepared last */
 	TupleTableSlot *updated; /* the current version of an event that was updated */
+	Oid updated_of;			 /* the table to whose rows that slot fits */
 	MemoryContext context;	 /* of what follows */
 	TrimStream streams[TRIM_DIRECT_CHUNK];
 	int nstreams;
-	AttrNumber origin; /* in a replica log: the column of the publisher's positions */
-	ReplicaOrigins origins;
 } TrimDirect;
 
 /* ---------- what else a DELETE would run ---------- */
@@ -79,8 +77,7 @@ trim_direct_trigger(Relation rel)
 		Trigger *trigger = &desc->triggers[i];
 
 		if (!TRIGGER_FOR_DELETE(trigger->tgtype) || trigger->tgenabled == TRIGGER_DISABLED ||
-			strcmp(trigger->tgname, GUARD_WRITE_TRIGGER) == 0 ||
-			replica_is_trigger(trigger->tgname))
+			strcmp(trigger->tgname, GUARD_WRITE_TRIGGER) == 0)
 			continue;
 		/* Name the foreign key's table: its triggers on ours have names made up by PostgreSQL. */
 		if (trigger->tgisinternal && OidIsValid(trigger->tgconstrrelid))
@@ -89,6 +86,27 @@ trim_direct_trigger(Relation rel)
 		return psprintf("The table has trigger \"%s\" for DELETE.", trigger->tgname);
 	}
 	return NULL;
+}
+
+/*
+ * Rules of partitions do not count when rows are deleted through the log's table.
+ */
+static const char *
+trim_direct_leaves(Relation root, AttrNumber position)
+{
+	const PartitionSet *set = partition_set(root, position);
+	const char *obstacle = NULL;
+
+	for (int i = 0; i < set->count && obstacle == NULL; i++)
+	{
+		Relation leaf = partition_open(&set->leaves[i], AccessShareLock);
+
+		if (leaf == NULL)
+			continue;
+		obstacle = trim_direct_trigger(leaf);
+		table_close(leaf, AccessShareLock);
+	}
+	return obstacle;
 }
 
 /*
@@ -103,6 +121,8 @@ trim_direct_obstacle(PmLog *log)
 
 	if (obstacle == NULL)
 		obstacle = trim_direct_trigger(rel);
+	if (obstacle == NULL && log->partitioned)
+		obstacle = trim_direct_leaves(rel, log->attnum[EVENT_POSITION]);
 	table_close(rel, NoLock);
 	return obstacle;
 }
@@ -182,20 +202,17 @@ trim_direct_keep(TrimDirect *trim)
 }
 
 /*
- * Notes the stream of a deleted event, and its position at the publisher.
+ * Notes the stream of a deleted event.
  */
 static void
 trim_direct_note(TrimDirect *trim, TupleTableSlot *slot)
 {
-	AttrNumber *attnum = trim->log->attnum;
+	AttrNumber *attnum = trim->scan.at->attnum;
 	TrimStream *stream = &trim->streams[trim->nstreams];
 	MemoryContext caller;
 	Datum value;
 	bool isnull;
 
-	if (trim->origin != InvalidAttrNumber)
-		replica_origin_note(&trim->origins, trim->log->relid,
-							DatumGetInt64(slot_getattr(slot, trim->origin, &isnull)));
 	value = slot_getattr(slot, attnum[EVENT_STREAM], &isnull);
 	if (isnull)
 		return;
@@ -212,8 +229,18 @@ trim_direct_note(TrimDirect *trim, TupleTableSlot *slot)
 static TM_Result
 trim_direct_delete_at(TrimDirect *trim, ItemPointer tid, TM_FailureData *failure)
 {
-	return compat_table_delete(trim->scan.rel, tid, GetCurrentCommandId(true), trim->scan.snapshot,
-							   InvalidSnapshot, true, failure);
+	return compat_table_delete(trim->scan.at->rel, tid, GetCurrentCommandId(true),
+							   trim->scan.snapshot, InvalidSnapshot, true, failure);
+}
+
+static void
+trim_direct_make_slot(TrimDirect *trim, Relation rel)
+{
+	if (trim->updated != NULL)
+		if (trim->updated != NULL)
+			ExecDropSingleTupleTableSlot(trim->updated);
+	trim->updated = table_slot_create(rel, NULL);
+	trim->updated_of = RelationGetRelid(rel);
 }
 
 /*
@@ -224,7 +251,8 @@ trim_direct_delete_at(TrimDirect *trim, ItemPointer tid, TM_FailureData *failure
 static TupleTableSlot *
 trim_direct_delete(TrimDirect *trim)
 {
-	TupleTableSlot *slot = trim->scan.slot;
+	Relation rel = trim->scan.at->rel;
+	TupleTableSlot *slot = trim->scan.at->slot;
 	ItemPointerData tid = slot->tts_tid;
 	TM_FailureData failure;
 	TM_Result result = trim_direct_delete_at(trim, &tid, &failure);
@@ -232,9 +260,11 @@ trim_direct_delete(TrimDirect *trim)
 	if (result == TM_Updated)
 	{
 		/* Wait for the other transaction, and lock the new version of the event. */
+		if (trim->updated_of != RelationGetRelid(rel))
+			trim_direct_make_slot(trim, rel);
 		slot = trim->updated;
-		result = table_tuple_lock(trim->scan.rel, &tid, trim->scan.snapshot, slot,
-								  GetCurrentCommandId(true), LockTupleExclusive, LockWaitBlock,
+		result = table_tuple_lock(rel, &tid, trim->scan.snapshot, slot, GetCurrentCommandId(true),
+								  LockTupleExclusive, LockWaitBlock,
 								  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
 		if (result == TM_Ok)
 			result = trim_direct_delete_at(trim, &slot->tts_tid, &failure);
@@ -246,6 +276,23 @@ trim_direct_delete(TrimDirect *trim)
 		elog(ERROR, "unexpected result of deleting an event of log \"%s\": %d", trim->log->name,
 			 result);
 	return NULL;
+}
+
+/*
+ * Prepares to delete from the table at which the scan is, once for each partition.
+ */
+static void
+trim_direct_check_table(TrimDirect *trim)
+{
+	Relation rel = trim->scan.at->rel;
+
+	if (trim->table == RelationGetRelid(rel))
+		return;
+	trim->table = RelationGetRelid(rel);
+	/* The scan keeps its lock only for as long as it reads the table. */
+	LockRelationOid(trim->table, RowExclusiveLock);
+	/* If the table is published, a subscriber must be able to find the row. */
+	CheckCmdReplicaIdentity(rel, CMD_DELETE);
 }
 
 /*
@@ -263,18 +310,15 @@ trim_direct(PmLog *log, int64 up_to, int64 max_count)
 	CommandCounterIncrement();
 	if (!log_index_begin_positions(&trim->scan, log, PG_INT64_MIN, up_to))
 		log_index_refuse(log);
-	guard_enter(trim->scan.rel);
-	/* If the table is published, a subscriber must be able to find the row. */
-	CheckCmdReplicaIdentity(trim->scan.rel, CMD_DELETE);
+	guard_enter(trim->scan.root);
 	trim->log = log;
-	if (log->kind == LOG_REPLICA)
-		trim->origin = replica_origin_column(trim->scan.rel);
-	trim->updated = table_slot_create(trim->scan.rel, NULL);
 	trim->context = AllocSetContextCreate(CurrentMemoryContext, "pm trim", ALLOCSET_DEFAULT_SIZES);
 	while (deleted < max_count && log_index_next(&trim->scan, ForwardScanDirection))
 	{
-		TupleTableSlot *slot = trim_direct_delete(trim);
+		TupleTableSlot *slot;
 
+		trim_direct_check_table(trim);
+		slot = trim_direct_delete(trim);
 		if (slot == NULL)
 			continue;
 		deleted++;
@@ -283,9 +327,9 @@ trim_direct(PmLog *log, int64 up_to, int64 max_count)
 			trim_direct_keep(trim);
 	}
 	trim_direct_keep(trim);
-	replica_origin_keep(&trim->origins, log->relid);
 	MemoryContextDelete(trim->context);
-	ExecDropSingleTupleTableSlot(trim->updated);
+	if (trim->updated != NULL)
+		ExecDropSingleTupleTableSlot(trim->updated);
 	log_index_end(&trim->scan);
 	pfree(trim);
 	CommandCounterIncrement();

@@ -73,9 +73,9 @@ erase_log(PmLog *log, Datum stream, Datum replacement, int64 *count)
 	Datum *positions;
 
 	exec_begin_writer(&scope);
-	plan = exec_prepare(psprintf("UPDATE ONLY %s SET %s = $2 "
+	plan = exec_prepare(psprintf("UPDATE %s%s SET %s = $2 "
 								 "WHERE %s OPERATOR(pg_catalog.=) $1 RETURNING %s",
-								 log->table, log->data, log->stream, log->pos),
+								 log->only, log->table, log->data, log->stream, log->pos),
 						2, argtypes);
 	*count = (int64) exec_plan(plan, values, NULL, 0);
 	positions = MemoryContextAllocHuge(caller, sizeof(Datum) * Max(*count, 1));

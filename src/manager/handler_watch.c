@@ -39,8 +39,7 @@ static bool may_end_session = false;
 static volatile sig_atomic_t running = false;
 static volatile sig_atomic_t timed_out = false;
 static volatile sig_atomic_t locked_out =
-	false;					 /* it was waiting for a lock when its time was up */
-static bool overran = false; /* what handler_timed_out() has returned last */
+	false; /* it was waiting for a lock when its time was up */
 static volatile TimestampTz started;
 static volatile int64 limit_us;
 
@@ -205,19 +204,14 @@ handler_watch_end(void)
 bool
 handler_timed_out(void)
 {
-	overran = timed_out;
-	timed_out = false;
-	return overran;
-}
+	bool result = timed_out;
 
-bool
-handler_overran(void)
-{
-	return overran;
+	timed_out = false;
+	return result;
 }
 
 bool
 handler_locked_out(void)
 {
-	return overran && locked_out;
+	return locked_out;
 }

@@ -1,6 +1,6 @@
 -- The functions for logs: to create, read and trim them; and the guard of their positions.
 
-CREATE FUNCTION pm.create_log(log text) RETURNS void
+CREATE FUNCTION pm.create_log(log text, partitioned boolean DEFAULT false) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_create_log';
 CREATE FUNCTION pm.drop_log(log text) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_drop_log';
@@ -34,6 +34,9 @@ CREATE FUNCTION pm_catalog.before_write() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_guard_before_write';
 CREATE FUNCTION pm_catalog.before_update() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_guard_before_update';
+-- The row trigger of a partitioned log (src/log/guard_row.c).
+CREATE FUNCTION pm_catalog.before_row() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_guard_before_row';
 CREATE FUNCTION pm_catalog.before_truncate() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_guard_before_truncate';
 CREATE FUNCTION pm_catalog.position_is_new(log oid, "position" bigint) RETURNS boolean
@@ -42,13 +45,3 @@ CREATE FUNCTION pm_catalog.position_is_new(log oid, "position" bigint) RETURNS b
 -- Wakes the readers of an attached table, if its owner has attached it (src/log/attach_trigger.c).
 CREATE FUNCTION pm_catalog.after_write() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_attach_after_write';
-
--- Replica logs: a subscription fills the table (src/log/replica_guard.c).
-CREATE FUNCTION pm.create_replica_log(log text) RETURNS void
-	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_create_replica_log';
-CREATE FUNCTION pm_catalog.arrival_begin() RETURNS trigger
-	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_replica_begin';
-CREATE FUNCTION pm_catalog.arrival() RETURNS trigger
-	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_replica_row';
-CREATE FUNCTION pm_catalog.arrival_end() RETURNS trigger
-	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_replica_end';

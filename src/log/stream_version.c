@@ -1,0 +1,256 @@
+/*
+ * stream_version.c
+ *		The version of a stream in a partitioned log, under a lock of the stream.
+ *
+ * A unique index on (stream, version) over all partitions is not possible, so nothing but
+ * pm.append keeps versions unique.  It locks the stream, finds the version, writes the event,
+ * and releases the lock.  So a transaction holds one such lock at a time, however many streams
+ * it appends to.  Whoever locks the stream next finds the event, although it is not committed,
+ * and waits for its transaction.  A snapshot that is taken after that shows all events of the
+ * stream.
+ *
+ * Two things are looked for in each partition, the newest first: an event that another
+ * transaction has inserted and not committed (with a dirty snapshot), and then the highest
+ * version (with a new snapshot).  One look with the dirty snapshot would not do for both: it
+ * can miss an event that is being updated, by pm.erase for example.
+ *
+ * Versions of a stream rise with positions, because a position is drawn under the lock.  So the
+ * first partition that has an event with a version has the highest one.  What is looked for in
+ * the others is whether the stream has any event at all, and a partition that has none takes
+ * one look at its index.
+ */
+#include "pm.h"
+
+#include "access/sysattr.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_opfamily.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/digest.h"
+#include "log/log_tables.h"
+#include "log/sequence.h"
+#include "log/stream_version.h"
+
+/* Which partitions may have events of the stream. */
+typedef struct StreamLook
+{
+	LogTables tables;
+	Datum name;
+	int *found; /* numbers of tables in which the stream has entries */
+	int nfound;
+	bool stopped;		 /* the last of them has a version, so the older ones were not looked at */
+	int64 version;		 /* the highest that was seen, by any transaction */
+	TransactionId other; /* has inserted an event and not ended */
+} StreamLook;
+
+/*
+ * The lock belongs to the log, so a role that may not write the log cannot take it.  The class is
+ * the log's sequence: that of ids is its table (append_once.c).
+ */
+static void
+stream_version_tag(StreamVersion *stream, PmLog *log, Datum name)
+{
+	const unsigned char *digest = (unsigned char *) VARDATA_ANY(DatumGetByteaPP(digest_text(name)));
+	uint32 number;
+	uint16 rest;
+
+	memcpy(&number, digest, sizeof(number));
+	memcpy(&rest, digest + sizeof(number), sizeof(rest));
+	SET_LOCKTAG_OBJECT(stream->tag, MyDatabaseId, log->seqid, number, rest);
+}
+
+/*
+ * The index of (stream, version) of a partition.
+ */
+static bool
+stream_version_fits(LogScan *scan, Relation index)
+{
+	AttrNumber stream = scan->attnum[EVENT_STREAM];
+
+	return index->rd_rel->relam == BTREE_AM_OID && index->rd_index->indnkeyatts == 2 &&
+		   index->rd_index->indkey.values[0] == stream &&
+		   index->rd_index->indkey.values[1] == scan->attnum[EVENT_VERSION] &&
+		   index->rd_opfamily[0] == TEXT_BTREE_FAM_OID && index->rd_opcintype[0] == TEXTOID &&
+		   index->rd_opfamily[1] == INTEGER_BTREE_FAM_OID && index->rd_opcintype[1] == INT8OID &&
+		   index->rd_indoption[0] == 0 && index->rd_indoption[1] == 0 &&
+		   index->rd_indcollation[0] ==
+			   TupleDescAttr(RelationGetDescr(scan->rel), stream - 1)->attcollation;
+}
+
+/*
+ * Scans the events of the stream, all, or only those with a version.
+ */
+static void
+stream_version_along(LogScan *scan, Datum name, Snapshot snapshot, bool versions)
+{
+	ScanKeyData keys[2];
+
+	scan->snapshot = snapshot;
+	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid,
+						   scan->index->rd_indcollation[0], F_TEXTEQ, name);
+	/* NULLs are last in the index, and left out. */
+	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNOTNULL, 2, InvalidStrategy, InvalidOid,
+						   InvalidOid, InvalidOid, (Datum) 0);
+	log_scan_along(scan, keys, versions ? 2 : 1);
+}
+
+/*
+ * Looks into a partition for entries of the stream, and for an event that is not committed.
+ */
+static void
+stream_version_look_at(StreamLook *look, int number)
+{
+	SnapshotData dirty;
+	LogScan scan;
+
+	if (!log_tables_scan(&look->tables, number, stream_version_fits, &scan))
+		return;
+	/* An entry of an event that is gone costs a further look, but none is missed. */
+	stream_version_along(&scan, look->name, SnapshotAny, false);
+	if (log_scan_next(&scan, ForwardScanDirection))
+	{
+		look->found[look->nfound++] = number;
+		InitDirtySnapshot(dirty);
+		stream_version_along(&scan, look->name, &dirty, true);
+		if (log_scan_next(&scan, BackwardScanDirection))
+		{
+			bool isnull;
+
+			look->other = dirty.xmin;
+			look->version = Max(look->version, log_scan_number(&scan, EVENT_VERSION, &isnull));
+			look->stopped = number < look->tables.ordered;
+		}
+	}
+	log_tables_scan_end(&look->tables, &scan);
+}
+
+/*
+ * Looks into the partitions, from that of the sequence's last value to the oldest one.  There
+ * are no events in the newer ones.  Those that are not in the order of positions come first.
+ */
+static void
+stream_version_look(StreamLook *look)
+{
+	LogTables *tables = &look->tables;
+	int first = tables->ordered - 1;
+
+	look->nfound = 0;
+	look->stopped = false;
+	look->version = 0;
+	look->other = InvalidTransactionId;
+	if (tables->set != NULL)
+		first = Min(first, partition_from(tables->set, sequence_last(tables->log->seqid)));
+	for (int i = tables->count - 1; i >= 0 && !look->stopped; i--)
+	{
+		if (i < tables->ordered && i > first)
+			continue;
+		stream_version_look_at(look, i);
+		if (TransactionIdIsValid(look->other))
+			return;
+	}
+}
+
+/*
+ * Finds the highest version in a partition.
+ */
+static void
+stream_version_read(StreamVersion *stream, StreamLook *look, int number)
+{
+	LogScan scan;
+	int64 version;
+	bool isnull;
+
+	if (!log_tables_scan(&look->tables, number, stream_version_fits, &scan))
+		return;
+	stream_version_along(&scan, look->name, look->tables.snapshot, true);
+	if (log_scan_next(&scan, BackwardScanDirection))
+	{
+		version = log_scan_number(&scan, EVENT_VERSION, &isnull);
+		stream->any = true;
+		if (version > stream->version)
+		{
+			stream->version = version;
+			stream->last = DatumGetTransactionId(
+				slot_getsysattr(scan.slot, MinTransactionIdAttributeNumber, &isnull));
+		}
+	}
+	else if (!stream->any)
+	{
+		stream_version_along(&scan, look->name, look->tables.snapshot, false);
+		stream->any = log_scan_next(&scan, ForwardScanDirection);
+	}
+	log_tables_scan_end(&look->tables, &scan);
+}
+
+/*
+ * Reads the version from the partitions that were found.  False if it must be looked for again,
+ * since the event at which the look stopped is gone.
+ */
+static bool
+stream_version_find(StreamVersion *stream, StreamLook *look)
+{
+	Snapshot snapshot = RegisterSnapshot(GetTransactionSnapshot());
+
+	stream->version = 0;
+	stream->any = false;
+	stream->last = InvalidTransactionId;
+	look->tables.snapshot = snapshot;
+	for (int i = 0; i < look->nfound; i++)
+	{
+		stream_version_read(stream, look, look->found[i]);
+		if (stream->version > 0 && look->found[i] < look->tables.ordered)
+			break;
+	}
+	UnregisterSnapshot(snapshot);
+	stream->newer = IsolationUsesXactSnapshot() && look->version > stream->version;
+	return !look->stopped || stream->version > 0 || stream->newer;
+}
+
+void
+stream_version_lock(StreamVersion *stream, PmLog *log, Datum name)
+{
+	StreamLook look;
+	Snapshot snapshot;
+
+	stream_version_tag(stream, log, name);
+	for (;;)
+	{
+		bool done = false;
+
+		(void) LockAcquire(&stream->tag, ExclusiveLock, false, false);
+		/* What this transaction has written so far counts. */
+		CommandCounterIncrement();
+		/* While it is registered, no entry of an event that it shows is removed. */
+		snapshot = RegisterSnapshot(GetTransactionSnapshot());
+		look.name = name;
+		log_tables_begin(&look.tables, log, snapshot);
+		look.found = palloc(sizeof(int) * Max(look.tables.count, 1));
+		stream_version_look(&look);
+		if (!TransactionIdIsValid(look.other))
+			done = stream_version_find(stream, &look);
+		log_tables_end(&look.tables);
+		UnregisterSnapshot(snapshot);
+		pfree(look.found);
+		if (done)
+			return;
+		/* While we wait, others may look too: they wait for the same transaction. */
+		LockRelease(&stream->tag, ExclusiveLock, false);
+		if (TransactionIdIsValid(look.other))
+			XactLockTableWait(look.other, NULL, NULL, XLTW_None);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+void
+stream_version_unlock(StreamVersion *stream)
+{
+	LockRelease(&stream->tag, ExclusiveLock, false);
+}
