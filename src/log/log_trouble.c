@@ -15,6 +15,7 @@
 #include "utils/rls.h"
 #include "utils/timestamp.h"
 
+#include "base/identifier.h"
 #include "log/log_right.h"
 #include "log/log_trouble.h"
 
@@ -106,9 +107,32 @@ log_trouble_missing(LogTrouble *trouble, const char *name)
 					 "Stop following it with pm.unfollow.");
 }
 
+/*
+ * The sequence of an attached log need not belong to its table.
+ */
+static void
+log_trouble_rewound_attached(LogTrouble *trouble, PmLog *log, int64 last, int64 needed)
+{
+	const char *sequence = identifier_of_relation(log->seqid);
+
+	log_trouble_note(
+		trouble, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+		psprintf("the sequence of log \"%s\" was set back to %lld, behind position %lld", log->name,
+				 (long long) last, (long long) needed),
+		NULL,
+		psprintf("New events would be taken for old ones. As the owner of the sequence, run "
+				 "SELECT pg_catalog.setval(%s, %lld).",
+				 quote_literal_cstr(sequence == NULL ? "?" : sequence), (long long) needed));
+}
+
 void
 log_trouble_rewound(LogTrouble *trouble, PmLog *log, int64 last, int64 needed)
 {
+	if (log->kind == LOG_ATTACHED)
+	{
+		log_trouble_rewound_attached(trouble, log, last, needed);
+		return;
+	}
 	log_trouble_note(
 		trouble, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 		psprintf("the sequence of log \"%s\" was set back to %lld, behind position %lld", log->name,

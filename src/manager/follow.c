@@ -211,6 +211,25 @@ follow_refuse_parked(ProcessManager *pm, const char *log)
 }
 
 /*
+ * Does the process manager follow another log with this table?  Attached logs can share one.
+ */
+static bool
+follow_shares_table(ProcessManager *pm, const char *log, Oid relid)
+{
+	ListCell *lc;
+
+	foreach(lc, pm->logs)
+	{
+		Oid other;
+
+		if (strcmp(lfirst(lc), log) != 0 && log_find(lfirst(lc), &other, true) != NULL &&
+			other == relid)
+			return true;
+	}
+	return false;
+}
+
+/*
  * pm.unfollow(name, log)
  */
 Datum
@@ -228,7 +247,7 @@ pm_unfollow(PG_FUNCTION_ARGS)
 								quote_literal_cstr(pm->name))));
 	follow_refuse_parked(pm, log);
 	(void) follow_end(pm, log);
-	if (log_find(log, &relid, true) != NULL)
+	if (log_find(log, &relid, true) != NULL && !follow_shares_table(pm, log, relid))
 		shell_type_release(pm->name, relid);
 	PG_RETURN_VOID();
 }
