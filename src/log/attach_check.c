@@ -249,7 +249,8 @@ attach_check_table(PmLog *log, Relation rel)
 			log,
 			psprintf("column %s of log \"%s\" is not filled from a sequence", log->pos, log->name),
 			"The column must be an identity column, or have the default nextval('...') of a "
-			"sequence, as serial columns have.");
+			"sequence, as serial columns have. The program must leave the column out of its "
+			"INSERT.");
 }
 
 bool
