@@ -37,19 +37,26 @@ done
 pm_say "pm: the test suites (${suites[*]}), on private servers in a temporary directory"
 pm_ensure_packages "${packages[@]}"
 
-# Is a test of the console with a browser among those of TESTS?
-wants_browser() {
-	local file name pattern patterns
-	[[ " ${suites[*]} " == *" clients "* ]] || return 1
+# Is a test of this name among those of TESTS?
+wanted() {
+	local pattern patterns
 	[ -n "${TESTS:-}" ] || return 0
 	read -ra patterns <<<"$TESTS"
+	for pattern in "${patterns[@]}"; do
+		# shellcheck disable=SC2053
+		[[ $1 != $pattern ]] || return 0
+	done
+	return 1
+}
+
+# Is a test of the console with a browser among those of TESTS?
+wants_browser() {
+	local file name
+	[[ " ${suites[*]} " == *" clients "* ]] || return 1
 	# shellcheck disable=SC2013
 	for file in $(grep -l browser.js "$PM_ROOT"/console/test/*.test.js 2>/dev/null); do
 		name=${file##*/}
-		for pattern in "${patterns[@]}"; do
-			# shellcheck disable=SC2053
-			[[ console_${name%.test.js} != $pattern ]] || return 0
-		done
+		! wanted "console_${name%.test.js}" || return 0
 	done
 	return 1
 }
@@ -71,6 +78,11 @@ pm_workdir check
 pm_copy_tree "$PM_WORK/src"
 pm_copy_data "$PM_WORK/data"
 [[ " ${suites[*]} " != *" clients "* ]] || pm_npm_packages "$PM_WORK/src"
+# 241_stores follows the stores that are peers in the benchmark. It is skipped where they cannot be installed.
+if [[ " ${suites[*]} " == *" tap "* ]] && wanted 241_stores; then
+	PATH=$PM_PATH command -v npm >/dev/null || pm_try_package npm
+	pm_npm_packages "$PM_WORK/src" bench/peers/npm/{emmett,graphile,message_db}
+fi
 
 # The results stay in the tree if it is writable. They are opened here, because the unprivileged user may have no access.
 results=$PM_ROOT/test/results

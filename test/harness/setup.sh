@@ -29,7 +29,7 @@
 #   pm_build DIR STRICT DEST         builds DIR (STRICT 1: assertions, warnings are errors; 0:
 #                                    as a user would), then each examples/*/ with a Makefile,
 #                                    and installs under DEST; PM_COPT: more flags for the compiler
-#   pm_npm_packages DIR              installs what the lock files in a copy of the tree name
+#   pm_npm_packages DIR [PART...]    installs what the lock files in a copy of the tree name, or those in some parts of it
 #   pm_try_package PACKAGE           installs a package, if that is possible; otherwise says that it is not there
 #   pm_server_conf DEST [LIBRARIES]  prints the postgresql.conf lines with which a server finds
 #                                    what pm_build put under DEST, and those that every test
@@ -365,15 +365,16 @@ pm_copy_data() {
 # they come from the registry of the calling user's npm, or from its cache. Where that fails, .npm-failed says why, and
 # the tests there fail.
 pm_npm_packages() {
-	local lock dir
+	local lock dir root=$1 parts=("${@:2}")
+	[ "${#parts[@]}" -gt 0 ] || parts=(clients console examples)
 	# Some of them may not exist.
-	{ find "$1/clients" "$1/console" "$1/examples" -name node_modules -prune -o -name package-lock.json -print 2>/dev/null || true; } |
+	{ find "${parts[@]/#/$root/}" -name node_modules -prune -o -name package-lock.json -print 2>/dev/null || true; } |
 		LC_ALL=C sort | while IFS= read -r lock; do
 		dir=$(dirname "$lock")
 		if ! (cd "$dir" && npm ci --ignore-scripts --prefer-offline --no-audit --no-fund) \
 			>"$dir/.npm-output" 2>&1 </dev/null; then
 			{
-				pm_say "npm ci failed in ${dir#"$1"/}: this needs an npm registry, or what it has in npm's cache. It says:"
+				pm_say "npm ci failed in ${dir#"$root"/}: this needs an npm registry, or what it has in npm's cache. It says:"
 				grep -v 'A complete log of this run' "$dir/.npm-output" | tail -n 15
 			} >"$dir/.npm-failed"
 		fi

@@ -13,7 +13,7 @@ use Test::More;
 
 my $root = $ENV{PM_TEST_ROOT} // '.';
 my @pages = map { DocPage->new("$root/$_") } qw(README.md SECURITY.md CONTRIBUTING.md),
-  (map { 'doc/' . basename($_) } sort glob("$root/doc/*.md")), 'examples/README.md', 'examples/c_handler/README.md',
+  (map { s/^\Q$root\E\///r } sort(glob("$root/doc/*.md"), glob("$root/doc/*/*.md"))), 'examples/README.md', 'examples/c_handler/README.md',
   map { "clients/$_/README.md" } qw(node python psql);
 my ($reference) = grep { basename($_->{file}) eq 'reference.md' } @pages;
 my $node = PmTest::node('docs', conf => "timezone = 'UTC'\n", extension => 0);
@@ -28,6 +28,12 @@ foreach my $page (@pages)
 	my (@failures, $seconds);
 
 	next unless $sql;
+	if (my $test = $page->left_to)
+	{
+		ok(-e "$root/test/t/$test.pl" && slurp_file("$root/test/t/$test.pl") =~ /\b\Q@{[ basename($name, '.md') ]}\E\b/,
+			"$name: $test runs it");
+		next;
+	}
 	$seconds = PmTest::seconds { @failures = $page->run($node) };
 	ok(!@failures, "$name: $sql SQL blocks run, and $shown print what it shows");
 	diag($_) foreach @failures;

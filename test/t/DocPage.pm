@@ -19,6 +19,7 @@
 #   <!-- test: may differ: a, b -->    these columns of the next output are not compared
 #   <!-- test: tuples only -->         run the next block with psql -At
 #   <!-- test: needs EXTENSION -->     skip the next block if that extension is not available
+#   <!-- test: left to TEST -->        200_docs leaves the page to that test, which prepares what it needs
 package DocPage;
 
 use strict;
@@ -118,6 +119,15 @@ sub parse
 	return;
 }
 
+# The test to which 200_docs leaves the page, or undef.
+sub left_to
+{
+	my ($self) = @_;
+	my ($test) = map { $_->{text} =~ /^left to (\w+)$/ } @{ $self->{blocks} };
+
+	return $test;
+}
+
 # The blocks of a section and of its subsections.
 sub section_blocks
 {
@@ -174,6 +184,7 @@ sub run_directive
 	elsif (/^database (\w+)$/) { $self->use_database($1); }
 	elsif (/^include ([^#]+)#(\S+)$/) { $self->include($block, "$self->{dir}/$1", $2); }
 	elsif (/^may differ: (.*)/) { $self->{next}{differ} = [ split /,\s*/, $1 ]; }
+	elsif (/^left to \w+$/) { }
 	elsif (/^tuples only$/) { $self->{next}{tuples_only} = 1; }
 	elsif (/^needs (\w+)$/) { $self->{next}{left_out} = 1 unless $self->has_extension($1); }
 	else { $self->failure($block, "no such instruction: $_"); }

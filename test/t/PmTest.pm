@@ -181,19 +181,20 @@ SQL
 	return;
 }
 
-# Tests that the process manager has recorded every event of the log (whose table has the same name),
-# once and in order, and nothing else. Returns the counts, for a figure.
+# Tests that the process manager has recorded every event of the log (whose table has the same name, unless option table names
+# another one, with a column position), once and in order, and nothing else. Returns the counts, for a figure.
 sub exactly_once_ok
 {
 	my ($node, $pm, $log, $name, %opt) = @_;
 	my $where = $opt{where} // 'true';
+	my $table = ($opt{table} // $log) . ' log';
 
 	my $answer = $node->safe_psql($opt{dbname} // 'postgres', <<"SQL");
-SELECT (SELECT count(*) FROM (SELECT position FROM $log WHERE $where EXCEPT SELECT pos FROM public.seen WHERE pm = '$pm' AND log = '$log') missing),
+SELECT (SELECT count(*) FROM (SELECT position FROM $table WHERE $where EXCEPT SELECT pos FROM public.seen WHERE pm = '$pm' AND log = '$log') missing),
 	   (SELECT count(*) - count(DISTINCT pos) FROM public.seen WHERE pm = '$pm' AND log = '$log') AS twice,
 	   (SELECT count(*) FROM (SELECT pos < lag(pos) OVER (ORDER BY seq) AS bad FROM public.seen WHERE pm = '$pm' AND log = '$log') x
 		WHERE bad) AS out_of_order,
-	   (SELECT count(*) FROM (SELECT pos FROM public.seen WHERE pm = '$pm' AND log = '$log' EXCEPT SELECT position FROM $log WHERE $where) x) AS invented
+	   (SELECT count(*) FROM (SELECT pos FROM public.seen WHERE pm = '$pm' AND log = '$log' EXCEPT SELECT position FROM $table WHERE $where) x) AS invented
 SQL
 	is($answer, '0|0|0|0', $name // "$pm: everything in $log once and in order");
 	return sprintf('missing %d, twice %d, out of order %d, invented %d', split /\|/, $answer);
