@@ -78,13 +78,15 @@ BEGIN
 	RETURN coalesce(state, '[]') || to_jsonb(e.type);
 END $f$;
 CREATE FUNCTION public.wide_keys(e pm.event) RETURNS text[] LANGUAGE sql STABLE AS $f$ SELECT CASE WHEN e.data ? 'keys' THEN ARRAY(SELECT jsonb_array_elements_text(e.data -> 'keys')) ELSE pm.associated('stream', e.stream) END $f$;
-SELECT pm.create_log('wides');
+SELECT pm.create_log('wides'), pm.create_log('dropped');
 BEGIN;
-SELECT pm.register('wide', 'wide', '{wides}', correlate => 'wide_keys', max_attempts => 1);
+SELECT pm.register('wide', 'wide', '{wides,dropped}', correlate => 'wide_keys', max_attempts => 1);
 INSERT INTO wides (stream, type, data) VALUES ('w', 'good', '{"keys": ["k1", "k2"]}'), ('w', 'bad', '{"keys": ["k1", "k2"]}'), ('w', 'after', '{"keys": ["k2"]}');
 SELECT pm.catch_up('wide', on_failure => 'policy');
 SELECT pm.pause('wide');
 COMMIT;
+SET client_min_messages = warning;
+DROP TABLE dropped CASCADE;
 INSERT INTO wides (stream, type) VALUES ('w', 'found');
 SQL
 # Lanes at different positions, whose number then changes: the positions of the former lanes are stored.
@@ -104,6 +106,8 @@ COMMIT;
 SQL
 is($from->safe_psql('postgres', "SELECT count(DISTINCT lanes), bool_or(r.position > (SELECT min(position) FROM pm_catalog.cursor c WHERE c.process_manager = 'laned')), (SELECT count(*) FROM seen WHERE pm = 'laned') FROM pm_catalog.former_lane r"),
 	'2|t|25', 'lanes are apart, and former lanes of two changes are stored');
+is($from->safe_psql('postgres', "SELECT o.name, owner_name, process_manager FROM pm_catalog.name_owner o JOIN pm_catalog.name_use USING (name)"),
+	'dropped|app|wide', 'it is known who has used the name of a dropped log');
 # gaps in the positions, also at the end
 $from->safe_psql('postgres', "BEGIN; INSERT INTO orders (stream, type) SELECT 'gap', 'G' FROM generate_series(1, 5); ROLLBACK");
 ok(PmTest::wait_until($from, "SELECT state FROM pm.status WHERE process_manager = 'halting'", 'halted', timeout => 20), 'one is halted');
@@ -124,6 +128,8 @@ SELECT process_manager, key, type, due, data FROM pm.timer ORDER BY 1, 2, 3;
 SELECT process_manager, log, position, key, state, event, attempts, message, detail, sqlstate, retry_at FROM pm.parked ORDER BY 1, 2, 3;
 SELECT process_manager, log, parked FROM pm.status ORDER BY 1, 2;
 SELECT process_manager, kind, value, key FROM pm_catalog.association ORDER BY 1, 2, 3, 4;
+SELECT * FROM pm_catalog.name_use ORDER BY 1, 2;
+SELECT * FROM pm_catalog.name_owner;
 
 SELECT name, keep_ended, journal FROM pm.process_manager ORDER BY 1;
 SELECT * FROM pm.ended ORDER BY 1, 2;

@@ -83,6 +83,11 @@ for my $version (@released)
 	my $contents = contents($still, $columns);
 	$node->safe_psql($still, 'ALTER EXTENSION pm UPDATE');
 	is(contents($still, $columns), $contents, "$version: the update keeps what the tables and views contain");
+	is($node->safe_psql($still, <<'UPDATED'), 't|0', "$version: it is known which names of logs the process managers have used");
+WITH used(name, process_manager) AS (SELECT log, process_manager FROM pm_catalog.cursor UNION SELECT metadata #>> '{causation,log}', process_manager FROM pm_catalog.timer),
+	missing AS (SELECT * FROM used WHERE name IS NOT NULL EXCEPT SELECT * FROM pm_catalog.name_use)
+SELECT (SELECT count(*) > 0 FROM pm_catalog.timer WHERE metadata #>> '{causation,log}' IS NOT NULL), count(*) FROM missing
+UPDATED
 }
 
 PmTest::no_crash_ok($node);
