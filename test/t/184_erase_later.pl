@@ -189,6 +189,25 @@ $second->quit;
 $node->restart;
 complete_ok('it is completed after a restart');
 
+# ---- many large ones: the scheduler does not take all of them at once
+
+if ($ENV{PM_SOAK})
+{
+	$node->restart;
+	ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm.worker WHERE kind = 'scheduler' AND database = 'postgres'}, 1, timeout => 60), 'a scheduler runs');
+	my $status = '/proc/' . answer(q{SELECT pid FROM pm.worker WHERE kind = 'scheduler' AND database = 'postgres'}) . '/status';
+	answer(<<'SQL');
+INSERT INTO pm_catalog.erasure (log, positions, replacement, done, waits_for, system_identifier, database)
+SELECT 'app.people', ARRAY(SELECT generate_series(1e8 + 3e5 * i, 1e8 + 3e5 * (i + 1) - 1)::bigint), '{}', '{}', '{}', s.system_identifier, d.oid
+FROM generate_series(1, 12) i, pg_control_system() s, pg_database d WHERE datname = current_database();
+SELECT pm.pause('ours'), pm.resume('ours');
+SQL
+	ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.erasure', 0, timeout => 300), 'many are completed');
+	my ($peak) = slurp_file($status) =~ /^VmHWM:\s*(\d+) kB/m;
+	PmTest::figure('peak of the scheduler: ' . int($peak / 1024) . ' MB');
+	cmp_ok($peak, '<', 300 * 1024, 'without much memory');
+}
+
 PmTest::no_crash_ok($node);
 $node->stop('fast');
 done_testing();
