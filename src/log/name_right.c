@@ -336,22 +336,3 @@ name_right_release(const char *name, Oid relid)
 	values[3] = Int64GetDatum((int64) GetSystemIdentifier());
 	(void) exec_as_owner(&release, values, NULL);
 }
-
-void
-name_right_copy(const char *name, const char *new_name)
-{
-	static ExecStatement copy = {
-		NULL,
-		"INSERT INTO pm_catalog.name_use (name, process_manager) "
-		"SELECT DISTINCT $2, u.process_manager FROM pm_catalog.name_use u "
-		"WHERE u.name OPERATOR(pg_catalog.=) $1 AND NOT EXISTS ("
-		"SELECT FROM pm_catalog.name_use x WHERE x.name OPERATOR(pg_catalog.=) $2 "
-		"AND x.process_manager OPERATOR(pg_catalog.=) u.process_manager)",
-		2,
-		{TEXTOID, TEXTOID},
-	};
-	Datum values[2] = {CStringGetTextDatum(name), CStringGetTextDatum(new_name)};
-
-	if (name_right_known())
-		(void) exec_as_owner(&copy, values, NULL);
-}

@@ -31,13 +31,7 @@ extern void name_right_use(const char *manager, Datum names);
 /* A process manager is unregistered, with all that it has kept. */
 extern void name_right_unuse(const char *manager);
 
-/*
- * A log is removed, or gets another name, so that this one is free.  Its table may have been
- * dropped by this transaction.
- */
+/* A log is removed.  Its table may have been dropped by this transaction. */
 extern void name_right_release(const char *name, Oid relid);
-
-/* What process managers have kept of a log is now kept under a new name too. */
-extern void name_right_copy(const char *name, const char *new_name);
 
 #endif /* PM_NAME_RIGHT_H */
