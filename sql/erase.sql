@@ -26,13 +26,13 @@ SELECT pm.create_log('people');
 -- keeps the words in its state, timers, what it sends and its errors
 CREATE FUNCTION keep(e pm.event, s jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
-	IF e.type = 'fail' THEN RAISE EXCEPTION 'cannot handle %', e.data USING DETAIL = e.data::text; END IF;
+	IF e.type = 'fail' THEN RAISE EXCEPTION 'cannot handle %', e.data USING DETAIL = e.data::text, HINT = e.data::text; END IF;
 	IF e.type = 'timed' THEN PERFORM pm.set_timer('later', '2100-01-01', e.data), pm.send('keyed', 'other', 'told', e.data); END IF;
 	IF e.type = 'end' THEN RETURN pm.done(e.data); END IF;
 	RETURN jsonb_build_object('last', e.data, 'before', s -> 'last');
 END $$;
 CREATE FUNCTION key_of(e pm.event) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 'key-' || e.stream $$;
-CREATE FUNCTION halt(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN IF e.type = 'fail' THEN RAISE EXCEPTION 'cannot handle %', e.data; END IF; END $$;
+CREATE FUNCTION halt(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN IF e.type = 'fail' THEN RAISE EXCEPTION 'cannot handle %', e.data USING HINT = e.data::text; END IF; END $$;
 SELECT pm.register('byname', 'keep', '{people}', journal => true, keep_ended => '1 day', backoff => '1 h');
 SELECT pm.register('keyed', 'keep', '{people}', correlate => 'key_of', journal => true, backoff => '1 h');
 SELECT pm.register('dark', 'keep', '{people}', correlate => 'key_of', backoff => '1 h');

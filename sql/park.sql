@@ -699,13 +699,23 @@ INSERT INTO orders (stream, type, data) VALUES
 	('unique', 'execute', '{"sql": "CREATE TEMP TABLE u (i int UNIQUE); INSERT INTO u VALUES (1), (1)"}'),
 	('assert', 'assert', '{}'),
 	('sleep', 'sleep', '{}'),
-	('long', 'raise', jsonb_build_object('message', repeat('long ', 20000), 'detail', repeat('detail ', 20000))),
+	('long', 'raise', jsonb_build_object('message', repeat('long ', 20000), 'detail', repeat('detail ', 20000), 'hint', repeat('hint ', 20000))),
 	('case', 'none of these', '{}');
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT key, message, detail, sqlstate, regexp_replace(context, '.*\n', '') AS outermost FROM pm.parked WHERE key <> 'long' ORDER BY "position";
-SELECT key, length(message), left(message, 20) AS message, length(detail), sqlstate FROM pm.parked WHERE key = 'long';
+SELECT key, length(message), left(message, 20) AS message, length(detail), length(error_hint) AS hint, sqlstate FROM pm.parked WHERE key = 'long';
+SELECT key, error_hint FROM pm.parked WHERE error_hint <> '' AND key <> 'long' ORDER BY "position";
+-- that of the last failure
+UPDATE orders SET data = data || '{"hint": "Another hint."}' WHERE stream = 'all';
+UPDATE orders SET data = data || '{"hint": ""}' WHERE stream = 'long';
+SELECT pm.retry('m', log, "position") FROM pm.parked WHERE key IN ('all', 'long') ORDER BY key;
+SELECT pm.catch_up('m', on_failure => 'policy');
+SELECT key, error_hint FROM pm.parked WHERE key IN ('all', 'long') ORDER BY key;
+-- a message that names nothing
+SELECT DISTINCT regexp_replace(pm_catalog.advice('no.handler(pm.event)', NULL, 10, '42501', true, m), '".*?"', '"..."') AS hint
+FROM (SELECT 'permission denied for ' || k || ' ' || n AS m FROM unnest('{table,view,sequence,function,procedure,schema,nothing}'::text[]) k, unnest(ARRAY['', 'x', repeat('x', 100), '%s']) n) m;
 SELECT key, type FROM handled;
-SELECT DISTINCT state, attempts FROM pm.parked;
+SELECT DISTINCT state, attempts FROM pm.parked ORDER BY attempts;
 -- the caller's own statement_timeout is not an attempt
 SELECT pm.unregister('m');
 SELECT pm.register('m', 'fail', '{orders}', start_at => 'end', backoff => '1 hour');

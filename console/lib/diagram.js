@@ -5,7 +5,7 @@ import { text } from './input.js';
 const nodeLimit = 60;
 
 const edgesQuery = `
-  SELECT c.process_manager, c.log FROM pm.cursor c
+  SELECT c.process_manager, c.log, min(c.position) AS position FROM pm.cursor c
   WHERE $1::text IS NULL OR c.process_manager = $1
      OR c.process_manager IN (SELECT f.process_manager FROM pm.cursor f WHERE f.log = $1)
   GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 1001`;
@@ -26,18 +26,20 @@ export function quote(value) {
 
 const shorten = (value) => (value.length > 40 ? `${value.slice(0, 39)}…` : value);
 
-const fills = { running: '#d9efd9', halted: '#f6d6d3', waiting: '#fbf3a6', retrying: '#fbf3a6', paused: '#dbe4f5' };
+// Colors, shapes and labels are those of pm.diagram().
+const fills = { running: '#d9efd9', halted: '#f7c6c0', waiting: '#fbf3a6', retrying: '#fde3b8', paused: '#dbe4f5' };
 
 function write(managers, logs, follows, appends) {
   const lines = ['digraph pm {', '  rankdir=LR;', '  node [fontname="Helvetica,Arial,sans-serif", fontsize=11];', '  edge [arrowsize=0.8];'];
   const log = (name) => quote(`log ${name}`);
   const manager = (name) => quote(`process manager ${name}`);
   for (const name of logs) lines.push(`  ${log(name)} [shape=cylinder, label=${quote(shorten(name))}, tooltip=${log(name)}];`);
-  for (const [name, state, note] of managers) {
-    const label = [shorten(name), state, note].filter(Boolean).map((line) => quote(line).slice(1, -1)).join('\\n');
-    lines.push(`  ${manager(name)} [shape=box, style="rounded,filled", fillcolor="${fills[state] ?? '#ffffff'}", label="${label}", tooltip=${manager(name)}];`);
+  for (const { name, state, notes, urgent, consumers } of managers) {
+    const label = [shorten(name), ...notes].filter(Boolean).map((line) => quote(line).slice(1, -1)).join('\\n');
+    const shape = consumers ? 'shape=component, style=filled' : 'shape=box, style="rounded,filled"';
+    lines.push(`  ${manager(name)} [${shape}, fillcolor="${fills[state] ?? '#f2f2f2'}"${urgent ? ', color="#c0291c", penwidth=2' : ''}, label="${label}", tooltip=${manager(name)}];`);
   }
-  for (const edge of follows) lines.push(`  ${log(edge.log)} -> ${manager(edge.process_manager)};`);
+  for (const edge of follows) lines.push(`  ${log(edge.log)} -> ${manager(edge.process_manager)}${edge.behind > 0 ? ` [label="${edge.behind} behind"]` : ''};`);
   for (const edge of appends) lines.push(`  ${manager(edge.process_manager)} -> ${log(edge.log)} [color="#2d5fa8", arrowhead=empty];`);
   return `${lines.join('\n')}\n}\n`;
 }
@@ -65,9 +67,20 @@ export function diagram(database, snapshot) {
     }
     const managers = names.map((name) => {
       const manager = known.get(name);
-      const note = manager && [manager.lag !== '0' && `lag ${manager.lag}`, manager.parked !== '0' && `${manager.parked} parked`];
-      return [name, manager?.state ?? '', note ? note.filter(Boolean).join(', ') : ''];
+      if (!manager) return { name, notes: [] };
+      const { state, parked, dead, overdue, lanes, consumers } = manager;
+      const notes = [
+        lanes > 1 && `${lanes} lanes`,
+        state,
+        dead !== '0' ? `${parked} parked, ${dead} dead` : parked !== '0' && `${parked} parked`,
+        overdue !== '0' && (overdue === '1' ? '1 timer is overdue' : `${overdue} timers are overdue`),
+      ];
+      return { name, state, notes, consumers, urgent: state === 'halted' || dead !== '0' };
     });
+    for (const edge of follows) {
+      const mark = now.marks.get(edge.log);
+      edge.behind = mark === undefined ? 0 : Number(BigInt(mark) - BigInt(edge.position));
+    }
     return { dot: write(managers, logs, follows, shown), byServer: false };
   };
 }

@@ -1,6 +1,7 @@
 // Requests about one instance: what it is, what it has been through, and what it waits for.
 import { createHash } from 'node:crypto';
 import { count, text } from './input.js';
+import { farOff } from './manager.js';
 import { brief, cut, json } from './sql.js';
 
 /** A key as it is stored: a long one is replaced by its hash. */
@@ -17,7 +18,7 @@ export function instance(database, snapshot) {
   return async (given) => {
     const name = text(given, 'name');
     const values = [name, storedKey(text(given, 'key'))];
-    const { about } = await snapshot.get();
+    const { about, managers } = await snapshot.get();
     const found = await database.read(async (query) => {
       const [manager] = await query(
         `SELECT m.name, m.owner, m.handler, m.logs[1:20] AS logs, m.correlate, m.journal, m.keep_ended,
@@ -37,13 +38,13 @@ export function instance(database, snapshot) {
       );
       const parked = await query(
         `SELECT log, position, key, state, attempts, ${cut('message', 'message', 2000)}, sqlstate, retry_at, parked_at,
-                left(hint, 2000) AS hint, (event).type AS type, ${brief('(event).data', 'data')}
+                left(hint, 2000) AS hint, ${cut('error_hint', 'error_hint', 2000)}, (event).type AS type, ${brief('(event).data', 'data')}
          FROM pm.parked WHERE process_manager = $1 AND key = $2
          ORDER BY array_position('{dead,failing,deferred,behind}'::text[], state), parked_at LIMIT ${kept + 1}`,
         values,
       );
       const timers = await query(
-        `SELECT type, due, due < clock_timestamp() AS overdue, ${brief('data', 'data')} FROM pm.timer
+        `SELECT type, due, due < clock_timestamp() AS overdue, due > clock_timestamp() + ${farOff} AS far, ${brief('data', 'data')} FROM pm.timer
          WHERE process_manager = $1 AND key = $2 ORDER BY due LIMIT ${kept + 1}`,
         values,
       );
@@ -52,7 +53,7 @@ export function instance(database, snapshot) {
         : [];
       return { manager, live: live ?? null, ended, parked, timers, associations };
     });
-    return { ...found, key: values[1], about };
+    return { ...found, key: values[1], about, state: managers.find((row) => row.name === name)?.state ?? null };
   };
 }
 

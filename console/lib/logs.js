@@ -2,6 +2,7 @@
 // the table has attached to it.
 import { bigint, count, text } from './input.js';
 import { brief, json } from './sql.js';
+import { logBlockerQuery } from './workers.js';
 
 const pageSize = 50;
 
@@ -46,7 +47,8 @@ export function log(database) {
          WHERE log = $1 GROUP BY 1 ORDER BY 1 LIMIT 101`,
         [name],
       );
-      return { log: { ...found, ...mark }, followers };
+      const blockers = await query(logBlockerQuery, [name]);
+      return { log: { ...found, ...mark }, followers, blockers };
     });
   };
 }

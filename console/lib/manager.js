@@ -102,7 +102,7 @@ export function parkedEvent(database) {
     const [row] = await database.read((query) =>
       query(
         `SELECT log, position, key, state, attempts, ${cut('message', 'message')}, ${cut('detail', 'detail')}, ${cut('context', 'context')},
-                sqlstate, retry_at, parked_at, left(hint, 4000) AS hint, (event).stream AS stream, (event).version AS version,
+                sqlstate, retry_at, parked_at, left(hint, 4000) AS hint, ${cut('error_hint', 'error_hint', 4000)}, (event).stream AS stream, (event).version AS version,
                 (event).type AS type, (event).recorded_at AS recorded_at, ${json('(event).data', 'data')}, ${json('(event).metadata', 'metadata')}
          FROM pm.parked
          WHERE process_manager = $1 AND log IS NOT DISTINCT FROM $2 AND position = $3 AND ($4::text IS NULL OR key = $4) LIMIT 1`,
@@ -131,16 +131,52 @@ export function instances(database) {
   };
 }
 
-/** The timers that are due next. */
+// Timers that are due later than this are shown apart: it is more likely a mistake than a plan.
+export const farOff = "interval '1 year'";
+const farLimit = 1000;
+
+/** The timers that are due next, and those that are due in the farthest future. */
 export function timers(database) {
+  const columns = `key, type, due, due < clock_timestamp() AS overdue, due > clock_timestamp() + ${farOff} AS far, ${brief('data', 'data')}`;
   return async (given) => {
-    const rows = await database.read((query) =>
-      query(
-        `SELECT key, type, due, due < clock_timestamp() AS overdue, ${brief('data', 'data')} FROM pm.timer
-         WHERE process_manager = $1 ORDER BY due LIMIT 10`,
-        [text(given, 'name')],
-      ),
-    );
-    return { timers: rows };
+    const values = [text(given, 'name')];
+    return database.read(async (query) => {
+      const next = await query(`SELECT ${columns} FROM pm.timer WHERE process_manager = $1 ORDER BY due LIMIT 10`, values);
+      const [{ far }] = await query(
+        `SELECT count(*)::int AS far FROM (
+           SELECT FROM pm.timer WHERE process_manager = $1 AND due > clock_timestamp() + ${farOff} LIMIT ${farLimit + 1}) f`,
+        values,
+      );
+      const furthest = far > 0 ? await query(`SELECT ${columns} FROM pm.timer WHERE process_manager = $1 ORDER BY due DESC LIMIT 5`, values) : [];
+      return { timers: next, far: Math.min(far, farLimit), moreFar: far > farLimit, furthest: furthest.filter((timer) => timer.far) };
+    });
+  };
+}
+
+const sourceLimit = 60_000;
+
+// By their first argument, of which there are few. The catalog is readable for every role, and so are these.
+const sourceQuery = `
+  SELECT p.oid::regprocedure::text AS signature, l.lanname::text AS language, pg_get_userbyid(p.proowner)::text AS owner,
+         ${cut('pg_get_functiondef(p.oid)', 'source', sourceLimit)}
+  FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+  WHERE p.prokind = 'f' AND p.pronargs BETWEEN 1 AND 2
+    AND p.proargtypes[0] IN (SELECT t.oid FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+                             WHERE n.nspname = 'pm' AND t.typname IN ('event', '_event'))
+    AND replace(p.oid::regprocedure::text, 'pg_catalog.', '') = ANY ($1)`;
+
+/** The functions of a process manager, as they are now. */
+export function source(database) {
+  return async (given) => {
+    const name = text(given, 'name');
+    return database.read(async (query) => {
+      const [registration] = await query('SELECT handler, correlate FROM pm.process_manager WHERE name = $1', [name]);
+      if (!registration) throw Object.assign(new BadRequest('there is no such process manager, or this role may not see it'), { status: 404 });
+      const plain = (signature) => signature?.replaceAll('pg_catalog.', '');
+      const wanted = [plain(registration.handler), plain(registration.correlate)];
+      const rows = await query(sourceQuery, [wanted.filter(Boolean)]);
+      const found = (signature) => rows.find((row) => plain(row.signature) === signature) ?? { signature, source: null };
+      return { handler: wanted[0] ? found(wanted[0]) : null, correlate: wanted[1] ? found(wanted[1]) : null };
+    });
   };
 }

@@ -6,7 +6,7 @@ import { event, trace } from './event.js';
 import { find } from './find.js';
 import { instance, journal, pending } from './instance.js';
 import { log, logs, stream, streams, tail } from './logs.js';
-import { instances, manager, parkedEvent, parkedEvents, parkedGroups, timers } from './manager.js';
+import { instances, manager, parkedEvent, parkedEvents, parkedGroups, source, timers } from './manager.js';
 import { overview } from './overview.js';
 import { Snapshot } from './snapshot.js';
 import { workers } from './workers.js';
@@ -23,6 +23,7 @@ export function routes(database) {
     'GET /api/parked-event': parkedEvent(database),
     'GET /api/instances': instances(database),
     'GET /api/timers': timers(database),
+    'GET /api/source': source(database),
     'GET /api/instance': instance(database, snapshot),
     'GET /api/pending': pending(database),
     'GET /api/journal': journal(database),

@@ -61,15 +61,27 @@ function summarize(name, rows, registration) {
   };
 }
 
-/** Halted and waiting come first, then what has dead events, then what has any parked. */
-function rank(manager) {
-  const place = urgency.indexOf(manager.state);
-  if (place < 2) return place;
-  if (manager.dead !== '0') return 2;
-  if (manager.state === 'retrying') return 3;
-  if (manager.parked !== '0') return 4;
-  return 5 + place;
-}
+// What pm.status says of a process manager that has work and does it, or has none.
+const ordinary = /^(\d+ (events?|timers?) (is|are) |a retry is due|consumer ")/u;
+
+// What needs a person comes first: what stands still as a whole, then single events that are dead, then what may end by
+// itself. Each is a number, the lowest of which counts.
+const needs = [
+  (manager) => manager.state === 'halted',
+  (manager) => manager.state === 'waiting',
+  // One step takes long: a call, or a lock that it waits for.
+  (manager) => manager.state === 'running' && manager.reason !== null && !ordinary.test(manager.reason),
+  (manager) => manager.state === 'paused',
+  (manager) => manager.dead !== '0',
+  (manager) => manager.state === 'retrying',
+  (manager) => manager.overdue !== '0',
+  (manager) => BigInt(manager.parked) > BigInt(manager.deferred),
+  (manager) => manager.state === 'running',
+  (manager) => manager.deferred !== '0',
+  () => true,
+];
+
+export const rank = (manager) => needs.findIndex((applies) => applies(manager));
 
 export class Snapshot {
   #database;
@@ -125,6 +137,9 @@ export class Snapshot {
       const rate = rateBetween(before?.counted.get(name), now, seconds);
       manager.rate = Number.isNaN(rate) ? null : rate;
       manager.call_ms = timeBetween(before?.counted.get(name), now);
+      // Since the counters were set to zero.
+      manager.mean_ms = now?.calls > 0 ? now.total_time / now.calls : null;
+      manager.max_ms = now?.calls > 0 ? now.max_time : null;
       // Positions without an event that can be seen are no time behind.
       const sample = [rate, manager.behind ?? 0, Number(manager.lag), Number(manager.parked), Number(manager.dead)];
       samples.set(name, sample);

@@ -73,9 +73,11 @@ function Health() {
   return html`<div class=${`health ${state}`} role="alert"><strong>${title}</strong> <span>${marked(text ?? '')}</span></div>`;
 }
 
-function Search() {
-  const [text, setText] = useState('');
+/** The search; wanted: what the page that is shown has searched for. It belongs to that page and does not stay on others. */
+function Search({ wanted, address }) {
+  const [text, setText] = useState(wanted);
   const input = useRef();
+  useEffect(() => setText(wanted), [address]);
   useEffect(() => {
     const focus = (event) => {
       if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -121,7 +123,7 @@ function App() {
     <header class="top">
       <a class="brand" href="#/"><img src="/icon.svg" alt="" width="22" height="22" /><span>pm console</span></a>
       <nav aria-label="pages">${links.map(([href, title, here]) => html`<a href=${href} aria-current=${here.test(now.address) ? 'page' : undefined}>${title}</a>`)}</nav>
-      <${Search} />
+      <${Search} wanted=${now.title === 'Search' ? now.args.text : ''} address=${now.address} />
       ${about && html`<div class="where"><span title=${`PostgreSQL ${about.server}, pm ${about.version ?? '–'}`}><bdi>${marked(about.role)}</bdi>@<bdi>${marked(about.database)}</bdi></span><span class=${about.write ? 'mode write' : 'mode'} title=${about.write ? 'Started with --write: actions are offered' : 'Nothing can be changed; start the console with --write to act'}>${about.write ? 'write' : 'read-only'}</span></div>`}
     </header>
     <${Health} />

@@ -8,19 +8,37 @@ const now = () => Date.now() / 1000;
 
 const dark = matchMedia('(prefers-color-scheme: dark)');
 
-function options({ width, color, format, hover }) {
+// Three charts below each other leave room for what follows.
+const narrow = matchMedia('(max-width: 700px)');
+const heightOf = () => (narrow.matches ? 84 : 132);
+
+const count = [1, 2, 5].map((n) => [...Array(10)].map((_, power) => n * 10 ** power)).flat().sort((a, b) => a - b);
+
+/** The labels of a time axis. At the ends there is no room for one. */
+function clockLabels(plot, times) {
+  const width = plot.bbox.width / devicePixelRatio;
+  return times.map((t) => {
+    const x = plot.valToPos(t, 'x');
+    return x < 26 || x > width - 20 ? '' : new Date(t * 1000).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+  });
+}
+
+/** An axis is as wide as its longest label. */
+const widthOf = (_, labels) => 14 + Math.max(2, ...(labels ?? []).map((label) => label?.length ?? 0)) * 6.2;
+
+function options({ width, color, format, hover, whole }) {
   const axis = { stroke: css('--muted'), font: '11px system-ui, sans-serif', grid: { stroke: css('--line'), width: 1 }, ticks: { show: false } };
   return {
     width,
-    height: 132,
-    padding: [8, 26, 0, 0],
+    height: heightOf(),
+    padding: [8, 10, 0, 0],
     legend: { show: false },
     cursor: { sync: { key: 'pm' }, y: false, points: { size: 7 }, drag: { x: false, y: false } },
     // A minute at least, so that the first samples do not fill it.
     scales: { x: { time: true, range: ({ data: [times] }) => { const end = times.at(-1) ?? now(); return [Math.min(times[0] ?? end, end - 60), end]; } }, y: { range: (_, low, high) => [0, Math.max(high ?? 0, low ?? 0) * 1.15 || 1] } },
     axes: [
-      { ...axis, grid: { show: false }, size: 24, space: 70, values: (_, times) => times.map((t) => new Date(t * 1000).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' })) },
-      { ...axis, size: 58, space: 34, values: (_, values) => values.map(format) },
+      { ...axis, grid: { show: false }, size: 24, space: 70, values: clockLabels },
+      { ...axis, size: widthOf, space: narrow.matches ? 24 : 34, values: (_, values) => values.map(format), ...(whole ? { incrs: count } : {}) },
     ],
     series: [{}, { stroke: color, width: 2, fill: `${color}22`, points: { show: (plot) => plot.data[0].length < 3, size: 5 }, spanGaps: false }],
     hooks: { setCursor: [(plot) => hover(plot.cursor.idx ?? null)] },
@@ -28,7 +46,7 @@ function options({ width, color, format, hover }) {
 }
 
 /** One chart: its title, the value now (or under the pointer), and the line. */
-export function Chart({ title, times, values, format, tone = '--accent' }) {
+export function Chart({ title, times, values, format, tone = '--accent', whole = false }) {
   const place = useRef();
   const plot = useRef();
   const [index, setIndex] = useState(null);
@@ -42,8 +60,8 @@ export function Chart({ title, times, values, format, tone = '--accent' }) {
 
   useEffect(() => {
     const width = () => Math.max(place.current.clientWidth, 200);
-    plot.current = new uPlot(options({ width: width(), color: css(tone), format, hover: setIndex }), [[], []], place.current);
-    const observer = new ResizeObserver(() => plot.current.setSize({ width: width(), height: 132 }));
+    plot.current = new uPlot(options({ width: width(), color: css(tone), format, hover: setIndex, whole }), [[], []], place.current);
+    const observer = new ResizeObserver(() => plot.current.setSize({ width: width(), height: heightOf() }));
     observer.observe(place.current);
     return () => {
       observer.disconnect();

@@ -1,7 +1,6 @@
 // A graph, laid out by Graphviz and drawn here. What Graphviz returns is a list of what to draw, not markup: names that
 // are in it become texts, and nothing else.
 import { html, useEffect, useState } from './html.js';
-import { marked } from './text.js';
 
 let worker;
 let last = 0;
@@ -11,6 +10,9 @@ function startWorker() {
   const policy = globalThis.trustedTypes?.createPolicy('pm-console', { createScriptURL: (text) => (text === url ? text : '') });
   return new Worker(policy ? policy.createScriptURL(url) : url, { type: 'module' });
 }
+
+// On a narrow screen the graph grows downwards. The direction stands in the head of the text, before all names.
+const narrow = matchMedia('(max-width: 700px)');
 
 /** Lays out a text in the language DOT. */
 function layOut(dot) {
@@ -29,9 +31,15 @@ function layOut(dot) {
   });
 }
 
-// Colors of the drawing, in those of the page.
-const colors = { '#000000': 'currentColor', '#c0291c': 'var(--bad)', '#2d5fa8': 'var(--accent)', '#ffffff': 'var(--surface)' };
-const color = (value) => colors[value] ?? (/^#[0-9a-f]{6}$/iu.test(value) ? value : 'none');
+// Colors of the drawing, in those of the page, so that a state has the same color everywhere, in both schemes.
+const colors = {
+  '#000000': 'currentColor', '#c0291c': 'var(--bad)', '#2d5fa8': 'var(--accent)', '#ffffff': 'var(--surface)', '#f2f2f2': 'var(--raised)',
+  '#d9efd9': 'var(--ok-soft)', '#fde3b8': 'var(--warn-soft)', '#fbf3a6': 'var(--warn-soft)', '#dbe4f5': 'var(--accent-soft)', '#f7c6c0': 'var(--bad-soft)',
+};
+const color = (value) => colors[value] ?? 'none';
+
+// In a picture there is no room for numbers of characters.
+const visible = (text) => text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\uFFFD');
 
 const anchors = { l: 'start', c: 'middle', r: 'end' };
 
@@ -71,22 +79,20 @@ function shapes(operations, height) {
         found.push(html`<path d=${`M${at(first)} C${rest.map(at).join(' ')}`} fill=${o.op === 'B' ? fill : 'none'} ...${line} />`);
         break;
       }
-      case 'T': found.push(html`<text x=${o.pt[0]} y=${height - o.pt[1]} text-anchor=${anchors[o.align] ?? 'middle'} font-size=${size * 0.9} fill=${pen}>${marked(o.text)}</text>`); break;
+      // Graphviz has made room for this width, whatever font there is here.
+      case 'T': found.push(html`<text x=${o.pt[0]} y=${height - o.pt[1]} text-anchor=${anchors[o.align] ?? 'middle'} font-size=${size} textLength=${o.width} lengthAdjust="spacingAndGlyphs" fill=${pen}>${visible(o.text)}</text>`); break;
       default:
     }
   }
   return found;
 }
 
-// A box of a light color has dark text, in both schemes.
-const isFilled = (node) => node._draw_.some((o) => o.op === 'C' && /^#[c-f].[c-f].[8-f]/iu.test(o.color) && o.color !== '#ffffff');
-
 /** target(node): {href, label} or undefined. */
 export function Graph({ dot, target }) {
   const [state, setState] = useState({});
   useEffect(() => {
     let over = false;
-    layOut(dot).then(
+    layOut(narrow.matches ? dot.replace('rankdir=LR', 'rankdir=TB') : dot).then(
       (graph) => over || setState({ graph }),
       (error) => over || setState({ error }),
     );
@@ -99,11 +105,11 @@ export function Graph({ dot, target }) {
   const [, , width, height] = graph.bb.split(',').map(Number);
   const nodes = (graph.objects ?? []).filter((node) => node._draw_);
   return html`<div class="graph" tabindex="0" role="group" aria-label="which process manager follows which log">
-    <svg viewBox=${`-4 -4 ${width + 8} ${height + 8}`} width=${Math.round((width + 8) * 1.35)} height=${Math.round((height + 8) * 1.35)}>
+    <svg viewBox=${`-4 -4 ${width + 8} ${height + 8}`} width=${Math.round((width + 8) * 1.35)} style=${{ minWidth: `${Math.round((width + 8) * 0.8)}px` }}>
       ${(graph.edges ?? []).map((edge) => html`<g class="edge">${['_draw_', '_hdraw_', '_tdraw_', '_ldraw_', '_hldraw_', '_tldraw_'].flatMap((part) => shapes(edge[part], height))}</g>`)}
       ${nodes.map((node) => {
         const link = target(node);
-        const drawn = html`<g class=${isFilled(node) ? 'node filled' : 'node'}>${shapes(node._draw_, height)}${shapes(node._ldraw_, height)}${node.tooltip && html`<title>${node.tooltip.slice(0, 1000)}</title>`}</g>`;
+        const drawn = html`<g class="node">${shapes(node._draw_, height)}${shapes(node._ldraw_, height)}${node.tooltip && html`<title>${node.tooltip.slice(0, 1000)}</title>`}</g>`;
         return link ? html`<a href=${link.href} aria-label=${link.label}>${drawn}</a>` : drawn;
       })}
     </svg>

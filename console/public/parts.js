@@ -1,20 +1,12 @@
 // Parts that several pages have.
 import { html, useEffect, useRef, useState } from './html.js';
-import { marked, Name, Text } from './text.js';
+import { marked, Name, parseTime, Prose, Text, Time } from './text.js';
 import { statementsIn } from './sql.js';
+import { linksIn, placeOf, to } from './links.js';
 
-// ---- addresses of pages
+export { to };
 
-const part = encodeURIComponent;
-export const to = {
-  manager: (name) => `#/process-manager/${part(name)}`,
-  instance: (name, key) => `#/process-manager/${part(name)}/instance/${part(key)}`,
-  log: (name) => `#/log/${part(name)}`,
-  stream: (log, stream) => `#/log/${part(log)}/stream/${part(stream)}`,
-  event: (log, position) => `#/log/${part(log)}/event/${part(position)}`,
-  topology: (name) => `#/topology/${part(name)}`,
-  find: (text) => `#/find/${part(text)}`,
-};
+// ---- links
 
 export const ManagerLink = ({ name }) => html`<a href=${to.manager(name)}><${Name} value=${name} /></a>`;
 export const LogLink = ({ name }) => html`<a href=${to.log(name)}><${Name} value=${name} /></a>`;
@@ -75,12 +67,36 @@ export function Copy({ value, label = 'Copy' }) {
   return html`<button type="button" class="copy" onClick=${copy} aria-label=${`${label}: ${value.slice(0, 80)}`}>${done ? 'Copied' : label}</button>`;
 }
 
-export const Sql = ({ value }) => html`<span class="sql"><code>${marked(value, true)}</code><${Copy} value=${value} /></span>`;
-
-export function Hint({ value }) {
-  if (!value) return null;
-  return html`<span class="hint">${statementsIn(value).map(({ text, sql }) => (sql ? html`<${Sql} value=${sql} />` : text.trim() === '' ? ' ' : html`<${Text} value=${text} max=${1000} />`))}</span>`;
+/**
+ * A statement to copy, with a link to the page of the console that shows the same, unless that is the present one, or
+ * that of the process manager whose link stands beside it.
+ */
+export function Sql({ value, manager }) {
+  const place = placeOf(value);
+  const known = place && (place.href === location.hash || (manager !== undefined && place.href === to.manager(manager)));
+  return html`<span class="sql"><code>${marked(value, true)}</code><${Copy} value=${value} />${place && !known && html`<a class="goto" href=${place.href}>→ <${Name} value=${place.label} max=${40} /></a>`}</span>`;
 }
+
+/** What pm.status says, with links to the events, logs, keys and process managers that it names. */
+export const Reason = ({ value, manager, max = 400 }) => html`<${Prose} parts=${linksIn(value, manager)} max=${max} />`;
+
+export function Hint({ value, manager }) {
+  if (!value) return null;
+  return html`<span class="hint">${statementsIn(value).map(({ text, sql }) => (sql ? html`<${Sql} value=${sql} manager=${manager} />` : text.trim() === '' ? ' ' : html`<${Prose} parts=${linksIn(text, manager)} max=${1000} />`))}</span>`;
+}
+
+// ---- times of what is to come
+
+/** When a parked event is tried next. While its process manager stands still, the stored time says nothing. */
+export function NextAttempt({ at, state }) {
+  if (at === null) return html`<span class="none">–</span>`;
+  if (state === 'halted' || state === 'paused') return html`<span class="none">when resumed</span>`;
+  const time = parseTime(at);
+  return time && time < Date.now() ? html`<span class="none">due</span>` : html`<${Time} value=${at} ago />`;
+}
+
+/** When a timer is due. */
+export const Due = ({ timer }) => html`<span class=${timer.overdue ? 'bad' : timer.far ? 'far' : ''}><${Time} value=${timer.due} ago /></span>${timer.far && html` <span class="tag far">far off</span>`}`;
 
 // ---- errors and emptiness
 
@@ -112,7 +128,7 @@ export function Table({ columns, rows, empty = 'There are none.', label }) {
   if (rows.length === 0) return html`<p class="none">${empty}</p>`;
   return html`<div class="table"><table aria-label=${label}>
     <thead><tr>${columns.map(([title, kind]) => html`<th scope="col" class=${kind}>${title}</th>`)}</tr></thead>
-    <tbody>${rows.map(({ key, cells, kind, below }) => html`<tr key=${key} class=${kind}>${cells.map((cell, n) => html`<td class=${columns[n][1]} data-label=${columns[n][0]}><div>${cell}</div></td>`)}</tr>
+    <tbody>${rows.map(({ key, cells, kind, below }) => html`<tr key=${key} class=${kind}>${cells.map((cell, n) => html`<td class=${columns[n][1]}><div data-label=${columns[n][0]}>${cell}</div></td>`)}</tr>
       ${below && html`<tr key=${`${key}-below`} class="below"><td colspan=${columns.length}>${below}</td></tr>`}`)}</tbody>
   </table></div>`;
 }

@@ -31,6 +31,21 @@ export function Text({ value, max = 160, length = value?.length, lines = false }
       : html` <span class="none">… ${number(rest)} more characters</span>`)}`;
 }
 
+/** The same, with links to what it is about: parts are texts, some of them with an address. */
+export function Prose({ parts, max = 400 }) {
+  const [whole, setWhole] = useState(false);
+  let left = whole ? Infinity : max;
+  let hidden = 0;
+  const shown = [];
+  for (const { text, href } of parts) {
+    const cut = text.length <= left ? text : text.slice(0, left).replace(/[\ud800-\udbff]$/u, '');
+    left -= cut.length;
+    hidden += text.length - cut.length;
+    if (cut !== '') shown.push(href ? html`<a href=${href}>${marked(cut)}</a>` : html`<span>${marked(cut)}</span>`);
+  }
+  return html`<bdi class="text">${shown}</bdi>${hidden > 0 && html` <button type="button" class="more" onClick=${() => setWhole(true)}>… ${number(hidden)} more</button>`}`;
+}
+
 /** A name: of a process manager, a log, a stream, a key, a type. */
 export function Name({ value, max = 80 }) {
   if (value === null || value === undefined) return html`<span class="none">none</span>`;
@@ -100,6 +115,8 @@ export function milliseconds(value) {
   return duration(value / 1000);
 }
 
+const year = 365.25 * 86400;
+
 /** A number of seconds, in the two largest units. */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined || Number.isNaN(seconds)) return '–';
@@ -111,6 +128,7 @@ export function duration(seconds) {
   const two = (a, unit, b, smaller) => `${a} ${unit}${b ? ` ${b} ${smaller}` : ''}`;
   if (s < 3600) return two(Math.floor(s / 60), 'min', s % 60, 's');
   if (s < 86400) return two(Math.floor(s / 3600), 'h', Math.floor((s % 3600) / 60), 'min');
+  if (s >= 2 * year) return `${number(Math.round(s / year))} years`;
   return two(Math.floor(s / 86400), 'd', Math.floor((s % 86400) / 3600), 'h');
 }
 

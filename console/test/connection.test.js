@@ -5,6 +5,8 @@ import { connectionConfig } from '../lib/connection.js';
 import { storedKey } from '../lib/instance.js';
 import { quote } from '../lib/diagram.js';
 import { History } from '../lib/history.js';
+import { rank } from '../lib/snapshot.js';
+import { linksIn, placeOf } from '../public/links.js';
 import { literal, statementsIn } from '../public/sql.js';
 
 test('connections', () => {
@@ -47,6 +49,41 @@ test('statements in hints', () => {
     assert.equal(statementsIn(hint).map((part) => part.sql ?? part.text).join(''), hint);
   }
   assert.deepEqual(statementsIn('SELECT ('.repeat(2000)).map((part) => part.sql ?? part.text).join(''), 'SELECT ('.repeat(2000));
+});
+
+test('what reasons and hints name leads to its page', () => {
+  const found = (text) => linksIn(text, 'm').filter((part) => part.href).map((part) => [part.text, part.href]);
+  assert.deepEqual(found('the handler failed at position 5 of log "a/b c": no "x"'), [['position 5 of log "a/b c"', '#/log/a%2Fb%20c/event/5']]);
+  assert.deepEqual(found('its dispatcher has been busy with process manager "n" for 3 s'), [['process manager "n"', '#/process-manager/n']]);
+  assert.deepEqual(found('log "l" is locked; key "k"'), [['log "l"', '#/log/l'], ['key "k"', '#/process-manager/m/instance/k']]);
+  assert.deepEqual(found('pm.blocker names it'), [['pm.blocker', '#/workers']]);
+  assert.deepEqual(linksIn('key "k"').filter((part) => part.href), []);
+  assert.deepEqual(found('log "javascript:alert(1)"'), [['log "javascript:alert(1)"', '#/log/javascript%3Aalert(1)']]);
+  for (const text of ['', 'log "', 'position 99999999999999999999 of log "x"', 'log "x" and log "y"']) assert.equal(linksIn(text).map((part) => part.text).join(''), text);
+
+  assert.deepEqual(placeOf('SELECT * FROM pm.blocker'), { href: '#/workers', label: 'Workers' });
+  assert.deepEqual(placeOf("SELECT pm.resume('it''s')"), { href: "#/process-manager/it's", label: "it's" });
+  assert.deepEqual(placeOf("SELECT pm.seek('m', 'l', 7)"), { href: '#/log/l/event/7', label: 'l@7' });
+  assert.deepEqual(placeOf("SELECT * FROM pm.parked WHERE process_manager = 'm'"), { href: '#/process-manager/m', label: 'm' });
+  assert.equal(placeOf('SELECT pg_terminate_backend(1);'), undefined);
+});
+
+test('what needs a person comes first', () => {
+  const idle = { state: 'idle', reason: null, dead: '0', parked: '0', deferred: '0', overdue: '0' };
+  const order = [
+    { ...idle, state: 'halted' },
+    { ...idle, state: 'waiting', reason: 'log "x" is locked' },
+    { ...idle, state: 'running', reason: 'it waits for a lock since 20 s' },
+    { ...idle, state: 'paused' },
+    { ...idle, parked: '3', dead: '1', reason: '3 events are parked, 1 of them dead' },
+    { ...idle, state: 'retrying' },
+    { ...idle, state: 'running', overdue: '1', reason: '1 timer is overdue' },
+    { ...idle, parked: '2', deferred: '1', reason: '2 events are parked' },
+    { ...idle, state: 'running', reason: 'consumer "c" has fetched 3 of its events' },
+    { ...idle, parked: '2', deferred: '2', reason: '2 events are parked' },
+    idle,
+  ];
+  assert.deepEqual(order.map(rank), order.map((_, n) => n));
 });
 
 test('literals, as PostgreSQL reads them', () => {

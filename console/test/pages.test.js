@@ -222,11 +222,66 @@ test('what blocks has the SQL of the hint', async () => {
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), `SELECT pg_terminate_backend(${session.processID});`);
   await page.visit('#/');
   await page.getByText('a transaction that may write the log is still open').first().waitFor();
+  // The hint leads to the page that shows the same, and so does the log's page.
+  await page.getByRole('link', { name: '→ Workers' }).first().waitFor();
+  await page.visit('#/log/payments');
+  await page.getByText('The mark is held back').waitFor();
+  await page.getByRole('button', { name: /^Copy: SELECT pg_terminate_backend/u }).first().waitFor();
+  await page.visit('#/');
   await session.query('ROLLBACK');
   await session.end();
   await page.getByText('a transaction that may write the log is still open').first().waitFor({ state: 'detached' });
   await page.fine('blockers');
   await page.close();
+});
+
+test('the source, how long calls take, timers in a thousand years, and a pause', async () => {
+  await sql(`SELECT pm.alter('fulfilment', backoff => '1 s', max_attempts => 20), pm.append('orders', 'order-7', 'placed', '{"amount": "seven"}')`);
+  await until(`SELECT count(*) = 1 FROM pm.parked WHERE key = 'order-7'`);
+  await sql(`SELECT pm.pause('fulfilment')`);
+  await sql(`UPDATE pm_catalog.timer SET due = now() + interval '1000 years' WHERE process_manager = 'fulfilment'`);
+  await sql(`INSERT INTO pm_catalog.timer (process_manager, lane, key, type, due, data, metadata) SELECT 'fulfilment', 0, 'order-8', 'overdue', now() + interval '1000 years', '{}', '{}'`);
+  await until(`SELECT max(retry_at) < now() FROM pm.parked WHERE key = 'order-7'`);
+  const page = await openPage(browser, reader.url);
+  const main = page.locator('main');
+  for (const size of [narrow, wide]) {
+    await page.setViewportSize(size);
+    await page.visit('#/process-manager/fulfilment');
+    await main.getByText('A call takes').waitFor();
+    await main.getByText('longest').first().waitFor();
+    await main.getByText('when resumed').first().waitFor();
+    await main.getByText('due in more than a year').waitFor();
+    await main.getByText('in 1,000 years').first().waitFor();
+    await main.getByRole('button', { name: 'Show the functions' }).click();
+    await main.getByText('CREATE OR REPLACE FUNCTION public.fulfil(e pm.event, o jsonb)').waitFor();
+    await main.getByText('CREATE OR REPLACE FUNCTION public.order_of(e pm.event)').waitFor();
+    await page.fine(`process manager at ${size.width}`);
+    await page.visit(order('order-7'));
+    await main.getByText('when resumed').first().waitFor();
+    await page.visit(order('order-8'));
+    await main.getByText('far off').first().waitFor();
+    await page.fine(`instance at ${size.width}`);
+  }
+  // Paused comes before idle with parked events; charts are not cut on a narrow screen.
+  await page.setViewportSize(narrow);
+  await page.visit('#/');
+  const charts = page.locator('.chart');
+  await charts.nth(2).waitFor();
+  for (let n = 0; n < 3; n++) {
+    const box = await charts.nth(n).boundingBox();
+    assert.ok(box.x >= 0 && box.x + box.width <= 390, `chart ${n}: ${JSON.stringify(box)}`);
+  }
+  // A search does not stay on other pages.
+  const search = page.getByRole('searchbox', { name: /^Find an instance/u });
+  await search.fill('order');
+  await search.press('Enter');
+  await main.getByText('Keys that begin or end with it').waitFor();
+  assert.equal(await search.inputValue(), 'order');
+  await page.visit('#/logs');
+  assert.equal(await search.inputValue(), '');
+  await page.fine('search');
+  await page.close();
+  await sql(`DELETE FROM pm_catalog.timer WHERE key = 'order-8'; SELECT pm.resume('fulfilment')`);
 });
 
 test('a connection that is lost comes back by itself', async () => {

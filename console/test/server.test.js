@@ -200,7 +200,7 @@ test('numbers do not change on the way', async () => {
 test('each question has an answer, and an error says what is wrong', async () => {
   const questions = {
     about: {}, overview: {}, diagram: {}, manager: { name: 'fulfilment' }, 'parked-groups': { name: 'fulfilment' }, parked: { name: 'fulfilment' },
-    instances: { name: 'fulfilment' }, timers: { name: 'fulfilment' }, instance: { name: 'fulfilment', key: 'order-2' }, pending: { name: 'fulfilment', key: 'order-2' },
+    instances: { name: 'fulfilment' }, source: { name: 'fulfilment' }, timers: { name: 'fulfilment' }, instance: { name: 'fulfilment', key: 'order-2' }, pending: { name: 'fulfilment', key: 'order-2' },
     journal: { name: 'fulfilment', key: 'order-1' }, event: { log: 'orders', position: '1' }, trace: { log: 'orders', position: '1' }, logs: {}, log: { name: 'orders' },
     tail: { name: 'orders' }, streams: { name: 'orders' }, stream: { name: 'orders', stream: 'order-1' }, workers: {}, find: { text: 'order-1' },
   };
@@ -220,6 +220,34 @@ test('each question has an answer, and an error says what is wrong', async () =>
   assert.equal((await ask(reader, reading, 'event', { log: 'orders', position: '9223372036854775807' })).event, null);
   for (const position of ['x', '-', '9223372036854775808']) assert.equal((await ask(reader, reading, 'event', { log: 'orders', position })).status, 400);
   assert.equal((await ask(reader, reading, 'nothing')).status, 404);
+});
+
+test('functions, far timers and the hint of an error are shown', async () => {
+  await sql(`CREATE SCHEMA "of its own";
+    CREATE FUNCTION "of its own".gift(e pm.event, s jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+    BEGIN
+      IF e.type = 'bad' THEN RAISE 'it does not fit' USING HINT = 'Ask the shop: ' || repeat('x', 9000); END IF;
+      PERFORM pm.set_timer(e.type, now() + (e.data ->> 'in')::interval);
+      RETURN '{}';
+    END $$;
+    SELECT pm.create_log('gifts'), pm.register('gifts', '"of its own".gift', '{gifts}', on_failure => 'park', max_attempts => 1);
+    SELECT pm.append('gifts', 'g1', 'soon', '{"in": "3 days"}'), pm.append('gifts', 'g1', 'far', '{"in": "1000 years"}'), pm.append('gifts', 'g2', 'bad')`);
+  await until(`SELECT count(*) = 2 FROM pm.timer WHERE process_manager = 'gifts'`);
+  const { handler, correlate } = await ask(reader, reading, 'source', { name: 'gifts' });
+  assert.match(handler.source, /CREATE OR REPLACE FUNCTION "of its own"\.gift\(e pm\.event, s jsonb\)[^]*RAISE 'it does not fit'/u);
+  assert.deepEqual([handler.language, correlate], ['plpgsql', null]);
+  const ours = await ask(reader, reading, 'source', { name: 'fulfilment' });
+  assert.match(ours.correlate.source, /coalesce\(e\.data/u);
+  assert.equal((await ask(reader, reading, 'source', { name: 'nobody' })).status, 404);
+  const { timers, far, furthest } = await ask(reader, reading, 'timers', { name: 'gifts' });
+  assert.deepEqual([timers.map((timer) => timer.far), far, furthest.map((timer) => timer.type)], [[false, true], 1, ['far']]);
+  await until(`SELECT count(*) = 1 FROM pm.parked WHERE process_manager = 'gifts' AND state = 'dead'`);
+  const [parked] = (await ask(reader, reading, 'instance', { name: 'gifts', key: 'g2' })).parked;
+  assert.match(parked.error_hint, /^Ask the shop: x+$/u);
+  assert.ok(Number(parked.error_hint_length) < 8300, 'it is bounded');
+  await sql(`DROP FUNCTION "of its own".gift`);
+  assert.equal((await ask(reader, reading, 'source', { name: 'gifts' })).handler.source, null);
+  await sql(`SELECT pm.unregister('gifts')`);
 });
 
 test('it ends when it is told to, and says why it cannot start', async () => {

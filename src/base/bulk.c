@@ -33,7 +33,7 @@ bulk_check(Relation rel, BulkTable *table)
 
 	if (table->checked == RelationGetRelid(rel))
 		return;
-	if (desc->natts != table->ncolumns)
+	if (desc->natts > table->ncolumns || desc->natts < table->ncolumns - table->optional)
 		elog(ERROR, "table \"%s\" has %d columns and should have %d", table->name, desc->natts,
 			 table->ncolumns);
 	for (int i = 0; i < desc->natts; i++)
@@ -127,6 +127,8 @@ bulk_set(Bulk *bulk, AttrNumber column, Datum value, bool isnull)
 {
 	TupleTableSlot *slot = bulk->slots[bulk->used - 1];
 
+	if (column > bulk->desc->natts)
+		return;
 	slot->tts_values[column - 1] = value;
 	slot->tts_isnull[column - 1] = isnull;
 }

@@ -18,6 +18,7 @@ typedef struct BulkTable
 	AttrNumber identity; /* this column is drawn from its sequence; 0: none is */
 	int ids;			 /* how many rows one value of the sequence is enough for */
 	Oid checked;		 /* the table in which the columns were found to have these numbers */
+	int optional;		 /* this many, at the end, may be missing if the extension is older */
 } BulkTable;
 
 /* The rows that are collected before they are written. */
@@ -45,6 +46,7 @@ extern void bulk_begin(Bulk *bulk, BulkTable *table);
  * its identity column.
  */
 extern int64 bulk_add(Bulk *bulk);
+/* A column that the table does not have yet is left out. */
 extern void bulk_set(Bulk *bulk, AttrNumber column, Datum value, bool isnull);
 
 /* Writes what is left, and closes the table. */

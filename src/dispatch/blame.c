@@ -186,7 +186,8 @@ blame_errmsg(ProcessManager *pm, const Handling *what, const char *timer_type, c
 static const char *
 blame_hint(ProcessManager *pm, ErrorData *error, bool called)
 {
-	char *advice = advice_for(pm->handler, pm->correlate, pm->owner, error->sqlerrcode, called);
+	char *advice = advice_for(pm->handler, pm->correlate, pm->owner, error->sqlerrcode,
+							  error->message, called);
 	const char *hint = called ? NULL : report_cut(error->hint, REPORT_LOGGED);
 
 	return hint == NULL ? advice : advice == NULL ? hint : psprintf("%s %s", hint, advice);

@@ -67,14 +67,21 @@ fetch_aside_dead(FetchRun *run, BatchItem *item, ErrorData *error)
 	return false;
 }
 
+static char *
+fetch_aside_name(const BatchItem *item)
+{
+	if (item->source == HANDLING_TIMER)
+		return pstrdup("a timer");
+	return psprintf("the event at position %lld of log \"%s\"", (long long) item->position,
+					item->log_name);
+}
+
 bool
 fetch_aside_too_large(FetchRun *run, BatchItem *item)
 {
 	ErrorData error = {.sqlerrcode = ERRCODE_PROGRAM_LIMIT_EXCEEDED};
 
-	error.message = psprintf("the event at position %lld of log \"%s\" is too large to be "
-							 "fetched: %lld bytes",
-							 (long long) item->position, item->log_name,
+	error.message = psprintf("%s is too large to be fetched: %lld bytes", fetch_aside_name(item),
 							 (long long) item->too_large);
 	return fetch_aside_dead(run, item, &error);
 }
@@ -86,8 +93,17 @@ bool
 fetch_aside_run_out(FetchRun *run, BatchItem *item, int tries)
 {
 	ErrorData error = {.sqlerrcode = ERRCODE_PM_LEASE_LOST};
+	const char *last = run->lease->run_out;
+	char *by = last == NULL ? "" : psprintf(" by consumer \"%s\",", last);
 
-	error.message = psprintf("the lease of its consumer ran out %d times", tries);
+	if (tries == 1)
+		error.message = psprintf("%s was fetched once,%s and the lease ran out before it was "
+								 "advanced",
+								 fetch_aside_name(item), by);
+	else
+		error.message = psprintf("%s was fetched %d times,%s%s and each time the lease ran out "
+								 "before it was advanced",
+								 fetch_aside_name(item), tries, last == NULL ? "" : " last", by);
 	return fetch_aside_dead(run, item, &error);
 }
 

@@ -19,6 +19,7 @@
 #include "log/append_once.h"
 #include "log/append_write.h"
 #include "log/log_open.h"
+#include "log/replica_ddl.h"
 #include "log/reply_to.h"
 
 PG_FUNCTION_INFO_V1(pm_append);
@@ -65,6 +66,7 @@ append_begin(FunctionCallInfo fcinfo, int expected_arg)
 	argument_not_null(fcinfo, 1, "stream");
 	append.log = log_get(name, false);
 	append_refuse_attached(append.log);
+	replica_refuse_append(append.log);
 	log_require_whole(append.log);
 	append.stream = PG_GETARG_DATUM(1);
 	append.trimmed = false;

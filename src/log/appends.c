@@ -218,7 +218,7 @@ appends_has(const char *name, const char *log)
 static void
 appends_add(const char *name, const char *log)
 {
-	static BulkTable table = {APPENDS_TABLE, appends_columns, APPENDS_COLUMNS, 0, 0, InvalidOid};
+	static BulkTable table = {APPENDS_TABLE, appends_columns, APPENDS_COLUMNS, 0, 0, InvalidOid, 0};
 	Bulk bulk;
 
 	bulk_begin(&bulk, &table);

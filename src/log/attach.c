@@ -290,11 +290,10 @@ static void
 attach_require_right(const char *name, Oid relid)
 {
 	if (!log_has_right(relid, GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" may not read table \"%s\"",
-						GetUserNameFromId(GetUserId(), false), name),
-				 errhint("Run %s.", log_grants(relid, GetUserNameFromId(GetUserId(), false)))));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("role \"%s\" may not read table \"%s\"",
+							   GetUserNameFromId(GetUserId(), false), name),
+						errhint("Run %s.", log_grants(relid, GetUserId()))));
 }
 
 /*

@@ -14,6 +14,7 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_sequence.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "nodes/primnodes.h"
 #include "utils/builtins.h"
@@ -104,7 +105,22 @@ guard_has_row_trigger(Relation rel)
 }
 
 /*
- * The constraint must be position_is_new(tableoid, position), and nothing else.
+ * Is it the table?  In a replica log it is a constant, because the worker that applies changes
+ * does not set tableoid.
+ */
+static bool
+guard_is_table(Node *node, Oid relid)
+{
+	while (IsA(node, RelabelType))
+		node = (Node *) ((RelabelType *) node)->arg;
+	if (IsA(node, Const))
+		return ((Const *) node)->consttype == REGCLASSOID && !((Const *) node)->constisnull &&
+			   DatumGetObjectId(((Const *) node)->constvalue) == relid;
+	return guard_is_column(node, TableOidAttributeNumber);
+}
+
+/*
+ * The constraint must be position_is_new(table, position), and nothing else.
  */
 bool
 guard_has_check(Relation rel)
@@ -125,7 +141,7 @@ guard_has_check(Relation rel)
 		expr = stringToNode(constr->check[i].ccbin);
 		return IsA(expr, FuncExpr) && guard_is_ours(expr->funcid, "position_is_new") &&
 			   list_length(expr->args) == 2 &&
-			   guard_is_column(linitial(expr->args), TableOidAttributeNumber) &&
+			   guard_is_table(linitial(expr->args), RelationGetRelid(rel)) &&
 			   guard_is_column(lsecond(expr->args), attnum);
 	}
 	return false;
@@ -245,7 +261,7 @@ guard_adopt(Oid relid)
  * and keeps the table.
  */
 void
-guard_put_back(Oid relid, AttrNumber attnum)
+guard_put_back(Oid relid, AttrNumber attnum, bool replica)
 {
 	bool present[lengthof(guard_triggers)];
 	bool check;
@@ -279,8 +295,11 @@ guard_put_back(Oid relid, AttrNumber attnum)
 		if (OidIsValid(get_relation_constraint_oid(relid, GUARD_CHECK, true)))
 			exec_command(psprintf("ALTER TABLE %s DROP CONSTRAINT %s", table, GUARD_CHECK));
 		exec_command(psprintf("ALTER TABLE %s ADD CONSTRAINT %s "
-							  "CHECK (pm_catalog.position_is_new(tableoid, %s)) NOT VALID",
+							  "CHECK (pm_catalog.position_is_new(%s, %s)) NOT VALID",
 							  table, GUARD_CHECK,
+							  replica ?
+								  psprintf("%s::pg_catalog.regclass", quote_literal_cstr(table)) :
+								  "tableoid",
 							  quote_identifier(get_attname(relid, attnum, false))));
 	}
 	CommandCounterIncrement();

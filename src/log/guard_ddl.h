@@ -35,8 +35,9 @@ extern bool guard_has_any(Relation rel);
 
 /* Removes the guard from a table. */
 extern void guard_take_off(Oid relid);
-/* Creates those of the guard's objects that are missing or changed. */
-extern void guard_put_back(Oid relid, AttrNumber attnum);
+/* Creates those of the guard's objects that are missing or changed; those of a replica log differ.
+ */
+extern void guard_put_back(Oid relid, AttrNumber attnum, bool replica);
 /* Makes the check depend on the extension. */
 extern void guard_adopt(Oid relid);
 

@@ -28,6 +28,7 @@
 #include "log/log_index.h"
 #include "log/log_open.h"
 #include "log/partition.h"
+#include "log/replica_ddl.h"
 #include "log/sequence.h"
 #include "shmem/wakeup.h"
 
@@ -124,7 +125,9 @@ log_repair(PmLog *log)
 	(void) log_accept_sequence(log, false);
 	attnum = log_position_attnum(log);
 	exec_begin_caller(&scope);
-	guard_put_back(log->relid, attnum);
+	guard_put_back(log->relid, attnum, log->kind == LOG_REPLICA);
+	if (log->kind == LOG_REPLICA)
+		replica_put_back(log->relid);
 	exec_end(&scope);
 }
 
@@ -203,17 +206,12 @@ log_adopt_has_index(Relation rel, int count, const AttrNumber *columns, bool uni
 	return false;
 }
 
-/*
- * Why a table cannot be made a log, as a sentence; NULL if it can.  *hint is set
- * if a command helps.
- */
-static const char *
-log_adopt_lacks(Relation rel, const char *table, char **hint)
+const char *
+log_adopt_lacks(Relation rel, const char *table, LogKind kind, char **hint)
 {
 	AttrNumber attnums[EVENT_ATTRIBUTES + 1];
 	AttrNumber identity = InvalidAttrNumber;
-
-	bool partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+	bool partitioned = kind == LOG_PARTITIONED;
 
 	if ((rel->rd_rel->relkind != RELKIND_RELATION && !partitioned) || rel->rd_rel->relispartition ||
 		rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
@@ -257,7 +255,7 @@ log_adopt_lacks(Relation rel, const char *table, char **hint)
 		*hint = psprintf("Run CREATE INDEX ON %s (stream, version).", table);
 		return "It has no index on \"stream\" and \"version\".";
 	}
-	if (!partitioned && !log_adopt_has_index(rel, 2, &attnums[EVENT_STREAM], true))
+	if (kind == LOG_ORDINARY && !log_adopt_has_index(rel, 2, &attnums[EVENT_STREAM], true))
 	{
 		*hint = psprintf("Run ALTER TABLE %s ADD UNIQUE (stream, version).", table);
 		return "It has no unique index on \"stream\" and \"version\".";
@@ -321,7 +319,7 @@ log_make(const char *name, Oid relid, LogKind kind)
 	relation_close(rel, NoLock);
 
 	exec_begin_caller(&scope);
-	guard_put_back(relid, attnum);
+	guard_put_back(relid, attnum, false);
 	exec_end(&scope);
 	/* The log is checked when it is next used: the check must see the guard. */
 	CommandCounterIncrement();
@@ -339,6 +337,16 @@ log_make(const char *name, Oid relid, LogKind kind)
 	CommandCounterIncrement();
 }
 
+void
+log_adopt_check(const char *name)
+{
+	PmLog *log = log_get(name, false);
+
+	log_require_whole(log);
+	log_adopt_check_positions(log);
+	log_adopt_sequence(log);
+}
+
 /*
  * The table may have been restored without the extension's rows, created LIKE a
  * log, or been a log before.  So it may have the guard or a part of it.
@@ -347,7 +355,6 @@ void
 log_adopt_table(const char *name, Oid relid)
 {
 	Relation rel;
-	PmLog *log;
 	LogKind kind;
 	char *table;
 	const char *lacks;
@@ -362,7 +369,7 @@ log_adopt_table(const char *name, Oid relid)
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(rel));
 	table = identifier_of_relation(relid);
 	kind = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? LOG_PARTITIONED : LOG_ORDINARY;
-	lacks = log_adopt_lacks(rel, table, &hint);
+	lacks = log_adopt_lacks(rel, table, kind, &hint);
 	if (lacks != NULL)
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_TABLE),
 						errmsg("relation \"%s\" already exists", get_rel_name(relid)),
@@ -373,10 +380,6 @@ log_adopt_table(const char *name, Oid relid)
 									   "table, give the log another name.")));
 	relation_close(rel, NoLock);
 	log_make(name, relid, kind);
-
-	log = log_get(name, false);
-	log_require_whole(log);
-	log_adopt_check_positions(log);
-	log_adopt_sequence(log);
+	log_adopt_check(name);
 	ereport(NOTICE, (errmsg("table %s exists, and is made event log \"%s\"", table, name)));
 }

@@ -5,6 +5,8 @@
 #ifndef PM_LOG_ADOPT_H
 #define PM_LOG_ADOPT_H
 
+#include "utils/relcache.h"
+
 #include "log/log.h"
 #include "log/log_catalog.h"
 
@@ -19,6 +21,16 @@ extern void log_adopt_unnamed(const LogSource *source);
 extern void log_repair(PmLog *log);
 /* Creates the guard of a table, and makes the table the log of that name. */
 extern void log_make(const char *name, Oid relid, LogKind kind);
+/*
+ * Why a table cannot be made a log of this kind, as a sentence; NULL if it can.  *hint is set
+ * if a command helps.
+ */
+extern const char *log_adopt_lacks(Relation rel, const char *table, LogKind kind, char **hint);
+/*
+ * Checks a log that was made of an existing table, and sets its sequence forward, so that its
+ * next position is one that has not been used.
+ */
+extern void log_adopt_check(const char *name);
 /* Makes an existing table the log of that name; its rows become events. */
 extern void log_adopt_table(const char *name, Oid relid);
 

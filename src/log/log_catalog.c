@@ -23,6 +23,7 @@
 #include "log/log.h"
 #include "log/log_catalog.h"
 #include "log/name_right.h"
+#include "log/replica_origin.h"
 #include "log/reply_to.h"
 #include "log/trimmed.h"
 
@@ -428,6 +429,7 @@ log_catalog_delete(const char *name)
 	Datum values[1];
 
 	name_right_release(name, log_catalog_table(name));
+	replica_origin_forget(name);
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(name);
 	exec_statement(&delete_log, values, NULL);

@@ -23,6 +23,8 @@
 #include "log/log_index_ask.h"
 #include "log/log_trouble.h"
 #include "log/partition_check.h"
+#include "log/replica_ddl.h"
+#include "log/replica_guard.h"
 #include "log/sequence.h"
 #include "shmem/slot_log.h"
 #include "shmem/slot_mark.h"
@@ -140,6 +142,17 @@ log_check_guard(PmLog *log, Relation rel)
 {
 	const char *missing = guard_missing(rel);
 
+	if (log->kind == LOG_REPLICA)
+	{
+		if (replica_origin_column(rel) == InvalidAttrNumber)
+			log_note_problem(log,
+							 psprintf("log \"%s\" has no column \"" REPLICA_ORIGIN
+									  "\" of type bigint",
+									  log->name),
+							 "Give the column its name and its type back.");
+		else if (missing == NULL)
+			missing = replica_missing(rel);
+	}
 	if (missing != NULL)
 		log_note_problem(
 			log,

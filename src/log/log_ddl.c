@@ -23,7 +23,9 @@
 #include "log/guard_ddl.h"
 #include "log/highwater_ask.h"
 #include "log/log_adopt.h"
+#include "log/log_ddl.h"
 #include "log/log_open.h"
+#include "log/replica_ddl.h"
 #include "log/sequence.h"
 #include "shmem/wakeup.h"
 
@@ -139,28 +141,18 @@ log_create_table(const char *name, const char *relname, Oid nsp, LogKind kind)
 }
 
 /*
- * pm.create_log(log, partitioned)
- *
- * Creates a table and makes it the log of that name.  If the log exists, repairs
- * what log_check() has found, and raises an error if it has found nothing.  If
- * only the table exists and it has all that a log needs, makes it the log.
+ * Reads the name of a log to be created.
  */
-Datum
-pm_create_log(PG_FUNCTION_ARGS)
+bool
+log_ddl_target(const char *given, const char *function, bool partitioned, LogTarget *target)
 {
-	char *given = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	/* The extension may be of a version before that of the argument. */
-	bool partitioned = PG_NARGS() > 1 && PG_GETARG_BOOL(1);
 	List *parts = identifier_split(given);
 	char *name = log_normalize(given);
 	PmLog *log;
 	RangeVar *range;
-	Oid nsp;
-	Oid relid;
-	char *other;
 
-	highwater_require_fresh_snapshots("pm.create_log");
-	exec_require_writable("pm.create_log");
+	highwater_require_fresh_snapshots(function);
+	exec_require_writable(function);
 	if (parts == NIL || list_length(parts) > 2)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME), errmsg("invalid name of a log: \"%s\"", given),
@@ -175,23 +167,49 @@ pm_create_log(PG_FUNCTION_ARGS)
 
 		log_create_again(log, partitioned);
 		if (repaired)
-			PG_RETURN_VOID();
+			return true;
 	}
 
 	range = makeRangeVarFromNameList(identifier_values(given));
-	nsp = RangeVarGetCreationNamespace(range);
-	if (isTempNamespace(nsp))
+	target->name = name;
+	target->relname = range->relname;
+	target->nsp = RangeVarGetCreationNamespace(range);
+	if (isTempNamespace(target->nsp))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 						errmsg("an event log cannot be a temporary table"),
 						errhint("Name a schema, or change the search_path.")));
-	/* The table may exist, and may be a log under another name that it had before. */
-	relid = get_relname_relid(range->relname, nsp);
-	if (!OidIsValid(relid))
-		log_create_table(name, range->relname, nsp, partitioned ? LOG_PARTITIONED : LOG_ORDINARY);
-	else if ((other = log_catalog_name(relid)) != NULL)
-		log_create_again(log_get(other, false), partitioned);
+	target->relid = get_relname_relid(range->relname, target->nsp);
+	/* The table may be a log under another name that it had before. */
+	if (OidIsValid(target->relid) && (name = log_catalog_name(target->relid)) != NULL)
+	{
+		log_create_again(log_get(name, false), partitioned);
+		return true;
+	}
+	return false;
+}
+
+/*
+ * pm.create_log(log, partitioned)
+ *
+ * Creates a table and makes it the log of that name.  If the log exists, repairs
+ * what log_check() has found, and raises an error if it has found nothing.  If
+ * only the table exists and it has all that a log needs, makes it the log.
+ */
+Datum
+pm_create_log(PG_FUNCTION_ARGS)
+{
+	/* The extension may be of a version before that of the argument. */
+	bool partitioned = PG_NARGS() > 1 && PG_GETARG_BOOL(1);
+	LogTarget target;
+
+	if (log_ddl_target(text_to_cstring(PG_GETARG_TEXT_PP(0)), "pm.create_log", partitioned,
+					   &target))
+		PG_RETURN_VOID();
+	if (!OidIsValid(target.relid))
+		log_create_table(target.name, target.relname, target.nsp,
+						 partitioned ? LOG_PARTITIONED : LOG_ORDINARY);
 	else
-		log_adopt_table(name, relid);
+		log_adopt_table(target.name, target.relid);
 	PG_RETURN_VOID();
 }
 
@@ -230,6 +248,7 @@ log_take_guard_off(Oid relid)
 	ExecScope scope;
 
 	exec_begin_caller(&scope);
+	replica_take_off(relid);
 	guard_take_off(relid);
 	exec_end(&scope);
 }

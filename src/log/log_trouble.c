@@ -12,7 +12,6 @@
 
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
-#include "utils/rls.h"
 #include "utils/timestamp.h"
 
 #include "base/identifier.h"
@@ -37,6 +36,27 @@ log_trouble_note(LogTrouble *trouble, int sqlerrcode, const char *message, const
 	trouble->locked = false;
 }
 
+/*
+ * The owner may not read its own log.  It has lost the right, or forces row-level security
+ * on itself, or both.
+ */
+static void
+log_trouble_owner(LogTrouble *trouble, PmLog *log)
+{
+	bool hidden = log_hides_from(log, log->owner);
+	bool revoked = !log_may_select(log, log->owner);
+
+	log_trouble_note(trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
+					 psprintf("the owner of log \"%s\" may not read all of it", log->name),
+					 revoked ? "The right is revoked." :
+							   "Row-level security is forced on the owner.",
+					 psprintf("Run %s%s%s%s%s.", hidden ? "ALTER TABLE " : "",
+							  hidden ? log->table : "",
+							  hidden ? " NO FORCE ROW LEVEL SECURITY" : "",
+							  hidden && revoked ? "; " : "",
+							  revoked ? log_grants(log->relid, log->owner) : ""));
+}
+
 bool
 log_trouble_rights(LogTrouble *trouble, PmLog *log, Oid role)
 {
@@ -47,9 +67,9 @@ log_trouble_rights(LogTrouble *trouble, PmLog *log, Oid role)
 	if (!log_may_select(log, role))
 		log_trouble_note(trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
 						 psprintf("role \"%s\" may not read log \"%s\"", user, log->name), NULL,
-						 psprintf("Run %s.", log_grants(log->relid, user)));
+						 psprintf("Run %s.", log_grants(log->relid, role)));
 	/* A row policy must not silently hide events from a reader. */
-	else if (check_enable_rls(log->relid, role, true) == RLS_ENABLED)
+	else if (log_hides_from(log, role))
 		log_trouble_note(
 			trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
 			psprintf("row-level security hides events of log \"%s\" from role \"%s\"", log->name,
@@ -59,11 +79,7 @@ log_trouble_rights(LogTrouble *trouble, PmLog *log, Oid role)
 					 log->table, quote_identifier(user)));
 	/* The owner trims the log, and must see all events that it deletes. */
 	else if (!log_owner_can_read(log))
-		log_trouble_note(trouble, ERRCODE_INSUFFICIENT_PRIVILEGE,
-						 psprintf("the owner of log \"%s\" may not read all of it", log->name),
-						 "Row-level security is forced on the owner, or the right is revoked.",
-						 psprintf("Run ALTER TABLE %s NO FORCE ROW LEVEL SECURITY; %s.", log->table,
-								  log_grants(log->relid, GetUserNameFromId(log->owner, false))));
+		log_trouble_owner(trouble, log);
 	else
 		return false;
 	return true;

@@ -52,7 +52,8 @@ void
 reply_to_add(const char *log, int manager, const char *key, const InsertEvent *events,
 			 const Datum *positions, int count)
 {
-	static BulkTable table = {REPLY_TO_TABLE, reply_to_columns, REPLY_TO_COLUMNS, 0, 0, InvalidOid};
+	static BulkTable table =
+		{REPLY_TO_TABLE, reply_to_columns, REPLY_TO_COLUMNS, 0, 0, InvalidOid, 0};
 	Bulk bulk;
 
 	bulk_begin(&bulk, &table);

@@ -269,6 +269,10 @@ trim_with_delete(PmLog *log, const char *obstacle, int64 up_to, int64 count)
 				 errmsg("log \"%s\" can only be trimmed by the owner of its table", log->name),
 				 errdetail("%s Only the owner runs what that calls.", obstacle),
 				 errhint("Connect as \"%s\" and call pm.trim there.", owner)));
+	if (log->kind == LOG_REPLICA)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("cannot trim replica log \"%s\"", log->name),
+						errdetail("%s", obstacle), errhint("Remove it from the table.")));
 	exec_begin_writer(&scope);
 	result = trim_run(log, trim_statement(log, up_to, count));
 	deleted = trim_keep_versions(log, &result);

@@ -31,6 +31,9 @@
 #include "log/guard_ddl.h"
 #include "log/log_audit.h"
 #include "log/log_read.h"
+#include "log/replica_ddl.h"
+#include "log/replica_guard.h"
+#include "log/replica_origin.h"
 #include "log/trim_direct.h"
 #include "log/trimmed.h"
 
@@ -54,6 +57,8 @@ typedef struct TrimDirect
 	MemoryContext context;	 /* of what follows */
 	TrimStream streams[TRIM_DIRECT_CHUNK];
 	int nstreams;
+	AttrNumber origin; /* in a replica log: the column of the publisher's positions */
+	ReplicaOrigins origins;
 } TrimDirect;
 
 /* ---------- what else a DELETE would run ---------- */
@@ -77,7 +82,8 @@ trim_direct_trigger(Relation rel)
 		Trigger *trigger = &desc->triggers[i];
 
 		if (!TRIGGER_FOR_DELETE(trigger->tgtype) || trigger->tgenabled == TRIGGER_DISABLED ||
-			strcmp(trigger->tgname, GUARD_WRITE_TRIGGER) == 0)
+			strcmp(trigger->tgname, GUARD_WRITE_TRIGGER) == 0 ||
+			replica_is_trigger(trigger->tgname))
 			continue;
 		/* Name the foreign key's table: its triggers on ours have names made up by PostgreSQL. */
 		if (trigger->tgisinternal && OidIsValid(trigger->tgconstrrelid))
@@ -202,7 +208,7 @@ trim_direct_keep(TrimDirect *trim)
 }
 
 /*
- * Notes the stream of a deleted event.
+ * Notes the stream of a deleted event, and its position at the publisher.
  */
 static void
 trim_direct_note(TrimDirect *trim, TupleTableSlot *slot)
@@ -213,6 +219,9 @@ trim_direct_note(TrimDirect *trim, TupleTableSlot *slot)
 	Datum value;
 	bool isnull;
 
+	if (trim->origin != InvalidAttrNumber)
+		replica_origin_note(&trim->origins, trim->log->relid,
+							DatumGetInt64(slot_getattr(slot, trim->origin, &isnull)));
 	value = slot_getattr(slot, attnum[EVENT_STREAM], &isnull);
 	if (isnull)
 		return;
@@ -312,6 +321,8 @@ trim_direct(PmLog *log, int64 up_to, int64 max_count)
 		log_index_refuse(log);
 	guard_enter(trim->scan.root);
 	trim->log = log;
+	if (log->kind == LOG_REPLICA)
+		trim->origin = replica_origin_column(trim->scan.root);
 	trim->context = AllocSetContextCreate(CurrentMemoryContext, "pm trim", ALLOCSET_DEFAULT_SIZES);
 	while (deleted < max_count && log_index_next(&trim->scan, ForwardScanDirection))
 	{
@@ -327,6 +338,7 @@ trim_direct(PmLog *log, int64 up_to, int64 max_count)
 			trim_direct_keep(trim);
 	}
 	trim_direct_keep(trim);
+	replica_origin_keep(&trim->origins, log->relid);
 	MemoryContextDelete(trim->context);
 	if (trim->updated != NULL)
 		ExecDropSingleTupleTableSlot(trim->updated);

@@ -35,6 +35,7 @@
 #include "base/exec.h"
 #include "base/extension.h"
 #include "manager/advice.h"
+#include "manager/advice_right.h"
 
 #define ADVICE_SCHEMAS 64 /* at most this many schemas of a search path are compared */
 #define ADVICE_DEFAULT "\"$user\", public" /* the default of search_path */
@@ -303,7 +304,8 @@ advice_warn_path(const char *name, const char *handler, const char *correlate, O
 /* ---------- advice ---------- */
 
 char *
-advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode, bool called)
+advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode,
+		   const char *message, bool called)
 {
 	Oid schemas[ADVICE_SCHEMAS];
 	char *role = OidIsValid(owner) ? GetUserNameFromId(owner, true) : NULL;
@@ -311,16 +313,25 @@ advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode
 
 	if (role == NULL)
 		return NULL;
+	if (handler == NULL && sqlerrcode == ERRCODE_PM_LEASE_LOST && called)
+		return pstrdup("A consumer has to call pm.advance or pm.fail for what it has fetched, or "
+					   "pm.extend, before its lease ends.");
 	if (sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && OidIsValid(extension_schema("pm")) &&
 		compat_namespace_aclcheck(extension_schema("pm"), owner, ACL_USAGE) != ACLCHECK_OK)
 		return psprintf("Run GRANT USAGE ON SCHEMA pm TO %s.", quote_identifier(role));
 	/* What pm itself looks up does not depend on a search_path. */
 	if (!called)
 		return NULL;
-	/* PostgreSQL names the object, but not the role. */
+	/* PostgreSQL names the object, but neither its schema, nor the right, nor the role. */
 	if (sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE)
+	{
+		char *lacks = message == NULL ? NULL : advice_right(message, owner);
+
+		if (lacks != NULL)
+			return psprintf("The handler runs as role \"%s\". %s", role, lacks);
 		return psprintf("The handler runs as role \"%s\". If that role lacks the right, grant it.",
 						role);
+	}
 	if (sqlerrcode != ERRCODE_UNDEFINED_TABLE && sqlerrcode != ERRCODE_UNDEFINED_FUNCTION &&
 		sqlerrcode != ERRCODE_UNDEFINED_OBJECT && sqlerrcode != ERRCODE_UNDEFINED_SCHEMA)
 		return NULL;
@@ -334,9 +345,15 @@ advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode
 		function);
 }
 
+static char *
+advice_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
 /*
- * pm_catalog.advice(handler, correlate, owner, sqlstate, called): advice_for(),
- * for the views
+ * pm_catalog.advice(handler, correlate, owner, sqlstate, called, message): advice_for(),
+ * for the views.  In version 0.1.0 it has no message.
  */
 Datum
 pm_advice(PG_FUNCTION_ARGS)
@@ -344,17 +361,15 @@ pm_advice(PG_FUNCTION_ARGS)
 	char *sqlstate;
 	char *advice;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(2) || PG_ARGISNULL(3) || PG_ARGISNULL(4))
+	if (PG_ARGISNULL(2) || PG_ARGISNULL(3) || PG_ARGISNULL(4))
 		PG_RETURN_NULL();
 	sqlstate = text_to_cstring(PG_GETARG_TEXT_PP(3));
 	if (strlen(sqlstate) != 5)
 		PG_RETURN_NULL();
-	advice = advice_for(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-						PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)),
-						PG_GETARG_OID(2),
+	advice = advice_for(advice_argument(fcinfo, 0), advice_argument(fcinfo, 1), PG_GETARG_OID(2),
 						MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3],
 									  sqlstate[4]),
-						PG_GETARG_BOOL(4));
+						PG_NARGS() > 5 ? advice_argument(fcinfo, 5) : NULL, PG_GETARG_BOOL(4));
 	if (advice == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(advice));

@@ -11,7 +11,7 @@
  * was running.
  */
 extern char *advice_for(const char *handler, const char *correlate, Oid owner, int sqlerrcode,
-						bool called);
+						const char *message, bool called);
 /* The search_path that a worker of this role has. */
 extern const char *advice_worker_path(Oid owner);
 

@@ -92,7 +92,7 @@ erase_kept(List *managers, const char *log, Datum positions, Datum replacement)
 		{NULL,
 		 "UPDATE pm_catalog.parked SET data = CASE WHEN log IS NULL THEN $3 END, "
 		 "message = CASE WHEN message IS NOT NULL THEN " ERASE_MESSAGE " END, "
-		 "detail = NULL, context = NULL "
+		 "detail = NULL, context = NULL, error_hint = NULL "
 		 "WHERE " ERASE_OF " AND ((log OPERATOR(pg_catalog.=) $1 "
 		 "AND position OPERATOR(pg_catalog.=) ANY ($2)) OR (log IS NULL AND " ERASE_CAUSED "))",
 		 4,
@@ -103,7 +103,7 @@ erase_kept(List *managers, const char *log, Datum positions, Datum replacement)
 		 " RETURNING process_manager, id) "
 		 "UPDATE pm_catalog.lane l SET "
 		 "message = CASE WHEN l.message IS NOT NULL THEN " ERASE_MESSAGE " END, "
-		 "detail = NULL, context = NULL "
+		 "detail = NULL, context = NULL, error_hint = NULL "
 		 "WHERE l." ERASE_OF " AND ((l.log OPERATOR(pg_catalog.=) $1 "
 		 "AND l.position OPERATOR(pg_catalog.=) ANY ($2)) "
 		 "OR (l.log IS NULL AND EXISTS (SELECT FROM t "

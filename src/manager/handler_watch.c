@@ -39,7 +39,8 @@ static bool may_end_session = false;
 static volatile sig_atomic_t running = false;
 static volatile sig_atomic_t timed_out = false;
 static volatile sig_atomic_t locked_out =
-	false; /* it was waiting for a lock when its time was up */
+	false;					 /* it was waiting for a lock when its time was up */
+static bool overran = false; /* what handler_timed_out() has returned last */
 static volatile TimestampTz started;
 static volatile int64 limit_us;
 
@@ -204,14 +205,19 @@ handler_watch_end(void)
 bool
 handler_timed_out(void)
 {
-	bool result = timed_out;
-
+	overran = timed_out;
 	timed_out = false;
-	return result;
+	return overran;
+}
+
+bool
+handler_overran(void)
+{
+	return overran;
 }
 
 bool
 handler_locked_out(void)
 {
-	return locked_out;
+	return overran && locked_out;
 }

@@ -34,7 +34,10 @@ extern void handler_watch_interrupted(void);
 /* Was the error that has just been caught caused by this timeout?  Resets the flag. */
 extern bool handler_timed_out(void);
 
-/* Was the call that was cancelled last waiting for a lock when its time was up? */
+/* What has handler_timed_out() returned last? */
+extern bool handler_overran(void);
+
+/* And was the call waiting for a lock when its time was up? */
 extern bool handler_locked_out(void);
 
 #endif /* PM_HANDLER_WATCH_H */

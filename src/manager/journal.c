@@ -71,7 +71,8 @@ StaticAssertDecl(lengthof(journal_columns) == JOURNAL_COLUMNS,
 #define JOURNAL_IDS 100
 
 static BulkTable journal_table = {"journal",  journal_columns, JOURNAL_COLUMNS,
-								  JOURNAL_ID, JOURNAL_IDS,	   InvalidOid};
+								  JOURNAL_ID, JOURNAL_IDS,	   InvalidOid,
+								  0};
 
 /* The columns of pm_catalog.ended by number. */
 enum
@@ -100,7 +101,7 @@ static const char *const ended_columns[] = {
 
 StaticAssertDecl(lengthof(ended_columns) == ENDED_COLUMNS, "ended_columns[] must have all columns");
 
-static BulkTable ended_table = {"ended", ended_columns, ENDED_COLUMNS, 0, 0, InvalidOid};
+static BulkTable ended_table = {"ended", ended_columns, ENDED_COLUMNS, 0, 0, InvalidOid, 0};
 
 static void
 journal_open(Journal *journal, ProcessManager *pm, bool entries)

@@ -112,6 +112,7 @@ lane_read(const char *manager, int lane, LaneState *state)
 		state->error.message = scan_text(scan, LANE_MESSAGE);
 		state->error.detail = scan_text(scan, LANE_DETAIL);
 		state->error.context = scan_text(scan, LANE_CONTEXT);
+		state->error.hint = scan_text(scan, LANE_ERROR_HINT);
 		sqlstate = scan_text(scan, LANE_SQLSTATE);
 		if (sqlstate != NULL && strlen(sqlstate) == 5)
 			state->error.sqlerrcode = MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2],
@@ -212,6 +213,8 @@ lane_change(const char *manager, int lane, const LaneChange *change)
 	exec_error_args(change->error, error, nulls);
 	for (int i = 0; i < lengthof(error); i++)
 		lane_row_set(&row, LANE_MESSAGE + i, error[i], nulls[i] == 'n');
+	lane_row_set_text(&row, LANE_ERROR_HINT,
+					  change->error ? report_cut(change->error->hint, REPORT_KEPT) : NULL);
 	lane_row_add(&row, LANE_ERRORS, change->count ? 1 : 0);
 	lane_row_close(&row);
 	stat_count_failed(manager, lane, change->count ? 1 : 0, 0);

@@ -12,6 +12,7 @@
 
 #include "base/report.h"
 #include "base/within.h"
+#include "manager/handler_watch.h"
 #include "manager/lane_fail.h"
 
 /* A unit that waits is tried again after this time, in ms. */
@@ -105,25 +106,61 @@ lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool c
 }
 
 /*
- * A hint that says how to end a halt.
+ * A hint that says how to end the halt of a process manager for consumers.
  */
 static char *
-lane_halt_hint(ProcessManager *pm, const Handling *what)
+lane_halt_hint_consumer(ProcessManager *pm, const Handling *what, const ErrorData *error)
 {
+	const char *name = quote_literal_cstr(pm->name);
+
+	/* What it has to do is added by advice_for(). */
+	if (error != NULL && error->sqlerrcode == ERRCODE_PM_LEASE_LOST)
+		return psprintf("Correct the consumer, whose lease lasts %lld ms, "
+						"then SELECT pm.resume(%s).",
+						(long long) pm->lease, name);
+	if (what->log[0] == '\0')
+		return psprintf("Correct the consumer, then SELECT pm.resume(%s).", name);
+	return psprintf("Correct the consumer, or the event in the log, then SELECT pm.resume(%s).",
+					name);
+}
+
+/*
+ * A hint that says how to end a halt, which depends on the cause of the last failure.
+ */
+static char *
+lane_halt_hint(ProcessManager *pm, const Handling *what, const ErrorData *error)
+{
+	const char *name = quote_literal_cstr(pm->name);
+	int code = error == NULL ? 0 : error->sqlerrcode;
+
 	if (what->outside && what->log[0] != '\0')
 		return psprintf("Correct the data, then SELECT pm.resume(%s). "
 						"To skip the event, SELECT pm.seek(%s, %s, %lld).",
-						quote_literal_cstr(pm->name), quote_literal_cstr(pm->name),
-						quote_literal_cstr(what->log), (long long) what->position);
+						name, name, quote_literal_cstr(what->log), (long long) what->position);
 	if (what->correlating)
 		return psprintf("Correct the correlate function, or the event in the log, "
 						"then SELECT pm.resume(%s).",
-						quote_literal_cstr(pm->name));
+						name);
+	if (pm->handler == NULL)
+		return lane_halt_hint_consumer(pm, what, error);
+	if (code == ERRCODE_LOCK_NOT_AVAILABLE ||
+		(code == ERRCODE_QUERY_CANCELED && handler_locked_out()))
+		return psprintf("While a handler waits for a lock, SELECT * FROM pm.blocker shows which "
+						"session holds it. Have that session end its transaction, "
+						"then SELECT pm.resume(%s).",
+						name);
+	if (code == ERRCODE_QUERY_CANCELED && handler_overran())
+		return psprintf("Make the handler faster, or give it more time with "
+						"pm.alter(%s, handler_timeout => ...), then SELECT pm.resume(%s).",
+						name, name);
+	if (code == ERRCODE_INSUFFICIENT_PRIVILEGE)
+		return psprintf("Grant the missing right, or correct the handler, "
+						"then SELECT pm.resume(%s).",
+						name);
 	if (what->log[0] == '\0')
-		return psprintf("Correct the handler, then SELECT pm.resume(%s).",
-						quote_literal_cstr(pm->name));
+		return psprintf("Correct the handler, then SELECT pm.resume(%s).", name);
 	return psprintf("Correct the handler, or the event in the log, then SELECT pm.resume(%s).",
-					quote_literal_cstr(pm->name));
+					name);
 }
 
 /*
@@ -195,7 +232,7 @@ lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char
 	if (change.attempts >= max_attempts)
 	{
 		change.status = LANE_HALTED;
-		change.hint = lane_halt_hint(pm, what);
+		change.hint = lane_halt_hint(pm, what, error);
 		lane_change(pm->name, what->lane, &change);
 		lane_log_halt(pm, failed);
 		return DT_NOEND;
@@ -247,7 +284,7 @@ lane_halt(ProcessManager *pm, const Handling *what, const char *reason, ErrorDat
 {
 	LaneChange change = {.status = LANE_HALTED,
 						 .reason = reason,
-						 .hint = lane_halt_hint(pm, what),
+						 .hint = lane_halt_hint(pm, what, error),
 						 .what = what,
 						 .error = error,
 						 .count = count};

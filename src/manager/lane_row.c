@@ -41,6 +41,7 @@ static const char *const lane_columns[] = {
 	[LANE_SINCE - 1] = "since",
 	[LANE_CONFLICTS - 1] = "conflicts",
 	[LANE_KEY - 1] = "key",
+	[LANE_ERROR_HINT - 1] = "error_hint",
 };
 
 StaticAssertDecl(lengthof(lane_columns) == LANE_COLUMNS, "lane_columns[] must have all columns");

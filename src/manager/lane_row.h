@@ -28,9 +28,10 @@ enum
 	LANE_SQLSTATE,
 	LANE_SINCE,
 	LANE_CONFLICTS,
-	LANE_KEY
+	LANE_KEY,
+	LANE_ERROR_HINT
 };
-#define LANE_COLUMNS LANE_KEY
+#define LANE_COLUMNS LANE_ERROR_HINT
 /* The last one in PM_OLDEST_SERVED.  Later ones may be absent (scan_begin_table()). */
 #define LANE_REQUIRED LANE_CONFLICTS
 

@@ -40,6 +40,7 @@ typedef struct Lease
 	char *dead_log;		 /* the event that must not be fetched once more; NULL: a timer */
 	int64 dead_position; /* 0: none */
 	bool parked_last;	 /* what was fetched last were parked events */
+	char *run_out;		 /* the consumer whose lease has just been found to have run out, or NULL */
 	List *logs;			 /* of Fetched */
 } Lease;
 

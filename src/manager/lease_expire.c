@@ -46,8 +46,11 @@ lease_expire_timers(Lease *lease)
 static void
 lease_expire_one_parked(Lease *lease)
 {
-	ErrorData error = {.sqlerrcode = ERRCODE_PM_LEASE_LOST,
-					   .message = "the lease of its consumer ran out"};
+	ErrorData error =
+		{.sqlerrcode = ERRCODE_PM_LEASE_LOST,
+		 .message = psprintf("consumer \"%s\" fetched it, and its lease ran out before "
+							 "it was advanced",
+							 lease->run_out)};
 	Failure failure = {FAILURE_ORDINARY, 0};
 	Parked *parked = park_get(lease->pm, lease->parked[0]);
 	Handling what = {.source = HANDLING_PARKED, .lane = lease->lane, .id = lease->parked[0]};
@@ -121,6 +124,7 @@ lease_expire_alone(Lease *lease, const LaneState *state)
 void
 lease_expire(Lease *lease, const LaneState *state)
 {
+	lease->run_out = lease->consumer;
 	if (lease_count(lease) == 1 && lease->nparked == 0)
 		lease_expire_alone(lease, state);
 	if (lease->nparked == 1)

@@ -164,12 +164,21 @@ park_update(int64 id, const ParkVerdict *verdict, ErrorData *error)
 	static ExecStatement update_parked =
 		{NULL,
 		 "UPDATE pm_catalog.parked SET state = $2, attempts = $3, crashes = $4, retry_at = $5, "
+		 "message = $6, detail = $7, context = $8, sqlstate = $9, error_hint = $10 "
+		 "WHERE id OPERATOR(pg_catalog.=) $1",
+		 10,
+		 {INT8OID, TEXTOID, INT4OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+		  TEXTOID}};
+	/* Version 0.1.0 of the extension keeps no hint. */
+	static ExecStatement update_older =
+		{NULL,
+		 "UPDATE pm_catalog.parked SET state = $2, attempts = $3, crashes = $4, retry_at = $5, "
 		 "message = $6, detail = $7, context = $8, sqlstate = $9 "
 		 "WHERE id OPERATOR(pg_catalog.=) $1",
 		 9,
 		 {INT8OID, TEXTOID, INT4OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}};
-	Datum values[9];
-	char nulls[9];
+	Datum values[10];
+	char nulls[10];
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(id);
@@ -179,7 +188,8 @@ park_update(int64 id, const ParkVerdict *verdict, ErrorData *error)
 	values[4] = TimestampTzGetDatum(verdict->retry_at);
 	nulls[4] = TIMESTAMP_IS_NOEND(verdict->retry_at) ? 'n' : ' ';
 	exec_error_args(error, &values[5], &nulls[5]);
-	exec_statement(&update_parked, values, nulls);
+	values[9] = exec_text_arg(error ? report_cut(error->hint, REPORT_KEPT) : NULL, &nulls[9]);
+	exec_statement(version_has("0.2.0") ? &update_parked : &update_older, values, nulls);
 }
 
 bool
@@ -271,19 +281,29 @@ park_postpone(ProcessManager *pm, int lane, int64 id, TimestampTz until, int pat
 	return !TimestampDifferenceExceeds(since, now, patience);
 }
 
+/* What is known of the last failure stays, unless there is a message. */
+#define PARK_POSTPONE_HINT "error_hint = CASE WHEN $3 IS NULL THEN error_hint END, "
+#define PARK_POSTPONE                                                                              \
+	"retry_at = $2, message = coalesce($3, message), "                                             \
+	"detail = CASE WHEN $3 IS NULL THEN detail ELSE $4 END, "                                      \
+	"context = CASE WHEN $3 IS NULL THEN context END, "                                            \
+	"sqlstate = CASE WHEN $3 IS NULL THEN sqlstate ELSE $5 END "                                   \
+	"WHERE id OPERATOR(pg_catalog.=) $1 AND retry_at IS NOT NULL"
+
 void
 park_unreadable(ProcessManager *pm, int lane, int64 id, TimestampTz until,
 				const LogTrouble *trouble)
 {
 	static ExecStatement postpone =
 		{NULL,
-		 "UPDATE pm_catalog.parked SET retry_at = $2, message = coalesce($3, message), "
-		 "detail = CASE WHEN $3 IS NULL THEN detail ELSE $4 END, "
-		 "context = CASE WHEN $3 IS NULL THEN context END, "
-		 "sqlstate = CASE WHEN $3 IS NULL THEN sqlstate ELSE $5 END "
-		 "WHERE id OPERATOR(pg_catalog.=) $1 AND retry_at IS NOT NULL",
+		 "UPDATE pm_catalog.parked SET " PARK_POSTPONE_HINT PARK_POSTPONE,
 		 5,
 		 {INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID}};
+	/* Version 0.1.0 of the extension keeps no hint. */
+	static ExecStatement postpone_older = {NULL,
+										   "UPDATE pm_catalog.parked SET " PARK_POSTPONE,
+										   5,
+										   {INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID}};
 	Datum values[5];
 	char nulls[5] = {' ', ' ', ' ', ' ', ' '};
 
@@ -293,7 +313,7 @@ park_unreadable(ProcessManager *pm, int lane, int64 id, TimestampTz until,
 	values[2] = exec_text_arg(trouble->locked ? NULL : trouble->message, &nulls[2]);
 	values[3] = exec_text_arg(trouble->hint, &nulls[3]);
 	values[4] = CStringGetTextDatum(unpack_sql_state(trouble->sqlerrcode));
-	(void) exec_as_owner(&postpone, values, nulls);
+	(void) exec_as_owner(version_has("0.2.0") ? &postpone : &postpone_older, values, nulls);
 	park_head_changed(pm, lane, id, until);
 }
 

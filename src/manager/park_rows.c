@@ -55,9 +55,11 @@ enum
 	PARKED_DETAIL,
 	PARKED_CONTEXT,
 	PARKED_SQLSTATE,
-	PARKED_AT
+	PARKED_AT,
+	PARKED_ERROR_HINT
 };
-#define PARKED_COLUMNS PARKED_AT
+#define PARKED_COLUMNS	PARKED_ERROR_HINT
+#define PARKED_OPTIONAL (PARKED_ERROR_HINT - PARKED_AT) /* since version 0.2.0 */
 
 static const char *const parked_columns[] = {
 	[PARKED_ID - 1] = "id",
@@ -83,13 +85,14 @@ static const char *const parked_columns[] = {
 	[PARKED_CONTEXT - 1] = "context",
 	[PARKED_SQLSTATE - 1] = "sqlstate",
 	[PARKED_AT - 1] = "parked_at",
+	[PARKED_ERROR_HINT - 1] = "error_hint",
 };
 
 StaticAssertDecl(lengthof(parked_columns) == PARKED_COLUMNS,
 				 "parked_columns[] must have all columns");
 
 static BulkTable parked_table = {"parked", parked_columns, PARKED_COLUMNS, PARKED_ID,
-								 1,		   InvalidOid};
+								 1,		   InvalidOid,	   PARKED_OPTIONAL};
 
 /* The columns of an event, in the order of its attributes. */
 static const AttrNumber parked_event[EVENT_ATTRIBUTES] = {
@@ -112,6 +115,7 @@ typedef struct ParkRow
 	const char *detail;
 	const char *context;
 	const char *sqlstate;
+	const char *hint;
 } ParkRow;
 
 bool
@@ -192,6 +196,7 @@ park_rows_add(ParkRows *rows, const char *key, Datum event, int64 too_large,
 		row->detail = park_rows_copy(rows, report_cut(error->detail, REPORT_KEPT));
 		row->context = park_rows_copy(rows, report_cut_context(error->context, REPORT_KEPT));
 		row->sqlstate = pstrdup(unpack_sql_state(error->sqlerrcode));
+		row->hint = park_rows_copy(rows, report_cut(error->hint, REPORT_KEPT));
 	}
 	rows->rows = lappend(rows->rows, row);
 	MemoryContextSwitchTo(caller);
@@ -262,6 +267,7 @@ park_rows_write_one(Bulk *bulk, Datum manager, int lane, const ParkRow *row)
 	park_rows_set_text(bulk, PARKED_CONTEXT, row->context);
 	park_rows_set_text(bulk, PARKED_SQLSTATE, row->sqlstate);
 	bulk_set(bulk, PARKED_AT, TimestampTzGetDatum(row->parked_at), false);
+	park_rows_set_text(bulk, PARKED_ERROR_HINT, row->hint);
 	return id;
 }
 

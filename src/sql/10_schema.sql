@@ -135,7 +135,8 @@ CREATE TABLE pm_catalog.lane (
 	since           timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	-- deadlocks and similar errors, after which a batch is tried again; they do not count as errors
 	conflicts       bigint NOT NULL DEFAULT 0,
-	key             text				-- the key for which the event failed, if it has several
+	key             text,				-- the key for which the event failed, if it has several
+	error_hint      text				-- the hint of the error
 ) WITH (fillfactor = 50);
 CREATE INDEX lane_key ON pm_catalog.lane (process_manager, lane);	-- not UNIQUE, like cursor_key
 
@@ -171,6 +172,15 @@ CREATE TABLE pm_catalog.append_id (
 	PRIMARY KEY (log, id)
 );
 CREATE INDEX append_id_position ON pm_catalog.append_id (log, "position");
+
+-- Which events pm.trim has deleted from replica logs, as ranges of their positions at the publisher. The initial copy of a
+-- new subscription may bring them again (src/log/replica_origin.c).
+CREATE TABLE pm_catalog.trimmed_origin (
+	source          regclass NOT NULL,	-- the table of the log
+	first           bigint NOT NULL,
+	last            bigint NOT NULL,
+	PRIMARY KEY (source, last)
+);
 
 -- A row for each instance: the state that a process manager keeps for a key.
 CREATE TABLE pm_catalog.instance (
@@ -241,6 +251,7 @@ CREATE TABLE pm_catalog.parked (
 	context         text,
 	sqlstate        text,
 	parked_at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	error_hint      text,
 	CONSTRAINT parked_event UNIQUE (process_manager, log, "position", key)
 );
 CREATE INDEX parked_key ON pm_catalog.parked (process_manager, lane, key, id);
@@ -393,6 +404,7 @@ CREATE INDEX name_owner_key ON pm_catalog.name_owner (name);
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.log', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.trimmed', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.append_id', '');
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.trimmed_origin', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.process_manager', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.process_manager_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.cursor', '');

@@ -45,3 +45,13 @@ CREATE FUNCTION pm_catalog.position_is_new(log oid, "position" bigint) RETURNS b
 -- Wakes the readers of an attached table, if its owner has attached it (src/log/attach_trigger.c).
 CREATE FUNCTION pm_catalog.after_write() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_attach_after_write';
+
+-- Replica logs: a subscription fills the table (src/log/replica_guard.c).
+CREATE FUNCTION pm.create_replica_log(log text) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_create_replica_log';
+CREATE FUNCTION pm_catalog.arrival_begin() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_replica_begin';
+CREATE FUNCTION pm_catalog.arrival() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_replica_row';
+CREATE FUNCTION pm_catalog.arrival_end() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_replica_end';

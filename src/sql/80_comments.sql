@@ -19,6 +19,7 @@ COMMENT ON COLUMN pm.event.recorded_at IS 'when the event was appended, or when 
 COMMENT ON FUNCTION pm.create_log(text, boolean) IS 'create an event log and its table, or restore the guard of an existing log';
 COMMENT ON FUNCTION pm.attach_log(text, regclass, text, text, text, text, text, text, text, text) IS 'make an event log of a table that another program writes';
 COMMENT ON FUNCTION pm.detach_log(text) IS 'remove an attached log that no process manager follows, and keep its table';
+COMMENT ON FUNCTION pm.create_replica_log(text) IS 'create an event log that a subscription fills with the events of another server, or restore the guard of an existing one';
 COMMENT ON FUNCTION pm.drop_log(text) IS 'remove an event log that no process manager follows, and keep its table';
 COMMENT ON FUNCTION pm.append(text, text, text, jsonb, jsonb, bigint, text) IS 'append an event to a stream and return its position';
 COMMENT ON FUNCTION pm.append_all(text, text, jsonb, bigint) IS 'append several events to a stream and return their positions';
@@ -224,6 +225,7 @@ COMMENT ON COLUMN pm.parked.sqlstate IS 'SQLSTATE of the last failure';
 COMMENT ON COLUMN pm.parked.retry_at IS 'when it is tried next; NULL if it is behind or dead';
 COMMENT ON COLUMN pm.parked.parked_at IS 'when it was set aside';
 COMMENT ON COLUMN pm.parked.hint IS 'what may help against the last failure';
+COMMENT ON COLUMN pm.parked.error_hint IS 'hint of the last failure, as the handler gave it';
 
 COMMENT ON VIEW pm.worker IS 'background workers and what each of them is doing';
 COMMENT ON COLUMN pm.worker.pid IS 'process ID, or NULL while the worker starts';

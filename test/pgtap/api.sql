@@ -8,6 +8,7 @@ SELECT no_plan();
 CREATE TEMP TABLE contract (name text, arguments text, result text, volatility text);
 INSERT INTO contract VALUES
 	('create_log', 'log text, partitioned boolean DEFAULT false', 'void', 'volatile'),
+	('create_replica_log', 'log text', 'void', 'volatile'),
 	('drop_log', 'log text', 'void', 'volatile'),
 	('attach_log', 'log text, source regclass, pos text, stream text, type text, data text, version text DEFAULT NULL::text, metadata text DEFAULT NULL::text, recorded_at text DEFAULT NULL::text, filter text DEFAULT NULL::text', 'void', 'volatile'),
 	('detach_log', 'log text', 'void', 'volatile'),
@@ -133,7 +134,7 @@ INSERT INTO columns (view, name, type) VALUES
 	('timer', 'process_manager', 'text'), ('timer', 'key', 'text'), ('timer', 'type', 'text'), ('timer', 'due', 'timestamp with time zone'), ('timer', 'data', 'jsonb'),
 	('parked', 'process_manager', 'text'), ('parked', 'log', 'text'), ('parked', 'position', 'bigint'), ('parked', 'key', 'text'), ('parked', 'state', 'text'),
 	('parked', 'event', 'pm.event'), ('parked', 'attempts', 'integer'), ('parked', 'message', 'text'), ('parked', 'detail', 'text'), ('parked', 'context', 'text'),
-	('parked', 'sqlstate', 'text'), ('parked', 'retry_at', 'timestamp with time zone'), ('parked', 'parked_at', 'timestamp with time zone'), ('parked', 'hint', 'text'),
+	('parked', 'sqlstate', 'text'), ('parked', 'retry_at', 'timestamp with time zone'), ('parked', 'parked_at', 'timestamp with time zone'), ('parked', 'hint', 'text'), ('parked', 'error_hint', 'text'),
 	('worker', 'pid', 'integer'), ('worker', 'kind', 'text'), ('worker', 'database', 'name'), ('worker', 'role', 'name'), ('worker', 'state', 'text'),
 	('worker', 'since', 'timestamp with time zone'), ('worker', 'process_manager', 'text'), ('worker', 'lane', 'integer'), ('worker', 'log', 'text'),
 	('worker', 'position', 'bigint'), ('worker', 'overdue', 'boolean'), ('worker', 'started_at', 'timestamp with time zone'),

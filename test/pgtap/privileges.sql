@@ -104,6 +104,8 @@ CREATE TEMP TABLE matrix (n serial, statement text, super text, alice text, bob 
 INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.create_log('a.more')$$,					'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.create_log('su.more')$$,					'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.create_replica_log('a.replica')$$,			'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.create_replica_log('su.replica')$$,		'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.drop_log('a.loose')$$,						'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.drop_log('a.orders')$$,					'2BP01', '2BP01', '2BP01', '42501', '42501'),
 	($$SELECT pm.attach_log('a.more', 'a.store', 'id', 'stream', 'type', 'data')$$,		'00000', '00000', '00000', '42501', '42501'),
@@ -290,6 +292,10 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm_catalog.before_update()$$,					'39P01', '39P01', '39P01', '39P01', '39P01'),
 	($$SELECT pm_catalog.before_row()$$,					'39P01', '39P01', '39P01', '39P01', '39P01'),
 	($$SELECT pm_catalog.before_truncate()$$,				'39P01', '39P01', '39P01', '39P01', '39P01'),
+	($$SELECT pm_catalog.arrival_begin()$$,					'39P01', '39P01', '39P01', '39P01', '39P01'),
+	($$SELECT pm_catalog.arrival()$$,						'39P01', '39P01', '39P01', '39P01', '39P01'),
+	($$SELECT pm_catalog.arrival_end()$$,					'39P01', '39P01', '39P01', '39P01', '39P01'),
+	($$SELECT pm_catalog.newest_event('a.orders', 1)$$,		'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.before_change()$$,					'39P01', '42501', '42501', '42501', '42501'),
 	($$SELECT pm_catalog.after_alter()$$,					'39P03', '42501', '42501', '42501', '42501'),
 	($$SELECT pm_catalog.after_drop()$$,					'39P03', '42501', '42501', '42501', '42501'),
@@ -309,12 +315,12 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm_catalog.pending('p', 'k')$$,		'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.pending_instances()$$,		'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.unit_now(1, 0, 10)$$,				'00000', '00000', '00000', '00000', '00000'),
-	($$SELECT pm_catalog.advice('a.h(pm.event)', NULL, 10, '42P01', true)$$,	'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.advice('a.h(pm.event)', NULL, 10, '42P01', true, 'x')$$,	'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.waits_for(1)$$,					'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.diagram_text('a', 1)$$,			'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.diagram_age('1 s')$$,				'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.session(1)$$,						'00000', '00000', '00000', '00000', '00000'),
-	($$SELECT pm_catalog.advice('f(pm.event)', NULL, 10, '42501', false)$$,	'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.advice('f(pm.event)', NULL, 10, '42501', false, 'x')$$,	'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.may_see(10)$$,						'00000', '00000', '00000', '00000', '00000');
 
 SELECT is(pg_temp.attempt(r.role, m.statement), r.expected, format('%s: %s', r.role, m.statement))
@@ -437,7 +443,7 @@ FROM unnest('{carol,dave}'::text[]) r,
 		$$SELECT pm_catalog.may_see(10)$$]) q;
 SELECT is_empty(
 	$$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pm_catalog'::regnamespace AND has_function_privilege('pmtest_carol', oid, 'EXECUTE')
-		AND proname NOT IN ('before_write', 'before_update', 'before_row', 'before_truncate', 'after_write', 'position_is_new', 'library', 'version_problem', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'events_after', 'parked_event', 'counters', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'advice', 'diagram_text', 'diagram_age') $$,
+		AND proname NOT IN ('before_write', 'before_update', 'before_row', 'before_truncate', 'after_write', 'arrival_begin', 'arrival', 'arrival_end', 'newest_event', 'position_is_new', 'library', 'version_problem', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'events_after', 'parked_event', 'counters', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'advice', 'diagram_text', 'diagram_age') $$,
 	'only internal functions known to be harmless can be executed');
 
 -- ---- privileges -------------------------------------------------------------

@@ -165,10 +165,15 @@ as('office', "SELECT pm.unregister('lent')");
 
 # A right that the handler needs: PostgreSQL names the table, and the hint the role. pm.status says how to retry.
 as('office', "CREATE TABLE desk.till (pos bigint); CREATE FUNCTION desk.till(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN INSERT INTO desk.till VALUES (e.position); END'; SELECT pm.register('till', 'desk.till', '{orders}', start_at => 'end', backoff => '1 hour')");
-as('postgres', "ALTER TABLE desk.till OWNER TO shop; INSERT INTO shop.orders (stream, type) VALUES ('t', 'x')");
-ok(PmTest::wait_until($node, "SELECT state, message, hint FROM pm.parked WHERE process_manager = 'till'", 'failing|permission denied for table till|The handler runs as role "office". If that role lacks the right, grant it.', timeout => 20), 'the handler lacks a right: pm.parked names the role that needs it')
+as('postgres', "ALTER TABLE desk.till OWNER TO shop; GRANT SELECT, DELETE ON desk.till TO office; INSERT INTO shop.orders (stream, type) VALUES ('t', 'x')");
+ok(PmTest::wait_until($node, "SELECT state, message, hint FROM pm.parked WHERE process_manager = 'till'", 'failing|permission denied for table till|The handler runs as role "office". It lacks INSERT and UPDATE on desk.till: grant it those that the handler needs.', timeout => 20), 'the handler lacks rights: pm.parked names them, and the role')
   or diag(as('postgres', 'SELECT * FROM pm.parked'));
-as('postgres', 'GRANT INSERT ON desk.till TO office');
+as('postgres', 'GRANT UPDATE ON desk.till TO office');
+is(as('postgres', "SELECT hint FROM pm.parked WHERE process_manager = 'till'"), 'The handler runs as role "office". Run GRANT INSERT ON desk.till TO office.', 'it lacks one right: the hint is the GRANT');
+as('postgres', 'CREATE SCHEMA other; CREATE TABLE other.till ()');
+is(as('postgres', "SELECT hint FROM pm.parked WHERE process_manager = 'till'"), 'The handler runs as role "office". If that role lacks the right, grant it.', 'it may be one of two tables: none is named');
+as('postgres', "DROP SCHEMA other CASCADE");
+as('postgres', as('postgres', "SELECT substring(hint FROM 'Run (GRANT.*)\\.\$') FROM pm.parked WHERE process_manager = 'till'"));
 like(status('till', 'hint'), qr/ A failing event is tried again at its retry_at, or now with pm\.retry\('till', log, position\)\. pm\.retry\('till'\) retries the dead ones\./, 'a failing event: pm.status says how to have it tried now');
 is(as('office', "SELECT pm.retry('till')"), 0, 'pm.retry with the name only is for dead events');
 my (undef, undef, $waited) = run('office', "SELECT pm.wait_for('till')");
@@ -241,6 +246,33 @@ $log = PostgreSQL::Test::Utils::slurp_file($node->logfile);
 like($log, qr/("d" in database "postgres": the handler failed.*){2}"d" in database "postgres": the event at position [0-9]+ of log "orders" is dead/s, 'each failure, then that the event is dead');
 unlike($log, qr/"d" in database "postgres": the event at position [0-9]+ of log "orders" is dead.*"d" in database "postgres": the handler failed/s, 'no failure after that');
 as('shop', "SELECT pm.unregister('d')");
+
+# With 'halt', the hint fits the cause: a lock, a call that takes too long, a right, a consumer that does not advance.
+as('office', "CREATE TABLE desk.busy (n int); INSERT INTO desk.busy VALUES (1); CREATE SEQUENCE desk.numbers;
+	CREATE FUNCTION desk.waits(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN UPDATE desk.busy SET n = n + 1; END';
+	CREATE FUNCTION desk.sleeps(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); END';
+	CREATE FUNCTION desk.draws(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''desk.numbers''); END'");
+as('postgres', "ALTER SEQUENCE desk.numbers OWNER TO shop");
+my $holder = PmTest::session($node, user => 'office');
+$holder->do('BEGIN; UPDATE desk.busy SET n = 0');
+as('office', "SELECT pm.register(f, 'desk.' || f, '{orders}', start_at => 'end', max_attempts => 1, on_failure => 'halt', handler_timeout => '300 ms') FROM unnest('{waits,sleeps,draws}'::text[]) f;
+	SELECT pm.register('mailer', NULL, '{orders}', start_at => 'end', max_attempts => 1, on_failure => 'halt', lease => '100 ms')");
+as('postgres', "INSERT INTO shop.orders (stream, type) VALUES ('s', 'good')");
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('waits', 'sleeps', 'draws') AND state = 'halted'", 3, timeout => 30), 'three are halted')
+  or diag(as('postgres', 'SELECT * FROM pm.status'));
+ok(PmTest::wait_until($node, "SELECT count(*) = 0 AND (SELECT state = 'halted' FROM pm.status WHERE process_manager = 'mailer') FROM pm.fetch('mailer', 'bridge-1')", 't', timeout => 30), 'a consumer that fetches and never advances: halted');
+like(status('waits', 'reason || hint'), qr/it was waiting for a lockWhile a handler waits for a lock, SELECT \* FROM pm\.blocker shows which session holds it\..*then SELECT pm\.resume\('waits'\)/, 'a lock');
+like(status('sleeps', 'reason || hint'), qr/within handler_timeout \(300 ms\)Make the handler faster, or give it more time with pm\.alter\('sleeps', handler_timeout => \.\.\.\), then SELECT pm\.resume\('sleeps'\)/, 'a long call');
+like(status('draws', 'hint'), qr/^Grant the missing right, or correct the handler, then SELECT pm\.resume\('draws'\)\. The handler runs as role "office"\. Run GRANT USAGE ON SEQUENCE desk\.numbers TO office\.$/, 'a right');
+like(status('mailer', 'reason || hint'), qr/^the event at position \d+ of log "orders" was fetched once, by consumer "bridge-1", and the lease ran out before it was advancedCorrect the consumer, whose lease lasts 100 ms, then SELECT pm\.resume\('mailer'\)\. A consumer has to call pm\.advance or pm\.fail for what it has fetched, or pm\.extend, before its lease ends\./, 'a consumer that does not advance')
+  or diag(status('mailer', '*'));
+$holder->do('ROLLBACK');
+$holder->quit;
+as('postgres', status('draws', "substring(hint FROM '(GRANT USAGE.*)\\.\$')"));
+as('office', "SELECT pm.resume(name) FROM pm.process_manager WHERE name IN ('waits', 'draws')");
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('waits', 'draws') AND state = 'idle' AND lag = 0", 2, timeout => 30), 'what the hints say helps')
+  or diag(as('postgres', 'SELECT * FROM pm.status'));
+as('office', "SELECT pm.unregister(name) FROM pm.process_manager WHERE name IN ('waits', 'sleeps', 'draws', 'mailer')");
 
 PmTest::no_crash_ok($node);
 $node->stop;

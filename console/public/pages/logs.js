@@ -2,6 +2,7 @@
 import { html, useState } from '../html.js';
 import { useLive } from '../api.js';
 import { Json, Name, number, Text, Time } from '../text.js';
+import { Blockers } from './workers.js';
 import { Answer, EventLink, Facts, H1, LogLink, ManagerLink, Pager, Section, StreamLink, Table, to } from '../parts.js';
 
 export function Logs() {
@@ -46,6 +47,18 @@ function Streams({ name }) {
   </${Section}>`;
 }
 
+/** Why nobody gets what lies above the mark, or why the log is locked. */
+function Held({ log, blockers }) {
+  if (blockers.length === 0) return null;
+  const held = blockers.some((row) => row.blocks === 'high-water mark');
+  return html`<${Section} title=${held ? 'The mark is held back' : 'The log is locked'} count=${blockers.length}>
+    <p>${held
+      ? html`Events above position ${number(log.mark)} are not handled or read until ${blockers.length === 1 ? 'this transaction has' : 'these transactions have'} ended, because ${blockers.length === 1 ? 'it may still write' : 'they may still write'} events before them.`
+      : 'Nobody can read it until this lock is released.'}</p>
+    <${Blockers} rows=${blockers} />
+  </${Section}>`;
+}
+
 export function Log({ name }) {
   const answer = useLive('/api/log', { name }, 5000);
   return html`<p class="crumbs"><a href="#/logs">Logs</a></p>
@@ -60,6 +73,7 @@ export function Log({ name }) {
               ['events, about', data.log.events === null ? '–' : number(Math.round(data.log.events))],
               ['created', html`<${Time} value=${data.log.created_at} />`],
             ]} />
+            <${Held} log=${data.log} blockers=${data.blockers} />
             <div class="two wide-first"><${Tail} name=${name} />
               <div><${Section} title="Followers" count=${data.followers.length}><${Table} label="followers" columns=${[['Process manager', 'wide'], ['At', 'num'], ['Moved', '']]} empty="Nobody follows it."
                 rows=${data.followers.map((row) => ({ key: row.process_manager, cells: [html`<${ManagerLink} name=${row.process_manager} />`, number(row.position), html`<${Time} value=${row.moved_at} ago />`] }))} /></${Section}>

@@ -2,7 +2,7 @@
 import { html, useState } from '../html.js';
 import { useLive } from '../api.js';
 import { duration, milliseconds, Name, number, rate, Text, Time } from '../text.js';
-import { Answer, Facts, Figure, H1, Hint, InstanceLink, LogLink, Pager, Section, State, Table, to } from '../parts.js';
+import { Answer, Due, Facts, Figure, H1, Hint, InstanceLink, LogLink, NextAttempt, Pager, Reason, Section, State, Table, to } from '../parts.js';
 import { Act } from '../act.js';
 import { Behind, chartsOf } from './overview.js';
 import { ParkedDetail, parkedActions } from './parked.js';
@@ -22,7 +22,7 @@ function Groups({ manager, may, about, data, chosen, choose, reload }) {
       cells: [
         html`<${State} value=${group.state} />`,
         html`<button type="button" class="link" aria-expanded=${chosen?.id === id} onClick=${() => choose(chosen?.id === id ? null : { id, ...group })}>${group.state === 'behind' ? 'wait behind an earlier event of their key' : html`<${Text} value=${group.message ?? 'no message'} length=${group.message_length} max=${200} />`}</button>
-          ${group.sqlstate && html` <span class="tag">${group.sqlstate}</span>`}${group.hint && html`<div class="reason"><${Hint} value=${group.hint} /></div>`}`,
+          ${group.sqlstate && html` <span class="tag">${group.sqlstate}</span>`}${group.hint && html`<div class="reason"><${Hint} value=${group.hint} manager=${manager.name} /></div>`}`,
         html`${number(group.events)}`,
         html`${number(group.keys)}`,
         html`<${Time} value=${group.first} ago />`,
@@ -36,7 +36,7 @@ function Groups({ manager, may, about, data, chosen, choose, reload }) {
     ${data.more && html`<p class="none">These are the 100 largest groups of each state.</p>`}`;
 }
 
-function ParkedList({ manager, may, about, group, reload }) {
+function ParkedList({ manager, may, about, state, group, reload }) {
   const [offset, setOffset] = useState(0);
   const [open, setOpen] = useState(null);
   const answer = useLive('/api/parked', { name: manager.name, state: group?.state, group: group?.message_group, offset: offset || null }, 5000);
@@ -53,17 +53,17 @@ function ParkedList({ manager, may, about, group, reload }) {
             html`<${InstanceLink} manager=${manager.name} name=${event.key} />`,
             html`<button type="button" class="link" aria-expanded=${open === id} onClick=${() => setOpen(open === id ? null : id)}>${event.log === null ? 'timer' : html`<${Name} value=${event.log} max=${30} />`}<span class="at">@${event.position}</span></button>`,
             number(event.attempts),
-            html`<${Time} value=${event.retry_at} ago />`,
+            html`<${NextAttempt} at=${event.retry_at} state=${state} />`,
             html`<${Time} value=${event.parked_at} ago />`,
             html`<div class="actions">${parkedActions({ manager, may, about, event, done: again })}</div>`,
           ],
-          below: open === id && html`<${ParkedDetail} name=${manager.name} event=${event} />`,
+          below: open === id && html`<${ParkedDetail} name=${manager.name} event=${event} state=${state} />`,
         };
       })} empty="Nothing is parked." />
     <${Pager} offset=${offset} pageSize=${data.pageSize} shown=${data.events.length} more=${data.more} go=${setOffset} />`}</>`;
 }
 
-function Parked({ manager, may, about }) {
+function Parked({ manager, may, about, state }) {
   const [chosen, setChosen] = useState(null);
   const groups = useLive('/api/parked-groups', { name: manager.name }, 3000);
   const base = { about, may, owner: manager.owner, done: groups.reload };
@@ -74,7 +74,7 @@ function Parked({ manager, may, about }) {
     <${Answer} of=${groups}>${(data) => html`
       <${Groups} manager=${manager} may=${may} about=${about} data=${data} chosen=${chosen} choose=${setChosen} reload=${groups.reload} />
       ${data.groups.length > 0 && html`<h3>${chosen ? html`Events of this group <button type="button" class="link" onClick=${() => setChosen(null)}>show all</button>` : 'Events'}</h3>
-        <${ParkedList} key=${chosen?.id ?? ''} manager=${manager} may=${may} about=${about} group=${chosen} reload=${groups.reload} />`}`}</>
+        <${ParkedList} key=${chosen?.id ?? ''} manager=${manager} may=${may} about=${about} state=${state} group=${chosen} reload=${groups.reload} />`}`}</>
   </${Section}>`;
 }
 
@@ -96,16 +96,16 @@ function Lanes({ data, said }) {
       number(lane.errors),
       number(lane.conflicts),
     ],
-    below: lane.reason && html`<div class="reason"><${Text} value=${lane.reason} max=${600} /> ${lane.hint !== said && html`<${Hint} value=${lane.hint} />`}${lane.retry_at && html` <span class="none">Next attempt: <${Time} value=${lane.retry_at} ago /></span>`}</div>`,
+    below: lane.reason && html`<div class="reason"><${Reason} value=${lane.reason} manager=${data.registration.name} max=${600} />${lane.hint && lane.hint !== said && html`. <${Hint} value=${lane.hint} manager=${data.registration.name} />`}${lane.retry_at && html` <span class="none">Next attempt: <${NextAttempt} at=${lane.retry_at} state=${lane.state} /></span>`}</div>`,
   }));
   return html`<${Section} title=${several ? 'Lanes and logs' : 'Logs'} count=${data.moreLanes ? 'the first 200' : data.lanes.length}>
     <${Table} label="lanes and logs" columns=${[['State', 'narrow'], ['Log', 'wide'], ...(several ? [['Lane', 'num']] : []), ['Behind', ''], ['Position', 'num'], ['Mark', 'num'], ['Handled', 'num'], ['Errors', 'num'], ['Conflicts', 'num']]} rows=${rows} />
   </${Section}>`;
 }
 
-function Consumers({ rows }) {
+function Consumers({ rows, state }) {
   return html`<${Section} title="Consumers" count=${rows.length}>
-    <${Table} label="consumers" columns=${[['Lane', 'num'], ['Consumer', 'wide'], ['Role', ''], ['Lease until', ''], ['Fetched', 'num'], ['Oldest', '']]} empty="No consumer holds a lane."
+    <${Table} label="consumers" columns=${[['Lane', 'num'], ['Consumer', 'wide'], ['Role', ''], ['Lease until', ''], ['Fetched', 'num'], ['Oldest', '']]} empty=${state === 'halted' ? 'No consumer holds a lane. While it is halted, pm.fetch returns nothing.' : 'No consumer holds a lane.'}
       rows=${rows.map((row) => ({ key: row.lane, cells: [row.lane, html`<${Text} value=${row.consumer} />`, html`<${Text} value=${row.role} />`, html`<span class=${row.over ? 'bad' : ''}><${Time} value=${row.lease_until} ago /></span>`, number(row.fetched), html`<${Time} value=${row.oldest} ago />`] }))} />
   </${Section}>`;
 }
@@ -133,11 +133,28 @@ function Instances({ manager }) {
   </${Section}>`;
 }
 
+const TimerTable = ({ manager, label, timers }) => html`<${Table} label=${label} columns=${[['Due', ''], ['Type', 'medium'], ['Key', 'wide'], ['Data', 'clip']]} empty="No timer is set."
+  rows=${timers.map((timer) => ({ key: `${timer.key} ${timer.type}`, cells: [html`<${Due} timer=${timer} />`, html`<${Text} value=${timer.type} />`, html`<${InstanceLink} manager=${manager.name} name=${timer.key} />`, html`<span class="code"><${Text} value=${timer.data} max=${300} /></span>`] }))} />`;
+
 function Timers({ manager }) {
   const answer = useLive('/api/timers', { name: manager.name }, 10_000);
   return html`<${Section} title="Next timers">
-    <${Answer} of=${answer}>${(data) => html`<${Table} label="timers" columns=${[['Due', ''], ['Type', ''], ['Key', 'wide'], ['Data', 'clip']]} empty="No timer is set."
-      rows=${data.timers.map((timer) => ({ key: `${timer.key} ${timer.type}`, cells: [html`<span class=${timer.overdue ? 'bad' : ''}><${Time} value=${timer.due} ago /></span>`, html`<${Text} value=${timer.type} />`, html`<${InstanceLink} manager=${manager.name} name=${timer.key} />`, html`<span class="code"><${Text} value=${timer.data} max=${300} /></span>`] }))} />`}</>
+    <${Answer} of=${answer}>${(data) => html`<${TimerTable} manager=${manager} label="timers" timers=${data.timers} />
+      ${data.far > 0 && html`<h3 class="far">${data.moreFar ? 'More than ' : ''}${number(data.far)} ${data.far === 1 ? 'timer is' : 'timers are'} due in more than a year; the last ${data.furthest.length === 1 ? 'one' : 'ones'}:</h3>
+        <${TimerTable} manager=${manager} label="timers that are far off" timers=${data.furthest} />`}`}</>
+  </${Section}>`;
+}
+
+/** The functions, as they are now: CREATE OR REPLACE changes what the next batch calls. */
+function Source({ manager }) {
+  const [open, setOpen] = useState(false);
+  const answer = useLive(open && '/api/source', { name: manager.name });
+  if (manager.handler === null && manager.correlate === null) return null;
+  const shown = (what, found) =>
+    found && html`<p class="label">${what}: <span class="code"><${Text} value=${found.signature} /></span>${found.source !== null && html`, ${found.language}, owned by <${Text} value=${found.owner} />`}</p>
+      ${found.source === null ? html`<p class="none">There is no such function any more.</p>` : html`<pre class="json source" tabindex="0"><${Text} value=${found.source} length=${found.source_length} max=${20_000} lines /></pre>`}`;
+  return html`<${Section} title="Source" actions=${html`<button type="button" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? 'Hide' : 'Show the functions'}</button>`}>
+    ${open && html`<${Answer} of=${answer}>${(data) => html`${shown('handler', data.handler)}${shown('correlate', data.correlate)}`}</>`}
   </${Section}>`;
 }
 
@@ -183,10 +200,11 @@ export function Manager({ name, about }) {
           ${!manager.paused && html`<${Act} ...${base} label="Pause" action="pause" verb="Paused" values=${{ manager: name }} title="Pause this process manager" explain="It handles nothing until it is resumed. Its cursors stay, and timers fire afterwards." />`}
           <a class="button" href=${to.topology(name)}>Topology</a>
         </div></div>
-      ${summary?.reason && html`<div class=${`reason banner ${summary.state}`}><${Text} value=${summary.reason} max=${800} />${summary.hint && '.'} <${Hint} value=${summary.hint} /></div>`}
+      ${summary?.reason && html`<div class=${`reason banner ${summary.state}`}><${Reason} value=${summary.reason} manager=${name} max=${800} />${summary.hint && '.'} <${Hint} value=${summary.hint} manager=${name} /></div>`}
       ${summary && html`<div class="figures">
         <${Figure} label="Behind" value=${summary.lag === '0' ? 'up to date' : duration(summary.behind)} note=${summary.lag !== '0' && `${number(summary.lag)} positions`} />
-        <${Figure} label="Handled" value=${rate(summary.rate)} note=${summary.call_ms !== null && `${milliseconds(summary.call_ms)} a call`} />
+        <${Figure} label="Handled" value=${rate(summary.rate)} note=${data.stat?.calls && `${number(data.stat.calls)} calls`} />
+        ${summary.mean_ms !== null && html`<${Figure} label="A call takes" value=${milliseconds(summary.call_ms ?? summary.mean_ms)} note=${`${summary.call_ms === null ? '' : `mean ${milliseconds(summary.mean_ms)}, `}longest ${milliseconds(summary.max_ms)}`} kind=${(summary.call_ms ?? summary.mean_ms) >= 1000 ? 'slow' : ''} />`}
         <${Figure} label="Parked" value=${number(summary.parked)} note=${summary.deferred !== '0' && `${number(summary.deferred)} deferred`} />
         <${Figure} label="Dead" value=${number(summary.dead)} kind=${summary.dead === '0' ? '' : 'bad'} />
         <${Figure} label="Failures" value=${number(summary.errors)} note=${`${number(summary.conflicts)} conflicts`} />
@@ -194,11 +212,12 @@ export function Manager({ name, about }) {
       </div>`}
       ${chartsOf(data.history)}
       ${manager.may
-        ? html`<${Parked} manager=${manager} may=${manager.may} about=${about} />`
+        ? html`<${Parked} manager=${manager} may=${manager.may} about=${about} state=${manager.paused ? 'paused' : summary?.state} />`
         : html`<${Section} title="Parked"><p class="none">What is parked, instances and timers are shown to members of the owner, <bdi>${manager.owner}</bdi>, only.</p></${Section}>`}
       <${Lanes} data=${data} said=${summary?.hint} />
-      ${manager.handler === null && html`<${Consumers} rows=${data.consumers} />`}
+      ${manager.handler === null && html`<${Consumers} rows=${data.consumers} state=${summary?.state} />`}
       ${manager.may && html`<${Instances} manager=${manager} /><${Timers} manager=${manager} />`}
+      <${Source} manager=${manager} />
       <${Settings} of=${manager} stat=${data.stat} />`;
   }}</>`;
 }

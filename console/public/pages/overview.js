@@ -2,16 +2,16 @@
 import { html, useState } from '../html.js';
 import { useLive } from '../api.js';
 import { duration, milliseconds, number, rate, Text } from '../text.js';
-import { Answer, H1, Hint, ManagerLink, Pager, State, Table } from '../parts.js';
+import { Answer, H1, Hint, ManagerLink, Pager, Reason, State, Table } from '../parts.js';
 import { Chart, Spark } from '../chart.js';
 
-const order = ['halted', 'waiting', 'retrying', 'parked', 'paused', 'running', 'idle'];
+const order = ['halted', 'waiting', 'paused', 'retrying', 'parked', 'running', 'idle'];
 
 const whole = (value) => number(Math.round(value));
 export const chartsOf = (history) => html`<div class="charts" role="group" aria-label="the last minutes" tabindex="0">
   <${Chart} title="Handled" times=${history.t} values=${history.rate} format=${rate} />
   <${Chart} title="Behind, as time" times=${history.t} values=${history.behind} format=${duration} tone="--warn" />
-  <${Chart} title="Parked" times=${history.t} values=${history.parked} format=${whole} tone="--bad" />
+  <${Chart} title="Parked" times=${history.t} values=${history.parked} format=${whole} tone="--bad" whole />
 </div>`;
 
 /** How far behind: as a time, and in positions. */
@@ -19,6 +19,13 @@ export function Behind({ row }) {
   if (row.lag === null) return html`<span class="none">not known</span>`;
   if (row.lag === '0') return html`<span class="none">up to date</span>`;
   return html`<span>${duration(row.behind)}</span> <span class="none nowrap">${number(row.lag)} ${row.lag === '1' ? 'position' : 'positions'}</span>`;
+}
+
+/** How long a call of the handler takes: lately, or else in the mean, and the longest one. */
+export function CallTime({ row }) {
+  if (row.mean_ms === null) return null;
+  const usual = row.call_ms ?? row.mean_ms;
+  return html`<span class=${usual >= 1000 ? 'slow' : ''}>${milliseconds(usual)}</span> <span class="none nowrap">max ${milliseconds(row.max_ms)}</span>`;
 }
 
 const many = (value) => (value === '0' || value === 0 ? html`<span class="none">0</span>` : number(value));
@@ -33,11 +40,11 @@ function row(manager, stat) {
       html`<${ManagerLink} name=${manager.name} />${manager.consumers && html` <span class="tag">consumers</span>`}${manager.lanes > 1 && html` <span class="tag">${manager.lanes} lanes</span>`}<span class="owner"> <${Text} value=${manager.owner ?? ''} max=${30} /></span>`,
       html`<${Behind} row=${manager} />`,
       html`<span class="with-spark"><span>${rate(manager.rate)}</span><${Spark} values=${manager.rates} /></span>`,
-      ...(stat ? [milliseconds(manager.call_ms)] : []),
+      ...(stat ? [manager.mean_ms === null ? null : html`<${CallTime} row=${manager} />`] : []),
       many(manager.parked),
       html`<span class=${manager.dead === '0' ? '' : 'bad'}>${many(manager.dead)}</span>`,
     ],
-    below: manager.reason && html`<div class=${trouble ? 'reason trouble' : 'reason'}><${Text} value=${manager.reason} max=${400} />${manager.hint && '.'} <${Hint} value=${manager.hint} /></div>`,
+    below: manager.reason && html`<div class=${trouble ? 'reason trouble' : 'reason'}><${Reason} value=${manager.reason} manager=${manager.name} />${manager.hint && '.'} <${Hint} value=${manager.hint} manager=${manager.name} /></div>`,
   };
 }
 
@@ -47,7 +54,7 @@ export function Overview({ about }) {
   const [offset, setOffset] = useState(0);
   const answer = useLive('/api/overview', { state, text, offset: offset || null }, 1000);
 
-  const columns = [['State', 'narrow'], ['Process manager', 'wide'], ['Behind', ''], ['Handled', ''], ...(about.stat ? [['Handler', 'num']] : []), ['Parked', 'num'], ['Dead', 'num']];
+  const columns = [['State', 'narrow'], ['Process manager', 'wide'], ['Behind', ''], ['Handled', ''], ...(about.stat ? [['A call takes', '']] : []), ['Parked', 'num'], ['Dead', 'num']];
   return html`<${H1}>Overview</${H1}>
     <${Answer} of=${answer}>${(data) => html`
       ${chartsOf(data.history)}

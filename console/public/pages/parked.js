@@ -2,7 +2,7 @@
 import { html } from '../html.js';
 import { useLive } from '../api.js';
 import { Json, number, Text, Time } from '../text.js';
-import { Answer, EventLink, Facts, Hint, StreamLink } from '../parts.js';
+import { Answer, EventLink, Facts, Hint, NextAttempt, StreamLink } from '../parts.js';
 import { Act } from '../act.js';
 
 /** The buttons of one event. */
@@ -14,15 +14,19 @@ export function parkedActions({ manager, may, about, event, done }) {
     <${Act} ...${base} label="Discard" danger action="discard" verb="Discarded" title=${`Discard ${what}`} explain="The handler will never be called for it. This cannot be undone. What waits behind it is handled next." />`;
 }
 
+/** The hint of an error. Whoever has written the handler or the event may have written it: its SQL is not offered. */
+export const ErrorHint = ({ value, length }) => html`<span class="none">Hint of the error:</span> <${Text} value=${value} length=${length} max=${600} lines />`;
+
 /** All of one parked event; asked for when it is opened. said: the message stands above already. */
-export function ParkedDetail({ name, event, said = false }) {
+export function ParkedDetail({ name, event, state, said = false }) {
   const answer = useLive('/api/parked-event', { name, log: event.log, position: event.position, key: event.key });
   return html`<${Answer} of=${answer}>${({ event: found }) =>
     !found
       ? html`<p class="none">It is not parked any more.</p>`
       : html`<div class="detail">
         ${!said && found.message !== null && html`<p class="message"><${Text} value=${found.message} length=${found.message_length} max=${1000} lines /></p>`}
-        ${!said && found.hint && html`<p><${Hint} value=${found.hint} /></p>`}
+        ${!said && found.error_hint && html`<p><${ErrorHint} value=${found.error_hint} length=${found.error_hint_length} /></p>`}
+        ${!said && found.hint && html`<p><${Hint} value=${found.hint} manager=${name} /></p>`}
         ${found.detail && html`<p><${Text} value=${found.detail} length=${found.detail_length} max=${1000} lines /></p>`}
         <${Facts} of=${[
           found.log !== null && ['event', html`<${EventLink} log=${found.log} position=${found.position} />`],
@@ -31,7 +35,7 @@ export function ParkedDetail({ name, event, said = false }) {
           ['recorded', html`<${Time} value=${found.recorded_at} fraction />`],
           ['parked', html`<${Time} value=${found.parked_at} fraction />`],
           ['attempts', number(found.attempts)],
-          found.retry_at && ['next attempt', html`<${Time} value=${found.retry_at} ago />`],
+          found.retry_at && ['next attempt', html`<${NextAttempt} at=${found.retry_at} state=${state} />`],
           found.sqlstate && ['SQLSTATE', found.sqlstate],
         ]} />
         <div class="two"><div><p class="label">data</p><${Json} value=${found.data} size=${found.data_size} /></div>

@@ -21,15 +21,28 @@ function Blocker({ row }) {
   };
 }
 
+export const Blockers = ({ rows }) => html`<${Table} label="blockers" columns=${[['Blocks', 'wide'], ['By', ''], ['Role', ''], ['Since', ''], ['State', '']]} rows=${rows.slice(0, 100).map((row) => Blocker({ row }))} empty="Nothing is in the way of the process managers and logs that this role may see." />
+  ${rows.length > 0 && html`<p class="none">Look twice before you end a session. The last of a chain is the one that must end.</p>`}`;
+
+/** How many dispatchers there are. All places may be taken by idle ones, which is nothing to worry about. */
+function Places({ data }) {
+  const setting = data.settings.find(({ name }) => name === 'pm.max_workers')?.setting;
+  const dispatchers = data.workers.filter((worker) => worker.kind === 'dispatcher');
+  const idle = dispatchers.filter((worker) => worker.state === 'idle').length;
+  const all = setting !== undefined && dispatchers.length >= Number(setting);
+  const noun = (n) => `${n} ${n === 1 ? 'dispatcher' : 'dispatchers'}`;
+  return html`<p class="none">${dispatchers.length === 0 ? 'No dispatcher runs' : `${noun(dispatchers.length)}, ${idle === 0 ? 'none' : idle} of them idle`}, as far as this role may see. At most ${setting ?? '–'} can run (<code>pm.max_workers</code>).
+    ${all && idle > 0 && ' An idle one makes room as soon as another role has work.'}
+    ${all && idle === 0 && ' All are busy: another role that has work waits for one of them.'}</p>`;
+}
+
 export function Workers() {
   const answer = useLive('/api/workers', {}, 2000);
   return html`<${H1}>Workers and blockers</${H1}>
     <${Answer} of=${answer}>${(data) => {
-      const dispatchers = data.workers.filter((worker) => worker.kind === 'dispatcher').length;
       return html`
         <${Section} title="In the way" count=${data.blockers.length}>
-          <${Table} label="blockers" columns=${[['Blocks', 'wide'], ['By', ''], ['Role', ''], ['Since', ''], ['State', '']]} rows=${data.blockers.slice(0, 100).map((row) => Blocker({ row }))} empty="Nothing is in the way of the process managers and logs that this role may see." />
-          ${data.blockers.length > 0 && html`<p class="none">Look twice before you end a session. The last of a chain is the one that must end.</p>`}
+          <${Blockers} rows=${data.blockers} />
         </${Section}>
         <${Section} title="Workers" count=${data.workers.length > 300 ? 'the first 300' : data.workers.length}>
           <${Table} label="workers" columns=${[['Kind', ''], ['Pid', 'num'], ['Database', ''], ['Role', ''], ['State', ''], ['Since', ''], ['Works on', 'wide'], ['Waits for', '']]} empty="No worker runs for roles of which this role is a member. Members of pg_monitor see all."
@@ -38,10 +51,10 @@ export function Workers() {
               cells: [row.kind, html`<span class="code">${row.pid ?? '–'}</span>`, html`<${Text} value=${row.database ?? '–'} max=${40} />`, html`<${Text} value=${row.role ?? '–'} max=${40} />`,
                 html`<span class=${`state ${row.overdue ? 'failing' : row.state === 'idle' ? 'idle' : 'running'}`}><span class="dot"></span>${row.state}${row.overdue && ', overdue'}</span>`,
                 html`<${Time} value=${row.since} ago />`,
-                html`${row.process_manager !== null && html`<${ManagerLink} name=${row.process_manager} />`}${row.lane ? html` <span class="tag">lane ${row.lane}</span>` : ''} ${row.log !== null && row.position !== null && html`<${EventLink} log=${row.log} position=${row.position} />`}`,
-                html`<span class="none">${waitOf(row)}</span>`],
+                row.process_manager === null ? null : html`<${ManagerLink} name=${row.process_manager} />${row.lane ? html` <span class="tag">lane ${row.lane}</span>` : ''} ${row.log !== null && row.position !== null && html`<${EventLink} log=${row.log} position=${row.position} />`}`,
+                waitOf(row) ? html`<span class="none">${waitOf(row)}</span>` : null],
             }))} />
-          <p class="none">${dispatchers} of ${data.settings.find((setting) => setting.name === 'pm.max_workers')?.setting ?? '–'} places are taken, as far as this role may see.</p>
+          <${Places} data=${data} />
         </${Section}>
         <${Section} title="Consumers" count=${data.consumers.length}>
           <${Table} label="consumers" columns=${[['Process manager', 'wide'], ['Lane', 'num'], ['Consumer', 'wide'], ['Role', ''], ['Lease until', ''], ['Fetched', 'num']]} empty="No consumer holds a lane."

@@ -196,6 +196,9 @@ UPDATE pm_catalog.parked SET stream = NULL, version = NULL, type = NULL, data = 
 WHERE log IS NOT NULL;
 CREATE FUNCTION pm_catalog.parked_event(log text, "position" bigint, owner oid) RETURNS pm.event
 	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'pm_parked_event';
+ALTER TABLE pm_catalog.parked ADD COLUMN error_hint text;
+CREATE FUNCTION pm_catalog.advice(handler text, correlate text, owner oid, sqlstate text, called boolean, message text) RETURNS text
+	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'pm_advice';
 CREATE OR REPLACE VIEW pm.parked WITH (security_barrier) AS
 SELECT k.process_manager, k.log, CASE WHEN k.log IS NULL THEN k.id ELSE k."position" END AS "position", k.key, k.state,
 	   CASE WHEN k.log IS NULL
@@ -204,15 +207,17 @@ SELECT k.process_manager, k.log, CASE WHEN k.log IS NULL THEN k.id ELSE k."posit
 	   k.attempts, k.message, k.detail, k.context, k.sqlstate,
 	   -- -infinity: at once
 	   CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END AS retry_at, k.parked_at,
-	   pm_catalog.advice(p.handler, p.correlate, p.owner, k.sqlstate, true) AS hint
+	   pm_catalog.advice(p.handler, p.correlate, p.owner, k.sqlstate, true, k.message) AS hint, k.error_hint
 FROM pm_catalog.parked k
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) k.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
 COMMENT ON COLUMN pm.parked.event IS 'the event as it is in its log now';
+COMMENT ON COLUMN pm.parked.error_hint IS 'hint of the last failure, as the handler gave it';
 
 -- Events that go to several keys
 
 ALTER TABLE pm_catalog.lane ADD COLUMN key text;
+ALTER TABLE pm_catalog.lane ADD COLUMN error_hint text;
 DROP FUNCTION pm.retry(text, text, bigint);
 DROP FUNCTION pm.discard(text, text, bigint);
 CREATE FUNCTION pm.retry(name text, log text, pos bigint, key text DEFAULT NULL) RETURNS void
@@ -429,7 +434,7 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 	   l.state, l.reason,
 	   -- In state waiting, no handler was running, so its search_path is not the cause.
 	   nullif(pg_catalog.concat_ws(' ', l.hint, pm_catalog.advice(p.handler, p.correlate, p.owner, l.sqlstate,
-																  l.state OPERATOR(pg_catalog.<>) 'waiting')), '') AS hint,
+																  l.state OPERATOR(pg_catalog.<>) 'waiting', l.message)), '') AS hint,
 	   CASE WHEN l.message IS DISTINCT FROM l.reason THEN l.message END AS message,
 	   l.attempts, l.retry_at, l.errors, l.conflicts, s.high_water_mark, s.last_position,
 	   coalesce(s.problem, d.problem) AS problem, coalesce(s.hint, d.hint) AS problem_hint, s.held_by,
@@ -497,6 +502,7 @@ CROSS JOIN LATERAL (
 		  CASE WHEN c.first AND p.handler_kind OPERATOR(pg_catalog.=) 's' THEN c.process_manager END
 	  AND t.lane OPERATOR(pg_catalog.=) c.lane AND t.due OPERATOR(pg_catalog.<=) seen.at) t
 WHERE pm_catalog.may_see(p.owner);
+DROP FUNCTION pm_catalog.advice(text, text, oid, text, boolean);
 
 CREATE VIEW pm_catalog.held_lane AS
 SELECT l.process_manager, l.lane, l.consumer, l.role, l.since, l.until, l.parked, l.timers,
@@ -527,6 +533,67 @@ FROM pm_catalog.lane s
 LEFT JOIN pm_catalog.held_lane h ON h.process_manager OPERATOR(pg_catalog.=) s.process_manager
 								AND h.lane OPERATOR(pg_catalog.=) s.lane;
 
+-- Kinds of logs, and the subscriptions of replica logs
+ALTER TABLE pm_catalog.log ADD COLUMN kind "char" NOT NULL DEFAULT 'o' CHECK (kind IN ('o', 'a', 'p', 'r'));
+ALTER TABLE pm_catalog.log ADD COLUMN filter text;
+
+-- What the subscriptions of replica logs do.
+CREATE FUNCTION pm_catalog.newest_event(log text, worker integer) RETURNS timestamptz
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_status_newest';
+
+-- A row for each replica log. standstill: nothing arrives; reason: NULL if the subscription works, and has nothing to catch up.
+CREATE VIEW pm_catalog.replica_state AS
+SELECT l.name AS log,
+	   pg_catalog.bool_and(x.situation OPERATOR(pg_catalog.=) ANY (ARRAY['none', 'disabled', 'down', 'locked', 'silent'])) AS standstill,
+	   pg_catalog.string_agg(
+		   CASE x.situation
+			   WHEN 'none' THEN 'no subscription fills it'
+			   WHEN 'disabled' THEN pg_catalog.format('subscription "%s" is disabled', s.subname)
+			   WHEN 'down' THEN pg_catalog.format('subscription "%s" has no worker', s.subname)
+			   WHEN 'copy' THEN pg_catalog.format('subscription "%s" is copying the publisher''s table', s.subname)
+			   WHEN 'locked' THEN pg_catalog.format('subscription "%s" waits for a lock', s.subname)
+			   WHEN 'silent' THEN pg_catalog.format('subscription "%s" has heard nothing from the publisher for %s s', s.subname,
+						pg_catalog.round(extract(epoch FROM seen.at OPERATOR(pg_catalog.-) w.heard)))
+			   WHEN 'behind' THEN pg_catalog.format('subscription "%s" applies events that were recorded %s s ago', s.subname,
+						pg_catalog.round(extract(epoch FROM seen.at OPERATOR(pg_catalog.-) x.newest)))
+		   END, '; ' ORDER BY s.subname) AS reason,
+	   pg_catalog.min(
+		   CASE x.situation
+			   WHEN 'none' THEN 'Run CREATE SUBSCRIPTION, for a publication that has a table of this name.'
+			   WHEN 'disabled' THEN pg_catalog.format('Run ALTER SUBSCRIPTION %I ENABLE. If an error has disabled it, the '
+						'server''s log has the error.', s.subname)
+			   WHEN 'down' THEN 'Either the publisher cannot be reached, or a change cannot be applied, or '
+						'max_logical_replication_workers is too low: the server''s log says which. It is tried again after '
+						'wal_retrieve_retry_interval.'
+			   WHEN 'copy' THEN 'The events can be handled when the copy is complete.'
+			   WHEN 'locked' THEN pg_catalog.format('SELECT pg_blocking_pids(%s) shows the sessions that hold it.', w.pid)
+			   WHEN 'silent' THEN 'Look at the publisher and at the network.'
+			   WHEN 'behind' THEN 'It catches up by itself.'
+		   END) AS hint
+FROM pm_catalog.log l
+LEFT JOIN (pg_catalog.pg_subscription_rel r JOIN pg_catalog.pg_subscription s ON s.oid OPERATOR(pg_catalog.=) r.srsubid)
+	ON r.srrelid OPERATOR(pg_catalog.=) l.source::pg_catalog.oid
+CROSS JOIN (SELECT pg_catalog.clock_timestamp() AS at OFFSET 0) seen
+-- The worker that applies changes. Those that copy a table have a row with its OID.
+LEFT JOIN LATERAL (
+	SELECT pg_catalog.min(a.pid) AS pid, pg_catalog.max(a.last_msg_receipt_time) AS heard
+	FROM pg_catalog.pg_stat_get_subscription(s.oid) a WHERE a.relid IS NULL) w ON true
+LEFT JOIN LATERAL pm_catalog.session(w.pid) t ON true
+CROSS JOIN LATERAL (
+	SELECT n.newest,
+		   CASE WHEN s.oid IS NULL THEN 'none'
+				WHEN NOT s.subenabled THEN 'disabled'
+				WHEN w.pid IS NULL THEN 'down'
+				WHEN r.srsubstate OPERATOR(pg_catalog.<>) ALL (ARRAY['r', 's']::pg_catalog."char"[]) THEN 'copy'
+				WHEN t.wait_event_type OPERATOR(pg_catalog.=) 'Lock' THEN 'locked'
+				-- A worker that has nothing to do asks the publisher for a sign of life every wal_receiver_timeout / 2.
+				WHEN w.heard OPERATOR(pg_catalog.<) (seen.at OPERATOR(pg_catalog.-) '45 s'::pg_catalog.interval) THEN 'silent'
+				WHEN n.newest OPERATOR(pg_catalog.<) (seen.at OPERATOR(pg_catalog.-) '2 s'::pg_catalog.interval) THEN 'behind'
+				ELSE 'works' END AS situation
+	FROM (SELECT pm_catalog.newest_event(l.name, w.pid) AS newest OFFSET 0) n) x
+WHERE l.kind OPERATOR(pg_catalog.=) 'r'
+GROUP BY l.name;
+
 CREATE OR REPLACE VIEW pm_catalog.unit_situation AS
 SELECT u.*, n.situation AS now_situation, n.reason AS now_reason, n.hint AS now_hint,
 	   CASE
@@ -536,10 +603,13 @@ SELECT u.*, n.situation AS now_situation, n.reason AS now_reason, n.hint AS now_
 		   WHEN u.state OPERATOR(pg_catalog.=) 'waiting' THEN 'waiting'
 		   WHEN u.last_position IS NULL THEN 'hidden'
 		   WHEN u.log_due OR u.queue_due THEN coalesce(n.situation, 'running')
-		   WHEN u.last_position OPERATOR(pg_catalog.<=) u."position" THEN 'idle'
+		   WHEN u.last_position OPERATOR(pg_catalog.<=) u."position"
+		   THEN CASE WHEN rs.standstill THEN 'replica' ELSE 'idle' END
 		   ELSE coalesce(u.held_by, 'running')
-	   END AS situation
+	   END AS situation,
+	   rs.reason AS replica_reason, rs.hint AS replica_hint
 FROM pm_catalog.unit_row u
+LEFT JOIN pm_catalog.replica_state rs ON rs.log OPERATOR(pg_catalog.=) u.log
 CROSS JOIN LATERAL (SELECT m.handler IS NULL AS consumed, u.stopped IS NULL AND (u.lane_due OR u.queue_due OR u.log_due) AS due
 					FROM pm_catalog.process_manager m WHERE m.name OPERATOR(pg_catalog.=) u.process_manager) w
 LEFT JOIN LATERAL (
@@ -577,6 +647,7 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'writer' THEN 'a transaction that may write the log is still open'
 		   WHEN 'prepared' THEN 'a prepared transaction that may have written the log is still open'
 		   WHEN 'standby' THEN 'a transaction that wrote the log waits for a synchronous standby'
+		   WHEN 'replica' THEN p.reason
 		   WHEN 'idle' THEN p.reason
 		   WHEN 'running' THEN p.reason
 		   WHEN 'taken' THEN u.now_reason
@@ -609,6 +680,7 @@ SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
 		   WHEN 'writer' THEN 'SELECT * FROM pm.blocker shows which session it is.'
 		   WHEN 'prepared' THEN 'SELECT * FROM pm.blocker shows which one it is.'
 		   WHEN 'standby' THEN 'Bring the standby back, or take it out of synchronous_standby_names and reload the configuration.'
+		   WHEN 'replica' THEN u.replica_hint
 		   WHEN 'idle' THEN p.hint
 		   WHEN 'running' THEN p.hint
 		   WHEN 'taken' THEN u.now_hint
@@ -661,13 +733,15 @@ CROSS JOIN LATERAL (
 					WHEN u.dead OPERATOR(pg_catalog.=) 0 THEN pg_catalog.format('%s events are parked', u.parked)
 					ELSE pg_catalog.format('%s events are parked, %s of them dead', u.parked, u.dead) END,
 			   CASE WHEN u.next_retry OPERATOR(pg_catalog.<) (u.seen_at OPERATOR(pg_catalog.-) '1 s'::pg_catalog.interval)
-					THEN 'a retry is due' END), '') AS reason,
+					THEN 'a retry is due' END,
+			   u.replica_reason), '') AS reason,
 		   CASE WHEN u.parked OPERATOR(pg_catalog.>) 0 THEN
 				pg_catalog.format('SELECT * FROM pm.parked WHERE process_manager = %1$L shows them. A failing event is '
 								  'tried again at its retry_at, or now with pm.retry(%1$L, log, position). '
 								  'pm.retry(%1$L) retries the dead ones. pm.discard gives events up.', u.process_manager)
 				WHEN u.overdue OPERATOR(pg_catalog.>) 0
 				THEN 'They are handled in turn. SELECT * FROM pm.worker shows what its dispatcher is doing.'
+				ELSE u.replica_hint
 		   END AS hint) p
 -- What to add to the reason if a retry or the next attempt is due, but the unit does not run yet.
 CROSS JOIN LATERAL (
@@ -1046,8 +1120,6 @@ GRANT SELECT ON pm.stat TO PUBLIC;
 -- End of pm.stat
 
 -- Kinds of logs
-ALTER TABLE pm_catalog.log ADD COLUMN kind "char" NOT NULL DEFAULT 'o' CHECK (kind IN ('o', 'a', 'p', 'r'));
-ALTER TABLE pm_catalog.log ADD COLUMN filter text;
 ALTER TABLE pm_catalog.log ADD COLUMN attached_by oid;
 ALTER TABLE pm_catalog.log ADD COLUMN attached_by_name name;
 ALTER TABLE pm_catalog.log ADD COLUMN sequence_xmin xid;
@@ -1078,6 +1150,24 @@ CREATE FUNCTION pm_catalog.after_write() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_attach_after_write';
 -- End of kinds of logs
 
+-- Replica logs
+CREATE TABLE pm_catalog.trimmed_origin (
+	source          regclass NOT NULL,	-- the table of the log
+	first           bigint NOT NULL,
+	last            bigint NOT NULL,
+	PRIMARY KEY (source, last)
+);
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.trimmed_origin', '');
+CREATE FUNCTION pm.create_replica_log(log text) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_create_replica_log';
+CREATE FUNCTION pm_catalog.arrival_begin() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_replica_begin';
+CREATE FUNCTION pm_catalog.arrival() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_replica_row';
+CREATE FUNCTION pm_catalog.arrival_end() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_replica_end';
+COMMENT ON FUNCTION pm.create_replica_log(text) IS 'create an event log that a subscription fills with the events of another server, or restore the guard of an existing one';
+-- End of replica logs
 -- Partitioned logs
 DROP FUNCTION pm.create_log(text);
 CREATE FUNCTION pm.create_log(log text, partitioned boolean DEFAULT false) RETURNS void

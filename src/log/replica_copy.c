@@ -1,0 +1,131 @@
+/*
+ * replica_copy.c
+ *		Writes what a COPY brings into a replica log in the order of the publisher's positions.
+ *
+ * The initial copy of a subscription reads the publisher's table as it lies on disk, where an event
+ * can precede an older one of its stream: pages are reused, and sessions fill pages of their own.
+ * Process managers would handle them in that order.  So the rows of a statement are kept in a sort,
+ * and written when it ends.  The changes that follow the copy arrive in the order of their commits,
+ * one by one, in no statement.
+ */
+#include "pm.h"
+
+#include "access/table.h"
+#include "access/tupdesc.h"
+#include "catalog/pg_operator.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/tuptable.h"
+#include "storage/proc.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/tuplesort.h"
+#include "utils/typcache.h"
+
+#include "log/replica_copy.h"
+
+/* The statement that is being collected. */
+typedef struct ReplicaCopy
+{
+	LocalTransactionId lxid; /* of the transaction */
+	SubTransactionId subid;
+	Oid relid;
+	Tuplesortstate *sort; /* NULL: rows are not kept */
+	TupleTableSlot *slot;
+	MemoryContext context;
+} ReplicaCopy;
+
+static ReplicaCopy copy;
+
+/*
+ * What a failed statement has left belongs to another transaction or subtransaction.
+ */
+static bool
+replica_copy_is_open(Relation rel)
+{
+	return copy.sort != NULL && copy.lxid == compat_proc_lxid(MyProc) &&
+		   copy.subid == GetCurrentSubTransactionId() && copy.relid == RelationGetRelid(rel);
+}
+
+void
+replica_copy_begin(Relation rel, AttrNumber position)
+{
+	TypeCacheEntry *type = lookup_type_cache(INT8OID, TYPECACHE_LT_OPR);
+	MemoryContext caller;
+	Oid collation = InvalidOid;
+	bool nulls_first = false;
+
+	copy.lxid = compat_proc_lxid(MyProc);
+	copy.subid = GetCurrentSubTransactionId();
+	copy.relid = RelationGetRelid(rel);
+	/* It lives as long as the statement, and is freed with the transaction if that fails. */
+	copy.context = AllocSetContextCreate(CurTransactionContext, "pm replica copy",
+										 ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(copy.context);
+	copy.slot = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(rel)),
+										 &TTSOpsHeapTuple);
+	copy.sort = tuplesort_begin_heap(copy.slot->tts_tupleDescriptor, 1, &position, &type->lt_opr,
+									 &collation, &nulls_first, work_mem, NULL, TUPLESORT_NONE);
+	MemoryContextSwitchTo(caller);
+}
+
+bool
+replica_copy_take(Relation rel, HeapTuple tuple)
+{
+	if (!replica_copy_is_open(rel))
+		return false;
+	ExecStoreHeapTuple(tuple, copy.slot, false);
+	tuplesort_puttupleslot(copy.sort, copy.slot);
+	ExecClearTuple(copy.slot);
+	return true;
+}
+
+/*
+ * Writes the rows as the worker that applies changes writes one: the row trigger draws the
+ * positions.
+ */
+static void
+replica_copy_write(Relation rel, Tuplesortstate *sort)
+{
+	EState *estate = CreateExecutorState();
+	ResultRelInfo *target = makeNode(ResultRelInfo);
+	TupleTableSlot *sorted = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
+	TupleTableSlot *slot = table_slot_create(rel, &estate->es_tupleTable);
+
+	InitResultRelInfo(target, rel, 0, NULL, 0);
+	ExecOpenIndices(target, false);
+	AfterTriggerBeginQuery();
+	while (tuplesort_gettupleslot(sort, true, false, sorted, NULL))
+	{
+		CHECK_FOR_INTERRUPTS();
+		ResetPerTupleExprContext(estate);
+		ExecCopySlot(slot, sorted);
+		slot->tts_tableOid = RelationGetRelid(rel);
+		ExecSimpleRelationInsert(target, estate, slot);
+		ExecClearTuple(slot);
+	}
+	AfterTriggerEndQuery(estate);
+	ExecCloseIndices(target);
+	ExecDropSingleTupleTableSlot(sorted);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	FreeExecutorState(estate);
+}
+
+void
+replica_copy_end(Relation rel)
+{
+	Tuplesortstate *sort;
+	MemoryContext context;
+
+	if (!replica_copy_is_open(rel))
+		return;
+	sort = copy.sort;
+	context = copy.context;
+	/* From here on the row trigger writes. */
+	copy.sort = NULL;
+	tuplesort_performsort(sort);
+	replica_copy_write(rel, sort);
+	tuplesort_end(sort);
+	ExecDropSingleTupleTableSlot(copy.slot);
+	MemoryContextDelete(context);
+}
