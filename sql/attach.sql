@@ -177,6 +177,61 @@ SELECT pm.attach_log('x', 'own', 'position', 'stream', 'type', 'data');
 SELECT pm.create_log('nopos');
 SELECT pm.attach_log('x', 0, 'id', 'a', 'a', 'j');
 
+-- partitioned tables: any key, partitions with their columns in another order, statements that name a partition
+CREATE TABLE lists (id bigserial, category text NOT NULL, j jsonb, PRIMARY KEY (id, category)) PARTITION BY LIST (category);
+CREATE TABLE lists_a PARTITION OF lists FOR VALUES IN ('a');
+CREATE TABLE lists_b (j jsonb, gone int, category text NOT NULL, id bigint NOT NULL DEFAULT nextval('lists_id_seq'));
+ALTER TABLE lists_b DROP COLUMN gone;
+ALTER TABLE lists ATTACH PARTITION lists_b FOR VALUES IN ('b');
+SELECT pm.attach_log('lists', 'lists', 'id', 'category', $$coalesce(j->>'type', 'none')$$, 'j');
+SELECT pm.attach_log('list_b', 'lists', 'id', 'category', 'category', 'j', filter => $$category = 'b'$$);
+INSERT INTO lists (category, j) VALUES ('a', '{"type": "one"}'), ('b', '{}');
+INSERT INTO lists_b (category, j) VALUES ('b', '{"type": "direct"}');
+INSERT INTO lists_a (category, j) VALUES ('a', '{"type": "direct"}');
+SELECT position, stream, type, data FROM pm.read('lists');
+SELECT position, stream, type, data FROM pm.read('list_b');
+SELECT position, stream, type FROM pm.read_stream('lists', 'b');
+SELECT pm.register('lists', 'see', '{lists,list_b}', start_at => 'beginning');
+SELECT pm.catch_up('lists');
+SELECT log, pos, key FROM seen WHERE log LIKE 'list%' ORDER BY id;
+BEGIN;
+INSERT INTO lists_b (category) VALUES ('b');
+SELECT pm.catch_up('lists');
+ROLLBACK;
+-- a new partition may have no rows
+CREATE TABLE lists_c (LIKE lists INCLUDING DEFAULTS);
+INSERT INTO lists_c VALUES (2, 'c', '{}');
+ALTER TABLE lists ATTACH PARTITION lists_c FOR VALUES IN ('c');
+CREATE TABLE lists_d (LIKE lists INCLUDING DEFAULTS) PARTITION BY RANGE (id);
+ALTER TABLE lists_d ATTACH PARTITION lists_c DEFAULT;
+ALTER TABLE lists ATTACH PARTITION lists_d FOR VALUES IN ('c');
+DELETE FROM lists_c;
+ALTER TABLE lists ATTACH PARTITION lists_d FOR VALUES IN ('c');
+INSERT INTO lists_c (category) VALUES ('c');
+SELECT pm.catch_up('lists');
+SELECT log, pos, key FROM seen WHERE log LIKE 'list%' ORDER BY id DESC LIMIT 1;
+SELECT pm.attach_log('x', 'lists_c', 'id', 'category', 'category', 'j');
+-- positions of a partition come from the sequence of the table, or not at all
+ALTER TABLE lists_c ALTER id SET DEFAULT 7;
+SELECT * FROM pm.read('lists');
+ALTER TABLE lists_c ALTER id SET DEFAULT nextval('noindex_id_seq');
+SELECT * FROM pm.read('lists');
+ALTER TABLE lists_c ALTER id DROP DEFAULT;
+SELECT count(*) FROM pm.read('lists');
+CREATE UNLOGGED TABLE lists_e (LIKE lists);
+ALTER TABLE lists ATTACH PARTITION lists_e FOR VALUES IN ('e');
+SELECT * FROM pm.read('lists');
+ALTER TABLE lists DETACH PARTITION lists_e;
+ALTER TABLE lists DROP CONSTRAINT lists_pkey;
+SELECT * FROM pm.read('lists');
+CREATE INDEX ON lists (id);
+SELECT count(*) FROM pm.read('lists');
+SELECT pm.unregister('lists');
+SELECT pm.detach_log('lists'), pm.detach_log('list_b');
+INSERT INTO lists_e VALUES (1, 'e', '{}');
+ALTER TABLE lists ATTACH PARTITION lists_e FOR VALUES IN ('e');
+DROP TABLE lists;
+
 -- rights
 CREATE ROLE att_reader;
 GRANT USAGE ON SCHEMA pm, store TO att_reader;

@@ -25,6 +25,7 @@
 #include "log/attach_build.h"
 #include "log/attach_check.h"
 #include "log/attach_raw.h"
+#include "log/attach_sequence.h"
 #include "log/attach_trigger.h"
 #include "log/highwater_ask.h"
 #include "log/log_check.h"
@@ -123,6 +124,7 @@ attach_check_row(LogRow *row)
 	PmLog log;
 	Relation rel;
 	Oid seqid;
+	bool other;
 
 	memset(&log, 0, sizeof(log));
 	log.name = row->name;
@@ -134,7 +136,7 @@ attach_check_row(LogRow *row)
 	row->columns[EVENT_POSITION] =
 		MemoryContextStrdup(caller, attach_position_name(rel, row->columns[EVENT_POSITION]));
 	attach_build_or_fail(&log, rel, row);
-	seqid = attach_sequence(rel, log.attnum[EVENT_POSITION]);
+	seqid = attach_sequence(rel, log.attnum[EVENT_POSITION], &other);
 	relation_close(rel, NoLock);
 	exec_end(&scope);
 	if (OidIsValid(seqid))

@@ -149,7 +149,8 @@ attach_build_all(void *arg)
 	attach_note_columns(log, build->rel, &attached->plain, plain);
 	attach_note_columns(log, build->rel, &attached->by_exprs, used);
 	attach_note_columns(log, build->rel, &attached->by_filter, filtered);
-	attached->woken = attach_has_trigger(build->rel);
+	/* A statement that names a partition does not fire the trigger. */
+	attached->woken = attach_has_trigger(build->rel) && !log->partitioned;
 	log->attached = attached;
 }
 

@@ -45,56 +45,14 @@
 #include "base/extension.h"
 #include "base/identifier.h"
 #include "log/attach_check.h"
+#include "log/attach_partition.h"
+#include "log/attach_sequence.h"
 #include "log/attached.h"
 #include "log/log_check.h"
 #include "log/log_trouble.h"
 #include "log/sequence.h"
 
 /* ---------- the sequence ---------- */
-
-/*
- * The sequence of nextval('...'), which can be cast to the type of the column.
- */
-static Oid
-attach_sequence_of_default(Node *expr)
-{
-	FuncExpr *call = (FuncExpr *) expr;
-
-	if (IsA(expr, FuncExpr) && call->funcid == F_INT4_INT8)
-		call = linitial(call->args);
-	if (!IsA(call, FuncExpr) || call->funcid != F_NEXTVAL || !IsA(linitial(call->args), Const))
-		return InvalidOid;
-	return DatumGetObjectId(linitial_node(Const, call->args)->constvalue);
-}
-
-Oid
-attach_sequence(Relation rel, AttrNumber attnum)
-{
-	TupleDesc desc = RelationGetDescr(rel);
-
-	if (TupleDescAttr(desc, attnum - 1)->attidentity != '\0')
-		return compat_identity_sequence(rel, attnum);
-	for (int i = 0; desc->constr != NULL && i < desc->constr->num_defval; i++)
-		if (desc->constr->defval[i].adnum == attnum)
-			return attach_sequence_of_default(stringToNode(desc->constr->defval[i].adbin));
-	return InvalidOid;
-}
-
-/*
- * The tuple in the system cache has the header of the row.
- */
-TransactionId
-attach_sequence_xmin(Oid seqid)
-{
-	HeapTuple tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(seqid));
-	TransactionId xmin;
-
-	if (!HeapTupleIsValid(tuple))
-		return InvalidTransactionId;
-	xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
-	ReleaseSysCache(tuple);
-	return xmin;
-}
 
 static void
 attach_check_sequence(PmLog *log)
@@ -161,9 +119,8 @@ attach_refuses_table(Relation rel)
 	switch (rel->rd_rel->relkind)
 	{
 		case RELKIND_RELATION:
-			break;
 		case RELKIND_PARTITIONED_TABLE:
-			return "A partitioned table cannot be attached.";
+			break;
 		case RELKIND_VIEW:
 		case RELKIND_MATVIEW:
 			return "A view has no sequence, and nobody locks it to write: attach the table that it "
@@ -186,10 +143,10 @@ attach_refuses_table(Relation rel)
 
 /*
  * Is it a unique index of the positions?  It is not opened, since another session can have
- * locked it.
+ * locked it.  Over all partitions there need not be a unique one.
  */
 static bool
-attach_is_unique(PmLog *log, Oid index)
+attach_is_index(PmLog *log, Oid index)
 {
 	HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
 	Form_pg_index form;
@@ -201,8 +158,9 @@ attach_is_unique(PmLog *log, Oid index)
 		return false;
 	form = (Form_pg_index) GETSTRUCT(tuple);
 	classes = SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indclass, &isnull);
-	fits = form->indisunique && form->indisvalid && form->indimmediate && form->indnkeyatts == 1 &&
-		   form->indkey.values[0] == log->attnum[EVENT_POSITION] && !isnull &&
+	fits = (log->partitioned ||
+			(form->indisunique && form->indimmediate && form->indnkeyatts == 1)) &&
+		   form->indisvalid && form->indkey.values[0] == log->attnum[EVENT_POSITION] && !isnull &&
 		   get_opclass_family(((oidvector *) DatumGetPointer(classes))->values[0]) ==
 			   INTEGER_BTREE_FAM_OID &&
 		   heap_attisnull(tuple, Anum_pg_index_indpred, NULL);
@@ -218,9 +176,14 @@ attach_check_index(PmLog *log, Relation rel)
 	ListCell *lc;
 
 	foreach(lc, indexes)
-		found = found || attach_is_unique(log, lfirst_oid(lc));
+		found = found || attach_is_index(log, lfirst_oid(lc));
 	list_free(indexes);
-	if (!found)
+	if (!found && log->partitioned)
+		log_note_problem(log,
+						 psprintf("log \"%s\" has no index that begins with column %s", log->name,
+								  log->pos),
+						 psprintf("Run CREATE INDEX ON %s (%s).", log->table, log->pos));
+	else if (!found)
 		log_note_problem(log,
 						 psprintf("column %s of log \"%s\" has no unique index of its own",
 								  log->pos, log->name),
@@ -261,6 +224,8 @@ attach_check(PmLog *log, Relation rel, const LogRow *row)
 		return true;
 	attach_check_sequence(log);
 	attach_check_index(log, rel);
+	if (log->partitioned)
+		attach_partition_check(log, rel);
 	log->at_home = row->at_home;
 	log->sequence_changed = !row->at_home || sequence_file(log->seqid) != row->sequence_file ||
 							attach_sequence_xmin(log->seqid) != row->sequence_xmin;

@@ -18,13 +18,6 @@
  * has the sequence exclusively, so that it cannot be checked now.
  */
 extern bool attach_check(PmLog *log, Relation rel, const LogRow *row);
-/*
- * The sequence from which the column is filled: that of the identity column, or of its default.
- * InvalidOid if there is none.
- */
-extern Oid attach_sequence(Relation rel, AttrNumber attnum);
-/* The xmin of the sequence's row in pg_sequence. */
-extern TransactionId attach_sequence_xmin(Oid seqid);
 /* Does the table have the trigger that wakes readers, for every statement, in every session? */
 extern bool attach_has_trigger(Relation rel);
 /* Why a relation of this kind cannot be attached, as a sentence; NULL if it can. */

@@ -20,7 +20,7 @@
 
 #include "base/exec.h"
 #include "base/identifier.h"
-#include "log/attach_check.h"
+#include "log/attach_sequence.h"
 #include "log/guard_ddl.h"
 #include "log/log_adopt.h"
 #include "log/log_catalog.h"

@@ -18,6 +18,7 @@
 #include "base/identifier.h"
 #include "log/attach_build.h"
 #include "log/attach_check.h"
+#include "log/attach_sequence.h"
 #include "log/log_build.h"
 #include "log/log_check.h"
 #include "log/sequence.h"
@@ -80,7 +81,11 @@ log_build_attached(PmLog *log, Relation rel, const LogRow *row, LogRelations *us
 {
 	attach_build(log, rel, row);
 	if (log->attached != NULL)
-		log->seqid = used->sequence = attach_sequence(rel, log->attnum[EVENT_POSITION]);
+	{
+		bool other;
+
+		log->seqid = used->sequence = attach_sequence(rel, log->attnum[EVENT_POSITION], &other);
+	}
 }
 
 /*

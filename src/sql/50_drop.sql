@@ -17,3 +17,11 @@ CREATE EVENT TRIGGER pm_after_alter ON ddl_command_end WHEN TAG IN ('ALTER TYPE'
 ALTER EVENT TRIGGER pm_after_alter ENABLE ALWAYS;
 CREATE EVENT TRIGGER pm_after_drop ON sql_drop EXECUTE FUNCTION pm_catalog.after_drop();
 ALTER EVENT TRIGGER pm_after_drop ENABLE ALWAYS;
+
+-- Refuses partitions with rows for attached tables (src/log/attach_partition.c).
+CREATE FUNCTION pm_catalog.after_alter_table() RETURNS event_trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_attach_after_alter_table';
+REVOKE EXECUTE ON FUNCTION pm_catalog.after_alter_table() FROM PUBLIC;
+CREATE EVENT TRIGGER pm_after_alter_table ON ddl_command_end WHEN TAG IN ('ALTER TABLE')
+	EXECUTE FUNCTION pm_catalog.after_alter_table();
+ALTER EVENT TRIGGER pm_after_alter_table ENABLE ALWAYS;

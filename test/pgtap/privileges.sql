@@ -298,6 +298,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm_catalog.newest_event('a.orders', 1)$$,		'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.before_change()$$,					'39P01', '42501', '42501', '42501', '42501'),
 	($$SELECT pm_catalog.after_alter()$$,					'39P03', '42501', '42501', '42501', '42501'),
+	($$SELECT pm_catalog.after_alter_table()$$,				'39P03', '42501', '42501', '42501', '42501'),
 	($$SELECT pm_catalog.after_drop()$$,					'39P03', '42501', '42501', '42501', '42501'),
 	($$SELECT pm_catalog.position_is_new('a.orders'::regclass, 1)$$,	'428C9', '428C9', '428C9', '42501', '42501'),
 	($$SELECT pm_catalog.position_is_new(0::oid, 1)$$,		'55000', '55000', '55000', '55000', '55000'),

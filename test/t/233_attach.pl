@@ -106,6 +106,24 @@ answer("SELECT pm.register('busy', 'see', '{busy}', start_at => 'beginning')");
 $writer->do('COMMIT');
 wait_for("SELECT string_agg(pos::text, ' ' ORDER BY n) FROM seen WHERE log = 'busy'", '1 2', 'late commits are in order');
 
+# ---- a partitioned table: statements that name a partition hold back the mark, and are found without a trigger
+answer("CREATE TABLE lists (id bigserial, category text NOT NULL, j jsonb, PRIMARY KEY (id, category)) PARTITION BY LIST (category);
+	CREATE TABLE lists_a PARTITION OF lists FOR VALUES IN ('a'); CREATE TABLE lists_b PARTITION OF lists FOR VALUES IN ('b');
+	SELECT pm.attach_log('lists', 'lists', 'id', 'category', 'category', 'j'); SELECT pm.register('lists', 'see', '{lists}')");
+$writer->do("BEGIN; INSERT INTO lists_a (category) VALUES ('a')");
+answer("INSERT INTO lists (category) VALUES ('b'); INSERT INTO lists_b (category) VALUES ('b')");
+is(answer("SELECT pm.high_water_mark('lists')"), 0, 'a transaction that has written a partition holds back the mark');
+($rc, $out, $err) = $node->psql('postgres', "CREATE TABLE lists_c AS SELECT 1::bigint AS id, 'c'::text AS category, NULL::jsonb AS j; ALTER TABLE lists_c ALTER id SET NOT NULL, ALTER category SET NOT NULL; ALTER TABLE lists ATTACH PARTITION lists_c FOR VALUES IN ('c')");
+like($err, qr/because it has rows/, 'a partition with rows is refused');
+$writer->do('COMMIT');
+wait_for("SELECT string_agg(pos::text, ' ' ORDER BY n) FROM seen WHERE log = 'lists'", '1 2 3', 'its rows are found, in order');
+answer("ALTER TABLE lists DETACH PARTITION lists_b; CREATE TABLE lists_d PARTITION OF lists FOR VALUES IN ('b')");
+$writer->do("BEGIN; INSERT INTO lists_d (category) VALUES ('b')");
+answer("INSERT INTO lists_a (category) VALUES ('a')");
+is(answer("SELECT pm.high_water_mark('lists')"), 3, 'also one that has written a new partition');
+$writer->do('COMMIT');
+wait_for("SELECT string_agg(pos::text, ' ' ORDER BY n) FROM seen WHERE log = 'lists'", '1 2 3 4 5', '... in order');
+
 # ---- what breaks
 my @broken = (
 	# what is done, then the reason, then what is done about it besides following hints

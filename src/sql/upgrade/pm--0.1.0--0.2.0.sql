@@ -1148,6 +1148,12 @@ COMMENT ON FUNCTION pm.detach_log(text) IS 'remove an attached log that no proce
 -- Wakes the readers of an attached table, if its owner has attached it (src/log/attach_trigger.c).
 CREATE FUNCTION pm_catalog.after_write() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_attach_after_write';
+CREATE FUNCTION pm_catalog.after_alter_table() RETURNS event_trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_attach_after_alter_table';
+REVOKE EXECUTE ON FUNCTION pm_catalog.after_alter_table() FROM PUBLIC;
+CREATE EVENT TRIGGER pm_after_alter_table ON ddl_command_end WHEN TAG IN ('ALTER TABLE')
+	EXECUTE FUNCTION pm_catalog.after_alter_table();
+ALTER EVENT TRIGGER pm_after_alter_table ENABLE ALWAYS;
 -- End of kinds of logs
 
 -- Replica logs
