@@ -6,7 +6,25 @@ import { logBlockerQuery } from './workers.js';
 
 const pageSize = 50;
 
-/** A page of logs, by name. Events are estimated, as the planner does: nothing is counted. */
+// As the planner estimates it: nothing is counted. What has not been analyzed yet is not known.
+const estimate = `
+  CASE WHEN c.relkind = 'p'
+       THEN (SELECT sum(k.reltuples) FILTER (WHERE k.reltuples >= 0)::float8 FROM pg_partition_tree(c.oid) t JOIN pg_class k ON k.oid = t.relid WHERE t.isleaf)
+       WHEN c.reltuples >= 0 THEN c.reltuples::float8 END AS events`;
+
+// The partitions of a table, the last ones first.
+const partitionQuery = `
+  SELECT k.oid::regclass::text AS name, pg_get_expr(k.relpartbound, k.oid) AS bounds,
+         CASE WHEN k.reltuples >= 0 THEN k.reltuples::float8 END AS events, pg_relation_size(k.oid)::text AS size
+  FROM pg_partition_tree($1::oid) t JOIN pg_class k ON k.oid = t.relid
+  WHERE t.isleaf AND t.level > 0 ORDER BY k.oid DESC LIMIT 51`;
+
+// The subscriptions that fill a table; which server they come from is not for everybody.
+const subscriptionQuery = `
+  SELECT s.subname::text AS name, s.subenabled AS enabled, r.srsubstate::text AS state
+  FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid WHERE r.srrelid = $1 ORDER BY 1 LIMIT 20`;
+
+/** A page of logs, by name. */
 export function logs(database, snapshot) {
   return async (given) => {
     const wanted = text(given, 'text', { optional: true, limit: 200 }) ?? '';
@@ -14,7 +32,7 @@ export function logs(database, snapshot) {
     const { marks } = await snapshot.get();
     const rows = await database.read((query) =>
       query(
-        `SELECT l.name, l."table"::text AS table, CASE WHEN c.reltuples >= 0 THEN c.reltuples::float8 END AS events,
+        `SELECT l.name, l.kind, l."table"::text AS table, ${estimate},
                 pg_get_userbyid(c.relowner)::text AS owner, has_table_privilege(c.oid, 'SELECT') AS readable, f.followers, l.created_at,
                 count(*) OVER () AS found
          FROM pm.log l
@@ -35,8 +53,9 @@ export function log(database) {
     const name = text(given, 'name');
     return database.read(async (query) => {
       const [found] = await query(
-        `SELECT l.name, l."table"::text AS table, l.created_at, pg_get_userbyid(c.relowner)::text AS owner,
-                CASE WHEN c.reltuples >= 0 THEN c.reltuples::float8 END AS events
+        `SELECT l.name, l.kind, l."table"::oid AS oid, l."table"::text AS table, l.created_at, pg_get_userbyid(c.relowner)::text AS owner,
+                c.relkind = 'p' AS has_partitions, ${estimate},
+                l.pos, l.stream, l.version, l.type, l.data, l.metadata, l.recorded_at, l.filter
          FROM pm.log l LEFT JOIN pg_class c ON c.oid = l."table" WHERE l.name = $1`,
         [name],
       );
@@ -48,7 +67,9 @@ export function log(database) {
         [name],
       );
       const blockers = await query(logBlockerQuery, [name]);
-      return { log: { ...found, ...mark }, followers, blockers };
+      const partitions = found.has_partitions ? await query(partitionQuery, [found.oid]) : [];
+      const subscriptions = found.kind === 'replica' ? await query(subscriptionQuery, [found.oid]) : [];
+      return { log: { ...found, ...mark }, followers, blockers, partitions, subscriptions };
     });
   };
 }

@@ -81,6 +81,9 @@ const needs = [
   () => true,
 ];
 
+// Up to here, nothing is handled before somebody has looked.
+const calm = 4;
+
 export const rank = (manager) => needs.findIndex((applies) => applies(manager));
 
 export class Snapshot {
@@ -150,6 +153,7 @@ export class Snapshot {
       managers.push(manager);
     }
     if (!before) sums[0] = NaN;
+    for (const manager of managers) manager.urgent = rank(manager) < calm;
     managers.sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1));
 
     // A gap in time is a gap in the charts.

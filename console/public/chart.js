@@ -26,8 +26,9 @@ function clockLabels(plot, times) {
 /** An axis is as wide as its longest label. */
 const widthOf = (_, labels) => 14 + Math.max(2, ...(labels ?? []).map((label) => label?.length ?? 0)) * 6.2;
 
-function options({ width, color, format, hover, whole }) {
-  const axis = { stroke: css('--muted'), font: '11px system-ui, sans-serif', grid: { stroke: css('--line'), width: 1 }, ticks: { show: false } };
+function options({ width, tone, format, hover, whole }) {
+  // Colors are asked for whenever it is drawn: the scheme may change.
+  const axis = { stroke: () => css('--muted'), font: '11px system-ui, sans-serif', grid: { stroke: () => css('--line'), width: 1 }, ticks: { show: false } };
   return {
     width,
     height: heightOf(),
@@ -38,9 +39,9 @@ function options({ width, color, format, hover, whole }) {
     scales: { x: { time: true, range: ({ data: [times] }) => { const end = times.at(-1) ?? now(); return [Math.min(times[0] ?? end, end - 60), end]; } }, y: { range: (_, low, high) => [0, Math.max(high ?? 0, low ?? 0) * 1.15 || 1] } },
     axes: [
       { ...axis, grid: { show: false }, size: 24, space: 70, values: clockLabels },
-      { ...axis, size: widthOf, space: narrow.matches ? 24 : 34, values: (_, values) => values.map(format), ...(whole ? { incrs: count } : {}) },
+      { ...axis, size: widthOf, space: narrow.matches ? 18 : 34, values: (_, values) => values.map(format), ...(whole ? { incrs: count } : {}) },
     ],
-    series: [{}, { stroke: color, width: 2, fill: `${color}22`, points: { show: (plot) => plot.data[0].length < 3, size: 5 }, spanGaps: false }],
+    series: [{}, { stroke: () => css(tone), width: 2, fill: () => `${css(tone)}22`, points: { show: (plot) => plot.data[0].length < 3, size: 5 }, spanGaps: false }],
     hooks: { setCursor: [(plot) => hover(plot.cursor.idx ?? null)] },
   };
 }
@@ -50,26 +51,25 @@ export function Chart({ title, times, values, format, tone = '--accent', whole =
   const place = useRef();
   const plot = useRef();
   const [index, setIndex] = useState(null);
-  const [scheme, setScheme] = useState(dark.matches);
 
   useEffect(() => {
-    const look = () => setScheme(dark.matches);
-    dark.addEventListener('change', look);
-    return () => dark.removeEventListener('change', look);
+    const redraw = () => plot.current.redraw(false);
+    dark.addEventListener('change', redraw);
+    return () => dark.removeEventListener('change', redraw);
   }, []);
 
   useEffect(() => {
     const width = () => Math.max(place.current.clientWidth, 200);
-    plot.current = new uPlot(options({ width: width(), color: css(tone), format, hover: setIndex, whole }), [[], []], place.current);
+    plot.current = new uPlot(options({ width: width(), tone, format, hover: setIndex, whole }), [[], []], place.current);
     const observer = new ResizeObserver(() => plot.current.setSize({ width: width(), height: heightOf() }));
     observer.observe(place.current);
     return () => {
       observer.disconnect();
       plot.current.destroy();
     };
-  }, [scheme, tone]);
+  }, [tone]);
 
-  useEffect(() => plot.current.setData([times, values]), [times, values, scheme]);
+  useEffect(() => plot.current.setData([times, values]), [times, values]);
 
   const at = index !== null && index < values.length ? index : values.length - 1;
   const shown = values[at] ?? null;

@@ -90,14 +90,20 @@ function shapes(operations, height) {
 /** target(node): {href, label} or undefined. */
 export function Graph({ dot, target }) {
   const [state, setState] = useState({});
+  const [downwards, setDownwards] = useState(narrow.matches);
+  useEffect(() => {
+    const look = () => setDownwards(narrow.matches);
+    narrow.addEventListener('change', look);
+    return () => narrow.removeEventListener('change', look);
+  }, []);
   useEffect(() => {
     let over = false;
-    layOut(narrow.matches ? dot.replace('rankdir=LR', 'rankdir=TB') : dot).then(
+    layOut(downwards ? dot.replace('rankdir=LR', 'rankdir=TB') : dot).then(
       (graph) => over || setState({ graph }),
       (error) => over || setState({ error }),
     );
     return () => (over = true);
-  }, [dot]);
+  }, [dot, downwards]);
 
   if (state.error) return html`<p class="problem" role="alert">The picture could not be drawn: ${state.error.message}</p>`;
   if (!state.graph) return html`<p class="none wait">Graphviz is at work …</p>`;

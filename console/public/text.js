@@ -111,6 +111,7 @@ export function bytes(value) {
 
 export function milliseconds(value) {
   if (value === null || value === undefined) return '–';
+  if (value < 0.1) return `${Math.round(value * 1000)} µs`;
   if (value < 1000) return `${value < 10 ? value.toFixed(2) : Math.round(value)} ms`;
   return duration(value / 1000);
 }

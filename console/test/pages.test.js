@@ -284,6 +284,36 @@ test('the source, how long calls take, timers in a thousand years, and a pause',
   await sql(`DELETE FROM pm_catalog.timer WHERE key = 'order-8'; SELECT pm.resume('fulfilment')`);
 });
 
+test('attached, partitioned and replica logs', async () => {
+  await sql(`
+    CREATE TABLE messages (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, category text NOT NULL, name text NOT NULL, body jsonb NOT NULL, kind text NOT NULL, version bigint NOT NULL);
+    INSERT INTO messages (category, name, body, kind, version) VALUES ('order', 'order-1', '{"n": 1}', 'placed', 1), ('other', 'x', '{}', 'hidden', 1);
+    SELECT pm.attach_log('store', 'messages', pos => 'id', stream => 'name', type => 'kind', data => 'body', version => 'version', filter => $$category = 'order'$$);
+    SELECT pm.create_log('ranges', partitioned => true);
+    CREATE TABLE ranges_1 PARTITION OF ranges FOR VALUES FROM (1) TO (1001);
+    SELECT pm.append('ranges', 'r', 'first');
+    SELECT pm.create_replica_log('far_away');`);
+  const page = await openPage(browser, reader.url);
+  const main = page.locator('main');
+  const pages = {
+    '#/logs': ['attached', 'partitioned', 'replica', 'ordinary'],
+    '#/log/store': ['Another program owns and writes this table', "category = 'order'", 'placed', 'order-1'],
+    '#/log/ranges': ['partitioned by range of position', 'ranges_1', 'FROM', 'first'],
+    '#/log/far_away': ['those of arrival here', 'No subscription fills it'],
+    '#/log/store/event/1': ['placed'],
+  };
+  for (const size of [wide, narrow]) {
+    await page.setViewportSize(size);
+    for (const [address, texts] of Object.entries(pages)) {
+      await page.visit(address);
+      for (const text of texts) await main.getByText(text).first().waitFor({ state: 'attached' }).catch((error) => assert.fail(`${address} has no "${text}": ${error}`));
+      assert.equal(await main.getByText('hidden', { exact: true }).count(), 0);
+      await page.fine(`${address} at ${size.width}`);
+    }
+  }
+  await page.close();
+});
+
 test('a connection that is lost comes back by itself', async () => {
   const page = await openPage(browser, writer.url, { expected: [/503|ERR_CONNECTION_REFUSED|Failed to load/u] });
   await page.getByRole('link', { name: 'fulfilment' }).first().waitFor();

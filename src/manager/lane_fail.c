@@ -112,12 +112,14 @@ static char *
 lane_halt_hint_consumer(ProcessManager *pm, const Handling *what, const ErrorData *error)
 {
 	const char *name = quote_literal_cstr(pm->name);
+	bool seconds = pm->lease % 1000 == 0;
 
 	/* What it has to do is added by advice_for(). */
 	if (error != NULL && error->sqlerrcode == ERRCODE_PM_LEASE_LOST)
-		return psprintf("Correct the consumer, whose lease lasts %lld ms, "
+		return psprintf("Correct the consumer, whose lease lasts %lld %s, "
 						"then SELECT pm.resume(%s).",
-						(long long) pm->lease, name);
+						(long long) (seconds ? pm->lease / 1000 : pm->lease), seconds ? "s" : "ms",
+						name);
 	if (what->log[0] == '\0')
 		return psprintf("Correct the consumer, then SELECT pm.resume(%s).", name);
 	return psprintf("Correct the consumer, or the event in the log, then SELECT pm.resume(%s).",

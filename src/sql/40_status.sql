@@ -294,6 +294,9 @@ SELECT s.process_manager, s.lane,
 			THEN pg_catalog.format('the lease of consumer "%s" has run out, and no other consumer fetches its events', h.consumer)
 			ELSE 'no consumer fetches its events' END AS reason,
 	   CASE WHEN h.held THEN 'SELECT * FROM pm.consumer shows what it holds.'
+			WHEN h.fetched OPERATOR(pg_catalog.>) 0
+			THEN pg_catalog.format('If the consumer still runs, it does not call pm.advance in time. If not, start it, or another '
+								   'one: it gets the same events from pm.fetch(%L, ...).', s.process_manager)
 			ELSE pg_catalog.format('Start a consumer, which calls pm.fetch(%L, ...).', s.process_manager) END AS hint
 FROM pm_catalog.lane s
 LEFT JOIN pm_catalog.held_lane h ON h.process_manager OPERATOR(pg_catalog.=) s.process_manager

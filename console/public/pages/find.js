@@ -24,6 +24,9 @@ export function Find({ text, about }) {
         <${Table} label="instances" columns=${[['Process manager', 'wide'], ['Key', 'wide'], ['Found as', '']]} empty="No process manager that this role may look into knows this key."
           rows=${data.keys.map((row) => ({ key: row.process_manager, cells: [html`<${ManagerLink} name=${row.process_manager} />`, html`<${InstanceLink} manager=${row.process_manager} name=${row.key} />`, row.found.map((place) => html`<span class=${`state ${states[place.what]}`}><span class="dot"></span>${words[place.what]}</span> <span class="none"><${Time} value=${place.at} ago /></span> `)] }))} />
       </${Section}>
+      ${data.prefixes.length > 0 && html`<${Section} title="Keys that begin or end with it">
+        <${Table} label="keys that begin or end with it" columns=${[['Process manager', 'wide'], ['Key', 'wide'], ['Updated', '']]} rows=${data.prefixes.map((row) => ({ key: `${row.process_manager} ${row.key}`, cells: [html`<${ManagerLink} name=${row.process_manager} />`, html`<${InstanceLink} manager=${row.process_manager} name=${row.key} />`, html`<${Time} value=${row.at} ago />`] }))} />
+      </${Section}>`}
       ${about.association && html`<${Section} title="Associations" count=${data.associations.length}>
         <${Table} label="associations" columns=${[['Process manager', 'wide'], ['Key', 'wide'], ['Found by', '']]} empty="No instance is associated with it."
           rows=${data.associations.map((row) => ({ key: `${row.process_manager} ${row.key} ${row.kind}`, cells: [html`<${ManagerLink} name=${row.process_manager} />`, html`<${InstanceLink} manager=${row.process_manager} name=${row.key} />`, html`<${Text} value=${row.kind} />`] }))} />
@@ -32,8 +35,5 @@ export function Find({ text, about }) {
         <${Table} label="streams" columns=${[['Log', 'wide'], ['Stream', 'wide'], ['Events', 'num'], ['Last', '']]} empty="No log that this role may read has a stream of this name."
           rows=${data.streams.map((row) => ({ key: row.log, cells: [html`<${LogLink} name=${row.log} />`, html`<${StreamLink} log=${row.log} name=${text} />`, row.events < 100 ? number(row.events) : '100 or more', html`<${Time} value=${row.at} ago />`] }))} />
         <p class="none">Of the first ${data.searchedLogs} logs.</p>
-      </${Section}>
-      ${data.prefixes.length > 0 && html`<${Section} title="Keys that begin or end with it">
-        <${Table} label="keys that begin or end with it" columns=${[['Process manager', 'wide'], ['Key', 'wide'], ['Updated', '']]} rows=${data.prefixes.map((row) => ({ key: `${row.process_manager} ${row.key}`, cells: [html`<${ManagerLink} name=${row.process_manager} />`, html`<${InstanceLink} manager=${row.process_manager} name=${row.key} />`, html`<${Time} value=${row.at} ago />`] }))} />
-      </${Section}>`}`}</>`;
+      </${Section}>`}</>`;
 }

@@ -1,7 +1,7 @@
 // Logs: all of them, the end of one, and one stream.
 import { html, useState } from '../html.js';
 import { useLive } from '../api.js';
-import { Json, Name, number, Text, Time } from '../text.js';
+import { bytes, Json, Name, number, Text, Time } from '../text.js';
 import { Blockers } from './workers.js';
 import { Answer, EventLink, Facts, H1, LogLink, ManagerLink, Pager, Section, StreamLink, Table, to } from '../parts.js';
 
@@ -12,8 +12,8 @@ export function Logs() {
   return html`<${H1}>Logs</${H1}>
     <div class="filters"><input type="search" value=${text} onInput=${(event) => { setText(event.target.value); setOffset(0); }} placeholder="Filter by name" aria-label="Filter by name" spellcheck=${false} /></div>
     <${Answer} of=${answer}>${(data) => html`
-      <${Table} label="logs" columns=${[['Log', 'wide'], ['Table', 'wide'], ['Owner', ''], ['Events, about', 'num'], ['Mark', 'num'], ['Followers', 'num'], ['Created', '']]} empty="There is none that this role may read."
-        rows=${data.logs.map((row) => ({ key: row.name, cells: [row.readable ? html`<${LogLink} name=${row.name} />` : html`<${Name} value=${row.name} /> <span class="tag">may not be read</span>`, html`<${Text} value=${row.table} max=${60} />`, html`<${Text} value=${row.owner} />`, row.events === null ? '–' : number(Math.round(row.events)), number(row.mark), number(row.followers ?? 0), html`<${Time} value=${row.created_at} />`] }))} />
+      <${Table} label="logs" columns=${[['Log', 'wide'], ['Kind', ''], ['Table', 'wide'], ['Owner', ''], ['Events, about', 'num'], ['Mark', 'num'], ['Followers', 'num'], ['Created', '']]} empty="There is none that this role may read."
+        rows=${data.logs.map((row) => ({ key: row.name, cells: [row.readable ? html`<${LogLink} name=${row.name} />` : html`<${Name} value=${row.name} /> <span class="tag">may not be read</span>`, row.kind === 'ordinary' ? html`<span class="none">${row.kind}</span>` : row.kind, html`<${Text} value=${row.table} max=${60} />`, html`<${Text} value=${row.owner} />`, row.events === null ? '–' : number(Math.round(row.events)), number(row.mark), number(row.followers ?? 0), html`<${Time} value=${row.created_at} />`] }))} />
       <${Pager} offset=${offset} pageSize=${data.pageSize} shown=${data.logs.length} more=${offset + data.logs.length < data.found} found=${data.found} go=${setOffset} />`}</>`;
 }
 
@@ -47,6 +47,29 @@ function Streams({ name }) {
   </${Section}>`;
 }
 
+const kinds = {
+  attached: 'Another program owns and writes this table. Process managers follow it; pm.append does not write it.',
+  partitioned: 'Its table is partitioned by range of position, so that old events go with their partition.',
+  replica: 'A subscription fills it with the events of another server. Its positions are those of arrival here.',
+};
+
+const synced = { i: 'not begun', d: 'copies what is there', f: 'copied', s: 'catches up', r: 'up to date with the subscription' };
+
+/** What is particular to a log that is not an ordinary one. */
+function Kind({ data: { log, partitions, subscriptions } }) {
+  const code = (value) => (value === null ? html`<span class="none">none</span>` : html`<span class="code"><${Text} value=${value} max=${300} /></span>`);
+  if (log.kind === 'ordinary') return null;
+  return html`<${Section} title=${html`Kind <span class="count">${log.kind}</span>`}>
+    <p>${kinds[log.kind]}</p>
+    ${log.kind === 'attached' && html`<${Facts} of=${[...['pos', 'stream', 'version', 'type', 'data', 'metadata', 'recorded_at'].map((name) => [name, code(log[name])]), ['filter', log.filter === null ? 'all rows' : code(log.filter)]]} />`}
+    ${log.kind === 'replica' && html`<${Table} label="subscriptions" columns=${[['Subscription', 'wide'], ['State', ''], ['Table', '']]} empty="No subscription fills it."
+      rows=${subscriptions.map((row) => ({ key: row.name, cells: [html`<${Text} value=${row.name} />`, row.enabled ? 'enabled' : html`<span class="bad">disabled</span>`, synced[row.state] ?? row.state] }))} />`}
+    ${log.has_partitions && html`<${Table} label="partitions" columns=${[['Partition', 'wide'], ['Positions', 'medium'], ['Events, about', 'num'], ['Size', 'num']]} empty="It has no partition yet, so nothing can be written."
+      rows=${partitions.slice(0, 50).map((row) => ({ key: row.name, cells: [html`<span class="code"><${Text} value=${row.name} /></span>`, code(row.bounds), row.events === null ? '–' : number(Math.round(row.events)), bytes(row.size)] }))} />
+      ${partitions.length > 50 && html`<p class="none">The last 50.</p>`}`}
+  </${Section}>`;
+}
+
 /** Why nobody gets what lies above the mark, or why the log is locked. */
 function Held({ log, blockers }) {
   if (blockers.length === 0) return null;
@@ -74,6 +97,7 @@ export function Log({ name }) {
               ['created', html`<${Time} value=${data.log.created_at} />`],
             ]} />
             <${Held} log=${data.log} blockers=${data.blockers} />
+            <${Kind} data=${data} />
             <div class="two wide-first"><${Tail} name=${name} />
               <div><${Section} title="Followers" count=${data.followers.length}><${Table} label="followers" columns=${[['Process manager', 'wide'], ['At', 'num'], ['Moved', '']]} empty="Nobody follows it."
                 rows=${data.followers.map((row) => ({ key: row.process_manager, cells: [html`<${ManagerLink} name=${row.process_manager} />`, number(row.position), html`<${Time} value=${row.moved_at} ago />`] }))} /></${Section}>

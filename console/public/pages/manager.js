@@ -31,7 +31,7 @@ function Groups({ manager, may, about, data, chosen, choose, reload }) {
       ],
     };
   });
-  return html`<${Table} label="parked events by message" columns=${[['State', 'narrow'], ['What the failure says', 'wide'], ['Events', 'num'], ['Keys', 'num'], ['Since', ''], ['', 'buttons']]} rows=${rows} empty="Nothing is parked." />
+  return html`<${Table} label="parked events by message" columns=${[['State', 'narrow'], ['What the failure says', 'wide widest'], ['Events', 'num'], ['Keys', 'num'], ['Since', ''], ['', 'buttons']]} rows=${rows} empty="Nothing is parked." />
     ${data.limited && html`<p class="none">Only the first ${number(data.counted)} parked events are counted.</p>`}
     ${data.more && html`<p class="none">These are the 100 largest groups of each state.</p>`}`;
 }
@@ -164,7 +164,7 @@ function Settings({ of, stat }) {
   return html`<${Section} title="Settings">
     <${Facts} of=${[
       ['owner', html`<${Text} value=${of.owner} />`],
-      ['handler', of.handler === null ? 'none: consumers do the work' : code(of.handler)],
+      ['handler', of.handler === null ? 'none: consumers do the work' : code(of.handler.replace('pg_catalog.', ''))],
       ['correlate', of.correlate === null ? 'the key is the stream' : code(of.correlate)],
       ['types', list(of.types)],
       ['on_failure', of.on_failure],

@@ -31,7 +31,6 @@ export function CallTime({ row }) {
 const many = (value) => (value === '0' || value === 0 ? html`<span class="none">0</span>` : number(value));
 
 function row(manager, stat) {
-  const trouble = manager.reason && !['idle', 'running'].includes(manager.state);
   return {
     key: manager.name,
     kind: manager.reason ? 'has-below' : '',
@@ -44,7 +43,7 @@ function row(manager, stat) {
       many(manager.parked),
       html`<span class=${manager.dead === '0' ? '' : 'bad'}>${many(manager.dead)}</span>`,
     ],
-    below: manager.reason && html`<div class=${trouble ? 'reason trouble' : 'reason'}><${Reason} value=${manager.reason} manager=${manager.name} />${manager.hint && '.'} <${Hint} value=${manager.hint} manager=${manager.name} /></div>`,
+    below: manager.reason && html`<div class=${manager.urgent || manager.state === 'retrying' ? 'reason trouble' : 'reason'}><${Reason} value=${manager.reason} manager=${manager.name} />${manager.hint && '.'} <${Hint} value=${manager.hint} manager=${manager.name} /></div>`,
   };
 }
 
