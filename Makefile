@@ -8,6 +8,7 @@
 #   make soak [SOAK=seconds]         the long form of the tests that have one; tests with a time run ten minutes, or SOAK
 #   make check-majors [MAJORS="17 18 19"]   the suites on other major versions, in chroots, as root
 #   make check-pg-upgrade            clusters with pm through pg_upgrade, 15 to 17 to 18 to 19, in a chroot, as root
+#   make check-ha                  failover with Patroni and etcd: three servers on this machine
 #   make check-assert                the suites on a server built with assertions
 #   make check-valgrind              the regress suite on such a server, under valgrind
 #   make lint [FILES="src/log/log.c"]    the rules of the house, clang-tidy and cppcheck
@@ -67,7 +68,7 @@ PG_CONFIG ?= pg_config
 
 # ---- targets of our own need no PostgreSQL yet, so PGXS is read only for others
 
-OWN_TARGETS = check check-majors check-pg-upgrade check-assert check-valgrind lint lint-house format coverage check-regress check-isolation check-tap check-pgtap check-clients soak bench demo console dev dist dist-check deb \
+OWN_TARGETS = check check-majors check-pg-upgrade check-ha check-assert check-valgrind lint lint-house format coverage check-regress check-isolation check-tap check-pgtap check-clients soak bench demo console dev dist dist-check deb \
 	rpm image release-check
 GOALS = $(or $(MAKECMDGOALS),all)
 
@@ -118,6 +119,9 @@ check-majors:
 
 check-pg-upgrade:
 	@bash test/harness/pg_upgrade.sh
+
+check-ha:
+	@TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/harness/ha.sh
 
 check-assert:
 	@TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/harness/assert.sh
