@@ -33,7 +33,7 @@ END $$;
 CREATE FUNCTION parks(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	INSERT INTO public.seen (pm, log, pos, stream, key) VALUES ('parks', e.log, e.position, e.stream, e.stream);
-	IF e.type = 'bad' AND random() < 0.5 THEN RAISE EXCEPTION 'not now'; END IF;
+	IF e.type = 'bad' AND random() < 0.3 THEN RAISE EXCEPTION 'not now'; END IF;
 END $$;
 CREATE FUNCTION counts(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -46,7 +46,7 @@ BEGIN
 	RETURN jsonb_build_object('n', n);
 END $$;
 SELECT pm.register('lanes', 'lanes', '{orders}', lanes => 4);
-SELECT pm.register('parks', 'parks', '{orders}', max_attempts => 1000, backoff => '100 ms');
+SELECT pm.register('parks', 'parks', '{orders}', max_attempts => 1000, backoff => '20 ms');
 SELECT pm.register('counts', 'counts', '{orders}', journal => true);
 SELECT pm.register('outside', NULL, '{orders}', lease => '5 s', lanes => 2);
 SQL
@@ -70,7 +70,7 @@ sub consumer
 			my $done = $rows;
 			if ($rows && @$rows)
 			{
-				$note->('given', $_->[1], $_->[0]) for @$rows;
+				$note->('given', $_->[1] // '', $_->[0]) for @$rows;
 				my $sql = 'WITH s AS (INSERT INTO public.seen (pm, log, pos, key) SELECT $1, $2, p, k FROM unnest($3::bigint[], $4::text[]) WITH ORDINALITY x(p, k, n) ORDER BY n) SELECT pm.advance($1, $5, $6)';
 				$done = PmHa::query_within($dbh, 5, $sql, 'outside', 'orders', [ map { $_->[0] } @$rows ], [ map { $_->[3] } @$rows ], 'client', $rows->[0][2]);
 			}
@@ -118,7 +118,7 @@ sub named_once_ok
 	for my $line (@lines)
 	{
 		my ($what, $id, $position) = @$line;
-		next unless $what eq 'told' || $what eq 'given';
+		next unless ($what eq 'told' || $what eq 'given') && $id ne '';
 		$ids{$position}{$id} = 1;
 	}
 	my @twice = grep { keys %{ $ids{$_} } > 1 } sort { $a <=> $b } keys %ids;
