@@ -366,10 +366,10 @@ sub switch_over
 {
 	my ($self) = @_;
 	my $from = $self->leader;
-	my $answer = wait_for(30, sub {
-		my $answer = $self->{http}->post("http://127.0.0.1:$self->{nodes}[$from]{rest}/switchover", { content => encode_json({ leader => "node$from" }) });
-		return $answer->{success} && $answer;
-	}) or die "the switch-over is refused\n";
+	# Patroni answers when it has been done.
+	my $answer = HTTP::Tiny->new(timeout => 60)->post("http://127.0.0.1:$self->{nodes}[$from]{rest}/switchover", { content => encode_json({ leader => "node$from" }) });
+
+	die "the switch-over is refused: $answer->{content}\n" unless $answer->{success};
 	return ($from, $self->leader(not => $from));
 }
 
