@@ -14,6 +14,7 @@ my $module = PmTest::build_library('ha_crash', <<'C');
 
 #include "executor/executor.h"
 #include "fmgr.h"
+#include "utils/builtins.h"
 
 PG_MODULE_MAGIC;
 PG_FUNCTION_INFO_V1(ha_crash);

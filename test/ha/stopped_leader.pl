@@ -29,23 +29,23 @@ sub two_primaries
 	$stop->($leader);
 	my $next = $ha->leader(not => $leader);
 	my $promoted = $ha->promoted_at($next);
-	my $old_before = eval { $ha->ask($leader, 'SELECT count(*) FROM seen') } // 0 if $name eq 'Patroni';
 	ok(PmHa::wait_for(60, sub { $ha->ask($next, "SELECT count(*) FROM seen WHERE at > to_timestamp($promoted)") > 20 }), "$name: the new leader handles events");
 	sleep 3;
+	my $both = $ha->ask($next, "SELECT count(*) FROM seen WHERE at > to_timestamp($promoted)");
 	my $continued = time;
 	$continue->($leader);
-	# The last thing that the old one handled, as it knows it until it is rewound.
-	my $old = '';
-	my $over = PmHa::wait_for(60, sub {
-		my $answer = eval { $ha->ask($leader, "SELECT CASE WHEN NOT pg_is_in_recovery() THEN (SELECT format('%s %s', count(*), extract(epoch FROM max(at))) FROM seen WHERE at > to_timestamp($promoted)) END") };
-		$old = $answer if $answer;
-		return defined $answer && $answer eq '' || !defined $answer;
+	# Then one of them gives way. It is not always the old one: see doc/operations.md.
+	my $primary = 0;
+	my $given_way = PmHa::wait_for(90, sub {
+		my @is = grep { (eval { $ha->ask($_, 'SELECT pg_is_in_recovery()') } // 1) eq '0' } $leader, $next;
+		$primary = $is[0] if @is == 1;
+		return @is == 1;
 	});
 	my $ended = time;
-	ok($over, "$name: the old leader is no primary any more");
+	ok($given_way, "$name: there is one primary again");
 	$ha->wait_members(PmHa::NODES);
 	push @noted, $consumer->stop, map { $_->stop } @writers;
-	PmTest::figure(sprintf('%s stopped: another node is promoted after %.1f s; the old one has handled %s events after that, and is a primary for %.1f s after it continues', $name, $promoted - $began, (split / /, $old)[0] // 0, $ended - $continued));
+	PmTest::figure(sprintf('%s stopped: another node is promoted after %.1f s, and has handled %d events when the old leader continues; %.1f s later one of them gives way, and the %s remains', $name, $promoted - $began, $both, $ended - $continued, $primary == $next ? 'new one' : 'old one'));
 	return;
 }
 
