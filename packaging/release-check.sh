@@ -8,6 +8,7 @@
 #   check      all suites
 #   upgrade    the tests of upgrades alone: of the extension, and pg_upgrade
 #   pg-upgrade the chain of pg_upgrade from 15 to 19
+#   ha         failover with Patroni
 #   majors     all suites on the other major versions
 #   assert     all suites on a server with assertions
 #   valgrind   the regress suite under valgrind
@@ -22,7 +23,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../test/harness/setup.sh"
 cd "$PM_ROOT"
 
-all=(versions frozen lint check upgrade pg-upgrade majors assert valgrind deb dist rpm image)
+all=(versions frozen lint check upgrade pg-upgrade ha majors assert valgrind deb dist rpm image)
 steps=("$@")
 [ ${#steps[@]} -gt 0 ] || steps=("${all[@]}")
 for step in "${steps[@]}"; do
@@ -58,6 +59,7 @@ step_upgrade() {
 	make check-pg-upgrade
 }
 step_pg-upgrade() { make check-pg-upgrade; }
+step_ha() { make check-ha; }
 step_majors() { make check-majors; }
 step_assert() { make check-assert; }
 step_valgrind() { make check-valgrind; }
