@@ -95,6 +95,13 @@ compat_ask_for(PlannedStmt *statement, RangeTblEntry *table, AclMode rights)
 #endif
 }
 
+/* The file of a relation is called its locator in the WAL record of a sequence. */
+#if PG_VERSION_NUM >= 160000
+#define compat_sequence_record(record, rel) ((record)->locator = (rel)->rd_locator)
+#else
+#define compat_sequence_record(record, rel) ((record)->node = (rel)->rd_node)
+#endif
+
 /* The setting that makes plans parallel for tests was renamed. */
 #if PG_VERSION_NUM >= 160000
 #define COMPAT_FORCE_PARALLEL "debug_parallel_query"
@@ -320,8 +327,9 @@ compat_bitmap_next(TBMIterator *iterator, BlockNumber *block, OffsetNumber *offs
 
 /* ---------- PostgreSQL 19 ---------- */
 
-/* get_database_name() moved to another header. */
+/* get_database_name() and the WAL record of a sequence moved to other headers. */
 #if PG_VERSION_NUM >= 190000
+#include "commands/sequence_xlog.h"
 #include "utils/lsyscache.h"
 #else
 #include "commands/dbcommands.h"

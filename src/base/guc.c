@@ -18,6 +18,7 @@ int guc_max_stats = 16384;
 int guc_poll_interval = 1000;
 int guc_batch_duration = 100;
 int guc_log_min_duration = -1;
+int guc_promotion_gap = 10000000;
 bool guc_launcher = true;
 
 /*
@@ -59,6 +60,11 @@ guc_define(void)
 							"A batch is committed after this time at the latest.",
 							"A handler that is running is not interrupted.", &guc_batch_duration,
 							100, 1, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"pm.promotion_gap", "Number of positions that each event log skips after a promotion.",
+		"The old primary may have drawn them for events that were lost. As many "
+		"are skipped for each 10 s since the last commit that was received.",
+		&guc_promotion_gap, 10000000, 0, INT_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("pm.launcher",
 							 "Starts the background workers that run process managers.", NULL,
 							 &guc_launcher, true, PGC_SIGHUP, 0, NULL, NULL, NULL);

@@ -56,6 +56,7 @@
 #include "log/furthest.h"
 #include "log/guard.h"
 #include "log/guard_ddl.h"
+#include "log/promotion.h"
 #include "log/seed.h"
 #include "log/sequence.h"
 #include "shmem/slot.h"
@@ -71,7 +72,8 @@ typedef struct GuardEntry
 	bool valid;	 /* seqid and attnum are known */
 	bool seeded; /* for a log without a slot: "seed" is known */
 	LogRef slot;
-	int64 seed; /* the furthest cursor, as this transaction found it */
+	int64 seed;			 /* the furthest cursor, as this transaction found it */
+	TimeLineID timeline; /* the sequence needs no skip on this one (promotion.c) */
 
 	/* The fields below belong to the transaction "lxid". */
 	LocalTransactionId lxid;
@@ -212,9 +214,8 @@ guard_resolve(GuardEntry *entry, Relation rel)
 
 /*
  * Takes the writer's lock once more, for the (sub)transaction itself.  So far the lock
- * may belong to the portal of a cursor only.  If that failed in a subtransaction the
- * lock would be released, while rows that the portal wrote before the savepoint live
- * on.
+ * may belong to the portal of a cursor only.  If that failed in a subtransaction the lock
+ * would be released, while rows that the portal wrote before the savepoint live on.
  */
 static void
 guard_hold(Oid relid)
@@ -272,8 +273,9 @@ guard_enter(Relation rel)
 						RelationGetRelationName(rel)),
 				 errhint("Functions that index expressions call, for example, must not write.")));
 
-	/* Take the lock first: only a position that is drawn while it is held is safe. */
+	/* First the lock, and a skip after a promotion: only a position drawn after that is safe. */
 	guard_hold(entry->relid);
+	promotion_pass(&entry->timeline, entry->relid, entry->seqid);
 	entry->start = sequence_last(entry->seqid);
 	entry->floor = entry->start;
 	entry->ceiling = entry->floor;
@@ -409,10 +411,9 @@ pm_guard_before_truncate(PG_FUNCTION_ARGS)
 }
 
 /*
- * The hint depends on whether the sequence was set back.  That is so if readers, or
- * this transaction, have seen a higher value than it had when the floor was taken, or
- * than it has now.  The position itself does not show it, since it need not have been
- * drawn at all.
+ * The hint depends on whether the sequence was set back: readers, or this transaction,
+ * have seen a higher value than it had when the floor was taken, or has now.  The
+ * position itself does not show it, since it need not have been drawn at all.
  */
 COMPAT_NORETURN static void
 guard_refuse(GuardEntry *entry, int64 position)

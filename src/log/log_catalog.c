@@ -24,6 +24,7 @@
 #include "log/log_catalog.h"
 #include "log/name_right.h"
 #include "log/replica_origin.h"
+#include "log/promotion.h"
 #include "log/reply_to.h"
 #include "log/trimmed.h"
 
@@ -323,6 +324,7 @@ log_catalog_insert(const char *name, Oid relid, Oid sequence_file)
 	exec_statement(&insert_log, values, NULL);
 	log_catalog_changed();
 	exec_end(&scope);
+	promotion_begin(relid);
 }
 
 static void
@@ -372,6 +374,9 @@ log_catalog_insert_kind(const LogRow *row)
 	exec_statement(&insert_log, values, nulls);
 	log_catalog_changed();
 	exec_end(&scope);
+	/* What writes an attached log, and at which positions, is not for us to say. */
+	if (row->kind != LOG_ATTACHED)
+		promotion_begin(row->relid);
 }
 
 void
@@ -430,6 +435,7 @@ log_catalog_delete(const char *name)
 
 	name_right_release(name, log_catalog_table(name));
 	replica_origin_forget(name);
+	promotion_forget(name);
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(name);
 	exec_statement(&delete_log, values, NULL);

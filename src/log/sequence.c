@@ -9,9 +9,14 @@
 #include "pm.h"
 
 #include "access/relation.h"
+#include "access/rmgr.h"
 #include "access/tupdesc.h"
+#include "access/xact.h"
+#include "access/xloginsert.h"
 #include "catalog/pg_sequence.h"
 #include "commands/sequence.h"
+#include "common/int.h"
+#include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
 #include "storage/lmgr.h"
@@ -73,6 +78,98 @@ sequence_open_nowait(Oid seqid)
 		return NULL;
 	}
 	return rel;
+}
+
+/*
+ * Raises the error that the sequence has no room to skip positions.
+ */
+COMPAT_NORETURN static void
+sequence_refuse_skip(Relation rel, int64 count)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_SEQUENCE_GENERATOR_LIMIT_EXCEEDED),
+			 errmsg("sequence \"%s\" cannot skip %lld positions, as it must after a promotion",
+					RelationGetRelationName(rel), (long long) count),
+			 errdetail(
+				 "It would pass its maximum. The old primary may have drawn these positions."),
+			 errhint("Give the sequence a higher MAXVALUE, or lower pm.promotion_gap.")));
+}
+
+/*
+ * Writes the last value on the locked page, with the same WAL as nextval().
+ */
+static void
+sequence_write(Relation rel, Buffer buffer, ItemId item, HeapTupleHeader tuple, int64 last)
+{
+	Page page = BufferGetPage(buffer);
+	FormData_pg_sequence_data *data = (FormData_pg_sequence_data *) ((char *) tuple +
+																	 tuple->t_hoff);
+
+	START_CRIT_SECTION();
+	data->last_value = last;
+	data->is_called = true;
+	data->log_cnt = 0;
+	MarkBufferDirty(buffer);
+	if (RelationNeedsWAL(rel))
+	{
+		xl_seq_rec record;
+		XLogRecPtr end;
+
+		compat_sequence_record(&record, rel);
+		XLogBeginInsert();
+		XLogRegisterBuffer(0, buffer, REGBUF_WILL_INIT);
+		XLogRegisterData((char *) &record, sizeof(record));
+		XLogRegisterData((char *) tuple, ItemIdGetLength(item));
+		end = XLogInsert(RM_SEQ_ID, XLOG_SEQ_LOG);
+		PageSetLSN(page, end);
+	}
+	END_CRIT_SECTION();
+}
+
+/*
+ * setval() would read the last value before and write it after other sessions may have
+ * drawn positions.  So this changes the page under the lock of its buffer.
+ */
+void
+sequence_skip(Oid seqid, int64 count, int64 *from, int64 *to)
+{
+	Relation rel = relation_open(seqid, RowExclusiveLock);
+	HeapTuple definition = SearchSysCache1(SEQRELID, ObjectIdGetDatum(seqid));
+	Form_pg_sequence form;
+	Buffer buffer;
+	ItemId item;
+	HeapTupleHeader tuple;
+	FormData_pg_sequence_data *data;
+	int64 distance;
+	int64 last;
+
+	if (!HeapTupleIsValid(definition))
+		elog(ERROR, "cache lookup failed for sequence %u", seqid);
+	form = (Form_pg_sequence) GETSTRUCT(definition);
+	if (pg_mul_s64_overflow(count, form->seqincrement, &distance))
+		sequence_refuse_skip(rel, count);
+	/* As in nextval(): the commit of this transaction must wait for the WAL. */
+	if (RelationNeedsWAL(rel))
+		(void) GetTopTransactionId();
+
+	buffer = ReadBuffer(rel, 0);
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	item = PageGetItemId(BufferGetPage(buffer), FirstOffsetNumber);
+	tuple = (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item);
+	data = (FormData_pg_sequence_data *) ((char *) tuple + tuple->t_hoff);
+	/* Before the first nextval(), last_value is the next one, not the last. */
+	if (pg_sub_s64_overflow(data->last_value, data->is_called ? 0 : form->seqincrement, &last) ||
+		pg_add_s64_overflow(last, distance, to) || *to > form->seqmax)
+	{
+		UnlockReleaseBuffer(buffer);
+		sequence_refuse_skip(rel, count);
+	}
+	sequence_write(rel, buffer, item, tuple, *to);
+	UnlockReleaseBuffer(buffer);
+	ReleaseSysCache(definition);
+	/* Keep the lock until the transaction ends, as nextval() does. */
+	relation_close(rel, NoLock);
+	*from = last + 1;
 }
 
 AttrNumber

@@ -20,6 +20,12 @@ extern Relation sequence_open_nowait(Oid seqid);
 extern Oid sequence_of_log(Relation rel, AttrNumber *attnum);
 /* That column alone; InvalidAttrNumber if there is none. */
 extern AttrNumber sequence_column(Relation rel);
+/*
+ * Moves the sequence forward by a number of positions, which it will never draw.  Returns
+ * the first and the last of them.  Not undone by a rollback, like nextval().  An error
+ * if the sequence would pass its maximum.
+ */
+extern void sequence_skip(Oid seqid, int64 count, int64 *from, int64 *to);
 /* The relfilenode of a sequence, which ALTER SEQUENCE ... RESTART changes. */
 extern Oid sequence_file(Oid seqid);
 

@@ -182,6 +182,17 @@ CREATE TABLE pm_catalog.trimmed_origin (
 	PRIMARY KEY (source, last)
 );
 
+-- For each log, the timelines on which its sequence needs no further skip (src/log/promotion.c), and what it has skipped.
+CREATE TABLE pm_catalog.promotion (
+	source          regclass NOT NULL,
+	system_identifier bigint NOT NULL,
+	timeline        integer NOT NULL,
+	skipped_from    bigint,			-- NULL: nothing was skipped
+	skipped_to      bigint,
+	skipped_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE INDEX promotion_source ON pm_catalog.promotion (source);
+
 -- A row for each instance: the state that a process manager keeps for a key.
 CREATE TABLE pm_catalog.instance (
 	process_manager text NOT NULL,
@@ -405,6 +416,8 @@ SELECT pg_catalog.pg_extension_config_dump('pm_catalog.log', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.trimmed', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.append_id', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.trimmed_origin', '');
+
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.promotion', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.process_manager', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.process_manager_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.cursor', '');

@@ -29,6 +29,9 @@ CREATE FUNCTION pm.trace(log text, pos bigint)
 				   cause_log text, cause_position bigint)
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_trace';
 
+CREATE FUNCTION pm.timeline() RETURNS integer
+	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'pm_timeline';
+
 -- The guard of a log's positions: three triggers and a check on the table (src/log/guard.c explains why).
 CREATE FUNCTION pm_catalog.before_write() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_guard_before_write';

@@ -26,6 +26,7 @@ COMMENT ON FUNCTION pm.append_all(text, text, jsonb, bigint) IS 'append several 
 COMMENT ON FUNCTION pm.read(text, bigint, integer, text[]) IS 'read the events after a position, up to the high-water mark';
 COMMENT ON FUNCTION pm.read_stream(text, text, bigint, integer) IS 'read all visible events of a stream';
 COMMENT ON FUNCTION pm.high_water_mark(text) IS 'position up to which no further event can appear in a log';
+COMMENT ON FUNCTION pm.timeline() IS 'timeline on which this server writes; NULL in recovery';
 COMMENT ON FUNCTION pm.trace(text, bigint) IS 'the causes of an event, and the tree of events that it has caused, as far as the caller may read the logs';
 COMMENT ON FUNCTION pm.trim(text, bigint, integer) IS 'delete old events that all process managers have handled, and return how many';
 
@@ -258,6 +259,13 @@ COMMENT ON COLUMN pm.erasure.log IS 'log of the events';
 COMMENT ON COLUMN pm.erasure.positions IS 'positions of the events whose data was replaced in the log';
 COMMENT ON COLUMN pm.erasure.erased_at IS 'when it was replaced';
 COMMENT ON COLUMN pm.erasure.process_managers IS 'process managers that were locked by others, and may still keep something of the events';
+
+COMMENT ON VIEW pm.promotion IS 'positions that logs have skipped after promotions, because the old primary may have drawn them';
+COMMENT ON COLUMN pm.promotion.log IS 'name of the log';
+COMMENT ON COLUMN pm.promotion.timeline IS 'timeline that the promotion began';
+COMMENT ON COLUMN pm.promotion.skipped_from IS 'first position that was skipped';
+COMMENT ON COLUMN pm.promotion.skipped_to IS 'last position that was skipped';
+COMMENT ON COLUMN pm.promotion.skipped_at IS 'when they were skipped: at the first write after the promotion';
 
 COMMENT ON VIEW pm.blocker IS 'sessions and prepared transactions that block process managers and logs, with what ends them';
 COMMENT ON COLUMN pm.blocker.blocks IS 'what is blocked: high-water mark, log, process manager or dispatcher';

@@ -17,6 +17,7 @@ INSERT INTO contract VALUES
 	('read', 'log text, after bigint DEFAULT 0, max_count integer DEFAULT 100, types text[] DEFAULT NULL::text[]', 'SETOF pm.event', 'volatile'),
 	('read_stream', 'log text, stream text, after_version bigint DEFAULT 0, max_count integer DEFAULT NULL::integer', 'SETOF pm.event', 'volatile'),
 	('high_water_mark', 'log text', 'bigint', 'volatile'),
+	('timeline', '', 'integer', 'stable'),
 	('trace', 'log text, pos bigint', 'TABLE(depth integer, event_log text, "position" bigint, stream text, type text, recorded_at timestamp with time zone, cause_log text, cause_position bigint)', 'volatile'),
 	('trim', 'log text, up_to bigint, max_count integer DEFAULT 10000', 'bigint', 'volatile'),
 	('register', 'name text, handler text, logs text[], correlate text DEFAULT NULL::text, types text[] DEFAULT NULL::text[], start_at text DEFAULT NULL::text, '
@@ -115,6 +116,7 @@ INSERT INTO columns (view, name, type) VALUES
 	('consumer', 'process_manager', 'text'), ('consumer', 'lane', 'integer'), ('consumer', 'consumer', 'text'), ('consumer', 'role', 'name'), ('consumer', 'since', 'timestamp with time zone'),
 	('consumer', 'lease_until', 'timestamp with time zone'), ('consumer', 'fetched', 'integer'), ('consumer', 'oldest', 'timestamp with time zone'),
 	('erasure', 'log', 'text'), ('erasure', 'positions', 'bigint[]'), ('erasure', 'erased_at', 'timestamp with time zone'), ('erasure', 'process_managers', 'text[]'),
+	('promotion', 'log', 'text'), ('promotion', 'timeline', 'integer'), ('promotion', 'skipped_from', 'bigint'), ('promotion', 'skipped_to', 'bigint'), ('promotion', 'skipped_at', 'timestamp with time zone'),
 	('cursor', 'process_manager', 'text'), ('cursor', 'log', 'text'), ('cursor', 'lane', 'integer'), ('cursor', 'position', 'bigint'), ('cursor', 'moved_at', 'timestamp with time zone'),
 	('status', 'process_manager', 'text'), ('status', 'log', 'text'), ('status', 'lane', 'integer'), ('status', 'position', 'bigint'), ('status', 'high_water_mark', 'bigint'),
 	('status', 'lag', 'bigint'), ('status', 'state', 'text'), ('status', 'reason', 'text'), ('status', 'hint', 'text'), ('status', 'attempts', 'integer'),
@@ -170,7 +172,7 @@ SELECT is(
 	'pm.batch_duration 100ms integer sighup, pm.log_min_duration -1ms integer superuser, pm.poll_interval 1000ms integer sighup', 'the settings with a unit');
 SELECT is(
 	(SELECT string_agg(concat_ws(' ', name, boot_val, vartype, context), ', ' ORDER BY name COLLATE "C") FROM pg_settings WHERE name LIKE 'pm.%' AND unit IS NULL),
-	'pm.launcher on bool sighup, pm.max_logs 16384 integer postmaster, pm.max_stats 16384 integer postmaster, pm.max_workers 4 integer postmaster', 'the settings without a unit');
+	'pm.launcher on bool sighup, pm.max_logs 16384 integer postmaster, pm.max_stats 16384 integer postmaster, pm.max_workers 4 integer postmaster, pm.promotion_gap 10000000 integer sighup', 'the settings without a unit');
 SELECT throws_ok($$ SET pm.nosuch = 1 $$, '42602', NULL, 'an unknown setting is refused');
 SELECT throws_ok($$ SET pm.launcher = off $$, '55P02', NULL, 'a session cannot stop the workers');
 

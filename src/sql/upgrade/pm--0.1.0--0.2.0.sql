@@ -895,6 +895,39 @@ CREATE FUNCTION pm.reply(log text, pos bigint, type text, data jsonb DEFAULT '{}
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_reply';
 COMMENT ON FUNCTION pm.reply(text, bigint, text, jsonb) IS 'called by a consumer: send an answer to the instance whose handler has appended an event';
 
+-- Promotions
+-- For each log, the timelines on which its sequence needs no further skip (src/log/promotion.c), and what it has skipped.
+CREATE TABLE pm_catalog.promotion (
+	source          regclass NOT NULL,
+	system_identifier bigint NOT NULL,
+	timeline        integer NOT NULL,
+	skipped_from    bigint,			-- NULL: nothing was skipped
+	skipped_to      bigint,
+	skipped_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE INDEX promotion_source ON pm_catalog.promotion (source);
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.promotion', '');
+CREATE FUNCTION pm.timeline() RETURNS integer
+	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'pm_timeline';
+COMMENT ON FUNCTION pm.timeline() IS 'timeline on which this server writes; NULL in recovery';
+-- The logs have been written on this timeline.
+INSERT INTO pm_catalog.promotion (source, system_identifier, timeline)
+SELECT l.source, c.system_identifier, pm.timeline() FROM pm_catalog.log l CROSS JOIN pg_catalog.pg_control_system() c;
+-- For those who may see the log.
+CREATE VIEW pm.promotion WITH (security_barrier) AS
+SELECT l.name AS log, p.timeline, p.skipped_from, p.skipped_to, p.skipped_at
+FROM pm_catalog.promotion p
+JOIN pm.log l ON l."table" OPERATOR(pg_catalog.=) p.source
+WHERE p.skipped_to IS NOT NULL;
+COMMENT ON VIEW pm.promotion IS 'positions that logs have skipped after promotions, because the old primary may have drawn them';
+COMMENT ON COLUMN pm.promotion.log IS 'name of the log';
+COMMENT ON COLUMN pm.promotion.timeline IS 'timeline that the promotion began';
+COMMENT ON COLUMN pm.promotion.skipped_from IS 'first position that was skipped';
+COMMENT ON COLUMN pm.promotion.skipped_to IS 'last position that was skipped';
+COMMENT ON COLUMN pm.promotion.skipped_at IS 'when they were skipped: at the first write after the promotion';
+GRANT SELECT ON pm.promotion TO PUBLIC;
+-- End of promotions
+
 -- pm.diagram, as in 45_diagram.sql
 -- A text of a user, as part of a quoted string of Graphviz. There a backslash and a quote mean something, and so does an
 -- ampersand, because labels may contain HTML entities. An SVG file cannot contain most control characters. What changes
