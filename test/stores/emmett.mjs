@@ -4,12 +4,17 @@
 //                                  Prints a line in JSON.
 //   consume URL                    its own consumer: records what it is given in emmett_seen, until SIGTERM
 //   read URL STREAM                prints a stream in JSON, as its readStream returns it
+import { writeSync } from 'node:fs';
 import { projections } from '@event-driven-io/emmett';
 import { getPostgreSQLEventStore, postgreSQLEventStoreConsumer, postgreSQLProjection } from '@event-driven-io/emmett-postgresql';
 import { SQL } from '@event-driven-io/dumbo';
 
 const [, , what, connectionString, ...args] = process.argv;
-const print = (value) => console.log(JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? v.toString() : v)));
+// A pipe takes a part at a time, and process.exit does not wait for the rest of console.log.
+const print = (value) => {
+  let text = Buffer.from(JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? v.toString() : v)) + '\n');
+  while (text.length > 0) text = text.subarray(writeSync(1, text));
+};
 
 async function migrate() {
   const store = getPostgreSQLEventStore(connectionString);
@@ -53,7 +58,7 @@ async function write(clients, events) {
 }
 
 async function consume() {
-  const consumer = postgreSQLEventStoreConsumer({ connectionString, pulling: { batchSize: 100, pullingFrequencyInMs: 20 } });
+  const consumer = postgreSQLEventStoreConsumer({ connectionString, pulling: { batchSize: 500, pullingFrequencyInMs: 50 } });
   consumer.reactor({
     processorId: 'beside',
     connectionOptions: { connectionString },
