@@ -112,6 +112,22 @@ append_id_trim(PmLog *log, int64 up_to)
 }
 
 void
+append_id_remove(const char *log, int64 from, int64 to)
+{
+	static ExecStatement remove = {NULL,
+								   "DELETE FROM pm_catalog.append_id "
+								   "WHERE log OPERATOR(pg_catalog.=) $1 "
+								   "AND position OPERATOR(pg_catalog.>=) $2 "
+								   "AND position OPERATOR(pg_catalog.<=) $3",
+								   3,
+								   {TEXTOID, INT8OID, INT8OID}};
+	Datum values[3] = {CStringGetTextDatum(log), Int64GetDatum(from), Int64GetDatum(to)};
+
+	if (append_id_exists())
+		(void) exec_as_owner(&remove, values, NULL);
+}
+
+void
 append_id_forget(const char *log)
 {
 	static ExecStatement forget =

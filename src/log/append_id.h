@@ -25,6 +25,8 @@ extern bool append_id_record(const char *log, Datum digest, int64 position, cons
 /* Removes the ids of events, up to a position, that are no longer in the log. */
 extern void append_id_trim(PmLog *log, int64 up_to);
 
+/* Removes the rows of the events from one position up to another. */
+extern void append_id_remove(const char *log, int64 from, int64 to);
 /* Removes all ids of a log. */
 extern void append_id_forget(const char *log);
 

@@ -20,11 +20,12 @@
 #include "log/append_id.h"
 #include "log/appends.h"
 #include "log/erasure.h"
+#include "log/kept_event.h"
 #include "log/log.h"
 #include "log/log_catalog.h"
 #include "log/name_right.h"
-#include "log/replica_origin.h"
 #include "log/promotion.h"
+#include "log/replica_origin.h"
 #include "log/reply_to.h"
 #include "log/trimmed.h"
 
@@ -444,6 +445,7 @@ log_catalog_delete(const char *name)
 	/* A log that is made later under this name has nothing to do with the old streams and ids. */
 	trimmed_forget(name);
 	append_id_forget(name);
+	kept_event_forget(name);
 	reply_to_forget(name);
 	appends_forget_log(name);
 }

@@ -126,6 +126,22 @@ reply_to_trim(PmLog *log, int64 up_to)
 }
 
 void
+reply_to_remove(const char *log, int64 from, int64 to)
+{
+	static ExecStatement remove = {NULL,
+								   "DELETE FROM pm_catalog.reply_to "
+								   "WHERE log OPERATOR(pg_catalog.=) $1 "
+								   "AND position OPERATOR(pg_catalog.>=) $2 "
+								   "AND position OPERATOR(pg_catalog.<=) $3",
+								   3,
+								   {TEXTOID, INT8OID, INT8OID}};
+	Datum values[3] = {CStringGetTextDatum(log), Int64GetDatum(from), Int64GetDatum(to)};
+
+	if (reply_to_exists())
+		(void) exec_as_owner(&remove, values, NULL);
+}
+
+void
 reply_to_forget(const char *log)
 {
 	static ExecStatement forget = {

@@ -26,6 +26,8 @@ extern bool reply_to_find(const char *log, int64 position, ReplyTo *to);
 /* Removes the rows of events, up to a position, that are no longer in the log. */
 extern void reply_to_trim(PmLog *log, int64 up_to);
 
+/* Removes the rows of the events from one position up to another. */
+extern void reply_to_remove(const char *log, int64 from, int64 to);
 /* Removes all rows of a log. */
 extern void reply_to_forget(const char *log);
 

@@ -70,7 +70,7 @@ stream_version_tag(StreamVersion *stream, PmLog *log, Datum name)
 /*
  * The index of (stream, version) of a partition.
  */
-static bool
+bool
 stream_version_fits(LogScan *scan, Relation index)
 {
 	AttrNumber stream = scan->attnum[EVENT_STREAM];

@@ -7,7 +7,7 @@
 
 #include "storage/lock.h"
 
-#include "log/log.h"
+#include "log/log_scan.h"
 
 /* A stream that is locked. */
 typedef struct StreamVersion
@@ -24,6 +24,8 @@ typedef struct StreamVersion
  * ended.  The log's table is locked.
  */
 extern void stream_version_lock(StreamVersion *stream, PmLog *log, Datum name);
+/* Fits the index of (stream, version) of a table of a partitioned log. */
+extern bool stream_version_fits(LogScan *scan, Relation index);
 /* Releases the lock, after the event has been written. */
 extern void stream_version_unlock(StreamVersion *stream);
 

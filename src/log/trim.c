@@ -33,6 +33,7 @@
 #include "base/argument.h"
 #include "base/exec.h"
 #include "log/append_id.h"
+#include "log/held.h"
 #include "log/highwater_ask.h"
 #include "log/log_open.h"
 #include "log/log_trouble.h"
@@ -216,40 +217,13 @@ trim_refuse_attached(PmLog *log)
 static void
 trim_require_handled(PmLog *log, int64 up_to)
 {
-	static ExecStatement slowest =
-		{NULL,
-		 "SELECT process_manager, position FROM pm_catalog.cursor "
-		 "WHERE log OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.<) $2 "
-		 "ORDER BY position LIMIT 1",
-		 2,
-		 {TEXTOID, INT8OID}};
-	static ExecStatement oldest_parked =
-		{NULL,
-		 "SELECT p.name, k.position FROM pm_catalog.process_manager p CROSS JOIN LATERAL "
-		 "(SELECT position FROM pm_catalog.parked "
-		 "WHERE process_manager OPERATOR(pg_catalog.=) p.name AND log OPERATOR(pg_catalog.=) $1 "
-		 "AND position OPERATOR(pg_catalog.<=) $2 ORDER BY position LIMIT 1) k "
-		 "ORDER BY k.position LIMIT 1",
-		 2,
-		 {TEXTOID, INT8OID}};
-	Datum values[2] = {CStringGetTextDatum(log->name), Int64GetDatum(up_to)};
-	ExecScope scope;
-	bool isnull;
+	Held held;
 
-	exec_begin_owner(&scope);
-	if (exec_statement(&slowest, values, NULL) > 0)
+	if (held_by(log->name, PG_INT64_MIN, up_to, &held))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot trim log \"%s\" up to position %lld", log->name, (long long) up_to),
-				 errdetail("Process manager \"%s\" has handled it up to position %lld only.",
-						   exec_text(0, 1), (long long) DatumGetInt64(exec_value(0, 2, &isnull)))));
-	if (exec_statement(&oldest_parked, values, NULL) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot trim log \"%s\" up to position %lld", log->name, (long long) up_to),
-				 errdetail("Process manager \"%s\" has parked the event at position %lld.",
-						   exec_text(0, 1), (long long) DatumGetInt64(exec_value(0, 2, &isnull)))));
-	exec_end(&scope);
+				 errdetail_internal("%s", held.detail), errhint("%s", held.hint)));
 }
 
 /*
@@ -305,7 +279,7 @@ pm_trim(PG_FUNCTION_ARGS)
 	 * there.  Take it before the writer's lock on the table: while we wait for
 	 * it, readers must not wait for us.
 	 */
-	LockDatabaseObject(exec_catalog_relid("log"), log->relid, 0, ShareLock);
+	held_lock(log->relid);
 	log = log_lock(log, RowExclusiveLock);
 	/* The log or the rights may have changed while we waited. */
 	trim_require_rights(log);

@@ -24,6 +24,7 @@
 #include "log/highwater_ask.h"
 #include "log/log.h"
 #include "log/log_catalog.h"
+#include "log/partition_drop.h"
 #include "manager/follow.h"
 #include "manager/manager_lock.h"
 #include "manager/shell_type.h"
@@ -244,6 +245,7 @@ pm_drop_after_drop(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("function was not called by event trigger manager")));
+	partition_drop_check();
 	cascades = drop_cascades(((EventTriggerData *) fcinfo->context)->parsetree);
 	all = drop_list();
 	if (all != NIL)

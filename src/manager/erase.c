@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/jsonb.h"
 
 #include "base/argument.h"
@@ -31,6 +32,7 @@
 #include "base/version.h"
 #include "base/within.h"
 #include "log/highwater_ask.h"
+#include "log/kept_event.h"
 #include "log/log_open.h"
 #include "manager/erase_commit.h"
 #include "manager/erase_kept.h"
@@ -90,6 +92,21 @@ erase_log(PmLog *log, Datum stream, Datum replacement, int64 *count)
 	exec_end(&scope);
 	return PointerGetDatum(construct_array(positions, (int) *count, INT8OID, sizeof(int64),
 										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/*
+ * Replaces the data of parked events that are not in the log any more, but were kept aside.
+ * Returns the positions with theirs.
+ */
+static Datum
+erase_kept_aside(PmLog *log, Datum stream, Datum replacement, Datum positions)
+{
+	int count;
+	Datum kept = kept_event_erase(log->name, stream, replacement, &count);
+
+	if (count == 0)
+		return positions;
+	return OidFunctionCall2(F_ARRAY_CAT, positions, kept);
 }
 
 /* ---------- live instances ---------- */
@@ -240,7 +257,9 @@ pm_erase(PG_FUNCTION_ARGS)
 	erase_require_owner(log);
 	locked = erase_lock_own(log);
 	positions = erase_log(log, stream, replacement, &count);
-	if (count == 0)
+	positions = erase_kept_aside(log, stream, replacement, positions);
+	if (ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(positions)),
+					   ARR_DIMS(DatumGetArrayTypeP(positions))) == 0)
 		PG_RETURN_INT64(0);
 	CommandCounterIncrement();
 	erase_notice(log, stream, positions);

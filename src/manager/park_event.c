@@ -9,7 +9,8 @@
  *
  * An event that was parked was at or below the mark of its log.  So a reader that looks
  * for it at any later time, with a snapshot of its own, finds it unless it was deleted;
- * no mark is needed here.  pm.trim does not delete events that are parked.
+ * no mark is needed here.  pm.trim does not delete events that are parked, unless they were
+ * kept aside (kept_event.c).
  */
 #include "pm.h"
 
@@ -19,6 +20,7 @@
 #include "utils/builtins.h"
 
 #include "base/event.h"
+#include "log/kept_event.h"
 #include "log/log_open.h"
 #include "log/log_right.h"
 #include "manager/park_event.h"
@@ -94,7 +96,8 @@ park_event_read(ParkReader *reader, Parked *parked)
 	if (reader->log == NULL && !park_event_open(reader, parked->log))
 		return false;
 	parked->event = (Datum) 0;
-	if (!log_index_look_up(&reader->scan, parked->position, &fields))
+	if (!log_index_look_up(&reader->scan, parked->position, &fields) &&
+		(reader->scan.error != NULL || !kept_event_find(parked->log, parked->position, &fields)))
 	{
 		if (reader->scan.error == NULL)
 			return true;
@@ -147,7 +150,8 @@ pm_parked_event(PG_FUNCTION_ARGS)
 	if (log != NULL && log->problem == NULL && park_event_may_see(log, PG_GETARG_OID(2)) &&
 		log_index_begin_lookups(&scan, log))
 	{
-		found = log_index_look_up(&scan, position, &fields);
+		found = log_index_look_up(&scan, position, &fields) ||
+				(scan.error == NULL && kept_event_find(name, position, &fields));
 		if (found)
 			event = event_excess(&fields) > 0 ? event_form_stub(&fields) : event_form(&fields);
 		log_index_end(&scan);

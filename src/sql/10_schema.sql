@@ -193,6 +193,20 @@ CREATE TABLE pm_catalog.promotion (
 );
 CREATE INDEX promotion_source ON pm_catalog.promotion (source);
 
+-- Parked events that were kept aside, because their log was to lose them (src/log/kept_event.c). The columns are those of
+-- an event.
+CREATE TABLE pm_catalog.kept_event (
+	log             text NOT NULL,
+	"position"      bigint NOT NULL,
+	stream          text,
+	version         bigint,
+	type            text,
+	data            jsonb,
+	metadata        jsonb,
+	recorded_at     timestamptz,
+	PRIMARY KEY (log, "position")
+);
+
 -- A row for each instance: the state that a process manager keeps for a key.
 CREATE TABLE pm_catalog.instance (
 	process_manager text NOT NULL,
@@ -416,8 +430,8 @@ SELECT pg_catalog.pg_extension_config_dump('pm_catalog.log', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.trimmed', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.append_id', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.trimmed_origin', '');
-
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.promotion', '');
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.kept_event', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.process_manager', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.process_manager_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.cursor', '');

@@ -17,6 +17,8 @@ CREATE FUNCTION pm.high_water_mark(log text) RETURNS bigint
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_high_water_mark';
 CREATE FUNCTION pm.trim(log text, up_to bigint, max_count integer DEFAULT 10000) RETURNS bigint
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_trim';
+CREATE FUNCTION pm.keep_parked(log text, up_to bigint) RETURNS bigint
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_keep_parked';
 
 CREATE FUNCTION pm.append(log text, stream text, type text, data jsonb DEFAULT '{}', metadata jsonb DEFAULT '{}',
 						  expected_version bigint DEFAULT NULL, id text DEFAULT NULL)

@@ -29,6 +29,7 @@ COMMENT ON FUNCTION pm.high_water_mark(text) IS 'position up to which no further
 COMMENT ON FUNCTION pm.timeline() IS 'timeline on which this server writes; NULL in recovery';
 COMMENT ON FUNCTION pm.trace(text, bigint) IS 'the causes of an event, and the tree of events that it has caused, as far as the caller may read the logs';
 COMMENT ON FUNCTION pm.trim(text, bigint, integer) IS 'delete old events that all process managers have handled, and return how many';
+COMMENT ON FUNCTION pm.keep_parked(text, bigint) IS 'keep parked events aside, so that their log can lose them';
 
 -- Process managers
 

@@ -9,7 +9,8 @@
  * - DROP and ALTER EXTENSION of pm: the workers are woken at the commit, and DROP
  *	 EXTENSION waits until no worker is in a transaction;
  * - REASSIGN OWNED: process managers are given to the new owner too (owner.c);
- * - DROP OWNED: the roles are no longer consumers (consumer_role.c).
+ * - DROP OWNED: the roles are no longer consumers (consumer_role.c);
+ * - ALTER TABLE and DROP TABLE of a log's partition (partition_ddl.c).
  *
  * There is one hook for all of them, in the highest layer, because each further
  * hook would cost every utility command a call.
@@ -22,6 +23,7 @@
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 
+#include "log/partition_ddl.h"
 #include "manager/consumer_role.h"
 #include "manager/owner.h"
 #include "shmem/wakeup.h"
@@ -75,6 +77,22 @@ utility_note_extension(Node *statement)
 	}
 }
 
+/*
+ * A copy of an ALTER TABLE that attaches a partition; NULL for any other command.
+ */
+static Node *
+utility_copy_partition(Node *statement)
+{
+	ListCell *lc;
+
+	if (!IsA(statement, AlterTableStmt))
+		return NULL;
+	foreach(lc, ((AlterTableStmt *) statement)->cmds)
+		if (lfirst_node(AlterTableCmd, lc)->subtype == AT_AttachPartition)
+			return copyObject(statement);
+	return NULL;
+}
+
 static void
 utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
@@ -82,6 +100,7 @@ utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 {
 	ReassignOwnedStmt *reassign = NULL;
 	DropOwnedStmt *drop = NULL;
+	Node *partition;
 
 	/* Use a copy, because the plan may be gone when the command has run. */
 	if (IsA(pstmt->utilityStmt, ReassignOwnedStmt))
@@ -90,8 +109,10 @@ utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		drop = copyObject((DropOwnedStmt *) pstmt->utilityStmt);
 	if (reassign != NULL)
 		owner_reassigning();
+	partition = utility_copy_partition(pstmt->utilityStmt);
 	utility_note_extension(pstmt->utilityStmt);
 	hold_out_for(pstmt->utilityStmt);
+	partition_ddl_before(pstmt->utilityStmt);
 
 	if (prev_process_utility)
 		prev_process_utility(pstmt, query, read_only_tree, context, params, environment, dest,
@@ -104,6 +125,8 @@ utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		owner_reassigned(reassign);
 	if (drop != NULL)
 		consumer_role_dropped(drop);
+	if (partition != NULL)
+		partition_ddl_after(partition);
 }
 
 void
@@ -112,4 +135,5 @@ utility_install_hook(void)
 	prev_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = utility_process;
 	hold_out_install();
+	partition_ddl_install();
 }

@@ -20,6 +20,7 @@ INSERT INTO contract VALUES
 	('timeline', '', 'integer', 'stable'),
 	('trace', 'log text, pos bigint', 'TABLE(depth integer, event_log text, "position" bigint, stream text, type text, recorded_at timestamp with time zone, cause_log text, cause_position bigint)', 'volatile'),
 	('trim', 'log text, up_to bigint, max_count integer DEFAULT 10000', 'bigint', 'volatile'),
+	('keep_parked', 'log text, up_to bigint', 'bigint', 'volatile'),
 	('register', 'name text, handler text, logs text[], correlate text DEFAULT NULL::text, types text[] DEFAULT NULL::text[], start_at text DEFAULT NULL::text, '
 		'on_failure text DEFAULT ''park''::text, max_attempts integer DEFAULT 5, backoff interval DEFAULT ''@ 1 sec''::interval, '
 		'handler_timeout interval DEFAULT ''@ 10 secs''::interval, batch_size integer DEFAULT 100, lanes integer DEFAULT 1, park_limit integer DEFAULT 1000, '

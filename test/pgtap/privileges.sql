@@ -125,6 +125,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.trace('a.orders', 1)$$,					'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.trim('a.loose', 0)$$,						'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.trim('a.orders', 1)$$,						'55000', '55000', '55000', '42501', '42501'),
+	($$SELECT pm.keep_parked('a.loose', 0)$$,				'00000', '00000', '00000', '42501', '42501'),
 	-- a superuser's process manager takes only handlers that a superuser owns
 	($$SELECT pm.register('n', 'a.handle', '{a.orders}', start_at => 'end')$$,	'42501', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.register('n', 'su.nothing', '{a.orders}', start_at => 'end')$$,	'00000', '00000', '00000', '42501', '42501'),

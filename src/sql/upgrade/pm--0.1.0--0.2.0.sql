@@ -1217,6 +1217,21 @@ CREATE FUNCTION pm.create_log(log text, partitioned boolean DEFAULT false) RETUR
 COMMENT ON FUNCTION pm.create_log(text, boolean) IS 'create an event log and its table, or restore the guard of an existing log';
 CREATE FUNCTION pm_catalog.before_row() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_guard_before_row';
+CREATE TABLE pm_catalog.kept_event (
+	log             text NOT NULL,
+	"position"      bigint NOT NULL,
+	stream          text,
+	version         bigint,
+	type            text,
+	data            jsonb,
+	metadata        jsonb,
+	recorded_at     timestamptz,
+	PRIMARY KEY (log, "position")
+);
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.kept_event', '');
+CREATE FUNCTION pm.keep_parked(log text, up_to bigint) RETURNS bigint
+	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_keep_parked';
+COMMENT ON FUNCTION pm.keep_parked(text, bigint) IS 'keep parked events aside, so that their log can lose them';
 -- End of partitioned logs
 
 -- Stays last: it makes all backends look again which version the extension has.

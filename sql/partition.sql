@@ -1,0 +1,171 @@
+-- Partitioned logs: appending, reading, the guard of partitions, and what keeps a partition from going.
+\set SHOW_CONTEXT never
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set no_workers :abs_srcdir '/sql/no_workers.inc'
+\set ECHO none
+\i :no_workers
+\set ECHO all
+
+SELECT pm.create_log('ev', partitioned => true);
+SELECT name, kind FROM pm.log WHERE name = 'ev';
+-- without a partition
+SELECT pm.append('ev', 's1', 'A');
+INSERT INTO ev (stream, type) VALUES ('s1', 'A');
+CREATE TABLE ev_1 PARTITION OF ev FOR VALUES FROM (1) TO (8);
+CREATE TABLE ev_2 PARTITION OF ev FOR VALUES FROM (8) TO (16);
+CREATE TABLE ev_3 PARTITION OF ev FOR VALUES FROM (16) TO (100);
+
+-- versions are those of pm.append, over all partitions
+SELECT pm.append('ev', 's1', 'A'), pm.append('ev', 's1', 'B'), pm.append('ev', 's2', 'A', expected_version => 0);
+SELECT pm.append('ev', 's1', 'C', expected_version => 1);
+SELECT pm.append('ev', 's1', 'C', expected_version => 2);
+SELECT pm.append_all('ev', 's3', '[{"type": "x"}, {"type": "y"}, {"type": "z"}]');
+SELECT pm.append('ev', 's4', 'once', id => 'a'), pm.append('ev', 's4', 'once', id => 'a');
+INSERT INTO ev (stream, type) VALUES ('s1', 'plain');
+INSERT INTO ev (stream, version, type) VALUES ('s1', 5, 'plain');
+UPDATE ev SET version = 9 WHERE stream = 's2';
+UPDATE ev SET stream = 's1' WHERE stream = 's2';
+UPDATE ev SET "position" = 1 WHERE stream = 's2';
+UPDATE ev SET data = '{"n": 1}' WHERE stream = 's2';
+SELECT pm.append('ev', 's1', 'D', expected_version => 3);
+SELECT "position", stream, version, type FROM pm.read('ev');
+SELECT "position", version, type FROM pm.read_stream('ev', 's1');
+SELECT "position", version, type FROM pm.read_stream('ev', 's1', 2);
+SELECT "position", version, type FROM pm.read_stream('ev', 's3', 0, 2);
+
+-- a partition is not written directly, unless the transaction has written the log
+INSERT INTO ev_2 ("position", stream, type) VALUES (14, 's1', 'direct');
+COPY ev_2 ("position", stream, type) FROM stdin;
+14	s1	direct
+\.
+BEGIN;
+INSERT INTO ev (stream, type) VALUES ('s5', 'x');
+SAVEPOINT a;
+INSERT INTO ev ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (2, 's1', 'taken');
+ROLLBACK TO a;
+INSERT INTO ev_2 ("position", stream, type) VALUES (nextval('ev_position_seq'), 's5', 'direct');
+SELECT pm.append('ev', 's5', 'y');
+ROLLBACK;
+-- a trigger that could change what was checked
+CREATE FUNCTION moves() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW."position" := 9; RETURN NEW; END $$;
+CREATE TRIGGER zzz BEFORE INSERT ON ev FOR EACH ROW EXECUTE FUNCTION moves();
+INSERT INTO ev (stream, type) VALUES ('s5', 'x');
+SELECT pm.read('ev');
+ALTER TRIGGER zzz ON ev RENAME TO aaa;
+SELECT count(*) FROM pm.read('ev');
+-- of a trigger on the log, pm.append runs an INSERT
+CREATE OR REPLACE FUNCTION moves() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.data := '{"trigger": true}'; RETURN NEW; END $$;
+SELECT pm.append('ev', 's5', 'x');
+SELECT pm.append('ev', 's5', 'x', expected_version => 1);
+SELECT version, data FROM pm.read_stream('ev', 's5');
+DROP TRIGGER aaa ON ev;
+-- the same with one on a partition only
+CREATE TRIGGER aaa BEFORE INSERT ON ev_3 FOR EACH ROW EXECUTE FUNCTION moves();
+SELECT pm.append('ev', 's5', 'x');
+SELECT pm.append_all('ev', 's5', '[{"type": "y"}, {"type": "z"}]', expected_version => 3);
+SELECT version, data FROM pm.read_stream('ev', 's5');
+DROP TRIGGER aaa ON ev_3;
+ALTER TABLE ev_3 DISABLE TRIGGER zz_pm_before_row;
+SELECT pm.read('ev');
+ALTER TABLE ev_3 ENABLE ALWAYS TRIGGER zz_pm_before_row;
+
+-- columns of a partition in another order
+CREATE TABLE odd (recorded_at timestamptz NOT NULL, gone int, data jsonb NOT NULL, metadata jsonb NOT NULL, type text NOT NULL,
+	version bigint, stream text NOT NULL, "position" bigint NOT NULL);
+ALTER TABLE odd DROP COLUMN gone;
+ALTER TABLE ev ATTACH PARTITION odd FOR VALUES FROM (100) TO (200);
+SELECT setval('ev_position_seq', 100);
+SELECT pm.append('ev', 's1', 'odd', '{"odd": 1}');
+SELECT "position", version, type, data FROM pm.read('ev', 100);
+SELECT "position", version, type, data FROM pm.read_stream('ev', 's1', 4);
+SELECT pm.erase('ev', 's1');
+SELECT data FROM odd;
+
+-- followers
+CREATE FUNCTION h(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	IF e.type = 'B' THEN RAISE EXCEPTION 'bad' USING ERRCODE = 'PM003'; END IF;
+	RAISE NOTICE '% % %', e.position, e.type, e.data;
+END $$;
+SELECT pm.register('p', 'h', '{ev}', start_at => 'beginning');
+ALTER TABLE ev DETACH PARTITION ev_1;
+ALTER TABLE ev DETACH PARTITION ev_1 CONCURRENTLY;
+DROP TABLE ev_1;
+TRUNCATE ev_1;
+TRUNCATE ev;
+SELECT pm.trim('ev', 3);
+SELECT * FROM pm.catch_up('p', on_failure => 'policy');
+SELECT "position", state, (event).type FROM pm.parked;
+ALTER TABLE ev DETACH PARTITION ev_1;
+SELECT pm.trim('ev', 3);
+-- what is parked can be kept aside
+SELECT pm.keep_parked('ev', 7);
+ALTER TABLE ev DETACH PARTITION odd CONCURRENTLY;
+ALTER TABLE ev DETACH PARTITION ev_1 CONCURRENTLY;
+DROP TABLE ev_1;
+SELECT "position", state, (event).stream, (event).type FROM pm.parked;
+SELECT pm.erase('ev', 's1', '{"erased": true}');
+CREATE OR REPLACE FUNCTION h(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE NOTICE '% % %', e.position, e.type, e.data;
+END $$;
+SELECT pm.retry('p');
+SELECT * FROM pm.catch_up('p', on_failure => 'policy');
+SELECT count(*) FROM pm.parked;
+-- the versions of streams that are gone are kept
+SELECT pm.append('ev', 's2', 'again', expected_version => 0);
+SELECT pm.append('ev', 's2', 'again', expected_version => 1);
+-- an id that is gone with its event
+SELECT pm.append('ev', 's4', 'once', id => 'a');
+DROP TABLE ev_2;
+SELECT pm.append('ev', 's4', 'once', id => 'a') > 0 AS again;
+SELECT * FROM pm.catch_up('p', on_failure => 'policy');
+SELECT pm.trim('ev', 20);
+SELECT tableoid::regclass, count(*) FROM ev GROUP BY 1 ORDER BY 1;
+
+-- a partition that comes with events
+CREATE TABLE old (LIKE ev INCLUDING DEFAULTS);
+INSERT INTO old ("position", stream, type) VALUES (3, 'o', 'x');
+ALTER TABLE ev ATTACH PARTITION old FOR VALUES FROM (1) TO (11);
+SELECT "position", stream FROM pm.read('ev', 0, 1);
+CREATE TABLE late (LIKE ev INCLUDING DEFAULTS);
+INSERT INTO late ("position", stream, type) VALUES (300, 'o', 'x');
+ALTER TABLE ev ATTACH PARTITION late FOR VALUES FROM (200) TO (400);
+SELECT setval('ev_position_seq', 300);
+ALTER TABLE ev ATTACH PARTITION late FOR VALUES FROM (200) TO (400);
+
+-- a default partition: what is there is read in order too
+CREATE TABLE ev_rest PARTITION OF ev DEFAULT;
+SELECT pm.append('ev', 's1', 'rest'), pm.append('ev', 's6', 'rest', expected_version => 0);
+SELECT setval('ev_position_seq', 150);
+CREATE TABLE ev_4 PARTITION OF ev FOR VALUES FROM (400) TO (500);
+SELECT setval('ev_position_seq', 450);
+SELECT pm.append('ev', 's1', 'after', expected_version => 6);
+SELECT "position", version, type FROM pm.read('ev', 250);
+SELECT * FROM pm.catch_up('p', on_failure => 'policy');
+
+-- dropped with the log, or with a schema
+CREATE SCHEMA archive;
+ALTER TABLE ev_4 SET SCHEMA archive;
+SELECT pm.append('ev', 's1', 'unhandled');
+DROP SCHEMA archive CASCADE;
+SELECT * FROM pm.catch_up('p', on_failure => 'policy');
+DROP SCHEMA archive CASCADE;
+SELECT pm.drop_log('ev');
+DROP TABLE ev CASCADE;
+SELECT count(*) FROM pm.log;
+
+-- a partitioned table that exists
+CREATE TABLE ready ("position" bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, stream text NOT NULL, version bigint,
+	type text NOT NULL, data jsonb NOT NULL DEFAULT '{}', metadata jsonb NOT NULL DEFAULT '{}',
+	recorded_at timestamptz NOT NULL DEFAULT now()) PARTITION BY RANGE ("position");
+SELECT pm.create_log('ready', true);
+CREATE INDEX ON ready (stream, version);
+SELECT pm.create_log('ready', true);
+SELECT pm.drop_log('ready');
+SELECT tgname FROM pg_trigger WHERE tgrelid = 'ready'::regclass;
+SELECT pm.create_log('ready', true);
+DROP TABLE ready;
+DROP FUNCTION h, moves;
+SELECT pm.unregister('p');
+DROP TABLE late;

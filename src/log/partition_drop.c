@@ -1,0 +1,436 @@
+/*
+ * partition_drop.c
+ *		A partition that is about to leave its log, or has come to it.
+ *
+ * Events go with their partition, so a partition may not go before every follower has handled
+ * its events, nor while one of them is parked.  The versions of its streams are kept, as
+ * pm.trim keeps them.
+ *
+ * DETACH and DROP lock the log's table exclusively, and writers queue behind that lock.  So what
+ * takes time is done before, as soon as the partition is complete: if the mark is at or above
+ * its highest position, no event can come to it any more.  Then the lock is tried for a short
+ * time, again and again, with pauses in which the writers get theirs.
+ *
+ * DETACH CONCURRENTLY does not lock the table, and ends when the transactions that use it have
+ * ended.  Only a complete partition is detached in that way, so nothing changes meanwhile.
+ */
+#include "pm.h"
+
+#include "access/relation.h"
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/attempt.h"
+#include "base/exec.h"
+#include "log/append_id.h"
+#include "log/held.h"
+#include "log/highwater_ask.h"
+#include "log/log_catalog.h"
+#include "log/log_open.h"
+#include "log/log_scan.h"
+#include "log/partition_drop.h"
+#include "log/reply_to.h"
+#include "log/sequence.h"
+#include "log/stream_version.h"
+#include "log/trimmed.h"
+
+/* How long writers may have to wait for one attempt, in ms, and the pause after it. */
+#define PARTITION_DROP_WAIT	 "50ms"
+#define PARTITION_DROP_PAUSE 100
+/* After this many attempts the lock is waited for like any other. */
+#define PARTITION_DROP_TRIES 100
+
+/* The versions of this many streams are kept by one statement. */
+#define PARTITION_DROP_CHUNK 1000
+
+/* A partition that was dropped in another way than by DROP TABLE, or with its log. */
+typedef struct PartitionNoted
+{
+	char *leaf;
+	char *log;
+	Oid root;
+	int64 from;
+	int64 to;
+} PartitionNoted;
+
+static List *noted = NIL;	 /* in TopMemoryContext */
+static List *released = NIL; /* partitions that partition_drop_before() has checked */
+
+char *
+partition_log_name(Oid root)
+{
+	LogRow row;
+	char *name;
+
+	if (get_rel_relkind(root) != RELKIND_PARTITIONED_TABLE ||
+		!OidIsValid(exec_catalog_relid("log")))
+		return NULL;
+	name = log_catalog_name(root);
+	return name != NULL && log_catalog_row(name, &row) && row.kind == LOG_PARTITIONED ? name : NULL;
+}
+
+/* ---------- the rows of a partition ---------- */
+
+/*
+ * Begins a scan of the partition alone, along an index that fits; false if there is none.
+ */
+static bool
+partition_drop_scan(LogScan *scan, PmLog *log, Relation root, Relation leaf, LogScanFits fits)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+
+	log_scan_begin(scan, log, root, leaf, snapshot);
+	if (log_scan_choose(scan, fits))
+		return true;
+	log_scan_end(scan);
+	UnregisterSnapshot(snapshot);
+	return false;
+}
+
+static void
+partition_drop_scan_end(LogScan *scan)
+{
+	Snapshot snapshot = scan->snapshot;
+
+	log_scan_end(scan);
+	UnregisterSnapshot(snapshot);
+}
+
+/*
+ * The first or last position in the partition; false if it is empty.
+ */
+static bool
+partition_drop_end_position(PmLog *log, Relation root, Relation leaf, ScanDirection direction,
+							int64 *position)
+{
+	LogScan scan;
+	bool found;
+
+	if (!partition_drop_scan(&scan, log, root, leaf, log_scan_of_positions))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("partition \"%s\" of log \"%s\" has no index of its positions",
+							   RelationGetRelationName(leaf), log->name)));
+	log_scan_along(&scan, NULL, 0);
+	found = log_scan_next(&scan, direction);
+	if (found)
+		*position = log_scan_position(&scan);
+	partition_drop_scan_end(&scan);
+	return found;
+}
+
+/*
+ * Finds the next stream, after another one or the first, and its last version.  Returns it in the
+ * current memory context, NULL if there is none.
+ */
+static text *
+partition_drop_next_stream(LogScan *scan, text *before, int64 *version)
+{
+	ScanKeyData keys[2];
+	Oid collation = scan->index->rd_indcollation[0];
+	text *stream;
+	bool isnull;
+
+	if (before != NULL)
+		ScanKeyEntryInitialize(&keys[0], 0, 1, BTGreaterStrategyNumber, InvalidOid, collation,
+							   F_TEXT_GT, PointerGetDatum(before));
+	log_scan_along(scan, keys, before != NULL ? 1 : 0);
+	if (!log_scan_next(scan, ForwardScanDirection))
+		return NULL;
+	stream = DatumGetTextPCopy(slot_getattr(scan->slot, scan->attnum[EVENT_STREAM], &isnull));
+	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, collation, F_TEXTEQ,
+						   PointerGetDatum(stream));
+	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNOTNULL, 2, InvalidStrategy, InvalidOid,
+						   InvalidOid, InvalidOid, (Datum) 0);
+	log_scan_along(scan, keys, 2);
+	*version = 0;
+	if (log_scan_next(scan, BackwardScanDirection))
+		*version = log_scan_number(scan, EVENT_VERSION, &isnull);
+	return stream;
+}
+
+/*
+ * Keeps the last version of each stream in the partition (trimmed.c).  Where a stream goes on, the
+ * version of its later events counts.
+ */
+static void
+partition_drop_keep_versions(PmLog *log, Relation root, Relation leaf)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pm partition",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	Datum *streams = MemoryContextAlloc(caller, sizeof(Datum) * PARTITION_DROP_CHUNK);
+	Datum *versions = MemoryContextAlloc(caller, sizeof(Datum) * PARTITION_DROP_CHUNK);
+	text *stream = NULL;
+	int64 version;
+	int count = 0;
+	LogScan scan;
+
+	if (!partition_drop_scan(&scan, log, root, leaf, stream_version_fits))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("partition \"%s\" of log \"%s\" has no index of its streams and versions",
+						RelationGetRelationName(leaf), log->name)));
+	while ((stream = partition_drop_next_stream(&scan, stream, &version)) != NULL)
+	{
+		streams[count] = PointerGetDatum(stream);
+		versions[count] = Int64GetDatum(version);
+		if (++count < PARTITION_DROP_CHUNK)
+			continue;
+		trimmed_keep(log->name, streams, versions, count);
+		count = 0;
+		CHECK_FOR_INTERRUPTS();
+	}
+	trimmed_keep(log->name, streams, versions, count);
+	partition_drop_scan_end(&scan);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+}
+
+/*
+ * What else is kept of the partition's events goes with them.
+ */
+static void
+partition_drop_rows(PmLog *log, int64 from, int64 to)
+{
+	append_id_remove(log->name, from, to);
+	reply_to_remove(log->name, from, to);
+}
+
+/* ---------- before it goes ---------- */
+
+static void
+partition_drop_refuse(PartitionEnd end, const char *leaf, const char *log, const Held *held)
+{
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					end == PARTITION_DROP ?
+						errmsg("cannot drop partition \"%s\" of event log \"%s\"", leaf, log) :
+						errmsg("cannot detach partition \"%s\" of event log \"%s\"", leaf, log),
+					errdetail_internal("%s", held->detail), errhint("%s", held->hint)));
+}
+
+static void
+partition_drop_try_lock(void *arg)
+{
+	LockRelationOid(*(Oid *) arg, AccessExclusiveLock);
+}
+
+/*
+ * Locks the log's table exclusively.  Writers that come meanwhile wait for one attempt only.
+ */
+static void
+partition_drop_lock(Oid root)
+{
+	for (int i = 0; i < PARTITION_DROP_TRIES; i++)
+	{
+		int level = NewGUCNestLevel();
+		ErrorData *error;
+		bool locked;
+
+		(void) set_config_option("lock_timeout", PARTITION_DROP_WAIT, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+		locked = attempt(partition_drop_try_lock, &root, &error);
+		AtEOXact_GUC(true, level);
+		if (locked)
+			return;
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			ReThrowError(error);
+		FreeErrorData(error);
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(PARTITION_DROP_PAUSE * 1000L);
+	}
+	LockRelationOid(root, AccessExclusiveLock);
+}
+
+/*
+ * The range of a leaf; all positions if it is none.
+ */
+static PartitionLeaf
+partition_drop_range(Relation root, AttrNumber position, Oid leaf)
+{
+	const PartitionSet *set = partition_set(root, position);
+	PartitionLeaf range = {leaf, PG_INT64_MIN, PG_INT64_MAX};
+
+	for (int i = 0; i < set->nranged; i++)
+		if (set->leaves[i].relid == leaf)
+			range = set->leaves[i];
+	return range;
+}
+
+static void
+partition_drop_from(PmLog *log, Relation root, Oid leafid, PartitionEnd end)
+{
+	PartitionLeaf range = partition_drop_range(root, log->attnum[EVENT_POSITION], leafid);
+	Relation leaf = relation_open(leafid, AccessShareLock);
+	char *name = pstrdup(RelationGetRelationName(leaf));
+	bool complete = highwater_now(log->relid, log->seqid, HIGHWATER_EVERYBODY).mark >= range.to;
+	int64 last;
+	Held held;
+	MemoryContext caller;
+
+	if (end == PARTITION_DETACH_CONCURRENTLY && !complete)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot detach partition \"%s\" of event log \"%s\" concurrently", name,
+						log->name),
+				 errdetail("Events can still be appended to it, or a transaction that may have "
+						   "appended to it has not ended."),
+				 errhint("Detach it without CONCURRENTLY.")));
+	/* A call that must fail makes nobody wait. */
+	if (partition_drop_end_position(log, root, leaf, BackwardScanDirection, &last) &&
+		held_by(log->name, range.from, last, &held))
+		partition_drop_refuse(end, name, log->name, &held);
+	if (complete)
+		partition_drop_keep_versions(log, root, leaf);
+	if (end != PARTITION_DETACH_CONCURRENTLY)
+	{
+		partition_drop_lock(log->relid);
+		LockRelationOid(leafid, AccessExclusiveLock);
+		/* Now nobody writes, and followers have moved on. */
+		if (partition_drop_end_position(log, root, leaf, BackwardScanDirection, &last) &&
+			held_by(log->name, range.from, last, &held))
+			partition_drop_refuse(end, name, log->name, &held);
+		if (!complete)
+			partition_drop_keep_versions(log, root, leaf);
+	}
+	partition_drop_rows(log, range.from, range.to);
+	relation_close(leaf, NoLock);
+	caller = MemoryContextSwitchTo(TopMemoryContext);
+	released = lappend_oid(released, leafid);
+	MemoryContextSwitchTo(caller);
+}
+
+void
+partition_drop_before(const char *name, Oid root, Oid leaf, PartitionEnd end)
+{
+	PmLog *log;
+	Relation rel;
+
+	highwater_require_fresh_snapshots(end == PARTITION_DROP ? "dropping a partition of a log" :
+															  "detaching a partition of a log");
+	held_lock(root);
+	log = log_lock(log_get(name, false), AccessShareLock);
+	rel = relation_open(root, NoLock);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	partition_drop_from(log, rel, leaf, end);
+	PopActiveSnapshot();
+	relation_close(rel, NoLock);
+	/* The command refuses to change a table of which a statement of this session is open. */
+	CommandCounterIncrement();
+}
+
+/* ---------- after it has come ---------- */
+
+void
+partition_attached(const char *name, Oid root, Oid leafid)
+{
+	PmLog *log;
+	Relation rel;
+	Relation leaf;
+	int64 first;
+	int64 last;
+	int64 slowest;
+	int64 end;
+	bool empty;
+
+	CommandCounterIncrement();
+	if (get_rel_relkind(leafid) != RELKIND_RELATION)
+		return;
+	held_lock(root);
+	log = log_lock(log_get(name, false), AccessShareLock);
+	rel = relation_open(root, NoLock);
+	leaf = relation_open(leafid, AccessShareLock);
+	empty = !partition_drop_end_position(log, rel, leaf, BackwardScanDirection, &last) ||
+			!partition_drop_end_position(log, rel, leaf, ForwardScanDirection, &first);
+	end = sequence_last(log->seqid);
+	if (!empty && last > end)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot attach partition \"%s\" to event log \"%s\"",
+						RelationGetRelationName(leaf), name),
+				 errdetail("It has an event at position %lld, but the log's sequence is at %lld.",
+						   (long long) last, (long long) end)));
+	if (!empty && held_slowest(name, &slowest) && last > slowest)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot attach partition \"%s\" to event log \"%s\"",
+						RelationGetRelationName(leaf), name),
+				 errdetail("It has an event at position %lld, which is after position %lld, up to "
+						   "which all followers have handled the log; others would miss it.",
+						   (long long) last, (long long) slowest),
+				 errhint("Wait until all followers are past it, or append the events again.")));
+	relation_close(leaf, NoLock);
+	relation_close(rel, NoLock);
+}
+
+/* ---------- dropped in another way ---------- */
+
+void
+partition_drop_note(Oid leaf)
+{
+	Oid root = partition_root(leaf);
+	char *name = OidIsValid(root) && !list_member_oid(released, leaf) ? partition_log_name(root) :
+																		NULL;
+	PartitionNoted *note;
+	PartitionLeaf range;
+	MemoryContext caller;
+	PmLog *log;
+	Relation rel;
+
+	if (name == NULL)
+		return;
+	log = log_get(name, true);
+	/* The command locks it too, before it removes the partition. */
+	rel = try_relation_open(root, AccessExclusiveLock);
+	if (log == NULL || rel == NULL)
+		return;
+	range = partition_drop_range(rel, log->attnum[EVENT_POSITION], leaf);
+	relation_close(rel, NoLock);
+	caller = MemoryContextSwitchTo(TopMemoryContext);
+	note = palloc0(sizeof(PartitionNoted));
+	note->leaf = pstrdup(get_rel_name(leaf));
+	note->log = pstrdup(name);
+	note->root = root;
+	note->from = range.from;
+	/* Nothing has been appended after that. */
+	note->to = Min(range.to, sequence_last(log->seqid));
+	noted = lappend(noted, note);
+	MemoryContextSwitchTo(caller);
+}
+
+void
+partition_drop_check(void)
+{
+	List *notes = noted;
+	ListCell *lc;
+
+	noted = NIL;
+	foreach(lc, notes)
+	{
+		PartitionNoted *note = lfirst(lc);
+		Held held;
+
+		if (get_rel_relkind(note->root) == '\0' || note->to < note->from)
+			continue;
+		if (held_by(note->log, note->from, note->to, &held))
+			partition_drop_refuse(PARTITION_DROP, note->leaf, note->log, &held);
+	}
+	list_free_deep(notes);
+}
+
+void
+partition_drop_forget(void)
+{
+	list_free(released);
+	released = NIL;
+	noted = NIL;
+}
