@@ -1,5 +1,11 @@
 -- Replica logs, as far as one session shows them: a session with session_replication_role = replica writes like a subscription
 \set SHOW_CONTEXT never
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set no_workers :abs_srcdir '/sql/no_workers.inc'
+\set ECHO none
+\i :no_workers
+SET client_min_messages = notice;
+\set ECHO all
 
 SELECT pm.create_replica_log('sales.orders');
 CREATE SCHEMA sales;
@@ -69,11 +75,11 @@ SELECT count(*) FROM sales.orders WHERE origin_position = 13;
 CREATE TABLE got (pos bigint, origin bigint, stream text);
 CREATE FUNCTION keep(e pm.event) RETURNS void LANGUAGE sql AS $$
 	INSERT INTO got SELECT e.position, o.origin_position, e.stream FROM sales.orders o WHERE o.position = e.position $$;
+SET client_min_messages = error;
 SELECT pm.register('keep', 'keep', '{sales.orders}', start_at => 'end');
 SELECT arrive('{30,31}', 'd');
 SELECT pm.catch_up('keep');
 SELECT origin, stream FROM got ORDER BY pos;
-SELECT log, lag, state, reason, hint FROM pm.status;
 -- what its own handler does cannot go to the log
 CREATE FUNCTION append(e pm.event) RETURNS void LANGUAGE sql AS $$ SELECT pm.append('sales.orders', 's', 'T') $$;
 SELECT pm.register('append', 'append', '{sales.orders}', start_at => 'end', max_attempts => 1);
@@ -81,6 +87,8 @@ SELECT arrive('{32}', 'd');
 SELECT pm.catch_up('append');
 SELECT pm.unregister('append');
 SELECT pm.unregister('keep');
+
+SET client_min_messages = notice;
 
 -- ---- broken and repaired ----------------------------------------------------
 

@@ -32,6 +32,7 @@
 #include "utils/syscache.h"
 
 #include "base/exec.h"
+#include "base/relcache.h"
 #include "base/version.h"
 
 /* The version, as version_has() remembers it. */
@@ -63,7 +64,7 @@ version_schema_callback(Datum arg, int cacheid, uint32 hashvalue)
 void
 version_install(void)
 {
-	CacheRegisterRelcacheCallback(version_relcache_callback, (Datum) 0);
+	relcache_watch(version_relcache_callback);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, version_schema_callback, (Datum) 0);
 }
 

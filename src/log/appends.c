@@ -22,6 +22,7 @@
 
 #include "base/bulk.h"
 #include "base/exec.h"
+#include "base/relcache.h"
 #include "base/scan.h"
 #include "base/version.h"
 #include "base/within.h"
@@ -133,7 +134,7 @@ appends_install(void)
 {
 	RegisterSubXactCallback(appends_subxact_callback, NULL);
 	RegisterXactCallback(appends_xact_callback, NULL);
-	CacheRegisterRelcacheCallback(appends_relcache_callback, (Datum) 0);
+	relcache_watch(appends_relcache_callback);
 }
 
 void

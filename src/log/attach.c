@@ -22,6 +22,7 @@
 #include "base/argument.h"
 #include "base/exec.h"
 #include "base/identifier.h"
+#include "log/attach.h"
 #include "log/attach_build.h"
 #include "log/attach_check.h"
 #include "log/attach_raw.h"
@@ -226,7 +227,7 @@ attach_may_change(const LogRow *row)
 												 superuser();
 }
 
-static void
+void
 attach_require_may_change(const LogRow *row)
 {
 	if (!attach_may_change(row))

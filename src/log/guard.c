@@ -47,11 +47,11 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/resowner.h"
 #include "utils/syscache.h"
 
+#include "base/relcache.h"
 #include "log/appends.h"
 #include "log/furthest.h"
 #include "log/guard.h"
@@ -144,7 +144,7 @@ guard_install(void)
 	ctl.keysize = sizeof(Oid);
 	ctl.entrysize = sizeof(GuardEntry);
 	entries = hash_create("pm guard", 16, &ctl, HASH_ELEM | HASH_BLOBS);
-	CacheRegisterRelcacheCallback(guard_relcache_callback, (Datum) 0);
+	relcache_watch(guard_relcache_callback);
 	RegisterSubXactCallback(guard_subxact_callback, NULL);
 }
 

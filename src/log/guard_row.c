@@ -29,6 +29,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "base/relcache.h"
 #include "log/guard.h"
 #include "log/guard_ddl.h"
 #include "log/guard_row.h"
@@ -85,7 +86,7 @@ guard_row_install(void)
 	ctl.keysize = sizeof(Oid);
 	ctl.entrysize = sizeof(GuardLeaf);
 	leaves = hash_create("pm guarded partitions", 64, &ctl, HASH_ELEM | HASH_BLOBS);
-	CacheRegisterRelcacheCallback(guard_row_relcache_callback, (Datum) 0);
+	relcache_watch(guard_row_relcache_callback);
 }
 
 void

@@ -52,7 +52,8 @@ typedef struct LogShape
  */
 typedef struct PmLog
 {
-	const char *name;
+	const char *name;  /* the first one, by which all that is kept names it */
+	const char *title; /* that it has now, for users */
 	LogKind kind;
 	Oid relid;
 	Oid seqid;

@@ -153,6 +153,7 @@ log_build_empty(const LogRow *row)
 
 	log->context = context;
 	log->name = MemoryContextStrdup(context, row->name);
+	log->title = MemoryContextStrdup(context, row->title);
 	log->kind = row->kind;
 	log->relid = row->relid;
 	log->table = "";

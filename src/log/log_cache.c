@@ -16,6 +16,7 @@
 #include "utils/syscache.h"
 
 #include "base/exec.h"
+#include "base/relcache.h"
 #include "log/log_build.h"
 #include "log/log_cache.h"
 #include "log/log_catalog.h"
@@ -158,7 +159,7 @@ log_cache_install(void)
 	ctl.keysize = sizeof(Oid);
 	ctl.entrysize = sizeof(LogCacheRelation);
 	relations = hash_create("pm relations of logs", 16, &ctl, HASH_ELEM | HASH_BLOBS);
-	CacheRegisterRelcacheCallback(log_cache_relcache_callback, (Datum) 0);
+	relcache_watch(log_cache_relcache_callback);
 	RegisterXactCallback(log_cache_xact_callback, NULL);
 	/* A sequence's parameters, and the name of a schema, change without a relcache event. */
 	CacheRegisterSyscacheCallback(SEQRELID, log_cache_syscache_callback, (Datum) 0);

@@ -23,6 +23,7 @@
 #include "log/kept_event.h"
 #include "log/log.h"
 #include "log/log_catalog.h"
+#include "log/log_name.h"
 #include "log/name_right.h"
 #include "log/promotion.h"
 #include "log/replica_origin.h"
@@ -57,27 +58,15 @@ enum
 	LOG_CATALOG_FILTER,
 	LOG_CATALOG_ATTACHED_BY,
 	LOG_CATALOG_ATTACHED_BY_NAME,
-	LOG_CATALOG_SEQUENCE_XMIN
+	LOG_CATALOG_SEQUENCE_XMIN,
+	LOG_CATALOG_TITLE
 };
 
-static const char *const log_catalog_columns[] = {"name",
-												  "source",
-												  "pos",
-												  "stream",
-												  "version",
-												  "type",
-												  "data",
-												  "metadata",
-												  "recorded_at",
-												  "sequence_file",
-												  "system_identifier",
-												  "database",
-												  "created_at",
-												  "kind",
-												  "filter",
-												  "attached_by",
-												  "attached_by_name",
-												  "sequence_xmin"};
+static const char *const log_catalog_columns[] =
+	{"name",	   "source",   "pos",		  "stream",		   "version",			"type",
+	 "data",	   "metadata", "recorded_at", "sequence_file", "system_identifier", "database",
+	 "created_at", "kind",	   "filter",	  "attached_by",   "attached_by_name",	"sequence_xmin",
+	 "title"};
 
 static ScanTable log_catalog = {"log",
 								"log_pkey",
@@ -108,8 +97,8 @@ log_catalog_row_attached(RowScan *scan, LogRow *row)
 /*
  * Reads the row without SQL, because a session may need the rows of thousands of logs.
  */
-bool
-log_catalog_row(const char *name, LogRow *row)
+static bool
+log_catalog_row_of(const char *name, LogRow *row)
 {
 	RowScan scan;
 	bool found;
@@ -131,15 +120,30 @@ log_catalog_row(const char *name, LogRow *row)
 						LOG_ORDINARY :
 						(LogKind) DatumGetChar(scan.values[LOG_CATALOG_KIND - 1]);
 		row->filter = scan_text(&scan, LOG_CATALOG_FILTER);
+		row->title = scan_text(&scan, LOG_CATALOG_TITLE);
+		if (row->title == NULL)
+			row->title = row->name;
 		log_catalog_row_attached(&scan, row);
 	}
 	scan_end(&scan);
 	return found;
 }
 
+bool
+log_catalog_row(const char *name, LogRow *row)
+{
+	char *first;
+
+	if (log_catalog_row_of(name, row))
+		return true;
+	first = log_name_first(name);
+	return first != NULL && log_catalog_row_of(first, row);
+}
+
 Oid
 log_catalog_table(const char *name)
 {
+	char *first = log_name_first(name);
 	static ExecStatement select_source = {NULL,
 										  "SELECT source::pg_catalog.oid FROM pm_catalog.log "
 										  "WHERE name OPERATOR(pg_catalog.=) $1",
@@ -151,7 +155,7 @@ log_catalog_table(const char *name)
 	bool isnull;
 
 	exec_begin_owner(&scope);
-	values[0] = CStringGetTextDatum(name);
+	values[0] = CStringGetTextDatum(first != NULL ? first : name);
 	if (exec_statement(&select_source, values, NULL) == 1)
 		relid = DatumGetObjectId(exec_value(0, 1, &isnull));
 	exec_end(&scope);
@@ -312,6 +316,7 @@ log_catalog_insert(const char *name, Oid relid, Oid sequence_file)
 	ExecScope scope;
 	Datum values[12];
 
+	log_name_claim(name);
 	name_right_require(name);
 	erasure_refuse_log(name);
 	exec_begin_owner(&scope);
@@ -352,6 +357,7 @@ log_catalog_insert_kind(const LogRow *row)
 	Datum values[17];
 	char nulls[] = "                 ";
 
+	log_name_claim(row->name);
 	name_right_require(row->name);
 	erasure_refuse_log(row->name);
 	exec_begin_owner(&scope);
@@ -437,6 +443,7 @@ log_catalog_delete(const char *name)
 	name_right_release(name, log_catalog_table(name));
 	replica_origin_forget(name);
 	promotion_forget(name);
+	log_name_forget(name);
 	exec_begin_owner(&scope);
 	values[0] = CStringGetTextDatum(name);
 	exec_statement(&delete_log, values, NULL);

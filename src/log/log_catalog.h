@@ -13,7 +13,8 @@
 /* A row of the catalog. */
 typedef struct LogRow
 {
-	char *name;
+	char *name;	 /* the first one, by which all that is kept names it */
+	char *title; /* that it has now */
 	LogKind kind;
 	Oid relid;
 	Oid sequence_file; /* of the sequence that was last accepted */
@@ -45,7 +46,7 @@ typedef struct LogSequence
 	Oid seqid; /* InvalidOid: it has none */
 } LogSequence;
 
-/* Reads the row of a log; false if there is none. */
+/* Reads the row of a log by any of its names; false if there is none. */
 extern bool log_catalog_row(const char *name, LogRow *row);
 /* The table of a log, or InvalidOid. */
 extern Oid log_catalog_table(const char *name);

@@ -36,7 +36,7 @@ PG_FUNCTION_INFO_V1(pm_drop_log);
  * Raises an error unless the caller owns the log's table, or is a superuser if
  * there is no table any more.
  */
-static void
+void
 log_require_owner(PmLog *log)
 {
 	if (get_rel_relkind(log->relid) == '\0')
@@ -88,7 +88,7 @@ log_create_again(PmLog *log, bool partitioned)
 		if (log->problem == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_OBJECT),
-					 errmsg("event log \"%s\" already exists", log->name),
+					 errmsg("event log \"%s\" already exists", log->title),
 					 partitioned && log->kind == LOG_ORDINARY ?
 						 errhint("pm.partition_log makes it a partitioned log, with its table as "
 								 "the first partition.") :

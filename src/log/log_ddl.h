@@ -5,6 +5,8 @@
 #ifndef PM_LOG_DDL_H
 #define PM_LOG_DDL_H
 
+#include "log/log.h"
+
 /* A log that is to be created. */
 typedef struct LogTarget
 {
@@ -20,5 +22,10 @@ typedef struct LogTarget
  */
 extern bool log_ddl_target(const char *given, const char *function, bool partitioned,
 						   LogTarget *target);
+/*
+ * Raises an error unless the caller owns the log's table, or is a superuser if there is no table
+ * any more.
+ */
+extern void log_require_owner(PmLog *log);
 
 #endif /* PM_LOG_DDL_H */

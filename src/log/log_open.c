@@ -15,6 +15,7 @@
 #include "storage/lmgr.h"
 
 #include "log/log_cache.h"
+#include "log/log_name.h"
 #include "log/log_open.h"
 #include "log/log_right.h"
 
@@ -58,7 +59,11 @@ log_find(const char *name, Oid *relid, bool missing_ok)
 	if (!OidIsValid(*relid) && (found = log_normalize(name)) != NULL)
 		*relid = log_cache_table(found);
 	if (OidIsValid(*relid))
-		return found;
+	{
+		char *first = log_name_first(found);
+
+		return first != NULL ? first : found;
+	}
 	if (!missing_ok)
 		log_refuse_missing(name);
 	return NULL;

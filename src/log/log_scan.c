@@ -81,7 +81,7 @@ log_scan_begin(LogScan *scan, PmLog *log, Relation root, Relation rel, Snapshot 
 {
 	memset(scan, 0, sizeof(*scan));
 	scan->log = log;
-	scan->name = CStringGetTextDatum(log->name);
+	scan->name = CStringGetTextDatum(log->title);
 	scan->rel = rel;
 	Assert(CheckRelationLockedByMe(rel, AccessShareLock, true));
 	if (rel == root)

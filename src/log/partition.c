@@ -32,6 +32,7 @@
 #include "utils/partcache.h"
 #include "utils/rel.h"
 
+#include "base/relcache.h"
 #include "log/partition.h"
 
 typedef struct PartitionEntry
@@ -113,7 +114,7 @@ partition_install(void)
 	roots = hash_create("pm partitioned tables", 16, &ctl, HASH_ELEM | HASH_BLOBS);
 	ctl.entrysize = sizeof(PartitionMember);
 	members = hash_create("pm partitions", 64, &ctl, HASH_ELEM | HASH_BLOBS);
-	CacheRegisterRelcacheCallback(partition_relcache_callback, (Datum) 0);
+	relcache_watch(partition_relcache_callback);
 	RegisterXactCallback(partition_xact_callback, NULL);
 }
 

@@ -38,6 +38,7 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
+#include "base/relcache.h"
 #include "log/guard.h"
 #include "log/guard_ddl.h"
 #include "log/log.h"
@@ -134,7 +135,7 @@ replica_table(Relation rel)
 		ctl.keysize = sizeof(Oid);
 		ctl.entrysize = sizeof(ReplicaTable);
 		tables = hash_create("pm replica logs", 16, &ctl, HASH_ELEM | HASH_BLOBS);
-		CacheRegisterRelcacheCallback(replica_relcache_callback, (Datum) 0);
+		relcache_watch(replica_relcache_callback);
 	}
 	table = hash_search(tables, &relid, HASH_ENTER, &found);
 	if (found && table->valid)

@@ -90,7 +90,7 @@ trace_put(Trace *trace, PmLog *log, EventFields *event)
 		return;
 
 	values[TRACE_DEPTH] = Int32GetDatum(trace->depth);
-	values[TRACE_LOG] = CStringGetTextDatum(log->name);
+	values[TRACE_LOG] = CStringGetTextDatum(log->title);
 	for (int i = 0; i < lengthof(attributes); i++)
 	{
 		int attribute = attributes[i];

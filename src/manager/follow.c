@@ -14,6 +14,7 @@
 
 #include "base/exec.h"
 #include "log/log_adopt.h"
+#include "log/log_name.h"
 #include "log/log_open.h"
 #include "log/log_trouble.h"
 #include "manager/cursor_change.h"
@@ -99,11 +100,17 @@ char *
 follow_name(ProcessManager *pm, char *given)
 {
 	char *normal = log_normalize(given);
+	char *first = log_name_first(given);
 
+	if (first == NULL && normal != NULL)
+		first = log_name_first(normal);
 	if (follow_has(pm->logs, given))
 		return given;
 	if (normal != NULL && follow_has(pm->logs, normal))
 		return normal;
+	/* The log has another name now. */
+	if (first != NULL && follow_has(pm->logs, first))
+		return first;
 	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 					errmsg("process manager \"%s\" does not follow log \"%s\"", pm->name, given)));
 }

@@ -23,19 +23,28 @@ PG_FUNCTION_INFO_V1(pm_history);
 /* The columns of the result, and the two by which it is ordered. */
 #define HISTORY_COLUMNS 14
 
+/* The name that the log of a row has now. */
+#define HISTORY_NAME_OF_J                                                                          \
+	"coalesce((SELECT n.title FROM pm_catalog.log n "                                              \
+	"WHERE n.name OPERATOR(pg_catalog.=) j.log), j.log) AS log"
+#define HISTORY_NAME_OF_K                                                                          \
+	"coalesce((SELECT n.title FROM pm_catalog.log n "                                              \
+	"WHERE n.name OPERATOR(pg_catalog.=) k.log), k.log)"
+
 /*
  * What has not happened yet has no started_at, seq and state.  Its handled_at is when it is to be
  * handled, as far as that is known.
  */
 #define HISTORY_JOURNAL                                                                            \
-	"SELECT j.process_manager, j.key, j.started_at, j.seq, j.log, j.position, j.type, "            \
+	"SELECT j.process_manager, j.key, j.started_at, j.seq, " HISTORY_NAME_OF_J                     \
+	", j.position, j.type, "                                                                       \
 	"j.handled_at, j.state, coalesce(j.appended, '[]') AS appended, "                              \
 	"coalesce(j.timers, '[]') AS timers, j.by, j.reason, 'handled' AS status, "                    \
 	"1 AS part, j.id, NULL::pg_catalog.timestamptz AS due FROM pm_catalog.journal j "              \
 	"WHERE j.process_manager OPERATOR(pg_catalog.=) $1 AND j.key OPERATOR(pg_catalog.=) $2 "
 
 #define HISTORY_PARKED                                                                             \
-	"SELECT k.process_manager, k.key, NULL, NULL, k.log, "                                         \
+	"SELECT k.process_manager, k.key, NULL, NULL, " HISTORY_NAME_OF_K ", "                         \
 	"CASE WHEN k.log IS NULL THEN k.id ELSE k.position END, "                                      \
 	"CASE WHEN k.log IS NULL THEN k.type "                                                         \
 	"ELSE (pm_catalog.parked_event(k.log, k.position, $3)).type END, "                             \

@@ -21,6 +21,7 @@
 #include "base/event.h"
 #include "base/report.h"
 #include "base/version.h"
+#include "log/log_name.h"
 #include "manager/head.h"
 #include "manager/park_queue.h"
 #include "manager/park_rows.h"
@@ -165,7 +166,11 @@ park_rows_copy_event(ParkRows *rows, ParkRow *row, Datum event)
 	event_deform(event, &fields);
 	if (!fields.nulls[EVENT_LOG - 1] && park_rows_refer())
 	{
-		row->log = TextDatumGetCString(fields.values[EVENT_LOG - 1]);
+		char *title = TextDatumGetCString(fields.values[EVENT_LOG - 1]);
+		char *first = log_name_first(title);
+
+		/* The event has the name that the log has now. */
+		row->log = first != NULL ? first : title;
 		row->position = DatumGetInt64(fields.values[EVENT_POSITION - 1]);
 		return;
 	}

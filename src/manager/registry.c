@@ -23,6 +23,7 @@
 
 #include "base/exec.h"
 #include "base/extension.h"
+#include "base/relcache.h"
 #include "manager/registration.h"
 #include "manager/registry.h"
 #include "shmem/slot.h"
@@ -44,7 +45,7 @@ registry_relcache_callback(Datum arg, Oid relid)
 void
 registry_install(void)
 {
-	CacheRegisterRelcacheCallback(registry_relcache_callback, (Datum) 0);
+	relcache_watch(registry_relcache_callback);
 }
 
 /*

@@ -52,8 +52,17 @@ CREATE TABLE pm_catalog.log (
 	attached_by   oid,
 	attached_by_name name,
 	-- of the sequence's row in pg_sequence when the sequence was last accepted; ALTER SEQUENCE changes it
-	sequence_xmin xid
+	sequence_xmin xid,
+	-- the name that pm.rename_log has given it, and by which it is known since; NULL: its first name, as above
+	title         text
 );
+
+-- The names of renamed logs, apart from their first ones. They go on to mean these logs, and no other log gets one of them.
+CREATE TABLE pm_catalog.log_alias (
+	name            text PRIMARY KEY,
+	log             text NOT NULL		-- its first name
+);
+CREATE INDEX log_alias_log ON pm_catalog.log_alias (log);
 
 CREATE INDEX log_source ON pm_catalog.log (source);
 
@@ -427,6 +436,7 @@ CREATE INDEX name_owner_key ON pm_catalog.name_owner (name);
 -- All these tables contain data of users, which pg_dump must dump. What consumers hold is not
 -- dumped: they hold nothing in the copy.
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.log', '');
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.log_alias', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.trimmed', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.append_id', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.trimmed_origin', '');

@@ -69,7 +69,7 @@ CROSS JOIN LATERAL (
 	OFFSET 0) o;
 
 CREATE VIEW pm.log WITH (security_barrier) AS
-SELECT l.name, l.source AS "table", l.pos, l.stream, l.version, l.type, l.data, l.metadata, l.recorded_at, l.created_at,
+SELECT coalesce(l.title, l.name) AS name, l.source AS "table", l.pos, l.stream, l.version, l.type, l.data, l.metadata, l.recorded_at, l.created_at,
 	   CASE WHEN l.kind OPERATOR(pg_catalog.=) 'o' THEN 'ordinary' WHEN l.kind OPERATOR(pg_catalog.=) 'a' THEN 'attached'
 			WHEN l.kind OPERATOR(pg_catalog.=) 'p' THEN 'partitioned' ELSE 'replica' END AS kind, l.filter
 FROM pm_catalog.log l
@@ -82,7 +82,8 @@ WHERE coalesce(pg_catalog.has_table_privilege(l.source, 'SELECT'), EXISTS (
 
 CREATE VIEW pm.process_manager WITH (security_barrier) AS
 SELECT p.name, coalesce(r.rolname, p.owner_name) AS owner, p.handler,
-	   (SELECT pg_catalog.array_agg(DISTINCT c.log) FROM pm_catalog.cursor c
+	   (SELECT pg_catalog.array_agg(DISTINCT coalesce(t.title, c.log)) FROM pm_catalog.cursor c
+		LEFT JOIN pm_catalog.log t ON t.name OPERATOR(pg_catalog.=) c.log
 		WHERE c.process_manager OPERATOR(pg_catalog.=) p.name) AS logs,
 	   p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff, p.handler_timeout, p.batch_size, p.lanes,
 	   p.park_limit, p.paused, p.registered_at, p.keep_ended, p.journal,
@@ -90,14 +91,16 @@ SELECT p.name, coalesce(r.rolname, p.owner_name) AS owner, p.handler,
 	   (SELECT pg_catalog.array_agg(c.rolname ORDER BY c.rolname) FROM pg_catalog.pg_roles c
 		WHERE c.oid OPERATOR(pg_catalog.=) ANY (p.consumers)) AS consumers,
 	   p.carry,
-	   (SELECT pg_catalog.array_agg(DISTINCT a.log) FROM pm_catalog.appends a
+	   (SELECT pg_catalog.array_agg(DISTINCT coalesce(t.title, a.log)) FROM pm_catalog.appends a
+		LEFT JOIN pm_catalog.log t ON t.name OPERATOR(pg_catalog.=) a.log
 		WHERE a.process_manager OPERATOR(pg_catalog.=) p.name) AS appends_to
 FROM pm_catalog.manager p
 LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
 WHERE pm_catalog.may_see(p.owner);
 
 CREATE VIEW pm.cursor WITH (security_barrier) AS
-SELECT c.process_manager, c.log, c.lane, c."position", c.moved_at
+SELECT c.process_manager, coalesce((SELECT t.title FROM pm_catalog.log t WHERE t.name OPERATOR(pg_catalog.=) c.log), c.log) AS log, c.lane,
+	   c."position", c.moved_at
 FROM pm_catalog.cursor c
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
 WHERE pm_catalog.may_see(p.owner);
@@ -131,8 +134,9 @@ JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) e.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
 
 CREATE VIEW pm.journal WITH (security_barrier) AS
-SELECT j.process_manager, j.key, j.started_at, j.seq, j.log, j."position", j.type, j.handled_at, j.state,
-	   coalesce(j.appended, '[]') AS appended, coalesce(j.timers, '[]') AS timers, j.by, j.reason
+SELECT j.process_manager, j.key, j.started_at, j.seq,
+	   coalesce((SELECT t.title FROM pm_catalog.log t WHERE t.name OPERATOR(pg_catalog.=) j.log), j.log) AS log, j."position", j.type, j.handled_at,
+	   j.state, coalesce(j.appended, '[]') AS appended, coalesce(j.timers, '[]') AS timers, j.by, j.reason
 FROM pm_catalog.journal j
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) j.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
@@ -155,7 +159,8 @@ WHERE pg_catalog.pg_has_role(p.owner, 'USAGE') AND NOT t.sent;
 CREATE FUNCTION pm_catalog.parked_event(log text, "position" bigint, owner oid) RETURNS pm.event
 	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'pm_parked_event';
 CREATE VIEW pm.parked WITH (security_barrier) AS
-SELECT k.process_manager, k.log, CASE WHEN k.log IS NULL THEN k.id ELSE k."position" END AS "position", k.key, k.state,
+SELECT k.process_manager, coalesce((SELECT t.title FROM pm_catalog.log t WHERE t.name OPERATOR(pg_catalog.=) k.log), k.log) AS log,
+	   CASE WHEN k.log IS NULL THEN k.id ELSE k."position" END AS "position", k.key, k.state,
 	   CASE WHEN k.log IS NULL
 			THEN ROW(k.log, k."position", k.stream, k.version, k.type, k.data, k.metadata, k.recorded_at)::pm.event
 			ELSE pm_catalog.parked_event(k.log, k."position", p.owner) END AS event,
@@ -171,7 +176,8 @@ CREATE VIEW pm.worker WITH (security_barrier) AS
 SELECT w.pid, w.kind, d.datname AS database, r.rolname AS role, w.state, w.since,
 	   CASE WHEN w.database OPERATOR(pg_catalog.=) here.oid THEN w.process_manager END AS process_manager,
 	   CASE WHEN w.database OPERATOR(pg_catalog.=) here.oid THEN w.lane END AS lane,
-	   CASE WHEN w.database OPERATOR(pg_catalog.=) here.oid THEN w.log END AS log,
+	   CASE WHEN w.database OPERATOR(pg_catalog.=) here.oid
+			THEN coalesce((SELECT t.title FROM pm_catalog.log t WHERE t.name OPERATOR(pg_catalog.=) w.log), w.log) END AS log,
 	   CASE WHEN w.database OPERATOR(pg_catalog.=) here.oid THEN w."position" END AS "position",
 	   w.overdue, w.started_at, w.wait_event_type, w.wait_event
 FROM pm_catalog.workers() w
@@ -388,7 +394,8 @@ LEFT JOIN LATERAL (
 	  AND c.lane OPERATOR(pg_catalog.=) u.lane) n ON true;
 
 CREATE VIEW pm.status WITH (security_barrier) AS
-SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
+SELECT u.process_manager, coalesce((SELECT t.title FROM pm_catalog.log t WHERE t.name OPERATOR(pg_catalog.=) u.log), u.log) AS log, u.lane,
+	   u."position", u.high_water_mark,
 	   CASE WHEN u.last_position IS NOT NULL
 			THEN greatest(u.last_position OPERATOR(pg_catalog.-) u."position", 0) END AS lag,
 	   CASE WHEN u.situation OPERATOR(pg_catalog.=) ANY (ARRAY['idle', 'running', 'paused', 'halted', 'retrying'])
@@ -584,7 +591,7 @@ WHERE p.at_home AND (h.held OR h.fetched OPERATOR(pg_catalog.>) 0)
 
 -- For the owner of the log, and pg_monitor.
 CREATE VIEW pm.erasure WITH (security_barrier) AS
-SELECT e.log, e.positions, e.erased_at, e.waits_for AS process_managers
+SELECT coalesce(l.title, e.log) AS log, e.positions, e.erased_at, e.waits_for AS process_managers
 FROM pm_catalog.erasure e
 LEFT JOIN pm_catalog.log l ON l.name OPERATOR(pg_catalog.=) e.log
 LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) l.source::pg_catalog.oid
@@ -658,7 +665,8 @@ WITH RECURSIVE locked AS MATERIALIZED (			-- the relations of this database that
 	JOIN pg_catalog.pg_locks k ON k.transactionid OPERATOR(pg_catalog.=) x.transaction
 		AND k.locktype OPERATOR(pg_catalog.=) 'transactionid' AND k.granted AND k.pid IS NULL
 )
-SELECT b.blocks, b.log, b.process_manager, a.pid, x.gid, coalesce(a.usename, x.owner) AS role,
+SELECT b.blocks, coalesce((SELECT t.title FROM pm_catalog.log t WHERE t.name OPERATOR(pg_catalog.=) b.log), b.log) AS log,
+	   b.process_manager, a.pid, x.gid, coalesce(a.usename, x.owner) AS role,
 	   coalesce(a.xact_start, x.prepared) AS since, CASE WHEN x.gid IS NULL THEN a.state ELSE 'prepared' END AS state, a.query,
 	   CASE
 		   WHEN x.gid IS NOT NULL THEN pg_catalog.format('COMMIT PREPARED %L; or ROLLBACK PREPARED %L;', x.gid, x.gid)

@@ -20,6 +20,7 @@ COMMENT ON FUNCTION pm.create_log(text, boolean) IS 'create an event log and its
 COMMENT ON FUNCTION pm.attach_log(text, regclass, text, text, text, text, text, text, text, text) IS 'make an event log of a table that another program writes';
 COMMENT ON FUNCTION pm.detach_log(text) IS 'remove an attached log that no process manager follows, and keep its table';
 COMMENT ON FUNCTION pm.create_replica_log(text) IS 'create an event log that a subscription fills with the events of another server, or restore the guard of an existing one';
+COMMENT ON FUNCTION pm.rename_log(text, text) IS 'give a log and its table another name or schema; process managers go on';
 COMMENT ON FUNCTION pm.drop_log(text) IS 'remove an event log that no process manager follows, and keep its table';
 COMMENT ON FUNCTION pm.append(text, text, text, jsonb, jsonb, bigint, text) IS 'append an event to a stream and return its position';
 COMMENT ON FUNCTION pm.append_all(text, text, jsonb, bigint) IS 'append several events to a stream and return their positions';

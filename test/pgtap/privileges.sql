@@ -104,6 +104,8 @@ CREATE TEMP TABLE matrix (n serial, statement text, super text, alice text, bob 
 INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.create_log('a.more')$$,					'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.create_log('su.more')$$,					'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.rename_log('a.loose', 'a.loose')$$,		'00000', '00000', '00000', '42501', '42501'),
+	($$SELECT pm.rename_log('a.loose', 'su.loose')$$,		'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.create_replica_log('a.replica')$$,			'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.create_replica_log('su.replica')$$,		'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.drop_log('a.loose')$$,						'00000', '00000', '00000', '42501', '42501'),
@@ -360,7 +362,7 @@ ROLLBACK TO SAVEPOINT unexpected;
 -- writing through a view would bypass the checks
 SELECT ok(pg_temp.attempt(r, s) IN ('42501', '55000'), format('%s: %s', r, s))
 FROM unnest('{alice,bob,carol,monitor}'::text[]) r,
-	unnest(ARRAY['UPDATE pm.log SET "table" = 0', 'DELETE FROM pm.log', 'INSERT INTO pm.log (name) VALUES (''x'')', 'UPDATE pm.process_manager SET owner = ''postgres''',
+	unnest(ARRAY['UPDATE pm.log SET "table" = 0', 'DELETE FROM pm.log', 'INSERT INTO pm.log (pos) VALUES (''x'')', 'UPDATE pm.process_manager SET owner = ''postgres''',
 		'DELETE FROM pm.process_manager', 'UPDATE pm.cursor SET "position" = 0', 'DELETE FROM pm.status',
 		'UPDATE pm.instance SET state = ''{}''', 'DELETE FROM pm.timer', 'DELETE FROM pm.parked', 'UPDATE pm.parked SET state = ''dead''']) s;
 

@@ -3,6 +3,23 @@
 -- Each change here is also in a module of the install script, src/sql/*.sql: an updated extension has the same objects as a
 -- new one (test/t/210_upgrade.pl compares them).
 
+-- Kinds of logs, and their names
+ALTER TABLE pm_catalog.log ADD COLUMN kind "char" NOT NULL DEFAULT 'o' CHECK (kind IN ('o', 'a', 'p', 'r'));
+ALTER TABLE pm_catalog.log ADD COLUMN filter text;
+ALTER TABLE pm_catalog.log ADD COLUMN attached_by oid;
+ALTER TABLE pm_catalog.log ADD COLUMN attached_by_name name;
+ALTER TABLE pm_catalog.log ADD COLUMN sequence_xmin xid;
+ALTER TABLE pm_catalog.log ADD COLUMN title text;
+CREATE TABLE pm_catalog.log_alias (
+	name            text PRIMARY KEY,
+	log             text NOT NULL		-- its first name
+);
+CREATE INDEX log_alias_log ON pm_catalog.log_alias (log);
+SELECT pg_catalog.pg_extension_config_dump('pm_catalog.log_alias', '');
+CREATE FUNCTION pm.rename_log(log text, new_name text) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_rename_log';
+COMMENT ON FUNCTION pm.rename_log(text, text) IS 'give a log and its table another name or schema; process managers go on';
+
 -- pm.trace also returns the causes.
 COMMENT ON FUNCTION pm.trace(text, bigint) IS 'the causes of an event, and the tree of events that it has caused, as far as the caller may read the logs';
 
@@ -138,8 +155,9 @@ JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) e.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
 
 CREATE VIEW pm.journal WITH (security_barrier) AS
-SELECT j.process_manager, j.key, j.started_at, j.seq, j.log, j."position", j.type, j.handled_at, j.state,
-	   coalesce(j.appended, '[]') AS appended, coalesce(j.timers, '[]') AS timers, j.by, j.reason
+SELECT j.process_manager, j.key, j.started_at, j.seq,
+	   coalesce((SELECT t.title FROM pm_catalog.log t WHERE t.name OPERATOR(pg_catalog.=) j.log), j.log) AS log, j."position", j.type, j.handled_at,
+	   j.state, coalesce(j.appended, '[]') AS appended, coalesce(j.timers, '[]') AS timers, j.by, j.reason
 FROM pm_catalog.journal j
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) j.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
@@ -200,7 +218,8 @@ ALTER TABLE pm_catalog.parked ADD COLUMN error_hint text;
 CREATE FUNCTION pm_catalog.advice(handler text, correlate text, owner oid, sqlstate text, called boolean, message text) RETURNS text
 	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'pm_advice';
 CREATE OR REPLACE VIEW pm.parked WITH (security_barrier) AS
-SELECT k.process_manager, k.log, CASE WHEN k.log IS NULL THEN k.id ELSE k."position" END AS "position", k.key, k.state,
+SELECT k.process_manager, coalesce((SELECT t.title FROM pm_catalog.log t WHERE t.name OPERATOR(pg_catalog.=) k.log), k.log) AS log,
+	   CASE WHEN k.log IS NULL THEN k.id ELSE k."position" END AS "position", k.key, k.state,
 	   CASE WHEN k.log IS NULL
 			THEN ROW(k.log, k."position", k.stream, k.version, k.type, k.data, k.metadata, k.recorded_at)::pm.event
 			ELSE pm_catalog.parked_event(k.log, k."position", p.owner) END AS event,
@@ -407,7 +426,8 @@ SELECT pg_catalog.pg_extension_config_dump('pm_catalog.appends', '');
 
 CREATE OR REPLACE VIEW pm.process_manager WITH (security_barrier) AS
 SELECT p.name, coalesce(r.rolname, p.owner_name) AS owner, p.handler,
-	   (SELECT pg_catalog.array_agg(DISTINCT c.log) FROM pm_catalog.cursor c
+	   (SELECT pg_catalog.array_agg(DISTINCT coalesce(t.title, c.log)) FROM pm_catalog.cursor c
+		LEFT JOIN pm_catalog.log t ON t.name OPERATOR(pg_catalog.=) c.log
 		WHERE c.process_manager OPERATOR(pg_catalog.=) p.name) AS logs,
 	   p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff, p.handler_timeout, p.batch_size, p.lanes,
 	   p.park_limit, p.paused, p.registered_at, p.keep_ended, p.journal,
@@ -415,7 +435,8 @@ SELECT p.name, coalesce(r.rolname, p.owner_name) AS owner, p.handler,
 	   (SELECT pg_catalog.array_agg(c.rolname ORDER BY c.rolname) FROM pg_catalog.pg_roles c
 		WHERE c.oid OPERATOR(pg_catalog.=) ANY (p.consumers)) AS consumers,
 	   p.carry,
-	   (SELECT pg_catalog.array_agg(DISTINCT a.log) FROM pm_catalog.appends a
+	   (SELECT pg_catalog.array_agg(DISTINCT coalesce(t.title, a.log)) FROM pm_catalog.appends a
+		LEFT JOIN pm_catalog.log t ON t.name OPERATOR(pg_catalog.=) a.log
 		WHERE a.process_manager OPERATOR(pg_catalog.=) p.name) AS appends_to
 FROM pm_catalog.manager p
 LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
@@ -536,9 +557,7 @@ FROM pm_catalog.lane s
 LEFT JOIN pm_catalog.held_lane h ON h.process_manager OPERATOR(pg_catalog.=) s.process_manager
 								AND h.lane OPERATOR(pg_catalog.=) s.lane;
 
--- Kinds of logs, and the subscriptions of replica logs
-ALTER TABLE pm_catalog.log ADD COLUMN kind "char" NOT NULL DEFAULT 'o' CHECK (kind IN ('o', 'a', 'p', 'r'));
-ALTER TABLE pm_catalog.log ADD COLUMN filter text;
+-- The subscriptions of replica logs
 
 -- What the subscriptions of replica logs do.
 CREATE FUNCTION pm_catalog.newest_event(log text, worker integer) RETURNS timestamptz
@@ -626,7 +645,8 @@ LEFT JOIN LATERAL (
 CREATE FUNCTION pm_catalog.events_after(log text, "position" bigint) RETURNS bigint
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_status_events';
 CREATE OR REPLACE VIEW pm.status WITH (security_barrier) AS
-SELECT u.process_manager, u.log, u.lane, u."position", u.high_water_mark,
+SELECT u.process_manager, coalesce((SELECT t.title FROM pm_catalog.log t WHERE t.name OPERATOR(pg_catalog.=) u.log), u.log) AS log, u.lane,
+	   u."position", u.high_water_mark,
 	   CASE WHEN u.last_position IS NOT NULL
 			THEN greatest(u.last_position OPERATOR(pg_catalog.-) u."position", 0) END AS lag,
 	   CASE WHEN u.situation OPERATOR(pg_catalog.=) ANY (ARRAY['idle', 'running', 'paused', 'halted', 'retrying'])
@@ -837,7 +857,8 @@ WITH RECURSIVE locked AS MATERIALIZED (			-- the relations of this database that
 	JOIN pg_catalog.pg_locks k ON k.transactionid OPERATOR(pg_catalog.=) x.transaction
 		AND k.locktype OPERATOR(pg_catalog.=) 'transactionid' AND k.granted AND k.pid IS NULL
 )
-SELECT b.blocks, b.log, b.process_manager, a.pid, x.gid, coalesce(a.usename, x.owner) AS role,
+SELECT b.blocks, coalesce((SELECT t.title FROM pm_catalog.log t WHERE t.name OPERATOR(pg_catalog.=) b.log), b.log) AS log,
+	   b.process_manager, a.pid, x.gid, coalesce(a.usename, x.owner) AS role,
 	   coalesce(a.xact_start, x.prepared) AS since, CASE WHEN x.gid IS NULL THEN a.state ELSE 'prepared' END AS state, a.query,
 	   CASE
 		   WHEN x.gid IS NOT NULL THEN pg_catalog.format('COMMIT PREPARED %L; or ROLLBACK PREPARED %L;', x.gid, x.gid)
@@ -1048,7 +1069,7 @@ CREATE TABLE pm_catalog.erasure (
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.erasure', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.erasure_id_seq', '');
 CREATE VIEW pm.erasure WITH (security_barrier) AS
-SELECT e.log, e.positions, e.erased_at, e.waits_for AS process_managers
+SELECT coalesce(l.title, e.log) AS log, e.positions, e.erased_at, e.waits_for AS process_managers
 FROM pm_catalog.erasure e
 LEFT JOIN pm_catalog.log l ON l.name OPERATOR(pg_catalog.=) e.log
 LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) l.source::pg_catalog.oid
@@ -1156,11 +1177,8 @@ GRANT SELECT ON pm.stat TO PUBLIC;
 -- End of pm.stat
 
 -- Kinds of logs
-ALTER TABLE pm_catalog.log ADD COLUMN attached_by oid;
-ALTER TABLE pm_catalog.log ADD COLUMN attached_by_name name;
-ALTER TABLE pm_catalog.log ADD COLUMN sequence_xmin xid;
 CREATE OR REPLACE VIEW pm.log WITH (security_barrier) AS
-SELECT l.name, l.source AS "table", l.pos, l.stream, l.version, l.type, l.data, l.metadata, l.recorded_at, l.created_at,
+SELECT coalesce(l.title, l.name) AS name, l.source AS "table", l.pos, l.stream, l.version, l.type, l.data, l.metadata, l.recorded_at, l.created_at,
 	   CASE WHEN l.kind OPERATOR(pg_catalog.=) 'o' THEN 'ordinary' WHEN l.kind OPERATOR(pg_catalog.=) 'a' THEN 'attached'
 			WHEN l.kind OPERATOR(pg_catalog.=) 'p' THEN 'partitioned' ELSE 'replica' END AS kind, l.filter
 FROM pm_catalog.log l
@@ -1233,6 +1251,29 @@ CREATE FUNCTION pm.keep_parked(log text, up_to bigint) RETURNS bigint
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_keep_parked';
 COMMENT ON FUNCTION pm.keep_parked(text, bigint) IS 'keep parked events aside, so that their log can lose them';
 -- End of partitioned logs
+
+-- Names of renamed logs
+CREATE OR REPLACE VIEW pm.cursor WITH (security_barrier) AS
+SELECT c.process_manager, coalesce((SELECT t.title FROM pm_catalog.log t WHERE t.name OPERATOR(pg_catalog.=) c.log), c.log) AS log, c.lane,
+	   c."position", c.moved_at
+FROM pm_catalog.cursor c
+JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
+WHERE pm_catalog.may_see(p.owner);
+CREATE OR REPLACE VIEW pm.worker WITH (security_barrier) AS
+SELECT w.pid, w.kind, d.datname AS database, r.rolname AS role, w.state, w.since,
+	   CASE WHEN w.database OPERATOR(pg_catalog.=) here.oid THEN w.process_manager END AS process_manager,
+	   CASE WHEN w.database OPERATOR(pg_catalog.=) here.oid THEN w.lane END AS lane,
+	   CASE WHEN w.database OPERATOR(pg_catalog.=) here.oid
+			THEN coalesce((SELECT t.title FROM pm_catalog.log t WHERE t.name OPERATOR(pg_catalog.=) w.log), w.log) END AS log,
+	   CASE WHEN w.database OPERATOR(pg_catalog.=) here.oid THEN w."position" END AS "position",
+	   w.overdue, w.started_at, w.wait_event_type, w.wait_event
+FROM pm_catalog.workers() w
+CROSS JOIN (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) here
+LEFT JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) w.database
+LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) w.role
+WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR
+	  (w.role IS NOT NULL AND r.oid IS NOT NULL AND pg_catalog.pg_has_role(w.role, 'USAGE'));
+-- End of names of renamed logs
 
 -- Stays last: it makes all backends look again which version the extension has.
 SELECT pm_catalog.announce();
