@@ -3,18 +3,16 @@
 //   write URL CLIENTS EVENTS       CLIENTS clients at a time append EVENTS events, one to three an append, some of which commit late.
 //                                  Prints a line in JSON.
 //   consume URL                    its own consumer: records what it is given in emmett_seen, until SIGTERM
-//   read URL STREAM                prints a stream in JSON, as its readStream returns it
-import { writeSync } from 'node:fs';
+//   read URL STREAM                prints in JSON what its readStream returns: the version, how many events, of which types
 import { projections } from '@event-driven-io/emmett';
 import { getPostgreSQLEventStore, postgreSQLEventStoreConsumer, postgreSQLProjection } from '@event-driven-io/emmett-postgresql';
 import { SQL } from '@event-driven-io/dumbo';
 
 const [, , what, connectionString, ...args] = process.argv;
-// A pipe takes a part at a time, and process.exit does not wait for the rest of console.log.
-const print = (value) => {
-  let text = Buffer.from(JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? v.toString() : v)) + '\n');
-  while (text.length > 0) text = text.subarray(writeSync(1, text));
-};
+// process.exit does not wait for what a pipe has not taken yet.
+const print = (value) => new Promise((done) => {
+  process.stdout.write(JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? v.toString() : v)) + '\n', done);
+});
 
 async function migrate() {
   const store = getPostgreSQLEventStore(connectionString);
@@ -54,7 +52,7 @@ async function write(clients, events) {
   };
   await Promise.all(Array.from({ length: clients }, client));
   await store.close();
-  print({ appended, conflicts });
+  await print({ appended, conflicts });
 }
 
 async function consume() {
@@ -75,7 +73,7 @@ async function read(stream) {
   const store = getPostgreSQLEventStore(connectionString);
   const { events, currentStreamVersion } = await store.readStream(stream);
   await store.close();
-  print({ currentStreamVersion, events: events.map(({ type, data, metadata }) => ({ type, data, metadata })) });
+  await print({ currentStreamVersion, count: events.length, types: [...new Set(events.map(({ type }) => type))] });
 }
 
 if (what === 'migrate') await migrate();
