@@ -23,7 +23,11 @@ packages=()
 for suite in "${suites[@]}"; do
 	case $suite in
 	regress | isolation) ;;
-	tap) packages+=(perl libipc-run-perl postgresql-@MAJOR@-pgtap pgbouncer graphviz) ;;
+	tap)
+		packages+=(perl libipc-run-perl postgresql-@MAJOR@-pgtap pgbouncer graphviz)
+		# Later versions have another interface, and the test of partitions skips it.
+		[ "$(pm_major)" != 15 ] || packages+=(postgresql-15-partman)
+		;;
 	pgtap) packages+=(postgresql-@MAJOR@-pgtap libtap-parser-sourcehandler-pgtap-perl) ;;
 	clients)
 		packages+=(pgbouncer python3-psycopg python3-setuptools python3-wheel)
