@@ -384,12 +384,19 @@ pm_detach_log(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
 						errmsg("log \"%s\" is not attached", name), errhint("Use pm.drop_log.")));
 	attach_require_may_change(&row);
+	/*
+	 * Check this before the row is deleted too, so that a call that must fail makes no session
+	 * wait.
+	 */
 	attach_require_unfollowed(name);
-	/* From here on no process manager begins to follow the log, or another one of the table. */
-	LockDatabaseObject(exec_catalog_relid("log"), relid, 0, ExclusiveLock);
-	attach_require_unfollowed(name);
+	/*
+	 * This waits for sessions that are beginning to follow the log; later ones wait for us
+	 * (follow.c).  Nobody waits who follows another log over the table, which can belong to
+	 * another role.
+	 */
 	log_catalog_delete(name);
 	CommandCounterIncrement();
+	attach_require_unfollowed(name);
 	if (log_catalog_name(relid) == NULL)
 	{
 		if (get_rel_relkind(relid) != '\0' && compat_class_ownercheck(relid, GetUserId()))

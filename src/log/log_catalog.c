@@ -210,6 +210,19 @@ log_catalog_followers(const char *name)
 	return log_catalog_text(&followers, values);
 }
 
+bool
+log_catalog_hold(const char *name)
+{
+	static ExecStatement hold = {NULL,
+								 "SELECT FROM pm_catalog.log "
+								 "WHERE name OPERATOR(pg_catalog.=) $1 FOR KEY SHARE",
+								 1,
+								 {TEXTOID}};
+	Datum values[1] = {CStringGetTextDatum(name)};
+
+	return exec_as_owner(&hold, values, NULL) > 0;
+}
+
 static void *
 log_catalog_form_source(uint64 row)
 {

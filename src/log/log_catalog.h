@@ -58,6 +58,11 @@ extern List *log_catalog_list(void);
 extern List *log_catalog_tables(void);
 /* Those of the named logs that exist, as a list of LogSequence. */
 extern List *log_catalog_sequences(List *names);
+/*
+ * Keeps an attached log from being detached until the end of the transaction; false if there is
+ * none of this name.  Waits for a transaction that is detaching it.
+ */
+extern bool log_catalog_hold(const char *name);
 /* The names of the process managers that follow a log, for a message; NULL if there are none. */
 extern char *log_catalog_followers(const char *name);
 /* Adds an ordinary log, whose sequence has this file. */

@@ -11,6 +11,7 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
+#include "utils/inval.h"
 
 #include "base/exec.h"
 #include "log/log_adopt.h"
@@ -116,6 +117,26 @@ follow_name(ProcessManager *pm, char *given)
 }
 
 /*
+ * Keeps an attached log from being detached.  The lock on the log that is taken below does not,
+ * because it is one of the table, which several logs can share.
+ */
+static PmLog *
+follow_hold(PmLog *log, Oid owner)
+{
+	const char *name = pstrdup(log->name);
+	bool held = false;
+
+	while (!held)
+	{
+		/* It may have been detached and attached again while we waited. */
+		held = log_catalog_hold(name);
+		AcceptInvalidationMessages();
+		log = log_open_as(name, owner);
+	}
+	return log;
+}
+
+/*
  * Begins to follow a log, with the rights of the owner, except that no cursor is added yet.
  */
 static int64
@@ -123,6 +144,8 @@ follow_begin_one(const char *manager, Oid owner, const char *log_name, const cha
 {
 	PmLog *log = log_open_as(log_name, owner);
 
+	if (log->kind == LOG_ATTACHED)
+		log = follow_hold(log, owner);
 	log_require_whole(log);
 	log_require_select(log, owner);
 	if (!log->at_home)

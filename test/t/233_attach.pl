@@ -38,7 +38,11 @@ answer("CREATE ROLE app LOGIN; CREATE ROLE second LOGIN; CREATE ROLE third LOGIN
 answer("SELECT pm.attach_log('all_of_it', 'store', 'id', 'category', 'kind', 'body');
 	SELECT pm.attach_log('evens', 'store', 'id', 'category', 'kind', 'body', filter => \$\$category = 'even'\$\$);
 	SELECT pm.register('all_of_it', 'see', '{all_of_it}', start_at => 'beginning');
-	SELECT pm.register('evens', 'see', '{evens}', start_at => 'beginning')");
+	SELECT pm.register('evens', 'see', '{evens}', start_at => 'beginning');
+	CREATE TABLE laned (log text, pos bigint);
+	CREATE FUNCTION see_laned(e pm.event) RETURNS void LANGUAGE sql AS \$\$ INSERT INTO laned VALUES (e.log, e.position) \$\$;
+	CREATE FUNCTION by_kind(e pm.event) RETURNS text IMMUTABLE LANGUAGE sql AS \$\$ SELECT e.type || e.position % 7 \$\$;
+	SELECT pm.register('laned', 'see_laned', '{evens,all_of_it}', correlate => 'by_kind', lanes => 3, start_at => 'beginning')");
 my $script = $node->basedir . '/writers.sql';
 append_to_file($script, <<'SQL');
 \set n random(1, 100)
@@ -61,6 +65,10 @@ $node->command_ok([ 'pgbench', '-n', '-c', 8, '-j', 2, '-t', 40, '-f', $script, 
 wait_for(z('all_of_it', 'store', 'true'), '0|0|0', 'each event of the table is handled once, in order');
 wait_for(z('evens', 'store', "t.category = 'even'"), '0|0|0', '... and of the category');
 is(answer("SELECT count(*) FROM seen JOIN store USING (id) WHERE log = 'evens' AND category <> 'even'" =~ s/USING \(id\)/ON id = pos/r), 0, '... and nothing else');
+
+ok(answer("SELECT pm.wait_for('laned', timeout => '30 s')") eq 't', 'pm.wait_for');
+is(answer("SELECT (SELECT count(*) FROM laned) - (SELECT count(*) FROM store) - (SELECT count(*) FROM store WHERE category = 'even'), (SELECT count(*) - count(DISTINCT (log, pos)) FROM laned)"), '0|0', 'three lanes follow both logs over the table');
+answer("SELECT pm.unregister('laned')");
 
 # ---- without a trigger: roles that do not own the table, more roles than places
 answer('DROP TRIGGER pm_after_write ON store');
