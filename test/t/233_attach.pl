@@ -189,7 +189,13 @@ for my $i (1 .. @broken)
 	{
 		last if answer("SELECT state FROM pm.status WHERE log = '$t'") ne 'waiting';
 		my $hint = answer("SELECT hint FROM pm.status WHERE log = '$t'");
-		if ($hint =~ /^Run (ALTER SEQUENCE .*? NO CYCLE)\./) { answer($1); $cached->do("INSERT INTO $t (k) VALUES ('cached')"); }
+		if ($hint =~ /^Run (ALTER SEQUENCE .*? NO CYCLE)\./) 
+		{
+			answer("$1; INSERT INTO $t (k) VALUES ('beyond')");
+			# the session still has positions in its cache, which readers must not pass
+			wait_for("SELECT reason ~ 'was changed, restarted or replaced' FROM pm.status WHERE log = '$t'", 't', "$name: setting it back is not enough");
+			$cached->do("INSERT INTO $t (k) VALUES ('cached')");
+		}
 		elsif ($hint =~ /(SELECT pg_catalog\.setval\(.*?\))\.$/) { answer($1); }
 		elsif ($hint =~ /(ALTER TABLE .*? ADD UNIQUE \(id\))/) { answer($1); }
 		elsif ($hint =~ /(SELECT pm\.attach_log\(.*\)), which/)
