@@ -39,7 +39,7 @@ function options({ width, tone, format, hover, whole }) {
     scales: { x: { time: true, range: ({ data: [times] }) => { const end = times.at(-1) ?? now(); return [Math.min(times[0] ?? end, end - 60), end]; } }, y: { range: (_, low, high) => [0, Math.max(high ?? 0, low ?? 0) * 1.15 || 1] } },
     axes: [
       { ...axis, grid: { show: false }, size: 24, space: 70, values: clockLabels },
-      { ...axis, size: widthOf, space: narrow.matches ? 18 : 34, values: (_, values) => values.map(format), ...(whole ? { incrs: count } : {}) },
+      { ...axis, size: widthOf, space: () => (narrow.matches ? 18 : 34), values: (_, values) => values.map(format), ...(whole ? { incrs: count } : {}) },
     ],
     series: [{}, { stroke: () => css(tone), width: 2, fill: () => `${css(tone)}22`, points: { show: (plot) => plot.data[0].length < 3, size: 5 }, spanGaps: false }],
     hooks: { setCursor: [(plot) => hover(plot.cursor.idx ?? null)] },

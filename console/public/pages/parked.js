@@ -25,9 +25,9 @@ export function ParkedDetail({ name, event, state, said = false }) {
       ? html`<p class="none">It is not parked any more.</p>`
       : html`<div class="detail">
         ${!said && found.message !== null && html`<p class="message"><${Text} value=${found.message} length=${found.message_length} max=${1000} lines /></p>`}
+        ${found.detail && html`<p><${Text} value=${found.detail} length=${found.detail_length} max=${1000} lines /></p>`}
         ${!said && found.error_hint && html`<p><${ErrorHint} value=${found.error_hint} length=${found.error_hint_length} /></p>`}
         ${!said && found.hint && html`<p><${Hint} value=${found.hint} manager=${name} /></p>`}
-        ${found.detail && html`<p><${Text} value=${found.detail} length=${found.detail_length} max=${1000} lines /></p>`}
         <${Facts} of=${[
           found.log !== null && ['event', html`<${EventLink} log=${found.log} position=${found.position} />`],
           ['type', html`<${Text} value=${found.type} />`],

@@ -30,8 +30,8 @@ function Places({ data }) {
   const dispatchers = data.workers.filter((worker) => worker.kind === 'dispatcher');
   const idle = dispatchers.filter((worker) => worker.state === 'idle').length;
   const all = setting !== undefined && dispatchers.length >= Number(setting);
-  const noun = (n) => `${n} ${n === 1 ? 'dispatcher' : 'dispatchers'}`;
-  return html`<p class="none">${dispatchers.length === 0 ? 'No dispatcher runs' : `${noun(dispatchers.length)}, ${idle === 0 ? 'none' : idle} of them idle`}, as far as this role may see. At most ${setting ?? '–'} can run (<code>pm.max_workers</code>).
+  const running = dispatchers.length === 1 ? `1 dispatcher, which is ${idle === 1 ? 'idle' : 'busy'}` : `${dispatchers.length} dispatchers, ${idle === 0 ? 'none' : idle} of them idle`;
+  return html`<p class="none">${dispatchers.length === 0 ? 'No dispatcher runs' : running}, as far as this role may see. At most ${setting ?? '–'} can run (<code>pm.max_workers</code>).
     ${all && idle > 0 && ' An idle one makes room as soon as another role has work.'}
     ${all && idle === 0 && ' All are busy: another role that has work waits for one of them.'}</p>`;
 }
