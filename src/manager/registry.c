@@ -29,6 +29,7 @@
 #include "shmem/slot.h"
 #include "shmem/wakeup.h"
 
+PG_FUNCTION_INFO_V1(pm_registry_owner);
 PG_FUNCTION_INFO_V1(pm_registry_before_change);
 
 static uint64 version = 1;
@@ -383,6 +384,29 @@ registry_require_owner(ProcessManager *pm)
 	if (!registry_may_change(pm))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("must be owner of process manager \"%s\"", pm->name)));
+}
+
+/*
+ * pm_catalog.manager_owner(name, owner, owner_name, at_home): the owner for pm_catalog.manager, by
+ * the rules of registry_owner().  If that role does not exist any more, its OID.
+ */
+Datum
+pm_registry_owner(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	bool at_home = PG_GETARG_BOOL(3);
+	HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(registry_type(name)));
+	Oid owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_type) GETSTRUCT(tuple))->typowner;
+		ReleaseSysCache(tuple);
+		if (at_home ||
+			(SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)) && !superuser_arg(owner)))
+			PG_RETURN_OID(owner);
+	}
+	PG_RETURN_OID(at_home ? PG_GETARG_OID(1) : get_role_oid(NameStr(*PG_GETARG_NAME(2)), true));
 }
 
 /*

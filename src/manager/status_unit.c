@@ -294,7 +294,7 @@ pm_status_unit(PG_FUNCTION_ARGS)
 	Datum values[3];
 	bool nulls[3];
 
-	InitMaterializedSRF(fcinfo, 0);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	if (!slot_preloaded() || !(has_privs_of_role(GetUserId(), unit.owner) ||
 							   has_privs_of_role(GetUserId(), ROLE_PG_MONITOR)))
 		return (Datum) 0;

@@ -142,7 +142,7 @@ COMMENT ON COLUMN pm.status.rate IS 'events handled per second, averaged over ab
 COMMENT ON COLUMN pm.status.eta IS 'time until the cursor reaches the high-water mark at this rate';
 COMMENT ON COLUMN pm.status.oldest_unhandled IS 'when the first event after the cursor was recorded';
 COMMENT ON COLUMN pm.status.conflicts IS 'number of lost races for a stream, serialization failures, deadlocks and lock timeouts that were retried and not counted as errors';
-COMMENT ON COLUMN pm.status.dead IS 'number of parked events that are not retried by themselves';
+COMMENT ON COLUMN pm.status.dead IS 'number of parked events that are dead: they are tried again only with pm.retry';
 COMMENT ON COLUMN pm.status.timers_overdue IS 'number of timers that are due and have not fired';
 COMMENT ON COLUMN pm.status.oldest_overdue IS 'when the oldest of these timers was due';
 COMMENT ON COLUMN pm.status.deferred IS 'number of parked events that their handler has deferred';

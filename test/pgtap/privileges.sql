@@ -317,6 +317,9 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm_catalog.mark_holders('su.private')$$,		'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.oldest_unhandled('su.private', 0)$$,	'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.events_after('su.private', 0)$$,		'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.waiting('i', 0, 'a.orders', true, true, now())$$,	'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.lane_waiting('i', 0, now())$$,		'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.manager_owner('i', 10, 'x', true)$$,	'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.counters()$$,						'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.parked_event('su.private', 1, 10)$$,	'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.pending('p', 'k')$$,		'00000', '00000', '00000', '00000', '00000'),
@@ -443,14 +446,23 @@ FROM unnest('{carol,dave}'::text[]) r,
 		$$SELECT coalesce(pm_catalog.events_after('su.private', 0), 0)$$,
 		$$SELECT count(e.type) FROM generate_series(1, 20) i, pm_catalog.parked_event('su.private', i, 10) e$$,
 		$$SELECT count(*) FROM pm_catalog.workers() WHERE process_manager IS NOT NULL OR log IS NOT NULL$$,
+		$$SELECT count(*) FROM pm_catalog.waiting('i', 0, 'a.orders', true, true, 'infinity') WHERE parked > 0$$,
+		$$SELECT count(*) FROM pm_catalog.waiting('i', 0, 'a.orders', true, true, 'infinity') WHERE overdue > 0$$,
+		$$SELECT count(*) FROM pm_catalog.lane_waiting('i', 0, 'infinity') WHERE deferred + failing + behind + dead > 0$$,
+		$$SELECT count(*) FROM pm_catalog.lane_waiting('i', 0, 'infinity') WHERE timers > 0$$,
 		$$SELECT count(*) FROM pm_catalog.unit_now((SELECT min(id) FROM pm_catalog.process_manager), 0, 10)$$,
 		$$SELECT count(*) FROM generate_series(1, 50) i, pm_catalog.unit_now(i, 0, 10)$$,
 		$$SELECT count(*) FROM pg_stat_activity a, pm_catalog.session(a.pid) s WHERE a.usesysid IS DISTINCT FROM current_user::regrole
 			AND s.wait_event_type <> 'Lock' AND s.wait_event <> 'SyncRep'$$,
 		$$SELECT pm_catalog.may_see(10)$$]) q;
+SELECT is(pg_temp.answer(r, q), '1', format('%s learns it', r))
+FROM unnest('{alice,monitor}'::text[]) r,
+	unnest(ARRAY[
+		$$SELECT count(*) FROM pm_catalog.waiting('i', 0, 'a.orders', true, true, 'infinity') WHERE parked > 0 AND overdue > 0$$,
+		$$SELECT count(*) FROM pm_catalog.lane_waiting('i', 0, 'infinity') WHERE failing + behind > 0 AND timers > 0$$]) q;
 SELECT is_empty(
 	$$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pm_catalog'::regnamespace AND has_function_privilege('pmtest_carol', oid, 'EXECUTE')
-		AND proname NOT IN ('before_write', 'before_update', 'before_row', 'before_truncate', 'after_write', 'arrival_begin', 'arrival', 'arrival_end', 'newest_event', 'position_is_new', 'library', 'version_problem', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'events_after', 'parked_event', 'counters', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'advice', 'diagram_text', 'diagram_age') $$,
+		AND proname NOT IN ('before_write', 'before_update', 'before_row', 'before_truncate', 'after_write', 'arrival_begin', 'arrival', 'arrival_end', 'newest_event', 'position_is_new', 'library', 'version_problem', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'events_after', 'waiting', 'lane_waiting', 'manager_owner', 'parked_event', 'counters', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'advice', 'diagram_text', 'diagram_age') $$,
 	'only internal functions known to be harmless can be executed');
 
 -- ---- privileges -------------------------------------------------------------

@@ -386,6 +386,8 @@ CREATE FUNCTION pm.cancel_timer(type text, name text DEFAULT NULL, consumer text
 COMMENT ON FUNCTION pm.set_timer(text, timestamptz, jsonb, text, text, text) IS 'called by the handler of an instance, or by a consumer: set a timer, which comes back as an event of this type';
 COMMENT ON FUNCTION pm.cancel_timer(text, text, text, text) IS 'called by the handler of an instance, or by a consumer: cancel a timer; false if there is none of this type';
 
+CREATE FUNCTION pm_catalog.manager_owner(name text, owner oid, owner_name name, at_home boolean) RETURNS oid
+	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'pm_registry_owner';
 CREATE OR REPLACE VIEW pm_catalog.manager AS
 SELECT p.name, p.id, p.owner_name, p.handler, p.handler_kind, p.correlate, p.types, p.on_failure, p.max_attempts, p.backoff,
 	   p.handler_timeout, p.batch_size, p.lanes, p.park_limit, p.paused, p.registered_at, h.at_home,
@@ -402,18 +404,8 @@ CROSS JOIN (SELECT oid FROM pg_catalog.pg_database
 			WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) here
 CROSS JOIN LATERAL (SELECT p.system_identifier OPERATOR(pg_catalog.=) lib.system_identifier
 						   AND p.database OPERATOR(pg_catalog.=) here.oid AS at_home) h
--- The owner of the shell type (src/manager/shell_type.c). OFFSET 0: it is found once for each row, however often it is used.
-CROSS JOIN LATERAL (
-	SELECT coalesce((SELECT t.typowner FROM pg_catalog.pg_type t
-					 WHERE t.typname OPERATOR(pg_catalog.=) p.name::pg_catalog.name
-					   AND t.typnamespace OPERATOR(pg_catalog.=) (
-						   SELECT n.oid FROM pg_catalog.pg_namespace n
-						   WHERE n.nspname OPERATOR(pg_catalog.=) 'pm_process_manager')
-					   AND (h.at_home OR EXISTS (SELECT FROM pg_catalog.pg_roles r
-												 WHERE r.oid OPERATOR(pg_catalog.=) t.typowner AND NOT r.rolsuper))),
-					CASE WHEN h.at_home THEN p.owner
-						 ELSE coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(p.owner_name))::pg_catalog.oid, 0) END) AS owner
-	OFFSET 0) o;
+-- OFFSET 0: the owner is found once for each row, however often it is used.
+CROSS JOIN LATERAL (SELECT pm_catalog.manager_owner(p.name, p.owner, p.owner_name, h.at_home) AS owner OFFSET 0) o;
 
 -- pm.diagram
 -- The logs to which the handler of each process manager has appended (src/log/appends.c).
@@ -449,6 +441,10 @@ COMMENT ON COLUMN pm.process_manager.consumers IS 'roles that may be its consume
 COMMENT ON COLUMN pm.process_manager.carry IS 'keys of metadata that appended events and timers inherit';
 COMMENT ON COLUMN pm.process_manager.appends_to IS 'logs to which its handler has appended';
 
+CREATE FUNCTION pm_catalog.waiting(process_manager text, lane integer, log text, first boolean, timers boolean,
+								   at timestamptz, OUT parked bigint, OUT dead bigint, OUT deferred bigint,
+								   OUT next_retry timestamptz, OUT overdue bigint, OUT oldest timestamptz)
+	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_status_waiting';
 CREATE OR REPLACE VIEW pm_catalog.unit_row AS
 SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.moved_at,
 	   p.id, p.owner, p.owner_name, r.rolname,
@@ -459,8 +455,7 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 	   CASE WHEN l.message IS DISTINCT FROM l.reason THEN l.message END AS message,
 	   l.attempts, l.retry_at, l.errors, l.conflicts, s.high_water_mark, s.last_position,
 	   coalesce(s.problem, d.problem) AS problem, coalesce(s.hint, d.hint) AS problem_hint, s.held_by,
-	   k.parked OPERATOR(pg_catalog.+) kt.parked AS parked, k.dead OPERATOR(pg_catalog.+) kt.dead AS dead,
-	   least(k.next_retry, kt.next_retry) AS next_retry, t.overdue, t.oldest, seen.at AS seen_at,
+	   k.parked, k.dead, k.next_retry, k.overdue, k.oldest, seen.at AS seen_at,
 	   -- What keeps the unit from running until a person changes it, whether it has work or not.
 	   CASE
 		   WHEN NOT p.at_home THEN 'copy'
@@ -487,9 +482,10 @@ SELECT c.process_manager, c.log, c.lane, c."position", c.handled, c.rate, c.move
 	   -- Is there work now, because of the unit's state, in its queues, or in the log?
 	   (l.state OPERATOR(pg_catalog.=) ANY (ARRAY['retrying', 'parking', 'waiting']) AND
 		coalesce(l.retry_at, seen.at) OPERATOR(pg_catalog.<=) seen.at) AS lane_due,
-	   (coalesce(least(k.next_retry, kt.next_retry) OPERATOR(pg_catalog.<=) seen.at, false)
-		OR t.overdue OPERATOR(pg_catalog.>) 0) AS queue_due,
-	   coalesce(s.high_water_mark OPERATOR(pg_catalog.>) c."position", false) AS log_due
+	   (coalesce(k.next_retry OPERATOR(pg_catalog.<=) seen.at, false)
+		OR k.overdue OPERATOR(pg_catalog.>) 0) AS queue_due,
+	   coalesce(s.high_water_mark OPERATOR(pg_catalog.>) c."position", false) AS log_due,
+	   k.deferred, p.handler IS NULL AS consumed
 FROM (SELECT f.*, pg_catalog.min(f.log) OVER (PARTITION BY f.process_manager, f.lane) OPERATOR(pg_catalog.=) f.log AS first
 	  FROM pm_catalog.cursor f) c
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) c.process_manager
@@ -503,25 +499,8 @@ CROSS JOIN (SELECT pg_catalog.clock_timestamp() AS at OFFSET 0) seen
 LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.owner
 CROSS JOIN LATERAL pm_catalog.log_state(c.log) s
 LEFT JOIN LATERAL pm_catalog.log_denied(CASE WHEN s.problem IS NULL THEN c.log END, r.oid) d ON true
--- + 0 keeps the lane out of the index condition: parked_key would lead to the parked events of all logs, for each log.
-CROSS JOIN LATERAL (
-	SELECT pg_catalog.count(*) AS parked, pg_catalog.count(*) FILTER (WHERE k.state OPERATOR(pg_catalog.=) 'dead') AS dead,
-		   pg_catalog.min(CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END) AS next_retry
-	FROM pm_catalog.parked k
-	WHERE k.process_manager OPERATOR(pg_catalog.=) c.process_manager AND k.log OPERATOR(pg_catalog.=) c.log
-	  AND k.lane OPERATOR(pg_catalog.+) 0 OPERATOR(pg_catalog.=) c.lane) k
-CROSS JOIN LATERAL (
-	SELECT pg_catalog.count(*) AS parked, pg_catalog.count(*) FILTER (WHERE k.state OPERATOR(pg_catalog.=) 'dead') AS dead,
-		   pg_catalog.min(CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END) AS next_retry
-	FROM pm_catalog.parked k
-	WHERE k.process_manager OPERATOR(pg_catalog.=) CASE WHEN c.first THEN c.process_manager END AND k.log IS NULL
-	  AND k.lane OPERATOR(pg_catalog.+) 0 OPERATOR(pg_catalog.=) c.lane) kt
-CROSS JOIN LATERAL (
-	SELECT pg_catalog.count(*) AS overdue, pg_catalog.min(t.due) AS oldest
-	FROM pm_catalog.timer t
-	WHERE t.process_manager OPERATOR(pg_catalog.=)
-		  CASE WHEN c.first AND p.handler_kind OPERATOR(pg_catalog.=) 's' THEN c.process_manager END
-	  AND t.lane OPERATOR(pg_catalog.=) c.lane AND t.due OPERATOR(pg_catalog.<=) seen.at) t
+CROSS JOIN LATERAL pm_catalog.waiting(c.process_manager, c.lane, c.log, c.first, p.handler_kind OPERATOR(pg_catalog.=) 's',
+									  seen.at) k
 WHERE pm_catalog.may_see(p.owner);
 DROP FUNCTION pm_catalog.advice(text, text, oid, text, boolean);
 
@@ -617,30 +596,30 @@ WHERE l.kind OPERATOR(pg_catalog.=) 'r'
 GROUP BY l.name;
 
 CREATE OR REPLACE VIEW pm_catalog.unit_situation AS
-SELECT u.*, n.situation AS now_situation, n.reason AS now_reason, n.hint AS now_hint,
+SELECT u.process_manager, u.log, u.lane, u."position", u.handled, u.rate, u.moved_at, u.id, u.owner, u.owner_name, u.rolname,
+	   u.state, u.reason, u.hint, u.message, u.attempts, u.retry_at, u.errors, u.conflicts, u.high_water_mark,
+	   u.last_position, u.problem, u.problem_hint, u.held_by, u.parked, u.dead, u.next_retry, u.overdue, u.oldest, u.seen_at,
+	   u.stopped, u.lane_due, u.queue_due, u.log_due,
+	   coalesce(n.situation, f.situation) AS now_situation, coalesce(n.reason, f.reason) AS now_reason,
+	   coalesce(n.hint, f.hint) AS now_hint,
 	   CASE
 		   WHEN u.stopped IS NOT NULL THEN u.stopped
 		   WHEN u.state OPERATOR(pg_catalog.=) ANY (ARRAY['retrying', 'parking']) THEN 'retrying'
 		   WHEN u.problem IS NOT NULL THEN 'problem'
 		   WHEN u.state OPERATOR(pg_catalog.=) 'waiting' THEN 'waiting'
 		   WHEN u.last_position IS NULL THEN 'hidden'
-		   WHEN u.log_due OR u.queue_due THEN coalesce(n.situation, 'running')
+		   WHEN u.log_due OR u.queue_due THEN coalesce(n.situation, f.situation, 'running')
 		   WHEN u.last_position OPERATOR(pg_catalog.<=) u."position"
 		   THEN CASE WHEN rs.standstill THEN 'replica' ELSE 'idle' END
 		   ELSE coalesce(u.held_by, 'running')
 	   END AS situation,
-	   rs.reason AS replica_reason, rs.hint AS replica_hint
+	   rs.reason AS replica_reason, rs.hint AS replica_hint, u.deferred
 FROM pm_catalog.unit_row u
 LEFT JOIN pm_catalog.replica_state rs ON rs.log OPERATOR(pg_catalog.=) u.log
-CROSS JOIN LATERAL (SELECT m.handler IS NULL AS consumed, u.stopped IS NULL AND (u.lane_due OR u.queue_due OR u.log_due) AS due
-					FROM pm_catalog.process_manager m WHERE m.name OPERATOR(pg_catalog.=) u.process_manager) w
-LEFT JOIN LATERAL (
-	SELECT x.situation, x.reason, x.hint
-	FROM pm_catalog.unit_now(CASE WHEN w.due AND NOT w.consumed THEN u.id END, u.lane, u.owner) x
-	UNION ALL
-	SELECT c.situation, c.reason, c.hint FROM pm_catalog.consumer_now c
-	WHERE w.due AND w.consumed AND c.process_manager OPERATOR(pg_catalog.=) u.process_manager
-	  AND c.lane OPERATOR(pg_catalog.=) u.lane) n ON true;
+CROSS JOIN LATERAL (SELECT u.stopped IS NULL AND (u.lane_due OR u.queue_due OR u.log_due) AS due) w
+LEFT JOIN LATERAL pm_catalog.unit_now(CASE WHEN w.due AND NOT u.consumed THEN u.id END, u.lane, u.owner) n ON true
+LEFT JOIN pm_catalog.consumer_now f ON w.due AND u.consumed AND f.process_manager OPERATOR(pg_catalog.=) u.process_manager
+								   AND f.lane OPERATOR(pg_catalog.=) u.lane;
 
 CREATE FUNCTION pm_catalog.events_after(log text, "position" bigint) RETURNS bigint
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_status_events';
@@ -731,14 +710,7 @@ SELECT u.process_manager, coalesce((SELECT t.title FROM pm_catalog.log t WHERE t
 				 OPERATOR(pg_catalog./) now_rate.rate, 1e11)::pg_catalog.numeric, 1)::pg_catalog.float8) END AS eta,
 	   old.at AS oldest_unhandled,
 	   u.conflicts, u.dead, u.overdue AS timers_overdue, u.oldest AS oldest_overdue,
-	   -- Deferred timers are counted, like all parked timers, in the row of the first log.
-	   CASE WHEN u.parked OPERATOR(pg_catalog.=) 0 THEN 0
-			ELSE (SELECT pg_catalog.count(*) FROM pm_catalog.parked k
-				  WHERE k.process_manager OPERATOR(pg_catalog.=) u.process_manager
-					AND k.lane OPERATOR(pg_catalog.=) u.lane AND k.state OPERATOR(pg_catalog.=) 'deferred'
-					AND coalesce(k.log, (SELECT pg_catalog.min(c.log) FROM pm_catalog.cursor c
-										 WHERE c.process_manager OPERATOR(pg_catalog.=) u.process_manager
-										   AND c.lane OPERATOR(pg_catalog.=) u.lane)) OPERATOR(pg_catalog.=) u.log) END AS deferred,
+	   u.deferred,
 	   -- A log can contain any time, and the age of an infinite one is an error.
 	   CASE WHEN pg_catalog.isfinite(old.at)
 			THEN greatest(u.seen_at OPERATOR(pg_catalog.-) old.at, '0'::pg_catalog.interval) END AS oldest_age,
@@ -780,6 +752,7 @@ CROSS JOIN LATERAL (SELECT u.rate OPERATOR(pg_catalog.*) pg_catalog.exp(OPERATOR
 					0), 600) OPERATOR(pg_catalog./) 10) AS rate) now_rate
 CROSS JOIN LATERAL (SELECT CASE WHEN u.last_position OPERATOR(pg_catalog.>) u."position"
 								THEN pm_catalog.oldest_unhandled(u.log, u."position") END AS at OFFSET 0) old;
+COMMENT ON COLUMN pm.status.dead IS 'number of parked events that are dead: they are tried again only with pm.retry';
 COMMENT ON COLUMN pm.status.deferred IS 'number of parked events that their handler has deferred';
 COMMENT ON COLUMN pm.status.oldest_age IS 'age of oldest_unhandled';
 COMMENT ON COLUMN pm.status.lag_events IS 'number of visible events above the cursor, counted up to 1000';
@@ -1118,13 +1091,17 @@ CREATE FUNCTION pm_catalog.counters(OUT process_manager text, OUT lane integer, 
 	RETURNS SETOF record LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_stat_counters';
 
 -- Only the owner sees the contents of events. How many there are is for pg_monitor, too.
+CREATE FUNCTION pm_catalog.lane_waiting(process_manager text, lane integer, at timestamptz, OUT deferred bigint,
+										OUT failing bigint, OUT behind bigint, OUT dead bigint, OUT timers bigint,
+										OUT timers_overdue bigint)
+	RETURNS SETOF record LANGUAGE C STRICT ROWS 1 AS 'MODULE_PATHNAME', 'pm_stat_waiting';
 CREATE VIEW pm.stat WITH (security_barrier) AS
 SELECT l.process_manager, l.lane, s.events,
 	   -- Nobody knows what consumers call, or how long it takes.
 	   CASE WHEN p.handler IS NOT NULL THEN s.calls END AS calls, s.batches,
 	   CASE WHEN p.handler IS NOT NULL THEN s.total_time END AS total_time,
 	   CASE WHEN p.handler IS NOT NULL THEN s.max_time END AS max_time,
-	   s.failures, s.conflicts, k.deferred, k.failing, k.behind, k.dead, t.timers, t.timers_overdue,
+	   s.failures, s.conflicts, k.deferred, k.failing, k.behind, k.dead, k.timers, k.timers_overdue,
 	   CASE WHEN o.oldest IS NOT NULL
 			THEN greatest(seen.at OPERATOR(pg_catalog.-) o.oldest, '0'::pg_catalog.interval) END AS oldest_unhandled,
 	   CASE WHEN s.reset_at IS NOT NULL THEN greatest(s.reset_at, p.registered_at) END AS reset_at
@@ -1133,18 +1110,7 @@ JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) l.process_manager
 LEFT JOIN pm_catalog.counters() s ON s.process_manager OPERATOR(pg_catalog.=) l.process_manager
 								 AND s.lane OPERATOR(pg_catalog.=) l.lane
 CROSS JOIN (SELECT pg_catalog.clock_timestamp() AS at OFFSET 0) seen
-CROSS JOIN LATERAL (
-	SELECT pg_catalog.count(*) FILTER (WHERE x.state OPERATOR(pg_catalog.=) 'deferred') AS deferred,
-		   pg_catalog.count(*) FILTER (WHERE x.state OPERATOR(pg_catalog.=) 'failing') AS failing,
-		   pg_catalog.count(*) FILTER (WHERE x.state OPERATOR(pg_catalog.=) 'behind') AS behind,
-		   pg_catalog.count(*) FILTER (WHERE x.state OPERATOR(pg_catalog.=) 'dead') AS dead
-	FROM pm_catalog.parked x
-	WHERE x.process_manager OPERATOR(pg_catalog.=) l.process_manager AND x.lane OPERATOR(pg_catalog.=) l.lane) k
-CROSS JOIN LATERAL (
-	SELECT pg_catalog.count(*) AS timers,
-		   pg_catalog.count(*) FILTER (WHERE x.due OPERATOR(pg_catalog.<=) seen.at) AS timers_overdue
-	FROM pm_catalog.timer x
-	WHERE x.process_manager OPERATOR(pg_catalog.=) l.process_manager AND x.lane OPERATOR(pg_catalog.=) l.lane) t
+CROSS JOIN LATERAL pm_catalog.lane_waiting(l.process_manager, l.lane, seen.at) k
 -- A log can contain any time, and the age of an infinite one is an error.
 CROSS JOIN LATERAL (
 	SELECT pg_catalog.min(y.oldest) FILTER (WHERE pg_catalog.isfinite(y.oldest)) AS oldest
