@@ -68,14 +68,17 @@
 
 /*
  * The field for the subtransaction that gave a relation a new file was renamed.
+ * CompatFile: tablespace, database and number of a file.
  * compat_file_is_new(): has this transaction given a new file to a relation that
  * it has not created?
  */
 #if PG_VERSION_NUM >= 160000
+#define CompatFile RelFileLocator
 #define compat_file_is_new(rel)                                                                    \
 	((rel)->rd_createSubid == InvalidSubTransactionId &&                                           \
 	 (rel)->rd_firstRelfilelocatorSubid != InvalidSubTransactionId)
 #else
+#define CompatFile RelFileNode
 #define compat_file_is_new(rel)                                                                    \
 	((rel)->rd_createSubid == InvalidSubTransactionId &&                                           \
 	 (rel)->rd_firstRelfilenodeSubid != InvalidSubTransactionId)

@@ -10,7 +10,6 @@
  */
 #include "pm.h"
 
-#include "access/relation.h"
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/condition_variable.h"
@@ -90,14 +89,9 @@ fetch_wait_argument(FunctionCallInfo fcinfo, int arg)
 static int64
 fetch_wait_last(const FetchLog *log)
 {
-	Relation sequence = OidIsValid(log->seqid) ? sequence_open_nowait(log->seqid) : NULL;
 	int64 last;
 
-	if (sequence == NULL)
-		return 0;
-	last = sequence_read(sequence);
-	relation_close(sequence, AccessShareLock);
-	return last;
+	return sequence_look(log->seqid, &last) ? last : 0;
 }
 
 /*

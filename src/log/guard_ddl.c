@@ -70,8 +70,17 @@ guard_is_ours(Oid function, const char *name)
 }
 
 /*
- * Does the table have this trigger, for every statement, in every session?
+ * Is it this trigger, for every statement, in every session?
  */
+static bool
+guard_fits(const GuardTrigger *wanted, const char *name, int16 type, char enabled, bool conditional,
+		   Oid function)
+{
+	return strcmp(name, wanted->name) == 0 && type == wanted->type &&
+		   enabled == TRIGGER_FIRES_ALWAYS && !conditional &&
+		   guard_is_ours(function, wanted->function);
+}
+
 static bool
 guard_has_trigger(Relation rel, const GuardTrigger *wanted)
 {
@@ -81,12 +90,33 @@ guard_has_trigger(Relation rel, const GuardTrigger *wanted)
 	{
 		Trigger *trigger = &desc->triggers[i];
 
-		if (strcmp(trigger->tgname, wanted->name) == 0)
-			return trigger->tgtype == wanted->type && trigger->tgenabled == TRIGGER_FIRES_ALWAYS &&
-				   trigger->tgqual == NULL && trigger->tgnattr == 0 &&
-				   guard_is_ours(trigger->tgfoid, wanted->function);
+		if (guard_fits(wanted, trigger->tgname, trigger->tgtype, trigger->tgenabled,
+					   trigger->tgqual != NULL || trigger->tgnattr != 0, trigger->tgfoid))
+			return true;
 	}
 	return false;
+}
+
+int
+guard_trigger_bits(void)
+{
+	int bits = 0;
+
+	for (int i = 0; i < lengthof(guard_triggers); i++)
+		if (guard_triggers[i].relkind == 0 || guard_triggers[i].relkind == RELKIND_RELATION)
+			bits |= 1 << i;
+	return bits;
+}
+
+int
+guard_trigger_bit(Form_pg_trigger trigger, bool conditional)
+{
+	for (int i = 0; i < lengthof(guard_triggers); i++)
+		if (guard_fits(&guard_triggers[i], NameStr(trigger->tgname), trigger->tgtype,
+					   trigger->tgenabled, conditional || trigger->tgattr.dim1 != 0,
+					   trigger->tgfoid))
+			return 1 << i;
+	return 0;
 }
 
 static bool
@@ -114,7 +144,8 @@ guard_is_table(Node *node, Oid relid)
 	while (IsA(node, RelabelType))
 		node = (Node *) ((RelabelType *) node)->arg;
 	if (IsA(node, Const))
-		return ((Const *) node)->consttype == REGCLASSOID && !((Const *) node)->constisnull &&
+		return OidIsValid(relid) && ((Const *) node)->consttype == REGCLASSOID &&
+			   !((Const *) node)->constisnull &&
 			   DatumGetObjectId(((Const *) node)->constvalue) == relid;
 	return guard_is_column(node, TableOidAttributeNumber);
 }
@@ -122,6 +153,16 @@ guard_is_table(Node *node, Oid relid)
 /*
  * The constraint must be position_is_new(table, position), and nothing else.
  */
+bool
+guard_is_check(const char *expression, Oid relid, AttrNumber attnum)
+{
+	FuncExpr *expr = stringToNode(expression);
+
+	return IsA(expr, FuncExpr) && guard_is_ours(expr->funcid, "position_is_new") &&
+		   list_length(expr->args) == 2 && guard_is_table(linitial(expr->args), relid) &&
+		   guard_is_column(lsecond(expr->args), attnum);
+}
+
 bool
 guard_has_check(Relation rel)
 {
@@ -133,17 +174,8 @@ guard_has_check(Relation rel)
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		return guard_has_row_trigger(rel);
 	for (int i = 0; constr != NULL && i < constr->num_check; i++)
-	{
-		FuncExpr *expr;
-
-		if (strcmp(constr->check[i].ccname, GUARD_CHECK) != 0)
-			continue;
-		expr = stringToNode(constr->check[i].ccbin);
-		return IsA(expr, FuncExpr) && guard_is_ours(expr->funcid, "position_is_new") &&
-			   list_length(expr->args) == 2 &&
-			   guard_is_table(linitial(expr->args), RelationGetRelid(rel)) &&
-			   guard_is_column(lsecond(expr->args), attnum);
-	}
+		if (strcmp(constr->check[i].ccname, GUARD_CHECK) == 0)
+			return guard_is_check(constr->check[i].ccbin, RelationGetRelid(rel), attnum);
 	return false;
 }
 

@@ -17,6 +17,15 @@
 	(TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE)
 #define GUARD_CHECK "pm_position_is_new"
 
+/*
+ * The same of rows of the catalogs.  A bit for each trigger of the guard, 0 if it is none or was
+ * changed ("conditional": it has a WHEN condition), and the bits of all triggers that an ordinary
+ * table needs.  Is the expression of a constraint that of the check for this column?  The check of
+ * a replica log names the table, "relid"; with InvalidOid, no table may be named.
+ */
+extern int guard_trigger_bit(Form_pg_trigger trigger, bool conditional);
+extern int guard_trigger_bits(void);
+extern bool guard_is_check(const char *expression, Oid relid, AttrNumber attnum);
 /* Does the table have the check of positions, unchanged?  A partitioned one has a trigger for that.
  */
 extern bool guard_has_check(Relation rel);

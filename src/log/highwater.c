@@ -251,10 +251,10 @@ highwater_unknown(Oid relid)
  */
 static void
 highwater_look_at(const LogRef *ref, Generations *generations, const HighwaterTables *tables,
-				  Relation sequence, HighwaterView view, Highwater *result)
+				  const Sequence *sequence, HighwaterView view, Highwater *result)
 {
 	result->last = sequence_read(sequence);
-	if (compat_file_is_new(sequence))
+	if (sequence_is_new(sequence))
 		highwater_own_file(generations, result);
 	else
 	{
@@ -268,7 +268,7 @@ highwater_look_at(const LogRef *ref, Generations *generations, const HighwaterTa
  * The same for a log that has a slot or gets one; false for any other.
  */
 static bool
-highwater_look_shared(const HighwaterTables *tables, Relation sequence, HighwaterView view,
+highwater_look_shared(const HighwaterTables *tables, const Sequence *sequence, HighwaterView view,
 					  Highwater *result)
 {
 	LogRef ref = {NULL, 0};
@@ -295,13 +295,13 @@ highwater_look_shared(const HighwaterTables *tables, Relation sequence, Highwate
  * The same with this backend's own generations.
  */
 static void
-highwater_look_local(const HighwaterTables *tables, Relation sequence, HighwaterView view,
+highwater_look_local(const HighwaterTables *tables, const Sequence *sequence, HighwaterView view,
 					 Highwater *result)
 {
 	Generations *generations = seed_local(tables->relid);
 
 	result->last = sequence_read(sequence);
-	if (compat_file_is_new(sequence))
+	if (sequence_is_new(sequence))
 	{
 		highwater_own_file(generations, result);
 		return;
@@ -321,19 +321,18 @@ highwater_compute(Oid relid, Oid seqid, HighwaterView view)
 {
 	HighwaterTables tables;
 	Highwater result;
-	Relation sequence;
+	Sequence sequence;
 
 	if (view == HIGHWATER_OWN)
 		highwater_require_quiet(relid);
 
 	/* Opening may wait, so it must not happen under the slot's lock. */
-	sequence = sequence_open_nowait(seqid);
-	if (sequence == NULL)
+	if (!sequence_open_nowait(seqid, &sequence))
 		return highwater_unknown(relid);
-	if (!highwater_tables(&tables, relid, sequence))
+	if (!highwater_tables(&tables, relid, &sequence))
 		result = highwater_unknown(relid);
-	else if (!highwater_look_shared(&tables, sequence, view, &result))
-		highwater_look_local(&tables, sequence, view, &result);
-	relation_close(sequence, AccessShareLock);
+	else if (!highwater_look_shared(&tables, &sequence, view, &result))
+		highwater_look_local(&tables, &sequence, view, &result);
+	sequence_close(&sequence);
 	return result;
 }

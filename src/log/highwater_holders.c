@@ -11,7 +11,6 @@
 
 #include "log/guard.h"
 #include "log/highwater_holders.h"
-#include "log/sequence.h"
 #include "shmem/slot_hint.h"
 
 /*
@@ -19,7 +18,7 @@
  * is drawn by then is written to a leaf that partition_set() returns.
  */
 bool
-highwater_tables(HighwaterTables *tables, Oid relid, Relation sequence)
+highwater_tables(HighwaterTables *tables, Oid relid, const Sequence *sequence)
 {
 	Relation root;
 	AttrNumber position;

@@ -9,6 +9,7 @@
 #include "utils/relcache.h"
 
 #include "log/partition.h"
+#include "log/sequence.h"
 
 typedef enum HighwaterView
 {
@@ -41,7 +42,7 @@ typedef struct HighwaterHolders
  * Looks up the tables of a log, for a look at this sequence, or NULL: for a look at H alone.  False
  * if the leaves are needed, but cannot be looked up without waiting.
  */
-extern bool highwater_tables(HighwaterTables *tables, Oid relid, Relation sequence);
+extern bool highwater_tables(HighwaterTables *tables, Oid relid, const Sequence *sequence);
 /* Reads H. */
 extern HighwaterHolders highwater_holders(const HighwaterTables *tables, HighwaterView view);
 /* Does this transaction itself hold a lock that a writer takes? */

@@ -80,6 +80,8 @@ typedef struct PmLog
 	const char *problem;
 	const char *hint;
 
+	bool indexed; /* it is known that there is an index of the positions */
+
 	bool stale; /* it may have changed since it was built */
 	LogShape shape;
 	MemoryContext context;

@@ -40,10 +40,9 @@ log_build_attnum(Relation rel, const char *name)
 }
 
 /*
- * Finds the column that is this attribute of an event, and checks it.  Returns
- * its name, quoted.
+ * Finds the column that is this attribute of an event, and checks it.
  */
-static const char *
+static void
 log_build_column(PmLog *log, Relation rel, const LogRow *row, int attribute)
 {
 	const char *name = row->columns[attribute];
@@ -70,7 +69,24 @@ log_build_column(PmLog *log, Relation rel, const LogRow *row, int attribute)
 						 log->name),
 				"Its values are not in the table. Make it an ordinary column, or a STORED one.");
 	}
-	return MemoryContextStrdup(log->context, quote_identifier(name));
+}
+
+static const char *
+log_build_name(PmLog *log, const LogRow *row, int attribute)
+{
+	return MemoryContextStrdup(log->context, quote_identifier(row->columns[attribute]));
+}
+
+void
+log_build_names(PmLog *log, const LogRow *row)
+{
+	log->pos = log_build_name(log, row, EVENT_POSITION);
+	log->stream = log_build_name(log, row, EVENT_STREAM);
+	log->version = log_build_name(log, row, EVENT_VERSION);
+	log->type = log_build_name(log, row, EVENT_TYPE);
+	log->data = log_build_name(log, row, EVENT_DATA);
+	log->metadata = log_build_name(log, row, EVENT_METADATA);
+	log->recorded_at = log_build_name(log, row, EVENT_RECORDED_AT);
 }
 
 /*
@@ -108,13 +124,9 @@ log_build_table(PmLog *log, Relation rel, const LogRow *row, LogRelations *used)
 	}
 	if (rel->rd_rel->relkind == RELKIND_RELATION || log->partitioned)
 		log->seqid = used->sequence = sequence_of_log(rel, &attnum);
-	log->pos = log_build_column(log, rel, row, EVENT_POSITION);
-	log->stream = log_build_column(log, rel, row, EVENT_STREAM);
-	log->version = log_build_column(log, rel, row, EVENT_VERSION);
-	log->type = log_build_column(log, rel, row, EVENT_TYPE);
-	log->data = log_build_column(log, rel, row, EVENT_DATA);
-	log->metadata = log_build_column(log, rel, row, EVENT_METADATA);
-	log->recorded_at = log_build_column(log, rel, row, EVENT_RECORDED_AT);
+	log_build_names(log, row);
+	for (int i = EVENT_POSITION; i <= EVENT_ATTRIBUTES; i++)
+		log_build_column(log, rel, row, i);
 }
 
 static bool
@@ -144,7 +156,7 @@ log_build_from(PmLog *log, Relation rel, const LogRow *row, bool nowait, LogRela
 	return true;
 }
 
-static PmLog *
+PmLog *
 log_build_empty(const LogRow *row)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pm log",

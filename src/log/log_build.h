@@ -21,5 +21,9 @@ typedef struct LogRelations
  * set before each of them is read.
  */
 extern PmLog *log_build(const LogRow *row, bool nowait, LogRelations *used);
+/* A log of which nothing is known yet, in a child of the current memory context. */
+extern PmLog *log_build_empty(const LogRow *row);
+/* Sets the names of the columns. */
+extern void log_build_names(PmLog *log, const LogRow *row);
 
 #endif /* PM_LOG_BUILD_H */

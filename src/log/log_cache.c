@@ -16,11 +16,14 @@
 #include "utils/syscache.h"
 
 #include "base/exec.h"
+#include "base/relation_change.h"
 #include "base/relcache.h"
 #include "log/log_build.h"
 #include "log/log_cache.h"
 #include "log/log_catalog.h"
+#include "log/log_survey.h"
 #include "log/partition.h"
+#include "log/sequence.h"
 
 typedef struct LogCacheEntry
 {
@@ -43,9 +46,16 @@ static HTAB *cache = NULL;
 static HTAB *relations = NULL;
 static Oid catalog_relid = InvalidOid;
 
-static PmLog *stale_logs = NULL; /* to be freed at the end of the transaction */
-static LogRelations building;	 /* what a log is being built from */
-static uint64 invalidations = 0; /* of these relations and of the catalog, so far */
+static LocalTransactionId missed_in; /* a transaction, and how many logs it has not found here */
+static int missed = 0;
+
+static PmLog *stale_logs = NULL;	 /* to be freed at the end of the transaction */
+static LogRelations building;		 /* what a log is being built from */
+static uint64 invalidations = 0;	 /* of these relations and of the catalog, so far */
+static uint64 row_invalidations = 0; /* of rows of pg_sequence and pg_namespace */
+
+/* A transaction that has built this many logs looks for all others at once. */
+#define LOG_CACHE_FEW 32
 
 /*
  * Forgets that a log was built from a relation, of which there may be no other.
@@ -111,6 +121,8 @@ log_cache_relcache_callback(Datum arg, Oid relid)
 	LogCacheEntry *entry;
 	Oid root = partition_known_root(relid);
 
+	relation_change_note(relid);
+	sequence_forget(relid);
 	/* What changes in a partition concerns the log. */
 	if (OidIsValid(root))
 		relid = root;
@@ -141,6 +153,7 @@ log_cache_syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
 	LogCacheEntry *entry;
 
 	invalidations++;
+	row_invalidations++;
 	hash_seq_init(&scan, cache);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		if (hashvalue == 0 || hashvalue == (cacheid == SEQRELID ? entry->sequence : entry->schema))
@@ -200,7 +213,7 @@ log_cache_relate(Oid relid, LogCacheEntry *entry)
  * Builds the log from its row, once.
  */
 static PmLog *
-log_cache_build(const char *name, bool nowait, bool *locked)
+log_cache_build_once(const char *name, bool nowait, bool *locked)
 {
 	PmLog *log = NULL;
 	LogRow row;
@@ -217,53 +230,157 @@ log_cache_build(const char *name, bool nowait, bool *locked)
 	return log;
 }
 
-PmLog *
-log_cache_load(const char *name, bool nowait, bool *locked)
+/*
+ * Puts a log into the cache, under one of its names.  Receives no invalidations, so that the log
+ * cannot be out of date if the caller has received none since it was built.
+ */
+static void
+log_cache_keep(const char *name, PmLog *log)
 {
-	LogCacheEntry *entry = log_cache_find(name);
-	PmLog *log = NULL;
-	uint64 seen;
-	uint32 sequence;
-	uint32 schema;
+	LogCacheEntry *entry = hash_search(cache, name, HASH_FIND, NULL);
 
-	*locked = false;
-	if (entry != NULL)
-		return entry->log;
-	if (strlen(name) >= LOG_MAX_NAME)
-		return NULL;
-
-	/*
-	 * If an invalidation arrives while the log is being built, the result may be out of
-	 * date: build it again.
-	 */
-	do
-	{
-		seen = invalidations;
-		if (log != NULL)
-			MemoryContextDelete(log->context);
-		log = log_cache_build(name, nowait, locked);
-		if (log == NULL)
-			return NULL;
-		/* Before the comparison, because invalidations may be received here. */
-		sequence = GetSysCacheHashValue1(SEQRELID, ObjectIdGetDatum(log->seqid));
-		schema = GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(log->schema));
-		CHECK_FOR_INTERRUPTS();
-	} while (seen != invalidations);
-
-	entry = hash_search(cache, name, HASH_FIND, NULL);
 	if (entry != NULL)
 		log_cache_evict(entry);
 	entry = hash_search(cache, name, HASH_ENTER, NULL);
 	entry->log = NULL;
 	entry->relid = log->relid;
 	entry->seqid = log->seqid;
-	entry->sequence = sequence;
-	entry->schema = schema;
+	entry->sequence = GetSysCacheHashValue1(SEQRELID, ObjectIdGetDatum(log->seqid));
+	entry->schema = GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(log->schema));
 	log_cache_relate(log->relid, entry);
 	log_cache_relate(log->seqid, entry);
 	/* Last, since what precedes can fail. */
 	entry->log = log;
+}
+
+/*
+ * The system caches are opened when they are used for the first time, and that can receive
+ * invalidations.
+ */
+static void
+log_cache_open_syscaches(void)
+{
+	(void) GetSysCacheHashValue1(SEQRELID, ObjectIdGetDatum(InvalidOid));
+	(void) GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(InvalidOid));
+}
+
+/* ---------- many logs at once ---------- */
+
+/*
+ * Will this transaction probably ask for many more logs that are not in the cache?  True once
+ * in each transaction.
+ */
+static bool
+log_cache_misses_many(void)
+{
+	LocalTransactionId now = compat_proc_lxid(MyProc);
+
+	if (missed_in != now)
+		missed = 0;
+	missed_in = now;
+	return ++missed == LOG_CACHE_FEW;
+}
+
+/*
+ * The rows of those logs that are not in the cache.
+ */
+static List *
+log_cache_missing(void)
+{
+	List *missing = NIL;
+	ListCell *lc;
+
+	foreach(lc, log_catalog_rows())
+		if (log_cache_find(((LogRow *) lfirst(lc))->name) == NULL)
+			missing = lappend(missing, lfirst(lc));
+	return missing;
+}
+
+/*
+ * Keeps those logs that have not changed since then.
+ */
+static void
+log_cache_keep_all(List *surveys, uint64 point, uint64 rows)
+{
+	ListCell *lc;
+
+	foreach(lc, surveys)
+	{
+		LogSurvey *survey = lfirst(lc);
+		PmLog *log = survey->log;
+
+		if (rows != row_invalidations || relation_change_since(point, catalog_relid) ||
+			relation_change_since(point, log->relid) || relation_change_since(point, log->seqid))
+			continue;
+		MemoryContextSetParent(log->context, CacheMemoryContext);
+		log_cache_keep(log->name, log);
+		sequence_remember(log->seqid, survey->tablespace, survey->file);
+	}
+}
+
+static void
+log_cache_fill(void)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pm survey of logs",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	uint64 point;
+	uint64 rows;
+	List *surveys;
+
+	catalog_relid = exec_catalog_relid("log");
+	log_cache_open_syscaches();
+	point = relation_change_point();
+	rows = row_invalidations;
+	surveys = log_survey(log_cache_missing());
+	log_cache_keep_all(surveys, point, rows);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+/* ---------- looking up ---------- */
+
+/*
+ * Builds the log.  If an invalidation arrives meanwhile, the result may be out of date, and
+ * the log is built again.
+ */
+static PmLog *
+log_cache_build(const char *name, bool nowait, bool *locked)
+{
+	PmLog *log = NULL;
+	uint64 seen;
+
+	log_cache_open_syscaches();
+	do
+	{
+		seen = invalidations;
+		if (log != NULL)
+			MemoryContextDelete(log->context);
+		log = log_cache_build_once(name, nowait, locked);
+		if (log == NULL)
+			return NULL;
+		CHECK_FOR_INTERRUPTS();
+	} while (seen != invalidations);
+	log_cache_keep(name, log);
 	return log;
+}
+
+PmLog *
+log_cache_load(const char *name, bool nowait, bool *locked)
+{
+	LogCacheEntry *entry = log_cache_find(name);
+
+	*locked = false;
+	if (entry != NULL)
+		return entry->log;
+	if (strlen(name) >= LOG_MAX_NAME)
+		return NULL;
+	if (log_cache_misses_many())
+	{
+		log_cache_fill();
+		entry = log_cache_find(name);
+	}
+	return entry != NULL ? entry->log : log_cache_build(name, nowait, locked);
 }
 
 Oid

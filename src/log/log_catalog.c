@@ -94,6 +94,27 @@ log_catalog_row_attached(RowScan *scan, LogRow *row)
 		row->sequence_xmin = DatumGetTransactionId(scan->values[LOG_CATALOG_SEQUENCE_XMIN - 1]);
 }
 
+static void
+log_catalog_form_row(RowScan *scan, LogRow *row)
+{
+	row->name = scan_text(scan, LOG_CATALOG_NAME);
+	row->relid = DatumGetObjectId(scan->values[LOG_CATALOG_SOURCE - 1]);
+	row->sequence_file = DatumGetObjectId(scan->values[LOG_CATALOG_SEQUENCE_FILE - 1]);
+	row->at_home = DatumGetInt64(scan->values[LOG_CATALOG_SYSTEM_IDENTIFIER - 1]) ==
+					   (int64) GetSystemIdentifier() &&
+				   DatumGetObjectId(scan->values[LOG_CATALOG_DATABASE - 1]) == MyDatabaseId;
+	for (int i = EVENT_POSITION; i <= EVENT_RECORDED_AT; i++)
+		row->columns[i] = scan_text(scan, LOG_CATALOG_COLUMNS + i - EVENT_POSITION);
+	row->kind = scan->nulls[LOG_CATALOG_KIND - 1] ?
+					LOG_ORDINARY :
+					(LogKind) DatumGetChar(scan->values[LOG_CATALOG_KIND - 1]);
+	row->filter = scan_text(scan, LOG_CATALOG_FILTER);
+	row->title = scan_text(scan, LOG_CATALOG_TITLE);
+	if (row->title == NULL)
+		row->title = row->name;
+	log_catalog_row_attached(scan, row);
+}
+
 /*
  * Reads the row without SQL, because a session may need the rows of thousands of logs.
  */
@@ -107,24 +128,7 @@ log_catalog_row_of(const char *name, LogRow *row)
 	scan_where_text(&scan, LOG_CATALOG_NAME, name);
 	found = scan_next(&scan);
 	if (found)
-	{
-		row->name = pstrdup(name);
-		row->relid = DatumGetObjectId(scan.values[LOG_CATALOG_SOURCE - 1]);
-		row->sequence_file = DatumGetObjectId(scan.values[LOG_CATALOG_SEQUENCE_FILE - 1]);
-		row->at_home = DatumGetInt64(scan.values[LOG_CATALOG_SYSTEM_IDENTIFIER - 1]) ==
-						   (int64) GetSystemIdentifier() &&
-					   DatumGetObjectId(scan.values[LOG_CATALOG_DATABASE - 1]) == MyDatabaseId;
-		for (int i = EVENT_POSITION; i <= EVENT_RECORDED_AT; i++)
-			row->columns[i] = scan_text(&scan, LOG_CATALOG_COLUMNS + i - EVENT_POSITION);
-		row->kind = scan.nulls[LOG_CATALOG_KIND - 1] ?
-						LOG_ORDINARY :
-						(LogKind) DatumGetChar(scan.values[LOG_CATALOG_KIND - 1]);
-		row->filter = scan_text(&scan, LOG_CATALOG_FILTER);
-		row->title = scan_text(&scan, LOG_CATALOG_TITLE);
-		if (row->title == NULL)
-			row->title = row->name;
-		log_catalog_row_attached(&scan, row);
-	}
+		log_catalog_form_row(&scan, row);
 	scan_end(&scan);
 	return found;
 }
@@ -138,6 +142,24 @@ log_catalog_row(const char *name, LogRow *row)
 		return true;
 	first = log_name_first(name);
 	return first != NULL && log_catalog_row_of(first, row);
+}
+
+List *
+log_catalog_rows(void)
+{
+	List *rows = NIL;
+	RowScan scan;
+
+	scan_begin_table(&scan, &log_catalog, AccessShareLock);
+	while (scan_next(&scan))
+	{
+		LogRow *row = palloc(sizeof(LogRow));
+
+		log_catalog_form_row(&scan, row);
+		rows = lappend(rows, row);
+	}
+	scan_end(&scan);
+	return rows;
 }
 
 Oid
@@ -256,53 +278,6 @@ log_catalog_tables(void)
 	foreach(lc, log_catalog_list())
 		relids = lappend_oid(relids, ((LogSource *) lfirst(lc))->relid);
 	return relids;
-}
-
-static void *
-log_catalog_form_sequence(uint64 row)
-{
-	LogSequence *sequence = palloc(sizeof(LogSequence));
-	bool isnull;
-	Datum seqid;
-
-	sequence->name = exec_text(row, 1);
-	sequence->relid = DatumGetObjectId(exec_value(row, 2, &isnull));
-	seqid = exec_value(row, 3, &isnull);
-	sequence->seqid = isnull ? InvalidOid : DatumGetObjectId(seqid);
-	return sequence;
-}
-
-/*
- * The sequence is found as sequence_of_log() finds it.
- */
-List *
-log_catalog_sequences(List *names)
-{
-	static ExecStatement sequences =
-		{NULL,
-		 "SELECT l.name, l.source::pg_catalog.oid, ("
-		 "SELECT d.objid FROM pg_catalog.pg_attribute a, pg_catalog.pg_depend d "
-		 "WHERE a.attrelid OPERATOR(pg_catalog.=) l.source::pg_catalog.oid "
-		 "AND a.attname OPERATOR(pg_catalog.=) l.pos::pg_catalog.name "
-		 "AND a.attidentity OPERATOR(pg_catalog.=) 'a' AND NOT a.attisdropped "
-		 "AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass "
-		 "AND d.refobjid OPERATOR(pg_catalog.=) a.attrelid "
-		 "AND d.refobjsubid OPERATOR(pg_catalog.=) a.attnum "
-		 "AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass "
-		 "AND d.deptype OPERATOR(pg_catalog.=) 'i' "
-		 "ORDER BY a.attnum LIMIT 1) "
-		 "FROM pm_catalog.log l WHERE l.name OPERATOR(pg_catalog.=) ANY ($1)",
-		 1,
-		 {TEXTARRAYOID}};
-	Datum *elements = palloc(sizeof(Datum) * Max(list_length(names), 1));
-	Datum values[1];
-	ListCell *lc;
-
-	foreach(lc, names)
-		elements[foreach_current_index(lc)] = CStringGetTextDatum(lfirst(lc));
-	values[0] = PointerGetDatum(
-		construct_array(elements, list_length(names), TEXTOID, -1, false, TYPALIGN_INT));
-	return exec_list(&sequences, values, NULL, log_catalog_form_sequence);
 }
 
 /*

@@ -38,16 +38,10 @@ typedef struct LogSource
 	bool at_home; /* its sequence was last accepted in this database */
 } LogSource;
 
-/* A log and its sequence, neither of which was looked at. */
-typedef struct LogSequence
-{
-	char *name;
-	Oid relid;
-	Oid seqid; /* InvalidOid: it has none */
-} LogSequence;
-
 /* Reads the row of a log by any of its names; false if there is none. */
 extern bool log_catalog_row(const char *name, LogRow *row);
+/* The rows of all logs, as a list of LogRow. */
+extern List *log_catalog_rows(void);
 /* The table of a log, or InvalidOid. */
 extern Oid log_catalog_table(const char *name);
 /* The name of the log with this table, or NULL. */
@@ -56,8 +50,6 @@ extern char *log_catalog_name(Oid relid);
 extern List *log_catalog_list(void);
 /* The tables of all logs. */
 extern List *log_catalog_tables(void);
-/* Those of the named logs that exist, as a list of LogSequence. */
-extern List *log_catalog_sequences(List *names);
 /*
  * Keeps an attached log from being detached until the end of the transaction; false if there is
  * none of this name.  Waits for a transaction that is detaching it.

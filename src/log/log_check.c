@@ -8,7 +8,6 @@
  */
 #include "pm.h"
 
-#include "access/relation.h"
 #include "catalog/pg_sequence.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -35,14 +34,11 @@ log_sequence_fits(PmLog *log, int64 *last, int64 *needed)
 	LogRef slot;
 	int64 mark;
 	int64 reached;
-	Relation sequence = sequence_open_nowait(log->seqid);
 	int64 highest;
 	bool known;
 
-	if (sequence == NULL)
+	if (!sequence_look(log->seqid, last))
 		return SEQUENCE_LOCKED;
-	*last = sequence_read(sequence);
-	relation_close(sequence, AccessShareLock);
 
 	/*
 	 * It must have reached each cursor, the highest value that readers have seen, and

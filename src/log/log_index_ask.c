@@ -70,7 +70,7 @@ log_index_exists(PmLog *log)
 	bool exists;
 
 	/* Thousands of logs may be looked at, and nearly all have this one. */
-	if (log_index_has_primary(log))
+	if (log->indexed || log_index_has_primary(log))
 		return true;
 	exists = log_index_begin_positions(&scan, log, 0, 0);
 	if (exists)

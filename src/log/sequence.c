@@ -20,25 +20,35 @@
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
 #include "storage/lmgr.h"
+#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 #include "log/sequence.h"
 
+/* Files of sequences that need not be opened. */
+typedef struct SequenceFile
+{
+	Oid seqid; /* hash key */
+	CompatFile file;
+} SequenceFile;
+
+static HTAB *files = NULL;
+
+/* ---------- reading ---------- */
+
 /*
  * The page of a sequence holds one tuple, which nextval() changes in place under
  * the buffer's lock.  All its columns are of fixed width and not null.
  */
-int64
-sequence_read(Relation rel)
+static int64
+sequence_read_buffer(Buffer buffer)
 {
-	Buffer buffer;
 	Page page;
 	HeapTupleHeader tuple;
 	FormData_pg_sequence_data *data;
 	int64 last;
 
-	buffer = ReadBuffer(rel, 0);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(buffer);
 	tuple = (HeapTupleHeader) PageGetItem(page, PageGetItemId(page, FirstOffsetNumber));
@@ -55,30 +65,130 @@ int64
 sequence_last(Oid seqid)
 {
 	Relation rel = relation_open(seqid, AccessShareLock);
-	int64 last = sequence_read(rel);
+	int64 last = sequence_read_buffer(ReadBuffer(rel, 0));
 
 	relation_close(rel, NoLock);
 	return last;
 }
 
-Relation
-sequence_open_nowait(Oid seqid)
+/*
+ * Opening it costs much the first time, because PostgreSQL then reads what the catalogs say
+ * about it and its columns.  A session that looks at thousands of sequences does without
+ * that if it knows their files.
+ */
+bool
+sequence_open_nowait(Oid seqid, Sequence *sequence)
 {
-	Relation rel;
+	SequenceFile *known;
 
 	if (!ConditionalLockRelationOid(seqid, AccessShareLock))
-		return NULL;
-	/* While we hold the lock, the sequence cannot be dropped: check whether it still exists. */
-	rel = try_relation_open(seqid, NoLock);
-	if (rel == NULL || rel->rd_rel->relkind != RELKIND_SEQUENCE)
+		return false;
+	sequence->seqid = seqid;
+	sequence->rel = NULL;
+	/*
+	 * Locking has processed the invalidations of earlier changes.  So the file is known only
+	 * if the sequence still exists and has this file.
+	 */
+	known = files == NULL ? NULL : hash_search(files, &seqid, HASH_FIND, NULL);
+	if (known != NULL)
 	{
-		if (rel != NULL)
-			relation_close(rel, NoLock);
-		UnlockRelationOid(seqid, AccessShareLock);
-		return NULL;
+		sequence->file = known->file;
+		return true;
 	}
-	return rel;
+	/* While we hold the lock, the sequence cannot be dropped: check whether it still exists. */
+	sequence->rel = try_relation_open(seqid, NoLock);
+	if (sequence->rel != NULL && sequence->rel->rd_rel->relkind == RELKIND_SEQUENCE)
+		return true;
+	sequence_close(sequence);
+	return false;
 }
+
+int64
+sequence_read(const Sequence *sequence)
+{
+	if (sequence->rel != NULL)
+		return sequence_read_buffer(ReadBuffer(sequence->rel, 0));
+	return sequence_read_buffer(
+		ReadBufferWithoutRelcache(sequence->file, MAIN_FORKNUM, 0, RBM_NORMAL, NULL, true));
+}
+
+/*
+ * A file that is known belongs to committed rows, because a change by this transaction
+ * itself makes it unknown.
+ */
+bool
+sequence_is_new(const Sequence *sequence)
+{
+	return sequence->rel != NULL && compat_file_is_new(sequence->rel);
+}
+
+void
+sequence_close(Sequence *sequence)
+{
+	if (sequence->rel != NULL)
+		relation_close(sequence->rel, NoLock);
+	UnlockRelationOid(sequence->seqid, AccessShareLock);
+}
+
+bool
+sequence_look(Oid seqid, int64 *last)
+{
+	Sequence sequence;
+
+	if (!OidIsValid(seqid) || !sequence_open_nowait(seqid, &sequence))
+		return false;
+	*last = sequence_read(&sequence);
+	sequence_close(&sequence);
+	return true;
+}
+
+/* ---------- known files ---------- */
+
+/*
+ * The caller has made sure that nothing has changed since it has read the row of the sequence
+ * (relation_change.c), that the row is committed, and that the sequence is a permanent one.
+ */
+void
+sequence_remember(Oid seqid, Oid tablespace, Oid file)
+{
+	SequenceFile *known;
+
+	if (files == NULL)
+	{
+		HASHCTL ctl;
+
+		memset(&ctl, 0, sizeof(ctl));
+		ctl.keysize = sizeof(Oid);
+		ctl.entrysize = sizeof(SequenceFile);
+		files = hash_create("pm files of sequences", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+	}
+	known = hash_search(files, &seqid, HASH_ENTER, NULL);
+	known->file = (CompatFile){OidIsValid(tablespace) ? tablespace : MyDatabaseTableSpace,
+							   MyDatabaseId, file};
+}
+
+/*
+ * Called for each invalidation, so this allocates nothing.
+ */
+void
+sequence_forget(Oid relid)
+{
+	HASH_SEQ_STATUS scan;
+	SequenceFile *known;
+
+	if (files == NULL)
+		return;
+	if (OidIsValid(relid))
+	{
+		(void) hash_search(files, &relid, HASH_REMOVE, NULL);
+		return;
+	}
+	hash_seq_init(&scan, files);
+	while ((known = hash_seq_search(&scan)) != NULL)
+		(void) hash_search(files, &known->seqid, HASH_REMOVE, NULL);
+}
+
+/* ---------- skipping positions ---------- */
 
 /*
  * Raises the error that the sequence has no room to skip positions.
@@ -171,6 +281,8 @@ sequence_skip(Oid seqid, int64 count, int64 *from, int64 *to)
 	relation_close(rel, NoLock);
 	*from = last + 1;
 }
+
+/* ---------- which sequence it is ---------- */
 
 AttrNumber
 sequence_column(Relation rel)

@@ -7,12 +7,32 @@
 
 #include "utils/relcache.h"
 
+/* A locked sequence. */
+typedef struct Sequence
+{
+	Oid seqid;
+	Relation rel;	 /* NULL: it is read without being opened, */
+	CompatFile file; /* because this is known to be its file */
+} Sequence;
+
 /* The last position handed out; waits while another session has locked the sequence exclusively. */
 extern int64 sequence_last(Oid seqid);
-/* The same, of an open sequence. */
-extern int64 sequence_read(Relation rel);
-/* Opens a sequence without waiting; NULL if it is locked exclusively, or gone. */
-extern Relation sequence_open_nowait(Oid seqid);
+
+/* Locks a sequence without waiting; false if it is locked exclusively, or gone. */
+extern bool sequence_open_nowait(Oid seqid, Sequence *sequence);
+/* Its last position. */
+extern int64 sequence_read(const Sequence *sequence);
+/* Has this transaction given it a new file? */
+extern bool sequence_is_new(const Sequence *sequence);
+extern void sequence_close(Sequence *sequence);
+/* All of these; false if it cannot be read now. */
+extern bool sequence_look(Oid seqid, int64 *last);
+
+/* Remembers the file of a sequence, so that it need not be opened, until it changes. */
+extern void sequence_remember(Oid seqid, Oid tablespace, Oid file);
+/* A relation has changed; InvalidOid: any. */
+extern void sequence_forget(Oid relid);
+
 /*
  * The sequence of a log's positions: that of the first column that is GENERATED
  * ALWAYS AS IDENTITY.  InvalidOid if the table has no such column.

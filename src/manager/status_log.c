@@ -24,8 +24,11 @@
 #include "log/log_open.h"
 #include "log/log_right.h"
 #include "log/log_trouble.h"
+#include "log/sequence.h"
 #include "manager/status.h"
 #include "shmem/slot_interest.h"
+#include "shmem/slot_log.h"
+#include "shmem/slot_mark.h"
 
 PG_FUNCTION_INFO_V1(pm_status_log);
 PG_FUNCTION_INFO_V1(pm_status_denied);
@@ -229,7 +232,7 @@ pm_status_log(PG_FUNCTION_ARGS)
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	StatusLog *state;
 
-	InitMaterializedSRF(fcinfo, 0);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	/* No log has such a long name.  Cut it, so that it can be a key of the hash table. */
 	if (strlen(name) >= LOG_MAX_NAME)
 		name[LOG_MAX_NAME - 1] = '\0';
@@ -252,7 +255,7 @@ pm_status_denied(PG_FUNCTION_ARGS)
 	Datum values[2];
 	bool nulls[2] = {false, false};
 
-	InitMaterializedSRF(fcinfo, 0);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	if (log == NULL || log->problem != NULL ||
 		!(has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) ||
 		  has_privs_of_role(GetUserId(), reader)) ||
@@ -276,13 +279,34 @@ pm_status_holders(PG_FUNCTION_ARGS)
 	VirtualTransactionId *holders;
 	int count;
 
-	InitMaterializedSRF(fcinfo, 0);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	if (log == NULL || log->problem != NULL || RecoveryInProgress() || !status_log_may_see(log))
 		return (Datum) 0;
 	holders = highwater_writers(log->relid, &count);
 	for (int i = 0; i < count; i++)
 		status_put_transaction(fcinfo, holders[i], status_session(holders[i]));
 	return (Datum) 0;
+}
+
+/*
+ * May the log have events above the position?  Most often it has none, and then its index
+ * need not be opened.  If the sequence was set back, there can be events above its last
+ * value, up to the highest one that readers have seen.
+ */
+static bool
+status_log_goes_on(PmLog *log, int64 position)
+{
+	LogRef slot;
+	int64 last;
+	int64 mark;
+	int64 reached;
+
+	if (!sequence_look(log->seqid, &last))
+		return true;
+	slot_log_ref(log->relid, false, &slot);
+	if (slot_mark_read(&slot, &mark, &reached))
+		last = Max(last, reached);
+	return last > position;
 }
 
 /*
@@ -300,6 +324,7 @@ pm_status_oldest(PG_FUNCTION_ARGS)
 	if (log != NULL)
 	{
 		found = log->problem == NULL && status_log_may_see(log) &&
+				status_log_goes_on(log, PG_GETARG_INT64(1)) &&
 				log_index_first(log, PG_GETARG_INT64(1), &recorded_at);
 		UnlockRelationOid(log->relid, AccessShareLock);
 	}

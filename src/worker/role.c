@@ -12,7 +12,6 @@
  */
 #include "pm.h"
 
-#include "access/relation.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -185,21 +184,17 @@ role_log_has_work(Role *role, Cursor *cursor, RoleDue *due)
 {
 	bool locked;
 	PmLog *log = log_get_nowait(cursor->log, &locked);
-	Relation sequence;
 	int64 last;
 
 	/* Ask the writers to wake us before the sequence is read, so that none is missed. */
 	if (log != NULL)
 		role_watch_log(&role->watch, log->relid);
-	sequence = log != NULL && log->problem == NULL ? sequence_open_nowait(log->seqid) : NULL;
 	/* It cannot be read now, and nothing wakes us when it can. */
-	if (sequence == NULL)
+	if (log == NULL || log->problem != NULL || !sequence_look(log->seqid, &last))
 	{
 		role_poll(due, ROLE_AWAY);
 		return false;
 	}
-	last = sequence_read(sequence);
-	relation_close(sequence, AccessShareLock);
 	if (last <= cursor->position)
 	{
 		/* Writers of an attached log wake us only if its table has a trigger. */

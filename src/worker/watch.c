@@ -16,13 +16,12 @@
  */
 #include "pm.h"
 
-#include "access/relation.h"
 #include "access/xact.h"
 #include "utils/timestamp.h"
 
 #include "base/guc.h"
-#include "log/log_catalog.h"
 #include "log/log_open.h"
+#include "log/log_sequences.h"
 #include "log/sequence.h"
 #include "shmem/slot_interest.h"
 #include "shmem/slot_log.h"
@@ -86,7 +85,7 @@ watch_open_many(Watches *watches)
 
 	foreach(lc, watches->all)
 		names = lappend(names, ((Watch *) lfirst(lc))->log);
-	foreach(lc, log_catalog_sequences(names))
+	foreach(lc, log_sequences(names))
 	{
 		LogSequence *sequence = lfirst(lc);
 		WatchEntry *entry = hash_search(watches->by_name, sequence->name, HASH_FIND, NULL);
@@ -198,7 +197,6 @@ watch_renew(Watches *watches, Watch *watch, bool ask)
 static bool
 watch_has_moved(Watch *watch)
 {
-	Relation sequence;
 	int64 last;
 
 	/*
@@ -208,16 +206,12 @@ watch_has_moved(Watch *watch)
 	if (watch->watching)
 		watch->wakes = slot_interest_wakes(watch->relid, &watch->slot);
 	pg_memory_barrier();
-	sequence = OidIsValid(watch->seqid) ? sequence_open_nowait(watch->seqid) : NULL;
-
 	/* If the sequence cannot be read, the batch finds out why, and reports it. */
-	if (sequence == NULL)
+	if (!sequence_look(watch->seqid, &last))
 	{
 		watch->last = PG_INT64_MAX;
 		return true;
 	}
-	last = sequence_read(sequence);
-	relation_close(sequence, AccessShareLock);
 	if (last == watch->last)
 		return false;
 	watch->last = last;

@@ -1,4 +1,5 @@
-# For everything that makes a log unreliable, pm.status names the problem, and following its hint solves it.
+# For everything that makes a log unreliable, pm.status names the problem, and following its hint solves it. The same in a
+# session that looks for many logs at once (src/log/log_survey.c).
 use strict;
 use warnings FATAL => 'all';
 
@@ -47,6 +48,25 @@ for my $problem (@problems)
 }
 wait_for("SELECT count(*) FROM pm.status WHERE state <> 'idle' OR lag > 0 OR position < 3", 0, 'all are idle');
 
+# So many logs without a problem that a session that has looked at all of them looks for the others at once.
+answer("SELECT count(pm.create_log('whole_' || i)) FROM generate_series(1, 40) i");
+
+# What a session knows about a process manager that has looked at many logs before.
+sub after_many
+{
+	my ($log) = @_;
+	my ($marks, $surveys, $status) = split /\n/, answer(<<"SQL");
+BEGIN;
+SELECT count(pm.high_water_mark(name)) FROM pm.log WHERE name LIKE 'whole%';
+SELECT seq_scan FROM pg_stat_xact_sys_tables WHERE relname = 'pg_trigger';
+SELECT state, reason, hint FROM pm.status WHERE process_manager = '$log';
+COMMIT;
+SQL
+	is("$marks $surveys", '40 1', "$log: the session has looked for all logs at once");
+	return $status;
+}
+is(after_many('log_1'), 'idle||', 'without a problem: the same after a look at many logs');
+
 # Runs the SQL of a hint.
 sub follow
 {
@@ -74,6 +94,7 @@ for my $problem (@problems)
 	if (ref $reason) { my $re = sprintf("$reason", $log); like($says, qr/$re/, "$name: pm.status says so"); }
 	else { is($says, sprintf($reason, $log), "$name: pm.status says so"); }
 	is($advice, $hint, "$name: there is a hint") if defined $hint;
+	is(after_many($log), "$state|$says|$advice", "$name: the same after a look at many logs");
 	is(answer("SELECT reason FROM pm.status WHERE process_manager = '$log' AND retry_at < clock_timestamp() - interval '1 s'"), '', "$name: no time in the past");
 	if (defined $fix) { answer(sprintf($fix, $log)); }
 	# One hint may lead to the next, and so may the error of an attempt.
@@ -99,6 +120,31 @@ for my $problem (@problems)
 	is($rc, 0, "$problem->[0]: it can be written again") or diag($err);
 	wait_for("SELECT state || lag || coalesce(reason, '') FROM pm.status WHERE process_manager = '$log'", 'idle0', "$problem->[0]: it continues");
 }
+
+# What a transaction itself has changed, and what it has undone.
+is(answer(<<'SQL'), <<'LINES' =~ s/\n$//r, 'changes of this transaction count, until they are undone');
+BEGIN;
+ALTER TABLE log_1 DISABLE TRIGGER pm_before_write;
+SELECT count(pm.high_water_mark(name)) FROM pm.log WHERE name LIKE 'whole%';
+SELECT reason FROM pm.status WHERE process_manager = 'log_1';
+ROLLBACK;
+BEGIN;
+SELECT count(pm.high_water_mark(name)) FROM pm.log WHERE name LIKE 'whole%';
+SELECT state FROM pm.status WHERE process_manager = 'log_1';
+SAVEPOINT s;
+ALTER TABLE log_1 DISABLE TRIGGER pm_before_write;
+SELECT reason FROM pm.status WHERE process_manager = 'log_1';
+ROLLBACK TO s;
+SELECT state FROM pm.status WHERE process_manager = 'log_1';
+COMMIT;
+SQL
+40
+"pm_before_write" of log "log_1" is missing or disabled, so events may be lost
+40
+idle
+"pm_before_write" of log "log_1" is missing or disabled, so events may be lost
+idle
+LINES
 
 # A table that was dropped, or is no longer an ordinary table.
 answer("SELECT pm.create_log('part'); GRANT SELECT ON part TO app; SET SESSION AUTHORIZATION app; SELECT pm.register('part', 'keep', '{part}')");
