@@ -94,6 +94,18 @@ SELECT pm.attach_log('seen', 'store.messages', 'global_position', 'stream_name',
 -- the same call once more changes nothing
 SELECT pm.attach_log('messages', 'store.messages', 'global_position', 'stream_name', 'type', 'data', 'position + 1', 'metadata', 'time');
 
+-- a log that was renamed, and whose sequence was changed
+SELECT pm.attach_log('first', 'store.messages', 'global_position', 'stream_name', 'type', 'data');
+SELECT pm.rename_log('first', 'renamed');
+ALTER SEQUENCE store.messages_global_position_seq CACHE 1;
+SELECT count(*) FROM pm.read('renamed');
+SELECT pm.attach_log('renamed', 'store.messages', 'global_position', 'stream_name', 'type', 'data');
+SELECT count(*) FROM pm.read('renamed');
+SELECT pm.attach_log('messages', 'store.messages', 'global_position', 'stream_name', 'type', 'data', 'position + 1', 'metadata', 'time');
+SELECT pm.attach_log('order_category', 'store.messages', 'global_position', 'stream_name', 'type', 'data', 'position + 1', 'metadata', 'time', filter => $$split_part(stream_name, '-', 1) = 'order'$$);
+SELECT pm.attach_log('payment_category', 'store.messages', 'global_position', $$split_part(stream_name, '-', 2)$$, 'upper(type)', $$jsonb_build_object('was', coalesce(data, '{}'), 'id', id::text IS NOT NULL)$$, filter => $$stream_name LIKE 'payment-%'$$);
+SELECT pm.detach_log('renamed');
+
 -- expressions
 CREATE FUNCTION mine(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1';
 CREATE DOMAIN mydomain AS text CHECK (mine(VALUE) <> 'x');

@@ -336,8 +336,13 @@ pm_attach_log(PG_FUNCTION_ARGS)
 	attach_lock(row.relid);
 	attach_require_table(row.relid);
 	attach_check_row(&row);
-	if (log_get(row.name, true) != NULL)
+	log = log_get(row.name, true);
+	if (log != NULL)
+	{
+		/* It may have been renamed. */
+		row.name = pstrdup(log->name);
 		attach_again(&row);
+	}
 	else
 		log_catalog_insert_kind(&row);
 	CommandCounterIncrement();
