@@ -2,7 +2,7 @@
 # run.sh: the whole benchmark (`make bench`, `make bench QUICK=1`, `make bench ONLY=idle`).
 #
 #   bash bench/run.sh [SECTION...]     append dispatch latency idle growth lanes failures peers
-#                                      consumers; all of them by default
+#                                      consumers partitions; all of them by default
 #
 # Installs what is missing (server, headers, compiler, gnuplot; for the sections peers and consumers also
 # PgQ and psycopg from Debian, and the peers that npm has, if node is installed), builds pm from a copy of the tree in a
@@ -25,7 +25,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../test/harness/setup.sh"
 export PM_BENCH_QUICK=${QUICK:-0} PM_BENCH_ROUNDS=${ROUNDS:-}
 [ -n "$PM_BENCH_QUICK" ] || PM_BENCH_QUICK=0
 [ "${KEEP:-}" != 0 ] || KEEP=
-all=(append dispatch latency idle growth lanes failures peers consumers)
+all=(append dispatch latency idle growth lanes failures peers consumers partitions)
 [ $# -gt 0 ] || set -- "${all[@]}"
 for section in "$@"; do
 	[[ " ${all[*]} " == *" $section "* ]] || pm_die "no such section: $section (there are: ${all[*]})"

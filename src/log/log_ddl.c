@@ -86,13 +86,11 @@ log_create_again(PmLog *log, bool partitioned)
 	if (get_rel_relkind(log->relid) != '\0')
 	{
 		if (log->problem == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_OBJECT),
-					 errmsg("event log \"%s\" already exists", log->title),
-					 partitioned && log->kind == LOG_ORDINARY ?
-						 errhint("pm.partition_log makes it a partitioned log, with its table as "
-								 "the first partition.") :
-						 0));
+			ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
+							errmsg("event log \"%s\" already exists", log->title),
+							partitioned && log->kind == LOG_ORDINARY ?
+								errdetail("It is an ordinary log, and stays one.") :
+								0));
 		log_require_owner(log);
 		log_repair(log_take(log));
 		CommandCounterIncrement();

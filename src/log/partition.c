@@ -134,6 +134,7 @@ partition_add(PartitionSet *set, Oid relid, int64 from, int64 to)
 	leaf->relid = relid;
 	leaf->from = from;
 	leaf->to = to;
+	leaf->stream_index = InvalidOid;
 }
 
 bool
@@ -305,6 +306,13 @@ partition_set(Relation root, AttrNumber position)
 		CHECK_FOR_INTERRUPTS();
 	}
 	return entry->set;
+}
+
+void
+partition_note_index(const PartitionSet *set, int number, Oid index)
+{
+	/* The sets that this file hands out are its own. */
+	set->leaves[number].stream_index = index;
 }
 
 void

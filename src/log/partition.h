@@ -16,6 +16,7 @@ typedef struct PartitionLeaf
 	/* If it is a range of positions: the lowest and the highest that it takes. */
 	int64 from;
 	int64 to;
+	Oid stream_index; /* InvalidOid: not looked up yet (stream_version.c) */
 } PartitionLeaf;
 
 /* The leaves of a partitioned table. */
@@ -42,6 +43,8 @@ extern bool partition_by_position(Relation rel, AttrNumber position);
  * valid until the end of the transaction.
  */
 extern const PartitionSet *partition_set(Relation root, AttrNumber position);
+/* Remembers the index of (stream, version) of a leaf, for as long as nothing changes. */
+extern void partition_note_index(const PartitionSet *set, int number, Oid index);
 /* The number of the leaf that takes this position; -1 if no range of positions does. */
 extern int partition_find(const PartitionSet *set, int64 position);
 /* The number of the first leaf that takes positions at or above this one, among the ranged. */

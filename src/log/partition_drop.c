@@ -258,7 +258,7 @@ static PartitionLeaf
 partition_drop_range(Relation root, AttrNumber position, Oid leaf)
 {
 	const PartitionSet *set = partition_set(root, position);
-	PartitionLeaf range = {leaf, PG_INT64_MIN, PG_INT64_MAX};
+	PartitionLeaf range = {leaf, PG_INT64_MIN, PG_INT64_MAX, InvalidOid};
 
 	for (int i = 0; i < set->nranged; i++)
 		if (set->leaves[i].relid == leaf)

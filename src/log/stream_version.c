@@ -21,6 +21,7 @@
  */
 #include "pm.h"
 
+#include "access/relation.h"
 #include "access/sysattr.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -28,6 +29,7 @@
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "nodes/tidbitmap.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -49,6 +51,7 @@ typedef struct StreamLook
 	bool stopped;		 /* the last of them has a version, so the older ones were not looked at */
 	int64 version;		 /* the highest that was seen, by any transaction */
 	TransactionId other; /* has inserted an event and not ended */
+	TIDBitmap *bitmap;	 /* NULL: not needed yet */
 } StreamLook;
 
 /*
@@ -103,32 +106,83 @@ stream_version_along(LogScan *scan, Datum name, Snapshot snapshot, bool versions
 }
 
 /*
- * Looks into a partition for entries of the stream, and for an event that is not committed.
+ * Does the partition's index have an entry of the stream?  Only the index is opened, since most
+ * partitions have none of a new stream.  True if it is not known.
  */
-static void
-stream_version_look_at(StreamLook *look, int number)
+static bool
+stream_version_may_have(StreamLook *look, int number)
+{
+	const PartitionSet *set = look->tables.set;
+	const PartitionLeaf *leaf = set == NULL ? NULL : &set->leaves[number];
+	bool may = true;
+	Relation index;
+
+	if (leaf == NULL || !OidIsValid(leaf->stream_index))
+		return true;
+	index = try_relation_open(leaf->stream_index, AccessShareLock);
+	if (index == NULL)
+		return true;
+	if (index->rd_rel->relkind == RELKIND_INDEX && index->rd_index->indrelid == leaf->relid &&
+		index->rd_index->indisvalid)
+	{
+		IndexScanDesc scan = compat_index_beginscan_bitmap(index, look->tables.snapshot, 1);
+		ScanKeyData key;
+
+		if (look->bitmap == NULL)
+			look->bitmap = tbm_create((Size) work_mem * 1024, NULL);
+		ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid,
+							   index->rd_indcollation[0], F_TEXTEQ, look->name);
+		index_rescan(scan, &key, 1, NULL, 0);
+		may = index_getbitmap(scan, look->bitmap) > 0;
+		index_endscan(scan);
+	}
+	relation_close(index, AccessShareLock);
+	return may;
+}
+
+/*
+ * Looks for the event with the highest version, whether it is committed or not.
+ */
+static bool
+stream_version_highest(StreamLook *look, LogScan *scan, int number)
 {
 	SnapshotData dirty;
+	bool isnull;
+
+	InitDirtySnapshot(dirty);
+	stream_version_along(scan, look->name, &dirty, true);
+	if (!log_scan_next(scan, BackwardScanDirection))
+		return false;
+	look->other = dirty.xmin;
+	look->version = Max(look->version, log_scan_number(scan, EVENT_VERSION, &isnull));
+	look->stopped = number < look->tables.ordered;
+	return true;
+}
+
+/*
+ * Looks into a partition for entries of the stream, and for an event that is not committed.  In
+ * the newest one there most likely is one.
+ */
+static void
+stream_version_look_at(StreamLook *look, int number, bool newest)
+{
 	LogScan scan;
+	bool found;
 
-	if (!log_tables_scan(&look->tables, number, stream_version_fits, &scan))
+	if ((!newest && !stream_version_may_have(look, number)) ||
+		!log_tables_scan(&look->tables, number, stream_version_fits, &scan))
 		return;
-	/* An entry of an event that is gone costs a further look, but none is missed. */
-	stream_version_along(&scan, look->name, SnapshotAny, false);
-	if (log_scan_next(&scan, ForwardScanDirection))
+	if (look->tables.set != NULL)
+		partition_note_index(look->tables.set, number, RelationGetRelid(scan.index));
+	found = stream_version_highest(look, &scan, number);
+	if (!found)
 	{
-		look->found[look->nfound++] = number;
-		InitDirtySnapshot(dirty);
-		stream_version_along(&scan, look->name, &dirty, true);
-		if (log_scan_next(&scan, BackwardScanDirection))
-		{
-			bool isnull;
-
-			look->other = dirty.xmin;
-			look->version = Max(look->version, log_scan_number(&scan, EVENT_VERSION, &isnull));
-			look->stopped = number < look->tables.ordered;
-		}
+		/* An entry of an event that is gone costs a further look, but none is missed. */
+		stream_version_along(&scan, look->name, SnapshotAny, false);
+		found = log_scan_next(&scan, ForwardScanDirection);
 	}
+	if (found)
+		look->found[look->nfound++] = number;
 	log_tables_scan_end(&look->tables, &scan);
 }
 
@@ -152,7 +206,8 @@ stream_version_look(StreamLook *look)
 	{
 		if (i < tables->ordered && i > first)
 			continue;
-		stream_version_look_at(look, i);
+		CHECK_FOR_INTERRUPTS();
+		stream_version_look_at(look, i, i == first);
 		if (TransactionIdIsValid(look->other))
 			return;
 	}
@@ -231,6 +286,7 @@ stream_version_lock(StreamVersion *stream, PmLog *log, Datum name)
 		/* While it is registered, no entry of an event that it shows is removed. */
 		snapshot = RegisterSnapshot(GetTransactionSnapshot());
 		look.name = name;
+		look.bitmap = NULL;
 		log_tables_begin(&look.tables, log, snapshot);
 		look.found = palloc(sizeof(int) * Max(look.tables.count, 1));
 		stream_version_look(&look);
@@ -239,6 +295,8 @@ stream_version_lock(StreamVersion *stream, PmLog *log, Datum name)
 		log_tables_end(&look.tables);
 		UnregisterSnapshot(snapshot);
 		pfree(look.found);
+		if (look.bitmap != NULL)
+			tbm_free(look.bitmap);
 		if (done)
 			return;
 		/* While we wait, others may look too: they wait for the same transaction. */
