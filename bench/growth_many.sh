@@ -4,8 +4,9 @@
 #   many N      N logs, one process manager that follows all of them, and others that follow one log each; all of one role
 #     p50 p95 p99      from insert to effect in ms, 50 events/s in all, each in a random log
 #     idle_cpu         CPU time of all of pm's workers when nothing happens, in % of a processor
-#     status_first, blocker_first     pm.status and pm.blocker, all rows and columns, in a session that has just connected, ms
-#     status, blocker  the same again in that session
+#     status_first, stat_first, blocker_first     pm.status, pm.stat and pm.blocker, all rows and columns, in a session that has
+#                      just connected, ms
+#     status, stat, blocker     the same again in that session
 #     restart          from the first INSERT that the restarted server accepts to its effect, ms
 #   roles N     N roles with a process manager and a log each, on 4 places
 #     p50 p95 p99      from insert to effect in ms, 10 events/s in all
@@ -41,7 +42,7 @@ growth_many_idle() {
 
 growth_many_views() {
 	local view first again
-	for view in status blocker; do
+	for view in status stat blocker; do
 		# The whole row, so that all columns are computed.
 		growth_many_times "SELECT count(v::text) FROM pm.$view v"
 		sample growth many "$1" "${view}_first" "$first"
