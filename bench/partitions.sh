@@ -100,7 +100,7 @@ partitions_drop() {
 	sample partitions drop oldest ms "$(awk 'NR == 1 { b = $1 } END { printf "%.0f", ($1 - b) * 1000 }' "$BENCH_WORK/dropped")"
 	sample partitions drop writer longest "$longest"
 	sample partitions drop writer-without longest "$before"
-	sample partitions drop writer-more longest "$(awk -v a="$longest" -v b="$before" 'BEGIN { printf "%.1f", a > b ? a - b : 0 }')"
+	sample partitions drop writer-more longest "$(awk -v a="$longest" -v b="$before" 'BEGIN { printf "%.1f", (a > b ? a - b : 0) }')"
 }
 
 partitions_round() {
