@@ -361,15 +361,18 @@ compat_bitmap_next(TBMIterator *iterator, BlockNumber *block, OffsetNumber *offs
 #if PG_VERSION_NUM >= 190000
 #define compat_index_beginscan(rel, index, snapshot, nkeys)                                        \
 	index_beginscan(rel, index, snapshot, NULL, nkeys, 0, SO_NONE)
-#define compat_index_fetch_begin(rel) table_index_fetch_begin(rel, SO_NONE)
+#define compat_index_fetch_begin(rel)		  table_index_fetch_begin(rel, SO_NONE)
+#define compat_table_beginscan(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL, SO_NONE)
 #elif PG_VERSION_NUM >= 180000
 #define compat_index_beginscan(rel, index, snapshot, nkeys)                                        \
 	index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
-#define compat_index_fetch_begin(rel) table_index_fetch_begin(rel)
+#define compat_index_fetch_begin(rel)		  table_index_fetch_begin(rel)
+#define compat_table_beginscan(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL)
 #else
 #define compat_index_beginscan(rel, index, snapshot, nkeys)                                        \
 	index_beginscan(rel, index, snapshot, nkeys, 0)
-#define compat_index_fetch_begin(rel) table_index_fetch_begin(rel)
+#define compat_index_fetch_begin(rel)		  table_index_fetch_begin(rel)
+#define compat_table_beginscan(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL)
 #endif
 
 /* Pruning a page may also set its bit in the visibility map, and pins the map's page for that. */
