@@ -34,7 +34,7 @@ SELECT "position", version, type FROM pm.read_stream('ev', 's1', 2);
 SELECT "position", version, type FROM pm.read_stream('ev', 's3', 0, 2);
 
 -- a partition is not written directly, unless the transaction has written the log
-INSERT INTO ev_2 ("position", stream, type) VALUES (14, 's1', 'direct');
+INSERT INTO ev_2 ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (14, 's1', 'direct');
 COPY ev_2 ("position", stream, type) FROM stdin;
 14	s1	direct
 \.
@@ -43,7 +43,7 @@ INSERT INTO ev (stream, type) VALUES ('s5', 'x');
 SAVEPOINT a;
 INSERT INTO ev ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (2, 's1', 'taken');
 ROLLBACK TO a;
-INSERT INTO ev_2 ("position", stream, type) VALUES (nextval('ev_position_seq'), 's5', 'direct');
+INSERT INTO ev_2 ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (nextval('ev_position_seq'), 's5', 'direct');
 SELECT pm.append('ev', 's5', 'y');
 ROLLBACK;
 -- a trigger that could change what was checked

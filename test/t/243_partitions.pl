@@ -28,7 +28,7 @@ answer(q{SELECT pm.register('follow_plain', 'follow_plain', '{plain}', start_at 
 # A transaction that has appended to the old partition, and one that has written it directly after that.
 my $late = PmTest::session($node);
 $late->do(q{BEGIN; SELECT pm.append('plain', 'late', 'x')});
-$late->do(q{INSERT INTO plain_1 ("position", stream, type) VALUES (nextval('plain_position_seq'), 'late', 'direct')});
+$late->do(q{INSERT INTO plain_1 ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (nextval('plain_position_seq'), 'late', 'direct')});
 answer(q{SELECT count(pm.append('plain', 's-' || i % 7, 'x')) FROM generate_series(1, 150) i});
 is(answer(q{SELECT pm.high_water_mark('plain')}), '0', 'a late commit holds the mark back, over partitions');
 # The stream waits for its transaction; another one does not.
@@ -74,7 +74,7 @@ is($node->safe_psql('copy', q{SELECT string_agg(format('%s/%s', position, versio
 	answer(q{SELECT string_agg(format('%s/%s', position, version), ' ' ORDER BY position) FROM pm.read('plain', max_count => NULL)}), 'with all events');
 is($node->safe_psql('copy', q{SELECT pm.append('plain', 's-1', 'copy', expected_version => (SELECT max(version) FROM plain WHERE stream = 's-1')) > 0}), 't', 'and takes more');
 is($node->safe_psql('copy', q{SELECT coalesce(string_agg(reason, ' '), '') FROM pm.status WHERE reason LIKE '%trigger%' OR reason LIKE '%partition%'}), '', 'its partitions are guarded');
-(undef, undef, $err) = $node->psql('copy', q{INSERT INTO plain_2 ("position", stream, type) VALUES (999, 's', 'x')});
+(undef, undef, $err) = $node->psql('copy', q{INSERT INTO plain_2 ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (999, 's', 'x')});
 like($err, qr/cannot insert into partition/, 'against direct inserts');
 
 # ---- pg_partman
