@@ -52,7 +52,6 @@ typedef struct BatchTask
 	TimestampTz parked_since; /* leave alone what was parked before this time; 0: nothing */
 	const BatchWalk *walk;	  /* NULL: the time does not move with the items */
 	BatchWatch *watch;		  /* NULL: none */
-	bool careful;			  /* one item, which must have been noted (careful.c) */
 	bool separate;			  /* items are handled in subtransactions */
 	int group;				  /* about this many items share a subtransaction */
 } BatchTask;

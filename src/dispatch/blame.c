@@ -31,7 +31,6 @@
 #include "manager/cursor.h"
 #include "manager/handler_watch.h"
 #include "manager/lane_fail.h"
-#include "manager/lane_try.h"
 #include "manager/park.h"
 #include "manager/timer.h"
 #include "shmem/handling.h"
@@ -298,7 +297,7 @@ blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, con
  */
 static void
 blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorData *error,
-			int crashes, const Failure *failure)
+			bool crash, const Failure *failure)
 {
 	bool deferred = failure->kind == FAILURE_DEFERRED;
 	Timer *timer = timer_get(pm, what->id);
@@ -307,15 +306,15 @@ blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorDat
 	if (timer == NULL)
 		return;
 	/* After a crash the timer must be parked, however many have been parked already. */
-	refused = crashes > 0 ? NULL : park_refused(pm, state, what->lane, failure->kind);
+	refused = crash ? NULL : park_refused(pm, state, what->lane, failure->kind);
 	if (refused != NULL)
 	{
 		lane_halt(pm, what, refused, error, true);
 		return;
 	}
 	(void) timer_take(timer->id);
-	park_failed_timer(pm, what->lane, timer->key, timer->event, deferred ? 0 : 1, crashes, error,
-					  failure);
+	park_failed_timer(pm, what->lane, timer->key, timer->event, deferred ? 0 : 1, crash ? 1 : 0,
+					  error, failure);
 	if (!deferred)
 		lane_error(pm->name, what->lane);
 }
@@ -364,7 +363,7 @@ blame_may_park(const Handling *what, const Failure *failure)
  */
 static TimestampTz
 blame_in_place(ProcessManager *pm, LaneState *state, const Handling *what, const char *reason,
-			   ErrorData *error, BlameCause cause, int crashes, const Failure *failure)
+			   ErrorData *error, BlameCause cause, const Failure *failure)
 {
 	int attempts = pm->max_attempts;
 
@@ -374,33 +373,20 @@ blame_in_place(ProcessManager *pm, LaneState *state, const Handling *what, const
 	/* The items before it were undone with the session, and must be handled first. */
 	if (cause == BLAME_SESSION)
 		attempts = Max(attempts, 2);
-	return lane_fail(pm, state, what, reason, error, attempts, crashes, failure);
-}
-
-/*
- * How many crashes of servers a failure counts as.  If the server crashed while it went
- * carefully after a promotion, its predecessor may have crashed for the same item.
- */
-static int
-blame_crashes(const LaneState *state, const Handling *what, BlameCause cause)
-{
-	if (cause == BLAME_FAILOVER || (cause == BLAME_CRASH && lane_try_is(&state->tried, what)))
-		return 2;
-	return cause == BLAME_CRASH ? 1 : 0;
+	return lane_fail(pm, state, what, reason, error, attempts, cause == BLAME_CRASH, failure);
 }
 
 TimestampTz
 blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cause)
 {
+	bool crash = cause == BLAME_CRASH;
 	Failure failure = {FAILURE_ORDINARY, 0};
 	const char *timer_type = blame_timer_type(pm, what);
 	char *reason;
 	LaneState state;
 	List *cursors;
-	int crashes;
 
 	lane_state(pm, what->lane, &state);
-	crashes = blame_crashes(&state, what, cause);
 	cursors = cursor_list(pm, what->lane);
 	if (state.status == LANE_HALTED)
 		return DT_NOEND;
@@ -414,7 +400,7 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 	if (failure.kind != FAILURE_DEFERRED)
 		blame_say_failed(pm, what, timer_type, error);
 	/* The item will be tried again.  If that crashes the server once more, this must be on disk. */
-	if (crashes > 0)
+	if (crash)
 		ForceSyncCommit();
 	if (what->source == HANDLING_PARKED)
 	{
@@ -422,17 +408,16 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 		 * If there were several, this is the last one.  Next time it is tried alone,
 		 * which narrows the search.
 		 */
-		if (park_failed_again(pm, what, error, crashes, &failure) &&
-			failure.kind != FAILURE_DEFERRED)
+		if (park_failed_again(pm, what, error, crash, &failure) && failure.kind != FAILURE_DEFERRED)
 			lane_error(pm->name, what->lane);
 	}
 	else if (what->several)
-		lane_suspect(pm->name, what, error, crashes > 0);
+		lane_suspect(pm->name, what, error, crash);
 	else if (pm->halt_on_failure || !blame_may_park(what, &failure))
-		return blame_in_place(pm, &state, what, reason, error, cause, crashes, &failure);
+		return blame_in_place(pm, &state, what, reason, error, cause, &failure);
 	else if (what->source == HANDLING_TIMER)
-		blame_timer(pm, &state, what, error, crashes, &failure);
+		blame_timer(pm, &state, what, error, crash, &failure);
 	else
-		lane_decide_to_park(pm, &state, what, reason, error, crashes, &failure);
+		lane_decide_to_park(pm, &state, what, reason, error, crash, &failure);
 	return 0;
 }

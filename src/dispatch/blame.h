@@ -14,8 +14,7 @@ typedef enum BlameCause
 {
 	BLAME_ERROR,   /* it raised an error */
 	BLAME_SESSION, /* its session ended */
-	BLAME_CRASH,   /* the server crashed with it */
-	BLAME_FAILOVER /* two primaries ended with it in hand */
+	BLAME_CRASH	   /* the server crashed with it */
 } BlameCause;
 
 /*

@@ -45,7 +45,6 @@
 #include "utils/guc.h"
 
 #include "base/within.h"
-#include "dispatch/careful.h"
 #include "dispatch/dispatch.h"
 #include "dispatch/handle.h"
 #include "dispatch/retry.h"
@@ -120,11 +119,7 @@ dispatch_task(const DispatchRequest *request, LaneState *state)
 		task.limit = 1;
 
 	/* Where nothing is parked, or the unit tries one item again, the batch must stop there. */
-	task.careful = request->careful > 0 && state->tried.careful;
-	if (task.careful)
-		task.limit = 1;
-	task.separate = request->separate > 0 && !task.careful && !request->raise &&
-					!pm->halt_on_failure &&
+	task.separate = request->separate > 0 && !request->raise && !pm->halt_on_failure &&
 					(state->status == LANE_OK || state->status == LANE_WAITING) &&
 					separate_has_room();
 	task.group = request->separate;
@@ -136,7 +131,7 @@ dispatch_task(const DispatchRequest *request, LaneState *state)
 	 * in any log, and the events of all logs that were recorded before a timer are
 	 * handled before it.
 	 */
-	task.some = request->some && !task.careful && state->status == LANE_OK &&
+	task.some = request->some && state->status == LANE_OK &&
 				(pm->kind != HANDLER_INSTANCE || state->timer_due > task.now);
 	return task;
 }
@@ -193,8 +188,6 @@ dispatch_due(const BatchTask *task, const Tally *tally)
 static DispatchOutcome
 dispatch_outcome(const DispatchRequest *request, const BatchTask *task, const Tally *tally)
 {
-	if (tally->noted || tally->awaits)
-		return tally->noted ? DISPATCH_NOTED : DISPATCH_AWAITS;
 	if (tally->busy)
 		return DISPATCH_BUSY;
 	if (tally->halted)
@@ -255,7 +248,6 @@ dispatch_conclude(const DispatchRequest *request, const BatchTask *task, bool pa
 	result->failed = tally->failed;
 	result->left = tally->left;
 	result->parked = parked;
-	result->careful = task->careful;
 	result->held = tally->held;
 	result->left_out = tally->broken;
 	result->all = parked || !task->some;
@@ -266,17 +258,6 @@ dispatch_conclude(const DispatchRequest *request, const BatchTask *task, bool pa
 	result->next_known = tally->next_known &&
 						 (task->state->status == LANE_OK || request->walk->look);
 	result->next = tally->next;
-}
-
-/*
- * Has a unit that goes carefully passed what may have been in hand before the promotion?
- */
-static bool
-dispatch_has_passed(const DispatchRequest *request, const DispatchResult *result)
-{
-	if (result->outcome == DISPATCH_IDLE || result->outcome == DISPATCH_DONE)
-		return !result->held;
-	return result->outcome == DISPATCH_MORE && result->done >= request->careful;
 }
 
 DispatchResult
@@ -296,11 +277,6 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 	if (result.outcome != DISPATCH_MORE)
 		return result;
 
-	if (careful_judge(pm, request->lane, &state))
-	{
-		result.outcome = DISPATCH_DELIVERED;
-		return result;
-	}
 	task = dispatch_task(request, &state);
 	/*
 	 * This commits by itself: a batch that is undone refers to its timers, whose rows
@@ -314,9 +290,9 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 		return result;
 	}
 	head = dispatch_head(request, &task);
-	if (head != NULL && (!task.careful || careful_may_retry(&task, head, &tally)))
-		tally = retry_batch(&task, head, task.careful ? 1 : request->max_parked, progress);
-	else if (head == NULL)
+	if (head != NULL)
+		tally = retry_batch(&task, head, request->max_parked, progress);
+	else
 		tally = handle_batch(&task,
 							 task.some ? cursor_list_some(pm, request->lane, request->logs) :
 										 cursor_list(pm, request->lane),
@@ -326,10 +302,8 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 		lane_in_a_row(pm->name, request->lane, 0, false);
 
 	dispatch_conclude(request, &task, head != NULL, &tally, &result);
-	if (task.careful && dispatch_has_passed(request, &result))
-		careful_passed(&task);
 	/* If it is lost that events of other lanes were skipped, they are skipped again. */
-	if (tally.done == 0 && result.outcome != DISPATCH_STOPPED && result.outcome != DISPATCH_NOTED)
+	if (tally.done == 0 && result.outcome != DISPATCH_STOPPED)
 		dispatch_commit_later();
 	slot_activity_set(ACTIVITY_COMMITTING);
 	return result;

@@ -120,7 +120,6 @@ lane_read(const char *manager, int lane, LaneState *state)
 		state->crashes = DatumGetInt32(scan->values[LANE_CRASHES - 1]);
 		state->in_a_row = DatumGetInt32(scan->values[LANE_IN_A_ROW - 1]);
 		state->since = DatumGetTimestampTz(scan->values[LANE_SINCE - 1]);
-		lane_try_read(&row, &state->tried);
 	}
 	lane_row_close(&row);
 }

@@ -8,7 +8,6 @@
 #include "utils/elog.h"
 
 #include "manager/failure.h"
-#include "manager/lane_try.h"
 #include "manager/registry.h"
 #include "shmem/handling.h"
 
@@ -50,7 +49,6 @@ typedef struct LaneState
 	TimestampTz parked_due; /* the next retry of one, DT_NOEND: none */
 	bool parked_deferred;	/* what ends then is a deferral */
 	TimestampTz timer_due;	/* the next timer of instances, DT_NOEND: none */
-	LaneTry tried;
 } LaneState;
 
 /* What lane_change() writes; all zero: nothing is wrong. */

@@ -42,12 +42,6 @@ static const char *const lane_columns[] = {
 	[LANE_CONFLICTS - 1] = "conflicts",
 	[LANE_KEY - 1] = "key",
 	[LANE_ERROR_HINT - 1] = "error_hint",
-	[LANE_TIMELINE - 1] = "timeline",
-	[LANE_TRIED_ON - 1] = "tried_on",
-	[LANE_TRIED_WHAT - 1] = "tried_what",
-	[LANE_TRIED_LOG - 1] = "tried_log",
-	[LANE_TRIED_POSITION - 1] = "tried_position",
-	[LANE_TRIED_ID - 1] = "tried_id",
 };
 
 StaticAssertDecl(lengthof(lane_columns) == LANE_COLUMNS, "lane_columns[] must have all columns");

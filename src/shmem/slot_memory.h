@@ -147,7 +147,6 @@ typedef struct SlotShared
 	pg_atomic_uint32 waiting;				 /* the sum of slot_memory_waits() of all workers */
 	pg_atomic_uint32 waiting_brief;			 /* how many workers have waits_brief */
 	pg_atomic_uint64 scarce_until;			 /* until then worker slots are scarce, a TimestampTz */
-	pg_atomic_uint64 primary_since;			 /* when the launcher first started, a TimestampTz */
 	pg_atomic_uint64 sent[SLOT_SENT_COUNTS]; /* indexed by slot_sent_of() */
 	pg_atomic_uint32 fetch_wakes[SLOT_FETCH_ROOMS]; /* how often each room was woken */
 	ConditionVariable fetchers[SLOT_FETCH_ROOMS];	/* consumers that wait, see slot_fetch.c */

@@ -145,14 +145,7 @@ CREATE TABLE pm_catalog.lane (
 	-- deadlocks and similar errors, after which a batch is tried again; they do not count as errors
 	conflicts       bigint NOT NULL DEFAULT 0,
 	key             text,				-- the key for which the event failed, if it has several
-	error_hint      text,				-- the hint of the error
-	-- after a promotion (src/manager/lane_try.c)
-	timeline        integer,			-- on which the lane has passed what was in hand
-	tried_on        integer,			-- the timeline on which a function was about to be called for what follows
-	tried_what      text,
-	tried_log       text,
-	tried_position  bigint,
-	tried_id        bigint
+	error_hint      text				-- the hint of the error
 ) WITH (fillfactor = 50);
 CREATE INDEX lane_key ON pm_catalog.lane (process_manager, lane);	-- not UNIQUE, like cursor_key
 

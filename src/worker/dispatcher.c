@@ -44,7 +44,6 @@
 #include "shmem/slot_place.h"
 #include "shmem/slot_share.h"
 #include "worker/dispatcher.h"
-#include "worker/noted.h"
 #include "worker/purge.h"
 #include "worker/run.h"
 #include "worker/session.h"
@@ -356,7 +355,6 @@ dispatcher_begin(Dispatcher *dispatcher, Datum arg)
 	dispatcher_keep_memory();
 	handler_watch_may_end_session();
 	crash_attach();
-	noted_install();
 	dispatcher->run_context = AllocSetContextCreate(TopMemoryContext, "pm run",
 													ALLOCSET_DEFAULT_SIZES);
 	dispatcher->began = GetCurrentTimestamp();

@@ -19,7 +19,6 @@
 #include "dispatch/blame.h"
 #include "manager/cursor.h"
 #include "manager/lane.h"
-#include "manager/lane_try.h"
 #include "manager/manager_lock.h"
 #include "shmem/handling.h"
 #include "worker/failed.h"
@@ -98,9 +97,6 @@ failed_record(Unit *unit, ErrorData *error, const Handling *culprit, const Handl
 		return;
 	}
 	lane_state(pm, unit->lane, &state);
-	/* The server is still there, so what was noted before the call is of no use any more. */
-	if (state.tried.timeline != 0)
-		lane_try_forget(pm->name, unit->lane);
 	if (culprit != NULL)
 	{
 		look_at = blame(pm, culprit, error, BLAME_ERROR);

@@ -8,7 +8,6 @@
 #include "pm.h"
 
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/memutils.h"
@@ -19,15 +18,10 @@
 #include "shmem/slot.h"
 #include "shmem/slot_batch.h"
 #include "shmem/slot_lost.h"
-#include "shmem/standby.h"
 #include "worker/failed.h"
-#include "worker/noted.h"
 #include "worker/run.h"
 #include "worker/session.h"
 #include "worker/worker.h"
-
-/* How often a unit that waits for a standby looks whether there is one, ms. */
-#define RUN_AWAITS 100
 
 /*
  * Runs a batch in a transaction of its own.  Returns the error that aborted
@@ -117,7 +111,6 @@ run_succeeded(Unit *unit, const DispatchRequest *request, DispatchResult *result
 		session_clean();
 	unit->leave_parked = result->parked;
 	unit->due = result->due;
-	unit->careful += result->careful ? result->done : 0;
 
 	/* A batch that left the parked events alone says nothing about one that fails. */
 	if (!request->leave_parked)
@@ -166,17 +159,6 @@ run_returned(Unit *unit, const DispatchRequest *request, DispatchResult *result,
 			/* The next batch looks once more, and handles it. */
 			unit->dirty = true;
 			counts->batches++;
-			break;
-		case DISPATCH_NOTED:
-			noted_set(unit);
-			/* If this server is lost in the next call, the next one must know for what it was. */
-			standby_await(XactLastCommitEnd);
-			unit->dirty = true;
-			counts->batches++;
-			break;
-		case DISPATCH_AWAITS:
-			unit->dirty = true;
-			unit->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RUN_AWAITS);
 			break;
 		case DISPATCH_IDLE:
 		case DISPATCH_DONE:
@@ -265,16 +247,6 @@ run_lane_ended(Unit *unit, const DispatchRequest *request, TimestampTz began, bo
 }
 
 /*
- * After a promotion, a unit goes carefully for this many items.  Twice as many as a batch
- * has: with asynchronous replication the last batch of the old primary may be lost.
- */
-static int
-run_careful(const Unit *unit)
-{
-	return Max(2 * unit->pm->batch_size - unit->careful, 1);
-}
-
-/*
  * Runs one batch of a unit, and records when to run it again.
  */
 void
@@ -286,7 +258,6 @@ run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 		.leave_parked = unit->leave_parked,
 		.view = HIGHWATER_EVERYBODY,
 		.sent = unit->sent,
-		.careful = run_careful(unit),
 	};
 	Progress progress = {0};
 	DispatchResult result;
@@ -308,8 +279,6 @@ run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 	error = run_batch(&request, &progress, &result);
 	if (error != NULL || progress.stage != PROGRESS_PREPARE)
 		session_used(Max(progress.count, 1));
-	if (request.careful > 0 && (error != NULL || result.done > 0))
-		noted_set(NULL);
 	if (error != NULL)
 		run_failed(unit, error, &progress);
 	else

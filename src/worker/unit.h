@@ -36,7 +36,6 @@ typedef struct Unit
 	bool leave_parked;		/* the next batch begins with the logs, not with parked events */
 	Isolate isolate;
 	Contention contention;
-	int careful;		/* items that it has handled carefully since it was loaded */
 	int servers_faults; /* failures in a row that look like problems of the server */
 	bool polling;		/* not_before is for a mark or a lock: a wake-up ends the wait */
 	long held_nap;

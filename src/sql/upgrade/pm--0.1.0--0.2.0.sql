@@ -920,14 +920,6 @@ COMMENT ON COLUMN pm.promotion.skipped_from IS 'first position that was skipped'
 COMMENT ON COLUMN pm.promotion.skipped_to IS 'last position that was skipped';
 COMMENT ON COLUMN pm.promotion.skipped_at IS 'when they were skipped: at the first write after the promotion';
 GRANT SELECT ON pm.promotion TO PUBLIC;
-ALTER TABLE pm_catalog.lane ADD COLUMN timeline integer;
-ALTER TABLE pm_catalog.lane ADD COLUMN tried_on integer;
-ALTER TABLE pm_catalog.lane ADD COLUMN tried_what text;
-ALTER TABLE pm_catalog.lane ADD COLUMN tried_log text;
-ALTER TABLE pm_catalog.lane ADD COLUMN tried_position bigint;
-ALTER TABLE pm_catalog.lane ADD COLUMN tried_id bigint;
-UPDATE pm_catalog.lane SET timeline = pm.timeline();
-ALTER TABLE pm_catalog.lane ALTER COLUMN timeline SET DEFAULT pm.timeline();
 -- End of promotions
 
 -- pm.diagram, as in 45_diagram.sql
