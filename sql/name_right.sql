@@ -1,4 +1,4 @@
--- The name of a dropped log, of whose events process managers of other roles still keep something
+-- Who may take the name of a dropped log while process managers of other roles still keep data of its events
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
@@ -46,14 +46,14 @@ TABLE uses;
 
 SET client_min_messages = warning;
 DROP TABLE regress_pm_owner.people CASCADE;
--- whoever has dropped it, its owner counts
+-- the owner of the log counts, not the role that dropped it
 TABLE owners;
 \c - regress_pm_thief
 SET client_min_messages = warning;
 SELECT pm.create_log('people');
 SELECT pm.append('people', 'mine', 'made'), pm.append('people', 'mine', 'made');
 SELECT pm.erase('people', 'mine', '{"w": "stolen"}');
--- nor with a table that exists
+-- making a log of an existing table does not help either
 CREATE TABLE people (position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, stream text NOT NULL, version bigint, type text NOT NULL, data jsonb NOT NULL DEFAULT '{}',
 	metadata jsonb NOT NULL DEFAULT '{}', recorded_at timestamptz NOT NULL DEFAULT now(), UNIQUE (stream, version));
 SELECT pm.create_log('people');
@@ -67,7 +67,7 @@ TABLE keeps;
 
 -- ---- who may ----------------------------------------------------------------
 
--- the role that owned it, whoever has followed it
+-- the role that owned the log, although others have followed it
 \c - regress_pm_owner
 SET client_min_messages = warning;
 SELECT pm.create_log('people');
@@ -76,7 +76,7 @@ DROP TABLE people;
 \c - :super
 SET client_min_messages = warning;
 TABLE owners;
--- also in a copy in another cluster, where it has another OID
+-- the same in a copy in another cluster, where the role has another OID
 BEGIN;
 UPDATE pm_catalog.name_owner SET system_identifier = 1, owner = 10;
 SET ROLE regress_pm_owner;
@@ -87,20 +87,20 @@ UPDATE pm_catalog.name_owner SET system_identifier = 1, owner_name = 'regress_pm
 SET ROLE regress_pm_owner;
 SELECT pm.create_log('people');
 ROLLBACK;
--- a member of the role that keeps something
+-- a member of the role whose process managers keep data
 BEGIN;
 GRANT regress_pm_keeper TO regress_pm_thief;
 SET ROLE regress_pm_thief;
 SELECT pm.create_log('people');
 ROLLBACK;
--- what the hint says
+-- the role whose process managers keep data
 \c - regress_pm_keeper
 SELECT pm.create_log('people');
 \c - :super
 SET client_min_messages = warning;
 ALTER TABLE regress_pm_keeper.people OWNER TO regress_pm_thief;
 ALTER TABLE regress_pm_keeper.people SET SCHEMA regress_pm_thief;
--- it is the last owner that counts, as of the moment at which it is dropped
+-- the owner at the time of the DROP counts
 BEGIN;
 SAVEPOINT a;
 DROP TABLE regress_pm_thief.people;
@@ -122,7 +122,7 @@ DELETE FROM pm_catalog.name_owner;
 
 -- ---- what frees a name ------------------------------------------------------
 
--- what was sent stays, before it is delivered and afterwards
+-- sent events keep the name reserved, before and after they are delivered
 BEGIN;
 SELECT pm.unregister('tells');
 TABLE uses;
@@ -154,7 +154,7 @@ SELECT pm.seek('told', 'notes', 0, reset => true);
 SET ROLE regress_pm_thief;
 SELECT pm.create_log('people');
 ROLLBACK;
--- one that keeps nothing does not matter
+-- a process manager that keeps nothing does not reserve the name
 \c - regress_pm_keeper
 SET client_min_messages = error;
 SELECT pm.unregister('told');

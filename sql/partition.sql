@@ -1,4 +1,4 @@
--- Partitioned logs: appending, reading, the guard of partitions, and what keeps a partition from going.
+-- Partitioned logs: appending, reading, the guard of partitions, and when a partition cannot be dropped or detached.
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
@@ -15,7 +15,7 @@ CREATE TABLE ev_1 PARTITION OF ev FOR VALUES FROM (1) TO (8);
 CREATE TABLE ev_2 PARTITION OF ev FOR VALUES FROM (8) TO (16);
 CREATE TABLE ev_3 PARTITION OF ev FOR VALUES FROM (16) TO (100);
 
--- versions are those of pm.append, over all partitions
+-- pm.append counts versions over all partitions
 SELECT pm.append('ev', 's1', 'A'), pm.append('ev', 's1', 'B'), pm.append('ev', 's2', 'A', expected_version => 0);
 SELECT pm.append('ev', 's1', 'C', expected_version => 1);
 SELECT pm.append('ev', 's1', 'C', expected_version => 2);
@@ -33,7 +33,7 @@ SELECT "position", version, type FROM pm.read_stream('ev', 's1');
 SELECT "position", version, type FROM pm.read_stream('ev', 's1', 2);
 SELECT "position", version, type FROM pm.read_stream('ev', 's3', 0, 2);
 
--- a partition is not written directly, unless the transaction has written the log
+-- a direct INSERT into a partition is refused, unless the transaction has written the log
 INSERT INTO ev_2 ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (14, 's1', 'direct');
 COPY ev_2 ("position", stream, type) FROM stdin;
 14	s1	direct
@@ -46,20 +46,20 @@ ROLLBACK TO a;
 INSERT INTO ev_2 ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (nextval('ev_position_seq'), 's5', 'direct');
 SELECT pm.append('ev', 's5', 'y');
 ROLLBACK;
--- a trigger that could change what was checked
+-- a trigger that fires after the guard and could change what it has checked
 CREATE FUNCTION moves() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW."position" := 9; RETURN NEW; END $$;
 CREATE TRIGGER zzz BEFORE INSERT ON ev FOR EACH ROW EXECUTE FUNCTION moves();
 INSERT INTO ev (stream, type) VALUES ('s5', 'x');
 SELECT pm.read('ev');
 ALTER TRIGGER zzz ON ev RENAME TO aaa;
 SELECT count(*) FROM pm.read('ev');
--- of a trigger on the log, pm.append runs an INSERT
+-- because of a trigger on the log, pm.append runs an INSERT
 CREATE OR REPLACE FUNCTION moves() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.data := '{"trigger": true}'; RETURN NEW; END $$;
 SELECT pm.append('ev', 's5', 'x');
 SELECT pm.append('ev', 's5', 'x', expected_version => 1);
 SELECT version, data FROM pm.read_stream('ev', 's5');
 DROP TRIGGER aaa ON ev;
--- the same with one on a partition only
+-- the same with a trigger on a partition only
 CREATE TRIGGER aaa BEFORE INSERT ON ev_3 FOR EACH ROW EXECUTE FUNCTION moves();
 SELECT pm.append('ev', 's5', 'x');
 SELECT pm.append_all('ev', 's5', '[{"type": "y"}, {"type": "z"}]', expected_version => 3);
@@ -98,7 +98,7 @@ SELECT * FROM pm.catch_up('p', on_failure => 'policy');
 SELECT "position", state, (event).type FROM pm.parked;
 ALTER TABLE ev DETACH PARTITION ev_1;
 SELECT pm.trim('ev', 3);
--- what is parked can be kept aside
+-- pm.keep_parked copies parked events, so that their partition can go
 SELECT pm.keep_parked('ev', 7);
 ALTER TABLE ev DETACH PARTITION odd CONCURRENTLY;
 ALTER TABLE ev DETACH PARTITION ev_1 CONCURRENTLY;
@@ -112,10 +112,10 @@ END $$;
 SELECT pm.retry('p');
 SELECT * FROM pm.catch_up('p', on_failure => 'policy');
 SELECT count(*) FROM pm.parked;
--- the versions of streams that are gone are kept
+-- the versions of the dropped streams are kept
 SELECT pm.append('ev', 's2', 'again', expected_version => 0);
 SELECT pm.append('ev', 's2', 'again', expected_version => 1);
--- an id that is gone with its event
+-- an id goes with its event
 SELECT pm.append('ev', 's4', 'once', id => 'a');
 DROP TABLE ev_2;
 SELECT pm.append('ev', 's4', 'once', id => 'a') > 0 AS again;
@@ -123,7 +123,7 @@ SELECT * FROM pm.catch_up('p', on_failure => 'policy');
 SELECT pm.trim('ev', 20);
 SELECT tableoid::regclass, count(*) FROM ev GROUP BY 1 ORDER BY 1;
 
--- a partition that comes with events
+-- attaching a partition that has events
 CREATE TABLE old (LIKE ev INCLUDING DEFAULTS);
 INSERT INTO old ("position", stream, type) VALUES (3, 'o', 'x');
 ALTER TABLE ev ATTACH PARTITION old FOR VALUES FROM (1) TO (11);
@@ -134,7 +134,7 @@ ALTER TABLE ev ATTACH PARTITION late FOR VALUES FROM (200) TO (400);
 SELECT setval('ev_position_seq', 300);
 ALTER TABLE ev ATTACH PARTITION late FOR VALUES FROM (200) TO (400);
 
--- a default partition: what is there is read in order too
+-- the events of a default partition are also read in order
 CREATE TABLE ev_rest PARTITION OF ev DEFAULT;
 SELECT pm.append('ev', 's1', 'rest'), pm.append('ev', 's6', 'rest', expected_version => 0);
 SELECT setval('ev_position_seq', 150);
@@ -144,7 +144,7 @@ SELECT pm.append('ev', 's1', 'after', expected_version => 6);
 SELECT "position", version, type FROM pm.read('ev', 250);
 SELECT * FROM pm.catch_up('p', on_failure => 'policy');
 
--- dropped with the log, or with a schema
+-- a partition that is dropped with its schema or its log
 CREATE SCHEMA archive;
 ALTER TABLE ev_4 SET SCHEMA archive;
 SELECT pm.append('ev', 's1', 'unhandled');

@@ -13,7 +13,7 @@ SELECT pm.timeline(), pm.timeline() = ('x' || left(pg_walfile_name(pg_current_wa
 
 SELECT pm.create_log('orders');
 CREATE PROCEDURE promote() LANGUAGE sql AS 'UPDATE pm_catalog.promotion SET timeline = 0';
--- what each log has skipped, in gaps, and its last position in gaps and above them
+-- what each log has skipped, and the positions of its events; in gaps, and the rest above them
 CREATE VIEW skipped AS SELECT log, timeline, skipped_from % 10000000 AS from, (skipped_to - skipped_from + 1) / 10000000 AS gaps FROM pm.promotion;
 CREATE VIEW positions AS SELECT position / 10000000 AS gaps, position % 10000000 AS rest, type FROM orders;
 
@@ -74,7 +74,7 @@ CALL promote();
 \c -
 SELECT n / 10000000 AS gaps FROM unnest(pm.append_all('orders', 'x', '[{"type": "t"}, {"type": "t"}]')) n;
 
--- The note is lost with its transaction, the skip is not: the next session skips once more. In a savepoint it is the same.
+-- The note is rolled back with its transaction, the skip is not: the next session skips once more. The same with a savepoint.
 CALL promote();
 \c -
 BEGIN;
@@ -97,7 +97,7 @@ INSERT INTO orders (stream, type) VALUES ('r', 'a fourth session') RETURNING pos
 SELECT count(*) - count(DISTINCT position) AS twice, count(*) FROM orders;
 SELECT * FROM skipped ORDER BY "from", gaps LIMIT 3;
 
--- what follows the log copes with the gap
+-- followers, status and trim work across the gap
 CREATE FUNCTION keep(e pm.event) RETURNS void LANGUAGE sql AS 'SELECT';
 SELECT pm.register('keep', 'keep', '{orders}', start_at => 'beginning');
 SELECT pm.catch_up('keep') = (SELECT count(*) FROM orders) AS all;
@@ -107,7 +107,7 @@ SELECT pm.trim('orders', (SELECT min(skipped_to) FROM pm.promotion));
 SELECT count(*) FROM pm.read('orders', 0, 1000) WHERE position < 10000000;
 SELECT pm.unregister('keep');
 
--- increments of more than one: so many draws
+-- with a larger increment, as many draws are skipped
 SELECT pm.create_log('steps');
 ALTER TABLE steps ALTER COLUMN position SET INCREMENT BY 10;
 INSERT INTO steps (stream, type) VALUES ('a', 'A') RETURNING position;
@@ -134,7 +134,7 @@ INSERT INTO far (stream, type) VALUES ('a', 'A') RETURNING position;
 ALTER TABLE far ALTER COLUMN position SET INCREMENT BY 4611686018427387904;
 INSERT INTO far (stream, type) VALUES ('a', 'A') RETURNING position;
 
--- a log that is forgotten, and one of the same table
+-- the notes of a dropped log are deleted, and a new log of the same table has its own
 SELECT pm.drop_log('few');
 SELECT count(*) FROM pm_catalog.promotion WHERE source = 'few'::regclass;
 SELECT pm.create_log('few');

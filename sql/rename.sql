@@ -1,4 +1,4 @@
--- pm.rename_log: another name and schema for a log; process managers, what is parked, journals and ids follow
+-- pm.rename_log: another name and schema for a log; process managers, parked events, journals and ids follow
 \set SHOW_CONTEXT never
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set no_workers :abs_srcdir '/sql/no_workers.inc'
@@ -40,7 +40,7 @@ SELECT log, position, type, status FROM pm.history('handle', 'b');
 SELECT log, position, stream FROM pm.read('sales.invoices');
 SELECT event_log, position, cause_log, cause_position, depth FROM pm.trace('sales.invoices', 4);
 SELECT event_log, position, cause_log, depth FROM pm.trace('effects', (SELECT max(position) FROM effects));
--- an old name goes on to mean the log
+-- an old name still means the log
 SELECT pm.append('orders', 'a', 'Good', id => 'one');	-- known
 SELECT pm.append('ORDERS', 'd', 'Good'), pm.append('sales.invoices', 'd', 'Good');
 SELECT pm.high_water_mark('orders');
@@ -55,7 +55,7 @@ SELECT log, position, key FROM pm.fetch('mail', 'me', 2);
 SELECT pm.fail('mail', 'me', 'sales.invoices', 3, 'no', permanent => true);
 SELECT process_manager, log, position, state FROM pm.parked ORDER BY process_manager COLLATE "C", position;
 SELECT pm.discard('mail', 'sales.invoices', 3);
--- what is parked
+-- parked events
 SELECT pm.discard('handle', 'sales.invoices', 2);
 SELECT pm.catch_up('handle');
 SELECT log, position FROM pm.parked;
@@ -83,14 +83,14 @@ SELECT name, "table" FROM pm.log ORDER BY name COLLATE "C";
 SELECT pm.rename_log('bills', 'orders');				-- back
 SELECT name, "table" FROM pm.log ORDER BY name COLLATE "C";
 SELECT pm.append('sales.invoices', 'x', 'Good') = pm.append('bills', 'x', 'Good') - 1 AS same_log;
--- of a schema, in which the old name is taken
+-- a schema in which a table already has the old name
 CREATE TABLE sales.effects (i int);
 SELECT pm.rename_log('effects', 'sales.other');
 DROP TABLE sales.effects;
 SELECT pm.rename_log('effects', 'sales.effects');
 SELECT pm.rename_log('sales.effects', 'more');
 SELECT name, "table" FROM pm.log ORDER BY name COLLATE "C";
--- a table that was renamed before keeps the name of its log, until then
+-- ALTER TABLE leaves the log's name as it is, until pm.rename_log
 ALTER TABLE more RENAME TO plenty;
 SELECT name, "table" FROM pm.log ORDER BY name COLLATE "C";
 SELECT pm.rename_log('more', 'plenty');
@@ -102,7 +102,7 @@ SELECT pm.rename_log('plenty', 'nowhere.x');
 SELECT pm.rename_log('plenty', 'pg_temp.x');
 SELECT pm.rename_log('nosuch', 'x');
 SELECT pm.rename_log(NULL, 'x') IS NULL AS strict;
--- undone with its transaction
+-- a rename is rolled back with its transaction
 BEGIN;
 SELECT pm.rename_log('plenty', 'undone');
 SELECT name FROM pm.log ORDER BY name COLLATE "C";

@@ -25,7 +25,7 @@ INSERT INTO sales.orders (stream, type) VALUES ('s', 'T');
 INSERT INTO sales.orders (stream, type, origin_position) VALUES ('s', 'T', 1);
 INSERT INTO sales.orders (position, stream, type, origin_position) OVERRIDING SYSTEM VALUE VALUES (1, 's', 'T', 1);
 
--- what arrives
+-- events that arrive
 CREATE FUNCTION arrive(positions bigint[], stream text, at timestamptz DEFAULT '2026-01-01') RETURNS void LANGUAGE sql
 	SET session_replication_role = replica AS $$
 	INSERT INTO sales.orders (position, stream, type, recorded_at) OVERRIDING SYSTEM VALUE SELECT p, $2, 'T', $3 FROM unnest($1) p $$;
@@ -37,7 +37,7 @@ SELECT pm.high_water_mark('sales.orders');
 -- another event at a known position
 SELECT arrive('{10}', 'b');
 SELECT arrive('{10}', 'a', '2026-01-02');
--- its type and data may have been corrected
+-- a known event whose type and data were corrected here is no error
 UPDATE sales.orders SET type = 'Corrected', data = '{"x": 1}' WHERE origin_position = 10;
 SELECT arrive('{10}', 'a');
 UPDATE sales.orders SET origin_position = 99 WHERE origin_position = 10;
@@ -80,7 +80,7 @@ SELECT pm.register('keep', 'keep', '{sales.orders}', start_at => 'end');
 SELECT arrive('{30,31}', 'd');
 SELECT pm.catch_up('keep');
 SELECT origin, stream FROM got ORDER BY pos;
--- what its own handler does cannot go to the log
+-- a handler cannot append to the replica log that it follows
 CREATE FUNCTION append(e pm.event) RETURNS void LANGUAGE sql AS $$ SELECT pm.append('sales.orders', 's', 'T') $$;
 SELECT pm.register('append', 'append', '{sales.orders}', start_at => 'end', max_attempts => 1);
 SELECT arrive('{32}', 'd');
@@ -107,14 +107,14 @@ SELECT pm.create_replica_log('sales.orders');
 ALTER TABLE sales.orders RENAME other TO origin_position;
 SELECT arrive('{41}', 'e');
 
--- ---- dropped, and made again ------------------------------------------------
+-- ---- dropped, and created again ---------------------------------------------
 
 SELECT pm.drop_log('sales.orders');
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'sales.orders'::regclass AND NOT tgisinternal;
 SELECT count(*) FROM pm_catalog.trimmed_origin;
 SELECT pm.create_replica_log('sales.orders');
 SELECT kind FROM pm.log WHERE name = 'sales.orders';
--- tables that cannot become one
+-- tables that cannot become a replica log
 CREATE TABLE sales.plain (LIKE sales.orders INCLUDING IDENTITY INCLUDING INDEXES);
 ALTER TABLE sales.plain DROP COLUMN origin_position;
 SELECT pm.create_replica_log('sales.plain');

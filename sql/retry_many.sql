@@ -19,13 +19,13 @@ BEGIN
 	INSERT INTO seen (stream, position) VALUES (e.stream, e.position);
 END $$;
 SELECT pm.register('m', 'handle', '{orders}', max_attempts => 1, park_limit => 1000);
--- what is missing, twice or out of order, apart from broken streams
+-- events that were not handled once or not in order, apart from broken streams
 CREATE VIEW wrong AS
 	SELECT o.stream, o.position, count(s.id) FROM orders o LEFT JOIN seen s USING (position)
 	WHERE o.stream NOT IN (SELECT stream FROM broken) GROUP BY 1, 2 HAVING count(s.id) <> 1
 	UNION ALL SELECT a.stream, a.position, -1 FROM seen a JOIN seen b ON a.stream = b.stream AND a.position < b.position AND a.id > b.id;
 
--- all are dead, with others behind them
+-- the first event of each stream is dead, with others behind it
 INSERT INTO broken SELECT 'o-' || i, 'fails' FROM generate_series(1, 15) i;
 SELECT count(pm.append('orders', 'o-' || (i - 1) % 15 + 1, 'Placed')) FROM generate_series(1, 60) i;
 SELECT pm.catch_up('m', on_failure => 'policy');
@@ -57,7 +57,7 @@ SELECT pm.retry('m');
 SELECT pm.catch_up('m', on_failure => 'policy');
 TABLE wrong;
 
--- deferred ones, some of which are deferred again
+-- deferred events, some of which are deferred again
 TRUNCATE seen;
 INSERT INTO broken SELECT 'o-' || i, 'defers' FROM generate_series(1, 15) i;
 SELECT pm.trim('orders', 120);

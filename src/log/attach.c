@@ -1,10 +1,10 @@
 /*
  * attach.c
- *		pm.attach_log and pm.detach_log: logs over tables that somebody else made and writes.
+ *		pm.attach_log and pm.detach_log: logs over tables that another program makes and writes.
  *
- * Whoever may read the table may attach it.  The table is only locked for reading, and no
- * row is changed.  If the caller owns the table, it gets a trigger that wakes readers;
- * attach_trigger.c does not wait for writers to make it.
+ * Any role that may read the table may attach it.  The table is only locked for reading, and
+ * no row is changed.  If the caller owns the table, the table gets a trigger that wakes
+ * readers; attach_trigger.c does not wait for writers in order to create it.
  */
 #include "pm.h"
 

@@ -2,12 +2,12 @@
  * attach_allow.c
  *		What the expressions of an attached log may contain.
  *
- * Whoever may read a table may attach it, and the expressions run in the sessions of
- * those who follow the log.  So they must not run code of another user, see or change
- * anything but the row, depend on settings, or take time or memory out of proportion to
- * the row.  That cannot be derived from what the catalogs say of a function: factorial,
- * repeat and regular expressions are immutable.  So each function is listed here, by its
- * OID, which is the same in all versions.
+ * Any role that may read a table may attach it, and the expressions run in the sessions of
+ * the log's followers.  So they must not run code of another user, see or change anything
+ * but the row, depend on settings, or take time or memory out of proportion to the row.
+ * What the catalogs say about a function does not show that: factorial, repeat and regular
+ * expressions are immutable.  So each permitted function is listed here, by its OID, which
+ * is the same in all versions.
  *
  * Where the time of a function depends on the product of two arguments, one of them must
  * be a short constant.

@@ -2,8 +2,8 @@
  * attach_build.c
  *		What a backend knows of an attached log, in addition to a PmLog.
  *
- * The columns are looked for by their names each time that the log is built.  So a column
- * that was renamed is missing, and a problem of the log.
+ * The columns are looked up by name each time that the log is built.  So a column that was
+ * renamed is not found, and the log cannot be read.
  */
 #include "pm.h"
 

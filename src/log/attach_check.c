@@ -4,13 +4,13 @@
  *
  * The argument at the head of highwater.c holds for the table of another program too, if
  * each transaction draws its positions from the table's own sequence while it holds its
- * lock on the table.  That is so where the position is the column's default, and the table
- * is written itself, not through a partitioned table: an INSERT locks the table before it
- * computes defaults.
+ * lock on the table.  That is so where the position is the column's default, because an
+ * INSERT locks the table that it names before it computes defaults.  attach_partition.c
+ * deals with statements that name a partition.
  *
- * There is no guard that would refuse any other position.  So whatever can be seen in the
- * catalogs is checked when the log is attached, and again each time that a backend builds
- * the log, which is after each change of the table or of its sequence:
+ * There is no guard that would refuse any other position.  So everything that the catalogs
+ * show is checked when the log is attached, and again each time that a backend builds the
+ * log, which it does after each change of the table or of its sequence:
  *
  * - the kind of the table, and that it is logged
  * - the default of the column of positions, its sequence, and its unique index
@@ -19,10 +19,10 @@
  *	 set back to 1
  * - the file of the sequence, which RESTART changes
  *
- * setval() changes nothing in the catalogs.  It is noticed while the sequence is below
- * what readers have seen (highwater.c).  What cannot be noticed is that it is set back
- * and forward between two looks, that a transaction writes a position that it has drawn
- * before it locked the table, and that positions are changed by UPDATE.
+ * setval() changes nothing in the catalogs.  It is noticed while the sequence is below a
+ * position that readers have seen (highwater.c).  Three things cannot be noticed: the
+ * sequence is set back and forward between two checks, a transaction writes a position
+ * that it drew before it locked the table, and an UPDATE changes positions.
  */
 #include "pm.h"
 

@@ -3,8 +3,8 @@
  *		Analyzes and checks the expressions of an attached log.
  *
  * The catalog has the text of the expressions, with the names of columns, so that a dump
- * can be restored.  Each backend that uses the log analyzes the text again, and checks the
- * result again, because the table can have changed.  attach_raw.c says why that is safe.
+ * can be restored.  Each backend that uses the log analyzes the text and checks the result
+ * again, because the table may have changed.  attach_raw.c says why parse analysis is safe.
  *
  * Assumes that only pg_catalog is searched for names.
  */

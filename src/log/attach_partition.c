@@ -7,9 +7,9 @@
  * the sequence of the partitioned table, or have no default, so that such a statement fails.
  *
  * A table that is attached as a partition brings its rows with it, at positions that readers
- * may have passed.  Nothing in the catalogs shows afterwards that they came that way.  So an
- * event trigger refuses a partition that has rows.  The command has locked the partition
- * exclusively.
+ * may have passed.  Nothing in the catalogs shows that afterwards.  So an event trigger refuses
+ * a partition that has rows.  No row can be added meanwhile, because the command has locked the
+ * partition exclusively.
  */
 #include "pm.h"
 

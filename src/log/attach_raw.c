@@ -4,9 +4,8 @@
  *
  * Parse analysis can run code of users: it calls the input function of a type to convert a
  * literal.  The text is analyzed in the session of each follower (attach_parse.c).  So the
- * raw parse tree is checked before: all names of types and operators are looked for in
- * pg_catalog only, and all columns have types of pg_catalog, so that a literal can become
- * nothing else.
+ * raw parse tree is checked first: all types and operators are looked up in pg_catalog only,
+ * and all columns have types of pg_catalog, so that a literal cannot get any other type.
  */
 #include "pm.h"
 

@@ -2,9 +2,10 @@
  * attach_trigger.c
  *		The trigger on an attached table that wakes readers.
  *
- * Without it, readers look every pm.poll_interval.  So nobody has to wait for it: a lock
- * that waited for writers would make all later writers wait behind it.  If the lock is not
- * to be had within a short time, the trigger is left for another call.
+ * Without the trigger, readers look every pm.poll_interval.  So it is not worth making
+ * writers wait: if the request for the lock waited in the queue, all later writers would wait
+ * behind it.  If the lock cannot be acquired within a short time, a later call creates the
+ * trigger.
  */
 #include "pm.h"
 

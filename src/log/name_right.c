@@ -2,31 +2,30 @@
  * name_right.c
  *		Which roles may give a name to a log.
  *
- * What process managers keep of events, in journals, timers and what was sent, names the log and
- * the position, and may be kept for longer than the log exists.  The owner of a log that gets
- * the name later could replace the data of such rows with pm.erase.  So the name is free only
+ * Process managers keep data of events in journals, timers and sent events.  These rows name the
+ * log and the position, and may be kept for longer than the log exists.  The owner of a later log
+ * of the same name could replace the data of such rows with pm.erase.  So the name is free only
  * for members of the roles that own these process managers, and for the role that owned the
- * earlier log, because that one could replace the data before.
+ * earlier log, because that role could already replace the data while the log existed.
  *
  * To search all journals for a name would take too long.  So pm_catalog.name_use has the process
- * managers that may have kept something of a log of a name.  These are those that have ever
- * followed it, and those to which something was sent that has an event of the log as its cause:
- * they get their rows when it is delivered (manager/sent.c), or when the sender is unregistered.
- * Their own unregistering deletes their rows.
+ * managers that may have kept something of a log of a name.  These are the process managers that
+ * have ever followed the log, and those to which something was sent whose cause is an event of the
+ * log.  The latter get their rows when it is delivered (manager/sent.c), or when the sender is
+ * unregistered.  When a process manager is unregistered, its rows are deleted.
  *
- * A process manager can follow each log that its owner may read.  So it must not be able to
- * keep the owner of the log from creating it again.  When a log is dropped,
- * pm_catalog.name_owner gets its owner.
+ * A process manager can follow each log that its owner may read.  But it must not be able to
+ * prevent the owner of the log from creating the log again.  So when a log is dropped, its owner
+ * is recorded in pm_catalog.name_owner.
  *
- * No session waits here for the transaction of another role, however long that one stays open.
- * Nobody deletes rows of name_use but those of a process manager whose units it has locked.
- * Outdated rows of name_owner are passed by if they are locked: only the last one of a name
- * counts.
+ * No session waits here for the transaction of another role, however long that transaction stays
+ * open.  A session deletes rows of name_use only for a process manager whose units it has locked.
+ * It skips outdated rows of name_owner that are locked: only the last row of a name counts.
  *
- * When a log is dropped, its followers are locked, or registering them has been waited for.  So
- * all that is kept of its events is committed before its name is free, unless a batch that
- * handles a timer passes it on.  Then the timer can still be seen, and the owner of the
- * process manager that gets something belongs to the same roles or fewer.
+ * Dropping a log locks its followers, and waits for those that are being registered.  So all data
+ * that is kept of its events is committed before its name is free, unless a batch that handles a
+ * timer passes the data on.  Then the timer can still be seen, and the owner of the process
+ * manager that receives the data belongs to the same roles or fewer.
  */
 #include "pm.h"
 

@@ -6,12 +6,13 @@
  * readers and writers need: the leaves that are ranges of positions, in their order, and
  * all others.  An invalidation of the table or of any partition makes it stale.
  *
- * A reader must not miss a leaf.  It computes its mark, and then asks for the leaves.  Let
- * an event at or below the mark be in a leaf that was attached meanwhile.  Whoever inserted
- * it had to lock the leaf, and so had to wait until the transaction that attached the leaf
- * had released its lock, which it does after it has sent its invalidations.  So these had
- * been sent before the event was written, and before the mark was computed.
- * partition_set() processes them before it looks at what it has kept.
+ * A reader must not miss a leaf.  It computes its mark, and then asks for the leaves.
+ * Suppose that an event at or below the mark is in a leaf that was attached meanwhile.  The
+ * transaction that inserted the event had to lock the leaf.  So it had to wait until the
+ * transaction that attached the leaf had released its lock, which happens after it has sent
+ * its invalidations.  So the invalidations had been sent before the event was written, and
+ * before the mark was computed.  partition_set() processes them before it uses the leaves
+ * that it has kept.
  */
 #include "pm.h"
 

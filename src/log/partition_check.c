@@ -2,9 +2,9 @@
  * partition_check.c
  *		Checks the partitions of a log.
  *
- * Each leaf must be an ordinary table with the guard's trigger (guard_row.c).  Its owner can
- * disable it.  A leaf that another session has locked exclusively is not looked at: if that
- * session changes it, the log is checked again.
+ * Each leaf must be an ordinary table with the guard's trigger (guard_row.c), which the owner
+ * of the leaf can disable.  A leaf that another session has locked exclusively is not looked
+ * at: if that session changes the leaf, the log is checked again.
  */
 #include "pm.h"
 

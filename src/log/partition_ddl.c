@@ -4,7 +4,7 @@
  *
  * ALTER TABLE ... ATTACH and DETACH PARTITION, and DROP TABLE, name their partition, and are
  * recognized before they run.  A partition can also be dropped with its schema or its owner, or
- * be truncated.  The hook for accesses to objects sees that.
+ * be truncated.  The object access hook sees these commands.
  *
  * Nothing is checked for a role that does not own the table, since the command will fail.
  */

@@ -1,18 +1,19 @@
 /*
  * partition_drop.c
- *		A partition that is about to leave its log, or has come to it.
+ *		A partition that is about to be dropped or detached, or has been attached.
  *
- * Events go with their partition, so a partition may not go before every follower has handled
- * its events, nor while one of them is parked.  The versions of its streams are kept, as
- * pm.trim keeps them.
+ * A partition's events go with it, so it must not go before every follower has handled its
+ * events, nor while one of them is parked.  The versions of its streams are kept, as pm.trim
+ * keeps them.
  *
- * DETACH and DROP lock the log's table exclusively, and writers queue behind that lock.  So what
- * takes time is done before, as soon as the partition is complete: if the mark is at or above
- * its highest position, no event can come to it any more.  Then the lock is tried for a short
- * time, again and again, with pauses in which the writers get theirs.
+ * DETACH and DROP lock the log's table exclusively, and writers queue behind that lock.  So the
+ * work that takes time is done before, if the partition is complete: if the mark is at or above
+ * its highest position, no event can be added to it any more.  Then the lock is requested for
+ * a short time, repeatedly, with pauses in which the writers get their locks.
  *
- * DETACH CONCURRENTLY does not lock the table, and ends when the transactions that use it have
- * ended.  Only a complete partition is detached in that way, so nothing changes meanwhile.
+ * DETACH CONCURRENTLY does not block writers of the table, and ends when the transactions that
+ * use the table have ended.  Only a complete partition may be detached in that way, so no event
+ * can be added to it meanwhile.
  */
 #include "pm.h"
 

@@ -5,8 +5,8 @@
  * Leaves that are ranges of positions are read one after another, and each is opened only
  * when the one before has been read.  So what a batch costs does not depend on the number of
  * leaves.  Other leaves (a default partition, or those of a table that is partitioned by
- * something else) can have any positions: all of them are open, and what they and the ranges
- * have is merged by position.
+ * something else) can have any positions: all of them are open, and their events and those of
+ * the ranges are merged by position.
  */
 #include "pm.h"
 

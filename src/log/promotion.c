@@ -2,30 +2,31 @@
  * promotion.c
  *		After a promotion, moves a log's sequence past what the old primary may have drawn.
  *
- * A standby that is promoted goes on where its WAL ends.  With asynchronous replication,
- * the old primary may have committed more: the lost tail.  Its sequences have drawn
- * positions there that the sequences here would draw again, for other events, while other
- * systems may remember the lost events by (log, position).
+ * A promoted standby continues where its WAL ends.  With asynchronous replication, the old
+ * primary may have committed more: the lost tail.  For the events there, it has drawn
+ * positions that the sequences here would draw again for other events, while other systems
+ * may remember the lost events by (log, position).
  *
  * Each promotion, and each recovery to a point in time, begins a new timeline.  So before
  * a transaction writes a log for the first time on a timeline, the sequence of the log
  * skips positions.  The guard asks for that before the transaction takes its floor
  * (guard_enter()).  So no event can get a position that was drawn before the skip.
  *
- * A row of pm_catalog.promotion notes that a log has done so on a timeline.  It is
- * written in the transaction of the first writer, after the skip.  If that is rolled
- * back, or lost, the next transaction that finds no note skips once more, which does no
+ * A row of pm_catalog.promotion, the note, says that a log has done so on a timeline.  It
+ * is written in the transaction of the first writer, after the skip.  If that transaction
+ * is rolled back, or lost, the next one that finds no note skips once more, which does no
  * harm.  A note without its skip cannot exist, since the WAL of the skip comes first.
- * Nor can a note be that of another history with the same number: a server that has a
+ * Nor can a note come from another timeline with the same number: a server that has a
  * note from a timeline has replayed WAL of that timeline, so its own promotion gets a
  * higher number.  A copy of the database in another cluster finds no note with its
  * system identifier, and skips too: the original may have drawn more since the dump.
  *
- * How far: pm.promotion_gap, and as much again for each PROMOTION_STEP since the last
- * commit that this server has received.  A lost tail that took longer can hold more.  And
- * if the first server that is promoted is lost too, before the second one has received
- * anything from it, both begin at the same position and may have the same timeline.
- * The second one is promoted later, so it skips more.
+ * The number of positions skipped is pm.promotion_gap, and as many again for each
+ * PROMOTION_STEP since the last commit that this server has received, because a lost tail
+ * that took longer can hold more events.  There is a second reason: if the first server
+ * that is promoted is lost before the second one has received anything from it, both begin
+ * at the same position and may have the same timeline.  The second one is promoted later,
+ * so it skips more.
  */
 #include "pm.h"
 

@@ -7,8 +7,8 @@
  * other, with the same guard.
  *
  * The index on stream and version is not unique.  The publisher's is, but a publisher that has
- * lost events after a failover can use a version again, and both events have arrived here.  An
- * error would stop the subscription.
+ * lost events after a failover can use a version again, and then both events arrive here.  A
+ * unique index would stop the subscription with an error.
  */
 #include "pm.h"
 

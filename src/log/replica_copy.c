@@ -1,12 +1,12 @@
 /*
  * replica_copy.c
- *		Writes what a COPY brings into a replica log in the order of the publisher's positions.
+ *		Writes the rows of a COPY into a replica log in the order of the publisher's positions.
  *
- * The initial copy of a subscription reads the publisher's table as it lies on disk, where an event
- * can precede an older one of its stream: pages are reused, and sessions fill pages of their own.
- * Process managers would handle them in that order.  So the rows of a statement are kept in a sort,
- * and written when it ends.  The changes that follow the copy arrive in the order of their commits,
- * one by one, in no statement.
+ * The initial copy of a subscription reads the publisher's table in its physical order, in which an
+ * event can precede an older one of its stream: pages are reused, and sessions fill pages of their
+ * own.  Process managers would handle the events in that order.  So the rows of a statement are put
+ * into a sort, and written when the statement ends.  The changes after the copy arrive one by one,
+ * in the order of their commits, and are not part of a statement.
  */
 #include "pm.h"
 

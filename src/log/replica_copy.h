@@ -1,6 +1,6 @@
 /*
  * replica_copy.h
- *		Writes what a COPY brings into a replica log in the order of the publisher's positions.
+ *		Writes the rows of a COPY into a replica log in the order of the publisher's positions.
  */
 #ifndef PM_REPLICA_COPY_H
 #define PM_REPLICA_COPY_H

@@ -2,7 +2,7 @@
  * replica_ddl.c
  *		The triggers and the index of a replica log's table: checks, creates and removes them.
  *
- * The table's owner can drop or change them.  Then nobody can read the log, and the subscription
+ * The table's owner can drop or change them.  Then the log cannot be read, and the subscription
  * stops, until they are restored.
  */
 #include "pm.h"

@@ -1,25 +1,25 @@
 /*
  * replica_guard.c
- *		Takes into a replica log the events that a subscription applies.
+ *		The triggers that put the events of a subscription into a replica log.
  *
  * Logical replication finds columns by their names, so the publisher's position arrives in the
- * column "position".  Here it cannot stay the position: events arrive in the order of their
- * commits, not of their positions, so a reader that has passed position 7 would lose 6.  So a
- * trigger moves it to the column "origin_position", and draws a new position, that of arrival.
- * From then on the log is like one that is written here.
+ * column "position".  It cannot be the position here: events arrive in the order of their commits,
+ * not of their positions, so a reader that has passed position 7 would lose 6.  So a trigger moves
+ * the publisher's position to the column "origin_position", and draws a new position, that of
+ * arrival.  From then on the log is like one that is written here.
  *
  * The worker that applies changes fires row triggers, but no statement triggers.  It holds its lock
  * on the table until the end of its transaction, and the row trigger takes the floor (guard.c)
  * before it draws.  So the mark's conditions hold (highwater.c).
  *
- * An event can arrive twice: when a subscription is dropped and made again, its initial copy brings
- * all events of the publisher.  An event whose publisher's position is known is left out.  If the
- * known one is another event, the publisher has used a position twice, or two publishers write this
- * log.  That is an error: leaving the event out would lose it.
+ * An event can arrive twice: when a subscription is dropped and created again, its initial copy
+ * brings all events of the publisher.  An event whose publisher's position is known here is left
+ * out.  If that position belongs to another event here, the publisher has used it twice, or two
+ * publishers write this log.  That is an error, because leaving the event out would lose it.
  *
- * Only events arrive.  If the publication also has updates and deletes, they are left out:
- *PostgreSQL looks for their rows by the publisher's position in the column "position", and finds
- *other events.
+ * If the publication also has updates and deletes, these are left out.  PostgreSQL looks for the
+ * row by the publisher's position, but in the column "position" of this table, so it would find
+ * the row of another event.
  */
 #include "pm.h"
 

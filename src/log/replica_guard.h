@@ -1,6 +1,6 @@
 /*
  * replica_guard.h
- *		The triggers of a replica log, which take in what a subscription applies.
+ *		The triggers that put the events of a subscription into a replica log.
  */
 #ifndef PM_REPLICA_GUARD_H
 #define PM_REPLICA_GUARD_H

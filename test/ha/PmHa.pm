@@ -2,11 +2,11 @@
 #
 #   my $ha = PmHa->new('name', synchronous => 1, parameters => { 'pm.promotion_gap' => 1000 });
 #   $ha->sql('CREATE EXTENSION pm');            # on the leader; dies on an error
-#   my $node = $ha->leader;                     # 1, 2 or 3; waits for one
+#   my $node = $ha->leader;                     # 1, 2 or 3; waits until there is a leader
 #   $ha->kill($node);                           # as if the machine had lost its power
 #   $ha->start($node);                          # Patroni starts, and the server follows the leader again
 #   my $writers = $ha->writers(8, log => 'orders');
-#   my @told = $writers->stop;                  # what they were told: [ id, position, node ]
+#   my @told = $writers->stop;                  # the acknowledged events: [ id, position, node ]
 package PmHa;
 
 use strict;
@@ -59,7 +59,7 @@ sub launch
 	POSIX::_exit(127);
 }
 
-# Waits until the code returns something true; returns that, or undef after the time.
+# Waits until the code returns a true value, and returns it; returns undef after the timeout.
 sub wait_for
 {
 	my ($timeout, $code) = @_;
@@ -102,7 +102,7 @@ sub new
 		make_path("$self->{dir}/node$n");
 	}
 	$self->etcd_start;
-	# The first one makes the database, the others copy it.
+	# The first node creates the database, the others copy it.
 	for my $n (1 .. NODES)
 	{
 		$self->configure($n);
@@ -139,9 +139,9 @@ sub configure
 		bootstrap => {
 			dcs => {
 				ttl => TTL, loop_wait => LOOP_WAIT, retry_timeout => RETRY_TIMEOUT,
-				# Whoever is left is promoted, however far it is behind: then events are lost, as the tests want it.
+				# The remaining node is promoted, however far it lags, so that events are lost: the tests need that.
 				maximum_lag_on_failover => 1 << 30,
-				# A leader whose server crashes gives way at once.
+				# A leader whose server crashes gives up the leadership at once.
 				master_start_timeout => 0,
 				synchronous_mode => $opt{synchronous} ? JSON::PP::true : JSON::PP::false,
 				synchronous_mode_strict => $opt{synchronous} ? JSON::PP::true : JSON::PP::false,
@@ -183,7 +183,7 @@ sub start
 	return;
 }
 
-# What Patroni says of the cluster: the members by name.
+# The members of the cluster, by name, as Patroni lists them.
 sub members
 {
 	my ($self) = @_;
@@ -196,7 +196,7 @@ sub members
 	return;
 }
 
-# Waits until so many members run, one of them as the leader.
+# Waits until the given number of members run, one of them as the leader.
 sub wait_members
 {
 	my ($self, $count, $timeout) = @_;
@@ -248,7 +248,7 @@ sub connect_to
 		{ RaiseError => 1, PrintError => 0, PrintWarn => 0, AutoCommit => 1, pg_server_prepare => 0 });
 }
 
-# The answer of one node: rows by line, columns by |.
+# The result of a query on one node: a line for each row, columns separated by |.
 sub ask
 {
 	my ($self, $n, $sql, %opt) = @_;
@@ -293,7 +293,7 @@ sub sql
 	return;
 }
 
-# Repeats a query on the leader until it has the answer.
+# Repeats a query on the leader until it returns the expected answer.
 sub wait_answer
 {
 	my ($self, $sql, $expected, $timeout) = @_;
@@ -333,7 +333,7 @@ sub processes
 
 sub signal { my ($signal, @pids) = @_; kill $signal, grep { defined } @pids; return; }
 
-# Kills Patroni and the server at once, and waits until nothing of them is left.
+# Kills Patroni and the server at once, and waits until none of their processes is left.
 sub kill
 {
 	my ($self, $n) = @_;
@@ -366,7 +366,7 @@ sub switch_over
 {
 	my ($self) = @_;
 	my $from = $self->leader;
-	# Patroni answers when it has been done.
+	# Patroni answers when the switch-over is complete.
 	my $answer = HTTP::Tiny->new(timeout => 60)->post("http://127.0.0.1:$self->{nodes}[$from]{rest}/switchover", { content => encode_json({ leader => "node$from" }) });
 
 	die "the switch-over is refused: $answer->{content}\n" unless $answer->{success};
@@ -375,8 +375,8 @@ sub switch_over
 
 # ---- clients
 
-# Starts processes that do something until they are stopped. Each gets the number of its own, and a function that writes a
-# line of its findings. Returns an object whose stop() ends them and returns the lines, split at blanks.
+# Starts processes that run the code until they are stopped. Each gets its own number, and a function that writes a line to
+# the file of its results. Returns an object whose stop() ends them and returns the lines, split at blanks.
 sub clients
 {
 	my ($self, $count, $code) = @_;
@@ -415,8 +415,8 @@ sub connect_writable
 	};
 }
 
-# Runs a query with a limit of time, because a stopped server does not answer. Returns its rows, or undef after an error or
-# the time; then the connection must not be used again.
+# Runs a query with a timeout, because a stopped server does not answer. Returns its rows, or undef after an error or a
+# timeout; then the connection must not be used again.
 sub query_within
 {
 	my ($dbh, $seconds, $sql, @args) = @_;
@@ -435,7 +435,7 @@ sub query_within
 	};
 }
 
-# Gives a connection up without a word to the server, which may not answer.
+# Closes a connection without telling the server, which may not answer.
 sub abandon
 {
 	my ($dbh) = @_;
@@ -446,8 +446,8 @@ sub abandon
 	return;
 }
 
-# Writers that append events with ids, each to streams of its own, and repeat one until they are told that it is there. They
-# note "told ID POSITION NODE". Options: log; pause: seconds between two events; type: a function of the event's number; node:
+# Writers that append events with ids, each to streams of its own, and repeat an append until it is acknowledged. They write
+# lines "told ID POSITION NODE". Options: log; pause: seconds between two events; type: a function of the event's number; node:
 # only this one, whatever it is.
 sub writers
 {
@@ -486,7 +486,7 @@ package PmHa::Clients;
 use strict;
 use warnings FATAL => 'all';
 
-# Ends them, and returns the lines that they have noted so far, split.
+# Ends the clients, and returns the lines that they have written so far, split.
 sub stop
 {
 	my ($self) = @_;

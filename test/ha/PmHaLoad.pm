@@ -1,10 +1,10 @@
-# What runs on the cluster in the tests of test/ha/: process managers with lanes, instances, timers, a journal, parking, and a
-# consumer; and what must hold for them at the end, whatever has happened to the servers.
+# The load on the cluster in the tests of test/ha/: process managers with lanes, instances, timers, a journal, parking, and a
+# consumer; and the checks that must hold at the end, whatever has happened to the servers.
 #
 #   lanes     records each event; four lanes
 #   counts    an instance for each stream: counts its events, sets a timer at every tenth and appends to "answers" at every fifth
 #   parks     records each event; one of type "bad" fails at random, and is parked until it succeeds
-#   outside   a consumer without handler; a client records what it is given, in the database and in a file
+#   outside   has no handler; a consumer records the events that it fetches, in the database and in a file
 package PmHaLoad;
 
 use strict;
@@ -109,7 +109,7 @@ sub agrees_ok
 	return;
 }
 
-# No position has been given to two events, over all histories that anybody outside has seen.
+# No position was given to two events, over all histories that a client has seen.
 sub named_once_ok
 {
 	my ($name, @lines) = @_;

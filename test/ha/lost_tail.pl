@@ -20,7 +20,7 @@ for my $round (1 .. $rounds)
 {
 	my $leader = $ha->leader;
 	ok(PmHa::wait_for(60, sub { $ha->ask($leader, "SELECT count(*) FROM seen WHERE at > now() - interval '1 s'") > 20 }), "round $round: events are handled");
-	# What these have not sent dies with the leader.
+	# WAL that these processes have not sent is lost with the leader.
 	PmHa::signal('STOP', split /\n/, $ha->ask($leader, 'SELECT pid FROM pg_stat_replication'));
 	my $seen = $ha->ask($leader, 'SELECT max(pos) FROM seen');
 	my $ahead = PmHa::wait_for(60, sub { my $now = $ha->ask($leader, "SELECT max(pos) FROM seen WHERE log = 'orders'"); $now > $seen + 100 && $now });

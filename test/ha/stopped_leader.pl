@@ -1,6 +1,6 @@
 # Two primaries for a time. First Patroni of the leader is stopped (SIGSTOP), while its server goes on: after the TTL another
 # node is promoted, and until Patroni continues there are two primaries that both handle events. Then Patroni and the server
-# are stopped together, as a virtual machine that is frozen, and continue after the promotion. The test measures what
+# are stopped together, like a virtual machine that is frozen, and continue after the promotion. The test measures what
 # happens on both sides. No position is given to two events, and the history that survives is handled once.
 use strict;
 use warnings FATAL => 'all';
@@ -34,7 +34,7 @@ sub two_primaries
 	my $both = $ha->ask($next, "SELECT count(*) FROM seen WHERE at > to_timestamp($promoted)");
 	my $continued = time;
 	$continue->($leader);
-	# Then one of them gives way. It is not always the old one: see doc/operations.md.
+	# Then one of the primaries gives up. It is not always the old one.
 	my $primary = 0;
 	my $given_way = PmHa::wait_for(90, sub {
 		my @is = grep { (eval { $ha->ask($_, 'SELECT pg_is_in_recovery()') } // 1) eq '0' } $leader, $next;

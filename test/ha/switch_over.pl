@@ -1,5 +1,5 @@
-# An operator hands the leadership over, again and again, while eight writers append: no attempt is counted, nothing is lost
-# or done twice, and a prepared transaction goes along.
+# An operator hands the leadership over, again and again, while eight writers append: no attempt is counted, no event is lost
+# or handled twice, and a prepared transaction survives on the new leader.
 use strict;
 use warnings FATAL => 'all';
 

@@ -1,6 +1,6 @@
-# Asynchronous failovers that lose acknowledged commits: no position names two events over all that the clients have been
-# told, by four servers one after the other. The second one is lost before any other has received anything from it, so the
-# third one has the same timeline.
+# Asynchronous failovers that lose acknowledged commits, over four servers one after the other: in all that the clients were
+# told, no position identifies two events. The second server is lost before another one has received anything from it, so
+# the third server has the same timeline.
 use strict;
 use warnings FATAL => 'all';
 
@@ -13,7 +13,7 @@ my $rounds = $ENV{PM_SOAK} ? 5 : 1;
 my $writers = $ENV{PM_SOAK} ? 8 : 4;
 my (%named, %lost, $twice, $acknowledged);
 
-# Clients that append until their server is gone. They are the outside world: what they were told stays true.
+# Clients that append until their server is gone. They stand for other systems, which remember what they were told.
 sub begin_writers
 {
 	my ($node, $life) = @_;
@@ -69,7 +69,7 @@ sub wait_told
 	cmp_ok(count_told($running), '>=', $count, 'clients were told positions');
 }
 
-# A standby receives nothing more.
+# Stops replication to a standby.
 sub cut_off
 {
 	my ($node) = @_;
@@ -87,7 +87,7 @@ sub follow
 		$node->name . ' follows ' . $primary->name);
 }
 
-# What a server has, as the outside world names it. Whatever it lacks of what was told is lost.
+# Compares the events of a server with what clients were told. An event that they were told of and it does not have is lost.
 sub compare
 {
 	my ($node) = @_;
@@ -116,7 +116,7 @@ for my $round (1 .. $rounds)
 	}
 	my ($second, $third, $fourth) = @nodes;
 
-	# Those that are to follow another one later must not be ahead of it.
+	# A standby that is to follow another one later must not be ahead of it.
 	my $running = begin_writers($first, 'a');
 	wait_told($running, 100);
 	cut_off($_) for $fourth, $third, $second;

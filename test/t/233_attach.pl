@@ -1,5 +1,5 @@
 # Attached logs: writers that commit late, wake-ups with and without a trigger, a dump, and each assumption broken after the
-# log was attached: it is refused, or noticed before an event is skipped. Following the hint helps.
+# log was attached: the change is refused, or noticed before an event is skipped, and following the hint repairs the log.
 use strict;
 use warnings FATAL => 'all';
 
@@ -18,7 +18,7 @@ sub wait_for
 }
 # the table's name in place of %s
 sub name { my ($text, $table) = @_; return $text =~ s/%(?:1\$)?s/$table/gr; }
-# what is missing, twice, out of order
+# how many events were missed, handled twice, or handled out of order
 sub z
 {
 	my ($log, $table, $where) = @_;
@@ -70,7 +70,7 @@ ok(answer("SELECT pm.wait_for('laned', timeout => '30 s')") eq 't', 'pm.wait_for
 is(answer("SELECT (SELECT count(*) FROM laned) - (SELECT count(*) FROM store) - (SELECT count(*) FROM store WHERE category = 'even'), (SELECT count(*) - count(DISTINCT (log, pos)) FROM laned)"), '0|0', 'three lanes follow both logs over the table');
 answer("SELECT pm.unregister('laned')");
 
-# ---- without a trigger: roles that do not own the table, more roles than places
+# ---- without a trigger: roles that do not own the table, and more roles than places
 answer('DROP TRIGGER pm_after_write ON store');
 for my $role (qw(app second third fourth))
 {
@@ -87,7 +87,7 @@ for my $round (1 .. 2)
 answer("SET SESSION AUTHORIZATION app; SELECT pm.attach_log('log_app', 'store', 'id', 'category', 'kind', 'body')");
 is(answer("SELECT count(*) FROM pg_trigger WHERE tgname = 'pm_after_write'"), 0, 'who does not own the table makes no trigger');
 
-# ---- with the trigger, nobody polls; also in replica role
+# ---- with the trigger, followers are woken and need not poll, also after writes with session_replication_role = replica
 answer("SELECT pm.attach_log('evens', 'store', 'id', 'category', 'kind', 'body', filter => \$\$category = 'even'\$\$)");
 is(answer("SELECT tgenabled FROM pg_trigger WHERE tgname = 'pm_after_write'"), 'A', 'the same call makes the trigger again');
 answer("SELECT pm.unregister('pm_' || r), pm.detach_log('log_' || r) FROM unnest('{app,second,third,fourth}'::text[]) r; ALTER SYSTEM SET pm.poll_interval = '1h'; SELECT pg_reload_conf()");
@@ -102,7 +102,7 @@ answer('ALTER TABLE store DISABLE TRIGGER pm_after_write');
 my $disabled = answer("INSERT INTO store (category, kind) VALUES ('even', 'disabled') RETURNING id");
 wait_for("SELECT count(*) FROM seen WHERE pos = $disabled", 2, 'the trigger is off: found all the same');
 
-# ---- attaching does not wait for writers, and they do not wait for it
+# ---- attaching does not wait for writers, nor writers for attaching
 answer("CREATE TABLE busy (id bigserial PRIMARY KEY, k text, j jsonb)");
 my $writer = PmTest::session($node);
 $writer->do("BEGIN; INSERT INTO busy (k) VALUES ('a')");
@@ -132,9 +132,9 @@ is(answer("SELECT pm.high_water_mark('lists')"), 3, 'also one that has written a
 $writer->do('COMMIT');
 wait_for("SELECT string_agg(pos::text, ' ' ORDER BY n) FROM seen WHERE log = 'lists'", '1 2 3 4 5', '... in order');
 
-# ---- what breaks
+# ---- assumptions that are broken after the log was attached
 my @broken = (
-	# what is done, then the reason, then what is done about it besides following hints
+	# what breaks the assumption, the reason in pm.status, and what is done besides following the hints
 	[ 'CACHE', 'ALTER SEQUENCE %s_id_seq CACHE 10', qr/has CACHE 10/, undef, 1 ],
 	[ 'CYCLE', 'ALTER SEQUENCE %s_id_seq CYCLE', qr/CYCLE/, undef, 1 ],
 	[ 'RESTART', 'ALTER SEQUENCE %s_id_seq RESTART', qr/was changed, restarted or replaced/, undef, 0 ],

@@ -1,5 +1,6 @@
-# Replica logs: two databases publish a log each, and a subscriber follows both. Initial copy, kills of either side, a subscription
-# that is dropped and made again, also after pm.trim, events that differ, updates and deletes, what pm.status says.
+# Replica logs: two databases publish a log each, and a subscriber follows both. Initial copy, kills of either side, a
+# subscription that is dropped and created again, also after pm.trim, a different event at a known position, updates and
+# deletes, and what pm.status says.
 use strict;
 use warnings FATAL => 'all';
 
@@ -69,7 +70,7 @@ foreach (@logs)
 
 	$pub->safe_psql('postgres', "CREATE DATABASE $database");
 	$pub->safe_psql($database, "CREATE EXTENSION pm; SELECT pm.create_log('$log'); CREATE PUBLICATION events FOR TABLE $log");
-	# The table is not in the order of positions: pages are used again.
+	# Pages are reused, so the physical order of the table is not the order of positions.
 	$pub->safe_psql($database, $_) foreach
 		"INSERT INTO $log (stream, type) SELECT 'gone', 'A' FROM generate_series(1, 200)", "DELETE FROM $log WHERE position <= 150", "VACUUM $log",
 		"INSERT INTO $log (stream, type) SELECT 'early', 'A' FROM generate_series(1, 100)";
@@ -80,12 +81,12 @@ PmReplica::follow($sub, map { $_->[1] } @logs);
 is(at_sub("SELECT kind, pos FROM pm.log WHERE name = 'orders'"), 'replica|position', 'pm.log says what kind it is');
 status_says('orders', 'waiting', qr/no subscription fills it/, 'without a subscription');
 
-# ---- what does not go
+# ---- what is refused
 
 refused($sub, 'postgres', "SELECT pm.append('orders', 's', 'T')", qr/cannot append to replica log "orders".*HINT:  Append the event at the publisher/s, 'pm.append');
 refused($sub, 'postgres', "INSERT INTO orders (stream, type) VALUES ('s', 'T')", qr/cannot insert into replica log "orders"/, 'INSERT');
 
-# ---- the initial copy, writers, kills
+# ---- the initial copy, concurrent writers, and kills
 
 my $began = time;
 at_sub(PmReplica::subscription("${\($_->[1])}_sub", $pub, $_->[0])) foreach @logs;
@@ -100,7 +101,7 @@ my $at = time;
 ok(PmTest::wait_until($sub, "SELECT count(*) FROM got WHERE log = 'orders' AND origin = $event", 1, every => 0.01), 'a new event arrives');
 PmTest::figure(sprintf 'an event from one server to a handler on the other, with psql: %.2f s', time - $at);
 
-# The publisher is killed, then the subscriber; a subscription is dropped and made again.
+# The publisher is killed, then the subscriber; a subscription is dropped and created again.
 my @runs = map { writers(@$_) } @logs;
 PmTest::wait_until($sub, "SELECT count(*) > 300 FROM got WHERE log = 'orders'", 't', timeout => 30);
 PmTest::kill_postmaster($pub);
@@ -138,7 +139,7 @@ ok(PmTest::wait_idle($sub, timeout => 20), 'all is handled');
 PmReplica::once_ok($sub, $pub, 'money', 'payments', 'payments: once each, although trimmed events were copied again');
 is(at_sub('SELECT count(*) FROM payments'), $left + 10, 'trimmed events did not come back');
 
-# ---- standstill
+# ---- pm.status when no events can arrive
 
 at_sub('ALTER SUBSCRIPTION orders_sub DISABLE');
 PmTest::figure('pm.status names what stands still: disabled after ' . status_says('orders', 'waiting', qr/subscription "orders_sub" is disabled\|.*ALTER SUBSCRIPTION orders_sub ENABLE/, 'disabled')

@@ -1,5 +1,6 @@
 # pm.rename_log: a log is renamed and moved, again and again, while clients append to it under its first name, a process manager
-# parks and retries, and a consumer fetches. Nothing is lost, doubled or out of order; a dump keeps all names.
+# parks and retries, and a consumer fetches. No event is lost, handled twice or out of order; a dump keeps
+# all names.
 use strict;
 use warnings FATAL => 'all';
 
@@ -36,7 +37,7 @@ for my $round (1 .. $rounds)
 
 	$node->safe_psql('postgres', "SELECT pm.rename_log('orders', '$name')");
 	$wrong++ if $node->safe_psql('postgres', "SELECT name || ' ' || \"table\"::text FROM pm.log") ne "$name $name";
-	# Under the name that the consumer has got.
+	# The consumer advances under the name that pm.fetch returned.
 	my @events = map { [ split /\|/ ] } split /\n/, $node->safe_psql('postgres', "SELECT log, position, lane FROM pm.fetch('mail', 'me', 20)");
 
 	foreach (@events) { $order++ if $_->[1] <= $last; $last = $_->[1]; }

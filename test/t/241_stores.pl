@@ -1,4 +1,4 @@
-# Stores of others, as their own npm packages create and write them: message-db, Emmett and graphile-worker. Eight clients write
+# Existing event stores, as their own npm packages create and write them: message-db, Emmett and graphile-worker. Eight clients write
 # at a time, some commit late, some roll back; process managers follow, and reply with the functions of the store. Each event is
 # handled once and in order, and the stores' own reads return what they return without pm. It runs the pages of doc/stores/ that
 # need these packages.
@@ -67,7 +67,7 @@ sub page_ok
 
 my $message_db = "$npm/message_db/node_modules/\@eventide/message-db/database";
 
-# Its test scripts want uuidgen, which a small system does not have.
+# Its test scripts need uuidgen, which a small system does not have.
 sub script
 {
 	my ($database, $script, %env) = @_;
@@ -77,7 +77,7 @@ sub script
 	return client_ok("message-db's $script in $database", 'bash', '-c', "$uuidgen; exec bash '$message_db/$script'");
 }
 
-# What its own functions and reports return in a database in which the same has been written.
+# The results of its own functions and reports, for two databases with the same messages.
 sub own_reads
 {
 	my ($database) = @_;
@@ -204,11 +204,11 @@ SQL
 PmTest::figure(sprintf('message-db: %s messages by 8 clients in %.1f s, handled by 8 process managers after %.1f s',
 	$node->safe_psql('message_store', 'SELECT count(*) FROM message_store.messages JOIN began ON global_position > at'), $written, $handled));
 
-# A lost race, in the translation of the page, is one that a handler need not catch.
+# The function of the page turns a lost race into an error that a handler need not catch.
 my (undef, undef, $lost) = $node->psql('message_store', q{\set VERBOSITY sqlstate
 SELECT write_expecting('purchase-17', 'T', '{}', 99)}, extra_params => [ '-U', 'shop' ]);
 like($lost, qr/PM001/, 'a wrong expected version becomes a lost race');
-# What its page forbids: the positions would begin anew.
+# What its page forbids, because the positions would start again.
 script('message_store', 'clear-messages.sh');
 ok(PmTest::wait_until($node, q{SELECT bool_and(state = 'waiting' AND reason LIKE '%sequence%') FROM pm.status}, 't', dbname => 'message_store'),
 	"after message-db's clear-messages.sh its logs are not read, and pm.status says so");
@@ -253,7 +253,7 @@ my ($stream) = $node->safe_psql('emmett', q{SELECT stream_id FROM emt_messages W
 my $read = client_ok("Emmett's client reads what a handler has appended", 'node', $emmett, 'read', $url, $stream);
 my $count = $node->safe_psql('emmett', "SELECT count(*) FROM emt_messages WHERE stream_id = '$stream'");
 is($read, qq({"currentStreamVersion":"$count","count":$count,"types":["BillRequested"]}\n), 'all of it');
-# What its consumer misses is Emmett's affair, and only reported: nothing more has come for ten seconds.
+# The events that Emmett's consumer misses are only reported. The count is final when no event has come for ten seconds.
 my $all = $node->safe_psql('emmett', 'SELECT count(*) FROM emt_messages');
 my ($theirs, $since) = (0, time);
 while ($theirs < $all && time - $since < 10)
@@ -327,8 +327,8 @@ like($refused, qr/row-level security/i, 'another role cannot follow the jobs, be
 
 # ---- Marten ----
 
-# Its page has its tables and a procedure that appends as it does: the number is drawn before the row is written. The transaction
-# that draws the lower number commits last.
+# The page creates Marten's tables and a procedure that appends as Marten does: the number is drawn before the row is written.
+# Here the transaction that draws the lower number commits last.
 page_ok('marten');
 PmTest::create_seen($node, dbname => 'docs');
 PmTest::create_handler($node, 'marten_seen', dbname => 'docs');

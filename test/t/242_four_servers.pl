@@ -1,5 +1,5 @@
 # examples/four-servers: orders, payments and shipping have a server each, and the process that fulfils an order a fourth one.
-# Servers are killed and stopped meanwhile. In the end each order has one outcome, and the money agrees.
+# Meanwhile two servers are killed and one is stopped. At the end each order has one outcome, and the sums of money agree.
 use strict;
 use warnings FATAL => 'all';
 
@@ -51,7 +51,7 @@ PmTest::figure(sprintf '%d orders fulfilled on four servers in %.1f s, of which 
 
 my $expected = at('orders', "SELECT stream || ' ' || CASE WHEN (data ->> 'amount')::int > 1000 OR data ->> 'address' = 'moon' THEN 'cancelled' ELSE 'confirmed' END FROM orders.events WHERE type = 'placed' ORDER BY 1");
 is(at('orders', "SELECT stream || ' ' || type FROM orders.events WHERE type <> 'placed' ORDER BY 1"), $expected, 'the right one, and once');
-# Payments that were returned arrive at last.
+# Finally, payments that were paid back arrive.
 my $returned = at('orders', "SELECT count(*) FROM orders.events WHERE type = 'placed' AND (data ->> 'amount')::int <= 1000 AND data ->> 'address' = 'moon'");
 ok(PmTest::wait_until($node{payments}, "SELECT count(*) FROM payments.events WHERE type = 'payment_returned'", $returned, timeout => 30), "$returned payments came back");
 is(at('payments', "SELECT count(*) FILTER (WHERE type = 'payment_taken') - count(*) FILTER (WHERE type = 'payment_returned') FROM payments.events"),

@@ -1,5 +1,6 @@
-# Three clusters publish a log each, written by eight clients each, to a fourth one. Each cluster is killed twice, and a subscription is
-# dropped and made again. Every event is handled once, and those of a stream in order. Only with PM_SOAK; 240_replica is the short form.
+# Three clusters publish a log each to a fourth cluster; eight clients write each log. Each cluster is killed twice, and a
+# subscription is dropped and created again. Every event is handled once, and in order within its stream. Only with PM_SOAK;
+# 240_replica is the short form.
 use strict;
 use warnings FATAL => 'all';
 

@@ -1,6 +1,6 @@
-# Partitioned logs. pg_partman makes partitions and retires them while four writers append, with late commits, and a process
-# manager follows: each event once and in order, although most partitions are gone. A partition that is dropped while a
-# reader uses the log: writers do not queue behind it. A dump.
+# Partitioned logs. pg_partman creates and drops partitions while four writers append, with late commits, and a process manager
+# follows: each event is handled once and in order, although most partitions are gone at the end. Writers do not queue behind
+# the DROP of a partition that waits for a reader. A dump and its restore.
 use strict;
 use warnings FATAL => 'all';
 
@@ -25,13 +25,13 @@ PmTest::create_seen($node);
 PmTest::create_handler($node, 'follow_plain');
 answer(q{SELECT pm.register('follow_plain', 'follow_plain', '{plain}', start_at => 'beginning')});
 
-# A transaction that has appended to the old partition, and one that has written it directly after that.
+# A late commit: the transaction appends to the old partition, and then inserts into it directly.
 my $late = PmTest::session($node);
 $late->do(q{BEGIN; SELECT pm.append('plain', 'late', 'x')});
 $late->do(q{INSERT INTO plain_1 ("position", stream, type) OVERRIDING SYSTEM VALUE VALUES (nextval('plain_position_seq'), 'late', 'direct')});
 answer(q{SELECT count(pm.append('plain', 's-' || i % 7, 'x')) FROM generate_series(1, 150) i});
 is(answer(q{SELECT pm.high_water_mark('plain')}), '0', 'a late commit holds the mark back, over partitions');
-# The stream waits for its transaction; another one does not.
+# An append to the same stream waits for the transaction; an append to another stream does not.
 my $waiting = PmTest::session($node);
 $waiting->send(q{SELECT pm.append('plain', 'late', 'y', expected_version => 1)});
 ok(PmTest::wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'transactionid' AND query LIKE '%expected_version%'}, 1),
@@ -64,7 +64,7 @@ $dropper->wait;
 is(answer(q{SELECT count(*) FROM pg_class WHERE relname = 'plain_1'}), '0', 'then it drops the partition');
 $_->quit for $late, $waiting, $reader, $dropper;
 
-# A version is not lost with the partition, and a restored log has all.
+# Versions are not lost with a partition, and a restored log has all events.
 answer(q{SELECT pm.append('plain', 's-' || i, 'y', expected_version => (SELECT max(version) FROM plain WHERE stream = 's-' || i)) FROM generate_series(1, 6) i});
 $node->safe_psql('postgres', 'CREATE DATABASE copy');
 my $file = $node->basedir . '/dump';
@@ -81,7 +81,7 @@ like($err, qr/cannot insert into partition/, 'against direct inserts');
 
 SKIP:
 {
-	# Version 5 has another interface.
+	# pg_partman 5 has another interface.
 	skip 'there is no pg_partman 4', 1
 	  if answer(q{SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_partman' AND default_version LIKE '4.%'}) eq '0';
 

@@ -33,7 +33,7 @@ SQL
 }
 
 # Creates, on the subscriber, replica logs of these names, and the process manager "keep", whose handler records for each
-# event its log, both positions, and the stream.
+# event its log, both of its positions, and its stream.
 sub follow
 {
 	my ($node, @logs) = @_;
@@ -72,7 +72,7 @@ sub wait_all
 		"SELECT count(*) FROM got WHERE log = '$log'", $count, timeout => $opt{timeout} // 30);
 }
 
-# Tests that each event of the publisher was handled at the subscriber, once, with its stream, those of a stream in order.
+# Tests that each event of the publisher was handled once at the subscriber, with its stream, and in order within the stream.
 sub once_ok
 {
 	my ($subscriber, $publisher, $database, $log, $name, %opt) = @_;
