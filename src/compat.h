@@ -251,15 +251,6 @@ compat_wait_event(uint32 *event, const char *name)
 #define COMPAT_NORETURN pg_attribute_noreturn()
 #endif
 
-/* Scans of indexes can be instrumented; here they are not. */
-#if PG_VERSION_NUM >= 180000
-#define compat_index_beginscan_bitmap(index, snapshot, nkeys)                                      \
-	index_beginscan_bitmap(index, snapshot, NULL, nkeys)
-#else
-#define compat_index_beginscan_bitmap(index, snapshot, nkeys)                                      \
-	index_beginscan_bitmap(index, snapshot, nkeys)
-#endif
-
 /*
  * The functions that iterate over a bitmap were replaced.  compat_bitmap_next()
  * returns false at the end.  *count is the number of offsets on the page, or -1
@@ -357,23 +348,29 @@ compat_bitmap_next(TBMIterator *iterator, BlockNumber *block, OffsetNumber *offs
 #define compat_shmem_hash(name, max, ctl, flags) ShmemInitHash(name, Min(max, 64), max, ctl, flags)
 #endif
 
-/* Scans take flags, for example that the query only reads; pm passes none. */
+/*
+ * Scans take flags, for example that the query only reads, and scans of indexes can be
+ * instrumented; pm does neither.
+ */
 #if PG_VERSION_NUM >= 190000
+#define COMPAT_SCAN_FLAGS , SO_NONE
+#else
+#define COMPAT_SCAN_FLAGS
+#endif
+#if PG_VERSION_NUM >= 180000
 #define compat_index_beginscan(rel, index, snapshot, nkeys)                                        \
-	index_beginscan(rel, index, snapshot, NULL, nkeys, 0, SO_NONE)
-#define compat_index_fetch_begin(rel)		  table_index_fetch_begin(rel, SO_NONE)
-#define compat_table_beginscan(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL, SO_NONE)
-#elif PG_VERSION_NUM >= 180000
-#define compat_index_beginscan(rel, index, snapshot, nkeys)                                        \
-	index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
-#define compat_index_fetch_begin(rel)		  table_index_fetch_begin(rel)
-#define compat_table_beginscan(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL)
+	index_beginscan(rel, index, snapshot, NULL, nkeys, 0 COMPAT_SCAN_FLAGS)
+#define compat_index_beginscan_bitmap(index, snapshot, nkeys)                                      \
+	index_beginscan_bitmap(index, snapshot, NULL, nkeys)
 #else
 #define compat_index_beginscan(rel, index, snapshot, nkeys)                                        \
 	index_beginscan(rel, index, snapshot, nkeys, 0)
-#define compat_index_fetch_begin(rel)		  table_index_fetch_begin(rel)
-#define compat_table_beginscan(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL)
+#define compat_index_beginscan_bitmap(index, snapshot, nkeys)                                      \
+	index_beginscan_bitmap(index, snapshot, nkeys)
 #endif
+#define compat_index_fetch_begin(rel) table_index_fetch_begin(rel COMPAT_SCAN_FLAGS)
+#define compat_table_beginscan(rel, snapshot)                                                      \
+	table_beginscan(rel, snapshot, 0, NULL COMPAT_SCAN_FLAGS)
 
 /* Pruning a page may also set its bit in the visibility map, and pins the map's page for that. */
 static inline void
