@@ -244,6 +244,14 @@ INSERT INTO lists_e VALUES (1, 'e', '{}');
 ALTER TABLE lists ATTACH PARTITION lists_e FOR VALUES IN ('e');
 DROP TABLE lists;
 
+-- a type without a collation of its own
+CREATE TABLE mixed (id bigserial PRIMARY KEY, a text COLLATE "C", b text COLLATE "POSIX");
+SELECT pm.attach_log('mixed', 'mixed', 'id', 'a', 'a || b', 'NULL');
+INSERT INTO mixed (a, b) VALUES ('x', 'y'), ('x', 'z');
+SELECT "position", type FROM pm.read('mixed', types => '{xz}');
+SELECT pm.detach_log('mixed');
+DROP TABLE mixed;
+
 -- rights
 CREATE ROLE att_reader;
 GRANT USAGE ON SCHEMA pm, store TO att_reader;
@@ -255,6 +263,8 @@ GRANT SELECT ON store.messages TO att_reader;
 SET ROLE att_reader;
 SELECT pm.attach_log('store.readers', 'store.messages', 'global_position', 'stream_name', 'type', 'data');
 SELECT pm.attach_log('readers', 'store.messages', 'global_position', 'stream_name', 'type', 'data');
+SELECT pm.rename_log('readers', 'store.readers');
+SELECT pm.attach_log('pg_temp.readers', 'store.messages', 'global_position', 'stream_name', 'type', 'data');
 SELECT pm.detach_log('order_category');
 SELECT pm.attach_log('payment_category', 'store.messages', 'global_position', 'stream_name', 'type', 'data');
 SELECT count(*) FROM pm.read('readers');

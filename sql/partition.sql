@@ -155,6 +155,24 @@ SELECT pm.drop_log('ev');
 DROP TABLE ev CASCADE;
 SELECT count(*) FROM pm.log;
 
+-- with a default partition go only the ids of its own events
+SELECT pm.create_log('df', partitioned => true);
+CREATE TABLE df_1 PARTITION OF df FOR VALUES FROM (1) TO (3);
+CREATE TABLE df_rest PARTITION OF df DEFAULT;
+SELECT pm.append('df', 's', 'x', id => i) FROM unnest('{a,b,c,d}'::text[]) i;
+DROP TABLE df_rest;
+SELECT pm.append('df', 's', 'x', id => 'a'), pm.append('df', 's', 'x', id => 'b');
+SELECT count(*) FROM pm_catalog.append_id WHERE log = 'df';
+
+-- partitions have no partitions
+CREATE TABLE df_2 PARTITION OF df FOR VALUES FROM (3) TO (10) PARTITION BY RANGE ("position");
+CREATE TABLE df_2 (LIKE df INCLUDING DEFAULTS) PARTITION BY RANGE ("position");
+ALTER TABLE df ATTACH PARTITION df_2 FOR VALUES FROM (3) TO (10);
+SELECT pm.drop_log('df');
+ALTER TABLE df ATTACH PARTITION df_2 FOR VALUES FROM (3) TO (10);
+SELECT pm.create_log('df', true);
+DROP TABLE df;
+
 -- a partitioned table that exists
 CREATE TABLE ready ("position" bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, stream text NOT NULL, version bigint,
 	type text NOT NULL, data jsonb NOT NULL DEFAULT '{}', metadata jsonb NOT NULL DEFAULT '{}',

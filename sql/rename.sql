@@ -128,6 +128,13 @@ ALTER TABLE orders OWNER TO CURRENT_USER;
 SELECT pm.create_replica_log('arrived');
 SELECT pm.rename_log('arrived', 'from_north');
 SELECT name, "table" FROM pm.log WHERE kind = 'replica';
+-- also where no table moves, the name is one that the caller could give to a table
+SELECT pm.rename_log('from_north', 'taken');
+SELECT pm.rename_log('from_north', 'pg_temp.x');
+ALTER TABLE arrived OWNER TO regress_pm_other;
+SET ROLE regress_pm_other;
+SELECT pm.rename_log('from_north', 'sales.squatted');
+RESET ROLE;
 SELECT pm.drop_log('from_north');
 
 -- ---- dropped: all names are free --------------------------------------------

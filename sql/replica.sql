@@ -107,6 +107,32 @@ SELECT pm.create_replica_log('sales.orders');
 ALTER TABLE sales.orders RENAME other TO origin_position;
 SELECT arrive('{41}', 'e');
 
+-- ---- triggers that write replica logs ---------------------------------------
+
+SELECT pm.create_replica_log('sales.second');
+CREATE FUNCTION pass_on() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO sales.second (position, stream, type, recorded_at) OVERRIDING SYSTEM VALUE
+	VALUES (coalesce(NEW.origin_position, NEW.position), NEW.stream, 'T', NEW.recorded_at);
+	RETURN NEW;
+END $$;
+-- when a row is written
+CREATE TRIGGER pass_on AFTER INSERT ON sales.orders FOR EACH ROW EXECUTE FUNCTION pass_on();
+ALTER TABLE sales.orders ENABLE ALWAYS TRIGGER pass_on;
+SELECT arrive('{1003,1001,1002}', 'passed');
+SELECT count(*) FROM sales.orders WHERE stream = 'passed';
+SELECT origin_position FROM sales.second ORDER BY position;
+DROP TRIGGER pass_on ON sales.orders;
+-- while rows are collected
+CREATE TRIGGER aa BEFORE INSERT ON sales.orders FOR EACH ROW EXECUTE FUNCTION pass_on();
+ALTER TABLE sales.orders ENABLE ALWAYS TRIGGER aa;
+SELECT arrive('{1006,1005,1004}', 'passed');
+SELECT origin_position FROM sales.orders WHERE stream = 'passed' ORDER BY position;
+SELECT count(*) FROM sales.second;
+DROP TRIGGER aa ON sales.orders;
+SELECT pm.drop_log('sales.second');
+DROP FUNCTION pass_on CASCADE;
+
 -- ---- dropped, and created again ---------------------------------------------
 
 SELECT pm.drop_log('sales.orders');

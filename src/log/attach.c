@@ -43,10 +43,9 @@ PG_FUNCTION_INFO_V1(pm_detach_log);
 /* ---------- the name ---------- */
 
 /*
- * A log can have the name of a table that the caller could make, as with pm.create_log.  So
- * nobody takes the names of logs that others will want.
+ * Everybody may create temporary tables, so their schema says nothing.
  */
-static void
+void
 attach_require_name(char *given, Oid source)
 {
 	RangeVar *range = makeRangeVarFromNameList(identifier_values(given));
@@ -54,6 +53,10 @@ attach_require_name(char *given, Oid source)
 	AclResult acl = compat_namespace_aclcheck(nsp, GetUserId(), ACL_CREATE);
 	Oid relid;
 
+	if (isTempNamespace(nsp))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+						errmsg("an event log cannot be a temporary table"),
+						errhint("Name a schema, or change the search_path.")));
 	if (acl != ACLCHECK_OK)
 		aclcheck_error(acl, OBJECT_SCHEMA, get_namespace_name(nsp));
 	relid = get_relname_relid(range->relname, nsp);

@@ -7,6 +7,7 @@
  */
 #include "pm.h"
 
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/builtins.h"
@@ -118,8 +119,10 @@ attach_build_attribute(AttachBuild *build, struct AttachedLog *attached, int att
 			*plain = bms_add_member(*plain, attnum);
 		}
 	}
+	/* A concatenation of columns with different collations has none. */
 	if (attribute == EVENT_TYPE)
-		attached->collation = exprCollation(expr);
+		attached->collation = OidIsValid(exprCollation(expr)) ? exprCollation(expr) :
+																DEFAULT_COLLATION_OID;
 	if (build->log->attnum[attribute] != InvalidAttrNumber)
 		return;
 	attached->exprs[attribute] = attach_keep(build->log, expr);

@@ -250,6 +250,8 @@ log_adopt_lacks(Relation rel, const char *table, LogKind kind, char **hint)
 	}
 	if (partitioned && !partition_by_position(rel, attnums[EVENT_POSITION]))
 		return "It is not partitioned by range of \"position\".";
+	if (partitioned && partition_set(rel, attnums[EVENT_POSITION])->nested)
+		return "It has a partition that is partitioned itself.";
 	if (partitioned && !log_adopt_has_index(rel, 2, &attnums[EVENT_STREAM], false))
 	{
 		*hint = psprintf("Run CREATE INDEX ON %s (stream, version).", table);
@@ -347,6 +349,17 @@ log_adopt_check(const char *name)
 	log_adopt_sequence(log);
 }
 
+void
+log_adopt_require_free(Oid relid)
+{
+	char *log = log_catalog_name(relid);
+
+	if (log != NULL)
+		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
+						errmsg("the table has just become that of log \"%s\"", log),
+						errhint("Follow that log.")));
+}
+
 /*
  * The table may have been restored without the extension's rows, created LIKE a
  * log, or been a log before.  So it may have the guard or a part of it.
@@ -367,6 +380,7 @@ log_adopt_table(const char *name, Oid relid)
 	/* The owner may have changed while we waited. */
 	if (!compat_class_ownercheck(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(rel));
+	log_adopt_require_free(relid);
 	table = identifier_of_relation(relid);
 	kind = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? LOG_PARTITIONED : LOG_ORDINARY;
 	lacks = log_adopt_lacks(rel, table, kind, &hint);

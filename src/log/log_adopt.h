@@ -31,6 +31,8 @@ extern const char *log_adopt_lacks(Relation rel, const char *table, LogKind kind
  * next position is one that has not been used.
  */
 extern void log_adopt_check(const char *name);
+/* Raises an error if a table that the caller has locked has become a log while it waited. */
+extern void log_adopt_require_free(Oid relid);
 /* Makes an existing table the log of that name; its rows become events. */
 extern void log_adopt_table(const char *name, Oid relid);
 

@@ -6,6 +6,9 @@
  * recognized before they run.  A partition can also be dropped with its schema or its owner, or
  * be truncated.  The object access hook sees these commands.
  *
+ * A partition that is partitioned itself is refused: commands on its own partitions do not name the
+ * log's table.
+ *
  * Nothing is checked for a role that does not own the table, since the command will fail.
  */
 #include "pm.h"
@@ -36,6 +39,30 @@ partition_ddl_log(RangeVar *range, Oid *root)
 	return partition_log_name(*root);
 }
 
+COMPAT_NORETURN static void
+partition_ddl_refuse_nested(const char *name)
+{
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("a partition of event log \"%s\" cannot be partitioned itself", name),
+					errhint("Make partitions that are ranges of positions.")));
+}
+
+/*
+ * Refuses CREATE TABLE ... PARTITION OF ... PARTITION BY.
+ */
+static void
+partition_ddl_create(CreateStmt *create)
+{
+	char *name;
+	Oid root;
+
+	if (create->partbound == NULL || create->partspec == NULL)
+		return;
+	name = partition_ddl_log(linitial_node(RangeVar, create->inhRelations), &root);
+	if (name != NULL)
+		partition_ddl_refuse_nested(name);
+}
+
 /*
  * Acts on the ATTACH or the DETACH in an ALTER TABLE.
  */
@@ -59,7 +86,9 @@ partition_ddl_alter(AlterTableStmt *alter, bool before)
 		leaf = name == NULL ? InvalidOid : RangeVarGetRelid(partition->name, NoLock, true);
 		if (!OidIsValid(leaf) || partition_root(leaf) != root)
 			continue;
-		if (!before)
+		if (!before && get_rel_relkind(leaf) == RELKIND_PARTITIONED_TABLE)
+			partition_ddl_refuse_nested(name);
+		else if (!before)
 			partition_attached(name, root, leaf);
 		else if (get_rel_relkind(leaf) == RELKIND_RELATION)
 			partition_drop_before(name, root, leaf,
@@ -102,6 +131,8 @@ partition_ddl_before(Node *statement)
 		partition_ddl_alter((AlterTableStmt *) statement, true);
 	else if (IsA(statement, DropStmt) && ((DropStmt *) statement)->removeType == OBJECT_TABLE)
 		partition_ddl_drop((DropStmt *) statement);
+	else if (IsA(statement, CreateStmt))
+		partition_ddl_create((CreateStmt *) statement);
 }
 
 void

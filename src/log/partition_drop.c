@@ -197,14 +197,47 @@ partition_drop_keep_versions(PmLog *log, Relation root, Relation leaf)
 	MemoryContextDelete(context);
 }
 
-/*
- * What else is kept of the partition's events goes with them.
- */
 static void
-partition_drop_rows(PmLog *log, int64 from, int64 to)
+partition_drop_rows_between(PmLog *log, int64 from, int64 to)
 {
 	append_id_remove(log->name, from, to);
 	reply_to_remove(log->name, from, to);
+}
+
+/*
+ * What else is kept of the partition's events goes with them.  A default partition has single
+ * positions; those between them are in other partitions.
+ */
+static void
+partition_drop_rows(PmLog *log, Relation root, Relation leaf, const PartitionLeaf *range)
+{
+	LogScan scan;
+	int64 from = 0;
+	int64 to = 0;
+	bool any = false;
+
+	if (range->from != PG_INT64_MIN || range->to != PG_INT64_MAX)
+	{
+		partition_drop_rows_between(log, range->from, range->to);
+		return;
+	}
+	if (!partition_drop_scan(&scan, log, root, leaf, log_scan_of_positions))
+		return;
+	log_scan_along(&scan, NULL, 0);
+	while (log_scan_next(&scan, ForwardScanDirection))
+	{
+		int64 position = log_scan_position(&scan);
+
+		if (any && position != to + 1)
+			partition_drop_rows_between(log, from, to);
+		if (!any || position != to + 1)
+			from = position;
+		to = position;
+		any = true;
+	}
+	if (any)
+		partition_drop_rows_between(log, from, to);
+	partition_drop_scan_end(&scan);
 }
 
 /* ---------- before it goes ---------- */
@@ -303,7 +336,7 @@ partition_drop_from(PmLog *log, Relation root, Oid leafid, PartitionEnd end)
 		if (!complete)
 			partition_drop_keep_versions(log, root, leaf);
 	}
-	partition_drop_rows(log, range.from, range.to);
+	partition_drop_rows(log, root, leaf, &range);
 	relation_close(leaf, NoLock);
 	caller = MemoryContextSwitchTo(TopMemoryContext);
 	released = lappend_oid(released, leafid);

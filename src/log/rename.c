@@ -146,6 +146,9 @@ pm_rename_log(PG_FUNCTION_ARGS)
 			ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
 							errmsg("event log \"%s\" already exists", title)));
 		name_right_require(title);
+		/* With a table that is renamed or moved, PostgreSQL checks this. */
+		if (!rename_moves_table(log))
+			attach_require_name(given, log->relid);
 	}
 	if (rename_moves_table(log))
 		rename_table(log, makeRangeVarFromNameList(identifier_values(given)));

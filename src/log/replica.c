@@ -96,6 +96,7 @@ replica_adopt_table(const char *name, Oid relid)
 	/* The owner may have changed while we waited. */
 	if (!compat_class_ownercheck(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(rel));
+	log_adopt_require_free(relid);
 	table = identifier_of_relation(relid);
 	lacks = log_adopt_lacks(rel, table, LOG_REPLICA, &hint);
 	if (lacks == NULL && replica_origin_column(rel) == InvalidAttrNumber)

@@ -7,11 +7,16 @@
  * own.  Process managers would handle the events in that order.  So the rows of a statement are put
  * into a sort, and written when the statement ends.  The changes after the copy arrive one by one,
  * in the order of their commits, and are not part of a statement.
+ *
+ * A trigger of the table's owner can insert into this or another replica log.  There is one sort at
+ * a time: while the rows of a statement are collected, those of another one that begins meanwhile
+ * are written at once.
  */
 #include "pm.h"
 
 #include "access/table.h"
 #include "access/tupdesc.h"
+#include "access/xact.h"
 #include "catalog/pg_operator.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
@@ -47,6 +52,16 @@ replica_copy_is_open(Relation rel)
 		   copy.subid == GetCurrentSubTransactionId() && copy.relid == RelationGetRelid(rel);
 }
 
+/*
+ * Are the rows of a statement being collected?  The subtransaction of one that has failed is over.
+ */
+static bool
+replica_copy_is_running(void)
+{
+	return copy.sort != NULL && copy.lxid == compat_proc_lxid(MyProc) &&
+		   SubTransactionIsActive(copy.subid);
+}
+
 void
 replica_copy_begin(Relation rel, AttrNumber position)
 {
@@ -55,6 +70,8 @@ replica_copy_begin(Relation rel, AttrNumber position)
 	Oid collation = InvalidOid;
 	bool nulls_first = false;
 
+	if (replica_copy_is_running())
+		return;
 	copy.lxid = compat_proc_lxid(MyProc);
 	copy.subid = GetCurrentSubTransactionId();
 	copy.relid = RelationGetRelid(rel);
@@ -93,6 +110,8 @@ replica_copy_write(Relation rel, Tuplesortstate *sort)
 	TupleTableSlot *slot = table_slot_create(rel, &estate->es_tupleTable);
 
 	InitResultRelInfo(target, rel, 0, NULL, 0);
+	/* Triggers find the table here, and need not open it again. */
+	estate->es_opened_result_relations = lappend(estate->es_opened_result_relations, target);
 	ExecOpenIndices(target, false);
 	AfterTriggerBeginQuery();
 	while (tuplesort_gettupleslot(sort, true, false, sorted, NULL))
@@ -115,17 +134,19 @@ void
 replica_copy_end(Relation rel)
 {
 	Tuplesortstate *sort;
+	TupleTableSlot *slot;
 	MemoryContext context;
 
 	if (!replica_copy_is_open(rel))
 		return;
 	sort = copy.sort;
+	slot = copy.slot;
 	context = copy.context;
-	/* From here on the row trigger writes. */
+	/* From here on the row trigger writes, and a trigger can begin to collect other rows. */
 	copy.sort = NULL;
 	tuplesort_performsort(sort);
 	replica_copy_write(rel, sort);
 	tuplesort_end(sort);
-	ExecDropSingleTupleTableSlot(copy.slot);
+	ExecDropSingleTupleTableSlot(slot);
 	MemoryContextDelete(context);
 }
