@@ -17,6 +17,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/namespace.h"
+#include "parser/parse_relation.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -186,16 +187,25 @@ scan_from(RowScan *scan, AttrNumber time_column, TimestampTz time, AttrNumber id
 	key->sk_argument = PointerGetDatum(scan->from);
 }
 
+bool
+scan_table_has_pages(const char *table)
+{
+	Oid relid = exec_catalog_relid(table);
+	Relation rel;
+	bool any;
+
+	if (!OidIsValid(relid))
+		return false;
+	rel = table_open(relid, AccessShareLock);
+	any = RelationGetNumberOfBlocks(rel) > 0;
+	table_close(rel, AccessShareLock);
+	return any;
+}
+
 AttrNumber
 scan_optional_column(RowScan *scan, const char *name)
 {
-	TupleDesc desc = RelationGetDescr(scan->rel);
-
-	for (int i = 0; i < desc->natts; i++)
-		if (!TupleDescAttr(desc, i)->attisdropped &&
-			strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
-			return i + 1;
-	return InvalidAttrNumber;
+	return attnameAttNum(scan->rel, name, false);
 }
 
 AttrNumber

@@ -58,6 +58,12 @@ extern void scan_begin(RowScan *scan, const char *table, const char *index, LOCK
  */
 extern void scan_begin_table(RowScan *scan, ScanTable *table, LOCKMODE lock);
 
+/*
+ * Does a private table have a page?  It has none before its first row, and gets one before that
+ * row is committed.  False if there is no such table.
+ */
+extern bool scan_table_has_pages(const char *table);
+
 /* Does the table have this column of its ScanTable? */
 extern bool scan_has(RowScan *scan, AttrNumber column);
 

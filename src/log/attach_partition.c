@@ -31,6 +31,7 @@
 #include "log/attach_sequence.h"
 #include "log/log_catalog.h"
 #include "log/partition.h"
+#include "log/partition_check.h"
 
 PG_FUNCTION_INFO_V1(pm_attach_after_alter_table);
 
@@ -62,17 +63,7 @@ attach_partition_check_leaf(PmLog *log, Relation root, Relation leaf)
 {
 	const char *name = identifier_of_relation(RelationGetRelid(leaf));
 
-	if (name == NULL)
-		return;
-	if (leaf->rd_rel->relkind != RELKIND_RELATION)
-		log_note_problem(log,
-						 psprintf("partition %s of log \"%s\" is not an ordinary table", name,
-								  log->name),
-						 "Detach it.");
-	else if (leaf->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
-		log_note_problem(log, psprintf("partition %s of log \"%s\" is not logged", name, log->name),
-						 psprintf("Run ALTER TABLE %s SET LOGGED.", name));
-	else
+	if (name != NULL && partition_check_table(log, leaf, name))
 		attach_partition_check_sequence(log, root, leaf, name);
 }
 

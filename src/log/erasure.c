@@ -15,17 +15,16 @@
  */
 #include "pm.h"
 
-#include "access/table.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/jsonb.h"
 
 #include "base/exec.h"
+#include "base/scan.h"
 #include "log/erasure.h"
 
 /*
@@ -36,22 +35,12 @@
 #define ERASURE_CLAIM_POSITIONS 1000000
 
 /*
- * The table has no page before the first row, and loses its pages when it is vacuumed.
- * An extension of version 0.1.0 does not have it.
+ * The table loses its pages when it is vacuumed.  An extension of version 0.1.0 does not have it.
  */
 bool
 erasure_any(void)
 {
-	Oid relid = exec_catalog_relid("erasure");
-	Relation rel;
-	bool any;
-
-	if (!OidIsValid(relid))
-		return false;
-	rel = table_open(relid, AccessShareLock);
-	any = RelationGetNumberOfBlocks(rel) > 0;
-	table_close(rel, AccessShareLock);
-	return any;
+	return scan_table_has_pages("erasure");
 }
 
 /* ---------- reading ---------- */

@@ -22,6 +22,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "commands/trigger.h"
+#include "parser/parse_relation.h"
 #include "storage/proc.h"
 #include "utils/datum.h"
 #include "utils/hsearch.h"
@@ -131,21 +132,6 @@ guard_row_refuse_later(Relation rel, const char *later)
 }
 
 /*
- * The column of a leaf that an attribute of an event is in, by the name that it has in the log.
- */
-static AttrNumber
-guard_row_column(Relation rel, const char *name)
-{
-	TupleDesc desc = RelationGetDescr(rel);
-
-	for (int i = 0; i < desc->natts; i++)
-		if (!TupleDescAttr(desc, i)->attisdropped &&
-			strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
-			return i + 1;
-	return InvalidAttrNumber;
-}
-
-/*
  * Looks up the log of a leaf, and the columns.
  */
 static void
@@ -162,9 +148,9 @@ guard_row_resolve(GuardLeaf *leaf, Relation rel)
 	name = OidIsValid(leaf->root) ? log_catalog_name(leaf->root) : NULL;
 	if (name == NULL || !log_catalog_row(name, &row))
 		guard_row_refuse_stray(rel);
-	leaf->position = guard_row_column(rel, row.columns[EVENT_POSITION]);
-	leaf->stream = guard_row_column(rel, row.columns[EVENT_STREAM]);
-	leaf->version = guard_row_column(rel, row.columns[EVENT_VERSION]);
+	leaf->position = attnameAttNum(rel, row.columns[EVENT_POSITION], false);
+	leaf->stream = attnameAttNum(rel, row.columns[EVENT_STREAM], false);
+	leaf->version = attnameAttNum(rel, row.columns[EVENT_VERSION], false);
 	if (leaf->position == InvalidAttrNumber || leaf->stream == InvalidAttrNumber ||
 		leaf->version == InvalidAttrNumber)
 		guard_row_refuse_stray(rel);

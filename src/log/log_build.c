@@ -9,6 +9,7 @@
 #include "pm.h"
 
 #include "access/relation.h"
+#include "parser/parse_relation.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -24,22 +25,6 @@
 #include "log/sequence.h"
 
 /*
- * The number of a column.  The open table knows its columns, so that they need not be looked
- * up in the catalog.
- */
-static AttrNumber
-log_build_attnum(Relation rel, const char *name)
-{
-	TupleDesc desc = RelationGetDescr(rel);
-
-	for (int i = 0; i < desc->natts; i++)
-		if (!TupleDescAttr(desc, i)->attisdropped &&
-			strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
-			return i + 1;
-	return InvalidAttrNumber;
-}
-
-/*
  * Finds the column that is this attribute of an event, and checks it.
  */
 static void
@@ -47,7 +32,7 @@ log_build_column(PmLog *log, Relation rel, const LogRow *row, int attribute)
 {
 	const char *name = row->columns[attribute];
 	Oid type = log_columns[attribute].type;
-	AttrNumber attnum = log_build_attnum(rel, name);
+	AttrNumber attnum = attnameAttNum(rel, name, false);
 	Form_pg_attribute att;
 
 	log->attnum[attribute] = attnum;

@@ -12,10 +12,8 @@
  */
 #include "pm.h"
 
-#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -32,22 +30,13 @@ enum
 };
 
 /*
- * Most databases have no renamed log.  Then the table has no page, and no scan is needed.
+ * Most databases have no renamed log.  Then no scan is needed.
  */
 static bool
 log_name_any(void)
 {
-	Oid relid = exec_catalog_relid("log_alias");
-	Relation rel;
-	bool any;
-
 	/* An extension of version 0.1.0 has no such table. */
-	if (!OidIsValid(relid))
-		return false;
-	rel = table_open(relid, AccessShareLock);
-	any = RelationGetNumberOfBlocks(rel) > 0;
-	table_close(rel, AccessShareLock);
-	return any;
+	return scan_table_has_pages("log_alias");
 }
 
 char *

@@ -22,6 +22,7 @@
 #include "catalog/partition.h"
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_type.h"
+#include "parser/parse_relation.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
 #include "storage/lmgr.h"
@@ -402,10 +403,7 @@ partition_columns(PmLog *log, Relation root, Relation leaf, AttrNumber *attnum)
 			strcmp(NameStr(TupleDescAttr(desc, number - 1)->attname), name) == 0)
 			attnum[i] = number;
 		else
-			for (int j = 0; j < desc->natts && attnum[i] == InvalidAttrNumber; j++)
-				if (!TupleDescAttr(desc, j)->attisdropped &&
-					strcmp(NameStr(TupleDescAttr(desc, j)->attname), name) == 0)
-					attnum[i] = j + 1;
+			attnum[i] = attnameAttNum(leaf, name, false);
 	}
 }
 

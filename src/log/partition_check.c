@@ -18,6 +18,22 @@
 #include "log/partition.h"
 #include "log/partition_check.h"
 
+bool
+partition_check_table(PmLog *log, Relation leaf, const char *name)
+{
+	if (leaf->rd_rel->relkind != RELKIND_RELATION)
+		log_note_problem(log,
+						 psprintf("partition %s of log \"%s\" is not an ordinary table", name,
+								  log->name),
+						 "Detach it.");
+	else if (leaf->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+		log_note_problem(log, psprintf("partition %s of log \"%s\" is not logged", name, log->name),
+						 psprintf("Run ALTER TABLE %s SET LOGGED.", name));
+	else
+		return true;
+	return false;
+}
+
 static void
 partition_check_leaf(PmLog *log, Relation leaf)
 {
@@ -27,14 +43,8 @@ partition_check_leaf(PmLog *log, Relation leaf)
 
 	if (name == NULL)
 		return;
-	if (leaf->rd_rel->relkind != RELKIND_RELATION)
-		log_note_problem(log,
-						 psprintf("partition %s of log \"%s\" is not an ordinary table", name,
-								  log->name),
-						 "Detach it.");
-	else if (leaf->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
-		log_note_problem(log, psprintf("partition %s of log \"%s\" is not logged", name, log->name),
-						 psprintf("Run ALTER TABLE %s SET LOGGED.", name));
+	if (!partition_check_table(log, leaf, name))
+		return;
 	missing = guard_missing_in_leaf(leaf, &later);
 	if (missing != NULL)
 		log_note_problem(

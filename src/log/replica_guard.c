@@ -31,6 +31,7 @@
 #include "commands/sequence.h"
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
+#include "parser/parse_relation.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
@@ -80,17 +81,13 @@ replica_relcache_callback(Datum arg, Oid relid)
 static AttrNumber
 replica_column(Relation rel, const char *name, Oid type)
 {
-	TupleDesc desc = RelationGetDescr(rel);
+	AttrNumber attnum = attnameAttNum(rel, name, false);
+	Form_pg_attribute att;
 
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
-			return att->atttypid == type && att->attgenerated == '\0' ? att->attnum :
-																		InvalidAttrNumber;
-	}
-	return InvalidAttrNumber;
+	if (attnum == InvalidAttrNumber)
+		return InvalidAttrNumber;
+	att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+	return att->atttypid == type && att->attgenerated == '\0' ? attnum : InvalidAttrNumber;
 }
 
 AttrNumber

@@ -13,9 +13,7 @@
  */
 #include "pm.h"
 
-#include "access/table.h"
 #include "catalog/pg_type.h"
-#include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -40,11 +38,7 @@ enum
 bool
 trimmed_any(void)
 {
-	Relation rel = table_open(exec_require_relid("trimmed"), AccessShareLock);
-	bool any = RelationGetNumberOfBlocks(rel) > 0;
-
-	table_close(rel, AccessShareLock);
-	return any;
+	return scan_table_has_pages("trimmed");
 }
 
 bool
