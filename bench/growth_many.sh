@@ -4,20 +4,26 @@
 #   many N      N logs, one process manager that follows all of them, and others that follow one log each; all of one role
 #     p50 p95 p99      from insert to effect in ms, 50 events/s in all, each in a random log
 #     idle_cpu         CPU time of all of pm's workers when nothing happens, in % of a processor
-#     status_first, stat_first, blocker_first     pm.status, pm.stat and pm.blocker, all rows and columns, in a session that has
-#                      just connected, ms
-#     status, stat, blocker     the same again in that session
+#     status_cold, stat_cold, blocker_cold     pm.status, pm.stat and pm.blocker, all rows and columns, in the first session that
+#                      reads them, ms
+#     status_first, stat_first, blocker_first     the same in a session that has just connected, median of five, ms
+#     status, stat, blocker     the same again in that session, median of five, ms
 #     restart          from the first INSERT that the restarted server accepts to its effect, ms
 #   roles N     N roles with a process manager and a log each, on 4 places
 #     p50 p95 p99      from insert to effect in ms, 10 events/s in all
 
 source "$BENCH_DIR/idle.sh"
 
-# growth_many_times SQL: sets $first and $again to the time of the statement in a new session, in ms.
+# growth_many_times SQL: the time of the statement in each of six new sessions, and again in the same session, in ms: sets $cold
+# to the first time in the first session, and $first and $again to the medians of the others.
 growth_many_times() {
-	local out
-	out=$(psql_do "$database_name" -c '\timing on' -c "$1" -c "$1" | awk '/^Time:/ { print $2 }')
-	first=${out%%$'\n'*} again=${out##*$'\n'}
+	local out i
+	out=$(for i in 0 1 2 3 4 5; do
+		psql_do "$database_name" -c '\timing on' -c "$1" -c "$1" | awk '/^Time:/ { printf "%s ", $2 } END { print "" }'
+	done)
+	cold=$(head -n 1 <<<"$out" | cut -d ' ' -f 1)
+	first=$(tail -n 5 <<<"$out" | cut -d ' ' -f 1 | sort -g | sed -n 3p)
+	again=$(tail -n 5 <<<"$out" | cut -d ' ' -f 2 | sort -g | sed -n 3p)
 }
 
 # growth_many_latency CASE VARIANT RATE SECONDS SCRIPT
@@ -41,10 +47,11 @@ growth_many_idle() {
 }
 
 growth_many_views() {
-	local view first again
+	local view cold first again
 	for view in status stat blocker; do
 		# The whole row, so that all columns are computed.
 		growth_many_times "SELECT count(v::text) FROM pm.$view v"
+		sample growth many "$1" "${view}_cold" "$cold"
 		sample growth many "$1" "${view}_first" "$first"
 		sample growth many "$1" "$view" "$again"
 	done
