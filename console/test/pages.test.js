@@ -221,7 +221,7 @@ test('what blocks has the SQL of the hint', async () => {
   await page.getByRole('button', { name: /^Copy: SELECT pg_terminate_backend/u }).first().click();
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), `SELECT pg_terminate_backend(${session.processID});`);
   await page.visit('#/');
-  await page.getByText('a transaction that may write the log is still open').first().waitFor();
+  await page.getByText('a transaction that may write to the log is still open').first().waitFor();
   // The hint leads to the page that shows the same, and so does the log's page.
   await page.getByRole('link', { name: '→ Workers' }).first().waitFor();
   await page.visit('#/log/payments');
@@ -230,7 +230,7 @@ test('what blocks has the SQL of the hint', async () => {
   await page.visit('#/');
   await session.query('ROLLBACK');
   await session.end();
-  await page.getByText('a transaction that may write the log is still open').first().waitFor({ state: 'detached' });
+  await page.getByText('a transaction that may write to the log is still open').first().waitFor({ state: 'detached' });
   await page.fine('blockers');
   await page.close();
 });

@@ -62,8 +62,8 @@ guc_define(void)
 							100, 1, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable(
 		"pm.promotion_gap", "Number of positions that each event log skips after a promotion.",
-		"The old primary may have drawn them for events that were lost. As many "
-		"are skipped for each 10 s since the last commit that was received.",
+		"The old primary may have drawn them for events that were lost. The same number is "
+		"skipped again for each 10 s since the last commit that was received.",
 		&guc_promotion_gap, 10000000, 0, INT_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("pm.launcher",
 							 "Starts the background workers that run process managers.", NULL,

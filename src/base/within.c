@@ -129,10 +129,9 @@ const char *
 within_instance(const char *function, int *lane)
 {
 	if (!within_has_instance())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("%s can only be called by the handler of an instance", function),
-				 errhint("That is a handler f(pm.event, jsonb) RETURNS jsonb, while it runs.")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("%s can only be called by the handler of an instance", function),
+						errhint("Such a handler is a function f(pm.event, jsonb) RETURNS jsonb.")));
 	*lane = current_lane;
 	return current_key;
 }

@@ -286,7 +286,7 @@ blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, con
 		return;
 	}
 	lane_wait(pm->name, lane, state, reason,
-			  met == NULL ? error->hint : "It is tried again. The server's log tells more.", error);
+			  met == NULL ? error->hint : "It is tried again. The server's log says more.", error);
 	blame_say_waits(pm, error, met != NULL);
 }
 

@@ -291,7 +291,7 @@ call_require_size(const BatchItem *item)
 				 errmsg("the event at position %lld of log \"%s\" is too large for a "
 						"function: %lld bytes",
 						(long long) item->position, item->log_name, (long long) item->too_large),
-				 errhint("Do the handler's work by hand, then call pm.discard.")));
+				 errhint("Do the handler's work in another way, then call pm.discard.")));
 }
 
 /*

@@ -98,7 +98,7 @@ catch_up_args(FunctionCallInfo fcinfo)
 	if (!run.raise && strcmp(on_failure, "policy") != 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("invalid on_failure: \"%s\"", on_failure),
-						errhint("It is 'raise' or 'policy'.")));
+						errhint("Use 'raise' or 'policy'.")));
 	if (run.left < 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("max_count must not be negative")));

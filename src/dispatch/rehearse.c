@@ -166,7 +166,7 @@ rehearse_position(ProcessManager *pm, const char *log)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("process manager \"%s\" does not follow log \"%s\"", pm->origin, log),
-				 errhint("Give after, to rehearse over history.")));
+				 errhint("Set after to a position, such as 0, to rehearse over history.")));
 	return position;
 }
 

@@ -231,7 +231,7 @@ wait_target(char **name, const int64 *up_to, TimestampTz until)
 	log_require_whole(log);
 	if (highwater_self_writes(log->relid))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("cannot wait for log \"%s\", which this transaction has written",
+						errmsg("cannot wait for log \"%s\", which this transaction has written to",
 							   log->name),
 						errdetail("Nobody handles its events before it commits."),
 						errhint("Commit first, or handle them here with pm.catch_up.")));

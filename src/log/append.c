@@ -50,8 +50,8 @@ append_refuse_attached(PmLog *log)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("pm.append cannot write to log \"%s\", which is attached", log->name),
 				 errdetail("Its table %s belongs to another program.", log->table),
-				 errhint("Append by the function of that program, or by INSERT into its table. A "
-						 "handler may do so.")));
+				 errhint("Append with the function of that program, or with INSERT into its "
+						 "table. A handler may do so.")));
 }
 
 /*

@@ -75,7 +75,8 @@ append_once_require_visible(AppendCall *append, int64 position)
 							 1, argtypes);
 	if (exec_plan(*plan, values, NULL, 0) == 0)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("log \"%s\" has an event of this id, which role \"%s\" may not read",
+						errmsg("log \"%s\" has an event with this id, which role \"%s\" may not "
+							   "read",
 							   log->name, GetUserNameFromId(GetUserId(), false)),
 						errdetail("Nothing was appended."),
 						errhint("If it is another event, append it with another id.")));
@@ -176,8 +177,8 @@ append_once_end(AppendOnce *once, int64 position)
 	if (!append_id_record(once->log->name, once->digest, position,
 						  once->stale ? &once->before : NULL))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("a trigger of log \"%s\" has appended an event of the same id",
+						errmsg("a trigger of log \"%s\" has appended an event with the same id",
 							   once->log->name),
-						errhint("Let the trigger append with another id.")));
+						errhint("Have the trigger append with another id.")));
 	append_once_unlock(once);
 }

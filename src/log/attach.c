@@ -74,7 +74,7 @@ attach_name(char *given)
 
 	if (parts == NIL || list_length(parts) > 2 || strlen(name) >= LOG_MAX_NAME)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME), errmsg("invalid name of a log: \"%s\"", given),
+				(errcode(ERRCODE_INVALID_NAME), errmsg("invalid log name: \"%s\"", given),
 				 errhint("A log is named like a table: name or schema.name, in double quotes where "
 						 "SQL needs them.")));
 	return name;
@@ -318,7 +318,7 @@ attach_lock(Oid relid)
 	/* It may have been dropped while we waited, and the rights may have changed. */
 	if (get_rel_name(relid) == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
-						errmsg("relation \"%s\" does not exist any more", name)));
+						errmsg("relation \"%s\" no longer exists", name)));
 	attach_require_right(name, relid);
 }
 

@@ -123,8 +123,8 @@ attach_refuses_table(Relation rel)
 			break;
 		case RELKIND_VIEW:
 		case RELKIND_MATVIEW:
-			return "A view has no sequence, and nobody locks it to write: attach the table that it "
-				   "reads, with a filter.";
+			return "A view has no sequence, and writers do not lock it. Attach the table that "
+				   "it reads, with a filter.";
 		case RELKIND_FOREIGN_TABLE:
 			return "The writers of a foreign table are on another server, where their locks cannot "
 				   "be seen.";

@@ -210,8 +210,8 @@ COMPAT_NORETURN static void
 attach_refuse_type(int use, Oid from, const char *wanted)
 {
 	ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-					errmsg("%s is of type %s, and must be of type %s or something that can be cast "
-						   "to it",
+					errmsg("%s is of type %s, and must be of type %s or of a type that can be "
+						   "cast to it",
 						   attach_argument(use), format_type_be(from), wanted)));
 }
 

@@ -113,8 +113,8 @@ attach_raw_check_call(FuncCall *call)
 								   NameListToString(call->funcname)));
 	if (call->agg_order != NIL || call->agg_filter != NULL || call->over != NULL ||
 		call->agg_within_group || call->agg_star || call->agg_distinct || call->func_variadic)
-		attach_raw_refuse("It calls a function in a way that only aggregates and window functions "
-						  "have, or with VARIADIC.");
+		attach_raw_refuse("It calls a function with syntax that only aggregates and window "
+						  "functions have, or with VARIADIC.");
 }
 
 static void

@@ -72,8 +72,8 @@ attach_trigger_make(Oid relid)
 				(errmsg("table \"%s\" is in use, so it gets no trigger that wakes readers",
 						get_rel_name(relid)),
 				 errdetail("Readers look for new events every pm.poll_interval."),
-				 errhint("The same call of pm.attach_log makes the trigger when the table is free "
-						 "for a moment.")));
+				 errhint("The same call of pm.attach_log creates the trigger when the table is "
+						 "not in use.")));
 		return;
 	}
 	table = identifier_of_relation(relid);

@@ -346,7 +346,7 @@ erasure_refuse_log(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("log \"%s\" cannot be created now", name),
-				 errdetail("What process managers have kept of erased events of an earlier log of "
-						   "this name is not erased yet."),
-				 errhint("Wait until pm.erasure has no row of it, or choose another name.")));
+				 errdetail("Data that process managers have kept of erased events of an earlier "
+						   "log of this name is not erased yet."),
+				 errhint("Wait until pm.erasure has no row for it, or choose another name.")));
 }

@@ -406,7 +406,7 @@ pm_guard_before_truncate(PG_FUNCTION_ARGS)
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("cannot truncate event log \"%s\"", RelationGetRelationName(data->tg_relation)),
-			 errhint("Delete old events with pm.trim, or forget the log with pm.drop_log first.")));
+			 errhint("Delete old events with pm.trim, or remove the log with pm.drop_log first.")));
 	PG_RETURN_POINTER(NULL);
 }
 

@@ -86,7 +86,7 @@ held_by_parked(const char *log, int64 from, int64 up_to, Held *held)
 		held->detail = psprintf("Process manager \"%s\" has parked the event at position %lld.",
 								name, position);
 		held->hint = psprintf("Call pm.retry or pm.discard, or SELECT pm.keep_parked(%s, %lld), "
-							  "which keeps what is parked up to there.",
+							  "which copies the events that are parked up to there.",
 							  quote_literal_cstr(log), (long long) up_to);
 		MemoryContextSwitchTo(own);
 	}

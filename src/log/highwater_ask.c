@@ -95,8 +95,8 @@ highwater_notice_held(Oid relid, const char *log)
 	char *writers = highwater_name_writers(relid);
 
 	ereport(NOTICE,
-			(errmsg("log \"%s\" is not read to its end, because a transaction that writes it is "
-					"still open",
+			(errmsg("log \"%s\" is not read to its end, because a transaction that writes to it "
+					"is still open",
 					log),
 			 writers != NULL ? errdetail("It is held back by: %s.", writers) : 0,
 			 errhint("The rest is read when that transaction has ended.")));

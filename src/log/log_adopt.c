@@ -395,5 +395,5 @@ log_adopt_table(const char *name, Oid relid)
 	relation_close(rel, NoLock);
 	log_make(name, relid, kind);
 	log_adopt_check(name);
-	ereport(NOTICE, (errmsg("table %s exists, and is made event log \"%s\"", table, name)));
+	ereport(NOTICE, (errmsg("table %s already exists, and becomes event log \"%s\"", table, name)));
 }

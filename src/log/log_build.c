@@ -181,7 +181,7 @@ log_build(const LogRow *row, bool nowait, LogRelations *used)
 	rel = try_relation_open(row->relid, NoLock);
 	if (rel == NULL)
 		log_note_problem(log, psprintf("the table of log \"%s\" does not exist", row->name),
-						 psprintf("Stop following it with pm.unfollow, then forget it with "
+						 psprintf("Stop following it with pm.unfollow, then remove it with "
 								  "SELECT pm.%s(%s).",
 								  row->kind == LOG_ATTACHED ? "detach_log" : "drop_log",
 								  quote_literal_cstr(row->name)));

@@ -153,7 +153,7 @@ log_ddl_target(const char *given, const char *function, bool partitioned, LogTar
 	exec_require_writable(function);
 	if (parts == NIL || list_length(parts) > 2)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME), errmsg("invalid name of a log: \"%s\"", given),
+				(errcode(ERRCODE_INVALID_NAME), errmsg("invalid log name: \"%s\"", given),
 				 errhint("A log is named like its table: name or schema.name, in double quotes "
 						 "where SQL needs them.")));
 

@@ -44,7 +44,7 @@ partition_ddl_refuse_nested(const char *name)
 {
 	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					errmsg("a partition of event log \"%s\" cannot be partitioned itself", name),
-					errhint("Make partitions that are ranges of positions.")));
+					errhint("Create partitions that are ranges of positions.")));
 }
 
 /*

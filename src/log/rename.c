@@ -121,12 +121,12 @@ pm_rename_log(PG_FUNCTION_ARGS)
 	version_require("0.2.0", "pm.rename_log");
 	if (parts == NIL || list_length(parts) > 2)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME), errmsg("invalid name of a log: \"%s\"", given),
+				(errcode(ERRCODE_INVALID_NAME), errmsg("invalid log name: \"%s\"", given),
 				 errhint("A log is named like its table: name or schema.name, in double quotes "
 						 "where SQL needs them.")));
 	if (strlen(title) >= LOG_MAX_NAME)
 		ereport(ERROR, (errcode(ERRCODE_NAME_TOO_LONG),
-						errmsg("the name of a log must have less than %d bytes", LOG_MAX_NAME)));
+						errmsg("the name of a log must have fewer than %d bytes", LOG_MAX_NAME)));
 	log = log_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
 	rename_require_right(log);
 	log = log_lock(log, rename_moves_table(log) ? AccessExclusiveLock : AccessShareLock);

@@ -112,7 +112,8 @@ replica_adopt_table(const char *name, Oid relid)
 	relation_close(rel, NoLock);
 	replica_make(name, relid);
 	log_adopt_check(name);
-	ereport(NOTICE, (errmsg("table %s exists, and is made replica log \"%s\"", table, name)));
+	ereport(NOTICE,
+			(errmsg("table %s already exists, and becomes replica log \"%s\"", table, name)));
 }
 
 /*

@@ -134,7 +134,7 @@ replica_refuse_append(PmLog *log)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot append to replica log \"%s\"", log->name),
-				 errdetail("Only a subscription writes it."),
+				 errdetail("Only a subscription writes to it."),
 				 errhint(
 					 "Append the event at the publisher. To tell the publisher something, append "
 					 "to another log of this database, to which the publisher's database "

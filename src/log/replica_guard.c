@@ -150,15 +150,14 @@ replica_table(Relation rel)
 		table->compared[2] == InvalidAttrNumber)
 	{
 		table->valid = false;
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("table \"%s\" does not have the columns and the index of a replica log",
-					RelationGetRelationName(rel)),
-			 errhint("As the table's owner, run SELECT pm.create_replica_log(name) FROM pm.log "
-					 "WHERE \"table\" = %s::regclass: it puts back what is missing, or says what "
-					 "it is.",
-					 quote_literal_cstr(guard_qualified_name(RelationGetRelid(rel))))));
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" does not have the columns and the index of a replica log",
+						RelationGetRelationName(rel)),
+				 errhint("As the table's owner, run SELECT pm.create_replica_log(name) FROM pm.log "
+						 "WHERE \"table\" = %s::regclass: it puts back what is missing, or says "
+						 "what is wrong.",
+						 quote_literal_cstr(guard_qualified_name(RelationGetRelid(rel))))));
 	}
 	return table;
 }
@@ -208,11 +207,11 @@ replica_refuse_other(Relation rel, ReplicaTable *table, int64 origin, TupleTable
 
 	ereport(ERROR,
 			(errcode(ERRCODE_UNIQUE_VIOLATION),
-			 errmsg("the event at position %lld of the publisher differs from the one that replica "
-					"log \"%s\" has from there",
+			 errmsg("the event at position %lld of the publisher differs from that event in "
+					"replica log \"%s\"",
 					(long long) origin, RelationGetRelationName(rel)),
 			 errdetail("Here that event is at position %lld. Its stream, version or recorded_at is "
-					   "another.",
+					   "different.",
 					   (long long) position),
 			 errhint(
 				 "Either two publishers fill this log, or the publisher has lost events and has "
@@ -312,7 +311,7 @@ replica_insert(TriggerData *data)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot insert into replica log \"%s\"", RelationGetRelationName(rel)),
-				 errdetail("Only a subscription writes it."),
+				 errdetail("Only a subscription writes to it."),
 				 errhint(
 					 "Append the event at the publisher, or to another log of this database.")));
 	/* What COPY brings is in no order: it is written, sorted, at the end of the statement. */

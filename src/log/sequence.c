@@ -200,8 +200,8 @@ sequence_refuse_skip(Relation rel, int64 count)
 			(errcode(ERRCODE_SEQUENCE_GENERATOR_LIMIT_EXCEEDED),
 			 errmsg("sequence \"%s\" cannot skip %lld positions, as it must after a promotion",
 					RelationGetRelationName(rel), (long long) count),
-			 errdetail(
-				 "It would pass its maximum. The old primary may have drawn these positions."),
+			 errdetail("That would exceed its maximum value. The old primary may have drawn these "
+					   "positions."),
 			 errhint("Give the sequence a higher MAXVALUE, or lower pm.promotion_gap.")));
 }
 

@@ -104,7 +104,7 @@ trim_plan(PmLog *log, const char *sql)
 
 	if (trim_names_other((Node *) query, &log->relid))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("%s is not the table of log \"%s\" any more", log->table, log->name),
+						errmsg("%s is no longer the table of log \"%s\"", log->table, log->name),
 						errdetail("Its schema was renamed meanwhile."), errhint("Try again.")));
 	plans = pg_plan_queries(pg_rewrite_query(query), sql, 0, NULL);
 	/* A data-modifying WITH query accepts no rule that would add a statement. */
@@ -206,7 +206,7 @@ trim_refuse_attached(PmLog *log)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("pm.trim cannot delete from log \"%s\", which is attached", log->name),
 				 errdetail("Its table %s belongs to another program.", log->table),
-				 errhint("Delete the rows as that program does it. pm.cursor shows up to which "
+				 errhint("Delete the rows as that program does. pm.cursor shows up to which "
 						 "position they have been handled.")));
 }
 
@@ -241,7 +241,7 @@ trim_with_delete(PmLog *log, const char *obstacle, int64 up_to, int64 count)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("log \"%s\" can only be trimmed by the owner of its table", log->name),
-				 errdetail("%s Only the owner runs what that calls.", obstacle),
+				 errdetail("%s Only the owner may run the code that it calls.", obstacle),
 				 errhint("Connect as \"%s\" and call pm.trim there.", owner)));
 	if (log->kind == LOG_REPLICA)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

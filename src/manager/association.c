@@ -115,7 +115,7 @@ association_args(FunctionCallInfo fcinfo, Datum *values, const char *key)
 	kind = PG_GETARG_TEXT_PP(0);
 	if (VARSIZE_ANY_EXHDR(kind) == 0 || VARSIZE_ANY_EXHDR(kind) > ASSOCIATION_KIND_MAX)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid kind of an association"),
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid kind of association"),
 				 errdetail("A kind has 1 to %d bytes.", ASSOCIATION_KIND_MAX)));
 	values[0] = CStringGetTextDatum(within_manager());
 	values[1] = PG_GETARG_DATUM(0);

@@ -185,7 +185,7 @@ pm_end_instance(PG_FUNCTION_ARGS)
 	parked = by_hand_discard(&hand);
 	if (!hand.found && parked == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("process manager \"%s\" has no instance of key \"%s\"",
+						errmsg("process manager \"%s\" has no instance with key \"%s\"",
 							   hand.pm->name, hand.key),
 						errhint("SELECT key FROM pm.instance shows the keys that have one.")));
 	head_forget(hand.pm->name, hand.lane);
@@ -231,7 +231,7 @@ pm_set_state(PG_FUNCTION_ARGS)
 	if (!hand.found)
 	{
 		by_hand_change(&hand, &insert_instance, PG_GETARG_DATUM(2));
-		ereport(NOTICE, (errmsg("there was no instance of key \"%s\": it begins now", hand.key)));
+		ereport(NOTICE, (errmsg("key \"%s\" had no instance: one begins now", hand.key)));
 	}
 	by_hand_record(&hand, PG_GETARG_DATUM(2), false);
 	by_hand_say(&hand, false);

@@ -89,7 +89,7 @@ consumer_name(FunctionCallInfo fcinfo, int arg)
 	argument_not_null(fcinfo, arg, "consumer");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(arg));
 	if (*name == '\0' || strlen(name) > CONSUMER_MAX_NAME)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME), errmsg("invalid name of a consumer"),
+		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME), errmsg("invalid consumer name"),
 						errdetail("A name has 1 to %d bytes.", CONSUMER_MAX_NAME)));
 	return name;
 }

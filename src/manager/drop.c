@@ -136,11 +136,10 @@ drop_follower(const char *manager, const char *log, bool cascades)
 	if (!cascades)
 		drop_refuse(log, pm->name);
 	parked = follow_end(pm, log);
-	ereport(NOTICE,
-			(errmsg("process manager \"%s\" does not follow log \"%s\" any more", pm->name, log),
-			 parked > 0 ?
-				 errdetail("Parked events that were discarded: %lld.", (long long) parked) :
-				 0));
+	ereport(NOTICE, (errmsg("process manager \"%s\" no longer follows log \"%s\"", pm->name, log),
+					 parked > 0 ?
+						 errdetail("Parked events that were discarded: %lld.", (long long) parked) :
+						 0));
 }
 
 /*

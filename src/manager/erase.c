@@ -53,7 +53,7 @@ erase_require_owner(PmLog *log)
 	if (GetUserId() != log->owner)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be the owner of log \"%s\"", log->name),
+				 errmsg("must be owner of log \"%s\"", log->name),
 				 errdetail(
 					 "Triggers and functions of its table run as the role that calls pm.erase."),
 				 errhint("Run SET ROLE %s first.",
@@ -180,7 +180,7 @@ erase_notice(PmLog *log, Datum stream, Datum positions)
 					(errmsg("process manager \"%s\" may have live instances that have handled "
 							"events of the stream",
 							pm->name),
-					 errdetail("It has no journal that tells which."),
+					 errdetail("It has no journal that shows which ones."),
 					 errhint("Their states stay as they are. pm.set_state changes them.")));
 	}
 }
@@ -248,7 +248,7 @@ pm_erase(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
 						errmsg("pm.erase cannot change log \"%s\", which is attached", log->name),
 						errdetail("Its table %s belongs to another program.", log->table),
-						errhint("Change the rows as that program does it.")));
+						errhint("Change the rows as that program does.")));
 	log_require_whole(log);
 	erase_require_owner(log);
 	/* Wait for the table before the units are locked, so that nobody waits for both. */

@@ -81,18 +81,17 @@ erase_commit_notice(const ErasePass *pass)
 	}
 	if (pass->missed != NIL)
 		ereport(NOTICE,
-				(errmsg("what some process managers have kept of events of log \"%s\" is erased "
-						"later",
+				(errmsg("data that some process managers have kept of events of log \"%s\" is "
+						"erased later",
 						pass->log),
 				 errdetail("They were not idle, or sessions have locked them: %s.", names.data),
 				 errhint("SELECT * FROM pm.erasure shows what is not complete.")));
 	if (pass->following)
-		ereport(
-			NOTICE,
-			(errmsg("what process managers that are just being registered for log \"%s\" have kept "
-					"of its events is erased later",
-					pass->log),
-			 errhint("SELECT * FROM pm.erasure shows what is not complete.")));
+		ereport(NOTICE,
+				(errmsg("data that process managers being registered for log \"%s\" have kept "
+						"of its events is erased later",
+						pass->log),
+				 errhint("SELECT * FROM pm.erasure shows what is not complete.")));
 }
 
 /*

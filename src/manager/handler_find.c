@@ -72,8 +72,8 @@ handler_find_name(const char *name, const HandlerUse *use, int *matches)
 	Oid found = InvalidOid;
 
 	if (names == NIL)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME),
-						errmsg("invalid name of a function: \"%s\"", name)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME), errmsg("invalid function name: \"%s\"", name)));
 	if (list_length(names) == 2)
 		advice_require_usage(get_namespace_oid(strVal(linitial(names)), true));
 	candidates = compat_functions_of_name(names);

@@ -270,7 +270,8 @@ owner_carry_over(OwnerChange *change)
 	{
 		function_owner_forget(change->manager);
 		ereport(NOTICE,
-				(errmsg("process manager \"%s\" became a superuser's, and stops", change->manager),
+				(errmsg("process manager \"%s\" now belongs to a superuser, and stops",
+						change->manager),
 				 errhint("If its handler may run as a superuser, run SELECT pm.set_owner(%s, %s).",
 						 quote_literal_cstr(change->manager),
 						 quote_literal_cstr(GetUserNameFromId(change->role, false)))));

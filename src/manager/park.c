@@ -106,7 +106,7 @@ park_say_dead(ProcessManager *pm, const char *log, int64 position, const char *k
 						pm->name, report_database(), key, message),
 			 errdetail_log_plural("It has failed %d time.", "It has failed %d times.", attempts,
 								  attempts),
-			 errhint("pm.retry retries it, pm.discard gives it up.")));
+			 errhint("pm.retry retries it, pm.discard discards it.")));
 }
 
 bool

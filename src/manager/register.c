@@ -161,7 +161,7 @@ register_check_functions(const RegisterPlan *plan)
 				 errmsg("process manager \"%s\" cannot change to another correlate function "
 						"while its lanes are at different positions",
 						old->name),
-				 errdetail("Each has handled the events of its keys up to another position."),
+				 errdetail("Each has handled the events of its keys up to a different position."),
 				 errhint("Try again when it has caught up, or register it under another name.")));
 	if (same_keys && (plan->kind == HANDLER_INSTANCE) == (old->kind == HANDLER_INSTANCE))
 		return;
@@ -237,8 +237,7 @@ register_check_kind(const RegisterPlan *plan)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 keeps ? errmsg("keep_ended needs a handler that keeps instances") :
 					 errmsg("a journal needs a handler that keeps instances"),
-			 errdetail("That is a function f(pm.event, jsonb) RETURNS jsonb, which %s is not.",
-					   plan->handler),
+			 errdetail("%s is not a function f(pm.event, jsonb) RETURNS jsonb.", plan->handler),
 			 errhint("Leave keep_ended and journal out. "
 					 "In pm.alter, reset => '{keep_ended,journal}' removes them.")));
 }

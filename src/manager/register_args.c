@@ -140,7 +140,7 @@ register_args_check_name(const char *name)
 {
 	if (*name == '\0' || strlen(name) >= NAMEDATALEN)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME),
-						errmsg("invalid name of a process manager: \"%s\"", name),
+						errmsg("invalid process manager name: \"%s\"", name),
 						errhint("A name has 1 to %d bytes.", NAMEDATALEN - 1)));
 }
 
@@ -150,7 +150,7 @@ register_args_check_on_failure(const char *on_failure)
 	if (strcmp(on_failure, "park") != 0 && strcmp(on_failure, "halt") != 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("invalid on_failure: \"%s\"", on_failure),
-						errhint("Give 'park' or 'halt'.")));
+						errhint("Use 'park' or 'halt'.")));
 }
 
 static Datum

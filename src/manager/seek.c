@@ -65,8 +65,8 @@ seek_check_kept(ProcessManager *pm, const char *log, int64 after, bool reset)
 	if (!kept_any(&kept))
 		return;
 	if (reset)
-		ereport(NOTICE, (errmsg("deleted of process manager \"%s\": "
-								"instances: %lld, timers: %lld, parked events: %lld",
+		ereport(NOTICE, (errmsg("deleted from process manager \"%s\": instances: %lld, timers: "
+								"%lld, parked events: %lld",
 								pm->name, (long long) kept.instances, (long long) kept.timers,
 								(long long) kept.parked)));
 	else if (seek_goes_back(pm, log, after))

@@ -72,7 +72,7 @@ status_doing_blocked(int pid)
 	int count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 
 	if (count == 0)
-		return "what blocked it has just ended";
+		return "the transaction that blocked it has just ended";
 	for (int i = 0; i < count; i++)
 		if (pids[i] != 0)
 			return psprintf("process %d blocks it", pids[i]);
@@ -130,7 +130,7 @@ status_doing_committing(WorkerView *worker, uint32 info, long long seconds, Stat
 	doing->reason = psprintf("its commit has been running for %lld s in process %d "
 							 "(wait event: %s)",
 							 seconds, worker->pid, status_doing_wait_event(info));
-	doing->hint = "The wait event tells what the server is doing or waiting for.";
+	doing->hint = "The wait event shows what the server is doing or waiting for.";
 }
 
 static void
@@ -146,7 +146,7 @@ status_doing_reading(WorkerView *worker, uint32 info, long long seconds, StatusV
 	doing->reason = psprintf("its dispatcher has been reading for %lld s in process %d "
 							 "(wait event: %s)",
 							 seconds, worker->pid, status_doing_wait_event(info));
-	doing->hint = "The wait event tells what the server is doing or waiting for.";
+	doing->hint = "The wait event shows what the server is doing or waiting for.";
 }
 
 long

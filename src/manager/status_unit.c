@@ -107,7 +107,8 @@ static void
 status_unit_say_starting(const char *reason, StatusVerdict *verdict)
 {
 	verdict->reason = reason;
-	verdict->hint = "One is being started. If that takes long, the server's log says why.";
+	verdict->hint = "One is being started. If that takes more than a few seconds, the server's "
+					"log says why.";
 }
 
 /*
@@ -275,7 +276,7 @@ status_unit_judge(StatusView *view, StatusUnit *unit, StatusVerdict *verdict)
 	{
 		verdict->situation = "dispatcher";
 		verdict->reason = "its dispatcher is being started";
-		verdict->hint = "If that takes long, the server's log says why.";
+		verdict->hint = "If that takes more than a few seconds, the server's log says why.";
 	}
 	else
 		status_unit_no_dispatcher(view, unit, verdict);

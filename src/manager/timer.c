@@ -287,7 +287,7 @@ timer_check_type(FunctionCallInfo fcinfo)
 	argument_not_null(fcinfo, 0, "type");
 	type = PG_GETARG_TEXT_PP(0);
 	if (VARSIZE_ANY_EXHDR(type) == 0 || VARSIZE_ANY_EXHDR(type) > KEY_MAX)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid type of a timer"),
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid timer type"),
 						errdetail("A type has 1 to %d bytes.", KEY_MAX)));
 }
 
@@ -316,8 +316,8 @@ timer_due_argument(FunctionCallInfo fcinfo)
 	if (!IS_VALID_TIMESTAMP(due))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range"),
-				 errdetail("A timer that the handler of a timer sets is due later "
-						   "than that one.")));
+				 errdetail("A timer that is set while a timer is handled must be due later than "
+						   "that timer.")));
 	return due;
 }
 

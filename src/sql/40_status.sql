@@ -401,9 +401,9 @@ SELECT u.process_manager, coalesce((SELECT t.title FROM pm_catalog.log t WHERE t
 		   WHEN 'connect' THEN pg_catalog.format('its owner, role "%s", may not connect to this database', u.rolname)
 		   WHEN 'problem' THEN u.problem
 		   WHEN 'hidden' THEN pg_catalog.format('its owner, role "%s", may not read the log', u.rolname)
-		   WHEN 'writer' THEN 'a transaction that may write the log is still open'
-		   WHEN 'prepared' THEN 'a prepared transaction that may have written the log is still open'
-		   WHEN 'standby' THEN 'a transaction that wrote the log waits for a synchronous standby'
+		   WHEN 'writer' THEN 'a transaction that may write to the log is still open'
+		   WHEN 'prepared' THEN 'a prepared transaction that may have written to the log is still open'
+		   WHEN 'standby' THEN 'a transaction that wrote to the log waits for a synchronous standby'
 		   WHEN 'replica' THEN p.reason
 		   WHEN 'idle' THEN p.reason
 		   WHEN 'running' THEN p.reason
@@ -644,10 +644,10 @@ SELECT b.blocks, coalesce((SELECT t.title FROM pm_catalog.log t WHERE t.name OPE
 				'out of synchronous_standby_names and reload the configuration.'
 		   WHEN s.wait_event_type OPERATOR(pg_catalog.=) 'Lock' AND s.worker IS NOT NULL
 		   THEN 'It is a worker of pm that waits for another session, which has a row here, too. Do not terminate the '
-				'worker: the event that it handles would be blamed.'
+				'worker: that would count as a failure of its event.'
 		   WHEN s.worker IS NOT NULL
-		   THEN 'It is a worker of pm, and its transaction ends by itself. Do not terminate the worker: the event '
-				'that it handles would be blamed.'
+		   THEN 'It is a worker of pm, and its transaction ends by itself. Do not terminate the worker: that would '
+				'count as a failure of its event.'
 		   WHEN s.wait_event_type OPERATOR(pg_catalog.=) 'Lock' THEN 'It waits for another session, which has a row here, too.'
 		   WHEN a.usesysid IS NULL THEN 'It is a process of the server, and its transaction ends by itself.'
 		   WHEN pg_catalog.pg_has_role(a.usesysid, 'USAGE') OR (pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')

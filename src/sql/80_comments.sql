@@ -20,7 +20,7 @@ COMMENT ON FUNCTION pm.create_log(text, boolean) IS 'create an event log and its
 COMMENT ON FUNCTION pm.attach_log(text, regclass, text, text, text, text, text, text, text, text) IS 'make an event log of a table that another program writes';
 COMMENT ON FUNCTION pm.detach_log(text) IS 'remove an attached log that no process manager follows, and keep its table';
 COMMENT ON FUNCTION pm.create_replica_log(text) IS 'create an event log that a subscription fills with the events of another server, or restore the guard of an existing one';
-COMMENT ON FUNCTION pm.rename_log(text, text) IS 'give a log and its table another name or schema; process managers go on';
+COMMENT ON FUNCTION pm.rename_log(text, text) IS 'give a log and its table another name or schema; process managers continue';
 COMMENT ON FUNCTION pm.drop_log(text) IS 'remove an event log that no process manager follows, and keep its table';
 COMMENT ON FUNCTION pm.append(text, text, text, jsonb, jsonb, bigint, text) IS 'append an event to a stream and return its position';
 COMMENT ON FUNCTION pm.append_all(text, text, jsonb, bigint) IS 'append several events to a stream and return their positions';
@@ -30,7 +30,7 @@ COMMENT ON FUNCTION pm.high_water_mark(text) IS 'position up to which no further
 COMMENT ON FUNCTION pm.timeline() IS 'timeline on which this server writes; NULL in recovery';
 COMMENT ON FUNCTION pm.trace(text, bigint) IS 'the causes of an event, and the tree of events that it has caused, as far as the caller may read the logs';
 COMMENT ON FUNCTION pm.trim(text, bigint, integer) IS 'delete old events that all process managers have handled, and return how many';
-COMMENT ON FUNCTION pm.keep_parked(text, bigint) IS 'keep parked events aside, so that their log can lose them';
+COMMENT ON FUNCTION pm.keep_parked(text, bigint) IS 'copy parked events, so that they can be deleted from their log';
 
 -- Process managers
 
@@ -42,7 +42,7 @@ COMMENT ON FUNCTION pm.fetch(text, text, integer, interval) IS 'called by a cons
 COMMENT ON FUNCTION pm.advance(text, text, integer, text, bigint) IS 'called by a consumer: record that what it has fetched from a lane is handled';
 COMMENT ON FUNCTION pm.extend(text, text) IS 'called by a consumer: renew its leases, and return when they run out';
 COMMENT ON FUNCTION pm.release(text, text) IS 'called by a consumer: give up its lanes';
-COMMENT ON FUNCTION pm.fail(text, text, text, bigint, text, interval, boolean, text) IS 'called by a consumer: park an event or timer that it could not handle, or wants later';
+COMMENT ON FUNCTION pm.fail(text, text, text, bigint, text, interval, boolean, text) IS 'called by a consumer: park an event or timer that it could not handle, or wants to handle later';
 COMMENT ON FUNCTION pm.save(text, text, text, jsonb) IS 'called by a consumer: keep the state of an instance';
 COMMENT ON FUNCTION pm.finish(text, text, text, jsonb) IS 'called by a consumer: end an instance';
 COMMENT ON FUNCTION pm.unfollow(text, text) IS 'stop following a log';
@@ -58,12 +58,12 @@ COMMENT ON FUNCTION pm.discard(text) IS 'give up all dead events of a process ma
 COMMENT ON FUNCTION pm.reply(text, bigint, text, jsonb) IS 'called by a consumer: send an answer to the instance whose handler has appended an event';
 COMMENT ON FUNCTION pm.send(text, text, text, jsonb) IS 'send an event to one instance of a process manager, without a log';
 COMMENT ON FUNCTION pm.erase(text, text, jsonb) IS 'replace the data of the events of a stream, in the log and wherever pm keeps it';
-COMMENT ON FUNCTION pm.end_instance(text, text, text) IS 'end an instance by hand, with its timers and parked events';
-COMMENT ON FUNCTION pm.set_state(text, text, jsonb, text) IS 'set the state of an instance by hand';
+COMMENT ON FUNCTION pm.end_instance(text, text, text) IS 'end an instance, with its timers and parked events';
+COMMENT ON FUNCTION pm.set_state(text, text, jsonb, text) IS 'set the state of an instance';
 COMMENT ON FUNCTION pm.history(text, text) IS 'what an instance has been through, why it waits, and what will happen next';
 COMMENT ON FUNCTION pm.set_timer(text, timestamptz, jsonb, text, text, text) IS 'called by the handler of an instance, or by a consumer: set a timer, which comes back as an event of this type';
 COMMENT ON FUNCTION pm.cancel_timer(text, text, text, text) IS 'called by the handler of an instance, or by a consumer: cancel a timer; false if there is none of this type';
-COMMENT ON FUNCTION pm.fail_permanently(text) IS 'in a handler: fail in a way that no retry can help';
+COMMENT ON FUNCTION pm.fail_permanently(text) IS 'in a handler: fail permanently, so that the event is dead at once';
 COMMENT ON FUNCTION pm.defer(interval, text) IS 'in a handler: have the event handled again after some time, without a failure';
 COMMENT ON FUNCTION pm.done(jsonb) IS 'the value that the handler of an instance returns to end the instance, with its result';
 COMMENT ON FUNCTION pm.catch_up(text, timestamptz, bigint, text) IS 'handle waiting events and timers in this session, and return how many';
@@ -105,7 +105,7 @@ COMMENT ON COLUMN pm.process_manager.max_attempts IS 'attempts after which an ev
 COMMENT ON COLUMN pm.process_manager.backoff IS 'pause before the first retry; it doubles with each attempt';
 COMMENT ON COLUMN pm.process_manager.handler_timeout IS 'time after which a call of the handler is cancelled';
 COMMENT ON COLUMN pm.process_manager.batch_size IS 'maximum number of events that are handled in one transaction';
-COMMENT ON COLUMN pm.process_manager.lanes IS 'number of lanes that handle events side by side';
+COMMENT ON COLUMN pm.process_manager.lanes IS 'number of lanes that handle events in parallel';
 COMMENT ON COLUMN pm.process_manager.park_limit IS 'maximum number of keys that may have parked events in a lane before it is halted';
 COMMENT ON COLUMN pm.process_manager.paused IS 'whether it is paused';
 COMMENT ON COLUMN pm.process_manager.registered_at IS 'when it was first registered';
@@ -123,7 +123,7 @@ COMMENT ON COLUMN pm.cursor.lane IS 'number of the lane, from 0';
 COMMENT ON COLUMN pm.cursor."position" IS 'position up to which all events have been handled or parked';
 COMMENT ON COLUMN pm.cursor.moved_at IS 'when the cursor moved last';
 
-COMMENT ON VIEW pm.status IS 'progress and state of each process manager in each of its logs, with the reason and what helps';
+COMMENT ON VIEW pm.status IS 'progress and state of each process manager in each of its logs, with the reason and a hint';
 COMMENT ON COLUMN pm.status.process_manager IS 'name of the process manager';
 COMMENT ON COLUMN pm.status.log IS 'name of the log';
 COMMENT ON COLUMN pm.status.lane IS 'number of the lane, from 0';
@@ -166,7 +166,7 @@ COMMENT ON COLUMN pm.stat.dead IS 'parked events that are not tried again';
 COMMENT ON COLUMN pm.stat.timers IS 'timers that are set now, and sent events that a dispatcher has read';
 COMMENT ON COLUMN pm.stat.timers_overdue IS 'how many of these are due';
 COMMENT ON COLUMN pm.stat.oldest_unhandled IS 'age of the oldest event above the cursors';
-COMMENT ON COLUMN pm.stat.reset_at IS 'since when the lane is counted';
+COMMENT ON COLUMN pm.stat.reset_at IS 'when counting began';
 
 COMMENT ON VIEW pm.instance IS 'the state that process managers keep for each key';
 COMMENT ON COLUMN pm.instance.process_manager IS 'name of the process manager';
@@ -175,7 +175,7 @@ COMMENT ON COLUMN pm.instance.state IS 'what the handler returned last';
 COMMENT ON COLUMN pm.instance.started_at IS 'when the instance began';
 COMMENT ON COLUMN pm.instance.updated_at IS 'when its state changed last';
 
-COMMENT ON VIEW pm.association IS 'by what else than their keys instances are found';
+COMMENT ON VIEW pm.association IS 'values by which instances are found, in addition to their keys';
 COMMENT ON COLUMN pm.association.process_manager IS 'name of the process manager';
 COMMENT ON COLUMN pm.association.key IS 'key of the instance';
 COMMENT ON COLUMN pm.association.kind IS 'what the value is';
@@ -188,7 +188,7 @@ COMMENT ON COLUMN pm.ended.started_at IS 'when the instance began';
 COMMENT ON COLUMN pm.ended.ended_at IS 'when it ended';
 COMMENT ON COLUMN pm.ended.state IS 'its last state; NULL if it ended in the call in which it began';
 COMMENT ON COLUMN pm.ended.result IS 'what the handler gave to pm.done';
-COMMENT ON COLUMN pm.ended.reason IS 'why it was ended by hand';
+COMMENT ON COLUMN pm.ended.reason IS 'why that role has ended it';
 COMMENT ON COLUMN pm.ended.ended_by IS 'role that has ended it; NULL if it ended by itself';
 
 COMMENT ON VIEW pm.journal IS 'the events and timers that instances have handled, and what people have changed';
@@ -218,7 +218,7 @@ COMMENT ON COLUMN pm.parked.process_manager IS 'name of the process manager';
 COMMENT ON COLUMN pm.parked.log IS 'name of the log, or NULL for a timer';
 COMMENT ON COLUMN pm.parked."position" IS 'position of the event, or the number that names a timer';
 COMMENT ON COLUMN pm.parked.key IS 'key of the event, or NULL if correlate has failed permanently';
-COMMENT ON COLUMN pm.parked.state IS 'failing: it is retried; deferred: its handler wants it later; behind: it waits for an earlier one; dead: it waits for a person';
+COMMENT ON COLUMN pm.parked.state IS 'failing: it is retried; deferred: its handler wants it later; behind: it waits for an earlier one; dead: it is retried only with pm.retry';
 COMMENT ON COLUMN pm.parked.event IS 'the event as it is in its log now';
 COMMENT ON COLUMN pm.parked.attempts IS 'number of failures so far';
 COMMENT ON COLUMN pm.parked.message IS 'message of the last failure, or the reason for a deferral';
@@ -227,7 +227,7 @@ COMMENT ON COLUMN pm.parked.context IS 'context of the last failure';
 COMMENT ON COLUMN pm.parked.sqlstate IS 'SQLSTATE of the last failure';
 COMMENT ON COLUMN pm.parked.retry_at IS 'when it is tried next; NULL if it is behind or dead';
 COMMENT ON COLUMN pm.parked.parked_at IS 'when it was set aside';
-COMMENT ON COLUMN pm.parked.hint IS 'what may help against the last failure';
+COMMENT ON COLUMN pm.parked.hint IS 'advice on the last failure';
 COMMENT ON COLUMN pm.parked.error_hint IS 'hint of the last failure, as the handler gave it';
 
 COMMENT ON VIEW pm.worker IS 'background workers and what each of them is doing';
@@ -260,7 +260,7 @@ COMMENT ON VIEW pm.erasure IS 'calls of pm.erase that are not complete yet';
 COMMENT ON COLUMN pm.erasure.log IS 'log of the events';
 COMMENT ON COLUMN pm.erasure.positions IS 'positions of the events whose data was replaced in the log';
 COMMENT ON COLUMN pm.erasure.erased_at IS 'when it was replaced';
-COMMENT ON COLUMN pm.erasure.process_managers IS 'process managers that were locked by others, and may still keep something of the events';
+COMMENT ON COLUMN pm.erasure.process_managers IS 'process managers that were locked by others, and may still keep data of the events';
 
 COMMENT ON VIEW pm.promotion IS 'positions that logs have skipped after promotions, because the old primary may have drawn them';
 COMMENT ON COLUMN pm.promotion.log IS 'name of the log';
@@ -269,7 +269,7 @@ COMMENT ON COLUMN pm.promotion.skipped_from IS 'first position that was skipped'
 COMMENT ON COLUMN pm.promotion.skipped_to IS 'last position that was skipped';
 COMMENT ON COLUMN pm.promotion.skipped_at IS 'when they were skipped: at the first write after the promotion';
 
-COMMENT ON VIEW pm.blocker IS 'sessions and prepared transactions that block process managers and logs, with what ends them';
+COMMENT ON VIEW pm.blocker IS 'sessions and prepared transactions that block process managers and logs, and how to end them';
 COMMENT ON COLUMN pm.blocker.blocks IS 'what is blocked: high-water mark, log, process manager or dispatcher';
 COMMENT ON COLUMN pm.blocker.log IS 'log that is blocked, or that a blocked dispatcher is handling';
 COMMENT ON COLUMN pm.blocker.process_manager IS 'process manager that is blocked';

@@ -216,13 +216,14 @@ assign_say_starving(Roles *roles, TimestampTz now)
 			continue;
 		role->said_starving = now;
 		if (report_may(role->role, REPORT_OUTCOME))
-			ereport(LOG, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-						  errmsg("role \"%s\" in database \"%s\" starves: it has had work for %d "
-								 "seconds and no dispatcher",
-								 GetUserNameFromId(role->role, false), report_database(),
-								 ASSIGN_STARVES / 1000),
-						  errdetail_log("Dispatchers of other roles use all places."),
-						  errhint("Raise pm.max_workers and restart the server.")));
+			ereport(LOG,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("role \"%s\" in database \"%s\" has had work for %d seconds, but no "
+							"dispatcher",
+							GetUserNameFromId(role->role, false), report_database(),
+							ASSIGN_STARVES / 1000),
+					 errdetail_log("Dispatchers of other roles use all places."),
+					 errhint("Raise pm.max_workers and restart the server.")));
 	}
 }
 
@@ -244,7 +245,7 @@ assign_complain(TimestampTz since, TimestampTz now)
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("pm finds no free background worker slot for a dispatcher in database \"%s\"",
 					report_database()),
-			 errhint("Raise max_worker_processes and restart the server.  Until then pm tries "
+			 errhint("Raise max_worker_processes and restart the server. Until then pm tries "
 					 "again.")));
 }
 

@@ -63,7 +63,7 @@ launcher_say_no_slot(Oid database)
 					  errmsg("pm finds no free background worker slot for a scheduler of database "
 							 "\"%s\"",
 							 name),
-					  errhint("Raise max_worker_processes and restart the server.  Until then pm "
+					  errhint("Raise max_worker_processes and restart the server. Until then pm "
 							  "tries again.")));
 	CommitTransactionCommand();
 }

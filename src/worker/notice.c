@@ -82,5 +82,5 @@ notice_copies(int count)
 						   "%d.",
 						   count),
 				 errhint("When the original no longer runs them, run SELECT pm.resume() in that "
-						 "database as a superuser.  Until then nothing is handled there.")));
+						 "database as a superuser. Until then nothing is handled there.")));
 }

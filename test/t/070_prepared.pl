@@ -62,7 +62,7 @@ SQL
 			"high-water mark|orders|t|$gid|app|t|COMMIT PREPARED '$gid'; or ROLLBACK PREPARED '$gid';",
 			"$name: pm.blocker names it");
 		like( $node->safe_psql('postgres', "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'keep'"),
-			qr/^waiting\|a prepared transaction that may have written the log is still open\|.*pm\.blocker/, "$name: pm.status gives the reason");
+			qr/^waiting\|a prepared transaction that may have written to the log is still open\|.*pm\.blocker/, "$name: pm.status gives the reason");
 
 		if ($restart eq 'immediate')
 		{

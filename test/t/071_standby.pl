@@ -69,7 +69,7 @@ PmTest::figure(sprintf('%d of %d events handled when the primary died; a dispatc
 is(on_standby("SELECT gid FROM pm.blocker"), 'over there', 'pm.blocker names the prepared transaction');
 on_standby("INSERT INTO orders (stream, type) SELECT 'd', 'D' FROM generate_series(1, 20)");
 # Events before it may have to wait, too, because no session of this server has seen it begin.
-like(on_standby('SELECT state, reason FROM pm.status'), qr/^(?:waiting\|a prepared transaction that may have written the log is still open|running\|)$/, 'pm.status says what it waits for');
+like(on_standby('SELECT state, reason FROM pm.status'), qr/^(?:waiting\|a prepared transaction that may have written to the log is still open|running\|)$/, 'pm.status says what it waits for');
 is(on_standby("SELECT coalesce(max(pos), 0) FROM seen WHERE stream IN ('c', 'd')"), 0, 'nothing after it is handled');
 on_standby("COMMIT PREPARED 'over there'");
 ok(PmTest::wait_idle($standby, timeout => 20), 'after its commit everything is handled');

@@ -47,14 +47,14 @@ make('held', '');
 my $writer = PmTest::session($node);
 $writer->do("BEGIN; INSERT INTO log_held (stream, type) VALUES ('a', 'open')");
 answer("INSERT INTO log_held (stream, type) SELECT 'a', 'A' FROM generate_series(1, 5)");
-wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'held'", 'waiting|a transaction that may write the log is still open', 'a mark is held back: the process manager waits');
+wait_for("SELECT state, reason FROM pm.status WHERE process_manager = 'held'", 'waiting|a transaction that may write to the log is still open', 'a mark is held back: the process manager waits');
 is(status('held', 'lag, eta IS NULL, oldest_unhandled IS NOT NULL'), '6|t|t', 'lag counts the events behind it, and eta is not known');
 is(status('held', 'hint'), 'SELECT * FROM pm.blocker shows which session it is.', 'there is a hint');
 answer(answer("SELECT hint FROM pm.blocker WHERE blocks = 'high-water mark' AND log = 'log_held'"));
 $writer->quit;
 wait_idle('held');
 answer("BEGIN; INSERT INTO log_held (stream, type) VALUES ('a', 'open'); PREPARE TRANSACTION 'its writer'");
-wait_for("SELECT state, lag, reason FROM pm.status WHERE process_manager = 'held'", 'waiting|1|a prepared transaction that may have written the log is still open', 'a prepared transaction is named as such');
+wait_for("SELECT state, lag, reason FROM pm.status WHERE process_manager = 'held'", 'waiting|1|a prepared transaction that may have written to the log is still open', 'a prepared transaction is named as such');
 answer((split /; or /, answer("SELECT hint FROM pm.blocker WHERE blocks = 'high-water mark' AND log = 'log_held'"))[1]);
 wait_idle('held');
 
@@ -115,7 +115,7 @@ wait_for('SHOW synchronous_standby_names', 'nobody', 'a synchronous standby that
 my $sync = PmTest::session($node);
 $sync->send("INSERT INTO log_appends (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT state, lag, reason, hint FROM pm.status WHERE process_manager = 'appends'",
-	'waiting|1|a transaction that wrote the log waits for a synchronous standby|Bring the standby back, or take it out of synchronous_standby_names and reload the configuration.',
+	'waiting|1|a transaction that wrote to the log waits for a synchronous standby|Bring the standby back, or take it out of synchronous_standby_names and reload the configuration.',
 	'it is not taken for an open writer');
 like(answer("SELECT wait_event || ' ' || hint FROM pm.blocker WHERE log = 'log_appends'"), qr/^SyncRep Its transaction is committed and waits for a synchronous standby/, 'pm.blocker says so, too, and does not advise to terminate a session');
 answer("ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf()");

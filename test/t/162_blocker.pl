@@ -78,7 +78,7 @@ $last = PmTest::session($node);
 $last->do("BEGIN; UPDATE gate SET n = 0 WHERE name = '2'");
 answer("INSERT INTO orders (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT hint FROM pm.blocker WHERE blocks = 'high-water mark' AND log = 'effects' AND pid IN (SELECT pid FROM pm.worker)",
-	'It is a worker of pm that waits for another session, which has a row here, too. Do not terminate the worker: the event that it handles would be blamed.', 'a worker that blocks is not to be terminated');
+	'It is a worker of pm that waits for another session, which has a row here, too. Do not terminate the worker: that would count as a failure of its event.', 'a worker that blocks is not to be terminated');
 answer(answer("SELECT hint FROM pm.blocker WHERE blocks = 'high-water mark' AND log = 'effects' AND pid NOT IN (SELECT pid FROM pm.worker)"));
 $last->quit;
 wait_idle('writes');

@@ -95,11 +95,11 @@ my @cases = (
 	[ 'no LOGIN', 'postgres', "SET ROLE nobody_logs_in; SELECT pm.register('n11', 'hidden.far', '{orders}', start_at => 'end')", qr/permission denied for schema hidden|not permitted to log in/, qr/Run (ALTER ROLE nobody_logs_in LOGIN)/, 'postgres', undef,
 		"GRANT USAGE ON SCHEMA hidden TO nobody_logs_in; GRANT USAGE ON SCHEMA shop TO nobody_logs_in; GRANT SELECT ON shop.orders TO nobody_logs_in; SET ROLE nobody_logs_in; SELECT pm.register('n11', 'hidden.far', '{orders}', start_at => 'end')" ],
 	[ "no right to read", "office", "SELECT pm.high_water_mark('orders')", qr/may not read log/, qr/Run (GRANT .*)\.$/m, "shop", undef ],
-	[ 'somebody waits in vain', 'shop', "BEGIN; SELECT pm.append('orders', 'w', 'x'); SELECT pm.wait_for('m', 'orders')", qr/which this transaction has written/, qr/Commit first/, 'shop', 'SELECT 1', "SELECT pm.append('orders', 'w', 'x'); SELECT pm.wait_for('m', 'orders', timeout => '60 s')" ],
+	[ 'somebody waits in vain', 'shop', "BEGIN; SELECT pm.append('orders', 'w', 'x'); SELECT pm.wait_for('m', 'orders')", qr/which this transaction has written to/, qr/Commit first/, 'shop', 'SELECT 1', "SELECT pm.append('orders', 'w', 'x'); SELECT pm.wait_for('m', 'orders', timeout => '60 s')" ],
 	[ 'isolation', 'shop', "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pm.read('orders')", qr/REPEATABLE READ/, qr/Use READ COMMITTED/, 'shop', 'SELECT 1', "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT count(*) FROM pm.read('orders')" ],
 	[ 'no such process manager', 'shop', "SELECT pm.pause('nm')", qr/does not exist/, qr/(SELECT name FROM pm.process_manager)/, 'shop', undef, "SELECT pm.pause('n'); SELECT pm.resume('n')" ],
 	[ 'no such log', 'shop', "SELECT pm.append('ordres', 'a', 'x')", qr/does not exist/, qr/(SELECT name FROM pm.log)/, 'shop', undef, "SELECT pm.append('orders', 'a', 'x')" ],
-	[ 'TRUNCATE', 'shop', 'TRUNCATE refunds', qr/cannot truncate/, qr/forget the log with pm.drop_log first/, 'shop', "SELECT pm.drop_log('refunds')" ],
+	[ 'TRUNCATE', 'shop', 'TRUNCATE refunds', qr/cannot truncate/, qr/remove the log with pm.drop_log first/, 'shop', "SELECT pm.drop_log('refunds')" ],
 );
 
 for my $case (@cases)

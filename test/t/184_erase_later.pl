@@ -72,7 +72,7 @@ add($_, 'f') for qw(eve flo);
 handled_ok($_, "$_: the events are handled") for qw(ours theirs thirds);
 my $holder = PmTest::session($node, user => 'other');
 $holder->do(q{BEGIN; SELECT pm.pause('theirs')});
-like(erase('eve'), qr/NOTICE:  what some process managers have kept of events of log "app.people" is erased later.*: theirs\./s, 'a notice names it');
+like(erase('eve'), qr/NOTICE:  data that some process managers have kept of events of log "app.people" is erased later.*: theirs\./s, 'a notice names it');
 is(found('eve'), 'theirs/journal theirs/timer', 'all else is erased');
 is(as('app', 'SELECT log, process_managers FROM pm.erasure'), 'app.people|{theirs}', 'pm.erasure shows what is left');
 is(as($_, 'SELECT count(*) FROM pm.erasure'), 0, "not to $_") for qw(other third);
@@ -118,7 +118,7 @@ answer_in('copy', 'SET client_min_messages = warning; DROP EXTENSION pm CASCADE'
 add('hal', 'h');
 handled_ok($_, "$_: it is handled") for qw(ours theirs thirds);
 $holder->do(q{BEGIN; SELECT pm.register('late', 'other.keeps', '{app.people}', start_at => 'beginning', journal => true); SELECT pm.catch_up('late')});
-like(erase('hal'), qr/NOTICE:  what process managers that are just being registered for log "app.people"/, 'a notice says so');
+like(erase('hal'), qr/NOTICE:  data that process managers being registered for log "app.people"/, 'a notice says so');
 is(as('app', 'SELECT process_managers FROM pm.erasure'), '{}', 'its name is not known yet');
 is(found('hal'), 'nowhere', 'what others have kept is erased');
 $holder->do('COMMIT');
@@ -182,7 +182,7 @@ as('third', q{SELECT pm.unregister('spins')});
 answer(q{CREATE FUNCTION nothing(e pm.event) RETURNS void LANGUAGE sql AS ''; SELECT pm.create_log('public.shared'); GRANT SELECT ON shared TO other; SELECT pm.append('public.shared', 's', 't')});
 as('other', q{SELECT pm.register('reads', 'public.nothing', '{public.shared}', start_at => 'end')});
 $holder->do(q{BEGIN; SELECT pm.pause('reads')});
-like(($node->psql('postgres', q{SELECT pm.erase('public.shared', 's')}, timeout => 40, timed_out => \my $late))[2], qr/NOTICE:  what some process managers .*: reads\./s, 'a superuser is not held up either');
+like(($node->psql('postgres', q{SELECT pm.erase('public.shared', 's')}, timeout => 40, timed_out => \my $late))[2], qr/NOTICE:  data that some process managers .*: reads\./s, 'a superuser is not held up either');
 # A new start of the server ends whoever has locked it.
 $holder->quit;
 $second->quit;

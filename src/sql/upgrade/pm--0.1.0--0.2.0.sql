@@ -18,7 +18,7 @@ CREATE INDEX log_alias_log ON pm_catalog.log_alias (log);
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.log_alias', '');
 CREATE FUNCTION pm.rename_log(log text, new_name text) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_rename_log';
-COMMENT ON FUNCTION pm.rename_log(text, text) IS 'give a log and its table another name or schema; process managers go on';
+COMMENT ON FUNCTION pm.rename_log(text, text) IS 'give a log and its table another name or schema; process managers continue';
 
 -- pm.trace also returns the causes.
 COMMENT ON FUNCTION pm.trace(text, bigint) IS 'the causes of an event, and the tree of events that it has caused, as far as the caller may read the logs';
@@ -177,8 +177,8 @@ FROM pm_catalog.journal j LIMIT 0;
 CREATE FUNCTION pm.history(name text, key text) RETURNS SETOF pm_catalog.history_row
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_history';
 
-COMMENT ON FUNCTION pm.end_instance(text, text, text) IS 'end an instance by hand, with its timers and parked events';
-COMMENT ON FUNCTION pm.set_state(text, text, jsonb, text) IS 'set the state of an instance by hand';
+COMMENT ON FUNCTION pm.end_instance(text, text, text) IS 'end an instance, with its timers and parked events';
+COMMENT ON FUNCTION pm.set_state(text, text, jsonb, text) IS 'set the state of an instance';
 COMMENT ON FUNCTION pm.history(text, text) IS 'what an instance has been through, why it waits, and what will happen next';
 COMMENT ON VIEW pm.ended IS 'instances that have ended, for as long as their process managers keep them';
 COMMENT ON COLUMN pm.ended.process_manager IS 'name of the process manager';
@@ -187,7 +187,7 @@ COMMENT ON COLUMN pm.ended.started_at IS 'when the instance began';
 COMMENT ON COLUMN pm.ended.ended_at IS 'when it ended';
 COMMENT ON COLUMN pm.ended.state IS 'its last state; NULL if it ended in the call in which it began';
 COMMENT ON COLUMN pm.ended.result IS 'what the handler gave to pm.done';
-COMMENT ON COLUMN pm.ended.reason IS 'why it was ended by hand';
+COMMENT ON COLUMN pm.ended.reason IS 'why that role has ended it';
 COMMENT ON COLUMN pm.ended.ended_by IS 'role that has ended it; NULL if it ended by itself';
 
 COMMENT ON VIEW pm.journal IS 'the events and timers that instances have handled, and what people have changed';
@@ -277,7 +277,7 @@ SELECT a.process_manager, a.key, a.kind, a.value
 FROM pm_catalog.association a
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) a.process_manager
 WHERE pg_catalog.pg_has_role(p.owner, 'USAGE');
-COMMENT ON VIEW pm.association IS 'by what else than their keys instances are found';
+COMMENT ON VIEW pm.association IS 'values by which instances are found, in addition to their keys';
 COMMENT ON COLUMN pm.association.process_manager IS 'name of the process manager';
 COMMENT ON COLUMN pm.association.key IS 'key of the instance';
 COMMENT ON COLUMN pm.association.kind IS 'what the value is';
@@ -296,11 +296,11 @@ CREATE FUNCTION pm.fail_permanently(reason text) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_fail_permanently';
 CREATE FUNCTION pm.defer(again_in interval, reason text DEFAULT NULL) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_defer';
-COMMENT ON FUNCTION pm.fail_permanently(text) IS 'in a handler: fail in a way that no retry can help';
+COMMENT ON FUNCTION pm.fail_permanently(text) IS 'in a handler: fail permanently, so that the event is dead at once';
 COMMENT ON FUNCTION pm.defer(interval, text) IS 'in a handler: have the event handled again after some time, without a failure';
 COMMENT ON COLUMN pm.status.conflicts IS 'number of lost races for a stream, serialization failures, deadlocks and lock timeouts that were retried and not counted as errors';
 COMMENT ON COLUMN pm.parked.key IS 'key of the event, or NULL if correlate has failed permanently';
-COMMENT ON COLUMN pm.parked.state IS 'failing: it is retried; deferred: its handler wants it later; behind: it waits for an earlier one; dead: it waits for a person';
+COMMENT ON COLUMN pm.parked.state IS 'failing: it is retried; deferred: its handler wants it later; behind: it waits for an earlier one; dead: it is retried only with pm.retry';
 COMMENT ON COLUMN pm.parked.message IS 'message of the last failure, or the reason for a deferral';
 COMMENT ON COLUMN pm.parked.retry_at IS 'when it is tried next; NULL if it is behind or dead';
 COMMENT ON VIEW pm.parked IS 'events and timers that are set aside because they, or an earlier one of their key, failed or were deferred';
@@ -371,7 +371,7 @@ COMMENT ON FUNCTION pm.fetch(text, text, integer, interval) IS 'called by a cons
 COMMENT ON FUNCTION pm.advance(text, text, integer, text, bigint) IS 'called by a consumer: record that what it has fetched from a lane is handled';
 COMMENT ON FUNCTION pm.extend(text, text) IS 'called by a consumer: renew its leases, and return when they run out';
 COMMENT ON FUNCTION pm.release(text, text) IS 'called by a consumer: give up its lanes';
-COMMENT ON FUNCTION pm.fail(text, text, text, bigint, text, interval, boolean, text) IS 'called by a consumer: park an event or timer that it could not handle, or wants later';
+COMMENT ON FUNCTION pm.fail(text, text, text, bigint, text, interval, boolean, text) IS 'called by a consumer: park an event or timer that it could not handle, or wants to handle later';
 COMMENT ON FUNCTION pm.save(text, text, text, jsonb) IS 'called by a consumer: keep the state of an instance';
 COMMENT ON FUNCTION pm.finish(text, text, text, jsonb) IS 'called by a consumer: end an instance';
 
@@ -646,9 +646,9 @@ SELECT u.process_manager, coalesce((SELECT t.title FROM pm_catalog.log t WHERE t
 		   WHEN 'connect' THEN pg_catalog.format('its owner, role "%s", may not connect to this database', u.rolname)
 		   WHEN 'problem' THEN u.problem
 		   WHEN 'hidden' THEN pg_catalog.format('its owner, role "%s", may not read the log', u.rolname)
-		   WHEN 'writer' THEN 'a transaction that may write the log is still open'
-		   WHEN 'prepared' THEN 'a prepared transaction that may have written the log is still open'
-		   WHEN 'standby' THEN 'a transaction that wrote the log waits for a synchronous standby'
+		   WHEN 'writer' THEN 'a transaction that may write to the log is still open'
+		   WHEN 'prepared' THEN 'a prepared transaction that may have written to the log is still open'
+		   WHEN 'standby' THEN 'a transaction that wrote to the log waits for a synchronous standby'
 		   WHEN 'replica' THEN p.reason
 		   WHEN 'idle' THEN p.reason
 		   WHEN 'running' THEN p.reason
@@ -842,10 +842,10 @@ SELECT b.blocks, coalesce((SELECT t.title FROM pm_catalog.log t WHERE t.name OPE
 				'out of synchronous_standby_names and reload the configuration.'
 		   WHEN s.wait_event_type OPERATOR(pg_catalog.=) 'Lock' AND s.worker IS NOT NULL
 		   THEN 'It is a worker of pm that waits for another session, which has a row here, too. Do not terminate the '
-				'worker: the event that it handles would be blamed.'
+				'worker: that would count as a failure of its event.'
 		   WHEN s.worker IS NOT NULL
-		   THEN 'It is a worker of pm, and its transaction ends by itself. Do not terminate the worker: the event '
-				'that it handles would be blamed.'
+		   THEN 'It is a worker of pm, and its transaction ends by itself. Do not terminate the worker: that would '
+				'count as a failure of its event.'
 		   WHEN s.wait_event_type OPERATOR(pg_catalog.=) 'Lock' THEN 'It waits for another session, which has a row here, too.'
 		   WHEN a.usesysid IS NULL THEN 'It is a process of the server, and its transaction ends by itself.'
 		   WHEN pg_catalog.pg_has_role(a.usesysid, 'USAGE') OR (pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')
@@ -1051,7 +1051,7 @@ COMMENT ON VIEW pm.erasure IS 'calls of pm.erase that are not complete yet';
 COMMENT ON COLUMN pm.erasure.log IS 'log of the events';
 COMMENT ON COLUMN pm.erasure.positions IS 'positions of the events whose data was replaced in the log';
 COMMENT ON COLUMN pm.erasure.erased_at IS 'when it was replaced';
-COMMENT ON COLUMN pm.erasure.process_managers IS 'process managers that were locked by others, and may still keep something of the events';
+COMMENT ON COLUMN pm.erasure.process_managers IS 'process managers that were locked by others, and may still keep data of the events';
 GRANT SELECT ON pm.erasure TO PUBLIC;
 
 -- Which process managers may have kept something of a log's name (src/log/name_right.c).
@@ -1138,7 +1138,7 @@ COMMENT ON COLUMN pm.stat.dead IS 'parked events that are not tried again';
 COMMENT ON COLUMN pm.stat.timers IS 'timers that are set now, and sent events that a dispatcher has read';
 COMMENT ON COLUMN pm.stat.timers_overdue IS 'how many of these are due';
 COMMENT ON COLUMN pm.stat.oldest_unhandled IS 'age of the oldest event above the cursors';
-COMMENT ON COLUMN pm.stat.reset_at IS 'since when the lane is counted';
+COMMENT ON COLUMN pm.stat.reset_at IS 'when counting began';
 GRANT SELECT ON pm.stat TO PUBLIC;
 -- End of pm.stat
 
@@ -1215,7 +1215,7 @@ CREATE TABLE pm_catalog.kept_event (
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.kept_event', '');
 CREATE FUNCTION pm.keep_parked(log text, up_to bigint) RETURNS bigint
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_keep_parked';
-COMMENT ON FUNCTION pm.keep_parked(text, bigint) IS 'keep parked events aside, so that their log can lose them';
+COMMENT ON FUNCTION pm.keep_parked(text, bigint) IS 'copy parked events, so that they can be deleted from their log';
 -- End of partitioned logs
 
 -- Names of renamed logs
@@ -1240,6 +1240,13 @@ LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) w.role
 WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR
 	  (w.role IS NOT NULL AND r.oid IS NOT NULL AND pg_catalog.pg_has_role(w.role, 'USAGE'));
 -- End of names of renamed logs
+
+-- Comments in plainer words
+COMMENT ON COLUMN pm.process_manager.lanes IS 'number of lanes that handle events in parallel';
+COMMENT ON VIEW pm.status IS 'progress and state of each process manager in each of its logs, with the reason and a hint';
+COMMENT ON COLUMN pm.parked.hint IS 'advice on the last failure';
+COMMENT ON VIEW pm.blocker IS 'sessions and prepared transactions that block process managers and logs, and how to end them';
+-- End of comments in plainer words
 
 -- Stays last: it makes all backends look again which version the extension has.
 SELECT pm_catalog.announce();
