@@ -125,7 +125,7 @@ nap() { read -rt "$1" -u "$nap_fd" _ || true; }
 # ---- rates ------------------------------------------------------------------
 
 # drain POLL TARGET START...: POLL is a query that returns a number. START makes it rise, and returns at once.
-# Another session runs POLL every other millisecond, or less often if it takes long: it may use at most a fifth
+# Another session runs POLL every other millisecond, or less often if it takes a long time: it may use at most a fifth
 # of a processor. The rate counts from the first change that was seen, so that the time for starting
 # does not count; it is 0 if nothing changes for a minute.
 drain() {

@@ -13,7 +13,7 @@ Serves a console for pm, process managers inside PostgreSQL, on 127.0.0.1, and p
 
   CONNECTION   a URL (postgres://shop@localhost/shop), keywords (host=/tmp dbname=shop user=shop) or the name of a
                database; what it leaves out comes from PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD and ~/.pgpass
-  --write      offers to retry, discard, pause, resume, send, end and set; without it every transaction is READ ONLY
+  --write      allows actions: retry, discard, pause, resume, send, end and set; without it every transaction is READ ONLY
   --port PORT  the port to listen on; the default is the first free one from 4810 on
 
 The console sees and may do what the role of the connection may, and nothing else.`;

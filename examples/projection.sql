@@ -82,7 +82,7 @@ SELECT * FROM shelf.sales ORDER BY product;
 \o /dev/null
 
 -- A discount was forgotten. With a new definition, the tables are computed from the beginning.
--- "reset" also gives up what is parked, because that comes again too.
+-- "reset" also discards parked events, because they come again too.
 BEGIN;
 SELECT pm.seek('shelf', 'shelf.orders', 0, reset => true);
 DELETE FROM shelf.order_list;

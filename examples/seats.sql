@@ -8,7 +8,7 @@
 --   * The deadline is a timer. It is compared with the time at which a payment was recorded: a
 --     payment that was made in time wins, even if the server was down at the deadline and both are
 --     handled an hour later.
---   * A reservation gets all of its seats or none. If the box office sells one of them in the same
+--   * A reservation gets all of its seats or none. If the box office sells one of them at the same
 --     moment, pm.append raises PM001, nothing of the call remains, and the worker calls the handler
 --     again, which then sees the seat sold.
 --   * A show that is cancelled is one event, and goes to each reservation for it (pm.associate,
@@ -53,8 +53,8 @@ $$;
 CREATE FUNCTION cinema.reservations_of(e pm.event) RETURNS text[] LANGUAGE sql STABLE
 RETURN CASE e.log WHEN 'cinema.shows' THEN pm.associated('show', e.stream) ELSE ARRAY[e.stream] END;
 
--- r: the request and when the show begins, from the hold until the show is over; with "paid" if it
--- is paid
+-- r: the request and the time at which the show begins, from the hold until the show is over; with
+-- "paid" once it is paid
 CREATE FUNCTION cinema.reserve(e pm.event, r jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   id text := pm.key();

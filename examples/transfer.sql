@@ -6,8 +6,8 @@
 -- in a database with pm, as a role that may create schemas in it. It creates the schema "bank"; run
 -- it again to start over. Things to notice:
 --
---   * bank.book() decides by the last event of an account and appends with the version that it has
---     seen. If somebody else books on that account meanwhile, pm.append raises PM001, and the
+--   * bank.book() decides on the basis of the last event of an account, and appends with the version
+--     of that event. If somebody else books on that account meanwhile, pm.append raises PM001, and the
 --     worker calls the handler again. There is no retry loop, no lock, and no EXCEPTION block.
 --   * Each step commits together with the state of the transfer, so none is lost or done twice.
 --   * A request that makes no sense is refused when it is written, by a CHECK constraint: a log is

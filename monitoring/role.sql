@@ -9,7 +9,7 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'pm_exporter') AS
 \else
 CREATE ROLE pm_exporter LOGIN CONNECTION LIMIT 10 IN ROLE pg_monitor;
 \endif
--- So that nobody's functions run as this role.
+-- So that functions of other users do not run as this role.
 ALTER ROLE pm_exporter SET search_path = pg_catalog;
 ALTER ROLE pm_exporter SET default_transaction_read_only = on;
 ALTER ROLE pm_exporter SET statement_timeout = '10s';

@@ -46,7 +46,7 @@ function group(verb) {
         first = member;
         break;
       } catch (error) {
-        // It is not parked any more, or behind another one.
+        // It is no longer parked, or is behind another one.
         if (error.code !== '42704' && error.code !== '55000') throw error;
         await query('ROLLBACK TO SAVEPOINT one');
       }

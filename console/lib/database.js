@@ -30,7 +30,7 @@ function settings(timeout) {
 }
 
 const lost = new Set([
-  '57P01', // terminated by hand, or the server stops
+  '57P01', // terminated by a person, or the server stops
   '57P02', // the server has crashed
   '57P03', // the server starts
   '53300', // too many connections
@@ -43,7 +43,7 @@ const lost = new Set([
   'ENOTFOUND',
 ]);
 
-/** Is there no connection, or none any more? */
+/** Is there no connection, or was it lost? */
 export function isConnectionLost(error) {
   return (
     lost.has(error.code) ||

@@ -1,5 +1,5 @@
-// What follows what, as Graphviz text. pm.diagram() writes it, where the extension has it; it is used as long as it can
-// be read at a glance. Otherwise, and around one process manager or log, the text is written here.
+// Which process manager follows which log, as Graphviz text. If the extension has pm.diagram(), its text is used, as long
+// as the picture can be read at a glance. Otherwise, and around one process manager or log, the text is written here.
 import { text } from './input.js';
 
 const nodeLimit = 60;

@@ -50,7 +50,7 @@ export function manager(database, snapshot) {
   };
 }
 
-// What is parked is counted over this many events at most.
+// At most this many parked events are counted.
 const groupedLimit = 50_000;
 
 /** The parked events by what their message says. */

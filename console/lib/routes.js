@@ -1,4 +1,4 @@
-// Which request is answered by what.
+// Which function answers which request.
 import { about } from './about.js';
 import { act } from './actions.js';
 import { diagram } from './diagram.js';

@@ -64,12 +64,12 @@ function summarize(name, rows, registration) {
 // What pm.status says of a process manager that has work and does it, or has none.
 const ordinary = /^(\d+ (events?|timers?) (is|are) |a retry is due|consumer ")/u;
 
-// What needs a person comes first: what stands still as a whole, then single events that are dead, then what may end by
-// itself. Each is a number, the lowest of which counts.
+// What needs attention comes first: process managers that have stopped, then single dead events, then states that may end
+// by themselves. Each is a number, the lowest of which counts.
 const needs = [
   (manager) => manager.state === 'halted',
   (manager) => manager.state === 'waiting',
-  // One step takes long: a call, or a lock that it waits for.
+  // One step takes a long time: a call, or a lock that it waits for.
   (manager) => manager.state === 'running' && manager.reason !== null && !ordinary.test(manager.reason),
   (manager) => manager.state === 'paused',
   (manager) => manager.dead !== '0',

@@ -1,6 +1,6 @@
 // Pieces of SQL that several queries share.
 
-// What is larger in its stored form is not read at all. A value may be compressed, to as little as a hundredth.
+// A value that is larger than this in its stored form is not read at all. A value may be compressed, to as little as a hundredth.
 const storedLimit = 200_000;
 const shownLimit = 20_000;
 
@@ -23,6 +23,6 @@ export function cut(expression, name, length = 8000) {
 
 /**
  * What a message says, whatever it is about: quoted names and values, and digits, are replaced, so that ten thousand
- * events with the same fault make one group.
+ * events with the same error make one group.
  */
 export const messageGroup = `coalesce(regexp_replace(left(message, 300), '"[^"]*"?|''[^'']*''?|[0-9]+', '…', 'g'), '')`;

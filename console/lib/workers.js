@@ -1,4 +1,4 @@
-// What does the work, and what is in its way.
+// Which processes do the work, and which sessions block them.
 
 const workerQuery = `
   SELECT pid, kind, database, role, state, since, process_manager, lane, log, position, overdue, started_at,

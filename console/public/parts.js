@@ -43,7 +43,7 @@ const meanings = {
   running: 'at work, or about to be',
   retrying: 'an event has failed and is tried again',
   waiting: 'something keeps it from running',
-  paused: 'stopped by hand',
+  paused: 'stopped with pm.pause',
   halted: 'stopped by failures, until a person resumes it',
   failing: 'has failed, and is tried again',
   deferred: 'its handler wants it later',

@@ -2,7 +2,7 @@
 // characters that cannot be seen. Each stands alone (bdi), is cut, and shows what would be invisible.
 import { html, useEffect, useState } from './html.js';
 
-// Characters that cannot be seen, or that change how those around them are shown.
+// Invisible characters, or characters that change how those around them are shown.
 const unseen = String.raw`[\p{Cf}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0\u2800]`;
 const invisible = new RegExp(String.raw`(${unseen}|\p{Cc})`, 'u');
 const onLines = new RegExp(String.raw`(${unseen}|(?![\n\t])\p{Cc})`, 'u');
@@ -13,9 +13,9 @@ const codePoint = (character) => `U+${character.codePointAt(0).toString(16).toUp
 const split = (text, pattern) =>
   text
     .split(pattern)
-    .map((part, n) => (n % 2 ? html`<span class="unseen" title="a character that cannot be seen">${codePoint(part)}</span>` : part));
+    .map((part, n) => (n % 2 ? html`<span class="unseen" title="an invisible character">${codePoint(part)}</span>` : part));
 
-/** A text as nodes: characters that cannot be seen are replaced by their number; lines: except ends of lines and tabs. */
+/** A text as nodes: invisible characters are replaced by their code points; lines: except ends of lines and tabs. */
 export const marked = (text, lines = false) => split(text, lines ? onLines : invisible);
 
 /** A text of somebody else; lines: on several lines. After max characters there is a button for the rest. */

@@ -71,7 +71,7 @@ export async function startConsole(args = [], env = {}) {
   };
 }
 
-/** A request by hand, with any headers. */
+/** A request that the test builds itself, with any headers. */
 export function send(origin, { method = 'GET', path = '/', headers = {}, body } = {}) {
   const { hostname, port } = new URL(origin);
   return new Promise((resolve, reject) => {

@@ -129,7 +129,7 @@ test('a role with few rights sees little, and is told why', async () => {
   const watcher = await startConsole(['--write', `dbname=${database} user=${second} host=${process.env.PGHOST}`]);
   page = await openPage(browser, watcher.url, { expected: [/40[34]|422/u] });
   await page.getByRole('link', { name: 'fulfilment' }).first().click();
-  await page.getByText('What is parked, instances and timers are shown to members of the owner').waitFor();
+  await page.getByText('Parked events, instances and timers are shown only to members of the owner').waitFor();
   await page.getByRole('button', { name: 'Pause' }).click();
   await page.getByText(`Role ${second} is not a member of the owner`).waitFor();
   assert.equal(await page.getByRole('dialog').getByRole('button', { name: 'Pause this process manager' }).count(), 0);

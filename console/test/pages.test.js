@@ -58,7 +58,7 @@ test('each page, wide and narrow, light and dark', async () => {
     [order('order-2')]: ['live', 'timer', 'overdue', '"amount": 20', 'Started'].slice(0, 4),
     [order('order-3')]: ['no instance', 'failing', 'behind', 'invalid input syntax', '1 attempt'],
     [order('nothing')]: ['no instance', 'Nothing is parked'],
-    '#/workers': ['dispatcher', 'launcher', 'pm.max_workers', 'Nothing is in the way'],
+    '#/workers': ['dispatcher', 'launcher', 'pm.max_workers', 'Nothing is blocked'],
     '#/find/order': ['Keys that begin or end with it', 'order-2'],
     '#/find/order-3': ['What it waits for'],
     '#/nowhere/at/all': ['There is no such page'],
@@ -153,7 +153,7 @@ test('each action', async () => {
   await confirm('Set', { 'State (JSON)': '{"placed": {}, "note": "corrected"}' });
   await said('The state is set.');
   await page.locator('main').getByText('corrected').first().waitFor();
-  await page.getByText('state set by hand').waitFor();
+  await page.getByText('state set manually').waitFor();
   await page.getByRole('button', { name: 'State before and after' }).first().click();
   await page.locator('.side-by-side td.changed, .side-by-side td.only').first().waitFor();
   await page.getByRole('button', { name: 'Send an event' }).click();
@@ -163,7 +163,7 @@ test('each action', async () => {
   await page.getByRole('button', { name: 'End', exact: true }).click();
   await confirm('End it', { Reason: 'the customer has called' });
   await said('Ended.');
-  await page.getByText('ended by hand').waitFor();
+  await page.getByText('ended manually').waitFor();
   assert.equal(await value(`SELECT reason FROM pm.ended WHERE key = 'order-2'`), 'the customer has called');
 
   await page.visit('#/process-manager/counter');

@@ -1,4 +1,4 @@
-// What was fetched at once, from one lane.
+// The events and timers that one call of pm.fetch has returned, from one lane.
 //
 // effects: 'transaction'   All of it is one transaction, with the advance at its end. If it fails, it is rolled back; then what
 //                          came before the failing event is handled again, then that event alone, then the rest. A failure
@@ -61,7 +61,7 @@ class Transaction {
     return null;
   }
 
-  /** If this fails, there is no connection any more. */
+  /** If this fails, the connection is lost. */
   async rollback(reason) {
     this.closed ??= reason;
     if (!this.#begun) return;

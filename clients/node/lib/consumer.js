@@ -62,7 +62,7 @@ export class Consumer {
 
   /** Handles events until stop() is called, the signal is aborted, or the process gets one of the signals. */
   async run(handler, { signal } = {}) {
-    if (this.#running) throw new Error('the consumer runs already');
+    if (this.#running) throw new Error('the consumer is already running');
     this.#running = true;
     this.#stopping = false;
     this.#wake = new AbortController();

@@ -74,7 +74,7 @@ export class Context {
   setTimer(type, due, data = {}) {
     this.#open();
     const at = due instanceof Date ? due.toISOString() : due; // an invalid Date throws
-    if (typeof type !== 'string' || typeof at !== 'string') throw new TypeError('setTimer(type, due, data): due is a Date, or a timestamp as text');
+    if (typeof type !== 'string' || typeof at !== 'string') throw new TypeError('setTimer(type, due, data): due must be a Date, or a timestamp as a string');
     this.ops.push({ op: 'timer', type, due: at, data: json(data, 'the data of a timer') });
   }
 
@@ -86,7 +86,7 @@ export class Context {
   /** Answers the instance that has appended the event, by pm.reply. */
   reply(type, data = {}) {
     this.#open();
-    if (typeof type !== 'string') throw new TypeError('reply(type, data): type is a text');
+    if (typeof type !== 'string') throw new TypeError('reply(type, data): type must be a string');
     this.ops.push({ op: 'reply', type, data: json(data, 'the data of a reply') });
   }
 

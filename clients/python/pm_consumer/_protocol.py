@@ -1,4 +1,4 @@
-"""What a consumer says to the server, and how it reads the answers. Nothing is kept in a session."""
+"""The statements that a consumer sends, and how it reads the answers. Nothing is kept in a session."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DEFAULTS = {
 CENTURY = timedelta(days=36525)
 # A lost race is not a failure: serialization failure, deadlock, lock timeout, version conflict of pm.append.
 CONFLICTS = {"40001", "40P01", "55P03", "PM001"}
-# What does not go away by itself: no right, no such process manager, one with a handler, a bad name, no extension.
+# Errors that do not go away by themselves: no right, no such process manager, one with a handler, a bad name, no extension.
 FATAL = re.compile("42|28|3D|3F|22|0A|PM9")
 
 

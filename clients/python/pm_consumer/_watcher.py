@@ -1,4 +1,4 @@
-"""A thread beside the handlers: renews the lease in time, and ends a fetch that waits when the consumer is to stop."""
+"""A thread that renews the lease while handlers run, and ends a waiting fetch when the consumer is to stop."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Watcher(threading.Thread):
                     _quietly(tx.cancel)
                 if event is not self._said:
                     self._said = event
-                    message = "%s: the handler of %s runs for %d s; the lease is not renewed any more"
+                    message = "%s: the handler of %s has been running for %d s; the lease is no longer renewed"
                     logger.error(message, self._me[0], event.id, seconds)
         return overdue
 

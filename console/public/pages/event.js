@@ -32,7 +32,7 @@ function ordered(events, log, position) {
 function Trace({ log, position }) {
   const answer = useLive('/api/trace', { log, position });
   return html`<${Section} title="Causes and effects">
-    ${answer.error?.code === '57014' && html`<p class="none">Logs without this index are read whole: <${Sql} value="CREATE INDEX ON … USING gin (metadata jsonb_path_ops);" /></p>`}
+    ${answer.error?.code === '57014' && html`<p class="none">Logs without this index are read in full: <${Sql} value="CREATE INDEX ON … USING gin (metadata jsonb_path_ops);" /></p>`}
     <${Answer} of=${answer}>${(data) => {
       const rows = ordered(data.events, log, position);
       const first = rows[0]?.depth ?? 0;
@@ -47,7 +47,7 @@ function Trace({ log, position }) {
           ${event.depth === 0 ? html`<span class="tag">this event</span>` : html`<${EventLink} log=${event.event_log} position=${event.position} />`}
           <${StreamLink} log=${event.event_log} name=${event.stream} /> <span class="none">${after(event)}</span></li>`)}</ol>
         ${rows.length === 1 && html`<p class="none">It has no cause and no effects that this role may see.</p>`}
-        ${rows[0]?.cause_log && html`<p class="none">Its cause, <${Name} value=${rows[0].cause_log} />@${rows[0].cause_position}, may not be read or is not there any more.</p>`}
+        ${rows[0]?.cause_log && html`<p class="none">Its cause, <${Name} value=${rows[0].cause_log} />@${rows[0].cause_position}, may not be read or no longer exists.</p>`}
         ${data.more && html`<p class="none">There are more than 500 events.</p>`}`;
     }}</>
   </${Section}>`;

@@ -51,7 +51,7 @@ function Entry({ entry, previous }) {
   const byHand = entry.type === null;
   // The entry before belongs to the same life, unless this one is its first.
   const same = previous && previous.started_at === entry.started_at && BigInt(previous.seq) + 1n === BigInt(entry.seq);
-  const title = byHand ? (ended ? 'ended by hand' : 'state set by hand') : html`<${Text} value=${entry.type} max=${80} />`;
+  const title = byHand ? (ended ? 'ended manually' : 'state set manually') : html`<${Text} value=${entry.type} max=${80} />`;
   return html`<li class=${`entry ${byHand ? 'by-hand' : entry.log === null ? 'timer' : 'event'} ${ended ? 'end' : ''} ${entry.seq === '1' ? 'begin' : ''}`}>
     <div class="line"><${Time} value=${entry.handled_at} fraction />
       <strong>${title}</strong>
@@ -75,7 +75,7 @@ function Journal({ name, instanceKey, journaled, correlate, logs }) {
   const answer = useLive('/api/journal', { name, key: instanceKey, offset: offset || null }, 3000);
   return html`<${Section} title="Journal">
     <${Answer} of=${answer}>${(data) => html`
-      ${data.entries.length === 0 && html`<p class="none">${journaled ? 'It has no entries: no call of the handler for this key has succeeded since the journal is kept.' : 'This process manager keeps no journal (pm.alter(…, journal => true) begins one), so what the instance has handled is not known.'}</p>`}
+      ${data.entries.length === 0 && html`<p class="none">${journaled ? 'It has no entries: no call of the handler for this key has succeeded since the journal was switched on.' : 'This process manager keeps no journal (pm.alter(…, journal => true) begins one), so what the instance has handled is not known.'}</p>`}
       <ol class="journal">${data.entries.map((entry, n) => html`<${Entry} key=${`${entry.started_at} ${entry.seq}`} entry=${entry} previous=${data.entries[n + 1] ?? data.before} />`)}</ol>
       <${Pager} offset=${offset} pageSize=${data.pageSize} shown=${data.entries.length} more=${data.more} go=${setOffset} />
       ${data.entries.length === 0 && html`<p>${correlate === null ? 'Its events are those of the streams of this name' : 'Streams of this name'}: ${logs.map((log) => html`<a href=${to.stream(log, instanceKey)}>in <${Name} value=${log} /></a> `)}</p>`}`}</>
@@ -114,7 +114,7 @@ export function Instance({ name, instanceKey, about }) {
         <div>
           <${Section} title="State">${live
             ? html`<${Json} value=${live.state} size=${live.state_size} /><${Facts} of=${[['started', html`<${Time} value=${live.started_at} />`], ['updated', html`<${Time} value=${live.updated_at} />`]]} />`
-            : html`<p class="none">There is no instance of this key${ended.length ? ' any more' : ''}.</p>`}</${Section}>
+            : html`<p class="none">This key ${ended.length ? 'no longer has an' : 'has no'} instance.</p>`}</${Section}>
           ${data.associations.length > 0 && html`<${Section} title="Also found by"><${Facts} of=${data.associations.slice(0, 50).map(({ kind, value }) => [html`<${Text} value=${kind} max=${60} />`, html`<${Text} value=${value} />`])} /></${Section}>`}
           ${ended.length > 0 && html`<${Section} title="Ended" count=${ended.length > 50 ? 'the last 50' : ended.length}>${ended.slice(0, 50).map((life) => html`<details class="life"><summary><${Time} value=${life.ended_at} /> ${life.ended_by ? html`<span class="tag">by <${Text} value=${life.ended_by} /></span>` : html`<span class="none">by itself, after ${lasted(life)}</span>`}</summary>
             ${life.reason !== null && html`<p class="quote"><${Text} value=${life.reason} length=${life.reason_length} max=${300} /></p>`}

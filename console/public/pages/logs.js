@@ -48,8 +48,8 @@ function Streams({ name }) {
 }
 
 const kinds = {
-  attached: 'Another program owns and writes this table. Process managers follow it; pm.append does not write it.',
-  partitioned: 'Its table is partitioned by range of position, so that old events go with their partition.',
+  attached: 'Another program owns and writes this table. Process managers follow it; pm.append refuses it.',
+  partitioned: 'Its table is partitioned by range of position, so that old events are removed by dropping a partition.',
   replica: 'A subscription fills it with the events of another server. Its positions are those of arrival here.',
 };
 

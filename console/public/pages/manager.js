@@ -31,7 +31,7 @@ function Groups({ manager, may, about, data, chosen, choose, reload }) {
       ],
     };
   });
-  return html`<${Table} label="parked events by message" columns=${[['State', 'narrow'], ['What the failure says', 'wide widest'], ['Events', 'num'], ['Keys', 'num'], ['Since', ''], ['', 'buttons']]} rows=${rows} empty="Nothing is parked." />
+  return html`<${Table} label="parked events by message" columns=${[['State', 'narrow'], ['Message of the failure', 'wide widest'], ['Events', 'num'], ['Keys', 'num'], ['Since', ''], ['', 'buttons']]} rows=${rows} empty="Nothing is parked." />
     ${data.limited && html`<p class="none">Only the first ${number(data.counted)} parked events are counted.</p>`}
     ${data.more && html`<p class="none">These are the 100 largest groups of each state.</p>`}`;
 }
@@ -152,7 +152,7 @@ function Source({ manager }) {
   if (manager.handler === null && manager.correlate === null) return null;
   const shown = (what, found) =>
     found && html`<p class="label">${what}: <span class="code"><${Text} value=${found.signature} /></span>${found.source !== null && html`, ${found.language}, owned by <${Text} value=${found.owner} />`}</p>
-      ${found.source === null ? html`<p class="none">There is no such function any more.</p>` : html`<pre class="json source" tabindex="0"><${Text} value=${found.source} length=${found.source_length} max=${20_000} lines /></pre>`}`;
+      ${found.source === null ? html`<p class="none">This function no longer exists.</p>` : html`<pre class="json source" tabindex="0"><${Text} value=${found.source} length=${found.source_length} max=${20_000} lines /></pre>`}`;
   return html`<${Section} title="Source" actions=${html`<button type="button" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? 'Hide' : 'Show the functions'}</button>`}>
     ${open && html`<${Answer} of=${answer}>${(data) => html`${shown('handler', data.handler)}${shown('correlate', data.correlate)}`}</>`}
   </${Section}>`;
@@ -213,7 +213,7 @@ export function Manager({ name, about }) {
       ${chartsOf(data.history)}
       ${manager.may
         ? html`<${Parked} manager=${manager} may=${manager.may} about=${about} state=${manager.paused ? 'paused' : summary?.state} />`
-        : html`<${Section} title="Parked"><p class="none">What is parked, instances and timers are shown to members of the owner, <bdi>${manager.owner}</bdi>, only.</p></${Section}>`}
+        : html`<${Section} title="Parked"><p class="none">Parked events, instances and timers are shown only to members of the owner, <bdi>${manager.owner}</bdi>.</p></${Section}>`}
       <${Lanes} data=${data} said=${summary?.hint} />
       ${manager.handler === null && html`<${Consumers} rows=${data.consumers} state=${summary?.state} />`}
       ${manager.may && html`<${Instances} manager=${manager} /><${Timers} manager=${manager} />`}

@@ -10,7 +10,7 @@ const order = ['halted', 'waiting', 'paused', 'retrying', 'parked', 'running', '
 const whole = (value) => number(Math.round(value));
 export const chartsOf = (history) => html`<div class="charts" role="group" aria-label="the last minutes" tabindex="0">
   <${Chart} title="Handled" times=${history.t} values=${history.rate} format=${rate} />
-  <${Chart} title="Behind, as time" times=${history.t} values=${history.behind} format=${duration} tone="--warn" />
+  <${Chart} title="Behind, in time" times=${history.t} values=${history.behind} format=${duration} tone="--warn" />
   <${Chart} title="Parked" times=${history.t} values=${history.parked} format=${whole} tone="--bad" whole />
 </div>`;
 
@@ -63,7 +63,7 @@ export function Overview({ about }) {
         <input type="search" value=${text} onInput=${(event) => { setText(event.target.value); setOffset(0); }} placeholder="Filter by name" aria-label="Filter by name" spellcheck=${false} />
       </div>
       <${Table} label="process managers" columns=${columns} rows=${data.managers.map((manager) => row(manager, about.stat))}
-        empty=${data.all === 0 ? 'There is no process manager, or none that this role may see. Members of pg_monitor see all of them.' : 'None of them is like that.'} />
+        empty=${data.all === 0 ? 'There is no process manager, or none that this role may see. Members of pg_monitor see all of them.' : 'No process manager matches.'} />
       <${Pager} offset=${offset} pageSize=${data.pageSize} shown=${data.managers.length} more=${offset + data.managers.length < data.found} found=${data.found} go=${setOffset} />
       ${data.every > 5000 && html`<p class="none">The query of pm.status takes ${milliseconds(data.took)} here, so it is made every ${duration(data.every / 1000)}.</p>`}
     `}</>`;

@@ -22,7 +22,7 @@ export function ParkedDetail({ name, event, state, said = false }) {
   const answer = useLive('/api/parked-event', { name, log: event.log, position: event.position, key: event.key });
   return html`<${Answer} of=${answer}>${({ event: found }) =>
     !found
-      ? html`<p class="none">It is not parked any more.</p>`
+      ? html`<p class="none">It is no longer parked.</p>`
       : html`<div class="detail">
         ${!said && found.message !== null && html`<p class="message"><${Text} value=${found.message} length=${found.message_length} max=${1000} lines /></p>`}
         ${found.detail && html`<p><${Text} value=${found.detail} length=${found.detail_length} max=${1000} lines /></p>`}

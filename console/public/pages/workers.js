@@ -1,4 +1,4 @@
-// Who does the work, and who is in the way.
+// Which processes do the work, and which sessions block them.
 import { html } from '../html.js';
 import { useLive } from '../api.js';
 import { number, Text, Time } from '../text.js';
@@ -21,8 +21,8 @@ function Blocker({ row }) {
   };
 }
 
-export const Blockers = ({ rows }) => html`<${Table} label="blockers" columns=${[['Blocks', 'wide'], ['By', ''], ['Role', ''], ['Since', ''], ['State', '']]} rows=${rows.slice(0, 100).map((row) => Blocker({ row }))} empty="Nothing is in the way of the process managers and logs that this role may see." />
-  ${rows.length > 0 && html`<p class="none">Look twice before you end a session. The last of a chain is the one that must end.</p>`}`;
+export const Blockers = ({ rows }) => html`<${Table} label="blockers" columns=${[['Blocks', 'wide'], ['By', ''], ['Role', ''], ['Since', ''], ['State', '']]} rows=${rows.slice(0, 100).map((row) => Blocker({ row }))} empty="Nothing is blocked of the process managers and logs that this role may see." />
+  ${rows.length > 0 && html`<p class="none">Check carefully before you end a session. The last of a chain is the one that must end.</p>`}`;
 
 /** How many dispatchers there are. All places may be taken by idle ones, which is nothing to worry about. */
 function Places({ data }) {
@@ -41,7 +41,7 @@ export function Workers() {
   return html`<${H1}>Workers and blockers</${H1}>
     <${Answer} of=${answer}>${(data) => {
       return html`
-        <${Section} title="In the way" count=${data.blockers.length}>
+        <${Section} title="Blockers" count=${data.blockers.length}>
           <${Blockers} rows=${data.blockers} />
         </${Section}>
         <${Section} title="Workers" count=${data.workers.length > 300 ? 'the first 300' : data.workers.length}>
