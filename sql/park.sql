@@ -264,10 +264,22 @@ SELECT count(*) FROM pm_catalog.parked;
 SELECT * FROM s;
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT pm.retry('m', 'orders', :p);
+-- while it is paused, or in a copy, nothing is retried, so there is no time at which it would be
+CREATE VIEW due AS SELECT (event).type, k.state, k.retry_at < clock_timestamp() AS due, h.handled_at < clock_timestamp() AS due_in_history,
+	(SELECT min(retry_at) < clock_timestamp() FROM pm.status) AS due_in_status
+	FROM pm.parked k JOIN LATERAL pm.history('m', k.key) h ON h."position" = k."position" WHERE k.state <> 'behind' ORDER BY k."position" LIMIT 2;
+SELECT make_due();
+SELECT * FROM due;
 SELECT pm.pause('m');
 SELECT pm.catch_up();
 SELECT type, state, attempts FROM aside;
+SELECT * FROM due;
 SELECT pm.resume('m');
+SELECT * FROM due;
+BEGIN;
+UPDATE pm_catalog.process_manager SET system_identifier = 0;
+SELECT * FROM due;
+ROLLBACK;
 -- registering again makes it due at once; a dead event stays dead
 SELECT make_due();
 SELECT pm.catch_up('m', on_failure => 'policy');
@@ -495,12 +507,15 @@ SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT state, count(*) FROM pm.parked GROUP BY state;
 SELECT state, regexp_replace(reason, 'position \d+', 'position N') AS reason, hint, attempts, parked, errors, lag FROM pm.status;
 SELECT o.stream FROM orders o JOIN pm.cursor c ON o."position" = c."position";
+SELECT make_due();
+SELECT * FROM due;
 \set VERBOSITY sqlstate
 SELECT pm.catch_up('m');
 \set VERBOSITY default
 SELECT count(*) FROM handled;
 -- resumed without a correction
 SELECT pm.resume('m');
+SELECT * FROM due;
 SELECT state, attempts, count(*), bool_or(later) AS later FROM aside GROUP BY state, attempts ORDER BY state, attempts;
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT state FROM pm.status;

@@ -14,11 +14,10 @@ export function storedKey(key) {
 const kept = 50;
 
 /** State, ended lives, what is parked, sent and set, and associations. */
-export function instance(database, snapshot) {
+export function instance(database) {
   return async (given) => {
     const name = text(given, 'name');
     const values = [name, storedKey(text(given, 'key'))];
-    const { about, managers } = await snapshot.get();
     const found = await database.read(async (query) => {
       const [manager] = await query(
         `SELECT m.name, m.owner, m.handler, m.logs[1:20] AS logs, m.correlate, m.journal, m.keep_ended,
@@ -48,12 +47,13 @@ export function instance(database, snapshot) {
          WHERE process_manager = $1 AND key = $2 ORDER BY due LIMIT ${kept + 1}`,
         values,
       );
-      const associations = about.association
-        ? await query(`SELECT kind, value FROM pm.association WHERE process_manager = $1 AND key = $2 ORDER BY 1, 2 LIMIT ${kept + 1}`, values)
-        : [];
+      const associations = await query(
+        `SELECT kind, value FROM pm.association WHERE process_manager = $1 AND key = $2 ORDER BY 1, 2 LIMIT ${kept + 1}`,
+        values,
+      );
       return { manager, live: live ?? null, ended, parked, timers, associations };
     });
-    return { ...found, key: values[1], about, state: managers.find((row) => row.name === name)?.state ?? null };
+    return { ...found, key: values[1] };
   };
 }
 

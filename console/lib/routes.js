@@ -24,7 +24,7 @@ export function routes(database) {
     'GET /api/instances': instances(database),
     'GET /api/timers': timers(database),
     'GET /api/source': source(database),
-    'GET /api/instance': instance(database, snapshot),
+    'GET /api/instance': instance(database),
     'GET /api/pending': pending(database),
     'GET /api/journal': journal(database),
     'GET /api/event': event(database),

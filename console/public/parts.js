@@ -87,10 +87,9 @@ export function Hint({ value, manager }) {
 
 // ---- times of what is to come
 
-/** When a parked event is tried next. While its process manager stands still, the stored time says nothing. */
+/** When a parked event is tried next. While its process manager stands still, there is no time for it. */
 export function NextAttempt({ at, state }) {
-  if (at === null) return html`<span class="none">–</span>`;
-  if (state === 'halted' || state === 'paused') return html`<span class="none">when resumed</span>`;
+  if (at === null) return state === 'failing' || state === 'deferred' ? html`<span class="none">when resumed</span>` : html`<span class="none">–</span>`;
   const time = parseTime(at);
   return time && time < Date.now() ? html`<span class="none">due</span>` : html`<${Time} value=${at} ago />`;
 }

@@ -241,7 +241,7 @@ test('the source, how long calls take, timers in a thousand years, and a pause',
   await sql(`SELECT pm.pause('fulfilment')`);
   await sql(`UPDATE pm_catalog.timer SET due = now() + interval '1000 years' WHERE process_manager = 'fulfilment'`);
   await sql(`INSERT INTO pm_catalog.timer (process_manager, lane, key, type, due, data, metadata) SELECT 'fulfilment', 0, 'order-8', 'overdue', now() + interval '1000 years', '{}', '{}'`);
-  await until(`SELECT max(retry_at) < now() FROM pm.parked WHERE key = 'order-7'`);
+  await until(`SELECT max(retry_at) < now() FROM pm_catalog.parked WHERE key = 'order-7'`);
   const page = await openPage(browser, reader.url);
   const main = page.locator('main');
   for (const size of [narrow, wide]) {

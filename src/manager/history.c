@@ -33,7 +33,8 @@ PG_FUNCTION_INFO_V1(pm_history);
 
 /*
  * What has not happened yet has no started_at, seq and state.  Its handled_at is when it is to be
- * handled, as far as that is known.
+ * handled, as far as that is known: what has failed is not tried again while the process manager
+ * is stopped.
  */
 #define HISTORY_JOURNAL                                                                            \
 	"SELECT j.process_manager, j.key, j.started_at, j.seq, " HISTORY_NAME_OF_J                     \
@@ -48,7 +49,11 @@ PG_FUNCTION_INFO_V1(pm_history);
 	"CASE WHEN k.log IS NULL THEN k.id ELSE k.position END, "                                      \
 	"CASE WHEN k.log IS NULL THEN k.type "                                                         \
 	"ELSE (pm_catalog.parked_event(k.log, k.position, $3)).type END, "                             \
-	"CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END, NULL, '[]', '[]', "    \
+	"CASE WHEN $5 OR EXISTS (SELECT FROM pm_catalog.lane l "                                       \
+	"WHERE l.process_manager OPERATOR(pg_catalog.=) $1 AND l.lane OPERATOR(pg_catalog.=) $4 "      \
+	"AND l.state OPERATOR(pg_catalog.=) 'halted') THEN NULL "                                      \
+	"WHEN k.retry_at OPERATOR(pg_catalog.=) '-infinity' THEN k.parked_at ELSE k.retry_at END, "    \
+	"NULL, '[]', '[]', "                                                                           \
 	"k.metadata OPERATOR(pg_catalog.->>) 'sent_by', k.message, k.state, 2, k.id, NULL "            \
 	"FROM pm_catalog.parked k WHERE k.process_manager OPERATOR(pg_catalog.=) $1 "                  \
 	"AND k.lane OPERATOR(pg_catalog.=) $4 AND k.key OPERATOR(pg_catalog.=) $2 "
@@ -78,12 +83,12 @@ pm_history(PG_FUNCTION_ARGS)
 									HISTORY_JOURNAL
 									"UNION ALL " HISTORY_PARKED "UNION ALL " HISTORY_TIMER
 									"UNION ALL " HISTORY_SENT "ORDER BY part, due, id",
-									4,
-									{TEXTOID, TEXTOID, OIDOID, INT4OID}};
+									5,
+									{TEXTOID, TEXTOID, OIDOID, INT4OID, BOOLOID}};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	ProcessManager *pm;
 	ExecScope scope;
-	Datum values[4];
+	Datum values[5];
 	char *key;
 	uint64 count;
 
@@ -96,6 +101,7 @@ pm_history(PG_FUNCTION_ARGS)
 	values[1] = CStringGetTextDatum(key);
 	values[2] = ObjectIdGetDatum(pm->owner);
 	values[3] = Int32GetDatum((int) (key_hash(key, strlen(key)) % (uint32) pm->lanes));
+	values[4] = BoolGetDatum(pm->paused || !pm->at_home);
 	exec_begin_owner(&scope);
 	count = exec_statement(&history, values, NULL);
 	for (uint64 row = 0; row < count; row++)

@@ -225,7 +225,7 @@ COMMENT ON COLUMN pm.parked.message IS 'message of the last failure, or the reas
 COMMENT ON COLUMN pm.parked.detail IS 'detail of the last failure';
 COMMENT ON COLUMN pm.parked.context IS 'context of the last failure';
 COMMENT ON COLUMN pm.parked.sqlstate IS 'SQLSTATE of the last failure';
-COMMENT ON COLUMN pm.parked.retry_at IS 'when it is tried next; NULL if it is behind or dead';
+COMMENT ON COLUMN pm.parked.retry_at IS 'when it is tried next; NULL if it is behind or dead, and while its process manager is paused, halted or in a copy';
 COMMENT ON COLUMN pm.parked.parked_at IS 'when it was set aside';
 COMMENT ON COLUMN pm.parked.hint IS 'advice on the last failure';
 COMMENT ON COLUMN pm.parked.error_hint IS 'hint of the last failure, as the handler gave it';

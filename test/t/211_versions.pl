@@ -31,6 +31,9 @@ sub columns
 		my ($table, $column) = split /\|/;
 		push @{ $columns{$table} }, $column;
 	}
+	# In 0.1.0, pm.parked had a retry_at even while a process manager was paused.
+	$columns{'pm.parked'} = [ grep { $_ ne 'retry_at' } @{ $columns{'pm.parked'} } ];
+	$columns{'pm_catalog.parked'} = [qw(id retry_at)];
 	return \%columns;
 }
 sub contents

@@ -9,18 +9,18 @@ import { ErrorHint, ParkedDetail, parkedActions } from './parked.js';
 
 // ---- what it waits for
 
-function ParkedItem({ manager, may, about, event, state, done }) {
+function ParkedItem({ manager, may, about, event, done }) {
   const [open, setOpen] = useState(false);
   return html`<li class=${`wait-item ${event.state}`}>
     <div class="line"><${State} value=${event.state} /> <strong><${Text} value=${event.type ?? (event.log === null ? 'timer' : 'event')} max=${60} /></strong>
       ${event.log !== null && html` <${EventLink} log=${event.log} position=${event.position} />`}
-      <span class="none">parked <${Time} value=${event.parked_at} ago />${event.attempts > 0 && `, ${number(event.attempts)} ${event.attempts === 1 ? 'attempt' : 'attempts'}`}${event.retry_at && html`, next attempt: <${NextAttempt} at=${event.retry_at} state=${state} />`}</span>
+      <span class="none">parked <${Time} value=${event.parked_at} ago />${event.attempts > 0 && `, ${number(event.attempts)} ${event.attempts === 1 ? 'attempt' : 'attempts'}`}${['failing', 'deferred'].includes(event.state) && html`, next attempt: <${NextAttempt} at=${event.retry_at} state=${event.state} />`}</span>
       <div class="actions">${parkedActions({ manager, may, about, event, done })}</div></div>
     ${event.message !== null && html`<p class="message"><${Text} value=${event.message} length=${event.message_length} max=${600} lines /></p>`}
     ${event.error_hint && html`<p class="reason"><${ErrorHint} value=${event.error_hint} length=${event.error_hint_length} /></p>`}
     ${event.hint && html`<p class="reason"><${Hint} value=${event.hint} manager=${manager.name} /></p>`}
     <button type="button" class="link" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? 'Less' : 'Data and context'}</button>
-    ${open && html`<${ParkedDetail} name=${manager.name} event=${event} state=${state} said />`}
+    ${open && html`<${ParkedDetail} name=${manager.name} event=${event} said />`}
   </li>`;
 }
 
@@ -31,7 +31,7 @@ function Waits({ data, pending, about, reload }) {
     return html`<p class="none">Nothing is parked, sent or set${data.live ? ': it waits for an event' : ''}.</p>`;
   }
   return html`<ul class="waits">
-    ${parked.slice(0, 50).map((event) => html`<${ParkedItem} key=${`${event.log} ${event.position}`} manager=${manager} may=${manager.may} about=${about} event=${event} state=${data.state} done=${reload} />`)}
+    ${parked.slice(0, 50).map((event) => html`<${ParkedItem} key=${`${event.log} ${event.position}`} manager=${manager} may=${manager.may} about=${about} event=${event} done=${reload} />`)}
     ${parked.length > 50 && html`<li class="none">and more that are parked</li>`}
     ${sent.map((event) => html`<li class="wait-item"><div class="line"><span class="state pending"><span class="dot"></span>pending</span> <strong><${Text} value=${event.type} max=${60} /></strong> <span class="none">sent <${Time} value=${event.sent_at} ago />${event.by && html` by <${Text} value=${event.by} />`}, not handled yet</span></div></li>`)}
     ${timers.slice(0, 50).map((timer) => html`<li class="wait-item"><div class="line"><span class=${timer.overdue || timer.far ? 'state failing' : 'state timer'}><span class="dot"></span>timer</span> <strong><${Text} value=${timer.type} max=${60} /></strong> <span>due <${Due} timer=${timer} /></span> <span class="none"><${Time} value=${timer.due} /></span> ${timer.data !== '{}' && html`<span class="code"><${Text} value=${timer.data} max=${80} /></span>`}</div></li>`)}

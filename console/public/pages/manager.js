@@ -36,7 +36,7 @@ function Groups({ manager, may, about, data, chosen, choose, reload }) {
     ${data.more && html`<p class="none">These are the 100 largest groups of each state.</p>`}`;
 }
 
-function ParkedList({ manager, may, about, state, group, reload }) {
+function ParkedList({ manager, may, about, group, reload }) {
   const [offset, setOffset] = useState(0);
   const [open, setOpen] = useState(null);
   const answer = useLive('/api/parked', { name: manager.name, state: group?.state, group: group?.message_group, offset: offset || null }, 5000);
@@ -53,17 +53,17 @@ function ParkedList({ manager, may, about, state, group, reload }) {
             html`<${InstanceLink} manager=${manager.name} name=${event.key} />`,
             html`<button type="button" class="link" aria-expanded=${open === id} onClick=${() => setOpen(open === id ? null : id)}>${event.log === null ? 'timer' : html`<${Name} value=${event.log} max=${30} />`}<span class="at">@${event.position}</span></button>`,
             number(event.attempts),
-            html`<${NextAttempt} at=${event.retry_at} state=${state} />`,
+            html`<${NextAttempt} at=${event.retry_at} state=${event.state} />`,
             html`<${Time} value=${event.parked_at} ago />`,
             html`<div class="actions">${parkedActions({ manager, may, about, event, done: again })}</div>`,
           ],
-          below: open === id && html`<${ParkedDetail} name=${manager.name} event=${event} state=${state} />`,
+          below: open === id && html`<${ParkedDetail} name=${manager.name} event=${event} />`,
         };
       })} empty="Nothing is parked." />
     <${Pager} offset=${offset} pageSize=${data.pageSize} shown=${data.events.length} more=${data.more} go=${setOffset} />`}</>`;
 }
 
-function Parked({ manager, may, about, state }) {
+function Parked({ manager, may, about }) {
   const [chosen, setChosen] = useState(null);
   const groups = useLive('/api/parked-groups', { name: manager.name }, 3000);
   const base = { about, may, owner: manager.owner, done: groups.reload };
@@ -74,7 +74,7 @@ function Parked({ manager, may, about, state }) {
     <${Answer} of=${groups}>${(data) => html`
       <${Groups} manager=${manager} may=${may} about=${about} data=${data} chosen=${chosen} choose=${setChosen} reload=${groups.reload} />
       ${data.groups.length > 0 && html`<h3>${chosen ? html`Events of this group <button type="button" class="link" onClick=${() => setChosen(null)}>show all</button>` : 'Events'}</h3>
-        <${ParkedList} key=${chosen?.id ?? ''} manager=${manager} may=${may} about=${about} state=${state} group=${chosen} reload=${groups.reload} />`}`}</>
+        <${ParkedList} key=${chosen?.id ?? ''} manager=${manager} may=${may} about=${about} group=${chosen} reload=${groups.reload} />`}`}</>
   </${Section}>`;
 }
 
@@ -212,7 +212,7 @@ export function Manager({ name, about }) {
       </div>`}
       ${chartsOf(data.history)}
       ${manager.may
-        ? html`<${Parked} manager=${manager} may=${manager.may} about=${about} state=${manager.paused ? 'paused' : summary?.state} />`
+        ? html`<${Parked} manager=${manager} may=${manager.may} about=${about} />`
         : html`<${Section} title="Parked"><p class="none">Parked events, instances and timers are shown only to members of the owner, <bdi>${manager.owner}</bdi>.</p></${Section}>`}
       <${Lanes} data=${data} said=${summary?.hint} />
       ${manager.handler === null && html`<${Consumers} rows=${data.consumers} state=${summary?.state} />`}

@@ -18,7 +18,7 @@ export function parkedActions({ manager, may, about, event, done }) {
 export const ErrorHint = ({ value, length }) => html`<span class="none">Hint of the error:</span> <${Text} value=${value} length=${length} max=${600} lines />`;
 
 /** All of one parked event; asked for when it is opened. said: the message stands above already. */
-export function ParkedDetail({ name, event, state, said = false }) {
+export function ParkedDetail({ name, event, said = false }) {
   const answer = useLive('/api/parked-event', { name, log: event.log, position: event.position, key: event.key });
   return html`<${Answer} of=${answer}>${({ event: found }) =>
     !found
@@ -35,7 +35,7 @@ export function ParkedDetail({ name, event, state, said = false }) {
           ['recorded', html`<${Time} value=${found.recorded_at} fraction />`],
           ['parked', html`<${Time} value=${found.parked_at} fraction />`],
           ['attempts', number(found.attempts)],
-          found.retry_at && ['next attempt', html`<${NextAttempt} at=${found.retry_at} state=${state} />`],
+          ['failing', 'deferred'].includes(found.state) && ['next attempt', html`<${NextAttempt} at=${found.retry_at} state=${found.state} />`],
           found.sqlstate && ['SQLSTATE', found.sqlstate],
         ]} />
         <div class="two"><div><p class="label">data</p><${Json} value=${found.data} size=${found.data_size} /></div>

@@ -224,8 +224,13 @@ SELECT k.process_manager, coalesce((SELECT t.title FROM pm_catalog.log t WHERE t
 			THEN ROW(k.log, k."position", k.stream, k.version, k.type, k.data, k.metadata, k.recorded_at)::pm.event
 			ELSE pm_catalog.parked_event(k.log, k."position", p.owner) END AS event,
 	   k.attempts, k.message, k.detail, k.context, k.sqlstate,
-	   -- -infinity: at once
-	   CASE k.retry_at WHEN '-infinity' THEN k.parked_at ELSE k.retry_at END AS retry_at, k.parked_at,
+	   -- As in pm.status: nothing is tried again before somebody resumes it. -infinity: at once.
+	   CASE WHEN k.retry_at IS NULL OR p.paused OR NOT p.at_home
+				 OR EXISTS (SELECT FROM pm_catalog.lane l
+							WHERE l.process_manager OPERATOR(pg_catalog.=) k.process_manager AND l.lane OPERATOR(pg_catalog.=) k.lane
+							  AND l.state OPERATOR(pg_catalog.=) 'halted') THEN NULL
+			WHEN k.retry_at OPERATOR(pg_catalog.=) '-infinity' THEN k.parked_at
+			ELSE k.retry_at END AS retry_at, k.parked_at,
 	   pm_catalog.advice(p.handler, p.correlate, p.owner, k.sqlstate, true, k.message) AS hint, k.error_hint
 FROM pm_catalog.parked k
 JOIN pm_catalog.manager p ON p.name OPERATOR(pg_catalog.=) k.process_manager
@@ -302,7 +307,7 @@ COMMENT ON COLUMN pm.status.conflicts IS 'number of lost races for a stream, ser
 COMMENT ON COLUMN pm.parked.key IS 'key of the event, or NULL if correlate has failed permanently';
 COMMENT ON COLUMN pm.parked.state IS 'failing: it is retried; deferred: its handler wants it later; behind: it waits for an earlier one; dead: it is retried only with pm.retry';
 COMMENT ON COLUMN pm.parked.message IS 'message of the last failure, or the reason for a deferral';
-COMMENT ON COLUMN pm.parked.retry_at IS 'when it is tried next; NULL if it is behind or dead';
+COMMENT ON COLUMN pm.parked.retry_at IS 'when it is tried next; NULL if it is behind or dead, and while its process manager is paused, halted or in a copy';
 COMMENT ON VIEW pm.parked IS 'events and timers that are set aside because they, or an earlier one of their key, failed or were deferred';
 
 -- Consumers
