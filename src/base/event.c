@@ -132,7 +132,7 @@ event_excess(const EventFields *fields)
 
 /*
  * Nothing in the stub marks it as a stub, because a user's event could contain the
- * same mark.  Instead the caller keeps the event's size beside the stub, and never
+ * same mark.  Instead the caller keeps the event's size next to the stub, and never
  * calls a handler with an event that has such a size.
  */
 Datum

@@ -2,11 +2,11 @@
  * relation_change.c
  *		Remembers which relations have changed lately.
  *
- * Whoever reads the catalog rows of many relations with one snapshot, and keeps what they say
- * until an invalidation arrives, must not miss those that arrive while the rows are being
- * read.  So the last invalidations are kept here: what was read about a relation is kept only
- * if none of them concerned it.  That is sound if no lock is taken between the question and
- * the moment from which on the callback finds what is kept.
+ * Code that reads the catalog rows of many relations with one snapshot, and keeps what they
+ * say until an invalidation arrives, must not miss invalidations that arrive while the rows
+ * are being read.  So the last invalidations are kept here: what was read about a relation
+ * is kept only if none of them concerned it.  That is sound if no lock is taken between the
+ * question and the moment from which on the callback finds what is kept.
  */
 #include "pm.h"
 

@@ -16,7 +16,7 @@ typedef enum ReportKind
 {
 	REPORT_FAILURE, /* can be repeated at any rate */
 	REPORT_OUTCOME, /* happens once: an event is dead, or a process manager has halted */
-	REPORT_SLOW		/* a call that took long (pm.log_min_duration) */
+	REPORT_SLOW		/* a slow call (pm.log_min_duration) */
 } ReportKind;
 
 extern void report_install(void);

@@ -27,7 +27,7 @@ typedef struct BatchLog
 	int next;		  /* number of the next event in it */
 	bool marked;	  /* the mark has been computed */
 	Highwater mark;
-	bool unknown;		/* it cannot be found out now what comes after the reading */
+	bool unknown;		/* what comes after the reading cannot be found out now */
 	LogTrouble trouble; /* why the log cannot be read now */
 	int looked_at;		/* events, by this batch */
 } BatchLog;

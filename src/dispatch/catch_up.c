@@ -104,7 +104,7 @@ catch_up_args(FunctionCallInfo fcinfo)
 						errmsg("max_count must not be negative")));
 	if (!PG_ARGISNULL(1) && TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(1)))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("as_of must be finite")));
-	/* A test must not meet what others have parked. */
+	/* Events that others have parked must not affect a test. */
 	if (!run.named && run.raise)
 		run.parked_since = GetCurrentTransactionStartTimestamp();
 	return run;

@@ -54,8 +54,8 @@
 #include "shmem/slot_activity.h"
 
 /*
- * May the unit run beside the other lanes of its process manager?  After lanes have
- * conflicted with each other, they run one after another for some time.  pm.catch_up
+ * May the unit run at the same time as the other lanes of its process manager?  After lanes
+ * have conflicted with each other, they run one after another for some time.  pm.catch_up
  * waits for locks, and runs all lanes in one transaction anyway.
  */
 static bool

@@ -17,7 +17,9 @@ extern void fetch_aside_behind(FetchRun *run, BatchItem *item);
 extern bool fetch_aside_too_large(FetchRun *run, BatchItem *item);
 extern bool fetch_aside_run_out(FetchRun *run, BatchItem *item, int tries);
 
-/* Sets aside the event for which correlate has failed for good.  False if the lane has to halt. */
+/*
+ * Sets aside the event for which correlate has failed permanently.  False if the lane has to halt.
+ */
 extern bool fetch_aside_keyless(FetchRun *run);
 
 #endif /* PM_FETCH_ASIDE_H */

@@ -264,7 +264,7 @@ fetch_lease(FetchRun *run)
 
 	foreach(lc, lease->logs)
 	{
-		/* Of a log that was left out, nothing is fetched. */
+		/* Nothing is fetched from a log that was left out. */
 		((Fetched *) lfirst(lc))->up_to = 0;
 		((Fetched *) lfirst(lc))->nevents = 0;
 	}

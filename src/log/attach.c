@@ -399,8 +399,8 @@ pm_detach_log(PG_FUNCTION_ARGS)
 	attach_require_unfollowed(name);
 	/*
 	 * This waits for sessions that are beginning to follow the log; later ones wait for us
-	 * (follow.c).  Nobody waits who follows another log over the table, which can belong to
-	 * another role.
+	 * (follow.c).  Sessions that follow another log over the table, which can belong to
+	 * another role, do not wait.
 	 */
 	log_catalog_delete(name);
 	CommandCounterIncrement();

@@ -164,7 +164,7 @@ attach_try(AttachScan *scan, TupleTableSlot *slot, const AttachColumns *columns,
 }
 
 /*
- * What an ordinary log cannot have as NULL is something else here.
+ * Attributes that cannot be NULL in an ordinary log get another value here.
  */
 static void
 attach_fill_nulls(AttachScan *scan, EventFields *event)

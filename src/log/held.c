@@ -3,7 +3,8 @@
  *		What keeps events of a log from being deleted.
  *
  * An event may be deleted when every follower has handled it.  An event that a follower has
- * parked is read from the log again when it is retried, unless it was kept aside (kept_event.c).
+ * parked is read from the log again when it is retried, unless it was copied
+ * (kept_event.c).
  */
 #include "pm.h"
 

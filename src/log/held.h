@@ -13,8 +13,8 @@ typedef struct Held
 } Held;
 
 /*
- * Is an event from position "from" up to "up_to" still to be handled by a follower of the log, or
- * parked without having been kept aside?
+ * Is an event from position "from" up to "up_to" still to be handled by a follower of the
+ * log, or parked without having been copied?
  */
 extern bool held_by(const char *log, int64 from, int64 up_to, Held *held);
 /*

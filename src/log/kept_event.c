@@ -1,6 +1,6 @@
 /*
  * kept_event.c
- *		Parked events that were kept aside, because their logs are to lose them.
+ *		Copies of parked events, which are made before their logs lose them.
  *
  * What is parked is a reference (park.c).  Before events are deleted, or their partition is
  * dropped, pm.keep_parked copies those that are parked.  A parked event that is gone from its

@@ -1,6 +1,6 @@
 /*
  * kept_event.h
- *		Parked events that were kept aside, because their logs are to lose them.
+ *		Copies of parked events, which are made before their logs lose them.
  */
 #ifndef PM_KEPT_EVENT_H
 #define PM_KEPT_EVENT_H
@@ -9,7 +9,7 @@
 
 /* Does the extension have the table?  Version 0.1.0 does not. */
 extern bool kept_event_exists(void);
-/* Reads an event that was kept aside, into the current memory context; false if there is none. */
+/* Reads the copy of an event into the current memory context; false if there is none. */
 extern bool kept_event_find(const char *log, int64 position, EventFields *event);
 /* Keeps an event aside. */
 extern void kept_event_add(const EventFields *event);

@@ -2,10 +2,10 @@
  * log_audit.c
  *		Tells libraries that audit queries that a log is read.
  *
- * Logs are read without a query (log_index.c).  If a library has asked to be told
- * which tables are read (ExecutorCheckPerms_hook), the executor gets a query that
- * is made by hand: it asks for SELECT on the log's table and returns nothing.  It
- * is not planned, since planning would run code of the table's owner.
+ * Logs are read without a query (log_index.c).  If a library has asked to be told which
+ * tables are read (ExecutorCheckPerms_hook), the executor gets a query that is built here:
+ * it asks for SELECT on the log's table and returns nothing.  It is not planned, since
+ * planning would run code of the table's owner.
  */
 #include "pm.h"
 

@@ -369,7 +369,7 @@ log_catalog_insert_kind(const LogRow *row)
 	exec_statement(&insert_log, values, nulls);
 	log_catalog_changed();
 	exec_end(&scope);
-	/* What writes an attached log, and at which positions, is not for us to say. */
+	/* Which program writes an attached log, and at which positions, is not under our control. */
 	if (row->kind != LOG_ATTACHED)
 		promotion_begin(row->relid);
 }

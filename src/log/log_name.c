@@ -5,7 +5,7 @@
  * All that is kept names a log by its first name: cursors, parked events, journals, ids, the
  * causation in the metadata of events.  There may be millions of these, so pm.rename_log changes
  * none of them.  It changes only the title, by which users know the log.  Functions accept each
- * name that the log has ever had, so that a program that uses an old one goes on.
+ * name that the log has ever had, so that a program that uses an old one keeps working.
  *
  * No other log gets any of these names, for as long as the log exists.  So a name and a position
  * never mean two events.

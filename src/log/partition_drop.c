@@ -160,8 +160,8 @@ partition_drop_next_stream(LogScan *scan, text *before, int64 *version)
 }
 
 /*
- * Keeps the last version of each stream in the partition (trimmed.c).  Where a stream goes on, the
- * version of its later events counts.
+ * Keeps the last version of each stream in the partition (trimmed.c).  Where a stream
+ * continues, the version of its later events counts.
  */
 static void
 partition_drop_keep_versions(PmLog *log, Relation root, Relation leaf)

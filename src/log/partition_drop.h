@@ -20,7 +20,7 @@ extern char *partition_log_name(Oid root);
 /*
  * To be called before a command that detaches or drops a partition.  Raises an error if an event
  * of it is still needed; keeps the versions of its streams.  Unless the command does not lock the
- * log's table, locks it, with pauses, so that writers never wait for long.
+ * log's table, locks it, with pauses, so that writers never wait for a long time.
  */
 extern void partition_drop_before(const char *name, Oid root, Oid leaf, PartitionEnd end);
 /* To be called after a partition was attached: raises an error if followers would miss its rows. */

@@ -2,8 +2,8 @@
  * rename.c
  *		pm.rename_log: another name, or another schema, for a log and its table.
  *
- * Only the title of the log changes (log_name.c).  So nothing has to be locked but the table, and
- * process managers go on.
+ * Only the title of the log changes (log_name.c).  So nothing has to be locked but the
+ * table, and process managers continue.
  */
 #include "pm.h"
 

@@ -79,8 +79,8 @@ replica_create_table(const char *name, const char *relname, Oid nsp)
 }
 
 /*
- * A table that was a replica log before, was restored without the extension's rows, or was created
- * by hand because the publisher's table has further columns.
+ * A table that was a replica log before, was restored without the extension's rows, or was
+ * created by the user because the publisher's table has further columns.
  */
 static void
 replica_adopt_table(const char *name, Oid relid)

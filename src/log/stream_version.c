@@ -3,11 +3,11 @@
  *		The version of a stream in a partitioned log, under a lock of the stream.
  *
  * A unique index on (stream, version) over all partitions is not possible, so nothing but
- * pm.append keeps versions unique.  It locks the stream, finds the version, writes the event,
- * and releases the lock.  So a transaction holds one such lock at a time, however many streams
- * it appends to.  Whoever locks the stream next finds the event, although it is not committed,
- * and waits for its transaction.  A snapshot that is taken after that shows all events of the
- * stream.
+ * pm.append keeps versions unique.  It locks the stream, finds the version, writes the
+ * event, and releases the lock.  So a transaction holds one such lock at a time, however
+ * many streams it appends to.  The next transaction that locks the stream finds the event,
+ * although it is not committed, and waits for its transaction.  A snapshot that is taken
+ * after that shows all events of the stream.
  *
  * Two things are looked for in each partition, the newest first: an event that another
  * transaction has inserted and not committed (with a dirty snapshot), and then the highest

@@ -11,9 +11,9 @@
  * batch has old data in memory that it would write after we have looked.  What dispatchers have
  * read ahead, they read again, since the registrations count as changed (reading.c).
  *
- * The caller could keep the transaction open for long, and so hold up the process managers
- * of other roles, or their owners could hold up the caller.  What these have kept is erased
- * when the transaction commits (erase_commit.c), or later (erasure.c).
+ * The caller could keep the transaction open for a long time, and so hold up the process
+ * managers of other roles, or their owners could hold up the caller.  What these have kept
+ * is erased when the transaction commits (erase_commit.c), or later (erasure.c).
  *
  * The states of live instances are for their owners to change.
  */
@@ -95,7 +95,7 @@ erase_log(PmLog *log, Datum stream, Datum replacement, int64 *count)
 }
 
 /*
- * Replaces the data of parked events that are not in the log any more, but were kept aside.
+ * Replaces the data of the copies of parked events that are no longer in the log.
  * Returns the positions with theirs.
  */
 static Datum

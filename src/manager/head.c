@@ -21,7 +21,7 @@
  * For the same reason, a backend that has searched for many keys keeps a filter of the keys
  * that have parked events.  The filter is forgotten when the points are.
  *
- * A change that was made by hand, without the lane's row, is noticed after
+ * A change that a superuser made in the tables, without the lane's row, is noticed after
  * HEAD_AGE at the latest.
  */
 #include "pm.h"

@@ -38,7 +38,7 @@ instance_array(Datum *values, int count, Oid type)
 }
 
 /*
- * If a row has changed since the batch read it, it was changed by hand.  Then
+ * If a row has changed since the batch read it, a superuser has changed it.  Then
  * the batch is run again, and reads the row again.
  */
 static void

@@ -1,6 +1,6 @@
 /*
  * keep_parked.c
- *		pm.keep_parked: keeps parked events aside, before a log loses them.
+ *		pm.keep_parked: copies parked events, before a log loses them.
  *
  * The copies are in a table of their own (kept_event.c), so that the rows of parked events,
  * which belong to process managers of other roles, need not be changed or locked.
@@ -34,7 +34,7 @@ keep_parked_form(uint64 row)
 }
 
 /*
- * The positions at which events of the log are parked and not kept aside.
+ * The positions at which events of the log are parked and not copied yet.
  */
 static List *
 keep_parked_list(const char *log, int64 up_to)

@@ -208,7 +208,7 @@ manager_lock_alone(ProcessManager *pm, int lane, TimestampTz until)
 		pg_usleep(1000);
 	}
 	/*
-	 * No batch of another lane begins now.  One that has begun may take long: do not
+	 * No batch of another lane begins now.  One that has begun may take a long time: do not
 	 * wait forever.
 	 */
 	for (int other = 0; other < pm->lanes; other++)

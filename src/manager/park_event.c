@@ -7,10 +7,10 @@
  * cannot be read, the event is tried later, without counting an attempt.  If the event
  * is gone from the log, there is nothing left to try.
  *
- * An event that was parked was at or below the mark of its log.  So a reader that looks
- * for it at any later time, with a snapshot of its own, finds it unless it was deleted;
- * no mark is needed here.  pm.trim does not delete events that are parked, unless they were
- * kept aside (kept_event.c).
+ * An event that was parked was at or below the mark of its log.  So a reader that looks for
+ * it at any later time, with a snapshot of its own, finds it unless it was deleted; no mark
+ * is needed here.  pm.trim does not delete events that are parked, unless they were copied
+ * (kept_event.c).
  */
 #include "pm.h"
 

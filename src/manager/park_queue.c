@@ -3,12 +3,12 @@
  *		The queues of parked events, one for each key: reading them, taking
  *		events out of them, trying them again.
  *
- * The events of a key form a queue in the order of their ids.  The first one,
- * the head, is failing (it is tried again at retry_at), deferred (the same, but it has
- * not failed) or dead (it failed for good and waits for a person).  The others are
- * behind the head and have not been tried.  As long as a key has a queue, its new
- * events and timers join it (park.c).  When the queue is empty, the key is handled from
- * the log again.
+ * The events of a key form a queue in the order of their ids.  The first one, the head, is
+ * failing (it is tried again at retry_at), deferred (the same, but it has not failed) or
+ * dead (it has failed permanently or too often, and waits for a person).  The others are
+ * behind the head and have not been tried.  As long as a key has a queue, its new events
+ * and timers join it (park.c).  When the queue is empty, the key is handled from the log
+ * again.
  *
  * Assumes that the caller holds the unit's lock.  Otherwise a queue could
  * become empty while an event joins it, and later events would overtake that

@@ -155,7 +155,7 @@ status_doing_age(StatusView *view, int worker)
 	WorkerView *slot = &view->workers[worker];
 	TimestampTz since = slot->now.since;
 
-	/* A batch may take long although each of its calls is short. */
+	/* A batch may take a long time although each of its calls is short. */
 	if (slot->now.activity == ACTIVITY_HANDLING)
 		since = Max(since, slot->now.called_at);
 	return TimestampDifferenceMilliseconds(since, view->now);

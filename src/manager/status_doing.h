@@ -36,7 +36,7 @@ typedef struct StatusView
 extern StatusView *status_view(FmgrInfo *flinfo);
 /* For how long a worker has been doing what it does, in ms. */
 extern long status_doing_age(StatusView *view, int worker);
-/* What a worker is doing, with a reason if it has done so for long. */
+/* What a worker is doing, with a reason if it has done so for a long time. */
 extern StatusVerdict *status_doing(StatusView *view, int worker);
 
 #endif /* PM_STATUS_DOING_H */

@@ -2,9 +2,9 @@
  * slot_activity.c
  *		Publishes what this worker is doing.
  *
- * Only the worker itself writes its activity, so it may read it without a lock.
- * The monitoring functions copy it under the spinlock.  Nothing that could fail or
- * take long is called while the spinlock is held.
+ * Only the worker itself writes its activity, so it may read it without a lock.  The
+ * monitoring functions copy it under the spinlock.  Nothing that could fail or take much
+ * time is called while the spinlock is held.
  *
  * Some single fields are written without the spinlock, because they are written for
  * each call of a handler or in a signal handler.  It does no harm if a reader sees

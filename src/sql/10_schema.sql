@@ -57,7 +57,7 @@ CREATE TABLE pm_catalog.log (
 	title         text
 );
 
--- The names of renamed logs, apart from their first ones. They go on to mean these logs, and no other log gets one of them.
+-- The names of renamed logs, apart from their first ones. They continue to mean these logs, and no other log gets one of them.
 CREATE TABLE pm_catalog.log_alias (
 	name            text PRIMARY KEY,
 	log             text NOT NULL		-- its first name
@@ -202,7 +202,7 @@ CREATE TABLE pm_catalog.promotion (
 );
 CREATE INDEX promotion_source ON pm_catalog.promotion (source);
 
--- Parked events that were kept aside, because their log was to lose them (src/log/kept_event.c). The columns are those of
+-- Copies of parked events, made before their log loses them (src/log/kept_event.c). The columns are those of
 -- an event.
 CREATE TABLE pm_catalog.kept_event (
 	log             text NOT NULL,

@@ -27,7 +27,7 @@ CREATE FUNCTION pm.diagram() RETURNS text LANGUAGE sql STABLE SET jit = off
 BEGIN ATOMIC
 	WITH status AS MATERIALIZED (
 		SELECT s.process_manager, s.log, s.lane, s.lag, s.state, s.reason, s.parked, s.dead, s.timers_overdue, s.oldest_unhandled,
-			   -- Of several lanes and logs, the one most in need of a person is shown.
+			   -- Of several lanes and logs, the one that most needs attention is shown.
 			   pg_catalog.array_position(ARRAY['halted', 'waiting', 'retrying', 'paused', 'running', 'idle'], s.state) AS rank
 		FROM pm.status s
 	), manager AS (

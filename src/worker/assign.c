@@ -60,8 +60,8 @@
 #define ASSIGN_SILENCE (3600 * 1000)
 
 /*
- * Does the role let those with little to do go first?  When it has waited for long, only
- * every other dispatcher is for one of them.
+ * Does the role let those with little to do go first?  When it has waited for a long time,
+ * only every other dispatcher is for one of them.
  */
 static bool
 assign_lets_pass(const Roles *roles, const Role *role, TimestampTz now)
@@ -191,7 +191,7 @@ assign_lacking(Roles *roles, TimestampTz now, TimestampTz *since, bool *brief)
 }
 
 /*
- * Has a role had work but no dispatcher for long, and was this not reported
+ * Has a role had work but no dispatcher for a long time, and was this not reported
  * lately?  A role that was made to give way has had its turn.
  */
 static bool

@@ -164,7 +164,8 @@ contention_alone(const ProcessManager *pm)
 }
 
 /*
- * Until when to wait for the lock of the lanes: 0 if this unit has not waited for long.
+ * Until when to wait for the lock of the lanes: 0 if this unit has not waited for a long
+ * time.
  */
 static TimestampTz
 contention_ask(const Contention *contention, const ProcessManager *pm, bool busy, TimestampTz now)

@@ -14,7 +14,7 @@ typedef struct Contention
 	int in_a_row;			 /* conflicts of an item that was alone in its batch */
 	int unrecorded;			 /* conflicts that are not yet added to the lane's row */
 	bool alone;				 /* its batch runs while no other lane's does */
-	bool beside;			 /* the lanes run side by side; false before the first batch */
+	bool beside;			 /* the lanes run in parallel; false before the first batch */
 	TimestampTz turn_began;	 /* when its turn among the lanes began; 0: it does not have the turn */
 	TimestampTz waits_since; /* since when it waits for its turn; 0: it does not */
 } Contention;
@@ -30,15 +30,15 @@ extern void contention_met(const Contention *contention, const ProcessManager *p
 						   const ErrorData *error, TimestampTz *not_before);
 
 /*
- * Lanes that run alone take turns.  Takes the turn, unless another lane has it.  If the unit has
- * waited for long, it has the turn next, and *until is set to how long to wait at the lock for
- * the lane that runs now; 0: not at all.  "busy" says that the dispatcher did not sleep
- * meanwhile.
+ * Lanes that run alone take turns.  Takes the turn, unless another lane has it.  If the
+ * unit has waited for a long time, it has the turn next, and *until is set to how long to
+ * wait at the lock for the lane that runs now; 0: not at all.  "busy" says that the
+ * dispatcher did not sleep meanwhile.
  */
 extern bool contention_take(const Contention *contention, const ProcessManager *pm, bool busy,
 							TimestampTz *until);
 
-/* Called after the batch, or when the wait was in vain. */
+/* Called after the batch, or when the wait did not help. */
 extern void contention_taken(void);
 
 /* Called if another lane runs: sets when to run the unit again, if it is not woken earlier. */

@@ -36,7 +36,7 @@ typedef struct Role
 	RoleWatch watch; /* what can give work to it while it has no dispatcher */
 	bool without;	 /* it has no dispatcher, and may get one */
 	bool has_work;	 /* the same, and it has work */
-	bool much;		 /* as far as is known, the work takes long */
+	bool much;		 /* as far as is known, the work takes a long time */
 	bool has_share;	 /* it has its share of the places, and gets no more of them in this round */
 	TimestampTz waiting_since; /* since when has_work is true, 0: it is not */
 	TimestampTz said_starving; /* when this was reported in the server's log */

@@ -196,7 +196,7 @@ static bool
 run_may(Unit *unit, DispatchRequest *request)
 {
 	request->alone = contention_alone(unit->pm);
-	/* If lanes that run side by side have conflicts, little should be undone. */
+	/* If lanes that run in parallel have conflicts, little should be undone. */
 	if (unit->pm->lanes > 1 && !request->alone && !unit->contention.beside)
 		isolate_begin_small(&unit->isolate);
 	unit->contention.alone = request->alone;

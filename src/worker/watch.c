@@ -73,9 +73,9 @@ watch_open(Watches *watches, Watch *watch)
 }
 
 /*
- * Begins to watch all logs.  Building a log takes long, because its table must be opened
- * and checked, and is needed only when events are read.  So if there are many logs, only
- * what this file needs is looked up, in one statement.
+ * Begins to watch all logs.  Building a log takes a long time, because its table must be
+ * opened and checked, and is needed only when events are read.  So if there are many logs,
+ * only what this file needs is looked up, in one statement.
  */
 static void
 watch_open_many(Watches *watches)
