@@ -107,6 +107,59 @@ SELECT pm.create_replica_log('sales.orders');
 ALTER TABLE sales.orders RENAME other TO origin_position;
 SELECT arrive('{41}', 'e');
 
+-- A trigger that is off, missing, renamed, conditional, or another one: rows are refused and not lost. The hint repairs it.
+SET client_min_messages = notice;
+CREATE PROCEDURE broken(change text) LANGUAGE plpgsql AS $$
+DECLARE
+	t text; m text; h text; n bigint; did text;
+BEGIN
+	FOREACH t IN ARRAY '{pm_arrival_begin,pm_arrival,pm_arrival_end}'::text[] LOOP
+		EXECUTE replace(change, '%', t);
+		n := (SELECT max(origin_position) FROM sales.orders) + 1;
+		FOR i IN 1 .. 3 LOOP
+			BEGIN
+				PERFORM arrive(ARRAY[n + 1, n], 'broken');
+				EXIT;
+			EXCEPTION WHEN OTHERS THEN
+				GET STACKED DIAGNOSTICS m = MESSAGE_TEXT, h = PG_EXCEPTION_HINT;
+			END;
+			did := substring(h from 'run (.*?)(?:\.$|: it )');
+			RAISE NOTICE '%: % | %', t, m, did;
+			EXECUTE did;
+		END LOOP;
+		IF (SELECT array_agg(origin_position ORDER BY position) FROM sales.orders WHERE origin_position >= n) IS DISTINCT FROM ARRAY[n, n + 1] THEN
+			RAISE EXCEPTION 'rows are lost, or not in order';
+		END IF;
+	END LOOP;
+END $$;
+CREATE FUNCTION other() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
+CALL broken('ALTER TABLE sales.orders DISABLE TRIGGER %');
+CALL broken('ALTER TABLE sales.orders ENABLE TRIGGER %');
+CALL broken('ALTER TABLE sales.orders ENABLE REPLICA TRIGGER %');
+CALL broken('DROP TRIGGER % ON sales.orders');
+CALL broken('ALTER TRIGGER % ON sales.orders RENAME TO other');
+CALL broken('CREATE OR REPLACE TRIGGER % BEFORE INSERT ON sales.orders FOR EACH ROW EXECUTE FUNCTION other(); ALTER TABLE sales.orders ENABLE ALWAYS TRIGGER %');
+-- a condition
+DROP TRIGGER pm_arrival_end ON sales.orders;
+CREATE TRIGGER pm_arrival_end AFTER INSERT ON sales.orders FOR EACH STATEMENT WHEN (false) EXECUTE FUNCTION pm_catalog.arrival_end();
+ALTER TABLE sales.orders ENABLE ALWAYS TRIGGER pm_arrival_end;
+SELECT arrive('{500}', 'broken');
+SELECT pm.create_replica_log('sales.orders');
+-- a second trigger with the same function
+CREATE TRIGGER zz BEFORE INSERT ON sales.orders FOR EACH ROW EXECUTE FUNCTION pm_catalog.arrival();
+ALTER TABLE sales.orders ENABLE ALWAYS TRIGGER zz;
+SELECT arrive('{500}', 'broken');
+DROP TRIGGER zz ON sales.orders;
+-- all of them are off: also in a session that is no subscription, and for rows that the subscription applies
+ALTER TABLE sales.orders DISABLE TRIGGER pm_arrival_begin, DISABLE TRIGGER pm_arrival, DISABLE TRIGGER pm_arrival_end;
+INSERT INTO sales.orders (stream, type, origin_position) VALUES ('s', 'T', 501);
+SELECT arrive('{501}', 'broken');
+SELECT pm.create_replica_log('sales.orders');
+SELECT arrive('{501}', 'broken');
+SELECT count(*) FROM sales.orders WHERE origin_position = 501;
+DROP PROCEDURE broken;
+DROP FUNCTION other;
+
 -- ---- triggers that write replica logs ---------------------------------------
 
 SELECT pm.create_replica_log('sales.second');

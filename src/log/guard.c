@@ -198,17 +198,7 @@ guard_resolve(GuardEntry *entry, Relation rel)
 						errdetail("It has no column that is GENERATED ALWAYS AS IDENTITY."),
 						errhint("Make a log with pm.create_log, or drop the trigger \"%s\".",
 								GUARD_WRITE_TRIGGER)));
-	if (!guard_has_check(rel))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ?
-					 errmsg("trigger \"%s\" of log \"%s\" is missing or changed", GUARD_ROW_TRIGGER,
-							RelationGetRelationName(rel)) :
-					 errmsg("check constraint \"%s\" of log \"%s\" is missing or changed",
-							GUARD_CHECK, RelationGetRelationName(rel)),
-				 errhint("As the table's owner, run SELECT pm.create_log(name) FROM pm.log WHERE "
-						 "\"table\" = %s::regclass: it puts back what is missing.",
-						 quote_literal_cstr(guard_qualified_name(RelationGetRelid(rel))))));
+	guard_require_check(rel);
 	entry->valid = true;
 }
 

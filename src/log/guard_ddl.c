@@ -25,6 +25,7 @@
 #include "base/extension.h"
 #include "base/identifier.h"
 #include "log/guard_ddl.h"
+#include "log/replica_check.h"
 #include "log/sequence.h"
 
 /* A trigger of the guard. */
@@ -177,6 +178,40 @@ guard_has_check(Relation rel)
 		if (strcmp(constr->check[i].ccname, GUARD_CHECK) == 0)
 			return guard_is_check(constr->check[i].ccbin, RelationGetRelid(rel), attnum);
 	return false;
+}
+
+/*
+ * Is it a replica log?  Then the check constraint names the table.
+ */
+static bool
+guard_is_of_replica(Relation rel)
+{
+	TupleConstr *constr = RelationGetDescr(rel)->constr;
+
+	for (int i = 0; constr != NULL && i < constr->num_check; i++)
+		if (strcmp(constr->check[i].ccname, GUARD_CHECK) == 0)
+			return guard_is_check(constr->check[i].ccbin, RelationGetRelid(rel),
+								  sequence_column(rel)) &&
+				   !guard_is_check(constr->check[i].ccbin, InvalidOid, sequence_column(rel));
+	return false;
+}
+
+void
+guard_require_check(Relation rel)
+{
+	if (!guard_has_check(rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ?
+					 errmsg("trigger \"%s\" of log \"%s\" is missing or changed", GUARD_ROW_TRIGGER,
+							RelationGetRelationName(rel)) :
+					 errmsg("check constraint \"%s\" of log \"%s\" is missing or changed",
+							GUARD_CHECK, RelationGetRelationName(rel)),
+				 errhint("As the table's owner, run SELECT pm.create_log(name) FROM pm.log WHERE "
+						 "\"table\" = %s::regclass: it puts back what is missing.",
+						 quote_literal_cstr(guard_qualified_name(RelationGetRelid(rel))))));
+	if (guard_is_of_replica(rel))
+		replica_require_triggers(rel);
 }
 
 const char *
@@ -397,7 +432,11 @@ guard_refuse_untriggered(Oid relid)
 	const char *table = guard_qualified_name(relid);
 	char *name = get_rel_name(relid);
 	bool has_trigger = OidIsValid(get_trigger_oid(relid, GUARD_WRITE_TRIGGER, true));
+	Relation rel = RelationIdGetRelation(relid);
 
+	/* The worker of a subscription does not need that trigger, but others. */
+	if (rel != NULL && guard_is_of_replica(rel))
+		replica_require_triggers(rel);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("cannot write into log \"%s\" without its trigger \"%s\"", name ? name : "?",

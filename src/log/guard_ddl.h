@@ -29,6 +29,8 @@ extern bool guard_is_check(const char *expression, Oid relid, AttrNumber attnum)
 /* Does the table have the check of positions, unchanged?  A partitioned one has a trigger for that.
  */
 extern bool guard_has_check(Relation rel);
+/* Raises an error if it has not, or if it is a replica log without one of the triggers of that. */
+extern void guard_require_check(Relation rel);
 /*
  * The name of the first object that is missing, changed or disabled; NULL if the guard
  * is complete.

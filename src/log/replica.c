@@ -25,8 +25,8 @@
 #include "log/log_adopt.h"
 #include "log/log_catalog.h"
 #include "log/log_ddl.h"
+#include "log/replica_check.h"
 #include "log/replica_ddl.h"
-#include "log/replica_guard.h"
 #include "log/sequence.h"
 
 PG_FUNCTION_INFO_V1(pm_create_replica_log);

@@ -11,6 +11,9 @@
  * A trigger of the table's owner can insert into this or another replica log.  There is one sort at
  * a time: while the rows of a statement are collected, those of another one that begins meanwhile
  * are written at once.
+ *
+ * If the statement ends, and the rows are not written, the transaction or subtransaction fails.
+ * replica_check.c prevents that, as far as the triggers are its cause.
  */
 #include "pm.h"
 
@@ -22,11 +25,13 @@
 #include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "storage/proc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/tuplesort.h"
 #include "utils/typcache.h"
 
+#include "log/replica_check.h"
 #include "log/replica_copy.h"
 
 /* The statement that is being collected. */
@@ -62,6 +67,51 @@ replica_copy_is_running(void)
 		   SubTransactionIsActive(copy.subid);
 }
 
+/*
+ * Raises an error if a statement of the (sub)transaction that is to be committed has left rows.
+ */
+static void
+replica_copy_require_written(SubTransactionId subid)
+{
+	char *name;
+
+	if (copy.sort == NULL || copy.lxid != compat_proc_lxid(MyProc) || copy.subid != subid)
+		return;
+	copy.sort = NULL;
+	name = get_rel_name(copy.relid);
+	ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+					errmsg("rows that have arrived in replica log \"%s\" were not written",
+						   name == NULL ? "?" : name),
+					errdetail("Its trigger \"%s\" has not fired.", REPLICA_END_TRIGGER)));
+}
+
+static void
+replica_copy_xact_callback(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
+		replica_copy_require_written(TopSubTransactionId);
+}
+
+static void
+replica_copy_subxact_callback(SubXactEvent event, SubTransactionId subid, SubTransactionId parent,
+							  void *arg)
+{
+	if (event == SUBXACT_EVENT_PRE_COMMIT_SUB)
+		replica_copy_require_written(subid);
+}
+
+static void
+replica_copy_install(void)
+{
+	static bool installed = false;
+
+	if (installed)
+		return;
+	RegisterXactCallback(replica_copy_xact_callback, NULL);
+	RegisterSubXactCallback(replica_copy_subxact_callback, NULL);
+	installed = true;
+}
+
 void
 replica_copy_begin(Relation rel, AttrNumber position)
 {
@@ -72,6 +122,7 @@ replica_copy_begin(Relation rel, AttrNumber position)
 
 	if (replica_copy_is_running())
 		return;
+	replica_copy_install();
 	copy.lxid = compat_proc_lxid(MyProc);
 	copy.subid = GetCurrentSubTransactionId();
 	copy.relid = RelationGetRelid(rel);

@@ -25,13 +25,10 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/relation.h"
-#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
-#include "parser/parse_relation.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
@@ -43,6 +40,7 @@
 #include "log/guard.h"
 #include "log/guard_ddl.h"
 #include "log/log.h"
+#include "log/replica_check.h"
 #include "log/replica_copy.h"
 #include "log/replica_guard.h"
 #include "log/replica_origin.h"
@@ -61,6 +59,7 @@ typedef struct ReplicaTable
 } ReplicaTable;
 
 static HTAB *tables = NULL;
+static uint64 invalidations = 0;
 
 PG_FUNCTION_INFO_V1(pm_replica_begin);
 PG_FUNCTION_INFO_V1(pm_replica_row);
@@ -72,55 +71,35 @@ replica_relcache_callback(Datum arg, Oid relid)
 	HASH_SEQ_STATUS scan;
 	ReplicaTable *table;
 
+	invalidations++;
 	hash_seq_init(&scan, tables);
 	while ((table = hash_seq_search(&scan)) != NULL)
 		if (relid == InvalidOid || relid == table->relid)
 			table->valid = false;
 }
 
-static AttrNumber
-replica_column(Relation rel, const char *name, Oid type)
+static void
+replica_require_columns(Relation rel, const ReplicaTable *table)
 {
-	AttrNumber attnum = attnameAttNum(rel, name, false);
-	Form_pg_attribute att;
+	bool found = OidIsValid(table->seqid) && OidIsValid(table->index);
 
-	if (attnum == InvalidAttrNumber)
-		return InvalidAttrNumber;
-	att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
-	return att->atttypid == type && att->attgenerated == '\0' ? attnum : InvalidAttrNumber;
-}
-
-AttrNumber
-replica_origin_column(Relation rel)
-{
-	return replica_column(rel, REPLICA_ORIGIN, INT8OID);
-}
-
-Oid
-replica_origin_index(Relation rel)
-{
-	AttrNumber origin = replica_origin_column(rel);
-	Oid found = InvalidOid;
-	ListCell *lc;
-
-	foreach(lc, RelationGetIndexList(rel))
-	{
-		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
-		Form_pg_index form = index->rd_index;
-
-		if (form->indisunique && form->indisvalid && form->indimmediate && form->indnkeyatts == 1 &&
-			form->indkey.values[0] == origin && origin != InvalidAttrNumber &&
-			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
-			found = RelationGetRelid(index);
-		index_close(index, AccessShareLock);
-	}
-	return found;
+	for (int i = 0; i < lengthof(table->compared); i++)
+		found = found && table->compared[i] != InvalidAttrNumber;
+	if (!found)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" does not have the columns and the index of a replica log",
+					RelationGetRelationName(rel)),
+			 errhint("As the table's owner, run SELECT pm.create_replica_log(name) FROM pm.log "
+					 "WHERE \"table\" = %s::regclass: it puts back what is missing, or says what "
+					 "is wrong.",
+					 quote_literal_cstr(guard_qualified_name(RelationGetRelid(rel))))));
 }
 
 static ReplicaTable *
-replica_table(Relation rel)
+replica_entry(Oid relid)
 {
-	Oid relid = RelationGetRelid(rel);
 	ReplicaTable *table;
 	bool found;
 
@@ -135,30 +114,33 @@ replica_table(Relation rel)
 		relcache_watch(replica_relcache_callback);
 	}
 	table = hash_search(tables, &relid, HASH_ENTER, &found);
-	if (found && table->valid)
+	if (!found)
+		table->valid = false;
+	return table;
+}
+
+/*
+ * Looks up the table.  An error if it is not as a replica log must be, so that no trigger does
+ * its part of the work if another one does not.
+ */
+static ReplicaTable *
+replica_table(Relation rel)
+{
+	ReplicaTable *table = replica_entry(RelationGetRelid(rel));
+	uint64 seen = invalidations;
+
+	if (table->valid)
 		return table;
-	/* An invalidation that arrives meanwhile must not be lost. */
-	table->valid = true;
 	table->seqid = sequence_of_log(rel, &table->position);
 	table->origin = replica_origin_column(rel);
 	table->compared[0] = replica_column(rel, log_columns[EVENT_STREAM].name, TEXTOID);
 	table->compared[1] = replica_column(rel, log_columns[EVENT_VERSION].name, INT8OID);
 	table->compared[2] = replica_column(rel, log_columns[EVENT_RECORDED_AT].name, TIMESTAMPTZOID);
 	table->index = replica_origin_index(rel);
-	if (!OidIsValid(table->seqid) || !OidIsValid(table->index) ||
-		table->compared[0] == InvalidAttrNumber || table->compared[1] == InvalidAttrNumber ||
-		table->compared[2] == InvalidAttrNumber)
-	{
-		table->valid = false;
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" does not have the columns and the index of a replica log",
-						RelationGetRelationName(rel)),
-				 errhint("As the table's owner, run SELECT pm.create_replica_log(name) FROM pm.log "
-						 "WHERE \"table\" = %s::regclass: it puts back what is missing, or says "
-						 "what is wrong.",
-						 quote_literal_cstr(guard_qualified_name(RelationGetRelid(rel))))));
-	}
+	replica_require_columns(rel, table);
+	replica_require_triggers(rel);
+	/* An invalidation that arrived meanwhile may concern it. */
+	table->valid = seen == invalidations;
 	return table;
 }
 
@@ -275,21 +257,33 @@ replica_admit(Relation rel, HeapTuple tuple, int64 *position)
 
 /* ---------- the triggers ---------- */
 
-static TriggerData *
-replica_trigger_data(FunctionCallInfo fcinfo)
-{
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("function was not called by trigger manager")));
-	return (TriggerData *) fcinfo->context;
-}
-
 COMPAT_NORETURN static void
 replica_refuse_protocol(TriggerData *data)
 {
 	ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 					errmsg("trigger \"%s\" must be as pm.create_replica_log creates it",
-						   data->tg_trigger->tgname)));
+						   data->tg_trigger->tgname),
+					errhint("As the table's owner, run DROP TRIGGER %s ON %s.",
+							quote_identifier(data->tg_trigger->tgname),
+							guard_qualified_name(RelationGetRelid(data->tg_relation)))));
+}
+
+/*
+ * A second trigger that calls the same function would take the position of arrival for that of the
+ * publisher.  So the name counts too.
+ */
+static TriggerData *
+replica_trigger_data(FunctionCallInfo fcinfo, const char *name, TriggerEvent kind)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("function was not called by trigger manager")));
+	if ((data->tg_event & (TRIGGER_EVENT_ROW | TRIGGER_EVENT_TIMINGMASK)) != kind ||
+		strcmp(data->tg_trigger->tgname, name) != 0)
+		replica_refuse_protocol(data);
+	return data;
 }
 
 /*
@@ -314,13 +308,14 @@ replica_insert(TriggerData *data)
 				 errdetail("Only a subscription writes to it."),
 				 errhint(
 					 "Append the event at the publisher, or to another log of this database.")));
+	/* Checks that the other triggers will fire too. */
+	table = replica_table(rel);
 	/* What COPY brings is in no order: it is written, sorted, at the end of the statement. */
 	if (replica_copy_take(rel, tuple))
 		return NULL;
 	if (!replica_admit(rel, tuple, &position))
 		return NULL;
 
-	table = replica_table(rel);
 	columns[0] = table->origin;
 	values[0] = heap_getattr(tuple, table->position, RelationGetDescr(rel), &isnull);
 	columns[1] = table->position;
@@ -364,10 +359,9 @@ replica_update(TriggerData *data)
 Datum
 pm_replica_row(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = replica_trigger_data(fcinfo);
+	TriggerData *data = replica_trigger_data(fcinfo, REPLICA_ROW_TRIGGER,
+											 TRIGGER_EVENT_ROW | TRIGGER_EVENT_BEFORE);
 
-	if (!TRIGGER_FIRED_BEFORE(data->tg_event) || !TRIGGER_FIRED_FOR_ROW(data->tg_event))
-		replica_refuse_protocol(data);
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
 		PG_RETURN_POINTER(replica_insert(data));
 	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
@@ -381,13 +375,11 @@ pm_replica_row(PG_FUNCTION_ARGS)
 Datum
 pm_replica_begin(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = replica_trigger_data(fcinfo);
+	TriggerData *data = replica_trigger_data(fcinfo, REPLICA_BEGIN_TRIGGER, TRIGGER_EVENT_BEFORE);
+	ReplicaTable *table = replica_table(data->tg_relation);
 
-	if (!TRIGGER_FIRED_BEFORE(data->tg_event) || !TRIGGER_FIRED_FOR_STATEMENT(data->tg_event) ||
-		!TRIGGER_FIRED_BY_INSERT(data->tg_event))
-		replica_refuse_protocol(data);
 	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
-		replica_copy_begin(data->tg_relation, replica_table(data->tg_relation)->position);
+		replica_copy_begin(data->tg_relation, table->position);
 	PG_RETURN_POINTER(NULL);
 }
 
@@ -397,11 +389,9 @@ pm_replica_begin(PG_FUNCTION_ARGS)
 Datum
 pm_replica_end(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = replica_trigger_data(fcinfo);
+	TriggerData *data = replica_trigger_data(fcinfo, REPLICA_END_TRIGGER, TRIGGER_EVENT_AFTER);
 
-	if (!TRIGGER_FIRED_AFTER(data->tg_event) || !TRIGGER_FIRED_FOR_STATEMENT(data->tg_event) ||
-		!TRIGGER_FIRED_BY_INSERT(data->tg_event))
-		replica_refuse_protocol(data);
+	(void) replica_table(data->tg_relation);
 	replica_copy_end(data->tg_relation);
 	PG_RETURN_POINTER(NULL);
 }

@@ -133,11 +133,22 @@ cmp_ok($left, '<', $rows, 'the first half is trimmed');
 cmp_ok(at_sub('SELECT count(*) FROM pm_catalog.trimmed_origin'), '<', ($rows - $left) / 2, 'what was trimmed is kept as ranges');
 at_sub('DROP SUBSCRIPTION payments_sub');
 $pub->safe_psql('money', "INSERT INTO payments (stream, type) SELECT 'late', 'A' FROM generate_series(1, 10)");
+# One of the triggers is off: the initial copy fails, and loses nothing.
+at_sub('ALTER TABLE payments DISABLE TRIGGER pm_arrival_end');
 at_sub(PmReplica::subscription('payments_sub', $pub, 'money'));
+ok(PmTest::wait_in_log($sub, qr/ERROR:  cannot write into replica log "payments" without its trigger "pm_arrival_end"/), 'a trigger is off: the initial copy fails');
+ok(PmTest::wait_in_log($sub, qr/HINT:  As the table's owner, run ALTER TABLE public\.payments ENABLE ALWAYS TRIGGER pm_arrival_end\./), '... with a hint');
+at_sub('ALTER TABLE public.payments ENABLE ALWAYS TRIGGER pm_arrival_end');
 ok(PmTest::wait_until($sub, "SELECT count(*) FROM got WHERE stream = 'late'", 10, timeout => 30), 'payments: what is new arrives');
+# ... and so do changes, although they fire no statement triggers.
+at_sub('ALTER TABLE payments DISABLE TRIGGER pm_arrival_begin');
+$pub->safe_psql('money', "INSERT INTO payments (stream, type) SELECT 'late', 'A' FROM generate_series(1, 5)");
+ok(PmTest::wait_in_log($sub, qr/ERROR:  cannot write into replica log "payments" without its trigger "pm_arrival_begin"/), '... and changes are not applied');
+at_sub(q{SELECT pm.create_replica_log('payments')});
+ok(PmTest::wait_until($sub, "SELECT count(*) FROM got WHERE stream = 'late'", 15, timeout => 30), '... until it is on again');
 ok(PmTest::wait_idle($sub, timeout => 20), 'all is handled');
 PmReplica::once_ok($sub, $pub, 'money', 'payments', 'payments: once each, although trimmed events were copied again');
-is(at_sub('SELECT count(*) FROM payments'), $left + 10, 'trimmed events did not come back');
+is(at_sub('SELECT count(*) FROM payments'), $left + 15, 'trimmed events did not come back');
 
 # ---- pm.status when no events can arrive
 
