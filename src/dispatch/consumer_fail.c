@@ -162,8 +162,8 @@ consumer_fail_refuse(const ConsumerFail *fail, bool held)
 										"%lld",
 										consumer, (long long) fail->position),
 			 held ? errhint("Name an event that it has fetched, and neither advanced nor failed.") :
-					errhint("Roll back, and call pm.fetch. What was not advanced is fetched "
-							"again.")));
+					errhint("Roll back, and call pm.fetch. Events that were not advanced are "
+							"fetched again.")));
 }
 
 static bool

@@ -139,7 +139,8 @@ consumer_refuse(const ConsumerCall *call, int lane, const Lease *lease)
 			 lease_is_of(lease, call->consumer) ?
 				 errdetail("Its lease ran out at %s.", timestamptz_to_str(lease->until)) :
 				 errdetail("Consumer \"%s\" holds it.", lease->consumer),
-			 errhint("Roll back, and call pm.fetch. What was not advanced is fetched again.")));
+			 errhint("Roll back, and call pm.fetch. Events that were not advanced are fetched "
+					 "again.")));
 }
 
 /*
@@ -238,7 +239,8 @@ pm_extend(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_PM_LEASE_LOST),
 						errmsg("consumer \"%s\" holds no lane of process manager \"%s\"",
 							   call.consumer, call.name),
-						errhint("Call pm.fetch. What was not advanced is fetched again.")));
+						errhint("Call pm.fetch. Events that were not advanced are fetched "
+								"again.")));
 	PG_RETURN_TIMESTAMPTZ(until);
 }
 
