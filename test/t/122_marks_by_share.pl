@@ -1,5 +1,5 @@
 # P6: no role can take the slots for marks in shared memory that another role needs. When all are in
-# use, the role with the most slots gives some back. Logs without a slot are found by polling; their events
+# use, the role with the most slots gives some back. Logs without a slot share their wake-ups; their events
 # are neither lost nor handled twice. Slots that are not used any more are given back without a restart.
 use strict;
 use warnings FATAL => 'all';
