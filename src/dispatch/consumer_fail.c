@@ -86,7 +86,7 @@ consumer_fail_args(FunctionCallInfo fcinfo, ConsumerFail *fail)
 		fail->failure.kind = FAILURE_DEFERRED;
 	if (PG_ARGISNULL(4) && (permanent || fail->failure.until == 0))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("error must not be null"),
-						errhint("To have the event again later, give retry_in instead.")));
+						errhint("To get the event again later, set retry_in instead.")));
 	fail->error.message = PG_ARGISNULL(4) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(4));
 	fail->error.sqlerrcode = fail->failure.kind == FAILURE_PERMANENT ?
 								 ERRCODE_PM_PERMANENT :
@@ -290,7 +290,7 @@ consumer_fail_park_all(ConsumerFail *fail)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg("the event at position %lld of log \"%s\" has no key \"%s\"",
 								   (long long) fail->position, fail->log, fail->key),
-							errhint("Give a key that it was fetched with, or leave key out.")));
+							errhint("Pass a key that it was fetched with, or omit key.")));
 	}
 }
 

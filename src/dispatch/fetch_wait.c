@@ -77,7 +77,7 @@ fetch_wait_argument(FunctionCallInfo fcinfo, int arg)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("pm.fetch cannot wait in a transaction that has written"),
 				 errdetail("What it has written, such as an advance, would have to wait as well."),
-				 errhint("Commit first, or leave wait out.")));
+				 errhint("Commit first, or omit wait.")));
 	return (long) (wait->time / 1000);
 }
 

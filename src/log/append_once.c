@@ -136,7 +136,7 @@ append_once_check(AppendCall *append, Datum id)
 	/* A client that sends an empty id for all commands would lose all but the first. */
 	if (VARSIZE_ANY_EXHDR(DatumGetTextPP(id)) == 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("id must not be empty"),
-						errhint("Give NULL, or leave id out, to append without an id.")));
+						errhint("Pass NULL, or omit id, to append without an id.")));
 	exec_require_writable("pm.append");
 	/* No INSERT checks this if the id is known. */
 	if (!append->direct && !append_once_may_insert(append->log))

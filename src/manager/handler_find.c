@@ -114,7 +114,7 @@ handler_search(const char *name, Oid owner, const HandlerUse *use)
 	}
 	if (matches > 1)
 		ereport(ERROR, (errcode(ERRCODE_AMBIGUOUS_FUNCTION), errmsg(use->ambiguous, name),
-						errhint("Give its signature, like %s(pm.event).", name)));
+						errhint("Specify its signature, such as %s(pm.event).", name)));
 	handler_check(found, owner, use);
 	return found;
 }

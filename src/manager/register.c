@@ -134,9 +134,8 @@ register_refuse_correlate(const ProcessManager *old, const Kept *kept)
 				 errhint("Name it again with correlate => %s, or register under another name. "
 						 "Only pm.seek with reset => true, which deletes them, allows the change.",
 						 quote_literal_cstr(old->correlate)) :
-				 errhint("Leave correlate out, or register under another name. "
-						 "Only pm.seek with reset => true, which deletes them, "
-						 "allows the change.")));
+				 errhint("Omit correlate, or register under another name. Only pm.seek with "
+						 "reset => true, which deletes them, allows the change.")));
 }
 
 /*
@@ -238,8 +237,8 @@ register_check_kind(const RegisterPlan *plan)
 			 keeps ? errmsg("keep_ended needs a handler that keeps instances") :
 					 errmsg("a journal needs a handler that keeps instances"),
 			 errdetail("%s is not a function f(pm.event, jsonb) RETURNS jsonb.", plan->handler),
-			 errhint("Leave keep_ended and journal out. "
-					 "In pm.alter, reset => '{keep_ended,journal}' removes them.")));
+			 errhint("Omit keep_ended and journal. In pm.alter, reset => '{keep_ended,journal}' "
+					 "removes them.")));
 }
 
 /*

@@ -160,7 +160,7 @@ register_args_types(FunctionCallInfo fcinfo)
 		return (Datum) 0;
 	if (register_args_names(fcinfo, REGISTER_ARG_TYPES) == NIL)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("types must not be empty"),
-						errhint("Name a type of events, or leave types out to handle all.")));
+						errhint("Name at least one type of events, or omit types to handle all.")));
 	return PG_GETARG_DATUM(REGISTER_ARG_TYPES);
 }
 

@@ -52,5 +52,5 @@ register_consumer_refuse(List *consumers)
 	if (consumers != NIL)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("a process manager that has a handler cannot have consumers"),
-						errhint("Give handler => NULL for consumers, or leave consumers out.")));
+						errhint("Use handler => NULL for consumers, or omit consumers.")));
 }
