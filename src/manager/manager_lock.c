@@ -23,6 +23,7 @@
 #include "base/within.h"
 #include "log/highwater_ask.h"
 #include "manager/manager_lock.h"
+#include "manager/standby.h"
 
 /*
  * In the place of a lane: the queue lock, and that of lanes that run alone.  Greater
@@ -57,7 +58,9 @@ manager_lock_unit(int id, int lane, bool nowait)
 	LOCKTAG tag;
 
 	manager_lock_tag(&tag, id, lane);
-	if (LockAcquire(&tag, ExclusiveLock, false, nowait) == LOCKACQUIRE_NOT_AVAIL)
+	if (!nowait)
+		standby_lock(&tag, ExclusiveLock);
+	else if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
 		return false;
 	/* The caller must see what the last holder committed. */
 	AcceptInvalidationMessages();

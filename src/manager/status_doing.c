@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "manager/standby.h"
 #include "manager/status.h"
 #include "manager/status_doing.h"
 #include "shmem/handling.h"
@@ -116,17 +117,20 @@ status_doing_handling(WorkerView *worker, uint32 info, long long seconds, Status
 	}
 }
 
+/*
+ * It may commit a batch, or the record of a failure.
+ */
+static void
+status_doing_standby(long long seconds, StatusVerdict *doing)
+{
+	doing->standby = true;
+	doing->reason = psprintf("its commit has waited for a synchronous standby for %lld s", seconds);
+	doing->hint = standby_hint();
+}
+
 static void
 status_doing_committing(WorkerView *worker, uint32 info, long long seconds, StatusVerdict *doing)
 {
-	if (info == WAIT_EVENT_SYNC_REP)
-	{
-		doing->reason = psprintf("its commit has waited for a synchronous standby for %lld s",
-								 seconds);
-		doing->hint = "Bring the standby back, or take it out of synchronous_standby_names and "
-					  "reload the configuration.";
-		return;
-	}
 	doing->reason = psprintf("its commit has been running for %lld s in process %d "
 							 "(wait event: %s)",
 							 seconds, worker->pid, status_doing_wait_event(info));
@@ -149,6 +153,15 @@ status_doing_reading(WorkerView *worker, uint32 info, long long seconds, StatusV
 	doing->hint = "The wait event shows what the server is doing or waiting for.";
 }
 
+uint32
+status_doing_wait(const WorkerView *worker)
+{
+	/* The process may have ended, and another process may use its entry now. */
+	if (!worker->in_use || worker->proc == NULL || worker->proc->pid != worker->pid)
+		return 0;
+	return status_wait_event(worker->proc);
+}
+
 long
 status_doing_age(StatusView *view, int worker)
 {
@@ -159,6 +172,26 @@ status_doing_age(StatusView *view, int worker)
 	if (slot->now.activity == ACTIVITY_HANDLING)
 		since = Max(since, slot->now.called_at);
 	return TimestampDifferenceMilliseconds(since, view->now);
+}
+
+static void
+status_doing_activity(WorkerView *worker, uint32 info, long long seconds, StatusVerdict *doing)
+{
+	switch (worker->now.activity)
+	{
+		case ACTIVITY_HANDLING:
+			status_doing_handling(worker, info, seconds, doing);
+			break;
+		case ACTIVITY_COMMITTING:
+			status_doing_committing(worker, info, seconds, doing);
+			break;
+		case ACTIVITY_READING:
+			status_doing_reading(worker, info, seconds, doing);
+			break;
+		case ACTIVITY_STARTING:
+		case ACTIVITY_IDLE:
+			break;
+	}
 }
 
 StatusVerdict *
@@ -177,23 +210,11 @@ status_doing(StatusView *view, int worker)
 		return doing;
 	doing->situation = "stuck";
 	old = MemoryContextSwitchTo(view->context);
-	/* The process may have ended, and another process may use its entry now. */
-	info = slot->proc != NULL && slot->proc->pid == slot->pid ? status_wait_event(slot->proc) : 0;
-	switch (slot->now.activity)
-	{
-		case ACTIVITY_HANDLING:
-			status_doing_handling(slot, info, age / 1000, doing);
-			break;
-		case ACTIVITY_COMMITTING:
-			status_doing_committing(slot, info, age / 1000, doing);
-			break;
-		case ACTIVITY_READING:
-			status_doing_reading(slot, info, age / 1000, doing);
-			break;
-		case ACTIVITY_STARTING:
-		case ACTIVITY_IDLE:
-			break;
-	}
+	info = status_doing_wait(slot);
+	if (info == WAIT_EVENT_SYNC_REP)
+		status_doing_standby(age / 1000, doing);
+	else
+		status_doing_activity(slot, info, age / 1000, doing);
 	MemoryContextSwitchTo(old);
 	return doing;
 }

@@ -19,6 +19,7 @@ typedef struct StatusVerdict
 	const char *situation; /* taken, dispatcher, busy, overdue, stuck or running */
 	const char *reason;	   /* NULL: there is nothing to say */
 	const char *hint;
+	bool standby; /* it waits for a synchronous standby */
 } StatusVerdict;
 
 /* What one query has seen of the workers. */
@@ -34,6 +35,8 @@ typedef struct StatusView
 
 /* Reads the workers, once for each query. */
 extern StatusView *status_view(FmgrInfo *flinfo);
+/* What a worker waits for; 0: it does not wait. */
+extern uint32 status_doing_wait(const WorkerView *worker);
 /* For how long a worker has been doing what it does, in ms. */
 extern long status_doing_age(StatusView *view, int worker);
 /* What a worker is doing, with a reason if it has done so for a long time. */

@@ -13,9 +13,11 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 #include "base/exec.h"
 #include "base/guc.h"
+#include "manager/standby.h"
 #include "manager/status.h"
 #include "manager/status_doing.h"
 #include "shmem/slot.h"
@@ -112,6 +114,21 @@ status_unit_say_starting(const char *reason, StatusVerdict *verdict)
 }
 
 /*
+ * How many dispatchers wait for a synchronous standby?
+ */
+static int
+status_unit_standby(StatusView *view)
+{
+	int count = 0;
+
+	for (int i = 0; i < view->nworkers; i++)
+		if (view->workers[i].kind == WORKER_DISPATCHER &&
+			status_doing_wait(&view->workers[i]) == WAIT_EVENT_SYNC_REP)
+			count++;
+	return count;
+}
+
+/*
  * Explains why no dispatcher serves the role.
  */
 static void
@@ -137,6 +154,15 @@ status_unit_no_dispatcher(StatusView *view, StatusUnit *unit, StatusVerdict *ver
 			status_unit_say_no_process(view, NULL, verdict);
 		else
 			status_unit_say_starting("no scheduler runs in this database", verdict);
+	}
+	else if (dispatchers >= guc_max_workers && status_unit_standby(view) > 0)
+	{
+		verdict
+			->reason = psprintf("no dispatcher runs for role \"%s\", because all places of "
+								"pm.max_workers are taken (in this database: %d, in others: %d), "
+								"and %d of these dispatchers wait for a synchronous standby",
+								role, here, dispatchers - here, status_unit_standby(view));
+		verdict->hint = standby_hint();
 	}
 	else if (dispatchers >= guc_max_workers)
 	{
@@ -231,6 +257,14 @@ status_unit_busy(StatusView *view, int worker, StatusVerdict *verdict)
 	if (doing->reason == NULL)
 		return;
 	verdict->situation = "busy";
+	if (doing->standby)
+	{
+		verdict->reason = psprintf("the commit of its dispatcher has waited for a synchronous "
+								   "standby for %ld s",
+								   status_doing_age(view, worker) / 1000);
+		verdict->hint = doing->hint;
+		return;
+	}
 	/*
 	 * While the dispatcher reads, it is not handling anything for a process manager
 	 * that could be named.
@@ -291,7 +325,7 @@ Datum
 pm_status_unit(PG_FUNCTION_ARGS)
 {
 	StatusUnit unit = {PG_GETARG_INT32(0), PG_GETARG_INT32(1), PG_GETARG_OID(2)};
-	StatusVerdict verdict = {NULL, NULL, NULL};
+	StatusVerdict verdict = {.situation = NULL};
 	Datum values[3];
 	bool nulls[3];
 

@@ -12,7 +12,6 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "base/report.h"
@@ -210,8 +209,7 @@ failed_record_conflicts(Unit *unit, ErrorData *error, const Handling *culprit, c
 	if (failed_take(unit) != NULL)
 	{
 		lane_conflicts(unit->pm->name, unit->lane, unit->contention.unrecorded);
-		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
+		worker_commit_later();
 		CommitTransactionCommand();
 		unit->contention.unrecorded = 0;
 	}

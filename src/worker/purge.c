@@ -34,6 +34,8 @@ purge_unit(Unit *unit)
 	PG_TRY();
 	{
 		worker_transaction();
+		/* What comes back after a crash or a failover is removed again. */
+		worker_commit_later();
 		more = journal_purge(unit->pm, &unit->purge);
 		CommitTransactionCommand();
 	}

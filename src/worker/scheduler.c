@@ -281,6 +281,11 @@ scheduler_begin(Scheduler *scheduler, Datum arg)
 
 	/* A session that locks the private tables must not keep a worker slot occupied. */
 	SetConfigOption("lock_timeout", "1s", PGC_USERSET, PGC_S_OVERRIDE);
+	/*
+	 * Nor must a missing synchronous standby hold up all roles.  Nobody is told what the
+	 * scheduler writes, and whatever is lost with this server is done again on the next.
+	 */
+	SetConfigOption("synchronous_commit", "local", PGC_USERSET, PGC_S_OVERRIDE);
 	crash_attach();
 	worker_transaction();
 	report_begin();

@@ -23,6 +23,7 @@
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -31,6 +32,7 @@
 #include "base/exec.h"
 #include "base/guc.h"
 #include "base/version.h"
+#include "manager/standby.h"
 #include "shmem/slot.h"
 #include "shmem/slot_activity.h"
 #include "shmem/slot_database.h"
@@ -154,7 +156,22 @@ worker_lock_extension(Oid oid)
 void
 worker_hold_off(Oid oid)
 {
-	LockDatabaseObject(ExtensionRelationId, oid, WORKER_LOCK_EXTENSION, AccessExclusiveLock);
+	LOCKTAG tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, oid, WORKER_LOCK_EXTENSION);
+	standby_lock(&tag, AccessExclusiveLock);
+	AcceptInvalidationMessages();
+}
+
+/*
+ * Called in a transaction that writes only what may be lost: its commit waits neither for the
+ * disk nor for a synchronous standby.
+ */
+void
+worker_commit_later(void)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
 }
 
 /*

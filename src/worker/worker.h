@@ -40,6 +40,8 @@ COMPAT_NORETURN extern void worker_leave(void);
 /* In a worker's loop. */
 extern void worker_begin_round(void);
 extern void worker_transaction(void);
+/* In a transaction that writes only what may be lost: its commit waits for nothing. */
+extern void worker_commit_later(void);
 extern bool worker_extension(void);
 extern bool worker_extension_dropped(void);
 extern bool worker_can_connect(Oid role);

@@ -330,6 +330,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm_catalog.diagram_text('a', 1)$$,			'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.diagram_age('1 s')$$,				'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.session(1)$$,						'00000', '00000', '00000', '00000', '00000'),
+	($$SELECT pm_catalog.standby_hint()$$,				'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.advice('f(pm.event)', NULL, 10, '42501', false, 'x')$$,	'00000', '00000', '00000', '00000', '00000'),
 	($$SELECT pm_catalog.may_see(10)$$,						'00000', '00000', '00000', '00000', '00000');
 
@@ -462,7 +463,7 @@ FROM unnest('{alice,monitor}'::text[]) r,
 		$$SELECT count(*) FROM pm_catalog.lane_waiting('i', 0, 'infinity') WHERE failing + behind > 0 AND timers > 0$$]) q;
 SELECT is_empty(
 	$$ SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pm_catalog'::regnamespace AND has_function_privilege('pmtest_carol', oid, 'EXECUTE')
-		AND proname NOT IN ('before_write', 'before_update', 'before_row', 'before_truncate', 'after_write', 'arrival_begin', 'arrival', 'arrival_end', 'newest_event', 'position_is_new', 'library', 'version_problem', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'events_after', 'waiting', 'lane_waiting', 'manager_owner', 'parked_event', 'counters', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'advice', 'diagram_text', 'diagram_age') $$,
+		AND proname NOT IN ('before_write', 'before_update', 'before_row', 'before_truncate', 'after_write', 'arrival_begin', 'arrival', 'arrival_end', 'newest_event', 'position_is_new', 'library', 'version_problem', 'workers', 'log_state', 'log_denied', 'mark_holders', 'oldest_unhandled', 'events_after', 'waiting', 'lane_waiting', 'manager_owner', 'parked_event', 'counters', 'pending', 'pending_instances', 'may_see', 'unit_now', 'waits_for', 'session', 'standby_hint', 'advice', 'diagram_text', 'diagram_age') $$,
 	'only internal functions known to be harmless can be executed');
 
 -- ---- privileges -------------------------------------------------------------

@@ -106,6 +106,8 @@ wait_idle('locks');
 
 # ---- a synchronous standby that is missing
 
+my $standby_hint = 'SELECT application_name, state, sync_state FROM pg_stat_replication shows the standbys that are connected. Start the missing one, or take it out of synchronous_standby_names, which is "nobody", and reload the configuration.';
+
 make('appends', "PERFORM pm.append('log_appended', 's', 'T');");
 answer("SELECT pm.create_log('log_appended')", 'r_appends');
 answer("INSERT INTO log_appends (stream, type) VALUES ('a', 'A')");
@@ -115,7 +117,7 @@ wait_for('SHOW synchronous_standby_names', 'nobody', 'a synchronous standby that
 my $sync = PmTest::session($node);
 $sync->send("INSERT INTO log_appends (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT state, lag, reason, hint FROM pm.status WHERE process_manager = 'appends'",
-	'waiting|1|a transaction that wrote to the log waits for a synchronous standby|Bring the standby back, or take it out of synchronous_standby_names and reload the configuration.',
+	"waiting|1|a transaction that wrote to the log waits for a synchronous standby|$standby_hint",
 	'it is not taken for an open writer');
 like(answer("SELECT wait_event || ' ' || hint FROM pm.blocker WHERE log = 'log_appends'"), qr/^SyncRep Its transaction is committed and waits for a synchronous standby/, 'pm.blocker says so, too, and does not advise to terminate a session');
 answer("ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf()");
@@ -126,7 +128,7 @@ answer("INSERT INTO log_appends (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT state FROM pm.worker WHERE process_manager = 'appends'", 'handling', 'its handler runs');
 answer("ALTER SYSTEM SET synchronous_standby_names = 'nobody'; SELECT pg_reload_conf()");
 wait_for("SELECT state || ' ' || regexp_replace(reason, '[0-9]+', 'N') || ' ' || hint FROM pm.status WHERE process_manager = 'appends'",
-	'running its commit has waited for a synchronous standby for N s Bring the standby back, or take it out of synchronous_standby_names and reload the configuration.', "the dispatcher's own commit waits for the standby");
+	"running its commit has waited for a synchronous standby for N s $standby_hint", "the dispatcher's own commit waits for the standby");
 like(answer("SELECT hint FROM pm.blocker WHERE log = 'log_appended'") . answer("SELECT count(*) FROM pm.blocker WHERE hint LIKE '%terminate_backend%'"), qr/0$/, 'no session is to be terminated');
 answer("ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf()");
 wait_idle('appends');

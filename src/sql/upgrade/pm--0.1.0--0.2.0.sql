@@ -628,6 +628,8 @@ LEFT JOIN pm_catalog.consumer_now f ON w.due AND u.consumed AND f.process_manage
 
 CREATE FUNCTION pm_catalog.events_after(log text, "position" bigint) RETURNS bigint
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_status_events';
+CREATE FUNCTION pm_catalog.standby_hint() RETURNS text
+	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'pm_standby_hint';
 CREATE OR REPLACE VIEW pm.status WITH (security_barrier) AS
 SELECT u.process_manager, coalesce((SELECT t.title FROM pm_catalog.log t WHERE t.name OPERATOR(pg_catalog.=) u.log), u.log) AS log, u.lane,
 	   u."position", u.high_water_mark,
@@ -686,7 +688,7 @@ SELECT u.process_manager, coalesce((SELECT t.title FROM pm_catalog.log t WHERE t
 		   WHEN 'hidden' THEN pg_catalog.format('Run GRANT SELECT on its table, and GRANT USAGE on its schema, TO %I.', u.rolname)
 		   WHEN 'writer' THEN 'SELECT * FROM pm.blocker shows which session it is.'
 		   WHEN 'prepared' THEN 'SELECT * FROM pm.blocker shows which one it is.'
-		   WHEN 'standby' THEN 'Bring the standby back, or take it out of synchronous_standby_names and reload the configuration.'
+		   WHEN 'standby' THEN pm_catalog.standby_hint()
 		   WHEN 'replica' THEN u.replica_hint
 		   WHEN 'idle' THEN p.hint
 		   WHEN 'running' THEN p.hint
@@ -824,6 +826,21 @@ WITH RECURSIVE locked AS MATERIALIZED (			-- the relations of this database that
 	WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND pm_catalog.may_see(w.role)
 	  AND w.database OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database
 											 WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+	UNION ALL
+	-- Dispatchers that wait for a synchronous standby, for each process manager of which they hold the lock of a unit.
+	SELECT 'dispatcher', NULL, u.name, u.virtualtransaction, w.pid
+	FROM pm_catalog.workers() w
+	LEFT JOIN LATERAL (
+		SELECT p.name, k.virtualtransaction
+		FROM pg_catalog.pg_locks k
+		JOIN pm_catalog.manager p ON p.id OPERATOR(pg_catalog.=) k.objid::pg_catalog.int8::integer
+		WHERE k.pid OPERATOR(pg_catalog.=) w.pid AND k.locktype OPERATOR(pg_catalog.=) 'object' AND k.granted
+		  AND k.classid OPERATOR(pg_catalog.=) 'pm_catalog.process_manager'::pg_catalog.regclass
+		  AND k.database OPERATOR(pg_catalog.=) w.database AND pm_catalog.may_see(p.owner)) u ON true
+	WHERE w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND pm_catalog.may_see(w.role)
+	  AND w.wait_event OPERATOR(pg_catalog.=) 'SyncRep'
+	  AND w.database OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database
+											 WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
 ), blocks AS (			-- and the transactions for which these wait themselves
 	SELECT * FROM direct
 	UNION
@@ -843,8 +860,7 @@ SELECT b.blocks, coalesce((SELECT t.title FROM pm_catalog.log t WHERE t.name OPE
 		   WHEN a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
 		   THEN 'It is this session. COMMIT or ROLLBACK its transaction.'
 		   WHEN s.wait_event OPERATOR(pg_catalog.=) 'SyncRep'
-		   THEN 'Its transaction is committed and waits for a synchronous standby. Bring the standby back, or take it '
-				'out of synchronous_standby_names and reload the configuration.'
+		   THEN pg_catalog.concat('Its transaction is committed and waits for a synchronous standby. ', pm_catalog.standby_hint())
 		   WHEN s.wait_event_type OPERATOR(pg_catalog.=) 'Lock' AND s.worker IS NOT NULL
 		   THEN 'It is a worker of pm that waits for another session, which has a row here, too. Do not terminate the '
 				'worker: that would count as a failure of its event.'

@@ -1,0 +1,23 @@
+/*
+ * standby.h
+ *		Waits for synchronous standbys: says what helps, and says so to those who wait behind them.
+ */
+#ifndef PM_STANDBY_H
+#define PM_STANDBY_H
+
+#include "storage/lock.h"
+#include "storage/proc.h"
+
+/* Has the transaction of this process committed, and does it wait for a synchronous standby? */
+extern bool standby_waits(PGPROC *proc);
+
+/* What helps, as whole sentences. */
+extern char *standby_hint(void);
+
+/*
+ * Takes a lock as LockAcquire() does, and waits for it.  If that takes long because a
+ * transaction waits for a synchronous standby, the user gets a notice.
+ */
+extern void standby_lock(const LOCKTAG *tag, LOCKMODE mode);
+
+#endif /* PM_STANDBY_H */
