@@ -283,7 +283,8 @@ append_first_locked(AppendCall *append, InsertEvent *event, int64 *version)
 	/* The versions count, whether the caller sees their events or not. */
 	if (!append->direct)
 		log_require_select(append->log, GetUserId());
-	stream_version_lock(&stream, append->log, append->stream);
+	stream_version_lock(&stream, append->log, append->stream,
+						append->direct ? &append->insert : NULL);
 	if (stream.newer)
 		append_not_serializable();
 	append->insert.last = stream.last;

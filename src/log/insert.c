@@ -375,10 +375,7 @@ insert_row(Insert *insert)
 	return true;
 }
 
-/*
- * Opens the partition that takes a position.  False if only an INSERT can write it.
- */
-static bool
+bool
 insert_into_leaf(Insert *insert, int64 position)
 {
 	const PartitionLeaf *leaf = insert_leaf(insert->log, insert->root, &insert->set, position);

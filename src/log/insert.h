@@ -32,7 +32,7 @@ typedef struct Insert
 	EState *estate;
 	ResultRelInfo *target;
 	TupleTableSlot *slot;
-	TransactionId last; /* wrote the event that insert_version() has found */
+	TransactionId last; /* wrote the stream's last event that was found */
 } Insert;
 
 /* Begins to write the log.  False if it must be written by an INSERT. */
@@ -47,6 +47,8 @@ extern int64 insert_version(Insert *insert, Datum stream, bool *any);
  * INSERT_NOT_PLAIN if nothing was written.
  */
 extern int64 insert_event(Insert *insert, Datum stream, InsertEvent *event, int64 version);
+/* Opens the partition that takes a position.  False if only an INSERT can write it. */
+extern bool insert_into_leaf(Insert *insert, int64 position);
 extern void insert_end(Insert *insert);
 
 #endif /* PM_INSERT_H */

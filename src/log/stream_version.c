@@ -9,10 +9,11 @@
  * although it is not committed, and waits for its transaction.  A snapshot that is taken
  * after that shows all events of the stream.
  *
- * Two things are looked for in each partition, the newest first: an event that another
- * transaction has inserted and not committed (with a dirty snapshot), and then the highest
- * version (with a new snapshot).  One look with the dirty snapshot would not do for both: it
- * can miss an event that is being updated, by pm.erase for example.
+ * Most streams have their last event in the newest partition, and one look there is enough
+ * (insert_newest.c).  Otherwise two things are looked for in each partition, the newest first:
+ * an event that another transaction has inserted and not committed (with a dirty snapshot), and
+ * then the highest version (with a new snapshot).  One look with the dirty snapshot would not do
+ * for both: it can miss an event that is being updated, by pm.erase for example.
  *
  * Versions of a stream rise with positions, because a position is drawn under the lock.  So the
  * first partition that has an event with a version has the highest one.  What is looked for in
@@ -28,6 +29,7 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "nodes/tidbitmap.h"
 #include "storage/lmgr.h"
@@ -36,7 +38,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "base/digest.h"
+#include "log/insert_newest.h"
 #include "log/log_tables.h"
 #include "log/sequence.h"
 #include "log/stream_version.h"
@@ -61,13 +63,12 @@ typedef struct StreamLook
 static void
 stream_version_tag(StreamVersion *stream, PmLog *log, Datum name)
 {
-	const unsigned char *digest = (unsigned char *) VARDATA_ANY(DatumGetByteaPP(digest_text(name)));
-	uint32 number;
-	uint16 rest;
+	text *given = DatumGetTextPP(name);
+	uint64 hash = hash_bytes_extended((const unsigned char *) VARDATA_ANY(given),
+									  VARSIZE_ANY_EXHDR(given), 0);
 
-	memcpy(&number, digest, sizeof(number));
-	memcpy(&rest, digest + sizeof(number), sizeof(rest));
-	SET_LOCKTAG_OBJECT(stream->tag, MyDatabaseId, log->seqid, number, rest);
+	/* Two streams that have the same hash wait for each other, and nothing else. */
+	SET_LOCKTAG_OBJECT(stream->tag, MyDatabaseId, log->seqid, (uint32) hash, (uint16) (hash >> 32));
 }
 
 /*
@@ -269,40 +270,59 @@ stream_version_find(StreamVersion *stream, StreamLook *look)
 	return !look->stopped || stream->version > 0 || stream->newer;
 }
 
-void
-stream_version_lock(StreamVersion *stream, PmLog *log, Datum name)
+/*
+ * Finds the version in all partitions.  False if it must be looked for again: the event at which
+ * the look stopped is gone, or *other has inserted an event and not ended.
+ */
+static bool
+stream_version_search(StreamVersion *stream, PmLog *log, Datum name, TransactionId *other)
 {
-	StreamLook look;
 	Snapshot snapshot;
+	StreamLook look;
+	bool done = false;
 
+	/* What this transaction has written so far counts. */
+	CommandCounterIncrement();
+	/* While it is registered, no entry of an event that it shows is removed. */
+	snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	look.name = name;
+	look.bitmap = NULL;
+	log_tables_begin(&look.tables, log, snapshot);
+	look.found = palloc(sizeof(int) * Max(look.tables.count, 1));
+	stream_version_look(&look);
+	*other = look.other;
+	if (!TransactionIdIsValid(look.other))
+		done = stream_version_find(stream, &look);
+	log_tables_end(&look.tables);
+	UnregisterSnapshot(snapshot);
+	pfree(look.found);
+	if (look.bitmap != NULL)
+		tbm_free(look.bitmap);
+	return done;
+}
+
+void
+stream_version_lock(StreamVersion *stream, PmLog *log, Datum name, Insert *insert)
+{
 	stream_version_tag(stream, log, name);
 	for (;;)
 	{
-		bool done = false;
+		TransactionId other;
 
 		(void) LockAcquire(&stream->tag, ExclusiveLock, false, false);
-		/* What this transaction has written so far counts. */
-		CommandCounterIncrement();
-		/* While it is registered, no entry of an event that it shows is removed. */
-		snapshot = RegisterSnapshot(GetTransactionSnapshot());
-		look.name = name;
-		look.bitmap = NULL;
-		log_tables_begin(&look.tables, log, snapshot);
-		look.found = palloc(sizeof(int) * Max(look.tables.count, 1));
-		stream_version_look(&look);
-		if (!TransactionIdIsValid(look.other))
-			done = stream_version_find(stream, &look);
-		log_tables_end(&look.tables);
-		UnregisterSnapshot(snapshot);
-		pfree(look.found);
-		if (look.bitmap != NULL)
-			tbm_free(look.bitmap);
-		if (done)
+		if (insert != NULL && insert_newest(insert, name, &stream->version))
+		{
+			stream->any = true;
+			stream->newer = false;
+			stream->last = insert->last;
+			return;
+		}
+		if (stream_version_search(stream, log, name, &other))
 			return;
 		/* While we wait, others may look too: they wait for the same transaction. */
 		LockRelease(&stream->tag, ExclusiveLock, false);
-		if (TransactionIdIsValid(look.other))
-			XactLockTableWait(look.other, NULL, NULL, XLTW_None);
+		if (TransactionIdIsValid(other))
+			XactLockTableWait(other, NULL, NULL, XLTW_None);
 		CHECK_FOR_INTERRUPTS();
 	}
 }

@@ -7,6 +7,7 @@
 
 #include "storage/lock.h"
 
+#include "log/insert.h"
 #include "log/log_scan.h"
 
 /* A stream that is locked. */
@@ -21,9 +22,10 @@ typedef struct StreamVersion
 
 /*
  * Locks the stream and finds its version, after the transactions that have appended to it have
- * ended.  The log's table is locked.
+ * ended.  The log's table is locked.  "insert" is what the event is about to be written with, NULL
+ * if it is an INSERT.
  */
-extern void stream_version_lock(StreamVersion *stream, PmLog *log, Datum name);
+extern void stream_version_lock(StreamVersion *stream, PmLog *log, Datum name, Insert *insert);
 /* Fits the index of (stream, version) of a table of a partitioned log. */
 extern bool stream_version_fits(LogScan *scan, Relation index);
 /* Releases the lock, after the event has been written. */

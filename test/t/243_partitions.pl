@@ -44,6 +44,19 @@ like($waiting->wait, qr/^\d+$/, 'then it takes the next version');
 ok(PmTest::wait_idle($node), 'all is handled');
 PmTest::exactly_once_ok($node, 'follow_plain', 'plain', 'also what was committed late, and written directly');
 
+# A prepared transaction has appended to a stream whose last event is in the newest partition.
+answer(q{SELECT pm.append('plain', 'prepared', 'x')});
+for my $end ('COMMIT', 'ROLLBACK')
+{
+	$late->do(q{BEGIN; SELECT pm.append('plain', 'prepared', 'y'); PREPARE TRANSACTION 'p'});
+	$waiting->send(q{SELECT pm.append('plain', 'prepared', 'z')});
+	ok(PmTest::wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'transactionid' AND query LIKE '%prepared%' AND pid <> pg_backend_pid()}, 1),
+		'who appends to a stream waits for a prepared transaction');
+	answer("$end PREPARED 'p'");
+	like($waiting->wait, qr/^\d+$/, "until $end PREPARED");
+}
+is(answer(q{SELECT string_agg(version || type, ' ' ORDER BY version) FROM plain WHERE stream = 'prepared'}), '1x 2y 3z 4z', 'and takes the version that follows');
+
 # A reader keeps the log's table locked. The DROP waits for it; writers do not wait for the DROP.
 my $reader = PmTest::session($node);
 my $dropper = PmTest::session($node);
