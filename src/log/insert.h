@@ -13,7 +13,7 @@
 /* What insert_event() returns if a partition can only be written by an INSERT. */
 #define INSERT_NOT_PLAIN (-1)
 
-/* An event to be written; its metadata are complete. */
+/* An event to be written; its metadata is complete. */
 typedef struct InsertEvent
 {
 	Datum type;		/* text */

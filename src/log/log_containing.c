@@ -1,6 +1,6 @@
 /*
  * log_containing.c
- *		Reads a log's events by what their metadata contain.
+ *		Reads a log's events by what their metadata contains.
  *
  * This is done along a GIN index, and without a query: the head of log_scan.c says why.
  */

@@ -1,6 +1,6 @@
 /*
  * log_containing.h
- *		Reads a log's events by what their metadata contain.
+ *		Reads a log's events by what their metadata contains.
  */
 #ifndef PM_LOG_CONTAINING_H
 #define PM_LOG_CONTAINING_H
@@ -10,7 +10,7 @@
 #include "log/log_index.h"
 
 /*
- * Reads all events whose metadata contain one of the notes (of jsonb).  Other events
+ * Reads all events whose metadata contains one of the notes (of jsonb).  Other events
  * can be among them, so "take" must compare the metadata.  False if the log has no
  * index for that.
  */

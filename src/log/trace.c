@@ -2,7 +2,7 @@
  * trace.c
  *		pm.trace: what caused an event, and the tree of what it caused.
  *
- * When a handler calls pm.append, the new event's metadata name the event that
+ * When a handler calls pm.append, the new event's metadata names the event that
  * caused it.  pm.trace follows these entries from effects to causes
  * (trace_cause.c), and then from causes to effects, one generation after another,
  * in all logs that the caller may read.
@@ -191,7 +191,7 @@ trace_read_one(TraceWanted *wanted, int64 position)
 }
 
 /*
- * Reads the events of a log whose metadata have one of the notes, by position.
+ * Reads the events of a log whose metadata has one of the notes, by position.
  * Without an index of the metadata all of the log is read.  False if the log has
  * no index of positions.
  */

@@ -40,7 +40,7 @@ typedef struct TraceCauseMet
 } TraceCauseMet;
 
 /*
- * A field of what the event's metadata name as its cause; NULL if there is none.
+ * A field of what the event's metadata names as its cause; NULL if there is none.
  */
 static char *
 trace_cause_field(EventFields *event, const char *field)

@@ -8,7 +8,7 @@
 #include "log/log.h"
 #include "log/log_catalog.h"
 
-/* What the metadata of an event name as its cause.  They can be anything. */
+/* What the metadata of an event names as its cause.  It can be anything. */
 typedef struct TraceCause
 {
 	char *log; /* NULL: none */
