@@ -42,9 +42,9 @@ extern Datum event_form(EventFields *fields);
 extern bool event_is_sent(Datum event);
 
 /*
- * The metadata that names an event as the cause of another one, as jsonb: {"causation": {"log":
- * ..., "position": ...}}. pm.trace finds the effects of an event by these metadata.  With
- * "correlates", they have the same value as "correlation" too. /
+ * The metadata that names an event as the cause of another one, as jsonb:
+ * {"causation": {"log": ..., "position": ...}}.  pm.trace finds the effects of an event
+ * by this metadata.  With "correlates", it has the same value as "correlation" too.
  */
 extern Datum event_causation(const char *log, int64 position, bool correlates);
 

@@ -61,8 +61,8 @@ extern bool within_is_timer(text *type);
 
 /*
  * The metadata of an event that is appended or of a timer that is set.  In a handler
- * they name the cause and the correlation, and inherit the keys that the process
- * manager carries; otherwise they stay as they are.
+ * it names the cause and the correlation, and inherits the keys that the process
+ * manager carries; otherwise it stays as it is.
  */
 extern Datum within_cause(Datum metadata);
 

@@ -64,7 +64,7 @@ insert_leaf_plain_triggers(Relation leaf)
 
 /*
  * No checks, and no column that has to be computed or may not be NULL, except those of an event.
- * Defaults of a partition do not apply to what is inserted into the log. /
+ * Defaults of a partition do not apply to what is inserted into the log.
  */
 static bool
 insert_leaf_plain_columns(Relation leaf, const AttrNumber *column)
