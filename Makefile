@@ -11,8 +11,8 @@
 #   make check-ha                  failover with Patroni and etcd: three servers on this machine
 #   make check-assert                the suites on a server built with assertions
 #   make check-valgrind              the regress suite on such a server, under valgrind
-#   make lint [FILES="src/log/log.c"]    the rules of the house, clang-tidy and cppcheck
-#   make lint-house                  only the former: layers, circles, lengths, format, commit subjects; seconds
+#   make lint [FILES="src/log/log.c"]    the project's rules, clang-tidy and cppcheck
+#   make lint-house                  only the project's rules: layers, circles, lengths, format, commit subjects; takes seconds
 #   make format [FILES=...]          clang-format over the C files, in place
 #   make coverage [SUITES="regress"] which lines the suites run, into coverage/
 #   make console [DB=...] [WRITE=1] [PORT=n]   a web page for process managers, on this machine; see doc/console.md
@@ -24,7 +24,7 @@
 #   make deb [MAJORS="15 17 18 19"]  Debian packages, built and tested in clean chroots, into dist/deb; as root
 #   make rpm                         the RPM, built with Debian's rpm, into dist/
 #   make image [MAJORS="18 19"]      the files as an image volume has them, from the Debian packages, into dist/image
-#   make release-check [STEPS="lint deb"]   all that must be true before a version is released
+#   make release-check [STEPS="lint deb"]   everything that must hold before a version is released
 #   make dev                         strict build in place, installed under PM_DEV_DIR
 #
 # PM_STRICT=1 builds with assertions on and every warning an error. PM_BITCODE=no builds no bitcode for JIT.

@@ -4,7 +4,7 @@
 #
 #   versions   the version, its date and the addresses agree in all files; nothing is uncommitted
 #   frozen     the released install script is there, and is the one that is built
-#   lint       the rules of the house (the length of README.md is one), clang-tidy and cppcheck
+#   lint       the project's rules (the length of README.md is one), clang-tidy and cppcheck
 #   check      all suites
 #   upgrade    the tests of upgrades alone: of the extension, and pg_upgrade
 #   pg-upgrade the chain of pg_upgrade from 15 to 19

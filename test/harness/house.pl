@@ -1,5 +1,5 @@
 #!/usr/bin/env perl
-# house.pl [ROOT]: checks the rules of the house that need no compiler. See "Where files belong" and
+# house.pl [ROOT]: checks the rules of the project that need no compiler. See "Where files belong" and
 # "Code style" in CONTRIBUTING.md.
 #
 # Each finding is a line "file:line: what is wrong". Below the findings of a rule it says how to correct
@@ -132,7 +132,7 @@ my $upward = rule('includes that go up',
 	  . join(' < ', @layers)
 	  . " < init.c).\nMove what is needed down to a layer that both can see, pass what is needed as an argument,"
 	  . "\nor let the upper layer register itself with the lower one.");
-my $unknown = rule('includes of no file', 'Write includes of the house as "layer/file.h".');
+my $unknown = rule('includes of no file', 'Write includes of project headers as "layer/file.h".');
 my %includes;    # node -> { node -> "file:line" }
 
 # A .c file and its .h file are one node.
@@ -428,6 +428,6 @@ for (@rules)
 	print "\n";
 }
 my $longest = @functions ? "$functions[0][0] ($functions[0][2])" : 'none';
-printf "The house: %d files, %d findings. Functions: %d, mean %.1f lines, longest %s.%s\n", scalar @files, $count,
+printf "Rules of the project: %d files, %d findings. Functions: %d, mean %.1f lines, longest %s.%s\n", scalar @files, $count,
   scalar @functions, $mean, $longest, $note;
 exit($count > 0);

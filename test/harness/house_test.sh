@@ -144,5 +144,5 @@ clean
 git -C "$tree" -c user.name=t -c user.email=t@localhost commit -q --allow-empty -m "$(printf 'a%.0s' $(seq 73))"
 expect 'commit subjects over 72 characters' "$(git -C "$tree" log -1 --format=%h):"
 
-printf 'The rules of the house: %d tried, %d failed\n' "$tried" "$failed"
+printf 'Rules of the project: %d tried, %d failed\n' "$tried" "$failed"
 [ "$failed" -eq 0 ]
