@@ -181,6 +181,47 @@ SELECT pm.unregister('looks');
 SET client_min_messages = warning;
 SELECT (SELECT count(*) FROM pm_catalog.name_use), (SELECT count(*) FROM pm_catalog.name_owner);
 
+-- ---- attached logs: the role that has attached the table counts, not the owner of the table
+
+\c - regress_pm_owner
+SET client_min_messages = error;
+CREATE TABLE outbox (id bigserial PRIMARY KEY, k text NOT NULL, j jsonb);
+GRANT SELECT ON outbox TO regress_pm_keeper, regress_pm_thief;
+INSERT INTO outbox (k, j) VALUES ('ann', '{"w": 1}');
+\c - regress_pm_thief
+SET client_min_messages = error;
+SELECT pm.attach_log('box', 'regress_pm_owner.outbox', 'id', 'k', 'k', 'j');
+\c - regress_pm_keeper
+SET client_min_messages = error;
+CREATE FUNCTION keeps(e pm.event, s jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT e.data';
+SELECT pm.register('keeps', 'keeps', '{box,notes}', start_at => 'beginning', journal => true);
+SELECT pm.catch_up('keeps');
+SELECT pm.unfollow('keeps', 'box');
+\c - regress_pm_thief
+SELECT pm.detach_log('box');
+\c - :super
+TABLE owners;
+\c - regress_pm_owner
+SET client_min_messages = error;
+SELECT pm.create_log('box');
+SELECT pm.attach_log('box', 'outbox', 'id', 'k', 'k', 'j');
+\c - regress_pm_thief
+SET client_min_messages = error;
+SELECT pm.attach_log('box', 'regress_pm_owner.outbox', 'id', 'k', 'k', 'j', filter => 'k IS NOT NULL');
+-- also if the table was dropped
+\c - regress_pm_owner
+SET client_min_messages = error;
+DROP TABLE outbox CASCADE;
+SELECT pm.create_log('box');
+\c - regress_pm_thief
+SELECT pm.create_log('box');
+DROP TABLE box;
+\c - regress_pm_keeper
+SELECT pm.unregister('keeps');
+\c - :super
+SET client_min_messages = warning;
+SELECT (SELECT count(*) FROM pm_catalog.name_use), (SELECT count(*) FROM pm_catalog.name_owner);
+
 DROP VIEW keeps, owners, uses;
 DROP OWNED BY regress_pm_owner, regress_pm_keeper, regress_pm_thief;
 DROP ROLE regress_pm_owner, regress_pm_keeper, regress_pm_thief;

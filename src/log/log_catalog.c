@@ -427,8 +427,10 @@ log_catalog_delete(const char *name)
 		{NULL, "DELETE FROM pm_catalog.log WHERE name OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}};
 	ExecScope scope;
 	Datum values[1];
+	LogRow row;
 
-	name_right_release(name, log_catalog_table(name));
+	if (log_catalog_row(name, &row))
+		name_right_release(name, row.relid, row.kind == LOG_ATTACHED ? &row.attached_by : NULL);
 	replica_origin_forget(name);
 	promotion_forget(name);
 	log_name_forget(name);

@@ -16,7 +16,8 @@
  *
  * A process manager can follow each log that its owner may read.  But it must not be able to
  * prevent the owner of the log from creating the log again.  So when a log is dropped, its owner
- * is recorded in pm_catalog.name_owner.
+ * is recorded in pm_catalog.name_owner.  The owner of an attached log is the role that has attached
+ * it: that role has chosen what its events are.
  *
  * No session waits here for the transaction of another role, however long that transaction stays
  * open.  A session deletes rows of name_use only for a process manager whose units it has locked.
@@ -301,7 +302,7 @@ name_right_unuse(const char *manager)
 }
 
 void
-name_right_release(const char *name, Oid relid)
+name_right_release(const char *name, Oid relid, const Oid *attached_by)
 {
 	static ExecStatement forget = {
 		NULL,
@@ -328,7 +329,8 @@ name_right_release(const char *name, Oid relid)
 	(void) exec_as_owner(&forget, values, NULL);
 	if (!name_right_used(name))
 		return;
-	owner = name_right_table_owner(relid);
+	/* The owner of an attached table need not know of the log. */
+	owner = attached_by != NULL ? *attached_by : name_right_table_owner(relid);
 	owner_name = GetUserNameFromId(owner, true);
 	values[1] = ObjectIdGetDatum(owner);
 	values[2] = CStringGetTextDatum(owner_name != NULL ? owner_name : "");

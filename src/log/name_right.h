@@ -31,7 +31,10 @@ extern void name_right_use(const char *manager, Datum names);
 /* A process manager is unregistered, with all that it has kept. */
 extern void name_right_unuse(const char *manager);
 
-/* A log is removed.  Its table may have been dropped by this transaction. */
-extern void name_right_release(const char *name, Oid relid);
+/*
+ * A log is removed.  Its table may have been dropped by this transaction.  For an attached log, the
+ * role that has attached it, InvalidOid if that is not known; NULL for any other log.
+ */
+extern void name_right_release(const char *name, Oid relid, const Oid *attached_by);
 
 #endif /* PM_NAME_RIGHT_H */
