@@ -10,9 +10,15 @@
  * log's table.
  *
  * Nothing is checked for a role that does not own the table, since the command will fail.
+ *
+ * A command looks up its tables by their names again, after what is done here.  If a table is
+ * renamed meanwhile, it finds another one.  So the names are looked up again when the tables are
+ * locked, and it is checked afterwards that the command has removed the partitions that were
+ * checked, and no other.
  */
 #include "pm.h"
 
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
@@ -63,46 +69,109 @@ partition_ddl_create(CreateStmt *create)
 		partition_ddl_refuse_nested(name);
 }
 
+COMPAT_NORETURN static void
+partition_ddl_refuse_renamed(const char *name)
+{
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+					errmsg("a partition of event log \"%s\" was renamed or replaced while the "
+						   "command waited",
+						   name),
+					errhint("Run the command again.")));
+}
+
 /*
- * Acts on the ATTACH or the DETACH in an ALTER TABLE.
+ * The ATTACH or the DETACH in an ALTER TABLE; NULL if there is none.
  */
-static void
-partition_ddl_alter(AlterTableStmt *alter, bool before)
+static AlterTableCmd *
+partition_ddl_command(Node *statement)
 {
 	ListCell *lc;
 
-	foreach(lc, alter->cmds)
+	if (!IsA(statement, AlterTableStmt) || ((AlterTableStmt *) statement)->objtype != OBJECT_TABLE)
+		return NULL;
+	/* PostgreSQL's grammar allows nothing else beside it. */
+	foreach(lc, ((AlterTableStmt *) statement)->cmds)
 	{
 		AlterTableCmd *command = lfirst_node(AlterTableCmd, lc);
-		PartitionCmd *partition;
-		char *name;
-		Oid root;
-		Oid leaf;
 
-		if (command->subtype != (before ? AT_DetachPartition : AT_AttachPartition))
-			continue;
-		partition = castNode(PartitionCmd, command->def);
-		name = partition_ddl_log(alter->relation, &root);
-		leaf = name == NULL ? InvalidOid : RangeVarGetRelid(partition->name, NoLock, true);
-		if (!OidIsValid(leaf) || partition_root(leaf) != root)
-			continue;
-		if (!before && get_rel_relkind(leaf) == RELKIND_PARTITIONED_TABLE)
-			partition_ddl_refuse_nested(name);
-		else if (!before)
-			partition_attached(name, root, leaf);
-		else if (get_rel_relkind(leaf) == RELKIND_RELATION)
-			partition_drop_before(name, root, leaf,
-								  partition->concurrent ? PARTITION_DETACH_CONCURRENTLY :
-														  PARTITION_DETACH);
+		if (command->subtype == AT_AttachPartition || command->subtype == AT_DetachPartition)
+			return command;
 	}
+	return NULL;
+}
+
+bool
+partition_ddl_concerns(Node *statement)
+{
+	return partition_ddl_command(statement) != NULL;
+}
+
+static Oid
+partition_ddl_leaf(AlterTableCmd *command)
+{
+	return RangeVarGetRelid(castNode(PartitionCmd, command->def)->name, NoLock, true);
+}
+
+/*
+ * Before a DETACH.
+ */
+static List *
+partition_ddl_detach(AlterTableStmt *alter, AlterTableCmd *command)
+{
+	Oid root;
+	Oid again;
+	char *name = partition_ddl_log(alter->relation, &root);
+	Oid leaf = name == NULL ? InvalidOid : partition_ddl_leaf(command);
+
+	if (!OidIsValid(leaf) || partition_root(leaf) != root ||
+		get_rel_relkind(leaf) != RELKIND_RELATION)
+		return NIL;
+	partition_drop_before(name, root, leaf,
+						  castNode(PartitionCmd, command->def)->concurrent ?
+							  PARTITION_DETACH_CONCURRENTLY :
+							  PARTITION_DETACH);
+	if (partition_ddl_log(alter->relation, &again) == NULL || again != root ||
+		partition_ddl_leaf(command) != leaf)
+		partition_ddl_refuse_renamed(name);
+	return list_make1_oid(leaf);
+}
+
+static void
+partition_ddl_attached(AlterTableStmt *alter, AlterTableCmd *command)
+{
+	Oid root;
+	char *name = partition_ddl_log(alter->relation, &root);
+	Oid leaf = name == NULL ? InvalidOid : partition_ddl_leaf(command);
+
+	if (!OidIsValid(leaf) || partition_root(leaf) != root)
+		return;
+	if (get_rel_relkind(leaf) == RELKIND_PARTITIONED_TABLE)
+		partition_ddl_refuse_nested(name);
+	partition_attached(name, root, leaf);
+}
+
+/*
+ * The command has locked the tables that it has found.
+ */
+static void
+partition_ddl_detached(AlterTableStmt *alter, AlterTableCmd *command, List *leaves)
+{
+	Oid root;
+	char *name = partition_ddl_log(alter->relation, &root);
+	Oid leaf = name == NULL ? InvalidOid : partition_ddl_leaf(command);
+
+	if (OidIsValid(leaf) && get_rel_relkind(leaf) == RELKIND_RELATION &&
+		!list_member_oid(leaves, leaf))
+		partition_ddl_refuse_renamed(name);
 }
 
 /*
  * Acts on DROP TABLE, for each partition that it names.
  */
-static void
+static List *
 partition_ddl_drop(DropStmt *drop)
 {
+	List *leaves = NIL;
 	ListCell *lc;
 
 	foreach(lc, drop->objects)
@@ -116,30 +185,64 @@ partition_ddl_drop(DropStmt *drop)
 			!compat_class_ownercheck(leaf, GetUserId()))
 			continue;
 		name = partition_log_name(root);
+		if (name == NULL)
+			continue;
+		partition_drop_before(name, root, leaf, PARTITION_DROP);
+		if (RangeVarGetRelid(range, NoLock, true) != leaf)
+			partition_ddl_refuse_renamed(name);
+		leaves = lappend_oid(leaves, leaf);
+	}
+	return leaves;
+}
+
+List *
+partition_ddl_before(Node *statement)
+{
+	AlterTableCmd *command = partition_ddl_command(statement);
+
+	/* An error may have left something. */
+	if (IsA(statement, AlterTableStmt) || IsA(statement, DropStmt) || IsA(statement, DropOwnedStmt))
+		partition_drop_forget();
+	if (command != NULL && command->subtype == AT_DetachPartition)
+		return partition_ddl_detach((AlterTableStmt *) statement, command);
+	if (IsA(statement, DropStmt) && ((DropStmt *) statement)->removeType == OBJECT_TABLE)
+		return partition_ddl_drop((DropStmt *) statement);
+	if (IsA(statement, CreateStmt))
+		partition_ddl_create((CreateStmt *) statement);
+	return NIL;
+}
+
+/*
+ * Raises an error if a partition that was checked has not gone.
+ */
+static void
+partition_ddl_require_gone(List *leaves)
+{
+	ListCell *lc;
+
+	foreach(lc, leaves)
+	{
+		Oid root = partition_root(lfirst_oid(lc));
+		char *name = OidIsValid(root) ? partition_log_name(root) : NULL;
+
 		if (name != NULL)
-			partition_drop_before(name, root, leaf, PARTITION_DROP);
+			partition_ddl_refuse_renamed(name);
 	}
 }
 
 void
-partition_ddl_before(Node *statement)
+partition_ddl_after(Node *statement, List *leaves)
 {
-	/* An error may have left something. */
-	if (IsA(statement, AlterTableStmt) || IsA(statement, DropStmt) || IsA(statement, DropOwnedStmt))
-		partition_drop_forget();
-	if (IsA(statement, AlterTableStmt) && ((AlterTableStmt *) statement)->objtype == OBJECT_TABLE)
-		partition_ddl_alter((AlterTableStmt *) statement, true);
-	else if (IsA(statement, DropStmt) && ((DropStmt *) statement)->removeType == OBJECT_TABLE)
-		partition_ddl_drop((DropStmt *) statement);
-	else if (IsA(statement, CreateStmt))
-		partition_ddl_create((CreateStmt *) statement);
-}
+	AlterTableCmd *command = statement == NULL ? NULL : partition_ddl_command(statement);
 
-void
-partition_ddl_after(Node *statement)
-{
-	if (IsA(statement, AlterTableStmt) && ((AlterTableStmt *) statement)->objtype == OBJECT_TABLE)
-		partition_ddl_alter((AlterTableStmt *) statement, false);
+	if (leaves == NIL && command == NULL)
+		return;
+	CommandCounterIncrement();
+	partition_ddl_require_gone(leaves);
+	if (command != NULL && command->subtype == AT_DetachPartition)
+		partition_ddl_detached((AlterTableStmt *) statement, command, leaves);
+	else if (command != NULL)
+		partition_ddl_attached((AlterTableStmt *) statement, command);
 }
 
 static void

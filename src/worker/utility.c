@@ -77,22 +77,6 @@ utility_note_extension(Node *statement)
 	}
 }
 
-/*
- * A copy of an ALTER TABLE that attaches a partition; NULL for any other command.
- */
-static Node *
-utility_copy_partition(Node *statement)
-{
-	ListCell *lc;
-
-	if (!IsA(statement, AlterTableStmt))
-		return NULL;
-	foreach(lc, ((AlterTableStmt *) statement)->cmds)
-		if (lfirst_node(AlterTableCmd, lc)->subtype == AT_AttachPartition)
-			return copyObject(statement);
-	return NULL;
-}
-
 static void
 utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
@@ -100,7 +84,8 @@ utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 {
 	ReassignOwnedStmt *reassign = NULL;
 	DropOwnedStmt *drop = NULL;
-	Node *partition;
+	Node *partition = NULL;
+	List *leaves;
 
 	/* Use a copy, because the plan may be gone when the command has run. */
 	if (IsA(pstmt->utilityStmt, ReassignOwnedStmt))
@@ -109,10 +94,11 @@ utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		drop = copyObject((DropOwnedStmt *) pstmt->utilityStmt);
 	if (reassign != NULL)
 		owner_reassigning();
-	partition = utility_copy_partition(pstmt->utilityStmt);
+	if (partition_ddl_concerns(pstmt->utilityStmt))
+		partition = copyObject(pstmt->utilityStmt);
 	utility_note_extension(pstmt->utilityStmt);
 	hold_out_for(pstmt->utilityStmt);
-	partition_ddl_before(pstmt->utilityStmt);
+	leaves = partition_ddl_before(pstmt->utilityStmt);
 
 	if (prev_process_utility)
 		prev_process_utility(pstmt, query, read_only_tree, context, params, environment, dest,
@@ -125,8 +111,7 @@ utility_process(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		owner_reassigned(reassign);
 	if (drop != NULL)
 		consumer_role_dropped(drop);
-	if (partition != NULL)
-		partition_ddl_after(partition);
+	partition_ddl_after(partition, leaves);
 }
 
 void
