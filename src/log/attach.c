@@ -25,6 +25,7 @@
 #include "log/attach.h"
 #include "log/attach_build.h"
 #include "log/attach_check.h"
+#include "log/attach_partition.h"
 #include "log/attach_raw.h"
 #include "log/attach_sequence.h"
 #include "log/attach_trigger.h"
@@ -337,6 +338,7 @@ pm_attach_log(PG_FUNCTION_ARGS)
 	row.name = attach_name(given);
 	attach_require_name(given, row.relid);
 	attach_lock(row.relid);
+	attach_partition_begin(row.relid);
 	attach_require_table(row.relid);
 	attach_check_row(&row);
 	log = log_get(row.name, true);

@@ -10,6 +10,14 @@
  * may have passed.  Nothing in the catalogs shows that afterwards.  So an event trigger refuses
  * a partition that has rows.  No row can be added meanwhile, because the command has locked the
  * partition exclusively.
+ *
+ * Of two open transactions, one can attach a partition with rows, and the other can make a log of
+ * the partitioned table.  Neither sees what the other has written to the catalogs.  So
+ * pm.attach_log takes a lock that the event trigger looks for, and then waits for the transactions
+ * that hold the lock on a partitioned table that attaching a partition takes.  If the event
+ * trigger does not find the lock, its transaction has locked the table before, and is waited for.
+ * The lock on the table itself would not do: writers of the table would be held back by it, and
+ * any role that may read the table could keep it.
  */
 #include "pm.h"
 
@@ -20,18 +28,23 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "commands/event_trigger.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "base/exec.h"
 #include "base/identifier.h"
 #include "log/attach_partition.h"
 #include "log/attach_sequence.h"
 #include "log/log_catalog.h"
 #include "log/partition.h"
 #include "log/partition_check.h"
+
+/* The last part of the tag of the lock that pm.attach_log takes. */
+#define ATTACH_PARTITION_LOCK 1
 
 PG_FUNCTION_INFO_V1(pm_attach_after_alter_table);
 
@@ -94,6 +107,60 @@ attach_partition_check(PmLog *log, Relation root)
 	}
 }
 
+/* ---------- while the table is being attached ---------- */
+
+static void
+attach_partition_tag(LOCKTAG *tag, Oid root)
+{
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, exec_require_relid("log"), root, ATTACH_PARTITION_LOCK);
+}
+
+/*
+ * Waits for the transactions that have attached a partition to this table.
+ */
+static void
+attach_partition_wait_for(Oid relid)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	WaitForLockers(tag, ShareUpdateExclusiveLock, false);
+}
+
+void
+attach_partition_begin(Oid root)
+{
+	LOCKTAG tag;
+	ListCell *lc;
+
+	if (get_rel_relkind(root) != RELKIND_PARTITIONED_TABLE)
+		return;
+	attach_partition_tag(&tag, root);
+	(void) LockAcquire(&tag, ShareLock, false, false);
+	attach_partition_wait_for(root);
+	/* Now all partitions that are partitioned themselves are known, or the lock is found. */
+	foreach(lc, find_all_inheritors(root, NoLock, NULL))
+		if (lfirst_oid(lc) != root && get_rel_relkind(lfirst_oid(lc)) == RELKIND_PARTITIONED_TABLE)
+			attach_partition_wait_for(lfirst_oid(lc));
+}
+
+/*
+ * Is another transaction making a log of the table at the top of this partition?
+ */
+static bool
+attach_partition_is_beginning(Oid partition)
+{
+	Oid root = partition_root(partition);
+	LOCKTAG tag;
+	int count;
+
+	if (!OidIsValid(root))
+		return false;
+	attach_partition_tag(&tag, root);
+	pfree(GetLockConflicts(&tag, ExclusiveLock, &count));
+	return count > 0;
+}
+
 /* ---------- new partitions ---------- */
 
 /*
@@ -132,24 +199,44 @@ attach_partition_has_rows(Oid relid)
 }
 
 /*
- * Refuses a partition that has rows.  It can be partitioned itself.
+ * The name of a table with rows, of a partition that can be partitioned itself; NULL if there is
+ * none.
  */
-static void
-attach_partition_refuse_rows(const char *log, Oid partition)
+static char *
+attach_partition_rows(Oid partition)
 {
 	ListCell *lc;
 
 	foreach(lc, find_all_inheritors(partition, AccessShareLock, NULL))
 		if (attach_partition_has_rows(lfirst_oid(lc)))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("cannot attach partition \"%s\" to the table of log \"%s\", because it "
-							"has rows",
-							get_rel_name(lfirst_oid(lc)), log),
-					 errdetail("Readers of the log may have passed their positions."),
-					 errhint(
-						 "Attach it while it is empty, and insert the rows with new positions, or "
-						 "remove the log with pm.detach_log.")));
+			return get_rel_name(lfirst_oid(lc));
+	return NULL;
+}
+
+static void
+attach_partition_refuse_rows(const char *log, Oid partition)
+{
+	char *name = attach_partition_rows(partition);
+
+	if (name == NULL)
+		return;
+	if (log == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot attach partition \"%s\", because it has rows, and another "
+						"transaction is making a log of the partitioned table",
+						name),
+				 errdetail("Readers of the log may have passed their positions."),
+				 errhint("Attach it while it is empty, or try again when the transaction that has "
+						 "called pm.attach_log has ended.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		 errmsg("cannot attach partition \"%s\" to the table of log \"%s\", because it has rows",
+				name, log),
+		 errdetail("Readers of the log may have passed their positions."),
+		 errhint("Attach it while it is empty, and insert the rows with new positions, or "
+				 "remove the log with pm.detach_log.")));
 }
 
 /*
@@ -178,8 +265,10 @@ pm_attach_after_alter_table(PG_FUNCTION_ARGS)
 			continue;
 		/* The command has locked both tables. */
 		partition = RangeVarGetRelid(castNode(PartitionCmd, command->def)->name, NoLock, true);
-		log = OidIsValid(partition) ? attach_partition_log(partition) : NULL;
-		if (log != NULL)
+		if (!OidIsValid(partition))
+			continue;
+		log = attach_partition_log(partition);
+		if (log != NULL || attach_partition_is_beginning(partition))
 			attach_partition_refuse_rows(log, partition);
 	}
 	return (Datum) 0;

@@ -14,5 +14,10 @@
  * its mark.  Never waits.
  */
 extern void attach_partition_check(PmLog *log, Relation root);
+/*
+ * The transaction begins to make a log of a table.  Waits until no other transaction is attaching a
+ * partition to it.  Until this transaction ends, none can attach a partition with rows.
+ */
+extern void attach_partition_begin(Oid root);
 
 #endif /* PM_ATTACH_PARTITION_H */
