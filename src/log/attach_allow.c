@@ -18,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
+#include "pgtime.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -32,10 +33,10 @@
 enum
 {
 	ATTACH_ANY = 0,
-	ATTACH_FIRST_CONST = 1,
 	ATTACH_SECOND_CONST = 2,
 	ATTACH_PREFIX = 4, /* the second one is a pattern of LIKE for a prefix */
-	ATTACH_JSON = 8	   /* all are of types that look the same in JSON whatever the settings */
+	ATTACH_JSON = 8,   /* all are of types that look the same in JSON whatever the settings */
+	ATTACH_ZONE = 16   /* the first one is the name of a time zone */
 };
 
 typedef struct AttachFunction
@@ -166,8 +167,8 @@ static const AttachFunction attach_functions[] = {
 	{F_TIMESTAMPTZ_LE, ATTACH_ANY},
 	{F_TIMESTAMPTZ_GT, ATTACH_ANY},
 	{F_TIMESTAMPTZ_GE, ATTACH_ANY},
-	{F_TIMEZONE_TEXT_TIMESTAMP, ATTACH_FIRST_CONST},
-	{F_TIMEZONE_TEXT_TIMESTAMPTZ, ATTACH_FIRST_CONST},
+	{F_TIMEZONE_TEXT_TIMESTAMP, ATTACH_ZONE},
+	{F_TIMEZONE_TEXT_TIMESTAMPTZ, ATTACH_ZONE},
 	{F_TO_TIMESTAMP_FLOAT8, ATTACH_ANY},
 };
 
@@ -311,6 +312,20 @@ attach_is_prefix(Node *arg)
 		   strchr(pattern, '%') == pattern + strlen(pattern) - 1;
 }
 
+/*
+ * Is it the full name of a time zone?  An abbreviation has no slash.
+ */
+static bool
+attach_is_zone(Node *arg)
+{
+	char *zone;
+
+	if (!attach_is_short(arg) || ((Const *) arg)->consttype != TEXTOID)
+		return false;
+	zone = TextDatumGetCString(((Const *) arg)->constvalue);
+	return pg_strcasecmp(zone, "UTC") == 0 || (strchr(zone, '/') != NULL && pg_tzset(zone) != NULL);
+}
+
 static const char *
 attach_refuses_arguments(int rule, List *args)
 {
@@ -318,8 +333,10 @@ attach_refuses_arguments(int rule, List *args)
 
 	if (rule == ATTACH_PREFIX && !attach_is_prefix(lsecond(args)))
 		return "The pattern of LIKE must be a constant whose only wildcard is a % at its end.";
-	if ((rule == ATTACH_FIRST_CONST && !attach_is_short(linitial(args))) ||
-		(rule == ATTACH_SECOND_CONST && !attach_is_short(lsecond(args))))
+	if (rule == ATTACH_ZONE && !attach_is_zone(linitial(args)))
+		return "A time zone must be a constant like 'UTC' or 'Europe/Berlin': what an abbreviation "
+			   "means depends on settings.";
+	if (rule == ATTACH_SECOND_CONST && !attach_is_short(lsecond(args)))
 		return psprintf("One of the arguments of a function must be a constant of at most %d "
 						"bytes.",
 						ATTACH_SHORT);

@@ -4,6 +4,10 @@
  *
  * The columns are looked up by name each time that the log is built.  So a column that was
  * renamed is not found, and the log cannot be read.
+ *
+ * Each session analyzes the expressions for itself, and they must mean the same in all of them.
+ * So the settings that analysis depends on are fixed meanwhile.  What depends on others, or on the
+ * time, is refused (attach_allow.c, attach_literal.c).
  */
 #include "pm.h"
 
@@ -11,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -29,6 +34,15 @@ typedef struct AttachBuild
 	Relation rel;
 	const LogRow *row;
 } AttachBuild;
+
+/* Settings, and their values while expressions are analyzed. */
+static const char *const attach_settings[][2] = {
+	{"DateStyle", "ISO, YMD"},
+	{"IntervalStyle", "postgres"},
+	{"TimeZone", "UTC"},
+	{"standard_conforming_strings", "on"},
+	{"transform_null_equals", "off"},
+};
 
 static Oid
 attach_type_of(Relation rel, AttrNumber attnum)
@@ -131,6 +145,14 @@ attach_build_attribute(AttachBuild *build, struct AttachedLog *attached, int att
 }
 
 static void
+attach_fix_settings(void)
+{
+	for (int i = 0; i < lengthof(attach_settings); i++)
+		(void) set_config_option(attach_settings[i][0], attach_settings[i][1], PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+static void
 attach_build_all(void *arg)
 {
 	static uint64 number = 0;
@@ -140,8 +162,10 @@ attach_build_all(void *arg)
 	Bitmapset *plain = NULL;
 	Bitmapset *used = NULL;
 	Bitmapset *filtered = NULL;
+	int level = NewGUCNestLevel();
 
 	attached->number = ++number;
+	attach_fix_settings();
 	attach_build_position(build, attached);
 	plain = bms_add_member(plain, log->attnum[EVENT_POSITION]);
 	for (int i = EVENT_STREAM; i <= EVENT_ATTRIBUTES; i++)
@@ -149,6 +173,7 @@ attach_build_all(void *arg)
 	if (build->row->filter != NULL)
 		attached->filter = attach_keep(log, attach_parse(build->rel, build->row->filter,
 														 ATTACH_FILTER, &filtered));
+	AtEOXact_GUC(true, level);
 	attach_note_columns(log, build->rel, &attached->plain, plain);
 	attach_note_columns(log, build->rel, &attached->by_exprs, used);
 	attach_note_columns(log, build->rel, &attached->by_filter, filtered);

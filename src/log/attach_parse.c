@@ -27,6 +27,7 @@
 #include "utils/rel.h"
 
 #include "log/attach_allow.h"
+#include "log/attach_literal.h"
 #include "log/attach_parse.h"
 #include "log/attach_raw.h"
 #include "log/log.h"
@@ -37,6 +38,7 @@
 /* What the walker has seen. */
 typedef struct AttachWalk
 {
+	const char *text;
 	int nodes;
 	Bitmapset *columns;
 } AttachWalk;
@@ -148,6 +150,16 @@ attach_check_type(Node *node)
 		attach_refuse(psprintf("It has a value of type %s.", format_type_be(type)));
 }
 
+static void
+attach_check_const(Const *constant, AttachWalk *walk)
+{
+	if ((constant->consttype == TIMESTAMPOID || constant->consttype == TIMESTAMPTZOID) &&
+		!constant->constisnull && !attach_literal_is_fixed(walk->text, constant->location))
+		attach_refuse("A constant of a time must have the form '2026-01-31', or '2026-01-31 "
+					  "12:00:00', with a time zone like +01 or without: what another form means "
+					  "depends on settings or on the time.");
+}
+
 /*
  * What is not named here is refused.
  */
@@ -188,6 +200,8 @@ attach_walker(Node *node, void *arg)
 		case T_CaseWhen:
 			return expression_tree_walker(node, attach_walker, arg);
 		case T_Const:
+			attach_check_const((Const *) node, walk);
+			break;
 		case T_BoolExpr:
 		case T_NullTest:
 		case T_BooleanTest:
@@ -278,7 +292,7 @@ Node *
 attach_parse(Relation rel, const char *text, int use, Bitmapset **columns)
 {
 	AttachText expression = {use, text};
-	AttachWalk walk = {0, *columns};
+	AttachWalk walk = {text, 0, *columns};
 	ErrorContextCallback callback = {error_context_stack, attach_error_context, &expression};
 	Node *expr;
 
