@@ -20,6 +20,8 @@ export interface Event<Data = any> {
   key: string;
   /** 1 for the first attempt. */
   attempt: number;
+  /** The timeline of the server that has given the event, with the option of this name. Each promotion begins a higher one. */
+  timeline?: number;
 }
 
 export interface Transaction {
@@ -73,6 +75,8 @@ export interface Options {
   wait?: number;
   /** How many milliseconds the current batch has to finish after stop() (default 10,000). */
   stopTimeout?: number;
+  /** Whether events have the server's timeline, for a system that refuses requests of an old primary (default false). */
+  timeline?: boolean;
   /** What stops run() (default ['SIGTERM', 'SIGINT']). */
   signals?: NodeJS.Signals[];
   /** Where failures and lost connections are reported (default console). */

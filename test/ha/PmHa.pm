@@ -1,10 +1,12 @@
 # Three servers under Patroni, with etcd, for the tests in test/ha/. Everything listens on 127.0.0.1, on ports that were free.
 #
-#   my $ha = PmHa->new('name', synchronous => 1, parameters => { 'pm.promotion_gap' => 1000 });
+#   my $ha = PmHa->new('name', synchronous => 1, ttl => 30, parameters => { 'pm.promotion_gap' => 1000 });
 #   $ha->sql('CREATE EXTENSION pm');            # on the leader; dies on an error
 #   my $node = $ha->leader;                     # 1, 2 or 3; waits until there is a leader
 #   $ha->kill($node);                           # as if the machine had lost its power
 #   $ha->start($node);                          # Patroni starts, and the server follows the leader again
+#   $ha->cut_off($node);                        # Patroni does not reach etcd any more
+#   $ha->reconnect($node);
 #   my $writers = $ha->writers(8, log => 'orders');
 #   my @told = $writers->stop;                  # the acknowledged events: [ id, position, node ]
 package PmHa;
@@ -14,8 +16,9 @@ use warnings FATAL => 'all';
 
 use DBI;
 use DBD::Pg ();
-use File::Path qw(make_path);
+use File::Path qw(make_path remove_tree);
 use HTTP::Tiny;
+use IO::Select;
 use IO::Socket::INET;
 use IPC::Run ();
 use JSON::PP;
@@ -98,10 +101,11 @@ sub new
 	$self->{etcd_port} = free_port();
 	for my $n (1 .. NODES)
 	{
-		$self->{nodes}[$n] = { port => free_port(), rest => free_port(), data => "$self->{dir}/node$n/data" };
+		$self->{nodes}[$n] = { port => free_port(), rest => free_port(), etcd => free_port(), data => "$self->{dir}/node$n/data" };
 		make_path("$self->{dir}/node$n");
 	}
 	$self->etcd_start;
+	$self->reconnect($_) for 1 .. NODES;
 	# The first node creates the database, the others copy it.
 	for my $n (1 .. NODES)
 	{
@@ -126,6 +130,63 @@ sub etcd_start
 	return;
 }
 
+# Passes on what it gets on one port to another one, until it is killed.
+sub relay
+{
+	my ($from, $to) = @_;
+	my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $from, Listen => 50, ReuseAddr => 1) // return;
+	my $select = IO::Select->new($listener);
+	my %other;
+
+	while (my @ready = $select->can_read)
+	{
+		for my $socket (@ready)
+		{
+			if ($socket == $listener)
+			{
+				my $client = $listener->accept // next;
+				my $server = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $to) // next;
+				@other{ $client, $server } = ($server, $client);
+				$select->add($client, $server);
+				next;
+			}
+			next unless my $peer = $other{$socket};
+			my $data;
+			next if sysread($socket, $data, 65536) && syswrite($peer, $data);
+			$select->remove($socket, $peer);
+			delete @other{ $socket, $peer };
+			close $_ for $socket, $peer;
+		}
+	}
+	return;
+}
+
+# Each node reaches etcd through a relay of its own.
+sub reconnect
+{
+	my ($self, $n) = @_;
+	my $pid = fork // die "fork: $!\n";
+
+	if (!$pid)
+	{
+		local $SIG{PIPE} = 'IGNORE';
+		relay($self->{nodes}[$n]{etcd}, $self->{etcd_port});
+		POSIX::_exit(1);
+	}
+	$self->{nodes}[$n]{relay} = $pid;
+	return;
+}
+
+sub cut_off
+{
+	my ($self, $n) = @_;
+
+	signal('KILL', $self->{nodes}[$n]{relay});
+	waitpid $self->{nodes}[$n]{relay}, 0 if $self->{nodes}[$n]{relay};
+	$self->{nodes}[$n]{relay} = undef;
+	return;
+}
+
 # The configuration of a node. JSON is YAML.
 sub configure
 {
@@ -135,10 +196,10 @@ sub configure
 	my %conf = (
 		scope => 'pm', name => "node$n",
 		restapi => { listen => "127.0.0.1:$node->{rest}", connect_address => "127.0.0.1:$node->{rest}" },
-		etcd3 => { hosts => "127.0.0.1:$self->{etcd_port}" },
+		etcd3 => { hosts => "127.0.0.1:$node->{etcd}", use_proxies => JSON::PP::true },
 		bootstrap => {
 			dcs => {
-				ttl => TTL, loop_wait => LOOP_WAIT, retry_timeout => RETRY_TIMEOUT,
+				ttl => $opt{ttl} // TTL, loop_wait => LOOP_WAIT, retry_timeout => RETRY_TIMEOUT,
 				# The remaining node is promoted, however far it lags, so that events are lost: the tests need that.
 				maximum_lag_on_failover => 1 << 30,
 				# A leader whose server crashes gives up the leadership at once.
@@ -210,6 +271,32 @@ sub wait_members
 	return;
 }
 
+# Waits until all other nodes stream from the leader. One that does not is made again, as an operator would do it (patronictl
+# reinit): after two primaries, its history can differ from that of the leader without Patroni noticing. Returns how many
+# these were.
+sub wait_streaming
+{
+	my ($self) = @_;
+	my $made = 0;
+
+	while ($made <= NODES)
+	{
+		my %streams;
+		my $leader;
+		return $made if wait_for(45, sub {
+			$leader = $self->leader(timeout => 1);
+			%streams = map { $_ => 1 } split /\n/, $self->ask($leader, q{SELECT application_name FROM pg_stat_replication WHERE state = 'streaming' AND pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) < 1000000});
+			return keys %streams >= NODES - 1;
+		});
+		my ($n) = grep { $_ != ($leader // 0) && !$streams{"node$_"} } 1 .. NODES;
+		$self->kill($n);
+		remove_tree($self->{nodes}[$n]{data});
+		$self->start($n);
+		$made++;
+	}
+	die "not all nodes stream; see $self->{dir}/node*/patroni.log\n";
+}
+
 # The node that Patroni calls the leader, and whose server is writable.
 sub leader
 {
@@ -235,6 +322,20 @@ sub promoted_at
 		my @times = sort { $b <=> $a } map { (Time::HiRes::stat($_))[9] } glob "$self->{nodes}[$n]{data}/pg_wal/*.history";
 		return $times[0];
 	}) // die "node $n has no timeline of its own\n";
+}
+
+# How often pg_rewind has brought a node back.
+sub rewinds
+{
+	my ($self) = @_;
+	my $count = 0;
+
+	for my $n (1 .. NODES)
+	{
+		open my $f, '<', "$self->{dir}/node$n/patroni.log" or next;
+		$count += grep { /running pg_rewind/i } <$f>;
+	}
+	return $count;
 }
 
 # ---- SQL
@@ -356,6 +457,7 @@ sub stop
 		signal('CONT', $self->{nodes}[$n]{patroni}, $self->processes($n));
 		$self->kill($n) if $self->{nodes}[$n]{patroni};
 	}
+	$self->cut_off($_) for 1 .. NODES;
 	signal('KILL', $self->{etcd});
 	waitpid $self->{etcd}, 0 if $self->{etcd};
 	return;

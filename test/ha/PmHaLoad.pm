@@ -12,7 +12,7 @@ use warnings FATAL => 'all';
 
 use PmTest;
 use Test::More;
-use Time::HiRes qw(sleep);
+use Time::HiRes qw(sleep time);
 
 sub create
 {
@@ -53,11 +53,11 @@ SQL
 	return;
 }
 
-# The client of "outside": notes "given ID POSITION" in its file before it advances, as a system outside of the database
-# would remember a position.
+# The client of "outside": notes "given ID POSITION TIMELINE TIME" in its file before it advances, as a system outside of the
+# database would remember a position. With "node" it stays at this one, as a client that has not noticed a promotion.
 sub consumer
 {
-	my ($ha) = @_;
+	my ($ha, %opt) = @_;
 
 	return $ha->clients(1, sub {
 		my ($i, $note, $stop) = @_;
@@ -65,12 +65,13 @@ sub consumer
 
 		until ($stop->())
 		{
-			$dbh //= $ha->connect_writable('app') // do { sleep 0.1; next };
-			my $rows = PmHa::query_within($dbh, 5, q{SELECT position, data ->> 'id', lane, key FROM pm.fetch('outside', 'client', 50)});
+			$dbh //= ($opt{node} ? eval { $ha->connect_to($opt{node}, user => 'app') } : $ha->connect_writable('app')) // do { sleep 0.1; next };
+			my $rows = PmHa::query_within($dbh, 5, q{SELECT f.position, f.data ->> 'id', f.lane, f.key, pm.timeline() FROM pm.fetch('outside', 'client', 50) f});
 			my $done = $rows;
 			if ($rows && @$rows)
 			{
-				$note->('given', $_->[1] // '', $_->[0]) for @$rows;
+				my $now = time;
+				$note->('given', $_->[1] // '-', $_->[0], $_->[4], $now) for @$rows;
 				my $sql = 'WITH s AS (INSERT INTO public.seen (pm, log, pos, key) SELECT $1, $2, p, k FROM unnest($3::bigint[], $4::text[]) WITH ORDINALITY x(p, k, n) ORDER BY n) SELECT pm.advance($1, $5, $6)';
 				$done = PmHa::query_within($dbh, 5, $sql, 'outside', 'orders', [ map { $_->[0] } @$rows ], [ map { $_->[3] } @$rows ], 'client', $rows->[0][2]);
 			}
@@ -118,12 +119,26 @@ sub named_once_ok
 	for my $line (@lines)
 	{
 		my ($what, $id, $position) = @$line;
-		next unless ($what eq 'told' || $what eq 'given') && $id ne '';
+		next unless ($what eq 'told' || $what eq 'given') && $id ne '-';
 		$ids{$position}{$id} = 1;
 	}
 	my @twice = grep { keys %{ $ids{$_} } > 1 } sort { $a <=> $b } keys %ids;
 	is(scalar(@twice), 0, $name) or diag("for example position $twice[0]: " . join(', ', sort keys %{ $ids{ $twice[0] } }));
 	return scalar keys %ids;
+}
+
+# Of what consumers were given, what an outside system refuses that remembers the highest timeline: (refused, accepted).
+sub fenced
+{
+	my (@lines) = @_;
+	my ($highest, $refused, $accepted) = (0, 0, 0);
+
+	for my $line (sort { $a->[4] <=> $b->[4] } grep { $_->[0] eq 'given' } @lines)
+	{
+		$highest = $line->[3] if $line->[3] > $highest;
+		$line->[3] < $highest ? $refused++ : $accepted++;
+	}
+	return ($refused, $accepted);
 }
 
 # The lines of clients that ended with an error.

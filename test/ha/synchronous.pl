@@ -35,7 +35,7 @@ my @told = $writers->stop;
 ok(PmHaLoad::wait_handled($ha), 'everything is handled after the last one');
 my @given = $consumer->stop;
 PmHaLoad::no_client_failed_ok(@told, @given);
-PmTest::figure(sprintf('%d kills of the leader; without a leader: p50 %.1f s, max %.1f s; from the promotion to the first handled event: p50 %.2f s, max %.2f s', $rounds, PmHaLoad::median(@without), (sort { $a <=> $b } @without)[-1], PmHaLoad::median(@first), (sort { $a <=> $b } @first)[-1]));
+PmTest::figure(sprintf('%d kills of the leader; without a leader: p50 %.1f s, max %.1f s; from the promotion to the first handled event: p50 %.2f s, max %.2f s; pg_rewind has run %d times', $rounds, PmHaLoad::median(@without), (sort { $a <=> $b } @without)[-1], PmHaLoad::median(@first), (sort { $a <=> $b } @first)[-1], $ha->rewinds));
 
 my %position = map { $_->[1] => $_->[2] } grep { $_->[0] eq 'told' } @told;
 my %there = map { split /\|/ } split /\n/, $ha->safe_psql('postgres', q{SELECT data ->> 'id', position FROM orders});

@@ -11,7 +11,7 @@ use Time::HiRes qw(sleep time);
 # Only the workers wait for the standby, and the sessions that are to wait.
 $ENV{PGOPTIONS} = '-c synchronous_commit=local';
 
-my $primary = PmTest::node('primary', init => [ allows_streaming => 1 ], conf => "max_connections = 30\npm.max_workers = 3\n");
+my $primary = PmTest::node('primary', init => [ allows_streaming => 1 ], conf => "max_connections = 30\npm.max_workers = 3\nrestart_after_crash = on\n");
 
 sub answer { my ($sql, $user) = @_; return $primary->safe_psql('postgres', $sql, extra_params => $user ? [ '-U', $user ] : []); }
 sub waits { my ($sql, $expected, $name) = @_; return ok(PmTest::wait_until($primary, $sql, $expected, timeout => 30), $name) || diag(answer('SELECT * FROM pm.status') . "\n" . answer('SELECT * FROM pm.worker') . "\n" . answer('SELECT * FROM pm.blocker')); }
@@ -165,6 +165,10 @@ for my $role (@others)
 waits("SELECT DISTINCT regexp_replace(reason, '\"\\w+\"', 'R'), hint FROM pm.status WHERE reason ~ 'no dispatcher'",
 	"no dispatcher runs for role R, because all places of pm.max_workers are taken (in this database: 3, in others: 0), and 3 of these dispatchers wait for a synchronous standby|$hint", 'a role without a place says that the places are taken by dispatchers that wait');
 
+# The server crashes while dispatchers wait: their batches are committed, so no call is to blame.
+ok(PmTest::crash($primary, answer("SELECT pid FROM pm.worker WHERE role = 'app' AND wait_event = 'SyncRep'")), 'a dispatcher is killed while it waits, and the server restarts');
+waits("SELECT position >= 6, errors, (SELECT count(*) FROM seen WHERE pm = 'keep' AND pos = 6) FROM pm.status WHERE process_manager = 'keep'", 't|1|1', 'its event is handled, and no further attempt is counted');
+
 # ---- the standby comes back
 
 $standby->start;
@@ -180,9 +184,14 @@ append('orders');
 waits("SELECT wait_event FROM pm.worker WHERE process_manager = 'keep' OR role = 'app' AND wait_event = 'SyncRep'", 'SyncRep', 'a dispatcher waits');
 my $took = PmTest::seconds { $primary->stop('fast') };
 cmp_ok($took, '<', 30, sprintf('the server stops (%.1f s)', $took));
+# Its workers wait until the launcher is switched on, as a callback of a cluster manager does it.
+$standby->append_conf('postgresql.conf', "pm.launcher = off\n");
 $standby->start;
 $standby->promote;
 $standby->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('s', 'after')", extra_params => [ '-U', 'app' ]);
+is($standby->safe_psql('postgres', "SELECT state, reason FROM pm.status WHERE process_manager = 'keep'"), 'waiting|no worker runs, because pm.launcher is off', 'the workers of the promoted standby can be held off');
+$standby->safe_psql('postgres', 'ALTER SYSTEM SET pm.launcher = on');
+$standby->reload;
 ok(PmTest::wait_until($standby, "SELECT max(pos) = (SELECT max(position) FROM orders) FROM seen WHERE pm = 'keep'", 't', timeout => 30), 'the promoted standby handles events');
 PmTest::exactly_once_ok($standby, 'keep', 'orders', 'the promoted standby: what it has got is handled once', where => "type <> 'bad'");
 $standby->stop('fast');

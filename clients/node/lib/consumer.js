@@ -7,11 +7,13 @@ import { GivenBack, LeaseLost, isFatal } from './errors.js';
 import { Session } from './session.js';
 
 // Everything comes as text, whatever type parsers the program has set.
-const FETCH = `
+const fetchColumns = `
   SELECT log, "position"::text, stream, version::text, type, data::text, metadata::text, key, attempt::text, state::text, lane::text,
          (extract(epoch FROM recorded_at) * 1000)::text AS recorded_at,
-         (extract(epoch FROM lease_until - clock_timestamp()) * 1000)::text AS lease
-  FROM pm.fetch($1, $2, $3::int, $4::interval)`;
+         (extract(epoch FROM lease_until - clock_timestamp()) * 1000)::text AS lease`;
+const fetchFrom = ' FROM pm.fetch($1, $2, $3::int, $4::interval)';
+const FETCH = fetchColumns + fetchFrom;
+const FETCH_TIMELINE = `${fetchColumns}, pm.timeline()::text AS timeline${fetchFrom}`; // that of the server which gives the events
 const answerWithin = 15000; // beyond the time of waiting; then the connection is considered dead
 const asText = { getTypeParser: () => (value) => value };
 
@@ -40,6 +42,7 @@ export class Consumer {
     handlerTimeout = 60000,
     wait = 30000,
     stopTimeout = 10000,
+    timeline = false,
     signals = ['SIGTERM', 'SIGINT'],
     logger = console,
     ...unknown
@@ -57,7 +60,7 @@ export class Consumer {
     for (const key of Object.keys(unknown)) throw new TypeError(`there is no option ${key}`);
     const config = typeof connection === 'string' ? { connectionString: connection } : connection;
     this.#config = { application_name: name, keepAlive: true, keepAliveInitialDelayMillis: 30000, connectionTimeoutMillis: 10000, ...config };
-    Object.assign(this, { name, consumer, effects, batchSize, concurrency, handlerTimeout, wait, stopTimeout, signals, logger });
+    Object.assign(this, { name, consumer, effects, batchSize, concurrency, handlerTimeout, wait, stopTimeout, timeline, signals, logger });
   }
 
   /** Handles events until stop() is called, the signal is aborted, or the process gets one of the signals. */
@@ -138,7 +141,7 @@ export class Consumer {
       dead = setTimeout(() => session.close(), this.wait + answerWithin);
       this.#fetching = true;
       const values = [this.name, this.consumer, this.#losses > 0 ? 1 : this.batchSize, `${this.wait} milliseconds`];
-      const { rows } = await session.query({ text: FETCH, values, types: asText });
+      const { rows } = await session.query({ text: this.timeline ? FETCH_TIMELINE : FETCH, values, types: asText });
       return rows.map(row);
     } catch (error) {
       throw Object.assign(error, { fetching: true });
@@ -228,6 +231,7 @@ class Event {
     this.recordedAt = new Date(Number(columns.recorded_at));
     this.key = key;
     this.attempt = Number(columns.attempt);
+    if (columns.timeline !== undefined) this.timeline = Number(columns.timeline);
   }
 
   /** The data as JSON text: its numbers are not rounded. */

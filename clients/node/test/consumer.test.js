@@ -286,6 +286,18 @@ test('effects outside: in order by key, and the keys of a batch at the same time
   for (const positions of Object.values(seen)) assert.deepEqual(positions, [...positions].sort((a, b) => a - b));
 });
 
+test('the timeline of the server, where it is asked for', async () => {
+  await make('timeline');
+  const seen = [];
+  for (const timeline of [true, false]) {
+    await append('timeline', 'a', 'T');
+    const { stop } = start({ name: 'timeline', effects: 'outside', timeline }, async (event) => void seen.push(event.timeline));
+    await until(idle('timeline'));
+    await stop();
+  }
+  assert.deepEqual(seen, [1, undefined]);
+});
+
 test('the lease is renewed while a handler works, and PM002 drops the batch', async () => {
   await make('long', `, lease => '1 s', max_attempts => 100`);
   await append('long', 'a', 'T');

@@ -71,6 +71,7 @@ class Consumer:
         concurrency: int = 10,
         handler_timeout: float = 60,
         wait: float = 30,
+        timeline: bool = False,
     ) -> None:
         if effects not in ("transaction", "outside"):
             raise ValueError('effects must be "transaction" or "outside"')
@@ -84,6 +85,7 @@ class Consumer:
         self.consumer = consumer or f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._conninfo, self._effects, self._concurrency = conninfo, effects, concurrency
         self._batch_size, self._wait, self._handler_timeout = batch_size, wait, handler_timeout
+        self._timeline = timeline
         self._me = (name, self.consumer)
         self._connection: Optional[Connection] = None
         self._new_run()
@@ -155,7 +157,7 @@ class Consumer:
         self._watcher.fetching = connection
         try:
             count = 1 if self._losses else self._batch_size
-            items = fetch(connection, self._me, count, timedelta(seconds=wait))
+            items = fetch(connection, self._me, count, timedelta(seconds=wait), self._timeline)
         except psycopg.errors.QueryCanceled as e:
             if not self._stopping:
                 logger.warning("%s: pm.fetch was cancelled: %s", self.name, text_of(e))
@@ -274,7 +276,7 @@ class Consumer:
         try:
             recorded_at = EPOCH + timedelta(microseconds=row.recorded_at)
             data, metadata = json.loads(row.data or "null"), json.loads(row.metadata or "{}")
-            event = Event(*row[:5], data, metadata, recorded_at, row.key, row.attempt)
+            event = Event(*row[:5], data, metadata, recorded_at, row.key, row.attempt, row.timeline)
             state = instances.states.get(row.key, row.state)
             ctx = Context(event, state, tx, lambda: self._watcher.lost)
             self._watcher.running[me] = (time.monotonic(), event, tx)

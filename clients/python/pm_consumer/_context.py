@@ -41,6 +41,7 @@ class Event:
     recorded_at: datetime
     key: str
     attempt: int
+    timeline: Optional[int] = None  # of the server that has given it, if the consumer asks for it
 
     @property
     def kind(self) -> str:

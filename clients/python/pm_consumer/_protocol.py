@@ -25,8 +25,10 @@ Me = Tuple[str, str]  # process manager and consumer
 FETCH = """SELECT json_build_array(log, "position", stream, version, type, data::text, metadata::text,
  (extract(epoch FROM least(greatest(recorded_at, '0001-01-02 00:00+00'), '9999-12-30 00:00+00'))
   * 1000000)::bigint, key, attempt, state::text, lane,
- extract(epoch FROM lease_until - clock_timestamp())::float8)::text
+ extract(epoch FROM lease_until - clock_timestamp())::float8{})::text
  FROM pm.fetch(%s, %s, %s, %s)"""
+FETCH_TIMELINE = FETCH.format(", pm.timeline()")  # that of the server which gives the events
+FETCH = FETCH.format("")
 ADVANCE = """SELECT pm.advance(%s, %s, %s, l, p)
  FROM unnest(%s::text[], %s::bigint[]) AS x(l, p)"""
 FAIL = "SELECT pm.fail(%s, %s, %s, %s, %s, %s, %s, %s)"
@@ -61,6 +63,7 @@ class Row(NamedTuple):
     state: Optional[str]
     lane: int
     lease: float  # how long it holds, in seconds
+    timeline: Optional[int] = None
 
     def __str__(self) -> str:
         return f"{self.log}/{self.position}" if self.log else f"{self.type} of {self.key}"
@@ -123,11 +126,11 @@ def connect(conninfo: Conninfo, name: str) -> Connection:
     return connection
 
 
-def fetch(connection: Connection, me: Me, batch_size: int, wait: timedelta) -> List[Item]:
+def fetch(connection: Connection, me: Me, batch_size: int, wait: timedelta, timeline: bool) -> List[Item]:
     items: List[Item] = []
     # Whatever kind of rows the program wants from its connection.
     cursor = connection.cursor(row_factory=tuple_row)
-    for (text,) in cursor.execute(FETCH, (*me, batch_size, wait)):
+    for (text,) in cursor.execute(FETCH_TIMELINE if timeline else FETCH, (*me, batch_size, wait)):
         row = Row(*json.loads(text))
         if items and items[-1][:2] == row[:2]:
             items[-1].rows.append(row)

@@ -93,6 +93,14 @@ class Handlers(ConsumerTest):
         self.assertEqual((event.id, event.kind, state), (f"{self.log}/1", "event", None))
         self.assertLess(abs(datetime.now(timezone.utc) - event.recorded_at), timedelta(seconds=60))
 
+    def test_timeline(self):
+        self.register()
+        seen = []
+        for timeline in (True, False):
+            self.append(("s", "T", {}))
+            self.drain(lambda event, ctx: seen.append(event.timeline), timeline=timeline)
+        self.assertEqual(seen, [1, None])
+
     def test_state_timers_and_order(self):
         self.register(lanes=2, keep_ended="1 day")
         self.append(*[(f"s{i % 5}", "T", {"i": i}) for i in range(50)])
