@@ -333,7 +333,7 @@ sub rewinds
 	for my $n (1 .. NODES)
 	{
 		open my $f, '<', "$self->{dir}/node$n/patroni.log" or next;
-		$count += grep { /running pg_rewind/i } <$f>;
+		$count += grep { /pg_rewind exit code=0/ } <$f>;
 	}
 	return $count;
 }
