@@ -16,6 +16,7 @@
 #include "log/attached.h"
 #include "log/highwater_ask.h"
 #include "log/log_open.h"
+#include "log/partition.h"
 #include "shmem/crash.h"
 
 #define BATCH_LOG_CHUNK 32 /* from each of several logs, at least this many events at once */
@@ -132,9 +133,14 @@ batch_log_enter(const BatchTask *task, const BatchLogs *logs, BatchLog *b)
 	batch_log_open(task, b);
 	if (b->log != NULL && (b->trouble.message != NULL || b->log->relid != before->relid))
 	{
-		/* Another log may have taken the name while this one was not locked. */
+		/*
+		 * Another log may have taken the name while this one was not locked, or the log may
+		 * have got another table.
+		 */
 		batch_log_leave(logs, b);
-		if (b->trouble.message == NULL)
+		if (b->trouble.message == NULL && partition_root(before->relid) == b->log->relid)
+			log_trouble_locked(&b->trouble, b->cursor->log);
+		else if (b->trouble.message == NULL)
 			log_trouble_missing(&b->trouble, b->cursor->log);
 		b->log = NULL;
 	}

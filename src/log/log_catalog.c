@@ -14,6 +14,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/snapmgr.h"
 
 #include "base/exec.h"
 #include "base/scan.h"
@@ -116,6 +117,16 @@ log_catalog_form_row(RowScan *scan, LogRow *row)
 }
 
 /*
+ * The latest one, whatever the isolation level.
+ */
+static Snapshot
+log_catalog_snapshot(void)
+{
+	(void) GetTransactionSnapshot();
+	return GetLatestSnapshot();
+}
+
+/*
  * Reads the row without SQL, because a session may need the rows of thousands of logs.
  */
 static bool
@@ -126,6 +137,8 @@ log_catalog_row_of(const char *name, LogRow *row)
 
 	scan_begin_table(&scan, &log_catalog, AccessShareLock);
 	scan_where_text(&scan, LOG_CATALOG_NAME, name);
+	/* Like PostgreSQL's catalogs: in a transaction with an old snapshot, too. */
+	scan_use_snapshot(&scan, log_catalog_snapshot());
 	found = scan_next(&scan);
 	if (found)
 		log_catalog_form_row(&scan, row);
@@ -207,15 +220,16 @@ log_catalog_text(ExecStatement *statement, Datum *values)
 char *
 log_catalog_name(Oid relid)
 {
-	static ExecStatement of_table =
-		{NULL,
-		 "SELECT name FROM pm_catalog.log "
-		 "WHERE source OPERATOR(pg_catalog.=) $1::pg_catalog.oid::pg_catalog.regclass",
-		 1,
-		 {OIDOID}};
-	Datum values[1] = {ObjectIdGetDatum(relid)};
+	char *name = NULL;
+	RowScan scan;
 
-	return log_catalog_text(&of_table, values);
+	scan_begin(&scan, "log", "log_source", AccessShareLock);
+	scan_where_oid(&scan, LOG_CATALOG_SOURCE, relid);
+	scan_use_snapshot(&scan, log_catalog_snapshot());
+	if (scan_next(&scan))
+		name = scan_text(&scan, LOG_CATALOG_NAME);
+	scan_end(&scan);
+	return name;
 }
 
 char *
@@ -416,6 +430,28 @@ log_catalog_accept_attached(const LogRow *row)
 	values[3] = ObjectIdGetDatum(MyDatabaseId);
 	values[4] = TransactionIdGetDatum(row->sequence_xmin);
 	exec_statement(&accept, values, NULL);
+	log_catalog_changed();
+	exec_end(&scope);
+}
+
+void
+log_catalog_partition(const char *name, Oid relid, Oid sequence_file)
+{
+	static ExecStatement move =
+		{NULL,
+		 "UPDATE pm_catalog.log SET source = $2::pg_catalog.oid::pg_catalog.regclass, "
+		 "sequence_file = $3, kind = $4 WHERE name OPERATOR(pg_catalog.=) $1",
+		 4,
+		 {TEXTOID, OIDOID, OIDOID, CHAROID}};
+	ExecScope scope;
+	Datum values[4];
+
+	exec_begin_owner(&scope);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = ObjectIdGetDatum(relid);
+	values[2] = ObjectIdGetDatum(sequence_file);
+	values[3] = CharGetDatum(LOG_PARTITIONED);
+	exec_statement(&move, values, NULL);
 	log_catalog_changed();
 	exec_end(&scope);
 }

@@ -65,6 +65,8 @@ extern void log_catalog_insert_kind(const LogRow *row);
 extern void log_catalog_accept(const char *name, Oid sequence_file);
 /* The same for an attached log, of which the row has the sequence. */
 extern void log_catalog_accept_attached(const LogRow *row);
+/* An ordinary log has got this table, and is a partitioned one from now on. */
+extern void log_catalog_partition(const char *name, Oid relid, Oid sequence_file);
 /* Removes a log, and what is kept of its streams. */
 extern void log_catalog_delete(const char *name);
 

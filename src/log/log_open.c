@@ -18,6 +18,7 @@
 #include "log/log_name.h"
 #include "log/log_open.h"
 #include "log/log_right.h"
+#include "log/partition.h"
 
 COMPAT_NORETURN static void
 log_refuse_missing(const char *name)
@@ -93,15 +94,21 @@ log_get_as(const char *name, Oid role)
 PmLog *
 log_lock(PmLog *log, LOCKMODE mode)
 {
-	Oid relid = log->relid;
+	for (;;)
+	{
+		Oid relid = log->relid;
 
-	LockRelationOid(relid, mode);
-	/* Locking has processed the invalidations of earlier changes: look again. */
-	log = log_get(log->name, false);
-	if (log->relid != relid)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("event log \"%s\" was replaced", log->name)));
-	return log;
+		LockRelationOid(relid, mode);
+		/* Locking has processed the invalidations of earlier changes: look again. */
+		log = log_get(log->name, false);
+		if (log->relid == relid)
+			return log;
+		/* pm.partition_log makes the table a partition of the one that the log has then. */
+		if (partition_root(relid) != log->relid)
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+							errmsg("event log \"%s\" was replaced", log->name)));
+		UnlockRelationOid(relid, mode);
+	}
 }
 
 PmLog *

@@ -8,8 +8,8 @@
  *
  * DETACH and DROP lock the log's table exclusively, and writers queue behind that lock.  So the
  * work that takes time is done before, if the partition is complete: if the mark is at or above
- * its highest position, no event can be added to it any more.  Then the lock is requested for
- * a short time, repeatedly, with pauses in which the writers get their locks.
+ * its highest position, no event can be added to it any more.  The lock itself is requested only
+ * for a short time at once (lock_briefly.c).
  *
  * DETACH CONCURRENTLY does not block writers of the table, and ends when the transactions that
  * use the table have ended.  Only a complete partition may be detached in that way, so no event
@@ -25,17 +25,16 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "base/attempt.h"
 #include "base/exec.h"
 #include "log/append_id.h"
 #include "log/held.h"
 #include "log/highwater_ask.h"
+#include "log/lock_briefly.h"
 #include "log/log_catalog.h"
 #include "log/log_open.h"
 #include "log/log_scan.h"
@@ -44,12 +43,6 @@
 #include "log/sequence.h"
 #include "log/stream_version.h"
 #include "log/trimmed.h"
-
-/* How long writers may have to wait for one attempt, in ms, and the pause after it. */
-#define PARTITION_DROP_WAIT	 "50ms"
-#define PARTITION_DROP_PAUSE 100
-/* After this many attempts the lock is waited for like any other. */
-#define PARTITION_DROP_TRIES 100
 
 /* The versions of this many streams are kept by one statement. */
 #define PARTITION_DROP_CHUNK 1000
@@ -252,37 +245,14 @@ partition_drop_refuse(PartitionEnd end, const char *leaf, const char *log, const
 					errdetail_internal("%s", held->detail), errhint("%s", held->hint)));
 }
 
-static void
-partition_drop_try_lock(void *arg)
-{
-	LockRelationOid(*(Oid *) arg, AccessExclusiveLock);
-}
-
 /*
  * Locks the log's table exclusively.  Writers that come meanwhile wait for one attempt only.
  */
 static void
 partition_drop_lock(Oid root)
 {
-	for (int i = 0; i < PARTITION_DROP_TRIES; i++)
-	{
-		int level = NewGUCNestLevel();
-		ErrorData *error;
-		bool locked;
-
-		(void) set_config_option("lock_timeout", PARTITION_DROP_WAIT, PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-		locked = attempt(partition_drop_try_lock, &root, &error);
-		AtEOXact_GUC(true, level);
-		if (locked)
-			return;
-		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-			ReThrowError(error);
-		FreeErrorData(error);
-		CHECK_FOR_INTERRUPTS();
-		pg_usleep(PARTITION_DROP_PAUSE * 1000L);
-	}
-	LockRelationOid(root, AccessExclusiveLock);
+	if (!lock_briefly(root, InvalidOid))
+		LockRelationOid(root, AccessExclusiveLock);
 }
 
 /*
@@ -435,8 +405,10 @@ partition_drop_note(Oid leaf)
 	note->log = pstrdup(name);
 	note->root = root;
 	note->from = range.from;
-	/* Nothing has been appended after that. */
-	note->to = Min(range.to, sequence_last(log->seqid));
+	note->to = range.to;
+	/* Nothing has been appended after that.  If the log is dropped, its sequence may go first. */
+	if (OidIsValid(log->seqid))
+		note->to = Min(note->to, sequence_last(log->seqid));
 	noted = lappend(noted, note);
 	MemoryContextSwitchTo(caller);
 }

@@ -161,6 +161,21 @@ promotion_begin(Oid relid)
 }
 
 void
+promotion_move(Oid from, Oid to)
+{
+	static ExecStatement move = {
+		NULL,
+		"UPDATE pm_catalog.promotion SET source = $2::pg_catalog.oid::pg_catalog.regclass "
+		"WHERE source OPERATOR(pg_catalog.=) $1::pg_catalog.oid::pg_catalog.regclass",
+		2,
+		{OIDOID, OIDOID},
+	};
+	Datum values[2] = {ObjectIdGetDatum(from), ObjectIdGetDatum(to)};
+
+	(void) exec_as_owner(&move, values, NULL);
+}
+
+void
 promotion_forget(const char *log)
 {
 	static ExecStatement forget = {

@@ -25,6 +25,9 @@ promotion_pass(TimeLineID *timeline, Oid relid, Oid seqid)
 /* Notes that a table has just become a log: nothing was drawn on other timelines. */
 extern void promotion_begin(Oid relid);
 
+/* Another table has taken the place of a log's table. */
+extern void promotion_move(Oid from, Oid to);
+
 /* Forgets the notes about the table of this log, before the log's row is deleted. */
 extern void promotion_forget(const char *log);
 

@@ -64,6 +64,20 @@ shell_type_belongs_to(const ObjectAddress *type, Oid role)
 	return same;
 }
 
+static Oid
+shell_type_namespace(Oid type)
+{
+	HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	Oid nsp = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		nsp = ((Form_pg_type) GETSTRUCT(tuple))->typnamespace;
+		ReleaseSysCache(tuple);
+	}
+	return nsp;
+}
+
 /*
  * Records which role owns a process manager, and that DROP EXTENSION drops its
  * type.
@@ -167,6 +181,39 @@ shell_type_depend(const char *manager, Oid relid)
 		return;
 	ObjectAddressSet(table, RelationRelationId, relid);
 	recordDependencyOn(&type, &table, DEPENDENCY_NORMAL);
+}
+
+/*
+ * Another table has taken the place of a log's table.
+ */
+void
+shell_type_move(Oid from, Oid to)
+{
+	Relation depend = table_open(DependRelationId, AccessShareLock);
+	Oid nsp = extension_schema(REGISTRY_TYPES);
+	List *types = NIL;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple tuple;
+	ListCell *lc;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(RelationRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(from));
+	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (form->classid == TypeRelationId && form->deptype == DEPENDENCY_NORMAL &&
+			shell_type_namespace(form->objid) == nsp)
+			types = lappend_oid(types, form->objid);
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	foreach(lc, types)
+		(void) changeDependencyFor(TypeRelationId, lfirst_oid(lc), RelationRelationId, from, to);
 }
 
 static void *

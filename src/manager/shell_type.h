@@ -15,6 +15,9 @@ extern void shell_type_drop(const char *manager);
 extern void shell_type_depend(const char *manager, Oid relid);
 extern void shell_type_release(const char *manager, Oid relid);
 
+/* All that depend on a table depend on another one from now on. */
+extern void shell_type_move(Oid from, Oid to);
+
 /* Makes it depend on the tables of all logs that the process manager follows. */
 extern void shell_type_depend_all(const char *manager);
 

@@ -11,6 +11,8 @@ CREATE FUNCTION pm.detach_log(log text) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_detach_log';
 CREATE FUNCTION pm.rename_log(log text, new_name text) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_rename_log';
+CREATE FUNCTION pm.partition_log(log text, up_to bigint, partition text) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_partition_log';
 CREATE FUNCTION pm.read(log text, after bigint DEFAULT 0, max_count integer DEFAULT 100, types text[] DEFAULT NULL)
 	RETURNS SETOF pm.event LANGUAGE C ROWS 100 AS 'MODULE_PATHNAME', 'pm_read';
 CREATE FUNCTION pm.read_stream(log text, stream text, after_version bigint DEFAULT 0, max_count integer DEFAULT NULL)

@@ -21,6 +21,7 @@ COMMENT ON FUNCTION pm.attach_log(text, regclass, text, text, text, text, text, 
 COMMENT ON FUNCTION pm.detach_log(text) IS 'remove an attached log that no process manager follows, and keep its table';
 COMMENT ON FUNCTION pm.create_replica_log(text) IS 'create an event log that a subscription fills with the events of another server, or restore the guard of an existing one';
 COMMENT ON FUNCTION pm.rename_log(text, text) IS 'give a log and its table another name or schema; process managers continue';
+COMMENT ON FUNCTION pm.partition_log(text, bigint, text) IS 'make a partitioned log of an ordinary one; its table becomes the first partition';
 COMMENT ON FUNCTION pm.drop_log(text) IS 'remove an event log that no process manager follows, and keep its table';
 COMMENT ON FUNCTION pm.append(text, text, text, jsonb, jsonb, bigint, text) IS 'append an event to a stream and return its position';
 COMMENT ON FUNCTION pm.append_all(text, text, jsonb, bigint) IS 'append several events to a stream and return their positions';

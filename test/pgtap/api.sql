@@ -10,6 +10,7 @@ INSERT INTO contract VALUES
 	('create_log', 'log text, partitioned boolean DEFAULT false', 'void', 'volatile'),
 	('create_replica_log', 'log text', 'void', 'volatile'),
 	('rename_log', 'log text, new_name text', 'void', 'volatile'),
+	('partition_log', 'log text, up_to bigint, partition text', 'void', 'volatile'),
 	('drop_log', 'log text', 'void', 'volatile'),
 	('attach_log', 'log text, source regclass, pos text, stream text, type text, data text, version text DEFAULT NULL::text, metadata text DEFAULT NULL::text, recorded_at text DEFAULT NULL::text, filter text DEFAULT NULL::text', 'void', 'volatile'),
 	('detach_log', 'log text', 'void', 'volatile'),

@@ -108,6 +108,7 @@ INSERT INTO matrix (statement, super, alice, bob, carol, dave) VALUES
 	($$SELECT pm.rename_log('a.loose', 'su.loose')$$,		'00000', '42501', '42501', '42501', '42501'),
 	($$SELECT pm.create_replica_log('a.replica')$$,			'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.create_replica_log('su.replica')$$,		'00000', '42501', '42501', '42501', '42501'),
+	($$SELECT pm.partition_log('a.loose', 0, 'p')$$,		'42501', '55000', '42501', '42501', '42501'),
 	($$SELECT pm.drop_log('a.loose')$$,						'00000', '00000', '00000', '42501', '42501'),
 	($$SELECT pm.drop_log('a.orders')$$,					'2BP01', '2BP01', '2BP01', '42501', '42501'),
 	($$SELECT pm.attach_log('a.more', 'a.store', 'id', 'stream', 'type', 'data')$$,		'00000', '00000', '00000', '42501', '42501'),

@@ -1237,6 +1237,9 @@ SELECT pg_catalog.pg_extension_config_dump('pm_catalog.kept_event', '');
 CREATE FUNCTION pm.keep_parked(log text, up_to bigint) RETURNS bigint
 	LANGUAGE C AS 'MODULE_PATHNAME', 'pm_keep_parked';
 COMMENT ON FUNCTION pm.keep_parked(text, bigint) IS 'copy parked events, so that they can be deleted from their log';
+CREATE FUNCTION pm.partition_log(log text, up_to bigint, partition text) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_partition_log';
+COMMENT ON FUNCTION pm.partition_log(text, bigint, text) IS 'make a partitioned log of an ordinary one; its table becomes the first partition';
 -- End of partitioned logs
 
 -- Names of renamed logs
