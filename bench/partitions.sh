@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # partitions.sh: a log in 50 partitions beside an ordinary one with as many events (20 million; PM_BENCH_EVENTS sets
-# another number). The last partition is large enough for what is measured.
+# another number). They are filled by INSERT ... SELECT with streams of ten events, which follow one another. Then 1,000 of these streams get
+# an event by pm.append. The last partition is large enough for what is measured.
 #
 #   known       pgbench, 4 clients, asynchronous commits, 2 s: pm.append to one of 1,000 streams of the newest partition
 #   expected    pm.append with the expected version, to streams of ten events: each tenth stream is a new one, which is looked for
@@ -24,7 +25,8 @@ partitions_create() {
 			((i == 49)) && echo MAXVALUE || echo $(((i + 1) * step + 1))))"
 	done
 	for i in ordinary partitioned; do
-		as_bench "CALL bench.fill('bench.$i', $events)"
+		as_bench "INSERT INTO bench.$i (stream, type, data) SELECT 'stream-' || n / 10, 'placed', jsonb_build_object('amount', n % 100, 'note', repeat('x', 100))
+			FROM generate_series(1, $events) n"
 		as_bench "SELECT count(pm.append('bench.$i', 'stream-' || n, 'placed', '{}')) FROM generate_series(1, 1000) n"
 		tell "VACUUM ANALYZE bench.$i"
 	done

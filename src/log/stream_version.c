@@ -48,6 +48,7 @@ typedef struct StreamLook
 {
 	LogTables tables;
 	Datum name;
+	bool tried; /* the newest partition, which most likely has no event of the stream */
 	int *found; /* numbers of tables in which the stream has entries */
 	int nfound;
 	bool stopped;		 /* the last of them has a version, so the older ones were not looked at */
@@ -208,7 +209,7 @@ stream_version_look(StreamLook *look)
 		if (i < tables->ordered && i > first)
 			continue;
 		CHECK_FOR_INTERRUPTS();
-		stream_version_look_at(look, i, i == first);
+		stream_version_look_at(look, i, i == first && !look->tried);
 		if (TransactionIdIsValid(look->other))
 			return;
 	}
@@ -275,7 +276,8 @@ stream_version_find(StreamVersion *stream, StreamLook *look)
  * the look stopped is gone, or *other has inserted an event and not ended.
  */
 static bool
-stream_version_search(StreamVersion *stream, PmLog *log, Datum name, TransactionId *other)
+stream_version_search(StreamVersion *stream, PmLog *log, Datum name, bool tried,
+					  TransactionId *other)
 {
 	Snapshot snapshot;
 	StreamLook look;
@@ -286,6 +288,7 @@ stream_version_search(StreamVersion *stream, PmLog *log, Datum name, Transaction
 	/* While it is registered, no entry of an event that it shows is removed. */
 	snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	look.name = name;
+	look.tried = tried;
 	look.bitmap = NULL;
 	log_tables_begin(&look.tables, log, snapshot);
 	look.found = palloc(sizeof(int) * Max(look.tables.count, 1));
@@ -304,6 +307,9 @@ stream_version_search(StreamVersion *stream, PmLog *log, Datum name, Transaction
 void
 stream_version_lock(StreamVersion *stream, PmLog *log, Datum name, Insert *insert)
 {
+	/* insert_newest() does not look if the transaction has one snapshot. */
+	bool tried = insert != NULL && !IsolationUsesXactSnapshot();
+
 	stream_version_tag(stream, log, name);
 	for (;;)
 	{
@@ -317,7 +323,7 @@ stream_version_lock(StreamVersion *stream, PmLog *log, Datum name, Insert *inser
 			stream->last = insert->last;
 			return;
 		}
-		if (stream_version_search(stream, log, name, &other))
+		if (stream_version_search(stream, log, name, tried, &other))
 			return;
 		/* While we wait, others may look too: they wait for the same transaction. */
 		LockRelease(&stream->tag, ExclusiveLock, false);
