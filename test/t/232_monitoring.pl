@@ -76,6 +76,17 @@ my %anchors = map { $_->{anchor} => 1 } @{ DocPage->new("$root/doc/operations.md
 my @links = $file{'pm.rules.yml'} =~ /^      runbook_url: \S+\/doc\/operations\.md#(\S+)$/mg;
 is("@links", lc "@alerts", 'each alert has a runbook link of its own');
 is(join(' ', grep { !$anchors{$_} } @links), '', 'each link leads to a section of operations.md');
+my $operations = slurp_file("$root/doc/operations.md");
+my %runbook = $operations =~ /^### (Pm\w+)\n(.*?)(?=^##)/msg;
+is(join(' ', sort keys %runbook), join(' ', sort @alerts), 'each of these sections belongs to an alert');
+is(join(' ', grep { $runbook{$_} !~ /^\*Means:\*.*^\*Do:\*/ms } sort keys %runbook), '', 'and says what it means and what to do');
+is(join(' ', grep { $operations !~ /^\| \[$_\]\(#\L$_\E\) \|/m } @alerts), '', 'the table has a row for each alert');
+# The states, as the view has them.
+my ($case) = slurp_file("$root/src/sql/40_status.sql") =~ /CASE WHEN u\.situation OPERATOR\(pg_catalog\.=\) ANY \(ARRAY\[([^\]]+)\]\)\s+THEN u\.situation.*?END AS state/s or BAIL_OUT('pm.status has changed');
+my @states = ('waiting', $case =~ /'(\w+)'/g);
+my ($section) = $operations =~ /^## The states\n(.*?)^## /ms;
+is(scalar @states, 6, "states: @states");
+is(join(' ', grep { my $state = $_; $section !~ /^\*\*`$state`\*\* \w/m } @states), '', 'each state is explained');
 
 # The queries of a file, as { name => SQL }.
 sub queries
@@ -98,7 +109,7 @@ cmp_ok(scalar @queries, '>=', 5, 'there are queries');
 
 # ---- a server with process managers
 
-my $node = PmTest::node('monitored', conf => "max_connections = 40\npm.max_workers = 6\n");
+my $node = PmTest::node('monitored', conf => "max_connections = 40\npm.max_workers = 6\nwal_level = logical\nmax_wal_senders = 4\nmax_replication_slots = 4\n");
 my ($socket, $port) = ($node->host, $node->port);
 
 sub answer
@@ -153,6 +164,37 @@ SQL
 # A second database, with pm and nothing in it.
 answer('CREATE DATABASE other');
 $node->safe_psql('other', 'CREATE EXTENSION pm; GRANT USAGE ON SCHEMA pm TO pm_exporter');
+
+# An attached log, a partitioned one, and a replica log, which the other database fills. Its subscription has another table,
+# too, to which changes can be applied slowly.
+answer(<<'SQL', 'shop');
+CREATE TABLE store (id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT store_id PRIMARY KEY, stream text NOT NULL, type text NOT NULL, data jsonb NOT NULL);
+SELECT pm.attach_log('log_store', 'store', pos => 'id', stream => 'stream', type => 'type', data => 'data');
+SELECT pm.register('stored', 'act', '{log_store}');
+SELECT pm.create_log('log_parts', partitioned => true);
+CREATE TABLE parts_1 PARTITION OF log_parts FOR VALUES FROM (1) TO (3);
+CREATE TABLE parts_2 PARTITION OF log_parts FOR VALUES FROM (3) TO (5);
+CREATE TABLE parts_3 PARTITION OF log_parts FOR VALUES FROM (5) TO (MAXVALUE);
+SELECT pm.register('parts', 'act', '{log_parts}');
+SQL
+answer(<<'SQL');
+SELECT pm.create_replica_log('far');
+CREATE FUNCTION apply_slowly() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	WHILE EXISTS (SELECT FROM public.gate WHERE name = 'apply') LOOP PERFORM pg_sleep(0.1); END LOOP;
+	RETURN NULL;
+END $$;
+CREATE TABLE ballast (n int);
+CREATE TRIGGER slowly AFTER INSERT ON ballast FOR EACH ROW EXECUTE FUNCTION apply_slowly();
+ALTER TABLE ballast ENABLE ALWAYS TRIGGER slowly;
+GRANT SELECT ON far TO shop;
+SQL
+answer(q{SELECT pm.register('far', 'act', '{far}')}, 'shop');
+$node->safe_psql('other', q{SELECT pm.create_log('far'); CREATE TABLE ballast (n int); CREATE PUBLICATION events FOR TABLE far, ballast});
+$node->safe_psql('other', q{SELECT pg_create_logical_replication_slot('far', 'pgoutput')});
+answer("CREATE SUBSCRIPTION far CONNECTION '" . ($node->connstr('other') =~ s/'/''/gr) . "' PUBLICATION events WITH (create_slot = false, copy_data = false)");
+$node->safe_psql('other', q{SELECT pm.append('far', 's', 'ok')});
+ok(PmTest::wait_until($node, 'SELECT count(*) FROM far', '1'), 'the replica log is filled');
 
 # ---- the exporters and Prometheus, each second
 
@@ -360,6 +402,23 @@ my @causes = (
 		sub { answer(q{SELECT count(*) FROM pm.fetch('nobody', 'one'); SELECT pm.advance('nobody', 'one', 0); SELECT pm.release('nobody', 'one')}, 'shop') } ],
 	[ 'PmWaiting', 'the owner may no longer read the log', sub { answer(q{REVOKE SELECT ON log_private FROM shop; SELECT pm.append('log_private', 's', 'ok')}) },
 		sub { answer(q{GRANT SELECT ON log_private TO shop}) } ],
+	# The standby is missing for the dispatcher only: the session that appends does not wait for it.
+	[ 'PmStandbyMissing', 'the synchronous standby is gone', sub {
+		answer(q{ALTER SYSTEM SET synchronous_standby_names = 'gone'});
+		answer('SELECT pg_reload_conf()');
+		PmTest::wait_until($node, 'SHOW synchronous_standby_names', 'gone');
+		answer(q{SET synchronous_commit = local; SELECT pm.append('log_busy', 's', 'ok')}, 'shop');
+	}, sub { answer('ALTER SYSTEM RESET synchronous_standby_names'); answer('SELECT pg_reload_conf()') } ],
+	[ 'PmAttachedLog', 'the table of an attached log loses the index of its positions', sub { answer('ALTER TABLE store DROP CONSTRAINT store_id', 'shop') },
+		sub { answer('ALTER TABLE store ADD CONSTRAINT store_id PRIMARY KEY (id)', 'shop') } ],
+	[ 'PmReplicaStopped', 'the subscription of a replica log is disabled', sub { answer('ALTER SUBSCRIPTION far DISABLE') }, sub { answer('ALTER SUBSCRIPTION far ENABLE') } ],
+	[ 'PmReplicaBehind', 'a subscription takes long to apply a change', sub {
+		answer(q{INSERT INTO gate VALUES ('apply')});
+		$node->safe_psql('other', q{INSERT INTO ballast VALUES (1)});
+	}, sub { answer(q{DELETE FROM gate WHERE name = 'apply'}) } ],
+	[ 'PmPartitionsHeld', 'a process manager is paused while a partition becomes full', sub {
+		answer(q{SELECT pm.pause('parts'); SELECT pm.append('log_parts', 's', 'ok') FROM generate_series(1, 6)}, 'shop');
+	}, sub { answer(q{SELECT pm.resume('parts')}, 'shop') } ],
 	# As pg_restore leaves it in another cluster.
 	[ 'PmCopyWaits', 'a dump was restored in another cluster', sub { answer(q{UPDATE pm_catalog.process_manager SET system_identifier = 1 WHERE name = 'paused'}) },
 		sub { answer('SELECT pm.resume()', 'shop') } ],
@@ -377,11 +436,15 @@ is(join(' ', sort map { $_->[0] } @causes), join(' ', sort @alerts), 'there is a
 unless ($ENV{PM_SOAK})
 {
 	my %flag = (PmHeldBack => [qw(held_back held)], PmStarved => [ 'starved', 'its neighbour' ], PmNoConsumer => [qw(no_consumer nobody)], PmWaiting => [qw(waiting reads)],
-		PmCopyWaits => [qw(copy paused)], PmNoWorkers => [qw(no_worker busy)]);
+		PmCopyWaits => [qw(copy paused)], PmNoWorkers => [qw(no_worker busy)], PmStandbyMissing => [qw(standby busy)],
+		PmAttachedLog => [qw(attached_problem stored)], PmReplicaStopped => [qw(replica_stopped far)], PmReplicaBehind => [qw(replica_behind_seconds far)],
+		PmPartitionsHeld => [qw(partitions_held parts)]);
 	my %made = map { $_->[0] => $_ } @causes;
 	my ($status) = grep { /FROM pm.status/ } values %{ queries($file{'sql-exporter.yml'}) };
 
-	foreach my $names ([ grep { $_ ne 'PmNoWorkers' } sort keys %flag ], ['PmNoWorkers'])
+	my @alone = qw(PmNoWorkers PmReplicaBehind PmStandbyMissing);
+
+	foreach my $names ([ grep { my $f = $_; !grep { $_ eq $f } @alone } sort keys %flag ], map { [$_] } @alone)
 	{
 		for my $is (1, 0)
 		{
@@ -390,7 +453,7 @@ unless ($ENV{PM_SOAK})
 			{
 				my ($flag, $pm) = @{ $flag{$name} };
 
-				ok(PmTest::wait_until($node, "SET ROLE pm_exporter; SELECT $flag FROM ($status) s WHERE process_manager = '$pm'", $is, timeout => 60),
+				ok(PmTest::wait_until($node, "SET ROLE pm_exporter; SELECT ($flag > 0)::int FROM ($status) s WHERE process_manager = '$pm'", $is, timeout => 60),
 					"$flag is $is: " . ($is ? '' : 'no longer: ') . $made{$name}[1]) or diag(answer('SELECT * FROM pm.status'));
 			}
 		}
