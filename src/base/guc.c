@@ -19,6 +19,7 @@ int guc_poll_interval = 1000;
 int guc_batch_duration = 100;
 int guc_log_min_duration = -1;
 int guc_promotion_gap = 10000000;
+int guc_promotion_wait = 10000;
 bool guc_launcher = true;
 
 /*
@@ -65,6 +66,12 @@ guc_define(void)
 		"The old primary may have drawn them for events that were lost. The same number is "
 		"skipped again for each 10 s since the last commit that was received.",
 		&guc_promotion_gap, 10000000, 0, INT_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("pm.promotion_wait",
+							"How long after a promotion to wait for a standby.",
+							"Events that may have been in hand before the promotion are handled "
+							"when a standby follows this server, or after this time.",
+							&guc_promotion_wait, 10000, 0, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
 	DefineCustomBoolVariable("pm.launcher",
 							 "Starts the background workers that run process managers.", NULL,
 							 &guc_launcher, true, PGC_SIGHUP, 0, NULL, NULL, NULL);

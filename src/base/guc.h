@@ -12,6 +12,7 @@ extern int guc_poll_interval;	 /* ms */
 extern int guc_batch_duration;	 /* ms */
 extern int guc_log_min_duration; /* ms; -1: off */
 extern int guc_promotion_gap;
+extern int guc_promotion_wait; /* ms */
 extern bool guc_launcher;
 
 extern void guc_define(void);

@@ -5,6 +5,7 @@
 #ifndef PM_BATCH_TASK_H
 #define PM_BATCH_TASK_H
 
+#include "dispatch/careful_note.h"
 #include "log/highwater.h"
 #include "manager/lane.h"
 #include "manager/lease.h"
@@ -52,6 +53,8 @@ typedef struct BatchTask
 	TimestampTz parked_since; /* leave alone what was parked before this time; 0: nothing */
 	const BatchWalk *walk;	  /* NULL: the time does not move with the items */
 	BatchWatch *watch;		  /* NULL: none */
+	bool careful;			  /* one item, which must have been noted (careful.c) */
+	CarefulNote *note;		  /* in a careful batch: what is noted */
 	bool separate;			  /* items are handled in subtransactions */
 	int group;				  /* about this many items share a subtransaction */
 } BatchTask;

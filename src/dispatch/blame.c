@@ -297,7 +297,7 @@ blame_wait(ProcessManager *pm, int lane, LaneState *state, ErrorData *error, con
  */
 static void
 blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorData *error,
-			bool crash, const Failure *failure)
+			int crashes, const Failure *failure)
 {
 	bool deferred = failure->kind == FAILURE_DEFERRED;
 	Timer *timer = timer_get(pm, what->id);
@@ -306,15 +306,15 @@ blame_timer(ProcessManager *pm, LaneState *state, const Handling *what, ErrorDat
 	if (timer == NULL)
 		return;
 	/* After a crash the timer must be parked, however many have been parked already. */
-	refused = crash ? NULL : park_refused(pm, state, what->lane, failure->kind);
+	refused = crashes > 0 ? NULL : park_refused(pm, state, what->lane, failure->kind);
 	if (refused != NULL)
 	{
 		lane_halt(pm, what, refused, error, true);
 		return;
 	}
 	(void) timer_take(timer->id);
-	park_failed_timer(pm, what->lane, timer->key, timer->event, deferred ? 0 : 1, crash ? 1 : 0,
-					  error, failure);
+	park_failed_timer(pm, what->lane, timer->key, timer->event, deferred ? 0 : 1, crashes, error,
+					  failure);
 	if (!deferred)
 		lane_error(pm->name, what->lane);
 }
@@ -363,7 +363,7 @@ blame_may_park(const Handling *what, const Failure *failure)
  */
 static TimestampTz
 blame_in_place(ProcessManager *pm, LaneState *state, const Handling *what, const char *reason,
-			   ErrorData *error, BlameCause cause, const Failure *failure)
+			   ErrorData *error, BlameCause cause, int crashes, const Failure *failure)
 {
 	int attempts = pm->max_attempts;
 
@@ -373,18 +373,18 @@ blame_in_place(ProcessManager *pm, LaneState *state, const Handling *what, const
 	/* The items before it were undone with the session, and must be handled first. */
 	if (cause == BLAME_SESSION)
 		attempts = Max(attempts, 2);
-	return lane_fail(pm, state, what, reason, error, attempts, cause == BLAME_CRASH, failure);
+	return lane_fail(pm, state, what, reason, error, attempts, crashes, failure);
 }
 
 TimestampTz
 blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cause)
 {
-	bool crash = cause == BLAME_CRASH;
 	Failure failure = {FAILURE_ORDINARY, 0};
 	const char *timer_type = blame_timer_type(pm, what);
 	char *reason;
 	LaneState state;
 	List *cursors;
+	int crashes = cause == BLAME_FAILOVER ? 2 : cause == BLAME_CRASH ? 1 : 0;
 
 	lane_state(pm, what->lane, &state);
 	cursors = cursor_list(pm, what->lane);
@@ -400,7 +400,7 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 	if (failure.kind != FAILURE_DEFERRED)
 		blame_say_failed(pm, what, timer_type, error);
 	/* The item will be tried again.  If that crashes the server once more, this must be on disk. */
-	if (crash)
+	if (crashes > 0)
 		ForceSyncCommit();
 	if (what->source == HANDLING_PARKED)
 	{
@@ -408,16 +408,17 @@ blame(ProcessManager *pm, const Handling *what, ErrorData *error, BlameCause cau
 		 * If there were several, this is the last one.  Next time it is tried alone,
 		 * which narrows the search.
 		 */
-		if (park_failed_again(pm, what, error, crash, &failure) && failure.kind != FAILURE_DEFERRED)
+		if (park_failed_again(pm, what, error, crashes, &failure) &&
+			failure.kind != FAILURE_DEFERRED)
 			lane_error(pm->name, what->lane);
 	}
 	else if (what->several)
-		lane_suspect(pm->name, what, error, crash);
+		lane_suspect(pm->name, what, error, crashes > 0);
 	else if (pm->halt_on_failure || !blame_may_park(what, &failure))
-		return blame_in_place(pm, &state, what, reason, error, cause, &failure);
+		return blame_in_place(pm, &state, what, reason, error, cause, crashes, &failure);
 	else if (what->source == HANDLING_TIMER)
-		blame_timer(pm, &state, what, error, crash, &failure);
+		blame_timer(pm, &state, what, error, crashes, &failure);
 	else
-		lane_decide_to_park(pm, &state, what, reason, error, crash, &failure);
+		lane_decide_to_park(pm, &state, what, reason, error, crashes, &failure);
 	return 0;
 }

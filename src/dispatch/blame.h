@@ -14,7 +14,8 @@ typedef enum BlameCause
 {
 	BLAME_ERROR,   /* it raised an error */
 	BLAME_SESSION, /* its session ended */
-	BLAME_CRASH	   /* the server crashed with it */
+	BLAME_CRASH,   /* the server crashed with it */
+	BLAME_FAILOVER /* the server ended with it in hand, and the one before it may have, too */
 } BlameCause;
 
 /*

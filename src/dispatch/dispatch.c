@@ -45,11 +45,13 @@
 #include "utils/guc.h"
 
 #include "base/within.h"
+#include "dispatch/careful.h"
 #include "dispatch/dispatch.h"
 #include "dispatch/handle.h"
 #include "dispatch/retry.h"
 #include "dispatch/separate.h"
 #include "manager/manager_lock.h"
+#include "manager/note.h"
 #include "manager/sent.h"
 #include "shmem/slot_activity.h"
 
@@ -119,7 +121,12 @@ dispatch_task(const DispatchRequest *request, LaneState *state)
 		task.limit = 1;
 
 	/* Where nothing is parked, or the unit tries one item again, the batch must stop there. */
-	task.separate = request->separate > 0 && !request->raise && !pm->halt_on_failure &&
+	task.careful = request->careful > 0 && state->careful;
+	task.note = request->note;
+	if (task.careful)
+		task.limit = 1;
+	task.separate = request->separate > 0 && !task.careful && !request->raise &&
+					!pm->halt_on_failure &&
 					(state->status == LANE_OK || state->status == LANE_WAITING) &&
 					separate_has_room();
 	task.group = request->separate;
@@ -131,7 +138,7 @@ dispatch_task(const DispatchRequest *request, LaneState *state)
 	 * in any log, and the events of all logs that were recorded before a timer are
 	 * handled before it.
 	 */
-	task.some = request->some && state->status == LANE_OK &&
+	task.some = request->some && !task.careful && state->status == LANE_OK &&
 				(pm->kind != HANDLER_INSTANCE || state->timer_due > task.now);
 	return task;
 }
@@ -188,6 +195,8 @@ dispatch_due(const BatchTask *task, const Tally *tally)
 static DispatchOutcome
 dispatch_outcome(const DispatchRequest *request, const BatchTask *task, const Tally *tally)
 {
+	if (tally->noted || tally->awaits)
+		return tally->noted ? DISPATCH_NOTED : DISPATCH_AWAITS;
 	if (tally->busy)
 		return DISPATCH_BUSY;
 	if (tally->halted)
@@ -260,6 +269,50 @@ dispatch_conclude(const DispatchRequest *request, const BatchTask *task, bool pa
 	result->next = tally->next;
 }
 
+/*
+ * Has a unit that goes carefully passed what may have been in hand before the promotion?
+ */
+static bool
+dispatch_has_passed(const DispatchRequest *request, const DispatchResult *result)
+{
+	if (result->outcome == DISPATCH_IDLE || result->outcome == DISPATCH_DONE)
+		return !result->held;
+	return result->outcome == DISPATCH_MORE && request->careful > 0 &&
+		   result->done >= request->careful;
+}
+
+/*
+ * Called at the end of a batch, as long as the unit has not passed what was in hand at a
+ * promotion.  That it has is written with the first items that are handled then: thousands
+ * of units may have nothing in hand.
+ */
+static void
+dispatch_end_careful(const DispatchRequest *request, const BatchTask *task, DispatchResult *result)
+{
+	result->careful = task->careful;
+	if (task->careful && task->note->committed && result->outcome != DISPATCH_NOTED)
+	{
+		note_forget(task->pm->name, task->lane);
+		result->forgot = true;
+	}
+	result->passed = request->passed || dispatch_has_passed(request, result);
+	if (result->passed && result->done > 0)
+		lane_passed(task->pm->name, task->lane);
+}
+
+/*
+ * Counts what an earlier primary was lost with.  This batch may not handle it, nor anything
+ * else of the unit.
+ */
+static bool
+dispatch_judge(const DispatchRequest *request, const LaneState *state)
+{
+	if (!state->careful || (request->walk != NULL && request->walk->look) ||
+		(request->note != NULL && request->note->committed))
+		return false;
+	return careful_judge(request->pm, request->lane);
+}
+
 DispatchResult
 dispatch_batch(const DispatchRequest *request, Progress *progress)
 {
@@ -277,6 +330,11 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 	if (result.outcome != DISPATCH_MORE)
 		return result;
 
+	if (dispatch_judge(request, &state))
+	{
+		result.outcome = DISPATCH_DELIVERED;
+		return result;
+	}
 	task = dispatch_task(request, &state);
 	/*
 	 * This commits by itself: a batch that is undone refers to its timers, whose rows
@@ -290,9 +348,9 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 		return result;
 	}
 	head = dispatch_head(request, &task);
-	if (head != NULL)
-		tally = retry_batch(&task, head, request->max_parked, progress);
-	else
+	if (head != NULL && (!task.careful || careful_may_retry(&task, head, &tally)))
+		tally = retry_batch(&task, head, task.careful ? 1 : request->max_parked, progress);
+	else if (head == NULL)
 		tally = handle_batch(&task,
 							 task.some ? cursor_list_some(pm, request->lane, request->logs) :
 										 cursor_list(pm, request->lane),
@@ -302,8 +360,10 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 		lane_in_a_row(pm->name, request->lane, 0, false);
 
 	dispatch_conclude(request, &task, head != NULL, &tally, &result);
+	if (state.careful)
+		dispatch_end_careful(request, &task, &result);
 	/* If it is lost that events of other lanes were skipped, they are skipped again. */
-	if (tally.done == 0 && result.outcome != DISPATCH_STOPPED)
+	if (tally.done == 0 && result.outcome != DISPATCH_STOPPED && result.outcome != DISPATCH_NOTED)
 		dispatch_commit_later();
 	slot_activity_set(ACTIVITY_COMMITTING);
 	return result;

@@ -17,7 +17,9 @@ typedef enum DispatchOutcome
 	DISPATCH_IDLE,		/* nothing to handle */
 	DISPATCH_DONE,		/* everything that was there has been handled */
 	DISPATCH_MORE,		/* something was handled, and there is more */
-	DISPATCH_DELIVERED, /* what was sent is now among the timers; nothing was handled */
+	DISPATCH_DELIVERED, /* the next batch finds more: what was sent, or an event to be parked */
+	DISPATCH_NOTED,		/* the next item is noted; nothing was handled (careful.c) */
+	DISPATCH_AWAITS,	/* nothing may be handled before a standby follows, or before its turn */
 	DISPATCH_BUSY,		/* another session has locked the unit or a log */
 	DISPATCH_STALE,		/* the registration has changed: load it again */
 	DISPATCH_STOPPED	/* paused, halted, or not yet to be retried */
@@ -34,6 +36,9 @@ typedef struct DispatchResult
 	bool others_alone; /* other lanes have conflicted: this one must run alone, too */
 	bool held;		   /* a mark is held back by a writer, or a log is locked */
 	bool left_out;	   /* a log has a problem */
+	bool careful;	   /* the unit went carefully */
+	bool forgot;	   /* what was noted is not any more */
+	bool passed;	   /* the unit had nothing in hand at the promotion; that is not written */
 	bool all;		   /* all logs have been read, not only some */
 	bool sending;	   /* a transaction is open that has sent something */
 	Bitmapset *rest;   /* logs that were read and have more, are held back, or were left out */
@@ -62,6 +67,9 @@ typedef struct DispatchRequest
 	TimestampTz parked_since; /* leave alone what was parked before this time; 0: nothing */
 	const BatchWalk *walk;	  /* the time moves, from "now" on; NULL: it does not */
 	BatchWatch *watch;		  /* is told of each item; NULL: nobody */
+	int careful;			  /* go carefully after a promotion, for this many items; 0: do not */
+	CarefulNote *note;		  /* if "careful": what is noted; a batch that notes writes it */
+	bool passed;			  /* the unit had nothing in hand at the promotion */
 	bool sent;				  /* look for what was sent to instances */
 	bool some;				  /* only some of the logs have to be read */
 	Bitmapset *logs; /* these logs, by their numbers in pm->logs, if nothing but events is due */

@@ -16,6 +16,7 @@
 #include "base/within.h"
 #include "dispatch/aside.h"
 #include "dispatch/call_correlate.h"
+#include "dispatch/careful.h"
 #include "dispatch/handle.h"
 #include "dispatch/keyless.h"
 #include "dispatch/separate.h"
@@ -174,8 +175,9 @@ handle_several(HandleRun *run, BatchItem *item, bool to_park)
 	for (int i = 0; i < item->nkeys; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
+		/* For each of the others, a call is noted by itself. */
 		if (i > 0 && may_split &&
-			(GetCurrentTimestamp() >= run->calls.deadline ||
+			(task->careful || GetCurrentTimestamp() >= run->calls.deadline ||
 			 (task->separate && separate_is_full(&run->ids))))
 		{
 			handle_split(run, item, i, NULL);
@@ -250,7 +252,7 @@ handle_prefetch(HandleRun *run)
 	/* For an event that must run alone, correlate is called alone too. */
 	if (task->state->status == LANE_RETRYING || task->state->status == LANE_PARKING)
 		return;
-	if (!run->calls.handler.foretells || batch->count < 2 ||
+	if (!run->calls.handler.foretells || batch->count < 2 || task->careful ||
 		!(keeps || task->state->has_parked || (task->separate && run->calls.handler.correlates)))
 		return;
 	/*
@@ -352,6 +354,13 @@ handle_each(HandleRun *run)
 			break;
 		alone = handle_has_failed(run->task, item);
 		tally->again |= alone;
+		/* What is about to be parked is not handled. */
+		if (run->task->careful && !(alone && run->task->state->status == LANE_PARKING) &&
+			!careful_may(run, item, alone))
+		{
+			batch_put_back(&run->batch, item);
+			break;
+		}
 		/* An item that has failed runs in a batch of its own, so that it undoes no other item. */
 		if ((alone && tally->done > 0) || (run->task->walk != NULL && !handle_walk_to(run, item)))
 		{
@@ -377,7 +386,7 @@ handle_items(HandleRun *run, Progress *progress)
 	call_begin(&run->calls, task, shared, &run->batch.keys, progress);
 	handle_prefetch(run);
 	if (run->calls.handler.kind == HANDLER_BATCH && task->state->status != LANE_PARKING &&
-		task->watch == NULL && !task->separate)
+		task->watch == NULL && !task->separate && !task->careful)
 		handle_array(run);
 	else
 		handle_each(run);

@@ -26,6 +26,8 @@ typedef struct Tally
 	int failed;		  /* items that have failed and been parked, while others went well */
 	bool again;		  /* run the unit again at once: timers have fired, or events were parked */
 	bool halted;	  /* the unit has been halted */
+	bool noted;		  /* the next item was noted, and is handled by the next batch (careful.c) */
+	bool awaits;	  /* a standby must follow this server first, or it is not our turn */
 	bool busy;		  /* some log cannot be read now, and the unit waits for it */
 	bool more;		  /* there is more in the logs */
 	bool held;		  /* a mark is held back by a writer, or a log is locked */

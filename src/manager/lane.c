@@ -20,6 +20,7 @@
 #include "manager/head.h"
 #include "manager/lane.h"
 #include "manager/lane_row.h"
+#include "manager/note.h"
 #include "shmem/handling.h"
 #include "shmem/stat.h"
 #include "shmem/wakeup.h"
@@ -120,6 +121,10 @@ lane_read(const char *manager, int lane, LaneState *state)
 		state->crashes = DatumGetInt32(scan->values[LANE_CRASHES - 1]);
 		state->in_a_row = DatumGetInt32(scan->values[LANE_IN_A_ROW - 1]);
 		state->since = DatumGetTimestampTz(scan->values[LANE_SINCE - 1]);
+		/* Without the column, the extension has no notes (note.c) either. */
+		state->careful = scan_has(scan, LANE_TIMELINE) &&
+						 (scan->nulls[LANE_TIMELINE - 1] ||
+						  DatumGetInt32(scan->values[LANE_TIMELINE - 1]) != note_timeline());
 	}
 	lane_row_close(&row);
 }
@@ -220,6 +225,19 @@ lane_change(const char *manager, int lane, const LaneChange *change)
 	stat_count_failed(manager, lane, change->count ? 1 : 0, 0);
 	/* Sessions in pm.wait_for look at the state too. */
 	wakeup_moved();
+}
+
+/*
+ * Records that the unit has passed what may have been in hand at the last promotion.
+ */
+void
+lane_passed(const char *manager, int lane)
+{
+	LaneRow row;
+
+	lane_row_open(&row, manager, lane, RowExclusiveLock);
+	lane_row_set(&row, LANE_TIMELINE, Int32GetDatum(note_timeline()), false);
+	lane_row_close(&row);
 }
 
 /*

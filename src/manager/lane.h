@@ -49,6 +49,7 @@ typedef struct LaneState
 	TimestampTz parked_due; /* the next retry of one, DT_NOEND: none */
 	bool parked_deferred;	/* what ends then is a deferral */
 	TimestampTz timer_due;	/* the next timer of instances, DT_NOEND: none */
+	bool careful;			/* it has not passed what was in hand at the last promotion (note.c) */
 } LaneState;
 
 /* What lane_change() writes; all zero: nothing is wrong. */
@@ -83,6 +84,7 @@ extern Failure lane_failure(const LaneState *state);
 
 /* Write the state, or that nothing is wrong any more. */
 extern void lane_change(const char *manager, int lane, const LaneChange *change);
+extern void lane_passed(const char *manager, int lane);
 extern void lane_clear(const char *manager, int lane);
 
 /* Tells other backends that timers or parked events have been added or moved. */

@@ -210,7 +210,7 @@ lane_defer(ProcessManager *pm, LaneState *state, LaneChange *change, TimestampTz
  */
 TimestampTz
 lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
-		  ErrorData *error, int max_attempts, bool crash, const Failure *failure)
+		  ErrorData *error, int max_attempts, int crashes, const Failure *failure)
 {
 	LaneChange change = {.status = LANE_RETRYING,
 						 .reason = failed,
@@ -222,14 +222,14 @@ lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char
 	if (failure->kind == FAILURE_DEFERRED)
 		return lane_defer(pm, state, &change, failure->until);
 	change.attempts = again ? state->attempts + 1 : 1;
-	change.crashes = (again ? state->crashes : 0) + (crash ? 1 : 0);
+	change.crashes = (again ? state->crashes : 0) + crashes;
 
 	/*
 	 * The first crash may not be the handler's fault, because a person may have
 	 * killed its dispatcher.  The second one halts the unit, whatever
 	 * max_attempts is.
 	 */
-	if (crash)
+	if (crashes > 0)
 		max_attempts = change.crashes < 2 ? change.attempts + 1 : change.attempts;
 	if (change.attempts >= max_attempts)
 	{
@@ -239,7 +239,7 @@ lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char
 		lane_log_halt(pm, failed);
 		return DT_NOEND;
 	}
-	change.retry_at = crash ? 0 : lane_retry_at(pm, change.attempts);
+	change.retry_at = crashes > 0 ? 0 : lane_retry_at(pm, change.attempts);
 	if (what->source == HANDLING_TIMER)
 		change.hint = psprintf("It is tried again until it has failed %d times.", max_attempts);
 	else
@@ -257,7 +257,7 @@ lane_fail(ProcessManager *pm, LaneState *state, const Handling *what, const char
  */
 void
 lane_decide_to_park(ProcessManager *pm, LaneState *state, const Handling *what, const char *failed,
-					ErrorData *error, bool crash, const Failure *failure)
+					ErrorData *error, int crashes, const Failure *failure)
 {
 	bool deferred = failure->kind == FAILURE_DEFERRED;
 	LaneChange change = {.status = LANE_PARKING,
@@ -272,7 +272,7 @@ lane_decide_to_park(ProcessManager *pm, LaneState *state, const Handling *what, 
 	/* If the server has crashed before while it handled the event, that still counts. */
 	if (state->attempts > 0 && lane_is_about(state, what))
 		change.crashes = state->crashes;
-	change.crashes += crash ? 1 : 0;
+	change.crashes += crashes;
 	lane_change(pm->name, what->lane, &change);
 }
 

@@ -27,16 +27,17 @@ extern void lane_wait(const char *manager, int lane, LaneState *state, const cha
 extern void lane_suspect(const char *manager, const Handling *what, ErrorData *error, bool crash);
 
 /*
- * An event or timer has failed, and will be tried again before any other.
+ * An event or timer has failed, and will be tried again before any other.  "crashes" is how
+ * many crashes of servers that counts as.
  * Returns when, or DT_NOEND if the unit has halted.
  */
 extern TimestampTz lane_fail(ProcessManager *pm, LaneState *state, const Handling *what,
-							 const char *failed, ErrorData *error, int max_attempts, bool crash,
+							 const char *failed, ErrorData *error, int max_attempts, int crashes,
 							 const Failure *failure);
 
 /* An event has failed, and the next batch will park it. */
 extern void lane_decide_to_park(ProcessManager *pm, LaneState *state, const Handling *what,
-								const char *failed, ErrorData *error, bool crash,
+								const char *failed, ErrorData *error, int crashes,
 								const Failure *failure);
 
 /* The unit halts before an event or timer. */

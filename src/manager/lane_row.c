@@ -42,6 +42,7 @@ static const char *const lane_columns[] = {
 	[LANE_CONFLICTS - 1] = "conflicts",
 	[LANE_KEY - 1] = "key",
 	[LANE_ERROR_HINT - 1] = "error_hint",
+	[LANE_TIMELINE - 1] = "timeline",
 };
 
 StaticAssertDecl(lengthof(lane_columns) == LANE_COLUMNS, "lane_columns[] must have all columns");

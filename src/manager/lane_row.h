@@ -29,9 +29,10 @@ enum
 	LANE_SINCE,
 	LANE_CONFLICTS,
 	LANE_KEY,
-	LANE_ERROR_HINT
+	LANE_ERROR_HINT,
+	LANE_TIMELINE
 };
-#define LANE_COLUMNS LANE_ERROR_HINT
+#define LANE_COLUMNS LANE_TIMELINE
 /* The last one in PM_OLDEST_SERVED.  Later ones may be absent (scan_begin_table()). */
 #define LANE_REQUIRED LANE_CONFLICTS
 

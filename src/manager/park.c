@@ -193,7 +193,7 @@ park_update(int64 id, const ParkVerdict *verdict, ErrorData *error)
 }
 
 bool
-park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bool crash,
+park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, int crashed,
 				  const Failure *failure)
 {
 	static ExecStatement select_parked =
@@ -226,8 +226,7 @@ park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error, bo
 	verdict = park_judge(pm,
 						 DatumGetInt32(exec_value(0, 1, &isnull)) +
 							 (failure->kind == FAILURE_DEFERRED ? 0 : 1),
-						 DatumGetInt32(exec_value(0, 2, &isnull)) + (crash ? 1 : 0), crash,
-						 failure);
+						 DatumGetInt32(exec_value(0, 2, &isnull)) + crashed, crashed > 0, failure);
 	behind = DatumGetBool(exec_value(0, 3, &isnull));
 	key = exec_text(0, 4);
 

@@ -27,7 +27,7 @@ extern void park_failed_timer(ProcessManager *pm, int lane, const char *key, Dat
 							  int attempts, int crashes, ErrorData *error, const Failure *failure);
 /* Records that a parked event has failed once more.  False if it is gone. */
 extern bool park_failed_again(ProcessManager *pm, const Handling *what, ErrorData *error,
-							  bool crash, const Failure *failure);
+							  int crashed, const Failure *failure);
 /* Tries a parked event later, without counting an attempt, for "patience" ms at most. */
 extern bool park_postpone(ProcessManager *pm, int lane, int64 id, TimestampTz until, int patience);
 /* Tries a parked event later, because its log cannot be read now.  Not counted as an attempt. */

@@ -283,6 +283,29 @@ park_get(ProcessManager *pm, int64 id)
 	return found == NIL ? NULL : linitial(found);
 }
 
+int
+park_crashes(ProcessManager *pm, int64 id)
+{
+	static ExecStatement select_crashes = {NULL,
+										   "SELECT crashes FROM pm_catalog.parked "
+										   "WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+										   "AND id OPERATOR(pg_catalog.=) $2",
+										   2,
+										   {TEXTOID, INT8OID}};
+	Datum values[2];
+	ExecScope scope;
+	bool isnull;
+	int crashes = 0;
+
+	values[0] = CStringGetTextDatum(pm->name);
+	values[1] = Int64GetDatum(id);
+	exec_begin_owner(&scope);
+	if (exec_statement(&select_crashes, values, NULL) > 0)
+		crashes = DatumGetInt32(exec_value(0, 1, &isnull));
+	exec_end(&scope);
+	return crashes;
+}
+
 List *
 park_read(ProcessManager *pm, int lane, const char *key, int64 first, int limit)
 {

@@ -31,6 +31,7 @@
 #include "manager/cursor_change.h"
 #include "manager/head.h"
 #include "manager/lane.h"
+#include "manager/note.h"
 #include "manager/repartition.h"
 
 /*
@@ -185,5 +186,6 @@ repartition(ProcessManager *pm, int lanes)
 	repartition_record(pm);
 	cursor_repartition(pm, lanes);
 	lane_repartition(pm, lanes);
+	note_void(pm->name);
 	repartition_keys(pm, lanes);
 }

@@ -16,6 +16,7 @@
 #include "manager/kept.h"
 #include "manager/lease.h"
 #include "manager/manager_lock.h"
+#include "manager/note.h"
 #include "manager/repartition.h"
 #include "manager/sent.h"
 #include "manager/shell_type.h"
@@ -50,6 +51,7 @@ unregister(ProcessManager *pm)
 	appends_forget_manager(pm->name);
 	repartition_forget(pm->name, NULL);
 	lease_void(pm);
+	note_void(pm->name);
 	name_right_unuse(pm->name);
 	(void) exec_as_owner(&delete_manager, values, NULL);
 	stat_forget(pm->name, 0, pm->lanes);

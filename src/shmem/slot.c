@@ -66,6 +66,7 @@ slot_init(WorkerSlot *slot, WorkerKind kind, Oid database, Oid role, TimestampTz
 	pg_atomic_write_u32(&slot->asks, 0);
 	pg_atomic_write_u32(&slot->batch, 0);
 	pg_atomic_write_u32(&slot->leave, LEAVE_NOT);
+	slot->careful_ticket = slot->careful_turn = 0;
 	slot->waits = 0;
 	slot->waits_brief = false;
 	slot->waits_role = InvalidOid;

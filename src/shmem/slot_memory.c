@@ -35,6 +35,7 @@ slot_memory_init(void)
 	pg_atomic_init_u32(&Slots->waiting, 0);
 	pg_atomic_init_u32(&Slots->waiting_brief, 0);
 	pg_atomic_init_u64(&Slots->scarce_until, 0);
+	pg_atomic_init_u64(&Slots->primary_since, 0);
 	pg_atomic_init_u32(&Slots->nlost, 0);
 	for (int i = 0; i < SLOT_TURNS; i++)
 	{

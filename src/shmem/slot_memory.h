@@ -82,6 +82,16 @@ typedef struct WorkerSlot
 	pg_atomic_uint32 batch_managers[SLOT_BATCHES]; /* its last batches: the process managers, */
 	pg_atomic_uint32 batch_xids[SLOT_BATCHES];	   /* and the transactions */
 
+	/* Used by slot_careful.c; protected by SlotShared.lock. */
+	uint64 careful_ticket;	   /* its place in the queue of those that wait, 0: it does not wait */
+	TimestampTz careful_waits; /* since when it waits */
+	bool careful_absent;	   /* it was its turn, but it did not take it */
+	uint64 careful_turn;	   /* the number of the turn that it has, 0: none */
+	TimestampTz careful_since; /* since when it has the turn, for this item */
+	bool careful_suspected;	   /* the item may have crashed a server before */
+	bool careful_noted;		   /* the note is committed */
+	bool careful_shared;	   /* and marked as shared */
+
 	/* Used by slot_place.c and slot_press.c; protected by SlotShared.lock. */
 	uint32 waits;	  /* how many workers it cannot start for lack of a place or a slot */
 	bool waits_slot;  /* what they lack is a worker slot */
@@ -147,6 +157,9 @@ typedef struct SlotShared
 	pg_atomic_uint32 waiting;				 /* the sum of slot_memory_waits() of all workers */
 	pg_atomic_uint32 waiting_brief;			 /* how many workers have waits_brief */
 	pg_atomic_uint64 scarce_until;			 /* until then worker slots are scarce, a TimestampTz */
+	pg_atomic_uint64 primary_since;			 /* when the launcher first started, a TimestampTz */
+	uint64 careful_number;					 /* the last ticket or turn of slot_careful.c */
+	TimestampTz careful_free;				 /* since when a turn may have been there to take */
 	pg_atomic_uint64 sent[SLOT_SENT_COUNTS]; /* indexed by slot_sent_of() */
 	pg_atomic_uint32 fetch_wakes[SLOT_FETCH_ROOMS]; /* how often each room was woken */
 	ConditionVariable fetchers[SLOT_FETCH_ROOMS];	/* consumers that wait, see slot_fetch.c */

@@ -145,9 +145,23 @@ CREATE TABLE pm_catalog.lane (
 	-- deadlocks and similar errors, after which a batch is tried again; they do not count as errors
 	conflicts       bigint NOT NULL DEFAULT 0,
 	key             text,				-- the key for which the event failed, if it has several
-	error_hint      text				-- the hint of the error
+	error_hint      text,				-- the hint of the error
+	timeline        integer				-- on which the lane has passed what was in hand at the promotion
 ) WITH (fillfactor = 50);
 CREATE INDEX lane_key ON pm_catalog.lane (process_manager, lane);	-- not UNIQUE, like cursor_key
+
+-- After a promotion: a row for each item for which a function is about to be called (src/manager/note.c).
+CREATE TABLE pm_catalog.noted (
+	process_manager text NOT NULL,
+	lane            integer NOT NULL,
+	timeline        integer NOT NULL,
+	what            text NOT NULL,		-- event, timer, parked; correlate: an event, but only that function is called
+	log             text NOT NULL,		-- empty: a timer
+	"position"      bigint NOT NULL,
+	id              bigint NOT NULL,	-- of the timer or parked event, 0: none
+	shared          boolean NOT NULL	-- other functions were called at the same time
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX noted_key ON pm_catalog.noted (process_manager, lane);	-- not UNIQUE, like cursor_key
 
 -- Up to which position each lane had handled a log when the number of lanes was changed. An event up to that
 -- position, whose key belonged to that lane, is not handled again. A row stays for as long as some
@@ -433,8 +447,8 @@ CREATE TABLE pm_catalog.name_owner (
 );
 CREATE INDEX name_owner_key ON pm_catalog.name_owner (name);
 
--- All these tables contain data of users, which pg_dump must dump. What consumers hold is not
--- dumped: they hold nothing in the copy.
+-- All these tables contain data of users, which pg_dump must dump. What consumers hold and what is noted is
+-- not dumped: nothing is in hand in the copy.
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.log', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.log_alias', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.trimmed', '');

@@ -37,6 +37,8 @@ CREATE FUNCTION pm.trace(log text, pos bigint)
 
 CREATE FUNCTION pm.timeline() RETURNS integer
 	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'pm_timeline';
+-- A new lane has nothing in hand.
+ALTER TABLE pm_catalog.lane ALTER COLUMN timeline SET DEFAULT pm.timeline();
 
 -- The guard of a log's positions: three triggers and a check on the table (src/log/guard.c explains why).
 CREATE FUNCTION pm_catalog.before_write() RETURNS trigger

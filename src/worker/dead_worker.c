@@ -20,7 +20,9 @@
 #include "utils/timestamp.h"
 
 #include "dispatch/blame.h"
+#include "manager/lane.h"
 #include "manager/manager_lock.h"
+#include "manager/note.h"
 #include "shmem/crash.h"
 #include "shmem/slot_lost.h"
 #include "worker/dead_worker.h"
@@ -76,6 +78,25 @@ dead_worker_error(ProcessManager *pm, const Handling *what, BlameCause cause, bo
 }
 
 /*
+ * Has the server crashed while it went carefully after a promotion?  Then the primary before
+ * it may have been lost with the same item.
+ */
+static bool
+dead_worker_noted(ProcessManager *pm, const Handling *what, BlameCause cause)
+{
+	LaneState state;
+	Note note;
+
+	if (cause != BLAME_CRASH)
+		return false;
+	lane_state(pm, what->lane, &state);
+	if (!state.careful || !note_get(pm, what->lane, &note) || note.left)
+		return false;
+	note_forget(pm->name, what->lane);
+	return !note.shared && note_is(&note.what, what);
+}
+
+/*
  * Counts one attempt.  False if that must wait, because another session has
  * locked the unit, or because the process manager has changed since it was
  * loaded.
@@ -99,7 +120,8 @@ dead_worker_count(List *managers, const Handling *what, BlameCause cause, bool o
 		/* Compare under the lock, because its last holder may have changed the registration. */
 		if (!manager_lock_unit(pm->id, what->lane, true) || registry_version() != pm->version)
 			return false;
-		(void) blame(pm, what, dead_worker_error(pm, what, cause, overdue), cause);
+		(void) blame(pm, what, dead_worker_error(pm, what, cause, overdue),
+					 dead_worker_noted(pm, what, cause) ? BLAME_FAILOVER : cause);
 	}
 	return true;
 }

@@ -44,6 +44,7 @@
 #include "shmem/slot_place.h"
 #include "shmem/slot_share.h"
 #include "worker/dispatcher.h"
+#include "worker/noted.h"
 #include "worker/purge.h"
 #include "worker/run.h"
 #include "worker/session.h"
@@ -355,6 +356,7 @@ dispatcher_begin(Dispatcher *dispatcher, Datum arg)
 	dispatcher_keep_memory();
 	handler_watch_may_end_session();
 	crash_attach();
+	noted_install();
 	dispatcher->run_context = AllocSetContextCreate(TopMemoryContext, "pm run",
 													ALLOCSET_DEFAULT_SIZES);
 	dispatcher->began = GetCurrentTimestamp();

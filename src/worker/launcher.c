@@ -25,6 +25,7 @@
 #include "shmem/slot_activity.h"
 #include "shmem/slot_place.h"
 #include "shmem/slot_press.h"
+#include "shmem/standby.h"
 #include "worker/known_database.h"
 #include "worker/launcher.h"
 #include "worker/worker.h"
@@ -173,6 +174,7 @@ launcher_begin(Launcher *launcher)
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	worker_show_name();
 	known_database_begin(&launcher->known);
+	standby_begin();
 	slot_activity_set(ACTIVITY_IDLE);
 }
 

@@ -17,11 +17,20 @@
 #include "shmem/crash.h"
 #include "shmem/slot.h"
 #include "shmem/slot_batch.h"
+#include "shmem/slot_careful.h"
 #include "shmem/slot_lost.h"
+#include "shmem/standby.h"
 #include "worker/failed.h"
+#include "worker/noted.h"
 #include "worker/run.h"
 #include "worker/session.h"
 #include "worker/worker.h"
+
+/*
+ * How many notes a unit may make before it handles something.  It needs two, but another item
+ * may come first meanwhile.
+ */
+#define RUN_NOTES 8
 
 /*
  * Runs a batch in a transaction of its own.  Returns the error that aborted
@@ -111,6 +120,8 @@ run_succeeded(Unit *unit, const DispatchRequest *request, DispatchResult *result
 		session_clean();
 	unit->leave_parked = result->parked;
 	unit->due = result->due;
+	unit->careful += result->careful ? result->done : 0;
+	unit->passed |= result->passed;
 
 	/* A batch that left the parked events alone says nothing about one that fails. */
 	if (!request->leave_parked)
@@ -160,6 +171,20 @@ run_returned(Unit *unit, const DispatchRequest *request, DispatchResult *result,
 			unit->dirty = true;
 			counts->batches++;
 			break;
+		case DISPATCH_NOTED:
+			/* The next batch calls the handler. */
+			unit->dirty = true;
+			counts->batches++;
+			if (!noted_committed(unit))
+			{
+				result->outcome = DISPATCH_AWAITS;
+				unit_poll(unit);
+			}
+			break;
+		case DISPATCH_AWAITS:
+			unit->awaits = unit->dirty = true;
+			unit_poll(unit);
+			break;
 		case DISPATCH_IDLE:
 		case DISPATCH_DONE:
 		case DISPATCH_MORE:
@@ -195,6 +220,13 @@ run_activity(const Unit *unit)
 static bool
 run_may(Unit *unit, DispatchRequest *request)
 {
+	/* A batch would find out the same, but there may be thousands of units that wait. */
+	if (unit->awaits && (standby_missing() || !slot_careful_ask()))
+	{
+		unit_poll(unit);
+		return false;
+	}
+	unit->awaits = false;
 	request->alone = contention_alone(unit->pm);
 	/* If lanes that run in parallel have conflicts, little should be undone. */
 	if (unit->pm->lanes > 1 && !request->alone && !unit->contention.beside)
@@ -247,10 +279,40 @@ run_lane_ended(Unit *unit, const DispatchRequest *request, TimestampTz began, bo
 }
 
 /*
- * Runs one batch of a unit, and records when to run it again.
+ * After a promotion, a unit goes carefully for this many items.  Twice as many as a batch
+ * has: with asynchronous replication the last batch of the old primary may be lost.
  */
-void
-run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
+static int
+run_careful(const Unit *unit)
+{
+	return unit->passed ? 0 : Max(2 * unit->pm->batch_size - unit->careful, 1);
+}
+
+/*
+ * Called when a batch has returned, or has raised an error.
+ */
+static void
+run_ended(Unit *unit, const DispatchRequest *request, DispatchResult *result, ErrorData *error,
+		  const Progress *progress, RunCounts *counts)
+{
+	if (error == NULL)
+	{
+		if (result->forgot)
+			noted_forgotten();
+		run_returned(unit, request, result, counts);
+		return;
+	}
+	/* The server is still there, so what was noted is not in hand any more. */
+	(void) noted_end();
+	run_failed(unit, error, progress);
+}
+
+/*
+ * Runs one batch of a unit, and records when to run it again.  Returns whether it has only
+ * noted what the next batch handles.
+ */
+static bool
+run_once(Unit *unit, MemoryContext context, RunCounts *counts)
 {
 	DispatchRequest request = {
 		.pm = unit->pm,
@@ -258,14 +320,18 @@ run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 		.leave_parked = unit->leave_parked,
 		.view = HIGHWATER_EVERYBODY,
 		.sent = unit->sent,
+		.careful = run_careful(unit),
+		.note = noted_note(),
+		.passed = unit->passed,
 	};
 	Progress progress = {0};
 	DispatchResult result;
 	TimestampTz began;
 	ErrorData *error;
+	bool noted;
 
 	if (!run_may(unit, &request))
-		return;
+		return false;
 	began = GetCurrentTimestamp();
 	session_begin_batch(unit->pm->id);
 	contention_begin(unit->pm->lanes);
@@ -279,12 +345,30 @@ run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 	error = run_batch(&request, &progress, &result);
 	if (error != NULL || progress.stage != PROGRESS_PREPARE)
 		session_used(Max(progress.count, 1));
-	if (error != NULL)
-		run_failed(unit, error, &progress);
-	else
-		run_returned(unit, &request, &result, counts);
-	run_lane_ended(unit, &request, began, error != NULL || result.outcome != DISPATCH_BUSY,
-				   error == NULL);
+	run_ended(unit, &request, &result, error, &progress, counts);
+	noted = error == NULL && result.outcome == DISPATCH_NOTED;
+	/* A lane keeps its turn among the lanes for what it has noted. */
+	run_lane_ended(unit, &request, began,
+				   error != NULL || (result.outcome != DISPATCH_BUSY && !noted), error == NULL);
 	MemoryContextSwitchTo(TopMemoryContext);
 	MemoryContextReset(context);
+	return noted;
+}
+
+/*
+ * Runs one batch of a unit, and records when to run it again.  After a promotion, runs first
+ * those that note what it handles.
+ */
+void
+run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
+{
+	if (!noted_end())
+	{
+		unit_poll(unit);
+		return;
+	}
+	for (int i = 0; i < RUN_NOTES && run_once(unit, context, counts); i++)
+		if (slot_asked_to_leave())
+			break;
+	(void) noted_end();
 }

@@ -36,6 +36,7 @@
 #include "worker/assign.h"
 #include "worker/dead_worker.h"
 #include "worker/erasures.h"
+#include "worker/noted.h"
 #include "worker/notice.h"
 #include "worker/role.h"
 #include "worker/scheduler.h"
@@ -312,6 +313,7 @@ pm_scheduler_main(Datum arg)
 		if (slot_asked_to_leave() || !guc_launcher)
 			worker_leave();
 		scheduler_reap(&scheduler);
+		noted_share();
 		due = scheduler_round(&scheduler);
 		due = Min(due, erasures_round(&scheduler.erasures));
 		if (slot_activity_is(ACTIVITY_STARTING))

@@ -140,6 +140,8 @@ unit_make(ProcessManager *pm, int lane, Unit *known)
 		unit->contention = known->contention;
 		unit->servers_faults = known->servers_faults;
 		unit->wait_nap = known->wait_nap;
+		unit->careful = known->careful;
+		unit->passed = known->passed;
 	}
 	return unit;
 }

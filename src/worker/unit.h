@@ -36,6 +36,9 @@ typedef struct Unit
 	bool leave_parked;		/* the next batch begins with the logs, not with parked events */
 	Isolate isolate;
 	Contention contention;
+	int careful;		/* items that it has handled carefully since it was loaded */
+	bool passed;		/* it had nothing in hand at the promotion, or has passed it */
+	bool awaits;		/* it waits for a standby, or for its turn among careful calls */
 	int servers_faults; /* failures in a row that look like problems of the server */
 	bool polling;		/* not_before is for a mark or a lock: a wake-up ends the wait */
 	long held_nap;

@@ -75,6 +75,8 @@ unit_work_any(Unit *unit)
 		(unit->pm->kind == HANDLER_INSTANCE && state.timer_due <= now) ||
 		sent_any(unit->pm, &sending))
 		return true;
+	/* What comes from now on was not in hand at a promotion. */
+	unit->passed = true;
 	unit->due = state.parked_due;
 	if (unit->pm->kind == HANDLER_INSTANCE)
 		unit->due = Min(unit->due, state.timer_due);

@@ -172,7 +172,7 @@ SELECT is_empty($$ SELECT conname FROM pg_constraint WHERE connamespace = 'pm'::
 
 SELECT is(
 	(SELECT string_agg(concat_ws(' ', name, boot_val || unit, vartype, context), ', ' ORDER BY name COLLATE "C") FROM pg_settings WHERE name LIKE 'pm.%' AND unit IS NOT NULL),
-	'pm.batch_duration 100ms integer sighup, pm.log_min_duration -1ms integer superuser, pm.poll_interval 1000ms integer sighup', 'the settings with a unit');
+	'pm.batch_duration 100ms integer sighup, pm.log_min_duration -1ms integer superuser, pm.poll_interval 1000ms integer sighup, pm.promotion_wait 10000ms integer sighup', 'the settings with a unit');
 SELECT is(
 	(SELECT string_agg(concat_ws(' ', name, boot_val, vartype, context), ', ' ORDER BY name COLLATE "C") FROM pg_settings WHERE name LIKE 'pm.%' AND unit IS NULL),
 	'pm.launcher on bool sighup, pm.max_logs 16384 integer postmaster, pm.max_stats 16384 integer postmaster, pm.max_workers 4 integer postmaster, pm.promotion_gap 10000000 integer sighup', 'the settings without a unit');
@@ -186,7 +186,7 @@ SELECT is(trusted, false, 'not trusted') FROM pg_available_extension_versions WH
 SELECT is(superuser, true, 'a superuser installs it') FROM pg_available_extension_versions WHERE name = 'pm';
 SELECT bag_eq(
 	$$ SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE extname = 'pm' $$,
-	$$ SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'pm_catalog'::regnamespace AND relkind IN ('r', 'S') AND relname NOT IN ('lease', 'fetched') $$,
+	$$ SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'pm_catalog'::regnamespace AND relkind IN ('r', 'S') AND relname NOT IN ('lease', 'fetched', 'noted') $$,
 	'all private tables and sequences are dumped, except what consumers hold');
 
 SELECT * FROM finish();

@@ -941,6 +941,22 @@ COMMENT ON COLUMN pm.promotion.skipped_from IS 'first position that was skipped'
 COMMENT ON COLUMN pm.promotion.skipped_to IS 'last position that was skipped';
 COMMENT ON COLUMN pm.promotion.skipped_at IS 'when they were skipped: at the first write after the promotion';
 GRANT SELECT ON pm.promotion TO PUBLIC;
+ALTER TABLE pm_catalog.lane ADD COLUMN timeline integer;
+UPDATE pm_catalog.lane SET timeline = pm.timeline();
+ALTER TABLE pm_catalog.lane ALTER COLUMN timeline SET DEFAULT pm.timeline();
+
+-- After a promotion: a row for each item for which a function is about to be called (src/manager/note.c).
+CREATE TABLE pm_catalog.noted (
+	process_manager text NOT NULL,
+	lane            integer NOT NULL,
+	timeline        integer NOT NULL,
+	what            text NOT NULL,		-- event, timer, parked; correlate: an event, but only that function is called
+	log             text NOT NULL,		-- empty: a timer
+	"position"      bigint NOT NULL,
+	id              bigint NOT NULL,	-- of the timer or parked event, 0: none
+	shared          boolean NOT NULL	-- other functions were called at the same time
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX noted_key ON pm_catalog.noted (process_manager, lane);	-- not UNIQUE, like cursor_key
 -- End of promotions
 
 -- pm.diagram, as in 45_diagram.sql

@@ -1,0 +1,313 @@
+/*
+ * slot_careful.c
+ *		Turns of the calls that are noted after a promotion, over the whole cluster.
+ *
+ * What is noted when a server is lost (note.c) counts as the cause.  So only one
+ * dispatcher of the cluster notes an item and calls the handler for it at a time.
+ * Dispatchers wait in a queue, and meanwhile run what need not be noted.  The first one
+ * is woken when the turn is free.  If it is busy, it may miss its turn, and the next ones
+ * need not wait for it.
+ *
+ * A call that lasts long must not hold up all others.  After a second, the others begin,
+ * but first the scheduler of its database marks its note as shared, and their notes are
+ * shared from the beginning: then none of them is known to be the cause.  An item that may
+ * have crashed a server already is to be alone, so it waits until the others have ended,
+ * and they wait for it, for much longer.
+ *
+ * A worker that ends gives up its turn with its slot.
+ */
+#include "pm.h"
+
+#include "utils/timestamp.h"
+
+#include "shmem/slot_careful.h"
+#include "shmem/slot_database.h"
+#include "shmem/slot_memory.h"
+#include "shmem/slot_wake.h"
+
+/* After this time others begin although a call has not ended, or one of a suspected item, ms. */
+#define SLOT_CAREFUL_ALONE	   1000
+#define SLOT_CAREFUL_SUSPECTED 60000
+
+/* Those that have waited for this time begin although a note could not be marked, ms. */
+#define SLOT_CAREFUL_UNMARKED 10000
+
+/* How long the others wait for the first one in the queue to take its turn, ms. */
+#define SLOT_CAREFUL_OFFER 100
+
+static int
+slot_careful_lasts(const WorkerSlot *slot)
+{
+	return slot->careful_suspected ? SLOT_CAREFUL_SUSPECTED : SLOT_CAREFUL_ALONE;
+}
+
+/*
+ * Has the call of this worker lasted too long, without its note being marked?
+ */
+static bool
+slot_careful_is_long(const WorkerSlot *slot, TimestampTz now)
+{
+	return slot->in_use && slot->careful_turn != 0 && slot->careful_noted &&
+		   !slot->careful_shared &&
+		   TimestampDifferenceExceeds(slot->careful_since, now, slot_careful_lasts(slot));
+}
+
+/*
+ * Has this worker waited for so long, ms?
+ */
+static bool
+slot_careful_waited(TimestampTz now, int ms)
+{
+	return MyWorkerSlot->careful_ticket != 0 &&
+		   TimestampDifferenceExceeds(MyWorkerSlot->careful_waits, now, ms);
+}
+
+/*
+ * Does the call of another worker keep this one from beginning?
+ */
+static bool
+slot_careful_blocks(const WorkerSlot *slot, TimestampTz now)
+{
+	if (!TimestampDifferenceExceeds(slot->careful_since, now, slot_careful_lasts(slot)))
+		return true;
+	/* It waits for a standby, and asks again before it makes its call. */
+	if (!slot->careful_noted)
+		return false;
+	return !slot->careful_shared && !slot_careful_waited(now, SLOT_CAREFUL_UNMARKED);
+}
+
+/*
+ * May this worker begin?  The caller holds Slots->lock.  *others is set if others have
+ * not ended.
+ */
+static bool
+slot_careful_free(bool suspected, TimestampTz now, bool *others)
+{
+	WorkerSlot *me = MyWorkerSlot;
+	bool offered = !TimestampDifferenceExceeds(Slots->careful_free, now, SLOT_CAREFUL_OFFER);
+	bool alone = suspected && !slot_careful_waited(now, SLOT_CAREFUL_SUSPECTED);
+	bool may = true;
+
+	*others = false;
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (!slot->in_use || slot == me)
+			continue;
+		if (slot->careful_turn != 0)
+		{
+			*others = true;
+			may &= !alone && !slot_careful_blocks(slot, now);
+		}
+		else if (slot->careful_ticket != 0 && offered && !slot->careful_absent)
+			may &= me->careful_ticket != 0 && me->careful_ticket < slot->careful_ticket;
+	}
+	return may;
+}
+
+/*
+ * Has schedulers mark the notes of calls that last too long.
+ */
+static void
+slot_careful_press(TimestampTz now)
+{
+	static TimestampTz last = 0;
+
+	if (!TimestampDifferenceExceeds(last, now, SLOT_CAREFUL_OFFER))
+		return;
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		/* Without the lock: at worst, a scheduler is woken for no reason. */
+		if (slot_careful_is_long(slot, now))
+		{
+			last = now;
+			slot_wake_kind(WORKER_SCHEDULER, slot->database);
+			/* Or have one started. */
+			slot_database_touch(slot->database);
+		}
+	}
+}
+
+/*
+ * Those that could have taken the turn, and have not, need not be waited for until they ask
+ * again.  The caller holds Slots->lock.
+ */
+static void
+slot_careful_pass_by(void)
+{
+	WorkerSlot *me = MyWorkerSlot;
+
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (slot->in_use && slot != me && slot->careful_ticket != 0 &&
+			(me->careful_ticket == 0 || slot->careful_ticket < me->careful_ticket))
+			slot->careful_absent = true;
+	}
+}
+
+/*
+ * Enters the queue, or shows that this worker is still there.  The caller holds Slots->lock.
+ */
+static void
+slot_careful_wait(TimestampTz now)
+{
+	WorkerSlot *me = MyWorkerSlot;
+
+	if (me->careful_ticket == 0)
+	{
+		me->careful_ticket = ++Slots->careful_number;
+		me->careful_waits = now;
+	}
+	me->careful_absent = false;
+}
+
+bool
+slot_careful_ask(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool others;
+	bool may;
+
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	may = MyWorkerSlot->careful_turn != 0 || slot_careful_free(false, now, &others);
+	if (!may)
+		slot_careful_wait(now);
+	LWLockRelease(&Slots->lock);
+	if (!may)
+		slot_careful_press(now);
+	return may;
+}
+
+bool
+slot_careful_take(bool suspected, bool *others)
+{
+	WorkerSlot *me = MyWorkerSlot;
+	TimestampTz now = GetCurrentTimestamp();
+	bool may;
+
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	may = slot_careful_free(suspected, now, others) || me->careful_turn != 0;
+	if (may)
+	{
+		slot_careful_pass_by();
+		me->careful_turn = ++Slots->careful_number;
+		me->careful_since = now;
+		me->careful_suspected = suspected;
+		me->careful_noted = false;
+		me->careful_shared = *others;
+		me->careful_ticket = 0;
+	}
+	else
+		slot_careful_wait(now);
+	LWLockRelease(&Slots->lock);
+	if (!may)
+		slot_careful_press(now);
+	return may;
+}
+
+/*
+ * If the commit has taken long, others may have begun meanwhile, and this note does not say so.
+ */
+bool
+slot_careful_noted(void)
+{
+	WorkerSlot *me = MyWorkerSlot;
+	TimestampTz now = GetCurrentTimestamp();
+	bool may = true;
+
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	if (!me->careful_shared)
+		for (int i = 0; i < Slots->nworkers; i++)
+			if (&Slots->workers[i] != me && Slots->workers[i].in_use)
+				may &= Slots->workers[i].careful_turn == 0;
+	if (may)
+	{
+		me->careful_noted = true;
+		me->careful_since = now;
+	}
+	LWLockRelease(&Slots->lock);
+	return may;
+}
+
+/*
+ * The first one in the queue that takes its turns, or -1.  The caller holds Slots->lock.
+ */
+static int
+slot_careful_first(void)
+{
+	uint64 ticket = PG_UINT64_MAX;
+	int first = -1;
+
+	for (int i = 0; i < Slots->nworkers; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (!slot->in_use || slot->careful_absent || slot->careful_ticket == 0 ||
+			slot->careful_ticket >= ticket)
+			continue;
+		ticket = slot->careful_ticket;
+		first = i;
+	}
+	return first;
+}
+
+void
+slot_careful_release(void)
+{
+	int first;
+
+	if (MyWorkerSlot == NULL || MyWorkerSlot->careful_turn == 0)
+		return;
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	MyWorkerSlot->careful_turn = 0;
+	Slots->careful_free = GetCurrentTimestamp();
+	first = slot_careful_first();
+	LWLockRelease(&Slots->lock);
+	if (first >= 0)
+		slot_wake(first);
+}
+
+/* ---------- turns that last too long ---------- */
+
+int
+slot_careful_long(uint64 *turns, int room)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int count = 0;
+
+	LWLockAcquire(&Slots->lock, LW_SHARED);
+	for (int i = 0; i < Slots->nworkers && count < room; i++)
+	{
+		WorkerSlot *slot = &Slots->workers[i];
+
+		if (slot->database == MyWorkerSlot->database && slot_careful_is_long(slot, now))
+			turns[count++] = slot->careful_turn;
+	}
+	LWLockRelease(&Slots->lock);
+	return count;
+}
+
+/*
+ * A worker that has begun another turn meanwhile has another number.
+ */
+void
+slot_careful_shared(const uint64 *turns, int count)
+{
+	int first;
+
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < Slots->nworkers; i++)
+		for (int n = 0; n < count; n++)
+			if (Slots->workers[i].careful_turn == turns[n])
+				Slots->workers[i].careful_shared = true;
+	Slots->careful_free = GetCurrentTimestamp();
+	first = slot_careful_first();
+	LWLockRelease(&Slots->lock);
+	if (first >= 0)
+		slot_wake(first);
+}

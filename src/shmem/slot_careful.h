@@ -1,0 +1,31 @@
+/*
+ * slot_careful.h
+ *		Turns of the calls that are noted after a promotion, over the whole cluster.
+ */
+#ifndef PM_SLOT_CAREFUL_H
+#define PM_SLOT_CAREFUL_H
+
+/*
+ * Takes the turn for an item, or keeps it, if this worker has it, for another item.  False
+ * if it must wait; then it is woken when it has its turn.  *others says that others have not
+ * given up theirs.
+ */
+extern bool slot_careful_take(bool suspected, bool *others);
+
+/* Would it get the turn?  If not, it waits from now on, too. */
+extern bool slot_careful_ask(void);
+
+/* The note of its item is committed.  False if it must not make its call now. */
+extern bool slot_careful_noted(void);
+
+/* Gives up the turn, if this worker has it. */
+extern void slot_careful_release(void);
+
+/*
+ * The numbers of the turns that have lasted too long, in the database of this worker; at most
+ * "room".  When their notes are marked as shared, that is told to those who wait.
+ */
+extern int slot_careful_long(uint64 *turns, int room);
+extern void slot_careful_shared(const uint64 *turns, int count);
+
+#endif /* PM_SLOT_CAREFUL_H */
