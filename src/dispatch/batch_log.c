@@ -229,7 +229,8 @@ batch_log_request(const BatchTask *task, const BatchLogs *logs, const BatchLog *
 							  .after = batch_log_read_to(b),
 							  .up_to = batch_log_up_to(task, b),
 							  .limit = task->limit,
-							  .filter = {.types = types}};
+							  .filter = {.types = types},
+							  .wait = task->wait_for_logs};
 
 	/*
 	 * It reads a part of each of several logs.  What it does not need is kept for the

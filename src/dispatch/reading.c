@@ -164,7 +164,7 @@ reading_fill(Reading *reading, PmLog *log, const ReadingRequest *request, LogTro
 	TupleDesc event_desc = lookup_rowtype_tupdesc(event_type(), -1);
 	LogIndexScan scan;
 	EventFields fields;
-	bool more = log_index_begin_events(&scan, log, request->after, request->up_to);
+	bool more = log_index_begin_events(&scan, log, request->after, request->up_to, request->wait);
 
 	if (!more)
 	{
@@ -180,6 +180,13 @@ reading_fill(Reading *reading, PmLog *log, const ReadingRequest *request, LogTro
 		more = false;
 		if (reading->looked_at == 0)
 			log_trouble_row(trouble, log, log_index_position(&scan), scan.error);
+	}
+	if (log_index_locked(&scan))
+	{
+		/* The same holds for a partition that is locked. */
+		more = false;
+		if (reading->looked_at == 0)
+			log_trouble_locked(trouble, log->name);
 	}
 	log_index_end(&scan);
 	ReleaseTupleDesc(event_desc);

@@ -61,6 +61,7 @@ typedef struct ReadingRequest
 	int limit;	 /* the maximum number of events that are wanted */
 	int rows;	 /* the maximum number of events, wanted or not */
 	ReadingFilter filter;
+	bool wait; /* wait for partitions that are locked */
 } ReadingRequest;
 
 /* Begins a batch: frees the readings that only the batch before used. */

@@ -87,10 +87,10 @@ attach_partition_check_leaf(PmLog *log, Relation root, Relation leaf)
 void
 attach_partition_check(PmLog *log, Relation root)
 {
-	const PartitionSet *set = partition_set(root, log->attnum[EVENT_POSITION]);
+	const PartitionSet *set = partition_set_nowait(root, log->attnum[EVENT_POSITION]);
 
 	partition_count_leaves(log->relid, log->attnum[EVENT_POSITION]);
-	for (int i = 0; i < set->count; i++)
+	for (int i = 0; set != NULL && i < set->count; i++)
 	{
 		Oid relid = set->leaves[i].relid;
 		Relation leaf;

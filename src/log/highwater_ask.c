@@ -81,6 +81,8 @@ highwater_known(Oid relid, Oid seqid, HighwaterView view, const char *log)
 		if (get_rel_relkind(seqid) == '\0')
 			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 							errmsg("the sequence of log \"%s\" is gone", log)));
+		/* Or for that on a partition that is partitioned itself. */
+		highwater_await_tables(relid);
 		result = highwater_now(relid, seqid, view);
 	}
 	return result;

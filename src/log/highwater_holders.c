@@ -35,11 +35,26 @@ highwater_tables(HighwaterTables *tables, Oid relid, const Sequence *sequence)
 	root = try_relation_open(relid, NoLock);
 	if (root != NULL)
 	{
-		tables->leaves = partition_set(root, position);
+		tables->leaves = partition_set_nowait(root, position);
 		relation_close(root, NoLock);
 	}
 	UnlockRelationOid(relid, AccessShareLock);
-	return root != NULL;
+	return tables->leaves != NULL;
+}
+
+void
+highwater_await_tables(Oid relid)
+{
+	Relation root;
+	AttrNumber position;
+
+	if (!partition_leaves_count(relid, &position))
+		return;
+	root = try_relation_open(relid, AccessShareLock);
+	if (root == NULL)
+		return;
+	(void) partition_set(root, position);
+	relation_close(root, AccessShareLock);
 }
 
 static bool

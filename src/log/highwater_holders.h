@@ -43,6 +43,8 @@ typedef struct HighwaterHolders
  * if the leaves are needed, but cannot be looked up without waiting.
  */
 extern bool highwater_tables(HighwaterTables *tables, Oid relid, const Sequence *sequence);
+/* Waits until the leaves can be looked up, if they are needed. */
+extern void highwater_await_tables(Oid relid);
 /* Reads H. */
 extern HighwaterHolders highwater_holders(const HighwaterTables *tables, HighwaterView view);
 /* Does this transaction itself hold a lock that a writer takes? */

@@ -27,7 +27,7 @@
  * positions.
  */
 static bool
-log_index_begin(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to)
+log_index_begin(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to, bool wait)
 {
 	bool usable;
 
@@ -45,7 +45,7 @@ log_index_begin(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to)
 		usable = log_scan_has(&scan->one, log_scan_of_positions);
 		log_scan_end(&scan->one);
 		if (usable)
-			partition_read_begin(&scan->parts, log, scan->root, scan->snapshot, after, up_to);
+			partition_read_begin(&scan->parts, log, scan->root, scan->snapshot, after, up_to, wait);
 	}
 	else
 	{
@@ -97,14 +97,32 @@ log_index_end(LogIndexScan *scan)
 
 /* ---------- along the positions ---------- */
 
-bool
-log_index_begin_positions(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to)
+static bool
+log_index_begin_between(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to, bool wait)
 {
-	if (!log_index_begin(scan, log, after, up_to))
+	if (!log_index_begin(scan, log, after, up_to, wait))
 		return false;
 	if (!log->partitioned)
 		log_scan_between(&scan->one, after, up_to);
 	return true;
+}
+
+bool
+log_index_begin_positions(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to)
+{
+	return log_index_begin_between(scan, log, after, up_to, true);
+}
+
+bool
+log_index_begin_look(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to)
+{
+	return log_index_begin_between(scan, log, after, up_to, false);
+}
+
+bool
+log_index_locked(LogIndexScan *scan)
+{
+	return scan->log->partitioned && scan->parts.locked;
 }
 
 void
@@ -123,9 +141,9 @@ log_index_refuse_row(LogIndexScan *scan)
 }
 
 bool
-log_index_begin_events(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to)
+log_index_begin_events(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to, bool wait)
 {
-	if (!log_index_begin_positions(scan, log, after, up_to))
+	if (!log_index_begin_between(scan, log, after, up_to, wait))
 		return false;
 	log_audit(log, ACL_SELECT);
 	return true;
@@ -145,9 +163,9 @@ log_index_next_event(LogIndexScan *scan, EventFields *event)
 /* ---------- at given positions ---------- */
 
 bool
-log_index_begin_lookups(LogIndexScan *scan, PmLog *log)
+log_index_begin_lookups(LogIndexScan *scan, PmLog *log, bool wait)
 {
-	if (!log_index_begin(scan, log, PG_INT64_MIN, PG_INT64_MAX))
+	if (!log_index_begin(scan, log, PG_INT64_MIN, PG_INT64_MAX, wait))
 		return false;
 	log_audit(log, ACL_SELECT);
 	return true;
@@ -181,7 +199,7 @@ log_index_read_events(PmLog *log, int64 after, int64 up_to, int64 max_count, boo
 	int64 count = 0;
 	bool more = true;
 
-	if (!log_index_begin_events(&scan, log, after, up_to))
+	if (!log_index_begin_events(&scan, log, after, up_to, true))
 		return false;
 	while (more && count < max_count && (log_index_next_event(&scan, &event) || scan.error != NULL))
 	{

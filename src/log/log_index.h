@@ -31,6 +31,13 @@ typedef struct LogIndexScan
  * begins nothing, if the log has no index of its positions.
  */
 extern bool log_index_begin_positions(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to);
+/* The same, for a view: does not wait for leaves that are locked. */
+extern bool log_index_begin_look(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to);
+/*
+ * Has the scan ended, or not found an event, because a leaf is locked?  Only if the caller does not
+ * wait.  Then nothing is known of that leaf, and of what comes after it.
+ */
+extern bool log_index_locked(LogIndexScan *scan);
 /* Finds the next row; false if there is none. */
 extern bool log_index_next(LogIndexScan *scan, ScanDirection direction);
 /* The position of the row that was found. */
@@ -47,14 +54,15 @@ COMPAT_NORETURN extern void log_index_refuse(PmLog *log);
 /* Raises the error that a row cannot be made an event. */
 COMPAT_NORETURN extern void log_index_refuse_row(LogIndexScan *scan);
 /* log_index_begin_positions() for a reader: libraries that audit queries are told. */
-extern bool log_index_begin_events(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to);
+extern bool log_index_begin_events(LogIndexScan *scan, PmLog *log, int64 after, int64 up_to,
+								   bool wait);
 /*
  * The next row as an event, whose values are valid until the one after it; false if there is
  * none, or if it cannot be made an event (scan->error).  Use it only if scan->passed is set.
  */
 extern bool log_index_next_event(LogIndexScan *scan, EventFields *event);
 /* Begins to look events up by their positions.  False if the log has no index of these. */
-extern bool log_index_begin_lookups(LogIndexScan *scan, PmLog *log);
+extern bool log_index_begin_lookups(LogIndexScan *scan, PmLog *log, bool wait);
 /*
  * The event at a position, whose values are valid until the next; false if there is none, or
  * if its row cannot be made an event (scan->error).

@@ -116,7 +116,7 @@ log_index_first(PmLog *log, int64 after, TimestampTz *recorded_at)
 	LogIndexScan scan;
 	bool isnull = true;
 
-	if (!log_index_begin_positions(&scan, log, after, PG_INT64_MAX))
+	if (!log_index_begin_look(&scan, log, after, PG_INT64_MAX))
 		return false;
 	if (log->kind == LOG_ATTACHED)
 		isnull = !log_index_first_attached(&scan, recorded_at);
@@ -147,11 +147,13 @@ log_index_count(PmLog *log, int64 after, int most)
 	LogIndexScan scan;
 	int count = 0;
 
-	if (!log_index_begin_positions(&scan, log, after, PG_INT64_MAX))
+	if (!log_index_begin_look(&scan, log, after, PG_INT64_MAX))
 		return -1;
 	for (int i = 0; i < most && log_index_next(&scan, ForwardScanDirection); i++)
 		if (log_index_counts(&scan))
 			count++;
+	if (log_index_locked(&scan))
+		count = -1;
 	log_index_end(&scan);
 	return count;
 }

@@ -190,34 +190,42 @@ partition_add_ranges(PartitionSet *set, PartitionDesc desc, bool *done)
 
 /*
  * Adds the leaves below a partition that is partitioned itself.  They can have any
- * positions, as far as we know.
+ * positions, as far as we know.  False if the partition is locked, and "wait" is false.
  */
-static void
-partition_add_nested(PartitionSet *set, Oid relid, List **all)
+static bool
+partition_add_nested(PartitionSet *set, Oid relid, List **all, bool wait)
 {
-	Relation rel = try_relation_open(relid, AccessShareLock);
+	Relation rel;
 	PartitionDesc desc;
+	bool added = true;
 
 	set->nested = true;
 	*all = lappend_oid(*all, relid);
+	if (wait)
+		LockRelationOid(relid, AccessShareLock);
+	else if (!ConditionalLockRelationOid(relid, AccessShareLock))
+		return false;
+	rel = try_relation_open(relid, NoLock);
 	if (rel == NULL)
-		return;
+		return true;
 	desc = RelationGetPartitionDesc(rel, true);
-	for (int i = 0; i < desc->nparts; i++)
+	for (int i = 0; i < desc->nparts && added; i++)
 	{
 		if (desc->is_leaf[i])
 			partition_add(set, desc->oids[i], PG_INT64_MIN, PG_INT64_MAX);
 		else
-			partition_add_nested(set, desc->oids[i], all);
+			added = partition_add_nested(set, desc->oids[i], all, wait);
 	}
 	relation_close(rel, NoLock);
+	return added;
 }
 
 /*
- * Reads PostgreSQL's description.  *nested gets the partitions that are not leaves.
+ * Reads PostgreSQL's description.  *nested gets the partitions that are not leaves.  NULL if one of
+ * them is locked, and "wait" is false.
  */
 static PartitionSet *
-partition_build(Relation root, AttrNumber position, List **nested)
+partition_build(Relation root, AttrNumber position, List **nested, bool wait)
 {
 	PartitionSet *set = palloc0(sizeof(PartitionSet));
 	PartitionDesc desc = RelationGetPartitionDesc(root, true);
@@ -232,8 +240,8 @@ partition_build(Relation root, AttrNumber position, List **nested)
 			continue;
 		if (desc->is_leaf[i])
 			partition_add(set, desc->oids[i], PG_INT64_MIN, PG_INT64_MAX);
-		else
-			partition_add_nested(set, desc->oids[i], nested);
+		else if (!partition_add_nested(set, desc->oids[i], nested, wait))
+			return NULL;
 	}
 	return set;
 }
@@ -275,8 +283,8 @@ partition_entry(Oid root)
 	return entry;
 }
 
-const PartitionSet *
-partition_set(Relation root, AttrNumber position)
+static const PartitionSet *
+partition_find_set(Relation root, AttrNumber position, bool wait)
 {
 	Oid relid = RelationGetRelid(root);
 	PartitionEntry *entry;
@@ -296,7 +304,12 @@ partition_set(Relation root, AttrNumber position)
 											   ALLOCSET_SMALL_SIZES);
 		old = MemoryContextSwitchTo(entry->context);
 		seen = invalidations;
-		entry->set = partition_build(root, position, &nested);
+		entry->set = partition_build(root, position, &nested, wait);
+		if (entry->set == NULL)
+		{
+			MemoryContextSwitchTo(old);
+			return NULL;
+		}
 		for (int i = 0; i < entry->set->count; i++)
 			partition_note_member(entry->set->leaves[i].relid, relid);
 		foreach(lc, nested)
@@ -308,6 +321,18 @@ partition_set(Relation root, AttrNumber position)
 		CHECK_FOR_INTERRUPTS();
 	}
 	return entry->set;
+}
+
+const PartitionSet *
+partition_set(Relation root, AttrNumber position)
+{
+	return partition_find_set(root, position, true);
+}
+
+const PartitionSet *
+partition_set_nowait(Relation root, AttrNumber position)
+{
+	return partition_find_set(root, position, false);
 }
 
 void
@@ -367,18 +392,38 @@ partition_find(const PartitionSet *set, int64 position)
 	return number < set->nranged && set->leaves[number].from <= position ? number : -1;
 }
 
-Relation
-partition_open(const PartitionLeaf *leaf, LOCKMODE mode)
+/*
+ * The same, when the leaf is locked.
+ */
+static Relation
+partition_open_locked(const PartitionLeaf *leaf, LOCKMODE mode)
 {
-	Relation rel = try_relation_open(leaf->relid, mode);
+	Relation rel = try_relation_open(leaf->relid, NoLock);
 
 	if (rel == NULL)
+	{
+		UnlockRelationOid(leaf->relid, mode);
 		return NULL;
+	}
 	/* It may have been detached before we had the lock. */
 	if (rel->rd_rel->relispartition && rel->rd_rel->relkind == RELKIND_RELATION)
 		return rel;
 	relation_close(rel, mode);
 	return NULL;
+}
+
+Relation
+partition_open(const PartitionLeaf *leaf, LOCKMODE mode)
+{
+	LockRelationOid(leaf->relid, mode);
+	return partition_open_locked(leaf, mode);
+}
+
+Relation
+partition_open_nowait(const PartitionLeaf *leaf, LOCKMODE mode, bool *locked)
+{
+	*locked = !ConditionalLockRelationOid(leaf->relid, mode);
+	return *locked ? NULL : partition_open_locked(leaf, mode);
 }
 
 /*

@@ -43,6 +43,8 @@ extern bool partition_by_position(Relation rel, AttrNumber position);
  * valid until the end of the transaction.
  */
 extern const PartitionSet *partition_set(Relation root, AttrNumber position);
+/* The same; NULL if a partition that is partitioned itself is locked exclusively. */
+extern const PartitionSet *partition_set_nowait(Relation root, AttrNumber position);
 /* Remembers the index of (stream, version) of a leaf, for as long as nothing changes. */
 extern void partition_note_index(const PartitionSet *set, int number, Oid index);
 /* The number of the leaf that takes this position; -1 if no range of positions does. */
@@ -54,6 +56,8 @@ extern int partition_from(const PartitionSet *set, int64 position);
  * transaction, unless the caller releases it.
  */
 extern Relation partition_open(const PartitionLeaf *leaf, LOCKMODE mode);
+/* The same; does not wait.  NULL, and *locked is true, if the leaf is locked. */
+extern Relation partition_open_nowait(const PartitionLeaf *leaf, LOCKMODE mode, bool *locked);
 /* The numbers of a log's columns in one of its leaves. */
 extern void partition_columns(PmLog *log, Relation root, Relation leaf, AttrNumber *attnum);
 /*

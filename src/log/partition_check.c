@@ -73,8 +73,8 @@ partition_check(PmLog *log, Relation root)
 						 psprintf("log \"%s\" is not partitioned by range of its positions",
 								  log->name),
 						 "Make a log with pm.create_log, and move the events.");
-	set = partition_set(root, log->attnum[EVENT_POSITION]);
-	for (int i = 0; i < set->count; i++)
+	set = partition_set_nowait(root, log->attnum[EVENT_POSITION]);
+	for (int i = 0; set != NULL && i < set->count; i++)
 	{
 		Oid relid = set->leaves[i].relid;
 		Relation leaf;

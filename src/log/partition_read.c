@@ -18,13 +18,16 @@
 
 void
 partition_read_begin(PartitionRead *read, PmLog *log, Relation root, Snapshot snapshot, int64 after,
-					 int64 up_to)
+					 int64 up_to, bool wait)
 {
 	memset(read, 0, sizeof(*read));
 	read->log = log;
 	read->root = root;
 	read->snapshot = snapshot;
-	read->set = partition_set(root, log->attnum[EVENT_POSITION]);
+	read->wait = wait;
+	read->set = wait ? partition_set(root, log->attnum[EVENT_POSITION]) :
+					   partition_set_nowait(root, log->attnum[EVENT_POSITION]);
+	read->locked = read->set == NULL;
 	read->after = after;
 	read->up_to = up_to;
 	read->number = -1;
@@ -32,12 +35,13 @@ partition_read_begin(PartitionRead *read, PmLog *log, Relation root, Snapshot sn
 
 /*
  * Opens a leaf.  False if it is gone: it was detached by ALTER TABLE ... CONCURRENTLY, so it
- * does not belong to the log any more.
+ * does not belong to the log any more.  Also false if it is locked, and "wait" is false.
  */
 static bool
 partition_read_open(PartitionRead *read, PartitionPart *part, const PartitionLeaf *leaf)
 {
-	Relation rel = partition_open(leaf, AccessShareLock);
+	Relation rel = read->wait ? partition_open(leaf, AccessShareLock) :
+								partition_open_nowait(leaf, AccessShareLock, &read->locked);
 
 	part->open = rel != NULL;
 	if (rel == NULL)
@@ -64,8 +68,17 @@ partition_read_close(PartitionPart *part)
 	part->open = false;
 }
 
+static void
+partition_read_close_loose(PartitionRead *read)
+{
+	for (int i = 0; i < read->nloose; i++)
+		partition_read_close(&read->loose[i]);
+	read->loose = NULL;
+	read->nloose = 0;
+}
+
 /*
- * Opens all leaves that are no ranges.
+ * Opens all leaves that are no ranges, or none.
  */
 static void
 partition_read_open_loose(PartitionRead *read)
@@ -75,9 +88,11 @@ partition_read_open_loose(PartitionRead *read)
 	if (read->loose != NULL || set->count == set->nranged)
 		return;
 	read->loose = palloc0(sizeof(PartitionPart) * (set->count - set->nranged));
-	for (int i = set->nranged; i < set->count; i++)
+	for (int i = set->nranged; i < set->count && !read->locked; i++)
 		if (partition_read_open(read, &read->loose[read->nloose], &set->leaves[i]))
 			read->nloose++;
+	if (read->locked)
+		partition_read_close_loose(read);
 }
 
 /* ---------- in the order of positions ---------- */
@@ -102,7 +117,7 @@ partition_read_next_range(PartitionRead *read)
 	int step = ScanDirectionIsForward(read->direction) ? 1 : -1;
 
 	partition_read_close(&read->ranged);
-	while (!read->ranged.open)
+	while (!read->ranged.open && !read->locked)
 	{
 		const PartitionLeaf *leaf;
 
@@ -116,7 +131,7 @@ partition_read_next_range(PartitionRead *read)
 			partition_read_open(read, &read->ranged, leaf))
 			log_scan_between(&read->ranged.scan, read->after, read->up_to);
 	}
-	return true;
+	return !read->locked;
 }
 
 /*
@@ -186,11 +201,13 @@ partition_read_next(PartitionRead *read, ScanDirection direction)
 {
 	bool first = !read->begun;
 
+	if (read->locked)
+		return NULL;
 	if (first)
 		partition_read_start(read, direction);
 	if (read->heap == NULL)
 		return partition_read_fetch_ranged(read) ? &read->ranged.scan : NULL;
-	if (binaryheap_empty(read->heap))
+	if (read->locked || binaryheap_empty(read->heap))
 		return NULL;
 	if (!first)
 	{
@@ -201,7 +218,8 @@ partition_read_next(PartitionRead *read, ScanDirection direction)
 			binaryheap_replace_first(read->heap, PointerGetDatum(part));
 		else
 			(void) binaryheap_remove_first(read->heap);
-		if (binaryheap_empty(read->heap))
+		/* Events of the other leaves may come after those of one that is locked. */
+		if (read->locked || binaryheap_empty(read->heap))
 			return NULL;
 	}
 	return &((PartitionPart *) DatumGetPointer(binaryheap_first(read->heap)))->scan;
@@ -219,8 +237,12 @@ partition_read_has(PartitionPart *part, int64 position)
 LogScan *
 partition_read_at(PartitionRead *read, int64 position)
 {
-	int number = partition_find(read->set, position);
+	int number;
 
+	if (read->set == NULL)
+		return NULL;
+	read->locked = false;
+	number = partition_find(read->set, position);
 	if (number >= 0 && (number != read->number || !read->ranged.open))
 	{
 		partition_read_close(&read->ranged);
@@ -229,6 +251,8 @@ partition_read_at(PartitionRead *read, int64 position)
 	}
 	if (number >= 0 && read->ranged.open && partition_read_has(&read->ranged, position))
 		return &read->ranged.scan;
+	if (read->locked)
+		return NULL;
 	partition_read_open_loose(read);
 	for (int i = 0; i < read->nloose; i++)
 		if (partition_read_has(&read->loose[i], position))
@@ -240,8 +264,7 @@ void
 partition_read_end(PartitionRead *read)
 {
 	partition_read_close(&read->ranged);
-	for (int i = 0; i < read->nloose; i++)
-		partition_read_close(&read->loose[i]);
+	partition_read_close_loose(read);
 	if (read->heap != NULL)
 		binaryheap_free(read->heap);
 }

@@ -26,6 +26,8 @@ typedef struct PartitionRead
 	const PartitionSet *set;
 	int64 after; /* events with after < position <= up_to */
 	int64 up_to;
+	bool wait;	 /* wait for leaves that are locked */
+	bool locked; /* one is locked: nothing is known of it, nor of what comes after it */
 	bool begun;
 	ScanDirection direction;
 	int number;			  /* of the ranged leaf that is read now, or was read last */
@@ -37,7 +39,7 @@ typedef struct PartitionRead
 
 /* The table and the snapshot belong to the caller. */
 extern void partition_read_begin(PartitionRead *read, PmLog *log, Relation root, Snapshot snapshot,
-								 int64 after, int64 up_to);
+								 int64 after, int64 up_to, bool wait);
 /* Finds the next event.  The scan that is at it, or NULL.  The direction must not change. */
 extern LogScan *partition_read_next(PartitionRead *read, ScanDirection direction);
 /* Finds the event at a position.  The scan that is at it, or NULL. */

@@ -87,7 +87,7 @@ pm_keep_parked(PG_FUNCTION_ARGS)
 	log = log_open_as(log_arg_name(fcinfo, 0), GetUserId());
 	keep_parked_require_rights(log);
 	kept_event_tidy(log->name);
-	if (!log_index_begin_lookups(&scan, log))
+	if (!log_index_begin_lookups(&scan, log, true))
 		log_index_refuse(log);
 	foreach(lc, keep_parked_list(log->name, PG_GETARG_INT64(1)))
 	{

@@ -74,7 +74,7 @@ park_event_open(ParkReader *reader, const char *name)
 	}
 	if (!log_trouble(&reader->trouble, log, GetUserId()))
 	{
-		if (log_index_begin_lookups(&reader->scan, log))
+		if (log_index_begin_lookups(&reader->scan, log, reader->wait))
 		{
 			reader->log = log;
 			return true;
@@ -96,14 +96,21 @@ park_event_read(ParkReader *reader, Parked *parked)
 	if (reader->log == NULL && !park_event_open(reader, parked->log))
 		return false;
 	parked->event = (Datum) 0;
-	if (!log_index_look_up(&reader->scan, parked->position, &fields) &&
-		(reader->scan.error != NULL || !kept_event_find(parked->log, parked->position, &fields)))
+	if (!log_index_look_up(&reader->scan, parked->position, &fields))
 	{
-		if (reader->scan.error == NULL)
+		if (log_index_locked(&reader->scan))
+		{
+			log_trouble_locked(&reader->trouble, parked->log);
+			return false;
+		}
+		if (reader->scan.error != NULL)
+		{
+			memset(&reader->trouble, 0, sizeof(reader->trouble));
+			log_trouble_row(&reader->trouble, reader->log, parked->position, reader->scan.error);
+			return false;
+		}
+		if (!kept_event_find(parked->log, parked->position, &fields))
 			return true;
-		memset(&reader->trouble, 0, sizeof(reader->trouble));
-		log_trouble_row(&reader->trouble, reader->log, parked->position, reader->scan.error);
-		return false;
 	}
 	parked->too_large = event_excess(&fields);
 	parked->event = parked->too_large > 0 ? event_form_stub(&fields) : event_form(&fields);
@@ -148,7 +155,7 @@ pm_parked_event(PG_FUNCTION_ARGS)
 	Datum event;
 
 	if (log != NULL && log->problem == NULL && park_event_may_see(log, PG_GETARG_OID(2)) &&
-		log_index_begin_lookups(&scan, log))
+		log_index_begin_lookups(&scan, log, false))
 	{
 		found = log_index_look_up(&scan, position, &fields) ||
 				(scan.error == NULL && kept_event_find(name, position, &fields));

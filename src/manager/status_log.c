@@ -130,7 +130,11 @@ status_log_mark(StatusLog *state, PmLog *log)
 
 	if (mark.status == HIGHWATER_UNKNOWN)
 	{
-		status_log_problem(state, psprintf("the sequence of log \"%s\" is locked", log->name),
+		status_log_problem(state,
+						   log->partitioned && log->kind == LOG_ATTACHED ?
+							   psprintf("a partition of log \"%s\", or its sequence, is locked",
+										log->name) :
+							   psprintf("the sequence of log \"%s\" is locked", log->name),
 						   "SELECT * FROM pm.blocker shows which session holds the lock.");
 		return;
 	}

@@ -132,6 +132,18 @@ is(answer("SELECT pm.high_water_mark('lists')"), 3, 'also one that has written a
 $writer->do('COMMIT');
 wait_for("SELECT string_agg(pos::text, ' ' ORDER BY n) FROM seen WHERE log = 'lists'", '1 2 3 4 5', '... in order');
 
+# A partition that is partitioned itself is locked: the dispatcher goes on with other logs.
+answer("CREATE TABLE lists_sub PARTITION OF lists FOR VALUES IN ('s', 't') PARTITION BY LIST (category); CREATE TABLE lists_s PARTITION OF lists_sub FOR VALUES IN ('s')");
+wait_for("SELECT count(*) FROM pm.status WHERE log = 'lists' AND lag > 0", 0, 'lists: idle');
+$writer->do('BEGIN; LOCK TABLE ONLY lists_sub IN ACCESS EXCLUSIVE MODE');
+answer("CREATE TABLE lists_z PARTITION OF lists FOR VALUES IN ('z')");
+answer("INSERT INTO lists (category) VALUES ('z')");
+wait_for("SELECT state, reason ~ 'partition of log \"lists\", or its sequence, is locked' FROM pm.status WHERE log = 'lists'", 'waiting|t', 'pm.status says that a partition is locked');
+my $meanwhile = answer("INSERT INTO store (category, kind) VALUES ('even', 'meanwhile') RETURNING id");
+wait_for("SELECT count(*) FROM seen WHERE pos = $meanwhile AND log = 'evens'", 1, 'another log is read meanwhile');
+$writer->do('COMMIT');
+wait_for("SELECT count(*) FROM seen WHERE log = 'lists'", 6, 'then all is handled');
+
 # ---- assumptions that are broken after the log was attached
 my @broken = (
 	# what breaks the assumption, the reason in pm.status, and what is done besides following the hints

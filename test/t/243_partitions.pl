@@ -57,6 +57,49 @@ for my $end ('COMMIT', 'ROLLBACK')
 }
 is(answer(q{SELECT string_agg(version || type, ' ' ORDER BY version) FROM plain WHERE stream = 'prepared'}), '1x 2y 3z 4z', 'and takes the version that follows');
 
+# A locked partition holds up neither the dispatcher nor other process managers of the role.
+PmTest::create_handler($node, 'follow_other');
+answer(q{SELECT pm.create_log('other'); SELECT pm.register('follow_other', 'follow_other', '{other}', start_at => 'beginning'); SELECT pm.pause('follow_plain')});
+answer(q{SELECT pm.append('plain', 'locked', 'x')});
+my $locker = PmTest::session($node);
+$locker->do('BEGIN; LOCK TABLE plain_2 IN ACCESS EXCLUSIVE MODE');
+answer(q{SELECT pm.resume('follow_plain')});
+for my $n (1 .. 3)
+{
+	answer(q{SELECT pm.append('other', 's', 'x')});
+	ok(PmTest::wait_until($node, q{SELECT count(*) FROM seen WHERE log = 'other'}, $n, timeout => 30), 'another log is read meanwhile');
+}
+
+$locker->do('COMMIT');
+ok(PmTest::wait_idle($node), 'then all is handled');
+PmTest::exactly_once_ok($node, 'follow_plain', 'plain', 'also what was in the locked partition');
+# ... nor is an event that is parked and in a locked partition taken for one that is gone.
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE bad (on_ boolean);
+CREATE FUNCTION may_fail(e pm.event) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	IF EXISTS (SELECT FROM bad) THEN RAISE EXCEPTION 'bad'; END IF;
+	INSERT INTO seen (pm, log, pos) VALUES ('may_fail', e.log, e.position);
+END $$;
+INSERT INTO bad VALUES (true);
+SELECT pm.register('may_fail', 'may_fail', '{plain}', start_at => 'end', max_attempts => 1);
+SELECT pm.append('plain', 'parked', 'x');
+SQL
+ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm.parked WHERE state = 'dead'}, 1), 'an event is parked');
+answer('TRUNCATE bad');
+$locker->do('BEGIN; LOCK TABLE plain_2 IN ACCESS EXCLUSIVE MODE');
+answer(q{SELECT pm.retry('may_fail')});
+for my $n (4 .. 5)
+{
+	answer(q{SELECT pm.append('other', 's', 'x')});
+	ok(PmTest::wait_until($node, q{SELECT count(*) FROM seen WHERE log = 'other'}, $n, timeout => 30), 'another log is read meanwhile');
+}
+is(answer(q{SELECT count(*) FROM pm.parked}), '1', 'the event is still parked');
+$locker->do('COMMIT');
+ok(PmTest::wait_until($node, q{SELECT count(*) FROM seen WHERE pm = 'may_fail'}, 1, timeout => 60), 'then it is handled');
+$locker->quit;
+answer(q{SELECT pm.unregister('may_fail'), pm.unregister('follow_other')});
+
 # A reader keeps the log's table locked. The DROP waits for it; writers do not wait for the DROP.
 my $reader = PmTest::session($node);
 my $dropper = PmTest::session($node);
