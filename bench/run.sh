@@ -2,7 +2,7 @@
 # run.sh: the whole benchmark (`make bench`, `make bench QUICK=1`, `make bench ONLY=idle`).
 #
 #   bash bench/run.sh [SECTION...]     append dispatch latency idle growth lanes failures peers
-#                                      consumers partitions; all of them by default
+#                                      consumers partitions monitoring; all of them by default
 #
 # Installs what is missing (server, headers, compiler, gnuplot; for the sections peers and consumers also
 # PgQ and psycopg from Debian, and the peers that npm has, if node is installed), builds pm from a copy of the tree in a
@@ -25,7 +25,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../test/harness/setup.sh"
 export PM_BENCH_QUICK=${QUICK:-0} PM_BENCH_ROUNDS=${ROUNDS:-}
 [ -n "$PM_BENCH_QUICK" ] || PM_BENCH_QUICK=0
 [ "${KEEP:-}" != 0 ] || KEEP=
-all=(append dispatch latency idle growth lanes failures peers consumers partitions)
+all=(append dispatch latency idle growth lanes failures peers consumers partitions monitoring)
 [ $# -gt 0 ] || set -- "${all[@]}"
 for section in "$@"; do
 	[[ " ${all[*]} " == *" $section "* ]] || pm_die "no such section: $section (there are: ${all[*]})"
@@ -57,7 +57,8 @@ fi
 
 pm_say "building with $("$PG_CONFIG" --version)"
 pm_copy_tree "$PM_WORK/src"
-[[ " $* " != *" consumers "* ]] || pm_npm_packages "$PM_WORK/src"
+[[ " $* " != *" consumers "* ]] || pm_npm_packages "$PM_WORK/src" clients examples
+[[ " $* " != *" monitoring "* ]] || pm_npm_packages "$PM_WORK/src" console
 pm_build "$PM_WORK/src" 0 "$PM_WORK/dest" || exit 1
 dest=$(pm_destdir "$PM_WORK/dest")
 pm_as_user make -s -C "$PM_WORK/src/bench/cloop" "PG_CONFIG=$PG_CONFIG" with_llvm=no "DESTDIR=$dest" install \

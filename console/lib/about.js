@@ -1,6 +1,7 @@
 // Where the console is: server, database, role, and what this version of the extension offers.
+import { repeated } from './database.js';
 
-const query = `
+const aboutQuery = repeated(`
   SELECT current_database() AS database, session_user::text AS role, current_setting('server_version') AS server,
          pg_is_in_recovery() AS recovery, e.extversion AS version, s.usage,
          CASE WHEN s.usage THEN to_regclass('pm.stat') IS NOT NULL ELSE false END AS stat,
@@ -11,7 +12,7 @@ const query = `
   FROM (SELECT) one
   LEFT JOIN pg_extension e ON e.extname = 'pm'
   CROSS JOIN LATERAL (SELECT coalesce((SELECT has_schema_privilege(n.oid, 'USAGE') FROM pg_namespace n WHERE n.nspname = 'pm'), false)
-                             AS usage) s`;
+                             AS usage) s`);
 
 const quoted = (name) => (/^[a-z_][a-z0-9_]*$/u.test(name) ? name : `"${name.replaceAll('"', '""')}"`);
 
@@ -28,7 +29,10 @@ function problem(row) {
   return null;
 }
 
-export async function about(database) {
-  const [row] = await database.read((query_) => query_(query));
+/** What the console knows about the database, in a transaction that has begun. */
+export async function aboutIn(query, database) {
+  const [row] = await query(aboutQuery);
   return { ...row, write: database.write, problem: problem(row) };
 }
+
+export const about = (database) => database.read((query) => aboutIn(query, database));

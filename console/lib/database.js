@@ -2,6 +2,7 @@
 //
 // Each request is one short transaction. Without --write it is READ ONLY, so that the server, not this program, refuses
 // to change anything. Nothing waits long: neither for a lock nor for a result.
+import { createHash } from 'node:crypto';
 import pg from 'pg';
 
 // Numbers that fit, booleans and text[] are converted. Everything else stays the text that the server wrote: a bigint
@@ -52,7 +53,15 @@ export function isConnectionLost(error) {
   );
 }
 
+/** A query that pages repeat. A session plans it once, because planning it takes longer than running it. */
+export const repeated = (text) => ({ name: `pm_console_${createHash('sha256').update(text).digest('hex').slice(0, 16)}`, text });
+
+// A pooler has given another session, or the extension was updated so that a view has other columns.
+const unplanned = new Set(['26000', '42P05', '0A000']);
+
 export class Database {
+  #plans = true;
+
   constructor(config, { write = false } = {}) {
     this.write = write;
     this.pool = new pg.Pool({
@@ -67,13 +76,17 @@ export class Database {
     this.pool.on('error', () => {});
   }
 
-  /** Runs a function in a READ ONLY transaction. It gets query(text, values), which returns rows. */
+  /** Runs a function in a READ ONLY transaction. It gets query(text, values), which returns rows; text may be repeated(). */
   async read(work, { timeout = 8000 } = {}) {
     try {
       return await this.#transaction('READ ONLY', timeout, work);
     } catch (error) {
       // A connection of the pool may have been lost without the pool having noticed.
       if (isConnectionLost(error) && error.begun === false) return this.#transaction('READ ONLY', timeout, work);
+      if (unplanned.has(error.code)) {
+        this.#plans = false;
+        return this.#transaction('READ ONLY', timeout, work);
+      }
       throw error;
     }
   }
@@ -98,7 +111,10 @@ export class Database {
       // REPEATABLE READ, which a role may have as its default, is refused by pm.
       await client.query(`BEGIN ISOLATION LEVEL READ COMMITTED ${mode}; ${settings(timeout)}`);
       begun = true;
-      const result = await work(async (text, values) => (await client.query(text, values)).rows);
+      const result = await work(async (query, values) => {
+        const text = query.text ?? query;
+        return (await client.query(this.#plans && query.name ? { ...query, values } : { text, values })).rows;
+      });
       await client.query('COMMIT');
       return result;
     } catch (error) {

@@ -1,34 +1,35 @@
 // Requests about one process manager.
+import { repeated } from './database.js';
 import { BadRequest, bigint, count, text } from './input.js';
 import { brief, cut, json, messageGroup } from './sql.js';
 
 const pageSize = 25;
 const instancesPerPage = 10;
 
-const registrationQuery = `
+const registrationQuery = repeated(`
   SELECT m.name, m.owner, m.handler, m.logs[1:200] AS logs, cardinality(m.logs) AS log_count, m.correlate, m.types,
          m.on_failure, m.max_attempts, m.backoff, m.handler_timeout, m.batch_size, m.lanes, m.park_limit, m.paused,
          m.registered_at, m.keep_ended, m.journal, m.lease, m.consumers::text[] AS consumers, m.carry,
          coalesce((SELECT pg_has_role(r.oid, 'USAGE') FROM pg_roles r WHERE r.rolname = m.owner), false) AS may
-  FROM pm.process_manager m WHERE m.name = $1`;
+  FROM pm.process_manager m WHERE m.name = $1`);
 
-const laneQuery = `
+const laneQuery = repeated(`
   SELECT log, lane, position, high_water_mark, lag, state, left(reason, 2000) AS reason, left(hint, 2000) AS hint,
          attempts, retry_at, parked, dead, deferred, handled, errors, conflicts, rate, eta,
          CASE WHEN lag > 0 THEN extract(epoch FROM clock_timestamp() - oldest_unhandled)::float8 END AS behind,
          timers_overdue, oldest_overdue
   FROM pm.status WHERE process_manager = $1
   ORDER BY array_position('{halted,waiting,retrying,paused,running,idle}'::text[], state), lag DESC NULLS LAST, log, lane
-  LIMIT 201`;
+  LIMIT 201`);
 
-const consumerQuery = `
+const consumerQuery = repeated(`
   SELECT lane, consumer, role, since, lease_until, lease_until < clock_timestamp() AS over, fetched, oldest
-  FROM pm.consumer WHERE process_manager = $1 ORDER BY lane LIMIT 200`;
+  FROM pm.consumer WHERE process_manager = $1 ORDER BY lane LIMIT 200`);
 
-const statQuery = `
+const statQuery = repeated(`
   SELECT sum(calls)::text AS calls, sum(batches)::text AS batches,
          sum(total_time)::float8 AS total_time, max(max_time)::float8 AS max_time, min(reset_at) AS reset_at
-  FROM pm.stat WHERE process_manager = $1`;
+  FROM pm.stat WHERE process_manager = $1`);
 
 /** Settings, lanes and the charts of a process manager. */
 export function manager(database, snapshot) {

@@ -1,10 +1,11 @@
 // How much each process manager has handled so far. All rates are computed from these figures: from pm.stat, where
 // the extension has it, else from pm.status.
+import { repeated } from './database.js';
 
-const fromStat = `
+const fromStat = repeated(`
   SELECT process_manager AS name, sum(events)::float8 AS events, sum(calls)::float8 AS calls,
          sum(total_time)::float8 AS total_time, max(max_time)::float8 AS max_time, sum(failures)::text AS failures
-  FROM pm.stat GROUP BY process_manager`;
+  FROM pm.stat GROUP BY process_manager`);
 
 /** Counters by process manager: events, and with pm.stat calls, total_time and max_time (ms). */
 export async function counters(query, about, statusRows) {

@@ -3,20 +3,21 @@
 // However many pages are open, one query at a time looks at pm.status, and only while a page asks. It is made again
 // after two seconds, or after fifteen times as long as it has taken, so that on a server with very many process managers
 // the console takes a fraction of one session.
-import { about } from './about.js';
+import { aboutIn } from './about.js';
+import { repeated } from './database.js';
 import { counters, rateBetween, timeBetween } from './rates.js';
 import { History } from './history.js';
 
-const statusQuery = `
+const statusQuery = repeated(`
   SELECT process_manager, log, lane, high_water_mark, lag, state, left(reason, 2000) AS reason, left(hint, 2000) AS hint,
          retry_at, parked, dead, deferred, handled, errors, conflicts, timers_overdue,
          CASE WHEN lag > 0 THEN extract(epoch FROM clock_timestamp() - oldest_unhandled)::float8 END AS behind
-  FROM pm.status`;
+  FROM pm.status`);
 
-const managerQuery = `
+const managerQuery = repeated(`
   SELECT name, owner, handler, lanes, paused,
          coalesce((SELECT pg_has_role(r.oid, 'USAGE') FROM pg_roles r WHERE r.rolname = owner), false) AS may
-  FROM pm.process_manager`;
+  FROM pm.process_manager`);
 
 // The most urgent first. A process manager has the state of its most urgent row.
 const urgency = ['halted', 'waiting', 'retrying', 'paused', 'running', 'idle'];
@@ -105,17 +106,17 @@ export class Snapshot {
   }
 
   async #take() {
-    const here = await about(this.#database);
     const began = Date.now();
-    if (here.problem) return (this.#last = { about: here, next: began + 1000, at: began, took: 0, managers: [], marks: new Map() });
-
-    const { status, registrations, counted } = await this.#database.read(
+    const { here, status, registrations, counted } = await this.#database.read(
       async (query) => {
+        const found = await aboutIn(query, this.#database);
+        if (found.problem) return { here: found };
         const rows = await query(statusQuery);
-        return { status: rows, registrations: await query(managerQuery), counted: await counters(query, here, rows) };
+        return { here: found, status: rows, registrations: await query(managerQuery), counted: await counters(query, found, rows) };
       },
       { timeout: 20_000 },
     );
+    if (here.problem) return (this.#last = { about: here, next: began + 1000, at: began, took: 0, managers: [], marks: new Map() });
     const at = Date.now();
     const took = at - began;
     const registered = new Map(registrations.map((row) => [row.name, row]));

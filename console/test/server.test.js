@@ -2,6 +2,7 @@
 // is what is in the database.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { Database, repeated } from '../lib/database.js';
 import { act, ask, bulk, end, send, session, shop, sql, startConsole, until, value } from './helper.js';
 
 let reader;
@@ -248,6 +249,35 @@ test('functions, far timers and the hint of an error are shown', async () => {
   await sql(`DROP FUNCTION "of its own".gift`);
   assert.equal((await ask(reader, reading, 'source', { name: 'gifts' })).handler.source, null);
   await sql(`SELECT pm.unregister('gifts')`);
+});
+
+test('repeated queries are planned once, and also answered behind a pooler and after a change of what they read', async () => {
+  const planned = `SELECT count(*) FILTER (WHERE generic_plans > 0) FROM pg_prepared_statements WHERE name LIKE 'pm_console_%'`;
+  const query = repeated('SELECT n FROM public.answers');
+  await sql('CREATE VIEW answers AS SELECT 1 AS n');
+  const database = new Database({});
+  const read = () => database.read((run) => run(query));
+  try {
+    for (let n = 0; n < 3; n++) assert.deepEqual(await read(), [{ n: 1 }]);
+    assert.deepEqual(await database.read((run) => run(planned)), [{ count: '1' }]);
+    await sql(`DROP VIEW answers; CREATE VIEW answers AS SELECT 'one'::text AS n`);
+    assert.deepEqual(await read(), [{ n: 'one' }]);
+  } finally {
+    await database.end();
+  }
+
+  // A pooler gives each transaction another session: one without the plan, or one that has it from another client.
+  const pooled = new Database({ host: process.env.PM_TEST_POOLER });
+  const another = new Database({ host: process.env.PM_TEST_POOLER });
+  try {
+    const asked = [pooled.read((run) => run(query)), another.read((run) => run(query))];
+    for (let n = 0; n < 4; n++) asked.push(pooled.read((run) => run(query)), another.read((run) => run(query)));
+    for (const rows of await Promise.all(asked)) assert.deepEqual(rows, [{ n: 'one' }]);
+    assert.equal(await pooled.read(async (run) => (await another.read((inner) => inner(query))).length + (await run(query)).length), 2);
+  } finally {
+    await Promise.all([pooled.end(), another.end()]);
+  }
+  await sql('DROP VIEW answers');
 });
 
 test('it ends when it is told to, and says why it cannot start', async () => {
