@@ -11,14 +11,14 @@ const flags = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', 
 
 const executablePath = process.env.PM_CHROMIUM ?? execFileSync('sh', ['-c', 'command -v chromium'], { encoding: 'utf8' }).trim();
 
-export async function openBrowser() {
+export async function openBrowser({ timezoneId = 'Asia/Tokyo' } = {}) {
   const directory = mkdtempSync(join(tmpdir(), 'pm-chromium.'));
   const context = await chromium.launchPersistentContext(directory, {
     executablePath,
     args: flags,
     ignoreDefaultArgs: ['--enable-automation'],
     locale: 'en-GB',
-    timezoneId: 'Asia/Tokyo',
+    timezoneId,
     permissions: ['clipboard-read', 'clipboard-write'],
     viewport: { width: 1280, height: 900 },
   });

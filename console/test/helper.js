@@ -155,17 +155,19 @@ export async function shop() {
   await until(`SELECT count(*) = 2 FROM pm.journal WHERE key = 'order-1'`);
 }
 
-/** A process manager with this many parked events: failing ones and, three in ten, dead ones. It would handle them now. */
-export async function bulk(n) {
-  await sql(`
-    SELECT pm.create_log('bulk');
+/** SQL for a process manager with this many parked events: failing ones and, three in ten, dead ones. It would handle them now. */
+export const bulkSql = (n) => [
+  `SELECT pm.create_log('bulk');
     CREATE FUNCTION bulk(e pm.event) RETURNS void LANGUAGE sql AS '';
-    INSERT INTO bulk (stream, type, data) SELECT 's' || i, 'counted', jsonb_build_object('n', i) FROM generate_series(1, ${n}) i;`);
-  await sql(`
-    SELECT pm.register('bulk', 'bulk', '{bulk}', start_at => 'end', park_limit => 1000000);
+    INSERT INTO bulk (stream, type, data) SELECT 's' || i, 'counted', jsonb_build_object('n', i) FROM generate_series(1, ${n}) i;`,
+  `SELECT pm.register('bulk', 'bulk', '{bulk}', start_at => 'end', park_limit => 1000000);
     INSERT INTO pm_catalog.parked (process_manager, key, log, "position", state, attempts, retry_at, message, detail, sqlstate, parked_at)
     SELECT 'bulk', stream, 'bulk', position, x.state, 3, CASE x.state WHEN 'failing' THEN now() + interval '1 hour' END,
            CASE x.state WHEN 'failing' THEN format('no room for "%s"', stream) ELSE format('item %s is missing', position) END,
            'It was looked for in three warehouses.', CASE x.state WHEN 'failing' THEN 'P0001' ELSE 'PM003' END, now() - position * interval '1 ms'
-    FROM bulk, LATERAL (SELECT CASE WHEN position % 10 < 3 THEN 'dead' ELSE 'failing' END AS state) x;`);
+    FROM bulk, LATERAL (SELECT CASE WHEN position % 10 < 3 THEN 'dead' ELSE 'failing' END AS state) x;`,
+];
+
+export async function bulk(n) {
+  for (const statement of bulkSql(n)) await sql(statement);
 }

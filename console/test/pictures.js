@@ -91,14 +91,20 @@ async function picture(where, name, hash, { size = wide, height, scheme = 'light
   // What the page asks for has come, and what is drawn is drawn.
   await where.waitForLoadState('networkidle').catch(() => {});
   await prepare?.(where);
-  await delay(1500);
+  await delay(1000);
   await where.evaluate(() => document.activeElement?.blur());
   await where.screenshot({ path: join(directory, `${name}.png`), fullPage: name.startsWith('all/') });
   await where.fine(name);
 }
 
-const opened = async (where) => where.getByRole('button', { name: 'Data and context' }).first().click();
-const states = async (where) => where.getByRole('button', { name: 'State before and after' }).first().click();
+// At the second visit it may be open already.
+const press = (name, done) => async (where) => {
+  const buttons = where.getByRole('button', { name: new RegExp(`${name}|${done}`, 'u') });
+  await buttons.first().waitFor();
+  if ((await where.getByRole('button', { name: done }).count()) === 0) await buttons.first().click();
+};
+const opened = press('Data and context', 'Less');
+const states = press('State before and after', 'Hide the states');
 
 mkdirSync(join(directory, 'all'), { recursive: true });
 await picture(page, 'overview', '#/', { height: 560 });
