@@ -273,7 +273,8 @@ sub wait_members
 
 # Waits until all other nodes stream from the leader. One that does not is made again, as an operator would do it (patronictl
 # reinit): after two primaries, its history can differ from that of the leader without Patroni noticing. Returns how many
-# these were.
+# these were. A node that runs but does not follow yet has not heard of the leader's timeline. If the leader is lost then,
+# that node begins a timeline with the same number, and pg_rewind takes the two histories for one: indexes are damaged.
 sub wait_streaming
 {
 	my ($self) = @_;
@@ -283,7 +284,7 @@ sub wait_streaming
 	{
 		my %streams;
 		my $leader;
-		return $made if wait_for(45, sub {
+		return $made if wait_for(120, sub {
 			$leader = $self->leader(timeout => 1);
 			%streams = map { $_ => 1 } split /\n/, $self->ask($leader, q{SELECT application_name FROM pg_stat_replication WHERE state = 'streaming' AND pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) < 1000000});
 			return keys %streams >= NODES - 1;

@@ -33,7 +33,7 @@ for my $round (1 .. $rounds)
 	push @first, $first - $promoted;
 	push @lost, $ha->ask($next, "SELECT $ahead - coalesce(max(position), 0) FROM orders WHERE position <= $ahead");
 	$ha->start($leader);
-	$ha->wait_members(PmHa::NODES);
+	$ha->wait_streaming;
 }
 my @told = $writers->stop;
 ok(PmHaLoad::wait_handled($ha), 'everything is handled after the last one');

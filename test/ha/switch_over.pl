@@ -30,7 +30,7 @@ for my $round (1 .. $rounds)
 	ok($first, "round $round: from node $from to node $to, which handles events");
 	push @first, $first - $promoted;
 	push @pause, $first - $last;
-	$ha->wait_members(PmHa::NODES);
+	$ha->wait_streaming;
 }
 my @told = $writers->stop;
 ok(PmHaLoad::wait_handled($ha), 'everything is handled after the last one');

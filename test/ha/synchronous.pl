@@ -29,7 +29,7 @@ for my $round (1 .. $rounds)
 	ok(PmHa::wait_for(60, sub { $ha->ask($next, "SELECT min(extract(epoch FROM at)) FROM seen WHERE at > to_timestamp($promoted)") }), "round $round: node $next handles events after node $leader was killed");
 	push @first, $ha->ask($next, "SELECT min(extract(epoch FROM at)) FROM seen WHERE at > to_timestamp($promoted)") - $promoted;
 	$ha->start($leader);
-	$ha->wait_members(PmHa::NODES);
+	$ha->wait_streaming;
 }
 my @told = $writers->stop;
 ok(PmHaLoad::wait_handled($ha), 'everything is handled after the last one');

@@ -35,7 +35,10 @@ for test in "${tests[@]}"; do
 	pm_as_user mkdir -p "$PM_WORK/log"
 	pm_as_user_group env PM_SERVER_CONF="$PM_WORK/server.conf" PM_BINDIR="$PM_BINDIR" TESTDIR="$PM_WORK" TESTDATADIR="$PM_WORK/data" TESTLOGDIR="$PM_WORK/log" \
 		"PERL5LIB=$PM_WORK/src/test/ha:$PM_PGXS/test/perl:$PM_WORK/src/test/t" \
-		prove --nocolor -v "$PM_WORK/src/test/ha/$test.pl" >"$PM_WORK/$test.output" 2>&1 || { status=failed rc=1; }
+		prove --nocolor -v "$PM_WORK/src/test/ha/$test.pl" >"$PM_WORK/$test.output" 2>&1 || {
+		status=failed rc=1
+		tail -n 20 "$PM_WORK/tmp_check/log/regress_log_$test" || true
+	}
 	cat "$PM_WORK/$test.output" >>"$PM_WORK/output"
 	grep -E '^(not ok|# (  |Failed|figure:|Looks))' "$PM_WORK/$test.output" || true
 	pm_say "   $status, $((SECONDS - began)) s"
