@@ -123,28 +123,44 @@ generations_find(Generations *generations, VirtualTransactionId vxid)
 	return m;
 }
 
+static bool
+generations_has(const VirtualTransactionId *holders, int nholders, VirtualTransactionId vxid)
+{
+	/* Both sets are usually small, so a hash table would cost more than these loops. */
+	for (int j = 0; j < nholders; j++)
+		if (VirtualTransactionIdEquals(holders[j], vxid))
+			return true;
+	return false;
+}
+
 /*
  * Members that are no longer among the holders have ended, or have rolled back
  * to before they could write.  A generation without members is settled.
+ *
+ * A generation that was pushed after the holders were read can have members that hold their
+ * lock since then, so it stays as it is.
  */
 void
-generations_cut(Generations *generations, VirtualTransactionId *holders, int nholders)
+generations_cut(Generations *generations, VirtualTransactionId *holders, int nholders,
+				uint64 pushes)
 {
 	int n = 0;
+	uint32 old = 0;
 	uint32 pending = 0;
 
+	for (int g = 0; g < SLOT_GENERATIONS; g++)
+		if (generations->number[g] <= pushes)
+			old |= 1U << g;
 	for (int i = 0; i < generations->nmembers; i++)
 	{
 		GenerationMember *member = &generations->members[i];
 
-		/* Both sets are usually small, so a hash table would cost more than these loops. */
-		for (int j = 0; j < nholders; j++)
-			if (VirtualTransactionIdEquals(holders[j], member->vxid))
-			{
-				pending |= member->generations;
-				generations->members[n++] = *member;
-				break;
-			}
+		if (!generations_has(holders, nholders, member->vxid))
+			member->generations &= ~old;
+		if (member->generations == 0)
+			continue;
+		pending |= member->generations;
+		generations->members[n++] = *member;
 	}
 	generations->nmembers = n;
 	/* "pending" has the generations that some holder still belongs to. */
@@ -196,9 +212,9 @@ generations_push(Generations *generations, int64 last, VirtualTransactionId *hol
 
 	/*
 	 * A second generation with the same L could only have more members, and would not
-	 * be settled earlier.
+	 * be settled earlier.  One with a higher L was pushed by a look that began later.
 	 */
-	if (newest >= 0 && generations->last[newest] == last)
+	if (newest >= 0 && generations->last[newest] >= last)
 		return true;
 
 	/* Make sure first that there is room, because otherwise nothing may be changed. */
@@ -211,6 +227,7 @@ generations_push(Generations *generations, int64 last, VirtualTransactionId *hol
 	g = generations_free(generations);
 	generations->used |= 1U << g;
 	generations->last[g] = last;
+	generations->number[g] = ++generations->pushes;
 	for (int i = 0; i < nholders; i++)
 	{
 		int m = generations_find(generations, holders[i]);

@@ -20,8 +20,12 @@ extern Generations *generations_spilled(Oid relid, uint64 incarnation);
 
 /* Forgets all pending generations: nothing is settled by the end of their members. */
 extern void generations_forget(Generations *generations);
-/* Reduces all generations to these holders, and settles those that have become empty. */
-extern void generations_cut(Generations *generations, VirtualTransactionId *holders, int nholders);
+/*
+ * Reduces the generations to these holders, and settles those that have become empty.  The holders
+ * were read when this many generations had been pushed.
+ */
+extern void generations_cut(Generations *generations, VirtualTransactionId *holders, int nholders,
+							uint64 pushes);
 /* Adds the generation (last, holders).  False if there is no room for the holders. */
 extern bool generations_push(Generations *generations, int64 last, VirtualTransactionId *holders,
 							 int nholders);

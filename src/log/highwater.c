@@ -64,7 +64,9 @@
  *	 whole transaction are refused.
  * - All readers of one log work on its generations one after another, under the
  *	 lock of its slot.  If a generation were reduced by an H that was read before
- *	 the generation was pushed, it would lose members that have not ended.
+ *	 the generation was pushed, it would lose members that have not ended.  An H that
+ *	 is read without the lock, because there are many leaves, reduces only generations
+ *	 that were pushed before.
  * - The server is a primary.
  *
  * Without shared memory, or for a log without a slot in it (slot_log.c), each backend
@@ -121,43 +123,45 @@ highwater_own_mark(Generations *generations, Generations *spilled, int64 last,
 }
 
 /*
- * One look, once L is known: reads H, and settles what can be settled.
- *
- * Assumes that the caller has recorded L, and that no other backend uses the
- * generations: the caller holds the lock of the slot with this incarnation, or
- * they are this backend's own (incarnation 0).
+ * Begins a look, once L is known and recorded.  False if the result is known already.
  */
-static void
-highwater_look(Generations *generations, const HighwaterTables *tables, uint64 incarnation,
-			   HighwaterView view, Highwater *result)
+static bool
+highwater_begin(const Generations *generations, Highwater *result)
 {
-	Generations *spilled = generations_spilled(tables->relid, incarnation);
-	HighwaterHolders holders;
-	int64 last; /* up to here H is known */
-
 	result->mark = generations->mark;
 	result->reached = generations->reached;
 	if (result->last < generations->reached)
-	{
 		result->status = HIGHWATER_REWOUND;
-		return;
-	}
 	/* Everything is settled already: no need to ask the lock manager. */
-	if (result->last == generations->mark)
-	{
+	else if (result->last == generations->mark)
 		result->status = HIGHWATER_COMPLETE;
-		return;
-	}
+	else
+		return true;
+	return false;
+}
 
-	holders = highwater_holders(tables, view);
-	last = Min(result->last, tables->last);
-	generations_cut(generations, holders.vxids, holders.count);
+/*
+ * Settles what can be settled.  H was read after L was recorded, and after the generations up to
+ * "pushes" were pushed.
+ *
+ * Assumes that no other backend uses the generations: the caller holds the lock of the slot with
+ * this incarnation, or they are this backend's own (incarnation 0).
+ */
+static void
+highwater_settle(Generations *generations, const HighwaterTables *tables, uint64 incarnation,
+				 HighwaterView view, const HighwaterHolders *holders, uint64 pushes,
+				 Highwater *result)
+{
+	Generations *spilled = generations_spilled(tables->relid, incarnation);
+	int64 last = Min(result->last, tables->last); /* up to here H is known */
+
+	generations_cut(generations, holders->vxids, holders->count, pushes);
 	if (spilled != NULL && spilled != generations)
 	{
-		generations_cut(spilled, holders.vxids, holders.count);
+		generations_cut(spilled, holders->vxids, holders->count, PG_UINT64_MAX);
 		generations->mark = Max(generations->mark, spilled->mark);
 	}
-	if (holders.count == 0)
+	if (holders->count == 0)
 		generations->mark = Max(generations->mark, last);
 	else
 	{
@@ -165,17 +169,33 @@ highwater_look(Generations *generations, const HighwaterTables *tables, uint64 i
 		 * In the own view, this transaction's floor is left out, so the lowest floor is
 		 * not that of all members.
 		 */
-		if (holders.hinted && view == HIGHWATER_EVERYBODY)
-			generations->mark = Max(generations->mark, Min(last, holders.floor));
+		if (holders->hinted && view == HIGHWATER_EVERYBODY)
+			generations->mark = Max(generations->mark, Min(last, holders->floor));
 		if (generations->mark < last)
-			highwater_keep(generations, tables->relid, incarnation, last, &holders);
+			highwater_keep(generations, tables->relid, incarnation, last, holders);
 	}
 
-	result->mark = view == HIGHWATER_OWN ?
-					   highwater_own_mark(generations, spilled, last, &holders) :
-					   generations->mark;
+	result->mark = view == HIGHWATER_OWN ? highwater_own_mark(generations, spilled, last, holders) :
+										   generations->mark;
+	/* Another look, which began later, may have settled more than this one knows of. */
+	result->mark = Min(result->mark, result->last);
 	result->status = result->mark < result->last ? HIGHWATER_HELD : HIGHWATER_COMPLETE;
-	pfree(holders.vxids);
+	pfree(holders->vxids);
+}
+
+/*
+ * One look, during which no other backend uses the generations.
+ */
+static void
+highwater_look(Generations *generations, const HighwaterTables *tables, uint64 incarnation,
+			   HighwaterView view, Highwater *result)
+{
+	HighwaterHolders holders;
+
+	if (!highwater_begin(generations, result))
+		return;
+	holders = highwater_holders(tables, view);
+	highwater_settle(generations, tables, incarnation, view, &holders, generations->pushes, result);
 }
 
 /*
@@ -247,21 +267,46 @@ highwater_unknown(Oid relid)
 }
 
 /*
- * A look at the generations in shared memory, which the caller has locked.
+ * A look at the generations in shared memory, which the caller has locked.  Reading H takes long if
+ * the locks of many leaves count, so then it is read without the lock: returns true if the caller
+ * has to do that, and to settle.
  */
-static void
+static bool
 highwater_look_at(const LogRef *ref, Generations *generations, const HighwaterTables *tables,
 				  const Sequence *sequence, HighwaterView view, Highwater *result)
 {
 	result->last = sequence_read(sequence);
 	if (sequence_is_new(sequence))
-		highwater_own_file(generations, result);
-	else
 	{
-		/* L must be recorded before H is read. */
-		slot_mark_reach(ref->slot, result->last);
-		highwater_look(generations, tables, ref->incarnation, view, result);
+		highwater_own_file(generations, result);
+		return false;
 	}
+	/* L must be recorded before H is read. */
+	slot_mark_reach(ref->slot, result->last);
+	if (tables->leaves != NULL)
+		return highwater_begin(generations, result);
+	highwater_look(generations, tables, ref->incarnation, view, result);
+	return false;
+}
+
+/*
+ * The second part of such a look.  False if the log has lost its slot meanwhile.
+ */
+static bool
+highwater_look_on(const LogRef *ref, const HighwaterTables *tables, HighwaterView view,
+				  uint64 pushes, Highwater *result)
+{
+	HighwaterHolders holders = highwater_holders(tables, view);
+	Generations *generations = slot_mark_lock(ref);
+
+	if (generations == NULL)
+	{
+		pfree(holders.vxids);
+		return false;
+	}
+	highwater_settle(generations, tables, ref->incarnation, view, &holders, pushes, result);
+	slot_mark_unlock(ref->slot);
+	return true;
 }
 
 /*
@@ -280,11 +325,14 @@ highwater_look_shared(const HighwaterTables *tables, const Sequence *sequence, H
 
 		if (generations != NULL)
 		{
-			highwater_look_at(&ref, generations, tables, sequence, view, result);
+			uint64 pushes = generations->pushes;
+			bool more = highwater_look_at(&ref, generations, tables, sequence, view, result);
+
 			/* This also pins the slot, since the caller may move a cursor to the mark. */
 			slot_mark_unlock(ref.slot);
 			slot_mark_used(ref.slot);
-			return true;
+			if (!more || highwater_look_on(&ref, tables, view, pushes, result))
+				return true;
 		}
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -28,6 +28,8 @@ typedef struct Generations
 	int64 reached; /* the highest last value that a reader has seen, or the furthest cursor */
 	uint32 used;   /* bit g: generation g is pending */
 	int64 last[SLOT_GENERATIONS];
+	uint64 pushes;					 /* how many generations have ever been pushed, */
+	uint64 number[SLOT_GENERATIONS]; /* and the number of each */
 	int nmembers;
 	int max_members;
 	bool fixed; /* it is in shared memory, where there is no room for more members */
