@@ -1,5 +1,5 @@
 // pictures.js DIR: takes the pictures of doc/console.md, and in DIR/all one of each page, wide and narrow, light and dark,
-// to be looked at before a release. The data are those of the demonstration, with an order that is stuck, and in a
+// to be looked at before a release. The data is that of the demonstration, with an order that is stuck, and in a
 // second database, which is dropped at the end, 10,000 parked events.
 //
 //   make demo KEEP=1        prints where its server listens

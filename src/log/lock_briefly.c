@@ -1,6 +1,6 @@
 /*
  * lock_briefly.c
- *		Locks a log's table exclusively without making its writers wait for long.
+ *		Locks a log's table exclusively without making its writers wait for a long time.
  *
  * Writers queue behind a session that waits for an exclusive lock.  So the lock is requested for
  * a short time, repeatedly, with pauses in which the writers get their locks.

@@ -1,6 +1,6 @@
 /*
  * lock_briefly.h
- *		Locks a log's table exclusively without making its writers wait for long.
+ *		Locks a log's table exclusively without making its writers wait for a long time.
  */
 #ifndef PM_LOCK_BRIEFLY_H
 #define PM_LOCK_BRIEFLY_H

@@ -110,7 +110,7 @@ partition_make_require(PmLog *log, int64 up_to)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the sequence of log \"%s\" has reached position %lld", log->title,
 						(long long) last),
-				 errhint("Give a higher up_to: the events before it are in the first partition.")));
+				 errhint("Use a higher up_to: the events before it are in the first partition.")));
 	if (!partition_make_has_index(log))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("table %s has no valid index on (%s, %s) that is not unique",

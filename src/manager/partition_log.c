@@ -38,9 +38,9 @@ partition_log_name(const char *given)
 	List *parts = identifier_values(given);
 
 	if (list_length(parts) != 1)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME),
-						errmsg("invalid name of a partition: \"%s\"", given),
-						errhint("Give a name without a schema: the table stays in its schema.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME), errmsg("invalid partition name: \"%s\"", given),
+				 errhint("Use a name without a schema: the table stays in its schema.")));
 	return strVal(linitial(parts));
 }
 
@@ -54,7 +54,7 @@ partition_log_require(PmLog *log)
 
 	if (GetUserId() != log->owner)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("must be the owner of the table of log \"%s\"", log->title),
+						errmsg("must be owner of the table of log \"%s\"", log->title),
 						errhint("Run SET ROLE %s first.",
 								quote_identifier(GetUserNameFromId(log->owner, false)))));
 	if (log->kind != LOG_ORDINARY)
@@ -64,8 +64,9 @@ partition_log_require(PmLog *log)
 	log_require_whole(log);
 	if (guard_own_floor(log->relid, &floor))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("this transaction has written log \"%s\"", log->title),
-						errhint("Call pm.partition_log in a transaction that does not write it.")));
+						errmsg("this transaction has written to log \"%s\"", log->title),
+						errhint("Call pm.partition_log in a transaction that does not write to "
+								"it.")));
 }
 
 /*
@@ -110,7 +111,8 @@ partition_log_refuse_locked(PmLog *log, const char *list)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-			 errmsg("could not lock the table of log \"%s\" without making writers wait for long",
+			 errmsg("could not lock the table of log \"%s\" without making writers wait for a "
+					"long time",
 					log->title),
 			 list == NULL ? 0 : errdetail("It is in use by: %s.", list),
 			 errhint("Try again when these transactions have ended.")));
