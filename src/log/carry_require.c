@@ -3,8 +3,8 @@
  *		What keeps another table from taking the place of a log's table.
  *
  * Views, functions, foreign keys and publications know the table by its OID, so they would
- * go on to mean the old table.  Whatever depends on the table and is not known to be carried over
- * (carry.c), to stay with it, or to be moved (shell_type.c) is an obstacle.
+ * continue to mean the old table.  Whatever depends on the table and is not known to be
+ * carried over (carry.c), to stay with it, or to be moved (shell_type.c) is an obstacle.
  */
 #include "pm.h"
 

@@ -6,13 +6,13 @@
  * look at an index of that partition, which pm.append opens anyway, finds the version.  In all
  * other cases the caller looks in the way that covers them (stream_version.c).
  *
- * The caller has locked the stream, so nobody gives a version to another event of it.  Under the
- * lock, the event with the highest version is the last one of the stream, whatever any snapshot
- * shows.  So the first entry from the end of the index is looked at without a snapshot, and then
- * it is asked what has become of the row.  Only if it is committed, or written by this transaction,
- * and neither updated nor deleted, the answer is certain.  A scan with a dirty snapshot would not
- * do, because it passes over a row that has been updated, and may not see the row that has
- * replaced it.
+ * The caller has locked the stream, so nobody gives a version to another event of it.
+ * Under the lock, the event with the highest version is the last one of the stream,
+ * whatever any snapshot shows.  So the first entry from the end of the index is looked at
+ * without a snapshot, and then the state of the row is checked.  The answer is certain only
+ * if the row is committed, or written by this transaction, and neither updated nor deleted.
+ * A scan with a dirty snapshot would not do, because it passes over a row that has been
+ * updated, and may not see the row that has replaced it.
  *
  * The statement's snapshot is older than the look, so no entry of a row that it shows can be
  * removed meanwhile.
@@ -60,9 +60,7 @@ insert_newest_index(Insert *insert)
 	return NULL;
 }
 
-/*
- * Is the row in the slot one that nobody is about to remove, or to write?
- */
+/* Is the row in the slot one that nobody is about to remove, or to write? */
 static bool
 insert_newest_certain(Insert *insert)
 {

@@ -7,12 +7,13 @@
  * range, and builds the indexes that the table lacks.  So the constraint and the index must be
  *there before: both can be made while the log is written.
  *
- * The mark of the log goes on as follows.  When the table is locked, each transaction that has
- * written it has ended.  The new sequence continues at the last value of the old one, which
- * is locked too, so no position can be drawn from that any more.  A session that waits for the
- * table, and has found the log before, finds it again when it has the lock (log_open.c,
- * insert.c).  Such a session has drawn no position yet, since it draws with the lock.  Readers know
- * nothing of the new table, and begin with the furthest cursor (seed.c).
+ * The mark of the log continues as follows.  When the table is locked, each transaction
+ * that has written it has ended.  The new sequence continues at the last value of the old
+ * one, which is locked too, so no position can be drawn from that any more.  A session that
+ * waits for the table, and has found the log before, finds it again when it has the lock
+ * (log_open.c, insert.c).  Such a session has drawn no position yet, since it draws with
+ * the lock.  Readers know nothing of the new table, and begin with the furthest cursor
+ * (seed.c).
  */
 #include "pm.h"
 

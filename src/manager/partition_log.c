@@ -165,7 +165,7 @@ pm_partition_log(PG_FUNCTION_ARGS)
 	Oid relid;
 	Oid root;
 
-	/* Its batch goes on to read the log. */
+	/* Its batch continues to read the log. */
 	if (within_handler())
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("a handler cannot call pm.partition_log")));

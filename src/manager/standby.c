@@ -1,6 +1,6 @@
 /*
  * standby.c
- *		Waits for synchronous standbys: says what helps, and says so to those who wait behind them.
+ *		Reports waits for synchronous standbys, with a hint, also to sessions that wait behind them.
  *
  * A transaction that waits for a synchronous standby has committed, but it keeps its
  * locks, and nobody sees what it has written, until the standby confirms.  If the

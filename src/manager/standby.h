@@ -1,6 +1,6 @@
 /*
  * standby.h
- *		Waits for synchronous standbys: says what helps, and says so to those who wait behind them.
+ *		Reports waits for synchronous standbys, with a hint, also to sessions that wait behind them.
  */
 #ifndef PM_STANDBY_H
 #define PM_STANDBY_H
