@@ -17,6 +17,8 @@
 
 #include "log/guard.h"
 #include "log/highwater_ask.h"
+#include "log/log_open.h"
+#include "log/partition.h"
 #include "shmem/slot.h"
 
 /* How long a session without shared memory waits for writers to end, in ms. */
@@ -68,24 +70,45 @@ highwater_now(Oid relid, Oid seqid, HighwaterView view)
 	return result;
 }
 
-Highwater
-highwater_known(Oid relid, Oid seqid, HighwaterView view, const char *log)
+/*
+ * The sequence is gone.  Finds the new table and sequence, if pm.partition_log has given them to
+ * the log.
+ */
+static void
+highwater_find_again(Oid *relid, Oid *seqid, const char *name)
 {
-	Highwater result = highwater_now(relid, seqid, view);
+	PmLog *log = log_get(name, true);
+
+	if (log == NULL || log->seqid == *seqid || partition_root(*relid) != log->relid)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the sequence of log \"%s\" is gone", name)));
+	*relid = log->relid;
+	*seqid = log->seqid;
+}
+
+static Highwater
+highwater_wait_known(Oid *relid, Oid *seqid, HighwaterView view, const char *log)
+{
+	Highwater result = highwater_now(*relid, *seqid, view);
 
 	while (result.status == HIGHWATER_UNKNOWN)
 	{
 		/* Wait for the lock on the sequence, as nextval() would. */
-		LockRelationOid(seqid, AccessShareLock);
-		UnlockRelationOid(seqid, AccessShareLock);
-		if (get_rel_relkind(seqid) == '\0')
-			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-							errmsg("the sequence of log \"%s\" is gone", log)));
+		LockRelationOid(*seqid, AccessShareLock);
+		UnlockRelationOid(*seqid, AccessShareLock);
+		if (get_rel_relkind(*seqid) == '\0')
+			highwater_find_again(relid, seqid, log);
 		/* Or for that on a partition that is partitioned itself. */
-		highwater_await_tables(relid);
-		result = highwater_now(relid, seqid, view);
+		highwater_await_tables(*relid);
+		result = highwater_now(*relid, *seqid, view);
 	}
 	return result;
+}
+
+Highwater
+highwater_known(Oid relid, Oid seqid, HighwaterView view, const char *log)
+{
+	return highwater_wait_known(&relid, &seqid, view, log);
 }
 
 /*
@@ -114,7 +137,7 @@ Highwater
 highwater_await(Oid relid, Oid seqid, HighwaterView view, const char *log)
 {
 	static uint32 event;
-	Highwater result = highwater_known(relid, seqid, view, log);
+	Highwater result = highwater_wait_known(&relid, &seqid, view, log);
 	int64 wanted = result.last;
 	TimestampTz give_up;
 
