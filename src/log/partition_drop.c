@@ -141,12 +141,15 @@ partition_drop_next_stream(LogScan *scan, text *before, int64 *version)
 	if (!log_scan_next(scan, ForwardScanDirection))
 		return NULL;
 	stream = DatumGetTextPCopy(slot_getattr(scan->slot, scan->attnum[EVENT_STREAM], &isnull));
+	*version = log_scan_number(scan, EVENT_VERSION, &isnull);
+	/* NULLs are last in the index: if the first event has no version, none has. */
+	if (isnull)
+		return stream;
 	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, collation, F_TEXTEQ,
 						   PointerGetDatum(stream));
 	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNOTNULL, 2, InvalidStrategy, InvalidOid,
 						   InvalidOid, InvalidOid, (Datum) 0);
 	log_scan_along(scan, keys, 2);
-	*version = 0;
 	if (log_scan_next(scan, BackwardScanDirection))
 		*version = log_scan_number(scan, EVENT_VERSION, &isnull);
 	return stream;
