@@ -16,7 +16,7 @@
 #include "manager/start_at.h"
 
 #define START_AT_HINT                                                                              \
-	"Set start_at to 'beginning', 'end', a position (handling begins after it) or a timestamp."
+	"Use start_at => 'beginning', 'end', a position (handling begins after it) or a timestamp."
 
 /*
  * Reads start_at as a timestamp.
