@@ -26,9 +26,14 @@ const journalQuery = `
 
 const associationQuery = `SELECT process_manager, key, kind FROM pm.association WHERE value = $1 ORDER BY 1, 2 LIMIT ${limit}`;
 
+// A parked event may be the first one of its key, which then has no instance.
+const like = '(starts_with(key, $1) OR right(key, length($1)) = $1) AND key <> $1';
 const prefixQuery = `
-  SELECT process_manager, key, updated_at AS at FROM pm.instance
-  WHERE (starts_with(key, $1) OR right(key, length($1)) = $1) AND key <> $1 ORDER BY key LIMIT 20`;
+  SELECT process_manager, key, max(at) AS at
+  FROM (SELECT process_manager, key, updated_at AS at FROM pm.instance WHERE ${like}
+        UNION ALL
+        SELECT process_manager, key, parked_at FROM pm.parked WHERE ${like}) k
+  GROUP BY 1, 2 ORDER BY 2, 1 LIMIT 20`;
 
 const streamQuery = `
   SELECT l.name AS log, count(*)::int AS events, max(s.recorded_at) AS at

@@ -59,7 +59,7 @@ test('each page, wide and narrow, light and dark', async () => {
     [order('order-3')]: ['no instance', 'failing', 'behind', 'invalid input syntax', '1 attempt'],
     [order('nothing')]: ['no instance', 'Nothing is parked'],
     '#/workers': ['dispatcher', 'launcher', 'pm.max_workers', 'Nothing is blocked'],
-    '#/find/order': ['Keys that begin or end with it', 'order-2'],
+    '#/find/order': ['Keys that begin or end with it', 'order-2', 'order-4'],
     '#/find/order-3': ['What it waits for'],
     '#/nowhere/at/all': ['There is no such page'],
   };

@@ -28,7 +28,9 @@ const narrow = { width: 390, height: 844 };
 
 // ---- the data
 
-const order = `order-${90000 + (Math.floor(Date.now() / 1000) % 9999)}`;
+// Other orders each time.
+const first = (Math.floor(Date.now() / 1000) % 90_000) * 1000 + 1_000_000;
+const order = `order-${first}`;
 
 /** Orders and payments, some hundred each, and what the warehouse answers; one order wants too many pieces. */
 async function traffic(seconds) {
@@ -38,13 +40,13 @@ async function traffic(seconds) {
     await demo.sql(
       `SELECT pm.append('orders', o.name, 'order placed', jsonb_build_object('amount', 20 + i, 'quantity', 1 + i % 4, 'pay_within', '3 days')),
               pm.append('payments', 'payment-' || o.name, 'payment received', jsonb_build_object('order', o.name, 'amount', 20 + i, 'valid_for', '3 days'))
-       FROM generate_series(1, $1::int) i, LATERAL (SELECT format('order-%s-%s', $2::int, i) AS name) o`,
-      [15 + Math.round(10 * Math.random()), n],
+       FROM generate_series(1, $1::int) i, LATERAL (SELECT 'order-' || $2::int + i AS name) o`,
+      [15 + Math.round(10 * Math.random()), first + n * 25],
     );
     for (const [type, before] of [['stock reserved', 2], ['parcel sent', 4]]) {
       await demo.sql(
-        `SELECT pm.append('warehouse', o.name, $2) FROM generate_series(1, 15) i, LATERAL (SELECT format('order-%s-%s', $1::int, i) AS name) o WHERE $1 >= 0`,
-        [n - before, type],
+        `SELECT pm.append('warehouse', o.name, $2) FROM generate_series(1, 15) i, LATERAL (SELECT 'order-' || $1::int + i AS name) o WHERE $3`,
+        [first + (n - before) * 25, type, n >= before],
       );
     }
     if (n === 12) {
@@ -90,6 +92,7 @@ async function picture(where, name, hash, { size = wide, height, scheme = 'light
   await where.visit(hash);
   // What the page asks for has come, and what is drawn is drawn.
   await where.waitForLoadState('networkidle').catch(() => {});
+  await where.waitForFunction(() => !document.querySelector('main .wait'), undefined, { timeout: 60_000 });
   await prepare?.(where);
   await delay(1000);
   await where.evaluate(() => document.activeElement?.blur());

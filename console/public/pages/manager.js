@@ -96,7 +96,7 @@ function Lanes({ data, said }) {
       number(lane.errors),
       number(lane.conflicts),
     ],
-    below: lane.reason && html`<div class="reason"><${Reason} value=${lane.reason} manager=${data.registration.name} max=${600} />${lane.hint && lane.hint !== said && html`. <${Hint} value=${lane.hint} manager=${data.registration.name} />`}${lane.retry_at && html` <span class="none">Next attempt: <${NextAttempt} at=${lane.retry_at} state=${lane.state} /></span>`}</div>`,
+    below: lane.reason && html`<div class="reason"><${Reason} value=${lane.reason} manager=${data.registration.name} max=${600} />${lane.hint && lane.hint !== said && html`. <${Hint} value=${lane.hint} manager=${data.registration.name} />`}${lane.retry_at && html`${lane.hint && lane.hint !== said ? '' : '.'} <span class="none">Next attempt: <${NextAttempt} at=${lane.retry_at} state=${lane.state} /></span>`}</div>`,
   }));
   return html`<${Section} title=${several ? 'Lanes and logs' : 'Logs'} count=${data.moreLanes ? 'the first 200' : data.lanes.length}>
     <${Table} label="lanes and logs" columns=${[['State', 'narrow'], ['Log', 'wide'], ...(several ? [['Lane', 'num']] : []), ['Behind', ''], ['Position', 'num'], ['Mark', 'num'], ['Handled', 'num'], ['Errors', 'num'], ['Conflicts', 'num']]} rows=${rows} />
