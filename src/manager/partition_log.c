@@ -80,11 +80,14 @@ partition_log_holders(PmLog *log, bool *prepared)
 		{NULL,
 		 "SELECT pg_catalog.string_agg(DISTINCT CASE WHEN l.pid IS NOT NULL "
 		 "THEN pg_catalog.format('process %s', l.pid) "
-		 "ELSE pg_catalog.format('prepared transaction %L', p.gid) END, ', '), "
+		 "ELSE pg_catalog.format('prepared transaction %L', "
+		 "(SELECT p.gid FROM pg_catalog.pg_locks x JOIN pg_catalog.pg_prepared_xacts p "
+		 "ON p.transaction OPERATOR(pg_catalog.=) x.transactionid "
+		 "WHERE x.locktype OPERATOR(pg_catalog.=) 'transactionid' AND x.pid IS NULL "
+		 "AND x.virtualtransaction OPERATOR(pg_catalog.=) l.virtualtransaction LIMIT 1)) "
+		 "END, ', '), "
 		 "pg_catalog.bool_or(l.pid IS NULL) "
-		 "FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_prepared_xacts p "
-		 "ON l.virtualtransaction OPERATOR(pg_catalog.=) "
-		 "('-1/' OPERATOR(pg_catalog.||) p.transaction::pg_catalog.text) "
+		 "FROM pg_catalog.pg_locks l "
 		 "WHERE l.locktype OPERATOR(pg_catalog.=) 'relation' AND l.granted "
 		 "AND l.database OPERATOR(pg_catalog.=) $1 AND l.relation OPERATOR(pg_catalog.=) $2 "
 		 "AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()",

@@ -11,7 +11,7 @@ use Time::HiRes qw(sleep);
 
 my $before = $ENV{PM_SOAK} ? 1_000_000 : 2_000;    # events that the log has at the beginning
 my $up_to = 10_000_000;
-my $node = PmTest::node('main', conf => "max_connections = 40\n");
+my $node = PmTest::node('main', conf => "max_connections = 40\nmax_prepared_transactions = 1\n");
 
 sub answer { return $node->safe_psql('postgres', $_[0]); }
 
@@ -93,6 +93,10 @@ ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm.parked WHERE process_mana
 consume();
 # Leave some of what is fetched open over the change.
 answer(q{SELECT count(*) FROM pm.fetch('mail', 'me', 500)});
+answer(q{BEGIN; SELECT FROM orders LIMIT 1; PREPARE TRANSACTION 'a "name"'});
+my (undef, undef, $prepared) = $node->psql('postgres', "SELECT pm.partition_log('orders', $up_to, 'orders_p0')");
+like($prepared, qr/It is in use by: .*prepared transaction 'a "name"'/, 'a prepared transaction is named');
+answer(q{ROLLBACK PREPARED 'a "name"'});
 my $count = answer('SELECT count(*) FROM written');
 my $took = PmTest::seconds { answer("SELECT pm.partition_log('orders', $up_to, 'orders_p0')") };
 is(answer(q{SELECT kind || ' ' || "table"::text FROM pm.log}), 'partitioned orders', 'the log is a partitioned one');
