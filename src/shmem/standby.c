@@ -15,6 +15,8 @@
 #include "replication/walsender.h"
 #include "replication/walsender_private.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
 #include "utils/timestamp.h"
 
 #include "base/guc.h"
@@ -37,22 +39,43 @@ standby_begin(void)
 }
 
 /*
+ * Does this process send WAL to a standby?  A subscription has a walsender in its database, and
+ * pg_receivewal never says what it has replayed.  Neither can become the primary, and what
+ * they report comes late.
+ */
+static bool
+standby_is(pid_t pid, XLogRecPtr replayed)
+{
+	PGPROC *proc;
+
+	if (pid == 0 || XLogRecPtrIsInvalid(replayed))
+		return false;
+	proc = BackendPidGetProc(pid);
+	return proc != NULL && !OidIsValid(proc->databaseId);
+}
+
+/*
  * Has any standby written the WAL up to this point?
  */
 static bool
 standby_has(XLogRecPtr end)
 {
-	bool found = false;
-
-	for (int i = 0; i < max_wal_senders && !found; i++)
+	for (int i = 0; i < max_wal_senders; i++)
 	{
 		WalSnd *sender = &WalSndCtl->walsnds[i];
+		XLogRecPtr replayed;
+		bool has;
+		pid_t pid;
 
 		SpinLockAcquire(&sender->mutex);
-		found = sender->pid != 0 && sender->state == WALSNDSTATE_STREAMING && sender->write >= end;
+		pid = sender->pid;
+		replayed = sender->apply;
+		has = sender->state == WALSNDSTATE_STREAMING && sender->write >= end;
 		SpinLockRelease(&sender->mutex);
+		if (has && standby_is(pid, replayed))
+			return true;
 	}
-	return found;
+	return false;
 }
 
 bool

@@ -170,5 +170,20 @@ $fourth->start;
 is($fourth->safe_psql('postgres', 'SELECT count(*) FROM pm_catalog.noted'), 0, 'a fast shutdown removes the note');
 is($fourth->safe_psql('postgres', 'SELECT sum(errors) FROM pm.status'), $errors, 'neither it nor the switch-over counted an attempt');
 is($fourth->safe_psql($_, $innocent), 'none', "$_: nobody is taken for a cause") for qw(postgres other);
+
+# ---- pg_receivewal follows, and no standby: no call waits for what it reports, which may take ten seconds
+
+my $directory = PostgreSQL::Test::Utils::tempdir;
+my $receiver = IPC::Run::start([ $fourth->installed_command('pg_receivewal'), '-D', $directory, '-d', $fourth->connstr('postgres') ], '<', \undef);
+ok(PmTest::wait_until($fourth, 'SELECT state FROM pg_stat_replication', 'streaming'), 'pg_receivewal follows');
+$fourth->safe_psql('postgres', "SELECT pm.unregister('slow')");
+$fourth->safe_psql($_, 'UPDATE pm_catalog.lane SET timeline = 0') for qw(postgres other);
+write_events($fourth, 'T');
+$fourth->append_conf('postgresql.conf', 'pm.launcher = on');
+$fourth->reload;
+# If each of some 90 calls waited for a second, it would not be over yet.
+ok(PmTest::wait_until($fourth, 'SELECT count(*) FROM pm.status WHERE lag_events > 0', 0, timeout => 40, dbname => $_), "$_: all is handled") for qw(postgres other);
+is($fourth->safe_psql('postgres', 'SELECT count(*) FROM pm_catalog.lane WHERE timeline = 0'), 0, 'after notes were made');
+$receiver->kill_kill;
 $fourth->stop('fast');
 done_testing();
