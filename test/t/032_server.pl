@@ -118,19 +118,15 @@ all_handled_ok('cancelled many times', 60);
 for my $kind (qw(dispatcher client))
 {
 	append(200);
-	my $victim;
+	my $session;
 	if ($kind eq 'client')
 	{
-		my $session = PmTest::session($node);
+		$session = PmTest::session($node);
 		$session->do("BEGIN; INSERT INTO orders (stream, type) VALUES ('never', 'N')");
-		kill 'KILL', $session->pid;
-		eval { $session->quit };
 	}
-	else
-	{
-		kill 'KILL', $node->safe_psql('postgres', sprintf($pid, 'dispatcher'));
-	}
-	ok($node->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()'), 'the server is up again');
+	my $victim = $session ? $session->pid : $node->safe_psql('postgres', sprintf($pid, 'dispatcher'));
+	ok(PmTest::crash($node, $victim), 'the server is up again');
+	eval { $session->quit } if $session;
 	append(20);
 	all_handled_ok("kill -9 of a $kind");
 }
