@@ -85,6 +85,17 @@ sub consumer
 	});
 }
 
+# If a leader is lost for another reason during a noted call, its successor takes the event of that call for the cause, as
+# doc/operations.md says: it is dead. An operator looks at it, and calls pm.retry. Returns how many these were.
+sub retry_dead
+{
+	my ($ha) = @_;
+	my $dead = $ha->safe_psql('postgres', q{SELECT count(*) FROM pm.parked WHERE state = 'dead' AND message LIKE 'the primary ended%'});
+
+	$ha->safe_psql('postgres', q{SELECT pm.retry(process_manager) FROM (SELECT DISTINCT process_manager FROM pm.parked WHERE state = 'dead' AND message LIKE 'the primary ended%') d});
+	return $dead;
+}
+
 # Waits until everything is handled.
 sub wait_handled
 {
