@@ -108,7 +108,7 @@ end_callback(XactEvent event, void *arg)
 	int			how = end_how;
 
 	if (event == XACT_EVENT_PRE_COMMIT && how == 3)
-		pg_usleep(1500000L);
+		pg_usleep(5000000L);
 	if ((event == XACT_EVENT_PRE_COMMIT && how == 1) || (event == XACT_EVENT_ABORT && how == 2))
 		crash_at_once();
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
