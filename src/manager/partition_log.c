@@ -1,7 +1,6 @@
 /*
  * partition_log.c
- *		pm.partition_log: makes a partitioned log of an ordinary one, while it is written and
- *followed.
+ *		pm.partition_log: makes a partitioned log of an ordinary one that is written and followed.
  *
  * The log gets a new table, of which its old one becomes the first partition (partition_make.c).
  * All that is kept of the log names it, so cursors, parked events, ids, journals and leases
