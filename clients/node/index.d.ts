@@ -20,7 +20,7 @@ export interface Event<Data = any> {
   key: string;
   /** 1 for the first attempt. */
   attempt: number;
-  /** The timeline of the server that has given the event, with the option of this name. Each promotion begins a higher one. */
+  /** The timeline of the server that returned the event, if the option `timeline` is set. Each promotion begins a higher one. */
   timeline?: number;
 }
 
@@ -59,11 +59,11 @@ export interface Logger {
 export interface Options {
   /** The process manager, registered without a handler. */
   name: string;
-  /** The name of this consumer, at most 200 bytes. By default one of its own for each object: host, pid, random digits. */
+  /** The name of this consumer, at most 200 bytes. By default, each object has its own: host, pid, random digits. */
   consumer?: string;
   /** As for new pg.Client(): a connection string or an object. By default PGHOST, PGDATABASE, ... */
   connection?: string | ClientConfig;
-  /** 'transaction' (default): a batch is one transaction, ctx.tx. 'outside': effects elsewhere, advanced as they are done. */
+  /** 'transaction' (default): a batch is one transaction, ctx.tx. 'outside': effects elsewhere; events are advanced as they are done. */
   effects?: 'transaction' | 'outside';
   /** The maximum number of events in a batch (default 100). */
   batchSize?: number;
@@ -85,7 +85,7 @@ export interface Options {
 
 export class Consumer<State = any, Data = any> {
   constructor(options: Options);
-  /** Resolves after stop(). Rejects for an error that does not go away: no such process manager, no right. */
+  /** Resolves after stop(). Rejects for an error that does not go away: no such process manager, a missing right. */
   run(handler: Handler<State, Data>, options?: { signal?: AbortSignal }): Promise<void>;
   stop(): void;
 }

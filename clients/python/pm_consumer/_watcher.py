@@ -1,4 +1,4 @@
-"""A thread that renews the lease while handlers run, and ends a waiting fetch when the consumer is to stop."""
+"""A thread that renews the lease while handlers run, and ends a waiting fetch when the consumer has to stop."""
 
 from __future__ import annotations
 
