@@ -184,6 +184,36 @@ SELECT pm.drop_log('ready');
 SELECT tgname FROM pg_trigger WHERE tgrelid = 'ready'::regclass;
 SELECT pm.create_log('ready', true);
 DROP TABLE ready;
+
+-- Which versions a dropped partition leaves: of short and long streams, of events with and without versions, not of those
+-- that were rolled back; on pages that VACUUM has seen, and others.
+SELECT pm.create_log('vs', partitioned => true);
+CREATE TABLE vs_1 PARTITION OF vs FOR VALUES FROM (1) TO (1001);
+CREATE TABLE vs_2 PARTITION OF vs FOR VALUES FROM (1001) TO (2001);
+CREATE TABLE vs_3 PARTITION OF vs FOR VALUES FROM (2001) TO (MAXVALUE);
+SELECT count(pm.append('vs', stream, 'x')) FROM (VALUES ('long', 100), ('short', 3), ('mixed', 2), ('two', 2)) s(stream, n),
+	generate_series(1, n);
+INSERT INTO vs (stream, type) SELECT stream, 'x' FROM unnest('{mixed,plain}'::text[]) stream, generate_series(1, 50);
+VACUUM vs_1;
+BEGIN;
+SELECT count(pm.append('vs', stream, 'x')) FROM unnest('{long,short,mixed,plain,undone}'::text[]) stream;
+ROLLBACK;
+SELECT count(pm.append('vs', stream, 'x')) FROM unnest('{later,two}'::text[]) stream;
+SELECT setval('vs_position_seq', 1001);
+SELECT count(pm.append('vs', stream, 'x')) FROM unnest('{long,plain}'::text[]) stream;
+SELECT setval('vs_position_seq', 2001);
+SELECT count(pm.append('vs', 'two', 'x'));
+CREATE VIEW vs_kept AS SELECT s.stream, t.version FROM unnest('{long,short,mixed,plain,undone,later,two}'::text[])
+	WITH ORDINALITY s(stream, i) LEFT JOIN pm_catalog.trimmed t ON t.log = 'vs' AND t.stream = sha256(s.stream::bytea) ORDER BY i;
+DROP TABLE vs_1;
+TABLE vs_kept;
+-- one version is higher than what was kept, and nothing becomes lower
+UPDATE pm_catalog.trimmed SET version = 9 WHERE log = 'vs' AND stream = sha256('plain');
+DROP TABLE vs_2;
+TABLE vs_kept;
+SELECT pm.append('vs', 'short', 'x', expected_version => 3) > 0 AS appended;
+DROP VIEW vs_kept;
+DROP TABLE vs;
 DROP FUNCTION h, moves;
 SELECT pm.unregister('p');
 DROP TABLE late;

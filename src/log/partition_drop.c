@@ -39,13 +39,14 @@
 #include "log/log_open.h"
 #include "log/log_scan.h"
 #include "log/partition_drop.h"
+#include "log/partition_versions.h"
 #include "log/reply_to.h"
 #include "log/sequence.h"
 #include "log/stream_version.h"
 #include "log/trimmed.h"
 
 /* The versions of this many streams are kept by one statement. */
-#define PARTITION_DROP_CHUNK 1000
+#define PARTITION_DROP_CHUNK 10000
 
 /* A partition that was dropped in another way than by DROP TABLE, or with its log. */
 typedef struct PartitionNoted
@@ -123,39 +124,6 @@ partition_drop_end_position(PmLog *log, Relation root, Relation leaf, ScanDirect
 }
 
 /*
- * Finds the next stream, after another one or the first, and its last version.  Returns it in the
- * current memory context, NULL if there is none.
- */
-static text *
-partition_drop_next_stream(LogScan *scan, text *before, int64 *version)
-{
-	ScanKeyData keys[2];
-	Oid collation = scan->index->rd_indcollation[0];
-	text *stream;
-	bool isnull;
-
-	if (before != NULL)
-		ScanKeyEntryInitialize(&keys[0], 0, 1, BTGreaterStrategyNumber, InvalidOid, collation,
-							   F_TEXT_GT, PointerGetDatum(before));
-	log_scan_along(scan, keys, before != NULL ? 1 : 0);
-	if (!log_scan_next(scan, ForwardScanDirection))
-		return NULL;
-	stream = DatumGetTextPCopy(slot_getattr(scan->slot, scan->attnum[EVENT_STREAM], &isnull));
-	*version = log_scan_number(scan, EVENT_VERSION, &isnull);
-	/* NULLs are last in the index: if the first event has no version, none has. */
-	if (isnull)
-		return stream;
-	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, collation, F_TEXTEQ,
-						   PointerGetDatum(stream));
-	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNOTNULL, 2, InvalidStrategy, InvalidOid,
-						   InvalidOid, InvalidOid, (Datum) 0);
-	log_scan_along(scan, keys, 2);
-	if (log_scan_next(scan, BackwardScanDirection))
-		*version = log_scan_number(scan, EVENT_VERSION, &isnull);
-	return stream;
-}
-
-/*
  * Keeps the last version of each stream in the partition (trimmed.c).  Where a stream
  * continues, the version of its later events counts.
  */
@@ -164,10 +132,11 @@ partition_drop_keep_versions(PmLog *log, Relation root, Relation leaf)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pm partition",
 												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(context);
-	Datum *streams = MemoryContextAlloc(caller, sizeof(Datum) * PARTITION_DROP_CHUNK);
-	Datum *versions = MemoryContextAlloc(caller, sizeof(Datum) * PARTITION_DROP_CHUNK);
-	text *stream = NULL;
+	MemoryContext caller = CurrentMemoryContext;
+	Datum *streams = palloc(sizeof(Datum) * PARTITION_DROP_CHUNK);
+	Datum *versions = palloc(sizeof(Datum) * PARTITION_DROP_CHUNK);
+	PartitionVersions each;
+	text *stream;
 	int64 version;
 	int count = 0;
 	LogScan scan;
@@ -177,19 +146,22 @@ partition_drop_keep_versions(PmLog *log, Relation root, Relation leaf)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("partition \"%s\" of log \"%s\" has no index of its streams and versions",
 						RelationGetRelationName(leaf), log->name)));
-	while ((stream = partition_drop_next_stream(&scan, stream, &version)) != NULL)
+	MemoryContextSwitchTo(context);
+	partition_versions_begin(&each, &scan);
+	while ((stream = partition_versions_next(&each, &version)) != NULL)
 	{
 		streams[count] = PointerGetDatum(stream);
 		versions[count] = Int64GetDatum(version);
 		if (++count < PARTITION_DROP_CHUNK)
 			continue;
 		trimmed_keep(log->name, streams, versions, count);
-		count = 0;
-		CHECK_FOR_INTERRUPTS();
+		while (count > 0)
+			pfree(DatumGetPointer(streams[--count]));
 	}
 	trimmed_keep(log->name, streams, versions, count);
-	partition_drop_scan_end(&scan);
+	partition_versions_end(&each);
 	MemoryContextSwitchTo(caller);
+	partition_drop_scan_end(&scan);
 	MemoryContextDelete(context);
 }
 

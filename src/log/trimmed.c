@@ -17,6 +17,8 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "base/attempt.h"
+#include "base/bulk.h"
 #include "base/digest.h"
 #include "base/exec.h"
 #include "base/scan.h"
@@ -29,6 +31,16 @@ enum
 	TRIMMED_STREAM,
 	TRIMMED_VERSION
 };
+#define TRIMMED_COLUMNS TRIMMED_VERSION
+
+static const char *const trimmed_columns[] = {
+	[TRIMMED_LOG - 1] = "log",
+	[TRIMMED_STREAM - 1] = "stream",
+	[TRIMMED_VERSION - 1] = "version",
+};
+
+StaticAssertDecl(lengthof(trimmed_columns) == TRIMMED_COLUMNS,
+				 "trimmed_columns[] must have all columns");
 
 /*
  * Every pm.append calls this.  The table has no page until a stream is emptied
@@ -60,10 +72,107 @@ trimmed_find(const char *log, Datum stream, int64 *version)
 	return found;
 }
 
-void
-trimmed_keep(const char *log, Datum *streams, Datum *versions, int count)
+/* The versions of some streams, which are to be kept. */
+typedef struct TrimmedKeep
 {
-	static ExecStatement keep =
+	const char *log;
+	Datum *hashes; /* of the streams */
+	Datum *versions;
+	int count;
+} TrimmedKeep;
+
+static int
+trimmed_compare(const void *a, const void *b, void *arg)
+{
+	Datum *hashes = arg;
+	bytea *one = DatumGetByteaPP(hashes[*(const int *) a]);
+	bytea *other = DatumGetByteaPP(hashes[*(const int *) b]);
+
+	/* All digests have the same length. */
+	return memcmp(VARDATA_ANY(one), VARDATA_ANY(other), VARSIZE_ANY_EXHDR(one));
+}
+
+/*
+ * In the order of the index, neighbors are on the same page.
+ */
+static void
+trimmed_sort(TrimmedKeep *keep, Datum *streams, Datum *versions)
+{
+	int *order = palloc(sizeof(int) * keep->count);
+	Datum *hashes = palloc(sizeof(Datum) * keep->count);
+
+	for (int i = 0; i < keep->count; i++)
+	{
+		hashes[i] = digest_text(streams[i]);
+		order[i] = i;
+	}
+	qsort_arg(order, keep->count, sizeof(int), trimmed_compare, hashes);
+	for (int i = 0; i < keep->count; i++)
+	{
+		keep->hashes[i] = hashes[order[i]];
+		keep->versions[i] = versions[order[i]];
+	}
+	pfree(order);
+	pfree(hashes);
+}
+
+/*
+ * Splits the streams: those of which nothing is kept yet go to *fresh, and those of which a
+ * lower version is kept stay.
+ */
+static void
+trimmed_split(TrimmedKeep *keep, TrimmedKeep *fresh)
+{
+	RowScan scan;
+	int stay = 0;
+
+	scan_begin(&scan, "trimmed", "trimmed_pkey", AccessShareLock);
+	for (int i = 0; i < keep->count; i++)
+	{
+		scan_reset(&scan);
+		scan_where_text(&scan, TRIMMED_LOG, keep->log);
+		scan_where_bytea(&scan, TRIMMED_STREAM, keep->hashes[i]);
+		if (!scan_next(&scan))
+		{
+			fresh->hashes[fresh->count] = keep->hashes[i];
+			fresh->versions[fresh->count++] = keep->versions[i];
+		}
+		else if (DatumGetInt64(scan.values[TRIMMED_VERSION - 1]) < DatumGetInt64(keep->versions[i]))
+		{
+			keep->hashes[stay] = keep->hashes[i];
+			keep->versions[stay++] = keep->versions[i];
+		}
+	}
+	keep->count = stay;
+	scan_end(&scan);
+}
+
+static void
+trimmed_insert(void *arg)
+{
+	static BulkTable table = {"trimmed", trimmed_columns, TRIMMED_COLUMNS, 0, 0, InvalidOid, 0};
+	TrimmedKeep *fresh = arg;
+	Datum log = CStringGetTextDatum(fresh->log);
+	Bulk bulk;
+
+	bulk_begin(&bulk, &table);
+	for (int i = 0; i < fresh->count; i++)
+	{
+		(void) bulk_add(&bulk);
+		bulk_set(&bulk, TRIMMED_LOG, log, false);
+		bulk_set(&bulk, TRIMMED_STREAM, fresh->hashes[i], false);
+		bulk_set(&bulk, TRIMMED_VERSION, fresh->versions[i], false);
+	}
+	bulk_end(&bulk);
+}
+
+/*
+ * Keeps the higher version of each stream, whether one is kept already or not.
+ */
+static void
+trimmed_merge(const TrimmedKeep *keep)
+{
+	static ExecStatement merge =
 		{NULL,
 		 "INSERT INTO pm_catalog.trimmed AS t (log, stream, version) "
 		 "SELECT $1, u.stream, u.version "
@@ -71,18 +180,51 @@ trimmed_keep(const char *log, Datum *streams, Datum *versions, int count)
 		 "ON CONFLICT (log, stream) DO UPDATE SET version = greatest(t.version, EXCLUDED.version)",
 		 3,
 		 {TEXTOID, BYTEAARRAYOID, INT8ARRAYOID}};
-	Datum *hashes = palloc(sizeof(Datum) * Max(count, 1));
 	Datum values[3];
+
+	if (keep->count == 0)
+		return;
+	values[0] = CStringGetTextDatum(keep->log);
+	values[1] = PointerGetDatum(
+		construct_array(keep->hashes, keep->count, BYTEAOID, -1, false, TYPALIGN_INT));
+	values[2] = PointerGetDatum(construct_array(keep->versions, keep->count, INT8OID, sizeof(int64),
+												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	(void) exec_as_owner(&merge, values, NULL);
+}
+
+/*
+ * DROP of a partition keeps the versions of all its streams, which can be hundreds of thousands.
+ * Most of them are new here, and are written several times faster without ON CONFLICT.
+ */
+void
+trimmed_keep(const char *log, Datum *streams, Datum *versions, int count)
+{
+	TrimmedKeep keep = {log, NULL, NULL, count};
+	TrimmedKeep fresh = {log, NULL, NULL, 0};
+	MemoryContext context;
+	MemoryContext caller;
+	ErrorData *error;
 
 	if (count == 0)
 		return;
-	for (int i = 0; i < count; i++)
-		hashes[i] = digest_text(streams[i]);
-	values[0] = CStringGetTextDatum(log);
-	values[1] = PointerGetDatum(construct_array(hashes, count, BYTEAOID, -1, false, TYPALIGN_INT));
-	values[2] = PointerGetDatum(
-		construct_array(versions, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	(void) exec_as_owner(&keep, values, NULL);
+	context = AllocSetContextCreate(CurrentMemoryContext, "pm trimmed", ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(context);
+	keep.hashes = palloc(sizeof(Datum) * count);
+	keep.versions = palloc(sizeof(Datum) * count);
+	fresh.hashes = palloc(sizeof(Datum) * count);
+	fresh.versions = palloc(sizeof(Datum) * count);
+	trimmed_sort(&keep, streams, versions);
+	trimmed_split(&keep, &fresh);
+	trimmed_merge(&keep);
+	if (fresh.count > 0 && !attempt_any(trimmed_insert, &fresh, &error))
+	{
+		/* Another transaction has kept the version of one of them since then. */
+		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
+			ReThrowError(error);
+		trimmed_merge(&fresh);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
 }
 
 void
