@@ -7,9 +7,11 @@
  */
 #include "pm.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/index.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "utils/array.h"
@@ -116,6 +118,53 @@ instance_set(RowScan *scan, bool *replace, const char *name, Datum value)
 }
 
 /*
+ * Moves the index of the keys behind those that are updated as usual.
+ */
+static void
+instance_set_apart(ResultRelInfo *target, Relation key_index)
+{
+	int last = target->ri_NumIndices - 1;
+
+	for (int i = 0; i < last; i++)
+		if (RelationGetRelid(target->ri_IndexRelationDescs[i]) == RelationGetRelid(key_index))
+		{
+			Relation index = target->ri_IndexRelationDescs[i];
+			IndexInfo *info = target->ri_IndexRelationInfo[i];
+
+			target->ri_IndexRelationDescs[i] = target->ri_IndexRelationDescs[last];
+			target->ri_IndexRelationInfo[i] = target->ri_IndexRelationInfo[last];
+			target->ri_IndexRelationDescs[last] = index;
+			target->ri_IndexRelationInfo[last] = info;
+		}
+}
+
+/*
+ * Makes the index entries of a new version of a row.  The key is that of the old version, so it
+ * need not be checked whether another row has it.  The check would read all old versions of the
+ * row that the snapshot of another session keeps from being removed.
+ */
+static void
+instance_index_row(ResultRelInfo *target, TupleTableSlot *slot, EState *estate,
+				   TU_UpdateIndexes indexes)
+{
+	int last = target->ri_NumIndices - 1;
+	Relation index = target->ri_IndexRelationDescs[last];
+	IndexInfo *info = target->ri_IndexRelationInfo[last];
+	Datum values[INDEX_MAX_KEYS];
+	bool nulls[INDEX_MAX_KEYS];
+
+	target->ri_NumIndices = last;
+	list_free(compat_update_index_tuples(target, slot, estate, indexes));
+	target->ri_NumIndices = last + 1;
+	/* Only an index that is not a B-tree may need an entry for such a version. */
+	if (HeapTupleIsHeapOnly(ExecFetchSlotHeapTuple(slot, false, NULL)))
+		return;
+	FormIndexDatum(info, slot, estate, values, nulls);
+	(void) index_insert(index, values, nulls, &slot->tts_tid, target->ri_RelationDesc,
+						UNIQUE_CHECK_NO, true, info);
+}
+
+/*
  * Updates a row that has been found.  False if another session has changed it since.
  */
 static bool
@@ -130,7 +179,7 @@ instance_update_row(ResultRelInfo *target, ItemPointer tid, TupleTableSlot *slot
 							InvalidSnapshot, true, &failure, &mode, &indexes) != TM_Ok)
 		return false;
 	if (indexes != TU_None)
-		list_free(compat_update_index_tuples(target, slot, estate, indexes));
+		instance_index_row(target, slot, estate, indexes);
 	return true;
 }
 
@@ -152,6 +201,7 @@ instance_update(ProcessManager *pm, List *keys)
 	/* A superuser may have added indexes of any kind, for example on a part of the state. */
 	InitResultRelInfo(target, scan.rel, 0, NULL, 0);
 	ExecOpenIndices(target, false);
+	instance_set_apart(target, scan.index);
 	slot = MakeSingleTupleTableSlot(RelationGetDescr(scan.rel), &TTSOpsHeapTuple);
 	replace = palloc0(sizeof(bool) * RelationGetNumberOfAttributes(scan.rel));
 	foreach(lc, keys)

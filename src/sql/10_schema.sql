@@ -239,8 +239,9 @@ CREATE TABLE pm_catalog.instance (
 	updated_at      timestamptz NOT NULL,
 	entries         bigint NOT NULL DEFAULT 0	-- in its journal, including those that have been removed
 ) WITH (fillfactor = 50);
--- Not UNIQUE, like cursor_key. The key comes first because keys differ in more rows.
-CREATE INDEX instance_key ON pm_catalog.instance (key, process_manager);
+-- The key comes first because keys differ in more rows. A batch does not check that the index is
+-- unique when it updates a row (src/manager/instance_save.c), for the reason given at cursor_key.
+CREATE UNIQUE INDEX instance_key ON pm_catalog.instance (key, process_manager);
 
 -- A row for each timer that an instance has set. A timer that is set again gets a new id.
 CREATE TABLE pm_catalog.timer (
@@ -337,7 +338,7 @@ CREATE TABLE pm_catalog.sent (
 	metadata        jsonb NOT NULL,
 	sent_at         timestamptz NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
-CREATE INDEX sent_queue ON pm_catalog.sent (process_manager, id);
+CREATE UNIQUE INDEX sent_queue ON pm_catalog.sent (process_manager, id);
 
 -- A row for each instance that has ended, if its process manager keeps them.
 CREATE TABLE pm_catalog.ended (
@@ -372,7 +373,7 @@ CREATE TABLE pm_catalog.journal (
 	reason          text
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.1);
 -- Each batch adds many entries. A column that is fast to compare and usually differs comes first.
-CREATE INDEX journal_key ON pm_catalog.journal (key, id, process_manager) WITH (deduplicate_items = off);
+CREATE UNIQUE INDEX journal_key ON pm_catalog.journal (key, id, process_manager) WITH (deduplicate_items = off);
 CREATE INDEX journal_handled_at ON pm_catalog.journal (process_manager, handled_at) WITH (deduplicate_items = off);
 CREATE INDEX journal_event ON pm_catalog.journal ("position") WITH (deduplicate_items = off);
 
@@ -446,6 +447,26 @@ CREATE TABLE pm_catalog.name_owner (
 	dropped_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 CREATE INDEX name_owner_key ON pm_catalog.name_owner (name);
+
+-- A publication FOR ALL TABLES includes these tables, and then PostgreSQL refuses UPDATE and DELETE on each that has no
+-- replica identity. With wal_level = logical, the WAL has the old values of the columns of the identity: of an index,
+-- if a row is deleted or they change; FULL, of all columns whenever a row is updated or deleted. So FULL is for tables
+-- whose rows are small or change seldom.
+ALTER TABLE pm_catalog.instance REPLICA IDENTITY USING INDEX instance_key;
+ALTER TABLE pm_catalog.timer REPLICA IDENTITY USING INDEX timer_id_key;
+ALTER TABLE pm_catalog.sent REPLICA IDENTITY USING INDEX sent_queue;
+ALTER TABLE pm_catalog.journal REPLICA IDENTITY USING INDEX journal_key;
+ALTER TABLE pm_catalog.cursor REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.lane REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.noted REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.promotion REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.association REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.appends REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.ended REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.lease REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.fetched REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.name_use REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.name_owner REPLICA IDENTITY FULL;
 
 -- All these tables contain data of users, which pg_dump must dump. What consumers hold and what is noted is
 -- not dumped: nothing is in hand in the copy.

@@ -41,8 +41,8 @@ SELECT line FROM (
 	SELECT format('event trigger %s: %s %s %s %s %s', e.evtname, e.evtowner::regrole, e.evtevent, e.evtfoid::regproc, e.evtenabled, e.evttags)
 	FROM member m JOIN pg_event_trigger e ON e.oid = m.objid AND m.classid = 'pg_event_trigger'::regclass
 	UNION ALL
-	SELECT format('relation %s: %s %s %s %s %s %s', m.identity, c.relkind, c.relowner::regrole, c.relpersistence, c.reloptions,
-				  c.relrowsecurity, pg_temp.rights(coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))))
+	SELECT format('relation %s: %s %s %s %s %s %s %s', m.identity, c.relkind, c.relowner::regrole, c.relpersistence, c.reloptions,
+				  c.relrowsecurity, c.relreplident, pg_temp.rights(coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))))
 	FROM member m JOIN pg_class c ON c.oid = m.objid AND m.classid = 'pg_class'::regclass
 	UNION ALL
 	SELECT format('view %s: %s', m.identity, pg_get_viewdef(c.oid))
@@ -64,7 +64,7 @@ SELECT line FROM (
 	SELECT format('constraint %s %s: %s', m.identity, k.conname, pg_get_constraintdef(k.oid))
 	FROM member m JOIN pg_constraint k ON k.conrelid = m.objid AND m.classid = 'pg_class'::regclass
 	UNION ALL
-	SELECT format('index of %s: %s %s', m.identity, pg_get_indexdef(i.indexrelid), i.indisunique)
+	SELECT format('index of %s: %s %s %s', m.identity, pg_get_indexdef(i.indexrelid), i.indisunique, i.indisreplident)
 	FROM member m JOIN pg_index i ON i.indrelid = m.objid AND m.classid = 'pg_class'::regclass
 	UNION ALL
 	SELECT format('trigger of %s: %s %s', m.identity, pg_get_triggerdef(t.oid), t.tgenabled)

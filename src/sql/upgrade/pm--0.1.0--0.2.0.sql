@@ -98,7 +98,7 @@ CREATE TABLE pm_catalog.sent (
 	metadata        jsonb NOT NULL,
 	sent_at         timestamptz NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
-CREATE INDEX sent_queue ON pm_catalog.sent (process_manager, id);
+CREATE UNIQUE INDEX sent_queue ON pm_catalog.sent (process_manager, id);
 
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.sent', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.sent_id_seq', '');
@@ -135,7 +135,7 @@ CREATE TABLE pm_catalog.journal (
 	reason          text
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.1);
 -- Each batch adds many entries. A column that is fast to compare and usually differs comes first.
-CREATE INDEX journal_key ON pm_catalog.journal (key, id, process_manager) WITH (deduplicate_items = off);
+CREATE UNIQUE INDEX journal_key ON pm_catalog.journal (key, id, process_manager) WITH (deduplicate_items = off);
 CREATE INDEX journal_handled_at ON pm_catalog.journal (process_manager, handled_at) WITH (deduplicate_items = off);
 CREATE INDEX journal_event ON pm_catalog.journal ("position") WITH (deduplicate_items = off);
 
@@ -1287,6 +1287,26 @@ COMMENT ON VIEW pm.status IS 'progress and state of each process manager in each
 COMMENT ON COLUMN pm.parked.hint IS 'advice on the last failure';
 COMMENT ON VIEW pm.blocker IS 'sessions and prepared transactions that block process managers and logs, and how to end them';
 -- End of comments in plainer words
+
+-- Replica identities, for publications FOR ALL TABLES
+DROP INDEX pm_catalog.instance_key;
+CREATE UNIQUE INDEX instance_key ON pm_catalog.instance (key, process_manager);
+ALTER TABLE pm_catalog.instance REPLICA IDENTITY USING INDEX instance_key;
+ALTER TABLE pm_catalog.timer REPLICA IDENTITY USING INDEX timer_id_key;
+ALTER TABLE pm_catalog.sent REPLICA IDENTITY USING INDEX sent_queue;
+ALTER TABLE pm_catalog.journal REPLICA IDENTITY USING INDEX journal_key;
+ALTER TABLE pm_catalog.cursor REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.lane REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.noted REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.promotion REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.association REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.appends REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.ended REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.lease REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.fetched REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.name_use REPLICA IDENTITY FULL;
+ALTER TABLE pm_catalog.name_owner REPLICA IDENTITY FULL;
+-- End of replica identities
 
 -- Stays last: it makes all backends look again which version the extension has.
 SELECT pm_catalog.announce();
