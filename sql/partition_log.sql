@@ -106,6 +106,26 @@ ALTER TABLE orders NO INHERIT parent, DROP COLUMN second;
 CREATE TABLE orders_p0 ();
 SELECT pm.partition_log('orders', 1000, 'orders_p0');
 DROP TABLE orders_p0, parent;
+-- a replica identity that would be dropped; what the hint says is enough
+SELECT pm.create_log('keyed');
+ALTER TABLE keyed ALTER COLUMN version SET NOT NULL;
+ALTER TABLE keyed REPLICA IDENTITY USING INDEX keyed_stream_version_key;
+CREATE INDEX ON keyed (stream, version);
+ALTER TABLE keyed ADD CONSTRAINT pm_up_to CHECK ("position" BETWEEN 1 AND 99);
+SELECT pm.partition_log('keyed', 100, 'keyed_p0');
+ALTER TABLE shop.keyed REPLICA IDENTITY DEFAULT;
+ALTER TABLE keyed REPLICA IDENTITY USING INDEX keyed_pkey;
+SELECT pm.partition_log('keyed', 100, 'keyed_p0');
+SELECT i.indrelid::regclass, i.indexrelid::regclass, i.indisreplident FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+	WHERE indrelid IN ('keyed'::regclass, 'keyed_p0'::regclass) AND c.relreplident = 'i' ORDER BY 1, i.indexrelid::regclass::text COLLATE "C";
+DROP TABLE keyed;
+-- what refers to the whole row
+ALTER TABLE orders ADD CONSTRAINT whole CHECK (orders::text <> '');
+CREATE INDEX whole_index ON orders (hash_record(orders));
+CREATE INDEX whole_predicate ON orders (type) WHERE orders IS DISTINCT FROM NULL;
+SELECT pm.partition_log('orders', 1000, 'orders_p0');
+ALTER TABLE orders DROP CONSTRAINT whole;
+DROP INDEX whole_index, whole_predicate;
 -- all was undone
 SELECT name, kind FROM pm.log;
 SELECT pm.append('orders', 'a', 'x');
@@ -128,6 +148,15 @@ CREATE TRIGGER off AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION fires();
 ALTER TABLE orders ENABLE ALWAYS TRIGGER rows;
 ALTER TABLE orders DISABLE TRIGGER off;
 COMMENT ON TRIGGER rows ON orders IS 'fires';
+COMMENT ON INDEX orders_data IS 'an index';
+COMMENT ON INDEX orders_pkey IS 'the index of a key';
+COMMENT ON CONSTRAINT orders_pkey ON orders IS 'a key';
+COMMENT ON CONSTRAINT named ON orders IS 'a check';
+COMMENT ON STATISTICS counts IS 'statistics';
+ALTER TABLE orders ALTER COLUMN type SET STATISTICS 7, ALTER COLUMN stream SET (n_distinct = -0.5, n_distinct_inherited = -0.25);
+ALTER TABLE orders ALTER COLUMN data SET STORAGE EXTERNAL, ALTER COLUMN data SET COMPRESSION pglz;
+ALTER TABLE orders REPLICA IDENTITY FULL;
+ALTER TABLE orders SET (fillfactor = 90);
 GRANT SELECT, INSERT ON orders TO regress_reader WITH GRANT OPTION;
 GRANT UPDATE (data) ON orders TO regress_writer;
 GRANT USAGE ON SEQUENCE orders_position_seq TO regress_writer;
@@ -139,6 +168,7 @@ ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC;
 ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO PUBLIC;
 CREATE POLICY mine ON orders FOR SELECT TO regress_reader USING (stream <> 'b');
 CREATE POLICY theirs ON orders AS RESTRICTIVE TO PUBLIC USING (type <> 'secret') WITH CHECK (true);
+COMMENT ON POLICY mine ON orders IS 'a policy';
 ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
 SELECT pm.partition_log('orders', 1000, 'orders_p0');
 ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM PUBLIC;
@@ -157,6 +187,12 @@ SELECT conrelid::regclass, conname, contype, pg_get_constraintdef(oid) FROM pg_c
 SELECT tgrelid::regclass, tgname, tgenabled, obj_description(oid, 'pg_trigger') AS comment FROM pg_trigger
 	WHERE tgrelid IN ('orders'::regclass, 'orders_p0'::regclass) AND NOT tgisinternal ORDER BY tgrelid::regclass, tgname COLLATE "C";
 SELECT tablename, policyname, permissive, roles, cmd, qual, with_check FROM pg_policies WHERE schemaname = 'shop' ORDER BY tablename COLLATE "C", policyname COLLATE "C";
+SELECT pg_describe_object(classoid, objoid, objsubid), description FROM pg_description
+	WHERE classoid IN ('pg_class'::regclass, 'pg_constraint'::regclass, 'pg_policy'::regclass, 'pg_statistic_ext'::regclass)
+	AND description IN ('an index', 'the index of a key', 'a key', 'a check', 'statistics', 'a policy') ORDER BY description, 1;
+SELECT attrelid::regclass, attname, CASE WHEN attstattarget >= 0 THEN attstattarget END AS target, (SELECT array_agg(o) FROM unnest(attoptions) o WHERE o LIKE 'n_distinct%') AS options, attstorage, attcompression FROM pg_attribute
+	WHERE attrelid IN ('orders'::regclass, 'orders_p0'::regclass) AND attname IN ('type', 'stream', 'data') ORDER BY attrelid::regclass::text COLLATE "C", attname COLLATE "C";
+SELECT relname, relreplident, reloptions FROM pg_class WHERE oid IN ('orders'::regclass, 'orders_p0'::regclass) ORDER BY 1;
 SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid = 'orders_p0'::regclass;
 ALTER TABLE orders DISABLE ROW LEVEL SECURITY;
 DROP TRIGGER off ON orders;
@@ -192,6 +228,22 @@ ALTER TABLE void ADD CONSTRAINT pm_up_to CHECK ("position" BETWEEN 1 AND 99);
 SELECT pm.partition_log('empty', 100, 'void_p0');
 SELECT name, "table", kind FROM pm.log ORDER BY name COLLATE "C";
 SELECT pm.append('empty', 'a', 'x');
+-- names that are long, of which the first 63 bytes are the same, or that exist
+SELECT pm.create_log('a_log_with_a_name_that_is_sixty_three_bytes_long_including_this');
+CREATE TABLE second_of_these_names (LIKE a_log_with_a_name_that_is_sixty_three_bytes_long_including_this);
+ALTER TABLE a_log_with_a_name_that_is_sixty_three_bytes_long_including_this ADD CONSTRAINT a_partition_with_a_name_that_is_sixty_three_bytes_too_including CHECK (type <> '');
+CREATE INDEX a_log_with_a_name_that_is_sixty_three_bytes_long_including_thi1 ON a_log_with_a_name_that_is_sixty_three_bytes_long_including_this (type);
+CREATE INDEX a_log_with_a_name_that_is_sixty_three_bytes_long_including_thi2 ON a_log_with_a_name_that_is_sixty_three_bytes_long_including_this (lower(type));
+CREATE INDEX x_of_these_names ON a_log_with_a_name_that_is_sixty_three_bytes_long_including_this (stream, version);
+CREATE INDEX "ä" ON a_log_with_a_name_that_is_sixty_three_bytes_long_including_this (upper(type));
+ALTER TABLE a_log_with_a_name_that_is_sixty_three_bytes_long_including_this ADD CONSTRAINT pm_up_to CHECK ("position" BETWEEN 1 AND 99);
+SELECT pm.partition_log('a_log_with_a_name_that_is_sixty_three_bytes_long_including_this', 100, 'a_partition_with_a_name_that_is_sixty_three_bytes_too_including_this');
+SELECT pm.partition_log('a_log_with_a_name_that_is_sixty_three_bytes_long_including_this', 100, 'second_of_these_names');
+SELECT pm.partition_log('a_log_with_a_name_that_is_sixty_three_bytes_long_including_this', 100, 'a_partition_with_a_name_that_is_sixty_three_bytes_too_includin');
+SELECT i.indexrelid::regclass, (SELECT inhparent::regclass FROM pg_inherits WHERE inhrelid = i.indexrelid) AS belongs_to
+	FROM pg_index i WHERE indrelid = 'a_partition_with_a_name_that_is_sixty_three_bytes_too_includin'::regclass ORDER BY i.indexrelid::regclass::text COLLATE "C";
+SELECT pm.append('a_log_with_a_name_that_is_sixty_three_bytes_long_including_this', 'a', 'x');
+DROP TABLE a_log_with_a_name_that_is_sixty_three_bytes_long_including_this, second_of_these_names;
 -- without any process manager, and undone
 SELECT pm.create_log('loose');
 CREATE INDEX ON loose (stream, version);

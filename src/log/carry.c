@@ -7,15 +7,20 @@
  * same command, run once the new table has the name, makes it for the new table.
  *
  * An index and a constraint of a partition belong to those of the partitioned table if they have
- * the same definition.  So they stay, under other names, and nothing is built.  A trigger for each
+ * the same definition.  So they stay, under other names, and nothing is built.  PostgreSQL would
+ * cut a name that is too long, and then two of them could be the same.  A trigger for each
  * row is made for all partitions, so that of the old table goes.  Policies stay: they
  * continue to apply to a query that names the partition.
  */
 #include "pm.h"
 
 #include "access/xact.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "nodes/value.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "base/exec.h"
 #include "log/carry.h"
@@ -36,12 +41,13 @@
 #define CARRY_TABLE                                                                                \
 	"t AS (SELECT c.oid, c.relname::pg_catalog.text AS relname, "                                  \
 	"pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, n.nspname, c.reltablespace, "       \
-	"c.relrowsecurity, c.relforcerowsecurity "                                                     \
+	"c.relrowsecurity, c.relforcerowsecurity, c.relreplident "                                     \
 	"FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "         \
 	"WHERE c.oid = $1)"
 
 #define CARRY_INDEXES                                                                              \
 	"i AS (SELECT x.indexrelid, c.relname, k.oid AS con, k.conname, t.nspname, t.name, "           \
+	"c.reltablespace, x.indisreplident, "                                                          \
 	"CASE WHEN pg_catalog.starts_with(c.relname::pg_catalog.text, t.relname) "                     \
 	"THEN $2 || pg_catalog.substr(c.relname::pg_catalog.text, "                                    \
 	"pg_catalog.length(t.relname) + 1) ELSE $2 || '_' || c.relname END AS new, "                   \
@@ -57,26 +63,67 @@
 	"JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid "                                               \
 	"JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace AND n.nspname <> 'pm_catalog')"
 
+/* What is said or set about the parts of the table, once they are there. */
+#define CARRY_DETAILS                                                                              \
+	"SELECT 11, pg_catalog.format('COMMENT ON INDEX %I.%I IS %L', nspname, relname, "              \
+	"pg_catalog.obj_description(indexrelid, 'pg_class')) FROM i WHERE NOT versions "               \
+	"UNION ALL "                                                                                   \
+	"SELECT 11, pg_catalog.format('COMMENT ON CONSTRAINT %I ON %s IS %L', k.conname, t.name, "     \
+	"d.description) "                                                                              \
+	"FROM t JOIN pg_catalog.pg_constraint k ON k.conrelid = t.oid AND k.contype IN ('c', 'p', "    \
+	"'u') AND k.conname NOT IN ('" GUARD_CHECK "', '" CARRY_UP_TO "') "                            \
+	"JOIN pg_catalog.pg_description d ON d.objoid = k.oid "                                        \
+	"AND d.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass "                            \
+	"WHERE k.conindid NOT IN (SELECT indexrelid FROM i WHERE versions) "                           \
+	"UNION ALL "                                                                                   \
+	"SELECT 11, pg_catalog.format('COMMENT ON POLICY %I ON %s IS %L', p.polname, t.name, "         \
+	"pg_catalog.obj_description(p.oid, 'pg_policy')) "                                             \
+	"FROM t JOIN pg_catalog.pg_policy p ON p.polrelid = t.oid "                                    \
+	"UNION ALL "                                                                                   \
+	"SELECT 11, pg_catalog.format('ALTER TABLE %s ALTER COLUMN %I SET STATISTICS %s', t.name, "    \
+	"a.attname, a.attstattarget) FROM t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid "     \
+	"AND a.attnum > 0 AND NOT a.attisdropped AND a.attstattarget >= 0 "                            \
+	"UNION ALL "                                                                                   \
+	"SELECT 11, pg_catalog.format('ALTER TABLE %s ALTER COLUMN %I SET (%I = %s)', t.name, "         \
+	"a.attname, o.option_name, o.option_value) "                                                   \
+	"FROM t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND NOT a.attisdropped "          \
+	"CROSS JOIN pg_catalog.pg_options_to_table(a.attoptions) o "                                   \
+	"WHERE o.option_name IN ('n_distinct', 'n_distinct_inherited') "                               \
+	"UNION ALL "                                                                                   \
+	"SELECT 11, pg_catalog.format('ALTER INDEX %I.%I SET TABLESPACE %I', nspname, relname, "       \
+	"(SELECT spcname FROM pg_catalog.pg_tablespace s WHERE s.oid = reltablespace)) "               \
+	"FROM i WHERE reltablespace <> 0 AND NOT versions "                                            \
+	"UNION ALL "                                                                                   \
+	"SELECT 11, pg_catalog.format('ALTER TABLE %s REPLICA IDENTITY %s', name, "                    \
+	"CASE relreplident WHEN 'f' THEN 'FULL' WHEN 'n' THEN 'NOTHING' ELSE (SELECT "                 \
+	"pg_catalog.format('USING INDEX %I', relname) FROM i WHERE indisreplident) END) FROM t "       \
+	"WHERE relreplident <> 'd' "
+
+/*
+ * A command that ends with a new name has the name, as it would be if it were free, in a column of
+ * its own.
+ */
 static ExecStatement carry_old =
 	{NULL,
 	 "WITH " CARRY_TABLE ", " CARRY_INDEXES ", " CARRY_TRIGGERS ", "
-	 "c (step, command) AS ("
-	 "SELECT 1, pg_catalog.format('DROP TRIGGER %I ON %s', tgname, name) FROM g "
+	 "c (step, command, name) AS ("
+	 "SELECT 1, pg_catalog.format('DROP TRIGGER %I ON %s', tgname, name), NULL::text FROM g "
 	 "UNION ALL "
 	 "SELECT 2, CASE WHEN versions AND con IS NOT NULL "
 	 "THEN pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT %I', name, conname) "
 	 "WHEN versions THEN pg_catalog.format('DROP INDEX %I.%I', nspname, relname) "
 	 "WHEN con IS NOT NULL "
-	 "THEN pg_catalog.format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', name, conname, new) "
-	 "ELSE pg_catalog.format('ALTER INDEX %I.%I RENAME TO %I', nspname, relname, new) END FROM i "
+	 "THEN pg_catalog.format('ALTER TABLE %s RENAME CONSTRAINT %I TO ', name, conname) "
+	 "ELSE pg_catalog.format('ALTER INDEX %I.%I RENAME TO ', nspname, relname) END, "
+	 "CASE WHEN NOT versions THEN new END FROM i "
 	 "UNION ALL "
-	 "SELECT 3, pg_catalog.format('ALTER SEQUENCE %I.%I RENAME TO %I', n.nspname, s.relname, "
-	 "$2 || '_' || s.relname) "
+	 "SELECT 3, pg_catalog.format('ALTER SEQUENCE %I.%I RENAME TO ', n.nspname, s.relname), "
+	 "$2 || '_' || s.relname "
 	 "FROM pg_catalog.pg_class s JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace "
 	 "WHERE s.oid = $3 "
 	 "UNION ALL "
-	 "SELECT 4, pg_catalog.format('ALTER TABLE %s RENAME TO %I', name, $2) FROM t) "
-	 "SELECT command FROM c ORDER BY step, command",
+	 "SELECT 4, pg_catalog.format('ALTER TABLE %s RENAME TO %I', name, $2), NULL FROM t) "
+	 "SELECT command, name FROM c ORDER BY step, command",
 	 6, CARRY_TYPES};
 
 static ExecStatement carry_new =
@@ -147,18 +194,51 @@ static ExecStatement carry_new =
 	 "WHEN 'R' THEN 'ENABLE REPLICA' END, tgname) FROM g WHERE tgenabled <> 'O' "
 	 "UNION ALL "
 	 "SELECT 10, pg_catalog.format('COMMENT ON TRIGGER %I ON %s IS %L', tgname, name, "
-	 "pg_catalog.obj_description(oid, 'pg_trigger')) FROM g) "
-	 "SELECT command FROM c ORDER BY step, command",
+	 "pg_catalog.obj_description(oid, 'pg_trigger')) FROM g "
+	 "UNION ALL " CARRY_DETAILS ") "
+	 "SELECT command, NULL FROM c ORDER BY step, command",
 	 6, CARRY_TYPES};
 
+/*
+ * A name for an object of the table that no other object of the schema or the table has or gets.
+ */
+static char *
+carry_name(Carry *carry, PmLog *log, const char *wanted)
+{
+	Oid nsp = get_rel_namespace(log->relid);
+
+	for (int i = 0;; i++)
+	{
+		const char *number = i == 0 ? "" : psprintf("_%d", i);
+		int length = pg_mbcliplen(wanted, strlen(wanted), NAMEDATALEN - 1 - strlen(number));
+		char *name = psprintf("%.*s%s", length, wanted, number);
+
+		if (!list_member(carry->names, makeString(name)) &&
+			!OidIsValid(get_relname_relid(name, nsp)) &&
+			!OidIsValid(get_relation_constraint_oid(log->relid, name, true)))
+		{
+			carry->names = lappend(carry->names, makeString(name));
+			return name;
+		}
+	}
+}
+
 static List *
-carry_commands(ExecStatement *statement, Datum *values)
+carry_commands(Carry *carry, PmLog *log, ExecStatement *statement, Datum *values)
 {
 	List *commands = NIL;
 	uint64 count = exec_statement(statement, values, NULL);
 
 	for (uint64 row = 0; row < count; row++)
-		commands = lappend(commands, exec_text(row, 1));
+	{
+		char *command = exec_text(row, 1);
+		char *wanted = exec_text(row, 2);
+
+		if (wanted != NULL)
+			command = psprintf("%s%s", command,
+							   quote_identifier(carry_name(carry, log, wanted)));
+		commands = lappend(commands, command);
+	}
 	return commands;
 }
 
@@ -173,8 +253,9 @@ carry_collect(Carry *carry, PmLog *log, const char *partition)
 	values[3] = Int16GetDatum(log->attnum[EVENT_STREAM]);
 	values[4] = Int16GetDatum(log->attnum[EVENT_VERSION]);
 	values[5] = Int16GetDatum(log->attnum[EVENT_POSITION]);
-	carry->old = carry_commands(&carry_old, values);
-	carry->new = carry_commands(&carry_new, values);
+	carry->names = list_make1(makeString(pstrdup(partition)));
+	carry->old = carry_commands(carry, log, &carry_old, values);
+	carry->new = carry_commands(carry, log, &carry_new, values);
 }
 
 void

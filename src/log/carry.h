@@ -13,8 +13,9 @@
 /* Commands, as C strings. */
 typedef struct Carry
 {
-	List *old; /* for the table, before it is renamed */
-	List *new; /* for the one that gets its name */
+	List *old;	 /* for the table, before it is renamed */
+	List *new;	 /* for the one that gets its name */
+	List *names; /* new names, so that each is given once */
 } Carry;
 
 /*

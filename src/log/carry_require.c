@@ -65,8 +65,18 @@
 	"|| ', which is a second identity column' FROM pg_catalog.pg_attribute WHERE attrelid = $1 "   \
 	"AND NOT attisdropped AND "                                                                    \
 	"attidentity <> '' AND attnum <> $5 "                                                          \
-	"UNION ALL SELECT 'a security label' FROM pg_catalog.pg_seclabel WHERE objoid = $1 AND "       \
+	"UNION ALL SELECT 'a security label of ' || pg_catalog.pg_describe_object(classoid, objoid, "  \
+	"objsubid) FROM pg_catalog.pg_seclabel WHERE objoid IN ($1, $2) AND "                          \
 	"classoid = 'pg_class'::regclass "                                                             \
+	"UNION ALL SELECT 'subscription ' || pg_catalog.quote_ident(s.subname) FROM "                  \
+	"pg_catalog.pg_subscription_rel r JOIN pg_catalog.pg_subscription s ON s.oid = r.srsubid "     \
+	"WHERE r.srrelid = $1 "                                                                        \
+	"UNION ALL SELECT pg_catalog.pg_describe_object('pg_constraint'::regclass, oid, 0) || ', "     \
+	"which refers to the whole row' FROM pg_catalog.pg_constraint WHERE conrelid = $1 AND "        \
+	"contype = 'c' AND 0 = ANY (conkey) "                                                          \
+	"UNION ALL SELECT pg_catalog.pg_describe_object('pg_class'::regclass, indexrelid, 0) || ', "   \
+	"which refers to the whole row' FROM pg_catalog.pg_index WHERE indrelid = $1 AND "             \
+	"pg_catalog.concat(indexprs, indpred) ~ ':varattno 0 ' "                            \
 	"UNION ALL SELECT 'membership in ' || pg_catalog.pg_describe_object(refclassid, "              \
 	"refobjid, 0) FROM pg_catalog.pg_depend WHERE classid = 'pg_class'::regclass AND objid = "     \
 	"$1 AND objsubid = 0 AND deptype = 'e' "                                                       \

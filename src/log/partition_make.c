@@ -101,6 +101,37 @@ partition_make_has_index(PmLog *log)
 	return found;
 }
 
+/*
+ * The unique index on (stream, version) is dropped.  If it were the replica identity, there would
+ * be none.
+ */
+static void
+partition_make_require_identity(PmLog *log)
+{
+	static ExecStatement find = {
+		NULL,
+		"SELECT pg_catalog.quote_ident(c.relname) FROM pg_catalog.pg_index i "
+		"JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid "
+		"WHERE i.indrelid = $1 AND i.indisreplident AND i.indnkeyatts = 2 "
+		"AND i.indkey[0] = $2 AND i.indkey[1] = $3",
+		3,
+		{OIDOID, INT2OID, INT2OID}};
+	Datum values[3] = {ObjectIdGetDatum(log->relid), Int16GetDatum(log->attnum[EVENT_STREAM]),
+					   Int16GetDatum(log->attnum[EVENT_VERSION])};
+	ExecScope scope;
+
+	exec_begin_caller(&scope);
+	if (exec_statement(&find, values, NULL) > 0)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("index %s is the replica identity of table %s", exec_text(0, 1),
+							   log->table),
+						errdetail("A partitioned log cannot have this index."),
+						errhint("Run ALTER TABLE %s REPLICA IDENTITY DEFAULT: then the primary key "
+								"identifies the rows.",
+								log->table)));
+	exec_end(&scope);
+}
+
 void
 partition_make_require(PmLog *log, int64 up_to)
 {
@@ -130,6 +161,7 @@ partition_make_require(PmLog *log, int64 up_to)
 						 " CHECK (%s >= 1 AND %s < %lld) NOT VALID; then, in another transaction, "
 						 "ALTER TABLE %s VALIDATE CONSTRAINT " CARRY_UP_TO ".",
 						 log->table, log->pos, log->pos, (long long) up_to, log->table)));
+	partition_make_require_identity(log);
 	carry_require(log);
 }
 
@@ -208,7 +240,9 @@ partition_make(PmLog *log, const char *partition, int64 up_to)
 
 	if (OidIsValid(get_relname_relid(partition, nsp)))
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_TABLE),
-						errmsg("relation \"%s\" already exists", partition)));
+						errmsg("relation \"%s\" already exists", partition),
+						errhint("Give the partition a name that no relation of schema %s has.",
+								quote_identifier(get_namespace_name(nsp)))));
 	exec_begin_caller(&scope);
 	carry_collect(&carry, log, partition);
 	guard_take_off(log->relid);
