@@ -84,7 +84,7 @@
 	"a.attname, a.attstattarget) FROM t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid "     \
 	"AND a.attnum > 0 AND NOT a.attisdropped AND a.attstattarget >= 0 "                            \
 	"UNION ALL "                                                                                   \
-	"SELECT 11, pg_catalog.format('ALTER TABLE %s ALTER COLUMN %I SET (%I = %s)', t.name, "         \
+	"SELECT 11, pg_catalog.format('ALTER TABLE %s ALTER COLUMN %I SET (%I = %s)', t.name, "        \
 	"a.attname, o.option_name, o.option_value) "                                                   \
 	"FROM t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND NOT a.attisdropped "          \
 	"CROSS JOIN pg_catalog.pg_options_to_table(a.attoptions) o "                                   \
@@ -235,8 +235,7 @@ carry_commands(Carry *carry, PmLog *log, ExecStatement *statement, Datum *values
 		char *wanted = exec_text(row, 2);
 
 		if (wanted != NULL)
-			command = psprintf("%s%s", command,
-							   quote_identifier(carry_name(carry, log, wanted)));
+			command = psprintf("%s%s", command, quote_identifier(carry_name(carry, log, wanted)));
 		commands = lappend(commands, command);
 	}
 	return commands;

@@ -76,7 +76,7 @@
 	"contype = 'c' AND 0 = ANY (conkey) "                                                          \
 	"UNION ALL SELECT pg_catalog.pg_describe_object('pg_class'::regclass, indexrelid, 0) || ', "   \
 	"which refers to the whole row' FROM pg_catalog.pg_index WHERE indrelid = $1 AND "             \
-	"pg_catalog.concat(indexprs, indpred) ~ ':varattno 0 ' "                            \
+	"pg_catalog.concat(indexprs, indpred) ~ ':varattno 0 ' "                                       \
 	"UNION ALL SELECT 'membership in ' || pg_catalog.pg_describe_object(refclassid, "              \
 	"refobjid, 0) FROM pg_catalog.pg_depend WHERE classid = 'pg_class'::regclass AND objid = "     \
 	"$1 AND objsubid = 0 AND deptype = 'e' "                                                       \

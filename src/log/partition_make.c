@@ -108,14 +108,14 @@ partition_make_has_index(PmLog *log)
 static void
 partition_make_require_identity(PmLog *log)
 {
-	static ExecStatement find = {
-		NULL,
-		"SELECT pg_catalog.quote_ident(c.relname) FROM pg_catalog.pg_index i "
-		"JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid "
-		"WHERE i.indrelid = $1 AND i.indisreplident AND i.indnkeyatts = 2 "
-		"AND i.indkey[0] = $2 AND i.indkey[1] = $3",
-		3,
-		{OIDOID, INT2OID, INT2OID}};
+	static ExecStatement find =
+		{NULL,
+		 "SELECT pg_catalog.quote_ident(c.relname) FROM pg_catalog.pg_index i "
+		 "JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid "
+		 "WHERE i.indrelid = $1 AND i.indisreplident AND i.indnkeyatts = 2 "
+		 "AND i.indkey[0] = $2 AND i.indkey[1] = $3",
+		 3,
+		 {OIDOID, INT2OID, INT2OID}};
 	Datum values[3] = {ObjectIdGetDatum(log->relid), Int16GetDatum(log->attnum[EVENT_STREAM]),
 					   Int16GetDatum(log->attnum[EVENT_VERSION])};
 	ExecScope scope;
