@@ -27,7 +27,7 @@ CREATE SCHEMA shelf;
 SELECT pm.create_log('shelf.orders');       -- placed, delivered, cancelled; each order is a stream
 
 -- The read model. Give others SELECT on these tables; only the owner of the process manager
--- needs to write them.
+-- needs to write to them.
 CREATE TABLE shelf.order_list (
   order_id text PRIMARY KEY, customer text, status text, lines jsonb, changed_at timestamptz);
 CREATE INDEX ON shelf.order_list (customer, changed_at);
@@ -46,7 +46,7 @@ CREATE FUNCTION shelf.project(events pm.event[]) RETURNS void LANGUAGE sql AS $$
     FROM (SELECT DISTINCT ON (stream) * FROM unnest(events) ORDER BY stream, version DESC) e
    WHERE o.order_id = e.stream AND e.type <> 'placed';
 
-  -- What is placed is sold; what is cancelled is not, after all.
+  -- What is placed counts as sold; what is canceled does not count after all.
   INSERT INTO shelf.sales AS s
   SELECT line ->> 'product', sum(sign * (line -> 'quantity')::bigint), sum(sign * shelf.amount(line))
     FROM (SELECT stream, CASE type WHEN 'placed' THEN 1 ELSE -1 END

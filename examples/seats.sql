@@ -11,7 +11,7 @@
 --   * A reservation gets all of its seats or none. If the box office sells one of them at the same
 --     moment, pm.append raises PM001, nothing of the call remains, and the worker calls the handler
 --     again, which then sees the seat sold.
---   * A show that is cancelled is one event, and goes to each reservation for it (pm.associate,
+--   * A show that is canceled is one event, which goes to each reservation for it (pm.associate,
 --     pm.associated).
 \set ON_ERROR_STOP on
 \o /dev/null
@@ -43,7 +43,7 @@ LANGUAGE sql STABLE AS $$
                         WHERE e.stream = s AND e.version > 0 ORDER BY e.version DESC LIMIT 1) e ON true
 $$;
 
--- When a show begins. NULL: it is not announced, or it is cancelled.
+-- When a show begins. NULL: it is not announced, or it is canceled.
 CREATE FUNCTION cinema.begins(show text) RETURNS timestamptz LANGUAGE sql STABLE AS $$
   SELECT min(data ->> 'begins')::timestamptz FROM cinema.shows WHERE stream = show
   HAVING bool_and(type = 'announced')

@@ -7,8 +7,8 @@
 -- it again to start over. Things to notice:
 --
 --   * bank.book() decides on the basis of the last event of an account, and appends with the version
---     of that event. If somebody else books on that account meanwhile, pm.append raises PM001, and the
---     worker calls the handler again. There is no retry loop, no lock, and no EXCEPTION block.
+--     of that event. If somebody else books to that account in the meantime, pm.append raises PM001, and
+--     the worker calls the handler again. There is no retry loop, no lock, and no EXCEPTION block.
 --   * Each step commits together with the state of the transfer, so none is lost or done twice.
 --   * A request that makes no sense is refused when it is written, by a CHECK constraint: a log is
 --     a table.
@@ -31,7 +31,7 @@ ALTER TABLE bank.transfers ADD CONSTRAINT request_is_valid CHECK (
   type <> 'requested'
   OR (data ?& '{payer,payee,amount}' AND (data -> 'amount')::numeric > 0 AND version IS NOT DISTINCT FROM 1));
 
--- Books an amount on an account, or returns false. The first deposit opens an account. Each event
+-- Books an amount to an account, or returns false. The first deposit opens an account. Each event
 -- of an account has the balance after it, so the last one is all that a decision needs.
 CREATE FUNCTION bank.book(account text, what text, amount numeric, transfer text DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql AS $$
@@ -44,7 +44,7 @@ BEGIN
   balance := coalesce((last.data -> 'balance')::numeric, 0) + amount;
 
   IF balance < 0 OR what = 'credited' AND last.version IS NULL THEN
-    RETURN false;                           -- not covered; no such account
+    RETURN false;                           -- too little money; no such account
   END IF;
   PERFORM pm.append('bank.accounts', account, what,
                     jsonb_build_object('amount', amount, 'balance', balance, 'transfer', transfer),

@@ -1,13 +1,13 @@
--- travel: a trip needs a flight, a hotel and a car, each of another company. It is confirmed when
--- all have said yes. If one of them refuses, does not answer within an hour, or withdraws later,
--- the others are cancelled.
+-- travel: a trip needs a flight, a hotel and a car, each from a different company. It is confirmed
+-- when all have said yes. If one of them refuses, does not answer within an hour, or withdraws later,
+-- the others are canceled.
 --
 --     psql -f examples/travel.sql
 --
 -- in a database with pm, as a role that may create schemas in it. It creates the schema "travel";
 -- run it again to start over. Things to notice:
 --
---   * The handler calls nobody. What must happen outside of the database is an event in the log
+--   * The handler calls nobody. What must happen outside the database is an event in the log
 --     "outbox", which commits together with the state of the trip. A sender, a program outside the
 --     database, fetches it, calls the company, and sends the answer to the trip (pm.reply). It is a
 --     consumer: examples/webhook-sender is one that is ready to use, and its test runs this process.
@@ -17,7 +17,7 @@
 --   * An airline that withdraws a flight knows only its own booking code. The trip is found by it
 --     (pm.associate).
 --   * A cancellation follows the booking in the same stream of the outbox. So a trip that fails can
---     end at once: what is booked late is cancelled too.
+--     end at once: what is booked late is canceled too.
 \set ON_ERROR_STOP on
 \o /dev/null
 SET client_min_messages = warning;
@@ -143,7 +143,7 @@ CREATE FUNCTION travel.request(trip text, services jsonb, home timestamptz) RETU
 $$;
 
 -- The sender is a program outside the database. It would do, in a loop, what this does, and call a
--- company where this makes an answer up: a wish for "nothing" is refused, and one for "silence" gets no
+-- company where this makes an answer up: a request for "nothing" is refused, and one for "silence" gets no
 -- answer.
 CREATE FUNCTION travel.send() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE

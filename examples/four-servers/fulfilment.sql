@@ -9,7 +9,7 @@
 --     event is delivered once, by PostgreSQL's logical replication and the replica log.
 --   * A command is named by its position in the log "fulfilment.commands". It arrives once.
 --   * Events of different servers arrive in any order: the handler asks the state what is known, and
---     a payment for an order that was cancelled meanwhile is given back.
+--     a payment for an order that was canceled in the meantime is returned.
 \set ON_ERROR_STOP on
 BEGIN;
 CREATE SCHEMA orders;
@@ -32,11 +32,11 @@ CREATE PUBLICATION for_shipping FOR TABLE fulfilment.commands
 CREATE FUNCTION fulfilment.command(order_id text, type text, data jsonb DEFAULT '{}') RETURNS void LANGUAGE sql
 RETURN pm.append('fulfilment.commands', order_id, type, data);
 
--- f: what is known of the order
+-- f: what is known about the order
 CREATE FUNCTION fulfilment.fulfil(e pm.event, f jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
   IF f IS NULL AND e.type NOT IN ('placed', 'payment_taken') THEN
-    RETURN NULL;                            -- the order was cancelled meanwhile
+    RETURN NULL;                            -- the order has been canceled
   END IF;
 
   CASE e.type

@@ -30,10 +30,10 @@ SELECT is(pg_temp.story('test-3'), 'requested, held, paid, confirmed',
           'its seats can be had again, and a payment in time wins');
 SELECT is(cinema.sell('gala/A3'), NULL, 'the box office does not sell them');
 
--- when the show is cancelled, then the money goes back
+-- when the show is canceled, then the money goes back
 SELECT pm.append('cinema.shows', 'gala', 'cancelled') \gset
 SELECT pm.catch_up('seats') \gset
-SELECT is(count(*), 1::bigint, 'the show is cancelled: the money goes back')
+SELECT is(count(*), 1::bigint, 'the show is canceled: the money goes back')
   FROM cinema.reservations WHERE stream = 'test-3' AND type = 'refunded';
 SELECT is_empty($$SELECT * FROM pm.instance WHERE process_manager = 'seats' AND key LIKE 'test-%'$$,
                 'no reservation is left');

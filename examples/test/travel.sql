@@ -20,10 +20,10 @@ SELECT travel.request('test-' || n, '{"flight": "LIS", "hotel": "Grand"}', now()
   FROM generate_series(1, 3) n \g /dev/null
 SELECT pm.catch_up('travel') \gset
 
--- when the hotel refuses, then the flight is cancelled
+-- when the hotel refuses, then the flight is canceled
 SELECT pg_temp.answer('test-1', 'flight', 201), pg_temp.answer('test-1', 'hotel', 409) \gset
 SELECT pm.catch_up('travel') \gset
-SELECT is(pg_temp.sent('test-1'), 'hotel book, flight book, flight cancel', 'refused: the other is cancelled');
+SELECT is(pg_temp.sent('test-1'), 'hotel book, flight book, flight cancel', 'refused: the other is canceled');
 
 -- when all say yes, then the trip is confirmed
 SELECT pg_temp.answer('test-2', 'flight', 201), pg_temp.answer('test-2', 'hotel', 201) \gset
@@ -31,15 +31,15 @@ SELECT pm.catch_up('travel') \gset
 SELECT results_eq($$SELECT type FROM pm.read_stream('travel.trips', 'test-2')$$,
                   ARRAY['requested', 'confirmed'], 'all say yes: confirmed');
 
--- when the airline withdraws later, then the hotel is cancelled
+-- when the airline withdraws later, then the hotel is canceled
 SELECT pm.append('travel.notices', 'test-2flight', 'withdrawn') \gset
 SELECT pm.catch_up('travel') \gset
-SELECT is(pg_temp.sent('test-2'), 'hotel book, flight book, hotel cancel', 'withdrawn: the other is cancelled');
+SELECT is(pg_temp.sent('test-2'), 'hotel book, flight book, hotel cancel', 'withdrawn: the other is canceled');
 
--- when nobody answers for an hour, then both are cancelled, and a late answer changes nothing
+-- when nobody answers for an hour, then both are canceled, and a late answer changes nothing
 SELECT pm.catch_up('travel', as_of => now() + '61 minutes') \gset
 SELECT is(pg_temp.sent('test-3'), 'hotel book, flight book, hotel cancel, flight cancel',
-          'no answer: both are cancelled');
+          'no answer: both are canceled');
 SELECT pg_temp.answer('test-3', 'hotel', 201) \gset
 SELECT pm.catch_up('travel') \gset
 SELECT is_empty($$SELECT * FROM pm.instance WHERE process_manager = 'travel' AND key = 'test-3'$$,

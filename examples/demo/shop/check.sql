@@ -70,7 +70,7 @@ FROM facts;
 -- 3. The deadline: no order that was paid in time was cancelled, and none that was not paid was shipped. (On a slow machine
 --    a payment can come so long before its order that it is no longer valid when the order is placed.)
 INSERT INTO checks (what, wrong, detail)
-SELECT 'cancelled were those without a payment in time',
+SELECT 'cancelled: only orders not paid in time',
        count(*) FILTER (WHERE cancelled > 0 AND in_time OR shipped > 0 AND paid = 0),
        format('%s cancelled: never paid %s, paid too late or too early %s, paid in time %s; shipped without payment %s',
               count(*) FILTER (WHERE cancelled > 0), count(*) FILTER (WHERE cancelled > 0 AND paid = 0),

@@ -38,7 +38,7 @@ test('travel', { timeout: 120000 }, async (t) => {
 
   const calls = (trip) => server.calls.filter((call) => call.body.trip === trip);
   assert.deepEqual(calls('full').map((call) => call.path).filter((path) => path.startsWith('/flight')), ['/flight', '/flight', '/flight/cancel'],
-    'it is cancelled after it is booked');
+    'it is canceled after it is booked');
   assert.deepEqual(calls('full').map((call) => call.path).filter((path) => path.startsWith('/hotel')), ['/hotel', '/hotel'], 'what was refused is not cancelled');
   for (const path of ['/flight', '/hotel', '/car']) {
     const [first, second, ...more] = calls('ok').filter((call) => call.path === path);
