@@ -73,6 +73,7 @@ sub wait_all
 }
 
 # Tests that each event of the publisher was handled once at the subscriber, with its stream, and in order within the stream.
+# Options: invented: how many handled events the publisher does not have; order: how many were handled after a later one.
 sub once_ok
 {
 	my ($subscriber, $publisher, $database, $log, $name, %opt) = @_;
@@ -93,7 +94,7 @@ sub once_ok
 	my $result = "missing $missing, twice $twice, out of order $order, invented $invented";
 
 	PmTest::figure("$log: $n events, $result");
-	is($result, 'missing 0, twice 0, out of order 0, invented 0', $name);
+	is($result, sprintf('missing 0, twice 0, out of order %d, invented %d', $opt{order} // 0, $opt{invented} // 0), $name);
 	return;
 }
 
