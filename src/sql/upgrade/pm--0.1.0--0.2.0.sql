@@ -568,8 +568,8 @@ SELECT l.name AS log,
 			   WHEN 'none' THEN 'Run CREATE SUBSCRIPTION, for a publication that has a table of this name.'
 			   WHEN 'disabled' THEN pg_catalog.format('Run ALTER SUBSCRIPTION %I ENABLE. If an error has disabled it, the '
 						'server''s log has the error.', s.subname)
-			   WHEN 'down' THEN 'Either the publisher cannot be reached, or a change cannot be applied, or '
-						'max_logical_replication_workers is too low: the server''s log says which. It is tried again after '
+			   WHEN 'down' THEN 'Either the publisher cannot be reached, or it does not have the replication slot, or a '
+						'change cannot be applied, or max_logical_replication_workers is too low: the server''s log says which. It is tried again after '
 						'wal_retrieve_retry_interval.'
 			   WHEN 'copy' THEN 'The events can be handled when the copy is complete.'
 			   WHEN 'locked' THEN pg_catalog.format('SELECT pg_blocking_pids(%s) shows the sessions that hold it.', w.pid)
