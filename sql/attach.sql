@@ -149,7 +149,15 @@ INSERT INTO zoned (k, at) VALUES ('before', '2025-12-31 23:30:00Z'), ('after', '
 SELECT pm.attach_log('zoned', 'zoned', 'id', 'k', $$CASE WHEN k = NULL THEN 'null' ELSE U&'st!006fne' UESCAPE '!' END$$, 'NULL', filter => $$at >= '2026-01-01'$$);
 SELECT position, stream, type FROM pm.read('zoned');
 \c
-SET timezone = 'Asia/Tokyo'; SET datestyle = 'German'; SET intervalstyle = 'iso_8601'; SET transform_null_equals = on; SET standard_conforming_strings = off; SET escape_string_warning = off;
+SET timezone = 'Asia/Tokyo'; SET datestyle = 'German'; SET intervalstyle = 'iso_8601'; SET transform_null_equals = on;
+-- PostgreSQL 19 has only strings that conform to the standard.
+DO $$
+BEGIN
+	IF current_setting('server_version_num')::int < 190000 THEN
+		SET standard_conforming_strings = off;
+		SET escape_string_warning = off;
+	END IF;
+END $$;
 SELECT position, stream, type FROM pm.read('zoned');
 \c
 SET timezone = 'America/Los_Angeles';

@@ -205,7 +205,7 @@ DROP TRIGGER statement ON orders;
 SELECT pm.append('orders', 'c', 'x', expected_version => 7), pm.append('orders', 'd', 'x');
 SELECT pm.append('orders', 'd', 'x', expected_version => 0);
 INSERT INTO orders (stream, version, type) VALUES ('e', 1, 'x');
-INSERT INTO orders_p0 (position, stream, type) VALUES (500, 'e', 'x');
+INSERT INTO orders_p0 (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (500, 'e', 'x');
 UPDATE orders SET version = 9 WHERE stream = 'a';
 SELECT "position", stream, version FROM pm.read('orders');
 SELECT pm.partition_log('orders', 1000, 'orders_p1');
