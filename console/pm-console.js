@@ -33,7 +33,7 @@ function readArguments() {
         help: { type: 'boolean', short: 'h', default: false },
       },
     });
-    if (positionals.length > 1) throw new Error('there can be one connection only');
+    if (positionals.length > 1) throw new Error('only one connection can be given');
     const port = values.port === undefined ? undefined : Number(values.port);
     if (port !== undefined && !(Number.isInteger(port) && port >= 0 && port <= 65535)) {
       throw new Error(`--port ${values.port} is not a port`);

@@ -22,7 +22,7 @@ function pairs(text) {
   while (pair.lastIndex < text.trimEnd().length) {
     const at = pair.lastIndex;
     const match = pair.exec(text);
-    if (!match) throw new Error(`the connection is not understood from "${text.slice(at).trim().split(/\s/u)[0]}" on`);
+    if (!match) throw new Error(`the connection cannot be parsed from "${text.slice(at).trim().split(/\s/u)[0]}" on`);
     found.push([match[1], (match[2] ?? match[3]).replace(/\\(.)/gsu, '$1')]);
   }
   return found;

@@ -14,7 +14,7 @@ export function text(given, name, { optional = false, limit = 1_000_000 } = {}) 
   if (optional && (value === undefined || value === null)) return null;
   if (typeof value !== 'string') throw new BadRequest(`${name} is missing`);
   if (value.length > limit) throw new BadRequest(`${name} is too long`);
-  if (/[\0]|\p{Surrogate}/u.test(value)) throw new BadRequest(`${name} has a character that no text can have`);
+  if (/[\0]|\p{Surrogate}/u.test(value)) throw new BadRequest(`${name} contains a character that a text cannot contain`);
   return value;
 }
 

@@ -71,7 +71,7 @@ function ActionDialog({ spec, close, say }) {
       spec.done?.();
     } catch (error) {
       const unknown = error.kind === 'gone' || (error.kind === 'connection' && error.unknown);
-      setState({ error: unknown ? Object.assign(new Error(`${error.message} It is not known whether this was done: look before you repeat it.`), {}) : error });
+      setState({ error: unknown ? Object.assign(new Error(`${error.message} It is not known whether this was done: check before you repeat it.`), {}) : error });
     }
   }
 
@@ -85,7 +85,7 @@ function ActionDialog({ spec, close, say }) {
       ${!write && html`<p class="note">This console is read-only. Run this SQL in a session, or start the console with <code>--write</code>.</p>`}
       ${write && !spec.may && html`<p class="note">Role <bdi>${role}</bdi> is not a member of the owner, <bdi>${spec.owner ?? 'which does not exist'}</bdi>.</p>`}
       ${state.error && html`<${Problem} error=${state.error} />`}
-      ${state.busy && html`<p role="status">${state.done ? `${number(state.done)} done …` : 'Waits for the batch that is running …'}</p>`}
+      ${state.busy && html`<p role="status">${state.done ? `${number(state.done)} done …` : 'Waiting for the batch that is running …'}</p>`}
       <div class="dialog-buttons">
         <${Copy} value=${sql} label="Copy SQL" />
         <span class="spring"></span>

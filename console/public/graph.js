@@ -106,7 +106,7 @@ export function Graph({ dot, target }) {
   }, [dot, downwards]);
 
   if (state.error) return html`<p class="problem" role="alert">The picture could not be drawn: ${state.error.message}</p>`;
-  if (!state.graph) return html`<p class="none wait">Graphviz is at work …</p>`;
+  if (!state.graph) return html`<p class="none wait">Graphviz is drawing …</p>`;
   const { graph } = state;
   const [, , width, height] = graph.bb.split(',').map(Number);
   const nodes = (graph.objects ?? []).filter((node) => node._draw_);

@@ -46,9 +46,9 @@ const meanings = {
   paused: 'stopped with pm.pause',
   halted: 'stopped by failures, until a person resumes it',
   failing: 'has failed, and is tried again',
-  deferred: 'its handler wants it later',
+  deferred: 'has been postponed by its handler',
   behind: 'waits for an earlier event of its key',
-  dead: 'is not tried again, until a person says so',
+  dead: 'is not tried again until a person says so',
 };
 
 export const State = ({ value }) => html`<span class=${`state ${value}`} title=${meanings[value]}><span class="dot"></span>${value}</span>`;

@@ -68,7 +68,7 @@ export function Event({ log, position }) {
       const { event } = data;
       return html`<div class="title"><${H1}>${event ? html`<${Text} value=${event.type} max=${100} />` : 'There is no such event'} <small><${Name} value=${log} max=${40} />@${position}</small></${H1}>
           <div class="actions">${position !== '1' && html`<a class="button" href=${to.event(log, neighbor(-1n))}>← ${neighbor(-1n)}</a>`}<a class="button" href=${to.event(log, data.next ?? neighbor(1n))}>${data.next ?? neighbor(1n)} →</a></div></div>
-        ${!event && html`<p>${BigInt(position) > BigInt(data.mark) ? html`Position ${position} is above the high-water mark, ${number(data.mark)}: no event, or one that may not be read before earlier writers have ended.` : 'No event has this position: its transaction was rolled back, or the event was deleted.'}</p>`}
+        ${!event && html`<p>${BigInt(position) > BigInt(data.mark) ? html`Position ${position} is above the high-water mark, ${number(data.mark)}: there is no event, or one that may not be read before earlier writers have ended.` : 'No event has this position: its transaction was rolled back, or the event was deleted.'}</p>`}
         ${event && html`<${Facts} of=${[
           ['stream', html`<${StreamLink} log=${log} name=${event.stream} />`],
           ['version', event.version === null ? html`<span class="none">none: written by INSERT</span>` : number(event.version)],

@@ -19,7 +19,7 @@ export function Find({ text, about }) {
 
   return html`<${H1}>Search <small><${Name} value=${text} /></small></${H1}>
     <${Answer} of=${answer} waiting="Searching …">${() => html`
-      ${data.failed.map(({ what, message }) => html`<p class="none">Not searched to the end: ${what} (<${Text} value=${message} />)</p>`)}
+      ${data.failed.map(({ what, message }) => html`<p class="none">This search did not finish: ${what} (<${Text} value=${message} />)</p>`)}
       <${Section} title="Instances" count=${data.keys.length}>
         <${Table} label="instances" columns=${[['Process manager', 'wide'], ['Key', 'wide'], ['Found as', '']]} empty="No process manager that this role may look into knows this key."
           rows=${data.keys.map((row) => ({ key: row.process_manager, cells: [html`<${ManagerLink} name=${row.process_manager} />`, html`<${InstanceLink} manager=${row.process_manager} name=${row.key} />`, row.found.map((place) => html`<span class=${`state ${states[place.what]}`}><span class="dot"></span>${words[place.what]}</span> <span class="none"><${Time} value=${place.at} ago /></span> `)] }))} />

@@ -32,7 +32,7 @@ function Waits({ data, pending, about, reload }) {
   }
   return html`<ul class="waits">
     ${parked.slice(0, 50).map((event) => html`<${ParkedItem} key=${`${event.log} ${event.position}`} manager=${manager} may=${manager.may} about=${about} event=${event} done=${reload} />`)}
-    ${parked.length > 50 && html`<li class="none">and more that are parked</li>`}
+    ${parked.length > 50 && html`<li class="none">and more parked events</li>`}
     ${sent.map((event) => html`<li class="wait-item"><div class="line"><span class="state pending"><span class="dot"></span>pending</span> <strong><${Text} value=${event.type} max=${60} /></strong> <span class="none">sent <${Time} value=${event.sent_at} ago />${event.by && html` by <${Text} value=${event.by} />`}, not handled yet</span></div></li>`)}
     ${timers.slice(0, 50).map((timer) => html`<li class="wait-item"><div class="line"><span class=${timer.overdue || timer.far ? 'state failing' : 'state timer'}><span class="dot"></span>timer</span> <strong><${Text} value=${timer.type} max=${60} /></strong> <span>due <${Due} timer=${timer} /></span> <span class="none"><${Time} value=${timer.due} /></span> ${timer.data !== '{}' && html`<span class="code"><${Text} value=${timer.data} max=${80} /></span>`}</div></li>`)}
     ${timers.length > 50 && html`<li class="none">and more timers</li>`}
@@ -89,7 +89,7 @@ export function Instance({ name, instanceKey, about }) {
   const pending = useLive('/api/pending', { name, key: instanceKey }, 10_000);
   return html`<${Answer} of=${answer} title=${html`<${Name} value=${instanceKey} max=${160} />`}>${(data) => {
     const { manager, live, ended, key } = data;
-    if (!manager) return html`<${H1}>There is no such process manager</${H1}><p class="none">Or this role may not see it.</p>`;
+    if (!manager) return html`<${H1}>There is no such process manager</${H1}><p class="none">Or there is one that this role may not see.</p>`;
     const reload = () => { answer.reload(); pending.reload(); };
     const values = { manager: name, key };
     const base = { about, may: manager.may, owner: manager.owner, done: reload, values };
@@ -100,11 +100,11 @@ export function Instance({ name, instanceKey, about }) {
         ${worst && html`<${State} value=${worst} />`}
         <${Copy} value=${key} label="Copy key" />
         <div class="actions">
-          <${Act} ...${base} label="Send an event" action="send" verb="Sent" title="Send an event to this instance" explain="It is queued, and handled in the order of time. Without an instance the handler gets the state NULL." button="Send"
+          <${Act} ...${base} label="Send an event" action="send" verb="Sent" title="Send an event to this instance" explain="It is queued, and handled in the order of time. If there is no instance, the handler gets the state NULL." button="Send"
             fields=${[{ name: 'type', label: 'Type', required: true }, { name: 'data', label: 'Data (JSON)', kind: 'json', value: '{}' }]} />
           <${Act} ...${base} label="Set the state" action="set_state" verb="The state is set" title="Set the state of this instance" explain="The change and its reason are written to the journal and to the server's log." button="Set"
             fields=${[{ name: 'state', label: 'State (JSON)', kind: 'json', required: true, value: live?.state ?? '{}' }, { name: 'reason', label: 'Reason', required: true }]} />
-          <${Act} ...${base} label="End" danger action="end_instance" verb="Ended" title="End this instance" explain="Its state, its timers and its parked events go. This cannot be undone." button="End it"
+          <${Act} ...${base} label="End" danger action="end_instance" verb="Ended" title="End this instance" explain="Its state, its timers and its parked events are deleted. This cannot be undone." button="End it"
             fields=${[{ name: 'reason', label: 'Reason', required: true }]} />
         </div></div>
       ${!manager.may && html`<p class="none">Instances are shown to members of the owner, <bdi>${manager.owner}</bdi>, only.</p>`}

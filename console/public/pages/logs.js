@@ -12,7 +12,7 @@ export function Logs() {
   return html`<${H1}>Logs</${H1}>
     <div class="filters"><input type="search" value=${text} onInput=${(event) => { setText(event.target.value); setOffset(0); }} placeholder="Filter by name" aria-label="Filter by name" spellcheck=${false} /></div>
     <${Answer} of=${answer}>${(data) => html`
-      <${Table} label="logs" columns=${[['Log', 'wide'], ['Kind', ''], ['Table', 'wide'], ['Owner', ''], ['Events, about', 'num'], ['Mark', 'num'], ['Followers', 'num'], ['Created', '']]} empty="There is none that this role may read."
+      <${Table} label="logs" columns=${[['Log', 'wide'], ['Kind', ''], ['Table', 'wide'], ['Owner', ''], ['Events, about', 'num'], ['Mark', 'num'], ['Followers', 'num'], ['Created', '']]} empty="There is no log that this role may read."
         rows=${data.logs.map((row) => ({ key: row.name, cells: [row.readable ? html`<${LogLink} name=${row.name} />` : html`<${Name} value=${row.name} /> <span class="tag">may not be read</span>`, row.kind === 'ordinary' ? html`<span class="none">${row.kind}</span>` : row.kind, html`<${Text} value=${row.table} max=${60} />`, html`<${Text} value=${row.owner} />`, row.events === null ? '–' : number(Math.round(row.events)), number(row.mark), number(row.followers ?? 0), html`<${Time} value=${row.created_at} />`] }))} />
       <${Pager} offset=${offset} pageSize=${data.pageSize} shown=${data.logs.length} more=${offset + data.logs.length < data.found} found=${data.found} go=${setOffset} />`}</>`;
 }
@@ -43,7 +43,7 @@ function Streams({ name }) {
     <form class="filters" onSubmit=${open}><input type="search" value=${text} onInput=${(event) => setText(event.target.value)} placeholder="Name of a stream" aria-label="Open a stream" spellcheck=${false} /> <button type="submit">Open</button></form>
     <${Answer} of=${answer}>${(data) => html`<${Table} label="streams" columns=${[['Stream', 'wide'], ['Events', 'num'], ['Last', '']]} empty="There are none."
       rows=${data.streams.map((row) => ({ key: row.stream, cells: [html`<${StreamLink} log=${name} name=${row.stream} />`, number(row.events), html`<${Time} value=${row.recorded_at} ago />`] }))} />
-      ${data.streams.length > 0 && html`<p class="none">Those of the last ${number(data.recent)} positions.</p>`}`}</>
+      ${data.streams.length > 0 && html`<p class="none">These are the streams of the last ${number(data.recent)} positions.</p>`}`}</>
   </${Section}>`;
 }
 
@@ -53,7 +53,7 @@ const kinds = {
   replica: 'A subscription fills it with the events of another server. Its positions are those of arrival here.',
 };
 
-const synced = { i: 'not begun', d: 'copies what is there', f: 'copied', s: 'catches up', r: 'up to date with the subscription' };
+const synced = { i: 'not begun', d: 'copying the existing rows', f: 'copied', s: 'catching up', r: 'up to date with the subscription' };
 
 /** What is particular to a log that is not an ordinary one. */
 function Kind({ data: { log, partitions, subscriptions } }) {
@@ -66,7 +66,7 @@ function Kind({ data: { log, partitions, subscriptions } }) {
       rows=${subscriptions.map((row) => ({ key: row.name, cells: [html`<${Text} value=${row.name} />`, row.enabled ? 'enabled' : html`<span class="bad">disabled</span>`, synced[row.state] ?? row.state] }))} />`}
     ${log.has_partitions && html`<${Table} label="partitions" columns=${[['Partition', 'wide'], ['Positions', 'medium'], ['Events, about', 'num'], ['Size', 'num']]} empty="It has no partition yet, so nothing can be written."
       rows=${partitions.slice(0, 50).map((row) => ({ key: row.name, cells: [html`<span class="code"><${Text} value=${row.name} /></span>`, code(row.bounds), row.events === null ? '–' : number(Math.round(row.events)), bytes(row.size)] }))} />
-      ${partitions.length > 50 && html`<p class="none">The last 50.</p>`}`}
+      ${partitions.length > 50 && html`<p class="none">These are the last 50.</p>`}`}
   </${Section}>`;
 }
 

@@ -180,9 +180,9 @@ function Settings({ of, stat }) {
       of.handler === null && ['consumers', of.consumers ? list(of.consumers) : 'members of the owner'],
       of.carry && ['carry', list(of.carry)],
       ['registered', html`<${Time} value=${of.registered_at} />`],
-      stat && ['handler since', html`<${Time} value=${stat.reset_at} />`],
+      stat && ['counted since', html`<${Time} value=${stat.reset_at} />`],
       stat && ['calls', number(stat.calls)],
-      stat && ['handler in all', milliseconds(stat.total_time)],
+      stat && ['total time of calls', milliseconds(stat.total_time)],
       stat && ['longest call', milliseconds(stat.max_time)],
     ]} />
   </${Section}>`;
@@ -197,7 +197,7 @@ export function Manager({ name, about }) {
     return html`<div class="title"><${H1}><${Name} value=${name} /></${H1}>${summary && html`<${State} value=${summary.state} />`}
         <div class="actions">
           ${stopped && html`<${Act} ...${base} label="Resume" action="resume" verb="Resumed" values=${{ manager: name }} title="Resume this process manager" explain="Ends a pause, a halt and the wait for a retry. Failing parked events are due at once." />`}
-          ${!manager.paused && html`<${Act} ...${base} label="Pause" action="pause" verb="Paused" values=${{ manager: name }} title="Pause this process manager" explain="It handles nothing until it is resumed. Its cursors stay, and timers fire afterwards." />`}
+          ${!manager.paused && html`<${Act} ...${base} label="Pause" action="pause" verb="Paused" values=${{ manager: name }} title="Pause this process manager" explain="It handles nothing until it is resumed. Its cursors stay, and timers that become due fire afterward." />`}
           <a class="button" href=${to.topology(name)}>Topology</a>
         </div></div>
       ${summary?.reason && html`<div class=${`reason banner ${summary.state}`}><${Reason} value=${summary.reason} manager=${name} max=${800} />${summary.hint && '.'} <${Hint} value=${summary.hint} manager=${name} /></div>`}

@@ -21,8 +21,8 @@ function Blocker({ row }) {
   };
 }
 
-export const Blockers = ({ rows }) => html`<${Table} label="blockers" columns=${[['Blocks', 'wide'], ['By', ''], ['Role', ''], ['Since', ''], ['State', '']]} rows=${rows.slice(0, 100).map((row) => Blocker({ row }))} empty="Nothing is blocked of the process managers and logs that this role may see." />
-  ${rows.length > 0 && html`<p class="none">Check carefully before you end a session. The last of a chain is the one that must end.</p>`}`;
+export const Blockers = ({ rows }) => html`<${Table} label="blockers" columns=${[['Blocks', 'wide'], ['By', ''], ['Role', ''], ['Since', ''], ['State', '']]} rows=${rows.slice(0, 100).map((row) => Blocker({ row }))} empty="Nothing is blocked: no process manager or log that this role may see." />
+  ${rows.length > 0 && html`<p class="none">Check carefully before you end a session. The last session of a chain is the one that must end.</p>`}`;
 
 /** How many dispatchers there are. All places may be taken by idle ones, which is nothing to worry about. */
 function Places({ data }) {
