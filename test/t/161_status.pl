@@ -123,10 +123,14 @@ like(answer("SELECT wait_event || ' ' || hint FROM pm.blocker WHERE log = 'log_a
 answer("ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf()");
 $sync->wait;
 wait_idle('appends');
-answer("CREATE OR REPLACE FUNCTION appends(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN PERFORM pg_sleep(1); PERFORM pm.append('log_appended', 's', 'T'); END \$\$", 'r_appends');
+answer("CREATE OR REPLACE FUNCTION appends(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN
+	WHILE NOT EXISTS (SELECT FROM gate WHERE name = 'commit') LOOP PERFORM pg_sleep(0.02); END LOOP;
+	PERFORM pg_sleep(1);
+	PERFORM pm.append('log_appended', 's', 'T');
+END \$\$", 'r_appends');
 answer("INSERT INTO log_appends (stream, type) VALUES ('a', 'A')");
 wait_for("SELECT state FROM pm.worker WHERE process_manager = 'appends'", 'handling', 'its handler runs');
-answer("ALTER SYSTEM SET synchronous_standby_names = 'nobody'; SELECT pg_reload_conf()");
+answer("ALTER SYSTEM SET synchronous_standby_names = 'nobody'; SELECT pg_reload_conf(); SET synchronous_commit = local; INSERT INTO gate VALUES ('commit')");
 wait_for("SELECT state || ' ' || regexp_replace(reason, '[0-9]+', 'N') || ' ' || hint FROM pm.status WHERE process_manager = 'appends'",
 	"running its commit has waited for a synchronous standby for N s $standby_hint", "the dispatcher's own commit waits for the standby");
 like(answer("SELECT hint FROM pm.blocker WHERE log = 'log_appended'") . answer("SELECT count(*) FROM pm.blocker WHERE hint LIKE '%terminate_backend%'"), qr/0$/, 'no session is to be terminated');
