@@ -98,6 +98,9 @@ role_assign(Roles *roles)
 	}
 }
 
+/* When role_load() has last loaded them. */
+static TimestampTz role_loaded_at = 0;
+
 /*
  * Loads the registrations when they have changed.
  */
@@ -119,6 +122,7 @@ role_load(Roles *roles)
 	/* Read both before the registrations, so that a change meanwhile is loaded the next time. */
 	roles->generation = wakeup_registry_generation();
 	roles->version = registry_version();
+	role_loaded_at = GetCurrentTimestamp();
 	old = MemoryContextSwitchTo(roles->context);
 	roles->managers = registry_load(InvalidOid);
 	role_assign(roles);
@@ -259,6 +263,16 @@ role_has_work(Role *role, RoleDue *due)
 }
 
 /*
+ * Were the registrations loaded only now?
+ */
+static bool
+role_is_fresh(void)
+{
+	return GetCurrentTimestamp() <
+		   TimestampTzPlusMilliseconds(role_loaded_at, guc_poll_interval / 2);
+}
+
+/*
  * Looks whether a role without a dispatcher has work, unless nothing can have changed
  * since the last look.
  */
@@ -273,8 +287,11 @@ role_look(Roles *roles, Role *role, RoleDue *due)
 	{
 		role_watch_begin(&role->watch, role->managers, roles->context);
 		role->has_work = role_has_work(role, &next);
-		/* What it waits for may be gone before it gets a dispatcher. */
-		if (role->has_work)
+		/*
+		 * What it waits for may be gone before it gets a dispatcher.  After a change of a log,
+		 * we are woken just before its invalidation arrives, so look once more.
+		 */
+		if (role->has_work || role_is_fresh())
 			next.at = Min(next.at,
 						  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval));
 		role_watch_until(&role->watch, next.at);

@@ -24,6 +24,7 @@
 #include "tcop/utility.h"
 
 #include "log/partition_ddl.h"
+#include "log/trigger_watch.h"
 #include "manager/consumer_role.h"
 #include "manager/owner.h"
 #include "shmem/wakeup.h"
@@ -121,4 +122,5 @@ utility_install_hook(void)
 	ProcessUtility_hook = utility_process;
 	hold_out_install();
 	partition_ddl_install();
+	trigger_watch_install();
 }

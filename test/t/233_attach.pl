@@ -90,6 +90,19 @@ is(answer("SELECT count(*) FROM pg_trigger WHERE tgname = 'pm_after_write'"), 0,
 # ---- with the trigger, followers are woken and need not poll, also after writes with session_replication_role = replica
 answer("SELECT pm.attach_log('evens', 'store', 'id', 'category', 'kind', 'body', filter => \$\$category = 'even'\$\$)");
 is(answer("SELECT tgenabled FROM pg_trigger WHERE tgname = 'pm_after_write'"), 'A', 'the same call makes the trigger again');
+# if it goes while all sleep until they are woken, they poll at once, and not after a minute
+for my $command ('DROP TRIGGER pm_after_write ON store', 'ALTER TABLE store DISABLE TRIGGER pm_after_write')
+{
+	my $id = answer("INSERT INTO store (category, kind) VALUES ('even', 'woken') RETURNING id");
+
+	wait_for("SELECT count(*) FROM seen WHERE pos = $id", 6, 'all have been woken');
+	wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pm dispatcher' AND state <> 'idle'", 0, 'and sleep');
+	sleep 3;
+	answer($command);
+	$id = answer("INSERT INTO store (category, kind) VALUES ('even', 'polled') RETURNING id");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pos = $id", 6, timeout => 20), "$command: found by each of five roles");
+	answer("SELECT pm.attach_log('evens', 'store', 'id', 'category', 'kind', 'body', filter => \$\$category = 'even'\$\$)");
+}
 answer("SELECT pm.unregister('pm_' || r), pm.detach_log('log_' || r) FROM unnest('{app,second,third,fourth}'::text[]) r; ALTER SYSTEM SET pm.poll_interval = '1h'; SELECT pg_reload_conf()");
 for my $role (qw(origin replica))
 {
