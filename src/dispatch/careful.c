@@ -82,12 +82,22 @@ careful_note(const BatchTask *task, Handling *what, bool correlating, bool suspe
 	tally->noted = true;
 }
 
+/*
+ * May the item that has failed have crashed a server when it was tried last?  If it has been
+ * tried alone since, and has only failed, it need not be alone again.
+ */
+static bool
+careful_suspects(const LaneState *state)
+{
+	return state->crashes > 0 && state->error.sqlerrcode == ERRCODE_CRASH_SHUTDOWN;
+}
+
 bool
 careful_may(HandleRun *run, BatchItem *item, bool failed)
 {
 	const BatchTask *task = run->task;
 	bool correlates = run->calls.handler.correlates && item->source == HANDLING_EVENT;
-	bool suspected = failed && task->state->crashes > 0;
+	bool suspected = failed && careful_suspects(task->state);
 	Handling what;
 
 	memset(&what, 0, sizeof(what));
@@ -121,6 +131,6 @@ careful_may_retry(const BatchTask *task, const Parked *head, Tally *tally)
 		return true;
 	memset(tally, 0, sizeof(*tally));
 	tally->due = DT_NOEND;
-	careful_note(task, &what, false, park_crashes(task->pm, head->id) > 0, tally);
+	careful_note(task, &what, false, park_crashed(task->pm, head->id), tally);
 	return false;
 }

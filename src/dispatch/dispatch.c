@@ -283,8 +283,8 @@ dispatch_has_passed(const DispatchRequest *request, const DispatchResult *result
 
 /*
  * Called at the end of a batch, as long as the unit has not passed what was in hand at a
- * promotion.  That it has is written with the first items that are handled then: thousands
- * of units may have nothing in hand.
+ * promotion.  That it has is written with the first items that are handled then, or when the
+ * dispatcher is idle (passed.c): thousands of units may have nothing in hand.
  */
 static void
 dispatch_end_careful(const DispatchRequest *request, const BatchTask *task, DispatchResult *result)

@@ -18,7 +18,8 @@
  * A note of the present timeline says no more than the crash mark, which is in the same
  * data directory.
  *
- * lane.timeline says on which timeline a unit has passed what was in hand (lane.c).
+ * lane.timeline says on which timeline a unit has passed what was in hand (lane.c).  It is
+ * written with what the unit handles then, or when its dispatcher is idle (passed.c).
  */
 #include "pm.h"
 

@@ -283,27 +283,28 @@ park_get(ProcessManager *pm, int64 id)
 	return found == NIL ? NULL : linitial(found);
 }
 
-int
-park_crashes(ProcessManager *pm, int64 id)
+bool
+park_crashed(ProcessManager *pm, int64 id)
 {
-	static ExecStatement select_crashes = {NULL,
-										   "SELECT crashes FROM pm_catalog.parked "
+	static ExecStatement select_crashed = {NULL,
+										   "SELECT FROM pm_catalog.parked "
 										   "WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-										   "AND id OPERATOR(pg_catalog.=) $2",
-										   2,
-										   {TEXTOID, INT8OID}};
-	Datum values[2];
+										   "AND id OPERATOR(pg_catalog.=) $2 "
+										   "AND crashes OPERATOR(pg_catalog.>) 0 "
+										   "AND sqlstate OPERATOR(pg_catalog.=) $3",
+										   3,
+										   {TEXTOID, INT8OID, TEXTOID}};
+	Datum values[3];
 	ExecScope scope;
-	bool isnull;
-	int crashes = 0;
+	bool found;
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int64GetDatum(id);
+	values[2] = CStringGetTextDatum(unpack_sql_state(ERRCODE_CRASH_SHUTDOWN));
 	exec_begin_owner(&scope);
-	if (exec_statement(&select_crashes, values, NULL) > 0)
-		crashes = DatumGetInt32(exec_value(0, 1, &isnull));
+	found = exec_statement(&select_crashed, values, NULL) > 0;
 	exec_end(&scope);
-	return crashes;
+	return found;
 }
 
 List *

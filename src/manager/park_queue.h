@@ -61,8 +61,8 @@ extern List *park_due_list(ProcessManager *pm, int lane, TimestampTz since, Time
 						   int limit);
 /* The parked event or timer in this row, without its event; NULL if it is gone. */
 extern Parked *park_get(ProcessManager *pm, int64 id);
-/* How often a server crashed while this one was handled. */
-extern int park_crashes(ProcessManager *pm, int64 id);
+/* Did a server crash when this one was tried last? */
+extern bool park_crashed(ProcessManager *pm, int64 id);
 /* The first events of a key, from its head on, without what is in their logs. */
 extern List *park_read(ProcessManager *pm, int lane, const char *key, int64 first, int limit);
 /* Takes an event out of its queue in order to handle it.  False if it is gone. */

@@ -23,11 +23,15 @@
 #include "shmem/slot.h"
 #include "shmem/slot_place.h"
 #include "shmem/slot_view.h"
+#include "shmem/standby.h"
 
 PG_FUNCTION_INFO_V1(pm_status_unit);
 
 /* A worker that could not be started is tried again within this time, ms. */
 #define STATUS_UNIT_REFUSED 35000
+
+/* After this time a wait for a turn after a promotion is shown, ms. */
+#define STATUS_UNIT_CAREFUL 1000
 
 /* The unit that is asked about. */
 typedef struct StatusUnit
@@ -282,6 +286,34 @@ status_unit_busy(StatusView *view, int worker, StatusVerdict *verdict)
 							 quote_literal_cstr(slot->now.name));
 }
 
+/*
+ * After a promotion, the dispatcher may wait before it calls the handler (note.c).  Returns
+ * whether that is so.
+ */
+static bool
+status_unit_careful(StatusView *view, const WorkerView *worker, StatusVerdict *verdict)
+{
+	if (worker->misses && standby_missing())
+	{
+		verdict->situation = "busy";
+		verdict->reason = "this server was promoted, and no standby follows it yet";
+		verdict->hint = "Events that the old primary may have been handling are handled when a "
+						"standby follows, or pm.promotion_wait after the promotion.";
+		return true;
+	}
+	if (worker->careful_waits == 0 ||
+		!TimestampDifferenceExceeds(worker->careful_waits, view->now, STATUS_UNIT_CAREFUL))
+		return false;
+	verdict->situation = "busy";
+	verdict->reason = psprintf("after a promotion, handlers are called one at a time, and its "
+							   "dispatcher has waited for its turn for %ld s",
+							   TimestampDifferenceMilliseconds(worker->careful_waits, view->now) /
+								   1000);
+	verdict->hint = "pm.worker shows which handler is being called. Roles share the time; a call "
+					"does not hold up others for longer than a second.";
+	return true;
+}
+
 static void
 status_unit_judge(StatusView *view, StatusUnit *unit, StatusVerdict *verdict)
 {
@@ -304,8 +336,10 @@ status_unit_judge(StatusView *view, StatusUnit *unit, StatusVerdict *verdict)
 		return;
 	}
 	worker = status_unit_dispatcher(view, unit, &starting);
-	if (worker >= 0)
+	if (worker >= 0 && !status_unit_careful(view, &view->workers[worker], verdict))
 		status_unit_busy(view, worker, verdict);
+	else if (worker >= 0)
+		return;
 	else if (starting)
 	{
 		verdict->situation = "dispatcher";

@@ -52,6 +52,9 @@ static void
 slot_init(WorkerSlot *slot, WorkerKind kind, Oid database, Oid role, TimestampTz now)
 {
 	slot->in_use = true;
+	/* What a role has used of the turns outlives its dispatchers. */
+	if (slot->role != role)
+		slot->careful_used = 0;
 	slot->kind = kind;
 	slot->generation++;
 	slot->database = database;
@@ -67,6 +70,7 @@ slot_init(WorkerSlot *slot, WorkerKind kind, Oid database, Oid role, TimestampTz
 	pg_atomic_write_u32(&slot->batch, 0);
 	pg_atomic_write_u32(&slot->leave, LEAVE_NOT);
 	slot->careful_ticket = slot->careful_turn = 0;
+	slot->careful_more = slot->careful_misses = false;
 	slot->waits = 0;
 	slot->waits_brief = false;
 	slot->waits_role = InvalidOid;

@@ -8,6 +8,13 @@
  * is woken when the turn is free.  If it is busy, it may miss its turn, and the next ones
  * need not wait for it.
  *
+ * Roles share the time, not the turns: otherwise those whose calls take almost a second
+ * would leave hardly anything to one with quick handlers.  The time that a turn lasts is
+ * added to what its role has used, and the role that has used least is the first in the
+ * queue.  It stays the first from one turn to the next, until it has used as much as the
+ * next role.  A role that has not waited for some time saves nothing up: it begins at what
+ * the role has used that was last to begin (start-time fair queueing).
+ *
  * A call that lasts long must not hold up all others.  After a second, the others begin,
  * but first the scheduler of its database marks its note as shared, and their notes are
  * shared from the beginning: then none of them is known to be the cause.  An item that may
@@ -70,10 +77,61 @@ slot_careful_blocks(const WorkerSlot *slot, TimestampTz now)
 {
 	if (!TimestampDifferenceExceeds(slot->careful_since, now, slot_careful_lasts(slot)))
 		return true;
-	/* It waits for a standby, and asks again before it makes its call. */
+	/*
+	 * Its commit waits for a synchronous standby, and it asks again before it makes its call.
+	 * Waits for other standbys are limited.
+	 */
 	if (!slot->careful_noted)
-		return false;
+		return slot->careful_awaits;
 	return !slot->careful_shared && !slot_careful_waited(now, SLOT_CAREFUL_UNMARKED);
+}
+
+/*
+ * Does one come before the other in the queue?  One that has no ticket comes after all others
+ * that have used the same time.
+ */
+static bool
+slot_careful_before(const WorkerSlot *slot, const WorkerSlot *other)
+{
+	if (slot->careful_used != other->careful_used)
+		return slot->careful_used < other->careful_used;
+	return slot->careful_ticket != 0 &&
+		   (other->careful_ticket == 0 || slot->careful_ticket < other->careful_ticket);
+}
+
+/*
+ * Called before this worker is compared with others.  If it comes to the queue, it begins at
+ * what the others have reached.  The caller holds Slots->lock.
+ */
+static void
+slot_careful_come(void)
+{
+	WorkerSlot *me = MyWorkerSlot;
+
+	if (me->careful_ticket != 0 || me->careful_turn != 0)
+		return;
+	me->careful_used = Max(me->careful_used, Slots->careful_reached);
+	/* It may have had other dispatchers, some of which have ended. */
+	for (int i = 0; i < Slots->nworkers; i++)
+		if (Slots->workers[i].role == me->role)
+			me->careful_used = Max(me->careful_used, Slots->workers[i].careful_used);
+}
+
+/*
+ * Adds the time since the turn began, or since the note was committed, to what the role has
+ * used.  After the time in which a call is alone, it holds up nobody.  The caller holds
+ * Slots->lock.
+ */
+static void
+slot_careful_charge(TimestampTz now)
+{
+	WorkerSlot *me = MyWorkerSlot;
+	int64 lasted = Max(now - me->careful_since, 0);
+
+	me->careful_used += Min(lasted, slot_careful_lasts(me) * INT64CONST(1000));
+	for (int i = 0; i < Slots->nworkers; i++)
+		if (Slots->workers[i].role == me->role)
+			Slots->workers[i].careful_used = Max(Slots->workers[i].careful_used, me->careful_used);
 }
 
 /*
@@ -101,7 +159,7 @@ slot_careful_free(bool suspected, TimestampTz now, bool *others)
 			may &= !alone && !slot_careful_blocks(slot, now);
 		}
 		else if (slot->careful_ticket != 0 && offered && !slot->careful_absent)
-			may &= me->careful_ticket != 0 && me->careful_ticket < slot->careful_ticket;
+			may &= slot_careful_before(me, slot);
 	}
 	return may;
 }
@@ -145,7 +203,7 @@ slot_careful_pass_by(void)
 		WorkerSlot *slot = &Slots->workers[i];
 
 		if (slot->in_use && slot != me && slot->careful_ticket != 0 &&
-			(me->careful_ticket == 0 || slot->careful_ticket < me->careful_ticket))
+			slot_careful_before(slot, me))
 			slot->careful_absent = true;
 	}
 }
@@ -163,7 +221,13 @@ slot_careful_wait(TimestampTz now)
 		me->careful_ticket = ++Slots->careful_number;
 		me->careful_waits = now;
 	}
-	me->careful_absent = false;
+	me->careful_absent = me->careful_more = false;
+}
+
+void
+slot_careful_misses(bool misses)
+{
+	MyWorkerSlot->careful_misses = misses;
 }
 
 bool
@@ -174,6 +238,7 @@ slot_careful_ask(void)
 	bool may;
 
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	slot_careful_come();
 	may = MyWorkerSlot->careful_turn != 0 || slot_careful_free(false, now, &others);
 	if (!may)
 		slot_careful_wait(now);
@@ -191,16 +256,21 @@ slot_careful_take(bool suspected, bool *others)
 	bool may;
 
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	slot_careful_come();
 	may = slot_careful_free(suspected, now, others) || me->careful_turn != 0;
 	if (may)
 	{
 		slot_careful_pass_by();
+		if (me->careful_turn != 0)
+			slot_careful_charge(now);
+		Slots->careful_reached = Max(Slots->careful_reached, me->careful_used);
 		me->careful_turn = ++Slots->careful_number;
 		me->careful_since = now;
 		me->careful_suspected = suspected;
-		me->careful_noted = false;
+		me->careful_awaits = me->careful_noted = false;
 		me->careful_shared = *others;
 		me->careful_ticket = 0;
+		me->careful_more = false;
 	}
 	else
 		slot_careful_wait(now);
@@ -208,6 +278,14 @@ slot_careful_take(bool suspected, bool *others)
 	if (!may)
 		slot_careful_press(now);
 	return may;
+}
+
+void
+slot_careful_awaits(void)
+{
+	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	MyWorkerSlot->careful_awaits = true;
+	LWLockRelease(&Slots->lock);
 }
 
 /*
@@ -221,12 +299,14 @@ slot_careful_noted(void)
 	bool may = true;
 
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
+	me->careful_awaits = false;
 	if (!me->careful_shared)
 		for (int i = 0; i < Slots->nworkers; i++)
 			if (&Slots->workers[i] != me && Slots->workers[i].in_use)
 				may &= Slots->workers[i].careful_turn == 0;
 	if (may)
 	{
+		slot_careful_charge(now);
 		me->careful_noted = true;
 		me->careful_since = now;
 	}
@@ -240,35 +320,44 @@ slot_careful_noted(void)
 static int
 slot_careful_first(void)
 {
-	uint64 ticket = PG_UINT64_MAX;
 	int first = -1;
 
 	for (int i = 0; i < Slots->nworkers; i++)
 	{
 		WorkerSlot *slot = &Slots->workers[i];
 
-		if (!slot->in_use || slot->careful_absent || slot->careful_ticket == 0 ||
-			slot->careful_ticket >= ticket)
-			continue;
-		ticket = slot->careful_ticket;
-		first = i;
+		if (slot->in_use && !slot->careful_absent && slot->careful_ticket != 0 &&
+			(first < 0 || slot_careful_before(slot, &Slots->workers[first])))
+			first = i;
 	}
 	return first;
 }
 
+/*
+ * A worker that has more to do waits from now on.  Otherwise the next one in the queue would
+ * often be faster, although this one's role has used less time.
+ */
 void
-slot_careful_release(void)
+slot_careful_release(bool more)
 {
+	WorkerSlot *me = MyWorkerSlot;
+	TimestampTz now;
 	int first;
 
-	if (MyWorkerSlot == NULL || MyWorkerSlot->careful_turn == 0)
+	if (me == NULL || (me->careful_turn == 0 && (more || !me->careful_more)))
 		return;
+	now = GetCurrentTimestamp();
 	LWLockAcquire(&Slots->lock, LW_EXCLUSIVE);
-	MyWorkerSlot->careful_turn = 0;
-	Slots->careful_free = GetCurrentTimestamp();
+	if (me->careful_turn != 0)
+		slot_careful_charge(now);
+	me->careful_turn = me->careful_ticket = 0;
+	if (more)
+		slot_careful_wait(now);
+	me->careful_more = more;
+	Slots->careful_free = now;
 	first = slot_careful_first();
 	LWLockRelease(&Slots->lock);
-	if (first >= 0)
+	if (first >= 0 && &Slots->workers[first] != me)
 		slot_wake(first);
 }
 

@@ -86,11 +86,15 @@ typedef struct WorkerSlot
 	uint64 careful_ticket;	   /* its place in the queue of those that wait, 0: it does not wait */
 	TimestampTz careful_waits; /* since when it waits */
 	bool careful_absent;	   /* it was its turn, but it did not take it */
+	bool careful_more;		   /* it waits because it has just had a turn, and has more to do */
+	int64 careful_used;		   /* how much time of turns its role has used, us */
 	uint64 careful_turn;	   /* the number of the turn that it has, 0: none */
 	TimestampTz careful_since; /* since when it has the turn, for this item */
 	bool careful_suspected;	   /* the item may have crashed a server before */
-	bool careful_noted;		   /* the note is committed */
+	bool careful_awaits;	   /* the note is committed, and waits for a standby */
+	bool careful_noted;		   /* the note is committed, and the call may be made */
 	bool careful_shared;	   /* and marked as shared */
+	bool careful_misses;	   /* a standby must come first; written without the lock */
 
 	/* Used by slot_place.c and slot_press.c; protected by SlotShared.lock. */
 	uint32 waits;	  /* how many workers it cannot start for lack of a place or a slot */
@@ -160,6 +164,7 @@ typedef struct SlotShared
 	pg_atomic_uint64 primary_since;			 /* when the launcher first started, a TimestampTz */
 	uint64 careful_number;					 /* the last ticket or turn of slot_careful.c */
 	TimestampTz careful_free;				 /* since when a turn may have been there to take */
+	int64 careful_reached;					 /* careful_used of the role that was last to begin */
 	pg_atomic_uint64 sent[SLOT_SENT_COUNTS]; /* indexed by slot_sent_of() */
 	pg_atomic_uint32 fetch_wakes[SLOT_FETCH_ROOMS]; /* how often each room was woken */
 	ConditionVariable fetchers[SLOT_FETCH_ROOMS];	/* consumers that wait, see slot_fetch.c */

@@ -21,6 +21,8 @@ slot_view_copy(WorkerSlot *slot, WorkerView *worker)
 	worker->proc = slot->proc;
 	worker->started_at = slot->started_at;
 	worker->serving = slot->serving;
+	worker->misses = slot->careful_misses;
+	worker->careful_waits = slot->careful_ticket != 0 ? slot->careful_waits : 0;
 	/* The worker writes this part without the other lock. */
 	SpinLockAcquire(&slot->mutex);
 	worker->now = slot->now;

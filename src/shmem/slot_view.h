@@ -18,7 +18,9 @@ typedef struct WorkerView
 	pid_t pid; /* 0: it is being started */
 	PGPROC *proc;
 	TimestampTz started_at;
-	bool serving; /* a dispatcher that has a share of its role's units */
+	bool serving;			   /* a dispatcher that has a share of its role's units */
+	bool misses;			   /* it has work for which a standby must follow this server */
+	TimestampTz careful_waits; /* since when it waits for its turn, 0: it does not */
 	WorkerNow now;
 } WorkerView;
 

@@ -78,13 +78,21 @@ standby_has(XLogRecPtr end)
 	return false;
 }
 
-bool
-standby_missing(void)
+/*
+ * Is it so long after the promotion that nothing waits for a standby any more?
+ */
+static bool
+standby_waited(void)
 {
 	TimestampTz since = (TimestampTz) pg_atomic_read_u64(&Slots->primary_since);
 
-	return max_wal_senders > 0 && !standby_has(InvalidXLogRecPtr) &&
-		   !TimestampDifferenceExceeds(since, GetCurrentTimestamp(), guc_promotion_wait);
+	return TimestampDifferenceExceeds(since, GetCurrentTimestamp(), guc_promotion_wait);
+}
+
+bool
+standby_missing(void)
+{
+	return max_wal_senders > 0 && !standby_has(InvalidXLogRecPtr) && !standby_waited();
 }
 
 void
@@ -93,8 +101,10 @@ standby_await(XLogRecPtr end)
 	static uint32 event;
 	TimestampTz began = GetCurrentTimestamp();
 
+	/* On a busy machine a standby may be slow, so that limit holds only later. */
 	while (standby_has(InvalidXLogRecPtr) && !standby_has(end) &&
-		   !TimestampDifferenceExceeds(began, GetCurrentTimestamp(), STANDBY_WRITES))
+		   !(standby_waited() &&
+			 TimestampDifferenceExceeds(began, GetCurrentTimestamp(), STANDBY_WRITES)))
 	{
 		/* The next batch reacts to these. */
 		if (ProcDiePending || QueryCancelPending)

@@ -2,8 +2,8 @@
  * standby.h
  *		Waits, after a promotion, until a standby follows this server.
  */
-#ifndef PM_STANDBY_H
-#define PM_STANDBY_H
+#ifndef PM_SHMEM_STANDBY_H
+#define PM_SHMEM_STANDBY_H
 
 #include "access/xlogdefs.h"
 
@@ -16,4 +16,4 @@ extern bool standby_missing(void);
 /* Waits until a standby has this WAL, but not for long, since the standby may be gone. */
 extern void standby_await(XLogRecPtr end);
 
-#endif /* PM_STANDBY_H */
+#endif /* PM_SHMEM_STANDBY_H */

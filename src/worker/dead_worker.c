@@ -17,6 +17,7 @@
 #include <signal.h>
 
 #include "miscadmin.h"
+#include "postmaster/postmaster.h"
 #include "utils/timestamp.h"
 
 #include "dispatch/blame.h"
@@ -79,7 +80,8 @@ dead_worker_error(ProcessManager *pm, const Handling *what, BlameCause cause, bo
 
 /*
  * Has the server crashed while it went carefully after a promotion?  Then the primary before
- * it may have been lost with the same item.
+ * it may have been lost with the same item.  A server that restarts by itself finds out
+ * whether it crashes once more; until it has, somebody may have killed the dispatcher.
  */
 static bool
 dead_worker_noted(ProcessManager *pm, const Handling *what, BlameCause cause)
@@ -87,7 +89,7 @@ dead_worker_noted(ProcessManager *pm, const Handling *what, BlameCause cause)
 	LaneState state;
 	Note note;
 
-	if (cause != BLAME_CRASH)
+	if (cause != BLAME_CRASH || restart_after_crash)
 		return false;
 	lane_state(pm, what->lane, &state);
 	if (!state.careful || !note_get(pm, what->lane, &note) || note.left)

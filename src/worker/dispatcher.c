@@ -45,6 +45,7 @@
 #include "shmem/slot_share.h"
 #include "worker/dispatcher.h"
 #include "worker/noted.h"
+#include "worker/passed.h"
 #include "worker/purge.h"
 #include "worker/run.h"
 #include "worker/session.h"
@@ -427,6 +428,9 @@ pm_dispatcher_main(Datum arg)
 		again = dispatcher_round(&dispatcher, &due);
 		if (!again)
 			again = dispatcher_rest(&dispatcher);
+		dispatcher.units.unwritten |= dispatcher.round.passed;
+		if (!again && dispatcher.units.unwritten)
+			again = passed_write(&dispatcher.units);
 		again |= purge_round(&dispatcher.units, &due);
 		if (dispatcher.units.watches.incomplete)
 			due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), UNIT_HELD_MAX));

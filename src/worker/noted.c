@@ -52,7 +52,7 @@ noted_exit(int code, Datum arg)
 		return;
 	AbortOutOfAnyTransaction();
 	noted_forget(true);
-	slot_careful_release();
+	slot_careful_release(false);
 }
 
 void
@@ -74,6 +74,7 @@ noted_committed(const Unit *unit)
 	noted_lane = unit->lane;
 	strlcpy(noted_manager, unit->pm->name, sizeof(noted_manager));
 	/* If this server is lost in the next call, the next one must know for what it was. */
+	slot_careful_awaits();
 	standby_await(XactLastCommitEnd);
 	return slot_careful_noted();
 }
@@ -114,7 +115,7 @@ noted_try_forget(void)
 }
 
 bool
-noted_end(void)
+noted_end(bool more)
 {
 	/* From here on, a dispatcher that is to make room is not cancelled. */
 	if (note.committed)
@@ -125,7 +126,7 @@ noted_end(void)
 	/* As long as the note is there, others must not make theirs, except as shared ones. */
 	if (note.committed && !noted_try_forget())
 		return false;
-	slot_careful_release();
+	slot_careful_release(more);
 	return true;
 }
 

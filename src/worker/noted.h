@@ -22,9 +22,10 @@ extern void noted_forgotten(void);
 
 /*
  * Called when a unit has run: removes a note that is still there, and gives up the turn.
- * False if that failed; then it must be called again before a unit runs.
+ * "more": it has more to do at once.  False if the note is still there; then this must be
+ * called again before a unit runs.
  */
-extern bool noted_end(void);
+extern bool noted_end(bool more);
 
 /* Called by the scheduler: marks the notes of calls that take long as shared. */
 extern void noted_share(void);

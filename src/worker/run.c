@@ -122,6 +122,8 @@ run_succeeded(Unit *unit, const DispatchRequest *request, DispatchResult *result
 	unit->due = result->due;
 	unit->careful += result->careful ? result->done : 0;
 	unit->passed |= result->passed;
+	if (result->passed)
+		unit->unwritten = result->done == 0;
 
 	/* A batch that left the parked events alone says nothing about one that fails. */
 	if (!request->leave_parked)
@@ -198,6 +200,7 @@ run_returned(Unit *unit, const DispatchRequest *request, DispatchResult *result,
 			counts->batches++;
 			counts->events += result->done;
 			run_succeeded(unit, request, result);
+			counts->passed |= unit->unwritten;
 			break;
 	}
 }
@@ -215,13 +218,25 @@ run_activity(const Unit *unit)
 }
 
 /*
+ * A unit that waits for a standby, or for its turn: must it still?
+ */
+static bool
+run_awaits(void)
+{
+	bool missing = standby_missing();
+
+	slot_careful_misses(missing);
+	return missing || !slot_careful_ask();
+}
+
+/*
  * May the unit run a batch now?  If not, sets when to try again.
  */
 static bool
 run_may(Unit *unit, DispatchRequest *request)
 {
 	/* A batch would find out the same, but there may be thousands of units that wait. */
-	if (unit->awaits && (standby_missing() || !slot_careful_ask()))
+	if (unit->awaits && run_awaits())
 	{
 		unit_poll(unit);
 		return false;
@@ -303,7 +318,7 @@ run_ended(Unit *unit, const DispatchRequest *request, DispatchResult *result, Er
 		return;
 	}
 	/* The server is still there, so what was noted is not in hand any more. */
-	(void) noted_end();
+	(void) noted_end(true);
 	run_failed(unit, error, progress);
 }
 
@@ -362,7 +377,7 @@ run_once(Unit *unit, MemoryContext context, RunCounts *counts)
 void
 run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 {
-	if (!noted_end())
+	if (!noted_end(true))
 	{
 		unit_poll(unit);
 		return;
@@ -370,5 +385,5 @@ run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
 	for (int i = 0; i < RUN_NOTES && run_once(unit, context, counts); i++)
 		if (slot_asked_to_leave())
 			break;
-	(void) noted_end();
+	(void) noted_end(unit->dirty && unit->not_before == 0);
 }

@@ -12,6 +12,7 @@ typedef struct RunCounts
 {
 	int64 batches;
 	int64 events;
+	bool passed; /* a unit has passed what was in hand at a promotion, and that is not written */
 } RunCounts;
 
 /*

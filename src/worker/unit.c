@@ -142,6 +142,7 @@ unit_make(ProcessManager *pm, int lane, Unit *known)
 		unit->wait_nap = known->wait_nap;
 		unit->careful = known->careful;
 		unit->passed = known->passed;
+		unit->unwritten = known->unwritten;
 	}
 	return unit;
 }

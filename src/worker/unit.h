@@ -37,7 +37,8 @@ typedef struct Unit
 	Isolate isolate;
 	Contention contention;
 	int careful;		/* items that it has handled carefully since it was loaded */
-	bool passed;		/* it had nothing in hand at the promotion, or has passed it */
+	bool passed;		/* it had nothing in hand at the promotion, or has passed it, */
+	bool unwritten;		/* and the row of its lane does not say so yet (passed.c) */
 	bool awaits;		/* it waits for a standby, or for its turn among careful calls */
 	int servers_faults; /* failures in a row that look like problems of the server */
 	bool polling;		/* not_before is for a mark or a lock: a wake-up ends the wait */
@@ -65,6 +66,7 @@ typedef struct Units
 	int colleagues;			  /* how many dispatchers the role has */
 	bool share_changed;		  /* rank or colleagues, since the units were loaded */
 	bool loaded;			  /* it is not known yet which of them have something to do */
+	bool unwritten;			  /* some of them have passed, and that is not written yet */
 } Units;
 
 /* Called once in a process, before the first load. */

@@ -77,6 +77,7 @@ unit_work_any(Unit *unit)
 		return true;
 	/* What comes from now on was not in hand at a promotion. */
 	unit->passed = true;
+	unit->unwritten = state.careful;
 	unit->due = state.parked_due;
 	if (unit->pm->kind == HANDLER_INSTANCE)
 		unit->due = Min(unit->due, state.timer_due);
@@ -107,6 +108,7 @@ unit_work_sort_out(Units *units)
 			unit->first = false;
 		else
 			unit->dirty = unit->first = unit->check;
+		units->unwritten |= unit->unwritten;
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(context);
 	}
