@@ -405,7 +405,7 @@ compat_prune_page(Relation rel, Buffer buffer)
 
 /*
  * ExecInsertIndexTuples() takes a word of flags instead of boolean arguments, of which
- * 16 had added one: an update may need only the indexes that summarize.
+ * 16 had added one: an update may need only the summarizing indexes.
  */
 #if PG_VERSION_NUM >= 190000
 #define compat_insert_index_tuples(target, slot, estate, no_error, conflict, arbiters)             \

@@ -68,7 +68,10 @@ _PG_init(void)
 		slot_install();
 		report_install();
 		crash_install();
-		/* After wakeup_install(): what is woken finds the counters of the transaction. */
+		/*
+		 * This comes after wakeup_install(), because callbacks run in reverse order: the
+		 * counters of the transaction are added before other processes are woken.
+		 */
 		stat_install();
 		utility_install_hook();
 		launcher_register();

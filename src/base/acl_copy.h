@@ -7,7 +7,7 @@
 
 /*
  * Copies the rights on a table or sequence, and on its columns by their names, to another one of
- * the same kind and the same owner.  Rights that the other one had are gone.
+ * the same kind and the same owner.  Rights that the other one had before are removed.
  */
 extern void acl_copy(Oid from, Oid to);
 

@@ -11,7 +11,7 @@
 
 /*
  * Is the error one about an object or a role?  Other errors (out of memory, a
- * cancelled statement) concern the whole session.
+ * canceled statement) concern the whole session.
  */
 static bool
 attempt_may_fail_by(ErrorData *error)

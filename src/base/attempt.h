@@ -12,7 +12,7 @@
  */
 extern bool attempt(void (*act)(void *), void *arg, ErrorData **error);
 /*
- * The same, but any error is returned that does not concern the whole session.
+ * The same, but returns any error that does not concern the whole session.
  */
 extern bool attempt_any(void (*act)(void *), void *arg, ErrorData **error);
 

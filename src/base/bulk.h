@@ -16,7 +16,7 @@ typedef struct BulkTable
 	const char *const *columns; /* their names; the first one is number 1 */
 	int ncolumns;
 	AttrNumber identity; /* this column is drawn from its sequence; 0: none is */
-	int ids;			 /* how many rows one value of the sequence is enough for */
+	int ids;			 /* the number of rows for which one value of the sequence suffices */
 	Oid checked;		 /* the table in which the columns were found to have these numbers */
 	int optional;		 /* this many, at the end, may be missing if the extension is older */
 } BulkTable;
@@ -42,7 +42,7 @@ typedef struct Bulk
 extern void bulk_begin(Bulk *bulk, BulkTable *table);
 
 /*
- * Begins a row, all of whose other columns are set with bulk_set().  Returns the value of
+ * Begins a row; bulk_set() then sets each of its other columns.  Returns the value of
  * its identity column.
  */
 extern int64 bulk_add(Bulk *bulk);

@@ -79,7 +79,7 @@ key_in_utf8(const char *name, size_t *len)
 	conversion = FindDefaultConversionProc(encoding, PG_UTF8);
 	if (!OidIsValid(conversion) || room > PG_INT32_MAX)
 		return name;
-	/* With noError, the conversion stops at the first invalid byte, and returns how far it came. */
+	/* With noError, the conversion stops at the first invalid byte, and returns how far it got. */
 	converted = MemoryContextAllocHuge(CurrentMemoryContext, room);
 	if (pg_do_encoding_conversion_buf(conversion, encoding, PG_UTF8,
 									  (unsigned char *) unconstify(char *, name), (int) *len,

@@ -4,8 +4,8 @@
  *
  * The private tables are often empty when a statement is planned, and large when its plan
  * is used.  Autovacuum may have found a table empty, or only one value in a column, and a
- * session may have its own settings of the planner.  A plan that is made from these may
- * scan a whole table, or use an index of which the statement only gives the first column.
+ * session may have its own planner settings.  A plan that is made from these may
+ * scan a whole table, or use an index although the statement gives only its first column.
  * Such a plan takes longer with each row of the table.
  *
  * So while a fixed statement is planned, the planner is shown large tables without

@@ -1,12 +1,12 @@
 /*
  * relation_change.c
- *		Remembers which relations have changed lately.
+ *		Remembers which relations have changed recently.
  *
  * Code that reads the catalog rows of many relations with one snapshot, and keeps what they
  * say until an invalidation arrives, must not miss invalidations that arrive while the rows
  * are being read.  So the last invalidations are kept here: what was read about a relation
- * is kept only if none of them concerned it.  That is sound if no lock is taken between the
- * question and the moment from which on the callback finds what is kept.
+ * is kept only if none of them concerned it.  That is correct if no lock is taken between
+ * this check and the moment from which on the callback can find what is kept.
  */
 #include "pm.h"
 

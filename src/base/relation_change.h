@@ -5,7 +5,10 @@
 #ifndef PM_RELATION_CHANGE_H
 #define PM_RELATION_CHANGE_H
 
-/* The callback for invalidations of relations reports each one here; InvalidOid: any relation. */
+/*
+ * The callback for invalidations of relations reports each one here; InvalidOid means any
+ * relation.
+ */
 extern void relation_change_note(Oid relid);
 /* A point in time, to be remembered before the snapshot is taken. */
 extern uint64 relation_change_point(void);

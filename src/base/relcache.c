@@ -3,8 +3,8 @@
  *		Passes invalidations of the relation cache to all files that want them.
  *
  * PostgreSQL has room for ten callbacks in a session, its own and those of all libraries.  A worker
- *of logical replication, for example, needs several, and ends if there is no room.  So pm registers
- * one.
+ * of logical replication, for example, needs several, and ends if there is no room.  So pm
+ * registers only one.
  */
 #include "pm.h"
 

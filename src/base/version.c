@@ -69,8 +69,7 @@ version_install(void)
 }
 
 /*
- * A number by which versions are ordered.  What follows the third part does not
- * count.
+ * A number by which versions are ordered.  What follows the third part is ignored.
  */
 static int64
 version_number(const char *version)
@@ -104,8 +103,8 @@ version_fit(const char *installed)
 
 /*
  * The version of the extension in this database, or NULL where there is none.
- * In a transaction.  A fresh catalog snapshot reads it, since the extension
- * may have been dropped or updated a moment ago.
+ * Must be called in a transaction.  The version is read with a fresh catalog
+ * snapshot, because the extension may have been dropped or updated a moment ago.
  */
 char *
 version_installed(void)
@@ -185,8 +184,8 @@ version_require_served(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the library of pm is older than the extension pm of this database"),
-				 errdetail("The library has version %s, the extension has version %s.", PM_VERSION,
-						   installed),
+				 errdetail("The library has version %s, and the extension has version %s.",
+						   PM_VERSION, installed),
 				 errhint("Install version %s of the library and restart the server.", installed)));
 	if (fit == VERSION_TOO_OLD)
 		ereport(ERROR,

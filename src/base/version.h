@@ -19,7 +19,10 @@ extern void version_install(void);
 extern VersionFit version_fit(const char *installed);
 extern char *version_installed(void);
 
-/* Is the extension of this version or a later one?  From memory; costs nothing. */
+/*
+ * Is the extension of this version or a later one?  The answer comes from memory and costs
+ * nothing.
+ */
 extern bool version_has(const char *since);
 
 /* To be called when the extension has been created or updated. */

@@ -250,7 +250,7 @@ within_cause(Datum metadata)
 	theirs = within_metadata();
 	correlated = within_object_has(DatumGetJsonbP(metadata), "correlation") ||
 				 (theirs != NULL && within_object_has(theirs, "correlation"));
-	/* An event without a correlation is the first of what is correlated with it. */
+	/* An event without a correlation is the first of the events that are correlated with it. */
 	if (current_log != NULL)
 		metadata = DirectFunctionCall2(jsonb_concat, metadata,
 									   event_causation(current_log, current_position, !correlated));
@@ -260,7 +260,7 @@ within_cause(Datum metadata)
 		metadata = within_pass_on(metadata, theirs, "causation", "causation", false);
 	if (current_log == NULL && !correlated)
 		metadata = within_pass_on(metadata, theirs, "causation", "correlation", true);
-	/* What the handler itself has given stays. */
+	/* Keys that the handler itself has set stay as they are. */
 	metadata = within_pass_on(metadata, theirs, "correlation", "correlation", true);
 	foreach(lc, current_carry)
 		metadata = within_pass_on(metadata, theirs, lfirst(lc), lfirst(lc), true);

@@ -97,7 +97,7 @@ advance_timers(Advance *advance, int64 last)
 	{
 		int64 id = lease->timers[taken++];
 
-		/* The consumer may have cancelled or replaced it. */
+		/* The consumer may have canceled or replaced it. */
 		(void) timer_take(id);
 		if (id == last)
 			break;

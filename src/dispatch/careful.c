@@ -76,7 +76,10 @@ careful_note(const BatchTask *task, Handling *what, bool correlating, bool suspe
 	what->lane = task->lane;
 	what->correlating = correlating;
 	note_set(task->pm, what, others);
-	/* Even if the role's commits need not reach the disk: a standby gets only what has. */
+	/*
+	 * The note must reach the disk even if the role's commits need not, because a standby gets
+	 * only what is on disk.
+	 */
 	ForceSyncCommit();
 	task->note->what = *what;
 	tally->noted = true;

@@ -283,8 +283,9 @@ dispatch_has_passed(const DispatchRequest *request, const DispatchResult *result
 
 /*
  * Called at the end of a batch, as long as the unit has not passed what was in hand at a
- * promotion.  That it has is written with the first items that are handled then, or when the
- * dispatcher is idle (passed.c): thousands of units may have nothing in hand.
+ * promotion.  That the unit has passed it is written with the first items that are handled
+ * then, or when the dispatcher is idle (passed.c), because thousands of units may have nothing
+ * in hand.
  */
 static void
 dispatch_end_careful(const DispatchRequest *request, const BatchTask *task, DispatchResult *result)
@@ -301,8 +302,8 @@ dispatch_end_careful(const DispatchRequest *request, const BatchTask *task, Disp
 }
 
 /*
- * Counts what an earlier primary was lost with.  This batch may not handle it, nor anything
- * else of the unit.
+ * Counts an attempt for the item that was in hand when an earlier primary was lost.  This
+ * batch may handle neither that item nor anything else of the unit.
  */
 static bool
 dispatch_judge(const DispatchRequest *request, const LaneState *state)

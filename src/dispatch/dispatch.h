@@ -37,7 +37,7 @@ typedef struct DispatchResult
 	bool held;		   /* a mark is held back by a writer, or a log is locked */
 	bool left_out;	   /* a log has a problem */
 	bool careful;	   /* the unit went carefully */
-	bool forgot;	   /* what was noted is not any more */
+	bool forgot;	   /* the note has been removed */
 	bool passed;	   /* the unit had nothing in hand at the promotion; that is not written */
 	bool all;		   /* all logs have been read, not only some */
 	bool sending;	   /* a transaction is open that has sent something */

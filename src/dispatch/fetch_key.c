@@ -121,7 +121,7 @@ fetch_keys(Batch *batch, ErrorData **error)
 }
 
 /*
- * It is not a failure of correlate if the caller's statement was cancelled, or because of a
+ * It is not a failure of correlate if the caller's statement was canceled, or because of a
  * conflict or a problem of the server.  A timeout is one.
  */
 void

@@ -51,7 +51,7 @@ handle_has_failed(const BatchTask *task, const BatchItem *item)
 /* ---------- one item ---------- */
 
 /*
- * Takes a timer in order to handle it.  False if it has been cancelled or
+ * Takes a timer in order to handle it.  False if it has been canceled or
  * replaced since it was read, or has no instance any more.
  */
 static bool

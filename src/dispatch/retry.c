@@ -192,7 +192,7 @@ retry_item(Calls *calls, BatchItem *item, Tally *tally)
 {
 	CallTimers timers;
 
-	/* The items before it may have cancelled the timer, or ended the instance. */
+	/* The items before it may have canceled the timer, or ended the instance. */
 	if (!park_take(item->id))
 		return false;
 	if (item->event == (Datum) 0)

@@ -12,7 +12,7 @@
 /* The counts of one of the batch's logs. */
 typedef struct TallyLog
 {
-	int done;		/* events got past */
+	int done;		/* events that the batch has got past */
 	int handled;	/* of these, by the handler */
 	int64 position; /* of the last event that was handled, parked or skipped */
 } TallyLog;

@@ -17,8 +17,8 @@ extern bool append_id_look(const char *log, Datum digest, int64 *position, Trans
 extern bool append_id_seen(const char *log, Datum digest, int64 position);
 
 /*
- * Records the position of an id.  If it has a row already, the row must have the position
- * *before; false if it has another one.
+ * Records the position of an id.  If the id has a row already, the row must have the
+ * position *before; false if it has another one.
  */
 extern bool append_id_record(const char *log, Datum digest, int64 position, const int64 *before);
 

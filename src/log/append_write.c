@@ -195,7 +195,7 @@ append_compare(AppendCall *append, int64 actual, bool any)
 			 errmsg("version conflict in stream \"%s\" of log \"%s\"",
 					TextDatumGetCString(append->stream), append->log->name),
 			 actual == 0 && any ?
-				 errdetail("Expected version %lld, the stream has events without a version.",
+				 errdetail("Expected version %lld, but the stream has events without a version.",
 						   expected) :
 				 errdetail("Expected version %lld, actual version %lld.", expected,
 						   (long long) actual),

@@ -44,7 +44,7 @@ PG_FUNCTION_INFO_V1(pm_detach_log);
 /* ---------- the name ---------- */
 
 /*
- * Everybody may create temporary tables, so their schema says nothing.
+ * Any role may create temporary tables, so their schema says nothing.
  */
 void
 attach_require_name(char *given, Oid source)
@@ -118,8 +118,8 @@ attach_position_name(Relation rel, const char *text)
 }
 
 /*
- * Raises the errors of the expressions, with their context, and of the sequence.  What
- * log_get() finds is only the message.
+ * Raises the errors of the expressions, with their context, and of the sequence.
+ * log_get() would find only the message.
  */
 static void
 attach_check_row(LogRow *row)
@@ -243,8 +243,9 @@ attach_require_may_change(const LogRow *row)
 }
 
 /*
- * The same call once more accepts a sequence that has been changed, and makes the trigger.
- * With other arguments it would give other events to those who follow the log.
+ * Repeating the call with the same arguments accepts a sequence that has been changed, and
+ * makes the trigger.  With other arguments, the followers of the log would get other
+ * events.
  */
 static void
 attach_again(const LogRow *row)
@@ -263,10 +264,11 @@ attach_again(const LogRow *row)
 												   errhint("Give the log another name.")));
 	if (!attach_is_same(&old, row))
 		ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-						errmsg("log \"%s\" is attached in another way, and is followed", row->name),
+						errmsg("log \"%s\" is attached with other arguments, and is followed",
+							   row->name),
 						errdetail("It is followed by: %s.", followers),
-						errhint("Attach it under another name, or end that with pm.unfollow or "
-								"pm.unregister and remove it with pm.detach_log.")));
+						errhint("Attach the table under another name, or end that with pm.unfollow "
+								"or pm.unregister and remove the log with pm.detach_log.")));
 	log_catalog_accept_attached(row);
 	wakeup_registry();
 }

@@ -11,7 +11,7 @@
 extern bool attach_allows_name(const char *function);
 /* May a value be cast to the type of this name? */
 extern bool attach_allows_type_name(const char *type);
-/* May a column or a value have this type?  Domains count as the type below them. */
+/* May a column or a value have this type?  A domain counts as its base type. */
 extern bool attach_allows_type(Oid type);
 /* May a value of this type be converted by its output and another type's input function? */
 extern bool attach_allows_io(Oid from, Oid to);

@@ -156,7 +156,7 @@ attach_check_const(Const *constant, AttachWalk *walk)
 	if ((constant->consttype == TIMESTAMPOID || constant->consttype == TIMESTAMPTZOID) &&
 		!constant->constisnull && !attach_literal_is_fixed(walk->text, constant->location))
 		attach_refuse("A constant of a time must have the form '2026-01-31', or '2026-01-31 "
-					  "12:00:00', with a time zone like +01 or without: what another form means "
+					  "12:00:00', with or without a time zone like +01: what any other form means "
 					  "depends on settings or on the time.");
 }
 

@@ -16,8 +16,8 @@
  * pm.attach_log takes a lock that the event trigger looks for, and then waits for the transactions
  * that hold the lock on a partitioned table that attaching a partition takes.  If the event
  * trigger does not find the lock, its transaction has locked the table before, and is waited for.
- * The lock on the table itself would not do: writers of the table would be held back by it, and
- * any role that may read the table could keep it.
+ * The lock on the table itself could not be used: it would block writers of the table, and any
+ * role that may read the table could hold it.
  */
 #include "pm.h"
 

@@ -8,8 +8,8 @@
  *
  * An index and a constraint of a partition belong to those of the partitioned table if they have
  * the same definition.  So they stay, under other names, and nothing is built.  PostgreSQL would
- * cut a name that is too long, and then two of them could be the same.  A trigger for each
- * row is made for all partitions, so that of the old table goes.  Policies stay: they
+ * cut a name that is too long, and then two of them could be the same.  A trigger for each row
+ * is made for all partitions, so that of the old table is dropped.  Policies stay: they
  * continue to apply to a query that names the partition.
  */
 #include "pm.h"
@@ -30,8 +30,9 @@
  * $1 is the table, $2 the name that it gets, $3 its sequence, $4 and $5 the columns of stream and
  * version, $6 that of positions.
  *
- * The unique index on (stream, version) goes: pm.append keeps versions unique in a
- * partitioned log, and that no row of the old table changes its version.
+ * The unique index on (stream, version) is dropped: in a partitioned log, pm.append
+ * keeps versions unique, and a trigger refuses changes of the versions in old rows
+ * (guard_row.c).
  */
 #define CARRY_TYPES                                                                                \
 	{                                                                                              \

@@ -434,7 +434,7 @@ guard_refuse_untriggered(Oid relid)
 	bool has_trigger = OidIsValid(get_trigger_oid(relid, GUARD_WRITE_TRIGGER, true));
 	Relation rel = RelationIdGetRelation(relid);
 
-	/* The worker of a subscription does not need that trigger, but others. */
+	/* The worker of a subscription does not need that trigger, but it needs others. */
 	if (rel != NULL && guard_is_of_replica(rel))
 		replica_require_triggers(rel);
 	ereport(ERROR,

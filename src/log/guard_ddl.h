@@ -18,18 +18,22 @@
 #define GUARD_CHECK "pm_position_is_new"
 
 /*
- * The same of rows of the catalogs.  A bit for each trigger of the guard, 0 if it is none or was
- * changed ("conditional": it has a WHEN condition), and the bits of all triggers that an ordinary
- * table needs.  Is the expression of a constraint that of the check for this column?  The check of
- * a replica log names the table, "relid"; with InvalidOid, no table may be named.
+ * The same checks, made on rows of the catalogs.  The first function returns the bit of a trigger
+ * of the guard, or 0 if the trigger is none of these or was changed ("conditional": it has a WHEN
+ * condition).  The second one returns the bits of all triggers that an ordinary table needs.  The
+ * third one tells whether the expression of a constraint is that of the check for this column.
+ * The check of a replica log names the table, "relid"; with InvalidOid, no table may be named.
  */
 extern int guard_trigger_bit(Form_pg_trigger trigger, bool conditional);
 extern int guard_trigger_bits(void);
 extern bool guard_is_check(const char *expression, Oid relid, AttrNumber attnum);
-/* Does the table have the check of positions, unchanged?  A partitioned one has a trigger for that.
+/* Does the table have the check of positions, unchanged?  A partitioned table has a trigger for it.
  */
 extern bool guard_has_check(Relation rel);
-/* Raises an error if it has not, or if it is a replica log without one of the triggers of that. */
+/*
+ * Raises an error if not, or if the table is that of a replica log and lacks one of its
+ * triggers.
+ */
 extern void guard_require_check(Relation rel);
 /*
  * The name of the first object that is missing, changed or disabled; NULL if the guard

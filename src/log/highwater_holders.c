@@ -15,7 +15,7 @@
 
 /*
  * The leaves are known only if this backend could lock the table.  L is read first: whatever
- * is drawn by then is written to a leaf that partition_set() returns.
+ * position is drawn by then is written to a leaf that partition_set() returns.
  */
 bool
 highwater_tables(HighwaterTables *tables, Oid relid, const Sequence *sequence)

@@ -20,7 +20,7 @@ typedef enum HighwaterView
 /*
  * The tables on which writers hold their lock.  A log of ours has one: an insert into a leaf of a
  * partitioned log is refused unless its transaction holds the lock on the log's table
- * (guard_row.c). A table of somebody else may have leaves into which anybody can insert.
+ * (guard_row.c). The table of another program may have leaves into which any session can insert.
  */
 typedef struct HighwaterTables
 {

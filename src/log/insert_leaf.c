@@ -46,7 +46,7 @@ insert_leaf(PmLog *log, Relation root, const PartitionSet **set, int64 position)
 }
 
 /*
- * Only the guard's trigger, whose work pm.append does.
+ * Does the leaf have only the guard's trigger, whose work pm.append does?
  */
 static bool
 insert_leaf_plain_triggers(Relation leaf)
@@ -63,8 +63,9 @@ insert_leaf_plain_triggers(Relation leaf)
 }
 
 /*
- * No checks, and no column that has to be computed or may not be NULL, except those of an event.
- * Defaults of a partition do not apply to what is inserted into the log.
+ * Does the leaf have no checks and, apart from the columns of an event, no column that has to be
+ * computed or may not be NULL? Defaults of a partition do not apply to what is inserted into the
+ * log.
  */
 static bool
 insert_leaf_plain_columns(Relation leaf, const AttrNumber *column)
@@ -90,7 +91,7 @@ insert_leaf_plain_columns(Relation leaf, const AttrNumber *column)
 }
 
 /*
- * No index that could refuse the row, except that of positions.
+ * Does the leaf have no index that could refuse the row, except that of positions?
  */
 static bool
 insert_leaf_plain_indexes(Relation leaf)

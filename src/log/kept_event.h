@@ -11,7 +11,7 @@
 extern bool kept_event_exists(void);
 /* Reads the copy of an event into the current memory context; false if there is none. */
 extern bool kept_event_find(const char *log, int64 position, EventFields *event);
-/* Keeps an event aside. */
+/* Keeps a copy of an event. */
 extern void kept_event_add(const EventFields *event);
 /* Replaces the data of a stream's events.  Returns their positions, of int8. */
 extern Datum kept_event_erase(const char *log, Datum stream, Datum replacement, int *count);

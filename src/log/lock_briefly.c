@@ -5,9 +5,9 @@
  * Writers queue behind a session that waits for an exclusive lock.  So the lock is requested for
  * a short time, repeatedly, with pauses in which the writers get their locks.
  *
- * A vacuum by autovacuum gives way to whoever waits for it for deadlock_timeout, which is longer
- * than one attempt.  So that is short too.  It is a setting of superusers, but it only decides
- * how early this session looks for deadlocks.
+ * A vacuum by autovacuum gives way to a session that has waited for it for deadlock_timeout,
+ * which is longer than one attempt.  So that is set to a short time too.  Only superusers may
+ * change this setting, but here it only decides how early this session looks for deadlocks.
  */
 #include "pm.h"
 

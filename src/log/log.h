@@ -52,8 +52,8 @@ typedef struct LogShape
  */
 typedef struct PmLog
 {
-	const char *name;  /* the first one, by which all that is kept names it */
-	const char *title; /* that it has now, for users */
+	const char *name;  /* its first name, by which everything that is stored refers to it */
+	const char *title; /* its present name, for users */
 	LogKind kind;
 	Oid relid;
 	Oid seqid;

@@ -58,7 +58,7 @@ static uint64 row_invalidations = 0; /* of rows of pg_sequence and pg_namespace 
 #define LOG_CACHE_FEW 32
 
 /*
- * Forgets that a log was built from a relation, of which there may be no other.
+ * Forgets that a log was built from a relation.  It may have been the only one.
  */
 static void
 log_cache_unrelate(Oid relid, LogCacheEntry *entry)

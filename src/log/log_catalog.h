@@ -13,8 +13,8 @@
 /* A row of the catalog. */
 typedef struct LogRow
 {
-	char *name;	 /* the first one, by which all that is kept names it */
-	char *title; /* that it has now */
+	char *name;	 /* its first name, by which everything that is stored refers to it */
+	char *title; /* its present name */
 	LogKind kind;
 	Oid relid;
 	Oid sequence_file; /* of the sequence that was last accepted */
@@ -65,9 +65,9 @@ extern void log_catalog_insert_kind(const LogRow *row);
 extern void log_catalog_accept(const char *name, Oid sequence_file);
 /* The same for an attached log, of which the row has the sequence. */
 extern void log_catalog_accept_attached(const LogRow *row);
-/* An ordinary log has got this table, and is a partitioned one from now on. */
+/* This table has taken the place of an ordinary log's table; from now on the log is partitioned. */
 extern void log_catalog_partition(const char *name, Oid relid, Oid sequence_file);
-/* Removes a log, and what is kept of its streams. */
+/* Removes a log, and what is kept about its streams. */
 extern void log_catalog_delete(const char *name);
 
 #endif /* PM_LOG_CATALOG_H */

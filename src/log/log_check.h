@@ -24,8 +24,8 @@ typedef enum SequenceFit
  */
 extern SequenceFit log_sequence_fits(PmLog *log, int64 *last, int64 *needed);
 /*
- * Notes the first problem of a log.  "accepted_file" is that of the sequence that
- * was last accepted, and "at_home" whether that was in this database.  False if
+ * Notes the first problem of a log.  "accepted_file" is the file of the sequence that
+ * was last accepted, and "at_home" tells whether that was in this database.  False if
  * another session has the sequence exclusively, so that it cannot be checked now.
  */
 extern bool log_check(PmLog *log, Relation rel, Oid accepted_file, bool at_home);

@@ -2,10 +2,11 @@
  * log_name.c
  *		The names of a log: the first one, and those that pm.rename_log has given it.
  *
- * All that is kept names a log by its first name: cursors, parked events, journals, ids, the
- * causation in the metadata of events.  There may be millions of these, so pm.rename_log changes
- * none of them.  It changes only the title, by which users know the log.  Functions accept each
- * name that the log has ever had, so that a program that uses an old one keeps working.
+ * Everything that is stored refers to a log by its first name: cursors, parked events, journals,
+ * ids, the causation in the metadata of events.  There may be millions of these, so
+ * pm.rename_log changes none of them.  It changes only the title, by which users know the log.
+ * Functions accept each name that the log has ever had, so that a program that uses an old one
+ * keeps working.
  *
  * No other log gets any of these names, for as long as the log exists.  So a name and a position
  * never mean two events.
@@ -56,8 +57,8 @@ log_name_first(const char *name)
 }
 
 /*
- * A name can be in two tables, so a unique index does not suffice.  Names with the same hash are
- * rare, and only wait for each other.
+ * A name can be in two tables, so a unique index does not suffice.  Two names rarely have the
+ * same hash; then they only wait for each other.
  */
 void
 log_name_claim(const char *name)

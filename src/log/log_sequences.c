@@ -33,8 +33,9 @@ log_sequences_form(uint64 row)
 }
 
 /*
- * So that thousands of sequences can be read without being opened.  What this transaction
- * itself has changed may be undone by a savepoint.
+ * Remembers the files, so that thousands of sequences can be read without being opened.
+ * It does not do so for what this transaction itself has changed, because a savepoint may
+ * undo that.
  */
 static void
 log_sequences_remember(List *sequences, uint64 point)

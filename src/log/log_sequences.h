@@ -7,7 +7,7 @@
 
 #include "nodes/pg_list.h"
 
-/* A log and its sequence, neither of which was looked at. */
+/* A log and its sequence, neither of which has been read. */
 typedef struct LogSequence
 {
 	char *name;

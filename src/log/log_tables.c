@@ -2,8 +2,8 @@
  * log_tables.c
  *		The tables that have a log's events: the log's own, or its leaves.
  *
- * For what is not read in the order of positions (partition_read.c): events of a stream, or
- * those that have something in their metadata.
+ * This is for reading that is not in the order of positions (for that, see
+ * partition_read.c): the events of a stream, or those whose metadata contains something.
  */
 #include "pm.h"
 

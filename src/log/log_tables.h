@@ -15,7 +15,7 @@ typedef struct LogTables
 	Snapshot snapshot;
 	const PartitionSet *set; /* NULL: it is one table */
 	int count;
-	/* The first ones of them, this number, are in the order of positions. */
+	/* This many of them, from the first one on, are in the order of positions. */
 	int ordered;
 } LogTables;
 

@@ -25,8 +25,8 @@ typedef struct PartitionSet
 	Oid root;
 	int count;
 	/*
-	 * The first ones of them, this number, are ranges of positions, in ascending order, which do
-	 * not overlap.  The others can have any positions.
+	 * This many of them, from the first one on, are ranges of positions, in ascending order,
+	 * which do not overlap.  The others can have any positions.
 	 */
 	int nranged;
 	bool nested; /* a partition is partitioned itself */

@@ -173,8 +173,8 @@ partition_drop_rows_between(PmLog *log, int64 from, int64 to)
 }
 
 /*
- * What else is kept of the partition's events goes with them.  A default partition has single
- * positions; those between them are in other partitions.
+ * Removes what else is stored about the partition's events.  The positions in a default
+ * partition need not follow each other; those between them are in other partitions.
  */
 static void
 partition_drop_rows(PmLog *log, Relation root, Relation leaf, const PartitionLeaf *range)
@@ -231,7 +231,7 @@ partition_drop_lock(Oid root)
 }
 
 /*
- * The range of a leaf; all positions if it is none.
+ * The range of a leaf; all positions if the leaf is not a range.
  */
 static PartitionLeaf
 partition_drop_range(Relation root, AttrNumber position, Oid leaf)
@@ -264,7 +264,7 @@ partition_drop_from(PmLog *log, Relation root, Oid leafid, PartitionEnd end)
 				 errdetail("Events can still be appended to it, or a transaction that may have "
 						   "appended to it has not ended."),
 				 errhint("Detach it without CONCURRENTLY.")));
-	/* A call that must fail makes nobody wait. */
+	/* Check this first, so that a call that must fail makes nobody wait. */
 	if (partition_drop_end_position(log, root, leaf, BackwardScanDirection, &last) &&
 		held_by(log->name, range.from, last, &held))
 		partition_drop_refuse(end, name, log->name, &held);
@@ -343,8 +343,9 @@ partition_attached(const char *name, Oid root, Oid leafid)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot attach partition \"%s\" to event log \"%s\"",
 						RelationGetRelationName(leaf), name),
-				 errdetail("It has an event at position %lld, which is after position %lld, up to "
-						   "which all followers have handled the log; others would miss it.",
+				 errdetail("It has an event at position %lld. All followers have handled the "
+						   "log only up to position %lld, and those that are further would miss the "
+						   "event.",
 						   (long long) last, (long long) slowest),
 				 errhint("Wait until all followers are past it, or append the events again.")));
 	relation_close(leaf, NoLock);

@@ -75,7 +75,8 @@ partition_make_is_bounded(PmLog *log, int64 up_to)
 }
 
 /*
- * Has the table an index to which the one of (stream, version) of a partitioned log can belong?
+ * Does the table have an index that can become part of the index on (stream, version) of a
+ * partitioned log?
  */
 static bool
 partition_make_has_index(PmLog *log)

@@ -13,9 +13,9 @@
  */
 extern void partition_make_require(PmLog *log, int64 up_to);
 /*
- * Does it.  The table gets the name "partition", and takes the positions below up_to.  Returns the
- * new table, which has the log's name.  The caller has locked the table and its sequence
- * exclusively.
+ * Makes the log a partitioned one.  The table gets the name "partition", and takes the positions
+ * below up_to.  Returns the new table, which has the log's name.  The caller has locked the table
+ * and its sequence exclusively.
  */
 extern Oid partition_make(PmLog *log, const char *partition, int64 up_to);
 

@@ -78,7 +78,7 @@ partition_read_close_loose(PartitionRead *read)
 }
 
 /*
- * Opens all leaves that are no ranges, or none.
+ * Opens all leaves that are not ranges, or none of them.
  */
 static void
 partition_read_open_loose(PartitionRead *read)

@@ -32,7 +32,7 @@ typedef struct PartitionRead
 	ScanDirection direction;
 	int number;			  /* of the ranged leaf that is read now, or was read last */
 	PartitionPart ranged; /* that leaf */
-	PartitionPart *loose; /* the leaves that are no ranges of positions; NULL: not opened yet */
+	PartitionPart *loose; /* the leaves that are not ranges of positions; NULL: not opened yet */
 	int nloose;
 	binaryheap *heap; /* of PartitionPart, by position; NULL: only ranged leaves are read */
 } PartitionRead;

@@ -4,11 +4,11 @@
  *
  * The triggers depend on each other.  The one that fires before a statement begins to collect its
  * rows, the one that fires for each row keeps them, and only the one that fires after the statement
- * writes them (replica_copy.c).  Without the last one rows would be lost, without the first one
- * they would be written in another order than that of the publisher.  The table's owner can disable
- * one, drop it, rename it, or replace it.  So each trigger checks all of them before it does
- * anything.  They cannot be changed later in the statement, because the statement has locked the
- * table, and PostgreSQL uses the triggers that the table had when the statement began.
+ * writes them (replica_copy.c).  Without the last one, rows would be lost.  Without the first
+ * one, they would be written in another order than that of the publisher.  The table's owner can
+ * disable one, drop it, rename it, or replace it.  So each trigger checks all of them before it
+ * does anything.  They cannot be changed later in the statement, because the statement has locked
+ * the table, and PostgreSQL uses the triggers that the table had when the statement began.
  */
 #include "pm.h"
 

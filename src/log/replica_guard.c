@@ -201,8 +201,8 @@ replica_refuse_other(Relation rel, ReplicaTable *table, int64 origin, TupleTable
 }
 
 /*
- * Is there an event with this position at the publisher?  It takes a new snapshot for each event:
- * another subscription may have just committed it.
+ * Is there an event with this position at the publisher?  A new snapshot is taken for each event,
+ * because another subscription may just have committed the same event.
  */
 static bool
 replica_has(Relation rel, ReplicaTable *table, int64 origin, HeapTuple tuple)

@@ -16,8 +16,8 @@
  * for both: it can miss an event that is being updated, by pm.erase for example.
  *
  * Versions of a stream rise with positions, because a position is drawn under the lock.  So the
- * first partition that has an event with a version has the highest one.  What is looked for in
- * the others is whether the stream has any event at all, and a partition that has none takes
+ * first partition that has an event with a version has the highest one.  The other partitions
+ * are only asked whether the stream has any event at all, and a partition that has none takes
  * one look at its index.
  */
 #include "pm.h"

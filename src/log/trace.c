@@ -74,7 +74,7 @@ typedef struct Trace
 static void
 trace_put(Trace *trace, PmLog *log, EventFields *event)
 {
-	/* What is returned of the event, from TRACE_POSITION on. */
+	/* The columns of the event that are returned, from TRACE_POSITION on. */
 	static const int attributes[] = {EVENT_POSITION, EVENT_STREAM, EVENT_TYPE, EVENT_RECORDED_AT};
 	Datum values[TRACE_COLUMNS];
 	bool nulls[TRACE_COLUMNS] = {false};

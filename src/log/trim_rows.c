@@ -2,10 +2,10 @@
  * trim_rows.c
  *		Removes rows about events that pm.trim has deleted.
  *
- * Called after the events have been deleted.  The rows are read first and the log after
- * them, so the event of each row that was read is in the log unless it has been deleted.
- * The oldest events are deleted first, so if no event of a chunk is missing, no later chunk
- * needs to be read.
+ * Called after the events have been deleted.  The rows are read before the log, so the
+ * event of each row that was read is in the log unless it has been deleted.  The oldest
+ * events are deleted first, so if no event of a chunk is missing, no later chunk needs to
+ * be read.
  */
 #include "pm.h"
 

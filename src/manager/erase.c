@@ -8,12 +8,13 @@
  * are changed as the extension's owner, and no code of a user runs there.
  *
  * First the units of the caller's process managers that follow the log are locked.  So no
- * batch has old data in memory that it would write after we have looked.  What dispatchers have
- * read ahead, they read again, since the registrations count as changed (reading.c).
+ * batch has old data in memory that it would write after we have looked.  Dispatchers read
+ * again what they have read ahead, since the registrations count as changed (reading.c).
  *
  * The caller could keep the transaction open for a long time, and so hold up the process
- * managers of other roles, or their owners could hold up the caller.  What these have kept
- * is erased when the transaction commits (erase_commit.c), or later (erasure.c).
+ * managers of other roles, or their owners could hold up the caller.  What the process
+ * managers of other roles have kept is erased when the transaction commits
+ * (erase_commit.c), or later (erasure.c).
  *
  * The states of live instances are for their owners to change.
  */
@@ -44,8 +45,8 @@ PG_FUNCTION_INFO_V1(pm_erase);
 /* ---------- the log ---------- */
 
 /*
- * Only the owner of the table: its triggers, and the functions of its indexes, run as the
- * role that updates it.
+ * Only the owner of the table may do it: its triggers, and the functions of its indexes,
+ * run as the role that updates it.
  */
 static void
 erase_require_owner(PmLog *log)

@@ -120,7 +120,8 @@ erase_commit_log(const char *log, TimestampTz until)
 }
 
 /*
- * All process managers, those of the caller too: one of them may have been registered since.
+ * Goes through all process managers, those of the caller too, because one of them may have
+ * been registered since.
  */
 static void
 erase_commit_all(void)

@@ -23,9 +23,9 @@
  * Others can have kept something too: those that have followed the log earlier, and those to
  * which a handler has sent something.  They are searched for when the followers are locked,
  * since then nobody sends more.  As long as a follower is missed, it can still send, even to
- * one in which everything is done.  So when it is locked at last, those are searched again to
- * which its owner may send.  All others are left alone after the first pass: what they set
- * and send from then on, the new data has caused.
+ * one in which everything is done.  So when it is locked at last, the process managers to
+ * which its owner may send are searched again.  All others are left alone after the first
+ * pass, because what they set and send from then on results from the new data.
  */
 #include "pm.h"
 
@@ -154,7 +154,7 @@ erase_pass_confirm(ErasePass *pass, List *locked)
 	return confirmed;
 }
 
-/* ---------- whom it concerns ---------- */
+/* ---------- which process managers it concerns ---------- */
 
 static bool
 erase_pass_has(List *managers, int id)
@@ -212,8 +212,9 @@ erase_pass_names(List *names, const char *name)
 }
 
 /*
- * The search reads all timers.  After the first pass, it is needed only if one was locked
- * that was missed before, or if one was missed that does not follow the log.
+ * The search reads all timers.  After the first pass, it is needed only if a process
+ * manager was locked that had been missed before, or if one was missed that does not
+ * follow the log.
  */
 static bool
 erase_pass_must_find(const ErasePass *pass)
@@ -292,7 +293,7 @@ erase_pass_found(const ErasePass *pass, List *found, bool first)
 /* ---------- the pass ---------- */
 
 /*
- * Locks process managers, and erases what those have kept that could be locked.  "joined"
+ * Locks process managers, and erases what those that could be locked have kept.  "joined"
  * are the erasures, those with the same replacement as one.
  */
 static void
@@ -423,7 +424,7 @@ erase_later(const char *log, const char *await, List **busy)
 		return all;
 	complete = erase_pass(&pass);
 	erase_pass_keep(&pass, complete);
-	/* If it was only for their number that some were missed, there is nobody to wait for. */
+	/* If some were missed only because there are too many, there is nothing to wait for. */
 	if (busy != NULL && pass.locked == NIL)
 		*busy = erase_pass_busy(pass.missed);
 	return complete && all;

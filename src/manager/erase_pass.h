@@ -14,7 +14,7 @@ typedef struct ErasePass
 {
 	const char *log;
 	List *erasures;	   /* of Erasure, in the order in which they were made */
-	TimestampTz until; /* for how long units are waited for */
+	TimestampTz until; /* until when units are waited for */
 	List *locked;	   /* result: the process managers whose units are locked now, */
 	List *missed;	   /* and names of those whose units others have locked */
 	bool following;	   /* result: another one may just begin to follow the log */

@@ -3,7 +3,7 @@
  *		Calls the functions of users, with a timeout.
  *
  * Each call has a timeout of pm's own, since a handler can SET
- * statement_timeout.  When the time is up, the statement is cancelled.  A
+ * statement_timeout.  When the time is up, the statement is canceled.  A
  * handler can catch that: WHEN OTHERS of PL/pgSQL does not, but WHEN
  * query_canceled does.  So when the same call has run for twice the time, a
  * dispatcher ends its session, and the scheduler counts the attempt.  A session

@@ -34,7 +34,7 @@ extern void handler_watch_interrupted(void);
 /* Was the error that has just been caught caused by this timeout?  Resets the flag. */
 extern bool handler_timed_out(void);
 
-/* What has handler_timed_out() returned last? */
+/* What did handler_timed_out() return last? */
 extern bool handler_overran(void);
 
 /* And was the call waiting for a lock when its time was up? */

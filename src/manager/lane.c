@@ -25,7 +25,7 @@
 #include "shmem/stat.h"
 #include "shmem/wakeup.h"
 
-/* A retry that is further away than this, in ms: the clock was set back meanwhile. */
+/* If a retry is further away than this, in ms, the clock was set back meanwhile. */
 #define LANE_TOO_FAR (2 * LANE_MAX_BACKOFF)
 
 static const char *const lane_names[] = {"ok", "retrying", "parking", "halted", "waiting"};

@@ -2,9 +2,10 @@
  * lease.c
  *		Leases: which consumer holds a lane, and what it has fetched from it.
  *
- * A lease is read from its rows (lease_row.c), asked and changed here, and written again.
+ * A lease is read from its rows (lease_row.c), queried and changed here, and written
+ * again.
  *
- * Assumes that the caller holds the lock of the unit, except where it only looks.
+ * Assumes that the caller holds the lock of the unit, except where it only reads.
  */
 #include "pm.h"
 

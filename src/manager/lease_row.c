@@ -6,7 +6,7 @@
  * Each fetch and each advance writes them, so they are looked for at their last TIDs, as
  * cursors are (cursor.c).
  *
- * Assumes that the caller holds the lock of the unit, except where it only looks.
+ * Assumes that the caller holds the lock of the unit, except where it only reads.
  */
 #include "pm.h"
 

@@ -7,7 +7,7 @@
 
 #include "manager/lease.h"
 
-/* Reads a lease.  The caller holds the unit's lock, or only looks. */
+/* Reads a lease.  The caller holds the unit's lock, or changes nothing. */
 extern void lease_read(ProcessManager *pm, int lane, Lease *lease);
 
 /* Writes it, under the unit's lock. */

@@ -26,13 +26,13 @@
 #include "manager/standby.h"
 
 /*
- * In the place of a lane: the queue lock, and that of lanes that run alone.  Greater
- * than any lane.
+ * These numbers stand in the place of a lane: for the queue lock, and for the lock of
+ * lanes that run alone.  They are greater than any lane.
  */
 #define MANAGER_LOCK_QUEUE 0x7FFF
 #define MANAGER_LOCK_ALONE 0x7FFE
 
-/* In the place of a lane: the lock of senders. */
+/* This one stands for the lock of senders. */
 #define MANAGER_LOCK_SENDER 0x7FFD
 
 /* Time between two attempts to lock a unit, in ms. */

@@ -12,7 +12,7 @@ typedef struct Note
 {
 	Handling what;
 	bool left;	 /* by an earlier primary, which was lost meanwhile */
-	bool shared; /* others were called for at the same time */
+	bool shared; /* other items were in hand at the same time */
 } Note;
 
 /* The timeline on which this server writes; 0 while it is in recovery. */

@@ -59,7 +59,7 @@ seek_check_kept(ProcessManager *pm, const char *log, int64 after, bool reset)
 {
 	Kept kept = kept_count(pm->name);
 
-	/* What is known of instances that have ended goes with the others. */
+	/* What is kept of instances that have ended is deleted too. */
 	if (reset)
 		kept_delete(pm->name);
 	if (!kept_any(&kept))

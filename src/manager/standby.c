@@ -57,7 +57,7 @@ pm_standby_hint(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(standby_hint()));
 }
 
-/* ---------- those who wait behind such a transaction ---------- */
+/* ---------- sessions that wait behind such a transaction ---------- */
 
 typedef struct StandbyLock
 {

@@ -112,7 +112,7 @@ status_doing_handling(WorkerView *worker, uint32 info, long long seconds, Status
 								 "(wait event: %s); %s",
 								 seconds, worker->pid, status_doing_wait_event(info),
 								 status_doing_event(worker));
-		doing->hint = "It is cancelled after handler_timeout, "
+		doing->hint = "It is canceled after handler_timeout, "
 					  "which counts as a failure of the event.";
 	}
 }

@@ -4,7 +4,8 @@
  *
  * pm.status has a row for each log that a unit follows, and there may be thousands.  The
  * parked events of a unit are read once, and counted by log.  Subqueries would read them for
- * each row, and the planner would take that for so much work that it compiles the query.
+ * each row, and the planner would expect so much work that it would have the query compiled
+ * (JIT).
  *
  * Every role may call these functions.  What they have counted is returned only to roles that
  * may see the process manager; to others it looks as if nothing waited.

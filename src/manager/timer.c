@@ -4,9 +4,9 @@
  *
  * A timer is a row of pm_catalog.timer until it is handled.  The batch that
  * handles it deletes it first.  So a timer of the same type that its handler
- * sets is another timer, and a timer that was cancelled or replaced in between
+ * sets is another timer, and a timer that was canceled or replaced in between
  * is not handled.  A timer of a key with a parked event is a row of
- * pm_catalog.parked instead, and is cancelled, replaced and ended there.
+ * pm_catalog.parked instead, and is canceled, replaced and ended there.
  *
  * Assumes that only the unit's own handlers set and cancel timers, while the
  * batch holds the unit's lock.

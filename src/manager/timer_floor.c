@@ -4,7 +4,7 @@
  *
  * A timer that is set again gets a new row.  While another session holds a
  * snapshot, and within one transaction, the old rows stay in the index, and
- * setting or cancelling the timer for the n-th time would pass n rows.  So a
+ * setting or canceling the timer for the n-th time would pass n rows.  So a
  * backend remembers the id of the last timer that it has set for a key and a
  * type.
  *

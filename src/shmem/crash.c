@@ -3,16 +3,16 @@
  *		Finds out which event a handler was called for when the server crashed.
  *
  * A handler in C can crash the whole server.  The server restarts, and pm calls the
- * handler again.  So before every call a dispatcher writes into a mapped file which
- * event it calls the handler for.  Such a mark costs a copy in memory and no
- * commit, and unlike shared memory it survives the crash.  The dispatcher also
- * marks what pm itself does with an event (reading it, computing its key, setting
- * it aside, saving the state), because an event that crashes the server there would
- * do so again after each restart.
+ * handler again.  So before every call, a dispatcher writes into a mapped file for
+ * which event it calls the handler.  Such a mark costs a copy in memory and no
+ * commit, and unlike shared memory it survives the crash.  The dispatcher also marks
+ * what pm itself does with an event (reading it, computing its key, setting it aside,
+ * saving the state), because an event that crashes the server there would do so again
+ * after each restart.
  *
- * When one process crashes, the postmaster ends the others with SIGQUIT, as it does
- * in an immediate shutdown.  Processes that get SIGQUIT clear their marks.  So the
- * mark that remains is that of the process that crashed or was killed.
+ * When one process crashes, the postmaster ends the others with SIGQUIT, as in an
+ * immediate shutdown.  Processes that get SIGQUIT clear their marks.  So the mark
+ * that remains is that of the process that crashed or was killed.
  *
  * When the server starts, the postmaster moves the marks that it finds to the
  * second half of the file, since new dispatchers will use the first half.  Before

@@ -20,7 +20,7 @@ extern void crash_attach(void);
 /* Does this process mark anything? */
 extern bool crash_marks(void);
 
-/* Marks that a handler is about to be called for this, or that pm itself works on it. */
+/* Marks that a handler is about to be called for this item, or that pm itself works on it. */
 extern void crash_mark(const Handling *handling);
 
 /* If pm itself works on events of the log that is marked: marks that it reads this one next. */
@@ -30,12 +30,12 @@ extern void crash_mark_position(int64 position);
 extern void crash_unmark(void);
 
 /*
- * The first mark of a database that was found when the server started, from an entry
- * on; returns its entry, or -1.
+ * The first mark of a database, from an entry on, among those that were found when
+ * the server started. Returns its entry, or -1.
  */
 extern int crash_next(Oid database, int from, Handling *handling);
 
-/* Removes a mark, once the attempt that it stands for has been counted and committed. */
+/* Removes a mark, after the attempt that it stands for has been counted and committed. */
 extern void crash_forget(int entry);
 
 #endif /* PM_CRASH_H */

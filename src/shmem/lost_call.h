@@ -19,7 +19,7 @@ typedef struct LostCall
 	uint64 number; /* increases with each call: the oldest call has the lowest */
 	pid_t pid;	   /* of the dispatcher */
 	TimestampTz died_at;
-	bool overdue; /* the handler did not react when its timeout cancelled it */
+	bool overdue; /* the handler did not react when its timeout canceled it */
 	Handling handling;
 } LostCall;
 

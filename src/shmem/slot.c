@@ -360,7 +360,7 @@ slot_left(int index, uint32 generation)
 }
 
 /*
- * Was the worker's handler cancelled to make room for other workers?
+ * Was the worker's handler canceled to make room for other workers?
  */
 bool
 slot_gave_way(int index, uint32 generation)

@@ -15,11 +15,11 @@
 extern void slot_activity_set(WorkerActivity activity);
 extern bool slot_activity_is(WorkerActivity activity);
 
-/* A handler is about to be called for this, of the process manager of this name. */
+/* The handler of the process manager of this name is about to be called for this item. */
 extern void slot_activity_handling(const Handling *handling, const char *name);
 extern void slot_activity_called(TimestampTz at);
 
-/* The handler did not react when its timeout cancelled it. */
+/* The handler did not react when its timeout canceled it. */
 extern void slot_activity_overdue(void);
 
 /* The handler has returned. */

@@ -1,6 +1,6 @@
 /*
  * slot_batch.c
- *		The batches that lanes of a process manager run, and have run lately.
+ *		The batches that lanes of a process manager run, and have run recently.
  *
  * Lanes that conflict with each other take turns, but conflicts with applications are no
  * reason for that (contention.c).  So each dispatcher publishes the process manager whose

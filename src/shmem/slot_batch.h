@@ -1,6 +1,6 @@
 /*
  * slot_batch.h
- *		The batches that lanes of a process manager run, and have run lately.
+ *		The batches that lanes of a process manager run, and have run recently.
  */
 #ifndef PM_SLOT_BATCH_H
 #define PM_SLOT_BATCH_H

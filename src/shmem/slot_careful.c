@@ -15,11 +15,11 @@
  * next role.  A role that has not waited for some time saves nothing up: it begins at what
  * the role has used that was last to begin (start-time fair queueing).
  *
- * A call that lasts long must not hold up all others.  After a second, the others begin,
+ * A call that takes long must not hold up all others.  After a second, the others begin,
  * but first the scheduler of its database marks its note as shared, and their notes are
  * shared from the beginning: then none of them is known to be the cause.  An item that may
- * have crashed a server already is to be alone, so it waits until the others have ended,
- * and they wait for it, for much longer.
+ * have crashed a server already must be alone, so it waits until the others have ended,
+ * and they wait for it for much longer.
  *
  * A worker that ends gives up its turn with its slot.
  */
@@ -32,7 +32,7 @@
 #include "shmem/slot_memory.h"
 #include "shmem/slot_wake.h"
 
-/* After this time others begin although a call has not ended, or one of a suspected item, ms. */
+/* When others begin although a call, or that of a suspected item, has not ended, ms. */
 #define SLOT_CAREFUL_ALONE	   1000
 #define SLOT_CAREFUL_SUSPECTED 60000
 
@@ -60,7 +60,7 @@ slot_careful_is_long(const WorkerSlot *slot, TimestampTz now)
 }
 
 /*
- * Has this worker waited for so long, ms?
+ * Has this worker waited for this long, ms?
  */
 static bool
 slot_careful_waited(TimestampTz now, int ms)

@@ -32,7 +32,7 @@ extern void slot_careful_release(bool more);
 
 /*
  * The numbers of the turns that have lasted too long, in the database of this worker; at most
- * "room".  When their notes are marked as shared, that is told to those who wait.
+ * "room".  When their notes have been marked as shared, the workers that wait are told.
  */
 extern int slot_careful_long(uint64 *turns, int room);
 extern void slot_careful_shared(const uint64 *turns, int count);

@@ -5,7 +5,7 @@
  * The launcher, the schedulers and the commands that need exclusive use of a
  * database communicate here: that a database has the extension, that a
  * scheduler has looked at it, that its scheduler has left to make room, or that
- * workers must stay out of it.
+ * workers must not run in it.
  */
 #include "pm.h"
 

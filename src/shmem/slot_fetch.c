@@ -6,7 +6,7 @@
  * the same condition variable, the room of the process manager, which other process
  * managers may share.  Before a session looks at a log, it sets the bit of its room in the
  * slot of the log.  A writer that ends takes the bits and wakes the rooms; the sessions
- * that continue to wait set them again.  So a session that is cancelled or killed leaves
+ * that continue to wait set them again.  So a session that is canceled or killed leaves
  * nothing behind but a bit, which the next writer takes.
  *
  * No wake-up is lost.  The session reads how often its room was woken, sets the bit, and

@@ -7,7 +7,8 @@
  * They are in sets, which are chosen by log, so that a reader need not search all
  * hints.  A reader continues in the next set only if a set is full of this
  * transaction's hints.  When all sets are full, the transaction has no hint for a
- * further log.  Then the mark rises later, when its generations are settled.
+ * further log.  Then the mark rises later, when the transactions of its generations
+ * have ended.
  */
 #include "pm.h"
 

@@ -7,8 +7,8 @@
  * writer's event, or the writer sees the worker's bit.
  *
  * A log without a slot belongs to a group of logs, by its hash, and the worker's bit is
- * set in the group.  When a log loses its slot or gets one, those who wait for it in the
- * slot or in the group are woken, and ask again.
+ * set in the group.  When a log loses its slot or gets one, the workers that wait for it
+ * in the slot or in the group are woken, and set their bits again.
  */
 #include "pm.h"
 
@@ -103,7 +103,7 @@ slot_interest_asked(Oid relid, const LogRef *ref)
 	int word;
 	uint64 bit = slot_interest_bit(&word);
 
-	/* If the log has got a slot since, those who wait in its group have been woken. */
+	/* If the log has got a slot since, the workers that wait in its group have been woken. */
 	return (ref->slot == NULL || slot_log_valid(ref)) &&
 		   (pg_atomic_read_u64(&slot_interest_waiters(relid, ref)->interest[word]) & bit) != 0;
 }

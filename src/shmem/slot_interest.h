@@ -32,7 +32,7 @@ extern bool slot_interest_any(Oid relid);
  */
 extern uint64 slot_interest_wakes(Oid relid, const LogRef *ref);
 
-/* Called when a writer of the log has ended: wakes those who wait for the log. */
+/* Called when a writer of the log has ended: wakes the processes that wait for the log. */
 extern void slot_interest_wake(Oid relid, const LogRef *ref);
 
 #endif /* PM_SLOT_INTEREST_H */

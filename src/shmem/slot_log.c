@@ -54,9 +54,9 @@ slot_log_warn(void)
 }
 
 /*
- * May this session ask for a slot for a log of this role?  If the role got none just now,
- * not again at once: that takes an exclusive lock, and each transaction that writes a log
- * without a slot would do it.
+ * May this session ask for a slot for a log of this role?  If the role has just been
+ * refused one, it may not ask again at once: asking takes an exclusive lock, and each
+ * transaction that writes a log without a slot would do it.
  */
 static bool
 slot_log_may_ask(Oid owner, bool refused)

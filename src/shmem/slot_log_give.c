@@ -70,7 +70,7 @@ slot_log_take(LogSlot *slot, bool gone)
 	slot->next_free = LogSlots->free;
 	LogSlots->free = slot->waiters.number;
 
-	/* A writer that ends from here on wakes those who wait in the log's group. */
+	/* A writer that ends from here on wakes the processes that wait in the log's group. */
 	slot_waiters_dismiss(&slot->waiters);
 	return true;
 }
@@ -89,7 +89,8 @@ slot_log_is_idle(LogSlot *slot, uint32 seconds)
 
 /*
  * Takes slots of logs that are not in use.  Returns whether it found any.  Others wait for
- * the lock meanwhile, so only some slots are searched, and the next ones the next time.
+ * the lock meanwhile, so each call searches only some of the slots, and the next call
+ * continues after them.
  */
 static bool
 slot_log_take_idle(TimestampTz now)
@@ -242,7 +243,7 @@ slot_log_give(const LogKey *key, Oid owner)
 	pg_atomic_write_u32(&slot->used_at, slot_log_table_seconds(now));
 	LWLockRelease(&slot->lock);
 
-	/* A writer that ends from here on wakes only those who wait in the slot. */
+	/* A writer that ends from here on wakes only the processes that wait in the slot. */
 	slot_waiters_wake(slot_log_table_group(key));
 	return slot;
 }

@@ -76,7 +76,7 @@ typedef struct LogOwner
 
 /*
  * Logs without a slot share these: a log belongs to a group by its hash.  A writer of such
- * a log wakes all who wait for a log of its group.
+ * a log wakes all processes that wait for a log of its group.
  */
 #define SLOT_LOG_GROUPS 1024
 

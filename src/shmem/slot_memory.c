@@ -3,8 +3,8 @@
  *		Creates the shared memory of the workers when the server starts.
  *
  * All of it can be lost at any time: a restart after a crash begins with empty
- * memory.  The tables and the lock manager are the authority.  What is kept here
- * only saves reading them.
+ * memory.  The tables and the lock manager are authoritative.  What is kept here only
+ * saves reading them.
  */
 #include "pm.h"
 

@@ -21,7 +21,7 @@
 /* For how many databases there is room. */
 #define SLOT_MAX_DATABASES 1024
 
-/* How many counts there are for what is sent to instances (slot_sent.c). */
+/* How many counters there are for events sent to instances (slot_sent.c). */
 #define SLOT_SENT_COUNTS 1024
 
 /* How many of its last batches a dispatcher publishes (slot_batch.c). */
@@ -107,7 +107,7 @@ typedef struct WorkerSlot
 	int64 allowance;		/* its handlers run undisturbed for this long, ms */
 
 	/* How a worker ended, as the generation of that worker. */
-	uint32 gave_way;   /* its handler was cancelled, so that it gave way */
+	uint32 gave_way;   /* its handler was canceled, so that it gave way */
 	uint32 left;	   /* it left of its own accord */
 	uint32 unfinished; /* it left to make room although it had more to do */
 	uint32 lost;	   /* it died while a handler ran */

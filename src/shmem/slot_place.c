@@ -83,7 +83,7 @@ slot_place_wake_idle(int count)
 
 /*
  * Wakes workers that may make room: at first only as many idle dispatchers as are needed.
- * They may have got work meanwhile, so later all are woken.
+ * These may have received work meanwhile, so later all are woken.
  */
 static void
 slot_place_tell(bool first)
@@ -191,7 +191,7 @@ slot_place_waits(void)
 }
 
 /*
- * Has any worker waited this long?
+ * Has any worker waited for this long?
  */
 bool
 slot_place_waited(int64 ms)

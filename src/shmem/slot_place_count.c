@@ -1,6 +1,6 @@
 /*
  * slot_place_count.c
- *		Counts places and worker slots, and those that wait for them.
+ *		Counts places and worker slots, and the workers that wait for them.
  */
 #include "pm.h"
 

@@ -1,6 +1,6 @@
 /*
  * slot_place_count.h
- *		Counts places and worker slots, and those that wait for them.
+ *		Counts places and worker slots, and the workers that wait for them.
  *
  * This header is private to src/shmem.  The caller of each function holds
  * Slots->lock.

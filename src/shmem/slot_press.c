@@ -4,8 +4,8 @@
  *
  * When no worker leaves of its own accord (slot_place.c), one dispatcher is "pressed".
  * First it is asked to end its batch after the current event, then its handler is
- * cancelled, and at last its session is ended.  The work of the cancelled handler is
- * undone, and does not count as an attempt.
+ * canceled, and at last its session is ended.  The work of the canceled handler is
+ * undone, and the call does not count as an attempt.
  *
  * The dispatcher that is pressed belongs to a role that has more than its share of
  * the places.  If there is no such role, it is one whose handler has run for
@@ -34,8 +34,8 @@
 #define PRESS_MIN_RUN 400
 
 /*
- * After a dispatcher was asked to leave: when its handler is cancelled, its session is
- * ended, and it is given up, ms.
+ * After a dispatcher was asked to leave: when its handler is canceled, when its
+ * session is ended, and when it is given up, ms.
  */
 #define PRESS_CANCEL  100
 #define PRESS_END	  400

@@ -9,9 +9,9 @@
  * It also remembers until when lanes run one after another, so that all their dispatchers,
  * and those that start later, know at once that two lanes have conflicted.
  *
- * The turn is given to dispatchers that sleep.  One that is busy with other process managers
- * would use it late.  It asks for it instead, once it has waited for some time: then it waits
- * for the lock, and the others do not take the lock while it does.
+ * The turn is given to dispatchers that sleep.  A dispatcher that is busy with other process
+ * managers would use its turn late.  Instead, after it has waited for some time, it asks for
+ * the lock and waits for it, and the others do not take the lock meanwhile.
  *
  * All of this is a hint.  A dispatcher that has the turn may have ended, or be busy with
  * another process manager.  So a turn that was not renewed for some time does not count,

@@ -1,8 +1,8 @@
 /*
  * slot_waiters.c
- *		Wakes those who wait for the writers of a log.
+ *		Wakes the processes that wait for the writers of a log.
  *
- * Those are workers (slot_interest.c) and consumers (slot_fetch.c).  All of this runs in
+ * They are workers (slot_interest.c) and consumers (slot_fetch.c).  All of this runs in
  * transaction callbacks: it cannot fail, and takes no lock but the spinlock of a condition
  * variable.
  */

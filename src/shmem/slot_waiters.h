@@ -1,6 +1,6 @@
 /*
  * slot_waiters.h
- *		Wakes those who wait for the writers of a log.
+ *		Wakes the processes that wait for the writers of a log.
  *
  * This header is private to src/shmem.
  */
@@ -12,7 +12,7 @@
 /* Called when a writer has ended. */
 extern void slot_waiters_wake(LogWaiters *waiters);
 
-/* Wakes all, who must then ask again to be woken. */
+/* Wakes all of them; each must then ask again to be woken. */
 extern void slot_waiters_dismiss(LogWaiters *waiters);
 
 /* Wakes the consumers that wait in a room. */

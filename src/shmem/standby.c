@@ -6,7 +6,7 @@
  * next primary has it.  With synchronous replication the commit of the note waits for
  * that.  Otherwise we look at what the walsenders know of their standbys.  It is not
  * known how many standbys there are, nor when they will follow this server, so all waits
- * are limited: the server is to work without a standby too.
+ * are limited: the server must work without a standby too.
  */
 #include "pm.h"
 

@@ -54,7 +54,7 @@ typedef struct StatFileEntry
 } StatFileEntry;
 
 /*
- * Was the server shut down in order, neither by a crash nor immediately?
+ * Was this a clean shutdown, not a crash or an immediate shutdown?
  */
 static bool
 stat_file_clean(void)
@@ -211,7 +211,7 @@ stat_file_read(void)
 		(void) durable_unlink(STAT_FILE, LOG);
 		return;
 	}
-	/* Otherwise it is that of an earlier shutdown, and something was counted since. */
+	/* Otherwise the file is that of an earlier shutdown, and something has been counted since. */
 	if (stat_file_clean())
 	{
 		if (stat_file_valid(file, &header))

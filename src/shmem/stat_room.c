@@ -4,8 +4,8 @@
  *
  * When there is no room for another lane, the role that has the most entries gives one up:
  * the one that was counted longest ago.  So each role has an equal share, and one role cannot
- * take the room of another.  A role that itself has the most replaces only entries that
- * were not counted lately, so that lanes that all work do not replace each other.
+ * take the room of another.  A role that itself has the most replaces only entries that were
+ * not counted recently, so that lanes that are all in use do not replace each other.
  */
 #include "pm.h"
 

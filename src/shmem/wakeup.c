@@ -103,7 +103,7 @@ wakeup_send(void)
 }
 
 /*
- * Wakes those who wait for the logs that the transaction has written.
+ * Wakes the processes that wait for the logs that the transaction has written.
  */
 static void
 wakeup_logs(void)

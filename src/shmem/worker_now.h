@@ -16,7 +16,7 @@ typedef struct WorkerNow
 	TimestampTz since;
 	Handling handling;
 	char name[NAMEDATALEN]; /* of the process manager */
-	bool overdue;			/* the handler did not react when its timeout cancelled it */
+	bool overdue;			/* the handler did not react when its timeout canceled it */
 	TimestampTz called_at;	/* when a handler was called last */
 } WorkerNow;
 

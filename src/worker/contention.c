@@ -79,7 +79,7 @@ contention_after(int from, int to)
 }
 
 /*
- * In a deadlock with an application, the dispatcher should be cancelled, because it
+ * In a deadlock with an application, the dispatcher should be canceled, because it
  * tries again.  So its check comes early.
  */
 void

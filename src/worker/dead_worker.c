@@ -1,6 +1,6 @@
 /*
  * dead_worker.c
- *		Counts the attempts of handlers whose dispatcher died, or which crashed the server.
+ *		Counts the attempts of handlers whose dispatcher died, or that crashed the server.
  *
  * A handler may end its session, ignore its timeout until the session is ended, or run
  * while the server crashes.  Then its dispatcher can no longer record the failure.
@@ -55,9 +55,9 @@ dead_worker_message(ProcessManager *pm, const Handling *what, BlameCause cause, 
 	if (overdue)
 		return psprintf(what->correlating ?
 							"correlate did not return within handler_timeout (%lld ms), nor when "
-							"it was cancelled" :
+							"it was canceled" :
 							"the handler did not return within handler_timeout (%lld ms), nor "
-							"when it was cancelled",
+							"when it was canceled",
 						(long long) pm->handler_timeout);
 	return pstrdup(what->correlating ? "the session ended while correlate ran" :
 									   "the session ended while the handler ran");

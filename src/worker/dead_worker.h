@@ -1,6 +1,6 @@
 /*
  * dead_worker.h
- *		Counts the attempts of handlers whose dispatcher died, or which crashed the server.
+ *		Counts the attempts of handlers whose dispatcher died, or that crashed the server.
  */
 #ifndef PM_DEAD_WORKER_H
 #define PM_DEAD_WORKER_H

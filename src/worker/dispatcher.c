@@ -322,7 +322,7 @@ dispatcher_keep_memory(void)
 
 /*
  * Handler of SIGUSR2: another worker needs the place, and the present batch takes too long.
- * It is cancelled, unless it is committing.
+ * It is canceled, unless it is committing.
  */
 static void
 dispatcher_give_way(SIGNAL_ARGS)

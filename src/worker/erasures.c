@@ -3,10 +3,10 @@
  *		Completes, in the scheduler, what pm.erase has left to do.
  *
  * This is a part of the scheduler.  It runs no code of users: it changes only private tables
- * (manager/erase_pass.c).  A transaction for each log erases what the process managers have
- * kept that are free.  Those whose units are locked are tried again, less and less often.
- * When somebody has changed a registration, it tries at once, because that session held the
- * lock.
+ * (manager/erase_pass.c).  For each log, one transaction erases what the process managers
+ * that are free have kept.  Those whose units are locked are tried again, less and less
+ * often.  When somebody has changed a registration, it tries at once, because that session
+ * held the lock.
  *
  * Units of a busy process manager are free only between two batches.  So it waits a little
  * for one of these, which gets the lock as soon as a batch ends.  It does not wait for

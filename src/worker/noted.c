@@ -4,10 +4,10 @@
  *
  * A note (note.c) that is left when the server is lost counts as a crash, so it must not be
  * there for longer than the call.  A batch that handles the item removes it.  If the batch
- * is undone, or does not get there, it is removed in a transaction of its own.  So it is
- * when the dispatcher ends: if the server is shut down during the call, as in a
- * switch-over, the handler is not the cause.  A process that crashes, or that is killed or
- * gets SIGQUIT, does not come here.
+ * is undone, or does not reach the item, the note is removed in a transaction of its own.
+ * It is also removed when the dispatcher ends: if the server is shut down during the call,
+ * as in a switch-over, the handler is not the cause.  A process that crashes, or that is
+ * killed or gets SIGQUIT, leaves its note.
  */
 #include "pm.h"
 
@@ -35,7 +35,7 @@ noted_forget(bool local)
 	worker_transaction();
 	/*
 	 * A server that is shut down must not wait for a standby.  What is committed is sent
-	 * before the standbys are left, so the next primary has it.
+	 * before the standbys are disconnected, so the next primary has it.
 	 */
 	if (local)
 		(void) set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION,
@@ -73,7 +73,10 @@ noted_committed(const Unit *unit)
 	note.committed = true;
 	noted_lane = unit->lane;
 	strlcpy(noted_manager, unit->pm->name, sizeof(noted_manager));
-	/* If this server is lost in the next call, the next one must know for what it was. */
+	/*
+	 * If this server is lost during the next call, the next primary must know for which item
+	 * it was.
+	 */
 	slot_careful_awaits();
 	standby_await(XactLastCommitEnd);
 	return slot_careful_noted();
@@ -117,7 +120,7 @@ noted_try_forget(void)
 bool
 noted_end(bool more)
 {
-	/* From here on, a dispatcher that is to make room is not cancelled. */
+	/* From here on, a dispatcher that must make room is not canceled. */
 	if (note.committed)
 	{
 		slot_activity_set(ACTIVITY_COMMITTING);

@@ -38,8 +38,8 @@ notice_version(const char *installed, VersionFit fit)
 	if (fit == VERSION_OLDER)
 		ereport(LOG,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the extension pm of database \"%s\" has version %s, the library has "
-						"version %s",
+				 errmsg("the extension pm of database \"%s\" has version %s, and the library "
+						"has version %s",
 						report_database(), installed, PM_VERSION),
 				 errdetail("Everything that version %s had continues to work.", installed),
 				 errhint("Run ALTER EXTENSION pm UPDATE in that database when it suits you.")));

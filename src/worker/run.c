@@ -48,7 +48,7 @@ run_batch(DispatchRequest *request, Progress *progress, DispatchResult *result)
 		*result = dispatch_batch(request, progress);
 		MemoryContextSwitchTo(caller);
 		result->rest = bms_copy(result->rest);
-		/* If it is about to give way, neither the commit nor what follows must be cancelled. */
+		/* If it is about to give way, neither the commit nor what follows must be canceled. */
 		if (slot_gives_way())
 			QueryCancelPending = false;
 		call_before_end(progress);
@@ -79,7 +79,7 @@ run_batch(DispatchRequest *request, Progress *progress, DispatchResult *result)
 static void
 run_failed(Unit *unit, ErrorData *error, const Progress *progress)
 {
-	/* If it was cancelled to give way to others, it has not failed: it is handled again. */
+	/* If it was canceled to give way to others, it has not failed: it is handled again. */
 	if (slot_gives_way())
 		return;
 	session_clean();

@@ -110,7 +110,7 @@ worker_left(StartedWorker *worker)
 }
 
 /*
- * Was the worker's handler cancelled to give way to others?
+ * Was the worker's handler canceled to give way to others?
  */
 bool
 worker_gave_way(StartedWorker *worker)

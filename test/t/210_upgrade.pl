@@ -179,7 +179,7 @@ PmTest::figure(sprintf 'the library replaced: %.1f s from the stop to 20 events 
 is($node->safe_psql('postgres', "SELECT count(*) FROM pm.status WHERE process_manager = 'plain' AND state IN ('idle', 'running')"), '1',
 	'pm.status shows no problem');
 is($node->safe_psql('postgres', 'SELECT extversion FROM pg_extension WHERE extname = \'pm\''), $current, 'the extension still has the previous version');
-like(substr(slurp_file($node->logfile), $log_at), qr/the extension pm of database "postgres" has version \Q$current\E, the library has version \Q$next\E/,
+like(substr(slurp_file($node->logfile), $log_at), qr/the extension pm of database "postgres" has version \Q$current\E, and the library has version \Q$next\E/,
 	'the log names both versions');
 
 # Everything that a user does still works.
