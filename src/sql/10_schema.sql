@@ -9,8 +9,8 @@
 CREATE SCHEMA pm;
 CREATE SCHEMA pm_catalog;
 
--- The owner of a log creates and restores the log's triggers and guard, and must find their
--- functions.
+-- The owner of a log creates and restores the log's triggers and guard, and must be able to
+-- find their functions.
 GRANT USAGE ON SCHEMA pm_catalog TO PUBLIC;
 
 CREATE TYPE pm.event AS (
@@ -468,8 +468,8 @@ ALTER TABLE pm_catalog.fetched REPLICA IDENTITY FULL;
 ALTER TABLE pm_catalog.name_use REPLICA IDENTITY FULL;
 ALTER TABLE pm_catalog.name_owner REPLICA IDENTITY FULL;
 
--- All these tables contain data of users, which pg_dump must dump. What consumers hold and what is noted is
--- not dumped: nothing is in hand in the copy.
+-- All these tables contain data of users, which pg_dump must dump. What consumers hold, and what
+-- is noted, is not dumped, because nothing is in hand in the copy.
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.log', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.log_alias', '');
 SELECT pg_catalog.pg_extension_config_dump('pm_catalog.trimmed', '');

@@ -1,4 +1,4 @@
--- The functions for logs: to create, read and trim them; and the guard of their positions.
+-- The functions that create, read and trim logs, and the guard of their positions.
 
 CREATE FUNCTION pm.create_log(log text, partitioned boolean DEFAULT false) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_create_log';

@@ -330,7 +330,7 @@ SELECT l.name AS log,
 						'wal_retrieve_retry_interval.'
 			   WHEN 'copy' THEN 'The events can be handled when the copy is complete.'
 			   WHEN 'locked' THEN pg_catalog.format('SELECT pg_blocking_pids(%s) shows the sessions that hold it.', w.pid)
-			   WHEN 'silent' THEN 'Look at the publisher and at the network.'
+			   WHEN 'silent' THEN 'Check the publisher and the network.'
 			   WHEN 'behind' THEN 'It catches up by itself.'
 		   END) AS hint
 FROM pm_catalog.log l
@@ -349,7 +349,7 @@ CROSS JOIN LATERAL (
 				WHEN w.pid IS NULL THEN 'down'
 				WHEN r.srsubstate OPERATOR(pg_catalog.<>) ALL (ARRAY['r', 's']::pg_catalog."char"[]) THEN 'copy'
 				WHEN t.wait_event_type OPERATOR(pg_catalog.=) 'Lock' THEN 'locked'
-				-- A worker that has nothing to do asks the publisher for a sign of life every wal_receiver_timeout / 2.
+				-- A worker that has nothing to do asks the publisher for a reply every wal_receiver_timeout / 2.
 				WHEN w.heard OPERATOR(pg_catalog.<) (seen.at OPERATOR(pg_catalog.-) '45 s'::pg_catalog.interval) THEN 'silent'
 				WHEN n.newest OPERATOR(pg_catalog.<) (seen.at OPERATOR(pg_catalog.-) '2 s'::pg_catalog.interval) THEN 'behind'
 				ELSE 'works' END AS situation

@@ -104,7 +104,7 @@ COMMENT ON COLUMN pm.process_manager.types IS 'types of events that it handles; 
 COMMENT ON COLUMN pm.process_manager.on_failure IS 'what happens when the handler fails: park the event, or halt';
 COMMENT ON COLUMN pm.process_manager.max_attempts IS 'attempts after which an event is dead, or the process manager is halted';
 COMMENT ON COLUMN pm.process_manager.backoff IS 'pause before the first retry; it doubles with each attempt';
-COMMENT ON COLUMN pm.process_manager.handler_timeout IS 'time after which a call of the handler is cancelled';
+COMMENT ON COLUMN pm.process_manager.handler_timeout IS 'time after which a call of the handler is canceled';
 COMMENT ON COLUMN pm.process_manager.batch_size IS 'maximum number of events that are handled in one transaction';
 COMMENT ON COLUMN pm.process_manager.lanes IS 'number of lanes that handle events in parallel';
 COMMENT ON COLUMN pm.process_manager.park_limit IS 'maximum number of keys that may have parked events in a lane before it is halted';

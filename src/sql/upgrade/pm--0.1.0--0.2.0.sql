@@ -573,7 +573,7 @@ SELECT l.name AS log,
 						'wal_retrieve_retry_interval.'
 			   WHEN 'copy' THEN 'The events can be handled when the copy is complete.'
 			   WHEN 'locked' THEN pg_catalog.format('SELECT pg_blocking_pids(%s) shows the sessions that hold it.', w.pid)
-			   WHEN 'silent' THEN 'Look at the publisher and at the network.'
+			   WHEN 'silent' THEN 'Check the publisher and the network.'
 			   WHEN 'behind' THEN 'It catches up by itself.'
 		   END) AS hint
 FROM pm_catalog.log l
@@ -592,7 +592,7 @@ CROSS JOIN LATERAL (
 				WHEN w.pid IS NULL THEN 'down'
 				WHEN r.srsubstate OPERATOR(pg_catalog.<>) ALL (ARRAY['r', 's']::pg_catalog."char"[]) THEN 'copy'
 				WHEN t.wait_event_type OPERATOR(pg_catalog.=) 'Lock' THEN 'locked'
-				-- A worker that has nothing to do asks the publisher for a sign of life every wal_receiver_timeout / 2.
+				-- A worker that has nothing to do asks the publisher for a reply every wal_receiver_timeout / 2.
 				WHEN w.heard OPERATOR(pg_catalog.<) (seen.at OPERATOR(pg_catalog.-) '45 s'::pg_catalog.interval) THEN 'silent'
 				WHEN n.newest OPERATOR(pg_catalog.<) (seen.at OPERATOR(pg_catalog.-) '2 s'::pg_catalog.interval) THEN 'behind'
 				ELSE 'works' END AS situation
@@ -960,9 +960,9 @@ CREATE INDEX noted_key ON pm_catalog.noted (process_manager, lane);	-- not UNIQU
 -- End of promotions
 
 -- pm.diagram, as in 45_diagram.sql
--- A text of a user, as part of a quoted string of Graphviz. There a backslash and a quote mean something, and so does an
--- ampersand, because labels may contain HTML entities. An SVG file cannot contain most control characters. What changes
--- the direction of writing could change how the text after it looks.
+-- A user's text, as part of a quoted Graphviz string. There, a backslash and a quote mean something, and so does an
+-- ampersand, because labels may contain HTML entities. An SVG file cannot contain most control characters. Characters that
+-- change the direction of writing could change how the text after them looks.
 CREATE FUNCTION pm_catalog.diagram_text(value text, max_length integer) RETURNS text
 	LANGUAGE sql IMMUTABLE STRICT
 	RETURN (SELECT pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(
@@ -986,7 +986,7 @@ CREATE FUNCTION pm.diagram() RETURNS text LANGUAGE sql STABLE SET jit = off
 BEGIN ATOMIC
 	WITH status AS MATERIALIZED (
 		SELECT s.process_manager, s.log, s.lane, s.lag, s.state, s.reason, s.parked, s.dead, s.timers_overdue, s.oldest_unhandled,
-			   -- Of several lanes and logs, the one that needs a person most is shown.
+			   -- Of several lanes and logs, the one that most needs attention is shown.
 			   pg_catalog.array_position(ARRAY['halted', 'waiting', 'retrying', 'paused', 'running', 'idle'], s.state) AS rank
 		FROM pm.status s
 	), manager AS (
@@ -1282,6 +1282,7 @@ WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR
 -- End of names of renamed logs
 
 -- Comments in plainer words
+COMMENT ON COLUMN pm.process_manager.handler_timeout IS 'time after which a call of the handler is canceled';
 COMMENT ON COLUMN pm.process_manager.lanes IS 'number of lanes that handle events in parallel';
 COMMENT ON VIEW pm.status IS 'progress and state of each process manager in each of its logs, with the reason and a hint';
 COMMENT ON COLUMN pm.parked.hint IS 'advice on the last failure';
