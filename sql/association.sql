@@ -65,7 +65,7 @@ SELECT event('x', 'seen', '{"item": "g"}') \g /dev/null
 SELECT pm.catch_up('m');
 SELECT * FROM i;
 SELECT * FROM a;
--- what is parked keeps its key: behind an instance that has ended it is handled without a state
+-- a parked event keeps its key: if the instance has ended before it, it is handled without a state
 INSERT INTO poison VALUES ('end', 'o2');
 SELECT event('o2', 'end'), event('x', 'late', '{"item": "g"}') \g /dev/null
 SELECT pm.catch_up('m', on_failure => 'policy');

@@ -11,7 +11,7 @@ SELECT pm.create_log('other');
 SELECT count(pm.append('outbox', 's-' || i % 3, CASE i % 4 WHEN 0 THEN 'Note' ELSE 'Mail' END, jsonb_build_object('i', i))) FROM generate_series(1, 12) i;
 SELECT pm.register('mailer', NULL, '{outbox}', start_at => 'beginning', types => '{Mail}', max_attempts => 3, lease => '1 h');
 SELECT name, handler, logs, lease, consumers FROM pm.process_manager;
--- what the lease was extended to runs out now
+-- lets all leases run out now
 CREATE FUNCTION run_out() RETURNS void LANGUAGE sql AS $$ UPDATE pm_catalog.lease SET until = clock_timestamp() $$;
 
 -- one consumer at a time
@@ -19,7 +19,7 @@ SELECT log, "position", stream, version, type, data, key, attempt, state, lane, 
 SELECT count(*) FROM pm.fetch('mailer', 'two');
 SELECT process_manager, lane, consumer, role = current_user AS me, since <= now() AS since, lease_until > now() AS leased, fetched, oldest = (SELECT recorded_at FROM outbox WHERE "position" = 1) AS oldest FROM pm.consumer;
 SELECT log, "position", state, reason, hint FROM pm.status;
--- the same again, whatever has been appended since, and however many are asked for
+-- the same events again, whatever has been appended since, and however many are asked for
 SELECT "position", attempt FROM pm.fetch('mailer', 'one', 3);
 SELECT "position", attempt FROM pm.fetch('mailer', 'one');
 -- fewer: the others no longer count as fetched
@@ -68,7 +68,7 @@ SELECT run_out();
 SELECT "position", attempt FROM pm.fetch('mailer', 'two');
 SELECT pm.advance('mailer', 'two', 0);
 SELECT "position", attempt FROM pm.fetch('mailer', 'two');
--- alone, and for the last time
+-- an event comes alone, and for the last time
 SELECT run_out();
 SELECT "position", attempt FROM pm.fetch('mailer', 'two');
 SELECT log, "position", key, state, attempts, message, sqlstate FROM pm.parked;
@@ -82,7 +82,7 @@ SELECT pm.release('mailer', 'two');
 SELECT "position", key, attempt FROM pm.fetch('mailer', 'one');
 SELECT "position", state FROM pm.parked ORDER BY 1;
 SELECT pm.advance('mailer', 'one', 0);
--- a person has it retried: alone, then those behind it
+-- a person retries it: it comes alone, then the events behind it
 SELECT pm.retry('mailer');
 SELECT "position", key, attempt FROM pm.fetch('mailer', 'one');
 SELECT "position", key, attempt FROM pm.fetch('mailer', 'one');

@@ -28,7 +28,7 @@ SELECT pm.fail('caller', 'c', 'calls', 5, NULL);
 SELECT pm.fail('caller', 'c', 'calls', 5, NULL, permanent => true, retry_in => '1 h');
 SELECT pm.fail('caller', 'c', 'calls', 5, 'x', '-1 h');
 SELECT pm.fail('caller', 'c', 'calls', 5, 'x', key => 'nothing');
--- later, at a time of its own; a deferral, which is not an attempt; and for good
+-- three failures: tried again at a given time, deferred (which is not an attempt), and permanent
 SELECT pm.fail('caller', 'c', 'calls', 5, 'try in two hours', '2 h');
 SELECT pm.advance('caller', 'c', 0);
 SELECT "position", handled, errors, parked FROM pm.status;
@@ -103,14 +103,14 @@ SELECT pm.set_timer('overdue', '2020-01-03', name => 'keeper', consumer => 'c', 
 SELECT pm.cancel_timer('overdue', 'keeper', 'c', 'b'), pm.cancel_timer('overdue', 'keeper', 'c', 'b');
 SELECT pm.advance('keeper', 'c', 0);
 SELECT key, type, due = '2020-01-01' AS first, data FROM pm.timer ORDER BY key;
--- they come with what was recorded later
+-- timers come together with events that were recorded later
 SELECT pm.append('orders', 'a', 'Paid');
 SELECT log, type, stream, key, data, state, attempt FROM pm.fetch('keeper', 'c');
 SELECT fetched, oldest = '2020-01-01' AS oldest FROM pm.consumer;
 SELECT count(*) FROM pm.timer;
 SELECT run_out();
 SELECT log, type, key, attempt FROM pm.fetch('keeper', 'd');
--- one is advanced, the other one fails, with what came later of its key
+-- one timer is advanced; the other one fails, with the later events of its key
 SELECT pm.advance('keeper', 'd', 0, NULL, (SELECT min(id) FROM pm_catalog.timer WHERE key = 'a'));
 SELECT pm.fail('keeper', 'd', NULL, (SELECT id FROM pm_catalog.timer WHERE key = 'b'), 'no paper', '1 h');
 SELECT log, type, key, attempt FROM pm.fetch('keeper', 'd');
@@ -127,7 +127,7 @@ SELECT pm.finish('keeper', 'd', 'a');
 SELECT key, state FROM pm.instance;
 SELECT count(*) FROM pm.timer;
 SELECT key, state, result, reason FROM pm.ended;
--- what is sent comes like a timer
+-- an event that was sent comes like a timer
 SELECT pm.send('keeper', 'new', 'Hello', '{"n": 1}');
 SELECT log, type, key, data, attempt, state FROM pm.fetch('keeper', 'd');
 SELECT pm.advance('keeper', 'd', 0);
@@ -152,7 +152,7 @@ SELECT pm.advance('halting', 'c', 0);
 SELECT "position", state, reason FROM pm.status;
 SELECT pm.unregister('halting');
 
--- each failure in its place is an attempt, and so is a lease that runs out; the last one is alone
+-- each failure in its place is an attempt, and so is a lease that runs out; for the last attempt, the event comes alone
 SELECT pm.register('halting', NULL, '{orders}', start_at => 'beginning', on_failure => 'halt', max_attempts => 4, lease => '1 h', backoff => '1 h');
 SELECT "position", attempt FROM pm.fetch('halting', 'c');
 SELECT pm.fail('halting', 'c', 'orders', 2, 'paper jam');
@@ -196,7 +196,7 @@ SELECT pm.fail('fan', 'c', 'many', 6, 'only for b', key => 'b');
 SELECT "position", key, attempt FROM pm.fetch('fan', 'c');
 SELECT pm.advance('fan', 'c', 0);
 SELECT log, "position", key, state, message FROM aside;
--- without a key: a person has it retried
+-- without a key: a person retries it
 SELECT pm.retry('fan');
 SELECT "position", key, attempt FROM pm.fetch('fan', 'c');
 SELECT log, "position", key, state, message FROM aside;

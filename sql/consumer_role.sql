@@ -19,7 +19,7 @@ SELECT pm.register('mailer', NULL, '{outbox}', consumers => '{consumer_role_one,
 SELECT pm.register('other', NULL, '{outbox}', consumers => '{consumer_role_two}');
 SELECT * FROM recorded;
 DROP ROLE consumer_role_one;
--- what is not named stays, and what is taken away is not recorded any more
+-- settings that are not named stay, and a consumer that is removed is not recorded any more
 SELECT pm.alter('mailer', lease => '1 h');
 SELECT * FROM recorded;
 SELECT pm.alter('mailer', consumers => '{consumer_role_two}');
@@ -33,7 +33,7 @@ ROLLBACK;
 SELECT * FROM recorded;
 SELECT pm.alter('mailer', consumers => '{consumer_role_one,consumer_role_two}');
 
--- a new name changes nothing
+-- renaming the role changes nothing
 SELECT pm.append('outbox', 's', 't');
 ALTER ROLE consumer_role_one RENAME TO consumer_role_renamed;
 SET ROLE consumer_role_renamed;
@@ -43,7 +43,7 @@ RESET ROLE;
 SELECT name, consumers FROM pm.process_manager ORDER BY name;
 ALTER ROLE consumer_role_renamed RENAME TO consumer_role_one;
 
--- the owner may be a consumer in any case; when it is the owner no longer, only if it is named
+-- the owner may be a consumer in any case; a former owner, only if it is named
 SELECT pm.alter('mailer', consumers => '{consumer_role_one,consumer_role_owner}');
 SELECT pm.set_owner('mailer', 'consumer_role_owner');
 SELECT * FROM recorded;

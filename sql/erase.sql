@@ -7,7 +7,7 @@
 \set ECHO all
 SET client_min_messages = notice;
 
--- where a word is: in which private tables, and logs
+-- in which private tables and logs a word occurs
 CREATE FUNCTION found(word text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
 	t text;
@@ -61,7 +61,7 @@ SELECT process_manager, state, result FROM pm.ended ORDER BY 1;
 -- the owner changes the states
 SELECT pm.set_state(process_manager, key, '{}', 'erased') FROM pm.instance WHERE state::text LIKE '%secretword%' ORDER BY process_manager, key;
 SELECT * FROM found('secretword');
--- it continues with what is there now
+-- it continues with the state that is there now
 SELECT pm.retry(process_manager, log, position) FROM pm.parked WHERE state = 'failing' AND log IS NOT NULL ORDER BY process_manager;
 SELECT count(pm.catch_up(n, on_failure => 'policy')) FROM unnest('{byname,keyed,dark}'::text[]) n;
 SELECT * FROM found('secretword');

@@ -556,7 +556,7 @@ SELECT count(*) FROM pm.instance;
 -- ---- pm.done ----------------------------------------------------------------
 
 SELECT pg_typeof(pm.done()), pm.done() IS NULL AS is_null;
--- it has an effect only when it is returned
+-- pm.done() has an effect only when its value is returned
 CREATE FUNCTION half_done(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM pm.done();

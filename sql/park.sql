@@ -720,7 +720,7 @@ SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT key, message, detail, sqlstate, regexp_replace(context, '.*\n', '') AS outermost FROM pm.parked WHERE key <> 'long' ORDER BY "position";
 SELECT key, length(message), left(message, 20) AS message, length(detail), length(error_hint) AS hint, sqlstate FROM pm.parked WHERE key = 'long';
 SELECT key, error_hint FROM pm.parked WHERE error_hint <> '' AND key <> 'long' ORDER BY "position";
--- that of the last failure
+-- the hint is that of the last failure
 UPDATE orders SET data = data || '{"hint": "Another hint."}' WHERE stream = 'all';
 UPDATE orders SET data = data || '{"hint": ""}' WHERE stream = 'long';
 SELECT pm.retry('m', log, "position") FROM pm.parked WHERE key IN ('all', 'long') ORDER BY key;

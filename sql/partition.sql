@@ -115,7 +115,7 @@ SELECT count(*) FROM pm.parked;
 -- the versions of the dropped streams are kept
 SELECT pm.append('ev', 's2', 'again', expected_version => 0);
 SELECT pm.append('ev', 's2', 'again', expected_version => 1);
--- an id goes with its event
+-- an id is removed with its event
 SELECT pm.append('ev', 's4', 'once', id => 'a');
 DROP TABLE ev_2;
 SELECT pm.append('ev', 's4', 'once', id => 'a') > 0 AS again;
@@ -155,7 +155,7 @@ SELECT pm.drop_log('ev');
 DROP TABLE ev CASCADE;
 SELECT count(*) FROM pm.log;
 
--- with a default partition go only the ids of its own events
+-- with a default partition, only the ids of its own events are removed
 SELECT pm.create_log('df', partitioned => true);
 CREATE TABLE df_1 PARTITION OF df FOR VALUES FROM (1) TO (3);
 CREATE TABLE df_rest PARTITION OF df DEFAULT;
@@ -164,7 +164,7 @@ DROP TABLE df_rest;
 SELECT pm.append('df', 's', 'x', id => 'a'), pm.append('df', 's', 'x', id => 'b');
 SELECT count(*) FROM pm_catalog.append_id WHERE log = 'df';
 
--- partitions have no partitions
+-- a partition cannot have partitions of its own
 CREATE TABLE df_2 PARTITION OF df FOR VALUES FROM (3) TO (10) PARTITION BY RANGE ("position");
 CREATE TABLE df_2 (LIKE df INCLUDING DEFAULTS) PARTITION BY RANGE ("position");
 ALTER TABLE df ATTACH PARTITION df_2 FOR VALUES FROM (3) TO (10);

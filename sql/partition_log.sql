@@ -32,7 +32,7 @@ ALTER TABLE shop.orders ADD CONSTRAINT pm_up_to CHECK ("position" >= 1 AND "posi
 SELECT pm.partition_log('orders', 1000, 'orders_p0');	-- not validated
 ALTER TABLE shop.orders VALIDATE CONSTRAINT pm_up_to;
 SELECT pm.partition_log('orders', 999, 'orders_p0');	-- another bound
--- a log that is written between is written all the same
+-- the log can be written in between
 SELECT pm.append('orders', 'a', 'x');
 
 -- ---- who may, and which names

@@ -59,7 +59,7 @@ SET client_min_messages = error;
 CREATE FUNCTION alice.who(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE '%', current_user; END $$;
 SELECT pm.register('a', 'alice.who', '{orders}', start_at => 'beginning');
 SELECT outcome, error FROM pm.rehearse('a', max_count => 1);
--- of what she may not read, only the log and the position
+-- of events that she may not read, only the log and the position are shown
 SELECT outcome, error, appended -> 0 ->> 'log' AS log, jsonb_object_keys(appended -> 0) AS shown FROM pm.rehearse('a', 'tell', max_count => 1);
 SELECT pm.rehearse('m');
 \c - regress_pm_bob

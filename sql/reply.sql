@@ -67,13 +67,13 @@ COMMIT;
 SELECT pm.catch_up('order');
 SELECT key, type, log, version, state, data, metadata - 'sent_by' AS metadata, metadata -> 'sent_by' = to_jsonb(current_user) AS me FROM calls ORDER BY n;
 SELECT key, seq, log, type, state, by = current_user AS by FROM pm.journal WHERE key = 'o-1' ORDER BY seq;
--- again, and later than the advance; a handler may append what causes more
+-- a second reply, and one after the advance; a handler may append events that cause more
 SELECT pm.reply('outbox', 3, 'Bounced'), pm.reply('OutBox', 4, 'Placed', NULL);
 SELECT pm.reply('outbox', 4, 'Mailed'), pm.reply('outbox', 7, 'Mailed');
 SELECT pm.catch_up('order');
 SELECT "position", key, metadata FROM pm_catalog.reply_to WHERE key = 'o-2' ORDER BY 1;
 
--- nothing to reply to: no consumers then, appended by hand, inserted, undone, no instance, no such event, a log that nobody follows
+-- nothing to reply to: no consumers at that time, appended by hand, inserted, undone, no instance, no such event, a log that nobody follows
 SELECT pm.reply('outbox', 1, 'Mailed');
 \set VERBOSITY sqlstate
 SELECT pm.reply('outbox', 999, 'Mailed');

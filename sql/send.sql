@@ -119,7 +119,7 @@ SELECT pm.send('m', 'a', 't');
 RESET ROLE;
 REVOKE USAGE ON SCHEMA pm FROM regress_pm_stranger;
 DROP ROLE regress_pm_stranger;
--- while it waits, the kind of handler cannot change; lanes can; reset removes it
+-- while a sent event waits, the kind of handler cannot change, but the number of lanes can; reset removes the event
 SELECT pm.send('m', 'w', 'waits');
 SELECT pm.register('m', 'plain', '{steps}');
 CREATE FUNCTION run(name text) RETURNS bigint LANGUAGE sql AS 'SELECT pm.catch_up(name)';

@@ -26,7 +26,7 @@ CREATE VIEW counted AS SELECT process_manager AS pm, lane, events, calls, batche
 	oldest_unhandled >= '0' AS unhandled, total_time >= max_time AS total, max_time >= 0 AS max FROM pm.stat;
 CREATE TEMP TABLE t AS SELECT now() AS began;
 
--- nothing yet: since when it was registered
+-- nothing is counted yet: reset_at is the time of registration
 SELECT * FROM counted;
 SELECT reset_at = (SELECT registered_at FROM pm.process_manager) AS registered FROM pm.stat;
 SELECT count(pm.append('orders', 'o-' || i, 'Placed')) FROM generate_series(1, 10) i;
@@ -128,7 +128,7 @@ SELECT count(*), sum(events) = (SELECT count(*) FROM orders WHERE type = 'Placed
 SELECT pm.alter('lanes', lanes => 3);
 SELECT lane, events > 0 AS counted FROM pm.stat WHERE process_manager = 'lanes' ORDER BY lane;
 
--- a process manager that is gone, and another one of the same name
+-- a process manager is unregistered, and another one gets the same name
 BEGIN;
 SELECT pm.unregister('lanes');
 ROLLBACK;

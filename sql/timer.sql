@@ -78,12 +78,12 @@ SELECT * FROM pm.timer ORDER BY key, type;
 SELECT at('10:02', 'b', 'b3', '{"set": {"t": "2030-01-01 13:00"}}'), at('10:03', 'b', 'b4', '{"set": {"t": "2030-01-01 14:00"}, "with": {"n": 4}}');
 SELECT pm.catch_up('m');
 SELECT * FROM pm.timer ORDER BY key, type;
--- cancelled
+-- canceled
 SELECT at('10:04', 'b', 'b5', '{"cancel": ["t", "t", "u", "nosuch"]}');
 SELECT pm.catch_up('m');
 SELECT type, note FROM handled WHERE type = 'b5';
 SELECT * FROM pm.timer ORDER BY key, type;
--- cancelled and set in one call, set and cancelled in one batch
+-- canceled and set in one call, set and canceled in one batch
 SELECT at('10:05', 'c', 'c2', '{"cancel": ["t"], "set": {"t": "2030-01-01 15:00", "w": "2030-01-01 15:00"}}'), at('10:06', 'c', 'c3', '{"cancel": ["w"]}');
 SELECT pm.catch_up('m');
 SELECT type, note FROM handled WHERE key = 'c' ORDER BY n;
@@ -214,13 +214,13 @@ SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 1
 SELECT * FROM same($$ SELECT at('10:00', 'b', 'b1', '{"set": {"Z": "2020-01-01 10:05"}}'), at('10:01', 'a', 'a1', '{"set": {"A": "2020-01-01 10:05"}}'), at('10:10', 'c', 'c1') $$);
 -- setting it again counts as set later
 SELECT * FROM same($$ SELECT at('10:00', 'b', 'b1', '{"set": {"Z": "2020-01-01 10:05"}}'), at('10:01', 'a', 'a1', '{"set": {"A": "2020-01-01 10:05"}}'), at('10:02', 'b', 'b2', '{"set": {"Z": "2020-01-01 10:05"}}'), at('10:10', 'c', 'c1') $$);
--- replaced, moved forward, postponed, cancelled in time and too late
+-- replaced, moved forward, postponed, canceled in time and too late
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:10"}}'), at('10:01', 'a', 'a2', '{"set": {"T": "2020-01-01 10:02"}}'), at('10:03', 'a', 'a3'), at('10:11', 'a', 'a4') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:02"}}'), at('10:01', 'a', 'a2', '{"set": {"T": "2020-01-01 10:10"}}'), at('10:03', 'a', 'a3'), at('10:11', 'a', 'a4') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:02"}}'), at('10:01', 'a', 'a2', '{"cancel": ["T"]}'), at('10:03', 'a', 'a3') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:02"}}'), at('10:02', 'a', 'a2', '{"cancel": ["T"]}'), at('10:03', 'a', 'a3') $$);
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:01"}}'), at('10:02', 'a', 'a2', '{"cancel": ["T"]}'), at('10:03', 'a', 'a3') $$);
--- its own handler finds it gone already, and may set it again
+-- the timer's own handler finds that the timer is gone already, and may set it again
 SELECT * FROM same($$ SELECT at('10:00', 'a', 'a1', '{"set": {"T": "2020-01-01 10:01"}, "with": {"cancel": ["T"], "set": {"T": "2020-01-01 10:03"}}}'), at('10:02', 'a', 'a2'), at('10:04', 'a', 'a3') $$);
 SELECT type, note FROM handled ORDER BY n;
 -- one timer sets the next
@@ -404,12 +404,12 @@ SELECT pm.catch_up('m');
 SELECT pm.catch_up('m', on_failure => 'policy');
 SELECT log, key, type, state FROM aside;
 SELECT count(*) FROM pm.timer;
--- no error if the timer was cancelled or rolled back again
+-- no error if the timer was canceled or rolled back again
 CREATE FUNCTION never_mind(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM pm.set_timer('T', '2030-01-01');
 	IF pm.cancel_timer('T') THEN RETURN NULL; END IF;
-	RAISE 'not cancelled';
+	RAISE 'not canceled';
 END $$;
 SELECT pm.register('m', 'never_mind', '{orders}');
 SELECT at('10:00', 'b', 'b1');

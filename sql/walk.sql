@@ -89,7 +89,7 @@ SELECT pm.append('payments', 'c-1', 'x') > 0 AS appended;
 SELECT recorded_at = statement_timestamp() OR recorded_at > now() - interval '1 min' AS now FROM payments;
 ROLLBACK;
 
--- times without a date; nothing passes as_of
+-- infinite times; nothing passes as_of
 BEGIN;
 INSERT INTO contracts (stream, type, recorded_at) VALUES ('c-1', 'signed', '2030-01-15'), ('c-2', 'signed', '-infinity'), ('c-3', 'signed', 'infinity'), ('c-4', 'signed', '2000-01-01');
 SELECT pm.catch_up('c-bill', as_of => '2000-02-15');
