@@ -219,7 +219,7 @@ BEGIN
 	UPDATE orders SET data = '{}' WHERE data ? 'fails';
 	PERFORM pm.resume('r');
 	first := pm.catch_up('r', on_failure => 'policy');
-	result := format('%s, mended: %s [%s] [%s]', result, first, (SELECT string_agg(type, ' ' ORDER BY n) FROM handled),
+	result := format('%s, fixed: %s [%s] [%s]', result, first, (SELECT string_agg(type, ' ' ORDER BY n) FROM handled),
 		(SELECT string_agg(stream, ' ' ORDER BY "position") FROM payments));
 	PERFORM pm.unregister('r');
 	DELETE FROM payments;

@@ -111,7 +111,7 @@ for (1 .. 20)
 {
 	$node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'pm %'");
 }
-all_handled_ok('cancelled many times', 60);
+all_handled_ok('canceled many times', 60);
 
 # ---- a crash of a backend restarts the server
 

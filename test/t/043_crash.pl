@@ -202,9 +202,9 @@ $$;
 SQL
 # Other process managers: one of the same role, and one of another role, which would halt if it were blamed.
 PmTest::create_handler($node, 'beside', user => 'app');
-PmTest::create_handler($node, 'neighbour', user => 'other');
+PmTest::create_handler($node, 'neighbor', user => 'other');
 $node->safe_psql('postgres', "SELECT pm.register('beside', 'beside', '{orders}')", extra_params => [ '-U', 'app' ]);
-$node->safe_psql('postgres', "SELECT pm.register('neighbour', 'neighbour', '{orders,payments,shipping}', on_failure => 'halt')", extra_params => [ '-U', 'other' ]);
+$node->safe_psql('postgres', "SELECT pm.register('neighbor', 'neighbor', '{orders,payments,shipping}', on_failure => 'halt')", extra_params => [ '-U', 'other' ]);
 
 my $expected = 'SELECT log, pos, key FROM events';
 
@@ -293,13 +293,13 @@ SELECT (SELECT count(*) FROM (TABLE e EXCEPT ALL (TABLE s UNION ALL TABLE p)) x)
 	   (SELECT count(*) FROM s JOIN p USING (log, key) WHERE s.pos > p.pos)
 SQL
 PmTest::exactly_once_ok($node, $_->[0], $_->[1], "$_->[0]: everything in $_->[1] once")
-  for [ 'neighbour', 'orders' ], [ 'neighbour', 'payments' ], [ 'neighbour', 'shipping' ];
+  for [ 'neighbor', 'orders' ], [ 'neighbor', 'payments' ], [ 'neighbor', 'shipping' ];
 PmTest::once_in_key_order_ok($node, 'beside', "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders", 'beside: everything in orders once');
 
 # ---- after the correction everything agrees with one session that computes it from the logs
 
 answer("DELETE FROM broken; SELECT count(pm.retry(process_manager, log, position)) FROM pm.parked WHERE state = 'dead'");
-ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer WHERE due < now())", '0|0', timeout => 60), 'mended and retried, nothing is parked')
+ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer WHERE due < now())", '0|0', timeout => 60), 'corrected and retried, nothing is parked')
   or diag(answer('SELECT process_manager, log, position, key, state, attempts, message FROM pm.parked WHERE state <> $$behind$$ LIMIT 20'));
 ok(PmTest::wait_until($node, "SELECT sum(lag) FROM pm.status WHERE process_manager = 'outside'", '0', timeout => 120), 'outside: everything is advanced');
 $consumer->{h}->kill_kill(grace => 0);

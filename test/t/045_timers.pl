@@ -54,7 +54,7 @@ SELECT pm.create_log('orders');
 SELECT pm.register('many', 'many', '{orders}', batch_size => 500);
 SQL
 my $all = $timers + 3 * $others;
-# All are due within one second. Some keys have more events: some instances end, some timers are cancelled, some are set again.
+# All are due within one second. Some keys have more events: some instances end, some timers are canceled, some are set again.
 my $arm = <<'SQL';
 INSERT INTO orders (stream, type, data)
 SELECT 'k' || i, 'arm', jsonb_build_object('type', 'ring', 'due', due, 'data', jsonb_build_object('key', 'k' || i, 'due', due))
@@ -88,7 +88,7 @@ cmp_ok($at_start, '<', $should, 'the restart was in the middle');
 is(answer('SELECT count(*), count(DISTINCT key) FROM rung'), "$should|$should", 'each fired once');
 is(answer("SELECT count(*) FROM (SELECT 'k' || i FROM generate_series(1, $timers) i UNION SELECT 'k' || i FROM generate_series($all - $others + 1, $all) i EXCEPT SELECT key FROM rung) x"), 0, 'none is missing');
 is(answer("SELECT count(*) FROM seen WHERE type = 'ring' AND key IN (SELECT 'k' || i FROM generate_series($timers + 1, $timers + $others) i)"), 0, 'timers of ended instances do not fire');
-is(answer("SELECT count(*) FROM seen WHERE type = 'ring' AND key IN (SELECT 'k' || i FROM generate_series($timers + $others + 1, $timers + 2 * $others) i)"), 0, 'cancelled timers do not fire');
+is(answer("SELECT count(*) FROM seen WHERE type = 'ring' AND key IN (SELECT 'k' || i FROM generate_series($timers + $others + 1, $timers + 2 * $others) i)"), 0, 'canceled timers do not fire');
 is(answer("SELECT count(*) FROM rung WHERE at < due"), 0, 'none fired early');
 is(answer("SELECT count(*) FROM rung WHERE key IN (SELECT 'k' || i FROM generate_series($all - $others + 1, $all) i) AND due < '$start'::timestamptz + interval '500 ms'"), 0, 'of a timer that was set again, only the last one fired');
 is(answer("SELECT count(*), count(*) FILTER (WHERE state->>'n' = '4') FROM pm.instance"), ($all - $others) . "|$others", 'ended instances are gone');

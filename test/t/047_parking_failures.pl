@@ -32,9 +32,9 @@ my @cases = qw(raise suicide slow stubborn ends_timed late_timed raise_timed def
 $node->safe_psql('postgres', "SELECT pm.create_log('log_$_'); GRANT SELECT, INSERT ON log_$_ TO app, other") for @cases;
 my $all_logs = join ',', map { "log_$_" } @cases;
 PmTest::create_handler($node, 'bystander', user => 'app');
-PmTest::create_handler($node, 'neighbour', user => 'other');
+PmTest::create_handler($node, 'neighbor', user => 'other');
 $node->safe_psql('postgres', "SELECT pm.register('bystander', 'bystander', '{$all_logs}')", extra_params => [ '-U', 'app' ]);
-$node->safe_psql('postgres', "SELECT pm.register('neighbour', 'neighbour', '{$all_logs}', on_failure => 'halt')", extra_params => [ '-U', 'other' ]);
+$node->safe_psql('postgres', "SELECT pm.register('neighbor', 'neighbor', '{$all_logs}', on_failure => 'halt')", extra_params => [ '-U', 'other' ]);
 
 sub answer
 {
@@ -87,7 +87,7 @@ sub status
 sub others_ok
 {
 	my ($name) = @_;
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('bystander', 'neighbour') AND log = 'log_$name' AND (lag > 0 OR parked > 0)", 0, timeout => 20), "$name: others continue");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('bystander', 'neighbor') AND log = 'log_$name' AND (lag > 0 OR parked > 0)", 0, timeout => 20), "$name: others continue");
 	return;
 }
 
@@ -133,7 +133,7 @@ append('suicide');
 parked_ok('suicide', 2, qr/terminat|ended|session/);
 isnt(answer($dispatcher), $pid, 'suicide: another dispatcher has taken over');
 
-# a handler that is cancelled at its timeout, and one that ignores it
+# a handler that is canceled at its timeout, and one that ignores it
 handler('slow', 'PERFORM pg_sleep(60);');
 register('slow', ", max_attempts => 2, backoff => '100 ms', handler_timeout => '300 ms'");
 append('slow');
@@ -306,8 +306,8 @@ PmTest::once_in_key_order_ok($node, 'correlates', "SELECT 'log_correlates' AS lo
 
 # ---- no other process manager was disturbed at any time
 
-PmTest::exactly_once_ok($node, $_->[0], $_->[1]) for map { my $pm = $_; map { [ $pm, "log_$_" ] } @cases } qw(bystander neighbour);
-is(answer("SELECT sum(errors), sum(parked) FROM pm.status WHERE process_manager IN ('bystander', 'neighbour')"), '0|0', 'bystander and neighbour never failed');
+PmTest::exactly_once_ok($node, $_->[0], $_->[1]) for map { my $pm = $_; map { [ $pm, "log_$_" ] } @cases } qw(bystander neighbor);
+is(answer("SELECT sum(errors), sum(parked) FROM pm.status WHERE process_manager IN ('bystander', 'neighbor')"), '0|0', 'bystander and neighbor never failed');
 PmTest::no_crash_ok($node);
 $node->stop('fast');
 done_testing();

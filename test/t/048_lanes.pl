@@ -160,7 +160,7 @@ END
 $$;
 SQL
 PmTest::create_handler($node, 'streams', user => 'app', before => q{PERFORM pg_sleep(0.1) WHERE e.data->>'key' IN ('key-7', 'key-17', 'key-27');});
-PmTest::create_handler($node, 'neighbour', user => 'other');
+PmTest::create_handler($node, 'neighbor', user => 'other');
 # Each event goes to its key and to that of a group, mostly in another lane.
 answer(<<'SQL', 'app');
 CREATE FUNCTION fan(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -171,7 +171,7 @@ END $$;
 CREATE FUNCTION group_of(key text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'group-' || substr(key, 5)::int % 7 $$;
 CREATE FUNCTION keys_of(e pm.event) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$ SELECT ARRAY[e.data->>'key', group_of(e.data->>'key')] $$;
 SQL
-answer("SELECT pm.register('neighbour', 'neighbour', '{orders,payments}', on_failure => 'halt')", 'other');
+answer("SELECT pm.register('neighbor', 'neighbor', '{orders,payments}', on_failure => 'halt')", 'other');
 my %how = (
 	main => "'main', '{orders,payments}', correlate => 'key_of', batch_size => 20, max_attempts => 3, backoff => '100 ms'",
 	streams => "'streams', '{payments,orders}', batch_size => 50, max_attempts => 3, backoff => '100 ms'",
@@ -247,7 +247,7 @@ answer("SELECT pm.register('main', $how{main}, lanes => 4)", 'app');
 ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer), (SELECT sum(lag) FROM pm.status)", '0|0|0', timeout => 60), 'corrected and retried, nothing is parked, and all timers have fired')
   or diag(answer('SELECT process_manager, log, position, key, state, attempts, message, retry_at FROM pm.parked LIMIT 20') . answer('SELECT * FROM pm.timer LIMIT 20'));
 PmTest::once_in_key_order_ok($node, 'main', 'SELECT log, pos, key FROM events');
-PmTest::once_in_key_order_ok($node, $_, 'SELECT log, pos, stream AS key FROM events') for qw(streams arrays neighbour);
+PmTest::once_in_key_order_ok($node, $_, 'SELECT log, pos, stream AS key FROM events') for qw(streams arrays neighbor);
 PmTest::once_in_key_order_ok($node, 'fan', 'SELECT log, pos, key FROM events UNION ALL SELECT log, pos, group_of(key) FROM events', 'fan: each event once for each of its keys, in order');
 is(answer("SELECT sum((state ->> 'n')::int) - (SELECT 2 * count(*) FROM events), bool_and(key ~ '^(key|group)-') FROM pm.instance WHERE process_manager = 'fan'"), '0|t', 'and its instances have counted them');
 is(answer(<<'SQL'), '0|0|t', 'the instances have counted each event of their key once');

@@ -24,14 +24,14 @@ SQL
 PmTest::create_seen($node);
 
 # Each case has its own log, which the failing process manager follows. "bystander" of the same role and
-# "neighbour" of another role follow all of these logs.
+# "neighbor" of another role follow all of these logs.
 my @cases = qw(poison middle batch slow stubborn deferred locked suicide calls leftover renumber);
 $node->safe_psql('postgres', "SELECT pm.create_log('log_$_'); GRANT SELECT, INSERT ON log_$_ TO app, other") for @cases;
 PmTest::create_handler($node, 'bystander', user => 'app');
-PmTest::create_handler($node, 'neighbour', user => 'other');
+PmTest::create_handler($node, 'neighbor', user => 'other');
 my $all_logs = join ',', map { "log_$_" } @cases;
 $node->safe_psql('postgres', "SELECT pm.register('bystander', 'bystander', '{$all_logs}')", extra_params => [ '-U', 'app' ]);
-$node->safe_psql('postgres', "SELECT pm.register('neighbour', 'neighbour', '{$all_logs}')", extra_params => [ '-U', 'other' ]);
+$node->safe_psql('postgres', "SELECT pm.register('neighbor', 'neighbor', '{$all_logs}')", extra_params => [ '-U', 'other' ]);
 
 my $marked = "IF EXISTS (SELECT FROM orders_to_fail f WHERE f.pm = '%s' AND f.pos = e.position) THEN %s END IF;";
 
@@ -84,7 +84,7 @@ sub mended_ok
 sub others_ok
 {
 	my ($name) = @_;
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('bystander', 'neighbour') AND log = 'log_$name' AND lag > 0", 0, timeout => 20),
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('bystander', 'neighbor') AND log = 'log_$name' AND lag > 0", 0, timeout => 20),
 		"$name: others continue");
 	return;
 }
@@ -149,7 +149,7 @@ is($node->safe_psql('postgres', "SELECT count(*), max(pos) FROM seen WHERE pm = 
 like(status('batch'), qr/failed at position 42 of log "log_batch": bad batch/, 'the failing event is found');
 mended_ok('batch');
 
-# ---- a slow handler is cancelled; for one that ignores that, its dispatcher is killed
+# ---- a slow handler is canceled; for one that ignores that, its dispatcher is killed
 
 handler('slow', 'PERFORM pg_sleep(60);');
 register('slow', ", max_attempts => 2, backoff => '100 ms', handler_timeout => '500 ms'");
@@ -291,8 +291,8 @@ is($node->safe_psql('postgres', "SELECT string_agg(pos::text, ',' ORDER BY seq) 
 
 # ---- no other process manager was disturbed at any time
 
-PmTest::exactly_once_ok($node, $_->[0], $_->[1]) for map { my $pm = $_; map { [ $pm, "log_$_" ] } @cases } qw(bystander neighbour);
-is($node->safe_psql('postgres', "SELECT sum(errors) FROM pm.status WHERE process_manager IN ('bystander', 'neighbour')"), 0, 'bystander and neighbour never failed');
+PmTest::exactly_once_ok($node, $_->[0], $_->[1]) for map { my $pm = $_; map { [ $pm, "log_$_" ] } @cases } qw(bystander neighbor);
+is($node->safe_psql('postgres', "SELECT sum(errors) FROM pm.status WHERE process_manager IN ('bystander', 'neighbor')"), 0, 'bystander and neighbor never failed');
 PmTest::no_crash_ok($node);
 $node->stop('fast');
 done_testing();

@@ -32,13 +32,13 @@ answer(<<'SQL');
 CREATE ROLE app LOGIN;
 CREATE ROLE second LOGIN;
 CREATE ROLE third LOGIN;
-CREATE ROLE neighbour LOGIN;
-GRANT USAGE ON SCHEMA pm TO app, second, third, neighbour;
-GRANT CREATE ON SCHEMA public TO app, second, third, neighbour;
+CREATE ROLE neighbor LOGIN;
+GRANT USAGE ON SCHEMA pm TO app, second, third, neighbor;
+GRANT CREATE ON SCHEMA public TO app, second, third, neighbor;
 ALTER DATABASE postgres OWNER TO app;
 ALTER ROLE app CREATEDB;
 SELECT pm.create_log('pulse');
-GRANT SELECT ON pulse TO app, second, third, neighbour;
+GRANT SELECT ON pulse TO app, second, third, neighbor;
 CREATE TABLE account (id int PRIMARY KEY, n int);
 INSERT INTO account VALUES (1, 0), (2, 0);
 GRANT SELECT, UPDATE ON account TO second, third;
@@ -105,9 +105,9 @@ for my $pair ([ 'second', 'locks_up', 1, 2 ], [ 'third', 'locks_down', 2, 1 ])
 		before => "UPDATE account SET n = n + 1 WHERE id = $first; PERFORM pg_sleep(0.1); UPDATE account SET n = n + 1 WHERE id = $then;");
 	answer("SELECT pm.register('$name', '$name', '{log_$name}', max_attempts => 1, handler_timeout => '20 s', batch_size => 1)", $role);
 }
-for my $name (qw(neighbour bystander))
+for my $name (qw(neighbor bystander))
 {
-	my $role = $name eq 'neighbour' ? 'neighbour' : 'app';
+	my $role = $name eq 'neighbor' ? 'neighbor' : 'app';
 
 	PmTest::create_handler($node, $name, user => $role);
 	answer("SELECT pm.register('$name', '$name', '{pulse}')", $role);
@@ -121,7 +121,7 @@ $locker->do('SELECT pg_advisory_lock(66)');
 my $script = $node->basedir . '/pulse.sql';
 append_to_file($script, "INSERT INTO pulse (stream, type) VALUES ('s', 'P');\n");
 my $pulse = PmTest::start_program($node, 'pgbench', '-n', '-c', '1', '-R', '40', '-T', '600', '-f', $script, $node->connstr('postgres'));
-ok(PmTest::wait_until($node, "SELECT count(*) > 20 FROM seen WHERE pm = 'neighbour'", 't', timeout => 20), 'the writer has started');
+ok(PmTest::wait_until($node, "SELECT count(*) > 20 FROM seen WHERE pm = 'neighbor'", 't', timeout => 20), 'the writer has started');
 my $from = answer('SELECT max(position) FROM pulse');
 my %n;
 for my $round (1 .. $rounds)
@@ -171,11 +171,11 @@ cmp_ok(PmTest::wait_until($node, "SELECT deadlocks > 0 FROM pg_stat_database WHE
 $pulse->{h}->signal('TERM');
 eval { $pulse->{h}->finish };
 my $to = answer('SELECT max(position) FROM pulse');
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('neighbour', 'bystander') AND (state <> 'idle' OR lag > 0)", 0, timeout => 30), 'neighbour and bystander have handled everything');
-PmTest::exactly_once_ok($node, $_, 'pulse') for qw(neighbour bystander);
-is(answer("SELECT sum(errors), sum(parked) FROM pm.status WHERE process_manager IN ('neighbour', 'bystander')"), '0|0', 'neighbour and bystander never failed');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('neighbor', 'bystander') AND (state <> 'idle' OR lag > 0)", 0, timeout => 30), 'neighbor and bystander have handled everything');
+PmTest::exactly_once_ok($node, $_, 'pulse') for qw(neighbor bystander);
+is(answer("SELECT sum(errors), sum(parked) FROM pm.status WHERE process_manager IN ('neighbor', 'bystander')"), '0|0', 'neighbor and bystander never failed');
 my %lag;
-for my $name (qw(neighbour bystander))
+for my $name (qw(neighbor bystander))
 {
 	# pgbench writes at a fixed rate, so the lag is that of each event, including those that were written during a delay
 	my ($count, $p50, $p95, $max) = split /\|/, answer(<<"SQL");
@@ -188,7 +188,7 @@ SQL
 	PmTest::figure(sprintf('%s: commit to effect, %d events, p50 %.1f ms, p95 %.1f ms, max %.0f ms', $name, $count, $p50 * 1000, $p95 * 1000, $max * 1000));
 	cmp_ok($count, '>', 100, "$name: there were enough events");
 }
-cmp_ok($lag{neighbour}, '<', 1, 'others are not affected: p95 below a second');
+cmp_ok($lag{neighbor}, '<', 1, 'others are not affected: p95 below a second');
 is(answer("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pm %' AND state = 'active' AND query_start < now() - interval '30 s'"), 0, 'no worker hangs');
 
 # ---- what an owner's handler may do to its own process manager: it stops, and pm.status says why

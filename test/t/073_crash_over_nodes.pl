@@ -1,7 +1,8 @@
 # A handler that crashes its server, where restart_after_crash is off: after two servers have ended, the third one does not
 # call it for that event, and handles all others. Process managers of other roles and databases, which are busy at the same
-# time, are not taken for the cause. Replication is asynchronous. Then a fast shutdown in the middle of a call that is noted:
-# it counts no attempt, and a call that takes long holds up nobody.
+# time, are not taken for the cause. Replication is asynchronous. Then a fast shutdown in the
+# middle of a call that is noted: no attempt is counted, and a call that takes long holds up
+# nobody.
 use strict;
 use warnings FATAL => 'all';
 
@@ -74,7 +75,7 @@ register('keyed', 'bob', 'postgres', ", correlate => 'stream_of'");
 register('quick', 'carol', 'postgres', '');
 register('calm', 'alice', 'other', '');
 
-# Returns what is wrong with those that are not the cause.
+# Returns what is wrong with the process managers that are not the cause.
 my $innocent = <<'SQL';
 SELECT coalesce(string_agg(process_manager || ': ' || state || ' ' || reason, '; '), 'none') FROM pm.status
 WHERE process_manager <> 'bad' AND (errors > 0 OR parked > 0 OR state = 'halted')
@@ -147,7 +148,7 @@ write_events($third, 'T');
 ok(PmTest::wait_until($third, 'SELECT count(*) FROM pm.status WHERE lag_events > 0', 0, timeout => 40, dbname => $_), "$_: new events are handled") for qw(postgres other);
 is($third->safe_psql($_, 'SELECT count(*) FROM pm_catalog.lane WHERE timeline <> pm.timeline()'), 0, "$_: what was in hand has been passed") for qw(postgres other);
 
-# ---- a switch-over, and a fast shutdown during a call that is noted, which lasts long
+# ---- a switch-over, and a fast shutdown during a noted call that takes long
 
 my $errors = $third->safe_psql('postgres', 'SELECT sum(errors) FROM pm.status');
 $third->safe_psql('postgres', "SELECT pm.pause('calm')", extra_params => [ '-U', 'alice' ]);

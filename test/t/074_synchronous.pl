@@ -1,5 +1,5 @@
 # Synchronous replication whose standby is gone: the dispatchers that wait for it say so, and so do commands that wait for
-# these dispatchers. A wait that is cancelled is a commit: nothing is handled twice, nothing counts as failed. Roles that
+# these dispatchers. A wait that is canceled is a commit: nothing is handled twice, nothing counts as failed. Roles that
 # do not wait for the standby go on. The server can be stopped, and the standby promoted.
 use strict;
 use warnings FATAL => 'all';
@@ -16,8 +16,8 @@ my $primary = PmTest::node('primary', init => [ allows_streaming => 1 ], conf =>
 sub answer { my ($sql, $user) = @_; return $primary->safe_psql('postgres', $sql, extra_params => $user ? [ '-U', $user ] : []); }
 sub waits { my ($sql, $expected, $name) = @_; return ok(PmTest::wait_until($primary, $sql, $expected, timeout => 30), $name) || diag(answer('SELECT * FROM pm.status') . "\n" . answer('SELECT * FROM pm.worker') . "\n" . answer('SELECT * FROM pm.blocker')); }
 # Cancels the wait of role app's dispatcher, and those of the batches that follow, until the query has the answer. Each wait is
-# cancelled once, because a later cancel could hit a handler.
-my %cancelled;
+# canceled once, because a later cancel could hit a handler.
+my %canceled;
 sub release
 {
 	my ($sql, $expected, $name) = @_;
@@ -27,7 +27,7 @@ sub release
 	while (time < $until)
 	{
 		my $wait = answer("SELECT pid, since FROM pm.worker WHERE role = 'app' AND wait_event = 'SyncRep'");
-		answer("SELECT pg_cancel_backend($1)") if $wait =~ /^(\d+)/ && !$cancelled{$wait}++;
+		answer("SELECT pg_cancel_backend($1)") if $wait =~ /^(\d+)/ && !$canceled{$wait}++;
 		last if ($last = answer($sql)) eq $expected;
 		sleep 0.05;
 	}
@@ -54,7 +54,7 @@ waits('SELECT sync_state FROM pg_stat_replication', 'sync', 'the standby is sync
 append('orders');
 waits("SELECT state, lag FROM pm.status WHERE process_manager = 'keep'", 'idle|0', 'with the standby, events are handled');
 
-# ---- what waits says so
+# ---- the views and the commands that wait name the cause
 
 $standby->stop('fast');
 append('orders');
@@ -97,14 +97,14 @@ for (@sessions)
 }
 is(answer("SELECT state FROM pm.status WHERE process_manager = 'keep'"), 'running', 'pm.status answers meanwhile');
 
-# ---- a wait that is cancelled is a commit
+# ---- a wait that is canceled is a commit
 
 my $counts = "SELECT (SELECT errors || ' ' || coalesce(attempts, 0) FROM pm.status WHERE process_manager = 'keep'), (SELECT failures || ' ' || events FROM pm.stat WHERE process_manager = 'keep'), (SELECT count(*) FROM pm.parked), (SELECT position FROM pm.cursor WHERE process_manager = 'keep'), (SELECT string_agg(pos::text, ' ' ORDER BY seq) FROM seen WHERE pm = 'keep')";
 my $pid = answer("SELECT pid FROM pm.worker WHERE role = 'app'");
 answer("SELECT pg_cancel_backend($pid)");
 ok(eval { $_->[1]->wait(may_fail => 1); 1 }, "$_->[0] goes on") for @sessions;
 $_->[1]->quit for @sessions;
-waits($counts, '0 0|0 2|0|2|1 2', 'cancelled: the event is handled, once, and nothing has failed');
+waits($counts, '0 0|0 2|0|2|1 2', 'canceled: the event is handled, once, and nothing has failed');
 is(answer("SELECT pid FROM pm.worker WHERE role = 'app'"), $pid, 'by the same dispatcher');
 release("SELECT position FROM pm.cursor WHERE process_manager = 'beside'", 1, 'so is that of the other process manager');
 append('orders');
@@ -120,7 +120,7 @@ release($counts, '0 0|0 4|0|4|1 2 3 4', 'it has not handled an event again');
 # The record of a failure is a commit, too.
 append('orders', 'bad');
 waits($waiting, $commit, 'the record of a failure waits');
-release('SELECT position, attempts FROM pm.parked', '5|1', 'cancelled: one attempt is counted');
+release('SELECT position, attempts FROM pm.parked', '5|1', 'canceled: one attempt is counted');
 
 # ---- consumers
 
@@ -144,7 +144,8 @@ is($consumer->do("SET synchronous_commit = local; SELECT count(*) FROM pm.fetch(
 is(answer("SELECT position FROM pm.cursor WHERE process_manager = 'mailer'"), 1, 'the cursor has moved');
 $consumer->quit;
 
-# ---- those who do not wait for the standby go on, even if the scheduler has to count an attempt
+# ---- roles that do not wait for the standby go on, even if the scheduler has to count an
+# attempt
 
 PmTest::create_handler($primary, 'ends', user => 'local', before => "IF e.type = 'bad' THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;");
 answer("SELECT pm.create_log('quick'); SELECT pm.register('ends', 'ends', '{quick}', max_attempts => 1)", 'local');
@@ -199,7 +200,7 @@ $primary->append_conf('postgresql.auto.conf', "synchronous_standby_names = ''\n"
 $primary->start;
 append('orders');
 waits("SELECT max(pos) = (SELECT max(position) FROM orders) FROM seen WHERE pm = 'keep'", 't', 'the old primary, without a standby, handles events');
-PmTest::exactly_once_ok($primary, 'keep', 'orders', 'the old primary: the batch whose wait the stop had cancelled is not handled again', where => "type <> 'bad'");
+PmTest::exactly_once_ok($primary, 'keep', 'orders', 'the old primary: the batch whose wait the stop had canceled is not handled again', where => "type <> 'bad'");
 is(answer("SELECT errors FROM pm.status WHERE process_manager = 'keep'"), 1, 'only the handler that failed has failed');
 PmTest::no_crash_ok($_) for $primary, $standby;
 $primary->stop('fast');

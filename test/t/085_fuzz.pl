@@ -35,9 +35,9 @@ CONF
 $node->safe_psql('postgres', <<'SQL');
 CREATE ROLE app LOGIN;
 CREATE ROLE boss LOGIN SUPERUSER;
-CREATE ROLE neighbour LOGIN;
-GRANT USAGE ON SCHEMA pm TO app, neighbour;
-GRANT CREATE ON SCHEMA public TO app, neighbour;
+CREATE ROLE neighbor LOGIN;
+GRANT USAGE ON SCHEMA pm TO app, neighbor;
+GRANT CREATE ON SCHEMA public TO app, neighbor;
 SQL
 PmTest::create_seen($node);
 
@@ -81,9 +81,9 @@ ALTER FUNCTION fz.does(pm.event, jsonb) OWNER TO boss;
 GRANT USAGE ON SCHEMA fz, \"s.p \"\"q\"\"(\" TO PUBLIC; GRANT CREATE ON SCHEMA fz TO app;");
 
 # The process manager of another role, which must not be disturbed.
-$node->safe_psql('postgres', "SELECT pm.create_log('quiet')", extra_params => [ '-U', 'neighbour' ]);
-PmTest::create_handler($node, 'neighbour_pm', user => 'neighbour');
-$node->safe_psql('postgres', "SELECT pm.register('neighbour_pm', 'neighbour_pm', '{quiet}')", extra_params => [ '-U', 'neighbour' ]);
+$node->safe_psql('postgres', "SELECT pm.create_log('quiet')", extra_params => [ '-U', 'neighbor' ]);
+PmTest::create_handler($node, 'neighbor_pm', user => 'neighbor');
+$node->safe_psql('postgres', "SELECT pm.register('neighbor_pm', 'neighbor_pm', '{quiet}')", extra_params => [ '-U', 'neighbor' ]);
 
 # ---- values ------------------------------------------------------------------
 
@@ -349,7 +349,7 @@ DECLARE
 	n text;
 	t regclass;
 BEGIN
-	FOR n IN SELECT name FROM pm.process_manager WHERE name <> 'neighbour_pm' LOOP
+	FOR n IN SELECT name FROM pm.process_manager WHERE name <> 'neighbor_pm' LOOP
 		PERFORM pm.unregister(n);
 	END LOOP;
 	FOR n IN SELECT name FROM pm.log WHERE name <> 'quiet' LOOP
@@ -458,8 +458,8 @@ cmp_ok($refused, '>', $tries / 10, 'many statements were refused');
 cmp_ok($tries * 2 - $refused, '>', $tries / 10, 'many were accepted');
 cmp_ok(scalar keys %state, '>=', 10, 'there were many different errors');
 
-ok(PmTest::wait_seen($node, 'neighbour_pm', $appended, timeout => 30), "the neighbour's events are handled");
-PmTest::exactly_once_ok($node, 'neighbour_pm', 'quiet');
+ok(PmTest::wait_seen($node, 'neighbor_pm', $appended, timeout => 30), "the neighbor's events are handled");
+PmTest::exactly_once_ok($node, 'neighbor_pm', 'quiet');
 my @logged = grep { /^\S+ \S+ \S+ \[\d+\] XX\d{3} .*(?:ERROR|FATAL|PANIC):/ } split /\n/, slurp_file($node->logfile);
 is(scalar @logged, 0, 'no worker reports an internal error') or diag("seed $seed\n", join("\n", @logged[ 0 .. ($#logged < 9 ? $#logged : 9) ]));
 PmTest::no_crash_ok($node);

@@ -146,7 +146,7 @@ for my $i (1 .. 3)
 ok(PmTest::wait_until($node, "SELECT count(*) >= 2 FROM pm.worker WHERE role = 'hog' AND state = 'handling'", 't', timeout => 20), 'a role takes all places that there are')
   or diag(answer('TABLE pm.worker'));
 lag_ok('a role with 24 lanes that sleep');
-is(answer("SELECT sum(errors), sum(parked) FROM pm.status WHERE process_manager LIKE 'lanes%'"), '0|0', 'a call that was cancelled for the sake of others is not a failure');
+is(answer("SELECT sum(errors), sum(parked) FROM pm.status WHERE process_manager LIKE 'lanes%'"), '0|0', 'a call that was canceled for the sake of others is not a failure');
 
 # Several such roles, one of which ignores the cancellation.
 for my $i (1 .. 5)
@@ -168,11 +168,11 @@ answer("INSERT INTO log_slow (stream, type) VALUES ('s', 'T')", 'slow');
 my $slow = PmTest::seconds { ok(PmTest::wait_seen($node, 'slow', 1, timeout => 60), 'a handler that takes 1.5 s gets through among them') };
 PmTest::figure(sprintf('a handler that takes 1.5 s, among six roles that sleep: after %.1f s', $slow));
 
-# When the handlers end, the cancelled events are handled.
+# When the handlers end, the canceled events are handled.
 answer("CREATE OR REPLACE FUNCTION public.hog_$_(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.seen (pm, log, pos) VALUES (''hog_$_'', e.log, e.position); END'", "hog_$_") for 1 .. 5;
 answer("CREATE OR REPLACE FUNCTION public.hog(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.seen (pm, log, pos) VALUES (''hog'', e.log, e.position); END'", 'hog');
 answer("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE role LIKE 'hog%' AND state = 'handling'");
-ok(PmTest::wait_until($node, "SELECT count(DISTINCT pm) FROM seen WHERE pm LIKE 'hog\\__'", 5, timeout => 60), 'once the places are free, the cancelled events are handled')
+ok(PmTest::wait_until($node, "SELECT count(DISTINCT pm) FROM seen WHERE pm LIKE 'hog\\__'", 5, timeout => 60), 'once the places are free, the canceled events are handled')
   or diag(answer('SELECT process_manager, state, reason FROM pm.status'), answer('TABLE pm.worker'));
 
 PmTest::no_crash_ok($node);

@@ -77,10 +77,10 @@ answer("GRANT SELECT ON log_sleeps TO r_held; SELECT pm.unregister('beside')");
 answer("CREATE FUNCTION beside_too(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN END \$\$; SELECT pm.register('beside', 'beside_too', '{log_sleeps}', start_at => 'beginning')", 'r_held');
 wait_idle('beside');
 answer("SELECT pm.unregister('beside')");
-# The hint says that it is cancelled after handler_timeout.
+# The hint says that it is canceled after handler_timeout.
 answer("SELECT pg_cancel_backend(pid) FROM pm.worker WHERE process_manager = 'sleeps'");
 answer("CREATE OR REPLACE FUNCTION sleeps(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'", 'r_sleeps');
-wait_for("SELECT count(*) FROM pm.worker WHERE process_manager = 'sleeps'", 0, 'cancelled');
+wait_for("SELECT count(*) FROM pm.worker WHERE process_manager = 'sleeps'", 0, 'canceled');
 answer("SELECT pm.unregister('sleeps')");
 
 # a row lock

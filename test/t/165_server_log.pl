@@ -137,8 +137,8 @@ cmp_ok(lines(logged(), qr/^LOG:.*"many"/), '<=', 40, 'there are still few lines'
 logged();
 as('office', "SELECT pm.pause('office'); SELECT pm.pause('office'); SELECT pm.resume('office')");
 $log = logged();
-is(lines($log, qr/process manager "office" in database "loud" was paused by "office"/), 1, 'who paused is logged once');
-is(lines($log, qr/process manager "office" in database "loud" was resumed by "office"/), 1, 'and who resumed');
+is(lines($log, qr/process manager "office" in database "loud" was paused by "office"/), 1, 'the role that paused it is logged once');
+is(lines($log, qr/process manager "office" in database "loud" was resumed by "office"/), 1, 'and the role that resumed it');
 
 PmTest::no_crash_ok($node);
 $node->stop;

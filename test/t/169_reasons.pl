@@ -157,7 +157,7 @@ is(status('waits', 'state, reason, hint'), "waiting|no worker runs, because the 
 answer("UPDATE pg_catalog.pg_extension SET extversion = '$version' WHERE extname = 'pm'; SELECT pm.pause('waits'); SELECT pm.resume('waits')");
 wait_idle('waits');
 
-# ---- a handler that ignores everything: the hint helps
+# ---- a handler that ignores every attempt to end it: the hint helps
 
 role('deaf');
 answer("CREATE FUNCTION deaf(pm.event) RETURNS void LANGUAGE C AS '$library'; SELECT pm.create_log('log_deaf'); GRANT ALL ON log_deaf TO r_deaf;

@@ -105,8 +105,8 @@ sub grow
 		{ name => 'a batch', pm => 'one', type => 'touch', n => $batches },
 		{ name => 'the same instance again', pm => 'one', type => 'touch', key => 'hot', n => $batches },
 		{ name => 'the same timer set again', pm => 'one', type => 'again', key => 'hotter', n => $batches },
-		{ name => 'a timer set after it was cancelled', pm => 'one', type => 'flip', key => 'flipped', n => 2 * $batches },
-		{ name => 'a timer cancelled that was set', pm => 'many', type => 'cancel', key => 'cancelled', n => $batches });
+		{ name => 'a timer set after it was canceled', pm => 'one', type => 'flip', key => 'flipped', n => 2 * $batches },
+		{ name => 'a set timer that is canceled', pm => 'many', type => 'cancel', key => 'cancelled', n => $batches });
 	for my $op (@ops)
 	{
 		cost($s, $op->{pm}, $op) for 1 .. 2;    # first plan, and fill the caches

@@ -66,7 +66,7 @@ sub erase
 }
 sub complete_ok { return ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.erasure', 0, timeout => 60), $_[0]) || diag(answer('TABLE pm.erasure')); }
 
-# ---- one that its owner keeps locked
+# ---- a process manager that its owner keeps locked
 
 add($_, 'f') for qw(eve flo);
 handled_ok($_, "$_: the events are handled") for qw(ours theirs thirds);
@@ -113,7 +113,7 @@ answer_in('copy', 'SET client_min_messages = warning; SELECT pm.resume()');
 ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.erasure) + ($kept)", 0, dbname => 'copy', timeout => 60), 'until it is adopted') || diag(answer_in('copy', 'TABLE pm.erasure'));
 answer_in('copy', 'SET client_min_messages = warning; DROP EXTENSION pm CASCADE');
 
-# ---- one that is registered meanwhile
+# ---- a process manager that is registered meanwhile
 
 add('hal', 'h');
 handled_ok($_, "$_: it is handled") for qw(ours theirs thirds);
@@ -127,7 +127,8 @@ is(found('hal'), 'nowhere', 'nor has it kept anything');
 is(answer(q{SELECT count(*) FROM pm_catalog.timer WHERE process_manager = 'late' AND key = 'hal'}), 1, 'but it has the timer');
 as('other', q{SELECT pm.unregister('late')});
 
-# ---- one that stops following the log, one that never followed it, and a log that is dropped
+# ---- a process manager that stops following the log, one that never followed it, and a log
+# that is dropped
 
 as('app', q{SELECT pm.create_log('app.gone'); GRANT SELECT ON app.gone TO other});
 as('other', q{CREATE FUNCTION other.tells(e pm.event, s jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT pm.send('told', e.stream, 't', e.data); SELECT e.data $$;
@@ -156,7 +157,7 @@ is(answer($sent), 0, 'with what was sent');
 as('app', q{SELECT pm.create_log('app.gone')});
 pass('the name is free');
 
-# ---- one that is never idle, with two lanes
+# ---- a process manager that is never idle, with two lanes
 
 as('third', <<'SQL');
 CREATE FUNCTION third.spin(e pm.event, s jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -189,7 +190,7 @@ $second->quit;
 $node->restart;
 complete_ok('it is completed after a restart');
 
-# ---- many large ones: the scheduler does not take all of them at once
+# ---- many large erasures: the scheduler does not take all of them at once
 
 if ($ENV{PM_SOAK})
 {

@@ -146,7 +146,7 @@ $waiter->do(q{BEGIN; INSERT INTO effect (pos) VALUES (0)});
 $waiter->do(q{SELECT * FROM pm.fetch('caller', 'c', wait => '1 s')}, may_fail => 1);
 like($waiter->error, qr/cannot wait in a transaction that has written/, 'no wait in a transaction that has written');
 $waiter->do('ROLLBACK', may_fail => 1);
-# cancelled and killed
+# canceled and killed
 foreach my $end (qw(pg_cancel_backend pg_terminate_backend))
 {
 	$taker->send(q{SELECT * FROM pm.fetch('caller', 'd', wait => '60 s')});

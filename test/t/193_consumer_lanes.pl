@@ -62,7 +62,7 @@ sub stop
 # ---- four consumers, sixteen lanes
 
 $node->safe_psql('postgres', q{SELECT count(pm.append('outbox', 'k' || i % 100, 'T')) FROM generate_series(1, 400) i});
-# One that will die: it has fetched from a lane when the others come.
+# A consumer that will die: it has fetched from a lane when the others come.
 my $dying = PmTest::session($node);
 my ($lane, $fetched, $until) = split /\|/, $dying->do(q{SELECT min(lane), count(*), extract(epoch FROM min(lease_until)) FROM pm.fetch('wide', 'dying', 5)});
 $dying->{h}->kill_kill(grace => 0);
@@ -169,7 +169,8 @@ SKIP:
 }
 $crowd->{h}->kill_kill(grace => 0);
 
-# ---- a prepared transaction: it wakes those that wait, so that they look for its end
+# ---- a prepared transaction: it wakes the sessions that wait, so that they look for
+# its end
 
 $node->safe_psql('postgres', q{SELECT pm.create_log('calls'); SELECT pm.register('caller', NULL, '{calls}')});
 my $waiter = PmTest::session($node);

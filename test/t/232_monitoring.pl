@@ -158,7 +158,7 @@ BEGIN
 END $$;
 SELECT pm.create_log('log_slow'), pm.create_log('log_behind');
 SELECT pm.register('slow', 'sleepy', '{log_slow}', handler_timeout => '5 min');
-SELECT pm.register('its neighbour', 'sleepy', '{log_behind}', handler_timeout => '5 min');
+SELECT pm.register('its neighbor', 'sleepy', '{log_behind}', handler_timeout => '5 min');
 SQL
 
 # A second database, with pm and nothing in it.
@@ -435,7 +435,7 @@ is(join(' ', sort map { $_->[0] } @causes), join(' ', sort @alerts), 'there is a
 # The query tells the causes apart by the texts of pm.status. First those that do not get in each other's way.
 unless ($ENV{PM_SOAK})
 {
-	my %flag = (PmHeldBack => [qw(held_back held)], PmStarved => [ 'starved', 'its neighbour' ], PmNoConsumer => [qw(no_consumer nobody)], PmWaiting => [qw(waiting reads)],
+	my %flag = (PmHeldBack => [qw(held_back held)], PmStarved => [ 'starved', 'its neighbor' ], PmNoConsumer => [qw(no_consumer nobody)], PmWaiting => [qw(waiting reads)],
 		PmCopyWaits => [qw(copy paused)], PmNoWorkers => [qw(no_worker busy)], PmStandbyMissing => [qw(standby busy)],
 		PmAttachedLog => [qw(attached_problem stored)], PmReplicaStopped => [qw(replica_stopped far)], PmReplicaBehind => [qw(replica_behind_seconds far)],
 		PmPartitionsHeld => [qw(partitions_held parts)]);

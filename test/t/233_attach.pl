@@ -85,7 +85,7 @@ for my $round (1 .. 2)
 	wait_for("SELECT count(*) FROM seen WHERE pos = $id", 6, "round $round: found without a trigger, by each of five roles");
 }
 answer("SET SESSION AUTHORIZATION app; SELECT pm.attach_log('log_app', 'store', 'id', 'category', 'kind', 'body')");
-is(answer("SELECT count(*) FROM pg_trigger WHERE tgname = 'pm_after_write'"), 0, 'who does not own the table makes no trigger');
+is(answer("SELECT count(*) FROM pg_trigger WHERE tgname = 'pm_after_write'"), 0, 'a role that does not own the table makes no trigger');
 
 # ---- with the trigger, followers are woken and need not poll, also after writes with session_replication_role = replica
 answer("SELECT pm.attach_log('evens', 'store', 'id', 'category', 'kind', 'body', filter => \$\$category = 'even'\$\$)");

@@ -1,5 +1,6 @@
-# examples/four-servers: orders, payments and shipping have a server each, and the process that fulfils an order a fourth one.
-# Meanwhile two servers are killed and one is stopped. At the end each order has one outcome, and the sums of money agree.
+# examples/four-servers: orders, payments and shipping have a server each, and the process that
+# fulfills an order a fourth one. Meanwhile two servers are killed and one is stopped. At the end
+# each order has one outcome, and the sums of money agree.
 use strict;
 use warnings FATAL => 'all';
 

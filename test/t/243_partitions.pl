@@ -35,8 +35,8 @@ is(answer(q{SELECT pm.high_water_mark('plain')}), '0', 'a late commit holds the 
 my $waiting = PmTest::session($node);
 $waiting->send(q{SELECT pm.append('plain', 'late', 'y', expected_version => 1)});
 ok(PmTest::wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'transactionid' AND query LIKE '%expected_version%'}, 1),
-	'who appends to the same stream waits for the transaction');
-is(answer(q{SELECT pm.append('plain', 's-1', 'x') > 0}), 't', 'who appends to another one does not');
+	'a session that appends to the same stream waits for the transaction');
+is(answer(q{SELECT pm.append('plain', 's-1', 'x') > 0}), 't', 'a session that appends to another one does not');
 my ($rc, $out, $err) = $node->psql('postgres', 'ALTER TABLE plain DETACH PARTITION plain_1 CONCURRENTLY');
 like($err, qr/a transaction that may have appended to it has not ended/, 'a partition that may still get events is not detached concurrently');
 $late->do('COMMIT');
@@ -51,7 +51,7 @@ for my $end ('COMMIT', 'ROLLBACK')
 	$late->do(q{BEGIN; SELECT pm.append('plain', 'prepared', 'y'); PREPARE TRANSACTION 'p'});
 	$waiting->send(q{SELECT pm.append('plain', 'prepared', 'z')});
 	ok(PmTest::wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'transactionid' AND query LIKE '%prepared%' AND pid <> pg_backend_pid()}, 1),
-		'who appends to a stream waits for a prepared transaction');
+		'a session that appends to a stream waits for a prepared transaction');
 	answer("$end PREPARED 'p'");
 	like($waiting->wait, qr/^\d+$/, "until $end PREPARED");
 }
