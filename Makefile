@@ -141,8 +141,8 @@ format:
 coverage:
 	@TESTS='$(TESTS)' bash test/harness/coverage.sh $(SUITES)
 
-# The long form of every test that has one (that is, of every test that reads PM_SOAK), one after the other. SOAK is how
-# long those run that run for a certain time.
+# The long form of every test that has one (that is, of every test that reads PM_SOAK), one after
+# the other. SOAK is the duration of the tests that run for a certain time.
 SOAK_TESTS = $(sort $(patsubst test/t/%.pl,%,$(shell grep -l PM_SOAK test/t/*.pl)))
 SOAK_CLIENTS = $(foreach f,$(shell grep -l PM_SOAK clients/*/test/*.test.js clients/*/test/test_*.py examples/*/test/*.test.js 2>/dev/null),\
 	$(word 2,$(subst /, ,$f))_$(patsubst test_%,%,$(basename $(basename $(notdir $f)))))

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# monitoring.sh: what it costs to be looked at, while a backlog is handled in batches of 100.
+# monitoring.sh: the cost of being monitored, while a backlog is handled in batches of 100.
 #
 # Each round handles the backlog four times: without, with, with, without. So a machine that becomes slower during a round
 # makes both sides slower, and what counts is the median of the rounds' ratios.

@@ -85,7 +85,7 @@ partitions_follow() {
 	done
 }
 
-# The oldest partition goes in each round.
+# The oldest partition is dropped in each round.
 partitions_drop() {
 	local script=$BENCH_WORK/append/known-partitioned.sql seconds before pid
 	seconds=$(pick 2 4)

@@ -272,9 +272,10 @@ sub wait_members
 }
 
 # Waits until all other nodes stream from the leader. One that does not is made again, as an operator would do it (patronictl
-# reinit): after two primaries, its history can differ from that of the leader without Patroni noticing. Returns how many
-# these were. A node that runs but does not follow yet has not heard of the leader's timeline. If the leader is lost then,
-# that node begins a timeline with the same number, and pg_rewind takes the two histories for one: indexes are damaged.
+# reinit): after two primaries, its history can differ from that of the leader without Patroni
+# noticing. Returns the number of such nodes. A node that runs but does not follow yet does not
+# know the leader's timeline. If the leader is lost then, that node begins a timeline with the
+# same number, and pg_rewind takes the two histories for one: indexes are damaged.
 sub wait_streaming
 {
 	my ($self) = @_;

@@ -86,7 +86,8 @@ sub consumer
 }
 
 # If a leader is lost for another reason during a noted call, its successor takes the event of that call for the cause, as
-# doc/operations.md says: it is dead. An operator looks at it, and calls pm.retry. Returns how many these were.
+# doc/operations.md says: it is dead. An operator looks at it, and calls pm.retry. Returns the
+# number of such events.
 sub retry_dead
 {
 	my ($ha) = @_;
@@ -138,7 +139,8 @@ sub named_once_ok
 	return scalar keys %ids;
 }
 
-# Of what consumers were given, what an outside system refuses that remembers the highest timeline: (refused, accepted).
+# Of the events that consumers were given, those that an outside system that remembers the highest
+# timeline would refuse, and the others: (refused, accepted).
 sub fenced
 {
 	my (@lines) = @_;

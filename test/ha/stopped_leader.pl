@@ -4,8 +4,9 @@
 # - Patroni and the server are stopped together, like a virtual machine that is frozen, and continue after the promotion.
 # - Patroni of the leader does not reach etcd any more.
 #
-# The test measures what happens on both sides, and what an outside system would refuse that remembers the highest timeline. No
-# position is given to two events, and the history that survives is handled once.
+# The test measures what happens on both sides, and what an outside system that remembers the
+# highest timeline would refuse. No position is given to two events, and the history that survives
+# is handled once.
 use strict;
 use warnings FATAL => 'all';
 

@@ -340,7 +340,7 @@ for my $path (@house, sort glob('src/sql/*.sql'))
 # ---- the README ----------------------------------------------------------------
 
 my $long_readme = rule("a README.md of more than $readme_words words",
-	'It is for a first reader. Move what only some of them need to a page in doc/, or say it shorter.');
+	'It is for a first reader. Move what only some of them need to a page in doc/, or shorten it.');
 if (open my $in, '<:utf8', 'README.md')
 {
 	my $count = 0;
