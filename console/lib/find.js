@@ -1,5 +1,6 @@
 // The search: where is an order, if its number is known? Exact keys and streams, then associations, then keys that
-// begin or end with the text. Each question is a transaction of its own, so that one that takes too long spoils no other.
+// begin or end with the text. Each question is a transaction of its own, so that one that takes
+// too long does not affect the others.
 import { text } from './input.js';
 import { storedKey } from './instance.js';
 

@@ -162,7 +162,7 @@ export class Batch {
     states.set(event.key, context.stateText);
   }
 
-  /** A timer that an event before it in this batch has cancelled, replaced, or ended with its instance. */
+  /** A timer that an event before it in this batch has canceled, replaced, or ended with its instance. */
   #isGone({ event, index }) {
     if (event.kind !== 'timer') return false;
     for (const row of this.#groups.get(event.key)) {

@@ -127,7 +127,7 @@ export class Consumer {
     }
   }
 
-  /** An error after stop(). That of a cancelled fetch is expected. */
+  /** An error after stop(). That of a canceled fetch is expected. */
   #stopped(error) {
     if (error.code === '57014' || error instanceof GivenBack) return;
     this.logger.warn(`${this.name}: while it stopped:`, error);
@@ -207,7 +207,7 @@ export class Consumer {
           await this.session.query('SELECT pm.release($1, $2)', [this.name, this.consumer]);
           break;
         } catch (error) {
-          // The fetch was cancelled too late, or the connection was lost.
+          // The fetch was canceled too late, or the connection was lost.
           if (tries === 1) throw error;
         }
       }

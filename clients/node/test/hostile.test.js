@@ -21,7 +21,7 @@ const effects = async (name) => (await sql('SELECT key FROM effect WHERE name = 
 const idle = (name) => `SELECT coalesce(sum(lag), 0) = 0 FROM pm.status WHERE process_manager = '${name}'`;
 const parked = (name) => sql(`SELECT key, message FROM pm.parked WHERE process_manager = $1 AND state <> 'behind' ORDER BY key`, [name]);
 
-test('a query that hangs is cancelled when the time of its handler is over, or the program stops', async () => {
+test('a query that hangs is canceled when the time of its handler is over, or the program stops', async () => {
   await make('hangs', `, backoff => '1 h'`);
   for (const key of ['a', 'b', 'c']) await append('hangs', key);
   const sleeping = `SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'hangs' AND wait_event = 'PgSleep'`;

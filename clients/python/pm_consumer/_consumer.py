@@ -56,7 +56,7 @@ class Consumer:
         "outside": each is handled outside a transaction, up to `concurrency` at a time, and those of one key one by one.
     batch_size: how many events are fetched at a time, at most.
     handler_timeout: if one call of the handler takes longer than this, in seconds, a query of ctx.tx that it waits for
-        is cancelled, and the lease is no longer renewed.
+        is canceled, and the lease is no longer renewed.
     wait: for how many seconds a fetch waits if there is nothing.
     """
 
@@ -160,7 +160,7 @@ class Consumer:
             items = fetch(connection, self._me, count, timedelta(seconds=wait), self._timeline)
         except psycopg.errors.QueryCanceled as e:
             if not self._stopping:
-                logger.warning("%s: pm.fetch was cancelled: %s", self.name, text_of(e))
+                logger.warning("%s: pm.fetch was canceled: %s", self.name, text_of(e))
                 self._sleep(1)
             return []
         self._watcher.fetching = None

@@ -1,7 +1,7 @@
 """The server of a test file, and programs that consume from it.
 
-As run_clients in test/harness/suites.sh has it: PGHOST, PGUSER and PGDATABASE name a database with pm, PGDATA is the
-server's, PM_TEST_POOLER the PGHOST of a pgbouncer that pools by transaction.
+The environment is that of run_clients in test/harness/suites.sh: PGHOST, PGUSER and PGDATABASE name a database with pm,
+PGDATA is the server's, PM_TEST_POOLER the PGHOST of a pgbouncer that pools by transaction.
 """
 
 import faulthandler

@@ -614,7 +614,7 @@ class Handlers(ConsumerTest):
         self.assertEqual((seen, lost, self.effects("attempt")), ([2], [True], [(2,)]))
 
     def test_query_that_hangs(self):
-        """It is cancelled when the time of its handler is over, which is a failure of the event."""
+        """It is canceled when the time of its handler is over, which is a failure of the event."""
         self.register(max_attempts=2)
         self.append(("a", "T", {}), ("b", "T", {}), ("c", "T", {}))
 
@@ -818,7 +818,7 @@ class Handlers(ConsumerTest):
             self.consumer(concurrency=0)
 
     def test_statement_timeout(self):
-        """A fetch that waits may be cancelled: it begins again."""
+        """A fetch that waits may be canceled: it begins again."""
         self.register()
         consumer = Consumer(DSN + " options='-c statement_timeout=200ms'", self.pm, wait=60)
         thread = threading.Thread(target=lambda: consumer.run(self.effect))

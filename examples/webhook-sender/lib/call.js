@@ -23,7 +23,7 @@ export async function call(request, { timeout, maxAnswer, networks, lookup }) {
   }
 }
 
-// A lookup cannot be cancelled, but nobody needs to wait for it.
+// A lookup cannot be canceled, but nobody needs to wait for it.
 function abortable(promise, signal) {
   return new Promise((resolve, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason), { once: true });
