@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# partitions.sh: a log in 50 partitions beside an ordinary one with as many events (20 million; PM_BENCH_EVENTS sets
-# another number). They are filled by INSERT ... SELECT with streams of ten events, which follow one another. Then 1,000 of these streams get
-# an event by pm.append. The last partition is large enough for what is measured.
+# partitions.sh: a log in 50 partitions compared with an ordinary one with as many events (20
+# million; PM_BENCH_EVENTS sets another number). They are filled by INSERT ... SELECT with streams
+# of ten events, which follow one another. Then 1,000 of these streams get an event by pm.append.
+# The last partition is large enough for what is measured.
 #
 #   known       pgbench, 4 clients, asynchronous commits, 2 s: pm.append to one of 1,000 streams of the newest partition
 #   expected    pm.append with the expected version, to streams of ten events: each tenth stream is a new one, which is looked for

@@ -135,7 +135,7 @@ batch_log_enter(const BatchTask *task, const BatchLogs *logs, BatchLog *b)
 	{
 		/*
 		 * Another log may have taken the name while this one was not locked, or the log may
-		 * have got another table.
+		 * have been given another table.
 		 */
 		batch_log_leave(logs, b);
 		if (b->trouble.message == NULL && partition_root(before->relid) == b->log->relid)

@@ -1,6 +1,6 @@
 /*
  * progress.c
- *		How far a batch has got, for the code that deals with an error that undid it.
+ *		How far a batch has come, for the code that deals with an error that undid it.
  */
 #include "pm.h"
 

@@ -1,6 +1,6 @@
 /*
  * progress.h
- *		How far a batch has got, for the code that deals with an error that undid it.
+ *		How far a batch has come, for the code that deals with an error that undid it.
  */
 #ifndef PM_PROGRESS_H
 #define PM_PROGRESS_H

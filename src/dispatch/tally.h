@@ -48,10 +48,10 @@ extern void tally_begin(Tally *tally, const Batch *batch);
  */
 extern void tally_add(Tally *tally, const BatchItem *item, int handled);
 
-/* How far the batch has got in one of its logs; *more says whether there is more in it. */
+/* How far the batch has come in one of its logs; *more says whether there is more in it. */
 extern int64 tally_reached(const Tally *tally, const Batch *batch, int log, bool *more);
 
-/* Moves the cursors to where the batch has got, and records what is left in the logs. */
+/* Moves the cursors to where the batch has come, and records what is left in the logs. */
 extern void tally_advance(Tally *tally, const Batch *batch);
 
 #endif /* PM_TALLY_H */

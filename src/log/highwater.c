@@ -267,9 +267,9 @@ highwater_unknown(Oid relid)
 }
 
 /*
- * A look at the generations in shared memory, which the caller has locked.  Reading H takes long if
- * the locks of many leaves count, so then it is read without the lock: returns true if the caller
- * has to do that, and to settle.
+ * A look at the generations in shared memory, which the caller has locked.  Reading H takes a
+ * long time if the locks of many leaves count, so then it is read without the lock: returns true
+ * if the caller has to do that, and to settle.
  */
 static bool
 highwater_look_at(const LogRef *ref, Generations *generations, const HighwaterTables *tables,

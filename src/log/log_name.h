@@ -5,7 +5,7 @@
 #ifndef PM_LOG_NAME_H
 #define PM_LOG_NAME_H
 
-/* The first name of the log that has got this one since, or NULL. */
+/* The first name of the log that has been given this name since, or NULL. */
 extern char *log_name_first(const char *name);
 /* Raises an error if the name is, or was, that of a renamed log; else keeps others from taking it.
  */

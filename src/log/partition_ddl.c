@@ -89,7 +89,7 @@ partition_ddl_command(Node *statement)
 
 	if (!IsA(statement, AlterTableStmt) || ((AlterTableStmt *) statement)->objtype != OBJECT_TABLE)
 		return NULL;
-	/* PostgreSQL's grammar allows nothing else beside it. */
+	/* PostgreSQL's grammar allows nothing else in the same command. */
 	foreach(lc, ((AlterTableStmt *) statement)->cmds)
 	{
 		AlterTableCmd *command = lfirst_node(AlterTableCmd, lc);

@@ -3,7 +3,8 @@
  *		Removes ended instances and entries of journals that need not be kept any longer.
  *
  * An ended instance is kept for keep_ended after its end, and an entry of a journal after
- * it was written.  They are removed a few at a time, so that no transaction lasts long.
+ * it was written.  They are removed a few at a time, so that no transaction takes a long
+ * time.
  *
  * While another session holds an old snapshot, the rows that have been removed stay in the
  * indexes.  So the caller remembers up to where it has removed them, and each search

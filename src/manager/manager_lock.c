@@ -288,9 +288,8 @@ manager_lock_all(const char *name, bool missing_ok, bool require_owner, Timestam
 
 		/*
 		 * While we waited, the process manager may have been changed, or
-		 * another one may have got its name.  So read the catalog again now
-		 * that the locks are held, and check that these are still the right
-		 * locks.
+		 * another one may have taken its name.  So read the catalog again now that
+		 * the locks are held, and check that these are still the right locks.
 		 */
 		pm = registry_get(name, missing_ok);
 		if (pm != NULL && pm->id == before->id && pm->lanes == before->lanes)

@@ -5,16 +5,17 @@
  * A handler that crashes its server leaves a crash mark, but in a file of that server.
  * If a standby is promoted then, it knows nothing of the crash, calls the handler for
  * the same event, and crashes too, and so does the next one.  So a unit goes carefully
- * after a promotion, until it has passed the items that may have been in hand: before
- * each call, the item is noted in pm_catalog.noted, in a transaction of its own.  The
- * transaction of the call removes the note.
+ * after a promotion, until it has passed the items that may have been in hand, that
+ * is, being handled, when the old primary was lost: before each call, the item is
+ * noted in pm_catalog.noted, in a transaction of its own.  The transaction of the call
+ * removes the note.
  *
  * If that server is lost during the call, the next primary finds a note of an earlier
  * timeline.  Since calls that are noted take turns (slot_careful.c), the noted item is the
  * one that was in hand when the server was lost.  Two primaries have now been lost with
- * this item in hand, so it is not tried again.  Only if a call takes long are other calls
- * made at the same time.  Then the notes of all of them are marked as shared, and a shared
- * note counts as one crash.
+ * this item in hand, so it is not tried again.  Other calls are made at the same time only
+ * if a call takes a long time.  Then the notes of all of them are marked as shared, and a
+ * shared note counts as one crash.
  *
  * A note of the present timeline adds nothing to the crash mark, which is in the same
  * data directory.

@@ -281,7 +281,7 @@ sent_choose(ProcessManager *pm, int lane, List *rows, int *count)
 }
 
 /*
- * Notes that a unit has got a row (head.c).
+ * Notes that a unit has a new row (head.c).
  */
 static void *
 sent_form_delivered(uint64 row)

@@ -15,8 +15,8 @@ extern bool standby_waits(PGPROC *proc);
 extern char *standby_hint(void);
 
 /*
- * Takes a lock as LockAcquire() does, and waits for it.  If that takes long because a
- * transaction waits for a synchronous standby, the user gets a notice.
+ * Takes a lock as LockAcquire() does, and waits for it.  If that takes a long time
+ * because a transaction waits for a synchronous standby, the user gets a notice.
  */
 extern void standby_lock(const LOCKTAG *tag, LOCKMODE mode);
 

@@ -15,11 +15,11 @@
  * next role.  A role that has not waited for some time saves nothing up: it begins at what
  * the role has used that was last to begin (start-time fair queueing).
  *
- * A call that takes long must not hold up all others.  After a second, the others begin,
- * but first the scheduler of its database marks its note as shared, and their notes are
- * shared from the beginning: then none of them is known to be the cause.  An item that may
- * have crashed a server already must be alone, so it waits until the others have ended,
- * and they wait for it for much longer.
+ * A call that takes a long time must not hold up all others.  After a second, the others
+ * begin, but first the scheduler of its database marks its note as shared, and their notes
+ * are shared from the beginning: then none of them is known to be the cause.  An item that
+ * may have crashed a server already must be alone, so it waits until the others have
+ * ended, and they wait for it for much longer.
  *
  * A worker that ends gives up its turn with its slot.
  */
@@ -289,7 +289,8 @@ slot_careful_awaits(void)
 }
 
 /*
- * If the commit has taken long, others may have begun meanwhile, and this note does not say so.
+ * If the commit has taken a long time, others may have begun meanwhile, and this note does not
+ * say so.
  */
 bool
 slot_careful_noted(void)

@@ -103,7 +103,10 @@ slot_interest_asked(Oid relid, const LogRef *ref)
 	int word;
 	uint64 bit = slot_interest_bit(&word);
 
-	/* If the log has got a slot since, the workers that wait in its group have been woken. */
+	/*
+	 * If the log has been given a slot since, the workers that wait in its group have been
+	 * woken.
+	 */
 	return (ref->slot == NULL || slot_log_valid(ref)) &&
 		   (pg_atomic_read_u64(&slot_interest_waiters(relid, ref)->interest[word]) & bit) != 0;
 }

@@ -17,13 +17,13 @@
 void
 slot_waiters_wake_room(int room)
 {
-	/* Count first, for those who are not on the list yet. */
+	/* Count first, for the sessions that are not on the list yet. */
 	pg_atomic_fetch_add_u32(&Slots->fetch_wakes[room], 1);
 	ConditionVariableBroadcast(&Slots->fetchers[room]);
 }
 
 /*
- * Takes the bits of the rooms: those who keep waiting set them again.
+ * Takes the bits of the rooms: the sessions that keep waiting set them again.
  */
 static void
 slot_waiters_wake_rooms(LogWaiters *waiters)

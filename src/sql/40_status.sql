@@ -571,7 +571,7 @@ LEFT JOIN pm_catalog.log l ON l.name OPERATOR(pg_catalog.=) e.log
 LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) l.source::pg_catalog.oid
 WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 
--- For those who may see the log.
+-- For the roles that may see the log.
 CREATE VIEW pm.promotion WITH (security_barrier) AS
 SELECT l.name AS log, p.timeline, p.skipped_from, p.skipped_to, p.skipped_at
 FROM pm_catalog.promotion p

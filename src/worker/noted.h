@@ -27,7 +27,7 @@ extern void noted_forgotten(void);
  */
 extern bool noted_end(bool more);
 
-/* Called by the scheduler: marks the notes of calls that take long as shared. */
+/* Called by the scheduler: marks the notes of calls that take a long time as shared. */
 extern void noted_share(void);
 
 #endif /* PM_NOTED_H */

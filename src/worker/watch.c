@@ -179,8 +179,8 @@ watch_may_have_moved(Watch *watch, bool all)
 
 /*
  * Sets this worker's bit if it is missing.  A log may have lost its slot, and
- * our bit with it, or may have got one, and then we have been woken.  With "ask",
- * tries again to get a slot for a log that had none.
+ * our bit with it, or may have been given one, and then we have been woken.  With
+ * "ask", tries again to get a slot for a log that had none.
  */
 static void
 watch_renew(Watches *watches, Watch *watch, bool ask)

@@ -562,8 +562,8 @@ count_beside() {
 	while IFS= read -r line; do [ -z "$line" ] || skipped+=("$line"); done <"$out/beside.skipped"
 }
 
-# The TAP tests run several at a time. The other suites run one test at a time, and mostly wait: all of them run beside the
-# TAP tests.
+# The TAP tests run several at a time. The other suites run one test at a time, and mostly wait:
+# all of them run concurrently with the TAP tests.
 others=()
 for suite in "$@"; do
 	[ "$suite" = tap ] || others+=("$suite")

@@ -110,7 +110,7 @@ my $total = 0;
 for my $run (@twice)
 {
 	($rc, $out, $err) = PmTest::finish_psql($run);
-	is($rc, 0, 'pm.catch_up beside another') or diag($err);
+	is($rc, 0, 'pm.catch_up concurrently with others') or diag($err);
 	$total += $out || 0;
 }
 is($total, 400, 'three concurrent calls share the events');

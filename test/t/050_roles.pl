@@ -332,7 +332,7 @@ append('Many', 300);
 my $ok;
 my $took = PmTest::seconds { $ok = PmTest::wait_until($node,
 	"SELECT count(DISTINCT pm) FROM (SELECT pm FROM seen WHERE pm LIKE 'many%' GROUP BY pm HAVING count(*) = 330) x", $many - 1, timeout => 40); };
-ok($ok, sprintf('the others are served beside one that is busy for 15 s (%.1f s)', $took));
+ok($ok, sprintf('the others are served while one is busy for 15 s (%.1f s)', $took));
 ok(PmTest::wait_idle($node, timeout => 40), 'the busy one is served, too');
 PmTest::exactly_once_ok($node, "many_$_", 'orders', "many_$_: once and in order",
 	where => "type = 'Many'") for 1 .. $many;

@@ -309,7 +309,7 @@ SQL
 is(answer('SELECT pg_postmaster_start_time()'), $started, 'the server was not restarted');
 PmTest::no_crash_ok($node, 'it has not crashed');
 
-# ---- code that runs beside another role's handler: its timers and its current event
+# ---- code that runs within another role's handler: its timers and its current event
 
 trapped_log('beside');
 answer(<<'SQL', 'mallory');
@@ -342,7 +342,7 @@ ran_as('beside', 'not at all');
 is(answer("SELECT count(*) FROM mallory.heard"), 0, 'nothing is appended meanwhile');
 is(answer("SELECT string_agg(type, ' ') FROM pm.timer WHERE process_manager = 'instance'"), 'hers', "the timers are alice's own");
 is(answer("SELECT string_agg(state::text, ' ') FROM pm.instance WHERE process_manager = 'instance'"), '{}', 'the state is unchanged, too');
-nothing_ok("code that runs beside a handler of alice's");
+nothing_ok("code that runs within a handler of alice's");
 
 # ---- pm.catch_up after SET ROLE or SET SESSION AUTHORIZATION
 

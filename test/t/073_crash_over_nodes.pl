@@ -1,8 +1,8 @@
 # A handler that crashes its server, where restart_after_crash is off: after two servers have ended, the third one does not
 # call it for that event, and handles all others. Process managers of other roles and databases, which are busy at the same
 # time, are not taken for the cause. Replication is asynchronous. Then a fast shutdown in the
-# middle of a call that is noted: no attempt is counted, and a call that takes long holds up
-# nobody.
+# middle of a call that is noted: no attempt is counted, and a call that takes a long time holds
+# up nobody.
 use strict;
 use warnings FATAL => 'all';
 
@@ -148,7 +148,7 @@ write_events($third, 'T');
 ok(PmTest::wait_until($third, 'SELECT count(*) FROM pm.status WHERE lag_events > 0', 0, timeout => 40, dbname => $_), "$_: new events are handled") for qw(postgres other);
 is($third->safe_psql($_, 'SELECT count(*) FROM pm_catalog.lane WHERE timeline <> pm.timeline()'), 0, "$_: what was in hand has been passed") for qw(postgres other);
 
-# ---- a switch-over, and a fast shutdown during a noted call that takes long
+# ---- a switch-over, and a fast shutdown during a noted call that takes a long time
 
 my $errors = $third->safe_psql('postgres', 'SELECT sum(errors) FROM pm.status');
 $third->safe_psql('postgres', "SELECT pm.pause('calm')", extra_params => [ '-U', 'alice' ]);
@@ -159,12 +159,12 @@ $third->stop('fast');
 $fourth->append_conf('postgresql.conf', 'pm.promotion_wait = 0');
 $fourth->reload;
 $fourth->promote;
-ok(PmTest::wait_until($fourth, 'SELECT process_manager, what, shared FROM pm_catalog.noted', 'slow|event|f', timeout => 40), 'only the call that lasts long is noted');
+ok(PmTest::wait_until($fourth, 'SELECT process_manager, what, shared FROM pm_catalog.noted', 'slow|event|f', timeout => 40), 'only the long call is noted');
 $began = time;
 $fourth->safe_psql('postgres', "SELECT pm.resume('calm')", extra_params => [ '-U', 'alice' ]);
 ok(PmTest::wait_until($fourth, "SELECT count(*) FROM seen WHERE stream = 's9' AND pm = 'calm'", 2, timeout => 40), 'others go on meanwhile');
-is($fourth->safe_psql('postgres', 'SELECT process_manager, shared FROM pm_catalog.noted'), 'slow|t', 'the note of the call that lasts long is marked, the others are gone');
-PmTest::figure(sprintf('beside a call that lasts long, others handle two events after %.2f s', time - $began));
+is($fourth->safe_psql('postgres', 'SELECT process_manager, shared FROM pm_catalog.noted'), 'slow|t', 'the note of the long call is marked, the others are gone');
+PmTest::figure(sprintf('during a long call, others handle two events after %.2f s', time - $began));
 $fourth->stop('fast');
 $fourth->append_conf('postgresql.conf', 'pm.launcher = off');
 $fourth->start;

@@ -194,7 +194,7 @@ is($standby->safe_psql('postgres', "SELECT state, reason FROM pm.status WHERE pr
 $standby->safe_psql('postgres', 'ALTER SYSTEM SET pm.launcher = on');
 $standby->reload;
 ok(PmTest::wait_until($standby, "SELECT max(pos) = (SELECT max(position) FROM orders) FROM seen WHERE pm = 'keep'", 't', timeout => 30), 'the promoted standby handles events');
-PmTest::exactly_once_ok($standby, 'keep', 'orders', 'the promoted standby: what it has got is handled once', where => "type <> 'bad'");
+PmTest::exactly_once_ok($standby, 'keep', 'orders', 'the promoted standby: what it has received is handled once', where => "type <> 'bad'");
 $standby->stop('fast');
 $primary->append_conf('postgresql.auto.conf', "synchronous_standby_names = ''\n");
 $primary->start;

@@ -115,7 +115,10 @@ end_callback(XactEvent event, void *arg)
 		end_how = 0;
 }
 
-/* The transaction ends the server when it commits (1) or is undone (2), or takes long to commit (3). */
+/*
+ * The transaction ends the server when it commits (1) or is undone (2), or takes a long time
+ * to commit (3).
+ */
 Datum
 at_end(PG_FUNCTION_ARGS)
 {

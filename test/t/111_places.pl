@@ -64,7 +64,7 @@ for my $i (1 .. $sessions)
 	answer("SELECT pg_terminate_backend(pid) $handles", 'hog');
 	$session->wait;
 }
-is(scalar @held, $sessions, 'each of the sessions has got a lock');
+is(scalar @held, $sessions, 'each of the sessions has a lock');
 ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.worker WHERE pid IS NULL', 0, timeout => 10), 'no worker slot is reserved for units whose locks they hold');
 my $took = victim_takes(10);
 ok(defined $took && $took < 2, 'others are served meanwhile');

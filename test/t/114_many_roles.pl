@@ -1,5 +1,6 @@
-# Many roles, few places. Roles with little to do are served soon: beside each other, and beside roles that have more to do than
-# they can finish, which continue all the same. No process serves two roles.
+# Many roles, few places. Roles with little to do are served soon: among each other, and among
+# roles that have more to do than they can finish, which continue all the same. No process serves
+# two roles.
 #
 #   PM_SOAK=1        200 roles on 4 places for two minutes instead of 24 on 2 for a few seconds
 use strict;
@@ -67,7 +68,7 @@ my ($median, $max) = lags('light');
 cmp_ok($median, '<', 1, 'soon');
 PmTest::figure(sprintf('%d roles on %d places, %d events in %d s: handled after %.0f ms (median), %.0f ms at most', $roles, $places, $sent, $seconds, 1000 * $median, 1000 * $max));
 
-# ---- beside roles with much to do
+# ---- among roles with much to do
 
 my $heavy = 8 * $places;
 make('heavy', $heavy, 'PERFORM pg_sleep(0.01);');

@@ -1,7 +1,8 @@
-# Consumers across a dump, into another cluster and beside the original: nobody holds a lease in the copy, and nobody may fetch
-# before it is adopted. From then on, consumers are the roles that have the recorded names, even if other roles have their OIDs
-# there, and they continue where the original had been advanced: with instances, timers, parked events, journals, and the places
-# to which replies go.
+# Consumers across a dump, into another cluster and into the cluster of the original: nobody holds
+# a lease in the copy, and nobody may fetch before it is adopted. From then on, consumers are the
+# roles that have the recorded names, even if other roles have their OIDs there, and they continue
+# where the original had been advanced: with instances, timers, parked events, journals, and the
+# places to which replies go.
 use strict;
 use warnings FATAL => 'all';
 
@@ -61,7 +62,7 @@ $to->safe_psql('postgres', "UPDATE pg_authid SET oid = $mail WHERE rolname = 'st
 $to->restart;
 $to->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE template0');
 $from->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE template0');
-$from->command_ok([ 'pg_restore', '-e', '-d', $from->connstr('copy'), "$dir/dump" ], 'restored beside the original');
+$from->command_ok([ 'pg_restore', '-e', '-d', $from->connstr('copy'), "$dir/dump" ], 'restored in the cluster of the original');
 # The role that is not there cannot be granted anything.
 run_log([ 'pg_restore', '-d', $to->connstr('copy'), "$dir/dump" ]);
 

@@ -379,7 +379,7 @@ my @causes = (
 		$session->do(q{BEGIN; SELECT pm.append('log_held', 's', 'ok')});
 		answer(q{SELECT pm.append('log_held', 't', 'ok')}, 'shop');
 	}, sub { $session->do('COMMIT'); $session->quit } ],
-	[ 'PmStarved', 'a call of another process manager of the role takes long', sub {
+	[ 'PmStarved', 'a call of another process manager of the role takes a long time', sub {
 		answer(q{INSERT INTO gate VALUES ('sleep')});
 		answer(q{SELECT pm.append('log_slow', 's', 'ok')}, 'slow');
 		PmTest::wait_until($node, q{SELECT count(*) FROM pm.worker WHERE process_manager = 'slow'}, '1');
@@ -412,7 +412,7 @@ my @causes = (
 	[ 'PmAttachedLog', 'the table of an attached log loses the index of its positions', sub { answer('ALTER TABLE store DROP CONSTRAINT store_id', 'shop') },
 		sub { answer('ALTER TABLE store ADD CONSTRAINT store_id PRIMARY KEY (id)', 'shop') } ],
 	[ 'PmReplicaStopped', 'the subscription of a replica log is disabled', sub { answer('ALTER SUBSCRIPTION far DISABLE') }, sub { answer('ALTER SUBSCRIPTION far ENABLE') } ],
-	[ 'PmReplicaBehind', 'a subscription takes long to apply a change', sub {
+	[ 'PmReplicaBehind', 'a subscription takes a long time to apply a change', sub {
 		answer(q{INSERT INTO gate VALUES ('apply')});
 		$node->safe_psql('other', q{INSERT INTO ballast VALUES (1)});
 	}, sub { answer(q{DELETE FROM gate WHERE name = 'apply'}) } ],

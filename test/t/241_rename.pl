@@ -49,7 +49,7 @@ my $took = time - $began;
 my ($rc, undef, $err) = PmTest::finish_psql($writers);
 is($rc, 0, 'no writer has failed') or diag($err);
 is($wrong, 0, 'the log and its table have each name');
-is($order, 0, "the consumer has got $fetched events in order");
+is($order, 0, "the consumer has received $fetched events in order");
 cmp_ok($fetched, '>', 20, 'across several names');
 $node->safe_psql('postgres', "SELECT pm.rename_log('orders', 'orders')");
 ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.parked', 0, timeout => 60), 'what failed was retried');

@@ -266,7 +266,7 @@ while ($theirs < $all && time - $since < 10)
 $consumer->{h}->signal('TERM');
 eval { $consumer->{h}->finish };
 $theirs = $node->safe_psql('emmett', 'SELECT count(DISTINCT pos) FROM emmett_seen');
-cmp_ok($theirs, '>', 0, 'its own consumer runs beside') or diag($consumer->{err});
+cmp_ok($theirs, '>', 0, 'its own consumer runs as well') or diag($consumer->{err});
 PmTest::figure(sprintf('Emmett: %d events by 8 clients in %.1f s (%d conflicts), handled after %.1f s; its own consumer missed %d of %d',
 	$appended, $written, $conflicts, $handled, $all - $theirs, $all));
 

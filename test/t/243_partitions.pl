@@ -113,7 +113,7 @@ for (1 .. 20)
 	$longest = $seconds if $seconds > $longest;
 	sleep 0.02;
 }
-PmTest::figure(sprintf 'an append beside a DROP that waits: at most %.0f ms, with the start of psql', 1000 * $longest);
+PmTest::figure(sprintf 'an append while a DROP waits: at most %.0f ms, with the start of psql', 1000 * $longest);
 is(answer(q{SELECT count(*) FROM pg_class WHERE relname = 'plain_1'}), '1', '20 appends later the DROP still waits');
 $reader->do('COMMIT');
 $dropper->wait;

@@ -119,7 +119,7 @@ for (@writers)
 # ---- what was written and handled
 
 my ($longest, $events) = split /\|/, answer('SELECT max(longest), sum(events) FROM waits');
-PmTest::figure(sprintf 'a log of %d events became a partitioned one in %.0f ms (with the start of psql), beside 8 writers; the longest wait for an append: %.0f ms',
+PmTest::figure(sprintf 'a log of %d events became a partitioned one in %.0f ms (with the start of psql), while 8 sessions write; the longest wait for an append: %.0f ms',
 	answer("SELECT count(*) FROM orders WHERE position < $up_to"), 1000 * $took, 1000 * $longest);
 # A machine under load may stop a process for longer than the change takes.
 cmp_ok($longest, '<', 5, 'no writer has waited for long');
@@ -133,7 +133,7 @@ ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm.status WHERE lag > 0 AND 
 my ($rc, $out, $err) = $node->psql('postgres', 'DROP TABLE orders_p0');
 like($err, qr/Process manager "(mail|keep)" has/, 'the first partition is not dropped before its events have been handled');
 1 while consume();
-is($wrong, 0, 'the consumer has got its events in order');
+is($wrong, 0, 'the consumer has received its events in order');
 is($fetched, answer("SELECT count(*) FROM orders WHERE position >= $bad"), "each of $fetched once");
 ($rc, $out, $err) = $node->psql('postgres', 'DROP TABLE orders_p0');
 like($err, qr/Process manager "keep" has parked the event at position $bad/, 'nor while one is parked');
@@ -177,7 +177,7 @@ SKIP:
 	answer(q{SELECT partman.create_parent('public.orders', 'position', 'native', '1000000', p_premake => 2, p_start_partition => '20000000')});
 	answer(q{SELECT partman.run_maintenance('public.orders')});
 	is(answer(q{SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'orders'::regclass AND inhrelid::regclass::text ~ '_p[12]'}),
-		'orders_p1 orders_p20000000 orders_p21000000 orders_p22000000', 'pg_partman makes partitions beside those that were there');
+		'orders_p1 orders_p20000000 orders_p21000000 orders_p22000000', 'pg_partman makes partitions in addition to those that were there');
 }
 
 # ---- the end of the first partition

@@ -19,7 +19,7 @@ const psql = (args, input) => execFileSync('psql', ['-XqAt', '-v', 'ON_ERROR_STO
 const here = (name) => new URL(name, import.meta.url).pathname;
 
 test('the package compiles with its types, and keeps the promises of the one in PL/pgSQL', async () => {
-  // The types are checked, too, but that takes long.
+  // The types are checked, too, but that takes a long time.
   if (process.env.PM_SOAK) execFileSync(process.execPath, [here('../node_modules/typescript/bin/tsc'), '-p', here('tsconfig.json')], { stdio: 'inherit' });
   const { outputText } = typescript.transpileModule(readFileSync(here('orders.ts'), 'utf8'), { compilerOptions: { module: 'esnext', target: 'es2022' } });
   writeFileSync(here('orders.built.js'), outputText);

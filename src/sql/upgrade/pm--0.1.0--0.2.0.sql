@@ -928,7 +928,7 @@ COMMENT ON FUNCTION pm.timeline() IS 'timeline on which this server writes; NULL
 -- The logs have been written on this timeline.
 INSERT INTO pm_catalog.promotion (source, system_identifier, timeline)
 SELECT l.source, c.system_identifier, pm.timeline() FROM pm_catalog.log l CROSS JOIN pg_catalog.pg_control_system() c;
--- For those who may see the log.
+-- For the roles that may see the log.
 CREATE VIEW pm.promotion WITH (security_barrier) AS
 SELECT l.name AS log, p.timeline, p.skipped_from, p.skipped_to, p.skipped_at
 FROM pm_catalog.promotion p
