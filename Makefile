@@ -8,7 +8,7 @@
 #   make soak [SOAK=seconds]         the long form of the tests that have one; tests with a time run ten minutes, or SOAK
 #   make check-majors [MAJORS="17 18 19"]   the suites on other major versions, in chroots, as root
 #   make check-pg-upgrade            clusters with pm through pg_upgrade, 15 to 17 to 18 to 19, in a chroot, as root
-#   make check-ha                  failover with Patroni and etcd: three servers on this machine
+#   make check-ha                    failover with Patroni and etcd: three servers on this machine
 #   make check-assert                the suites on a server built with assertions
 #   make check-valgrind              the regress suite on such a server, under valgrind
 #   make lint [FILES="src/log/log.c"]    the project's rules, clang-tidy and cppcheck

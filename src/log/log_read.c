@@ -430,7 +430,7 @@ log_read_ends(PmLog *log, Datum *streams, Datum *versions, int count, bool *goes
 	by_stream = log_tables_have(&tables, log_read_of_streams);
 	if (!by_stream && !log_tables_have(&tables, log_scan_of_positions))
 		log_index_refuse(log);
-	/* From the newest partition to the oldest. */
+	/* Look from the newest partition to the oldest. */
 	for (int i = tables.count - 1; i >= 0; i--)
 	{
 		LogScan scan;

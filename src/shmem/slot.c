@@ -202,7 +202,7 @@ slot_detach(int code, Datum arg)
 
 	if (slot == NULL)
 		return;
-	/* Before another worker can claim the slot and set the same bits. */
+	/* Do this before another worker can claim the slot and set the same bits. */
 	slot_interest_end();
 	/* From here on, slot_activity.c does not write the slot, which is about to be given up. */
 	MyWorkerSlot = NULL;

@@ -34,7 +34,7 @@
 #define ERASURES_NAP	 100
 #define ERASURES_NAP_MAX 5000
 
-/* The time between two rounds is at least that of a round times this. */
+/* The time between two rounds is at least this many times the duration of a round. */
 #define ERASURES_SHARE 20
 
 /* No other log is begun when a round has taken this long, ms. */

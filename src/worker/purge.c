@@ -75,7 +75,7 @@ purge_round(Units *units, TimestampTz *due)
 			if (purge_unit(unit))
 				again = true;
 			else
-				/* Not from the time at which it began: that may be long ago. */
+				/* Do not count from the time at which it began, which may be long ago. */
 				unit->purge_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 															 Min(Max(unit->pm->keep_ended / 100,
 																	 PURGE_MIN),

@@ -371,8 +371,8 @@ run_once(Unit *unit, MemoryContext context, RunCounts *counts)
 }
 
 /*
- * Runs one batch of a unit, and records when to run it again.  After a promotion, runs first
- * those that note what it handles.
+ * Runs one batch of a unit, and records when to run it again.  After a promotion, first runs
+ * the batches that note what it handles.
  */
 void
 run_unit(Unit *unit, MemoryContext context, RunCounts *counts)
