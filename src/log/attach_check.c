@@ -143,7 +143,7 @@ attach_refuses_table(Relation rel)
 
 /*
  * Is it a unique index of the positions?  It is not opened, since another session can have
- * locked it.  Over all partitions there need not be a unique one.
+ * locked it.  A partitioned table need not have one over all partitions.
  */
 static bool
 attach_is_index(PmLog *log, Oid index)
@@ -229,7 +229,7 @@ attach_check(PmLog *log, Relation rel, const LogRow *row)
 	log->at_home = row->at_home;
 	log->sequence_changed = !row->at_home || sequence_file(log->seqid) != row->sequence_file ||
 							attach_sequence_xmin(log->seqid) != row->sequence_xmin;
-	/* With another problem the log is not read anyway. */
+	/* If there is another problem, the log is not read anyway. */
 	return !log->sequence_changed || log->problem != NULL || attach_check_changed(log, row);
 }
 

@@ -67,7 +67,7 @@ attach_literal_zone(const char **at)
 }
 
 /*
- * A literal that continues in another line has another quote after it.
+ * A literal that continues on another line has another quote after it.
  */
 static bool
 attach_literal_ends(const char *at)

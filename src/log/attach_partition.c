@@ -13,11 +13,11 @@
  *
  * Of two open transactions, one can attach a partition with rows, and the other can make a log of
  * the partitioned table.  Neither sees what the other has written to the catalogs.  So
- * pm.attach_log takes a lock that the event trigger looks for, and then waits for the transactions
- * that hold the lock on a partitioned table that attaching a partition takes.  If the event
- * trigger does not find the lock, its transaction has locked the table before, and is waited for.
- * The lock on the table itself could not be used: it would block writers of the table, and any
- * role that may read the table could hold it.
+ * pm.attach_log takes a lock that the event trigger looks for, and then waits for the
+ * transactions that hold the lock that attaching a partition takes on a partitioned table.  If
+ * the event trigger does not find the lock, its transaction had locked the table earlier, and
+ * pm.attach_log waits for that transaction.  The lock on the table itself could not be used: it
+ * would block writers of the table, and any role that may read the table could hold it.
  */
 #include "pm.h"
 
@@ -199,8 +199,8 @@ attach_partition_has_rows(Oid relid)
 }
 
 /*
- * The name of a table with rows, of a partition that can be partitioned itself; NULL if there is
- * none.
+ * The name of a table with rows: the partition or, if that is partitioned itself, a leaf of it.
+ * NULL if there is none.
  */
 static char *
 attach_partition_rows(Oid partition)

@@ -37,8 +37,8 @@ attach_raw_refuse(const char *detail)
 }
 
 /*
- * Returns the last part of a name that is not qualified, or with pg_catalog; NULL
- * otherwise.
+ * Returns the last part of a name that is not qualified, or is qualified with
+ * pg_catalog; NULL otherwise.
  */
 static const char *
 attach_raw_builtin(List *names)

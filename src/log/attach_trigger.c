@@ -2,10 +2,10 @@
  * attach_trigger.c
  *		The trigger on an attached table that wakes readers.
  *
- * Without the trigger, readers look every pm.poll_interval.  So it is not worth making
- * writers wait: if the request for the lock waited in the queue, all later writers would wait
- * behind it.  If the lock cannot be acquired within a short time, a later call creates the
- * trigger.
+ * Without the trigger, readers look for new events every pm.poll_interval.  So it is not
+ * worth making writers wait: if the request for the lock waited in the queue, all later
+ * writers would wait behind it.  If the lock cannot be acquired within a short time, a later
+ * call creates the trigger.
  */
 #include "pm.h"
 

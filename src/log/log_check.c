@@ -173,6 +173,9 @@ log_check(PmLog *log, Relation rel, Oid accepted_file, bool at_home)
 		partition_check(log, rel);
 	log->at_home = at_home;
 	log->sequence_changed = !at_home || sequence_file(log->seqid) != accepted_file;
-	/* With another problem the log is not read anyway; the file is checked once that is solved. */
+	/*
+	 * If there is another problem, the log is not read anyway; the file is checked once that
+	 * is solved.
+	 */
 	return !log->sequence_changed || log->problem != NULL || log_check_file(log);
 }

@@ -33,7 +33,8 @@
 static object_access_hook_type prev_object_access;
 
 /*
- * The name of the partitioned log that a command names; NULL if it is none, or not the caller's.
+ * The name of the partitioned log that a command names; NULL if the table is no such log, or not
+ * the caller's.
  */
 static char *
 partition_ddl_log(RangeVar *range, Oid *root)
@@ -113,7 +114,7 @@ partition_ddl_leaf(AlterTableCmd *command)
 }
 
 /*
- * Before a DETACH.
+ * Does what must be done before a DETACH.
  */
 static List *
 partition_ddl_detach(AlterTableStmt *alter, AlterTableCmd *command)
@@ -200,7 +201,7 @@ partition_ddl_before(Node *statement)
 {
 	AlterTableCmd *command = partition_ddl_command(statement);
 
-	/* An error may have left something. */
+	/* An earlier command that failed may have left entries. */
 	if (IsA(statement, AlterTableStmt) || IsA(statement, DropStmt) || IsA(statement, DropOwnedStmt))
 		partition_drop_forget();
 	if (command != NULL && command->subtype == AT_DetachPartition)

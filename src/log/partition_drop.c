@@ -9,7 +9,7 @@
  * DETACH and DROP lock the log's table exclusively, and writers queue behind that lock.  So the
  * work that takes time is done before, if the partition is complete: if the mark is at or above
  * its highest position, no event can be added to it any more.  The lock itself is requested only
- * for a short time at once (lock_briefly.c).
+ * for short periods (lock_briefly.c).
  *
  * DETACH CONCURRENTLY does not block writers of the table, and ends when the transactions that
  * use the table have ended.  Only a complete partition may be detached in that way, so no event

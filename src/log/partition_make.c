@@ -222,8 +222,8 @@ partition_make_attach(PmLog *log, Oid root, int64 up_to)
 }
 
 /*
- * The index of (stream, version) of the old table belongs to that of the new one, which was made
- * from its definition.
+ * Afterwards, the index on (stream, version) of the old table is a part of that of the new one,
+ * which is made from its definition.
  */
 Oid
 partition_make(PmLog *log, const char *partition, int64 up_to)

@@ -29,7 +29,7 @@ replica_put_back(Oid relid)
 	bool present[REPLICA_TRIGGERS];
 	Relation rel = relation_open(relid, ShareRowExclusiveLock);
 	const char *table = guard_qualified_name(relid);
-	/* Without the column, the caller reports that. */
+	/* If the column is missing, the caller reports that. */
 	bool indexed = replica_origin_column(rel) == InvalidAttrNumber ||
 				   OidIsValid(replica_origin_index(rel));
 

@@ -3,8 +3,9 @@
  *		pm.partition_log: makes a partitioned log of an ordinary one that is written and followed.
  *
  * The log gets a new table, of which its old one becomes the first partition (partition_make.c).
- * All that is kept of the log names it, so cursors, parked events, ids, journals and leases
- * need not change.  What refers to the table by its OID is changed here or in partition_make.c.
+ * Everything that is stored about the log refers to it by name, so cursors, parked events, ids,
+ * journals and leases need not change.  What refers to the table by its OID is changed here or
+ * in partition_make.c.
  *
  * Only the owner itself may call this, not a superuser, because PostgreSQL evaluates constraints
  * of the table, which may call functions of the owner, with the rights of the current role.
@@ -44,7 +45,7 @@ partition_log_name(const char *given)
 }
 
 /*
- * Checks what can be known without a lock on the table, or with any.
+ * Checks what can be checked without a lock on the table, or with a lock of any mode.
  */
 static void
 partition_log_require(PmLog *log)

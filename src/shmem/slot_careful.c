@@ -190,8 +190,8 @@ slot_careful_press(TimestampTz now)
 }
 
 /*
- * Those that could have taken the turn, and have not, need not be waited for until they ask
- * again.  The caller holds Slots->lock.
+ * Workers that could have taken the turn, and have not, are no longer waited for until they
+ * ask again.  The caller holds Slots->lock.
  */
 static void
 slot_careful_pass_by(void)
