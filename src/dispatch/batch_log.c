@@ -21,7 +21,7 @@
 
 #define BATCH_LOG_CHUNK 32 /* from each of several logs, at least this many events at once */
 
-/* When a batch has skipped this many events of other lanes and types, or its limit, it ends. */
+/* A batch ends when it has skipped this many events of other lanes and types, or its limit. */
 #define BATCH_LOG_OTHERS 10000
 
 /* When this many bytes have been read, the batch reads no more. */
@@ -191,8 +191,8 @@ batch_log_mark(const BatchTask *task, BatchLogs *logs, BatchLog *b)
 /*
  * Returns up to which position a log may be read now: its mark, or less.  An
  * event that has crashed the server is read alone, after the events before it.
- * If reading it is what crashes the server, this finds that out, and no event
- * before it is skipped too.
+ * If reading it is what crashes the server, this finds that out, and no event before
+ * it is skipped with it.
  */
 static int64
 batch_log_up_to(const BatchTask *task, const BatchLog *b)

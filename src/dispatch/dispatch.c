@@ -82,8 +82,8 @@ dispatch_may_run(const DispatchRequest *request, const LaneState *state, Timesta
 	if (pm->paused || !pm->at_home || state->status == LANE_HALTED)
 		return false;
 	/*
-	 * A caller that wants errors to be raised does not wait for a retry, but does for a
-	 * deferral.
+	 * A caller that wants errors to be raised does not wait for a retry, but does wait
+	 * for a deferral.
 	 */
 	if (state->status == LANE_RETRYING && !lane_retry_due(state, within_time()) &&
 		(!request->raise || lane_failure(state).kind == FAILURE_DEFERRED))
@@ -363,7 +363,10 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 	dispatch_conclude(request, &task, head != NULL, &tally, &result);
 	if (state.careful)
 		dispatch_end_careful(request, &task, &result);
-	/* If it is lost that events of other lanes were skipped, they are skipped again. */
+	/*
+	 * If a crash loses the record that events of other lanes were skipped, they are skipped
+	 * again.
+	 */
 	if (tally.done == 0 && result.outcome != DISPATCH_STOPPED && result.outcome != DISPATCH_NOTED)
 		dispatch_commit_later();
 	slot_activity_set(ACTIVITY_COMMITTING);

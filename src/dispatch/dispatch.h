@@ -78,8 +78,8 @@ typedef struct DispatchRequest
 /*
  * Runs one batch of a unit in the current (sub)transaction, which must be READ
  * COMMITTED, and must not use a snapshot that is older than the marks.  After an
- * error, *progress, which the caller has set to zeros, says how far the batch
- * had got.
+ * error, *progress, which the caller has set to zeros, says how far the batch had
+ * come.
  */
 extern DispatchResult dispatch_batch(const DispatchRequest *request, Progress *progress);
 

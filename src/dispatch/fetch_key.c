@@ -121,8 +121,8 @@ fetch_keys(Batch *batch, ErrorData **error)
 }
 
 /*
- * It is not a failure of correlate if the caller's statement was canceled, or because of a
- * conflict or a problem of the server.  A timeout is one.
+ * An error is not a failure of correlate if the caller's statement was canceled, or if a
+ * conflict or a problem of the server has caused it.  A timeout is a failure.
  */
 void
 fetch_key_check(ProcessManager *pm, ErrorData *error)

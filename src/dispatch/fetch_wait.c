@@ -194,7 +194,7 @@ fetch_wait_check_client(void)
 }
 
 /*
- * Sleeps until there may be something, or the time is up.  False if it is.
+ * Sleeps until there may be something, or the time is up.  False if the time is up.
  */
 static bool
 fetch_wait_sleep(FetchWait *wait, TimestampTz until)

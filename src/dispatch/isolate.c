@@ -19,8 +19,8 @@
 #include "shmem/handling.h"
 
 /*
- * If an event fails within this many events after the last failing one, as many events are
- * handled in subtransactions, which cost less than a batch or two.
+ * If an event fails within this many events after the last failing one, the same number of
+ * events is handled in subtransactions, which cost less than a batch or two.
  */
 #define ISOLATE_OFTEN 250
 

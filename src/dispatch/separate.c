@@ -72,8 +72,8 @@ separate_begin(SeparateIds *ids)
 }
 
 /*
- * To be called after each item.  A handler may have subtransactions of its own, as many
- * for the next item as for the one that had most.
+ * To be called after each item.  A handler may use subtransactions of its own.  It is
+ * assumed that the next item uses as many as the item that has used most.
  */
 bool
 separate_is_full(SeparateIds *ids)

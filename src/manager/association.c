@@ -2,17 +2,17 @@
  * association.c
  *		Finds instances by something other than their keys.
  *
- * A package knows the items in it, and an order is to learn that its package was
- * delivered.  When the handler of the order sees which package its items are in, it calls
- * pm.associate('package', ...), and when the package is delivered, correlate asks
+ * For example, a package knows the items in it, and an order must learn that its package
+ * was delivered.  When the handler of the order sees which package its items are in, it
+ * calls pm.associate('package', ...), and when the package is delivered, correlate asks
  * pm.associated('package', ...) for the keys.
  *
  * Associations are rows of pm_catalog.association, which are written at once.  So a
  * correlate function sees those that the handlers of earlier events in its batch have
  * made, and what is undone is undone with them.  The keys of a batch must not be computed
  * in advance then: that is only done if correlate is IMMUTABLE, and such a function may
- * not ask.  With several lanes no function may ask, since the answer would depend on how
- * far other lanes are.
+ * not call pm.associated.  With several lanes no function may call it, since the answer
+ * would depend on how far other lanes are.
  *
  * Assumes that only the unit's own handlers write the rows of its keys, while the batch
  * holds the unit's lock.

@@ -8,8 +8,9 @@
  * managers of other roles.  So these are locked, and what they have kept is erased, only when
  * the transaction commits, after all code of the caller has run.
  *
- * In the same way the owner of a process manager could hold up the caller.  So what is not
- * free within a short time is left to the scheduler (erasure.c).
+ * In the same way the owner of a process manager could hold up the caller.  So process
+ * managers that do not become free within a short time are left to the scheduler
+ * (erasure.c).
  */
 #include "pm.h"
 
@@ -114,7 +115,7 @@ erase_commit_log(const char *log, TimestampTz until)
 			pass.erasures = erasure_add(pass.erasures, call->positions, call->replacement,
 										call->done);
 	}
-	/* If an earlier one is left, its replacement must not be written after ours. */
+	/* If an earlier erasure is left, its replacement must not be written after ours. */
 	erase_pass_keep(&pass, erase_pass(&pass) && all);
 	erase_commit_notice(&pass);
 }

@@ -135,7 +135,10 @@ erase_form_found(uint64 row)
 List *
 erase_find(const char *log, Datum positions, Datum replacement)
 {
-	/* Journals are not compared: the next entry has what the state of the instance still has. */
+	/*
+	 * Journals are not compared with the replacement, because the next entry contains what the
+	 * state of the instance still contains.
+	 */
 	static ExecStatement find = {NULL,
 								 "SELECT process_manager, true FROM pm_catalog.journal "
 								 "WHERE log OPERATOR(pg_catalog.=) $1 "

@@ -50,7 +50,7 @@
 
 /*
  * Keeps process managers from beginning to follow the log, until the transaction ends.
- * Returns false if one is doing so.
+ * Returns false if one is just beginning to follow it.
  */
 static bool
 erase_pass_shut(const char *log)

@@ -7,9 +7,9 @@
  * error does not show that the handler is broken.  pm.defer() raises an error with
  * PM004: the event is handled again at the given time, and has not failed.
  *
- * Until when the event is deferred is kept here, and not in the error, because a
- * handler can raise an error with any text.  An error with PM004 that was raised
- * without pm.defer() in the same call is an ordinary failure.
+ * The time until which the event is deferred is kept here, and not in the error,
+ * because a handler can raise an error with any text.  An error with PM004 that was
+ * raised without pm.defer() in the same call is an ordinary failure.
  */
 #include "pm.h"
 

@@ -2,9 +2,9 @@
  * kept.c
  *		Counts and deletes what a process manager keeps for its keys.
  *
- * That is instances, timers and parked events, and also ended instances and journals.  All of
- * these result from the events that were handled so far, with the handler and the correlate
- * function that the process manager had then.
+ * These are instances, timers and parked events, and also ended instances and journals.  All
+ * of these result from the events that were handled so far, with the handler and the
+ * correlate function that the process manager had then.
  */
 #include "pm.h"
 

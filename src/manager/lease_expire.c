@@ -2,10 +2,10 @@
  * lease_expire.c
  *		What happens to what was fetched when a lease has run out.
  *
- * A consumer that dies may die of one of the events that it has fetched, and it is not
- * known which.  So a try is counted for all of them.  After some tries they are fetched
- * one at a time (dispatch/fetch_lane.c), and the one that was alone when the lease ran
- * out once more is dead.
+ * A consumer that dies may have died because of one of the events that it has fetched,
+ * and it is not known which.  So a try is counted for all of them.  After some tries
+ * they are fetched one at a time (dispatch/fetch_lane.c), and the one that was alone
+ * when the lease ran out once more is dead.
  *
  * This is done when a consumer looks at the lane again, since no process watches for leases
  * that run out.

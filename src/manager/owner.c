@@ -75,8 +75,8 @@ owner_update(const char *manager, Oid role)
  * Can this role own the process manager, with its functions and logs?
  *
  * The units are locked, so this does not wait for a log that another session
- * has locked.  The catalog tells the rights on its table; whether row security
- * hides rows from the role is found out by the first batch.
+ * has locked.  The catalog shows the rights on its table; the first batch finds out
+ * whether row security hides rows from the role.
  */
 static void
 owner_check_new(ProcessManager *pm, Oid role)
@@ -125,7 +125,7 @@ pm_set_owner(PG_FUNCTION_ARGS)
 
 /* ---------- REASSIGN OWNED, ALTER TYPE ---------- */
 
-/* A process manager whose type, or in a copy whose owner by name, has changed. */
+/* A process manager whose type has a new owner or, in a copy, whose owner by name has changed. */
 typedef struct OwnerChange
 {
 	char *manager;

@@ -407,7 +407,10 @@ register_lanes_and_logs(const RegisterPlan *plan)
 			appends_forget_manager(args->name);
 		if (args->lanes != old->lanes)
 			repartition(old, args->lanes);
-		/* What was fetched from a lane may be in another one, or go to a handler. */
+		/*
+		 * Events that were fetched from a lane may now belong to another one, or go to a
+		 * handler.
+		 */
 		if (args->lanes != old->lanes || plan->handler != NULL)
 			lease_void(old);
 		repartition_drop_passed(old);

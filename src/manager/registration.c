@@ -117,7 +117,7 @@ registration_natts(Oid relid)
 }
 
 /*
- * Looks which columns the table has.  Columns are only ever added, so it has the
+ * Looks up which columns the table has.  Columns are only ever added, so it has the
  * same ones as long as it has the same number.
  */
 static void

@@ -25,12 +25,15 @@
 PG_FUNCTION_INFO_V1(pm_standby_hint);
 
 /*
- * How long a command waits for a lock until it looks for the cause, ms.  It looks again each
- * time after twice as long, since a transaction may come to wait for a standby later.
+ * How long a command waits for a lock until it looks for the cause, ms.  It looks again,
+ * each time after twice as long, since a transaction may come to wait for a standby later.
  */
 #define STANDBY_PATIENCE 1500
 
-/* A lock may be held by a session that waits for another lock, and so on, at most this often. */
+/*
+ * A lock may be held by a session that waits for another lock, and so on.  At most this many
+ * locks are followed.
+ */
 #define STANDBY_CHAIN 5
 
 bool
