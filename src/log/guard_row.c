@@ -4,9 +4,9 @@
  *
  * A statement that writes a partitioned log fires the trigger of the log's table, which takes
  * the floor (guard.c), and PostgreSQL then writes the rows to partitions.  A check constraint,
- * which an ordinary log has, would not do here: pg_dump restores those of partitions before the
- * data.  So a trigger checks each row.  PostgreSQL gives it to every partition, also to those
- * that are made later, and fires it for a row whichever way the row takes.
+ * which an ordinary log has, cannot be used here: pg_dump restores those of partitions before
+ * the data.  So a trigger checks each row.  PostgreSQL gives it to every partition, also to
+ * those that are made later, and fires it for a row whichever way the row takes.
  *
  * - A statement that names a partition does not lock the log's table, and fires no trigger
  *	 there.  It is refused, unless the transaction has taken a floor before.  Then it holds the

@@ -11,8 +11,8 @@
  * whatever any snapshot shows.  So the first entry from the end of the index is looked at
  * without a snapshot, and then the state of the row is checked.  The answer is certain only
  * if the row is committed, or written by this transaction, and neither updated nor deleted.
- * A scan with a dirty snapshot would not do, because it passes over a row that has been
- * updated, and may not see the row that has replaced it.
+ * A scan with a dirty snapshot would not be correct, because it passes over a row that has
+ * been updated, and may not see the row that has replaced it.
  *
  * The statement's snapshot is older than the look, so no entry of a row that it shows can be
  * removed meanwhile.

@@ -1,6 +1,6 @@
 /*
  * log_index_ask.c
- *		What is asked about a log's events, along the index of their positions.
+ *		Answers questions about a log's events, along the index of their positions.
  *
  * The head of log_index.c says how, and what the caller must have done.
  */

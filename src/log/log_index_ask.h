@@ -1,6 +1,6 @@
 /*
  * log_index_ask.h
- *		What is asked about a log's events, along the index of their positions.
+ *		Answers questions about a log's events, along the index of their positions.
  */
 #ifndef PM_LOG_INDEX_ASK_H
 #define PM_LOG_INDEX_ASK_H

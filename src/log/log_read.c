@@ -173,7 +173,7 @@ log_read_along_stream(StreamRead *read, LogScan *scan, int table)
 		log_read_note(rows, scan, table);
 	if (read->after > 0 || rows->count >= last)
 		return;
-	/* Then those without a version, all of them: the index has them in no order. */
+	/* Then collect those without a version, all of them, because the index has them in no order. */
 	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNULL, 2, InvalidStrategy, InvalidOid,
 						   InvalidOid, InvalidOid, (Datum) 0);
 	log_scan_along(scan, keys, 2);

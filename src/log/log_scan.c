@@ -6,8 +6,8 @@
  * for any role.  The planner would simplify, and so execute, what the table's owner has
  * put into index expressions, predicates, statistics and checks.  That would happen in
  * the session of the reader, and could take any length of time: even a built-in function
- * can take very long (factorial).  This file calls only PostgreSQL's own code for indexes
- * on columns of built-in types.  So the role need not be changed either.
+ * can take a very long time (factorial).  This file calls only PostgreSQL's own code for
+ * indexes on columns of built-in types.  So the role need not be changed either.
  */
 #include "pm.h"
 

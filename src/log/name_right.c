@@ -11,8 +11,8 @@
  * To search all journals for a name would take too long.  So pm_catalog.name_use has the process
  * managers that may have kept something of a log of a name.  These are the process managers that
  * have ever followed the log, and those to which something was sent whose cause is an event of the
- * log.  The latter get their rows when it is delivered (manager/sent.c), or when the sender is
- * unregistered.  When a process manager is unregistered, its rows are deleted.
+ * log.  The latter get their rows when the event is delivered (manager/sent.c), or when the
+ * sender is unregistered.  When a process manager is unregistered, its rows are deleted.
  *
  * A process manager can follow each log that its owner may read.  But it must not be able to
  * prevent the owner of the log from creating the log again.  So when a log is dropped, its owner

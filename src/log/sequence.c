@@ -72,9 +72,9 @@ sequence_last(Oid seqid)
 }
 
 /*
- * Opening it costs much the first time, because PostgreSQL then reads what the catalogs say
- * about it and its columns.  A session that looks at thousands of sequences does without
- * that if it knows their files.
+ * Opening it is expensive the first time, because PostgreSQL then reads what the catalogs
+ * say about it and its columns.  A session that looks at thousands of sequences need not
+ * do that if it knows their files.
  */
 bool
 sequence_open_nowait(Oid seqid, Sequence *sequence)
@@ -237,8 +237,8 @@ sequence_write(Relation rel, Buffer buffer, ItemId item, HeapTupleHeader tuple, 
 }
 
 /*
- * setval() would read the last value before and write it after other sessions may have
- * drawn positions.  So this changes the page under the lock of its buffer.
+ * setval() would write a value that was computed before other sessions may have drawn
+ * positions.  So this changes the page under the lock of its buffer.
  */
 void
 sequence_skip(Oid seqid, int64 count, int64 *from, int64 *to)

@@ -12,8 +12,8 @@
  * Most streams have their last event in the newest partition, and one look there is enough
  * (insert_newest.c).  Otherwise two things are looked for in each partition, the newest first:
  * an event that another transaction has inserted and not committed (with a dirty snapshot), and
- * then the highest version (with a new snapshot).  One look with the dirty snapshot would not do
- * for both: it can miss an event that is being updated, by pm.erase for example.
+ * then the highest version (with a new snapshot).  One look with the dirty snapshot would not be
+ * enough for both: it can miss an event that is being updated, by pm.erase for example.
  *
  * Versions of a stream rise with positions, because a position is drawn under the lock.  So the
  * first partition that has an event with a version has the highest one.  The other partitions

@@ -4,10 +4,10 @@
  *
  * A session that plans and runs a DELETE also runs what the table's owner has
  * attached to the table: triggers, and the functions of index expressions and
- * predicates.  Whatever role they run as, these could fetch from the session's
+ * predicates.  Whatever role they run as, they could fetch from the session's
  * cursors, release its advisory locks, and execute its prepared statements.  So
- * events are deleted along the index of positions, and only PostgreSQL's own
- * code is called (log_index.c).
+ * events are deleted along the index of positions, and only PostgreSQL's own code is
+ * called (log_index.c).
  *
  * A DELETE would do nothing else if the table has no rule for DELETE, and no
  * trigger except the guard's, whose work is done here.  A foreign key that

@@ -44,7 +44,10 @@
 
 /* For how long a role yields to others if it has made room, ms. */
 #define ASSIGN_YIELDED 300
-/* The same if its dispatcher was made to give way, ms.  It doubles each time in a row. */
+/*
+ * The same if its dispatcher was made to give way, ms.  It doubles each time that this happens
+ * in a row.
+ */
 #define ASSIGN_YIELDS	  1000
 #define ASSIGN_YIELDS_MAX 4000
 

@@ -5,12 +5,12 @@
  * This is a part of the scheduler.  It runs no code of users: it changes only private tables
  * (manager/erase_pass.c).  For each log, one transaction erases what the process managers
  * that are free have kept.  Those whose units are locked are tried again, less and less
- * often.  When somebody has changed a registration, it tries at once, because that session
- * held the lock.
+ * often.  When a session has changed a registration, the scheduler tries at once, because
+ * that session held the lock.
  *
- * Units of a busy process manager are free only between two batches.  So it waits a little
- * for one of these, which gets the lock as soon as a batch ends.  It does not wait for
- * sessions.
+ * Units of a busy process manager are free only between two batches.  So it waits a short
+ * time for one of these units, and gets the lock as soon as a batch ends.  It does not
+ * wait for sessions.
  *
  * While this waits, the scheduler starts no dispatchers.  So a round ends after a short time,
  * and takes only a small part of the scheduler's time.

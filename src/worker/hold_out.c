@@ -29,7 +29,7 @@
 #include "shmem/slot_database.h"
 #include "worker/hold_out.h"
 
-/* How long workers may take to finish their batch, and how long to be gone at all, ms. */
+/* How long workers may take to finish their batch, and how long to be gone altogether, ms. */
 #define HOLD_OUT_ASK  1000
 #define HOLD_OUT_WAIT 10000
 

@@ -219,8 +219,8 @@ watch_has_moved(Watch *watch)
 }
 
 /*
- * Has this much time passed since then?  If so, starts the time again.  Also
- * true if the clock was set back.
+ * Has this much time passed since then?  If so, begins to measure the time again.
+ * Also true if the clock was set back.
  */
 static bool
 watch_time_again(TimestampTz *since, TimestampTz now, int ms)

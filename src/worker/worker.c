@@ -142,8 +142,8 @@ static Oid extension = InvalidOid;
 /*
  * DROP EXTENSION locks the tables of the extension one after the other, and workers use
  * them in another order.  So that they do not cause a deadlock, DROP EXTENSION first
- * waits until no worker is in a transaction, and no other one begins (utility.c).  Nobody
- * else locks the extension with this number of a column.
+ * waits until no worker is in a transaction, and no other one begins (utility.c).  No
+ * other code locks the extension with this column number.
  */
 #define WORKER_LOCK_EXTENSION 1
 
