@@ -263,12 +263,12 @@ attach_again(const LogRow *row)
 						old.kind == LOG_ATTACHED ? errhint("Remove it with pm.detach_log first.") :
 												   errhint("Give the log another name.")));
 	if (!attach_is_same(&old, row))
-		ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-						errmsg("log \"%s\" is attached with other arguments, and is followed",
-							   row->name),
-						errdetail("It is followed by: %s.", followers),
-						errhint("Attach the table under another name, or end that with pm.unfollow "
-								"or pm.unregister and remove the log with pm.detach_log.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("log \"%s\" is attached with other arguments, and is followed", row->name),
+				 errdetail("It is followed by: %s.", followers),
+				 errhint("Attach the table under another name, or end that with pm.unfollow "
+						 "or pm.unregister and remove the log with pm.detach_log.")));
 	log_catalog_accept_attached(row);
 	wakeup_registry();
 }

@@ -344,8 +344,8 @@ partition_attached(const char *name, Oid root, Oid leafid)
 				 errmsg("cannot attach partition \"%s\" to event log \"%s\"",
 						RelationGetRelationName(leaf), name),
 				 errdetail("It has an event at position %lld. All followers have handled the "
-						   "log only up to position %lld, and those that are further would miss the "
-						   "event.",
+						   "log only up to position %lld, and those that are further would "
+						   "miss the event.",
 						   (long long) last, (long long) slowest),
 				 errhint("Wait until all followers are past it, or append the events again.")));
 	relation_close(leaf, NoLock);
