@@ -446,14 +446,15 @@ slot_dismiss_all(void)
 
 /*
  * Asks the workers of a database to leave; with "insist", also cancels what
- * they are doing.  Returns whether any of them is still running.
+ * they are doing.  Returns whether any of them is still running, and adds their
+ * processes to *pids.
  *
  * A worker that starts at the same time attaches under the lock that is held
  * here, and only afterwards checks whether workers are held out of the
  * database.
  */
 bool
-slot_dismiss_database(Oid database, bool insist)
+slot_dismiss_database(Oid database, bool insist, List **pids)
 {
 	bool there = false;
 
@@ -465,6 +466,7 @@ slot_dismiss_database(Oid database, bool insist)
 		if (!slot->in_use || slot->database != database || slot->pid == 0)
 			continue;
 		there = true;
+		*pids = list_append_unique_int(*pids, slot->pid);
 		pg_atomic_write_u32(&slot->leave, LEAVE_FOR_GOOD);
 		slot_wake(i);
 		if (insist)

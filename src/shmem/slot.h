@@ -61,6 +61,6 @@ extern bool slot_died(int index, uint32 generation);
 extern int slot_count(WorkerKind kind, Oid database, Oid role);
 extern bool slot_any_starting(WorkerKind kind, int ms);
 extern void slot_dismiss_all(void);
-extern bool slot_dismiss_database(Oid database, bool insist);
+extern bool slot_dismiss_database(Oid database, bool insist, List **pids);
 
 #endif /* PM_SLOT_H */

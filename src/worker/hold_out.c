@@ -20,6 +20,8 @@
 #include "commands/defrem.h"
 #include "nodes/parsenodes.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
 #include "utils/acl.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -142,6 +144,26 @@ hold_out_needed(Node *statement)
 }
 
 /*
+ * Is one of these processes still connected to the database?  A worker gives up its slot before
+ * it leaves the list of PostgreSQL's processes.  DROP DATABASE ... WITH (FORCE) by an owner who
+ * is not a superuser would fail, because it may not end a process of another role.
+ */
+static bool
+hold_out_connected(Oid database, const List *pids)
+{
+	ListCell *lc;
+
+	foreach(lc, pids)
+	{
+		PGPROC *proc = BackendPidGetProc(lfirst_int(lc));
+
+		if (proc != NULL && proc->databaseId == database)
+			return true;
+	}
+	return false;
+}
+
+/*
  * Makes the workers of a database leave, and waits until they have.
  *
  * This relies on the order of the steps: once workers are held out, none can start
@@ -154,15 +176,16 @@ hold_out(Oid database)
 	static uint32 wait_event;
 	TimestampTz began = GetCurrentTimestamp();
 	bool insisted = false;
+	List *pids = NIL;
 
 	holding = true;
 	slot_database_hold_out(database);
-	while (slot_dismiss_database(database, false))
+	while (slot_dismiss_database(database, false, &pids) || hold_out_connected(database, pids))
 	{
 		TimestampTz now = GetCurrentTimestamp();
 
 		if (!insisted && TimestampDifferenceExceeds(began, now, HOLD_OUT_ASK))
-			insisted = slot_dismiss_database(database, true);
+			insisted = slot_dismiss_database(database, true, &pids);
 		/* The command then fails with the error that the database is in use. */
 		if (TimestampDifferenceExceeds(began, now, HOLD_OUT_WAIT))
 			break;
@@ -172,6 +195,7 @@ hold_out(Oid database)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
+	list_free(pids);
 }
 
 void
