@@ -1,6 +1,6 @@
 /*
  * pinned.c
- *		Makes plans of the fixed statements that do not depend on statistics and settings.
+ *		Makes plans for the fixed statements that depend on neither statistics nor settings.
  *
  * The private tables are often empty when a statement is planned, and large when its plan
  * is used.  Autovacuum may have found a table empty, or only one value in a column, and a

@@ -1,6 +1,6 @@
 /*
  * pinned.h
- *		Makes plans of the fixed statements that do not depend on statistics and settings.
+ *		Makes plans for the fixed statements that depend on neither statistics nor settings.
  */
 #ifndef PM_PINNED_H
 #define PM_PINNED_H

@@ -14,7 +14,7 @@
 
 typedef enum ReportKind
 {
-	REPORT_FAILURE, /* can be repeated at any rate */
+	REPORT_FAILURE, /* can occur any number of times */
 	REPORT_OUTCOME, /* happens once: an event is dead, or a process manager has halted */
 	REPORT_SLOW		/* a slow call (pm.log_min_duration) */
 } ReportKind;

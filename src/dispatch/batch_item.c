@@ -15,7 +15,7 @@ batch_item_name(const BatchItem *item, Handling *handling)
 	handling->id = item->id;
 	if (item->log_name == NULL)
 		handling->log[0] = '\0';
-	/* It is usually the log of the item before. */
+	/* It is usually the log of the previous item. */
 	else if (strcmp(handling->log, item->log_name) != 0)
 		strlcpy(handling->log, item->log_name, sizeof(handling->log));
 	if (item->nkeys == 0 || item->key == NULL)

@@ -15,7 +15,7 @@ typedef enum BlameCause
 	BLAME_ERROR,   /* it raised an error */
 	BLAME_SESSION, /* its session ended */
 	BLAME_CRASH,   /* the server crashed with it */
-	BLAME_FAILOVER /* the server ended with it in hand, and the one before it may have, too */
+	BLAME_FAILOVER /* a server was lost with it in hand, perhaps for the second time */
 } BlameCause;
 
 /*

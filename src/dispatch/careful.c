@@ -60,8 +60,8 @@ careful_judge(ProcessManager *pm, int lane)
 }
 
 /*
- * Notes an item, unless a standby must come first, or it is not our turn.  "suspected": it
- * may have crashed a server, so it is handled while nothing else is.
+ * Notes an item, unless a standby must follow this server first, or it is not our turn.
+ * "suspected": it may have crashed a server, so it is handled while nothing else is.
  */
 static void
 careful_note(const BatchTask *task, Handling *what, bool correlating, bool suspected, Tally *tally)

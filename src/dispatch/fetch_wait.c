@@ -208,7 +208,7 @@ fetch_wait_sleep(FetchWait *wait, TimestampTz until)
 
 		if (now >= until)
 			return false;
-		/* A time in the past was due for the last attempt, which has found nothing. */
+		/* What is due in the past was due for the last attempt too, which found nothing. */
 		if (next <= now)
 			next = TimestampTzPlusMilliseconds(now, guc_poll_interval);
 		nap = TimestampDifferenceMilliseconds(now, next);

@@ -228,8 +228,8 @@ handle_item(HandleRun *run, BatchItem *item, bool failed)
 	if (task->watch != NULL)
 		task->watch->done(task->watch, item, handled);
 	/*
-	 * The unit halts before the item, which is handled after pm.resume.  One that is left
-	 * for a batch of its own is handled then.
+	 * If the unit halts before the item, the item is handled after pm.resume.  If it is left
+	 * for a batch of its own, that batch handles it.  Neither is counted now.
 	 */
 	if (!run->tally.halted && !run->tally.left)
 		tally_add(&run->tally, item, handled);

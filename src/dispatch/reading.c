@@ -45,7 +45,7 @@ reading_begin(void)
 		passing_context = AllocSetContextCreate(TopMemoryContext, "pm reading of this batch",
 												ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(passing_context);
-	/* An earlier batch could still use the kept readings until here, so free them only here. */
+	/* The batch before could use the kept readings up to this point, so free them only now. */
 	if (readings != NULL && kept > READING_BYTES)
 		reading_forget();
 	if (readings == NULL)

@@ -2,14 +2,14 @@
  * carry.c
  *		What belongs to the table of a log, so that another table can take its place.
  *
- * pm.partition_log makes a partition of the table, and gives its name to a new, partitioned one.
+ * pm.partition_log turns the table into a partition of a new table, which gets its name.
  * PostgreSQL's own functions say how each index, constraint, trigger and policy was made.  The
  * same command, run once the new table has the name, makes it for the new table.
  *
  * An index and a constraint of a partition belong to those of the partitioned table if they have
  * the same definition.  So they stay, under other names, and nothing is built.  PostgreSQL would
- * cut a name that is too long, and then two of them could be the same.  A trigger for each row
- * is made for all partitions, so that of the old table is dropped.  Policies stay: they
+ * cut a name that is too long, and then two of them could be the same.  A row trigger of the new
+ * table is made for all partitions, so the one of the old table is dropped.  Policies stay: they
  * continue to apply to a query that names the partition.
  */
 #include "pm.h"

@@ -6,13 +6,13 @@
  * the floor (guard.c), and PostgreSQL then writes the rows to partitions.  A check constraint,
  * which an ordinary log has, cannot be used here: pg_dump restores those of partitions before
  * the data.  So a trigger checks each row.  PostgreSQL gives it to every partition, also to
- * those that are made later, and fires it for a row whichever way the row takes.
+ * those that are made later, and fires it however a row gets into the partition.
  *
  * - A statement that names a partition does not lock the log's table, and fires no trigger
  *	 there.  It is refused, unless the transaction has taken a floor before.  Then it holds the
  *	 lock, and the position is checked like any other.
- * - A trigger that fires later could change the position.  So it is refused to write while there
- *	 is one.
+ * - A trigger that fires later could change the position.  So writing is refused while there is
+ *	 such a trigger.
  * - A unique index on (stream, version) over all partitions is not possible.  pm.append finds
  *	 the version under a lock of the stream (stream_version.c), and says here which one it writes.
  *	 No other INSERT may give a version, and no UPDATE may change one, or the stream.

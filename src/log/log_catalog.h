@@ -59,7 +59,7 @@ extern bool log_catalog_hold(const char *name);
 extern char *log_catalog_followers(const char *name);
 /* Adds an ordinary log, whose sequence has this file. */
 extern void log_catalog_insert(const char *name, Oid relid, Oid sequence_file);
-/* Adds a log of another kind.  It is at home here, whatever the row says. */
+/* Adds a log of another kind.  It belongs to this database, whatever row->at_home says. */
 extern void log_catalog_insert_kind(const LogRow *row);
 /* Accepts this file for the log's sequence, in this database. */
 extern void log_catalog_accept(const char *name, Oid sequence_file);

@@ -26,7 +26,7 @@
  * Dropping a log locks its followers, and waits for those that are being registered.  So all data
  * that is kept of its events is committed before its name is free, unless a batch that handles a
  * timer passes the data on.  Then the timer can still be seen, and the owner of the process
- * manager that receives the data belongs to the same roles or fewer.
+ * manager that receives the data is a member of the same roles, or of fewer.
  */
 #include "pm.h"
 

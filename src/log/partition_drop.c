@@ -48,7 +48,7 @@
 /* The versions of this many streams are kept by one statement. */
 #define PARTITION_DROP_CHUNK 10000
 
-/* A partition that was dropped in another way than by DROP TABLE, or with its log. */
+/* A partition that was dropped by another command than DROP TABLE, or with its log. */
 typedef struct PartitionNoted
 {
 	char *leaf;

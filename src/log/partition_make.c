@@ -1,11 +1,11 @@
 /*
  * partition_make.c
- *		Makes a partition of the table of an ordinary log, and a partitioned table in its place.
+ *		Turns the table of an ordinary log into a partition of a new table, which takes its place.
  *
  * Writers and readers are locked out meanwhile, so nothing that takes time may happen.  ATTACH
  * PARTITION scans the table unless a valid constraint implies that all its positions are in the
  * range, and builds the indexes that the table lacks.  So the constraint and the index must be
- *there before: both can be made while the log is written.
+ * there before: both can be made while the log is written.
  *
  * The mark of the log continues as follows.  When the table is locked, each transaction
  * that has written it has ended.  The new sequence continues at the last value of the old

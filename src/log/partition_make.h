@@ -1,6 +1,6 @@
 /*
  * partition_make.h
- *		Makes a partition of the table of an ordinary log, and a partitioned table in its place.
+ *		Turns the table of an ordinary log into a partition of a new table, which takes its place.
  */
 #ifndef PM_PARTITION_MAKE_H
 #define PM_PARTITION_MAKE_H

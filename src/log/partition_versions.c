@@ -2,9 +2,9 @@
  * partition_versions.c
  *		The last version of each stream in a partition.
  *
- * The index of (stream, version) has all that is needed, so the rows are read only where the
- * visibility map does not say that all of a page are visible.  The events of a short stream are
- * read one by one.  The end of a long one is looked for in the index.
+ * The index on (stream, version) has all that is needed, so the table is read only for pages that
+ * are not all-visible in the visibility map.  The events of a short stream are read one by one.
+ * To find the last event of a long stream, the index is searched for it.
  */
 #include "pm.h"
 
@@ -18,7 +18,7 @@
 
 #include "log/partition_versions.h"
 
-/* After this many events of a stream, its end is looked for. */
+/* After this many events of a stream, its last event is searched for. */
 #define PARTITION_VERSIONS_STEPS 32
 
 static void

@@ -237,9 +237,9 @@ sequence_write(Relation rel, Buffer buffer, ItemId item, HeapTupleHeader tuple, 
 }
 
 /*
- * With setval(), the value would be computed before, and written after, other
- * sessions may have drawn positions.  So this changes the page under the lock of its
- * buffer.
+ * With setval(), other sessions could draw positions between the time when the value is
+ * computed and the time when it is written.  So this changes the page under the lock of
+ * its buffer.
  */
 void
 sequence_skip(Oid seqid, int64 count, int64 *from, int64 *to)

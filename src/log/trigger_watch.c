@@ -25,8 +25,8 @@
 static object_access_hook_type prev_object_access;
 
 /*
- * Does the trigger call a function of the extension?  A command that changes the trigger has not
- * changed what is seen here.
+ * Does the trigger call a function of the extension?  While a command changes the trigger, this
+ * still reads the old row.
  */
 static bool
 trigger_watch_is_ours(Oid trigger)

@@ -1,11 +1,11 @@
 /*
  * trimmed.c
- *		Keeps the last versions of streams whose events pm.trim has all deleted.
+ *		Keeps the last versions of streams of which pm.trim has deleted all events.
  *
  * The version of a stream is that of its last event.  When pm.trim deletes all
  * events of a stream, the transaction that deletes them keeps the version here.
- * So pm.append continues from that version, and an expected version from before
- * never matches again.
+ * So pm.append continues from that version, and a lower expected version never
+ * matches again.
  *
  * A caller must look for events of the stream first, and only then look here.  If
  * its snapshot does not show the events any more, the transaction that deleted
@@ -218,7 +218,7 @@ trimmed_keep(const char *log, Datum *streams, Datum *versions, int count)
 	trimmed_merge(&keep);
 	if (fresh.count > 0 && !attempt_any(trimmed_insert, &fresh, &error))
 	{
-		/* Another transaction has kept the version of one of them since then. */
+		/* Since trimmed_split(), another transaction has kept the version of one of them. */
 		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
 			ReThrowError(error);
 		trimmed_merge(&fresh);

@@ -1,6 +1,6 @@
 /*
  * trimmed.h
- *		Keeps the last versions of streams whose events pm.trim has all deleted.
+ *		Keeps the last versions of streams of which pm.trim has deleted all events.
  */
 #ifndef PM_TRIMMED_H
 #define PM_TRIMMED_H

@@ -20,9 +20,9 @@ extern bool erase_follows(const ProcessManager *pm, const char *log);
 extern void erase_kept(List *managers, const char *log, Datum positions, Datum replacement);
 
 /*
- * The process managers that have kept something, as a list of EraseFound.  Only such data
- * counts as a process manager can have although it does not follow the log: journals from
- * the time when it did, events that others have sent to it, and what has resulted from
+ * The process managers that have kept something, as a list of EraseFound.  Only data that
+ * a process manager can have without following the log counts: journals from the time when
+ * it did follow the log, events that others have sent to it, and what has resulted from
  * these.  Data that was replaced already does not count.
  */
 extern List *erase_find(const char *log, Datum positions, Datum replacement);

@@ -118,7 +118,7 @@ instance_set(RowScan *scan, bool *replace, const char *name, Datum value)
 }
 
 /*
- * Moves the index of the keys behind those that are updated as usual.
+ * Moves the index on the keys to the end, after those that are updated as usual.
  */
 static void
 instance_set_apart(ResultRelInfo *target, Relation key_index)
@@ -342,7 +342,7 @@ instance_flush(ProcessManager *pm, List *keys)
 		key->loaded = key->stored = key->live = false;
 	}
 	list_free(flushed);
-	/* The handler's statements are to see the rows, too. */
+	/* The handler's statements must see the rows, too. */
 	CommandCounterIncrement();
 	UpdateActiveSnapshotCommandId();
 }

@@ -35,8 +35,8 @@ Kept
 kept_count(const char *manager)
 {
 	/*
-	 * Only the second counts what was sent to instances, which version 0.1.0 does not
-	 * have.
+	 * Only the second statement counts what was sent to instances, which version 0.1.0
+	 * does not have.
 	 */
 	static ExecStatement count_kept[] = {
 		{NULL, KEPT_COUNT(""), 1, {TEXTOID}},

@@ -26,7 +26,7 @@ PG_FUNCTION_INFO_V1(pm_standby_hint);
 
 /*
  * How long a command waits for a lock until it looks for the cause, ms.  It looks again,
- * each time after twice as long, since a transaction may come to wait for a standby later.
+ * waiting twice as long each time, since a transaction may begin to wait for a standby later.
  */
 #define STANDBY_PATIENCE 1500
 

@@ -1,25 +1,26 @@
 /*
  * slot_careful.c
- *		Turns of the calls that are noted after a promotion, over the whole cluster.
+ *		Whose turn it is, in the whole cluster, to make a call that is noted after a promotion.
  *
- * What is noted when a server is lost (note.c) counts as the cause.  So only one
- * dispatcher of the cluster notes an item and calls the handler for it at a time.
+ * If a server is lost, the item in its note (note.c) counts as the cause of the loss.  So
+ * only one dispatcher of the cluster at a time notes an item and calls the handler for it.
  * Dispatchers wait in a queue, and meanwhile run what need not be noted.  The first one
  * is woken when the turn is free.  If it is busy, it may miss its turn, and the next ones
  * need not wait for it.
  *
- * Roles share the time, not the turns: otherwise those whose calls take almost a second
- * would leave hardly anything to one with quick handlers.  The time that a turn lasts is
+ * Roles share the time, not the turns: otherwise roles whose calls take almost a second
+ * would leave hardly any time to a role with quick handlers.  The time that a turn lasts is
  * added to what its role has used, and the role that has used least is the first in the
  * queue.  It stays the first from one turn to the next, until it has used as much as the
- * next role.  A role that has not waited for some time saves nothing up: it begins at what
- * the role has used that was last to begin (start-time fair queueing).
+ * next role.  A role does not save up time while it does not wait.  When it begins to wait
+ * again, it counts as having used as much as the role that began its turn last (start-time
+ * fair queueing).
  *
  * A call that takes a long time must not hold up all others.  After a second, the others
- * begin, but first the scheduler of its database marks its note as shared, and their notes
- * are shared from the beginning: then none of them is known to be the cause.  An item that
- * may have crashed a server already must be alone, so it waits until the others have
- * ended, and they wait for it for much longer.
+ * begin.  Before that, the scheduler of the database of the long call marks its note as
+ * shared, and the notes of the others are shared from the beginning: then none of these
+ * items is known to be the cause.  An item that may have crashed a server already must be
+ * alone, so it waits until the others have ended, and they wait for it for much longer.
  *
  * A worker that ends gives up its turn with its slot.
  */
@@ -32,11 +33,11 @@
 #include "shmem/slot_memory.h"
 #include "shmem/slot_wake.h"
 
-/* When others begin although a call, or that of a suspected item, has not ended, ms. */
+/* After this time others begin although a call, or one of a suspected item, goes on, ms. */
 #define SLOT_CAREFUL_ALONE	   1000
 #define SLOT_CAREFUL_SUSPECTED 60000
 
-/* Those that have waited for this time begin although a note could not be marked, ms. */
+/* A worker that has waited this long begins although a note could not be marked, ms. */
 #define SLOT_CAREFUL_UNMARKED 10000
 
 /* How long the others wait for the first one in the queue to take its turn, ms. */
@@ -78,8 +79,8 @@ slot_careful_blocks(const WorkerSlot *slot, TimestampTz now)
 	if (!TimestampDifferenceExceeds(slot->careful_since, now, slot_careful_lasts(slot)))
 		return true;
 	/*
-	 * Its commit waits for a synchronous standby, and it asks again before it makes its call.
-	 * Waits for other standbys are limited.
+	 * If its commit still waits for a synchronous standby, it does not block: it asks again
+	 * before it makes its call.  A wait for other standbys is limited.
 	 */
 	if (!slot->careful_noted)
 		return slot->careful_awaits;
@@ -87,8 +88,8 @@ slot_careful_blocks(const WorkerSlot *slot, TimestampTz now)
 }
 
 /*
- * Does one come before the other in the queue?  One that has no ticket comes after all others
- * that have used the same time.
+ * Does one come before the other in the queue?  A worker that does not wait in the queue yet
+ * comes after all others whose roles have used the same time.
  */
 static bool
 slot_careful_before(const WorkerSlot *slot, const WorkerSlot *other)
@@ -100,8 +101,8 @@ slot_careful_before(const WorkerSlot *slot, const WorkerSlot *other)
 }
 
 /*
- * Called before this worker is compared with others.  If it comes to the queue, it begins at
- * what the others have reached.  The caller holds Slots->lock.
+ * Called before this worker is compared with others.  If it neither waits nor has a turn, its
+ * role counts as having used at least careful_reached.  The caller holds Slots->lock.
  */
 static void
 slot_careful_come(void)
@@ -111,7 +112,7 @@ slot_careful_come(void)
 	if (me->careful_ticket != 0 || me->careful_turn != 0)
 		return;
 	me->careful_used = Max(me->careful_used, Slots->careful_reached);
-	/* It may have had other dispatchers, some of which have ended. */
+	/* The role may have had other dispatchers, some of which have ended. */
 	for (int i = 0; i < Slots->nworkers; i++)
 		if (Slots->workers[i].role == me->role)
 			me->careful_used = Max(me->careful_used, Slots->workers[i].careful_used);
@@ -119,8 +120,8 @@ slot_careful_come(void)
 
 /*
  * Adds the time since the turn began, or since the note was committed, to what the role has
- * used.  After the time in which a call is alone, it holds up nobody.  The caller holds
- * Slots->lock.
+ * used.  Only the time in which a call is alone counts: after that it holds up nobody.  The
+ * caller holds Slots->lock.
  */
 static void
 slot_careful_charge(TimestampTz now)
@@ -316,7 +317,8 @@ slot_careful_noted(void)
 }
 
 /*
- * The first one in the queue that takes its turns, or -1.  The caller holds Slots->lock.
+ * The first in the queue of those that have not missed their turn, or -1.  The caller holds
+ * Slots->lock.
  */
 static int
 slot_careful_first(void)

@@ -94,7 +94,7 @@ typedef struct WorkerSlot
 	bool careful_awaits;	   /* the note is committed, and waits for a standby */
 	bool careful_noted;		   /* the note is committed, and the call may be made */
 	bool careful_shared;	   /* and marked as shared */
-	bool careful_misses;	   /* a standby must come first; written without the lock */
+	bool careful_misses;	   /* a standby must follow first; written without the lock */
 
 	/* Used by slot_place.c and slot_press.c; protected by SlotShared.lock. */
 	uint32 waits;	  /* how many workers it cannot start for lack of a place or a slot */
@@ -163,7 +163,7 @@ typedef struct SlotShared
 	pg_atomic_uint64 scarce_until;			 /* until then worker slots are scarce, a TimestampTz */
 	pg_atomic_uint64 primary_since;			 /* when the launcher first started, a TimestampTz */
 	uint64 careful_number;					 /* the last ticket or turn of slot_careful.c */
-	TimestampTz careful_free;				 /* since when a turn may have been there to take */
+	TimestampTz careful_free;				 /* since when a turn may have been free */
 	int64 careful_reached;					 /* careful_used of the role that was last to begin */
 	pg_atomic_uint64 sent[SLOT_SENT_COUNTS]; /* indexed by slot_sent_of() */
 	pg_atomic_uint32 fetch_wakes[SLOT_FETCH_ROOMS]; /* how often each room was woken */

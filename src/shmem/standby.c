@@ -101,7 +101,7 @@ standby_await(XLogRecPtr end)
 	static uint32 event;
 	TimestampTz began = GetCurrentTimestamp();
 
-	/* On a busy machine a standby may be slow, so that limit holds only later. */
+	/* On a busy machine a standby may be slow, so this limit applies only after that time. */
 	while (standby_has(InvalidXLogRecPtr) && !standby_has(end) &&
 		   !(standby_waited() &&
 			 TimestampDifferenceExceeds(began, GetCurrentTimestamp(), STANDBY_WRITES)))

@@ -8,8 +8,8 @@
  * there may be none, and when it commits.
  *
  * PREPARE TRANSACTION forgets the counts: when such a transaction is committed, none of our
- * code runs.  So the counters of a process manager, or of lanes, can outlive them.  They are
- * removed when one of the same name is added.
+ * code runs.  So counters can outlive their process manager, or its lanes.  They are removed
+ * when a process manager of the same name, or such a lane, is added.
  *
  * The callback runs when the transaction has committed.  It must not fail, so it allocates
  * nothing.

@@ -13,7 +13,7 @@
 
 #include "shmem/stat_room.h"
 
-/* An entry that was counted within this time is not given up for one of the same role, ms. */
+/* An entry that has changed within this time is not given up for one of the same role, ms. */
 #define STAT_ROOM_KEEPS 60000
 
 /* If a role has no room for a lane, its sessions try again after this time, ms. */

@@ -92,7 +92,7 @@ assign_before(const Roles *roles, Role *role, int serving, Role *other, int othe
 
 /*
  * How many dispatchers does a role need?  One for each lane, but lanes that take turns need only
- * one.  It runs them as fast as several would, which would have to start first.
+ * one.  It runs them as fast as several would, and several would have to be started first.
  */
 static int
 assign_needs(Role *role, TimestampTz now, TimestampTz *due)

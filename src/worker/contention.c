@@ -23,8 +23,8 @@
 #include "worker/contention.h"
 
 /*
- * How long a unit waits after a deadlock and the like, ms; multiplied by the conflicts
- * in a row.
+ * How long a unit waits after a deadlock or the like, ms; multiplied by the number of
+ * conflicts in a row.
  */
 #define CONTENTION_PAUSE_MIN 5
 #define CONTENTION_PAUSE_MAX 20

@@ -4,8 +4,8 @@
  *
  * These lines are for an administrator who has upgraded something and finds that
  * nothing runs, or that an update of the extension remains to be done.  Workers
- * come and go, so shared memory remembers what was said since the server has
- * started (slot_database.c).  When a situation is over, the next one is reported
+ * come and go, so shared memory remembers what was said since the server started
+ * (slot_database.c).  When a situation is over and arises again, it is reported
  * again.  The lines name the database, and no role and no process manager.
  */
 #include "pm.h"

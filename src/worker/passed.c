@@ -1,11 +1,11 @@
 /*
  * passed.c
- *		Writes which units have passed what may have been in hand at a promotion.
+ *		Records which units have passed what may have been in hand at a promotion.
  *
- * A unit that has nothing to do after a promotion has had nothing in hand.  Its dispatcher
- * knows that, but another dispatcher would not, and would note the unit's next event (note.c)
- * even hours later.  So it is written into the row of the lane, when the dispatcher has
- * nothing else to do: there may be thousands of units.
+ * A unit that has nothing to do after a promotion had nothing in hand at the promotion.  Its
+ * dispatcher knows that, but another dispatcher would not, and would note the unit's next
+ * event (note.c) even hours later.  So the dispatcher writes that into the row of the lane.
+ * It does so only when it has nothing else to do, because there may be thousands of units.
  */
 #include "pm.h"
 
@@ -42,7 +42,7 @@ passed_write_unit(Unit *unit)
 }
 
 /*
- * Returns whether there are more.
+ * Records some of the units.  Returns whether there are more.
  */
 static bool
 passed_write_some(Units *units)
@@ -52,7 +52,7 @@ passed_write_some(Units *units)
 	ListCell *lc;
 
 	worker_transaction();
-	/* What is lost with this server is found out again. */
+	/* If this server is lost with the commit, the next one finds out the same again. */
 	worker_commit_later();
 	foreach(lc, units->list)
 	{

@@ -11,8 +11,8 @@
  * - New units with nothing to do run later, when nothing else is to be done.  Their batches
  *	 find out whether something is wrong with their logs.  The same applies to units that had
  *	 something to do before they were loaded again.
- * - Other units with nothing to do are not run.  Neither do new units that follow many logs
- *	 run: their batches read only the logs that have moved.
+ * - Other units with nothing to do are not run.  Nor are new units that follow many logs,
+ *	 because their batches read only the logs that have moved.
  */
 #include "pm.h"
 

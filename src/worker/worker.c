@@ -213,7 +213,7 @@ worker_extension(void)
 		return false;
 	extension = oid;
 
-	/* The extension may have been dropped since: the lookup above can come from a cache (18). */
+	/* It may have been dropped since: from 18 on, the lookup above can come from a cache. */
 	installed = version_installed();
 	if (installed == NULL)
 		return false;
