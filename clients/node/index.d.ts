@@ -97,7 +97,7 @@ export class Json {
 
 /**
  * Any error that a handler throws parks the event. With a property `retryIn` (milliseconds, or an interval) it says when to try
- * again; without, the policy does.
+ * again; without it, the policy does.
  */
 
 /** Throw it, or call ctx.failPermanently(). */

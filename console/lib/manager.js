@@ -156,7 +156,7 @@ export function timers(database) {
 
 const sourceLimit = 60_000;
 
-// By their first argument, of which there are few. The catalog is readable for every role, and so are these.
+// Found by the type of their first argument, which few functions have. Every role may read the catalog, and so these.
 const sourceQuery = `
   SELECT p.oid::regprocedure::text AS signature, l.lanname::text AS language, pg_get_userbyid(p.proowner)::text AS owner,
          ${cut('pg_get_functiondef(p.oid)', 'source', sourceLimit)}

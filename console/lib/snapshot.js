@@ -144,7 +144,7 @@ export class Snapshot {
       // Since the counters were set to zero.
       manager.mean_ms = now?.calls > 0 ? now.total_time / now.calls : null;
       manager.max_ms = now?.calls > 0 ? now.max_time : null;
-      // Positions without an event that can be seen are no time behind.
+      // If no event can be seen beyond the cursor, the time behind is 0, whatever the positions say.
       const sample = [rate, manager.behind ?? 0, Number(manager.lag), Number(manager.parked), Number(manager.dead)];
       samples.set(name, sample);
       // In all: the sums, and the longest time behind.

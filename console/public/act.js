@@ -1,5 +1,5 @@
 // Actions: a button opens a dialog that says what will happen and shows the SQL. With --write it can be done from there;
-// without, the SQL can be copied.
+// without it, the SQL can be copied.
 import { html, useEffect, useRef, useState } from './html.js';
 import { post } from './api.js';
 import { marked, number } from './text.js';
@@ -38,7 +38,7 @@ function Field({ field, value, change }) {
   return html`<label for=${id}>${field.label}</label>${field.kind === 'json' ? html`<textarea ...${common} rows="8"></textarea>` : html`<input type="text" ...${common} />`}`;
 }
 
-/** What an action has come to, in words. */
+/** The result of an action, in words. */
 function outcome(spec, answer) {
   if (isGroup(spec.action)) return `${spec.verb}: ${number(answer.done)} ${answer.done === 1 ? 'event' : 'events'}.`;
   if (spec.action.endsWith('_dead')) return `${spec.verb}: ${number(answer.result)} dead ${answer.result === '1' ? 'event' : 'events'}.`;

@@ -30,7 +30,7 @@ export function H1({ children }) {
       wanted = false;
       element.focus();
     }
-    // Another title takes its place: "Loading" by the name, for example.
+    // Another title takes its place: for example, the name that of "Loading".
     return () => (wanted ||= element === document.activeElement);
   }, []);
   return html`<h1 tabindex="-1" ref=${title}>${children}</h1>`;
@@ -109,7 +109,7 @@ export function Problem({ error, action }) {
   </div>`;
 }
 
-/** What a question has brought: an error, a wait, or what the function makes of the data. Until there is data, a title. */
+/** What is shown for a request: an error, a text while it waits, or what the function makes of the data. Until then, a title. */
 export function Answer({ of, children, waiting = 'Loading …', title }) {
   const lost = of.error && (of.error.kind === 'connection' || of.error.kind === 'gone' || of.error.kind === 'session');
   return html`${title && !of.data && html`<${H1}>${title}</${H1}>`}

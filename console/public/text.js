@@ -135,7 +135,7 @@ export function duration(seconds) {
 
 // ---- times: the server writes UTC, the page shows the reader's zone
 
-/** A Date of what the server wrote, or null for what no Date can be: infinity, years before Christ. */
+/** A Date of what the server wrote, or null for what a Date cannot be: infinity, years before Christ. */
 export function parseTime(text) {
   const match = /^(\d{4,6})-(\d\d)-(\d\d)[ T](\d\d:\d\d:\d\d)(?:\.(\d+))?(?:\+00(?::?00)?|Z)$/u.exec(text ?? '');
   if (!match) return null;

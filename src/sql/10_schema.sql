@@ -448,10 +448,11 @@ CREATE TABLE pm_catalog.name_owner (
 );
 CREATE INDEX name_owner_key ON pm_catalog.name_owner (name);
 
--- A publication FOR ALL TABLES includes these tables, and then PostgreSQL refuses UPDATE and DELETE on each that has no
--- replica identity. With wal_level = logical, the WAL has the old values of the columns of the identity: of an index,
--- if a row is deleted or they change; FULL, of all columns whenever a row is updated or deleted. So FULL is for tables
--- whose rows are small or change seldom.
+-- A publication FOR ALL TABLES includes these tables, and then PostgreSQL refuses UPDATE and DELETE on those that have no
+-- replica identity. With wal_level = logical, the replica identity decides which old values are written to the WAL. If it
+-- is an index, these are the values of the columns of the index, and only if the row is deleted or one of them changes.
+-- With FULL, they are the values of all columns, whenever a row is updated or deleted. So FULL is used only for tables
+-- whose rows are small or seldom change.
 ALTER TABLE pm_catalog.instance REPLICA IDENTITY USING INDEX instance_key;
 ALTER TABLE pm_catalog.timer REPLICA IDENTITY USING INDEX timer_id_key;
 ALTER TABLE pm_catalog.sent REPLICA IDENTITY USING INDEX sent_queue;

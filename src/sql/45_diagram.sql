@@ -1,7 +1,7 @@
 -- pm.diagram: which process managers follow which logs, and to which logs they append, as text for Graphviz. It shows
 -- what the caller sees in pm.process_manager, pm.status and pm.consumer.
 
--- A user's text, as part of a quoted Graphviz string. There, a backslash and a quote mean something, and so does an
+-- A user's text, as part of a quoted Graphviz string. There, a backslash and a quote are special, and so is an
 -- ampersand, because labels may contain HTML entities. An SVG file cannot contain most control characters. Characters that
 -- change the direction of writing could change how the text after them looks.
 CREATE FUNCTION pm_catalog.diagram_text(value text, max_length integer) RETURNS text

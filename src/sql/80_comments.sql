@@ -17,11 +17,11 @@ COMMENT ON COLUMN pm.event.recorded_at IS 'when the event was appended, or when 
 -- Logs
 
 COMMENT ON FUNCTION pm.create_log(text, boolean) IS 'create an event log and its table, or restore the guard of an existing log';
-COMMENT ON FUNCTION pm.attach_log(text, regclass, text, text, text, text, text, text, text, text) IS 'make an event log of a table that another program writes';
+COMMENT ON FUNCTION pm.attach_log(text, regclass, text, text, text, text, text, text, text, text) IS 'use a table that another program writes as an event log';
 COMMENT ON FUNCTION pm.detach_log(text) IS 'remove an attached log that no process manager follows, and keep its table';
 COMMENT ON FUNCTION pm.create_replica_log(text) IS 'create an event log that a subscription fills with the events of another server, or restore the guard of an existing one';
 COMMENT ON FUNCTION pm.rename_log(text, text) IS 'give a log and its table another name or schema; process managers continue';
-COMMENT ON FUNCTION pm.partition_log(text, bigint, text) IS 'make a partitioned log of an ordinary one; its table becomes the first partition';
+COMMENT ON FUNCTION pm.partition_log(text, bigint, text) IS 'turn an ordinary log into a partitioned one; its table becomes the first partition';
 COMMENT ON FUNCTION pm.drop_log(text) IS 'remove an event log that no process manager follows, and keep its table';
 COMMENT ON FUNCTION pm.append(text, text, text, jsonb, jsonb, bigint, text) IS 'append an event to a stream and return its position';
 COMMENT ON FUNCTION pm.append_all(text, text, jsonb, bigint) IS 'append several events to a stream and return their positions';
@@ -189,7 +189,7 @@ COMMENT ON COLUMN pm.ended.started_at IS 'when the instance began';
 COMMENT ON COLUMN pm.ended.ended_at IS 'when it ended';
 COMMENT ON COLUMN pm.ended.state IS 'its last state; NULL if it ended in the call in which it began';
 COMMENT ON COLUMN pm.ended.result IS 'what the handler gave to pm.done';
-COMMENT ON COLUMN pm.ended.reason IS 'why that role has ended it';
+COMMENT ON COLUMN pm.ended.reason IS 'why the role in ended_by has ended it';
 COMMENT ON COLUMN pm.ended.ended_by IS 'role that has ended it; NULL if it ended by itself';
 
 COMMENT ON VIEW pm.journal IS 'the events and timers that instances have handled, and what people have changed';

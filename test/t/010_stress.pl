@@ -204,7 +204,7 @@ for my $run ([ 'naive reader', $naive ], [ 'reader', $reader ], [ 'committer', $
 	is($rc, 0, "the $run->[0] ended well") or diag($err);
 }
 
-# Prepared transactions that are left end now.
+# The prepared transactions that are left are ended now.
 $node->safe_psql('postgres', "SELECT format('COMMIT PREPARED %L', gid) FROM pg_prepared_xacts \\gexec");
 my $drained;
 my $drain = PmTest::seconds { $drained = PmTest::wait_idle($node, timeout => 90); };

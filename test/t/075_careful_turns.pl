@@ -52,10 +52,10 @@ my $slow = "(SELECT count(*) FROM seen WHERE pm LIKE 'slow%')";
 my $quick = "(SELECT count(*) FROM seen WHERE pm = 'quick')";
 # Without shares, one quick call would come after four slow ones. With them, the quick role waits for one slow call of each
 # role before it has handled all in one or two turns. The bound leaves room for turns that a busy machine makes it miss.
-ok(PmTest::wait_until($node, "SELECT $quick = 60 OR $slow > 60", 't', timeout => 90), 'the quick role, or the slow ones, have come far');
+ok(PmTest::wait_until($node, "SELECT $quick = 60 OR $slow > 60", 't', timeout => 90), 'the quick role, or the slow ones, have handled many events');
 my $besides = $node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm LIKE 'slow%' AND at < (SELECT max(at) FROM seen WHERE pm = 'quick')");
 is($node->safe_psql('postgres', "SELECT $quick"), 60, 'the quick role has handled its events');
-cmp_ok($besides, '<', 30, 'with few slow calls besides');
+cmp_ok($besides, '<', 30, 'with few slow calls in between');
 PmTest::figure("60 events of a quick role are handled beside $besides calls of 0.5 s of four others");
 ok(PmTest::wait_until($node, "SELECT count(DISTINCT pm) FROM seen WHERE pm LIKE 'slow%'", 4, timeout => 60), 'each of the others has turns');
 

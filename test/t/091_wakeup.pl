@@ -1,5 +1,5 @@
 # P7, P8: a commit wakes the dispatcher that follows the log. Workers poll only once an hour here, so each
-# event is handled at once because of its wake-up alone, not only the first.
+# event, and not only the first, is handled at once because of its wake-up alone.
 use strict;
 use warnings FATAL => 'all';
 

@@ -2,8 +2,8 @@
 # batch adds one. Process managers continue with at least half of their previous speed, and what they
 # handle is complete, once and in order.
 #
-# One moves its cursor for each event and always has more to do, which creates as many row versions as
-# possible. The other one has the usual settings, and is woken by each of its events.
+# There are two process managers. One moves its cursor for each event and always has more to do, which creates
+# as many row versions as possible. The other one has the usual settings, and is woken by each of its events.
 #
 #   PM_SOAK=1                 the snapshot is held for ten minutes
 #   PM_HELD_SECONDS=12        another duration

@@ -1,4 +1,4 @@
-# A table that has the triggers of a log but is none: one schema of a dump restored where pm
+# A table that has the triggers of a log but is not one: one schema of a dump restored where pm
 # exists, CREATE TABLE LIKE a log, what DROP EXTENSION and pm.drop_log have left. pm.create_log
 # makes it a log, with its rows and with positions that continue, and pm.drop_log removes the
 # triggers. Only its owner may do so.
@@ -57,7 +57,7 @@ ROLLBACK;
 SQL
 $from->command_ok([ 'pg_dump', '-n', 'sales', '-f', "$dir/sales.sql", $from->connstr('postgres') ], 'pg_dump of one schema');
 $to->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $to->connstr('postgres'), '-f', "$dir/sales.sql" ], 'restored where pm exists');
-is(answer("SELECT count(*) FROM pm.log; SELECT count(*) FROM pg_trigger WHERE tgrelid = 'sales.orders'::regclass"), "0\n3", 'the tables have the triggers and are no logs');
+is(answer("SELECT count(*) FROM pm.log; SELECT count(*) FROM pg_trigger WHERE tgrelid = 'sales.orders'::regclass"), "0\n3", 'the tables have the triggers and are not logs');
 answer("INSERT INTO sales.orders (stream, type) VALUES ('s', 'before')");
 like(answer("SELECT pm.create_log('sales.orders')", 'other'), qr/42501/, 'another role cannot make it a log');
 like(answer("SELECT pm.drop_log('sales.orders')", 'other'), qr/ERROR:  42/, 'nor remove its triggers');

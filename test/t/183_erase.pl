@@ -1,4 +1,4 @@
-# pm.erase and process managers of other roles. As long as its transaction is open, the caller's own stand still, and
+# pm.erase and process managers of other roles. As long as its transaction is open, those of the caller stand still, and
 # those of other roles continue, with other logs and their timers (an open writer holds back the mark of its log). What they
 # have kept is erased at the commit.
 use strict;

@@ -85,7 +85,7 @@ pooler_start();
 ($one, $two) = (client(), client());
 $one->do(q{SELECT pm.advance('mailer', 'one', 0, 'outbox', 2)});
 pass('the lease outlives a restart of pgbouncer');
-is($two->do(q{SELECT count(*) FROM pm.fetch('mailer', 'two')}), '0', 'the second consumer gets nothing still');
+is($two->do(q{SELECT count(*) FROM pm.fetch('mailer', 'two')}), '0', 'the second consumer still gets nothing');
 $node->safe_psql('postgres', 'UPDATE pm_catalog.lease SET until = clock_timestamp()');
 is($two->do(q{SELECT string_agg("position" || ' ' || attempt, ', ') FROM pm.fetch('mailer', 'two')}), '3 2', 'when the lease has run out, it gets the rest');
 $one->do("BEGIN; INSERT INTO effect (pos) VALUES (3)");

@@ -82,7 +82,7 @@ for my $version (@released)
 	$node->safe_psql($still, "CREATE EXTENSION pm VERSION '$version'");
 	PmUpgrade::fill($node, $still);
 	$node->safe_psql($still, "SELECT pm.pause(name) FROM pm.process_manager");
-	# timers that events of a log have caused which is not followed any more
+	# timers that were caused by events of a log that is no longer followed
 	$node->safe_psql($still, q{UPDATE pm_catalog.timer SET metadata = jsonb_set(metadata, '{causation,log}', '"gone"') WHERE metadata -> 'causation' IS NOT NULL});
 	my $columns = columns($still);
 	my $contents = contents($still, $columns);

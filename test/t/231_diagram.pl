@@ -171,7 +171,7 @@ SQL
 answer(q{INSERT INTO input (stream, type) SELECT 's' || i % 50, CASE WHEN i % 10 = 0 THEN 'fail' ELSE 'ok' END FROM generate_series(1, 400) i}, undef, 'work');
 ok(PmTest::wait_until($node, q{SELECT bool_and(state = 'idle' AND lag = 0) FROM pm.status}, 't', dbname => 'work'), 'four lanes handle events, some of which fail');
 is(answer('SELECT appends_to FROM pm.process_manager', undef, 'work'), '{deferred,output}', 'what they append to is known; what was undone is not');
-cmp_ok(answer('SELECT count(*) FROM pm_catalog.appends', undef, 'work'), '<=', 8, 'each lane has noted each log once at most');
+cmp_ok(answer('SELECT count(*) FROM pm_catalog.appends', undef, 'work'), '<=', 8, 'each lane has noted each log at most once');
 $node->restart;
 answer(q{INSERT INTO input (stream, type) VALUES ('new', 'ok')}, undef, 'work');
 ok(PmTest::wait_until($node, q{SELECT bool_and(state = 'idle' AND lag = 0) FROM pm.status}, 't', dbname => 'work'), 'after a restart');

@@ -90,7 +90,7 @@ is(answer("SELECT count(*) FROM pg_trigger WHERE tgname = 'pm_after_write'"), 0,
 # ---- with the trigger, followers are woken and need not poll, also after writes with session_replication_role = replica
 answer("SELECT pm.attach_log('evens', 'store', 'id', 'category', 'kind', 'body', filter => \$\$category = 'even'\$\$)");
 is(answer("SELECT tgenabled FROM pg_trigger WHERE tgname = 'pm_after_write'"), 'A', 'the same call makes the trigger again');
-# if it goes while all sleep until they are woken, they poll at once, and not after a minute
+# if it is dropped while all sleep until they are woken, they poll at once, and not after a minute
 for my $command ('DROP TRIGGER pm_after_write ON store', 'ALTER TABLE store DISABLE TRIGGER pm_after_write')
 {
 	my $id = answer("INSERT INTO store (category, kind) VALUES ('even', 'woken') RETURNING id");

@@ -1,5 +1,5 @@
 # Existing event stores, as their own npm packages create and write them: message-db, Emmett and graphile-worker. Eight clients write
-# at a time, some commit late, some roll back; process managers follow, and reply with the functions of the store. Each event is
+# at the same time, some commit late, some roll back; process managers follow, and reply with the functions of the store. Each event is
 # handled once and in order, and the stores' own reads return what they return without pm. It runs the pages of doc/stores/ that
 # need these packages.
 #

@@ -1,6 +1,6 @@
 # pm.partition_log: an ordinary log becomes a partitioned one while eight sessions write it, by pm.append and by INSERT, and while
 # process managers with lanes, instances, timers and parked events, and a consumer, follow it. No event is lost, handled twice
-# or out of order; versions have no gap; how long a writer waits. Then a dump, pg_partman, and the end of the first partition.
+# or out of order, versions have no gap, and no writer waits for long. Then a dump, pg_partman, and the end of the first partition.
 use strict;
 use warnings FATAL => 'all';
 
@@ -125,7 +125,7 @@ PmTest::figure(sprintf 'a log of %d events became a partitioned one in %.0f ms (
 cmp_ok($longest, '<', 5, 'no writer has waited for long');
 is(answer('SELECT count(*) FROM (SELECT position FROM written EXCEPT SELECT position FROM orders) x'), '0', "all $events events are in the log");
 is(answer(q{SELECT count(*) FROM (SELECT stream FROM orders WHERE version IS NOT NULL GROUP BY stream HAVING count(*) <> max(version) OR count(*) <> count(DISTINCT version)) x}), '0',
-	'the versions of no stream have a gap, or are there twice');
+	'no stream has a gap in its versions, or a version twice');
 is(answer('SELECT count(*) FROM pm_catalog.append_id'), answer(q{SELECT count(*) FROM orders WHERE stream LIKE 'shared%'}), 'each id is known');
 is(answer(q{SELECT pm.append('orders', 'shared-0', 'x', id => '1-3') < min("position") FROM written WHERE "position" > } . $up_to), 't', 'and is not appended again');
 ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm.status WHERE lag > 0 AND process_manager <> 'mail'}, 0, timeout => 120), 'all is handled');

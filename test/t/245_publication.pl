@@ -199,7 +199,7 @@ PmUpgrade::finish_ok($node, 'postgres');
 cmp_ok(answer(q{SELECT count(*) FROM pg_logical_slot_peek_binary_changes('slot', NULL, NULL, 'proto_version', '1', 'publication_names', 'everything,ours')}),
 	'>', 1000, 'all can be decoded');
 is(answer(q{SELECT count(*) FROM pm.status WHERE reason IS NOT NULL}), '0', 'no process manager has a problem');
-unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/replica identity/, 'the log of the server says nothing of replica identities');
+unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/replica identity/, 'the server log does not mention replica identities');
 
 # ---- the WAL of instances: an update does not have the old state
 

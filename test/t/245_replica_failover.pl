@@ -25,7 +25,7 @@ CONF
 
 sub at_sub { return $sub->safe_psql('postgres', $_[0]); }
 
-# Waits until the subscriber has all events of the publisher, and these that the publisher has lost, and has handled them.
+# Waits until the subscriber has handled all events of the publisher, and this number of events that the publisher has lost.
 sub all_ok
 {
 	my ($publisher, $lost) = @_;
@@ -45,7 +45,7 @@ sub subscribe
 	return;
 }
 
-# Connects the subscription to that of these servers which is not a standby.
+# Connects the subscription to the one of these servers that is not a standby.
 sub redirect
 {
 	my (@nodes) = @_;
@@ -211,9 +211,9 @@ is(here('lost'), 0, 'no lost event has arrived');
 is($second->safe_psql('postgres', "SELECT count(*) FROM orders WHERE position BETWEEN $from AND $to"), 0, 'no other event has the position of a lost one');
 my $skipped = $second->safe_psql('postgres', 'SELECT skipped_from, skipped_to FROM pm.promotion WHERE timeline = 2');
 my ($skipped_from, $skipped_to) = split /\|/, $skipped;
-cmp_ok($skipped_to - $skipped_from, '>=', 9_999_999, 'the positions of the publisher have jumped');
-is(at_sub("SELECT max(origin_position) > $skipped_to, count(*) FILTER (WHERE origin_position BETWEEN $skipped_from AND $skipped_to) FROM orders"), 't|0', '... here as origin_position');
-is(at_sub('SELECT max(position) < 1000000 FROM orders'), 't', '... and those of arrival go on');
+cmp_ok($skipped_to - $skipped_from, '>=', 9_999_999, 'the publisher has skipped positions');
+is(at_sub("SELECT max(origin_position) > $skipped_to, count(*) FILTER (WHERE origin_position BETWEEN $skipped_from AND $skipped_to) FROM orders"), 't|0', '... as origin_position shows here');
+is(at_sub('SELECT max(position) < 1000000 FROM orders'), 't', '... and the positions of arrival have no such gap');
 is(at_sub('SELECT c.position = max(o.position) FROM pm.cursor c, orders o GROUP BY c.position'), 't', 'so does the cursor');
 
 # ---- no failover slot
@@ -229,7 +229,7 @@ promote($third);
 append($third, 'promoted', 5);
 redirect($third);
 at_sub('ALTER SUBSCRIPTION orders_sub ENABLE');
-ok(PmTest::wait_in_log($sub, qr/replication slot "orders_sub" does not exist/), 'no failover slot: an error in the log of the server');
+ok(PmTest::wait_in_log($sub, qr/replication slot "orders_sub" does not exist/), 'no failover slot: an error in the server log');
 status_says('... and pm.status says that no events arrive');
 is(here('between'), 0, '... and none do');
 at_sub($_) foreach 'ALTER SUBSCRIPTION orders_sub DISABLE', 'ALTER SUBSCRIPTION orders_sub SET (slot_name = NONE)', 'DROP SUBSCRIPTION orders_sub';

@@ -27,7 +27,7 @@ class Transaction {
 
   query(config, values) {
     if (this.closed) {
-      // A handler that waits for none of its queries must not end the process, nor lose one without a word.
+      // A handler that waits for none of its queries must not end the process, nor lose one silently.
       if (this.#ended) this.#logger.warn('a query is not executed:', this.closed);
       const refused = Promise.reject(this.closed);
       refused.catch(() => {});
@@ -111,7 +111,7 @@ export class Batch {
     }
   }
 
-  /** @param guilty the connection is lost whenever its event, which is alone, is handled */
+  /** @param guilty whether the batch has one event, and the connection is lost whenever that is handled */
   async run(guilty) {
     const lost = new Error('the connection to the database was lost while it was handled');
     if (guilty) for (const row of this.#items[0].rows) await this.#fail(row, lost);

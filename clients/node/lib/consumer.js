@@ -13,7 +13,7 @@ const fetchColumns = `
          (extract(epoch FROM lease_until - clock_timestamp()) * 1000)::text AS lease`;
 const fetchFrom = ' FROM pm.fetch($1, $2, $3::int, $4::interval)';
 const FETCH = fetchColumns + fetchFrom;
-const FETCH_TIMELINE = `${fetchColumns}, pm.timeline()::text AS timeline${fetchFrom}`; // that of the server which gives the events
+const FETCH_TIMELINE = `${fetchColumns}, pm.timeline()::text AS timeline${fetchFrom}`; // of the server that returns the events
 const answerWithin = 15000; // beyond the time of waiting; then the connection is considered dead
 const asText = { getTypeParser: () => (value) => value };
 

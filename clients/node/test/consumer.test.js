@@ -22,7 +22,7 @@ const effects = async (name) =>
   (await sql('SELECT pos, key FROM effect WHERE name = $1 ORDER BY n', [name])).map((row) => `${row.key}:${row.pos}`);
 const idle = (name) => `SELECT coalesce(sum(lag), 0) = 0 FROM pm.status WHERE process_manager = '${name}'`;
 
-test('events come as they are, in order by key, and effects commit with the advance', async () => {
+test('events come as they are, in order within each key, and effects commit with the advance', async () => {
   await make('plain');
   await sql(`SELECT pm.append('plain', 's-' || i % 7, 'T', jsonb_build_object('i', i), '{"m": "é"}') FROM generate_series(1, 500) i`);
   const seen = [];
@@ -266,7 +266,7 @@ test('on_failure halt: the event is tried in its place, and nothing after it is 
   }
 });
 
-test('effects outside: in order by key, and the keys of a batch at the same time', async () => {
+test('effects outside: in order within each key, and the keys of a batch at the same time', async () => {
   await make('outside');
   for (let i = 1; i <= 40; i++) await append('outside', `s-${i % 8}`, 'T');
   let now = 0;

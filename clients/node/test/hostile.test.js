@@ -72,7 +72,7 @@ test('times and errors of any kind are failures, which are counted', async () =>
   }
 });
 
-test('a query after the transaction has ended is refused, and neither lost without a word nor the end of the process', async () => {
+test('a query after the transaction has ended is refused: it is not lost silently, and does not end the process', async () => {
   await make('late');
   await append('late', 'a');
   let go;

@@ -27,7 +27,7 @@ FETCH = """SELECT json_build_array(log, "position", stream, version, type, data:
   * 1000000)::bigint, key, attempt, state::text, lane,
  extract(epoch FROM lease_until - clock_timestamp())::float8{})::text
  FROM pm.fetch(%s, %s, %s, %s)"""
-FETCH_TIMELINE = FETCH.format(", pm.timeline()")  # that of the server which gives the events
+FETCH_TIMELINE = FETCH.format(", pm.timeline()")  # of the server that returns the events
 FETCH = FETCH.format("")
 ADVANCE = """SELECT pm.advance(%s, %s, %s, l, p)
  FROM unnest(%s::text[], %s::bigint[]) AS x(l, p)"""

@@ -21,7 +21,7 @@ export function Behind({ row }) {
   return html`<span>${duration(row.behind)}</span> <span class="none nowrap">${number(row.lag)} ${row.lag === '1' ? 'position' : 'positions'}</span>`;
 }
 
-/** How long a call of the handler takes: lately, or else in the mean, and the longest one. */
+/** How long a call of the handler takes: lately, or else on average, and the longest one. */
 export function CallTime({ row }) {
   if (row.mean_ms === null) return null;
   const usual = row.call_ms ?? row.mean_ms;

@@ -187,7 +187,7 @@ COMMENT ON COLUMN pm.ended.started_at IS 'when the instance began';
 COMMENT ON COLUMN pm.ended.ended_at IS 'when it ended';
 COMMENT ON COLUMN pm.ended.state IS 'its last state; NULL if it ended in the call in which it began';
 COMMENT ON COLUMN pm.ended.result IS 'what the handler gave to pm.done';
-COMMENT ON COLUMN pm.ended.reason IS 'why that role has ended it';
+COMMENT ON COLUMN pm.ended.reason IS 'why the role in ended_by has ended it';
 COMMENT ON COLUMN pm.ended.ended_by IS 'role that has ended it; NULL if it ended by itself';
 
 COMMENT ON VIEW pm.journal IS 'the events and timers that instances have handled, and what people have changed';
@@ -960,7 +960,7 @@ CREATE INDEX noted_key ON pm_catalog.noted (process_manager, lane);	-- not UNIQU
 -- End of promotions
 
 -- pm.diagram, as in 45_diagram.sql
--- A user's text, as part of a quoted Graphviz string. There, a backslash and a quote mean something, and so does an
+-- A user's text, as part of a quoted Graphviz string. There, a backslash and a quote are special, and so is an
 -- ampersand, because labels may contain HTML entities. An SVG file cannot contain most control characters. Characters that
 -- change the direction of writing could change how the text after them looks.
 CREATE FUNCTION pm_catalog.diagram_text(value text, max_length integer) RETURNS text
@@ -1200,7 +1200,7 @@ CREATE FUNCTION pm.attach_log(log text, source regclass, pos text, stream text, 
 	RETURNS void LANGUAGE C AS 'MODULE_PATHNAME', 'pm_attach_log';
 CREATE FUNCTION pm.detach_log(log text) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_detach_log';
-COMMENT ON FUNCTION pm.attach_log(text, regclass, text, text, text, text, text, text, text, text) IS 'make an event log of a table that another program writes';
+COMMENT ON FUNCTION pm.attach_log(text, regclass, text, text, text, text, text, text, text, text) IS 'use a table that another program writes as an event log';
 COMMENT ON FUNCTION pm.detach_log(text) IS 'remove an attached log that no process manager follows, and keep its table';
 -- Wakes the readers of an attached table, if its owner has attached it (src/log/attach_trigger.c).
 CREATE FUNCTION pm_catalog.after_write() RETURNS trigger
@@ -1255,7 +1255,7 @@ CREATE FUNCTION pm.keep_parked(log text, up_to bigint) RETURNS bigint
 COMMENT ON FUNCTION pm.keep_parked(text, bigint) IS 'copy parked events, so that they can be deleted from their log';
 CREATE FUNCTION pm.partition_log(log text, up_to bigint, partition text) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'pm_partition_log';
-COMMENT ON FUNCTION pm.partition_log(text, bigint, text) IS 'make a partitioned log of an ordinary one; its table becomes the first partition';
+COMMENT ON FUNCTION pm.partition_log(text, bigint, text) IS 'turn an ordinary log into a partitioned one; its table becomes the first partition';
 -- End of partitioned logs
 
 -- Names of renamed logs
