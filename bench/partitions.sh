@@ -11,7 +11,7 @@
 #   drain       a process manager whose handler has one INSERT in PL/pgSQL handles the last 50,000 events
 #   latency     as in latency.sh, at 1000/s
 #   drop        while 4 clients append with synchronous commits: how long it takes to drop the oldest partition, and the longest
-#               transaction of a writer meanwhile. The bound of the latter counts what it exceeds the longest one without a DROP by
+#               transaction of a writer meanwhile. The bound is on how much the latter exceeds the longest one without a DROP
 
 source "$BENCH_DIR/append.sh"
 source "$BENCH_DIR/growth.sh"

@@ -3,7 +3,7 @@
  *		Inserts many rows into a private table at once, without SQL.
  *
  * This is for rows that a batch writes for each event.  A statement would copy their
- * columns into arrays and out of them again.  A page is written at once, as COPY does it,
+ * columns into arrays and out of them again.  A page is written at once, as COPY does,
  * and so is its WAL.
  *
  * Assumes a table without triggers, and without defaults other than that of an identity

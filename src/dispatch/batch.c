@@ -157,8 +157,8 @@ batch_time(const Batch *batch, const BatchItem *item)
 }
 
 /*
- * In a walk, gives back the events, from the first one that was recorded later than the
- * time up to which the batch may go.
+ * In a walk, gives back the events from the first one on that was recorded later than
+ * the time up to which the batch may go.
  */
 static void
 batch_give_back(Batch *batch)

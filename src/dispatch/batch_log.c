@@ -21,7 +21,10 @@
 
 #define BATCH_LOG_CHUNK 32 /* from each of several logs, at least this many events at once */
 
-/* A batch ends when it has skipped this many events of other lanes and types, or its limit. */
+/*
+ * A batch may skip this many events of other lanes and types, or as many as its limit if
+ * that is higher.
+ */
 #define BATCH_LOG_OTHERS 10000
 
 /* When this many bytes have been read, the batch reads no more. */

@@ -85,7 +85,7 @@ attach_check_sequence(PmLog *log)
 
 /*
  * Has the sequence been changed since it was accepted?  In a copy of the database it is
- * accepted if it fits, as log_check.c does it.
+ * accepted if it fits, as in log_check.c.
  */
 static bool
 attach_check_changed(PmLog *log, const LogRow *row)

@@ -18,11 +18,12 @@
  * deleted.  The point is forgotten if the transaction aborts, or if a
  * subtransaction that began before the point was raised aborts.
  *
- * For the same reason, a backend that has searched for many keys keeps a filter of the keys
- * that have parked events.  The filter is forgotten when the points are.
+ * A search for one key would pass such old rows, too.  So a backend that has searched for
+ * many keys keeps a filter of the keys that have parked events.  The filter is forgotten
+ * when the points are.
  *
- * A change that a superuser made in the tables, without the lane's row, is noticed after
- * HEAD_AGE at the latest.
+ * If a superuser has changed the tables without writing the lane's row, that is noticed
+ * after HEAD_AGE at the latest.
  */
 #include "pm.h"
 

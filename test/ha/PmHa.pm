@@ -465,7 +465,7 @@ sub stop
 	return;
 }
 
-# Hands the leadership over, as an operator does it.
+# Hands the leadership over, as an operator does.
 sub switch_over
 {
 	my ($self) = @_;

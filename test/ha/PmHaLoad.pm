@@ -54,7 +54,7 @@ SQL
 }
 
 # The client of "outside": notes "given ID POSITION TIMELINE TIME" in its file before it advances, as a system outside of the
-# database would remember a position. With "node" it stays at this one, as a client that has not noticed a promotion.
+# database would remember a position. With "node", it stays at this node, as a client that has not noticed a promotion.
 sub consumer
 {
 	my ($ha, %opt) = @_;

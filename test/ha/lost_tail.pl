@@ -49,7 +49,7 @@ my @gone = grep { !exists $there{$_} } keys %position;
 my %outside = map { $_->[1] => 1 } grep { $_->[0] eq 'given' } @given;
 PmTest::figure(sprintf('%d failovers; %d of %d acknowledged events were lost, %d of these had been given to the consumer; %d were taken for the cause and retried; positions lost at the end of a history: %s', $rounds, scalar @gone, scalar keys %position, scalar(grep { $outside{$_} } @gone), $dead, join(' ', @lost)));
 PmTest::figure(sprintf('from the promotion to the first handled event: p50 %.2f s, max %.2f s; %d times pg_rewind has brought the old leader back', PmHaLoad::median(@first), (sort { $a <=> $b } @first)[-1], $ha->rewinds));
-cmp_ok(scalar @gone, '>', 0, 'events were lost, as the test wants it');
+cmp_ok(scalar @gone, '>', 0, 'events were lost, as the test needs');
 cmp_ok(scalar(grep { $outside{$_} } @gone), '>', 0, 'some of them after the consumer had seen them');
 PmHaLoad::named_once_ok('no position has been given to two events', @told, @given);
 PmHaLoad::agrees_ok($ha);

@@ -185,7 +185,7 @@ append('orders');
 waits("SELECT wait_event FROM pm.worker WHERE process_manager = 'keep' OR role = 'app' AND wait_event = 'SyncRep'", 'SyncRep', 'a dispatcher waits');
 my $took = PmTest::seconds { $primary->stop('fast') };
 cmp_ok($took, '<', 30, sprintf('the server stops (%.1f s)', $took));
-# Its workers wait until the launcher is switched on, as a callback of a cluster manager does it.
+# Its workers wait until the launcher is switched on, as a callback of a cluster manager does.
 $standby->append_conf('postgresql.conf', "pm.launcher = off\n");
 $standby->start;
 $standby->promote;

@@ -23,7 +23,7 @@ sub new_node
 	my ($major) = @_;
 	my $node = PostgreSQL::Test::Cluster->new("v$major", install_path => "/usr/lib/postgresql/$major");
 
-	# From 18 on, checksums are the default, and both clusters must have them or not.
+	# From 18 on, checksums are the default, and either both clusters must have them or neither.
 	$node->init(extra => ['--data-checksums']);
 	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pm'\nlog_statement = none\nmax_connections = 40\n");
 	return $node;

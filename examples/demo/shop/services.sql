@@ -3,7 +3,7 @@
 
 -- Answers the requests in a log after the position "last": reads them with pm.read and appends each
 -- answer in a transaction. A session of its own calls it again and again, until the shop closes and
--- nothing is left to do. The metadata of an answer name the request, as pm.append does it in a
+-- nothing is left to do. The metadata of an answer names the request, as pm.append does in a
 -- handler; pm.trace follows them.
 CREATE PROCEDURE serve(log text, answers jsonb, INOUT last bigint, INOUT closed boolean)
 LANGUAGE plpgsql AS $$
