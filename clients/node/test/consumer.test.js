@@ -78,7 +78,7 @@ test('what was parked comes again, in order, with its attempt', async () => {
   assert.equal(await value(`SELECT count(*) FROM pm.parked WHERE process_manager = 'again'`), '0');
 });
 
-test('a failure for good, a deferral, also if the handler catches what they throw', async () => {
+test('a permanent failure and a deferral, even if the handler catches what they throw', async () => {
   await make('words', `, backoff => '1 h'`);
   const handler = async (event, ctx) => {
     if (event.type === 'throw') throw new PermanentFailure('never');
@@ -185,7 +185,7 @@ test('a timer that an event of the same batch cancels is not handled; what is se
 });
 
 for (const mode of ['transaction', 'outside']) {
-  test(`a reply goes to the instance that has appended the event, as it is (${mode})`, async () => {
+  test(`a reply goes unchanged to the instance that has appended the event (${mode})`, async () => {
     const name = `answers_${mode}`;
     await make(name);
     await make(`asks_${mode}`);
@@ -366,7 +366,7 @@ test('nothing is swallowed: errors that the handler catches, queries that it doe
   ]);
 });
 
-test('a deferred constraint, which fails at COMMIT, is found out', async () => {
+test('a deferred constraint, which fails at COMMIT, is noticed', async () => {
   await sql('CREATE TABLE once (key text UNIQUE DEFERRABLE INITIALLY DEFERRED)');
   await make('commit', `, backoff => '1 h'`);
   for (const key of ['a', 'b', 'c']) await append('commit', key, 'T');

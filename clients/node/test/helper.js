@@ -38,7 +38,7 @@ export function quiet(lines = []) {
   return { lines, warn: say, error: say, info: say };
 }
 
-/** Starts a consumer in this process; stop() ends it and returns what run() has come to. */
+/** Starts a consumer in this process; stop() ends it and returns the result of run(). */
 export function start(options, handler) {
   const logger = quiet();
   const consumer = new Consumer({ signals: [], logger, ...options });

@@ -25,7 +25,7 @@ test('the package has what it needs, and the README runs with it', async () => {
   assert.deepEqual(packed.files.map((file) => file.path).sort(), ['LICENSE', 'README.md', 'index.d.ts', 'index.js', 'package.json', ...lib].sort());
   assert.equal(readFileSync(path.join(client, 'LICENSE'), 'utf8'), readFileSync(path.join(process.env.PM_TEST_ROOT, 'LICENSE'), 'utf8'));
 
-  // As npm install does it. Its dependencies are there already.
+  // As npm install does. Its dependencies are there already.
   const modules = path.join(dir, 'node_modules');
   mkdirSync(path.join(modules, 'pm-consumer'), { recursive: true });
   execFileSync('tar', ['-xzf', path.join(dir, packed.filename), '-C', path.join(modules, 'pm-consumer'), '--strip-components=1']);

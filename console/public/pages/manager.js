@@ -105,7 +105,7 @@ function Lanes({ data, said }) {
 
 function Consumers({ rows, state }) {
   return html`<${Section} title="Consumers" count=${rows.length}>
-    <${Table} label="consumers" columns=${[['Lane', 'num'], ['Consumer', 'wide'], ['Role', ''], ['Lease until', ''], ['Fetched', 'num'], ['Oldest', '']]} empty=${state === 'halted' ? 'No consumer holds a lane. While it is halted, pm.fetch returns nothing.' : 'No consumer holds a lane.'}
+    <${Table} label="consumers" columns=${[['Lane', 'num'], ['Consumer', 'wide'], ['Role', ''], ['Lease until', ''], ['Fetched', 'num'], ['Oldest', '']]} empty=${state === 'halted' ? 'No consumer holds a lane. While the process manager is halted, pm.fetch returns nothing.' : 'No consumer holds a lane.'}
       rows=${rows.map((row) => ({ key: row.lane, cells: [row.lane, html`<${Text} value=${row.consumer} />`, html`<${Text} value=${row.role} />`, html`<span class=${row.over ? 'bad' : ''}><${Time} value=${row.lease_until} ago /></span>`, number(row.fetched), html`<${Time} value=${row.oldest} ago />`] }))} />
   </${Section}>`;
 }

@@ -32,7 +32,7 @@ export function Topology({ around }) {
     <${Answer} of=${answer}>${(data) =>
       data.dot
         ? html`<${Graph} dot=${data.dot} target=${target} />
-            <p class="none">An arrow leads from a log to a process manager that follows it, and a blue one to a log to which its handler has appended.</p>`
+            <p class="none">An arrow leads from a log to a process manager that follows it, and a blue one from a process manager to a log to which its handler has appended.</p>`
         : html`<p>There are too many process managers, ${data.managers}, for one picture. Choose one:</p>
             <ul class="names">${data.names.map((name) => html`<li><a href=${to.topology(name)}><${Name} value=${name} /></a></li>`)}</ul>`}</>`;
 }

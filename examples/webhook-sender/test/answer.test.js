@@ -118,7 +118,7 @@ test('servers that misbehave', async (t) => {
   }
   await assert.rejects(attempt((socket) => socket.resetAndDestroy?.() ?? socket.destroy()));
 
-  // The limit is for all of it: nothing, a body that comes drop by drop, headers drop by drop, answers that are none.
+  // The limit is for all of it: nothing, a body that comes drop by drop, headers drop by drop, what is not an answer.
   for (const start of ['', 'HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n', 'HTTP/1.1 200 OK\r\nX: ', 'HTTP/1.1 100 Continue\r\n\r\n']) {
     const began = Date.now();
 

@@ -37,7 +37,7 @@ export async function until(condition, limit = 60000) {
   }
 }
 
-// Starts a sender with these settings, beside PG*.
+// Starts a sender with these settings, in addition to PG*.
 const senders = [];
 
 export function startSender(settings) {
