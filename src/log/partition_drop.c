@@ -48,6 +48,9 @@
 /* The versions of this many streams are kept by one statement. */
 #define PARTITION_DROP_CHUNK 10000
 
+/* Of one log, one session at a time drops or detaches partitions.  held_lock() has 0 here. */
+#define PARTITION_DROP_ALONE 1
+
 /* A partition that was dropped by another command than DROP TABLE, or with its log. */
 typedef struct PartitionNoted
 {
@@ -296,6 +299,8 @@ partition_drop_before(const char *name, Oid root, Oid leaf, PartitionEnd end)
 
 	highwater_require_fresh_snapshots(end == PARTITION_DROP ? "dropping a partition of a log" :
 															  "detaching a partition of a log");
+	/* Two that both held the log's table open would wait for each other. */
+	LockDatabaseObject(exec_catalog_relid("log"), root, PARTITION_DROP_ALONE, ExclusiveLock);
 	held_lock(root);
 	log = log_lock(log_get(name, false), AccessShareLock);
 	rel = relation_open(root, NoLock);
