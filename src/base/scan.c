@@ -16,6 +16,7 @@
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "catalog/namespace.h"
 #include "parser/parse_relation.h"
 #include "storage/bufmgr.h"
@@ -261,8 +262,12 @@ scan_only_at(RowScan *scan, ItemPointer tid)
 	if ((header->t_infomask & HEAP_XMAX_INVALID) == 0 &&
 		!HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask))
 	{
-		XactLockTableWait(HeapTupleHeaderGetUpdateXid(header), scan->rel, tid, XLTW_Update);
-		return false;
+		TransactionId changer = HeapTupleHeaderGetUpdateXid(header);
+
+		XactLockTableWait(changer, scan->rel, tid, XLTW_Update);
+		/* If others have locked the row too, the XID of a change that was undone stays in it. */
+		if (TransactionIdDidCommit(changer))
+			return false;
 	}
 	heap_deform_tuple(scan->tuple, RelationGetDescr(scan->rel), scan->values, scan->nulls);
 	return scan_fits(scan);
