@@ -6,7 +6,7 @@
 # and of the rounds.
 #
 #   insert/console, insert/alone        with an open overview of the console (the console's server, and a program that
-#                                       asks it what the page asks, as often) and while both are stopped, two seconds
+#                                       asks it what the page asks, as often) and while both are stopped, a second
 #                                       each, within one backlog; the handler is one INSERT
 #   noop/counted, noop/uncounted        pm.stat cannot be switched off. With pm.max_stats at its smallest, a lane for
 #                                       which there is no room is not counted; the handler does nothing, in C
@@ -120,7 +120,7 @@ monitoring_now() {
 	position=${answer%|*} at=${answer#*|}
 }
 
-# monitoring_slice VARIANT: two seconds with the console open or stopped. Fails if the backlog has ended.
+# monitoring_slice VARIANT: a second with the console open or stopped. Fails if the backlog has ended.
 monitoring_slice() {
 	local from from_at ns
 	local -a before
@@ -128,7 +128,7 @@ monitoring_slice() {
 	dispatchers_before
 	monitoring_now
 	from=$position from_at=$at
-	nap 2
+	nap 1
 	monitoring_now
 	dispatchers_since
 	((position > from)) || die "the backlog stands still at $position"
@@ -225,10 +225,10 @@ monitoring_restart() {
 
 run_monitoring() {
 	local events target part_events=200000 part_target page missing='' n=$ROUNDS
-	events=$(pick 200000 1000000)
+	events=$(pick 500000 3000000)
 	if quick && [ -z "${PM_BENCH_ROUNDS:-}" ]; then
 		n=1
-		skip "monitoring: 1 round, a backlog of $events events instead of 1000000 (QUICK)"
+		skip "monitoring: 1 round, a backlog of $events events instead of 3000000 (QUICK)"
 	fi
 	database monitoring
 	as_bench "SELECT pm.create_log('bench.backlog'), pm.create_log('bench.part'), pm.create_log('bench.small')"
