@@ -198,12 +198,40 @@ log_adopt_has_index(Relation rel, int count, const AttrNumber *columns, bool uni
 					heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 
 		for (int i = 0; same && i < count; i++)
-			same = form->indkey.values[i] == columns[i];
+			same = form->indkey.values[i] == columns[i] &&
+				   (!OidIsValid(index->rd_indcollation[i]) ||
+					get_collation_isdeterministic(index->rd_indcollation[i]));
 		index_close(index, NoLock);
 		if (same)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * Why a column cannot be that column of a log, or NULL.
+ */
+static const char *
+log_adopt_column(Form_pg_attribute att, const LogColumn *column, const char *table, char **hint)
+{
+	if (att->atttypid != column->type || att->attgenerated != '\0')
+		return psprintf("Its column \"%s\" is generated or not of type %s.", column->name,
+						format_type_be(column->type));
+
+	/* Elsewhere, streams are compared by their bytes. */
+	if (OidIsValid(att->attcollation) && !get_collation_isdeterministic(att->attcollation))
+	{
+		*hint = psprintf("Run ALTER TABLE %s ALTER COLUMN %s TYPE text COLLATE \"default\".", table,
+						 quote_identifier(column->name));
+		return psprintf("Its column \"%s\" has a nondeterministic collation.", column->name);
+	}
+	if (column->notnull && !att->attnotnull)
+	{
+		*hint = psprintf("Run ALTER TABLE %s ALTER COLUMN %s SET NOT NULL.", table,
+						 quote_identifier(column->name));
+		return psprintf("Its column \"%s\" may be null.", column->name);
+	}
+	return NULL;
 }
 
 const char *
@@ -220,20 +248,15 @@ log_adopt_lacks(Relation rel, const char *table, LogKind kind, char **hint)
 	{
 		const LogColumn *column = &log_columns[i];
 		Form_pg_attribute att;
+		const char *reason;
 
 		attnums[i] = get_attnum(RelationGetRelid(rel), column->name);
 		if (attnums[i] == InvalidAttrNumber)
 			return psprintf("It has no column \"%s\".", column->name);
 		att = TupleDescAttr(RelationGetDescr(rel), attnums[i] - 1);
-		if (att->atttypid != column->type || att->attgenerated != '\0')
-			return psprintf("Its column \"%s\" is generated or not of type %s.", column->name,
-							format_type_be(column->type));
-		if (column->notnull && !att->attnotnull)
-		{
-			*hint = psprintf("Run ALTER TABLE %s ALTER COLUMN %s SET NOT NULL.", table,
-							 quote_identifier(column->name));
-			return psprintf("Its column \"%s\" may be null.", column->name);
-		}
+		reason = log_adopt_column(att, column, table, hint);
+		if (reason != NULL)
+			return reason;
 	}
 	if (!OidIsValid(sequence_of_log(rel, &identity)) || identity != attnums[EVENT_POSITION])
 	{
